@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from charlm.config.file import load_config
-from charlm.engine.cluster import cluster_of_environment
+from charlm.engine.factory import read_tf_config
 from charlm.errors import CharlmError
 from charlm.network.model_file import read_model
 from charlm.runs.metrics import read_metrics, read_position
@@ -31,7 +31,7 @@ def read_space(path: Path) -> object:
 
 
 def read_variable(path: Path) -> object:
-    return cluster_of_environment({path.name: path.read_text(encoding="utf-8", errors="surrogateescape")})
+    return read_tf_config({path.name: path.read_text(encoding="utf-8", errors="surrogateescape")})
 
 
 READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
@@ -42,7 +42,7 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "checkpoint": ("checkpoints/step-1.safetensors", read_checkpoint),
     "metrics": ("metrics.jsonl", read_metrics),
     "end of the metrics": ("metrics.jsonl", read_position),
-    "cluster": ("TF_CONFIG", read_variable),
+    "machines": ("TF_CONFIG", read_variable),
 }
 CONTENTS = {
     "lists in lists": b"[" * 100_000,
@@ -56,7 +56,7 @@ CONTENTS = {
     "cut off": b'{"format": 1, "sha',
     "not UTF-8": b'{"format": "\xff"}',
 }
-EMPTY = {("recipe", "nothing"), ("recipe", "null"), ("cluster", "nothing")}
+EMPTY = {("recipe", "nothing"), ("recipe", "null"), ("machines", "nothing")}
 """What may be empty."""
 
 

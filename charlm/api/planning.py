@@ -7,7 +7,7 @@ from typing import Any
 
 from charlm.config.file import Overrides, parse_overrides
 from charlm.config.recipes import RecipeAdvice
-from charlm.engine.factory import start_engines
+from charlm.engine.factory import KerasEngines
 from charlm.engine.runtime import check_tensorflow
 from charlm.hardware import peak_memory_bytes
 from charlm.network.architecture import Architecture, architecture
@@ -112,9 +112,9 @@ def plan(
     started = time.perf_counter()
     with (
         stop_on_signal(show_progress=show_progress) as session,
-        start_engines(session) as engines,
         temporary_folder() as folder,
     ):
+        engines = KerasEngines(session)
         prepared = prepare(
             text,
             recipe=recipe,

@@ -24,7 +24,6 @@ from charlm.errors import counted
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from charlm.engine.cluster import Cluster
     from charlm.training.loop import Outcome
 
 SAMPLE_LINES, SAMPLE_COLUMNS = 3, 60
@@ -54,15 +53,8 @@ SAMPLE_LINES, SAMPLE_COLUMNS = 3, 60
     "--minutes", type=POSITIVE, metavar="X", help="Take as many steps as fit into X minutes.  [default: no limit]"
 )
 @click.option("--resume", is_flag=True, help="Continue the run in --run, or the newest unfinished run under runs/.")
-@click.option(
-    "--cluster",
-    metavar="HOST:PORT,...",
-    help="Machines that share the run, the chief first; the command is the same on each but for --task.  "
-    "[default: TF_CONFIG]",
-)
-@click.option("--task", type=int, metavar="N", help="Which machine of --cluster this is; 0 = the chief.")
 @quiet_option
-def train(*, resume: bool, cluster: str | None, task: int | None, **options: Any) -> None:
+def train(*, resume: bool, **options: Any) -> None:
     """Train a model on a text.
 
     A run is a folder with the settings, the text as ids, the log of training, and the models best.safetensors and
@@ -79,34 +71,25 @@ def train(*, resume: bool, cluster: str | None, task: int | None, **options: Any
         go on with the newest run that has not ended
 
     """
-    machines = _machines(cluster, task)
-    begin = {name: options.pop(name) for name in ("recipe", "init", "minutes")}
-    if resume and ({*begin.values()} != {None} or (options["text"] and machines is None)):
+    begin = {name: options.pop(name) for name in ("text", "recipe", "init", "minutes")}
+    if resume and any(begin.values()):
         raise click.UsageError("--resume keeps the text, config, weights and length of the run: leave them out")
     from charlm.api import training
     from charlm.training.signals import Stopped
 
     call = training.resume if resume else partial(training.train, **begin)
     try:
-        outcome = call(**options, cluster=machines, say=say, show_progress=shows_progress())
+        outcome = call(**options, say=say, show_progress=shows_progress())
     except Stopped as stopped:
         if stopped.run is not None and stopped.run.exists():
             say(f"{stopped}; {_how_to_resume(stopped.run)}")
         raise
-    if machines is None or machines.is_chief:
+    if outcome.worker == 0:
         _print_outcome(outcome)
     else:
-        say(f"{outcome.reason}; the run is on {machines.name(0)}")
-        sys.exit(0 if outcome.signal is None else 128 + outcome.signal)
-
-
-def _machines(cluster: str | None, task: int | None) -> "Cluster | None":
-    """Return the machines of --cluster or of TF_CONFIG; None = this machine alone."""
-    from charlm.engine.cluster import cluster_of_environment, parse_cluster
-
-    if task is not None and cluster is None:
-        raise click.UsageError("--task says which machine of --cluster this is; name them with --cluster")
-    return cluster_of_environment() if cluster is None else parse_cluster(cluster, task)
+        say(f"{outcome.reason}; the run is on worker 0")
+    if outcome.signal is not None:
+        sys.exit(128 + outcome.signal)
 
 
 def _print_outcome(outcome: "Outcome") -> None:
@@ -121,7 +104,7 @@ def _print_outcome(outcome: "Outcome") -> None:
     )
     if outcome.signal is not None:
         say(_how_to_resume(folder))
-        sys.exit(128 + outcome.signal)
+        return
     if (nats := outcome.nats_per_char) is not None:
         print_result(
             f"{folder}: {nats:.4f} nats per character on {outcome.measured_on}",

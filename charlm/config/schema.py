@@ -273,9 +273,9 @@ class TrainingConfig(_Section):
     compiled, if there is a C compiler, the activation is tanh, relu, sigmoid or linear, and neither `rnn.dropout` nor
     an activity regularizer is used. A run records what it has used, as the two round differently."""
     parts: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """Parts into which a batch is cut; each is computed on one core. null = the number of cores when the run begins, or
-    fewer, so that a part has at least 8 rows. It determines the rounding of the sums, so a run keeps its number of
-    parts on any machine."""
+    """Parts into which a batch is cut, or of several machines the rows of each; each part is computed on one core. null
+    = the number of cores when the run begins, or fewer, so that a part has at least 8 rows. It determines the rounding
+    of the sums, so a run keeps its number of parts on any machine."""
     early_stopping: Resumable[Positive | None] = None
     """Evaluations in a row without a new best validation loss after which the run ends; null = it does not end for
     this reason."""

@@ -1,27 +1,24 @@
 """Makes the engines of a program, once it is known how many machines there are; TensorFlow starts with the first."""
 
 import contextlib
-import json
+import os
 import signal
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from charlm.config.file import parse_config
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
 from charlm.config.schema import Config
 from charlm.engine import runtime
-from charlm.engine.cluster import Cluster, check_agreement, facts_to_agree_on
 from charlm.engine.kernel import settle_kernel
+from charlm.errors import CharlmError, counted
 from charlm.hardware import multiplies_bfloat16
-from charlm.runs.run import files_to_resume
-from charlm.storage.files import writing
 from charlm.text.batches import Batches
-from charlm.text.corpus import Corpus
 from charlm.training.interface import EngineFactory
+from charlm.training.machines import Machines
 from charlm.training.signals import Session
 
 if TYPE_CHECKING:
-    from charlm.engine.distribution import Machines
     from charlm.engine.keras_engine import KerasEngine
 
 
@@ -30,23 +27,20 @@ class KerasEngines(EngineFactory):
 
     Args:
         session: The user of the training.
-        connection: The other machines; None = there are none.
+        machines: The machines that share each batch.
 
     """
 
-    def __init__(self, session: Session, connection: "Machines | None" = None) -> None:
-        self._session, self._connection = session, connection
-        self.machines = 1 if connection is None else connection.count
-        self.is_chief = connection is None or connection.task == 0
-        """Whether the run is kept in the folder of this machine."""
+    def __init__(self, session: Session, machines: Machines | None = None) -> None:
+        self._session, self.machines = session, machines or Machines()
 
     def __call__(self, config: Config, batches: Batches, *, vocabulary_size: int) -> "KerasEngine":
         """Return an engine with newly drawn weights."""
-        if self._connection is None and not runtime.start():
+        if not runtime.start():
             self._session.say("TensorFlow was used before in this program and keeps its threads: training is slower")
         from charlm.engine.keras_engine import KerasEngine
 
-        return KerasEngine(config, batches, vocabulary_size=vocabulary_size, machine=self._connection)
+        return KerasEngine(config, batches, vocabulary_size=vocabulary_size, machines=self.machines)
 
     def settle(self, config: Config, *, say: Callable[[str], None], is_recorded: bool) -> Config:
         """Return the config with the kernel and the precision that this machine trains with."""
@@ -57,82 +51,92 @@ class KerasEngines(EngineFactory):
             training = training.model_copy(update={"precision": "float32"})
         return settle_kernel(config.model_copy(update={"training": training}), say=say, is_recorded=is_recorded)
 
-    def agree(self, config: Config, corpus: Corpus) -> Config:
-        """Return the config of the chief, once it is known that all machines would train the same."""
-        if self._connection is None:
-            return config
-        facts = json.dumps(facts_to_agree_on(config, corpus)).encode()
-        everyones = [json.loads(found) for found in self._connection.exchange(facts)]
-        check_agreement(self._connection.cluster, everyones)
-        return parse_config(everyones[0]["config"], origin=self._connection.cluster.name(0))
 
-    def share(self, value: int) -> int:
-        """Return the number that the chief has passed."""
-        return value if self._connection is None else int(self._connection.share(str(value).encode()))
+class _Jobs(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
 
-    def copy_run(self, folder: Path) -> None:
-        """Give the other machines what a resume of the chief's run needs of its folder.
+    worker: list[Annotated[str, Field(pattern=r"^\S+:\d{1,5}$")]]
 
-        Args:
-            folder: On the chief the run, on the others a folder to write.
 
-        Raises:
-            CharlmError: a file cannot be read or written, or another machine is lost or has failed.
+class _Task(BaseModel):
+    type: Literal["worker"]
+    index: int = Field(ge=0)
 
-        """
-        if self._connection is None:
-            return
-        names = json.loads(self._connection.share(json.dumps(files_to_resume(folder)).encode()))
-        for name in names:
-            path = folder / name
-            with writing(path):
-                data = self._connection.share(path.read_bytes() if self.is_chief else b"")
-                if not self.is_chief:
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_bytes(data)
+
+class _TfConfig(BaseModel):
+    cluster: _Jobs
+    task: _Task
+
+
+def read_tf_config(variables: Mapping[str, str] = os.environ) -> tuple[int, int]:
+    """Return how many machines the variable TF_CONFIG names, and which of them this is; 1 and 0 if it is not set.
+
+    Raises:
+        CharlmError: the variable is not JSON of the one form that is taken.
+
+    """
+    text = variables.get("TF_CONFIG", "")
+    if not text.strip():
+        return 1, 0
+    with contextlib.suppress(ValidationError):
+        found = _TfConfig.model_validate_json(text)
+        if found.task.index < len(found.cluster.worker):
+            return len(found.cluster.worker), found.task.index
+    raise CharlmError(
+        'TF_CONFIG: must be {"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": N}}, '
+        "with N from 0 to the number of workers less 1"
+    )
 
 
 @contextlib.contextmanager
-def start_engines(session: Session, cluster: Cluster | None = None) -> Iterator[KerasEngines]:
-    """Return what makes the engines of a program; several machines are connected for the length of a block.
+def connected_engines(session: Session) -> Iterator[KerasEngines]:
+    """Return what makes the engines of a training, for a block; the machines of TF_CONFIG are connected before.
+
+    Only machine 0 tells the user of the training.
 
     Args:
         session: The user of the training.
-        cluster: The machines; None = this one alone.
 
     Raises:
-        CharlmError: the address of this machine cannot be used, or another one is lost, never came or has failed.
+        CharlmError: TF_CONFIG is not valid, the address of this machine cannot be used, TensorFlow has been used
+            before in this program, or another machine is lost in the block.
 
     """
-    if cluster is None:
+    count, index = read_tf_config()
+    if count == 1:
         yield KerasEngines(session)
         return
-    connection = _connect(cluster, session)
+    session.say(f"TF_CONFIG: this is worker {index}; waiting for {counted(count - 1, 'other machine')}")
+    machines = _connect(count, index)
+    from charlm.engine.machines import LOST
+
     try:
-        yield KerasEngines(session, connection)
-    except BaseException as error:
-        connection.close(error)
-        raise
-    connection.close()
+        with session.silent() if index else contextlib.nullcontext():
+            yield KerasEngines(session, machines)
+    except LOST:
+        raise CharlmError(
+            "TF_CONFIG: another machine has ended or does not answer; it may say why; --resume goes on from the last "
+            "checkpoint"
+        ) from None
 
 
-def _connect(cluster: Cluster, session: Session) -> "Machines":
+def _connect(count: int, index: int) -> Machines:
     """Start TensorFlow with the other machines.
 
     Ctrl-C ends the program while it waits for them; TensorFlow's own handler of SIGTERM is replaced by the one before.
     """
-    connections: list[Machines] = []
 
-    def connect() -> None:
-        """Connect; the modules of the engine can be imported only now."""
-        from charlm.engine.distribution import Machines
+    def connect() -> Machines:
+        """Connect; the modules of the engine can be imported only when TensorFlow has its threads."""
+        from charlm.engine import machines
 
-        connections.append(Machines(cluster, session))
+        return machines.connect(count, index)
 
     before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        runtime.start(connect)
+        if not runtime.start(connect):
+            raise CharlmError("TF_CONFIG: this program has used TensorFlow before; connect the machines first")
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    return connections[0]
+    return connect()

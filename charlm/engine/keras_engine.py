@@ -9,11 +9,9 @@ from typing import Any
 
 import keras
 import numpy as np
-import safetensors.numpy
 from numpy.typing import NDArray
 
 from charlm.config.schema import Config
-from charlm.engine.distribution import Machine
 from charlm.engine.kernel import load_kernel
 from charlm.engine.model import (
     State,
@@ -24,11 +22,12 @@ from charlm.engine.model import (
     zero_state,
 )
 from charlm.engine.optimizer import WeightAverage, build_optimizer
-from charlm.engine.step import StepResults, compile_steps, make_objective, share_batch
+from charlm.engine.step import compile_steps, make_objective, part_sizes
 from charlm.network.model_file import Tensors
 from charlm.network.rnn import Floats, Parameters
 from charlm.text.batches import Batches
 from charlm.training.interface import StepMetrics
+from charlm.training.machines import Machines
 
 
 class KerasEngine:
@@ -38,10 +37,11 @@ class KerasEngine:
         config: Every setting; if `training.parts` is None, a batch is one part.
         batches: How the text is cut into windows.
         vocabulary_size: V, the number of ids.
-        machine: This machine, and how it reaches others with which it shares each batch; None = a single machine.
+        machines: The machines that share each batch; None = this one alone.
 
     Raises:
-        CharlmError: Keras does not have, or cannot use, something that the config names.
+        CharlmError: Keras does not have, or cannot use, something that the config names; or the machines cannot share
+            the batch.
 
     """
 
@@ -51,10 +51,10 @@ class KerasEngine:
         batches: Batches,
         *,
         vocabulary_size: int,
-        machine: Machine | None = None,
+        machines: Machines | None = None,
     ) -> None:
         self.settings, self.batches, precision = config.training, batches, config.training.precision
-        self.machine, self._is_alike = machine or Machine(), False
+        self.machines = machines or Machines()
         self.model = build_model(config, vocabulary_size, precision=precision)
         self.optimizer = build_optimizer(self.settings.optimizer, precision=precision)
         weights = self.model.trainable_variables
@@ -62,8 +62,7 @@ class KerasEngine:
         momentum = self.settings.average_momentum
         self.average = None if momentum is None else WeightAverage(weights, momentum)
         self._variables = self._name_variables()
-        shares = share_batch(batches.batch_size, self.settings.parts or 1, self.machine)
-        self.rows = shares.rows
+        self.rows = self.machines.rows(batches.batch_size)
         """The rows of a batch that this machine reads."""
         self.library = load_kernel().sha256 if self.settings.kernel == "compiled" else None
         self.state = self._zero_state()
@@ -73,16 +72,13 @@ class KerasEngine:
             self.optimizer,
             batches,
             clip_norm=self.settings.clip_norm,
-            shares=shares,
+            sizes=part_sizes(self.rows.stop - self.rows.start, self.settings.parts or 1),
+            machines=self.machines,
             objective=self._objective,
             average=self.average,
             reset_rate=self.settings.state_reset,
             compiled=self.settings.kernel == "compiled",
         )
-
-    def agree(self, steps: int, signal: int) -> tuple[int, int]:
-        """Return what all machines do next: the steps that the chief takes, and a signal that ends the run."""
-        return self.machine.agree(steps, signal)
 
     def begin_with(self, weights: Mapping[str, Floats]) -> None:
         """Replace the weights that were drawn, and their average, before the first step."""
@@ -92,12 +88,7 @@ class KerasEngine:
                 self._variables[f"weights/{name}"].assign(tensor)
 
     def build(self, lengths: Iterable[int]) -> None:
-        """Build the graph of a step for windows of each of these lengths, so that no step takes longer than others.
-
-        Before the first step, all machines get the weights that the chief has drawn.
-        """
-        if self.machine.count > 1 and not self._is_alike:
-            self.restore(safetensors.numpy.load(self.machine.share(safetensors.numpy.save(self.tensors()))))
+        """Build the graph of a step for windows of each of these lengths, so that no step takes longer than others."""
         for length in lengths:
             windows = np.zeros((0, length + 1, self.rows.stop - self.rows.start), np.int32)
             self._steps(windows, self.blank_soft_targets(windows), self.state, np.zeros(0, np.float32))
@@ -126,9 +117,9 @@ class KerasEngine:
         state = self._zero_state() if reset_state else self.state
         soft = self.blank_soft_targets(windows) if soft_targets is None else soft_targets
         started = time.perf_counter()
-        results = self.machine.run(lambda: _finished(self._steps(windows, soft, state, rates)))
+        results = self._steps(windows, soft, state, rates)
+        losses, norms = results.losses.numpy().tolist(), results.gradient_norms.numpy().tolist()  # waits for them
         seconds = time.perf_counter() - started
-        losses, norms = results.losses.numpy().tolist(), results.gradient_norms.numpy().tolist()
         self.state = results.state
         return StepMetrics(losses, norms, seconds)
 
@@ -144,7 +135,7 @@ class KerasEngine:
 
     def tensors(self) -> Tensors:
         """Return a copy of everything that decides the next step, by names that Keras does not choose."""
-        states = [self.machine.gather_rows(np.array(layer)) for layer in self.state]
+        states = [self.machines.gather_rows(np.array(layer)) for layer in self.state]
         variables = {name: np.array(variable.numpy()) for name, variable in self._variables.items()}
         return variables | {f"state/rnn.{index}": layer for index, layer in enumerate(states)}
 
@@ -156,7 +147,6 @@ class KerasEngine:
 
     def restore(self, tensors: Tensors) -> None:
         """Restore what `tensors` returned; the shapes must be those of `shapes`."""
-        self._is_alike = True
         for name, variable in self._variables.items():
             variable.assign(tensors[name])
         self.state = tuple(tensors[f"state/rnn.{index}"][self.rows] for index in range(len(self.state)))
@@ -182,12 +172,6 @@ class KerasEngine:
         named |= {f"seeds/{name}": variable for name, variable in named_seeds(self.model).items()}
         named |= {f"optimizer/{name}": variable for name, variable in named_slots(self.optimizer, weights).items()}
         return named
-
-
-def _finished(results: StepResults) -> StepResults:
-    """Return results after all of them have been computed: TensorFlow returns before that."""
-    results.losses.numpy()
-    return results
 
 
 def named_slots(optimizer: keras.optimizers.Optimizer, weights: Mapping[str, Any]) -> dict[str, Any]:

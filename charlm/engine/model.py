@@ -209,19 +209,3 @@ def named_seeds(model: CharacterRNN) -> dict[str, Any]:
     generators = {"model": model.seed}
     generators |= {f"rnn.{index}": layer.cell.seed_generator for index, layer in enumerate(model.rnn)}
     return {name: generator.state for name, generator in generators.items()}
-
-
-def draws_per_part(model: CharacterRNN) -> dict[str, tuple[Any, int]]:
-    """Return how often each random generator of a network draws for a part of a batch in training.
-
-    Returns:
-        The state of each generator that draws, uint32 [2], and the number of draws, by the names of `named_seeds`.
-
-    """
-    seeds = named_seeds(model)
-    before = {name: state.numpy() for name, state in seeds.items()}
-    model.draw_masks(1, 1)
-    draws = {name: (state, int(state.numpy()[1] - before[name][1])) for name, state in seeds.items()}
-    for name, state in seeds.items():
-        state.assign(before[name])
-    return {name: (state, count) for name, (state, count) in draws.items() if count}

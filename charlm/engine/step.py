@@ -1,16 +1,15 @@
 """The training step, compiled: what it minimises, and how it takes the hidden state and returns the next one.
 
 A batch is split into parts, one for each core. Each part runs its own forward and backward pass, and the gradients are
-added in a fixed order, so that a run is repeatable to the last bit on the same machine. Several machines share the
-parts; each reads only the rows of its own.
+added in a fixed order, so that a run is repeatable to the last bit on the same machine. Of several machines, each reads
+its own rows, and their gradients are added last.
 
 Axes: B batch, R rows of the batch on this machine (B on a single one), T time, V vocabulary, K steps in one call.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from itertools import chain
 from typing import Any, NamedTuple
 
 import keras
@@ -19,13 +18,11 @@ import tensorflow as tf
 
 from charlm.config.schema import TrainingConfig
 from charlm.engine.compiled import CompiledGradients
-from charlm.engine.distribution import Machine
-from charlm.engine.model import CharacterRNN, State, draws_per_part
+from charlm.engine.model import CharacterRNN, State, named_seeds
 from charlm.engine.optimizer import WeightAverage
 from charlm.engine.recurrence import Tensor
-from charlm.errors import CharlmError
 from charlm.text.batches import Batches
-from charlm.training.parts import add_in_order, own_parts, spans_of
+from charlm.training.machines import Machines
 
 
 def mean_nats(targets: Tensor, logits: Tensor) -> Tensor:
@@ -93,58 +90,9 @@ class StepResults(NamedTuple):
     """The global norm of each step's gradient before clipping, float32 [K]."""
 
 
-@dataclass(frozen=True)
-class Shares:
-    """The parts of a batch, and which of them this machine computes."""
-
-    sizes: tuple[int, ...]
-    """The rows of each part, P numbers."""
-    machine: Machine
-    """This machine, and how it reaches the others."""
-
-    @property
-    def own(self) -> range:
-        """The parts that this machine computes, consecutive numbers from 0 to P - 1."""
-        return own_parts(len(self.sizes), machines=self.machine.count, task=self.machine.task)
-
-    @property
-    def rows(self) -> slice:
-        """The rows of the batch in these parts."""
-        return slice(sum(self.sizes[: self.own.start]), sum(self.sizes[: self.own.stop]))
-
-    def split(self, window: Tensor, state: State) -> list[tuple[Tensor, State]]:
-        """Return the columns of a window [T + 1, R] and the rows of a state that belong to each own part."""
-        states = zip(*(tf.split(layer, self._own_sizes) for layer in state), strict=True)
-        return list(zip(self.split_columns(window), states, strict=True))
-
-    def split_columns(self, values: Tensor) -> list[Tensor]:
-        """Return the columns of values [T, R, ...] that belong to each own part."""
-        return list(tf.split(values, self._own_sizes, axis=1))
-
-    @property
-    def _own_sizes(self) -> list[int]:
-        return [self.sizes[part] for part in self.own]
-
-
-def share_batch(batch_size: int, parts: int, machine: Machine) -> Shares:
-    """Return how a batch is shared.
-
-    Args:
-        batch_size: B.
-        parts: The number of parts, 1 or more; at most B are used.
-        machine: This machine.
-
-    Raises:
-        CharlmError: there are more machines than rows or parts.
-
-    """
-    if min(parts, batch_size) < machine.count:
-        raise CharlmError(
-            f"training: found a batch of {batch_size} windows in {parts} parts; {machine.count} workers need at least "
-            f"{machine.count} of both: raise training.batch_size or training.parts"
-        )
-    sizes = (len(part) for part in np.array_split(np.arange(batch_size), min(parts, batch_size)))
-    return Shares(tuple(sizes), machine)
+def part_sizes(rows: int, parts: int) -> list[int]:
+    """Return the rows of each part of R rows; at most R parts are used."""
+    return [len(part) for part in np.array_split(np.arange(rows), min(parts, rows))]
 
 
 TrainSteps = Callable[[Any, Any, State, Any], StepResults]
@@ -161,8 +109,9 @@ def compile_steps(
     batches: Batches,
     *,
     clip_norm: float | None,
-    shares: Shares,
+    sizes: Sequence[int],
     objective: Objective,
+    machines: Machines,
     average: WeightAverage | None = None,
     reset_rate: float = 0.0,
     compiled: bool = False,
@@ -176,22 +125,23 @@ def compile_steps(
         optimizer: A Keras optimizer, built on `model.trainable_variables`.
         batches: Decides B, and the seed of `reset_rate`.
         clip_norm: The global norm to which a larger gradient is scaled down; None = never.
-        shares: The parts of a batch, and which of them this machine computes.
+        sizes: The rows of each part of this machine.
         objective: What the gradient is of.
+        machines: The machines that share each batch.
         average: The average of the weights to update after each step, or None.
         reset_rate: The probability, 0 to 1, that a stream starts a window from the zero state.
         compiled: Whether kernel.c computes the gradients.
 
     """
-    variables = model.trainable_variables
-    gradients_of = GradientsOfParts(model, shares, objective, compiled=compiled)
+    variables, rows = model.trainable_variables, machines.rows(batches.batch_size)
+    gradients_of = GradientsOfParts(model, sizes, objective, machines=machines, compiled=compiled)
 
     def step(window: Tensor, soft: Tensor, state: State) -> tuple[State, Tensor, Tensor]:
         """Take a step on a window [T + 1, R]; return the state after it, its loss, and the norm of its gradient."""
         if reset_rate:
             seed = tf.stack([batches.seed, tf.cast(optimizer.iterations, tf.int32)])  # so that a step is repeatable
             drawn = tf.random.stateless_uniform([batches.batch_size, 1], seed)
-            state = tuple(tf.where(drawn[shares.rows] < reset_rate, 0.0, layer) for layer in state)
+            state = tuple(tf.where(drawn[rows] < reset_rate, 0.0, layer) for layer in state)
         state, loss, gradients = gradients_of(window, state, soft)
         norm = tf.norm(tf.stack([tf.sqrt(2 * tf.nn.l2_loss(gradient)) for gradient in gradients]))
         if clip_norm is not None:
@@ -219,15 +169,14 @@ def compile_steps(
     @cache
     def of_length(length: int) -> Any:
         """Return the function for windows of T = `length`, whose graph is built at its first call."""
-        signature = _signature(model, shares, objective, length)
+        signature = _signature(model, sum(sizes), objective, length)
         return tf.function(steps, autograph=False, input_signature=signature)  # autograph is slower than the graph
 
     return lambda windows, *others: of_length(windows.shape[1] - 1)(windows, *others)
 
 
-def _signature(model: CharacterRNN, shares: Shares, objective: Objective, length: int) -> list[Any]:
-    """Return the shapes and dtypes of the arguments of `TrainSteps`."""
-    height = shares.rows.stop - shares.rows.start
+def _signature(model: CharacterRNN, height: int, objective: Objective, length: int) -> list[Any]:
+    """Return the shapes and dtypes of the arguments of `TrainSteps` for R = `height` rows."""
     return [
         tf.TensorSpec((None, length + 1, height), tf.int32),
         tf.TensorSpec((None, length, height, objective.soft_width(model.logits.units)), tf.float16),
@@ -237,20 +186,27 @@ def _signature(model: CharacterRNN, shares: Shares, objective: Objective, length
 
 
 class GradientsOfParts:
-    """The gradients of a batch, added over its parts in their order.
+    """The gradients of a batch, added over its parts in a fixed order, then over the machines.
 
     Args:
         model: The network.
-        shares: The parts of a batch, and which of them this machine computes.
+        sizes: The rows of each part of this machine.
         objective: What the gradients are of.
+        machines: The machines that share each batch.
         compiled: Whether kernel.c computes them.
 
     """
 
-    def __init__(self, model: CharacterRNN, shares: Shares, objective: Objective, *, compiled: bool = False) -> None:
-        self._model, self._shares = model, shares
-        others = len(shares.sizes) - len(shares.own)
-        self._draws = draws_per_part(model) if others else {}
+    def __init__(
+        self,
+        model: CharacterRNN,
+        sizes: Sequence[int],
+        objective: Objective,
+        *,
+        machines: Machines,
+        compiled: bool = False,
+    ) -> None:
+        self._model, self._sizes, self._machines = model, list(sizes), machines
         self._new_gradients: Callable[[], CompiledGradients | _TapeGradients] = (
             partial(CompiledGradients, model, **vars(objective))
             if compiled
@@ -262,30 +218,31 @@ class GradientsOfParts:
 
         `soft` has the soft targets of the window, [T, R, V] or [T, R, 0].
         """
-        own, count, total = self._shares.own, len(self._shares.sizes), sum(self._shares.sizes)
-        parts = zip(own, self._shares.split(window, state), self._shares.split_columns(soft), strict=True)
-        self._skip_draws(own.start)
-        gradients = self._new_gradients()
-        results = []
-        for part, split, soft_part in parts:
-            results.append(gradients.of_part(*split, soft_part, share=self._shares.sizes[part] / total))
-        self._skip_draws(count - own.stop)
+        total = self._machines.count * sum(self._sizes)
+        states = zip(*(tf.split(layer, self._sizes) for layer in state), strict=True)
+        windows, softs = (tf.split(values, self._sizes, axis=1) for values in (window, soft))
+        gradients, results = self._new_gradients(), []
+        self._shift_seeds(self._machines.index)
+        for size, *part in zip(self._sizes, windows, states, softs, strict=True):
+            results.append(gradients.of_part(*part, share=size / total))
+        self._shift_seeds(-self._machines.index)
         state = tuple(tf.concat(layer, 0) for layer in zip(*(last for last, _ in results), strict=True))
-        return state, *gradients.finish(self._add([tensors for _, tensors in results]))
+        own = _add_in_order([tensors for _, tensors in results])
+        return state, *gradients.finish(self._machines.sum(own))
 
-    def _add(self, tensors: list[list[Tensor]]) -> list[Tensor]:
-        """Return the sums over all parts of the batch, given the tensors of each own part."""
-        every, machine = range(len(self._shares.sizes)), self._shares.machine
-        spans = spans_of(len(every), machines=machine.count)
-        parts = {range(part, part + 1): own for part, own in zip(self._shares.own, tensors, strict=True)}
-        own_sums = [add_in_order(span, parts, add=_add) for span in spans[machine.task]]
-        sums = machine.gather(own_sums, count=sum(map(len, spans)))
-        return add_in_order(every, dict(zip(chain(*spans), sums, strict=True)), add=_add)
+    def _shift_seeds(self, change: int) -> None:
+        """Change the seeds of the network, so that every machine draws other masks for its rows."""
+        for seed in named_seeds(self._model).values() if change else ():
+            seed.assign_add(tf.cast(tf.constant([change, 0]), seed.dtype))
 
-    def _skip_draws(self, parts: int) -> None:
-        """Leave out the random numbers that other machines draw for their parts."""
-        for seeds, draws in self._draws.values():
-            seeds.assign_add(tf.constant([0, parts * draws], seeds.dtype))
+
+def _add_in_order(parts: list[list[Tensor]]) -> list[Tensor]:
+    """Return the sums over the parts: of the first 2^k and the others, 2^k < parts, and so on within both."""
+    if len(parts) == 1:
+        return parts[0]
+    middle = 1 << (len(parts) - 1).bit_length() - 1
+    sums = _add_in_order(parts[:middle]), _add_in_order(parts[middle:])
+    return [one + other for one, other in zip(*sums, strict=True)]
 
 
 class _TapeGradients:
@@ -310,7 +267,3 @@ class _TapeGradients:
     def finish(self, sums: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Return the loss and the gradients by `model.trainable_variables`, from what all parts add up to."""
         return sums[0], sums[1:]
-
-
-def _add(first: list[Tensor], second: list[Tensor]) -> list[Tensor]:
-    return [one + other for one, other in zip(first, second, strict=True)]

@@ -14,7 +14,6 @@ from charlm.runs.folder import (
     CONFIG_FILE,
     CORPUS,
     INIT,
-    LAST,
     METRICS_FILE,
     RUNS,
     SOFT_TARGETS_FACTS,
@@ -26,7 +25,6 @@ from charlm.runs.folder import (
     run_of,
 )
 from charlm.storage.files import remove, sync_folder, write_file, writing
-from charlm.storage.locks import LOCK
 from charlm.text.corpus import Corpus, is_corpus, open_corpus
 
 
@@ -117,16 +115,6 @@ def open_run(folder: Path, *, overrides: Overrides = ()) -> Run:
     before, config = (load_config(folder / CONFIG_FILE, overrides=values) for values in ((), overrides))
     check_resume(before, config)
     return Run(folder, config, open_corpus(folder / CORPUS))
-
-
-def files_to_resume(folder: Path) -> list[str]:
-    """Return the files of a run that a resume reads, but for the text, by path inside the run; none if it is no run.
-
-    Its logs of TensorBoard and the last model are only written; links are left out.
-    """
-    left_out = {CORPUS, LAST, LOCK}
-    paths = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
-    return [str(path) for path in paths if not left_out & {*path.parts} and not path.name.startswith((".", "events."))]
 
 
 def write_config(folder: Path, config: Config) -> None:

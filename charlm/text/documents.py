@@ -35,6 +35,8 @@ MAX_NAME = 50
 """The longest name of a text, in characters: a folder with the time and this in its name has at most 255 bytes."""
 NOT_FOR_FILES = {"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7"}
 """Python has these as text encodings, but they are escapes or decode to surrogates."""
+OWN_FILES = ("metrics.jsonl", "corpus.json")
+"""What a run and a corpus of charlm have: they may lie in the folder of the texts that they are made from."""
 
 
 class UndecodableError(CharlmError):
@@ -103,7 +105,7 @@ def find_documents(sources: Iterable[str]) -> tuple[list[Document], dict[str, st
 
     Returns:
         The documents; and the reason for each file or folder that was left out, by its name: hidden ones, those called
-        __pycache__, and what is not a regular file.
+        __pycache__, runs and corpora of charlm, and what is not a regular file.
 
     Raises:
         CharlmError: a source does not exist, cannot be read, or is a device, a pipe or a socket.
@@ -156,6 +158,8 @@ def _files(path: Path, left_out: dict[str, str]) -> Iterator[Path]:
             left_out[printable(each)] = "hidden"
         elif each.name == "__pycache__" or (each.is_dir() and each.is_symlink()):
             left_out[printable(each)] = "not text" if each.name == "__pycache__" else "a link to a folder"
+        elif any((each / name).exists() for name in OWN_FILES):
+            left_out[printable(each)] = "a run or a corpus of charlm"
         elif each.is_dir() or each.is_file():
             yield from _files(each, left_out)
         else:

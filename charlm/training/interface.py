@@ -1,9 +1,7 @@
-"""The interface between training and an engine, which hides TensorFlow, and other machines that share the run.
+"""The interface between training and an engine, which hides TensorFlow.
 
 Training decides which windows are read, at which learning rates, and when. The engine holds and changes the weights,
-the optimizer, the random seeds and the hidden state. Several machines run the same program; what they must agree on
-passes through the engine. The methods that have a body here are those of a single machine. `charlm.engine.keras_engine`
-is the real engine.
+the optimizer, the random seeds and the hidden state. `charlm.engine.keras_engine` is the real engine.
 
 Axes: B batch, T time, V vocabulary, K steps in one call.
 """
@@ -18,7 +16,7 @@ from charlm.config.schema import Config
 from charlm.network.model_file import Tensors
 from charlm.network.rnn import Floats, Parameters
 from charlm.text.batches import Batches
-from charlm.text.corpus import Corpus
+from charlm.training.machines import Machines
 
 Shapes = Mapping[str, tuple[int, ...]]
 """The shape of each of these arrays."""
@@ -42,21 +40,10 @@ class Engine(Protocol):
     """How the training text is cut into windows of `sequence_length`."""
     rows: slice
     """The rows of a batch that this machine reads: all, unless several machines share each batch."""
+    machines: Machines = Machines()
+    """The machines that share each batch."""
     library: str | None = None
     """The SHA-256 of the compiled program that takes the steps, as its results differ in the last bits; None = none."""
-
-    def agree(self, steps: int, signal: int) -> tuple[int, int]:
-        """Return what all machines do next: the steps that the chief takes, and a signal that ends the run.
-
-        Args:
-            steps: The steps that this machine would take in the next call; 0 = it would end here.
-            signal: The number of a signal that this machine has received; 0 = none.
-
-        Raises:
-            CharlmError: another machine is lost, or has failed.
-
-        """
-        return steps, signal
 
     def begin_with(self, weights: Mapping[str, Floats]) -> None:
         """Replace the weights that were drawn, before the first step.
@@ -109,9 +96,9 @@ class Engine(Protocol):
 
 
 class EngineFactory(Protocol):
-    """Makes the engines of a program, and knows the other machines."""
+    """Makes the engines of a program."""
 
-    machines: int = 1
+    machines: Machines = Machines()
     """The machines that share each batch."""
 
     def __call__(self, config: Config, batches: Batches, *, vocabulary_size: int) -> Engine:
@@ -140,16 +127,3 @@ class EngineFactory(Protocol):
 
         """
         return config
-
-    def agree(self, config: Config, corpus: Corpus) -> Config:
-        """Return the config of the chief, once it is known that all machines would train the same.
-
-        Raises:
-            CharlmError: versions, a setting or the text differ, or another machine is lost or has failed.
-
-        """
-        return config
-
-    def share(self, value: int) -> int:
-        """Return the number that the chief has passed; raises CharlmError if another machine is lost or has failed."""
-        return value

@@ -30,9 +30,6 @@ from charlm.training.signals import Session
 from charlm.training.soft_targets import SoftTargets, open_soft_targets
 from charlm.training.steps import StepRunner
 
-CHIEF_ENDED = "ended by the chief"
-"""Why a run ends on another machine, if it would go on by itself: their losses differ in the last bits."""
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -60,6 +57,8 @@ class Outcome:
     longer: tuple[str, ...]
     """The settings with which a resume goes on, for instance ("training.epochs=24",): as long as the recipe for such a
     text trains, or twice as long as so far; none if the network was not still improving."""
+    worker: int = 0
+    """Which of the machines of TF_CONFIG this is; the run is in the folder of worker 0 alone."""
 
 
 def train(
@@ -110,6 +109,7 @@ def train(
         baseline_nats=recorder.validator.baseline_nats,
         sample=recorder.sample,
         longer=_longer(run, training.schedule, progress) if is_improving(progress, recorder.difference) else (),
+        worker=engine.machines.index,
     )
 
 
@@ -188,15 +188,16 @@ class Training:
                 self.recorder.record_due(self.progress)
                 reason, signal = self._ending(), self.session.signal
                 is_ending = reason is not None or signal is not None
-                count, number = self.engine.agree(
-                    0 if is_ending else self.steps.next_count(self.progress),
-                    signal if reason is None and signal is not None else 0,
+                count, number = self.engine.machines.agree(
+                    step=self.progress.step,
+                    count=0 if is_ending else self.steps.next_count(self.progress),
+                    signal=signal if reason is None and signal is not None else 0,
                 )
                 if not count:
                     self.stopped_by = Signals(number) if number else None
                     self.progress.elapsed_seconds = earlier + self.clock() - started
                     self.recorder.finish(self.progress, is_stopped=self.stopped_by is not None)
-                    return f"stopped by {self.stopped_by.name}" if self.stopped_by else reason or CHIEF_ENDED
+                    return f"stopped by {self.stopped_by.name}" if self.stopped_by else reason or "ended by worker 0"
                 first, losses = self.progress.step + 1, self.steps.take(count, self.progress)
                 self.progress.elapsed_seconds = earlier + self.clock() - started
                 for step, nats in enumerate(losses, first):

@@ -110,7 +110,7 @@ def prepare(
     config = settle(
         config.model_copy(update={"recipe": path.stem}), corpus, engines=engines, parent=parent, say=session.say
     )
-    config = engines.agree(config, corpus)
+    engines.machines.check_same(config, corpus)
     first = None if parent is None else adapt_parent(parent, config, corpus, say=session.say)
     minutes = advice.minutes if is_advised and gives_length(overrides) is None else None
     return Preparation(corpus, config, first, advice, is_advised, minutes)
@@ -146,7 +146,7 @@ def settle(
         settings = settle_corpus_settings(corpus, config.corpus)
         config = config.model_copy(update={"corpus": settings, "training": training})
         check_teachers(config, corpus, available_bytes=memory_bytes())
-    config = engines.settle(fill_parts(config, workers=engines.machines), say=say, is_recorded=is_recorded)
+    config = engines.settle(fill_parts(config, machines=engines.machines.count), say=say, is_recorded=is_recorded)
     check_memory(config, len(corpus.vocabulary), available_bytes=memory_bytes())
     return config
 

@@ -171,8 +171,8 @@ class Recorder:
         if self.schedule.is_mark(progress.step):
             self.evaluate(progress)
             self.save(progress)
-        elif progress.seconds - self._saved_seconds >= SAVE_SECONDS:
-            self.save(progress)
+        elif self.outputs.engine.machines.share(progress.seconds - self._saved_seconds >= SAVE_SECONDS):
+            self.save(progress)  # every machine has a part of the state
 
     def finish(self, progress: Progress, *, is_stopped: bool) -> None:
         """Save the end of a run; unless a signal has stopped it, evaluate it as well."""

@@ -85,18 +85,6 @@ class Session:
         yield from self._while(is_deferred=True)
 
     @contextlib.contextmanager
-    def uninterrupted(self) -> Iterator[None]:
-        """Put the first signal off to the end of a block that other machines wait for, and raise Stopped there.
-
-        Within `deferred`, a signal is only recorded, as elsewhere.
-        """
-        had_signal = self.signal is not None
-        with self.deferred():
-            yield
-        if self.signal is not None and not (self.is_deferred or had_signal):
-            raise Stopped(self.signal)
-
-    @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
         """Raise Stopped at the first signal during a block, or before the block if a signal was recorded.
 

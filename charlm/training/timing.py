@@ -181,8 +181,8 @@ def fit_to_minutes(
     found = estimate(config, prepared.corpus, engine, engines, session=session, step_seconds=timed, clock=clock)
     seconds = 60 * total - (spent := clock() - begin)
     settings = found.with_marks_for(config.training, seconds)
-    settings = settings.model_copy(update={"evaluations": engines.share(settings.evaluations)})
-    steps = engines.share(found.steps_within(settings, seconds))
+    settings = settings.model_copy(update={"evaluations": engines.machines.share(settings.evaluations)})
+    steps = engines.machines.share(found.steps_within(settings, seconds))
     if minutes is None:
         steps = max(steps, FEW_STEPS)
     if steps == 0:
@@ -250,12 +250,11 @@ def time_ngrams(config: Config, corpus: Corpus, *, clock: Callable[[], float] = 
 def _time_steps(training: Training, seconds: float, clock: Callable[[], float]) -> float:
     """Take TIMED_STEPS, or those of some seconds, at least one call of the engine; return the seconds of one step."""
     first, started, now = training.progress.step, clock(), -math.inf
-    while count := training.engine.agree(
+    while count := training.engine.machines.share(
         training.steps.next_count(training.progress)
         if now - started < seconds and training.progress.step - first < TIMED_STEPS
-        else 0,
-        0,
-    )[0]:
+        else 0
+    ):
         with contextlib.suppress(DivergenceError):  # what was learned is undone in any case
             training.steps.take(count, training.progress)
         now = clock()

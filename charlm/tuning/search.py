@@ -20,7 +20,7 @@ from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config
 from charlm.config.yaml import dump_yaml
-from charlm.engine.factory import start_engines
+from charlm.engine.factory import KerasEngines
 from charlm.engine.runtime import check_tensorflow
 from charlm.errors import CharlmError, escape_controls
 from charlm.runs.folder import CONFIG_FILE, CORPUS, RUNS
@@ -115,12 +115,12 @@ def tune(
     loaded = load_space(path)
     check_tensorflow()
     folder = RUNS / f"tune-{path.stem}" if out is None else Path(out)
-    with stop_on_signal(say, show_progress=show_progress) as session, start_engines(session) as engines:
+    with stop_on_signal(say, show_progress=show_progress) as session:
         return search(
             loaded,
             text,
             folder,
-            engines,
+            KerasEngines(session),
             session,
             seconds=60 * minutes,
             trial_seconds=None if trial_minutes is None else 60 * trial_minutes,

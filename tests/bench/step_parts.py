@@ -56,7 +56,7 @@ def make_pieces(config: Any, without_dropout: Any) -> dict[str, Callable[[], Any
 
     from charlm.engine.keras_engine import KerasEngine
     from charlm.engine.model import build_model
-    from charlm.engine.step import GradientsOfParts, make_objective, share_batch
+    from charlm.engine.step import GradientsOfParts, make_objective, part_sizes
     from charlm.text.batches import Batches
 
     settings, rng = config.training, np.random.default_rng(0)
@@ -64,7 +64,7 @@ def make_pieces(config: Any, without_dropout: Any) -> dict[str, Callable[[], Any
     batches = Batches(length=batch * time + 1, batch_size=batch, sequence_length=time, seed=0)
     engine = KerasEngine(config, batches, vocabulary_size=VOCABULARY)
     plain = build_model(without_dropout, VOCABULARY, precision=settings.precision)
-    shares = share_batch(batch, settings.parts or 1, engine.machine)
+    sizes = part_sizes(batch, settings.parts or 1)
     windows = rng.integers(0, VOCABULARY, (1, time + 1, batch), np.int32)
     soft_targets = engine.blank_soft_targets(windows)[0]
     weights, iterations = engine.model.trainable_variables, engine.optimizer.iterations
@@ -75,7 +75,8 @@ def make_pieces(config: Any, without_dropout: Any) -> dict[str, Callable[[], Any
         return lambda: [result.numpy() for result in tf.nest.flatten(graph())]
 
     def gradients(model: Any) -> Callable[[], Any]:
-        of_parts = GradientsOfParts(model, shares, make_objective(settings), compiled=settings.kernel == "compiled")
+        is_compiled, objective = settings.kernel == "compiled", make_objective(settings)
+        of_parts = GradientsOfParts(model, sizes, objective, machines=engine.machines, compiled=is_compiled)
         return compiled(lambda: of_parts(tf.constant(windows[0]), engine.state, soft_targets))
 
     def optimizer() -> Any:

@@ -120,6 +120,6 @@ def test_an_option_that_is_left_out_is_the_default_of_the_library(line: str, mon
 @pytest.mark.parametrize("name", all_commands())
 def test_the_table_has_every_option(name: str) -> None:
     tested = {word for line in CALLS if line.startswith(name) for word in shlex.split(line)}
-    elsewhere = {"--cluster", "--task", "--quiet"} | ({"--host", "--port"} if name == "tensorboard" else set())
+    elsewhere = {"--quiet"} | ({"--host", "--port"} if name == "tensorboard" else set())
     options = [option for option in all_commands()[name].params if isinstance(option, click.Option)]
     assert [option.opts for option in options if not {*option.opts} & (tested | elsewhere)] == []

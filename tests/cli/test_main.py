@@ -23,7 +23,7 @@ from charlm.hardware import memory_bytes
 
 OPTIONS = {
     "tokenize": "--out -c --config -s --set -q --quiet",
-    "train": "-c --config -s --set -r --run --init --minutes --resume --cluster --task -q --quiet",
+    "train": "-c --config -s --set -r --run --init --minutes --resume -q --quiet",
     "plan": "-c --config -s --set --json",
     "sample": "-p --prompt -n --length -t --temperature --top-k --top-p --min-p --seed --samples --stop --json",
     "evaluate": "--split --protocol --window --baselines --copies --json",

@@ -13,10 +13,10 @@ from arrays import check_close
 from engine.networks import V, config
 
 from charlm.engine.compiler import COMPILERS
-from charlm.engine.distribution import Machine
 from charlm.engine.model import build_model, zero_state
-from charlm.engine.step import GradientsOfParts, Objective, Shares
+from charlm.engine.step import GradientsOfParts, Objective
 from charlm.hardware import multiplies_bfloat16
+from charlm.training.machines import Machines
 
 T, B = 9, 7
 NETWORKS: list[dict[str, Any]] = [
@@ -47,7 +47,7 @@ def results(
     """Return the loss of a window, the gradients, and the state after it."""
     model = build_model(config(**settings), V, precision=precision)
     wanted, rng = objective or Objective(), np.random.default_rng(0)
-    gradients_of = GradientsOfParts(model, Shares(sizes, Machine()), wanted, compiled=compiled)
+    gradients_of = GradientsOfParts(model, sizes, wanted, machines=Machines(), compiled=compiled)
     window = tf.constant(rng.integers(0, V, (T + 1, B)), tf.int32)
     soft = rng.dirichlet(np.ones(V), (T, B))[..., : wanted.soft_width(V)].astype(np.float16)
     compute = tf.function(lambda: gradients_of(window, zero_state(model, B), tf.constant(soft)), autograph=False)

@@ -13,11 +13,11 @@ from arrays import check_close
 from numpy.typing import NDArray
 
 from charlm.config.schema import Config, ModelConfig, RnnConfig, TrainingConfig
-from charlm.engine.distribution import Machine
 from charlm.engine.model import CharacterRNN, build_model, to_parameters, zero_state
-from charlm.engine.step import Objective, StepResults, compile_steps, make_objective, mean_nats, share_batch
+from charlm.engine.step import Objective, StepResults, compile_steps, make_objective, mean_nats, part_sizes
 from charlm.network.rnn import nats
 from charlm.text.batches import Batches
+from charlm.training.machines import Machines
 
 B, T, V = 7, 5, 6
 PLAIN = Objective()
@@ -61,7 +61,8 @@ class Trainer:
             optimizer,
             batches,
             clip_norm=clip_norm,
-            shares=share_batch(batches.batch_size, parts, Machine()),
+            sizes=part_sizes(batches.batch_size, parts),
+            machines=Machines(),
             objective=objective,
             reset_rate=reset_rate,
         )

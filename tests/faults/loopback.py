@@ -1,25 +1,26 @@
 """Real `charlm train` processes on loopback that train one run together, as several machines would."""
 
 import contextlib
+import json
+import os
 import secrets
 import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from processes import Process, command_line, settings, started
 
 SETTINGS = (
     *("model.layers=2", "model.skip_connections=true", "model.layer_dropout=0.2", "model.rnn.dropout=0.1"),
     *("training.average_momentum=0.9", "training.state_reset=0.1", "training.optimizer.name=muon"),
-    *("training.parts=4", "training.batch_size=16", "training.schedule.name=constant"),
-    *("training.evaluations=10"),
+    *("training.parts=2", "training.batch_size=12", "training.schedule.name=constant"),
+    "training.evaluations=20",
 )
-"""Everything whose result could depend on the number of processes."""
+"""Everything that machines could do differently."""
 LIMIT_SECONDS = 600
 """Nothing takes so long unless it hangs, even on a busy machine."""
-WORKER_LOST = 3
-"""The exit code of a process that has lost another one."""
 
 
 def free_addresses(count: int) -> list[str]:
@@ -40,22 +41,29 @@ def train_line(text: Path | None, run: Path, *options: str, steps: int) -> list[
     return command_line("train", *begin, "-r", run, *settings(f"training.steps={steps}"), *options)
 
 
-def training(lines: Sequence[list[str]], addresses: Sequence[str]) -> contextlib.AbstractContextManager[list[Process]]:
-    """Start a command line for each worker, or for a machine alone if there are no addresses."""
-    cluster = ["--cluster", ",".join(addresses), "--task"]
-    lines = [[*line, *cluster, str(task)] for task, line in enumerate(lines)] if addresses else lines
-    return started(*lines, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+@contextlib.contextmanager
+def training(lines: Sequence[list[str]]) -> Iterator[list[Process]]:
+    """Start a command line for each worker; a single one is a machine alone."""
+    addresses = free_addresses(len(lines))
+    with contextlib.ExitStack() as stack:
+        processes = []
+        for index, line in enumerate(lines):
+            config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+            variables = {**os.environ, "TF_CONFIG": json.dumps(config) if len(lines) > 1 else ""}
+            options: dict[str, Any] = {"stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL, "env": variables}
+            processes += stack.enter_context(started(line, **options))
+        yield processes
 
 
-def finish(process: Process) -> tuple[int, str]:
+def finish(process: Process, *, seconds: float = LIMIT_SECONDS) -> tuple[int, str]:
     """Wait for a process; return its exit code and what it printed."""
-    printed, _ = process.communicate(timeout=LIMIT_SECONDS)
+    printed, _ = process.communicate(timeout=seconds)
     return process.returncode, printed
 
 
-def train_with(*lines: list[str], addresses: Sequence[str] = (), code: int = 0) -> list[str]:
+def train_with(*lines: list[str], code: int = 0) -> list[str]:
     """Run a command line for each worker; return what each has printed, once it has ended with this exit code."""
-    with training(lines, addresses) as processes:
+    with training(lines) as processes:
         ended = [finish(process) for process in processes]
     assert [found for found, _ in ended] == [code] * len(ended), ended
     return [printed for _, printed in ended]

@@ -20,7 +20,9 @@ GRACE_SECONDS = 30
 @contextmanager
 def training(run: Path, *, until: str) -> Iterator[Process]:
     """Train without an end, and wait until there is something in a file of the run."""
-    with started(command_line("train", "-c", "tiny", "-s", "training.steps=100000", "-r", run)) as (process,):
+    with started(
+        command_line("train", "-c", "tiny", "-s", "training.steps=100000", "-s", "training.evaluations=1000", "-r", run)
+    ) as (process,):
         wait_until(
             lambda: (run / until).is_file() and (until == ".lock" or (run / until).stat().st_size > 0), [process]
         )
@@ -40,7 +42,7 @@ def test_a_signal_makes_a_run_save_and_say_how_to_continue(number: signal.Signal
 
 
 def test_a_second_signal_stops_at_once_and_leaves_the_last_checkpoint_whole(tmp_path: Path) -> None:
-    with training(tmp_path / "run", until="metrics.jsonl") as process:
+    with training(tmp_path / "run", until="best.safetensors") as process:
         for number in (signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGCONT):  # both come at the same moment
             process.send_signal(number)
         _, said = process.communicate(timeout=GRACE_SECONDS)

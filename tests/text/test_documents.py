@@ -25,7 +25,8 @@ def find(*sources: str | Path) -> list[str]:
 
 
 def test_a_folder_is_walked_in_sorted_order_and_what_is_left_out_is_named(tmp_path: Path) -> None:
-    for name in ("b.txt", "a/2.txt", "a/10.txt", "c/d/e.txt", ".hidden", ".git/config", "c/__pycache__/x.pyc"):
+    own = ("runs/one/metrics.jsonl", "runs/one/config.yaml", "saved/corpus.json")
+    for name in ("b.txt", "a/2.txt", "a/10.txt", "c/d/e.txt", ".hidden", ".git/config", "c/__pycache__/x.pyc", *own):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -37,6 +38,8 @@ def test_a_folder_is_walked_in_sorted_order_and_what_is_left_out_is_named(tmp_pa
         ".hidden": "hidden",
         "__pycache__": "not text",
         "up": "a link to a folder",
+        "one": "a run or a corpus of charlm",
+        "saved": "a run or a corpus of charlm",
         "pipe": "not a regular file",
     }
 

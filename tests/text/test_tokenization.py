@@ -146,7 +146,7 @@ def test_nothing_stays_of_a_corpus_whose_name_does_not_reach_the_disk(
 def test_a_corpus_as_a_source_is_refused(tmp_path: Path) -> None:
     make_corpus(tmp_path, "ab")
     with pytest.raises(CharlmError, match="out: is a corpus that charlm tokenize wrote, not text"):
-        tokenize([str(tmp_path)], tmp_path / "again", CorpusConfig())
+        tokenize([str(tmp_path / "out"), str(tmp_path)], tmp_path / "again", CorpusConfig())
 
 
 def test_a_file_that_changes_between_the_passes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,115 @@
+"""Machines that train a run together: what one tells the others, and what must be the same on all of them.
+
+Every machine runs the same program on its own copy of the text, and computes the gradients of its own rows of each
+batch. The run is that of machine 0. This module has a machine alone; `charlm.engine.machines` connects several.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm import __version__
+from charlm.config.schema import Config
+from charlm.errors import CharlmError
+from charlm.hardware import versions
+from charlm.runs.run import corpus_identity
+from charlm.text.corpus import Corpus
+
+DIGITS = 15
+"""How much of a SHA-256 in hexadecimal is compared: as much as an int64 holds."""
+
+
+class Machines:
+    """The machines of a run; this class is a machine alone. Every machine must call each method."""
+
+    count: int = 1
+    index: int = 0
+    """Which of them this is."""
+
+    def sum(self, tensors: list[Any]) -> list[Any]:
+        """Return the sums over all machines of float32 tensors of TensorFlow, within a graph."""
+        return tensors
+
+    def total(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return the sum over all machines of an array."""
+        return array
+
+    def rows(self, batch_size: int) -> slice:
+        """Return the rows of a batch that this machine computes.
+
+        Raises:
+            CharlmError: there are not as many for each machine.
+
+        """
+        if batch_size % self.count:
+            raise CharlmError(
+                f"training.batch_size: found {batch_size}; must be divisible by {self.count}, the machines of TF_CONFIG"
+            )
+        rows = batch_size // self.count
+        return slice(self.index * rows, (self.index + 1) * rows)
+
+    def gather_rows(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the rows of all machines, float32 [B, H], given those of this one."""
+        every = np.zeros((self.count, *rows.shape), np.float32)
+        every[self.index] = rows
+        return self.total(every).reshape(-1, rows.shape[1])
+
+    def gather(self, numbers: Sequence[int]) -> list[list[int]]:
+        """Return the numbers that each machine has passed, in order; as many on each, of less than 64 bits."""
+        every = np.zeros((self.count, len(numbers)), np.int64)
+        every[self.index] = numbers
+        gathered: list[list[int]] = self.total(every).tolist()
+        return gathered
+
+    def share(self, number: int) -> int:
+        """Return the number that machine 0 has passed."""
+        return self.gather([number])[0][0]
+
+    def agree(self, *, step: int, count: int, signal: int) -> tuple[int, int]:
+        """Return how many steps all machines take next, 0 = the run ends, and the signal that ends it, 0 = none.
+
+        Machine 0 decides, unless another one has received a signal.
+
+        Args:
+            step: How many steps this machine has taken.
+            count: How many it would take next; 0 = it would end here.
+            signal: The number of a signal that it has received; 0 = none.
+
+        Raises:
+            CharlmError: the machines have taken different numbers of steps.
+
+        """
+        taken, counts, signals = zip(*self.gather([step, count, signal]), strict=True)
+        if len({*taken}) > 1:
+            raise CharlmError(f"TF_CONFIG: the machines have resumed at the steps {taken}; give each the same run")
+        number = max(signals) if counts[0] else signals[0]
+        return 0 if number else counts[0], number
+
+    def check_same(self, config: Config, corpus: Corpus) -> None:
+        """Check that all machines would train the same.
+
+        Args:
+            config: Every setting; `training.parts` may differ.
+            corpus: The text.
+
+        Raises:
+            CharlmError: the versions, the text or the settings of a machine are not those of machine 0.
+
+        """
+        sections = config.model_dump(mode="json", exclude={"training": {"parts"}})
+        facts = {
+            "the versions of charlm, TensorFlow and Keras": [__version__, versions("tensorflow", "keras")],
+            "the text": [corpus_identity(corpus), corpus.vocabulary.to_fields()],
+            **{f"the settings of {name}": values for name, values in sections.items()},
+        }
+        for name, fact in facts.items():
+            digest = hashlib.sha256(json.dumps(fact, sort_keys=True).encode()).hexdigest()
+            found = self.gather([int(digest[:DIGITS], 16)])
+            if others := [str(index) for index, one in enumerate(found) if one != found[0]]:
+                raise CharlmError(
+                    f"TF_CONFIG: worker {', '.join(others)} differs from worker 0 in {name}; must be the same on all"
+                )
