@@ -4,6 +4,7 @@ import contextlib
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from charlm.config.file import Overrides, load_config, parse_overrides
@@ -19,7 +20,7 @@ from charlm.text.tokenization import tokenize as write_corpus
 from charlm.training.loop import Outcome
 from charlm.training.preparation import Text, as_sources, new_engine, prepare, text_name
 from charlm.training.signals import OnEvaluation, OnStep, ignore, stop_on_signal
-from charlm.training.timing import check_minutes, fit_to_minutes
+from charlm.training.timing import check_minutes, fit_to_minutes, lengthen
 from charlm.training.trainer import train_run
 
 
@@ -130,6 +131,7 @@ def resume(
     run: str | Path | None = None,
     *,
     overrides: Overrides = (),
+    minutes: float | None = None,
     say: Callable[[str], None] = lambda _: None,
     on_step: OnStep = ignore,
     on_evaluation: OnEvaluation = ignore,
@@ -144,6 +146,7 @@ def resume(
         run: The folder of the run, or a part of its name under runs/; None = the newest that has not ended, or the
             newest if all have.
         overrides: Values that replace those of the run's config.
+        minutes: How long the call should take: as many more steps are taken as fit; None = to the end of the run.
         say: Takes a line for the user, for instance `print`.
         on_step: As for `train`.
         on_evaluation: As for `train`.
@@ -156,6 +159,9 @@ def resume(
         Stopped: a signal came before the first step; it is a KeyboardInterrupt.
 
     """
+    started = time.perf_counter()
+    if minutes is not None:
+        check_minutes(minutes, parse_overrides(overrides))
     with (
         stop_on_signal(say, show_progress=show_progress, on_step=on_step, on_evaluation=on_evaluation) as session,
         connected_engines(session) as engines,
@@ -171,6 +177,9 @@ def resume(
             first_weights=read_initial(begun),
             session=session,
         )
+        if minutes is not None:
+            config = lengthen(begun, engine, engines, minutes=minutes, started=started, session=session)
+            begun = replace(begun, config=config)
         return train_run(begun, engines, engine=engine, resume=True, session=session)
 
 

@@ -71,9 +71,9 @@ def train(*, resume: bool, **options: Any) -> None:
         go on with the newest run that has not ended
 
     """
-    begin = {name: options.pop(name) for name in ("text", "recipe", "init", "minutes")}
+    begin = {name: options.pop(name) for name in ("text", "recipe", "init")}
     if resume and any(begin.values()):
-        raise click.UsageError("--resume keeps the text, config, weights and length of the run: leave them out")
+        raise click.UsageError("--resume keeps the text, the config and the first weights of the run: leave them out")
     from charlm.api import training
     from charlm.training.signals import Stopped
 

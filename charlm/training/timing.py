@@ -6,16 +6,17 @@ S steps; at a mark, the run is evaluated and saved. If windows grow, S steps tak
 read do in steps of `sequence_length`. The figures are those of this machine under its present load.
 """
 
+import bisect
 import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from charlm.config.schema import Config, TrainingConfig
 from charlm.errors import CharlmError, counted
-from charlm.runs.folder import METRICS_FILE
+from charlm.runs.folder import CHECKPOINTS, METRICS_FILE, saved_steps
 from charlm.runs.run import Run
 from charlm.storage.files import temporary_folder
 from charlm.text.corpus import Corpus
@@ -73,32 +74,29 @@ class Costs:
         return settings.model_copy(update={"evaluations": max(fewest, min(settings.evaluations, affordable))})
 
 
-def estimate(
+def measure(
     config: Config,
     corpus: Corpus,
     engine: Engine,
-    engines: EngineFactory,
     *,
     session: Session,
     step_seconds: float = TIMED_SECONDS,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Costs:
-    """Find out how long a run takes, its teachers and n-grams included.
+    """Take some steps of a run, evaluate and save it, all in a temporary folder that is removed.
 
-    Some steps are taken, and the run is evaluated and saved, all in a temporary folder that is removed. The engine is
-    then set back: a run that uses it ends with the same bytes as one with a new engine.
+    The engine is then set back: a run that uses it ends with the same bytes as one with a new engine.
 
     Args:
         config: Every setting of the run; `training.parts` is a number.
         corpus: Its text.
         engine: The engine of the run, in its first state.
-        engines: Makes the engine of a teacher.
         session: Of a `stop_on_signal` block; a signal ends the measurement at once. Nothing is said.
         step_seconds: How long to take steps, at most; 0 = a single call of the engine after the first.
         clock: Returns the time in seconds.
 
     Raises:
-        CharlmError: the temporary folder cannot be written, or the engine of a teacher cannot be made.
+        CharlmError: the temporary folder cannot be written.
         Stopped: a signal came.
 
     """
@@ -119,9 +117,29 @@ def estimate(
             step = _time_steps(training, step_seconds, clock)
             engine.restore(first_state)
             mark = _time_mark(training, clock)
-    ngrams = time_ngrams(config, corpus, clock=clock)
-    teachers = teacher_seconds(config, corpus, engines, session=session, step_seconds=step_seconds, clock=clock)
-    return Costs(step, mark, start, teachers, ngrams)
+    return Costs(step, mark, start)
+
+
+def estimate(
+    config: Config,
+    corpus: Corpus,
+    engine: Engine,
+    engines: EngineFactory,
+    *,
+    session: Session,
+    step_seconds: float = TIMED_SECONDS,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Costs:
+    """Find out how long a run takes, its teachers and n-grams included.
+
+    The arguments and errors are those of `measure`, and `engines` makes the engine of a teacher.
+    """
+    timed: dict[str, Any] = {"session": session, "step_seconds": step_seconds, "clock": clock}
+    return replace(
+        measure(config, corpus, engine, **timed),
+        teacher_seconds=teacher_seconds(config, corpus, engines, **timed),
+        ngram_seconds=time_ngrams(config, corpus, clock=clock),
+    )
 
 
 def check_minutes(minutes: float, overrides: Mapping[str, Any]) -> None:
@@ -201,6 +219,45 @@ def fit_to_minutes(
     return config.model_copy(update={"training": settings})
 
 
+def lengthen(
+    run: Run,
+    engine: Engine,
+    engines: EngineFactory,
+    *,
+    minutes: float,
+    started: float,
+    session: Session,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Config:
+    """Return the config of a run with as many more steps as fit into some minutes; arguments as for `fit_to_minutes`.
+
+    Raises:
+        CharlmError: the minutes are too short for a step.
+        Stopped: a signal came.
+
+    """
+    timed = min(TIMED_SECONDS, 60 * minutes * TIMED_SHARE)
+    found = measure(run.config, run.corpus, engine, session=session, step_seconds=timed, clock=clock)
+    seconds = 60 * minutes - (clock() - started)
+    done, settings = max(saved_steps(run.folder / CHECKPOINTS), default=0), run.config.training
+    marks = found.with_marks_for(settings, seconds).evaluations
+
+    def takes(steps: int) -> float:
+        """Return how long so many more steps take, which read what a run of that length reads from here on."""
+        schedule = make_schedule(settings.with_steps(done + steps), engine.batches)
+        characters = schedule.characters(done + steps) - schedule.characters(done)
+        return characters / engine.batches.characters_per_step * found.step_seconds + marks * found.mark_seconds
+
+    steps = engines.machines.share(bisect.bisect_right(range(1, MAX_STEPS - done), seconds, key=takes))
+    if not steps:
+        raise CharlmError(f"minutes {minutes:g}: the start and one step take longer; give more")
+    total = done + steps
+    evaluations = engines.machines.share(min(1000, -(-marks * total // steps)))
+    session.say(f"{minutes:g} min: {counted(steps, 'more step')} of {1000 * found.step_seconds:.3g} ms")
+    training = settings.with_steps(total).model_copy(update={"evaluations": evaluations})
+    return run.config.model_copy(update={"training": training})
+
+
 def teacher_seconds(
     config: Config,
     corpus: Corpus,
@@ -221,7 +278,7 @@ def teacher_seconds(
         clock: Returns the time in seconds.
 
     Raises:
-        CharlmError: what `new_engine` and `estimate` raise.
+        CharlmError: what `new_engine` and `measure` raise.
         Stopped: a signal came.
 
     """
@@ -231,7 +288,7 @@ def teacher_seconds(
     with session.silent():
         teacher = settle(config.of_teacher(seeds[0]), corpus, engines=engines, is_recorded=True, say=session.say)
         engine = new_engine(teacher, corpus, engines, session=session)
-    costs = estimate(teacher, corpus, engine, engines, session=session, step_seconds=step_seconds, clock=clock)
+    costs = measure(teacher, corpus, engine, session=session, step_seconds=step_seconds, clock=clock)
     steps = make_schedule(teacher.training, engine.batches).total
     return len(seeds) * (costs.start_seconds + costs.run_seconds(teacher.training, steps))
 

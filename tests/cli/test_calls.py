@@ -24,7 +24,10 @@ CALLS: dict[str, tuple[str, dict[str, Any]]] = {
         "charlm.api.training train",
         {**TEXT, "recipe": "tiny", **SET, "run": Path("r"), "init": Path("m"), "minutes": 1.5},
     ),
-    "train --resume -r r -s model.units=2 -s seed=3": ("charlm.api.training resume", {"run": Path("r"), **SET}),
+    "train --resume -r r -s model.units=2 -s seed=3 --minutes 2": (
+        "charlm.api.training resume",
+        {"run": Path("r"), "minutes": 2.0, **SET},
+    ),
     "plan a b -c tiny -s model.units=2 -s seed=3 --json": (
         "charlm.api.planning plan",
         {**TEXT, "recipe": "tiny", **SET},

@@ -56,7 +56,7 @@ sample m.safetensors --top-p 1.1                                      | 1.1 is n
 sample m.safetensors --min-p 1.1                                      | 1.1 is not in the range
 sample m.safetensors -n 0 --json                                      | -n 0 has no end
 train --resume text.txt                                        | --resume keeps the text
-train --resume --minutes 3                                     | --resume keeps the text
+train --resume -c tiny                                         | --resume keeps the text
 tune space --minutes 0                                         | 0.0 is not in the range
 """)
 def test_wrong_usage_names_the_argument(line: str, expected: str) -> None:

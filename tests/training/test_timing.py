@@ -9,17 +9,18 @@ from unittest.mock import Mock
 
 import pytest
 from fake_engine import FakeEngines, Faults
-from fake_runs import TEXT, begin, ticking
+from fake_runs import TEXT, begin, engine_of, ticking, train
 
 from charlm.config.file import parse_overrides
 from charlm.config.schema import TrainingConfig
 from charlm.errors import CharlmError
 from charlm.evaluation.ngrams import count_ngrams
-from charlm.runs.run import Run
+from charlm.runs.run import Run, open_run
 from charlm.training.interface import Engine
 from charlm.training.preparation import Preparation, new_engine, prepare
+from charlm.training.schedule import make_schedule
 from charlm.training.signals import Session
-from charlm.training.timing import MAX_STEPS, Costs, estimate, fit_to_minutes, teacher_seconds, time_ngrams
+from charlm.training.timing import MAX_STEPS, Costs, fit_to_minutes, lengthen, measure, teacher_seconds, time_ngrams
 
 COSTS = Costs(step_seconds=1.0, mark_seconds=10.0, start_seconds=1000.0, teacher_seconds=7.0, ngram_seconds=3.0)
 SETTINGS = TrainingConfig(steps=1, evaluations=5)
@@ -67,7 +68,7 @@ def test_teachers_take_their_start_their_steps_and_their_marks(tmp_path: Path, m
     (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
     settings = "training.teacher_settings={training: {steps: 12, evaluations: 2}}"
     run = begin(tmp_path / "run", "training.teacher_seeds=[2, 3]", settings, text=tmp_path / "text.txt")
-    monkeypatch.setattr("charlm.training.timing.estimate", lambda *_given, **_options: Costs(1.0, 10.0, 1000.0))
+    monkeypatch.setattr("charlm.training.timing.measure", lambda *_given, **_options: Costs(1.0, 10.0, 1000.0))
     found = teacher_seconds(run.config, run.corpus, FakeEngines(), session=Session(), step_seconds=1.0)
     assert found == pytest.approx(2 * (1000 + 12 * 1 + 2 * 10))
 
@@ -83,9 +84,7 @@ def test_n_grams_take_ten_times_what_one_of_their_parts_takes(tmp_path: Path, mo
 
 def measure_with(engines: FakeEngines, run: Run, *, seconds: float = 50.0) -> Costs:
     engine = new_engine(run.config, run.corpus, engines, session=Session(pytest.fail))
-    return estimate(
-        run.config, run.corpus, engine, engines, session=Session(), step_seconds=seconds, clock=ticking(1.0)
-    )
+    return measure(run.config, run.corpus, engine, session=Session(), step_seconds=seconds, clock=ticking(1.0))
 
 
 @pytest.mark.parametrize(("seconds", "calls"), [(50.0, 20), (5.0, 5), (0.0, 1)])
@@ -137,6 +136,25 @@ def test_a_time_that_is_over_is_refused_with_what_the_start_and_a_step_take(tmp_
     options: dict[str, Any] = {"minutes": 0.1, "started": -600.0, "session": Session(), "clock": ticking(0.01)}
     with pytest.raises(CharlmError, match=r"^minutes 0.1: the start and one step take 10 min; give more$"):
         fit_to_minutes(prepared, engine, FakeEngines(), **options)
+
+
+@pytest.mark.parametrize("growing", ["false", "true"])
+def test_a_run_is_lengthened_by_the_steps_whose_characters_and_marks_fit(
+    growing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step takes a second and a mark ten; windows that grow read more characters in the steps to come."""
+    trained = train(tmp_path / "run", f"training.growing_windows={growing}", "training.steps=60")
+    run, engine = open_run(trained.folder), engine_of(open_run(trained.folder))
+    monkeypatch.setattr("charlm.training.timing.measure", lambda *_given, **_options: Costs(1.0, 10.0, 0.0))
+    options: dict[str, Any] = {"minutes": 10, "started": 0.0, "session": Session(), "clock": lambda: 0.0}
+    found = lengthen(run, engine, FakeEngines(), **options).training
+    assert (found.epochs, found.evaluations) == (None, 6 if growing == "false" else found.evaluations)
+    assert found.steps is not None
+    schedule = make_schedule(found, engine.batches)
+    read = (schedule.characters(found.steps) - schedule.characters(60)) / engine.batches.characters_per_step
+    assert 548 <= read <= 550  # and five marks
+    with pytest.raises(CharlmError, match=r"^minutes 0\.1: the start and one step take longer; give more"):
+        lengthen(run, engine, FakeEngines(), **{**options, "minutes": 0.1})
 
 
 def test_a_recipe_with_teachers_is_refused_with_what_leaves_them_out(tmp_path: Path) -> None:
