@@ -16,6 +16,7 @@ from typing import Any
 
 from charlm.config.schema import Config, TrainingConfig
 from charlm.errors import CharlmError, counted
+from charlm.evaluation.scoring import ids_read
 from charlm.runs.folder import CHECKPOINTS, METRICS_FILE, saved_steps
 from charlm.runs.run import Run
 from charlm.storage.files import temporary_folder
@@ -33,6 +34,8 @@ TIMED_STEPS, TIMED_SECONDS = 20, 3.0
 """How many steps are timed, at most for so long; at least one call of the engine."""
 TIMED_SHARE = 0.05
 """The share of the time of a run for which steps are timed, at most."""
+TIMED_CHARACTERS = 20_000
+"""How much of the validation text is scored to time a mark."""
 MARK_SHARE, FEWEST_MARKS = 0.2, 3
 """The share of the time of a run of some minutes that its marks take at most, if they are more than so many."""
 FEW_STEPS = 200
@@ -319,9 +322,15 @@ def _time_steps(training: Training, seconds: float, clock: Callable[[], float]) 
 
 
 def _time_mark(training: Training, clock: Callable[[], float]) -> float:
-    """Evaluate and save the run; return the seconds."""
-    progress = Progress(step=training.progress.step, pending_losses=[1.0])  # finite, even if the steps diverged
+    """Evaluate the run on the beginning of its validation text, and save it; return the seconds with all of the text."""
+    progress, recorder = Progress(step=training.progress.step, pending_losses=[1.0]), training.recorder
+    whole = recorder.validator.validation
+    part = recorder.validator.validation = None if whole is None else whole[:TIMED_CHARACTERS]
     started = clock()
-    training.recorder.evaluate(progress)
-    training.recorder.save(progress)
-    return clock() - started
+    recorder.evaluate(progress)
+    recorder.save(progress)
+    ended = clock()
+    recorder.validator.score(recorder.outputs.model(progress))
+    scoring, mark = clock() - ended, ended - started
+    share = 1.0 if whole is None or part is None else ids_read(len(whole)) / ids_read(len(part))
+    return mark + (share - 1) * scoring
