@@ -16,11 +16,11 @@ from matplotlib.patches import Rectangle
 
 from charlm.inspection import figures
 from charlm.inspection.figures import COLOURS, canvas, figure_style, image, log_scale, share_limits
-from charlm.inspection.fixed_points import FixedPoints, HeldCharacter, RestPoint, point_rows
+from charlm.inspection.fixed_points import FixedPoint, FixedPoints, HeldCharacter, point_rows
 from charlm.inspection.loss_by_class import draw_loss
 from charlm.inspection.report import SECTIONS, Report
 
-STABLE = RestPoint(True, 1e-12, 3.0, (1.0, 2.0), 0.83, 0, True, 5, ((2, 0.8),))
+STABLE = FixedPoint(3.0, (1.0, 2.0), 0.83, 0, True, 5, ((2, 0.8),))
 DRAWN = {section.chart.name: section for section in SECTIONS if section.chart}
 
 
@@ -155,13 +155,13 @@ def test_a_logarithmic_axis_ends_where_rounding_begins_even_for_a_band() -> None
     assert axes.get_ylim() == (1e-10, 3)
 
 
-def test_fixed_and_slow_points_are_told_apart(whole: Report) -> None:
-    slow = RestPoint(False, 1e-3, 2.0, (0, 0), 1.04, 1, False, 1, ((3, 0.4),))
-    held = (HeldCharacter(0, "settles", 1, (STABLE, slow)), HeldCharacter(8, "wanders", None, ()))
+def test_stable_and_unstable_points_are_told_apart(whole: Report) -> None:
+    unstable = replace(STABLE, spectral_radius=1.04, unstable_directions=1, is_stable=False)
+    held = (HeldCharacter(0, "settles", 1, (STABLE, unstable)), HeldCharacter(8, "not settled", None, ()))
     rows = point_rows(FixedPoints(held, np.zeros((1, 2)), (0, 0), range(1)), whole.characters)
     assert [row[:4] for row in rows] == [
-        *(("␣", "settles", 1, "stable"), ("␣", "settles", 1, "slow")),
-        ("\\u202e", "wanders", None, None),
+        *(("␣", "settles", 1, "stable"), ("␣", "settles", 1, "unstable")),
+        ("\\u202e", "not settled", None, None),
     ]
 
 
