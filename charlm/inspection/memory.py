@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from charlm.errors import CharlmError, counted
 from charlm.evaluation.scoring import mean_and_error
 from charlm.inspection.figures import RULE, band, canvas, legend, log_scale, positive, series
-from charlm.inspection.section import Chart, Reading, Section, layer_name
+from charlm.inspection.markup import with_error
+from charlm.inspection.section import Chart, Reading, Section, Table, layer_name
 from charlm.network.gradients import LagCurve, Trace, lag_curves, push_forward, slope
 from charlm.network.rnn import Parameters, advance, log_softmax
 from charlm.network.rnn import nats as character_nats
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Values = NDArray[np.float64]
+MeanAndError = tuple[float, float | None]
 
-CONTEXTS = tuple(1 << power for power in range(10))
-"""1, 2, 4, ... 512 characters."""
+MOST_CONTEXT = 512
+"""The most characters that are given."""
 ORDERS = (2, 3, 5, 9)
 """Of the n-grams that are counted: each knows one character less."""
 USED, FLAT = 0.01, 0.001
-"""Nats per character: characters further back that give less are not counted as used; no more are given."""
+"""Nats per character: what lies further back and gives less is not used; if it gives less than FLAT, no more is given."""
 VISIBLE = 1e-3
 """The share of a gradient at lag 0 that counts as visible."""
 AFTER_END = 6
@@ -75,16 +77,20 @@ class UsableContext:
     """The mean loss if only the last k characters are given, or all of them where there are fewer."""
 
     characters: NDArray[np.int64]
-    """k = 1, 2, 4, ..., int64 [n]; the last one makes no difference of FLAT any more, or is the largest tried."""
+    """k = 0, 1, 2, ..., int64 [n]; what lies before the last k gives less than FLAT, or it is the largest tried."""
     nats: Values
     """Nats per character from the zero state, float64 [n]."""
     standard_errors: Values
     """Of these, by blocks of 500 characters, float64 [n]; NaN with fewer than two blocks."""
+    gains: Values
+    """By how much all characters give a lower loss than the last k alone, float64 [n]."""
+    gain_errors: Values
+    """The standard error of each gain, paired: of the differences of the same characters, float64 [n]."""
     whole_nats: float
     """Nats per character, given all characters from the beginning of the text."""
     used: int | None
-    """The smallest k that loses less than USED to `whole_nats`; None if there is none, or the text has fewer than 4 k
-    characters."""
+    """The smallest k whose gain is not more than USED, or not more than 2 standard errors above 0; None if there is
+    none, its error is not known, or the text has fewer than 4 k characters."""
     ngram_order: NDArray[np.int64]
     """k + 1 of the n-gram models that were counted on the training text, int64 [m]; empty without that text."""
     ngram_nats: Values
@@ -100,7 +106,7 @@ def usable_context(
     ids: NDArray[Any],
     nats: NDArray[np.floating[Any]],
     *,
-    characters: Sequence[int] = CONTEXTS,
+    most: int = MOST_CONTEXT,
     ngram_nats: Mapping[int, NDArray[np.floating[Any]]] | None = None,
 ) -> UsableContext:
     """Score the characters of a text given only the last k before each.
@@ -111,29 +117,39 @@ def usable_context(
         parameters: The weights.
         ids: Integers [n], n >= 2.
         nats: The nats of ids 1 to n - 1, the text read as one stream, [n - 1].
-        characters: The k, rising, each 1 or more.
+        most: The largest k, 1 or more.
         ngram_nats: The nats of ids 1 to n - 1 by n-grams, [n - 1] by their order, rising; None = no n-grams.
 
     """
-    reach = [k for k in characters if k < len(ids)] or [1]
-    whole, places = float(np.mean(nats, dtype=np.float64)), np.arange(len(nats))
-    scores, state = list[tuple[float, float | None]](), parameters.zero_state(len(nats))
-    for read in range(1, reach[-1] + 1):
-        begun = len(ids) - read  # the readings whose next character is in the text
-        state = advance(parameters, ids[read - 1 : -1], tuple(layer[:begun] for layer in state))
-        if read in reach:
-            losses = np.concatenate([nats[: read - 1], character_nats(parameters.logits(state), ids[read:])])
-            scores.append(mean_and_error(losses, places))
-            if abs(scores[-1][0] - whole) < FLAT:
-                break
-    known, (means, errors) = reach[: len(scores)], np.array(scores, np.float64).T
-    by_ngrams = np.array([mean_and_error(each, places) for each in (ngram_nats or {}).values()], np.float64)
-    ngram_means, ngram_errors = by_ngrams.reshape(-1, 2).T
-    used = [k for k, mean in zip(known, means, strict=True) if mean - whole < USED and 4 * k <= len(ids)]
+    places, scores, gains = np.arange(len(nats)), list[MeanAndError](), list[MeanAndError]()
+    state = parameters.zero_state(len(nats))
+    for k in range(min(most, len(nats)) + 1):
+        if k:
+            begun = len(ids) - k  # the readings whose next character is in the text
+            state = advance(parameters, ids[k - 1 : -1], tuple(layer[:begun] for layer in state))
+        losses = np.concatenate([nats[: max(0, k - 1)], character_nats(parameters.logits(state), ids[max(1, k) :])])
+        scores.append(mean_and_error(losses, places))
+        gains.append(mean_and_error(losses - nats, places))
+        if abs(gains[-1][0]) < FLAT:
+            break
+    small = [k for k, (gain, error) in enumerate(gains) if error is not None and gain <= max(USED, 2 * error)]
+    by_ngrams = [mean_and_error(each, places) for each in (ngram_nats or {}).values()]
     return UsableContext(
-        *(np.array(known), means, errors, whole, used[0] if used else None),
-        *(np.array([*(ngram_nats or ())], np.int64), ngram_means, ngram_errors, range(1, len(ids))),
+        np.arange(len(scores)),
+        *_columns(scores),
+        *_columns(gains),
+        whole_nats=float(np.mean(nats, dtype=np.float64)),
+        used=small[0] if small and 4 * small[0] <= len(ids) else None,
+        ngram_order=np.array([*(ngram_nats or ())], np.int64),
+        **dict(zip(("ngram_nats", "ngram_standard_errors"), _columns(by_ngrams), strict=True)),
+        positions=range(1, len(ids)),
     )
+
+
+def _columns(pairs: Sequence[MeanAndError]) -> tuple[Values, Values]:
+    """Return means and their errors, float64 [n] each; NaN for an error that is not known."""
+    means, errors = np.array(pairs, np.float64).reshape(-1, 2).T
+    return means, errors
 
 
 @dataclass(frozen=True, eq=False)
@@ -308,13 +324,22 @@ def draw_usable_context(context: UsableContext) -> "Figure":
         axes.errorbar(given, context.ngram_nats, ngram_errors, **bars)
     if context.used is not None:
         axes.axvline(context.used, **RULE)
-    axes.set_xscale("log", base=2)
-    ticks = np.union1d(context.characters, given)
+    axes.set_xscale("symlog", base=2, linthresh=1)
+    last = int(context.characters[-1])
+    ticks = [0, *(1 << power for power in range(last.bit_length()))]
     axes.set_xticks(ticks, ticks, minor=False)
-    axes.minorticks_off()
-    axes.set(xlabel="k, characters given", ylabel="nats per character")
+    axes.set(xlabel="k, characters given", ylabel="nats per character", xlim=(-0.2, None))
     legend(figure)
     return figure
+
+
+def context_sentence(context: UsableContext) -> str:
+    """Return how many characters of context the network uses, and what those before them give."""
+    if context.used is None:
+        return ""
+    rest = with_error(float(context.gains[context.used]), float(context.gain_errors[context.used]))
+    used = counted(context.used, "character")
+    return f"uses {used} of context (all that is further back gives {rest} nats per character)"
 
 
 def draw_impulse_response(response: ImpulseResponse) -> "Figure":
@@ -369,15 +394,28 @@ CONTEXT = Section(
     "The usable context",
     "L(k) = mean of \N{MINUS SIGN}log p(id_t | id_{t-k}, ..., id_{t-1})",
     "Where the curve becomes flat the network uses nothing that lies further back; "
-    "where a square lies below it, counting n-grams uses that context better.",
+    "where a square lies below it, counting n-grams uses that context better. The context that is used is the smallest "
+    "k for which all characters give no more than 0.01 nats beyond the last k, or no more than 2 standard errors of "
+    "this difference, which is taken character by character.",
     make_context,
     Chart(
         "usable-context",
-        "nats per character by the number of characters given; bars are standard errors; the "
-        "vertical line marks the context that is used: all characters before it give less than 0.01 nats",
+        "nats per character by the number of characters given; bars are standard errors, by blocks of 500 characters; "
+        "the vertical line marks the context that is used",
         draw_usable_context,
     ),
-    sentence=lambda found: f"uses about {counted(found.used, 'character')} of context" if found.used else "",
+    Table(
+        "What all characters give beyond the last k",
+        ("k", "nats per character, given k", "difference to all characters"),
+        lambda found, _: [
+            (k, (float(nats), float(error)), (float(gain), float(gain_error)))
+            for k, nats, error, gain, gain_error in zip(
+                *(found.characters.tolist(), found.nats, found.standard_errors, found.gains, found.gain_errors),
+                strict=True,
+            )
+        ],
+    ),
+    sentence=context_sentence,
 )
 IMPULSE = Section(
     "impulse_response",

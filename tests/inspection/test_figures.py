@@ -108,6 +108,8 @@ def test_the_context_is_drawn_with_its_errors_beside_the_n_grams(whole: Report) 
         ngram_order=np.array([2, 3]),
         ngram_nats=np.array([2.5, 1]),
         ngram_standard_errors=np.full(2, 0.125),
+        gains=np.array([1.5, 0.5]),
+        gain_errors=np.zeros(2),
         whole_nats=1.5,
         used=2,
     )

@@ -11,6 +11,7 @@ from inspection.networks import one_layer, random_ids, shift_register, traced
 from charlm.errors import CharlmError
 from charlm.evaluation.scoring import score_stream
 from charlm.inspection.memory import (
+    context_sentence,
     divergence,
     gradient_by_lag,
     gradient_sentence,
@@ -24,35 +25,58 @@ from charlm.network.rnn import advance, nats
 def test_the_nats_are_those_of_the_definition(random_parameters: RandomParameters) -> None:
     parameters, ids = random_parameters(layers=2, scale=2.0), random_ids(12, ids=5).tolist()
     whole = np.array(reference.nats(parameters, ids))
-    found = usable_context(parameters, np.array(ids), whole, characters=(1, 2, 4))
+    found = usable_context(parameters, np.array(ids), whole, most=4)
     for k, mean in zip(found.characters.tolist(), found.nats, strict=True):
-        nats = [reference.nats(parameters, ids[max(0, target - k) : target + 1])[-1] for target in range(1, 12)]
-        assert mean == pytest.approx(np.mean(nats), rel=1e-5)
-    assert len(found.nats) >= 2
+        nats = [reference.nats(parameters, ids[max(0, target - k) : target + 1])[-1] for target in range(1, 12) if k]
+        nothing = np.log(np.exp(parameters.logits_bias).sum()) - parameters.logits_bias[ids[1:]]  # h = 0
+        assert mean == pytest.approx(np.mean(nats or nothing), rel=1e-5)
+    assert len(found.characters) > 2
+    np.testing.assert_allclose(found.gains, found.nats - whole.mean(), atol=1e-6)
     assert found.whole_nats == pytest.approx(whole.mean())
     assert found.positions == range(1, 12)
 
 
 def test_no_more_characters_are_given_than_the_network_uses() -> None:
-    """Each character is that three before it, which the register holds: with four characters nothing is missing."""
-    parameters, ids = shift_register(6, reads=2), np.tile([0, 1, 2], 100)
+    """Each character is that three before it, which the register holds: with three characters nothing is missing."""
+    parameters, ids = shift_register(6, reads=2), np.tile([0, 1, 2], 400)
     nats = np.concatenate([*score_stream(parameters, ids)])
     found = usable_context(parameters, ids, nats)
-    assert (found.characters.tolist(), found.used) == ([1, 2, 4], 4)
-    assert found.nats[1] > 1 > found.nats[2]
-    assert usable_context(parameters, ids[:15], nats[:14]).used is None  # too short a text to tell
+    assert (found.characters.tolist(), found.used) == ([0, 1, 2, 3], 3)
+    assert found.nats[2] > 1 > found.nats[3]
+    assert "uses 3 characters of context" in context_sentence(found)
+    for length in (11, 501):  # too short to tell, and too short for an error
+        assert usable_context(parameters, ids[:length], nats[: length - 1]).used is None
+
+
+def test_a_network_that_context_makes_worse_uses_none(random_parameters: RandomParameters) -> None:
+    parameters, ids = random_parameters(scale=0.5), random_ids(2001, ids=5)
+    found = usable_context(parameters, ids, np.concatenate([*score_stream(parameters, ids)]))
+    assert found.gains[0] < 0
+    assert found.used == 0
+
+
+def test_a_difference_below_two_standard_errors_is_not_used(random_parameters: RandomParameters) -> None:
+    parameters, ids = random_parameters(scale=0.5), random_ids(2001, ids=5)
+    alone = nats(np.tile(parameters.logits_bias, (2000, 1)), ids[1:])
+    gain = np.repeat([0.4, -0.1, 0.4, -0.1], 500)  # 0.15, with an error of 0.29 / 2
+    assert usable_context(parameters, ids, alone - gain, most=1).used == 0
+    assert usable_context(parameters, ids, alone - gain - 0.2, most=1).used != 0
 
 
 def test_means_of_the_context_have_the_errors_of_blocks(random_parameters: RandomParameters) -> None:
     parameters, ids, rng = random_parameters(scale=0.5), random_ids(2001, ids=5), np.random.default_rng(0)
-    by_ngrams = rng.random(2000)
-    found = usable_context(parameters, ids, rng.random(2000), characters=(1,), ngram_nats={2: by_ngrams})
-    blocks = by_ngrams.reshape(4, 500).mean(1).tolist()
-    assert (found.ngram_order.tolist(), found.ngram_nats[0]) == ([2], pytest.approx(by_ngrams.mean()))
-    assert found.ngram_standard_errors[0] == pytest.approx(statistics.stdev(blocks) / 2)
-    alone = parameters.logits(advance(parameters, ids[:-1], parameters.zero_state(2000)))
-    blocks = nats(alone, ids[1:]).reshape(4, 500).mean(1).tolist()
-    assert found.standard_errors[0] == pytest.approx(statistics.stdev(blocks) / 2, rel=1e-4)
+    whole, by_ngrams = rng.random((2, 2000))
+    found = usable_context(parameters, ids, whole, most=1, ngram_nats={2: by_ngrams})
+    alone = nats(parameters.logits(advance(parameters, ids[:-1], parameters.zero_state(2000))), ids[1:])
+    for mean, error, values in (
+        (found.ngram_nats[0], found.ngram_standard_errors[0], by_ngrams),
+        (found.nats[1], found.standard_errors[1], alone),
+        (found.gains[1], found.gain_errors[1], alone - whole),
+    ):
+        assert mean == pytest.approx(values.mean(), rel=1e-4)
+        blocks = values.reshape(4, 500).mean(1).tolist()
+        assert error == pytest.approx(statistics.stdev(blocks) / 2, rel=1e-4)
+    assert found.ngram_order.tolist() == [2]
 
 
 def test_the_gradient_of_a_linear_unit_is_a_power_of_its_weight() -> None:

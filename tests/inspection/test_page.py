@@ -13,7 +13,6 @@ import pytest
 from inspection.networks import one_layer, random_ids, traced
 from inspection.reports import CHARACTERS, numbers_in, report, text_report
 
-from charlm.errors import counted
 from charlm.inspection.markup import number
 from charlm.inspection.memory import gradient_by_lag
 from charlm.inspection.page import draw_charts, render_page
@@ -114,14 +113,12 @@ def sentence_of(page: str) -> list[tuple[str, str]]:
 
 def test_the_first_sentence_links_each_number_to_the_section_that_computed_it() -> None:
     found, page = report(), page_of(report())
-    loss, context, gradient = sentence_of(page)
-    names = [name for name, _ in (loss, context, gradient)]
-    assert names == ["loss_by_class", "usable_context", "gradient_by_lag"]
+    loss, _ = sentence_of(page)
+    names = [name for name, _ in sentence_of(page)]
+    assert names == ["loss_by_class", "gradient_by_lag"]  # too short a text to tell what context is used
     assert all(f'<section id="{name}">' in page for name in names)
     assert loss[1] == f"scores {number(found.get('loss_by_class').nats_per_char)} nats per character"
-    assert context[1] == f"uses about {counted(found.get('usable_context').used, 'character')} of context"
     assert [each["text"] for each in to_json(found)["summary"]] == [text for _, text in sentence_of(page)]
-    assert "The lengths differ" in page
 
 
 def test_a_part_that_was_not_made_is_left_out_of_the_sentence() -> None:
