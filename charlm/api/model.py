@@ -3,7 +3,6 @@
 Axes: B batch, T time, V vocabulary, H units.
 """
 
-import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 
 Text = str | NDArray[Any] | Sequence[int]
 """Characters, or ids, integers [T]."""
-FULL_NATS = 8.0
-"""The surprise from which a character has the full colour."""
 
 
 def load(path: "str | Path | Model | None" = None, *, say: Callable[[str], object] | None = None) -> "Model":
@@ -60,14 +57,12 @@ class Surprise:
     """-log p of each but the first, given those before it, float32 [T - 1]."""
 
     def _repr_html_(self) -> str:
-        """Return the text as HTML: the darker the ground of a character, the greater its surprise; 8 nats are full."""
-        shares = [0.0, *np.clip(self.nats / FULL_NATS, 0, 1).tolist()]
-        spans = (
-            f'<span style="background:rgba(214,69,65,{share:.2f})" title="{FULL_NATS * share:.2f} nats">'
-            f"{html.escape(character)}</span>"
-            for character, share in zip(self.characters, shares, strict=True)
-        )
-        return f'<pre style="white-space:pre-wrap">{"".join(spans)}</pre>'
+        """Return the text as HTML: the darker the ground of a character, the greater its surprise."""
+        from charlm.inspection.markup import LEVELS, coloured_text
+
+        shades = "".join(f".surprise .l{n}{{background:rgba(214,69,65,{n / 15:.2f})}}" for n in range(1, LEVELS + 1))
+        text = coloured_text(self.characters, [None, *self.nats.tolist()])
+        return f'<style>{shades}</style><pre class="surprise" style="white-space:pre-wrap">{text}</pre>'
 
 
 class Model:

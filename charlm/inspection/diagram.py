@@ -61,8 +61,8 @@ class Diagram:
     parameters: int
     """Of all parts together."""
     equations: tuple[str, ...]
-    """What a step computes; [a; b] is a beside b. In a stack the last two are the state of all layers, and what a small
-    change of it becomes, without the rows of U that read x."""
+    """What a step computes; [a; b] is a beside b. The last one says what a small change of the state becomes; in a
+    stack, the one before it is the state of all layers."""
 
 
 def list_parts(parameters: Parameters) -> Diagram:
@@ -87,8 +87,11 @@ def _equations(parts: Sequence[Part], activation: str, *, skips: bool) -> tuple[
         found.append(f"{state} = {activation}({read} U{index} + {state[:-1]}{{t-1}} V{index}{bias})")
     side_by_side = f"[{'; '.join(states)}]" if len(states) > 1 else "h_t"
     found.append(f"logits_t = {side_by_side if skips else states[-1]} W + c")
-    stack = (f"h_t = {side_by_side}", "dh^l_t = (dh^l_{t-1} V_l + dh^{l-1}_t U_l) D^l_t")
-    return (*found, *stack) if len(states) > 1 else tuple(found)
+    if len(states) == 1:
+        return (*found, "dh_t = dh_{t-1} V D_t,  D_t = diag f'(a_t)")
+    below = "[dh^{l-1}_t; 0]" if skips else "dh^{l-1}_t"
+    change = f"dh^l_t = (dh^l_{{t-1}} V_l + {below} U_l) D^l_t,  D^l_t = diag f'(a^l_t)"
+    return (*found, f"h_t = {side_by_side}", change)
 
 
 def _part(parameters: Parameters, name: str, kind: PartKind, outputs: int) -> Part:
@@ -200,7 +203,9 @@ NETWORK = Section(
     "The network",
     "h_t = f(x_t U + h_{t-1} V + b), h_0 = 0",
     "The loop on the left is the same weights at every step on the right: that is all a recurrent network is. "
-    "In a stack, h and V D of the other sections are those of all layers together: see the last two equations.",
+    "The last equation says what a small change of the state becomes, a_t being what f is applied to: the other parts "
+    "of this page write it as dh_t = dh_{t\N{MINUS SIGN}1} V D_t, in a stack for the state of all layers together. "
+    "[a; b] is a beside b.",
     lambda reading: list_parts(reading.parameters),
     Chart(
         "network",

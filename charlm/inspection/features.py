@@ -33,8 +33,8 @@ KINDS = (
     *("lower case", "upper case", "other letter", "digit", "blank", "line break", "punctuation", "other", "reserved"),
 )
 """Of characters."""
-MAX_SPEAKER = 40
-"""The most characters of a line that counts as the name of a speaker."""
+MAX_HEADING = 40
+"""The most characters of a line that counts as a heading, for instance the name of a speaker."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,12 +121,12 @@ def line_places(text: str) -> list[int]:
     return count_within([character != "\n" for character in text])
 
 
-def _is_in_speaker(text: str) -> list[bool]:
+def _is_in_heading(text: str) -> list[bool]:
     """Mark a line after a blank one, or the first one, if it ends with a colon; the colon is not marked."""
     marks: list[bool] = []
     is_after_blank = True
     for line in text.split("\n"):
-        is_name = is_after_blank and line.endswith(":") and 1 < len(line) <= MAX_SPEAKER
+        is_name = is_after_blank and line.endswith(":") and 1 < len(line) <= MAX_HEADING
         marks += [is_name] * max(0, len(line) - 1) + [False] * (len(line) > 0) + [False]
         is_after_blank = not line.strip()
     return marks[:-1]  # split sees one line break more than there is
@@ -165,7 +165,7 @@ FEATURES: Mapping[Kind, Mapping[str, Callable[[str], Sequence[float]]]] = {
         "inside a word": is_in_word,
         "upper case": lambda text: [character.isupper() for character in text],
         "digit": lambda text: [character.isdigit() for character in text],
-        "inside a speaker's name": _is_in_speaker,
+        "in a heading that ends with a colon": _is_in_heading,
         "in quotes or brackets": _is_enclosed,
         "vowel": lambda text: [is_vowel(character) for character in text],
         "vowel next": lambda text: _next([is_vowel(character) for character in text]),
@@ -206,20 +206,22 @@ def associate(ranks: Ranks, groups: NDArray[Any], features: NDArray[np.float64],
         kind: Of the feature.
 
     Returns:
-        [N, K], from -1 to 1; 0 if the feature or the output does not vary within any group.
+        [N, K], from -1 to 1; 0 if the output does not vary within any group, NaN if the feature does not.
 
     """
     if kind == "yes/no":
         sums = ranks @ features.T.astype(np.float32)
-        scales = np.broadcast_to(_pairs(features, groups) / 2, sums.shape)
+        varying = _pairs(features, groups) / 2
+        scales = np.broadcast_to(varying, sums.shape)
     elif kind == "number":
         others = centred_ranks(features, groups)
         sums = ranks @ others.T
-        scales = np.outer(*(np.linalg.norm(each.astype(np.float64), axis=1) for each in (ranks, others)))
+        sizes, varying = (np.linalg.norm(each.astype(np.float64), axis=1) for each in (ranks, others))
+        scales = np.outer(sizes, varying)
     else:
         assert_never(kind)
     found = np.divide(sums, scales, out=np.zeros(sums.shape, np.float64), where=scales > 0)
-    return np.clip(found, -1, 1)
+    return np.where(varying > 0, np.clip(found, -1, 1), np.nan)
 
 
 def _pairs(features: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -25,7 +25,7 @@ RESERVED = "\N{WHITE SQUARE}"
 """A reserved id, which is no character."""
 DIGITS = 7
 """Significant digits of a number in the JSON."""
-LEVELS = 9
+LEVELS, NATS_PER_LEVEL = 9, 0.75
 """Of colour, above none."""
 _SIGNS = {" ": SPACE, "\n": NEWLINE, "\t": TAB}
 _INDEX = re.compile(r"([_^])(?:\{([^}]*)\}|(\w))")
@@ -167,25 +167,23 @@ def folded(summary: str, content: str) -> str:
     return f"<details><summary>{safe(summary)}</summary>{content}</details>"
 
 
-def passage(characters: Iterable[str | None], colours: Iterable[int], *, label: str) -> str:
-    """Return a text as HTML, an element for each character; the Tab key stops at it, and the arrows walk through it.
+def coloured_text(characters: Iterable[str | None], nats: Iterable[float | None]) -> str:
+    """Return a text coloured by surprise: an element for each character, with its nats as a title.
 
     Args:
         characters: [T]; None for a reserved id.
-        colours: The level of each, -9 to 9, [T].
-        label: What the text is, for a screen reader.
+        nats: Of each, [T]; None for one that was not scored.
 
     """
-    spans = "".join(
-        f"<span{_class(colour)}>{_shape(each)}</span>" for each, colour in zip(characters, colours, strict=True)
+    return "".join(
+        f'<span{_level(each)} title="{"not scored" if each is None else f"{each:.2f} nats"}">{_shape(character)}</span>'
+        for character, each in zip(characters, nats, strict=True)
     )
-    return f'<p class="passage" tabindex="0" role="group" aria-label="{safe(label)}">{spans}</p>'
 
 
-def _class(colour: int) -> str:
-    if colour == 0:
-        return ""
-    return f' class="l{colour}"' if colour > 0 else f' class="cold l{-colour}"'
+def _level(nats: float | None) -> str:
+    level = 0 if nats is None else min(LEVELS, int(nats / NATS_PER_LEVEL))
+    return f' class="l{level}"' if level else ""
 
 
 def _shape(character: str | None) -> str:

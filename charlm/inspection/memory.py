@@ -3,6 +3,8 @@
 dh_t / dh_{t-1} = V D_t, D_t = diag f'(a_t)   (rows: v -> v V D_t)
 """
 
+import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,7 +16,7 @@ from charlm.errors import CharlmError, counted
 from charlm.evaluation.scoring import mean_and_error
 from charlm.inspection.figures import RULE, band, canvas, legend, log_scale, positive, series
 from charlm.inspection.markup import with_error
-from charlm.inspection.section import Chart, Reading, Section, Table, layer_name
+from charlm.inspection.section import Chart, Reading, Rows, Section, Table, layer_name
 from charlm.network.gradients import LagCurve, Trace, lag_curves, push_forward, slope
 from charlm.network.rnn import Parameters, advance, log_softmax
 from charlm.network.rnn import nats as character_nats
@@ -30,7 +32,9 @@ MOST_CONTEXT = 512
 ORDERS = (2, 3, 5, 9)
 """Of the n-grams that are counted: each knows one character less."""
 USED, FLAT = 0.01, 0.001
-"""Nats per character: what lies further back and gives less is not used; if it gives less than FLAT, no more is given."""
+"""Nats per character: what lies further back and gives less is not used; below FLAT, no more characters are given."""
+BLOCKS = 8
+"""Of neighbouring predictions, whose curves give the standard errors of half-lives and slopes."""
 VISIBLE = 1e-3
 """The share of a gradient at lag 0 that counts as visible."""
 AFTER_END = 6
@@ -44,7 +48,14 @@ class LayerGradient(LagCurve):
     """How far back the gradient reaches one layer."""
 
     half_life: float | None
-    """The lag in characters at which `median` has fallen to a half, interpolated; None if it has not."""
+    """The lag in characters at which `median` has fallen to a half, interpolated between lags of 1 and more; 1 if it
+    has so at lag 1; None if it has not at all."""
+    half_life_error: float | None
+    """Its standard error, by BLOCKS blocks of neighbouring predictions; None if it is not known in one of them."""
+    slope: float | None
+    """Of ln `median` over the second half of the lags, in nats per character; None if nothing is left there."""
+    slope_error: float | None
+    """Its standard error, as above."""
     visible_to: int
     """The last lag at which `median` is at least VISIBLE; the largest one if it reaches further than was followed."""
     positions: NDArray[np.int64]
@@ -65,11 +76,36 @@ def gradient_by_lag(trace: Trace, *, positions: int = 200, max_lag: int = 128) -
     first = min(max_lag, last // 2)
     steps = np.unique(np.linspace(first, last, min(positions, last + 1 - first)).astype(np.int64))
     lags = min(max_lag, int(steps.min())) + 1
+    whole, *blocks = (
+        lag_curves(trace, part, lags=lags) for part in (steps, *np.array_split(steps, min(BLOCKS, len(steps))))
+    )
     found = []
-    for curve in lag_curves(trace, steps, lags=lags):
-        end, life = int(np.flatnonzero(curve.median >= VISIBLE).max(initial=0)), half_life(curve.median)
-        found.append(LayerGradient(**vars(curve), half_life=life, visible_to=end, positions=steps + 1))
+    for curve, *parts in zip(whole, *blocks, strict=True):
+        end = int(np.flatnonzero(curve.median >= VISIBLE).max(initial=0))
+        life, slope = (
+            (measure(curve.median), _error([*map(measure, (part.median for part in parts))]))
+            for measure in (half_life, far_slope)
+        )
+        found.append(
+            LayerGradient(
+                **vars(curve),
+                half_life=life[0],
+                half_life_error=life[1],
+                slope=slope[0],
+                slope_error=slope[1],
+                visible_to=end,
+                positions=steps + 1,
+            )
+        )
     return tuple(found)
+
+
+def _error(values: Sequence[float | None]) -> float | None:
+    """Return the standard error of a mean, given the value of each block."""
+    known = [value for value in values if value is not None]
+    if len(known) < max(2, len(values)):
+        return None
+    return statistics.stdev(known) / math.sqrt(len(known))
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +203,10 @@ class ImpulseResponse:
     linear: Values
     """The same by the linear prediction dh_{t+1} = dh_t V D_{t+1}, begun with dh at lag 0: float64 [K]."""
     kl: Values
-    """KL divergence of the next character's distribution before and after the change, in nats, mean: float64 [K]."""
+    """KL(p || q) of the next character's distributions without (p) and with the change (q), in nats, the mean over the
+    replacements: float64 [K]."""
+    kl_errors: Values
+    """Its standard errors, float64 [K]; NaN for a single replacement."""
     verdict: Literal["finite", "infinite"]
     """finite: from some lag on, at every position, the linear prediction is zero, and the change up to rounding."""
     length: int | None
@@ -209,6 +248,7 @@ def impulse_response(trace: Trace, *, positions: int = 128, max_lag: int = 128, 
         state_high=high,
         linear=np.median(linear_relative, axis=1),
         kl=kl[:, known].mean(1),
+        kl_errors=kl[:, known].std(1, ddof=1) / math.sqrt(known.sum()) if known.sum() > 1 else np.full(lags, np.nan),
         verdict="infinite" if length is None else "finite",
         length=length,
         half_life=half_life(median),
@@ -275,14 +315,27 @@ def _length(state: Values, linear: Values) -> int | None:
 
 
 def half_life(curve: Values) -> float | None:
-    """Return the lag at which a curve [K] that begins at 1 has fallen to 1/2, log-linear between two lags, or None."""
+    """Return the lag at which a curve [K] that begins at 1 has fallen to 1/2, or None.
+
+    It is log-linear between two lags of 1 and more; 1 if the curve has fallen so far at lag 1.
+    """
     below = np.flatnonzero(curve <= 0.5)
     if not len(below):
         return None
     lag = int(below[0])
+    if lag == 1:
+        return 1.0
     with np.errstate(divide="ignore"):
         before, after = np.log2(curve[lag - 1]), np.log2(curve[lag])
     return float(lag - 1 + (before + 1) / (before - after))
+
+
+def far_slope(curve: Values) -> float | None:
+    """Return the slope of the logarithm of a curve [K] over the second half of its lags; None if it is not above 0."""
+    far = curve[len(curve) // 2 :]
+    if len(far) < 2 or not (far > 0).all():
+        return None
+    return float(np.polyfit(np.arange(len(far)), np.log(far), 1)[0])
 
 
 def make_context(reading: Reading) -> UsableContext:
@@ -299,7 +352,7 @@ def draw_gradient_by_lag(curves: Sequence[LayerGradient]) -> "Figure":
     for index, curve in enumerate(curves):
         style = series(index)
         band(axes, curve.lag, positive(curve.low), positive(curve.high), colour=style["color"])
-        half = "" if curve.half_life is None else f", half-life {curve.half_life:.1f}"
+        half = "" if curve.half_life is None else f", half-life {life_text(curve.half_life)}"
         median = positive(curve.median)
         if np.isfinite(median).sum() == 1:  # which a line does not show
             style = {**style, "marker": "o"}
@@ -356,6 +409,8 @@ def draw_impulse_response(response: ImpulseResponse) -> "Figure":
     upper.plot(lag, state, label="|dh|", **style)
     upper.plot(lag, linear, label="linear prediction", **series(1))
     lower.plot(lag, kl, **style)
+    errors = np.nan_to_num(response.kl_errors[: len(lag)])
+    band(lower, lag, np.maximum(kl - 2 * errors, kl / 10), kl + 2 * errors, colour=series(0)["color"])
     if not is_finite:
         log_scale(upper, state, linear)
         log_scale(lower, kl)
@@ -363,13 +418,29 @@ def draw_impulse_response(response: ImpulseResponse) -> "Figure":
     return figure
 
 
+def life_text(life: float) -> str:
+    """Return a half-life for the user: below one character, there is nothing to interpolate between."""
+    return "1 or less" if life <= 1 else f"{life:.1f}"
+
+
 def gradient_sentence(curves: Sequence[LayerGradient]) -> str:
     """Return how fast the gradient fades, by the layers, and how far back it can be seen."""
     last, reach = int(curves[0].lag[-1]), max(curve.visible_to for curve in curves)
-    lives = sorted(np.inf if curve.half_life is None else curve.half_life for curve in curves)
-    named = [f"{life:.1f}" if life <= last else f"more than {last}" for life in (lives[0], lives[-1])]
+    lives = sorted(math.inf if curve.half_life is None else curve.half_life for curve in curves)
+    named = [life_text(life) if life <= last else f"more than {last}" for life in (lives[0], lives[-1])]
     seen = f"{reach} characters back{' or more' if reach == last else ''}"
     return f"has a gradient that halves in {' to '.join(dict.fromkeys(named))} characters and can be seen {seen}"
+
+
+def gradient_rows(curves: Sequence[LayerGradient]) -> Rows:
+    """Return a row for each layer."""
+    return [
+        (
+            *(layer_name(curve.layer), (curve.half_life, curve.half_life_error)),
+            *((curve.slope, curve.slope_error), curve.visible_to),
+        )
+        for curve in curves
+    ]
 
 
 GRADIENT = Section(
@@ -377,7 +448,9 @@ GRADIENT = Section(
     "The gradient by lag",
     "dh_t/dh_{t-1} = V D_t, D_t = diag f'(a_t), a_t = x_t U + h_{t-1} V + b",
     "A line that falls means that a loss teaches little about what came that long before: the gradient vanishes; "
-    "one that rises means that it explodes.",
+    "one that rises means that it explodes. Far back, a line is straight: its slope is a Lyapunov exponent of the next "
+    "part of this page, the largest of those of this layer and of the layers above it. So the slopes of a stack are "
+    "exponents of the whole state, the lowest layer's the first.",
     lambda reading: gradient_by_lag(
         reading.trace, positions=reading.limits.gradient_positions, max_lag=reading.limits.lags
     ),
@@ -386,6 +459,13 @@ GRADIENT = Section(
         "gradient by lag, of each layer: the line is the median, a band holds 8 of 10 predictions; "
         "a gradient can be seen as long as a thousandth is left",
         draw_gradient_by_lag,
+    ),
+    Table(
+        "Half-life: the lag at which a half of the median is left, 1 if so after one character. Slope: of ln median, "
+        "over the second half of the lags. Errors: standard errors by 8 blocks of predictions",
+        ("layer", "half-life, characters", "slope, nats per character", "can be seen to lag"),
+        lambda found, _: gradient_rows(found),
+        is_folded=False,
     ),
     sentence=lambda found: gradient_sentence(found) if found[0].lag[-1] else "",  # no lag in a text of 2 or 3
 )
@@ -421,14 +501,18 @@ IMPULSE = Section(
     "impulse_response",
     "The impulse response",
     "dh_{t+1} = dh_t V D_{t+1}",
-    "A curve that falls means that a replaced character fades, from the state or from the prediction; "
-    "as long as the dashed line follows, a difference passes as through a linear filter that changes with the text.",
+    "A character of the text is replaced by another one, each of those that occur in the text being equally likely, "
+    "and the text goes on as before. A curve that falls means that the difference fades, from the state or from the "
+    "prediction: KL(p || q) = sum of p ln (p / q), p the prediction after the text as it is, q the one after the "
+    "replacement. As long as the dashed line follows, a difference passes as through a linear filter that changes with "
+    "the text.",
     lambda reading: impulse_response(
         reading.trace, positions=reading.limits.response_positions, max_lag=reading.limits.lags
     ),
     Chart(
         "impulse-response",
-        "change of the state (median; the band holds 8 of 10 replacements) and of the prediction (mean) by lag",
+        "change of the state (median; the band holds 8 of 10 replacements) and of the prediction (mean; the band is 2 "
+        "standard errors to both sides, by replacement) by lag",
         draw_impulse_response,
     ),
 )

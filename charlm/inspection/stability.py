@@ -27,6 +27,8 @@ Values = NDArray[np.float64]
 
 BLOCK = 100
 """Characters of a block in the standard errors: the factors of a step depend on few characters before it."""
+SHOWN = 4
+"""Exponents that are listed."""
 MIN_EXPONENT = 1e-6
 """Of smaller exponents, rounding may have made the sign."""
 
@@ -47,6 +49,10 @@ class RecurrentSpectrum:
     """Henrici's departure from normality, sqrt(|V|_F^2 - sum |lambda|^2) / |V|_F: 0 = normal, 1 = nilpotent."""
     effective_radius: float
     """The median spectral radius of V D_t on the text, D_t = diag f'(a_t)."""
+    effective_low: float
+    """The smallest of these radii."""
+    effective_high: float
+    """The largest of them."""
     radius_positions: NDArray[np.int64]
     """Of the characters at which V D_t was computed, int64 [P]."""
 
@@ -83,6 +89,8 @@ def _spectrum(layer: int, kernel: Values, gains: Values, steps: NDArray[np.int64
         largest_singular_value=float(np.linalg.norm(kernel, 2)),
         non_normality=math.sqrt(max(0.0, square - normal) / square) if square else 0.0,
         effective_radius=float(np.median(radii)),
+        effective_low=min(radii),
+        effective_high=max(radii),
         radius_positions=steps,
     )
 
@@ -96,13 +104,13 @@ class Lyapunov:
 
     exponents: NDArray[np.float64]
     """In nats per character, largest first: float64 [n]; -inf beyond the rank of a Jacobian on the way."""
-    standard_error: float | None
-    """Of the largest one, by blocks of BLOCK characters; None if that is -inf, or with fewer than two blocks."""
+    standard_errors: Values
+    """Of each, by blocks of BLOCK characters, float64 [n]; NaN for -inf, and with fewer than two blocks."""
     dimensions: int
     """Of the state: how many exponents there are in all; n may be less."""
-    time_constant: float | None
-    """-1 / largest exponent, in characters: a difference shrinks to 1/e in this time; None if it does not shrink, or by
-    no more than MIN_EXPONENT."""
+    time_constants: Values
+    """-1 / exponent, in characters: a difference shrinks to 1/e in this time; NaN if it does not shrink, or by no more
+    than MIN_EXPONENT; float64 [n]."""
     positions: range
     """Of the characters whose steps count."""
 
@@ -142,10 +150,11 @@ def lyapunov(
             lengths[lengths < 64 * np.finfo(lengths.dtype).eps * lengths.max()] = 0  # what rounding leaves of 0
             with np.errstate(divide="ignore"):
                 logs.append(np.log(lengths))
-    means = np.mean(logs, axis=0, dtype=np.float64)
-    largest, error = mean_and_error(np.array(logs)[:, means.argmax()], np.arange(len(logs)), block=BLOCK)
-    time_constant = -1 / largest if largest < -MIN_EXPONENT else None
-    return Lyapunov(np.sort(means)[::-1], error, dimensions, time_constant, range(first, end))
+    places = np.arange(len(logs))
+    pairs = np.array([mean_and_error(column, places, block=BLOCK) for column in np.transpose(logs)], np.float64)
+    means, errors = pairs[np.argsort(-pairs[:, 0])].T
+    times = -1 / np.where(means < -MIN_EXPONENT, means, np.nan)
+    return Lyapunov(means, errors, dimensions, times, range(first, end))
 
 
 def draw_eigenvalues(spectra: Sequence[RecurrentSpectrum]) -> "Figure":
@@ -169,7 +178,8 @@ def draw_lyapunov(found: Lyapunov) -> "Figure":
     """Draw the Lyapunov exponents by their rank; those of minus infinity are only counted."""
     figure, (axes,) = canvas("Conditional Lyapunov exponents of the whole state")
     finite = found.exponents[np.isfinite(found.exponents)]
-    axes.plot(np.arange(1, len(finite) + 1), finite, marker=".", markersize=4, **series(0))
+    errors = np.nan_to_num(found.standard_errors[: len(finite)])
+    axes.errorbar(np.arange(1, len(finite) + 1), finite, errors, marker=".", markersize=4, elinewidth=1, **series(0))
     axes.axhline(0, **RULE)
     if lost := len(found.exponents) - len(finite):
         axes.axvspan(len(finite) + 0.5, len(found.exponents) + 0.5, color=MUTED, alpha=0.18, linewidth=0)
@@ -185,16 +195,20 @@ SPECTRUM = Section(
     "The eigenvalues of V",
     "V v = lambda v; effective radius: the largest |lambda| of V D_t",
     "An eigenvalue inside the circle is a direction that V alone forgets; outside, one that it amplifies "
-    "until f flattens it.",
+    "until f flattens it. Non-normality is Henrici's, sqrt(|V|^2 \N{MINUS SIGN} sum |lambda|^2) / |V|: 0 if V is "
+    "normal, 1 if it is nilpotent.",
     lambda reading: recurrent_spectra(reading.trace, positions=reading.limits.spectrum_positions),
     Chart("eigenvalues", "eigenvalues of V in the complex plane, with the unit circle", draw_eigenvalues),
     Table(
-        "The recurrent kernels; the radius of V D is a median over up to 16 characters",
-        ("layer", "radius of V", "largest singular value of V", "non-normality of V", "radius of V D, median"),
+        "The recurrent kernels; the radius of V D at up to 16 characters: its median, the smallest and the largest",
+        (
+            *("layer", "radius of V", "largest singular value of V", "non-normality of V"),
+            *("radius of V D, median", "smallest", "largest"),
+        ),
         lambda found, _: [
             (
                 *(layer_name(each.layer), each.spectral_radius, each.largest_singular_value),
-                *(each.non_normality, each.effective_radius),
+                *(each.non_normality, each.effective_radius, each.effective_low, each.effective_high),
             )
             for each in found
         ],
@@ -206,13 +220,24 @@ LYAPUNOV = Section(
     "Conditional Lyapunov exponents, finite-time",
     "Q_t R_t = (V D_t)^T Q_{t-1}, exponent_i = mean of ln |R_t[i, i]|",
     "Below 0 a small difference of the state shrinks and the network forgets how it started; above 0 it is chaotic. "
-    "They are conditional on this text, and means over a part of it; minus infinity is a direction that is lost.",
+    "They are conditional on this text, and means over a part of it; minus infinity is a direction that is lost. The "
+    "gradient by lag falls by such an exponent for each character: its slopes are among these.",
     lambda reading: lyapunov(reading.trace),
-    Chart("lyapunov", "exponents by rank, largest first", draw_lyapunov),
+    Chart(
+        "lyapunov",
+        "exponents by rank, largest first; bars are standard errors, by blocks of 100 characters",
+        draw_lyapunov,
+    ),
     Table(
-        "The largest exponent",
-        ("largest exponent", "time constant, characters", "dimensions of the state"),
-        lambda found, _: [((found.exponents[0], found.standard_error), found.time_constant, found.dimensions)],
+        "The largest exponents, with standard errors by blocks of 100 characters; after the time constant, "
+        "\N{MINUS SIGN}1 / exponent, 1/e of a difference is left",
+        ("rank", "exponent, nats per character", "time constant, characters", "dimensions of the state"),
+        lambda found, _: [
+            (rank, (float(exponent), float(error)), float(time), found.dimensions)
+            for rank, exponent, error, time in zip(
+                *(range(1, SHOWN + 1), found.exponents, found.standard_errors, found.time_constants), strict=False
+            )
+        ],
         is_folded=False,
     ),
 )

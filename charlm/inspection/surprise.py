@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.evaluation.scoring import only_finite
-from charlm.inspection.markup import LEVELS, number, passage, to_plain
+from charlm.inspection.markup import LEVELS, NATS_PER_LEVEL, coloured_text, number, to_plain
 from charlm.inspection.section import Characters, Reading, Section
 from charlm.network.gradients import Trace, follow_back, through_inputs
 from charlm.network.rnn import nats, probabilities
@@ -20,8 +20,6 @@ from charlm.network.rnn import nats, probabilities
 Values = NDArray[np.float64]
 
 LIKELIEST = 5
-NATS_PER_LEVEL = 0.75
-"""Of colour."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,16 +95,15 @@ def reader(predictions: Predictions, characters: Characters, run: int) -> str:
         run: The number of the run on the page, from 0.
 
     """
-    colours = np.minimum(LEVELS, predictions.nats / NATS_PER_LEVEL).astype(np.int64)
-    names = [characters[index] for index in predictions.ids]
-    text = passage(names, colours.tolist(), label="text coloured by surprise")
+    text = coloured_text([characters[index] for index in predictions.ids], predictions.nats.tolist())
     steps = "".join(
         f'<span class="l{level}">\N{NO-BREAK SPACE}{number(level * NATS_PER_LEVEL)}\N{NO-BREAK SPACE}</span>'
         for level in range(0, LEVELS + 1, 3)
     )
     return (
         f'<div class="reader" data-run="{run}"><div class="legend">nats, at least <p class="passage">{steps}</p></div>'
-        f'{text}<div class="panel" aria-live="polite"><p class="help">Point at a character, or use Tab and the arrow '
+        f'<p class="passage" tabindex="0" role="group" aria-label="text coloured by surprise">{text}</p>'
+        f'<div class="panel" aria-live="polite"><p class="help">Point at a character, or use Tab and the arrow '
         f"keys: the likeliest characters appear here, and those before it turn blue, the more the loss depends on them."
         f"</p></div></div>"
     )

@@ -50,8 +50,8 @@ class Chance:
     """
 
     shifted: float
-    shifted_given_character: float
-    """For strengths among positions with the same character."""
+    shifted_given_character: float | None
+    """For strengths among positions with the same character; None if the character decides the feature."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,9 @@ class UnitScore:
     with the feature than at one without. For a number the rank correlation, from -1 to 1."""
     strength: float
     """|2 AUC - 1| or |correlation|, from 0 to 1."""
-    strength_given_character: float
-    """The same among positions with the same character: what the character itself does not explain."""
+    strength_given_character: float | None
+    """The same among positions with the same character: what the character itself does not explain; None if the
+    character decides the feature."""
     is_beyond_chance: bool
     """Whether the strength exceeds `shifted`, and the character just read does not explain it: the strength given the
     character exceeds `shifted_given_character`."""
@@ -173,8 +174,9 @@ def _score(
     association, given = (associate(*each, feature.values[None], feature.kind)[:, 0] for each in ranked)
     strength, given = np.abs(association), np.abs(given)
     pairs = zip(ranked, shifted, strict=True)
-    chance = Chance(*(chance_level(*each, variants, feature.kind) for each, variants in pairs))
-    is_beyond = (strength > chance.shifted) & (given > chance.shifted_given_character)
+    shifted, shifted_given = (chance_level(*each, variants, feature.kind) for each, variants in pairs)
+    chance = Chance(shifted, None if np.isnan(shifted_given) else shifted_given)
+    is_beyond = (strength > shifted) & (given > shifted_given)
     best = tuple(
         UnitScore(
             layer=places[index][0],
@@ -182,7 +184,7 @@ def _score(
             feature=feature.name,
             score=float((association[index] + 1) / 2 if feature.kind == "yes/no" else association[index]),
             strength=float(strength[index]),
-            strength_given_character=float(given[index]),
+            strength_given_character=None if np.isnan(given[index]) else float(given[index]),
             is_beyond_chance=bool(is_beyond[index]),
         )
         for index in np.argsort(-strength, kind="stable")[:BEST].tolist()
@@ -220,7 +222,7 @@ def draw_features(units: Units) -> "Figure":
         (chance_given, "x", 5.5, PURPLE, "chance, given the character"),
     ):
         style: dict[str, Any] = {"linestyle": "", "marker": marker, "markersize": size, "markeredgewidth": 1.6}
-        axes.plot(values, rows, label=label, color=colour, **style)
+        axes.plot(np.array(values, np.float64), rows, label=label, color=colour, **style)
     axes.set_yticks(rows, names, color=INK)
     axes.set(xlabel="strength, |2 AUC \N{MINUS SIGN} 1| or |correlation|", ylabel="feature", xlim=(0, 1.02))
     axes.set_ylim(len(units.features) - 0.4, -0.6)
@@ -247,8 +249,11 @@ UNITS = Section(
     "units",
     "What single units follow",
     "strength = |2 AUC \N{MINUS SIGN} 1| of h_t[unit] for a feature of the text, or |rank correlation|",
-    "A unit follows a feature if its bar ends right of the stroke and its dot lies right of the cross: "
-    "the dot is what the character just read does not explain.",
+    "AUC is the probability that the unit is higher at a character with the feature than at one without. The dot "
+    "compares characters of one kind alone: what the character just read does not explain; there is none if it decides "
+    "the feature. Chance is the strength that the strongest of all units reaches on the feature moved round the text "
+    "by a random distance, for the dot round the places of each character: the 99th percentile of 200 such moves. A "
+    "unit follows a feature if its bar ends right of the stroke and its dot lies right of the cross.",
     make_units,
     Chart(
         "units",

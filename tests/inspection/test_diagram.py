@@ -26,6 +26,7 @@ def test_the_weights_are_all_tensors_of_the_network(
 def test_the_equations_are_those_of_the_stack(random_parameters: RandomParameters) -> None:
     assert list_parts(random_parameters()).equations == (
         *("x_t = onehot(id_t)", "h_t = tanh(x_t U + h_{t-1} V + b)", "logits_t = h_t W + c"),
+        "dh_t = dh_{t-1} V D_t,  D_t = diag f'(a_t)",
     )
     stack = random_parameters(layers=2, embedding=3, skip_connections=True, activation="relu")
     stack = replace(stack, layers=(replace(stack.layers[0], bias=None), stack.layers[1]))
@@ -35,7 +36,7 @@ def test_the_equations_are_those_of_the_stack(random_parameters: RandomParameter
         "h^{1}_t = relu([h^{0}_t; x_t] U_1 + h^{1}_{t-1} V_1 + b_1)",
         "logits_t = [h^{0}_t; h^{1}_t] W + c",
         "h_t = [h^{0}_t; h^{1}_t]",
-        "dh^l_t = (dh^l_{t-1} V_l + dh^{l-1}_t U_l) D^l_t",
+        "dh^l_t = (dh^l_{t-1} V_l + [dh^{l-1}_t; 0] U_l) D^l_t,  D^l_t = diag f'(a^l_t)",
     )
     equations = list_parts(random_parameters(layers=2)).equations
     assert equations[2:4] == ("h^{1}_t = tanh(h^{0}_t U_1 + h^{1}_{t-1} V_1 + b_1)", "logits_t = h^{1}_t W + c")

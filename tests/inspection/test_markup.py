@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from charlm.inspection.markup import equation, number, passage, safe, table, visible, with_error
+from charlm.inspection.markup import coloured_text, equation, number, safe, table, visible, with_error
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,8 @@ def test_a_table_escapes_texts_and_sets_numbers_to_the_right() -> None:
     assert '<td class="number">\N{EN DASH}</td>' in html
 
 
-def test_each_character_is_an_element_and_blanks_keep_their_effect() -> None:
-    html = passage(["a", " ", "\n", "\t", None], [0, 3, -9, 0, 0], label="it")
-    assert '<span>a</span><span class="l3"> </span><span class="cold l9"><i>↵</i>\n</span>' in html
-    assert "<span><i>→</i>\t</span><span><i>□</i></span>" in html
+def test_each_character_is_an_element_with_its_nats_and_blanks_keep_their_effect() -> None:
+    html = coloured_text(["a", " ", "\n", "\t", None], [None, 2.3, 12.9, 0.7, 0.76])
+    assert '<span title="not scored">a</span><span class="l3" title="2.30 nats"> </span>' in html
+    assert '<span class="l9" title="12.90 nats"><i>↵</i>\n</span><span title="0.70 nats"><i>→</i>\t</span>' in html
+    assert '<span class="l1" title="0.76 nats"><i>□</i></span>' in html

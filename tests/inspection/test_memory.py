@@ -1,5 +1,6 @@
 """How far back networks learn, predict and remember whose memory is known."""
 
+import math
 import statistics
 
 import numpy as np
@@ -19,6 +20,8 @@ from charlm.inspection.memory import (
     impulse_response,
     usable_context,
 )
+from charlm.inspection.stability import lyapunov
+from charlm.network.gradients import lag_curves
 from charlm.network.rnn import advance, nats
 
 
@@ -86,17 +89,41 @@ def test_the_gradient_of_a_linear_unit_is_a_power_of_its_weight() -> None:
         np.testing.assert_allclose(values, 0.5 ** np.arange(11))
     assert (curve.half_life, curve.visible_to) == (1, 9)  # 1/512 is visible, 1/1024 is not
     assert curve.positions.tolist() == [11, 19, 27, 35, 43, 51, 59]
-    assert (
-        gradient_sentence([curve]) == "has a gradient that halves in 1.0 characters and can be seen 9 characters back"
-    )
+    assert curve.slope == pytest.approx(math.log(0.5))
+    assert (curve.half_life_error, curve.slope_error) == (0, pytest.approx(0, abs=1e-12))
+    assert gradient_sentence([curve]).endswith("halves in 1 or less characters and can be seen 9 characters back")
+
+
+def test_the_slopes_of_a_stack_are_exponents_of_the_whole_state(random_parameters: RandomParameters) -> None:
+    """Layer 1 is reached by its own exponents alone, layer 0 by those of both."""
+    parameters = random_parameters(layers=2, units=1, scale=0.5, activation="linear")
+    for layer, weight in zip(parameters.layers, (0.5, 0.8), strict=True):
+        layer.recurrent_kernel[...] = weight
+    trace = traced(parameters, random_ids(200, ids=5))
+    slopes = [curve.slope for curve in gradient_by_lag(trace, max_lag=60)]
+    assert slopes == pytest.approx([math.log(0.8)] * 2, abs=1e-3)
+    assert lyapunov(trace).exponents == pytest.approx(np.log([0.8, 0.5]), abs=1e-2)
+    parameters.layers[0].recurrent_kernel[...] = 0.9
+    slopes = [curve.slope for curve in gradient_by_lag(traced(parameters, trace.ids[:, 0]), max_lag=60)]
+    assert slopes == pytest.approx(np.log([0.9, 0.8]), abs=1e-2)
+
+
+def test_half_lives_have_the_errors_of_blocks_of_predictions(random_parameters: RandomParameters) -> None:
+    trace = traced(random_parameters(scale=0.6), random_ids(400, ids=5))
+    (found,) = gradient_by_lag(trace, positions=80, max_lag=20)
+    blocks = [lag_curves(trace, part - 1, lags=21)[0].median for part in np.split(found.positions, 8)]
+    lives = [half_life(block) or math.nan for block in blocks]
+    assert found.half_life_error == pytest.approx(statistics.stdev(lives) / math.sqrt(8))
+    slopes = [np.polyfit(range(10, 21), np.log(block[10:]), 1)[0] for block in blocks]
+    assert found.slope_error == pytest.approx(statistics.stdev(slopes) / math.sqrt(8))
 
 
 def test_a_gradient_that_does_not_fade_is_said_to_reach_further_than_it_was_followed() -> None:
     fading, lasting = (
         gradient_by_lag(traced(one_layer(np.array([[v]])), random_ids(60)), max_lag=10) for v in (0.5, 1)
     )
-    expected = "has a gradient that halves in 1.0 to more than 10 characters and can be seen 10 characters back or more"
-    assert gradient_sentence([*fading, *lasting]) == expected
+    expected = "halves in 1 or less to more than 10 characters and can be seen 10 characters back or more"
+    assert gradient_sentence([*fading, *lasting]).endswith(expected)
 
 
 def test_a_text_that_is_shorter_than_the_lags_gives_fewer() -> None:
@@ -156,6 +183,7 @@ def test_a_text_of_one_character_has_no_response() -> None:
 def test_the_half_life_is_interpolated_and_none_if_it_is_not_reached() -> None:
     assert half_life(np.array([1, 0.8, 0.4, 0.3])) == pytest.approx(1 + np.log(0.8 / 0.5) / np.log(0.8 / 0.4))
     assert half_life(np.array([1, 2, 0.7])) is None
+    assert half_life(np.array([1, 0.1])) == 1  # there is nothing below a character
 
 
 def test_the_divergence_is_that_of_the_definition() -> None:

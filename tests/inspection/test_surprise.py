@@ -65,7 +65,7 @@ def test_nothing_before_the_text_has_influence() -> None:
 def test_a_character_is_coloured_by_its_nats() -> None:
     found = report().get("surprise")
     text = reader(found, CHARACTERS, 0).split('role="group"')[1].split("</p>")[0]
-    levels = [int(level or 0) for level in re.findall(r'<span(?: class="l(\d)")?>', text)]
+    levels = [int(level or 0) for level in re.findall(r'<span(?: class="l(\d)")? title', text)]
     assert levels == [min(9, int(nats / 0.75)) for nats in found.nats]
 
 
