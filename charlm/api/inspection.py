@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from charlm.api.evaluation import text_to_score
 from charlm.api.model import Model, load
 from charlm.errors import CharlmError, check_name
-from charlm.inspection import report as reporting
-from charlm.inspection.report import SECTIONS, Report, inspect_run, wanted
-from charlm.inspection.section import Subject
+from charlm.inspection.reading import Reading, limits_for
+from charlm.inspection.report import SECTIONS, Report, inspect_text
+from charlm.inspection.report import to_json as report_to_json
 from charlm.runs.folder import run_of
 from charlm.runs.run import run_corpus
 
@@ -33,14 +33,14 @@ class Inspection:
     @cached_property
     def data(self) -> dict[str, Any]:
         """What `charlm inspect --json` prints, as lists, dicts, numbers and texts."""
-        return reporting.to_json(self.report)
+        return report_to_json(self.report)
 
     @cached_property
     def figures(self) -> "dict[str, Figure]":
         """The figures of the page by name, drawn when they are first asked for; it takes a few seconds."""
-        from charlm.inspection.page import draw_charts
+        from charlm.inspection.page import draw_figures
 
-        return draw_charts([self.report])
+        return draw_figures([self.report])
 
     def _repr_html_(self) -> str:
         """Return the page in a frame of its own, so that its style and its script leave the notebook alone."""
@@ -61,11 +61,13 @@ def inspect(
     Args:
         run: A run or a model file, a part of the name of a run, or a loaded model; None = the newest run under
             runs/.
-        text: As for `inspect_runs`.
-        only: As for `inspect_runs`.
+        text: A file, a folder of files, a corpus, or - for standard input; None = the validation text of the run.
+        only: The parts of the report to make, by the keys of its JSON, for instance ["usable_context"]; none = all.
+            The figure of a part has its name too.
 
     Raises:
-        CharlmError: as `inspect_runs`.
+        CharlmError: there is no model, or it is damaged; there is no such part; the text cannot be read, or has less
+            than 2 characters that the model knows; or a loss is not finite.
 
     """
     runs = () if run is None else (run,)
@@ -99,7 +101,7 @@ def inspect_runs(
 
     """
     for name in only:
-        check_name("only", name, [section.name for section in SECTIONS])
+        check_name("only", name, SECTIONS)
     paths: Sequence[str | Path | Model | None] = runs or [None]
     if text is not None and str(text) == "-" and len(paths) > 1:
         raise CharlmError("standard input can be read for one run only: name a file")
@@ -110,15 +112,15 @@ def inspect_runs(
             raise CharlmError(f"{out}: is the text that is read; name another file")
     models = [load(path, say=say) for path in paths]
     reports: list[Report] = []
-    made, parts = itertools.count(), len(models) * len(wanted(only))
+    made, parts = itertools.count(), len(models) * len({*(only or SECTIONS)})
     for path, model in zip(paths, models, strict=True):
-        subject = _subject(model, None if isinstance(path, Model) else path, text)
+        reading = _reading(model, None if isinstance(path, Model) else path, text)
 
-        def show(name: str, of: str = subject.name) -> None:
+        def show(name: str, of: str = reading.name) -> None:
             """Count a part of a report before it is made."""
             progress(next(made), parts, f"{of}: {name}")
 
-        reports.append(inspect_run(subject, only=only, progress=show))
+        reports.append(inspect_text(reading, only=only, progress=show))
     if out is not None:
         from charlm.inspection.page import write_page  # matplotlib takes a second to import
 
@@ -126,20 +128,21 @@ def inspect_runs(
     return reports
 
 
-def _subject(model: Model, path: str | Path | None, text: str | Path | None) -> Subject:
+def _reading(model: Model, path: str | Path | None, text: str | Path | None) -> Reading:
     corpus = run_corpus(model.path, model.trained)
     name, ids, left_out = text_to_score(model, text, split=None, corpus=corpus)
-    return Subject(
+    return Reading(
         name=str(path or run_of(model.path) or model.path),
         trained=model.trained,
         text_name=name,
-        ids=ids,
-        training_ids=None if corpus is None else corpus.split("train"),
+        text=ids,
+        limits=limits_for(model.trained.parameters),
+        training_text=None if corpus is None else corpus.split("train"),
         left_out=left_out,
     )
 
 
 def to_json(reports: Sequence[Report]) -> dict[str, Any]:
     """Return reports as an object for `json.dumps`: the report itself if there is one, else {"runs": [...]}."""
-    found = [reporting.to_json(report) for report in reports]
+    found = [report_to_json(report) for report in reports]
     return found[0] if len(found) == 1 else {"runs": found}

@@ -5,11 +5,13 @@ It is drawn rolled, with its loop, and unrolled over three characters.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from charlm.inspection.figures import BLUE, GREEN, MUTED, ORANGE, RIGHT, canvas
 from charlm.inspection.markup import equation
-from charlm.inspection.section import Chart, Section, Table
+from charlm.inspection.reading import Reading
+from charlm.inspection.section import Found, Section, Table
 from charlm.network.rnn import Parameters
 
 if TYPE_CHECKING:
@@ -104,14 +106,18 @@ def _part(parameters: Parameters, name: str, kind: PartKind, outputs: int) -> Pa
     return Part(name, kind, outputs, weights)
 
 
-def weight_rows(diagram: Diagram, _: object) -> list[tuple[object, ...]]:
-    """Return the name, symbol, shape and number of parameters of each tensor, and those of all."""
+def make_network(reading: Reading) -> Found:
+    """List the parts of a network."""
+    diagram = list_parts(reading.parameters)
     rows: list[tuple[object, ...]] = [
         (weight.name, weight.symbol, f" {TIMES} ".join(map(str, weight.shape)), weight.parameters)
         for part in diagram.parts
         for weight in part.weights
     ]
-    return [*rows, ("all", "", "", diagram.parameters)]
+    table = Table(
+        "Parameters", ("tensor", "symbol", "shape", "parameters"), [*rows, ("all", "", "", diagram.parameters)]
+    )
+    return Found(diagram, partial(draw_network, diagram), table, html="".join(map(equation, diagram.equations)))
 
 
 def draw_network(diagram: Diagram) -> "Figure":
@@ -206,13 +212,7 @@ NETWORK = Section(
     "The last equation says what a small change of the state becomes, a_t being what f is applied to: the other parts "
     "of this page write it as dh_t = dh_{t\N{MINUS SIGN}1} V D_t, in a stack for the state of all layers together. "
     "[a; b] is a beside b.",
-    lambda reading: list_parts(reading.parameters),
-    Chart(
-        "network",
-        "the network rolled and unrolled, with the shapes of its weights",
-        draw_network,
-        shares_limits=False,
-    ),
-    Table("Parameters", ("tensor", "symbol", "shape", "parameters"), weight_rows),
-    lambda diagram, _, __: "".join(map(equation, diagram.equations)),
+    make_network,
+    "the network rolled and unrolled, with the shapes of its weights",
+    shares_limits=False,
 )

@@ -15,6 +15,7 @@ Axes: S states side by side, H units, D those of all layers.
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -23,7 +24,8 @@ from numpy.typing import NDArray
 from charlm.errors import CharlmError
 from charlm.inspection.figures import GRID, MUTED, SERIES, canvas, legend
 from charlm.inspection.markup import visible
-from charlm.inspection.section import MOST_STATES, Characters, Chart, Rows, Section, Table
+from charlm.inspection.reading import MOST_STATES, Reading
+from charlm.inspection.section import Found, Section, Table
 from charlm.network.gradients import slope
 from charlm.network.rnn import ACTIVATIONS, Floats, Parameters, State, advance, probabilities
 
@@ -284,19 +286,22 @@ def _kind(point: FixedPoint) -> str:
     return "stable" if point.is_stable else "unstable"
 
 
-def point_rows(found: FixedPoints, characters: Characters) -> Rows:
-    """Return a row for each point of each character, or one that says what the state does if no point was found."""
+def make_fixed_points(reading: Reading) -> Found:
+    """Search for the fixed points of each of the commonest characters of a text."""
+    found = find_fixed_points(reading.parameters, reading.ids[:MOST_STATES], reading.states)
     rows: list[tuple[object, ...]] = []
     for held in found.held:
-        begin = (visible(characters[held.id]), held.outcome, held.period)
+        begin = (visible(reading.characters[held.id]), held.outcome, held.period)
         rows += [
             (
                 *(*begin, _kind(point), point.spectral_radius, point.unstable_directions),
-                " ".join(visible(characters[index]) for index, _ in point.likeliest),
+                " ".join(visible(reading.characters[index]) for index, _ in point.likeliest),
             )
             for point in held.points
         ] or [(*begin, *[None] * 4)]
-    return rows
+    head = ("character held", "the state", "period, characters", "point", "spectral radius", "unstable directions")
+    table = Table("The points", (*head, "expects next"), rows, is_folded=False)
+    return Found(found, partial(draw_path, found), table, positions=found.positions)
 
 
 FIXED_POINTS = Section(
@@ -308,15 +313,7 @@ FIXED_POINTS = Section(
     "closely after up to 64 characters, and moves by more than 1e-3 in each step between; else it has not settled. A "
     "stable point, whose spectral radius is below 1, attracts a state that is close enough; an unstable one, found by "
     "Newton's method, repels it.",
-    lambda reading: find_fixed_points(reading.parameters, reading.ids[:MOST_STATES], reading.states),
-    Chart("state-path", "states of all layers by principal components, and the points", draw_path, shares_limits=False),
-    Table(
-        "The points",
-        (
-            *("character held", "the state", "period, characters"),
-            *("point", "spectral radius", "unstable directions", "expects next"),
-        ),
-        point_rows,
-        is_folded=False,
-    ),
+    make_fixed_points,
+    "states of all layers by principal components, and the points",
+    shares_limits=False,
 )

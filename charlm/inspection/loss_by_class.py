@@ -5,18 +5,19 @@ The mean of a table weighted by its counts is the mean over the text.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.evaluation.ngrams import NGRAM_ORDER
 from charlm.evaluation.scoring import mean_and_error, mean_score
 from charlm.inspection.features import KINDS, character_kind, count_within, is_in_word, readable_text
 from charlm.inspection.figures import BLUE, INK, ORANGE, RULE, canvas, legend, room_for
 from charlm.inspection.markup import with_error
-from charlm.inspection.section import Chart, Reading, Rows, Section, Table
+from charlm.inspection.reading import Reading
+from charlm.inspection.section import Found, Section, Table
 from charlm.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -121,12 +122,22 @@ def _divide(
     return tuple(found)
 
 
-def make_loss(reading: Reading) -> LossByClass:
-    """Divide the loss on the text by classes of its characters."""
-    if reading.training_ids is None:
-        return divide_loss(reading.nats, reading.ids, reading.vocabulary)
-    ngram_nats = reading.ngram_nats(NGRAM_ORDER)
-    return divide_loss(reading.nats, reading.ids, reading.vocabulary, ngram_nats=ngram_nats, ngram_order=NGRAM_ORDER)
+def make_loss(reading: Reading) -> Found:
+    """Divide the loss on the text by classes of its characters, beside the best of the n-grams."""
+    order = min(reading.ngram_nats, key=lambda order: float(reading.ngram_nats[order].mean()), default=None)
+    ngram_nats = None if order is None else reading.ngram_nats[order]
+    vocabulary = reading.trained.vocabulary
+    loss = divide_loss(reading.nats, reading.ids, vocabulary, ngram_nats=ngram_nats, ngram_order=order)
+    rows = [
+        (
+            *(each.name, each.characters, (each.nats_per_char, each.standard_error)),
+            *((each.ngram_nats_per_char, each.ngram_standard_error), each.share_of_loss),
+        )
+        for each in (*loss.by_class, *loss.by_word_place)
+    ]
+    head = ("class", "characters", "nats per character", "nats per character, n-gram", "share of all nats")
+    table = Table("Nats per character", head, rows)
+    return Found(loss, partial(draw_loss, loss), table, loss_sentence(loss), positions=loss.positions)
 
 
 def loss_sentence(loss: LossByClass) -> str:
@@ -135,7 +146,8 @@ def loss_sentence(loss: LossByClass) -> str:
     if loss.ngram_gain is None or loss.ngram_gain_standard_error is None:
         return text
     gain = with_error(abs(loss.ngram_gain), loss.ngram_gain_standard_error)
-    return f"{text}, {gain} {'better' if loss.ngram_gain >= 0 else 'worse'} than counting {loss.ngram_order}-grams"
+    better = "better" if loss.ngram_gain >= 0 else "worse"
+    return f"{text}, {gain} {better} than counting {loss.ngram_order}-grams, the best of 2 to 9"
 
 
 def draw_loss(loss: LossByClass) -> "Figure":
@@ -162,17 +174,6 @@ def draw_loss(loss: LossByClass) -> "Figure":
     return figure
 
 
-def loss_rows(loss: LossByClass, _: object) -> Rows:
-    """Return a row for each class of both divisions."""
-    return [
-        (
-            *(each.name, each.characters, (each.nats_per_char, each.standard_error)),
-            *((each.ngram_nats_per_char, each.ngram_standard_error), each.share_of_loss),
-        )
-        for each in (*loss.by_class, *loss.by_word_place)
-    ]
-
-
 LOSS = Section(
     "loss_by_class",
     "Where the loss comes from",
@@ -180,16 +181,6 @@ LOSS = Section(
     "If the first letters of words cost most, the network spells better than it chooses words; "
     "a diamond left of the end of a bar is a class that counting n-grams predicts better.",
     make_loss,
-    Chart(
-        "loss-by-class",
-        "nats per character by what the character is, and by the number of the letter in its word; "
-        "the line is the mean over the text",
-        draw_loss,
-    ),
-    Table(
-        "Nats per character",
-        ("class", "characters", "nats per character", "nats per character, n-gram", "share of all nats"),
-        loss_rows,
-    ),
-    sentence=loss_sentence,
+    "nats per character by what the character is, and by the number of the letter in its word; "
+    "the line is the mean over the text",
 )

@@ -7,19 +7,21 @@ those of the reports: nothing is computed here.
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from charlm import __version__
+from charlm.errors import counted
 from charlm.inspection.figures import figure_style, image, share_limits, theme_css
-from charlm.inspection.markup import equation, folded, safe, script_json, source_hash, table, visible
+from charlm.inspection.markup import equation, folded, safe, source_hash, table
 from charlm.inspection.report import SECTIONS, Report
-from charlm.inspection.section import Chart, Section, rests_on
+from charlm.inspection.section import Found, Section
 from charlm.storage.files import write_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MEMORY = "The lengths differ: the context is what helps to predict, the gradient is how far back a loss can teach."
+MISSING = '<p class="missing">Not available for this run; the limits at the top say why.</p>'
 
 
 def write_page(reports: Sequence[Report], out: Path) -> None:
@@ -33,27 +35,27 @@ def write_page(reports: Sequence[Report], out: Path) -> None:
         CharlmError: the file cannot be written.
 
     """
-    write_file(out, render_page(reports, draw_charts(reports)).encode())
+    write_file(out, render_page(reports, draw_figures(reports)).encode())
 
 
-def draw_charts(reports: Sequence[Report]) -> "dict[str, Figure]":
-    """Return every figure by its name: `NAME` for one run, `NAME-1`, ... for several."""
+def draw_figures(reports: Sequence[Report]) -> "dict[str, Figure]":
+    """Return every figure by the name of its section: `NAME` for one run, `NAME-1`, ... for several."""
     figures: dict[str, Figure] = {}
     with figure_style():
-        for section in SECTIONS:
-            if section.chart is None:
-                continue
-            found = [report.get(section.name) for report in reports]
-            drawn = [None if each is None else section.chart.draw(each) for each in found]
-            named = {_figure_name(section.chart, run, reports): figure for run, figure in enumerate(drawn) if figure}
-            if section.chart.shares_limits:
-                share_limits([*named.values()])
-            figures |= named
+        for section in SECTIONS.values():
+            drawn = {
+                _figure_name(section, run, reports): draw()
+                for run, report in enumerate(reports)
+                if section.name in report.found and (draw := report.found[section.name].figure)
+            }
+            if section.shares_limits:
+                share_limits([*drawn.values()])
+            figures |= drawn
     return figures
 
 
-def _figure_name(chart: Chart, run: int, reports: Sequence[Report]) -> str:
-    return chart.name if len(reports) == 1 else f"{chart.name}-{run + 1}"
+def _figure_name(section: Section, run: int, reports: Sequence[Report]) -> str:
+    return section.name if len(reports) == 1 else f"{section.name}-{run + 1}"
 
 
 def render_page(reports: Sequence[Report], figures: "Mapping[str, Figure]") -> str:
@@ -61,7 +63,7 @@ def render_page(reports: Sequence[Report], figures: "Mapping[str, Figure]") -> s
 
     Args:
         reports: One or more; they stand side by side.
-        figures: What `draw_charts` returned for them.
+        figures: What `draw_figures` returned for them.
 
     Returns:
         HTML that loads nothing and runs no script but its own.
@@ -70,8 +72,8 @@ def render_page(reports: Sequence[Report], figures: "Mapping[str, Figure]") -> s
     style, script = theme_css() + _asset("page.css"), _asset("page.js")
     title = "charlm inspect: " + ", ".join(report.name for report in reports)
     with figure_style():
-        sections = [(section, _section(section, reports, figures)) for section in SECTIONS]
-    links = "".join(f'<li><a href="#{each.name}">{safe(each.title)}</a></li>' for each, _ in sections)
+        sections = "".join(_section(section, reports, figures) for section in SECTIONS.values())
+    links = "".join(f'<li><a href="#{each.name}">{safe(each.title)}</a></li>' for each in SECTIONS.values())
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_policy(style, script)}">'
@@ -80,10 +82,9 @@ def render_page(reports: Sequence[Report], figures: "Mapping[str, Figure]") -> s
         f"<title>{safe(title)}</title><style>{style}</style></head>\n"
         f'<body class="{"one" if len(reports) == 1 else "many"}">'
         f"<header><h1>What the network does</h1>{_summary(reports)}</header>"
-        f'<nav aria-label="Sections"><ul>{links}</ul></nav>\n<main>{"".join(html for _, html in sections)}</main>\n'
+        f'<nav aria-label="Sections"><ul>{links}</ul></nav>\n<main>{sections}</main>\n'
         f"<footer><p>Written by charlm {__version__}. This page loads nothing from elsewhere. "
         f"<code>charlm inspect --json</code> prints its numbers.</p></footer>\n"
-        f'<script type="application/json" id="numbers">{_data(reports)}</script>'
         f"<script>{script}</script></body></html>\n"
     )
 
@@ -101,76 +102,49 @@ def _policy(style: str, script: str) -> str:
 
 
 def _summary(reports: Sequence[Report]) -> str:
-    rows = []
+    """Return the first sentence on each run, a table of the runs, and what was left out."""
+    rows, sentences, notes = [], "", ""
     for report in reports:
         network, loss = report.get("network"), report.get("loss_by_class")
         scored = (None, None) if loss is None else ((loss.nats_per_char, loss.standard_error), len(loss.positions))
-        parameters = None if network is None else network.parameters
-        rows.append((report.name, report.text_name, report.activation, parameters, *scored))
-    head = ("run", "text read", "f", "parameters", "nats per character", "characters scored")
-    is_named = len(reports) > 1
-    sentences = "".join(_sentence(report, is_named=is_named) for report in reports)
+        rows.append((report.name, report.text_name, report.activation, network and network.parameters, *scored))
+        subject, of = ("This network", "") if len(reports) == 1 else (safe(report.name), f" of {report.name}")
+        if links := "; ".join(f'<a href="#{name}">{safe(text)}</a>' for name, text in report.summary):
+            sentences += f'<p class="summary">{subject} {links}.</p>'
+        if items := "".join(f"<li>{safe(note)}</li>" for note in report.notes):
+            notes += folded(f"Limits{of}: what was left out", f"<ul>{items}</ul>")
     if 'href="#usable_context"' in sentences and 'href="#gradient_by_lag"' in sentences:
         sentences += f'<p class="help">{MEMORY}</p>'
-    notes = "".join(_notes(report, is_named=is_named) for report in reports)
+    head = ("run", "text read", "f", "parameters", "nats per character", "characters scored")
     return sentences + table(head, rows, caption="Runs on this page") + notes
-
-
-def _sentence(report: Report, *, is_named: bool) -> str:
-    """Return the main numbers of a report, each part a link to the section that computed it."""
-    links = "; ".join(f'<a href="#{name}">{safe(text)}</a>' for name, text in report.summary)
-    return links and f'<p class="summary">{safe(report.name) if is_named else "This network"} {links}.</p>'
-
-
-def _notes(report: Report, *, is_named: bool) -> str:
-    if not report.notes:
-        return ""
-    items = "".join(f"<li>{safe(note)}</li>" for note in report.notes)
-    name = f" of {report.name}" if is_named else ""
-    return folded(f"Limits{name}: what was left out", f"<ul>{items}</ul>")
 
 
 def _section(section: Section, reports: Sequence[Report], figures: "Mapping[str, Figure]") -> str:
     """Return a section with a column for each run."""
-    missing = '<p class="missing">Not available for this run; the limits at the top say why.</p>'
-    columns = []
+    columns = ""
     for run, report in enumerate(reports):
+        found, figure = report.found.get(section.name), figures.get(_figure_name(section, run, reports))
         name = f"<h3>{safe(report.name)}</h3>" if len(reports) > 1 else ""
-        figure = None if section.chart is None else figures.get(_figure_name(section.chart, run, reports))
-        columns.append(f'<div class="run">{name}{_body(section, report, figure, run) or missing}</div>')
+        picture = ""
+        if figure is not None:
+            label = section.caption
+            picture = f"<figure>{image(figure, label=f'{report.name}: {label}')}"
+            picture += f"<figcaption>{safe(label[0].upper() + label[1:])}.</figcaption></figure>"
+        columns += f'<div class="run">{name}{MISSING if found is None else picture + _body(found)}</div>'
     return (
         f'<section id="{section.name}"><div class="words"><h2>{safe(section.title)}</h2>{equation(section.equation)}'
-        f'<p>{safe(section.see)}</p></div><div class="runs">{"".join(columns)}</div></section>\n'
+        f'<p>{safe(section.text)}</p></div><div class="runs">{columns}</div></section>\n'
     )
 
 
-def _body(section: Section, report: Report, figure: "Figure | None", run: int) -> str:
-    """Return what a section shows of a run; "" if there is nothing."""
-    found, html = report.get(section.name), ""
-    if found is None:
-        return ""
-    if figure is not None and section.chart is not None:
-        label = section.chart.label
-        html += f"<figure>{image(figure, label=f'{report.name}: {label}')}"
-        html += f"<figcaption>{safe(label[0].upper() + label[1:])}.</figcaption></figure>"
-    if section.view:
-        html += section.view(found, report.characters, run)
-    if read := rests_on(found):
-        html += f'<p class="help">Rests on {read}.</p>'
-    numbers = section.table
-    if numbers is not None and (rows := numbers.rows(found, report.characters)):
-        cells = table(numbers.columns, rows, caption=numbers.caption)
+def _body(found: Found) -> str:
+    """Return what a section shows of a run below its figure."""
+    html, positions, numbers = found.html, found.positions, found.table
+    if len(positions):
+        first, last, count = int(positions[0]), int(positions[-1]), len(positions)
+        spaced = "" if count > last - first else "evenly spaced, "
+        html += f'<p class="help">Rests on {counted(count, "character")}, {spaced}{first:,} to {last:,}.</p>'
+    if numbers is not None and numbers.rows:
+        cells = table(numbers.columns, numbers.rows, caption=numbers.caption)
         html += folded(f"Numbers: {numbers.caption}", cells) if numbers.is_folded else cells
     return html
-
-
-def _data(reports: Sequence[Report]) -> str:
-    """Return what the script reads, as JSON."""
-    runs: list[dict[str, Any]] = []
-    for report in reports:
-        run: dict[str, Any] = {"labels": [visible(character) for character in report.characters]}
-        for section in SECTIONS:
-            if section.data is not None and (found := report.get(section.name)) is not None:
-                run[section.name] = section.data(found)
-        runs.append(run)
-    return script_json({"runs": runs})

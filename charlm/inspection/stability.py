@@ -9,6 +9,7 @@ Axes: H units.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 
 from charlm.evaluation.scoring import mean_and_error
 from charlm.inspection.figures import BLUE, MUTED, ORANGE, RULE, canvas, series
-from charlm.inspection.section import Chart, Section, Table, layer_name
+from charlm.inspection.reading import Reading
+from charlm.inspection.section import Found, Section, Table, layer_name
 from charlm.network.gradients import Trace, push_forward
 
 if TYPE_CHECKING:
@@ -190,6 +192,47 @@ def draw_lyapunov(found: Lyapunov) -> "Figure":
     return figure
 
 
+def make_spectrum(reading: Reading) -> Found:
+    """Compute the spectra of a network on a text; the wider a layer, the fewer characters."""
+    units = max(layer.units for layer in reading.parameters.layers)
+    found = recurrent_spectra(reading.trace, positions=max(2, min(16, int(1.5e9 / units**3))))
+    rows = [
+        (
+            *(layer_name(each.layer), each.spectral_radius, each.largest_singular_value, each.non_normality),
+            *(each.effective_radius, each.effective_low, each.effective_high),
+        )
+        for each in found
+    ]
+    table = Table(
+        "The recurrent kernels; the radius of V D at up to 16 characters: its median, the smallest and the largest",
+        (
+            *("layer", "radius of V", "largest singular value of V", "non-normality of V"),
+            *("radius of V D, median", "smallest", "largest"),
+        ),
+        rows,
+        is_folded=False,
+    )
+    return Found(found, partial(draw_eigenvalues, found), table, positions=found[0].radius_positions)
+
+
+def make_lyapunov(reading: Reading) -> Found:
+    """Compute the Lyapunov exponents of a network on a text."""
+    found = lyapunov(reading.trace)
+    columns = (column.tolist() for column in (found.exponents, found.standard_errors, found.time_constants))
+    rows = [
+        (rank, (exponent, error), time, found.dimensions)
+        for rank, exponent, error, time in zip(range(1, SHOWN + 1), *columns, strict=False)
+    ]
+    table = Table(
+        "The largest exponents, with standard errors by blocks of 100 characters; after the time constant, "
+        "\N{MINUS SIGN}1 / exponent, 1/e of a difference is left",
+        ("rank", "exponent, nats per character", "time constant, characters", "dimensions of the state"),
+        rows,
+        is_folded=False,
+    )
+    return Found(found, partial(draw_lyapunov, found), table, positions=found.positions)
+
+
 SPECTRUM = Section(
     "spectrum",
     "The eigenvalues of V",
@@ -197,23 +240,8 @@ SPECTRUM = Section(
     "An eigenvalue inside the circle is a direction that V alone forgets; outside, one that it amplifies "
     "until f flattens it. Non-normality is Henrici's, sqrt(|V|^2 \N{MINUS SIGN} sum |lambda|^2) / |V|: 0 if V is "
     "normal, 1 if it is nilpotent.",
-    lambda reading: recurrent_spectra(reading.trace, positions=reading.limits.spectrum_positions),
-    Chart("eigenvalues", "eigenvalues of V in the complex plane, with the unit circle", draw_eigenvalues),
-    Table(
-        "The recurrent kernels; the radius of V D at up to 16 characters: its median, the smallest and the largest",
-        (
-            *("layer", "radius of V", "largest singular value of V", "non-normality of V"),
-            *("radius of V D, median", "smallest", "largest"),
-        ),
-        lambda found, _: [
-            (
-                *(layer_name(each.layer), each.spectral_radius, each.largest_singular_value),
-                *(each.non_normality, each.effective_radius, each.effective_low, each.effective_high),
-            )
-            for each in found
-        ],
-        is_folded=False,
-    ),
+    make_spectrum,
+    "eigenvalues of V in the complex plane, with the unit circle",
 )
 LYAPUNOV = Section(
     "lyapunov",
@@ -222,22 +250,6 @@ LYAPUNOV = Section(
     "Below 0 a small difference of the state shrinks and the network forgets how it started; above 0 it is chaotic. "
     "They are conditional on this text, and means over a part of it; minus infinity is a direction that is lost. The "
     "gradient by lag falls by such an exponent for each character: its slopes are among these.",
-    lambda reading: lyapunov(reading.trace),
-    Chart(
-        "lyapunov",
-        "exponents by rank, largest first; bars are standard errors, by blocks of 100 characters",
-        draw_lyapunov,
-    ),
-    Table(
-        "The largest exponents, with standard errors by blocks of 100 characters; after the time constant, "
-        "\N{MINUS SIGN}1 / exponent, 1/e of a difference is left",
-        ("rank", "exponent, nats per character", "time constant, characters", "dimensions of the state"),
-        lambda found, _: [
-            (rank, (float(exponent), float(error)), float(time), found.dimensions)
-            for rank, exponent, error, time in zip(
-                *(range(1, SHOWN + 1), found.exponents, found.standard_errors, found.time_constants), strict=False
-            )
-        ],
-        is_folded=False,
-    ),
+    make_lyapunov,
+    "exponents by rank, largest first; bars are standard errors, by blocks of 100 characters",
 )

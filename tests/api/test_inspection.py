@@ -9,7 +9,7 @@ import pytest
 import charlm
 from charlm.api.inspection import inspect_runs, to_json
 from charlm.errors import CharlmError
-from charlm.inspection.report import ORDER
+from charlm.inspection.report import SECTIONS
 
 TEXT = "abba\nab\n" * 12
 
@@ -25,9 +25,11 @@ def text(tmp_path: Path) -> Path:
 def test_a_report_is_made_of_a_model_and_a_text(model_file: Path, text: Path) -> None:
     seen: list[tuple[int, int, str]] = []
     (report,) = inspect_runs([model_file], text=text, progress=lambda *found: seen.append(found))
-    assert [found[:2] for found in seen] == [(done, len(ORDER)) for done in range(len(ORDER))]
-    assert seen[0][2] == f"{model_file}: surprise"
-    np.testing.assert_allclose(report.get("surprise").nats, charlm.load(model_file).score(TEXT), atol=1e-5)
+    assert [found[:2] for found in seen] == [(done, len(SECTIONS)) for done in range(len(SECTIONS))]
+    assert seen[0][2] == f"{model_file}: network"
+    np.testing.assert_allclose(
+        [each["nats"] for each in report.get("surprise")], charlm.load(model_file).score(TEXT), atol=1e-5
+    )
     assert to_json([report])["name"] == str(model_file)
     assert [run["name"] for run in to_json([report, report])["runs"]] == [str(model_file)] * 2
 
@@ -35,10 +37,10 @@ def test_a_report_is_made_of_a_model_and_a_text(model_file: Path, text: Path) ->
 def test_a_loaded_model_is_read_and_only_the_parts_that_are_asked_for(model_file: Path, text: Path) -> None:
     model = charlm.load(model_file)
     whole, part = (charlm.inspect(model, text=text, only=only) for only in ((), ("loss_by_class", "spectrum")))
-    made = {section.name for section in ORDER if part.data[section.name] is not None}
+    made = {name for name in SECTIONS if part.data[name] is not None}
     assert made == {"loss_by_class", "spectrum"}
     assert all(part.data[name] == whole.data[name] for name in (*made, "name", "spectral_radius"))
-    assert "loss-by-class" in part.figures
+    assert [*part.figures] == ["loss_by_class", "spectrum"]
     assert "<iframe" in part._repr_html_()
 
 
@@ -68,7 +70,7 @@ def test_without_a_name_the_newest_run_is_read(trained_run: Path, text: Path) ->
 def test_a_notebook_gets_the_data_the_figures_and_the_page(model_file: Path, text: Path) -> None:
     found, nats = charlm.inspect(model_file, text=text), charlm.load(model_file).score(TEXT)
     assert [one["nats"] for one in found.data["surprise"]] == pytest.approx(nats.tolist(), rel=1e-4)
-    assert "loss-by-class" in found.figures
+    assert "loss_by_class" in found.figures
     frame = found._repr_html_()
     assert frame.startswith('<iframe srcdoc="&lt;!doctype html&gt;')
     assert str(model_file) in frame

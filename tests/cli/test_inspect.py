@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from commands import charlm
 
-from charlm.inspection.report import ORDER
+from charlm.inspection.report import SECTIONS
 
 CONTRACT = (
     *("surprise", "gradient_by_lag", "usable_context", "impulse_response", "lyapunov", "spectral_radius", "units"),
@@ -28,7 +28,7 @@ def as_json(*arguments: str | Path) -> dict[str, Any]:
 
 def test_json_has_the_promised_parts_and_the_nats_of_evaluate() -> None:
     found = as_json("m.safetensors", "--text", "text.txt")
-    assert {*CONTRACT, *(section.name for section in ORDER)} <= set(found)
+    assert {*CONTRACT, *SECTIONS} <= set(found)
     assert found["name"] == "m.safetensors"
     text = Path("text.txt").read_text(encoding="utf-8")
     assert "".join(entry["character"] for entry in found["surprise"]) == text[1:]
@@ -52,7 +52,7 @@ def test_a_page_is_written_and_its_name_printed() -> None:
     assert (command.exit_code, command.stdout) == (0, "report.html\n")
     lines = command.stderr.splitlines()  # not a terminal
     assert lines == [
-        f"charlm: part {number} of {len(ORDER)}: m.safetensors: {section.name.replace('_', ' ')}"
-        for number, section in enumerate(ORDER[1:], 2)
+        f"charlm: part {number} of {len(SECTIONS)}: m.safetensors: {name.replace('_', ' ')}"
+        for number, name in enumerate([*SECTIONS][1:], 2)
     ]
     assert Path("report.html").read_text(encoding="utf-8").startswith("<!doctype html>")

@@ -2,15 +2,14 @@
 
 import functools
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import is_dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from charlm.inspection.report import Report, inspect_run
-from charlm.inspection.section import Limits, Subject
-from charlm.inspection.units import Chance, FeatureScores, Units, UnitScore
+from charlm.inspection.reading import Limits, Reading
+from charlm.inspection.report import SECTIONS, Report, inspect_text
+from charlm.inspection.section import Found
 from charlm.network.architecture import Architecture
 from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import parameters_from_tensors
@@ -18,23 +17,18 @@ from charlm.text.vocabulary import Vocabulary
 
 CHARACTERS = (" ", "\n", "a", "b", "<", "&", '"', "\x1b", "\u202e", "\u05d0", "\u0301", "$", "\u4e2d", None)
 """With those that could break a page: markup, a control character, right-to-left marks and letters, a bare accent."""
-SMALL = Limits(300, 120, 20, 200, 2, np.float64)
+SMALL = Limits(300, 200, 20)
 
 
-def report(*, name: str = "runs/one", length: int = 60, layers: int = 2, **parts: Any) -> Report:
-    """Return a report with every quantity on a random text; `parts` replaces some."""
-    made = deepcopy(_make(length, layers))
-    return replace(made, name=name, found={**made.found, **parts})
+def report(*, name: str = "runs/one", only: tuple[str, ...] = tuple(SECTIONS), **settings: int) -> Report:
+    """Return a report on a random network and a random text, with some sections."""
+    made = _make(**settings)
+    return replace(made, name=name, found={section: made.found[section] for section in only})
 
 
-def bare(*, name: str = "runs/one", **parts: Any) -> Report:
-    """Return a report with some quantities alone."""
-    return replace(report(name=name), found=parts)
-
-
-def text_report(*, name: str = "runs/one", **parts: Any) -> Report:
-    """Return a report without figures, whose page is made at once: the surprise of a text, and `parts`."""
-    return bare(name=name, surprise=report().get("surprise"), **parts)
+def found(section: str, **settings: int) -> Found:
+    """Return what a section finds about a random network."""
+    return _make(**settings).found[section]
 
 
 def numbers_in(value: Any) -> Iterator[float]:
@@ -49,8 +43,7 @@ def numbers_in(value: Any) -> Iterator[float]:
 
 
 @functools.cache
-def _make(length: int, layers: int) -> Report:
-    """Make a report; what needs a long text is written by hand: units."""
+def _make(length: int = 240, layers: int = 2) -> Report:
     rng = np.random.default_rng(7)
     architecture = Architecture(len(CHARACTERS), layers, 5, None, True, "tanh", False)
     tensors = {name: rng.normal(0, 0.6, shape).astype(np.float32) for name, shape in architecture.shapes().items()}
@@ -62,14 +55,4 @@ def _make(length: int, layers: int) -> Report:
         facts={},
     )
     ids, training = rng.integers(0, len(CHARACTERS), length), rng.integers(0, len(CHARACTERS), 400)
-    made = inspect_run(Subject("runs/one", trained, "the validation text", ids, training), limits=SMALL)
-    return replace(made, found={**made.found, "units": _units()})
-
-
-def _units() -> Units:
-    score = UnitScore(0, 0, "vowel next", 0.965, 0.93, 0.7, True)
-    features = (
-        FeatureScores("vowel next", "yes/no", Chance(0.31, 0.28), (score,), 1),
-        FeatureScores("position in the line", "number", Chance(0.4, 0.3), (score,), 0),
-    )
-    return Units(range(60), 100, features, (score,))
+    return inspect_text(Reading("runs/one", trained, "the validation text", ids, SMALL, training))

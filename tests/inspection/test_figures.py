@@ -10,31 +10,34 @@ from xml.etree import ElementTree
 import matplotlib
 import numpy as np
 import pytest
-from inspection.reports import report
+from inspection.reports import found
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from charlm.inspection import figures
+from charlm.inspection.context import draw_usable_context
 from charlm.inspection.figures import COLOURS, canvas, figure_style, image, log_scale, share_limits
-from charlm.inspection.fixed_points import FixedPoint, FixedPoints, HeldCharacter, point_rows
+from charlm.inspection.fixed_points import FixedPoint, FixedPoints, HeldCharacter, draw_path
+from charlm.inspection.gradient import draw_gradient
+from charlm.inspection.impulse import draw_impulse_response
 from charlm.inspection.loss_by_class import draw_loss
-from charlm.inspection.report import SECTIONS, Report
+from charlm.inspection.report import SECTIONS
+from charlm.inspection.stability import draw_lyapunov
 
 STABLE = FixedPoint(3.0, (1.0, 2.0), 0.83, 0, True, 5, ((2, 0.8),))
-DRAWN = {section.chart.name: section for section in SECTIONS if section.chart}
+DRAWN = [name for name in SECTIONS if name != "surprise"]
 
 
-def draw(name: str, found: Report) -> Figure:
-    """Return the figure of a chart."""
-    section = DRAWN[name]
-    figure = section.chart.draw(found.get(section.name)) if section.chart else None
+def draw(name: str) -> Figure:
+    """Return the figure of a section."""
+    figure = found(name).figure
     assert figure is not None
-    return figure
+    return figure()
 
 
 def line(figure: Figure, label: str, *, axes: int = 0) -> tuple[list[float], list[float]]:
     """Return the points of the line with a label."""
-    found = next(each for each in figure.axes[axes].lines if each.get_label() == label)
+    found = next(each for each in figure.axes[axes].lines if str(each.get_label()).startswith(label))
     return np.asarray(found.get_xdata()).tolist(), np.asarray(found.get_ydata()).tolist()
 
 
@@ -49,59 +52,54 @@ def texts(figure: Figure) -> list[str]:
     return [text.get_text() for axes in figure.axes for text in axes.texts]
 
 
-@pytest.fixture(scope="module")
-def whole() -> Report:
-    """Return a report that has every part."""
-    return report()
-
-
 @pytest.mark.parametrize("name", DRAWN)
-def test_a_legend_names_what_has_a_label(name: str, whole: Report) -> None:
-    figure = draw(name, whole)
+def test_a_legend_names_what_has_a_label(name: str) -> None:
+    figure = draw(name)
     labels = {label for axes in figure.axes for label in axes.get_legend_handles_labels()[1]}
     named = {text.get_text() for legend in figure.legends for text in legend.get_texts()}
     assert named == labels
 
 
-def test_the_legend_of_many_layers_is_as_wide_as_the_figure(whole: Report) -> None:
-    curve = replace(whole.get("gradient_by_lag")[0], half_life=12.3)
-    layers = [replace(curve, layer=layer) for layer in range(5)]
-    figure = draw("gradient-by-lag", replace(whole, found={"gradient_by_lag": layers}))
+def test_the_legend_of_many_layers_is_as_wide_as_the_figure() -> None:
+    curve = replace(found("gradient_by_lag").data[0], half_life=12.3)
+    figure = draw_gradient([replace(curve, layer=layer) for layer in range(5)])
     image(figure, label="a")  # which places it
     assert figure.legends[0].get_window_extent().x1 <= figure.bbox.x1
 
 
-def test_a_finite_response_is_drawn_to_its_zeros_on_a_linear_axis(whole: Report) -> None:
-    infinite = whole.get("impulse_response")
+def test_a_finite_response_is_drawn_to_its_zeros_on_a_linear_axis() -> None:
+    infinite = found("impulse_response").data
     lags, ended = len(infinite.lag), np.arange(len(infinite.lag)) >= 2
     zeros = {name: np.where(ended, 0, getattr(infinite, name)) for name in ("state", "state_low", "state_high", "kl")}
-    finite = replace(infinite, verdict="finite", length=2, **zeros)
-    figure = draw("impulse-response", replace(whole, found={"impulse_response": finite}))
+    finite = replace(infinite, length=2, **zeros)
+    figure = draw_impulse_response(finite)
     assert [axes.get_yscale() for axes in figure.axes] == ["linear", "linear"]
     lag, state = line(figure, "|dh|")
     assert lag == [*range(min(lags, 8))]
     assert state == finite.state[:8].tolist()
-    assert {axes.get_yscale() for axes in draw("impulse-response", whole).axes} == {"log"}
+    assert {axes.get_yscale() for axes in draw("impulse_response").axes} == {"log"}
 
 
 @pytest.mark.parametrize(
     ("name", "label", "shown"),
     [
-        ("gradient-by-lag", "rnn.1, half-life 1.2", lambda found: (found[1].lag, found[1].median)),
-        ("state-path", "state on the text", lambda found: found.path.T),
-        ("units", "chance", lambda _: (np.array([0.31, 0.4]), np.arange(2))),
+        ("gradient_by_lag", "rnn.1, half-life", lambda found: (found[1].lag, found[1].median)),
+        ("fixed_points", "state on the text", lambda found: found.path.T),
+        (
+            "units",
+            "chance",
+            lambda found: (np.array([each.chance for each in found.features]), np.arange(len(found.features))),
+        ),
     ],
 )
-def test_a_line_is_that_of_the_numbers(
-    whole: Report, name: str, label: str, shown: Callable[[Any], tuple[Any, Any]]
-) -> None:
-    expected = shown(whole.get(DRAWN[name].name))
-    assert line(draw(name, whole), label) == (expected[0].tolist(), expected[1].tolist())
+def test_a_line_is_that_of_the_numbers(name: str, label: str, shown: Callable[[Any], tuple[Any, Any]]) -> None:
+    expected = shown(found(name).data)
+    assert line(draw(name), label) == (expected[0].tolist(), expected[1].tolist())
 
 
-def test_the_context_is_drawn_with_its_errors_beside_the_n_grams(whole: Report) -> None:
+def test_the_context_is_drawn_with_its_errors_beside_the_n_grams() -> None:
     context = replace(
-        whole.get("usable_context"),
+        found("usable_context").data,
         characters=np.array([1, 2]),
         nats=np.array([3.0, 2]),
         standard_errors=np.full(2, 0.25),
@@ -113,7 +111,7 @@ def test_the_context_is_drawn_with_its_errors_beside_the_n_grams(whole: Report) 
         whole_nats=1.5,
         used=2,
     )
-    figure = draw("usable-context", replace(whole, found={"usable_context": context}))
+    figure = draw_usable_context(context)
     containers: list[Any] = figure.axes[0].containers
     drawn = {bars.get_label(): bars.lines for bars in containers}
     for name, nats, error in (("network", [3, 2], 0.25), ("n-gram, n = k + 1", [2.5, 1], 0.125)):
@@ -124,26 +122,26 @@ def test_the_context_is_drawn_with_its_errors_beside_the_n_grams(whole: Report) 
     assert [2, 2] in [np.asarray(each.get_xdata()).tolist() for each in figure.axes[0].lines]
 
 
-def test_every_eigenvalue_has_its_point_and_the_unit_circle_fits(whole: Report) -> None:
-    figure = draw("eigenvalues", whole)
+def test_every_eigenvalue_has_its_point_and_the_unit_circle_fits() -> None:
+    figure = draw("spectrum")
     assert len(figure.axes) == 2
     points = figure.axes[0].lines[0]
-    assert np.asarray(points.get_xdata()).tolist() == whole.get("spectrum")[0].eigenvalues.real.tolist()
+    assert np.asarray(points.get_xdata()).tolist() == found("spectrum").data[0].eigenvalues.real.tolist()
     assert figure.axes[0].get_xlim()[1] > 1
 
 
-def test_an_exponent_of_minus_infinity_is_counted_not_drawn(whole: Report) -> None:
+def test_an_exponent_of_minus_infinity_is_counted_not_drawn() -> None:
     exponents = np.array([-0.05, -0.4, -np.inf])
-    found = draw("lyapunov", replace(whole, found={"lyapunov": replace(whole.get("lyapunov"), exponents=exponents)}))
-    assert np.asarray(found.axes[0].lines[0].get_xydata()).tolist() == [[1, -0.05], [2, -0.4]]
-    assert [text.strip() for text in texts(found)] == ["1 of 3 are \N{MINUS SIGN}\N{INFINITY}"]
+    figure = draw_lyapunov(replace(found("lyapunov").data, exponents=exponents))
+    assert np.asarray(figure.axes[0].lines[0].get_xydata()).tolist() == [[1, -0.05], [2, -0.4]]
+    assert [text.strip() for text in texts(figure)] == ["1 of 3 are \N{MINUS SIGN}\N{INFINITY}"]
 
 
-def test_a_point_outside_the_path_is_put_hollow_at_the_edge(whole: Report) -> None:
+def test_a_point_outside_the_path_is_put_hollow_at_the_edge() -> None:
     inside, outside = (replace(STABLE, place=place) for place in ((0.25, -0.5), (0.5, 70.0)))
     path = np.array([[-1.0, -1], [1, 1]])
     points = FixedPoints((HeldCharacter(0, "settles", 1, (inside, outside)),), path, (0.5, 0.25), range(2))
-    axes = draw("state-path", replace(whole, found={"fixed_points": points})).axes[0]
+    axes = draw_path(points).axes[0]
     places = [np.asarray(drawn.get_offsets()).tolist()[0] for drawn in axes.collections]
     assert places == [[0.25, -0.5], [0.5, axes.get_ylim()[1]]]
     assert [len(drawn.get_facecolor()) for drawn in axes.collections] == [1, 0]
@@ -157,30 +155,20 @@ def test_a_logarithmic_axis_ends_where_rounding_begins_even_for_a_band() -> None
     assert axes.get_ylim() == (1e-10, 3)
 
 
-def test_stable_and_unstable_points_are_told_apart(whole: Report) -> None:
-    unstable = replace(STABLE, spectral_radius=1.04, unstable_directions=1, is_stable=False)
-    held = (HeldCharacter(0, "settles", 1, (STABLE, unstable)), HeldCharacter(8, "not settled", None, ()))
-    rows = point_rows(FixedPoints(held, np.zeros((1, 2)), (0, 0), range(1)), whole.characters)
-    assert [row[:4] for row in rows] == [
-        *(("␣", "settles", 1, "stable"), ("␣", "settles", 1, "unstable")),
-        ("\\u202e", "not settled", None, None),
-    ]
-
-
-def test_the_loss_of_each_class_is_a_bar_and_the_n_gram_a_mark(whole: Report) -> None:
-    loss = whole.get("loss_by_class")
-    figure = draw("loss-by-class", whole)
+def test_the_loss_of_each_class_is_a_bar_and_the_n_gram_a_mark() -> None:
+    loss = found("loss_by_class").data
+    figure = draw("loss_by_class")
     for axes, classes in enumerate((loss.by_class, loss.by_word_place)):
         assert [width for width, _ in bars(figure, axes=axes)] == [each.nats_per_char for each in classes]
-        assert line(figure, "5-gram", axes=axes)[0] == [each.ngram_nats_per_char for each in classes]
+        assert line(figure, f"{loss.ngram_order}-gram", axes=axes)[0] == [each.ngram_nats_per_char for each in classes]
     assert len(draw_loss(replace(loss, ngram_order=None)).axes[0].lines) == 1  # the mean
 
 
-def test_the_diagram_has_a_box_for_each_part_with_its_shapes(whole: Report) -> None:
-    found = texts(draw("network", whole))
-    assert "rnn.0 → 5\nU 14\N{MULTIPLICATION SIGN}5  b 5" in found
-    assert "V\n5\N{MULTIPLICATION SIGN}5" in found
-    assert found.count("h") == 6  # two layers at three steps
+def test_the_diagram_has_a_box_for_each_part_with_its_shapes() -> None:
+    shown = texts(draw("network"))
+    assert "rnn.0 → 5\nU 14\N{MULTIPLICATION SIGN}5  b 5" in shown
+    assert "V\n5\N{MULTIPLICATION SIGN}5" in shown
+    assert shown.count("h") == 6  # two layers at three steps
 
 
 def luminance(colour: str) -> float:

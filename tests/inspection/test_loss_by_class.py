@@ -70,7 +70,7 @@ def test_the_errors_are_those_of_blocks_of_500_characters() -> None:
     assert breaks.ngram_standard_error == pytest.approx(statistics.stdev(ngram_blocks) / 2)
     scores = f"scores {nats.mean():.3f} \N{PLUS-MINUS SIGN} "
     assert loss_sentence(found).startswith(scores)
-    assert loss_sentence(replace(found, ngram_gain=-0.5)).endswith(" worse than counting 5-grams")
+    assert loss_sentence(replace(found, ngram_gain=-0.5)).endswith(" worse than counting 5-grams, the best of 2 to 9")
     assert loss_sentence(replace(found, ngram_gain=None)).endswith(" nats per character")
     assert loss_sentence(replace(found, ngram_gain_standard_error=None)).endswith(" nats per character")  # a short text
 

@@ -1,5 +1,6 @@
 """The surprise of a text, what was likelier, and which characters decided it."""
 
+import json
 import re
 from typing import Any
 
@@ -8,11 +9,9 @@ import pytest
 import reference
 from conftest import RandomParameters
 from inspection.networks import one_layer, random_ids, traced
-from inspection.reports import CHARACTERS, report
 
 from charlm.evaluation.scoring import score_stream
-from charlm.inspection.report import to_json
-from charlm.inspection.surprise import predict, reader, reader_data
+from charlm.inspection.surprise import list_characters, predict, reader
 from charlm.network.rnn import parameters_from_tensors
 
 
@@ -20,7 +19,6 @@ def test_nats_are_those_of_the_evaluation(random_parameters: RandomParameters) -
     parameters, ids = random_parameters(layers=2), random_ids(50, ids=5)
     found = predict(traced(parameters, ids))
     np.testing.assert_allclose(found.nats, np.concatenate([*score_stream(parameters, ids)]), atol=1e-5)
-    assert found.positions.tolist() == [*range(1, 50)]
     assert found.ids.tolist() == ids[1:].tolist()
 
 
@@ -62,21 +60,21 @@ def test_nothing_before_the_text_has_influence() -> None:
     assert (found.influence[:, 0] > 0).all()
 
 
-def test_a_character_is_coloured_by_its_nats() -> None:
-    found = report().get("surprise")
-    text = reader(found, CHARACTERS, 0).split('role="group"')[1].split("</p>")[0]
-    levels = [int(level or 0) for level in re.findall(r'<span(?: class="l(\d)")? title', text)]
-    assert levels == [min(9, int(nats / 0.75)) for nats in found.nats]
-
-
-def test_the_data_of_the_reader_are_the_numbers_of_the_report() -> None:
-    found = report().get("surprise")
-    data = reader_data(found)
-    characters = to_json(report())["surprise"]
-    assert data["nats"] == [each["nats"] for each in characters]
-    assert data["probabilities"] == [[guess["probability"] for guess in each["likeliest"]] for each in characters]
-    assert [[CHARACTERS[index] for index in row] for row in data["likeliest"]] == [
-        [guess["character"] for guess in each["likeliest"]] for each in characters
-    ]
-    assert [data["positions"][0], data["positions"][-1]] == [1, len(found.nats)]
-    assert [int(level) for level in data["influence"][2]] == np.rint(9 * found.influence[2]).tolist()
+def test_the_page_has_the_numbers_of_the_json_and_colours_each_character_by_its_nats(
+    random_parameters: RandomParameters,
+) -> None:
+    vocabulary = (*tuple("ab<\n"), None)
+    predictions = predict(traced(random_parameters(scale=2.0), random_ids(50, ids=5)))
+    characters, page = list_characters(predictions, vocabulary), reader(predictions, vocabulary)
+    levels = [int(level or 0) for level in re.findall(r'<span(?: class="l(\d)")? title', page)]
+    assert levels == [min(9, int(each["nats"] / 0.75)) for each in characters]
+    data = json.loads(page.partition('<script type="application/json">')[2].partition("</script>")[0])
+    assert data["nats"] == pytest.approx([each["nats"] for each in characters], rel=1e-6)
+    assert data["labels"] == ["a", "b", "<", "↵", "□"]
+    for i, each in enumerate(characters):
+        assert each["position"] == i + 1
+        assert each["character"] == vocabulary[data["ids"][i]]
+        assert [guess["character"] for guess in each["likeliest"]] == [
+            vocabulary[index] for index in data["likeliest"][i]
+        ]
+        assert [int(level) for level in data["influence"][i]] == np.rint(9 * np.array(each["influence"])).tolist()

@@ -1,5 +1,4 @@
 "use strict";
-const runs = JSON.parse(document.getElementById("numbers").textContent).runs;
 const dash = "\u2013";
 const digits = (value) => value === null ? dash : Number(value.toPrecision(4)).toString().replace("-", "\u2212");
 
@@ -69,7 +68,7 @@ function bar(label, share, isTrue) {
 }
 
 function reader(view) {
-  const run = runs[view.dataset.run], data = run.surprise, panel = view.querySelector(".panel");
+  const data = JSON.parse(view.querySelector("script").textContent), panel = view.querySelector(".panel");
   const passage = view.querySelector(".passage[tabindex]"), help = panel.textContent;
   const colours = Array.from(passage.children, (span) => span.className);
   function paint(lit, at) {
@@ -84,9 +83,9 @@ function reader(view) {
     paint(data.influence[i], i);
     panel.replaceChildren();
     const nats = data.nats[i], came = data.ids[i];
-    panel.append(element("p", `${run.labels[came]} at ${data.positions[i].toLocaleString("en")}: ${digits(nats)} nats, ` +
+    panel.append(element("p", `${data.labels[came]} at ${(i + 1).toLocaleString("en")}: ${digits(nats)} nats, ` +
       `probability ${digits(Math.exp(-nats))}. The likeliest:`));
-    data.likeliest[i].forEach((id, k) => panel.append(bar(run.labels[id], data.probabilities[i][k], id === came)));
+    data.likeliest[i].forEach((id, k) => panel.append(bar(data.labels[id], data.probabilities[i][k], id === came)));
   }
   walk(passage, show, () => { paint(null, -1); panel.textContent = help; });
 }
