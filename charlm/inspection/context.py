@@ -16,7 +16,7 @@ from charlm.evaluation.scoring import mean_and_error
 from charlm.inspection.figures import RULE, canvas, legend, series
 from charlm.inspection.markup import with_error
 from charlm.inspection.reading import Reading
-from charlm.inspection.section import Found, Section, Table
+from charlm.inspection.section import Found, Table
 from charlm.network.rnn import Parameters, advance
 from charlm.network.rnn import nats as character_nats
 
@@ -152,17 +152,3 @@ def draw_usable_context(context: UsableContext) -> "Figure":
     axes.set(xlabel="k, characters given", ylabel="nats per character", xlim=(-0.2, None))
     legend(figure)
     return figure
-
-
-CONTEXT = Section(
-    "usable_context",
-    "The usable context",
-    "L(k) = mean of \N{MINUS SIGN}log p(id_t | id_{t-k}, ..., id_{t-1})",
-    "Where the curve becomes flat the network uses nothing that lies further back; "
-    "where a square lies below it, counting n-grams uses that context better. The context that is used is the smallest "
-    "k for which all characters give no more than 0.01 nats beyond the last k, or no more than 2 standard errors of "
-    "this difference, which is taken character by character.",
-    make_context,
-    "nats per character by the number of characters given; bars are standard errors, by blocks of 500 characters; "
-    "the vertical line marks the context that is used",
-)

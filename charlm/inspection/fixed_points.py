@@ -25,7 +25,7 @@ from charlm.errors import CharlmError
 from charlm.inspection.figures import GRID, MUTED, SERIES, canvas, legend
 from charlm.inspection.markup import visible
 from charlm.inspection.reading import MOST_STATES, Reading
-from charlm.inspection.section import Found, Section, Table
+from charlm.inspection.section import Found, Table
 from charlm.network.gradients import slope
 from charlm.network.rnn import ACTIVATIONS, Floats, Parameters, State, advance, probabilities
 
@@ -302,18 +302,3 @@ def make_fixed_points(reading: Reading) -> Found:
     head = ("character held", "the state", "period, characters", "point", "spectral radius", "unstable directions")
     table = Table("The points", (*head, "expects next"), rows, is_folded=False)
     return Found(found, partial(draw_path, found), table, positions=found.positions)
-
-
-FIXED_POINTS = Section(
-    "fixed_points",
-    "Fixed points",
-    "F(h) = f(x_c U + h V + b) = h, the character c held constant",
-    "Each of the three commonest characters is repeated from three states of the text, up to 12,800 times. A state "
-    "settles if a step changes no unit by more than 1e-9 (of 1 + the largest |h|); it cycles if it returns that "
-    "closely after up to 64 characters, and moves by more than 1e-3 in each step between; else it has not settled. A "
-    "stable point, whose spectral radius is below 1, attracts a state that is close enough; an unstable one, found by "
-    "Newton's method, repels it.",
-    make_fixed_points,
-    "states of all layers by principal components, and the points",
-    shares_limits=False,
-)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from charlm.inspection.figures import RULE, band, canvas, legend, log_scale, positive, series
 from charlm.inspection.reading import Reading
-from charlm.inspection.section import Found, Section, Table, layer_name
+from charlm.inspection.section import Found, table_of
 from charlm.network.gradients import LagCurve, Trace, lag_curves
 
 if TYPE_CHECKING:
@@ -118,18 +118,16 @@ def life_text(life: float) -> str:
 def make_gradient(reading: Reading) -> Found:
     """Follow the gradients of a text back."""
     curves = gradient_by_lag(reading.trace, positions=reading.limits.predictions)
-    rows = [
-        (
-            *(layer_name(curve.layer), (curve.half_life, curve.half_life_error)),
-            *((curve.slope, curve.slope_error), curve.visible_to),
-        )
-        for curve in curves
-    ]
-    table = Table(
+    table = table_of(
+        curves,
         "Half-life: the lag at which a half of the median is left, 1 if so after one character. Slope: of ln median, "
         "over the second half of the lags. Errors: standard errors by 8 blocks of predictions",
-        ("layer", "half-life, characters", "slope, nats per character", "can be seen to lag"),
-        rows,
+        {
+            "layer": "layer",
+            "half-life, characters": "half_life half_life_error",
+            "slope, nats per character": "slope slope_error",
+            "can be seen to lag": "visible_to",
+        },
         is_folded=False,
     )
     sentence = gradient_sentence(curves) if curves[0].lag[-1] else ""  # no lag in a text of 2 or 3
@@ -155,24 +153,10 @@ def draw_gradient(curves: Sequence[LayerGradient]) -> "Figure":
         median = positive(curve.median)
         if np.isfinite(median).sum() == 1:  # which a line does not show
             style = {**style, "marker": "o"}
-        axes.plot(curve.lag, median, label=f"{layer_name(curve.layer)}{half}", **style)
+        axes.plot(curve.lag, median, label=f"rnn.{curve.layer}{half}", **style)
     log_scale(axes, *(values for curve in curves for values in (curve.median, curve.high)))
     axes.axhline(1, **RULE)
     axes.set(xlabel="lag k, characters", ylabel="|dL/dh| at lag k / at lag 0")
     axes.set_xlim(0, max(1, curves[0].lag[-1]))
     legend(figure, columns=2)
     return figure
-
-
-GRADIENT = Section(
-    "gradient_by_lag",
-    "The gradient by lag",
-    "dh_t/dh_{t-1} = V D_t, D_t = diag f'(a_t), a_t = x_t U + h_{t-1} V + b",
-    "A line that falls means that a loss teaches little about what came that long before: the gradient vanishes; "
-    "one that rises means that it explodes. Far back, a line is straight: its slope is a Lyapunov exponent, which this "
-    "page lists further down, the largest of those of this layer and of the layers above it. So the slopes of a stack "
-    "are exponents of the whole state, the lowest layer's the first.",
-    make_gradient,
-    "gradient by lag, of each layer: the line is the median, a band holds 8 of 10 predictions; "
-    "a gradient can be seen as long as a thousandth is left",
-)

@@ -15,7 +15,7 @@ from charlm.errors import CharlmError
 from charlm.inspection.figures import band, canvas, legend, log_scale, positive, series
 from charlm.inspection.gradient import half_life
 from charlm.inspection.reading import Reading
-from charlm.inspection.section import Found, Section
+from charlm.inspection.section import Found
 from charlm.network.gradients import Trace, push_forward, slope
 from charlm.network.rnn import advance, log_softmax
 
@@ -149,18 +149,3 @@ def make_impulse(reading: Reading) -> Found:
     """Replace characters of a text."""
     found = impulse_response(reading.trace)
     return Found(found, partial(draw_impulse_response, found), positions=found.positions)
-
-
-IMPULSE = Section(
-    "impulse_response",
-    "The impulse response",
-    "dh_{t+1} = dh_t V D_{t+1}",
-    "A character of the text is replaced by another one, each of those that occur in the text being equally likely, "
-    "and the text goes on as before. A curve that falls means that the difference fades, from the state or from the "
-    "prediction: KL(p || q) = sum of p ln (p / q), p the prediction after the text as it is, q the one after the "
-    "replacement. As long as the dashed line follows, a difference passes as through a linear filter that changes with "
-    "the text.",
-    make_impulse,
-    "change of the state (median; the band holds 8 of 10 replacements) and of the prediction (mean; the band is 2 "
-    "standard errors to both sides, by replacement) by lag",
-)

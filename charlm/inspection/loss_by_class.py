@@ -17,7 +17,7 @@ from charlm.inspection.features import KINDS, character_kind, count_within, is_i
 from charlm.inspection.figures import BLUE, INK, ORANGE, RULE, canvas, legend, room_for
 from charlm.inspection.markup import with_error
 from charlm.inspection.reading import Reading
-from charlm.inspection.section import Found, Section, Table
+from charlm.inspection.section import Found, table_of
 from charlm.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -128,15 +128,14 @@ def make_loss(reading: Reading) -> Found:
     ngram_nats = None if order is None else reading.ngram_nats[order]
     vocabulary = reading.trained.vocabulary
     loss = divide_loss(reading.nats, reading.ids, vocabulary, ngram_nats=ngram_nats, ngram_order=order)
-    rows = [
-        (
-            *(each.name, each.characters, (each.nats_per_char, each.standard_error)),
-            *((each.ngram_nats_per_char, each.ngram_standard_error), each.share_of_loss),
-        )
-        for each in (*loss.by_class, *loss.by_word_place)
-    ]
-    head = ("class", "characters", "nats per character", "nats per character, n-gram", "share of all nats")
-    table = Table("Nats per character", head, rows)
+    columns = {
+        "class": "name",
+        "characters": "characters",
+        "nats per character": "nats_per_char standard_error",
+        "nats per character, n-gram": "ngram_nats_per_char ngram_standard_error",
+        "share of all nats": "share_of_loss",
+    }
+    table = table_of((*loss.by_class, *loss.by_word_place), "Nats per character", columns)
     return Found(loss, partial(draw_loss, loss), table, loss_sentence(loss), positions=loss.positions)
 
 
@@ -172,15 +171,3 @@ def draw_loss(loss: LossByClass) -> "Figure":
         axes.grid(visible=False, axis="y")
     legend(figure)
     return figure
-
-
-LOSS = Section(
-    "loss_by_class",
-    "Where the loss comes from",
-    "L = sum over classes of (characters of the class / characters) L_{class}",
-    "If the first letters of words cost most, the network spells better than it chooses words; "
-    "a diamond left of the end of a bar is a class that counting n-grams predicts better.",
-    make_loss,
-    "nats per character by what the character is, and by the number of the letter in its word; "
-    "the line is the mean over the text",
-)

@@ -9,18 +9,22 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
+
 from charlm import __version__
 from charlm.errors import counted
 from charlm.inspection.figures import figure_style, image, share_limits, theme_css
 from charlm.inspection.markup import equation, folded, safe, source_hash, table
 from charlm.inspection.report import SECTIONS, Report
-from charlm.inspection.section import Found, Section
+from charlm.inspection.section import Found
 from charlm.storage.files import write_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MEMORY = "The lengths differ: the context is what helps to predict, the gradient is how far back a loss can teach."
+OWN_LIMITS = ("network", "fixed_points")
+"""Sections whose figures of several runs have axes of their own."""
 MISSING = '<p class="missing">Not available for this run; the limits at the top say why.</p>'
 
 
@@ -42,20 +46,20 @@ def draw_figures(reports: Sequence[Report]) -> "dict[str, Figure]":
     """Return every figure by the name of its section: `NAME` for one run, `NAME-1`, ... for several."""
     figures: dict[str, Figure] = {}
     with figure_style():
-        for section in SECTIONS.values():
+        for name in SECTIONS:
             drawn = {
-                _figure_name(section, run, reports): draw()
+                _figure_name(name, run, reports): draw()
                 for run, report in enumerate(reports)
-                if section.name in report.found and (draw := report.found[section.name].figure)
+                if name in report.found and (draw := report.found[name].figure)
             }
-            if section.shares_limits:
+            if name not in OWN_LIMITS:
                 share_limits([*drawn.values()])
             figures |= drawn
     return figures
 
 
-def _figure_name(section: Section, run: int, reports: Sequence[Report]) -> str:
-    return section.name if len(reports) == 1 else f"{section.name}-{run + 1}"
+def _figure_name(section: str, run: int, reports: Sequence[Report]) -> str:
+    return section if len(reports) == 1 else f"{section}-{run + 1}"
 
 
 def render_page(reports: Sequence[Report], figures: "Mapping[str, Figure]") -> str:
@@ -69,11 +73,12 @@ def render_page(reports: Sequence[Report], figures: "Mapping[str, Figure]") -> s
         HTML that loads nothing and runs no script but its own.
 
     """
+    words = yaml.safe_load(_asset("words.yaml"))
     style, script = theme_css() + _asset("page.css"), _asset("page.js")
     title = "charlm inspect: " + ", ".join(report.name for report in reports)
     with figure_style():
-        sections = "".join(_section(section, reports, figures) for section in SECTIONS.values())
-    links = "".join(f'<li><a href="#{each.name}">{safe(each.title)}</a></li>' for each in SECTIONS.values())
+        sections = "".join(_section(name, words[name], reports, figures) for name in SECTIONS)
+    links = "".join(f'<li><a href="#{name}">{safe(words[name]["title"])}</a></li>' for name in SECTIONS)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_policy(style, script)}">'
@@ -119,21 +124,20 @@ def _summary(reports: Sequence[Report]) -> str:
     return sentences + table(head, rows, caption="Runs on this page") + notes
 
 
-def _section(section: Section, reports: Sequence[Report], figures: "Mapping[str, Figure]") -> str:
+def _section(name: str, words: Mapping[str, str], reports: Sequence[Report], figures: "Mapping[str, Figure]") -> str:
     """Return a section with a column for each run."""
     columns = ""
     for run, report in enumerate(reports):
-        found, figure = report.found.get(section.name), figures.get(_figure_name(section, run, reports))
-        name = f"<h3>{safe(report.name)}</h3>" if len(reports) > 1 else ""
-        picture = ""
+        found, figure = report.found.get(name), figures.get(_figure_name(name, run, reports))
+        columns += f'<div class="run"><h3>{safe(report.name)}</h3>' if len(reports) > 1 else '<div class="run">'
         if figure is not None:
-            label = section.caption
-            picture = f"<figure>{image(figure, label=f'{report.name}: {label}')}"
-            picture += f"<figcaption>{safe(label[0].upper() + label[1:])}.</figcaption></figure>"
-        columns += f'<div class="run">{name}{MISSING if found is None else picture + _body(found)}</div>'
+            caption = words["caption"]
+            columns += f"<figure>{image(figure, label=f'{report.name}: {caption}')}"
+            columns += f"<figcaption>{safe(caption[0].upper() + caption[1:])}.</figcaption></figure>"
+        columns += f"{MISSING if found is None else _body(found)}</div>"
     return (
-        f'<section id="{section.name}"><div class="words"><h2>{safe(section.title)}</h2>{equation(section.equation)}'
-        f'<p>{safe(section.text)}</p></div><div class="runs">{columns}</div></section>\n'
+        f'<section id="{name}"><div class="words"><h2>{safe(words["title"])}</h2>{equation(words["equation"])}'
+        f'<p>{safe(words["text"])}</p></div><div class="runs">{columns}</div></section>\n'
     )
 
 

@@ -8,24 +8,35 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from charlm.errors import CharlmError, check_name, counted
-from charlm.inspection.context import CONTEXT
-from charlm.inspection.diagram import NETWORK
-from charlm.inspection.fixed_points import FIXED_POINTS
-from charlm.inspection.gradient import GRADIENT
-from charlm.inspection.impulse import IMPULSE
-from charlm.inspection.loss_by_class import LOSS
+from charlm.inspection.context import make_context
+from charlm.inspection.diagram import make_network
+from charlm.inspection.fixed_points import make_fixed_points
+from charlm.inspection.gradient import make_gradient
+from charlm.inspection.impulse import make_impulse
+from charlm.inspection.loss_by_class import make_loss
 from charlm.inspection.markup import to_plain
 from charlm.inspection.reading import Reading
 from charlm.inspection.section import Found
-from charlm.inspection.stability import LYAPUNOV, SPECTRUM
-from charlm.inspection.surprise import SURPRISE
-from charlm.inspection.units import UNITS
+from charlm.inspection.stability import make_lyapunov, make_spectrum
+from charlm.inspection.surprise import make_surprise
+from charlm.inspection.units import make_units
 
-SECTIONS = {
-    section.name: section
-    for section in (NETWORK, SURPRISE, LOSS, CONTEXT, GRADIENT, IMPULSE, SPECTRUM, LYAPUNOV, FIXED_POINTS, UNITS)
+SECTIONS: Mapping[str, Callable[[Reading], Found]] = {
+    "network": make_network,
+    "surprise": make_surprise,
+    "loss_by_class": make_loss,
+    "usable_context": make_context,
+    "gradient_by_lag": make_gradient,
+    "impulse_response": make_impulse,
+    "spectrum": make_spectrum,
+    "lyapunov": make_lyapunov,
+    "fixed_points": make_fixed_points,
+    "units": make_units,
 }
-"""By name, in the order of the page: what was built, what it predicts, what it remembers, how."""
+"""What makes each section, in the order of the page: what was built, what it predicts, what it remembers, how.
+
+A name is the key of the JSON, the name of the figure, and the anchor. A section that cannot be made raises CharlmError
+or LinAlgError."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,17 +92,16 @@ def inspect_text(
     notes = reading.notes()
     # values that are not finite are null in the JSON, and gaps in the figures
     with threadpool_limits(1, "blas"), np.errstate(all="ignore"):
-        for section in SECTIONS.values():
-            if only and section.name not in only:
+        for name, make in SECTIONS.items():
+            if only and name not in only:
                 continue
-            name = section.name.replace("_", " ")
-            progress(name)
+            progress(name.replace("_", " "))
             try:
-                found[section.name] = section.make(reading)
+                found[name] = make(reading)
             except (CharlmError, np.linalg.LinAlgError) as error:
-                if section is SURPRISE:  # no section can be made of such losses
+                if name == "surprise":  # nothing can be said of such losses
                     raise
-                notes.append(f"{name.capitalize()}: missing: {error}.")
+                notes.append(f"{name.replace('_', ' ').capitalize()}: missing: {error}.")
     return Report(
         name=reading.name,
         text_name=reading.text_name,

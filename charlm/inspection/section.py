@@ -1,16 +1,16 @@
-"""A section of a report: the function that makes it, and what the page says about it.
+"""What a section of a report has found about a network: data, a figure, a table, and a sentence.
 
-How a quantity is computed, its figure and its table are in one module: another quantity is a module that ends with its
-`Section`, and a name in `charlm.inspection.report`.
+How a quantity is computed, its figure and its table are in one module, which ends with a function from a `Reading` to
+what it has found. Another quantity is such a module, a name in `charlm.inspection.report`, and its words in
+assets/words.yaml.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
-
-from charlm.inspection.reading import Reading
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,6 +29,12 @@ class Table:
     """Whether the reader has to open it."""
 
 
+def table_of(items: Iterable[Any], caption: str, columns: Mapping[str, str], *, is_folded: bool = True) -> Table:
+    """Return a table with a row for each item; a column is the name of a field, or those of a mean and its error."""
+    values = [attrgetter(*names.split()) for names in columns.values()]
+    return Table(caption, tuple(columns), [[value(item) for value in values] for item in items], is_folded)
+
+
 @dataclass(frozen=True, eq=False)
 class Found:
     """What a section has found about a network."""
@@ -44,27 +50,3 @@ class Found:
     """What the page shows besides."""
     positions: range | NDArray[Any] = range(0)
     """Of the characters of the text that it rests on, rising."""
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of a report."""
-
-    name: str
-    """The key of the JSON, the name of its figure, and the anchor."""
-    title: str
-    equation: str
-    """In the names of the code; `markup.equation` sets the indices."""
-    text: str
-    """What the page says: what to see, and the definitions of its figures."""
-    make: Callable[[Reading], Found]
-    """Raises CharlmError or LinAlgError if it cannot be made."""
-    caption: str = ""
-    """What the figure shows, also for a screen reader."""
-    shares_limits: bool = True
-    """Whether the axes of all runs get the same limits."""
-
-
-def layer_name(layer: int) -> str:
-    """Return the name of a layer as a model file has it."""
-    return f"rnn.{layer}"

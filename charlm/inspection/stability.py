@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from charlm.evaluation.scoring import mean_and_error
 from charlm.inspection.figures import BLUE, MUTED, ORANGE, RULE, canvas, series
 from charlm.inspection.reading import Reading
-from charlm.inspection.section import Found, Section, Table, layer_name
+from charlm.inspection.section import Found, Table, table_of
 from charlm.network.gradients import Trace, push_forward
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class RecurrentSpectrum:
     """Of the characters at which V D_t was computed, int64 [P]."""
 
 
-def recurrent_spectra(trace: Trace, *, positions: int = 8) -> tuple[RecurrentSpectrum, ...]:
+def recurrent_spectra(trace: Trace, *, positions: int = 8) -> list[RecurrentSpectrum]:
     """Compute the spectrum of the recurrent kernel V of each layer, and of V D_t at evenly spaced steps of a text.
 
     Args:
@@ -71,30 +71,26 @@ def recurrent_spectra(trace: Trace, *, positions: int = 8) -> tuple[RecurrentSpe
 
     """
     steps = np.unique(np.linspace(min(100, len(trace.ids) // 2), len(trace.ids) - 1, positions).astype(np.int64))
-    kernels = (layer.recurrent_kernel.astype(np.float64) for layer in trace.parameters.layers)
-    return tuple(
-        _spectrum(layer, kernel, gains[steps, 0].astype(np.float64), steps)
-        for layer, (kernel, gains) in enumerate(zip(kernels, trace.slopes, strict=True))
-    )
-
-
-def _spectrum(layer: int, kernel: Values, gains: Values, steps: NDArray[np.int64]) -> RecurrentSpectrum:
-    """Return the spectrum of V, [H, H], with the slopes f'(a_t) at some steps, [n, H]."""
-    eigenvalues = np.linalg.eigvals(kernel).astype(np.complex128)
-    eigenvalues = eigenvalues[np.argsort(-np.abs(eigenvalues), kind="stable")]
-    square, normal = float((kernel**2).sum()), float((np.abs(eigenvalues) ** 2).sum())
-    radii = [float(np.abs(np.linalg.eigvals(kernel * gain)).max()) for gain in gains]
-    return RecurrentSpectrum(
-        layer=layer,
-        eigenvalues=eigenvalues,
-        spectral_radius=float(np.abs(eigenvalues[0])),
-        largest_singular_value=float(np.linalg.norm(kernel, 2)),
-        non_normality=math.sqrt(max(0.0, square - normal) / square) if square else 0.0,
-        effective_radius=float(np.median(radii)),
-        effective_low=min(radii),
-        effective_high=max(radii),
-        radius_positions=steps,
-    )
+    found = []
+    for layer, (weights, gains) in enumerate(zip(trace.parameters.layers, trace.slopes, strict=True)):
+        kernel = weights.recurrent_kernel.astype(np.float64)
+        eigenvalues = np.linalg.eigvals(kernel).astype(np.complex128)
+        eigenvalues = eigenvalues[np.argsort(-np.abs(eigenvalues), kind="stable")]
+        square, normal = float((kernel**2).sum()), float((np.abs(eigenvalues) ** 2).sum())
+        radii = [float(np.abs(np.linalg.eigvals(kernel * gain)).max()) for gain in gains[steps, 0].astype(np.float64)]
+        spectrum = RecurrentSpectrum(
+            layer=layer,
+            eigenvalues=eigenvalues,
+            spectral_radius=float(np.abs(eigenvalues[0])),
+            largest_singular_value=float(np.linalg.norm(kernel, 2)),
+            non_normality=math.sqrt(max(0.0, square - normal) / square) if square else 0.0,
+            effective_radius=float(np.median(radii)),
+            effective_low=min(radii),
+            effective_high=max(radii),
+            radius_positions=steps,
+        )
+        found.append(spectrum)
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,9 +160,7 @@ def draw_eigenvalues(spectra: Sequence[RecurrentSpectrum]) -> "Figure":
     from matplotlib.patches import Circle
 
     columns = min(2, len(spectra))
-    figure, grid = canvas(
-        *(f"V of {layer_name(each.layer)}" for each in spectra), columns=columns, height=3.4 / columns
-    )
+    figure, grid = canvas(*(f"V of rnn.{each.layer}" for each in spectra), columns=columns, height=3.4 / columns)
     for axes, spectrum in zip(grid, spectra, strict=True):
         axes.add_patch(Circle((0, 0), 1, fill=False, edgecolor=ORANGE, linewidth=1.2, zorder=3))
         values = spectrum.eigenvalues
@@ -196,20 +190,18 @@ def make_spectrum(reading: Reading) -> Found:
     """Compute the spectra of a network on a text; the wider a layer, the fewer characters."""
     units = max(layer.units for layer in reading.parameters.layers)
     found = recurrent_spectra(reading.trace, positions=max(2, min(16, int(1.5e9 / units**3))))
-    rows = [
-        (
-            *(layer_name(each.layer), each.spectral_radius, each.largest_singular_value, each.non_normality),
-            *(each.effective_radius, each.effective_low, each.effective_high),
-        )
-        for each in found
-    ]
-    table = Table(
+    table = table_of(
+        found,
         "The recurrent kernels; the radius of V D at up to 16 characters: its median, the smallest and the largest",
-        (
-            *("layer", "radius of V", "largest singular value of V", "non-normality of V"),
-            *("radius of V D, median", "smallest", "largest"),
-        ),
-        rows,
+        {
+            "layer": "layer",
+            "radius of V": "spectral_radius",
+            "largest singular value of V": "largest_singular_value",
+            "non-normality of V": "non_normality",
+            "radius of V D, median": "effective_radius",
+            "smallest": "effective_low",
+            "largest": "effective_high",
+        },
         is_folded=False,
     )
     return Found(found, partial(draw_eigenvalues, found), table, positions=found[0].radius_positions)
@@ -218,38 +210,14 @@ def make_spectrum(reading: Reading) -> Found:
 def make_lyapunov(reading: Reading) -> Found:
     """Compute the Lyapunov exponents of a network on a text."""
     found = lyapunov(reading.trace)
-    columns = (column.tolist() for column in (found.exponents, found.standard_errors, found.time_constants))
-    rows = [
-        (rank, (exponent, error), time, found.dimensions)
-        for rank, exponent, error, time in zip(range(1, SHOWN + 1), *columns, strict=False)
-    ]
+    pairs = zip(found.exponents.tolist(), found.standard_errors.tolist(), strict=True)
     table = Table(
         "The largest exponents, with standard errors by blocks of 100 characters; after the time constant, "
         "\N{MINUS SIGN}1 / exponent, 1/e of a difference is left",
-        ("rank", "exponent, nats per character", "time constant, characters", "dimensions of the state"),
-        rows,
+        ("exponent, nats per character", "time constant, characters", "dimensions of the state"),
+        [(pair, time, found.dimensions) for pair, time in zip(pairs, found.time_constants.tolist(), strict=True)][
+            :SHOWN
+        ],
         is_folded=False,
     )
     return Found(found, partial(draw_lyapunov, found), table, positions=found.positions)
-
-
-SPECTRUM = Section(
-    "spectrum",
-    "The eigenvalues of V",
-    "V v = lambda v; effective radius: the largest |lambda| of V D_t",
-    "An eigenvalue inside the circle is a direction that V alone forgets; outside, one that it amplifies "
-    "until f flattens it. Non-normality is Henrici's, sqrt(|V|^2 \N{MINUS SIGN} sum |lambda|^2) / |V|: 0 if V is "
-    "normal, 1 if it is nilpotent.",
-    make_spectrum,
-    "eigenvalues of V in the complex plane, with the unit circle",
-)
-LYAPUNOV = Section(
-    "lyapunov",
-    "Conditional Lyapunov exponents, finite-time",
-    "Q_t R_t = (V D_t)^T Q_{t-1}, exponent_i = mean of ln |R_t[i, i]|",
-    "Below 0 a small difference of the state shrinks and the network forgets how it started; above 0 it is chaotic. "
-    "They are conditional on this text, and means over a part of it; minus infinity is a direction that is lost. The "
-    "gradient by lag falls by such an exponent for each character: its slopes are among these.",
-    make_lyapunov,
-    "exponents by rank, largest first; bars are standard errors, by blocks of 100 characters",
-)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from charlm.evaluation.scoring import only_finite
 from charlm.inspection.markup import LEVELS, NATS_PER_LEVEL, coloured_text, number, script_json, to_plain, visible
 from charlm.inspection.reading import Reading
-from charlm.inspection.section import Found, Section
+from charlm.inspection.section import Found
 from charlm.network.gradients import Trace, follow_back, through_inputs
 from charlm.network.rnn import nats, probabilities
 
@@ -117,12 +117,3 @@ def reader(found: Predictions, characters: Sequence[str | None]) -> str:
         f"keys: the likeliest characters appear here, and those before it turn blue, the more the loss depends on them."
         f'</p></div><script type="application/json">{script_json(data)}</script></div>'
     )
-
-
-SURPRISE = Section(
-    "surprise",
-    "The text, coloured by surprise",
-    "nats_t = \N{MINUS SIGN}log softmax(logits_{t-1})[id_t], influence of s on t = |dL_t/dx_s|",
-    "A trained network is surprised where a word or a name begins, and less and less until the word ends.",
-    make_surprise,
-)

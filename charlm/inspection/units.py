@@ -15,7 +15,7 @@ from charlm.inspection.association import associate, centred_ranks, chance_level
 from charlm.inspection.features import Feature, Kind, features_of
 from charlm.inspection.figures import BLUE, INK, ORANGE, PURPLE, canvas, legend, room_for
 from charlm.inspection.reading import MOST_STATES, Reading
-from charlm.inspection.section import Found, Section, Table, layer_name
+from charlm.inspection.section import Found, Table
 from charlm.network.rnn import State
 from charlm.text.vocabulary import Vocabulary
 
@@ -140,7 +140,7 @@ def make_units(reading: Reading) -> Found:
     units = score_units(reading.states, reading.ids[:MOST_STATES], reading.trained.vocabulary)
     rows = [
         (
-            *(each.feature, f"{layer_name(each.best[0].layer)}, unit {each.best[0].unit}"),
+            *(each.feature, f"rnn.{each.best[0].layer}, unit {each.best[0].unit}"),
             *(each.best[0].score, each.best[0].strength, each.best[0].strength_given_character),
             *(each.chance, each.chance_given_character, each.units_beyond_chance),
         )
@@ -174,18 +174,3 @@ def draw_units(units: Units) -> "Figure":
     axes.grid(visible=False, axis="y")
     legend(figure)
     return figure
-
-
-UNITS = Section(
-    "units",
-    "What single units follow",
-    "strength = |2 AUC \N{MINUS SIGN} 1| of h_t[unit] for a feature of the text, or |rank correlation|",
-    "AUC is the probability that the unit is higher at a character with the feature than at one without. The dot "
-    "compares characters of one kind alone: what the character just read does not explain; there is none if it decides "
-    "the feature. Chance is the strength that the strongest of all units reaches on the feature moved round the text "
-    "by a random distance, for the dot round the places of each character: the 99th percentile of 200 such moves. A "
-    "unit follows a feature if its bar ends right of the stroke and its dot lies right of the cross.",
-    make_units,
-    "strength of the best unit on each feature: bar, on the whole text; dot, among positions with the same character; "
-    "stroke and cross, what chance gives for the bar and for the dot",
-)

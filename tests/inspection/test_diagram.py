@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from conftest import RandomParameters
 
-from charlm.inspection.diagram import list_parts
+from charlm.inspection.diagram import list_parts, symbol
 
 
 @pytest.mark.parametrize("embedding", [None, 3])
@@ -15,12 +15,12 @@ def test_the_weights_are_all_tensors_of_the_network(
 ) -> None:
     parameters = random_parameters(layers=2, embedding=embedding, skip_connections=skip_connections)
     found = list_parts(parameters)
-    shapes = {weight.name: weight.shape for part in found.parts for weight in part.weights}
+    shapes = {name: shape for part in found.parts for name, shape in part.weights.items()}
     assert shapes == {name: tensor.shape for name, tensor in parameters.tensors().items()}
     assert found.parameters == parameters.size
     first = ("embedding", 3) if embedding else ("one-hot", 5)
     assert [(part.name, part.outputs) for part in found.parts] == [first, ("rnn.0", 4), ("rnn.1", 4), ("logits", 5)]
-    assert [weight.symbol for weight in found.parts[1].weights] == ["U", "V", "b"]
+    assert [symbol(name) for name in found.parts[1].weights] == ["U", "V", "b"]
 
 
 def test_the_equations_are_those_of_the_stack(random_parameters: RandomParameters) -> None:

@@ -84,7 +84,7 @@ def test_the_gradient_of_a_linear_unit_is_a_power_of_its_weight() -> None:
     assert (curve.half_life, curve.visible_to) == (1, 9)  # 1/512 is visible, 1/1024 is not
     assert curve.positions.tolist() == [11, 19, 27, 35, 43, 51, 59]
     assert curve.slope == pytest.approx(math.log(0.5))
-    assert (curve.half_life_error, curve.slope_error) == (0, pytest.approx(0, abs=1e-12))
+    assert [curve.half_life_error, curve.slope_error] == pytest.approx([0, 0], abs=1e-12)
     assert gradient_sentence([curve]).endswith("halves in 1 or less characters and can be seen 9 characters back")
 
 
