@@ -164,6 +164,15 @@ def band(axes: "Axes", x: ArrayLike, low: ArrayLike, high: ArrayLike, *, colour:
     axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
 
 
+def bars(axes: "Axes", names: Sequence[str], lengths: Sequence[float], *, rows: int, label: str, alpha: float) -> None:
+    """Draw a bar for each name, from the top down, with room for a number of rows."""
+    places = np.arange(len(names))
+    axes.barh(places, lengths, height=0.62, color=BLUE, alpha=alpha, label=label)
+    axes.set_yticks(places, names, color=INK)
+    axes.set_ylim(rows - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
+
+
 def log_scale(axes: "Axes", *values: ArrayLike) -> None:
     """Make the vertical axis logarithmic if there is anything above 0 to draw; what is below FLOOR is not shown.
 

@@ -51,7 +51,6 @@ NEAR = 1e-6
 """The distance of a unit up to which two points count as one."""
 MOST_STEPS, MOST_HALVINGS = 50, 20
 """Of Newton's method: steps, and how often a step is halved until it brings the state closer to rest."""
-MARKERS = {"stable": "o", "unstable": "s"}
 Outcome = Literal["settles", "cycles", "not settled", "grows"]
 
 
@@ -59,8 +58,6 @@ Outcome = Literal["settles", "cycles", "not settled", "grows"]
 class FixedPoint:
     """A point at which the state stays while a character is held constant."""
 
-    norm: float
-    """|h| over all layers."""
     place: tuple[float, float]
     """Its coordinates in the plane of `FixedPoints.path`."""
     spectral_radius: float
@@ -161,7 +158,6 @@ def _describe(parameters: Parameters, index: int, found: list[Floats], place: Fl
     chances = probabilities(parameters.logits(state))
     likeliest = np.argsort(-chances, kind="stable")[:LIKELIEST].tolist()
     return FixedPoint(
-        norm=float(np.linalg.norm(found[0])),
         place=(float(place[0]), float(place[1])),
         spectral_radius=float(sizes.max()),
         unstable_directions=int((sizes > 1).sum()),
@@ -227,12 +223,9 @@ def find_point(parameters: Parameters, index: int, start: Floats) -> Floats | No
 
     """
     found: list[Floats] = []
-    for layer, table, below, first in zip(
-        parameters.layers, parameters.input_tables, parameters.below_kernels, parameters.split(start), strict=True
-    ):
-        constant = table[index if len(table) > 1 else 0]
-        if found:
-            constant = constant + found[-1] @ below
+    layers = zip(parameters.layers, parameters.input_tables, parameters.below_kernels, strict=True)
+    for (layer, table, below), first in zip(layers, parameters.split(start), strict=True):
+        constant = table[index if len(table) > 1 else 0] + (found[-1] @ below if found else 0)
         point = _search(parameters.activation, constant, layer.recurrent_kernel, first)
         if point is None:
             return None
@@ -266,39 +259,31 @@ def _search(activation: str, constant: Floats, kernel: Floats, state: Floats) ->
 
 
 def draw_path(found: FixedPoints) -> "Figure":
-    """Draw the path of the state through the plane, and the points in it; one outside is put at the edge, hollow."""
+    """Draw the path of the state through the plane, and the points in it."""
     figure, (axes,) = canvas("The state on the text, and the points", height=3.2)
     axes.plot(*found.path.T, color=GRID, linewidth=0.5, marker=".", markersize=3, mec=MUTED, label="state on the text")
-    low, high = (np.array(limits) for limits in zip(axes.get_xlim(), axes.get_ylim(), strict=True))
     for colour, which, held in zip(SERIES, ("first", "second", "third"), found.held, strict=False):
         for point in held.points:
-            place, kind = np.clip(point.place, low, high), _kind(point)
-            face = colour if (place == point.place).all() else "none"
-            style: dict[str, Any] = {"marker": MARKERS[kind], "s": 45, "edgecolors": colour, "facecolors": face}
-            axes.scatter(*place, label=f"{kind}, {which} character held", clip_on=False, zorder=4, **style)
-    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+            kind, marker = ("stable", "o") if point.is_stable else ("unstable", "s")
+            style: dict[str, Any] = {"marker": marker, "s": 45, "facecolors": "none", "edgecolors": colour, "zorder": 4}
+            axes.scatter(*point.place, label=f"{kind}, {which} character held", **style)
     axes.set(xlabel=f"component 1, {found.shares[0]:.0%} of the variance", ylabel=f"component 2, {found.shares[1]:.0%}")
     legend(figure, columns=2)
     return figure
 
 
-def _kind(point: FixedPoint) -> str:
-    return "stable" if point.is_stable else "unstable"
-
-
 def make_fixed_points(reading: Reading) -> Found:
     """Search for the fixed points of each of the commonest characters of a text."""
     found = find_fixed_points(reading.parameters, reading.ids[:MOST_STATES], reading.states)
-    rows: list[tuple[object, ...]] = []
+    rows: list[list[object]] = []
     for held in found.held:
-        begin = (visible(reading.characters[held.id]), held.outcome, held.period)
-        rows += [
-            (
-                *(*begin, _kind(point), point.spectral_radius, point.unstable_directions),
-                " ".join(visible(reading.characters[index]) for index, _ in point.likeliest),
-            )
-            for point in held.points
-        ] or [(*begin, *[None] * 4)]
+        for point in held.points or (None,):
+            row: list[object] = [visible(reading.characters[held.id]), held.outcome, held.period, *[None] * 4]
+            if point:
+                expected = " ".join(visible(reading.characters[index]) for index, _ in point.likeliest)
+                kind = "stable" if point.is_stable else "unstable"
+                row[3:] = kind, point.spectral_radius, point.unstable_directions, expected
+            rows.append(row)
     head = ("character held", "the state", "period, characters", "point", "spectral radius", "unstable directions")
     table = Table("The points", (*head, "expects next"), rows, is_folded=False)
     return Found(found, partial(draw_path, found), table, positions=found.positions)

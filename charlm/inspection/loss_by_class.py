@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from charlm.evaluation.scoring import mean_and_error, mean_score
 from charlm.inspection.features import KINDS, character_kind, count_within, is_in_word, readable_text
-from charlm.inspection.figures import BLUE, INK, ORANGE, RULE, canvas, legend, room_for
+from charlm.inspection.figures import ORANGE, RULE, bars, canvas, legend, room_for
 from charlm.inspection.markup import with_error
 from charlm.inspection.reading import Reading
 from charlm.inspection.section import Found, table_of
@@ -22,6 +22,8 @@ from charlm.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+Nats = NDArray[np.floating[Any]]
 
 WORD_PLACES = ("outside words", "letter 1", "letter 2", "letter 3", "letter 4", "letters 5 to 7", "letters from 8")
 WORD_STARTS = (0, 1, 2, 3, 4, 5, 8)
@@ -38,8 +40,8 @@ class ClassLoss:
     nats_per_char: float
     standard_error: float | None
     """Of it, by blocks of 500 characters of the text; None with fewer than two blocks."""
-    ngram_nats_per_char: float | None
-    """The same for the n-gram model; None if there is none."""
+    ngram_nats_per_char: float
+    """The same for the n-gram model; NaN if there is none."""
     ngram_standard_error: float | None
     share_of_loss: float
     """The nats of the class as a share of all nats, from 0 to 1."""
@@ -54,10 +56,10 @@ class LossByClass:
     nats_per_char: float
     standard_error: float | None
     """Of it, as `charlm evaluate` prints it, see `charlm.evaluation.scoring.Score`."""
-    ngram_order: int | None
-    """The order of the n-gram model; None if there is none."""
-    ngram_nats_per_char: float | None
-    ngram_gain: float | None
+    ngram_order: int
+    """The order of the n-gram model; 0 if there is none."""
+    ngram_nats_per_char: float
+    ngram_gain: float
     """By how many nats per character the network is better than the n-gram model."""
     ngram_gain_standard_error: float | None
     by_class: tuple[ClassLoss, ...]
@@ -67,11 +69,11 @@ class LossByClass:
 
 
 def divide_loss(
-    nats: NDArray[np.floating[Any]],
+    nats: Nats,
     ids: NDArray[Any],
     vocabulary: Vocabulary,
     *,
-    ngram_nats: NDArray[np.floating[Any]] | None = None,
+    ngram_nats: Nats | None = None,
     ngram_order: int | None = None,
 ) -> LossByClass:
     """Divide the loss on a text by classes of the scored characters.
@@ -81,51 +83,41 @@ def divide_loss(
         ids: The text, integers [T], T >= 2.
         vocabulary: The characters by id.
         ngram_nats: The nats of the same ids by an n-gram model, [T - 1]; None = there is none.
-        ngram_order: The order of that model; None = there is none.
+        ngram_order: The order of that model; 0 = there is none.
 
     """
-    text = readable_text(ids, vocabulary)
-    reserved = {index for index, character in enumerate(vocabulary.characters) if character is None}
-    kind_of = {character: KINDS.index(character_kind(character)) for character in {*text, None}}
-    kinds = np.array([kind_of[None if index in reserved else c] for index, c in zip(ids.tolist(), text, strict=True)])
-    places = count_within(is_in_word(text))[1:]
-    word_places = np.searchsorted(WORD_STARTS, places, "right") - 1
-    score, ngram = mean_score([nats]), None if ngram_nats is None else mean_score([ngram_nats])
+    kinds = np.array([KINDS.index(character_kind(character)) for character in vocabulary.characters])[ids[1:]]
+    places = count_within(is_in_word(readable_text(ids, vocabulary)))[1:]
+    by_ngrams = np.full(len(nats), np.nan) if ngram_nats is None else ngram_nats
+    score, ngram = mean_score([nats]), mean_score([by_ngrams])
     return LossByClass(
         positions=range(1, len(ids)),
         nats_per_char=score.nats_per_char,
         standard_error=score.standard_error,
         ngram_order=ngram_order,
-        ngram_nats_per_char=None if ngram is None else ngram.nats_per_char,
-        ngram_gain=None if ngram is None else ngram.nats_per_char - score.nats_per_char,
-        ngram_gain_standard_error=None if ngram is None else score.difference_error(ngram),
-        by_class=_divide(nats, ngram_nats, kinds[1:], KINDS),
-        by_word_place=_divide(nats, ngram_nats, word_places, WORD_PLACES),
+        ngram_nats_per_char=ngram.nats_per_char,
+        ngram_gain=ngram.nats_per_char - score.nats_per_char,
+        ngram_gain_standard_error=score.difference_error(ngram),
+        by_class=_divide(nats, by_ngrams, kinds, KINDS),
+        by_word_place=_divide(nats, by_ngrams, np.searchsorted(WORD_STARTS, places, "right") - 1, WORD_PLACES),
     )
 
 
-def _divide(
-    nats: NDArray[np.floating[Any]],
-    ngram_nats: NDArray[np.floating[Any]] | None,
-    classes: NDArray[np.int64],
-    names: Sequence[str],
-) -> tuple[ClassLoss, ...]:
+def _divide(nats: Nats, by_ngrams: Nats, classes: NDArray[np.int64], names: Sequence[str]) -> tuple[ClassLoss, ...]:
     """Return the loss of each class that occurs; `classes` [T - 1] are indices of `names`."""
-    total = float(nats.sum(dtype=np.float64))
-    found = []
+    total, found = float(nats.sum(dtype=np.float64)), []
     for number in np.unique(classes).tolist():
         places = np.flatnonzero(classes == number)
-        mean, error = mean_and_error(nats[places], places)
-        ngram = (None, None) if ngram_nats is None else mean_and_error(ngram_nats[places], places)
+        pairs = (*mean_and_error(nats[places], places), *mean_and_error(by_ngrams[places], places))
         share = float(nats[places].sum(dtype=np.float64)) / total if total > 0 else 0.0
-        found.append(ClassLoss(names[number], len(places), mean, error, ngram[0], ngram[1], share))
+        found.append(ClassLoss(names[number], len(places), *pairs, share_of_loss=share))
     return tuple(found)
 
 
 def make_loss(reading: Reading) -> Found:
     """Divide the loss on the text by classes of its characters, beside the best of the n-grams."""
-    order = min(reading.ngram_nats, key=lambda order: float(reading.ngram_nats[order].mean()), default=None)
-    ngram_nats = None if order is None else reading.ngram_nats[order]
+    order = min(reading.ngram_nats, key=lambda order: float(reading.ngram_nats[order].mean()), default=0)
+    ngram_nats = reading.ngram_nats.get(order)
     vocabulary = reading.trained.vocabulary
     loss = divide_loss(reading.nats, reading.ids, vocabulary, ngram_nats=ngram_nats, ngram_order=order)
     columns = {
@@ -142,7 +134,7 @@ def make_loss(reading: Reading) -> Found:
 def loss_sentence(loss: LossByClass) -> str:
     """Return what the loss is, and whether it is better than that of the n-gram model, if the text can tell."""
     text = f"scores {with_error(loss.nats_per_char, loss.standard_error)} nats per character"
-    if loss.ngram_gain is None or loss.ngram_gain_standard_error is None:
+    if not loss.ngram_order or loss.ngram_gain_standard_error is None:
         return text
     gain = with_error(abs(loss.ngram_gain), loss.ngram_gain_standard_error)
     better = "better" if loss.ngram_gain >= 0 else "worse"
@@ -151,23 +143,18 @@ def loss_sentence(loss: LossByClass) -> str:
 
 def draw_loss(loss: LossByClass) -> "Figure":
     """Draw the loss on each class of characters as a bar, and that of the n-gram model as a mark."""
-    divisions = {
-        "Loss by what the character is": loss.by_class,
-        "Loss by the place in the word": loss.by_word_place,
-    }
-    labels = [[f"{each.name}, {100 * each.share_of_loss:.3g}%" for each in classes] for classes in divisions.values()]
+    divisions = (loss.by_class, loss.by_word_place)
+    labels = [[f"{each.name}, {100 * each.share_of_loss:.3g}%" for each in classes] for classes in divisions]
     most = max(3, *map(len, labels))
-    figure, grid = canvas(*divisions, height=0.27 * most, left=room_for([*chain(*labels)]))
-    for axes, names, classes in zip(grid, labels, divisions.values(), strict=True):
-        rows = np.arange(len(classes))
-        axes.barh(rows, [each.nats_per_char for each in classes], height=0.62, color=BLUE, alpha=0.85, label="network")
-        if loss.ngram_order is not None:
+    titles = ("Loss by what the character is", "Loss by the place in the word")
+    figure, grid = canvas(*titles, height=0.27 * most, left=room_for([*chain(*labels)]))
+    for axes, names, classes in zip(grid, labels, divisions, strict=True):
+        bars(axes, names, [each.nats_per_char for each in classes], rows=most, label="network", alpha=0.85)
+        if loss.ngram_order:
             style: dict[str, Any] = {"linestyle": "", "marker": "D", "markersize": 4.5, "color": ORANGE}
-            by_ngrams = np.array([each.ngram_nats_per_char for each in classes], np.float64)
-            axes.plot(by_ngrams, rows, label=f"{loss.ngram_order}-gram", **style)
+            values = [each.ngram_nats_per_char for each in classes]
+            axes.plot(values, range(len(values)), label=f"{loss.ngram_order}-gram", **style)
         axes.axvline(loss.nats_per_char, **RULE)
-        axes.set_yticks(rows, names, color=INK)
-        axes.set(xlabel="nats per character", ylabel="class, % of all nats", ylim=(most - 0.4, -0.6))
-        axes.grid(visible=False, axis="y")
+        axes.set(xlabel="nats per character", ylabel="class, % of all nats")
     legend(figure)
     return figure

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from charlm.inspection.association import associate, centred_ranks, chance_level, shift_within
 from charlm.inspection.features import Feature, Kind, features_of
-from charlm.inspection.figures import BLUE, INK, ORANGE, PURPLE, canvas, legend, room_for
+from charlm.inspection.figures import BLUE, ORANGE, PURPLE, bars, canvas, legend, room_for
 from charlm.inspection.reading import MOST_STATES, Reading
 from charlm.inspection.section import Found, Table
 from charlm.network.rnn import State
@@ -140,11 +140,11 @@ def make_units(reading: Reading) -> Found:
     units = score_units(reading.states, reading.ids[:MOST_STATES], reading.trained.vocabulary)
     rows = [
         (
-            *(each.feature, f"rnn.{each.best[0].layer}, unit {each.best[0].unit}"),
-            *(each.best[0].score, each.best[0].strength, each.best[0].strength_given_character),
-            *(each.chance, each.chance_given_character, each.units_beyond_chance),
+            *(each.feature, f"rnn.{best.layer}, unit {best.unit}", best.score, best.strength),
+            *(best.strength_given_character, each.chance, each.chance_given_character, each.units_beyond_chance),
         )
         for each in units.features
+        for best in each.best[:1]
     ]
     columns = ("feature", "best unit", "score", "strength", "strength given the character", "strength by chance")
     table = Table(
@@ -155,22 +155,17 @@ def make_units(reading: Reading) -> Found:
 
 def draw_units(units: Units) -> "Figure":
     """Draw how closely the best unit follows each feature, beside what chance gives."""
-    names = [each.feature for each in units.features]
-    figure, (axes,) = canvas("The best unit on each feature", height=0.28 * max(3, len(names)), left=room_for(names))
-    rows = np.arange(len(names))
-    axes.barh(
-        rows, [each.best[0].strength for each in units.features], height=0.6, color=BLUE, alpha=0.3, label="best unit"
-    )
+    names, best = [each.feature for each in units.features], [each.best[0] for each in units.features]
+    rows = max(3, len(names))
+    figure, (axes,) = canvas("The best unit on each feature", height=0.28 * rows, left=room_for(names))
+    bars(axes, names, [each.strength for each in best], rows=rows, label="best unit", alpha=0.3)
     for values, marker, size, colour, label in (
-        ([each.best[0].strength_given_character for each in units.features], "o", 4.5, BLUE, "given the character"),
+        ([each.strength_given_character for each in best], "o", 4.5, BLUE, "given the character"),
         ([each.chance for each in units.features], "|", 11.0, ORANGE, "chance"),
         ([each.chance_given_character for each in units.features], "x", 5.5, PURPLE, "chance, given the character"),
     ):
         style: dict[str, Any] = {"linestyle": "", "marker": marker, "markersize": size, "markeredgewidth": 1.6}
-        axes.plot(np.array(values, np.float64), rows, label=label, color=colour, **style)
-    axes.set_yticks(rows, names, color=INK)
+        axes.plot(np.array(values, np.float64), range(len(names)), label=label, color=colour, **style)
     axes.set(xlabel="strength, |2 AUC \N{MINUS SIGN} 1| or |correlation|", ylabel="feature", xlim=(0, 1.02))
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.grid(visible=False, axis="y")
     legend(figure)
     return figure

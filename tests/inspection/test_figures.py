@@ -24,7 +24,7 @@ from charlm.inspection.loss_by_class import draw_loss
 from charlm.inspection.report import SECTIONS
 from charlm.inspection.stability import draw_lyapunov
 
-STABLE = FixedPoint(3.0, (1.0, 2.0), 0.83, 0, True, 5, ((2, 0.8),))
+STABLE = FixedPoint((1.0, 2.0), 0.83, 0, True, 5, ((2, 0.8),))
 DRAWN = [name for name in SECTIONS if name != "surprise"]
 
 
@@ -137,15 +137,16 @@ def test_an_exponent_of_minus_infinity_is_counted_not_drawn() -> None:
     assert [text.strip() for text in texts(figure)] == ["1 of 3 are \N{MINUS SIGN}\N{INFINITY}"]
 
 
-def test_a_point_outside_the_path_is_put_hollow_at_the_edge() -> None:
-    inside, outside = (replace(STABLE, place=place) for place in ((0.25, -0.5), (0.5, 70.0)))
-    path = np.array([[-1.0, -1], [1, 1]])
-    points = FixedPoints((HeldCharacter(0, "settles", 1, (inside, outside)),), path, (0.5, 0.25), range(2))
-    axes = draw_path(points).axes[0]
-    places = [np.asarray(drawn.get_offsets()).tolist()[0] for drawn in axes.collections]
-    assert places == [[0.25, -0.5], [0.5, axes.get_ylim()[1]]]
-    assert [len(drawn.get_facecolor()) for drawn in axes.collections] == [1, 0]
-    assert axes.get_ylim()[1] < 1.2
+def test_each_point_has_its_place_and_a_mark_of_its_kind() -> None:
+    points = (STABLE, replace(STABLE, place=(0.5, 70.0), is_stable=False))
+    found = FixedPoints(
+        (HeldCharacter(0, "settles", 1, points),), np.array([[-1.0, -1], [1, 1]]), (0.5, 0.25), range(2)
+    )
+    axes = draw_path(found).axes[0]
+    assert [np.asarray(drawn.get_offsets()).tolist()[0] for drawn in axes.collections] == [[1, 2], [0.5, 70]]
+    assert [drawn.get_label() for drawn in axes.collections] == [
+        f"{kind}, first character held" for kind in ("stable", "unstable")
+    ]
 
 
 def test_a_logarithmic_axis_ends_where_rounding_begins_even_for_a_band() -> None:
@@ -161,7 +162,7 @@ def test_the_loss_of_each_class_is_a_bar_and_the_n_gram_a_mark() -> None:
     for axes, classes in enumerate((loss.by_class, loss.by_word_place)):
         assert [width for width, _ in bars(figure, axes=axes)] == [each.nats_per_char for each in classes]
         assert line(figure, f"{loss.ngram_order}-gram", axes=axes)[0] == [each.ngram_nats_per_char for each in classes]
-    assert len(draw_loss(replace(loss, ngram_order=None)).axes[0].lines) == 1  # the mean
+    assert len(draw_loss(replace(loss, ngram_order=0)).axes[0].lines) == 1  # the mean
 
 
 def test_the_diagram_has_a_box_for_each_part_with_its_shapes() -> None:

@@ -40,7 +40,7 @@ def test_every_number_is_finite(
     parts = (
         score_units(states, ids, vocabulary, shifts=5),
         find_fixed_points(parameters, ids, states),
-        divide_loss(nats, ids, vocabulary),
+        divide_loss(nats, ids, vocabulary, ngram_nats=nats, ngram_order=2),
         baseline_nats(ids, vocabulary, ids),
     )
     for part in parts:
