@@ -56,8 +56,8 @@ class LossByClass:
     nats_per_char: float
     standard_error: float | None
     """Of it, as `charlm evaluate` prints it, see `charlm.evaluation.scoring.Score`."""
-    ngram_order: int
-    """The order of the n-gram model; 0 if there is none."""
+    ngram_order: int | None
+    """The order of the n-gram model; None if there is none."""
     ngram_nats_per_char: float
     ngram_gain: float
     """By how many nats per character the network is better than the n-gram model."""
@@ -83,7 +83,7 @@ def divide_loss(
         ids: The text, integers [T], T >= 2.
         vocabulary: The characters by id.
         ngram_nats: The nats of the same ids by an n-gram model, [T - 1]; None = there is none.
-        ngram_order: The order of that model; 0 = there is none.
+        ngram_order: The order of that model; None = there is none.
 
     """
     kinds = np.array([KINDS.index(character_kind(character)) for character in vocabulary.characters])[ids[1:]]
@@ -116,8 +116,8 @@ def _divide(nats: Nats, by_ngrams: Nats, classes: NDArray[np.int64], names: Sequ
 
 def make_loss(reading: Reading) -> Found:
     """Divide the loss on the text by classes of its characters, beside the best of the n-grams."""
-    order = min(reading.ngram_nats, key=lambda order: float(reading.ngram_nats[order].mean()), default=0)
-    ngram_nats = reading.ngram_nats.get(order)
+    order = min(reading.ngram_nats, key=lambda order: float(reading.ngram_nats[order].mean()), default=None)
+    ngram_nats = None if order is None else reading.ngram_nats[order]
     vocabulary = reading.trained.vocabulary
     loss = divide_loss(reading.nats, reading.ids, vocabulary, ngram_nats=ngram_nats, ngram_order=order)
     columns = {
@@ -134,7 +134,7 @@ def make_loss(reading: Reading) -> Found:
 def loss_sentence(loss: LossByClass) -> str:
     """Return what the loss is, and whether it is better than that of the n-gram model, if the text can tell."""
     text = f"scores {with_error(loss.nats_per_char, loss.standard_error)} nats per character"
-    if not loss.ngram_order or loss.ngram_gain_standard_error is None:
+    if loss.ngram_order is None or loss.ngram_gain_standard_error is None:
         return text
     gain = with_error(abs(loss.ngram_gain), loss.ngram_gain_standard_error)
     better = "better" if loss.ngram_gain >= 0 else "worse"
@@ -150,7 +150,7 @@ def draw_loss(loss: LossByClass) -> "Figure":
     figure, grid = canvas(*titles, height=0.27 * most, left=room_for([*chain(*labels)]))
     for axes, names, classes in zip(grid, labels, divisions, strict=True):
         bars(axes, names, [each.nats_per_char for each in classes], rows=most, label="network", alpha=0.85)
-        if loss.ngram_order:
+        if loss.ngram_order is not None:
             style: dict[str, Any] = {"linestyle": "", "marker": "D", "markersize": 4.5, "color": ORANGE}
             values = [each.ngram_nats_per_char for each in classes]
             axes.plot(values, range(len(values)), label=f"{loss.ngram_order}-gram", **style)

@@ -162,7 +162,7 @@ def test_the_loss_of_each_class_is_a_bar_and_the_n_gram_a_mark() -> None:
     for axes, classes in enumerate((loss.by_class, loss.by_word_place)):
         assert [width for width, _ in bars(figure, axes=axes)] == [each.nats_per_char for each in classes]
         assert line(figure, f"{loss.ngram_order}-gram", axes=axes)[0] == [each.ngram_nats_per_char for each in classes]
-    assert len(draw_loss(replace(loss, ngram_order=0)).axes[0].lines) == 1  # the mean
+    assert len(draw_loss(replace(loss, ngram_order=None)).axes[0].lines) == 1  # the mean
 
 
 def test_the_diagram_has_a_box_for_each_part_with_its_shapes() -> None:

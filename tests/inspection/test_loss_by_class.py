@@ -71,7 +71,7 @@ def test_the_errors_are_those_of_blocks_of_500_characters() -> None:
     scores = f"scores {nats.mean():.3f} \N{PLUS-MINUS SIGN} "
     assert loss_sentence(found).startswith(scores)
     assert loss_sentence(replace(found, ngram_gain=-0.5)).endswith(" worse than counting 5-grams, the best of 2 to 9")
-    assert loss_sentence(replace(found, ngram_order=0)).endswith(" nats per character")
+    assert loss_sentence(replace(found, ngram_order=None)).endswith(" nats per character")
     assert loss_sentence(replace(found, ngram_gain_standard_error=None)).endswith(" nats per character")  # a short text
 
 
