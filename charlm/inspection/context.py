@@ -16,7 +16,7 @@ from charlm.evaluation.scoring import mean_and_error
 from charlm.inspection.figures import RULE, canvas, legend, series
 from charlm.inspection.markup import with_error
 from charlm.inspection.reading import Reading
-from charlm.inspection.section import Found, Table
+from charlm.inspection.section import Found, items_of
 from charlm.network.rnn import Parameters, advance
 from charlm.network.rnn import nats as character_nats
 
@@ -115,14 +115,8 @@ def make_context(reading: Reading) -> Found:
     scored = len(ids) - 1
     ngram_nats = {order: nats[:scored] for order, nats in reading.ngram_nats.items()}
     found = usable_context(reading.parameters, ids, reading.nats[:scored], ngram_nats=ngram_nats)
-    columns = (found.nats, found.standard_errors, found.gains, found.gain_errors)
-    numbers = enumerate(zip(*(column.tolist() for column in columns), strict=True))
-    table = Table(
-        "What all characters give beyond the last k",
-        ("k", "nats per character, given k", "difference to all characters"),
-        [(k, (nats, error), (gain, gain_error)) for k, (nats, error, gain, gain_error) in numbers],
-    )
-    return Found(found, partial(draw_usable_context, found), table, context_sentence(found), positions=found.positions)
+    items = items_of(found, "characters", "nats", "standard_errors", "gains", "gain_errors")
+    return Found(found, partial(draw_usable_context, found), items, context_sentence(found), positions=found.positions)
 
 
 def context_sentence(context: UsableContext) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from charlm.inspection.figures import BLUE, GREEN, MUTED, ORANGE, RIGHT, canvas
 from charlm.inspection.markup import equation
 from charlm.inspection.reading import Reading
-from charlm.inspection.section import Found, Table
+from charlm.inspection.section import Found
 from charlm.network.rnn import Parameters
 
 if TYPE_CHECKING:
@@ -97,14 +97,18 @@ def _equations(parameters: Parameters) -> tuple[str, ...]:
 def make_network(reading: Reading) -> Found:
     """List the parts of a network."""
     diagram = list_parts(reading.parameters)
-    rows: list[tuple[object, ...]] = [
-        (name, symbol(name), f" {TIMES} ".join(map(str, shape)), math.prod(shape))
+    items = [
+        {
+            "name": name,
+            "symbol": symbol(name),
+            "shape": f" {TIMES} ".join(map(str, shape)),
+            "parameters": math.prod(shape),
+        }
         for part in diagram.parts
         for name, shape in part.weights.items()
     ]
-    rows.append(("all", "", "", diagram.parameters))
-    table = Table("Parameters", ("tensor", "symbol", "shape", "parameters"), rows)
-    return Found(diagram, partial(draw_network, diagram), table, html="".join(map(equation, diagram.equations)))
+    items.append({"name": "all", "symbol": "", "shape": "", "parameters": diagram.parameters})
+    return Found(diagram, partial(draw_network, diagram), items, html="".join(map(equation, diagram.equations)))
 
 
 def draw_network(diagram: Diagram) -> "Figure":

@@ -25,7 +25,7 @@ from charlm.errors import CharlmError
 from charlm.inspection.figures import GRID, MUTED, SERIES, canvas, legend
 from charlm.inspection.markup import visible
 from charlm.inspection.reading import MOST_STATES, Reading
-from charlm.inspection.section import Found, Table
+from charlm.inspection.section import Found
 from charlm.network.gradients import slope
 from charlm.network.rnn import ACTIVATIONS, Floats, Parameters, State, advance, probabilities
 
@@ -275,15 +275,15 @@ def draw_path(found: FixedPoints) -> "Figure":
 def make_fixed_points(reading: Reading) -> Found:
     """Search for the fixed points of each of the commonest characters of a text."""
     found = find_fixed_points(reading.parameters, reading.ids[:MOST_STATES], reading.states)
-    rows: list[list[object]] = []
-    for held in found.held:
-        for point in held.points or (None,):
-            row: list[object] = [visible(reading.characters[held.id]), held.outcome, held.period, *[None] * 4]
-            if point:
-                expected = " ".join(visible(reading.characters[index]) for index, _ in point.likeliest)
-                kind = "stable" if point.is_stable else "unstable"
-                row[3:] = kind, point.spectral_radius, point.unstable_directions, expected
-            rows.append(row)
-    head = ("character held", "the state", "period, characters", "point", "spectral radius", "unstable directions")
-    table = Table("The points", (*head, "expects next"), rows, is_folded=False)
-    return Found(found, partial(draw_path, found), table, positions=found.positions)
+    items = [
+        {
+            "character": visible(reading.characters[held.id]),
+            "held": held,
+            "kind": "" if point is None else "stable" if point.is_stable else "unstable",
+            "point": point,
+            "expected": " ".join(visible(reading.characters[index]) for index, _ in point.likeliest) if point else "",
+        }
+        for held in found.held
+        for point in held.points or (None,)
+    ]
+    return Found(found, partial(draw_path, found), items, positions=found.positions)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from charlm.inspection.figures import RULE, band, canvas, legend, log_scale, positive, series
 from charlm.inspection.reading import Reading
-from charlm.inspection.section import Found, table_of
+from charlm.inspection.section import Found
 from charlm.network.gradients import LagCurve, Trace, lag_curves
 
 if TYPE_CHECKING:
@@ -118,20 +118,8 @@ def life_text(life: float) -> str:
 def make_gradient(reading: Reading) -> Found:
     """Follow the gradients of a text back."""
     curves = gradient_by_lag(reading.trace, positions=reading.limits.predictions)
-    table = table_of(
-        curves,
-        "Half-life: the lag at which a half of the median is left, 1 if so after one character. Slope: of ln median, "
-        "over the second half of the lags. Errors: standard errors by 8 blocks of predictions",
-        {
-            "layer": "layer",
-            "half-life, characters": "half_life half_life_error",
-            "slope, nats per character": "slope slope_error",
-            "can be seen to lag": "visible_to",
-        },
-        is_folded=False,
-    )
     sentence = gradient_sentence(curves) if curves[0].lag[-1] else ""  # no lag in a text of 2 or 3
-    return Found(curves, partial(draw_gradient, curves), table, sentence, positions=curves[0].positions)
+    return Found(curves, partial(draw_gradient, curves), curves, sentence, positions=curves[0].positions)
 
 
 def gradient_sentence(curves: Sequence[LayerGradient]) -> str:

@@ -17,7 +17,7 @@ from charlm.inspection.features import KINDS, character_kind, count_within, is_i
 from charlm.inspection.figures import ORANGE, RULE, bars, canvas, legend, room_for
 from charlm.inspection.markup import with_error
 from charlm.inspection.reading import Reading
-from charlm.inspection.section import Found, table_of
+from charlm.inspection.section import Found
 from charlm.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -120,15 +120,8 @@ def make_loss(reading: Reading) -> Found:
     ngram_nats = None if order is None else reading.ngram_nats[order]
     vocabulary = reading.trained.vocabulary
     loss = divide_loss(reading.nats, reading.ids, vocabulary, ngram_nats=ngram_nats, ngram_order=order)
-    columns = {
-        "class": "name",
-        "characters": "characters",
-        "nats per character": "nats_per_char standard_error",
-        "nats per character, n-gram": "ngram_nats_per_char ngram_standard_error",
-        "share of all nats": "share_of_loss",
-    }
-    table = table_of((*loss.by_class, *loss.by_word_place), "Nats per character", columns)
-    return Found(loss, partial(draw_loss, loss), table, loss_sentence(loss), positions=loss.positions)
+    items = (*loss.by_class, *loss.by_word_place)
+    return Found(loss, partial(draw_loss, loss), items, loss_sentence(loss), positions=loss.positions)
 
 
 def loss_sentence(loss: LossByClass) -> str:

@@ -7,7 +7,7 @@ those of the reports: nothing is computed here.
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MEMORY = "The lengths differ: the context is what helps to predict, the gradient is how far back a loss can teach."
+OPEN_TABLES = ("gradient_by_lag", "spectrum", "lyapunov", "fixed_points")
+"""Sections whose table the reader need not open."""
 OWN_LIMITS = ("network", "fixed_points")
 """Sections whose figures of several runs have axes of their own."""
 MISSING = '<p class="missing">Not available for this run; the limits at the top say why.</p>'
@@ -73,7 +75,7 @@ def render_page(reports: Sequence[Report], figures: "Mapping[str, Figure]") -> s
         HTML that loads nothing and runs no script but its own.
 
     """
-    words = yaml.safe_load(_asset("words.yaml"))
+    words = read_words()
     style, script = theme_css() + _asset("page.css"), _asset("page.js")
     title = "charlm inspect: " + ", ".join(report.name for report in reports)
     with figure_style():
@@ -92,6 +94,12 @@ def render_page(reports: Sequence[Report], figures: "Mapping[str, Figure]") -> s
         f"<code>charlm inspect --json</code> prints its numbers.</p></footer>\n"
         f"<script>{script}</script></body></html>\n"
     )
+
+
+def read_words() -> dict[str, Any]:
+    """Return what the page says of each section, by its name."""
+    words: dict[str, Any] = yaml.safe_load(_asset("words.yaml"))
+    return words
 
 
 def _asset(name: str) -> str:
@@ -124,7 +132,7 @@ def _summary(reports: Sequence[Report]) -> str:
     return sentences + table(head, rows, caption="Runs on this page") + notes
 
 
-def _section(name: str, words: Mapping[str, str], reports: Sequence[Report], figures: "Mapping[str, Figure]") -> str:
+def _section(name: str, words: Mapping[str, Any], reports: Sequence[Report], figures: "Mapping[str, Figure]") -> str:
     """Return a section with a column for each run."""
     columns = ""
     for run, report in enumerate(reports):
@@ -134,21 +142,36 @@ def _section(name: str, words: Mapping[str, str], reports: Sequence[Report], fig
             caption = words["caption"]
             columns += f"<figure>{image(figure, label=f'{report.name}: {caption}')}"
             columns += f"<figcaption>{safe(caption[0].upper() + caption[1:])}.</figcaption></figure>"
-        columns += f"{MISSING if found is None else _body(found)}</div>"
+        columns += f"{MISSING if found is None else _body(name, words, found)}</div>"
     return (
         f'<section id="{name}"><div class="words"><h2>{safe(words["title"])}</h2>{equation(words["equation"])}'
         f'<p>{safe(words["text"])}</p></div><div class="runs">{columns}</div></section>\n'
     )
 
 
-def _body(found: Found) -> str:
+def _body(name: str, words: Mapping[str, Any], found: Found) -> str:
     """Return what a section shows of a run below its figure."""
-    html, positions, numbers = found.html, found.positions, found.table
+    html, positions = found.html, found.positions
     if len(positions):
         first, last, count = int(positions[0]), int(positions[-1]), len(positions)
         spaced = "" if count > last - first else "evenly spaced, "
         html += f'<p class="help">Rests on {counted(count, "character")}, {spaced}{first:,} to {last:,}.</p>'
-    if numbers is not None and numbers.rows:
-        cells = table(numbers.columns, numbers.rows, caption=numbers.caption)
-        html += folded(f"Numbers: {numbers.caption}", cells) if numbers.is_folded else cells
+    if found.items:
+        cells = table(words["columns"], table_rows(found, words["columns"]), caption=words["table"])
+        html += cells if name in OPEN_TABLES else folded(f"Numbers: {words['table']}", cells)
     return html
+
+
+def table_rows(found: Found, columns: Mapping[str, str]) -> list[list[object]]:
+    """Return the cells of a table; a column is a field of the items, or a pair of a mean and its standard error."""
+    pairs = [[_value(item, name) for name in names.split()] for item in found.items for names in columns.values()]
+    cells: list[object] = [tuple(pair) if len(pair) > 1 else pair[0] for pair in pairs]
+    return [cells[start : start + len(columns)] for start in range(0, len(cells), len(columns))]
+
+
+def _value(item: Any, path: str) -> object:
+    """Return a field of an object or a dictionary, or of one in it after a dot; None if that is None."""
+    for name in path.split("."):
+        if item is not None:
+            item = item[name] if isinstance(item, dict) else getattr(item, name)
+    return item

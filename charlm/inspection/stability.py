@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from charlm.evaluation.scoring import mean_and_error
 from charlm.inspection.figures import BLUE, MUTED, ORANGE, RULE, canvas, series
 from charlm.inspection.reading import Reading
-from charlm.inspection.section import Found, Table, table_of
+from charlm.inspection.section import Found, items_of
 from charlm.network.gradients import Trace, push_forward
 
 if TYPE_CHECKING:
@@ -190,34 +190,11 @@ def make_spectrum(reading: Reading) -> Found:
     """Compute the spectra of a network on a text; the wider a layer, the fewer characters."""
     units = max(layer.units for layer in reading.parameters.layers)
     found = recurrent_spectra(reading.trace, positions=max(2, min(16, int(1.5e9 / units**3))))
-    table = table_of(
-        found,
-        "The recurrent kernels; the radius of V D at up to 16 characters: its median, the smallest and the largest",
-        {
-            "layer": "layer",
-            "radius of V": "spectral_radius",
-            "largest singular value of V": "largest_singular_value",
-            "non-normality of V": "non_normality",
-            "radius of V D, median": "effective_radius",
-            "smallest": "effective_low",
-            "largest": "effective_high",
-        },
-        is_folded=False,
-    )
-    return Found(found, partial(draw_eigenvalues, found), table, positions=found[0].radius_positions)
+    return Found(found, partial(draw_eigenvalues, found), found, positions=found[0].radius_positions)
 
 
 def make_lyapunov(reading: Reading) -> Found:
     """Compute the Lyapunov exponents of a network on a text."""
     found = lyapunov(reading.trace)
-    pairs = zip(found.exponents.tolist(), found.standard_errors.tolist(), strict=True)
-    table = Table(
-        "The largest exponents, with standard errors by blocks of 100 characters; after the time constant, "
-        "\N{MINUS SIGN}1 / exponent, 1/e of a difference is left",
-        ("exponent, nats per character", "time constant, characters", "dimensions of the state"),
-        [(pair, time, found.dimensions) for pair, time in zip(pairs, found.time_constants.tolist(), strict=True)][
-            :SHOWN
-        ],
-        is_folded=False,
-    )
-    return Found(found, partial(draw_lyapunov, found), table, positions=found.positions)
+    items = items_of(found, "exponents", "standard_errors", "time_constants")[:SHOWN]
+    return Found(found, partial(draw_lyapunov, found), items, positions=found.positions)

@@ -15,7 +15,7 @@ from charlm.inspection.association import associate, centred_ranks, chance_level
 from charlm.inspection.features import Feature, Kind, features_of
 from charlm.inspection.figures import BLUE, ORANGE, PURPLE, bars, canvas, legend, room_for
 from charlm.inspection.reading import MOST_STATES, Reading
-from charlm.inspection.section import Found, Table
+from charlm.inspection.section import Found
 from charlm.network.rnn import State
 from charlm.text.vocabulary import Vocabulary
 
@@ -138,19 +138,12 @@ def _known(value: float) -> float | None:
 def make_units(reading: Reading) -> Found:
     """Score the units on features of the text."""
     units = score_units(reading.states, reading.ids[:MOST_STATES], reading.trained.vocabulary)
-    rows = [
-        (
-            *(each.feature, f"rnn.{best.layer}, unit {best.unit}", best.score, best.strength),
-            *(best.strength_given_character, each.chance, each.chance_given_character, each.units_beyond_chance),
-        )
+    items = [
+        {"feature": each, "best": best, "unit": f"rnn.{best.layer}, unit {best.unit}"}
         for each in units.features
         for best in each.best[:1]
     ]
-    columns = ("feature", "best unit", "score", "strength", "strength given the character", "strength by chance")
-    table = Table(
-        "The best unit on each feature", (*columns, "by chance, given the character", "units beyond chance"), rows
-    )
-    return Found(units, partial(draw_units, units) if units.features else None, table, positions=units.positions)
+    return Found(units, partial(draw_units, units) if items else None, items, positions=units.positions)
 
 
 def draw_units(units: Units) -> "Figure":

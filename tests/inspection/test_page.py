@@ -12,7 +12,7 @@ import pytest
 from inspection.reports import CHARACTERS, found, numbers_in, report
 
 from charlm.inspection.markup import number
-from charlm.inspection.page import draw_figures, render_page
+from charlm.inspection.page import draw_figures, read_words, render_page, table_rows
 from charlm.inspection.report import SECTIONS, Report, to_json
 
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)">\x1b[31m\u202e\u2028'
@@ -127,9 +127,9 @@ def test_every_number_in_a_table_is_one_of_the_json() -> None:
     known = {number(value) for value in numbers_in(to_json(whole))}
     shown = {
         number(cell)
-        for each in whole.found.values()
-        if each.table
-        for row in each.table.rows
+        for name, words in read_words().items()
+        if "columns" in words
+        for row in table_rows(whole.found[name], words["columns"])
         for value in row
         for cell in (value if isinstance(value, tuple) else (value,))
         if isinstance(cell, int | float) and np.isfinite(cell)
@@ -148,3 +148,12 @@ def test_every_figure_is_drawn_for_each_run_and_on_the_page() -> None:
     assert page.count(" alt=") == page.count("<figcaption>") == 2 * len(charts)
     assert not re.search(r' style="', page)
     assert "NaN" not in page
+
+
+def test_every_section_has_its_words_and_every_figure_its_caption() -> None:
+    words = read_words()
+    assert [*words] == [*SECTIONS]
+    for name, section in report().found.items():
+        assert all(words[name][each] for each in ("title", "equation", "text"))
+        assert bool(section.figure) == ("caption" in words[name])
+        assert bool(section.items) == ("columns" in words[name]) == ("table" in words[name])
