@@ -3,9 +3,11 @@
 Axes: T the characters of the text.
 """
 
+import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -17,14 +19,18 @@ Kind = Literal["yes/no", "number"]
 
 VOWELS = frozenset("aeiou")
 APOSTROPHES = frozenset("'\N{RIGHT SINGLE QUOTATION MARK}")
-PAIRS = {"(": ")", "[": "]", "{": "}", "“": "”", "„": "“", "«": "»", '"': '"'}
-"""The closing sign of each opening one."""
+PAIRS = (("(", ")"), ("[", "]"), ("{", "}"), ("“", "”"), ("„", "“"), ("«", "»"), ('"', '"'))
+"""Opening signs, each with its closing one."""
 KINDS = (
     *("lower case", "upper case", "other letter", "digit", "blank", "line break", "punctuation", "other", "reserved"),
 )
 """Of characters."""
-MAX_HEADING = 40
-"""The most characters of a line that counts as a heading, for instance the name of a speaker."""
+HEADING = re.compile(r"(?:\A|(?<=\n\n))([^\n]{1,39}):$", re.MULTILINE)
+"""A short line after a blank one, or the first one, that ends with a colon: for instance the name of a speaker."""
+ENCLOSED = re.compile(
+    "|".join(rf"{re.escape(first)}([^{re.escape(last)}]*?)(?:{re.escape(last)}|(?<=\n)\n|\Z)" for first, last in PAIRS)
+)
+"""What lies between an opening sign and its closing one; a blank line ends what was not closed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,29 +117,12 @@ def line_places(text: str) -> list[int]:
     return count_within([character != "\n" for character in text])
 
 
-def _is_in_heading(text: str) -> list[bool]:
-    """Mark a line after a blank one, or the first one, if it ends with a colon; the colon is not marked."""
-    marks: list[bool] = []
-    is_after_blank = True
-    for line in text.split("\n"):
-        is_name = is_after_blank and line.endswith(":") and 1 < len(line) <= MAX_HEADING
-        marks += [is_name] * max(0, len(line) - 1) + [False] * (len(line) > 0) + [False]
-        is_after_blank = not line.strip()
-    return marks[:-1]  # split sees one line break more than there is
-
-
-def _is_enclosed(text: str) -> list[bool]:
-    """Mark what lies between an opening sign and its closing one; a blank line ends what was not closed."""
-    marks: list[bool] = []
-    closing, before = "", ""
-    for character in text:
-        is_opened = bool(closing)
-        if is_opened and (character == closing or character == before == "\n"):
-            closing = ""
-        elif not is_opened:
-            closing = PAIRS.get(character, "")
-        marks.append(is_opened and bool(closing))
-        before = character
+def _marked(pattern: re.Pattern[str], text: str) -> list[bool]:
+    """Mark what the last group of each match of a pattern holds."""
+    marks = [False] * len(text)
+    for found in pattern.finditer(text):
+        start, end = found.span(found.lastindex or 0)
+        marks[start:end] = [True] * (end - start)
     return marks
 
 
@@ -155,8 +144,8 @@ FEATURES: Mapping[Kind, Mapping[str, Callable[[str], Sequence[float]]]] = {
         "inside a word": is_in_word,
         "upper case": lambda text: [character.isupper() for character in text],
         "digit": lambda text: [character.isdigit() for character in text],
-        "in a heading that ends with a colon": _is_in_heading,
-        "in quotes or brackets": _is_enclosed,
+        "in a heading that ends with a colon": partial(_marked, HEADING),
+        "in quotes or brackets": partial(_marked, ENCLOSED),
         "vowel": lambda text: [is_vowel(character) for character in text],
         "vowel next": lambda text: _next([is_vowel(character) for character in text]),
         "end of a word next": _is_last_of_word,

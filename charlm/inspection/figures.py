@@ -137,14 +137,13 @@ def share_limits(figures: "Sequence[Figure]") -> None:
     if len({len(figure.axes) for figure in figures}) != 1:
         return
     for same in zip(*(figure.axes for figure in figures), strict=True):
-        drawn = [axes for axes in same if axes.has_data()]
-        if len({(axes.get_xscale(), axes.get_yscale()) for axes in drawn}) != 1:
+        if len({(axes.get_xscale(), axes.get_yscale()) for axes in same}) != 1:
             continue
         for get, put in (("get_xlim", "set_xlim"), ("get_ylim", "set_ylim")):
-            limits = [getattr(axes, get)() for axes in drawn]
+            limits = [getattr(axes, get)() for axes in same]
             low, high = min(min(pair) for pair in limits), max(max(pair) for pair in limits)
             is_inverted = limits[0][0] > limits[0][1]
-            for axes in drawn:
+            for axes in same:
                 getattr(axes, put)(*((high, low) if is_inverted else (low, high)))
 
 
