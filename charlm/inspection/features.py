@@ -144,7 +144,7 @@ FEATURES: Mapping[Kind, Mapping[str, Callable[[str], Sequence[float]]]] = {
         "inside a word": is_in_word,
         "upper case": lambda text: [character.isupper() for character in text],
         "digit": lambda text: [character.isdigit() for character in text],
-        "in a heading that ends with a colon": partial(_marked, HEADING),
+        "heading before a colon": partial(_marked, HEADING),
         "in quotes or brackets": partial(_marked, ENCLOSED),
         "vowel": lambda text: [is_vowel(character) for character in text],
         "vowel next": lambda text: _next([is_vowel(character) for character in text]),

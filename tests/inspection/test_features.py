@@ -23,7 +23,7 @@ def features(text: str) -> dict[str, str]:
     [
         *(("position in the line", "ab\n\nabc", "1200123"), ("position in the word", "I am don't", "1012012345")),
         *(("inside a word", "don't 'go'", "1111100110"), ("upper case", "Ab CÉ", "10011"), ("digit", "a1 23", "01011")),
-        ("in a heading that ends with a colon", "MAN:\nHe said:\n\nA B:\nhi", "111000000000000" + "1110000"),
+        ("heading before a colon", "MAN:\nHe said:\n\nA B:\nhi", "111000000000000" + "1110000"),
         ("in quotes or brackets", '"ab" c “d"e”', "011000001110"),
         *(("in quotes or brackets", '"a\n\n"b"', "0110010"), ("in quotes or brackets", "(a) [b(c", "01000111")),
         *(("vowel", "AbÉy", "1010"), ("vowel next", "bAbE", "1010"), ("end of a word next", "ab c.", "01010")),
