@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from charlm.errors import CharlmError
 from charlm.inspection.figures import GRID, MUTED, SERIES, canvas, legend
 from charlm.inspection.markup import visible
-from charlm.inspection.reading import MOST_STATES, Reading
+from charlm.inspection.reading import FULL_SIZE, MOST_STATES, Reading
 from charlm.inspection.section import Found
 from charlm.network.gradients import slope
 from charlm.network.rnn import ACTIVATIONS, Floats, Parameters, State, advance, probabilities
@@ -40,6 +40,7 @@ described for a character, and how many likely characters at a point."""
 PATH = 400
 """Characters of the text whose states are drawn."""
 REPETITIONS, LONGEST_PERIOD = 12_800, 64
+"""How often a character is repeated at most: fewer times in a network of more than FULL_SIZE parameters."""
 AT_REST = 1e-9
 """The change of a unit, relative to 1 + the largest |h| of a unit, up to which a state counts as the same."""
 MOVING = 1e-3
@@ -82,7 +83,7 @@ class HeldCharacter:
     """The character."""
     outcome: Outcome
     """What becomes of most states of a text when the character is repeated: a state comes to rest (settles), returns
-    to itself after a few characters (cycles), grows without end, or does none of these in REPETITIONS characters."""
+    to itself after a few characters (cycles), grows without end, or does none of these in `repetitions` characters."""
     period: int | None
     """The length of the cycle in characters if the outcome is `cycles`; 1 if it settles; else None."""
     points: tuple[FixedPoint, ...]
@@ -100,6 +101,8 @@ class FixedPoints:
     components: float64 [up to PATH, 2], the mean of these states at 0."""
     shares: tuple[float, float]
     """The share of the variance of these states that each component has, from 0 to 1."""
+    repetitions: int
+    """How often a character was repeated at most."""
     positions: range
     """Of the characters of `path`."""
 
@@ -127,9 +130,10 @@ def find_fixed_points(parameters: Parameters, ids: NDArray[Any], outputs: State)
     _, sizes, rows = np.linalg.svd(np.pad(path - mean, ((0, 2), (0, 1))), full_matrices=False)
     plane = rows[:2, :-1].T * (sizes[:2] > 0)  # [D, 2]: the first two principal components, or 0
     first, second = (sizes[:2] ** 2 / (float(sizes @ sizes) or 1.0)).tolist()
+    most = int(REPETITIONS * min(1.0, FULL_SIZE / parameters.size))
     exact, held = parameters.cast(np.float64), []
     for index, _ in Counter(ids.tolist()).most_common(CHARACTERS):
-        ends, outcomes = repeat_character(exact, index, starts)
+        ends, outcomes = repeat_character(exact, index, starts, most=most)
         (outcome, period), _ = Counter(outcomes).most_common(1)[0]
         groups: list[list[Floats]] = []
         for start in (*ends, *starts):
@@ -143,7 +147,7 @@ def find_fixed_points(parameters: Parameters, ids: NDArray[Any], outputs: State)
         groups.sort(key=len, reverse=True)
         points = (_describe(exact, index, group, (group[0] - mean) @ plane) for group in groups[:MOST_POINTS])
         held.append(HeldCharacter(index, outcome, period, tuple(points)))
-    return FixedPoints(tuple(held), (path - mean) @ plane, (first, second), range(len(path)))
+    return FixedPoints(tuple(held), (path - mean) @ plane, (first, second), most, range(len(path)))
 
 
 def _describe(parameters: Parameters, index: int, found: list[Floats], place: Floats) -> FixedPoint:
@@ -168,7 +172,7 @@ def _describe(parameters: Parameters, index: int, found: list[Floats], place: Fl
 
 
 def repeat_character(
-    parameters: Parameters, index: int, starts: Floats
+    parameters: Parameters, index: int, starts: Floats, *, most: int = REPETITIONS
 ) -> tuple[Floats, list[tuple[Outcome, int | None]]]:
     """Read one character over and over, until it is known what becomes of every state.
 
@@ -176,6 +180,7 @@ def repeat_character(
         parameters: The weights, float64.
         index: The id of the character.
         starts: The states to begin at, all layers side by side, [S, D].
+        most: How often, LONGEST_PERIOD or more.
 
     Returns:
         The states at the end, [S, D], and the outcome and the period of each.
@@ -183,7 +188,7 @@ def repeat_character(
     """
     ids, now = np.full(len(starts), index), starts
     outcomes: list[tuple[Outcome, int | None]] = []
-    for _ in range(REPETITIONS // LONGEST_PERIOD):
+    for _ in range(most // LONGEST_PERIOD):
         path = [now]
         for _ in range(LONGEST_PERIOD):
             path.append(np.concatenate(advance(parameters, ids, parameters.split(path[-1])), 1))

@@ -155,6 +155,13 @@ def test_a_rotation_cycles_only_if_it_returns(angle: float, factor: float, expec
     assert end_of(rotation(angle, factor=factor), [1.0, 0.0]) == [expected]
 
 
+def test_a_large_network_is_repeated_less_often(random_parameters: RandomParameters) -> None:
+    for units, expected in ((4, 12_800), (900, 10_928)):
+        parameters = random_parameters(units=units, scale=0.01)
+        assert find_fixed_points(parameters, IDS[:5], states_of(parameters, IDS[:5])).repetitions == expected
+    assert repeat_character(network([[0.99]]), 0, np.ones((1, 1)), most=640)[1] == [("not settled", None)]
+
+
 def test_a_long_cycle_is_found() -> None:
     assert end_of(network(np.roll(np.eye(40), 1, 0).tolist()), [1.0] + [0.0] * 39) == [("cycles", 40)]
 
