@@ -322,7 +322,7 @@ def _time_steps(training: Training, seconds: float, clock: Callable[[], float]) 
 
 
 def _time_mark(training: Training, clock: Callable[[], float]) -> float:
-    """Evaluate the run on the beginning of its validation text, and save it; return the seconds with all of the text."""
+    """Evaluate the run on the beginning of its text, and save it; return the seconds, scaled to all of the text."""
     progress, recorder = Progress(step=training.progress.step, pending_losses=[1.0]), training.recorder
     whole = recorder.validator.validation
     part = recorder.validator.validation = None if whole is None else whole[:TIMED_CHARACTERS]
