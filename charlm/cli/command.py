@@ -8,6 +8,7 @@
 
 import contextlib
 import importlib
+import inspect
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
@@ -26,9 +27,9 @@ class Command(click.Command):
     """
 
     def __init__(self, name: str | None = None, *, help: str | None = None, **settings: Any) -> None:
-        about, _, examples = (help or "").partition("Examples:\n")
+        about, _, examples = inspect.cleandoc(help or "").partition("Examples:\n")
         super().__init__(name, help=about.rstrip(), **settings)
-        self.examples = [line.removeprefix("    ") for line in examples.splitlines() if line.strip()]
+        self.examples = [line for line in examples.splitlines() if line.strip()]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments, or print the help or the version and exit."""
