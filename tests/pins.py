@@ -32,7 +32,7 @@ TEXT_CHARACTERS = 20_000
 BASE = (
     *("model.units=32", "training.steps=40", "training.batch_size=8", "training.log_every=5"),
     *("training.evaluations=2", "sampling.length=40", "training.parts=2"),
-    "training.kernel=tensorflow",  # the bits of the other depend on the compiler
+    "training.kernel=keras",  # the bits of the other depend on the compiler
 )
 DROPOUT = ("layer_dropout", "output_dropout", "rnn.dropout", "rnn.recurrent_dropout")
 FEATURES: Mapping[str, Sequence[str]] = {

@@ -130,8 +130,9 @@ class RnnConfig(_Section):
     """Share of the inputs of each layer that is dropped in training, one mask for a whole window."""
     recurrent_dropout: Fraction = 0.0
     """Share of the state h_{t-1} that is dropped in training, one mask for a whole window."""
-    unroll: bool = True
-    """Whether the graph has a node for each character of a window (slower to build, faster to run) or a loop."""
+    unroll: bool = False
+    """Whether the graph has a node for each character of a window (slower to build, a little faster to run) or a loop.
+    The compiled kernel has no graph."""
 
     @model_validator(mode="before")
     @classmethod
@@ -268,10 +269,11 @@ class TrainingConfig(_Section):
     precision: Literal["float32", "bfloat16"] = "float32"
     """Number format of the matrix products in training. A processor that does not multiply bfloat16 uses float32; the
     weights are float32 in both."""
-    kernel: Literal["auto", "compiled", "tensorflow"] = "auto"
-    """What computes the gradients of training: a C program that is compiled for this processor, or TensorFlow. auto =
-    compiled, if there is a C compiler, the activation is tanh, relu, sigmoid or linear, and neither `rnn.dropout` nor
-    an activity regularizer is used. A run records what it has used, as the two round differently."""
+    kernel: Literal["auto", "compiled", "keras"] = "auto"
+    """What computes the gradients of training: a C program that is compiled for this processor, or Keras. auto =
+    compiled, if there is a C compiler, and neither `rnn.dropout` nor an activity regularizer is used. A run records
+    what it has used, as the two round differently; only the bits of the compiled one are the same on any number of
+    cores."""
     parts: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Parts into which a batch is cut, or of several machines the rows of each; each part is computed on one core. null
     = the number of cores when the run begins, or fewer, so that a part has at least 8 rows. It determines the rounding

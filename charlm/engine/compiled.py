@@ -3,15 +3,14 @@
 Axes: T time, R rows, V characters, H units, L layers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from charlm.engine.kernel import Network, load_kernel
-from charlm.engine.model import CharacterRNN, State
-from charlm.engine.recurrence import Tensor
+from charlm.engine.model import CharacterRNN, State, Tensor
 
 
 class CompiledGradients:
@@ -40,7 +39,7 @@ class CompiledGradients:
         )
         self._minimized: dict[str, Any] = {"temperature": temperature, "soft_weight": soft_weight}
         with tf.GradientTape() as self._tape:
-            self._weights, self._penalty = self._tables_and_matrices(), model.regularization([])
+            self._weights, self._penalties = self._tables_and_matrices(), model.losses
         (self._packed,) = _call(lambda *arrays: (self._kernel.pack(self._network, arrays),), self._weights, 1)
 
     def _tables_and_matrices(self) -> list[Tensor]:
@@ -73,8 +72,7 @@ class CompiledGradients:
         masks = self._model.draw_masks(window.shape[0] - 1, window.shape[1])
         given = {"window": window, "state": tf.stack(state)}
         given |= {"soft": tf.cast(soft, tf.float32) if soft.shape[-1] else None}
-        given |= {"recurrent_mask": _stack(masks.recurrent), "layer_mask": _stack(masks.between)}
-        given |= {"output_mask": masks.output}
+        given |= {"recurrent_mask": masks.recurrent, "layer_mask": masks.between, "output_mask": masks.output}
         names = [name for name, tensor in given.items() if tensor is not None]
         inputs, count = [self._packed, *self._weights], len(self._weights)
 
@@ -90,16 +88,13 @@ class CompiledGradients:
         """Return the loss and the gradients by `model.trainable_variables`, from what all parts add up to."""
         loss, *flat = tf.split(sums[0], [1, *map(_size, self._weights)])
         gradients = [tf.reshape(one, weight.shape) for one, weight in zip(flat, self._weights, strict=True)]
-        targets, variables = [*self._weights, self._penalty], self._model.trainable_variables
-        return loss[0], self._tape.gradient(targets, variables, output_gradients=[*gradients, tf.ones(())])
+        targets, variables = [*self._weights, *self._penalties], self._model.trainable_variables
+        gradients += [tf.ones(()) for _ in self._penalties]
+        return loss[0], self._tape.gradient(targets, variables, output_gradients=gradients)
 
 
 def _size(tensor: Tensor) -> int:
     return int(np.prod(tensor.shape))
-
-
-def _stack(masks: Sequence[Tensor]) -> Tensor | None:
-    return tf.stack(masks) if masks else None
 
 
 def _call(function: Callable[..., tuple[Any, ...]], inputs: list[Tensor], count: int) -> list[Tensor]:

@@ -6,11 +6,13 @@ to build a wheel for each. It is kept in the user's cache folder.
 
 import contextlib
 import hashlib
+import importlib.util
 import os
 import shlex
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -22,14 +24,15 @@ from charlm.storage.files import temporary_folder, write_file
 SOURCE = Path(__file__).with_name("kernel.c")
 OPTIONS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared")
 COMPILERS = ("cc", "gcc", "clang")
+PACKAGE = "ziglang"
+"""The Python package with a C compiler, which is used if $CC is not set and there is no other."""
 OWN_OPTIONS = "CHARLM_CFLAGS"
 """The variable with more options, which come last: -march=x86-64-v3 holds the kernel to older instructions. It is not
 $CFLAGS, which is made for other programs and can make the kernel slow or useless without a word."""
-DIGEST = ".sha256"
 MAX_REASON = 300
 """Characters of what a compiler has said that a message shows."""
-COMPILE_SECONDS = 20
-"""How long the compiler may take: 1.4 to 3.3 s were measured with gcc and clang on two slow, shared cores."""
+COMPILE_SECONDS = 60
+"""How long the compiler may take: gcc and clang need 1.4 to 3.3 s on two slow, shared cores, ziglang's 5 s and more."""
 Library = TypeVar("Library")
 
 
@@ -48,10 +51,10 @@ def open_library(load: Callable[[Path], Library], *, say: Callable[[str], None])
     command = find_compiler()
     folder, problem = cache_folder()
     kept = None if folder is None else folder / f"kernel-{_identity(command)}.so"
-    if kept is not None and _is_whole(kept):
+    if kept is not None and kept.is_file():
         with contextlib.suppress(OSError, ValueError):  # not our library, for whatever reason: compile it again
             return load(kept)
-    say(f"kernel: {command[0]} compiles it for this processor, once, for at most {COMPILE_SECONDS} s")
+    say(f"kernel: {_name(command)} compiles it for this processor, once, for at most {COMPILE_SECONDS} s")
     with temporary_folder() as scratch:  # where a full or noexec cache does no harm
         library = _compile(command, scratch)
         try:
@@ -59,34 +62,17 @@ def open_library(load: Callable[[Path], Library], *, say: Callable[[str], None])
         except (OSError, ValueError) as error:
             raise CharlmError(f"{library.name}, made by {shlex.join(command)}: cannot be loaded: {error}") from None
         if kept is not None:
-            problem = _keep(library, kept)
+            try:
+                write_file(kept, library.read_bytes())
+            except CharlmError as error:
+                problem = str(error)
     if problem is not None:
         say(f"kernel: compiled for this process alone: {problem}")
     return loaded
 
 
-def _keep(library: Path, kept: Path) -> str | None:
-    """Keep a library with its digest; return why that cannot be done, or None."""
-    data = library.read_bytes()
-    try:
-        write_file(kept, data)
-        write_file(kept.with_suffix(DIGEST), hashlib.sha256(data).hexdigest().encode())
-    except CharlmError as error:
-        return str(error)
-    return None
-
-
-def _is_whole(kept: Path) -> bool:
-    """Return whether a library is what was kept: a damaged one would end the process when it is loaded."""
-    try:
-        digest = kept.with_suffix(DIGEST).read_text(encoding="ascii")
-        return hashlib.sha256(kept.read_bytes()).hexdigest() == digest
-    except (OSError, ValueError):
-        return False
-
-
 def find_compiler(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Return the command of the C compiler: $CC, cc, gcc or clang.
+    """Return the command of the C compiler: $CC, cc, gcc, clang, or that of the package ziglang.
 
     Raises:
         CharlmError: there is none.
@@ -99,16 +85,26 @@ def find_compiler(environ: Mapping[str, str] = os.environ) -> list[str]:
     for command in [named] if named else [[name] for name in COMPILERS]:
         if shutil.which(command[0], path=environ.get("PATH")):
             return command
+    if not named and importlib.util.find_spec(PACKAGE) is not None:
+        return [sys.executable, "-m", PACKAGE, "cc"]
     looked = f"CC={environ['CC']}" if named else ", ".join(COMPILERS)
-    raise CharlmError(f"no C compiler (looked for {looked}); with one, training is up to 1.6 times as fast")
+    raise CharlmError(
+        f"no C compiler (looked for {looked}); with one, training is three to five times as fast: "
+        f"pip install {PACKAGE} brings one"
+    )
+
+
+def _name(command: list[str]) -> str:
+    """Return the name of a compiler for the user."""
+    return PACKAGE if PACKAGE in command else command[0]
 
 
 def describe_kernel() -> str:
     """Return what computes gradients in training on this machine, in words."""
     try:
-        return f"compiled by {shlex.join(find_compiler())}"
+        return f"compiled by {_name(find_compiler())}"
     except CharlmError as error:
-        return f"TensorFlow's: {error}"
+        return f"Keras's: {error}"
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> tuple[Path | None, str | None]:
@@ -161,7 +157,7 @@ def _run(command: list[str], folder: Path) -> tuple[int, str]:
         text=True,
         errors="replace",
         start_new_session=True,
-        env={**os.environ, "TMPDIR": str(folder)},
+        env={**os.environ, **dict.fromkeys(("TMPDIR", "ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"), str(folder))},
     ) as process:
         try:
             _, errors = process.communicate(timeout=COMPILE_SECONDS)

@@ -15,15 +15,12 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config.schema import Config, ModelConfig
+from charlm.config.schema import ACTIVATIONS, Config, ModelConfig
 from charlm.engine.compiler import open_library
 from charlm.errors import CharlmError
 from charlm.storage.files import file_sha256
 
 Array = NDArray[Any]
-
-ACTIVATIONS = ("tanh", "relu", "sigmoid", "linear")
-"""The activations that the kernel computes, in the order of its numbers."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class Network:
     units: int
     characters: int
     activation: str
-    """One of ACTIVATIONS."""
+    """One of ACTIVATIONS, whose order is that of the numbers in kernel.c."""
     skip_connections: bool
     """Whether every layer reads the character, and the logits read every layer."""
     bfloat16: bool
@@ -193,8 +190,6 @@ def load_kernel(say: Callable[[str], None] = lambda _: None) -> Kernel:
 
 def _lacking(model: ModelConfig) -> str | None:
     """Return which setting of a network the kernel does not cover, or None."""
-    if model.rnn.activation not in ACTIVATIONS:
-        return f"the compiled kernel lacks {model.rnn.activation}"
     if model.rnn.dropout:
         return "the compiled kernel lacks model.rnn.dropout"
     return "the compiled kernel lacks model.rnn.activity_regularizer" if model.rnn.activity_regularizer else None
@@ -206,15 +201,15 @@ def settle_kernel(config: Config, *, say: Callable[[str], None], is_recorded: bo
     Args:
         config: Every setting of a run.
         say: Takes a line for the user: that the kernel is compiled, or why there is none.
-        is_recorded: Whether the config is that of a run which has begun: then TensorFlow takes over if there is no
+        is_recorded: Whether the config is that of a run which has begun: then Keras takes over if there is no
             kernel here, with a line that says so.
 
     Raises:
-        CharlmError: the config asks for the kernel, which this machine or activation does not have.
+        CharlmError: the config asks for the kernel, which is missing here or does not cover a setting.
 
     """
     settings = config.training
-    if settings.kernel == "tensorflow":
+    if settings.kernel == "keras":
         return config
     problem, is_missing = _lacking(config.model), False
     if problem is None:
@@ -226,9 +221,9 @@ def settle_kernel(config: Config, *, say: Callable[[str], None], is_recorded: bo
             problem, is_missing = str(error), True
     if problem is not None and settings.kernel == "compiled":
         if not is_recorded:
-            raise CharlmError(f"training.kernel: found compiled; must be tensorflow: {problem}")
-        say(f"kernel: continuing in TensorFlow, so results will not be bit-identical: {problem}")
+            raise CharlmError(f"training.kernel: found compiled; must be keras: {problem}")
+        say(f"kernel: continuing with Keras's, so results will not be bit-identical: {problem}")
     elif is_missing:
-        say(f"kernel: TensorFlow's: {problem}")
-    used = "compiled" if problem is None else "tensorflow"
+        say(f"kernel: Keras's: {problem}")
+    used = "compiled" if problem is None else "keras"
     return config.model_copy(update={"training": settings.model_copy(update={"kernel": used})})

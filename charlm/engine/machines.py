@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from charlm.engine.recurrence import Tensor
+from charlm.engine.model import Tensor
 from charlm.errors import CharlmError
 from charlm.training.machines import Machines
 

@@ -1,37 +1,34 @@
-"""The network as a Keras model, built from a config, and its weights by name and as NumPy parameters.
+"""The network in Keras: `keras.layers.SimpleRNN` itself, as a config describes it, and its weights by name.
 
-Axes: B batch, T time, V vocabulary, H units. Tensors are float32; ids are int32.
+Axes: B batch, T time, V vocabulary, H units. Weights are float32; ids are int32.
 """
 
-import contextlib
 import random
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from charlm.config.schema import Config, ModelConfig
-from charlm.engine.layers import build_embedding, build_layer, dropout_mask
-from charlm.engine.recurrence import Tensor, multiply
+from charlm.errors import CharlmError, short_repr
 from charlm.network.rnn import Parameters, parameters_from_tensors
 
-_SEEDING = threading.Lock()
+Tensor = Any
 State = tuple[Tensor, ...]
 """The hidden state of each layer, float32 [B, H] for each layer, lowest first."""
+_SEEDING = threading.Lock()
 
 
 class Masks(NamedTuple):
-    """The masks of dropout for a window: 0, or 1 / (1 - rate). An empty list, or None, where nothing is dropped."""
+    """The masks of dropout for a window: 0, or 1 / (1 - rate). None where nothing is dropped."""
 
-    inputs: Sequence[Tensor] = ()
-    """Of the inputs of each layer, [B, D]."""
-    recurrent: Sequence[Tensor] = ()
-    """Of the state that each layer reads, [B, H]."""
-    between: Sequence[Tensor] = ()
-    """Of what each layer but the first reads of the one below, [B, H]."""
-    output: Tensor | None = None
+    recurrent: Tensor | None
+    """Of the state that each layer reads, [L, B, H]."""
+    between: Tensor | None
+    """Of what each layer but the first reads of the one below, [L - 1, B, H]."""
+    output: Tensor | None
     """Of what the logits read, [T, B, features]."""
 
 
@@ -40,135 +37,178 @@ class CharacterRNN(keras.Model):
 
         h_t = f(x_t U + h_{t-1} V + b) in each layer,  logits_t = h_t W + c
 
-    `charlm.network.rnn` has the same equations in NumPy. The state is an argument and a result of `predict_window`.
+    `charlm.network.rnn` has the same equations in NumPy. The state is an argument and a result.
 
     Args:
         config: The settings of the network.
         vocabulary_size: V, the number of ids.
-        precision: The precision of matrix products, float32 or bfloat16; the weights are float32.
-
-    Raises:
-        CharlmError: Keras does not have, or cannot use, an initializer, regularizer or constraint.
-
-    """
-
-    def __init__(self, config: ModelConfig, vocabulary_size: int, *, precision: str = "float32") -> None:
-        super().__init__(name="character_rnn")
-        self.settings = config
-        self.precision = precision
-        self.seed = keras.random.SeedGenerator()
-        width = config.embedding or vocabulary_size
-        self.embedding = build_embedding(config, vocabulary_size) if config.embedding else None
-        self.rnn = [
-            build_layer(config, index, input_width=width, precision=precision) for index in range(config.layers)
-        ]
-        self.logits = keras.layers.Dense(vocabulary_size, name="logits")
-        self.logits.build((None, config.units * (config.layers if config.skip_connections else 1)))
-        self.built = True
-
-    def predict_window(
-        self, ids: Tensor, state: State, masks: Masks | None = None
-    ) -> tuple[Tensor, list[Tensor], State]:
-        """Read a window.
-
-        Args:
-            ids: Characters, [T, B], 0 to V - 1.
-            state: The state before the first character.
-            masks: Those of dropout; None = without it.
-
-        Returns:
-            The logits [T, B, V], the outputs of each layer [T, B, H], and the state after the last character.
-
-        """
-        masks = masks or Masks()
-        outputs = self.read(ids, state, masks)
-        features = tf.concat(outputs, -1) if self.settings.skip_connections else outputs[-1]
-        if masks.output is not None:
-            features *= masks.output
-        flat = tf.reshape(features, [-1, features.shape[-1]])
-        logits = multiply(flat, tf.convert_to_tensor(self.logits.kernel), precision=self.precision)
-        logits = tf.reshape(logits + self.logits.bias, [-1, features.shape[1], logits.shape[-1]])
-        return logits, outputs, tuple(output[-1] for output in outputs)
-
-    def read(self, ids: Tensor, state: State, masks: Masks) -> list[Tensor]:
-        """Return the outputs of each layer, [T, B, H], for the arguments of `predict_window`."""
-        embedded = None if self.embedding is None else self.embedding(ids)
-        outputs: list[Tensor] = []
-        for index, (layer, first) in enumerate(zip(self.rnn, state, strict=True)):
-            reads_input = not outputs or self.settings.skip_connections
-            dense = outputs[-1:]
-            if index and masks.between:
-                dense = [outputs[-1] * masks.between[index - 1]]
-            if reads_input and embedded is not None:
-                dense = [*dense, embedded]
-            outputs.append(
-                layer.read(
-                    tf.concat(dense, -1) if dense else None,
-                    ids if reads_input and embedded is None else None,
-                    first,
-                    mask=masks.inputs[index] if masks.inputs else None,
-                    recurrent_mask=masks.recurrent[index] if masks.recurrent else None,
-                )
-            )
-        return outputs
-
-    def draw_masks(self, time: int, batch: int) -> Masks:
-        """Return the masks of dropout for a window; those of layers are the same at every time."""
-        settings = self.settings
-        pairs = [layer.draw_masks(batch) for layer in self.rnn]
-        rates = [settings.layer_dropout] * (settings.layers - 1) if settings.layer_dropout else []
-        between = [dropout_mask((batch, settings.units), rate, self.seed) for rate in rates]
-        shape = (time, batch, self.logits.kernel.shape[0])
-        rate = settings.output_dropout
-        return Masks(
-            [inputs for inputs, _ in pairs if inputs is not None],
-            [recurrent for _, recurrent in pairs if recurrent is not None],
-            between,
-            dropout_mask(shape, rate, self.seed) if rate else None,
-        )
-
-    def regularization(self, outputs: list[Tensor]) -> Tensor:
-        """Return what regularizers add to the loss, a scalar, for the outputs [T, B, H] of each layer.
-
-        As in Keras, an activity regularizer is divided by B. Without outputs it is the penalty on weights alone.
-        """
-        penalties = list(self.losses)
-        for layer, output in zip(self.rnn, outputs, strict=False):
-            if layer.activity_regularizer is not None:
-                penalties.append(layer.activity_regularizer(output) / output.shape[1])
-        return tf.add_n(penalties) if penalties else tf.constant(0.0)
-
-
-def build_model(config: Config, vocabulary_size: int, *, precision: str = "float32") -> CharacterRNN:
-    """Return the network that a config describes, with weights drawn from the config's seed.
-
-    Args:
-        config: Every setting; `model` and `seed` are used.
-        vocabulary_size: V, the number of ids.
-        precision: The precision of matrix products, float32 or bfloat16; the weights are float32.
+        precision: float32; or bfloat16, which is Keras's policy `mixed_bfloat16`: the weights are float32, all that is
+            computed from them is bfloat16.
 
     Raises:
         CharlmError: Keras does not have, or cannot use, an initializer, regularizer or constraint; the message names
             the key.
 
     """
-    with _seeded(config.seed):
-        return CharacterRNN(config.model, vocabulary_size, precision=precision)
+
+    def __init__(self, config: ModelConfig, vocabulary_size: int, *, precision: str = "float32") -> None:
+        policy = "mixed_bfloat16" if precision == "bfloat16" else precision
+        super().__init__(name="character_rnn", dtype=policy)
+        self.settings, self.precision = config, precision
+        self.embedding = _build_embedding(config, vocabulary_size, policy) if config.embedding else None
+        width = config.embedding or vocabulary_size
+        self.rnn = [_build_layer(config, index, width, policy) for index in range(config.layers)]
+        dropped = range(1, config.layers) if config.layer_dropout else ()
+        # One mask for all steps of a window is what Keras calls spatial.
+        self.between = [keras.layers.SpatialDropout1D(config.layer_dropout, name=f"below_{index}") for index in dropped]
+        self.output_dropout = keras.layers.Dropout(config.output_dropout) if config.output_dropout else None
+        # As of 3.15, Keras accepts this argument for a SimpleRNN but, unlike for a GRU or LSTM, does not store it.
+        penalty = _look_up(config, "activity_regularizer", (1, 1, config.units))
+        self.penalized = None if penalty is None else keras.layers.Identity(activity_regularizer=penalty)
+        self.logits = keras.layers.Dense(vocabulary_size, name="logits", dtype=policy)
+        self.logits.build((None, config.units * (config.layers if config.skip_connections else 1)))
+        self.built = True
+
+    def call(self, ids: Tensor, states: Sequence[Tensor], training: bool = False) -> tuple[Tensor, State]:
+        """Read a window.
+
+        Args:
+            ids: Characters, [B, T], 0 to V - 1.
+            states: The state before the first character, [B, H] for each layer.
+            training: Whether to drop what the settings say; the penalty on outputs is then among `losses`.
+
+        Returns:
+            The logits, [B, T, V], and the state after the last character.
+
+        """
+        shared = self.embedding
+        x = keras.ops.one_hot(ids, self.logits.units, dtype=self.compute_dtype) if shared is None else shared(ids)
+        outputs: list[Tensor] = []
+        last: list[Tensor] = []
+        for index, (layer, state) in enumerate(zip(self.rnn, states, strict=True)):
+            below = outputs[-1:]
+            if index and self.between:
+                below = [self.between[index - 1](outputs[-1], training=training)]
+            read = [*below, x] if self.settings.skip_connections or not below else below
+            output, state_after = layer(_concatenated(read), initial_state=state, training=training)
+            outputs.append(output if self.penalized is None else self.penalized(output))
+            last.append(state_after)
+        features = _concatenated(outputs if self.settings.skip_connections else outputs[-1:])
+        if self.output_dropout is not None:
+            features = self.output_dropout(features, training=training)
+        return self.logits(features), tuple(last)
+
+    def draw_masks(self, time: int, batch: int) -> Masks:
+        """Return the masks that the next call in training would use; `model.rnn.dropout` must be 0."""
+        units, rate = self.settings.units, self.settings.rnn.recurrent_dropout
+        seeds = [layer.cell.seed_generator for layer in self.rnn] if rate else []
+        recurrent = [keras.random.dropout(tf.ones((batch, units)), rate, seed=seed) for seed in seeds]
+        between = [layer(tf.ones((batch, 1, units)), training=True)[:, 0] for layer in self.between]
+        output = None
+        if self.output_dropout is not None:
+            ones = tf.ones((batch, time, self.logits.kernel.shape[0]))
+            output = tf.transpose(self.output_dropout(ones, training=True), [1, 0, 2])
+        return Masks(tf.stack(recurrent) if recurrent else None, tf.stack(between) if between else None, output)
 
 
-@contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Let Keras draw its seeds, which it takes from `random`, from a seed; the program's own numbers stay as they were.
+def _concatenated(tensors: Sequence[Tensor]) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else keras.ops.concatenate(tensors, -1)
 
-    One block at a time: networks that several threads build have the weights of their seeds.
+
+def build_model(config: Config, vocabulary_size: int, *, precision: str = "float32") -> CharacterRNN:
+    """Return the network that a config describes, with weights drawn from its seed; the rest is as in `CharacterRNN`.
+
+    Keras takes its seeds from the module `random`, whose numbers for the rest of the program stay as they were.
     """
-    with _SEEDING:
+    with _SEEDING:  # one network at a time: those that several threads build have the weights of their seeds
         before = random.getstate()
-        random.seed(seed)
+        random.seed(config.seed)
         try:
-            yield
+            return CharacterRNN(config.model, vocabulary_size, precision=precision)
         finally:
             random.setstate(before)
+
+
+def _build_embedding(config: ModelConfig, vocabulary_size: int, policy: str) -> keras.layers.Embedding:
+    width = config.embedding or 1
+    initializer = _look_up(config, "input_initializer", (vocabulary_size, width)) or "uniform"
+    embedding = keras.layers.Embedding(vocabulary_size, width, embeddings_initializer=initializer, dtype=policy)
+    embedding.build(None)
+    return embedding
+
+
+def _build_layer(config: ModelConfig, index: int, input_width: int, policy: str) -> keras.layers.SimpleRNN:
+    """Return a layer of the stack, 0 is the lowest, with drawn weights; `input_width` is that of the characters."""
+    below = 0 if index == 0 else config.units
+    direct = input_width if index == 0 or config.skip_connections else 0
+    has_two_blocks = direct > 0 and config.embedding is None and config.input_initializer is not None
+    rows = (below or direct) if has_two_blocks else below + direct
+    shapes = {"kernel": (rows, config.units), "recurrent": (config.units, config.units), "bias": (config.units,)}
+    arguments = config.rnn.model_dump(exclude={"activity_regularizer"})
+    for key in arguments:
+        part, _, kind = key.rpartition("_")
+        if kind in _KINDS:
+            arguments[key] = _look_up(config, key, shapes[part])
+    if has_two_blocks:
+        first = arguments["kernel_initializer"] or keras.initializers.GlorotUniform()  # Keras's own default
+        others = _look_up(config, "input_initializer", (direct, config.units))
+        arguments["kernel_initializer"] = _TwoBlocks(below, first, others)
+    layer = keras.layers.SimpleRNN(
+        config.units, return_sequences=True, return_state=True, name=f"rnn_{index}", dtype=policy, **arguments
+    )
+    layer.build((None, None, below + direct))
+    return layer
+
+
+class _TwoBlocks(keras.initializers.Initializer):
+    """Draws the first rows of a matrix with one initializer and the others with another."""
+
+    def __init__(
+        self, rows: int, first: keras.initializers.Initializer, others: keras.initializers.Initializer
+    ) -> None:
+        self.rows, self.first, self.others = rows, first, others
+
+    def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> Tensor:
+        rows, columns = shape
+        others = self.others((rows - self.rows, columns), dtype)
+        return tf.concat([self.first((self.rows, columns), dtype), others], 0) if self.rows else others
+
+
+_KINDS: dict[str, Callable[[Any], Any]] = {
+    "initializer": keras.initializers.get,
+    "regularizer": keras.regularizers.get,
+    "constraint": keras.constraints.get,
+}
+"""How Keras looks up each kind of object."""
+
+
+def _look_up(config: ModelConfig, key: str, shape: tuple[int, ...]) -> Any:
+    """Return the object that a setting names, after trying it for a tensor of a shape."""
+    kind, is_own = key.rpartition("_")[2], key == "input_initializer"
+    value = getattr(config if is_own else config.rnn, key)
+    try:
+        found = _KINDS[kind](value)
+        if found is not None:
+            _try(kind, found, shape)
+    except Exception as error:  # Keras and TensorFlow raise many types for a wrong value
+        problem = (str(error).strip() or type(error).__name__).splitlines()[0]
+        name = f"model.{key}" if is_own else f"model.rnn.{key}"
+        raise CharlmError(f"{name}: found {short_repr(value)}; Keras says: {problem}") from None
+    return found
+
+
+def _try(kind: str, found: Callable[[Any], Any], shape: tuple[int, ...]) -> None:
+    """Call an initializer, regularizer or constraint as for a tensor of a shape; refuse a result of another shape."""
+
+    def call(shape: tuple[int, ...]) -> Any:
+        return found(shape) if kind == "initializer" else found(tf.ones(shape))
+
+    call((1,) * len(shape))  # shows which values cannot be computed with; lists of numbers are broadcast
+    # A trace shows whether shapes agree. It computes nothing, so that a large tensor takes no memory.
+    result = tf.function(call, autograph=False).get_concrete_function(shape).output_shapes
+    expected = () if kind == "regularizer" else shape
+    if result != expected:
+        raise ValueError(f"its result has shape {result}; must be {expected}")
 
 
 def named_weights(model: CharacterRNN) -> dict[str, Any]:
@@ -205,7 +245,9 @@ def zero_state(model: CharacterRNN, batch: int) -> State:
 
 
 def named_seeds(model: CharacterRNN) -> dict[str, Any]:
-    """Return the state of each random generator of a network by name: `model`, and `rnn.i` for layer i."""
-    generators = {"model": model.seed}
-    generators |= {f"rnn.{index}": layer.cell.seed_generator for index, layer in enumerate(model.rnn)}
+    """Return the state of each random generator of a network by the name of its layer, for instance `rnn.0`."""
+    generators = {f"rnn.{index}": layer.cell.seed_generator for index, layer in enumerate(model.rnn)}
+    generators |= {f"below.{index}": layer.seed_generator for index, layer in enumerate(model.between, start=1)}
+    if model.output_dropout is not None:
+        generators["logits"] = model.output_dropout.seed_generator
     return {name: generator.state for name, generator in generators.items()}

@@ -19,7 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from charlm.engine.recurrence import Tensor
+from charlm.engine.model import Tensor
 
 MARGIN = 1.01
 """Factor by which singular values may exceed the interval through rounding before the polynomials amplify them."""

@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from charlm.config.schema import OptimizerConfig
+from charlm.engine.model import Tensor
 from charlm.engine.muon import Muon
-from charlm.engine.recurrence import Tensor
 from charlm.errors import CharlmError, nearest, short_repr
 
 _OPTIMIZERS = {

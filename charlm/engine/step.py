@@ -18,15 +18,14 @@ import tensorflow as tf
 
 from charlm.config.schema import TrainingConfig
 from charlm.engine.compiled import CompiledGradients
-from charlm.engine.model import CharacterRNN, State, named_seeds
+from charlm.engine.model import CharacterRNN, State, Tensor, named_seeds
 from charlm.engine.optimizer import WeightAverage
-from charlm.engine.recurrence import Tensor
 from charlm.text.batches import Batches
 from charlm.training.machines import Machines
 
 
 def mean_nats(targets: Tensor, logits: Tensor) -> Tensor:
-    """Return the loss in nats per character: targets int32 [T, B], logits float32 [T, B, V] -> float32 []."""
+    """Return the loss in nats per character: ids int32 of any shape, logits float32 [..., V] -> float32 []."""
     return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits))
 
 
@@ -58,9 +57,9 @@ class Objective:
         """Return the value to minimise.
 
         Args:
-            targets: The ids that follow, int32 [T, B].
-            soft_targets: The probabilities q, float16 [T, B, V], or [T, B, 0] if they are not used.
-            logits: float32 [T, B, V].
+            targets: The ids that follow, int32 [B, T].
+            soft_targets: The probabilities q, float16 [B, T, V], or [B, T, 0] if they are not used.
+            logits: float32 [B, T, V].
 
         Returns:
             The mean over the characters in nats, float32 [].
@@ -246,23 +245,24 @@ def _add_in_order(parts: list[list[Tensor]]) -> list[Tensor]:
 
 
 class _TapeGradients:
-    """The gradients by TensorFlow, for all that a config can name; the methods are those of CompiledGradients."""
+    """The gradients by Keras, for all that a config can name; the methods are those of CompiledGradients."""
 
     def __init__(self, model: CharacterRNN, objective: Objective) -> None:
         self._model, self._objective = model, objective
 
     def of_part(self, window: Tensor, state: State, soft: Tensor, *, share: float) -> tuple[State, list[Tensor]]:
         """Return the state after a part of a batch, and its share of the loss and the gradients, which can be added."""
-        ids, targets = window[:-1], window[1:]
-        masks = self._model.draw_masks(ids.shape[0], ids.shape[1])
+        ids, targets = tf.transpose(window[:-1]), tf.transpose(window[1:])
         with tf.GradientTape() as tape:
-            logits, outputs, state = self._model.predict_window(ids, state, masks)
-            loss = minimized = mean_nats(targets, logits) * share
+            logits, state = self._model(ids, state, training=True)
+            logits = tf.cast(logits, tf.float32)
+            loss = minimized = mean_nats(targets, logits)
             if not self._objective.is_plain:
-                minimized = self._objective(targets, soft, logits) * share
-            minimized += self._model.regularization(outputs) * share
+                minimized = self._objective(targets, tf.transpose(soft, [1, 0, 2]), logits)
+            minimized = tf.add_n([minimized, *(tf.cast(each, tf.float32) for each in self._model.losses)]) * share
         gradients = tape.gradient(minimized, self._model.trainable_variables)
-        return state, [loss, *map(tf.convert_to_tensor, gradients)]
+        state = tuple(tf.cast(layer, tf.float32) for layer in state)
+        return state, [loss * share, *map(tf.convert_to_tensor, gradients)]
 
     def finish(self, sums: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Return the loss and the gradients by `model.trainable_variables`, from what all parts add up to."""

@@ -101,7 +101,7 @@ def main() -> None:
     """Print the table: milliseconds of each part, and its share of the step."""
     options = parser(__doc__, step)
     options.add_argument("-c", "--config", default="shakespeare", help="a recipe")
-    options.add_argument("--kernel", choices=["compiled", "tensorflow"], default="compiled")
+    options.add_argument("--kernel", choices=["compiled", "keras"], default="compiled")
     given = options.parse_args()
 
     def derive(_label: str, pieces: Figures) -> Figures:

@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 from bench.rounds import Figures, Workloads, numbers, parser, per_second, print_table
 
-Kernel = Literal["compiled", "tensorflow"]
+Kernel = Literal["compiled", "keras"]
 Precision = Literal["float32", "bfloat16"]
 VOCABULARY = 65
 """The distinct characters of the Tiny Shakespeare text."""
@@ -161,7 +161,7 @@ def main() -> None:
     options.add_argument("--layers", type=int, default=1)
     options.add_argument("--batch", type=int, default=64)
     options.add_argument("--time", type=int, default=100)
-    options.add_argument("--kernel", choices=["compiled", "tensorflow"], default="compiled")
+    options.add_argument("--kernel", choices=["compiled", "keras"], default="compiled")
     given = options.parse_args()
     from charlm.hardware import multiplies_bfloat16
 

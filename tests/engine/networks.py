@@ -65,11 +65,9 @@ def random_state(model: CharacterRNN) -> tuple[NDArray[np.float32], ...]:
     return tuple(rng.standard_normal((B, layer.units)).astype(np.float32) for layer in model.rnn)
 
 
-def read(model: CharacterRNN, *, training: bool = False) -> tuple[Any, list[Any]]:
-    """Return the logits [T, B, V] and the outputs of each layer [T, B, H] for a small window."""
-    masks = model.draw_masks(5, B) if training else None
-    logits, outputs, _ = model.predict_window(tf.constant(random_ids(5, B)), random_state(model), masks)
-    return logits, outputs
+def read(model: CharacterRNN, *, training: bool = False) -> NDArray[np.float32]:
+    """Return the logits [B, T, V] for a small window."""
+    return np.array(model(random_ids(B, 5), random_state(model), training=training)[0])
 
 
 def layer_weights(model: CharacterRNN, name: str) -> list[NDArray[np.float32]]:

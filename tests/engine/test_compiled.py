@@ -1,4 +1,4 @@
-"""Gradients that kernel.c computes, against those of TensorFlow.
+"""Gradients that kernel.c computes, against those of Keras.
 
 Axes: B batch, T time, V characters, H units.
 """
@@ -63,12 +63,12 @@ def check(settings: dict[str, Any], objective: Objective | None = None) -> None:
 
 @pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("settings", NETWORKS, ids=str)
-def test_loss_gradients_and_state_are_those_of_tensorflow(settings: dict[str, Any]) -> None:
+def test_loss_gradients_and_state_are_those_of_keras(settings: dict[str, Any]) -> None:
     check(settings)
 
 
 @pytest.mark.parametrize("objective", [Objective(0.8, 0.6), Objective(temperature=0.9)], ids=str)
-def test_they_are_those_of_tensorflow_with_soft_targets_and_a_temperature(objective: Objective) -> None:
+def test_they_are_those_of_keras_with_soft_targets_and_a_temperature(objective: Objective) -> None:
     check(NETWORKS[1], objective)
 
 

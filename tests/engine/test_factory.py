@@ -16,7 +16,7 @@ def test_without_bfloat16_a_run_is_in_float32_and_the_user_is_told(
     is_recorded: bool, then: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
-    config = Config(training=TrainingConfig(precision="bfloat16", kernel="tensorflow"))
+    config = Config(training=TrainingConfig(precision="bfloat16", kernel="keras"))
     said: list[str] = []
     settled = KerasEngines(Session()).settle(config, say=said.append, is_recorded=is_recorded)
     assert settled.training.precision == "float32"

@@ -22,13 +22,12 @@ import pytest
 from arrays import check_close
 from conftest import MakeOnce
 from numpy.typing import NDArray
-from run_folders import cut
 
-from charlm.config.schema import Config, TrainingConfig
+from charlm.config.schema import ACTIVATIONS, Config, TrainingConfig
 from charlm.engine import compiler
 from charlm.engine import kernel as module
 from charlm.engine.compiler import compiler_options, describe_kernel
-from charlm.engine.kernel import ACTIVATIONS, Kernel, Network, load_kernel, settle_kernel
+from charlm.engine.kernel import Kernel, Network, load_kernel, settle_kernel
 from charlm.errors import CharlmError
 
 Shape = tuple[int, int, int, int, int]
@@ -226,6 +225,24 @@ def check(kernel: Kernel, case: Case, *, of_peak: float = 1e-4) -> None:
     check_close(gradients, wanted_gradients, of_peak=of_peak)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_the_library_of_ziglang_computes_the_same(
+    shape: Shape, bfloat16: bool, kernel: Kernel, make_once: MakeOnce
+) -> None:
+    pytest.importorskip("ziglang", reason="missing: ziglang")
+    if bfloat16 and not kernel.has_bfloat16:
+        pytest.skip("this processor does not multiply bfloat16")
+    command = [sys.executable, "-m", "ziglang", "cc", *compiler.compiler_options(), str(compiler.SOURCE), "-lm", "-o"]
+    other = Kernel(make_once("zig.so", lambda path: subprocess.run([*command, path], check=True)))
+    case = Case(shape, has_masks=True, is_soft=True, bfloat16=bfloat16)
+    (last, loss, gradients), expected = case.found(other), case.found(kernel)
+    tolerance = 0.03 if bfloat16 else 1e-5
+    assert loss == pytest.approx(expected[1], rel=tolerance)
+    check_close([last, *gradients], [expected[0], *expected[2]], of_peak=tolerance)
+
+
 @pytest.mark.parametrize(("any_kernel", "shape", "activation", "skips", "has_masks"), CASES, indirect=["any_kernel"])
 def test_the_state_the_loss_and_the_gradients_are_those_of_float64(
     any_kernel: Kernel, shape: Shape, activation: str, skips: bool, has_masks: bool
@@ -334,7 +351,7 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quick: Path) -> Path:
 
 
 def load(said: list[str]) -> str:
-    """Return what computes the recurrence of a config that leaves it open; `said` takes the lines for the user."""
+    """Return what computes the gradients of a config that leaves it open; `said` takes the lines for the user."""
     module.LOADED.clear()
     return settle_kernel(Config(), say=said.append).training.kernel
 
@@ -347,7 +364,7 @@ def test_the_kernel_is_compiled_once_into_a_folder_of_the_user(
     said: list[str] = []
     assert load(said) == load(said) == "compiled"
     assert len([*cache.glob("*.so")]) == len(said) == 1
-    assert "compiles it for this processor, once, for at most 20 s" in said[0]
+    assert "compiles it for this processor, once, for at most 60 s" in said[0]
     assert [*tmp_path.glob(".charlm-*")] == []
     assert cache.stat().st_mode & 0o777 == 0o700
 
@@ -372,20 +389,33 @@ def test_a_library_is_of_one_source_compiler_processor_and_set_of_options(
         assert len(said) == 1
 
 
-@pytest.mark.parametrize(
-    "damage", [cut, lambda library: library.with_suffix(".sha256").unlink()], ids=["cut", "no digest"]
-)
-def test_a_kept_library_that_is_damaged_is_compiled_again_and_not_loaded(
-    damage: Callable[[Path], object], cache: Path
-) -> None:
+def test_a_kept_file_that_is_no_library_is_compiled_again(cache: Path) -> None:
     said: list[str] = []
     load(said)
     (library,) = cache.glob("*.so")
     whole = library.read_bytes()
-    damage(library)
+    library.write_bytes(whole[:100])
     assert load(said) == "compiled"
     assert len(said) == 2
     assert library.read_bytes() == whole
+
+
+def test_without_a_compiler_that_of_the_package_ziglang_is_used(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here a package of that name that takes the options of another compiler."""
+    package = tmp_path / "ziglang"
+    package.mkdir()
+    program = f"import subprocess, sys; sys.exit(subprocess.call([{os.environ['CC']!r}, *sys.argv[2:]]))"
+    (package / "__main__.py").write_text(program)
+    (package / "__init__.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delenv("CC")
+    monkeypatch.setattr(compiler, "COMPILERS", ())
+    said: list[str] = []
+    assert load(said) == load(said) == "compiled"
+    assert said == ["kernel: ziglang compiles it for this processor, once, for at most 60 s"]
 
 
 def test_a_library_in_a_folder_that_others_can_write_is_compiled_for_the_process_alone(cache: Path) -> None:
@@ -408,22 +438,26 @@ def test_options_that_no_shell_would_take_are_refused(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("command", "reason"),
     [
-        ("missing", "no C compiler (looked for CC=missing); with one, training is up to 1.6 times as fast"),
+        (
+            "missing",
+            "no C compiler (looked for CC=missing); with one, training is three to five times as fast: pip install "
+            "ziglang brings one",
+        ),
         ("false", "false: cannot compile kernel.c: exit code 1"),
     ],
 )
-def test_without_a_compiler_tensorflow_computes_it_and_the_user_is_told(
+def test_without_a_compiler_keras_computes_it_and_the_user_is_told(
     command: str, reason: str, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CC", command)
     said: list[str] = []
-    assert load(said) == "tensorflow"
-    assert said[-1] == f"kernel: TensorFlow's: {reason}"
+    assert load(said) == "keras"
+    assert said[-1] == f"kernel: Keras's: {reason}"
     wanted = Config(training=TrainingConfig(epochs=1, kernel="compiled"))
-    with pytest.raises(CharlmError, match=re.escape(f"training.kernel: found compiled; must be tensorflow: {reason}")):
+    with pytest.raises(CharlmError, match=re.escape(f"training.kernel: found compiled; must be keras: {reason}")):
         settle_kernel(wanted, say=said.append)
-    assert settle_kernel(wanted, say=said.append, is_recorded=True).training.kernel == "tensorflow"
-    assert said[-1] == f"kernel: continuing in TensorFlow, so results will not be bit-identical: {reason}"
+    assert settle_kernel(wanted, say=said.append, is_recorded=True).training.kernel == "keras"
+    assert said[-1] == f"kernel: continuing with Keras's, so results will not be bit-identical: {reason}"
 
 
 def test_a_compiler_that_hangs_is_ended_with_what_it_has_started(
@@ -436,7 +470,7 @@ def test_a_compiler_that_hangs_is_ended_with_what_it_has_started(
     while not begun.read_text():  # if the machine is busy, the time may be over before the compiler has begun
         monkeypatch.setattr(compiler, "COMPILE_SECONDS", seconds := 2 * seconds)
         said: list[str] = []
-        assert load(said) == "tensorflow"
+        assert load(said) == "keras"
         assert said[1].endswith(f"{compiles}: cannot compile kernel.c: no result after {seconds} s")
     child = Path("/proc") / begun.read_text().strip()
     end = time.monotonic() + 30
@@ -445,11 +479,11 @@ def test_a_compiler_that_hangs_is_ended_with_what_it_has_started(
         time.sleep(0.01)
 
 
-def test_what_computes_the_recurrence_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_computes_the_gradients_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "missing-compiler")
-    assert describe_kernel().startswith("TensorFlow's: no C compiler")
+    assert describe_kernel().startswith("Keras's: no C compiler")
     monkeypatch.setenv("CC", f"{sys.executable} -m")
-    assert describe_kernel() == f"compiled by {sys.executable} -m"
+    assert describe_kernel() == f"compiled by {sys.executable}"
 
 
 @pytest.mark.parametrize(

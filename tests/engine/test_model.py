@@ -1,10 +1,10 @@
-"""The Keras model: the same mathematics as `charlm.network.rnn`, its dropouts and penalties, and its weights by name.
+"""The Keras model: the same mathematics as `charlm.network.rnn`, the arguments of Keras, and the weights by name.
 
 Axes: B batch, T time, V vocabulary, H units.
 """
 
+import inspect
 import random
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from typing import Any
@@ -14,22 +14,20 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from arrays import bytes_of, check_close
-from engine.networks import B, V, build, random_ids, random_state, read, shared, take_step
-from numpy.typing import NDArray
+from engine.networks import B, V, build, layer_weights, random_ids, random_state, read, shared, take_step
 
-from charlm.config.schema import ACTIVATIONS
-from charlm.engine.model import CharacterRNN, named_weights, to_parameters, zero_state
+from charlm.config.schema import ACTIVATIONS, DECIDED_BY_THE_TASK, RnnConfig
+from charlm.engine.model import named_weights, to_parameters, zero_state
+from charlm.errors import CharlmError
 from charlm.evaluation.scoring import mean_score
 from charlm.network.rnn import nats
 
 STRUCTURES: list[dict[str, Any]] = [
     {},
-    {"units": 5},
-    {"layers": 2},
+    {"layers": 2, "units": 5},
     {"embedding": 4},
-    {"use_bias": False},
+    {"use_bias": False, "rnn": {"unroll": True}},
     {"layers": 2, "skip_connections": True},
-    {"layers": 2, "embedding": 4},
     {"layers": 3, "units": 64, "embedding": 4, "skip_connections": True, "use_bias": False},
 ]
 NETWORKS: list[dict[str, Any]] = [
@@ -42,15 +40,14 @@ NETWORKS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize(
-    ("network", "length"),
-    [*product(NETWORKS, [50]), (STRUCTURES[0], 1), (STRUCTURES[-1], 1), (STRUCTURES[-1], 500)],
-    ids=str,
+    ("network", "length"), [*product(NETWORKS, [50]), (STRUCTURES[0], 1), (STRUCTURES[-1], 500)], ids=str
 )
 def test_logits_state_and_loss_are_those_of_the_numpy_engine(network: dict[str, Any], length: int) -> None:
     model = shared(**network)
     ids, state = random_ids(length + 1, B), random_state(model)
-    logits, last = model.predict_window(tf.constant(ids[:-1]), state)[::2]
+    logits, last = model(ids[:-1].T, state)
     numpy_logits, numpy_last = to_parameters(model).unroll(ids[:-1], state)
+    logits = tf.transpose(logits, [1, 0, 2])
     check_close([logits, *last], [numpy_logits, *numpy_last], atol=1e-5, of_peak=1e-5)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(ids[1:], logits)
     assert float(loss) == pytest.approx(mean_score([nats(numpy_logits, ids[1:])]).nats_per_char, rel=1e-6)
@@ -59,7 +56,7 @@ def test_logits_state_and_loss_are_those_of_the_numpy_engine(network: dict[str, 
 @pytest.mark.parametrize("network", [STRUCTURES[0], STRUCTURES[-1], {"activation": "relu"}], ids=str)
 def test_the_most_likely_text_is_that_of_the_numpy_engine(network: dict[str, Any]) -> None:
     model = shared(**network)
-    step = tf.function(lambda id_, state: model.predict_window(id_, state)[::2], autograph=False, reduce_retracing=True)
+    step = tf.function(model, autograph=False, reduce_retracing=True)
     id_, state, text = tf.constant([[2]]), zero_state(model, 1), []
     for _ in range(300):
         logits, state = step(id_, state)
@@ -76,61 +73,138 @@ def test_the_most_likely_text_is_that_of_the_numpy_engine(network: dict[str, Any
 # Dropout
 
 
+DROPOUTS: list[dict[str, Any]] = [
+    *({"rnn": {"dropout": 0.5}}, {"rnn": {"recurrent_dropout": 0.5}}, {"layer_dropout": 0.5}, {"output_dropout": 0.5}),
+]
+
+
+@pytest.mark.parametrize("dropout", DROPOUTS, ids=str)
+def test_dropout_is_applied_only_in_training_and_differs_each_time(dropout: dict[str, Any]) -> None:
+    model, plain = build(layers=2, **dropout), shared(layers=2)
+    model.set_weights(plain.get_weights())
+    np.testing.assert_array_equal(read(model), read(plain))
+    np.testing.assert_array_equal(read(plain, training=True), read(plain))
+    first, second = read(model, training=True), read(model, training=True)
+    assert not np.allclose(first, read(plain))
+    assert not np.allclose(first, second)
+
+
+def test_the_masks_are_scaled_and_those_between_layers_are_the_same_for_all_steps_of_a_window() -> None:
+    model = build(layers=3, units=50, layer_dropout=0.25, output_dropout=0.001, rnn={"recurrent_dropout": 0.5})
+    masks = model.draw_masks(30, 40)
+    assert [np.array(mask).shape for mask in masks] == [(3, 40, 50), (2, 40, 50), (30, 40, 50)]
+    for tensor, rate in zip(masks, (0.5, 0.25, 0.001), strict=True):
+        mask = np.array(tensor)
+        np.testing.assert_allclose(np.unique(mask), np.array([0, 1 / (1 - rate)]), rtol=1e-6)
+        assert (mask == 0).mean() == pytest.approx(rate, rel=0.3)
+
+
+# The arguments of SimpleRNN
+
+
+OTHERS: dict[str, Any] = {
+    "activation": "sigmoid",
+    "use_bias": False,
+    "dropout": 0.5,
+    "recurrent_dropout": 0.5,
+    "unroll": True,
+}
+"""Values that are not the defaults; initializers get ones, constraints unit_norm."""
+
+
+def test_the_layers_are_those_of_keras() -> None:
+    assert {type(layer) for layer in shared(layers=2).rnn} == {keras.layers.SimpleRNN}
+
+
+def test_the_regularizers_of_each_layer_add_to_the_loss() -> None:
+    factors = {"kernel": 0.5, "recurrent": 0.25, "bias": 2.0}
+    l2: dict[str, Any] = {
+        f"{name}_regularizer": {"class_name": "L2", "config": {"l2": factor}} for name, factor in factors.items()
+    }
+    l1 = {"class_name": "L1", "config": {"l1": 0.125}}
+    model = build(layers=2, rnn={**l2, "activity_regularizer": l1})
+    expected = sum(
+        factor * np.square(weights).sum()
+        for name, factor in factors.items()
+        for weights in layer_weights(model, {"recurrent": "recurrent_kernel"}.get(name, name))
+    )
+    for _ in range(2):  # a call forgets the outputs of the one before
+        read(model, training=True)
+    states, parameters = [random_state(model)], to_parameters(model)
+    for ids in random_ids(B, 5).T:
+        states.append(parameters.step(ids, states[-1])[1])
+    expected += 0.125 * sum(np.abs(layer).sum() for state in states[1:] for layer in state) / B  # for each stream
+    assert float(sum(model.losses)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("key", [key for key in RnnConfig.model_fields if not key.endswith("regularizer")])
+def test_each_argument_reaches_keras(key: str) -> None:
+    value = OTHERS.get(key, "ones" if key.endswith("initializer") else "unit_norm")
+    expected = keras.layers.SimpleRNN(8, **{key: value}).get_config()[key]
+    assert [layer.get_config()[key] for layer in build(layers=2, rnn={key: value}).rnn] == [expected] * 2
+    assert expected not in [layer.get_config()[key] for layer in shared(layers=2).rnn]
+
+
+def test_each_argument_of_keras_is_offered_or_refused_with_a_reason() -> None:
+    arguments = set(inspect.signature(keras.layers.SimpleRNN.__init__).parameters)
+    not_settings = {"self", "kwargs", "seed"}  # the seed is that of the config
+    assert arguments - not_settings == {*RnnConfig.model_fields, *DECIDED_BY_THE_TASK}
+
+
 @pytest.mark.parametrize(
-    "dropout",
-    [{"rnn": {"dropout": 0.5}}, {"rnn": {"recurrent_dropout": 0.5}}, {"layer_dropout": 0.5}, {"output_dropout": 0.5}],
+    ("key", "value"),
+    [
+        *((key, "nope") for key in ("recurrent_initializer", "activity_regularizer", "kernel_constraint")),
+        ("kernel_initializer", {"class_name": "Dense", "config": {"units": 3}}),
+        ("kernel_initializer", {"class_name": "Constant", "config": {"value": "x"}}),
+        ("kernel_initializer", {"class_name": "Constant", "config": {"value": [1, 2]}}),  # does not fit the tensor
+        ("kernel_regularizer", {"class_name": "L2", "config": {"strength": 1}}),
+        ("kernel_regularizer", {"class_name": "L2", "config": {"l2": -1}}),
+        ("bias_constraint", {"class_name": "UnitNorm", "config": {"axis": 1}}),
+    ],
     ids=str,
 )
-def test_dropout_is_applied_only_in_training(dropout: dict[str, Any]) -> None:
-    model, plain = build(layers=2, **dropout), shared(layers=2)
-    model.set_weights([*plain.get_weights()])
-    np.testing.assert_array_equal(read(model)[0], read(plain)[0])
-    np.testing.assert_array_equal(read(plain, training=True)[0], read(plain)[0])
-    assert not np.allclose(read(model, training=True)[0], read(plain)[0])
+def test_a_value_that_keras_cannot_use_is_refused_with_its_key(key: str, value: Any) -> None:
+    with pytest.raises(CharlmError) as refusal:
+        build(rnn={key: value})
+    assert str(refusal.value).startswith(f"model.rnn.{key}: found {value!r}; Keras says: ")
+    assert "\n" not in str(refusal.value)
 
 
-def predict(model: CharacterRNN) -> Any:
-    return model.predict_window(tf.constant(random_ids(20, 16)), zero_state(model, 16), model.draw_masks(20, 16))
+def test_a_list_that_fits_the_tensor_is_used() -> None:
+    values = [float(unit) for unit in range(len(layer_weights(shared(), "bias")[0]))]
+    model = build(rnn={"bias_initializer": {"class_name": "Constant", "config": {"value": values}}})
+    assert all(bias.tolist() == values for bias in layer_weights(model, "bias"))
 
 
-def layer_masks(model: CharacterRNN) -> NDArray[np.float32]:
-    """Return the factors of the output of layer 0 on its way to layer 1, [T, B, H]."""
-    model.rnn[1].cell.kernel.assign(np.eye(V))
-    model.rnn[1].cell.recurrent_kernel.assign(np.zeros((V, V)))
-    model.rnn[1].cell.bias.assign(np.zeros(V))
-    (below, above) = predict(model)[1]
-    return np.array(above / below)
+@pytest.mark.parametrize("key", [key for key in RnnConfig.model_fields if key.endswith("_initializer")])
+def test_an_initializer_of_null_means_the_default_of_keras(key: str) -> None:
+    name = {"recurrent_initializer": "recurrent_kernel"}.get(key, key.removesuffix("_initializer"))
+    _, upper = layer_weights(build(layers=2, skip_connections=True, rnn={key: None}, input_initializer="ones"), name)
+    assert len(np.unique(upper)) > 1
 
 
-def output_masks(model: CharacterRNN) -> NDArray[np.float32]:
-    """Return the factors of the output of the last layer on its way to the logits, [T, B, H]."""
-    model.logits.kernel.assign(np.eye(V))
-    model.logits.bias.assign(np.zeros(V))
-    logits, (*_, last), _ = predict(model)
-    return np.array(logits / last)
+# The initializer of the input
 
 
-def test_each_window_has_a_mask_between_layers_for_all_its_steps() -> None:
-    model = build(layers=2, units=V, activation="linear", layer_dropout=0.25)
-    first, second = layer_masks(model), layer_masks(model)
-    np.testing.assert_allclose(first, np.broadcast_to(first[0], first.shape), rtol=1e-5)
-    assert not np.allclose(first[0], second[0])
-
-
-def test_each_step_has_its_own_mask_before_the_logits() -> None:
-    masks = output_masks(build(units=V, output_dropout=0.25)).round(4)
-    assert len(np.unique(masks, axis=0)) == len(masks)
-
-
-@pytest.mark.parametrize(
-    ("masks", "settings"), [(layer_masks, {"layer_dropout": 0.25}), (output_masks, {"output_dropout": 0.25})]
-)
-def test_a_quarter_is_dropped_and_the_rest_is_scaled_to_keep_the_mean(
-    masks: Callable[[CharacterRNN], NDArray[np.float32]], settings: dict[str, float]
+@pytest.mark.parametrize(("skip_connections", "ones"), [(False, [V, 0]), (True, [V, V])])
+def test_the_input_initializer_draws_the_rows_of_the_kernel_for_characters(
+    skip_connections: bool, ones: list[int]
 ) -> None:
-    factors = masks(build(layers=2, units=V, activation="linear", **settings))
-    np.testing.assert_allclose(np.unique(factors.round(4)), [0, 1.3333])
-    assert factors.mean() == pytest.approx(1, abs=0.1)
+    model = build(layers=2, skip_connections=skip_connections, input_initializer="ones")
+    assert [int((kernel == 1).all(axis=1).sum()) for kernel in layer_weights(model, "kernel")] == ones
+    assert (layer_weights(model, "kernel")[-1][-ones[-1] :] == 1).all() == skip_connections
+
+
+def test_the_input_initializer_draws_the_embedding_if_there_is_one() -> None:
+    weights = named_weights(build(layers=2, embedding=4, skip_connections=True, input_initializer="ones"))
+    assert [name for name, weight in weights.items() if (weight.numpy() == 1).any()] == ["embedding"]
+    assert (weights["embedding"].numpy() == 1).all()
+
+
+def test_an_input_initializer_that_keras_cannot_use_is_refused_with_its_key() -> None:
+    with pytest.raises(CharlmError, match=r"^model\.input_initializer: found 'nope'; Keras says: "):
+        build(input_initializer="nope")
 
 
 # Weights

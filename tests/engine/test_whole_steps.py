@@ -119,7 +119,7 @@ def in_torch(first: Tensors) -> tuple[Step, Callable[[], Tensors]]:
     return take_step, lambda: {name: place.detach().numpy().T.copy() for name, place in places.items()}
 
 
-@pytest.fixture(scope="module", params=["compiled", "tensorflow"])
+@pytest.fixture(scope="module", params=["compiled", "keras"])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Train with charlm, by each of its kernels."""
     folder = tmp_path_factory.mktemp("run")

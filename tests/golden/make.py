@@ -27,7 +27,7 @@ from charlm.text.vocabulary import Vocabulary
 TEXT = "the cat sat on the mat.\n" * 40
 SETTINGS = (
     *("model.units=6", "model.layers=2", "training.batch_size=4", "training.sequence_length=8", "training.parts=2"),
-    *("training.steps=10", "training.evaluations=2", "training.kernel=tensorflow"),
+    *("training.steps=10", "training.evaluations=2", "training.kernel=keras"),
     "sampling.length=0",
 )
 
