@@ -46,10 +46,13 @@ def nest(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
         *sections, last = key.split(".")
         if len(sections) > MAX_DEPTH:
             raise CharlmError(f"override {short_repr(key)}: nested more than {MAX_DEPTH} deep")
-        nested = {last: value}
-        for section in reversed(sections):
-            nested = {section: nested}
-        values = merge(values, nested)
+        place = values
+        for section in sections:
+            found = place.get(section)
+            place[section] = dict(found) if isinstance(found, dict) else {}
+            place = place[section]
+        before = place.get(last)
+        place[last] = {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
     return values
 
 
@@ -104,13 +107,9 @@ def flatten(section: BaseModel, before: str = "") -> dict[str, Any]:
 
 
 def changed_settings(before: Config, after: Config) -> dict[str, tuple[Any, Any]]:
-    """Return the old and the new value of each setting that differs, by dotted keys; a missing one is None.
-
-    An argument of an optimizer that is missing on one side differs even from None.
-    """
+    """Return the old and the new value of each setting that differs, by dotted keys."""
     old, new = flatten(before), flatten(after)
-    differing = (key for key in {**old, **new} if (key in old, old.get(key)) != (key in new, new.get(key)))
-    return {key: (old.get(key), new.get(key)) for key in differing}
+    return {key: (old[key], new[key]) for key in old if old[key] != new[key]}
 
 
 def check_resume(before: Config, after: Config, *, origin: str = "") -> dict[str, tuple[Any, Any]]:
@@ -128,13 +127,12 @@ def check_resume(before: Config, after: Config, *, origin: str = "") -> dict[str
         CharlmError: a setting differs that is not marked as Resumable.
 
     """
-    changes, begun = changed_settings(before, after), flatten(before)
+    changes = changed_settings(before, after)
     resumable = [key for key, field in walk(Config) if RESUMABLE in field.metadata]
     for key, (old, new) in changes.items():
         if not any(f"{key}.".startswith(f"{one}.") for one in resumable):
-            wanted = f"must be {show_value(old)}" if key in begun else "must be left out"
             raise CharlmError(
-                f"{origin}{key}: found {show_value(new)}; {wanted}, as at the start of the run: "
+                f"{origin}{key}: found {show_value(new)}; must be {show_value(old)}, as at the start of the run: "
                 f"it decided the steps that have been taken; leave it as it was, or start a new run"
             )
     return changes

@@ -1,8 +1,8 @@
 """A validated, frozen Config: every setting, its default and its meaning, in one place.
 
-Reading a config from YAML and writing it is left to `charlm.config.file`. Whether Keras has the optimizer or the
-initializer that a value names is checked in `charlm.engine`, so that this module needs no TensorFlow. The docstrings of
-the fields are the text of docs/settings.md.
+Reading a config from YAML and writing it is left to `charlm.config.file`. Whether Keras has the initializer,
+regularizer or constraint that a value names is checked in `charlm.engine`, so that this module needs no TensorFlow. The
+docstrings of the fields are the text of docs/settings.md.
 """
 
 from collections.abc import Mapping
@@ -175,25 +175,56 @@ class ModelConfig(_Section):
         return self
 
 
-class OptimizerConfig(BaseModel):
-    """A Keras optimizer.
+DEFAULT_OPTIMIZER: Literal["adam"] = "adam"
+ARGUMENTS = {
+    "adam": ("weight_decay", "beta_1", "beta_2", "epsilon"),
+    "adamw": ("weight_decay", "beta_1", "beta_2", "epsilon"),
+    "muon": ("weight_decay", "momentum", "adam_beta_1", "adam_beta_2", "epsilon", "ns_steps", "polar_floor"),
+    "sgd": ("weight_decay", "momentum", "nesterov"),
+}
+"""The settings that each optimizer has beside its learning rate, by Keras's names."""
 
-    Keys other than these are arguments of the optimizer, for instance `weight_decay`.
-    """
 
-    model_config = ConfigDict(
-        extra="allow", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
+class OptimizerConfig(_Section):
+    """A Keras optimizer; null = the default of Keras, also for what an optimizer does not have."""
 
-    name: Literal["adam", "adamw", "muon", "sgd"] = "adam"
+    name: Literal["adam", "adamw", "muon", "sgd"] = DEFAULT_OPTIMIZER
     """The Keras optimizer."""
     learning_rate: Resumable[PositiveFloat] = 2e-3
     """Highest learning rate. The rate of a step is this times a factor from training.schedule."""
+    weight_decay: NotNegativeFloat | None = None
+    """Share of each weight, times the learning rate, that a step takes away."""
+    momentum: Fraction | None = None
+    """Momentum of the gradients, of `sgd` and `muon`."""
+    nesterov: bool | None = None
+    """Whether the momentum of `sgd` looks ahead (Nesterov)."""
+    beta_1: Fraction | None = None
+    """Momentum of the mean of the gradients, of `adam` and `adamw`."""
+    beta_2: Fraction | None = None
+    """Momentum of the mean of their squares, of `adam` and `adamw`."""
+    adam_beta_1: Fraction | None = None
+    """`beta_1` for the weights that `muon` trains by Adam: those that are no matrices."""
+    adam_beta_2: Fraction | None = None
+    """`beta_2` for the same weights."""
+    epsilon: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Added to the divisor of a step, of `adam`, `adamw` and `muon`."""
+    ns_steps: Annotated[int, Field(ge=1, le=100)] | None = None
+    """Steps of the iteration by which `muon` makes an update orthogonal."""
+    polar_floor: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Least singular value, as a share of the norm of the matrix, that this iteration brings near 1: each of its steps
+    then has a polynomial of its own, made for the values that are left (Amsel et al. 2025), and fewer steps do. null =
+    the same polynomial in every step."""
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The arguments beyond name and learning rate, as written in the YAML file."""
-        return dict(self.model_extra or {})
+        """The arguments beyond name and learning rate that are given."""
+        return self.model_dump(exclude={"name", "learning_rate"}, exclude_none=True)
+
+    @model_validator(mode="after")
+    def _have_what_the_optimizer_takes(self) -> "OptimizerConfig":
+        if found := self.arguments.keys() - set(ARGUMENTS[self.name]):
+            raise ValueError(f"{self.name} has no {min(found)}; it has {', '.join(ARGUMENTS[self.name])}")
+        return self
 
 
 class ScheduleConfig(_Section):
@@ -405,7 +436,7 @@ class Config(_Section):
 
 
 def merge(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested mappings with the values of `others` in place of the same keys.
+    """Return nested mappings, those of a config, with the values of `others` in place of the same keys.
 
     What belongs to a name does not outlive it: another optimizer, or another class of Keras, replaces the whole mapping
     of the one before, since its arguments would mean nothing.
@@ -413,9 +444,9 @@ def merge(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any
     merged = dict(values)
     for key, value in others.items():
         before: Any = merged.get(key)
-        name = "name" if key == "optimizer" else "class_name"
+        name, default = ("name", DEFAULT_OPTIMIZER) if key == "optimizer" else ("class_name", None)
         merged[key] = value
-        are_sections = isinstance(value, Mapping) and isinstance(before, Mapping)
-        if are_sections and value.get(name, before.get(name)) == before.get(name):
-            merged[key] = merge(before, value)
+        if isinstance(value, Mapping) and isinstance(before, Mapping):
+            named = before.get(name, default)
+            merged[key] = merge(before, value) if value.get(name, named) == named else value
     return merged

@@ -40,8 +40,8 @@ class KerasEngine:
         machines: The machines that share each batch; None = this one alone.
 
     Raises:
-        CharlmError: Keras does not have, or cannot use, something that the config names; or the machines cannot share
-            the batch.
+        CharlmError: Keras does not have, or cannot use, an initializer, regularizer or constraint that the config
+            names; or the machines cannot share the batch.
 
     """
 

@@ -108,9 +108,6 @@ class Muon(keras.optimizers.Muon):
             fewer steps do. None = the same polynomial in every step, with `muon_a`, `muon_b` and `muon_c`.
         options: The arguments of `keras.optimizers.Muon`.
 
-    Raises:
-        ValueError: `polar_floor` is not between 0 and 1.
-
     """
 
     precision = "float32"
@@ -118,8 +115,6 @@ class Muon(keras.optimizers.Muon):
 
     def __init__(self, *, polar_floor: float | None = None, **options: Any) -> None:
         super().__init__(**options)
-        if polar_floor is not None and not 0 < polar_floor < 1:
-            raise ValueError(f"polar_floor: found {polar_floor}; must be more than 0 and less than 1")
         self.polar_floor = polar_floor
 
     def zeropower_via_newtonschulz5(self, x: Tensor, steps: int) -> Tensor:

@@ -84,7 +84,10 @@ UNITS = "{model.units: {int: [8, 16]}}"
         (f"search: {{{RATE}: {{float: [1e-3, 1], log: x}}}}", f"{RATE}: found {{"),
         (f"fixed: {{training: {{steps: 5}}}}\nsearch: {UNITS}", "fixed: training.steps: how long a trial trains"),
         ("search: {model.layers: {int: [1, 3]}}", "model.layers: leaves out 4, the value of default.yaml"),
-        ("search: {training.optimizer.nesterov: {categorical: [true, false]}}", "nesterov: is not set by default.yaml"),
+        (
+            "search: {training.optimizer.momentum: {float: [0.8, 0.99]}}",
+            "momentum: leaves out null, the value of default.yaml",
+        ),
         ("search: {seed: {int: [1, 9]}}", "seed: the best seed is luck"),
     ],
 )
