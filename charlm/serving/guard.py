@@ -1,21 +1,109 @@
-"""Which requests a server on this machine answers: none that another site makes a browser send.
+"""Which requests a server answers: not too many at once, and none that another site makes a browser send.
 
 A page of a stranger can send requests to 127.0.0.1 from the reader's browser. Such a request names its page in Origin.
 With DNS rebinding it does not, since the page's own name leads to this machine; but it has that name in Host. An
 address in Host cannot be rebound.
 """
 
+import asyncio
 import hmac
 import ipaddress
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
 from urllib.parse import urlsplit
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from charlm.errors import CharlmError, short_repr
 from charlm.serving.requests import RequestError
 
+MAX_REQUESTS = 256
+"""How many requests are answered at once, however many clients there are."""
+MAX_SECONDS = 300.0
+"""How long a request may take, from its head to the end of its answer."""
+NO_STORE = {"Cache-Control": "no-store"}
 
-def check_host(host: str | None, allowed: Iterable[str]) -> None:
+
+def json_response(content: Any, status: int = 200) -> Response:
+    """Return an answer that is a JSON value, in ASCII: a message may quote an unpaired surrogate."""
+    return Response(json.dumps(content), status, media_type="application/json", headers=NO_STORE)
+
+
+def error_response(error: RequestError) -> Response:
+    """Return the answer to a request that is refused."""
+    kind = "invalid_request_error" if error.status < 500 else "server_error"
+    content = {"message": error.message, "type": kind, "param": error.param, "code": error.code}
+    response = json_response({"error": content}, error.status)
+    if error.status == 429:
+        response.headers["Retry-After"] = "1"
+    if error.status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+class Guard:
+    """What happens to every request before and after its handler.
+
+    Args:
+        app: The handlers.
+        allowed_hosts: Names besides localhost by which the server may be reached, in lower case.
+        key: What requests must carry; None = nothing.
+        say: Takes a line for the user: an error that was not expected.
+
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, allowed_hosts: Iterable[str], key: str | None, say: Callable[[str], object]
+    ) -> None:
+        self._app, self._allowed_hosts, self._key, self._say = app, {*allowed_hosts}, key, say
+        self._requests = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check a request, and hand it on if it may be answered."""
+        if scope["type"] != "http":
+            return
+        has_begun = False
+
+        async def send_safely(message: Message) -> None:
+            """Send a message, and forbid the guessing of types."""
+            nonlocal has_begun
+            if message["type"] == "http.response.start":
+                has_begun = True
+                message["headers"] = [*message["headers"], (b"x-content-type-options", b"nosniff")]
+            await send(message)
+
+        try:
+            self._check({name: value.decode("latin-1") for name, value in scope["headers"]})
+        except RequestError as error:
+            await error_response(error)(scope, receive, send_safely)
+            return
+        self._requests += 1
+        try:
+            async with asyncio.timeout(MAX_SECONDS):
+                await self._app(scope, receive, send_safely)
+        except TimeoutError:
+            if not has_begun:  # uvicorn ends an answer that was begun
+                refusal = RequestError(503, f"took more than {MAX_SECONDS:g} s", code="too_slow")
+                await error_response(refusal)(scope, receive, send_safely)
+        except Exception as error:
+            self._say(f"{scope['method']} {scope['path']}: internal server error: {error!r}")
+            raise
+        finally:
+            self._requests -= 1
+
+    def _check(self, headers: Mapping[bytes, str]) -> None:
+        check_host(headers.get(b"host"), self._allowed_hosts)
+        check_origin(headers.get(b"origin"), headers[b"host"])
+        if self._key is not None:
+            check_key(headers.get(b"authorization"), self._key)
+        if self._requests == MAX_REQUESTS:
+            raise RequestError(429, f"{MAX_REQUESTS} requests are being answered; try again", code="overloaded")
+
+
+def check_host(host: str | None, allowed: Collection[str]) -> None:
     """Refuse a request whose Host is neither an address, localhost nor one of the allowed names.
 
     Args:
@@ -29,7 +117,7 @@ def check_host(host: str | None, allowed: Iterable[str]) -> None:
     name = _host_name(host or "")
     if name is None:
         raise RequestError(400, "Host: missing or not a host", code="bad_host")
-    if not (name == "localhost" or name in set(allowed) or _is_address(name)):
+    if not (name == "localhost" or name in allowed or _is_address(name)):
         raise RequestError(
             403, f"Host: found {name[:100]!r}; allow it with charlm serve --allow-host", code="host_not_allowed"
         )

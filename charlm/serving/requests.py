@@ -44,11 +44,6 @@ class RequestError(Exception):
         super().__init__(message)
         self.status, self.message, self.param, self.code = status, message, param, code
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the body of the answer."""
-        kind = "invalid_request_error" if self.status < 500 else "server_error"
-        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
-
 
 def _check_text(text: str) -> str:
     try:
@@ -114,8 +109,7 @@ class CompletionRequest(TextsRequest):
     prompt: Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS), BeforeValidator(_to_list)] = [""]
     max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] = COMPLETION_TOKENS
     logprobs: Annotated[int, Field(ge=0, le=MAX_LIKELIEST)] | None = None
-
-    PROMPT: ClassVar = "prompt"
+    """How many of the likeliest tokens to report beside the log-probability of each; None = neither."""
 
     @property
     def prompts(self) -> list[str]:
@@ -126,11 +120,6 @@ class CompletionRequest(TextsRequest):
     def length(self) -> int:
         """The most characters of each text."""
         return self.max_tokens
-
-    @property
-    def likeliest(self) -> int | None:
-        """How many of the likeliest tokens to report beside the log-probability of each; None = neither."""
-        return self.logprobs
 
 
 class TextPart(_Strict):
@@ -146,11 +135,6 @@ class Message(_Strict):
     role: Literal["system", "developer", "user", "assistant"]
     content: Annotated[list[TextPart], Field(max_length=1024), BeforeValidator(_to_parts)]
 
-    @property
-    def text(self) -> str:
-        """The text of the message."""
-        return "".join(part.text for part in self.content)
-
 
 class ChatRequest(TextsRequest):
     """The body of POST /v1/chat/completions."""
@@ -159,22 +143,18 @@ class ChatRequest(TextsRequest):
     max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] = CHAT_TOKENS
     max_completion_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
 
-    PROMPT: ClassVar = "messages"
+    logprobs: ClassVar[None] = None
+    """They have another form in a chat, which is not supported."""
 
     @property
     def prompts(self) -> list[str]:
         """The texts of the messages, a line each: a network of characters knows no roles."""
-        return ["\n".join(message.text for message in self.messages)]
+        return ["\n".join("".join(part.text for part in message.content) for message in self.messages)]
 
     @property
     def length(self) -> int:
         """The most characters of each text."""
         return self.max_completion_tokens or self.max_tokens
-
-    @property
-    def likeliest(self) -> None:
-        """Log-probabilities have another form in a chat, which is not supported."""
-        return None
 
 
 Body = TypeVar("Body", CompletionRequest, ChatRequest)
@@ -204,7 +184,12 @@ def parse_request(kind: type[Body], body: bytes) -> Body:
         raise RequestError(400, f"the body is not JSON: {str(error)[:200]}") from None
     texts = wanted.n * len(wanted.prompts)
     for found, most, what, param in (
-        (sum(map(len, wanted.prompts)), MAX_PROMPT_CHARACTERS, "characters to read", wanted.PROMPT),
+        (
+            sum(map(len, wanted.prompts)),
+            MAX_PROMPT_CHARACTERS,
+            "characters to read",
+            "prompt" if kind is CompletionRequest else "messages",
+        ),
         (texts, MAX_TEXTS, "texts", "n"),
         (texts * wanted.length, MAX_TOKENS, "characters to write, over all texts", "max_tokens"),
     ):

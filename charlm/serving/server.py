@@ -4,19 +4,31 @@ import asyncio
 import ipaddress
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
 
 from charlm.api.model import load
 from charlm.errors import CharlmError, short_repr
 from charlm.formats.web_page import export_html
 from charlm.runs.folder import model_name
-from charlm.serving.app import make_app
-from charlm.serving.guard import check_allowed, usable_key
-from charlm.serving.writing import ServedModel
+from charlm.serving.answers import Answer, Piece, ServedModel
+from charlm.serving.guard import NO_STORE, Guard, check_allowed, error_response, json_response, usable_key
+from charlm.serving.requests import MAX_BODY_BYTES, ChatRequest, CompletionRequest, RequestError, parse_request
 
+PAGE_HEADERS = {
+    "Content-Security-Policy": "frame-ancestors 'none'",  # beside the policy in the page, which cannot say this
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
 DRAIN_SECONDS = 5
 """How long the server waits in the end for requests that were begun."""
 BACKLOG = 2048
@@ -48,13 +60,11 @@ def serve(
         announce: Called with the URL and the names of the models when the server listens.
 
     Raises:
-        CharlmError: an event loop is running in this thread, the key or an allowed name cannot occur in a request,
-            there is no model, one is damaged, two have the same name, or the address is taken.
+        CharlmError: the key or an allowed name cannot occur in a request, there is no model, one is damaged, two have
+            the same name, or the address is taken.
 
     """
     models = _load_models(runs)
-    if asyncio._get_running_loop() is not None:
-        raise CharlmError("serve: an event loop is running here, as in a notebook; use charlm serve in a terminal")
     key = None if key is None else usable_key(key)
     hosts = [host.lower(), *map(check_allowed, allowed_hosts)]
     with listen(host, port) as listener:
@@ -65,7 +75,7 @@ def serve(
         announce(f"http://{f'[{address}]' if ':' in address else address}:{bound_port}", tuple(models))
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # not a line for each client that leaves
         config = uvicorn.Config(
-            make_app(models, allowed_hosts=hosts, key=key, say=say),
+            Guard(make_app(models), allowed_hosts=hosts, key=key, say=say),
             http="h11",
             ws="none",
             lifespan="off",
@@ -108,10 +118,110 @@ def listen(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-    except UnicodeError:
-        raise CharlmError(
-            f"--host {short_repr(host)}: must be an address, or a name with at most 63 characters between two dots"
-        ) from None
     except OSError as error:
         raise CharlmError(f"--host {host}, --port {port}: cannot listen there: {error.strerror or error}") from None
     return listener
+
+
+class Service:
+    """The handlers of the routes.
+
+    Args:
+        models: The models by name, at least one; a request that names none gets the first.
+
+    """
+
+    def __init__(self, models: Mapping[str, ServedModel]) -> None:
+        self._models, self._turns = models, asyncio.Lock()
+
+    async def show_page(self, request: Request) -> Response:
+        """GET /NAME: the page for writing with a model; GET /: with the first one."""
+        model = self._find(request.path_params.get("name"))
+        return Response(model.page, media_type="text/html", headers=PAGE_HEADERS)
+
+    async def list_models(self, _: Request) -> Response:
+        """GET /v1/models: the models."""
+        return json_response({"object": "list", "data": [_describe(model) for model in self._models.values()]})
+
+    async def show_model(self, request: Request) -> Response:
+        """GET /v1/models/NAME: one model."""
+        return json_response(_describe(self._find(request.path_params["name"])))
+
+    async def complete(self, kind: type[CompletionRequest] | type[ChatRequest], request: Request) -> Response:
+        """POST /v1/completions and /v1/chat/completions."""
+        wanted: CompletionRequest | ChatRequest = parse_request(kind, await _read_body(request))  # type: ignore[type-var]
+        model = self._find(wanted.model)
+        answer = Answer(model, wanted, self._turns)
+        if wanted.stream:
+            return StreamingResponse(_with_error(answer.events()), media_type="text/event-stream", headers=NO_STORE)
+        texts: list[list[Piece]] = [[] for _ in range(answer.count)]
+        async for index, piece in answer.pieces():
+            texts[index].append(piece)
+            if await request.is_disconnected():
+                raise ClientDisconnect
+        return json_response(answer.whole(texts))
+
+    def _find(self, name: str | None) -> ServedModel:
+        if name is None:
+            return next(iter(self._models.values()))
+        if name not in self._models:
+            message = f"model: found {short_repr(name)}; this server has {', '.join(self._models)}"
+            raise RequestError(404, message, param="model", code="model_not_found")
+        return self._models[name]
+
+
+def _describe(model: ServedModel) -> dict[str, Any]:
+    return {"id": model.name, "object": "model", "created": model.created, "owned_by": "charlm"}
+
+
+async def _read_body(request: Request) -> bytes:
+    """Return the body; one that is too large is read to its end, so that the client sees the refusal."""
+    size, parts = 0, []
+    async for part in request.stream():
+        size += len(part)
+        if size <= MAX_BODY_BYTES:
+            parts.append(part)
+    if size > MAX_BODY_BYTES:
+        raise RequestError(413, f"the body has more than {MAX_BODY_BYTES:,} bytes", code="body_too_large")
+    return b"".join(parts)
+
+
+async def _with_error(events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield events, and a last one for an error."""
+    try:
+        async for event in events:
+            yield event
+    except CharlmError as error:
+        yield b"data: " + bytes(error_response(_unusable(error)).body) + b"\n\n"
+
+
+def _unusable(error: CharlmError) -> RequestError:
+    return RequestError(422, str(error), code="unusable_model")
+
+
+def _from_http(error: HTTPException) -> RequestError:
+    """Return the refusal for an error of Starlette's own, such as a path that does not exist."""
+    messages = {404: "no such path", 405: "this path takes another method"}
+    return RequestError(error.status_code, f"{messages.get(error.status_code, error.detail)}; see docs/serving.md")
+
+
+def make_app(models: Mapping[str, ServedModel]) -> Starlette:
+    """Return the application that serves models by name, at least one; a request that names none gets the first."""
+    service = Service(models)
+    return Starlette(
+        routes=[
+            Route("/", service.show_page),
+            Route("/{name}", service.show_page),
+            Route("/v1/models", service.list_models),
+            Route("/v1/models/{name}", service.show_model),
+            Route("/v1/completions", partial(service.complete, CompletionRequest), methods=["POST"]),
+            Route("/v1/chat/completions", partial(service.complete, ChatRequest), methods=["POST"]),
+        ],
+        exception_handlers={
+            RequestError: lambda _, error: error_response(error),
+            CharlmError: lambda _, error: error_response(_unusable(error)),
+            HTTPException: lambda _, error: error_response(_from_http(error)),
+            ClientDisconnect: lambda _, error: Response(status_code=499),  # nobody reads it
+            Exception: lambda _, error: error_response(RequestError(500, "internal server error")),
+        },
+    )

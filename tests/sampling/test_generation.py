@@ -1,5 +1,6 @@
 """The ids and the text that follow a prompt."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -9,6 +10,8 @@ import pytest
 import reference
 from arrays import check_close
 from conftest import RandomParameters
+from hypothesis import given
+from hypothesis import strategies as st
 from limits import memory_limit
 
 from charlm.errors import CharlmError
@@ -16,13 +19,14 @@ from charlm.network.model_file import TrainedModel
 from charlm.sampling.generation import (
     PROMPT_BLOCK,
     GeneratedText,
+    GrowingText,
+    Sample,
     TextRequest,
     choose_ids,
     encode_prompt,
     generate_text,
     read_prompt,
 )
-from charlm.sampling.growing import Sample
 from charlm.sampling.sampler import Sampler, make_chooser
 from charlm.text.vocabulary import Vocabulary
 
@@ -143,3 +147,39 @@ def test_length_of_zero_has_no_end_and_takes_no_memory(trained: TrainedModel) ->
         assert sum(1 for _ in islice(text, 5000)) == 5000
     with pytest.raises(CharlmError, match="length=0 generates without end"):
         str(text)
+
+
+# Stop texts and the end of a text
+
+ABC = Vocabulary(("a", "b", "c", None, None), unknown_id=3, end_of_text_id=4)
+
+
+def read(ids: Sequence[int], growing: GrowingText) -> list[str]:
+    """Return the pieces of a text of ids, up to its end."""
+    pieces = []
+    for place, index in enumerate(ids, start=1):
+        pieces.append(growing.read(index, is_last=place == len(ids)))
+        if growing.stopped_by:
+            break
+    return pieces
+
+
+@given(text=st.text("ab", min_size=1, max_size=20), stops=st.lists(st.text("ab", min_size=1, max_size=5), max_size=4))
+def test_a_text_ends_before_the_stop_text_that_is_complete_first(text: str, stops: list[str]) -> None:
+    ends = [end for end in range(len(text) + 1) if any(text[:end].endswith(stop) for stop in stops)]
+    kept = text[: min(ends, default=len(text))]
+    longest = max((len(stop) for stop in stops if kept.endswith(stop)), default=0)
+    growing = GrowingText(ABC, stops=stops)
+    assert "".join(read(ABC.encode(text).tolist(), growing)) == kept[: len(kept) - longest]
+    assert growing.stopped_by == ("stop text" if ends else "length")
+
+
+def test_what_may_be_the_beginning_of_a_stop_text_is_held_back() -> None:
+    assert read([0, 0, 0, 1, 0], GrowingText(ABC, stops=["aab"])) == ["", "", "a", ""]
+    assert read([0, 1, 2], GrowingText(ABC, stops=["abb"])) == ["", "", "abc"]
+
+
+def test_an_end_of_text_id_ends_the_text_or_is_a_blank_line() -> None:
+    ending, going_on = GrowingText(ABC, stops=["ab"]), GrowingText(ABC, ignore_end=True)
+    assert (read([0, 4, 1], ending), ending.stopped_by) == (["", "a"], "end of text")
+    assert (read([0, 4, 1], going_on), going_on.stopped_by) == (["a", "\n\n", "b"], "length")

@@ -1,73 +1,188 @@
-"""Pieces of text with their tokens -> the objects of the OpenAI API."""
+"""A request -> its texts, those of `charlm sample` whatever else is written -> the objects of the OpenAI API."""
 
+import asyncio
 import json
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from charlm.serving.answers import AnswerForm, to_json
-from charlm.serving.writing import Piece, Token
+import numpy as np
+import pytest
+import reference
 
-COMPLETION = AnswerForm("completion", "plays", answer_id="1", created=2)
-CHAT = AnswerForm("chat", "plays", includes_usage=True, answer_id="1", created=2)
-USAGE = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
-
-
-def events(data: bytes) -> list[Any]:
-    parts = data.decode().removesuffix("\n\n").split("\n\n")
-    assert all(part.startswith("data: {") and "\n" not in part for part in parts)
-    return [json.loads(part.removeprefix("data: ")) for part in parts]
-
-
-def whole(form: AnswerForm, texts: Sequence[Sequence[Piece]]) -> Any:
-    """Return an answer that is not streamed."""
-    return json.loads(to_json(form.whole(texts, USAGE)))
+from charlm.errors import CharlmError
+from charlm.network.model_file import TrainedModel
+from charlm.sampling.generation import TextRequest, generate_text
+from charlm.sampling.sampler import Sampler
+from charlm.serving.answers import TURN, Answer, Piece, ServedModel, Token
+from charlm.serving.requests import ChatRequest, CompletionRequest, parse_request
+from charlm.text.vocabulary import Vocabulary
 
 
-def test_a_completion_joins_the_pieces_of_each_text() -> None:
-    answer = whole(COMPLETION, [[Piece("a"), Piece("b", (), "stop")], [Piece("c", (), "length")]])
-    assert answer == {
-        "id": "cmpl-1",
-        "object": "text_completion",
-        "created": 2,
-        "model": "plays",
-        "choices": [
-            {"index": 0, "text": "ab", "logprobs": None, "finish_reason": "stop"},
-            {"index": 1, "text": "c", "logprobs": None, "finish_reason": "length"},
-        ],
-        "usage": USAGE,
-    }
+def answer(trained: TrainedModel, turns: asyncio.Lock | None = None, *, is_chat: bool = False, **fields: Any) -> Answer:
+    body = json.dumps({"max_tokens": 100, "seed": 5, **fields}).encode()
+    wanted = parse_request(ChatRequest, body) if is_chat else parse_request(CompletionRequest, body)
+    return Answer(ServedModel("m", trained, 0, b""), wanted, turns or asyncio.Lock())
 
 
-def test_tokens_are_written_in_the_legacy_form() -> None:
-    form = AnswerForm("completion", "plays", has_logprobs=True)
+def endless(trained: TrainedModel) -> TrainedModel:
+    """Return the model whose texts end by their length alone."""
+    return replace(trained, vocabulary=Vocabulary(("\n", "a", "b", "c", "d")))
+
+
+async def read(wanted: Answer) -> list[tuple[int, Piece]]:
+    return [each async for each in wanted.pieces()]
+
+
+def texts(wanted: Answer) -> list[str]:
+    """Return the whole texts of an answer."""
+    found = [""] * wanted.count
+    for index, piece in asyncio.run(read(wanted)):
+        found[index] += piece.text
+    return found
+
+
+def sampled(trained: TrainedModel, prompt: str, *, seed: int = 5, length: int = 100, **options: Any) -> str:
+    return str(generate_text(trained, TextRequest(length, Sampler(**options), seed, prompt=prompt)))
+
+
+def test_a_text_is_that_of_sample_with_the_seed_of_the_request_plus_its_number(trained: TrainedModel) -> None:
+    settings: dict[str, Any] = {"temperature": 1.7, "top_k": 3, "top_p": 0.9, "min_p": 0.01}
+    found = texts(answer(trained, prompt=["ab", "b\na"], n=3, **settings))
+    assert found == [sampled(trained, prompt, seed=5 + k, **settings) for prompt in ("ab", "b\na") for k in range(3)]
+    chat = answer(trained, is_chat=True, messages=[{"role": "user", "content": text} for text in ("ab", "xb")])
+    assert texts(chat) == [sampled(trained, "ab\nb")]
+
+
+def test_requests_write_in_turn_and_do_not_change_each_other(trained: TrainedModel) -> None:
+    turns = asyncio.Lock()
+    order: list[str] = []
+
+    async def write(name: str, wanted: Answer) -> str:
+        text = ""
+        async for _, piece in wanted.pieces():
+            order.append(name)
+            text += piece.text
+        return text
+
+    async def both() -> list[str]:
+        long, short = (answer(endless(trained), turns, prompt="ab", max_tokens=TURN * count) for count in (20, 2))
+        return [*await asyncio.gather(write("long", long), write("short", short))]
+
+    long, short = asyncio.run(both())
+    assert long.startswith(short)
+    assert len(short) == TURN * 2
+    assert order.index("short") <= 2
+    assert len(order) - order[::-1].index("short") <= 6
+
+
+def test_the_log_probabilities_are_those_of_the_model_itself(trained: TrainedModel) -> None:
+    pieces = asyncio.run(read(answer(trained, prompt="ab", logprobs=2, temperature=0.5, max_tokens=40)))
+    tokens = [token for _, piece in pieces for token in piece.tokens]
+    text = "".join(piece.text for _, piece in pieces)
+    assert "".join(token.text for token in tokens) == text
+    logits, _ = reference.read(trained.parameters, trained.vocabulary.encode("ab" + text).tolist())
+    logprobs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    for place, token in enumerate(tokens, start=1):
+        expected = logprobs[place]
+        assert token.logprob == pytest.approx(expected[trained.vocabulary.look_up(token.text)[0]], abs=1e-4)
+        assert token.likeliest[token.text] == token.logprob
+        assert max(token.likeliest.values()) == pytest.approx(expected.max(), abs=1e-4)
+        assert len(token.likeliest) in {2, 3}
+    pieces = asyncio.run(read(answer(trained, prompt="ab", logprobs=20, temperature=0.5, max_tokens=40)))
+    assert all(len(token.likeliest) == 4 for _, piece in pieces for token in piece.tokens)  # the unknown id has none
+
+
+def test_a_text_ends_before_a_stop_text_with_the_tokens_before_it(trained: TrainedModel) -> None:
+    whole = sampled(endless(trained), "ab", length=60)
+    stop = whole[20:24]
+    wanted = answer(endless(trained), prompt="ab", stop=[stop, "no"], logprobs=0, max_tokens=60)
+    ((_, piece),) = asyncio.run(read(wanted))
+    assert piece.text == whole[: whole.index(stop)]
+    assert ("".join(token.text for token in piece.tokens), piece.finish_reason) == (piece.text, "stop")
+    assert piece.tokens[0].likeliest == {}
+
+
+def test_usage_counts_what_was_read_and_chosen(trained: TrainedModel) -> None:
+    wanted = answer(trained, prompt=["ab", ""], n=2, max_tokens=7)
+    chosen = sum(len(text) for text in texts(wanted))
+    usage = wanted.usage()
+    assert usage["prompt_tokens"] == 2
+    assert chosen <= usage["completion_tokens"] <= 4 * 7  # an end of text is chosen, too
+    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+
+
+def test_weights_that_are_not_finite_are_refused(trained: TrainedModel) -> None:
+    broken = replace(trained.parameters, logits_bias=np.full(5, np.nan, np.float32))
+    with pytest.raises(CharlmError, match="not finite"):
+        texts(answer(replace(trained, parameters=broken), prompt="a"))
+
+
+MESSAGES = [{"role": "user", "content": "ab"}]
+
+
+def events(wanted: Answer) -> list[Any]:
+    """Return the objects of the events of a streamed answer."""
+
+    async def read_all() -> list[bytes]:
+        return [event async for event in wanted.events()]
+
+    *found, last = asyncio.run(read_all())
+    assert last == b"data: [DONE]\n\n"
+    assert all(event.startswith(b"data: {") and event.endswith(b"}\n\n") for event in found)
+    return [json.loads(event.removeprefix(b"data: ")) for event in found]
+
+
+def test_a_completion_joins_the_pieces_of_each_text(trained: TrainedModel) -> None:
+    wanted = answer(trained, prompt="ab", n=2)
+    found = wanted.whole([[Piece("a"), Piece("b", (), "stop")], [Piece("c", (), "length")]])
+    assert found["id"].startswith("cmpl-")
+    assert (found["object"], found["model"]) == ("text_completion", "m")
+    assert found["choices"] == [
+        {"index": 0, "text": "ab", "logprobs": None, "finish_reason": "stop"},
+        {"index": 1, "text": "c", "logprobs": None, "finish_reason": "length"},
+    ]
+    assert found["usage"] == {"prompt_tokens": 2, "completion_tokens": 0, "total_tokens": 2}
+
+
+def test_tokens_are_written_in_the_legacy_form(trained: TrainedModel) -> None:
     pieces = [Piece("a", (Token("a", -2.0, {}),)), Piece("b", (Token("b", -1.0, {"c": -0.5, "b": -1.0}),), "stop")]
-    assert whole(form, [pieces])["choices"][0]["logprobs"] == {
+    assert answer(trained, logprobs=1).whole([pieces])["choices"][0]["logprobs"] == {
         "tokens": ["a", "b"],
         "token_logprobs": [-2.0, -1.0],
         "top_logprobs": [None, {"c": -0.5, "b": -1.0}],
     }
 
 
-def test_a_chat_is_a_message_of_the_assistant() -> None:
-    answer = whole(CHAT, [[Piece("a\n", (), "stop")]])
-    assert (answer["id"], answer["object"]) == ("chatcmpl-1", "chat.completion")
-    assert answer["choices"][0]["message"] == {"role": "assistant", "content": "a\n", "refusal": None}
+def test_a_chat_is_a_message_of_the_assistant(trained: TrainedModel) -> None:
+    found = answer(trained, is_chat=True, messages=MESSAGES).whole([[Piece("a\n", (), "stop")]])
+    assert (found["id"][:9], found["object"]) == ("chatcmpl-", "chat.completion")
+    (choice,) = found["choices"]
+    assert choice["message"] == {"role": "assistant", "content": "a\n", "refusal": None}
+    assert (choice["logprobs"], choice["finish_reason"]) == (None, "stop")
 
 
-def test_events_of_a_completion_carry_pieces_of_text() -> None:
-    (event,) = events(COMPLETION.event(1, Piece("\n\n\u2028", (), "stop")))
-    assert event["choices"] == [{"index": 1, "text": "\n\n\u2028", "logprobs": None, "finish_reason": "stop"}]
-    assert "usage" not in event
-    assert (COMPLETION.opening_events(2), COMPLETION.closing_events(USAGE)) == (b"", b"data: [DONE]\n\n")
+def test_an_answer_comes_back_as_part_of_the_next_turn(trained: TrainedModel) -> None:
+    found = answer(trained, is_chat=True, messages=MESSAGES).whole([[Piece("there", (), "stop")]])
+    of_a_client = {"annotations": None, "audio": None, "function_call": None, "tool_calls": None}
+    messages = [*MESSAGES, found["choices"][0]["message"] | of_a_client, {"role": "user", "content": "?"}]
+    assert parse_request(ChatRequest, json.dumps({"messages": messages}).encode()).prompts == ["ab\nthere\n?"]
 
 
-def test_events_of_a_chat_begin_with_the_role_and_end_with_the_usage() -> None:
-    first, second = events(CHAT.opening_events(2))
-    assert first["object"] == "chat.completion.chunk"
+def test_events_of_a_completion_carry_pieces_of_text(trained: TrainedModel) -> None:
+    found = events(answer(endless(trained), prompt="ab", stream=True))
+    assert "".join(event["choices"][0]["text"] for event in found) == sampled(endless(trained), "ab")
+    assert [event["choices"][0]["finish_reason"] for event in found] == [*[None] * 3, "length"]
+    assert not any("usage" in event for event in found)
+
+
+def test_events_of_a_chat_begin_with_the_role_and_end_with_the_usage(trained: TrainedModel) -> None:
+    options: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}, "n": 2, "max_tokens": 3}
+    found = events(answer(endless(trained), is_chat=True, messages=MESSAGES, **options))
+    assert {event["object"] for event in found} == {"chat.completion.chunk"}
+    first, second, *texts, usage = found
     assert [one["choices"][0]["index"] for one in (first, second)] == [0, 1]
     assert first["choices"][0]["delta"] == {"role": "assistant", "content": ""}
-    assert events(CHAT.event(0, Piece("a")))[0]["choices"][0]["delta"] == {"content": "a"}
-    (last,) = events(CHAT.event(0, Piece("", (), "stop")))
-    assert (last["choices"][0]["delta"], last["choices"][0]["finish_reason"], last["usage"]) == ({}, "stop", None)
-    (usage,) = events(CHAT.closing_events(USAGE).removesuffix(b"data: [DONE]\n\n"))
-    assert (usage["choices"], usage["usage"]) == ([], USAGE)
+    assert [text["choices"][0]["finish_reason"] for text in texts] == ["length"] * 2
+    assert texts[0]["choices"][0]["delta"] == {"content": sampled(endless(trained), "ab", length=3)}
+    assert all(event["usage"] is None for event in (first, second, *texts))
+    assert (usage["choices"], usage["usage"]["completion_tokens"]) == ([], 6)

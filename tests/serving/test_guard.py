@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("starlette", reason="missing: starlette")
+
 from charlm.serving.guard import check_allowed, check_host, check_key, check_origin
 from charlm.serving.requests import RequestError
 

@@ -5,9 +5,7 @@ from typing import Any
 
 import pytest
 
-from charlm.serving.answers import AnswerForm, to_json
 from charlm.serving.requests import ChatRequest, CompletionRequest, RequestError, parse_request
-from charlm.serving.writing import Piece
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 
@@ -83,14 +81,6 @@ def test_a_chat_is_read_as_lines() -> None:
     parts = [{"type": "text", "text": "you "}, {"type": "text", "text": "there"}]
     wanted = chat(messages=[{"role": "system", "content": "Hear"}, {"role": "user", "content": parts, "name": None}])
     assert wanted.prompts == ["Hear\nyou there"]
-
-
-def test_an_answer_comes_back_as_part_of_the_next_turn() -> None:
-    form = AnswerForm("chat", "m")
-    first = json.loads(to_json(form.whole([[Piece("there", finish_reason="stop")]], {})))
-    of_a_client = {"annotations": None, "audio": None, "function_call": None, "tool_calls": None}
-    message = {**first["choices"][0]["message"], **of_a_client}
-    assert chat(messages=[*MESSAGES, message, {"role": "user", "content": "?"}]).prompts == ["hi\nthere\n?"]
 
 
 def test_the_length_of_a_text_has_a_default() -> None:

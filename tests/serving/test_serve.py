@@ -1,6 +1,5 @@
 """What `serve` checks before it listens."""
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,11 +48,3 @@ def test_a_key_that_no_request_can_carry_is_refused_and_not_told(key: str, model
 def test_an_allowed_host_that_no_request_can_name_is_refused(name: str, model_file: Path) -> None:
     with pytest.raises(CharlmError, match=r"--allow-host .*must be a name"):
         serve([model_file], port=0, allowed_hosts=[name], announce=announce)
-
-
-def test_a_notebook_which_has_an_event_loop_is_told_where_to_serve(model_file: Path) -> None:
-    async def run() -> None:
-        serve([model_file], port=0, announce=announce)
-
-    with pytest.raises(CharlmError, match="an event loop is running here"):
-        asyncio.run(run())
