@@ -8,8 +8,6 @@ learning rates fall to their end.
 import contextlib
 import importlib.util
 import itertools
-import json
-import math
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,14 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
-from charlm.config.schema import Config
 from charlm.config.yaml import dump_yaml
 from charlm.engine.factory import KerasEngines
 from charlm.engine.runtime import check_tensorflow
 from charlm.errors import CharlmError, escape_controls
 from charlm.runs.folder import CONFIG_FILE, CORPUS, RUNS
-from charlm.runs.run import begin_run, corpus_identity, run_folder
-from charlm.storage.files import temporary_folder, write_file, writing
+from charlm.runs.run import begin_run, run_folder
+from charlm.storage.files import write_file, writing
 from charlm.storage.locks import only_writer
 from charlm.text.corpus import Corpus, is_corpus, open_corpus
 from charlm.training.checkpoints import Progress
@@ -96,17 +93,12 @@ def tune(
         show_progress: Whether to show a bar on standard error while the text is tokenized.
 
     Raises:
-        CharlmError: Optuna or TensorFlow is not installed, the space, the text or an argument is not right, the folder
-            holds another search or another process searches there, several trials in a row have failed, or a file
-            cannot be written.
+        CharlmError: Optuna or TensorFlow is not installed, the space or the text is not right, a trial takes longer
+            than `minutes`, the folder holds another search or another process searches there, several trials in a row
+            have failed, or a file cannot be written.
         Stopped: a signal came; it is a KeyboardInterrupt.
 
     """
-    for name, number in (("minutes", minutes), ("trial_minutes", trial_minutes), ("trials", trials)):
-        if number is not None and not 0 < number < math.inf:
-            raise CharlmError(f"{name}: found {number:g}; must be a finite number above 0")
-    if trial_minutes is not None and 2 * trial_minutes > minutes:
-        raise CharlmError(f"trial_minutes: found {trial_minutes:g}; must be at most half of minutes, {minutes:g}")
     path = find_recipe(str(space))
     if importlib.util.find_spec("optuna") is None:
         raise CharlmError("charlm tune needs Optuna: pip install '.[tune]'")
@@ -153,20 +145,21 @@ def search(
     sources = as_sources(text)
     with only_writer(folder):
         study = _open_study(folder)
-        corpus = _read_corpus(sources, folder, space.config(), show_progress=session.show_progress)
+        if is_corpus(folder / CORPUS):
+            corpus = open_corpus(folder / CORPUS)
+        else:
+            settings = space.config().corpus
+            corpus = read_text(sources, folder / CORPUS, settings, show_progress=session.show_progress)
         if not len(corpus.split("validation")):
             raise CharlmError("the text is too short for a validation part, by which a search compares; give more text")
         space = space.for_text(len(corpus.split("train")))
-        length = (
-            trial_seconds
-            or study.user_attrs.get("length of trials")
-            or min(seconds / 2, max(seconds / TRIALS, MIN_TRIAL_SECONDS))
-        )
+        length = trial_seconds or study.user_attrs.get("length of trials")
+        length = length or min(seconds / 2, max(seconds / TRIALS, MIN_TRIAL_SECONDS))
         if length >= seconds:
             raise CharlmError(
                 f"minutes: found {seconds / 60:g}; a trial of this search takes {length / 60:g}; give more"
             )
-        _check_is_same(study, folder, {**space.describe(), "text": corpus_identity(corpus), "length of trials": length})
+        _check_is_same(study, folder, {**space.describe(), "text": sources, "length of trials": length})
         for stale in study.get_trials(states=(TrialState.RUNNING,)):  # of a process that was killed
             study.tell(stale.number, state=TrialState.FAIL)
         if not study.trials:
@@ -175,10 +168,22 @@ def search(
         command += f" -c {shlex.quote(str(folder / BEST_FILE))}"
         session.say(f"the recipe is {space.recipe.stem}; each trial trains for {length:,.0f} s")
 
-        given: dict[str, Any] = {"corpus": corpus, "folder": folder, "engines": engines, "session": session}
+        def train(trial: "optuna.Trial") -> float:
+            """Train the run of a trial; return its lowest loss in nats per character."""
+            try:
+                with run_folder(_run_of(folder, trial.number)) as place:
+                    return _train_trial(
+                        trial, space, corpus, place, engines, session=session, seconds=length, estimate=estimate
+                    )
+            except CharlmError as error:
+                session.say(f"trial {trial.number}: failed: {error}")
+                raise
 
         def after_trial(_: Any, trial: FrozenTrial) -> None:
             """Write the best recipe so far, and say how a trial has ended."""
+            states = [each.state for each in study.get_trials(deepcopy=False)]
+            if states[-MAX_FAILURES:] == [TrialState.FAIL] * MAX_FAILURES:
+                raise CharlmError(f"the last {MAX_FAILURES} trials have failed")
             if trial.state == TrialState.FAIL or (best := _best(study)) is None:
                 return
             _write_best(best, study, space, folder, command)
@@ -187,9 +192,10 @@ def search(
 
         ended = sum(trial.state.is_finished() for trial in study.trials)
         study.optimize(
-            lambda trial: _train_trial(trial, space, **given, seconds=length, estimate=estimate),
+            train,
             n_trials=None if trials is None else max(0, trials - ended),
             timeout=seconds - length,  # a trial begins if it can end
+            catch=(CharlmError,),
             callbacks=[after_trial],
         )
         return SearchResult(folder, study, None if _best(study) is None else folder / BEST_FILE, command)
@@ -216,87 +222,58 @@ def _open_study(folder: Path) -> "optuna.Study":
     return study
 
 
-def _read_corpus(sources: Sequence[str], folder: Path, config: Config, *, show_progress: bool) -> Corpus:
-    """Return the text; if the search has one, it is read again to see whether it is the same."""
-    if not is_corpus(folder / CORPUS):
-        return read_text(sources, folder / CORPUS, config.corpus, show_progress=show_progress)
-    corpus = open_corpus(folder / CORPUS)
-    with temporary_folder() as scratch:
-        if corpus_identity(corpus) != corpus_identity(read_text(sources, scratch / CORPUS, config.corpus)):
-            raise CharlmError(f"{folder}: holds a search with another text; name another --out")
-    return corpus
-
-
 def _check_is_same(study: "optuna.Study", folder: Path, identity: dict[str, Any]) -> None:
     """Note what makes two searches the same, or refuse a folder that holds another."""
-    for name, value in json.loads(json.dumps(identity)).items():
-        if name not in study.user_attrs:
-            study.set_user_attr(name, value)
-        elif study.user_attrs[name] != value:
-            raise CharlmError(f"{folder}: holds a search with another {name}; name another --out, or delete this one")
+    for name, value in identity.items():
+        if study.user_attrs.get(name, value) != value:
+            raise CharlmError(f"{folder}: holds a search with another {name}; name another --out")
+        study.set_user_attr(name, value)
 
 
 def _train_trial(
     trial: "optuna.Trial",
     space: "Space",
-    *,
     corpus: Corpus,
-    folder: Path,
+    place: Path,
     engines: EngineFactory,
+    *,
     session: Session,
     seconds: float,
     estimate: Callable[..., Costs],
 ) -> float:
-    """Train the run of a trial; return its lowest loss in nats per character, NaN if it has failed."""
     import optuna
 
     values = space.suggest(trial)
     shown = (f"{key.rpartition('.')[2]} {f'{v:.4g}' if isinstance(v, float) else v}" for key, v in values.items())
     session.say(f"trial {trial.number}: {', '.join(shown)}")
-    session.reason, marks = None, itertools.count(1)
+    with session.silent():
+        overrides = space.overrides({**values, "training.early_stopping": None, "sampling.length": 0})
+        prepared = prepare(
+            corpus, recipe=space.recipe, overrides=overrides, folder=place, engines=engines, session=session
+        )
+        engine = prepared.new_engine(engines, session=session)
+        timed = min(TIMED_SECONDS, TIMED_SHARE * seconds)
+        found = estimate(prepared.config, corpus, engine, engines, session=session, step_seconds=timed)
+        training = prepared.config.training.model_copy(update={"evaluations": EVALUATIONS})
+        steps = max(EVALUATIONS, found.steps_within(training, seconds))
+        config = prepared.config.model_copy(update={"training": training.with_steps(steps)})
+        session.reason, marks = None, itertools.count(1)
 
-    def report(progress: Progress, nats: float) -> None:
-        """Report an evaluation, and end a trial that is worse than the median of the others."""
-        trial.report(nats, next(marks))
-        if progress.step < steps and trial.should_prune():
-            session.reason = "pruned"
+        def report(progress: Progress, nats: float) -> None:
+            """Report an evaluation, and end a trial that is worse than the median of the others."""
+            trial.report(nats, next(marks))
+            if progress.step < steps and trial.should_prune():
+                session.reason = "pruned"
 
-    try:
-        with run_folder(_run_of(folder, trial.number)) as place, session.silent():
-            settings = space.overrides({**values, "training.early_stopping": None, "sampling.length": 0})
-            prepared = prepare(
-                corpus, recipe=space.recipe, overrides=settings, folder=place, engines=engines, session=session
-            )
-            engine = prepared.new_engine(engines, session=session)
-            timed = min(TIMED_SECONDS, TIMED_SHARE * seconds)
-            found = estimate(prepared.config, corpus, engine, engines, session=session, step_seconds=timed)
-            training = prepared.config.training.model_copy(update={"evaluations": EVALUATIONS})
-            steps = max(EVALUATIONS, found.steps_within(training, seconds))
-            config = prepared.config.model_copy(update={"training": training.with_steps(steps)})
-            session.on_evaluation = report
-            outcome = train_run(begin_run(place, config, corpus), engines, engine=engine, session=session)
-    except CharlmError as error:
-        if isinstance(error.__cause__, OSError):  # of the machine, not of the values
-            raise
-        return _fail(trial, str(error), session)
+        session.on_evaluation = report
+        outcome = train_run(begin_run(place, config, corpus), engines, engine=engine, session=session)
     if outcome.signal is not None:
         raise Stopped(outcome.signal)
     if session.reason is not None:
         raise optuna.TrialPruned
     if outcome.nats_per_char is None:
-        return _fail(trial, "no loss is a finite number", session)
+        raise CharlmError("no loss is a finite number")
     return outcome.nats_per_char
-
-
-def _fail(trial: "optuna.Trial", reason: str, session: Session) -> float:
-    """Say why a trial has failed; raise CharlmError if it is not the first in a row."""
-    from optuna.trial import TrialState
-
-    session.say(f"trial {trial.number}: failed: {reason}")
-    before = [other.state for other in trial.study.get_trials(deepcopy=False)[:-1]]
-    if before[1 - MAX_FAILURES :] == [TrialState.FAIL] * (MAX_FAILURES - 1):
-        raise CharlmError(f"the last {MAX_FAILURES} trials have failed; the last one: {reason}")
-    return math.nan
 
 
 def _best(study: "optuna.Study") -> "optuna.trial.FrozenTrial | None":

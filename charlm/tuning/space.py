@@ -24,23 +24,10 @@ from charlm.config.file import flatten, load_config, nest, parse_overrides
 from charlm.config.recipes import DEFAULT_RECIPE, find_recipe, suited_recipe
 from charlm.config.schema import Config, merge
 from charlm.config.validation import explain
-from charlm.config.yaml import read_yaml, show_value
+from charlm.config.yaml import read_yaml
 from charlm.errors import CharlmError, short_repr
 
 Range = IntDistribution | FloatDistribution | CategoricalDistribution
-FORMS = "{int: [low, high]}, {float: [low, high]} or {categorical: [value, ...]}"
-OPTIONS: Mapping[str, Mapping[str, type]] = {
-    "int": {"step": int, "log": bool},
-    "float": {"log": bool},
-    "categorical": {},
-}
-"""What may stand beside each kind of range, and its type."""
-TYPES: Mapping[str, set[type]] = {
-    "int": {int},
-    "float": {int, float},
-    "categorical": {str, int, float, bool, type(None)},
-}
-"""The types of the values of each kind of range."""
 
 _LENGTH = "how long a trial trains is --trial-minutes"
 DECIDED_BY_THE_SEARCH = {
@@ -74,17 +61,10 @@ class Space:
     """The settings that are searched, by dotted keys."""
 
     def for_text(self, training_characters: int) -> "Space":
-        """Return the space for a text with so much training text: if it names no recipe, over the one that suits.
-
-        Raises:
-            CharlmError: a range leaves out the value of that recipe.
-
-        """
+        """Return the space for a text with so much training text: if it names no recipe, over the one that suits."""
         if not self.is_advised:
             return self
-        space = replace(self, recipe=find_recipe(suited_recipe(training_characters).recipe))
-        _check_recipe(space)
-        return space
+        return replace(self, recipe=find_recipe(suited_recipe(training_characters).recipe))
 
     def overrides(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fixed values and these, which have dotted keys, by sections as in a YAML file."""
@@ -100,9 +80,9 @@ class Space:
         return load_config(self.recipe, overrides=self.overrides(values or {}))
 
     def values(self) -> dict[str, Any]:
-        """Return the values that the recipe has, of the settings that are searched: the first trial."""
+        """Return the values of the recipe that are searched and in their ranges: where the search begins."""
         settings = flatten(self.config())
-        return {key: settings[key] for key in self.search if key in settings}
+        return {key: settings[key] for key, one in self.search.items() if _contains(one, settings.get(key))}
 
     def suggest(self, trial: Trial) -> dict[str, Any]:
         """Return the values that Optuna proposes for a trial, by dotted keys."""
@@ -113,7 +93,7 @@ class Space:
             elif isinstance(one, IntDistribution):
                 found[key] = trial.suggest_int(key, one.low, one.high, step=one.step, log=one.log)
             else:
-                found[key] = trial.suggest_float(key, one.low, one.high, log=one.log)
+                found[key] = trial.suggest_float(key, one.low, one.high, step=one.step, log=one.log)
         return found
 
     def describe(self) -> dict[str, Any]:
@@ -129,7 +109,7 @@ class _File(BaseModel):
 
     recipe: str | None = None
     fixed: dict[str, Any] = {}
-    search: Annotated[dict[str, Any], Field(min_length=1)]
+    search: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
 
 
 def load_space(path: Path) -> Space:
@@ -139,8 +119,8 @@ def load_space(path: Path) -> Space:
         path: A file of at most 100,000 bytes, UTF-8. The path of a recipe in it is relative to its folder.
 
     Raises:
-        CharlmError: the file cannot be read or is not of the form above, the recipe cannot be read, a key or a value at
-            an end of a range is not valid, or a range leaves out the value of the recipe.
+        CharlmError: the file cannot be read or is not of the form above, the recipe cannot be read, or a key or a value
+            at an end of a range is not valid.
 
     """
     try:
@@ -150,35 +130,26 @@ def load_space(path: Path) -> Space:
     ranges = {key: _parse_range(f"{path}: search: {key}", value) for key, value in sections.search.items()}
     name = DEFAULT_RECIPE if sections.recipe is None else sections.recipe
     recipe = path.parent / name if Path(name).suffix in {".yaml", ".yml"} else find_recipe(name)
-    fixed = parse_overrides(sections.fixed)
-    space = Space(path, recipe, sections.recipe is None, fixed=fixed, search=ranges)
-    _check_keys(space)
-    _check_recipe(space)
+    space = Space(path, recipe, sections.recipe is None, fixed=parse_overrides(sections.fixed), search=ranges)
+    _check(space)
     return space
 
 
-def _parse_range(origin: str, value: Any) -> Range:
-    kinds = OPTIONS.keys() & value.keys() if isinstance(value, dict) else set[str]()
-    if len(kinds) != 1 or not value.keys() <= kinds | OPTIONS[min(kinds)].keys():
-        raise CharlmError(f"{origin}: found {short_repr(value)}; must be {FORMS}")
-    kind = min(kinds)
-    values, options = value[kind], {name: option for name, option in value.items() if name != kind}
-    is_wrong = any(type(option) is not OPTIONS[kind][name] for name, option in options.items())
-    if (
-        is_wrong
-        or not isinstance(values, list)
-        or (kind != "categorical" and len(values) != 2)
-        or {*map(type, values)} - TYPES[kind]
-    ):
-        raise CharlmError(f"{origin}: found {short_repr(value)}; must be {FORMS}")
+def _parse_range(origin: str, value: dict[str, Any]) -> Range:
+    problem = "must be {int: [low, high]}, {float: [low, high]} or {categorical: [value, ...]}"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # with one, Optuna would change the range
-            if kind == "categorical":
-                return CategoricalDistribution(values)
-            return (IntDistribution if kind == "int" else FloatDistribution)(*values, **options)
-    except (ValueError, TypeError, Warning) as error:
-        raise CharlmError(f"{origin}: found {short_repr(value)}; {str(error).splitlines()[0]}") from None
+            match value:
+                case {"int": [int(low), int(high)], **options}:
+                    return IntDistribution(low, high, **options)
+                case {"float": [low, high], **options}:
+                    return FloatDistribution(low, high, **options)
+                case {"categorical": [*choices]}:
+                    return CategoricalDistribution(choices)
+    except (ValueError, TypeError, OverflowError, Warning) as error:
+        problem = str(error).splitlines()[0]
+    raise CharlmError(f"{origin}: found {short_repr(value)}; {problem}")
 
 
 def _contains(one: Range, value: Any) -> bool:
@@ -187,7 +158,7 @@ def _contains(one: Range, value: Any) -> bool:
     return type(value) in {int, float} and one.low <= value <= one.high
 
 
-def _check_keys(space: Space) -> None:
+def _check(space: Space) -> None:
     """Check every key, the fixed values, and every range at its ends, each on its own."""
     fixed = [*_dotted(space.fixed)]
     for section, keys, refused in (
@@ -196,11 +167,15 @@ def _check_keys(space: Space) -> None:
     ):
         for key in keys:
             for name, reason in refused.items():
-                if key == name or key.startswith(f"{name}."):
+                if f"{key}.".startswith(f"{name}."):
                     raise CharlmError(f"{space.path}: {section}: {key}: {reason}; leave it out")
     if both := sorted({*fixed} & space.search.keys()):
         raise CharlmError(f"{space.path}: {both[0]}: is in fixed and in search; leave it in one of them")
-    for section, values in _examples(space):
+    examples: list[tuple[str, dict[str, Any]]] = [("fixed", {})]
+    for key, one in space.search.items():
+        ends = one.choices if isinstance(one, CategoricalDistribution) else (one.low, one.high)
+        examples += [("search", {key: end}) for end in ends]
+    for section, values in examples:
         try:
             space.config(values)
         except CharlmError as error:
@@ -216,23 +191,3 @@ def _dotted(values: Mapping[str, Any], before: str = "") -> Iterator[str]:
         yield f"{before}{key}"
         if isinstance(value, Mapping):
             yield from _dotted(value, f"{before}{key}.")
-
-
-def _check_recipe(space: Space) -> None:
-    """Check that the recipe is in the space: the search begins with it."""
-    values = space.values()
-    for key, one in space.search.items():
-        if key not in values or not _contains(one, values[key]):
-            found = f"leaves out {show_value(values[key])}, the value of" if key in values else "is not set by"
-            raise CharlmError(
-                f"{space.path}: search: {key}: {found} {space.recipe.name}, and a search begins with the recipe; "
-                f"widen the range, or name another recipe"
-            )
-
-
-def _examples(space: Space) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the fixed values, and the ends or all choices of each range."""
-    yield "fixed", {}
-    for key, one in space.search.items():
-        for value in one.choices if isinstance(one, CategoricalDistribution) else (one.low, one.high):
-            yield "search", {key: value}

@@ -140,17 +140,8 @@ def test_a_trial_that_fails_does_not_end_the_search(searching: SearchFolder) -> 
 
 
 def test_a_search_ends_if_every_trial_fails(searching: SearchFolder) -> None:
-    with pytest.raises(CharlmError, match="the last 3 trials have failed; the last one: the loss is nan"):
+    with pytest.raises(CharlmError, match="the last 3 trials have failed"):
         searching.run(faults=Faults(loss=lambda _step, _rate: float("nan")))
-
-
-def test_an_error_of_the_machine_ends_the_search(searching: SearchFolder) -> None:
-    def fill(step: int) -> None:
-        if step == 20:
-            raise CharlmError("out: cannot be written: No space left on device") from OSError(28, "No space left")
-
-    with pytest.raises(CharlmError, match="No space left"):
-        searching.run(faults=Faults(after_call=fill))
 
 
 @pytest.mark.parametrize(
@@ -158,7 +149,6 @@ def test_an_error_of_the_machine_ends_the_search(searching: SearchFolder) -> Non
     [
         ({"space": SPACE.replace("1e-1", "5e-2")}, "search"),
         ({"space": SPACE.replace("units: 8", "units: 9")}, "recipe"),
-        ({"text": "abcde " * 60}, "text"),
     ],
 )
 def test_another_search_in_the_same_folder_is_refused(
