@@ -13,8 +13,7 @@ from fake_engine import FakeEngine, FakeEngines, Faults
 
 from charlm.config.file import Overrides, parse_overrides
 from charlm.network.model_file import read_tensors, tensors_sha256
-from charlm.runs.parent import read_initial, read_parent
-from charlm.runs.run import Run, begin_run, open_run, run_folder
+from charlm.runs.run import Run, begin_run, open_run, read_initial, read_parent, run_folder
 from charlm.training import loop
 from charlm.training.interface import Engine
 from charlm.training.loop import Outcome

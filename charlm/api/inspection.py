@@ -38,13 +38,13 @@ class Inspection:
     @cached_property
     def figures(self) -> "dict[str, Figure]":
         """The figures of the page by name, drawn when they are first asked for; it takes a few seconds."""
-        from charlm.inspection.page import draw_figures
+        from charlm.inspection.report import draw_figures
 
         return draw_figures([self.report])
 
     def _repr_html_(self) -> str:
         """Return the page in a frame of its own, so that its style and its script leave the notebook alone."""
-        from charlm.inspection.page import render_page
+        from charlm.inspection.report import render_page
 
         page = html.escape(render_page([self.report], self.figures))
         return f'<iframe srcdoc="{page}" title="charlm inspect" style="width:100%;height:40em;border:0"></iframe>'
@@ -122,7 +122,7 @@ def inspect_runs(
 
         reports.append(inspect_text(reading, only=only, progress=show))
     if out is not None:
-        from charlm.inspection.page import write_page  # matplotlib takes a second to import
+        from charlm.inspection.report import write_page  # matplotlib takes a second to import
 
         write_page(reports, Path(out))
     return reports

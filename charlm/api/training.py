@@ -12,8 +12,7 @@ from charlm.config.recipes import find_recipe
 from charlm.engine.factory import KerasEngines, connected_engines
 from charlm.engine.runtime import check_tensorflow
 from charlm.runs.folder import check_is_run, find_run, newest_unfinished_run
-from charlm.runs.parent import read_initial, read_parent
-from charlm.runs.run import begin_run, open_run, run_folder
+from charlm.runs.run import begin_run, open_run, read_initial, read_parent, run_folder
 from charlm.storage.files import temporary_folder, writing
 from charlm.text.corpus import Corpus
 from charlm.text.tokenization import tokenize as write_corpus

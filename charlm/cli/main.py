@@ -1,6 +1,6 @@
 """The command `charlm`: the group of all commands, and those of the setup: recipes, versions, completion.
 
-Only click is imported at the top of the command modules, and only the module of the command at hand is imported, so
+Only click is imported at the top of the command modules, and only that of the command at hand is imported, so
 that the help and the first character come at once; each command imports what it calls inside its body.
 """
 
@@ -13,8 +13,7 @@ from pathlib import Path
 import click
 
 from charlm import __version__
-from charlm.cli.command import Command, Commands
-from charlm.cli.options import set_option, suggest_recipes
+from charlm.cli.command import Command, Commands, set_option, suggest_recipes
 from charlm.cli.output import align, print_result, terminal_width
 
 SECTIONS = {
@@ -24,10 +23,15 @@ SECTIONS = {
     "Setup": ("config", "info", "completion"),
 }
 """The commands by the title under which help lists them."""
+MODULES = {"Train": "training", "Use a model": "models", "Look at runs": "runs"}
+"""The modules beside this one that have the commands under a title."""
 
 
 @click.group(
-    cls=Commands, sections=SECTIONS, context_settings={"show_default": True, "help_option_names": ["-h", "--help"]}
+    cls=Commands,
+    sections=SECTIONS,
+    modules=MODULES,
+    context_settings={"show_default": True, "help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, prog_name="charlm")
 def main() -> None:

@@ -1,16 +1,28 @@
-"""`charlm runs`: runs as tables, one for each text, and as JSON."""
+"""The commands that look at runs: `runs` as tables, one for each text, `inspect` and `tensorboard`."""
 
 import json
+import signal
 import statistics
+import sys
+import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from charlm.cli.command import Command
-from charlm.cli.options import PATH, json_option, suggest_runs
-from charlm.cli.output import align, cut, fill, print_json, print_result, say, terminal_width, text_width
+from charlm.cli.command import PATH, Command, host_option, json_option, models_argument, port_option, suggest_runs
+from charlm.cli.output import (
+    align,
+    cut,
+    fill,
+    print_json,
+    print_result,
+    say,
+    shows_progress,
+    terminal_width,
+    text_width,
+)
 from charlm.errors import CharlmError, escape_controls
 
 if TYPE_CHECKING:
@@ -185,3 +197,115 @@ SEED_COLUMNS: Mapping[str, Column] = {
     "recipe": ("recipe", _cut),
 }
 """The same with --group: the runs with a score, and the mean, standard deviation and extremes of these."""
+
+
+BAR = "{desc} {bar} {n_fmt} of {total_fmt} parts, {elapsed}"
+
+
+@click.command(cls=Command)
+@models_argument
+@click.option(
+    "--text",
+    type=PATH,
+    metavar="FILE",
+    help="File, folder of files, corpus, or - for standard input.  [default: the validation text of each run]",
+)
+@click.option("--out", type=PATH, metavar="FILE.html", help="Page to write.")
+@json_option
+def inspect(*, as_json: bool, **options: Any) -> None:
+    """Show what a network does: how far it remembers, what its units follow, where it errs.
+
+    The page holds the text coloured by surprise, gradients by lag, usable context, impulse response, Lyapunov
+    exponents, units and more, for one run or for several side by side. It is one file that loads nothing from
+    elsewhere.
+
+    Examples:
+      charlm inspect --out report.html
+        a page about the newest run
+      charlm inspect small large --out report.html
+        two runs side by side
+      charlm inspect --text mytext.txt --json
+        the numbers, for another text
+
+    """
+    if options["out"] is None and not as_json:
+        raise click.UsageError("name a page with --out FILE.html, or print the numbers with --json")
+    from tqdm import tqdm
+
+    from charlm.api.inspection import inspect_runs, to_json
+
+    with tqdm(bar_format=BAR, leave=False, delay=0.1, disable=not shows_progress()) as bar:
+
+        def show(done: int, parts: int, name: str) -> None:
+            """Move the bar, or print a line for every part but the first, whose error may be that of the command."""
+            if not bar.disable:
+                bar.total, bar.n = parts, done
+                bar.set_description_str(escape_controls(name))
+            elif done:
+                say(f"part {done + 1} of {parts}: {name}")
+
+        reports = inspect_runs(**options, say=say, progress=show)
+    if as_json:
+        print_json(to_json(reports))
+    else:
+        print_result(str(options["out"]))
+
+
+KEPT = "text=100000"
+"""TensorBoard keeps all texts of a tag, not only ten. 0, its word for all, shows none in version 2.21."""
+CHARTS = "#custom_scalars&_smoothingWeight=0"
+"""The place of the charts at the address of TensorBoard; smoothed, a loss that falls would be shown above itself."""
+
+
+@click.command(cls=Command)
+@click.argument(
+    "runs",
+    required=False,
+    type=PATH,
+    shell_complete=suggest_runs,
+    help="Folder of runs, or a run, or a part of a name that only one run under runs/ has.  [default: runs/]",
+)
+@host_option
+@port_option(6006)
+def tensorboard(*, runs: Path | None, host: str, port: int) -> None:
+    """Open TensorBoard on runs.
+
+    Runs that begin later appear. Ctrl-C ends it.
+
+    Examples:
+      charlm tensorboard
+        all runs under runs/, at http://127.0.0.1:6006
+      charlm tensorboard tiny --port 0
+        one run, at any free port
+
+    """
+    from charlm.runs.folder import RUNS, find_run
+
+    folder = RUNS if runs is None else find_run(runs)
+    if not any(folder.rglob("*.tfevents.*")):
+        raise CharlmError(f"{folder}: no run here has been trained; train one with: charlm train")
+    address = _launch("--logdir", str(folder), "--samples_per_plugin", KEPT, "--host", host, "--port", str(port))
+    say(f"all charts (CUSTOM SCALARS; Ctrl-C ends it): {address}{CHARTS}")
+    signal.pause()
+
+
+def _launch(*arguments: str) -> str:
+    """Start TensorBoard in a thread, and return its address once it listens.
+
+    It does without TensorFlow, by its own hook: importing that takes seconds and writes messages.
+
+    Raises:
+        CharlmError: it cannot listen there.
+
+    """
+    sys.modules["tensorboard.compat.notf"] = types.ModuleType("notf")
+    from absl import logging
+    from tensorboard import default, program
+
+    logging.set_verbosity(logging.WARNING)
+    board = program.TensorBoard(plugins=default.get_plugins())
+    board.configure(argv=["tensorboard", *arguments])
+    try:
+        return str(board.launch())
+    except program.TensorBoardServerException as error:
+        raise CharlmError(error.msg) from None

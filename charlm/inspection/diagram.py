@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from charlm.inspection.figures import BLUE, GREEN, MUTED, ORANGE, RIGHT, canvas
 from charlm.inspection.markup import equation
-from charlm.inspection.reading import Reading
-from charlm.inspection.section import Found
+from charlm.inspection.reading import Found, Reading
 from charlm.network.rnn import Parameters
 
 if TYPE_CHECKING:

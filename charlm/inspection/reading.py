@@ -1,21 +1,53 @@
-"""What a report is computed from: a network, a text, and what several sections take from reading it, computed once."""
+"""What a section of a report is made from, and what it has found: data, a figure, rows of a table, a sentence.
 
-from collections.abc import Mapping
+A `Reading` is a network, a text, and what several sections take from reading it, computed once. How a quantity is
+computed and its figure are in one module, which ends with a function from a `Reading` to what it has found. Another
+quantity is such a module, a name in `charlm.inspection.report`, and its words in assets/words.yaml.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
-from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS
-from charlm.evaluation.ngrams import count_ngrams, score_ngrams
+from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS, count_ngrams, score_ngrams
 from charlm.evaluation.scoring import only_finite, score_stream
 from charlm.network.gradients import Trace, read_text
 from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Parameters, State, read_outputs
 from charlm.text.vocabulary import describe_left_out
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a section has found about a network."""
+
+    data: Any
+    """What the JSON holds: dataclasses, arrays, lists and numbers."""
+    figure: "Callable[[], Figure] | None" = None
+    """Draws it; None if there is nothing to draw."""
+    items: Sequence[Any] = ()
+    """The rows of its table: objects or dictionaries, whose fields the columns name."""
+    sentence: str = ""
+    """A part of the first sentence of the page, whose subject is the network; "" = nothing to say."""
+    html: str = ""
+    """What the page shows besides."""
+    positions: range | NDArray[Any] = range(0)
+    """Of the characters of the text that it rests on, rising."""
+
+
+def items_of(arrays: Any, *names: str) -> list[dict[str, Any]]:
+    """Return a dictionary for each place of some arrays of a dataclass, [n] each."""
+    rows = zip(*(getattr(arrays, name).tolist() for name in names), strict=True)
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
 
 ORDERS = range(2, 10)
 """Of the n-grams that are counted: each knows one character less."""

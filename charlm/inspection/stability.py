@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from charlm.evaluation.scoring import mean_and_error
 from charlm.inspection.figures import BLUE, MUTED, ORANGE, RULE, canvas, series
-from charlm.inspection.reading import Reading
-from charlm.inspection.section import Found, items_of
+from charlm.inspection.reading import Found, Reading, items_of
 from charlm.network.gradients import Trace, push_forward
 
 if TYPE_CHECKING:

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from charlm.evaluation.scoring import only_finite
 from charlm.inspection.markup import LEVELS, NATS_PER_LEVEL, coloured_text, number, script_json, to_plain, visible
-from charlm.inspection.reading import Reading
-from charlm.inspection.section import Found
+from charlm.inspection.reading import Found, Reading
 from charlm.network.gradients import Trace, follow_back, through_inputs
 from charlm.network.rnn import nats, probabilities
 

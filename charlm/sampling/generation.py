@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
 from charlm.network.model_file import TrainedModel
+from charlm.network.reading import Stepper
 from charlm.network.rnn import Floats, Parameters, State, read_outputs
-from charlm.network.stepper import Stepper
 from charlm.sampling.sampler import Sampler, make_chooser
 from charlm.text.vocabulary import Vocabulary
 

@@ -25,11 +25,10 @@ from tensorboard.util.tensor_util import make_tensor_proto
 
 from charlm.config.file import dump_config
 from charlm.config.schema import Config
-from charlm.evaluation.ngrams import NGRAM_ORDER
+from charlm.evaluation.baselines import NGRAM_ORDER
 from charlm.network.gradients import LARGEST_SLOPES, SATURATED_BELOW, LagCurve, lag_curves, read_text, spectral_radius
 from charlm.network.rnn import Floats, Parameters
-from charlm.storage.files import sync_folder, writing
-from charlm.storage.log import Log
+from charlm.storage.files import Log, sync_folder, writing
 
 NGRAM = f"{NGRAM_ORDER}-gram"
 WINDOWS, WARM_UP, LAGS = 16, 32, 48

@@ -33,8 +33,7 @@ from charlm.runs.folder import (
 )
 from charlm.runs.metrics import cut_metrics, to_line
 from charlm.runs.run import Run, corpus_identity, write_config
-from charlm.storage.files import write_file, writing
-from charlm.storage.log import Log
+from charlm.storage.files import Log, write_file, writing
 from charlm.training import checkpoints
 from charlm.training.checkpoints import Checkpoint, Facts, Progress
 from charlm.training.events import EventLog, cut_events

@@ -17,7 +17,7 @@ from charlm.network.architecture import architecture
 from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Parameters
 from charlm.runs.folder import CORPUS
-from charlm.runs.parent import Parent, adapt_parent, check_first_weights, check_shape
+from charlm.runs.run import Parent, adapt_parent, check_first_weights, check_shape
 from charlm.storage.files import writing
 from charlm.text.batches import Batches, fit_batches
 from charlm.text.corpus import Corpus, is_corpus, open_corpus, read_manifest, settle_corpus_settings

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from charlm.config.schema import Config
 from charlm.errors import CharlmError, short_repr
-from charlm.evaluation.ngrams import count_ngrams, predict_ngrams
+from charlm.evaluation.baselines import count_ngrams, predict_ngrams
 from charlm.network.model_file import TrainedModel, read_model, tensors_sha256
 from charlm.network.reading import read_pieces
 from charlm.network.rnn import Parameters, probabilities

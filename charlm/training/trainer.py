@@ -5,8 +5,7 @@ from pathlib import Path
 from charlm.config.file import check_resume
 from charlm.errors import CharlmError
 from charlm.runs.folder import CORPUS, ENDED_FILE, TEACHERS, is_run, results
-from charlm.runs.parent import read_initial
-from charlm.runs.run import Run, begin_run, open_run, run_folder
+from charlm.runs.run import Run, begin_run, open_run, read_initial, run_folder
 from charlm.storage.files import remove
 from charlm.training import loop
 from charlm.training.interface import Engine, EngineFactory

@@ -8,8 +8,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from charlm.cli.command import Command, Commands
-from charlm.cli.options import quiet_option
+from charlm.cli.command import Command, Commands, quiet_option
 from charlm.cli.output import align, be_quiet, fill, print_result, say, shows_progress, terminal_width
 from charlm.errors import CharlmError
 

@@ -33,7 +33,6 @@ train text.txt -r out --minutes 3 -s training.steps=9 | minutes 3: decides train
 train text.txt -r out --init m.safetensors -s model.units=5  | model.units: found 5; must be 4, as in m.safetensors
 train --resume -r missing                             | missing: not a run
 tune nonsense --minutes 1                             | nonsense: no such recipe or YAML file
-tune space --minutes 1 --trial-minutes 0.6            | trial_minutes: found 0.6; must be at most half
 """)
 def test_a_failure_is_one_line_that_names_what_is_wrong(line: str, expected: str) -> None:
     check_failure(line, expected)

@@ -5,8 +5,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from charlm.inspection.association import associate, centred_ranks, chance_level, shift_within
 from charlm.inspection.features import character_kind, features_of, is_in_word
+from charlm.inspection.units import associate, centred_ranks, chance_level, shift_within
 from charlm.text.vocabulary import Vocabulary
 
 

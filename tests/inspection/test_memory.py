@@ -12,8 +12,7 @@ from inspection.networks import one_layer, random_ids, shift_register, traced
 from charlm.errors import CharlmError
 from charlm.evaluation.scoring import score_stream
 from charlm.inspection.context import context_sentence, usable_context
-from charlm.inspection.gradient import gradient_by_lag, gradient_sentence, half_life
-from charlm.inspection.impulse import divergence, impulse_response
+from charlm.inspection.memory import divergence, gradient_by_lag, gradient_sentence, half_life, impulse_response
 from charlm.inspection.stability import lyapunov
 from charlm.network.gradients import lag_curves
 from charlm.network.rnn import advance, nats

@@ -11,8 +11,7 @@ from limits import file_size_limit
 from run_folders import contents, names
 
 from charlm.errors import CharlmError
-from charlm.storage.files import open_file, read_file, remove_leftovers, temporary_folder, write_file
-from charlm.storage.log import Log
+from charlm.storage.files import Log, open_file, read_file, remove_leftovers, temporary_folder, write_file
 
 
 def test_a_file_as_large_as_the_limit_is_read_and_a_larger_one_refused(tmp_path: Path) -> None:

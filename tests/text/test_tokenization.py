@@ -25,8 +25,7 @@ from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
 from charlm.text.corpus import Rare, Split
 from charlm.text.documents import Document
-from charlm.text.rare_characters import settle_min_count
-from charlm.text.tokenization import encode_text, tokenize
+from charlm.text.tokenization import encode_text, settle_min_count, tokenize
 from charlm.text.vocabulary import Vocabulary
 
 any_text = st.text(st.characters(exclude_categories=["Cs"]))

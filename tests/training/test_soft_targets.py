@@ -15,7 +15,7 @@ from fake_runs import Trained, check_same_end, resume, train
 from fake_runs import begin as begin_a_run
 
 from charlm.errors import CharlmError
-from charlm.evaluation.ngrams import count_ngrams, predict_ngrams
+from charlm.evaluation.baselines import count_ngrams, predict_ngrams
 from charlm.network.model_file import read_model, write_model
 from charlm.runs.run import Run
 from charlm.training.soft_targets import check_teachers, compute_soft_targets, cross_predict, open_soft_targets

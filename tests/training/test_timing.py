@@ -14,7 +14,7 @@ from fake_runs import TEXT, begin, engine_of, ticking, train
 from charlm.config.file import parse_overrides
 from charlm.config.schema import TrainingConfig
 from charlm.errors import CharlmError
-from charlm.evaluation.ngrams import count_ngrams
+from charlm.evaluation.baselines import count_ngrams
 from charlm.runs.run import Run, open_run
 from charlm.training.interface import Engine
 from charlm.training.preparation import Preparation, new_engine, prepare

@@ -1,0 +1,313 @@
+"""The commands that train or lead to it: `train`, `plan`, `tokenize` and `tune`."""
+
+import shlex
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from charlm.cli.command import (
+    COUNT,
+    PATH,
+    POSITIVE,
+    Command,
+    json_option,
+    quiet_option,
+    recipe_option,
+    set_option,
+    suggest_models,
+    suggest_runs,
+    suggest_spaces,
+    text_argument,
+)
+from charlm.cli.output import cut, fill, print_json, print_result, say, shows_progress, terminal_width
+from charlm.errors import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from charlm.api.planning import Plan
+    from charlm.training.loop import Outcome
+
+SAMPLE_LINES, SAMPLE_COLUMNS = 3, 60
+"""How much of a sample is shown at the end."""
+
+
+@click.command(cls=Command)
+@text_argument
+@recipe_option("the recipe that suits the size of the text")
+@set_option
+@click.option(
+    "-r",
+    "--run",
+    type=PATH,
+    shell_complete=suggest_runs,
+    help="Folder of the run, missing or empty; with --resume, a run that exists.  [default: runs/<time>-<text>]",
+)
+@click.option(
+    "--init",
+    type=PATH,
+    metavar="MODEL",
+    shell_complete=suggest_models,
+    help="Begin with the weights of another model, a run or a model file; characters are matched by what they are.  "
+    "[default: random weights]",
+)
+@click.option(
+    "--minutes", type=POSITIVE, metavar="X", help="Take as many steps as fit into X minutes.  [default: no limit]"
+)
+@click.option("--resume", is_flag=True, help="Continue the run in --run, or the newest unfinished run under runs/.")
+@quiet_option
+def train(*, resume: bool, **options: Any) -> None:
+    """Train a model on a text.
+
+    A run is a folder with the settings, the text as ids, the log of training, and the models best.safetensors and
+    last.safetensors. Ctrl-C writes a checkpoint first; --resume goes on from there as if nothing had happened.
+
+    Examples:
+      charlm train mytext.txt
+        train with the recipe that suits the size of the text
+      charlm train mytext.txt -c shakespeare -s model.units=256 -r runs/small
+        another recipe, a setting, a folder
+      charlm train mytext.txt --minutes 10
+        as much training as fits into ten minutes
+      charlm train --resume
+        go on with the newest run that has not ended
+
+    """
+    begin = {name: options.pop(name) for name in ("text", "recipe", "init")}
+    if resume and any(begin.values()):
+        raise click.UsageError("--resume keeps the text, the config and the first weights of the run: leave them out")
+    from charlm.api import training
+    from charlm.training.signals import Stopped
+
+    call = training.resume if resume else partial(training.train, **begin)
+    try:
+        outcome = call(**options, say=say, show_progress=shows_progress())
+    except Stopped as stopped:
+        if stopped.run is not None and stopped.run.exists():
+            say(f"{stopped}; {_how_to_resume(stopped.run)}")
+        raise
+    if outcome.worker == 0:
+        _print_outcome(outcome)
+    else:
+        say(f"{outcome.reason}; the run is on worker 0")
+    if outcome.signal is not None:
+        sys.exit(128 + outcome.signal)
+
+
+def _print_outcome(outcome: "Outcome") -> None:
+    from charlm.network.rnn import bits, perplexity
+    from charlm.runs.folder import as_argument
+    from charlm.training.display import duration
+
+    progress, folder = outcome.progress, outcome.folder
+    say(
+        f"{outcome.reason}: {counted(progress.step, 'step')} in {duration(progress.seconds)}, beside them "
+        f"{duration(max(0, progress.elapsed_seconds - progress.seconds))} for evaluations, samples and checkpoints"
+    )
+    if outcome.signal is not None:
+        say(_how_to_resume(folder))
+        return
+    if (nats := outcome.nats_per_char) is not None:
+        print_result(
+            f"{folder}: {nats:.4f} nats per character on {outcome.measured_on}",
+            f"  step {progress.best_step:,}, {bits(nats):.4f} bits per character, perplexity {perplexity(nats):.2f}; "
+            f"{outcome.characters_per_second:,.0f} characters/s",
+            *compare_scores(nats, outcome.baseline_nats),
+        )
+    lines = [line for line in outcome.sample.splitlines() if line.strip()]
+    for line in lines[:SAMPLE_LINES]:
+        say(f"it writes: {cut(line, SAMPLE_COLUMNS)}")
+    run = as_argument(folder)
+    if outcome.longer:
+        say(f"train longer: charlm train --resume -r {run} {' '.join(f'-s {setting}' for setting in outcome.longer)}")
+    say(f"see how it learnt: charlm tensorboard {run}")
+    say(f"see what it does: charlm inspect {run} --out report.html")
+    say(f"write text: charlm sample {run}")
+
+
+def compare_scores(nats: float, baseline_nats: "Mapping[str, float]") -> "Iterator[str]":
+    """Yield what a score is worth beside those of simple models.
+
+    Args:
+        nats: The score, in nats per character.
+        baseline_nats: Those of a 5-gram model and of lzma on the same text, by name; empty = nothing is yielded.
+
+    """
+    if not baseline_nats:
+        return
+    scores = ", ".join(f"{name} {score:.4f}" for name, score in baseline_nats.items())
+    name, best = min(baseline_nats.items(), key=lambda item: item[1])
+    comparison = "better" if nats < best else "worse"
+    yield f"  {scores} on the same text: {abs(best - nats):.4f} nats {comparison} than {name}"
+
+
+def _how_to_resume(folder: Path) -> str:
+    from charlm.runs.folder import as_argument
+
+    return f"continue with: charlm train --resume --run {as_argument(folder)}"
+
+
+INDENT = 12
+
+
+@click.command(cls=Command)
+@text_argument
+@recipe_option("the recipe that suits the size of the text")
+@set_option
+@json_option
+def plan(*, as_json: bool, **options: Any) -> None:
+    """Say what train would do: sizes, memory, steps and time.
+
+    The arguments are those of train. A few steps are timed on this machine, and undone; nothing is trained, and nothing
+    is left behind. The time is in hours, minutes and seconds, the memory in bytes (JSON) or gigabytes.
+
+    Examples:
+      charlm plan mytext.txt
+        what the recipe that suits the text would do
+      charlm plan mytext.txt -c shakespeare-15m -s training.epochs=5 --json
+        another recipe, shorter, for a script
+
+    """
+    from charlm.api import planning
+
+    if shows_progress():
+        say("timing a few steps of training on this machine")
+    found = planning.plan(**options, show_progress=shows_progress())
+    if as_json:
+        print_json(found.to_json())
+    else:
+        print_result(*_lines(found, width=terminal_width()))
+
+
+def _lines(plan: "Plan", *, width: int) -> Iterator[str]:
+    """Yield the plan as lines of `subject  facts`; facts that do not fit continue below."""
+    for subject, facts in _facts(plan):
+        lines = fill(facts, width=width, indent=INDENT)
+        yield subject.ljust(INDENT) + lines[0].strip()
+        yield from lines[1:]
+
+
+def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
+    from charlm.training.display import duration
+
+    schedule, costs, network = plan.schedule, plan.costs, plan.architecture
+    batches, advice, characters = schedule.batches, plan.advice, plan.text.splits["train"]
+    windows = f"{batches.batch_size} windows of {', '.join(map(str, schedule.lengths))} characters each"
+    teachers = [f"teachers {duration(costs.teacher_seconds)}"] if costs.teacher_seconds else []
+    taken = "is taken" if plan.is_advised else "would be taken without -c"
+    yield "text", plan.text.summary.split(", ")
+    yield from (("problem", [finding.line]) for finding in plan.text.findings)
+    yield "network", [f"{network.layers} x {network.units} {network.activation} units", f"{plan.parameters:,} weights"]
+    yield "steps", [f"{schedule.total:,}", f"{schedule.epochs(schedule.total):.3g} epochs", windows]
+    yield "memory", [f"{plan.memory_bytes / 1e9:.2g} GB, products in {plan.precision}"]
+    yield (
+        "time",
+        [
+            *(duration(plan.seconds), *teachers, f"start {plan.start_seconds:.1f} s"),
+            f"a step {1000 * costs.step_seconds:.3g} ms",
+            f"{plan.evaluations} evaluations of {1000 * costs.mark_seconds:.0f} ms",
+            f"{batches.characters_per_step / costs.step_seconds:,.0f} characters/s",
+        ],
+    )
+    yield "recipe", [f"{advice.options} suits {characters:,} characters of training and {taken}: {advice.reason}"]
+    if advice.better is not None:
+        yield "better", [f"-c {advice.better}", f"about {advice.times:g} times as long"]
+
+
+@click.command(cls=Command)
+@click.argument(
+    "sources",
+    nargs=-1,
+    required=True,
+    type=PATH,
+    metavar="PATH...",
+    help="Text: a file, a folder, a .gz file, or - for standard input.",
+)
+@click.option("--out", required=True, type=PATH, help="Folder to write; it must be missing or empty.")
+@recipe_option("default")
+@set_option
+@quiet_option
+def tokenize(**options: Any) -> None:
+    """Turn text into a corpus on disk.
+
+    Each file is a document; the model learns where one ends. Of the recipe, only the section corpus is used: it says
+    how the text is decoded, what gets an id, and which parts are for validation and test. Training on a text makes its
+    corpus by itself; a corpus on disk pays if several runs share it.
+
+    Examples:
+      charlm tokenize book.txt --out corpus
+        a corpus of one document
+      charlm tokenize texts --out corpus -s corpus.encoding=cp1252
+        the files of a folder, which are not UTF-8
+      charlm train corpus
+        train on it
+
+    """
+    from charlm.api.training import tokenize
+    from charlm.text.findings import find_omissions
+
+    corpus = tokenize(**options, show_progress=shows_progress())
+    for finding in find_omissions(corpus):
+        say(finding.line)
+    print_result(f"{options['out']}: {corpus.summary}")
+
+
+@click.command(cls=Command)
+@click.argument(
+    "space",
+    type=PATH,
+    metavar="SPACE.yaml",
+    shell_complete=suggest_spaces,
+    help="YAML file that names a recipe, and settings with ranges; or space, the one that comes with charlm.",
+)
+@text_argument
+@click.option("--minutes", type=POSITIVE, metavar="X", required=True, help="Minutes after which this call ends.")
+@click.option("--trials", type=COUNT, metavar="N", help="Trials at which the whole search ends.  [default: no limit]")
+@click.option(
+    "--trial-minutes",
+    type=POSITIVE,
+    metavar="X",
+    help="Minutes that each trial trains.  [default: that of the search; for a new one, a twentieth of --minutes, at "
+    "least half a minute]",
+)
+@click.option("--out", type=PATH, help="Folder of the search.  [default: runs/tune-<name of the space>]")
+@quiet_option
+def tune(**options: Any) -> None:
+    """Search for a better recipe.
+
+    Each trial is a run that trains for the same time; trials that are worse than half of the others at the same point
+    end early. The best recipe is written as a YAML file for train. The same command again goes on with the search, even
+    if it was interrupted.
+
+    Examples:
+      charlm tune space mytext.txt --minutes 60
+        an hour over the search space that comes with charlm
+      charlm tune mine.yaml mytext.txt --minutes 60 --trials 20 --out runs/mine
+        at most 20 trials of another space
+
+    """
+    from charlm.network.rnn import bits, perplexity
+    from charlm.training.signals import Stopped
+    from charlm.tuning import search
+
+    try:
+        result = search.tune(**options, say=say, show_progress=shows_progress())
+    except Stopped as stopped:
+        say(f"{stopped}; the same command goes on with the search")
+        raise
+    states = [trial.state.name for trial in result.study.trials]
+    say(f"{counted(len(states), 'trial')}: {states.count('PRUNED'):,} pruned, {states.count('FAIL'):,} failed")
+    say(f"compare the trials with: charlm runs {shlex.quote(str(result.folder))}/trial-*")
+    if result.best is None:
+        say(f"{result.folder}: no trial is complete; the same command goes on with the search")
+        sys.exit(1)
+    best, nats = result.study.best_trial, result.study.best_value
+    print_result(
+        f"{result.best}: {nats:.4f} nats per character ({bits(nats):.4f} bits, perplexity {perplexity(nats):.2f}) on "
+        f"the validation text: trial {best.number} of {len(states):,}"
+    )
+    say(f"train it with: {result.command}")

@@ -1,0 +1,189 @@
+"""`charlm train`: what it reports."""
+
+import json
+import math
+import re
+from pathlib import Path
+from signal import Signals
+from unittest.mock import Mock
+
+import pytest
+from commands import charlm, check_failure, run_line, table
+
+from charlm.api.planning import Plan
+from charlm.cli.training import _lines, compare_scores
+from charlm.config.recipes import suited_recipe
+from charlm.config.schema import TrainingConfig
+from charlm.network.architecture import Architecture
+from charlm.network.model_file import read_model
+from charlm.text.batches import Batches
+from charlm.text.corpus import open_corpus
+from charlm.text.findings import Finding, TextFacts
+from charlm.training.schedule import make_schedule
+from charlm.training.signals import Stopped
+from charlm.training.timing import Costs
+
+
+def test_the_best_loss_and_how_to_sample_are_reported(trained_run: Path, tmp_path: Path) -> None:
+    command = charlm("train", trained_run.parent / "text.txt", "-c", "tiny", "-r", tmp_path / "run")
+    assert command.exit_code == 0, command.stderr
+    best = read_model(tmp_path / "run" / "best.safetensors").facts["score"]["nats_per_char"]
+    first, second, third = command.stdout.splitlines()
+    assert first == f"{tmp_path}/run: {best:.4f} nats per character on the validation text"
+    assert second.startswith(f"  step 60, {best / math.log(2):.4f} bits per character, perplexity {math.exp(best):.2f}")
+    assert re.fullmatch(r"  5-gram \d\.\d{4}, lzma \d\.\d{4} on the same text: \d\.\d{4} nats worse than 5-gram", third)
+    assert command.stderr.endswith(f"charlm: write text: charlm sample {tmp_path}/run\n")
+    for expected in ("charlm tensorboard ", "charlm inspect ", "it writes: "):
+        assert expected in command.stderr
+
+
+@pytest.mark.parametrize(("nats", "comparison"), [(0.5, "0.5000 nats better"), (1.5, "0.5000 nats worse")])
+def test_a_score_is_compared_with_the_best_simple_model_in_80_columns(nats: float, comparison: str) -> None:
+    (line,) = compare_scores(nats, {"5-gram": 2.0, "lzma": 1.0})
+    assert line == f"  5-gram 2.0000, lzma 1.0000 on the same text: {comparison} than lzma"
+    assert len(line) <= 80
+    assert not [*compare_scores(nats, {})]
+
+
+@pytest.mark.slow
+def test_a_run_whose_loss_still_falls_says_how_to_train_longer(trained_run: Path, tmp_path: Path) -> None:
+    given = ("-s", "training.steps=20", "-s", "training.epochs=5")
+    command = charlm("train", trained_run.parent / "text.txt", "-c", "tiny", *given, "-r", tmp_path / "run")
+    assert command.exit_code == 0, command.stderr
+    (advice,) = re.findall("train longer: charlm (.*)", command.stderr)
+    longer = charlm(*advice.split(), "-s", "training.epochs=1")
+    assert longer.exit_code == 0, longer.stderr
+    steps = 18_000 // (8 * 16)
+    assert re.search(rf"all steps done: {steps} steps in \d+s, beside them \d+s for evaluations", longer.stderr)
+
+
+@pytest.mark.slow
+def test_without_a_corpus_the_plays_are_learnt_in_a_new_folder_under_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert charlm("train", "-c", "tiny", "-s", "training.steps=5").exit_code == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    assert run.name.endswith("-river_plays")
+    assert open_corpus(run / "corpus").manifest.sources[0].name.endswith("river_plays.txt")
+
+    assert len(charlm("sample", "-n", 10).stdout) == 10
+    assert "nats_per_char" in json.loads(charlm("evaluate", "--json").stdout)
+    resumed = charlm("train", "--resume", "-s", "training.steps=10")
+    assert "resumed at step 5 of 10\n" in resumed.stderr
+
+
+def make_plan() -> Plan:
+    finding = Finding("line ends", "mixed: 20 \\n, 10 \\r\\n", "make them one kind")
+    batches = Batches(length=18_000, batch_size=32, sequence_length=64, seed=1)
+    return Plan(
+        text=TextFacts("20,000 characters", 20_000, 1, 60, {"train": 18_000, "validation": 2_000}, [finding]),
+        architecture=Architecture(60, 2, 512, None, True, "tanh", False),
+        schedule=make_schedule(TrainingConfig(steps=80, growing_windows=True), batches),
+        precision="float32",
+        start_seconds=10.0,
+        costs=Costs(step_seconds=0.1, mark_seconds=0.5, start_seconds=5.0),
+        evaluations=20,
+        run_seconds=80.0,
+        memory_bytes=1_500_000_000,
+        advice=suited_recipe(1_000_000),
+        is_advised=False,
+    )
+
+
+def test_the_figures_are_those_of_the_plan_in_lines_that_fit_the_terminal() -> None:
+    text = "\n".join(_lines(make_plan(), width=200))
+    for expected in ("80", "6.66 epochs", "32 windows of 16, 32, 64, 128 characters each", "1.5 GB", "1m30s"):
+        assert expected in text
+    for expected in (
+        "a step 100 ms",
+        "20 evaluations of 500 ms",
+        "20,480",
+        "problem     line ends: mixed: 20 \\n, 10 \\r\\n; make them one kind",
+    ):
+        assert expected in text
+    assert max(map(len, _lines(make_plan(), width=40))) <= 40
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("place")
+def test_json_is_one_object_and_nothing_is_written() -> None:
+    before = sorted(Path().rglob("*"))
+    command = run_line("plan text.txt -c tiny -s training.steps=7 --json")
+    assert command.exit_code == 0
+    assert json.loads(command.stdout)["steps"] == 7
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_the_corpus_is_summarized_on_standard_output(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("abba\n" * 50, encoding="utf-8")
+    command = charlm("tokenize", tmp_path / "text.txt", "--out", tmp_path / "corpus", "-s", "corpus.test_fraction=0.1")
+    assert command.stdout == (
+        f"{tmp_path}/corpus: 250 characters, a vocabulary of 3, 1 document: train 200, validation 25, test 25\n"
+    )
+
+
+def test_files_that_are_left_out_are_named_on_standard_error(tmp_path: Path) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("abba\n", encoding="utf-8")
+    (tmp_path / "texts" / "b.txt").write_bytes(b"\xff")
+    command = charlm("tokenize", tmp_path / "texts", "--out", tmp_path / "corpus")
+    assert command.stdout.startswith(f"{tmp_path}/corpus: 5 characters, a vocabulary of 3, 1 document: ")
+    assert f"files: 1 left out: {tmp_path}/texts/b.txt (not valid utf-8 at byte 0 (0xFF));" in command.stderr
+
+
+SPACE = "recipe: tiny\nsearch: {model.units: {int: [8, 24], step: 8}}"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a folder with search spaces and a text the current one."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "space.yaml").write_text(SPACE, encoding="utf-8")
+    (tmp_path / "text.txt").write_text("To be, or not to be, that is the question. " * 50, encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("folder")
+@table("""
+tune space.yaml text.txt --minutes 1 --out runs      | runs: is not empty, and not the folder of a search
+tune space.yaml text.txt --minutes 1 --out text.txt  | text.txt: cannot be written
+""")
+def test_a_place_that_cannot_be_a_search_is_refused(line: str, expected: str) -> None:
+    pytest.importorskip("optuna", reason="missing: optuna")
+    Path("runs/other").mkdir(parents=True)
+    check_failure(line, expected)
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_missing_optuna_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    check_failure("tune space.yaml --minutes 1", "charlm tune needs Optuna: pip install '.[tune]'")
+
+
+@pytest.mark.usefixtures("folder")
+def test_whoever_stops_a_search_is_told_how_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charlm.tuning.search.tune", Mock(side_effect=Stopped(Signals.SIGTERM)))
+    command = charlm("tune", "space.yaml", "text.txt", "--minutes", 1)
+    assert command.exit_code == 143
+    assert command.stderr.splitlines()[0] == "charlm: stopped by SIGTERM; the same command goes on with the search"
+
+
+@pytest.mark.slow
+def test_the_best_recipe_is_named_on_standard_output_and_training_it_repeats_the_best_trial(folder: Path) -> None:
+    pytest.importorskip("optuna", reason="missing: optuna")
+    command = charlm("tune", "space.yaml", "text.txt", "--minutes", 5, "--trial-minutes", 0.02, "--trials", 2)
+    assert command.exit_code == 0
+    assert command.stdout.startswith("runs/tune-space/best.yaml: ")
+    assert command.stdout.count("\n") == 1
+    assert "2 trials: 0 pruned, 0 failed" in command.stderr
+    train = command.stderr.splitlines()[-1].partition("train it with: charlm ")[2]
+    assert train == "train text.txt -c runs/tune-space/best.yaml"
+    charlm(*train.split(), "--run", "again")
+    trials = sorted((folder / "runs/tune-space").glob("trial-*"))
+    table = json.loads(charlm("runs", *trials, "again", "--json").stdout)
+    scores = {run["name"]: run["nats_per_char"] for run in table}
+    again = scores.pop("again")
+    assert again == min(scores.values())
+    assert f"{again:.4f} nats per character" in command.stdout
