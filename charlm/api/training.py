@@ -16,7 +16,7 @@ from charlm.runs.run import begin_run, open_run, read_initial, read_parent, run_
 from charlm.storage.files import temporary_folder, writing
 from charlm.text.corpus import Corpus
 from charlm.text.tokenization import tokenize as write_corpus
-from charlm.training.loop import Outcome
+from charlm.training.outcome import Outcome
 from charlm.training.preparation import Text, as_sources, new_engine, prepare, text_name
 from charlm.training.signals import OnEvaluation, OnStep, ignore, stop_on_signal
 from charlm.training.timing import check_minutes, fit_to_minutes, lengthen
@@ -87,7 +87,8 @@ def train(
         on_step: Called after each step with its number and its training loss in nats per character, of the teachers
             that a run trains too. What it raises ends the training, which can be resumed from its newest checkpoint.
         on_evaluation: Called after each evaluation with a `charlm.training.checkpoints.Progress` and the validation
-            loss in nats per character, the training loss if there is no validation text.
+            loss in nats per character, the training loss if there is no validation text. What it raises ends the
+            training, too.
         show_progress: Whether to show bars on standard error.
 
     Raises:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from charlm.api.planning import Plan
-    from charlm.training.loop import Outcome
+    from charlm.training.outcome import Outcome
 
 SAMPLE_LINES, SAMPLE_COLUMNS = 3, 60
 """How much of a sample is shown at the end."""

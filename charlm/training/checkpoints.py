@@ -5,6 +5,7 @@ seeds, hidden state, trained weights where the model is their average) and the f
 two are kept, or all. If one is damaged, the one before it is used, and the user is told.
 """
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -59,6 +60,20 @@ class Progress(_Fields):
     """The gradient norm of the last step, before clipping."""
     logged_seconds: Seconds = 0.0
     """`seconds` at the last log line."""
+
+    def compare(self, nats: float) -> bool:
+        """Note an evaluation at this step, and return whether its loss is the best so far.
+
+        Args:
+            nats: The loss in nats per character; if it is not finite, it is never the best.
+
+        """
+        is_best = math.isfinite(nats) and (self.best_nats is None or nats < self.best_nats)
+        if is_best:
+            self.best_nats, self.best_step, self.evaluations_without_best = nats, self.step, 0
+        else:
+            self.evaluations_without_best += 1
+        return is_best
 
 
 class Facts(_Fields):

@@ -67,14 +67,14 @@ def wrap(line: str, *, columns: int = COLUMNS - PREFIX_COLUMNS) -> list[str]:
 
 def describe_evaluation(
     progress: Progress,
-    *,
     schedule: Schedule,
     validation_nats: float | None,
+    *,
     is_best: bool,
     sample: str = "",
-    columns: int = COLUMNS - PREFIX_COLUMNS,
+    columns: int | None = None,
 ) -> str:
-    """Return the line for an evaluation, cut to the width of the terminal.
+    """Return the line for an evaluation.
 
     Args:
         progress: The step, the time spent, and the training loss.
@@ -82,9 +82,10 @@ def describe_evaluation(
         validation_nats: The loss on the validation text in nats per character; None if there is no such text.
         is_best: Whether the evaluation is the best so far.
         sample: What the network writes; the line ends with its beginning.
-        columns: The width of the line.
+        columns: The width of the line; None = that of the terminal.
 
     """
+    columns = columns or line_columns()
     left = f", {_left(progress, schedule)}" if progress.step < schedule.total else ""
     validation = "" if validation_nats is None else f", validation {validation_nats:.3f}"
     best, words = ", best" if is_best else "", " ".join(sample.split())

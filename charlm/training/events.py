@@ -1,12 +1,12 @@
-"""What TensorBoard shows of a training: what is computed at an evaluation, what each tag means, and the event file.
+"""The logs of a run: metrics.jsonl, and an event file for TensorBoard, with more that is computed at an evaluation.
 
-The file is written without TensorFlow: `tf.summary` would notice a full disk late, leave half an event in the file, and
-raise its own kind of error.
+The event file is written without TensorFlow: `tf.summary` would notice a full disk late, leave half an event in the
+file, and raise its own kind of error.
 """
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,28 +25,20 @@ from tensorboard.util.tensor_util import make_tensor_proto
 
 from charlm.config.file import dump_config
 from charlm.config.schema import Config
-from charlm.evaluation.baselines import NGRAM_ORDER
+from charlm.evaluation.baselines import NGRAM
 from charlm.network.gradients import LARGEST_SLOPES, SATURATED_BELOW, LagCurve, lag_curves, read_text, spectral_radius
-from charlm.network.rnn import Floats, Parameters
+from charlm.network.model_file import TrainedModel
+from charlm.network.rnn import Floats, Parameters, bits
+from charlm.runs.folder import METRICS_FILE
+from charlm.runs.metrics import cut_metrics, to_line
 from charlm.storage.files import Log, sync_folder, writing
 
-NGRAM = f"{NGRAM_ORDER}-gram"
 WINDOWS, WARM_UP, LAGS = 16, 32, 48
 """B windows of WARM_UP + LAGS characters; the state after the first ones is no longer that of the start."""
 STRIDE = 6
 """Every so many characters, the states are counted in the histogram."""
 REACHED = 0.1
 """The share of the gradient at lag 0 that counts as reached."""
-
-
-@dataclass(frozen=True)
-class Views:
-    """What is shown of one evaluation, by tag."""
-
-    scalars: Mapping[str, float] = field(default_factory=dict)
-    histograms: Mapping[str, Floats] = field(default_factory=dict)
-    """Values of any shape."""
-    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 DESCRIPTIONS: Mapping[str, str] = {
@@ -57,7 +49,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "state": "Outputs h of the units while the network reads validation text.",
     "gradient_reach": "Lag k in characters at which |dL_t/dh_(t-k)| / |dL_t/dh_t|, the median of the windows, falls "
     "below a tenth: how far back the gradient of one prediction reaches; 48 = at least so far.",
-    "nats_per_char/5-gram": "What a 5-gram model (interpolated modified Kneser-Ney) scores on the same text.",
+    f"nats_per_char/{NGRAM}": "What a 5-gram model (interpolated modified Kneser-Ney) scores on the same text.",
     "best_nats_per_char": "The lowest loss of all evaluations so far.",
 }
 """What a tag, or all tags that begin with it and a slash, mean; TensorBoard shows it beside the chart."""
@@ -118,41 +110,6 @@ def reach(curve: LagCurve) -> int:
     return int(below[0]) if len(below) else len(curve.median)
 
 
-def views_of(
-    parameters: Parameters,
-    windows: NDArray[Any] | None,
-    *,
-    weights: Mapping[str, Floats],
-    sample: str,
-    best_nats: float | None,
-    ngram_nats: float | None,
-) -> Views:
-    """Return what is shown of an evaluation and of its network.
-
-    Args:
-        parameters: The network that is evaluated: the average of the weights if one is kept.
-        windows: What `choose_windows` returned.
-        weights: The trained weights by their names in a model file.
-        sample: The sampled text, or "".
-        best_nats: The lowest loss so far in nats per character, or None.
-        ngram_nats: What a 5-gram model scores on the same text, or None.
-
-    """
-    scalars = dict[str, float]()
-    histograms = {f"weights/{name}": values for name, values in weights.items()}
-    if ngram_nats is not None:
-        scalars[f"nats_per_char/{NGRAM}"] = ngram_nats
-    if best_nats is not None:
-        scalars["best_nats_per_char"] = best_nats
-    for index, layer in enumerate(parameters.layers):
-        scalars[f"spectral_radius/rnn.{index}"] = spectral_radius(layer.recurrent_kernel)
-    for index, found in enumerate([] if windows is None else probe(parameters, windows)):
-        scalars[f"saturated/rnn.{index}"] = found.saturated_share
-        scalars[f"gradient_reach/rnn.{index}"] = float(reach(found.gradient))
-        histograms[f"state/rnn.{index}"] = found.states
-    return Views(scalars, histograms, {"sample": sample} if sample else {})
-
-
 BUCKETS = 30
 """The number of buckets of a histogram, as in TensorBoard."""
 SCALARS = ("learning_rate", "gradient_norm", "characters_per_second")
@@ -195,68 +152,125 @@ def cut_events(path: Path, *, step: int) -> None:
         file.truncate(size)
 
 
-class EventLog:
-    """A new event file in the folder of a run; its methods raise CharlmError if it cannot be written.
+class RunLog:
+    """The log files of a run, open to be written; its methods raise CharlmError if one cannot be.
+
+    What was written of later steps is cut off: a resumed run writes it again.
 
     Args:
         folder: That of the run.
-        step: The first step that it tells of: TensorBoard forgets what earlier files say of this and later steps.
+        step: The step that the run is at; -1 = nothing has been logged.
+        evaluated_step: The last step whose evaluation counts.
 
     """
 
-    def __init__(self, folder: Path, *, step: int = 0) -> None:
+    def __init__(self, folder: Path, *, step: int = -1, evaluated_step: int = -1) -> None:
+        cut_metrics(folder / METRICS_FILE, step=step, evaluated_step=evaluated_step)
+        for events in folder.glob("events.*"):
+            cut_events(events, step=step)
         self._folder = folder
-        self._log = Log(folder / f"events.out.tfevents.{time.time_ns()}")
+        self._metrics, self._events = Log(folder / METRICS_FILE), Log(folder / f"events.out.tfevents.{time.time_ns()}")
         self._write(Event(file_version="brain.Event:2"))
-        self._write(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
+        # TensorBoard forgets what earlier files say of this and later steps
+        self._write(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
 
     def describe(self, config: Config) -> None:
         """Write what does not change during a run: the layout of the charts, and every setting as text."""
         self._show(layout_pb(), step=0)
-        self._show(text_pb("config", _preformatted(dump_config(config))), step=0)
+        self.show_text("config", dump_config(config), step=0)
 
     def log(self, metrics: Mapping[str, Any]) -> None:
-        """Write a log line or an evaluation as scalars.
+        """Write a log line or an evaluation, with its loss in bits as well.
 
         Args:
-            metrics: step, split, nats_per_char, bits_per_char, and any of SCALARS.
+            metrics: step, split, nats_per_char, any of SCALARS, and what else metrics.jsonl is to have.
 
         """
+        metrics = {**metrics, "bits_per_char": bits(metrics["nats_per_char"])}
+        self._metrics.write(to_line(metrics))
         scalars = {f"{name}/{metrics['split']}": metrics[name] for name in ("nats_per_char", "bits_per_char")}
-        scalars |= {name: metrics[name] for name in SCALARS if name in metrics}
-        for tag, value in scalars.items():
-            self._show(scalar_pb(tag, value, description=description(tag)), step=metrics["step"])
+        for tag, value in (scalars | {name: metrics[name] for name in SCALARS if name in metrics}).items():
+            self.show_scalar(tag, value, step=metrics["step"])
+
+    def log_changes(self, changes: Mapping[str, tuple[Any, Any]], *, step: int) -> None:
+        """Write which settings a resume has changed, from what to what."""
+        event = {
+            "event": "settings",
+            "step": step,
+            "split": None,
+            "nats_per_char": None,
+            "changes": {key: {"from": old, "to": new} for key, (old, new) in changes.items()},
+        }
+        self._metrics.write(to_line(event))
+        self.show_text("settings", "\n".join(f"{key}: {value}" for key, value in event.items()), step=step)
+
+    def show_scalar(self, tag: str, value: float, *, step: int) -> None:
+        """Show TensorBoard a number."""
+        self._show(scalar_pb(tag, value, description=description(tag)), step=step)
+
+    def show_histogram(self, tag: str, values: Floats, *, step: int) -> None:
+        """Show TensorBoard how values of any shape are distributed."""
+        finite = values[np.isfinite(values)].astype(np.float64)  # in float32, the width of a range may overflow
+        self._show(histogram_pb(tag, finite, BUCKETS, description=description(tag)), step=step)
 
     def show_text(self, tag: str, text: str, *, step: int) -> None:
-        """Write a text that TensorBoard shows as it is, not as Markdown."""
-        self._show(text_pb(tag, _preformatted(text)), step=step)
-
-    def show(self, views: Views, *, step: int) -> None:
-        """Write what is shown of an evaluation."""
-        for tag, value in views.scalars.items():
-            self._show(scalar_pb(tag, value, description=description(tag)), step=step)
-        for tag, values in views.histograms.items():
-            finite = values[np.isfinite(values)].astype(np.float64)  # in float32, the width of a range may overflow
-            self._show(histogram_pb(tag, finite, BUCKETS, description=description(tag)), step=step)
-        for tag, text in views.texts.items():
-            self.show_text(tag, text, step=step)
+        """Show TensorBoard a text as it is: as a code block of Markdown."""
+        self._show(text_pb(tag, "".join(f"    {line}\n" for line in text.splitlines())), step=step)
 
     def sync(self) -> None:
-        """Return when all events and the name of the file are on the disk."""
-        self._log.sync()
+        """Return when all lines, all events and the name of the event file are on the disk."""
+        self._metrics.sync()
+        self._events.sync()
         with writing(self._folder):
             sync_folder(self._folder)
 
     def close(self) -> None:
-        """Close the file."""
-        self._log.close()
+        """Close the files."""
+        self._metrics.close()
+        self._events.close()
 
     def _show(self, summary: Summary, *, step: int) -> None:
         self._write(Event(step=step, summary=summary))
 
     def _write(self, event: Event) -> None:
         event.wall_time = time.time()
-        RecordWriter(self._log).write(event.SerializeToString())
+        RecordWriter(self._events).write(event.SerializeToString())
+
+
+def show_evaluation(
+    log: RunLog,
+    model: TrainedModel,
+    windows: NDArray[Any] | None,
+    *,
+    weights: Mapping[str, Floats],
+    numbers: Mapping[str, float | None],
+    sample: str,
+) -> None:
+    """Show TensorBoard what a network that is evaluated is like.
+
+    Args:
+        log: Where to.
+        model: The network: with the average of the weights if one is kept.
+        windows: What `choose_windows` returned.
+        weights: The trained weights by their names in a model file.
+        numbers: What is shown beside them, by tag; None = it is not known.
+        sample: The text that it writes, or "".
+
+    """
+    parameters, step = model.parameters, model.facts["step"]
+    for tag, value in numbers.items():
+        if value is not None:
+            log.show_scalar(tag, value, step=step)
+    if sample:
+        log.show_text("sample", sample, step=step)
+    for name, values in weights.items():
+        log.show_histogram(f"weights/{name}", values, step=step)
+    for index, layer in enumerate(parameters.layers):
+        log.show_scalar(f"spectral_radius/rnn.{index}", spectral_radius(layer.recurrent_kernel), step=step)
+    for index, found in enumerate([] if windows is None else probe(parameters, windows)):
+        log.show_scalar(f"saturated/rnn.{index}", found.saturated_share, step=step)
+        log.show_scalar(f"gradient_reach/rnn.{index}", float(reach(found.gradient)), step=step)
+        log.show_histogram(f"state/rnn.{index}", found.states, step=step)
 
 
 def layout_pb() -> Summary:
@@ -273,8 +287,3 @@ def layout_pb() -> Summary:
         tensor=make_tensor_proto([layout.SerializeToString()], dtype=np.object_),
     )
     return summary
-
-
-def _preformatted(text: str) -> str:
-    """Return a text as a Markdown code block, which TensorBoard shows as it is."""
-    return "".join(f"    {line}\n" for line in text.splitlines())

@@ -37,33 +37,26 @@ class Stopped(KeyboardInterrupt):
         """The folder of the run that was stopped; it is gone if nothing was trained."""
 
 
-def keep_silent(_line: str) -> None:
-    """Say nothing."""
-
-
 def ignore(*_args: object) -> None:
-    """Do nothing after a step or an evaluation."""
+    """Do nothing with a line, after a step or after an evaluation."""
 
 
 @dataclass
 class Session:
-    """What the user of a training is told, and the signal or the reason that ends it."""
+    """What the user of a training is told, and the signal that ends it."""
 
-    write_line: Say = keep_silent
+    write_line: Say = ignore
     """Takes a line for the user."""
     show_progress: bool = False
     """Whether to show bars on standard error."""
     on_evaluation: OnEvaluation = ignore
-    """Called after each evaluation; it may end the run by `reason`."""
+    """Called after each evaluation, when the run is saved; what it raises ends the training."""
     on_step: OnStep = ignore
-    """Called after each step."""
+    """Called after each step; what it raises ends the training."""
     signal: signals.Signals | None = None
     """The last signal, or None."""
     is_deferred: bool = False
     """Whether the first signal is only recorded. If not, and for every later signal, Stopped is raised."""
-    reason: str | None = None
-    """Why the run is to end after the present step, for the user; set by the program that trains it, None = it is not.
-    """
 
     def say(self, line: str) -> None:
         """Tell the user a line, above the progress bar."""
@@ -73,7 +66,7 @@ class Session:
     @contextlib.contextmanager
     def silent(self) -> Iterator[None]:
         """Say and show nothing during a block."""
-        before, self.write_line, self.show_progress = (self.write_line, self.show_progress), keep_silent, False
+        before, self.write_line, self.show_progress = (self.write_line, self.show_progress), ignore, False
         try:
             yield
         finally:
@@ -82,7 +75,11 @@ class Session:
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
         """Only record the first signal during a block whose work must not be lost."""
-        yield from self._while(is_deferred=True)
+        try:
+            self.is_deferred = True
+            yield
+        finally:
+            self.is_deferred = False
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
@@ -90,23 +87,21 @@ class Session:
 
         Interrupted code may raise a different error (TensorFlow does). It becomes Stopped, too.
         """
-        if self.signal is not None:
-            raise Stopped(self.signal)
+        before = self.is_deferred
         try:
-            yield from self._while(is_deferred=False)
+            self.is_deferred = False
+            if self.signal is not None:
+                raise Stopped(self.signal)
+            yield
         except Exception:
             if self.signal is None:
                 raise
             raise Stopped(self.signal) from None
-
-    def _while(self, *, is_deferred: bool) -> Iterator[None]:
-        before, self.is_deferred = self.is_deferred, is_deferred
-        try:
-            yield
         finally:
             self.is_deferred = before
 
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
+    def handle(self, number: int, _frame: FrameType | None) -> None:
+        """Record a signal, and raise Stopped unless it is the first and may be deferred."""
         is_first, self.signal = self.signal is None, signals.Signals(number)
         if not (is_first and self.is_deferred):
             raise Stopped(self.signal)
@@ -114,7 +109,7 @@ class Session:
 
 @contextlib.contextmanager
 def stop_on_signal(
-    write_line: Say = keep_silent,
+    write_line: Say = ignore,
     *,
     show_progress: bool = False,
     on_step: OnStep = ignore,
@@ -139,7 +134,7 @@ def stop_on_signal(
     caught = [number for number in CAUGHT if number != signals.SIGHUP or signals.getsignal(number) != signals.SIG_IGN]
     if threading.current_thread() is not threading.main_thread():
         caught = []
-    before = {number: signals.signal(number, session._handle) for number in caught}
+    before = {number: signals.signal(number, session.handle) for number in caught}
     try:
         yield session
     finally:

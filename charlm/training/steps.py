@@ -5,7 +5,6 @@ that this is repeatable too.
 """
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -33,80 +32,53 @@ class DivergenceError(CharlmError):
         super().__init__(f"{message}: training has diverged: {ADVICE}")
 
 
-class StepRunner:
-    """Takes the steps of a run, in order.
+def next_count(schedule: Schedule, step: int, *, step_seconds: float) -> int:
+    """Return how many steps the next call of the engine takes: 1 or more, at most up to the next event.
 
     Args:
-        run: Its config and its training text.
+        schedule: When something else has to happen.
+        step: The steps taken so far.
+        step_seconds: How long one of the last call took; infinite = that is not known yet.
+
+    """
+    return min(schedule.steps_to_next_event(step), MAX_STEPS_PER_CALL, max(1, int(SECONDS_PER_CALL / step_seconds)))
+
+
+def take_steps(
+    run: Run, engine: Engine, schedule: Schedule, progress: Progress, *, count: int, soft_targets: SoftTargets | None
+) -> list[float]:
+    """Take steps, and count them in `progress`; return the loss of each in nats per character.
+
+    Args:
+        run: Its training text.
         engine: What computes the steps.
-        schedule: Which windows a step reads, and when something else has to happen.
+        schedule: Which windows a step reads, and at which learning rate.
+        progress: How far the run is.
+        count: What `next_count` has returned, here or on the machine that decides.
         soft_targets: The probabilities of the teachers by position, float16 [N, V]; None = there are none.
 
-    """
-
-    def __init__(
-        self,
-        run: Run,
-        engine: Engine,
-        schedule: Schedule,
-        *,
-        soft_targets: SoftTargets | None = None,
-    ) -> None:
-        self._engine, self.schedule = engine, schedule
-        self._corpus, self._ids = run.corpus, run.corpus.split("train")
-        self._soft_targets = soft_targets
-        self._seconds_per_step = math.inf  # not known yet
-
-    def next_count(self, progress: Progress) -> int:
-        """Return how many steps the next call of the engine takes: 1 or more, at most up to the next event."""
-        return min(
-            self.schedule.steps_to_next_event(progress.step),
-            MAX_STEPS_PER_CALL,
-            max(1, int(SECONDS_PER_CALL / self._seconds_per_step)),
-        )
-
-    def take(self, count: int, progress: Progress) -> list[float]:
-        """Take steps, and count them in `progress`; return the loss of each in nats per character.
-
-        Args:
-            count: What `next_count` has returned, here or on the machine that decides.
-            progress: How far the run is.
-
-        Raises:
-            CharlmError: the text on the disk was changed.
-            DivergenceError: one of these steps shows that training has diverged.
-
-        """
-        first = progress.step
-        self._corpus.check_size()
-        batches, epoch, window = self.schedule.place(first)
-        positions = batches.positions(epoch=epoch, first=window, count=count, rows=self._engine.rows)
-        ids, targets = self._ids[positions], self._soft_targets
-        self._corpus.check_ids(ids)
-        metrics = self._engine.take_steps(
-            np.asarray(ids, np.int32),
-            self.schedule.rates(first, count),
-            reset_state=self.schedule.resets_state_at(first),
-            soft_targets=None if targets is None else np.asarray(targets[positions[:, :-1]]),
-        )
-        progress.step += count
-        progress.seconds += metrics.seconds
-        progress.pending_losses += metrics.losses
-        progress.last_norm = metrics.norms[-1]
-        self._seconds_per_step = metrics.seconds / count
-        check_steps(metrics.losses, metrics.norms, first=first)
-        return metrics.losses
-
-
-def check_steps(losses: Sequence[float], norms: Sequence[float], *, first: int) -> None:
-    """Raise DivergenceError if the loss in nats per character or the gradient norm of a step is not finite.
-
-    Args:
-        losses: Of each step.
-        norms: Of the gradient of each step.
-        first: The number of steps before these.
+    Raises:
+        CharlmError: the text on the disk was changed.
+        DivergenceError: the loss or the gradient norm of one of these steps is not finite.
 
     """
-    for step, (loss, norm) in enumerate(zip(losses, norms, strict=True), first + 1):
+    first = progress.step
+    run.corpus.check_size()
+    batches, epoch, window = schedule.place(first)
+    positions = batches.positions(epoch=epoch, first=window, count=count, rows=engine.rows)
+    ids = run.corpus.split("train")[positions]
+    run.corpus.check_ids(ids)
+    metrics = engine.take_steps(
+        np.asarray(ids, np.int32),
+        schedule.rates(first, count),
+        reset_state=schedule.resets_state_at(first),
+        soft_targets=None if soft_targets is None else np.asarray(soft_targets[positions[:, :-1]]),
+    )
+    progress.step += count
+    progress.seconds += metrics.seconds
+    progress.pending_losses += metrics.losses
+    progress.last_norm = metrics.norms[-1]
+    for step, (loss, norm) in enumerate(zip(metrics.losses, metrics.norms, strict=True), first + 1):
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise DivergenceError(f"the loss is {loss} and the gradient norm {norm} at step {step:,}")
+    return metrics.losses

@@ -17,18 +17,21 @@ from typing import Any
 from charlm.config.schema import Config, TrainingConfig
 from charlm.errors import CharlmError, counted
 from charlm.evaluation.scoring import ids_read
-from charlm.runs.folder import CHECKPOINTS, METRICS_FILE, saved_steps
+from charlm.runs.folder import CHECKPOINTS, saved_steps
 from charlm.runs.run import Run
 from charlm.storage.files import temporary_folder
 from charlm.text.corpus import Corpus
 from charlm.training.checkpoints import Progress
+from charlm.training.evaluating import evaluate, open_text
+from charlm.training.events import RunLog
 from charlm.training.interface import Engine, EngineFactory
-from charlm.training.loop import Training
+from charlm.training.loop import take
+from charlm.training.marks import Training
 from charlm.training.preparation import Preparation, gives_length, new_engine, settle
 from charlm.training.schedule import make_schedule, mean_growth
 from charlm.training.signals import Session
 from charlm.training.soft_targets import NGRAM_PARTS, cross_predict
-from charlm.training.steps import DivergenceError
+from charlm.training.steps import DivergenceError, next_count
 
 TIMED_STEPS, TIMED_SECONDS = 20, 3.0
 """How many steps are timed, at most for so long; at least one call of the engine."""
@@ -103,23 +106,27 @@ def measure(
         Stopped: a signal came.
 
     """
-    endless = config.training.with_steps(MAX_STEPS)
-    with temporary_folder() as folder, session.at_once():
-        started = clock()
-        (folder / METRICS_FILE).touch()
-        run = Run(folder, config.model_copy(update={"training": endless}), corpus)
-        training = Training(run, engine, session=Session(), clock=clock)
-        training.recorder.validator.baseline_nats = {}  # the run itself computes them once
-        with contextlib.closing(training.recorder.outputs):
-            training.prepare(resume=False)
-            first_state = engine.tensors()
-            schedule = training.schedule
-            training.progress.step = next(phase.first for phase in schedule.phases if phase.batches == schedule.batches)
-            _time_steps(training, 0.0, clock)  # the first call is slower than the others
-            start = clock() - started
-            step = _time_steps(training, step_seconds, clock)
-            engine.restore(first_state)
-            mark = _time_mark(training, clock)
+    endless = config.model_copy(update={"training": config.training.with_steps(MAX_STEPS)})
+    with temporary_folder() as folder, session.at_once(), contextlib.closing(RunLog(folder)) as log:
+        started, run = clock(), Run(folder, endless, corpus)
+        schedule = make_schedule(endless.training, engine.batches)
+        first = next(phase.first for phase in schedule.phases if phase.batches == schedule.batches)
+        whole = open_text(run, has_baselines=False)  # the run itself computes them once
+        part = replace(whole, ids=None if whole.ids is None else whole.ids[:TIMED_CHARACTERS])
+        training = Training(run, engine, schedule, Session(), part, None, log, Progress(step=first))
+        engine.build(schedule.lengths)
+        first_state = engine.tensors()
+        _time_steps(training, 0.0, clock)  # the first call is slower than the others
+        start = clock() - started
+        step = _time_steps(training, step_seconds, clock)
+        engine.restore(first_state)
+        training.progress, started = Progress(step=first), clock()
+        training.evaluate()
+        mark = clock() - started
+        if whole.ids is not None and part.ids is not None:  # the whole text takes longer
+            started = clock()
+            evaluate(run, training.network(), part, train_nats=0.0, has_sample=False)
+            mark += (ids_read(len(whole.ids)) / ids_read(len(part.ids)) - 1) * (clock() - started)
     return Costs(step, mark, start)
 
 
@@ -309,28 +316,15 @@ def time_ngrams(config: Config, corpus: Corpus, *, clock: Callable[[], float] = 
 
 def _time_steps(training: Training, seconds: float, clock: Callable[[], float]) -> float:
     """Take TIMED_STEPS, or those of some seconds, at least one call of the engine; return the seconds of one step."""
-    first, started, now = training.progress.step, clock(), -math.inf
+    progress, started, now, step_seconds = training.progress, clock(), -math.inf, math.inf
+    first = progress.step
     while count := training.engine.machines.share(
-        training.steps.next_count(training.progress)
-        if now - started < seconds and training.progress.step - first < TIMED_STEPS
+        next_count(training.schedule, progress.step, step_seconds=step_seconds)
+        if now - started < seconds and progress.step - first < TIMED_STEPS
         else 0
     ):
+        before = progress.seconds
         with contextlib.suppress(DivergenceError):  # what was learned is undone in any case
-            training.steps.take(count, training.progress)
-        now = clock()
-    return (now - started) / (training.progress.step - first)
-
-
-def _time_mark(training: Training, clock: Callable[[], float]) -> float:
-    """Evaluate the run on the beginning of its text, and save it; return the seconds, scaled to all of the text."""
-    progress, recorder = Progress(step=training.progress.step, pending_losses=[1.0]), training.recorder
-    whole = recorder.validator.validation
-    part = recorder.validator.validation = None if whole is None else whole[:TIMED_CHARACTERS]
-    started = clock()
-    recorder.evaluate(progress)
-    recorder.save(progress)
-    ended = clock()
-    recorder.validator.score(recorder.outputs.model(progress))
-    scoring, mark = clock() - ended, ended - started
-    share = 1.0 if whole is None or part is None else ids_read(len(whole)) / ids_read(len(part))
-    return mark + (share - 1) * scoring
+            take(training, count)
+        step_seconds, now = (progress.seconds - before) / count, clock()
+    return (now - started) / (progress.step - first)

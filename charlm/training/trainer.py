@@ -9,7 +9,7 @@ from charlm.runs.run import Run, begin_run, open_run, read_initial, run_folder
 from charlm.storage.files import remove
 from charlm.training import loop
 from charlm.training.interface import Engine, EngineFactory
-from charlm.training.loop import Outcome
+from charlm.training.outcome import Outcome
 from charlm.training.preparation import new_engine, settle
 from charlm.training.signals import Session, Stopped
 from charlm.training.soft_targets import keeps_soft_targets

@@ -257,20 +257,18 @@ def _train_trial(
         training = prepared.config.training.model_copy(update={"evaluations": EVALUATIONS})
         steps = max(EVALUATIONS, found.steps_within(training, seconds))
         config = prepared.config.model_copy(update={"training": training.with_steps(steps)})
-        session.reason, marks = None, itertools.count(1)
+        marks = itertools.count(1)
 
         def report(progress: Progress, nats: float) -> None:
             """Report an evaluation, and end a trial that is worse than the median of the others."""
             trial.report(nats, next(marks))
             if progress.step < steps and trial.should_prune():
-                session.reason = "pruned"
+                raise optuna.TrialPruned
 
         session.on_evaluation = report
         outcome = train_run(begin_run(place, config, corpus), engines, engine=engine, session=session)
     if outcome.signal is not None:
         raise Stopped(outcome.signal)
-    if session.reason is not None:
-        raise optuna.TrialPruned
     if outcome.nats_per_char is None:
         raise CharlmError("no loss is a finite number")
     return outcome.nats_per_char

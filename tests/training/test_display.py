@@ -8,7 +8,6 @@ import termios
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fake_runs import STEPS_PER_EPOCH, Trained, train
@@ -101,8 +100,7 @@ def test_a_time_is_written_in_at_most_five_columns(seconds: float, expected: str
 
 def evaluation(*, columns: int = 72, sample: str = "", validation_nats: float | None = 1.5) -> str:
     progress, schedule = Progress(step=250, elapsed_seconds=500, train_nats=1.2345), replace(SCHEDULE, total=1000)
-    options: dict[str, Any] = {"columns": columns, "sample": sample, "validation_nats": validation_nats}
-    return describe_evaluation(progress, schedule=schedule, is_best=True, **options)
+    return describe_evaluation(progress, schedule, validation_nats, is_best=True, sample=sample, columns=columns)
 
 
 def test_an_evaluation_is_told_with_its_step_the_time_left_and_its_losses() -> None:

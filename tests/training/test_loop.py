@@ -155,22 +155,23 @@ def test_early_stopping_ends_a_run_after_that_many_evaluations_without_a_new_bes
     assert train(tmp_path / "on", faults=overconfident).outcome.reason == "all steps done"
 
 
-def test_the_program_can_end_a_run_at_an_evaluation_and_a_resumed_run_ends_like_an_uninterrupted_one(
+def test_a_program_that_fails_at_an_evaluation_leaves_a_saved_run_that_ends_like_an_uninterrupted_one(
     reference: Trained, tmp_path: Path
 ) -> None:
     seen: list[tuple[int, float]] = []
+
+    def watch(progress: Progress, nats: float) -> None:
+        seen.append((progress.step, nats))
+        if progress.step == 30:
+            raise ZeroDivisionError
+
     run = open_run(train(tmp_path / "run", faults=interrupt_after(1)).folder)
-    with stop_on_signal() as session:
-
-        def watch(progress: Progress, nats: float) -> None:
-            seen.append((progress.step, nats))
-            session.reason = "enough" if progress.step == 30 else None
-
-        session.on_evaluation = watch
-        outcome = loop.train(run, engine_of(run), resume=True, session=session)
-    assert (outcome.reason, outcome.progress.step, outcome.signal) == ("enough", 30, None)
+    with stop_on_signal(on_evaluation=watch) as session, pytest.raises(ZeroDivisionError):
+        loop.train(run, engine_of(run), resume=True, session=session)
     assert seen == list(reference.validation().items())[:3]
-    check_same(resume(run.folder), reference)
+    resumed = resume(run.folder)
+    assert "resumed at step 30 of 50" in resumed.said
+    check_same(resumed, reference)
 
 
 def test_each_step_is_reported_once_with_the_loss_that_the_log_averages(tmp_path: Path, reference: Trained) -> None:

@@ -21,14 +21,7 @@ from charlm.training import checkpoints
 from charlm.training.checkpoints import Progress
 from charlm.training.interface import StepMetrics
 from charlm.training.schedule import make_schedule
-from charlm.training.steps import DivergenceError, StepRunner, check_steps
-
-
-@pytest.mark.parametrize(("loss", "norm"), [(math.nan, 1.0), (math.inf, 1.0), (3.0, math.nan), (3.0, math.inf)])
-def test_a_loss_or_a_gradient_norm_that_is_not_finite_counts_as_diverged(loss: float, norm: float) -> None:
-    with pytest.raises(DivergenceError, match=f"^the loss is {loss} and the gradient norm {norm} at step 8:"):
-        check_steps([loss, 3.0], [norm, 1.0], first=7)
-
+from charlm.training.steps import DivergenceError, next_count, take_steps
 
 # A run that diverges
 
@@ -37,6 +30,7 @@ def test_a_loss_or_a_gradient_norm_that_is_not_finite_counts_as_diverged(loss: f
     ("faults", "message"),
     [
         (Faults(loss=lambda step, _: math.nan if step == 25 else None), "the loss is nan .* at step 25: training has"),
+        (Faults(loss=lambda step, _: math.inf if step == 25 else None), "the loss is inf .* at step 25: training has"),
         (Faults(state=lambda step: math.inf if step >= 20 else 0.0), "not every weight is finite at step 20"),
         (Faults(weights=lambda step: math.nan if step >= 20 else 1.0), "not every weight is finite at step 20"),
     ],
@@ -87,40 +81,44 @@ class RecordingEngine(FakeEngine):
         return StepMetrics([1.5] * count, [2.0] * count, self.seconds_per_step * count)
 
 
+Take = Callable[[Progress], object]
+
+
 def make(
-    folder: Path,
-    *,
-    seconds_per_step: float = 1e-6,
-    soft_targets: NDArray[np.float16] | None = None,
-) -> tuple[RecordingEngine, StepRunner]:
-    """Return an engine and the runner of its steps over TEXT; nothing but steps happens for 100 steps."""
+    folder: Path, *, seconds_per_step: float = 1e-6, soft_targets: NDArray[np.float16] | None = None
+) -> tuple[RecordingEngine, Take]:
+    """Return an engine, and what takes the steps of its next call; nothing but steps happens for 100 steps."""
     config = TrainingConfig(steps=100, log_every=100, evaluations=1)
-    corpus = make_corpus(folder, TEXT, validation_fraction=0)
-    engine = RecordingEngine(seconds_per_step)
-    run = Run(folder / "run", Config(training=config), corpus)
-    return engine, StepRunner(run, engine, make_schedule(config, BATCHES), soft_targets=soft_targets)
+    run = Run(folder / "run", Config(training=config), make_corpus(folder, TEXT, validation_fraction=0))
+    engine, schedule = RecordingEngine(seconds_per_step), make_schedule(config, BATCHES)
+
+    def take(progress: Progress) -> None:
+        """Take the steps of the next call."""
+        before = progress.seconds / progress.step if progress.seconds else math.inf
+        count = next_count(schedule, progress.step, step_seconds=before)
+        assert take_steps(run, engine, schedule, progress, count=count, soft_targets=soft_targets) == [1.5] * count
+
+    return engine, take
 
 
-def take(steps: StepRunner, progress: Progress) -> None:
-    """Take the steps of the next call."""
-    steps.take(steps.next_count(progress), progress)
-
-
-def test_slow_steps_get_shorter_calls(tmp_path: Path) -> None:
-    engine, steps = make(tmp_path, seconds_per_step=0.25)
+def test_slow_steps_get_shorter_calls_and_are_counted_in_the_progress(tmp_path: Path) -> None:
+    engine, take = make(tmp_path, seconds_per_step=0.25)
+    progress = Progress()
     for _ in range(2):
-        take(steps, Progress(step=0))
+        take(progress)
     assert [len(call.windows) for call in engine.calls] == [1, 2]
+    assert (progress.step, progress.seconds, progress.last_norm) == (3, 0.75, 2.0)
+    assert progress.pending_losses == [1.5] * 3
 
 
 def test_calls_read_the_batches_in_order_and_only_the_first_of_an_epoch_starts_from_the_zero_state(
     tmp_path: Path,
 ) -> None:
-    engine, steps = make(tmp_path)
+    engine, take = make(tmp_path)
     progress, starts = Progress(), []
     while progress.step < 2 * STEPS_PER_EPOCH:
         starts.append(progress.step)
-        take(steps, progress)
+        take(progress)
     ids = np.array(["abc".index(character) for character in TEXT])
     expected = [ids[BATCHES.positions(epoch=epoch, first=0, count=STEPS_PER_EPOCH)] for epoch in (0, 1)]
     np.testing.assert_array_equal(np.concatenate([call.windows for call in engine.calls]), np.concatenate(expected))
@@ -129,20 +127,11 @@ def test_calls_read_the_batches_in_order_and_only_the_first_of_an_epoch_starts_f
 
 def test_each_character_is_learnt_with_the_soft_targets_of_its_own_position(tmp_path: Path) -> None:
     following = np.array(["abc".index(character) for character in TEXT[1:]])
-    engine, steps = make(tmp_path, soft_targets=np.eye(3, dtype=np.float16)[following])
-    take(steps, Progress(step=5))
+    engine, take = make(tmp_path, soft_targets=np.eye(3, dtype=np.float16)[following])
+    take(Progress(step=5))
     (call,) = engine.calls
     assert call.soft_targets is not None
     np.testing.assert_array_equal(call.soft_targets.argmax(-1), call.windows[:, 1:])
-
-
-def test_the_results_of_steps_are_counted_in_the_progress(tmp_path: Path) -> None:
-    _, steps = make(tmp_path, seconds_per_step=0.25)
-    progress = Progress()
-    for _ in range(2):
-        take(steps, progress)
-    assert (progress.step, progress.seconds, progress.last_norm) == (3, 0.75, 2.0)
-    assert progress.pending_losses == [1.5] * 3
 
 
 def overwrite(path: Path) -> None:

@@ -10,7 +10,7 @@ from fake_runs import begin as begin_a_run
 from charlm.errors import CharlmError
 from charlm.network.model_file import read_model
 from charlm.runs.run import Run, open_run
-from charlm.training.loop import Outcome
+from charlm.training.outcome import Outcome
 from charlm.training.signals import Stopped, stop_on_signal
 from charlm.training.timing import teacher_seconds
 from charlm.training.trainer import train_run

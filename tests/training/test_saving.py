@@ -20,7 +20,7 @@ from charlm.network.model_file import read_model
 from charlm.runs.metrics import cut_metrics
 from charlm.runs.run import open_run
 from charlm.text.tokenization import tokenize
-from charlm.training.events import EventLog, cut_events
+from charlm.training.events import RunLog, cut_events
 
 
 @pytest.mark.parametrize(("before", "now", "lines"), [("a", "b", 1), ("a", "a", 0), (None, "b", 0), ("a", None, 0)])
@@ -193,11 +193,11 @@ def raw_events(path: Path) -> list[Any]:
 
 
 def test_an_event_file_is_cut_before_a_later_step_and_before_an_event_that_is_not_whole(tmp_path: Path) -> None:
-    log = EventLog(tmp_path)
+    log = RunLog(tmp_path)
     for step in (5, 10, 15):
         log.show_text("sample", "x", step=step)
     log.close()
-    (path,) = tmp_path.iterdir()
+    (path,) = tmp_path.glob("events.*")
     whole = path.read_bytes()
     for step, size in ((12, len(whole)), (99, len(whole)), (99, len(whole) - 1), (-1, len(whole))):
         path.write_bytes(whole[:size])

@@ -19,9 +19,8 @@ from charlm.runs.folder import saved_steps
 from charlm.runs.run import Run, open_run
 from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
-from charlm.training import recorder
 from charlm.training.checkpoints import Progress
-from charlm.training.recorder import Validator
+from charlm.training.evaluating import EVALUATED_CHARACTERS, open_text, sample_text
 
 
 def test_each_line_has_the_keys_of_the_contract_and_the_position_in_the_run(reference: Trained) -> None:
@@ -47,10 +46,10 @@ def test_without_a_validation_text_the_training_loss_decides_the_best_and_the_us
 
 def test_a_score_on_a_part_of_the_validation_text_says_so(reference: Trained, tmp_path: Path) -> None:
     assert reference.outcome.measured_on == "the validation text"
-    part = validator(tmp_path, text="ab" * 1_100_000)
+    part = open_text(make_run(tmp_path, text="ab" * 1_100_000))
     assert part.measured_on == "the first 200,000 characters of the validation text"
-    assert part.validation is not None
-    assert len(part.validation) == 200_000
+    assert part.ids is not None
+    assert len(part.ids) == EVALUATED_CHARACTERS
 
 
 def test_a_run_is_saved_once_a_minute_of_training_between_its_marks(tmp_path: Path) -> None:
@@ -75,11 +74,11 @@ def test_the_user_is_told_the_losses_of_every_evaluation(tmp_path: Path) -> None
 def test_the_words_that_the_best_network_writes_stand_in_the_outcome(tmp_path: Path) -> None:
     overconfident = Faults(weights=lambda step: 1.0 if step <= 10 else 50.0)
     trained = train(tmp_path / "run", "sampling.length=30", faults=overconfident)
-    sample, validator = trained.outcome.sample, recorder.Validator(open_run(trained.folder))
-    assert len(sample) == 30
-    assert set(sample) <= set("abcde ")
-    assert sample == validator.sample(read_model(trained.folder / "best.safetensors"))
-    assert sample != validator.sample(read_model(trained.folder / "last.safetensors"))
+    written, run = trained.outcome.sample, open_run(trained.folder)
+    assert len(written) == 30
+    assert set(written) <= set("abcde ")
+    assert written == sample_text(run, read_model(trained.folder / "best.safetensors"))
+    assert written != sample_text(run, read_model(trained.folder / "last.safetensors"))
 
 
 def test_the_user_is_told_if_the_best_was_long_before_the_end(tmp_path: Path) -> None:
@@ -115,9 +114,9 @@ def test_a_run_is_marked_as_ended_at_its_end_and_a_resumed_one_no_longer(referen
     assert not (folder / "ended.json").exists()
 
 
-def validator(folder: Path, *, text: str = "abcd" * 10, sampling: SamplingConfig | None = None) -> Validator:
+def make_run(folder: Path, *, text: str = "abcd" * 10, sampling: SamplingConfig | None = None) -> Run:
     config = Config(training=TrainingConfig(epochs=1), sampling=sampling or SamplingConfig(), seed=3)
-    return Validator(Run(folder / "run", config, make_corpus(folder, text)))
+    return Run(folder / "run", config, make_corpus(folder, text))
 
 
 @pytest.mark.parametrize(
@@ -127,11 +126,9 @@ def validator(folder: Path, *, text: str = "abcd" * 10, sampling: SamplingConfig
         *((None, 3.0, True), (None, math.inf, False), (None, math.nan, False)),
     ],
 )
-def test_only_a_finite_loss_that_is_lower_is_the_best(
-    before: float | None, nats: float, is_best: bool, tmp_path: Path
-) -> None:
+def test_only_a_finite_loss_that_is_lower_is_the_best(before: float | None, nats: float, is_best: bool) -> None:
     progress = Progress(step=9, best_nats=before, best_step=5, evaluations_without_best=1)
-    assert validator(tmp_path).update_best(nats, progress) == is_best
+    assert progress.compare(nats) == is_best
     assert (progress.best_nats, progress.best_step) == ((nats, 9) if is_best else (before, 5))
     assert progress.evaluations_without_best == (0 if is_best else 2)
 
@@ -139,13 +136,14 @@ def test_only_a_finite_loss_that_is_lower_is_the_best(
 def test_the_sample_is_that_of_charlm_sample_with_its_prompt(trained: TrainedModel, tmp_path: Path) -> None:
     settings = SamplingConfig(length=30, prompt="ab", top_k=2, temperature=0.8)
     expected = "".join(generate_text(trained, TextRequest(30, Sampler(temperature=0.8, top_k=2), seed=3, prompt="ab")))
-    assert validator(tmp_path, sampling=settings).sample(trained) == f"ab{expected}"
+    assert sample_text(make_run(tmp_path, sampling=settings), trained) == f"ab{expected}"
 
 
 def test_the_simple_models_score_what_the_baselines_of_evaluate_do(tmp_path: Path) -> None:
-    found = validator(tmp_path, text=DEFAULT_CORPUS.read_text(encoding="utf-8")[:20_000])
-    corpus = found.run.corpus
+    run = make_run(tmp_path, text=DEFAULT_CORPUS.read_text(encoding="utf-8")[:20_000])
+    corpus = run.corpus
     expected = baseline_nats(corpus.split("validation"), corpus.vocabulary, corpus.split("train"))
-    assert found.baseline_nats == pytest.approx({name: expected[name] for name in ("5-gram", "lzma")})
+    assert open_text(run).baseline_nats == pytest.approx({name: expected[name] for name in ("5-gram", "lzma")})
+    assert open_text(run, has_baselines=False).baseline_nats == {}
     (tmp_path / "short").mkdir()
-    assert validator(tmp_path / "short", text="ab").baseline_nats == {}
+    assert open_text(make_run(tmp_path / "short", text="ab")).baseline_nats == {}

@@ -1,0 +1,117 @@
+"""An evaluation of the network of a run: its loss on the validation text, and a text that it writes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from charlm.evaluation.baselines import COMPRESSOR, MAX_TRAINING_CHARACTERS, NGRAM, baseline_nats
+from charlm.evaluation.scoring import Score, estimate_stream
+from charlm.network.model_file import TrainedModel
+from charlm.runs.run import Run
+from charlm.sampling.generation import TextRequest, generate_text
+from charlm.sampling.sampler import Sampler
+from charlm.text.vocabulary import Ids
+from charlm.training.events import choose_windows
+from charlm.training.steps import DivergenceError
+
+EVALUATED_CHARACTERS = 200_000
+"""How much of the validation text an evaluation during training reads, at most."""
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluatedText:
+    """What every evaluation of a run reads."""
+
+    ids: Ids | None
+    """The validation text, integers [n]; None if it has fewer than 2 ids."""
+    measured_on: str
+    """Which text the best score is measured on, and how much of it if not all, for the user."""
+    windows: NDArray[Any] | None
+    """What `choose_windows` returned, from the training text if there is no validation text."""
+    baseline_nats: Mapping[str, float]
+    """What a 5-gram model (interpolated modified Kneser-Ney) and LZMA score, which have read the end of the training
+    text before, in nats per character; empty if there is no validation text."""
+
+    @property
+    def split(self) -> str:
+        """The text that the best score is measured on: validation, or train if there is no validation text."""
+        return "train" if self.ids is None else "validation"
+
+
+def open_text(run: Run, *, at_most: int = EVALUATED_CHARACTERS, has_baselines: bool = True) -> EvaluatedText:
+    """Return what the evaluations of a run read.
+
+    Args:
+        run: Its corpus.
+        at_most: How much of the validation text.
+        has_baselines: Whether to compute the scores of simple models, which takes up to three seconds.
+
+    """
+    corpus = run.corpus
+    ids, training = corpus.split("validation", at_most=at_most), corpus.split("train")
+    if len(ids) < 2:
+        return EvaluatedText(None, "the train text", choose_windows(training[:MAX_TRAINING_CHARACTERS]), {})
+    part = f"first {len(ids):,} characters of the " if len(ids) < len(corpus.split("validation")) else ""
+    found = baseline_nats(ids, corpus.vocabulary, training) if has_baselines else {}
+    baselines = {name: found[name] for name in (NGRAM, COMPRESSOR) if name in found}
+    return EvaluatedText(ids, f"the {part}validation text", choose_windows(ids), baselines)
+
+
+def one_thread() -> threadpool_limits:
+    """Return a context in which a product takes one thread: beside other work, those of a small one would wait."""
+    return threadpool_limits(1, "blas")
+
+
+def evaluate(
+    run: Run, model: TrainedModel, text: EvaluatedText, *, train_nats: float, has_sample: bool = True
+) -> tuple[Score, TrainedModel, str]:
+    """Return the score of a network, the network with its score as a model file has it, and a text that it writes.
+
+    Args:
+        run: Its config and corpus.
+        model: The network.
+        text: What is read.
+        train_nats: The training loss, which is the score if there is no validation text.
+        has_sample: Whether a text is written.
+
+    Raises:
+        CharlmError: the text on the disk was changed.
+        DivergenceError: a weight or the score is not finite.
+
+    """
+    run.corpus.check_size()
+    step, score = model.facts["step"], Score(train_nats, 0)
+    if not all(np.isfinite(tensor).all() for tensor in model.parameters.tensors().values()):
+        raise DivergenceError(f"not every weight is finite at step {step:,}")
+    with one_thread(), np.errstate(all="ignore"):  # weights that are too large give a score that is not finite
+        if text.ids is not None:
+            run.corpus.check_ids(text.ids)
+            score = estimate_stream(model.parameters, text.ids)
+            if not np.isfinite(score.nats_per_char):
+                raise DivergenceError(f"the validation loss is {score.nats_per_char} at step {step:,}")
+        written = sample_text(run, model) if has_sample else ""
+    facts: dict[str, Any] = {"split": text.split, "nats_per_char": score.nats_per_char}
+    if score.block_means:
+        facts["block_means"] = [round(mean, 6) for mean in score.block_means]
+    return score, replace(model, facts={**model.facts, "score": facts}), written
+
+
+def sample_text(run: Run, model: TrainedModel) -> str:
+    """Return a text with its prompt, as `charlm sample` with the seed of the run writes it; "" if its length is 0.
+
+    Raises:
+        CharlmError: the logits are not finite.
+
+    """
+    settings = run.config.sampling
+    if not settings.length:
+        return ""
+    sampler = Sampler(
+        temperature=settings.temperature, top_k=settings.top_k, top_p=settings.top_p, min_p=settings.min_p
+    )
+    wanted = TextRequest(settings.length, sampler, run.config.seed, settings.prompt)
+    return settings.prompt + "".join(generate_text(model, wanted))

@@ -1,0 +1,146 @@
+"""A run in progress: how far it is, and what is recorded of it between its steps.
+
+Training losses are logged; at a mark, the network is evaluated, shown and saved.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from charlm.evaluation.baselines import NGRAM
+from charlm.evaluation.scoring import Difference, Score
+from charlm.network.model_file import TrainedModel
+from charlm.runs.run import Run
+from charlm.training import saving
+from charlm.training.checkpoints import Progress
+from charlm.training.display import describe_evaluation
+from charlm.training.evaluating import EvaluatedText, evaluate, one_thread
+from charlm.training.events import RunLog, show_evaluation
+from charlm.training.interface import Engine
+from charlm.training.schedule import Schedule
+from charlm.training.signals import Session, Stopped
+from charlm.training.soft_targets import SoftTargets
+
+SAVE_SECONDS = 60.0
+"""The training between two checkpoints, at most."""
+
+
+@dataclass
+class Training:
+    """A run in progress."""
+
+    run: Run
+    engine: Engine
+    schedule: Schedule
+    session: Session
+    text: EvaluatedText
+    soft_targets: SoftTargets | None
+    log: RunLog
+    progress: Progress
+    difference: Difference | None = None
+    """How the last evaluation differs from the best one before it; None before the second evaluation."""
+    best: Score | None = None
+    """The score of the best model so far; None = there is none."""
+    saved: tuple[int, int] | None = None
+    """The step and the evaluated step of the last checkpoint."""
+    saved_seconds: float = 0.0
+    """How long the run had trained then."""
+
+    def record(self) -> None:
+        """Log, evaluate and save if it is due at this step and not done yet.
+
+        Raises:
+            CharlmError: training has diverged, or a file cannot be read or written.
+
+        """
+        progress = self.progress
+        if self.schedule.logs_at(progress.step):
+            self._log_steps()
+        if self.schedule.is_mark(progress.step):
+            if progress.evaluated_step != progress.step:
+                self.evaluate()
+        elif self.engine.machines.share(progress.seconds - self.saved_seconds >= SAVE_SECONDS):
+            self.save()  # every machine has a part of the state
+
+    def record_start(self) -> None:
+        """Save step 0 if all checkpoints are kept; evaluate it, as the best so far, if it is another model's."""
+        settings, model = self.run.config.training, self.network()
+        if settings.first_weights is not None and self.text.ids is not None:
+            score, model, _ = evaluate(self.run, model, self.text, train_nats=0.0, has_sample=False)
+            self._note_score(score)
+            self.session.say(f"step 0: validation {score.nats_per_char:.3f} nats")
+            self.save(model)
+        elif settings.keep_checkpoints:
+            self.save(model)
+
+    def evaluate(self) -> None:
+        """Evaluate and save at a mark; after a signal, leave the evaluation to the resumed run."""
+        progress, text, model = self.progress, self.text, self.network()
+        try:
+            with self.session.at_once():
+                score, model, sample = evaluate(self.run, model, text, train_nats=progress.train_nats)
+        except Stopped:
+            return self.save(model)
+        is_best = self._note_score(score)
+        numbers = {f"nats_per_char/{NGRAM}": text.baseline_nats.get(NGRAM), "best_nats_per_char": progress.best_nats}
+        with one_thread():
+            weights = self.engine.weights()
+            show_evaluation(self.log, model, text.windows, weights=weights, numbers=numbers, sample=sample)
+        progress.evaluated_step = progress.step
+        validation_nats = None if text.ids is None else score.nats_per_char
+        line = describe_evaluation(progress, self.schedule, validation_nats, is_best=is_best, sample=sample)
+        self.session.say(line)
+        self.save(model)
+        self.session.on_evaluation(progress, score.nats_per_char)
+
+    def network(self) -> TrainedModel:
+        """Return a copy of the present network, without a score."""
+        return saving.network(self.run, self.engine, self.schedule, self.progress.step)
+
+    def save(self, model: TrainedModel | None = None) -> None:
+        """Save the run with its present network, unless nothing has happened since it was saved."""
+        if self.saved != (self.progress.step, self.progress.evaluated_step):
+            saving.save(self.run, self.engine, self.log, model or self.network(), self.progress)
+            self.note_saved()
+
+    def note_saved(self) -> None:
+        """Note that the run is saved as it is."""
+        self.saved = self.progress.step, self.progress.evaluated_step
+        self.saved_seconds = self.progress.seconds
+
+    def _log_steps(self) -> None:
+        """Log the steps since the last line, if there are any."""
+        progress, schedule = self.progress, self.schedule
+        if not progress.pending_losses:
+            return
+        progress.train_nats = float(np.mean(progress.pending_losses))
+        first = progress.step - len(progress.pending_losses)
+        characters = schedule.characters(progress.step) - schedule.characters(first)
+        self.log.log(
+            {
+                **self._position("train", progress.train_nats),
+                "learning_rate": float(schedule.rates(progress.step - 1, 1)[0]),
+                "gradient_norm": progress.last_norm,
+                "characters_per_second": characters / max(progress.seconds - progress.logged_seconds, 1e-9),
+            }
+        )
+        progress.pending_losses, progress.logged_seconds = [], progress.seconds
+
+    def _note_score(self, score: Score) -> bool:
+        """Log the score of this step, and return whether it is the best so far."""
+        if self.text.ids is not None:
+            self.log.log(self._position("validation", score.nats_per_char))
+        if self.best is not None:
+            self.difference = score.minus(self.best)
+        is_best = self.progress.compare(score.nats_per_char)
+        if is_best:
+            self.best = score
+        return is_best
+
+    def _position(self, split: str, nats: float) -> dict[str, Any]:
+        """Return the fields that every line of metrics.jsonl has."""
+        step = self.progress.step
+        epoch, characters = self.schedule.epochs(step), self.schedule.characters(step)
+        position = {"step": step, "epoch": epoch, "characters": characters, "seconds": self.progress.seconds}
+        return {**position, "split": split, "nats_per_char": nats}

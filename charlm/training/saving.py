@@ -1,0 +1,179 @@
+"""The state of a run in its folder: begun, saved at a mark, and restored.
+
+A mark is written in this order: metrics, events, the checkpoint, then the models from the same arrays. A resumed run
+keeps of all of them what belongs to the path that it continues, so that no step is missing or occurs twice.
+"""
+
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from charlm import __version__
+from charlm.config.file import check_resume, parse_config
+from charlm.config.yaml import show_value
+from charlm.errors import CharlmError
+from charlm.hardware import versions
+from charlm.network.architecture import architecture
+from charlm.network.model_file import TrainedModel, read_model, write_model
+from charlm.runs.folder import (
+    BEST,
+    CHECKPOINTS,
+    CONFIG_FILE,
+    CORPUS,
+    ENDED_FILE,
+    LAST,
+    checkpoint_name,
+    results,
+)
+from charlm.runs.run import Run, corpus_identity, write_config
+from charlm.storage.files import writing
+from charlm.training import checkpoints
+from charlm.training.checkpoints import Checkpoint, Facts, Progress
+from charlm.training.events import RunLog
+from charlm.training.interface import Engine
+from charlm.training.schedule import Schedule
+from charlm.training.steps import DivergenceError
+
+
+def network(
+    run: Run, engine: Engine, schedule: Schedule, step: int, *, score: Mapping[str, Any] | None = None
+) -> TrainedModel:
+    """Return a copy of the network in training after a step, with its score as a model file has it, if it is known."""
+    vocabulary = run.corpus.vocabulary
+    facts = {"step": step, "epoch": schedule.epochs(step), CORPUS: corpus_identity(run.corpus)}
+    return TrainedModel(
+        architecture=architecture(run.config, len(vocabulary)),
+        parameters=engine.parameters(),
+        vocabulary=vocabulary,
+        config=run.config.model_dump(mode="json"),
+        facts=facts if score is None else {**facts, "score": score},
+    )
+
+
+def save(run: Run, engine: Engine, log: RunLog, model: TrainedModel, progress: Progress) -> None:
+    """Write the logs to the disk, then a checkpoint, the last model, and the best one if it is that of this step.
+
+    Args:
+        run: Its folder and config.
+        engine: The network in training.
+        log: Its logs.
+        model: What `network` returned, with its score if it has been evaluated.
+        progress: How far the run is.
+
+    Raises:
+        CharlmError: a file cannot be written.
+        DivergenceError: a weight is not finite; nothing is written.
+
+    """
+    tensors = engine.tensors()
+    if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
+        raise DivergenceError(f"not every weight is finite at step {progress.step:,}")
+    log.sync()
+    written_by = {"charlm": __version__, **versions("numpy", "tensorflow", "keras"), "kernel": engine.library}
+    checkpoint = Checkpoint(model, tensors, Facts(versions=written_by, progress=progress))
+    keep = None if run.config.training.keep_checkpoints else checkpoints.KEPT
+    checkpoints.save(run.folder / CHECKPOINTS, checkpoint, keep=keep)
+    write_model(run.folder / LAST, model)
+    if progress.best_nats is not None and progress.best_step == progress.step:
+        write_model(run.folder / BEST, model)
+
+
+def begin(run: Run) -> RunLog:
+    """Write the beginning of a run at step 0, and return its logs.
+
+    Raises:
+        CharlmError: the run has been trained, so that something would be lost, or a file cannot be written.
+
+    """
+    if found := results(run.folder):
+        raise CharlmError(
+            f"{run.folder / CHECKPOINTS}: no checkpoint to continue from, but the run has {', '.join(found)}, which "
+            f"would be overwritten; put the checkpoints back, or start a new run"
+        )
+    with writing(run.folder):
+        for path in run.folder.glob("events.*"):  # of a run that was killed before its first checkpoint
+            path.unlink()
+    log = RunLog(run.folder)
+    log.describe(run.config)
+    write_config(run.folder, run.config)
+    return log
+
+
+def restore(run: Run, engine: Engine, schedule: Schedule, *, say: Callable[[str], None]) -> tuple[Progress, RunLog]:
+    """Continue from the newest undamaged checkpoint; say which settings have changed since, and save them.
+
+    The models of the run are then those of the path that the checkpoint is on: what a later step had written is
+    removed or replaced.
+
+    Raises:
+        CharlmError: there is none, or it is of another network or format, another text, or a run with other settings
+            that a resume may not change, or beyond the end of this one, or a file cannot be written.
+
+    """
+    folder = run.folder
+    checkpoint = checkpoints.restore(folder / CHECKPOINTS, warn=say, shapes=engine.shapes())
+    changes, progress = _check_same_run(run, checkpoint), checkpoint.facts.progress
+    if progress.step > schedule.total:
+        raise CharlmError(
+            f"{folder}: is at step {progress.step:,}, beyond its end ({schedule.total:,}): make it longer"
+        )
+    engine.restore(checkpoint.tensors)
+    if None is not checkpoint.facts.versions.get("kernel") != engine.library is not None:
+        say("kernel: compiled anew, not as it was in this run, so results will not be bit-identical")
+    _leave_other_path(run, checkpoint, say=say)
+    log = RunLog(folder, step=progress.step, evaluated_step=progress.evaluated_step)
+    write_config(folder, run.config)
+    if changes:
+        for key, (old, new) in changes.items():
+            say(f"{key}: was {show_value(old)}, is now {show_value(new)}")
+        log.log_changes(changes, step=progress.step)
+        model = network(run, engine, schedule, progress.step, score=checkpoint.model.facts.get("score"))
+        save(run, engine, log, model, progress)  # with these settings, so that they are noted once
+    say(f"resumed at step {progress.step:,} of {schedule.total:,}")
+    return progress, log
+
+
+def _check_same_run(run: Run, checkpoint: Checkpoint) -> dict[str, tuple[Any, Any]]:
+    """Check that a checkpoint is of this text and these settings; return the settings that have changed since."""
+    if checkpoint.model.facts.get(CORPUS) != corpus_identity(run.corpus):
+        raise CharlmError(
+            f"{run.folder / CORPUS}: not the corpus that the run was trained on; put it back, or start a new run"
+        )
+    before = parse_config(checkpoint.model.config, origin=str(run.folder / CHECKPOINTS))
+    return check_resume(before, run.config, origin=f"{run.folder / CONFIG_FILE}: ")
+
+
+def _leave_other_path(run: Run, checkpoint: Checkpoint, *, say: Callable[[str], None]) -> None:
+    """Remove or replace what steps after a checkpoint have written; the best loss is forgotten with its model."""
+    folder, progress = run.folder, checkpoint.facts.progress
+    checkpoints.remove_later(folder / CHECKPOINTS, progress.step)
+    with writing(folder):
+        (folder / ENDED_FILE).unlink(missing_ok=True)
+    write_model(folder / LAST, checkpoint.model)
+    best = None if progress.best_nats is None else _read_best_of(run, checkpoint)
+    if best is not None:
+        write_model(folder / BEST, best)
+        return
+    with writing(folder):
+        (folder / BEST).unlink(missing_ok=True)
+    if progress.best_nats is not None:
+        say(
+            f"{folder / BEST}: is not the model of step {progress.best_step:,}, the best so far; the next evaluation "
+            f"writes it again; until then use {folder / LAST}"
+        )
+        progress.best_nats = None
+
+
+def _read_best_of(run: Run, checkpoint: Checkpoint) -> TrainedModel | None:
+    """Return the best model up to a checkpoint, from wherever it is kept; None if it is nowhere."""
+    step = checkpoint.facts.progress.best_step
+    if step == checkpoint.facts.progress.step:
+        return checkpoint.model
+    for path in (run.folder / BEST, run.folder / CHECKPOINTS / checkpoint_name(step)):
+        with contextlib.suppress(CharlmError):
+            model = read_model(path)
+            if model.facts.get("step") == step:
+                return model
+    return None
