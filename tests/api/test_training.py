@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pytest
 from models import weights_of
@@ -106,23 +106,13 @@ def test_nothing_is_printed_and_signals_are_as_before(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("existed", [True, False])
-@pytest.mark.parametrize(
-    ("text", "overrides", "message"),
-    [
-        (TEXT, {"training.optimizer.nesterov": 1}, r"training\.optimizer\.nesterov: Adam has no such argument"),
-        ("ab", {"corpus.validation_fraction": 0.5}, "the training text has 1 character; at least 2 are needed"),
-    ],
-    ids=["optimizer", "text"],
-)
-def test_a_mistake_that_is_noticed_late_leaves_no_run_behind(
-    text: str, overrides: dict[str, Any], message: str, existed: bool, tmp_path: Path
-) -> None:
-    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+def test_a_mistake_that_is_noticed_late_leaves_no_run_behind(existed: bool, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("ab", encoding="utf-8")
     run = tmp_path / "runs/run"
     if existed:
         run.mkdir(parents=True)
-    with pytest.raises(CharlmError, match=message):
-        charlm.train(tmp_path / "text.txt", recipe="tiny", overrides=overrides, run=run)
+    with pytest.raises(CharlmError, match="the training text has 1 character; at least 2 are needed"):
+        charlm.train(tmp_path / "text.txt", recipe="tiny", overrides={"corpus.validation_fraction": 0.5}, run=run)
     assert list((tmp_path / "runs").rglob("*")) == [run] * existed
 
 
