@@ -123,9 +123,8 @@ def plan(
             engines=engines,
             session=session,
         )
-        config, corpus = prepared.config, prepared.corpus
+        config, corpus, engine = prepared.config, prepared.corpus, prepared.engine
         facts, settings = describe_text(corpus), config.training
-        engine = prepared.new_engine(engines, session=session)
         start_seconds = time.perf_counter() - started
         found = estimate(config, corpus, engine, engines, session=session, step_seconds=step_seconds)
         memory, start_seconds = peak_memory_bytes(), start_seconds + found.start_seconds

@@ -12,12 +12,12 @@ from charlm.config.recipes import find_recipe
 from charlm.engine.factory import KerasEngines, connected_engines
 from charlm.engine.runtime import check_tensorflow
 from charlm.runs.folder import check_is_run, find_run, newest_unfinished_run
-from charlm.runs.run import begin_run, open_run, read_initial, read_parent, run_folder
+from charlm.runs.run import begin_run, read_parent, run_folder
 from charlm.storage.files import temporary_folder, writing
 from charlm.text.corpus import Corpus
 from charlm.text.tokenization import tokenize as write_corpus
 from charlm.training.outcome import Outcome
-from charlm.training.preparation import Text, as_sources, new_engine, prepare, text_name
+from charlm.training.preparation import Text, as_sources, prepare, reopen, text_name
 from charlm.training.signals import OnEvaluation, OnStep, ignore, stop_on_signal
 from charlm.training.timing import check_minutes, fit_to_minutes, lengthen
 from charlm.training.trainer import train_run
@@ -119,12 +119,9 @@ def train(
             session=session,
             parent=None if init is None else read_parent(Path(init)),
         )
-        for line in prepared.describe_advice():
-            session.say(line)
-        engine = prepared.new_engine(engines, session=session)
-        config = fit_to_minutes(prepared, engine, engines, minutes=minutes, started=started, session=session)
+        config = fit_to_minutes(prepared, engines, minutes=minutes, started=started, session=session)
         begun = begin_run(folder, config, prepared.corpus, first=prepared.first)
-        return train_run(begun, engines, engine=engine, session=session)
+        return train_run(begun, prepared.engine, engines, session=session)
 
 
 def resume(
@@ -167,20 +164,10 @@ def resume(
         connected_engines(session) as engines,
         _own_copy(newest_unfinished_run() if run is None else find_run(Path(run)), engines) as folder,
     ):
-        begun = open_run(folder, overrides=overrides)
-        engines.machines.check_same(begun.config, begun.corpus)
-        session.say(f"resuming {folder}")
-        engine = new_engine(
-            begun.config,
-            begun.corpus,
-            engines,
-            first_weights=read_initial(begun),
-            session=session,
-        )
+        begun, engine = reopen(folder, overrides=overrides, engines=engines, session=session)
         if minutes is not None:
-            config = lengthen(begun, engine, engines, minutes=minutes, started=started, session=session)
-            begun = replace(begun, config=config)
-        return train_run(begun, engines, engine=engine, resume=True, session=session)
+            begun = replace(begun, config=lengthen(begun, engine, minutes=minutes, started=started, session=session))
+        return train_run(begun, engine, engines, resume=True, session=session)
 
 
 @contextlib.contextmanager

@@ -8,9 +8,7 @@ docstrings of the fields are the text of docs/settings.md.
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema, model_validator
-
-from charlm.config.validation import explain
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
 
 MAX_RECURRENT_WEIGHTS = 1 << 32
 """Takes 16 GiB in float32; a larger number is taken for a mistake."""
@@ -238,6 +236,30 @@ class ScheduleConfig(_Section):
     """Rate of the last step, as a share of optimizer.learning_rate. Not used by `constant`."""
 
 
+class Teachers(_Section):
+    """Other networks to learn from: either `recipe` and `seeds`, or `models`.
+
+    Their soft targets are the probabilities that the mean of their logits gives (Hinton et al. 2015).
+    """
+
+    recipe: str | None = None
+    """Recipe of the teachers that the run trains before it begins: a name in configs/, or a YAML file. Each is a run of
+    its own in the folder teachers/, which has this recipe, its seed and the text; no other setting reaches it."""
+    seeds: Annotated[tuple[Seed, ...], Field(strict=False, json_schema_extra={"uniqueItems": True})] = ()
+    """Seed of each of them."""
+    models: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Runs or model files that are there, in place of a recipe. They must have the vocabulary of the text."""
+
+    @model_validator(mode="after")
+    def _are_trained_or_named(self) -> "Teachers":
+        given = self.recipe is not None, bool(self.seeds), bool(self.models)
+        if given not in {(True, True, False), (False, False, True)}:
+            raise ValueError("must be {recipe: NAME, seeds: [N, ...]} or {models: [FILE, ...]}")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("a seed occurs twice; each teacher needs its own")
+        return self
+
+
 class TrainingConfig(_Section):
     """How the network is trained, evaluated and saved."""
 
@@ -270,23 +292,11 @@ class TrainingConfig(_Section):
     loss_temperature: PositiveFloat = 1.0
     """Training minimises the loss of softmax(logits / loss_temperature). A network that has memorised its text is
     too confident on other text; training below 1 lowers that confidence by the same factor (Guo et al. 2017)."""
-    teachers: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """Runs or model files to learn from beside the text: the soft targets are the probabilities that the mean of
-    their logits gives (Hinton et al. 2015). They must have the vocabulary of the text. [] = none."""
-    teacher_seeds: Annotated[tuple[Seed, ...], Field(strict=False, json_schema_extra={"uniqueItems": True})] = ()
-    """Seeds of more teachers, which a run trains before it begins, each as a run of its own in its folder teachers/:
-    by the same recipe, but with this seed, without teachers, and with `teacher_settings`. [] = none."""
-    teacher_settings: dict[str, Any] = {}
-    """Settings of these teachers that differ from those of the recipe, in the sections `model` and `training`, for
-    instance `{model: {units: 512}, training: {epochs: 24}}`. {} = they are as in the recipe. Their length and how often
-    they are evaluated and saved are those of the recipe, too, not those that `--set` or `--minutes` give the run
-    itself; a run records them here."""
+    teachers: Teachers | None = None
+    """What the network learns from beside the text; null = no other network."""
     teacher_weight: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Weight w of the soft targets: training minimises (1 - w) times the loss on the text plus w times the cross
     entropy with the soft targets. 0 = the teachers are not used."""
-    teacher_temperature: PositiveFloat = 1.0
-    """Divisor of the mean of the teachers' logits. Above 1, the soft targets are less certain: teachers are too
-    confident on the text that they have learnt."""
     ngram_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Weight of the soft targets that n-grams give, beside those of the teachers: of up to 12 characters, interpolated
     modified Kneser-Ney, for each tenth of the training text counted on the rest of it. They keep a network from
@@ -324,7 +334,7 @@ class TrainingConfig(_Section):
     @property
     def has_teachers(self) -> bool:
         """Whether the network also learns from other networks."""
-        return bool(self.teachers or self.teacher_seeds) and self.teacher_weight > 0
+        return self.teachers is not None and self.teacher_weight > 0
 
     @property
     def soft_weight(self) -> float:
@@ -332,9 +342,9 @@ class TrainingConfig(_Section):
         return (self.teacher_weight if self.has_teachers else 0.0) + self.ngram_weight
 
     @property
-    def own_teachers(self) -> tuple[int, ...]:
+    def teacher_seeds(self) -> tuple[int, ...]:
         """The seeds of the teachers that a run trains itself; none if it does not learn from them."""
-        return self.teacher_seeds if self.has_teachers else ()
+        return self.teachers.seeds if self.teachers is not None and self.has_teachers else ()
 
     def with_steps(self, steps: int) -> "TrainingConfig":
         """Return the same settings for a run of so many steps."""
@@ -377,14 +387,6 @@ class SamplingConfig(_Section):
     """Choose among the characters that are at least this many times as likely as the most likely one; null = all."""
 
 
-NOT_OF_TEACHERS = {
-    "first_weights", "teachers", "teacher_seeds", "teacher_settings", "teacher_weight", "teacher_temperature",
-}  # fmt: skip
-"""The settings of the section training that the teachers that a run trains do not have."""
-TEACHERS_OWN = {"epochs", "steps", "early_stopping", "evaluations"}
-"""The settings of the section training that teachers have from the recipe, whatever the user asks of their run."""
-
-
 class Config(_Section):
     """Everything that determines a run, except the text."""
 
@@ -402,51 +404,25 @@ class Config(_Section):
     training: TrainingConfig = TrainingConfig()
     sampling: Resumable[SamplingConfig] = SamplingConfig()
 
-    def of_teacher(self, seed: int) -> "Config":
-        """Return the config of a teacher that a run with this one trains.
-
-        Args:
-            seed: One of `training.teacher_seeds`.
-
-        Raises:
-            ValueError: `training.teacher_settings` has an unknown key or a value that is not valid.
-
-        """
-        settings = self.training.teacher_settings
-        for section in settings:
-            if section not in {"model", "training"}:
-                raise ValueError(f"training.teacher_settings.{section}: must be in the section model or training")
-        values = merge(self.model_dump(exclude={"training": NOT_OF_TEACHERS}), settings)
-        if isinstance(values["training"], dict) and (found := NOT_OF_TEACHERS & values["training"].keys()):
-            raise ValueError(
-                f"training.teacher_settings.training.{min(found)}: a teacher begins anew and has no teachers"
-            )
-        try:
-            return Config.model_validate({**values, "seed": seed})
-        except ValidationError as error:
-            raise ValueError(f"training.teacher_settings.{explain(error, Config)}") from None
-
-    @model_validator(mode="after")
-    def _check_teacher_settings(self) -> "Config":
-        if self.training.teacher_settings:
-            self.of_teacher(self.seed)
-        if len(set(self.training.teacher_seeds)) < len(self.training.teacher_seeds):
-            raise ValueError("training.teacher_seeds: found a seed twice; each teacher needs its own")
-        return self
-
 
 def merge(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
     """Return nested mappings, those of a config, with the values of `others` in place of the same keys.
 
-    What belongs to a name does not outlive it: another optimizer, or another class of Keras, replaces the whole mapping
-    of the one before, since its arguments would mean nothing.
+    What belongs to a name does not outlive it: another optimizer, another class of Keras, or teachers of the other
+    kind, replace the whole mapping of the one before, since its arguments would mean nothing.
     """
     merged = dict(values)
     for key, value in others.items():
         before: Any = merged.get(key)
-        name, default = ("name", DEFAULT_OPTIMIZER) if key == "optimizer" else ("class_name", None)
         merged[key] = value
-        if isinstance(value, Mapping) and isinstance(before, Mapping):
-            named = before.get(name, default)
-            merged[key] = merge(before, value) if value.get(name, named) == named else value
+        if isinstance(value, Mapping) and isinstance(before, Mapping) and _is_same_kind(key, before, value):
+            merged[key] = merge(before, value)
     return merged
+
+
+def _is_same_kind(key: str, before: Mapping[str, Any], value: Mapping[str, Any]) -> bool:
+    if key == "teachers":
+        return bool(before.get("models")) == bool(value.get("models"))
+    name, default = ("name", DEFAULT_OPTIMIZER) if key == "optimizer" else ("class_name", None)
+    named = before.get(name, default)
+    return bool(value.get(name, named) == named)

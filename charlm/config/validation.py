@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from typing import get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -25,9 +26,9 @@ def walk(model: type[BaseModel], before: str = "") -> Iterator[tuple[str, FieldI
 
 
 def section_of(field: FieldInfo) -> type[BaseModel] | None:
-    """Return the model that a field holds; None if it holds a value."""
-    kind = field.annotation
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+    """Return the model that a field holds, or may hold; None if it holds a value."""
+    kinds = field.annotation, *get_args(field.annotation)
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:

@@ -19,7 +19,6 @@ from charlm.network.model_file import read_model
 from charlm.runs.folder import BEST, CHECKPOINTS, ENDED_FILE, saved_steps
 from charlm.runs.run import Run
 from charlm.storage.files import remove_leftovers, write_file
-from charlm.storage.locks import only_writer
 from charlm.text.findings import describe_text
 from charlm.training import saving
 from charlm.training.checkpoints import Progress
@@ -45,7 +44,7 @@ def train(
     """Train, or continue training, until a limit of the config or a signal.
 
     Args:
-        run: Its folder, config and corpus.
+        run: Its folder, which this process has locked, config and corpus.
         engine: What computes the steps, in its first state; see `charlm.training.preparation.new_engine`.
         resume: Whether to continue from the newest checkpoint; if there is none, the run starts at step 0.
         session: Its user, from a `stop_on_signal` block.
@@ -58,7 +57,7 @@ def train(
         Stopped: a signal came before the first step, when there is nothing to save; or a second signal came.
 
     """
-    with only_writer(run.folder, clock=clock), contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         with session.at_once():
             training = _open(run, engine, resume=resume, session=session)
             stack.callback(training.log.close)

@@ -1,23 +1,33 @@
 """What is settled before a run is trained: its text, its config with nothing left open, and its engine.
 
-Every run passes through `settle`: a new one, one that is resumed, a trial of a search, a teacher, on each machine.
+Every run passes through one of two functions, once in each process and on each machine: `prepare` if it is new, a trial
+of a search or a teacher for instance, and `reopen` if it goes on.
 """
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charlm.config.file import nest, parse_config, read_values
+from charlm.config.file import Overrides, load_config, nest, parse_config
 from charlm.config.recipes import DEFAULT_CORPUS, DEFAULT_RECIPE, RecipeAdvice, find_recipe, suited_recipe
-from charlm.config.schema import TEACHERS_OWN, Config, CorpusConfig, merge
+from charlm.config.schema import Config, CorpusConfig, merge
 from charlm.errors import CharlmError
 from charlm.hardware import memory_bytes
 from charlm.network.architecture import architecture
 from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Parameters
-from charlm.runs.folder import CORPUS
-from charlm.runs.run import Parent, adapt_parent, check_first_weights, check_shape
+from charlm.runs.folder import CORPUS, is_run
+from charlm.runs.run import (
+    Parent,
+    Run,
+    adapt_parent,
+    check_first_weights,
+    check_shape,
+    open_run,
+    read_initial,
+)
 from charlm.storage.files import writing
 from charlm.text.batches import Batches, fit_batches
 from charlm.text.corpus import Corpus, is_corpus, open_corpus, read_manifest, settle_corpus_settings
@@ -46,26 +56,14 @@ class Preparation:
     """Every setting, with nothing left open; `charlm.training.timing.fit_to_minutes` may set another length."""
     first: TrainedModel | None
     """The weights that training begins with; None = they are drawn at random."""
+    engine: Engine
+    """In its first state."""
     advice: RecipeAdvice
     """What suits a text of its size."""
     is_advised: bool
     """Whether the config follows the advice, because no recipe was named."""
     advised_minutes: float | None
     """How long the recipe should train such a text; None = as long as the config says."""
-
-    def describe_advice(self) -> list[str]:
-        """Return the lines that tell the user which recipe the text gets and why, if it follows the advice."""
-        if not self.is_advised:
-            return []
-        lines = wrap(f"recipe: {self.advice.recipe}: {self.advice.reason}")
-        if self.advice.better is not None:
-            lines.append(f"better, in about {self.advice.times:g} times the time: -c {self.advice.better}")
-        return lines
-
-    def new_engine(self, engines: EngineFactory, *, session: Session) -> Engine:
-        """Make the engine, with the weights that training begins with; raises what `new_engine` raises."""
-        first = None if self.first is None else self.first.parameters
-        return new_engine(self.config, self.corpus, engines, first_weights=first, session=session)
 
 
 def prepare(
@@ -78,7 +76,9 @@ def prepare(
     session: Session,
     parent: Parent | None = None,
 ) -> Preparation:
-    """Read the text, and settle every setting of a new run. A mistake in a setting is found before the text is read.
+    """Read the text, settle every setting of a new run, and make its engine; if no recipe is named, say which it gets.
+
+    A mistake in a setting is found before the text is read.
 
     Args:
         text: What is trained on.
@@ -110,44 +110,83 @@ def prepare(
     config = settle(
         config.model_copy(update={"recipe": path.stem}), corpus, engines=engines, parent=parent, say=session.say
     )
-    engines.machines.check_same(config, corpus)
     first = None if parent is None else adapt_parent(parent, config, corpus, say=session.say)
+    if is_advised:
+        for line in describe_advice(advice):
+            session.say(line)
+    weights = None if first is None else first.parameters
+    engine = new_engine(config, corpus, engines, first_weights=weights, session=session)
     minutes = advice.minutes if is_advised and gives_length(overrides) is None else None
-    return Preparation(corpus, config, first, advice, is_advised, minutes)
+    return Preparation(corpus, config, first, engine, advice, is_advised, minutes)
 
 
-def settle(
-    config: Config,
-    corpus: Corpus,
-    *,
-    engines: EngineFactory,
-    parent: Parent | None = None,
-    is_recorded: bool = False,
-    say: Say,
-) -> Config:
-    """Return a config in which nothing is left open, or refuse it.
+def reopen(folder: Path, *, overrides: Overrides = (), engines: EngineFactory, session: Session) -> tuple[Run, Engine]:
+    """Open a run that has begun, and make its engine, in its first state.
+
+    What the run asks for and this machine lacks is replaced in the engine, with a line, but not in the config of the
+    run.
 
     Args:
-        config: Every setting that the user, the recipe, a search or a student has given.
+        folder: That of the run.
+        overrides: Values that replace those of its config.
+        engines: Makes the engines.
+        session: The user of the training.
+
+    Raises:
+        CharlmError: the folder is not a run, an override is not valid or may not change in a run, the corpus or the
+            first weights are missing or damaged, there is too little memory, or the machines do not agree.
+        Stopped: a signal came.
+
+    """
+    run = open_run(folder, overrides=overrides)
+    engines.machines.check_same(run.config, run.corpus)
+    session.say(f"resuming {folder}")
+    config = engines.settle(run.config, say=session.say, is_recorded=True)
+    return run, new_engine(config, run.corpus, engines, first_weights=read_initial(run), session=session)
+
+
+def teacher_settings(config: Config, seed: int) -> dict[str, Any]:
+    """Return what `prepare` takes for a teacher of a run: the recipe, the seed, and how the text was read.
+
+    Args:
+        config: Every setting of the run, whose `training.teachers` name a recipe; no other reaches the teacher.
+        seed: One of the seeds there.
+
+    """
+    assert config.training.teachers is not None, "the run has teachers"
+    overrides = {"seed": seed, "corpus": config.corpus.model_dump(mode="json")}
+    return {"recipe": config.training.teachers.recipe, "overrides": overrides}
+
+
+def describe_advice(advice: RecipeAdvice) -> list[str]:
+    """Return the lines that tell the user which recipe the text gets and why."""
+    lines = wrap(f"recipe: {advice.recipe}: {advice.reason}")
+    if advice.better is not None:
+        lines.append(f"better, in about {advice.times:g} times the time: -c {advice.better}")
+    return lines
+
+
+def settle(config: Config, corpus: Corpus, *, engines: EngineFactory, parent: Parent | None = None, say: Say) -> Config:
+    """Return the config of a new run, in which nothing is left open, or refuse it.
+
+    Args:
+        config: Every setting that the user, the recipe or a search has given.
         corpus: The text.
         engines: Makes the engines.
-        parent: The model whose weights training begins with; None = random weights, or those that the run keeps.
-        is_recorded: Whether the config comes from a run which has begun, so that it was settled before: what this
-            machine lacks is then replaced, with a line, and not refused.
+        parent: The model whose weights training begins with; None = random weights.
         say: Takes a line for the user.
 
     Raises:
         CharlmError: a setting of the section corpus is not that of the text, a teacher cannot be used, there is too
-            little memory, or this machine lacks what is asked for.
+            little memory for what teachers say, this machine lacks what is asked for, or the machines do not agree.
 
     """
-    if not is_recorded:
-        training = config.training.model_copy(update={"first_weights": None if parent is None else parent.sha256})
-        settings = settle_corpus_settings(corpus, config.corpus)
-        config = config.model_copy(update={"corpus": settings, "training": training})
-        check_teachers(config, corpus, available_bytes=memory_bytes())
-    config = engines.settle(fill_parts(config, machines=engines.machines.count), say=say, is_recorded=is_recorded)
-    check_memory(config, len(corpus.vocabulary), available_bytes=memory_bytes())
+    training = config.training.model_copy(update={"first_weights": None if parent is None else parent.sha256})
+    settings = settle_corpus_settings(corpus, config.corpus)
+    config = config.model_copy(update={"corpus": settings, "training": training})
+    check_teachers(config, corpus, available_bytes=memory_bytes())
+    config = engines.settle(fill_parts(config, machines=engines.machines.count), say=say, is_recorded=False)
+    engines.machines.check_same(config, corpus)
     return config
 
 
@@ -159,10 +198,10 @@ def new_engine(
     first_weights: Parameters | None = None,
     session: Session,
 ) -> Engine:
-    """Make the engine of a run, and say what of the config does not fit this text or this machine.
+    """Make the engine of a run, and say how a short text is cut.
 
     Args:
-        config: Every setting of the run, as `settle` returned it, here or on another machine.
+        config: Every setting of the run, settled for this machine.
         corpus: Its text.
         engines: Makes the engine.
         first_weights: The weights that training begins with, of the shapes that the config gives; None = they are
@@ -175,10 +214,10 @@ def new_engine(
         Stopped: a signal came.
 
     """
+    check_memory(config, len(corpus.vocabulary), available_bytes=memory_bytes())
     batches, shrunk = cut_text(config, corpus)
     with session.at_once():
-        usable = settle(config, corpus, engines=engines, is_recorded=True, say=session.say)
-        engine = engines(usable, batches, vocabulary_size=len(corpus.vocabulary))
+        engine = engines(config, batches, vocabulary_size=len(corpus.vocabulary))
         if first_weights is not None:
             engine.begin_with(first_weights.tensors())
     if shrunk is not None:
@@ -209,22 +248,14 @@ def _training(settings: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _read_recipe(path: Path | None, overrides: Mapping[str, Any], parent: Parent | None) -> Config:
-    """Return the config that a recipe, the shape of the parent and the overrides give; None = the defaults of charlm.
-
-    The teachers of a run are as long as the recipe says: what the user asks of the run itself does not reach them.
-    """
-    values = {} if path is None else read_values(path)
-    others = {} if parent is None else nest(parent.model.architecture.settings().items())
-    recipe, others = parse_config(values, origin=str(path)), merge(others, overrides)
-    config = parse_config(merge(values, others), origin="override") if others else recipe
+    """Return the config that a recipe, the shape of the parent and the overrides give; no path = the defaults."""
+    shape = {} if parent is None else nest(parent.model.architecture.settings().items())
+    others = merge(shape, overrides)
+    config = parse_config(others, origin="override") if path is None else load_config(path, overrides=others)
     check_first_weights(config, parent)
     if parent is not None:
         check_shape(config, parent)
-    training = config.training
-    if training.teacher_seeds:
-        own = {"training": recipe.training.model_dump(include=TEACHERS_OWN)}
-        training = training.model_copy(update={"teacher_settings": merge(own, training.teacher_settings)})
-    return config.model_copy(update={"training": training})
+    return config
 
 
 def as_sources(text: Text) -> list[str]:
@@ -249,6 +280,8 @@ def read_text(
 ) -> Corpus:
     """Turn a text into a corpus in a folder, or make the folder a link to a corpus, and open it.
 
+    The link to the corpus of a run is relative in a run within it, a teacher, so that the outer run can be moved.
+
     Args:
         text: What is trained on.
         folder: The folder, which does not exist.
@@ -265,8 +298,11 @@ def read_text(
     if not _is_one_corpus(sources):
         return tokenize(sources, folder, settings, known=known, progress=show_progress)
     corpus = open_corpus(Path(sources[0]))
+    outer = corpus.folder.parent
+    is_within = is_run(outer) and folder.is_relative_to(outer)
     with writing(folder):
-        folder.symlink_to(corpus.folder.resolve(), target_is_directory=True)
+        target = os.path.relpath(corpus.folder, folder.parent) if is_within else corpus.folder.resolve()
+        folder.symlink_to(target, target_is_directory=True)
     return corpus
 
 

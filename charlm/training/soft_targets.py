@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.config.file import load_config
+from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config
 from charlm.errors import CharlmError, short_repr
 from charlm.evaluation.baselines import count_ngrams, predict_ngrams
@@ -85,9 +87,14 @@ def open_soft_targets(run: Run, *, say: Callable[[str], object] = lambda _: None
 
 def _teachers_of(run: Run) -> dict[Path, TrainedModel]:
     """Return the teachers of a run by their files; none if it does not learn from them."""
-    settings = run.config.training
-    own = [run.folder / TEACHERS / str(seed) for seed in settings.own_teachers]
-    return _read_teachers([*map(Path, settings.teachers), *own], run.corpus) if settings.has_teachers else {}
+    own = [run.folder / TEACHERS / str(seed) for seed in run.config.training.teacher_seeds]
+    return _read_teachers([*_named(run.config), *own], run.corpus)
+
+
+def _named(config: Config) -> list[Path]:
+    """Return the models that a config names as teachers; none if the network does not learn from them."""
+    settings = config.training
+    return [*map(Path, settings.teachers.models)] if settings.teachers is not None and settings.has_teachers else []
 
 
 def _compute(run: Run, teachers: Mapping[Path, TrainedModel], *, say: Callable[[str], object]) -> SoftTargets:
@@ -96,7 +103,7 @@ def _compute(run: Run, teachers: Mapping[Path, TrainedModel], *, say: Callable[[
     if teachers:
         say(f"teachers: {len(teachers)}, reading the training text")
         networks = [teacher.parameters for teacher in teachers.values()]
-        table = compute_soft_targets(networks, ids, temperature=settings.teacher_temperature)
+        table = compute_soft_targets(networks, ids)
     else:
         table = np.zeros(_shape(run.corpus), DTYPE)
     if settings.ngram_weight:
@@ -142,12 +149,16 @@ def check_teachers(config: Config, corpus: Corpus, *, available_bytes: int | Non
     """Check, before a run begins, that it can learn from its teachers, and hold what they predict.
 
     Raises:
-        CharlmError: one that is named cannot be read or has another vocabulary than the text, or there is too little
-            memory for the soft targets.
+        CharlmError: one that is named cannot be read or has another vocabulary than the text, their recipe cannot be
+            read or has teachers itself, or there is too little memory for the soft targets.
 
     """
-    if config.training.has_teachers:
-        _read_teachers(map(Path, config.training.teachers), corpus)
+    _read_teachers(_named(config), corpus)
+    teachers = config.training.teachers
+    if teachers is not None and teachers.recipe is not None:
+        recipe = load_config(find_recipe(teachers.recipe))
+        if recipe.training.teachers is not None:
+            raise CharlmError(f"training.teachers.recipe: {teachers.recipe} has teachers itself; name one without")
     if config.training.soft_weight and available_bytes is not None and _bytes(corpus) > MEMORY_SHARE * available_bytes:
         rows, width = _shape(corpus)
         raise CharlmError(
@@ -237,16 +248,14 @@ def compute_soft_targets(
     networks: Sequence[Parameters],
     ids: NDArray[Any],
     *,
-    temperature: float,
     streams: int = STREAMS,
     warm_up: int = WARM_UP,
 ) -> SoftTargets:
-    """Return the probabilities of each next character of a text, softmax(mean of the logits / temperature).
+    """Return the probabilities of each next character of a text, softmax(mean of the logits).
 
     Args:
         networks: The weights of each network, one or more, with the same V.
         ids: Integers [N + 1], N >= 1.
-        temperature: More than 0.
         streams: See `charlm.network.reading.read_pieces`.
         warm_up: See there.
 
@@ -261,7 +270,7 @@ def compute_soft_targets(
         positions, total = pieces[0][1], pieces[0][0]
         for logits, _ in pieces[1:]:
             total += logits
-        table[positions] = probabilities(total / np.float32(len(networks)) / np.float32(temperature))
+        table[positions] = probabilities(total / np.float32(len(networks)))
     return table
 
 

@@ -27,7 +27,7 @@ from charlm.training.events import RunLog
 from charlm.training.interface import Engine, EngineFactory
 from charlm.training.loop import take
 from charlm.training.marks import Training
-from charlm.training.preparation import Preparation, gives_length, new_engine, settle
+from charlm.training.preparation import Preparation, gives_length, prepare, teacher_settings
 from charlm.training.schedule import make_schedule, mean_growth
 from charlm.training.signals import Session
 from charlm.training.soft_targets import NGRAM_PARTS, cross_predict
@@ -171,7 +171,6 @@ def check_minutes(minutes: float, overrides: Mapping[str, Any]) -> None:
 
 def fit_to_minutes(
     prepared: Preparation,
-    engine: Engine,
     engines: EngineFactory,
     *,
     minutes: float | None,
@@ -182,8 +181,7 @@ def fit_to_minutes(
     """Return the config with the steps that fit into the minutes, in place of the length that it gave.
 
     Args:
-        prepared: What trains.
-        engine: Its engine, in its first state.
+        prepared: What trains; its engine is in its first state.
         engines: Makes the engine of a teacher.
         minutes: What the user asks for, from `started` on; None = those that the recipe is advised with, from now on,
             and as long as the config says if there are none.
@@ -196,13 +194,13 @@ def fit_to_minutes(
         Stopped: a signal came.
 
     """
-    config, total = prepared.config, minutes or prepared.advised_minutes
+    config, engine, total = prepared.config, prepared.engine, minutes or prepared.advised_minutes
     if total is None:
         return config
-    if minutes is not None and config.training.own_teachers:
+    if minutes is not None and config.training.teacher_seeds:
         raise CharlmError(
             f"minutes {total:g}: the recipe trains teachers first, as long as they need; leave them out: "
-            f"-s training.teacher_seeds=[]"
+            f"-s training.teachers=null"
         )
     begin = clock() if minutes is None else started
     timed = min(TIMED_SECONDS, 60 * total * TIMED_SHARE)
@@ -232,7 +230,6 @@ def fit_to_minutes(
 def lengthen(
     run: Run,
     engine: Engine,
-    engines: EngineFactory,
     *,
     minutes: float,
     started: float,
@@ -258,11 +255,11 @@ def lengthen(
         characters = schedule.characters(done + steps) - schedule.characters(done)
         return characters / engine.batches.characters_per_step * found.step_seconds + marks * found.mark_seconds
 
-    steps = engines.machines.share(bisect.bisect_right(range(1, MAX_STEPS - done), seconds, key=takes))
+    steps = engine.machines.share(bisect.bisect_right(range(1, MAX_STEPS - done), seconds, key=takes))
     if not steps:
         raise CharlmError(f"minutes {minutes:g}: the start and one step take longer; give more")
     total = done + steps
-    evaluations = engines.machines.share(min(1000, -(-marks * total // steps)))
+    evaluations = engine.machines.share(min(1000, -(-marks * total // steps)))
     session.say(f"{minutes:g} min: {counted(steps, 'more step')} of {1000 * found.step_seconds:.3g} ms")
     training = settings.with_steps(total).model_copy(update={"evaluations": evaluations})
     return run.config.model_copy(update={"training": training})
@@ -288,19 +285,20 @@ def teacher_seconds(
         clock: Returns the time in seconds.
 
     Raises:
-        CharlmError: what `new_engine` and `measure` raise.
+        CharlmError: what `prepare` and `measure` raise.
         Stopped: a signal came.
 
     """
-    seeds = config.training.own_teachers
+    seeds = config.training.teacher_seeds
     if not seeds:
         return 0.0
-    with session.silent():
-        teacher = settle(config.of_teacher(seeds[0]), corpus, engines=engines, is_recorded=True, say=session.say)
-        engine = new_engine(teacher, corpus, engines, session=session)
-    costs = measure(teacher, corpus, engine, session=session, step_seconds=step_seconds, clock=clock)
-    steps = make_schedule(teacher.training, engine.batches).total
-    return len(seeds) * (costs.start_seconds + costs.run_seconds(teacher.training, steps))
+    with session.silent(), temporary_folder() as folder:
+        given = teacher_settings(config, seeds[0])
+        teacher = prepare(corpus, **given, folder=folder, engines=engines, session=session)
+    timed: dict[str, Any] = {"session": session, "step_seconds": step_seconds, "clock": clock}
+    costs, settings = measure(teacher.config, corpus, teacher.engine, **timed), teacher.config.training
+    steps = make_schedule(settings, teacher.engine.batches).total
+    return len(seeds) * (costs.start_seconds + costs.run_seconds(settings, steps))
 
 
 def time_ngrams(config: Config, corpus: Corpus, *, clock: Callable[[], float] = time.perf_counter) -> float:

@@ -251,9 +251,8 @@ def _train_trial(
         prepared = prepare(
             corpus, recipe=space.recipe, overrides=overrides, folder=place, engines=engines, session=session
         )
-        engine = prepared.new_engine(engines, session=session)
         timed = min(TIMED_SECONDS, TIMED_SHARE * seconds)
-        found = estimate(prepared.config, corpus, engine, engines, session=session, step_seconds=timed)
+        found = estimate(prepared.config, corpus, prepared.engine, engines, session=session, step_seconds=timed)
         training = prepared.config.training.model_copy(update={"evaluations": EVALUATIONS})
         steps = max(EVALUATIONS, found.steps_within(training, seconds))
         config = prepared.config.model_copy(update={"training": training.with_steps(steps)})
@@ -266,7 +265,7 @@ def _train_trial(
                 raise optuna.TrialPruned
 
         session.on_evaluation = report
-        outcome = train_run(begin_run(place, config, corpus), engines, engine=engine, session=session)
+        outcome = train_run(begin_run(place, config, corpus), prepared.engine, engines, session=session)
     if outcome.signal is not None:
         raise Stopped(outcome.signal)
     if outcome.nats_per_char is None:

@@ -46,7 +46,7 @@ def test_the_json_has_the_keys_of_the_contract_and_the_time_is_the_sum_of_its_pa
 
 @pytest.mark.slow
 def test_the_time_of_the_teachers_that_a_run_trains_is_part_of_the_time(trained_run: Path) -> None:
-    overrides = ["training.teacher_seeds=[2, 3]", "training.steps=20"]
+    overrides = ["training.teachers={recipe: tiny, seeds: [2, 3]}", "training.steps=20"]
     found = plan(trained_run.parent / "text.txt", recipe="tiny", overrides=overrides, step_seconds=0)
     assert found.costs.teacher_seconds > 0
     assert found.seconds == pytest.approx(found.start_seconds + found.run_seconds)

@@ -81,14 +81,14 @@ def test_a_run_with_teachers_of_its_own_trains_them_first_and_learns_from_them(
 ) -> None:
     settings = {
         "training.steps": 5,
-        "training.teacher_seeds": [5],
-        "training.teacher_settings": {"model": {"units": 8}},
+        "training.teachers": {"recipe": str(tmp_path / "teacher.yaml"), "seeds": [5]},
     }
+    (tmp_path / "teacher.yaml").write_text("model: {units: 8}\ntraining: {steps: 5}\n", encoding="utf-8")
     text = training.folder.parent / "text.txt"
     taught = in_a_thread(lambda: charlm.train(text, recipe="tiny", overrides=settings, run=tmp_path / "run"))
     teacher = tmp_path / "run" / "teachers" / "5" / "best.safetensors"
     assert charlm.load(teacher).config.model.units == 8
-    settings = {"training.steps": 5, "training.teachers": [str(teacher)]}
+    settings = {"training.steps": 5, "training.teachers": {"models": [str(teacher)]}}
     other = in_a_thread(lambda: charlm.train(text, recipe="tiny", overrides=settings, run=tmp_path / "other"))
     assert weights_of(taught.folder / "best.safetensors") == weights_of(other.folder / "best.safetensors")
 

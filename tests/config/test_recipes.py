@@ -39,10 +39,3 @@ def test_the_texts_that_recipes_were_measured_on_are_given_these_recipes() -> No
 def test_an_advice_can_be_typed_as_options() -> None:
     advice = RecipeAdvice("tiny", "a reason", minutes=0.5)
     assert advice.options == "-c tiny --minutes 0.5"
-
-
-def test_the_teachers_of_a_recipe_are_trained_by_the_recipe_that_it_names() -> None:
-    taught = load_config(find_recipe("shakespeare-15m"))
-    assert [taught.of_teacher(seed) for seed in taught.training.teacher_seeds] == [
-        load_config(find_recipe("shakespeare"), overrides={"seed": seed}) for seed in (1, 2, 3)
-    ]

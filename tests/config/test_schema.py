@@ -2,12 +2,13 @@
 
 import json
 import re
+from typing import Any
 
 import pytest
 
 from charlm.config.file import flatten, load_config, parse_config
 from charlm.config.recipes import SCHEMA, find_recipe, recipe_names
-from charlm.config.schema import ACTIVATIONS, Config, TrainingConfig
+from charlm.config.schema import ACTIVATIONS, Config, Teachers, TrainingConfig
 from charlm.config.validation import section_of, walk
 from charlm.config.yaml import parse_yaml
 from charlm.errors import CharlmError
@@ -27,7 +28,7 @@ def test_a_keras_object_is_given_by_its_name_or_by_a_mapping(value: str) -> None
 
 def test_the_weights_of_the_soft_targets_leave_something_to_the_text() -> None:
     assert parse("training: {ngram_weight: 0.9}").training.soft_weight == 0.9  # teacher_weight counts with teachers
-    assert parse("training: {ngram_weight: 0.5, teachers: [a]}").training.soft_weight == 1
+    assert parse("training: {ngram_weight: 0.5, teachers: {models: [a]}}").training.soft_weight == 1
 
 
 def test_numpy_has_every_activation_that_a_config_can_name() -> None:
@@ -35,36 +36,35 @@ def test_numpy_has_every_activation_that_a_config_can_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("value", "message"),
     [
-        ("{corpus: {level: byte}}", r"teacher_settings.corpus: must be in the section model or training"),
-        ("{model: {unit: 4}}", r"training.teacher_settings.model.unit: found 4; .* did you mean model.units"),
-        ("{model: {units: many}}", r"training.teacher_settings.model.units: found 'many'"),
-        ("{model: 3}", r"training.teacher_settings.model: found 3"),
-        ("{training: {teachers: [a]}}", r"training.teacher_settings.training.teachers: a teacher begins anew and has"),
-        ("{training: null}", r"training.teacher_settings.training: found null"),
+        *(
+            (value, r"training\.teachers: found .*; must be \{recipe: NAME, seeds: \[N, \.\.\.\]\} or \{models: \[FILE")
+            for value in (
+                "{}",
+                "{recipe: tiny}",
+                "{seeds: [1]}",
+                "{models: [a], seeds: [1]}",
+                "{recipe: tiny, seeds: []}",
+            )
+        ),
+        ("{recipe: tiny, seeds: [1, 1]}", r"training\.teachers: found .*; a seed occurs twice; each teacher needs its"),
+        ("{recipe: tiny, seds: [1]}", r"training\.teachers\.seds: .*; did you mean training\.teachers\.seeds\?"),
     ],
 )
-def test_settings_of_teachers_that_are_no_settings_are_refused(settings: str, message: str) -> None:
+def test_teachers_are_trained_by_a_recipe_or_named(value: str, message: str) -> None:
     with pytest.raises(CharlmError, match=message):
-        load_config(find_recipe("tiny"), overrides=[f"training.teacher_settings={settings}"])
+        parse(f"training: {{teachers: {value}}}")
 
 
-def test_a_teacher_has_the_settings_of_the_recipe_except_its_own() -> None:
-    student = load_config(
-        find_recipe("tiny"),
-        overrides=[
-            "training.teacher_seeds=[7]",
-            "training.teachers=[other]",
-            "training.optimizer={name: adamw, weight_decay: 0.1}",
-            "training.teacher_settings={training: {optimizer: {weight_decay: 0.2}}}",
-        ],
-    )
-    teacher = student.of_teacher(7)
-    optimizer = teacher.training.optimizer
-    assert (teacher.seed, teacher.model) == (7, student.model)
-    assert (optimizer.name, optimizer.arguments) == ("adamw", {"weight_decay": 0.2})
-    assert (teacher.training.has_teachers, teacher.training.teacher_settings) == (False, {})
+def test_teachers_of_the_other_kind_replace_those_of_a_recipe() -> None:
+    def teachers(override: str) -> dict[str, Any]:
+        config = load_config(find_recipe("shakespeare-15m"), overrides=[f"training.teachers{override}"])
+        assert config.training.teachers is not None
+        return config.training.teachers.model_dump(exclude_defaults=True)
+
+    assert teachers("={models: [a]}") == {"models": ("a",)}
+    assert teachers(".seeds=[4]") == {"recipe": "shakespeare", "seeds": (4,)}
 
 
 # The JSON Schema
@@ -77,9 +77,11 @@ def test_the_schema_that_ships_is_up_to_date() -> None:
 
 def test_every_setting_is_described_and_has_a_value_in_a_config() -> None:
     values = {key: field.description for key, field in walk(Config) if not section_of(field)}
-    assert values.keys() == flatten(Config()).keys()
+    taught = flatten(Config(training=TrainingConfig(teachers=Teachers(models=("a",)))))
+    assert values.keys() == taught.keys()
     assert all(meaning and meaning.endswith(".") for meaning in values.values())
-    assert flatten(TrainingConfig(epochs=1, teacher_seeds=(1, 2)))["teacher_seeds"] == [1, 2]  # as JSON has it
+    assert taught["training.teachers.models"] == ["a"]  # as JSON has it
+    assert flatten(Config())["training.teachers"] is None
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -39,8 +39,11 @@ def lines(key: str, section: type[BaseModel]) -> Iterator[str]:
     settings = section.model_json_schema()["properties"]
     for name, field in section.model_fields.items():
         whole = f"{key}.{name}".lstrip(".")
-        cells: tuple[str, ...] = ("section", "", f"See [{whole}](#{whole.replace('.', '')}).")
-        if not section_of(field):
+        see = f"See [{whole}](#{whole.replace('.', '')})."
+        cells: tuple[str, ...] = ("section", "", see)
+        if field.default is None and section_of(field):
+            cells = ("section or null", "`null`", f"{field.description} {see}")
+        elif not section_of(field):
             default = yaml.safe_dump([settings[name]["default"]], default_flow_style=True, width=1000).strip()[1:-1]
             cells = (values(settings[name]), f"`{default}`", " ".join((field.description or "").split()))
         yield "| " + " | ".join(cell.replace("|", r"\|") for cell in (f"`{name}`", *cells)) + " |"

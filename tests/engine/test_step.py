@@ -12,7 +12,7 @@ import tensorflow as tf
 from arrays import check_close
 from numpy.typing import NDArray
 
-from charlm.config.schema import Config, ModelConfig, RnnConfig, TrainingConfig
+from charlm.config.schema import Config, ModelConfig, RnnConfig, Teachers, TrainingConfig
 from charlm.engine.model import CharacterRNN, build_model, to_parameters, zero_state
 from charlm.engine.step import Objective, StepResults, compile_steps, make_objective, mean_nats, part_sizes
 from charlm.network.rnn import nats
@@ -301,11 +301,14 @@ def test_it_is_the_loss_only_without_temperature_and_soft_targets() -> None:
     assert float(mean_nats(TARGETS, LOGITS)) == pytest.approx(cross_entropy(temperature=1, weight=0), rel=1e-6)
 
 
-@pytest.mark.parametrize("settings", [{"teachers": ("a",), "teacher_weight": 0.0}, {"teacher_weight": 1.0}], ids=str)
+TAUGHT = Teachers(models=("a",))
+
+
+@pytest.mark.parametrize("settings", [{"teachers": TAUGHT, "teacher_weight": 0.0}, {"teacher_weight": 1.0}], ids=str)
 def test_without_teachers_or_weight_it_is_the_loss(settings: dict[str, Any]) -> None:
     assert make_objective(TrainingConfig(steps=1, **settings)).is_plain
 
 
 def test_the_settings_decide_the_weight() -> None:
-    assert make_objective(TrainingConfig(steps=1, teachers=("a",), teacher_weight=0.3)) == Objective(1.0, 0.3)
+    assert make_objective(TrainingConfig(steps=1, teachers=TAUGHT, teacher_weight=0.3)) == Objective(1.0, 0.3)
     assert make_objective(TrainingConfig(steps=1, ngram_weight=0.3)) == Objective(1.0, 0.3)

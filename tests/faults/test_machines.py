@@ -86,9 +86,9 @@ def test_teachers_another_model_and_minutes_work_as_on_one_machine(of_two: Path,
     printed, _ = train_with(line, line)
     assert "0.5 min: " in printed
     assert (tmp_path / "timed/ended.json").is_file()
-    taught = settings(
-        "training.teacher_seeds=[3]", "training.teacher_settings.training={steps: 20}", "training.steps=20"
-    )
+    recipe = tmp_path / "teacher.yaml"
+    recipe.write_text("training: {steps: 20}\n", encoding="utf-8")
+    taught = settings(f"training.teachers={{recipe: {recipe}, seeds: [3]}}", "training.steps=20")
     line = command_line("train", text, "-c", "tiny", *taught, "-r", tmp_path / "taught")
     train_with(line, line)
     assert (tmp_path / "taught/teachers/3/ended.json").is_file()

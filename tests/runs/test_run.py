@@ -224,7 +224,7 @@ def test_the_ids_of_the_parent_stay_and_new_characters_come_after_them(tmp_path:
     said: list[str] = []
     run = begin_adapted(tmp_path, model_file, "aéa\n" * 5, said=said)
     assert run.corpus.vocabulary.characters == ("\n", "a", "b", None, None, "é")
-    assert said == [f"init: {model_file}: characters of the text: 2 known, 1 new"]
+    assert said[:1] == [f"init: {model_file}: characters of the text: 2 known, 1 new"]
 
 
 def test_on_known_characters_the_first_weights_are_those_of_the_parent(tmp_path: Path, model_file: Path) -> None:
@@ -263,7 +263,7 @@ def test_a_corpus_keeps_its_own_vocabulary(tmp_path: Path, model_file: Path) -> 
     said: list[str] = []
     run = begin_adapted(tmp_path, model_file, corpus.folder, said=said)
     assert run.corpus.vocabulary.characters == ("b", "x")
-    assert said == [f"init: {model_file}: characters of the text: 1 known, 1 new"]
+    assert said[:1] == [f"init: {model_file}: characters of the text: 1 known, 1 new"]
     first = read_initial(run)
     assert first is not None
     assert first.logits_bias[0] == read_model(model_file).parameters.logits_bias[2]

@@ -17,7 +17,6 @@ from charlm.config.validation import walk
 from charlm.errors import CharlmError
 from charlm.network.model_file import read_model
 from charlm.runs.run import open_run
-from charlm.storage.locks import only_writer
 from charlm.training import loop
 from charlm.training.checkpoints import Progress
 from charlm.training.signals import stop_on_signal
@@ -82,12 +81,6 @@ def test_the_time_of_a_run_counts_on_when_it_is_resumed(tmp_path: Path) -> None:
     resumed = resume(stopped.folder).outcome.progress
     assert resumed.elapsed_seconds > stopped.outcome.progress.elapsed_seconds > 100
     assert resumed.seconds > stopped.outcome.progress.seconds > 0
-
-
-def test_a_run_that_another_process_trains_is_refused(tmp_path: Path) -> None:
-    run = train(tmp_path / "run", "training.steps=10").folder
-    with only_writer(run), pytest.raises(CharlmError, match="is training here"):
-        resume(run, clock=ticking(1.0))
 
 
 @pytest.mark.parametrize("step", [13, 50])

@@ -33,12 +33,14 @@ def begin(folder: Path, teacher: Path, *overrides: str, text: str = "abcde " * 2
     """Begin a run with a teacher."""
     folder.mkdir()
     (folder / "text.txt").write_text(text, encoding="utf-8")
-    return begin_a_run(folder / "run", *overrides, f"training.teachers=[{teacher}]", text=folder / "text.txt")
+    return begin_a_run(
+        folder / "run", *overrides, f"training.teachers={{models: [{teacher}]}}", text=folder / "text.txt"
+    )
 
 
 def stop_taught_run(folder: Path, teacher: Path) -> Trained:
     """Train a run with a teacher, which is interrupted after 25 of 50 steps."""
-    stopped = train(folder, f"training.teachers=[{teacher}]", faults=interrupt_after(25))
+    stopped = train(folder, f"training.teachers={{models: [{teacher}]}}", faults=interrupt_after(25))
     assert stopped.outcome.progress.step == 25
     return stopped
 
@@ -46,24 +48,13 @@ def stop_taught_run(folder: Path, teacher: Path) -> Trained:
 # Their values
 
 
-@pytest.mark.parametrize("temperature", [1.0, 2.0])
-def test_they_are_the_probabilities_of_the_mean_of_the_logits(
-    temperature: float, random_parameters: RandomParameters
-) -> None:
+def test_they_are_the_probabilities_of_the_mean_of_the_logits(random_parameters: RandomParameters) -> None:
     networks = random_parameters(layers=2, scale=0.3, seed=1), random_parameters(scale=0.3, seed=2)
-    found = compute_soft_targets(networks, IDS, temperature=temperature, streams=3, warm_up=16)
-    logits = np.mean([definition.read(network, IDS[:-1].tolist())[0] for network in networks], axis=0) / temperature
+    found = compute_soft_targets(networks, IDS, streams=3, warm_up=16)
+    logits = np.mean([definition.read(network, IDS[:-1].tolist())[0] for network in networks], axis=0)
     expected = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     assert found.dtype == np.float16
     np.testing.assert_allclose(found, expected, atol=5e-4)
-
-
-def test_those_of_a_run_have_its_temperature(tmp_path: Path, teacher: Path) -> None:
-    run = begin(tmp_path / "run", teacher, "training.teacher_temperature=3")
-    logits = read_model(teacher).parameters.logits_bias / 3  # all other weights of the fake engine are 0
-    np.testing.assert_allclose(
-        np.array(open_soft_targets(run)), [np.exp(logits) / np.exp(logits).sum()] * 107, atol=5e-4
-    )
 
 
 def test_each_part_of_a_text_is_predicted_by_the_ngrams_of_the_others() -> None:
@@ -95,7 +86,7 @@ def test_the_ngrams_and_the_teachers_have_their_weights(tmp_path: Path, teacher:
 
 @pytest.mark.parametrize("is_damaged", [False, True], ids=["without its teachers", "with damaged soft targets"])
 def test_a_resumed_run_ends_with_the_same_bytes(is_damaged: bool, tmp_path: Path, teacher: Path) -> None:
-    whole = train(tmp_path / "whole", f"training.teachers=[{teacher}]")
+    whole = train(tmp_path / "whole", f"training.teachers={{models: [{teacher}]}}")
     assert "teachers: 1, reading the training text" in whole.said
     stopped = stop_taught_run(tmp_path / "run", teacher)
     if is_damaged:

@@ -16,7 +16,6 @@ from charlm.config.schema import TrainingConfig
 from charlm.errors import CharlmError
 from charlm.evaluation.baselines import count_ngrams
 from charlm.runs.run import Run, open_run
-from charlm.training.interface import Engine
 from charlm.training.preparation import Preparation, new_engine, prepare
 from charlm.training.schedule import make_schedule
 from charlm.training.signals import Session
@@ -48,13 +47,12 @@ def test_marks_take_a_fifth_of_the_time_at_most_but_there_are_three(seconds: flo
     assert COSTS.with_marks_for(TrainingConfig(steps=1, evaluations=2), seconds).evaluations == 2
 
 
-def prepare_long(folder: Path, *overrides: str) -> tuple[Preparation, Engine]:
+def prepare_long(folder: Path, *overrides: str) -> Preparation:
     """Prepare a training of `tiny` on 600,000 characters, with the fake engine; advised with 0.3 minutes."""
     (folder / "text.txt").write_text("abba\n" * 120_000, encoding="utf-8")
     options: dict[str, Any] = {"folder": folder, "engines": FakeEngines(), "session": Session()}
     prepared = prepare(folder / "text.txt", recipe="tiny", overrides=parse_overrides(overrides), **options)
-    engine = new_engine(prepared.config, prepared.corpus, FakeEngines(), session=Session())
-    return replace(prepared, advised_minutes=0.3), engine
+    return replace(prepared, advised_minutes=0.3)
 
 
 @pytest.fixture
@@ -66,8 +64,9 @@ def run(tmp_path: Path) -> Run:
 
 def test_teachers_take_their_start_their_steps_and_their_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
-    settings = "training.teacher_settings={training: {steps: 12, evaluations: 2}}"
-    run = begin(tmp_path / "run", "training.teacher_seeds=[2, 3]", settings, text=tmp_path / "text.txt")
+    (tmp_path / "teacher.yaml").write_text("training: {steps: 12, evaluations: 2}", encoding="utf-8")
+    teachers = f"training.teachers={{recipe: {tmp_path / 'teacher.yaml'}, seeds: [2, 3]}}"
+    run = begin(tmp_path / "run", teachers, text=tmp_path / "text.txt")
     monkeypatch.setattr("charlm.training.timing.measure", lambda *_given, **_options: Costs(1.0, 10.0, 1000.0))
     found = teacher_seconds(run.config, run.corpus, FakeEngines(), session=Session(), step_seconds=1.0)
     assert found == pytest.approx(2 * (1000 + 12 * 1 + 2 * 10))
@@ -122,20 +121,20 @@ def test_steps_that_diverge_are_timed_all_the_same(run: Run) -> None:
 
 @pytest.mark.parametrize(("minutes", "started"), [(0.2, 0.0), (None, -1e6)])  # advised minutes begin now
 def test_minutes_become_the_steps_of_the_config(minutes: float | None, started: float, tmp_path: Path) -> None:
-    prepared, engine = prepare_long(tmp_path)
+    prepared = prepare_long(tmp_path)
     said: list[str] = []
     options: dict[str, Any] = {"minutes": minutes, "started": started, "clock": ticking(0.01)}
-    settings = fit_to_minutes(prepared, engine, FakeEngines(), **options, session=Session(said.append)).training
+    settings = fit_to_minutes(prepared, FakeEngines(), **options, session=Session(said.append)).training
     assert settings.epochs is None
     assert f"{settings.steps:,} steps of " in said[0]
     assert said[0].startswith("0.2 min: " if minutes else "0.3 min: ")
 
 
 def test_a_time_that_is_over_is_refused_with_what_the_start_and_a_step_take(tmp_path: Path) -> None:
-    prepared, engine = prepare_long(tmp_path)
+    prepared = prepare_long(tmp_path)
     options: dict[str, Any] = {"minutes": 0.1, "started": -600.0, "session": Session(), "clock": ticking(0.01)}
     with pytest.raises(CharlmError, match=r"^minutes 0.1: the start and one step take 10 min; give more$"):
-        fit_to_minutes(prepared, engine, FakeEngines(), **options)
+        fit_to_minutes(prepared, FakeEngines(), **options)
 
 
 @pytest.mark.parametrize("growing", ["false", "true"])
@@ -147,17 +146,17 @@ def test_a_run_is_lengthened_by_the_steps_whose_characters_and_marks_fit(
     run, engine = open_run(trained.folder), engine_of(open_run(trained.folder))
     monkeypatch.setattr("charlm.training.timing.measure", lambda *_given, **_options: Costs(1.0, 10.0, 0.0))
     options: dict[str, Any] = {"minutes": 10, "started": 0.0, "session": Session(), "clock": lambda: 0.0}
-    found = lengthen(run, engine, FakeEngines(), **options).training
+    found = lengthen(run, engine, **options).training
     assert (found.epochs, found.evaluations) == (None, 6 if growing == "false" else found.evaluations)
     assert found.steps is not None
     schedule = make_schedule(found, engine.batches)
     read = (schedule.characters(found.steps) - schedule.characters(60)) / engine.batches.characters_per_step
     assert 548 <= read <= 550  # and five marks
     with pytest.raises(CharlmError, match=r"^minutes 0\.1: the start and one step take longer; give more"):
-        lengthen(run, engine, FakeEngines(), **{**options, "minutes": 0.1})
+        lengthen(run, engine, **{**options, "minutes": 0.1})
 
 
 def test_a_recipe_with_teachers_is_refused_with_what_leaves_them_out(tmp_path: Path) -> None:
-    prepared, engine = prepare_long(tmp_path, "training.teacher_seeds=[2]")
-    with pytest.raises(CharlmError, match=r"^minutes 3: .*: -s training\.teacher_seeds=\[\]$"):
-        fit_to_minutes(prepared, engine, FakeEngines(), minutes=3, started=0.0, session=Session())
+    prepared = prepare_long(tmp_path, "training.teachers={recipe: tiny, seeds: [2]}")
+    with pytest.raises(CharlmError, match=r"^minutes 3: .*: -s training\.teachers=null$"):
+        fit_to_minutes(prepared, FakeEngines(), minutes=3, started=0.0, session=Session())

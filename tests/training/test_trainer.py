@@ -4,33 +4,41 @@ from pathlib import Path
 
 import pytest
 from fake_engine import FakeEngines, Faults, interrupt_after
-from fake_runs import STEPS_PER_EPOCH, TEXT, repeatable_files
+from fake_runs import TEXT, engine_of, repeatable_files, ticking
 from fake_runs import begin as begin_a_run
 
 from charlm.errors import CharlmError
 from charlm.network.model_file import read_model
 from charlm.runs.run import Run, open_run
+from charlm.runs.summary import summarize
+from charlm.storage.locks import only_writer
 from charlm.training.outcome import Outcome
-from charlm.training.signals import Stopped, stop_on_signal
+from charlm.training.signals import Session, Stopped, stop_on_signal
 from charlm.training.timing import teacher_seconds
 from charlm.training.trainer import train_run
 
-SETTINGS = "training.teacher_settings={model: {units: 4}, training: {steps: 12}}"
+RECIPE = """
+model: {units: 4}
+training: {batch_size: 4, sequence_length: 4, steps: 12, log_every: 5, evaluations: 2, parts: 2}
+sampling: {length: 0}
+"""
 
 
 def begin(folder: Path, *overrides: str) -> Run:
     """Begin a run of 50 steps with two teachers of its own, of 4 units and 12 steps."""
     folder.mkdir()
     (folder / "text.txt").write_text(TEXT, encoding="utf-8")
-    settings = ("training.teacher_seeds=[2, 3]", SETTINGS, *overrides)
-    return begin_a_run(folder / "run", *settings, text=folder / "text.txt")
+    (folder / "teacher.yaml").write_text(RECIPE, encoding="utf-8")
+    teachers = f"training.teachers={{recipe: {folder / 'teacher.yaml'}, seeds: [2, 3]}}"
+    return begin_a_run(folder / "run", teachers, *overrides, text=folder / "text.txt")
 
 
 def train(run: Run, faults: Faults | None = None, *, resume: bool = False) -> tuple[Outcome, list[str]]:
     """Train a run; return how it ended, and what was said of its teachers."""
     said: list[str] = []
+    engines = FakeEngines(faults or Faults())
     with stop_on_signal(said.append) as session:
-        outcome = train_run(run, FakeEngines(faults or Faults()), resume=resume, session=session)
+        outcome = train_run(run, engine_of(run, engines), engines, resume=resume, session=session)
     return outcome, [line for line in said if line.startswith("teacher ")]
 
 
@@ -54,31 +62,17 @@ def lines(run: Run) -> list[str]:
     return [f"teacher {n} of 2: {run.folder / 'teachers' / seed}" for n, seed in ((1, "2"), (2, "3"))]
 
 
-def test_each_teacher_is_a_run_of_its_own_with_its_seed_and_the_settings_for_teachers(tmp_path: Path) -> None:
-    run = begin(tmp_path / "a")
+def test_each_teacher_is_a_run_of_its_own_with_its_recipe_and_its_seed(tmp_path: Path) -> None:
+    run = begin(tmp_path / "a", "training.clip_norm=0.5")
     outcome, said = train(run)
     assert (said, outcome.folder, outcome.progress.step) == (lines(run), run.folder, 50)
     for seed in (2, 3):
         teacher = open_run(run.folder / "teachers" / str(seed))
-        assert (teacher.config.seed, teacher.config.training.steps) == (seed, 12)
-        assert teacher.config.training.teacher_seeds == ()
+        assert (teacher.config.recipe, teacher.config.seed, teacher.config.training.steps) == ("teacher", seed, 12)
+        assert (teacher.config.training.teachers, teacher.config.training.clip_norm) == (None, 1.0)
+        assert teacher.config.corpus == run.config.corpus
         assert read_model(teacher.folder / "last.safetensors").architecture.units == 4
     assert len(set(weights(run).values())) == 2
-
-
-def test_the_length_of_a_run_does_not_reach_its_teachers(tmp_path: Path) -> None:
-    run = begin(
-        tmp_path / "a",
-        "training.teacher_settings.training={steps: null, epochs: 1}",
-        "training.steps=7",
-        "training.evaluations=3",
-        "training.early_stopping=9",
-    )
-    train(run)
-    teacher = open_run(run.folder / "teachers/2").config.training
-    assert (teacher.steps, teacher.epochs, teacher.evaluations) == (None, 1, 2)  # 2 is that of the recipe tiny
-    assert teacher.early_stopping is None
-    assert read_model(run.folder / "teachers/2/last.safetensors").facts["step"] == STEPS_PER_EPOCH
 
 
 def test_the_run_learns_from_its_teachers_and_needs_them_no_more(tmp_path: Path) -> None:
@@ -95,13 +89,18 @@ def test_a_run_that_was_interrupted_in_a_teacher_goes_on_to_the_same_bytes(stopp
     train(whole := begin(tmp_path / "whole"))
     assert train(stopped, resume=True)[1] == lines(stopped)
     assert weights(stopped) == weights(whole)
-    assert repeatable_files(stopped.folder) == repeatable_files(whole.folder)
+    found, expected = (repeatable_files(run.folder) for run in (stopped, whole))
+    assert {name: data for name, data in found.items() if name.startswith("step-")} == {
+        name: data for name, data in expected.items() if name.startswith("step-")
+    }
 
 
-def test_an_unfinished_teacher_takes_the_settings_that_a_resume_has_changed(stopped: Run) -> None:
+def test_the_settings_that_a_resume_changes_do_not_reach_the_teachers(stopped: Run) -> None:
+    rates = [open_run(stopped.folder / "teachers/2").config.training.optimizer.learning_rate]
     train(open_run(stopped.folder, overrides="training.optimizer.learning_rate=1e-4"), resume=True)
-    configs = [open_run(stopped.folder / "teachers" / seed).config for seed in "23"]
-    assert [config.training.optimizer.learning_rate for config in configs] == [1e-4, 1e-4]
+    rates += [open_run(stopped.folder / "teachers" / seed).config.training.optimizer.learning_rate for seed in "23"]
+    assert len(set(rates)) == 1
+    assert rates[0] != 1e-4
 
 
 def test_a_teacher_whose_beginning_was_killed_begins_anew(tmp_path: Path) -> None:
@@ -112,16 +111,15 @@ def test_a_teacher_whose_beginning_was_killed_begins_anew(tmp_path: Path) -> Non
     assert len(weights(run)) == 2
 
 
-def test_another_run_in_the_place_of_a_teacher_is_refused(tmp_path: Path) -> None:
-    run, other = begin(tmp_path / "a"), begin(tmp_path / "b", "training.clip_norm=0.1")
-    train(other)
-    (other.folder / "teachers").rename(run.folder / "teachers")
-    with pytest.raises(CharlmError, match=r"teachers/2: training\.clip_norm: found 1\.0; must be 0\.1"):
-        train(run)
+def test_the_recipe_of_the_teachers_must_be_one_without(tmp_path: Path) -> None:
+    with pytest.raises(CharlmError, match=r"^training\.teachers\.recipe: shakespeare-15m has teachers itself; name"):
+        begin(tmp_path / "a", "training.teachers={recipe: shakespeare-15m, seeds: [1]}")
+    with pytest.raises(CharlmError, match=r"^shakespare: no such recipe or YAML file; did you mean shakespeare\?"):
+        begin(tmp_path / "b", "training.teachers={recipe: shakespare, seeds: [1]}")
 
 
 def test_the_time_of_the_teachers_is_that_of_each_of_them(tmp_path: Path) -> None:
-    run, none = begin(tmp_path / "a"), begin(tmp_path / "b", "training.teacher_seeds=[]")
+    run, none = begin(tmp_path / "a"), begin(tmp_path / "b", "training.teachers=null")
     with stop_on_signal() as session:
         assert teacher_seconds(run.config, run.corpus, FakeEngines(), session=session, step_seconds=0) > 0
         assert teacher_seconds(none.config, none.corpus, FakeEngines(), session=session, step_seconds=0) == 0
@@ -130,3 +128,16 @@ def test_the_time_of_the_teachers_is_that_of_each_of_them(tmp_path: Path) -> Non
 def test_a_run_can_be_moved_while_a_teacher_trains(stopped: Run, tmp_path: Path) -> None:
     moved = stopped.folder.rename(tmp_path / "elsewhere")
     assert len(train(open_run(moved), resume=True)[1]) == 2
+
+
+def test_a_run_is_shown_as_training_while_a_teacher_trains(tmp_path: Path) -> None:
+    run, states = begin(tmp_path / "a"), list[str]()
+    train(run, Faults(after_call=lambda _step: states.append(summarize(run.folder).state)))
+    assert {*states} == {"training"}
+    assert summarize(run.folder).state == "done"
+
+
+def test_a_run_that_another_process_trains_is_refused(tmp_path: Path) -> None:
+    run = begin(tmp_path / "a", "training.teachers=null")
+    with only_writer(run.folder), pytest.raises(CharlmError, match="is training here"):
+        train_run(run, engine_of(run), FakeEngines(), session=Session(), clock=ticking(1.0))
