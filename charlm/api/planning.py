@@ -129,7 +129,7 @@ def plan(
         found = estimate(config, corpus, engine, engines, session=session, step_seconds=step_seconds)
         memory, start_seconds = peak_memory_bytes(), start_seconds + found.start_seconds
         if prepared.advised_minutes is not None:
-            seconds = 60 * prepared.advised_minutes
+            seconds = 60 * prepared.advised_minutes + found.teacher_seconds
             settings = found.with_marks_for(settings, seconds)
             settings = settings.with_steps(max(found.steps_within(settings, seconds), FEW_STEPS))
     schedule = make_schedule(settings, engine.batches)

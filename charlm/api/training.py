@@ -119,7 +119,7 @@ def train(
             session=session,
             parent=None if init is None else read_parent(Path(init)),
         )
-        config = fit_to_minutes(prepared, engines, minutes=minutes, started=started, session=session)
+        config = fit_to_minutes(prepared, folder, minutes=minutes, started=started, session=session)
         begun = begin_run(folder, config, prepared.corpus, first=prepared.first)
         return train_run(begun, prepared.engine, engines, session=session)
 

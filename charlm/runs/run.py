@@ -88,7 +88,8 @@ def run_folder(folder: Path | None, *, text_name: str = "") -> Iterator[Path]:
         yield folder
     except BaseException:
         with contextlib.suppress(OSError, CharlmError):
-            if not results(folder) and not any((folder / name).exists() for name in (TEACHERS, SOFT_TARGETS_FACTS)):
+            is_taught = is_run(folder) and any((folder / name).exists() for name in (TEACHERS, SOFT_TARGETS_FACTS))
+            if not results(folder) and not is_taught:
                 for path in [*folder.iterdir()]:
                     remove(path)
                 for path in made:

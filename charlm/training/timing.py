@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from charlm.config.schema import Config, TrainingConfig
@@ -30,7 +31,7 @@ from charlm.training.marks import Training
 from charlm.training.preparation import Preparation, gives_length, prepare, teacher_settings
 from charlm.training.schedule import make_schedule, mean_growth
 from charlm.training.signals import Session
-from charlm.training.soft_targets import NGRAM_PARTS, cross_predict
+from charlm.training.soft_targets import NGRAM_PARTS, cross_predict, open_soft_targets
 from charlm.training.steps import DivergenceError, next_count
 
 TIMED_STEPS, TIMED_SECONDS = 20, 3.0
@@ -171,7 +172,7 @@ def check_minutes(minutes: float, overrides: Mapping[str, Any]) -> None:
 
 def fit_to_minutes(
     prepared: Preparation,
-    engines: EngineFactory,
+    folder: Path,
     *,
     minutes: float | None,
     started: float,
@@ -182,7 +183,7 @@ def fit_to_minutes(
 
     Args:
         prepared: What trains; its engine is in its first state.
-        engines: Makes the engine of a teacher.
+        folder: That of the run. Soft targets of n-grams alone are counted here and now, so that their time is known.
         minutes: What the user asks for, from `started` on; None = those that the recipe is advised with, from now on,
             and as long as the config says if there are none.
         started: When the program began, in seconds of the clock.
@@ -204,11 +205,13 @@ def fit_to_minutes(
         )
     begin = clock() if minutes is None else started
     timed = min(TIMED_SECONDS, 60 * total * TIMED_SHARE)
-    found = estimate(config, prepared.corpus, engine, engines, session=session, step_seconds=timed, clock=clock)
+    if not config.training.teacher_seeds:  # their time, as nobody has asked for a time, comes on top
+        open_soft_targets(Run(folder, config, prepared.corpus), say=session.say)
+    found = measure(config, prepared.corpus, engine, session=session, step_seconds=timed, clock=clock)
     seconds = 60 * total - (spent := clock() - begin)
     settings = found.with_marks_for(config.training, seconds)
-    settings = settings.model_copy(update={"evaluations": engines.machines.share(settings.evaluations)})
-    steps = engines.machines.share(found.steps_within(settings, seconds))
+    settings = settings.model_copy(update={"evaluations": engine.machines.share(settings.evaluations)})
+    steps = engine.machines.share(found.steps_within(settings, seconds))
     if minutes is None:
         steps = max(steps, FEW_STEPS)
     if steps == 0:

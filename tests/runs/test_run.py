@@ -137,8 +137,16 @@ def test_a_place_for_runs_that_cannot_be_written_is_refused() -> None:
 def test_a_run_that_was_trained_or_has_teachers_stays(name: str, tmp_path: Path) -> None:
     with contextlib.suppress(ZeroDivisionError), run_folder(tmp_path / "run") as folder:
         (folder / name).mkdir(parents=True)
+        (folder / "config.yaml").touch()
         raise ZeroDivisionError
     assert (tmp_path / "run" / name).is_dir()
+
+
+def test_soft_targets_without_a_run_are_removed(tmp_path: Path) -> None:
+    with contextlib.suppress(ZeroDivisionError), run_folder(tmp_path / "run") as folder:
+        (folder / "soft_targets.json").touch()
+        raise ZeroDivisionError
+    assert not (tmp_path / "run").exists()
 
 
 # Opening a run

@@ -15,11 +15,12 @@ from charlm.config.file import parse_overrides
 from charlm.config.schema import TrainingConfig
 from charlm.errors import CharlmError
 from charlm.evaluation.baselines import count_ngrams
-from charlm.runs.run import Run, open_run
+from charlm.runs.run import Run, begin_run, open_run
 from charlm.training.preparation import Preparation, new_engine, prepare
 from charlm.training.schedule import make_schedule
 from charlm.training.signals import Session
 from charlm.training.timing import MAX_STEPS, Costs, fit_to_minutes, lengthen, measure, teacher_seconds, time_ngrams
+from charlm.training.trainer import train_run
 
 COSTS = Costs(step_seconds=1.0, mark_seconds=10.0, start_seconds=1000.0, teacher_seconds=7.0, ngram_seconds=3.0)
 SETTINGS = TrainingConfig(steps=1, evaluations=5)
@@ -124,7 +125,7 @@ def test_minutes_become_the_steps_of_the_config(minutes: float | None, started: 
     prepared = prepare_long(tmp_path)
     said: list[str] = []
     options: dict[str, Any] = {"minutes": minutes, "started": started, "clock": ticking(0.01)}
-    settings = fit_to_minutes(prepared, FakeEngines(), **options, session=Session(said.append)).training
+    settings = fit_to_minutes(prepared, tmp_path, **options, session=Session(said.append)).training
     assert settings.epochs is None
     assert f"{settings.steps:,} steps of " in said[0]
     assert said[0].startswith("0.2 min: " if minutes else "0.3 min: ")
@@ -134,7 +135,7 @@ def test_a_time_that_is_over_is_refused_with_what_the_start_and_a_step_take(tmp_
     prepared = prepare_long(tmp_path)
     options: dict[str, Any] = {"minutes": 0.1, "started": -600.0, "session": Session(), "clock": ticking(0.01)}
     with pytest.raises(CharlmError, match=r"^minutes 0.1: the start and one step take 10 min; give more$"):
-        fit_to_minutes(prepared, FakeEngines(), **options)
+        fit_to_minutes(prepared, tmp_path, **options)
 
 
 @pytest.mark.parametrize("growing", ["false", "true"])
@@ -159,4 +160,16 @@ def test_a_run_is_lengthened_by_the_steps_whose_characters_and_marks_fit(
 def test_a_recipe_with_teachers_is_refused_with_what_leaves_them_out(tmp_path: Path) -> None:
     prepared = prepare_long(tmp_path, "training.teachers={recipe: tiny, seeds: [2]}")
     with pytest.raises(CharlmError, match=r"^minutes 3: .*: -s training\.teachers=null$"):
-        fit_to_minutes(prepared, FakeEngines(), minutes=3, started=0.0, session=Session())
+        fit_to_minutes(prepared, tmp_path, minutes=3, started=0.0, session=Session())
+
+
+def test_n_grams_are_counted_before_the_steps_are_timed_and_not_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = Mock(wraps=count_ngrams)
+    monkeypatch.setattr("charlm.training.soft_targets.count_ngrams", count)
+    prepared = prepare_long(tmp_path, "training.ngram_weight=0.4", "corpus.validation_fraction=0.99")
+    fit_to_minutes(prepared, tmp_path, minutes=1, started=0.0, session=Session(), clock=ticking(0.01))
+    run = begin_run(tmp_path, prepared.config, prepared.corpus)
+    train_run(run, prepared.engine, FakeEngines(), session=Session())
+    assert count.call_count == 10
