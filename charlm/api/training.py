@@ -74,7 +74,8 @@ def train(
             several, each file a document. Or a corpus that it made, or the folder of one. None = the plays that come
             with charlm.
         recipe: A name in configs/, or a YAML file. None = the one that suits a text of this size, see
-            `charlm.config.recipes.suited_recipe`; for the plays `default`.
+            `charlm.config.recipes.suited_recipe`, or with `minutes` a smaller one of which 1,000 steps fit; for the
+            plays `default`.
         overrides: Values that replace those of the recipe.
         minutes: How long the call should take. Some steps are timed, and the number of steps that fit replaces the
             `training.epochs` and `training.steps` of the recipe; it is in the config of the run, which can so be
@@ -119,8 +120,8 @@ def train(
             session=session,
             parent=None if init is None else read_parent(Path(init)),
         )
-        config = fit_to_minutes(prepared, folder, minutes=minutes, started=started, session=session)
-        begun = begin_run(folder, config, prepared.corpus, first=prepared.first)
+        prepared = fit_to_minutes(prepared, folder, minutes=minutes, started=started, session=session)
+        begun = begin_run(folder, prepared.config, prepared.corpus, first=prepared.first)
         return train_run(begun, prepared.engine, engines, session=session)
 
 

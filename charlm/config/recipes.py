@@ -112,3 +112,13 @@ def suited_recipe(training_characters: int) -> RecipeAdvice:
 
     """
     return next(advice for limit, advice in SUITED.items() if training_characters < limit)
+
+
+def smaller_recipe(name: str | None) -> str | None:
+    """Return which recipe suits the next smaller texts, given one that `suited_recipe` names; None = there is none."""
+    smaller: str | None = None
+    for advice in SUITED.values():
+        if advice.recipe == name:
+            return smaller
+        smaller = advice.recipe
+    return None

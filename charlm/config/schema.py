@@ -346,6 +346,11 @@ class TrainingConfig(_Section):
         """The seeds of the teachers that a run trains itself; none if it does not learn from them."""
         return self.teachers.seeds if self.teachers is not None and self.has_teachers else ()
 
+    @property
+    def teacher_models(self) -> tuple[str, ...]:
+        """The models that are its teachers; none if it does not learn from them."""
+        return self.teachers.models if self.teachers is not None and self.has_teachers else ()
+
     def with_steps(self, steps: int) -> "TrainingConfig":
         """Return the same settings for a run of so many steps."""
         return self.model_copy(update={"steps": steps, "epochs": None})

@@ -5,7 +5,7 @@ of a search or a teacher for instance, and `reopen` if it goes on.
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,8 @@ class Preparation:
     """Whether the config follows the advice, because no recipe was named."""
     advised_minutes: float | None
     """How long the recipe should train such a text; None = as long as the config says."""
+    take: Callable[[Path], tuple[Config, TrainedModel | None, Engine]]
+    """Returns `config`, `first` and `engine` by another recipe."""
 
 
 def prepare(
@@ -99,25 +101,24 @@ def prepare(
     """
     is_advised = recipe is None and text is not None
     path = None if is_advised else find_recipe(str(recipe or DEFAULT_RECIPE))
-    config = _read_recipe(path, overrides, parent)
-    known = None if parent is None else parent.model.vocabulary
-    corpus = read_text(text, folder / CORPUS, config.corpus, known=known, show_progress=session.show_progress)
+    settings, known = _read_recipe(path, overrides, parent).corpus, None if parent is None else parent.model.vocabulary
+    corpus = read_text(text, folder / CORPUS, settings, known=known, show_progress=session.show_progress)
     start, end = corpus.splits["train"]
     advice = suited_recipe(end - start)
-    if path is None:
-        path = find_recipe(advice.recipe)
-        config = _read_recipe(path, overrides, parent)
-    config = settle(
-        config.model_copy(update={"recipe": path.stem}), corpus, engines=engines, parent=parent, say=session.say
-    )
-    first = None if parent is None else adapt_parent(parent, config, corpus, say=session.say)
     if is_advised:
         for line in describe_advice(advice):
             session.say(line)
-    weights = None if first is None else first.parameters
-    engine = new_engine(config, corpus, engines, first_weights=weights, session=session)
     minutes = advice.minutes if is_advised and gives_length(overrides) is None else None
-    return Preparation(corpus, config, first, engine, advice, is_advised, minutes)
+
+    def take(path: Path) -> tuple[Config, TrainedModel | None, Engine]:
+        """Return the config, the first weights and the engine by a recipe."""
+        config = _read_recipe(path, overrides, parent).model_copy(update={"recipe": path.stem})
+        config = settle(config, corpus, engines=engines, parent=parent, say=session.say)
+        first = None if parent is None else adapt_parent(parent, config, corpus, say=session.say)
+        weights = None if first is None else first.parameters
+        return config, first, new_engine(config, corpus, engines, first_weights=weights, session=session)
+
+    return Preparation(corpus, *take(path or find_recipe(advice.recipe)), advice, is_advised, minutes, take)
 
 
 def reopen(folder: Path, *, overrides: Overrides = (), engines: EngineFactory, session: Session) -> tuple[Run, Engine]:
@@ -239,12 +240,9 @@ def cut_text(config: Config, corpus: Corpus) -> tuple[Batches, str | None]:
 
 def gives_length(settings: Mapping[str, Any]) -> str | None:
     """Return which key of these settings, by sections, says how long a run trains; None = none does."""
-    return next((f"training.{name}" for name in ("epochs", "steps") if name in _training(settings)), None)
-
-
-def _training(settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    found = settings.get("training")
-    return found if isinstance(found, Mapping) else {}
+    given = settings.get("training")
+    names = [name for name in ("epochs", "steps") if isinstance(given, Mapping) and name in given]
+    return f"training.{names[0]}" if names else None
 
 
 def _read_recipe(path: Path | None, overrides: Mapping[str, Any], parent: Parent | None) -> Config:

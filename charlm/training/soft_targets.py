@@ -87,14 +87,9 @@ def open_soft_targets(run: Run, *, say: Callable[[str], object] = lambda _: None
 
 def _teachers_of(run: Run) -> dict[Path, TrainedModel]:
     """Return the teachers of a run by their files; none if it does not learn from them."""
-    own = [run.folder / TEACHERS / str(seed) for seed in run.config.training.teacher_seeds]
-    return _read_teachers([*_named(run.config), *own], run.corpus)
-
-
-def _named(config: Config) -> list[Path]:
-    """Return the models that a config names as teachers; none if the network does not learn from them."""
-    settings = config.training
-    return [*map(Path, settings.teachers.models)] if settings.teachers is not None and settings.has_teachers else []
+    settings = run.config.training
+    own = [run.folder / TEACHERS / str(seed) for seed in settings.teacher_seeds]
+    return _read_teachers([*map(Path, settings.teacher_models), *own], run.corpus)
 
 
 def _compute(run: Run, teachers: Mapping[Path, TrainedModel], *, say: Callable[[str], object]) -> SoftTargets:
@@ -153,7 +148,7 @@ def check_teachers(config: Config, corpus: Corpus, *, available_bytes: int | Non
             read or has teachers itself, or there is too little memory for the soft targets.
 
     """
-    _read_teachers(_named(config), corpus)
+    _read_teachers(map(Path, config.training.teacher_models), corpus)
     teachers = config.training.teachers
     if teachers is not None and teachers.recipe is not None:
         recipe = load_config(find_recipe(teachers.recipe))

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from charlm.config.recipes import find_recipe, smaller_recipe
 from charlm.config.schema import Config, TrainingConfig
 from charlm.errors import CharlmError, counted
 from charlm.evaluation.scoring import ids_read
@@ -42,6 +43,8 @@ TIMED_CHARACTERS = 20_000
 """How much of the validation text is scored to time a mark."""
 MARK_SHARE, FEWEST_MARKS = 0.2, 3
 """The share of the time of a run of some minutes that its marks take at most, if they are more than so many."""
+ENOUGH_STEPS = 1000
+"""The steps that must fit into the minutes for a recipe to be taken that nobody has named."""
 FEW_STEPS = 200
 """With fewer steps, a network learns little more than how often each character occurs."""
 MAX_STEPS = 1_000_000_000
@@ -178,8 +181,10 @@ def fit_to_minutes(
     started: float,
     session: Session,
     clock: Callable[[], float] = time.perf_counter,
-) -> Config:
-    """Return the config with the steps that fit into the minutes, in place of the length that it gave.
+) -> Preparation:
+    """Return what trains with the steps that fit into the minutes, in place of the length that its config gave.
+
+    If no recipe was named, and ENOUGH_STEPS do not fit, the next smaller recipe is taken, and so on.
 
     Args:
         prepared: What trains; its engine is in its first state.
@@ -195,19 +200,29 @@ def fit_to_minutes(
         Stopped: a signal came.
 
     """
-    config, engine, total = prepared.config, prepared.engine, minutes or prepared.advised_minutes
+    total, has_teachers = minutes or prepared.advised_minutes, bool(prepared.config.training.teacher_seeds)
     if total is None:
-        return config
-    if minutes is not None and config.training.teacher_seeds:
+        return prepared
+    if minutes is not None and has_teachers:
         raise CharlmError(
             f"minutes {total:g}: the recipe trains teachers first, as long as they need; leave them out: "
             f"-s training.teachers=null"
         )
     begin = clock() if minutes is None else started
     timed = min(TIMED_SECONDS, 60 * total * TIMED_SHARE)
-    if not config.training.teacher_seeds:  # their time, as nobody has asked for a time, comes on top
-        open_soft_targets(Run(folder, config, prepared.corpus), say=session.say)
-    found = measure(config, prepared.corpus, engine, session=session, step_seconds=timed, clock=clock)
+    while True:
+        config, corpus, engine = prepared.config, prepared.corpus, prepared.engine
+        found = measure(config, corpus, engine, session=session, step_seconds=timed, clock=clock)
+        left = 60 * total - (clock() - begin)
+        is_enough = found.steps_within(found.with_marks_for(config.training, left), left) >= ENOUGH_STEPS
+        smaller = smaller_recipe(config.recipe) if minutes is not None and prepared.is_advised else None
+        if smaller is None or engine.machines.share(is_enough):
+            break
+        session.say(f"recipe: {smaller}: {ENOUGH_STEPS:,} steps of {config.recipe} take longer than {total:g} min")
+        config, first, engine = prepared.take(find_recipe(smaller))
+        prepared = replace(prepared, config=config, first=first, engine=engine)
+    if not has_teachers:  # their time, as nobody has asked for a time, comes on top
+        open_soft_targets(Run(folder, config, corpus), say=session.say)
     seconds = 60 * total - (spent := clock() - begin)
     settings = found.with_marks_for(config.training, seconds)
     settings = settings.model_copy(update={"evaluations": engine.machines.share(settings.evaluations)})
@@ -227,7 +242,7 @@ def fit_to_minutes(
         enough = (spent + found.run_seconds(settings, FEW_STEPS)) / 60
         longer = f"--minutes {math.ceil(10 * enough) / 10:g}"
         session.say(f"{counted(steps, 'step')} will teach the network little; {longer} would allow {FEW_STEPS}")
-    return config.model_copy(update={"training": settings})
+    return replace(prepared, config=config.model_copy(update={"training": settings}))
 
 
 def lengthen(

@@ -2,7 +2,6 @@
 
 import math
 import tempfile
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from charlm.config.recipes import DEFAULT_CORPUS, find_recipe
 from charlm.config.schema import Config, ModelConfig, OptimizerConfig, TrainingConfig
 from charlm.errors import CharlmError
 from charlm.hardware import core_count
-from charlm.training.preparation import Preparation, Text, check_memory, cut_text, prepare, text_name
+from charlm.training.preparation import Preparation, Text, check_memory, cut_text, describe_advice, prepare, text_name
 from charlm.training.signals import Session
 from charlm.training.timing import check_minutes
 
@@ -26,26 +25,18 @@ SHORT, MEDIUM, LONG, LONGEST = 1000, 100_000, 1_000_000, 6_000_000
 QUICK = {"training.log_every": 1000, "training.evaluations": 1}
 
 
-def prepare_text(
-    text: Text, recipe: str | None, overrides: Overrides = (), *, say: Callable[[str], None] = lambda _: None
-) -> Preparation:
+def prepare_text(text: Text, recipe: str | None, overrides: Overrides = ()) -> Preparation:
     """Prepare a training on a text, which is tokenized into a new folder."""
     folder = Path(tempfile.mkdtemp(dir=Path.cwd()))
-    options: dict[str, Any] = {"folder": folder, "engines": FakeEngines(), "session": Session(say)}
+    options: dict[str, Any] = {"folder": folder, "engines": FakeEngines(), "session": Session()}
     return prepare(text, recipe=recipe, overrides=parse_overrides(overrides), **options)
 
 
-def prepare_with(
-    characters: int | None,
-    recipe: str | None = None,
-    overrides: Overrides = (),
-    *,
-    say: Callable[[str], None] = lambda _: None,
-) -> Preparation:
+def prepare_with(characters: int | None, recipe: str | None = None, overrides: Overrides = ()) -> Preparation:
     """Prepare a training on a text of some characters; None = without a text."""
     if characters is not None:
         Path("text.txt").write_text(("abba\n" * characters)[:characters], encoding="utf-8")
-    return prepare_text(None if characters is None else Path("text.txt"), recipe, overrides, say=say)
+    return prepare_text(None if characters is None else Path("text.txt"), recipe, overrides)
 
 
 @pytest.mark.parametrize(
@@ -83,8 +74,7 @@ def test_a_batch_has_a_part_for_each_core() -> None:
 
 @pytest.mark.parametrize(("characters", "better"), [(SHORT, []), (LONG, ["shakespeare-15m"])])
 def test_the_user_is_told_of_a_recipe_that_is_better_and_takes_longer(characters: int, better: list[str]) -> None:
-    lines = list[str]()
-    prepare_with(characters, say=lines.append)
+    lines = describe_advice(prepare_with(characters).advice)
     assert lines[0].startswith("recipe: ")
     assert [line.split()[-1] for line in lines if line.startswith("better, in about ")] == better
 
@@ -106,9 +96,8 @@ def test_a_length_that_the_user_gives_takes_the_place_of_the_minutes_of_the_advi
 
 @pytest.mark.parametrize(("characters", "recipe"), [(LONG, "tiny"), (None, None)])
 def test_a_recipe_that_is_named_and_the_plays_are_left_as_they_are(characters: int | None, recipe: str | None) -> None:
-    said: list[str] = []
-    prepared = prepare_with(characters, recipe=recipe, say=said.append)
-    assert not any(line.startswith("recipe: ") for line in said)
+    prepared = prepare_with(characters, recipe=recipe)
+    assert not prepared.is_advised
     assert prepared.config.model == load_config(find_recipe(recipe or "default")).model
     assert prepared.config.recipe == (recipe or "default")
 

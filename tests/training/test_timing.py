@@ -12,7 +12,7 @@ from fake_engine import FakeEngines, Faults
 from fake_runs import TEXT, begin, engine_of, ticking, train
 
 from charlm.config.file import parse_overrides
-from charlm.config.schema import TrainingConfig
+from charlm.config.schema import Config, TrainingConfig
 from charlm.errors import CharlmError
 from charlm.evaluation.baselines import count_ngrams
 from charlm.runs.run import Run, begin_run, open_run
@@ -125,7 +125,7 @@ def test_minutes_become_the_steps_of_the_config(minutes: float | None, started: 
     prepared = prepare_long(tmp_path)
     said: list[str] = []
     options: dict[str, Any] = {"minutes": minutes, "started": started, "clock": ticking(0.01)}
-    settings = fit_to_minutes(prepared, tmp_path, **options, session=Session(said.append)).training
+    settings = fit_to_minutes(prepared, tmp_path, **options, session=Session(said.append)).config.training
     assert settings.epochs is None
     assert f"{settings.steps:,} steps of " in said[0]
     assert said[0].startswith("0.2 min: " if minutes else "0.3 min: ")
@@ -173,3 +173,26 @@ def test_n_grams_are_counted_before_the_steps_are_timed_and_not_again(
     run = begin_run(tmp_path, prepared.config, prepared.corpus)
     train_run(run, prepared.engine, FakeEngines(), session=Session())
     assert count.call_count == 10
+
+
+@pytest.mark.parametrize(
+    ("minutes", "taken"), [(30, "shakespeare"), (10, "default"), (1, "small"), (None, "shakespeare")]
+)
+def test_without_a_recipe_the_largest_is_taken_of_which_a_thousand_steps_fit(
+    minutes: float | None, taken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure_by_width(config: Config, *_given: Any, **_options: Any) -> Costs:
+        return Costs({320: 2.0, 256: 0.5, 192: 0.1}[config.model.units], 0.0, 0.0)
+
+    monkeypatch.setattr("charlm.training.timing.measure", measure_by_width)
+    monkeypatch.setattr("charlm.training.timing.open_soft_targets", lambda *_given, **_options: None)
+    (tmp_path / "text.txt").write_text("abba\n" * 120_000, encoding="utf-8")
+    given: dict[str, Any] = {"recipe": None, "overrides": {}, "folder": tmp_path, "engines": FakeEngines()}
+    said: list[str] = []
+    session = Session(said.append)
+    prepared = prepare(tmp_path / "text.txt", **given, session=session)
+    assert said[0].startswith("recipe: shakespeare: ")
+    found = fit_to_minutes(prepared, tmp_path, minutes=minutes, started=0.0, session=session, clock=lambda: 0.0)
+    assert (found.config.recipe, found.engine is prepared.engine) == (taken, taken == "shakespeare")
+    line = f"recipe: {taken}: 1,000 steps of {'shakespeare' if taken == 'default' else 'default'} take longer than "
+    assert any(each.startswith(line) for each in said) == (taken != "shakespeare")

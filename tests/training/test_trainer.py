@@ -14,7 +14,6 @@ from charlm.runs.summary import summarize
 from charlm.storage.locks import only_writer
 from charlm.training.outcome import Outcome
 from charlm.training.signals import Session, Stopped, stop_on_signal
-from charlm.training.timing import teacher_seconds
 from charlm.training.trainer import train_run
 
 RECIPE = """
@@ -28,8 +27,8 @@ def begin(folder: Path, *overrides: str) -> Run:
     """Begin a run of 50 steps with two teachers of its own, of 4 units and 12 steps."""
     folder.mkdir()
     (folder / "text.txt").write_text(TEXT, encoding="utf-8")
-    (folder / "teacher.yaml").write_text(RECIPE, encoding="utf-8")
-    teachers = f"training.teachers={{recipe: {folder / 'teacher.yaml'}, seeds: [2, 3]}}"
+    (folder.parent / "teacher.yaml").write_text(RECIPE, encoding="utf-8")
+    teachers = f"training.teachers={{recipe: {folder.parent / 'teacher.yaml'}, seeds: [2, 3]}}"
     return begin_a_run(folder / "run", teachers, *overrides, text=folder / "text.txt")
 
 
@@ -89,10 +88,7 @@ def test_a_run_that_was_interrupted_in_a_teacher_goes_on_to_the_same_bytes(stopp
     train(whole := begin(tmp_path / "whole"))
     assert train(stopped, resume=True)[1] == lines(stopped)
     assert weights(stopped) == weights(whole)
-    found, expected = (repeatable_files(run.folder) for run in (stopped, whole))
-    assert {name: data for name, data in found.items() if name.startswith("step-")} == {
-        name: data for name, data in expected.items() if name.startswith("step-")
-    }
+    assert repeatable_files(stopped.folder) == repeatable_files(whole.folder)
 
 
 def test_the_settings_that_a_resume_changes_do_not_reach_the_teachers(stopped: Run) -> None:
@@ -116,13 +112,6 @@ def test_the_recipe_of_the_teachers_must_be_one_without(tmp_path: Path) -> None:
         begin(tmp_path / "a", "training.teachers={recipe: shakespeare-15m, seeds: [1]}")
     with pytest.raises(CharlmError, match=r"^shakespare: no such recipe or YAML file; did you mean shakespeare\?"):
         begin(tmp_path / "b", "training.teachers={recipe: shakespare, seeds: [1]}")
-
-
-def test_the_time_of_the_teachers_is_that_of_each_of_them(tmp_path: Path) -> None:
-    run, none = begin(tmp_path / "a"), begin(tmp_path / "b", "training.teachers=null")
-    with stop_on_signal() as session:
-        assert teacher_seconds(run.config, run.corpus, FakeEngines(), session=session, step_seconds=0) > 0
-        assert teacher_seconds(none.config, none.corpus, FakeEngines(), session=session, step_seconds=0) == 0
 
 
 def test_a_run_can_be_moved_while_a_teacher_trains(stopped: Run, tmp_path: Path) -> None:
