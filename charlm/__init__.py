@@ -16,9 +16,9 @@ from charlm.errors import CharlmError
 
 if TYPE_CHECKING:
     from charlm.api.evaluation import evaluate
-    from charlm.api.inspection import inspect
     from charlm.api.model import Model, load
     from charlm.api.training import resume, tokenize, train
+    from charlm.inspection.inspecting import inspect
     from charlm.runs.summary import list_runs
     from charlm.tuning.search import tune
 
@@ -40,7 +40,7 @@ __all__ = [
 _MODULES = {
     "Model": "charlm.api.model",
     "evaluate": "charlm.api.evaluation",
-    "inspect": "charlm.api.inspection",
+    "inspect": "charlm.inspection.inspecting",
     "list_runs": "charlm.runs.summary",
     "load": "charlm.api.model",
     "resume": "charlm.api.training",

@@ -18,6 +18,7 @@ from charlm.network.rnn import Floats, State, read_outputs
 from charlm.runs.folder import find_model
 from charlm.sampling.generation import GeneratedText, TextRequest, generate_text, random_seed
 from charlm.sampling.sampler import Sampler
+from charlm.text.markup import LEVELS, coloured_text
 from charlm.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -58,8 +59,6 @@ class Surprise:
 
     def _repr_html_(self) -> str:
         """Return the text as HTML: the darker the ground of a character, the greater its surprise."""
-        from charlm.inspection.markup import LEVELS, coloured_text
-
         shades = "".join(f".surprise .l{n}{{background:rgba(214,69,65,{n / 15:.2f})}}" for n in range(1, LEVELS + 1))
         text = coloured_text(self.characters, [None, *self.nats.tolist()])
         return f'<style>{shades}</style><pre class="surprise" style="white-space:pre-wrap">{text}</pre>'

@@ -237,7 +237,7 @@ def export(*, as_json: bool, **options: Any) -> None:
         weights and a C program, with a model card
 
     """
-    from charlm.api.exporting import export
+    from charlm.formats.exporting import export
 
     written = export(**options, say=say)
     if as_json:

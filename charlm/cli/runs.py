@@ -232,7 +232,7 @@ def inspect(*, as_json: bool, **options: Any) -> None:
         raise click.UsageError("name a page with --out FILE.html, or print the numbers with --json")
     from tqdm import tqdm
 
-    from charlm.api.inspection import inspect_runs, to_json
+    from charlm.inspection.inspecting import inspect_runs, to_json
 
     with tqdm(bar_format=BAR, leave=False, delay=0.1, disable=not shows_progress()) as bar:
 

@@ -197,7 +197,7 @@ def run_browser(folder: Path, ids: NDArray[Any]) -> Floats:
     browser = _find(_BROWSERS, "a browser")
     page = (folder / "index.html").read_text(encoding="utf-8")
     blocks = re.findall(r'<script type="text/plain".*?</script>', page)
-    program = f"{read_shipped('model.js')}{_CHECK.replace('$ids', json.dumps(np.asarray(ids).tolist()))}"
+    program = f"{read_shipped('model.js')}{read_shipped('check.js').replace('$ids', json.dumps(ids.tolist()))}"
     with temporary_folder() as place:
         check = place / "check.html"
         body = f"<body>{''.join(blocks)}<script>{program}</script>"
@@ -210,17 +210,6 @@ def run_browser(folder: Path, ids: NDArray[Any]) -> Floats:
     if done.returncode or found is None:
         raise CharlmError(f"--check: {Path(browser).name} failed: {_last_line(done.stderr)}")
     return _to_logits(base64.b64decode(found[1]), ids)
-
-
-_CHECK = """
-const text = (id) => document.getElementById(id).textContent;
-const spec = JSON.parse(text("network")), network = buildNetwork(spec, text("weights"));
-const state = network.zeroState(), ids = $ids, logits = new Float32Array(ids.length * network.logits.length);
-ids.forEach((id, time) => logits.set(network.step(id, state), time * network.logits.length));
-let binary = "";
-for (const byte of new Uint8Array(logits.buffer)) binary += String.fromCharCode(byte);
-document.body.replaceChildren(btoa(binary));
-"""
 
 
 def _find(names: Sequence[str], kind: str) -> str:

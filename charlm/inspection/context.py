@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from charlm.errors import counted
 from charlm.evaluation.scoring import mean_and_error
 from charlm.inspection.figures import RULE, canvas, legend, series
-from charlm.inspection.markup import with_error
 from charlm.inspection.reading import Found, Reading, items_of
 from charlm.network.rnn import Parameters, advance
 from charlm.network.rnn import nats as character_nats
+from charlm.text.markup import with_error
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,9 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from charlm.inspection.figures import BLUE, GREEN, MUTED, ORANGE, RIGHT, canvas
-from charlm.inspection.markup import equation
 from charlm.inspection.reading import Found, Reading
 from charlm.network.rnn import Parameters
+from charlm.text.markup import equation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

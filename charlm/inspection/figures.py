@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from charlm.inspection.markup import safe
+from charlm.text.markup import safe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
 from charlm.inspection.figures import GRID, MUTED, SERIES, canvas, legend
-from charlm.inspection.markup import visible
 from charlm.inspection.reading import FULL_SIZE, MOST_STATES, Found, Reading
 from charlm.network.gradients import slope
 from charlm.network.rnn import ACTIVATIONS, Floats, Parameters, State, advance, probabilities
+from charlm.text.markup import visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

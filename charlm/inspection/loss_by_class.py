@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from charlm.evaluation.scoring import mean_and_error, mean_score
 from charlm.inspection.features import KINDS, character_kind, count_within, is_in_word, readable_text
 from charlm.inspection.figures import ORANGE, RULE, bars, canvas, legend, room_for
-from charlm.inspection.markup import with_error
 from charlm.inspection.reading import Found, Reading
+from charlm.text.markup import with_error
 from charlm.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:

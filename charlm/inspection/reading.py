@@ -2,7 +2,7 @@
 
 A `Reading` is a network, a text, and what several sections take from reading it, computed once. How a quantity is
 computed and its figure are in one module, which ends with a function from a `Reading` to what it has found. Another
-quantity is such a module, a name in `charlm.inspection.report`, and its words in assets/words.yaml.
+quantity is such a module, a name in `charlm.inspection.inspecting`, and its words in assets/words.yaml.
 """
 
 from collections.abc import Callable, Mapping, Sequence

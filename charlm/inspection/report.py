@@ -1,53 +1,28 @@
-"""The report on a network: what every section has found, as JSON, and on a page, beside those on other networks.
+"""The report on a network: what every section has found, as data, as figures, and on a page beside those on others.
 
 A page is one file of HTML: everything in it, nothing from elsewhere, and a content policy that says so. Its numbers are
 those of the reports.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import functools
+import html
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
-from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import yaml
-from threadpoolctl import threadpool_limits
 
 from charlm import __version__
-from charlm.errors import CharlmError, check_name, counted
-from charlm.inspection.context import make_context
-from charlm.inspection.diagram import make_network
+from charlm.errors import check_name, counted
 from charlm.inspection.figures import figure_style, image, share_limits, theme_css
-from charlm.inspection.fixed_points import make_fixed_points
-from charlm.inspection.loss_by_class import make_loss
-from charlm.inspection.markup import equation, folded, safe, source_hash, table, to_plain
-from charlm.inspection.memory import make_gradient, make_impulse
-from charlm.inspection.reading import Found, Reading
-from charlm.inspection.stability import make_lyapunov, make_spectrum
-from charlm.inspection.surprise import make_surprise
-from charlm.inspection.units import make_units
-from charlm.storage.files import write_file
+from charlm.inspection.reading import Found
+from charlm.text.markup import content_policy, equation, folded, safe, table, to_plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-SECTIONS: Mapping[str, Callable[[Reading], Found]] = {
-    "network": make_network,
-    "surprise": make_surprise,
-    "loss_by_class": make_loss,
-    "usable_context": make_context,
-    "gradient_by_lag": make_gradient,
-    "impulse_response": make_impulse,
-    "spectrum": make_spectrum,
-    "lyapunov": make_lyapunov,
-    "fixed_points": make_fixed_points,
-    "units": make_units,
-}
-"""What makes each section, in the order of the page: what was built, what it predicts, what it remembers, how.
-
-A name is the key of the JSON, the name of the figure, and the anchor. A section that cannot be made raises CharlmError
-or LinAlgError."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,73 +43,38 @@ class Report:
 
     def get(self, name: str) -> Any:
         """Return the data of a section, None if it is missing; raise CharlmError if there is no such section."""
-        check_name("section", name, SECTIONS)
+        check_name("section", name, read_words())
         return self.found[name].data if name in self.found else None
 
     @property
     def summary(self) -> list[tuple[str, str]]:
         """The parts of a sentence about the network, each after the name of the section that computed its numbers."""
-        return [
-            (name, self.found[name].sentence) for name in SECTIONS if name in self.found and self.found[name].sentence
-        ]
+        return [(name, found.sentence) for name, found in self.found.items() if found.sentence]
 
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """The report as an object for `json.dumps`.
 
-def inspect_text(
-    reading: Reading, *, only: Collection[str] = (), progress: Callable[[str], object] = lambda _: None
-) -> Report:
-    """Make the report on a network that reads a text.
+        The keys are the names of the sections and of the fields of their data, all the way down; `spectral_radius`
+        repeats that of each layer, and `summary` is a list of objects (section, text). Numbers have 7 significant
+        digits; one that is not finite is null. Ids are indices of `characters`.
+        """
+        names = ("name", "text_name", "characters", "activation", "notes")
+        plain = {name: to_plain(getattr(self, name)) for name in names}
+        plain |= {name: to_plain(self.get(name)) for name in read_words()}
+        plain["summary"] = [{"section": name, "text": text} for name, text in self.summary]
+        plain["spectral_radius"] = [layer["spectral_radius"] for layer in plain["spectrum"] or ()]
+        return plain
 
-    NumPy's products run on a single thread: they are small, and their threads spin while they wait for each other, so
-    that beside other work eigenvalues and exponents took seven times as long.
+    @cached_property
+    def figures(self) -> "dict[str, Figure]":
+        """The figures of the page by name, drawn when they are first asked for; it takes a few seconds."""
+        return draw_figures([self])
 
-    Args:
-        reading: The network and the text.
-        only: The names of the sections to make; none = all.
-        progress: Called with the name of each section before it is made.
-
-    Raises:
-        CharlmError: the text has less than 2 characters, or its losses are not finite.
-
-    """
-    if len(reading.text) < 2:
-        short = counted(len(reading.text), "character")
-        raise CharlmError(f"{reading.text_name}: {short}: at least 2 are needed for a report")
-    found: dict[str, Found] = {}
-    notes = reading.notes()
-    # values that are not finite are null in the JSON, and gaps in the figures
-    with threadpool_limits(1, "blas"), np.errstate(all="ignore"):
-        for name, make in SECTIONS.items():
-            if only and name not in only:
-                continue
-            progress(name.replace("_", " "))
-            try:
-                found[name] = make(reading)
-            except (CharlmError, np.linalg.LinAlgError) as error:
-                if name == "surprise":  # nothing can be said of such losses
-                    raise
-                notes.append(f"{name.replace('_', ' ').capitalize()}: missing: {error}.")
-    return Report(
-        name=reading.name,
-        text_name=reading.text_name,
-        characters=reading.characters,
-        activation=reading.parameters.activation,
-        notes=tuple(notes),
-        found=found,
-    )
-
-
-def to_json(report: Report) -> dict[str, Any]:
-    """Return a report as an object for `json.dumps`.
-
-    The keys are the names of the sections and of the fields of their data, all the way down; `spectral_radius` repeats
-    that of each layer, and `summary` is a list of objects (section, text). Numbers have 7 significant digits; one that
-    is not finite is null. Ids are indices of `characters`.
-    """
-    plain = {name: to_plain(value) for name, value in vars(report).items() if name != "found"}
-    plain |= {name: to_plain(report.get(name)) for name in SECTIONS}
-    plain["summary"] = [{"section": name, "text": text} for name, text in report.summary]
-    plain["spectral_radius"] = [layer["spectral_radius"] for layer in plain["spectrum"] or ()]
-    return plain
+    def _repr_html_(self) -> str:
+        """Return the page in a frame of its own, so that its style and its script leave the notebook alone."""
+        page = html.escape(render_page([self], self.figures))
+        return f'<iframe srcdoc="{page}" title="charlm inspect" style="width:100%;height:40em;border:0"></iframe>'
 
 
 MEMORY = "The lengths differ: the context is what helps to predict, the gradient is how far back a loss can teach."
@@ -145,25 +85,11 @@ OWN_LIMITS = ("network", "fixed_points")
 MISSING = '<p class="missing">Not available for this run; the limits at the top say why.</p>'
 
 
-def write_page(reports: Sequence[Report], out: Path) -> None:
-    """Write a page on some runs, whole or not at all.
-
-    Args:
-        reports: One or more; they stand side by side.
-        out: The file.
-
-    Raises:
-        CharlmError: the file cannot be written.
-
-    """
-    write_file(out, render_page(reports, draw_figures(reports)).encode())
-
-
 def draw_figures(reports: Sequence[Report]) -> "dict[str, Figure]":
     """Return every figure by the name of its section: `NAME` for one run, `NAME-1`, ... for several."""
     figures: dict[str, Figure] = {}
     with figure_style():
-        for name in SECTIONS:
+        for name in read_words():
             drawn = {
                 _figure_name(name, run, reports): draw()
                 for run, report in enumerate(reports)
@@ -190,43 +116,31 @@ def render_page(reports: Sequence[Report], figures: "Mapping[str, Figure]") -> s
         HTML that loads nothing and runs no script but its own.
 
     """
-    words = read_words()
-    style, script = theme_css() + _asset("page.css"), _asset("page.js")
-    title = "charlm inspect: " + ", ".join(report.name for report in reports)
+    words, style, script = read_words(), theme_css() + _asset("page.css"), _asset("page.js")
     with figure_style():
-        sections = "".join(_section(name, words[name], reports, figures) for name in SECTIONS)
-    links = "".join(f'<li><a href="#{name}">{safe(words[name]["title"])}</a></li>' for name in SECTIONS)
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_policy(style, script)}">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta name="generator" content="charlm {__version__}"><link rel="icon" href="data:,">'
-        f"<title>{safe(title)}</title><style>{style}</style></head>\n"
-        f'<body class="{"one" if len(reports) == 1 else "many"}">'
-        f"<header><h1>What the network does</h1>{_summary(reports)}</header>"
-        f'<nav aria-label="Sections"><ul>{links}</ul></nav>\n<main>{sections}</main>\n'
-        f"<footer><p>Written by charlm {__version__}. This page loads nothing from elsewhere. "
-        f"<code>charlm inspect --json</code> prints its numbers.</p></footer>\n"
-        f"<script>{script}</script></body></html>\n"
+        sections = "".join(_section(name, words[name], reports, figures) for name in words)
+    return Template(_asset("page.html")).substitute(
+        policy=content_policy(style, script),
+        version=__version__,
+        title=safe(", ".join(report.name for report in reports)),
+        style=style,
+        kind="one" if len(reports) == 1 else "many",
+        summary=_summary(reports),
+        links="".join(f'<li><a href="#{name}">{safe(words[name]["title"])}</a></li>' for name in words),
+        sections=sections,
+        script=script,
     )
 
 
+@functools.cache
 def read_words() -> dict[str, Any]:
-    """Return what the page says of each section, by its name."""
+    """Return what the page says of each section, by its name, in the order of the page."""
     words: dict[str, Any] = yaml.safe_load(_asset("words.yaml"))
     return words
 
 
 def _asset(name: str) -> str:
     return files("charlm.inspection").joinpath("assets", name).read_text(encoding="utf-8")
-
-
-def _policy(style: str, script: str) -> str:
-    """Return a content policy that allows this style and this script, and no connection at all."""
-    return (
-        f"default-src 'none'; style-src {source_hash(style)}; script-src {source_hash(script)}; img-src data:; "
-        f"base-uri 'none'; form-action 'none'"
-    )
 
 
 def _summary(reports: Sequence[Report]) -> str:

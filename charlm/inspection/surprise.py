@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.evaluation.scoring import only_finite
-from charlm.inspection.markup import LEVELS, NATS_PER_LEVEL, coloured_text, number, script_json, to_plain, visible
 from charlm.inspection.reading import Found, Reading
 from charlm.network.gradients import Trace, follow_back, through_inputs
 from charlm.network.rnn import nats, probabilities
+from charlm.text.markup import LEVELS, NATS_PER_LEVEL, coloured_text, number, script_json, to_plain, visible
 
 Values = NDArray[np.float64]
 

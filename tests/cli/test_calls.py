@@ -52,11 +52,11 @@ CALLS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "inspect a b --text t --out o --json": (
-        "charlm.api.inspection inspect_runs",
+        "charlm.inspection.inspecting inspect_runs",
         {"runs": (Path("a"), Path("b")), "text": Path("t"), "out": Path("o")},
     ),
     "export m --format onnx --out o --check --json": (
-        "charlm.api.exporting export",
+        "charlm.formats.exporting export",
         {"model": Path("m"), "format": "onnx", "out": Path("o"), "check": True},
     ),
     "serve a b --host ::1 --port 5 --allow-host x --allow-host y": (

@@ -19,7 +19,7 @@ from commands import charlm, messages
 from processes import command_line, run_process, started, wait_until
 from run_folders import make_run, make_scored_run
 
-from charlm.inspection.report import SECTIONS
+from charlm.inspection.inspecting import SECTIONS
 from charlm.network.model_file import TrainedModel
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from charlm.inspection.inspecting import SECTIONS, inspect_text
 from charlm.inspection.reading import Found, Limits, Reading
-from charlm.inspection.report import SECTIONS, Report, inspect_text
+from charlm.inspection.report import Report
 from charlm.network.architecture import Architecture
 from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import parameters_from_tensors

@@ -18,9 +18,9 @@ from charlm.inspection import figures
 from charlm.inspection.context import draw_usable_context
 from charlm.inspection.figures import COLOURS, canvas, figure_style, image, log_scale, share_limits
 from charlm.inspection.fixed_points import FixedPoint, FixedPoints, HeldCharacter, draw_path
+from charlm.inspection.inspecting import SECTIONS
 from charlm.inspection.loss_by_class import draw_loss
 from charlm.inspection.memory import draw_gradient, draw_impulse_response
-from charlm.inspection.report import SECTIONS
 from charlm.inspection.stability import draw_lyapunov
 
 STABLE = FixedPoint((1.0, 2.0), 0.83, 0, True, 5, ((2, 0.8),))

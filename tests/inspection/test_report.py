@@ -18,19 +18,11 @@ from threadpoolctl import threadpool_limits
 
 from charlm.errors import CharlmError
 from charlm.evaluation.scoring import mean_score, score_stream
-from charlm.inspection.markup import number, to_plain
+from charlm.inspection.inspecting import SECTIONS, inspect_text
 from charlm.inspection.reading import Limits, Reading, limits_for
-from charlm.inspection.report import (
-    SECTIONS,
-    Report,
-    draw_figures,
-    inspect_text,
-    read_words,
-    render_page,
-    table_rows,
-    to_json,
-)
+from charlm.inspection.report import Report, draw_figures, read_words, render_page, table_rows
 from charlm.network.model_file import TrainedModel
+from charlm.text.markup import number, to_plain
 
 
 def reading(trained: TrainedModel, *, length: int = 400, **changes: Any) -> Reading:
@@ -66,7 +58,7 @@ def test_a_text_has_one_loss_whatever_part_gives_it(trained: TrainedModel) -> No
     assert loss.ngram_order == context.ngram_order[context.ngram_nats.argmin()]
     ids = random_ids(400)
     assert loss.nats_per_char == pytest.approx(mean_score(score_stream(trained.parameters, ids)).nats_per_char)
-    assert to_json(found)["usable_context"]["positions"] == {"first": 1, "last": 399, "count": 399}
+    assert found.data["usable_context"]["positions"] == {"first": 1, "last": 399, "count": 399}
 
 
 @pytest.mark.parametrize("ids", [np.array([0, 1]), np.zeros(50, np.int64), np.array([4, 3, 4, 3, 0])])
@@ -134,14 +126,14 @@ def test_a_value_becomes_plain(value: Any, expected: Any) -> None:
 
 
 def test_each_layer_has_its_gradient_by_lag_and_its_radius() -> None:
-    found = to_json(report(layers=3))
+    found = report(layers=3).data
     assert [curve["layer"] for curve in found["gradient_by_lag"]] == [0, 1, 2]
     assert found["gradient_by_lag"][0]["median"][0] == 1
     assert found["spectral_radius"] == [pytest.approx(layer["spectral_radius"]) for layer in found["spectrum"]]
 
 
 def test_a_part_that_could_not_be_made_is_null() -> None:
-    found = to_json(report(only=()))
+    found = report(only=()).data
     assert (found["surprise"], found["gradient_by_lag"], found["spectral_radius"]) == (None, None, [])
 
 
@@ -235,7 +227,7 @@ def test_the_first_sentence_links_each_number_to_the_section_that_computed_it() 
     assert names == ["loss_by_class", "gradient_by_lag"]  # too short a text to tell what context is used
     assert all(f'<section id="{name}">' in page for name in names)
     assert number(found.get("loss_by_class").nats_per_char) in sentence_of(page)[0][1]
-    assert [each["text"] for each in to_json(found)["summary"]] == [text for _, text in sentence_of(page)]
+    assert [each["text"] for each in found.data["summary"]] == [text for _, text in sentence_of(page)]
 
 
 def test_a_part_that_was_not_made_is_left_out_of_the_sentence() -> None:
@@ -254,7 +246,7 @@ def test_under_each_part_is_how_many_characters_it_rests_on() -> None:
 
 def test_every_number_in_a_table_is_one_of_the_json() -> None:
     whole = report()
-    known = {number(value) for value in numbers_in(to_json(whole))}
+    known = {number(value) for value in numbers_in(whole.data)}
     shown = {
         number(cell)
         for name, words in read_words().items()

@@ -1,4 +1,4 @@
-"""HTML of a page: labels of characters, equations, numbers, tables, and texts with a colour for each character.
+"""HTML of pages: labels of characters, equations, numbers, tables, and texts with a colour for each character.
 
 What a function here is given is text; what it returns is escaped. Every text in a report may come from a stranger.
 Nothing in it may act on the page, neither as HTML nor by turning the direction of writing. Axes: T characters.
@@ -65,9 +65,14 @@ def script_json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
-def source_hash(text: str) -> str:
-    """Return what a content policy calls a style or a script by its contents: 'sha256-...'."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+def content_policy(style: str, *scripts: str) -> str:
+    """Return the content policy of a page: its style and its scripts by what they contain, and no connection at all."""
+    digests = (hashlib.sha256(text.encode()).digest() for text in (style, *scripts))
+    styles, *hashes = (f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
+    return (
+        f"default-src 'none'; style-src {styles}; script-src {' '.join(hashes)}; img-src data:; "
+        f"base-uri 'none'; form-action 'none'"
+    )
 
 
 def to_plain(value: Any) -> Any:

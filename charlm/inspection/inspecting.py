@@ -1,53 +1,97 @@
-"""What a network does: reports on runs, as data and as a page."""
+"""From a network and a text to the report on it: every section in its turn."""
 
-import html
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from threadpoolctl import threadpool_limits
+
 from charlm.api.evaluation import text_to_score
 from charlm.api.model import Model, load
-from charlm.errors import CharlmError, check_name
-from charlm.inspection.reading import Reading, limits_for
-from charlm.inspection.report import SECTIONS, Report, inspect_text
-from charlm.inspection.report import to_json as report_to_json
+from charlm.errors import CharlmError, check_name, counted
+from charlm.inspection.context import make_context
+from charlm.inspection.diagram import make_network
+from charlm.inspection.fixed_points import make_fixed_points
+from charlm.inspection.loss_by_class import make_loss
+from charlm.inspection.memory import make_gradient, make_impulse
+from charlm.inspection.reading import Found, Reading, limits_for
+from charlm.inspection.report import Report, draw_figures, render_page
+from charlm.inspection.stability import make_lyapunov, make_spectrum
+from charlm.inspection.surprise import make_surprise
+from charlm.inspection.units import make_units
 from charlm.runs.folder import run_of
 from charlm.runs.run import run_corpus
+from charlm.storage.files import write_file
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
+
+SECTIONS: Mapping[str, Callable[[Reading], Found]] = {
+    "network": make_network,
+    "surprise": make_surprise,
+    "loss_by_class": make_loss,
+    "usable_context": make_context,
+    "gradient_by_lag": make_gradient,
+    "impulse_response": make_impulse,
+    "spectrum": make_spectrum,
+    "lyapunov": make_lyapunov,
+    "fixed_points": make_fixed_points,
+    "units": make_units,
+}
+"""What makes each section, in the order of the page: what was built, what it predicts, what it remembers, how.
+
+A name is the key of the JSON, the name of the figure, and the anchor. A section that cannot be made raises CharlmError
+or LinAlgError."""
+
+
+def inspect_text(
+    reading: Reading, *, only: Collection[str] = (), progress: Callable[[str], object] = lambda _: None
+) -> Report:
+    """Make the report on a network that reads a text.
+
+    NumPy's products run on a single thread: they are small, and their threads spin while they wait for each other, so
+    that beside other work eigenvalues and exponents took seven times as long.
+
+    Args:
+        reading: The network and the text.
+        only: The names of the sections to make; none = all.
+        progress: Called with the name of each section before it is made.
+
+    Raises:
+        CharlmError: the text has less than 2 characters, or its losses are not finite.
+
+    """
+    if len(reading.text) < 2:
+        short = counted(len(reading.text), "character")
+        raise CharlmError(f"{reading.text_name}: {short}: at least 2 are needed for a report")
+    found: dict[str, Found] = {}
+    notes = reading.notes()
+    # values that are not finite are null in the JSON, and gaps in the figures
+    with threadpool_limits(1, "blas"), np.errstate(all="ignore"):
+        for name, make in SECTIONS.items():
+            if only and name not in only:
+                continue
+            progress(name.replace("_", " "))
+            try:
+                found[name] = make(reading)
+            except (CharlmError, np.linalg.LinAlgError) as error:
+                if name == "surprise":  # nothing can be said of such losses
+                    raise
+                notes.append(f"{name.replace('_', ' ').capitalize()}: missing: {error}.")
+    return Report(
+        name=reading.name,
+        text_name=reading.text_name,
+        characters=reading.characters,
+        activation=reading.parameters.activation,
+        notes=tuple(notes),
+        found=found,
+    )
+
 
 Progress = Callable[[int, int, str], object]
 """Takes the number of parts that are made, the number of all parts, and the name of the next one."""
-
-
-@dataclass(frozen=True, eq=False)
-class Inspection:
-    """What a network does: as data, as figures, and in a notebook as a page."""
-
-    report: Report
-
-    @cached_property
-    def data(self) -> dict[str, Any]:
-        """What `charlm inspect --json` prints, as lists, dicts, numbers and texts."""
-        return report_to_json(self.report)
-
-    @cached_property
-    def figures(self) -> "dict[str, Figure]":
-        """The figures of the page by name, drawn when they are first asked for; it takes a few seconds."""
-        from charlm.inspection.report import draw_figures
-
-        return draw_figures([self.report])
-
-    def _repr_html_(self) -> str:
-        """Return the page in a frame of its own, so that its style and its script leave the notebook alone."""
-        from charlm.inspection.report import render_page
-
-        page = html.escape(render_page([self.report], self.figures))
-        return f'<iframe srcdoc="{page}" title="charlm inspect" style="width:100%;height:40em;border:0"></iframe>'
 
 
 def inspect(
@@ -55,7 +99,7 @@ def inspect(
     *,
     text: str | Path | None = None,
     only: Sequence[str] = (),
-) -> Inspection:
+) -> Report:
     """Find out what a network does: how far it remembers, what its units follow, where it errs; no TensorFlow.
 
     Args:
@@ -70,9 +114,7 @@ def inspect(
             than 2 characters that the model knows; or a loss is not finite.
 
     """
-    runs = () if run is None else (run,)
-    (report,) = inspect_runs(runs, text=text, only=only)
-    return Inspection(report)
+    return inspect_runs(() if run is None else (run,), text=text, only=only)[0]
 
 
 def inspect_runs(
@@ -122,9 +164,7 @@ def inspect_runs(
 
         reports.append(inspect_text(reading, only=only, progress=show))
     if out is not None:
-        from charlm.inspection.report import write_page  # matplotlib takes a second to import
-
-        write_page(reports, Path(out))
+        write_file(Path(out), render_page(reports, draw_figures(reports)).encode())
     return reports
 
 
@@ -144,5 +184,5 @@ def _reading(model: Model, path: str | Path | None, text: str | Path | None) -> 
 
 def to_json(reports: Sequence[Report]) -> dict[str, Any]:
     """Return reports as an object for `json.dumps`: the report itself if there is one, else {"runs": [...]}."""
-    found = [report_to_json(report) for report in reports]
+    found = [report.data for report in reports]
     return found[0] if len(found) == 1 else {"runs": found}

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 import charlm
-from charlm.api.inspection import inspect_runs, to_json
 from charlm.errors import CharlmError
-from charlm.inspection.report import SECTIONS
+from charlm.inspection.inspecting import SECTIONS, inspect_runs, to_json
 
 TEXT = "abba\nab\n" * 12
 
@@ -48,7 +47,7 @@ def test_a_part_that_does_not_exist_is_refused(model_file: Path, text: Path) -> 
     with pytest.raises(CharlmError, match=r"^only: found 'spektrum'; must be .*, spectrum, "):
         charlm.inspect(model_file, text=text, only=["spektrum"])
     with pytest.raises(CharlmError, match=r"^section: found 'spektrum'; must be "):
-        charlm.inspect(model_file, text=text, only=["spectrum"]).report.get("spektrum")
+        charlm.inspect(model_file, text=text, only=["spectrum"]).get("spektrum")
 
 
 @pytest.mark.parametrize("out", ["", "missing/report.html", "text"])

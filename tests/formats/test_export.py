@@ -8,9 +8,9 @@ import pytest
 from models import make_random_model
 from run_folders import names
 
-from charlm.api.exporting import export, text_to_check
 from charlm.api.model import Model, load
 from charlm.errors import CharlmError
+from charlm.formats.exporting import export, text_to_check
 from charlm.network.model_file import TrainedModel
 
 HUB = {"README.md", "LICENSE", "model.safetensors"}

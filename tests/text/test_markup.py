@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from charlm.inspection.markup import coloured_text, equation, number, safe, table, visible, with_error
+from charlm.text.markup import coloured_text, equation, number, safe, table, visible, with_error
 
 
 @pytest.mark.parametrize(
