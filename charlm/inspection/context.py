@@ -6,21 +6,18 @@ Axes: k the characters given.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import counted
 from charlm.evaluation.scoring import mean_and_error
-from charlm.inspection.figures import RULE, canvas, legend, series
+from charlm.inspection.figures import RULE, Figure, canvas, legend, series
 from charlm.inspection.reading import Found, Reading, items_of
 from charlm.network.rnn import Parameters, advance
 from charlm.network.rnn import nats as character_nats
 from charlm.text.markup import with_error
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Values = NDArray[np.float64]
 
@@ -127,7 +124,7 @@ def context_sentence(context: UsableContext) -> str:
     return f"uses {used} of context (all that is further back gives {rest} nats per character)"
 
 
-def draw_usable_context(context: UsableContext) -> "Figure":
+def draw_usable_context(context: UsableContext) -> Figure:
     """Draw the loss by the number of characters given, with standard errors."""
     figure, (axes,) = canvas("Loss, given k characters")
     given, bars = context.ngram_order - 1, dict[str, Any](capsize=2, elinewidth=1, markersize=3.5)

@@ -7,16 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
-from charlm.inspection.figures import BLUE, GREEN, MUTED, ORANGE, RIGHT, canvas
+from charlm.inspection.figures import BLUE, GREEN, MUTED, ORANGE, Axes, Figure, canvas
 from charlm.inspection.reading import Found, Reading
 from charlm.network.rnn import Parameters
 from charlm.text.markup import equation
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 SYMBOLS = {
     **{"embedding": "E", "kernel": "U", "recurrent_kernel": "V", "bias": "b"},
@@ -110,10 +105,10 @@ def make_network(reading: Reading) -> Found:
     return Found(diagram, partial(draw_network, diagram), items, html="".join(map(equation, diagram.equations)))
 
 
-def draw_network(diagram: Diagram) -> "Figure":
+def draw_network(diagram: Diagram) -> Figure:
     """Draw the parts from the bottom up: on the left rolled, on the right unrolled."""
     parts = diagram.parts
-    figure, (left, right) = canvas("Rolled", "Unrolled", columns=2, height=0.72 * len(parts), left=RIGHT)
+    figure, (left, right) = canvas("Rolled", "Unrolled", columns=2, height=0.72 * len(parts))
     for axes, limits in ((left, (-1.55, 1.75)), (right, (-0.75, 2.75))):
         axes.set(xlim=limits, ylim=(-0.75, len(parts) - 0.2))
         axes.set_axis_off()
@@ -132,7 +127,7 @@ def draw_network(diagram: Diagram) -> "Figure":
     return figure
 
 
-def _draw_column(axes: "Axes", diagram: Diagram, labels: Sequence[str], *, x: float, width: float, bend: float) -> None:
+def _draw_column(axes: Axes, diagram: Diagram, labels: Sequence[str], *, x: float, width: float, bend: float) -> None:
     """Draw the boxes of all parts one above the other, with the arrows between them and past them."""
     from matplotlib.patches import FancyBboxPatch
 
@@ -165,7 +160,7 @@ def _label(part: Part) -> str:
 
 
 def _arrow(
-    axes: "Axes", start: tuple[float, float], end: tuple[float, float], *, bend: float = 0.0, colour: str = MUTED
+    axes: Axes, start: tuple[float, float], end: tuple[float, float], *, bend: float = 0.0, colour: str = MUTED
 ) -> None:
     style = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.0, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 8}
     axes.annotate("", end, start, arrowprops={**style, "connectionstyle": f"arc3,rad={bend}"})

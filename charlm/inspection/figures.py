@@ -9,16 +9,19 @@ import base64
 import contextlib
 import io
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from charlm.text.markup import safe
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes as Axes  # noqa: PLC0414 for the modules beside this one, which draw without importing matplotlib
+    from matplotlib.figure import Figure as Figure  # noqa: PLC0414
+else:
+    Axes = Figure = Any
 
 COLOURS: Mapping[str, tuple[str, str]] = {
     "ink": ("#1b1f24", "#e8eaed"),
@@ -42,9 +45,8 @@ RULE: Mapping[str, Any] = {"color": MUTED, "linewidth": 0.8, "zorder": 1}
 
 WIDTH, HEIGHT = 4.8, 2.1
 """Inches, of a figure and of one drawing area; it fills the width of a phone, and its letters stay readable."""
-LEFT, RIGHT, TOP, BOTTOM, GAP, LEGEND_LINE = 0.78, 0.15, 0.3, 0.45, 0.65, 0.2
-"""Inches round a drawing area, between two of them, and of a line of the legend. They are fixed: to compute them from
-the letters, as matplotlib can, takes longer than all the rest."""
+AROUND, LEGEND_LINE = 0.7, 0.2
+"""Inches that are written above and below a drawing area, and of a line of the legend."""
 FLOOR = 1e-10
 """Of logarithmic axes: less than this is rounding, and would press the rest together."""
 _STYLE = {
@@ -79,37 +81,23 @@ def figure_style() -> contextlib.AbstractContextManager[None]:
     return style.context(["default", _STYLE])
 
 
-def canvas(
-    *titles: str, columns: int = 1, height: float = HEIGHT, left: float = LEFT, right: float = RIGHT
-) -> "tuple[Figure, list[Axes]]":
+def canvas(*titles: str, columns: int = 1, height: float = HEIGHT) -> tuple[Figure, list[Axes]]:
     """Return an empty figure and its axes.
 
     Args:
         titles: Of the axes, row by row.
         columns: How many axes stand side by side.
         height: Of each axes in inches, without what is written round it.
-        left: Inches for what is written left of the axes.
-        right: Inches for what is written right of them.
 
     """
     from matplotlib.figure import Figure
 
     rows = -(-len(titles) // columns)
-    whole = rows * height + (rows - 1) * GAP + TOP + BOTTOM
-    width = (WIDTH - left - right - (columns - 1) * GAP) / columns
-    figure = Figure(figsize=(WIDTH, whole))
-    figure.subplots_adjust(
-        left / WIDTH, BOTTOM / whole, 1 - right / WIDTH, 1 - TOP / whole, wspace=GAP / width, hspace=GAP / height
-    )
+    figure = Figure(figsize=(WIDTH, rows * (height + AROUND)), layout="constrained")
     found = [figure.add_subplot(rows, columns, place) for place in range(1, len(titles) + 1)]
     for axes, title in zip(found, titles, strict=True):
         axes.set_title(title, loc="left")
     return figure, found
-
-
-def room_for(labels: Sequence[str]) -> float:
-    """Return the inches that names of rows, and the name of their axis, need left of the axes."""
-    return 0.4 + 0.075 * max(map(len, labels))
 
 
 def theme_css() -> str:
@@ -118,7 +106,7 @@ def theme_css() -> str:
     return f":root{{{light}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}"
 
 
-def image(figure: "Figure", *, label: str) -> str:
+def image(figure: Figure, *, label: str) -> str:
     """Return a figure as an <img> element that loads nothing; `label` says what it shows, for a screen reader."""
     file = io.BytesIO()
     names = ("Date", "Creator", "Format", "Type")  # none of them: the same figure gives the same bytes
@@ -127,7 +115,7 @@ def image(figure: "Figure", *, label: str) -> str:
     return f'<img class="chart" alt="{safe(label)}" src="data:image/svg+xml;base64,{data}">'
 
 
-def share_limits(figures: "Sequence[Figure]") -> None:
+def share_limits(figures: Sequence[Figure]) -> None:
     """Give the axes of the same place in several figures the same limits, so that runs can be compared by eye.
 
     Args:
@@ -137,14 +125,12 @@ def share_limits(figures: "Sequence[Figure]") -> None:
     if len({len(figure.axes) for figure in figures}) != 1:
         return
     for same in zip(*(figure.axes for figure in figures), strict=True):
-        if len({(axes.get_xscale(), axes.get_yscale()) for axes in same}) != 1:
-            continue
-        for get, put in (("get_xlim", "set_xlim"), ("get_ylim", "set_ylim")):
-            limits = [getattr(axes, get)() for axes in same]
-            low, high = min(min(pair) for pair in limits), max(max(pair) for pair in limits)
-            is_inverted = limits[0][0] > limits[0][1]
+        for name in ("xlim", "ylim") if len({(axes.get_xscale(), axes.get_yscale()) for axes in same}) == 1 else ():
+            limits = np.array([getattr(axes, f"get_{name}")() for axes in same])
+            is_inverted = limits[0, 0] > limits[0, 1]
+            both = (limits.max(), limits.min()) if is_inverted else (limits.min(), limits.max())
             for axes in same:
-                getattr(axes, put)(*((high, low) if is_inverted else (low, high)))
+                axes.set(**{name: both})
 
 
 def series(index: int) -> dict[str, Any]:
@@ -152,18 +138,31 @@ def series(index: int) -> dict[str, Any]:
     return {"color": SERIES[index % len(SERIES)], "linestyle": DASHES[index % len(DASHES)]}
 
 
-def positive(values: ArrayLike) -> NDArray[np.float64]:
-    """Return values for a logarithmic axis: NaN, which is not drawn, in place of 0 and what is not finite."""
-    array = np.asarray(values, np.float64)
-    return np.where(np.isfinite(array) & (array > 0), array, np.nan)
+def draw_curves(axes: Axes, x: ArrayLike, drawn: Mapping[str, Sequence[ArrayLike]]) -> None:
+    """Draw curves on a logarithmic axis, where they are finite and above 0.
+
+    Args:
+        axes: Where.
+        x: Of all points.
+        drawn: Each curve by its label, with the edges of a band if it has one; a label that begins with _ is not shown.
+
+    """
+    for index, (label, each) in enumerate(drawn.items()):
+        line, *edges = (np.where(np.isfinite(values) & np.greater(values, 0), values, np.nan) for values in each)
+        if edges:
+            axes.fill_between(x, edges[0], edges[1], color=SERIES[index % len(SERIES)], alpha=0.18, linewidth=0)
+        is_point = np.isfinite(line).sum() == 1  # which a line does not show
+        axes.plot(x, line, label=label, marker="o" if is_point else "", **series(index))
+    largest = np.nanmax([*(np.ravel(values) for each in drawn.values() for values in each)], initial=0)
+    if largest > 0:
+        axes.set_yscale("log")
+        if axes.get_ylim()[0] < FLOOR:
+            axes.set_ylim(FLOOR, 3 * max(largest, FLOOR))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("")
 
 
-def band(axes: "Axes", x: ArrayLike, low: ArrayLike, high: ArrayLike, *, colour: str) -> None:
-    """Shade the range between two curves."""
-    axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
-
-
-def bars(axes: "Axes", names: Sequence[str], lengths: Sequence[float], *, rows: int, label: str, alpha: float) -> None:
+def bars(axes: Axes, names: Sequence[str], lengths: Sequence[float], *, rows: int, label: str, alpha: float) -> None:
     """Draw a bar for each name, from the top down, with room for a number of rows."""
     places = np.arange(len(names))
     axes.barh(places, lengths, height=0.62, color=BLUE, alpha=alpha, label=label)
@@ -172,33 +171,10 @@ def bars(axes: "Axes", names: Sequence[str], lengths: Sequence[float], *, rows: 
     axes.grid(visible=False, axis="y")
 
 
-def log_scale(axes: "Axes", *values: ArrayLike) -> None:
-    """Make the vertical axis logarithmic if there is anything above 0 to draw; what is below FLOOR is not shown.
-
-    Args:
-        axes: With the curves in it.
-        values: The curves.
-
-    """
-    shown = positive(np.concatenate([np.ravel(curve) for curve in values]))
-    if np.isfinite(shown).any():
-        axes.set_yscale("log")
-        if axes.get_ylim()[0] < FLOOR:
-            axes.set_ylim(FLOOR, 3 * max(float(np.nanmax(shown)), FLOOR))
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter("")
-
-
-def legend(figure: "Figure", *, columns: int = 3) -> None:
+def legend(figure: Figure, *, columns: int = 3) -> None:
     """Draw a legend of all axes above them, and make the figure so much higher; none if nothing has a label."""
-    named: dict[str, Any] = {}
-    for axes in figure.axes:
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            named.setdefault(label, handle)
-    if not named:
-        return
-    before, edges = figure.get_figheight(), figure.subplotpars
-    after = before + LEGEND_LINE * -(-len(named) // columns)
-    figure.set_figheight(after)
-    figure.subplots_adjust(bottom=edges.bottom * before / after, top=edges.top * before / after)
-    figure.legend(list(named.values()), list(named), loc="upper left", ncols=columns, borderaxespad=0.2)
+    pairs = (zip(*axes.get_legend_handles_labels(), strict=True) for axes in figure.axes)
+    named = {label: handle for handle, label in chain.from_iterable(pairs)}
+    if named:
+        figure.set_figheight(figure.get_figheight() + LEGEND_LINE * -(-len(named) // columns))
+        figure.legend([*named.values()], [*named], loc="outside upper left", ncols=columns, borderaxespad=0.2)

@@ -16,20 +16,17 @@ Axes: S states side by side, H units, D those of all layers.
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
-from charlm.inspection.figures import GRID, MUTED, SERIES, canvas, legend
+from charlm.inspection.figures import GRID, MUTED, SERIES, Figure, canvas, legend
 from charlm.inspection.reading import FULL_SIZE, MOST_STATES, Found, Reading
 from charlm.network.gradients import slope
 from charlm.network.rnn import ACTIVATIONS, Floats, Parameters, State, advance, probabilities
 from charlm.text.markup import visible
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 MAX_UNITS = 1024
 """The widest layer that is searched: the time of a step of Newton's method grows with the cube of the width."""
@@ -262,7 +259,7 @@ def _search(activation: str, constant: Floats, kernel: Floats, state: Floats) ->
     return None
 
 
-def draw_path(found: FixedPoints) -> "Figure":
+def draw_path(found: FixedPoints) -> Figure:
     """Draw the path of the state through the plane, and the points in it."""
     figure, (axes,) = canvas("The state on the text, and the points", height=3.2)
     axes.plot(*found.path.T, color=GRID, linewidth=0.5, marker=".", markersize=3, mec=MUTED, label="state on the text")

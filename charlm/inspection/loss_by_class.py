@@ -6,21 +6,17 @@ The mean of a table weighted by its counts is the mean over the text.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.evaluation.scoring import mean_and_error, mean_score
 from charlm.inspection.features import KINDS, character_kind, count_within, is_in_word, readable_text
-from charlm.inspection.figures import ORANGE, RULE, bars, canvas, legend, room_for
+from charlm.inspection.figures import ORANGE, RULE, Figure, bars, canvas, legend
 from charlm.inspection.reading import Found, Reading
 from charlm.text.markup import with_error
 from charlm.text.vocabulary import Vocabulary
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Nats = NDArray[np.floating[Any]]
 
@@ -133,13 +129,13 @@ def loss_sentence(loss: LossByClass) -> str:
     return f"{text}, {gain} {better} than counting {loss.ngram_order}-grams, the best of 2 to 9"
 
 
-def draw_loss(loss: LossByClass) -> "Figure":
+def draw_loss(loss: LossByClass) -> Figure:
     """Draw the loss on each class of characters as a bar, and that of the n-gram model as a mark."""
     divisions = (loss.by_class, loss.by_word_place)
     labels = [[f"{each.name}, {100 * each.share_of_loss:.3g}%" for each in classes] for classes in divisions]
     most = max(3, *map(len, labels))
     titles = ("Loss by what the character is", "Loss by the place in the word")
-    figure, grid = canvas(*titles, height=0.27 * most, left=room_for([*chain(*labels)]))
+    figure, grid = canvas(*titles, height=0.27 * most)
     for axes, names, classes in zip(grid, labels, divisions, strict=True):
         bars(axes, names, [each.nats_per_char for each in classes], rows=most, label="network", alpha=0.85)
         if loss.ngram_order is not None:

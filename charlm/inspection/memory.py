@@ -12,19 +12,16 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
-from charlm.inspection.figures import RULE, band, canvas, legend, log_scale, positive, series
+from charlm.inspection.figures import RULE, Figure, canvas, draw_curves, legend
 from charlm.inspection.reading import Found, Reading
 from charlm.network.gradients import LagCurve, Trace, lag_curves, push_forward, slope
 from charlm.network.rnn import advance, log_softmax
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Values = NDArray[np.float64]
 
@@ -134,27 +131,20 @@ def gradient_sentence(curves: Sequence[LayerGradient]) -> str:
     return f"has a gradient that halves in {' to '.join(dict.fromkeys(named))} characters and can be seen {seen}"
 
 
-def draw_gradient(curves: Sequence[LayerGradient]) -> "Figure":
+def draw_gradient(curves: Sequence[LayerGradient]) -> Figure:
     """Draw how the gradient of a loss shrinks or grows on its way back, for each layer."""
     figure, (axes,) = canvas("The gradient of a loss, k characters before it")
-    for index, curve in enumerate(curves):
-        style = series(index)
-        band(axes, curve.lag, positive(curve.low), positive(curve.high), colour=style["color"])
-        half = "" if curve.half_life is None else f", half-life {life_text(curve.half_life)}"
-        median = positive(curve.median)
-        if np.isfinite(median).sum() == 1:  # which a line does not show
-            style = {**style, "marker": "o"}
-        axes.plot(curve.lag, median, label=f"rnn.{curve.layer}{half}", **style)
-    log_scale(axes, *(values for curve in curves for values in (curve.median, curve.high)))
+    drawn = {}
+    for each in curves:
+        half = "" if each.half_life is None else f", half-life {life_text(each.half_life)}"
+        drawn[f"rnn.{each.layer}{half}"] = (each.median, each.low, each.high)
+    draw_curves(axes, curves[0].lag, drawn)
     axes.axhline(1, **RULE)
-    axes.set(xlabel="lag k, characters", ylabel="|dL/dh| at lag k / at lag 0")
-    axes.set_xlim(0, max(1, curves[0].lag[-1]))
+    axes.set(xlabel="lag k, characters", ylabel="|dL/dh| at lag k / at lag 0", xlim=(0, max(1, curves[0].lag[-1])))
     legend(figure, columns=2)
     return figure
 
 
-AFTER_END = 6
-"""Lags of a finite response that are drawn after it has ended."""
 ROUNDING = 1e-12
 """A change of the state this small, relative to that at lag 0, may be a rounding error."""
 
@@ -251,25 +241,14 @@ def divergence(logits: NDArray[Any], other: NDArray[Any]) -> Values:
     return np.asarray(np.maximum(0, (np.exp(log_p) * (log_p - log_q)).sum(-1)))
 
 
-def draw_impulse_response(response: ImpulseResponse) -> "Figure":
+def draw_impulse_response(response: ImpulseResponse) -> Figure:
     """Draw what is left of a replaced character in the state and in the prediction: a constant factor is a line."""
     figure, (upper, lower) = canvas("Change of the state", "Change of the prediction", height=1.5)
+    state, kl, errors = (response.state, response.state_low, response.state_high), response.kl, 2 * response.kl_errors
+    draw_curves(upper, response.lag, {"|dh|": state, "linear prediction": [response.linear]})
+    draw_curves(lower, response.lag, {"_kl": (kl, np.maximum(kl - errors, kl / 10), kl + errors)})
     upper.set(xlabel="lag, characters", ylabel="|dh| / |dh| at lag 0")
     lower.set(xlabel="lag, characters", ylabel="KL divergence, nats")
-    style, lag, is_finite = series(0), response.lag, response.length is not None
-    if response.length is not None:  # it ends after a few characters, in zeros, which a logarithmic axis cannot show
-        style, lag = {**style, "marker": "o", "markersize": 3}, lag[: response.length + AFTER_END]
-    values = (response.state_low, response.state_high, response.state, response.linear, response.kl)
-    low, high, state, linear, kl = (each[: len(lag)] if is_finite else positive(each) for each in values)
-    band(upper, lag, low, high, colour=series(0)["color"])
-    upper.plot(lag, state, label="|dh|", **style)
-    upper.plot(lag, linear, label="linear prediction", **series(1))
-    lower.plot(lag, kl, **style)
-    errors = 2 * np.nan_to_num(response.kl_errors[: len(lag)])
-    band(lower, lag, np.maximum(kl - errors, kl / 10), kl + errors, colour=series(0)["color"])
-    if not is_finite:
-        log_scale(upper, state, linear)
-        log_scale(lower, kl)
     legend(figure)
     return figure
 

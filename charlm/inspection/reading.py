@@ -8,7 +8,7 @@ quantity is such a module, a name in `charlm.inspection.inspecting`, and its wor
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +16,11 @@ from numpy.typing import NDArray
 from charlm.errors import CharlmError
 from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS, count_ngrams, score_ngrams
 from charlm.evaluation.scoring import only_finite, score_stream
+from charlm.inspection.figures import Figure
 from charlm.network.gradients import Trace, read_text
 from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Parameters, State, read_outputs
 from charlm.text.vocabulary import describe_left_out
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +29,7 @@ class Found:
 
     data: Any
     """What the JSON holds: dataclasses, arrays, lists and numbers."""
-    figure: "Callable[[], Figure] | None" = None
+    figure: Callable[[], Figure] | None = None
     """Draws it; None if there is nothing to draw."""
     items: Sequence[Any] = ()
     """The rows of its table: objects or dictionaries, whose fields the columns name."""

@@ -11,18 +11,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from charlm import __version__
 from charlm.errors import check_name, counted
-from charlm.inspection.figures import figure_style, image, share_limits, theme_css
+from charlm.inspection.figures import Figure, figure_style, image, share_limits, theme_css
 from charlm.inspection.reading import Found
 from charlm.text.markup import content_policy, equation, folded, safe, table, to_plain
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +64,7 @@ class Report:
         return plain
 
     @cached_property
-    def figures(self) -> "dict[str, Figure]":
+    def figures(self) -> dict[str, Figure]:
         """The figures of the page by name, drawn when they are first asked for; it takes a few seconds."""
         return draw_figures([self])
 
@@ -85,7 +82,7 @@ OWN_LIMITS = ("network", "fixed_points")
 MISSING = '<p class="missing">Not available for this run; the limits at the top say why.</p>'
 
 
-def draw_figures(reports: Sequence[Report]) -> "dict[str, Figure]":
+def draw_figures(reports: Sequence[Report]) -> dict[str, Figure]:
     """Return every figure by the name of its section: `NAME` for one run, `NAME-1`, ... for several."""
     figures: dict[str, Figure] = {}
     with figure_style():
@@ -105,7 +102,7 @@ def _figure_name(section: str, run: int, reports: Sequence[Report]) -> str:
     return section if len(reports) == 1 else f"{section}-{run + 1}"
 
 
-def render_page(reports: Sequence[Report], figures: "Mapping[str, Figure]") -> str:
+def render_page(reports: Sequence[Report], figures: Mapping[str, Figure]) -> str:
     """Return a page on some runs; the same reports give the same page.
 
     Args:
@@ -161,7 +158,7 @@ def _summary(reports: Sequence[Report]) -> str:
     return sentences + table(head, rows, caption="Runs on this page") + notes
 
 
-def _section(name: str, words: Mapping[str, Any], reports: Sequence[Report], figures: "Mapping[str, Figure]") -> str:
+def _section(name: str, words: Mapping[str, Any], reports: Sequence[Report], figures: Mapping[str, Figure]) -> str:
     """Return a section with a column for each run."""
     columns = ""
     for run, report in enumerate(reports):

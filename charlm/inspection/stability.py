@@ -10,18 +10,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.evaluation.scoring import mean_and_error
-from charlm.inspection.figures import BLUE, MUTED, ORANGE, RULE, canvas, series
+from charlm.inspection.figures import BLUE, MUTED, ORANGE, RULE, Figure, canvas, series
 from charlm.inspection.reading import Found, Reading, items_of
 from charlm.network.gradients import Trace, push_forward
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Values = NDArray[np.float64]
 
@@ -154,7 +150,7 @@ def lyapunov(
     return Lyapunov(means, errors, dimensions, times, range(first, end))
 
 
-def draw_eigenvalues(spectra: Sequence[RecurrentSpectrum]) -> "Figure":
+def draw_eigenvalues(spectra: Sequence[RecurrentSpectrum]) -> Figure:
     """Draw the eigenvalues of V in the complex plane, with the unit circle, for each layer."""
     from matplotlib.patches import Circle
 
@@ -169,7 +165,7 @@ def draw_eigenvalues(spectra: Sequence[RecurrentSpectrum]) -> "Figure":
     return figure
 
 
-def draw_lyapunov(found: Lyapunov) -> "Figure":
+def draw_lyapunov(found: Lyapunov) -> Figure:
     """Draw the Lyapunov exponents by their rank; those of minus infinity are only counted."""
     figure, (axes,) = canvas("Conditional Lyapunov exponents of the whole state")
     finite = found.exponents[np.isfinite(found.exponents)]

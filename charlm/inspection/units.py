@@ -15,19 +15,16 @@ Axes: T the characters of the text, H the units of a layer, N those of all layer
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.inspection.features import Feature, Kind, features_of
-from charlm.inspection.figures import BLUE, ORANGE, PURPLE, bars, canvas, legend, room_for
+from charlm.inspection.figures import BLUE, ORANGE, PURPLE, Figure, bars, canvas, legend
 from charlm.inspection.reading import MOST_STATES, Found, Reading
 from charlm.network.rnn import State
 from charlm.text.vocabulary import Vocabulary
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Ranks = NDArray[np.float32]
 
@@ -234,11 +231,11 @@ def make_units(reading: Reading) -> Found:
     return Found(units, partial(draw_units, units) if items else None, items, positions=units.positions)
 
 
-def draw_units(units: Units) -> "Figure":
+def draw_units(units: Units) -> Figure:
     """Draw how closely the best unit follows each feature, beside what chance gives."""
     names, best = [each.feature for each in units.features], [each.best[0] for each in units.features]
     rows = max(3, len(names))
-    figure, (axes,) = canvas("The best unit on each feature", height=0.28 * rows, left=room_for(names))
+    figure, (axes,) = canvas("The best unit on each feature", height=0.28 * rows)
     bars(axes, names, [each.strength for each in best], rows=rows, label="best unit", alpha=0.3)
     for values, marker, size, colour, label in (
         ([each.strength_given_character for each in best], "o", 4.5, BLUE, "given the character"),
@@ -248,5 +245,5 @@ def draw_units(units: Units) -> "Figure":
         style: dict[str, Any] = {"linestyle": "", "marker": marker, "markersize": size, "markeredgewidth": 1.6}
         axes.plot(np.array(values, np.float64), range(len(names)), label=label, color=colour, **style)
     axes.set(xlabel="strength, |2 AUC \N{MINUS SIGN} 1| or |correlation|", ylabel="feature", xlim=(0, 1.02))
-    legend(figure)
+    legend(figure, columns=2)
     return figure

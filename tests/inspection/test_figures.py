@@ -16,11 +16,11 @@ from matplotlib.patches import Rectangle
 
 from charlm.inspection import figures
 from charlm.inspection.context import draw_usable_context
-from charlm.inspection.figures import COLOURS, canvas, figure_style, image, log_scale, share_limits
+from charlm.inspection.figures import COLOURS, canvas, draw_curves, figure_style, image, share_limits
 from charlm.inspection.fixed_points import FixedPoint, FixedPoints, HeldCharacter, draw_path
 from charlm.inspection.inspecting import SECTIONS
 from charlm.inspection.loss_by_class import draw_loss
-from charlm.inspection.memory import draw_gradient, draw_impulse_response
+from charlm.inspection.memory import draw_gradient
 from charlm.inspection.stability import draw_lyapunov
 
 STABLE = FixedPoint((1.0, 2.0), 0.83, 0, True, 5, ((2, 0.8),))
@@ -64,19 +64,6 @@ def test_the_legend_of_many_layers_is_as_wide_as_the_figure() -> None:
     figure = draw_gradient([replace(curve, layer=layer) for layer in range(5)])
     image(figure, label="a")  # which places it
     assert figure.legends[0].get_window_extent().x1 <= figure.bbox.x1
-
-
-def test_a_finite_response_is_drawn_to_its_zeros_on_a_linear_axis() -> None:
-    infinite = found("impulse_response").data
-    lags, ended = len(infinite.lag), np.arange(len(infinite.lag)) >= 2
-    zeros = {name: np.where(ended, 0, getattr(infinite, name)) for name in ("state", "state_low", "state_high", "kl")}
-    finite = replace(infinite, length=2, **zeros)
-    figure = draw_impulse_response(finite)
-    assert [axes.get_yscale() for axes in figure.axes] == ["linear", "linear"]
-    lag, state = line(figure, "|dh|")
-    assert lag == [*range(min(lags, 8))]
-    assert state == finite.state[:8].tolist()
-    assert {axes.get_yscale() for axes in draw("impulse_response").axes} == {"log"}
 
 
 @pytest.mark.parametrize(
@@ -150,8 +137,7 @@ def test_each_point_has_its_place_and_a_mark_of_its_kind() -> None:
 
 def test_a_logarithmic_axis_ends_where_rounding_begins_even_for_a_band() -> None:
     _, (axes,) = canvas("a")
-    axes.fill_between([0, 1], [1e-67, 1e-50], [1, 1])
-    log_scale(axes, [1.0, 0.1])
+    draw_curves(axes, [0, 1], {"a": ([1.0, 0.1], [1e-67, 1e-50], [1, 1])})
     assert axes.get_ylim() == (1e-10, 3)
 
 
@@ -223,9 +209,9 @@ def test_figures_of_several_runs_share_their_limits() -> None:
 
 def test_an_axis_without_a_positive_value_stays_linear() -> None:
     _, (axes,) = canvas("a")
-    log_scale(axes, [0.0, 0.0])
+    draw_curves(axes, [0, 1], {"a": [[0.0, 0.0]]})
     assert axes.get_yscale() == "linear"
-    log_scale(axes, [0.0, 1.0])
+    draw_curves(axes, [0, 1], {"a": [[0.0, 1.0]]})
     assert axes.get_yscale() == "log"
 
 
