@@ -9,7 +9,7 @@ from charlm.config.file import load_config
 from charlm.engine.factory import read_tf_config
 from charlm.errors import CharlmError
 from charlm.network.model_file import read_model
-from charlm.runs.metrics import read_metrics, read_position
+from charlm.runs.metrics import read_position
 from charlm.text.corpus import read_manifest
 from charlm.training.checkpoints import restore
 
@@ -40,8 +40,7 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "model": ("best.safetensors", read_model),
     "corpus": ("corpus.json", lambda path: read_manifest(path.parent)),
     "checkpoint": ("checkpoints/step-1.safetensors", read_checkpoint),
-    "metrics": ("metrics.jsonl", read_metrics),
-    "end of the metrics": ("metrics.jsonl", read_position),
+    "metrics": ("metrics.jsonl", read_position),
     "machines": ("TF_CONFIG", read_variable),
 }
 CONTENTS = {

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.text.corpus import count_ids
-from charlm.text.vocabulary import UNKNOWN_GLYPH, Vocabulary
+from charlm.text.vocabulary import Vocabulary
 
 Ids = NDArray[Any]
 Counts = NDArray[np.int64]
@@ -295,7 +295,5 @@ def text_bytes(ids: Ids, vocabulary: Vocabulary, *, block: int = BLOCK) -> Itera
         The bytes of each block.
 
     """
-    glyphs = [UNKNOWN_GLYPH if i == vocabulary.unknown_id else c or "\0" for i, c in enumerate(vocabulary.characters)]
-    code_points = np.array([ord(glyph) for glyph in glyphs], "<u4")
     for start in range(0, len(ids), block):
-        yield code_points[ids[start : start + block]].tobytes().decode("utf-32-le").encode()
+        yield vocabulary.spell(ids[start : start + block], end="\0").encode()

@@ -52,21 +52,13 @@ def features_of(ids: NDArray[Any], vocabulary: Vocabulary) -> tuple[Feature, ...
         vocabulary: The characters by id.
 
     """
-    text = readable_text(ids, vocabulary)
+    text = vocabulary.spell(ids, end="\n")
     found = [
         Feature(name, kind, np.array(function(text), np.float64))
         for kind, functions in FEATURES.items()
         for name, function in functions.items()
     ]
     return tuple(feature for feature in found if feature.values.size and np.ptp(feature.values) > 0)
-
-
-def readable_text(ids: NDArray[Any], vocabulary: Vocabulary) -> str:
-    """Return a text with one character for each of its ids [T].
-
-    The end-of-text id becomes a line break, the unknown id U+FFFD.
-    """
-    return "".join([vocabulary.glyphs[index] or "\n" for index in ids.tolist()])
 
 
 def is_vowel(character: str) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.evaluation.scoring import mean_and_error, mean_score
-from charlm.inspection.features import KINDS, character_kind, count_within, is_in_word, readable_text
+from charlm.inspection.features import KINDS, character_kind, count_within, is_in_word
 from charlm.inspection.figures import ORANGE, RULE, Figure, bars, canvas, legend
 from charlm.inspection.reading import Found, Reading
 from charlm.text.markup import with_error
@@ -82,7 +82,7 @@ def divide_loss(
 
     """
     kinds = np.array([KINDS.index(character_kind(character)) for character in vocabulary.characters])[ids[1:]]
-    places = count_within(is_in_word(readable_text(ids, vocabulary)))[1:]
+    places = count_within(is_in_word(vocabulary.spell(ids, end="\n")))[1:]
     by_ngrams = np.full(len(nats), np.nan) if ngram_nats is None else ngram_nats
     score, ngram = mean_score([nats]), mean_score([by_ngrams])
     return LossByClass(

@@ -5,10 +5,17 @@ This module imports no NumPy. Axes: V vocabulary, E embedding, H units.
 
 import math
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # sampling does not need the config and must not wait for pydantic
     from charlm.config.schema import Config
+
+KEYS = {
+    **{name: f"model.{name}" for name in ("layers", "units", "embedding", "skip_connections")},
+    **{name: f"model.rnn.{name}" for name in ("use_bias", "activation")},
+}
+"""The setting that each field of an architecture has in a config, but for the size of the vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +56,7 @@ class Architecture:
 
     def settings(self) -> dict[str, Any]:
         """Return the settings of a config that describe this architecture, by dotted keys."""
-        return {
-            "model.layers": self.layers,
-            "model.units": self.units,
-            "model.embedding": self.embedding,
-            "model.skip_connections": self.skip_connections,
-            "model.rnn.use_bias": self.use_bias,
-            "model.rnn.activation": self.activation,
-        }
+        return {key: getattr(self, name) for name, key in KEYS.items()}
 
     def operations_per_character(self) -> int:
         """Return the additions and multiplications of predicting one character: two for each weight of a product.
@@ -66,22 +66,11 @@ class Architecture:
         """
         shapes = self.shapes()
         width = self.embedding or self.vocabulary_size
-        looked_up = 0
-        if not self.embedding:
-            looked_up = width * self.units * (self.layers if self.skip_connections else 1)
+        looked_up = 0 if self.embedding else width * self.units * (self.layers if self.skip_connections else 1)
         products = sum(math.prod(shape) for name, shape in shapes.items() if name.endswith("kernel"))
         return 2 * (products - looked_up)
 
 
 def architecture(config: "Config", vocabulary_size: int) -> Architecture:
     """Return the architecture that a config describes for a vocabulary of V ids."""
-    model = config.model
-    return Architecture(
-        vocabulary_size=vocabulary_size,
-        layers=model.layers,
-        units=model.units,
-        embedding=model.embedding,
-        use_bias=model.rnn.use_bias,
-        activation=model.rnn.activation,
-        skip_connections=model.skip_connections,
-    )
+    return Architecture(vocabulary_size, **{name: attrgetter(key)(config) for name, key in KEYS.items()})

@@ -101,39 +101,6 @@ def loss_slope(logits: Floats, targets: NDArray[Any]) -> Floats:
     return found
 
 
-def through_logits(parameters: Parameters, by_logits: Floats) -> State:
-    """Return what reaches h of each layer directly from dL/dlogits [P, V]: [P, H] for each layer."""
-    return tuple(
-        by_logits @ kernel.T if len(kernel) else np.zeros((len(by_logits), layer.units), by_logits.dtype)
-        for kernel, layer in zip(parameters.logits_kernels, parameters.layers, strict=True)
-    )
-
-
-def step_back(parameters: Parameters, arriving: State, slopes: State) -> tuple[State, State]:
-    """Take the gradient of one time step back through the activations, from the top layer down.
-
-    Args:
-        parameters: The weights.
-        arriving: What reaches h of each layer from later characters and from the logits, [P, H].
-        slopes: f'(a) of each layer at this time, [P, H].
-
-    Returns:
-        g = dL/dh and d = dL/da of each layer, [P, H].
-
-    """
-    gradients, changes = list(arriving), list(arriving)
-    for layer in reversed(range(len(arriving))):
-        if layer + 1 < len(arriving):
-            gradients[layer] = arriving[layer] + changes[layer + 1] @ parameters.below_kernels[layer + 1].T
-        changes[layer] = gradients[layer] * slopes[layer]
-    return tuple(gradients), tuple(changes)
-
-
-def through_time(parameters: Parameters, changes: State) -> State:
-    """Return what reaches h of each layer one character earlier through its own recurrence, from dL/da: [P, H] each."""
-    return tuple(change @ layer.recurrent_kernel.T for change, layer in zip(changes, parameters.layers, strict=True))
-
-
 def follow_back(
     trace: Trace, steps: NDArray[np.int64], *, lags: int, texts: NDArray[np.int64] | int = 0
 ) -> Iterator[tuple[State, State]]:
@@ -153,14 +120,21 @@ def follow_back(
     parameters = trace.parameters
     logits = parameters.logits([output[steps, texts] for output in trace.outputs])
     by_logits = loss_slope(logits, trace.ids[steps + 1, texts])
-    arriving = through_logits(parameters, by_logits)
+    arriving = [  # at h of each layer, from the logits and from later characters: [P, H]
+        by_logits @ kernel.T if len(kernel) else np.zeros((len(steps), layer.units), by_logits.dtype)
+        for kernel, layer in zip(parameters.logits_kernels, parameters.layers, strict=True)
+    ]
     for lag in range(lags):
-        now = steps - lag
-        inside = (now >= 0)[:, None]
-        slopes = tuple(np.where(inside, gain[np.maximum(now, 0), texts], 0) for gain in trace.slopes)
-        gradients, changes = step_back(parameters, arriving, slopes)
-        yield tuple(np.where(inside, gradient, 0) for gradient in gradients), changes
-        arriving = through_time(parameters, changes)
+        now = np.maximum(steps - lag, 0)
+        inside = (steps >= lag)[:, None]
+        gradients, changes = list(arriving), list(arriving)
+        for layer in reversed(range(len(arriving))):
+            if layer + 1 < len(arriving):
+                gradients[layer] = arriving[layer] + changes[layer + 1] @ parameters.below_kernels[layer + 1].T
+            gradients[layer] = np.where(inside, gradients[layer], 0)
+            changes[layer] = gradients[layer] * trace.slopes[layer][now, texts]
+        yield tuple(gradients), tuple(changes)
+        arriving = [change @ each.recurrent_kernel.T for change, each in zip(changes, parameters.layers, strict=True)]
 
 
 def through_inputs(parameters: Parameters, changes: State) -> Floats:

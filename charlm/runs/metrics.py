@@ -9,13 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from charlm.errors import CharlmError
-from charlm.storage.files import open_file, read_file, writing
+from charlm.storage.files import open_file, writing
 
 TAIL_BYTES = 1 << 20
 """How much of the end of a metrics.jsonl is read: thousands of lines."""
-
-MAX_BYTES = 64 << 20
-"""The largest metrics.jsonl that is read as a whole: hundreds of thousands of lines."""
 
 
 def to_line(metrics: Mapping[str, Any]) -> bytes:
@@ -45,25 +42,15 @@ def read_position(path: Path) -> Position:
         CharlmError: the file cannot be read, is a link, or one of these lines is not a JSON object.
 
     """
-    lines = _last_lines(path)
+    with open_file(path) as file:
+        start = max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES)
+        file.seek(start)
+        lines = file.read(TAIL_BYTES).split(b"\n")[start > 0 : -1]  # the first and the last one may be cut
     last = next(reversed(lines), b"{}")
     timed = _parse(next((line for line in reversed(lines) if b'"seconds"' in line), b"{}"), path)
     seconds, characters = (to_number(timed.get(key)) for key in ("seconds", "characters"))
     speed = to_number(characters / seconds) if characters is not None and seconds else None
     return Position(to_number(_parse(last, path).get("step")), seconds, speed)
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a metrics.jsonl, which may be growing; a line without an end is left out.
-
-    Raises:
-        CharlmError: the file cannot be read, is a link or larger than MAX_BYTES, or a line is not a JSON object.
-
-    """
-    found = []
-    for number, line in enumerate(read_file(path, limit=MAX_BYTES).split(b"\n")[:-1], 1):
-        found.append(_parse(line, path, which=f"line {number:,}"))
-    return found
 
 
 def cut_metrics(path: Path, *, step: int, evaluated_step: int) -> None:
@@ -104,21 +91,12 @@ def to_number(value: Any) -> int | float | None:
     return value if type(value) in {int, float} and 0 <= value < 1e18 else None
 
 
-def _parse(line: bytes, path: Path, *, which: str = "its last line") -> dict[str, Any]:
+def _parse(line: bytes, path: Path) -> dict[str, Any]:
     """Return the JSON object in a line; raise CharlmError if there is none."""
     try:
         metrics = json.loads(line)
     except (ValueError, RecursionError):
         metrics = None
     if not isinstance(metrics, dict):
-        raise CharlmError(f"{path}: damaged: {which} is not a JSON object")
+        raise CharlmError(f"{path}: damaged: its last line is not a JSON object")
     return metrics
-
-
-def _last_lines(path: Path) -> list[bytes]:
-    """Return the whole lines at the end of a file; a line without an end is still being written."""
-    with open_file(path) as file:
-        start = max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES)
-        file.seek(start)
-        lines = file.read(TAIL_BYTES).split(b"\n")[:-1]
-    return lines[1:] if start else lines  # the first one may be cut

@@ -43,7 +43,7 @@ from charlm.runs.folder import (
 from charlm.storage.files import remove, sync_folder, write_file, writing
 from charlm.text.corpus import Corpus, count_ids, is_corpus, open_corpus
 from charlm.text.findings import spaced
-from charlm.text.vocabulary import Ids, Vocabulary
+from charlm.text.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -325,16 +325,11 @@ def has_read(parent: Parent, corpus: Corpus) -> bool:
         return False
     try:
         read = open_corpus(run / CORPUS)
-        text = _glyphs(read, read.split("train", at_most=MAX_SEARCHED))
+        text = read.vocabulary.decode(read.split("train", at_most=MAX_SEARCHED))
     except CharlmError:
         return False
-    found = [_glyphs(corpus, passage) in text for passage in spaced(ids, count=PASSAGES, size=PASSAGE_SIZE)]
+    found = [corpus.vocabulary.decode(passage) in text for passage in spaced(ids, count=PASSAGES, size=PASSAGE_SIZE)]
     return 2 * sum(found) > len(found)
-
-
-def _glyphs(corpus: Corpus, ids: Ids) -> str:
-    glyphs = corpus.vocabulary.glyphs
-    return "".join([glyphs[index] for index in ids.tolist()])
 
 
 def read_initial(run: Run) -> Parameters | None:

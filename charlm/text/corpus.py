@@ -222,11 +222,7 @@ def split_positions(size: int, config: CorpusConfig) -> dict[str, tuple[int, int
     validation, test = (Fraction(str(f)) for f in (config.validation_fraction, config.test_fraction))
     train_end = max(1, math.floor(size * (1 - validation - test)))
     validation_end = max(train_end, math.floor(size * (1 - test)))
-    return {
-        "train": (0, train_end),
-        "validation": (train_end, validation_end),
-        "test": (validation_end, size),
-    }
+    return {"train": (0, train_end), "validation": (train_end, validation_end), "test": (validation_end, size)}
 
 
 def open_corpus(folder: Path, *, verify: bool = True) -> Corpus:

@@ -154,16 +154,11 @@ def tokenize(
             raise CharlmError(f"{folder}: is a corpus that charlm tokenize wrote, not text")
     is_new = not out.exists()
     try:
-        with tqdm(
-            total=2 * sum(document.file_bytes() for document in found),
-            unit="B",
-            unit_scale=True,
-            desc="reading",
-            disable=not progress,
-        ) as bar:
+        size = 2 * sum(document.file_bytes() for document in found)  # each is read twice
+        with tqdm(total=size, unit="B", unit_scale=True, desc="reading", disable=not progress) as bar:
             counts, kept = _count_characters(found, config, left_out, bar.update)
             if not kept:
-                raise _nothing_left(found, left_out, sources, config)
+                raise CharlmError(f"{', '.join(sources)}: no text")
             config = settle_min_count(config, counts)
             vocabulary = build_vocabulary(counts, config, known, end_of_text=len(kept) > 1)
             with writing(out):
@@ -207,9 +202,10 @@ def _count_characters(
 ) -> tuple[NDArray[np.int64], dict[Document, Source]]:
     """Return how often each code point occurs, int64 [code points], and what each document with text holds.
 
-    The reason why a document is left out is added to `left_out`, by its name.
+    The reason why a document is left out is added to `left_out`, by its name. If nothing is left, the error of the
+    first one that cannot be decoded is raised.
     """
-    counts, kept = np.zeros(CODE_POINTS, np.int64), dict[Document, Source]()
+    counts, kept, errors = np.zeros(CODE_POINTS, np.int64), dict[Document, Source](), list[UndecodableError]()
     for document in documents:
         data = document.read()
         advance(document.file_bytes())
@@ -217,6 +213,7 @@ def _count_characters(
             text = decode(data, encoding=config.encoding, name=document.name)
         except UndecodableError as error:
             left_out[document.name] = error.reason
+            errors.append(error)
             continue
         if not text:
             left_out[document.name] = "empty"
@@ -225,21 +222,10 @@ def _count_characters(
             found = np.bincount(_code_points(part))
             counts[: len(found)] += found
         kept[document] = Source(name=document.name, bytes=len(data), characters=len(text), sha256=_sha256(data))
-    return counts, kept
-
-
-def _nothing_left(
-    documents: Sequence[Document], left_out: dict[str, str], sources: Sequence[str], config: CorpusConfig
-) -> CharlmError:
-    """Return the error of sources without text."""
-    undecodable = [document for document in documents if left_out.get(document.name) not in {None, "empty"}]
-    try:
-        for document in undecodable[:1]:
-            decode(document.read(), encoding=config.encoding, name=document.name)
-    except UndecodableError as error:
+    if errors and not kept:
         others = len(left_out) - 1
-        return CharlmError(f"{error}; {others:,} others have no text either" if others else str(error))
-    return CharlmError(f"{', '.join(sources)}: no text")
+        raise CharlmError(f"{errors[0]}; {others:,} others have no text either" if others else str(errors[0]))
+    return counts, kept
 
 
 def _write_ids(
@@ -318,12 +304,10 @@ def encode_text(
 
 def _corpus_documents(corpus: Corpus, split: Split | None) -> Iterator[str]:
     """Yield the documents of a part of a corpus."""
-    vocabulary = corpus.vocabulary
     ids = corpus.ids if split is None else corpus.split(split)
-    code_points = np.array([ord(glyph or "\0") for glyph in vocabulary.glyphs], "<u4")
-    ends = np.flatnonzero(ids == (len(vocabulary) if vocabulary.end_of_text_id is None else vocabulary.end_of_text_id))
+    ends = np.flatnonzero(ids == (-1 if corpus.vocabulary.end_of_text_id is None else corpus.vocabulary.end_of_text_id))
     for start, end in zip([0, *(ends + 1)], [*ends, len(ids)], strict=True):
-        yield code_points[ids[start:end]].tobytes().decode("utf-32-le")
+        yield corpus.vocabulary.spell(ids[start:end], end="\0")
 
 
 def _encode(texts: Iterable[str], vocabulary: Vocabulary) -> tuple[NDArray[Any], Counter[str]]:

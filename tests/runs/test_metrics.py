@@ -10,7 +10,7 @@ from limits import memory_limit
 from run_folders import metrics_line
 
 from charlm.errors import CharlmError
-from charlm.runs.metrics import Position, read_metrics, read_position, to_line, to_number
+from charlm.runs.metrics import Position, read_position, to_line, to_number
 
 
 def read(tmp_path: Path, *lines: str) -> Position:
@@ -52,19 +52,6 @@ def test_value_that_is_not_a_number_from_0_to_below_1e18_is_none(value: Any) -> 
     assert to_number(value) is None
 
 
-# Reading all lines
-
-
-def test_all_whole_lines_are_read_in_order(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1}\n{"step": 2, "nats_per_char": null}\n{"step": 3', encoding="utf-8")
-    assert read_metrics(path) == [{"step": 1}, {"step": 2, "nats_per_char": None}]
-
-
-def test_a_line_that_is_not_an_object_is_refused_with_its_number(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1}\n"seconds"\n', encoding="utf-8")
+def test_a_line_that_is_not_an_object_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CharlmError, match=r"metrics\.jsonl: damaged: its last line is not a JSON object"):
-        read_position(path)
-    with pytest.raises(CharlmError, match=r"metrics\.jsonl: damaged: line 2 is not a JSON object$"):
-        read_metrics(path)
+        read(tmp_path, '{"step": 1}\n"seconds"\n')
