@@ -23,29 +23,15 @@ if TYPE_CHECKING:
     from charlm.tuning.search import tune
 
 __version__ = "0.2.0"
-__all__ = [
-    "CharlmError",
-    "Model",
-    "__version__",
-    "evaluate",
-    "inspect",
-    "list_runs",
-    "load",
-    "resume",
-    "tokenize",
-    "train",
-    "tune",
-]
+__all__ = ["CharlmError", "Model", "__version__", "evaluate", "inspect", "list_runs", "load", "resume", "tokenize"]
+__all__ += ["train", "tune"]
 
 _MODULES = {
-    "Model": "charlm.api.model",
+    **dict.fromkeys(("Model", "load"), "charlm.api.model"),
+    **dict.fromkeys(("resume", "tokenize", "train"), "charlm.api.training"),
     "evaluate": "charlm.api.evaluation",
     "inspect": "charlm.inspection.inspecting",
     "list_runs": "charlm.runs.summary",
-    "load": "charlm.api.model",
-    "resume": "charlm.api.training",
-    "tokenize": "charlm.api.training",
-    "train": "charlm.api.training",
     "tune": "charlm.tuning.search",
 }
 

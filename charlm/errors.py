@@ -48,7 +48,8 @@ def escape_controls(text: str, *, keep: str = "") -> str:
     """
     if text.isprintable():
         return text
-    return "".join(_escape(c) if _controls(c) and c not in keep else c for c in text)
+    controls = {c for c in {*text} if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"}} - {*_JOINERS, *keep}
+    return "".join(c.encode("unicode_escape").decode("ascii") if c in controls else c for c in text)
 
 
 def short_repr(value: Any) -> str:
@@ -66,15 +67,6 @@ def nearest(word: str, words: Iterable[str]) -> str | None:
     import difflib  # here, so that a start without a mistake does not wait for it
 
     return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)), None)
-
-
-def _controls(character: str) -> bool:
-    category = unicodedata.category(character)
-    return category in {"Cc", "Cf", "Cs", "Zl", "Zp"} and character not in _JOINERS
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
 
 
 def check_choice(name: str, found: str, choices: Any) -> None:

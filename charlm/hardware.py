@@ -99,29 +99,18 @@ def memory_bytes(*, control_group: Path = CONTROL_GROUP, sysconf: Callable[[str]
         sysconf: Returns values of the operating system by name, as `os.sysconf` does.
 
     """
-    limits = [limit for limit in (_physical_bytes(sysconf), _granted_bytes(control_group)) if limit is not None]
-    return min(limits, default=None)
+    limits = [0]
+    with contextlib.suppress(OSError, ValueError):  # it does not tell
+        limits.append(sysconf("SC_PHYS_PAGES") * sysconf("SC_PAGE_SIZE"))
+    with contextlib.suppress(OSError, ValueError):  # no container, or no limit
+        limits.append(int(control_group.read_text(encoding="ascii")))
+    return min((limit for limit in limits if limit > 0), default=None)
 
 
 def peak_memory_bytes() -> int:
     """Return the most memory that this process has held at once so far, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak  # only macOS counts in bytes
-
-
-def _physical_bytes(sysconf: Callable[[str], int]) -> int | None:
-    try:
-        pages, page_bytes = sysconf("SC_PHYS_PAGES"), sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):
-        return None
-    return pages * page_bytes if min(pages, page_bytes) > 0 else None
-
-
-def _granted_bytes(control_group: Path) -> int | None:
-    try:
-        return int(control_group.read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return None
 
 
 def _read_pairs(cpuinfo: Path) -> list[tuple[str, str]]:

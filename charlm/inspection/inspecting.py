@@ -14,12 +14,11 @@ from charlm.errors import CharlmError, check_name, counted
 from charlm.inspection.context import make_context
 from charlm.inspection.diagram import make_network
 from charlm.inspection.fixed_points import make_fixed_points
-from charlm.inspection.loss_by_class import make_loss
 from charlm.inspection.memory import make_gradient, make_impulse
 from charlm.inspection.reading import Found, Reading, limits_for
 from charlm.inspection.report import Report, draw_figures, render_page
 from charlm.inspection.stability import make_lyapunov, make_spectrum
-from charlm.inspection.surprise import make_surprise
+from charlm.inspection.surprise import make_loss, make_surprise
 from charlm.inspection.units import make_units
 from charlm.runs.folder import run_of
 from charlm.runs.run import run_corpus

@@ -1,23 +1,39 @@
-"""The surprise of each character of a text, what was likelier, and what it depends on.
+"""Where the loss comes from: each character's surprise, by the kind of the character, and by the place in the word.
 
     nats_t = -log softmax(logits_{t-1})[id_t]
 
-Axes: N scored characters, V vocabulary.
+The mean of a table weighted by its counts is the mean over the text.
+
+Axes: N scored characters, V vocabulary, T = N + 1 the characters of the text.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.evaluation.scoring import only_finite
+from charlm.evaluation.scoring import mean_and_error, mean_score, only_finite
+from charlm.inspection.features import KINDS, character_kind, count_within, is_in_word
+from charlm.inspection.figures import ORANGE, RULE, Figure, bars, canvas, legend
 from charlm.inspection.reading import Found, Reading
 from charlm.network.gradients import Trace, follow_back, through_inputs
 from charlm.network.rnn import nats, probabilities
-from charlm.text.markup import LEVELS, NATS_PER_LEVEL, coloured_text, number, script_json, to_plain, visible
+from charlm.text.markup import (
+    LEVELS,
+    NATS_PER_LEVEL,
+    coloured_text,
+    number,
+    script_json,
+    to_plain,
+    visible,
+    with_error,
+)
+from charlm.text.vocabulary import Vocabulary
 
+Nats = NDArray[np.floating[Any]]
 Values = NDArray[np.float64]
 
 LIKELIEST = 5
@@ -116,3 +132,131 @@ def reader(found: Predictions, characters: Sequence[str | None]) -> str:
         f"keys: the likeliest characters appear here, and those before it turn blue, the more the loss depends on them."
         f'</p></div><script type="application/json">{script_json(data)}</script></div>'
     )
+
+
+WORD_PLACES = ("outside words", "letter 1", "letter 2", "letter 3", "letter 4", "letters 5 to 7", "letters from 8")
+WORD_STARTS = (0, 1, 2, 3, 4, 5, 8)
+"""The first place of each of WORD_PLACES."""
+
+
+@dataclass(frozen=True)
+class ClassLoss:
+    """The loss on the characters of one class."""
+
+    name: str
+    characters: int
+    """How many scored characters the class has, 1 or more."""
+    nats_per_char: float
+    standard_error: float | None
+    """Of it, by blocks of 500 characters of the text; None with fewer than two blocks."""
+    ngram_nats_per_char: float
+    """The same for the n-gram model; NaN if there is none."""
+    ngram_standard_error: float | None
+    share_of_loss: float
+    """The nats of the class as a share of all nats, from 0 to 1."""
+
+
+@dataclass(frozen=True)
+class LossByClass:
+    """The loss on a text, divided in two ways."""
+
+    positions: range
+    """Of the characters that were scored."""
+    nats_per_char: float
+    standard_error: float | None
+    """Of it, as `charlm evaluate` prints it, see `charlm.evaluation.scoring.Score`."""
+    ngram_order: int | None
+    """The order of the n-gram model; None if there is none."""
+    ngram_nats_per_char: float
+    ngram_gain: float
+    """By how many nats per character the network is better than the n-gram model."""
+    ngram_gain_standard_error: float | None
+    by_class: tuple[ClassLoss, ...]
+    """By what the character is: lower case, upper case, ..."""
+    by_word_place: tuple[ClassLoss, ...]
+    """By the number of the letter in its word."""
+
+
+def divide_loss(
+    nats: Nats,
+    ids: NDArray[Any],
+    vocabulary: Vocabulary,
+    *,
+    ngram_nats: Nats | None = None,
+    ngram_order: int | None = None,
+) -> LossByClass:
+    """Divide the loss on a text by classes of the scored characters.
+
+    Args:
+        nats: The nats of ids 1 to T - 1, as `charlm.evaluation.scoring` yields them, [T - 1].
+        ids: The text, integers [T], T >= 2.
+        vocabulary: The characters by id.
+        ngram_nats: The nats of the same ids by an n-gram model, [T - 1]; None = there is none.
+        ngram_order: The order of that model; None = there is none.
+
+    """
+    kinds = np.array([KINDS.index(character_kind(character)) for character in vocabulary.characters])[ids[1:]]
+    places = count_within(is_in_word(vocabulary.spell(ids, end="\n")))[1:]
+    by_ngrams = np.full(len(nats), np.nan) if ngram_nats is None else ngram_nats
+    score, ngram = mean_score([nats]), mean_score([by_ngrams])
+    return LossByClass(
+        positions=range(1, len(ids)),
+        nats_per_char=score.nats_per_char,
+        standard_error=score.standard_error,
+        ngram_order=ngram_order,
+        ngram_nats_per_char=ngram.nats_per_char,
+        ngram_gain=ngram.nats_per_char - score.nats_per_char,
+        ngram_gain_standard_error=score.difference_error(ngram),
+        by_class=_divide(nats, by_ngrams, kinds, KINDS),
+        by_word_place=_divide(nats, by_ngrams, np.searchsorted(WORD_STARTS, places, "right") - 1, WORD_PLACES),
+    )
+
+
+def _divide(nats: Nats, by_ngrams: Nats, classes: NDArray[np.int64], names: Sequence[str]) -> tuple[ClassLoss, ...]:
+    """Return the loss of each class that occurs; `classes` [T - 1] are indices of `names`."""
+    total, found = float(nats.sum(dtype=np.float64)), []
+    for kind in np.unique(classes).tolist():
+        places = np.flatnonzero(classes == kind)
+        pairs = (*mean_and_error(nats[places], places), *mean_and_error(by_ngrams[places], places))
+        share = float(nats[places].sum(dtype=np.float64)) / total if total > 0 else 0.0
+        found.append(ClassLoss(names[kind], len(places), *pairs, share_of_loss=share))
+    return tuple(found)
+
+
+def make_loss(reading: Reading) -> Found:
+    """Divide the loss on the text by classes of its characters, beside the best of the n-grams."""
+    order = min(reading.ngram_nats, key=lambda order: float(reading.ngram_nats[order].mean()), default=None)
+    ngram_nats = None if order is None else reading.ngram_nats[order]
+    vocabulary = reading.trained.vocabulary
+    loss = divide_loss(reading.nats, reading.ids, vocabulary, ngram_nats=ngram_nats, ngram_order=order)
+    items = (*loss.by_class, *loss.by_word_place)
+    return Found(loss, partial(draw_loss, loss), items, loss_sentence(loss), positions=loss.positions)
+
+
+def loss_sentence(loss: LossByClass) -> str:
+    """Return what the loss is, and whether it is better than that of the n-gram model, if the text can tell."""
+    text = f"scores {with_error(loss.nats_per_char, loss.standard_error)} nats per character"
+    if loss.ngram_order is None or loss.ngram_gain_standard_error is None:
+        return text
+    gain = with_error(abs(loss.ngram_gain), loss.ngram_gain_standard_error)
+    better = "better" if loss.ngram_gain >= 0 else "worse"
+    return f"{text}, {gain} {better} than counting {loss.ngram_order}-grams, the best of 2 to 9"
+
+
+def draw_loss(loss: LossByClass) -> Figure:
+    """Draw the loss on each class of characters as a bar, and that of the n-gram model as a mark."""
+    divisions = (loss.by_class, loss.by_word_place)
+    labels = [[f"{each.name}, {100 * each.share_of_loss:.3g}%" for each in classes] for classes in divisions]
+    most = max(3, *map(len, labels))
+    titles = ("Loss by what the character is", "Loss by the place in the word")
+    figure, grid = canvas(*titles, height=0.27 * most)
+    for axes, names, classes in zip(grid, labels, divisions, strict=True):
+        bars(axes, names, [each.nats_per_char for each in classes], rows=most, label="network", alpha=0.85)
+        if loss.ngram_order is not None:
+            style: dict[str, Any] = {"linestyle": "", "marker": "D", "markersize": 4.5, "color": ORANGE}
+            values = [each.ngram_nats_per_char for each in classes]
+            axes.plot(values, range(len(values)), label=f"{loss.ngram_order}-gram", **style)
+        axes.axvline(loss.nats_per_char, **RULE)
+        axes.set(xlabel="nats per character", ylabel="class, % of all nats")
+    legend(figure)
+    return figure

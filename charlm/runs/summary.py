@@ -30,7 +30,7 @@ from charlm.runs.folder import (
     saved_steps,
 )
 from charlm.runs.metrics import read_position, to_number
-from charlm.storage.locks import is_held
+from charlm.storage.files import is_held
 from charlm.text.corpus import is_corpus, read_manifest
 
 SEEDS = ("seed", "training.data_seed")
@@ -124,19 +124,19 @@ def summarize(folder: Path, *, clock: Callable[[], float] = time.time) -> RunSum
 
 def group_by_text(summaries: Sequence[RunSummary]) -> list[list[RunSummary]]:
     """Group summaries by the text of the run; groups, and summaries in a group, are in the order of their first run."""
-    groups: dict[RunText | None, list[RunSummary]] = {}
-    for summary in summaries:
-        groups.setdefault(summary.text, []).append(summary)
-    return list(groups.values())
+    return _group(summaries, lambda run: run.text)
 
 
 def group_by_seed(summaries: Sequence[RunSummary]) -> list[list[RunSummary]]:
     """Group summaries of runs on one text that differ in SEEDS alone, in the order of their first run."""
-    groups: dict[str, list[RunSummary]] = {}
+    return _group(summaries, lambda run: json.dumps([run.recipe, {**run.settings, **dict.fromkeys(SEEDS)}]))
+
+
+def _group(summaries: Sequence[RunSummary], key: Callable[[RunSummary], object]) -> list[list[RunSummary]]:
+    groups: dict[object, list[RunSummary]] = {}
     for summary in summaries:
-        settings = {key: value for key, value in summary.settings.items() if key not in SEEDS}
-        groups.setdefault(json.dumps([summary.recipe, settings], sort_keys=True), []).append(summary)
-    return list(groups.values())
+        groups.setdefault(key(summary), []).append(summary)
+    return [*groups.values()]
 
 
 def differing_settings(summaries: Sequence[RunSummary]) -> list[str]:

@@ -19,9 +19,9 @@ from charlm.inspection.context import draw_usable_context
 from charlm.inspection.figures import COLOURS, canvas, draw_curves, figure_style, image, share_limits
 from charlm.inspection.fixed_points import FixedPoint, FixedPoints, HeldCharacter, draw_path
 from charlm.inspection.inspecting import SECTIONS
-from charlm.inspection.loss_by_class import draw_loss
 from charlm.inspection.memory import draw_gradient
 from charlm.inspection.stability import draw_lyapunov
+from charlm.inspection.surprise import draw_loss
 
 STABLE = FixedPoint((1.0, 2.0), 0.83, 0, True, 5, ((2, 0.8),))
 DRAWN = [name for name in SECTIONS if name != "surprise"]

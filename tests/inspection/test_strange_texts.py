@@ -11,7 +11,7 @@ from inspection.reports import numbers_in
 from charlm.evaluation.baselines import baseline_nats
 from charlm.evaluation.scoring import score_stream
 from charlm.inspection.fixed_points import find_fixed_points
-from charlm.inspection.loss_by_class import divide_loss
+from charlm.inspection.surprise import divide_loss
 from charlm.inspection.units import score_units
 from charlm.text.vocabulary import Vocabulary
 

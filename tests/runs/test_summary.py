@@ -19,7 +19,7 @@ from charlm.runs.summary import (
     known_score,
     summarize,
 )
-from charlm.storage.locks import only_writer
+from charlm.storage.files import only_writer
 
 
 @pytest.fixture

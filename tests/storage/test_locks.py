@@ -12,11 +12,11 @@ from fake_runs import ticking
 from processes import Process, started
 
 from charlm.errors import CharlmError
-from charlm.storage.locks import is_held, only_writer
+from charlm.storage.files import is_held, only_writer
 
 HOLD = """
 import pathlib, sys
-from charlm.storage.locks import only_writer
+from charlm.storage.files import only_writer
 with only_writer(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

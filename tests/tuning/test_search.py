@@ -16,7 +16,7 @@ from tuning.searches import SPACE, TRIAL_SECONDS, SearchFolder
 from charlm.config.file import load_config
 from charlm.errors import CharlmError
 from charlm.runs.summary import summarize
-from charlm.storage.locks import only_writer
+from charlm.storage.files import only_writer
 from charlm.training.signals import Stopped
 from charlm.training.timing import Costs
 from charlm.tuning.search import SearchResult

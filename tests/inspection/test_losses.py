@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from charlm.inspection.loss_by_class import ClassLoss, divide_loss, loss_sentence
+from charlm.inspection.surprise import ClassLoss, divide_loss, loss_sentence
 from charlm.text.vocabulary import Vocabulary
 
 TEXT = "Ab 1\nc, Dé"
