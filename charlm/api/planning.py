@@ -110,19 +110,9 @@ def plan(
     """
     check_tensorflow()
     started = time.perf_counter()
-    with (
-        stop_on_signal(show_progress=show_progress) as session,
-        temporary_folder() as folder,
-    ):
-        engines = KerasEngines(session)
-        prepared = prepare(
-            text,
-            recipe=recipe,
-            overrides=parse_overrides(overrides),
-            folder=folder,
-            engines=engines,
-            session=session,
-        )
+    with stop_on_signal(show_progress=show_progress) as session, temporary_folder() as folder:
+        engines, given = KerasEngines(session), parse_overrides(overrides)
+        prepared = prepare(text, recipe=recipe, overrides=given, folder=folder, engines=engines, session=session)
         config, corpus, engine = prepared.config, prepared.corpus, prepared.engine
         facts, settings = describe_text(corpus), config.training
         start_seconds = time.perf_counter() - started

@@ -14,7 +14,6 @@ import numpy as np
 from charlm import __version__
 from charlm.errors import CharlmError
 from charlm.network.model_file import TrainedModel
-from charlm.network.rnn import Floats, Layer
 
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
@@ -88,9 +87,14 @@ def _graph(trained: TrainedModel) -> "GraphProto":
     for index, layer in enumerate(parameters.layers):
         read = [*outputs[-1:], "x"] if shape.skip_connections or not outputs else outputs[-1:]
         add("Concat", read, [f"inputs.{index}"], axis=2)
-        weights = _rnn_weights(layer, f"rnn.{index}")
+        bias = np.zeros(layer.units, np.float32) if layer.bias is None else layer.bias
+        weights = {
+            f"rnn.{index}.kernel": layer.kernel.T[None],
+            f"rnn.{index}.recurrent_kernel": layer.recurrent_kernel.T[None],
+            f"rnn.{index}.bias": np.pad(bias, (0, layer.units))[None],  # ONNX adds two biases
+        }
         constants |= weights
-        inputs = [f"inputs.{index}", *weights, *([""] if layer.bias is None else []), "", f"state.{index}"]
+        inputs = [f"inputs.{index}", *weights, "", f"state.{index}"]
         directions, attributes = f"rnn.{index}.directions", RNN_ACTIVATIONS[shape.activation]
         add("RNN", inputs, [directions, f"next_state.{index}"], hidden_size=layer.units, **attributes)
         outputs.append(f"rnn.{index}.output")
@@ -110,11 +114,3 @@ def _graph(trained: TrainedModel) -> "GraphProto":
         ],
         [numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in constants.items()],
     )
-
-
-def _rnn_weights(layer: Layer, name: str) -> dict[str, Floats]:
-    """Return the weights of an RNN node in the order of its inputs."""
-    weights = {f"{name}.kernel": layer.kernel.T[None], f"{name}.recurrent_kernel": layer.recurrent_kernel.T[None]}
-    if layer.bias is not None:  # ONNX adds two biases
-        weights[f"{name}.bias"] = np.concatenate([layer.bias, np.zeros_like(layer.bias)])[None]
-    return weights

@@ -58,11 +58,6 @@ class Check:
     """Of a logit."""
     tolerance: float
 
-    @property
-    def has_passed(self) -> bool:
-        """Whether the largest difference is within the tolerance."""
-        return self.largest_difference <= self.tolerance
-
 
 def check_export(
     files: Mapping[str, bytes], ids: NDArray[Any], *, model: TrainedModel, program: str, read_logits: ReadLogits
@@ -77,7 +72,7 @@ def check_export(
         read_logits: Runs it.
 
     Raises:
-        CharlmError: the program is missing or fails, or its logits have another shape.
+        CharlmError: the program is missing or fails, or its logits have another shape or are too far off.
 
     """
     with temporary_folder() as place:
@@ -90,6 +85,11 @@ def check_export(
         if logits.shape != expected.shape:
             raise CharlmError(f"--check: {program} computes logits of shape {logits.shape}; must be {expected.shape}")
         largest = float(np.nan_to_num(np.abs(logits - expected), nan=np.inf).max())
+    if largest > TOLERANCE:
+        raise CharlmError(
+            f"--check: a logit of {program} differs by {largest:.2g} over {len(ids):,} characters; must be "
+            f"{TOLERANCE:g} at most; nothing was written"
+        )
     return Check(program, len(ids), largest, TOLERANCE)
 
 

@@ -94,10 +94,7 @@ Progress = Callable[[int, int, str], object]
 
 
 def inspect(
-    run: str | Path | Model | None = None,
-    *,
-    text: str | Path | None = None,
-    only: Sequence[str] = (),
+    run: str | Path | Model | None = None, *, text: str | Path | None = None, only: Sequence[str] = ()
 ) -> Report:
     """Find out what a network does: how far it remembers, what its units follow, where it errs; no TensorFlow.
 

@@ -21,16 +21,7 @@ from charlm.inspection.figures import ORANGE, RULE, Figure, bars, canvas, legend
 from charlm.inspection.reading import Found, Reading
 from charlm.network.gradients import Trace, follow_back, through_inputs
 from charlm.network.rnn import nats, probabilities
-from charlm.text.markup import (
-    LEVELS,
-    NATS_PER_LEVEL,
-    coloured_text,
-    number,
-    script_json,
-    to_plain,
-    visible,
-    with_error,
-)
+from charlm.text.markup import LEVELS, NATS_PER_LEVEL, coloured_text, number, script_json, to_plain, visible, with_error
 from charlm.text.vocabulary import Vocabulary
 
 Nats = NDArray[np.floating[Any]]

@@ -257,10 +257,7 @@ def match_ids(known: Vocabulary, vocabulary: Vocabulary) -> NDArray[np.int64]:
     """
     ids = {character: index for index, character in enumerate(known.characters) if character is not None}
     matched = [ids.get(character, -1) if character is not None else -1 for character in vocabulary.characters]
-    for ours, theirs in (
-        (vocabulary.unknown_id, known.unknown_id),
-        (vocabulary.end_of_text_id, known.end_of_text_id),
-    ):
+    for ours, theirs in ((vocabulary.unknown_id, known.unknown_id), (vocabulary.end_of_text_id, known.end_of_text_id)):
         if ours is not None and theirs is not None:
             matched[ours] = theirs
     return np.array(matched, np.int64)

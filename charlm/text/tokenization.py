@@ -116,12 +116,7 @@ BLOCK = 1 << 20
 
 
 def tokenize(
-    sources: Sequence[str],
-    out: Path,
-    config: CorpusConfig,
-    *,
-    known: Vocabulary | None = None,
-    progress: bool = False,
+    sources: Sequence[str], out: Path, config: CorpusConfig, *, known: Vocabulary | None = None, progress: bool = False
 ) -> Corpus:
     """Write the text of some sources as a corpus, and open it.
 

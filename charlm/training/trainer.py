@@ -5,8 +5,7 @@ from collections.abc import Callable
 
 from charlm.runs.folder import ENDED_FILE, TEACHERS, is_run, results
 from charlm.runs.run import Run, begin_run, run_folder
-from charlm.storage.files import remove
-from charlm.storage.locks import only_writer
+from charlm.storage.files import only_writer, remove
 from charlm.training import loop
 from charlm.training.interface import Engine, EngineFactory
 from charlm.training.outcome import Outcome

@@ -93,7 +93,6 @@ def test_a_check_that_fails_leaves_nothing_behind(
 def test_a_model_without_its_run_is_checked_on_a_text_of_its_own(model: Model, tmp_path: Path) -> None:
     check = export(model, tmp_path / "out", format="c", check=True).check
     assert check is not None
-    assert check.has_passed
     assert (check.program, check.characters) == ("C", 10_000)
 
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from charlm.storage.locks import only_writer
 from fake_engine import FakeEngines, Faults, interrupt_after
 from fake_runs import TEXT, engine_of, repeatable_files, ticking
 from fake_runs import begin as begin_a_run
@@ -12,6 +11,7 @@ from charlm.errors import CharlmError
 from charlm.network.model_file import read_model
 from charlm.runs.run import Run, open_run
 from charlm.runs.summary import summarize
+from charlm.storage.files import only_writer
 from charlm.training.outcome import Outcome
 from charlm.training.signals import Session, Stopped, stop_on_signal
 from charlm.training.trainer import train_run
