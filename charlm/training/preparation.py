@@ -64,8 +64,8 @@ class Preparation:
     """Whether the config follows the advice, because no recipe was named."""
     advised_minutes: float | None
     """How long the recipe should train such a text; None = as long as the config says."""
-    take: Callable[[Path], tuple[Config, TrainedModel | None, Engine]]
-    """Returns `config`, `first` and `engine` by another recipe."""
+    take_recipe: Callable[[str], tuple[Config, TrainedModel | None, Engine]]
+    """Returns `config`, `first` and `engine` by another recipe, given its name."""
 
 
 def prepare(
@@ -100,25 +100,28 @@ def prepare(
 
     """
     is_advised = recipe is None and text is not None
-    path = None if is_advised else find_recipe(str(recipe or DEFAULT_RECIPE))
-    settings, known = _read_recipe(path, overrides, parent).corpus, None if parent is None else parent.model.vocabulary
-    corpus = read_text(text, folder / CORPUS, settings, known=known, show_progress=session.show_progress)
+    config = _read_recipe(None if is_advised else str(recipe or DEFAULT_RECIPE), overrides, parent)
+    known = None if parent is None else parent.model.vocabulary
+    corpus = read_text(text, folder / CORPUS, config.corpus, known=known, show_progress=session.show_progress)
     start, end = corpus.splits["train"]
     advice = suited_recipe(end - start)
-    if is_advised:
-        for line in describe_advice(advice):
-            session.say(line)
     minutes = advice.minutes if is_advised and gives_length(overrides) is None else None
 
-    def take(path: Path) -> tuple[Config, TrainedModel | None, Engine]:
-        """Return the config, the first weights and the engine by a recipe."""
-        config = _read_recipe(path, overrides, parent).model_copy(update={"recipe": path.stem})
+    def take(config: Config) -> tuple[Config, TrainedModel | None, Engine]:
+        """Return the config with nothing left open, the first weights and the engine."""
         config = settle(config, corpus, engines=engines, parent=parent, say=session.say)
         first = None if parent is None else adapt_parent(parent, config, corpus, say=session.say)
+        for line in describe_advice(advice) if is_advised and config.recipe == advice.recipe else ():
+            session.say(line)
         weights = None if first is None else first.parameters
         return config, first, new_engine(config, corpus, engines, first_weights=weights, session=session)
 
-    return Preparation(corpus, *take(path or find_recipe(advice.recipe)), advice, is_advised, minutes, take)
+    def take_recipe(name: str) -> tuple[Config, TrainedModel | None, Engine]:
+        """Return the same by a recipe."""
+        return take(_read_recipe(name, overrides, parent))
+
+    taken = take_recipe(advice.recipe) if is_advised else take(config)
+    return Preparation(corpus, *taken, advice, is_advised, minutes, take_recipe)
 
 
 def reopen(folder: Path, *, overrides: Overrides = (), engines: EngineFactory, session: Session) -> tuple[Run, Engine]:
@@ -245,11 +248,15 @@ def gives_length(settings: Mapping[str, Any]) -> str | None:
     return f"training.{names[0]}" if names else None
 
 
-def _read_recipe(path: Path | None, overrides: Mapping[str, Any], parent: Parent | None) -> Config:
-    """Return the config that a recipe, the shape of the parent and the overrides give; no path = the defaults."""
+def _read_recipe(name: str | None, overrides: Mapping[str, Any], parent: Parent | None) -> Config:
+    """Return the config that a recipe, the shape of the parent and the overrides give; no name = the defaults."""
     shape = {} if parent is None else nest(parent.model.architecture.settings().items())
     others = merge(shape, overrides)
-    config = parse_config(others, origin="override") if path is None else load_config(path, overrides=others)
+    if name is None:
+        config = parse_config(others, origin="override")
+    else:
+        path = find_recipe(name)
+        config = load_config(path, overrides=others).model_copy(update={"recipe": path.stem})
     check_first_weights(config, parent)
     if parent is not None:
         check_shape(config, parent)

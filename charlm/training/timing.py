@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from charlm.config.recipes import find_recipe, smaller_recipe
+from charlm.config.recipes import smaller_recipe
 from charlm.config.schema import Config, TrainingConfig
 from charlm.errors import CharlmError, counted
 from charlm.evaluation.scoring import ids_read
@@ -219,7 +219,7 @@ def fit_to_minutes(
         if smaller is None or engine.machines.share(is_enough):
             break
         session.say(f"recipe: {smaller}: {ENOUGH_STEPS:,} steps of {config.recipe} take longer than {total:g} min")
-        config, first, engine = prepared.take(find_recipe(smaller))
+        config, first, engine = prepared.take_recipe(smaller)
         prepared = replace(prepared, config=config, first=first, engine=engine)
     if not has_teachers:  # their time, as nobody has asked for a time, comes on top
         open_soft_targets(Run(folder, config, corpus), say=session.say)
