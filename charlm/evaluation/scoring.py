@@ -9,7 +9,7 @@ Axes: T time, B batch.
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, assert_never
+from typing import Any, Literal
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -139,9 +139,7 @@ def score_ids(
     """
     if protocol == "stream":
         return only_finite(score_stream(parameters, ids, state=state))
-    if protocol == "windows":
-        return only_finite(score_windows(parameters, ids, window=window))
-    assert_never(protocol)
+    return only_finite(score_windows(parameters, ids, window=window))
 
 
 def only_finite(blocks: Iterable[Floats]) -> Iterator[Floats]:
@@ -179,7 +177,8 @@ def score_stream(
 
     """
     _check_length(ids)
-    return nats_of(stream_logits(parameters, ids, block=block, state=state), ids)
+    first = parameters.zero_state(1) if state is None else state
+    return nats_of((logits[:, 0] for logits, _ in read_blocks(parameters, ids[:-1, None], first, block=block)), ids)
 
 
 def score_windows(
@@ -259,14 +258,6 @@ def estimate_stream(
 def ids_read(length: int, *, streams: int = STREAMS, warm_up: int = WARM_UP) -> int:
     """Return how many ids `estimate_stream` reads of a text of `length` ids: each piece, and what comes before it."""
     return length + warm_up * max(1, min(streams, length // max(1, warm_up)))
-
-
-def stream_logits(
-    parameters: Parameters, ids: NDArray[Any], *, block: int = BLOCK, state: State | None = None
-) -> Iterator[Floats]:
-    """Yield the logits after each id of a text [n] but the last, read from a state or zero: float32 [t, V] in order."""
-    first = parameters.zero_state(1) if state is None else state
-    return (logits[:, 0] for logits, _ in read_blocks(parameters, ids[:-1, None], first, block=block))
 
 
 def nats_of(blocks: Iterable[Floats], ids: NDArray[Any]) -> Iterator[Floats]:

@@ -104,11 +104,6 @@ def count_within(marks: Sequence[bool]) -> list[int]:
     return counts
 
 
-def line_places(text: str) -> list[int]:
-    """Return the number of each character in its line, from 1; 0 for a line break."""
-    return count_within([character != "\n" for character in text])
-
-
 def _marked(pattern: re.Pattern[str], text: str) -> list[bool]:
     """Mark what the last group of each match of a pattern holds."""
     marks = [False] * len(text)
@@ -129,7 +124,7 @@ def _is_last_of_word(text: str) -> list[bool]:
 
 FEATURES: Mapping[Kind, Mapping[str, Callable[[str], Sequence[float]]]] = {
     "number": {
-        "position in the line": line_places,
+        "position in the line": lambda text: count_within([character != "\n" for character in text]),
         "position in the word": lambda text: count_within(is_in_word(text)),
     },
     "yes/no": {

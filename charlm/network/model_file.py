@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from charlm import __version__
 from charlm.errors import CharlmError, short_repr
 from charlm.network.architecture import Architecture
-from charlm.network.rnn import ACTIVATIONS, Floats, Parameters, parameters_from_tensors
+from charlm.network.rnn import ACTIVATIONS, Parameters, parameters_from_tensors
 from charlm.storage.files import open_file, write_file
 from charlm.text.vocabulary import Vocabulary, vocabulary_of
 
@@ -174,12 +174,16 @@ def read_tensors(path: Path, *, only_model: bool = False) -> tuple[TrainedModel,
         for name in sorted(names):
             tensor = file.get_tensor(name)
             _add(digest, name, tensor)
+            if name in shapes and tensor.dtype != np.float32:
+                raise CharlmError(f"{path}: tensor {name} is {tensor.dtype}; must be float32")
+            if name in shapes and not np.isfinite(tensor).all():
+                raise CharlmError(f"{path}: tensor {name}: holds values that are not finite; use an earlier model")
             if name in shapes or not only_model:
                 tensors[name] = tensor
         if digest.hexdigest() != fields.get("tensors_sha256"):
             raise CharlmError(f"{path}: damaged: the SHA-256 of its tensors is not the one in its metadata")
     parameters = parameters_from_tensors(
-        {name: _check_tensor(path, name, tensors[name]) for name in shapes},
+        {name: tensors[name] for name in shapes},
         activation=architecture.activation,
         skip_connections=architecture.skip_connections,
     )
@@ -248,11 +252,3 @@ def _fields(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
         )
     read_architecture(fields, path)
     return dict(fields)
-
-
-def _check_tensor(path: Path, name: str, tensor: NDArray[Any]) -> Floats:
-    if tensor.dtype != np.float32:
-        raise CharlmError(f"{path}: tensor {name} is {tensor.dtype}; must be float32")
-    if not np.isfinite(tensor).all():
-        raise CharlmError(f"{path}: tensor {name}: holds values that are not finite; use an earlier model")
-    return tensor

@@ -17,7 +17,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from charlm.hardware import core_count
-from charlm.network.rnn import Floats, Parameters, State, activate_in_place
+from charlm.network.rnn import ACTIVATIONS, Floats, Parameters, State
 
 BLOCK = 2048
 VALUES_AT_ONCE = 1 << 21  # 8 MB
@@ -127,7 +127,7 @@ class Stepper:
     """
 
     def __init__(self, parameters: Parameters, state: State, *, forbidden: Iterable[int] = ()) -> None:
-        self._activation = parameters.activation
+        self._activate = ACTIVATIONS[parameters.activation]
         self._bias = parameters.logits_bias.copy()
         self._bias[list(forbidden)] = -np.inf
         self._logits = np.empty(parameters.vocabulary_size, np.float32)
@@ -154,7 +154,7 @@ class Stepper:
             np.add(layer.to_itself, layer.table[index] if layer.is_fed else layer.table, out=output)
             if below is not None:
                 output += below
-            activate_in_place(self._activation, output)
+            self._activate(output, out=output)
             layer.multiply()
             below = layer.to_above
 

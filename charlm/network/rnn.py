@@ -23,26 +23,23 @@ State = tuple[Floats, ...]
 """The output of each layer at the last step, [B, H] for each layer, lowest first."""
 
 
-def _sigmoid(x: Floats) -> Floats:
-    half: Floats = np.tanh(x * np.float32(0.5))  # no overflow at either end
-    return half * np.float32(0.5) + np.float32(0.5)
+def _sigmoid(x: Floats, out: Floats | None = None) -> Floats:
+    half: Floats = np.tanh(x * np.float32(0.5), out=out)  # no overflow at either end
+    half *= np.float32(0.5)
+    half += np.float32(0.5)
+    return half
 
 
-ACTIVATIONS: Mapping[str, Callable[[Floats], Floats]] = {
+ACTIVATIONS: Mapping[str, Callable[..., Floats]] = {
     "tanh": np.tanh,
-    "relu": lambda x: np.maximum(x, 0),
+    "relu": lambda x, out=None: np.maximum(x, 0, out=out),
     "sigmoid": _sigmoid,
-    "linear": lambda x: x,
+    "linear": lambda x, out=None: x,
 }
-"""The activation functions by their names in Keras, with Keras's definitions: float32 -> float32 of the same shape."""
+"""The activation functions by their names in Keras, with Keras's definitions: floats -> floats of the same shape.
 
-
-def activate_in_place(activation: str, values: Floats) -> None:
-    """Apply the activation of a name to float32 values of any shape, in place."""
-    if activation == "tanh":
-        np.tanh(values, out=values)  # no copy for the most common one
-    else:
-        values[...] = ACTIVATIONS[activation](values)
+`out`, an array for the result, may be the argument itself, and only that.
+"""
 
 
 @dataclass(frozen=True)
@@ -221,26 +218,16 @@ def parameters_from_tensors(tensors: Mapping[str, Floats], *, activation: str, s
     """
     count = sum(name.endswith(".recurrent_kernel") for name in tensors)
     layers = tuple(
-        Layer(
-            kernel=tensors[f"rnn.{index}.kernel"],
-            recurrent_kernel=tensors[f"rnn.{index}.recurrent_kernel"],
-            bias=tensors.get(f"rnn.{index}.bias"),
-        )
-        for index in range(count)
+        Layer(tensors[f"rnn.{i}.kernel"], tensors[f"rnn.{i}.recurrent_kernel"], tensors.get(f"rnn.{i}.bias"))
+        for i in range(count)
     )
-    return Parameters(
-        embedding=tensors.get("embedding"),
-        layers=layers,
-        logits_kernel=tensors["logits.kernel"],
-        logits_bias=tensors["logits.bias"],
-        activation=activation,
-        skip_connections=skip_connections,
-    )
+    logits = (tensors["logits.kernel"], tensors["logits.bias"])
+    return Parameters(tensors.get("embedding"), layers, *logits, activation, skip_connections)
 
 
 def advance(parameters: Parameters, ids: NDArray[Any], state: State) -> State:
     """Read one character in each stream; return the state after it, without the logits: `Parameters.step`."""
-    outputs: list[Floats] = []
+    outputs, activate = list[Floats](), ACTIVATIONS[parameters.activation]
     for layer, table, kernel, previous in zip(
         parameters.layers, parameters.input_tables, parameters.below_kernels, state, strict=True
     ):
@@ -248,7 +235,7 @@ def advance(parameters: Parameters, ids: NDArray[Any], state: State) -> State:
         total += table[ids] if len(table) > 1 else table
         if outputs:
             total += outputs[-1] @ kernel
-        activate_in_place(parameters.activation, total)
+        activate(total, out=total)
         outputs.append(total)
     return tuple(outputs)
 
@@ -289,12 +276,12 @@ def recur(input_projection: Floats, recurrent_kernel: Floats, state: Floats, *, 
         The outputs h_1 to h_T, of the shape of `input_projection`.
 
     """
-    outputs = np.empty(input_projection.shape, input_projection.dtype)
+    outputs, activate = np.empty(input_projection.shape, input_projection.dtype), ACTIVATIONS[activation]
     for time, now in enumerate(input_projection):
         output = outputs[time]
         np.matmul(state, recurrent_kernel, out=output)
         output += now
-        activate_in_place(activation, output)
+        activate(output, out=output)
         state = output
     return outputs
 

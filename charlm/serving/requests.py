@@ -183,15 +183,11 @@ def parse_request(kind: type[Body], body: bytes) -> Body:
     except (ValueError, RecursionError) as error:
         raise RequestError(400, f"the body is not JSON: {str(error)[:200]}") from None
     texts = wanted.n * len(wanted.prompts)
-    for found, most, what, param in (
-        (
-            sum(map(len, wanted.prompts)),
-            MAX_PROMPT_CHARACTERS,
-            "characters to read",
-            "prompt" if kind is CompletionRequest else "messages",
-        ),
-        (texts, MAX_TEXTS, "texts", "n"),
-        (texts * wanted.length, MAX_TOKENS, "characters to write, over all texts", "max_tokens"),
+    read, texts_of = sum(map(len, wanted.prompts)), "prompt" if kind is CompletionRequest else "messages"
+    for param, found, most, what in (
+        (texts_of, read, MAX_PROMPT_CHARACTERS, "characters to read"),
+        ("n", texts, MAX_TEXTS, "texts"),
+        ("max_tokens", texts * wanted.length, MAX_TOKENS, "characters to write, over all texts"),
     ):
         if found > most:
             raise RequestError(400, f"{param}: {found:,} {what}; must be {most:,} at most", param=param)

@@ -60,10 +60,9 @@ class Vocabulary:
         """
         known = {*self.characters}
         extended = replace(self, characters=(*self.characters, *(c for c in characters if c not in known)))
-        if unknown and self.unknown_id is None:
-            extended = replace(extended, characters=(*extended.characters, None), unknown_id=len(extended))
-        if end_of_text and self.end_of_text_id is None:
-            extended = replace(extended, characters=(*extended.characters, None), end_of_text_id=len(extended))
+        for name, is_needed in (("unknown_id", unknown), ("end_of_text_id", end_of_text)):
+            if is_needed and getattr(self, name) is None:
+                extended = replace(extended, characters=(*extended.characters, None), **{name: len(extended)})
         return extended
 
     @property
@@ -125,11 +124,8 @@ class Vocabulary:
 
     def to_fields(self) -> dict[str, Any]:
         """Return the vocabulary as an object for `json.dumps`."""
-        return {
-            "characters": list(self.characters),
-            "unknown_id": self.unknown_id,
-            "end_of_text_id": self.end_of_text_id,
-        }
+        reserved = {"unknown_id": self.unknown_id, "end_of_text_id": self.end_of_text_id}
+        return {"characters": [*self.characters], **reserved}
 
 
 def describe_left_out(left_out: Mapping[str, int], text: str) -> str:
@@ -164,13 +160,8 @@ def vocabulary_of(fields: Any, *, origin: str) -> Vocabulary:
 
     """
     try:
-        if not isinstance(fields, dict):
-            raise ValueError("not an object")
-        vocabulary = Vocabulary(
-            characters=tuple(fields["characters"]),
-            unknown_id=fields["unknown_id"],
-            end_of_text_id=fields["end_of_text_id"],
-        )
+        characters, unknown, end = (fields[name] for name in ("characters", "unknown_id", "end_of_text_id"))
+        vocabulary = Vocabulary(tuple(characters), unknown, end)
         _check(vocabulary)
     except (ValueError, KeyError, TypeError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
