@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError, counted
@@ -212,22 +211,9 @@ def score_windows(
     if window < 1:
         raise CharlmError(f"window {window}: must be 1 or more")
     window = min(window, len(ids) - 1)
-    batch = max(1, min(windows_at_once, values_at_once // window))
-    return _score_windows(parameters, ids, window, batch=batch, values_at_once=values_at_once)
-
-
-def _score_windows(
-    parameters: Parameters, ids: NDArray[Any], window: int, *, batch: int, values_at_once: int
-) -> Iterator[Floats]:
-    windows = sliding_window_view(ids, window + 1)[::window]
-    for first in range(0, len(windows), batch):
-        columns = windows[first : first + batch].T
-        state = parameters.zero_state(columns.shape[1])
-        blocks = read_blocks(parameters, columns[:-1], state, values_at_once=values_at_once)
-        yield np.concatenate([*nats_of((logits for logits, _ in blocks), columns)]).T.ravel()
-    rest = ids[len(windows) * window :]
-    if len(rest) > 1:
-        yield from score_stream(parameters, rest)
+    span = window * max(1, min(windows_at_once, values_at_once // window))
+    parts = (ids[start : start + span + 1] for start in range(0, len(ids) - 1, span))
+    return (_nats_of_pieces(parameters, part, length=window, warm_up=0) for part in parts)
 
 
 def estimate_stream(
@@ -249,10 +235,15 @@ def estimate_stream(
 
     """
     _check_length(ids)
+    return mean_score([_nats_of_pieces(parameters, ids, streams=streams, warm_up=warm_up)])
+
+
+def _nats_of_pieces(parameters: Parameters, ids: NDArray[Any], **pieces: int) -> Floats:
+    """Return the nats of all ids [n] but the first, float32 [n - 1]; `pieces` are arguments of `read_pieces`."""
     losses = np.empty(len(ids) - 1, np.float32)
-    for logits, positions in read_pieces(parameters, ids, streams=streams, warm_up=warm_up):
+    for logits, positions in read_pieces(parameters, ids, **pieces):
         losses[positions] = nats(logits, ids[positions + 1])
-    return mean_score([losses])
+    return losses
 
 
 def ids_read(length: int, *, streams: int = STREAMS, warm_up: int = WARM_UP) -> int:

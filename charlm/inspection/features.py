@@ -21,10 +21,19 @@ VOWELS = frozenset("aeiou")
 APOSTROPHES = frozenset("'\N{RIGHT SINGLE QUOTATION MARK}")
 PAIRS = (("(", ")"), ("[", "]"), ("{", "}"), ("“", "”"), ("„", "“"), ("«", "»"), ('"', '"'))
 """Opening signs, each with its closing one."""
-KINDS = (
-    *("lower case", "upper case", "other letter", "digit", "blank", "line break", "punctuation", "other", "reserved"),
-)
-"""Of characters."""
+KINDS: Mapping[str, Callable[[str], bool]] = {
+    "lower case": str.islower,
+    "upper case": str.isupper,
+    "other letter": str.isalpha,
+    "digit": str.isdigit,
+    "blank": lambda character: character.isspace() and character != "\n",
+    "line break": lambda character: character == "\n",
+    "punctuation": lambda character: unicodedata.category(character).startswith("P"),
+    "other": lambda _: True,
+}
+"""What tells a kind of characters, if it is none of those before it."""
+RESERVED = "reserved"
+"""The kind of an id that is no character."""
 HEADING = re.compile(r"(?:\A|(?<=\n\n))([^\n]{1,39}):$", re.MULTILINE)
 """A short line after a blank one, or the first one, that ends with a colon: for instance the name of a speaker."""
 ENCLOSED = re.compile(
@@ -67,19 +76,8 @@ def is_vowel(character: str) -> bool:
 
 
 def character_kind(character: str | None) -> str:
-    """Return which of KINDS a character is; None is a reserved id."""
-    if character is None:
-        return "reserved"
-    checks = (
-        ("line break", character == "\n"),
-        ("blank", character.isspace()),
-        ("digit", character.isdigit()),
-        ("upper case", character.isupper()),
-        ("lower case", character.islower()),
-        ("other letter", character.isalpha()),
-        ("punctuation", unicodedata.category(character).startswith("P")),
-    )
-    return next((name for name, is_kind in checks if is_kind), "other")
+    """Return which of KINDS a character is; None is RESERVED."""
+    return RESERVED if character is None else next(name for name, is_one in KINDS.items() if is_one(character))
 
 
 def is_in_word(text: str) -> list[bool]:

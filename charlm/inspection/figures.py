@@ -18,7 +18,8 @@ from numpy.typing import ArrayLike
 from charlm.text.markup import safe
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes as Axes  # noqa: PLC0414 for the modules beside this one, which draw without importing matplotlib
+    # for the modules beside this one too, which draw without importing matplotlib
+    from matplotlib.axes import Axes as Axes  # noqa: PLC0414
     from matplotlib.figure import Figure as Figure  # noqa: PLC0414
 else:
     Axes = Figure = Any
@@ -50,27 +51,14 @@ AROUND, LEGEND_LINE = 0.7, 0.2
 FLOOR = 1e-10
 """Of logarithmic axes: less than this is rounding, and would press the rest together."""
 _STYLE = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": MUTED,
-    "axes.grid": True,
-    "axes.labelcolor": INK,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlesize": 9,
-    "axes.facecolor": "none",
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "grid.color": GRID,
-    "grid.linewidth": 0.6,
-    "legend.fontsize": 8,
-    "legend.frameon": False,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "charlm",
-    "text.color": INK,
-    "xtick.color": MUTED,
-    "xtick.labelsize": 8,
-    "ytick.color": MUTED,
-    "ytick.labelsize": 8,
+    **dict.fromkeys(("axes.labelcolor", "text.color"), INK),
+    **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), MUTED),
+    **dict.fromkeys(("axes.axisbelow", "axes.grid"), True),
+    **dict.fromkeys(("axes.spines.right", "axes.spines.top", "legend.frameon"), False),
+    **dict.fromkeys(("axes.titlesize", "font.size"), 9),
+    **dict.fromkeys(("legend.fontsize", "xtick.labelsize", "ytick.labelsize"), 8),
+    **{"axes.facecolor": "none", "grid.color": GRID, "grid.linewidth": 0.6, "font.family": "DejaVu Sans"},
+    **{"svg.fonttype": "none", "svg.hashsalt": "charlm"},
 }
 
 

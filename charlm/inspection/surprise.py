@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.evaluation.scoring import mean_and_error, mean_score, only_finite
-from charlm.inspection.features import KINDS, character_kind, count_within, is_in_word
+from charlm.inspection.features import KINDS, RESERVED, character_kind, count_within, is_in_word
 from charlm.inspection.figures import ORANGE, RULE, Figure, bars, canvas, legend
 from charlm.inspection.reading import Found, Reading
 from charlm.network.gradients import Trace, follow_back, through_inputs
@@ -186,7 +186,8 @@ def divide_loss(
         ngram_order: The order of that model; None = there is none.
 
     """
-    kinds = np.array([KINDS.index(character_kind(character)) for character in vocabulary.characters])[ids[1:]]
+    names = (*KINDS, RESERVED)
+    kinds = np.array([names.index(character_kind(character)) for character in vocabulary.characters])[ids[1:]]
     places = count_within(is_in_word(vocabulary.spell(ids, end="\n")))[1:]
     by_ngrams = np.full(len(nats), np.nan) if ngram_nats is None else ngram_nats
     score, ngram = mean_score([nats]), mean_score([by_ngrams])
@@ -198,7 +199,7 @@ def divide_loss(
         ngram_nats_per_char=ngram.nats_per_char,
         ngram_gain=ngram.nats_per_char - score.nats_per_char,
         ngram_gain_standard_error=score.difference_error(ngram),
-        by_class=_divide(nats, by_ngrams, kinds, KINDS),
+        by_class=_divide(nats, by_ngrams, kinds, names),
         by_word_place=_divide(nats, by_ngrams, np.searchsorted(WORD_STARTS, places, "right") - 1, WORD_PLACES),
     )
 

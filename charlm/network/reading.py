@@ -78,7 +78,13 @@ def read_blocks(
 
 
 def read_pieces(
-    parameters: Parameters, ids: NDArray[Any], *, streams: int, warm_up: int, width: int = 0
+    parameters: Parameters,
+    ids: NDArray[Any],
+    *,
+    streams: int = 1,
+    length: int | None = None,
+    warm_up: int,
+    width: int = 0,
 ) -> Iterator[tuple[Floats, NDArray[np.int64]]]:
     """Read a text many times faster than from start to end: in pieces of it, side by side.
 
@@ -90,6 +96,7 @@ def read_pieces(
         parameters: The weights.
         ids: Integers [n], n >= 2; the last one is not read.
         streams: The number of pieces, at most; 1 or more.
+        length: The ids in each piece but the last, which may have fewer, 1 or more; None = as `streams` says.
         warm_up: How many ids to read before each piece, 0 or more.
         width: As for `read_blocks`.
 
@@ -99,7 +106,7 @@ def read_pieces(
 
     """
     last = len(ids) - 1
-    length = -(-last // max(1, min(streams, last // max(1, warm_up))))
+    length = length or -(-last // max(1, min(streams, last // max(1, warm_up))))
     starts = np.arange(0, last, length)
     state = parameters.zero_state(len(starts))
     if len(starts) > 1 and warm_up:
