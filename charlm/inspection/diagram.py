@@ -91,16 +91,9 @@ def _equations(parameters: Parameters) -> tuple[str, ...]:
 def make_network(reading: Reading) -> Found:
     """List the parts of a network."""
     diagram = list_parts(reading.parameters)
-    items = [
-        {
-            "name": name,
-            "symbol": symbol(name),
-            "shape": f" {TIMES} ".join(map(str, shape)),
-            "parameters": math.prod(shape),
-        }
-        for part in diagram.parts
-        for name, shape in part.weights.items()
-    ]
+    weights = {name: shape for part in diagram.parts for name, shape in part.weights.items()}
+    sizes = {name: {"shape": f" {TIMES} ".join(map(str, shape))} for name, shape in weights.items()}
+    items = [{"name": n, "symbol": symbol(n), **sizes[n], "parameters": math.prod(weights[n])} for n in weights]
     items.append({"name": "all", "symbol": "", "shape": "", "parameters": diagram.parameters})
     return Found(diagram, partial(draw_network, diagram), items, html="".join(map(equation, diagram.equations)))
 

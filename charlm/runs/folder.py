@@ -121,11 +121,6 @@ def model_name(model: Path) -> str:
     return printable(Path((run_of(model) or model.with_suffix("")).name))
 
 
-def newest_run(under: Path = RUNS) -> Path:
-    """Return the run under a folder to which metrics were written last; raises CharlmError if there is no run."""
-    return max(find_runs(under), key=lambda run: (run / METRICS_FILE).stat().st_mtime_ns)
-
-
 def newest_unfinished_run(under: Path = RUNS) -> Path:
     """Return the newest run under a folder that has not reached its end, or the newest if all have.
 
@@ -161,7 +156,7 @@ def find_run(run: Path | None, *, under: Path = RUNS) -> Path:
 
     """
     if run is None:
-        return newest_run(under)
+        return max(find_runs(under), key=lambda run: (run / METRICS_FILE).stat().st_mtime_ns)
     names = [] if run.exists() else run_names(under)
     part = str(run)
     found = [part] if part in names else [name for name in names if part in name]

@@ -255,12 +255,8 @@ def match_ids(known: Vocabulary, vocabulary: Vocabulary) -> NDArray[np.int64]:
         int64 [W]; -1 for a character that the model does not know. A reserved id matches the one of the same purpose.
 
     """
-    ids = {character: index for index, character in enumerate(known.characters) if character is not None}
-    matched = [ids.get(character, -1) if character is not None else -1 for character in vocabulary.characters]
-    for ours, theirs in ((vocabulary.unknown_id, known.unknown_id), (vocabulary.end_of_text_id, known.end_of_text_id)):
-        if ours is not None and theirs is not None:
-            matched[ours] = theirs
-    return np.array(matched, np.int64)
+    ids = {name: index for index, name in enumerate(known.names)}
+    return np.array([ids.get(name, -1) for name in vocabulary.names], np.int64)
 
 
 def transfer(parameters: Parameters, matched: NDArray[np.int64], counts: NDArray[np.int64], *, seed: int) -> Parameters:

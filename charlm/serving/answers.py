@@ -23,10 +23,6 @@ from charlm.text.vocabulary import Vocabulary
 
 TURN = 32
 """The characters that a text gets in a turn: about two milliseconds of a small network."""
-END_OF_TEXT = "<|endoftext|>"
-"""What an end-of-text id is called among the likeliest tokens; it has no text."""
-UNKNOWN = "<|unknown|>"
-"""What the unknown id is called there; U+FFFD may be a character of the text."""
 
 T = TypeVar("T")
 
@@ -102,14 +98,8 @@ def _token(vocabulary: Vocabulary, index: int, logits: Floats, count: int) -> To
     wide -= wide.max()
     wide -= np.log(np.exp(wide).sum())
     likeliest = [*np.argsort(-wide, kind="stable")[:count].tolist(), index]
-    named = {_token_text(vocabulary, each): float(wide[each]) for each in likeliest if wide[each] > -np.inf}
-    return Token(_token_text(vocabulary, index), float(wide[index]), named if count else {})
-
-
-def _token_text(vocabulary: Vocabulary, index: int) -> str:
-    if index == vocabulary.end_of_text_id:
-        return END_OF_TEXT
-    return UNKNOWN if index == vocabulary.unknown_id else vocabulary.glyphs[index]
+    named = {vocabulary.names[each]: float(wide[each]) for each in likeliest if wide[each] > -np.inf}
+    return Token(vocabulary.names[index], float(wide[index]), named if count else {})
 
 
 class Answer:

@@ -37,10 +37,7 @@ def error_response(error: RequestError) -> Response:
     kind = "invalid_request_error" if error.status < 500 else "server_error"
     content = {"message": error.message, "type": kind, "param": error.param, "code": error.code}
     response = json_response({"error": content}, error.status)
-    if error.status == 429:
-        response.headers["Retry-After"] = "1"
-    if error.status == 401:
-        response.headers["WWW-Authenticate"] = "Bearer"
+    response.headers.update({401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "1"}}.get(error.status, {}))
     return response
 
 

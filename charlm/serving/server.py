@@ -176,14 +176,12 @@ def _describe(model: ServedModel) -> dict[str, Any]:
 
 async def _read_body(request: Request) -> bytes:
     """Return the body; one that is too large is read to its end, so that the client sees the refusal."""
-    size, parts = 0, []
+    body = b""
     async for part in request.stream():
-        size += len(part)
-        if size <= MAX_BODY_BYTES:
-            parts.append(part)
-    if size > MAX_BODY_BYTES:
+        body += part if len(body) <= MAX_BODY_BYTES else b""
+    if len(body) > MAX_BODY_BYTES:
         raise RequestError(413, f"the body has more than {MAX_BODY_BYTES:,} bytes", code="body_too_large")
-    return b"".join(parts)
+    return body
 
 
 async def _with_error(events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -19,6 +19,8 @@ MAX_CODE_POINT = 0x10FFFF
 MAX_NAMED = 10
 """How many characters a message names."""
 
+UNKNOWN, END_OF_TEXT = "<|unknown|>", "<|endoftext|>"
+"""What the reserved ids are called where an id has a name."""
 UNKNOWN_GLYPH = "\N{REPLACEMENT CHARACTER}"
 """What the unknown id is decoded as."""
 
@@ -113,6 +115,12 @@ class Vocabulary:
         """Return a text with one character for each id [N]; the unknown id becomes U+FFFD, the end_of_text id `end`."""
         code_points = np.array([ord(glyph or end) for glyph in self.glyphs], "<u4")
         return str(code_points[ids].tobytes(), "utf-32-le")
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """What each id is called: its character, UNKNOWN or END_OF_TEXT."""
+        reserved = {self.unknown_id: UNKNOWN, self.end_of_text_id: END_OF_TEXT}
+        return tuple(reserved.get(index) or character or "" for index, character in enumerate(self.characters))
 
     @cached_property
     def glyphs(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import pytest
 from charlm.config.recipes import shipped_models
 from charlm.errors import CharlmError
 from charlm.runs import folder
-from charlm.runs.folder import find_model, find_run, find_runs, is_run, newest_run, results
+from charlm.runs.folder import find_model, find_run, find_runs, is_run, results
 
 
 def make_run(folder: Path, *, written_at: int = 0, models: tuple[str, ...] = ()) -> Path:
@@ -65,13 +65,13 @@ def test_newest_run_is_the_one_with_the_last_written_metrics(tmp_path: Path) -> 
     newest = make_run(tmp_path / "a", written_at=3)
     make_run(tmp_path / "c", written_at=2)
     (tmp_path / "not-a-run").mkdir()
-    assert newest_run(tmp_path) == newest
+    assert find_run(None, under=tmp_path) == newest
 
 
 @pytest.mark.parametrize("name", ["", "nowhere"])
 def test_folder_without_runs_is_refused_with_advice(tmp_path: Path, name: str) -> None:
     with pytest.raises(CharlmError, match="no run here; name one, or train one with: charlm train"):
-        newest_run(tmp_path / name)
+        find_run(None, under=tmp_path / name)
 
 
 NAMES = ("20010203-120000-plays", "20010203-120001-plays-2", "20010204-120000-letters", "letters")
