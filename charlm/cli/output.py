@@ -56,8 +56,8 @@ def print_aside(line: str) -> None:
         click.echo(escape_controls(line), err=True)
 
 
-def write_result(text: str | bytes) -> None:
-    """Write part of a result to standard output at once; bytes are written as they are.
+def write_result(text: str) -> None:
+    """Write part of a result to standard output at once.
 
     Raises:
         OutputClosedError: the reader has gone.
@@ -65,10 +65,7 @@ def write_result(text: str | bytes) -> None:
 
     """
     with writing_output():
-        if isinstance(text, bytes):
-            sys.stdout.buffer.write(text)  # every call ends with a flush, so that nothing waits to be written before
-        else:
-            sys.stdout.write(text)
+        sys.stdout.write(text)
         sys.stdout.flush()
 
 

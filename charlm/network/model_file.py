@@ -1,6 +1,6 @@
 """A trained model on disk: one safetensors file, with everything else that its use takes in the file's own metadata.
 
-The metadata has one entry, `charlm`, a JSON object with the fields of `model_fields`, the SHA-256 of the tensors, and
+The metadata has one entry, `charlm`, a JSON object with the fields of `model_bytes`, the SHA-256 of the tensors, and
 at its end that of the text before. (With two entries, safetensors would write them in either order.) A checkpoint is
 such a file with more tensors and one more field.
 A file holds no code and may come from a stranger: sizes are checked before memory is allocated, checksums before
@@ -89,17 +89,6 @@ def tensors_sha256(tensors: Tensors) -> str:
     return digest.hexdigest()
 
 
-def model_fields(model: TrainedModel) -> dict[str, Any]:
-    """Return what the metadata of a file says of a model."""
-    return {
-        "format": FORMAT,
-        "charlm": __version__,
-        **model.facts,
-        "vocabulary": model.vocabulary.to_fields(),
-        "config": model.config,
-    }
-
-
 def model_bytes(model: TrainedModel, *, tensors: Tensors | None = None, training: Any = None) -> bytes:
     """Return the contents of a model file.
 
@@ -110,7 +99,9 @@ def model_bytes(model: TrainedModel, *, tensors: Tensors | None = None, training
 
     """
     tensors = {name: np.asarray(tensor, order="C") for name, tensor in (tensors or model.parameters.tensors()).items()}
-    fields = model_fields(model) | ({} if training is None else {"training": training})
+    fields: dict[str, Any] = {"format": FORMAT, "charlm": __version__, **model.facts}
+    fields |= {"vocabulary": model.vocabulary.to_fields(), "config": model.config}
+    fields |= {} if training is None else {"training": training}
     fields["tensors_sha256"] = tensors_sha256(tensors)
     data: bytes = safetensors.numpy.save(
         tensors, {ENTRY: seal(json.dumps(fields, ensure_ascii=False, allow_nan=False)[:-1])}

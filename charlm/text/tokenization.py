@@ -20,7 +20,7 @@ from tqdm import tqdm
 from charlm import __version__
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
-from charlm.storage.files import write_file, writing
+from charlm.storage.files import remove, write_file, writing
 from charlm.text.corpus import (
     CORPUS_FILE,
     FORMAT,
@@ -138,8 +138,9 @@ def tokenize(
     """
     check_encoding(config.encoding)
     with writing(out):
-        rest = [*out.iterdir()] if out.is_dir() else []
-        if (out.exists() and not out.is_dir()) or not all(map(_is_rest, rest)):
+        rest = [*out.iterdir()] if out.is_dir() else []  # what a process that was killed may have left
+        is_free = all(path.name == IDS_FILE or path.name.endswith(f".{CORPUS_FILE}.tmp") for path in rest)
+        if (out.exists() and not out.is_dir()) or not is_free:
             raise CharlmError(f"{out}: exists already; give a new or an empty folder, or delete this one")
         for path in rest:
             path.unlink()
@@ -173,23 +174,11 @@ def tokenize(
         )
         write_file(out / CORPUS_FILE, (manifest.model_dump_json(indent=1) + "\n").encode())
     except BaseException:
-        _remove(out, is_new=is_new)
+        with contextlib.suppress(OSError, ValueError):  # what has failed before is told
+            for path in (out / CORPUS_FILE, out / IDS_FILE, *([out] if is_new else ())):
+                remove(path)
         raise
     return open_corpus(out, verify=False)
-
-
-def _is_rest(path: Path) -> bool:
-    """Return whether a file is what a killed process may have left of a corpus that was not complete."""
-    return path.name == IDS_FILE or path.name.endswith(f".{CORPUS_FILE}.tmp")
-
-
-def _remove(out: Path, *, is_new: bool) -> None:
-    """Remove what was written of a corpus that is not complete."""
-    with contextlib.suppress(OSError, ValueError):  # what has failed before is told
-        for name in (CORPUS_FILE, IDS_FILE):
-            (out / name).unlink(missing_ok=True)
-        if is_new and out.is_dir():
-            out.rmdir()
 
 
 def _count_characters(
