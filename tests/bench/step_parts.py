@@ -1,7 +1,7 @@
 """Where the time of a recipe's training step goes.
 
     PYTHONPATH=tests python tests/bench/step_parts.py -c shakespeare
-    PYTHONPATH=tests python tests/bench/step_parts.py -c shakespeare --kernel tensorflow
+    PYTHONPATH=tests python tests/bench/step_parts.py -c shakespeare --kernel keras
 
 The gradients, the optimizer and the average run alone. What dropout takes is a difference: the gradients, less those of
 a network without it; and the rest is what a whole step takes longer: clipping, norms, the loop.

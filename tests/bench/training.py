@@ -11,7 +11,7 @@ in float32.
 The peak is that of the processor: the product of kernel.c on a block that stays in the cache, on all cores. A share of
 it counts six operations for each weight and character: two for the prediction, four for the gradient.
 CHARLM_CFLAGS=-march=x86-64-v3 ONEDNN_MAX_CPU_ISA=AVX2 measures charlm and the peak as on a processor that has no more
-than AVX2; --kernel tensorflow measures charlm without its kernel.
+than AVX2; --kernel keras measures charlm without its kernel.
 
 Axes: B batch, T time, V vocabulary, H units.
 """
