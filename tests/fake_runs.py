@@ -14,11 +14,11 @@ from fake_engine import FakeEngine, FakeEngines, Faults
 from charlm.config.file import Overrides, parse_overrides
 from charlm.network.model_file import read_tensors, tensors_sha256
 from charlm.runs.run import Run, begin_run, open_run, read_initial, read_parent, run_folder
-from charlm.training import loop
 from charlm.training.interface import Engine
 from charlm.training.outcome import Outcome
 from charlm.training.preparation import new_engine, prepare
 from charlm.training.signals import Session, stop_on_signal
+from charlm.training.trainer import train_run
 
 STEPS_PER_EPOCH = 20
 TEXT = "".join(
@@ -156,5 +156,5 @@ def _train(
     said: list[str] = []
     with stop_on_signal(said.append) as session:
         engine = new_engine(run.config, run.corpus, engines, first_weights=read_initial(run), session=session)
-        outcome = loop.train(run, engine, resume=resume, session=session, clock=clock)
+        outcome = train_run(run, engine, engines, resume=resume, session=session, clock=clock)
     return Trained(run.folder, outcome, said, engines.made[0])

@@ -113,8 +113,7 @@ def save(folder: Path, checkpoint: Checkpoint, *, keep: int | None = KEPT) -> No
     with writing(folder):
         folder.mkdir(exist_ok=True)
         write_file(folder / checkpoint_name(checkpoint.facts.progress.step), data)
-        for old in saved_steps(folder)[keep:] if keep is not None else []:
-            (folder / checkpoint_name(old)).unlink(missing_ok=True)
+    remove_others(folder, checkpoint.facts.progress.step, keep=keep)
 
 
 def restore(folder: Path, *, warn: Callable[[str], None], shapes: Shapes | None = None) -> Checkpoint:
@@ -140,12 +139,23 @@ def restore(folder: Path, *, warn: Callable[[str], None], shapes: Shapes | None 
     raise CharlmError(f"{folder}: no undamaged checkpoint to continue from; start a new run")
 
 
-def remove_later(folder: Path, step: int) -> None:
-    """Remove the checkpoints of later steps; raises CharlmError if one cannot be removed."""
+def remove_others(folder: Path, step: int, *, keep: int | None) -> None:
+    """Remove the checkpoints of later steps, and all but the newest up to this one.
+
+    Args:
+        folder: The checkpoints of a run.
+        step: That of the run.
+        keep: How many checkpoints stay; None = all.
+
+    Raises:
+        CharlmError: one cannot be removed.
+
+    """
+    steps = saved_steps(folder)
+    kept = [earlier for earlier in steps if earlier <= step][:keep]
     with writing(folder):
-        for later in saved_steps(folder):
-            if later > step:
-                (folder / checkpoint_name(later)).unlink()
+        for other in set(steps).difference(kept):
+            (folder / checkpoint_name(other)).unlink(missing_ok=True)
 
 
 def _read(path: Path, shapes: Shapes | None) -> Checkpoint:

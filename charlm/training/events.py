@@ -4,6 +4,7 @@ The event file is written without TensorFlow: `tf.summary` would notice a full d
 file, and raise its own kind of error.
 """
 
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -169,10 +170,15 @@ class RunLog:
         for events in folder.glob("events.*"):
             cut_events(events, step=step)
         self._folder = folder
-        self._metrics, self._events = Log(folder / METRICS_FILE), Log(folder / f"events.out.tfevents.{time.time_ns()}")
-        self._write(Event(file_version="brain.Event:2"))
-        # TensorBoard forgets what earlier files say of this and later steps
-        self._write(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
+        with contextlib.ExitStack() as stack:
+            self._metrics, self._events = (
+                stack.enter_context(contextlib.closing(Log(folder / name)))
+                for name in (METRICS_FILE, f"events.out.tfevents.{time.time_ns()}")
+            )
+            self._write(Event(file_version="brain.Event:2"))
+            # TensorBoard forgets what earlier files say of this and later steps
+            self._write(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
+            self._files = stack.pop_all()
 
     def describe(self, config: Config) -> None:
         """Write what does not change during a run: the layout of the charts, and every setting as text."""
@@ -226,8 +232,7 @@ class RunLog:
 
     def close(self) -> None:
         """Close the files."""
-        self._metrics.close()
-        self._events.close()
+        self._files.close()
 
     def _show(self, summary: Summary, *, step: int) -> None:
         self._write(Event(step=step, summary=summary))

@@ -24,6 +24,7 @@ from charlm.training import saving
 from charlm.training.checkpoints import Progress
 from charlm.training.display import advise_on_end, describe_run, progress_bar, update_bar
 from charlm.training.evaluating import open_text, sample_text
+from charlm.training.events import RunLog
 from charlm.training.interface import Engine
 from charlm.training.marks import Training
 from charlm.training.outcome import Outcome, outcome_of
@@ -59,8 +60,7 @@ def train(
     """
     with contextlib.ExitStack() as stack:
         with session.at_once():
-            training = _open(run, engine, resume=resume, session=session)
-            stack.callback(training.log.close)
+            training = _open(run, engine, stack, resume=resume, session=session)
             _begin(training)
         bar = progress_bar(training.schedule, training.progress, disable=not session.show_progress)
         with bar, session.deferred():
@@ -126,17 +126,32 @@ def take(training: Training, count: int) -> list[float]:
     )
 
 
-def _open(run: Run, engine: Engine, *, resume: bool, session: Session) -> Training:
-    """Return a run at the step from which it goes on."""
+def _open(run: Run, engine: Engine, stack: contextlib.ExitStack, *, resume: bool, session: Session) -> Training:
+    """Return a run at the step from which it goes on; its logs are closed with the stack."""
     for folder in (run.folder, run.folder / CHECKPOINTS):
         remove_leftovers(folder)
     soft_targets = open_soft_targets(run, say=session.say)
     schedule, text = make_schedule(run.config.training, engine.batches), open_text(run)
+
+    def at(progress: Progress, *, step: int) -> Training:
+        """Return the run at a step, with logs that tell of the steps up to it."""
+        log = RunLog(run.folder, step=step, evaluated_step=progress.evaluated_step)
+        stack.callback(log.close)
+        return Training(run, engine, schedule, session, text, soft_targets, log, progress)
+
     if not (resume and saved_steps(run.folder / CHECKPOINTS)):
-        return Training(run, engine, schedule, session, text, soft_targets, saving.begin(run), Progress())
-    progress, log = saving.restore(run, engine, schedule, say=session.say)
-    training = Training(run, engine, schedule, session, text, soft_targets, log, progress)
+        saving.begin(run)
+        training = at(Progress(), step=-1)
+        training.log.describe(run.config)
+        return training
+    checkpoint, changes = saving.restore(run, engine, schedule, say=session.say)
+    progress, score = checkpoint.facts.progress, checkpoint.model.facts.get("score")
+    training = at(progress, step=progress.step)
     training.best = None if progress.best_nats is None else Score(progress.best_nats, 0)  # its blocks are not known
+    if changes:
+        training.log.log_changes(changes, step=progress.step)
+        model = saving.network(run, engine, schedule, progress.step, score=score)
+        training.save(model)  # with these settings, so that they are noted once
     training.note_saved()
     return training
 

@@ -73,15 +73,18 @@ def save(run: Run, engine: Engine, log: RunLog, model: TrainedModel, progress: P
     log.sync()
     written_by = {"charlm": __version__, **versions("numpy", "tensorflow", "keras"), "kernel": engine.library}
     checkpoint = Checkpoint(model, tensors, Facts(versions=written_by, progress=progress))
-    keep = None if run.config.training.keep_checkpoints else checkpoints.KEPT
-    checkpoints.save(run.folder / CHECKPOINTS, checkpoint, keep=keep)
+    checkpoints.save(run.folder / CHECKPOINTS, checkpoint, keep=_kept(run))
     write_model(run.folder / LAST, model)
     if progress.best_nats is not None and progress.best_step == progress.step:
         write_model(run.folder / BEST, model)
 
 
-def begin(run: Run) -> RunLog:
-    """Write the beginning of a run at step 0, and return its logs.
+def _kept(run: Run) -> int | None:
+    return None if run.config.training.keep_checkpoints else checkpoints.KEPT
+
+
+def begin(run: Run) -> None:
+    """Write the beginning of a run at step 0.
 
     Raises:
         CharlmError: the run has been trained, so that something would be lost, or a file cannot be written.
@@ -95,14 +98,13 @@ def begin(run: Run) -> RunLog:
     with writing(run.folder):
         for path in run.folder.glob("events.*"):  # of a run that was killed before its first checkpoint
             path.unlink()
-    log = RunLog(run.folder)
-    log.describe(run.config)
     write_config(run.folder, run.config)
-    return log
 
 
-def restore(run: Run, engine: Engine, schedule: Schedule, *, say: Callable[[str], None]) -> tuple[Progress, RunLog]:
-    """Continue from the newest undamaged checkpoint; say which settings have changed since, and save them.
+def restore(
+    run: Run, engine: Engine, schedule: Schedule, *, say: Callable[[str], None]
+) -> tuple[Checkpoint, dict[str, tuple[Any, Any]]]:
+    """Continue from the newest undamaged checkpoint; return it, and which settings have changed since.
 
     The models of the run are then those of the path that the checkpoint is on: what a later step had written is
     removed or replaced.
@@ -123,16 +125,11 @@ def restore(run: Run, engine: Engine, schedule: Schedule, *, say: Callable[[str]
     if None is not checkpoint.facts.versions.get("kernel") != engine.library is not None:
         say("kernel: compiled anew, not as it was in this run, so results will not be bit-identical")
     _leave_other_path(run, checkpoint, say=say)
-    log = RunLog(folder, step=progress.step, evaluated_step=progress.evaluated_step)
     write_config(folder, run.config)
-    if changes:
-        for key, (old, new) in changes.items():
-            say(f"{key}: was {show_value(old)}, is now {show_value(new)}")
-        log.log_changes(changes, step=progress.step)
-        model = network(run, engine, schedule, progress.step, score=checkpoint.model.facts.get("score"))
-        save(run, engine, log, model, progress)  # with these settings, so that they are noted once
+    for key, (old, new) in changes.items():
+        say(f"{key}: was {show_value(old)}, is now {show_value(new)}")
     say(f"resumed at step {progress.step:,} of {schedule.total:,}")
-    return progress, log
+    return checkpoint, changes
 
 
 def _check_same_run(run: Run, checkpoint: Checkpoint) -> dict[str, tuple[Any, Any]]:
@@ -148,7 +145,7 @@ def _check_same_run(run: Run, checkpoint: Checkpoint) -> dict[str, tuple[Any, An
 def _leave_other_path(run: Run, checkpoint: Checkpoint, *, say: Callable[[str], None]) -> None:
     """Remove or replace what steps after a checkpoint have written; the best loss is forgotten with its model."""
     folder, progress = run.folder, checkpoint.facts.progress
-    checkpoints.remove_later(folder / CHECKPOINTS, progress.step)
+    checkpoints.remove_others(folder / CHECKPOINTS, progress.step, keep=_kept(run))
     with writing(folder):
         (folder / ENDED_FILE).unlink(missing_ok=True)
     write_model(folder / LAST, checkpoint.model)

@@ -62,8 +62,10 @@ def test_the_newest_two_are_kept_or_all(tmp_path: Path) -> None:
     for step in (1, 9, 10):
         checkpoints.save(tmp_path / "all", checkpoint_of(Progress(step=step), {}), keep=None)
     assert len(names(tmp_path / "all")) == 3
-    checkpoints.remove_later(tmp_path / "all", 9)
+    checkpoints.remove_others(tmp_path / "all", 9, keep=None)
     assert names(tmp_path / "all") == ["step-1.safetensors", "step-9.safetensors"]
+    checkpoints.remove_others(tmp_path / "all", 9, keep=1)
+    assert names(tmp_path / "all") == ["step-9.safetensors"]
 
 
 def flip(path: Path) -> None:
