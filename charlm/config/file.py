@@ -1,15 +1,16 @@
-"""A YAML text or file -> a `Config` and back, the messages for what is not valid, and what a resume may change."""
+"""A YAML text or file -> a `Config` and back, what is wrong with a value of a model, and what a resume may change."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from charlm.config.schema import RESUMABLE, Config, merge
-from charlm.config.validation import explain, walk
 from charlm.config.yaml import MAX_DEPTH, as_json, dump_yaml, parse_yaml, read_yaml, show_value
-from charlm.errors import CharlmError, short_repr
+from charlm.errors import CharlmError, nearest, short_repr
 
 Overrides = str | Iterable[str] | Mapping[str, Any]
 """Values that replace those of a config: one `KEY=VALUE` as on the command line, several of them, or a mapping of
@@ -152,3 +153,50 @@ def _parse(override: str) -> tuple[str, Any]:
     if not equals or not key.strip():
         raise CharlmError(f"override {override}: must be KEY=VALUE, for instance training.epochs=3")
     return key.strip(), parse_yaml(text, origin=f"override {key.strip()}")
+
+
+def walk(model: type[BaseModel], before: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Yield every field of a model with its dotted key; a field that is a model comes before those in it.
+
+    Args:
+        model: The model.
+        before: What the keys start with.
+
+    """
+    for name, field in model.model_fields.items():
+        yield before + name, field
+        if section := section_of(field):
+            yield from walk(section, f"{before}{name}.")
+
+
+def section_of(field: FieldInfo) -> type[BaseModel] | None:
+    """Return the model that a field holds, or may hold; None if it holds a value."""
+    kinds = field.annotation, *get_args(field.annotation)
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """Return what is wrong, in pydantic's words: the key, what was found, and what would do. The first error counts.
+
+    Args:
+        error: What the model raised.
+        model: The model, from whose keys the nearest to an unknown one is proposed.
+
+    """
+    first = error.errors()[0]
+    kind, path = first["type"], [str(part) for part in first["loc"]]
+    line = first["msg"].removeprefix("Value error, ")
+    if kind != "missing" and (path or kind != "value_error"):
+        line = f"found {show_value(first['input'])}; {line}"
+    if path:
+        line = f"{'.'.join(path)}: {line}"
+    if kind == "literal_error":
+        wrong, right = str(first["input"]), {word: word for word in re.findall("'(.*?)'", first["ctx"]["expected"])}
+    elif kind == "extra_forbidden":
+        keys = (key.rpartition(".") for key, _ in walk(model))
+        own_last = sorted(keys, key=lambda key: key[0] == ".".join(path[:-1]))  # of two with one name, the last counts
+        wrong, right = path[-1], {key[2]: "".join(key) for key in own_last}
+    else:
+        return line
+    near = nearest(wrong, right)
+    return f"{line}; did you mean {right[near]}?" if near else line

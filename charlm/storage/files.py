@@ -148,11 +148,10 @@ def temporary_folder() -> Iterator[Path]:
         CharlmError: it cannot be made.
 
     """
-    with contextlib.ExitStack() as stack:
-        with writing(Path(os.environ.get("TMPDIR", "/tmp"))):
-            made = tempfile.TemporaryDirectory(prefix="charlm-", ignore_cleanup_errors=True)
-            folder = Path(stack.enter_context(made))
-        yield folder
+    with writing(Path(os.environ.get("TMPDIR", "/tmp"))):
+        made = tempfile.TemporaryDirectory(prefix="charlm-", ignore_cleanup_errors=True)
+    with made as folder:
+        yield Path(folder)
 
 
 class Log:

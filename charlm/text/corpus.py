@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from charlm.config.file import explain
 from charlm.config.schema import CorpusConfig
-from charlm.config.validation import explain
 from charlm.errors import CharlmError, counted, short_repr
 from charlm.storage.files import open_file, read_file
 from charlm.text.documents import name_text

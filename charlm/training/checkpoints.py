@@ -12,7 +12,7 @@ from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from charlm.config.validation import explain
+from charlm.config.file import explain
 from charlm.errors import CharlmError
 from charlm.network.model_file import Tensors, TrainedModel, model_bytes, read_tensors
 from charlm.runs.folder import checkpoint_name, saved_steps

@@ -20,10 +20,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import Trial
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from charlm.config.file import flatten, load_config, nest, parse_overrides
+from charlm.config.file import explain, flatten, load_config, nest, parse_overrides
 from charlm.config.recipes import DEFAULT_RECIPE, find_recipe, suited_recipe
 from charlm.config.schema import Config, merge
-from charlm.config.validation import explain
 from charlm.config.yaml import read_yaml
 from charlm.errors import CharlmError, short_repr
 

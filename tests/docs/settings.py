@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from charlm.config.file import section_of, walk
 from charlm.config.schema import DECIDED_BY_THE_TASK, Config
-from charlm.config.validation import section_of, walk
 
 PAGE = Path(__file__).parents[2] / "docs/settings.md"
 LIMITS = {"minimum": "\u2265", "exclusiveMinimum": ">", "maximum": "\u2264", "exclusiveMaximum": "<"}

@@ -12,8 +12,8 @@ from fake_engine import Faults, crash_after, interrupt_after
 from fake_runs import STEPS_PER_EPOCH, TEXT, Trained, check_same, check_same_end, engine_of, resume, ticking, train
 from run_folders import contents
 
+from charlm.config.file import walk
 from charlm.config.schema import Config
-from charlm.config.validation import walk
 from charlm.errors import CharlmError
 from charlm.network.model_file import read_model
 from charlm.runs.run import open_run
