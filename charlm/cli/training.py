@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,8 +27,6 @@ from charlm.cli.output import cut, fill, print_json, print_result, say, shows_pr
 from charlm.errors import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from charlm.api.planning import Plan
     from charlm.training.outcome import Outcome
 
@@ -129,7 +127,7 @@ def _print_outcome(outcome: "Outcome") -> None:
     say(f"write text: charlm sample {run}")
 
 
-def compare_scores(nats: float, baseline_nats: "Mapping[str, float]") -> "Iterator[str]":
+def compare_scores(nats: float, baseline_nats: Mapping[str, float]) -> Iterator[str]:
     """Yield what a score is worth beside those of simple models.
 
     Args:

@@ -9,7 +9,6 @@ import hashlib
 import io
 import math
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -24,7 +23,7 @@ from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError, counted, short_repr
 from charlm.storage.files import open_file, read_file
 from charlm.text.documents import name_text
-from charlm.text.vocabulary import MAX_NAMED, Ids, Vocabulary, vocabulary_of
+from charlm.text.vocabulary import Ids, Vocabulary, vocabulary_of
 
 FORMAT = 2
 IDS_FILE, CORPUS_FILE = "ids.npy", "corpus.json"
@@ -192,12 +191,6 @@ class Corpus:
         distinct = sum(character is not None for character in self.vocabulary.characters)
         text = f"{counted(self.manifest.characters, 'character')}, a vocabulary of {distinct:,}"
         return f"{text}, {counted(len(self.manifest.sources), 'document')}"
-
-
-def name_some(names: Sequence[str]) -> str:
-    """Return the first names of a list, and how many more there are."""
-    more = len(names) - MAX_NAMED
-    return ", ".join(names[:MAX_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def is_corpus(path: Path) -> bool:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from charlm.errors import counted
 from charlm.text.copies import WINDOW, repeated_share
-from charlm.text.corpus import Corpus, name_some
-from charlm.text.vocabulary import UNKNOWN_GLYPH, Ids
+from charlm.text.corpus import Corpus
+from charlm.text.vocabulary import UNKNOWN_GLYPH, Ids, name_some
 
 MAX_CHARACTERS = 2_000_000
 PARTS = 20

@@ -5,7 +5,7 @@ Axes: N characters; V size of the vocabulary.
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -144,10 +144,15 @@ def describe_left_out(left_out: Mapping[str, int], text: str) -> str:
         text: What the line calls the text.
 
     """
-    commonest = sorted(left_out.items(), key=lambda item: -item[1])[:MAX_NAMED]
-    names = ", ".join(f"{describe_character(character)} {counted(count, 'time')}" for character, count in commonest)
-    more = f" and {len(left_out) - len(commonest):,} more" if len(left_out) > len(commonest) else ""
-    return f"left out of {text}, since the model does not know them: {names}{more}"
+    commonest = sorted(left_out.items(), key=lambda item: -item[1])
+    names = name_some([f"{describe_character(character)} {counted(count, 'time')}" for character, count in commonest])
+    return f"left out of {text}, since the model does not know them: {names}"
+
+
+def name_some(names: Sequence[str]) -> str:
+    """Return the first MAX_NAMED names of a list, and how many more there are."""
+    more = len(names) - MAX_NAMED
+    return ", ".join(names[:MAX_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def describe_character(character: str) -> str:
