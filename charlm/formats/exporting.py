@@ -1,10 +1,12 @@
 """Models for other programs: the formats, and the files that `charlm export` writes.
 
-HTML and ONNX have modules of their own. `charlm.formats.programs` reads an export back.
+ONNX has a module of its own. `charlm.formats.programs` reads an export back.
 
 Axes: T time, V vocabulary, E embedding, H units. All arrays are float32.
 """
 
+import base64
+import html
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +18,8 @@ from numpy.typing import NDArray
 
 from charlm.api.model import Model, load
 from charlm.errors import CharlmError, check_choice, escape_controls
-from charlm.formats import FormatName, onnx, programs, web_page
-from charlm.formats.card import LICENSE, MODEL_FILE, model_card
+from charlm.formats import FormatName, onnx, programs
+from charlm.formats.card import LICENSE, MODEL_FILE, model_card, summarize
 from charlm.formats.programs import Check, ReadLogits, check_export, read_shipped
 from charlm.network.model_file import TrainedModel, model_bytes
 from charlm.network.rnn import Floats, Parameters
@@ -27,6 +29,39 @@ from charlm.sampling.generation import choose_ids, encode_prompt, read_prompt
 from charlm.sampling.sampler import Sampler
 from charlm.storage.files import write_file, writing
 from charlm.text.corpus import Corpus
+from charlm.text.markup import content_policy, script_json
+
+
+def export_html(model: TrainedModel, *, title: str) -> dict[str, bytes]:
+    """Return index.html, the page of a model with a title.
+
+    It loads nothing; its content policy allows only its own scripts and style. The weights are float32 in base64, in
+    the order of `Parameters.tensors`; model.js computes, page.js is the interface.
+    """
+    style, *scripts = map(read_shipped, ("page.css", "model.js", "state.js", "page.js", "start.js"))
+    weights = b"".join(tensor.astype("<f4").tobytes() for tensor in model.parameters.tensors().values())
+    data = {"network": script_json(_spec(model, title)), "weights": base64.b64encode(weights).decode()}
+    page = Template(read_shipped("page.html")).substitute(
+        policy=content_policy(style, *scripts),
+        title=html.escape(title),
+        style=style,
+        data="\n".join(f'<script type="text/plain" id="{name}">{text}</script>' for name, text in data.items()),
+        scripts="\n".join(f"<script>{script}</script>" for script in scripts),
+    )
+    return {"index.html": page.encode()}
+
+
+def _spec(model: TrainedModel, title: str) -> dict[str, Any]:
+    shape = model.architecture
+    about = {"summary": summarize(model), "temperature": model.sampling_temperature}
+    return {
+        "title": title,
+        "about": {**about, "layers": shape.layers, "units": shape.units},
+        "architecture": vars(shape),
+        "tensors": [[name, tensor.size] for name, tensor in model.parameters.tensors().items()],
+        "vocabulary": model.vocabulary.to_fields(),
+    }
+
 
 TORCH_ACTIVATIONS = ("tanh", "relu")
 """Those of `torch.nn.RNN`."""
@@ -124,7 +159,7 @@ class Format:
 FORMATS: Mapping[FormatName, Format] = {
     "html": Format(
         "a browser",
-        lambda model, title: web_page.export_html(model, title=title),
+        lambda model, title: export_html(model, title=title),
         programs.run_browser,
         "Open `index.html` in a browser. It needs no server and no network.",
         ".html",

@@ -220,16 +220,12 @@ def spectral_radius(matrix: Floats, *, squarings: int = 8) -> float:
         The radius, 0 or more; NaN if a value of the matrix is not finite.
 
     """
-    norm = float(np.linalg.norm(matrix))
-    if norm == 0 or not math.isfinite(norm):
-        return norm if norm == 0 else math.nan
-    power, log_norm, growth = matrix / np.float32(norm), math.log(norm), 0.0
-    for squaring in range(squarings):
-        power = power @ power
+    power, log_norm, growth = matrix, 0.0, 0.0
+    for squaring in range(squarings + 1):
+        power = power @ power if squaring else matrix
         norm = float(np.linalg.norm(power))
-        if norm == 0:  # all eigenvalues are 0, or float32 ends here
-            return 0.0
-        power /= np.float32(norm)
-        before, log_norm = log_norm, 2 * log_norm + math.log(norm)
-        growth = (log_norm - before) / 2**squaring
+        if norm == 0 or not math.isfinite(norm):  # all eigenvalues are 0 (or float32 ends here), or NaN
+            return 0 * norm
+        power, before, log_norm = power / np.float32(norm), log_norm, 2 * log_norm + math.log(norm)
+        growth = (log_norm - before) / 2 ** (squaring - 1)
     return math.exp(growth)

@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from charlm.api.model import load
 from charlm.errors import CharlmError, short_repr
-from charlm.formats.web_page import export_html
+from charlm.formats.exporting import export_html
 from charlm.runs.folder import model_name
 from charlm.serving.answers import Answer, Piece, ServedModel
 from charlm.serving.guard import NO_STORE, Guard, check_allowed, error_response, json_response, usable_key

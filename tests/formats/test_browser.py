@@ -12,7 +12,7 @@ from chromium import chromium
 from formats.networks import STRANGE, make_model, write_export
 
 from charlm.api.model import Model, load
-from charlm.formats.web_page import export_html
+from charlm.formats.exporting import export_html
 from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Parameters, parameters_from_tensors
 

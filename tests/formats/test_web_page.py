@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from formats.networks import STRANGE, make_model
 
-from charlm.formats.web_page import export_html
+from charlm.formats.exporting import export_html
 from charlm.network.model_file import TrainedModel
 
 HOSTILE = '</title><script>alert("x")</script>'

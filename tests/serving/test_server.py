@@ -18,7 +18,7 @@ from processes import command_line
 from serving.conftest import Server
 
 from charlm.api.model import load
-from charlm.formats.web_page import export_html
+from charlm.formats.exporting import export_html
 from charlm.runs.folder import model_name
 
 pytestmark = pytest.mark.slow
