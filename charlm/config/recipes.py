@@ -43,15 +43,17 @@ def recipe_names() -> list[str]:
 def find_recipe(name: str) -> Path:
     """Return the file of a recipe or a search space, given its name in configs/ or the path of any YAML file.
 
+    A name in configs/ comes first: a file of that name in the current folder is `./NAME`.
+
     Raises:
         CharlmError: `name` is neither a recipe nor a file; the message names the nearest recipe.
 
     """
     path, shipped = Path(name), CONFIGS / f"{name}.yaml"
+    if name == shipped.stem and shipped.is_file():
+        return shipped
     if path.suffix in {".yaml", ".yml"} or path.is_file():
         return path
-    if shipped.parent == CONFIGS and shipped.is_file():
-        return shipped
     near = nearest(name, recipe_names())
     hint = f"; did you mean {near}?" if near else f"; the recipes are {', '.join(recipe_names())}"
     raise CharlmError(f"{name}: no such recipe or YAML file{hint}")

@@ -19,6 +19,15 @@ def test_a_yaml_file_is_found_by_its_path_even_if_it_does_not_exist(tmp_path: Pa
     assert find_recipe(str(tmp_path / "some.yml")) == tmp_path / "some.yml"
 
 
+def test_the_name_of_a_recipe_is_not_a_file_of_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "default").write_text("model: {units: 3}\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert load_config(find_recipe("default")).model.units != 3
+    assert load_config(find_recipe("./default")).model.units == 3
+
+
 def test_an_unknown_recipe_is_refused_with_the_nearest() -> None:
     with pytest.raises(CharlmError, match=r"^tinny: no such recipe or YAML file; did you mean tiny\?"):
         find_recipe("tinny")
