@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=0),
     metavar="X",
     help="Below 1 is safer, above 1 is wilder than the model; 0 = always the most likely character.  "
-    "[default: sampling.temperature of the model's recipe, 0.5 in all that come with charlm]",
+    "[default: what suits the model, chosen at the end of its training]",
 )
 @click.option("--top-k", type=COUNT, metavar="K", help="Choose among the K most likely characters.  [default: all]")
 @click.option(

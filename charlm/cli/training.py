@@ -208,6 +208,7 @@ def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
             *(duration(plan.seconds), *teachers, f"start {plan.start_seconds:.1f} s"),
             f"a step {1000 * costs.step_seconds:.3g} ms",
             f"{plan.evaluations} evaluations of {1000 * costs.mark_seconds:.0f} ms",
+            f"end {costs.end_seconds:.1f} s",
             f"{batches.characters_per_step / costs.step_seconds:,.0f} characters/s",
         ],
     )

@@ -378,12 +378,12 @@ class SamplingConfig(_Section):
     """The text that is generated at every evaluation, for the user and TensorBoard."""
 
     length: Annotated[int, Field(ge=0, le=100_000)] = 400
-    """Characters to generate; 0 = no text during training."""
+    """Characters to generate; 0 = no text during training, and no temperature is chosen."""
     prompt: str = ""
     """Text that the network reads first; characters that the vocabulary lacks are left out."""
-    temperature: NotNegativeFloat = 0.5
-    """Divisor of the logits: 0 = always the most likely character, 1 = the probabilities of the network. `charlm
-    sample` without `-t` uses it too."""
+    temperature: NotNegativeFloat | None = None
+    """Divisor of the logits: 0 = always the most likely character, 1 = the probabilities of the network; null = what
+    suits what the network writes, chosen at the end of training if `length` is not 0."""
     top_k: Positive | None = None
     """Choose among this many most likely characters; null = all."""
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None

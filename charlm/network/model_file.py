@@ -34,13 +34,15 @@ if TYPE_CHECKING:
 FORMAT = 4
 ENTRY = "charlm"
 """The entry of the metadata of the file."""
-FACTS = ("step", "epoch", "score", "corpus")
+FACTS = ("step", "epoch", "score", "corpus", "temperature")
 """The fields of a model besides those that its use takes."""
 MAX_HEADER_BYTES = 1 << 25
 """The largest header that is read: enough for a vocabulary of every character of Unicode."""
 MAX_SIZE = 1 << 21
 """The largest layer or embedding."""
 MAX_LAYERS = 64
+UNCHOSEN_TEMPERATURE = 0.7
+"""At which a network writes whose training has not ended, and whose user has not said."""
 
 Tensors = dict[str, NDArray[Any]]
 """Arrays of any dtype by name."""
@@ -56,7 +58,7 @@ class TrainedModel:
     config: Mapping[str, Any]
     """Every setting of the run, by sections as in config.yaml."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """Its step, epoch, score and text (`corpus`)."""
+    """Its step, epoch, score, text (`corpus`), and the `temperature` that was chosen when its training had ended."""
 
     def parse_config(self, *, origin: str = "the model") -> "Config":
         """Return the config of the run that wrote the model.
@@ -74,11 +76,15 @@ class TrainedModel:
 
     @property
     def sampling_temperature(self) -> float:
-        """The temperature that the run sampled with, `sampling.temperature` of its config: 0 or more; else 1."""
-        match self.config:
-            case {"sampling": {"temperature": int(found) | float(found)}} if 0 <= found < math.inf:
-                return float(found)
-        return 1.0
+        """At which it writes unless another is asked for, 0 or more.
+
+        That of its config, else the one that was chosen when its training had ended, else UNCHOSEN_TEMPERATURE.
+        """
+        for place in (self.config.get("sampling"), self.facts):
+            match place:
+                case {"temperature": int(found) | float(found)} if 0 <= found < math.inf:
+                    return float(found)
+        return UNCHOSEN_TEMPERATURE
 
 
 def tensors_sha256(tensors: Tensors) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from charlm.config.schema import Config
 from charlm.evaluation.baselines import COMPRESSOR, MAX_TRAINING_CHARACTERS, NGRAM, baseline_nats
 from charlm.evaluation.scoring import Score, estimate_stream
 from charlm.network.model_file import TrainedModel
@@ -110,8 +111,13 @@ def sample_text(run: Run, model: TrainedModel) -> str:
     settings = run.config.sampling
     if not settings.length:
         return ""
-    sampler = Sampler(
-        temperature=settings.temperature, top_k=settings.top_k, top_p=settings.top_p, min_p=settings.min_p
-    )
-    wanted = TextRequest(settings.length, sampler, run.config.seed, settings.prompt)
+    wanted = TextRequest(settings.length, sampler_of(run.config, model), run.config.seed, settings.prompt)
     return settings.prompt + "".join(generate_text(model, wanted))
+
+
+def sampler_of(config: Config, model: TrainedModel) -> Sampler:
+    """Return how a run chooses the characters of its texts."""
+    settings = config.sampling
+    return Sampler(
+        temperature=model.sampling_temperature, top_k=settings.top_k, top_p=settings.top_p, min_p=settings.min_p
+    )

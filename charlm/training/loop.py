@@ -9,14 +9,15 @@ import json
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from signal import Signals
 from typing import NoReturn
 
 from tqdm import tqdm
 
 from charlm.evaluation.scoring import Score
-from charlm.network.model_file import read_model
-from charlm.runs.folder import BEST, CHECKPOINTS, ENDED_FILE, saved_steps
+from charlm.network.model_file import read_model, write_model
+from charlm.runs.folder import BEST, CHECKPOINTS, ENDED_FILE, LAST, saved_steps
 from charlm.runs.run import Run
 from charlm.storage.files import remove_leftovers, write_file
 from charlm.text.findings import describe_text
@@ -32,6 +33,7 @@ from charlm.training.schedule import make_schedule
 from charlm.training.signals import Session
 from charlm.training.soft_targets import open_soft_targets
 from charlm.training.steps import next_count, take_steps
+from charlm.training.temperature import choose_temperature
 
 
 def train(
@@ -179,5 +181,18 @@ def _end(training: Training) -> str:
     progress, folder = training.progress, training.run.folder
     for line in advise_on_end(progress, split=training.text.split, difference=training.difference):
         training.session.say(line)
+    if progress.best_nats is not None:
+        _settle_temperature(training)
     write_file(folder / ENDED_FILE, (json.dumps({"step": progress.step}) + "\n").encode())
     return "" if progress.best_nats is None else sample_text(training.run, read_model(folder / BEST))
+
+
+def _settle_temperature(training: Training) -> None:
+    """Choose the temperature at which the models of a run write, unless its user has, and note it in them."""
+    run, settings = training.run, training.run.config.sampling
+    if settings.temperature is None and settings.length:
+        choice = choose_temperature(run, read_model(run.folder / BEST))
+        training.session.say(str(choice))
+        for path in (run.folder / BEST, run.folder / LAST):
+            model = read_model(path)
+            write_model(path, replace(model, facts={**model.facts, "temperature": choice.temperature}))

@@ -1,9 +1,10 @@
 """How long a run takes on this machine, from a few steps and one mark that are timed and then undone.
 
-    seconds(S) = start + teachers + n-grams + S * step + marks * mark
+    seconds(S) = start + teachers + n-grams + S * step + marks * mark + end
 
-S steps; at a mark, the run is evaluated and saved. If windows grow, S steps take as long as the characters that they
-read do in steps of `sequence_length`. The figures are those of this machine under its present load.
+S steps; at a mark, the run is evaluated and saved; in the end, the temperature at which it writes is chosen. If windows
+grow, S steps take as long as the characters that they read do in steps of `sequence_length`. The figures are those of
+this machine under its present load.
 """
 
 import bisect
@@ -19,12 +20,15 @@ from charlm.config.recipes import smaller_recipe
 from charlm.config.schema import Config, TrainingConfig
 from charlm.errors import CharlmError, counted
 from charlm.evaluation.scoring import ids_read
+from charlm.network.model_file import TrainedModel
 from charlm.runs.folder import CHECKPOINTS, saved_steps
 from charlm.runs.run import Run
+from charlm.sampling.generation import TextRequest, generate_text
+from charlm.sampling.sampler import Sampler
 from charlm.storage.files import temporary_folder
 from charlm.text.corpus import Corpus
 from charlm.training.checkpoints import Progress
-from charlm.training.evaluating import evaluate, open_text
+from charlm.training.evaluating import evaluate, one_thread, open_text
 from charlm.training.events import RunLog
 from charlm.training.interface import Engine, EngineFactory
 from charlm.training.loop import take
@@ -34,13 +38,14 @@ from charlm.training.schedule import make_schedule, mean_growth
 from charlm.training.signals import Session
 from charlm.training.soft_targets import NGRAM_PARTS, cross_predict, open_soft_targets
 from charlm.training.steps import DivergenceError, next_count
+from charlm.training.temperature import TYPICAL_CHARACTERS
 
 TIMED_STEPS, TIMED_SECONDS = 20, 3.0
 """How many steps are timed, at most for so long; at least one call of the engine."""
 TIMED_SHARE = 0.05
 """The share of the time of a run for which steps are timed, at most."""
-TIMED_CHARACTERS = 20_000
-"""How much of the validation text is scored to time a mark."""
+TIMED_CHARACTERS, TIMED_SAMPLE = 20_000, 200
+"""How much of the validation text is scored to time a mark, and how much is written to time the end."""
 MARK_SHARE, FEWEST_MARKS = 0.2, 3
 """The share of the time of a run of some minutes that its marks take at most, if they are more than so many."""
 ENOUGH_STEPS = 1000
@@ -61,6 +66,8 @@ class Costs:
     """One evaluation, with the sample, the logs and the checkpoint."""
     start_seconds: float
     """Building the engine, and its first call."""
+    end_seconds: float = 0.0
+    """Choosing a temperature, as a rule; 0 = the user has."""
     teacher_seconds: float = 0.0
     """The teachers that the run trains first, and their reading of the text; 0 = it trains none."""
     ngram_seconds: float = 0.0
@@ -70,7 +77,7 @@ class Costs:
         """Return how long a run of some steps takes after its start, 0 or more of them."""
         training = steps * mean_growth(settings) * self.step_seconds
         marks = min(steps, settings.evaluations)
-        return self.teacher_seconds + self.ngram_seconds + training + marks * self.mark_seconds
+        return self.teacher_seconds + self.ngram_seconds + training + marks * self.mark_seconds + self.end_seconds
 
     def steps_within(self, settings: TrainingConfig, seconds: float) -> int:
         """Return the most steps with all marks for which `run_seconds` is at most `seconds`; 0 = not even one."""
@@ -131,7 +138,18 @@ def measure(
             started = clock()
             evaluate(run, training.network(), part, train_nats=0.0, has_sample=False)
             mark += (ids_read(len(whole.ids)) / ids_read(len(part.ids)) - 1) * (clock() - started)
-    return Costs(step, mark, start)
+        end = _time_end(run, training.network(), clock)
+    return Costs(step, mark, start, end)
+
+
+def _time_end(run: Run, model: TrainedModel, clock: Callable[[], float]) -> float:
+    """Let a network write a little; return the seconds in which it writes until a temperature is found, as a rule."""
+    settings, started = run.config.sampling, clock()
+    if settings.temperature is not None or not settings.length:
+        return 0.0
+    with one_thread():
+        str(generate_text(model, TextRequest(TIMED_SAMPLE, Sampler(), run.config.seed)))
+    return TYPICAL_CHARACTERS / TIMED_SAMPLE * (clock() - started)
 
 
 def estimate(
@@ -215,7 +233,7 @@ def fit_to_minutes(
         found = measure(config, corpus, engine, session=session, step_seconds=timed, clock=clock)
         left = 60 * total - (clock() - begin)
         is_enough = found.steps_within(found.with_marks_for(config.training, left), left) >= ENOUGH_STEPS
-        smaller = smaller_recipe(config.recipe) if minutes is not None and prepared.is_advised else None
+        smaller = smaller_recipe(config.recipe) if prepared.is_advised else None
         if smaller is None or engine.machines.share(is_enough):
             break
         session.say(f"recipe: {smaller}: {ENOUGH_STEPS:,} steps of {config.recipe} take longer than {total:g} min")
@@ -271,7 +289,11 @@ def lengthen(
         """Return how long so many more steps take, which read what a run of that length reads from here on."""
         schedule = make_schedule(settings.with_steps(done + steps), engine.batches)
         characters = schedule.characters(done + steps) - schedule.characters(done)
-        return characters / engine.batches.characters_per_step * found.step_seconds + marks * found.mark_seconds
+        return (
+            characters / engine.batches.characters_per_step * found.step_seconds
+            + marks * found.mark_seconds
+            + found.end_seconds
+        )
 
     steps = engine.machines.share(bisect.bisect_right(range(1, MAX_STEPS - done), seconds, key=takes))
     if not steps:

@@ -77,11 +77,23 @@ def test_a_checkpoint_is_a_model_with_more_tensors(tmp_path: Path, trained: Trai
 
 
 @pytest.mark.parametrize(
-    ("sampling", "temperature"),
-    [({"temperature": 0.6}, 0.6), ({"temperature": 1}, 1.0), ({}, 1.0), ({"temperature": -1}, 1.0), ([], 1.0)],
+    ("sampling", "chosen", "temperature"),
+    [
+        ({"temperature": 0.6}, {}, 0.6),
+        ({"temperature": 1}, {"temperature": 0.8}, 1.0),
+        ({"temperature": None}, {"temperature": 0.8}, 0.8),
+        ({"temperature": None}, {}, 0.7),
+        ({"temperature": -1}, {"temperature": "x"}, 0.7),
+        ({}, {}, 0.7),
+        ([], {}, 0.7),
+    ],
 )
-def test_the_temperature_is_that_of_the_recipe(sampling: Any, temperature: float, trained: TrainedModel) -> None:
-    assert replace(trained, config={"sampling": sampling}).sampling_temperature == temperature
+def test_the_temperature_is_that_of_the_recipe_or_the_chosen_one(
+    sampling: Any, chosen: dict[str, Any], temperature: float, trained: TrainedModel, tmp_path: Path
+) -> None:
+    model = replace(trained, config={**trained.config, "sampling": sampling}, facts=chosen)
+    write_model(tmp_path / "m.safetensors", model)
+    assert read_model(tmp_path / "m.safetensors").sampling_temperature == temperature
 
 
 def replace_by_pipe(path: Path) -> None:
