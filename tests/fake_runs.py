@@ -96,7 +96,7 @@ def train(
     parent: Path | None = None,
     faults: Faults | None = None,
     engines: FakeEngines | None = None,
-    clock: Callable[[], float] = time.monotonic,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Trained:
     """Train in folder/run with the settings SMALL and these overrides, perhaps from the weights of a parent."""
     folder.mkdir()
@@ -135,7 +135,7 @@ def begin_with(
 
 
 def resume(
-    folder: Path, *overrides: str, faults: Faults | None = None, clock: Callable[[], float] = time.monotonic
+    folder: Path, *overrides: str, faults: Faults | None = None, clock: Callable[[], float] = time.perf_counter
 ) -> Trained:
     """Resume the run in a folder."""
     return _train(open_run(folder, overrides=overrides), FakeEngines(faults or Faults()), resume=True, clock=clock)
@@ -146,15 +146,10 @@ def engine_of(run: Run, engines: FakeEngines | None = None) -> Engine:
     return new_engine(run.config, run.corpus, engines or FakeEngines(), session=Session())
 
 
-def _train(
-    run: Run,
-    engines: FakeEngines,
-    *,
-    resume: bool,
-    clock: Callable[[], float] = time.monotonic,
-) -> Trained:
+def _train(run: Run, engines: FakeEngines, *, resume: bool, clock: Callable[[], float]) -> Trained:
     said: list[str] = []
     with stop_on_signal(said.append) as session:
+        session.clock = clock
         engine = new_engine(run.config, run.corpus, engines, first_weights=read_initial(run), session=session)
-        outcome = train_run(run, engine, engines, resume=resume, session=session, clock=clock)
+        outcome = train_run(run, engine, engines, resume=resume, session=session)
     return Trained(run.folder, outcome, said, engines.made[0])

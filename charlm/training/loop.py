@@ -7,8 +7,6 @@ however often it is interrupted and resumed.
 import contextlib
 import json
 import math
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from signal import Signals
 from typing import NoReturn
@@ -36,14 +34,7 @@ from charlm.training.steps import next_count, take_steps
 from charlm.training.temperature import choose_temperature
 
 
-def train(
-    run: Run,
-    engine: Engine,
-    *,
-    resume: bool,
-    session: Session,
-    clock: Callable[[], float] = time.monotonic,
-) -> Outcome:
+def train(run: Run, engine: Engine, *, resume: bool, session: Session) -> Outcome:
     """Train, or continue training, until a limit of the config or a signal.
 
     Args:
@@ -51,7 +42,6 @@ def train(
         engine: What computes the steps, in its first state; see `charlm.training.preparation.new_engine`.
         resume: Whether to continue from the newest checkpoint; if there is none, the run starts at step 0.
         session: Its user, from a `stop_on_signal` block.
-        clock: Returns the time in seconds.
 
     Raises:
         CharlmError: a teacher cannot be used, training has diverged, the text is too short, no checkpoint is whole, the
@@ -66,14 +56,12 @@ def train(
             _begin(training)
         bar = progress_bar(training.schedule, training.progress, disable=not session.show_progress)
         with bar, session.deferred():
-            reason, signal = _take_all_steps(training, bar, clock)
+            reason, signal = _take_all_steps(training, bar)
             sample = "" if signal else _end(training)
     return outcome_of(training, reason=reason, signal=signal, sample=sample)
 
 
-def _take_all_steps(
-    training: Training, bar: "tqdm[NoReturn]", clock: Callable[[], float]
-) -> tuple[str, Signals | None]:
+def _take_all_steps(training: Training, bar: "tqdm[NoReturn]") -> tuple[str, Signals | None]:
     """Take steps until the run ends, and save; return why it ends, and the signal that ends it.
 
     Raises:
@@ -82,7 +70,7 @@ def _take_all_steps(
 
     """
     progress, session, step_seconds = training.progress, training.session, math.inf
-    started, earlier = clock(), progress.elapsed_seconds
+    started, earlier = session.clock(), progress.elapsed_seconds
     while True:
         training.record()
         reason, signal = _ending(training), session.signal
@@ -92,7 +80,7 @@ def _take_all_steps(
             signal=0 if reason or signal is None else signal,
         )
         if not count:
-            progress.elapsed_seconds = earlier + clock() - started
+            progress.elapsed_seconds = earlier + session.clock() - started
             training.save()
             if number:
                 return f"stopped by {Signals(number).name}", Signals(number)
@@ -100,7 +88,7 @@ def _take_all_steps(
         first, before = progress.step + 1, progress.seconds
         losses = take(training, count)
         step_seconds = (progress.seconds - before) / count
-        progress.elapsed_seconds = earlier + clock() - started
+        progress.elapsed_seconds = earlier + session.clock() - started
         for step, nats in enumerate(losses, first):
             session.on_step(step, nats)
         update_bar(bar, progress, training.schedule)

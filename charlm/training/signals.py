@@ -7,6 +7,7 @@ import contextlib
 import signal as signals
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,8 @@ class Session:
     """Called after each evaluation, when the run is saved; what it raises ends the training."""
     on_step: OnStep = ignore
     """Called after each step; what it raises ends the training."""
+    clock: Callable[[], float] = time.perf_counter
+    """Returns the time in seconds, by which a run is timed; no step depends on it."""
     signal: signals.Signals | None = None
     """The last signal, or None."""
     is_deferred: bool = False

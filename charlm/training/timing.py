@@ -10,8 +10,7 @@ this machine under its present load.
 import bisect
 import contextlib
 import math
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -98,7 +97,6 @@ def measure(
     *,
     session: Session,
     step_seconds: float = TIMED_SECONDS,
-    clock: Callable[[], float] = time.perf_counter,
 ) -> Costs:
     """Take some steps of a run, evaluate and save it, all in a temporary folder that is removed.
 
@@ -110,7 +108,6 @@ def measure(
         engine: The engine of the run, in its first state.
         session: Of a `stop_on_signal` block; a signal ends the measurement at once. Nothing is said.
         step_seconds: How long to take steps, at most; 0 = a single call of the engine after the first.
-        clock: Returns the time in seconds.
 
     Raises:
         CharlmError: the temporary folder cannot be written.
@@ -119,34 +116,35 @@ def measure(
     """
     endless = config.model_copy(update={"training": config.training.with_steps(MAX_STEPS)})
     with temporary_folder() as folder, session.at_once(), contextlib.closing(RunLog(folder)) as log:
-        started, run = clock(), Run(folder, endless, corpus)
+        started, run = session.clock(), Run(folder, endless, corpus)
         schedule = make_schedule(endless.training, engine.batches)
         first = next(phase.first for phase in schedule.phases if phase.batches == schedule.batches)
         whole = open_text(run, has_baselines=False)  # the run itself computes them once
         part = replace(whole, ids=None if whole.ids is None else whole.ids[:TIMED_CHARACTERS])
-        training = Training(run, engine, schedule, Session(), part, None, log, Progress(step=first))
+        training = Training(run, engine, schedule, Session(clock=session.clock), part, None, log, Progress(step=first))
         engine.build(schedule.lengths)
         first_state = engine.tensors()
-        _time_steps(training, 0.0, clock)  # the first call is slower than the others
-        start = clock() - started
-        step = _time_steps(training, step_seconds, clock)
+        _time_steps(training, 0.0)  # the first call is slower than the others
+        start = session.clock() - started
+        step = _time_steps(training, step_seconds)
         engine.restore(first_state)
-        training.progress, started = Progress(step=first), clock()
+        training.progress, started = Progress(step=first), session.clock()
         training.evaluate()
-        mark = clock() - started
+        mark = session.clock() - started
         if whole.ids is not None and part.ids is not None:  # the whole text takes longer
-            started = clock()
+            started = session.clock()
             evaluate(run, training.network(), part, train_nats=0.0, has_sample=False)
-            mark += (ids_read(len(whole.ids)) / ids_read(len(part.ids)) - 1) * (clock() - started)
-        end = _time_end(run, training.network(), clock)
+            mark += (ids_read(len(whole.ids)) / ids_read(len(part.ids)) - 1) * (session.clock() - started)
+        end = _time_end(training)
     return Costs(step, mark, start, end)
 
 
-def _time_end(run: Run, model: TrainedModel, clock: Callable[[], float]) -> float:
+def _time_end(training: Training) -> float:
     """Let a network write a little; return the seconds in which it writes until a temperature is found, as a rule."""
-    settings, started = run.config.sampling, clock()
+    run, settings, clock = training.run, training.run.config.sampling, training.session.clock
     if settings.temperature is not None or not settings.length:
         return 0.0
+    model, started = training.network(), clock()
     with one_thread():
         str(generate_text(model, TextRequest(TIMED_SAMPLE, Sampler(), run.config.seed)))
     return TYPICAL_CHARACTERS / TIMED_SAMPLE * (clock() - started)
@@ -160,17 +158,15 @@ def estimate(
     *,
     session: Session,
     step_seconds: float = TIMED_SECONDS,
-    clock: Callable[[], float] = time.perf_counter,
 ) -> Costs:
     """Find out how long a run takes, its teachers and n-grams included.
 
     The arguments and errors are those of `measure`, and `engines` makes the engine of a teacher.
     """
-    timed: dict[str, Any] = {"session": session, "step_seconds": step_seconds, "clock": clock}
     return replace(
-        measure(config, corpus, engine, **timed),
-        teacher_seconds=teacher_seconds(config, corpus, engines, **timed),
-        ngram_seconds=time_ngrams(config, corpus, clock=clock),
+        measure(config, corpus, engine, session=session, step_seconds=step_seconds),
+        teacher_seconds=teacher_seconds(config, corpus, engines, session=session, step_seconds=step_seconds),
+        ngram_seconds=time_ngrams(config, corpus, session=session),
     )
 
 
@@ -198,7 +194,6 @@ def fit_to_minutes(
     minutes: float | None,
     started: float,
     session: Session,
-    clock: Callable[[], float] = time.perf_counter,
 ) -> Preparation:
     """Return what trains with the steps that fit into the minutes, in place of the length that its config gave.
 
@@ -211,7 +206,6 @@ def fit_to_minutes(
             and as long as the config says if there are none.
         started: When the program began, in seconds of the clock.
         session: Of a `stop_on_signal` block.
-        clock: Returns the time in seconds.
 
     Raises:
         CharlmError: the minutes that the user asks for are too short for a step.
@@ -226,12 +220,12 @@ def fit_to_minutes(
             f"minutes {total:g}: the recipe trains teachers first, as long as they need; leave them out: "
             f"-s training.teachers=null"
         )
-    begin = clock() if minutes is None else started
+    begin = session.clock() if minutes is None else started
     timed = min(TIMED_SECONDS, 60 * total * TIMED_SHARE)
     while True:
         config, corpus, engine = prepared.config, prepared.corpus, prepared.engine
-        found = measure(config, corpus, engine, session=session, step_seconds=timed, clock=clock)
-        left = 60 * total - (clock() - begin)
+        found = measure(config, corpus, engine, session=session, step_seconds=timed)
+        left = 60 * total - (session.clock() - begin)
         is_enough = found.steps_within(found.with_marks_for(config.training, left), left) >= ENOUGH_STEPS
         smaller = smaller_recipe(config.recipe) if prepared.is_advised else None
         if smaller is None or engine.machines.share(is_enough):
@@ -241,7 +235,7 @@ def fit_to_minutes(
         prepared = replace(prepared, config=config, first=first, engine=engine)
     if not has_teachers:  # their time, as nobody has asked for a time, comes on top
         open_soft_targets(Run(folder, config, corpus), say=session.say)
-    seconds = 60 * total - (spent := clock() - begin)
+    seconds = 60 * total - (spent := session.clock() - begin)
     settings = found.with_marks_for(config.training, seconds)
     settings = settings.model_copy(update={"evaluations": engine.machines.share(settings.evaluations)})
     steps = engine.machines.share(found.steps_within(settings, seconds))
@@ -270,7 +264,6 @@ def lengthen(
     minutes: float,
     started: float,
     session: Session,
-    clock: Callable[[], float] = time.perf_counter,
 ) -> Config:
     """Return the config of a run with as many more steps as fit into some minutes; arguments as for `fit_to_minutes`.
 
@@ -280,8 +273,8 @@ def lengthen(
 
     """
     timed = min(TIMED_SECONDS, 60 * minutes * TIMED_SHARE)
-    found = measure(run.config, run.corpus, engine, session=session, step_seconds=timed, clock=clock)
-    seconds = 60 * minutes - (clock() - started)
+    found = measure(run.config, run.corpus, engine, session=session, step_seconds=timed)
+    seconds = 60 * minutes - (session.clock() - started)
     done, settings = max(saved_steps(run.folder / CHECKPOINTS), default=0), run.config.training
     marks = found.with_marks_for(settings, seconds).evaluations
 
@@ -312,7 +305,6 @@ def teacher_seconds(
     *,
     session: Session,
     step_seconds: float,
-    clock: Callable[[], float] = time.perf_counter,
 ) -> float:
     """Return how long the teachers take that a run would train; 0 = there are none. A few steps of one are timed.
 
@@ -322,7 +314,6 @@ def teacher_seconds(
         engines: Makes the engine.
         session: Of a `stop_on_signal` block; nothing is said.
         step_seconds: How long to time steps, at most.
-        clock: Returns the time in seconds.
 
     Raises:
         CharlmError: what `prepare` and `measure` raise.
@@ -335,27 +326,27 @@ def teacher_seconds(
     with session.silent(), temporary_folder() as folder:
         given = teacher_settings(config, seeds[0])
         teacher = prepare(corpus, **given, folder=folder, engines=engines, session=session)
-    timed: dict[str, Any] = {"session": session, "step_seconds": step_seconds, "clock": clock}
-    costs, settings = measure(teacher.config, corpus, teacher.engine, **timed), teacher.config.training
+    costs = measure(teacher.config, corpus, teacher.engine, session=session, step_seconds=step_seconds)
+    settings = teacher.config.training
     steps = make_schedule(settings, teacher.engine.batches).total
     return len(seeds) * (costs.start_seconds + costs.run_seconds(settings, steps))
 
 
-def time_ngrams(config: Config, corpus: Corpus, *, clock: Callable[[], float] = time.perf_counter) -> float:
+def time_ngrams(config: Config, corpus: Corpus, *, session: Session) -> float:
     """Return how long the n-grams take that a run would learn from, by one of their parts; 0 = it has none."""
-    ids, started = corpus.split("train"), clock()
+    ids, started = corpus.split("train"), session.clock()
     if not config.training.ngram_weight:
         return 0.0
     for rows, _ in cross_predict(ids, vocabulary_size=len(corpus.vocabulary)):
         if rows.stop >= len(ids) // NGRAM_PARTS - 1:
             break
-    return NGRAM_PARTS * (clock() - started)
+    return NGRAM_PARTS * (session.clock() - started)
 
 
-def _time_steps(training: Training, seconds: float, clock: Callable[[], float]) -> float:
+def _time_steps(training: Training, seconds: float) -> float:
     """Take TIMED_STEPS, or those of some seconds, at least one call of the engine; return the seconds of one step."""
-    progress, started, now, step_seconds = training.progress, clock(), -math.inf, math.inf
-    first = progress.step
+    progress, clock, step_seconds = training.progress, training.session.clock, math.inf
+    first, started, now = progress.step, clock(), -math.inf
     while count := training.engine.machines.share(
         next_count(training.schedule, progress.step, step_seconds=step_seconds)
         if now - started < seconds and progress.step - first < TIMED_STEPS

@@ -1,8 +1,5 @@
 """The one place that trains a run: the teachers that it asks for first, each a run of its own, then the loop."""
 
-import time
-from collections.abc import Callable
-
 from charlm.runs.folder import ENDED_FILE, TEACHERS, is_run, results
 from charlm.runs.run import Run, begin_run, run_folder
 from charlm.storage.files import only_writer, remove
@@ -14,15 +11,7 @@ from charlm.training.signals import Session, Stopped
 from charlm.training.soft_targets import keeps_soft_targets
 
 
-def train_run(
-    run: Run,
-    engine: Engine,
-    engines: EngineFactory,
-    *,
-    resume: bool = False,
-    session: Session,
-    clock: Callable[[], float] = time.monotonic,
-) -> Outcome:
+def train_run(run: Run, engine: Engine, engines: EngineFactory, *, resume: bool = False, session: Session) -> Outcome:
     """Train a run that has begun, to its end or a signal.
 
     Args:
@@ -31,7 +20,6 @@ def train_run(
         engines: Makes those of its teachers.
         resume: Whether to continue from the newest checkpoint.
         session: Its user, from a `stop_on_signal` block.
-        clock: Returns the time in seconds.
 
     Raises:
         CharlmError: another process trains the run, a teacher cannot be trained, or `loop.train` raises it.
@@ -40,15 +28,15 @@ def train_run(
 
     """
     try:
-        with only_writer(run.folder, clock=clock):
-            _train_teachers(run, engines, session=session, clock=clock)
-            return loop.train(run, engine, resume=resume, session=session, clock=clock)
+        with only_writer(run.folder, clock=session.clock):
+            _train_teachers(run, engines, session=session)
+            return loop.train(run, engine, resume=resume, session=session)
     except Stopped as stopped:
         stopped.run = run.folder
         raise
 
 
-def _train_teachers(run: Run, engines: EngineFactory, *, session: Session, clock: Callable[[], float]) -> None:
+def _train_teachers(run: Run, engines: EngineFactory, *, session: Session) -> None:
     """Train the teachers of a run, one after the other, unless the run has their soft targets.
 
     A teacher that has ended is left as it is, one that was interrupted goes on.
@@ -70,6 +58,6 @@ def _train_teachers(run: Run, engines: EngineFactory, *, session: Session, clock
                 given = teacher_settings(run.config, seed)
                 prepared = prepare(run.corpus, **given, folder=folder, engines=engines, session=session)
                 teacher, engine = begin_run(folder, prepared.config, prepared.corpus), prepared.engine
-        outcome = train_run(teacher, engine, engines, resume=True, session=session, clock=clock)
+        outcome = train_run(teacher, engine, engines, resume=True, session=session)
         if outcome.signal is not None:
             raise Stopped(outcome.signal)

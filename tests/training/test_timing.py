@@ -78,13 +78,14 @@ def test_n_grams_take_ten_times_what_one_of_their_parts_takes(tmp_path: Path, mo
     run = begin(tmp_path / "run", "training.ngram_weight=0.4", text=tmp_path / "text.txt")
     count = Mock(wraps=count_ngrams)
     monkeypatch.setattr("charlm.training.soft_targets.count_ngrams", count)
-    assert time_ngrams(run.config, run.corpus, clock=ticking(1.0)) == 10
+    assert time_ngrams(run.config, run.corpus, session=Session(clock=ticking(1.0))) == 10
     assert count.call_count == 1
 
 
 def measure_with(engines: FakeEngines, run: Run, *, seconds: float = 50.0) -> Costs:
     engine = new_engine(run.config, run.corpus, engines, session=Session(pytest.fail))
-    return measure(run.config, run.corpus, engine, session=Session(), step_seconds=seconds, clock=ticking(1.0))
+    session = Session(clock=ticking(1.0))
+    return measure(run.config, run.corpus, engine, session=session, step_seconds=seconds)
 
 
 @pytest.mark.parametrize(("seconds", "calls"), [(50.0, 20), (5.0, 5), (0.0, 1)])
@@ -124,8 +125,9 @@ def test_steps_that_diverge_are_timed_all_the_same(run: Run) -> None:
 def test_minutes_become_the_steps_of_the_config(minutes: float | None, started: float, tmp_path: Path) -> None:
     prepared = prepare_long(tmp_path)
     said: list[str] = []
-    options: dict[str, Any] = {"minutes": minutes, "started": started, "clock": ticking(0.01)}
-    settings = fit_to_minutes(prepared, tmp_path, **options, session=Session(said.append)).config.training
+    session = Session(said.append, clock=ticking(0.01))
+    fitted = fit_to_minutes(prepared, tmp_path, minutes=minutes, started=started, session=session)
+    settings = fitted.config.training
     assert settings.epochs is None
     assert f"{settings.steps:,} steps of " in said[0]
     assert said[0].startswith("0.2 min: " if minutes else "0.3 min: ")
@@ -133,9 +135,9 @@ def test_minutes_become_the_steps_of_the_config(minutes: float | None, started: 
 
 def test_a_time_that_is_over_is_refused_with_what_the_start_and_a_step_take(tmp_path: Path) -> None:
     prepared = prepare_long(tmp_path)
-    options: dict[str, Any] = {"minutes": 0.1, "started": -600.0, "session": Session(), "clock": ticking(0.01)}
+    session = Session(clock=ticking(0.01))
     with pytest.raises(CharlmError, match=r"^minutes 0.1: the start and one step take 10 min; give more$"):
-        fit_to_minutes(prepared, tmp_path, **options)
+        fit_to_minutes(prepared, tmp_path, minutes=0.1, started=-600.0, session=session)
 
 
 @pytest.mark.parametrize("growing", ["false", "true"])
@@ -146,7 +148,7 @@ def test_a_run_is_lengthened_by_the_steps_whose_characters_and_marks_fit(
     trained = train(tmp_path / "run", f"training.growing_windows={growing}", "training.steps=60")
     run, engine = open_run(trained.folder), engine_of(open_run(trained.folder))
     monkeypatch.setattr("charlm.training.timing.measure", lambda *_given, **_options: Costs(1.0, 10.0, 0.0))
-    options: dict[str, Any] = {"minutes": 10, "started": 0.0, "session": Session(), "clock": lambda: 0.0}
+    options: dict[str, Any] = {"minutes": 10, "started": 0.0, "session": Session(clock=lambda: 0.0)}
     found = lengthen(run, engine, **options).training
     assert (found.epochs, found.evaluations) == (None, 6 if growing == "false" else found.evaluations)
     assert found.steps is not None
@@ -169,7 +171,7 @@ def test_n_grams_are_counted_before_the_steps_are_timed_and_not_again(
     count = Mock(wraps=count_ngrams)
     monkeypatch.setattr("charlm.training.soft_targets.count_ngrams", count)
     prepared = prepare_long(tmp_path, "training.ngram_weight=0.4", "corpus.validation_fraction=0.99")
-    fit_to_minutes(prepared, tmp_path, minutes=1, started=0.0, session=Session(), clock=ticking(0.01))
+    fit_to_minutes(prepared, tmp_path, minutes=1, started=0.0, session=Session(clock=ticking(0.01)))
     run = begin_run(tmp_path, prepared.config, prepared.corpus)
     train_run(run, prepared.engine, FakeEngines(), session=Session())
     assert count.call_count == 10
@@ -189,10 +191,10 @@ def test_without_a_recipe_the_largest_is_taken_of_which_a_thousand_steps_fit(
     (tmp_path / "text.txt").write_text("abba\n" * 120_000, encoding="utf-8")
     given: dict[str, Any] = {"recipe": None, "overrides": {}, "folder": tmp_path, "engines": FakeEngines()}
     said: list[str] = []
-    session = Session(said.append)
+    session = Session(said.append, clock=lambda: 0.0)
     prepared = prepare(tmp_path / "text.txt", **given, session=session)
     assert said[0].startswith("recipe: shakespeare: ")
-    found = fit_to_minutes(prepared, tmp_path, minutes=minutes, started=0.0, session=session, clock=lambda: 0.0)
+    found = fit_to_minutes(prepared, tmp_path, minutes=minutes, started=0.0, session=session)
     assert (found.config.recipe, found.engine is prepared.engine) == (taken, taken == "shakespeare")
     line = f"recipe: {taken}: 1,000 steps of {'shakespeare' if taken == 'default' else 'default'} take longer than "
     assert any(each.startswith(line) for each in said) == (taken != "shakespeare")

@@ -129,4 +129,4 @@ def test_a_run_is_shown_as_training_while_a_teacher_trains(tmp_path: Path) -> No
 def test_a_run_that_another_process_trains_is_refused(tmp_path: Path) -> None:
     run = begin(tmp_path / "a", "training.teachers=null")
     with only_writer(run.folder), pytest.raises(CharlmError, match="is training here"):
-        train_run(run, engine_of(run), FakeEngines(), session=Session(), clock=ticking(1.0))
+        train_run(run, engine_of(run), FakeEngines(), session=Session(clock=ticking(1.0)))
