@@ -9,18 +9,35 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from charlm.config.schema import Config
+from charlm.errors import CharlmError
 from charlm.evaluation.baselines import COMPRESSOR, MAX_TRAINING_CHARACTERS, NGRAM, baseline_nats
 from charlm.evaluation.scoring import Score, estimate_stream
-from charlm.network.model_file import TrainedModel
+from charlm.network.model_file import Tensors, TrainedModel
 from charlm.runs.run import Run
 from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
 from charlm.text.vocabulary import Ids
 from charlm.training.events import choose_windows
-from charlm.training.steps import DivergenceError
 
+ADVICE = (
+    "lower training.optimizer.learning_rate or training.clip_norm, or change the initializers of the network; the last "
+    "checkpoint is whole, and --resume -s training.optimizer.learning_rate=X goes on from it"
+)
 EVALUATED_CHARACTERS = 200_000
 """How much of the validation text an evaluation during training reads, at most."""
+
+
+class DivergenceError(CharlmError):
+    """Training has diverged."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"{message}: training has diverged: {ADVICE}")
+
+
+def check_finite(tensors: Tensors, *, step: int) -> None:
+    """Raise DivergenceError if a number among the tensors of a step is not finite."""
+    if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
+        raise DivergenceError(f"not every weight is finite at step {step:,}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +103,7 @@ def evaluate(
     """
     run.corpus.check_size()
     step, score = model.facts["step"], Score(train_nats, 0)
-    if not all(np.isfinite(tensor).all() for tensor in model.parameters.tensors().values()):
-        raise DivergenceError(f"not every weight is finite at step {step:,}")
+    check_finite(model.parameters.tensors(), step=step)
     with one_thread(), np.errstate(all="ignore"):  # weights that are too large give a score that is not finite
         if text.ids is not None:
             run.corpus.check_ids(text.ids)

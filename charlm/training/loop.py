@@ -30,7 +30,6 @@ from charlm.training.outcome import Outcome, outcome_of
 from charlm.training.schedule import make_schedule
 from charlm.training.signals import Session
 from charlm.training.soft_targets import open_soft_targets
-from charlm.training.steps import next_count, take_steps
 from charlm.training.temperature import choose_temperature
 
 
@@ -76,7 +75,7 @@ def _take_all_steps(training: Training, bar: "tqdm[NoReturn]") -> tuple[str, Sig
         reason, signal = _ending(training), session.signal
         count, number = training.engine.machines.agree(
             step=progress.step,
-            count=0 if reason or signal else next_count(training.schedule, progress.step, step_seconds=step_seconds),
+            count=0 if reason or signal else training.next_count(step_seconds=step_seconds),
             signal=0 if reason or signal is None else signal,
         )
         if not count:
@@ -86,7 +85,7 @@ def _take_all_steps(training: Training, bar: "tqdm[NoReturn]") -> tuple[str, Sig
                 return f"stopped by {Signals(number).name}", Signals(number)
             return reason or "ended by worker 0", None
         first, before = progress.step + 1, progress.seconds
-        losses = take(training, count)
+        losses = training.take_steps(count)
         step_seconds = (progress.seconds - before) / count
         progress.elapsed_seconds = earlier + session.clock() - started
         for step, nats in enumerate(losses, first):
@@ -102,18 +101,6 @@ def _ending(training: Training) -> str | None:
     if patience is not None and progress.evaluations_without_best >= patience:
         return f"no new best in {patience} evaluations"
     return None
-
-
-def take(training: Training, count: int) -> list[float]:
-    """Take steps; count, results and errors are those of `take_steps`."""
-    return take_steps(
-        training.run,
-        training.engine,
-        training.schedule,
-        training.progress,
-        count=count,
-        soft_targets=training.soft_targets,
-    )
 
 
 def _open(run: Run, engine: Engine, stack: contextlib.ExitStack, *, resume: bool, session: Session) -> Training:

@@ -1,8 +1,11 @@
-"""A run in progress: how far it is, and what is recorded of it between its steps.
+"""A run in progress: how far it is, the steps that it takes, and what is recorded of it between them.
 
-Training losses are logged; at a mark, the network is evaluated, shown and saved.
+How steps are grouped into calls of the engine depends on the clock; what they compute does not. Losses are checked one
+by one, so that this is repeatable too. Training losses are logged; at a mark, the network is evaluated, shown and
+saved.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +18,17 @@ from charlm.runs.run import Run
 from charlm.training import saving
 from charlm.training.checkpoints import Progress
 from charlm.training.display import describe_evaluation
-from charlm.training.evaluating import EvaluatedText, evaluate, one_thread
+from charlm.training.evaluating import DivergenceError, EvaluatedText, evaluate, one_thread
 from charlm.training.events import RunLog, show_evaluation
 from charlm.training.interface import Engine
 from charlm.training.schedule import Schedule
 from charlm.training.signals import Session, Stopped
 from charlm.training.soft_targets import SoftTargets
 
+MAX_STEPS_PER_CALL = 10
+"""The most steps in one call of the engine: more would save no time."""
+SECONDS_PER_CALL = 0.5
+"""If a call would take longer than this, it gets fewer steps, so that a signal is answered soon."""
 SAVE_SECONDS = 60.0
 """The training between two checkpoints, at most."""
 
@@ -46,6 +53,49 @@ class Training:
     """The step and the evaluated step of the last checkpoint."""
     saved_seconds: float = 0.0
     """How long the run had trained then."""
+
+    def next_count(self, *, step_seconds: float) -> int:
+        """Return how many steps the next call of the engine takes: 1 or more, at most up to the next event.
+
+        Args:
+            step_seconds: How long one of the last call took; infinite = that is not known yet.
+
+        """
+        most = min(MAX_STEPS_PER_CALL, max(1, int(SECONDS_PER_CALL / step_seconds)))
+        return min(most, self.schedule.steps_to_next_event(self.progress.step))
+
+    def take_steps(self, count: int) -> list[float]:
+        """Take steps, and count them in `progress`; return the loss of each in nats per character.
+
+        Args:
+            count: What `next_count` has returned, here or on the machine that decides.
+
+        Raises:
+            CharlmError: the text on the disk was changed.
+            DivergenceError: the loss or the gradient norm of one of these steps is not finite.
+
+        """
+        corpus, schedule, progress, soft = self.run.corpus, self.schedule, self.progress, self.soft_targets
+        first = progress.step
+        corpus.check_size()
+        batches, epoch, window = schedule.place(first)
+        positions = batches.positions(epoch=epoch, first=window, count=count, rows=self.engine.rows)
+        ids = corpus.split("train")[positions]
+        corpus.check_ids(ids)
+        metrics = self.engine.take_steps(
+            np.asarray(ids, np.int32),
+            schedule.rates(first, count),
+            reset_state=schedule.resets_state_at(first),
+            soft_targets=None if soft is None else np.asarray(soft[positions[:, :-1]]),
+        )
+        progress.step += count
+        progress.seconds += metrics.seconds
+        progress.pending_losses += metrics.losses
+        progress.last_norm = metrics.norms[-1]
+        for step, (loss, norm) in enumerate(zip(metrics.losses, metrics.norms, strict=True), first + 1):
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                raise DivergenceError(f"the loss is {loss} and the gradient norm {norm} at step {step:,}")
+        return metrics.losses
 
     def record(self) -> None:
         """Log, evaluate and save if it is due at this step and not done yet.

@@ -8,8 +8,6 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from charlm import __version__
 from charlm.config.file import check_resume, parse_config
 from charlm.config.yaml import show_value
@@ -31,10 +29,10 @@ from charlm.runs.run import Run, corpus_identity, write_config
 from charlm.storage.files import writing
 from charlm.training import checkpoints
 from charlm.training.checkpoints import Checkpoint, Facts, Progress
+from charlm.training.evaluating import check_finite
 from charlm.training.events import RunLog
 from charlm.training.interface import Engine
 from charlm.training.schedule import Schedule
-from charlm.training.steps import DivergenceError
 
 
 def network(
@@ -68,8 +66,7 @@ def save(run: Run, engine: Engine, log: RunLog, model: TrainedModel, progress: P
 
     """
     tensors = engine.tensors()
-    if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
-        raise DivergenceError(f"not every weight is finite at step {progress.step:,}")
+    check_finite(tensors, step=progress.step)
     log.sync()
     written_by = {"charlm": __version__, **versions("numpy", "tensorflow", "keras"), "kernel": engine.library}
     checkpoint = Checkpoint(model, tensors, Facts(versions=written_by, progress=progress))

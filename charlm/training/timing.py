@@ -27,16 +27,14 @@ from charlm.sampling.sampler import Sampler
 from charlm.storage.files import temporary_folder
 from charlm.text.corpus import Corpus
 from charlm.training.checkpoints import Progress
-from charlm.training.evaluating import evaluate, one_thread, open_text
+from charlm.training.evaluating import DivergenceError, evaluate, one_thread, open_text
 from charlm.training.events import RunLog
 from charlm.training.interface import Engine, EngineFactory
-from charlm.training.loop import take
 from charlm.training.marks import Training
 from charlm.training.preparation import Preparation, gives_length, prepare, teacher_settings
 from charlm.training.schedule import make_schedule, mean_growth
 from charlm.training.signals import Session
 from charlm.training.soft_targets import NGRAM_PARTS, cross_predict, open_soft_targets
-from charlm.training.steps import DivergenceError, next_count
 from charlm.training.temperature import TYPICAL_CHARACTERS
 
 TIMED_STEPS, TIMED_SECONDS = 20, 3.0
@@ -348,12 +346,12 @@ def _time_steps(training: Training, seconds: float) -> float:
     progress, clock, step_seconds = training.progress, training.session.clock, math.inf
     first, started, now = progress.step, clock(), -math.inf
     while count := training.engine.machines.share(
-        next_count(training.schedule, progress.step, step_seconds=step_seconds)
+        training.next_count(step_seconds=step_seconds)
         if now - started < seconds and progress.step - first < TIMED_STEPS
         else 0
     ):
         before = progress.seconds
         with contextlib.suppress(DivergenceError):  # what was learned is undone in any case
-            take(training, count)
+            training.take_steps(count)
         step_seconds, now = (progress.seconds - before) / count, clock()
     return (now - started) / (progress.step - first)

@@ -48,8 +48,8 @@ def charlm(*, units: int, layers: int, batch: int, time: int, precision: Precisi
     from charlm.engine.keras_engine import KerasEngine
     from charlm.hardware import core_count
     from charlm.text.batches import Batches
+    from charlm.training.marks import MAX_STEPS_PER_CALL
     from charlm.training.parts import default_parts
-    from charlm.training.steps import MAX_STEPS_PER_CALL
 
     parts = default_parts(batch, cores=core_count())
     optimizer = OptimizerConfig(learning_rate=LEARNING_RATE)

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -19,9 +20,12 @@ from charlm.runs.run import Run
 from charlm.text.batches import Batches
 from charlm.training import checkpoints
 from charlm.training.checkpoints import Progress
+from charlm.training.evaluating import DivergenceError, open_text
+from charlm.training.events import RunLog
 from charlm.training.interface import StepMetrics
+from charlm.training.marks import Training
 from charlm.training.schedule import make_schedule
-from charlm.training.steps import DivergenceError, next_count, take_steps
+from charlm.training.signals import Session
 
 # A run that diverges
 
@@ -90,13 +94,14 @@ def make(
     """Return an engine, and what takes the steps of its next call; nothing but steps happens for 100 steps."""
     config = TrainingConfig(steps=100, log_every=100, evaluations=1)
     run = Run(folder / "run", Config(training=config), make_corpus(folder, TEXT, validation_fraction=0))
-    engine, schedule = RecordingEngine(seconds_per_step), make_schedule(config, BATCHES)
+    engine, schedule, log = RecordingEngine(seconds_per_step), make_schedule(config, BATCHES), Mock(spec=RunLog)
 
     def take(progress: Progress) -> None:
         """Take the steps of the next call."""
+        training = Training(run, engine, schedule, Session(), open_text(run), soft_targets, log, progress)
         before = progress.seconds / progress.step if progress.seconds else math.inf
-        count = next_count(schedule, progress.step, step_seconds=before)
-        assert take_steps(run, engine, schedule, progress, count=count, soft_targets=soft_targets) == [1.5] * count
+        count = training.next_count(step_seconds=before)
+        assert training.take_steps(count) == [1.5] * count
 
     return engine, take
 
