@@ -15,7 +15,7 @@ from charlm.config.file import Overrides, parse_overrides
 from charlm.network.model_file import read_tensors, tensors_sha256
 from charlm.runs.run import Run, begin_run, open_run, read_initial, read_parent, run_folder
 from charlm.training.interface import Engine
-from charlm.training.outcome import Outcome
+from charlm.training.loop import Outcome
 from charlm.training.preparation import new_engine, prepare
 from charlm.training.signals import Session, stop_on_signal
 from charlm.training.trainer import train_run

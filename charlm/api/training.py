@@ -16,7 +16,7 @@ from charlm.runs.run import begin_run, read_parent, run_folder
 from charlm.storage.files import temporary_folder, writing
 from charlm.text.corpus import Corpus
 from charlm.text.tokenization import tokenize as write_corpus
-from charlm.training.outcome import Outcome
+from charlm.training.loop import Outcome
 from charlm.training.preparation import Text, as_sources, prepare, reopen, text_name
 from charlm.training.signals import OnEvaluation, OnStep, ignore, stop_on_signal
 from charlm.training.timing import check_minutes, fit_to_minutes, lengthen

@@ -28,7 +28,7 @@ from charlm.errors import counted
 
 if TYPE_CHECKING:
     from charlm.api.planning import Plan
-    from charlm.training.outcome import Outcome
+    from charlm.training.loop import Outcome
 
 SAMPLE_LINES, SAMPLE_COLUMNS = 3, 60
 """How much of a sample is shown at the end."""

@@ -19,6 +19,8 @@ from charlm.hardware import versions
 from charlm.runs.run import corpus_identity
 from charlm.text.corpus import Corpus
 
+MIN_ROWS = 8
+"""The rows that a part of a batch has at least, unless the batch has fewer; see `Machines.default_parts`."""
 DIGITS = 15
 """How much of a SHA-256 in hexadecimal is compared: as much as an int64 holds."""
 
@@ -51,6 +53,19 @@ class Machines:
             )
         rows = batch_size // self.count
         return slice(self.index * rows, (self.index + 1) * rows)
+
+    def default_parts(self, batch_size: int, *, cores: int) -> int:
+        """Return the number of parts into which this machine cuts its rows: one a core, of MIN_ROWS rows or more.
+
+        A product with few rows leaves most of a core idle. Beside parts of 32 rows, a core is 94% as fast with 16 rows,
+        73% with 8 and 51% with 4 (measured with 512 units). The cores that get no part are free for other work.
+
+        Args:
+            batch_size: The rows of a batch, over all machines.
+            cores: The cores of the machine, 1 or more.
+
+        """
+        return max(1, min(cores, batch_size // self.count // MIN_ROWS))
 
     def gather_rows(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the rows of all machines, float32 [B, H], given those of this one."""

@@ -14,7 +14,7 @@ from charlm.config.file import Overrides, load_config, nest, parse_config
 from charlm.config.recipes import DEFAULT_CORPUS, DEFAULT_RECIPE, RecipeAdvice, find_recipe, suited_recipe
 from charlm.config.schema import Config, CorpusConfig, merge
 from charlm.errors import CharlmError
-from charlm.hardware import memory_bytes
+from charlm.hardware import core_count, memory_bytes
 from charlm.network.architecture import architecture
 from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Parameters
@@ -36,7 +36,6 @@ from charlm.text.tokenization import tokenize
 from charlm.text.vocabulary import Vocabulary
 from charlm.training.display import wrap
 from charlm.training.interface import Engine, EngineFactory
-from charlm.training.parts import fill_parts
 from charlm.training.signals import Say, Session
 from charlm.training.soft_targets import check_teachers
 
@@ -149,17 +148,26 @@ def reopen(folder: Path, *, overrides: Overrides = (), engines: EngineFactory, s
     return run, new_engine(config, run.corpus, engines, first_weights=read_initial(run), session=session)
 
 
-def teacher_settings(config: Config, seed: int) -> dict[str, Any]:
-    """Return what `prepare` takes for a teacher of a run: the recipe, the seed, and how the text was read.
+def prepare_teacher(
+    config: Config, corpus: Corpus, seed: int, *, folder: Path, engines: EngineFactory, session: Session
+) -> Preparation:
+    """Prepare a teacher of a run: it has a recipe, a seed, and the text as the run has read it.
 
     Args:
         config: Every setting of the run, whose `training.teachers` name a recipe; no other reaches the teacher.
+        corpus: The text of the run.
         seed: One of the seeds there.
+        folder: That of the teacher.
+        engines: Makes the engine.
+        session: The user of the training.
+
+    Raises:
+        CharlmError: as `prepare`.
 
     """
     assert config.training.teachers is not None, "the run has teachers"
-    overrides = {"seed": seed, "corpus": config.corpus.model_dump(mode="json")}
-    return {"recipe": config.training.teachers.recipe, "overrides": overrides}
+    recipe, overrides = config.training.teachers.recipe, {"seed": seed, "corpus": config.corpus.model_dump(mode="json")}
+    return prepare(corpus, recipe=recipe, overrides=overrides, folder=folder, engines=engines, session=session)
 
 
 def describe_advice(advice: RecipeAdvice) -> list[str]:
@@ -185,11 +193,13 @@ def settle(config: Config, corpus: Corpus, *, engines: EngineFactory, parent: Pa
             little memory for what teachers say, this machine lacks what is asked for, or the machines do not agree.
 
     """
-    training = config.training.model_copy(update={"first_weights": None if parent is None else parent.sha256})
+    training = config.training
+    parts = training.parts or engines.machines.default_parts(training.batch_size, cores=core_count())
+    filled = {"parts": parts, "first_weights": None if parent is None else parent.sha256}
     settings = settle_corpus_settings(corpus, config.corpus)
-    config = config.model_copy(update={"corpus": settings, "training": training})
+    config = config.model_copy(update={"corpus": settings, "training": training.model_copy(update=filled)})
     check_teachers(config, corpus, available_bytes=memory_bytes())
-    config = engines.settle(fill_parts(config, machines=engines.machines.count), say=say, is_recorded=False)
+    config = engines.settle(config, say=say, is_recorded=False)
     engines.machines.check_same(config, corpus)
     return config
 

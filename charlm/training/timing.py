@@ -31,7 +31,7 @@ from charlm.training.evaluating import DivergenceError, evaluate, one_thread, op
 from charlm.training.events import RunLog
 from charlm.training.interface import Engine, EngineFactory
 from charlm.training.marks import Training
-from charlm.training.preparation import Preparation, gives_length, prepare, teacher_settings
+from charlm.training.preparation import Preparation, gives_length, prepare_teacher
 from charlm.training.schedule import make_schedule, mean_growth
 from charlm.training.signals import Session
 from charlm.training.soft_targets import NGRAM_PARTS, cross_predict, open_soft_targets
@@ -322,8 +322,7 @@ def teacher_seconds(
     if not seeds:
         return 0.0
     with session.silent(), temporary_folder() as folder:
-        given = teacher_settings(config, seeds[0])
-        teacher = prepare(corpus, **given, folder=folder, engines=engines, session=session)
+        teacher = prepare_teacher(config, corpus, seeds[0], folder=folder, engines=engines, session=session)
     costs = measure(teacher.config, corpus, teacher.engine, session=session, step_seconds=step_seconds)
     settings = teacher.config.training
     steps = make_schedule(settings, teacher.engine.batches).total

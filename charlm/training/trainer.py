@@ -5,8 +5,8 @@ from charlm.runs.run import Run, begin_run, run_folder
 from charlm.storage.files import only_writer, remove
 from charlm.training import loop
 from charlm.training.interface import Engine, EngineFactory
-from charlm.training.outcome import Outcome
-from charlm.training.preparation import prepare, reopen, teacher_settings
+from charlm.training.loop import Outcome
+from charlm.training.preparation import prepare_teacher, reopen
 from charlm.training.signals import Session, Stopped
 from charlm.training.soft_targets import keeps_soft_targets
 
@@ -55,8 +55,9 @@ def _train_teachers(run: Run, engines: EngineFactory, *, session: Session) -> No
             if not results(folder):
                 remove(folder)  # a process was killed when it began
             with run_folder(folder):
-                given = teacher_settings(run.config, seed)
-                prepared = prepare(run.corpus, **given, folder=folder, engines=engines, session=session)
+                prepared = prepare_teacher(
+                    run.config, run.corpus, seed, folder=folder, engines=engines, session=session
+                )
                 teacher, engine = begin_run(folder, prepared.config, prepared.corpus), prepared.engine
         outcome = train_run(teacher, engine, engines, resume=True, session=session)
         if outcome.signal is not None:

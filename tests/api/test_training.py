@@ -15,7 +15,7 @@ from models import weights_of
 import charlm
 from charlm.config.recipes import find_recipe
 from charlm.errors import CharlmError
-from charlm.training.outcome import Outcome
+from charlm.training.loop import Outcome
 
 Result = TypeVar("Result")
 

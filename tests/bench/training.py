@@ -48,10 +48,10 @@ def charlm(*, units: int, layers: int, batch: int, time: int, precision: Precisi
     from charlm.engine.keras_engine import KerasEngine
     from charlm.hardware import core_count
     from charlm.text.batches import Batches
+    from charlm.training.machines import Machines
     from charlm.training.marks import MAX_STEPS_PER_CALL
-    from charlm.training.parts import default_parts
 
-    parts = default_parts(batch, cores=core_count())
+    parts = Machines().default_parts(batch, cores=core_count())
     optimizer = OptimizerConfig(learning_rate=LEARNING_RATE)
     settings = TrainingConfig(
         steps=1, optimizer=optimizer, clip_norm=1.0, parts=parts, kernel=kernel, precision=precision

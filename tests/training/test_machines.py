@@ -52,6 +52,12 @@ def test_each_machine_computes_consecutive_rows_and_as_many_as_the_others() -> N
         machine.rows(13)
 
 
+@pytest.mark.parametrize(("rows", "cores", "parts"), [(64, 2, 2), (64, 16, 8), (7, 4, 1), (16, 4, 2), (1, 1, 1)])
+def test_each_core_gets_a_part_of_8_rows_or_more(rows: int, cores: int, parts: int) -> None:
+    assert Machines().default_parts(rows, cores=cores) == parts
+    assert Played(2, [0], [0]).default_parts(3 * rows, cores=cores) == parts
+
+
 def test_a_machine_alone_gets_its_own_numbers_back() -> None:
     alone = Machines()
     assert alone.gather([3, 4]) == [[3, 4]]

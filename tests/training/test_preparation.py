@@ -70,6 +70,7 @@ def test_the_windows_depend_on_the_data_seed_if_there_is_one(tmp_path: Path) -> 
 
 def test_a_batch_has_a_part_for_each_core() -> None:
     assert prepare_with(SHORT, "tiny", "training.batch_size=32").config.training.parts == min(core_count(), 4)
+    assert prepare_with(SHORT, "tiny", "training.parts=3").config.training.parts == 3
 
 
 @pytest.mark.parametrize(("characters", "better"), [(SHORT, []), (LONG, ["shakespeare-15m"])])

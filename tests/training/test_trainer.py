@@ -12,7 +12,7 @@ from charlm.network.model_file import read_model
 from charlm.runs.run import Run, open_run
 from charlm.runs.summary import summarize
 from charlm.storage.files import only_writer
-from charlm.training.outcome import Outcome
+from charlm.training.loop import Outcome
 from charlm.training.signals import Session, Stopped, stop_on_signal
 from charlm.training.trainer import train_run
 
