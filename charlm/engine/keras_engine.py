@@ -13,14 +13,7 @@ from numpy.typing import NDArray
 
 from charlm.config.schema import Config
 from charlm.engine.kernel import load_kernel
-from charlm.engine.model import (
-    State,
-    build_model,
-    named_seeds,
-    named_weights,
-    to_parameters,
-    zero_state,
-)
+from charlm.engine.model import State, build_model, named_seeds, named_weights, to_parameters, zero_state
 from charlm.engine.optimizer import WeightAverage, build_optimizer
 from charlm.engine.step import compile_steps, make_objective, part_sizes
 from charlm.network.model_file import Tensors
@@ -46,12 +39,7 @@ class KerasEngine:
     """
 
     def __init__(
-        self,
-        config: Config,
-        batches: Batches,
-        *,
-        vocabulary_size: int,
-        machines: Machines | None = None,
+        self, config: Config, batches: Batches, *, vocabulary_size: int, machines: Machines | None = None
     ) -> None:
         self.settings, self.batches, precision = config.training, batches, config.training.precision
         self.machines = machines or Machines()

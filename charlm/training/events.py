@@ -116,14 +116,8 @@ BUCKETS = 30
 SCALARS = ("learning_rate", "gradient_norm", "characters_per_second")
 """Optional figures of a log line."""
 CHARTS = {
-    "loss": {
-        "nats per character, beside a 5-gram model": r"nats_per_char/.+",
-        "best so far": r"best_nats_per_char",
-    },
-    "steps": {
-        "norm of the gradient": r"gradient_norm",
-        "learning rate": r"learning_rate",
-    },
+    "loss": {"nats per character, beside a 5-gram model": r"nats_per_char/.+", "best so far": r"best_nats_per_char"},
+    "steps": {"norm of the gradient": r"gradient_norm", "learning rate": r"learning_rate"},
     "network": {
         "spectral radius of the recurrent kernel": r"spectral_radius/.+",
         "share of saturated units": r"saturated/.+",

@@ -19,15 +19,7 @@ from charlm.network.architecture import architecture
 from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Parameters
 from charlm.runs.folder import CORPUS, is_run
-from charlm.runs.run import (
-    Parent,
-    Run,
-    adapt_parent,
-    check_first_weights,
-    check_shape,
-    open_run,
-    read_initial,
-)
+from charlm.runs.run import Parent, Run, adapt_parent, check_first_weights, check_shape, open_run, read_initial
 from charlm.storage.files import writing
 from charlm.text.batches import Batches, fit_batches
 from charlm.text.corpus import Corpus, is_corpus, open_corpus, read_manifest, settle_corpus_settings
@@ -205,12 +197,7 @@ def settle(config: Config, corpus: Corpus, *, engines: EngineFactory, parent: Pa
 
 
 def new_engine(
-    config: Config,
-    corpus: Corpus,
-    engines: EngineFactory,
-    *,
-    first_weights: Parameters | None = None,
-    session: Session,
+    config: Config, corpus: Corpus, engines: EngineFactory, *, first_weights: Parameters | None = None, session: Session
 ) -> Engine:
     """Make the engine of a run, and say how a short text is cut.
 
@@ -286,12 +273,7 @@ def as_sources(text: Text) -> list[str]:
 
 
 def read_text(
-    text: Text,
-    folder: Path,
-    settings: CorpusConfig,
-    *,
-    known: Vocabulary | None = None,
-    show_progress: bool = False,
+    text: Text, folder: Path, settings: CorpusConfig, *, known: Vocabulary | None = None, show_progress: bool = False
 ) -> Corpus:
     """Turn a text into a corpus in a folder, or make the folder a link to a corpus, and open it.
 

@@ -240,11 +240,7 @@ def _write(folder: Path, table: SoftTargets, teachers: Mapping[Path, TrainedMode
 
 
 def compute_soft_targets(
-    networks: Sequence[Parameters],
-    ids: NDArray[Any],
-    *,
-    streams: int = STREAMS,
-    warm_up: int = WARM_UP,
+    networks: Sequence[Parameters], ids: NDArray[Any], *, streams: int = STREAMS, warm_up: int = WARM_UP
 ) -> SoftTargets:
     """Return the probabilities of each next character of a text, softmax(mean of the logits).
 

@@ -89,12 +89,7 @@ class Costs:
 
 
 def measure(
-    config: Config,
-    corpus: Corpus,
-    engine: Engine,
-    *,
-    session: Session,
-    step_seconds: float = TIMED_SECONDS,
+    config: Config, corpus: Corpus, engine: Engine, *, session: Session, step_seconds: float = TIMED_SECONDS
 ) -> Costs:
     """Take some steps of a run, evaluate and save it, all in a temporary folder that is removed.
 
@@ -186,12 +181,7 @@ def check_minutes(minutes: float, overrides: Mapping[str, Any]) -> None:
 
 
 def fit_to_minutes(
-    prepared: Preparation,
-    folder: Path,
-    *,
-    minutes: float | None,
-    started: float,
-    session: Session,
+    prepared: Preparation, folder: Path, *, minutes: float | None, started: float, session: Session
 ) -> Preparation:
     """Return what trains with the steps that fit into the minutes, in place of the length that its config gave.
 
@@ -255,14 +245,7 @@ def fit_to_minutes(
     return replace(prepared, config=config.model_copy(update={"training": settings}))
 
 
-def lengthen(
-    run: Run,
-    engine: Engine,
-    *,
-    minutes: float,
-    started: float,
-    session: Session,
-) -> Config:
+def lengthen(run: Run, engine: Engine, *, minutes: float, started: float, session: Session) -> Config:
     """Return the config of a run with as many more steps as fit into some minutes; arguments as for `fit_to_minutes`.
 
     Raises:
@@ -297,12 +280,7 @@ def lengthen(
 
 
 def teacher_seconds(
-    config: Config,
-    corpus: Corpus,
-    engines: EngineFactory,
-    *,
-    session: Session,
-    step_seconds: float,
+    config: Config, corpus: Corpus, engines: EngineFactory, *, session: Session, step_seconds: float
 ) -> float:
     """Return how long the teachers take that a run would train; 0 = there are none. A few steps of one are timed.
 
