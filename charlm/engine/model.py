@@ -1,4 +1,6 @@
-"""The network in Keras: `keras.layers.SimpleRNN` itself, as a config describes it, and its weights by name.
+"""The network in Keras: `keras.layers.SimpleRNN` itself, as a config describes it, its weights by name, and its file.
+
+A `.keras` file of stock layers loads in a Keras that knows nothing of charlm.
 
 Axes: B batch, T time, V vocabulary, H units. Weights are float32; ids are int32.
 """
@@ -11,9 +13,12 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from charlm.config.file import nest, parse_config
 from charlm.config.schema import Config, ModelConfig
 from charlm.errors import CharlmError, short_repr
+from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Parameters, parameters_from_tensors
+from charlm.storage.files import temporary_folder
 
 Tensor = Any
 State = tuple[Tensor, ...]
@@ -251,3 +256,31 @@ def named_seeds(model: CharacterRNN) -> dict[str, Any]:
     if model.output_dropout is not None:
         generators["logits"] = model.output_dropout.seed_generator
     return {name: generator.state for name, generator in generators.items()}
+
+
+def build_stock_model(trained: TrainedModel) -> keras.Model:
+    """Return the network as a functional model of stock layers, with the weights of the trained model.
+
+    Its inputs are `ids`, integers [B, T], and `state_0`, `state_1`, ..., float32 [B, H] for each layer; its outputs are
+    the logits, float32 [B, T, V], and the states after the last id. The layers are called `embedding`, `rnn_0`,
+    `rnn_1`, ..., `logits`; without an embedding, `keras.ops.one_hot` takes its place.
+    """
+    shape = trained.architecture
+    settings = {**shape.settings(), "model.rnn.unroll": False}
+    network = build_model(parse_config(nest(settings.items()), origin="model"), shape.vocabulary_size)
+    tensors = trained.parameters.tensors()
+    for name, weight in named_weights(network).items():
+        weight.assign(tensors[name])
+    ids = keras.Input((None,), dtype="int32", name="ids")
+    states = [keras.Input((shape.units,), name=f"state_{index}") for index in range(shape.layers)]
+    logits, last = network.call(ids, states)
+    return keras.Model([ids, *states], [logits, *last], name="character_rnn")
+
+
+def write_keras_file(trained: TrainedModel) -> bytes:
+    """Return the contents of a `.keras` file of the network; `build_stock_model` describes it."""
+    model = build_stock_model(trained)
+    with temporary_folder() as folder:  # Keras writes to a path alone
+        path = folder / "model.keras"
+        model.save(path)
+        return path.read_bytes()

@@ -136,7 +136,7 @@ def export_keras(model: TrainedModel) -> dict[str, bytes]:
     from charlm.engine import runtime
 
     runtime.start()
-    from charlm.engine.keras_file import write_keras_file
+    from charlm.engine.model import write_keras_file
 
     return {"model.keras": write_keras_file(model)}
 

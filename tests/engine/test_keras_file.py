@@ -9,7 +9,7 @@ import reference
 from arrays import check_close
 from models import make_random_model
 
-from charlm.engine.keras_file import build_stock_model
+from charlm.engine.model import build_stock_model
 
 IDS = np.array([[0, 3, 1, 4, 2, 2]])
 

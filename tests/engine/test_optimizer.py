@@ -10,8 +10,14 @@ from engine.networks import OPTIMIZERS
 from numpy.typing import NDArray
 
 from charlm.config.schema import ARGUMENTS, OptimizerConfig
-from charlm.engine.muon import Muon, Quintic, minimax_quintic, polar_polynomials
-from charlm.engine.optimizer import WeightAverage, build_optimizer
+from charlm.engine.optimizer import (
+    Muon,
+    Quintic,
+    WeightAverage,
+    build_optimizer,
+    minimax_quintic,
+    polar_polynomials,
+)
 
 
 def optimizer(**settings: Any) -> Any:
