@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from charlm.config.schema import Config
 from charlm.engine import runtime
@@ -52,19 +52,13 @@ class KerasEngines(EngineFactory):
         return settle_kernel(config.model_copy(update={"training": training}), say=say, is_recorded=is_recorded)
 
 
-class _Jobs(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    worker: list[Annotated[str, Field(pattern=r"^\S+:\d{1,5}$")]]
-
-
 class _Task(BaseModel):
     type: Literal["worker"]
     index: int = Field(ge=0)
 
 
 class _TfConfig(BaseModel):
-    cluster: _Jobs
+    cluster: dict[Literal["worker"], list[Annotated[str, Field(pattern=r"^\S+:\d{1,5}$")]]] = Field(min_length=1)
     task: _Task
 
 
@@ -80,8 +74,9 @@ def read_tf_config(variables: Mapping[str, str] = os.environ) -> tuple[int, int]
         return 1, 0
     with contextlib.suppress(ValidationError):
         found = _TfConfig.model_validate_json(text)
-        if found.task.index < len(found.cluster.worker):
-            return len(found.cluster.worker), found.task.index
+        workers = found.cluster["worker"]
+        if found.task.index < len(workers):
+            return len(workers), found.task.index
     raise CharlmError(
         'TF_CONFIG: must be {"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": N}}, '
         "with N from 0 to the number of workers less 1"
