@@ -83,48 +83,37 @@ def load() -> None:
     check_tensorflow()
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    with _silence(), _own_keras_settings(), _without_matplotlib():
+    with _silence(), _plain_keras():
         importlib.import_module("tensorflow")
     _set_keras()
 
 
 @contextlib.contextmanager
-def _own_keras_settings() -> Iterator[None]:
-    """Let Keras, if it is imported in the block, read neither the backend nor the keras.json of the user.
+def _plain_keras() -> Iterator[None]:
+    """Let Keras, if it is imported in the block, read no settings of the user, and import no matplotlib.
 
-    Keras takes the number format of every weight from that file, raises errors of its own for values that it does not
-    know, and writes the file if there is none. TensorFlow imports Keras.
+    Keras takes the number format of every weight from the keras.json of the user, raises errors of its own for values
+    that it does not know, and writes the file if there is none. It imports matplotlib.pyplot for its image galleries if
+    it can, which takes half a second and makes caches in the home of the user; without it, only
+    `keras.visualization.plot_image_gallery` does not work. TensorFlow imports Keras.
     """
     if "keras" in sys.modules:
         yield
         return
     before = {name: os.environ.get(name) for name in ("KERAS_HOME", "KERAS_BACKEND")}
+    # None is how Python marks a module that must not be imported
+    hidden = sys.modules.setdefault("matplotlib", None) is None  # type: ignore[arg-type]
     with temporary_folder() as empty:
         os.environ.update(KERAS_HOME=str(empty), KERAS_BACKEND="tensorflow")
         try:
             yield
         finally:
+            if hidden:
+                del sys.modules["matplotlib"]
             for name, value in before.items():
                 os.environ.pop(name)
                 if value is not None:
                     os.environ[name] = value
-
-
-@contextlib.contextmanager
-def _without_matplotlib() -> Iterator[None]:
-    """Let imports of matplotlib fail in the block, unless it is imported already.
-
-    Keras imports matplotlib.pyplot for its image galleries if it can, which takes half a second and makes caches in the
-    home of the user. Without it, only `keras.visualization.plot_image_gallery` does not work.
-    """
-    if "matplotlib" in sys.modules:
-        yield
-        return
-    sys.modules["matplotlib"] = None  # type: ignore[assignment]  # how Python marks a module that must not be imported
-    try:
-        yield
-    finally:
-        del sys.modules["matplotlib"]
 
 
 def _set_keras() -> None:
