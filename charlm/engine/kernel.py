@@ -15,7 +15,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config.schema import ACTIVATIONS, Config, ModelConfig
+from charlm.config.schema import ACTIVATIONS, Config
 from charlm.engine.compiler import open_library
 from charlm.errors import CharlmError
 from charlm.storage.files import file_sha256
@@ -188,13 +188,6 @@ def load_kernel(say: Callable[[str], None] = lambda _: None) -> Kernel:
     return LOADED[0]
 
 
-def _lacking(model: ModelConfig) -> str | None:
-    """Return which setting of a network the kernel does not cover, or None."""
-    if model.rnn.dropout:
-        return "the compiled kernel lacks model.rnn.dropout"
-    return "the compiled kernel lacks model.rnn.activity_regularizer" if model.rnn.activity_regularizer else None
-
-
 def settle_kernel(config: Config, *, say: Callable[[str], None], is_recorded: bool = False) -> Config:
     """Return the config with what computes the gradients on this machine.
 
@@ -211,7 +204,8 @@ def settle_kernel(config: Config, *, say: Callable[[str], None], is_recorded: bo
     settings = config.training
     if settings.kernel == "keras":
         return config
-    problem, is_missing = _lacking(config.model), False
+    lacking = [name for name in ("dropout", "activity_regularizer") if getattr(config.model.rnn, name)]
+    problem, is_missing = f"the compiled kernel lacks model.rnn.{lacking[0]}" if lacking else None, False
     if problem is None:
         try:
             kernel = load_kernel(say)
