@@ -15,7 +15,7 @@ from charlm.config.schema import Config
 from charlm.engine.kernel import load_kernel
 from charlm.engine.model import State, build_model, named_seeds, named_weights, to_parameters, zero_state
 from charlm.engine.optimizer import WeightAverage, build_optimizer
-from charlm.engine.step import compile_steps, make_objective, part_sizes
+from charlm.engine.step import compile_steps, make_objective
 from charlm.network.model_file import Tensors
 from charlm.network.rnn import Floats, Parameters
 from charlm.text.batches import Batches
@@ -45,27 +45,21 @@ class KerasEngine:
         self.machines = machines or Machines()
         self.model = build_model(config, vocabulary_size, precision=precision)
         self.optimizer = build_optimizer(self.settings.optimizer, precision=precision)
-        weights = self.model.trainable_variables
-        self.optimizer.build(weights)
+        self.optimizer.build(self.model.trainable_variables)
         momentum = self.settings.average_momentum
-        self.average = None if momentum is None else WeightAverage(weights, momentum)
+        self.average = None if momentum is None else WeightAverage(named_weights(self.model), momentum)
         self._variables = self._name_variables()
         self.rows = self.machines.rows(batches.batch_size)
         """The rows of a batch that this machine reads."""
         self.library = load_kernel().sha256 if self.settings.kernel == "compiled" else None
         self.state = self._zero_state()
-        self._objective = make_objective(self.settings)
         self._steps = compile_steps(
             self.model,
             self.optimizer,
             batches,
-            clip_norm=self.settings.clip_norm,
-            sizes=part_sizes(self.rows.stop - self.rows.start, self.settings.parts or 1),
+            settings=self.settings,
             machines=self.machines,
-            objective=self._objective,
             average=self.average,
-            reset_rate=self.settings.state_reset,
-            compiled=self.settings.kernel == "compiled",
         )
 
     def begin_with(self, weights: Mapping[str, Floats]) -> None:
@@ -113,9 +107,7 @@ class KerasEngine:
 
     def parameters(self) -> Parameters:
         """Return a copy of the weights for the NumPy engine: of their average if one is kept."""
-        if self.average is None:
-            return to_parameters(self.model)
-        return to_parameters(self.model, averages=self.average.variables)
+        return to_parameters(self.model, self._variables)
 
     def weights(self) -> dict[str, Floats]:
         """Return a copy of the trained weights, float32, by their names in a model file."""
@@ -142,7 +134,9 @@ class KerasEngine:
     def blank_soft_targets(self, windows: NDArray[np.int32]) -> NDArray[np.float16]:
         """Return zeros as the soft targets of windows [K, T + 1, R]: [K, T, R, V], or [K, T, R, 0] if unused."""
         steps, length, rows = windows.shape
-        return np.zeros((steps, length - 1, rows, self._objective.soft_width(self.model.logits.units)), np.float16)
+        return np.zeros(
+            (steps, length - 1, rows, make_objective(self.settings).soft_width(self.model.logits.units)), np.float16
+        )
 
     def _zero_state(self) -> State:
         return zero_state(self.model, self.rows.stop - self.rows.start)
@@ -155,8 +149,7 @@ class KerasEngine:
         weights = named_weights(self.model)
         named = dict(weights)
         if self.average is not None:
-            named = {name: self.average.of(variable) for name, variable in weights.items()}
-            named |= {f"weights/{name}": variable for name, variable in weights.items()}
+            named = self.average.variables | {f"weights/{name}": variable for name, variable in weights.items()}
         named |= {f"seeds/{name}": variable for name, variable in named_seeds(self.model).items()}
         named |= {f"optimizer/{name}": variable for name, variable in named_slots(self.optimizer, weights).items()}
         return named

@@ -7,7 +7,7 @@ Axes: B batch, T time, V vocabulary, H units. Weights are float32; ids are int32
 
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -227,18 +227,18 @@ def named_weights(model: CharacterRNN) -> dict[str, Any]:
     return named | {"logits.kernel": model.logits.kernel, "logits.bias": model.logits.bias}
 
 
-def to_parameters(model: CharacterRNN, *, averages: Sequence[Any] | None = None) -> Parameters:
+def to_parameters(model: CharacterRNN, variables: Mapping[str, Any] | None = None) -> Parameters:
     """Return a copy of the weights for the NumPy engine.
 
     Args:
         model: The network.
-        averages: Variables to copy instead of the weights, in the order of `model.trainable_variables`, or None.
+        variables: Variables to copy instead of the weights, by their names in a model file, perhaps with others; or
+            None.
 
     """
-    weights = model.trainable_variables
-    sources = {id(w): source for w, source in zip(weights, averages or weights, strict=True)}
+    weights = named_weights(model)
     return parameters_from_tensors(
-        {name: sources[id(variable)].numpy() for name, variable in named_weights(model).items()},
+        {name: (variables or weights)[name].numpy() for name in weights},
         activation=model.settings.rnn.activation,
         skip_connections=model.settings.skip_connections,
     )

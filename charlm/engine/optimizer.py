@@ -13,7 +13,7 @@ polynomial every time, each iteration can use the one that is best for the inter
 then (Amsel et al. 2025, "The Polar Express"): the minimax approximation of 1, found by the Remez algorithm.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import keras
@@ -178,23 +178,19 @@ class WeightAverage:
     """The moving averages of trained variables; they start at the present values.
 
     Args:
-        weights: The trained Keras variables, float32 of any shape.
+        weights: The trained Keras variables by name, float32 of any shape.
         momentum: The limit of m_t, 0 or more and less than 1; 0 makes the average equal to the weights.
 
     """
 
-    def __init__(self, weights: Sequence[Any], momentum: float) -> None:
-        self.weights, self.momentum = list(weights), momentum
-        self.variables = [keras.Variable(weight, trainable=False, name=f"average_{weight.name}") for weight in weights]
-        """The average of each weight, in the same order."""
-
-    def of(self, weight: Any) -> Any:
-        """Return the variable that holds the average of a weight."""
-        return next(a for a, w in zip(self.variables, self.weights, strict=True) if w is weight)
+    def __init__(self, weights: Mapping[str, Any], momentum: float) -> None:
+        self.weights, self.momentum = weights, momentum
+        self.variables = {name: keras.Variable(weight, trainable=False) for name, weight in weights.items()}
+        """The average of each weight."""
 
     def update(self, step: Tensor) -> None:
         """Update the averages after step t, an integer scalar of 1 or more."""
         count = tf.cast(step, tf.float32)
         share = 1 - tf.minimum(self.momentum, (1 + count) / (10 + count))
-        for average, weight in zip(self.variables, self.weights, strict=True):
-            average.assign_add(share * (weight - average))
+        for name, average in self.variables.items():
+            average.assign_add(share * (self.weights[name] - average))

@@ -9,7 +9,7 @@ Axes: B batch, R rows of the batch on this machine (B on a single one), T time, 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Any, NamedTuple
 
 import keras
@@ -107,13 +107,9 @@ def compile_steps(
     optimizer: keras.optimizers.Optimizer,
     batches: Batches,
     *,
-    clip_norm: float | None,
-    sizes: Sequence[int],
-    objective: Objective,
+    settings: TrainingConfig,
     machines: Machines,
     average: WeightAverage | None = None,
-    reset_rate: float = 0.0,
-    compiled: bool = False,
 ) -> TrainSteps:
     """Return the compiled function that takes steps of training.
 
@@ -122,30 +118,29 @@ def compile_steps(
     Args:
         model: The network; its weights are trained.
         optimizer: A Keras optimizer, built on `model.trainable_variables`.
-        batches: Decides B, and the seed of `reset_rate`.
-        clip_norm: The global norm to which a larger gradient is scaled down; None = never.
-        sizes: The rows of each part of this machine.
-        objective: What the gradient is of.
+        batches: Decides B, and the seed of `state_reset`.
+        settings: What the gradient is of and what computes it, the parts of this machine (None = one), `clip_norm` and
+            `state_reset`.
         machines: The machines that share each batch.
         average: The average of the weights to update after each step, or None.
-        reset_rate: The probability, 0 to 1, that a stream starts a window from the zero state.
-        compiled: Whether kernel.c computes the gradients.
 
     """
-    variables, rows = model.trainable_variables, machines.rows(batches.batch_size)
-    gradients_of = GradientsOfParts(model, sizes, objective, machines=machines, compiled=compiled)
+    rows, objective = machines.rows(batches.batch_size), make_objective(settings)
+    height = rows.stop - rows.start
+    sizes = part_sizes(height, settings.parts or 1)
+    gradients_of = GradientsOfParts(model, sizes, objective, machines=machines, compiled=settings.kernel == "compiled")
 
     def step(window: Tensor, soft: Tensor, state: State) -> tuple[State, Tensor, Tensor]:
         """Take a step on a window [T + 1, R]; return the state after it, its loss, and the norm of its gradient."""
-        if reset_rate:
+        if settings.state_reset:
             seed = tf.stack([batches.seed, tf.cast(optimizer.iterations, tf.int32)])  # so that a step is repeatable
             drawn = tf.random.stateless_uniform([batches.batch_size, 1], seed)
-            state = tuple(tf.where(drawn[rows] < reset_rate, 0.0, layer) for layer in state)
+            state = tuple(tf.where(drawn[rows] < settings.state_reset, 0.0, layer) for layer in state)
         state, loss, gradients = gradients_of(window, state, soft)
         norm = tf.norm(tf.stack([tf.sqrt(2 * tf.nn.l2_loss(gradient)) for gradient in gradients]))
-        if clip_norm is not None:
-            gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)
-        optimizer.apply(gradients, variables)
+        if settings.clip_norm is not None:
+            gradients, _ = tf.clip_by_global_norm(gradients, settings.clip_norm, use_norm=norm)
+        optimizer.apply(gradients, model.trainable_variables)
         if average is not None:
             average.update(optimizer.iterations)
         return state, loss, norm
@@ -168,20 +163,15 @@ def compile_steps(
     @cache
     def of_length(length: int) -> Any:
         """Return the function for windows of T = `length`, whose graph is built at its first call."""
-        signature = _signature(model, sum(sizes), objective, length)
+        signature = [
+            tf.TensorSpec((None, length + 1, height), tf.int32),
+            tf.TensorSpec((None, length, height, objective.soft_width(model.logits.units)), tf.float16),
+            tuple(tf.TensorSpec((height, layer.units)) for layer in model.rnn),
+            tf.TensorSpec((None,)),
+        ]
         return tf.function(steps, autograph=False, input_signature=signature)  # autograph is slower than the graph
 
     return lambda windows, *others: of_length(windows.shape[1] - 1)(windows, *others)
-
-
-def _signature(model: CharacterRNN, height: int, objective: Objective, length: int) -> list[Any]:
-    """Return the shapes and dtypes of the arguments of `TrainSteps` for R = `height` rows."""
-    return [
-        tf.TensorSpec((None, length + 1, height), tf.int32),
-        tf.TensorSpec((None, length, height, objective.soft_width(model.logits.units)), tf.float16),
-        tuple(tf.TensorSpec((height, layer.units)) for layer in model.rnn),
-        tf.TensorSpec((None,)),
-    ]
 
 
 class GradientsOfParts:
@@ -206,11 +196,9 @@ class GradientsOfParts:
         compiled: bool = False,
     ) -> None:
         self._model, self._sizes, self._machines = model, list(sizes), machines
-        self._new_gradients: Callable[[], CompiledGradients | _TapeGradients] = (
-            partial(CompiledGradients, model, **vars(objective))
-            if compiled
-            else partial(_TapeGradients, model, objective)
-        )
+        self._new_gradients: Callable[..., CompiledGradients | _TapeGradients]
+        self._new_gradients = CompiledGradients if compiled else _TapeGradients
+        self._objective = objective
 
     def __call__(self, window: Tensor, state: State, soft: Tensor) -> tuple[State, Tensor, list[Tensor]]:
         """Return the state after a window [T + 1, R], its loss in nats per character, and the gradients.
@@ -220,7 +208,7 @@ class GradientsOfParts:
         total = self._machines.count * sum(self._sizes)
         states = zip(*(tf.split(layer, self._sizes) for layer in state), strict=True)
         windows, softs = (tf.split(values, self._sizes, axis=1) for values in (window, soft))
-        gradients, results = self._new_gradients(), []
+        gradients, results = self._new_gradients(self._model, **vars(self._objective)), []
         self._shift_seeds(self._machines.index)
         for size, *part in zip(self._sizes, windows, states, softs, strict=True):
             results.append(gradients.of_part(*part, share=size / total))
@@ -247,8 +235,8 @@ def _add_in_order(parts: list[list[Tensor]]) -> list[Tensor]:
 class _TapeGradients:
     """The gradients by Keras, for all that a config can name; the methods are those of CompiledGradients."""
 
-    def __init__(self, model: CharacterRNN, objective: Objective) -> None:
-        self._model, self._objective = model, objective
+    def __init__(self, model: CharacterRNN, *, temperature: float, soft_weight: float) -> None:
+        self._model, self._objective = model, Objective(temperature, soft_weight)
 
     def of_part(self, window: Tensor, state: State, soft: Tensor, *, share: float) -> tuple[State, list[Tensor]]:
         """Return the state after a part of a batch, and its share of the loss and the gradients, which can be added."""

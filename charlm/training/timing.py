@@ -19,7 +19,6 @@ from charlm.config.recipes import smaller_recipe
 from charlm.config.schema import Config, TrainingConfig
 from charlm.errors import CharlmError, counted
 from charlm.evaluation.scoring import ids_read
-from charlm.network.model_file import TrainedModel
 from charlm.runs.folder import CHECKPOINTS, saved_steps
 from charlm.runs.run import Run
 from charlm.sampling.generation import TextRequest, generate_text

@@ -212,11 +212,11 @@ def test_an_input_initializer_that_keras_cannot_use_is_refused_with_its_key() ->
 
 def test_parameters_can_be_made_of_averages_in_place_of_the_weights() -> None:
     model = shared(layers=2)
-    averages = [np.full(weight.shape, index) for index, weight in enumerate(model.trainable_variables)]
-    tensors = to_parameters(model, averages=[tf.constant(average, tf.float32) for average in averages]).tensors()
-    places = {id(weight): index for index, weight in enumerate(model.trainable_variables)}
-    for name, variable in named_weights(model).items():
-        np.testing.assert_array_equal(tensors[name], np.full(variable.shape, places[id(variable)]))
+    weights = named_weights(model)
+    averages = {name: np.full(weight.shape, index, np.float32) for index, (name, weight) in enumerate(weights.items())}
+    tensors = to_parameters(model, {name: tf.constant(average) for name, average in averages.items()}).tensors()
+    for name, average in averages.items():
+        np.testing.assert_array_equal(tensors[name], average)
 
 
 def test_parameters_are_a_copy_that_training_does_not_change() -> None:

@@ -114,10 +114,10 @@ def test_together_they_bring_the_whole_interval_near_1(steps: int, floor: float,
 
 def test_the_average_follows_the_equation() -> None:
     weight, expected = keras.Variable(np.zeros(3, np.float32)), 0.0
-    average = WeightAverage([weight], 0.25)
+    average = WeightAverage({"x": weight}, 0.25)
     for step, value in enumerate([1.0, -2.0, 3.0, 5.0], start=1):
         weight.assign(np.full(3, value))
         average.update(tf.constant(step))
         momentum = min(0.25, (1 + step) / (10 + step))
         expected = momentum * expected + (1 - momentum) * value
-        assert float(average.variables[0][0]) == pytest.approx(expected, rel=1e-6)
+        assert float(average.variables["x"][0]) == pytest.approx(expected, rel=1e-6)

@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from charlm.config.schema import Config, ModelConfig, RnnConfig, Teachers, TrainingConfig
 from charlm.engine.model import CharacterRNN, build_model, to_parameters, zero_state
-from charlm.engine.step import Objective, StepResults, compile_steps, make_objective, mean_nats, part_sizes
+from charlm.engine.step import Objective, StepResults, compile_steps, make_objective, mean_nats
 from charlm.network.rnn import nats
 from charlm.text.batches import Batches
 from charlm.training.machines import Machines
 
 B, T, V = 7, 5, 6
-PLAIN = Objective()
 NO_SOFT_TARGETS = np.zeros((2, T, B, 0), np.float16)
 BATCHES = Batches(length=1000, batch_size=B, sequence_length=T, seed=0)
 
@@ -44,28 +43,17 @@ class Trainer:
     def __init__(
         self,
         *,
-        clip_norm: float | None = None,
-        parts: int = 2,
         batches: Batches = BATCHES,
         rnn: dict[str, Any] | None = None,
-        reset_rate: float = 0.0,
-        objective: Objective = PLAIN,
+        training: dict[str, Any] | None = None,
         **model: Any,
     ) -> None:
         arguments = RnnConfig(**{"bias_initializer": "random_normal", **(rnn or {})})
         self.model = build_model(Config(seed=1, model=ModelConfig(**{"units": 8, **model}, rnn=arguments)), V)
         optimizer = keras.optimizers.SGD()
         optimizer.build(self.model.trainable_variables)
-        self.run = compile_steps(
-            self.model,
-            optimizer,
-            batches,
-            clip_norm=clip_norm,
-            sizes=part_sizes(batches.batch_size, parts),
-            machines=Machines(),
-            objective=objective,
-            reset_rate=reset_rate,
-        )
+        settings = TrainingConfig(**{"steps": 1, "clip_norm": None, "parts": 2, **(training or {})})
+        self.run = compile_steps(self.model, optimizer, batches, settings=settings, machines=Machines())
 
     def take(
         self,
@@ -139,7 +127,7 @@ def test_the_gradient_of_a_compiled_graph_is_that_of_the_whole_batch() -> None:
 
 
 def check_gradient(network: dict[str, Any], parts: int) -> None:
-    trainer = Trainer(parts=parts, **network)
+    trainer = Trainer(training={"parts": parts}, **network)
     windows, state = random_windows(1), tuple(layer + 0.1 for layer in zero_state(trainer.model, B))
     expected = whole_batch_gradients(trainer.model, windows[0], state)
     assert_close(trainer.update(windows, state=state), expected)
@@ -148,7 +136,7 @@ def check_gradient(network: dict[str, Any], parts: int) -> None:
 @pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("batch", [1, 2])
 def test_a_batch_smaller_than_the_number_of_parts_is_split_into_fewer(batch: int) -> None:
-    trainer = Trainer(parts=3, batches=Batches(length=100, batch_size=batch, sequence_length=T, seed=0))
+    trainer = Trainer(training={"parts": 3}, batches=Batches(length=100, batch_size=batch, sequence_length=T, seed=0))
     windows = random_windows(1, batch)
     expected = whole_batch_gradients(trainer.model, windows[0], zero_state(trainer.model, batch))
     assert_close(trainer.update(windows), expected)
@@ -156,7 +144,7 @@ def test_a_batch_smaller_than_the_number_of_parts_is_split_into_fewer(batch: int
 
 @pytest.mark.usefixtures("eagerly")
 def test_a_gradient_above_the_clip_norm_is_scaled_down_to_it_and_its_norm_before_is_returned() -> None:
-    trainer = Trainer(clip_norm=0.1)
+    trainer = Trainer(training={"clip_norm": 0.1})
     windows, before = random_windows(1), trainer.weights()
     gradients = whole_batch_gradients(trainer.model, windows[0], zero_state(trainer.model, B))
     assert norm(gradients) > 0.2
@@ -177,7 +165,7 @@ def test_each_step_uses_its_own_learning_rate() -> None:
 @pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("parts", [1, 3])
 def test_the_gradient_mixes_that_of_the_text_and_that_of_the_soft_targets(parts: int) -> None:
-    trainer = Trainer(parts=parts, objective=Objective(temperature=0.8, soft_weight=0.3))
+    trainer = Trainer(training={"parts": parts, "loss_temperature": 0.8, "ngram_weight": 0.3})
     windows, soft, state = random_windows(1), random_soft_targets(), zero_state(trainer.model, B)
     expected = whole_batch_gradients(trainer.model, windows[0], state, temperature=0.8)
     with tf.GradientTape() as tape:
@@ -205,7 +193,7 @@ def test_a_constraint_holds_after_every_step() -> None:
 
 @pytest.mark.usefixtures("eagerly")
 def test_the_losses_are_nats_per_character_without_regularization_or_temperature() -> None:
-    trainer = Trainer(rnn=REGULARIZED, objective=Objective(temperature=0.5))
+    trainer = Trainer(rnn=REGULARIZED, training={"loss_temperature": 0.5})
     windows, state = random_windows(1), zero_state(trainer.model, B)
     logits, _ = to_parameters(trainer.model).unroll(windows[0, :-1], tuple(np.array(layer) for layer in state))
     losses = trainer.take(windows).losses.numpy()
@@ -215,14 +203,14 @@ def test_the_losses_are_nats_per_character_without_regularization_or_temperature
 @pytest.mark.usefixtures("eagerly")
 def test_the_losses_are_those_on_the_text_also_with_soft_targets() -> None:
     windows, soft = random_windows(1), random_soft_targets()
-    taught = Trainer(objective=Objective(soft_weight=1.0)).take(windows, soft_targets=soft)
+    taught = Trainer(training={"ngram_weight": 1.0}).take(windows, soft_targets=soft)
     assert taught.losses.numpy() == pytest.approx(Trainer().take(windows).losses.numpy(), rel=1e-6)
 
 
 @pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("parts", [1, 3])
 def test_the_returned_state_is_that_of_the_numpy_engine(parts: int) -> None:
-    trainer = Trainer(layers=2, parts=parts)
+    trainer = Trainer(layers=2, training={"parts": parts})
     windows, state = random_windows(4), zero_state(trainer.model, B)
     last = trainer.take(windows, rate=0.0).state
     ids = np.concatenate(windows[:, :-1])  # at a rate of 0, four windows are one window of 4 T
@@ -235,7 +223,7 @@ def test_the_returned_state_is_that_of_the_numpy_engine(parts: int) -> None:
 
 def last_states(reset_rate: float, *, steps: int, first: float) -> NDArray[np.float32]:
     """Return the state [B, H] after some steps of a network that keeps its state and its weights."""
-    trainer = Trainer(reset_rate=reset_rate, rnn={"activation": "linear", "bias_initializer": "zeros"})
+    trainer = Trainer(training={"state_reset": reset_rate}, rnn={"activation": "linear", "bias_initializer": "zeros"})
     for weight in trainer.model.trainable_variables:
         weight.assign(tf.zeros_like(weight))
     trainer.model.rnn[0].cell.recurrent_kernel.assign(np.eye(8))
@@ -254,7 +242,7 @@ def test_at_a_rate_some_streams_start_a_window_from_the_zero_state() -> None:
 @pytest.mark.usefixtures("eagerly")
 def test_which_streams_start_anew_does_not_depend_on_how_steps_are_grouped() -> None:
     windows = random_windows(4)
-    together, alone = (Trainer(reset_rate=0.5) for _ in range(2))
+    together, alone = (Trainer(training={"state_reset": 0.5}) for _ in range(2))
     state = together.take(windows).state
     one_by_one = None
     for window in windows:
