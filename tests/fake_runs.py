@@ -148,8 +148,7 @@ def engine_of(run: Run, engines: FakeEngines | None = None) -> Engine:
 
 def _train(run: Run, engines: FakeEngines, *, resume: bool, clock: Callable[[], float]) -> Trained:
     said: list[str] = []
-    with stop_on_signal(said.append) as session:
-        session.clock = clock
+    with stop_on_signal(Session(said.append, clock=clock)) as session:
         engine = new_engine(run.config, run.corpus, engines, first_weights=read_initial(run), session=session)
         outcome = train_run(run, engine, engines, resume=resume, session=session)
     return Trained(run.folder, outcome, said, engines.made[0])

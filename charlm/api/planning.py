@@ -15,7 +15,7 @@ from charlm.storage.files import temporary_folder
 from charlm.text.findings import TextFacts, describe_text
 from charlm.training.preparation import Text, prepare
 from charlm.training.schedule import Schedule, make_schedule
-from charlm.training.signals import stop_on_signal
+from charlm.training.signals import Session, stop_on_signal
 from charlm.training.timing import FEW_STEPS, TIMED_SECONDS, Costs, estimate
 
 
@@ -110,7 +110,7 @@ def plan(
     """
     check_tensorflow()
     started = time.perf_counter()
-    with stop_on_signal(show_progress=show_progress) as session, temporary_folder() as folder:
+    with stop_on_signal(Session(show_progress=show_progress)) as session, temporary_folder() as folder:
         engines, given = KerasEngines(session), parse_overrides(overrides)
         prepared = prepare(text, recipe=recipe, overrides=given, folder=folder, engines=engines, session=session)
         config, corpus, engine = prepared.config, prepared.corpus, prepared.engine

@@ -18,7 +18,7 @@ from charlm.text.corpus import Corpus
 from charlm.text.tokenization import tokenize as write_corpus
 from charlm.training.loop import Outcome
 from charlm.training.preparation import Text, as_sources, prepare, reopen, text_name
-from charlm.training.signals import OnEvaluation, OnStep, ignore, stop_on_signal
+from charlm.training.signals import OnEvaluation, OnStep, Session, ignore, stop_on_signal
 from charlm.training.timing import check_minutes, fit_to_minutes, lengthen
 from charlm.training.trainer import train_run
 
@@ -106,7 +106,7 @@ def train(
     if minutes is not None:
         check_minutes(minutes, given)
     with (
-        stop_on_signal(say, show_progress=show_progress, on_step=on_step, on_evaluation=on_evaluation) as session,
+        stop_on_signal(Session(say, show_progress, on_evaluation, on_step)) as session,
         connected_engines(session) as engines,
         _own_folder(None if run is None else Path(run), engines) as own,
         run_folder(own, text_name=text_name(text)) as folder,
@@ -161,7 +161,7 @@ def resume(
     if minutes is not None:
         check_minutes(minutes, parse_overrides(overrides))
     with (
-        stop_on_signal(say, show_progress=show_progress, on_step=on_step, on_evaluation=on_evaluation) as session,
+        stop_on_signal(Session(say, show_progress, on_evaluation, on_step)) as session,
         connected_engines(session) as engines,
         _own_copy(newest_unfinished_run() if run is None else find_run(Path(run)), engines) as folder,
     ):

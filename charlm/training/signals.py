@@ -111,29 +111,16 @@ class Session:
 
 
 @contextlib.contextmanager
-def stop_on_signal(
-    write_line: Say = ignore,
-    *,
-    show_progress: bool = False,
-    on_step: OnStep = ignore,
-    on_evaluation: OnEvaluation = ignore,
-) -> Iterator[Session]:
-    """Handle signals during a block, at once unless the session defers them.
+def stop_on_signal(session: Session) -> Iterator[Session]:
+    """Handle signals during a block, at once unless the session defers them; yield the session.
 
     An ignored SIGHUP stays ignored, so that nohup works. Outside the main thread Python allows no handlers: signals are
     left as they are.
 
     Args:
-        write_line: Takes a line for the user.
-        show_progress: Whether to show bars on standard error.
-        on_step: Called after each step.
-        on_evaluation: Called after each evaluation.
-
-    Yields:
-        The session.
+        session: The user of a training.
 
     """
-    session = Session(write_line, show_progress, on_evaluation, on_step)
     caught = [number for number in CAUGHT if number != signals.SIGHUP or signals.getsignal(number) != signals.SIG_IGN]
     if threading.current_thread() is not threading.main_thread():
         caught = []

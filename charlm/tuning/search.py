@@ -106,7 +106,7 @@ def tune(
     loaded = load_space(path)
     check_tensorflow()
     folder = RUNS / f"tune-{path.stem}" if out is None else Path(out)
-    with stop_on_signal(say, show_progress=show_progress) as session:
+    with stop_on_signal(Session(say, show_progress=show_progress)) as session:
         return search(
             loaded,
             text,

@@ -19,7 +19,7 @@ from charlm.network.model_file import read_model
 from charlm.runs.run import open_run
 from charlm.training import loop
 from charlm.training.checkpoints import Progress
-from charlm.training.signals import stop_on_signal
+from charlm.training.signals import Session, stop_on_signal
 
 # Repeatable
 
@@ -159,7 +159,7 @@ def test_a_program_that_fails_at_an_evaluation_leaves_a_saved_run_that_ends_like
             raise ZeroDivisionError
 
     run = open_run(train(tmp_path / "run", faults=interrupt_after(1)).folder)
-    with stop_on_signal(on_evaluation=watch) as session, pytest.raises(ZeroDivisionError):
+    with stop_on_signal(Session(on_evaluation=watch)) as session, pytest.raises(ZeroDivisionError):
         loop.train(run, engine_of(run), resume=True, session=session)
     assert seen == list(reference.validation().items())[:3]
     resumed = resume(run.folder)
@@ -170,7 +170,7 @@ def test_a_program_that_fails_at_an_evaluation_leaves_a_saved_run_that_ends_like
 def test_each_step_is_reported_once_with_the_loss_that_the_log_averages(tmp_path: Path, reference: Trained) -> None:
     seen: dict[int, float] = {}
     run = open_run(train(tmp_path / "run", faults=interrupt_after(1)).folder)
-    with stop_on_signal(on_step=lambda step, nats: seen.update({step: nats})) as session:
+    with stop_on_signal(Session(on_step=lambda step, nats: seen.update({step: nats}))) as session:
         loop.train(run, engine_of(run), resume=True, session=session)
     assert list(seen) == list(range(2, 51))
     for line in reference.metrics:
@@ -186,7 +186,7 @@ def test_a_program_that_fails_in_a_step_leaves_a_run_that_ends_like_an_uninterru
             raise ZeroDivisionError
 
     run = open_run(train(tmp_path / "run", faults=interrupt_after(1)).folder)
-    with stop_on_signal(on_step=fail) as session, pytest.raises(ZeroDivisionError):
+    with stop_on_signal(Session(on_step=fail)) as session, pytest.raises(ZeroDivisionError):
         loop.train(run, engine_of(run), resume=True, session=session)
     check_same(resume(run.folder), reference)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from charlm.training.signals import CAUGHT, Stopped, stop_on_signal
+from charlm.training.signals import CAUGHT, Session, Stopped, stop_on_signal
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,7 @@ def hangup_is_not_ignored() -> Iterator[None]:
 
 @pytest.mark.parametrize("number", CAUGHT)
 def test_a_deferred_signal_is_only_recorded_and_a_second_one_is_raised_at_once(number: signal.Signals) -> None:
-    with stop_on_signal() as request, request.deferred():
+    with stop_on_signal(Session()) as request, request.deferred():
         assert request.signal is None
         signal.raise_signal(number)
         assert request.signal == number
@@ -30,13 +30,13 @@ def test_a_deferred_signal_is_only_recorded_and_a_second_one_is_raised_at_once(n
 
 @pytest.mark.parametrize("number", CAUGHT)
 def test_a_signal_that_is_not_deferred_is_raised_at_once(number: signal.Signals) -> None:
-    with stop_on_signal(), pytest.raises(Stopped, match=f"stopped by {number.name}") as stopped:
+    with stop_on_signal(Session()), pytest.raises(Stopped, match=f"stopped by {number.name}") as stopped:
         signal.raise_signal(number)
     assert stopped.value.exit_code == 128 + number
 
 
 def test_a_block_at_once_can_be_interrupted_inside_a_deferred_block() -> None:
-    with stop_on_signal() as request, request.deferred():
+    with stop_on_signal(Session()) as request, request.deferred():
         with pytest.raises(Stopped), request.at_once():
             signal.raise_signal(signal.SIGTERM)
         assert request.is_deferred
@@ -49,18 +49,18 @@ def test_an_error_that_follows_a_signal_becomes_stopped() -> None:
         finally:
             raise AssertionError("Concurrent access?")
 
-    with stop_on_signal() as request, pytest.raises(Stopped), request.at_once():
+    with stop_on_signal(Session()) as request, pytest.raises(Stopped), request.at_once():
         work()
 
 
 def test_an_error_without_a_signal_is_not_changed() -> None:
-    with stop_on_signal() as request, pytest.raises(ZeroDivisionError), request.at_once():
+    with stop_on_signal(Session()) as request, pytest.raises(ZeroDivisionError), request.at_once():
         raise ZeroDivisionError
 
 
 def test_an_ignored_hangup_stays_ignored() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    with stop_on_signal() as request:
+    with stop_on_signal(Session()) as request:
         signal.raise_signal(signal.SIGHUP)
     assert request.signal is None
 
@@ -70,7 +70,7 @@ def test_outside_the_main_thread_signals_are_not_handled() -> None:
     seen = []
 
     def work() -> None:
-        with stop_on_signal() as request:
+        with stop_on_signal(Session()) as request:
             seen.extend([request.signal, *(signal.getsignal(number) for number in CAUGHT)])
 
     thread = threading.Thread(target=work)

@@ -36,7 +36,7 @@ def train(run: Run, faults: Faults | None = None, *, resume: bool = False) -> tu
     """Train a run; return how it ended, and what was said of its teachers."""
     said: list[str] = []
     engines = FakeEngines(faults or Faults())
-    with stop_on_signal(said.append) as session:
+    with stop_on_signal(Session(said.append)) as session:
         outcome = train_run(run, engine_of(run, engines), engines, resume=resume, session=session)
     return outcome, [line for line in said if line.startswith("teacher ")]
 

@@ -9,7 +9,7 @@ from typing import Any
 from fake_engine import FakeEngines, Faults
 
 from charlm.config.schema import Config
-from charlm.training.signals import stop_on_signal
+from charlm.training.signals import Session, stop_on_signal
 from charlm.training.timing import Costs
 from charlm.tuning.search import SearchResult, search
 from charlm.tuning.space import load_space
@@ -56,7 +56,7 @@ class SearchFolder:
         path, source = self.folder / "space.yaml", self.folder / "text.txt"
         path.write_text(self.space, encoding="utf-8")
         source.write_text(self.text, encoding="utf-8")
-        with stop_on_signal(self.said.append) as session:
+        with stop_on_signal(Session(self.said.append)) as session:
             return search(
                 load_space(path),
                 source,
