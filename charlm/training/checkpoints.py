@@ -27,10 +27,6 @@ Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Seconds = Annotated[float, Field(ge=0)]
 
 
-class OtherNetworkError(CharlmError):
-    """An undamaged checkpoint is of another network: the one before it would not do either."""
-
-
 class _Fields(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -95,13 +91,13 @@ class Checkpoint(NamedTuple):
     facts: Facts
 
 
-def save(folder: Path, checkpoint: Checkpoint, *, keep: int | None = KEPT) -> None:
+def save(folder: Path, checkpoint: Checkpoint, *, keeps_all: bool = False) -> None:
     """Write the checkpoint of a step, and remove all but the newest.
 
     Args:
         folder: The checkpoints of a run; it is made if it is missing.
         checkpoint: The state to write; it replaces one of the same step.
-        keep: How many checkpoints stay; None = all.
+        keeps_all: Whether all checkpoints stay, or the newest KEPT alone.
 
     Raises:
         CharlmError: the checkpoint cannot be written.
@@ -113,7 +109,7 @@ def save(folder: Path, checkpoint: Checkpoint, *, keep: int | None = KEPT) -> No
     with writing(folder):
         folder.mkdir(exist_ok=True)
         write_file(folder / checkpoint_name(checkpoint.facts.progress.step), data)
-    remove_others(folder, checkpoint.facts.progress.step, keep=keep)
+    remove_others(folder, checkpoint.facts.progress.step, keeps_all=keeps_all)
 
 
 def restore(folder: Path, *, warn: Callable[[str], None], shapes: Shapes | None = None) -> Checkpoint:
@@ -125,40 +121,45 @@ def restore(folder: Path, *, warn: Callable[[str], None], shapes: Shapes | None 
         shapes: The shapes that the tensors must have, by name; None = any.
 
     Raises:
-        OtherNetworkError: the newest undamaged checkpoint has tensors of other shapes.
-        CharlmError: there is no undamaged checkpoint.
+        CharlmError: there is no undamaged checkpoint, or the newest has tensors of other shapes; the one before it
+            would not do either.
 
     """
     for path in (folder / checkpoint_name(step) for step in saved_steps(folder)):
         try:
-            return _read(path, shapes)
-        except OtherNetworkError:
-            raise
+            found = _read(path)
         except CharlmError as error:
             warn(f"{error}; going back to the checkpoint before {path.name}")
+            continue
+        if shapes is not None and {name: tensor.shape for name, tensor in found.tensors.items()} != shapes:
+            raise CharlmError(
+                f"{path}: the checkpoint is of another network, optimizer or batch size: to resume the run, leave "
+                f"model, training.optimizer.name and training.batch_size as they were"
+            )
+        return found
     raise CharlmError(f"{folder}: no undamaged checkpoint to continue from; start a new run")
 
 
-def remove_others(folder: Path, step: int, *, keep: int | None) -> None:
+def remove_others(folder: Path, step: int, *, keeps_all: bool) -> None:
     """Remove the checkpoints of later steps, and all but the newest up to this one.
 
     Args:
         folder: The checkpoints of a run.
         step: That of the run.
-        keep: How many checkpoints stay; None = all.
+        keeps_all: Whether all checkpoints stay, or the newest KEPT alone.
 
     Raises:
         CharlmError: one cannot be removed.
 
     """
     steps = saved_steps(folder)
-    kept = [earlier for earlier in steps if earlier <= step][:keep]
+    kept = [earlier for earlier in steps if earlier <= step][: None if keeps_all else KEPT]
     with writing(folder):
         for other in set(steps).difference(kept):
             (folder / checkpoint_name(other)).unlink(missing_ok=True)
 
 
-def _read(path: Path, shapes: Shapes | None) -> Checkpoint:
+def _read(path: Path) -> Checkpoint:
     model, fields, tensors = read_tensors(path)
     try:
         facts = Facts.model_validate(fields.get("training"))
@@ -166,9 +167,4 @@ def _read(path: Path, shapes: Shapes | None) -> Checkpoint:
         raise CharlmError(f"{path}: damaged: training: {explain(error, Facts)}") from None
     if path.name != checkpoint_name(facts.progress.step):
         raise CharlmError(f"{path}: damaged: it is of step {facts.progress.step:,}")
-    if shapes is not None and {name: tensor.shape for name, tensor in tensors.items()} != dict(shapes):
-        raise OtherNetworkError(
-            f"{path}: the checkpoint is of another network, optimizer or batch size: to resume the run, leave model, "
-            f"training.optimizer.name and training.batch_size as they were"
-        )
     return Checkpoint(model, tensors, facts)

@@ -61,14 +61,10 @@ def save(run: Run, engine: Engine, log: RunLog, model: TrainedModel, progress: P
     log.sync()
     written_by = {"charlm": __version__, **versions("numpy", "tensorflow", "keras"), "kernel": engine.library}
     checkpoint = Checkpoint(model, tensors, Facts(versions=written_by, progress=progress))
-    checkpoints.save(run.folder / CHECKPOINTS, checkpoint, keep=_kept(run))
+    checkpoints.save(run.folder / CHECKPOINTS, checkpoint, keeps_all=run.config.training.keep_checkpoints)
     write_model(run.folder / LAST, model)
     if progress.best_nats is not None and progress.best_step == progress.step:
         write_model(run.folder / BEST, model)
-
-
-def _kept(run: Run) -> int | None:
-    return None if run.config.training.keep_checkpoints else checkpoints.KEPT
 
 
 def begin(run: Run) -> None:
@@ -133,7 +129,7 @@ def _check_same_run(run: Run, checkpoint: Checkpoint) -> dict[str, tuple[Any, An
 def _leave_other_path(run: Run, checkpoint: Checkpoint, *, say: Callable[[str], None]) -> None:
     """Remove or replace what steps after a checkpoint have written; the best loss is forgotten with its model."""
     folder, progress = run.folder, checkpoint.facts.progress
-    checkpoints.remove_others(folder / CHECKPOINTS, progress.step, keep=_kept(run))
+    checkpoints.remove_others(folder / CHECKPOINTS, progress.step, keeps_all=run.config.training.keep_checkpoints)
     with writing(folder):
         (folder / ENDED_FILE).unlink(missing_ok=True)
     write_model(folder / LAST, checkpoint.model)
