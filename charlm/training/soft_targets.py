@@ -76,20 +76,12 @@ def open_soft_targets(run: Run, *, say: Callable[[str], object] = lambda _: None
     settings = run.config.training
     if not settings.soft_weight:
         return None
-    description, path, shape = _read_description(run.folder), run.folder / SOFT_TARGETS, _shape(run.corpus)
-    if description is None or not _is_whole(path, description, shape):
-        teachers = _teachers_of(run)
-        _check_same_teachers(run, teachers, description)
-        table = _compute(run, teachers, say=say)
-        _write(run.folder, table, teachers)
-    return np.memmap(path, DTYPE, "r", shape=shape)
-
-
-def _teachers_of(run: Run) -> dict[Path, TrainedModel]:
-    """Return the teachers of a run by their files; none if it does not learn from them."""
-    settings = run.config.training
-    own = [run.folder / TEACHERS / str(seed) for seed in settings.teacher_seeds]
-    return _read_teachers([*map(Path, settings.teacher_models), *own], run.corpus)
+    if not keeps_soft_targets(run):
+        own = [run.folder / TEACHERS / str(seed) for seed in settings.teacher_seeds]
+        teachers = _read_teachers([*map(Path, settings.teacher_models), *own], run.corpus)
+        _check_same_teachers(run, teachers)
+        _write(run.folder, _compute(run, teachers, say=say), teachers)
+    return np.memmap(run.folder / SOFT_TARGETS, DTYPE, "r", shape=_shape(run.corpus))
 
 
 def _compute(run: Run, teachers: Mapping[Path, TrainedModel], *, say: Callable[[str], object]) -> SoftTargets:
@@ -136,8 +128,9 @@ def cross_predict(
 
 def keeps_soft_targets(run: Run) -> bool:
     """Return whether a run has its soft targets, so that its teachers are needed no more."""
-    description = _read_description(run.folder)
-    return description is not None and _is_whole(run.folder / SOFT_TARGETS, description, _shape(run.corpus))
+    description, path = _read_description(run.folder), run.folder / SOFT_TARGETS
+    is_as_large = path.is_file() and path.stat().st_size == _bytes(run.corpus)
+    return description is not None and is_as_large and file_sha256(path) == description.sha256
 
 
 def check_teachers(config: Config, corpus: Corpus, *, available_bytes: int | None) -> None:
@@ -149,16 +142,16 @@ def check_teachers(config: Config, corpus: Corpus, *, available_bytes: int | Non
 
     """
     _read_teachers(map(Path, config.training.teacher_models), corpus)
-    teachers = config.training.teachers
+    teachers, needed = config.training.teachers, _bytes(corpus)
     if teachers is not None and teachers.recipe is not None:
         recipe = load_config(find_recipe(teachers.recipe))
         if recipe.training.teachers is not None:
             raise CharlmError(f"training.teachers.recipe: {teachers.recipe} has teachers itself; name one without")
-    if config.training.soft_weight and available_bytes is not None and _bytes(corpus) > MEMORY_SHARE * available_bytes:
+    if config.training.soft_weight and available_bytes is not None and needed > MEMORY_SHARE * available_bytes:
         rows, width = _shape(corpus)
         raise CharlmError(
             f"training.teachers, ngram_weight: the soft targets of {rows:,} characters with {width:,} ids take "
-            f"{_bytes(corpus) / 1e9:,.1f} GB, more than a quarter of the memory of this machine: use a shorter text, "
+            f"{needed / 1e9:,.1f} GB, more than a quarter of the memory of this machine: use a shorter text, "
             f"or none of them: -s training.ngram_weight=0 -s training.teacher_weight=0"
         )
 
@@ -170,12 +163,6 @@ def _bytes(corpus: Corpus) -> int:
 def _shape(corpus: Corpus) -> tuple[int, int]:
     """Return the shape [N, V] of the soft targets for a text."""
     return len(corpus.split("train")) - 1, len(corpus.vocabulary)
-
-
-def _is_whole(path: Path, description: Description, shape: tuple[int, int]) -> bool:
-    """Return whether soft_targets.bin is the file that soft_targets.json describes."""
-    is_as_large = path.is_file() and path.stat().st_size == math.prod(shape) * DTYPE.itemsize
-    return is_as_large and file_sha256(path) == description.sha256
 
 
 def _read_teachers(paths: Iterable[Path], corpus: Corpus) -> dict[Path, TrainedModel]:
@@ -205,8 +192,9 @@ def _difference(found: Vocabulary, expected: Vocabulary) -> str:
     return f"id {index} {short_repr(one)} instead of {short_repr(other)}"
 
 
-def _check_same_teachers(run: Run, teachers: Mapping[Path, TrainedModel], description: Description | None) -> None:
+def _check_same_teachers(run: Run, teachers: Mapping[Path, TrainedModel]) -> None:
     """Refuse teachers that are not, or may not be, those that the run began with."""
+    description = _read_description(run.folder)
     if description is None and teachers and results(run.folder):
         raise CharlmError(
             f"{run.folder / SOFT_TARGETS_FACTS}: missing or damaged, so that it is not known which teachers the run "
