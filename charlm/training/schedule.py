@@ -5,7 +5,6 @@ All of it is a function of the step, never of the clock.
 
 import math
 from dataclasses import dataclass, replace
-from typing import assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,13 +97,11 @@ class Schedule:
         warm_up = min(decay.warmup_steps, int(MAX_WARM_UP * self.total))
         if step < warm_up:
             return (step + 1) / (warm_up + 1)
-        begin, end = self.characters(warm_up), self.characters(last)
-        progress = min(1.0, (self.characters(step) - begin) / max(1, end - begin))
-        if decay.name == "cosine":
-            return decay.final_fraction + (1 - decay.final_fraction) * (1 + math.cos(math.pi * progress)) / 2
         if decay.name == "constant":
             return 1.0
-        assert_never(decay.name)
+        begin, end = self.characters(warm_up), self.characters(last)
+        progress = min(1.0, (self.characters(step) - begin) / max(1, end - begin))
+        return decay.final_fraction + (1 - decay.final_fraction) * (1 + math.cos(math.pi * progress)) / 2
 
     def logs_at(self, step: int) -> bool:
         """Return whether a line is logged after a step: every `log_every` steps, and at every mark."""
