@@ -6,7 +6,6 @@ Losses are in nats per character.
 import contextlib
 import os
 import textwrap
-from collections.abc import Sequence
 from typing import NoReturn
 
 from tqdm import tqdm
@@ -15,7 +14,7 @@ from charlm.errors import counted
 from charlm.evaluation.scoring import Difference
 from charlm.network.architecture import architecture
 from charlm.runs.run import Run
-from charlm.text.findings import Finding
+from charlm.text.findings import describe_text
 from charlm.training.checkpoints import Progress
 from charlm.training.schedule import Schedule
 
@@ -40,12 +39,11 @@ def line_columns(descriptor: int = 2) -> int:
     return (columns or COLUMNS) - PREFIX_COLUMNS
 
 
-def describe_run(run: Run, findings: Sequence[Finding], schedule: Schedule) -> list[str]:
+def describe_run(run: Run, schedule: Schedule) -> list[str]:
     """Return the lines that tell the user what is trained on what, and the possible problems in the text.
 
     Args:
         run: Its config and corpus.
-        findings: What is unusual in the text.
         schedule: Its steps, and what they read.
 
     """
@@ -56,7 +54,7 @@ def describe_run(run: Run, findings: Sequence[Finding], schedule: Schedule) -> l
         f"{model.layers} x {model.units} units, {shape.size:,} weights; kernel: {run.config.training.kernel}",
         f"{counted(schedule.total, 'step')} of {schedule.batches.batch_size} windows of "
         f"{', '.join(map(str, schedule.lengths))} characters, {schedule.epochs(schedule.total):.3g} epochs",
-        *(line for finding in findings for line in wrap(finding.line)),
+        *(line for finding in describe_text(run.corpus).findings for line in wrap(finding.line)),
     ]
 
 

@@ -22,7 +22,6 @@ from charlm.network.model_file import read_model, write_model
 from charlm.runs.folder import BEST, CHECKPOINTS, ENDED_FILE, LAST, saved_steps
 from charlm.runs.run import Run
 from charlm.storage.files import remove_leftovers, write_file
-from charlm.text.findings import describe_text
 from charlm.training import saving
 from charlm.training.checkpoints import Progress
 from charlm.training.display import advise_on_end, describe_run, is_improving, progress_bar, update_bar
@@ -156,25 +155,23 @@ def _open(run: Run, engine: Engine, stack: contextlib.ExitStack, *, resume: bool
         remove_leftovers(folder)
     soft_targets = open_soft_targets(run, say=session.say)
     schedule, text = make_schedule(run.config.training, engine.batches), open_text(run)
-
-    def at(progress: Progress, *, step: int) -> Training:
-        """Return the run at a step, with logs that tell of the steps up to it."""
-        log = RunLog(run.folder, step=step, evaluated_step=progress.evaluated_step)
-        stack.callback(log.close)
-        return Training(run, engine, schedule, session, text, soft_targets, log, progress)
-
-    if not (resume and saved_steps(run.folder / CHECKPOINTS)):
+    is_new, step, progress = not (resume and saved_steps(run.folder / CHECKPOINTS)), -1, Progress()
+    if is_new:
         saving.begin(run)
-        training = at(Progress(), step=-1)
-        training.log.describe(run.config)
+    else:
+        checkpoint, changes = saving.restore(run, engine, schedule, say=session.say)
+        progress = checkpoint.facts.progress
+        step = progress.step
+    log = RunLog(run.folder, step=step, evaluated_step=progress.evaluated_step)
+    stack.callback(log.close)
+    training = Training(run, engine, schedule, session, text, soft_targets, log, progress)
+    if is_new:
+        log.describe(run.config)
         return training
-    checkpoint, changes = saving.restore(run, engine, schedule, say=session.say)
-    progress, score = checkpoint.facts.progress, checkpoint.model.facts.get("score")
-    training = at(progress, step=progress.step)
     training.best = None if progress.best_nats is None else Score(progress.best_nats, 0)  # its blocks are not known
     if changes:
-        training.log.log_changes(changes, step=progress.step)
-        model = saving.network(run, engine, schedule, progress.step, score=score)
+        log.log_changes(changes, step=step)
+        model = saving.network(run, engine, schedule, step, score=checkpoint.model.facts.get("score"))
         training.save(model)  # with these settings, so that they are noted once
     training.note_saved()
     return training
@@ -184,7 +181,7 @@ def _begin(training: Training) -> None:
     """Say what is trained, record step 0, and do everything that would slow down the first step."""
     run, session, text = training.run, training.session, training.text
     if training.saved is None:
-        for line in describe_run(run, describe_text(run.corpus).findings, training.schedule):
+        for line in describe_run(run, training.schedule):
             session.say(line)
         training.record_start()
     if text.ids is None:
