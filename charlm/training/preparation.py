@@ -21,7 +21,7 @@ from charlm.network.rnn import Parameters
 from charlm.runs.folder import CORPUS, is_run
 from charlm.runs.run import Parent, Run, adapt_parent, check_first_weights, check_shape, open_run, read_initial
 from charlm.storage.files import writing
-from charlm.text.batches import Batches, fit_batches
+from charlm.text.batches import fit_batches
 from charlm.text.corpus import Corpus, is_corpus, open_corpus, read_manifest, settle_corpus_settings
 from charlm.text.documents import name_text
 from charlm.text.tokenization import tokenize
@@ -216,7 +216,14 @@ def new_engine(
 
     """
     check_memory(config, len(corpus.vocabulary), available_bytes=memory_bytes())
-    batches, shrunk = cut_text(config, corpus)
+    settings = config.training
+    batches, shrunk = fit_batches(
+        len(corpus.split("train")),
+        batch_size=settings.batch_size,
+        sequence_length=settings.sequence_length,
+        seed=config.seed if settings.data_seed is None else settings.data_seed,
+        shuffle=settings.shuffle,
+    )
     with session.at_once():
         engine = engines(config, batches, vocabulary_size=len(corpus.vocabulary))
         if first_weights is not None:
@@ -224,18 +231,6 @@ def new_engine(
     if shrunk is not None:
         session.say(shrunk)
     return engine
-
-
-def cut_text(config: Config, corpus: Corpus) -> tuple[Batches, str | None]:
-    """Return how the training text of a run is cut into windows; results and errors are those of `fit_batches`."""
-    settings = config.training
-    return fit_batches(
-        len(corpus.split("train")),
-        batch_size=settings.batch_size,
-        sequence_length=settings.sequence_length,
-        seed=config.seed if settings.data_seed is None else settings.data_seed,
-        shuffle=settings.shuffle,
-    )
 
 
 def gives_length(settings: Mapping[str, Any]) -> str | None:

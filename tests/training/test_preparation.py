@@ -17,7 +17,7 @@ from charlm.config.recipes import DEFAULT_CORPUS, find_recipe
 from charlm.config.schema import Config, ModelConfig, OptimizerConfig, TrainingConfig
 from charlm.errors import CharlmError
 from charlm.hardware import core_count
-from charlm.training.preparation import Preparation, Text, check_memory, cut_text, describe_advice, prepare, text_name
+from charlm.training.preparation import Preparation, Text, check_memory, describe_advice, new_engine, prepare, text_name
 from charlm.training.signals import Session
 from charlm.training.timing import check_minutes
 
@@ -60,8 +60,8 @@ def test_the_windows_depend_on_the_data_seed_if_there_is_one(tmp_path: Path) -> 
 
     def windows(seed: int, data_seed: int | None) -> list[int]:
         training = TrainingConfig(data_seed=data_seed, shuffle=True, batch_size=4, sequence_length=4)
-        batches, _ = cut_text(Config(seed=seed, training=training), corpus)
-        found: list[int] = batches.positions(epoch=1, first=0, count=5).ravel().tolist()
+        engine = new_engine(Config(seed=seed, training=training), corpus, FakeEngines(), session=Session())
+        found: list[int] = engine.batches.positions(epoch=1, first=0, count=5).ravel().tolist()
         return found
 
     assert windows(1, None) == windows(2, 1) == windows(1, 1) != windows(2, None)
