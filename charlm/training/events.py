@@ -111,8 +111,6 @@ def reach(curve: LagCurve) -> int:
     return int(below[0]) if len(below) else len(curve.median)
 
 
-BUCKETS = 30
-"""The number of buckets of a histogram, as in TensorBoard."""
 SCALARS = ("learning_rate", "gradient_norm", "characters_per_second")
 """Optional figures of a log line."""
 CHARTS = {
@@ -211,7 +209,7 @@ class RunLog:
     def show_histogram(self, tag: str, values: Floats, *, step: int) -> None:
         """Show TensorBoard how values of any shape are distributed."""
         finite = values[np.isfinite(values)].astype(np.float64)  # in float32, the width of a range may overflow
-        self._show(histogram_pb(tag, finite, BUCKETS, description=description(tag)), step=step)
+        self._show(histogram_pb(tag, finite, description=description(tag)), step=step)
 
     def show_text(self, tag: str, text: str, *, step: int) -> None:
         """Show TensorBoard a text as it is: as a code block of Markdown."""

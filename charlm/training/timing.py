@@ -153,13 +153,19 @@ def estimate(
 ) -> Costs:
     """Find out how long a run takes, its teachers and n-grams included.
 
-    The arguments and errors are those of `measure`, and `engines` makes the engine of a teacher.
+    The arguments and errors are those of `measure`, and `engines` makes the engine of a teacher, of which a few steps
+    are timed; what `prepare` raises is raised too.
     """
-    return replace(
-        measure(config, corpus, engine, session=session, step_seconds=step_seconds),
-        teacher_seconds=teacher_seconds(config, corpus, engines, session=session, step_seconds=step_seconds),
-        ngram_seconds=time_ngrams(config, corpus, session=session),
-    )
+    found, teacher_seconds = measure(config, corpus, engine, session=session, step_seconds=step_seconds), 0.0
+    if seeds := config.training.teacher_seeds:
+        with session.silent(), temporary_folder() as folder:
+            teacher = prepare_teacher(config, corpus, seeds[0], folder=folder, engines=engines, session=session)
+        one = measure(teacher.config, corpus, teacher.engine, session=session, step_seconds=step_seconds)
+        settings = teacher.config.training
+        steps = make_schedule(settings, teacher.engine.batches).total
+        teacher_seconds = len(seeds) * (one.start_seconds + one.run_seconds(settings, steps))
+    ngram_seconds = time_ngrams(config, corpus, session=session)
+    return replace(found, teacher_seconds=teacher_seconds, ngram_seconds=ngram_seconds)
 
 
 def check_minutes(minutes: float, overrides: Mapping[str, Any]) -> None:
@@ -276,34 +282,6 @@ def lengthen(run: Run, engine: Engine, *, minutes: float, started: float, sessio
     session.say(f"{minutes:g} min: {counted(steps, 'more step')} of {1000 * found.step_seconds:.3g} ms")
     training = settings.with_steps(total).model_copy(update={"evaluations": evaluations})
     return run.config.model_copy(update={"training": training})
-
-
-def teacher_seconds(
-    config: Config, corpus: Corpus, engines: EngineFactory, *, session: Session, step_seconds: float
-) -> float:
-    """Return how long the teachers take that a run would train; 0 = there are none. A few steps of one are timed.
-
-    Args:
-        config: Every setting of the run.
-        corpus: Its text.
-        engines: Makes the engine.
-        session: Of a `stop_on_signal` block; nothing is said.
-        step_seconds: How long to time steps, at most.
-
-    Raises:
-        CharlmError: what `prepare` and `measure` raise.
-        Stopped: a signal came.
-
-    """
-    seeds = config.training.teacher_seeds
-    if not seeds:
-        return 0.0
-    with session.silent(), temporary_folder() as folder:
-        teacher = prepare_teacher(config, corpus, seeds[0], folder=folder, engines=engines, session=session)
-    costs = measure(teacher.config, corpus, teacher.engine, session=session, step_seconds=step_seconds)
-    settings = teacher.config.training
-    steps = make_schedule(settings, teacher.engine.batches).total
-    return len(seeds) * (costs.start_seconds + costs.run_seconds(settings, steps))
 
 
 def time_ngrams(config: Config, corpus: Corpus, *, session: Session) -> float:

@@ -19,7 +19,7 @@ from charlm.runs.run import Run, begin_run, open_run
 from charlm.training.preparation import Preparation, new_engine, prepare
 from charlm.training.schedule import make_schedule
 from charlm.training.signals import Session
-from charlm.training.timing import MAX_STEPS, Costs, fit_to_minutes, lengthen, measure, teacher_seconds, time_ngrams
+from charlm.training.timing import MAX_STEPS, Costs, estimate, fit_to_minutes, lengthen, measure, time_ngrams
 from charlm.training.trainer import train_run
 
 COSTS = Costs(step_seconds=1.0, mark_seconds=10.0, start_seconds=1000.0, teacher_seconds=7.0, ngram_seconds=3.0)
@@ -69,8 +69,8 @@ def test_teachers_take_their_start_their_steps_and_their_marks(tmp_path: Path, m
     teachers = f"training.teachers={{recipe: {tmp_path / 'teacher.yaml'}, seeds: [2, 3]}}"
     run = begin(tmp_path / "run", teachers, text=tmp_path / "text.txt")
     monkeypatch.setattr("charlm.training.timing.measure", lambda *_given, **_options: Costs(1.0, 10.0, 1000.0))
-    found = teacher_seconds(run.config, run.corpus, FakeEngines(), session=Session(), step_seconds=1.0)
-    assert found == pytest.approx(2 * (1000 + 12 * 1 + 2 * 10))
+    found = estimate(run.config, run.corpus, engine_of(run), FakeEngines(), session=Session())
+    assert found.teacher_seconds == pytest.approx(2 * (1000 + 12 * 1 + 2 * 10))
 
 
 def test_n_grams_take_ten_times_what_one_of_their_parts_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
