@@ -118,9 +118,5 @@ def suited_recipe(training_characters: int) -> RecipeAdvice:
 
 def smaller_recipe(name: str | None) -> str | None:
     """Return which recipe suits the next smaller texts, given one that `suited_recipe` names; None = there is none."""
-    smaller: str | None = None
-    for advice in SUITED.values():
-        if advice.recipe == name:
-            return smaller
-        smaller = advice.recipe
-    return None
+    names = [advice.recipe for advice in SUITED.values()]
+    return names[names.index(name) - 1] if name in names[1:] else None
