@@ -69,7 +69,10 @@ def load_config(path: Path, *, overrides: Overrides = ()) -> Config:
             the message names the file or override, the key, the value and the nearest valid key.
 
     """
-    values = read_values(path)
+    values = read_yaml(path)
+    if not isinstance(values, dict | None):
+        raise CharlmError(f"{path}: found {show_value(values)}; a config is a mapping of keys to values")
+    values = values or {}
     config, others = parse_config(values, origin=str(path)), parse_overrides(overrides)
     return parse_config(merge(values, others), origin="override") if others else config
 
@@ -107,12 +110,6 @@ def flatten(section: BaseModel, before: str = "") -> dict[str, Any]:
     return found
 
 
-def changed_settings(before: Config, after: Config) -> dict[str, tuple[Any, Any]]:
-    """Return the old and the new value of each setting that differs, by dotted keys."""
-    old, new = flatten(before), flatten(after)
-    return {key: (old[key], new[key]) for key in old if old[key] != new[key]}
-
-
 def check_resume(before: Config, after: Config, *, origin: str = "") -> dict[str, tuple[Any, Any]]:
     """Refuse to resume a run with settings that a resume may not change.
 
@@ -128,7 +125,8 @@ def check_resume(before: Config, after: Config, *, origin: str = "") -> dict[str
         CharlmError: a setting differs that is not marked as Resumable.
 
     """
-    changes = changed_settings(before, after)
+    new = flatten(after)
+    changes = {key: (old, new[key]) for key, old in flatten(before).items() if old != new[key]}
     resumable = [key for key, field in walk(Config) if RESUMABLE in field.metadata]
     for key, (old, new) in changes.items():
         if not any(f"{key}.".startswith(f"{one}.") for one in resumable):
@@ -137,14 +135,6 @@ def check_resume(before: Config, after: Config, *, origin: str = "") -> dict[str
                 f"it decided the steps that have been taken; leave it as it was, or start a new run"
             )
     return changes
-
-
-def read_values(path: Path) -> dict[str, Any]:
-    """Return the sections of a YAML file as nested mappings; raises CharlmError if it is not a mapping in YAML."""
-    values = read_yaml(path)
-    if not isinstance(values, dict | None):
-        raise CharlmError(f"{path}: found {show_value(values)}; a config is a mapping of keys to values")
-    return values or {}
 
 
 def _parse(override: str) -> tuple[str, Any]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from charlm.config.file import changed_settings, check_resume, nest, parse_config
+from charlm.config.file import check_resume, flatten, nest, parse_config
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
 
@@ -25,7 +25,8 @@ def config(**settings: Any) -> Config:
 )
 def test_setting_that_may_change_is_returned_with_both_values(settings: dict[str, Any]) -> None:
     changes = check_resume(config(), config(**settings))
-    assert changes == changed_settings(config(), config(**settings)) != {}
+    assert changes == {key: (flatten(config())[key], flatten(config(**settings))[key]) for key in changes}
+    assert [*changes] == [key.replace("__", ".") for key in settings]
 
 
 @pytest.mark.parametrize(
@@ -47,9 +48,8 @@ def test_setting_that_may_not_change_is_refused_with_both_values(settings: dict[
 
 def test_mapping_in_place_of_a_name_is_one_setting() -> None:
     l2 = {"class_name": "L2", "config": {"l2": 0.1}}
-    assert changed_settings(config(), config(model__rnn__kernel_regularizer=l2)) == {
-        "model.rnn.kernel_regularizer": (None, l2)
-    }
+    with pytest.raises(CharlmError, match=r"^model\.rnn\.kernel_regularizer: found \{'class_name': 'L2'.*must be null"):
+        check_resume(config(), config(model__rnn__kernel_regularizer=l2))
 
 
 def test_config_without_changes_is_accepted() -> None:
