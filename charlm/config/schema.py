@@ -332,24 +332,14 @@ class TrainingConfig(_Section):
     """Steps between two lines of training loss in metrics.jsonl and TensorBoard."""
 
     @property
-    def has_teachers(self) -> bool:
-        """Whether the network also learns from other networks."""
-        return self.teachers is not None and self.teacher_weight > 0
+    def used_teachers(self) -> Teachers:
+        """The teachers that the run learns from; no seeds and no models if there are none, or their weight is 0."""
+        return self.teachers if self.teachers and self.teacher_weight else Teachers.model_construct()
 
     @property
     def soft_weight(self) -> float:
         """The weight of all soft targets, 0 to 1; 0 = there are none."""
-        return (self.teacher_weight if self.has_teachers else 0.0) + self.ngram_weight
-
-    @property
-    def teacher_seeds(self) -> tuple[int, ...]:
-        """The seeds of the teachers that a run trains itself; none if it does not learn from them."""
-        return self.teachers.seeds if self.teachers is not None and self.has_teachers else ()
-
-    @property
-    def teacher_models(self) -> tuple[str, ...]:
-        """The models that are its teachers; none if it does not learn from them."""
-        return self.teachers.models if self.teachers is not None and self.has_teachers else ()
+        return (self.teacher_weight if self.teachers else 0.0) + self.ngram_weight
 
     def with_steps(self, steps: int) -> "TrainingConfig":
         """Return the same settings for a run of so many steps."""
@@ -362,13 +352,9 @@ class TrainingConfig(_Section):
         return {**values, "epochs": DEFAULT_EPOCHS} if is_without else values
 
     @model_validator(mode="after")
-    def _end_somewhere(self) -> "TrainingConfig":
+    def _end_somewhere_and_leave_a_weight_to_the_text(self) -> "TrainingConfig":
         if self.epochs is None and self.steps is None:
             raise ValueError("epochs or steps must be given")
-        return self
-
-    @model_validator(mode="after")
-    def _leave_a_weight_to_the_text(self) -> "TrainingConfig":
         if self.soft_weight > 1:
             raise ValueError(f"teacher_weight + ngram_weight: found {self.soft_weight:g}; must be at most 1")
         return self

@@ -77,8 +77,8 @@ def open_soft_targets(run: Run, *, say: Callable[[str], object] = lambda _: None
     if not settings.soft_weight:
         return None
     if not keeps_soft_targets(run):
-        own = [run.folder / TEACHERS / str(seed) for seed in settings.teacher_seeds]
-        teachers = _read_teachers([*map(Path, settings.teacher_models), *own], run.corpus)
+        own = [run.folder / TEACHERS / str(seed) for seed in settings.used_teachers.seeds]
+        teachers = _read_teachers([*map(Path, settings.used_teachers.models), *own], run.corpus)
         _check_same_teachers(run, teachers)
         _write(run.folder, _compute(run, teachers, say=say), teachers)
     return np.memmap(run.folder / SOFT_TARGETS, DTYPE, "r", shape=_shape(run.corpus))
@@ -141,7 +141,7 @@ def check_teachers(config: Config, corpus: Corpus, *, available_bytes: int | Non
             read or has teachers itself, or there is too little memory for the soft targets.
 
     """
-    _read_teachers(map(Path, config.training.teacher_models), corpus)
+    _read_teachers(map(Path, config.training.used_teachers.models), corpus)
     teachers, needed = config.training.teachers, _bytes(corpus)
     if teachers is not None and teachers.recipe is not None:
         recipe = load_config(find_recipe(teachers.recipe))

@@ -157,7 +157,7 @@ def estimate(
     are timed; what `prepare` raises is raised too.
     """
     found, teacher_seconds = measure(config, corpus, engine, session=session, step_seconds=step_seconds), 0.0
-    if seeds := config.training.teacher_seeds:
+    if seeds := config.training.used_teachers.seeds:
         with session.silent(), temporary_folder() as folder:
             teacher = prepare_teacher(config, corpus, seeds[0], folder=folder, engines=engines, session=session)
         one = measure(teacher.config, corpus, teacher.engine, session=session, step_seconds=step_seconds)
@@ -205,7 +205,7 @@ def fit_to_minutes(
         Stopped: a signal came.
 
     """
-    total, has_teachers = minutes or prepared.advised_minutes, bool(prepared.config.training.teacher_seeds)
+    total, has_teachers = minutes or prepared.advised_minutes, bool(prepared.config.training.used_teachers.seeds)
     if total is None:
         return prepared
     if minutes is not None and has_teachers:

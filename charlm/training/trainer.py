@@ -41,7 +41,7 @@ def _train_teachers(run: Run, engines: EngineFactory, *, session: Session) -> No
 
     A teacher that has ended is left as it is, one that was interrupted goes on.
     """
-    seeds = run.config.training.teacher_seeds
+    seeds = run.config.training.used_teachers.seeds
     if not seeds or keeps_soft_targets(run):
         return
     for number, seed in enumerate(seeds, start=1):
