@@ -60,17 +60,16 @@ class EvaluatedText:
         return "train" if self.ids is None else "validation"
 
 
-def open_text(run: Run, *, at_most: int = EVALUATED_CHARACTERS, has_baselines: bool = True) -> EvaluatedText:
+def open_text(run: Run, *, has_baselines: bool = True) -> EvaluatedText:
     """Return what the evaluations of a run read.
 
     Args:
         run: Its corpus.
-        at_most: How much of the validation text.
         has_baselines: Whether to compute the scores of simple models, which takes up to three seconds.
 
     """
     corpus = run.corpus
-    ids, training = corpus.split("validation", at_most=at_most), corpus.split("train")
+    ids, training = corpus.split("validation", at_most=EVALUATED_CHARACTERS), corpus.split("train")
     if len(ids) < 2:
         return EvaluatedText(None, "the train text", choose_windows(training[:MAX_TRAINING_CHARACTERS]), {})
     part = f"first {len(ids):,} characters of the " if len(ids) < len(corpus.split("validation")) else ""

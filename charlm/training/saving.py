@@ -100,7 +100,13 @@ def restore(
     """
     folder = run.folder
     checkpoint = checkpoints.restore(folder / CHECKPOINTS, warn=say, shapes=engine.shapes())
-    changes, progress = _check_same_run(run, checkpoint), checkpoint.facts.progress
+    progress = checkpoint.facts.progress
+    if checkpoint.model.facts.get(CORPUS) != corpus_identity(run.corpus):
+        raise CharlmError(
+            f"{folder / CORPUS}: not the corpus that the run was trained on; put it back, or start a new run"
+        )
+    before = parse_config(checkpoint.model.config, origin=str(folder / CHECKPOINTS))
+    changes = check_resume(before, run.config, origin=f"{folder / CONFIG_FILE}: ")
     if progress.step > schedule.total:
         raise CharlmError(
             f"{folder}: is at step {progress.step:,}, beyond its end ({schedule.total:,}): make it longer"
@@ -114,16 +120,6 @@ def restore(
         say(f"{key}: was {show_value(old)}, is now {show_value(new)}")
     say(f"resumed at step {progress.step:,} of {schedule.total:,}")
     return checkpoint, changes
-
-
-def _check_same_run(run: Run, checkpoint: Checkpoint) -> dict[str, tuple[Any, Any]]:
-    """Check that a checkpoint is of this text and these settings; return the settings that have changed since."""
-    if checkpoint.model.facts.get(CORPUS) != corpus_identity(run.corpus):
-        raise CharlmError(
-            f"{run.folder / CORPUS}: not the corpus that the run was trained on; put it back, or start a new run"
-        )
-    before = parse_config(checkpoint.model.config, origin=str(run.folder / CHECKPOINTS))
-    return check_resume(before, run.config, origin=f"{run.folder / CONFIG_FILE}: ")
 
 
 def _leave_other_path(run: Run, checkpoint: Checkpoint, *, say: Callable[[str], None]) -> None:
