@@ -54,12 +54,7 @@ class KerasEngine:
         self.library = load_kernel().sha256 if self.settings.kernel == "compiled" else None
         self.state = self._zero_state()
         self._steps = compile_steps(
-            self.model,
-            self.optimizer,
-            batches,
-            settings=self.settings,
-            machines=self.machines,
-            average=self.average,
+            self.model, self.optimizer, batches, settings=self.settings, machines=self.machines, average=self.average
         )
 
     def begin_with(self, weights: Mapping[str, Floats]) -> None:
@@ -115,7 +110,8 @@ class KerasEngine:
 
     def tensors(self) -> Tensors:
         """Return a copy of everything that decides the next step, by names that Keras does not choose."""
-        states = [self.machines.gather_rows(np.array(layer)) for layer in self.state]
+        gathered = [self.machines.gather(np.array(layer)) for layer in self.state]
+        states = [layer.reshape(-1, layer.shape[-1]) for layer in gathered]
         variables = {name: np.array(variable.numpy()) for name, variable in self._variables.items()}
         return variables | {f"state/rnn.{index}": layer for index, layer in enumerate(states)}
 

@@ -187,13 +187,7 @@ class GradientsOfParts:
     """
 
     def __init__(
-        self,
-        model: CharacterRNN,
-        sizes: Sequence[int],
-        objective: Objective,
-        *,
-        machines: Machines,
-        compiled: bool = False,
+        self, model: CharacterRNN, sizes: Sequence[int], objective: Objective, *, machines: Machines, compiled: bool
     ) -> None:
         self._model, self._sizes, self._machines = model, list(sizes), machines
         self._new_gradients: Callable[..., CompiledGradients | _TapeGradients]

@@ -6,11 +6,10 @@ batch. The run is that of machine 0. This module has a machine alone; `charlm.en
 
 import hashlib
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from charlm import __version__
 from charlm.config.schema import Config
@@ -67,22 +66,16 @@ class Machines:
         """
         return max(1, min(cores, batch_size // self.count // MIN_ROWS))
 
-    def gather_rows(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the rows of all machines, float32 [B, H], given those of this one."""
-        every = np.zeros((self.count, *rows.shape), np.float32)
-        every[self.index] = rows
-        return self.total(every).reshape(-1, rows.shape[1])
-
-    def gather(self, numbers: Sequence[int]) -> list[list[int]]:
-        """Return the numbers that each machine has passed, in order; as many on each, of less than 64 bits."""
-        every = np.zeros((self.count, len(numbers)), np.int64)
-        every[self.index] = numbers
-        gathered: list[list[int]] = self.total(every).tolist()
-        return gathered
+    def gather(self, own: ArrayLike) -> NDArray[Any]:
+        """Return what each machine has passed, [machines, ...]: int64 or float32, of the same shape on each."""
+        array = np.asarray(own)
+        every = np.zeros((self.count, *array.shape), array.dtype)
+        every[self.index] = array
+        return self.total(every)
 
     def share(self, number: int) -> int:
         """Return the number that machine 0 has passed."""
-        return self.gather([number])[0][0]
+        return int(self.gather([int(number)])[0, 0])
 
     def agree(self, *, step: int, count: int, signal: int) -> tuple[int, int]:
         """Return how many steps all machines take next, 0 = the run ends, and the signal that ends it, 0 = none.
@@ -98,7 +91,7 @@ class Machines:
             CharlmError: the machines have taken different numbers of steps.
 
         """
-        taken, counts, signals = zip(*self.gather([step, count, signal]), strict=True)
+        taken, counts, signals = zip(*self.gather([step, count, signal]).tolist(), strict=True)
         if len({*taken}) > 1:
             raise CharlmError(f"TF_CONFIG: the machines have resumed at the steps {taken}; give each the same run")
         number = max(signals) if counts[0] else signals[0]
@@ -123,7 +116,7 @@ class Machines:
         }
         for name, fact in facts.items():
             digest = hashlib.sha256(json.dumps(fact, sort_keys=True).encode()).hexdigest()
-            found = self.gather([int(digest[:DIGITS], 16)])
+            found = self.gather([int(digest[:DIGITS], 16)]).tolist()
             if others := [str(index) for index, one in enumerate(found) if one != found[0]]:
                 raise CharlmError(
                     f"TF_CONFIG: worker {', '.join(others)} differs from worker 0 in {name}; must be the same on all"
