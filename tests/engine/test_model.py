@@ -12,12 +12,14 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import reference
 import tensorflow as tf
 from arrays import bytes_of, check_close
 from engine.networks import B, V, build, layer_weights, random_ids, random_state, read, shared, take_step
+from models import make_random_model
 
 from charlm.config.schema import ACTIVATIONS, DECIDED_BY_THE_TASK, RnnConfig
-from charlm.engine.model import named_weights, to_parameters, zero_state
+from charlm.engine.model import build_stock_model, named_weights, to_parameters, zero_state
 from charlm.errors import CharlmError
 from charlm.evaluation.scoring import mean_score
 from charlm.network.rnn import nats
@@ -242,3 +244,22 @@ def test_networks_that_threads_build_have_the_weights_of_their_seeds_and_the_num
         bits = [weight.tobytes() for weight in weights]
         assert bits == 3 * bits[:1] + 3 * bits[3:4]
         assert (bits[0] != bits[3]) == weights[0].any()  # the bias of the logits is 0
+
+
+# The `.keras` model of stock layers
+
+STOCK_IDS = np.array([[0, 3, 1, 4, 2, 2]])
+
+
+@pytest.mark.parametrize(
+    "network",
+    [{"layers": 2, "skip_connections": True, "embedding": 3}, {"activation": "sigmoid", "use_bias": False}],
+    ids=str,
+)
+def test_the_stock_model_has_the_logits_and_the_states_of_the_reference(network: dict[str, Any]) -> None:
+    trained = make_random_model(**network)
+    parameters, model = trained.parameters, build_stock_model(trained)
+    logits, *states = model([keras.ops.array(STOCK_IDS), *[keras.ops.zeros((1, 4)) for _ in parameters.layers]])
+    expected, last = reference.read(parameters, STOCK_IDS[0].tolist())
+    check_close([logits[0], *(state[0] for state in states)], [expected, *last], atol=1e-5)
+    assert {type(layer).__module__.partition(".")[0] for layer in model.layers} == {"keras"}
