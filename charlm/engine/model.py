@@ -60,8 +60,11 @@ class CharacterRNN(keras.Model):
         policy = "mixed_bfloat16" if precision == "bfloat16" else precision
         super().__init__(name="character_rnn", dtype=policy)
         self.settings, self.precision = config, precision
-        self.embedding = _build_embedding(config, vocabulary_size, policy) if config.embedding else None
-        width = config.embedding or vocabulary_size
+        self.embedding, width = None, config.embedding or vocabulary_size
+        if config.embedding:
+            drawn = _look_up(config, "input_initializer", (vocabulary_size, width)) or "uniform"
+            self.embedding = keras.layers.Embedding(vocabulary_size, width, embeddings_initializer=drawn, dtype=policy)
+            self.embedding.build(None)
         self.rnn = [_build_layer(config, index, width, policy) for index in range(config.layers)]
         dropped = range(1, config.layers) if config.layer_dropout else ()
         # One mask for all steps of a window is what Keras calls spatial.
@@ -132,14 +135,6 @@ def build_model(config: Config, vocabulary_size: int, *, precision: str = "float
             return CharacterRNN(config.model, vocabulary_size, precision=precision)
         finally:
             random.setstate(before)
-
-
-def _build_embedding(config: ModelConfig, vocabulary_size: int, policy: str) -> keras.layers.Embedding:
-    width = config.embedding or 1
-    initializer = _look_up(config, "input_initializer", (vocabulary_size, width)) or "uniform"
-    embedding = keras.layers.Embedding(vocabulary_size, width, embeddings_initializer=initializer, dtype=policy)
-    embedding.build(None)
-    return embedding
 
 
 def _build_layer(config: ModelConfig, index: int, input_width: int, policy: str) -> keras.layers.SimpleRNN:
