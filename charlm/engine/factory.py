@@ -102,12 +102,12 @@ def connected_engines(session: Session) -> Iterator[KerasEngines]:
         yield KerasEngines(session)
         return
     session.say(f"TF_CONFIG: this is worker {index}; waiting for {counted(count - 1, 'other machine')}")
-    machines = _connect(count, index)
-    from charlm.engine.machines import LOST
+    _start_with_others(count, index)
+    from charlm.engine.machines import LOST, connect
 
     try:
         with session.silent() if index else contextlib.nullcontext():
-            yield KerasEngines(session, machines)
+            yield KerasEngines(session, connect(count, index))
     except LOST:
         raise CharlmError(
             "TF_CONFIG: another machine has ended or does not answer; it may say why; --resume goes on from the last "
@@ -115,23 +115,15 @@ def connected_engines(session: Session) -> Iterator[KerasEngines]:
         ) from None
 
 
-def _connect(count: int, index: int) -> Machines:
+def _start_with_others(count: int, index: int) -> None:
     """Start TensorFlow with the other machines.
 
     Ctrl-C ends the program while it waits for them; TensorFlow's own handler of SIGTERM is replaced by the one before.
     """
-
-    def connect() -> Machines:
-        """Connect; the modules of the engine can be imported only when TensorFlow has its threads."""
-        from charlm.engine import machines
-
-        return machines.connect(count, index)
-
     before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        if not runtime.start(connect):
+        if not runtime.start(count, index):
             raise CharlmError("TF_CONFIG: this program has used TensorFlow before; connect the machines first")
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    return connect()

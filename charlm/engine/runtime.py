@@ -11,7 +11,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from charlm.errors import CharlmError
 from charlm.hardware import core_count
@@ -40,20 +40,23 @@ def check_tensorflow() -> None:
         )
 
 
-def start(connect: Callable[[], object] | None = None) -> bool:
+def start(machines: int = 1, index: int = 0) -> bool:
     """Import TensorFlow, hide graphics cards, and set its threads: one for each operation, one operation for each core.
 
     Must be called before any other module of `charlm.engine` is imported, except after `load`. A second call changes
     nothing.
 
     Args:
-        connect: Called before TensorFlow's first operation; after it, other machines cannot be connected.
+        machines: How many machines train together: they are connected before TensorFlow's first operation, as they
+            cannot be after it.
+        index: Which of them this is.
 
     Returns:
         Whether the threads are those; they are not if the program has used TensorFlow before, which then keeps its own.
 
     Raises:
-        CharlmError: TensorFlow is not installed, or the program has imported Keras with another backend before.
+        CharlmError: TensorFlow is not installed, the program has imported Keras with another backend before, or the
+            address of this machine cannot be used.
 
     """
     load()
@@ -71,8 +74,10 @@ def start(connect: Callable[[], object] | None = None) -> bool:
         tf.config.threading.set_inter_op_parallelism_threads(core_count())
     except RuntimeError:  # the program has used TensorFlow before
         return False
-    if connect is not None:
-        connect()
+    if machines > 1:
+        from charlm.engine.machines import connect
+
+        connect(machines, index)
     with _silence():
         tf.zeros(1)  # the first operation initializes the devices, which write to standard error
     return True
