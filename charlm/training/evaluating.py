@@ -132,7 +132,5 @@ def sample_text(run: Run, model: TrainedModel) -> str:
 
 def sampler_of(config: Config, model: TrainedModel) -> Sampler:
     """Return how a run chooses the characters of its texts."""
-    settings = config.sampling
-    return Sampler(
-        temperature=model.sampling_temperature, top_k=settings.top_k, top_p=settings.top_p, min_p=settings.min_p
-    )
+    given = config.sampling.model_dump(exclude={"length", "prompt", "temperature"})
+    return Sampler(temperature=model.sampling_temperature, **given)
