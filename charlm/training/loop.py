@@ -1,4 +1,4 @@
-"""The training loop: it alternates steps with logs, evaluations, samples and checkpoints until the run ends.
+"""The training loop: it alternates steps with logs, evaluations, samples and checkpoints, and says how a run ended.
 
 A step never depends on the clock or on how steps are grouped into calls. So a run is repeatable to the last bit,
 however often it is interrupted and resumed.
