@@ -216,14 +216,14 @@ def inspect(*, as_json: bool, **options: Any) -> None:
     """Show what a network does: how far it remembers, what its units follow, where it errs.
 
     The page holds the text coloured by surprise, gradients by lag, usable context, impulse response, Lyapunov
-    exponents, units and more, for one run or for several side by side. It is one file that loads nothing from
+    exponents, units and more, for one run or for several in the same axes. It is one file that loads nothing from
     elsewhere.
 
     Examples:
       charlm inspect --out report.html
         a page about the newest run
       charlm inspect small large --out report.html
-        two runs side by side
+        two runs in the same axes
       charlm inspect --text mytext.txt --json
         the numbers, for another text
 

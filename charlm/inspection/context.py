@@ -5,7 +5,6 @@ Axes: k the characters given.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from charlm.errors import counted
 from charlm.evaluation.scoring import mean_and_error
-from charlm.inspection.figures import RULE, Figure, canvas, legend, series
+from charlm.inspection.figures import Curve, Panel, with_errors
 from charlm.inspection.reading import Found, Reading, items_of
 from charlm.network.rnn import Parameters, advance
 from charlm.network.rnn import nats as character_nats
@@ -112,7 +111,8 @@ def make_context(reading: Reading) -> Found:
     ngram_nats = {order: nats[:scored] for order, nats in reading.ngram_nats.items()}
     found = usable_context(reading.parameters, ids, reading.nats[:scored], ngram_nats=ngram_nats)
     items = items_of(found, "characters", "nats", "standard_errors", "gains", "gain_errors")
-    return Found(found, partial(draw_usable_context, found), items, context_sentence(found), positions=found.positions)
+    sentence = context_sentence(found)
+    return Found(found, panels=[context_panel(found)], items=items, sentence=sentence, positions=found.positions)
 
 
 def context_sentence(context: UsableContext) -> str:
@@ -124,21 +124,19 @@ def context_sentence(context: UsableContext) -> str:
     return f"uses {used} of context (all that is further back gives {rest} nats per character)"
 
 
-def draw_usable_context(context: UsableContext) -> Figure:
-    """Draw the loss by the number of characters given, with standard errors."""
-    figure, (axes,) = canvas("Loss, given k characters")
-    given, bars = context.ngram_order - 1, dict[str, Any](capsize=2, elinewidth=1, markersize=3.5)
-    errors, ngram_errors = (np.nan_to_num(each) for each in (context.standard_errors, context.ngram_standard_errors))
-    axes.errorbar(context.characters, context.nats, errors, marker="o", label="network", **series(0), **bars)
-    axes.axhline(context.whole_nats, **{**RULE, "linestyle": ":"}, label="all characters given")
-    if given.size:
-        bars |= {"linestyle": "", "marker": "s", "color": series(1)["color"], "label": "n-gram, n = k + 1"}
-        axes.errorbar(given, context.ngram_nats, ngram_errors, **bars)
+def context_panel(context: UsableContext) -> Panel:
+    """Show the loss by the number of characters given, with standard errors."""
+    given, nats = context.characters, context.nats
+    besides = {"all characters given": Curve(given, np.full(len(given), context.whole_nats))}
+    if len(context.ngram_nats):
+        ngrams = with_errors(context.ngram_order - 1, context.ngram_nats, context.ngram_standard_errors)
+        besides["n-gram, n = k + 1"] = ngrams
     if context.used is not None:
-        axes.axvline(context.used, **RULE)
-    axes.set_xscale("symlog", base=2, linthresh=1)
-    ticks = [0, *(1 << power for power in range(int(max([*context.characters, *given])).bit_length()))]
-    axes.set_xticks(ticks, [*map(str, ticks)])
-    axes.set(xlabel="k, characters given", ylabel="nats per character", xlim=(-0.2, None))
-    legend(figure)
-    return figure
+        besides["context that is used"] = Curve([context.used], [nats[context.used]])
+    return Panel(
+        "Loss, given k characters",
+        ("k, characters given", "nats per character"),
+        {"network": with_errors(given, nats, context.standard_errors)},
+        besides,
+        scale="doublings",
+    )

@@ -1,6 +1,6 @@
-"""What all figures have in common: colours, a blank canvas, pieces that several draw, and a figure as an image.
+"""What all figures have in common: colours, a blank canvas, curves of one run or of several, and a figure as an image.
 
-Nothing here computes: a figure draws the plain data of a report. matplotlib is imported when the first one is drawn,
+A figure draws the plain data of a report. matplotlib is imported when the first one is drawn,
 without pyplot and its global state; the numbers of a report do without it. The hues are those of Okabe and Ito (2008),
 which the colour-blind can tell apart; lines differ by their dashes too.
 """
@@ -8,12 +8,14 @@ which the colour-blind can tell apart; lines differ by their dashes too.
 import base64
 import contextlib
 import io
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 
 from charlm.text.markup import safe
 
@@ -41,6 +43,8 @@ INK, MUTED, GRID, PAPER, BLUE, ORANGE, GREEN, PURPLE, YELLOW = (light for light,
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, YELLOW)
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (7, 3)))
 """Of the lines of SERIES, in the same order."""
+MARKERS = ("o", "D", "x", "|", "s")
+"""Of the points of SERIES, in the same order."""
 RULE: Mapping[str, Any] = {"color": MUTED, "linewidth": 0.8, "zorder": 1}
 """The style of a thin line across the axes."""
 
@@ -103,60 +107,125 @@ def image(figure: Figure, *, label: str) -> str:
     return f'<img class="chart" alt="{safe(label)}" src="data:image/svg+xml;base64,{data}">'
 
 
-def share_limits(figures: Sequence[Figure]) -> None:
-    """Give the axes of the same place in several figures the same limits, so that runs can be compared by eye.
-
-    Args:
-        figures: Of the same kind, one for each run; figures with other numbers of axes are left as they are.
-
-    """
-    if len({len(figure.axes) for figure in figures}) != 1:
-        return
-    for same in zip(*(figure.axes for figure in figures), strict=True):
-        for name in ("xlim", "ylim") if len({(axes.get_xscale(), axes.get_yscale()) for axes in same}) == 1 else ():
-            limits = np.array([getattr(axes, f"get_{name}")() for axes in same])
-            is_inverted = limits[0, 0] > limits[0, 1]
-            both = (limits.max(), limits.min()) if is_inverted else (limits.min(), limits.max())
-            for axes in same:
-                axes.set(**{name: both})
-
-
 def series(index: int) -> dict[str, Any]:
     """Return the colour and the dashes of a line by its number in the figure, from 0."""
-    return {"color": SERIES[index % len(SERIES)], "linestyle": DASHES[index % len(DASHES)]}
+    return {
+        "color": SERIES[index % len(SERIES)],
+        "linestyle": DASHES[(index + index // len(SERIES)) % len(DASHES)],  # other dashes when the colours come again
+    }
 
 
-def draw_curves(axes: Axes, x: ArrayLike, drawn: Mapping[str, Sequence[ArrayLike]]) -> None:
-    """Draw curves on a logarithmic axis, where they are finite and above 0.
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Values by a number, or by a name."""
+
+    x: Sequence[Any] | NDArray[Any]
+    """Numbers, or names."""
+    y: Sequence[float | None] | NDArray[Any]
+    """As many; what is not finite is a gap."""
+    band: Sequence[NDArray[Any]] = ()
+    """The lower and the upper edge around it; () = none."""
+
+
+def with_errors(x: Sequence[Any] | NDArray[Any], y: NDArray[Any], errors: NDArray[Any]) -> Curve:
+    """Return a curve with a band of errors to both sides; none where an error is NaN."""
+    return Curve(x, y, (y - errors, y + errors))
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """A drawing area: curves by the name that the legend gives them, or points in a row for each of some names."""
+
+    title: str
+    labels: tuple[str, str]
+    """Of the horizontal axis and of the vertical one."""
+    curves: Mapping[str, Curve]
+    """What is drawn beside that of other runs."""
+    besides: Mapping[str, Curve] = field(default_factory=dict)
+    """What is drawn for a single run alone."""
+    scale: Literal["linear", "log", "doublings", "names"] = "linear"
+    """log: of the values; doublings: of x; names: x are names, from the top down, and the values are to the right."""
+    rule: float | None = None
+    """A value at which a thin line crosses the axes."""
+
+
+def mean_curve(curves: Sequence[Curve]) -> Curve:
+    """Return the mean of a curve of several runs, with the standard error as a band, as far as all of them reach."""
+    size, count = min(len(curve.y) for curve in curves), len(curves)
+    x, values = curves[0].x[:size], np.array([curve.y[:size] for curve in curves], np.float64)
+    return (
+        with_errors(x, values.mean(0), values.std(0, ddof=1) / math.sqrt(count)) if count > 1 else Curve(x, values[0])
+    )
+
+
+def compare_panels(runs: Mapping[str, Sequence[Sequence[Panel]]]) -> list[Panel]:
+    """Return the panels of a section of several runs as panels that each show one quantity of all runs.
 
     Args:
-        axes: Where.
-        x: Of all points.
-        drawn: Each curve by its label, with the edges of a band if it has one; a label that begins with _ is not shown.
+        runs: By the name that the legend gives them: the panels of one run, or of several, whose mean is drawn.
 
     """
-    for index, (label, each) in enumerate(drawn.items()):
-        line, *edges = (np.where(np.isfinite(values) & np.greater(values, 0), values, np.nan) for values in each)
+    panels: dict[str, Panel] = {}
+    for run, seeds in runs.items():
+        for same in zip(*seeds, strict=True):
+            for name in same[0].curves:
+                title = f"{same[0].title}{name and f': {name}'}"
+                panel = panels.setdefault(title, replace(same[0], title=title, curves={}, besides={}))
+                curve = mean_curve([each.curves[name] for each in same])
+                panels[title] = replace(panel, curves={**panel.curves, run: curve})
+    return [*panels.values()]
+
+
+def draw_panels(panels: Sequence[Panel]) -> Figure:
+    """Draw panels of one kind one below the other, with a legend above them."""
+    drawn = [{**panel.curves, **panel.besides} for panel in panels]
+    names = [list(dict.fromkeys(name for each in curves.values() for name in each.x)) for curves in drawn]
+    is_named = panels[0].scale == "names"
+    height = 0.27 * max(3, *map(len, names)) if is_named else HEIGHT if len(panels) == 1 else 1.5
+    figure, grid = canvas(*(panel.title for panel in panels), height=height)
+    for axes, panel, curves, places in zip(grid, panels, drawn, names, strict=True):
+        axes.set(xlabel=panel.labels[0], ylabel=panel.labels[1])
+        if is_named:
+            _draw_points(axes, curves, places)
+        else:
+            _draw_lines(axes, curves, panel)
+    longest = max(len(name) for curves in drawn for name in curves)
+    legend(figure, columns=1 if longest > 40 else 2)
+    return figure
+
+
+def _draw_points(axes: Axes, curves: Mapping[str, Curve], names: Sequence[str]) -> None:
+    for index, (name, curve) in enumerate(curves.items()):
+        y, rows = np.array(curve.y, np.float64), [names.index(each) for each in curve.x]
+        errors = np.abs([edge - y for edge in curve.band]) if curve.band else None
+        style: dict[str, Any] = {"color": SERIES[index % len(SERIES)], "marker": MARKERS[index % len(MARKERS)]}
+        axes.errorbar(y, rows, xerr=errors, linestyle="", elinewidth=1, mfc="none", markersize=5, label=name, **style)
+    axes.set_yticks(range(len(names)), names, color=INK)
+    axes.set(xlim=(0, None), ylim=(len(names) - 0.4, -0.6))
+
+
+def _draw_lines(axes: Axes, curves: Mapping[str, Curve], panel: Panel) -> None:
+    is_log, largest = panel.scale == "log", 0.0
+    for index, (name, curve) in enumerate(curves.items()):
+        rows = np.array([curve.y, *curve.band], np.float64)
+        line, *edges = np.where(np.isfinite(rows) & ((rows > 0) | (not is_log)), rows, np.nan)
         if edges:
-            axes.fill_between(x, edges[0], edges[1], color=SERIES[index % len(SERIES)], alpha=0.18, linewidth=0)
+            axes.fill_between(curve.x, *edges, color=SERIES[index % len(SERIES)], alpha=0.18, linewidth=0)
         is_point = np.isfinite(line).sum() == 1  # which a line does not show
-        axes.plot(x, line, label=label, marker="o" if is_point else "", **series(index))
-    largest = np.nanmax([*(np.ravel(values) for each in drawn.values() for values in each)], initial=0)
-    if largest > 0:
+        axes.plot(curve.x, line, label=name, marker="o" if is_point else "", **series(index))
+        largest = max(largest, np.nan_to_num([line, *edges]).max())
+    if panel.rule is not None:
+        axes.axhline(panel.rule, **RULE)
+    if panel.scale == "doublings":
+        axes.set_xscale("symlog", base=2, linthresh=1)
+        axes.set_xlim(-0.2, None)
+        axes.xaxis.set_major_formatter("{x:g}")
+    elif largest > 0 and is_log:
         axes.set_yscale("log")
         if axes.get_ylim()[0] < FLOOR:
             axes.set_ylim(FLOOR, 3 * max(largest, FLOOR))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("")
-
-
-def bars(axes: Axes, names: Sequence[str], lengths: Sequence[float], *, rows: int, label: str, alpha: float) -> None:
-    """Draw a bar for each name, from the top down, with room for a number of rows."""
-    places = np.arange(len(names))
-    axes.barh(places, lengths, height=0.62, color=BLUE, alpha=alpha, label=label)
-    axes.set_yticks(places, names, color=INK)
-    axes.set_ylim(rows - 0.4, -0.6)
-    axes.grid(visible=False, axis="y")
 
 
 def legend(figure: Figure, *, columns: int = 3) -> None:

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -23,9 +23,6 @@ from charlm.inspection.units import make_units
 from charlm.runs.folder import run_of
 from charlm.runs.run import run_corpus
 from charlm.storage.files import write_file
-
-if TYPE_CHECKING:
-    pass
 
 SECTIONS: Mapping[str, Callable[[Reading], Found]] = {
     "network": make_network,
@@ -84,6 +81,7 @@ def inspect_text(
         text_name=reading.text_name,
         characters=reading.characters,
         activation=reading.parameters.activation,
+        recipe=reading.recipe,
         notes=tuple(notes),
         found=found,
     )
@@ -126,7 +124,7 @@ def inspect_runs(
 
     Args:
         runs: Runs or model files, parts of the names of runs, or loaded models; none = the newest run under runs/.
-        out: The page to write, on which the runs stand side by side; None = no page.
+        out: The page to write, on which the runs share their figures; None = no page.
         text: A file, a folder of files, a corpus, or - for standard input; None = the validation text of each run.
         only: The parts of the report to make, by the keys of its JSON, for instance ["usable_context"]; none = all.
         say: As for `charlm.load`.

@@ -9,16 +9,15 @@ Axes: K lags, P replaced characters.
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
-from charlm.inspection.figures import RULE, Figure, canvas, draw_curves, legend
+from charlm.inspection.figures import Curve, Panel
 from charlm.inspection.reading import Found, Reading
 from charlm.network.gradients import LagCurve, Trace, lag_curves, push_forward, slope
 from charlm.network.rnn import advance, log_softmax
@@ -28,7 +27,7 @@ Values = NDArray[np.float64]
 VISIBLE = 1e-3
 """The share of a gradient at lag 0 that counts as visible."""
 BLOCKS = 8
-"""Of neighbouring predictions, whose curves give the standard errors of half-lives and slopes."""
+"""Of neighbouring predictions, whose curves give the standard errors of half-lives."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,10 +38,6 @@ class LayerGradient(LagCurve):
     """The lag in characters at which `median` has fallen to a half: `half_life`."""
     half_life_error: float | None
     """Its standard error, by BLOCKS blocks of neighbouring predictions; None if it is not known in one of them."""
-    slope: float | None
-    """Of ln `median` over the second half of the lags, in nats per character; None if nothing is left there."""
-    slope_error: float | None
-    """Its standard error, as above."""
     visible_to: int
     """The last lag at which `median` is at least VISIBLE; the largest one if it reaches further than was followed."""
     positions: NDArray[np.int64]
@@ -66,13 +61,10 @@ def gradient_by_lag(trace: Trace, *, positions: int = 200, max_lag: int = 128) -
     parts = (steps, *np.array_split(steps, min(BLOCKS, len(steps))))
     found = []
     for curve, *blocks in zip(*(lag_curves(trace, part, lags=lags) for part in parts), strict=True):
-        medians = [block.median for block in blocks]
         layer = LayerGradient(
             **vars(curve),
             half_life=half_life(curve.median),
-            half_life_error=_error(half_life, medians),
-            slope=far_slope(curve.median),
-            slope_error=_error(far_slope, medians),
+            half_life_error=_error([block.median for block in blocks]),
             visible_to=int(np.flatnonzero(curve.median >= VISIBLE).max(initial=0)),
             positions=steps + 1,
         )
@@ -80,9 +72,9 @@ def gradient_by_lag(trace: Trace, *, positions: int = 200, max_lag: int = 128) -
     return found
 
 
-def _error(measure: Callable[[Values], float | None], curves: Sequence[Values]) -> float | None:
-    """Return the standard error of the mean over the curves of blocks; None if it is not known."""
-    values = [value for value in map(measure, curves) if value is not None]
+def _error(curves: Sequence[Values]) -> float | None:
+    """Return the standard error of the half-life by the curves of blocks; None if it is not known in one of them."""
+    values = [value for value in map(half_life, curves) if value is not None]
     return None if len(values) < max(2, len(curves)) else statistics.stdev(values) / math.sqrt(len(values))
 
 
@@ -102,14 +94,6 @@ def half_life(curve: Values) -> float | None:
     return float(lag - 1 + (before + 1) / (before - after))
 
 
-def far_slope(curve: Values) -> float | None:
-    """Return the slope of the logarithm of a curve [K] over the second half of its lags; None if it is not above 0."""
-    far = curve[len(curve) // 2 :]
-    if len(far) < 2 or not (far > 0).all():
-        return None
-    return float(np.polyfit(np.arange(len(far)), np.log(far), 1)[0])
-
-
 def life_text(life: float) -> str:
     """Return a half-life for the user: below one character, there is nothing to interpolate between."""
     return "1 or less" if life <= 1 else f"{life:.1f}"
@@ -119,7 +103,8 @@ def make_gradient(reading: Reading) -> Found:
     """Follow the gradients of a text back."""
     curves = gradient_by_lag(reading.trace, positions=reading.limits.predictions)
     sentence = gradient_sentence(curves) if curves[0].lag[-1] else ""  # no lag in a text of 2 or 3
-    return Found(curves, partial(draw_gradient, curves), curves, sentence, positions=curves[0].positions)
+    panels, positions = [gradient_panel(curves)], curves[0].positions
+    return Found(curves, panels=panels, items=curves, sentence=sentence, positions=positions)
 
 
 def gradient_sentence(curves: Sequence[LayerGradient]) -> str:
@@ -131,22 +116,11 @@ def gradient_sentence(curves: Sequence[LayerGradient]) -> str:
     return f"has a gradient that halves in {' to '.join(dict.fromkeys(named))} characters and can be seen {seen}"
 
 
-def draw_gradient(curves: Sequence[LayerGradient]) -> Figure:
-    """Draw how the gradient of a loss shrinks or grows on its way back, for each layer."""
-    figure, (axes,) = canvas("The gradient of a loss, k characters before it")
-    drawn = {}
-    for each in curves:
-        half = "" if each.half_life is None else f", half-life {life_text(each.half_life)}"
-        drawn[f"rnn.{each.layer}{half}"] = (each.median, each.low, each.high)
-    draw_curves(axes, curves[0].lag, drawn)
-    axes.axhline(1, **RULE)
-    axes.set(xlabel="lag k, characters", ylabel="|dL/dh| at lag k / at lag 0", xlim=(0, max(1, curves[0].lag[-1])))
-    legend(figure, columns=2)
-    return figure
-
-
-ROUNDING = 1e-12
-"""A change of the state this small, relative to that at lag 0, may be a rounding error."""
+def gradient_panel(layers: Sequence[LayerGradient]) -> Panel:
+    """Show how the gradient of a loss shrinks or grows on its way back, for each layer."""
+    curves = {f"rnn.{each.layer}": Curve(each.lag, each.median, (each.low, each.high)) for each in layers}
+    labels = ("lag k, characters", "|dL/dh| at lag k / at lag 0")
+    return Panel("The gradient of a loss, k characters before it", labels, curves, scale="log", rule=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,11 +142,6 @@ class ImpulseResponse:
     replacements: float64 [K]."""
     kl_errors: Values
     """Its standard errors, float64 [K]; NaN for a single replacement."""
-    length: int | None
-    """The first lag from which on, at every position, the linear prediction is zero, and the change up to rounding;
-    None if there is none as far as it was followed: the response is infinite."""
-    half_life: float | None
-    """The lag in characters at which `state` has fallen to a half: `charlm.inspection.memory.half_life`."""
     positions: NDArray[np.int64]
     """Of the characters that were replaced, one at a time: int64 [P], P >= 1."""
 
@@ -219,8 +188,6 @@ def impulse_response(trace: Trace, *, positions: int = 128, max_lag: int = 128, 
     relative, linear = changes[:, known] / changes[0, known], linear[:, known] / changes[0, known]
     kl = kl[:, known]
     low, median, high = np.percentile(relative, [10, 50, 90], axis=1)
-    is_left = ((relative >= ROUNDING) | (linear != 0)).any(1)
-    length = int(np.flatnonzero(is_left)[-1]) + 1
     return ImpulseResponse(
         lag=np.arange(lags),
         state=median,
@@ -229,8 +196,6 @@ def impulse_response(trace: Trace, *, positions: int = 128, max_lag: int = 128, 
         linear=np.median(linear, axis=1),
         kl=kl.mean(1),
         kl_errors=kl.std(1, ddof=1) / math.sqrt(kl.shape[1]) if kl.shape[1] > 1 else np.full(lags, np.nan),
-        length=length if length < lags else None,
-        half_life=half_life(median),
         positions=steps[known],
     )
 
@@ -241,19 +206,20 @@ def divergence(logits: NDArray[Any], other: NDArray[Any]) -> Values:
     return np.asarray(np.maximum(0, (np.exp(log_p) * (log_p - log_q)).sum(-1)))
 
 
-def draw_impulse_response(response: ImpulseResponse) -> Figure:
-    """Draw what is left of a replaced character in the state and in the prediction: a constant factor is a line."""
-    figure, (upper, lower) = canvas("Change of the state", "Change of the prediction", height=1.5)
-    state, kl, errors = (response.state, response.state_low, response.state_high), response.kl, 2 * response.kl_errors
-    draw_curves(upper, response.lag, {"|dh|": state, "linear prediction": [response.linear]})
-    draw_curves(lower, response.lag, {"_kl": (kl, np.maximum(kl - errors, kl / 10), kl + errors)})
-    upper.set(xlabel="lag, characters", ylabel="|dh| / |dh| at lag 0")
-    lower.set(xlabel="lag, characters", ylabel="KL divergence, nats")
-    legend(figure)
-    return figure
+def impulse_panels(response: ImpulseResponse) -> list[Panel]:
+    """Show what is left of a replaced character in the state and in the prediction: a constant factor is a line."""
+    lag, kl, errors = response.lag, response.kl, 2 * response.kl_errors
+    state = Curve(lag, response.state, (response.state_low, response.state_high))
+    prediction = Curve(lag, kl, (np.maximum(kl - errors, kl / 10), kl + errors))
+    besides = {"linear prediction": Curve(lag, response.linear)}
+    labels, kl_labels = ("lag, characters", "|dh| / |dh| at lag 0"), ("lag, characters", "KL divergence, nats")
+    return [
+        Panel("Change of the state", labels, {"|dh|": state}, besides, scale="log"),
+        Panel("Change of the prediction", kl_labels, {"": prediction}, scale="log"),
+    ]
 
 
 def make_impulse(reading: Reading) -> Found:
     """Replace characters of a text."""
     found = impulse_response(reading.trace)
-    return Found(found, partial(draw_impulse_response, found), positions=found.positions)
+    return Found(found, panels=impulse_panels(found), positions=found.positions)

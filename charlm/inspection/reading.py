@@ -5,6 +5,7 @@ computed and its figure are in one module, which ends with a function from a `Re
 quantity is such a module, a name in `charlm.inspection.inspecting`, and its words in assets/words.yaml.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from charlm.errors import CharlmError
 from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS, count_ngrams, score_ngrams
 from charlm.evaluation.scoring import only_finite, score_stream
-from charlm.inspection.figures import Figure
+from charlm.inspection.figures import Figure, Panel
 from charlm.network.gradients import Trace, read_text
 from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Parameters, State, read_outputs
@@ -30,7 +31,7 @@ class Found:
     data: Any
     """What the JSON holds: dataclasses, arrays, lists and numbers."""
     figure: Callable[[], Figure] | None = None
-    """Draws it; None if there is nothing to draw."""
+    """Draws what is drawn for each run alone; None if there is no such figure."""
     items: Sequence[Any] = ()
     """The rows of its table: objects or dictionaries, whose fields the columns name."""
     sentence: str = ""
@@ -39,6 +40,8 @@ class Found:
     """What the page shows besides."""
     positions: range | NDArray[Any] = range(0)
     """Of the characters of the text that it rests on, rising."""
+    panels: Sequence[Panel] = ()
+    """What can be drawn beside that of other runs."""
 
 
 def items_of(arrays: Any, *names: str) -> list[dict[str, Any]]:
@@ -102,6 +105,11 @@ class Reading:
     def parameters(self) -> Parameters:
         """The weights."""
         return self.trained.parameters
+
+    @property
+    def recipe(self) -> str:
+        """What the network was trained with: the same for runs that differ in `seed` alone."""
+        return json.dumps([{**self.trained.config, "seed": None}, self.trained.facts.get("corpus")], sort_keys=True)
 
     @property
     def characters(self) -> tuple[str | None, ...]:

@@ -17,7 +17,7 @@ import yaml
 
 from charlm import __version__
 from charlm.errors import check_name, counted
-from charlm.inspection.figures import Figure, figure_style, image, share_limits, theme_css
+from charlm.inspection.figures import Figure, Panel, compare_panels, draw_panels, figure_style, image, theme_css
 from charlm.inspection.reading import Found
 from charlm.text.markup import content_policy, equation, folded, safe, table, to_plain
 
@@ -33,6 +33,8 @@ class Report:
     characters: tuple[str | None, ...]
     """The character of each id; None for a reserved id."""
     activation: str
+    recipe: str
+    """What the network was trained with: the same for runs that differ in `seed` alone."""
     notes: tuple[str, ...]
     """What was left out, each a sentence."""
     found: Mapping[str, Found]
@@ -77,36 +79,43 @@ class Report:
 MEMORY = "The lengths differ: the context is what helps to predict, the gradient is how far back a loss can teach."
 OPEN_TABLES = ("gradient_by_lag", "spectrum", "lyapunov", "fixed_points")
 """Sections whose table the reader need not open."""
-OWN_LIMITS = ("network", "fixed_points")
-"""Sections whose figures of several runs have axes of their own."""
+SEEDS = "of runs that differ in their seeds alone, the mean, with its standard error"
+"""What the caption of a figure of several runs says of bands."""
 MISSING = '<p class="missing">Not available for this run; the limits at the top say why.</p>'
 
 
 def draw_figures(reports: Sequence[Report]) -> dict[str, Figure]:
-    """Return every figure by the name of its section: `NAME` for one run, `NAME-1`, ... for several."""
+    """Return every figure by the name of its section: `NAME`, or `NAME-1`, ... where each of several runs has its own.
+
+    In the others, runs that differ in `seed` alone are drawn as their mean.
+    """
     figures: dict[str, Figure] = {}
     with figure_style():
         for name in read_words():
-            drawn = {
-                _figure_name(name, run, reports): draw()
-                for run, report in enumerate(reports)
-                if name in report.found and (draw := report.found[name].figure)
-            }
-            if name not in OWN_LIMITS:
-                share_limits([*drawn.values()])
-            figures |= drawn
+            found = {report: report.found[name] for report in reports if name in report.found}
+            for run, report in enumerate(reports, 1):
+                if report in found and (draw := found[report].figure):
+                    figures[name if len(reports) == 1 else f"{name}-{run}"] = draw()
+            panels = next(iter(found.values())).panels if len(reports) == 1 and found else _compare(found)
+            if panels:
+                figures[name] = draw_panels(panels)
     return figures
 
 
-def _figure_name(section: str, run: int, reports: Sequence[Report]) -> str:
-    return section if len(reports) == 1 else f"{section}-{run + 1}"
+def _compare(found: Mapping[Report, Found]) -> Sequence[Panel]:
+    """Return the panels of a section of several runs."""
+    groups: dict[str, list[Report]] = {}
+    for report in found:
+        groups.setdefault(report.recipe, []).append(report)
+    named = {f"{runs[0].name}, {len(runs)} seeds" if runs[1:] else runs[0].name: runs for runs in groups.values()}
+    return compare_panels({name: [found[run].panels for run in runs] for name, runs in named.items()})
 
 
 def render_page(reports: Sequence[Report], figures: Mapping[str, Figure]) -> str:
     """Return a page on some runs; the same reports give the same page.
 
     Args:
-        reports: One or more; they stand side by side.
+        reports: One or more.
         figures: What `draw_figures` returned for them.
 
     Returns:
@@ -121,7 +130,6 @@ def render_page(reports: Sequence[Report], figures: Mapping[str, Figure]) -> str
         version=__version__,
         title=safe(", ".join(report.name for report in reports)),
         style=style,
-        kind="one" if len(reports) == 1 else "many",
         summary=_summary(reports),
         links="".join(f'<li><a href="#{name}">{safe(words[name]["title"])}</a></li>' for name in words),
         sections=sections,
@@ -159,20 +167,24 @@ def _summary(reports: Sequence[Report]) -> str:
 
 
 def _section(name: str, words: Mapping[str, Any], reports: Sequence[Report], figures: Mapping[str, Figure]) -> str:
-    """Return a section with a column for each run."""
-    columns = ""
-    for run, report in enumerate(reports):
-        found, figure = report.found.get(name), figures.get(_figure_name(name, run, reports))
-        columns += f'<div class="run"><h3>{safe(report.name)}</h3>' if len(reports) > 1 else '<div class="run">'
-        if figure is not None:
-            caption = words["caption"]
-            columns += f"<figure>{image(figure, label=f'{report.name}: {caption}')}"
-            columns += f"<figcaption>{safe(caption[0].upper() + caption[1:])}.</figcaption></figure>"
-        columns += f"{MISSING if found is None else _body(name, words, found)}</div>"
+    """Return a section: the figure of all runs, then what each of them has."""
+    label, caption = ", ".join(report.name for report in reports), words.get("caption", "")
+    band = words.get("band", "") if len(reports) == 1 else SEEDS
+    content = _figure(figures[name], label, f"{caption}{band and f'; {band}'}") if name in figures else ""
+    for run, report in enumerate(reports, 1):
+        found, figure = report.found.get(name), figures.get(f"{name}-{run}")
+        content += f"<h3>{safe(report.name)}</h3>" if len(reports) > 1 else ""
+        content += "" if figure is None else _figure(figure, report.name, caption)
+        content += MISSING if found is None else _body(name, words, found)
     return (
         f'<section id="{name}"><div class="words"><h2>{safe(words["title"])}</h2>{equation(words["equation"])}'
-        f'<p>{safe(words["text"])}</p></div><div class="runs">{columns}</div></section>\n'
+        f'<p>{safe(words["text"])}</p></div><div class="runs">{content}</div></section>\n'
     )
+
+
+def _figure(figure: Figure, label: str, caption: str) -> str:
+    shown = safe(caption[0].upper() + caption[1:])
+    return f"<figure>{image(figure, label=f'{label}: {caption}')}<figcaption>{shown}.</figcaption></figure>"
 
 
 def _body(name: str, words: Mapping[str, Any], found: Found) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.evaluation.scoring import mean_and_error
-from charlm.inspection.figures import BLUE, MUTED, ORANGE, RULE, Figure, canvas, series
+from charlm.inspection.figures import BLUE, ORANGE, Figure, Panel, canvas, with_errors
 from charlm.inspection.reading import Found, Reading, items_of
 from charlm.network.gradients import Trace, push_forward
 
@@ -26,8 +26,6 @@ BLOCK = 100
 """Characters of a block in the standard errors: the factors of a step depend on few characters before it."""
 SHOWN = 4
 """Exponents that are listed."""
-MIN_EXPONENT = 1e-6
-"""Of smaller exponents, rounding may have made the sign."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,9 +99,6 @@ class Lyapunov:
     """Of each, by blocks of BLOCK characters, float64 [n]; NaN for -inf, and with fewer than two blocks."""
     dimensions: int
     """Of the state: how many exponents there are in all; n may be less."""
-    time_constants: Values
-    """-1 / exponent, in characters: a difference shrinks to 1/e in this time; NaN if it does not shrink, or by no more
-    than MIN_EXPONENT; float64 [n]."""
     positions: range
     """Of the characters whose steps count."""
 
@@ -146,8 +141,7 @@ def lyapunov(
     places = np.arange(len(logs))
     pairs = np.array([mean_and_error(column, places, block=BLOCK) for column in np.transpose(logs)], np.float64)
     means, errors = pairs[np.argsort(-pairs[:, 0])].T
-    times = -1 / np.where(means < -MIN_EXPONENT, means, np.nan)
-    return Lyapunov(means, errors, dimensions, times, range(first, end))
+    return Lyapunov(means, errors, dimensions, range(first, end))
 
 
 def draw_eigenvalues(spectra: Sequence[RecurrentSpectrum]) -> Figure:
@@ -165,20 +159,11 @@ def draw_eigenvalues(spectra: Sequence[RecurrentSpectrum]) -> Figure:
     return figure
 
 
-def draw_lyapunov(found: Lyapunov) -> Figure:
-    """Draw the Lyapunov exponents by their rank; those of minus infinity are only counted."""
-    figure, (axes,) = canvas("Conditional Lyapunov exponents of the whole state")
-    finite = found.exponents[np.isfinite(found.exponents)]
-    errors = np.nan_to_num(found.standard_errors[: len(finite)])
-    axes.errorbar(np.arange(1, len(finite) + 1), finite, errors, marker=".", markersize=4, elinewidth=1, **series(0))
-    axes.axhline(0, **RULE)
-    if lost := len(found.exponents) - len(finite):
-        axes.axvspan(len(finite) + 0.5, len(found.exponents) + 0.5, color=MUTED, alpha=0.18, linewidth=0)
-        text, where = f"{lost} of {len(found.exponents)} are \N{MINUS SIGN}\N{INFINITY} ", axes.get_xaxis_transform()
-        axes.text(len(found.exponents), 0.82, text, transform=where, ha="right", fontsize=8)
-    axes.set(xlabel="rank, largest exponent first", ylabel="nats per character")
-    axes.locator_params(axis="x", integer=True)
-    return figure
+def lyapunov_panel(found: Lyapunov) -> Panel:
+    """Show the Lyapunov exponents by their rank; there is no point for minus infinity."""
+    curve = with_errors(np.arange(1, len(found.exponents) + 1), found.exponents, found.standard_errors)
+    labels = ("rank, largest exponent first", "nats per character")
+    return Panel("Conditional Lyapunov exponents of the whole state", labels, {"": curve}, rule=0)
 
 
 def make_spectrum(reading: Reading) -> Found:
@@ -191,5 +176,7 @@ def make_spectrum(reading: Reading) -> Found:
 def make_lyapunov(reading: Reading) -> Found:
     """Compute the Lyapunov exponents of a network on a text."""
     found = lyapunov(reading.trace)
-    items = items_of(found, "exponents", "standard_errors", "time_constants")[:SHOWN]
-    return Found(found, partial(draw_lyapunov, found), items, positions=found.positions)
+    items = items_of(found, "exponents", "standard_errors")[:SHOWN]
+    lost, count = np.isneginf(found.exponents).sum(), len(found.exponents)
+    html = f'<p class="help">{lost} of {count} exponents are \N{MINUS SIGN}\N{INFINITY}.</p>' if lost else ""
+    return Found(found, None, items, "", html, found.positions, [lyapunov_panel(found)])

@@ -9,7 +9,6 @@ Axes: N scored characters, V vocabulary, T = N + 1 the characters of the text.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from charlm.evaluation.scoring import mean_and_error, mean_score, only_finite
 from charlm.inspection.features import KINDS, RESERVED, character_kind, count_within, is_in_word
-from charlm.inspection.figures import ORANGE, RULE, Figure, bars, canvas, legend
+from charlm.inspection.figures import Curve, Panel
 from charlm.inspection.reading import Found, Reading
 from charlm.network.gradients import Trace, follow_back, through_inputs
 from charlm.network.rnn import nats, probabilities
@@ -222,7 +221,8 @@ def make_loss(reading: Reading) -> Found:
     vocabulary = reading.trained.vocabulary
     loss = divide_loss(reading.nats, reading.ids, vocabulary, ngram_nats=ngram_nats, ngram_order=order)
     items = (*loss.by_class, *loss.by_word_place)
-    return Found(loss, partial(draw_loss, loss), items, loss_sentence(loss), positions=loss.positions)
+    sentence = loss_sentence(loss)
+    return Found(loss, panels=loss_panels(loss), items=items, sentence=sentence, positions=loss.positions)
 
 
 def loss_sentence(loss: LossByClass) -> str:
@@ -235,20 +235,16 @@ def loss_sentence(loss: LossByClass) -> str:
     return f"{text}, {gain} {better} than counting {loss.ngram_order}-grams, the best of 2 to 9"
 
 
-def draw_loss(loss: LossByClass) -> Figure:
-    """Draw the loss on each class of characters as a bar, and that of the n-gram model as a mark."""
-    divisions = (loss.by_class, loss.by_word_place)
-    labels = [[f"{each.name}, {100 * each.share_of_loss:.3g}%" for each in classes] for classes in divisions]
-    most = max(3, *map(len, labels))
-    titles = ("Loss by what the character is", "Loss by the place in the word")
-    figure, grid = canvas(*titles, height=0.27 * most)
-    for axes, names, classes in zip(grid, labels, divisions, strict=True):
-        bars(axes, names, [each.nats_per_char for each in classes], rows=most, label="network", alpha=0.85)
+def loss_panels(loss: LossByClass) -> list[Panel]:
+    """Show the loss on each class of characters beside that of the n-gram model."""
+    divisions = {"Loss by what the character is": loss.by_class, "Loss by the place in the word": loss.by_word_place}
+    panels = []
+    for title, classes in divisions.items():
+        names, besides = ["all characters", *(each.name for each in classes)], {}
         if loss.ngram_order is not None:
-            style: dict[str, Any] = {"linestyle": "", "marker": "D", "markersize": 4.5, "color": ORANGE}
-            values = [each.ngram_nats_per_char for each in classes]
-            axes.plot(values, range(len(values)), label=f"{loss.ngram_order}-gram", **style)
-        axes.axvline(loss.nats_per_char, **RULE)
-        axes.set(xlabel="nats per character", ylabel="class, % of all nats")
-    legend(figure)
-    return figure
+            losses = [loss.ngram_nats_per_char, *(each.ngram_nats_per_char for each in classes)]
+            besides[f"{loss.ngram_order}-gram"] = Curve(names, losses)
+        losses = [loss.nats_per_char, *(each.nats_per_char for each in classes)]
+        curves = {"network": Curve(names, losses)}
+        panels.append(Panel(title, ("nats per character", "class"), curves, besides, scale="names"))
+    return panels

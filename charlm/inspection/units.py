@@ -14,14 +14,13 @@ Axes: T the characters of the text, H the units of a layer, N those of all layer
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.inspection.features import Feature, Kind, features_of
-from charlm.inspection.figures import BLUE, ORANGE, PURPLE, Figure, bars, canvas, legend
+from charlm.inspection.figures import Curve, Panel
 from charlm.inspection.reading import MOST_STATES, Found, Reading
 from charlm.network.rnn import State
 from charlm.text.vocabulary import Vocabulary
@@ -228,22 +227,23 @@ def make_units(reading: Reading) -> Found:
         for each in units.features
         for best in each.best[:1]
     ]
-    return Found(units, partial(draw_units, units) if items else None, items, positions=units.positions)
+    panels = [units_panel(units)] if items else []
+    return Found(units, panels=panels, items=items, positions=units.positions)
 
 
-def draw_units(units: Units) -> Figure:
-    """Draw how closely the best unit follows each feature, beside what chance gives."""
+def units_panel(units: Units) -> Panel:
+    """Show how closely the best unit follows each feature, beside what chance gives."""
     names, best = [each.feature for each in units.features], [each.best[0] for each in units.features]
-    rows = max(3, len(names))
-    figure, (axes,) = canvas("The best unit on each feature", height=0.28 * rows)
-    bars(axes, names, [each.strength for each in best], rows=rows, label="best unit", alpha=0.3)
-    for values, marker, size, colour, label in (
-        ([each.strength_given_character for each in best], "o", 4.5, BLUE, "given the character"),
-        ([each.chance for each in units.features], "|", 11.0, ORANGE, "chance"),
-        ([each.chance_given_character for each in units.features], "x", 5.5, PURPLE, "chance, given the character"),
-    ):
-        style: dict[str, Any] = {"linestyle": "", "marker": marker, "markersize": size, "markeredgewidth": 1.6}
-        axes.plot(np.array(values, np.float64), range(len(names)), label=label, color=colour, **style)
-    axes.set(xlabel="strength, |2 AUC \N{MINUS SIGN} 1| or |correlation|", ylabel="feature", xlim=(0, 1.02))
-    legend(figure, columns=2)
-    return figure
+    return Panel(
+        "The best unit on each feature",
+        ("|2 AUC \N{MINUS SIGN} 1| or |correlation|", "feature"),
+        {
+            "strength": Curve(names, [each.strength for each in best]),
+            "given the character": Curve(names, [each.strength_given_character for each in best]),
+        },
+        {
+            "chance": Curve(names, [each.chance for each in units.features]),
+            "chance, given the character": Curve(names, [each.chance_given_character for each in units.features]),
+        },
+        scale="names",
+    )

@@ -51,7 +51,7 @@ def _make(length: int = 240, layers: int = 2) -> Report:
         architecture=architecture,
         parameters=parameters_from_tensors(tensors, activation="tanh", skip_connections=False),
         vocabulary=Vocabulary(characters=CHARACTERS, unknown_id=13),
-        config={},
+        config={"model": {"layers": layers}},
         facts={},
     )
     ids, training = rng.integers(0, len(CHARACTERS), length), rng.integers(0, len(CHARACTERS), 400)

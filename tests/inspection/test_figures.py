@@ -12,16 +12,24 @@ import numpy as np
 import pytest
 from inspection.reports import found
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from charlm.inspection import figures
-from charlm.inspection.context import draw_usable_context
-from charlm.inspection.figures import COLOURS, canvas, draw_curves, figure_style, image, share_limits
+from charlm.inspection.context import context_panel
+from charlm.inspection.figures import (
+    COLOURS,
+    Curve,
+    Panel,
+    canvas,
+    compare_panels,
+    draw_panels,
+    figure_style,
+    image,
+)
 from charlm.inspection.fixed_points import FixedPoint, FixedPoints, HeldCharacter, draw_path
 from charlm.inspection.inspecting import SECTIONS
-from charlm.inspection.memory import draw_gradient
-from charlm.inspection.stability import draw_lyapunov
-from charlm.inspection.surprise import draw_loss
+from charlm.inspection.memory import gradient_panel
+from charlm.inspection.stability import lyapunov_panel
+from charlm.inspection.surprise import loss_panels
 
 STABLE = FixedPoint((1.0, 2.0), 0.83, 0, True, 5, ((2, 0.8),))
 DRAWN = [name for name in SECTIONS if name != "surprise"]
@@ -29,21 +37,14 @@ DRAWN = [name for name in SECTIONS if name != "surprise"]
 
 def draw(name: str) -> Figure:
     """Return the figure of a section."""
-    figure = found(name).figure
-    assert figure is not None
-    return figure()
+    made = found(name)
+    return made.figure() if made.figure else draw_panels(made.panels)
 
 
 def line(figure: Figure, label: str, *, axes: int = 0) -> tuple[list[float], list[float]]:
     """Return the points of the line with a label."""
     found = next(each for each in figure.axes[axes].lines if str(each.get_label()).startswith(label))
     return np.asarray(found.get_xdata()).tolist(), np.asarray(found.get_ydata()).tolist()
-
-
-def bars(figure: Figure, *, axes: int = 0) -> list[tuple[float, float]]:
-    """Return the width and the height of each bar of some axes."""
-    found = [patch for patch in figure.axes[axes].patches if isinstance(patch, Rectangle)]
-    return [(bar.get_width(), bar.get_height()) for bar in found]
 
 
 def texts(figure: Figure) -> list[str]:
@@ -60,8 +61,8 @@ def test_a_legend_names_what_has_a_label(name: str) -> None:
 
 
 def test_the_legend_of_many_layers_is_as_wide_as_the_figure() -> None:
-    curve = replace(found("gradient_by_lag").data[0], half_life=12.3)
-    figure = draw_gradient([replace(curve, layer=layer) for layer in range(5)])
+    curve = found("gradient_by_lag").data[0]
+    figure = draw_panels([gradient_panel([replace(curve, layer=layer) for layer in range(5)])])
     image(figure, label="a")  # which places it
     assert figure.legends[0].get_window_extent().x1 <= figure.bbox.x1
 
@@ -69,13 +70,8 @@ def test_the_legend_of_many_layers_is_as_wide_as_the_figure() -> None:
 @pytest.mark.parametrize(
     ("name", "label", "shown"),
     [
-        ("gradient_by_lag", "rnn.1, half-life", lambda found: (found[1].lag, found[1].median)),
+        ("gradient_by_lag", "rnn.1", lambda found: (found[1].lag, found[1].median)),
         ("fixed_points", "state on the text", lambda found: found.path.T),
-        (
-            "units",
-            "chance",
-            lambda found: (np.array([each.chance for each in found.features]), np.arange(len(found.features))),
-        ),
     ],
 )
 def test_a_line_is_that_of_the_numbers(name: str, label: str, shown: Callable[[Any], tuple[Any, Any]]) -> None:
@@ -83,12 +79,20 @@ def test_a_line_is_that_of_the_numbers(name: str, label: str, shown: Callable[[A
     assert line(draw(name), label) == (expected[0].tolist(), expected[1].tolist())
 
 
+def test_the_strength_of_units_is_a_point_beside_what_chance_gives() -> None:
+    features = found("units").data.features
+    drawn: list[Any] = draw("units").axes[0].containers
+    points = {each.get_label(): np.asarray(each[0].get_xydata()).tolist() for each in drawn}
+    assert points["chance"] == [[each.chance, row] for row, each in enumerate(features)]
+    assert points["strength"] == [[each.best[0].strength, row] for row, each in enumerate(features)]
+
+
 def test_the_context_is_drawn_with_its_errors_beside_the_n_grams() -> None:
     context = replace(
         found("usable_context").data,
-        characters=np.array([1, 2]),
-        nats=np.array([3.0, 2]),
-        standard_errors=np.full(2, 0.25),
+        characters=np.array([0, 1, 2]),
+        nats=np.array([4.0, 3, 2]),
+        standard_errors=np.full(3, 0.25),
         ngram_order=np.array([2, 3]),
         ngram_nats=np.array([2.5, 1]),
         ngram_standard_errors=np.full(2, 0.125),
@@ -97,15 +101,15 @@ def test_the_context_is_drawn_with_its_errors_beside_the_n_grams() -> None:
         whole_nats=1.5,
         used=2,
     )
-    figure = draw_usable_context(context)
-    containers: list[Any] = figure.axes[0].containers
-    drawn = {bars.get_label(): bars.lines for bars in containers}
-    for name, nats, error in (("network", [3, 2], 0.25), ("n-gram, n = k + 1", [2.5, 1], 0.125)):
-        points, _, (ends,) = drawn[name]
-        assert points.get_xydata().tolist() == [[1, nats[0]], [2, nats[1]]]
-        assert [end[:, 1].tolist() for end in ends.get_segments()] == [[mean - error, mean + error] for mean in nats]
-    assert line(figure, "all characters given")[1] == [1.5, 1.5]
-    assert [2, 2] in [np.asarray(each.get_xdata()).tolist() for each in figure.axes[0].lines]
+    figure = draw_panels([context_panel(context)])
+    assert line(figure, "network") == ([0, 1, 2], [4, 3, 2])
+    assert line(figure, "n-gram, n = k + 1") == ([1, 2], [2.5, 1])
+    assert line(figure, "all characters given")[1] == [1.5] * 3
+    assert line(figure, "context that is used") == ([2], [2])
+    bands = [np.asarray(band.get_paths()[0].vertices) for band in figure.axes[0].collections]
+    network, ngrams = ({tuple(point) for point in band.tolist()} for band in bands)
+    assert network == {(k, 4 - k + error) for k in range(3) for error in (-0.25, 0.25)}
+    assert ngrams == {(1, 2.375), (1, 2.625), (2, 0.875), (2, 1.125)}
 
 
 def test_every_eigenvalue_has_its_point_and_the_unit_circle_fits() -> None:
@@ -116,18 +120,16 @@ def test_every_eigenvalue_has_its_point_and_the_unit_circle_fits() -> None:
     assert figure.axes[0].get_xlim()[1] > 1
 
 
-def test_an_exponent_of_minus_infinity_is_counted_not_drawn() -> None:
+def test_an_exponent_of_minus_infinity_is_not_drawn() -> None:
     exponents = np.array([-0.05, -0.4, -np.inf])
-    figure = draw_lyapunov(replace(found("lyapunov").data, exponents=exponents))
-    assert np.asarray(figure.axes[0].lines[0].get_xydata()).tolist() == [[1, -0.05], [2, -0.4]]
-    assert [text.strip() for text in texts(figure)] == ["1 of 3 are \N{MINUS SIGN}\N{INFINITY}"]
+    panel = lyapunov_panel(replace(found("lyapunov").data, exponents=exponents, standard_errors=np.zeros(3)))
+    drawn = np.asarray(draw_panels([panel]).axes[0].lines[0].get_xydata())
+    np.testing.assert_array_equal(drawn, [[1, -0.05], [2, -0.4], [3, np.nan]])
 
 
 def test_each_point_has_its_place_and_a_mark_of_its_kind() -> None:
     points = (STABLE, replace(STABLE, place=(0.5, 70.0), is_stable=False))
-    found = FixedPoints(
-        (HeldCharacter(0, "settles", 1, points),), np.array([[-1.0, -1], [1, 1]]), (0.5, 0.25), 64, range(2)
-    )
+    found = FixedPoints((HeldCharacter(0, points),), np.array([[-1.0, -1], [1, 1]]), (0.5, 0.25), range(2))
     axes = draw_path(found).axes[0]
     assert [np.asarray(drawn.get_offsets()).tolist()[0] for drawn in axes.collections] == [[1, 2], [0.5, 70]]
     assert [drawn.get_label() for drawn in axes.collections] == [
@@ -135,19 +137,26 @@ def test_each_point_has_its_place_and_a_mark_of_its_kind() -> None:
     ]
 
 
+def log_panel(*values: float, band: tuple[list[float], ...] = ()) -> Panel:
+    """Return a panel with a logarithmic axis and one curve."""
+    curve = Curve([0, 1], [*values], [*map(np.array, band)])
+    return Panel("a", ("x", "y"), {"a": curve}, scale="log")
+
+
 def test_a_logarithmic_axis_ends_where_rounding_begins_even_for_a_band() -> None:
-    _, (axes,) = canvas("a")
-    draw_curves(axes, [0, 1], {"a": ([1.0, 0.1], [1e-67, 1e-50], [1, 1])})
-    assert axes.get_ylim() == (1e-10, 3)
+    figure = draw_panels([log_panel(1, 0.1, band=([1e-67, 1e-50], [1, 1]))])
+    assert figure.axes[0].get_ylim() == (1e-10, 3)
 
 
-def test_the_loss_of_each_class_is_a_bar_and_the_n_gram_a_mark() -> None:
+def test_the_loss_of_each_class_is_a_point_beside_that_of_the_n_gram() -> None:
     loss = found("loss_by_class").data
     figure = draw("loss_by_class")
-    for axes, classes in enumerate((loss.by_class, loss.by_word_place)):
-        assert [width for width, _ in bars(figure, axes=axes)] == [each.nats_per_char for each in classes]
-        assert line(figure, f"{loss.ngram_order}-gram", axes=axes)[0] == [each.ngram_nats_per_char for each in classes]
-    assert len(draw_loss(replace(loss, ngram_order=None)).axes[0].lines) == 1  # the mean
+    for axes, classes in zip(figure.axes, (loss.by_class, loss.by_word_place), strict=True):
+        assert [text.get_text() for text in axes.get_yticklabels()] == ["all characters", *(c.name for c in classes)]
+        network, ngram = (np.asarray(points[0].get_xdata()).tolist() for points in axes.containers)
+        assert network == [loss.nats_per_char, *(each.nats_per_char for each in classes)]
+        assert ngram == [loss.ngram_nats_per_char, *(each.ngram_nats_per_char for each in classes)]
+    assert not loss_panels(replace(loss, ngram_order=None))[0].besides
 
 
 def test_the_diagram_has_a_box_for_each_part_with_its_shapes() -> None:
@@ -196,23 +205,27 @@ def test_the_users_own_settings_do_not_count_and_come_back() -> None:
     assert isinstance(figure, Figure)
 
 
-def test_figures_of_several_runs_share_their_limits() -> None:
-    first, (one,) = canvas("a")
-    second, (two,) = canvas("a")
-    one.plot([0, 1], [0, 10])
-    two.plot([0, 5], [-3, 1])
-    share_limits([first, second])
-    assert one.get_xlim() == two.get_xlim()
-    assert one.get_ylim() == two.get_ylim()
-    assert one.get_ylim()[0] < -3 < 10 < one.get_ylim()[1]
+def test_runs_that_differ_in_their_seed_are_their_mean_with_its_standard_error() -> None:
+    one, two, other = ([log_panel(*values)] for values in ((1, 4), (3, 4, 9), (5, 6)))
+    (panel,) = compare_panels({"seeds": [one, two], "other": [other]})
+    mean, alone = panel.curves["seeds"], panel.curves["other"]
+    assert panel.title == "a: a"
+    assert np.asarray(mean.y).tolist() == [2, 4]
+    assert [edge.tolist() for edge in mean.band] == [[1, 4], [3, 4]]
+    assert (np.asarray(alone.y).tolist(), alone.band) == ([5, 6], ())
+
+
+def test_a_quantity_that_a_run_lacks_is_drawn_for_the_others() -> None:
+    curves = found("gradient_by_lag").data
+    named = {"small": [[gradient_panel(curves[:1])]], "large": [[gradient_panel(curves)]]}
+    panels = compare_panels(named)
+    assert [[*panel.curves] for panel in panels] == [["small", "large"], ["large"]]
+    assert len(draw_panels(panels).axes) == 2
 
 
 def test_an_axis_without_a_positive_value_stays_linear() -> None:
-    _, (axes,) = canvas("a")
-    draw_curves(axes, [0, 1], {"a": [[0.0, 0.0]]})
-    assert axes.get_yscale() == "linear"
-    draw_curves(axes, [0, 1], {"a": [[0.0, 1.0]]})
-    assert axes.get_yscale() == "log"
+    assert draw_panels([log_panel(0, 0)]).axes[0].get_yscale() == "linear"
+    assert draw_panels([log_panel(0, 1)]).axes[0].get_yscale() == "log"
 
 
 def drawing() -> Figure:

@@ -14,7 +14,7 @@ from charlm.evaluation.scoring import score_stream
 from charlm.inspection.context import context_sentence, usable_context
 from charlm.inspection.memory import divergence, gradient_by_lag, gradient_sentence, half_life, impulse_response
 from charlm.inspection.stability import lyapunov
-from charlm.network.gradients import lag_curves
+from charlm.network.gradients import Trace, lag_curves
 from charlm.network.rnn import advance, nats
 
 
@@ -82,9 +82,13 @@ def test_the_gradient_of_a_linear_unit_is_a_power_of_its_weight() -> None:
         np.testing.assert_allclose(values, 0.5 ** np.arange(11))
     assert (curve.half_life, curve.visible_to) == (1, 9)  # 1/512 is visible, 1/1024 is not
     assert curve.positions.tolist() == [11, 19, 27, 35, 43, 51, 59]
-    assert curve.slope == pytest.approx(math.log(0.5))
-    assert [curve.half_life_error, curve.slope_error] == pytest.approx([0, 0], abs=1e-12)
+    assert curve.half_life_error == pytest.approx(0, abs=1e-12)
     assert gradient_sentence([curve]).endswith("halves in 1 or less characters and can be seen 9 characters back")
+
+
+def far_slopes(trace: Trace) -> list[float]:
+    """Return the slope of each gradient by lag, far back."""
+    return [np.log(curve.median[60] / curve.median[30]) / 30 for curve in gradient_by_lag(trace, max_lag=60)]
 
 
 def test_the_slopes_of_a_stack_are_exponents_of_the_whole_state(random_parameters: RandomParameters) -> None:
@@ -93,12 +97,10 @@ def test_the_slopes_of_a_stack_are_exponents_of_the_whole_state(random_parameter
     for layer, weight in zip(parameters.layers, (0.5, 0.8), strict=True):
         layer.recurrent_kernel[...] = weight
     trace = traced(parameters, random_ids(200, ids=5))
-    slopes = [curve.slope for curve in gradient_by_lag(trace, max_lag=60)]
-    assert slopes == pytest.approx([math.log(0.8)] * 2, abs=1e-3)
+    assert far_slopes(trace) == pytest.approx([math.log(0.8)] * 2, abs=1e-3)
     assert lyapunov(trace).exponents == pytest.approx(np.log([0.8, 0.5]), abs=1e-2)
     parameters.layers[0].recurrent_kernel[...] = 0.9
-    slopes = [curve.slope for curve in gradient_by_lag(traced(parameters, trace.ids[:, 0]), max_lag=60)]
-    assert slopes == pytest.approx(np.log([0.9, 0.8]), abs=1e-2)
+    assert far_slopes(traced(parameters, trace.ids[:, 0])) == pytest.approx(np.log([0.9, 0.8]), abs=1e-2)
 
 
 def test_half_lives_have_the_errors_of_blocks_of_predictions(random_parameters: RandomParameters) -> None:
@@ -107,8 +109,6 @@ def test_half_lives_have_the_errors_of_blocks_of_predictions(random_parameters: 
     blocks = [lag_curves(trace, part - 1, lags=21)[0].median for part in np.split(found.positions, 8)]
     lives = [half_life(block) or math.nan for block in blocks]
     assert found.half_life_error == pytest.approx(statistics.stdev(lives) / math.sqrt(8))
-    slopes = [np.polyfit(range(10, 21), np.log(block[10:]), 1)[0] for block in blocks]
-    assert found.slope_error == pytest.approx(statistics.stdev(slopes) / math.sqrt(8))
 
 
 def test_a_gradient_that_does_not_fade_is_said_to_reach_further_than_it_was_followed() -> None:
@@ -134,8 +134,7 @@ def test_the_response_of_a_register_is_zero_after_its_depth(activation: str) -> 
         np.testing.assert_array_equal(found.linear, found.state)
     np.testing.assert_array_equal(found.kl[[1, 3, 4, 9]], 0)
     assert found.kl[2] > 1
-    assert (found.length, len(found.positions)) == (5, 10)
-    assert found.half_life == pytest.approx(4, abs=0.01)
+    assert len(found.positions) == 10
 
 
 def test_a_leaky_linear_unit_never_forgets() -> None:
@@ -143,8 +142,6 @@ def test_a_leaky_linear_unit_never_forgets() -> None:
     found = impulse_response(trace, positions=9, max_lag=20)
     for values in (found.state, found.state_low, found.state_high, found.linear):
         np.testing.assert_allclose(values, 0.5 ** np.arange(21), rtol=1e-6)
-    assert found.length is None
-    assert found.half_life == pytest.approx(1)
 
 
 def test_the_change_is_that_of_two_readings(random_parameters: RandomParameters) -> None:

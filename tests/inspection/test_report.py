@@ -264,12 +264,23 @@ def test_every_number_in_a_table_is_one_of_the_json() -> None:
 def test_every_figure_is_drawn_for_each_run_and_on_the_page() -> None:
     reports = [report(), report(name="runs/two", layers=3)]
     charts = [name for name in SECTIONS if name != "surprise"]
-    assert list(draw_figures(reports)) == [f"{name}-{run}" for name in charts for run in (1, 2)]
+    own = ("network", "spectrum", "fixed_points")
+    expected = [[f"{name}-{run}" for run in (1, 2)] if name in own else [name] for name in charts]
+    assert list(draw_figures(reports)) == [name for names in expected for name in names]
     page = page_of(*reports)
-    assert page.count('class="chart"') == 2 * len(charts)
-    assert page.count(" alt=") == page.count("<figcaption>") == 2 * len(charts)
+    count = len(charts) + len(own)
+    assert page.count('class="chart"') == page.count(" alt=") == page.count("<figcaption>") == count
     assert not re.search(r' style="', page)
     assert "NaN" not in page
+
+
+def test_runs_that_differ_in_their_seed_alone_are_one_line_of_the_figure_of_all() -> None:
+    reports = [report(name=name, layers=1 + (name == "c"), only=("usable_context",)) for name in "abc"]
+    figure = draw_figures(reports)["usable_context"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a, 2 seeds", "c"]
+    page = page_of(*reports)
+    assert page.count('class="chart"') == 1
+    assert "of runs that differ in their seeds alone, the mean" in page
 
 
 def test_every_section_has_its_words_and_every_figure_its_caption() -> None:
@@ -277,5 +288,5 @@ def test_every_section_has_its_words_and_every_figure_its_caption() -> None:
     assert [*words] == [*SECTIONS]
     for name, section in report().found.items():
         assert all(words[name][each] for each in ("title", "equation", "text"))
-        assert bool(section.figure) == ("caption" in words[name])
+        assert bool(section.figure or section.panels) == ("caption" in words[name])
         assert bool(section.items) == ("columns" in words[name]) == ("table" in words[name])
