@@ -257,12 +257,6 @@ def export(*, as_json: bool, **options: Any) -> None:
 @models_argument
 @host_option
 @port_option(8000)
-@click.option(
-    *("--allow-host", "allowed_hosts"),
-    multiple=True,
-    metavar="NAME",
-    help="Name by which the server may be reached, besides localhost and addresses; can be repeated.",
-)
 def serve(**options: Any) -> None:
     """Serve models at an OpenAI-compatible endpoint, and at / the page that `charlm export --format html` writes.
 

@@ -9,15 +9,14 @@ import asyncio
 import hmac
 import ipaddress
 import json
-import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from charlm.errors import CharlmError, short_repr
+from charlm.errors import CharlmError
 from charlm.serving.requests import RequestError
 
 MAX_REQUESTS = 256
@@ -46,16 +45,14 @@ class Guard:
 
     Args:
         app: The handlers.
-        allowed_hosts: Names besides localhost by which the server may be reached, in lower case.
+        host: The name or the address that the server listens at; another one may not be in Host if there is no key.
         key: What requests must carry; None = nothing.
         say: Takes a line for the user: an error that was not expected.
 
     """
 
-    def __init__(
-        self, app: ASGIApp, *, allowed_hosts: Iterable[str], key: str | None, say: Callable[[str], object]
-    ) -> None:
-        self._app, self._allowed_hosts, self._key, self._say = app, {*allowed_hosts}, key, say
+    def __init__(self, app: ASGIApp, *, host: str, key: str | None, say: Callable[[str], object]) -> None:
+        self._app, self._host, self._key, self._say = app, host.lower(), key, say
         self._requests = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,32 +89,29 @@ class Guard:
             self._requests -= 1
 
     def _check(self, headers: Mapping[bytes, str]) -> None:
-        check_host(headers.get(b"host"), self._allowed_hosts)
-        check_origin(headers.get(b"origin"), headers[b"host"])
-        if self._key is not None:
+        host = headers.get(b"host", "")
+        if self._key is None:
+            check_host(host, self._host)
+        else:  # a page that is not allowed does not know it
             check_key(headers.get(b"authorization"), self._key)
+        check_origin(headers.get(b"origin"), host)
         if self._requests == MAX_REQUESTS:
             raise RequestError(429, f"{MAX_REQUESTS} requests are being answered; try again", code="overloaded")
 
 
-def check_host(host: str | None, allowed: Collection[str]) -> None:
-    """Refuse a request whose Host is neither an address, localhost nor one of the allowed names.
-
-    Args:
-        host: The header, or None if there is none.
-        allowed: Names that `check_allowed` returned.
+def check_host(host: str, allowed: str) -> None:
+    """Refuse a request whose Host is neither an address, localhost nor the allowed name, which is in lower case.
 
     Raises:
         RequestError: with status 400 or 403.
 
     """
-    name = _host_name(host or "")
+    name = _host_name(host)
     if name is None:
         raise RequestError(400, "Host: missing or not a host", code="bad_host")
-    if not (name == "localhost" or name in allowed or _is_address(name)):
-        raise RequestError(
-            403, f"Host: found {name[:100]!r}; allow it with charlm serve --allow-host", code="host_not_allowed"
-        )
+    if not (name in ("localhost", allowed) or _is_address(name)):
+        message = f"Host: found {name[:100]!r}; a server without a key answers to addresses, localhost and its --host"
+        raise RequestError(403, message, code="host_not_allowed")
 
 
 def check_origin(origin: str | None, host: str) -> None:
@@ -125,7 +119,7 @@ def check_origin(origin: str | None, host: str) -> None:
 
     Args:
         origin: The header, or None if there is none, as from programs that are not browsers.
-        host: The header Host, which was checked.
+        host: The header Host.
 
     Raises:
         RequestError: with status 403.
@@ -133,19 +127,6 @@ def check_origin(origin: str | None, host: str) -> None:
     """
     if origin is not None and origin.partition("://")[2].lower() != host.lower():
         raise RequestError(403, f"Origin: found {origin[:100]!r}; must be this server", code="origin_not_allowed")
-
-
-def check_allowed(name: str) -> str:
-    """Return a name that requests may have in Host, in lower case.
-
-    Raises:
-        CharlmError: it is no name of a host, so that no request could have it.
-
-    """
-    found = name.rstrip(".").lower()
-    if not re.fullmatch(r"[\w-]+(\.[\w-]+)*", found, re.ASCII):
-        raise CharlmError(f"--allow-host {short_repr(name)}: must be a name such as texts.example.org, without a port")
-    return found
 
 
 def usable_key(key: str) -> str:

@@ -21,7 +21,7 @@ from charlm.errors import CharlmError, short_repr
 from charlm.formats.exporting import export_html
 from charlm.runs.folder import model_name
 from charlm.serving.answers import Answer, Piece, ServedModel
-from charlm.serving.guard import NO_STORE, Guard, check_allowed, error_response, json_response, usable_key
+from charlm.serving.guard import NO_STORE, Guard, error_response, json_response, usable_key
 from charlm.serving.requests import MAX_BODY_BYTES, ChatRequest, CompletionRequest, RequestError, parse_request
 
 PAGE_HEADERS = {
@@ -40,7 +40,6 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
-    allowed_hosts: Sequence[str] = (),
     key: str | None = None,
     say: Callable[[str], object] = lambda _: None,
     announce: Callable[[str, Sequence[str]], object] = lambda url, models: None,
@@ -53,20 +52,18 @@ def serve(
         runs: Runs or model files, or parts of the names of runs; none = the newest run under runs/.
         host: The address to listen at; anything but loopback is open to the network.
         port: 0 to 65535; 0 = any free one.
-        allowed_hosts: Names by which the server may be reached, besides localhost and addresses.
         key: What requests must carry, as the key of OpenAI's clients; None = nothing.
         say: Takes a line for the user: a warning if the address is open to the network and there is no key, and errors
             in requests that were not expected.
         announce: Called with the URL and the names of the models when the server listens.
 
     Raises:
-        CharlmError: the key or an allowed name cannot occur in a request, there is no model, one is damaged, two have
+        CharlmError: the key cannot occur in a request, there is no model, one is damaged, two have
             the same name, or the address is taken.
 
     """
     models = _load_models(runs)
     key = None if key is None else usable_key(key)
-    hosts = [host.lower(), *map(check_allowed, allowed_hosts)]
     with listen(host, port) as listener:
         listener.listen(BACKLOG)
         address, bound_port = listener.getsockname()[:2]
@@ -75,7 +72,7 @@ def serve(
         announce(f"http://{f'[{address}]' if ':' in address else address}:{bound_port}", tuple(models))
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # not a line for each client that leaves
         config = uvicorn.Config(
-            Guard(make_app(models), allowed_hosts=hosts, key=key, say=say),
+            Guard(make_app(models), host=host, key=key, say=say),
             http="h11",
             ws="none",
             lifespan="off",

@@ -59,9 +59,9 @@ CALLS: dict[str, tuple[str, dict[str, Any]]] = {
         "charlm.formats.exporting export",
         {"model": Path("m"), "format": "onnx", "out": Path("o"), "check": True},
     ),
-    "serve a b --host ::1 --port 5 --allow-host x --allow-host y": (
+    "serve a b --host ::1 --port 5": (
         "charlm.serving.server serve",
-        {"runs": (Path("a"), Path("b")), "host": "::1", "port": 5, "allowed_hosts": ("x", "y"), "key": "secret"},
+        {"runs": (Path("a"), Path("b")), "host": "::1", "port": 5, "key": "secret"},
     ),
     "runs a b --group --json": ("charlm.runs.summary list_runs", {"runs": (Path("a"), Path("b"))}),
     "config show tiny -s model.units=2 -s seed=3": ("charlm.config.file load_config", SET),

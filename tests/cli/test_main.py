@@ -30,7 +30,7 @@ OPTIONS = {
     "inspect": "--text --out --json",
     "export": "--format --out --check --json",
     "tune": "--minutes --trials --trial-minutes --out -q --quiet",
-    "serve": "--host --port --allow-host",
+    "serve": "--host --port",
     "tensorboard": "--host --port",
     "runs": "--group --json",
     "info": "",

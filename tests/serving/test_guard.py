@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("starlette", reason="missing: starlette")
 
-from charlm.serving.guard import check_allowed, check_host, check_key, check_origin
+from charlm.serving.guard import check_host, check_key, check_origin
 from charlm.serving.requests import RequestError
 
 
@@ -16,12 +16,7 @@ from charlm.serving.requests import RequestError
     ["localhost", "LOCALHOST:8000", "127.0.0.1:80", "[::1]:8000", "10.1.2.3", "texts.example.org.", "localhost."],
 )
 def test_addresses_localhost_and_allowed_names_are_answered(host: str) -> None:
-    check_host(host, ["texts.example.org"])
-
-
-@pytest.mark.parametrize("name", ["texts.example.org", "TEXTS.example.org.", "my_machine", "xn--bcher-kva.example"])
-def test_an_allowed_name_is_answered_however_it_is_spelt(name: str) -> None:
-    check_host(f"{name}:8000", [check_allowed(name)])
+    check_host(host, "texts.example.org")
 
 
 def check_refused(status: int, check: Callable[..., object], *arguments: Any) -> str:
@@ -34,12 +29,12 @@ def check_refused(status: int, check: Callable[..., object], *arguments: Any) ->
 
 @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "texts.example.org", "127.0.0.1.nip.io"])
 def test_other_names_are_refused_as_they_may_have_been_rebound(host: str) -> None:
-    check_refused(403, check_host, host, ["other.example.org"])
+    check_refused(403, check_host, host, "other.example.org")
 
 
-@pytest.mark.parametrize("host", [None, "", ":80", "[::1", "a@localhost", "localhost/x", "[]"])
-def test_what_is_not_a_host_is_refused(host: str | None) -> None:
-    check_refused(400, check_host, host, [])
+@pytest.mark.parametrize("host", ["", ":80", "[::1", "a@localhost", "localhost/x", "[]"])
+def test_what_is_not_a_host_is_refused(host: str) -> None:
+    check_refused(400, check_host, host, "127.0.0.1")
 
 
 @pytest.mark.parametrize("origin", ["null", "http://evil.example", "http://localhost", "http://["])
