@@ -188,8 +188,6 @@ def find_model(model: Path | None, *, say: Callable[[str], object] | None = None
         CharlmError: there is no such file or run or several that are meant, or no model in the run.
 
     """
-    if str(model) == "-":
-        raise CharlmError("-: standard input is a text, not a model; name a model before it")
     is_path = model is None or model.exists() or str(model) in run_names()
     found = (None if is_path else shipped_models().get(str(model))) or find_run(model)
     if model is None and say is not None:

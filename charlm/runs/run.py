@@ -42,7 +42,6 @@ from charlm.runs.folder import (
 )
 from charlm.storage.files import remove, sync_folder, write_file, writing
 from charlm.text.corpus import Corpus, count_ids, is_corpus, open_corpus
-from charlm.text.findings import spaced
 from charlm.text.vocabulary import Vocabulary
 
 
@@ -173,10 +172,6 @@ def corpus_identity(corpus: Corpus) -> dict[str, Any]:
 NOISE = 0.3
 """Standard deviation of the noise, as a share of that of the known rows. On a text with 37 new characters, after four
 epochs, 0.1 scores 1.650, 0.3 1.620, and 1.0 1.615 nats per character."""
-PASSAGES, PASSAGE_SIZE = 20, 50
-"""How many passages of the validation text are looked for in what the parent has read, and their length in ids."""
-MAX_SEARCHED = 20_000_000
-"""How many characters of the text of the parent are searched, at most."""
 
 
 @dataclass(frozen=True)
@@ -228,8 +223,7 @@ def adapt_parent(parent: Parent, config: Config, corpus: Corpus, *, say: Callabl
         parent: The model.
         config: Every setting of the run, of the same shape as the parent.
         corpus: Its text.
-        say: Takes lines for the user: how many characters were matched, and whether the parent knows the validation
-            text.
+        say: Takes lines for the user: how many characters were matched.
 
     """
     known, vocabulary = parent.model.vocabulary, corpus.vocabulary
@@ -237,8 +231,6 @@ def adapt_parent(parent: Parent, config: Config, corpus: Corpus, *, say: Callabl
     is_used = np.array([character is not None for character in vocabulary.characters]) & (counts > 0)
     kept, new = (int((is_used & which).sum()) for which in (matched >= 0, matched < 0))
     say(f"init: {parent.path}: characters of the text: {kept} known, {new} new")
-    if has_read(parent, corpus):
-        say("init: it has been trained on the validation text of this run, so every score here is too good")
     parameters = transfer(parent.model.parameters, matched, counts, seed=config.seed)
     shape = architecture(config, len(vocabulary))
     return TrainedModel(shape, parameters, vocabulary, config.model_dump(mode="json"), {"step": 0, "epoch": 0.0})
@@ -306,23 +298,6 @@ def _biases(biases: Floats, matched: NDArray[np.int64], counts: NDArray[np.int64
     occurs = (matched >= 0) & (counts > 0)
     offset = np.mean(biases[matched[occurs]] - log_frequencies[occurs]) if occurs.any() else 0.0
     return np.where(matched >= 0, biases[matched], log_frequencies + offset).astype(np.float32)
-
-
-def has_read(parent: Parent, corpus: Corpus) -> bool:
-    """Return whether the parent was trained on most of the validation text of a corpus.
-
-    Some passages of it are looked for in the training text of the parent, if the parent lies in a run that can be read.
-    """
-    run, ids = run_of(parent.path), corpus.split("validation")
-    if run is None or not len(ids):
-        return False
-    try:
-        read = open_corpus(run / CORPUS)
-        text = read.vocabulary.decode(read.split("train", at_most=MAX_SEARCHED))
-    except CharlmError:
-        return False
-    found = [corpus.vocabulary.decode(passage) in text for passage in spaced(ids, count=PASSAGES, size=PASSAGE_SIZE)]
-    return 2 * sum(found) > len(found)
 
 
 def read_initial(run: Run) -> Parameters | None:

@@ -1,4 +1,4 @@
-"""What of a text occurs word for word in another one, or earlier in the text itself.
+"""What of a text occurs word for word in another one.
 
 Windows of a text are compared by a hash of their ids.
 
@@ -18,8 +18,6 @@ MIN_SPAN = 20
 """The shortest span that counts as copied, in ids: any two texts of a language share shorter ones."""
 BLOCK = 1 << 20
 """How many ids of the training text are compared at once; takes about 50 MB."""
-WINDOW = 100
-"""Ids in a row that hardly any text has twice by chance."""
 BASE = 0x9E3779B97F4A7C15
 """b of the hash: any odd number has an inverse modulo 2^64; this one has no pattern in its bits."""
 
@@ -80,22 +78,6 @@ def _first_positions(ids: Ids, training: Ids, length: int, block: int) -> NDArra
         places = np.flatnonzero((codes[at] == theirs) & (found[at] < 0))
         found[at[places][::-1]] = start + places[::-1]  # the first is written last and stays
     return found[numbers]
-
-
-def repeated_share(ids: NDArray[Any], *, window: int = WINDOW) -> float:
-    """Return the share of the windows of a text that occur earlier in it, id for id.
-
-    Args:
-        ids: Integers [n], 0 or more.
-        window: The length of a window, 1 or more.
-
-    Returns:
-        0 to 1; 0 if the text has no window.
-
-    """
-    hashes = hash_windows(ids, window)
-    hashes.sort()  # np.unique takes a hundred times as long for numbers like these
-    return int(np.count_nonzero(hashes[1:] == hashes[:-1])) / max(1, len(hashes))
 
 
 def hash_windows(ids: NDArray[Any], window: int) -> NDArray[np.uint64]:

@@ -23,14 +23,6 @@ BLOCK_BYTES = 1 << 20
 MEMORY_SHARE = 16
 """A document takes up to eleven times its size in memory; it may have a sixteenth of the machine's."""
 BYTE_ORDER_MARK = "\ufeff"
-BYTE_ORDER_MARKS = {
-    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose mark it starts with
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
-HEAD_BYTES = 4096
-"""The encoding of a document that cannot be decoded is guessed from so many of its bytes."""
 MAX_NAME = 50
 """The longest name of a text, in characters: a folder with the time and this in its name has at most 255 bytes."""
 NOT_FOR_FILES = {"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7"}
@@ -208,30 +200,18 @@ def decode(data: bytes | bytearray, *, encoding: str, name: str, is_fixed: bool 
         reason = f"not valid {encoding}"
         if isinstance(error, UnicodeDecodeError):
             reason += f" at byte {error.start:,} (0x{data[error.start]:02X})"
-        raise UndecodableError(name, reason, _advise(encoding, bytes(data[:HEAD_BYTES]), is_fixed=is_fixed)) from None
+        raise UndecodableError(name, reason, _advise(encoding, data, is_fixed=is_fixed)) from None
     if has_too_many_marks(text):
         raise UndecodableError(name, f"more than {MAX_MARKS:,} combining marks in a row", "leave some out")
     return unicodedata.normalize("NFC", text.removeprefix(BYTE_ORDER_MARK))
 
 
-def _advise(encoding: str, head: bytes, *, is_fixed: bool) -> str:
-    if head.startswith(b"%PDF"):
+def _advise(encoding: str, data: bytes | bytearray, *, is_fixed: bool) -> str:
+    if data.startswith(b"%PDF"):
         return "it is a PDF: extract its text first, for instance with pdftotext"
-    current = codecs.lookup(encoding).name
-    others = " or ".join(other for other in _likely_encodings(head) if codecs.lookup(other).name != current)
     if is_fixed:
-        return f"the model reads {encoding}: convert the text, which may be {others}"
+        return f"the model reads {encoding}: convert the text"
     return (
-        f"if the text is in another encoding, try -s corpus.encoding={others}; for data that is not text, "
-        f"-s corpus.encoding=latin-1 gives each byte an id"
+        "name its encoding, for instance -s corpus.encoding=utf-16 or cp1252; for data that is not text, "
+        "-s corpus.encoding=latin-1 gives each byte an id"
     )
-
-
-def _likely_encodings(head: bytes) -> Sequence[str]:
-    for mark, encoding in BYTE_ORDER_MARKS.items():
-        if head.startswith(mark):
-            return encoding, f"{encoding}-le", f"{encoding}-be"
-    even, odd = head[::2].count(0), head[1::2].count(0)
-    if 4 * abs(even - odd) > len(head):  # every other byte of English in UTF-16 is 0
-        return ("utf-16-le", "utf-16-be") if odd > even else ("utf-16-be", "utf-16-le")
-    return "utf-8", "cp1252", "latin-1"

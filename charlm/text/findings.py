@@ -13,15 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import counted
-from charlm.text.copies import WINDOW, repeated_share
 from charlm.text.corpus import Corpus
-from charlm.text.vocabulary import UNKNOWN_GLYPH, Ids, name_some
+from charlm.text.vocabulary import name_some
 
 MAX_CHARACTERS = 2_000_000
 PARTS = 20
 """The number of parts that are looked at in a longer text."""
-MAX_REPEATED = 0.02
-"""The largest share of a text in repeated passages that is not worth a word."""
 MIN_OCCURRENCES = 5
 """What occurs less often is taken for chance."""
 
@@ -31,7 +28,7 @@ class Finding:
     """A possible problem in a text: it would make a network worse, or is not learnt from."""
 
     subject: str
-    """rare characters, files, encoding, line ends, repeated passages or validation text."""
+    """rare characters, files or validation text."""
     found: str
     """In a few words, for the user."""
     advice: str
@@ -61,32 +58,15 @@ class TextFacts:
 
 def describe_text(corpus: Corpus) -> TextFacts:
     """Return the facts about a text; raises CharlmError if ids.npy has become shorter."""
+    corpus.check_size()
     return TextFacts(
         summary=corpus.summary,
         characters=corpus.manifest.characters,
         documents=len(corpus.manifest.sources),
         vocabulary=len(corpus.vocabulary),
         splits={name: end - start for name, (start, end) in corpus.splits.items()},
-        findings=find_problems(corpus),
+        findings=[*find_omissions(corpus), *_check_validation(corpus)],
     )
-
-
-def find_problems(corpus: Corpus) -> list[Finding]:
-    """Return the possible problems in a text.
-
-    Args:
-        corpus: The text.
-
-    Raises:
-        CharlmError: ids.npy has become shorter.
-
-    """
-    corpus.check_size()
-    seen = np.concatenate(spaced(corpus.ids, count=PARTS, size=MAX_CHARACTERS // PARTS))
-    characters = [character or "" for character in corpus.vocabulary.characters]
-    text = "".join([characters[index] for index in seen.tolist()])
-    found = [*_check_encoding(text), *_check_line_ends(text)]
-    return [*find_omissions(corpus), *found, *_check_repeats(seen), *_check_validation(corpus)]
 
 
 def find_omissions(corpus: Corpus) -> Iterator[Finding]:
@@ -122,34 +102,6 @@ def spaced(ids: NDArray[Any], *, count: int, size: int) -> list[NDArray[Any]]:
         return [ids]
     starts = np.linspace(0, len(ids) - size, count).astype(int)
     return [ids[start : start + size] for start in starts]
-
-
-def _check_encoding(text: str) -> Iterator[Finding]:
-    """Find characters that are lost."""
-    if lost := text.count(UNKNOWN_GLYPH):
-        found = f"{counted(lost, 'character')} U+FFFD, which another program wrote for what it could not decode"
-        yield Finding("encoding", found, "take the original text, with -s corpus.encoding=NAME")
-
-
-ONE_KIND = r"make them one kind: perl -pe 's/\r\n?/\n/g' TEXT > NEWTEXT"
-
-
-def _check_line_ends(text: str) -> Iterator[Finding]:
-    """Find line ends of more than one kind."""
-    both = text.count("\r\n")
-    counts = {r"\r\n": both, r"\n": text.count("\n") - both, r"\r": text.count("\r") - both}
-    kinds = [f"{count:,} {name}" for name, count in counts.items() if count >= MIN_OCCURRENCES]
-    if len(kinds) > 1:
-        yield Finding("line ends", f"mixed: {', '.join(kinds)}", ONE_KIND)
-
-
-def _check_repeats(ids: Ids) -> Iterator[Finding]:
-    """Find long passages that occur more than once."""
-    share = repeated_share(ids)
-    if share > MAX_REPEATED:
-        found = f"{share:.0%} of the text repeats passages of {WINDOW} characters or more"
-        advice = "delete the copies: they are memorised, and flatter the loss if they are in the validation text"
-        yield Finding("repeated passages", found, advice)
 
 
 MAX_UNSEEN = 0.005

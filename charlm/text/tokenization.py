@@ -121,12 +121,11 @@ def tokenize(
     """Write the text of some sources as a corpus, and open it.
 
     Each file is a document; between two documents is the end_of_text id. Files that are empty, or not valid in the
-    encoding, are left out, and the corpus names them. corpus.json is written last: ids.npy without it is what a process
-    that was killed has left.
+    encoding, are left out, and the corpus names them. corpus.json is written last.
 
     Args:
         sources: Files, folders, .gz files, or `-` for standard input.
-        out: The folder of the corpus, missing or empty, or with such a rest.
+        out: The folder of the corpus, missing or empty.
         config: How the text is decoded, turned into ids and split.
         known: A vocabulary whose ids the corpus takes over, also those of characters that do not occur; None = none.
         progress: Whether to show a progress bar on standard error, in bytes.
@@ -138,12 +137,8 @@ def tokenize(
     """
     check_encoding(config.encoding)
     with writing(out):
-        rest = [*out.iterdir()] if out.is_dir() else []  # what a process that was killed may have left
-        is_free = all(path.name == IDS_FILE or path.name.endswith(f".{CORPUS_FILE}.tmp") for path in rest)
-        if (out.exists() and not out.is_dir()) or not is_free:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise CharlmError(f"{out}: exists already; give a new or an empty folder, or delete this one")
-        for path in rest:
-            path.unlink()
     found, left_out = find_documents(sources)
     for folder in {document.path.parent for document in found if document.path is not None}:
         if is_corpus(folder):

@@ -15,7 +15,7 @@ config show missing                                   | missing: no such recipe 
 evaluate                                              | runs/: no run here
 inspect m.safetensors m.safetensors --text - --json                 | standard input can be read for one run only
 plan latin.txt                                        | latin.txt: not valid utf-8
-evaluate -                                            | -: standard input is a text, not a model
+evaluate -                                            | -: no such file or folder; must be a run or a model file
 sample red\x1b[31m.txt                                | red\\x1b[31m.txt: not a model file
 sample m.safetensors --min-p nan                      | min_p: found nan; must be from 0 to 1
 serve m.safetensors m.safetensors                                   | m.safetensors: another model is called m too;

@@ -20,7 +20,7 @@ from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config, CorpusConfig
 from charlm.config.yaml import parse_yaml
 from charlm.errors import CharlmError
-from charlm.network.model_file import TrainedModel, read_model, tensors_sha256, write_model
+from charlm.network.model_file import TrainedModel, read_model, tensors_sha256
 from charlm.runs.run import (
     NOISE,
     Run,
@@ -275,20 +275,6 @@ def test_a_corpus_keeps_its_own_vocabulary(tmp_path: Path, model_file: Path) -> 
     first = read_initial(run)
     assert first is not None
     assert first.logits_bias[0] == read_model(model_file).parameters.logits_bias[2]
-
-
-def test_a_parent_that_has_read_the_validation_text_is_told_and_one_of_another_text_is_not(
-    tmp_path: Path, trained: TrainedModel
-) -> None:
-    rng = np.random.default_rng(0)
-    book, other = ("".join(rng.choice(list("abc"), 6000)) for _ in range(2))
-    begin_adapted(tmp_path, None, book).folder.rename(tmp_path / "parent")
-    write_model(tmp_path / "parent/best.safetensors", trained)
-    for text, is_told in ((book[3000:5000], True), (other, False)):
-        said: list[str] = []
-        begin_adapted(tmp_path, tmp_path / "parent", text, said=said, corpus__validation_fraction=0.5)
-        assert ("it has been trained on the validation text" in "".join(said)) == is_told
-        (tmp_path / "run").rename(tmp_path / text[:9])
 
 
 def test_a_config_that_names_other_weights_is_refused(tmp_path: Path, model_file: Path) -> None:

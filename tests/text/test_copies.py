@@ -1,13 +1,11 @@
 """The longest common span of two texts, and the share of common spans, compared with a search by brute force."""
 
-import random
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlm.text.copies import Copies, find_copies, repeated_share
+from charlm.text.copies import Copies, find_copies
 
 
 def ids(text: str) -> "np.ndarray[tuple[int], np.dtype[np.uint8]]":
@@ -50,13 +48,3 @@ def test_spans_of_20_ids_are_counted_and_spans_of_19_are_not() -> None:
 
 def test_a_text_that_repeats_itself_is_one_long_span() -> None:
     assert find_copies(ids("ab" * 20_000), ids("ab" * 50_000)) == Copies(1, 40_000, 0, 0)
-
-
-@pytest.mark.parametrize(
-    "text", ["aaaa", "abcdef", "\0\0\0\1\0\0\0\1", "".join(random.Random(1).choices("ab", k=200)), "ab", ""]
-)
-@pytest.mark.parametrize("window", [1, 3])
-def test_the_share_is_that_of_the_windows_that_occur_earlier(text: str, window: int) -> None:
-    windows = [text[start : start + window] for start in range(len(text) - window + 1)]
-    repeated = sum(found in windows[:index] for index, found in enumerate(windows))
-    assert repeated_share(ids(text), window=window) == pytest.approx(repeated / max(1, len(windows)))

@@ -1,8 +1,6 @@
 """The facts about a text, against counts of the text itself."""
 
 import random
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,7 +8,7 @@ from corpora import make_corpus, write_texts
 
 from charlm.config.recipes import DEFAULT_CORPUS
 from charlm.config.schema import CorpusConfig
-from charlm.text.findings import ONE_KIND, Finding, describe_text, find_omissions
+from charlm.text.findings import Finding, describe_text, find_omissions
 from charlm.text.tokenization import tokenize
 
 TEXT = "abba\n" * 30 + "c" * 9 + "d" * 10 + "e"
@@ -34,26 +32,6 @@ def test_nothing_is_found_in_the_plays(tmp_path: Path) -> None:
     assert look(tmp_path, PLAYS) == []
 
 
-def test_characters_that_another_program_has_lost_are_counted(tmp_path: Path) -> None:
-    (found,) = look(tmp_path, PLAYS.replace("z", "\ufffd"))
-    assert found.found.startswith(f"{PLAYS.count('z')} characters U+FFFD")
-
-
-def test_mixed_line_ends_are_counted_by_kind(tmp_path: Path) -> None:
-    lines = PLAYS.splitlines()
-    text = "\r\n".join(lines[:1000]) + "\n" + "\n".join(lines[1000:]) + "\n" + 5 * "\r"
-    (found,) = look(tmp_path, text)
-    assert found.found == rf"mixed: 999 \r\n, {len(lines) - 999:,} \n, 5 \r"
-
-
-@pytest.mark.skipif(shutil.which("perl") is None, reason="missing: perl")
-def test_the_advice_for_line_ends_keeps_lines_apart(tmp_path: Path) -> None:
-    (tmp_path / "text").write_bytes(b"a\rb\r\nc\nd\r\re")
-    command = ONE_KIND.split(": ")[1].replace("NEWTEXT", "new").replace("TEXT", "text")
-    subprocess.run(command, shell=True, cwd=tmp_path, check=True, timeout=30)
-    assert (tmp_path / "new").read_bytes() == b"a\nb\nc\nd\n\ne"
-
-
 def test_rare_characters_are_counted_and_named_with_the_key_that_decides(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path, "ab" * 98 + "éé" + "\x85e", min_count=3)
     (found,) = find_omissions(corpus)
@@ -70,11 +48,6 @@ def test_files_that_are_left_out_are_named_but_hidden_ones(tmp_path: Path) -> No
     (found,) = find_omissions(tokenize([str(sources)], tmp_path / "out", CorpusConfig()))
     names = f"{sources}/01.txt (not valid utf-8 at byte 0 (0xFF)), {sources}/02.txt (empty)"
     assert found.found == f"2 left out: {names}, and 1 hidden file"
-
-
-def test_repeated_passages_are_found_with_their_share(tmp_path: Path) -> None:
-    (found,) = look(tmp_path, PLAYS + PLAYS[:30_000])
-    assert found.found.startswith("17% of the text repeats passages")  # 30,000 of 175,896
 
 
 @pytest.mark.parametrize(("new", "is_found"), [(4, False), (60, True)])
