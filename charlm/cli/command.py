@@ -97,11 +97,6 @@ class Commands(Command, click.Group):
             with formatter.section(title):
                 formatter.write_dl(rows)
 
-    def main(self, *args: Any, **settings: Any) -> Any:
-        """Run the command line, or answer a shell that asks for completions."""
-        with _exit_codes():
-            return super().main(*args, **settings)
-
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was named, and write what is left of its results."""
         with _exit_codes():
@@ -157,13 +152,6 @@ def suggest_recipes(_: click.Context, _param: click.Parameter, incomplete: str) 
     return _suggest({name: describe_recipe(name) for name in recipe_names()}, incomplete)
 
 
-def suggest_spaces(_: click.Context, _param: click.Parameter, incomplete: str) -> Suggestions:
-    """Return the search space that comes with charlm, and files."""
-    from charlm.config.recipes import SPACE
-
-    return _suggest({SPACE: None}, incomplete)
-
-
 def suggest_runs(_: click.Context, _param: click.Parameter, incomplete: str) -> Suggestions:
     """Return the runs under runs/, and files."""
     from charlm.runs.folder import run_names
@@ -198,17 +186,8 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def _check_host(_: click.Context, _param: click.Parameter, host: str) -> str:
-    """Refuse what the look-up of names in Python cannot take."""
-    try:
-        host.encode("idna")
-    except UnicodeError:
-        raise click.BadParameter("must be an address, or a name with at most 63 characters between two dots") from None
-    return host
-
-
 host_option = click.option(
-    "--host", callback=_check_host, default="127.0.0.1", help="Address to listen at; 0.0.0.0 = for other machines too."
+    "--host", default="127.0.0.1", help="Address to listen at; 0.0.0.0 = for other machines too."
 )
 
 

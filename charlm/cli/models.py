@@ -97,10 +97,7 @@ def sample(*, model: Path | None, prompt: str, seed: int | None, samples: int, a
             print_aside(f"--- sample {number} of {samples} ---")
             write_result(_shown(f"{prompt}{text}\n"))
     else:
-        text = next(texts)
-        _stream([prompt], text)
-        if options["temperature"] == 0 and not endless and str(text).isspace():
-            say("-t 0 always writes the most likely character, here only blanks; -t 0.5 varies")
+        _stream([prompt], next(texts))
 
 
 def _shown(text: str) -> str:

@@ -119,8 +119,6 @@ def _seed_rows(group: Sequence["RunSummary"]) -> list[dict[str, Any]]:
                 "scored": len(scores),
                 "nats_per_char": statistics.mean(scores) if scores else None,
                 "standard_deviation": statistics.stdev(scores) if len(scores) > 1 else None,
-                "lowest": min(scores, default=None),
-                "highest": max(scores, default=None),
                 "recipe": runs[0].recipe,
                 "settings": {key: runs[0].settings.get(key) for key in keys},
                 "runs": [str(run.folder) for run in runs],
@@ -192,14 +190,9 @@ SEED_COLUMNS: Mapping[str, Column] = {
     "runs": ("scored", str),
     "mean nats": ("nats_per_char", "{:.4f}".format),
     "deviation": ("standard_deviation", "{:.4f}".format),
-    "lowest": ("lowest", "{:.4f}".format),
-    "highest": ("highest", "{:.4f}".format),
     "recipe": ("recipe", _cut),
 }
-"""The same with --group: the runs with a score, and the mean, standard deviation and extremes of these."""
-
-
-BAR = "{desc} {bar} {n_fmt} of {total_fmt} parts, {elapsed}"
+"""The same with --group: the runs with a score, and the mean and standard deviation of these."""
 
 
 @click.command(cls=Command)
@@ -230,21 +223,9 @@ def inspect(*, as_json: bool, **options: Any) -> None:
     """
     if options["out"] is None and not as_json:
         raise click.UsageError("name a page with --out FILE.html, or print the numbers with --json")
-    from tqdm import tqdm
-
     from charlm.inspection.inspecting import inspect_runs, to_json
 
-    with tqdm(bar_format=BAR, leave=False, delay=0.1, disable=not shows_progress()) as bar:
-
-        def show(done: int, parts: int, name: str) -> None:
-            """Move the bar, or print a line for every part but the first, whose error may be that of the command."""
-            if not bar.disable:
-                bar.total, bar.n = parts, done
-                bar.set_description_str(escape_controls(name))
-            elif done:
-                say(f"part {done + 1} of {parts}: {name}")
-
-        reports = inspect_runs(**options, say=say, progress=show)
+    reports = inspect_runs(**options, say=say, show_progress=shows_progress())
     if as_json:
         print_json(to_json(reports))
     else:
@@ -307,5 +288,5 @@ def _launch(*arguments: str) -> str:
     board.configure(argv=["tensorboard", *arguments])
     try:
         return str(board.launch())
-    except program.TensorBoardServerException as error:
-        raise CharlmError(error.msg) from None
+    except (program.TensorBoardServerException, UnicodeError) as error:
+        raise CharlmError(str(error)) from None

@@ -20,7 +20,6 @@ from charlm.cli.command import (
     set_option,
     suggest_models,
     suggest_runs,
-    suggest_spaces,
     text_argument,
 )
 from charlm.cli.output import cut, fill, print_json, print_result, say, shows_progress, terminal_width
@@ -260,7 +259,6 @@ def tokenize(**options: Any) -> None:
     "space",
     type=PATH,
     metavar="SPACE.yaml",
-    shell_complete=suggest_spaces,
     help="YAML file that names a recipe, and settings with ranges; or space, the one that comes with charlm.",
 )
 @text_argument

@@ -1,16 +1,16 @@
 """From a network and a text to the report on it: every section in its turn."""
 
-import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
+from tqdm import tqdm
 
 from charlm.api.evaluation import text_to_score
 from charlm.api.model import Model, load
-from charlm.errors import CharlmError, check_name, counted
+from charlm.errors import CharlmError, check_name, counted, escape_controls
 from charlm.inspection.context import make_context
 from charlm.inspection.diagram import make_network
 from charlm.inspection.fixed_points import make_fixed_points
@@ -40,6 +40,9 @@ SECTIONS: Mapping[str, Callable[[Reading], Found]] = {
 
 A name is the key of the JSON, the name of the figure, and the anchor. A section that cannot be made raises CharlmError
 or LinAlgError."""
+
+
+BAR = "{desc} {bar} {n_fmt} of {total_fmt} parts, {elapsed}"
 
 
 def inspect_text(
@@ -87,10 +90,6 @@ def inspect_text(
     )
 
 
-Progress = Callable[[int, int, str], object]
-"""Takes the number of parts that are made, the number of all parts, and the name of the next one."""
-
-
 def inspect(
     run: str | Path | Model | None = None, *, text: str | Path | None = None, only: Sequence[str] = ()
 ) -> Report:
@@ -118,7 +117,7 @@ def inspect_runs(
     text: str | Path | None = None,
     only: Sequence[str] = (),
     say: Callable[[str], object] | None = None,
-    progress: Progress = lambda done, parts, name: None,
+    show_progress: bool = False,
 ) -> list[Report]:
     """Make a report on each of some runs; no TensorFlow.
 
@@ -128,7 +127,7 @@ def inspect_runs(
         text: A file, a folder of files, a corpus, or - for standard input; None = the validation text of each run.
         only: The parts of the report to make, by the keys of its JSON, for instance ["usable_context"]; none = all.
         say: As for `charlm.load`.
-        progress: Called before each part of a report.
+        show_progress: Whether to show a progress bar on standard error.
 
     Raises:
         CharlmError: there is no model, or it is damaged; there is no such part; the text cannot be read, or has less
@@ -148,15 +147,17 @@ def inspect_runs(
             raise CharlmError(f"{out}: is the text that is read; name another file")
     models = [load(path, say=say) for path in paths]
     reports: list[Report] = []
-    made, parts = itertools.count(), len(models) * len({*(only or SECTIONS)})
-    for path, model in zip(paths, models, strict=True):
-        reading = _reading(model, None if isinstance(path, Model) else path, text)
+    parts = len(models) * len({*(only or SECTIONS)})
+    with tqdm(total=parts, bar_format=BAR, leave=False, delay=0.1, disable=not show_progress) as bar:
 
-        def show(name: str, of: str = reading.name) -> None:
-            """Count a part of a report before it is made."""
-            progress(next(made), parts, f"{of}: {name}")
+        def show(name: str) -> None:
+            """Move the bar before a part of a report is made."""
+            bar.set_description_str(escape_controls(f"{reading.name}: {name}"))
+            bar.update()
 
-        reports.append(inspect_text(reading, only=only, progress=show))
+        for path, model in zip(paths, models, strict=True):
+            reading = _reading(model, None if isinstance(path, Model) else path, text)
+            reports.append(inspect_text(reading, only=only, progress=show))
     if out is not None:
         write_file(Path(out), render_page(reports, draw_figures(reports)).encode())
     return reports

@@ -115,8 +115,9 @@ def listen(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-    except OSError as error:
-        raise CharlmError(f"--host {host}, --port {port}: cannot listen there: {error.strerror or error}") from None
+    except (OSError, UnicodeError) as error:  # UnicodeError: the name has a part of more than 63 characters
+        reason = getattr(error, "strerror", None) or error
+        raise CharlmError(f"--host {host}, --port {port}: cannot listen there: {reason}") from None
     return listener
 
 

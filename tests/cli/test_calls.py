@@ -76,7 +76,7 @@ SHORTEST: dict[str, dict[str, Any]] = {
     **{line: {} for line in ("train", "plan", "evaluate", "serve", "runs")},
 }
 """Command lines with what is required alone."""
-OF_THE_TERMINAL = {"self", "say", "show_progress", "progress", "announce", "report"}
+OF_THE_TERMINAL = {"self", "say", "show_progress", "announce", "report"}
 
 
 def called(line: str, target: str, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, Any], dict[str, Any]]:

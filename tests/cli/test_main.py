@@ -116,7 +116,6 @@ def test_a_group_without_a_command_prints_its_help(line: str) -> None:
         ("train -r ri", {"rill"}),
         ("runs ri", {"rill"}),
         ("train -c ti", {"tiny"}),
-        ("tune sp", {"space"}),
         ("eval", {"evaluate"}),
     ],
 )

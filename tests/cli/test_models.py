@@ -150,15 +150,6 @@ def test_characters_that_the_output_cannot_encode_are_escaped(
 # Failures
 
 
-def test_a_text_of_blanks_at_temperature_0_is_told(trained: TrainedModel, tmp_path: Path) -> None:
-    trained.parameters.logits_bias[:] = [1000, 0, 0, 0, 0]  # a line break, whatever came before
-    write_model(tmp_path / "m.safetensors", trained)
-    said = charlm("sample", tmp_path / "m.safetensors", "-p", "ab", "-t", 0, "-n", 5)
-    assert (said.stdout, said.stderr.count("\n")) == ("ab" + 5 * "\n", 1)
-    assert "here only blanks; -t 0.5 varies" in said.stderr
-    assert charlm("sample", tmp_path / "m.safetensors", "-p", "ab", "-t", 1, "-n", 5).stderr == ""
-
-
 BASELINES = {"uniform", "lzma", "unigram", "5-gram"}
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import charlm, messages
+from commands import charlm, check_failure, messages
 from processes import command_line, run_process, started, wait_until
 from run_folders import make_run, make_scored_run
 
@@ -76,11 +76,10 @@ def test_runs_that_differ_in_their_seeds_alone_are_one_line_with_mean_and_deviat
     mean, deviation = statistics.mean([1.5, 1.6, 1.75]), statistics.stdev([1.5, 1.6, 1.75])
     assert (seeds["scored"], seeds["nats_per_char"]) == (3, pytest.approx(mean))
     assert seeds["standard_deviation"] == pytest.approx(deviation)
-    assert (seeds["lowest"], seeds["highest"]) == (1.5, 1.75)
     assert sorted(seeds["runs"]) == ["runs/0", "runs/1", "runs/2", "runs/unscored"]
     assert (other["scored"], other["standard_deviation"], other["settings"]) == (1, None, {"model.units": 7})
     lines = charlm("runs", "--group").stdout.splitlines()
-    assert lines[1].split() == ["runs", "mean", "nats", "deviation", "lowest", "highest", "recipe"]
+    assert lines[1].split() == ["runs", "mean", "nats", "deviation", "recipe"]
     assert lines[2].split()[:3] == ["3", f"{mean:.4f}", f"{deviation:.4f}"]
 
 
@@ -143,11 +142,7 @@ def test_characters_that_are_left_out_are_told() -> None:
 def test_a_page_is_written_and_its_name_printed() -> None:
     command = charlm("inspect", "m.safetensors", "--text", "text.txt", "--out", "report.html")
     assert (command.exit_code, command.stdout) == (0, "report.html\n")
-    lines = command.stderr.splitlines()  # not a terminal
-    assert lines == [
-        f"charlm: part {number} of {len(SECTIONS)}: m.safetensors: {name.replace('_', ' ')}"
-        for number, name in enumerate([*SECTIONS][1:], 2)
-    ]
+    assert command.stderr == ""  # not a terminal
     assert Path("report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
@@ -221,10 +216,7 @@ def test_each_tag_of_each_run_is_served_at_every_step(route: str, address: str) 
 # Failures
 
 
-@pytest.mark.parametrize("command", ["tensorboard", "serve"])
 @pytest.mark.parametrize("host", ["a" * 100, "a..b"])
-def test_a_host_that_cannot_be_looked_up_is_wrong_usage(command: str, host: str) -> None:
-    refused = charlm(command, "--host", host)
-    assert (refused.exit_code, refused.stdout) == (2, "")
-    assert "--host" in refused.stderr
-    assert "must be an address" in refused.stderr
+def test_a_host_that_cannot_be_looked_up_is_refused_in_a_line(host: str, trained_run: Path) -> None:
+    pytest.importorskip("starlette", reason="missing: starlette")
+    check_failure(f"serve {trained_run} --host {host}", f"--host {host}, --port 8000: cannot listen there")
