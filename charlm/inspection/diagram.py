@@ -11,7 +11,6 @@ from functools import partial
 from charlm.inspection.figures import BLUE, GREEN, MUTED, ORANGE, Axes, Figure, canvas
 from charlm.inspection.reading import Found, Reading
 from charlm.network.rnn import Parameters
-from charlm.text.markup import equation
 
 SYMBOLS = {
     **{"embedding": "E", "kernel": "U", "recurrent_kernel": "V", "bias": "b"},
@@ -46,9 +45,6 @@ class Diagram:
     skip_connections: bool
     parameters: int
     """Of all parts together."""
-    equations: tuple[str, ...]
-    """What a step computes; [a; b] is a beside b. The last one says what a small change of the state becomes; in a
-    stack, the one before it is the state of all layers."""
 
 
 def symbol(tensor: str) -> str:
@@ -66,26 +62,7 @@ def list_parts(parameters: Parameters) -> Diagram:
         Part(name, outputs, {each: shapes[each] for each in shapes if f"{each}.".startswith(f"{name}.")})
         for name, outputs in (source, *layers, ("logits", vocabulary_size))
     )
-    return Diagram(parts, parameters.skip_connections, parameters.size, _equations(parameters))
-
-
-def _equations(parameters: Parameters) -> tuple[str, ...]:
-    """Return the equations of a step, from the input to the logits; in a stack, the layer is an index from 0."""
-    skips, count = parameters.skip_connections, len(parameters.layers)
-    states = [f"h^{{{layer}}}_t" for layer in range(count)] if count > 1 else ["h_t"]
-    found = [f"x_t = {'onehot(id_t)' if parameters.embedding is None else 'E[id_t]'}"]
-    for index, (state, below, layer) in enumerate(zip(states, ["", *states], parameters.layers, strict=False)):
-        read = f"[{below}; x_t]" if below and skips else below or "x_t"
-        number = f"_{index}" if count > 1 else ""
-        bias = "" if layer.bias is None else f" + b{number}"
-        found.append(f"{state} = {parameters.activation}({read} U{number} + {state[:-1]}{{t-1}} V{number}{bias})")
-    side_by_side = f"[{'; '.join(states)}]" if count > 1 else "h_t"
-    found.append(f"logits_t = {side_by_side if skips else states[-1]} W + c")
-    if count == 1:
-        return (*found, "dh_t = dh_{t-1} V D_t,  D_t = diag f'(a_t)")
-    below = "[dh^{l-1}_t; 0]" if skips else "dh^{l-1}_t"
-    change = f"dh^l_t = (dh^l_{{t-1}} V_l + {below} U_l) D^l_t,  D^l_t = diag f'(a^l_t)"
-    return (*found, f"h_t = {side_by_side}", change)
+    return Diagram(parts, parameters.skip_connections, parameters.size)
 
 
 def make_network(reading: Reading) -> Found:
@@ -95,7 +72,7 @@ def make_network(reading: Reading) -> Found:
     sizes = {name: {"shape": f" {TIMES} ".join(map(str, shape))} for name, shape in weights.items()}
     items = [{"name": n, "symbol": symbol(n), **sizes[n], "parameters": math.prod(weights[n])} for n in weights]
     items.append({"name": "all", "symbol": "", "shape": "", "parameters": diagram.parameters})
-    return Found(diagram, partial(draw_network, diagram), items, html="".join(map(equation, diagram.equations)))
+    return Found(diagram, partial(draw_network, diagram), items)
 
 
 def draw_network(diagram: Diagram) -> Figure:

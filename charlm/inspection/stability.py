@@ -6,7 +6,6 @@ et al. 1980).
 Axes: H units.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -38,16 +37,8 @@ class RecurrentSpectrum:
     """Of V, largest size first: complex128 [H]."""
     spectral_radius: float
     """The largest size of an eigenvalue of V."""
-    largest_singular_value: float
-    """The most by which V can lengthen a vector."""
-    non_normality: float
-    """Henrici's departure from normality, sqrt(|V|_F^2 - sum |lambda|^2) / |V|_F: 0 = normal, 1 = nilpotent."""
     effective_radius: float
     """The median spectral radius of V D_t on the text, D_t = diag f'(a_t)."""
-    effective_low: float
-    """The smallest of these radii."""
-    effective_high: float
-    """The largest of them."""
     radius_positions: NDArray[np.int64]
     """Of the characters at which V D_t was computed, int64 [P]."""
 
@@ -69,17 +60,12 @@ def recurrent_spectra(trace: Trace, *, positions: int = 8) -> list[RecurrentSpec
         kernel = weights.recurrent_kernel.astype(np.float64)
         eigenvalues = np.linalg.eigvals(kernel).astype(np.complex128)
         eigenvalues = eigenvalues[np.argsort(-np.abs(eigenvalues), kind="stable")]
-        square, normal = float((kernel**2).sum()), float((np.abs(eigenvalues) ** 2).sum())
         radii = [float(np.abs(np.linalg.eigvals(kernel * gain)).max()) for gain in gains[steps, 0].astype(np.float64)]
         spectrum = RecurrentSpectrum(
             layer=layer,
             eigenvalues=eigenvalues,
             spectral_radius=float(np.abs(eigenvalues[0])),
-            largest_singular_value=float(np.linalg.norm(kernel, 2)),
-            non_normality=math.sqrt(max(0.0, square - normal) / square) if square else 0.0,
             effective_radius=float(np.median(radii)),
-            effective_low=min(radii),
-            effective_high=max(radii),
             radius_positions=steps,
         )
         found.append(spectrum)

@@ -26,14 +26,11 @@ def test_an_orthogonal_kernel_lies_on_the_unit_circle() -> None:
     found = spectrum_of(rotation)
     np.testing.assert_allclose(np.abs(found.eigenvalues), 1, atol=1e-6)
     assert found.spectral_radius == pytest.approx(1, abs=1e-6)
-    assert found.largest_singular_value == pytest.approx(1, abs=1e-6)
-    assert found.non_normality == pytest.approx(0, abs=1e-3)
 
 
-def test_henrici_of_a_triangle_is_its_part_above_the_diagonal() -> None:
-    found = spectrum_of(one_layer(np.array([[3.0, 4.0], [0.0, 2.0]])))
+def test_the_eigenvalues_of_a_triangle_are_its_diagonal() -> None:
+    found = spectrum_of(one_layer(np.array([[2.0, 4.0], [0.0, 3.0]])))
     assert found.eigenvalues.tolist() == pytest.approx([3, 2])
-    assert found.non_normality == pytest.approx(4 / np.sqrt(29))
 
 
 def test_the_effective_radius_counts_the_slopes() -> None:
@@ -43,7 +40,6 @@ def test_the_effective_radius_counts_the_slopes() -> None:
     (found,) = recurrent_spectra(trace, positions=200)
     radii = 2 * trace.slopes[0][30:, 0].max(1)
     assert found.effective_radius == pytest.approx(np.median(radii))
-    assert (found.effective_low, found.effective_high) == pytest.approx((radii.min(), radii.max()))
 
 
 def test_those_of_a_linear_network_are_the_logarithms_of_its_eigenvalues() -> None:
