@@ -16,9 +16,10 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from charlm.network.model_file import TrainedModel
-from charlm.network.rnn import State
+from charlm.network.rnn import Floats, State
 from charlm.sampling.generation import GrowingText, choose_ids, encode_prompt, random_seed, read_prompt
 from charlm.serving.requests import ChatRequest, CompletionRequest
+from charlm.text.vocabulary import Vocabulary
 
 TURN = 32
 """The characters that a text gets in a turn: about two milliseconds of a small network."""
@@ -39,10 +40,22 @@ class ServedModel:
 
 
 @dataclass(frozen=True)
+class Token:
+    """A character that was chosen, in the legacy form of log-probabilities."""
+
+    text: str
+    logprob: float
+    """log p given the characters before it, by the model itself: before temperature and filters."""
+    likeliest: dict[str, float]
+    """log p of the likeliest tokens in its place, and of the token itself."""
+
+
+@dataclass(frozen=True)
 class Piece:
     """The next part of a text."""
 
     text: str
+    tokens: tuple[Token, ...] = ()
     finish_reason: Literal["stop", "length"] | None = None
     chosen: int = 0
     """How many ids were chosen for it: those held back and an end of the text included."""
@@ -63,18 +76,30 @@ def write_text(
         CharlmError: while iterating, the logits are not finite.
 
     """
-    growing = GrowingText(trained.vocabulary, stops=wanted.stop)
+    growing, tokens = GrowingText(trained.vocabulary, stops=wanted.stop), list[Token]()
     steps = choose_ids(trained, state, sampler=wanted.sampler, seed=seed, length=wanted.length)
     before = chosen = 0
     while not growing.stopped_by:
         text, before = "", chosen
         with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
-            for chosen, (index, _) in enumerate(islice(steps, TURN), before + 1):
+            for chosen, (index, logits) in enumerate(islice(steps, TURN), before + 1):
+                if wanted.logprobs is not None:
+                    tokens.append(_token(trained.vocabulary, index, logits, wanted.logprobs))
                 text += growing.read(index, is_last=chosen == wanted.length)
                 if growing.stopped_by:
                     break
         reason = growing.stopped_by and ("length" if growing.stopped_by == "length" else "stop")
-        yield Piece(text, reason, chosen - before)
+        yield Piece(text, tuple(tokens[: len(text)]), reason, chosen - before)
+        tokens = tokens[len(text) :]
+
+
+def _token(vocabulary: Vocabulary, index: int, logits: Floats, count: int) -> Token:
+    wide = logits.astype(np.float64)
+    wide -= wide.max()
+    wide -= np.log(np.exp(wide).sum())
+    likeliest = [*np.argsort(-wide, kind="stable")[:count].tolist(), index]
+    named = {vocabulary.names[each]: float(wide[each]) for each in likeliest if wide[each] > -np.inf}
+    return Token(vocabulary.names[index], float(wide[index]), named if count else {})
 
 
 class Answer:
@@ -148,7 +173,8 @@ class Answer:
         """Return the answer that holds the pieces of all texts."""
         choices = []
         for index, pieces in enumerate(texts):
-            joined = Piece("".join(piece.text for piece in pieces), pieces[-1].finish_reason)
+            tokens = tuple(token for piece in pieces for token in piece.tokens)
+            joined = Piece("".join(piece.text for piece in pieces), tokens, pieces[-1].finish_reason)
             message = {"message": {"role": "assistant", "content": joined.text, "refusal": None}}
             choices.append(self._choice(index, joined, message))
         return {**self._head, "choices": choices, "usage": self.usage()}
@@ -173,8 +199,15 @@ class Answer:
 
     def _choice(self, index: int, piece: Piece, in_chat: Mapping[str, Any]) -> dict[str, Any]:
         """Return a text as answers have it: in a completion by itself, in a chat as `in_chat`."""
+        logprobs = None
+        if self._wanted.logprobs is not None:
+            logprobs = {
+                "tokens": [token.text for token in piece.tokens],
+                "token_logprobs": [token.logprob for token in piece.tokens],
+                "top_logprobs": [token.likeliest or None for token in piece.tokens],
+            }
         content = in_chat if self._is_chat else {"text": piece.text}
-        return {"index": index, **content, "logprobs": None, "finish_reason": piece.finish_reason}
+        return {"index": index, **content, "logprobs": logprobs, "finish_reason": piece.finish_reason}
 
 
 def _to_event(content: Mapping[str, Any]) -> bytes:

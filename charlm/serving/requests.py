@@ -5,7 +5,7 @@ The fields are those of the OpenAI API, plus top_k and min_p.
 
 import json
 import re
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -23,6 +23,7 @@ MAX_TOKENS = 65_536
 """Over all texts of a request; a token is a character."""
 MAX_STOPS = 16
 MAX_STOP_CHARACTERS = 1000
+MAX_LIKELIEST = 20
 MAX_SEED = 2**63 - 1
 COMPLETION_TOKENS, CHAT_TOKENS = 16, 256
 """How many characters a text gets that names no number; 16 is what the OpenAI API says."""
@@ -107,6 +108,8 @@ class CompletionRequest(TextsRequest):
 
     prompt: Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS), BeforeValidator(_to_list)] = [""]
     max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] = COMPLETION_TOKENS
+    logprobs: Annotated[int, Field(ge=0, le=MAX_LIKELIEST)] | None = None
+    """How many of the likeliest tokens to report beside the log-probability of each; None = neither."""
 
     @property
     def prompts(self) -> list[str]:
@@ -139,6 +142,9 @@ class ChatRequest(TextsRequest):
     messages: Annotated[list[Message], Field(min_length=1, max_length=1024)]
     max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] = CHAT_TOKENS
     max_completion_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
+
+    logprobs: ClassVar[None] = None
+    """They have another form in a chat, which is not supported."""
 
     @property
     def prompts(self) -> list[str]:

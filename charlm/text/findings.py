@@ -28,7 +28,7 @@ class Finding:
     """A possible problem in a text: it would make a network worse, or is not learnt from."""
 
     subject: str
-    """rare characters, files or validation text."""
+    """rare characters, files, blanks or validation text."""
     found: str
     """In a few words, for the user."""
     advice: str
@@ -65,7 +65,7 @@ def describe_text(corpus: Corpus) -> TextFacts:
         documents=len(corpus.manifest.sources),
         vocabulary=len(corpus.vocabulary),
         splits={name: end - start for name, (start, end) in corpus.splits.items()},
-        findings=[*find_omissions(corpus), *_check_validation(corpus)],
+        findings=[*find_omissions(corpus), *_check_blanks(corpus), *_check_validation(corpus)],
     )
 
 
@@ -102,6 +102,29 @@ def spaced(ids: NDArray[Any], *, count: int, size: int) -> list[NDArray[Any]]:
         return [ids]
     starts = np.linspace(0, len(ids) - size, count).astype(int)
     return [ids[start : start + size] for start in starts]
+
+
+BLANKS, MAX_BLANKS = 4, 0.1
+"""Blanks in a row that are many, and the share of the characters that may be in such rows: a network that has learnt
+them writes little else at a low temperature."""
+
+
+def _check_blanks(corpus: Corpus) -> Iterator[Finding]:
+    """Find a training text that is indented, or laid out in columns, by rows of blanks."""
+    if " " not in corpus.vocabulary.characters:
+        return
+    blank, many, read = corpus.vocabulary.characters.index(" "), 0, 0
+    for ids in spaced(corpus.split("train"), count=PARTS, size=MAX_CHARACTERS // PARTS):
+        edges = np.flatnonzero(np.diff(ids == blank, prepend=False, append=False))
+        rows = edges[1::2] - edges[::2]
+        many, read = many + int(rows[rows >= BLANKS].sum()), read + len(ids)
+    if many > MAX_BLANKS * read:
+        found = f"{many / read:.0%} of the characters are in rows of {BLANKS} and more"
+        advice = (
+            "a network repeats these without end; collapse them (tr -s ' ' < TEXT > NEW), or indent by tabs "
+            "(unexpand -t 4 --first-only TEXT > NEW)"
+        )
+        yield Finding("blanks", found, advice)
 
 
 MAX_UNSEEN = 0.005

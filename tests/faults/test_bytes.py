@@ -55,7 +55,7 @@ EDITS: st.SearchStrategy[Edits] = st.lists(
 """Where a part of some length is replaced, and by what; None = the word of this number."""
 REQUESTS = {
     CompletionRequest: b'{"model": "m", "prompt": ["To be", "or"], "max_tokens": 9, "stop": ["\\n"], "temperature": 1,'
-    b' "top_p": 0.9, "top_k": 5, "seed": 3, "n": 2, "stream": true, "stream_options": {}}',
+    b' "top_p": 0.9, "top_k": 5, "seed": 3, "n": 2, "logprobs": 2, "stream": true, "stream_options": {}}',
     ChatRequest: b'{"messages": [{"role": "user", "content": "To be"}], "stop": [], "max_completion_tokens": 5}',
 }
 

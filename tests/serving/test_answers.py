@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import reference
 
 from charlm.errors import CharlmError
 from charlm.network.model_file import TrainedModel
 from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
-from charlm.serving.answers import TURN, Answer, Piece, ServedModel
+from charlm.serving.answers import TURN, Answer, Piece, ServedModel, Token
 from charlm.serving.requests import ChatRequest, CompletionRequest, parse_request
 from charlm.text.vocabulary import Vocabulary
 
@@ -74,12 +75,31 @@ def test_requests_write_in_turn_and_do_not_change_each_other(trained: TrainedMod
     assert len(order) - order[::-1].index("short") <= 6
 
 
-def test_a_text_ends_before_a_stop_text(trained: TrainedModel) -> None:
+def test_the_log_probabilities_are_those_of_the_model_itself(trained: TrainedModel) -> None:
+    pieces = asyncio.run(read(answer(trained, prompt="ab", logprobs=2, temperature=0.5, max_tokens=40)))
+    tokens = [token for _, piece in pieces for token in piece.tokens]
+    text = "".join(piece.text for _, piece in pieces)
+    assert "".join(token.text for token in tokens) == text
+    logits, _ = reference.read(trained.parameters, trained.vocabulary.encode("ab" + text).tolist())
+    logprobs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    for place, token in enumerate(tokens, start=1):
+        expected = logprobs[place]
+        assert token.logprob == pytest.approx(expected[trained.vocabulary.look_up(token.text)[0]], abs=1e-4)
+        assert token.likeliest[token.text] == token.logprob
+        assert max(token.likeliest.values()) == pytest.approx(expected.max(), abs=1e-4)
+        assert len(token.likeliest) in {2, 3}
+    pieces = asyncio.run(read(answer(trained, prompt="ab", logprobs=20, temperature=0.5, max_tokens=40)))
+    assert all(len(token.likeliest) == 4 for _, piece in pieces for token in piece.tokens)  # the unknown id has none
+
+
+def test_a_text_ends_before_a_stop_text_with_the_tokens_before_it(trained: TrainedModel) -> None:
     whole = sampled(endless(trained), "ab", length=60)
     stop = whole[20:24]
-    wanted = answer(endless(trained), prompt="ab", stop=[stop, "no"], max_tokens=60)
+    wanted = answer(endless(trained), prompt="ab", stop=[stop, "no"], logprobs=0, max_tokens=60)
     ((_, piece),) = asyncio.run(read(wanted))
-    assert (piece.text, piece.finish_reason) == (whole[: whole.index(stop)], "stop")
+    assert piece.text == whole[: whole.index(stop)]
+    assert ("".join(token.text for token in piece.tokens), piece.finish_reason) == (piece.text, "stop")
+    assert piece.tokens[0].likeliest == {}
 
 
 def test_usage_counts_what_was_read_and_chosen(trained: TrainedModel) -> None:
@@ -114,7 +134,7 @@ def events(wanted: Answer) -> list[Any]:
 
 def test_a_completion_joins_the_pieces_of_each_text(trained: TrainedModel) -> None:
     wanted = answer(trained, prompt="ab", n=2)
-    found = wanted.whole([[Piece("a"), Piece("b", "stop")], [Piece("c", "length")]])
+    found = wanted.whole([[Piece("a"), Piece("b", (), "stop")], [Piece("c", (), "length")]])
     assert found["id"].startswith("cmpl-")
     assert (found["object"], found["model"]) == ("text_completion", "m")
     assert found["choices"] == [
@@ -124,8 +144,17 @@ def test_a_completion_joins_the_pieces_of_each_text(trained: TrainedModel) -> No
     assert found["usage"] == {"prompt_tokens": 2, "completion_tokens": 0, "total_tokens": 2}
 
 
+def test_tokens_are_written_in_the_legacy_form(trained: TrainedModel) -> None:
+    pieces = [Piece("a", (Token("a", -2.0, {}),)), Piece("b", (Token("b", -1.0, {"c": -0.5, "b": -1.0}),), "stop")]
+    assert answer(trained, logprobs=1).whole([pieces])["choices"][0]["logprobs"] == {
+        "tokens": ["a", "b"],
+        "token_logprobs": [-2.0, -1.0],
+        "top_logprobs": [None, {"c": -0.5, "b": -1.0}],
+    }
+
+
 def test_a_chat_is_a_message_of_the_assistant(trained: TrainedModel) -> None:
-    found = answer(trained, is_chat=True, messages=MESSAGES).whole([[Piece("a\n", "stop")]])
+    found = answer(trained, is_chat=True, messages=MESSAGES).whole([[Piece("a\n", (), "stop")]])
     assert (found["id"][:9], found["object"]) == ("chatcmpl-", "chat.completion")
     (choice,) = found["choices"]
     assert choice["message"] == {"role": "assistant", "content": "a\n", "refusal": None}
@@ -133,7 +162,7 @@ def test_a_chat_is_a_message_of_the_assistant(trained: TrainedModel) -> None:
 
 
 def test_an_answer_comes_back_as_part_of_the_next_turn(trained: TrainedModel) -> None:
-    found = answer(trained, is_chat=True, messages=MESSAGES).whole([[Piece("there", "stop")]])
+    found = answer(trained, is_chat=True, messages=MESSAGES).whole([[Piece("there", (), "stop")]])
     of_a_client = {"annotations": None, "audio": None, "function_call": None, "tool_calls": None}
     messages = [*MESSAGES, found["choices"][0]["message"] | of_a_client, {"role": "user", "content": "?"}]
     assert parse_request(ChatRequest, json.dumps({"messages": messages}).encode()).prompts == ["ab\nthere\n?"]

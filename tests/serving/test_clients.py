@@ -30,7 +30,8 @@ def sampled(server: Server, *options: str | int) -> str:
 
 def test_openai_gets_the_text_that_sample_writes(client: Any, server: Server) -> None:
     settings = {"model": server.model, "prompt": "The ", "max_tokens": 60, "seed": 5, "temperature": 0.7}
-    answer = client.completions.create(**settings)
+    answer = client.completions.create(**settings, logprobs=1)
+    assert "".join(answer.choices[0].logprobs.tokens) == answer.choices[0].text
     assert answer.choices[0].text == sampled(server, "-n", 60, "-t", "0.7")
     assert answer.choices[0].finish_reason == "length"
     assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (4, 60)

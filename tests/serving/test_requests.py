@@ -39,7 +39,7 @@ def test_prompt_and_stop_are_a_text_or_a_list(given: Any, prompt: list[str], sto
     "fields",
     [
         *({"temperature": -0.1}, {"top_p": 0}, {"top_k": 0}, {"min_p": 2}, {"n": 0}, {"seed": 2**63}, {"model": 3}),
-        *({"prompt": []}, {"max_tokens": 0}, {"max_tokens": True}, {"logprobs": 1}, {"stop": ""}),
+        *({"prompt": []}, {"max_tokens": 0}, {"max_tokens": True}, {"logprobs": 21}, {"stop": ""}),
         *({"stop": ["a"] * 17}, {"stop": "a" * 1001}, {"prompt": [3] * 300_000}, {"prompt": "a" * 65_537}),
         *({"max_tokens": 65_537}, {"max_tokens": 10**4000}, {"n": 129}, {"prompt": "\u0301" * 1001}),
     ],

@@ -57,3 +57,12 @@ def test_a_validation_text_with_characters_that_are_new_is_of_another_kind(
     text = "".join(random.Random(0).choices("abcdefgh", k=20_000))
     found = look(tmp_path, text[:-new] + new * "z")
     assert [finding.subject for finding in found] == ["validation text"] * is_found
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [("a   b" * 90, None), ("    ab" * 90, "67%"), ("ab    " + "c" * 60, None), ("    a" + "c" * 30, "11%")],
+)
+def test_rows_of_blanks_are_found_if_they_are_more_than_a_tenth(text: str, share: str | None, tmp_path: Path) -> None:
+    found = [finding.found for finding in look(tmp_path, text * 20) if finding.subject == "blanks"]
+    assert found == ([] if share is None else [f"{share} of the characters are in rows of 4 and more"])

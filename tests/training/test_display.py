@@ -53,8 +53,8 @@ def test_the_user_is_told_what_is_trained_on_what(reference: Trained) -> None:
 
 
 def test_the_user_is_told_what_is_wrong_with_the_text(tmp_path: Path) -> None:
-    said = train(tmp_path / "run", text="ab\n" * 200 + "ab\r\n" * 20).said
-    assert any(line.startswith("line ends: mixed: 20 ") for line in said)
+    said = train(tmp_path / "run", text="ab    c\n" * 200).said
+    assert any(line.startswith("blanks: 50% of the characters ") for line in said)
 
 
 def test_a_long_line_is_wrapped_between_words() -> None:
