@@ -11,13 +11,11 @@ A shell completes recipes and runs from names of files: it must be fast.
 """
 
 import contextlib
-import importlib
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import click
@@ -50,50 +48,26 @@ class Command(click.Command):
 
 
 class Commands(Command, click.Group):
-    """A group of commands; those that are not added to it are imported when they are asked for.
+    """A group of commands.
 
     Args:
         sections: The names of the commands by the title under which help lists them.
-        modules: The module of `charlm.cli` that has the commands under a title, if they are not added.
 
     """
 
-    def __init__(
-        self,
-        *arguments: Any,
-        sections: Mapping[str, Sequence[str]],
-        modules: Mapping[str, str] = MappingProxyType({}),
-        **settings: Any,
-    ) -> None:
+    def __init__(self, *arguments: Any, sections: Mapping[str, Sequence[str]], **settings: Any) -> None:
         super().__init__(*arguments, **settings)
-        self.sections, self.modules = sections, modules
+        self.sections = sections
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands, in the order of help."""
         return [*chain.from_iterable(self.sections.values())]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command by its name, or None if there is none."""
-        for title, module in self.modules.items():
-            if cmd_name in self.sections[title] and cmd_name not in self.commands:
-                self.add_command(getattr(importlib.import_module(f"charlm.cli.{module}"), cmd_name))
-        return super().get_command(ctx, cmd_name)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command that is named and its arguments, or fail with a usage error that names similar ones."""
-        try:
-            return super().resolve_command(ctx, args)
-        except click.NoSuchCommand as error:
-            raise click.NoSuchCommand(error.command_name, possibilities=self.list_commands(ctx), ctx=ctx) from None
-
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write what each command does, under the title that it belongs to."""
         width = max(map(len, self.list_commands(ctx)))
         for title, names in self.sections.items():
-            commands = {name: self.get_command(ctx, name) for name in names}
-            rows = [(f"{name:{width}}", c.get_short_help_str(limit=200)) for name, c in commands.items() if c]
+            rows = [(f"{name:{width}}", self.commands[name].get_short_help_str(limit=200)) for name in names]
             with formatter.section(title):
                 formatter.write_dl(rows)
 

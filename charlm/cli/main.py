@@ -1,7 +1,7 @@
 """The command `charlm`: the group of all commands, and those of the setup: recipes, versions, completion.
 
-Only click is imported at the top of the command modules, and only that of the command at hand is imported, so
-that the help and the first character come at once; each command imports what it calls inside its body.
+Only click is imported at the top of the command modules, so that the help and the first character come at once; each
+command imports what it calls inside its body.
 """
 
 import io
@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from charlm import __version__
+from charlm.cli import models, runs, training
 from charlm.cli.command import Command, Commands, set_option, suggest_recipes
 from charlm.cli.output import align, print_result, terminal_width
 
@@ -23,14 +24,11 @@ SECTIONS = {
     "Setup": ("config", "info", "completion"),
 }
 """The commands by the title under which help lists them."""
-MODULES = {"Train": "training", "Use a model": "models", "Look at runs": "runs"}
-"""The modules beside this one that have the commands under a title."""
 
 
 @click.group(
     cls=Commands,
     sections=SECTIONS,
-    modules=MODULES,
     context_settings={"show_default": True, "help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, prog_name="charlm")
@@ -51,6 +49,14 @@ def main() -> None:
     """
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in {"strict", "surrogateescape"}:
         sys.stdout.reconfigure(errors="backslashreplace")  # not every encoding has every character
+
+
+for command in (
+    *(training.train, training.plan, training.tokenize, training.tune),
+    *(models.sample, models.evaluate, models.serve, models.export),
+    *(runs.runs, runs.inspect, runs.tensorboard),
+):
+    main.add_command(command)
 
 
 @main.group(cls=Commands, sections={"Commands": ("list", "schema", "show")})

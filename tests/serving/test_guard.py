@@ -1,5 +1,7 @@
 """Host and Origin: requests that the pages of other sites cause are not answered."""
 
+import asyncio
+from asyncio import Queue
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +9,9 @@ import pytest
 
 pytest.importorskip("starlette", reason="missing: starlette")
 
-from charlm.serving.guard import check_host, check_key, check_origin
+from starlette.responses import Response
+
+from charlm.serving.guard import Guard, check_host, check_key, check_origin
 from charlm.serving.requests import RequestError
 
 
@@ -48,3 +52,18 @@ def test_requests_of_pages_of_other_sites_are_refused(origin: str) -> None:
 def test_a_request_without_the_key_is_refused_and_the_key_is_not_told(header: str | None) -> None:
     assert "secret" not in check_refused(401, check_key, header, "secret")
     check_key("Bearer secret", "secret")
+
+
+@pytest.mark.parametrize(("key", "status"), [(None, 403), ("secret", 200)])
+def test_a_server_with_a_key_answers_to_every_host(key: str | None, status: int) -> None:
+    """A page that was rebound does not have the key."""
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"evil.example"), (b"authorization", b"Bearer secret")]
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": headers}
+    guard = Guard(Response("text"), host="127.0.0.1", key=key, say=print)
+    asyncio.run(guard(scope, Queue[Any]().get, send))
+    assert sent[0]["status"] == status
