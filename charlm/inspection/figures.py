@@ -167,7 +167,7 @@ def compare_panels(runs: Mapping[str, Sequence[Sequence[Panel]]]) -> list[Panel]
     """
     panels: dict[str, Panel] = {}
     for run, seeds in runs.items():
-        for same in zip(*seeds, strict=True):
+        for same in zip(*seeds, strict=False):  # a seed may lack what the others have
             for name in same[0].curves:
                 title = f"{same[0].title}{name and f': {name}'}"
                 panel = panels.setdefault(title, replace(same[0], title=title, curves={}, besides={}))
