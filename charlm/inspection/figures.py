@@ -221,6 +221,7 @@ def _draw_lines(axes: Axes, curves: Mapping[str, Curve], panel: Panel) -> None:
         axes.set_xlim(-0.2, None)
         axes.xaxis.set_major_formatter("{x:g}")
     elif largest > 0 and is_log:
+        axes.set_xlim(0, max(1, *(curve.x[-1] for curve in curves.values())))
         axes.set_yscale("log")
         if axes.get_ylim()[0] < FLOOR:
             axes.set_ylim(FLOOR, 3 * max(largest, FLOOR))

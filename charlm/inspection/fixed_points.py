@@ -1,9 +1,11 @@
-"""Where the state stays if one character is repeated for ever: fixed points, and their stability.
+"""Where the state goes if one character is repeated for ever: what becomes of it, fixed points, stability.
 
 With the character c held constant, the state follows h <- F(h) = f(x_c U + h V + b) in each layer. A fixed point has
-F(h) = h (Sussillo and Barak 2013, "Opening the black box"). Newton's method searches for them from states of the text,
-and from where these are after many repetitions; it finds those that repel as well. The input of a layer does not depend
-on the layers above it: the layers are searched from the lowest up, each with its input held constant.
+F(h) = h (Sussillo and Barak 2013, "Opening the black box").
+
+What becomes of a state is found by repeating the character. Fixed points are found by Newton's method as well, which
+finds those that repel. The input of a layer does not depend on the layers above it: the layers are searched from the
+lowest up, each with its input held constant.
 
 The picture shows the state of all layers while it reads the text, in the plane of its first two principal components,
 and where the points lie in this plane.
@@ -14,14 +16,14 @@ Axes: S states side by side, H units, D those of all layers.
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
 from charlm.inspection.figures import GRID, MUTED, SERIES, Figure, canvas, legend
-from charlm.inspection.reading import MOST_STATES, Found, Reading
+from charlm.inspection.reading import FULL_SIZE, MOST_STATES, Found, Reading
 from charlm.network.gradients import slope
 from charlm.network.rnn import ACTIVATIONS, Floats, Parameters, State, advance, probabilities
 from charlm.text.markup import visible
@@ -33,14 +35,20 @@ CHARACTERS, STARTS, MOST_POINTS, LIKELIEST = 3, 3, 3, 3
 described for a character, and how many likely characters at a point."""
 PATH = 400
 """Characters of the text whose states are drawn."""
-REPETITIONS = 1_000
-"""How often a character is repeated before a search begins."""
-AT_REST = 1e-10
+REPETITIONS, LONGEST_PERIOD = 12_800, 64
+"""How often a character is repeated at most: fewer times in a network of more than FULL_SIZE parameters."""
+AT_REST = 1e-9
 """The change of a unit, relative to 1 + the largest |h| of a unit, up to which a state counts as the same."""
+MOVING = 1e-3
+"""The change of a unit in every step of a cycle, relative as above. A spiral towards a fixed point that passes for a
+cycle would have to shrink by less than a millionth while it turns once."""
+LARGEST = 1e6
+"""The |h| above which a state counts as growing without end."""
 NEAR = 1e-6
 """The distance of a unit up to which two points count as one."""
 MOST_STEPS, MOST_HALVINGS = 50, 20
 """Of Newton's method: steps, and how often a step is halved until it brings the state closer to rest."""
+Outcome = Literal["settles", "cycles", "not settled", "grows"]
 
 
 @dataclass(frozen=True)
@@ -65,10 +73,15 @@ class FixedPoint:
 
 @dataclass(frozen=True)
 class HeldCharacter:
-    """The fixed points while one character is held constant."""
+    """What the state does while one character is held constant."""
 
     id: int
     """The character."""
+    outcome: Outcome
+    """What becomes of most states of a text when the character is repeated: a state comes to rest (settles), returns
+    to itself after a few characters (cycles), grows without end, or does none of these in `repetitions` characters."""
+    period: int | None
+    """The length of the cycle in characters if the outcome is `cycles`; 1 if it settles; else None."""
     points: tuple[FixedPoint, ...]
     """Those that most searches led to first, at most MOST_POINTS."""
 
@@ -84,6 +97,8 @@ class FixedPoints:
     components: float64 [up to PATH, 2], the mean of these states at 0."""
     shares: tuple[float, float]
     """The share of the variance of these states that each component has, from 0 to 1."""
+    repetitions: int
+    """How often a character was repeated at most."""
     positions: range
     """Of the characters of `path`."""
 
@@ -111,9 +126,11 @@ def find_fixed_points(parameters: Parameters, ids: NDArray[Any], outputs: State)
     _, sizes, rows = np.linalg.svd(np.pad(path - mean, ((0, 2), (0, 1))), full_matrices=False)
     plane = rows[:2, :-1].T * (sizes[:2] > 0)  # [D, 2]: the first two principal components, or 0
     first, second = (sizes[:2] ** 2 / (float(sizes @ sizes) or 1.0)).tolist()
+    most = int(REPETITIONS * min(1.0, FULL_SIZE / parameters.size))
     exact, held = parameters.cast(np.float64), []
     for index, _ in Counter(ids.tolist()).most_common(CHARACTERS):
-        ends = repeat_character(exact, index, starts)
+        ends, outcomes = repeat_character(exact, index, starts, most=most)
+        (outcome, period), _ = Counter(outcomes).most_common(1)[0]
         groups: list[list[Floats]] = []
         for start in (*ends, *starts):
             point = find_point(exact, index, start)
@@ -125,8 +142,8 @@ def find_fixed_points(parameters: Parameters, ids: NDArray[Any], outputs: State)
             same.append(point)
         groups.sort(key=len, reverse=True)
         points = (_describe(exact, index, group, (group[0] - mean) @ plane) for group in groups[:MOST_POINTS])
-        held.append(HeldCharacter(index, tuple(points)))
-    return FixedPoints(tuple(held), (path - mean) @ plane, (first, second), range(len(path)))
+        held.append(HeldCharacter(index, outcome, period, tuple(points)))
+    return FixedPoints(tuple(held), (path - mean) @ plane, (first, second), most, range(len(path)))
 
 
 def _describe(parameters: Parameters, index: int, found: list[Floats], place: Floats) -> FixedPoint:
@@ -150,12 +167,48 @@ def _describe(parameters: Parameters, index: int, found: list[Floats], place: Fl
     )
 
 
-def repeat_character(parameters: Parameters, index: int, states: Floats) -> Floats:
-    """Return states [S, D] after a character, by its id, has been read over and over; the weights are float64."""
-    ids = np.full(len(states), index)
-    for _ in range(REPETITIONS):
-        states = np.concatenate(advance(parameters, ids, parameters.split(states)), 1)
-    return states
+def repeat_character(
+    parameters: Parameters, index: int, starts: Floats, *, most: int = REPETITIONS
+) -> tuple[Floats, list[tuple[Outcome, int | None]]]:
+    """Read one character over and over, until it is known what becomes of every state.
+
+    Args:
+        parameters: The weights, float64.
+        index: The id of the character.
+        starts: The states to begin at, all layers side by side, [S, D].
+        most: How often, LONGEST_PERIOD or more.
+
+    Returns:
+        The states at the end, [S, D], and the outcome and the period of each.
+
+    """
+    ids, now = np.full(len(starts), index), starts
+    outcomes: list[tuple[Outcome, int | None]] = []
+    for _ in range(most // LONGEST_PERIOD):
+        path = [now]
+        for _ in range(LONGEST_PERIOD):
+            path.append(np.concatenate(advance(parameters, ids, parameters.split(path[-1])), 1))
+        now = path[-1]
+        outcomes = [_outcome(each) for each in np.stack(path, 1)]
+        if all(outcome != "not settled" for outcome, _ in outcomes):
+            break
+    return now, outcomes
+
+
+def _outcome(path: Floats) -> tuple[Outcome, int | None]:
+    """Return the outcome and the period of a state by its last steps, [LONGEST_PERIOD + 1, D]."""
+    size = 1 + np.abs(path[-1]).max()
+    if not size <= LARGEST:
+        return "grows", None
+    changes = np.abs(path[-2::-1] - path[-1]).max(1) / size  # in 1, 2, ... steps
+    returns = np.flatnonzero(changes <= AT_REST)
+    if not len(returns):
+        return "not settled", None
+    period = int(returns[0]) + 1
+    if period == 1:
+        return "settles", 1
+    steps = np.abs(np.diff(path[-1 - period :], axis=0)).max(1) / size
+    return ("cycles", period) if steps.min() > MOVING else ("not settled", None)
 
 
 def find_point(parameters: Parameters, index: int, start: Floats) -> Floats | None:
@@ -189,7 +242,7 @@ def _search(activation: str, constant: Floats, kernel: Floats, state: Floats) ->
 
     here = change(state)
     for _ in range(MOST_STEPS):
-        if np.abs(here).max() <= AT_REST * (1 + np.abs(state).max()):
+        if np.abs(here).max() <= AT_REST / 10 * (1 + np.abs(state).max()):
             return state
         jacobian = kernel * slope(activation, state + here) - np.eye(len(state))  # d changes F(h) - h by d J
         try:

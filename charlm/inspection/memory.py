@@ -9,7 +9,7 @@ Axes: K lags, P replaced characters.
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ Values = NDArray[np.float64]
 VISIBLE = 1e-3
 """The share of a gradient at lag 0 that counts as visible."""
 BLOCKS = 8
-"""Of neighbouring predictions, whose curves give the standard errors of half-lives."""
+"""Of neighbouring predictions, whose curves give the standard errors of half-lives and slopes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +38,10 @@ class LayerGradient(LagCurve):
     """The lag in characters at which `median` has fallen to a half: `half_life`."""
     half_life_error: float | None
     """Its standard error, by BLOCKS blocks of neighbouring predictions; None if it is not known in one of them."""
+    slope: float | None
+    """Of ln `median` over the second half of the lags, in nats per character; None if nothing is left there."""
+    slope_error: float | None
+    """Its standard error, as above."""
     visible_to: int
     """The last lag at which `median` is at least VISIBLE; the largest one if it reaches further than was followed."""
     positions: NDArray[np.int64]
@@ -64,7 +68,9 @@ def gradient_by_lag(trace: Trace, *, positions: int = 200, max_lag: int = 128) -
         layer = LayerGradient(
             **vars(curve),
             half_life=half_life(curve.median),
-            half_life_error=_error([block.median for block in blocks]),
+            half_life_error=_error(half_life, blocks),
+            slope=far_slope(curve.median),
+            slope_error=_error(far_slope, blocks),
             visible_to=int(np.flatnonzero(curve.median >= VISIBLE).max(initial=0)),
             positions=steps + 1,
         )
@@ -72,10 +78,10 @@ def gradient_by_lag(trace: Trace, *, positions: int = 200, max_lag: int = 128) -
     return found
 
 
-def _error(curves: Sequence[Values]) -> float | None:
-    """Return the standard error of the half-life by the curves of blocks; None if it is not known in one of them."""
-    values = [value for value in map(half_life, curves) if value is not None]
-    return None if len(values) < max(2, len(curves)) else statistics.stdev(values) / math.sqrt(len(values))
+def _error(measure: Callable[[Values], float | None], blocks: Sequence[LagCurve]) -> float | None:
+    """Return the standard error of a measure by its values in blocks; None if it is not known in one of them."""
+    values = [value for value in (measure(block.median) for block in blocks) if value is not None]
+    return None if len(values) < max(2, len(blocks)) else statistics.stdev(values) / math.sqrt(len(values))
 
 
 def half_life(curve: Values) -> float | None:
@@ -92,6 +98,14 @@ def half_life(curve: Values) -> float | None:
     with np.errstate(divide="ignore"):
         before, after = np.log2(curve[lag - 1]), np.log2(curve[lag])
     return float(lag - 1 + (before + 1) / (before - after))
+
+
+def far_slope(curve: Values) -> float | None:
+    """Return the slope of the logarithm of a curve [K] over the second half of its lags; None if it is not above 0."""
+    far = curve[len(curve) // 2 :]
+    if len(far) < 2 or not (far > 0).all():
+        return None
+    return float(np.polyfit(np.arange(len(far)), np.log(far), 1)[0])
 
 
 def life_text(life: float) -> str:

@@ -39,6 +39,10 @@ class RecurrentSpectrum:
     """The largest size of an eigenvalue of V."""
     effective_radius: float
     """The median spectral radius of V D_t on the text, D_t = diag f'(a_t)."""
+    effective_low: float
+    """The smallest of these radii."""
+    effective_high: float
+    """The largest of them."""
     radius_positions: NDArray[np.int64]
     """Of the characters at which V D_t was computed, int64 [P]."""
 
@@ -66,6 +70,8 @@ def recurrent_spectra(trace: Trace, *, positions: int = 8) -> list[RecurrentSpec
             eigenvalues=eigenvalues,
             spectral_radius=float(np.abs(eigenvalues[0])),
             effective_radius=float(np.median(radii)),
+            effective_low=min(radii),
+            effective_high=max(radii),
             radius_positions=steps,
         )
         found.append(spectrum)

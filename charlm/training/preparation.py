@@ -55,8 +55,9 @@ class Preparation:
     """Whether the config follows the advice, because no recipe was named."""
     advised_minutes: float | None
     """How long the recipe should train such a text; None = as long as the config says."""
-    take_recipe: Callable[[str], tuple[Config, TrainedModel | None, Engine]]
-    """Returns `config`, `first` and `engine` by another recipe, given its name."""
+    take_recipe: Callable[..., tuple[Config, TrainedModel | None, Engine]]
+    """Returns `config`, `first` and `engine` by another recipe, given its name, and whether it may learn from n-grams:
+    `has_ngrams`."""
 
 
 def prepare(
@@ -107,9 +108,10 @@ def prepare(
         weights = None if first is None else first.parameters
         return config, first, new_engine(config, corpus, engines, first_weights=weights, session=session)
 
-    def take_recipe(name: str) -> tuple[Config, TrainedModel | None, Engine]:
-        """Return the same by a recipe."""
-        return take(_read_recipe(name, overrides, parent))
+    def take_recipe(name: str, *, has_ngrams: bool = True) -> tuple[Config, TrainedModel | None, Engine]:
+        """Return the same by a recipe, as it is or without its n-grams."""
+        given = overrides if has_ngrams else merge({"training": {"ngram_weight": 0}}, overrides)
+        return take(_read_recipe(name, given, parent))
 
     taken = take_recipe(advice.recipe) if is_advised else take(config)
     return Preparation(corpus, *taken, advice, is_advised, minutes, take_recipe)

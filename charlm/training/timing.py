@@ -224,7 +224,8 @@ def fit_to_minutes(
         if smaller is None or engine.machines.share(is_enough):
             break
         session.say(f"recipe: {smaller}: {ENOUGH_STEPS:,} steps of {config.recipe} take longer than {total:g} min")
-        config, first, engine = prepared.take_recipe(smaller)
+        # a text that is too long to learn from n-grams takes too long to count, too
+        config, first, engine = prepared.take_recipe(smaller, has_ngrams=bool(config.training.ngram_weight))
         prepared = replace(prepared, config=config, first=first, engine=engine)
     if not has_teachers:  # their time, as nobody has asked for a time, comes on top
         open_soft_targets(Run(folder, config, corpus), say=session.say)

@@ -440,7 +440,7 @@ def test_options_that_no_shell_would_take_are_refused(monkeypatch: pytest.Monkey
     [
         (
             "missing",
-            "no C compiler (looked for CC=missing); with one, training is three to five times as fast: pip install "
+            "no C compiler (looked for CC=missing); with one, training is 1.7 to 3.5 times as fast: pip install "
             "ziglang brings one",
         ),
         ("false", "false: cannot compile kernel.c: exit code 1"),

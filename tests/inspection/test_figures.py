@@ -129,7 +129,9 @@ def test_an_exponent_of_minus_infinity_is_not_drawn() -> None:
 
 def test_each_point_has_its_place_and_a_mark_of_its_kind() -> None:
     points = (STABLE, replace(STABLE, place=(0.5, 70.0), is_stable=False))
-    found = FixedPoints((HeldCharacter(0, points),), np.array([[-1.0, -1], [1, 1]]), (0.5, 0.25), range(2))
+    found = FixedPoints(
+        (HeldCharacter(0, "settles", 1, points),), np.array([[-1.0, -1], [1, 1]]), (0.5, 0.25), 64, range(2)
+    )
     axes = draw_path(found).axes[0]
     assert [np.asarray(drawn.get_offsets()).tolist()[0] for drawn in axes.collections] == [[1, 2], [0.5, 70]]
     assert [drawn.get_label() for drawn in axes.collections] == [

@@ -1,4 +1,4 @@
-"""Fixed points, by bisection, equations and the reference."""
+"""Fixed points, by bisection, equations and the reference; what becomes of states that are held."""
 
 from collections.abc import Callable
 
@@ -73,6 +73,7 @@ def test_a_fixed_point_of_a_stack_is_not_moved_by_a_step(random_parameters: Rand
 
 def test_both_ends_of_a_switch_are_stable_and_found_from_the_states_of_the_text() -> None:
     held = found_in(switch(2), np.array([1, 0, 0, 2, 0, 0, 1, 0, 0, 2, 0, 0]), 0)
+    assert (held.outcome, held.period) == ("settles", 1)
     h = 0.95750402  # h = tanh(2 h), by bisection
     assert len(held.points) == 2
     for point in held.points:
@@ -82,8 +83,9 @@ def test_both_ends_of_a_switch_are_stable_and_found_from_the_states_of_the_text(
     assert {point.likeliest[0][0] for point in held.points} == {1, 2}
 
 
-def test_a_unit_with_a_strong_negative_weight_has_an_unstable_point() -> None:
+def test_a_unit_with_a_strong_negative_weight_cycles_round_an_unstable_point() -> None:
     held = found_in(switch(-3), np.array([1, 0, 0, 0]), 0)
+    assert (held.outcome, held.period) == ("cycles", 2)
     (point,) = held.points
     assert point.spectral_radius == pytest.approx(3, abs=1e-5)  # at 0
     assert (point.unstable_directions, point.is_stable) == (1, False)
@@ -122,9 +124,50 @@ def test_a_layer_that_is_too_wide_is_refused(random_parameters: RandomParameters
         find_fixed_points(random_parameters(units=1025), IDS, ())
 
 
-def test_a_repeated_character_moves_every_state_towards_rest() -> None:
-    ends = repeat_character(network([[0.99]], constant=0.01), 0, np.array([[1.0], [-3.0]]))
-    assert ends.ravel().tolist() == pytest.approx([1, 1 - 4 * 0.99**1000], abs=1e-5)
+def end_of(parameters: Parameters, *starts: list[float]) -> list[tuple[str, int | None]]:
+    """Return what becomes of some states of one layer when its character is repeated."""
+    return [*repeat_character(parameters, 0, np.array(starts))[1]]
+
+
+def rotation(angle: float, *, factor: float = 1) -> Parameters:
+    """Return a linear network of two units that turns the state, and multiplies it by a factor."""
+    kernel = factor * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    return network(kernel.tolist())
+
+
+@pytest.mark.parametrize(
+    ("factor", "expected"),
+    [(0.5, ("settles", 1)), (-0.5, ("settles", 1)), (0.995, ("settles", 1)), (0.9999, ("not settled", None))],
+)
+def test_a_state_settles_when_it_hardly_moves_any_more(factor: float, expected: tuple[str, int | None]) -> None:
+    assert end_of(network([[factor]]), [1.0]) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("angle", "factor", "expected"),
+    [
+        *((np.pi / 2, 1, ("cycles", 4)), (np.sqrt(2), 1, ("not settled", None))),
+        *((2 * np.pi / 5 + 1e-6, 1, ("not settled", None)), (2 * np.pi / 5, 0.9948, ("settles", 1))),
+        (2 * np.pi / 5, 0.99999, ("not settled", None)),  # a spiral is no cycle, however slow
+    ],
+)
+def test_a_rotation_cycles_only_if_it_returns(angle: float, factor: float, expected: tuple[str, int | None]) -> None:
+    assert end_of(rotation(angle, factor=factor), [1.0, 0.0]) == [expected]
+
+
+def test_a_large_network_is_repeated_less_often(random_parameters: RandomParameters) -> None:
+    for units, expected in ((4, 12_800), (900, 10_928)):
+        parameters = random_parameters(units=units, scale=0.01)
+        assert find_fixed_points(parameters, IDS[:5], states_of(parameters, IDS[:5])).repetitions == expected
+    assert repeat_character(network([[0.99]]), 0, np.ones((1, 1)), most=640)[1] == [("not settled", None)]
+
+
+def test_a_long_cycle_is_found() -> None:
+    assert end_of(network(np.roll(np.eye(40), 1, 0).tolist()), [1.0] + [0.0] * 39) == [("cycles", 40)]
+
+
+def test_a_state_that_grows_without_end_does_not_disturb_the_others() -> None:
+    assert end_of(network([[1.5]], "relu"), [1.0], [-1e4]) == [("grows", None), ("settles", 1)]
 
 
 def test_the_path_is_that_of_the_principal_components_of_all_layers(random_parameters: RandomParameters) -> None:

@@ -82,13 +82,14 @@ def test_the_gradient_of_a_linear_unit_is_a_power_of_its_weight() -> None:
         np.testing.assert_allclose(values, 0.5 ** np.arange(11))
     assert (curve.half_life, curve.visible_to) == (1, 9)  # 1/512 is visible, 1/1024 is not
     assert curve.positions.tolist() == [11, 19, 27, 35, 43, 51, 59]
-    assert curve.half_life_error == pytest.approx(0, abs=1e-12)
+    assert curve.slope == pytest.approx(math.log(0.5))
+    assert [curve.half_life_error, curve.slope_error] == pytest.approx([0, 0], abs=1e-12)
     assert gradient_sentence([curve]).endswith("halves in 1 or less characters and can be seen 9 characters back")
 
 
-def far_slopes(trace: Trace) -> list[float]:
+def far_slopes(trace: Trace) -> list[float | None]:
     """Return the slope of each gradient by lag, far back."""
-    return [np.log(curve.median[60] / curve.median[30]) / 30 for curve in gradient_by_lag(trace, max_lag=60)]
+    return [curve.slope for curve in gradient_by_lag(trace, max_lag=60)]
 
 
 def test_the_slopes_of_a_stack_are_exponents_of_the_whole_state(random_parameters: RandomParameters) -> None:
@@ -109,6 +110,8 @@ def test_half_lives_have_the_errors_of_blocks_of_predictions(random_parameters: 
     blocks = [lag_curves(trace, part - 1, lags=21)[0].median for part in np.split(found.positions, 8)]
     lives = [half_life(block) or math.nan for block in blocks]
     assert found.half_life_error == pytest.approx(statistics.stdev(lives) / math.sqrt(8))
+    slopes = [np.polyfit(range(10, 21), np.log(block[10:]), 1)[0] for block in blocks]
+    assert found.slope_error == pytest.approx(statistics.stdev(slopes) / math.sqrt(8))
 
 
 def test_a_gradient_that_does_not_fade_is_said_to_reach_further_than_it_was_followed() -> None:

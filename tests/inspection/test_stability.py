@@ -40,6 +40,7 @@ def test_the_effective_radius_counts_the_slopes() -> None:
     (found,) = recurrent_spectra(trace, positions=200)
     radii = 2 * trace.slopes[0][30:, 0].max(1)
     assert found.effective_radius == pytest.approx(np.median(radii))
+    assert (found.effective_low, found.effective_high) == pytest.approx((radii.min(), radii.max()))
 
 
 def test_those_of_a_linear_network_are_the_logarithms_of_its_eigenvalues() -> None:

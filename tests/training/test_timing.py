@@ -196,5 +196,6 @@ def test_without_a_recipe_the_largest_is_taken_of_which_a_thousand_steps_fit(
     assert said[0].startswith("recipe: shakespeare: ")
     found = fit_to_minutes(prepared, tmp_path, minutes=minutes, started=0.0, session=session)
     assert (found.config.recipe, found.engine is prepared.engine) == (taken, taken == "shakespeare")
+    assert found.config.training.ngram_weight == 0  # counting the n-grams of so long a text would take the minutes
     line = f"recipe: {taken}: 1,000 steps of {'shakespeare' if taken == 'default' else 'default'} take longer than "
     assert any(each.startswith(line) for each in said) == (taken != "shakespeare")
