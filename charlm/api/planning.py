@@ -74,6 +74,7 @@ class Plan:
             "teacher_seconds": self.costs.teacher_seconds,
             "ngram_seconds": self.costs.ngram_seconds,
             "start_seconds": self.start_seconds,
+            "end_seconds": self.costs.end_seconds,
             "step_seconds": self.costs.step_seconds,
             "evaluations": self.evaluations,
             "mark_seconds": self.costs.mark_seconds,

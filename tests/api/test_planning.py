@@ -35,9 +35,9 @@ def test_the_sizes_are_those_of_the_run_that_was_trained(planned: Plan, trained_
 def test_the_json_has_the_keys_of_the_contract_and_the_time_is_the_sum_of_its_parts(planned: Plan) -> None:
     found = json.loads(json.dumps(planned.to_json(), allow_nan=False))
     assert {"parameters", "steps", "steps_per_epoch", "memory_bytes", "seconds"} <= set(found)
-    assert found["seconds"] == pytest.approx(
-        found["start_seconds"] + 60 * found["step_seconds"] + found["evaluations"] * found["mark_seconds"]
-    )
+    training = 60 * found["step_seconds"] + found["evaluations"] * found["mark_seconds"]
+    assert found["seconds"] == pytest.approx(found["start_seconds"] + training + found["end_seconds"])
+    assert found["end_seconds"] > 0
     assert found["evaluations"] == 2
     assert (found["steps"], found["epochs"]) == (60, 60 / found["steps_per_epoch"])
     assert found["windows_per_epoch"] == 8 * found["steps_per_epoch"]
