@@ -22,8 +22,6 @@ def _shipped(name: str) -> Path:
 CONFIGS = _shipped("configs")
 SPACE = "space"
 """The name of the file in configs/ that is not a recipe, but what `charlm tune` searches."""
-SCHEMA = CONFIGS / "schema.json"
-"""The JSON Schema of a recipe, what `charlm config schema` prints."""
 DEFAULT_RECIPE = "default"
 """The recipe for the default corpus, and for a text before its size is known."""
 DATA = _shipped("data")

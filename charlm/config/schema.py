@@ -377,6 +377,11 @@ class SamplingConfig(_Section):
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     """Choose among the characters that are at least this many times as likely as the most likely one; null = all."""
 
+    @property
+    def chooses_temperature(self) -> bool:
+        """Whether the temperature is chosen at the end of training."""
+        return self.temperature is None and self.length > 0
+
 
 class Config(_Section):
     """Everything that determines a run, except the text."""

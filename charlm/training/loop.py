@@ -18,7 +18,7 @@ from tqdm import tqdm
 from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe, suited_recipe
 from charlm.evaluation.scoring import Score
-from charlm.network.model_file import read_model, write_model
+from charlm.network.model_file import TrainedModel, read_model, write_model
 from charlm.runs.folder import BEST, CHECKPOINTS, ENDED_FILE, LAST, saved_steps
 from charlm.runs.run import Run
 from charlm.storage.files import remove_leftovers, write_file
@@ -200,21 +200,26 @@ def _end(training: Training) -> str:
     progress, folder = training.progress, training.run.folder
     for line in advise_on_end(progress, split=training.text.split, difference=training.difference):
         training.session.say(line)
-    if progress.best_nats is not None:
-        _settle_temperature(training)
+    best = None if progress.best_nats is None else _with_temperature(training, read_model(folder / BEST))
     write_file(folder / ENDED_FILE, (json.dumps({"step": progress.step}) + "\n").encode())
-    return "" if progress.best_nats is None else sample_text(training.run, read_model(folder / BEST))
+    return "" if best is None else sample_text(training.run, best)
 
 
-def _settle_temperature(training: Training) -> None:
-    """Choose the temperature at which the models of a run write, unless its user has, and note it in them."""
-    run, settings = training.run, training.run.config.sampling
-    if settings.temperature is None and settings.length:
-        choice = choose_temperature(run, read_model(run.folder / BEST))
-        training.session.say(str(choice))
-        for path in (run.folder / BEST, run.folder / LAST):
-            model = read_model(path)
-            write_model(path, replace(model, facts={**model.facts, "temperature": choice.temperature}))
+def _with_temperature(training: Training, best: TrainedModel) -> TrainedModel:
+    """Return the best model with the temperature at which it writes; one that is chosen is noted in the models."""
+    run = training.run
+    if not run.config.sampling.chooses_temperature:
+        return best
+    choice = choose_temperature(run, best)
+    training.session.say(str(choice))
+
+    def noted(model: TrainedModel) -> TrainedModel:
+        """Return a model with what was chosen."""
+        return replace(model, facts={**model.facts, "temperature": choice.temperature})
+
+    write_model(run.folder / BEST, noted(best))
+    write_model(run.folder / LAST, noted(read_model(run.folder / LAST)))
+    return noted(best)
 
 
 def _longer(run: Run, schedule: Schedule, progress: Progress) -> tuple[str, ...]:

@@ -133,8 +133,8 @@ def measure(
 
 def _time_end(training: Training) -> float:
     """Let a network write a little; return the seconds in which it writes until a temperature is found, as a rule."""
-    run, settings, clock = training.run, training.run.config.sampling, training.session.clock
-    if settings.temperature is not None or not settings.length:
+    run, clock = training.run, training.session.clock
+    if not run.config.sampling.chooses_temperature:
         return 0.0
     model, started = training.network(), clock()
     with one_thread():

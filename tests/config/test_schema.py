@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from charlm.config.file import flatten, load_config, parse_config, section_of, walk
-from charlm.config.recipes import SCHEMA, find_recipe, recipe_names
+from charlm.config.recipes import CONFIGS, find_recipe, recipe_names
 from charlm.config.schema import ACTIVATIONS, Config, Teachers, TrainingConfig
 from charlm.config.yaml import parse_yaml
 from charlm.errors import CharlmError
@@ -70,7 +70,9 @@ def test_teachers_of_the_other_kind_replace_those_of_a_recipe() -> None:
 
 
 def test_the_schema_that_ships_is_up_to_date() -> None:
-    is_current = SCHEMA.read_text(encoding="utf-8") == json.dumps(Config.model_json_schema(), indent=2) + "\n"
+    is_current = (CONFIGS / "schema.json").read_text(encoding="utf-8") == json.dumps(
+        Config.model_json_schema(), indent=2
+    ) + "\n"
     assert is_current, "regenerate it: charlm config schema > configs/schema.json"
 
 
@@ -88,4 +90,4 @@ def test_a_recipe_names_the_schema_in_its_first_line(name: str) -> None:
     first = find_recipe(name).read_text(encoding="utf-8").partition("\n")[0]
     found = re.fullmatch(r"# yaml-language-server: \$schema=(\S+)", first)
     assert found is not None
-    assert find_recipe(name).parent / found[1] == SCHEMA
+    assert find_recipe(name).parent / found[1] == CONFIGS / "schema.json"
