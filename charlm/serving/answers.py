@@ -4,14 +4,12 @@ All requests write in turn, a few characters each, so that none waits long.
 """
 
 import asyncio
-import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -23,8 +21,6 @@ from charlm.text.vocabulary import Vocabulary
 
 TURN = 32
 """The characters that a text gets in a turn: about two milliseconds of a small network."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -39,58 +35,23 @@ class ServedModel:
     """The page for writing with it, as `charlm export --format html` writes it."""
 
 
-@dataclass(frozen=True)
-class Token:
+class Token(NamedTuple):
     """A character that was chosen, in the legacy form of log-probabilities."""
 
     text: str
     logprob: float
     """log p given the characters before it, by the model itself: before temperature and filters."""
-    likeliest: dict[str, float]
-    """log p of the likeliest tokens in its place, and of the token itself."""
+    likeliest: dict[str, float] | None
+    """log p of the likeliest tokens in its place, and of the token itself; None = not asked for."""
 
 
 @dataclass(frozen=True)
 class Piece:
     """The next part of a text."""
 
-    text: str
+    text: str = ""
     tokens: tuple[Token, ...] = ()
     finish_reason: Literal["stop", "length"] | None = None
-    chosen: int = 0
-    """How many ids were chosen for it: those held back and an end of the text included."""
-
-
-def write_text(
-    trained: TrainedModel, state: State, wanted: CompletionRequest | ChatRequest, *, seed: int
-) -> Iterator[Piece]:
-    """Choose the characters of a turn after each other, and yield what has become certain.
-
-    Args:
-        trained: The model.
-        state: That after the prompt.
-        wanted: The request.
-        seed: Of the text.
-
-    Raises:
-        CharlmError: while iterating, the logits are not finite.
-
-    """
-    growing, tokens = GrowingText(trained.vocabulary, stops=wanted.stop), list[Token]()
-    steps = choose_ids(trained, state, sampler=wanted.sampler, seed=seed, length=wanted.length)
-    before = chosen = 0
-    while not growing.stopped_by:
-        text, before = "", chosen
-        with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
-            for chosen, (index, logits) in enumerate(islice(steps, TURN), before + 1):
-                if wanted.logprobs is not None:
-                    tokens.append(_token(trained.vocabulary, index, logits, wanted.logprobs))
-                text += growing.read(index, is_last=chosen == wanted.length)
-                if growing.stopped_by:
-                    break
-        reason = growing.stopped_by and ("length" if growing.stopped_by == "length" else "stop")
-        yield Piece(text, tuple(tokens[: len(text)]), reason, chosen - before)
-        tokens = tokens[len(text) :]
 
 
 def _token(vocabulary: Vocabulary, index: int, logits: Floats, count: int) -> Token:
@@ -99,7 +60,7 @@ def _token(vocabulary: Vocabulary, index: int, logits: Floats, count: int) -> To
     wide -= np.log(np.exp(wide).sum())
     likeliest = [*np.argsort(-wide, kind="stable")[:count].tolist(), index]
     named = {vocabulary.names[each]: float(wide[each]) for each in likeliest if wide[each] > -np.inf}
-    return Token(vocabulary.names[index], float(wide[index]), named if count else {})
+    return Token(vocabulary.names[index], float(wide[index]), named if count else None)
 
 
 class Answer:
@@ -110,17 +71,15 @@ class Answer:
     Args:
         model: What writes.
         wanted: The request; without a seed it gets a random one.
-        turns: Held while a turn is taken; the same for all answers of a server.
 
     """
 
-    def __init__(self, model: ServedModel, wanted: CompletionRequest | ChatRequest, turns: asyncio.Lock) -> None:
-        self._trained, self._wanted, self._turns = model.trained, wanted, turns
+    def __init__(self, model: ServedModel, wanted: CompletionRequest | ChatRequest) -> None:
+        self._trained, self._wanted = model.trained, wanted
         self.count = wanted.n * len(wanted.prompts)
         """The number of texts."""
-        self._prompt_tokens = sum(len(model.trained.vocabulary.encode(prompt)) for prompt in wanted.prompts)
-        self._chosen = 0
-        self._is_chat, self._includes_usage = isinstance(wanted, ChatRequest), wanted.stream_options.include_usage
+        self._chosen = 0  # ids, those held back and ends of texts included
+        self._is_chat = isinstance(wanted, ChatRequest)
         self._head = {
             "id": f"{'chatcmpl' if self._is_chat else 'cmpl'}-{secrets.token_hex(12)}",
             "object": "chat.completion" if self._is_chat else "text_completion",
@@ -131,43 +90,54 @@ class Answer:
     async def pieces(self) -> AsyncIterator[tuple[int, Piece]]:
         """Yield the pieces of the texts as they become certain, each with the index of its text.
 
+        Between two turns the other requests have theirs. A turn is taken in the loop of events itself: in a thread, the
+        two would wait for each other, and half as many characters come out.
+
         Raises:
             CharlmError: the logits are not finite.
 
         """
-        texts: list[Iterator[Piece]] = []
         first = random_seed() if self._wanted.seed is None else self._wanted.seed
+        texts: list[Iterator[Piece]] = []
         for prompt in self._wanted.prompts:
-            state = await self._read(prompt)
-            seeds = range(first, first + self._wanted.n)
-            texts += [write_text(self._trained, state, self._wanted, seed=seed) for seed in seeds]
+            state: State = ()
+            for after in read_prompt(self._trained.parameters, encode_prompt(self._trained.vocabulary, prompt)):
+                state = after
+                await asyncio.sleep(0)
+            texts += [self._write(state, first + k) for k in range(self._wanted.n)]
         unfinished = dict(enumerate(texts))
         while unfinished:
             for index, text in [*unfinished.items()]:
-                piece = await self._take_turn(partial(next, text))
-                self._chosen += piece.chosen
+                await asyncio.sleep(0)
+                piece = next(text)
                 if piece.finish_reason:
                     del unfinished[index]
                 if piece.text or piece.finish_reason:
                     yield index, piece
 
-    async def _read(self, prompt: str) -> State:
-        """Read a prompt in several turns; return the state after it."""
-        state: State = ()
-        blocks = read_prompt(self._trained.parameters, encode_prompt(self._trained.vocabulary, prompt))
-        while (after := await self._take_turn(partial(next, blocks, None))) is not None:
-            state = after
-        return state
-
-    async def _take_turn(self, work: Callable[[], T]) -> T:
-        """Do some work in a thread, after those who came before, and return its result."""
-        async with self._turns:
-            return await asyncio.to_thread(work)
+    def _write(self, state: State, seed: int) -> Iterator[Piece]:
+        """Choose the characters of a turn after each other, and yield what has become certain."""
+        wanted, vocabulary = self._wanted, self._trained.vocabulary
+        growing, tokens, chosen = GrowingText(vocabulary, stops=wanted.stop), list[Token](), 0
+        steps = choose_ids(self._trained, state, sampler=wanted.sampler, seed=seed, length=wanted.length)
+        while not growing.stopped_by:
+            text, before = "", chosen
+            with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
+                for chosen, (index, logits) in enumerate(islice(steps, TURN), before + 1):
+                    if wanted.logprobs is not None:
+                        tokens.append(_token(vocabulary, index, logits, wanted.logprobs))
+                    text += growing.read(index, is_last=chosen == wanted.length)
+                    if growing.stopped_by:
+                        break
+            self._chosen += chosen - before
+            reason = growing.stopped_by and ("length" if growing.stopped_by == "length" else "stop")
+            yield Piece(text, tuple(tokens[: len(text)]), reason)
+            tokens = tokens[len(text) :]
 
     def usage(self) -> dict[str, int]:
         """Return the object `usage` of the answer by now: characters that were read and chosen."""
-        read, chosen = self._prompt_tokens, self._chosen
-        return {"prompt_tokens": read, "completion_tokens": chosen, "total_tokens": read + chosen}
+        read = sum(len(self._trained.vocabulary.encode(prompt)) for prompt in self._wanted.prompts)
+        return {"prompt_tokens": read, "completion_tokens": self._chosen, "total_tokens": read + self._chosen}
 
     def whole(self, texts: Sequence[Sequence[Piece]]) -> dict[str, Any]:
         """Return the answer that holds the pieces of all texts."""
@@ -179,23 +149,21 @@ class Answer:
             choices.append(self._choice(index, joined, message))
         return {**self._head, "choices": choices, "usage": self.usage()}
 
-    async def events(self) -> AsyncIterator[bytes]:
-        """Yield the server-sent events of a streamed answer, [DONE] the last; errors as `pieces`."""
+    async def events(self) -> AsyncIterator[dict[str, Any]]:
+        """Yield the objects of a streamed answer; errors as `pieces`."""
+        head: dict[str, Any] = self._head | ({"object": "chat.completion.chunk"} if self._is_chat else {})
+        with_usage = self._wanted.stream_options.include_usage
+        if with_usage:
+            head["usage"] = None
         if self._is_chat:
             for index in range(self.count):
-                yield self._event(index, Piece(""), {"role": "assistant", "content": ""})
+                delta = {"delta": {"role": "assistant", "content": ""}}
+                yield {**head, "choices": [self._choice(index, Piece(), delta)]}
         async for index, piece in self.pieces():
-            yield self._event(index, piece, {"content": piece.text} if piece.text else {})
-        if self._includes_usage:
-            yield _to_event({**self._event_head(), "choices": [], "usage": self.usage()})
-        yield b"data: [DONE]\n\n"
-
-    def _event(self, index: int, piece: Piece, delta: Mapping[str, str]) -> bytes:
-        usage = {"usage": None} if self._includes_usage else {}
-        return _to_event({**self._event_head(), "choices": [self._choice(index, piece, {"delta": delta})], **usage})
-
-    def _event_head(self) -> dict[str, Any]:
-        return self._head | ({"object": "chat.completion.chunk"} if self._is_chat else {})
+            delta = {"delta": {"content": piece.text} if piece.text else {}}
+            yield {**head, "choices": [self._choice(index, piece, delta)]}
+        if with_usage:
+            yield {**head, "choices": [], "usage": self.usage()}
 
     def _choice(self, index: int, piece: Piece, in_chat: Mapping[str, Any]) -> dict[str, Any]:
         """Return a text as answers have it: in a completion by itself, in a chat as `in_chat`."""
@@ -204,12 +172,7 @@ class Answer:
             logprobs = {
                 "tokens": [token.text for token in piece.tokens],
                 "token_logprobs": [token.logprob for token in piece.tokens],
-                "top_logprobs": [token.likeliest or None for token in piece.tokens],
+                "top_logprobs": [token.likeliest for token in piece.tokens],
             }
         content = in_chat if self._is_chat else {"text": piece.text}
         return {"index": index, **content, "logprobs": logprobs, "finish_reason": piece.finish_reason}
-
-
-def _to_event(content: Mapping[str, Any]) -> bytes:
-    """Return a server-sent event with a JSON object."""
-    return b"data: " + json.dumps(content).encode() + b"\n\n"

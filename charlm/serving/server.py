@@ -1,7 +1,7 @@
 """An HTTP endpoint for trained models, as the OpenAI API has it, and their pages for writing."""
 
-import asyncio
 import ipaddress
+import json
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -21,17 +21,16 @@ from charlm.errors import CharlmError, short_repr
 from charlm.formats.exporting import export_html
 from charlm.runs.folder import model_name
 from charlm.serving.answers import Answer, Piece, ServedModel
-from charlm.serving.guard import NO_STORE, Guard, error_response, json_response, usable_key
+from charlm.serving.guard import HEADERS, Guard, error_response, json_response
 from charlm.serving.requests import MAX_BODY_BYTES, ChatRequest, CompletionRequest, RequestError, parse_request
 
-PAGE_HEADERS = {
+PAGE_HEADERS = HEADERS | {
     "Content-Security-Policy": "frame-ancestors 'none'",  # beside the policy in the page, which cannot say this
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
 DRAIN_SECONDS = 5
 """How long the server waits in the end for requests that were begun."""
-BACKLOG = 2048
 MAX_HEAD_BYTES = 16_384
 
 
@@ -63,16 +62,19 @@ def serve(
 
     """
     models = _load_models(runs)
-    key = None if key is None else usable_key(key)
+    if key is not None and (key != key.strip() or not (key.isascii() and key.isprintable() and key)):
+        raise CharlmError(
+            "CHARLM_API_KEY: must be printable ASCII without blanks around it; no request can carry another key"
+        )
     with listen(host, port) as listener:
-        listener.listen(BACKLOG)
+        listener.listen()
         address, bound_port = listener.getsockname()[:2]
         if key is None and not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
             say(f"--host {host}: open to the network without a key; set CHARLM_API_KEY")
         announce(f"http://{f'[{address}]' if ':' in address else address}:{bound_port}", tuple(models))
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # not a line for each client that leaves
         config = uvicorn.Config(
-            Guard(make_app(models), host=host, key=key, say=say),
+            Guard(make_app(models, say), host=host, key=key),
             http="h11",
             ws="none",
             lifespan="off",
@@ -130,7 +132,7 @@ class Service:
     """
 
     def __init__(self, models: Mapping[str, ServedModel]) -> None:
-        self._models, self._turns = models, asyncio.Lock()
+        self._models = models
 
     async def show_page(self, request: Request) -> Response:
         """GET /NAME: the page for writing with a model; GET /: with the first one."""
@@ -148,10 +150,9 @@ class Service:
     async def complete(self, kind: type[CompletionRequest] | type[ChatRequest], request: Request) -> Response:
         """POST /v1/completions and /v1/chat/completions."""
         wanted: CompletionRequest | ChatRequest = parse_request(kind, await _read_body(request))  # type: ignore[type-var]
-        model = self._find(wanted.model)
-        answer = Answer(model, wanted, self._turns)
+        answer = Answer(self._find(wanted.model), wanted)
         if wanted.stream:
-            return StreamingResponse(_with_error(answer.events()), media_type="text/event-stream", headers=NO_STORE)
+            return StreamingResponse(_to_lines(answer.events()), media_type="text/event-stream", headers=HEADERS)
         texts: list[list[Piece]] = [[] for _ in range(answer.count)]
         async for index, piece in answer.pieces():
             texts[index].append(piece)
@@ -182,28 +183,35 @@ async def _read_body(request: Request) -> bytes:
     return body
 
 
-async def _with_error(events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield events, and a last one for an error."""
+async def _to_lines(events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
+    """Yield server-sent events with these objects, and a last one for the end or for an error."""
+    last = b"[DONE]"
     try:
         async for event in events:
-            yield event
+            yield b"data: " + json.dumps(event).encode() + b"\n\n"
     except CharlmError as error:
-        yield b"data: " + bytes(error_response(_unusable(error)).body) + b"\n\n"
+        last = bytes(error_response(_unusable(error)).body)
+    yield b"data: " + last + b"\n\n"
 
 
 def _unusable(error: CharlmError) -> RequestError:
     return RequestError(422, str(error), code="unusable_model")
 
 
-def _from_http(error: HTTPException) -> RequestError:
-    """Return the refusal for an error of Starlette's own, such as a path that does not exist."""
-    messages = {404: "no such path", 405: "this path takes another method"}
-    return RequestError(error.status_code, f"{messages.get(error.status_code, error.detail)}; see docs/serving.md")
+def make_app(models: Mapping[str, ServedModel], say: Callable[[str], object]) -> Starlette:
+    """Return the application that serves models.
 
+    Args:
+        models: The models by name, at least one; a request that names none gets the first.
+        say: Takes a line for the user: an error that was not expected.
 
-def make_app(models: Mapping[str, ServedModel]) -> Starlette:
-    """Return the application that serves models by name, at least one; a request that names none gets the first."""
+    """
     service = Service(models)
+
+    def fail(request: Request, error: Exception) -> Response:
+        say(f"{request.method} {request.url.path}: internal server error: {error!r}")
+        return error_response(RequestError(500, "internal server error"))
+
     return Starlette(
         routes=[
             Route("/", service.show_page),
@@ -216,8 +224,8 @@ def make_app(models: Mapping[str, ServedModel]) -> Starlette:
         exception_handlers={
             RequestError: lambda _, error: error_response(error),
             CharlmError: lambda _, error: error_response(_unusable(error)),
-            HTTPException: lambda _, error: error_response(_from_http(error)),
+            HTTPException: lambda _, error: error_response(RequestError(error.status_code, error.detail)),
             ClientDisconnect: lambda _, error: Response(status_code=499),  # nobody reads it
-            Exception: lambda _, error: error_response(RequestError(500, "internal server error")),
+            Exception: fail,
         },
     )
