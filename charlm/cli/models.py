@@ -271,7 +271,7 @@ def serve(**options: Any) -> None:
     """
     from charlm.hardware import limit_product_threads
 
-    limit_product_threads(1)  # before NumPy is imported; the other cores have the HTTP work
+    limit_product_threads(1)  # before NumPy is imported
     try:
         from charlm.serving import server
     except ModuleNotFoundError as error:

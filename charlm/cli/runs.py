@@ -1,4 +1,4 @@
-"""The commands that look at runs: `runs` as tables, one for each text, `inspect` and `tensorboard`."""
+"""The commands that look at runs: `runs` as a table, `inspect` and `tensorboard`."""
 
 import json
 import signal
@@ -26,12 +26,13 @@ from charlm.cli.output import (
 from charlm.errors import CharlmError, escape_controls
 
 if TYPE_CHECKING:
-    from charlm.runs.summary import RunSummary, RunText
+    from charlm.runs.summary import RunSummary
 
 MAX_WIDTH = 40
 """Columns of a name, a setting or its value."""
 MAX_SETTINGS = 8
 """Differing settings that are shown of a run; --json has all."""
+SAMPLE_CHARACTERS = 300
 
 
 @click.command(cls=Command)
@@ -39,23 +40,25 @@ MAX_SETTINGS = 8
     "runs", nargs=-1, type=PATH, shell_complete=suggest_runs, help="Runs, or parts of their names.  [default: all]"
 )
 @click.option("--group", "is_grouped", is_flag=True, help="A line for all runs that differ in their seeds alone.")
+@click.option("--samples", "has_samples", is_flag=True, help="Let each run write a text, at its own temperature.")
 @json_option
 @click.pass_context
-def runs(context: click.Context, *, runs: tuple[Path, ...], is_grouped: bool, as_json: bool) -> None:
-    """List runs: state, step, score, speed, weights, age, recipe, and the settings in which they differ.
+def runs(context: click.Context, *, runs: tuple[Path, ...], is_grouped: bool, has_samples: bool, as_json: bool) -> None:
+    """List runs: state, step, score, text, speed, weights, age, recipe, and the settings in which they differ.
 
     A run is training, done, or stopped; one that was stopped goes on with charlm train --resume --run RUN. The score is
-    that of its best model in nats per character; how far it is above the best of the table comes with the standard
-    error of that difference. The age is the time since the last line of its log. Runs on different texts are in
-    separate tables, since their losses do not compare. Columns that do not fit the terminal are left out. A run that
-    cannot be read is left out, with a line on standard error; the exit code is 1 if such a run was named, or if none is
-    left.
+    that of its best model in nats per character. Runs on one text stand together; how far a run is above the best of
+    them comes with the standard error of that difference. The age is the time since the last line of its log. Columns
+    that do not fit the terminal are left out. A run that cannot be read is left out, with a line on standard error; the
+    exit code is 1 if such a run was named, or if none is left.
 
     Examples:
       charlm runs
         all runs under runs/, the newest first
       charlm runs tiny default
         two runs, by parts of their names
+      charlm runs --samples
+        what each run writes, one below the other
       charlm runs --group
         mean and deviation of the scores of runs that differ in their seeds alone
       charlm runs --json > runs.json
@@ -71,17 +74,34 @@ def runs(context: click.Context, *, runs: tuple[Path, ...], is_grouped: bool, as
         say(str(error))
         unreadable.append(folder)
 
-    found = group_by_text(list_runs(runs, report=report))
+    if is_grouped and has_samples:
+        raise click.UsageError("--samples shows each run, --group none; leave one of them out")
+    found = list_runs(runs, report=report)
     make_rows, columns = (_seed_rows, SEED_COLUMNS) if is_grouped else (_rows, COLUMNS)
-    if found and as_json:
-        print_json([row for group in found for row in make_rows(group)])
-    elif found:
-        texts, width = [group[0].text for group in found], terminal_width()
-        for index, group in enumerate(found):
-            heading = fill(_heading(group[0].text, texts), width=width)
-            print_result(*([""] if index else []), *heading, *_table(make_rows(group), columns, width=width))
+    rows = [row for group in group_by_text(found) for row in make_rows(group)]
+    for row in rows if has_samples else ():
+        row["sample"] = _sample(row["run"])
+    if rows and as_json:
+        print_json(rows)
+    elif has_samples:
+        for row in rows:
+            nats = "no score" if row["nats_per_char"] is None else f"{row['nats_per_char']:.4f} nats per character"
+            print_result(f"--- {row['name']}: {nats} ---", *(row["sample"] or "no model yet").split("\n"))
+    elif rows:
+        print_result(*_table(rows, columns, width=terminal_width()))
     if not found or (runs and unreadable):
         context.exit(1)
+
+
+def _sample(run: str) -> str | None:
+    """Return a text that a run writes, with the same random numbers as the others; None if it has no model yet."""
+    from charlm.api.model import load
+
+    try:
+        return str(load(run).generate(length=SAMPLE_CHARACTERS, seed=1))
+    except CharlmError as error:
+        say(str(error))
+        return None
 
 
 def _rows(group: Sequence["RunSummary"]) -> list[dict[str, Any]]:
@@ -119,6 +139,8 @@ def _seed_rows(group: Sequence["RunSummary"]) -> list[dict[str, Any]]:
                 "scored": len(scores),
                 "nats_per_char": statistics.mean(scores) if scores else None,
                 "standard_deviation": statistics.stdev(scores) if len(scores) > 1 else None,
+                "text": runs[0].text and runs[0].text.name,
+                "text_sha256": runs[0].text and runs[0].text.sha256,
                 "recipe": runs[0].recipe,
                 "settings": {key: runs[0].settings.get(key) for key in keys},
                 "runs": [str(run.folder) for run in runs],
@@ -129,7 +151,7 @@ def _seed_rows(group: Sequence["RunSummary"]) -> list[dict[str, Any]]:
 
 def _table(found: Sequence[Mapping[str, Any]], columns: Mapping[str, "Column"], *, width: int) -> list[str]:
     """Return a line for each row, as many columns as fit, and the differing settings below it."""
-    shown = {head: column for head, column in columns.items() if column[0] != "above_best" or len(found) > 1}
+    shown = {head: column for head, column in columns.items() if any(row[column[0]] is not None for row in found)}
     cells = [["-" if row[key] is None else show(row[key]) for key, show in shown.values()] for row in found]
     text_columns = {index for index, (_, show) in enumerate(shown.values()) if show is _cut}
     for count in range(len(shown), 0, -1):
@@ -144,17 +166,6 @@ def _table(found: Sequence[Mapping[str, Any]], columns: Mapping[str, "Column"], 
             settings[MAX_SETTINGS:] = [f"and {more} more"]
         table += [line, *fill(settings, width=width, indent=2)]
     return table
-
-
-def _heading(text: "RunText | None", texts: Sequence["RunText | None"]) -> list[str]:
-    """Return the name of a text, and what distinguishes it from others of the same name."""
-    if text is None:
-        return ["text: not known"]
-    parts = [f"text: {text.name}"]
-    if any(other is not None and other is not text and other.name == text.name for other in texts):
-        start, end = text.validation
-        parts += [f"sha256 {text.sha256[:8]}", f"validation from {start:,} to {end:,}"]
-    return [_cut(part) for part in parts]
 
 
 def _cut(text: str) -> str:
@@ -180,6 +191,7 @@ COLUMNS: Mapping[str, Column] = {
     "step": ("step", "{:,.0f}".format),
     "nats": ("nats_per_char", "{:.4f}".format),
     "above best": ("above_best", _above),
+    "text": ("text", _cut),
     "chars/s": ("characters_per_second", "{:,.0f}".format),
     "weights": ("weights", "{:,}".format),
     "age": ("age_seconds", _age),
@@ -190,6 +202,7 @@ SEED_COLUMNS: Mapping[str, Column] = {
     "runs": ("scored", str),
     "mean nats": ("nats_per_char", "{:.4f}".format),
     "deviation": ("standard_deviation", "{:.4f}".format),
+    "text": ("text", _cut),
     "recipe": ("recipe", _cut),
 }
 """The same with --group: the runs with a score, and the mean and standard deviation of these."""

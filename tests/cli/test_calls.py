@@ -64,6 +64,7 @@ CALLS: dict[str, tuple[str, dict[str, Any]]] = {
         {"runs": (Path("a"), Path("b")), "host": "::1", "port": 5, "key": "secret"},
     ),
     "runs a b --group --json": ("charlm.runs.summary list_runs", {"runs": (Path("a"), Path("b"))}),
+    "runs a b --samples": ("charlm.runs.summary list_runs", {"runs": (Path("a"), Path("b"))}),
     "config show tiny -s model.units=2 -s seed=3": ("charlm.config.file load_config", SET),
 }
 """Of a command line with every option of its command: the function that is called, and with what."""

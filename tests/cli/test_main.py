@@ -32,7 +32,7 @@ OPTIONS = {
     "tune": "--minutes --trials --trial-minutes --out -q --quiet",
     "serve": "--host --port",
     "tensorboard": "--host --port",
-    "runs": "--group --json",
+    "runs": "--group --samples --json",
     "info": "",
     "completion": "",
     "config list": "",

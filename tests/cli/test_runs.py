@@ -10,12 +10,13 @@ import statistics
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from commands import charlm, check_failure, messages
+from commands import charlm, check_failure, check_usage_error, messages
 from processes import command_line, run_process, started, wait_until
 from run_folders import make_run, make_scored_run
 
@@ -34,9 +35,8 @@ def test_each_run_is_a_line_the_newest_first(trained: TrainedModel) -> None:
     make_scored_run(Path("runs/old"), trained, 1.5)
     os.utime("runs/old/metrics.jsonl", (0, 0))
     (make_run(Path("runs/new")) / "ended.json").touch()
-    text, heads, new, old = (line.split() for line in charlm("runs").stdout.splitlines()[:4])
-    assert text == ["text:", "not", "known"]
-    assert heads == ["run", "state", "step", "nats", "above", "best", "chars/s", "weights", "age", "recipe"]
+    heads, new, old = (line.split() for line in charlm("runs").stdout.splitlines()[:3])
+    assert heads == ["run", "state", "step", "nats", "chars/s", "weights", "age"]
     assert new[:4] == ["new", "done", "-", "-"]
     assert old[:4] == ["old", "stopped", "9", "1.5000"]
 
@@ -65,6 +65,36 @@ def test_the_distance_from_the_best_run_has_the_standard_error_of_the_difference
     assert "+0.5000 " in table
 
 
+def test_runs_on_other_texts_are_in_the_same_table_and_not_compared(trained: TrainedModel) -> None:
+    for name, text, nats in (("a", "one", 1.5), ("b", "two", 1.0), ("c", "one", 1.25)):
+        Path(f"{text}.txt").write_text(f"{text} " * 30, encoding="utf-8")
+        run = make_scored_run(Path(f"runs/{name}"), trained, nats)
+        charlm("tokenize", f"{text}.txt", "--out", run / "corpus")
+        os.utime(run / "metrics.jsonl", (-nats, -nats))
+    rows = json.loads(charlm("runs", "--json").stdout)
+    assert [(row["name"], row["text"]) for row in rows] == [("b", "two"), ("c", "one"), ("a", "one")]
+    above = {row["name"]: row["above_best"] and row["above_best"]["nats_per_char"] for row in rows}
+    assert above == {"a": 0.25, "b": None, "c": None}
+    heads, *lines = charlm("runs").stdout.splitlines()
+    assert heads.split()[:7] == ["run", "state", "step", "nats", "above", "best", "text"]
+    assert [line.split()[0] for line in lines] == ["b", "c", "a"]
+    assert {row["text"] for row in json.loads(charlm("runs", "--group", "--json").stdout)} == {"one", "two"}
+
+
+def test_each_run_writes_a_text_at_its_temperature_with_the_same_random_numbers(trained: TrainedModel) -> None:
+    settings = {**trained.config["sampling"], "temperature": 0.0}
+    safest = replace(trained, config={**trained.config, "sampling": settings})
+    make_scored_run(Path("runs/a"), trained, 1.5)
+    make_scored_run(Path("runs/b"), safest, 1.25)
+    make_run(Path("runs/empty"))
+    rows = {row["name"]: row["sample"] for row in json.loads(charlm("runs", "--samples", "--json").stdout)}
+    for name in ("a", "b"):
+        assert rows[name] == charlm("sample", f"runs/{name}", "-n", "300", "--seed", "1").stdout.rstrip("\n")
+    assert rows["empty"] is None
+    assert charlm("runs", "b", "--samples").stdout == f"--- b: 1.2500 nats per character ---\n{rows['b']}\n"
+    check_usage_error("runs --samples --group", "--group")
+
+
 def test_runs_that_differ_in_their_seeds_alone_are_one_line_with_mean_and_deviation(trained: TrainedModel) -> None:
     scores = {"seed: 1": 1.5, "seed: 2": 1.6, "training: {data_seed: 3}": 1.75, "model: {units: 7}": 1.0}
     for number, (config, score) in enumerate(scores.items()):
@@ -79,15 +109,15 @@ def test_runs_that_differ_in_their_seeds_alone_are_one_line_with_mean_and_deviat
     assert sorted(seeds["runs"]) == ["runs/0", "runs/1", "runs/2", "runs/unscored"]
     assert (other["scored"], other["standard_deviation"], other["settings"]) == (1, None, {"model.units": 7})
     lines = charlm("runs", "--group").stdout.splitlines()
-    assert lines[1].split() == ["runs", "mean", "nats", "deviation", "recipe"]
-    assert lines[2].split()[:3] == ["3", f"{mean:.4f}", f"{deviation:.4f}"]
+    assert lines[0].split() == ["runs", "mean", "nats", "deviation"]
+    assert lines[1].split()[:3] == ["3", f"{mean:.4f}", f"{deviation:.4f}"]
 
 
 def test_a_run_that_cannot_be_read_is_a_line_and_does_not_hide_the_others() -> None:
     make_run(Path("runs/red\x1b[31m"))
     (make_run(Path("runs/bad")) / "config.yaml").write_text("units: 3", encoding="utf-8")
     command = charlm("runs")
-    assert (command.exit_code, len(command.stdout.splitlines())) == (0, 3)
+    assert (command.exit_code, len(command.stdout.splitlines())) == (0, 2)
     assert command.stdout.replace("\n", "").isprintable()
     (message,) = messages(command)
     assert message.startswith("charlm: runs/bad/config.yaml: units: found")
