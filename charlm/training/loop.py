@@ -56,6 +56,8 @@ class Outcome:
     """The signal that ended it, or None."""
     baseline_nats: Mapping[str, float]
     """What simple models score on the validation text, in nats per character, by name; empty if there is none."""
+    training_characters: int
+    """The number of ids in the training text."""
     sample: str
     """What the best network writes; empty if nothing, or if a signal ended the training."""
     longer: tuple[str, ...]
@@ -90,6 +92,7 @@ def train(run: Run, engine: Engine, *, resume: bool, session: Session) -> Outcom
             reason, signal = _take_all_steps(training, bar)
             sample = "" if signal else _end(training)
     progress, schedule, text = training.progress, training.schedule, training.text
+    start, end = run.corpus.splits["train"]
     return Outcome(
         folder=run.folder,
         progress=progress,
@@ -100,6 +103,7 @@ def train(run: Run, engine: Engine, *, resume: bool, session: Session) -> Outcom
         reason=reason,
         signal=signal,
         baseline_nats=text.baseline_nats,
+        training_characters=end - start,
         sample=sample,
         longer=_longer(run, schedule, progress) if is_improving(progress, training.difference) else (),
         worker=engine.machines.index,

@@ -4,6 +4,7 @@ At a low temperature a network repeats itself, the more the more its text does; 
 repeats itself compresses better than the text that was learnt.
 """
 
+import math
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,10 +16,8 @@ from charlm.runs.run import Run
 from charlm.sampling.generation import TextRequest, generate_text
 from charlm.training.evaluating import EVALUATED_CHARACTERS, one_thread, sampler_of
 
-TEMPERATURES = (0.5, 0.6, 0.7, 0.8, 0.9)
-"""What is tried, from the lowest on."""
-HIGHEST = 1.0
-"""What is taken if none of them will do: the probabilities of the network."""
+TEMPERATURES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""What is tried, from the lowest on; the last one, the probabilities of the network, is taken if none will do."""
 TEXTS, CHARACTERS = 4, 2000
 """The texts that are written at a temperature, and the length of each and of a piece of the text that was learnt."""
 SHARE = 0.9
@@ -36,12 +35,15 @@ class Choice:
     """To which share of its bytes zlib compresses the text that repeats itself most, of those at this temperature."""
     ratio_of_text: float
     """That of a piece of the text that was learnt, the median."""
+    lower: tuple[float, float] | None
+    """The next lower temperature, and to which share a text compresses there; None = none was tried."""
 
     def __str__(self) -> str:
         """Return the choice for the user."""
+        lower = self.lower and f"; at {self.lower[0]:g} it repeats itself, {self.lower[1]:.0%}"
         return (
-            f"temperature {self.temperature:g}: the lowest of {TEMPERATURES[0]:g} to {HIGHEST:g} at which it repeats "
-            f"itself hardly more than the text does (zlib {self.ratio:.2f}, the text {self.ratio_of_text:.2f})"
+            f"temperature {self.temperature:g}: zlib compresses what it writes to {self.ratio:.0%}, its text to "
+            f"{self.ratio_of_text:.0%}{lower or ''}"
         )
 
 
@@ -57,18 +59,20 @@ def choose_temperature(run: Run, model: TrainedModel) -> Choice:
         CharlmError: the logits are not finite.
 
     """
-    pieces = _pieces(run)
+    pieces, tried = _pieces(run), list[tuple[float, float]]()
     length, wanted = max(1, len(pieces[0])), float(np.median([_ratio(piece) for piece in pieces]))
     with one_thread():
         for temperature in TEMPERATURES:
-            least = 1.0
+            least = math.inf
             for text in _texts(run, model, temperature, length):
                 least = min(least, _ratio(text))
                 if least < SHARE * wanted:
                     break
-            else:
-                return Choice(temperature, least, wanted)
-        return Choice(HIGHEST, min(map(_ratio, _texts(run, model, HIGHEST, length))), wanted)
+            tried.append((temperature, least))
+            if least >= SHARE * wanted:
+                break
+    lower = tried[-2] if len(tried) > 1 else None
+    return Choice(*tried[-1], ratio_of_text=wanted, lower=lower)
 
 
 def _pieces(run: Run) -> list[str]:

@@ -28,21 +28,34 @@ def test_the_best_loss_and_how_to_sample_are_reported(trained_run: Path, tmp_pat
     command = charlm("train", trained_run.parent / "text.txt", "-c", "tiny", "-r", tmp_path / "run")
     assert command.exit_code == 0, command.stderr
     best = read_model(tmp_path / "run" / "best.safetensors").facts["score"]["nats_per_char"]
-    first, second, third = command.stdout.splitlines()
+    first, second, third, why = command.stdout.splitlines()
     assert first == f"{tmp_path}/run: {best:.4f} nats per character on the validation text"
     assert second.startswith(f"  step 60, {best / math.log(2):.4f} bits per character, perplexity {math.exp(best):.2f}")
     assert re.fullmatch(r"  5-gram \d\.\d{4}, lzma \d\.\d{4} on the same text: \d\.\d{4} nats worse than 5-gram", third)
+    trained_on = open_corpus(tmp_path / "run" / "corpus").split("train")
+    assert why.startswith(f"  {len(trained_on):,} characters teach a network little more than counting does; 70,000")
     assert command.stderr.endswith(f"charlm: write text: charlm sample {tmp_path}/run\n")
     for expected in ("charlm tensorboard ", "charlm inspect ", "it writes: "):
         assert expected in command.stderr
 
 
-@pytest.mark.parametrize(("nats", "comparison"), [(0.5, "0.5000 nats better"), (1.5, "0.5000 nats worse")])
-def test_a_score_is_compared_with_the_best_simple_model_in_80_columns(nats: float, comparison: str) -> None:
-    (line,) = compare_scores(nats, {"5-gram": 2.0, "lzma": 1.0})
+@pytest.mark.parametrize(
+    ("nats", "characters", "comparison", "reason"),
+    [
+        (0.5, 69_999, "0.5000 nats better", None),
+        (1.5, 69_999, "0.5000 nats worse", "a compressor copies"),
+        (2.5, 69_999, "1.5000 nats worse", "69,999 characters"),
+        (2.5, 70_000, "1.5000 nats worse", "a compressor copies"),
+    ],
+)
+def test_a_score_is_compared_with_the_best_simple_model_in_80_columns(
+    nats: float, characters: int, comparison: str, reason: str | None
+) -> None:
+    line, *why = compare_scores(nats, {"5-gram": 2.0, "lzma": 1.0}, characters)
     assert line == f"  5-gram 2.0000, lzma 1.0000 on the same text: {comparison} than lzma"
     assert len(line) <= 80
-    assert not [*compare_scores(nats, {})]
+    assert [reason in each for each in why if reason] == [True] * (reason is not None)
+    assert not [*compare_scores(nats, {}, characters)]
 
 
 @pytest.mark.slow

@@ -53,6 +53,11 @@ def test_the_lowest_good_temperature_is_chosen(
     assert found.temperature == chosen
     assert 0.7 < found.ratio_of_text < 0.8  # six bits of eight
     assert (found.ratio < 0.1) == (chosen == 1)
+    assert (found.lower is None) == (chosen == 0.5)
+    if found.lower is not None:
+        assert found.lower[0] == pytest.approx(chosen - 0.1)
+        assert found.lower[1] < 0.1
+        assert f"at {chosen - 0.1:g} it repeats itself, {found.lower[1]:.0%}" in str(found)
 
 
 def test_the_models_of_a_run_keep_what_was_chosen_unless_the_user_has_said(run: Trained, tmp_path: Path) -> None:
