@@ -122,8 +122,8 @@ def _print_outcome(outcome: "Outcome") -> None:
     for line in lines[:SAMPLE_LINES]:
         say(f"it writes: {cut(line, SAMPLE_COLUMNS)}")
     run = as_argument(folder)
-    if outcome.longer:
-        say(f"train longer: charlm train --resume -r {run} {' '.join(f'-s {setting}' for setting in outcome.longer)}")
+    if outcome.longer_minutes:
+        say(f"train longer: charlm train --resume -r {run} --minutes {outcome.longer_minutes}")
     say(f"see how it learnt: charlm tensorboard {run}")
     say(f"see what it does: charlm inspect {run} --out report.html")
     say(f"write text: charlm sample {run}")

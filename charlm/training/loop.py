@@ -15,8 +15,6 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from charlm.config.file import load_config
-from charlm.config.recipes import find_recipe, suited_recipe
 from charlm.evaluation.scoring import Score
 from charlm.network.model_file import TrainedModel, read_model, write_model
 from charlm.runs.folder import BEST, CHECKPOINTS, ENDED_FILE, LAST, saved_steps
@@ -29,7 +27,7 @@ from charlm.training.evaluating import open_text, sample_text
 from charlm.training.events import RunLog
 from charlm.training.interface import Engine
 from charlm.training.marks import Training
-from charlm.training.schedule import Schedule, make_schedule
+from charlm.training.schedule import make_schedule
 from charlm.training.signals import Session
 from charlm.training.soft_targets import open_soft_targets
 from charlm.training.temperature import choose_temperature
@@ -60,9 +58,8 @@ class Outcome:
     """The number of ids in the training text."""
     sample: str
     """What the best network writes; empty if nothing, or if a signal ended the training."""
-    longer: tuple[str, ...]
-    """The settings with which a resume goes on, for instance ("training.epochs=24",): as long as the recipe for such a
-    text trains, or twice as long as so far; none if the network was not still improving."""
+    longer_minutes: int | None
+    """For how long a resume may go on: for as long as it has trained; None = the network was not still improving."""
     worker: int = 0
     """Which of the machines of TF_CONFIG this is; the run is in the folder of worker 0 alone."""
 
@@ -105,7 +102,9 @@ def train(run: Run, engine: Engine, *, resume: bool, session: Session) -> Outcom
         baseline_nats=text.baseline_nats,
         training_characters=end - start,
         sample=sample,
-        longer=_longer(run, schedule, progress) if is_improving(progress, training.difference) else (),
+        longer_minutes=math.ceil(progress.elapsed_seconds / 60)
+        if is_improving(progress, training.difference)
+        else None,
         worker=engine.machines.index,
     )
 
@@ -224,18 +223,3 @@ def _with_temperature(training: Training, best: TrainedModel) -> TrainedModel:
     write_model(run.folder / BEST, noted(best))
     write_model(run.folder / LAST, noted(read_model(run.folder / LAST)))
     return noted(best)
-
-
-def _longer(run: Run, schedule: Schedule, progress: Progress) -> tuple[str, ...]:
-    """Return the settings with which the run goes on to the length that is usual for its text, or twice as far."""
-    settings, (start, end) = run.config.training, run.corpus.splits["train"]
-    limits = {"epochs": settings.epochs, "steps": settings.steps}
-    usual = load_config(find_recipe(suited_recipe(end - start).recipe)).training
-    for name, done, wanted in (
-        ("epochs", schedule.epochs(progress.step), usual.epochs),
-        ("steps", progress.step, usual.steps),
-    ):
-        if wanted is not None and done < wanted:
-            others = [other for other, limit in limits.items() if other != name and limit is not None]
-            return (f"training.{name}={wanted}", *(f"training.{other}=null" for other in others))
-    return tuple(f"training.{name}={2 * limit}" for name, limit in limits.items() if limit is not None)

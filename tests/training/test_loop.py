@@ -54,26 +54,15 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     check_same_end(resumed, whole)
 
 
-SELDOM = ("steps=null", "evaluations=2")
-"""Settings of a run that is measured in epochs, here of 614 steps."""
-
-
-@pytest.mark.parametrize(
-    ("settings", "longer"),
-    [
-        pytest.param(["steps=20", "evaluations=2"], ("training.steps=1200",), id="the usual steps"),
-        pytest.param(["epochs=1", *SELDOM], ("training.steps=1200", "training.epochs=null"), id="not epochs"),
-        pytest.param(["epochs=2", *SELDOM], ("training.epochs=4",), id="twice"),
-    ],
-)
-def test_a_run_that_still_improves_says_with_what_it_goes_on(
-    settings: list[str], longer: tuple[str, ...], tmp_path: Path
-) -> None:
-    overrides = [f"training.{setting}" for setting in settings]
-    improving = Faults(weights=lambda step: step / 20_000)
-    assert train(tmp_path / "run", *overrides, text=30 * TEXT, faults=improving).outcome.longer == longer
-    worse = Faults(weights=lambda step: step)
-    assert train(tmp_path / "worse", *overrides, text=30 * TEXT, faults=worse).outcome.longer == ()
+def test_a_run_that_still_improves_says_how_many_minutes_would_double_it(tmp_path: Path) -> None:
+    settings, improving = ("training.steps=20", "training.evaluations=2"), Faults(weights=lambda step: step / 20_000)
+    for seconds in (0.01, 70.0):
+        run = train(tmp_path / str(seconds), *settings, text=30 * TEXT, faults=improving, clock=ticking(seconds))
+        longer, taken = run.outcome.longer_minutes, run.outcome.progress.elapsed_seconds
+        assert longer is not None
+        assert 60 * (longer - 1) < taken <= 60 * longer
+    worse = train(tmp_path / "worse", *settings, text=30 * TEXT, faults=Faults(weights=lambda step: step))
+    assert worse.outcome.longer_minutes is None
 
 
 def test_the_time_of_a_run_counts_on_when_it_is_resumed(tmp_path: Path) -> None:
