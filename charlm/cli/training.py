@@ -146,13 +146,14 @@ def compare_scores(nats: float, baseline_nats: Mapping[str, float], training_cha
     name, best = min(baseline_nats.items(), key=lambda item: item[1])
     comparison = "better" if nats < best else "worse"
     yield f"  {scores} on the same text: {abs(best - nats):.4f} nats {comparison} than {name}"
-    if nats >= baseline_nats.get(NGRAM, math.inf) and training_characters < ENOUGH_CHARACTERS:
+    if nats < baseline_nats.get(NGRAM, math.inf):
+        if nats >= baseline_nats.get(COMPRESSOR, math.inf):
+            yield "  it repeats itself over long distances, which a compressor copies (docs/recipes.md, Source code)"
+    elif training_characters < ENOUGH_CHARACTERS:
         yield (
             f"  {training_characters:,} characters teach a network little more than counting does; "
             f"{ENOUGH_CHARACTERS:,} and more do better (docs/recipes.md, Small texts)"
         )
-    elif nats >= baseline_nats.get(COMPRESSOR, math.inf):
-        yield "  it repeats itself over long distances, which a compressor copies (docs/recipes.md, Source code)"
 
 
 def _how_to_resume(folder: Path) -> str:
