@@ -213,13 +213,13 @@ def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
     yield "text", plan.text.summary.split(", ")
     yield from (("problem", [finding.line]) for finding in plan.text.findings)
     yield "network", [f"{network.layers} x {network.units} {network.activation} units", f"{plan.parameters:,} weights"]
-    yield "steps", [f"{schedule.total:,}", f"{schedule.epochs(schedule.total):.3g} epochs", windows]
-    yield "memory", [f"{plan.memory_bytes / 1e9:.2g} GB, products in {plan.precision}"]
+    yield "steps", [f"{schedule.total:,}", f"{schedule.epochs(schedule.total):,.4g} epochs", windows]
+    yield "memory", [f"{plan.memory_bytes / 1e9:,.3g} GB, products in {plan.precision}"]
     yield (
         "time",
         [
             *(duration(plan.seconds), *teachers, f"start {plan.start_seconds:.1f} s"),
-            f"a step {1000 * costs.step_seconds:.3g} ms",
+            f"a step {1000 * costs.step_seconds:,.4g} ms",
             f"{plan.evaluations} evaluations of {1000 * costs.mark_seconds:.0f} ms",
             f"end {costs.end_seconds:.1f} s",
             f"{batches.characters_per_step / costs.step_seconds:,.0f} characters/s",

@@ -237,11 +237,11 @@ def fit_to_minutes(
         steps = max(steps, FEW_STEPS)
     if steps == 0:
         needed = spent + found.run_seconds(settings, 1)
-        raise CharlmError(f"minutes {total:g}: the start and one step take {needed / 60:.2g} min; give more")
+        raise CharlmError(f"minutes {total:g}: the start and one step take {needed / 60:,.3g} min; give more")
     settings = settings.with_steps(steps)
     epochs = make_schedule(settings, engine.batches).epochs(steps)
     session.say(
-        f"{total:g} min: {counted(steps, 'step')} of {1000 * found.step_seconds:.3g} ms, {epochs:.3g} epochs, "
+        f"{total:g} min: {counted(steps, 'step')} of {1000 * found.step_seconds:,.4g} ms, {epochs:,.4g} epochs, "
         f"{counted(settings.evaluations, 'evaluation')}, in place of the length in the config"
     )
     if steps < FEW_STEPS:
@@ -280,7 +280,7 @@ def lengthen(run: Run, engine: Engine, *, minutes: float, started: float, sessio
         raise CharlmError(f"minutes {minutes:g}: the start and one step take longer; give more")
     total = done + steps
     evaluations = engine.machines.share(min(1000, -(-marks * total // steps)))
-    session.say(f"{minutes:g} min: {counted(steps, 'more step')} of {1000 * found.step_seconds:.3g} ms")
+    session.say(f"{minutes:g} min: {counted(steps, 'more step')} of {1000 * found.step_seconds:,.4g} ms")
     training = settings.with_steps(total).model_copy(update={"evaluations": evaluations})
     return run.config.model_copy(update={"training": training})
 

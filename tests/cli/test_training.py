@@ -106,7 +106,7 @@ def make_plan() -> Plan:
 
 def test_the_figures_are_those_of_the_plan_in_lines_that_fit_the_terminal() -> None:
     text = "\n".join(_lines(make_plan(), width=200))
-    for expected in ("80", "6.66 epochs", "32 windows of 16, 32, 64, 128 characters each", "1.5 GB", "1m30s"):
+    for expected in ("80", "6.656 epochs", "32 windows of 16, 32, 64, 128 characters each", "1.5 GB", "1m30s"):
         assert expected in text
     for expected in (
         "a step 100 ms",
