@@ -24,7 +24,7 @@ from charlm.cli.command import (
     text_argument,
 )
 from charlm.cli.output import cut, fill, print_json, print_result, say, shows_progress, terminal_width
-from charlm.errors import counted
+from charlm.errors import CharlmError, counted
 
 if TYPE_CHECKING:
     from charlm.api.planning import Plan
@@ -303,10 +303,13 @@ def tune(**options: Any) -> None:
     """
     from charlm.network.rnn import bits, perplexity
     from charlm.training.signals import Stopped
-    from charlm.tuning import search
 
     try:
-        result = search.tune(**options, say=say, show_progress=shows_progress())
+        from charlm.tuning.search import tune as search
+    except ModuleNotFoundError as error:
+        raise CharlmError(f"charlm tune needs {error.name}, which is not installed: pip install '.[tune]'") from None
+    try:
+        result = search(**options, say=say, show_progress=shows_progress())
     except Stopped as stopped:
         say(f"{stopped}; the same command goes on with the search")
         raise

@@ -57,12 +57,13 @@ def nest(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def load_config(path: Path, *, overrides: Overrides = ()) -> Config:
+def load_config(path: Path, *, overrides: Overrides = (), origin: str = "override") -> Config:
     """Read a config from a YAML file.
 
     Args:
         path: A file of at most 100,000 bytes, UTF-8.
         overrides: Values that replace those of the file.
+        origin: What the message of an error in them starts with.
 
     Raises:
         CharlmError: the file cannot be read, is too large, or is not a mapping in YAML, or a key or value is not valid;
@@ -74,7 +75,7 @@ def load_config(path: Path, *, overrides: Overrides = ()) -> Config:
         raise CharlmError(f"{path}: found {show_value(values)}; a config is a mapping of keys to values")
     values = values or {}
     config, others = parse_config(values, origin=str(path)), parse_overrides(overrides)
-    return parse_config(merge(values, others), origin="override") if others else config
+    return parse_config(merge(values, others), origin=origin) if others else config
 
 
 def parse_config(values: Mapping[str, Any], *, origin: str) -> Config:

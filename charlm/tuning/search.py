@@ -5,17 +5,20 @@ follows is in the config of its run. So a trial can be repeated, which one that 
 learning rates fall to their end.
 """
 
-import contextlib
-import importlib.util
 import itertools
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
 
 from charlm.config.file import load_config
-from charlm.config.recipes import find_recipe
+from charlm.config.recipes import find_recipe, suited_recipe
 from charlm.config.yaml import dump_yaml
 from charlm.engine.factory import KerasEngines
 from charlm.engine.runtime import check_tensorflow
@@ -30,11 +33,7 @@ from charlm.training.preparation import as_sources, prepare, read_text
 from charlm.training.signals import Session, Stopped, stop_on_signal
 from charlm.training.timing import TIMED_SECONDS, TIMED_SHARE, Costs, estimate
 from charlm.training.trainer import train_run
-
-if TYPE_CHECKING:
-    import optuna
-
-    from charlm.tuning.space import Space
+from charlm.tuning.space import Space, load_space
 
 BEST_FILE, JOURNAL = "best.yaml", "study.journal"
 TRIALS = 20
@@ -57,7 +56,7 @@ class SearchResult:
 
     folder: Path
     """The folder of the search, with the run of each trial."""
-    study: "optuna.Study"
+    study: optuna.Study
     """Optuna's record of all trials: their values (`params`), their losses in nats per character, their states."""
     best: Path | None
     """The recipe of the best trial; None = no trial is complete."""
@@ -92,35 +91,25 @@ def tune(
         show_progress: Whether to show a bar on standard error while the text is tokenized.
 
     Raises:
-        CharlmError: Optuna or TensorFlow is not installed, the space or the text is not right, a trial takes longer
-            than `minutes`, the folder holds another search or another process searches there, several trials in a row
-            have failed, or a file cannot be written.
+        CharlmError: TensorFlow is not installed, the space or the text is not right, a trial takes longer than
+            `minutes`, the folder holds another search or another process searches there, several trials in a row have
+            failed, or a file cannot be written.
         Stopped: a signal came; it is a KeyboardInterrupt.
 
     """
-    path = find_recipe(str(space))
-    if importlib.util.find_spec("optuna") is None:
-        raise CharlmError("charlm tune needs Optuna: pip install '.[tune]'")
-    from charlm.tuning.space import load_space
-
-    loaded = load_space(path)
+    loaded = load_space(find_recipe(str(space)))
     check_tensorflow()
-    folder = RUNS / f"tune-{path.stem}" if out is None else Path(out)
+    folder = RUNS / f"tune-{loaded.path.stem}" if out is None else Path(out)
+    seconds, trial_seconds = 60 * minutes, None if trial_minutes is None else 60 * trial_minutes
     with stop_on_signal(Session(say, show_progress=show_progress)) as session:
+        engines = KerasEngines(session)
         return search(
-            loaded,
-            text,
-            folder,
-            KerasEngines(session),
-            session,
-            seconds=60 * minutes,
-            trial_seconds=None if trial_minutes is None else 60 * trial_minutes,
-            trials=trials,
+            loaded, text, folder, engines, session, seconds=seconds, trial_seconds=trial_seconds, trials=trials
         )
 
 
 def search(
-    space: "Space",
+    space: Space,
     text: str | Path | Sequence[str | Path] | None,
     folder: Path,
     engines: EngineFactory,
@@ -135,13 +124,13 @@ def search(
 
     The arguments and errors are those of `tune`, in seconds. `estimate` finds out how long the parts of a trial take.
     """
-    from optuna.trial import FrozenTrial, TrialState
-
     with writing(folder):
         if not (folder / JOURNAL).exists() and folder.exists() and any(p.name[0] != "." for p in folder.iterdir()):
             raise CharlmError(f"{folder}: is not empty, and not the folder of a search; name another --out")
         folder.mkdir(parents=True, exist_ok=True)
     sources = as_sources(text)
+    command = " ".join(["charlm train", *([] if text is None else map(shlex.quote, sources))])
+    command += f" -c {shlex.quote(str(folder / BEST_FILE))}"
     with only_writer(folder):
         study = _open_study(folder)
         if is_corpus(folder / CORPUS):
@@ -151,7 +140,8 @@ def search(
             corpus = read_text(sources, folder / CORPUS, settings, show_progress=session.show_progress)
         if not len(corpus.split("validation")):
             raise CharlmError("the text is too short for a validation part, by which a search compares; give more text")
-        space = space.for_text(len(corpus.split("train")))
+        if space.is_advised:
+            space = replace(space, recipe=find_recipe(suited_recipe(len(corpus.split("train"))).recipe))
         length = trial_seconds or study.user_attrs.get("length of trials")
         length = length or min(seconds / 2, max(seconds / TRIALS, MIN_TRIAL_SECONDS))
         if length >= seconds:
@@ -159,55 +149,41 @@ def search(
                 f"minutes: found {seconds / 60:g}; a trial of this search takes {length / 60:g}; give more"
             )
         _check_is_same(study, folder, {**space.describe(), "text": sources, "length of trials": length})
-        for stale in study.get_trials(states=(TrialState.RUNNING,)):  # of a process that was killed
+        for stale in study.get_trials(states=(TrialState.RUNNING,)):  # of a process that was stopped
             study.tell(stale.number, state=TrialState.FAIL)
         if not study.trials:
             study.enqueue_trial(space.values())
-        command = " ".join(["charlm train", *([] if text is None else map(shlex.quote, sources))])
-        command += f" -c {shlex.quote(str(folder / BEST_FILE))}"
         session.say(f"the recipe is {space.recipe.stem}; each trial trains for {length:,.0f} s")
-
-        def train(trial: "optuna.Trial") -> float:
-            """Train the run of a trial; return its lowest loss in nats per character."""
+        ended, failures = sum(trial.state.is_finished() for trial in study.trials), 0
+        last_start = session.clock() + seconds - length  # a trial begins if it can end
+        while session.clock() < last_start and (trials is None or ended < trials):
+            trial, ended = study.ask({**space.search}), ended + 1
             try:
                 with run_folder(_run_of(folder, trial.number)) as place:
-                    return _train_trial(
+                    nats = _train_trial(
                         trial, space, corpus, place, engines, session=session, seconds=length, estimate=estimate
                     )
             except CharlmError as error:
+                study.tell(trial, state=TrialState.FAIL)
                 session.say(f"trial {trial.number}: failed: {error}")
-                raise
-
-        def after_trial(_: Any, trial: FrozenTrial) -> None:
-            """Write the best recipe so far, and say how a trial has ended."""
-            states = [each.state for each in study.get_trials(deepcopy=False)]
-            if states[-MAX_FAILURES:] == [TrialState.FAIL] * MAX_FAILURES:
-                raise CharlmError(f"the last {MAX_FAILURES} trials have failed")
-            if trial.state == TrialState.FAIL or (best := _best(study)) is None:
-                return
+                failures += 1
+                if failures == MAX_FAILURES:
+                    raise CharlmError(f"the last {failures} trials have failed") from None
+                continue
+            failures = 0
+            study.tell(trial, nats, state=TrialState.PRUNED if nats is None else TrialState.COMPLETE)
+            best = study.best_trial  # there is one: the first trials are not pruned
             _write_best(best, study, space, folder, command)
-            result = "pruned" if trial.state == TrialState.PRUNED else f"{trial.value:.4f} nats per character"
+            result = "pruned" if nats is None else f"{nats:.4f} nats per character"
             session.say(f"trial {trial.number}: {result}; best {best.value:.4f} (trial {best.number})")
-
-        ended = sum(trial.state.is_finished() for trial in study.trials)
-        study.optimize(
-            train,
-            n_trials=None if trials is None else max(0, trials - ended),
-            timeout=seconds - length,  # a trial begins if it can end
-            catch=(CharlmError,),
-            callbacks=[after_trial],
-        )
-        return SearchResult(folder, study, None if _best(study) is None else folder / BEST_FILE, command)
+    return SearchResult(folder, study, folder / BEST_FILE if (folder / BEST_FILE).is_file() else None, command)
 
 
-def _open_study(folder: Path) -> "optuna.Study":
-    import optuna
-    from optuna.storages.journal import JournalFileBackend
-
+def _open_study(folder: Path) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         study = optuna.create_study(
-            storage=optuna.storages.JournalStorage(JournalFileBackend(str(folder / JOURNAL))),
+            storage=JournalStorage(JournalFileBackend(str(folder / JOURNAL))),
             study_name="charlm",
             pruner=optuna.pruners.MedianPruner(n_startup_trials=PRUNING_TRIALS, n_warmup_steps=PRUNING_INDEX),
             load_if_exists=True,
@@ -221,7 +197,7 @@ def _open_study(folder: Path) -> "optuna.Study":
     return study
 
 
-def _check_is_same(study: "optuna.Study", folder: Path, identity: dict[str, Any]) -> None:
+def _check_is_same(study: optuna.Study, folder: Path, identity: dict[str, Any]) -> None:
     """Note what makes two searches the same, or refuse a folder that holds another."""
     for name, value in identity.items():
         if study.user_attrs.get(name, value) != value:
@@ -230,8 +206,8 @@ def _check_is_same(study: "optuna.Study", folder: Path, identity: dict[str, Any]
 
 
 def _train_trial(
-    trial: "optuna.Trial",
-    space: "Space",
+    trial: optuna.Trial,
+    space: Space,
     corpus: Corpus,
     place: Path,
     engines: EngineFactory,
@@ -239,14 +215,12 @@ def _train_trial(
     session: Session,
     seconds: float,
     estimate: Callable[..., Costs],
-) -> float:
-    import optuna
-
-    values = space.suggest(trial)
-    shown = (f"{key.rpartition('.')[2]} {f'{v:.4g}' if isinstance(v, float) else v}" for key, v in values.items())
+) -> float | None:
+    """Train the run of a trial; return its lowest loss in nats per character, None if it is worse than the others."""
+    shown = (f"{key.rpartition('.')[2]} {f'{v:.4g}' if isinstance(v, float) else v}" for key, v in trial.params.items())
     session.say(f"trial {trial.number}: {', '.join(shown)}")
     with session.silent():
-        overrides = space.overrides({**values, "training.early_stopping": None, "sampling.length": 0})
+        overrides = space.overrides({**trial.params, "training.early_stopping": None, "sampling.length": 0})
         prepared = prepare(
             corpus, recipe=space.recipe, overrides=overrides, folder=place, engines=engines, session=session
         )
@@ -264,23 +238,16 @@ def _train_trial(
                 raise optuna.TrialPruned
 
         session.on_evaluation = report
-        outcome = train_run(begin_run(place, config, corpus), prepared.engine, engines, session=session)
+        try:
+            outcome = train_run(begin_run(place, config, corpus), prepared.engine, engines, session=session)
+        except optuna.TrialPruned:
+            return None
     if outcome.signal is not None:
         raise Stopped(outcome.signal)
-    if outcome.nats_per_char is None:
-        raise CharlmError("no loss is a finite number")
     return outcome.nats_per_char
 
 
-def _best(study: "optuna.Study") -> "optuna.trial.FrozenTrial | None":
-    with contextlib.suppress(ValueError):  # no trial is complete
-        return study.best_trial
-    return None
-
-
-def _write_best(
-    best: "optuna.trial.FrozenTrial", study: "optuna.Study", space: "Space", folder: Path, command: str
-) -> None:
+def _write_best(best: FrozenTrial, study: optuna.Study, space: Space, folder: Path, command: str) -> None:
     """Write the config of the best trial as a recipe, with the sampling that the search has left out."""
     config = load_config(_run_of(folder, best.number) / CONFIG_FILE)
     config = config.model_copy(update={"recipe": None, "sampling": space.config().sampling})

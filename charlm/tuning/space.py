@@ -12,16 +12,15 @@ Ranges are Optuna's distributions. Keys and values are checked here, before anyt
 
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution, distribution_to_json
-from optuna.trial import Trial
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from charlm.config.file import explain, flatten, load_config, nest, parse_overrides
-from charlm.config.recipes import DEFAULT_RECIPE, find_recipe, suited_recipe
+from charlm.config.recipes import DEFAULT_RECIPE, find_recipe
 from charlm.config.schema import Config, merge
 from charlm.config.yaml import read_yaml
 from charlm.errors import CharlmError, short_repr
@@ -53,17 +52,11 @@ class Space:
     recipe: Path
     """The file of the recipe."""
     is_advised: bool
-    """Whether the file names no recipe, so that `for_text` takes the one that suits the text."""
+    """Whether the file names no recipe, so that the search takes the one that suits the text."""
     fixed: Mapping[str, Any]
     """Values that replace those of the recipe, by sections as in a YAML file."""
     search: Mapping[str, Range]
     """The settings that are searched, by dotted keys."""
-
-    def for_text(self, training_characters: int) -> "Space":
-        """Return the space for a text with so much training text: if it names no recipe, over the one that suits."""
-        if not self.is_advised:
-            return self
-        return replace(self, recipe=find_recipe(suited_recipe(training_characters).recipe))
 
     def overrides(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fixed values and these, which have dotted keys, by sections as in a YAML file."""
@@ -76,24 +69,13 @@ class Space:
             CharlmError: the file of the recipe cannot be read, or the values are not valid together.
 
         """
-        return load_config(self.recipe, overrides=self.overrides(values or {}))
+        section = "search" if values else "fixed"
+        return load_config(self.recipe, overrides=self.overrides(values or {}), origin=f"{self.path}: {section}")
 
     def values(self) -> dict[str, Any]:
         """Return the values of the recipe that are searched and in their ranges: where the search begins."""
         settings = flatten(self.config())
         return {key: settings[key] for key, one in self.search.items() if _contains(one, settings.get(key))}
-
-    def suggest(self, trial: Trial) -> dict[str, Any]:
-        """Return the values that Optuna proposes for a trial, by dotted keys."""
-        found: dict[str, Any] = {}
-        for key, one in self.search.items():
-            if isinstance(one, CategoricalDistribution):
-                found[key] = trial.suggest_categorical(key, one.choices)
-            elif isinstance(one, IntDistribution):
-                found[key] = trial.suggest_int(key, one.low, one.high, step=one.step, log=one.log)
-            else:
-                found[key] = trial.suggest_float(key, one.low, one.high, step=one.step, log=one.log)
-        return found
 
     def describe(self) -> dict[str, Any]:
         """Return what makes two searches the same, for JSON: every setting, and the ranges."""
@@ -170,18 +152,10 @@ def _check(space: Space) -> None:
                     raise CharlmError(f"{space.path}: {section}: {key}: {reason}; leave it out")
     if both := sorted({*fixed} & space.search.keys()):
         raise CharlmError(f"{space.path}: {both[0]}: is in fixed and in search; leave it in one of them")
-    examples: list[tuple[str, dict[str, Any]]] = [("fixed", {})]
+    space.config()
     for key, one in space.search.items():
-        ends = one.choices if isinstance(one, CategoricalDistribution) else (one.low, one.high)
-        examples += [("search", {key: end}) for end in ends]
-    for section, values in examples:
-        try:
-            space.config(values)
-        except CharlmError as error:
-            message = str(error)
-            if message.startswith("override"):
-                message = f"{space.path}: {section}: {message.removeprefix('override').lstrip(': ')}"
-            raise CharlmError(message) from None
+        for end in one.choices if isinstance(one, CategoricalDistribution) else (one.low, one.high):
+            space.config({key: end})
 
 
 def _dotted(values: Mapping[str, Any], before: str = "") -> Iterator[str]:

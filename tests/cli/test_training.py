@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import sys
 from pathlib import Path
 from signal import Signals
 from unittest.mock import Mock
@@ -171,8 +172,11 @@ def test_a_place_that_cannot_be_a_search_is_refused(line: str, expected: str) ->
 
 @pytest.mark.usefixtures("folder")
 def test_a_missing_optuna_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    check_failure("tune space.yaml --minutes 1", "charlm tune needs Optuna: pip install '.[tune]'")
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.delitem(sys.modules, "charlm.tuning.search", raising=False)
+    check_failure(
+        "tune space.yaml --minutes 1", "charlm tune needs optuna, which is not installed: pip install '.[tune]'"
+    )
 
 
 @pytest.mark.usefixtures("folder")

@@ -47,6 +47,12 @@ def test_the_first_trial_is_the_recipe_itself_and_each_has_a_line_at_its_begin_a
     assert trial.params == {RATE: 2e-3, "model.layers": 1}
 
 
+def test_without_a_recipe_the_space_is_over_the_one_that_suits_the_text(searching: SearchFolder) -> None:
+    searching.space = SPACE.replace("recipe: tiny", "")
+    searching.run(trials=1)
+    assert searching.said[0] == "the recipe is small; each trial trains for 25 s"
+
+
 def test_trials_are_runs_of_equal_length_with_the_values_and_losses_of_the_study(searching: SearchFolder) -> None:
     result = searching.run(trials=4)
     assert states(result) == ["COMPLETE"] * 4

@@ -112,11 +112,3 @@ def test_a_section_in_fixed_keeps_the_other_values_of_the_recipe(tmp_path: Path)
     space = load_space(write(tmp_path, "fixed: {model: {layers: 2}}\nsearch: {model.units: {int: [8, 256]}}"))
     recipe = load_config(find_recipe("default"))
     assert space.config().model == recipe.model.model_copy(update={"layers": 2})
-
-
-def test_without_a_recipe_the_space_is_over_the_one_that_suits_the_text(tmp_path: Path) -> None:
-    space = load_space(find_recipe("space"))
-    for characters, recipe in ((1000, "small"), (100_000, "default"), (1_000_000, "shakespeare"), (9_000_000, "5mb")):
-        assert space.for_text(characters).recipe == find_recipe(recipe)
-    named = load_space(write(tmp_path, f"recipe: tiny\nsearch: {UNITS}"))
-    assert named.for_text(1_000_000).recipe == find_recipe("tiny")
