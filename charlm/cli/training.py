@@ -211,7 +211,7 @@ def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
     teachers = [f"teachers {duration(costs.teacher_seconds)}"] if costs.teacher_seconds else []
     taken = "is taken" if plan.is_advised else "would be taken without -c"
     yield "text", plan.text.summary.split(", ")
-    yield from (("problem", [finding.line]) for finding in plan.text.findings)
+    yield from (("problem", [finding]) for finding in plan.text.findings)
     yield "network", [f"{network.layers} x {network.units} {network.activation} units", f"{plan.parameters:,} weights"]
     yield "steps", [f"{schedule.total:,}", f"{schedule.epochs(schedule.total):,.4g} epochs", windows]
     yield "memory", [f"{plan.memory_bytes / 1e9:,.3g} GB, products in {plan.precision}"]
@@ -264,7 +264,7 @@ def tokenize(**options: Any) -> None:
 
     corpus = tokenize(**options, show_progress=shows_progress())
     for finding in find_omissions(corpus):
-        say(finding.line)
+        say(finding)
     print_result(f"{options['out']}: {corpus.summary}")
 
 

@@ -4,7 +4,6 @@ A corpus is a folder with `ids.npy`, an array of NumPy, and `corpus.json`: the v
 Making one from text is left to `charlm.text.tokenization`.
 """
 
-import contextlib
 import hashlib
 import io
 import math
@@ -67,31 +66,24 @@ class Rare(BaseModel):
     """At most MAX_NAMED of them, the commonest first."""
 
 
-class Manifest(BaseModel):
-    """The contents of corpus.json: which text the ids were made from, and how."""
-
-    model_config = ConfigDict(frozen=True, strict=True)
+class Manifest(CorpusConfig):
+    """The contents of corpus.json: which text the ids were made from, and with which settings."""
 
     format: int
     charlm: str
     """Version of charlm that wrote the corpus."""
-    encoding: str
     min_count: Positive
     rare: Rare | None = None
     """None = every character has an id of its own, or this was not recorded."""
     sources: tuple[Source, ...]
-    left_out: dict[str, str] = {}
-    """Why files were left out, by their names: empty, hidden, not valid in the encoding."""
+    left_out: dict[str, str]
+    """Why files were left out, by their names: empty, not valid in the encoding."""
     size: Positive
     """Number of ids, those between documents included."""
     ids_sha256: str
     """Of the ids in ids.npy, little-endian."""
     splits: dict[str, tuple[Count, Count]]
     """Start and end of train, validation and test as positions in ids.npy; each starts where the one before ends."""
-    validation_fraction: float = Field(ge=0, lt=1)
-    """What the splits were made with."""
-    test_fraction: float = Field(ge=0, lt=1)
-    """As validation_fraction."""
     vocabulary: dict[str, Any]
     """See `charlm.text.vocabulary.Vocabulary.to_fields`."""
 
@@ -118,8 +110,6 @@ class Manifest(BaseModel):
         in_order = borders == sorted(borders) and borders[1:5:2] == borders[2:6:2]
         if set(self.splits) != set(SPLITS) or not in_order or borders[0] != 0 or borders[-1] != self.size:
             raise ValueError(f"splits must be train, validation and test, in order from 0 to {self.size}")
-        if self.validation_fraction + self.test_fraction >= 1:
-            raise ValueError("validation_fraction + test_fraction must be less than 1")
         return self
 
 
@@ -148,36 +138,9 @@ class Corpus:
         Returns:
             A view of `ids`, [n]; n may be 0.
 
-        Raises:
-            CharlmError: there is no such part.
-
         """
-        if name not in self.splits:
-            raise CharlmError(f"split {name}: there are {', '.join(SPLITS)}")
         start, end = self.splits[name]
         return self.ids[start:end][:at_most]
-
-    def check_size(self) -> None:
-        """Raise CharlmError if ids.npy has become shorter: reading it would end the process with SIGBUS.
-
-        If the file was removed, nothing is raised: what is mapped stays readable.
-        """
-        path, expected = self.folder / IDS_FILE, getattr(self.ids, "offset", 0) + self.ids.nbytes
-        with contextlib.suppress(OSError):
-            found = path.stat().st_size
-            if found < expected:
-                raise CharlmError(f"{path}: was cut to {found:,} bytes while in use; must be {expected:,}")
-
-    def check_ids(self, ids: Ids) -> None:
-        """Raise CharlmError if ids that were read from `ids`, of any shape, are none: ids.npy was changed while in use.
-
-        The compiled kernel reads memory at the place that an id gives.
-        """
-        if ids.size and (found := int(ids.max())) >= len(self.vocabulary):
-            end = len(self.vocabulary) - 1
-            raise CharlmError(
-                f"{self.folder / IDS_FILE}: was changed while in use: holds id {found}, must end at {end}"
-            )
 
     @property
     def summary(self) -> str:
@@ -194,11 +157,8 @@ class Corpus:
 
 
 def is_corpus(path: Path) -> bool:
-    """Return whether a path is a folder that `tokenize` wrote; raises CharlmError if it cannot be looked up."""
-    try:
-        return (path / CORPUS_FILE).is_file()
-    except OSError as error:
-        raise CharlmError(f"{path}: cannot be read: {error.strerror}") from None
+    """Return whether a path is a folder that `tokenize` wrote; raises OSError if it cannot be looked up."""
+    return (path / CORPUS_FILE).is_file()
 
 
 def split_positions(size: int, config: CorpusConfig) -> dict[str, tuple[int, int]]:
@@ -290,16 +250,14 @@ def settle_corpus_settings(corpus: Corpus, given: CorpusConfig) -> CorpusConfig:
         CharlmError: a setting that was written is not that of the corpus; the message names the key.
 
     """
-    manifest = corpus.manifest
-    made = CorpusConfig(**{key: getattr(manifest, key) for key in CorpusConfig.model_fields})
-    written = {key for key in given.model_fields_set if getattr(given, key) is not None}
-    for key in CorpusConfig.model_fields:
-        if key in written and getattr(given, key) != getattr(made, key):
+    made = corpus.manifest.model_dump(include=set(CorpusConfig.model_fields))
+    for key, value in given.model_dump(exclude_unset=True, exclude_none=True).items():
+        if value != made[key]:
             raise CharlmError(
-                f"corpus.{key}: found {short_repr(getattr(given, key))}, but {corpus.folder} was made with "
-                f"{short_repr(getattr(made, key))}; leave the setting out, or tokenize the text again"
+                f"corpus.{key}: found {short_repr(value)}, but {corpus.folder} was made with {short_repr(made[key])}; "
+                f"leave the setting out, or tokenize the text again"
             )
-    return made
+    return CorpusConfig(**made)
 
 
 def count_ids(ids: NDArray[Any], size: int) -> NDArray[np.int64]:

@@ -57,13 +57,6 @@ class Document:
     data: bytes = b""
     """What came from standard input."""
 
-    def file_bytes(self) -> int:
-        """Return the size of the file, before decompression; 0 if it cannot be looked up."""
-        try:
-            return len(self.data) if self.path is None else self.path.stat().st_size
-        except OSError:
-            return 0
-
     def read(self) -> bytes | bytearray:
         """Return the decompressed bytes.
 
@@ -93,11 +86,12 @@ def find_documents(sources: Iterable[str]) -> tuple[list[Document], dict[str, st
     """Return the documents that some sources name, in the order of the sources, each source once.
 
     Args:
-        sources: Files, folders or `-` for standard input. The files of a folder and of its subfolders are sorted.
+        sources: Files, folders or `-` for standard input. The files of a folder and of its subfolders are sorted; what
+            is hidden there does not count.
 
     Returns:
-        The documents; and the reason for each file or folder that was left out, by its name: hidden ones, those called
-        __pycache__, runs and corpora of charlm, and what is not a regular file.
+        The documents; and the reason for each file or folder that was left out, by its name: those called __pycache__,
+        runs and corpora of charlm, and what is not a regular file.
 
     Raises:
         CharlmError: a source does not exist, cannot be read, or is a device, a pipe or a socket.
@@ -141,14 +135,14 @@ def name_text(sources: Sequence[str]) -> str:
 
 
 def _files(path: Path, left_out: dict[str, str]) -> Iterator[Path]:
-    """Yield the files of a source, and add what is left out of a folder to `left_out`."""
+    """Yield the files of a source but hidden ones, and add what else is left out of a folder to `left_out`."""
     if not path.is_dir():
         yield path
         return
     for each in sorted(path.iterdir()):
         if each.name.startswith("."):
-            left_out[printable(each)] = "hidden"
-        elif each.name == "__pycache__" or (each.is_dir() and each.is_symlink()):
+            continue
+        if each.name == "__pycache__" or (each.is_dir() and each.is_symlink()):
             left_out[printable(each)] = "not text" if each.name == "__pycache__" else "a link to a folder"
         elif any((each / name).exists() for name in OWN_FILES):
             left_out[printable(each)] = "a run or a corpus of charlm"

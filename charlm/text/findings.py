@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import counted
-from charlm.text.corpus import Corpus
+from charlm.text.corpus import Corpus, count_ids
 from charlm.text.vocabulary import name_some
 
 MAX_CHARACTERS = 2_000_000
@@ -21,23 +20,6 @@ PARTS = 20
 """The number of parts that are looked at in a longer text."""
 MIN_OCCURRENCES = 5
 """What occurs less often is taken for chance."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A possible problem in a text: it would make a network worse, or is not learnt from."""
-
-    subject: str
-    """rare characters, files, blanks or validation text."""
-    found: str
-    """In a few words, for the user."""
-    advice: str
-    """What helps: a setting, or what to do with the text."""
-
-    @property
-    def line(self) -> str:
-        """All of it in a line for the user."""
-        return f"{self.subject}: {self.found}; {self.advice}"
 
 
 @dataclass(frozen=True)
@@ -52,13 +34,12 @@ class TextFacts:
     """V, the number of ids."""
     splits: dict[str, int]
     """The number of ids of train, validation and test."""
-    findings: list[Finding]
-    """Its possible problems."""
+    findings: list[str]
+    """Its possible problems, each as a line for the user that says what helps."""
 
 
 def describe_text(corpus: Corpus) -> TextFacts:
-    """Return the facts about a text; raises CharlmError if ids.npy has become shorter."""
-    corpus.check_size()
+    """Return the facts about a text."""
     return TextFacts(
         summary=corpus.summary,
         characters=corpus.manifest.characters,
@@ -69,38 +50,28 @@ def describe_text(corpus: Corpus) -> TextFacts:
     )
 
 
-def find_omissions(corpus: Corpus) -> Iterator[Finding]:
+def find_omissions(corpus: Corpus) -> Iterator[str]:
     """Find what of the text was left out when it was tokenized: rare characters, and files."""
     manifest = corpus.manifest
     if (rare := manifest.rare) is not None:
         known = sum(character is not None for character in corpus.vocabulary.characters)
         named = ", ".join(map(repr, rare.commonest))
-        found = (
-            f"{rare.distinct:,} of {known + rare.distinct:,} share the unknown id, "
-            f"{rare.occurrences / manifest.characters:.2%} of the text; the commonest are {named}"
+        yield (
+            f"rare characters: {rare.distinct:,} of {known + rare.distinct:,} share the unknown id, "
+            f"{rare.occurrences / manifest.characters:.2%} of the text; the commonest are {named}; "
+            f"corpus.min_count={manifest.min_count} decides it, and -s corpus.min_count=1 keeps all"
         )
-        advice = f"corpus.min_count={manifest.min_count} decides it, and -s corpus.min_count=1 keeps all"
-        yield Finding("rare characters", found, advice)
-    if (left_out := manifest.left_out) and {*left_out.values()} != {"hidden"}:
-        names = name_some([f"{name} ({reason})" for name, reason in left_out.items() if reason != "hidden"])
-        hidden = sum(reason == "hidden" for reason in left_out.values())
-        others = f", and {counted(hidden, 'hidden file')}" if hidden else ""
-        advice = f"if a file is text, convert it to {manifest.encoding}"
-        yield Finding("files", f"{len(left_out) - hidden:,} left out: {names}{others}", advice)
+    if left_out := manifest.left_out:
+        names = name_some([f"{name} ({reason})" for name, reason in left_out.items()])
+        yield f"files: {len(left_out):,} left out: {names}; if a file is text, convert it to {manifest.encoding}"
 
 
-def spaced(ids: NDArray[Any], *, count: int, size: int) -> list[NDArray[Any]]:
-    """Return parts of a text at equal distances, or the whole text if it is shorter than they are together.
-
-    Args:
-        ids: Integers [n].
-        count: The number of parts, 1 or more.
-        size: The length of each, 1 or more.
-
-    """
-    if len(ids) < count * size:
+def _parts(ids: NDArray[Any]) -> list[NDArray[Any]]:
+    """Return the parts of a text that are looked at, integers [n], or the whole text if it is not longer than they."""
+    if len(ids) <= MAX_CHARACTERS:
         return [ids]
-    starts = np.linspace(0, len(ids) - size, count).astype(int)
+    size = MAX_CHARACTERS // PARTS
+    starts = np.linspace(0, len(ids) - size, PARTS).astype(int)
     return [ids[start : start + size] for start in starts]
 
 
@@ -109,39 +80,37 @@ BLANKS, MAX_BLANKS = 4, 0.1
 them writes little else at a low temperature."""
 
 
-def _check_blanks(corpus: Corpus) -> Iterator[Finding]:
+def _check_blanks(corpus: Corpus) -> Iterator[str]:
     """Find a training text that is indented, or laid out in columns, by rows of blanks."""
     if " " not in corpus.vocabulary.characters:
         return
     blank, many, read = corpus.vocabulary.characters.index(" "), 0, 0
-    for ids in spaced(corpus.split("train"), count=PARTS, size=MAX_CHARACTERS // PARTS):
+    for ids in _parts(corpus.split("train")):
         edges = np.flatnonzero(np.diff(ids == blank, prepend=False, append=False))
         rows = edges[1::2] - edges[::2]
         many, read = many + int(rows[rows >= BLANKS].sum()), read + len(ids)
     if many > MAX_BLANKS * read:
-        found = f"{many / read:.0%} of the characters are in rows of {BLANKS} and more"
-        advice = (
-            "a network repeats these without end; collapse them (tr -s ' ' < TEXT > NEW), or indent by tabs "
-            "(unexpand -t 4 --first-only TEXT > NEW)"
+        yield (
+            f"blanks: {many / read:.0%} of the characters are in rows of {BLANKS} and more; a network repeats these "
+            "without end; collapse them (tr -s ' ' < TEXT > NEW), or indent by tabs (unexpand -t 4 --first-only TEXT > "
+            "NEW)"
         )
-        yield Finding("blanks", found, advice)
 
 
 MAX_UNSEEN = 0.005
 """Each character that the training text lacks costs about 10 nats, so that this share of them costs 0.05 on average."""
 
 
-def _check_validation(corpus: Corpus) -> Iterator[Finding]:
+def _check_validation(corpus: Corpus) -> Iterator[str]:
     """Find a validation text with characters that the training text lacks, as another language has them."""
     training, validation = (
-        np.bincount(
-            np.concatenate(spaced(corpus.split(name), count=PARTS, size=MAX_CHARACTERS // PARTS)),
-            minlength=len(corpus.vocabulary),
-        )
+        count_ids(np.concatenate(_parts(corpus.split(name))), len(corpus.vocabulary))
         for name in ("train", "validation")
     )
     unseen = int(validation[training == 0].sum())
     if unseen >= MIN_OCCURRENCES and unseen > MAX_UNSEEN * validation.sum():
-        found = f"of another kind than the training text: {unseen / validation.sum():.1%} of its characters are new"
-        advice = "mix the parts of the text, or choose another -s corpus.validation_fraction"
-        yield Finding("validation text", found, advice)
+        yield (
+            "validation text: of another kind than the training text: "
+            f"{unseen / validation.sum():.1%} of its characters are new; "
+            "mix the parts of the text, or choose another -s corpus.validation_fraction"
+        )

@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +128,7 @@ def tokenize(
         out: The folder of the corpus, missing or empty.
         config: How the text is decoded, turned into ids and split.
         known: A vocabulary whose ids the corpus takes over, also those of characters that do not occur; None = none.
-        progress: Whether to show a progress bar on standard error, in bytes.
+        progress: Whether to show progress bars on standard error, in files.
 
     Raises:
         CharlmError: `out` holds something or cannot be written; a source does not exist, cannot be read, or is a
@@ -140,21 +140,20 @@ def tokenize(
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise CharlmError(f"{out}: exists already; give a new or an empty folder, or delete this one")
     found, left_out = find_documents(sources)
-    for folder in {document.path.parent for document in found if document.path is not None}:
-        if is_corpus(folder):
-            raise CharlmError(f"{folder}: is a corpus that charlm tokenize wrote, not text")
-    is_new = not out.exists()
+    for source in map(Path, sources):
+        if is_corpus(source):
+            raise CharlmError(f"{source}: is a corpus that charlm tokenize wrote, not text")
+    counts, kept = _count_characters(tqdm(found, unit="file", desc="reading", disable=not progress), config, left_out)
+    if not kept:
+        raise CharlmError(f"{', '.join(sources)}: no text")
+    config = settle_min_count(config, counts)
+    vocabulary = build_vocabulary(counts, config, known, end_of_text=len(kept) > 1)
+    size, is_new = sum(source.characters for source in kept.values()) + len(kept) - 1, not out.exists()
     try:
-        size = 2 * sum(document.file_bytes() for document in found)  # each is read twice
-        with tqdm(total=size, unit="B", unit_scale=True, desc="reading", disable=not progress) as bar:
-            counts, kept = _count_characters(found, config, left_out, bar.update)
-            if not kept:
-                raise CharlmError(f"{', '.join(sources)}: no text")
-            config = settle_min_count(config, counts)
-            vocabulary = build_vocabulary(counts, config, known, end_of_text=len(kept) > 1)
-            with writing(out):
-                out.mkdir(parents=True, exist_ok=True)
-                size, digest = _write_ids(out / IDS_FILE, kept, vocabulary, config, bar.update)
+        with writing(out):
+            out.mkdir(parents=True, exist_ok=True)
+            texts = tqdm(kept, unit="file", desc="writing", disable=not progress)
+            digest = _write_ids(out / IDS_FILE, texts, size, vocabulary, config)
         manifest = Manifest(
             format=FORMAT,
             charlm=__version__,
@@ -177,7 +176,7 @@ def tokenize(
 
 
 def _count_characters(
-    documents: Iterable[Document], config: CorpusConfig, left_out: dict[str, str], advance: Callable[[int], object]
+    documents: Iterable[Document], config: CorpusConfig, left_out: dict[str, str]
 ) -> tuple[NDArray[np.int64], dict[Document, Source]]:
     """Return how often each code point occurs, int64 [code points], and what each document with text holds.
 
@@ -187,7 +186,6 @@ def _count_characters(
     counts, kept, errors = np.zeros(CODE_POINTS, np.int64), dict[Document, Source](), list[UndecodableError]()
     for document in documents:
         data = document.read()
-        advance(document.file_bytes())
         try:
             text = decode(data, encoding=config.encoding, name=document.name)
         except UndecodableError as error:
@@ -200,7 +198,8 @@ def _count_characters(
         for part in _parts(text):
             found = np.bincount(_code_points(part))
             counts[: len(found)] += found
-        kept[document] = Source(name=document.name, bytes=len(data), characters=len(text), sha256=_sha256(data))
+        digest = hashlib.sha256(data).hexdigest()
+        kept[document] = Source(name=document.name, bytes=len(data), characters=len(text), sha256=digest)
     if errors and not kept:
         others = len(left_out) - 1
         raise CharlmError(f"{errors[0]}; {others:,} others have no text either" if others else str(errors[0]))
@@ -208,37 +207,24 @@ def _count_characters(
 
 
 def _write_ids(
-    path: Path,
-    kept: dict[Document, Source],
-    vocabulary: Vocabulary,
-    config: CorpusConfig,
-    advance: Callable[[int], object],
-) -> tuple[int, str]:
-    """Write the ids of documents as a .npy file, the end_of_text id between two; return their number and SHA-256."""
-    size = sum(source.characters for source in kept.values()) + len(kept) - 1
+    path: Path, documents: Iterable[Document], size: int, vocabulary: Vocabulary, config: CorpusConfig
+) -> str:
+    """Write the ids of documents as a .npy file, the end_of_text id between two; return their SHA-256."""
     table = np.full(CODE_POINTS, vocabulary.unknown_id or 0, vocabulary.dtype)
     known = vocabulary.table >= 0
     table[: len(known)][known] = vocabulary.table[known]
     digest, between = hashlib.sha256(), np.zeros(0, table.dtype)
     with path.open("wb") as file:
         file.write(ids_header(size, table.dtype))
-        for document, source in kept.items():
-            data = document.read()
-            if _sha256(data) != source.sha256:
-                raise CharlmError(f"{document.name}: was changed while it was read; try again when nothing writes it")
-            text = decode(data, encoding=config.encoding, name=document.name)
-            advance(document.file_bytes())
+        for document in documents:
+            text = decode(document.read(), encoding=config.encoding, name=document.name)
             for ids in (between, *(table.take(_code_points(part)) for part in _parts(text))):
                 file.write(ids.data)
                 digest.update(ids.data)
             between = np.array([vocabulary.end_of_text_id or 0], table.dtype)
         file.flush()
         os.fsync(file.fileno())
-    return size, digest.hexdigest()
-
-
-def _sha256(data: bytes | bytearray) -> str:
-    return hashlib.sha256(data).hexdigest()
+    return digest.hexdigest()
 
 
 def _parts(text: str) -> Iterator[str]:
@@ -283,10 +269,9 @@ def encode_text(
 
 def _corpus_documents(corpus: Corpus, split: Split | None) -> Iterator[str]:
     """Yield the documents of a part of a corpus."""
-    ids = corpus.ids if split is None else corpus.split(split)
-    ends = np.flatnonzero(ids == (-1 if corpus.vocabulary.end_of_text_id is None else corpus.vocabulary.end_of_text_id))
-    for start, end in zip([0, *(ends + 1)], [*ends, len(ids)], strict=True):
-        yield corpus.vocabulary.spell(ids[start:end], end="\0")
+    ids, end = corpus.ids if split is None else corpus.split(split), corpus.vocabulary.end_of_text_id
+    for document in np.split(ids, [] if end is None else np.flatnonzero(ids == end)):
+        yield corpus.vocabulary.decode(document)
 
 
 def _encode(texts: Iterable[str], vocabulary: Vocabulary) -> tuple[NDArray[Any], Counter[str]]:

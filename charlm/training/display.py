@@ -54,7 +54,7 @@ def describe_run(run: Run, schedule: Schedule) -> list[str]:
         f"{model.layers} x {model.units} units, {shape.size:,} weights; kernel: {run.config.training.kernel}",
         f"{counted(schedule.total, 'step')} of {schedule.batches.batch_size} windows of "
         f"{', '.join(map(str, schedule.lengths))} characters, {schedule.epochs(schedule.total):,.4g} epochs",
-        *(line for finding in describe_text(run.corpus).findings for line in wrap(finding.line)),
+        *(line for finding in describe_text(run.corpus).findings for line in wrap(finding)),
     ]
 
 

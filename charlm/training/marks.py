@@ -71,17 +71,14 @@ class Training:
             count: What `next_count` has returned, here or on the machine that decides.
 
         Raises:
-            CharlmError: the text on the disk was changed.
             DivergenceError: the loss or the gradient norm of one of these steps is not finite.
 
         """
         corpus, schedule, progress, soft = self.run.corpus, self.schedule, self.progress, self.soft_targets
         first = progress.step
-        corpus.check_size()
         batches, epoch, window = schedule.place(first)
         positions = batches.positions(epoch=epoch, first=window, count=count, rows=self.engine.rows)
         ids = corpus.split("train")[positions]
-        corpus.check_ids(ids)
         metrics = self.engine.take_steps(
             np.asarray(ids, np.int32),
             schedule.rates(first, count),

@@ -19,7 +19,7 @@ from charlm.network.architecture import Architecture
 from charlm.network.model_file import read_model
 from charlm.text.batches import Batches
 from charlm.text.corpus import open_corpus
-from charlm.text.findings import Finding, TextFacts
+from charlm.text.findings import TextFacts
 from charlm.training.schedule import make_schedule
 from charlm.training.signals import Stopped
 from charlm.training.timing import Costs
@@ -88,7 +88,7 @@ def test_without_a_corpus_the_plays_are_learnt_in_a_new_folder_under_runs(
 
 
 def make_plan() -> Plan:
-    finding = Finding("line ends", "mixed: 20 \\n, 10 \\r\\n", "make them one kind")
+    finding = "line ends: mixed: 20 \\n, 10 \\r\\n; make them one kind"
     batches = Batches(length=18_000, batch_size=32, sequence_length=64, seed=1)
     return Plan(
         text=TextFacts("20,000 characters", 20_000, 1, 60, {"train": 18_000, "validation": 2_000}, [finding]),

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +32,6 @@ def test_splits_have_the_sizes_of_the_decimal_fractions(
     splits = split_positions(size, config)
     assert list(splits) == ["train", "validation", "test"]
     assert [end - start for start, end in splits.values()] == expected
-
-
-def test_an_unknown_split_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match=r"^split valid: there are train, validation, test"):
-        make_corpus(tmp_path, "abc").split("valid")
 
 
 @pytest.mark.parametrize(
@@ -115,14 +109,6 @@ def test_ids_that_are_not_those_of_the_corpus_are_refused(tmp_path: Path, ids: A
         np.save(path, ids if isinstance(ids, np.ndarray) else np.array(ids, np.uint8))
     with pytest.raises(CharlmError, match=rf"ids\.npy: {message}"):
         open_corpus(tmp_path / "out")
-
-
-def test_ids_that_are_truncated_while_they_are_mapped_are_an_error(tmp_path: Path) -> None:
-    corpus = make_corpus(tmp_path, "abc")
-    corpus.check_size()
-    os.truncate(corpus.folder / "ids.npy", 1)
-    with pytest.raises(CharlmError, match=r"ids\.npy: was cut to 1 bytes while in use; must be 131"):
-        corpus.check_size()
 
 
 @pytest.mark.parametrize(("characters", "dtype"), [(255, "u1"), (257, "<u2"), (0x10001, "<i4")])

@@ -34,8 +34,6 @@ def test_a_folder_is_walked_in_sorted_order_and_what_is_left_out_is_named(tmp_pa
     os.mkfifo(tmp_path / "pipe")
     assert find(tmp_path) == ["10.txt", "2.txt", "b.txt", "e.txt"]
     assert {Path(name).name: reason for name, reason in find_documents([str(tmp_path)])[1].items()} == {
-        ".git": "hidden",
-        ".hidden": "hidden",
         "__pycache__": "not text",
         "up": "a link to a folder",
         "one": "a run or a corpus of charlm",
@@ -72,7 +70,7 @@ def test_a_fifo_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
 def test_standard_input_can_be_read_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\x1f\x8b not gzip")))
     [document] = find_documents(["-", "-"])[0]
-    assert (document.name, document.file_bytes()) == ("-", 11)
+    assert document.name == "-"
     assert document.read() == document.read() == b"\x1f\x8b not gzip"
 
 

@@ -1,7 +1,6 @@
 """Which windows the steps of a run read, how they are grouped into calls, and what counts as diverged."""
 
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +14,6 @@ from fake_runs import resume, train
 from numpy.typing import NDArray
 
 from charlm.config.schema import Config, TrainingConfig
-from charlm.errors import CharlmError
 from charlm.runs.run import Run
 from charlm.text.batches import Batches
 from charlm.training import checkpoints
@@ -137,25 +135,3 @@ def test_each_character_is_learnt_with_the_soft_targets_of_its_own_position(tmp_
     (call,) = engine.calls
     assert call.soft_targets is not None
     np.testing.assert_array_equal(call.soft_targets.argmax(-1), call.windows[:, 1:])
-
-
-def overwrite(path: Path) -> None:
-    with path.open("r+b") as file:
-        file.seek(128)
-        file.write(b"\xff" * 300)
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (overwrite, "was changed while in use: holds id 255, must end at"),
-        (lambda path: os.truncate(path, 3), "was cut to 3 bytes while in use; must be 492"),
-    ],
-)
-def test_ids_that_are_changed_while_they_are_mapped_never_reach_the_engine(
-    damage: Callable[[Path], None], message: str, tmp_path: Path
-) -> None:
-    ids = tmp_path / "run/run/corpus/ids.npy"
-    faults = Faults(after_call=lambda step: damage(ids) if step == 20 else None)
-    with pytest.raises(CharlmError, match=rf"ids\.npy: {message}"):
-        train(tmp_path / "run", faults=faults)
