@@ -15,7 +15,7 @@ from charlm.api.model import Model, load
 from charlm.errors import CharlmError, check_choice, counted
 from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS, baseline_nats
 from charlm.evaluation.scoring import ScoringProtocol, mean_score, score_ids
-from charlm.network.rnn import Floats
+from charlm.network.rnn import Floats, bits, perplexity
 from charlm.runs.folder import CORPUS, run_of
 from charlm.runs.run import run_corpus
 from charlm.text.copies import Copies, find_copies
@@ -108,14 +108,14 @@ def evaluate(
         score = mean_score(_shown(blocks, length=len(ids), show_progress=show_progress))
     copied = find_copies(ids, training) if copies and training is not None else None
     start, length = (0, 0) if copied is None else (copied.start or 0, copied.length)
-    training_characters = 0 if training is None else len(training)
+    training_characters, as_perplexity = 0 if training is None else len(training), perplexity(score.nats_per_char)
     return Evaluation(
         model=model.path,
         text=name,
         protocol=protocol if protocol == "stream" else f"windows of {window}",
         nats_per_char=score.nats_per_char,
-        bits_per_char=score.bits_per_char,
-        perplexity=score.perplexity if math.isfinite(score.perplexity) else None,
+        bits_per_char=bits(score.nats_per_char),
+        perplexity=as_perplexity if math.isfinite(as_perplexity) else None,
         characters=score.characters,
         standard_error=score.standard_error,
         left_out=dict(left_out),

@@ -20,7 +20,6 @@ import lzma
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -270,30 +269,10 @@ def compressed_nats(ids: Ids, vocabulary: Vocabulary, training: Ids) -> float | 
         The mean nats; None if the text is too short or too uniform: it adds less than MIN_ADDED_BYTES.
 
     """
-    given = b"".join(chain(text_bytes(training, vocabulary), text_bytes(ids[:1], vocabulary)))
-    widest = max((len(c.encode()) for c in vocabulary.characters if c is not None), default=1)
-    dictionary = min(max(len(given) + widest * len(ids), 4096), MAX_DICTIONARY_BYTES)
-
-    def size(text: Iterator[bytes]) -> int:
-        """Return how many bytes a text takes after the training text."""
-        compressor = lzma.LZMACompressor(filters=[{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": dictionary}])
-        return sum(len(compressor.compress(block)) for block in chain([given], text)) + len(compressor.flush())
-
-    added = size(text_bytes(ids[1:], vocabulary)) - size(iter(()))
+    before, after = (
+        vocabulary.spell(part, end="\0").encode() for part in (np.concatenate([training, ids[:1]]), ids[1:])
+    )
+    dictionary = min(max(len(before) + len(after), 4096), MAX_DICTIONARY_BYTES)
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": dictionary}]
+    added = len(lzma.compress(before + after, filters=filters)) - len(lzma.compress(before, filters=filters))
     return None if added < MIN_ADDED_BYTES else 8 * math.log(2) / (len(ids) - 1) * added
-
-
-def text_bytes(ids: Ids, vocabulary: Vocabulary, *, block: int = BLOCK) -> Iterator[bytes]:
-    """Encode a text as UTF-8; an end-of-text id is a zero byte.
-
-    Args:
-        ids: Integers [n].
-        vocabulary: The characters by id.
-        block: How many ids to encode at once, 1 or more.
-
-    Yields:
-        The bytes of each block.
-
-    """
-    for start in range(0, len(ids), block):
-        yield vocabulary.spell(ids[start : start + block], end="\0").encode()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from charlm.errors import CharlmError, counted
 from charlm.network.reading import BLOCK, VALUES_AT_ONCE, read_blocks, read_pieces
-from charlm.network.rnn import Floats, Parameters, State, bits, nats, perplexity, standard_error
+from charlm.network.rnn import Floats, Parameters, State, nats, standard_error
 
 WINDOWS_AT_ONCE = 128
 STREAMS, WARM_UP = 64, 256
@@ -36,16 +36,6 @@ class Score:
     """The number of scored characters: all but the first."""
     block_means: tuple[float, ...] = field(default=(), repr=False)
     """The mean of each whole block of ERROR_BLOCK characters, in text order."""
-
-    @property
-    def bits_per_char(self) -> float:
-        """The mean in bits."""
-        return bits(self.nats_per_char)
-
-    @property
-    def perplexity(self) -> float:
-        """exp(nats_per_char): a choice among this many equally likely characters would be as hard."""
-        return perplexity(self.nats_per_char)
 
     @property
     def standard_error(self) -> float | None:
@@ -136,6 +126,10 @@ def score_ids(
         CharlmError: at once, n < 2 or the window is less than 1; while iterating, the nats are not finite.
 
     """
+    if len(ids) < 2:
+        raise CharlmError(f"a text of {counted(len(ids), 'character')}: at least 2 are needed for a score")
+    if window < 1:
+        raise CharlmError(f"window {window}: must be 1 or more")
     if protocol == "stream":
         return only_finite(score_stream(parameters, ids, state=state))
     return only_finite(score_windows(parameters, ids, window=window))
@@ -171,22 +165,13 @@ def score_stream(
     Yields:
         The nats of ids 1 to n - 1, float32 arrays in text order.
 
-    Raises:
-        CharlmError: n < 2.
-
     """
-    _check_length(ids)
     first = parameters.zero_state(1) if state is None else state
-    return nats_of((logits[:, 0] for logits, _ in read_blocks(parameters, ids[:-1, None], first, block=block)), ids)
+    return _nats_of_stream(read_blocks(parameters, ids[:-1, None], first, block=block), ids)
 
 
 def score_windows(
-    parameters: Parameters,
-    ids: NDArray[Any],
-    *,
-    window: int = 256,
-    windows_at_once: int = WINDOWS_AT_ONCE,
-    values_at_once: int = VALUES_AT_ONCE,
+    parameters: Parameters, ids: NDArray[Any], *, window: int, windows_at_once: int = WINDOWS_AT_ONCE
 ) -> Iterator[Floats]:
     """Score consecutive windows, each read from the zero state, as nanoGPT does for its figure.
 
@@ -197,21 +182,15 @@ def score_windows(
         parameters: The weights.
         ids: Integers [n], n >= 2.
         window: W, the number of ids in a window, 1 or more.
-        windows_at_once: How many windows to read side by side, at most; 1 or more.
-        values_at_once: How many values an array of logits or outputs may have; it limits the memory.
+        windows_at_once: How many windows to read side by side, at most; 1 or more. Fewer if they have more than
+            VALUES_AT_ONCE characters.
 
     Yields:
         The nats of ids 1 to n - 1, float32 arrays in text order.
 
-    Raises:
-        CharlmError: n < 2, or the window is less than 1.
-
     """
-    _check_length(ids)
-    if window < 1:
-        raise CharlmError(f"window {window}: must be 1 or more")
     window = min(window, len(ids) - 1)
-    span = window * max(1, min(windows_at_once, values_at_once // window))
+    span = window * max(1, min(windows_at_once, VALUES_AT_ONCE // window))
     parts = (ids[start : start + span + 1] for start in range(0, len(ids) - 1, span))
     return (_nats_of_pieces(parameters, part, length=window, warm_up=0) for part in parts)
 
@@ -230,11 +209,7 @@ def estimate_stream(
     Returns:
         The mean over ids 1 to n - 1.
 
-    Raises:
-        CharlmError: n < 2.
-
     """
-    _check_length(ids)
     return mean_score([_nats_of_pieces(parameters, ids, streams=streams, warm_up=warm_up)])
 
 
@@ -251,14 +226,8 @@ def ids_read(length: int, *, streams: int = STREAMS, warm_up: int = WARM_UP) -> 
     return length + warm_up * max(1, min(streams, length // max(1, warm_up)))
 
 
-def nats_of(blocks: Iterable[Floats], ids: NDArray[Any]) -> Iterator[Floats]:
-    """Yield the nats of all ids [T + 1, ...] but the first, given logits [t, ..., V] in blocks: float32 [t, ...]."""
+def _nats_of_stream(blocks: Iterable[tuple[Floats, State]], ids: NDArray[Any]) -> Iterator[Floats]:
     first = 1
-    for logits in blocks:
-        yield nats(logits, ids[first : first + len(logits)])
+    for logits, _ in blocks:
+        yield nats(logits[:, 0], ids[first : first + len(logits)])
         first += len(logits)
-
-
-def _check_length(ids: NDArray[Any]) -> None:
-    if len(ids) < 2:
-        raise CharlmError(f"a text of {counted(len(ids), 'character')}: at least 2 are needed for a score")

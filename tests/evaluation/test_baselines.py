@@ -17,7 +17,6 @@ from charlm.evaluation.baselines import (
     count_ngrams,
     predict_ngrams,
     score_ngrams,
-    text_bytes,
 )
 from charlm.text.vocabulary import Vocabulary
 
@@ -121,12 +120,6 @@ def test_a_text_too_short_or_too_uniform_for_the_compressor_has_no_score_of_it(
     training: np.ndarray, text: np.ndarray
 ) -> None:
     assert set(baseline_nats(text, LETTERS, training)) == {"uniform", "unigram", "5-gram"}
-
-
-def test_an_end_of_text_is_compressed_as_a_zero_byte_and_an_unknown_character_as_the_replacement_character(
-    vocabulary: Vocabulary,
-) -> None:
-    assert list(text_bytes(np.array([1, 3, 4, 2]), vocabulary, block=3)) == ["a\ufffd\0".encode(), b"b"]
 
 
 # N-gram models
