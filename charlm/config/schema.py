@@ -10,9 +10,6 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
 
-MAX_RECURRENT_WEIGHTS = 1 << 32
-"""Takes 16 GiB in float32; a larger number is taken for a mistake."""
-
 DEFAULT_EPOCHS = 10
 """The length of a run whose config gives none."""
 
@@ -146,7 +143,7 @@ class ModelConfig(_Section):
     layers: Annotated[int, Field(ge=1, le=64)] = 1
     """Number of SimpleRNN layers in the stack."""
     units: Annotated[int, Field(ge=1, le=65536)] = 512
-    """Width of each layer: the length of its state. layers x units x units must be at most 4,294,967,296."""
+    """Width of each layer: the length of its state."""
     embedding: Annotated[int, Field(ge=1, le=65536)] | None = None
     """Width of a learnt embedding of the characters; null = one-hot characters without an embedding."""
     input_initializer: Named = None
@@ -162,15 +159,6 @@ class ModelConfig(_Section):
     output_dropout: Fraction = 0.0
     """Share of the units that is dropped before the logits in training, a new mask for each character."""
     rnn: RnnConfig = RnnConfig()
-
-    @model_validator(mode="after")
-    def _fit_into_some_memory(self) -> "ModelConfig":
-        if self.layers * self.units**2 > MAX_RECURRENT_WEIGHTS:
-            raise ValueError(
-                f"{self.layers} layers of {self.units} units; layers * units * units must be at most "
-                f"{MAX_RECURRENT_WEIGHTS:,}"
-            )
-        return self
 
 
 DEFAULT_OPTIMIZER: Literal["adam"] = "adam"

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 
 from charlm import __version__
-from charlm.config.yaml import dump_yaml
+from charlm.config.file import dump_yaml
 from charlm.errors import escape_controls
 from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import bits

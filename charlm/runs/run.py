@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config.file import Overrides, check_resume, dump_config, flatten, load_config
+from charlm.config.file import Overrides, check_resume, dump_config, flatten, load_config, show_value
 from charlm.config.schema import Config
-from charlm.config.yaml import show_value
 from charlm.errors import CharlmError
 from charlm.network.architecture import architecture
 from charlm.network.model_file import TrainedModel, read_model, tensors_sha256, write_model

@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from charlm import __version__
-from charlm.config.file import check_resume, parse_config
-from charlm.config.yaml import show_value
+from charlm.config.file import check_resume, parse_config, show_value
 from charlm.errors import CharlmError
 from charlm.hardware import versions
 from charlm.network.architecture import architecture

@@ -17,9 +17,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from charlm.config.file import load_config
+from charlm.config.file import dump_yaml, load_config
 from charlm.config.recipes import find_recipe, suited_recipe
-from charlm.config.yaml import dump_yaml
 from charlm.engine.factory import KerasEngines
 from charlm.engine.runtime import check_tensorflow
 from charlm.errors import CharlmError, escape_controls

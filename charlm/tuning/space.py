@@ -19,10 +19,9 @@ from typing import Annotated, Any
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution, distribution_to_json
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from charlm.config.file import explain, flatten, load_config, nest, parse_overrides
+from charlm.config.file import explain, flatten, load_config, nest, parse_overrides, read_yaml
 from charlm.config.recipes import DEFAULT_RECIPE, find_recipe
 from charlm.config.schema import Config, merge
-from charlm.config.yaml import read_yaml
 from charlm.errors import CharlmError, short_repr
 
 Range = IntDistribution | FloatDistribution | CategoricalDistribution

@@ -16,9 +16,8 @@ from run_folders import make_run
 from charlm import __version__
 from charlm.cli.command import Command
 from charlm.cli.main import main
-from charlm.config.file import load_config
+from charlm.config.file import load_config, parse_yaml
 from charlm.config.recipes import describe_recipe, find_recipe, recipe_names
-from charlm.config.yaml import parse_yaml
 from charlm.hardware import memory_bytes
 
 OPTIONS = {

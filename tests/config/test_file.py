@@ -9,9 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm.config.file import Overrides, dump_config, flatten, load_config, nest, parse_config, parse_overrides
+from charlm.config.file import (
+    Overrides,
+    dump_config,
+    flatten,
+    load_config,
+    nest,
+    parse_config,
+    parse_overrides,
+    parse_yaml,
+)
 from charlm.config.schema import DECIDED_BY_THE_TASK, Config, OptimizerConfig
-from charlm.config.yaml import parse_yaml
 from charlm.errors import CharlmError
 
 
@@ -47,12 +55,6 @@ def test_the_value_of_an_override_is_yaml_and_replaces_that_of_the_file(
     assert (model.embedding, model.layers, model.rnn.dropout) == (expected, 2, 0.01)
 
 
-@pytest.mark.parametrize("overrides", [3, ["seed=1", 3], None])
-def test_overrides_that_are_neither_texts_nor_a_mapping_are_refused(overrides: Any) -> None:
-    with pytest.raises(CharlmError, match=r"^overrides: found .*; must be texts KEY=VALUE, or a mapping$"):
-        parse_overrides(overrides)
-
-
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -61,7 +63,7 @@ def test_overrides_that_are_neither_texts_nor_a_mapping_are_refused(overrides: A
         ("model.units=many", "override: model.units: found 'many'; "),
         ("seed=[", "override seed: "),
         ("seed=*x", "override seed: line 1, column 1: not valid YAML: aliases, tags"),
-        ("training.optimizer" + ".x" * 5000 + "=1", "override 'training.optimizer.x.x"),
+        ("training.optimizer" + ".x" * 5000 + "=1", "override: training.optimizer.x: found {'x': {'x'"),
     ],
 )
 def test_a_wrong_override_is_refused(file: Path, override: str, message: str) -> None:
@@ -173,7 +175,6 @@ def refusal(values: Any) -> str:
             (f"model: {{input_initializer: {value}}}", "model.input_initializer: found {.*}; .* of class_name.*")
             for value in ("{module: os, class_name: system}", "{class_name: 3}", "{}", "{class_name: L2, extra: 1}")
         ),
-        ("model: {units: 65536, layers: 2}", "model: found .*; 2 layers of 65536 units; .* at most 4,294,967,296"),
         ("corpus: {validation_fraction: 0.5, test_fraction: 0.5}", "corpus: found .*; validation_fraction .* than 1"),
         ("training: {ngram_weight: 0.6, teachers: {models: [a]}}", "training: .*; teacher_weight .* found 1.1; .*"),
         *(

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from charlm.config.file import flatten, load_config, parse_config, section_of, walk
+from charlm.config.file import flatten, load_config, parse_config, parse_yaml, section_of, walk
 from charlm.config.recipes import CONFIGS, find_recipe, recipe_names
 from charlm.config.schema import ACTIVATIONS, Config, Teachers, TrainingConfig
-from charlm.config.yaml import parse_yaml
 from charlm.errors import CharlmError
 from charlm.network.rnn import ACTIVATIONS as NUMPY_ACTIVATIONS
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm.config.yaml import MAX_CONFIG_BYTES, as_json, dump_yaml, parse_yaml
+from charlm.config.file import MAX_CONFIG_BYTES, as_json, dump_yaml, parse_yaml
 from charlm.errors import CharlmError
 
 

@@ -13,9 +13,8 @@ from commands import all_commands, charlm
 from models import as_model
 from pages import PAGES, ROOT, anchors, code_blocks, parse_command, quoted_commands, recipe_table, text_of
 
-from charlm.config.file import load_config, parse_config
+from charlm.config.file import load_config, parse_config, parse_yaml
 from charlm.config.recipes import DEFAULT_CORPUS, find_recipe, recipe_names
-from charlm.config.yaml import parse_yaml
 from charlm.network.model_file import TrainedModel, write_model
 from charlm.network.rnn import Parameters
 from charlm.text.vocabulary import Vocabulary

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from charlm.config.yaml import dump_yaml
+from charlm.config.file import dump_yaml
 from charlm.formats.card import escape_markdown, fenced, model_card
 from charlm.network.model_file import TrainedModel
 

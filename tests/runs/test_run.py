@@ -15,10 +15,9 @@ from fake_runs import begin_with
 from numpy.typing import NDArray
 from run_folders import contents, make_run, names
 
-from charlm.config.file import load_config
+from charlm.config.file import load_config, parse_yaml
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config, CorpusConfig
-from charlm.config.yaml import parse_yaml
 from charlm.errors import CharlmError
 from charlm.network.model_file import TrainedModel, read_model, tensors_sha256
 from charlm.runs.run import (
