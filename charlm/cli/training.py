@@ -27,7 +27,7 @@ from charlm.cli.output import cut, fill, print_json, print_result, say, shows_pr
 from charlm.errors import CharlmError, counted
 
 if TYPE_CHECKING:
-    from charlm.api.planning import Plan
+    from charlm.api.training import Plan
     from charlm.training.loop import Outcome
 
 SAMPLE_LINES, SAMPLE_COLUMNS = 3, 60
@@ -183,11 +183,11 @@ def plan(*, as_json: bool, **options: Any) -> None:
         another recipe, shorter, for a script
 
     """
-    from charlm.api import planning
+    from charlm.api import training
 
     if shows_progress():
         say("timing a few steps of training on this machine")
-    found = planning.plan(**options, show_progress=shows_progress())
+    found = training.plan(**options, show_progress=shows_progress())
     if as_json:
         print_json(found.to_json())
     else:

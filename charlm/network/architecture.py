@@ -58,18 +58,6 @@ class Architecture:
         """Return the settings of a config that describe this architecture, by dotted keys."""
         return {key: getattr(self, name) for name, key in KEYS.items()}
 
-    def operations_per_character(self) -> int:
-        """Return the additions and multiplications of predicting one character: two for each weight of a product.
-
-        A character that is one-hot selects a row of a kernel, which is no product. The activations and biases are not
-        counted. Training takes about three times as many: a forward product, and two in the backward pass.
-        """
-        shapes = self.shapes()
-        width = self.embedding or self.vocabulary_size
-        looked_up = 0 if self.embedding else width * self.units * (self.layers if self.skip_connections else 1)
-        products = sum(math.prod(shape) for name, shape in shapes.items() if name.endswith("kernel"))
-        return 2 * (products - looked_up)
-
 
 def architecture(config: "Config", vocabulary_size: int) -> Architecture:
     """Return the architecture that a config describes for a vocabulary of V ids."""

@@ -29,7 +29,7 @@ CALLS: dict[str, tuple[str, dict[str, Any]]] = {
         {"run": Path("r"), "minutes": 2.0, **SET},
     ),
     "plan a b -c tiny -s model.units=2 -s seed=3 --json": (
-        "charlm.api.planning plan",
+        "charlm.api.training plan",
         {**TEXT, "recipe": "tiny", **SET},
     ),
     "tune s a b --minutes 9 --trials 5 --trial-minutes 1 --out o": (

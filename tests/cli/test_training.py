@@ -11,7 +11,7 @@ from unittest.mock import Mock
 import pytest
 from commands import charlm, check_failure, run_line, table
 
-from charlm.api.planning import Plan
+from charlm.api.training import Plan
 from charlm.cli.training import _lines, compare_scores
 from charlm.config.recipes import suited_recipe
 from charlm.config.schema import TrainingConfig

@@ -1,7 +1,5 @@
 """The shapes of the tensors, and the architecture of a config."""
 
-import pytest
-
 from charlm.config.schema import Config
 from charlm.network.architecture import Architecture, architecture
 
@@ -36,18 +34,3 @@ def test_architecture_is_that_of_the_config() -> None:
     model = {"layers": 2, "units": 8, "embedding": 3, "skip_connections": True, "rnn": rnn}
     expected = Architecture(7, 2, 8, embedding=3, use_bias=False, activation="relu", skip_connections=True)
     assert architecture(Config.model_validate({"model": model}), 7) == expected
-
-
-@pytest.mark.parametrize(
-    ("embedding", "skip_connections", "products"),
-    [
-        (None, False, 4 * 4 + 4 * 4 + 4 * 4 + 4 * 7),  # V, U of the upper layer, V, W
-        (None, True, 4 * 4 + 4 * 4 + 4 * 4 + 8 * 7),
-        (3, True, 3 * 4 + 4 * 4 + (4 + 3) * 4 + 4 * 4 + 8 * 7),
-    ],
-)
-def test_an_operation_is_half_of_what_a_weight_of_a_product_takes(
-    embedding: int | None, skip_connections: bool, products: int
-) -> None:
-    network = Architecture(7, 2, 4, embedding, True, "tanh", skip_connections)
-    assert network.operations_per_character() == 2 * products
