@@ -96,14 +96,7 @@ class Model:
         return self.trained.sampling_temperature
 
     def zero_state(self, batch: int = 1) -> State:
-        """Return the state before the first character: zeros, one float32 [batch, H] for each layer.
-
-        Raises:
-            CharlmError: `batch` is less than 0.
-
-        """
-        if batch < 0:
-            raise CharlmError(f"batch: found {batch}; must be 0 or more")
+        """Return the state before the first character: zeros, one float32 [batch, H] for each layer."""
         return self.trained.parameters.zero_state(batch)
 
     def step(self, ids: NDArray[Any] | Sequence[int], state: Sequence[Floats] | None = None) -> tuple[Floats, State]:
@@ -117,12 +110,11 @@ class Model:
             The logits of the next character, float32 [B, V], and the state after this character.
 
         Raises:
-            CharlmError: an id is out of range, or the state has other shapes.
+            CharlmError: an id is out of range.
 
         """
         ids = _check_ids(ids, len(self.vocabulary))
-        expected = self.zero_state(len(ids))
-        return self.trained.parameters.step(ids, expected if state is None else _check_state(state, expected))
+        return self.trained.parameters.step(ids, self.zero_state(len(ids)) if state is None else tuple(state))
 
     def logits(self, text: Text, *, state: Sequence[Floats] | None = None) -> Floats:
         """Return the logits after each character of a text.
@@ -135,7 +127,7 @@ class Model:
             float32 [T, V].
 
         Raises:
-            CharlmError: an id is out of range, or the state has other shapes.
+            CharlmError: an id is out of range.
 
         """
         ids = self._encode(text)
@@ -240,8 +232,7 @@ class Model:
         return generate_text(self.trained, wanted)
 
     def _first_state(self, state: Sequence[Floats] | None) -> State:
-        expected = self.zero_state()
-        return expected if state is None else _check_state(state, expected)
+        return self.zero_state() if state is None else tuple(state)
 
     def _encode(self, text: Text) -> NDArray[Any]:
         if isinstance(text, str):
@@ -256,11 +247,3 @@ def _check_ids(ids: NDArray[Any] | Sequence[int], vocabulary_size: int) -> NDArr
         if not 0 <= found < vocabulary_size:
             raise CharlmError(f"ids: found {found}; must be from 0 to {vocabulary_size - 1}")
     return array
-
-
-def _check_state(state: Sequence[Floats], expected: State) -> State:
-    """Return a state as float32 arrays; NumPy would repeat one that has not the shapes of the expected one."""
-    found = tuple(np.asarray(layer, np.float32) for layer in state)
-    if (shapes := [layer.shape for layer in found]) != [layer.shape for layer in expected]:
-        raise CharlmError(f"state: found shapes {shapes}; must be {[layer.shape for layer in expected]}")
-    return found

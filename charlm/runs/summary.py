@@ -99,7 +99,9 @@ def summarize(folder: Path, *, clock: Callable[[], float] = time.time) -> RunSum
     try:
         check_is_run(folder)
         config, metrics = load_config(folder / CONFIG_FILE), folder / METRICS_FILE
-        position, model, score = read_position(metrics), *_read_score(folder / BEST)
+        position, best = read_position(metrics), folder / BEST
+        model = read_fields(best) if best.exists() else {}
+        score = _score_of(model)
         saved = map(to_number, saved_steps(folder / CHECKPOINTS)[:1])
         ended: State = "done" if (folder / ENDED_FILE).is_file() else "stopped"
         return RunSummary(
@@ -112,7 +114,7 @@ def summarize(folder: Path, *, clock: Callable[[], float] = time.time) -> RunSum
             best_step=to_number(model.get("step")),
             seconds=position.seconds,
             characters_per_second=position.characters_per_second,
-            weights=read_architecture(model, folder / BEST).size if model else None,
+            weights=read_architecture(model, best).size if model else None,
             age_seconds=max(0.0, clock() - metrics.stat().st_mtime),
             recipe=config.recipe,
             text=_read_text(folder / CORPUS) if is_corpus(folder / CORPUS) else None,
@@ -184,23 +186,16 @@ def _read_text(corpus: Path) -> RunText:
     return RunText(manifest.text_name, hashlib.sha256(read).hexdigest(), manifest.splits["validation"])
 
 
-def _read_score(best: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the fields of a model file, and the score in them; both are empty before the first evaluation."""
-    if not best.exists():
-        return {}, {}
-    model = read_fields(best)
-    score = model.get("score") or {}
-    if not isinstance(score, dict) or score.get("split") not in (None, "train", "validation"):
-        raise CharlmError(f"{best}: damaged: `score` is not that of the split train or validation")
-    return model, score
+def _score_of(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the score in the fields of a model file; it is empty before the first evaluation."""
+    score = facts.get("score")
+    return score if isinstance(score, dict) else {}
 
 
 def known_score(facts: Mapping[str, Any]) -> float | None:
     """Return the score on the validation text in the fields of a model file, in nats per character; None if none."""
-    score = facts.get("score")
-    if not isinstance(score, dict) or score.get("split") != "validation":
-        return None
-    return to_number(score.get("nats_per_char"))
+    score = _score_of(facts)
+    return to_number(score.get("nats_per_char")) if score.get("split") == "validation" else None
 
 
 def _read_means(found: Any) -> tuple[float, ...]:

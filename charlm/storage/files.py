@@ -15,13 +15,10 @@ import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from io import FileIO
+from io import BufferedReader, FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from charlm.errors import CharlmError
-
-BLOCK_BYTES = 1 << 20
 
 
 def read_file(path: Path, *, limit: int) -> bytes:
@@ -44,7 +41,7 @@ def read_file(path: Path, *, limit: int) -> bytes:
 
 
 @contextlib.contextmanager
-def open_file(path: Path) -> Iterator[BinaryIO]:
+def open_file(path: Path) -> Iterator[BufferedReader]:
     """Open a regular file for reading as a stream.
 
     Args:
@@ -73,11 +70,8 @@ def printable(path: Path) -> str:
 
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a regular file in hexadecimal digits, whatever its size; raises CharlmError as above."""
-    digest = hashlib.sha256()
     with open_file(path) as file:
-        while block := file.read(BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager

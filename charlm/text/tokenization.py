@@ -23,7 +23,6 @@ from charlm.errors import CharlmError
 from charlm.storage.files import remove, write_file, writing
 from charlm.text.corpus import (
     CORPUS_FILE,
-    FORMAT,
     IDS_FILE,
     Corpus,
     Manifest,
@@ -155,7 +154,7 @@ def tokenize(
             texts = tqdm(kept, unit="file", desc="writing", disable=not progress)
             digest = _write_ids(out / IDS_FILE, texts, size, vocabulary, config)
         manifest = Manifest(
-            format=FORMAT,
+            format=2,
             charlm=__version__,
             **config.model_dump(),
             rare=describe_rare(counts, vocabulary),

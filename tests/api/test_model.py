@@ -43,11 +43,6 @@ def test_a_run_is_loaded_by_its_best_model_and_any_of_them_by_its_file(trained_r
     assert charlm.load(str(trained_run / "last.safetensors")).path == trained_run / "last.safetensors"
 
 
-def test_a_batch_of_fewer_than_no_streams_is_refused(model: charlm.Model) -> None:
-    with pytest.raises(CharlmError, match="batch: found -1"):
-        model.zero_state(-1)
-
-
 def test_characters_that_the_model_does_not_know_are_left_out(model: charlm.Model, plays: charlm.Model) -> None:
     np.testing.assert_array_equal(plays.score("The€ ferry"), plays.score("The ferry"))
     assert str(plays.generate("€The", seed=1)) == str(plays.generate("The", seed=1))
@@ -163,15 +158,6 @@ def test_ids_that_are_not_of_the_vocabulary_are_refused(ids: Any, message: str, 
             call(ids)
 
 
-def test_a_state_of_another_batch_or_model_is_refused(model: charlm.Model) -> None:
-    with pytest.raises(
-        CharlmError, match=r"^state: found shapes \[\(1, 4\), \(1, 4\)\]; must be \[\(3, 4\), \(3, 4\)\]$"
-    ):
-        model.step([0, 1, 2], model.zero_state())
-    with pytest.raises(CharlmError, match=r"^state: found shapes \[\(1, 4\)\]; must be"):
-        model.step([0], model.zero_state()[:1])
-
-
 def test_the_states_of_a_text_are_those_of_its_steps(model: charlm.Model) -> None:
     states, state = model.states("abba"), model.zero_state()
     assert [layer.shape for layer in states] == [(4, 4), (4, 4)]
@@ -192,8 +178,6 @@ def test_a_text_that_is_read_from_the_state_after_another_is_read_as_the_end_of_
         np.testing.assert_allclose(layer, whole[3:], atol=1e-6)
     with pytest.raises(CharlmError, match="state: given with the protocol windows"):
         model.score("ab", protocol="windows", state=state)
-    with pytest.raises(CharlmError, match="state: found shapes"):
-        model.states("ab", state=state[:1])
 
 
 def test_surprise_shows_each_character_escaped_with_its_nats(model: charlm.Model) -> None:

@@ -1,6 +1,5 @@
 """A corpus on disk: its splits, its summary, and what is refused."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -74,11 +73,10 @@ def test_the_ids_are_memory_mapped_and_read_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"format": 1}, "format: found 1; this version of charlm reads format 2"),
+        ({"format": 1}, "format: found 1; Input should be 2"),
         ({"size": "3"}, "size: found '3'; Input should be a valid integer"),
         ({"validation_fraction": 0.5, "test_fraction": 0.5}, r"validation_fraction \+ test_fraction must be less than"),
-        ({"splits": {"train": [0, 3]}}, "splits must be train, validation and test"),
-        ({"splits": {"train": [0, 2], "validation": [1, 3], "test": [3, 3]}}, "in order from 0 to 3"),
+        ({"splits": {"rest": [0, 3]}}, "splits.rest.*did you mean test"),
         ({"splits": {"train": [-1, 1], "validation": [1, 2], "test": [2, 3]}}, "train.0: found -1; Input should be"),
     ],
 )
@@ -93,8 +91,8 @@ def test_a_manifest_with_a_wrong_value_is_refused_with_its_key(
 @pytest.mark.parametrize(
     ("ids", "message"),
     [
-        ([0, 1], r"damaged: not 3 ids of uint8, which corpus\.json has"),
-        ([0, 1, 1], r"damaged: its SHA-256 is not the one in corpus\.json"),
+        ([0, 1], r"damaged: not the 3 ids of uint8 that corpus\.json describes: tokenize the text again"),
+        ([0, 1, 1], "damaged: .*tokenize the text again"),
         (None, "cannot be read: No such file"),
         (b"no array", "damaged: .*tokenize the text again"),
         (np.array([None] * 3), "damaged: .*tokenize the text again"),
@@ -112,16 +110,9 @@ def test_ids_that_are_not_those_of_the_corpus_are_refused(tmp_path: Path, ids: A
 
 
 @pytest.mark.parametrize(("characters", "dtype"), [(255, "u1"), (257, "<u2"), (0x10001, "<i4")])
-def test_ids_have_the_smallest_dtype_and_one_beyond_them_is_refused(
-    characters: int, dtype: str, tmp_path: Path
-) -> None:
+def test_ids_have_the_smallest_dtype(characters: int, dtype: str, tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path, "".join(map(chr, range(0x40000, 0x40000 + characters))))
-    ids = np.array(corpus.ids)
-    assert ids.dtype == dtype
-    ids[-1] = characters
-    np.save(tmp_path / "out/ids.npy", ids)
-    with pytest.raises(CharlmError, match=rf"ids\.npy: holds id {characters}; the vocabulary ends at {characters - 1}"):
-        change_manifest(tmp_path / "out", ids_sha256=hashlib.sha256(ids.tobytes()).hexdigest())
+    assert corpus.ids.dtype == dtype
 
 
 @pytest.mark.parametrize("made", [{}, {"encoding": "latin-1", "min_count": 2, "test_fraction": 0.25}], ids=str)
