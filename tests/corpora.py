@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from charlm.config.recipes import DEFAULT_CORPUS
 from charlm.config.schema import CorpusConfig
 from charlm.text.corpus import Corpus
 from charlm.text.tokenization import tokenize
@@ -25,3 +26,10 @@ def make_corpus(folder: Path, *texts: str | bytes, **settings: Any) -> Corpus:
 def text_of(corpus: Corpus) -> str:
     """Return the text of all documents, one after the other."""
     return corpus.vocabulary.decode(corpus.ids)
+
+
+def write_plays(path: Path, *, characters: int = 20_000) -> Path:
+    """Write the first characters of the plays, and return the file."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(DEFAULT_CORPUS.read_text(encoding="utf-8")[:characters], encoding="utf-8")
+    return path

@@ -55,21 +55,18 @@ def results(
     return [value.numpy() for value in (loss, *gradients, *state)]
 
 
-def check(settings: dict[str, Any], objective: Objective | None = None) -> None:
-    """Compare both ways to compute the gradients."""
+@pytest.mark.usefixtures("eagerly")
+@pytest.mark.parametrize(
+    ("settings", "objective"),
+    [
+        *((network, Objective()) for network in NETWORKS),
+        *((NETWORKS[1], objective) for objective in (Objective(0.8, 0.6), Objective(temperature=0.9))),
+    ],
+    ids=str,
+)
+def test_loss_gradients_and_state_are_those_of_keras(settings: dict[str, Any], objective: Objective) -> None:
     expected, found = (results(settings, compiled=compiled, objective=objective) for compiled in (False, True))
     check_close(found, expected, atol=2e-6, rtol=1e-4)
-
-
-@pytest.mark.usefixtures("eagerly")
-@pytest.mark.parametrize("settings", NETWORKS, ids=str)
-def test_loss_gradients_and_state_are_those_of_keras(settings: dict[str, Any]) -> None:
-    check(settings)
-
-
-@pytest.mark.parametrize("objective", [Objective(0.8, 0.6), Objective(temperature=0.9)], ids=str)
-def test_they_are_those_of_keras_with_soft_targets_and_a_temperature(objective: Objective) -> None:
-    check(NETWORKS[1], objective)
 
 
 @pytest.mark.usefixtures("eagerly")
@@ -81,12 +78,8 @@ def test_bfloat16_changes_them_only_by_rounding(settings: dict[str, Any]) -> Non
     check_close(found, expected, of_peak=0.03)
 
 
-def test_results_repeat_to_the_bit() -> None:
-    first, second = (results(NETWORKS[6], compiled=True) for _ in range(2))
-    check_close(first, second)
-
-
-def test_the_gradient_is_that_of_the_whole_batch_however_it_is_cut() -> None:
-    expected, *others = (results(NETWORKS[1], compiled=True, sizes=each) for each in ((3, 4), (7,), (1, 6), (2, 2, 3)))
+def test_in_a_graph_results_repeat_to_the_bit_and_are_those_of_the_whole_batch_however_it_is_cut() -> None:
+    check_close(*(results(NETWORKS[6], compiled=True) for _ in range(2)))
+    expected, *others = (results(NETWORKS[1], compiled=True, sizes=each) for each in ((3, 4), (7,), (2, 2, 3)))
     for found in others:
         check_close(found, expected, atol=1e-6)

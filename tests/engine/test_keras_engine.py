@@ -1,24 +1,21 @@
 """The Keras engine: it learns, its state is restored exactly, and its tensors are identified by name."""
 
 import os
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from arrays import bytes_of, check_close
+from corpora import write_plays
 from engine.networks import OPTIMIZERS
 from fake_runs import repeatable_files
 from models import weights_of
 from processes import run_process, settings
 
 from charlm.config.file import load_config
-from charlm.config.recipes import DEFAULT_CORPUS, find_recipe
-from charlm.config.schema import Config, ModelConfig, OptimizerConfig, RnnConfig
-from charlm.engine.keras_engine import KerasEngine, named_slots
-from charlm.engine.model import CharacterRNN, build_model, named_weights
-from charlm.engine.optimizer import build_optimizer
+from charlm.config.recipes import find_recipe
+from charlm.engine.keras_engine import KerasEngine
 from charlm.hardware import core_count
 from charlm.text.batches import Batches
 from charlm.training.interface import Engine, StepMetrics
@@ -49,7 +46,7 @@ def take_windows(engine: Engine, batches: Batches, first: int, count: int, *, re
 
 
 @pytest.mark.usefixtures("eagerly")
-@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_an_engine_restored_from_tensors_in_any_order_continues_to_the_bit(optimizer: str) -> None:
     setting = f"training.optimizer={{name: {optimizer}, learning_rate: 3e-3}}"
     uninterrupted, restored = make(setting), make(setting, "seed=2")
@@ -109,55 +106,27 @@ def test_windows_of_another_length_are_read_like_by_an_engine_for_that_length() 
     assert one == other
 
 
-# In separate processes
-
-
-def charlm(*arguments: str | Path, cores: int | None = None) -> None:
-    """Run a command on some of the cores; None = all."""
-    allowed = sorted(os.sched_getaffinity(0))[:cores]
-    done = run_process(*arguments, preexec_fn=lambda: os.sched_setaffinity(0, allowed))
-    assert done.returncode == 0, done.stderr
-
-
-def start(folder: Path, steps: int, *, cores: int | None = None, overrides: Sequence[str] = ()) -> Path:
-    folder.mkdir()
-    text = folder / "text.txt"
-    text.write_text(DEFAULT_CORPUS.read_text(encoding="utf-8")[:20_000], encoding="utf-8")
-    options = settings(*SETTINGS[:-1], f"training.steps={steps}", "training.schedule.name=constant", *overrides)
-    charlm("train", text, "-c", "tiny", *options, "-r", folder / "run", cores=cores)
-    return folder / "run"
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(core_count() < 2, reason="needs a second core")
 def test_a_run_started_on_two_cores_and_resumed_on_one_has_the_same_bytes(tmp_path: Path) -> None:
-    rows = ("training.batch_size=16",)  # enough for a part on each core
-    uninterrupted = start(tmp_path / "uninterrupted", 60, cores=2, overrides=rows)
-    stopped = start(tmp_path / "stopped", 30, cores=2, overrides=rows)
+    text = write_plays(tmp_path / "text.txt")
+    rows = "training.batch_size=16"  # enough for a part on each core
+    begun: tuple[str | Path, ...] = (
+        text,
+        "-c",
+        "tiny",
+        *settings(*SETTINGS[:-1], "training.schedule.name=constant", rows),
+    )
+
+    def train(name: str, *options: str | Path, steps: int, cores: int) -> Path:
+        allowed = sorted(os.sched_getaffinity(0))[:cores]
+        line = ("train", *options, "-r", tmp_path / name, "-s", f"training.steps={steps}")
+        done = run_process(*line, preexec_fn=lambda: os.sched_setaffinity(0, allowed))
+        assert done.returncode == 0, done.stderr
+        return tmp_path / name
+
+    whole, stopped = (train(name, *begun, steps=steps, cores=2) for name, steps in (("whole", 60), ("stopped", 30)))
     assert load_config(stopped / "config.yaml").training.parts == 2
-    charlm("train", "--resume", "-r", stopped, "-s", "training.steps=60", cores=1)
-    found, expected = repeatable_files(stopped), repeatable_files(uninterrupted)
-    assert found["step-60.safetensors"] == expected["step-60.safetensors"]
-    assert weights_of(stopped / "last.safetensors") == weights_of(uninterrupted / "last.safetensors")
-
-
-@pytest.fixture(scope="module")
-def model() -> CharacterRNN:
-    """Return a network of two layers; tests do not train it."""
-    settings = ModelConfig(layers=2, units=4, skip_connections=True, rnn=RnnConfig(dropout=0.1))
-    return build_model(Config(model=settings), 3)
-
-
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_the_variables_of_an_optimizer_have_unique_names_that_do_not_depend_on_the_order(
-    name: str, model: CharacterRNN
-) -> None:
-    found = []
-    for order in (1, -1):
-        optimizer = build_optimizer(OptimizerConfig.model_validate({"name": name}))
-        optimizer.build(model.trainable_variables[::order])
-        slots = named_slots(optimizer, named_weights(model))
-        assert {"iterations", "learning_rate"} <= slots.keys()
-        assert len({id(variable) for variable in slots.values()}) == len(slots)
-        found.append({slot: tuple(variable.shape) for slot, variable in slots.items()})
-    assert found[0] == found[1]
+    train("stopped", "--resume", steps=60, cores=1)
+    assert repeatable_files(stopped)["step-60.safetensors"] == repeatable_files(whole)["step-60.safetensors"]
+    assert weights_of(stopped / "last.safetensors") == weights_of(whole / "last.safetensors")

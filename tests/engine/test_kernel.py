@@ -1,4 +1,4 @@
-"""kernel.c against float64 NumPy, on this processor and on emulated ones, and how it is compiled, kept and loaded.
+"""kernel.c against float64, on this processor and on emulated ones, and how it is compiled, kept and loaded.
 
 Axes: T time, R rows, V characters, H units, L layers.
 """
@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import pytest
+import tensorflow as tf
 from arrays import check_close
 from conftest import MakeOnce
 from numpy.typing import NDArray
@@ -31,18 +31,12 @@ from charlm.engine.kernel import Kernel, Network, load_kernel, settle_kernel
 from charlm.errors import CharlmError
 
 Shape = tuple[int, int, int, int, int]
-Doubles = NDArray[np.float64]
 SHAPES: list[Shape] = [
     *((1, 1, 1, 1, 2), (5, 1, 2, 7, 9), (3, 7, 3, 16, 5), (4, 13, 2, 333, 65), (9, 60, 4, 40, 96)),
     (2, 3, 1, 5, 5000),
 ]
 """T, R, L, H, V: also those that are no multiple of a block, a panel or a tile."""
-FUNCTIONS: dict[str, Any] = {"tanh": np.tanh, "relu": lambda a: np.maximum(a, 0), "linear": lambda a: a} | {
-    "sigmoid": lambda a: 1 / (1 + np.exp(-a))
-}
-SLOPES: dict[str, Any] = {"tanh": lambda h: 1 - h * h, "relu": lambda h: 1.0 * (h > 0), "linear": np.ones_like} | {
-    "sigmoid": lambda h: h * (1 - h)
-}
+FUNCTIONS: dict[str, Any] = {"tanh": tf.tanh, "relu": tf.nn.relu, "linear": tf.identity, "sigmoid": tf.sigmoid}
 EMULATED = {
     name: ["-I", str(Path(__file__).with_name("emulated")), *(f"-D{macro}" for macro in macros.split())]
     for name, macros in {
@@ -54,33 +48,24 @@ EMULATED = {
     }.items()
 }
 """Options of the compiler for processors that need not be at hand: emulated/immintrin.h has their instructions in C."""
-WITH_BFLOAT16 = ["native", *(pytest.param(name, marks=pytest.mark.slow) for name in ("bfloat16", "tiles"))]
-PRECISIONS = [
-    *(("native", is_bfloat16) for is_bfloat16 in (False, True)),
-    *(pytest.param(name, False, marks=pytest.mark.slow) for name in EMULATED),
-    *(pytest.param(name, True, marks=pytest.mark.slow) for name in ("bfloat16", "tiles")),
+KERNELS = ["native", *(pytest.param(name, marks=pytest.mark.slow) for name in (*EMULATED, "ziglang"))]
+WITH_BFLOAT16 = [
+    "native",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("bfloat16", "tiles", "ziglang")),
 ]
-STRUCTURES = [("tanh", True, True), ("sigmoid", False, False), ("relu", True, False), ("linear", False, True)]
-"""Activation, skip connections and masks: each value of each."""
-
-
-def is_quick(processor: str, shape: Shape, *structure: Any) -> bool:
-    """Return whether a case is for the fast tests.
-
-    They have, on this processor, every structure at one shape and STRUCTURES at the others.
-    """
-    return processor == "native" and (shape == SHAPES[2] or structure in STRUCTURES)
-
-
+STRUCTURES: list[dict[str, Any]] = [
+    {"activation": "tanh", "has_masks": True, "is_soft": True},
+    {"activation": "sigmoid", "skips": False, "temperature": 0.75},
+    {"activation": "relu", "is_soft": True, "temperature": 0.75},
+    {"activation": "linear", "skips": False, "has_masks": True},
+]
+"""Each value of each field of a case."""
 CASES = [
-    pytest.param(
-        *(processor, shape, activation, skips, has_masks),
-        marks=[] if is_quick(processor, shape, activation, skips, has_masks) else pytest.mark.slow,
-        id="-".join(map(str, (processor, *shape, activation, skips, has_masks))),
-    )
-    for processor, shape, activation, skips, has_masks in itertools.product(
-        ["native", *EMULATED], SHAPES, ACTIVATIONS, [False, True], [False, True]
-    )
+    *itertools.product(SHAPES, STRUCTURES),
+    *(
+        (SHAPES[2], {"activation": activation, "skips": skips, "has_masks": has_masks})
+        for activation, skips, has_masks in itertools.product(ACTIVATIONS, [False, True], [False, True])
+    ),
 ]
 
 
@@ -92,27 +77,32 @@ def kernel() -> Kernel:
 
 
 @pytest.fixture(scope="session")
-def emulate(make_once: MakeOnce) -> Callable[[str], Kernel]:
-    """Return a function that returns the kernel of an emulated processor, which it compiles at the first call."""
+def compile_for(make_once: MakeOnce) -> Callable[[str], Kernel]:
+    """Return a function that returns the kernel of a processor, which it compiles at the first call."""
     options = ["-std=gnu11", "-O1", "-ffp-contract=fast", "-fPIC", "-shared", "-Wno-psabi"]
 
     @functools.cache
-    def compiled(processor: str) -> Kernel:
-        command = [*compiler.find_compiler(), *options, *EMULATED[processor], str(compiler.SOURCE), "-lm", "-o"]
-        return Kernel(make_once(f"{processor}.so", lambda path: subprocess.run([*command, path], check=True)))
+    def compiled(name: str) -> Kernel:
+        if name == "ziglang":
+            pytest.importorskip("ziglang", reason="missing: ziglang")
+            command = [sys.executable, "-m", "ziglang", "cc", *compiler_options()]
+        else:
+            command = [*compiler.find_compiler(), *options, *EMULATED[name]]
+        command += [str(compiler.SOURCE), "-lm", "-o"]
+        return Kernel(make_once(f"{name}.so", lambda path: subprocess.run([*command, path], check=True)))
 
     return compiled
 
 
 @pytest.fixture
-def any_kernel(request: pytest.FixtureRequest, kernel: Kernel, emulate: Callable[[str], Kernel]) -> Kernel:
-    """Return the kernel of the processor at hand, "native", or of an emulated one."""
-    return kernel if request.param == "native" else emulate(request.param)
+def any_kernel(request: pytest.FixtureRequest, kernel: Kernel, compile_for: Callable[[str], Kernel]) -> Kernel:
+    """Return the kernel of the processor at hand, "native", of an emulated one, or that of another compiler."""
+    return kernel if request.param == "native" else compile_for(request.param)
 
 
-def rounded(array: NDArray[Any]) -> NDArray[np.float64]:
-    """Return an array rounded to bfloat16."""
-    return array.astype(ml_dtypes.bfloat16).astype(np.float64)
+def rounded(factor: Any) -> Any:
+    """Return a factor of a product rounded to bfloat16; its gradient is that of what it was."""
+    return factor + tf.stop_gradient(tf.cast(tf.cast(factor, tf.bfloat16), tf.float64) - factor)
 
 
 @dataclass
@@ -141,6 +131,9 @@ class Case:
         tables = [normal(characters if self.skips or not layer else 1, units, scale=0.3) for layer in range(layers)]
         square = [normal(units, units, scale=0.7 / units**0.5) for _ in range(2 * layers - 1)]
         self.weights = [*tables, *square, normal(features, characters, scale=units**-0.5), normal(characters)]
+        for matrix in self.weights[layers:-1] if self.bfloat16 else ():
+            bits = matrix.view(np.uint32)
+            bits[:, ::2] = bits[:, ::2] & 0xFFFF0000 | 0x8000  # between two bfloat16: the even one is nearest
         self.network = Network(layers, units, characters, self.activation, self.skips, bfloat16=self.bfloat16)
         self.options: dict[str, Any] = {"window": rng.integers(0, characters, (time + 1, rows), np.int32)}
         self.options |= {"state": normal(layers, rows, units, scale=0.5), "share": 0.5, "temperature": self.temperature}
@@ -153,176 +146,99 @@ class Case:
 
     def found(self, kernel: Kernel) -> tuple[NDArray[Any], float, list[NDArray[Any]]]:
         """Return the last state, the loss and the gradients that the kernel computes."""
+        if self.bfloat16 and not kernel.has_bfloat16:
+            pytest.skip("this processor does not multiply bfloat16")
         packed = kernel.pack(self.network, self.weights)
         last, vector = kernel.gradient(self.network, self.weights, packed, **self.options)
         sizes = np.cumsum([1, *(weight.size for weight in self.weights)])
         parts = np.split(vector, sizes[:-1])[1:]
         return last, float(vector[0]), [one.reshape(w.shape) for one, w in zip(parts, self.weights, strict=True)]
 
-    def expected(self) -> tuple[Doubles, float, list[Doubles]]:
-        """Return the same by the equations of kernel.c, in float64."""
+    def expected(self) -> tuple[Any, Any, list[Any]]:
+        """Return the same by the equations of kernel.c, in float64; TensorFlow differentiates them."""
         time, rows, layers, units, characters = self.shape
-        *own, logits, bias = (weight.astype(float) for weight in self.weights)
+        weights = [tf.Variable(weight.astype(float)) for weight in self.weights]
+        *own, logits, bias = weights
         tables, matrices, below = own[:layers], own[layers : 2 * layers], own[2 * layers :]
-        ids, given = self.options["window"], self.options.get
-        ones = np.ones((layers, rows, units))
-        m, n, o = given("recurrent_mask", ones), given("layer_mask", ones), given("output_mask", np.ones(time))
-        h, d, loss = [[*self.options["state"].astype(float)]], [], 0.0
-        features: list[Doubles] = []
-        for step in range(time):
-            state: list[Doubles] = []
-            for layer in range(layers):
-                a = tables[layer][self._rows(layer, step)] + (h[-1][layer] * m[layer]) @ matrices[layer]
-                if layer:
-                    a += (state[-1] * n[layer - 1]) @ below[layer - 1]
-                state.append(FUNCTIONS[self.activation](a))
-            h.append(state)
-            features.append((np.concatenate(state, -1) if self.skips else state[-1]) * o[step])
-            z, hard = features[-1] @ logits + bias, np.eye(characters)[ids[step + 1]]
-            loss += float((np.log(np.exp(z).sum(-1)) - (z * hard).sum(-1)).sum())
-            p = np.exp(z / self.temperature)
-            wanted = 0.4 * hard + 0.6 * self.options["soft"][step].astype(float) if self.is_soft else hard
-            d.append((p / p.sum(-1, keepdims=True) - wanted) / self.temperature * 0.5 / (time * rows))
-        gradients = [np.zeros(weight.shape) for weight in self.weights]
-        after = [np.zeros((rows, units))] * layers
-        for step in reversed(range(time)):
-            gradients[-2] += features[step].T @ d[step]
-            gradients[-1] += d[step].sum(0)
-            back = (d[step] @ logits.T) * o[step]
-            arguments: list[Doubles] = []
-            for layer in reversed(range(layers)):
-                d_h = after[layer] @ matrices[layer].T * m[layer]
-                if self.skips or not arguments:
-                    d_h = d_h + (back[:, layer * units :][:, :units] if self.skips else back)
-                if arguments:
-                    d_h = d_h + arguments[0] @ below[layer].T * n[layer]
-                a = d_h * SLOPES[self.activation](h[step + 1][layer])
-                np.add.at(gradients[layer], self._rows(layer, step), a)
-                gradients[layers + layer] += (h[step][layer] * m[layer]).T @ a
-                if layer:
-                    gradients[2 * layers + layer - 1] += (h[step + 1][layer - 1] * n[layer - 1]).T @ a
-                arguments.insert(0, a)
-            after = arguments
-        return np.array(h[-1]), loss * 0.5 / (time * rows), gradients
-
-    def _rows(self, layer: int, step: int) -> NDArray[Any]:
-        """Return which row of the table a layer adds, for each row of the batch."""
-        ids = self.options["window"][step]
-        return ids if self.skips or not layer else np.zeros_like(ids)
+        given = {name: value.astype(float) for name, value in self.options.items() if isinstance(value, np.ndarray)}
+        m, n = (given.get(name, np.ones((layers, rows, units))) for name in ("recurrent_mask", "layer_mask"))
+        o, h, loss, minimised = given.get("output_mask", np.ones(time)), [*given["state"]], 0.0, 0.0
+        r = rounded if self.bfloat16 else tf.identity
+        with tf.GradientTape() as tape:
+            for step, (ids, targets) in enumerate(itertools.pairwise(self.options["window"])):
+                for layer in range(layers):
+                    row = ids if self.skips or not layer else np.zeros_like(ids)
+                    a = tf.gather(tables[layer], row) + r(h[layer] * m[layer]) @ r(matrices[layer])
+                    if layer:
+                        a += r(h[layer - 1] * n[layer - 1]) @ r(below[layer - 1])
+                    h[layer] = FUNCTIONS[self.activation](a)
+                z = r((tf.concat(h, -1) if self.skips else h[-1]) * o[step]) @ r(logits) + bias
+                hard = np.eye(characters)[targets]
+                wanted = 0.4 * hard + 0.6 * given["soft"][step] if self.is_soft else hard
+                loss -= tf.reduce_sum(hard * tf.nn.log_softmax(z)) * 0.5 / (time * rows)
+                minimised -= tf.reduce_sum(wanted * tf.nn.log_softmax(z / self.temperature)) * 0.5 / (time * rows)
+        gradients = [tf.convert_to_tensor(gradient).numpy() for gradient in tape.gradient(minimised, weights)]
+        return np.array(h), np.float64(loss), gradients
 
 
 @functools.cache
-def expected(**fields: Any) -> tuple[Doubles, float, list[Doubles]]:
+def expected(**fields: Any) -> tuple[Any, Any, list[Any]]:
     """Return what `Case.expected` returns for a case with these fields: once for all processors."""
     return Case(**fields).expected()
 
 
-def check(kernel: Kernel, case: Case, *, of_peak: float = 1e-4) -> None:
-    """Compare what the kernel computes with the equations, every gradient by its largest element."""
-    last, loss, gradients = case.found(kernel)
-    wanted, wanted_loss, wanted_gradients = expected(**(asdict(case) | {"bfloat16": False}))
-    check_close([last, np.float64(loss)], [wanted, np.float64(wanted_loss)], atol=of_peak, rtol=of_peak)
-    check_close(gradients, wanted_gradients, of_peak=of_peak)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("bfloat16", [False, True])
-def test_the_library_of_ziglang_computes_the_same(
-    shape: Shape, bfloat16: bool, kernel: Kernel, make_once: MakeOnce
-) -> None:
-    pytest.importorskip("ziglang", reason="missing: ziglang")
-    if bfloat16 and not kernel.has_bfloat16:
-        pytest.skip("this processor does not multiply bfloat16")
-    command = [sys.executable, "-m", "ziglang", "cc", *compiler.compiler_options(), str(compiler.SOURCE), "-lm", "-o"]
-    other = Kernel(make_once("zig.so", lambda path: subprocess.run([*command, path], check=True)))
-    case = Case(shape, has_masks=True, is_soft=True, bfloat16=bfloat16)
-    (last, loss, gradients), expected = case.found(other), case.found(kernel)
-    tolerance = 0.03 if bfloat16 else 1e-5
-    assert loss == pytest.approx(expected[1], rel=tolerance)
-    check_close([last, *gradients], [expected[0], *expected[2]], of_peak=tolerance)
-
-
-@pytest.mark.parametrize(("any_kernel", "shape", "activation", "skips", "has_masks"), CASES, indirect=["any_kernel"])
+@pytest.mark.parametrize("any_kernel", KERNELS, indirect=True)
+@pytest.mark.parametrize(("shape", "fields"), CASES, ids=str)
 def test_the_state_the_loss_and_the_gradients_are_those_of_float64(
-    any_kernel: Kernel, shape: Shape, activation: str, skips: bool, has_masks: bool
+    any_kernel: Kernel, shape: Shape, fields: dict[str, Any]
 ) -> None:
-    check(any_kernel, Case(shape, activation, skips, has_masks))
-
-
-@pytest.mark.parametrize("is_soft", [False, True], ids=["", "soft"])
-@pytest.mark.parametrize("temperature", [1.0, 0.75])
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_soft_targets_and_a_temperature_change_what_is_minimised_and_not_the_loss(
-    shape: Shape, temperature: float, is_soft: bool, kernel: Kernel
-) -> None:
-    case = Case(shape, temperature=temperature, is_soft=is_soft)
-    check(kernel, case)
-    assert case.found(kernel)[1] == Case(shape).found(kernel)[1]
+    case = Case(shape, **fields)
+    last, loss, gradients = case.found(any_kernel)
+    wanted, wanted_loss, wanted_gradients = expected(**asdict(case))
+    check_close([last, np.float64(loss)], [wanted, wanted_loss], atol=1e-4, rtol=1e-4)
+    check_close(gradients, wanted_gradients, of_peak=1e-4)
 
 
 @pytest.mark.parametrize("shape", SHAPES[:-1], ids=str)
 @pytest.mark.parametrize("any_kernel", WITH_BFLOAT16, indirect=True)
-def test_bfloat16_changes_results_only_by_rounding(shape: Shape, any_kernel: Kernel) -> None:
-    if not any_kernel.has_bfloat16:
-        pytest.skip("this processor does not multiply bfloat16")
-    check(any_kernel, Case(shape, has_masks=True, bfloat16=True), of_peak=0.03)
+def test_bfloat16_rounds_the_factors_of_products_to_nearest_and_nothing_else(shape: Shape, any_kernel: Kernel) -> None:
+    """Few numbers lie so near to the middle between two bfloat16 that float64 takes the other."""
+    case = Case(shape, has_masks=True, bfloat16=True)
+    last, loss, gradients = case.found(any_kernel)
+    wanted, wanted_loss, wanted_gradients = expected(**asdict(case))
+    assert np.abs(last - wanted).mean() < 3e-5
+    assert loss == pytest.approx(wanted_loss, rel=1e-4)
+    check_close(gradients, wanted_gradients, of_peak=0.01)
 
 
 @pytest.mark.parametrize(
-    "shape", [(1, rows, 1, units, 65) for rows, units in ((1, 1), (7, 16), (33, 65), (60, 40))], ids=str
+    ("any_kernel", "bfloat16"),
+    [
+        *(("native", is_bfloat16) for is_bfloat16 in (False, True)),
+        *(pytest.param(name, False, marks=pytest.mark.slow) for name in EMULATED),
+        *(pytest.param(name, True, marks=pytest.mark.slow) for name in ("bfloat16", "tiles")),
+    ],
+    indirect=["any_kernel"],
 )
-@pytest.mark.parametrize("any_kernel", WITH_BFLOAT16, indirect=True)
-def test_bfloat16_rounds_factors_to_nearest_and_nothing_else(shape: Shape, any_kernel: Kernel) -> None:
-    if not any_kernel.has_bfloat16:
-        pytest.skip("this processor does not multiply bfloat16")
-    case = Case(shape, bfloat16=True)
-    for weight in case.weights[1:3]:
-        bits = weight.view(np.uint32)
-        bits[:, ::2] = bits[:, ::2] & 0xFFFF0000 | 0x8000  # between two bfloat16: the even one is nearest
-    last, loss, (d_table, d_matrix, d_logits, d_bias) = case.found(any_kernel)
-    table, matrix, logits, bias = case.weights
-    (ids, targets), before = case.options["window"], rounded(case.options["state"][0])
-    h = np.tanh(table[ids] + before @ rounded(matrix))
-    z = rounded(last[0]) @ rounded(logits) + bias
-    hard, p = np.eye(65)[targets], np.exp(z) / np.exp(z).sum(-1, keepdims=True)
-    d = (p - hard) * 0.5 / len(ids)
-    d_h = rounded(d.astype(np.float32)) @ rounded(logits).T
-    a = SLOPES["tanh"](last[0].astype(float)) * d_h
-    expected_table = np.zeros(table.shape)
-    np.add.at(expected_table, ids, a)
-    close: dict[str, Any] = {"atol": 2e-5, "rtol": 2e-5}
-    check_close([last[0], np.float64(loss), d_bias], [h, -0.5 * np.log((p * hard).sum(-1)).mean(), d.sum(0)], **close)
-    check_close([d_table], [expected_table], **close)
-    # A number that is rounded may lie so near to the middle between two bfloat16 that float64 takes the other.
-    check_close([d_logits, d_matrix], [rounded(last[0]).T @ d, before.T @ a], of_peak=2**-8)
-
-
-@pytest.mark.parametrize(("any_kernel", "bfloat16"), PRECISIONS, indirect=["any_kernel"])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_a_weight_that_is_not_a_number_stays_so(activation: str, bfloat16: bool, any_kernel: Kernel) -> None:
-    if bfloat16 and not any_kernel.has_bfloat16:
-        pytest.skip("this processor does not multiply bfloat16")
-    case = Case((3, 2, 1, 5, 4), activation, bfloat16=bfloat16)
-    case.options["state"][0, 1, 2] = np.nan
-    last, loss, gradients = case.found(any_kernel)
-    assert np.isnan(last[0, 1]).all()
-    assert not np.isnan(last[0, 0]).any()
-    assert np.isnan(loss)
-    assert all(np.isnan(gradient).any() for gradient in gradients)
-
-
-@pytest.mark.parametrize(("any_kernel", "bfloat16"), PRECISIONS, indirect=["any_kernel"])
-def test_a_row_has_the_same_bits_whatever_rows_are_beside_it(bfloat16: bool, any_kernel: Kernel) -> None:
-    if bfloat16 and not any_kernel.has_bfloat16:
-        pytest.skip("this processor does not multiply bfloat16")
+def test_rows_do_not_change_each_other_not_even_one_that_is_not_a_number(bfloat16: bool, any_kernel: Kernel) -> None:
+    for activation in ACTIVATIONS:
+        case = Case((3, 2, 1, 5, 4), activation, bfloat16=bfloat16)
+        case.options["state"][0, 1, 2] = np.nan
+        last, loss, gradients = case.found(any_kernel)
+        assert np.isnan(last[0, 1]).all()
+        assert not np.isnan(last[0, 0]).any()
+        assert np.isnan(loss)
+        assert all(np.isnan(gradient).any() for gradient in gradients)
     whole = Case((3, 40, 2, 130, 9), bfloat16=bfloat16)
     everything = whole.found(any_kernel)[0]
     for rows in (slice(0, 1), slice(3, 20), slice(7, 40)):
         part = replace(whole)
-        for name, axis in (("window", 1), ("state", 1)):
-            part.options[name] = np.ascontiguousarray(whole.options[name].take(range(*rows.indices(40)), axis))
+        for name in ("window", "state"):
+            part.options[name] = np.ascontiguousarray(whole.options[name][:, rows])
         np.testing.assert_array_equal(part.found(any_kernel)[0], everything[:, rows])
+
+
+# How it is compiled
 
 
 def write_script(path: Path, commands: str) -> Path:
@@ -364,9 +280,25 @@ def test_the_kernel_is_compiled_once_into_a_folder_of_the_user(
     said: list[str] = []
     assert load(said) == load(said) == "compiled"
     assert len([*cache.glob("*.so")]) == len(said) == 1
-    assert "compiles it for this processor, once, for at most 60 s" in said[0]
+    assert "for at most 60 s" in said[0]
     assert [*tmp_path.glob(".charlm-*")] == []
     assert cache.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_library_that_is_damaged_or_not_for_the_user_alone_is_not_loaded(cache: Path) -> None:
+    said: list[str] = []
+    load(said)
+    (library,) = cache.glob("*.so")
+    whole = library.read_bytes()
+    library.write_bytes(whole[:100])
+    assert load(said) == "compiled"
+    assert len(said) == 2
+    assert library.read_bytes() == whole
+    library.unlink()
+    cache.chmod(0o777)
+    assert load(said) == "compiled"
+    assert said[3] == f"kernel: compiled for this process alone: {cache} can be written by others"
+    assert not [*cache.glob("*.so")]
 
 
 def test_a_library_is_of_one_source_compiler_processor_and_set_of_options(
@@ -389,17 +321,6 @@ def test_a_library_is_of_one_source_compiler_processor_and_set_of_options(
         assert len(said) == 1
 
 
-def test_a_kept_file_that_is_no_library_is_compiled_again(cache: Path) -> None:
-    said: list[str] = []
-    load(said)
-    (library,) = cache.glob("*.so")
-    whole = library.read_bytes()
-    library.write_bytes(whole[:100])
-    assert load(said) == "compiled"
-    assert len(said) == 2
-    assert library.read_bytes() == whole
-
-
 def test_without_a_compiler_that_of_the_package_ziglang_is_used(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -418,31 +339,18 @@ def test_without_a_compiler_that_of_the_package_ziglang_is_used(
     assert said == ["kernel: ziglang compiles it for this processor, once, for at most 60 s"]
 
 
-def test_a_library_in_a_folder_that_others_can_write_is_compiled_for_the_process_alone(cache: Path) -> None:
-    cache.mkdir(parents=True)
-    cache.chmod(0o777)
-    said: list[str] = []
-    assert load(said) == "compiled"
-    assert said[1] == f"kernel: compiled for this process alone: {cache} can be written by others"
-    assert not [*cache.glob("*.so")]
-
-
 def test_options_that_no_shell_would_take_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHARLM_CFLAGS", "-DX='a b' -O2")
     assert compiler_options()[-2:] == ["-DX=a b", "-O2"]
     monkeypatch.setenv("CHARLM_CFLAGS", "'")
-    with pytest.raises(CharlmError, match=r"^CHARLM_CFLAGS: No closing quotation"):
+    with pytest.raises(CharlmError, match=r"^CHARLM_CFLAGS: "):
         compiler_options()
 
 
 @pytest.mark.parametrize(
     ("command", "reason"),
     [
-        (
-            "missing",
-            "no C compiler (looked for CC=missing); with one, training is 1.7 to 3.5 times as fast: pip install "
-            "ziglang brings one",
-        ),
+        ("missing", r"no C compiler \(looked for CC=missing\); .*pip install ziglang brings one"),
         ("false", "false: cannot compile kernel.c: exit code 1"),
     ],
 )
@@ -452,12 +360,14 @@ def test_without_a_compiler_keras_computes_it_and_the_user_is_told(
     monkeypatch.setenv("CC", command)
     said: list[str] = []
     assert load(said) == "keras"
-    assert said[-1] == f"kernel: Keras's: {reason}"
+    assert re.fullmatch(f"kernel: Keras's: {reason}", said[-1])
     wanted = Config(training=TrainingConfig(epochs=1, kernel="compiled"))
-    with pytest.raises(CharlmError, match=re.escape(f"training.kernel: found compiled; must be keras: {reason}")):
+    with pytest.raises(CharlmError, match=f"^training.kernel: found compiled; must be keras: {reason}"):
         settle_kernel(wanted, say=said.append)
     assert settle_kernel(wanted, say=said.append, is_recorded=True).training.kernel == "keras"
-    assert said[-1] == f"kernel: continuing with Keras's, so results will not be bit-identical: {reason}"
+    assert re.fullmatch(f"kernel: continuing with Keras's, .* not be bit-identical: {reason}", said[-1])
+    is_found = command == "false"
+    assert describe_kernel().startswith("compiled by false" if is_found else "Keras's: no C compiler")
 
 
 def test_a_compiler_that_hangs_is_ended_with_what_it_has_started(
@@ -477,13 +387,6 @@ def test_a_compiler_that_hangs_is_ended_with_what_it_has_started(
     while child.exists() and " Z " not in (child / "stat").read_text():
         assert time.monotonic() < end
         time.sleep(0.01)
-
-
-def test_what_computes_the_gradients_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CC", "missing-compiler")
-    assert describe_kernel().startswith("Keras's: no C compiler")
-    monkeypatch.setenv("CC", f"{sys.executable} -m")
-    assert describe_kernel() == f"compiled by {sys.executable}"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 Axes: B batch, T time, V vocabulary, K steps in one call.
 """
 
+from itertools import product
 from typing import Any
 
 import keras
@@ -20,7 +21,6 @@ from charlm.text.batches import Batches
 from charlm.training.machines import Machines
 
 B, T, V = 7, 5, 6
-NO_SOFT_TARGETS = np.zeros((2, T, B, 0), np.float16)
 BATCHES = Batches(length=1000, batch_size=B, sequence_length=T, seed=0)
 
 Arrays = list[NDArray[Any]]
@@ -59,7 +59,7 @@ class Trainer:
         self,
         windows: NDArray[np.int32],
         *,
-        rate: float = 1.0,
+        rate: float | NDArray[np.float32] = 1.0,
         state: Any = None,
         soft_targets: NDArray[np.float16] | None = None,
     ) -> StepResults:
@@ -67,7 +67,8 @@ class Trainer:
         if soft_targets is None:
             soft_targets = np.zeros((len(windows), T, windows.shape[2], 0), np.float16)
         state = zero_state(self.model, windows.shape[2]) if state is None else state
-        return self.run(windows, soft_targets, state, np.full(len(windows), rate, np.float32))
+        rates = np.broadcast_to(np.float32(rate), len(windows))
+        return self.run(windows, soft_targets, state, rates)
 
     def weights(self) -> Arrays:
         """Return a copy of the trained weights."""
@@ -116,30 +117,25 @@ def assert_close(found: Arrays, expected: Arrays) -> None:
 # Gradients
 
 
-@pytest.mark.usefixtures("eagerly")
-@pytest.mark.parametrize(("network", "parts"), [*((network, 3) for network in NETWORKS), (NETWORKS[1], 1)], ids=str)
-def test_the_gradient_of_a_batch_in_parts_is_that_of_the_whole(network: dict[str, Any], parts: int) -> None:
-    check_gradient(network, parts)
-
-
-def test_the_gradient_of_a_compiled_graph_is_that_of_the_whole_batch() -> None:
-    check_gradient(NETWORKS[-1], 2)
-
-
-def check_gradient(network: dict[str, Any], parts: int) -> None:
-    trainer = Trainer(training={"parts": parts}, **network)
-    windows, state = random_windows(1), tuple(layer + 0.1 for layer in zero_state(trainer.model, B))
+def check_gradient(network: dict[str, Any], parts: int, batch: int = B) -> None:
+    """Compare the gradient of a batch in parts with that of the whole."""
+    batches = Batches(length=1000, batch_size=batch, sequence_length=T, seed=0)
+    trainer, windows = Trainer(training={"parts": parts}, batches=batches, **network), random_windows(1, batch)
+    state = tuple(layer + 0.1 for layer in zero_state(trainer.model, batch))
     expected = whole_batch_gradients(trainer.model, windows[0], state)
     assert_close(trainer.update(windows, state=state), expected)
 
 
 @pytest.mark.usefixtures("eagerly")
-@pytest.mark.parametrize("batch", [1, 2])
-def test_a_batch_smaller_than_the_number_of_parts_is_split_into_fewer(batch: int) -> None:
-    trainer = Trainer(training={"parts": 3}, batches=Batches(length=100, batch_size=batch, sequence_length=T, seed=0))
-    windows = random_windows(1, batch)
-    expected = whole_batch_gradients(trainer.model, windows[0], zero_state(trainer.model, batch))
-    assert_close(trainer.update(windows), expected)
+def test_the_gradient_of_a_batch_in_parts_is_that_of_the_whole() -> None:
+    for network in NETWORKS:
+        check_gradient(network, parts=3)
+    for parts, batch in ((1, B), (3, 1), (3, 2)):  # also fewer streams than parts
+        check_gradient(NETWORKS[1], parts, batch)
+
+
+def test_the_gradient_of_a_compiled_graph_is_that_of_the_whole_batch() -> None:
+    check_gradient(NETWORKS[-1], 2)
 
 
 @pytest.mark.usefixtures("eagerly")
@@ -154,12 +150,10 @@ def test_a_gradient_above_the_clip_norm_is_scaled_down_to_it_and_its_norm_before
 
 @pytest.mark.usefixtures("eagerly")
 def test_each_step_uses_its_own_learning_rate() -> None:
-    trainer = Trainer()
-    windows, state = np.repeat(random_windows(1), 2, axis=0), zero_state(trainer.model, B)
-    gradient = whole_batch_gradients(trainer.model, windows[0], state)
-    before = trainer.weights()
-    trainer.run(windows, NO_SOFT_TARGETS, state, np.array([0.25, 0], np.float32))
-    assert_close(trainer.subtracted(before), [g / 4 for g in gradient])
+    trainer, windows = Trainer(), np.repeat(random_windows(1), 2, axis=0)
+    gradient = whole_batch_gradients(trainer.model, windows[0], zero_state(trainer.model, B))
+    found = trainer.update(windows, rate=np.array([0.25, 0], np.float32))
+    assert_close(found, [g / 4 for g in gradient])
 
 
 @pytest.mark.usefixtures("eagerly")
@@ -192,19 +186,14 @@ def test_a_constraint_holds_after_every_step() -> None:
 
 
 @pytest.mark.usefixtures("eagerly")
-def test_the_losses_are_nats_per_character_without_regularization_or_temperature() -> None:
-    trainer = Trainer(rnn=REGULARIZED, training={"loss_temperature": 0.5})
-    windows, state = random_windows(1), zero_state(trainer.model, B)
-    logits, _ = to_parameters(trainer.model).unroll(windows[0, :-1], tuple(np.array(layer) for layer in state))
-    losses = trainer.take(windows).losses.numpy()
+@pytest.mark.parametrize("settings", [{"loss_temperature": 0.5}, {"ngram_weight": 1.0}], ids=str)
+def test_the_losses_are_nats_per_character_of_the_text_whatever_is_minimised(settings: dict[str, Any]) -> None:
+    trainer, windows = Trainer(rnn=REGULARIZED, training=settings), random_windows(1)
+    parameters = to_parameters(trainer.model)
+    logits, _ = parameters.unroll(windows[0, :-1], parameters.zero_state(B))
+    soft = random_soft_targets() if "ngram_weight" in settings else None
+    losses = trainer.take(windows, soft_targets=soft).losses.numpy()
     assert losses == pytest.approx([nats(logits, windows[0, 1:]).mean()], rel=1e-6)
-
-
-@pytest.mark.usefixtures("eagerly")
-def test_the_losses_are_those_on_the_text_also_with_soft_targets() -> None:
-    windows, soft = random_windows(1), random_soft_targets()
-    taught = Trainer(training={"ngram_weight": 1.0}).take(windows, soft_targets=soft)
-    assert taught.losses.numpy() == pytest.approx(Trainer().take(windows).losses.numpy(), rel=1e-6)
 
 
 @pytest.mark.usefixtures("eagerly")
@@ -269,34 +258,27 @@ def cross_entropy(*, temperature: float, weight: float) -> float:
     return total / TARGETS.size
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.7])
-@pytest.mark.parametrize("weight", [0.25, 1.0])
-def test_the_cross_entropies_are_weighted(temperature: float, weight: float) -> None:
-    found = Objective(temperature, weight)(TARGETS, SOFT, LOGITS)
-    assert float(found) == pytest.approx(cross_entropy(temperature=temperature, weight=weight), rel=1e-3)  # float16
-
-
-@pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_without_weight_the_soft_targets_are_not_needed(temperature: float) -> None:
-    found = Objective(temperature)(TARGETS, SOFT[..., :0], LOGITS)
-    assert float(found) == pytest.approx(cross_entropy(temperature=temperature, weight=0), rel=1e-6)
-
-
-def test_it_is_the_loss_only_without_temperature_and_soft_targets() -> None:
-    assert Objective().is_plain
-    assert not Objective(0.5).is_plain
-    assert not Objective(soft_weight=0.5).is_plain
+def test_the_cross_entropies_are_weighted() -> None:
+    for temperature, weight in product((1.0, 0.7), (0.0, 0.25, 1.0)):
+        soft = SOFT if weight else SOFT[..., :0]  # then they are not needed
+        found = float(Objective(temperature, weight)(TARGETS, soft, LOGITS))
+        assert found == pytest.approx(cross_entropy(temperature=temperature, weight=weight), rel=1e-3)  # float16
+        assert Objective(temperature, weight).is_plain == ((temperature, weight) == (1, 0))
     assert float(mean_nats(TARGETS, LOGITS)) == pytest.approx(cross_entropy(temperature=1, weight=0), rel=1e-6)
 
 
 TAUGHT = Teachers(models=("a",))
 
 
-@pytest.mark.parametrize("settings", [{"teachers": TAUGHT, "teacher_weight": 0.0}, {"teacher_weight": 1.0}], ids=str)
-def test_without_teachers_or_weight_it_is_the_loss(settings: dict[str, Any]) -> None:
-    assert make_objective(TrainingConfig(steps=1, **settings)).is_plain
-
-
-def test_the_settings_decide_the_weight() -> None:
-    assert make_objective(TrainingConfig(steps=1, teachers=TAUGHT, teacher_weight=0.3)) == Objective(1.0, 0.3)
-    assert make_objective(TrainingConfig(steps=1, ngram_weight=0.3)) == Objective(1.0, 0.3)
+@pytest.mark.parametrize(
+    ("settings", "objective"),
+    [
+        ({"teachers": TAUGHT, "teacher_weight": 0.0}, Objective()),
+        ({"teacher_weight": 1.0}, Objective()),
+        ({"teachers": TAUGHT, "teacher_weight": 0.3}, Objective(1.0, 0.3)),
+        ({"ngram_weight": 0.3, "loss_temperature": 0.8}, Objective(0.8, 0.3)),
+    ],
+    ids=str,
+)
+def test_the_settings_decide_what_is_minimised(settings: dict[str, Any], objective: Objective) -> None:
+    assert make_objective(TrainingConfig(steps=1, **settings)) == objective
