@@ -3,16 +3,13 @@
     PYTHONPATH=tests python tests/bench/sampling.py
     PYTHONPATH=tests python tests/bench/sampling.py --units 512 --megabytes 2000
 
-Three tables: characters a second of a text, beside a bare loop of the NumPy calls that no sampler can do without;
-milliseconds from the start of a process to the first character of `charlm sample` and to the first step of
-`charlm train`; megabytes a second and the peak memory of `charlm tokenize`.
+A table with a figure a line: characters a second of a text at temperature 1, by the number of units; milliseconds from
+the start of a process to the first character of `charlm sample` and to the first step of `charlm train`; megabytes a
+second of `charlm tokenize`.
 """
 
 import itertools
 import random
-import resource
-import string
-import sys
 import tempfile
 import time
 from collections import deque
@@ -22,46 +19,17 @@ from typing import Any
 from bench.rounds import Figures, Workloads, numbers, parser, per_second, print_table
 from processes import Process, command_line, started
 
-LATIN = 10 * string.ascii_letters + 80 * " "
-ALPHABETS = {"ascii": LATIN, "mixed": f"{LATIN}{15 * 'àâäçéèêëîïñôöùûü'}{''.join(map(chr, range(0x4E00, 0x5000)))}"}
-
-
-def random_model(units: int, layers: int) -> Any:
-    """Return a model with random weights, scaled so that states and logits stay moderate."""
-    from models import make_random_model
-
-    return make_random_model([*map(chr, range(32, 97))], layers=layers, units=units, scale=units**-0.5)
-
 
 def generate(*, units: int, layers: int) -> Figures:
     """Measure characters per second of charlm at temperature 1."""
+    from models import make_random_model
+
     from charlm.sampling.generation import choose_ids
     from charlm.sampling.sampler import Sampler
 
-    trained = random_model(units, layers)
+    trained = make_random_model([*map(chr, range(32, 97))], layers=layers, units=units, scale=units**-0.5)
     ids = choose_ids(trained, trained.parameters.zero_state(1), sampler=Sampler(), seed=0, length=None)
-    return {"charlm": per_second(lambda turns: deque(itertools.islice(ids, turns), maxlen=0))}
-
-
-def bare_loop(*, units: int, layers: int) -> Figures:
-    """Measure the product, the sum and the tanh of each layer, the logits and the most likely character."""
-    import numpy as np
-
-    parameters = random_model(units, layers).parameters
-    first, *others = parameters.layers
-    table, *biases = parameters.input_tables
-    states = [np.zeros(units, np.float32) for _ in range(layers)]
-
-    def run(turns: int) -> None:
-        index: Any = 0
-        for _ in range(turns):
-            states[0] = np.tanh(states[0] @ first.recurrent_kernel + table[index])
-            for above, (layer, bias) in enumerate(zip(others, biases, strict=True), start=1):
-                projection = states[above - 1] @ layer.kernel + bias[0]
-                states[above] = np.tanh(states[above] @ layer.recurrent_kernel + projection)
-            index = (states[-1] @ parameters.logits_kernel + parameters.logits_bias).argmax(-1)
-
-    return {"bare loop": per_second(run)}
+    return {"characters/s": per_second(lambda turns: deque(itertools.islice(ids, turns), maxlen=0))}
 
 
 def first_character() -> Figures:
@@ -94,51 +62,37 @@ def milliseconds_until(command: list[str], seen: Any) -> float:
         return 1000 * (time.perf_counter() - start)
 
 
-def tokenize(*, alphabet: str, megabytes: float) -> Figures:
-    """Measure megabytes per second of tokenizing a random text, and the peak memory of the process."""
+def tokenize(*, megabytes: float) -> Figures:
+    """Measure megabytes per second of tokenizing a random text."""
     from charlm.config.schema import CorpusConfig
     from charlm.text.tokenization import tokenize
 
-    block = "".join(random.Random(0).choices(ALPHABETS[alphabet], k=500_000)).encode()
-    blocks = max(1, round(megabytes * 1e6 / len(block)))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "text.txt"
-        with path.open("wb") as file:
-            file.writelines([block] * blocks)
+        path.write_bytes(bytes(random.Random(0).choices(range(32, 127), k=500_000)) * round(2 * megabytes))
 
         def run(turns: int) -> None:
             for _ in range(turns):
                 with tempfile.TemporaryDirectory(dir=folder) as scratch:
                     tokenize([str(path)], Path(scratch) / "corpus", CorpusConfig())
 
-        texts = per_second(run, min_turns=1)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    megabytes = blocks * len(block) / 1e6
-    return {"MB/s": texts * megabytes, "peak MB": (peak if sys.platform == "darwin" else 1024 * peak) / 1e6}
+        return {"MB/s": per_second(run, min_turns=1) * path.stat().st_size / 1e6}
 
 
 def main() -> None:
     """Print the tables."""
-    options = parser(__doc__, generate, bare_loop, first_character, first_step, tokenize)
+    options = parser(__doc__, generate, first_character, first_step, tokenize)
     options.add_argument("--units", type=numbers, default=[128, 512], metavar="N,...")
     options.add_argument("--layers", type=int, default=1)
     options.add_argument("--megabytes", type=float, default=100.0)
     given = options.parse_args()
-
-    networks = {f"{units} units": {"units": units, "layers": given.layers} for units in given.units}
-    print_table(
-        {label: [(generate, network), (bare_loop, network)] for label, network in networks.items()},
-        columns={"charlm": ",.0f", "bare loop": ",.0f", "ratio": ".2f"},
-        rounds=given.rounds,
-        derive=lambda _, figures: figures | {"ratio": figures["charlm"] / figures["bare loop"]},
-    )
-    starts: dict[str, Workloads] = {
+    lines: dict[str, Workloads] = {
+        **{f"{units} units": [(generate, {"units": units, "layers": given.layers})] for units in given.units},
         "sample, to a character": [(first_character, {})],
         "train, to a step": [(first_step, {})],
+        "tokenize": [(tokenize, {"megabytes": given.megabytes})],
     }
-    print_table(starts, columns={"ms": ".0f"}, rounds=given.rounds)
-    texts = {name: [(tokenize, {"alphabet": name, "megabytes": given.megabytes})] for name in ALPHABETS}
-    print_table(texts, columns={"MB/s": ".0f", "peak MB": ".0f"}, rounds=given.rounds)
+    print_table(lines, columns={"characters/s": ",.0f", "ms": ".0f", "MB/s": ".0f"}, rounds=given.rounds)
 
 
 if __name__ == "__main__":

@@ -14,14 +14,8 @@ pytestmark = pytest.mark.slow
 
 SCRIPTS = {
     "training.py --units 8 --batch 4 --time 5": ["8 units"],
-    "step_parts.py -c tiny": ["tiny"],
-    "sampling.py --units 8 --megabytes 0.1": [
-        "8 units",
-        "sample, to a character",
-        "train, to a step",
-        "ascii",
-        "mixed",
-    ],
+    "step_parts.py -c tiny": ["tiny, ms"],
+    "sampling.py --units 8 --megabytes 0.5": ["8 units", "sample, to a character", "train, to a step", "tokenize"],
 }
 
 

@@ -1,4 +1,4 @@
-"""The speed of charlm's training step, beside stock Keras, PyTorch if it is installed, and the machine's peak.
+"""The speed of charlm's training step, beside stock Keras, and PyTorch if it is installed.
 
     PYTHONPATH=tests python tests/bench/training.py
     PYTHONPATH=tests python tests/bench/training.py --units 512 --layers 2 --batch 64
@@ -6,38 +6,25 @@
 A table in characters a second, by the number of units. The networks are the same except for the input, which charlm
 looks up in the kernel and the others in an embedding. A step is the forward and the backward pass, clipping the
 gradient to a norm of 1, and Adam. charlm runs in float32 and, if the processor multiplies it, in bfloat16; the others
-in float32.
-
-The peak is that of the processor: the product of kernel.c on a block that stays in the cache, on all cores. A share of
-it counts six operations for each weight and character: two for the prediction, four for the gradient.
-CHARLM_CFLAGS=-march=x86-64-v3 ONEDNN_MAX_CPU_ISA=AVX2 measures charlm and the peak as on a processor that has no more
-than AVX2; --kernel keras measures charlm without its kernel.
-
-Axes: B batch, T time, V vocabulary, H units.
+in float32. CHARLM_CFLAGS=-march=x86-64-v3 ONEDNN_MAX_CPU_ISA=AVX2 measures charlm as on a processor that has no more
+than AVX2; --kernel keras measures it without its kernel.
 """
 
 import math
-import subprocess
-import tempfile
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from bench.rounds import Figures, Workloads, numbers, parser, per_second, print_table
 
-Kernel = Literal["compiled", "keras"]
-Precision = Literal["float32", "bfloat16"]
 VOCABULARY = 65
 """The distinct characters of the Tiny Shakespeare text."""
 EMBEDDING = 64
 LEARNING_RATE = 1e-3
-COLUMNS = {
-    **{"charlm": ",.0f", "Keras": ",.0f", "PyTorch": ",.0f", "charlm/peer": ".2f", "charlm/peak": ".0%"},
-    **{"charlm bfloat16": ",.0f", "bfloat16/peer": ".2f", "bfloat16/peak": ".0%"},
-}
+COLUMNS = {"charlm": ",.0f", "charlm bfloat16": ",.0f", "Keras": ",.0f", "PyTorch": ",.0f"}
+COLUMNS |= {"charlm/peer": ".2f", "bfloat16/peer": ".2f"}
 
 
-def charlm(*, units: int, layers: int, batch: int, time: int, precision: Precision, kernel: Kernel) -> Figures:
+def charlm(*, units: int, layers: int, batch: int, time: int, precision: str, kernel: str) -> Figures:
     """Measure the step that `charlm train` takes, with the default number of steps in one call."""
     from charlm.engine import runtime
 
@@ -52,11 +39,9 @@ def charlm(*, units: int, layers: int, batch: int, time: int, precision: Precisi
     from charlm.training.marks import MAX_STEPS_PER_CALL
 
     parts = Machines().default_parts(batch, cores=core_count())
-    optimizer = OptimizerConfig(learning_rate=LEARNING_RATE)
-    settings = TrainingConfig(
-        steps=1, optimizer=optimizer, clip_norm=1.0, parts=parts, kernel=kernel, precision=precision
-    )
-    config = Config(model=ModelConfig(layers=layers, units=units), training=settings)
+    settings: dict[str, Any] = {"steps": 1, "clip_norm": 1.0, "parts": parts, "kernel": kernel, "precision": precision}
+    training = TrainingConfig(optimizer=OptimizerConfig(learning_rate=LEARNING_RATE), **settings)
+    config = Config(model=ModelConfig(layers=layers, units=units), training=training)
     batches = Batches(length=batch * time + 1, batch_size=batch, sequence_length=time, seed=0)
     engine = KerasEngine(config, batches, vocabulary_size=VOCABULARY)
     windows = random_ids(MAX_STEPS_PER_CALL, time + 1, batch)
@@ -114,20 +99,6 @@ def torch(*, units: int, layers: int, batch: int, time: int) -> Figures:
     return {"PyTorch": batch * time * per_second(run)}
 
 
-def peak() -> Figures:
-    """Measure the operations per second of all cores at once, by the product of kernel.c on a block in the cache."""
-    from charlm.engine.compiler import SOURCE, compiler_options, find_compiler
-    from charlm.hardware import core_count
-
-    with tempfile.TemporaryDirectory() as folder:
-        program, source = Path(folder, "peak"), Path(__file__).with_name("peak.c")
-        options = [option for option in compiler_options() if option not in {"-shared", "-fPIC"}]
-        subprocess.run([*find_compiler(), *options, "-I", SOURCE.parent, "-o", program, source, "-lm"], check=True)
-        cores = [subprocess.Popen([program], stdout=subprocess.PIPE, text=True) for _ in range(core_count())]
-        lines = [[float(word) for word in core.communicate()[0].split()] for core in cores]
-    return dict(zip(("peak float32", "peak bfloat16"), map(sum, zip(*lines, strict=True)), strict=False))
-
-
 def random_ids(*shape: int) -> Any:
     """Return random ids from a fixed seed: int32 of the given shape, 0 to V - 1."""
     import numpy as np
@@ -135,28 +106,16 @@ def random_ids(*shape: int) -> Any:
     return np.random.default_rng(0).integers(0, VOCABULARY, shape, np.int32)
 
 
-def operations(units: int, layers: int) -> int:
-    """Return the operations that training on a character takes, six for each weight of a product of matrices.
-
-    The products are those with the recurrent kernel of each layer [H, H], the kernel of each layer but the first
-    [H, H], where a character is looked up, and the kernel of the logits [H, V].
-    """
-    return 6 * ((2 * layers - 1) * units**2 + units * VOCABULARY)
-
-
-def compare(figures: Figures, *, operations: int) -> Figures:
-    """Add the ratios to the faster peer and the shares of the peak; what has no figure is not a number."""
+def compare(_label: str, figures: Figures) -> Figures:
+    """Add the ratios to the faster peer; what has no figure is not a number."""
     peer = max((figures[name] for name in ("Keras", "PyTorch") if name in figures), default=math.nan)
-    for name, precision in (("charlm", "float32"), ("bfloat16", "bfloat16")):
-        speed = figures.get("charlm" if precision == "float32" else "charlm bfloat16", math.nan)
-        figures[f"{name}/peer"] = speed / peer
-        figures[f"{name}/peak"] = speed * operations / figures.get(f"peak {precision}", math.nan)
-    return figures
+    figures["charlm/peer"] = figures.get("charlm", math.nan) / peer
+    return figures | {"bfloat16/peer": figures.get("charlm bfloat16", math.nan) / peer}
 
 
 def main() -> None:
     """Print the table."""
-    options = parser(__doc__, charlm, keras, torch, peak)
+    options = parser(__doc__, charlm, keras, torch)
     options.add_argument("--units", type=numbers, default=[128, 512, 1024], metavar="N,...")
     options.add_argument("--layers", type=int, default=1)
     options.add_argument("--batch", type=int, default=64)
@@ -171,15 +130,11 @@ def main() -> None:
     def line(units: int) -> Workloads:
         network = {"units": units, "layers": given.layers, "batch": given.batch, "time": given.time}
         ours = [(charlm, {**network, "precision": precision, "kernel": given.kernel}) for precision in precisions]
-        return [*ours, *((other, network) for other in others), (peak, {})]
+        return [*ours, *((other, network) for other in others)]
 
     print(f"training, characters/s: layers {given.layers}, batch {given.batch}, time {given.time}")
-    print_table(
-        {f"{units} units": line(units) for units in given.units},
-        columns=COLUMNS,
-        rounds=given.rounds,
-        derive=lambda label, figures: compare(figures, operations=operations(int(label.split()[0]), given.layers)),
-    )
+    lines = {f"{units} units": line(units) for units in given.units}
+    print_table(lines, columns=COLUMNS, rounds=given.rounds, derive=compare)
 
 
 if __name__ == "__main__":
