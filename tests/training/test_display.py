@@ -5,7 +5,6 @@ import os
 import pty
 import struct
 import termios
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,14 +31,6 @@ from charlm.training.signals import Session
 BATCHES = Batches(length=4 * 4 * STEPS_PER_EPOCH + 1, batch_size=4, sequence_length=4, seed=1)
 SCHEDULE = Schedule(50, 5, 5, BATCHES, (Phase(0, 0, BATCHES),), peak_rate=1.0, decay=ScheduleConfig())
 
-Shown = Callable[[], str]
-
-
-@pytest.fixture
-def shown(capsys: pytest.CaptureFixture[str]) -> Shown:
-    """Return a function that returns the last state of the bar on standard error."""
-    return lambda: capsys.readouterr().err.strip().split("\r")[-1]
-
 
 def test_the_user_is_told_what_is_trained_on_what(reference: Trained) -> None:
     simple = ", ".join(f"{name} {nats:.3f}" for name, nats in reference.outcome.baseline_nats.items())
@@ -65,15 +56,15 @@ def test_a_long_line_is_wrapped_between_words() -> None:
 # The progress bar
 
 
-@pytest.mark.parametrize(("step", "speed"), [(1, "32.0"), (25, "800"), (50, "1.60k")])  # 16 characters a step, in 0.5 s
-def test_the_bar_shows_the_step_the_speed_and_the_loss(step: int, speed: str, shown: Shown) -> None:
-    progress = Progress(step=step, seconds=0.5, train_nats=2.0, pending_losses=[1.5, 1.25])
-    with progress_bar(SCHEDULE, Progress(), disable=False) as bar:
-        update_bar(bar, progress, SCHEDULE)
-    line = shown().lstrip()
-    assert line.startswith(f"{2 * step}%|")
-    left = "last evaluation" if step == 50 else "0s left"
-    assert line.endswith(f"| step {step} of 50, {left}, {speed} char/s, loss 1.250 nats")
+def test_the_bar_shows_the_step_the_speed_and_the_loss(capsys: pytest.CaptureFixture[str]) -> None:
+    for step, speed in ((1, "32.0"), (25, "800"), (50, "1.60k")):  # 16 characters a step, in 0.5 s
+        progress = Progress(step=step, seconds=0.5, train_nats=2.0, pending_losses=[1.5, 1.25])
+        with progress_bar(SCHEDULE, Progress(), disable=False) as bar:
+            update_bar(bar, progress, SCHEDULE)
+        line = capsys.readouterr().err.strip().split("\r")[-1].lstrip()
+        assert line.startswith(f"{2 * step}%|")
+        left = "last evaluation" if step == 50 else "0s left"
+        assert line.endswith(f"| step {step} of 50, {left}, {speed} char/s, loss 1.250 nats")
 
 
 def test_a_line_is_printed_above_the_bar(capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,20 +89,17 @@ def test_a_time_is_written_in_at_most_five_columns(seconds: float, expected: str
     assert duration(seconds) == expected
 
 
-def evaluation(*, columns: int = 72, sample: str = "", validation_nats: float | None = 1.5) -> str:
+def test_an_evaluation_is_told_with_its_step_the_time_left_its_losses_and_what_the_network_writes() -> None:
     progress, schedule = Progress(step=250, elapsed_seconds=500, train_nats=1.2345), replace(SCHEDULE, total=1000)
-    return describe_evaluation(progress, schedule, validation_nats, is_best=True, sample=sample, columns=columns)
 
+    def told(*, columns: int = 72, sample: str = "", nats: float | None = 1.5) -> str:
+        return describe_evaluation(progress, schedule, nats, is_best=True, sample=sample, columns=columns)
 
-def test_an_evaluation_is_told_with_its_step_the_time_left_and_its_losses() -> None:
-    assert evaluation() == "step 250 of 1,000, 25m left: train 1.234, validation 1.500, best"
-    assert evaluation(validation_nats=None) == "step 250 of 1,000, 25m left: train 1.234, best"
-
-
-def test_a_wide_line_ends_with_the_beginning_of_what_the_network_writes() -> None:
-    start = evaluation()
+    start = "step 250 of 1,000, 25m left: train 1.234, validation 1.500, best"
+    assert told() == start
+    assert told(nats=None) == "step 250 of 1,000, 25m left: train 1.234, best"
     for columns in range(16, 201):
-        line = evaluation(columns=columns, sample="The ferry\n\nlies on the mud.")
+        line = told(columns=columns, sample="The ferry\n\nlies on the mud.")
         assert len(line) <= columns
         if columns >= len(start) + 15:
             assert line == f'{start} "{"The ferry lies on the mud."[: columns - len(start) - 3]}"'
@@ -129,11 +117,6 @@ def test_the_width_of_a_line_is_that_of_the_terminal_or_80_columns() -> None:
         assert line_columns(file.fileno()) == 80 - len("charlm: ")
 
 
-def ended(*, best_step: int) -> Progress:
-    """Return a progress of 768 steps, with an evaluation every 64."""
-    return Progress(step=768, best_step=best_step, best_nats=2.0, evaluations_without_best=(768 - best_step) // 64)
-
-
 CLEAR, CHANCE, UNKNOWN = Difference(0.125, 0.05), Difference(0.125, 0.07), Difference(0.125, None)
 SINCE = "best at step 704 of 768; no better in 1 later evaluation,"
 BEGINNING = "no evaluation was better than the weights that training began with, which are in best.safetensors;"
@@ -145,7 +128,7 @@ BEGINNING = "no evaluation was better than the weights that training began with,
         (768, Difference(-0.125, 0.05), ["still improving: the last evaluation was best, by 0.1250 ± 0.0500 nats"]),
         (768, CHANCE, ["the last evaluation was best, by 0.1250 ± 0.0700 nats"]),
         (768, UNKNOWN, ["the last evaluation was best, by 0.1250 nats"]),
-        (768, None, []),
+        *((768, None, []), (None, None, [])),
         (704, CLEAR, [SINCE, "the last one worse by 0.1250 ± 0.0500 nats"]),
         (704, CHANCE, [SINCE, "the last one worse by 0.1250 ± 0.0700 nats"]),
         (704, Difference(2e-5, 1e-6), [SINCE, "the last one worse by 0.0000 ± 0.0000 nats"]),
@@ -154,14 +137,13 @@ BEGINNING = "no evaluation was better than the weights that training began with,
     ],
 )
 def test_what_the_evaluations_have_shown_is_said_at_the_end(
-    best_step: int, difference: Difference | None, lines: list[str]
+    best_step: int | None, difference: Difference | None, lines: list[str]
 ) -> None:
-    progress = ended(best_step=best_step)
+    """Of a run of 768 steps, with an evaluation every 64."""
+    progress = Progress(step=768)
+    if best_step is not None:
+        later = (768 - best_step) // 64
+        progress = Progress(step=768, best_step=best_step, best_nats=2.0, evaluations_without_best=later)
     assert advise_on_end(progress, split="validation", difference=difference) == lines
     assert is_improving(progress, difference) == ("still improving" in "".join(lines))
     assert not advise_on_end(progress, split="train", difference=difference)
-
-
-def test_without_an_evaluation_nothing_is_said_at_the_end() -> None:
-    assert not advise_on_end(Progress(step=768), split="validation", difference=None)
-    assert not is_improving(Progress(step=768), None)

@@ -6,11 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from corpora import make_corpus
+from corpora import make_corpus, write_plays
 from fake_engine import Faults, crash_after, interrupt_after
 from fake_runs import STEPS_PER_EPOCH, TEXT, Trained, resume, train
 
-from charlm.config.recipes import DEFAULT_CORPUS
 from charlm.config.schema import Config, SamplingConfig, TrainingConfig
 from charlm.evaluation.baselines import baseline_nats
 from charlm.evaluation.scoring import estimate_stream
@@ -20,7 +19,7 @@ from charlm.runs.run import Run, open_run
 from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
 from charlm.training.checkpoints import Progress
-from charlm.training.evaluating import EVALUATED_CHARACTERS, open_text, sample_text
+from charlm.training.evaluating import open_text, sample_text
 
 
 def test_each_line_has_the_keys_of_the_contract_and_the_position_in_the_run(reference: Trained) -> None:
@@ -49,7 +48,7 @@ def test_a_score_on_a_part_of_the_validation_text_says_so(reference: Trained, tm
     part = open_text(make_run(tmp_path, text="ab" * 1_100_000))
     assert part.measured_on == "the first 200,000 characters of the validation text"
     assert part.ids is not None
-    assert len(part.ids) == EVALUATED_CHARACTERS
+    assert len(part.ids) == 200_000
 
 
 def test_a_run_is_saved_once_a_minute_of_training_between_its_marks(tmp_path: Path) -> None:
@@ -71,21 +70,17 @@ def test_the_user_is_told_the_losses_of_every_evaluation(tmp_path: Path) -> None
     ]
 
 
-def test_the_words_that_the_best_network_writes_stand_in_the_outcome(tmp_path: Path) -> None:
+def test_the_outcome_is_that_of_the_best_network_and_the_user_is_told_if_it_was_long_before_the_end(
+    tmp_path: Path,
+) -> None:
     overconfident = Faults(weights=lambda step: 1.0 if step <= 10 else 50.0)
-    trained = train(tmp_path / "run", "sampling.length=30", faults=overconfident)
-    written, run = trained.outcome.sample, open_run(trained.folder)
+    trained = train(tmp_path / "run", "sampling.length=30", text=LONG_TEXT, faults=overconfident)
+    written, run, raw = trained.outcome.sample, open_run(trained.folder), trained.validation()
     assert len(written) == 30
     assert set(written) <= set("abcde ")
     assert written == sample_text(run, read_model(trained.folder / "best.safetensors"))
     assert written != sample_text(run, read_model(trained.folder / "last.safetensors"))
-
-
-def test_the_user_is_told_if_the_best_was_long_before_the_end(tmp_path: Path) -> None:
-    overconfident = Faults(weights=lambda step: 1.0 if step <= 10 else 50.0)
-    trained = train(tmp_path / "run", text=LONG_TEXT, faults=overconfident)
     assert "best at step 10 of 50; no better in 4 later evaluations," in trained.said
-    raw = trained.validation()
     assert any(line.startswith(f"the last one worse by {raw[50] - raw[10]:.4f} ± ") for line in trained.said)
 
 
@@ -140,7 +135,7 @@ def test_the_sample_is_that_of_charlm_sample_with_its_prompt(trained: TrainedMod
 
 
 def test_the_simple_models_score_what_the_baselines_of_evaluate_do(tmp_path: Path) -> None:
-    run = make_run(tmp_path, text=DEFAULT_CORPUS.read_text(encoding="utf-8")[:20_000])
+    run = make_run(tmp_path, text=write_plays(tmp_path / "plays.txt").read_text(encoding="utf-8"))
     corpus = run.corpus
     expected = baseline_nats(corpus.split("validation"), corpus.vocabulary, corpus.split("train"))
     assert open_text(run).baseline_nats == pytest.approx({name: expected[name] for name in ("5-gram", "lzma")})

@@ -1,14 +1,15 @@
 """The event files of a run, read with TensorBoard's own reader."""
 
 import re
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from arrays import check_close
-from conftest import RandomParameters
 from inspection.networks import one_layer
+from models import make_random_parameters
 from numpy.typing import NDArray
 from run_folders import read_events, read_metrics
 from tensorboard.plugins.custom_scalar import layout_pb2
@@ -19,16 +20,8 @@ from charlm.network.model_file import read_model
 from charlm.training.events import LAGS, WARM_UP, WINDOWS, choose_windows, probe, reach
 
 
-def steps_of(events: Any, tag: str) -> list[int]:
-    return [event.step for event in events.Tensors(tag)]
-
-
 def values_of(events: Any, tag: str) -> dict[int, float]:
     return {event.step: float(make_ndarray(event.tensor_proto)) for event in events.Tensors(tag)}
-
-
-def text_of(events: Any, tag: str) -> str:
-    return str(events.Tensors(tag)[-1].tensor_proto.string_val[0].decode())
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +39,12 @@ def test_scalars_are_the_figures_in_metrics_jsonl(split: str, events: Any, train
         )
 
 
-def test_a_sample_is_shown_as_a_code_block(events: Any) -> None:
-    lines = text_of(events, "sample").splitlines()
-    assert all(line.startswith("    ") for line in lines)
-    assert len("\n".join(line.removeprefix("    ") for line in lines)) == pytest.approx(80, abs=1)  # a last line break
-
-
-def test_the_config_is_shown_as_it_is(events: Any, trained_run: Path) -> None:
-    shown = "".join(line.removeprefix("    ") + "\n" for line in text_of(events, "config").splitlines())
-    assert shown == (trained_run / "config.yaml").read_text(encoding="utf-8")
+def test_the_config_and_a_sample_are_shown_as_code_blocks(events: Any, trained_run: Path) -> None:
+    config, sample = (events.Tensors(tag)[-1].tensor_proto.string_val[0].decode() for tag in ("config", "sample"))
+    assert all(line.startswith("    ") for line in (*config.splitlines(), *sample.splitlines()))
+    config, sample = ("\n".join(line[4:] for line in text.splitlines()) for text in (config, sample))
+    assert config + "\n" == (trained_run / "config.yaml").read_text(encoding="utf-8")
+    assert len(sample) == pytest.approx(80, abs=1)  # a last line break
 
 
 AT_THE_BEGINNING = {"config", "custom_scalars__config__"}
@@ -70,7 +60,8 @@ AT_EVALUATIONS = {
 def test_each_tag_is_written_at_every_log_or_evaluation(events: Any) -> None:
     expected = {tag: [0] for tag in AT_THE_BEGINNING}
     expected |= {tag: [10, 20, 30, 40, 50, 60] for tag in AT_LOGS} | {tag: [30, 60] for tag in AT_EVALUATIONS}
-    assert {tag: steps_of(events, tag) for tag in events.Tags()["tensors"]} == expected
+    found = {tag: [event.step for event in events.Tensors(tag)] for tag in events.Tags()["tensors"]}
+    assert found == expected
 
 
 def test_the_spectral_radius_is_that_of_the_last_kernel(events: Any, trained_run: Path) -> None:
@@ -119,17 +110,10 @@ def test_the_gradient_of_a_linear_network_is_a_power_of_its_factor(factor: float
     assert layer.saturated_share == 0
 
 
-@pytest.mark.parametrize(("scale", "shares"), [(1e-3, (0, 0)), (100, (0.9, 1))])
-@pytest.mark.parametrize("activation", ["tanh", "sigmoid"])
-def test_large_weights_saturate_and_small_ones_do_not(
-    activation: str,
-    scale: float,
-    shares: tuple[float, float],
-    random_parameters: RandomParameters,
-    windows: NDArray[Any],
-) -> None:
-    layers = probe(random_parameters(layers=2, units=8, activation=activation, scale=scale), windows)
-    assert all(shares[0] <= layer.saturated_share <= shares[1] for layer in layers)
+def test_large_weights_saturate_and_small_ones_do_not(windows: NDArray[Any]) -> None:
+    for activation, (scale, low, high) in product(("tanh", "sigmoid"), ((1e-3, 0, 0), (100, 0.9, 1))):
+        layers = probe(make_random_parameters(layers=2, units=8, activation=activation, scale=scale), windows)
+        assert all(low <= layer.saturated_share <= high for layer in layers)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,9 @@
 
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 import pytest
@@ -22,10 +23,6 @@ from charlm.training.checkpoints import Progress
 from charlm.training.signals import Session, stop_on_signal
 
 # Repeatable
-
-
-def test_the_same_seed_gives_the_same_bytes(reference: Trained, tmp_path: Path) -> None:
-    check_same(train(tmp_path / "again"), reference)
 
 
 @pytest.mark.parametrize(
@@ -48,10 +45,111 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     assert (stopped.outcome.progress.step, stopped.outcome.signal) == (step, signal.SIGINT)
     assert stopped.outcome.reason == "stopped by SIGINT"
     assert list(stopped.validation()) == [*range(10, step, 10)]
-
     resumed = resume(stopped.folder)
     assert resumed.outcome.reason == "all steps done"
     check_same_end(resumed, whole)
+
+
+def test_the_time_of_a_run_counts_on_when_it_is_resumed(tmp_path: Path) -> None:
+    stopped = train(tmp_path / "run", faults=interrupt_after(45), clock=ticking(100.0))
+    before, after = stopped.outcome.progress, resume(stopped.folder).outcome.progress
+    assert after.elapsed_seconds > before.elapsed_seconds > 100
+    assert after.seconds > before.seconds > 0
+
+
+def crash(folder: Path, *overrides: str, step: int) -> Path:
+    """Train a run that crashes after a step."""
+    with pytest.raises(ZeroDivisionError):
+        train(folder, *overrides, faults=crash_after(step))
+    return folder / "run"
+
+
+def train_watched(folder: Path, **watchers: Any) -> Path:
+    """Train a run from its second step, with functions that are told of steps and evaluations, and may fail."""
+    run = open_run(train(folder, faults=interrupt_after(1)).folder)
+    try:
+        with stop_on_signal(Session(**watchers)) as session:
+            loop.train(run, engine_of(run), resume=True, session=session)
+    except ZeroDivisionError:
+        pass
+    return run.folder
+
+
+def fail_at(step: int) -> Callable[[int | Progress, float], None]:
+    """Return a function that fails when it is told of a step, or of an evaluation after it."""
+
+    def fail(at: int | Progress, _nats: float) -> None:
+        if step == (at.step if isinstance(at, Progress) else at):
+            raise ZeroDivisionError
+
+    return fail
+
+
+def lose_everything(folder: Path) -> Path:
+    """Leave of a run what it has before its first checkpoint, and files that a killed process was writing."""
+    run = train(folder).folder
+    shutil.rmtree(run / "checkpoints")
+    for name in ("best", "last"):
+        (run / f"{name}.safetensors").unlink()
+    (run / "checkpoints").mkdir()
+    for name in (".1.best.safetensors.tmp", "checkpoints/.1.step-60.safetensors.tmp"):
+        (run / name).touch()
+    return run
+
+
+def lose_the_newest(folder: Path) -> Path:
+    """Leave nothing in the newest checkpoint of a run."""
+    run = train(folder).folder
+    (run / "checkpoints/step-50.safetensors").write_bytes(b"")
+    return run
+
+
+@pytest.mark.parametrize(
+    ("end", "step"),
+    [
+        pytest.param(lambda folder: crash(folder, step=13), 10, id="a crash"),
+        pytest.param(lambda folder: crash(folder, step=50), 40, id="a crash after the last step"),
+        pytest.param(lambda folder: train_watched(folder, on_step=fail_at(25)), 20, id="a program that fails"),
+        pytest.param(lambda folder: train_watched(folder, on_evaluation=fail_at(30)), 30, id="one that fails later"),
+        pytest.param(lose_everything, 0, id="no checkpoint"),
+        pytest.param(lose_the_newest, 40, id="a damaged checkpoint"),
+        pytest.param(lambda folder: train(folder).folder, 50, id="its end"),
+    ],
+)
+def test_a_run_that_did_not_end_well_ends_like_one_that_was_left_alone(
+    end: Callable[[Path], Path], step: int, reference: Trained, tmp_path: Path
+) -> None:
+    resumed = resume(end(tmp_path / "run"))
+    told = [f"resumed at step {step} of 50"] if step else []
+    assert [line for line in resumed.said if line.startswith("resumed ")] == told
+    check_same(resumed, reference)
+    assert not list(resumed.folder.glob("**/.*.tmp"))
+    assert step or len(list(resumed.folder.glob("*.tfevents.*"))) == 1
+    again = resume(resumed.folder)
+    assert (again.outcome.reason, again.files(), again.metrics) == ("all steps done", resumed.files(), resumed.metrics)
+
+
+def test_a_run_without_checkpoints_does_not_start_again_if_a_model_would_be_lost(tmp_path: Path) -> None:
+    folder = train(tmp_path / "run", "training.steps=10").folder
+    shutil.rmtree(folder / "checkpoints")
+    (folder / "last.safetensors").unlink()
+    before = contents(folder)
+    with pytest.raises(CharlmError, match=r"checkpoints: no checkpoint to continue from, but the run has best\.safe"):
+        resume(folder)
+    assert contents(folder) == before
+
+
+def test_a_run_keeps_every_checkpoint_and_that_of_the_beginning(tmp_path: Path, reference: Trained) -> None:
+    kept = train(tmp_path / "kept", "training.keep_checkpoints=true")
+    steps = {int(path.stem.removeprefix("step-")): path for path in (kept.folder / "checkpoints").iterdir()}
+    assert sorted(steps) == list(range(0, 51, 10))
+    first = engine_of(open_run(kept.folder)).parameters()
+    assert bytes_of(read_model(steps[0]).parameters.tensors()) == bytes_of(first.tensors())
+    check_same(resume(crash(tmp_path / "killed", "training.keep_checkpoints=true", step=25)), kept)
+    assert len([*reference.folder.glob("checkpoints/*")]) == 2
+
+
+# The end
 
 
 def test_a_run_that_still_improves_says_how_many_minutes_would_double_it(tmp_path: Path) -> None:
@@ -65,69 +163,6 @@ def test_a_run_that_still_improves_says_how_many_minutes_would_double_it(tmp_pat
     assert worse.outcome.longer_minutes is None
 
 
-def test_the_time_of_a_run_counts_on_when_it_is_resumed(tmp_path: Path) -> None:
-    stopped = train(tmp_path / "run", faults=interrupt_after(45), clock=ticking(100.0))
-    resumed = resume(stopped.folder).outcome.progress
-    assert resumed.elapsed_seconds > stopped.outcome.progress.elapsed_seconds > 100
-    assert resumed.seconds > stopped.outcome.progress.seconds > 0
-
-
-@pytest.mark.parametrize("step", [13, 50])
-def test_a_crashed_run_ends_like_an_uninterrupted_one(step: int, reference: Trained, tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError):
-        train(tmp_path / "run", faults=crash_after(step))
-    check_same(resume(tmp_path / "run/run"), reference)
-
-
-def test_a_run_that_crashed_before_its_first_checkpoint_starts_again(reference: Trained, tmp_path: Path) -> None:
-    crashed = train(tmp_path / "run")
-    shutil.rmtree(crashed.folder / "checkpoints")
-    for name in ("best", "last"):
-        (crashed.folder / f"{name}.safetensors").unlink()
-    check_same(resume(crashed.folder), reference)
-    assert len(list(crashed.folder.glob("*.tfevents.*"))) == 1
-
-
-def test_a_run_without_checkpoints_does_not_start_again_if_a_model_would_be_lost(tmp_path: Path) -> None:
-    folder = train(tmp_path / "run", "training.steps=10").folder
-    shutil.rmtree(folder / "checkpoints")
-    (folder / "last.safetensors").unlink()
-    before = contents(folder)
-    with pytest.raises(CharlmError, match=r"checkpoints: no checkpoint to continue from, but the run has best\.safe"):
-        resume(folder)
-    assert contents(folder) == before
-
-
-def test_temporary_files_of_a_crashed_run_are_removed(tmp_path: Path) -> None:
-    crashed = train(tmp_path / "run")
-    for name in (".1.best.safetensors.tmp", "checkpoints/.1.step-60.safetensors.tmp"):
-        (crashed.folder / name).touch()
-    resume(crashed.folder)
-    assert not list(crashed.folder.glob("**/.*.tmp"))
-
-
-def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
-    done = train(tmp_path / "run")
-    before = done.files(), done.metrics
-    again = resume(done.folder)
-    assert again.outcome.reason == "all steps done"
-    assert (again.files(), again.metrics) == before
-
-
-def test_a_run_with_a_damaged_checkpoint_repeats_the_steps_since_the_one_before(
-    reference: Trained, tmp_path: Path
-) -> None:
-    crashed = train(tmp_path / "run")
-    (crashed.folder / "checkpoints/step-50.safetensors").write_bytes(b"")
-    resumed = resume(crashed.folder)
-    assert any("step-50" in line for line in resumed.said)
-    assert "resumed at step 40 of 50" in resumed.said
-    check_same(resumed, reference)
-
-
-# The end
-
-
 def test_early_stopping_ends_a_run_after_that_many_evaluations_without_a_new_best(tmp_path: Path) -> None:
     overconfident = Faults(weights=lambda step: 1.0 if step <= 10 else float(step))
     trained = train(tmp_path / "run", "training.early_stopping=2", faults=overconfident)
@@ -137,68 +172,36 @@ def test_early_stopping_ends_a_run_after_that_many_evaluations_without_a_new_bes
     assert train(tmp_path / "on", faults=overconfident).outcome.reason == "all steps done"
 
 
-def test_a_program_that_fails_at_an_evaluation_leaves_a_saved_run_that_ends_like_an_uninterrupted_one(
-    reference: Trained, tmp_path: Path
-) -> None:
+def test_each_step_and_each_evaluation_is_reported_once_with_its_loss(tmp_path: Path, reference: Trained) -> None:
     seen: list[tuple[int, float]] = []
-
-    def watch(progress: Progress, nats: float) -> None:
-        seen.append((progress.step, nats))
-        if progress.step == 30:
-            raise ZeroDivisionError
-
-    run = open_run(train(tmp_path / "run", faults=interrupt_after(1)).folder)
-    with stop_on_signal(Session(on_evaluation=watch)) as session, pytest.raises(ZeroDivisionError):
-        loop.train(run, engine_of(run), resume=True, session=session)
-    assert seen == list(reference.validation().items())[:3]
-    resumed = resume(run.folder)
-    assert "resumed at step 30 of 50" in resumed.said
-    check_same(resumed, reference)
-
-
-def test_each_step_is_reported_once_with_the_loss_that_the_log_averages(tmp_path: Path, reference: Trained) -> None:
-    seen: dict[int, float] = {}
-    run = open_run(train(tmp_path / "run", faults=interrupt_after(1)).folder)
-    with stop_on_signal(Session(on_step=lambda step, nats: seen.update({step: nats}))) as session:
-        loop.train(run, engine_of(run), resume=True, session=session)
-    assert list(seen) == list(range(2, 51))
+    evaluated: list[tuple[int, float]] = []
+    train_watched(
+        tmp_path / "run",
+        on_step=lambda step, nats: seen.append((step, nats)),
+        on_evaluation=lambda progress, nats: evaluated.append((progress.step, nats)),
+    )
+    assert [step for step, _ in seen] == list(range(2, 51))
+    assert evaluated == list(reference.validation().items())
     for line in reference.metrics:
         if line["split"] == "train" and line["step"] > 5:
-            assert np.mean([seen[line["step"] - n] for n in range(5)]) == pytest.approx(line["nats_per_char"])
-
-
-def test_a_program_that_fails_in_a_step_leaves_a_run_that_ends_like_an_uninterrupted_one(
-    tmp_path: Path, reference: Trained
-) -> None:
-    def fail(step: int, _nats: float) -> None:
-        if step == 25:
-            raise ZeroDivisionError
-
-    run = open_run(train(tmp_path / "run", faults=interrupt_after(1)).folder)
-    with stop_on_signal(Session(on_step=fail)) as session, pytest.raises(ZeroDivisionError):
-        loop.train(run, engine_of(run), resume=True, session=session)
-    check_same(resume(run.folder), reference)
-
-
-def test_a_run_keeps_every_checkpoint_and_that_of_the_beginning(tmp_path: Path, reference: Trained) -> None:
-    kept = train(tmp_path / "kept", "training.keep_checkpoints=true")
-    steps = {int(path.stem.removeprefix("step-")): path for path in (kept.folder / "checkpoints").iterdir()}
-    assert sorted(steps) == list(range(0, 51, 10))
-    first = engine_of(open_run(kept.folder)).parameters()
-    assert bytes_of(read_model(steps[0]).parameters.tensors()) == bytes_of(first.tensors())
-    with pytest.raises(ZeroDivisionError):
-        train(tmp_path / "killed", "training.keep_checkpoints=true", faults=crash_after(25))
-    check_same(resume(tmp_path / "killed" / "run"), kept)
-    assert len([*reference.folder.glob("checkpoints/*")]) == 2
+            mean = np.mean([dict(seen)[line["step"] - n] for n in range(5)])
+            assert mean == pytest.approx(line["nats_per_char"])
 
 
 # The weights of another model
 
 
-def test_a_run_begins_with_the_weights_and_the_loss_of_another_model(reference: Trained, tmp_path: Path) -> None:
-    child = train(tmp_path / "child", parent=reference.folder / "last.safetensors")
-    assert child.validation()[0] == pytest.approx(reference.validation()[50], rel=1e-5)
-    assert "step 0: validation" in "".join(child.said)
+def test_a_run_begins_with_the_weights_and_the_loss_of_another_model_and_needs_it_no_more(
+    reference: Trained, tmp_path: Path
+) -> None:
+    parent = Path(shutil.copy(reference.folder / "last.safetensors", tmp_path / "parent.safetensors"))
+    whole = train(tmp_path / "whole", parent=parent)
+    assert whole.validation()[0] == pytest.approx(reference.validation()[50], rel=1e-5)
+    assert "step 0: validation" in "".join(whole.said)
+    stopped = train(tmp_path / "run", parent=parent, faults=interrupt_after(5))
+    assert stopped.outcome.progress.step == 5
+    parent.unlink()
+    check_same(resume(stopped.folder), whole)
 
 
 def test_a_run_that_only_gets_worse_keeps_the_weights_it_began_with_as_its_best(
@@ -209,17 +212,6 @@ def test_a_run_that_only_gets_worse_keeps_the_weights_it_began_with_as_its_best(
     assert child.outcome.progress.best_step == 0
     assert read_model(child.folder / "best.safetensors").facts["step"] == 0
     assert "no evaluation was better than the weights that training began with" in "".join(child.said)
-
-
-def test_a_run_that_begins_with_another_model_is_resumed_to_the_bit_without_it(
-    reference: Trained, tmp_path: Path
-) -> None:
-    shutil.copy(reference.folder / "last.safetensors", tmp_path / "parent.safetensors")
-    whole = train(tmp_path / "whole", parent=tmp_path / "parent.safetensors")
-    cut = train(tmp_path / "cut", parent=tmp_path / "parent.safetensors", faults=interrupt_after(5))
-    assert cut.outcome.progress.step == 5
-    (tmp_path / "parent.safetensors").unlink()
-    check_same(resume(tmp_path / "cut/run"), whole)
 
 
 # Settings with names

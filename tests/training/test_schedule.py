@@ -41,12 +41,9 @@ def test_marks_are_spread_evenly_over_a_run_and_the_last_one_is_its_end(total: i
     ]
 
 
-def test_a_run_is_logged_at_its_steps_and_its_marks() -> None:
+def test_a_run_is_logged_at_its_steps_and_its_marks_where_calls_end_as_at_the_end_of_an_epoch() -> None:
     assert [step for step in range(51) if SCHEDULE.is_mark(step)] == [13, 25, 38, 50]
     assert [step for step in range(1, 26) if SCHEDULE.logs_at(step)] == [5, 10, 13, 15, 20, 25]
-
-
-def test_steps_end_at_the_next_event_or_the_end_of_an_epoch() -> None:
     steps = [0]
     while steps[-1] < SCHEDULE.total:
         steps.append(steps[-1] + SCHEDULE.steps_to_next_event(steps[-1]))
@@ -64,7 +61,7 @@ def growing(**settings: Any) -> Schedule:
 
 
 def test_growing_windows_read_the_shares_of_the_characters() -> None:
-    schedule = growing(steps=1500)
+    schedule = growing(steps=1500, log_every=2000, evaluations=1)
     assert schedule.lengths == (1, 2, 4, 8)
     firsts = [phase.first for phase in schedule.phases]
     assert firsts == [0, 400, 1000, 1400]
@@ -72,6 +69,10 @@ def test_growing_windows_read_the_shares_of_the_characters() -> None:
     assert read == pytest.approx([0, 0.1, 0.4, 0.8])
     assert [schedule.place(step)[0].sequence_length for step in (399, 999, 1399, 1500)] == [1, 2, 4, 8]
     assert mean_growth(TrainingConfig(steps=1, growing_windows=True)) == pytest.approx(1000 / 1500)
+    ends = [0]
+    while ends[-1] < 1500:
+        ends.append(ends[-1] + schedule.steps_to_next_event(ends[-1]))
+    assert ends == [0, 400, 600, 800, *range(1000, 1401, 100), 1450, 1500]  # every epoch, too
 
 
 def test_epochs_are_as_many_characters_with_growing_windows() -> None:
@@ -91,14 +92,6 @@ def test_every_step_of_growing_windows_reads_on_where_the_one_before_ended(total
         follows = step > 0 and (batches, epoch, window - 1) == places[step - 1]
         assert schedule.resets_state_at(step) != follows
         characters += batches.characters_per_step
-
-
-def test_steps_end_where_windows_begin_to_grow() -> None:
-    schedule, step, ends = growing(steps=1500, log_every=2000, evaluations=1), 0, []
-    while step < 1500:
-        step += schedule.steps_to_next_event(step)
-        ends.append(step)
-    assert ends == [400, 600, 800, *range(1000, 1401, 100), 1450, 1500]  # every epoch, too
 
 
 def test_windows_do_not_grow_beyond_a_short_text() -> None:
@@ -131,18 +124,10 @@ def rates(first: int, count: int, total: int, **schedule: Any) -> list[float]:
     ],
     ids=str,
 )
-def test_the_first_rates_are_those_of_the_schedule(total: int, schedule: dict[str, Any], expected: list[float]) -> None:
-    assert rates(0, 5, total, **schedule) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("name", get_args(ScheduleConfig.model_fields["name"].annotation))
-def test_every_schedule_ends_at_its_own_rate(name: str) -> None:
-    """At the peak, or at final_fraction of it; a name without a branch would keep the peak."""
-    assert rates(99, 1, 100, name=name, final_fraction=0.25) == pytest.approx([1 if name == "constant" else 0.25])
-
-
-@pytest.mark.parametrize("name", ["constant", "cosine"])
-def test_the_rates_do_not_depend_on_how_steps_are_grouped(name: str) -> None:
-    whole = rates(0, 20, 20, name=name, warmup_steps=5)
-    chunks = [rates(first, count, 20, name=name, warmup_steps=5) for first, count in ((0, 3), (3, 0), (3, 10), (13, 7))]
-    assert [rate for chunk in chunks for rate in chunk] == whole
+def test_the_first_rates_are_those_of_the_schedule_however_steps_are_grouped(
+    total: int, schedule: dict[str, Any], expected: list[float]
+) -> None:
+    names = get_args(ScheduleConfig.model_fields["name"].annotation)
+    assert {*names} == {"constant", "cosine"}  # each has a case here
+    found = [rate for first, count in ((0, 3), (3, 0), (3, 2)) for rate in rates(first, count, total, **schedule)]
+    assert found == rates(0, 5, total, **schedule) == pytest.approx(expected)

@@ -18,7 +18,10 @@ def hangup_is_not_ignored() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("number", CAUGHT)
-def test_a_deferred_signal_is_only_recorded_and_a_second_one_is_raised_at_once(number: signal.Signals) -> None:
+def test_a_signal_is_raised_at_once_unless_it_is_deferred_and_the_first(number: signal.Signals) -> None:
+    with stop_on_signal(Session()), pytest.raises(Stopped, match=f"stopped by {number.name}") as stopped:
+        signal.raise_signal(number)
+    assert stopped.value.exit_code == 128 + number
     with stop_on_signal(Session()) as request, request.deferred():
         assert request.signal is None
         signal.raise_signal(number)
@@ -28,13 +31,6 @@ def test_a_deferred_signal_is_only_recorded_and_a_second_one_is_raised_at_once(n
     assert request.signal == signal.SIGINT
 
 
-@pytest.mark.parametrize("number", CAUGHT)
-def test_a_signal_that_is_not_deferred_is_raised_at_once(number: signal.Signals) -> None:
-    with stop_on_signal(Session()), pytest.raises(Stopped, match=f"stopped by {number.name}") as stopped:
-        signal.raise_signal(number)
-    assert stopped.value.exit_code == 128 + number
-
-
 def test_a_block_at_once_can_be_interrupted_inside_a_deferred_block() -> None:
     with stop_on_signal(Session()) as request, request.deferred():
         with pytest.raises(Stopped), request.at_once():
@@ -42,20 +38,21 @@ def test_a_block_at_once_can_be_interrupted_inside_a_deferred_block() -> None:
         assert request.is_deferred
 
 
-def test_an_error_that_follows_a_signal_becomes_stopped() -> None:
+@pytest.mark.parametrize(
+    ("number", "raised"), [(signal.SIGTERM, Stopped), (None, AssertionError)], ids=["after a signal", "without one"]
+)
+def test_an_error_becomes_stopped_if_it_follows_a_signal(
+    number: signal.Signals | None, raised: type[BaseException]
+) -> None:
     def work() -> None:
         try:
-            signal.raise_signal(signal.SIGTERM)
+            if number is not None:
+                signal.raise_signal(number)
         finally:
             raise AssertionError("Concurrent access?")
 
-    with stop_on_signal(Session()) as request, pytest.raises(Stopped), request.at_once():
+    with stop_on_signal(Session()) as request, pytest.raises(raised), request.at_once():
         work()
-
-
-def test_an_error_without_a_signal_is_not_changed() -> None:
-    with stop_on_signal(Session()) as request, pytest.raises(ZeroDivisionError), request.at_once():
-        raise ZeroDivisionError
 
 
 def test_an_ignored_hangup_stays_ignored() -> None:
