@@ -1,9 +1,8 @@
 """Which windows the steps of a run read, how they are grouped into calls, and what counts as diverged."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
@@ -51,65 +50,45 @@ def test_a_run_that_diverges_ends_with_advice_and_a_whole_checkpoint_before_it(
 
 STEPS_PER_EPOCH = 8
 TEXT = "abc" * 21 + "ab"
+IDS = np.array(["abc".index(character) for character in TEXT])
 BATCHES = Batches(length=2 * 4 * STEPS_PER_EPOCH + 1, batch_size=2, sequence_length=4, seed=0)
 
 
-class Call(NamedTuple):
-    """The arguments of one call of the engine."""
-
-    windows: NDArray[np.int32]
-    rates: NDArray[np.float32]
-    reset_state: bool
-    soft_targets: NDArray[np.float16] | None
-
-
 class RecordingEngine(FakeEngine):
-    """Records its calls, and reports a loss of 1.5 and the given time for each step."""
+    """Keeps the arguments of its calls, and reports a loss of 1.5 and the given time for each step."""
 
     def __init__(self, seconds_per_step: float) -> None:
         super().__init__(Config(), BATCHES, vocabulary_size=3, faults=Faults())
-        self.seconds_per_step, self.calls = seconds_per_step, list[Call]()
+        self.seconds_per_step, self.calls = seconds_per_step, list[dict[str, Any]]()
 
-    def take_steps(
-        self,
-        windows: NDArray[np.int32],
-        rates: NDArray[np.float32],
-        *,
-        reset_state: bool,
-        soft_targets: NDArray[np.float16] | None = None,
-    ) -> StepMetrics:
-        self.calls.append(Call(windows, rates, reset_state, soft_targets))
-        count = len(windows)
-        return StepMetrics([1.5] * count, [2.0] * count, self.seconds_per_step * count)
+    def take_steps(self, windows: NDArray[np.int32], rates: NDArray[np.float32], **options: Any) -> StepMetrics:
+        self.calls.append({"windows": windows, **options})
+        return StepMetrics([1.5] * len(windows), [2.0] * len(windows), self.seconds_per_step * len(windows))
 
 
-Take = Callable[[Progress], object]
-
-
-def make(
-    folder: Path, *, seconds_per_step: float = 1e-6, soft_targets: NDArray[np.float16] | None = None
-) -> tuple[RecordingEngine, Take]:
-    """Return an engine, and what takes the steps of its next call; nothing but steps happens for 100 steps."""
+def take_calls(
+    folder: Path,
+    progress: Progress,
+    until: int,
+    *,
+    seconds_per_step: float = 1e-6,
+    soft_targets: NDArray[np.float16] | None = None,
+) -> list[dict[str, Any]]:
+    """Take steps until a step, of 100 in which nothing else happens; return the calls of the engine."""
     config = TrainingConfig(steps=100, log_every=100, evaluations=1)
     run = Run(folder / "run", Config(training=config), make_corpus(folder, TEXT, validation_fraction=0))
     engine, schedule, log = RecordingEngine(seconds_per_step), make_schedule(config, BATCHES), Mock(spec=RunLog)
-
-    def take(progress: Progress) -> None:
-        """Take the steps of the next call."""
-        training = Training(run, engine, schedule, Session(), open_text(run), soft_targets, log, progress)
-        before = progress.seconds / progress.step if progress.seconds else math.inf
-        count = training.next_count(step_seconds=before)
+    training = Training(run, engine, schedule, Session(), open_text(run), soft_targets, log, progress)
+    while progress.step < until:
+        count = training.next_count(step_seconds=seconds_per_step if progress.seconds else math.inf)
         assert training.take_steps(count) == [1.5] * count
-
-    return engine, take
+    return engine.calls
 
 
 def test_slow_steps_get_shorter_calls_and_are_counted_in_the_progress(tmp_path: Path) -> None:
-    engine, take = make(tmp_path, seconds_per_step=0.25)
     progress = Progress()
-    for _ in range(2):
-        take(progress)
-    assert [len(call.windows) for call in engine.calls] == [1, 2]
+    calls = take_calls(tmp_path, progress, 3, seconds_per_step=0.25)
+    assert [len(call["windows"]) for call in calls] == [1, 2]
     assert (progress.step, progress.seconds, progress.last_norm) == (3, 0.75, 2.0)
     assert progress.pending_losses == [1.5] * 3
 
@@ -117,21 +96,14 @@ def test_slow_steps_get_shorter_calls_and_are_counted_in_the_progress(tmp_path: 
 def test_calls_read_the_batches_in_order_and_only_the_first_of_an_epoch_starts_from_the_zero_state(
     tmp_path: Path,
 ) -> None:
-    engine, take = make(tmp_path)
-    progress, starts = Progress(), []
-    while progress.step < 2 * STEPS_PER_EPOCH:
-        starts.append(progress.step)
-        take(progress)
-    ids = np.array(["abc".index(character) for character in TEXT])
-    expected = [ids[BATCHES.positions(epoch=epoch, first=0, count=STEPS_PER_EPOCH)] for epoch in (0, 1)]
-    np.testing.assert_array_equal(np.concatenate([call.windows for call in engine.calls]), np.concatenate(expected))
-    assert [start for start, call in zip(starts, engine.calls, strict=True) if call.reset_state] == [0, STEPS_PER_EPOCH]
+    calls = take_calls(tmp_path, Progress(), 2 * STEPS_PER_EPOCH)
+    expected = [IDS[BATCHES.positions(epoch=epoch, first=0, count=STEPS_PER_EPOCH)] for epoch in (0, 1)]
+    np.testing.assert_array_equal(np.concatenate([call["windows"] for call in calls]), np.concatenate(expected))
+    starts = np.cumsum([0, *(len(call["windows"]) for call in calls)])
+    resets = [start for start, call in zip(starts.tolist(), calls, strict=False) if call["reset_state"]]
+    assert resets == [0, STEPS_PER_EPOCH]
 
 
 def test_each_character_is_learnt_with_the_soft_targets_of_its_own_position(tmp_path: Path) -> None:
-    following = np.array(["abc".index(character) for character in TEXT[1:]])
-    engine, take = make(tmp_path, soft_targets=np.eye(3, dtype=np.float16)[following])
-    take(Progress(step=5))
-    (call,) = engine.calls
-    assert call.soft_targets is not None
-    np.testing.assert_array_equal(call.soft_targets.argmax(-1), call.windows[:, 1:])
+    (call,) = take_calls(tmp_path, Progress(step=5), 6, soft_targets=np.eye(3, dtype=np.float16)[IDS[1:]])
+    np.testing.assert_array_equal(call["soft_targets"].argmax(-1), call["windows"][:, 1:])

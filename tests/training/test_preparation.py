@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from corpora import make_corpus
+from corpora import make_corpus, write_plays
 from fake_engine import FakeEngines
 from models import weights_of
 
 import charlm
 from charlm.config.file import Overrides, load_config, parse_overrides
-from charlm.config.recipes import DEFAULT_CORPUS, find_recipe
+from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config, ModelConfig, OptimizerConfig, TrainingConfig
 from charlm.errors import CharlmError
 from charlm.hardware import core_count
@@ -25,29 +25,36 @@ SHORT, MEDIUM, LONG, LONGEST = 1000, 100_000, 1_000_000, 6_000_000
 QUICK = {"training.log_every": 1000, "training.evaluations": 1}
 
 
-def prepare_text(text: Text, recipe: str | None, overrides: Overrides = ()) -> Preparation:
-    """Prepare a training on a text, which is tokenized into a new folder."""
+def prepare_text(text: Text | int, recipe: str | None = None, overrides: Overrides = ()) -> Preparation:
+    """Prepare a training on a text, or one of some characters, which is tokenized into a new folder."""
+    if isinstance(text, int):
+        Path("text.txt").write_text(("abba\n" * text)[:text], encoding="utf-8")
+        text = Path("text.txt")
     folder = Path(tempfile.mkdtemp(dir=Path.cwd()))
     options: dict[str, Any] = {"folder": folder, "engines": FakeEngines(), "session": Session()}
     return prepare(text, recipe=recipe, overrides=parse_overrides(overrides), **options)
 
 
-def prepare_with(characters: int | None, recipe: str | None = None, overrides: Overrides = ()) -> Preparation:
-    """Prepare a training on a text of some characters; None = without a text."""
-    if characters is not None:
-        Path("text.txt").write_text(("abba\n" * characters)[:characters], encoding="utf-8")
-    return prepare_text(None if characters is None else Path("text.txt"), recipe, overrides)
-
-
 @pytest.mark.parametrize(
-    ("characters", "recipe", "minutes"),
-    [(SHORT, "small", None), (MEDIUM, "default", None), (LONG, "shakespeare", None), (LONGEST, "5mb", 10)],
+    ("characters", "recipe", "minutes", "better"),
+    [
+        (SHORT, "small", None, []),
+        (MEDIUM, "default", None, None),
+        (LONG, "shakespeare", None, ["shakespeare-15m"]),
+        (LONGEST, "5mb", 10, None),
+    ],
 )
-def test_a_text_alone_gets_the_recipe_for_its_size(characters: int, recipe: str, minutes: float | None) -> None:
-    prepared, expected = prepare_with(characters), load_config(find_recipe(recipe))
+def test_a_text_alone_gets_the_recipe_for_its_size_and_the_user_is_told_of_a_better_one(
+    characters: int, recipe: str, minutes: float | None, better: list[str] | None
+) -> None:
+    prepared, expected = prepare_text(characters), load_config(find_recipe(recipe))
     assert (prepared.is_advised, prepared.config.recipe, prepared.advised_minutes) == (True, recipe, minutes)
     assert prepared.config.model == expected.model
     assert prepared.config.training.optimizer == expected.training.optimizer
+    lines = describe_advice(prepared.advice)
+    assert lines[0].startswith("recipe: ")
+    found = [line.split()[-1] for line in lines if line.startswith("better, in about ")]
+    assert found == better or better is None
 
 
 def test_a_corpus_has_the_name_of_its_documents_and_no_text_that_of_the_plays(tmp_path: Path) -> None:
@@ -68,36 +75,26 @@ def test_the_windows_depend_on_the_data_seed_if_there_is_one(tmp_path: Path) -> 
     assert windows(1, 2) == windows(2, None)
 
 
-def test_a_batch_has_a_part_for_each_core() -> None:
-    assert prepare_with(SHORT, "tiny", "training.batch_size=32").config.training.parts == min(core_count(), 4)
-    assert prepare_with(SHORT, "tiny", "training.parts=3").config.training.parts == 3
-
-
-@pytest.mark.parametrize(("characters", "better"), [(SHORT, []), (LONG, ["shakespeare-15m"])])
-def test_the_user_is_told_of_a_recipe_that_is_better_and_takes_longer(characters: int, better: list[str]) -> None:
-    lines = describe_advice(prepare_with(characters).advice)
-    assert lines[0].startswith("recipe: ")
-    assert [line.split()[-1] for line in lines if line.startswith("better, in about ")] == better
-
-
 @pytest.mark.parametrize("overrides", [["model.units=9", "corpus.min_count=2"], {"model.units": 9}])
 def test_what_the_user_gives_counts_more_than_the_advice(overrides: Any) -> None:
-    config = prepare_with(SHORT, overrides=overrides).config
+    config = prepare_text(SHORT, overrides=overrides).config
     assert config.model.units == 9
     assert config.training.batch_size == load_config(find_recipe("small")).training.batch_size
     assert config.corpus.min_count == (2 if isinstance(overrides, list) else 1)
+    for setting, parts in (("training.batch_size=32", min(core_count(), 4)), ("training.parts=3", 3)):
+        assert prepare_text(SHORT, "tiny", setting).config.training.parts == parts  # a part for each core
 
 
 @pytest.mark.parametrize(
     "overrides", [["training.epochs=1"], ["training={epochs: 1}"], {"training.steps": 9}, {"training": {"steps": 9}}]
 )
 def test_a_length_that_the_user_gives_takes_the_place_of_the_minutes_of_the_advice(overrides: Any) -> None:
-    assert prepare_with(LONGEST, overrides=overrides).advised_minutes is None
+    assert prepare_text(LONGEST, overrides=overrides).advised_minutes is None
 
 
-@pytest.mark.parametrize(("characters", "recipe"), [(LONG, "tiny"), (None, None)])
-def test_a_recipe_that_is_named_and_the_plays_are_left_as_they_are(characters: int | None, recipe: str | None) -> None:
-    prepared = prepare_with(characters, recipe=recipe)
+@pytest.mark.parametrize(("text", "recipe"), [(LONG, "tiny"), (None, None)])
+def test_a_recipe_that_is_named_and_the_plays_are_left_as_they_are(text: int | None, recipe: str | None) -> None:
+    prepared = prepare_text(text, recipe=recipe)
     assert not prepared.is_advised
     assert prepared.config.model == load_config(find_recipe(recipe or "default")).model
     assert prepared.config.recipe == (recipe or "default")
@@ -153,24 +150,18 @@ def test_the_length_is_not_given_twice(overrides: Any) -> None:
 
 @pytest.mark.slow
 def test_a_run_by_the_clock_has_its_steps_in_its_config_and_can_be_repeated_to_the_bit(tmp_path: Path) -> None:
-    (tmp_path / "text.txt").write_text(DEFAULT_CORPUS.read_text(encoding="utf-8")[:20_000], encoding="utf-8")
+    text = write_plays(tmp_path / "text.txt")
     settings = {**QUICK, "model.layer_dropout": 0.1, "model.layers": 2, "training.average_momentum": 0.9}
     said: list[str] = []
     import_module("charlm.engine.keras_engine")  # which takes longer than the training; in time for it
-    timed = charlm.train(
-        tmp_path / "text.txt",
-        recipe="tiny",
-        overrides=settings,
-        minutes=0.15,
-        run=tmp_path / "timed",
-        say=said.append,
-    )
+    options: dict[str, Any] = {"recipe": "tiny", "overrides": settings, "run": tmp_path / "timed", "say": said.append}
+    timed = charlm.train(text, minutes=0.15, **options)
     config = charlm.load(tmp_path / "timed").config
     assert (config.training.steps, config.training.epochs) == (timed.progress.step, None)
     assert timed.reason == "all steps done"
     assert any(line.startswith(f"0.15 min: {timed.progress.step:,} steps of ") for line in said)
 
-    charlm.train(tmp_path / "text.txt", recipe=tmp_path / "timed/config.yaml", run=tmp_path / "again")
+    charlm.train(text, recipe=tmp_path / "timed/config.yaml", run=tmp_path / "again")
     assert weights_of(tmp_path / "timed/last.safetensors") == weights_of(tmp_path / "again/last.safetensors")
 
 

@@ -2,36 +2,33 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from corpora import make_corpus
 from fake_engine import FakeEngine, Faults, crash_after, interrupt_after
-from fake_runs import TEXT, Trained, resume, train
-from models import read_parts
-from run_folders import metrics_line, read_events, read_metrics
+from fake_runs import TEXT, resume, train
+from run_folders import contents, metrics_line, read_events, read_metrics
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
-from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
 from charlm.evaluation.scoring import mean_score, score_stream
 from charlm.network.model_file import read_model
 from charlm.runs.metrics import cut_metrics
 from charlm.runs.run import open_run
-from charlm.text.tokenization import tokenize
 from charlm.training.events import RunLog, cut_events
 
 
-@pytest.mark.parametrize(("before", "now", "lines"), [("a", "b", 1), ("a", "a", 0), (None, "b", 0), ("a", None, 0)])
-def test_a_resume_says_if_the_kernel_is_another_library(
-    before: str | None, now: str | None, lines: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(FakeEngine, "library", before)
-    run = train(tmp_path / "run", "training.steps=10").folder
-    monkeypatch.setattr(FakeEngine, "library", now)
-    said = resume(run, "training.steps=20").said
-    assert sum(line.startswith("kernel: compiled anew, not as it was in this run") for line in said) == lines
+def test_a_resume_says_if_the_kernel_is_another_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for before, now, lines in (("a", "b", 1), ("a", "a", 0), (None, "b", 0), ("a", None, 0)):
+        monkeypatch.setattr(FakeEngine, "library", before)
+        run = train(tmp_path / f"{before} {now}", "training.steps=10").folder
+        monkeypatch.setattr(FakeEngine, "library", now)
+        said = resume(run, "training.steps=20").said
+        assert sum(line.startswith("kernel: compiled anew, not as it was in this run") for line in said) == lines
 
 
 def test_the_logs_are_on_the_disk_before_a_checkpoint_counts_their_lines(
@@ -50,14 +47,6 @@ def steps_of(run: Path, tag: str) -> list[int]:
     return [event.step for event in read_events(run).Tensors(tag)]
 
 
-def test_an_end_before_the_step_that_a_run_has_reached_is_refused(reference: Trained, tmp_path: Path) -> None:
-    shutil.copytree(reference.folder, tmp_path / "run")
-    before = (tmp_path / "run/config.yaml").read_bytes()
-    with pytest.raises(CharlmError, match=r"run: is at step 50, beyond its end \(40\)"):
-        resume(tmp_path / "run", "training.steps=40")
-    assert (tmp_path / "run/config.yaml").read_bytes() == before
-
-
 def test_a_resumed_run_logs_every_step_once(tmp_path: Path) -> None:
     alone = train(tmp_path / "run", "sampling.length=8")
     metrics = read_metrics(alone.folder)
@@ -72,83 +61,79 @@ def test_a_resumed_run_logs_every_step_once(tmp_path: Path) -> None:
 # Best and last
 
 
-def test_best_holds_the_weights_of_the_lowest_validation_loss(tmp_path: Path) -> None:
+def test_best_holds_the_weights_of_the_lowest_validation_loss_and_last_those_of_the_last_step(tmp_path: Path) -> None:
     overconfident = Faults(weights=lambda step: 1.0 if step <= 30 else 5.0)
     trained = train(tmp_path / "run", faults=overconfident)
     progress, validation = trained.outcome.progress, trained.validation()
     assert progress.best_step == min(validation, key=validation.__getitem__) < 40
 
-    best = read_model(trained.folder / "best.safetensors")
+    best, last = (read_model(trained.folder / name) for name in ("best.safetensors", "last.safetensors"))
     ids = open_run(trained.folder).corpus.split("validation")
     assert mean_score(score_stream(best.parameters, ids)).nats_per_char == pytest.approx(validation[progress.best_step])
     assert best.facts["step"] == progress.best_step
     assert (best.facts["score"]["split"], best.facts["score"]["nats_per_char"]) == ("validation", progress.best_nats)
-
-
-def test_last_holds_the_weights_of_the_last_step(reference: Trained) -> None:
-    last = read_model(reference.folder / "last.safetensors")
     assert last.facts["step"] == 50
-    bias = read_parts(reference.folder / "checkpoints/step-50.safetensors")[1]["bias"]
-    np.testing.assert_array_equal(last.parameters.logits_bias, bias)
+    np.testing.assert_array_equal(last.parameters.logits_bias, 5 * trained.engine.bias)
 
 
 # Checkpoints
 
 
-KEY = r"model\.rnn\.activation"
+def edit_config(old: str, new: str) -> Callable[[Path], None]:
+    """Return what changes a line in the config of a run."""
+
+    def edit(run: Path) -> None:
+        text = (run / "config.yaml").read_text(encoding="utf-8")
+        assert text.count(old) == 1
+        (run / "config.yaml").write_text(text.replace(old, new), encoding="utf-8")
+
+    return edit
+
+
+def other_text(run: Path) -> None:
+    """Put another text with the same characters in the place of that of a run."""
+    shutil.rmtree(run / "corpus")
+    make_corpus(run.parent, TEXT[::-1]).folder.rename(run / "corpus")
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "message"),
+    ("change", "override", "message"),
     [
-        ("activation: tanh", "activation: relu", rf"run/config\.yaml: {KEY}: found 'relu'; must be 'tanh'"),
-        ("units: 8", "units: 9", "another network, optimizer or batch"),
+        (
+            edit_config("activation: tanh", "activation: relu"),
+            "training.steps=20",
+            r"run/config\.yaml: model\.rnn\.activation: found 'relu'; must be 'tanh'",
+        ),
+        (edit_config("units: 8", "units: 9"), "training.steps=20", "another network, optimizer or batch"),
+        (other_text, "training.steps=20", "run/corpus: not the corpus that the run was trained on"),
+        (lambda _: None, "training.steps=9", r"run: is at step 10, beyond its end \(9\)"),
     ],
 )
-def test_a_setting_that_must_stay_and_was_changed_in_the_file_is_refused(
-    old: str, new: str, message: str, tmp_path: Path
+def test_a_run_of_which_something_else_was_made_is_refused_and_left_as_it_is(
+    change: Callable[[Path], None], override: str, message: str, tmp_path: Path
 ) -> None:
-    trained = train(tmp_path / "run", "training.steps=10")
-    path = trained.folder / "config.yaml"
-    text = path.read_text(encoding="utf-8")
-    assert text.count(old) == 1
-    path.write_text(text.replace(old, new), encoding="utf-8")
+    run = train(tmp_path / "run", "training.steps=10").folder
+    change(run)
+    before = contents(run)
     with pytest.raises(CharlmError, match=message):
-        resume(trained.folder)
+        resume(run, override)
+    assert contents(run) == before
 
 
-def changes(trained: Trained) -> list[dict[str, Any]]:
-    return [line for line in trained.metrics if line.get("event") == "settings"]
-
-
-def test_settings_that_a_resume_changes_are_logged_and_said(tmp_path: Path) -> None:
+def test_settings_that_a_resume_changes_are_said_and_logged_once_also_if_it_crashes(tmp_path: Path) -> None:
     trained = train(tmp_path / "run", "training.steps=10")
     resumed = resume(trained.folder, "training.steps=20", "training.log_every=7")
     assert "training.steps: was 10, is now 20" in resumed.said
     assert "training.log_every: was 5, is now 7" in resumed.said
-    (event,) = changes(resumed)
-    assert steps_of(trained.folder, "settings") == [event["step"]] == [10]
-    assert event["changes"] == {
-        "training.steps": {"from": 10, "to": 20},
-        "training.log_every": {"from": 5, "to": 7},
-    }
-
-
-def test_changed_settings_are_logged_once_also_if_the_resumed_run_crashes(tmp_path: Path) -> None:
-    trained = train(tmp_path / "run", "training.steps=10")
+    assert steps_of(trained.folder, "settings") == [10]
     with pytest.raises(ZeroDivisionError):
-        resume(trained.folder, "training.steps=30", faults=crash_after(11))
-    assert len(changes(resume(trained.folder))) == 1
-    assert len(changes(resume(trained.folder))) == 1
-
-
-def test_another_text_with_the_same_characters_is_refused(tmp_path: Path) -> None:
-    trained = train(tmp_path / "run", "training.steps=10")
-    shutil.rmtree(trained.folder / "corpus")
-    (tmp_path / "other.txt").write_text(TEXT[::-1], encoding="utf-8")
-    tokenize([str(tmp_path / "other.txt")], trained.folder / "corpus", CorpusConfig())
-    with pytest.raises(CharlmError, match="run/corpus: not the corpus that the run was trained on"):
-        resume(trained.folder, "training.steps=20")
+        resume(trained.folder, "training.steps=40", faults=crash_after(21))
+    for _ in range(2):
+        found = [line for line in resume(trained.folder).metrics if line.get("event") == "settings"]
+        assert [(line["step"], line["changes"]) for line in found] == [
+            (10, {"training.steps": {"from": 10, "to": 20}, "training.log_every": {"from": 5, "to": 7}}),
+            (20, {"training.steps": {"from": 20, "to": 40}}),
+        ]
 
 
 # The best model of a run that leaves a path

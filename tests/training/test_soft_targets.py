@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import reference as definition
-from conftest import RandomParameters
 from fake_engine import interrupt_after
 from fake_runs import Trained, check_same_end, resume, train
 from fake_runs import begin as begin_a_run
+from models import make_random_parameters
 
 from charlm.errors import CharlmError
 from charlm.evaluation.baselines import count_ngrams, predict_ngrams
@@ -38,18 +38,11 @@ def begin(folder: Path, teacher: Path, *overrides: str, text: str = "abcde " * 2
     )
 
 
-def stop_taught_run(folder: Path, teacher: Path) -> Trained:
-    """Train a run with a teacher, which is interrupted after 25 of 50 steps."""
-    stopped = train(folder, f"training.teachers={{models: [{teacher}]}}", faults=interrupt_after(25))
-    assert stopped.outcome.progress.step == 25
-    return stopped
-
-
 # Their values
 
 
-def test_they_are_the_probabilities_of_the_mean_of_the_logits(random_parameters: RandomParameters) -> None:
-    networks = random_parameters(layers=2, scale=0.3, seed=1), random_parameters(scale=0.3, seed=2)
+def test_they_are_the_probabilities_of_the_mean_of_the_logits() -> None:
+    networks = [make_random_parameters(layers=layers, scale=0.3, seed=layers) for layers in (2, 1)]
     found = compute_soft_targets(networks, IDS, streams=3, warm_up=16)
     logits = np.mean([definition.read(network, IDS[:-1].tolist())[0] for network in networks], axis=0)
     expected = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
@@ -69,12 +62,10 @@ def test_each_part_of_a_text_is_predicted_by_the_ngrams_of_the_others() -> None:
 
 def test_the_ngrams_and_the_teachers_have_their_weights(tmp_path: Path, teacher: Path) -> None:
     tables = []
-    for name, weights in (("teachers", (0.3, 0)), ("n-grams", (0, 0.6)), ("both", (0.3, 0.6))):
-        settings = [
-            f"training.{kind}_weight={weight}" for kind, weight in zip(("teacher", "ngram"), weights, strict=True)
-        ]
-        run = begin(tmp_path / name, teacher, *settings)
-        assert run.config.training.soft_weight == pytest.approx(sum(weights))
+    for taught, counted in ((0.3, 0), (0, 0.6), (0.3, 0.6)):
+        settings = f"training.teacher_weight={taught}", f"training.ngram_weight={counted}"
+        run = begin(tmp_path / f"{taught} {counted}", teacher, *settings)
+        assert run.config.training.soft_weight == pytest.approx(taught + counted)
         tables.append(np.array(open_soft_targets(run), np.float32))
     np.testing.assert_allclose(tables[2], (tables[0] + 2 * tables[1]) / 3, atol=1e-3)
     predicted = [found for _, found in cross_predict(run.corpus.split("train"), vocabulary_size=6)]
@@ -84,16 +75,23 @@ def test_the_ngrams_and_the_teachers_have_their_weights(tmp_path: Path, teacher:
 # A run with teachers
 
 
-@pytest.mark.parametrize("is_damaged", [False, True], ids=["without its teachers", "with damaged soft targets"])
-def test_a_resumed_run_ends_with_the_same_bytes(is_damaged: bool, tmp_path: Path, teacher: Path) -> None:
-    whole = train(tmp_path / "whole", f"training.teachers={{models: [{teacher}]}}")
-    assert "teachers: 1, reading the training text" in whole.said
-    stopped = stop_taught_run(tmp_path / "run", teacher)
-    if is_damaged:
-        path = stopped.folder / "soft_targets.bin"
+@pytest.mark.parametrize("lost", ["teacher", "soft targets", "all, of n-grams alone"])
+def test_a_resumed_run_ends_with_the_same_bytes_without_what_it_has_learnt_from(
+    lost: str, tmp_path: Path, teacher: Path
+) -> None:
+    of_ngrams = lost.startswith("all")
+    setting = "training.ngram_weight=0.4" if of_ngrams else f"training.teachers={{models: [{teacher}]}}"
+    told = "n-grams: counting the training text in 10 parts" if of_ngrams else "teachers: 1, reading the training text"
+    whole, stopped = train(tmp_path / "whole", setting), train(tmp_path / "run", setting, faults=interrupt_after(25))
+    assert told in whole.said
+    path = stopped.folder / "soft_targets.bin"
+    if lost == "teacher":
+        teacher.unlink()
+    elif lost == "soft targets":
         path.write_bytes(bytes(path.stat().st_size))
     else:
-        teacher.unlink()
+        path.unlink()
+        path.with_suffix(".json").unlink()
     check_same_end(resume(stopped.folder), whole)
 
 
@@ -109,27 +107,15 @@ def test_a_file_of_another_size_in_their_place_is_replaced(tmp_path: Path, teach
     np.testing.assert_array_equal(found, expected)
 
 
-def test_a_run_that_learns_from_ngrams_alone_counts_them_anew_if_they_are_lost(tmp_path: Path) -> None:
-    whole = train(tmp_path / "whole", "training.ngram_weight=0.4")
-    assert "n-grams: counting the training text in 10 parts" in whole.said
-    stopped = train(tmp_path / "run", "training.ngram_weight=0.4", faults=interrupt_after(25))
-    for path in stopped.folder.glob("soft_targets.*"):
-        path.unlink()
-    check_same_end(resume(stopped.folder), whole)
-
-
-def test_other_teachers_than_at_the_start_are_refused(tmp_path: Path, teacher: Path) -> None:
-    stopped = stop_taught_run(tmp_path / "run", teacher)
+def test_a_run_whose_teachers_are_others_or_no_longer_known_is_refused(tmp_path: Path, teacher: Path) -> None:
+    setting = f"training.teachers={{models: [{teacher}]}}"
+    stopped = train(tmp_path / "run", setting, faults=interrupt_after(25))
     (stopped.folder / "soft_targets.bin").unlink()
     trained = read_model(teacher)
     changed = replace(trained.parameters, logits_bias=trained.parameters.logits_bias + np.float32(1))
     write_model(teacher, replace(trained, parameters=changed))
     with pytest.raises(CharlmError, match=r"training.teachers: found other weights in .* than at the start of the run"):
         resume(stopped.folder)
-
-
-def test_a_run_that_no_longer_knows_its_teachers_is_refused(tmp_path: Path, teacher: Path) -> None:
-    stopped = stop_taught_run(tmp_path / "run", teacher)
     (stopped.folder / "soft_targets.json").write_text("[" * 100_000)
     with pytest.raises(CharlmError, match=r"soft_targets.json: missing or damaged"):
         resume(stopped.folder)
@@ -138,17 +124,13 @@ def test_a_run_that_no_longer_knows_its_teachers_is_refused(tmp_path: Path, teac
 # Teachers and runs that cannot be used
 
 
-def test_a_teacher_with_another_vocabulary_is_refused(tmp_path: Path, teacher: Path) -> None:
-    with pytest.raises(
-        CharlmError, match=r"teacher.safetensors: its vocabulary has id 5 'e' instead of 'f'; must be that of"
-    ):
-        begin(tmp_path / "run", teacher, text="abcdf " * 20)
-    assert not (tmp_path / "run/run").exists()
-
-
-def test_soft_targets_that_do_not_fit_into_the_memory_are_refused(tmp_path: Path, teacher: Path) -> None:
+def test_another_vocabulary_and_soft_targets_that_do_not_fit_into_the_memory_are_refused(
+    tmp_path: Path, teacher: Path
+) -> None:
+    message = r"teacher.safetensors: its vocabulary has id 5 'e' instead of 'f'; must be that of"
+    with pytest.raises(CharlmError, match=message):
+        begin(tmp_path / "other", teacher, text="abcdf " * 20)
+    assert not (tmp_path / "other/run").exists()
     run = begin(tmp_path / "run", teacher)
-    with pytest.raises(
-        CharlmError, match=r"teachers, ngram_weight: the soft targets of 107 characters with 6 ids take"
-    ):
+    with pytest.raises(CharlmError, match=r"ngram_weight: the soft targets of 107 characters with 6 ids take"):
         check_teachers(run.config, run.corpus, available_bytes=1000)

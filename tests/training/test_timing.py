@@ -8,6 +8,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from arrays import bytes_of
 from fake_engine import FakeEngines, Faults
 from fake_runs import TEXT, begin, engine_of, ticking, train
 
@@ -26,26 +27,20 @@ COSTS = Costs(step_seconds=1.0, mark_seconds=10.0, start_seconds=1000.0, teacher
 SETTINGS = TrainingConfig(steps=1, evaluations=5)
 
 
-@pytest.mark.parametrize(("steps", "seconds"), [(0, 10), (1, 10 + 1 + 10), (5, 10 + 5 + 50), (100, 10 + 100 + 50)])
-def test_a_run_is_what_comes_before_it_its_steps_and_its_marks(steps: int, seconds: float) -> None:
-    assert COSTS.run_seconds(SETTINGS, steps) == seconds
+def test_a_run_is_what_comes_before_it_its_steps_and_its_marks() -> None:
+    for steps, seconds in ((0, 10), (1, 10 + 1 + 10), (5, 10 + 5 + 50), (100, 10 + 100 + 50)):
+        assert COSTS.run_seconds(SETTINGS, steps) == seconds
+    growing = TrainingConfig(steps=1, growing_windows=True, evaluations=5)  # a step takes as long as its characters
+    assert COSTS.run_seconds(growing, 1500) == pytest.approx(10 + 1000 + 50)
+    assert COSTS.steps_within(growing, 1060.1) == 1500
 
 
-def test_a_step_of_growing_windows_takes_as_long_as_its_characters() -> None:
-    settings = TrainingConfig(steps=1, growing_windows=True, evaluations=5)
-    assert COSTS.run_seconds(settings, 1500) == pytest.approx(10 + 1000 + 50)
-    assert COSTS.steps_within(settings, 1060.1) == 1500
-
-
-@pytest.mark.parametrize(("seconds", "steps"), [(0, 0), (60.9, 0), (61, 1), (160, 100), (1e12, MAX_STEPS)])
-def test_the_largest_number_of_steps_that_fits_is_planned(seconds: float, steps: int) -> None:
-    assert COSTS.steps_within(SETTINGS, seconds) == steps
-
-
-@pytest.mark.parametrize(("seconds", "marks"), [(10, 3), (209, 3), (210, 4), (260, 5), (1e6, 5)])
-def test_marks_take_a_fifth_of_the_time_at_most_but_there_are_three(seconds: float, marks: int) -> None:
-    assert COSTS.with_marks_for(SETTINGS, seconds).evaluations == marks
-    assert COSTS.with_marks_for(TrainingConfig(steps=1, evaluations=2), seconds).evaluations == 2
+def test_the_largest_number_of_steps_that_fits_is_planned_and_marks_take_a_fifth_of_the_time_at_most() -> None:
+    for seconds, steps in ((0, 0), (60.9, 0), (61, 1), (160, 100), (1e12, MAX_STEPS)):
+        assert COSTS.steps_within(SETTINGS, seconds) == steps
+    for seconds, marks in ((10, 3), (209, 3), (210, 4), (260, 5), (1e6, 5)):  # but there are three
+        assert COSTS.with_marks_for(SETTINGS, seconds).evaluations == marks
+        assert COSTS.with_marks_for(TrainingConfig(steps=1, evaluations=2), seconds).evaluations == 2
 
 
 def prepare_long(folder: Path, *overrides: str) -> Preparation:
@@ -63,22 +58,18 @@ def run(tmp_path: Path) -> Run:
     return begin(tmp_path / "run", "training.steps=3", text=tmp_path / "text.txt")
 
 
-def test_teachers_take_their_start_their_steps_and_their_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
-    (tmp_path / "teacher.yaml").write_text("training: {steps: 12, evaluations: 2}", encoding="utf-8")
-    teachers = f"training.teachers={{recipe: {tmp_path / 'teacher.yaml'}, seeds: [2, 3]}}"
-    run = begin(tmp_path / "run", teachers, text=tmp_path / "text.txt")
+def test_teachers_and_n_grams_take_the_time_of_their_parts(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each teacher its start, its steps and its marks; the n-grams ten times what one of their parts takes."""
+    Path("teacher.yaml").write_text("training: {steps: 12, evaluations: 2}", encoding="utf-8")
+    text = run.folder.parent / "text.txt"
+    taught = begin(run.folder.with_name("taught"), "training.teachers={recipe: teacher.yaml, seeds: [2, 3]}", text=text)
     monkeypatch.setattr("charlm.training.timing.measure", lambda *_given, **_options: Costs(1.0, 10.0, 1000.0))
-    found = estimate(run.config, run.corpus, engine_of(run), FakeEngines(), session=Session())
+    found = estimate(taught.config, taught.corpus, engine_of(taught), FakeEngines(), session=Session())
     assert found.teacher_seconds == pytest.approx(2 * (1000 + 12 * 1 + 2 * 10))
-
-
-def test_n_grams_take_ten_times_what_one_of_their_parts_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
-    run = begin(tmp_path / "run", "training.ngram_weight=0.4", text=tmp_path / "text.txt")
+    counted = begin(run.folder.with_name("counted"), "training.ngram_weight=0.4", text=text)
     count = Mock(wraps=count_ngrams)
     monkeypatch.setattr("charlm.training.soft_targets.count_ngrams", count)
-    assert time_ngrams(run.config, run.corpus, session=Session(clock=ticking(1.0))) == 10
+    assert time_ngrams(counted.config, counted.corpus, session=Session(clock=ticking(1.0))) == 10
     assert count.call_count == 1
 
 
@@ -98,27 +89,19 @@ def test_twenty_steps_are_timed_or_those_of_some_seconds_and_the_first_call_is_n
     assert costs.step_seconds == 1  # a second a call
 
 
-def test_the_engine_is_left_in_its_first_state(run: Run) -> None:
-    engines = FakeEngines()
-    measure_with(engines, run)
-    new_engine(run.config, run.corpus, engines, session=Session(pytest.fail))
-    used, new = ({name: tensor.tobytes() for name, tensor in engine.tensors().items()} for engine in engines.made)
-    assert used == new
-
-
-def test_nothing_is_written_to_the_run_or_left_in_the_temporary_folder(
+def test_measuring_changes_neither_the_engine_nor_the_run_and_leaves_nothing(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "scratch").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
     before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")}
-    measure_with(FakeEngines(), run)
+    engines = FakeEngines(Faults(loss=lambda _step, _rate: math.nan))  # steps that diverge are timed all the same
+    assert measure_with(engines, run).step_seconds > 0
     assert {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")} == before
     assert list((tmp_path / "scratch").iterdir()) == []
-
-
-def test_steps_that_diverge_are_timed_all_the_same(run: Run) -> None:
-    assert measure_with(FakeEngines(Faults(loss=lambda _step, _rate: math.nan)), run).step_seconds > 0
+    new_engine(run.config, run.corpus, engines, session=Session(pytest.fail))
+    used, new = (bytes_of(engine.tensors()) for engine in engines.made)
+    assert used == new
 
 
 @pytest.mark.parametrize(("minutes", "started"), [(0.2, 0.0), (None, -1e6)])  # advised minutes begin now
@@ -131,13 +114,6 @@ def test_minutes_become_the_steps_of_the_config(minutes: float | None, started: 
     assert settings.epochs is None
     assert f"{settings.steps:,} steps of " in said[0]
     assert said[0].startswith("0.2 min: " if minutes else "0.3 min: ")
-
-
-def test_a_time_that_is_over_is_refused_with_what_the_start_and_a_step_take(tmp_path: Path) -> None:
-    prepared = prepare_long(tmp_path)
-    session = Session(clock=ticking(0.01))
-    with pytest.raises(CharlmError, match=r"^minutes 0.1: the start and one step take 10 min; give more$"):
-        fit_to_minutes(prepared, tmp_path, minutes=0.1, started=-600.0, session=session)
 
 
 @pytest.mark.parametrize("growing", ["false", "true"])
@@ -159,10 +135,19 @@ def test_a_run_is_lengthened_by_the_steps_whose_characters_and_marks_fit(
         lengthen(run, engine, **{**options, "minutes": 0.1})
 
 
-def test_a_recipe_with_teachers_is_refused_with_what_leaves_them_out(tmp_path: Path) -> None:
-    prepared = prepare_long(tmp_path, "training.teachers={recipe: tiny, seeds: [2]}")
-    with pytest.raises(CharlmError, match=r"^minutes 3: .*: -s training\.teachers=null$"):
-        fit_to_minutes(prepared, tmp_path, minutes=3, started=0.0, session=Session())
+@pytest.mark.parametrize(
+    ("overrides", "minutes", "message"),
+    [
+        ((), 0.1, r"minutes 0.1: the start and one step take 10 min; give more"),
+        (("training.teachers={recipe: tiny, seeds: [2]}",), 3, r"minutes 3: .*: -s training\.teachers=null"),
+    ],
+)
+def test_a_time_that_is_over_and_a_recipe_with_teachers_are_refused(
+    overrides: tuple[str, ...], minutes: float, message: str, tmp_path: Path
+) -> None:
+    prepared, session = prepare_long(tmp_path, *overrides), Session(clock=ticking(0.01))
+    with pytest.raises(CharlmError, match=f"^{message}$"):
+        fit_to_minutes(prepared, tmp_path, minutes=minutes, started=-600.0, session=session)
 
 
 def test_n_grams_are_counted_before_the_steps_are_timed_and_not_again(

@@ -62,8 +62,9 @@ def lines(run: Run) -> list[str]:
 
 
 def test_each_teacher_is_a_run_of_its_own_with_its_recipe_and_its_seed(tmp_path: Path) -> None:
-    run = begin(tmp_path / "a", "training.clip_norm=0.5")
-    outcome, said = train(run)
+    run, states = begin(tmp_path / "a", "training.clip_norm=0.5"), list[str]()
+    outcome, said = train(run, Faults(after_call=lambda _step: states.append(summarize(run.folder).state)))
+    assert ({*states}, summarize(run.folder).state) == ({"training"}, "done")
     assert (said, outcome.folder, outcome.progress.step) == (lines(run), run.folder, 50)
     for seed in (2, 3):
         teacher = open_run(run.folder / "teachers" / str(seed))
@@ -86,6 +87,8 @@ def test_the_run_learns_from_its_teachers_and_needs_them_no_more(tmp_path: Path)
 
 def test_a_run_that_was_interrupted_in_a_teacher_goes_on_to_the_same_bytes(stopped: Run, tmp_path: Path) -> None:
     train(whole := begin(tmp_path / "whole"))
+    stopped.folder.parent.rename(tmp_path / "moved")
+    stopped = open_run(tmp_path / "moved/run")
     assert train(stopped, resume=True)[1] == lines(stopped)
     assert weights(stopped) == weights(whole)
     assert repeatable_files(stopped.folder) == repeatable_files(whole.folder)
@@ -107,23 +110,16 @@ def test_a_teacher_whose_beginning_was_killed_begins_anew(tmp_path: Path) -> Non
     assert len(weights(run)) == 2
 
 
-def test_the_recipe_of_the_teachers_must_be_one_without(tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match=r"^training\.teachers\.recipe: shakespeare-15m has teachers itself; name"):
-        begin(tmp_path / "a", "training.teachers={recipe: shakespeare-15m, seeds: [1]}")
-    with pytest.raises(CharlmError, match=r"^shakespare: no such recipe or YAML file; did you mean shakespeare\?"):
-        begin(tmp_path / "b", "training.teachers={recipe: shakespare, seeds: [1]}")
-
-
-def test_a_run_can_be_moved_while_a_teacher_trains(stopped: Run, tmp_path: Path) -> None:
-    moved = stopped.folder.rename(tmp_path / "elsewhere")
-    assert len(train(open_run(moved), resume=True)[1]) == 2
-
-
-def test_a_run_is_shown_as_training_while_a_teacher_trains(tmp_path: Path) -> None:
-    run, states = begin(tmp_path / "a"), list[str]()
-    train(run, Faults(after_call=lambda _step: states.append(summarize(run.folder).state)))
-    assert {*states} == {"training"}
-    assert summarize(run.folder).state == "done"
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ("shakespeare-15m", r"^training\.teachers\.recipe: shakespeare-15m has teachers itself; name"),
+        ("shakespare", r"^shakespare: no such recipe or YAML file; did you mean shakespeare\?"),
+    ],
+)
+def test_the_recipe_of_the_teachers_must_be_one_without(recipe: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(CharlmError, match=message):
+        begin(tmp_path / "a", f"training.teachers={{recipe: {recipe}, seeds: [1]}}")
 
 
 def test_a_run_that_another_process_trains_is_refused(tmp_path: Path) -> None:
