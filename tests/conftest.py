@@ -17,14 +17,12 @@ import fake_runs
 import pytest
 from commands import charlm
 from hypothesis import settings
-from models import make_random_model, make_random_parameters
+from models import make_random_model
 
 from charlm.config.recipes import DEFAULT_CORPUS
 from charlm.network.model_file import TrainedModel, write_model
-from charlm.network.rnn import Parameters
 from charlm.text.vocabulary import Vocabulary
 
-RandomParameters = Callable[..., Parameters]
 MakeOnce = Callable[[str, Callable[[Path], object]], Path]
 CAN_TRAIN = find_spec("tensorflow") is not None
 collect_ignore = [] if CAN_TRAIN else ["engine"]
@@ -99,12 +97,6 @@ def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
         return path
 
     return make
-
-
-@pytest.fixture
-def random_parameters() -> RandomParameters:
-    """Return a function that makes random Parameters of a given architecture, scale and seed."""
-    return make_random_parameters
 
 
 @pytest.fixture

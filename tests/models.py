@@ -16,7 +16,7 @@ from charlm.network.rnn import Parameters, parameters_from_tensors
 from charlm.text.vocabulary import Vocabulary
 
 
-def make_random_parameters(
+def random_parameters(
     *,
     vocabulary_size: int = 5,
     layers: int = 1,
@@ -59,7 +59,7 @@ def make_random_model(
 ) -> TrainedModel:
     """Return a model with random weights for some characters, or for a vocabulary."""
     known = vocabulary or Vocabulary(tuple(characters))
-    parameters = make_random_parameters(vocabulary_size=len(known), **network)
+    parameters = random_parameters(vocabulary_size=len(known), **network)
     return as_model(parameters, known, facts=facts)
 
 

@@ -4,19 +4,17 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import click
 import pytest
 from commands import all_commands, charlm
-from models import as_model
+from models import as_model, random_parameters
 from pages import PAGES, ROOT, anchors, code_blocks, parse_command, quoted_commands, recipe_table, text_of
 
 from charlm.config.file import load_config, parse_config, parse_yaml
 from charlm.config.recipes import DEFAULT_CORPUS, find_recipe, recipe_names
 from charlm.network.model_file import TrainedModel, write_model
-from charlm.network.rnn import Parameters
 from charlm.text.vocabulary import Vocabulary
 from charlm.tuning.space import load_space
 
@@ -104,7 +102,6 @@ def test_quoted_library_code_has_right_types() -> None:
 def test_the_program_that_reads_a_model_writes_what_charlm_writes(
     skip_connections: bool,
     embedding: int | None,
-    random_parameters: Callable[..., Parameters],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     characters = tuple("The quick\n")

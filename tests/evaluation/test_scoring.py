@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import reference
-from conftest import RandomParameters
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from models import random_parameters
 
 from charlm.errors import CharlmError
 from charlm.evaluation.scoring import (
@@ -44,7 +44,7 @@ def test_the_standard_error_is_that_of_means_of_500_characters_however_they_come
 
 
 @pytest.fixture
-def parameters(random_parameters: RandomParameters) -> Parameters:
+def parameters() -> Parameters:
     """Return a network of two layers."""
     return random_parameters(layers=2)
 
@@ -84,9 +84,7 @@ def test_estimate_reads_each_piece_after_its_warm_up(parameters: Parameters) -> 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(length=st.integers(2, 60), streams=st.integers(1, 70), warm_up=st.integers(0, 20), window=st.integers(1, 70))
-def test_every_id_but_the_first_is_scored_once(
-    random_parameters: RandomParameters, length: int, streams: int, warm_up: int, window: int
-) -> None:
+def test_every_id_but_the_first_is_scored_once(length: int, streams: int, warm_up: int, window: int) -> None:
     parameters, text = random_parameters(scale=0), TEXT[:length]  # all ids are equally likely
     expected = Score(pytest.approx(math.log(5), abs=1e-6), length - 1)  # type: ignore[arg-type]
     assert mean_score(score_stream(parameters, text)) == expected

@@ -1,16 +1,14 @@
 """The parts of networks, compared with their tensors."""
 
 import pytest
-from conftest import RandomParameters
+from models import random_parameters
 
 from charlm.inspection.diagram import list_parts, symbol
 
 
 @pytest.mark.parametrize("embedding", [None, 3])
 @pytest.mark.parametrize("skip_connections", [False, True])
-def test_the_weights_are_all_tensors_of_the_network(
-    random_parameters: RandomParameters, embedding: int | None, *, skip_connections: bool
-) -> None:
+def test_the_weights_are_all_tensors_of_the_network(embedding: int | None, *, skip_connections: bool) -> None:
     parameters = random_parameters(layers=2, embedding=embedding, skip_connections=skip_connections)
     found = list_parts(parameters)
     shapes = {name: shape for part in found.parts for name, shape in part.weights.items()}

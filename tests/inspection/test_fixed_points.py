@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from conftest import RandomParameters
 from inspection.networks import states_of
+from models import random_parameters
 
 from charlm.errors import CharlmError
 from charlm.inspection.fixed_points import HeldCharacter, find_fixed_points, find_point, repeat_character
@@ -62,7 +62,7 @@ def test_a_search_that_comes_to_no_rest_finds_nothing() -> None:
 
 
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
-def test_a_fixed_point_of_a_stack_is_not_moved_by_a_step(random_parameters: RandomParameters, activation: str) -> None:
+def test_a_fixed_point_of_a_stack_is_not_moved_by_a_step(activation: str) -> None:
     weights = random_parameters(layers=3, skip_connections=True, embedding=3, activation=activation, scale=0.1)
     exact = weights.cast(np.float64)
     point = find_point(exact, 2, np.full(12, 0.1))
@@ -92,9 +92,7 @@ def test_a_unit_with_a_strong_negative_weight_cycles_round_an_unstable_point() -
 
 
 @pytest.mark.parametrize("skip_connections", [False, True])
-def test_the_spectral_radius_is_that_of_the_whole_stack(
-    random_parameters: RandomParameters, skip_connections: bool
-) -> None:
+def test_the_spectral_radius_is_that_of_the_whole_stack(skip_connections: bool) -> None:
     parameters = random_parameters(layers=2, units=3, skip_connections=skip_connections, scale=0.5)
     held = found_in(parameters, IDS, 2)
     state, ids = parameters.zero_state(7), np.full((500, 7), 2)
@@ -111,15 +109,13 @@ def test_the_spectral_radius_is_that_of_the_whole_stack(
 
 
 @pytest.mark.parametrize(("ids", "expected"), [(IDS, [1, 2, 3]), (np.array([3]), [3])], ids=["text", "one character"])
-def test_the_commonest_characters_are_held(
-    random_parameters: RandomParameters, ids: np.ndarray, expected: list[int]
-) -> None:
+def test_the_commonest_characters_are_held(ids: np.ndarray, expected: list[int]) -> None:
     parameters = random_parameters()
     found = find_fixed_points(parameters, ids, states_of(parameters, ids))
     assert [held.id for held in found.held] == expected
 
 
-def test_a_layer_that_is_too_wide_is_refused(random_parameters: RandomParameters) -> None:
+def test_a_layer_that_is_too_wide_is_refused() -> None:
     with pytest.raises(CharlmError, match="a layer of 1,025 units"):
         find_fixed_points(random_parameters(units=1025), IDS, ())
 
@@ -155,7 +151,7 @@ def test_a_rotation_cycles_only_if_it_returns(angle: float, factor: float, expec
     assert end_of(rotation(angle, factor=factor), [1.0, 0.0]) == [expected]
 
 
-def test_a_large_network_is_repeated_less_often(random_parameters: RandomParameters) -> None:
+def test_a_large_network_is_repeated_less_often() -> None:
     for units, expected in ((4, 12_800), (900, 10_928)):
         parameters = random_parameters(units=units, scale=0.01)
         assert find_fixed_points(parameters, IDS[:5], states_of(parameters, IDS[:5])).repetitions == expected
@@ -170,7 +166,7 @@ def test_a_state_that_grows_without_end_does_not_disturb_the_others() -> None:
     assert end_of(network([[1.5]], "relu"), [1.0], [-1e4]) == [("grows", None), ("settles", 1)]
 
 
-def test_the_path_is_that_of_the_principal_components_of_all_layers(random_parameters: RandomParameters) -> None:
+def test_the_path_is_that_of_the_principal_components_of_all_layers() -> None:
     parameters = random_parameters(layers=2, units=3, scale=0.5)
     found = find_fixed_points(parameters, IDS, states_of(parameters, IDS))
     states = np.concatenate(states_of(parameters, IDS), 1).astype(np.float64)

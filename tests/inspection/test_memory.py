@@ -6,8 +6,8 @@ import statistics
 import numpy as np
 import pytest
 import reference
-from conftest import RandomParameters
 from inspection.networks import one_layer, random_ids, shift_register, traced
+from models import random_parameters
 
 from charlm.errors import CharlmError
 from charlm.evaluation.scoring import score_stream
@@ -18,7 +18,7 @@ from charlm.network.gradients import Trace, lag_curves
 from charlm.network.rnn import advance, nats
 
 
-def test_the_nats_are_those_of_the_definition(random_parameters: RandomParameters) -> None:
+def test_the_nats_are_those_of_the_definition() -> None:
     parameters, ids = random_parameters(layers=2, scale=2.0), random_ids(12, ids=5).tolist()
     whole = np.array(reference.nats(parameters, ids))
     found = usable_context(parameters, np.array(ids), whole, most=4)
@@ -44,14 +44,14 @@ def test_no_more_characters_are_given_than_the_network_uses() -> None:
         assert usable_context(parameters, ids[:length], nats[: length - 1]).used is None
 
 
-def test_a_network_that_context_makes_worse_uses_none(random_parameters: RandomParameters) -> None:
+def test_a_network_that_context_makes_worse_uses_none() -> None:
     parameters, ids = random_parameters(scale=0.5), random_ids(2001, ids=5)
     found = usable_context(parameters, ids, np.concatenate([*score_stream(parameters, ids)]))
     assert found.gains[0] < 0
     assert found.used == 0
 
 
-def test_a_difference_below_two_standard_errors_is_not_used(random_parameters: RandomParameters) -> None:
+def test_a_difference_below_two_standard_errors_is_not_used() -> None:
     parameters, ids = random_parameters(scale=0.5), random_ids(2001, ids=5)
     alone = nats(np.tile(parameters.logits_bias, (2000, 1)), ids[1:])
     gain = np.repeat([0.4, -0.1, 0.4, -0.1], 500)  # 0.15, with an error of 0.29 / 2
@@ -59,7 +59,7 @@ def test_a_difference_below_two_standard_errors_is_not_used(random_parameters: R
     assert usable_context(parameters, ids, alone - gain - 0.2, most=1).used != 0
 
 
-def test_means_of_the_context_have_the_errors_of_blocks(random_parameters: RandomParameters) -> None:
+def test_means_of_the_context_have_the_errors_of_blocks() -> None:
     parameters, ids, rng = random_parameters(scale=0.5), random_ids(2001, ids=5), np.random.default_rng(0)
     whole, by_ngrams = rng.random((2, 2000))
     found = usable_context(parameters, ids, whole, most=1, ngram_nats={2: by_ngrams})
@@ -92,7 +92,7 @@ def far_slopes(trace: Trace) -> list[float | None]:
     return [curve.slope for curve in gradient_by_lag(trace, max_lag=60)]
 
 
-def test_the_slopes_of_a_stack_are_exponents_of_the_whole_state(random_parameters: RandomParameters) -> None:
+def test_the_slopes_of_a_stack_are_exponents_of_the_whole_state() -> None:
     """Layer 1 is reached by its own exponents alone, layer 0 by those of both."""
     parameters = random_parameters(layers=2, units=1, scale=0.5, activation="linear")
     for layer, weight in zip(parameters.layers, (0.5, 0.8), strict=True):
@@ -104,7 +104,7 @@ def test_the_slopes_of_a_stack_are_exponents_of_the_whole_state(random_parameter
     assert far_slopes(traced(parameters, trace.ids[:, 0])) == pytest.approx(np.log([0.9, 0.8]), abs=1e-2)
 
 
-def test_half_lives_have_the_errors_of_blocks_of_predictions(random_parameters: RandomParameters) -> None:
+def test_half_lives_have_the_errors_of_blocks_of_predictions() -> None:
     trace = traced(random_parameters(scale=0.6), random_ids(400, ids=5))
     (found,) = gradient_by_lag(trace, positions=80, max_lag=20)
     blocks = [lag_curves(trace, part - 1, lags=21)[0].median for part in np.split(found.positions, 8)]
@@ -147,7 +147,7 @@ def test_a_leaky_linear_unit_never_forgets() -> None:
         np.testing.assert_allclose(values, 0.5 ** np.arange(21), rtol=1e-6)
 
 
-def test_the_change_is_that_of_two_readings(random_parameters: RandomParameters) -> None:
+def test_the_change_is_that_of_two_readings() -> None:
     parameters, ids = random_parameters(layers=2, vocabulary_size=2, scale=0.6), random_ids(20, ids=2)
     found = impulse_response(traced(parameters, ids), positions=1, max_lag=6)
     changed = [1 - int(ids[0]), *ids[1:].tolist()]  # with two characters there is one replacement
@@ -160,7 +160,7 @@ def test_the_change_is_that_of_two_readings(random_parameters: RandomParameters)
     np.testing.assert_allclose(found.kl, kls, rtol=1e-5)
 
 
-def test_the_linear_prediction_is_that_of_a_small_change(random_parameters: RandomParameters) -> None:
+def test_the_linear_prediction_is_that_of_a_small_change() -> None:
     """With weights of the input so small that nothing bends, change and linear prediction agree."""
     parameters = random_parameters(layers=2, scale=0.5)
     parameters.layers[0].kernel[...] *= 1e-4

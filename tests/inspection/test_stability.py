@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import RandomParameters
 from inspection.networks import one_layer, random_ids, traced
+from models import random_parameters
 
 from charlm.inspection.stability import RecurrentSpectrum, lyapunov, recurrent_spectra
 from charlm.network.rnn import Parameters
@@ -58,9 +58,7 @@ def test_a_nilpotent_kernel_forgets_every_direction() -> None:
 
 
 @pytest.mark.parametrize("kind", [{}, {"layers": 2, "skip_connections": True, "activation": "sigmoid"}])
-def test_their_sum_is_the_mean_logarithm_of_the_determinant(
-    random_parameters: RandomParameters, kind: dict[str, Any]
-) -> None:
+def test_their_sum_is_the_mean_logarithm_of_the_determinant(kind: dict[str, Any]) -> None:
     """The Jacobian of all layers is block triangular: its determinant is the product of |V| and of the slopes."""
     trace = traced(random_parameters(scale=0.7, **kind), random_ids(300, ids=5))
     found = lyapunov(trace, warm_up=1)
@@ -71,7 +69,7 @@ def test_their_sum_is_the_mean_logarithm_of_the_determinant(
     assert found.positions == range(1, 300)
 
 
-def test_the_first_exponents_of_a_large_state_are_those_of_all(random_parameters: RandomParameters) -> None:
+def test_the_first_exponents_of_a_large_state_are_those_of_all() -> None:
     trace = traced(random_parameters(units=12, scale=0.4), random_ids(900, ids=5))
     first, everything = lyapunov(trace, most=3, full_up_to=5), lyapunov(trace)
     np.testing.assert_allclose(first.exponents, everything.exponents[:3], atol=0.02)

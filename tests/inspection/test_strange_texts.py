@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from conftest import RandomParameters
 from inspection.networks import states_of
 from inspection.reports import numbers_in
+from models import random_parameters
 
 from charlm.evaluation.baselines import baseline_nats
 from charlm.evaluation.scoring import score_stream
@@ -31,9 +31,7 @@ TEXTS = {
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 @pytest.mark.parametrize(("vocabulary", "ids"), TEXTS.values(), ids=TEXTS)
-def test_every_number_is_finite(
-    random_parameters: RandomParameters, vocabulary: Vocabulary, ids: np.ndarray, activation: str
-) -> None:
+def test_every_number_is_finite(vocabulary: Vocabulary, ids: np.ndarray, activation: str) -> None:
     parameters = random_parameters(vocabulary_size=len(vocabulary), layers=2, units=6, activation=activation, scale=0.3)
     nats = np.concatenate([*score_stream(parameters, ids)])
     states = states_of(parameters, ids)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
-from conftest import RandomParameters
 from inspection.networks import one_layer, random_ids, traced
+from models import random_parameters
 
 from charlm.evaluation.scoring import score_stream
 from charlm.inspection.surprise import ClassLoss, divide_loss, list_characters, loss_sentence, predict, reader
@@ -18,14 +18,14 @@ from charlm.network.rnn import parameters_from_tensors
 from charlm.text.vocabulary import Vocabulary
 
 
-def test_nats_are_those_of_the_evaluation(random_parameters: RandomParameters) -> None:
+def test_nats_are_those_of_the_evaluation() -> None:
     parameters, ids = random_parameters(layers=2), random_ids(50, ids=5)
     found = predict(traced(parameters, ids))
     np.testing.assert_allclose(found.nats, np.concatenate([*score_stream(parameters, ids)]), atol=1e-5)
     assert found.ids.tolist() == ids[1:].tolist()
 
 
-def test_the_likeliest_characters_are_sorted_with_their_probabilities(random_parameters: RandomParameters) -> None:
+def test_the_likeliest_characters_are_sorted_with_their_probabilities() -> None:
     parameters, ids = random_parameters(vocabulary_size=7), random_ids(9, ids=7)
     found = predict(traced(parameters, ids))
     logits, _ = reference.read(parameters, ids.tolist())
@@ -36,9 +36,7 @@ def test_the_likeliest_characters_are_sorted_with_their_probabilities(random_par
 
 
 @pytest.mark.parametrize("skip_connections", [False, True])
-def test_the_influence_is_the_gradient_by_the_input(
-    random_parameters: RandomParameters, *, skip_connections: bool
-) -> None:
+def test_the_influence_is_the_gradient_by_the_input(*, skip_connections: bool) -> None:
     """Each character occurs once, so that a change of its embedding is a change of one x_s."""
     parameters = random_parameters(
         vocabulary_size=7, layers=2, embedding=3, skip_connections=skip_connections, scale=0.6
@@ -63,9 +61,7 @@ def test_nothing_before_the_text_has_influence() -> None:
     assert (found.influence[:, 0] > 0).all()
 
 
-def test_the_page_has_the_numbers_of_the_json_and_colours_each_character_by_its_nats(
-    random_parameters: RandomParameters,
-) -> None:
+def test_the_page_has_the_numbers_of_the_json_and_colours_each_character_by_its_nats() -> None:
     vocabulary = (*tuple("ab<\n"), None)
     predictions = predict(traced(random_parameters(scale=2.0), random_ids(50, ids=5)))
     characters, page = list_characters(predictions, vocabulary), reader(predictions, vocabulary)

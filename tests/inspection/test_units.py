@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import RandomParameters
 from inspection.networks import states_of
+from models import random_parameters
 
 from charlm.inspection.features import Feature, features_of
 from charlm.inspection.units import Units, score_units
@@ -38,7 +38,7 @@ def with_latch(parameters: Parameters, *, unit: int) -> Parameters:
     return replace(parameters, layers=(Layer(kernel, recurrent, np.zeros(layer.units, np.float32)),))
 
 
-def test_a_planted_unit_is_found_beyond_chance(random_parameters: RandomParameters) -> None:
+def test_a_planted_unit_is_found_beyond_chance() -> None:
     ids = bracketed_text()
     features = [each for each in features_of(ids, BRACKETS) if each.name in {"in quotes or brackets", "inside a word"}]
     planted = with_latch(random_parameters(vocabulary_size=10, units=12, scale=0.3), unit=7)
@@ -52,7 +52,7 @@ def test_a_planted_unit_is_found_beyond_chance(random_parameters: RandomParamete
     assert found.chance < 0.9
 
 
-def test_no_unit_follows_a_random_feature_beyond_chance(random_parameters: RandomParameters) -> None:
+def test_no_unit_follows_a_random_feature_beyond_chance() -> None:
     rng = np.random.default_rng(8)
     labels = (rng.random((4, 1500)) < 0.3).astype(float)
     features = [Feature(f"random {index}", "yes/no", row) for index, row in enumerate(labels)]
@@ -79,9 +79,7 @@ def test_the_best_of_many_units_is_not_beyond_chance_on_the_few_pairs_that_one_c
     assert found.units_beyond_chance <= 3
 
 
-def test_a_unit_that_only_tells_characters_apart_has_no_strength_given_the_character(
-    random_parameters: RandomParameters,
-) -> None:
+def test_a_unit_that_only_tells_characters_apart_has_no_strength_given_the_character() -> None:
     parameters = random_parameters(vocabulary_size=10, units=5)
     memoryless = replace(parameters, layers=(Layer(parameters.layers[0].kernel, np.zeros((5, 5), np.float32), None),))
     units = scores_of(memoryless, bracketed_text(), shifts=5)
@@ -91,7 +89,7 @@ def test_a_unit_that_only_tells_characters_apart_has_no_strength_given_the_chara
     assert not any(feature.units_beyond_chance for feature in units.features)
 
 
-def test_a_feature_that_hardly_occurs_is_not_scored(random_parameters: RandomParameters) -> None:
+def test_a_feature_that_hardly_occurs_is_not_scored() -> None:
     ids = BRACKETS.encode("(ab)" * 9 + "abc def\n" * 50)
     units = scores_of(random_parameters(vocabulary_size=10), ids, shifts=5)
     assert "in quotes or brackets" not in {feature.feature for feature in units.features}  # 18 times
@@ -99,6 +97,6 @@ def test_a_feature_that_hardly_occurs_is_not_scored(random_parameters: RandomPar
 
 
 @pytest.mark.parametrize("ids", [[], [3], [1] * 30], ids=len)
-def test_a_very_short_text_has_no_scores(random_parameters: RandomParameters, ids: list[int]) -> None:
+def test_a_very_short_text_has_no_scores(ids: list[int]) -> None:
     units = scores_of(random_parameters(vocabulary_size=10), np.array(ids, np.int64), shifts=5)
     assert units.features == ()

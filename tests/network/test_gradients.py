@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import reference
 from arrays import check_close
-from conftest import RandomParameters
 from inspection.networks import one_layer, random_ids, traced
+from models import random_parameters
 from numpy.typing import NDArray
 
 from charlm.network.gradients import (
@@ -62,9 +62,7 @@ def loss(parameters: Parameters, time: int, layer: int, nudge: NDArray[Any]) -> 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_gradient_of_the_whole_state_is_that_of_central_differences(
-    random_parameters: RandomParameters, kind: dict[str, Any]
-) -> None:
+def test_the_gradient_of_the_whole_state_is_that_of_central_differences(kind: dict[str, Any]) -> None:
     parameters = random_parameters(scale=0.7, **kind)
     expected, state = reference.read(parameters, IDS)
     trace = traced(parameters, IDS)
@@ -76,7 +74,7 @@ def test_the_gradient_of_the_whole_state_is_that_of_central_differences(
             np.testing.assert_allclose(gradient, np.subtract(ends[0], ends[1]) / 2e-5, atol=1e-9)
 
 
-def test_a_difference_moves_as_two_readings_do(random_parameters: RandomParameters) -> None:
+def test_a_difference_moves_as_two_readings_do() -> None:
     parameters = random_parameters(layers=3, scale=0.7)
     exact = parameters.cast(np.float64)
     before = read_text(exact, np.array([1, 2])).outputs
@@ -89,14 +87,14 @@ def test_a_difference_moves_as_two_readings_do(random_parameters: RandomParamete
     np.testing.assert_allclose(pushed, (ends[0] - ends[1]) / 2, rtol=1e-6, atol=1e-13)
 
 
-def test_predictions_in_texts_side_by_side_are_followed_as_if_alone(random_parameters: RandomParameters) -> None:
+def test_predictions_in_texts_side_by_side_are_followed_as_if_alone() -> None:
     parameters, texts = random_parameters(layers=2, scale=0.7), random_ids(24, ids=5).reshape(12, 2)
     both = lag_curves(traced(parameters, texts), np.array([9]), lags=5, texts=np.array([1]))
     alone = lag_curves(traced(parameters, texts[:, 1]), np.array([9]), lags=5)
     check_close([curve.median for curve in both], [curve.median for curve in alone], rtol=1e-12)
 
 
-def test_a_curve_has_percentiles_of_the_predictions(random_parameters: RandomParameters) -> None:
+def test_a_curve_has_percentiles_of_the_predictions() -> None:
     trace = traced(random_parameters(scale=0.7), random_ids(60, ids=5))
     (curve,) = lag_curves(trace, np.arange(20, 50), lags=3)
     each = [lag_curves(trace, np.array([step]), lags=3)[0].median for step in range(20, 50)]
@@ -112,7 +110,7 @@ def test_a_gradient_of_zero_is_not_divided_by() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_everything_has_the_dtype_of_the_weights(random_parameters: RandomParameters, dtype: type) -> None:
+def test_everything_has_the_dtype_of_the_weights(dtype: type) -> None:
     trace = read_text(random_parameters(layers=2, skip_connections=True).cast(dtype), SHORT)
     for gradients, changes in follow_back(trace, np.array([3, 4]), lags=3):
         arrays = (*trace.outputs, *trace.slopes, trace.logits, *gradients, *changes)

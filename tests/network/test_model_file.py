@@ -15,7 +15,7 @@ from arrays import bytes_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from limits import memory_limit
-from models import as_model, change_model, make_random_parameters, read_parts, write_parts
+from models import as_model, change_model, random_parameters, read_parts, write_parts
 from run_folders import cut, replace_by_folder
 
 from charlm.errors import CharlmError
@@ -47,7 +47,7 @@ def check_refused(path: Path, message: str) -> None:
 )
 def test_model_of_any_architecture_is_read_back(vocabulary_size: int, text: str, **network: Any) -> None:
     characters = Vocabulary(tuple(chr(0x80 * index + 7) for index in range(vocabulary_size)))
-    parameters = make_random_parameters(vocabulary_size=vocabulary_size, **network)
+    parameters = random_parameters(vocabulary_size=vocabulary_size, **network)
     model = as_model(parameters, characters, facts={"step": 7, "corpus": {"name": text}})
     with TemporaryDirectory() as folder:
         write_model(Path(folder) / "m.safetensors", model)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from arrays import check_close
-from conftest import RandomParameters
+from models import random_parameters
 from reference import NETWORKS
 
 from charlm.network.reading import Stepper, read_blocks, read_pieces
@@ -16,7 +16,9 @@ TEXT = np.random.default_rng(4).integers(0, 5, 101)
     ("streams", "block", "values"), [(1, 7, 1 << 20), (1, 100, 60), (1, 100, 1), (150, 4, 1 << 20)]
 )  # several threads read 150 streams
 def test_blocks_give_the_logits_of_the_whole_text(
-    streams: int, block: int, values: int, random_parameters: RandomParameters
+    streams: int,
+    block: int,
+    values: int,
 ) -> None:
     parameters, rng = random_parameters(layers=2, scale=0.5), np.random.default_rng(0)
     ids = rng.integers(0, 5, (101, streams))
@@ -28,12 +30,15 @@ def test_blocks_give_the_logits_of_the_whole_text(
 
 
 @pytest.mark.parametrize(("streams", "warm_up"), [(1, 0), (7, 14), (64, 1), (64, 0)])
-def test_pieces_give_each_position_once(streams: int, warm_up: int, random_parameters: RandomParameters) -> None:
+def test_pieces_give_each_position_once(
+    streams: int,
+    warm_up: int,
+) -> None:
     pieces = [*read_pieces(random_parameters(), TEXT, streams=streams, warm_up=warm_up)]
     assert sorted(np.concatenate([positions for _, positions in pieces])) == [*range(100)]
 
 
-def test_pieces_give_the_logits_of_a_stream_if_the_network_forgets(random_parameters: RandomParameters) -> None:
+def test_pieces_give_the_logits_of_a_stream_if_the_network_forgets() -> None:
     parameters = random_parameters(layers=2, scale=0.3)
     expected, _ = parameters.unroll(TEXT[:-1, None], parameters.zero_state(1))
     for logits, positions in read_pieces(parameters, TEXT, streams=4, warm_up=20):
@@ -48,7 +53,9 @@ def some_state(parameters: Parameters, batch: int) -> State:
 
 
 @pytest.fixture(params=NETWORKS, ids=str)
-def parameters(request: pytest.FixtureRequest, random_parameters: RandomParameters) -> Parameters:
+def parameters(
+    request: pytest.FixtureRequest,
+) -> Parameters:
     """Return a network of each structure."""
     return random_parameters(**request.param)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference
 from arrays import check_close
-from conftest import RandomParameters
+from models import random_parameters
 from reference import NETWORKS
 
 from charlm.network.rnn import ACTIVATIONS, Parameters, nats, parameters_from_tensors, perplexity, recur
@@ -32,7 +32,9 @@ def test_recurrence_of_two_units_over_1_2_3_4_gives_the_known_states() -> None:
 
 
 @pytest.fixture(params=NETWORKS, ids=str)
-def parameters(request: pytest.FixtureRequest, random_parameters: RandomParameters) -> Parameters:
+def parameters(
+    request: pytest.FixtureRequest,
+) -> Parameters:
     """Return a network of each structure."""
     return random_parameters(**request.param)
 
@@ -49,7 +51,7 @@ def test_step_and_unroll_equal_the_definition(parameters: Parameters) -> None:
         check_close([whole[:, stream], *(output[stream] for output in last)], [logits, *expected], atol=1e-5)
 
 
-def test_empty_window_leaves_the_state_unchanged(random_parameters: RandomParameters) -> None:
+def test_empty_window_leaves_the_state_unchanged() -> None:
     parameters = random_parameters(layers=2)
     _, state = parameters.unroll(IDS, parameters.zero_state(3))
     logits, after = parameters.unroll(IDS[:0], state)
@@ -57,7 +59,7 @@ def test_empty_window_leaves_the_state_unchanged(random_parameters: RandomParame
     check_close(after, state)
 
 
-def test_step_and_unroll_do_not_change_the_given_state(random_parameters: RandomParameters) -> None:
+def test_step_and_unroll_do_not_change_the_given_state() -> None:
     parameters = random_parameters()
     state = parameters.zero_state(3)
     parameters.step(IDS[0], state)

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import RandomParameters
 from fake_runs import begin_with
+from models import random_parameters
 from numpy.typing import NDArray
 from run_folders import contents, make_run, names
 
@@ -307,9 +307,7 @@ def test_characters_and_reserved_ids_are_matched_by_what_they_are() -> None:
 
 @pytest.mark.parametrize("skip_connections", [False, True])
 @pytest.mark.parametrize("embedding", [None, 3])
-def test_a_model_predicts_known_characters_as_before(
-    random_parameters: RandomParameters, embedding: int | None, skip_connections: bool
-) -> None:
+def test_a_model_predicts_known_characters_as_before(embedding: int | None, skip_connections: bool) -> None:
     parameters = random_parameters(layers=2, embedding=embedding, skip_connections=skip_connections)
     order = np.array([2, 0, 4, 1, 3])
     ids = np.array([[0, 1, 2, 3, 4, 2, 1]]).T
@@ -319,7 +317,7 @@ def test_a_model_predicts_known_characters_as_before(
     np.testing.assert_allclose(logits, expected[..., order], atol=1e-5)
 
 
-def test_rows_of_new_ids_scatter_around_the_mean_of_the_known_ones(random_parameters: RandomParameters) -> None:
+def test_rows_of_new_ids_scatter_around_the_mean_of_the_known_ones() -> None:
     parameters = random_parameters(units=300)
     matched = np.array([0, 1, 2, 3, 4, *40 * [-1]])
     child = transfer(parameters, matched, np.ones(45, np.int64), seed=0)
@@ -332,7 +330,7 @@ def test_rows_of_new_ids_scatter_around_the_mean_of_the_known_ones(random_parame
         assert deviations.std() == pytest.approx(NOISE, rel=0.05)
 
 
-def test_a_new_id_has_the_bias_of_a_known_one_that_is_as_frequent(random_parameters: RandomParameters) -> None:
+def test_a_new_id_has_the_bias_of_a_known_one_that_is_as_frequent() -> None:
     """If every known bias is a constant above the logarithm of its frequency, so is that of a new id."""
     numbers = counts(1, 5, 9, 30, 2, 9)
     parameters = random_parameters()
@@ -341,8 +339,6 @@ def test_a_new_id_has_the_bias_of_a_known_one_that_is_as_frequent(random_paramet
     assert child.logits_bias[5] == pytest.approx(child.logits_bias[2], abs=1e-5)
 
 
-def test_a_text_without_known_characters_gets_the_logarithms_of_its_frequencies(
-    random_parameters: RandomParameters,
-) -> None:
+def test_a_text_without_known_characters_gets_the_logarithms_of_its_frequencies() -> None:
     child = transfer(random_parameters(), np.array([-1, -1]), counts(1, 2), seed=0)
     np.testing.assert_allclose(child.logits_bias, np.log([2 / 5, 3 / 5]), rtol=1e-6)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import reference
 from arrays import check_close
-from conftest import RandomParameters
 from hypothesis import given
 from hypothesis import strategies as st
 from limits import memory_limit
+from models import random_parameters
 
 from charlm.errors import CharlmError
 from charlm.network.model_file import TrainedModel
@@ -45,7 +45,7 @@ def scripted(script: str | list[int], *, vocabulary: Vocabulary = LETTERS, **opt
 
 
 @pytest.mark.parametrize("length", [3, PROMPT_BLOCK, PROMPT_BLOCK + 2])
-def test_a_prompt_is_read_from_the_zero_state_block_by_block(random_parameters: RandomParameters, length: int) -> None:
+def test_a_prompt_is_read_from_the_zero_state_block_by_block(length: int) -> None:
     parameters, prompt = random_parameters(layers=2, scale=0.5), np.arange(length) % 5
     states = [*read_prompt(parameters, prompt)]
     for end, state in zip((PROMPT_BLOCK, length) if len(states) == 2 else (length,), states, strict=True):

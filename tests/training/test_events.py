@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from arrays import check_close
 from inspection.networks import one_layer
-from models import make_random_parameters
+from models import random_parameters
 from numpy.typing import NDArray
 from run_folders import read_events, read_metrics
 from tensorboard.plugins.custom_scalar import layout_pb2
@@ -112,7 +112,7 @@ def test_the_gradient_of_a_linear_network_is_a_power_of_its_factor(factor: float
 
 def test_large_weights_saturate_and_small_ones_do_not(windows: NDArray[Any]) -> None:
     for activation, (scale, low, high) in product(("tanh", "sigmoid"), ((1e-3, 0, 0), (100, 0.9, 1))):
-        layers = probe(make_random_parameters(layers=2, units=8, activation=activation, scale=scale), windows)
+        layers = probe(random_parameters(layers=2, units=8, activation=activation, scale=scale), windows)
         assert all(low <= layer.saturated_share <= high for layer in layers)
 
 

@@ -12,7 +12,7 @@ import reference as definition
 from fake_engine import interrupt_after
 from fake_runs import Trained, check_same_end, resume, train
 from fake_runs import begin as begin_a_run
-from models import make_random_parameters
+from models import random_parameters
 
 from charlm.errors import CharlmError
 from charlm.evaluation.baselines import count_ngrams, predict_ngrams
@@ -42,7 +42,7 @@ def begin(folder: Path, teacher: Path, *overrides: str, text: str = "abcde " * 2
 
 
 def test_they_are_the_probabilities_of_the_mean_of_the_logits() -> None:
-    networks = [make_random_parameters(layers=layers, scale=0.3, seed=layers) for layers in (2, 1)]
+    networks = [random_parameters(layers=layers, scale=0.3, seed=layers) for layers in (2, 1)]
     found = compute_soft_targets(networks, IDS, streams=3, warm_up=16)
     logits = np.mean([definition.read(network, IDS[:-1].tolist())[0] for network in networks], axis=0)
     expected = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
