@@ -14,8 +14,8 @@ from tqdm import tqdm
 from charlm.api.model import Model, load
 from charlm.errors import CharlmError, check_choice, counted
 from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS, baseline_nats
-from charlm.evaluation.scoring import ScoringProtocol, mean_score, score_ids
-from charlm.network.rnn import Floats, bits, perplexity
+from charlm.evaluation.scoring import ScoringProtocol, bits, mean_score, perplexity, score_ids
+from charlm.network.rnn import Floats
 from charlm.runs.folder import CORPUS, run_of
 from charlm.runs.run import run_corpus
 from charlm.text.copies import Copies, find_copies
@@ -42,7 +42,7 @@ class Evaluation:
     characters: int
     """The number of scored characters: all but the first."""
     standard_error: float | None
-    """Of the mean, in nats, if other such text were drawn; None with fewer than two blocks of 500 characters."""
+    """Of the mean, in nats, if other such text were drawn; None below 2,400 characters."""
     left_out: Mapping[str, int]
     """How often each character occurs that was left out of the text, because the model does not know it."""
     baselines: dict[str, float] | None

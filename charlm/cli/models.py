@@ -173,8 +173,7 @@ def evaluate(context: click.Context, /, *, as_json: bool, **options: Any) -> Non
 
 
 def _lines(found: "Evaluation") -> Iterator[str]:
-    from charlm.evaluation.scoring import ERROR_BLOCK
-    from charlm.network.rnn import bits, perplexity
+    from charlm.evaluation.scoring import ERROR_BLOCK, bits, perplexity
     from charlm.text.copies import MIN_SPAN
 
     yield f"{found.model}: {found.text}, {counted(found.characters, 'character')}, {found.protocol}"

@@ -99,7 +99,7 @@ def train(*, resume: bool, **options: Any) -> None:
 
 
 def _print_outcome(outcome: "Outcome") -> None:
-    from charlm.network.rnn import bits, perplexity
+    from charlm.evaluation.scoring import bits, perplexity
     from charlm.runs.folder import as_argument
     from charlm.training.display import duration
 
@@ -301,7 +301,7 @@ def tune(**options: Any) -> None:
         at most 20 trials of another space
 
     """
-    from charlm.network.rnn import bits, perplexity
+    from charlm.evaluation.scoring import bits, perplexity
     from charlm.training.signals import Stopped
 
     try:

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from charlm import __version__
 from charlm.config.file import dump_yaml
 from charlm.errors import escape_controls
+from charlm.evaluation.scoring import bits
 from charlm.network.model_file import TrainedModel
-from charlm.network.rnn import bits
 from charlm.runs.summary import known_score
 
 LICENSE = "LICENSE"

@@ -35,7 +35,7 @@ class UsableContext:
     nats: Values
     """Nats per character from the zero state, float64 [n]."""
     standard_errors: Values
-    """Of these, by blocks of 500 characters, float64 [n]; NaN with fewer than two blocks."""
+    """Of these, see `charlm.evaluation.scoring.mean_and_error`, float64 [n]; NaN if they are not known."""
     gains: Values
     """By how much all characters give a lower loss than the last k alone, float64 [n]."""
     gain_errors: Values
@@ -45,7 +45,7 @@ class UsableContext:
     ngram_nats: Values
     """Their nats per character on the same characters, float64 [m]."""
     ngram_standard_errors: Values
-    """Of these, float64 [m]; NaN with fewer than two blocks."""
+    """Of these, float64 [m]; NaN if they are not known."""
     whole_nats: float
     """Nats per character, given all characters from the beginning of the text."""
     used: int | None

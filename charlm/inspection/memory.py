@@ -8,7 +8,6 @@ Axes: K lags, P replaced characters.
 """
 
 import math
-import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
+from charlm.evaluation.scoring import standard_error
 from charlm.inspection.figures import Curve, Panel
 from charlm.inspection.reading import Found, Reading
 from charlm.network.gradients import LagCurve, Trace, lag_curves, push_forward, slope
@@ -80,8 +80,8 @@ def gradient_by_lag(trace: Trace, *, positions: int = 200, max_lag: int = 128) -
 
 def _error(measure: Callable[[Values], float | None], blocks: Sequence[LagCurve]) -> float | None:
     """Return the standard error of a measure by its values in blocks; None if it is not known in one of them."""
-    values = [value for value in (measure(block.median) for block in blocks) if value is not None]
-    return None if len(values) < max(2, len(blocks)) else statistics.stdev(values) / math.sqrt(len(values))
+    values = [measure(block.median) for block in blocks]
+    return None if None in values else standard_error(np.array(values, np.float64))
 
 
 def half_life(curve: Values) -> float | None:

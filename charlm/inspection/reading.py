@@ -79,7 +79,7 @@ def limits_for(parameters: Parameters) -> Limits:
     scale = min(1.0, FULL_SIZE / parameters.size)
     return Limits(
         characters=max(5_000, int(100_000 * scale)),
-        context=max(1_000, min(int(15_000 * scale), MOST_VALUES // parameters.width)),
+        context=max(1_000, min(max(2_500, int(15_000 * scale)), MOST_VALUES // parameters.width)),
         predictions=max(50, int(400 * scale)),
     )
 

@@ -88,7 +88,7 @@ class Lyapunov:
     exponents: NDArray[np.float64]
     """In nats per character, largest first: float64 [n]; -inf beyond the rank of a Jacobian on the way."""
     standard_errors: Values
-    """Of each, by blocks of BLOCK characters, float64 [n]; NaN for -inf, and with fewer than two blocks."""
+    """Of each, by blocks of BLOCK characters, float64 [n]; NaN for -inf, and with fewer than MIN_BLOCKS blocks."""
     dimensions: int
     """Of the state: how many exponents there are in all; n may be less."""
     positions: range

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.evaluation.scoring import mean_and_error, mean_score, only_finite
+from charlm.evaluation.scoring import Difference, mean_and_error, mean_score, only_finite
 from charlm.inspection.features import KINDS, RESERVED, character_kind, count_within, is_in_word
 from charlm.inspection.figures import Curve, Panel
 from charlm.inspection.reading import Found, Reading
@@ -138,7 +138,7 @@ class ClassLoss:
     """How many scored characters the class has, 1 or more."""
     nats_per_char: float
     standard_error: float | None
-    """Of it, by blocks of 500 characters of the text; None with fewer than two blocks."""
+    """Of it, see `charlm.evaluation.scoring.mean_and_error`."""
     ngram_nats_per_char: float
     """The same for the n-gram model; NaN if there is none."""
     ngram_standard_error: float | None
@@ -226,13 +226,14 @@ def make_loss(reading: Reading) -> Found:
 
 
 def loss_sentence(loss: LossByClass) -> str:
-    """Return what the loss is, and whether it is better than that of the n-gram model, if the text can tell."""
+    """Return what the loss is, and whether it is better than that of the n-gram model, if three errors can tell."""
     text = f"scores {with_error(loss.nats_per_char, loss.standard_error)} nats per character"
     if loss.ngram_order is None or loss.ngram_gain_standard_error is None:
         return text
-    gain = with_error(abs(loss.ngram_gain), loss.ngram_gain_standard_error)
-    better = "better" if loss.ngram_gain >= 0 else "worse"
-    return f"{text}, {gain} {better} than counting {loss.ngram_order}-grams, the best of 2 to 9"
+    difference = Difference(-loss.ngram_gain, loss.ngram_gain_standard_error)
+    gain = with_error(abs(difference.nats), difference.standard_error)
+    verdict = f"{gain} {'worse' if difference.nats > 0 else 'better'} than" if difference.is_clear else "like"
+    return f"{text}, {verdict} counting {loss.ngram_order}-grams, the best of 2 to 9"
 
 
 def loss_panels(loss: LossByClass) -> list[Panel]:

@@ -9,7 +9,6 @@ what is computed has their dtype.
 `charlm.engine.model` trains the same equations with TensorFlow; a parity test compares the two.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -313,32 +312,3 @@ def probabilities(logits: NDArray[Any]) -> NDArray[Any]:
     result = np.exp(logits - logits.max(-1, keepdims=True))
     result /= result.sum(-1, keepdims=True)
     return np.asarray(result)
-
-
-def bits(nats: float) -> float:
-    """Convert nats to bits: nats / ln 2."""
-    return nats / math.log(2)
-
-
-def perplexity(nats: float) -> float:
-    """Return exp(nats), or infinity if that is too large for a float."""
-    return math.exp(nats) if nats < 700 else math.inf
-
-
-def standard_error(block_means: Sequence[float], others: Sequence[float] | None = None) -> float | None:
-    """Return the standard error of the mean of a text, or of the difference from another mean of the same text.
-
-    Two models find the same passages hard, so that the error of a difference is less than the two errors suggest.
-
-    Args:
-        block_means: The means of blocks of the text.
-        others: Those by another model; None = there is none.
-
-    Returns:
-        The error; None if there are fewer than two blocks, or the two do not have as many.
-
-    """
-    if len(block_means) < 2 or (others is not None and len(others) != len(block_means)):
-        return None
-    observations = np.array(block_means) - (0 if others is None else np.array(others))
-    return float(observations.std(ddof=1)) / math.sqrt(len(observations))

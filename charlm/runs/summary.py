@@ -16,7 +16,6 @@ from typing import Any, Literal
 from charlm.config.file import flatten, load_config
 from charlm.errors import CharlmError
 from charlm.network.model_file import read_architecture, read_fields
-from charlm.network.rnn import standard_error
 from charlm.runs.folder import (
     BEST,
     CHECKPOINTS,
@@ -151,31 +150,6 @@ def differing_settings(summaries: Sequence[RunSummary]) -> list[str]:
     parts = [*([run for run in summaries if run.recipe == recipe] for recipe in recipes), summaries]
     found = [key for part in parts for key in keys if len({json.dumps(run.settings.get(key)) for run in part}) > 1]
     return list(dict.fromkeys(found))
-
-
-def compare_scores(summaries: Sequence[RunSummary]) -> list[dict[str, float | None] | None]:
-    """Return how far the score of each of some runs on one text is above the best of them, on the validation text.
-
-    Returns:
-        Of each: `nats_per_char`, the difference, and `standard_error`, that of the difference, or None if the blocks of
-        one are not known; None for the best one, and for a run without a score on the validation text.
-
-    """
-    scores = {
-        index: run.nats_per_char
-        for index, run in enumerate(summaries)
-        if run.split == "validation" and run.nats_per_char is not None
-    }
-    best = min(scores, key=scores.__getitem__, default=None)
-    return [
-        None
-        if best is None or index == best or index not in scores
-        else {
-            "nats_per_char": scores[index] - scores[best],
-            "standard_error": standard_error(run.block_means, summaries[best].block_means),
-        }
-        for index, run in enumerate(summaries)
-    ]
 
 
 def _read_text(corpus: Path) -> RunText:

@@ -27,9 +27,10 @@ from tensorboard.util.tensor_util import make_tensor_proto
 from charlm.config.file import dump_config
 from charlm.config.schema import Config
 from charlm.evaluation.baselines import NGRAM
+from charlm.evaluation.scoring import bits
 from charlm.network.gradients import LARGEST_SLOPES, SATURATED_BELOW, LagCurve, lag_curves, read_text, spectral_radius
 from charlm.network.model_file import TrainedModel
-from charlm.network.rnn import Floats, Parameters, bits
+from charlm.network.rnn import Floats, Parameters
 from charlm.runs.folder import METRICS_FILE
 from charlm.runs.metrics import cut_metrics, to_line
 from charlm.storage.files import Log, sync_folder, writing

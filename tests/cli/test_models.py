@@ -165,19 +165,19 @@ def figures(*arguments: str | Path) -> dict[str, Any]:
 
 
 def test_the_score_is_printed_and_in_the_json_with_the_protocol(trained_run: Path) -> None:
-    given = (trained_run, "--protocol", "windows", "--window", "100")
-    found, score = figures(*given), evaluate(trained_run, protocol="windows", window=100)
+    given = (trained_run, "--split", "train", "--protocol", "windows", "--window", "100")
+    found, score = figures(*given), evaluate(trained_run, split="train", protocol="windows", window=100)
     nats = score.nats_per_char
     printed = charlm("evaluate", *given).stdout
     assert printed.startswith(
-        f"{trained_run}/best.safetensors: validation text of the run, 1,999 characters, windows of 100\n"
+        f"{trained_run}/best.safetensors: train text of the run, 15,999 characters, windows of 100\n"
     )
-    assert (found["protocol"], found["characters"]) == ("windows of 100", 1999)
+    assert (found["protocol"], found["characters"]) == ("windows of 100", 15_999)
     for key, value in (("nats_per_char", nats), ("bits_per_char", nats / math.log(2)), ("perplexity", math.exp(nats))):
         assert found[key] == pytest.approx(value)
         assert f"{value:.4f}" in printed
     assert found["standard_error"] == pytest.approx(score.standard_error)
-    assert f"by blocks of 500 characters: {score.standard_error:.4f} nats\n" in printed
+    assert f"by blocks of 300 characters: {score.standard_error:.4f} nats\n" in printed
 
 
 @pytest.mark.usefixtures("place")
@@ -198,7 +198,7 @@ def test_characters_left_out_of_the_text_are_named_and_in_the_json() -> None:
 
 
 def test_baselines_are_a_table_with_the_model_and_the_best_first(trained_run: Path) -> None:
-    _, head, *rows, note, _ = charlm("evaluate", trained_run, "--baselines").stdout.splitlines()
+    _, head, *rows, note = charlm("evaluate", trained_run, "--baselines").stdout.splitlines()
     assert head.split() == ["nats", "bits", "perplexity"]
     assert {row[:12].strip() for row in rows} == {*BASELINES, "this model"}
     scores = [tuple(map(float, row[12:].split())) for row in rows]

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import reference
 from commands import charlm, check_failure, check_usage_error, messages
 from processes import command_line, run_process, started, wait_until
 from run_folders import make_run, make_scored_run
@@ -50,18 +51,25 @@ def test_json_is_a_list_with_what_the_table_has(trained: TrainedModel) -> None:
 
 
 def test_the_distance_from_the_best_run_has_the_standard_error_of_the_difference(trained: TrainedModel) -> None:
-    make_scored_run(Path("runs/best"), trained, 1.5, block_means=[1.0, 2.0, 1.5])
-    make_scored_run(Path("runs/other"), trained, 1.75, block_means=[1.25, 2.5, 1.5])
-    make_scored_run(Path("runs/shorter"), trained, 2.0, block_means=[2.0, 2.0])
-    make_scored_run(Path("runs/train"), trained, 1.0, split="train", block_means=[1.0, 1.0, 1.0])
+    rng = np.random.default_rng(0)
+    best, other = np.add(rng.random((2, 9)), [[1.0], [1.25]]).tolist()
+    Path("text.txt").write_text("text " * 30, encoding="utf-8")
+    charlm("tokenize", "text.txt", "--out", "corpus")
+    for name, nats, split, means in (
+        *(("best", 1.5, "validation", best), ("other", 1.75, "validation", other)),
+        *(("shorter", 2.0, "validation", best[:8]), ("train", 1.0, "train", best), ("lost", 1.0, "validation", best)),
+    ):
+        run = make_scored_run(Path("runs") / name, trained, nats, split=split, block_means=means)
+        if name != "lost":
+            (run / "corpus").symlink_to(Path("corpus").resolve())
     runs = {run["name"]: run for run in json.loads(charlm("runs", "--json").stdout)}
-    error = statistics.stdev([0.25, 0.5, 0]) / 3**0.5
-    assert runs["other"]["above_best"] == {"nats_per_char": 0.25, "standard_error": pytest.approx(error)}
-    assert runs["other"]["standard_error"] == pytest.approx(statistics.stdev([1.25, 2.5, 1.5]) / 3**0.5)
+    error = pytest.approx(reference.standard_error([a - b for a, b in zip(other, best, strict=True)]), rel=0.01)
+    assert runs["other"]["above_best"] == {"nats_per_char": 0.25, "standard_error": error}
+    assert runs["other"]["standard_error"] == pytest.approx(reference.standard_error(other), rel=0.01)
     assert runs["shorter"]["above_best"] == {"nats_per_char": 0.5, "standard_error": None}
-    assert runs["best"]["above_best"] is runs["train"]["above_best"] is None
+    assert [runs[name]["above_best"] for name in ("best", "train", "lost")] == [None] * 3
     table = charlm("runs").stdout
-    assert f"+0.2500 ± {error:.4f}" in table
+    assert f"+0.2500 ± {runs['other']['above_best']['standard_error']:.4f}" in table
     assert "+0.5000 " in table
 
 

@@ -1,7 +1,6 @@
 """Nats per character, compared with the definition in float64."""
 
 import math
-import statistics
 from dataclasses import replace
 
 import numpy as np
@@ -17,9 +16,11 @@ from charlm.evaluation.scoring import (
     estimate_stream,
     mean_and_error,
     mean_score,
+    perplexity,
     score_ids,
     score_stream,
     score_windows,
+    standard_error,
 )
 from charlm.network.rnn import Parameters
 
@@ -30,17 +31,30 @@ def test_mean_is_over_characters_not_blocks() -> None:
     assert mean_score([np.array([1.0], np.float32), np.array([[2.0], [6.0]], np.float32)]) == Score(3.0, 3)
 
 
-@pytest.mark.parametrize("size", [1, 499, 700, 5000])
-def test_the_standard_error_is_that_of_means_of_500_characters_however_they_come(size: int) -> None:
+@pytest.mark.parametrize("size", [1, 299, 700, 5000])
+def test_the_standard_error_is_that_of_means_of_300_characters_however_they_come(size: int) -> None:
     rng = np.random.default_rng(0)
-    hard = np.repeat(rng.normal(2, 0.5, 4), 500)  # passages, for both
-    texts = [np.append(hard + rng.normal(0, 0.1, 2000), [9.0] * 499).astype(np.float32) for _ in range(2)]
+    hard = np.repeat(rng.normal(2, 0.5, 5), 600)[:2700]  # passages, for both
+    texts = [np.append(hard + rng.normal(0, 0.1, 2700), [9.0] * 299).astype(np.float32) for _ in range(2)]
     one, other = (mean_score(np.split(text, range(size, len(text), size))) for text in texts)
-    means = [[text[500 * block :][:500].astype(np.float64).mean() for block in range(4)] for text in texts]
-    assert one.standard_error == pytest.approx(statistics.stdev(means[0]) / 2)
+    means = [[text[300 * block :][:300].astype(np.float64).mean() for block in range(9)] for text in texts]
+    assert one.standard_error == pytest.approx(reference.standard_error(means[0]), rel=0.01)
     differences = [a - b for a, b in zip(*means, strict=True)]
-    assert one.difference_error(other) == pytest.approx(statistics.stdev(differences) / 2)
-    assert mean_score([texts[0][:999]]).standard_error is None
+    assert one.difference_error(other) == pytest.approx(reference.standard_error(differences), rel=0.01)
+    assert mean_score([texts[0][:2399]]).standard_error is None
+    assert mean_score([texts[0][:2400]]).standard_error is not None
+    assert one.difference_error(mean_score([texts[0][:2400]])) is None
+
+
+@pytest.mark.parametrize("blocks", [8, 16, 80])
+@pytest.mark.parametrize(("correlation", "least"), [(0.0, 0.005), (0.3, 0.03)])
+def test_of_100_means_about_5_are_further_off_than_two_errors(blocks: int, correlation: float, least: float) -> None:
+    rng, process = np.random.default_rng(1), np.zeros((2000, 20 + blocks))
+    for time in range(1, process.shape[1]):
+        process[:, time] = correlation * process[:, time - 1] + rng.normal(size=len(process))
+    means = process[:, 20:]
+    errors = np.array([standard_error(row) for row in means], np.float64)
+    assert least < np.mean(np.abs(means.mean(1)) > 2 * errors) < 0.09
 
 
 @pytest.fixture
@@ -110,15 +124,22 @@ def test_loss_that_is_not_finite_is_refused(parameters: Parameters) -> None:
 
 
 def test_the_error_of_a_mean_of_some_characters_is_that_of_a_ratio_of_sums() -> None:
-    """Mean 4; the blocks are apart from it by (1 - 4) + (3 - 4) = -4 and 8 - 4 = 4, over 3 characters in all."""
-    values, positions = np.array([1.0, 3, 8]), np.array([0, 499, 500])
-    assert mean_and_error(values, positions) == pytest.approx((4, np.sqrt(2 / 1 * (4**2 + 4**2)) / 3))
-    assert mean_and_error(values, positions // 2) == (4, None)  # one block
-    assert mean_and_error(values, 2 * positions, block=1000) == mean_and_error(values, positions)
-    assert mean_and_error(np.array([-np.inf, 0]), np.array([0, 999])) == (-np.inf, None)
+    rng, positions = np.random.default_rng(0), np.array([0, 299, 300, 650, 899, 1000, 1300, 1500, 2000, 2399])
+    values = rng.random(10)
+    mean, error = mean_and_error(values, positions)
+    sums = [(values - values.mean())[positions // 300 == block].sum() for block in range(8)]
+    assert mean == pytest.approx(values.mean())
+    assert error == pytest.approx(reference.standard_error(sums) * 8 / 10, rel=0.01)
+    assert mean_and_error(values[:-2], positions[:-2])[1] is None  # seven blocks
+    assert mean_and_error(values, 2 * positions, block=600) == (mean, error)
+    assert mean_and_error(np.array([-np.inf, *values[1:]]), positions) == (-np.inf, None)
 
 
 def test_the_error_of_whole_blocks_is_that_of_the_score() -> None:
-    values = np.random.default_rng(0).random(2000)
+    values = np.random.default_rng(0).random(2700)
     score = mean_score([values])
-    assert mean_and_error(values, np.arange(2000)) == pytest.approx((score.nats_per_char, score.standard_error))
+    assert mean_and_error(values, np.arange(2700)) == pytest.approx((score.nats_per_char, score.standard_error))
+
+
+def test_perplexity_is_infinite_if_it_is_too_large_for_a_float() -> None:
+    assert perplexity(1e4) == perplexity(math.inf) == math.inf

@@ -1,7 +1,6 @@
 """How far back networks learn, predict and remember whose memory is known."""
 
 import math
-import statistics
 
 import numpy as np
 import pytest
@@ -34,54 +33,53 @@ def test_the_nats_are_those_of_the_definition() -> None:
 
 def test_no_more_characters_are_given_than_the_network_uses() -> None:
     """Each character is that three before it, which the register holds: with three characters nothing is missing."""
-    parameters, ids = shift_register(6, reads=2), np.tile([0, 1, 2], 400)
+    parameters, ids = shift_register(6, reads=2), np.tile([0, 1, 2], 900)
     nats = np.concatenate([*score_stream(parameters, ids)])
     found = usable_context(parameters, ids, nats)
     assert (found.characters.tolist(), found.used) == ([0, 1, 2, 3], 3)
     assert found.nats[2] > 1 > found.nats[3]
     assert "uses 3 characters of context" in context_sentence(found)
-    for length in (11, 501):  # too short to tell, and too short for an error
+    for length in (11, 2101):  # too short to tell, and too short for an error
         assert usable_context(parameters, ids[:length], nats[: length - 1]).used is None
 
 
 def test_a_network_that_context_makes_worse_uses_none() -> None:
-    parameters, ids = random_parameters(scale=0.5), random_ids(2001, ids=5)
+    parameters, ids = random_parameters(scale=0.5), random_ids(2401, ids=5)
     found = usable_context(parameters, ids, np.concatenate([*score_stream(parameters, ids)]))
     assert found.gains[0] < 0
     assert found.used == 0
 
 
 def test_a_difference_below_two_standard_errors_is_not_used() -> None:
-    parameters, ids = random_parameters(scale=0.5), random_ids(2001, ids=5)
-    alone = nats(np.tile(parameters.logits_bias, (2000, 1)), ids[1:])
-    gain = np.repeat([0.4, -0.1, 0.4, -0.1], 500)  # 0.15, with an error of 0.29 / 2
+    parameters, ids = random_parameters(scale=0.5), random_ids(2401, ids=5)
+    alone = nats(np.tile(parameters.logits_bias, (2400, 1)), ids[1:])
+    gain = np.repeat([0.4, -0.1] * 4, 300)  # 0.15, with an error of 0.27 / 8 ** 0.5 times 1.21
     assert usable_context(parameters, ids, alone - gain, most=1).used == 0
     assert usable_context(parameters, ids, alone - gain - 0.2, most=1).used != 0
 
 
 def test_means_of_the_context_have_the_errors_of_blocks() -> None:
-    parameters, ids, rng = random_parameters(scale=0.5), random_ids(2001, ids=5), np.random.default_rng(0)
-    whole, by_ngrams = rng.random((2, 2000))
+    parameters, ids, rng = random_parameters(scale=0.5), random_ids(2401, ids=5), np.random.default_rng(0)
+    whole, by_ngrams = rng.random((2, 2400))
     found = usable_context(parameters, ids, whole, most=1, ngram_nats={2: by_ngrams})
-    alone = nats(parameters.logits(advance(parameters, ids[:-1], parameters.zero_state(2000))), ids[1:])
+    alone = nats(parameters.logits(advance(parameters, ids[:-1], parameters.zero_state(2400))), ids[1:])
     for mean, error, values in (
         (found.ngram_nats[0], found.ngram_standard_errors[0], by_ngrams),
         (found.nats[1], found.standard_errors[1], alone),
         (found.gains[1], found.gain_errors[1], alone - whole),
     ):
         assert mean == pytest.approx(values.mean(), rel=1e-4)
-        blocks = values.reshape(4, 500).mean(1).tolist()
-        assert error == pytest.approx(statistics.stdev(blocks) / 2, rel=1e-4)
+        assert error == pytest.approx(reference.standard_error(values.reshape(8, 300).mean(1).tolist()), rel=0.01)
     assert found.ngram_order.tolist() == [2]
 
 
 def test_the_gradient_of_a_linear_unit_is_a_power_of_its_weight() -> None:
     trace = traced(one_layer(np.array([[0.5]])), random_ids(60))
-    curve = gradient_by_lag(trace, positions=7, max_lag=10)[0]
+    curve = gradient_by_lag(trace, positions=9, max_lag=10)[0]
     for values in (curve.low, curve.median, curve.high):
         np.testing.assert_allclose(values, 0.5 ** np.arange(11))
     assert (curve.half_life, curve.visible_to) == (1, 9)  # 1/512 is visible, 1/1024 is not
-    assert curve.positions.tolist() == [11, 19, 27, 35, 43, 51, 59]
+    assert curve.positions.tolist() == [11, 17, 23, 29, 35, 41, 47, 53, 59]
     assert curve.slope == pytest.approx(math.log(0.5))
     assert [curve.half_life_error, curve.slope_error] == pytest.approx([0, 0], abs=1e-12)
     assert gradient_sentence([curve]).endswith("halves in 1 or less characters and can be seen 9 characters back")
@@ -109,9 +107,9 @@ def test_half_lives_have_the_errors_of_blocks_of_predictions() -> None:
     (found,) = gradient_by_lag(trace, positions=80, max_lag=20)
     blocks = [lag_curves(trace, part - 1, lags=21)[0].median for part in np.split(found.positions, 8)]
     lives = [half_life(block) or math.nan for block in blocks]
-    assert found.half_life_error == pytest.approx(statistics.stdev(lives) / math.sqrt(8))
+    assert found.half_life_error == pytest.approx(reference.standard_error(lives), rel=0.01)
     slopes = [np.polyfit(range(10, 21), np.log(block[10:]), 1)[0] for block in blocks]
-    assert found.slope_error == pytest.approx(statistics.stdev(slopes) / math.sqrt(8))
+    assert found.slope_error == pytest.approx(reference.standard_error(slopes), rel=0.01)
 
 
 def test_a_gradient_that_does_not_fade_is_said_to_reach_further_than_it_was_followed() -> None:

@@ -95,7 +95,7 @@ def test_the_more_parameters_the_fewer_characters_are_read(trained: TrainedModel
     large = replace(layer, kernel=np.zeros((1000, 1000)), recurrent_kernel=np.zeros((1000, 1000)))
     assert limits_for(trained.parameters) == Limits(100_000, 15_000, 400)
     assert limits_for(replace(trained.parameters, layers=(large,))) == Limits(34_999, 5_249, 139)
-    assert limits_for(replace(trained.parameters, layers=(large,) * 9)).context == 1_000
+    assert limits_for(replace(trained.parameters, layers=(large,) * 9)).context == 2_500
 
 
 def test_a_large_vocabulary_shortens_what_is_held_at_once(trained: TrainedModel) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import statistics
 from dataclasses import replace
 from typing import Any
 
@@ -127,21 +126,24 @@ def test_means_weighted_by_counts_are_the_mean_over_the_text() -> None:
     assert found.nats_per_char == pytest.approx(float(nats.mean(dtype=np.float64)))
 
 
-def test_the_errors_are_those_of_blocks_of_500_characters() -> None:
+def test_the_errors_are_those_of_blocks_of_300_characters() -> None:
     rng = np.random.default_rng(0)
-    ids = np.tile(VOCABULARY.encode("b\n"), 1001)[:2001]
-    nats, by_ngrams = rng.random((2, 2000))
+    ids = np.tile(VOCABULARY.encode("b\n"), 1201)[:2401]
+    nats, by_ngrams = rng.random((2, 2400))
     found = divide_loss(nats, ids, VOCABULARY, ngram_nats=by_ngrams, ngram_order=5)
-    blocks, gains = nats.reshape(4, 500), (by_ngrams - nats).reshape(4, 500).mean(1).tolist()
-    assert found.standard_error == pytest.approx(statistics.stdev(blocks.mean(1).tolist()) / 2)
+    blocks, gains = nats.reshape(8, 300), (by_ngrams - nats).reshape(8, 300).mean(1).tolist()
+    assert found.standard_error == pytest.approx(reference.standard_error(blocks.mean(1).tolist()), rel=0.01)
     assert found.ngram_gain == pytest.approx(by_ngrams.mean() - nats.mean())
-    assert found.ngram_gain_standard_error == pytest.approx(statistics.stdev(gains) / 2)
+    assert found.ngram_gain_standard_error == pytest.approx(reference.standard_error(gains), rel=0.01)
     breaks = next(each for each in found.by_class if each.name == "line break")  # every other character
-    assert breaks.standard_error == pytest.approx(statistics.stdev(blocks[:, ::2].mean(1).tolist()) / 2)
-    ngram_blocks = by_ngrams.reshape(4, 500)[:, ::2].mean(1).tolist()
-    assert breaks.ngram_standard_error == pytest.approx(statistics.stdev(ngram_blocks) / 2)
+    assert breaks.standard_error == pytest.approx(reference.standard_error(blocks[:, ::2].mean(1).tolist()), rel=0.01)
+    ngram_blocks = by_ngrams.reshape(8, 300)[:, ::2].mean(1).tolist()
+    assert breaks.ngram_standard_error == pytest.approx(reference.standard_error(ngram_blocks), rel=0.01)
     scores = f"scores {nats.mean():.3f} \N{PLUS-MINUS SIGN} "
     assert loss_sentence(found).startswith(scores)
+    assert loss_sentence(replace(found, ngram_gain=0.02, ngram_gain_standard_error=0.01)).endswith(
+        " like counting 5-grams, the best of 2 to 9"
+    )
     assert loss_sentence(replace(found, ngram_gain=-0.5)).endswith(" worse than counting 5-grams, the best of 2 to 9")
     assert loss_sentence(replace(found, ngram_order=None)).endswith(" nats per character")
     assert loss_sentence(replace(found, ngram_gain_standard_error=None)).endswith(" nats per character")  # a short text

@@ -9,7 +9,7 @@ from arrays import check_close
 from models import random_parameters
 from reference import NETWORKS
 
-from charlm.network.rnn import ACTIVATIONS, Parameters, nats, parameters_from_tensors, perplexity, recur
+from charlm.network.rnn import ACTIVATIONS, Parameters, nats, parameters_from_tensors, recur
 
 IDS = np.random.default_rng(1).integers(0, 5, (7, 3))  # [T, B]
 
@@ -102,7 +102,3 @@ def test_large_logits_do_not_overflow() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_logits_that_are_not_finite_give_nats_that_are_not_finite(value: float) -> None:
     assert not np.isfinite(nats(np.array([[0.0, value]], np.float32), np.array([0]))).any()
-
-
-def test_perplexity_is_infinite_if_it_is_too_large_for_a_float() -> None:
-    assert perplexity(1e4) == perplexity(math.inf) == math.inf

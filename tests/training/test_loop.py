@@ -155,11 +155,11 @@ def test_a_run_keeps_every_checkpoint_and_that_of_the_beginning(tmp_path: Path, 
 def test_a_run_that_still_improves_says_how_many_minutes_would_double_it(tmp_path: Path) -> None:
     settings, improving = ("training.steps=20", "training.evaluations=2"), Faults(weights=lambda step: step / 20_000)
     for seconds in (0.01, 70.0):
-        run = train(tmp_path / str(seconds), *settings, text=30 * TEXT, faults=improving, clock=ticking(seconds))
+        run = train(tmp_path / str(seconds), *settings, text=90 * TEXT, faults=improving, clock=ticking(seconds))
         longer, taken = run.outcome.longer_minutes, run.outcome.progress.elapsed_seconds
         assert longer is not None
         assert 60 * (longer - 1) < taken <= 60 * longer
-    worse = train(tmp_path / "worse", *settings, text=30 * TEXT, faults=Faults(weights=lambda step: step))
+    worse = train(tmp_path / "worse", *settings, text=90 * TEXT, faults=Faults(weights=lambda step: step))
     assert worse.outcome.longer_minutes is None
 
 
