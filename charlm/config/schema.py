@@ -272,7 +272,7 @@ class TrainingConfig(_Section):
     after the window before."""
     epochs: Resumable[Positive | None] = None
     """Passes over the training text; null = no limit. The run ends at the limit that comes first, epochs or steps; 10
-    epochs if neither is given."""
+    epochs if neither is given. One that is given with -s replaces both of the recipe."""
     steps: Resumable[Positive | None] = None
     """Steps, that is updates of the weights; null = no limit. See epochs."""
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -393,9 +393,13 @@ def merge(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any
     """Return nested mappings, those of a config, with the values of `others` in place of the same keys.
 
     What belongs to a name does not outlive it: another optimizer, another class of Keras, or teachers of the other
-    kind, replace the whole mapping of the one before, since its arguments would mean nothing.
+    kind, replace the whole mapping of the one before, since its arguments would mean nothing. And a length of training
+    replaces the one before, in whichever unit that was.
     """
     merged = dict(values)
+    for length, other in (("epochs", "steps"), ("steps", "epochs")):
+        if others.get(length) is not None and other in values:
+            merged[other] = None
     for key, value in others.items():
         before: Any = merged.get(key)
         merged[key] = value

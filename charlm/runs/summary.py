@@ -8,13 +8,13 @@ stranger: what is read is bounded in size, and a value that is not possible is N
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from charlm.config.file import flatten, load_config
-from charlm.errors import CharlmError
+from charlm.config.file import read_yaml
+from charlm.errors import CharlmError, short_repr
 from charlm.network.model_file import read_architecture, read_fields
 from charlm.runs.folder import (
     BEST,
@@ -97,7 +97,7 @@ def summarize(folder: Path, *, clock: Callable[[], float] = time.time) -> RunSum
     """
     try:
         check_is_run(folder)
-        config, metrics = load_config(folder / CONFIG_FILE), folder / METRICS_FILE
+        settings, metrics = dict(_read_settings(folder / CONFIG_FILE)), folder / METRICS_FILE
         position, best = read_position(metrics), folder / BEST
         model = read_fields(best) if best.exists() else {}
         score = _score_of(model)
@@ -115,9 +115,9 @@ def summarize(folder: Path, *, clock: Callable[[], float] = time.time) -> RunSum
             characters_per_second=position.characters_per_second,
             weights=read_architecture(model, best).size if model else None,
             age_seconds=max(0.0, clock() - metrics.stat().st_mtime),
-            recipe=config.recipe,
+            recipe=settings.pop("recipe", None),
             text=_read_text(folder / CORPUS) if is_corpus(folder / CORPUS) else None,
-            settings={key: value for key, value in flatten(config).items() if key != "recipe"},
+            settings=settings,
         )
     except OSError as error:
         raise CharlmError(f"{error.filename or folder}: cannot be read: {error.strerror}") from None
@@ -150,6 +150,19 @@ def differing_settings(summaries: Sequence[RunSummary]) -> list[str]:
     parts = [*([run for run in summaries if run.recipe == recipe] for recipe in recipes), summaries]
     found = [key for part in parts for key in keys if len({json.dumps(run.settings.get(key)) for run in part}) > 1]
     return list(dict.fromkeys(found))
+
+
+def _read_settings(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield every setting in the config of a run by its dotted key, also if this version does not know it."""
+    values = read_yaml(path)
+    if not isinstance(values, dict):
+        raise CharlmError(f"{path}: found {short_repr(values)}; must be a mapping of keys to values")
+
+    def walk(values: Mapping[str, Any], before: str) -> Iterator[tuple[str, Any]]:
+        for key, value in values.items():
+            yield from walk(value, f"{before}{key}.") if isinstance(value, dict) and value else [(before + key, value)]
+
+    yield from walk(values, "")
 
 
 def _read_text(corpus: Path) -> RunText:

@@ -46,7 +46,7 @@ def describe_text(corpus: Corpus) -> TextFacts:
         documents=len(corpus.manifest.sources),
         vocabulary=len(corpus.vocabulary),
         splits={name: end - start for name, (start, end) in corpus.splits.items()},
-        findings=[*find_omissions(corpus), *_check_blanks(corpus), *_check_validation(corpus)],
+        findings=[*find_omissions(corpus), *_check_length(corpus), *_check_blanks(corpus), *_check_validation(corpus)],
     )
 
 
@@ -75,6 +75,19 @@ def _parts(ids: NDArray[Any]) -> list[NDArray[Any]]:
     return [ids[start : start + size] for start in starts]
 
 
+FEW_CHARACTERS = 20_000
+"""With less training text, networks were hardly better than 5-grams."""
+
+
+def _check_length(corpus: Corpus) -> Iterator[str]:
+    """Find a text that is too short to learn much from."""
+    if (characters := len(corpus.split("train"))) < FEW_CHARACTERS:
+        yield (
+            f"length: {characters:,} characters teach a network little more than counting does; "
+            f"give it {FEW_CHARACTERS:,} and more"
+        )
+
+
 BLANKS, MAX_BLANKS = 4, 0.1
 """Blanks in a row that are many, and the share of the characters that may be in such rows: a network that has learnt
 them writes little else at a low temperature."""
@@ -92,8 +105,8 @@ def _check_blanks(corpus: Corpus) -> Iterator[str]:
     if many > MAX_BLANKS * read:
         yield (
             f"blanks: {many / read:.0%} of the characters are in rows of {BLANKS} and more; a network repeats these "
-            "without end; collapse them (tr -s ' ' < TEXT > NEW), or indent by tabs (unexpand -t 4 --first-only TEXT > "
-            "NEW)"
+            "without end; collapse them (cat FILES | tr -s ' ' | charlm train -), or indent by tabs (unexpand -t 4 "
+            "--first-only FILES | charlm train -)"
         )
 
 
@@ -107,10 +120,11 @@ def _check_validation(corpus: Corpus) -> Iterator[str]:
         count_ids(np.concatenate(_parts(corpus.split(name))), len(corpus.vocabulary))
         for name in ("train", "validation")
     )
-    unseen = int(validation[training == 0].sum())
+    is_new = (training == 0) & (validation > 0)
+    unseen, names = int(validation[is_new].sum()), corpus.vocabulary.names
     if unseen >= MIN_OCCURRENCES and unseen > MAX_UNSEEN * validation.sum():
+        new = name_some([repr(names[index]) for index in np.flatnonzero(is_new)])
         yield (
-            "validation text: of another kind than the training text: "
-            f"{unseen / validation.sum():.1%} of its characters are new; "
-            "mix the parts of the text, or choose another -s corpus.validation_fraction"
+            f"validation text: the end of the text is of another kind: {unseen / validation.sum():.1%} of its "
+            f"characters do not occur before it, {new}; name the files in another order, or move the parts of the file"
         )

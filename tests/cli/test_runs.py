@@ -104,9 +104,10 @@ def test_each_run_writes_a_text_at_its_temperature_with_the_same_random_numbers(
 
 
 def test_runs_that_differ_in_their_seeds_alone_are_one_line_with_mean_and_deviation(trained: TrainedModel) -> None:
-    scores = {"seed: 1": 1.5, "seed: 2": 1.6, "training: {data_seed: 3}": 1.75, "model: {units: 7}": 1.0}
-    for number, (config, score) in enumerate(scores.items()):
+    scores = {"seed=1": 1.5, "seed=2": 1.6, "training.data_seed=3": 1.75, "model.units=7": 1.0}
+    for number, (override, score) in enumerate(scores.items()):
         folder = make_scored_run(Path(f"runs/{number}"), trained, score)
+        config = charlm("config", "show", folder / "config.yaml", "-s", override).stdout
         (folder / "config.yaml").write_text(config, encoding="utf-8")
         os.utime(folder / "metrics.jsonl", (-number, -number))
     make_run(Path("runs/unscored"))
@@ -123,12 +124,15 @@ def test_runs_that_differ_in_their_seeds_alone_are_one_line_with_mean_and_deviat
 
 def test_a_run_that_cannot_be_read_is_a_line_and_does_not_hide_the_others() -> None:
     make_run(Path("runs/red\x1b[31m"))
-    (make_run(Path("runs/bad")) / "config.yaml").write_text("units: 3", encoding="utf-8")
+    (make_run(Path("runs/bad")) / "config.yaml").write_text("units", encoding="utf-8")
+    with (make_run(Path("runs/new")) / "config.yaml").open("a", encoding="utf-8") as config:
+        config.write("later: {version: 3}\n")
     command = charlm("runs")
-    assert (command.exit_code, len(command.stdout.splitlines())) == (0, 2)
+    assert (command.exit_code, len(command.stdout.splitlines())) == (0, 5)
     assert command.stdout.replace("\n", "").isprintable()
     (message,) = messages(command)
-    assert message.startswith("charlm: runs/bad/config.yaml: units: found")
+    assert message.startswith("charlm: runs/bad/config.yaml: found 'units'")
+    assert "  later.version 3\n" in command.stdout
 
 
 def test_settings_that_differ_are_listed_below_each_run_and_parts_of_names_choose_runs(trained: TrainedModel) -> None:

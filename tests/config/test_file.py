@@ -101,7 +101,26 @@ def test_a_key_and_its_section_are_the_same_override(file: Path, overrides: Over
     file.write_text("training: {batch_size: 3, epochs: 2}", encoding="utf-8")
     assert parse_overrides(overrides) == {"training": {"steps": 5}}
     training = load_config(file, overrides=overrides).training
-    assert (training.batch_size, training.epochs, training.steps) == (3, 2, 5)
+    assert (training.batch_size, training.epochs, training.steps) == (3, None, 5)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "epochs", "steps"),
+    [
+        (["training.epochs=7"], 7, None),
+        (["training.steps=7"], None, 7),
+        (["training.steps=7", "training.epochs=8"], 8, 7),
+        (["training.steps=null"], 2, None),
+        (["training.epochs=null"], None, 3),
+        (["training.batch_size=7"], 2, 3),
+    ],
+)
+def test_a_length_that_is_given_replaces_that_of_the_recipe(
+    overrides: list[str], epochs: int | None, steps: int | None, file: Path
+) -> None:
+    file.write_text("training: {epochs: 2, steps: 3}", encoding="utf-8")
+    training = load_config(file, overrides=overrides).training
+    assert (training.epochs, training.steps) == (epochs, steps)
 
 
 def test_a_section_that_is_written_keeps_the_defaults_of_its_other_keys(file: Path) -> None:

@@ -67,7 +67,7 @@ def test_the_text_and_the_recipe_are_those_of_the_run(trained_run: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("name", "contents"), [("config.yaml", "units: 3"), ("metrics.jsonl", "[]\n"), ("best.safetensors", "{}")]
+    ("name", "contents"), [("config.yaml", "- units"), ("metrics.jsonl", "[]\n"), ("best.safetensors", "{}")]
 )
 def test_a_damaged_file_is_named(name: str, contents: str, scored: Path) -> None:
     (scored / name).write_text(contents, encoding="utf-8")

@@ -54,9 +54,18 @@ def test_files_that_are_left_out_are_named_but_hidden_ones(tmp_path: Path) -> No
 def test_a_validation_text_with_characters_that_are_new_is_of_another_kind(
     new: int, is_found: bool, tmp_path: Path
 ) -> None:
-    text = "".join(random.Random(0).choices("abcdefgh", k=20_000))
+    text = "".join(random.Random(0).choices("abcdefgh", k=23_000))
     found = look(tmp_path, text[:-new] + new * "z")
     assert [line.partition(":")[0] for line in found] == ["validation text"] * is_found
+    assert all("do not occur before it, 'z';" in line for line in found)
+
+
+@pytest.mark.parametrize(("length", "is_found"), [(22_222, True), (22_223, False)])
+def test_a_text_is_short_if_it_has_less_than_20000_characters_of_training(
+    length: int, is_found: bool, tmp_path: Path
+) -> None:
+    found = look(tmp_path, "".join(random.Random(0).choices("abcdefgh", k=length)))
+    assert [line.partition(" characters")[0] for line in found] == ["length: 19,999"] * is_found
 
 
 @pytest.mark.parametrize(
