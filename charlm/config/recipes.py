@@ -88,7 +88,7 @@ class RecipeAdvice:
 
 SUITED = {
     60_000: RecipeAdvice("small", "so little text is soon learnt by heart: n-grams teach a narrow network"),
-    500_000: RecipeAdvice("default", "its width and dropout were chosen for texts of 70,000 to 300,000 characters"),
+    500_000: RecipeAdvice("default", "dropout and n-grams keep it from learning such a text by heart"),
     2_000_000: RecipeAdvice(
         *("shakespeare", "four narrow layers learn a text of about a million characters in minutes"),
         better="shakespeare-15m",

@@ -18,8 +18,8 @@ MIN_SPAN = 20
 """The shortest span that counts as copied, in ids: any two texts of a language share shorter ones."""
 BLOCK = 1 << 20
 """How many ids of the training text are compared at once; takes about 50 MB."""
-BASE = 0x9E3779B97F4A7C15
-"""b of the hash: any odd number has an inverse modulo 2^64; this one has no pattern in its bits."""
+PRIME, BASES = np.uint64(2**31 - 1), (0x2545F491, 0x5DEECE66)
+"""p and both b of the hash: any numbers below p without a pattern in their bits."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,10 @@ def _first_positions(ids: Ids, training: Ids, length: int, block: int) -> NDArra
 
 
 def hash_windows(ids: NDArray[Any], window: int) -> NDArray[np.uint64]:
-    """Return a polynomial hash (Karp and Rabin 1987) modulo 2^64 of the window that begins at each position.
+    """Return two polynomial hashes (Karp and Rabin 1987) modulo a prime, as one number, of the window at each position.
 
-    It comes from differences of prefix sums; windows that differ have the same hash with a probability of about 2^-64:
+    They come from differences of prefix sums; windows that differ have the same hash with a probability of about 2^-62
+    (modulo 2^64 any base would fail for regular texts, such as the sequence of Thue and Morse):
 
         hash(i) = sum_j (id_{i+j} + 1) b^j = b^-i (P(i + window) - P(i)), P(i) = sum_{k<i} (id_k + 1) b^k
 
@@ -96,6 +97,21 @@ def hash_windows(ids: NDArray[Any], window: int) -> NDArray[np.uint64]:
 
     """
     windows = max(0, len(ids) - window + 1)
-    powers, inverses = (np.cumprod(np.full(len(ids), base, np.uint64)) for base in (BASE, pow(BASE, -1, 1 << 64)))
-    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum((ids.astype(np.uint64) + np.uint64(1)) * powers)])
-    return np.asarray((sums[window : window + windows] - sums[:windows]) * inverses[:windows], np.uint64)
+    found = np.zeros(windows, np.uint64)
+    for base in BASES:
+        powers, inverses = (_powers(each, len(ids)) for each in (base, pow(base, -1, int(PRIME))))
+        terms = (ids.astype(np.uint64) + np.uint64(1)) * powers % PRIME
+        sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(terms)])
+        own = (sums[window : window + windows] - sums[:windows]) % PRIME * inverses[:windows] % PRIME
+        found = found << np.uint64(31) | own
+    return found
+
+
+def _powers(base: int, count: int) -> NDArray[np.uint64]:
+    """Return 1, b, b^2, ... modulo PRIME, uint64 [count]: each half is the half before it times a number."""
+    powers = np.ones(max(1, count), np.uint64)
+    size = 1
+    while size < count:
+        powers[size : 2 * size] = powers[: min(size, count - size)] * np.uint64(pow(base, size, int(PRIME))) % PRIME
+        size *= 2
+    return powers[:count]

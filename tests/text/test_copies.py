@@ -48,3 +48,10 @@ def test_spans_of_20_ids_are_counted_and_spans_of_19_are_not() -> None:
 
 def test_a_text_that_repeats_itself_is_one_long_span() -> None:
     assert find_copies(ids("ab" * 20_000), ids("ab" * 50_000)) == Copies(1, 40_000, 0, 0)
+
+
+def test_a_text_and_its_complement_of_the_sequence_of_thue_and_morse_are_told_apart() -> None:
+    """Their hashes modulo 2^64 are the same from 2,048 characters on."""
+    text = "".join("ab"[index.bit_count() % 2] for index in range(4096))
+    found = find_copies(ids(text), ids(text.translate(str.maketrans("ab", "ba"))))
+    assert found.length == 2048
