@@ -23,6 +23,9 @@ from charlm.text.corpus import Corpus, Split
 from charlm.text.documents import check_encoding
 from charlm.text.tokenization import encode_text
 
+LONG = 500_000
+"""So many characters take long to score, which the user is told."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -80,7 +83,7 @@ def evaluate(
         window: Characters in a window, 1 or more.
         baselines: Whether to add what a compressor and n-gram models score.
         copies: Whether to add how much of the text occurs word for word in the training text. Needs the run.
-        say: As for `charlm.load`.
+        say: As for `charlm.load`; and one that a long text is scored, if no progress is shown.
         show_progress: Whether to show on standard error how far the scoring is, if it takes more than a second.
 
     Raises:
@@ -100,6 +103,8 @@ def evaluate(
     name, ids, left_out = text_to_score(model, text, split=split, corpus=corpus)
     if len(ids) < 2:
         raise CharlmError(f"{name}: {counted(len(ids), 'character')}: at least 2 are needed for a score")
+    if len(ids) >= LONG and not show_progress and say is not None:
+        say(f"scoring {counted(len(ids), 'character')} of {name}")
     from threadpoolctl import threadpool_limits
 
     # Values that are not finite raise a CharlmError. A stream has small products, and many streams have own threads.

@@ -63,17 +63,17 @@ def make_chooser(sampler: Sampler) -> Callable[[Floats, float], int]:
 
     def choose(logits: Floats, uniform: float) -> int:
         """Choose an id."""
-        weights: Floats = logits - logits[logits.argmax()]
+        largest = logits[logits.argmax()]  # NaN if a logit is NaN
+        if not math.isfinite(largest):
+            raise not_finite()
+        weights: Floats = logits - largest
         if is_tempered:
             weights *= scale
         np.exp(weights, out=weights)
         if is_filtered:
             weights *= _kept(weights, sampler)
         up_to = np.add.accumulate(weights.astype(np.float64))
-        total = up_to.item(-1)  # a float of Python is multiplied and looked up faster
-        if not total >= 1:  # the largest weight is 1, or NaN
-            raise not_finite()
-        return int(up_to.searchsorted(uniform * total, "right"))
+        return int(up_to.searchsorted(uniform * up_to.item(-1), "right"))  # item: a float of Python is faster
 
     return choose
 
