@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
@@ -127,7 +128,7 @@ CHARTS = {
 
 
 def cut_events(path: Path, *, step: int) -> None:
-    """Cut an event file before the first event of a later step, and an event that was not written whole.
+    """Cut an event file before the first event of a later step, or one that is damaged or was not written whole.
 
     A resumed run writes them again; TensorBoard's fast loader would show those of other tags until then.
 
@@ -136,13 +137,13 @@ def cut_events(path: Path, *, step: int) -> None:
 
     """
     with writing(path), path.open("r+b") as file:
-        size = 0
-        while len(head := file.read(12)) == 12:  # the length of the event, and a checksum; another one comes after it
-            length = int.from_bytes(head[:8], "little")
-            record = file.read(length + 4)
-            if len(record) < length + 4 or Event.FromString(record[:length]).step > step:
-                break
-            size = file.tell()
+        size, end = 0, path.stat().st_size
+        with contextlib.suppress(DecodeError):
+            while len(head := file.read(12)) == 12:  # the length of the event and a checksum, as comes after it
+                length = int.from_bytes(head[:8], "little")
+                if file.tell() + length + 4 > end or Event.FromString(file.read(length + 4)[:length]).step > step:
+                    break
+                size = file.tell()
         file.truncate(size)
 
 

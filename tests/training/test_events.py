@@ -1,6 +1,8 @@
 """The event files of a run, read with TensorBoard's own reader."""
 
+import contextlib
 import re
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from tensorboard.util.tensor_util import make_ndarray
 
 from charlm.network.gradients import LagCurve
 from charlm.network.model_file import read_model
-from charlm.training.events import LAGS, WARM_UP, WINDOWS, choose_windows, probe, reach
+from charlm.training.events import LAGS, WARM_UP, WINDOWS, RunLog, choose_windows, cut_events, probe, reach
 
 
 def values_of(events: Any, tag: str) -> dict[int, float]:
@@ -123,3 +125,26 @@ def test_large_weights_saturate_and_small_ones_do_not(windows: NDArray[Any]) -> 
 def test_the_gradient_reaches_to_the_first_lag_at_which_it_is_below_a_tenth(median: list[float], lag: int) -> None:
     values = np.array(median)
     assert reach(LagCurve(0, np.arange(len(values)), values, values, values)) == lag
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda data: data[:-9], id="an event that was not written whole"),
+        pytest.param(lambda data: data + b"\xff" * 40, id="a length that no file has"),
+        pytest.param(lambda data: data + (9).to_bytes(8, "little") + b"\xff" * 17, id="no event"),
+    ],
+)
+def test_a_damaged_event_file_is_cut_before_the_damage(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    with contextlib.closing(RunLog(tmp_path)) as log:
+        for step in (1, 2, 3):
+            log.show_text("sample", "text", step=step)
+    (path,) = tmp_path.glob("events.*")
+    whole = path.read_bytes()
+    cut_events(path, step=2)
+    kept = path.read_bytes()
+    assert 0 < len(kept) < len(whole)
+    assert whole.startswith(kept)
+    path.write_bytes(damage(whole))
+    cut_events(path, step=9)
+    assert path.read_bytes() in (whole, whole[: len(kept)])
