@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from charlm.config.file import explain
 from charlm.config.schema import CorpusConfig
@@ -84,6 +84,13 @@ class Manifest(CorpusConfig):
     """Start and end of train, validation and test as positions in ids.npy; each starts where the one before ends."""
     vocabulary: dict[str, Any]
     """See `charlm.text.vocabulary.Vocabulary.to_fields`."""
+
+    @field_validator("splits")
+    @classmethod
+    def _are_all_there(cls, found: dict[Split, tuple[int, int]]) -> dict[Split, tuple[int, int]]:
+        if {*found} != {*SPLITS}:
+            raise ValueError(f"must have {', '.join(SPLITS)}")
+        return found
 
     @property
     def characters(self) -> int:
