@@ -77,9 +77,7 @@ def check_is_run(folder: Path) -> None:
 def results(run: Path) -> list[str]:
     """Return the names of what training has written to a run; none = the run has nothing but its beginning.
 
-    Raises:
-        CharlmError: a name cannot be looked up, so that it is not known what there is.
-
+    Raises OSError if a name cannot be looked up, so that it is not known what there is.
     """
     checkpoints = [f"{CHECKPOINTS}/{checkpoint_name(step)}" for step in saved_steps(run / CHECKPOINTS)]
     return [name for name in (BEST, LAST) if (run / name).exists()] + checkpoints
@@ -93,16 +91,10 @@ def checkpoint_name(step: int) -> str:
 def saved_steps(folder: Path) -> list[int]:
     """Return the steps of all checkpoints in a folder, damaged ones included, the newest first; none if it is missing.
 
-    Raises:
-        CharlmError: the folder cannot be read.
-
+    Raises OSError if the folder cannot be read.
     """
-    try:
-        names = [path.name.removeprefix("step-").removesuffix(SUFFIX) for path in folder.iterdir()]
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise CharlmError(f"{folder}: cannot be read: {error.strerror}") from None
+    paths = folder.iterdir() if folder.exists() else ()
+    names = [path.name.removeprefix("step-").removesuffix(SUFFIX) for path in paths]
     return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
 
 

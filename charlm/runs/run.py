@@ -193,8 +193,16 @@ def read_parent(path: Path) -> Parent:
     return Parent(file, read_model(file))
 
 
-def check_shape(config: Config, parent: Parent) -> None:
-    """Raise CharlmError if a config gives the network another shape than that of the parent."""
+def check_parent(config: Config, parent: Parent | None) -> None:
+    """Raise CharlmError if a config names other first weights than those of the parent, or another shape."""
+    given = config.training.first_weights
+    if given is not None and (parent is None or given != parent.sha256):
+        raise CharlmError(
+            f"training.first_weights: found {show_value(given)}; must be the weights that training begins with; name "
+            f"the model that has them with --init, or set training.first_weights=null"
+        )
+    if parent is None:
+        return
     settings = flatten(config)
     for key, value in parent.model.architecture.settings().items():
         if settings[key] != value:
@@ -202,17 +210,6 @@ def check_shape(config: Config, parent: Parent) -> None:
                 f"{key}: found {show_value(settings[key])}; must be {show_value(value)}, as in {parent.path}, whose "
                 f"weights training begins with; leave the setting out"
             )
-
-
-def check_first_weights(config: Config, parent: Parent | None) -> None:
-    """Raise CharlmError if `training.first_weights` names another model than the parent."""
-    given, actual = config.training.first_weights, None if parent is None else parent.sha256
-    if given not in (None, actual):
-        found = "no model is given" if parent is None else f"{parent.path} has other weights"
-        raise CharlmError(
-            f"training.first_weights: found {show_value(given)}, but {found}; name the model that has these weights "
-            f"with --init, or set training.first_weights=null"
-        )
 
 
 def adapt_parent(parent: Parent, config: Config, corpus: Corpus, *, say: Callable[[str], None]) -> TrainedModel:

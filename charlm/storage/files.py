@@ -136,15 +136,8 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """Make a folder among the temporary files of the system for the length of a block.
-
-    Raises:
-        CharlmError: it cannot be made.
-
-    """
-    with writing(Path(os.environ.get("TMPDIR", "/tmp"))):
-        made = tempfile.TemporaryDirectory(prefix="charlm-", ignore_cleanup_errors=True)
-    with made as folder:
+    """Make a folder among the temporary files of the system for the length of a block; raises OSError."""
+    with tempfile.TemporaryDirectory(prefix="charlm-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
 
@@ -194,19 +187,14 @@ LOCK = ".lock"
 """The lock of the folder of a run or a search, which has one writer."""
 PATIENCE_SECONDS = 1.0
 """How long a writer waits for a lock: `is_held` takes it for an instant."""
-Flock = Callable[[int, int], object]
-"""Locks a file descriptor, as `fcntl.flock` does."""
 
 
 @contextlib.contextmanager
-def only_writer(
-    folder: Path, *, flock: Flock = fcntl.flock, clock: Callable[[], float] = time.monotonic
-) -> Iterator[None]:
+def only_writer(folder: Path, *, clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
     """Hold the lock of the folder of a run or a search for the length of a block.
 
     Args:
         folder: The folder.
-        flock: What locks the descriptor.
         clock: Returns the time in seconds.
 
     Raises:
@@ -220,7 +208,7 @@ def only_writer(
             file = stack.enter_context(path.open("a+", encoding="utf-8", errors="replace"))
             while True:
                 try:
-                    flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
                     if clock() > end:

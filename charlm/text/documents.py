@@ -87,14 +87,15 @@ def find_documents(sources: Iterable[str]) -> tuple[list[Document], dict[str, st
 
     Args:
         sources: Files, folders or `-` for standard input. The files of a folder and of its subfolders are sorted; what
-            is hidden there does not count.
+            is hidden there, or called __pycache__, does not count.
 
     Returns:
-        The documents; and the reason for each file or folder that was left out, by its name: those called __pycache__,
-        runs and corpora of charlm, and what is not a regular file.
+        The documents; and the reason for each file or folder that was left out, by its name: runs and corpora of
+        charlm, links to folders, and what is not a regular file.
 
     Raises:
-        CharlmError: a source does not exist, cannot be read, or is a device, a pipe or a socket.
+        CharlmError: a source does not exist, or is a device, a pipe or a socket.
+        OSError: a source cannot be looked up.
 
     """
     documents, left_out = list[Document](), dict[str, str]()
@@ -103,14 +104,11 @@ def find_documents(sources: Iterable[str]) -> tuple[list[Document], dict[str, st
         if source == STANDARD_INPUT:
             documents.append(Document(source, None, sys.stdin.buffer.read()))
             continue
-        try:
-            if not source or not path.exists():
-                raise CharlmError(f"{source}: no such file or folder")
-            if not path.is_file() and not path.is_dir():
-                raise CharlmError(f"{printable(path)}: is not a regular file; use - for standard input")
-            documents += [Document(printable(file), file) for file in _files(path, left_out)]
-        except OSError as error:
-            raise CharlmError(f"{error.filename or source}: cannot be read: {error.strerror}") from None
+        if not source or not path.exists():
+            raise CharlmError(f"{source}: no such file or folder")
+        if not path.is_file() and not path.is_dir():
+            raise CharlmError(f"{printable(path)}: is not a regular file; use - for standard input")
+        documents += [Document(printable(file), file) for file in _files(path, left_out)]
     return documents, left_out
 
 
@@ -135,15 +133,15 @@ def name_text(sources: Sequence[str]) -> str:
 
 
 def _files(path: Path, left_out: dict[str, str]) -> Iterator[Path]:
-    """Yield the files of a source but hidden ones, and add what else is left out of a folder to `left_out`."""
+    """Yield the files of a source but hidden and compiled ones; add what else is left out to `left_out`."""
     if not path.is_dir():
         yield path
         return
     for each in sorted(path.iterdir()):
-        if each.name.startswith("."):
+        if each.name.startswith(".") or each.name == "__pycache__":
             continue
-        if each.name == "__pycache__" or (each.is_dir() and each.is_symlink()):
-            left_out[printable(each)] = "not text" if each.name == "__pycache__" else "a link to a folder"
+        if each.is_dir() and each.is_symlink():
+            left_out[printable(each)] = "a link to a folder"
         elif any((each / name).exists() for name in OWN_FILES):
             left_out[printable(each)] = "a run or a corpus of charlm"
         elif each.is_dir() or each.is_file():

@@ -19,7 +19,7 @@ from charlm.network.architecture import architecture
 from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Parameters
 from charlm.runs.folder import CORPUS, is_run
-from charlm.runs.run import Parent, Run, adapt_parent, check_first_weights, check_shape, open_run, read_initial
+from charlm.runs.run import Parent, Run, adapt_parent, check_parent, open_run, read_initial
 from charlm.storage.files import writing
 from charlm.text.batches import fit_batches
 from charlm.text.corpus import Corpus, is_corpus, open_corpus, read_manifest, settle_corpus_settings
@@ -251,9 +251,7 @@ def _read_recipe(name: str | None, overrides: Mapping[str, Any], parent: Parent 
     else:
         path = find_recipe(name)
         config = load_config(path, overrides=others).model_copy(update={"recipe": path.stem})
-    check_first_weights(config, parent)
-    if parent is not None:
-        check_shape(config, parent)
+    check_parent(config, parent)
     return config
 
 

@@ -24,7 +24,7 @@ tensorboard missing                                   | missing: no run here has
 train corpus -r out -s corpus.encoding=latin-1        | corpus.encoding: found 'latin-1', but corpus was
 tokenize latin.txt --out out                          | latin.txt: not valid utf-8 at byte 3 (0xE9)
 tokenize text.txt --out corpus                        | corpus: exists already
-tokenize LONG --out out                               | xxx: cannot be read: File name too long
+tokenize LONG --out out                               | xxx: File name too long
 tokenize text.txt --out out -c escape.yaml            | escape.yaml: \\x1b[31m\\n: found
 train missing.txt -r out                              | missing.txt: no such file or folder
 train text.txt -r begun                               | begun: holds a run; continue it with --resume

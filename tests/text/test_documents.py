@@ -34,7 +34,6 @@ def test_a_folder_is_walked_in_sorted_order_and_what_is_left_out_is_named(tmp_pa
     os.mkfifo(tmp_path / "pipe")
     assert find(tmp_path) == ["10.txt", "2.txt", "b.txt", "e.txt"]
     assert {Path(name).name: reason for name, reason in find_documents([str(tmp_path)])[1].items()} == {
-        "__pycache__": "not text",
         "up": "a link to a folder",
         "one": "a run or a corpus of charlm",
         "saved": "a run or a corpus of charlm",
