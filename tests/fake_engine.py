@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config.schema import Config
-from charlm.network.architecture import architecture
 from charlm.network.model_file import Tensors
-from charlm.network.rnn import Floats, Parameters, parameters_from_tensors
+from charlm.network.rnn import Floats, Parameters, architecture, parameters_from_tensors
 from charlm.text.batches import Batches
 from charlm.training.interface import Engine, EngineFactory, Shapes, StepMetrics
 

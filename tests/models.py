@@ -10,9 +10,8 @@ import safetensors.numpy
 from safetensors import safe_open
 
 from charlm.config.file import nest, parse_config
-from charlm.network.architecture import Architecture
 from charlm.network.model_file import TrainedModel, read_model, seal, tensors_sha256
-from charlm.network.rnn import Parameters, parameters_from_tensors
+from charlm.network.rnn import Architecture, Parameters, parameters_from_tensors
 from charlm.text.vocabulary import Vocabulary
 
 

@@ -13,7 +13,7 @@ from charlm.config.recipes import RecipeAdvice, find_recipe
 from charlm.engine.factory import KerasEngines, connected_engines
 from charlm.engine.runtime import check_tensorflow
 from charlm.hardware import peak_memory_bytes
-from charlm.network.architecture import Architecture, architecture
+from charlm.network.rnn import Architecture, architecture
 from charlm.runs.folder import check_is_run, find_run, newest_unfinished_run
 from charlm.runs.run import begin_run, read_parent, run_folder
 from charlm.storage.files import temporary_folder, writing

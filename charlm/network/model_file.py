@@ -23,8 +23,7 @@ from numpy.typing import NDArray
 
 from charlm import __version__
 from charlm.errors import CharlmError, short_repr
-from charlm.network.architecture import Architecture
-from charlm.network.rnn import ACTIVATIONS, Parameters, parameters_from_tensors
+from charlm.network.rnn import ACTIVATIONS, Architecture, Parameters, parameters_from_tensors
 from charlm.storage.files import open_file, write_file
 from charlm.text.vocabulary import Vocabulary, vocabulary_of
 

@@ -21,9 +21,8 @@ from numpy.typing import NDArray
 from charlm.config.file import Overrides, check_resume, dump_config, flatten, load_config, show_value
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
-from charlm.network.architecture import architecture
 from charlm.network.model_file import TrainedModel, read_model, tensors_sha256, write_model
-from charlm.network.rnn import Floats, Parameters, parameters_from_tensors
+from charlm.network.rnn import Floats, Parameters, architecture, parameters_from_tensors
 from charlm.runs.folder import (
     CONFIG_FILE,
     CORPUS,

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from charlm.errors import counted
 from charlm.evaluation.scoring import Difference
-from charlm.network.architecture import architecture
+from charlm.network.rnn import architecture
 from charlm.runs.run import Run
 from charlm.text.findings import describe_text
 from charlm.training.checkpoints import Progress

@@ -15,9 +15,8 @@ from charlm.config.recipes import DEFAULT_CORPUS, DEFAULT_RECIPE, RecipeAdvice, 
 from charlm.config.schema import Config, CorpusConfig, merge
 from charlm.errors import CharlmError
 from charlm.hardware import core_count, memory_bytes
-from charlm.network.architecture import architecture
 from charlm.network.model_file import TrainedModel
-from charlm.network.rnn import Parameters
+from charlm.network.rnn import Parameters, architecture
 from charlm.runs.folder import CORPUS, is_run
 from charlm.runs.run import Parent, Run, adapt_parent, check_parent, open_run, read_initial
 from charlm.storage.files import writing

@@ -12,8 +12,8 @@ from charlm import __version__
 from charlm.config.file import check_resume, parse_config, show_value
 from charlm.errors import CharlmError
 from charlm.hardware import versions
-from charlm.network.architecture import architecture
 from charlm.network.model_file import TrainedModel, read_model, write_model
+from charlm.network.rnn import architecture
 from charlm.runs.folder import BEST, CHECKPOINTS, CONFIG_FILE, CORPUS, ENDED_FILE, LAST, checkpoint_name, results
 from charlm.runs.run import Run, corpus_identity, write_config
 from charlm.storage.files import writing

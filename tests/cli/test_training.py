@@ -15,8 +15,8 @@ from charlm.api.training import Plan
 from charlm.cli.training import _lines, compare_scores
 from charlm.config.recipes import suited_recipe
 from charlm.config.schema import TrainingConfig
-from charlm.network.architecture import Architecture
 from charlm.network.model_file import read_model
+from charlm.network.rnn import Architecture
 from charlm.text.batches import Batches
 from charlm.text.corpus import open_corpus
 from charlm.text.findings import TextFacts

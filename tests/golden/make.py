@@ -17,9 +17,8 @@ import numpy as np
 
 from charlm.cli.main import main as charlm
 from charlm.config.schema import Config, ModelConfig
-from charlm.network.architecture import architecture
 from charlm.network.model_file import FORMAT, TrainedModel, read_model, write_model
-from charlm.network.rnn import parameters_from_tensors
+from charlm.network.rnn import architecture, parameters_from_tensors
 from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
 from charlm.text.vocabulary import Vocabulary

@@ -10,9 +10,8 @@ import numpy as np
 from charlm.inspection.inspecting import SECTIONS, inspect_text
 from charlm.inspection.reading import Found, Limits, Reading
 from charlm.inspection.report import Report
-from charlm.network.architecture import Architecture
 from charlm.network.model_file import TrainedModel
-from charlm.network.rnn import parameters_from_tensors
+from charlm.network.rnn import Architecture, parameters_from_tensors
 from charlm.text.vocabulary import Vocabulary
 
 CHARACTERS = (" ", "\n", "a", "b", "<", "&", '"', "\x1b", "\u202e", "\u05d0", "\u0301", "$", "\u4e2d", None)

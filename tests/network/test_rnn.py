@@ -9,7 +9,16 @@ from arrays import check_close
 from models import random_parameters
 from reference import NETWORKS
 
-from charlm.network.rnn import ACTIVATIONS, Parameters, nats, parameters_from_tensors, recur
+from charlm.config.schema import Config
+from charlm.network.rnn import (
+    ACTIVATIONS,
+    Architecture,
+    Parameters,
+    architecture,
+    nats,
+    parameters_from_tensors,
+    recur,
+)
 
 IDS = np.random.default_rng(1).integers(0, 5, (7, 3))  # [T, B]
 
@@ -102,3 +111,38 @@ def test_large_logits_do_not_overflow() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_logits_that_are_not_finite_give_nats_that_are_not_finite(value: float) -> None:
     assert not np.isfinite(nats(np.array([[0.0, value]], np.float32), np.array([0]))).any()
+
+
+# Sizes
+
+
+def test_tensors_have_the_names_and_shapes_of_the_format() -> None:
+    assert Architecture(5, 2, 4, None, True, "tanh", False).shapes() == {
+        "rnn.0.kernel": (5, 4),
+        "rnn.0.recurrent_kernel": (4, 4),
+        "rnn.0.bias": (4,),
+        "rnn.1.kernel": (4, 4),
+        "rnn.1.recurrent_kernel": (4, 4),
+        "rnn.1.bias": (4,),
+        "logits.kernel": (4, 5),
+        "logits.bias": (5,),
+    }
+
+
+def test_embedding_and_skip_connections_widen_the_kernels_and_the_bias_can_be_left_out() -> None:
+    assert Architecture(5, 2, 4, 3, False, "tanh", True).shapes() == {
+        "embedding": (5, 3),
+        "rnn.0.kernel": (3, 4),
+        "rnn.0.recurrent_kernel": (4, 4),
+        "rnn.1.kernel": (7, 4),
+        "rnn.1.recurrent_kernel": (4, 4),
+        "logits.kernel": (8, 5),
+        "logits.bias": (5,),
+    }
+
+
+def test_architecture_is_that_of_the_config() -> None:
+    rnn = {"use_bias": False, "activation": "relu"}
+    model = {"layers": 2, "units": 8, "embedding": 3, "skip_connections": True, "rnn": rnn}
+    expected = Architecture(7, 2, 8, embedding=3, use_bias=False, activation="relu", skip_connections=True)
+    assert architecture(Config.model_validate({"model": model}), 7) == expected
