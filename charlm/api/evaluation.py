@@ -92,8 +92,6 @@ def evaluate(
 
     """
     check_choice("protocol", protocol, ScoringProtocol)
-    if split is not None:
-        check_choice("split", split, Split)
     model = load(model, say=say)
     is_needed = text is None or copies or baselines  # it is read once, to check that it is the text of the run
     corpus = run_corpus(model.path, model.trained) if is_needed else None

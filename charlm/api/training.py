@@ -18,7 +18,7 @@ from charlm.runs.folder import check_is_run, find_run, newest_unfinished_run
 from charlm.runs.run import begin_run, read_parent, run_folder
 from charlm.storage.files import temporary_folder, writing
 from charlm.text.corpus import Corpus
-from charlm.text.findings import TextFacts, describe_text
+from charlm.text.findings import find_problems
 from charlm.text.tokenization import tokenize as write_corpus
 from charlm.training.loop import Outcome
 from charlm.training.preparation import Text, as_sources, prepare, reopen, text_name
@@ -57,8 +57,10 @@ def tokenize(
 class Plan:
     """What a training would do."""
 
-    text: TextFacts
-    """The text that would be trained on."""
+    corpus: Corpus
+    """The text that would be trained on; its folder is gone."""
+    problems: list[str]
+    """Those of the text, each as a line for the user."""
     architecture: Architecture
     schedule: Schedule
     """The steps of the whole run, and what they would read."""
@@ -111,7 +113,14 @@ class Plan:
             "evaluations": self.evaluations,
             "mark_seconds": self.costs.mark_seconds,
             "characters_per_second": batches.characters_per_step / self.costs.step_seconds,
-            "text": asdict(self.text),
+            "text": {
+                "summary": self.corpus.summary,
+                "characters": self.corpus.manifest.characters,
+                "documents": len(self.corpus.manifest.sources),
+                "vocabulary": len(self.corpus.vocabulary),
+                "splits": {name: end - start for name, (start, end) in self.corpus.splits.items()},
+                "findings": self.problems,
+            },
             "recipe": asdict(self.advice),
         }
 
@@ -145,7 +154,7 @@ def plan(
         engines, given = KerasEngines(session), parse_overrides(overrides)
         prepared = prepare(text, recipe=recipe, overrides=given, folder=folder, engines=engines, session=session)
         config, corpus, engine = prepared.config, prepared.corpus, prepared.engine
-        facts, settings = describe_text(corpus), config.training
+        problems, settings = find_problems(corpus), config.training
         start_seconds = time.perf_counter() - started
         found = estimate(config, corpus, engine, engines, session=session)
         memory, start_seconds = peak_memory_bytes(), start_seconds + found.start_seconds
@@ -155,8 +164,9 @@ def plan(
             settings = settings.with_steps(max(found.steps_within(settings, seconds), FEW_STEPS))
     schedule = make_schedule(settings, engine.batches)
     return Plan(
-        text=facts,
-        architecture=architecture(config, facts.vocabulary),
+        corpus=corpus,
+        problems=problems,
+        architecture=architecture(config, len(corpus.vocabulary)),
         schedule=schedule,
         precision=settings.precision,
         start_seconds=start_seconds,

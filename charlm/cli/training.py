@@ -206,12 +206,12 @@ def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
     from charlm.training.display import duration
 
     schedule, costs, network = plan.schedule, plan.costs, plan.architecture
-    batches, advice, characters = schedule.batches, plan.advice, plan.text.splits["train"]
+    batches, advice, characters = schedule.batches, plan.advice, len(plan.corpus.split("train"))
     windows = f"{batches.batch_size} windows of {', '.join(map(str, schedule.lengths))} characters each"
     teachers = [f"teachers {duration(costs.teacher_seconds)}"] if costs.teacher_seconds else []
     taken = "is taken" if plan.is_advised else "would be taken without -c"
-    yield "text", plan.text.summary.split(", ")
-    yield from (("problem", [finding]) for finding in plan.text.findings)
+    yield "text", plan.corpus.summary.split(", ")
+    yield from (("problem", [problem]) for problem in plan.problems)
     yield "network", [f"{network.layers} x {network.units} {network.activation} units", f"{plan.parameters:,} weights"]
     yield "steps", [f"{schedule.total:,}", f"{schedule.epochs(schedule.total):,.4g} epochs", windows]
     yield "memory", [f"{plan.memory_bytes / 1e9:,.3g} GB, products in {plan.precision}"]

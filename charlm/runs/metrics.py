@@ -4,7 +4,6 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +22,14 @@ def to_line(metrics: Mapping[str, Any]) -> bytes:
     return (json.dumps(finite, allow_nan=False) + "\n").encode()
 
 
-@dataclass(frozen=True)
-class Position:
-    """How far a run is, and how fast it has trained, without evaluations and start-up; None = not known yet."""
-
-    step: float | None
-    seconds: float | None
-    characters_per_second: float | None
-    """The mean over the whole run."""
-
-
-def read_position(path: Path) -> Position:
+def read_position(path: Path) -> tuple[float | None, float | None, float | None]:
     """Return how far a run is from the last whole lines of its metrics.jsonl, which may be growing.
 
     Only the last MiB of the file is read; if no line there has `seconds`, the speed is not known.
+
+    Returns:
+        Its step; the seconds that it has trained, without evaluations and start-up; and the characters a second, the
+        mean over the whole run. None = not known yet.
 
     Raises:
         CharlmError: the file cannot be read, is a link, or one of these lines is not a JSON object.
@@ -50,7 +43,7 @@ def read_position(path: Path) -> Position:
     timed = _parse(next((line for line in reversed(lines) if b'"seconds"' in line), b"{}"), path)
     seconds, characters = (to_number(timed.get(key)) for key in ("seconds", "characters"))
     speed = to_number(characters / seconds) if characters is not None and seconds else None
-    return Position(to_number(_parse(last, path).get("step")), seconds, speed)
+    return to_number(_parse(last, path).get("step")), seconds, speed
 
 
 def cut_metrics(path: Path, *, step: int, evaluated_step: int) -> None:

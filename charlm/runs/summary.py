@@ -98,7 +98,7 @@ def summarize(folder: Path, *, clock: Callable[[], float] = time.time) -> RunSum
     try:
         check_is_run(folder)
         settings, metrics = dict(_read_settings(folder / CONFIG_FILE)), folder / METRICS_FILE
-        position, best = read_position(metrics), folder / BEST
+        (step, seconds, speed), best = read_position(metrics), folder / BEST
         model = read_fields(best) if best.exists() else {}
         score = _score_of(model)
         saved = map(to_number, saved_steps(folder / CHECKPOINTS)[:1])
@@ -106,13 +106,13 @@ def summarize(folder: Path, *, clock: Callable[[], float] = time.time) -> RunSum
         return RunSummary(
             folder,
             state="training" if is_held(folder) else ended,
-            step=max((step for step in (position.step, *saved) if step is not None), default=None),
+            step=max((each for each in (step, *saved) if each is not None), default=None),
             split=score.get("split"),
             nats_per_char=to_number(score.get("nats_per_char")),
             block_means=_read_means(score.get("block_means")),
             best_step=to_number(model.get("step")),
-            seconds=position.seconds,
-            characters_per_second=position.characters_per_second,
+            seconds=seconds,
+            characters_per_second=speed,
             weights=read_architecture(model, best).size if model else None,
             age_seconds=max(0.0, clock() - metrics.stat().st_mtime),
             recipe=settings.pop("recipe", None),

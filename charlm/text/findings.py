@@ -1,4 +1,4 @@
-"""Possible problems in a text, found before training on it, and what helps; with them the size of the text.
+"""Possible problems in a text, found before training on it, and what helps.
 
 A text of more than MAX_CHARACTERS is looked at in parts, so that the time does not grow with its size.
 
@@ -6,7 +6,6 @@ Axes: V vocabulary.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,32 +21,9 @@ MIN_OCCURRENCES = 5
 """What occurs less often is taken for chance."""
 
 
-@dataclass(frozen=True)
-class TextFacts:
-    """A text to train on."""
-
-    summary: str
-    """In a line, for the user."""
-    characters: int
-    documents: int
-    vocabulary: int
-    """V, the number of ids."""
-    splits: dict[str, int]
-    """The number of ids of train, validation and test."""
-    findings: list[str]
-    """Its possible problems, each as a line for the user that says what helps."""
-
-
-def describe_text(corpus: Corpus) -> TextFacts:
-    """Return the facts about a text."""
-    return TextFacts(
-        summary=corpus.summary,
-        characters=corpus.manifest.characters,
-        documents=len(corpus.manifest.sources),
-        vocabulary=len(corpus.vocabulary),
-        splits={name: end - start for name, (start, end) in corpus.splits.items()},
-        findings=[*find_omissions(corpus), *_check_length(corpus), *_check_blanks(corpus), *_check_validation(corpus)],
-    )
+def find_problems(corpus: Corpus) -> list[str]:
+    """Return the possible problems of a text, each as a line for the user that says what helps."""
+    return [*find_omissions(corpus), *_check_length(corpus), *_check_blanks(corpus), *_check_validation(corpus)]
 
 
 def find_omissions(corpus: Corpus) -> Iterator[str]:

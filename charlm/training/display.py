@@ -14,7 +14,7 @@ from charlm.errors import counted
 from charlm.evaluation.scoring import Difference
 from charlm.network.rnn import architecture
 from charlm.runs.run import Run
-from charlm.text.findings import describe_text
+from charlm.text.findings import find_problems
 from charlm.training.checkpoints import Progress
 from charlm.training.schedule import Schedule
 
@@ -54,7 +54,7 @@ def describe_run(run: Run, schedule: Schedule) -> list[str]:
         f"{model.layers} x {model.units} units, {shape.size:,} weights; kernel: {run.config.training.kernel}",
         f"{counted(schedule.total, 'step')} of {schedule.batches.batch_size} windows of "
         f"{', '.join(map(str, schedule.lengths))} characters, {schedule.epochs(schedule.total):,.4g} epochs",
-        *(line for finding in describe_text(run.corpus).findings for line in wrap(finding)),
+        *(line for problem in find_problems(run.corpus) for line in wrap(problem)),
     ]
 
 

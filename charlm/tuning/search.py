@@ -251,13 +251,11 @@ def _write_best(best: FrozenTrial, study: optuna.Study, space: Space, folder: Pa
     config = load_config(_run_of(folder, best.number) / CONFIG_FILE)
     config = config.model_copy(update={"recipe": None, "sampling": space.config().sampling})
     head = (
-        command,
-        f"Trial {best.number} of {len(study.trials)} of a search over {space.path.name}: {best.value:.4f} nats per "
-        "character",
-        "on the validation text. It has the length of the trial; --minutes N takes another time.",
+        f"# {escape_controls(command)}\n"
+        f"# Trial {best.number} of {len(study.trials)} of a search: {best.value:.4f} nats per character on the "
+        f"validation text.\n# It has the length of the trial; --minutes N takes another time.\n"
     )
-    values = dump_yaml(config.model_dump(mode="json", exclude_defaults=True))
-    write_file(folder / BEST_FILE, ("".join(f"# {escape_controls(line)}\n" for line in head) + values).encode())
+    write_file(folder / BEST_FILE, (head + dump_yaml(config.model_dump(mode="json", exclude_defaults=True))).encode())
 
 
 def _run_of(folder: Path, number: int) -> Path:

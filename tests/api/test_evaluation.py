@@ -110,7 +110,6 @@ def test_characters_that_are_left_out_are_counted(trained_run: Path, text: Path)
     ("settings", "message"),
     [
         ({"protocol": "backwards"}, "protocol: found 'backwards'; must be stream or windows"),
-        ({"split": "dev"}, "split: found 'dev'; must be train, validation or test"),
         ({"copies": True}, ".*: a model without its run: --copies needs the training text"),
     ],
 )

@@ -10,6 +10,7 @@ from unittest.mock import Mock
 
 import pytest
 from commands import charlm, check_failure, run_line, table
+from corpora import make_corpus
 
 from charlm.api.training import Plan
 from charlm.cli.training import _lines, compare_scores
@@ -19,7 +20,6 @@ from charlm.network.model_file import read_model
 from charlm.network.rnn import Architecture
 from charlm.text.batches import Batches
 from charlm.text.corpus import open_corpus
-from charlm.text.findings import TextFacts
 from charlm.training.schedule import make_schedule
 from charlm.training.signals import Stopped
 from charlm.training.timing import Costs
@@ -87,11 +87,11 @@ def test_without_a_corpus_the_plays_are_learnt_in_a_new_folder_under_runs(
     assert "resumed at step 5 of 10\n" in resumed.stderr
 
 
-def make_plan() -> Plan:
-    finding = "line ends: mixed: 20 \\n, 10 \\r\\n; make them one kind"
+def make_plan(folder: Path) -> Plan:
     batches = Batches(length=18_000, batch_size=32, sequence_length=64, seed=1)
     return Plan(
-        text=TextFacts("20,000 characters", 20_000, 1, 60, {"train": 18_000, "validation": 2_000}, [finding]),
+        corpus=make_corpus(folder, "abba" * 5_000),
+        problems=["line ends: mixed: 20 \\n, 10 \\r\\n; make them one kind"],
         architecture=Architecture(60, 2, 512, None, True, "tanh", False),
         schedule=make_schedule(TrainingConfig(steps=80, growing_windows=True), batches),
         precision="float32",
@@ -105,8 +105,9 @@ def make_plan() -> Plan:
     )
 
 
-def test_the_figures_are_those_of_the_plan_in_lines_that_fit_the_terminal() -> None:
-    text = "\n".join(_lines(make_plan(), width=200))
+def test_the_figures_are_those_of_the_plan_in_lines_that_fit_the_terminal(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path)
+    text = "\n".join(_lines(plan, width=200))
     for expected in ("80", "6.656 epochs", "32 windows of 16, 32, 64, 128 characters each", "1.5 GB", "1m30s"):
         assert expected in text
     for expected in (
@@ -116,7 +117,7 @@ def test_the_figures_are_those_of_the_plan_in_lines_that_fit_the_terminal() -> N
         "problem     line ends: mixed: 20 \\n, 10 \\r\\n; make them one kind",
     ):
         assert expected in text
-    assert max(map(len, _lines(make_plan(), width=40))) <= 40
+    assert max(map(len, _lines(plan, width=40))) <= 40
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The facts about a text, against counts of the text itself."""
+"""Possible problems in a text."""
 
 import random
 from pathlib import Path
@@ -8,24 +8,14 @@ from corpora import make_corpus, write_texts
 
 from charlm.config.recipes import DEFAULT_CORPUS
 from charlm.config.schema import CorpusConfig
-from charlm.text.findings import describe_text, find_omissions
+from charlm.text.findings import find_omissions, find_problems
 from charlm.text.tokenization import tokenize
-
-TEXT = "abba\n" * 30 + "c" * 9 + "d" * 10 + "e"
-
-
-def test_the_facts_are_those_that_a_count_of_the_text_finds(tmp_path: Path) -> None:
-    corpus = make_corpus(tmp_path, TEXT, TEXT)
-    facts = describe_text(corpus)
-    assert (facts.characters, facts.documents, facts.vocabulary) == (2 * len(TEXT), 2, 7)  # with the end of text
-    assert facts.splits == {"train": 306, "validation": 35, "test": 0}
-
 
 PLAYS = DEFAULT_CORPUS.read_text(encoding="utf-8")
 
 
 def look(folder: Path, *texts: str | bytes) -> list[str]:
-    return describe_text(make_corpus(folder, *texts)).findings
+    return find_problems(make_corpus(folder, *texts))
 
 
 def test_nothing_is_found_in_the_plays(tmp_path: Path) -> None:
@@ -39,7 +29,7 @@ def test_rare_characters_are_counted_and_named_with_the_key_that_decides(tmp_pat
         "rare characters: 3 of 5 share the unknown id, 2.00% of the text; the commonest are 'é', 'e', '\\x85'; "
         "corpus.min_count=3 decides it, and -s corpus.min_count=1 keeps all"
     )
-    assert found in describe_text(corpus).findings
+    assert found in find_problems(corpus)
 
 
 def test_files_that_are_left_out_are_named_but_hidden_ones(tmp_path: Path) -> None:

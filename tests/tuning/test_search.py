@@ -91,7 +91,7 @@ def test_the_best_recipe_has_the_values_and_the_length_of_the_best_trial_and_the
     assert result.best is not None
     head = result.best.read_text(encoding="utf-8").splitlines()
     assert head[0] == f"# {result.command}" == f"# charlm train {searching.folder}/text.txt -c {result.best}"
-    assert head[1].startswith(f"# Trial {best.number} of 5 of a search over space.yaml: {best.value:.4f} nats per ")
+    assert head[1].startswith(f"# Trial {best.number} of 5 of a search: {best.value:.4f} nats per character")
     found, trained = load_config(result.best), load_config(searching.out / f"trial-{best.number:04}" / "config.yaml")
     assert (found.model, found.training, found.corpus) == (trained.model, trained.training, trained.corpus)
     assert found.sampling.length > trained.sampling.length == 0
