@@ -310,5 +310,4 @@ def as_json(value: Any, *, origin: str) -> Any:
 
 def show_value(value: Any) -> str:
     """Return a value as a line of YAML would have it, with long parts left out."""
-    names = {None: "null", True: "true", False: "false"}
-    return names[value] if value is None or isinstance(value, bool) else short_repr(value)
+    return json.dumps(value) if value is None or isinstance(value, bool) else short_repr(value)

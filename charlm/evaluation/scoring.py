@@ -215,8 +215,10 @@ def score_stream(
         The nats of ids 1 to n - 1, float32 arrays in text order.
 
     """
-    first = parameters.zero_state(1) if state is None else state
-    return _nats_of_stream(read_blocks(parameters, ids[:-1, None], first, block=block), ids)
+    state, first = parameters.zero_state(1) if state is None else state, 1
+    for logits, _ in read_blocks(parameters, ids[:-1, None], state, block=block):
+        yield nats(logits[:, 0], ids[first : first + len(logits)])
+        first += len(logits)
 
 
 def score_windows(
@@ -273,10 +275,3 @@ def _nats_of_pieces(parameters: Parameters, ids: NDArray[Any], **pieces: int) ->
 def ids_read(length: int, *, streams: int = STREAMS, warm_up: int = WARM_UP) -> int:
     """Return how many ids `estimate_stream` reads of a text of `length` ids: each piece, and what comes before it."""
     return length + warm_up * max(1, min(streams, length // max(1, warm_up)))
-
-
-def _nats_of_stream(blocks: Iterable[tuple[Floats, State]], ids: NDArray[Any]) -> Iterator[Floats]:
-    first = 1
-    for logits, _ in blocks:
-        yield nats(logits[:, 0], ids[first : first + len(logits)])
-        first += len(logits)

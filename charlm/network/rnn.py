@@ -9,6 +9,7 @@ what is computed has their dtype.
 `charlm.engine.model` trains the same equations with TensorFlow; a parity test compares the two.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property

@@ -56,9 +56,7 @@ def find_copies(ids: Ids, training: Ids, *, min_span: int = MIN_SPAN, block: int
     edges[copied] += 1
     edges[copied + min_span] -= 1
     share = float((np.cumsum(edges[:-1]) > 0).mean()) if len(ids) else 0.0
-    most = min(len(ids), len(training))
-    least, most = (min_span, most) if len(copied) else (0, min(min_span - 1, most))
-    longest = bisect_left(range(most + 1), True, lo=least + 1, key=is_missing) - 1
+    longest = bisect_left(range(1, min(len(ids), len(training)) + 1), True, key=is_missing)
     if not longest:
         return Copies(share, 0, None, None)
     found = _first_positions(ids, training, longest, block)

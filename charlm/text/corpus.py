@@ -10,11 +10,11 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from charlm.config.file import explain
 from charlm.config.schema import CorpusConfig
@@ -32,10 +32,6 @@ BLOCK = 1 << 20
 """Ids that are counted at a time: NumPy converts them to int64 first."""
 
 
-Count = Annotated[int, Field(ge=0, lt=1 << 63)]
-Positive = Annotated[int, Field(ge=1, lt=1 << 63)]
-
-
 class Source(BaseModel):
     """A document, as recorded in corpus.json."""
 
@@ -43,9 +39,9 @@ class Source(BaseModel):
 
     name: str
     """As messages show it."""
-    bytes: Count
+    bytes: int
     """After decompression."""
-    characters: Count
+    characters: int
     """After normalisation."""
     sha256: str
     """Of the bytes after decompression."""
@@ -56,9 +52,9 @@ class Rare(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True)
 
-    distinct: Positive
+    distinct: int
     """How many different ones there are."""
-    occurrences: Positive
+    occurrences: int
     """How often they occur, all together."""
     commonest: str
     """At most MAX_NAMED of them, the commonest first."""
@@ -70,17 +66,17 @@ class Manifest(CorpusConfig):
     format: Literal[2]
     charlm: str
     """Version of charlm that wrote the corpus."""
-    min_count: Positive
+    min_count: int
     rare: Rare | None = None
     """None = every character has an id of its own, or this was not recorded."""
     sources: tuple[Source, ...]
     left_out: dict[str, str]
     """Why files were left out, by their names: empty, not valid in the encoding."""
-    size: Positive
+    size: int
     """Number of ids, those between documents included."""
     ids_sha256: str
     """Of the ids in ids.npy, little-endian."""
-    splits: dict[Split, tuple[Count, Count]]
+    splits: dict[Split, tuple[int, int]]
     """Start and end of train, validation and test as positions in ids.npy; each starts where the one before ends."""
     vocabulary: dict[str, Any]
     """See `charlm.text.vocabulary.Vocabulary.to_fields`."""

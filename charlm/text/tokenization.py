@@ -151,7 +151,7 @@ def tokenize(
     try:
         with writing(out):
             out.mkdir(parents=True, exist_ok=True)
-            texts = tqdm(kept, unit="file", desc="writing", disable=not progress)
+            texts = tqdm(kept.items(), unit="file", desc="writing", disable=not progress)
             digest = _write_ids(out / IDS_FILE, texts, size, vocabulary, config)
         manifest = Manifest(
             format=2,
@@ -206,7 +206,7 @@ def _count_characters(
 
 
 def _write_ids(
-    path: Path, documents: Iterable[Document], size: int, vocabulary: Vocabulary, config: CorpusConfig
+    path: Path, documents: Iterable[tuple[Document, Source]], size: int, vocabulary: Vocabulary, config: CorpusConfig
 ) -> str:
     """Write the ids of documents as a .npy file, the end_of_text id between two; return their SHA-256."""
     table = np.full(CODE_POINTS, vocabulary.unknown_id or 0, vocabulary.dtype)
@@ -215,8 +215,10 @@ def _write_ids(
     digest, between = hashlib.sha256(), np.zeros(0, table.dtype)
     with path.open("wb") as file:
         file.write(ids_header(size, table.dtype))
-        for document in documents:
+        for document, source in documents:
             text = decode(document.read(), encoding=config.encoding, name=document.name)
+            if len(text) != source.characters:
+                raise CharlmError(f"{document.name}: was changed while it was read; try again when nothing writes it")
             for ids in (between, *(table.take(_code_points(part)) for part in _parts(text))):
                 file.write(ids.data)
                 digest.update(ids.data)

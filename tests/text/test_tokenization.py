@@ -24,6 +24,7 @@ from run_folders import names
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
 from charlm.text.corpus import Rare, Split
+from charlm.text.documents import Document
 from charlm.text.tokenization import encode_text, settle_min_count, tokenize
 from charlm.text.vocabulary import Vocabulary
 
@@ -145,6 +146,20 @@ def test_a_corpus_as_a_source_is_refused(tmp_path: Path) -> None:
     make_corpus(tmp_path, "ab")
     with pytest.raises(CharlmError, match="out: is a corpus that charlm tokenize wrote, not text"):
         tokenize([str(tmp_path / "out"), str(tmp_path)], tmp_path / "again", CorpusConfig())
+
+
+def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Document.read
+
+    def read_and_append(document: Document) -> bytes | bytearray:
+        data = read(document)
+        (tmp_path / "sources/00.txt").write_bytes(data + b"z")
+        return data
+
+    monkeypatch.setattr(Document, "read", read_and_append)
+    with pytest.raises(CharlmError, match=r"00\.txt: was changed while it was read"):
+        make_corpus(tmp_path, "abc")
+    assert not (tmp_path / "out").exists()
 
 
 LATIN = "café".encode("latin-1")
