@@ -16,7 +16,6 @@ from charlm.errors import CharlmError, check_choice, counted
 from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS, baseline_nats
 from charlm.evaluation.scoring import ScoringProtocol, bits, mean_score, perplexity, score_ids
 from charlm.network.rnn import Floats
-from charlm.runs.folder import CORPUS, run_of
 from charlm.runs.run import run_corpus
 from charlm.text.copies import Copies, find_copies
 from charlm.text.corpus import Corpus, Split
@@ -96,7 +95,7 @@ def evaluate(
     is_needed = text is None or copies or baselines  # it is read once, to check that it is the text of the run
     corpus = run_corpus(model.path, model.trained) if is_needed else None
     if copies and corpus is None:
-        raise CharlmError(f"{_missing_corpus(model)}: --copies needs the training text")
+        raise CharlmError(f"{model.path}: not in a run that has its text, which --copies needs")
     training = None if corpus is None else corpus.split("train")
     name, ids, left_out = text_to_score(model, text, split=split, corpus=corpus)
     if len(ids) < 2:
@@ -159,16 +158,10 @@ def text_to_score(
     """
     if text is None:
         if corpus is None:
-            raise CharlmError(f"{_missing_corpus(model)}: name the text to score after it")
+            raise CharlmError(f"{model.path}: not in a run that has its text: name the text to score after it")
         split = split or "validation"
         return f"{split} text of the run", corpus.split(split), Counter()
     config = model.config.corpus
     check_encoding(config.encoding, key=f"{model.path}: corpus.encoding")
     name = str(text) if split is None else f"{split} part of {text}"
     return name, *encode_text(Path(text), model.vocabulary, config, split=split)
-
-
-def _missing_corpus(model: Model) -> str:
-    """Return why the training text of a model is not known."""
-    run = run_of(model.path)
-    return f"{model.path}: a model without its run" if run is None else f"{run / CORPUS}: missing"

@@ -86,16 +86,11 @@ class Plan:
         """How long the whole training takes."""
         return self.start_seconds + self.run_seconds
 
-    @property
-    def parameters(self) -> int:
-        """The number of weights."""
-        return self.architecture.size
-
     def to_json(self) -> dict[str, Any]:
         """Return the plan as plain data."""
         batches = self.schedule.batches
         return {
-            "parameters": self.parameters,
+            "parameters": self.architecture.size,
             "shapes": {name: list(shape) for name, shape in self.architecture.shapes().items()},
             "batch_size": batches.batch_size,
             "sequence_length": batches.sequence_length,

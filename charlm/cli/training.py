@@ -212,7 +212,7 @@ def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
     taken = "is taken" if plan.is_advised else "would be taken without -c"
     yield "text", plan.corpus.summary.split(", ")
     yield from (("problem", [problem]) for problem in plan.problems)
-    yield "network", [f"{network.layers} x {network.units} {network.activation} units", f"{plan.parameters:,} weights"]
+    yield "network", [f"{network.layers} x {network.units} {network.activation} units", f"{network.size:,} weights"]
     yield "steps", [f"{schedule.total:,}", f"{schedule.epochs(schedule.total):,.4g} epochs", windows]
     yield "memory", [f"{plan.memory_bytes / 1e9:,.3g} GB, products in {plan.precision}"]
     yield (

@@ -1,8 +1,7 @@
 """What `charlm runs` tells of each run: its state, score, speed, text and settings, and in which settings runs differ.
 
 The score is that of best.safetensors: it belongs to weights that can be used. Step, time and speed are from the last
-line of metrics.jsonl, which may be growing. A value that a run does not have yet is None. The files may come from a
-stranger: what is read is bounded in size, and a value that is not possible is None or a CharlmError.
+line of metrics.jsonl, which may be growing. A value that a run does not have yet is None.
 """
 
 import hashlib
@@ -109,7 +108,7 @@ def summarize(folder: Path, *, clock: Callable[[], float] = time.time) -> RunSum
             step=max((each for each in (step, *saved) if each is not None), default=None),
             split=score.get("split"),
             nats_per_char=to_number(score.get("nats_per_char")),
-            block_means=_read_means(score.get("block_means")),
+            block_means=tuple(score.get("block_means", ())),
             best_step=to_number(model.get("step")),
             seconds=seconds,
             characters_per_second=speed,
@@ -183,12 +182,6 @@ def known_score(facts: Mapping[str, Any]) -> float | None:
     """Return the score on the validation text in the fields of a model file, in nats per character; None if none."""
     score = _score_of(facts)
     return to_number(score.get("nats_per_char")) if score.get("split") == "validation" else None
-
-
-def _read_means(found: Any) -> tuple[float, ...]:
-    """Return the means of blocks in a score; none if they are not numbers."""
-    means = tuple(map(to_number, found)) if isinstance(found, list) else ()
-    return tuple(mean for mean in means if mean is not None) if None not in means else ()
 
 
 ReportError = Callable[[Path, CharlmError], object]

@@ -22,7 +22,7 @@ def planned(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Plan
 @pytest.mark.slow
 def test_the_sizes_are_those_of_the_run_that_was_trained(planned: Plan, trained_run: Path) -> None:
     trained = read_model(trained_run / "last.safetensors")
-    assert (planned.parameters, planned.architecture) == (trained.parameters.size, trained.architecture)
+    assert (planned.architecture.size, planned.architecture) == (trained.parameters.size, trained.architecture)
     assert (planned.schedule.total, planned.schedule.batches.batch_size, planned.schedule.batches.sequence_length) == (
         60,
         8,
