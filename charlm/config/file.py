@@ -187,26 +187,18 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 MAX_CONFIG_BYTES = 100_000
-MAX_DEPTH = 32
-"""Mappings and lists inside each other. A schema of settings needs 5."""
 _INT = "tag:yaml.org,2002:int"
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without tags, aliases (a few hundred bytes of them can fill the memory), repeated keys and deep nesting."""
-
-    depth = 0
+    """YAML without tags, aliases (a few hundred bytes of them can fill the memory) and repeated keys."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Return the next node; a tag, an alias and deep nesting are refused."""
+        """Return the next node; a tag and an alias are refused."""
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None) or self.depth > MAX_DEPTH:
-            problem = f"aliases, tags and nesting more than {MAX_DEPTH} deep are not allowed"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
-        self.depth += 1
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
+            raise yaml.MarkedYAMLError(problem="aliases and tags are not allowed", problem_mark=event.start_mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         """Return a mapping; a key that occurs twice is refused."""
@@ -255,7 +247,7 @@ def parse_yaml(text: str, *, origin: str) -> Any:
         origin: What the message of an error starts with: a file or an option.
 
     Raises:
-        CharlmError: the text is longer, not YAML, nested more than 32 deep, or has an alias, a tag, a repeated key or
+        CharlmError: the text is longer, not YAML, nested too deep, or has an alias, a tag, a repeated key or
             a whole number that is not decimal, with the line and column; or as `as_json`.
 
     """
@@ -263,7 +255,7 @@ def parse_yaml(text: str, *, origin: str) -> Any:
         raise CharlmError(f"{origin}: {len(text):,} characters; a config has at most {MAX_CONFIG_BYTES:,}")
     try:
         value = yaml.load(text, _Loader)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: no such date, thousands of digits
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no such date, thousands of digits
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         problem = getattr(error, "problem", None) or str(error).partition("\n")[0]

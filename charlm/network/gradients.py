@@ -84,23 +84,6 @@ def read_text(parameters: Parameters, ids: NDArray[Any]) -> Trace:
     return Trace(parameters, columns, before, outputs)
 
 
-def loss_slope(logits: Floats, targets: NDArray[Any]) -> Floats:
-    """Return dL/dlogits of the loss L = -log softmax(logits)[target]: the probabilities, less 1 at the target.
-
-    Args:
-        logits: float [..., V].
-        targets: Integers [...].
-
-    Returns:
-        [..., V], of the dtype of the logits.
-
-    """
-    found = probabilities(logits)
-    at = targets[..., None]
-    np.put_along_axis(found, at, np.take_along_axis(found, at, -1) - 1, -1)
-    return found
-
-
 def follow_back(
     trace: Trace, steps: NDArray[np.int64], *, lags: int, texts: NDArray[np.int64] | int = 0
 ) -> Iterator[tuple[State, State]]:
@@ -119,7 +102,8 @@ def follow_back(
     """
     parameters = trace.parameters
     logits = parameters.logits([output[steps, texts] for output in trace.outputs])
-    by_logits = loss_slope(logits, trace.ids[steps + 1, texts])
+    by_logits = probabilities(logits)  # less 1 at the target: dL/dlogits of L = -log softmax(logits)[target], [P, V]
+    by_logits[np.arange(len(steps)), trace.ids[steps + 1, texts]] -= 1
     arriving = [  # at h of each layer, from the logits and from later characters: [P, H]
         by_logits @ kernel.T if len(kernel) else np.zeros((len(steps), layer.units), by_logits.dtype)
         for kernel, layer in zip(parameters.logits_kernels, parameters.layers, strict=True)

@@ -203,10 +203,9 @@ def read_architecture(fields: Mapping[str, Any], path: Path) -> Architecture:
             },
         }:
             numbers = [layers, units, *([] if embedding is None else [embedding])]
-            if any(type(number) is not int or not 1 <= number <= MAX_SIZE for number in numbers):
-                raise CharlmError(f"{path}: a size of the network is not a whole number from 1 to {MAX_SIZE:,}")
-            if layers > MAX_LAYERS:
-                raise CharlmError(f"{path}: {layers:,} layers; must be {MAX_LAYERS} at most")
+            if any(type(size) is not int or not 1 <= size <= MAX_SIZE for size in numbers) or layers > MAX_LAYERS:
+                most = f"the sizes of the network must be from 1 to {MAX_SIZE:,}, and {MAX_LAYERS} layers at most"
+                raise CharlmError(f"{path}: {most}")
             if activation not in ACTIVATIONS:
                 known = ", ".join(ACTIVATIONS)
                 raise CharlmError(f"{path}: activation {short_repr(activation)} is unknown; must be one of {known}")

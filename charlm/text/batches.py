@@ -112,7 +112,4 @@ def fit_batches(
     batches = Batches(length=length, batch_size=batch, sequence_length=time, seed=seed, shuffle=shuffle)
     if (batch, time) == (batch_size, sequence_length):
         return batches, None
-    sizes = (("batches", batch, batch_size), ("windows", time, sequence_length))
-    return batches, "short text: " + ", ".join(
-        f"{name} of {found} instead of {wanted}" for name, found, wanted in sizes if found != wanted
-    )
+    return batches, f"short text: {batch} windows of {time} characters a step, not {batch_size} of {sequence_length}"

@@ -62,7 +62,7 @@ def test_the_value_of_an_override_is_yaml_and_replaces_that_of_the_file(
         ("seed.x=3", "override: seed: found {'x': 3}; Input should be a valid integer"),
         ("model.units=many", "override: model.units: found 'many'; "),
         ("seed=[", "override seed: "),
-        ("seed=*x", "override seed: line 1, column 1: not valid YAML: aliases, tags"),
+        ("seed=*x", "override seed: line 1, column 1: not valid YAML: aliases and tags"),
         ("training.optimizer" + ".x" * 5000 + "=1", "override: training.optimizer.x: found {'x': {'x'"),
     ],
 )

@@ -73,7 +73,7 @@ def test_a_short_text_gets_shorter_windows_then_fewer_streams_and_a_line_for_the
     batches, change = fit_batches(length, batch_size=8, sequence_length=100, seed=0)
     assert (batches.batch_size, batches.sequence_length) == (batch, time)
     assert change is not None
-    assert f"batches of {batch} instead of 8, windows of {time} instead of 100" in change
+    assert change == f"short text: {batch} windows of {time} characters a step, not 8 of 100"
 
 
 @pytest.mark.parametrize("length", [0, 1])
