@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from charlm.api.model import Model, load
-from charlm.errors import CharlmError, check_choice, counted
+from charlm.errors import CharlmError, counted
 from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS, baseline_nats
 from charlm.evaluation.scoring import ScoringProtocol, bits, mean_score, perplexity, score_ids
 from charlm.network.rnn import Floats
@@ -90,7 +90,6 @@ def evaluate(
             that the model knows, or a loss is not finite; with `copies`, there is no training text.
 
     """
-    check_choice("protocol", protocol, ScoringProtocol)
     model = load(model, say=say)
     is_needed = text is None or copies or baselines  # it is read once, to check that it is the text of the run
     corpus = run_corpus(model.path, model.trained) if is_needed else None

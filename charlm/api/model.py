@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import CharlmError, check_choice
+from charlm.errors import CharlmError
 from charlm.network.model_file import TrainedModel, read_model
 from charlm.network.rnn import Floats, State, read_outputs
 from charlm.runs.folder import find_model
@@ -159,9 +159,8 @@ class Model:
             CharlmError: T < 2, an argument is out of range or a state given for windows, or a loss is not finite.
 
         """
-        from charlm.evaluation.scoring import ScoringProtocol, score_ids
+        from charlm.evaluation.scoring import score_ids
 
-        check_choice("protocol", protocol, ScoringProtocol)
         if state is not None and protocol != "stream":
             raise CharlmError(f"state: given with the protocol {protocol}; only a stream begins at a state")
         ids, first = self._encode(text), self._first_state(state)

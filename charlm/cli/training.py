@@ -316,9 +316,6 @@ def tune(**options: Any) -> None:
     states = [trial.state.name for trial in result.study.trials]
     say(f"{counted(len(states), 'trial')}: {states.count('PRUNED'):,} pruned, {states.count('FAIL'):,} failed")
     say(f"compare the trials with: charlm runs {shlex.quote(str(result.folder))}/trial-*")
-    if result.best is None:
-        say(f"{result.folder}: no trial is complete; the same command goes on with the search")
-        sys.exit(1)
     best, nats = result.study.best_trial, result.study.best_value
     print_result(
         f"{result.best}: {nats:.4f} nats per character ({bits(nats):.4f} bits, perplexity {perplexity(nats):.2f}) on "

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import CharlmError, counted
+from charlm.errors import CharlmError, check_choice, counted
 from charlm.network.reading import BLOCK, VALUES_AT_ONCE, read_blocks, read_pieces
 from charlm.network.rnn import Floats, Parameters, State, nats
 
@@ -172,9 +172,11 @@ def score_ids(
         The nats of ids 1 to n - 1, float32 arrays in text order.
 
     Raises:
-        CharlmError: at once, n < 2 or the window is less than 1; while iterating, the nats are not finite.
+        CharlmError: at once, there is no such protocol, n < 2, or the window is less than 1; while iterating, the nats
+            are not finite.
 
     """
+    check_choice("protocol", protocol, ScoringProtocol)
     if len(ids) < 2:
         raise CharlmError(f"a text of {counted(len(ids), 'character')}: at least 2 are needed for a score")
     if window < 1:

@@ -207,8 +207,7 @@ def read_architecture(fields: Mapping[str, Any], path: Path) -> Architecture:
                 most = f"the sizes of the network must be from 1 to {MAX_SIZE:,}, and {MAX_LAYERS} layers at most"
                 raise CharlmError(f"{path}: {most}")
             if activation not in ACTIVATIONS:
-                known = ", ".join(ACTIVATIONS)
-                raise CharlmError(f"{path}: activation {short_repr(activation)} is unknown; must be one of {known}")
+                raise CharlmError(f"{path}: activation {short_repr(activation)}; must be {', '.join(ACTIVATIONS)}")
             return Architecture(len(characters), layers, units, embedding, use_bias, activation, skip_connections)
     raise CharlmError(f"{path}: damaged: its metadata does not describe a network")
 

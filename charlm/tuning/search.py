@@ -57,8 +57,8 @@ class SearchResult:
     """The folder of the search, with the run of each trial."""
     study: optuna.Study
     """Optuna's record of all trials: their values (`params`), their losses in nats per character, their states."""
-    best: Path | None
-    """The recipe of the best trial; None = no trial is complete."""
+    best: Path
+    """The recipe of the best trial."""
     command: str
     """What trains that recipe on the same text."""
 
@@ -92,7 +92,7 @@ def tune(
     Raises:
         CharlmError: TensorFlow is not installed, the space or the text is not right, a trial takes longer than
             `minutes`, the folder holds another search or another process searches there, several trials in a row have
-            failed, or a file cannot be written.
+            failed, or none is complete, or a file cannot be written.
         Stopped: a signal came; it is a KeyboardInterrupt.
 
     """
@@ -175,7 +175,9 @@ def search(
             _write_best(best, study, space, folder, command)
             result = "pruned" if nats is None else f"{nats:.4f} nats per character"
             session.say(f"trial {trial.number}: {result}; best {best.value:.4f} (trial {best.number})")
-    return SearchResult(folder, study, folder / BEST_FILE if (folder / BEST_FILE).is_file() else None, command)
+    if not (folder / BEST_FILE).is_file():
+        raise CharlmError(f"{folder}: no trial is complete; the same command goes on with the search")
+    return SearchResult(folder, study, folder / BEST_FILE, command)
 
 
 def _open_study(folder: Path) -> optuna.Study:
