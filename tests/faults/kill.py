@@ -13,11 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from corpora import write_plays
 from fake_runs import CLOCK, repeatable_files
 from processes import Process, command_line, run_process, settings, started, wait_until
 from run_folders import read_events, read_metrics
-
-from charlm.config.recipes import DEFAULT_CORPUS
 
 STEPS_PER_KILL = 180
 LOADED = ("numpy", "tensorflow", "run/.lock")
@@ -40,13 +39,6 @@ class Stop(NamedTuple):
     """From the signal to the end of the process."""
 
 
-def write_plays(path: Path) -> Path:
-    """Write the first 20,000 characters of the plays."""
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(DEFAULT_CORPUS.read_text(encoding="utf-8")[:20_000], encoding="utf-8")
-    return path
-
-
 def start_or_resume(folder: Path, *, steps: int) -> list[str]:
     """Return the command that starts a run in folder/run, or resumes it if it exists."""
     run = folder / "run"
@@ -66,16 +58,7 @@ def train_to_the_end(folder: Path, *, steps: int) -> Path:
 
 
 def stop_once(folder: Path, *, steps: int, moment: str, number: signal.Signals, rng: random.Random) -> Stop:
-    """Start or resume the run in folder/run, and send a signal at one of MOMENTS.
-
-    Args:
-        folder: A folder.
-        steps: The number of steps of the run.
-        moment: One of MOMENTS.
-        number: The signal that is sent then.
-        rng: Decides at which step, and how far into the start of the process.
-
-    """
+    """Start or resume the run in folder/run, and send a signal at one of MOMENTS; `rng` decides at which step."""
     run = folder / "run"
     later, loaded = newest_step(run) + rng.randint(1, 100), rng.choice(LOADED)
     with started(start_or_resume(folder, steps=steps)) as (process,):

@@ -55,15 +55,9 @@ def training(lines: Sequence[list[str]]) -> Iterator[list[Process]]:
         yield processes
 
 
-def finish(process: Process, *, seconds: float = LIMIT_SECONDS) -> tuple[int, str]:
-    """Wait for a process; return its exit code and what it printed."""
-    printed, _ = process.communicate(timeout=seconds)
-    return process.returncode, printed
-
-
 def train_with(*lines: list[str], code: int = 0) -> list[str]:
     """Run a command line for each worker; return what each has printed, once it has ended with this exit code."""
     with training(lines) as processes:
-        ended = [finish(process) for process in processes]
-    assert [found for found, _ in ended] == [code] * len(ended), ended
-    return [printed for _, printed in ended]
+        ended = [(process.communicate(timeout=LIMIT_SECONDS)[0], process.returncode) for process in processes]
+    assert [found for _, found in ended] == [code] * len(ended), ended
+    return [printed for printed, _ in ended]

@@ -41,22 +41,24 @@ def test_a_signal_makes_a_run_save_and_say_how_to_continue(number: signal.Signal
     assert checkpoints.restore(run / "checkpoints", warn=pytest.fail).facts.progress.step >= 10
 
 
-def test_a_second_signal_stops_at_once_and_leaves_the_last_checkpoint_whole(tmp_path: Path) -> None:
-    with training(tmp_path / "run", until="best.safetensors") as process:
-        for number in (signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGCONT):  # both come at the same moment
+@pytest.mark.parametrize(
+    ("until", "numbers"),
+    [
+        (".lock", [signal.SIGTERM]),  # before its first step
+        ("best.safetensors", [signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGCONT]),  # both at one moment
+    ],
+)
+def test_a_signal_before_the_first_step_or_a_second_one_stops_at_once(
+    until: str, numbers: list[signal.Signals], tmp_path: Path
+) -> None:
+    with training(tmp_path / "run", until=until) as process:
+        for number in numbers:
             process.send_signal(number)
         _, said = process.communicate(timeout=GRACE_SECONDS)
-    assert process.returncode == 128 + signal.SIGTERM
+    assert process.returncode == 128 + signal.SIGTERM, said
     assert "Traceback" not in said
-    checkpoints.restore(tmp_path / "run/checkpoints", warn=pytest.fail)
-
-
-def test_a_signal_between_the_run_and_its_first_step_ends_training_at_once(tmp_path: Path) -> None:
-    with training(tmp_path / "run", until=".lock") as process:
-        process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=GRACE_SECONDS)
-    assert process.returncode == 143, said
-    assert "Traceback" not in said
+    if until != ".lock":
+        checkpoints.restore(tmp_path / "run/checkpoints", warn=pytest.fail)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
