@@ -37,18 +37,19 @@ main()
 """
 
 
-@pytest.mark.parametrize("moment", ["unwinding", "exit functions", "finalization"])
-@pytest.mark.parametrize(("first", "second"), [*permutations(ENDING, 2)])
-def test_the_first_of_two_signals_decides_and_the_second_changes_nothing(
-    first: signal.Signals, second: signal.Signals, moment: str
-) -> None:
-    command = [sys.executable, "-c", PROGRAM, str(int(first)), str(int(second)), moment]
+def end(program: str, first: int, second: int, moment: str) -> tuple[int, str, str]:
+    """Run a program; return its exit code and what it wrote."""
+    command = [sys.executable, "-c", program, str(first), str(second), moment]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
-    assert (done.returncode, done.stdout, done.stderr) == (128 + first, "cleaned up\n", "")
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("moment", ["unwinding", "exit functions", "finalization"])
+def test_the_first_of_two_signals_decides_and_the_second_changes_nothing(moment: str) -> None:
+    for first, second in permutations(ENDING, 2):
+        assert end(PROGRAM, int(first), int(second), moment) == (128 + first, "cleaned up\n", "")
 
 
 def test_a_signal_after_the_command_leaves_its_exit_code() -> None:
     program = PROGRAM.replace("os.kill(os.getpid(), first)", "sys.exit(0)")
-    command = [sys.executable, "-c", program, "0", str(int(signal.SIGTERM)), "exit functions"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert end(program, 0, int(signal.SIGTERM), "exit functions") == (0, "cleaned up\n", "")

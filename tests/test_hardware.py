@@ -19,21 +19,6 @@ from charlm.hardware import (
 PHYSICAL_BYTES = 1000 * 4096
 
 
-@pytest.fixture
-def cpuinfo(tmp_path: Path) -> Path:
-    """Return a description of two cores that multiply bfloat16."""
-    core = "processor\t: 0\nmodel name\t: A Processor: Fast\nflags\t\t: fpu avx512_bf16 avx512f\n\n"
-    (tmp_path / "cpuinfo").write_text(core * 2)
-    return tmp_path / "cpuinfo"
-
-
-@pytest.fixture
-def old_cpuinfo(tmp_path: Path) -> Path:
-    """Return a description of a processor that does not multiply bfloat16."""
-    (tmp_path / "old").write_text("model name\t: avx512_bf16\nflags\t\t: fpu avx512_bf16x avx2\n")
-    return tmp_path / "old"
-
-
 def sysconf(name: str) -> int:
     return {"SC_PHYS_PAGES": 1000, "SC_PAGE_SIZE": 4096}[name]
 
@@ -41,17 +26,18 @@ def sysconf(name: str) -> int:
 # Memory
 
 
-@pytest.mark.parametrize("text", [None, "max\n", "", "\xff"])
-def test_without_a_limit_of_the_container_the_memory_is_that_of_the_machine(text: str | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        *((text, PHYSICAL_BYTES) for text in (None, "max\n", "", "\xff")),
+        (f"{PHYSICAL_BYTES - 1}\n", PHYSICAL_BYTES - 1),
+        (f"{PHYSICAL_BYTES + 1}\n", PHYSICAL_BYTES),
+    ],
+)
+def test_the_memory_is_the_lower_of_machine_and_container(text: str | None, expected: int, tmp_path: Path) -> None:
     if text is not None:
         (tmp_path / "limit").write_text(text, encoding="latin-1")
-    assert memory_bytes(control_group=tmp_path / "limit", sysconf=sysconf) == PHYSICAL_BYTES
-
-
-@pytest.mark.parametrize("limit", [PHYSICAL_BYTES - 1, PHYSICAL_BYTES + 1])
-def test_the_lower_of_machine_and_container_counts(limit: int, tmp_path: Path) -> None:
-    (tmp_path / "limit").write_text(f"{limit}\n")
-    assert memory_bytes(control_group=tmp_path / "limit", sysconf=sysconf) == min(limit, PHYSICAL_BYTES)
+    assert memory_bytes(control_group=tmp_path / "limit", sysconf=sysconf) == expected
 
 
 @pytest.mark.parametrize("error", [ValueError("unrecognized configuration name"), OSError(22, "Invalid argument")])
@@ -65,11 +51,13 @@ def test_memory_that_the_system_does_not_tell_is_unknown(error: Exception, tmp_p
 # Processor
 
 
-def test_a_processor_has_its_name_and_is_told_from_others_without_bfloat16(cpuinfo: Path, old_cpuinfo: Path) -> None:
-    assert processor_name(cpuinfo=cpuinfo) == "A Processor: Fast"
-    assert multiplies_bfloat16(cpuinfo=cpuinfo)
-    assert not multiplies_bfloat16(cpuinfo=old_cpuinfo)
-    assert not multiplies_bfloat16(cpuinfo=cpuinfo.with_name("missing"))
+def test_a_processor_has_its_name_and_is_told_from_others_without_bfloat16(tmp_path: Path) -> None:
+    core = "processor\t: 0\nmodel name\t: A Processor: Fast\nflags\t\t: fpu avx512_bf16 avx512f\n\n"
+    for name, text in (("new", core * 2), ("old", "model name\t: avx512_bf16\nflags\t\t: fpu avx512_bf16x avx2\n")):
+        (tmp_path / name).write_text(text)
+    assert processor_name(cpuinfo=tmp_path / "new") == "A Processor: Fast"
+    found = [multiplies_bfloat16(cpuinfo=tmp_path / name) for name in ("new", "old", "missing")]
+    assert found == [True, False, False]
 
 
 # Versions
@@ -94,14 +82,9 @@ def test_product_threads_are_limited_unless_the_environment_says_otherwise(monke
 # Cores
 
 
-@pytest.mark.parametrize(
-    ("quota", "cores"),
-    [("150000 100000", 2), ("50000 100000", 1), ("max 100000", 64), ("", 64), ("1 0", 64), (None, 64)],
-)
-def test_the_cores_are_those_that_a_container_may_use(
-    quota: str | None, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_cores_are_those_that_a_container_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {*range(64)}, raising=False)
-    if quota is not None:
+    assert core_count(quota=tmp_path / "cpu.max") == 64
+    for quota, cores in (("150000 100000", 2), ("50000 100000", 1), ("max 100000", 64), ("", 64), ("1 0", 64)):
         (tmp_path / "cpu.max").write_text(quota, encoding="ascii")
-    assert core_count(quota=tmp_path / "cpu.max") == cores
+        assert core_count(quota=tmp_path / "cpu.max") == cores

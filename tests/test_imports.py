@@ -96,17 +96,13 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         visit(module, ())
 
 
-def test_only_the_engine_imports_tensorflow_or_keras() -> None:
-    users = {name_of(path) for path in MODULES if {name.partition(".")[0] for name in imports(path)} & FRAMEWORKS}
-    assert {room_of(name) for name in users} == {"engine"}
-
-
-def test_only_servers_use_the_network() -> None:
+def test_only_the_engine_imports_tensorflow_or_keras_and_only_servers_use_the_network() -> None:
     """`urllib.parse` takes addresses apart and opens none; several machines are connected by TensorFlow."""
-    users = {
-        name_of(path)
-        for path in MODULES
-        for name in imports(path)
-        if name.partition(".")[0] in NETWORK and not name.startswith("urllib.parse")
-    }
-    assert {room_of(name) for name in users} == {"serving"}
+    for packages, room in ((FRAMEWORKS, "engine"), (NETWORK, "serving")):
+        users = {
+            room_of(name_of(path))
+            for path in MODULES
+            for name in imports(path)
+            if name.partition(".")[0] in packages and not name.startswith("urllib.parse")
+        }
+        assert users == {room}

@@ -17,34 +17,20 @@ for line in sys.argv[1:]:
 """
 
 
-def run(program: str, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-    """Run a program that prints the names of all modules on standard error, once or several times."""
+def imported_by(program: str, *arguments: str | Path, code: int = 0) -> list[set[str]]:
+    """Return the packages that a program has imported each time that it prints its modules on standard error."""
     command = [sys.executable, "-c", program, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def imported(done: "subprocess.CompletedProcess[str]") -> list[set[str]]:
-    """Return the packages that a program has imported by each time that it printed them."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
     lines = [line.split() for line in done.stderr.splitlines() if " charlm.errors " in line]
     return [{module.partition(".")[0] for module in line} for line in lines]
-
-
-def imported_by_commands(*lines: str) -> list[set[str]]:
-    """Run command lines one after the other in one process; return what is imported after each."""
-    return imported_by_program(RUN_COMMANDS, *lines)
-
-
-def imported_by_program(program: str, *arguments: str | Path) -> list[set[str]]:
-    done = run(program, *arguments)
-    assert done.returncode == 0, done.stderr
-    return imported(done)
 
 
 # Commands
 
 
 def test_help_imports_only_click_and_information_neither_tensorflow_nor_numpy() -> None:
-    *helped, told, shown = imported_by_commands("--help", "train --help", "info", "config show tiny")
+    *helped, told, shown = imported_by(RUN_COMMANDS, "--help", "train --help", "info", "config show tiny")
     for packages in helped:
         assert "click" in packages
         assert packages.isdisjoint(HEAVY)
@@ -56,7 +42,8 @@ def test_sampling_imports_numpy_and_safetensors_alone_and_what_does_not_train_ne
     model_file: Path, trained_run: Path
 ) -> None:
     Path("text.txt").write_text("abba", encoding="utf-8")
-    sampled, *others = imported_by_commands(
+    sampled, *others = imported_by(
+        RUN_COMMANDS,
         f"sample {model_file} -n 3 -t 1",
         f"evaluate {model_file} text.txt",
         f"runs {trained_run}",
@@ -70,7 +57,7 @@ def test_sampling_imports_numpy_and_safetensors_alone_and_what_does_not_train_ne
 
 @pytest.mark.slow
 def test_inspecting_does_not_import_tensorflow(trained_run: Path, tmp_path: Path) -> None:
-    (packages,) = imported_by_commands(f"inspect {trained_run} --out {tmp_path / 'page.html'} --json")
+    (packages,) = imported_by(RUN_COMMANDS, f"inspect {trained_run} --out {tmp_path / 'page.html'} --json")
     assert packages.isdisjoint({*TENSORFLOW, "torch"})
 
 
@@ -79,10 +66,7 @@ def test_a_mistake_in_a_config_is_reported_before_tensorflow_is_imported(tmp_pat
         "import sys\nfrom charlm.cli.main import main\n"
         "try:\n    main(sys.argv[1:], standalone_mode=False)\nfinally:\n    print(*sys.modules, file=sys.stderr)"
     )
-    done = run(program, "train", "-s", "model.unit=3", "-r", tmp_path / "run")
-    assert done.returncode == 1
-    assert "did you mean model.units?" in done.stderr
-    (packages,) = imported(done)
+    (packages,) = imported_by(program, "train", "-s", "model.unit=3", "-r", tmp_path / "run", code=1)
     assert packages.isdisjoint(TENSORFLOW)
 
 
@@ -96,7 +80,7 @@ def test_completing_imports_only_click() -> None:
         "    try:\n        main(prog_name='charlm')\n    except SystemExit:\n        pass\n"
         "    print(*sys.modules, file=sys.stderr)"
     )
-    found = imported_by_program(program, "charlm train -s model.un", "charlm sample mi")
+    found = imported_by(program, "charlm train -s model.un", "charlm sample mi")
     assert len(found) == 2
     for packages in found:
         assert "click" in packages
@@ -114,7 +98,7 @@ def test_the_library_imports_what_is_used_when_it_is_used(model_file: Path) -> N
         "charlm.train, charlm.evaluate",
     )
     program = "".join(f"{step}\nprint(*sys.modules, file=sys.stderr)\n" for step in steps)
-    caught, generated, trains = imported_by_program(program, model_file)
+    caught, generated, trains = imported_by(program, model_file)
     assert caught.isdisjoint({*HEAVY, "click"})
     assert generated & {*HEAVY, "click"} == {"numpy", "safetensors"}
     assert trains.isdisjoint({*TENSORFLOW, "click"})
