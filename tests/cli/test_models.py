@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import charlm, check_failure
-from processes import command_line
+from commands import charlm
+from processes import command_line, run_process
 
 from charlm.api.evaluation import evaluate
 from charlm.network.model_file import TrainedModel, write_model
@@ -21,15 +21,10 @@ from charlm.text.corpus import open_corpus
 from charlm.text.vocabulary import Vocabulary
 
 
-def sample(*arguments: str | Path | float, stdin: str | bytes = b"") -> str:
-    command = charlm("sample", *arguments, stdin=stdin)
+def sample(*arguments: str | Path | float) -> str:
+    command = charlm("sample", *arguments)
     assert command.exit_code == 0, command.stderr
     return command.stdout
-
-
-def sample_json(*arguments: str | Path | float) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(sample(*arguments, "--json"))
-    return found
 
 
 def always(trained: TrainedModel, character: str, path: Path) -> Path:
@@ -43,11 +38,6 @@ def always(trained: TrainedModel, character: str, path: Path) -> Path:
 # The text
 
 
-def test_the_prompt_comes_first_and_then_exactly_length_characters(trained_run: Path) -> None:
-    text = sample(trained_run, "-p", "The ferry", "-n", 300)
-    assert (text[:9], len(text)) == ("The ferry", 309)
-
-
 def test_without_a_temperature_that_of_the_recipe_is_used(trained: TrainedModel, tmp_path: Path) -> None:
     endless, cool = replace(trained, vocabulary=Vocabulary(tuple("\nabcd"))), tmp_path / "cool.safetensors"
     write_model(cool, replace(endless, config={**endless.config, "sampling": {"temperature": 0.25}}))
@@ -55,36 +45,24 @@ def test_without_a_temperature_that_of_the_recipe_is_used(trained: TrainedModel,
     assert texts[0] == texts[1] != texts[2]
 
 
-# Prompts
-
-
 def test_characters_left_out_of_the_prompt_are_named_and_in_the_json(trained_run: Path) -> None:
     command = charlm("sample", trained_run, "-p", "€The€ ferry", "-n", 1)
-    line = "left out of the prompt, since the model does not know them: '€' (U+20AC) 2 times"
-    assert command.stderr == f"charlm: {line}\n"
+    assert command.stderr.startswith("charlm: left out of the prompt")
+    assert "'€' (U+20AC) 2 times" in command.stderr
     assert command.stdout.startswith("€The€ ferry")
-    assert sample_json(trained_run, "-p", "€The€ ferry", "-n", 1)["left_out"] == {"€": 2}
+    assert json.loads(sample(trained_run, "-p", "€The€ ferry", "-n", 1, "--json"))["left_out"] == {"€": 2}
 
 
-# Several samples
-
-
-def test_several_samples_are_written_one_after_the_other(trained_run: Path) -> None:
-    command = charlm("sample", trained_run, "-p", "The", "-n", 10, "--samples", 3, "--seed", 1)
-    assert command.stderr.splitlines() == [f"--- sample {number} of 3 ---" for number in (1, 2, 3)]
-    texts = [s["text"] for s in sample_json(trained_run, "-p", "The", "-n", 10, "--samples", 3, "--seed", 1)["samples"]]
-    assert command.stdout == "".join(f"The{text}\n" for text in texts)
-    assert len(set(texts)) == 3
-
-
-# JSON
-
-
-def test_json_is_one_object_and_nothing_else(trained_run: Path) -> None:
-    found = sample_json(trained_run, "-p", "The", "-n", 10, "--seed", 5)
+def test_several_samples_are_those_of_the_json_with_their_prompt_and_length(trained_run: Path) -> None:
+    arguments = ("sample", trained_run, "-p", "The", "-n", 10, "--samples", 3, "--seed", 5)
+    command, found = charlm(*arguments), json.loads(charlm(*arguments, "--json").stdout)
     assert (found["model"], found["prompt"], found["seed"]) == (str(trained_run / "best.safetensors"), "The", 5)
-    (only,) = found["samples"]
-    assert (len(only["text"]), only["characters"], only["stopped_by"]) == (10, 10, "length")
+    assert {(len(one["text"]), one["characters"], one["stopped_by"]) for one in found["samples"]} == {
+        (10, 10, "length")
+    }
+    assert command.stderr.splitlines() == [f"--- sample {number} of 3 ---" for number in (1, 2, 3)]
+    assert command.stdout == "".join(f"The{one['text']}\n" for one in found["samples"])
+    assert len({one["text"] for one in found["samples"]}) == 3
 
 
 # Terminals and pipes
@@ -109,18 +87,10 @@ def on_a_terminal(*arguments: str | Path, interrupt: bool = False) -> bytes:
     return written
 
 
-@pytest.fixture
-def escaping(trained: TrainedModel, tmp_path: Path) -> Path:
-    """Return a model that writes escape characters."""
+def test_control_characters_are_escaped_on_a_terminal_and_not_in_a_pipe(trained: TrainedModel, tmp_path: Path) -> None:
     vocabulary = Vocabulary(("\n", "\x1b", "é", None, None), unknown_id=3, end_of_text_id=4)
-    return always(replace(trained, vocabulary=vocabulary), "\x1b", tmp_path / "escaping.safetensors")
-
-
-def test_control_characters_are_escaped_on_a_terminal(escaping: Path) -> None:
+    escaping = always(replace(trained, vocabulary=vocabulary), "\x1b", tmp_path / "escaping.safetensors")
     assert on_a_terminal(escaping, "-p", "é\n\x1b", "-n", "2") == "é\r\n\\x1b\\x1b\\x1b\r\n".encode()
-
-
-def test_a_pipe_gets_control_characters_as_they_are(escaping: Path) -> None:
     assert sample(escaping, "-n", 2) == "\x1b\x1b"
 
 
@@ -130,27 +100,18 @@ def test_ctrl_c_ends_the_line_on_a_terminal(trained: TrainedModel, tmp_path: Pat
     assert written.endswith(b"a\r\n")
 
 
-def run_sample(*arguments: str | Path, encoding: str) -> "subprocess.CompletedProcess[bytes]":
-    command = command_line("sample", *arguments)
-    environment = {**os.environ, "PYTHONIOENCODING": encoding}
-    return subprocess.run(command, capture_output=True, env=environment, check=False, timeout=60)
-
-
 @pytest.mark.parametrize("extra", [[], ["--json"]])
 def test_characters_that_the_output_cannot_encode_are_escaped(
     extra: list[str], trained: TrainedModel, tmp_path: Path
 ) -> None:
     vocabulary = Vocabulary(("\n", "中", "b", None, None), unknown_id=3, end_of_text_id=4)
-    folder = always(replace(trained, vocabulary=vocabulary), "中", tmp_path / "chinese.safetensors")
-    done = run_sample(folder, "-n", "2", *extra, encoding="ascii")
-    assert (done.returncode, b"Traceback" in done.stderr) == (0, False)
-    assert b"\\u4e2d\\u4e2d" in done.stdout
+    model = always(replace(trained, vocabulary=vocabulary), "中", tmp_path / "chinese.safetensors")
+    done = run_process("sample", model, "-n", "2", *extra, variables={"PYTHONIOENCODING": "ascii"}, timeout=60)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    assert "\\u4e2d\\u4e2d" in done.stdout
 
 
-# Failures
-
-
-BASELINES = {"uniform", "lzma", "unigram", "5-gram"}
+# Scores
 
 
 def figures(*arguments: str | Path) -> dict[str, Any]:
@@ -159,9 +120,6 @@ def figures(*arguments: str | Path) -> dict[str, Any]:
     assert command.exit_code == 0, command.stderr
     found: dict[str, Any] = json.loads(command.stdout)
     return found
-
-
-# The text and the score
 
 
 def test_the_score_is_printed_and_in_the_json_with_the_protocol(trained_run: Path) -> None:
@@ -183,24 +141,16 @@ def test_the_score_is_printed_and_in_the_json_with_the_protocol(trained_run: Pat
 @pytest.mark.usefixtures("place")
 def test_characters_left_out_of_the_text_are_named_and_in_the_json() -> None:
     command = charlm("evaluate", "m.safetensors", "other.txt", "--json")
-    assert command.stderr == (
-        "charlm: left out of other.txt, since the model does not know them: 'X' (U+0058) 1 time\n"
-    )
+    assert command.stderr.startswith("charlm: left out of other.txt")
+    assert "'X' (U+0058) 1 time" in command.stderr
     found = json.loads(command.stdout)
     assert (found["left_out"], found["characters"], found["text"]) == ({"X": 1}, 3, "other.txt")
-    assert set(found) == {
-        *("model", "text", "protocol", "nats_per_char", "bits_per_char", "perplexity", "characters", "standard_error"),
-        *("left_out", "baselines", "training_characters", "given_characters", "copies", "longest_copy"),
-    }
-
-
-# --baselines, --copies
 
 
 def test_baselines_are_a_table_with_the_model_and_the_best_first(trained_run: Path) -> None:
     _, head, *rows, note = charlm("evaluate", trained_run, "--baselines").stdout.splitlines()
     assert head.split() == ["nats", "bits", "perplexity"]
-    assert {row[:12].strip() for row in rows} == {*BASELINES, "this model"}
+    assert {row[:12].strip() for row in rows} == {"uniform", "lzma", "unigram", "5-gram", "this model"}
     scores = [tuple(map(float, row[12:].split())) for row in rows]
     assert scores == sorted(scores)
     for nats, bits, perplexity in scores:
@@ -221,21 +171,10 @@ def test_copies_are_told_with_their_place_in_the_training_text(trained_run: Path
     assert last.startswith("  96.2% occurs in the training text in spans of 20 or more; the longest has 50 characters")
 
 
-def test_the_files_and_their_sizes_are_printed(model_file: Path, tmp_path: Path) -> None:
-    command = charlm("export", model_file, "--format", "c", "--out", tmp_path / "out")
+def test_the_files_and_their_sizes_and_the_check_are_printed(model_file: Path, tmp_path: Path) -> None:
+    command = charlm("export", model_file, "--format", "c", "--out", tmp_path / "out", "--check")
     sizes = {name: (tmp_path / "out" / name).stat().st_size for name in ("run.c", "model.bin")}
-    assert command.stdout == f"{tmp_path}/out: run.c {sizes['run.c']:,} bytes, model.bin {sizes['model.bin']:,} bytes\n"
+    files, check = command.stdout.splitlines()
+    assert files == f"{tmp_path}/out: run.c {sizes['run.c']:,} bytes, model.bin {sizes['model.bin']:,} bytes"
+    assert check.startswith("C: the largest difference of a logit over 10,000 characters is ")
     assert command.stderr == ""
-
-
-@pytest.mark.slow
-def test_a_check_says_the_largest_difference(model_file: Path, tmp_path: Path) -> None:
-    command = charlm("export", model_file, "--format", "html", "--out", tmp_path / "out", "--check")
-    assert command.exit_code == 0, command.stderr
-    lines = command.stdout.splitlines()
-    assert lines[1].startswith("a browser: the largest difference of a logit over 10,000 characters is ")
-
-
-@pytest.mark.usefixtures("place")
-def test_a_file_in_place_of_a_folder_is_refused() -> None:
-    check_failure("export m.safetensors --format c --out page.html", "page.html: the format c must be a folder")

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.usefixtures("place")
 @table("""
 config show missing                                   | missing: no such recipe or YAML file
 evaluate                                              | runs/: no run here
+export m.safetensors --format c --out page.html       | page.html: the format c must be a folder
 inspect m.safetensors m.safetensors --text - --json                 | standard input can be read for one run only
 plan latin.txt                                        | latin.txt: not valid utf-8
 evaluate -                                            | -: no such file or folder; must be a run or a model file

@@ -32,7 +32,7 @@ def wide_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
 
 
-def test_each_run_is_a_line_the_newest_first(trained: TrainedModel) -> None:
+def test_each_run_is_a_line_with_the_figures_of_the_json_the_newest_first(trained: TrainedModel) -> None:
     make_scored_run(Path("runs/old"), trained, 1.5)
     os.utime("runs/old/metrics.jsonl", (0, 0))
     (make_run(Path("runs/new")) / "ended.json").touch()
@@ -40,14 +40,12 @@ def test_each_run_is_a_line_the_newest_first(trained: TrainedModel) -> None:
     assert heads == ["run", "state", "step", "nats", "chars/s", "weights", "age"]
     assert new[:4] == ["new", "done", "-", "-"]
     assert old[:4] == ["old", "stopped", "9", "1.5000"]
-
-
-def test_json_is_a_list_with_what_the_table_has(trained: TrainedModel) -> None:
-    make_scored_run(Path("runs/a"), trained, 1.5)
-    (run,) = json.loads(charlm("runs", "--json").stdout)
-    assert 0 <= run["age_seconds"] < 600
-    assert (run["name"], run["run"], run["state"], run["text"]) == ("a", "runs/a", "stopped", None)
+    assert old[5:7] == ["500", str(trained.parameters.size)]
+    first, run = json.loads(charlm("runs", "--json").stdout)
+    assert 0 <= first["age_seconds"] < 600
+    assert (run["name"], run["run"], run["state"], run["text"]) == ("old", "runs/old", "stopped", None)
     assert (run["step"], run["best_step"], run["nats_per_char"]) == (9, 7, 1.5)
+    assert (run["characters_per_second"], run["weights"]) == (500, trained.parameters.size)
 
 
 def test_the_distance_from_the_best_run_has_the_standard_error_of_the_difference(trained: TrainedModel) -> None:
@@ -144,40 +142,21 @@ def test_settings_that_differ_are_listed_below_each_run_and_parts_of_names_choos
     assert charlm("runs", "wid", "none").exit_code == 1
 
 
-CONTRACT = (
-    *("surprise", "gradient_by_lag", "usable_context", "impulse_response", "lyapunov", "spectral_radius", "units"),
-    "loss_by_class",
-)
-
 pytestmark = pytest.mark.usefixtures("place")
 
 
-def as_json(*arguments: str | Path) -> dict[str, Any]:
-    """Return the object that a command prints, and nothing else on standard output."""
-    command = charlm("inspect", *arguments, "--json")
-    assert command.exit_code == 0
-    found: dict[str, Any] = json.loads(command.stdout)
-    return found
-
-
-def test_json_has_the_promised_parts_and_the_nats_of_evaluate() -> None:
-    found = as_json("m.safetensors", "--text", "text.txt")
-    assert {*CONTRACT, *SECTIONS} <= set(found)
-    assert found["name"] == "m.safetensors"
-    text = Path("text.txt").read_text(encoding="utf-8")
-    assert "".join(entry["character"] for entry in found["surprise"]) == text[1:]
-    score = json.loads(charlm("evaluate", "m.safetensors", "text.txt", "--json").stdout)["nats_per_char"]
-    assert np.mean([entry["nats"] for entry in found["surprise"]]) == pytest.approx(score, rel=1e-4)
-
-
-@pytest.mark.slow
-def test_characters_that_are_left_out_are_told() -> None:
-    command = charlm("inspect", "m.safetensors", "--text", "other.txt", "--json")
+def test_inspect_has_every_part_the_nats_of_evaluate_and_what_was_left_out() -> None:
+    command = charlm("inspect", "m.safetensors", "--text", "text.txt", "--json")
     assert command.exit_code == 0
     found = json.loads(command.stdout)
-    note = "Left out of the text, since the model does not know them: 'X' (U+0058) 1 time."
-    assert found["notes"][0] == note
-    assert len(found["surprise"]) == 3
+    assert {*SECTIONS, "spectral_radius"} <= set(found)
+    assert found["name"] == "m.safetensors"
+    assert "".join(one["character"] for one in found["surprise"]) == Path("text.txt").read_text(encoding="utf-8")[1:]
+    score = json.loads(charlm("evaluate", "m.safetensors", "text.txt", "--json").stdout)["nats_per_char"]
+    assert np.mean([one["nats"] for one in found["surprise"]]) == pytest.approx(score, rel=1e-4)
+    other = json.loads(charlm("inspect", "m.safetensors", "--text", "other.txt", "--json").stdout)
+    assert other["notes"][0].endswith("'X' (U+0058) 1 time.")
+    assert len(other["surprise"]) == 3
 
 
 @pytest.mark.slow
