@@ -42,10 +42,8 @@ class Browser:
 
     def fill(self, **values: str | float) -> None:
         """Set fields, as if they had been filled in; `_` is - in a name."""
+        script = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input', {bubbles: true}))"
         for name, value in values.items():
-            script = (
-                "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input', {bubbles: true}))"
-            )
             self.driver.execute_script(script, self.find(name.replace("_", "-")), str(value))
         self.wait()
 
@@ -95,10 +93,6 @@ class Browser:
         script = "return [...document.querySelectorAll('#next button')].map((button) => button.dataset.text)"
         return list(self.driver.execute_script(script))
 
-    def log(self, kind: str) -> list[Any]:
-        """Return the lines of a log of Chromium since it was last asked for."""
-        return list(self.driver.get_log(kind))
-
 
 @pytest.fixture(scope="module")
 def driver() -> Iterator[Any]:
@@ -110,11 +104,10 @@ def driver() -> Iterator[Any]:
 def browser(driver: Any) -> Iterator[Browser]:
     """Return the browser; the test fails if a script failed or anything but the file was asked for."""
     driver.set_window_size(1280, 1000)
-    found = Browser(driver)
-    found.log("browser"), found.log("performance")
-    yield found
-    assert found.log("browser") == []
-    messages = [json.loads(line["message"])["message"] for line in found.log("performance")]
+    driver.get_log("browser"), driver.get_log("performance")  # what comes from here on is of this test
+    yield Browser(driver)
+    assert driver.get_log("browser") == []
+    messages = [json.loads(line["message"])["message"] for line in driver.get_log("performance")]
     urls = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
     assert [url for url in urls if not url.startswith(("file://", "data:"))] == []
 
@@ -140,16 +133,6 @@ def test_the_same_seed_gives_the_text_of_charlm_also_in_parts(page: Browser, loa
     assert "seed 7" in page.status
 
 
-def test_the_most_likely_text_is_that_of_charlm(
-    browser: Browser, trained_runs: dict[str, Path], tmp_path: Path
-) -> None:
-    for name, run in trained_runs.items():
-        model = load(run)
-        browser.open(tmp_path / name, model.trained).fill(prompt="The ", temperature=0, length=500)
-        browser.click("write")
-        assert browser.text == "The " + str(model.generate("The ", length=500, temperature=0))
-
-
 def test_the_stop_text_ends_the_text_before_it(page: Browser, loaded: Model) -> None:
     written = str(loaded.generate("The ", length=500, temperature=0.8, seed=7))
     stop = written[written.index("\n", 50) - 1 :][:2]  # the end of a line
@@ -161,19 +144,6 @@ def test_the_stop_text_ends_the_text_before_it(page: Browser, loaded: Model) -> 
     assert "the stop text came" in page.status
     logits = loaded.logits("The " + expected)[-1]  # the stop text has been taken back
     assert page.choices[0] == loaded.vocabulary.characters[int(logits.argmax())]
-
-
-def test_the_likeliest_characters_are_offered_and_can_be_chosen(page: Browser, loaded: Model) -> None:
-    page.fill(prompt="The ")
-    order = (-loaded.logits("The ")[-1]).argsort()
-    assert page.choices == [loaded.vocabulary.characters[index] for index in order[:9]]
-    second = page.choices[1]
-    page.driver.find_elements("css selector", "#next button")[1].click()
-    page.wait()
-    third = page.choices[2]
-    page.press("3")
-    assert page.text == "The " + second + third
-    assert page.driver.execute_script("return document.querySelectorAll('#text .chosen').length") == 2
 
 
 def test_the_colours_and_the_details_are_the_surprise_of_charlm(page: Browser, loaded: Model) -> None:
@@ -207,12 +177,23 @@ def test_the_keyboard_starts_and_stops_and_a_new_prompt_begins_anew(page: Browse
     assert page.find("write").text == "Write"
 
 
-def test_a_character_that_the_model_does_not_know_is_named(page: Browser) -> None:
+def test_the_likeliest_characters_are_offered_and_can_be_chosen_and_unknown_ones_are_named(
+    page: Browser, loaded: Model
+) -> None:
     page.fill(prompt="The é")
-    assert page.status == "The model does not know these characters, they are left out: é"
-    choices = page.choices
+    assert page.status.endswith(": é")
+    offered = page.choices
     page.fill(prompt="The ")
-    assert (page.status, page.choices) == ("", choices)
+    assert (page.status, page.choices) == ("", offered)
+    order = (-loaded.logits("The ")[-1]).argsort()
+    assert page.choices == [loaded.vocabulary.characters[index] for index in order[:9]]
+    second = page.choices[1]
+    page.driver.find_elements("css selector", "#next button")[1].click()
+    page.wait()
+    third = page.choices[2]
+    page.press("3")
+    assert page.text == "The " + second + third
+    assert page.driver.execute_script("return document.querySelectorAll('#text .chosen').length") == 2
 
 
 def test_strange_characters_and_titles_are_text(browser: Browser, tmp_path: Path) -> None:
@@ -226,47 +207,48 @@ def test_strange_characters_and_titles_are_text(browser: Browser, tmp_path: Path
     assert browser.driver.execute_script("return document.images.length") == 0
 
 
-def test_reserved_ids_are_neither_chosen_nor_offered(browser: Browser, trained: TrainedModel, tmp_path: Path) -> None:
+def test_the_page_begins_at_the_temperature_of_the_recipe_and_offers_no_reserved_ids(
+    browser: Browser, trained: TrainedModel, tmp_path: Path
+) -> None:
     trained.parameters.logits_bias[:] = (0, 0, 0, 50, 0)  # 3 is the unknown id, 4 ends the text
-    browser.open(tmp_path / "page", trained).fill(prompt="", seed=1, length=500, temperature=1)
+    browser.open(tmp_path / "page", replace(trained, config={"sampling": {"temperature": 2.5}}))
+    assert float(browser.find("temperature").get_property("value")) == 2.5
+    assert browser.find("temperature-value").text == "2.50"
+    browser.fill(prompt="", seed=1, length=500, temperature=1)
     assert len(browser.choices) == 3
     browser.click("write")
-    model = Model(tmp_path / "page", trained)
-    generated = model.generate("", length=500, seed=1, temperature=1)
+    generated = Model(tmp_path / "page", trained).generate("", length=500, seed=1, temperature=1)
     assert browser.text == str(generated)
     assert generated.stopped_by == "end of text"
     assert "the model ended the text" in browser.status
 
 
 @pytest.mark.parametrize("width", [400, 1280])
-def test_nothing_is_wider_than_the_page(browser: Browser, loaded: Model, tmp_path: Path, width: int) -> None:
-    browser.driver.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500},
-    )
-    browser.open(tmp_path / "page", loaded.trained, title="x" * 200).fill(prompt="The ", length=200, seed=1)
+def test_nothing_is_wider_than_the_page_and_every_field_and_button_has_a_name(
+    browser: Browser, loaded: Model, tmp_path: Path, width: int
+) -> None:
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    browser.open(tmp_path / "page", loaded.trained, title="x" * 200).fill(prompt="The ", length=200, seed=1, unit=0)
+    browser.click("off")
     browser.click("write")
     root = "document.documentElement"
     assert browser.driver.execute_script(f"return {root}.scrollWidth - {root}.clientWidth") == 0
+    for element in browser.driver.find_elements("css selector", "input, select, textarea, button, canvas, [tabindex]"):
+        assert element.accessible_name.strip(), element.get_attribute("outerHTML")
     browser.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_the_page_begins_at_the_temperature_of_the_recipe(browser: Browser, tmp_path: Path) -> None:
-    for temperature in (0.73, 2.5):
-        made = replace(make_model(), config={"sampling": {"temperature": temperature}})
-        browser.open(tmp_path / str(temperature), made)
-        assert float(browser.find("temperature").get_property("value")) == temperature
-        assert browser.find("temperature-value").text == f"{temperature:.2f}"
-
-
-def test_the_states_of_the_page_are_those_of_charlm(
+def test_the_most_likely_text_and_the_states_are_those_of_charlm(
     browser: Browser, trained_runs: dict[str, Path], tmp_path: Path
 ) -> None:
-    text = "The ferry lies on the mud, and nobody comes.\n" * 5
+    prompt = "The ferry lies on the mud, and nobody comes.\n" * 5
     for name, run in trained_runs.items():
         model = load(run)
-        browser.open(tmp_path / name, model.trained).fill(prompt=text)
-        np.testing.assert_allclose(browser.spans("state"), np.hstack(model.states(text)), atol=1e-5)
+        browser.open(tmp_path / name, model.trained).fill(prompt=prompt, temperature=0, length=300)
+        np.testing.assert_allclose(browser.spans("state"), np.hstack(model.states(prompt)), atol=1e-5)
+        browser.click("write")
+        assert browser.text == prompt + str(model.generate(prompt, length=300, temperature=0))
 
 
 def test_a_cell_colours_the_text_by_its_unit_and_a_character_shows_the_state_after_it(
@@ -345,10 +327,3 @@ def test_the_text_is_written_on_without_a_unit_that_is_off_until_it_is_on_again(
     page.click("write")
     assert page.text == written
     assert written != prompt + str(loaded.generate(prompt, length=120, temperature=0))
-
-
-def test_every_field_and_button_has_a_name(page: Browser) -> None:
-    page.fill(prompt="The ", unit=0)
-    page.click("off")
-    for element in page.driver.find_elements("css selector", "input, select, textarea, button, canvas, [tabindex]"):
-        assert element.accessible_name.strip(), element.get_attribute("outerHTML")

@@ -49,28 +49,17 @@ def test_a_format_has_every_activation(tmp_path: Path, name: FormatName, activat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("program", "message"),
-    [
+def test_why_a_program_failed_is_said_in_a_line(tmp_path: Path) -> None:
+    for body, message in (
         ("raise ValueError('broken')", "the program failed: ValueError: broken"),
         ("import nothing_such", "needs nothing_such, which is not installed: pip install onnx nothing_such$"),
         ("import charlm.api", "the program failed: .*charlm"),
-    ],
-)
-def test_why_a_python_program_failed_is_said_in_a_line(tmp_path: Path, program: str, message: str) -> None:
-    with pytest.raises(CharlmError, match=message):
-        run_python(tmp_path, IDS, body=program, needs=["onnx", "nothing_such"])
-
-
-@pytest.mark.slow
-def test_c_that_cannot_be_built_is_explained(tmp_path: Path) -> None:
+    ):
+        with pytest.raises(CharlmError, match=message):
+            run_python(tmp_path, IDS, body=body, needs=["onnx", "nothing_such"])
     (tmp_path / "run.c").write_text("int main(void) { return }", encoding="utf-8")
     with pytest.raises(CharlmError, match=r"--check: g?cc failed"):
         run_c(tmp_path, IDS)
-
-
-@pytest.mark.slow
-def test_scripts_that_fail_in_the_browser_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text('<script type="text/plain" id="network">{}</script>', encoding="utf-8")
     with pytest.raises(CharlmError, match="--check: chrom"):
         run_browser(tmp_path, IDS)
@@ -94,18 +83,12 @@ def check(trained: TrainedModel, *, error: float, time: int | None = None) -> Ch
     return check_export(files, ids, model=trained, program="another program", read_logits=read_logits)
 
 
-def test_the_largest_difference_of_a_logit_is_found(trained: TrainedModel) -> None:
+def test_the_largest_difference_of_a_logit_is_found_and_must_be_within_the_tolerance(trained: TrainedModel) -> None:
     found = check(trained, error=-0.9e-4)
     assert found.largest_difference == pytest.approx(0.9e-4, rel=1e-2)
     assert (found.program, found.characters) == ("another program", 5)
-
-
-@pytest.mark.parametrize("error", [1.1e-4, np.nan, np.inf])
-def test_only_a_difference_within_the_tolerance_passes(trained: TrainedModel, error: float) -> None:
-    with pytest.raises(CharlmError, match=r"a logit of another program differs by .*; must be 0\.0001 at most"):
-        check(trained, error=error)
-
-
-def test_logits_of_another_shape_are_refused(trained: TrainedModel) -> None:
+    for error in (1.1e-4, np.nan, np.inf):
+        with pytest.raises(CharlmError, match=r"a logit of another program differs by .*; must be 0\.0001 at most"):
+            check(trained, error=error)
     with pytest.raises(CharlmError, match=r"another program computes logits of shape \(4, 5\); must be \(5, 5\)"):
         check(trained, error=0, time=4)
