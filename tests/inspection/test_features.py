@@ -34,14 +34,12 @@ def test_a_feature_marks_the_characters_that_have_it(name: str, text: str, marks
     assert features(text)[name] == marks
 
 
-def test_features_that_do_not_vary_are_left_out() -> None:
-    varying = {"position in the line", "position in the word", "vowel next", "end of a word next"}
-    assert set(features("aaaa")) == varying
-
-
-def test_an_end_of_text_id_counts_as_a_line_break(vocabulary: Vocabulary) -> None:
+def test_features_that_do_not_vary_are_left_out_and_an_end_of_text_id_is_a_line_break(vocabulary: Vocabulary) -> None:
+    assert {*features("aaaa")} == {"position in the line", "position in the word", "vowel next", "end of a word next"}
     (found,) = (f for f in features_of(np.array([1, 1, 4, 2]), vocabulary) if f.name == "position in the line")
     assert found.values.tolist() == [1, 2, 0, 1]
+    marks = is_in_word("e\u0301a \u0301 हिन्दी")  # the marks of a letter are part of its word
+    assert marks == [True] * 3 + [False] * 3 + [True] * 6
 
 
 @pytest.mark.parametrize(
@@ -55,12 +53,6 @@ def test_an_end_of_text_id_counts_as_a_line_break(vocabulary: Vocabulary) -> Non
 )
 def test_any_character_has_a_kind(character: str | None, kind: str) -> None:
     assert character_kind(character) == kind
-
-
-@pytest.fixture
-def outputs() -> np.ndarray:
-    """Return outputs [3, 40] with ties."""
-    return np.random.default_rng(0).integers(0, 9, (3, 40)).astype(np.float32)
 
 
 GROUPS = np.random.default_rng(1).integers(0, 3, 40)
@@ -77,31 +69,26 @@ def pairwise(values: np.ndarray, feature: np.ndarray, groups: np.ndarray) -> flo
     return float(np.mean(wins))
 
 
-@pytest.mark.parametrize("groups", [np.zeros(40, int), GROUPS], ids=["whole text", "groups"])
-def test_association_with_a_yes_no_feature_is_that_of_pairs_counted_one_by_one(
-    outputs: np.ndarray, groups: np.ndarray
-) -> None:
-    found = associate(centred_ranks(outputs, groups), groups, FEATURE[None], "yes/no")[:, 0]
-    assert found == pytest.approx([pairwise(values, FEATURE, groups) for values in outputs], abs=1e-6)
-
-
-def test_association_with_a_number_is_the_correlation_of_the_ranks() -> None:
-    rng = np.random.default_rng(3)
+def test_association_is_that_of_pairs_counted_one_by_one_or_the_correlation_of_the_ranks() -> None:
+    outputs = np.random.default_rng(0).integers(0, 9, (3, 40)).astype(np.float32)  # with ties
+    for groups in (np.zeros(40, int), GROUPS):
+        found = associate(centred_ranks(outputs, groups), groups, FEATURE[None], "yes/no")[:, 0]
+        assert found == pytest.approx([pairwise(values, FEATURE, groups) for values in outputs], abs=1e-6)
+    rng, groups = np.random.default_rng(3), np.zeros(30, int)
     values, feature = rng.random((2, 30)), rng.random(30)
     ranks = [np.argsort(np.argsort(row)) for row in (*values, feature)]
-    expected = [np.corrcoef(row, ranks[-1])[0, 1] for row in ranks[:-1]]
-    groups = np.zeros(30, int)
     found = associate(centred_ranks(values, groups), groups, feature[None], "number")[:, 0]
-    assert found == pytest.approx(expected, abs=1e-6)
+    assert found == pytest.approx([np.corrcoef(row, ranks[-1])[0, 1] for row in ranks[:-1]], abs=1e-6)
 
 
-def test_a_shifted_feature_keeps_its_order_round_the_end_and_never_lies_near_its_place() -> None:
-    values = np.arange(100.0)
-    shifted = shift_within(values, np.zeros(100, int), count=50, rng=np.random.default_rng(0))
+def test_a_shifted_feature_keeps_its_order_within_groups_and_never_lies_near_its_place() -> None:
+    shifted = shift_within(np.arange(100.0), np.zeros(100, int), count=50, rng=np.random.default_rng(0))
     assert (np.diff(shifted, axis=1) % 100 == 1).all()
-    distances = shifted[:, 0]
-    assert distances.min() >= 5
-    assert distances.max() <= 95
+    assert 5 <= shifted[:, 0].min() < shifted[:, 0].max() <= 95
+    groups, values = np.array([2, 0, 2, 2, 0, 2, 5]), np.array([1.0, 7, 2, 3, 8, 4, 9])
+    shifted = shift_within(values, groups, count=40, rng=np.random.default_rng(0))
+    found = [{tuple(row[groups == group]) for row in shifted} for group in (0, 2, 5)]
+    assert found == [{(8, 7)}, {(2, 3, 4, 1), (3, 4, 1, 2), (4, 1, 2, 3)}, {(9,)}]
 
 
 def test_chance_level_is_exceeded_by_one_variant_in_a_hundred() -> None:
@@ -111,15 +98,3 @@ def test_chance_level_is_exceeded_by_one_variant_in_a_hundred() -> None:
     variants = (rng.random((1000, 200)) < 0.5).astype(float)
     best = np.abs(associate(*ranked, variants, "yes/no")).max(0)
     assert (best > chance_level(*ranked, variants, "yes/no")).sum() == 10
-
-
-def test_a_feature_shifted_within_groups_keeps_the_values_of_each_group_in_their_order() -> None:
-    groups = np.array([2, 0, 2, 2, 0, 2, 5])
-    values = np.array([1.0, 7, 2, 3, 8, 4, 9])
-    shifted = shift_within(values, groups, count=40, rng=np.random.default_rng(0))
-    found = [{tuple(row[groups == group]) for row in shifted} for group in (0, 2, 5)]
-    assert found == [{(8, 7)}, {(2, 3, 4, 1), (3, 4, 1, 2), (4, 1, 2, 3)}, {(9,)}]
-
-
-def test_the_marks_of_a_letter_are_part_of_its_word() -> None:
-    assert is_in_word("e\u0301a \u0301 हिन्दी") == [True] * 3 + [False] * 3 + [True] * 6

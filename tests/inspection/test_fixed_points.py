@@ -54,9 +54,6 @@ def test_fixed_points_of_one_unit_are_the_roots_that_bisection_finds(u: float, v
     searches = [find_point(unit, 0, np.array([start])) for start in np.linspace(-1, 1, 21)]
     found = sorted({round(float(point[0]), 7) for point in searches if point is not None})
     assert found == pytest.approx(expected, abs=1e-7)
-
-
-def test_a_search_that_comes_to_no_rest_finds_nothing() -> None:
     beyond_the_fold = network([[2.0]], "tanh", constant=0.55)  # two fixed points have met and gone
     assert find_point(beyond_the_fold, 0, np.array([-0.9])) is None
 
@@ -72,15 +69,22 @@ def test_a_fixed_point_of_a_stack_is_not_moved_by_a_step(activation: str) -> Non
 
 
 def test_both_ends_of_a_switch_are_stable_and_found_from_the_states_of_the_text() -> None:
-    held = found_in(switch(2), np.array([1, 0, 0, 2, 0, 0, 1, 0, 0, 2, 0, 0]), 0)
+    """A state of one unit: the plane of the path is a line, on which the mean of the text is 0."""
+    ids = np.array([1, 0, 0, 2, 0, 0, 1, 0, 0, 2, 0, 0])
+    outputs = states_of(switch(2), ids)
+    found = find_fixed_points(switch(2), ids, outputs)
+    held = next(each for each in found.held if each.id == 0)
     assert (held.outcome, held.period) == ("settles", 1)
     h = 0.95750402  # h = tanh(2 h), by bisection
-    assert len(held.points) == 2
     for point in held.points:
         assert (point.is_stable, point.unstable_directions) == (True, 0)
         assert point.spectral_radius == pytest.approx(2 * (1 - h**2), rel=1e-5)
     assert sum(point.starts for point in held.points) == 6
     assert {point.likeliest[0][0] for point in held.points} == {1, 2}
+    places = sorted(abs(point.place[0]) for point in held.points)
+    assert places == pytest.approx(sorted(abs(end - outputs[0].mean(dtype=np.float64)) for end in (h, -h)), abs=1e-6)
+    assert found.shares == (1, 0)
+    assert not found.path[:, 1].any()
 
 
 def test_a_unit_with_a_strong_negative_weight_cycles_round_an_unstable_point() -> None:
@@ -120,50 +124,39 @@ def test_a_layer_that_is_too_wide_is_refused() -> None:
         find_fixed_points(random_parameters(units=1025), IDS, ())
 
 
-def end_of(parameters: Parameters, *starts: list[float]) -> list[tuple[str, int | None]]:
-    """Return what becomes of some states of one layer when its character is repeated."""
-    return [*repeat_character(parameters, 0, np.array(starts))[1]]
-
-
 def rotation(angle: float, *, factor: float = 1) -> Parameters:
     """Return a linear network of two units that turns the state, and multiplies it by a factor."""
     kernel = factor * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     return network(kernel.tolist())
 
 
-@pytest.mark.parametrize(
-    ("factor", "expected"),
-    [(0.5, ("settles", 1)), (-0.5, ("settles", 1)), (0.995, ("settles", 1)), (0.9999, ("not settled", None))],
-)
-def test_a_state_settles_when_it_hardly_moves_any_more(factor: float, expected: tuple[str, int | None]) -> None:
-    assert end_of(network([[factor]]), [1.0]) == [expected]
+STILL, ON = ("settles", 1), ("not settled", None)
 
 
 @pytest.mark.parametrize(
-    ("angle", "factor", "expected"),
+    ("parameters", "starts", "expected"),
     [
-        *((np.pi / 2, 1, ("cycles", 4)), (np.sqrt(2), 1, ("not settled", None))),
-        *((2 * np.pi / 5 + 1e-6, 1, ("not settled", None)), (2 * np.pi / 5, 0.9948, ("settles", 1))),
-        (2 * np.pi / 5, 0.99999, ("not settled", None)),  # a spiral is no cycle, however slow
+        *((network([[factor]]), [[1.0]], [STILL]) for factor in (0.5, -0.5, 0.995)),
+        (network([[0.9999]]), [[1.0]], [ON]),
+        (rotation(np.pi / 2), [[1.0, 0.0]], [("cycles", 4)]),
+        *((rotation(angle), [[1.0, 0.0]], [ON]) for angle in (np.sqrt(2), 2 * np.pi / 5 + 1e-6)),
+        (rotation(2 * np.pi / 5, factor=0.9948), [[1.0, 0.0]], [STILL]),
+        (rotation(2 * np.pi / 5, factor=0.99999), [[1.0, 0.0]], [ON]),  # a spiral is no cycle, however slow
+        (network(np.roll(np.eye(40), 1, 0).tolist()), [[1.0] + [0.0] * 39], [("cycles", 40)]),
+        (network([[1.5]], "relu"), [[1.0], [-1e4]], [("grows", None), STILL]),
     ],
 )
-def test_a_rotation_cycles_only_if_it_returns(angle: float, factor: float, expected: tuple[str, int | None]) -> None:
-    assert end_of(rotation(angle, factor=factor), [1.0, 0.0]) == [expected]
+def test_a_repeated_state_settles_cycles_only_if_it_returns_or_grows(
+    parameters: Parameters, starts: list[list[float]], expected: list[tuple[str, int | None]]
+) -> None:
+    assert [*repeat_character(parameters, 0, np.array(starts))[1]] == expected
 
 
 def test_a_large_network_is_repeated_less_often() -> None:
     for units, expected in ((4, 12_800), (900, 10_928)):
         parameters = random_parameters(units=units, scale=0.01)
-        assert find_fixed_points(parameters, IDS[:5], states_of(parameters, IDS[:5])).repetitions == expected
+        assert find_fixed_points(parameters, IDS[:2], states_of(parameters, IDS[:2])).repetitions == expected
     assert repeat_character(network([[0.99]]), 0, np.ones((1, 1)), most=640)[1] == [("not settled", None)]
-
-
-def test_a_long_cycle_is_found() -> None:
-    assert end_of(network(np.roll(np.eye(40), 1, 0).tolist()), [1.0] + [0.0] * 39) == [("cycles", 40)]
-
-
-def test_a_state_that_grows_without_end_does_not_disturb_the_others() -> None:
-    assert end_of(network([[1.5]], "relu"), [1.0], [-1e4]) == [("grows", None), ("settles", 1)]
 
 
 def test_the_path_is_that_of_the_principal_components_of_all_layers() -> None:
@@ -175,15 +168,3 @@ def test_the_path_is_that_of_the_principal_components_of_all_layers() -> None:
     expected = (states - states.mean(0)) @ vectors[:, [-1, -2]]
     np.testing.assert_allclose(np.abs(found.path), np.abs(expected), atol=1e-9)
     assert found.positions == range(300)
-
-
-def test_a_point_has_the_place_of_its_state_in_the_plane_of_the_path() -> None:
-    """A state of one unit: the plane is a line, on which the mean of the text is 0."""
-    ids = np.array([1, 0, 0, 2, 0, 0, 1, 0, 0, 2, 0, 0])
-    outputs = states_of(switch(2), ids)
-    found = find_fixed_points(switch(2), ids, outputs)
-    places = sorted(abs(point.place[0]) for point in found.held[0].points)
-    ends = [abs(end - outputs[0].mean(dtype=np.float64)) for end in (0.95750402, -0.95750402)]
-    assert places == pytest.approx(sorted(ends), abs=1e-6)
-    assert found.shares == (1, 0)
-    assert not found.path[:, 1].any()

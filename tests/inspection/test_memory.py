@@ -43,15 +43,11 @@ def test_no_more_characters_are_given_than_the_network_uses() -> None:
         assert usable_context(parameters, ids[:length], nats[: length - 1]).used is None
 
 
-def test_a_network_that_context_makes_worse_uses_none() -> None:
+def test_context_that_makes_worse_or_helps_less_than_two_standard_errors_is_not_used() -> None:
     parameters, ids = random_parameters(scale=0.5), random_ids(2401, ids=5)
     found = usable_context(parameters, ids, np.concatenate([*score_stream(parameters, ids)]))
     assert found.gains[0] < 0
     assert found.used == 0
-
-
-def test_a_difference_below_two_standard_errors_is_not_used() -> None:
-    parameters, ids = random_parameters(scale=0.5), random_ids(2401, ids=5)
     alone = nats(np.tile(parameters.logits_bias, (2400, 1)), ids[1:])
     gain = np.repeat([0.4, -0.1] * 4, 300)  # 0.15, with an error of 0.27 / 8 ** 0.5 times 1.21
     assert usable_context(parameters, ids, alone - gain, most=1).used == 0
@@ -118,30 +114,24 @@ def test_a_gradient_that_does_not_fade_is_said_to_reach_further_than_it_was_foll
     )
     expected = "halves in 1 or less to more than 10 characters and can be seen 10 characters back or more"
     assert gradient_sentence([*fading, *lasting]).endswith(expected)
+    short = gradient_by_lag(traced(one_layer(np.eye(2)), random_ids(10)), max_lag=100)[0]
+    assert short.lag.tolist() == [0, 1, 2, 3, 4]
 
 
-def test_a_text_that_is_shorter_than_the_lags_gives_fewer() -> None:
-    curve = gradient_by_lag(traced(one_layer(np.eye(2)), random_ids(10)), max_lag=100)[0]
-    assert curve.lag.tolist() == [0, 1, 2, 3, 4]
-
-
-@pytest.mark.parametrize("activation", ["linear", "relu"])
-def test_the_response_of_a_register_is_zero_after_its_depth(activation: str) -> None:
-    trace = traced(shift_register(5, reads=2, activation=activation), random_ids(80))
-    found = impulse_response(trace, positions=10, max_lag=12)
-    np.testing.assert_array_equal(found.state, [1] * 5 + [0] * 8)
-    np.testing.assert_array_equal(found.linear[5:], 0)
-    if activation == "linear":  # the slope of relu is 0 at the place that was not in use
-        np.testing.assert_array_equal(found.linear, found.state)
-    np.testing.assert_array_equal(found.kl[[1, 3, 4, 9]], 0)
-    assert found.kl[2] > 1
-    assert len(found.positions) == 10
-
-
-def test_a_leaky_linear_unit_never_forgets() -> None:
-    trace = traced(one_layer(np.array([[0.5]])), random_ids(60))
-    found = impulse_response(trace, positions=9, max_lag=20)
-    for values in (found.state, found.state_low, found.state_high, found.linear):
+def test_the_response_of_a_register_is_zero_after_its_depth_and_a_leaky_unit_never_forgets() -> None:
+    for activation in ("linear", "relu"):
+        found = impulse_response(
+            traced(shift_register(5, reads=2, activation=activation), random_ids(80)), positions=10, max_lag=12
+        )
+        np.testing.assert_array_equal(found.state, [1] * 5 + [0] * 8)
+        np.testing.assert_array_equal(found.linear[5:], 0)
+        if activation == "linear":  # the slope of relu is 0 at the place that was not in use
+            np.testing.assert_array_equal(found.linear, found.state)
+        np.testing.assert_array_equal(found.kl[[1, 3, 4, 9]], 0)
+        assert found.kl[2] > 1
+        assert len(found.positions) == 10
+    leaky = impulse_response(traced(one_layer(np.array([[0.5]])), random_ids(60)), positions=9, max_lag=20)
+    for values in (leaky.state, leaky.state_low, leaky.state_high, leaky.linear):
         np.testing.assert_allclose(values, 0.5 ** np.arange(21), rtol=1e-6)
 
 
@@ -171,12 +161,9 @@ def test_a_text_of_one_character_has_no_response() -> None:
         impulse_response(traced(one_layer(np.eye(2)), np.zeros(30, np.int64)))
 
 
-def test_the_half_life_is_interpolated_and_none_if_it_is_not_reached() -> None:
+def test_the_half_life_and_the_divergence_are_those_of_the_definition() -> None:
     assert half_life(np.array([1, 0.8, 0.4, 0.3])) == pytest.approx(1 + np.log(0.8 / 0.5) / np.log(0.8 / 0.4))
     assert half_life(np.array([1, 2, 0.7])) is None
     assert half_life(np.array([1, 0.1])) == 1  # there is nothing below a character
-
-
-def test_the_divergence_is_that_of_the_definition() -> None:
     p, q = np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.2, 0.6])
     assert divergence(np.log(p) + 3, np.log(q)) == pytest.approx((p * np.log(p / q)).sum())

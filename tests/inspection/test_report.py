@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from inspection.networks import random_ids
-from inspection.reports import CHARACTERS, SMALL, found, numbers_in, report
+from inspection.reports import CHARACTERS, SMALL, numbers_in, report
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -29,7 +29,7 @@ def reading(trained: TrainedModel, *, length: int = 400, **changes: Any) -> Read
     return replace(Reading("trained", trained, "a text", random_ids(length), SMALL), **changes)
 
 
-def test_a_report_has_every_part_that_can_be_made(trained: TrainedModel) -> None:
+def test_a_report_has_every_part_that_can_be_made_and_notes_what_is_left_out(trained: TrainedModel) -> None:
     named: list[str] = []
     found = inspect_text(reading(trained, training_text=random_ids(500, seed=9)), progress=named.append)
     assert named == [name.replace("_", " ") for name in SECTIONS]
@@ -38,13 +38,8 @@ def test_a_report_has_every_part_that_can_be_made(trained: TrainedModel) -> None
     assert (len(found.get("surprise")), len(loss.positions), len(context.positions)) == (299, 299, 199)
     assert context.ngram_order.tolist() == [*range(2, 10)]
     assert found.notes == ("Text: the first 300 of 400 characters.",)
-
-
-def test_what_is_left_out_is_noted(trained: TrainedModel) -> None:
-    large = reading(trained, training_text=np.zeros(1_000_001, np.uint8), left_out={"X": 2})
-    left_out, text, ngrams = large.notes()
-    assert left_out == "Left out of the text, since the model does not know them: 'X' (U+0058) 2 times."
-    assert text == "Text: the first 300 of 400 characters."
+    left_out, _, ngrams = reading(trained, training_text=np.zeros(1_000_001, np.uint8), left_out={"X": 2}).notes()
+    assert left_out.endswith("'X' (U+0058) 2 times.")
     assert ngrams == "N-grams: counted on the last 1,000,000 characters of the training text."
 
 
@@ -80,13 +75,10 @@ def test_products_run_on_one_thread_while_a_report_is_made(trained: TrainedModel
     assert seen == {1}
 
 
-@pytest.mark.parametrize("length", [0, 1])
-def test_a_text_without_a_prediction_is_refused(trained: TrainedModel, length: int) -> None:
-    with pytest.raises(CharlmError, match=f"a text: {length} characters?: at least 2 are needed"):
-        inspect_text(reading(trained, length=length))
-
-
-def test_weights_that_are_too_large_are_refused(trained: TrainedModel) -> None:
+def test_a_text_without_a_prediction_and_weights_that_are_too_large_are_refused(trained: TrainedModel) -> None:
+    for length in (0, 1):
+        with pytest.raises(CharlmError, match=f"a text: {length} characters?: at least 2 are needed"):
+            inspect_text(reading(trained, length=length))
     trained.parameters.logits_bias[...] = [3e38, -3e38, 3e38, 0, 0]
     with pytest.raises(CharlmError, match="the weights are too large"):
         inspect_text(reading(trained))
@@ -98,13 +90,9 @@ def test_the_more_parameters_the_fewer_characters_are_read(trained: TrainedModel
     assert limits_for(trained.parameters) == Limits(100_000, 15_000, 400)
     assert limits_for(replace(trained.parameters, layers=(large,))) == Limits(34_999, 5_249, 139)
     assert limits_for(replace(trained.parameters, layers=(large,) * 9)).context == 2_500
-
-
-def test_a_large_vocabulary_shortens_what_is_held_at_once(trained: TrainedModel) -> None:
-    """The logits of every position are held: 20 million of them."""
     many = replace(trained.parameters, logits_kernel=np.zeros((4, 40_000), np.float32), logits_bias=np.zeros(40_000))
     read = reading(replace(trained, parameters=many), length=3000, limits=Limits(3000, 3000, 20))
-    assert len(read.trace.ids) == 500
+    assert len(read.trace.ids) == 500  # the logits of every position are held: 20 million of them
     assert limits_for(many).context == 1000
 
 
@@ -127,16 +115,12 @@ def test_a_value_becomes_plain(value: Any, expected: Any) -> None:
     assert json.dumps(found, allow_nan=False) == json.dumps(expected)
 
 
-def test_each_layer_has_its_gradient_by_lag_and_its_radius() -> None:
-    found = report(layers=3).data
+def test_each_layer_has_its_gradient_by_lag_and_its_radius_and_a_part_that_could_not_be_made_is_null() -> None:
+    found, empty = report(layers=3).data, report(only=()).data
     assert [curve["layer"] for curve in found["gradient_by_lag"]] == [0, 1, 2]
     assert found["gradient_by_lag"][0]["median"][0] == 1
     assert found["spectral_radius"] == [pytest.approx(layer["spectral_radius"]) for layer in found["spectrum"]]
-
-
-def test_a_part_that_could_not_be_made_is_null() -> None:
-    found = report(only=()).data
-    assert (found["surprise"], found["gradient_by_lag"], found["spectral_radius"]) == (None, None, [])
+    assert (empty["surprise"], empty["gradient_by_lag"], empty["spectral_radius"]) == (None, None, [])
 
 
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)">\x1b[31m\u202e\u2028'
@@ -159,13 +143,6 @@ class Elements(HTMLParser):
             self.raw.append((self.found[-1][0], data))
 
 
-def policy_of(elements: Elements) -> dict[str, str]:
-    """Return the directives of the content policy of a page."""
-    policy = next(at["content"] for tag, at in elements.found if at.get("http-equiv") == "Content-Security-Policy")
-    assert policy
-    return dict(part.strip().split(" ", 1) for part in policy.split(";"))
-
-
 def text_report(*more: str, name: str = "runs/one") -> Report:
     """Return a report with the surprise of a text, which has no figure, and other sections."""
     return report(name=name, only=("surprise", *more))
@@ -176,21 +153,17 @@ def page_of(*reports: Report) -> str:
     return render_page(reports, draw_figures(reports))
 
 
-def test_the_policy_forbids_every_connection_and_names_the_one_style_and_script() -> None:
-    elements = Elements(page_of(text_report()))
-    policy = policy_of(elements)
-    assert policy["default-src"] == "'none'"
-    assert policy["img-src"] == "data:"
+def test_the_page_leads_nowhere_and_its_policy_allows_the_one_style_and_script_alone() -> None:
+    elements = Elements(page_of(text_report("lyapunov")))
+    content = next(at["content"] for _, at in elements.found if at.get("http-equiv") == "Content-Security-Policy")
+    policy = dict(part.strip().split(" ", 1) for part in (content or "").split(";"))
+    assert (policy["default-src"], policy["img-src"]) == ("'none'", "data:")
     assert policy["base-uri"] == policy["form-action"] == "'none'"
     style, data, script = (text for _, text in elements.raw)
     for directive, text in (("style-src", style), ("script-src", script)):
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         assert policy[directive] == f"'sha256-{digest}'"
     assert json.loads(data)
-
-
-def test_nothing_on_the_page_leads_elsewhere_or_needs_what_the_policy_forbids() -> None:
-    elements = Elements(page_of(text_report("lyapunov")))
     assert "img" in {tag for tag, _ in elements.found}
     for tag, attributes in elements.found:
         assert tag not in {"iframe", "object", "embed", "form", "base"}
@@ -210,13 +183,6 @@ def test_hostile_texts_are_shown_and_do_nothing() -> None:
     assert "<" in CHARACTERS  # no data of the script can end it
 
 
-def test_the_runs_of_a_page_are_a_table() -> None:
-    page = page_of(text_report("network"), text_report(name="runs/two"))
-    table = page[page.index("Runs on this page") : page.index("</table>", page.index("Runs on this page"))]
-    assert re.findall(r"runs/\w+", table) == ["runs/one", "runs/two"]
-    assert number(report().get("network").parameters) in table
-
-
 def sentence_of(page: str) -> list[tuple[str, str]]:
     """Return the links of the first sentence of a page, each the name of a section and its text."""
     sentence = page.partition('<p class="summary">')[2].partition("</p>")[0]
@@ -230,20 +196,11 @@ def test_the_first_sentence_links_each_number_to_the_section_that_computed_it() 
     assert all(f'<section id="{name}">' in page for name in names)
     assert number(found.get("loss_by_class").nats_per_char) in sentence_of(page)[0][1]
     assert [each["text"] for each in found.data["summary"]] == [text for _, text in sentence_of(page)]
-
-
-def test_a_part_that_was_not_made_is_left_out_of_the_sentence() -> None:
-    page = page_of(text_report("loss_by_class"))
-    assert [name for name, _ in sentence_of(page)] == ["loss_by_class"]
+    part = page_of(text_report("loss_by_class"))
+    assert [name for name, _ in sentence_of(part)] == ["loss_by_class"]
+    assert part.count("Not available for this run") == len(SECTIONS) - 2
+    assert part.count("Rests on 239 characters, 1 to 239.") == 2
     assert 'class="summary"' not in page_of(text_report())
-    assert page.count("Not available for this run") == len(SECTIONS) - 2
-
-
-def test_under_each_part_is_how_many_characters_it_rests_on() -> None:
-    page = page_of(text_report("loss_by_class", "impulse_response"))
-    assert page.count("Rests on 239 characters, 1 to 239.") == 2
-    count, (first, *_, last) = len(positions := found("impulse_response").positions), positions
-    assert f"Rests on {count} characters, evenly spaced, {first} to {last}." in page or count == last - first + 1
 
 
 def test_every_number_in_a_table_is_one_of_the_json() -> None:
@@ -276,12 +233,14 @@ def test_every_figure_is_drawn_for_each_run_and_on_the_page() -> None:
     assert "NaN" not in page
 
 
-def test_runs_that_differ_in_their_seed_alone_are_one_line_of_the_figure_of_all() -> None:
-    reports = [report(name=name, layers=1 + (name == "c"), only=("usable_context",)) for name in "abc"]
+def test_the_runs_of_a_page_are_a_table_and_those_that_differ_in_their_seed_alone_one_line_of_a_figure() -> None:
+    reports = [report(name=name, layers=1 + (name == "c"), only=("usable_context", "network")) for name in "abc"]
     figure = draw_figures(reports)["usable_context"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a, 2 seeds", "c"]
     page = page_of(*reports)
-    assert page.count('class="chart"') == 1
+    table = page[page.index("Runs on this page") : page.index("</table>", page.index("Runs on this page"))]
+    assert re.findall(r"<td>([abc])</td>", table) == ["a", "b", "c"]
+    assert number(reports[0].get("network").parameters) in table
     assert "of runs that differ in their seeds alone, the mean" in page
 
 

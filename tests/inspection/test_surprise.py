@@ -8,30 +8,26 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
-from inspection.networks import one_layer, random_ids, traced
+from inspection.networks import random_ids, traced
 from models import random_parameters
 
-from charlm.evaluation.scoring import score_stream
 from charlm.inspection.surprise import ClassLoss, divide_loss, list_characters, loss_sentence, predict, reader
 from charlm.network.rnn import parameters_from_tensors
 from charlm.text.vocabulary import Vocabulary
 
 
-def test_nats_are_those_of_the_evaluation() -> None:
-    parameters, ids = random_parameters(layers=2), random_ids(50, ids=5)
-    found = predict(traced(parameters, ids))
-    np.testing.assert_allclose(found.nats, np.concatenate([*score_stream(parameters, ids)]), atol=1e-5)
+def test_the_nats_and_the_likeliest_characters_are_those_of_the_definition() -> None:
+    parameters, ids = random_parameters(vocabulary_size=7, layers=2), random_ids(20, ids=7)
+    found = predict(traced(parameters, ids), lags=8)
+    np.testing.assert_allclose(found.nats, reference.nats(parameters, ids.tolist()), atol=1e-5)
     assert found.ids.tolist() == ids[1:].tolist()
-
-
-def test_the_likeliest_characters_are_sorted_with_their_probabilities() -> None:
-    parameters, ids = random_parameters(vocabulary_size=7), random_ids(9, ids=7)
-    found = predict(traced(parameters, ids))
     logits, _ = reference.read(parameters, ids.tolist())
     for row, guesses, chances in zip(logits, found.likeliest, found.probabilities, strict=False):
         expected = sorted(np.exp(row) / np.exp(row).sum(), reverse=True)[:5]
         np.testing.assert_allclose(chances, expected, rtol=1e-6)
         assert guesses.tolist() == np.argsort(-row)[:5].tolist()
+    assert (found.influence[0, 1:] == 0).all()  # there is nothing before the text
+    assert (found.influence[:, 0] > 0).all()
 
 
 @pytest.mark.parametrize("skip_connections", [False, True])
@@ -52,12 +48,6 @@ def test_the_influence_is_the_gradient_by_the_input(*, skip_connections: bool) -
     slopes = [[(loss(row, at, 1e-5) - loss(row, at, -1e-5)) / 2e-5 for at in range(3)] for row in ids[4::-1]]
     expected = np.linalg.norm(slopes, axis=1)
     np.testing.assert_allclose(found, expected / expected.max(), atol=1e-7)
-
-
-def test_nothing_before_the_text_has_influence() -> None:
-    found = predict(traced(one_layer(np.eye(3)), random_ids(12)), lags=8)
-    assert (found.influence[0, 1:] == 0).all()
-    assert (found.influence[:, 0] > 0).all()
 
 
 def test_the_page_has_the_numbers_of_the_json_and_colours_each_character_by_its_nats() -> None:
@@ -104,13 +94,15 @@ def test_a_letter_is_counted_at_its_place_in_the_word() -> None:
     assert losses(table) == {"outside words": (1, 10), **singles, "letters 5 to 7": (3, 5), "letters from 8": (3, 8)}
 
 
-def test_the_n_gram_model_is_divided_in_the_same_way() -> None:
+def test_the_n_gram_model_is_divided_in_the_same_way_and_without_loss_there_are_no_shares() -> None:
     found = divide_loss(NATS, IDS, VOCABULARY, ngram_nats=2 * NATS, ngram_order=5)
-    assert found.ngram_order == 5
-    assert found.ngram_nats_per_char == 10
+    assert (found.ngram_order, found.ngram_nats_per_char) == (5, 10)
     for row in (*found.by_class, *found.by_word_place):
         assert row.ngram_nats_per_char == pytest.approx(2 * row.nats_per_char)
     assert np.isnan(divide_loss(NATS, IDS, VOCABULARY).by_class[0].ngram_nats_per_char)
+    perfect = divide_loss(np.zeros(9), IDS, VOCABULARY)
+    assert perfect.nats_per_char == 0
+    assert {row.share_of_loss for row in perfect.by_class} == {0}
 
 
 def test_means_weighted_by_counts_are_the_mean_over_the_text() -> None:
@@ -147,9 +139,3 @@ def test_the_errors_are_those_of_blocks_of_300_characters() -> None:
     assert loss_sentence(replace(found, ngram_gain=-0.5)).endswith(" worse than counting 5-grams, the best of 2 to 9")
     assert loss_sentence(replace(found, ngram_order=None)).endswith(" nats per character")
     assert loss_sentence(replace(found, ngram_gain_standard_error=None)).endswith(" nats per character")  # a short text
-
-
-def test_a_text_that_is_predicted_perfectly_has_no_loss_to_share() -> None:
-    found = divide_loss(np.zeros(9), IDS, VOCABULARY)
-    assert found.nats_per_char == 0
-    assert {row.share_of_loss for row in found.by_class} == {0}
