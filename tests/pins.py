@@ -41,7 +41,7 @@ FEATURES: Mapping[str, Sequence[str]] = {
     "skip_connections": ("model.layers=2", "model.skip_connections=true"),
     "embedding": ("model.embedding=8",),
     "dropout": ("model.layers=2", *(f"model.{key}=0.2" for key in DROPOUT)),
-    "muon": ("training.optimizer={name: muon, learning_rate: 3e-3, weight_decay: 0.3, adam_beta_2: 0.99}",),
+    "muon": ("training.optimizer={name: muon, learning_rate: 3e-3, weight_decay: 0.3}",),
     "average": ("training.average_momentum=0.9",),
     "temperature": ("training.loss_temperature=0.8",),
     "state_reset": ("training.state_reset=0.3",),

@@ -162,17 +162,10 @@ class ModelConfig(_Section):
 
 
 DEFAULT_OPTIMIZER: Literal["adam"] = "adam"
-ARGUMENTS = {
-    "adam": ("weight_decay", "beta_1", "beta_2", "epsilon"),
-    "adamw": ("weight_decay", "beta_1", "beta_2", "epsilon"),
-    "muon": ("weight_decay", "momentum", "adam_beta_1", "adam_beta_2", "epsilon", "ns_steps", "polar_floor"),
-    "sgd": ("weight_decay", "momentum", "nesterov"),
-}
-"""The settings that each optimizer has beside its learning rate, by Keras's names."""
 
 
 class OptimizerConfig(_Section):
-    """A Keras optimizer; null = the default of Keras, also for what an optimizer does not have."""
+    """A Keras optimizer; null = the default of Keras."""
 
     name: Literal["adam", "adamw", "muon", "sgd"] = DEFAULT_OPTIMIZER
     """The Keras optimizer."""
@@ -182,24 +175,6 @@ class OptimizerConfig(_Section):
     """Share of each weight, times the learning rate, that a step takes away."""
     momentum: Fraction | None = None
     """Momentum of the gradients, of `sgd` and `muon`."""
-    nesterov: bool | None = None
-    """Whether the momentum of `sgd` looks ahead (Nesterov)."""
-    beta_1: Fraction | None = None
-    """Momentum of the mean of the gradients, of `adam` and `adamw`."""
-    beta_2: Fraction | None = None
-    """Momentum of the mean of their squares, of `adam` and `adamw`."""
-    adam_beta_1: Fraction | None = None
-    """`beta_1` for the weights that `muon` trains by Adam: those that are no matrices."""
-    adam_beta_2: Fraction | None = None
-    """`beta_2` for the same weights."""
-    epsilon: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Added to the divisor of a step, of `adam`, `adamw` and `muon`."""
-    ns_steps: Annotated[int, Field(ge=1, le=100)] | None = None
-    """Steps of the iteration by which `muon` makes an update orthogonal."""
-    polar_floor: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Least singular value, as a share of the norm of the matrix, that this iteration brings near 1: each of its steps
-    then has a polynomial of its own, made for the values that are left (Amsel et al. 2025), and fewer steps do. null =
-    the same polynomial in every step."""
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -208,8 +183,8 @@ class OptimizerConfig(_Section):
 
     @model_validator(mode="after")
     def _have_what_the_optimizer_takes(self) -> "OptimizerConfig":
-        if found := self.arguments.keys() - set(ARGUMENTS[self.name]):
-            raise ValueError(f"{self.name} has no {min(found)}; it has {', '.join(ARGUMENTS[self.name])}")
+        if self.momentum is not None and self.name not in {"sgd", "muon"}:
+            raise ValueError(f"{self.name} has no momentum; leave it out, or take sgd or muon")
         return self
 
 

@@ -40,7 +40,7 @@ def test_each_run_is_a_line_with_the_figures_of_the_json_the_newest_first(traine
     assert heads == ["run", "state", "step", "nats", "chars/s", "weights", "age"]
     assert new[:4] == ["new", "done", "-", "-"]
     assert old[:4] == ["old", "stopped", "9", "1.5000"]
-    assert old[5:7] == ["500", str(trained.parameters.size)]
+    assert old[4:6] == ["500", str(trained.parameters.size)]
     first, run = json.loads(charlm("runs", "--json").stdout)
     assert 0 <= first["age_seconds"] < 600
     assert (run["name"], run["run"], run["state"], run["text"]) == ("old", "runs/old", "stopped", None)
