@@ -1,11 +1,8 @@
-"""Where the state goes if one character is repeated for ever: what becomes of it, fixed points, stability.
+"""Where the state goes if one character is repeated for ever: what becomes of it, and the fixed points that it finds.
 
 With the character c held constant, the state follows h <- F(h) = f(x_c U + h V + b) in each layer. A fixed point has
-F(h) = h (Sussillo and Barak 2013, "Opening the black box").
-
-What becomes of a state is found by repeating the character. Fixed points are found by Newton's method as well, which
-finds those that repel. The input of a layer does not depend on the layers above it: the layers are searched from the
-lowest up, each with its input held constant.
+F(h) = h (Sussillo and Barak 2013, "Opening the black box"). What becomes of a state, and the points that attract, are
+found by repeating the character.
 
 The picture shows the state of all layers while it reads the text, in the plane of its first two principal components,
 and where the points lie in this plane.
@@ -25,14 +22,14 @@ from charlm.errors import CharlmError
 from charlm.inspection.figures import GRID, MUTED, SERIES, Figure, canvas, legend
 from charlm.inspection.reading import FULL_SIZE, MOST_STATES, Found, Reading
 from charlm.network.gradients import slope
-from charlm.network.rnn import ACTIVATIONS, Floats, Parameters, State, advance, probabilities
+from charlm.network.rnn import Floats, Parameters, State, advance, probabilities
 from charlm.text.markup import visible
 
 MAX_UNITS = 1024
-"""The widest layer that is searched: the time of a step of Newton's method grows with the cube of the width."""
-CHARACTERS, STARTS, MOST_POINTS, LIKELIEST = 3, 3, 3, 3
-"""How many characters are held constant, at how many states of the text each search begins, how many points are
-described for a character, and how many likely characters at a point."""
+"""The widest layer: the time for the eigenvalues grows with the cube of the width."""
+CHARACTERS, STARTS, LIKELIEST = 3, 3, 3
+"""How many characters are held constant, from how many states of the text, and how many likely characters are named at
+a point."""
 PATH = 400
 """Characters of the text whose states are drawn."""
 REPETITIONS, LONGEST_PERIOD = 12_800, 64
@@ -46,27 +43,20 @@ LARGEST = 1e6
 """The |h| above which a state counts as growing without end."""
 NEAR = 1e-6
 """The distance of a unit up to which two points count as one."""
-MOST_STEPS, MOST_HALVINGS = 50, 20
-"""Of Newton's method: steps, and how often a step is halved until it brings the state closer to rest."""
 Outcome = Literal["settles", "cycles", "not settled", "grows"]
 
 
 @dataclass(frozen=True)
 class FixedPoint:
-    """A point at which the state stays while a character is held constant."""
+    """A point at which the state comes to rest while a character is held constant."""
 
     place: tuple[float, float]
     """Its coordinates in the plane of `FixedPoints.path`."""
     spectral_radius: float
-    """The largest size of an eigenvalue of the Jacobian of F at the point, V diag f'(a) in each layer: the state
-    returns to the point if it is below 1."""
-    unstable_directions: int
-    """How many eigenvalues have a size above 1."""
-    is_stable: bool
-    """Whether the spectral radius is below 1; if it is about 1, rounding decides."""
+    """The largest size of an eigenvalue of the Jacobian of F at the point, V diag f'(a) in each layer: what is left of
+    a small difference after a step, in the end."""
     starts: int
-    """How many of the searches led here; one begins at each state of the text, one where each is after all
-    repetitions."""
+    """From how many of the states of the text the state came here."""
     likeliest: tuple[tuple[int, float], ...]
     """The ids that the network expects next at this point, with their probabilities, likeliest first."""
 
@@ -83,7 +73,7 @@ class HeldCharacter:
     period: int | None
     """The length of the cycle in characters if the outcome is `cycles`; 1 if it settles; else None."""
     points: tuple[FixedPoint, ...]
-    """Those that most searches led to first, at most MOST_POINTS."""
+    """Where states came to rest, those that most of them came to first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,11 +94,11 @@ class FixedPoints:
 
 
 def find_fixed_points(parameters: Parameters, ids: NDArray[Any], outputs: State) -> FixedPoints:
-    """Search for the fixed points of a network, each of the commonest characters of a text held constant.
+    """Find what becomes of the state, each of the commonest characters of a text held constant.
 
     Args:
         parameters: The weights.
-        ids: The text, whose states the searches begin at, integers [T], T >= 1.
+        ids: The text, from whose states each begins, integers [T], T >= 1.
         outputs: The states after each of its characters, finite, [T, H] for each layer.
 
     Raises:
@@ -117,7 +107,7 @@ def find_fixed_points(parameters: Parameters, ids: NDArray[Any], outputs: State)
     """
     widest = max(layer.units for layer in parameters.layers)
     if widest > MAX_UNITS:
-        raise CharlmError(f"a layer of {widest:,} units; fixed points are searched up to {MAX_UNITS:,}")
+        raise CharlmError(f"a layer of {widest:,} units; fixed points are found up to {MAX_UNITS:,}")
     last = len(ids) - 1
     places = np.unique(np.linspace(last // 2, last, STARTS).round().astype(np.int64))
     starts = np.concatenate([output[places] for output in outputs], 1).astype(np.float64)
@@ -132,22 +122,19 @@ def find_fixed_points(parameters: Parameters, ids: NDArray[Any], outputs: State)
         ends, outcomes = repeat_character(exact, index, starts, most=most)
         (outcome, period), _ = Counter(outcomes).most_common(1)[0]
         groups: list[list[Floats]] = []
-        for start in (*ends, *starts):
-            point = find_point(exact, index, start)
-            if point is None:
-                continue
-            same = next((group for group in groups if np.allclose(point, group[0], NEAR, NEAR)), None)
+        for end in (end for end, (each, _) in zip(ends, outcomes, strict=True) if each == "settles"):
+            same = next((group for group in groups if np.allclose(end, group[0], NEAR, NEAR)), None)
             if same is None:
                 groups.append(same := [])
-            same.append(point)
+            same.append(end)
         groups.sort(key=len, reverse=True)
-        points = (_describe(exact, index, group, (group[0] - mean) @ plane) for group in groups[:MOST_POINTS])
+        points = (_describe(exact, group, (group[0] - mean) @ plane) for group in groups)
         held.append(HeldCharacter(index, outcome, period, tuple(points)))
     return FixedPoints(tuple(held), (path - mean) @ plane, (first, second), most, range(len(path)))
 
 
-def _describe(parameters: Parameters, index: int, found: list[Floats], place: Floats) -> FixedPoint:
-    """Return the stability of a point [D], given once for each search that led to it, and what is expected there."""
+def _describe(parameters: Parameters, found: list[Floats], place: Floats) -> FixedPoint:
+    """Return the stability of a point [D], given once for each state that came to it, and what is expected there."""
     state = parameters.split(found[0])
     # The Jacobian has the eigenvalues of its layers alone, since no layer reads those above.
     jacobians = (
@@ -160,8 +147,6 @@ def _describe(parameters: Parameters, index: int, found: list[Floats], place: Fl
     return FixedPoint(
         place=(float(place[0]), float(place[1])),
         spectral_radius=float(sizes.max()),
-        unstable_directions=int((sizes > 1).sum()),
-        is_stable=bool(sizes.max() < 1),
         starts=len(found),
         likeliest=tuple((choice, float(chances[choice])) for choice in likeliest),
     )
@@ -211,76 +196,26 @@ def _outcome(path: Floats) -> tuple[Outcome, int | None]:
     return ("cycles", period) if steps.min() > MOVING else ("not settled", None)
 
 
-def find_point(parameters: Parameters, index: int, start: Floats) -> Floats | None:
-    """Search for a fixed point of the whole stack while one character is held constant.
-
-    Args:
-        parameters: The weights, float64.
-        index: The id of the character.
-        start: The state to begin at, all layers side by side, [D].
-
-    Returns:
-        The point, [D]; None if the search has not come to rest.
-
-    """
-    found: list[Floats] = []
-    layers = zip(parameters.layers, parameters.input_tables, parameters.below_kernels, strict=True)
-    for (layer, table, below), first in zip(layers, parameters.split(start), strict=True):
-        constant = table[index if len(table) > 1 else 0] + (found[-1] @ below if found else 0)
-        point = _search(parameters.activation, constant, layer.recurrent_kernel, first)
-        if point is None:
-            return None
-        found.append(point)
-    return np.concatenate(found)
-
-
-def _search(activation: str, constant: Floats, kernel: Floats, state: Floats) -> Floats | None:
-    """Search for a fixed point of one layer, h <- F(h) = f(constant + h V), by Newton's method on F(h) - h."""
-
-    def change(state: Floats) -> Floats:
-        return np.asarray(ACTIVATIONS[activation](constant + state @ kernel) - state)
-
-    here = change(state)
-    for _ in range(MOST_STEPS):
-        if np.abs(here).max() <= AT_REST / 10 * (1 + np.abs(state).max()):
-            return state
-        jacobian = kernel * slope(activation, state + here) - np.eye(len(state))  # d changes F(h) - h by d J
-        try:
-            move = np.linalg.solve(jacobian.T, -here)
-        except np.linalg.LinAlgError:
-            return None
-        for share in 0.5 ** np.arange(MOST_HALVINGS):
-            after = change(state + share * move)
-            if np.linalg.norm(after) <= (1 - share / 4) * np.linalg.norm(here):
-                break
-        else:
-            return None
-        state, here = state + share * move, after
-    return None
-
-
 def draw_path(found: FixedPoints) -> Figure:
     """Draw the path of the state through the plane, and the points in it."""
     figure, (axes,) = canvas("The state on the text, and the points", height=3.2)
     axes.plot(*found.path.T, color=GRID, linewidth=0.5, marker=".", markersize=3, mec=MUTED, label="state on the text")
     for colour, which, held in zip(SERIES, ("first", "second", "third"), found.held, strict=False):
         for point in held.points:
-            kind, marker = ("stable", "o") if point.is_stable else ("unstable", "s")
-            style: dict[str, Any] = {"marker": marker, "s": 45, "facecolors": "none", "edgecolors": colour, "zorder": 4}
-            axes.scatter(*point.place, label=f"{kind}, {which} character held", **style)
+            style: dict[str, Any] = {"marker": "o", "s": 45, "facecolors": "none", "edgecolors": colour, "zorder": 4}
+            axes.scatter(*point.place, label=f"point, {which} character held", **style)
     axes.set(xlabel=f"component 1, {found.shares[0]:.0%} of the variance", ylabel=f"component 2, {found.shares[1]:.0%}")
     legend(figure, columns=2)
     return figure
 
 
 def make_fixed_points(reading: Reading) -> Found:
-    """Search for the fixed points of each of the commonest characters of a text."""
+    """Find what becomes of the state with each of the commonest characters of a text."""
     found = find_fixed_points(reading.parameters, reading.ids[:MOST_STATES], reading.states)
     items = [
         {
             "character": visible(reading.characters[held.id]),
             "held": held,
-            "kind": "" if point is None else "stable" if point.is_stable else "unstable",
             "point": point,
             "expected": " ".join(visible(reading.characters[index]) for index, _ in point.likeliest) if point else "",
         }

@@ -115,14 +115,14 @@ def test_an_exponent_of_minus_infinity_is_not_drawn() -> None:
     np.testing.assert_array_equal(drawn, [[1, -0.05], [2, -0.4], [3, np.nan]])
 
 
-def test_each_point_has_its_place_and_a_mark_of_its_kind() -> None:
-    stable = FixedPoint((1.0, 2.0), 0.83, 0, True, 5, ((2, 0.8),))
-    points = (stable, replace(stable, place=(0.5, 70.0), is_stable=False))
+def test_each_point_has_its_place_and_the_name_of_its_character() -> None:
+    point = FixedPoint((1.0, 2.0), 0.83, 3, ((2, 0.8),))
+    points = (point, replace(point, place=(0.5, 70.0)))
     path = np.array([[-1.0, -1], [1, 1]])
     found = FixedPoints((HeldCharacter(0, "settles", 1, points),), path, (0.5, 0.25), 64, range(2))
     marks = draw_path(found).axes[0].collections
     assert [np.asarray(drawn.get_offsets()).tolist()[0] for drawn in marks] == [[1, 2], [0.5, 70]]
-    assert [str(drawn.get_label()).partition(",")[0] for drawn in marks] == ["stable", "unstable"]
+    assert {str(drawn.get_label()) for drawn in marks} == {"point, first character held"}
 
 
 def log_panel(*values: float, band: tuple[list[float], ...] = ()) -> Panel:
