@@ -7,6 +7,7 @@ import statistics
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,6 @@ from charlm.cli.output import (
 from charlm.errors import CharlmError, escape_controls
 
 if TYPE_CHECKING:
-    from charlm.evaluation.scoring import Score
     from charlm.runs.summary import RunSummary
 
 MAX_WIDTH = 40
@@ -107,44 +107,32 @@ def _sample(run: str) -> str | None:
 
 
 def _rows(group: Sequence["RunSummary"]) -> list[dict[str, Any]]:
-    """Return runs on one text as plain data, with the settings in which they differ."""
+    """Return runs on one text as plain data, with their distance from the best and the settings in which they differ.
+
+    A run whose text or whose score on the validation text is not known is compared with none.
+    """
+    from charlm.evaluation.scoring import Score
     from charlm.runs.summary import differing_settings
 
-    keys = differing_settings(group)
-    return [
-        {
-            "name": run.folder.name,
-            **{name: value for name, value in vars(run).items() if name not in _SHOWN_OTHERWISE},
-            "standard_error": _score(run).standard_error,
-            "above_best": above,
-            "text": run.text and run.text.name,
-            "text_sha256": run.text and run.text.sha256,
-            "settings": {key: run.settings.get(key) for key in keys},
-            "run": str(run.folder),
-        }
-        for run, above in zip(group, _compare_scores(group), strict=True)
-    ]
-
-
-def _score(run: "RunSummary") -> "Score":
-    from charlm.evaluation.scoring import Score
-
-    return Score(math.inf if run.nats_per_char is None else run.nats_per_char, 0, run.block_means)
-
-
-def _compare_scores(group: Sequence["RunSummary"]) -> list[dict[str, float | None] | None]:
-    """Return how far the score of each run is above the best of those on its text, and the error of that difference.
-
-    It is None for the best one, and for a run whose text or whose score on the validation text is not known.
-    """
-    scored = [run.text is not None and run.split == "validation" and run.nats_per_char is not None for run in group]
-    scores = [_score(run) if is_scored else None for run, is_scored in zip(group, scored, strict=True)]
-    best = min((score for score in scores if score is not None), key=lambda score: score.nats_per_char, default=None)
-    found: list[dict[str, float | None] | None] = []
-    for score in scores:
-        above = None if score is None or best is None or score is best else score.minus(best)
-        found.append(None if above is None else {"nats_per_char": above.nats, "standard_error": above.standard_error})
-    return found
+    keys, rows = differing_settings(group), []
+    scores = [Score(math.nan if run.nats_per_char is None else run.nats_per_char, 0, run.block_means) for run in group]
+    compared = [run.text is not None and run.split == "validation" and run.nats_per_char is not None for run in group]
+    best = min(compress(scores, compared), key=lambda score: score.nats_per_char, default=None)
+    for run, score, is_compared in zip(group, scores, compared, strict=True):
+        above = score.minus(best) if best is not None and is_compared and score is not best else None
+        rows.append(
+            {
+                "name": run.folder.name,
+                **{name: value for name, value in vars(run).items() if name not in _SHOWN_OTHERWISE},
+                "standard_error": score.standard_error,
+                "above_best": above and {"nats_per_char": above.nats, "standard_error": above.standard_error},
+                "text": run.text and run.text.name,
+                "text_sha256": run.text and run.text.sha256,
+                "settings": {key: run.settings.get(key) for key in keys},
+                "run": str(run.folder),
+            }
+        )
+    return rows
 
 
 def _seed_rows(group: Sequence["RunSummary"]) -> list[dict[str, Any]]:
