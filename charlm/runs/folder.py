@@ -27,9 +27,8 @@ SUFFIX = ".safetensors"
 BEST, LAST, INIT = (f"{name}{SUFFIX}" for name in ("best", "last", "init"))
 """The models of a run: that of the lowest loss, that of the newest checkpoint, and the one whose weights training began
 with, if they are those of another model."""
-SOFT_TARGETS, SOFT_TARGETS_FACTS = "soft_targets.bin", "soft_targets.json"
-TEACHERS = "teachers"
-"""The runs of the teachers that a run trains, by their seeds."""
+SOFT_TARGETS, TEACHERS = "soft_targets.bin", "teachers"
+"""What a run learns from beside its text, and the runs of the teachers that it trains, by their seeds."""
 _TIME = re.compile(r"^\d{8}-\d{6}-")
 """How the name of a folder that `make_folder` made begins."""
 

@@ -29,7 +29,7 @@ from charlm.runs.folder import (
     INIT,
     METRICS_FILE,
     RUNS,
-    SOFT_TARGETS_FACTS,
+    SOFT_TARGETS,
     TEACHERS,
     check_is_run,
     find_model,
@@ -85,7 +85,7 @@ def run_folder(folder: Path | None, *, text_name: str = "") -> Iterator[Path]:
         yield folder
     except BaseException:
         with contextlib.suppress(OSError, CharlmError):
-            is_taught = is_run(folder) and any((folder / name).exists() for name in (TEACHERS, SOFT_TARGETS_FACTS))
+            is_taught = is_run(folder) and any((folder / name).exists() for name in (TEACHERS, SOFT_TARGETS))
             if not results(folder) and not is_taught:
                 for path in [*folder.iterdir()]:
                     remove(path)

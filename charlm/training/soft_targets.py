@@ -1,20 +1,18 @@
 """The soft targets of a run: what its teachers, and n-grams, give to each next character of the training text.
 
 They are computed once, before training: the teachers read the text in pieces side by side, and the n-grams of each part
-are counted on the others, since what has counted a text is too sure of it. They are kept in the run, so that a resumed
-run learns from the same bits: soft_targets.bin (float16 [N, V], little-endian) and soft_targets.json (which
-teachers, and the SHA-256 of the other file). Row n belongs to the character after position n of the training text.
+are counted on the others, since what has counted a text is too sure of it. They are kept in the run as soft_targets.bin
+(float16 [N, V], little-endian), so that a resumed run learns from the same bits. Row n belongs to the character after
+position n of the training text.
 
 Axes: N characters, V vocabulary.
 """
 
-import hashlib
 import itertools
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,16 +20,15 @@ from numpy.typing import NDArray
 from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config
-from charlm.errors import CharlmError, short_repr
+from charlm.errors import CharlmError
 from charlm.evaluation.baselines import count_ngrams, predict_ngrams
-from charlm.network.model_file import TrainedModel, read_model, tensors_sha256
+from charlm.network.model_file import TrainedModel, read_model
 from charlm.network.reading import read_pieces
 from charlm.network.rnn import Parameters, probabilities
-from charlm.runs.folder import SOFT_TARGETS, SOFT_TARGETS_FACTS, TEACHERS, find_model, results
+from charlm.runs.folder import SOFT_TARGETS, TEACHERS, find_model
 from charlm.runs.run import Run
-from charlm.storage.files import file_sha256, read_file, write_file
+from charlm.storage.files import write_file
 from charlm.text.corpus import Corpus
-from charlm.text.vocabulary import Vocabulary
 
 DTYPE = np.dtype("<f2")
 STREAMS, WARM_UP = 256, 512
@@ -42,17 +39,6 @@ ROWS_AT_ONCE = 1 << 14
 NGRAM_PARTS, NGRAM_ORDER = 10, 12
 """The parts of the text that are predicted by the n-grams of the others, and the length of these. Prose gains little by
 more than 6 characters, and loses nothing; source code, which repeats itself, gains."""
-MAX_FACTS_BYTES = 1 << 20
-
-
-class Description(NamedTuple):
-    """What soft_targets.json says."""
-
-    teachers: list[str]
-    """The SHA-256 of the weights of each teacher, in order."""
-    sha256: str
-    """The SHA-256 of soft_targets.bin."""
-
 
 SoftTargets = NDArray[np.float16]
 """Probabilities of the next character, float16 [N, V]."""
@@ -69,8 +55,7 @@ def open_soft_targets(run: Run, *, say: Callable[[str], object] = lambda _: None
         float16 [N, V], memory-mapped, N = characters of the training text - 1; None if the config asks for none.
 
     Raises:
-        CharlmError: a teacher cannot be read, has another vocabulary than the text, or is not the one that the run
-            began with; or a file cannot be read or written.
+        CharlmError: a teacher cannot be read or has another vocabulary than the text, or the file cannot be written.
 
     """
     settings = run.config.training
@@ -79,8 +64,9 @@ def open_soft_targets(run: Run, *, say: Callable[[str], object] = lambda _: None
     if not keeps_soft_targets(run):
         own = [run.folder / TEACHERS / str(seed) for seed in settings.used_teachers.seeds]
         teachers = _read_teachers([*map(Path, settings.used_teachers.models), *own], run.corpus)
-        _check_same_teachers(run, teachers)
-        _write(run.folder, _compute(run, teachers, say=say), teachers)
+        table = _compute(run, teachers, say=say)
+        rows = (table[first : first + ROWS_AT_ONCE].tobytes() for first in range(0, len(table), ROWS_AT_ONCE))
+        write_file(run.folder / SOFT_TARGETS, rows)
     return np.memmap(run.folder / SOFT_TARGETS, DTYPE, "r", shape=_shape(run.corpus))
 
 
@@ -128,9 +114,8 @@ def cross_predict(
 
 def keeps_soft_targets(run: Run) -> bool:
     """Return whether a run has its soft targets, so that its teachers are needed no more."""
-    description, path = _read_description(run.folder), run.folder / SOFT_TARGETS
-    is_as_large = path.is_file() and path.stat().st_size == _bytes(run.corpus)
-    return description is not None and is_as_large and file_sha256(path) == description.sha256
+    path = run.folder / SOFT_TARGETS
+    return path.is_file() and path.stat().st_size == _bytes(run.corpus)
 
 
 def check_teachers(config: Config, corpus: Corpus, *, available_bytes: int | None) -> None:
@@ -174,57 +159,8 @@ def _read_teachers(paths: Iterable[Path], corpus: Corpus) -> dict[Path, TrainedM
     teachers = {file: read_model(file) for file in files}
     for file, teacher in teachers.items():
         if teacher.vocabulary != corpus.vocabulary:
-            raise CharlmError(
-                f"{file}: its vocabulary has {_difference(teacher.vocabulary, corpus.vocabulary)}; must be that of the "
-                f"text"
-            )
+            raise CharlmError(f"{file}: has another vocabulary than the text; name a teacher that read the same text")
     return teachers
-
-
-def _difference(found: Vocabulary, expected: Vocabulary) -> str:
-    """Return the first difference of two vocabularies, for the user."""
-    if len(found) != len(expected):
-        return f"{len(found)} ids instead of {len(expected)}"
-    pairs = enumerate(zip(found.characters, expected.characters, strict=True))
-    index, (one, other) = next((item for item in pairs if item[1][0] != item[1][1]), (None, (None, None)))
-    if index is None:
-        return "other reserved ids"
-    return f"id {index} {short_repr(one)} instead of {short_repr(other)}"
-
-
-def _check_same_teachers(run: Run, teachers: Mapping[Path, TrainedModel]) -> None:
-    """Refuse teachers that are not, or may not be, those that the run began with."""
-    description = _read_description(run.folder)
-    if description is None and teachers and results(run.folder):
-        raise CharlmError(
-            f"{run.folder / SOFT_TARGETS_FACTS}: missing or damaged, so that it is not known which teachers the run "
-            f"has; put it back, or start a new run"
-        )
-    if description is not None and description.teachers != _checksums(teachers):
-        raise CharlmError(
-            f"training.teachers: found other weights in {', '.join(map(str, teachers))} than at the start of the run; "
-            f"put the teachers back, or start a new run"
-        )
-
-
-def _checksums(teachers: Mapping[Path, TrainedModel]) -> list[str]:
-    return [tensors_sha256(teacher.parameters.tensors()) for teacher in teachers.values()]
-
-
-def _write(folder: Path, table: SoftTargets, teachers: Mapping[Path, TrainedModel]) -> None:
-    """Write soft_targets.bin in pieces, and soft_targets.json after it."""
-    digest = hashlib.sha256()
-
-    def blocks() -> Iterator[bytes]:
-        """Yield the table in blocks of rows, which are added to the digest."""
-        for first in range(0, len(table), ROWS_AT_ONCE):
-            data = table[first : first + ROWS_AT_ONCE].tobytes()
-            digest.update(data)
-            yield data
-
-    write_file(folder / SOFT_TARGETS, blocks())
-    description = Description(_checksums(teachers), digest.hexdigest())
-    write_file(folder / SOFT_TARGETS_FACTS, json.dumps(description._asdict(), indent=2).encode())
 
 
 def compute_soft_targets(
@@ -251,12 +187,3 @@ def compute_soft_targets(
             total += logits
         table[positions] = probabilities(total / np.float32(len(networks)))
     return table
-
-
-def _read_description(folder: Path) -> Description | None:
-    """Return what soft_targets.json says; None if it is missing or damaged."""
-    try:
-        description = json.loads(read_file(folder / SOFT_TARGETS_FACTS, limit=MAX_FACTS_BYTES))
-        return Description(list(description["teachers"]), str(description["sha256"]))
-    except (CharlmError, ValueError, KeyError, TypeError, RecursionError):
-        return None

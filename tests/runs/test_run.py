@@ -131,7 +131,7 @@ def test_a_place_for_runs_that_cannot_be_written_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["best.safetensors", "last.safetensors", "checkpoints/step-0.safetensors", "teachers/2", "soft_targets.json"],
+    ["best.safetensors", "last.safetensors", "checkpoints/step-0.safetensors", "teachers/2", "soft_targets.bin"],
 )
 def test_a_run_that_was_trained_or_has_teachers_stays(name: str, tmp_path: Path) -> None:
     with contextlib.suppress(ZeroDivisionError), run_folder(tmp_path / "run") as folder:
@@ -143,7 +143,7 @@ def test_a_run_that_was_trained_or_has_teachers_stays(name: str, tmp_path: Path)
 
 def test_soft_targets_without_a_run_are_removed(tmp_path: Path) -> None:
     with contextlib.suppress(ZeroDivisionError), run_folder(tmp_path / "run") as folder:
-        (folder / "soft_targets.json").touch()
+        (folder / "soft_targets.bin").touch()
         raise ZeroDivisionError
     assert not (tmp_path / "run").exists()
 
