@@ -79,7 +79,7 @@ def draw_network(diagram: Diagram) -> Figure:
     """Draw the parts from the bottom up: on the left rolled, on the right unrolled."""
     parts = diagram.parts
     figure, (left, right) = canvas("Rolled", "Unrolled", columns=2, height=0.72 * len(parts))
-    for axes, limits in ((left, (-1.55, 1.75)), (right, (-0.75, 2.75))):
+    for axes, limits in ((left, (-2.05, 1.75)), (right, (-0.75, 2.75))):
         axes.set(xlim=limits, ylim=(-0.75, len(parts) - 0.2))
         axes.set_axis_off()
     recurrent = [level for level, part in enumerate(parts) if part.name.startswith("rnn")]
