@@ -148,7 +148,7 @@ def compare_scores(nats: float, baseline_nats: Mapping[str, float], training_cha
     yield f"  {scores} on the same text: {abs(best - nats):.4f} nats {comparison} than {name}"
     if nats < baseline_nats.get(NGRAM, math.inf):
         if nats >= baseline_nats.get(COMPRESSOR, math.inf):
-            yield "  the text repeats itself over long distances: a compressor copies these (docs/recipes.md, Source code)"
+            yield "  the text repeats itself from afar, which a compressor copies (docs/recipes.md, Source code)"
     elif training_characters < ENOUGH_CHARACTERS:
         yield (
             f"  {training_characters:,} characters teach a network little more than counting does; "

@@ -159,7 +159,8 @@ def prepare_teacher(
 
     """
     assert config.training.teachers is not None, "the run has teachers"
-    recipe, overrides = config.training.teachers.recipe, {"seed": seed, "corpus": config.corpus.model_dump(mode="json")}
+    given = {"seed": seed, "corpus": config.corpus.model_dump(mode="json"), "sampling.length": 0}
+    recipe, overrides = config.training.teachers.recipe, nest(given.items())
     return prepare(corpus, recipe=recipe, overrides=overrides, folder=folder, engines=engines, session=session)
 
 

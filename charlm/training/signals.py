@@ -67,13 +67,15 @@ class Session:
             self.write_line(line)
 
     @contextlib.contextmanager
-    def silent(self) -> Iterator[None]:
-        """Say and show nothing during a block."""
-        before, self.write_line, self.show_progress = (self.write_line, self.show_progress), ignore, False
+    def silent(self, *, but: str | None = None) -> Iterator[None]:
+        """Say and show nothing during a block, but lines that begin so, and the bar, if there is a beginning."""
+        write_line, show_progress = self.write_line, self.show_progress
+        self.write_line = lambda line: write_line(line) if but is not None and line.startswith(but) else None
+        self.show_progress = show_progress and but is not None
         try:
             yield
         finally:
-            self.write_line, self.show_progress = before
+            self.write_line, self.show_progress = write_line, show_progress
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:

@@ -49,16 +49,17 @@ def _train_teachers(run: Run, engines: EngineFactory, *, session: Session) -> No
         if (folder / ENDED_FILE).is_file():
             continue
         session.say(f"teacher {number} of {len(seeds)}: {folder}")
-        if is_run(folder):
-            teacher, engine = reopen(folder, engines=engines, session=session)
-        else:
-            if not results(folder):
-                remove(folder)  # a process was killed when it began
-            with run_folder(folder):
-                prepared = prepare_teacher(
-                    run.config, run.corpus, seed, folder=folder, engines=engines, session=session
-                )
-                teacher, engine = begin_run(folder, prepared.config, prepared.corpus), prepared.engine
-        outcome = train_run(teacher, engine, engines, resume=True, session=session)
+        with session.silent(but="step "):
+            if is_run(folder):
+                teacher, engine = reopen(folder, engines=engines, session=session)
+            else:
+                if not results(folder):
+                    remove(folder)  # a process was killed when it began
+                with run_folder(folder):
+                    prepared = prepare_teacher(
+                        run.config, run.corpus, seed, folder=folder, engines=engines, session=session
+                    )
+                    teacher, engine = begin_run(folder, prepared.config, prepared.corpus), prepared.engine
+            outcome = train_run(teacher, engine, engines, resume=True, session=session)
         if outcome.signal is not None:
             raise Stopped(outcome.signal)
