@@ -45,42 +45,24 @@ def test_the_score_is_the_mean_of_the_scores_of_the_model(
 
 
 @pytest.mark.parametrize("split", [None, "train", "validation", "test"])
-def test_the_text_of_the_run_is_scored_if_there_is_no_other(split: Split | None, trained_run: Path) -> None:
+def test_the_text_of_the_run_is_scored_if_there_is_no_other_and_another_is_divided_like_it(
+    split: Split | None, trained_run: Path
+) -> None:
     model, corpus, part = charlm.load(trained_run), open_corpus(trained_run / "corpus"), split or "validation"
     name, ids, _ = text_to_score(model, None, split=split, corpus=corpus)
     assert name == f"{part} text of the run"
     np.testing.assert_array_equal(ids, corpus.split(part))
-
-
-@pytest.mark.parametrize("split", ["train", "validation", "test"])
-def test_a_text_is_divided_like_a_corpus_of_it(split: Split, trained_run: Path) -> None:
-    text, corpus = trained_run.parent / "text.txt", open_corpus(trained_run / "corpus")
-    name, ids, _ = text_to_score(charlm.load(trained_run), text, split=split, corpus=None)
-    assert name == f"{split} part of {text}"
-    np.testing.assert_array_equal(ids, corpus.split(split))
-
-
-def test_a_model_without_its_run_needs_a_text(model: charlm.Model) -> None:
-    with pytest.raises(CharlmError, match="not in a run that has its text: name the text to score after it"):
-        charlm.evaluate(model)
+    if split is not None:
+        text = trained_run.parent / "text.txt"
+        name, ids, _ = text_to_score(model, text, split=split, corpus=None)
+        assert name == f"{split} part of {text}"
+        np.testing.assert_array_equal(ids, corpus.split(split))
 
 
 def test_the_run_of_the_current_folder_is_found(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(trained_run)
     for name in (".", "best.safetensors", trained_run / "last.safetensors"):
         assert charlm.evaluate(charlm.load(name)).text == "validation text of the run"
-
-
-def test_a_text_that_is_too_short_is_named(model: charlm.Model, text: Path) -> None:
-    text.write_text("a", encoding="utf-8")
-    with pytest.raises(CharlmError, match=r"^test part of .*/text\.txt: 0 characters: at least 2 are needed"):
-        charlm.evaluate(model, text, split="test")
-
-
-def test_an_encoding_that_python_lacks_is_refused_with_its_place(model_file: Path, text: Path) -> None:
-    change_model(model_file, lambda fields: fields["config"]["corpus"].update(encoding="klingon"))
-    with pytest.raises(CharlmError, match=rf"{model_file}: corpus\.encoding: found 'klingon'"):
-        charlm.evaluate(charlm.load(model_file), text)
 
 
 def test_the_best_model_scores_what_training_has_logged(trained_run: Path) -> None:
@@ -103,10 +85,18 @@ def test_characters_that_are_left_out_are_counted(trained_run: Path, text: Path)
     [
         ({"protocol": "backwards"}, "protocol: found 'backwards'; must be stream or windows"),
         ({"copies": True}, ".*: not in a run that has its text, which --copies needs"),
+        ({"text": None}, ".*: not in a run that has its text: name the text to score after it"),
+        ({"split": "test"}, r"test part of .*/text\.txt: 0 characters: at least 2 are needed"),
+        ({"text": "latin.txt"}, r".*: corpus\.encoding: found 'klingon'"),
     ],
 )
-def test_an_argument_out_of_range_is_refused(
-    settings: dict[str, Any], message: str, model: charlm.Model, text: Path
+def test_an_argument_that_does_not_fit_is_refused(
+    settings: dict[str, Any], message: str, model_file: Path, text: Path
 ) -> None:
+    if settings.get("split") == "test":
+        text.write_text("a", encoding="utf-8")
+    if settings.get("text") == "latin.txt":
+        Path("latin.txt").write_bytes(b"\xe9")
+        change_model(model_file, lambda fields: fields["config"]["corpus"].update(encoding="klingon"))
     with pytest.raises(CharlmError, match=f"^{message}"):
-        charlm.evaluate(model, text, **settings)
+        charlm.evaluate(**{"model": charlm.load(model_file), "text": text, **settings})

@@ -40,19 +40,13 @@ for piece in charlm.load().generate(length=0):
 """
 
 
-def test_every_public_name_is_there() -> None:
+def test_every_public_name_is_there_and_no_other() -> None:
     assert {name: hasattr(charlm, name) for name in charlm.__all__} == dict.fromkeys(charlm.__all__, True)
     assert set(charlm.__all__) <= set(dir(charlm))
     assert [*charlm.__all__] == sorted(charlm.__all__)
-
-
-def test_an_unknown_name_is_an_attribute_error() -> None:
+    assert files("charlm").joinpath("py.typed").is_file()
     with pytest.raises(AttributeError, match="module 'charlm' has no attribute 'lode'"):
         _ = charlm.lode  # type: ignore[attr-defined]
-
-
-def test_the_package_says_that_it_is_typed() -> None:
-    assert files("charlm").joinpath("py.typed").is_file()
 
 
 @pytest.mark.slow

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import reference
+from arrays import check_close
 from commands import charlm as command
 from models import change_model
 
 import charlm
 from charlm.errors import CharlmError
 from charlm.network.model_file import read_model, write_model
-from charlm.network.rnn import Floats
 
 TEXT = "The ferry crossed the river.\n"
 
@@ -27,12 +28,6 @@ def plays(trained_run: Path) -> charlm.Model:
 def model(model_file: Path) -> charlm.Model:
     """Load the random model, which knows a line break, a, b, the unknown character and the end of a text."""
     return charlm.load(model_file)
-
-
-def log_softmax(logits: Floats) -> Floats:
-    """Return log p, computed in float64."""
-    wide = logits.astype(np.float64)
-    return np.asarray(wide - np.log(np.exp(wide).sum(-1, keepdims=True)), np.float32)
 
 
 # Loading
@@ -58,66 +53,31 @@ def test_a_config_that_is_not_right_is_refused_when_it_is_asked_for(model_file: 
 # Generating
 
 
-def test_a_text_is_the_same_in_pieces_and_as_a_whole(plays: charlm.Model) -> None:
-    pieces = list(plays.generate("The ferry", length=50, seed=1))
-    assert str(plays.generate("The ferry", length=50, seed=1)) == "".join(pieces)
-    assert (len(pieces), len("".join(pieces))) == (50, 50)
-
-
-def test_a_text_is_the_one_that_the_command_writes(plays: charlm.Model) -> None:
+def test_a_text_is_the_same_in_pieces_as_a_whole_and_by_the_command(plays: charlm.Model) -> None:
     options = ("-p", "The ferry", "-n", 50, "--seed", 1, "-t", 0.5, "--top-k", 5, "--top-p", 0.9, "--min-p", 0.01)
-    text = plays.generate("The ferry", length=50, seed=1, temperature=0.5, top_k=5, top_p=0.9, min_p=0.01)
-    assert command("sample", plays.path, *options).stdout == f"The ferry{text}"
-
-
-def test_temperature_0_gives_the_most_likely_text(plays: charlm.Model) -> None:
+    settings: dict[str, Any] = {"length": 50, "seed": 1, "temperature": 0.5, "top_k": 5, "top_p": 0.9, "min_p": 0.01}
+    pieces = list(plays.generate("The ferry", **settings))
+    assert (len(pieces), len("".join(pieces))) == (50, 50)
+    assert str(plays.generate("The ferry", **settings)) == "".join(pieces)
+    assert command("sample", plays.path, *options).stdout == f"The ferry{''.join(pieces)}"
     assert str(plays.generate(length=30, temperature=0)) == str(plays.generate(length=30, top_k=1, seed=3))
 
 
-def test_a_text_without_end_is_not_waited_for(plays: charlm.Model) -> None:
+def test_a_setting_out_of_range_is_refused_at_once_and_a_text_without_end_is_not_waited_for(
+    plays: charlm.Model,
+) -> None:
+    wrong: dict[str, Any]
+    for wrong in ({"min_p": -0.1}, {"top_k": 0}, {"length": -1}):
+        ((name, value),) = wrong.items()
+        with pytest.raises(CharlmError, match=f"{name}: found {value}"):
+            plays.generate(**wrong)
     text = plays.generate(length=0)
     with pytest.raises(CharlmError, match=r"^length=0 generates without end"):
         str(text)
     assert next(text)
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"min_p": -0.1}, "min_p: found -0.1"),
-        ({"top_k": 0}, "top_k: found 0"),
-        ({"length": -1}, "length: found -1"),
-    ],
-)
-def test_a_setting_out_of_range_is_refused_before_the_text_is_asked_for(
-    settings: dict[str, Any], message: str, plays: charlm.Model
-) -> None:
-    with pytest.raises(CharlmError, match=message):
-        plays.generate(**settings)
-
-
 # Scoring
-
-
-def test_a_score_is_minus_the_log_of_the_softmax_of_the_logits(plays: charlm.Model) -> None:
-    ids = plays.vocabulary.encode(TEXT)
-    expected = -log_softmax(plays.logits(TEXT)[:-1])[np.arange(len(ids) - 1), ids[1:]]
-    np.testing.assert_allclose(plays.score(TEXT), expected, atol=2e-5)
-
-
-@pytest.mark.parametrize(
-    ("text", "settings", "message"),
-    [
-        ("T", {}, "at least 2"),
-        ("T€", {}, "at least 2"),
-        ("The", {"protocol": "backwards"}, "protocol: found 'backwards'; must be stream or windows"),
-    ],
-)
-def test_a_text_that_cannot_be_scored_is_refused(
-    text: str, settings: dict[str, Any], message: str, plays: charlm.Model
-) -> None:
-    with pytest.raises(CharlmError, match=message):
-        plays.score(text, **settings)
 
 
 def test_a_loss_that_is_not_finite_is_an_error_without_a_warning(model_file: Path, tmp_path: Path) -> None:
@@ -134,28 +94,30 @@ def test_a_loss_that_is_not_finite_is_an_error_without_a_warning(model_file: Pat
 # By hand
 
 
-def test_steps_give_the_logits_of_the_whole_text(plays: charlm.Model) -> None:
+def test_logits_steps_and_scores_are_those_of_the_definition(plays: charlm.Model) -> None:
+    ids, parameters = plays.vocabulary.encode(TEXT).tolist(), plays.trained.parameters
+    expected, _ = reference.read(parameters, ids)
     state, rows = None, []
-    for index in plays.vocabulary.encode(TEXT):
+    for index in ids:
         logits, state = plays.step([index], state)
         rows.append(logits[0])
-    expected = plays.logits(TEXT)
-    assert expected.shape == (len(TEXT), len(plays.vocabulary))
-    assert expected.dtype == np.float32
-    np.testing.assert_allclose(np.stack(rows), expected, atol=2e-5)
+    found = plays.logits(TEXT)
+    assert found.shape == (len(TEXT), len(plays.vocabulary))
+    assert found.dtype == np.float32
+    check_close(
+        [found, np.stack(rows), plays.score(TEXT)], [expected, expected, reference.nats(parameters, ids)], atol=5e-5
+    )
+    for text in ("T", "T€"):
+        with pytest.raises(CharlmError, match="at least 2"):
+            plays.score(text)
 
 
-@pytest.mark.parametrize(
-    ("ids", "message"),
-    [
-        ([5], "ids: found 5; must be from 0 to 4"),
-        ([0, -1], "ids: found -1; must be from 0 to 4"),
-    ],
-)
-def test_ids_that_are_not_of_the_vocabulary_are_refused(ids: Any, message: str, model: charlm.Model) -> None:
-    for call in (model.step, model.logits, model.score):
-        with pytest.raises(CharlmError, match=f"^{message}$"):
-            call(ids)
+def test_ids_that_are_not_of_the_vocabulary_are_refused(model: charlm.Model) -> None:
+    wrong: Any
+    for wrong, found in (([5], 5), ([0, -1], -1)):
+        for call in (model.step, model.logits, model.score):
+            with pytest.raises(CharlmError, match=f"^ids: found {found}; must be from 0 to 4$"):
+                call(wrong)
 
 
 def test_the_states_of_a_text_are_those_of_its_steps(model: charlm.Model) -> None:

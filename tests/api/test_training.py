@@ -1,6 +1,5 @@
 """`tokenize`, `train` and `resume`, as a program calls them."""
 
-import json
 import shutil
 import signal
 import sys
@@ -59,20 +58,11 @@ def test_one_source_or_several_are_tokenized(tmp_path: Path) -> None:
     assert one.vocabulary.characters == ("\n", "a", "b")
     assert both.manifest.min_count == 2
     assert [len(corpus.manifest.sources) for corpus in (one, both)] == [1, 2]
-
-
-def test_an_empty_list_of_texts_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CharlmError, match=r"^text: found an empty list; must"):
         charlm.tokenize([], tmp_path / "out")
 
 
 # train
-
-
-@pytest.mark.slow
-def test_a_training_in_a_thread_ends_with_a_model_that_generates(training: Outcome) -> None:
-    assert (training.progress.step, training.reason, training.signal) == (5, "all steps done", None)
-    assert len(str(charlm.load(training.folder).generate(length=20))) == 20
 
 
 @pytest.mark.slow
@@ -119,29 +109,13 @@ def test_a_mistake_that_is_noticed_late_leaves_no_run_behind(existed: bool, tmp_
 # resume
 
 
-def test_a_run_is_continued_to_more_steps(training: Outcome, tmp_path: Path) -> None:
+def test_a_run_that_was_trained_in_a_thread_is_continued_to_more_steps(training: Outcome, tmp_path: Path) -> None:
+    assert (training.progress.step, training.reason, training.signal) == (5, "all steps done", None)
     run, said = shutil.copytree(training.folder, tmp_path / "run"), list[str]()
     outcome = charlm.resume(run, overrides=["training.steps=8"], say=said.append)
     assert outcome.progress.step == 8
     assert "resumed at step 5 of 8" in said
+    assert len(str(charlm.load(run).generate(length=20))) == 20
 
 
 # init
-
-
-@pytest.mark.slow
-def test_the_first_loss_of_a_run_is_that_of_the_model_it_begins_with(training: Outcome, tmp_path: Path) -> None:
-    said: list[str] = []
-    outcome = charlm.train(
-        training.folder / "corpus",
-        recipe="tiny",
-        overrides="training.steps=1",
-        init=training.folder,
-        run=tmp_path / "run",
-        say=said.append,
-    )
-    assert "characters of the text: 3 known, 0 new" in "".join(said)
-    lines = (outcome.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    start = json.loads(lines[0])
-    assert start["step"] == 0
-    assert start["nats_per_char"] == pytest.approx(training.nats_per_char, rel=1e-5)

@@ -125,7 +125,7 @@ def test_a_text_too_short_or_too_uniform_for_the_compressor_has_no_score_of_it(
 # N-gram models
 
 
-def test_every_baseline_has_its_score_on_all_characters_but_the_first() -> None:
+def test_every_baseline_has_its_score_on_all_characters_but_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     size = len(LETTERS)
     counts = np.bincount(TRAINING, minlength=size) + 1
     five = np.concatenate(list(score_ngrams(count_ngrams(TRAINING, vocabulary_size=size, order=5), TEXT)))
@@ -136,16 +136,8 @@ def test_every_baseline_has_its_score_on_all_characters_but_the_first() -> None:
         "5-gram": pytest.approx(five.mean()),
         "lzma": compressed_nats(TEXT, LETTERS, TRAINING),
     }
-
-
-def test_only_the_end_of_a_long_training_text_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = {"uniform": math.log(size), "lzma": compressed_nats(TEXT, LETTERS, TRAINING[:0])}
+    assert baseline_nats(TEXT, LETTERS) == alone  # without a training text
     expected = baseline_nats(TEXT, LETTERS, TRAINING[-1_000:])
-    monkeypatch.setattr(baselines, "MAX_TRAINING_CHARACTERS", 1_000)
+    monkeypatch.setattr(baselines, "MAX_TRAINING_CHARACTERS", 1_000)  # only the end of a long one is used
     assert baseline_nats(TEXT, LETTERS, TRAINING) == expected
-
-
-def test_without_a_training_text_there_are_no_counts() -> None:
-    assert baseline_nats(TEXT, LETTERS) == {
-        "uniform": math.log(len(LETTERS)),
-        "lzma": compressed_nats(TEXT, LETTERS, TRAINING[:0]),
-    }

@@ -1,5 +1,7 @@
 """Long texts read in blocks, and in pieces side by side."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from arrays import check_close
@@ -7,7 +9,6 @@ from models import random_parameters
 from reference import NETWORKS
 
 from charlm.network.reading import Stepper, read_blocks, read_pieces
-from charlm.network.rnn import Parameters, State
 
 TEXT = np.random.default_rng(4).integers(0, 5, 101)
 
@@ -29,48 +30,27 @@ def test_blocks_give_the_logits_of_the_whole_text(
     check_close([found, *blocks[-1][1]], [expected, *last], atol=1e-5)
 
 
-@pytest.mark.parametrize(("streams", "warm_up"), [(1, 0), (7, 14), (64, 1), (64, 0)])
-def test_pieces_give_each_position_once(
-    streams: int,
-    warm_up: int,
-) -> None:
-    pieces = [*read_pieces(random_parameters(), TEXT, streams=streams, warm_up=warm_up)]
-    assert sorted(np.concatenate([positions for _, positions in pieces])) == [*range(100)]
-
-
-def test_pieces_give_the_logits_of_a_stream_if_the_network_forgets() -> None:
+def test_pieces_give_each_position_once_and_the_logits_of_a_stream_if_the_network_forgets() -> None:
     parameters = random_parameters(layers=2, scale=0.3)
+    for streams, warm_up in ((1, 0), (7, 14), (64, 1), (64, 0)):
+        pieces = [*read_pieces(parameters, TEXT, streams=streams, warm_up=warm_up)]
+        assert sorted(np.concatenate([positions for _, positions in pieces])) == [*range(100)]
     expected, _ = parameters.unroll(TEXT[:-1, None], parameters.zero_state(1))
     for logits, positions in read_pieces(parameters, TEXT, streams=4, warm_up=20):
         np.testing.assert_allclose(logits, expected[positions, 0], atol=1e-4)
 
 
-IDS = np.random.default_rng(2).integers(0, 5, (6, 7))  # [T, B]
+IDS = np.random.default_rng(2).integers(0, 5, 6)
 
 
-def some_state(parameters: Parameters, batch: int) -> State:
-    return parameters.unroll(IDS[::-1, :batch], parameters.zero_state(batch))[1]
-
-
-@pytest.fixture(params=NETWORKS, ids=str)
-def parameters(
-    request: pytest.FixtureRequest,
-) -> Parameters:
-    """Return a network of each structure."""
-    return random_parameters(**request.param)
-
-
-def test_stepper_equals_step(parameters: Parameters) -> None:
-    state = some_state(parameters, 1)
-    stepper = Stepper(parameters, state)
-    for ids in IDS[:, :1]:
-        (logits,), state = parameters.step(ids, state)
-        stepper.advance(int(ids[0]))
-        np.testing.assert_allclose(stepper.logits, logits, rtol=1e-4, atol=1e-5)
-
-
-def test_forbidden_ids_have_a_logit_of_minus_infinity_and_others_do_not_change(parameters: Parameters) -> None:
-    state = some_state(parameters, 1)
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
+def test_stepper_equals_step_but_for_forbidden_ids_which_have_a_logit_of_minus_infinity(network: Any) -> None:
+    parameters = random_parameters(**network)
+    _, state = parameters.unroll(IDS[::-1, None], parameters.zero_state(1))
     free, bound = Stepper(parameters, state), Stepper(parameters, state, forbidden=[1, 4])
     assert (bound.logits[[1, 4]] == -np.inf).all()
     np.testing.assert_array_equal(bound.logits[[0, 2, 3]], free.logits[[0, 2, 3]])
+    for index in IDS.tolist():
+        (logits,), state = parameters.step(np.array([index]), state)
+        free.advance(index)
+        np.testing.assert_allclose(free.logits, logits, rtol=1e-4, atol=1e-5)

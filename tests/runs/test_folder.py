@@ -46,63 +46,38 @@ def test_a_new_folder_is_named_by_the_time_and_the_text_and_belongs_to_one_run(t
         assert (tmp_path / "runs" / name).is_dir()
 
 
-@pytest.mark.parametrize("missing", ["config.yaml", "metrics.jsonl"])
-def test_run_has_begun_once_it_has_a_config_and_metrics(tmp_path: Path, missing: str) -> None:
-    run = make_run(tmp_path / "run")
-    assert is_run(run)
-    (run / missing).unlink()
-    assert not is_run(run)
-
-
-def test_folder_that_cannot_be_looked_up_does_not_hide_the_runs_beside_it(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run")
-    (tmp_path / "broken").symlink_to("x" * 300)  # longer than a file name may be
-    assert find_runs(tmp_path) == [run]
-
-
-def test_newest_run_is_the_one_with_the_last_written_metrics(tmp_path: Path) -> None:
-    make_run(tmp_path / "b", written_at=1)
-    newest = make_run(tmp_path / "a", written_at=3)
-    make_run(tmp_path / "c", written_at=2)
-    (tmp_path / "not-a-run").mkdir()
-    assert find_run(None, under=tmp_path) == newest
-
-
-@pytest.mark.parametrize("name", ["", "nowhere"])
-def test_folder_without_runs_is_refused_with_advice(tmp_path: Path, name: str) -> None:
+def test_the_newest_run_is_the_one_with_the_last_written_metrics_and_it_has_a_config(tmp_path: Path) -> None:
     with pytest.raises(CharlmError, match="no run here; name one, or train one with: charlm train"):
-        find_run(None, under=tmp_path / name)
+        find_run(None, under=tmp_path / "nowhere")
+    (tmp_path / "not-a-run").mkdir()
+    (tmp_path / "broken").symlink_to("x" * 300)  # longer than a file name may be
+    with pytest.raises(CharlmError, match="no run here; name one, or train one with: charlm train"):
+        find_run(None, under=tmp_path)
+    runs = [make_run(tmp_path / name, written_at=age) for name, age in (("b", 1), ("a", 3), ("c", 2))]
+    assert {*find_runs(tmp_path)} == {*runs}
+    assert find_run(None, under=tmp_path) == tmp_path / "a"
+    for run, missing in ((runs[1], "config.yaml"), (runs[2], "metrics.jsonl")):
+        assert is_run(run)
+        (run / missing).unlink()
+        assert not is_run(run)
 
 
 NAMES = ("20010203-120000-plays", "20010203-120001-plays-2", "20010204-120000-letters", "letters")
 
 
-@pytest.fixture
-def several(tmp_path: Path) -> Path:
-    """Return a folder with a run of each of NAMES, and a folder that is no run."""
+def test_a_part_of_a_name_means_the_only_run_that_has_it_or_the_one_with_that_name(tmp_path: Path) -> None:
     for name in NAMES:
         make_run(tmp_path / name)
     (tmp_path / "tune-space").mkdir()
-    return tmp_path
-
-
-@pytest.mark.parametrize(("part", "name"), [("0204", NAMES[2]), ("plays-2", NAMES[1]), ("letters", NAMES[3])])
-def test_a_part_of_a_name_means_the_only_run_that_has_it_or_the_one_with_that_name(
-    several: Path, part: str, name: str
-) -> None:
-    assert find_run(Path(part), under=several) == several / name
-
-
-def test_a_part_of_several_names_is_refused_with_these_names(several: Path) -> None:
-    with pytest.raises(CharlmError, match=rf"^plays: a part of the names of several runs: {NAMES[0]}, {NAMES[1]}; "):
-        find_run(Path("plays"), under=several)
-
-
-def test_a_part_of_no_name_is_refused_with_the_nearest_run(several: Path) -> None:
-    with pytest.raises(CharlmError, match=rf"^plaies: no such folder, .*; did you mean {NAMES[0]}\?$"):
-        find_run(Path("plaies"), under=several)
-    with pytest.raises(CharlmError, match=r"^qqqq: no such folder, .*; charlm runs lists those under "):
-        find_run(Path("qqqq"), under=several)
+    for part, name in (("0204", NAMES[2]), ("plays-2", NAMES[1]), ("letters", NAMES[3])):
+        assert find_run(Path(part), under=tmp_path) == tmp_path / name
+    for part, message in (
+        ("plays", f"^plays: a part of the names of several runs: {NAMES[0]}, {NAMES[1]}; "),
+        ("plaies", rf"^plaies: no such folder, .*; did you mean {NAMES[0]}\?$"),
+        ("qqqq", r"^qqqq: no such folder, .*; charlm runs lists those under "),
+    ):
+        with pytest.raises(CharlmError, match=message):
+            find_run(Path(part), under=tmp_path)
 
 
 def test_the_name_of_a_model_that_comes_with_charlm_means_it_unless_a_run_has_the_name() -> None:
@@ -133,24 +108,19 @@ def test_without_a_name_the_newest_run_is_meant() -> None:
     assert said == ["runs/new: the newest run, as none is named"]
 
 
-def test_run_without_a_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match=r"run: no model in this run yet: .* charlm train --resume --run .*/run"):
-        find_model(make_run(tmp_path / "run"))
-
-
 # What training has written
 
 
 def test_models_and_checkpoints_are_results_and_a_log_is_none(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", models=("best", "last"))
-    (run / "metrics.jsonl").write_text('{"step": 1}\n', encoding="utf-8")
-    (run / "checkpoints").mkdir()
-    for name in ("step-5.safetensors", "step-10.safetensors", "notes"):
-        (run / "checkpoints" / name).touch()
+    run = make_run(tmp_path / "run", models=("best", "last", "checkpoints/step-5", "checkpoints/step-10"))
+    (run / "checkpoints/notes").touch()
     assert results(run) == [
         *("best.safetensors", "last.safetensors"),
         *("checkpoints/step-10.safetensors", "checkpoints/step-5.safetensors"),
     ]
+    (make_run(tmp_path / "other") / "checkpoints").touch()
+    with pytest.raises(NotADirectoryError):
+        results(tmp_path / "other")
 
 
 def test_a_model_is_called_like_its_run_or_else_like_its_file(tmp_path: Path) -> None:
@@ -162,23 +132,19 @@ def test_a_model_is_called_like_its_run_or_else_like_its_file(tmp_path: Path) ->
     assert folder.run_of(tmp_path / "mine.safetensors") is None
 
 
-def test_checkpoints_that_cannot_be_read_are_not_taken_for_missing(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run")
-    (run / "checkpoints").touch()
-    with pytest.raises(NotADirectoryError):
-        results(run)
-
-
-def test_missing_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match="nowhere: no such file or folder; must be a run or a model file"):
-        find_model(tmp_path / "nowhere")
-
-
-def test_a_text_in_the_place_of_a_run_is_refused_with_where_it_goes(tmp_path: Path) -> None:
+def test_what_has_no_model_is_refused_with_what_would_do(tmp_path: Path) -> None:
+    make_run(tmp_path / "run")
     (tmp_path / "my text.txt").touch()
-    advice = r"not a model file .*charlm train '.*/my text\.txt'; .*: charlm evaluate RUN '.*/my text\.txt'$"
-    with pytest.raises(CharlmError, match=advice):
-        find_model(tmp_path / "my text.txt")
+    for name, message in (
+        ("run", r"run: no model in this run yet: .* charlm train --resume --run .*/run"),
+        ("nowhere", "nowhere: no such file or folder; must be a run or a model file"),
+        (
+            "my text.txt",
+            r"not a model file .*charlm train '.*/my text\.txt'; .*: charlm evaluate RUN '.*/my text\.txt'$",
+        ),
+    ):
+        with pytest.raises(CharlmError, match=message):
+            find_model(tmp_path / name)
 
 
 def test_a_resume_without_a_name_continues_the_newest_run_that_has_not_ended(tmp_path: Path) -> None:

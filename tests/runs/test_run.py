@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from arrays import bytes_of
 from fake_runs import begin_with
 from models import random_parameters
-from numpy.typing import NDArray
 from run_folders import contents, make_run, names
 
 from charlm.config.file import load_config, parse_yaml
@@ -86,12 +86,9 @@ def test_a_folder_that_is_not_free_is_refused_and_stays(
     with pytest.raises(CharlmError, match=f"run: {message}"):
         begin(tmp_path / "run", corpus)
     assert contents(tmp_path) == before
-
-
-def test_a_folder_in_which_another_process_begins_a_run_is_refused_and_stays(tmp_path: Path, corpus: Corpus) -> None:
-    with run_folder(tmp_path / "run") as folder, pytest.raises(CharlmError, match="run: is not an empty folder"):
-        begin(folder, corpus)
-    assert names(tmp_path / "run") == ["metrics.jsonl"]
+    with run_folder(tmp_path / "other") as folder, pytest.raises(CharlmError, match="other: is not an empty folder"):
+        begin(folder, corpus)  # as another process would
+    assert names(tmp_path / "other") == ["metrics.jsonl"]
 
 
 # A run that ends before it was trained
@@ -116,51 +113,39 @@ def test_nothing_is_left_of_a_run_that_was_not_trained_and_the_corpus_that_it_li
     assert len(open_corpus(corpus.folder).ids) == 20
 
 
-def test_nothing_is_left_under_runs_either() -> None:
+@pytest.mark.parametrize(
+    "name",
+    ["best.safetensors", "last.safetensors", "checkpoints/step-0.safetensors", "teachers/2", "soft_targets.bin"],
+)
+@pytest.mark.parametrize("is_begun", [True, False])
+def test_a_run_that_was_trained_or_has_teachers_stays(name: str, is_begun: bool, tmp_path: Path) -> None:
+    with contextlib.suppress(ZeroDivisionError), run_folder(tmp_path / "run") as folder:
+        (folder / name).mkdir(parents=True)
+        if is_begun:
+            (folder / "config.yaml").touch()
+        raise ZeroDivisionError
+    assert (tmp_path / "run" / name).is_dir() == (is_begun or name.endswith(".safetensors"))
+
+
+def test_nothing_is_left_under_runs_either_which_must_be_a_place_that_can_be_written() -> None:
     with contextlib.suppress(ZeroDivisionError), run_folder(None, text_name="plays") as folder:
         assert re.fullmatch(r"runs/\d{8}-\d{6}-plays", str(folder))
         raise ZeroDivisionError
     assert not Path("runs").exists()
-
-
-def test_a_place_for_runs_that_cannot_be_written_is_refused() -> None:
     Path("runs").symlink_to("missing")
     with pytest.raises(CharlmError, match=r"^runs: cannot be written: File exists"), run_folder(None):
         pass
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["best.safetensors", "last.safetensors", "checkpoints/step-0.safetensors", "teachers/2", "soft_targets.bin"],
-)
-def test_a_run_that_was_trained_or_has_teachers_stays(name: str, tmp_path: Path) -> None:
-    with contextlib.suppress(ZeroDivisionError), run_folder(tmp_path / "run") as folder:
-        (folder / name).mkdir(parents=True)
-        (folder / "config.yaml").touch()
-        raise ZeroDivisionError
-    assert (tmp_path / "run" / name).is_dir()
-
-
-def test_soft_targets_without_a_run_are_removed(tmp_path: Path) -> None:
-    with contextlib.suppress(ZeroDivisionError), run_folder(tmp_path / "run") as folder:
-        (folder / "soft_targets.bin").touch()
-        raise ZeroDivisionError
-    assert not (tmp_path / "run").exists()
-
-
 # Opening a run
 
 
-def test_a_run_can_be_opened_with_other_settings(tmp_path: Path, corpus: Corpus) -> None:
+def test_a_run_can_be_opened_with_other_settings_but_those_that_must_stay(tmp_path: Path, corpus: Corpus) -> None:
     begin(tmp_path / "run", corpus)
     run = open_run(tmp_path / "run", overrides=["training.epochs=3"])
     assert (run.config.seed, run.config.training.epochs) == (5, 3)
     assert len(run.corpus.ids) == 20
-
-
-def test_a_setting_that_must_stay_is_refused_before_the_corpus_is_read(tmp_path: Path, corpus: Corpus) -> None:
-    begin(tmp_path / "run", corpus)
-    (corpus.folder / "ids.npy").unlink()
+    (corpus.folder / "ids.npy").unlink()  # which is read later
     with pytest.raises(CharlmError, match=r"^model\.units: found 9; must be 16, as at the start of the run"):
         open_run(tmp_path / "run", overrides=["model.units=9"])
 
@@ -214,12 +199,6 @@ def begin_adapted(
     return begin_with(tmp_path / "run", settings, text=text, recipe=recipe, parent=parent, say=say.append)
 
 
-def test_the_shape_comes_from_the_parent_and_the_rest_from_the_recipe(tmp_path: Path, model_file: Path) -> None:
-    config = begin_adapted(tmp_path, model_file, "abba\n" * 5, training__steps=7).config
-    assert (config.model.layers, config.model.units) == (2, 4)
-    assert (config.training.steps, config.training.batch_size) == (7, load_config(TINY).training.batch_size)
-
-
 @pytest.mark.parametrize("override", ["model.units=5", "model.rnn.activation=relu", "model.embedding=3"])
 def test_an_override_of_the_shape_is_refused_with_its_key(tmp_path: Path, model_file: Path, override: str) -> None:
     key, _, value = override.partition("=")
@@ -234,34 +213,28 @@ def test_the_ids_of_the_parent_stay_and_new_characters_come_after_them(tmp_path:
     assert said[:1] == [f"init: {model_file}: characters of the text: 2 known, 1 new"]
 
 
-def test_on_known_characters_the_first_weights_are_those_of_the_parent(tmp_path: Path, model_file: Path) -> None:
-    run = begin_adapted(tmp_path, model_file, "abba\n" * 5)
-    first, parent = read_initial(run), read_model(model_file)
-    assert first is not None
-    assert {name: tensor.tobytes() for name, tensor in first.tensors().items()} == {
-        name: tensor.tobytes() for name, tensor in parent.parameters.tensors().items()
-    }
-
-
-def test_the_run_names_the_weights_and_does_not_need_the_parent_any_more(tmp_path: Path, model_file: Path) -> None:
-    run = begin_adapted(tmp_path, model_file, "abba\n" * 5)
-    assert run.config.training.first_weights == tensors_sha256(read_model(model_file).parameters.tensors())
-    model_file.unlink()
-    opened = open_run(run.folder)
-    assert opened.config == run.config
-    assert read_initial(opened) is not None
-
-
-def test_a_text_in_the_place_of_that_of_the_run_is_refused_if_its_vocabulary_is_not_that_of_the_first_weights(
+def test_the_run_has_the_shape_and_the_weights_of_the_parent_and_does_not_need_it_any_more(
     tmp_path: Path, model_file: Path
 ) -> None:
-    run = begin_adapted(tmp_path, model_file, "abba\n" * 5)
+    run = begin_adapted(tmp_path, model_file, "abba\n" * 5, training__steps=7)
+    assert (run.config.model.layers, run.config.model.units) == (2, 4)
+    assert (run.config.training.steps, run.config.training.batch_size) == (7, load_config(TINY).training.batch_size)
+    weights = read_model(model_file).parameters.tensors()
+    assert run.config.training.first_weights == tensors_sha256(weights)
+    parent = model_file.rename(tmp_path / "elsewhere.safetensors")
+    opened = open_run(run.folder)
+    first = read_initial(opened)
+    assert opened.config == run.config
+    assert first is not None
+    assert bytes_of(first.tensors()) == bytes_of(weights)
     shutil.rmtree(run.folder / "corpus")
     tokenize([str(tmp_path / "text.txt")], run.folder / "corpus", CorpusConfig())
-    with pytest.raises(
-        CharlmError, match=r"run/init\.safetensors: has another vocabulary than corpus/; start a new run"
-    ):
+    message = r"run/init\.safetensors: has another vocabulary than corpus/; start a new run"
+    with pytest.raises(CharlmError, match=message):
         read_initial(open_run(run.folder))
+    recipe = run.folder.rename(tmp_path / "first") / "config.yaml"  # it can be used again with the same parent
+    again = begin_adapted(tmp_path, parent, "abba\n" * 5, recipe=recipe)
+    assert again.config.model_copy(update={"recipe": "tiny"}) == run.config
 
 
 def test_a_corpus_keeps_its_own_vocabulary(tmp_path: Path, model_file: Path) -> None:
@@ -282,19 +255,8 @@ def test_a_config_that_names_other_weights_is_refused(tmp_path: Path, model_file
             begin_adapted(tmp_path, parent, "abba\n", training__first_weights="abc")
 
 
-def test_the_config_of_such_a_run_can_be_used_again_with_the_same_parent(tmp_path: Path, model_file: Path) -> None:
-    run = begin_adapted(tmp_path, model_file, "abba\n" * 5)
-    recipe = run.folder.rename(tmp_path / "first") / "config.yaml"
-    again = begin_adapted(tmp_path, model_file, "abba\n" * 5, recipe=recipe)
-    assert again.config.model_copy(update={"recipe": "tiny"}) == run.config
-
-
 KNOWN = Vocabulary(("a", "b", "c", None, None), unknown_id=3, end_of_text_id=4)
 OTHER = Vocabulary((None, "c", "x", "a"), end_of_text_id=0)
-
-
-def counts(*numbers: int) -> NDArray[np.int64]:
-    return np.array(numbers, np.int64)
 
 
 def test_characters_and_reserved_ids_are_matched_by_what_they_are() -> None:
@@ -329,13 +291,10 @@ def test_rows_of_new_ids_scatter_around_the_mean_of_the_known_ones() -> None:
 
 def test_a_new_id_has_the_bias_of_a_known_one_that_is_as_frequent() -> None:
     """If every known bias is a constant above the logarithm of its frequency, so is that of a new id."""
-    numbers = counts(1, 5, 9, 30, 2, 9)
+    numbers = np.array([1, 5, 9, 30, 2, 9])
     parameters = random_parameters()
     parameters.logits_bias[...] = np.log((numbers[:5] + 1) / (56 + 6)) + 3
     child = transfer(parameters, np.array([0, 1, 2, 3, 4, -1]), numbers, seed=0)
     assert child.logits_bias[5] == pytest.approx(child.logits_bias[2], abs=1e-5)
-
-
-def test_a_text_without_known_characters_gets_the_logarithms_of_its_frequencies() -> None:
-    child = transfer(random_parameters(), np.array([-1, -1]), counts(1, 2), seed=0)
-    np.testing.assert_allclose(child.logits_bias, np.log([2 / 5, 3 / 5]), rtol=1e-6)
+    unknown = transfer(random_parameters(), np.array([-1, -1]), np.array([1, 2]), seed=0)
+    np.testing.assert_allclose(unknown.logits_bias, np.log([2 / 5, 3 / 5]), rtol=1e-6)

@@ -37,26 +37,16 @@ def test_a_run_has_the_score_of_best_and_the_step_and_speed_of_its_log(scored: P
     assert found.weights == trained.parameters.size
 
 
-@pytest.mark.parametrize(("saved", "step"), [(["step-000000008"], 9), (["step-000000008", "step-000000012"], 12)])
-def test_a_run_that_was_stopped_between_two_logs_is_at_the_step_of_its_checkpoint(
-    saved: list[str], step: int, scored: Path
-) -> None:
-    for name in saved:
+def test_a_run_is_training_done_or_stopped_at_the_step_of_its_log_or_its_checkpoint(scored: Path) -> None:
+    for name, step in (("step-000000008", 9), ("step-000000012", 12)):
         (scored / "checkpoints" / name).mkdir(parents=True)
-    assert summarize(scored).step == step
-
-
-def test_a_run_that_is_not_evaluated_yet_has_no_score(tmp_path: Path) -> None:
-    found = summarize(make_run(tmp_path / "run"))
-    assert (found.step, found.nats_per_char, found.weights, found.seconds, found.text) == (None,) * 5
-
-
-def test_a_run_is_training_done_or_stopped(scored: Path) -> None:
-    assert summarize(scored).state == "stopped"
+        assert (summarize(scored).step, summarize(scored).state) == (step, "stopped")
     with only_writer(scored):
         assert summarize(scored).state == "training"
     (scored / "ended.json").touch()
     assert summarize(scored).state == "done"
+    blank = summarize(make_run(scored.with_name("blank")))
+    assert (blank.step, blank.nats_per_char, blank.weights, blank.seconds, blank.text) == (None,) * 5
 
 
 def test_the_text_and_the_recipe_are_those_of_the_run(trained_run: Path) -> None:
@@ -86,14 +76,11 @@ def test_runs_are_grouped_by_text_and_compared_by_their_settings() -> None:
     groups = group_by_text(runs)
     assert [[str(found.folder) for found in group] for group in groups] == [["1", "3"], ["2"]]
     assert [differing_settings(group) for group in groups] == [["units"], []]
-
-
-def test_settings_that_differ_between_runs_of_one_recipe_come_before_those_of_another() -> None:
-    runs = [
+    of_recipes = [
         replace(run(str(index), None, units=units, epochs=epochs), recipe=recipe)
         for index, (recipe, units, epochs) in enumerate([("a", 3, 1), ("a", 3, 2), ("b", 4, 1)])
     ]
-    assert differing_settings(runs) == ["epochs", "units"]
+    assert differing_settings(of_recipes) == ["epochs", "units"]  # those within one recipe come first
 
 
 def test_the_text_of_a_run_is_the_same_whatever_ids_a_parent_gives_its_characters(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Any
 
 import numpy as np
 import pytest
@@ -32,13 +31,6 @@ from charlm.text.vocabulary import Vocabulary
 
 PROMPT = np.array([1, 2, 0])
 GREEDY = Sampler(temperature=0)
-LETTERS = Vocabulary(("\n", "a", "b", None, None), unknown_id=3, end_of_text_id=4)
-
-
-def scripted(script: str | list[int], *, vocabulary: Vocabulary = LETTERS, **options: Any) -> GeneratedText:
-    """Return the text of a model that writes a text, or a list of ids; it ends with the last of them."""
-    ids = vocabulary.encode(script).tolist() if isinstance(script, str) else script
-    return GeneratedText(iter(ids), vocabulary, TextRequest(len(ids), GREEDY, seed=0, **options))
 
 
 # Ids
@@ -82,40 +74,24 @@ def test_weights_that_are_not_finite_are_refused(trained: TrainedModel, sampler:
         generate(replace(trained, parameters=broken), sampler, length=1)
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"seed": -1}, "seed: found -1; must be 0 or more"),
-        ({"length": -1}, "length: found -1; must be 0"),
-    ],
-)
-def test_a_request_out_of_range_is_refused(wrong: dict[str, Any], message: str) -> None:
-    with pytest.raises(CharlmError, match=message):
-        TextRequest(**{"length": 5, "sampler": GREEDY, "seed": 0, **wrong})
-
-
 # Prompts
 
 
 @pytest.mark.parametrize(
-    ("vocabulary", "expected"),
+    ("vocabulary", "prompt", "expected"),
     [
-        (Vocabulary(("a", "\n", None), end_of_text_id=2), 2),
-        (Vocabulary(("a", "\n")), 1),
-        (Vocabulary(("a", "b")), 0),
+        (Vocabulary(("a", "\n", None), end_of_text_id=2), "", [2]),
+        (Vocabulary(("a", "\n")), "", [1]),
+        (Vocabulary(("a", "b")), "", [0]),
+        (Vocabulary(("a", "b")), "axb", [0, 1]),
+        (Vocabulary(("a", "b")), "xyz", [0]),
     ],
-    ids=["end of text", "line break", "first id"],
+    ids=["end of text", "line break", "first id", "unknown characters", "only unknown"],
 )
-def test_empty_prompt_is_read_as_an_end_of_text_a_line_break_or_the_first_id(
-    vocabulary: Vocabulary, expected: int
+def test_a_prompt_without_known_characters_is_read_as_an_end_of_text_a_line_break_or_the_first_id(
+    vocabulary: Vocabulary, prompt: str, expected: list[int]
 ) -> None:
-    assert encode_prompt(vocabulary, "").tolist() == [expected]
-
-
-def test_unknown_characters_of_a_prompt_are_left_out() -> None:
-    letters = Vocabulary(("a", "b"))
-    assert encode_prompt(letters, "axb").tolist() == [0, 1]
-    assert encode_prompt(letters, "xyz").tolist() == [0]
+    assert encode_prompt(vocabulary, prompt).tolist() == expected
 
 
 # Text
@@ -129,24 +105,16 @@ def test_text_follows_the_ids_of_the_prompt(trained: TrainedModel, prompt: str) 
     assert "".join(pieces) == trained.vocabulary.decode(np.array(expected))
 
 
-def test_possible_beginning_of_the_stop_text_is_held_back() -> None:
-    text = scripted("aaabaa", stop="aab")
-    assert list(text) == ["a"]
-    assert text.finish() == Sample("a", "stop text")
-
-
-def test_ignored_end_of_text_becomes_a_blank_line() -> None:
-    text = scripted([1, 4, 2], ignore_end=True)
-    assert list(text) == ["a", "\n\n", "b"]
-    assert text.finish().text == "a\n\nb"
-
-
-def test_length_of_zero_has_no_end_and_takes_no_memory(trained: TrainedModel) -> None:
+def test_length_of_zero_has_no_end_and_takes_no_memory_and_one_below_it_is_refused(trained: TrainedModel) -> None:
     text = generate_text(trained, TextRequest(0, Sampler(), seed=0, ignore_end=True))
     with memory_limit(60_000):
         assert sum(1 for _ in islice(text, 5000)) == 5000
     with pytest.raises(CharlmError, match="length=0 generates without end"):
         str(text)
+    with pytest.raises(CharlmError, match="length: found -1; must be 0"):
+        TextRequest(-1, GREEDY, seed=0)
+    with pytest.raises(CharlmError, match="seed: found -1; must be 0 or more"):
+        TextRequest(5, GREEDY, seed=-1)
 
 
 # Stop texts and the end of a text
@@ -177,6 +145,9 @@ def test_a_text_ends_before_the_stop_text_that_is_complete_first(text: str, stop
 def test_what_may_be_the_beginning_of_a_stop_text_is_held_back() -> None:
     assert read([0, 0, 0, 1, 0], GrowingText(ABC, stops=["aab"])) == ["", "", "a", ""]
     assert read([0, 1, 2], GrowingText(ABC, stops=["abb"])) == ["", "", "abc"]
+    text = GeneratedText(iter([0, 0, 0, 1, 0, 0]), ABC, TextRequest(6, GREEDY, seed=0, stop="aab"))
+    assert list(text) == ["a"]
+    assert text.finish() == Sample("a", "stop text")
 
 
 def test_an_end_of_text_id_ends_the_text_or_is_a_blank_line() -> None:

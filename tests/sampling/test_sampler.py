@@ -1,6 +1,7 @@
 """The choice of an id from logits: examples by hand, and the distribution of many choices."""
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -85,7 +86,9 @@ def test_temperature_and_filters_give_the_probabilities_computed_by_hand(
     np.testing.assert_allclose(shares(logits_of(*SHARES), sampler), expected, atol=1e-3)
 
 
-def test_of_equally_likely_ids_the_lowest_is_kept() -> None:
+def test_the_first_id_whose_cumulative_probability_exceeds_the_number_is_chosen_and_of_equals_the_lowest() -> None:
+    uniform = np.array([0.0, 0.12, 0.13, 0.62, 0.63, 0.74, 0.76, 0.999])
+    assert choose(logits_of(*SHARES), Sampler(), uniform) == [0, 0, 1, 1, 2, 2, 3, 3]
     even = logits_of(0.25, 0.25, 0.25, 0.25)
     assert shares(even, Sampler(temperature=0)).tolist() == [1, 0, 0, 0]
     assert shares(even, Sampler(top_k=2)).tolist() == [0.5, 0.5, 0, 0]
@@ -99,17 +102,11 @@ def test_extreme_logits_and_temperatures_do_not_overflow(temperature: float) -> 
         assert shares(np.array([-3e38, 3e38, -np.inf, 0], np.float32), sampler).tolist() == [0, 1, 0, 0]
 
 
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
-@pytest.mark.parametrize("row", [[0.0, math.nan], [0.0, math.inf], [-math.inf, -math.inf]])
-def test_logits_that_are_not_finite_are_refused(row: list[float], temperature: float) -> None:
-    sampler = Sampler(temperature=temperature)
-    with pytest.raises(CharlmError, match="the weights are not finite"), np.errstate(invalid="ignore"):
-        make_chooser(sampler)(np.array(row, np.float32), 0.5)
-
-
-def test_first_id_whose_cumulative_probability_exceeds_the_number_is_chosen() -> None:
-    uniform = np.array([0.0, 0.12, 0.13, 0.62, 0.63, 0.74, 0.76, 0.999])
-    assert choose(logits_of(*SHARES), Sampler(), uniform) == [0, 0, 1, 1, 2, 2, 3, 3]
+def test_logits_that_are_not_finite_are_refused() -> None:
+    for temperature, row in product((0.0, 1.0), ([0.0, math.nan], [0.0, math.inf], [-math.inf, -math.inf])):
+        choose = make_chooser(Sampler(temperature=temperature))
+        with pytest.raises(CharlmError, match="the weights are not finite"), np.errstate(invalid="ignore"):
+            choose(np.array(row, np.float32), 0.5)
 
 
 @given(some_logits, samplers, st.floats(0, 1, exclude_max=True))

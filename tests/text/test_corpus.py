@@ -33,17 +33,14 @@ def test_splits_have_the_sizes_of_the_decimal_fractions(
     assert [end - start for start, end in splits.values()] == expected
 
 
-@pytest.mark.parametrize(
-    ("texts", "settings", "summary"),
-    [
-        (["a"], {}, "1 character, a vocabulary of 1, 1 document: train 1, validation 0, test 0"),
-        (["ab", "c"], {}, "3 characters, a vocabulary of 3, 2 documents: train 3, validation 1, test 0"),
-    ],
-)
-def test_the_summary_is_one_line_for_the_user(
-    tmp_path: Path, texts: list[str], settings: dict[str, Any], summary: str
-) -> None:
-    assert make_corpus(tmp_path, *texts, **settings).summary == summary
+def test_a_corpus_has_a_summary_and_ids_that_are_mapped_and_cannot_be_changed_unnoticed(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, "ab", "c")
+    assert corpus.summary == "3 characters, a vocabulary of 3, 2 documents: train 3, validation 1, test 0"
+    assert [is_corpus(tmp_path / name) for name in ("out", "sources", "none")] == [True, False, False]
+    assert isinstance(corpus.ids, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        corpus.ids[0] = 1
+    assert count_ids(np.array([3, 1, 3], np.uint8), 5).tolist() == [0, 1, 0, 2, 0]
 
 
 # Opening
@@ -54,20 +51,6 @@ def change_manifest(folder: Path, **values: Any) -> Corpus:
     path = folder / "corpus.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
     return open_corpus(folder)
-
-
-def test_a_corpus_is_distinguished_from_a_folder_of_text(tmp_path: Path) -> None:
-    make_corpus(tmp_path, "abc")
-    assert is_corpus(tmp_path / "out")
-    assert not is_corpus(tmp_path / "sources")
-    assert not is_corpus(tmp_path / "none")
-
-
-def test_the_ids_are_memory_mapped_and_read_only(tmp_path: Path) -> None:
-    corpus = make_corpus(tmp_path, "abc")
-    assert isinstance(corpus.ids, np.memmap)
-    with pytest.raises(ValueError, match="read-only"):
-        corpus.ids[0] = 1
 
 
 @pytest.mark.parametrize(
@@ -141,7 +124,3 @@ def test_a_written_setting_that_is_not_the_one_of_the_corpus_is_refused_with_its
     corpus = make_corpus(tmp_path, "abba" * 10, min_count=2, validation_fraction=0.2)
     with pytest.raises(CharlmError, match=f"^{message}"):
         settle_corpus_settings(corpus, CorpusConfig(**written))
-
-
-def test_ids_that_do_not_occur_count_zero() -> None:
-    assert count_ids(np.array([3, 1, 3], np.uint8), 5).tolist() == [0, 1, 0, 2, 0]

@@ -11,15 +11,13 @@ from charlm.config.schema import CorpusConfig
 from charlm.text.findings import find_omissions, find_problems
 from charlm.text.tokenization import tokenize
 
-PLAYS = DEFAULT_CORPUS.read_text(encoding="utf-8")
-
 
 def look(folder: Path, *texts: str | bytes) -> list[str]:
     return find_problems(make_corpus(folder, *texts))
 
 
 def test_nothing_is_found_in_the_plays(tmp_path: Path) -> None:
-    assert look(tmp_path, PLAYS) == []
+    assert look(tmp_path, DEFAULT_CORPUS.read_bytes()) == []
 
 
 def test_rare_characters_are_counted_and_named_with_the_key_that_decides(tmp_path: Path) -> None:
