@@ -23,35 +23,28 @@ from charlm.config.schema import DECIDED_BY_THE_TASK, Config, OptimizerConfig
 from charlm.errors import CharlmError
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """Return a path for a config."""
-    return tmp_path / "some.yaml"
-
-
-def load(file: Path, text: str, *overrides: str) -> Config:
+def load(text: str, overrides: Overrides = ()) -> Config:
     """Load a text as a config."""
-    file.write_text(text, encoding="utf-8")
-    return load_config(file, overrides=overrides)
+    Path("some.yaml").write_text(text, encoding="utf-8")
+    return load_config(Path("some.yaml"), overrides=overrides)
 
 
 # Files
 
 
 @pytest.mark.parametrize("text", ["[seed]", "just words", "true"])
-def test_a_file_that_is_not_a_mapping_is_refused(file: Path, text: str) -> None:
+def test_a_file_that_is_not_a_mapping_is_refused(text: str) -> None:
     with pytest.raises(CharlmError, match="a config is a mapping of keys to values"):
-        load(file, text)
+        load(text)
 
 
 # Overrides
 
 
 @pytest.mark.parametrize(("value", "expected"), [("", None), ("null", None), ("8", 8)])
-def test_the_value_of_an_override_is_yaml_and_replaces_that_of_the_file(
-    file: Path, value: str, expected: int | None
-) -> None:
-    model = load(file, "model: {embedding: 4, layers: 2}", f"model.embedding={value}", "model.rnn.dropout=1e-2").model
+def test_the_value_of_an_override_is_yaml_and_replaces_that_of_the_file(value: str, expected: int | None) -> None:
+    overrides = [f"model.embedding={value}", "model.rnn.dropout=1e-2"]
+    model = load("model: {embedding: 4, layers: 2}", overrides).model
     assert (model.embedding, model.layers, model.rnn.dropout) == (expected, 2, 0.01)
 
 
@@ -66,9 +59,9 @@ def test_the_value_of_an_override_is_yaml_and_replaces_that_of_the_file(
         ("training.optimizer" + ".x" * 5000 + "=1", "override: training.optimizer.x: found {'x': {'x'"),
     ],
 )
-def test_a_wrong_override_is_refused(file: Path, override: str, message: str) -> None:
+def test_a_wrong_override_is_refused(override: str, message: str) -> None:
     with pytest.raises(CharlmError) as error:
-        load(file, "seed: 1", override)
+        load("seed: 1", [override])
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
 
@@ -89,18 +82,14 @@ def test_a_config_reads_back_from_its_dump(text: str) -> None:
     assert parse_config(parse_yaml(dump_config(config), origin="dump"), origin="dump") == config
 
 
-# overrides
-
-
 @pytest.mark.parametrize(
     "overrides",
     ["training.steps=5", ["training={steps: 5}"], {"training": {"steps": 5}}, {"training.steps": 5}],
     ids=["key", "section as text", "section", "mapping"],
 )
-def test_a_key_and_its_section_are_the_same_override(file: Path, overrides: Overrides) -> None:
-    file.write_text("training: {batch_size: 3, epochs: 2}", encoding="utf-8")
+def test_a_key_and_its_section_are_the_same_override(overrides: Overrides) -> None:
     assert parse_overrides(overrides) == {"training": {"steps": 5}}
-    training = load_config(file, overrides=overrides).training
+    training = load("training: {batch_size: 3, epochs: 2}", overrides).training
     assert (training.batch_size, training.epochs, training.steps) == (3, None, 5)
 
 
@@ -116,44 +105,41 @@ def test_a_key_and_its_section_are_the_same_override(file: Path, overrides: Over
     ],
 )
 def test_a_length_that_is_given_replaces_that_of_the_recipe(
-    overrides: list[str], epochs: int | None, steps: int | None, file: Path
+    overrides: list[str], epochs: int | None, steps: int | None
 ) -> None:
-    file.write_text("training: {epochs: 2, steps: 3}", encoding="utf-8")
-    training = load_config(file, overrides=overrides).training
+    training = load("training: {epochs: 2, steps: 3}", overrides).training
     assert (training.epochs, training.steps) == (epochs, steps)
 
 
-def test_a_section_that_is_written_keeps_the_defaults_of_its_other_keys(file: Path) -> None:
-    assert load(file, "training: {batch_size: 3}").training.epochs == 10
-    assert load(file, "training: {steps: 3}").training.epochs is None
-    schedule = load(file, "", "training.schedule.warmup_steps=8").training.schedule
+def test_a_section_that_is_written_keeps_the_defaults_of_its_other_keys() -> None:
+    assert load("training: {batch_size: 3}").training.epochs == 10
+    assert load("training: {steps: 3}").training.epochs is None
+    schedule = load("", ["training.schedule.warmup_steps=8"]).training.schedule
     assert (schedule.warmup_steps, schedule.name) == (8, "cosine")
 
 
-def test_another_optimizer_does_not_inherit_the_arguments_of_the_one_before(file: Path) -> None:
-    text = "training: {optimizer: {name: muon, learning_rate: 0.5, weight_decay: 0.3}}"
-    changed, same = (
-        load(file, text, f"training.optimizer={{name: {name}, momentum: 0.1}}") for name in ("sgd", "muon")
-    )
-    assert changed.training.optimizer == OptimizerConfig(name="sgd", momentum=0.1)
-    assert same.training.optimizer == OptimizerConfig(name="muon", learning_rate=0.5, weight_decay=0.3, momentum=0.1)
+MUON = "name: muon, learning_rate: 0.5, weight_decay: 0.3"
 
 
-@pytest.mark.parametrize("order", [1, -1])
-def test_the_order_of_overrides_of_an_optimizer_does_not_matter(order: int, file: Path) -> None:
-    overrides = ["training.optimizer.learning_rate=0.25", "training.optimizer.name=sgd"][::order]
-    file.write_text("training: {optimizer: {name: muon, momentum: 0.5}}", encoding="utf-8")
-    assert load_config(file, overrides=overrides).training.optimizer == OptimizerConfig(name="sgd", learning_rate=0.25)
-
-
-def test_naming_the_default_optimizer_keeps_the_arguments_that_a_recipe_gives_it(file: Path) -> None:
-    found = load(file, "training: {optimizer: {learning_rate: 0.5}}", "training.optimizer.name=adam")
-    assert found.training.optimizer.learning_rate == 0.5
-
-
-def test_an_argument_that_the_optimizer_does_not_have_is_refused_with_those_that_have_it(file: Path) -> None:
-    with pytest.raises(CharlmError, match=r"training\.optimizer: found .*; adam has no momentum; .* sgd or muon"):
-        load(file, "training: {optimizer: {name: adam, momentum: 0.5}}")
+@pytest.mark.parametrize(
+    ("written", "overrides", "expected"),
+    [
+        (MUON, ["={name: sgd, momentum: 0.1}"], {"name": "sgd", "momentum": 0.1}),
+        (
+            MUON,
+            ["={name: muon, momentum: 0.1}"],
+            {"name": "muon", "learning_rate": 0.5, "weight_decay": 0.3, "momentum": 0.1},
+        ),
+        (MUON, [".learning_rate=0.25", ".name=sgd"], {"name": "sgd", "learning_rate": 0.25}),
+        (MUON, [".name=sgd", ".learning_rate=0.25"], {"name": "sgd", "learning_rate": 0.25}),
+        ("learning_rate: 0.5", [".name=adam"], {"name": "adam", "learning_rate": 0.5}),
+    ],
+)
+def test_an_optimizer_inherits_only_the_arguments_of_one_of_its_name(
+    written: str, overrides: list[str], expected: dict[str, Any]
+) -> None:
+    found = load(f"training: {{optimizer: {{{written}}}}}", [f"training.optimizer{each}" for each in overrides])
+    assert found.training.optimizer == OptimizerConfig(**expected)
 
 
 # What is wrong with a value
@@ -175,6 +161,7 @@ def refusal(values: Any) -> str:
         ("sampling: {dropout: 1}", "sampling.dropout: found 1; Extra .*; did you mean model.rnn.dropout?"),
         ("xyzzy: 1", "xyzzy: found 1; Extra inputs are not permitted"),
         ("1: 2", "1: found 2; Extra inputs are not permitted"),
+        ("training: {optimizer: {momentum: 0.5}}", "training.optimizer: found .*; adam has no momentum; .* sgd or muon"),
         ("model: {rnn: {activation: than}}", "model.rnn.activation: found 'than'; .*'relu'.*; did you mean tanh?"),
         ("training: {precision: 16}", "training.precision: found 16; Input should be 'float32' or 'bfloat16'"),
         ("seed: -1", "seed: found -1; .* greater than or equal to 0"),

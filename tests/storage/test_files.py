@@ -6,13 +6,12 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from fake_runs import ticking
 from limits import file_size_limit
-from processes import Process, started
+from processes import started
 from run_folders import contents, names
 
 from charlm.errors import CharlmError
@@ -28,46 +27,32 @@ from charlm.storage.files import (
 )
 
 
-def test_a_file_as_large_as_the_limit_is_read_and_a_larger_one_refused(tmp_path: Path) -> None:
+def test_a_file_as_large_as_the_limit_is_read_and_what_is_larger_or_no_file_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"abcd")
-    assert read_file(tmp_path / "file", limit=4) == b"abcd"
-    with pytest.raises(CharlmError, match=r"file: 4 bytes; must be at most 3"):
-        read_file(tmp_path / "file", limit=3)
-
-
-def test_a_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match=f"^{re.escape(str(tmp_path))}: .* directory$"):
-        read_file(tmp_path, limit=3)
-
-
-def test_a_pipe_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(CharlmError, match="pipe: is not a regular file"):
-        read_file(tmp_path / "pipe", limit=3)
-
-
-def test_an_error_of_the_system_while_a_stream_is_read_names_the_file(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
+    assert read_file(tmp_path / "file", limit=4) == b"abcd"
+    for name, message in (
+        ("file", r"file: 4 bytes; must be at most 3"),
+        (".", f"^{re.escape(str(tmp_path))}: .* directory$"),
+        ("pipe", "pipe: is not a regular file"),  # nobody writes to it
+    ):
+        with pytest.raises(CharlmError, match=message):
+            read_file(tmp_path / name, limit=3)
     with pytest.raises(CharlmError, match="file: cannot be read: Input/output error"), open_file(tmp_path / "file"):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
-def test_a_log_grows_by_records_also_when_it_is_opened_again(tmp_path: Path) -> None:
+def test_a_log_grows_by_whole_records_also_when_it_is_opened_again(tmp_path: Path) -> None:
     for record in (b"one\n", b"two\n"):
         log = Log(tmp_path / "log")
         log.write(record)
         log.sync()
         log.close()
-    assert (tmp_path / "log").read_bytes() == b"one\ntwo\n"
-
-
-def test_nothing_of_a_record_that_cannot_be_written_stays(tmp_path: Path) -> None:
     log = Log(tmp_path / "log")
-    log.write(b"whole")
-    with file_size_limit(8), pytest.raises(CharlmError, match=r"log: cannot be written: File too large"):
+    with file_size_limit(11), pytest.raises(CharlmError, match=r"log: cannot be written: File too large"):
         log.write(b"does not fit")
-    assert (tmp_path / "log").read_bytes() == b"whole"
     log.close()
+    assert (tmp_path / "log").read_bytes() == b"one\ntwo\n"
 
 
 def test_all_of_a_file_is_on_the_disk_before_it_takes_its_place_and_then_the_place(
@@ -149,27 +134,15 @@ with only_writer(pathlib.Path(sys.argv[1])):
 """
 
 
-@contextmanager
-def hold_elsewhere(run: Path) -> Iterator[Process]:
-    with started([sys.executable, "-c", HOLD, str(run)]) as (process,):
+def test_a_second_writer_is_refused_while_the_process_that_holds_the_lock_lives(tmp_path: Path) -> None:
+    assert not is_held(tmp_path)
+    with started([sys.executable, "-c", HOLD, str(tmp_path)]) as (process,):
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
-        yield process
-
-
-def test_a_second_writer_is_refused_with_the_process_that_holds_the_lock(tmp_path: Path) -> None:
-    with (
-        hold_elsewhere(tmp_path) as process,
-        pytest.raises(CharlmError, match=rf"process {process.pid} .*is training here"),
-        only_writer(tmp_path, clock=ticking(1.0)),
-    ):
-        pass
-
-
-def test_a_lock_is_held_while_its_process_lives(tmp_path: Path) -> None:
-    assert not is_held(tmp_path)
-    with hold_elsewhere(tmp_path) as process:
         assert is_held(tmp_path)
+        message = rf"process {process.pid} .*is training here"
+        with pytest.raises(CharlmError, match=message), only_writer(tmp_path, clock=ticking(1.0)):
+            pass
         process.kill()
         process.wait()
         assert not is_held(tmp_path)
