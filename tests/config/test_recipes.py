@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from charlm.config.file import load_config
-from charlm.config.recipes import DEFAULT_CORPUS, RecipeAdvice, find_recipe, suited_recipe
+from charlm.config.recipes import DEFAULT_CORPUS, RecipeAdvice, find_recipe, smaller_recipe, suited_recipe
 from charlm.errors import CharlmError
 
 
@@ -19,10 +19,13 @@ def test_the_name_of_a_recipe_is_not_a_file_of_the_current_folder_and_a_path_is(
 
 
 def test_every_size_of_text_has_a_recipe_and_those_that_recipes_were_measured_on_these() -> None:
-    for characters in (0, 59_999, 60_000, 499_999, 500_000, 1_999_999, 2_000_000, 20_000_000, 10**12):
-        load_config(find_recipe(suited_recipe(characters).recipe))
+    names = ["small", "default", "shakespeare", "5mb"]
+    borders = [(0, 59_999), (60_000, 499_999), (500_000, 1_999_999), (2_000_000, 10**12)]
+    for name, smaller, sizes in zip(names, [None, *names], borders, strict=False):
+        assert [suited_recipe(size).recipe for size in sizes] == [name, name]
+        assert smaller_recipe(name) == smaller
+    assert smaller_recipe("tiny") is smaller_recipe(None) is None
     plays = len(DEFAULT_CORPUS.read_text(encoding="utf-8"))
     assert suited_recipe(9 * plays // 10).recipe == "default"
-    shakespeare = suited_recipe(1_003_854)  # Tiny Shakespeare
-    assert (shakespeare.recipe, shakespeare.better) == ("shakespeare", "shakespeare-15m")
+    assert suited_recipe(1_003_854).better == "shakespeare-15m"  # Tiny Shakespeare
     assert RecipeAdvice("tiny", "a reason", minutes=0.5).options == "-c tiny --minutes 0.5"

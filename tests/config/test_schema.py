@@ -2,58 +2,19 @@
 
 import json
 import re
-from typing import Any
 
 import pytest
 
-from charlm.config.file import flatten, load_config, parse_config, parse_yaml, section_of, walk
+from charlm.config.file import flatten, load_config, section_of, walk
 from charlm.config.recipes import CONFIGS, find_recipe, recipe_names
 from charlm.config.schema import ACTIVATIONS, Config, Teachers, TrainingConfig
-from charlm.errors import CharlmError
 from charlm.network.rnn import ACTIVATIONS as NUMPY_ACTIVATIONS
 
 
-def parse(text: str) -> Config:
-    return parse_config(parse_yaml(text, origin="test"), origin="test")
-
-
-@pytest.mark.parametrize("value", ["{class_name: L2}", "{class_name: L2, config: {l2: 0.1}}", "l2", "null"])
-def test_a_keras_object_is_given_by_its_name_or_by_a_mapping(value: str) -> None:
-    assert parse(f"model: {{rnn: {{kernel_regularizer: {value}}}}}").model.rnn.kernel_regularizer == parse_yaml(
-        value, origin="test"
-    )
-
-
 def test_the_weights_of_the_soft_targets_leave_something_to_the_text() -> None:
-    assert parse("training: {ngram_weight: 0.9}").training.soft_weight == 0.9  # teacher_weight counts with teachers
-    assert parse("training: {ngram_weight: 0.5, teachers: {models: [a]}}").training.soft_weight == 1
+    assert TrainingConfig(ngram_weight=0.9).soft_weight == 0.9  # teacher_weight counts with teachers
+    assert TrainingConfig(ngram_weight=0.5, teachers=Teachers(models=("a",))).soft_weight == 1
     assert {*ACTIVATIONS} == {*NUMPY_ACTIVATIONS}
-
-
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        *(
-            (value, r"training\.teachers: found .*; must be \{recipe: NAME, seeds: \[N, \.\.\.\]\} or \{models: \[FILE")
-            for value in ("{}", "{recipe: tiny}", "{seeds: [1]}", "{models: [a], seeds: [1]}", "{recipe: a, seeds: []}")
-        ),
-        ("{recipe: tiny, seeds: [1, 1]}", r"training\.teachers: found .*; a seed occurs twice; each teacher needs its"),
-        ("{recipe: tiny, seds: [1]}", r"training\.teachers\.seds: .*; did you mean training\.teachers\.seeds\?"),
-    ],
-)
-def test_teachers_are_trained_by_a_recipe_or_named(value: str, message: str) -> None:
-    with pytest.raises(CharlmError, match=message):
-        parse(f"training: {{teachers: {value}}}")
-
-
-def test_teachers_of_the_other_kind_replace_those_of_a_recipe() -> None:
-    def teachers(override: str) -> dict[str, Any]:
-        config = load_config(find_recipe("shakespeare-15m"), overrides=[f"training.teachers{override}"])
-        assert config.training.teachers is not None
-        return config.training.teachers.model_dump(exclude_defaults=True)
-
-    assert teachers("={models: [a]}") == {"models": ("a",)}
-    assert teachers(".seeds=[4]") == {"recipe": "shakespeare", "seeds": (4,)}
 
 
 # The JSON Schema
