@@ -63,6 +63,10 @@ def test_a_value_of_a_program_is_taken_as_json_has_it_or_refused() -> None:
             as_json(value, origin="override a")
 
 
+def test_keys_are_written_in_their_order_and_letters_as_they_are() -> None:
+    assert dump_yaml({"b": "\u00e9", "a": "x"}) == "b: \u00e9\na: x\n"
+
+
 PARTS = [
     *("!!int ", "!!set ", "! ", "'", '"', "maybe", "true", "~", "0x", "_", "-", "+", ".", ".inf", "1:"),
     *("1e", "e9", "9", "9", "[", "]", "{", "}", ", ", ": ", "- ", "? ", "\n", " ", "&a ", "*a", "<<", "="),
