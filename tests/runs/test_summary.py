@@ -15,8 +15,10 @@ from charlm.runs.summary import (
     RunSummary,
     RunText,
     differing_settings,
+    group_by_seed,
     group_by_text,
     known_score,
+    list_runs,
     summarize,
 )
 from charlm.storage.files import only_writer
@@ -65,6 +67,20 @@ def test_a_damaged_file_is_named(name: str, contents: str, scored: Path) -> None
         summarize(scored)
 
 
+def test_runs_are_listed_from_the_newest_and_those_that_cannot_be_read_reported(trained: TrainedModel) -> None:
+    for name, age in (("a", 3), ("b", 1), ("c", 2)):
+        made = make_scored_run(Path("runs") / name, trained, 1.5)
+        os.utime(made / "metrics.jsonl", (1000 - age, 1000 - age))
+    assert [found.folder.name for found in list_runs()] == ["b", "c", "a"]
+    assert [found.folder.name for found in list_runs(["a", "runs/b"])] == ["b", "a"]
+    Path("runs/c/config.yaml").write_text("- units", encoding="utf-8")
+    reported: list[Any] = []
+    assert [found.folder.name for found in list_runs(report=lambda *found: reported.append(found))] == ["b", "a"]
+    assert [(folder, "config.yaml" in str(error)) for folder, error in reported] == [(Path("runs/c"), True)]
+    with pytest.raises(CharlmError, match=r"config\.yaml"):
+        list_runs()
+
+
 def run(folder: str, text: RunText | None, **settings: object) -> RunSummary:
     blank = dict.fromkeys(RunSummary.__dataclass_fields__)
     return RunSummary(**{**blank, "folder": Path(folder), "text": text, "settings": settings})  # type: ignore[arg-type]
@@ -81,6 +97,9 @@ def test_runs_are_grouped_by_text_and_compared_by_their_settings() -> None:
         for index, (recipe, units, epochs) in enumerate([("a", 3, 1), ("a", 3, 2), ("b", 4, 1)])
     ]
     assert differing_settings(of_recipes) == ["epochs", "units"]  # those within one recipe come first
+    seeds = [run(str(number), one, **{"units": 3 + number // 2, "seed": number}) for number in range(3)]
+    seeds += [replace(seeds[0], settings={**seeds[0].settings, "training.data_seed": 9}), replace(seeds[0], recipe="b")]
+    assert [len(group) for group in group_by_seed(seeds)] == [3, 1, 1]
 
 
 def test_the_text_of_a_run_is_the_same_whatever_ids_a_parent_gives_its_characters(tmp_path: Path) -> None:
