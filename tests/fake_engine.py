@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.config.file import section_of, walk
 from charlm.config.schema import Config
 from charlm.network.model_file import Tensors
 from charlm.network.rnn import Floats, Parameters, architecture, parameters_from_tensors
@@ -21,6 +22,12 @@ from charlm.text.batches import Batches
 from charlm.training.interface import Engine, EngineFactory, Shapes, StepMetrics
 
 LEARNING_RATE_SCALE = 20.0
+SETTINGS = {key for key, field in walk(Config) if not section_of(field)}
+OF_ENGINES = {key for key in SETTINGS if key.startswith(("model.", "training.optimizer."))} | {
+    *("training.loss_temperature", "training.clip_norm", "training.average_momentum", "training.state_reset"),
+    *("training.precision", "training.kernel", "training.parts"),
+}
+"""Settings that an engine reads, which this one does not do: see tests/engine/test_keras_engine.py."""
 
 
 def nothing(_step: int) -> None:

@@ -180,7 +180,7 @@ def test_a_port_that_is_taken_is_named_and_no_address_is_said(trained_run: Path)
 def address(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Serve two copies of the trained run with TensorBoard; yield the address."""
     runs = tmp_path_factory.mktemp("runs")
-    for name in RUNS:
+    for name in ("run", "other"):
         shutil.copytree(trained_run, runs / name)
     with started(command_line("tensorboard", runs, "--port", 0)) as (process,):
         assert process.stderr is not None
@@ -206,32 +206,19 @@ def ask(url: str, *, until: str) -> Any:
     return answer()
 
 
-RUNS = {"run", "other"}
-SCALARS = {
-    *("nats_per_char/train", "nats_per_char/validation", "nats_per_char/5-gram", "best_nats_per_char"),
-    *("learning_rate", "gradient_norm"),
-    *("spectral_radius/rnn.0", "saturated/rnn.0", "gradient_reach/rnn.0"),
-}
-SERVED = {
-    "scalars/scalars": SCALARS,
-    "text/text": {"config", "sample"},
-    "histograms/histograms": {"state/rnn.0", "weights/rnn.0.recurrent_kernel"},
-}
-"""Of each plugin: its route, and tags."""
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("route", SERVED)
-def test_each_tag_of_each_run_is_served_at_every_step(route: str, address: str) -> None:
-    plugin = route.partition("/")[0]
-    tags = ask(f"{address}/data/plugin/{plugin}/tags", until="other")
-    assert set(tags) == RUNS
-    for run in RUNS:
-        assert SERVED[route] <= set(tags[run])
-        for tag in SERVED[route]:
+def test_each_tag_of_each_run_is_served_at_every_step(address: str) -> None:
+    for plugin, route, tag, steps in (
+        ("scalars", "scalars/scalars", "nats_per_char/validation", 2),
+        ("text", "text/text", "sample", 2),
+        ("histograms", "histograms/histograms", "weights/rnn.0.recurrent_kernel", 2),
+    ):
+        tags = ask(f"{address}/data/plugin/{plugin}/tags", until="other")
+        for run in ("run", "other"):
+            assert tag in tags[run]
             query = urllib.parse.urlencode({"run": run, "tag": tag, "sample": 0})
             with urllib.request.urlopen(f"{address}/data/plugin/{route}?{query}", timeout=10) as response:
-                assert len(json.load(response)) >= (1 if tag == "config" else 2), tag
+                assert len(json.load(response)) >= steps, tag
 
 
 # Failures

@@ -3,12 +3,14 @@
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from arrays import bytes_of, check_close
 from corpora import write_plays
 from engine.networks import OPTIMIZERS
+from fake_engine import OF_ENGINES
 from fake_runs import repeatable_files
 from models import weights_of
 from processes import run_process, settings
@@ -16,7 +18,7 @@ from processes import run_process, settings
 from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
 from charlm.engine.keras_engine import KerasEngine
-from charlm.hardware import core_count
+from charlm.hardware import core_count, multiplies_bfloat16
 from charlm.text.batches import Batches
 from charlm.training.interface import Engine, StepMetrics
 
@@ -104,6 +106,63 @@ def test_windows_of_another_length_are_read_like_by_an_engine_for_that_length() 
         take(engine, 0, 1)
     one, other = (take_windows(engine, longer, 0, 2, reset_state=False).losses for engine in engines)
     assert one == other
+
+
+NETWORK = "model={layers: 2, units: 4}"
+SGD, MUON = "training.optimizer.name=sgd", "training.optimizer.name=muon"
+OTHERS: dict[str, tuple[Any, tuple[str, ...]]] = {
+    **{f"model.{key}": (value, ()) for key, value in {"layers": 3, "units": 5, "embedding": 3}.items()},
+    **{f"model.{key}": ("true", ()) for key in ("skip_connections",)},
+    **{
+        f"model.{key}": (0.5, ()) for key in ("layer_dropout", "output_dropout", "rnn.dropout", "rnn.recurrent_dropout")
+    },
+    **{
+        "model.input_initializer": ("ones", ()),
+        "model.rnn.activation": ("relu", ()),
+        "model.rnn.use_bias": (False, ()),
+    },
+    **{f"model.rnn.{key}_initializer": ("random_normal", ()) for key in ("kernel", "recurrent", "bias")},
+    **{f"model.rnn.{key}_regularizer": ("l2", ()) for key in ("kernel", "recurrent", "bias", "activity")},
+    **{f"model.rnn.{key}_constraint": ("unit_norm", ()) for key in ("kernel", "recurrent", "bias")},
+    **{
+        f"training.optimizer.{key}": (0.25, ())
+        for key in ("learning_rate", "beta_1", "beta_2", "epsilon", "weight_decay")
+    },
+    **{"training.optimizer.momentum": (0.5, (SGD,))},
+    "training.optimizer.nesterov": (True, (SGD, "training.optimizer.momentum=0.5")),
+    **{f"training.optimizer.{key}": (0.25, (MUON,)) for key in ("adam_beta_1", "adam_beta_2", "polar_floor")},
+    **{"training.optimizer.ns_steps": (2, (MUON,)), "training.optimizer.name": ("sgd", ())},
+    **{f"training.{key}": (0.01, ()) for key in ("clip_norm", "average_momentum")},
+    **{f"training.{key}": (0.5, ()) for key in ("loss_temperature", "state_reset")},
+    "training.precision": ("bfloat16", ()),
+}
+"""Another value of each setting that the engine reads, and the settings with which it has an effect."""
+SPEED_ALONE = {"model.rnn.unroll": True, "training.parts": 3, "training.kernel": "keras"}
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_every_setting_changes_the_weights_but_for_those_of_the_speed() -> None:
+    assert OTHERS.keys() | SPEED_ALONE.keys() == OF_ENGINES
+    made: dict[tuple[str, ...], list[bytes]] = {}
+
+    def trained(*overrides: str) -> dict[str, Any]:
+        base = {"training.parts": "1", "training.kernel": "keras"}
+        config = load_config(
+            find_recipe("tiny"), overrides=[NETWORK, *(f"{k}={v}" for k, v in base.items()), *overrides]
+        )
+        engine = KerasEngine(config, BATCHES, vocabulary_size=V)
+        windows = IDS[BATCHES.positions(epoch=0, first=0, count=2)]
+        engine.take_steps(windows, np.full(2, config.training.optimizer.learning_rate, np.float32), reset_state=True)
+        return engine.parameters().tensors()
+
+    for key, (value, others) in OTHERS.items():
+        if others not in made:
+            made[others] = [*bytes_of(trained(*others)).values()]
+        if key != "training.precision" or multiplies_bfloat16():
+            assert [*bytes_of(trained(*others, f"{key}={value}")).values()] != made[others], key
+    usual = trained()
+    for key, value in SPEED_ALONE.items():
+        check_close(trained(f"{key}={value}").values(), usual.values(), atol=1e-6)
 
 
 @pytest.mark.slow

@@ -55,13 +55,24 @@ def test_a_text_has_one_loss_whatever_part_gives_it(trained: TrainedModel) -> No
     assert found.data["usable_context"]["positions"] == {"first": 1, "last": 399, "count": 399}
 
 
-@pytest.mark.parametrize("ids", [np.array([0, 1]), np.zeros(50, np.int64), np.array([4, 3, 4, 3, 0])])
-def test_a_text_that_is_short_or_of_one_character_still_has_a_report(
+@pytest.mark.parametrize(
+    "ids",
+    [
+        np.array([0, 1]),
+        np.zeros(50, np.int64),
+        np.array([4, 3, 4, 3, 0]),  # the end of a text and the unknown character
+        np.tile([3, 4, 3, 1], 75),
+    ],
+    ids=len,
+)
+def test_a_text_that_is_short_or_strange_still_has_a_report_of_finite_numbers(
     trained: TrainedModel, ids: NDArray[np.int64]
 ) -> None:
-    found = inspect_text(reading(trained, text=ids))
-    assert len(found.get("surprise")) == len(ids) - 1
+    found = inspect_text(reading(trained, text=ids, training_text=ids))
+    assert len(found.get("surprise")) == min(len(ids), 300) - 1
     assert np.isfinite(found.get("gradient_by_lag")[0].median[0])
+    for section in ("units", "fixed_points", "loss_by_class", "surprise"):
+        assert all(np.isfinite(value) for value in numbers_in(found.get(section)))
 
 
 def test_products_run_on_one_thread_while_a_report_is_made(trained: TrainedModel) -> None:

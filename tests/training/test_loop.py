@@ -9,8 +9,9 @@ from typing import Any, Literal, get_args, get_origin
 import numpy as np
 import pytest
 from arrays import bytes_of
-from fake_engine import Faults, crash_after, interrupt_after
+from fake_engine import OF_ENGINES, SETTINGS, Faults, crash_after, interrupt_after
 from fake_runs import STEPS_PER_EPOCH, TEXT, Trained, check_same, check_same_end, engine_of, resume, ticking, train
+from models import weights_of
 from run_folders import contents
 
 from charlm.config.file import walk
@@ -214,17 +215,35 @@ def test_a_run_that_only_gets_worse_keeps_the_weights_it_began_with_as_its_best(
     assert "no evaluation was better than the weights that training began with" in "".join(child.said)
 
 
-# Settings with names
+# Settings
 
 
-NAMED = {key: get_args(field.annotation) for key, field in walk(Config) if get_origin(field.annotation) is Literal}
-ENGINES = {"model.rnn.activation", "training.precision", "training.kernel", "training.optimizer.name"}
-"""Settings that the engine itself reads; see its tests."""
+OTHERS: dict[str, Any] = {
+    **{"seed": 2, "corpus.encoding": "latin-1", "corpus.min_count": 2, "corpus.validation_fraction": 0.2},
+    **{"corpus.test_fraction": 0.1, "training.batch_size": 5, "training.sequence_length": 5},
+    **{"training.growing_windows": True, "training.shuffle": False, "training.data_seed": 7, "training.epochs": 1},
+    **{"training.steps": 40, "training.schedule.name": "constant", "training.schedule.warmup_steps": 3},
+    **{"training.schedule.final_fraction": 0.5, "training.ngram_weight": 0.3, "training.early_stopping": 1},
+    **{"training.evaluations": 4, "training.keep_checkpoints": True, "training.log_every": 7},
+    **{"sampling.length": 9, "sampling.prompt": "b", "sampling.temperature": 3.0, "sampling.top_k": 1},
+    **{"sampling.top_p": 0.1, "sampling.min_p": 0.9},
+}
+"""Another value of each setting that the loop reads; tests of teachers and of first weights are elsewhere."""
 
 
-def test_every_name_that_a_setting_takes_makes_another_run(tmp_path: Path) -> None:
-    for key in NAMED.keys() - ENGINES:
-        settings = [f"{key}={name}" for name in NAMED[key]]
-        runs = [train(tmp_path / one, one, "training.steps=20").files() for one in settings]
-        weights = {files["step-20.safetensors"] for files in runs}
-        assert len(weights) == len(NAMED[key]) > 1, key
+def test_every_setting_changes_what_a_run_writes(tmp_path: Path) -> None:
+    elsewhere = {"recipe", "training.first_weights", "training.teacher_weight"}
+    assert {key for key in SETTINGS - OF_ENGINES - elsewhere if ".teachers." not in key} == OTHERS.keys()
+    names = {key: get_args(field.annotation) for key, field in walk(Config) if get_origin(field.annotation) is Literal}
+    assert all(len(names[key]) == 2 for key in OTHERS.keys() & names.keys())  # or each needs a run here
+
+    def written(name: str, *overrides: str) -> list[Any]:
+        worse = Faults(weights=lambda step: 1.0 if step <= 10 else float(step))
+        run = train(tmp_path / name, "sampling.length=20", *overrides, text=TEXT + "é", faults=worse)
+        weights = {path.name: weights_of(path) for path in run.folder.rglob("*.safetensors")}
+        return [weights, run.repeatable_metrics, run.outcome.sample]
+
+    usual = written("usual")
+    assert written("again") == usual
+    for key, value in OTHERS.items():
+        assert written(key, f"{key}={value}") != usual, key
