@@ -89,14 +89,13 @@ def test_a_unit_that_only_tells_characters_apart_has_no_strength_given_the_chara
     assert not any(feature.units_beyond_chance for feature in units.features)
 
 
-def test_a_feature_that_hardly_occurs_is_not_scored() -> None:
-    ids = BRACKETS.encode("(ab)" * 9 + "abc def\n" * 50)
-    units = scores_of(random_parameters(vocabulary_size=10), ids, shifts=5)
-    assert "in quotes or brackets" not in {feature.feature for feature in units.features}  # 18 times
-    assert "inside a word" in {feature.feature for feature in units.features}
-
-
-@pytest.mark.parametrize("ids", [[], [3], [1] * 30], ids=len)
-def test_a_very_short_text_has_no_scores(ids: list[int]) -> None:
-    units = scores_of(random_parameters(vocabulary_size=10), np.array(ids, np.int64), shifts=5)
-    assert units.features == ()
+def test_a_short_text_and_a_feature_that_hardly_occurs_are_not_scored() -> None:
+    ids = np.random.default_rng(0).integers(0, 10, 200)
+    parameters = random_parameters(vocabulary_size=10)
+    for length in (0, 1, 199, 200):
+        assert bool(scores_of(parameters, ids[:length], shifts=5).features) == (length == 200)
+    for times in (9, 10):  # 18 or 20 characters in brackets
+        units = scores_of(parameters, BRACKETS.encode("(ab)" * times + "abc def\n" * 50), shifts=5)
+        found = {feature.feature for feature in units.features}
+        assert "inside a word" in found
+        assert ("in quotes or brackets" in found) == (times == 10)

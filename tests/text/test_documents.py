@@ -111,6 +111,7 @@ def test_a_text_is_decoded_without_its_byte_order_mark_and_in_normal_form(text: 
         ),
         ("utf-8", b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n", "x: not valid utf-8 at byte 10 (0xE2); it is a PDF: extract its"),
         ("utf-16", b"\xff\xfea\x00\x00\xdcb\x00", "x: not valid utf-16 at byte 4 "),
+        ("utf-8", ("e" + 1999 * "\u0301").encode(), "x: more than 1,000 combining marks in a row; leave some out"),
         ("cp1252", b"abc\x81", "x: not valid cp1252 at byte 3 (0x81); name its encoding, "),
         ("gb18030", "中文".encode("gb18030") + b"\xff", "x: not valid gb18030 at byte 4 "),
     ],
@@ -118,6 +119,7 @@ def test_a_text_is_decoded_without_its_byte_order_mark_and_in_normal_form(text: 
 def test_an_invalid_byte_is_named_with_its_offset_and_what_would_do(encoding: str, data: bytes, message: str) -> None:
     with pytest.raises(CharlmError, match=f"^{re.escape(message)}"):
         decode(data, encoding=encoding, name="x")
+    assert len(decode(("e" + 1000 * "\u0301").encode(), encoding="utf-8", name="x")) == 1000
 
 
 @pytest.mark.parametrize("encoding", ["utf-9", "", "rot13", "idna", "unicode_escape", "utf-7", "a\0"])

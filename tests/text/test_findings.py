@@ -38,12 +38,16 @@ def test_files_that_are_left_out_are_named_but_hidden_ones(tmp_path: Path) -> No
     assert found == f"files: 2 left out: {names}; if a file is text, convert it to utf-8"
 
 
-@pytest.mark.parametrize(("new", "is_found"), [(4, False), (60, True)])
+@pytest.mark.parametrize(
+    ("length", "new", "is_found"),
+    [(20_000, 10, False), (20_000, 11, True), (5000, 4, False), (5000, 5, True)],  # 0.5% of a tenth, and five
+)
 def test_a_validation_text_with_characters_that_are_new_is_of_another_kind(
-    new: int, is_found: bool, tmp_path: Path
+    length: int, new: int, is_found: bool, tmp_path: Path
 ) -> None:
-    text = "".join(random.Random(0).choices("abcdefgh", k=23_000))
+    text = "".join(random.Random(0).choices("abcdefgh", k=length))
     found = look(tmp_path, text[:-new] + new * "z")
+    found = [line for line in found if not line.startswith("length: ")]
     assert [line.partition(":")[0] for line in found] == ["validation text"] * is_found
     assert all("do not occur before it, 'z';" in line for line in found)
 
@@ -58,7 +62,13 @@ def test_a_text_is_short_if_it_has_less_than_20000_characters_of_training(
 
 @pytest.mark.parametrize(
     ("text", "share"),
-    [("a   b" * 90, None), ("    ab" * 90, "67%"), ("ab    " + "c" * 60, None), ("    a" + "c" * 30, "11%")],
+    [
+        ("a   b" * 90, None),
+        ("    ab" * 90, "67%"),
+        ("ab    " + "c" * 60, None),
+        ("    a" + "c" * 30, "11%"),
+        ("    " + "c" * 36, None),
+    ],
 )
 def test_rows_of_blanks_are_found_if_they_are_more_than_a_tenth(text: str, share: str | None, tmp_path: Path) -> None:
     found = [line.partition(";")[0] for line in look(tmp_path, text * 20) if line.startswith("blanks")]

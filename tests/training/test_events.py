@@ -19,7 +19,7 @@ from tensorboard.util.tensor_util import make_ndarray
 
 from charlm.network.gradients import LagCurve
 from charlm.network.model_file import read_model
-from charlm.training.events import LAGS, WARM_UP, WINDOWS, RunLog, choose_windows, cut_events, probe, reach
+from charlm.training.events import RunLog, choose_windows, cut_events, probe, reach
 
 
 def values_of(events: Any, tag: str) -> dict[int, float]:
@@ -93,7 +93,7 @@ def windows() -> NDArray[np.integer[Any]]:
 
 
 def test_windows_are_spread_over_the_text_and_hold_its_ids(windows: NDArray[Any]) -> None:
-    assert windows.shape == (WARM_UP + LAGS + 1, WINDOWS)
+    assert windows.shape == (32 + 48 + 1, 16)
     np.testing.assert_array_equal(windows[:, 0], TEXT[: len(windows)])
     np.testing.assert_array_equal(windows[:, -1], TEXT[-len(windows) :])
 
@@ -107,7 +107,7 @@ def test_a_short_text_has_fewer_and_shorter_windows(length: int, shape: tuple[in
 @pytest.mark.parametrize("factor", [0.9, 1.0, 1.05])
 def test_the_gradient_of_a_linear_network_is_a_power_of_its_factor(factor: float, windows: NDArray[Any]) -> None:
     (layer,) = probe(one_layer(factor * np.eye(2), ids=5), windows)
-    expected = factor ** np.arange(LAGS)
+    expected = factor ** np.arange(48)
     check_close([layer.gradient.low, layer.gradient.median, layer.gradient.high], 3 * [expected], rtol=1e-4)
     assert layer.saturated_share == 0
 

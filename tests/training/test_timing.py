@@ -20,7 +20,7 @@ from charlm.runs.run import Run, begin_run, open_run
 from charlm.training.preparation import Preparation, new_engine, prepare
 from charlm.training.schedule import make_schedule
 from charlm.training.signals import Session
-from charlm.training.timing import MAX_STEPS, Costs, estimate, fit_to_minutes, lengthen, measure, time_ngrams
+from charlm.training.timing import Costs, estimate, fit_to_minutes, lengthen, measure, time_ngrams
 from charlm.training.trainer import train_run
 
 COSTS = Costs(step_seconds=1.0, mark_seconds=10.0, start_seconds=1000.0, teacher_seconds=7.0, ngram_seconds=3.0)
@@ -36,7 +36,7 @@ def test_a_run_is_what_comes_before_it_its_steps_and_its_marks() -> None:
 
 
 def test_the_largest_number_of_steps_that_fits_is_planned_and_marks_take_a_fifth_of_the_time_at_most() -> None:
-    for seconds, steps in ((0, 0), (60.9, 0), (61, 1), (160, 100), (1e12, MAX_STEPS)):
+    for seconds, steps in ((0, 0), (60.9, 0), (61, 1), (160, 100), (1e12, 10**9)):
         assert COSTS.steps_within(SETTINGS, seconds) == steps
     for seconds, marks in ((10, 3), (209, 3), (210, 4), (260, 5), (1e6, 5)):  # but there are three
         assert COSTS.with_marks_for(SETTINGS, seconds).evaluations == marks
@@ -104,16 +104,20 @@ def test_measuring_changes_neither_the_engine_nor_the_run_and_leaves_nothing(
     assert used == new
 
 
-@pytest.mark.parametrize(("minutes", "started"), [(0.2, 0.0), (None, -1e6)])  # advised minutes begin now
-def test_minutes_become_the_steps_of_the_config(minutes: float | None, started: float, tmp_path: Path) -> None:
-    prepared = prepare_long(tmp_path)
-    said: list[str] = []
-    session = Session(said.append, clock=ticking(0.01))
-    fitted = fit_to_minutes(prepared, tmp_path, minutes=minutes, started=started, session=session)
-    settings = fitted.config.training
-    assert settings.epochs is None
-    assert f"{settings.steps:,} steps of " in said[0]
-    assert said[0].startswith("0.2 min: " if minutes else "0.3 min: ")
+def test_minutes_become_the_steps_of_the_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared = prepare_long(tmp_path, "training.evaluations=3")
+    for minutes, started, step_seconds, steps in (
+        (0.2, 0.0, 0.0499, 200),  # of 12 seconds, 2 go to marks
+        (0.2, 0.0, 0.051, 196),
+        (None, -1e6, 0.1, 200),  # advised minutes, 0.3, begin now, and take 200 steps at least
+    ):
+        measured, said = Costs(step_seconds, 2 / 3, 0.5), list[str]()
+        monkeypatch.setattr("charlm.training.timing.measure", lambda *_given, found=measured, **_options: found)
+        session = Session(said.append, clock=lambda: 0.0)
+        found = fit_to_minutes(prepared, tmp_path, minutes=minutes, started=started, session=session).config.training
+        assert (found.epochs, found.steps) == (None, steps)
+        assert said[0].startswith(f"{minutes or 0.3:g} min: {steps:,} steps of ")
+        assert any("will teach the network little; --minutes " in line for line in said) == (steps < 200)
 
 
 @pytest.mark.parametrize("growing", ["false", "true"])
