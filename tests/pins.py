@@ -18,13 +18,11 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import safetensors.numpy
 from processes import command_line, settings
 from safetensors import safe_open
-
-from charlm.formats import FormatName
 
 ROOT = Path(__file__).parent.parent
 PINS = ROOT / "build" / "pins.json"
@@ -55,7 +53,7 @@ FEATURES: Mapping[str, Sequence[str]] = {
     "relu": ("model.rnn.activation=relu",),
 }
 INSPECTED = {"skip_connections"}
-"""The features with which the network is also inspected, exported and read by the programs of the exports."""
+"""The features with which the network is also inspected."""
 
 
 def charlm(*arguments: str | Path) -> str:
@@ -96,15 +94,6 @@ def pin_report(run: Path) -> dict[str, str]:
     return {key: hashlib.sha256(json.dumps(value).encode()).hexdigest() for key, value in report.items()}
 
 
-def pin_exports(run: Path, folder: Path) -> dict[str, str]:
-    """Export a run to each format; return how far the logits of its program are from those of charlm."""
-    differences = {}
-    for name in get_args(FormatName):
-        written = charlm("export", run, "--format", name, "--out", folder / name, "--check", "--json")
-        differences[name] = json.loads(written)["check"]["largest_difference"].hex()
-    return differences
-
-
 def differences(found: Any, pinned: Any, path: str) -> list[str]:
     """Return the paths of the pinned values that were not found."""
     if not isinstance(pinned, dict):
@@ -126,7 +115,7 @@ def main() -> None:
             folder = Path(scratch) / name
             found[name] = pin(name, folder)
             if name in INSPECTED:
-                found[name] |= {"report": pin_report(folder / "run"), "exports": pin_exports(folder / "run", folder)}
+                found[name]["report"] = pin_report(folder / "run")
     if options.write:
         options.pins.parent.mkdir(exist_ok=True)
         options.pins.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
