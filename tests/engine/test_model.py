@@ -42,7 +42,7 @@ NETWORKS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize(
-    ("network", "length"), [*product(NETWORKS, [50]), (STRUCTURES[0], 1), (STRUCTURES[-1], 500)], ids=str
+    ("network", "length"), [*product(NETWORKS, [50]), (STRUCTURES[0], 1), (STRUCTURES[-1], 150)], ids=str
 )
 def test_logits_state_and_loss_are_those_of_the_numpy_engine(network: dict[str, Any], length: int) -> None:
     model = shared(**network)

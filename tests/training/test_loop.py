@@ -237,9 +237,11 @@ def test_every_setting_changes_what_a_run_writes(tmp_path: Path) -> None:
     names = {key: get_args(field.annotation) for key, field in walk(Config) if get_origin(field.annotation) is Literal}
     assert all(len(names[key]) == 2 for key in OTHERS.keys() & names.keys())  # or each needs a run here
 
+    usual_sampling = ("sampling.length=20", "sampling.temperature=0.7")
+
     def written(name: str, *overrides: str) -> list[Any]:
         worse = Faults(weights=lambda step: 1.0 if step <= 10 else float(step))
-        run = train(tmp_path / name, "sampling.length=20", *overrides, text=TEXT + "é", faults=worse)
+        run = train(tmp_path / name, *usual_sampling, *overrides, text=TEXT + "é", faults=worse)
         weights = {path.name: weights_of(path) for path in run.folder.rglob("*.safetensors")}
         return [weights, run.repeatable_metrics, run.outcome.sample]
 
