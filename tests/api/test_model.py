@@ -148,6 +148,7 @@ def test_surprise_shows_each_character_escaped_with_its_nats(model: charlm.Model
     np.testing.assert_array_equal(found.nats, model.score("ab\n"))
     shown = replace(found, nats=np.array([12.9, 0.25], np.float32))._repr_html_()
     assert '<span title="not scored">a</span>' in shown
+    assert [f".l{level}{{" in shown for level in (0, 1, 9, 10)] == [False, True, True, False]
     assert '<span class="l9" title="12.90 nats">b</span>' in shown
     escaped = replace(found, characters=("<", "&", '"'))._repr_html_()
     assert all(character in escaped for character in (">&lt;<", ">&amp;<", ">&quot;<"))

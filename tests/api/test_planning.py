@@ -44,17 +44,13 @@ def test_the_json_has_the_keys_of_the_contract_and_the_time_is_the_sum_of_its_pa
 
 
 @pytest.mark.slow
-def test_the_time_of_the_teachers_that_a_run_trains_is_part_of_the_time(trained_run: Path) -> None:
-    overrides = ["training.teachers={recipe: tiny, seeds: [2, 3]}", "training.steps=20"]
-    found = plan(trained_run.parent / "text.txt", recipe="tiny", overrides=overrides)
-    assert found.costs.teacher_seconds > 0
-    assert found.seconds == pytest.approx(found.start_seconds + found.run_seconds)
-    assert found.run_seconds > found.costs.teacher_seconds
-
-
-@pytest.mark.slow
-def test_nothing_is_left_behind(trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_of_the_teachers_is_part_of_the_time_and_nothing_is_left_behind(
+    trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    plan(trained_run / "corpus", recipe="tiny")
+    overrides = ["training.teachers={recipe: tiny, seeds: [2, 3]}", "training.steps=20"]
+    found = plan(trained_run / "corpus", recipe="tiny", overrides=overrides, step_seconds=0)
+    assert found.seconds == pytest.approx(found.start_seconds + found.run_seconds)
+    assert found.run_seconds > found.costs.teacher_seconds > 0
     assert list(tmp_path.iterdir()) == []

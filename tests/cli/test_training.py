@@ -96,7 +96,7 @@ def make_plan(folder: Path) -> Plan:
         schedule=make_schedule(TrainingConfig(steps=80, growing_windows=True), batches),
         precision="float32",
         start_seconds=10.0,
-        costs=Costs(step_seconds=0.1, mark_seconds=0.5, start_seconds=5.0),
+        costs=Costs(0.1, mark_seconds=0.5, start_seconds=5.0, teacher_seconds=33.0, ngram_seconds=7.0, end_seconds=4.2),
         evaluations=20,
         run_seconds=80.0,
         memory_bytes=1_500_000_000,
@@ -105,14 +105,29 @@ def make_plan(folder: Path) -> Plan:
     )
 
 
-def test_the_figures_are_those_of_the_plan_in_lines_that_fit_the_terminal(tmp_path: Path) -> None:
+def test_every_figure_of_a_plan_is_printed_and_in_its_json_in_lines_that_fit_the_terminal(tmp_path: Path) -> None:
     plan = make_plan(tmp_path)
-    text = "\n".join(_lines(plan, width=200))
-    for expected in (
-        *("80", "6.656 epochs", "32 windows of 16, 32, 64, 128 characters each", "1.5 GB", "1m30s", "a step 100 ms"),
-        *("20 evaluations of 500 ms", "20,480", "problem     line ends: mixed: 20 \\n, 10 \\r\\n; make them one kind"),
+    text, found = "\n".join(_lines(plan, width=200)), plan.to_json()
+    weights = (60 * 512 + 512 * 512 + 512) + (2 * 512 * 512 + 512) + (512 * 60 + 60)
+    for key, value, printed in (
+        ("parameters", weights, f"2 x 512 tanh units, {weights:,} weights"),
+        ("steps", 80, "80, 6.656 epochs, 32 windows of 16, 32, 64, 128 characters each"),
+        ("epochs", pytest.approx(6.6583, abs=0.01), "6.656 epochs"),
+        ("memory_bytes", 1_500_000_000, "1.5 GB, products in float32"),
+        ("seconds", 90, "1m30s"),
+        ("teacher_seconds", 33, "teachers 33s"),
+        ("start_seconds", 10, "start 10.0 s"),
+        ("step_seconds", 0.1, "a step 100 ms"),
+        ("evaluations", 20, "20 evaluations of 500 ms"),
+        ("mark_seconds", 0.5, "of 500 ms"),
+        ("end_seconds", 4.2, "end 4.2 s"),
+        ("characters_per_second", 20_480, "20,480 characters/s"),
+        ("batch_size", 32, "32 windows"),
     ):
-        assert expected in text
+        assert found[key] == value, key
+        assert printed in text, printed
+    assert "problem     line ends: mixed: 20 \\n, 10 \\r\\n; make them one kind" in text
+    assert "suits 18,000 characters of training and would be taken without -c" in text
     assert max(map(len, _lines(plan, width=40))) <= 40
 
 

@@ -111,11 +111,12 @@ def test_minutes_become_the_steps_of_the_config(tmp_path: Path, monkeypatch: pyt
         (0.2, 0.0, 0.051, 196),
         (None, -1e6, 0.1, 200),  # advised minutes, 0.3, begin now, and take 200 steps at least
     ):
-        measured, said = Costs(step_seconds, 2 / 3, 0.5), list[str]()
-        monkeypatch.setattr("charlm.training.timing.measure", lambda *_given, found=measured, **_options: found)
+        measure, said = Mock(return_value=Costs(step_seconds, 2 / 3, 0.5)), list[str]()
+        monkeypatch.setattr("charlm.training.timing.measure", measure)
         session = Session(said.append, clock=lambda: 0.0)
         found = fit_to_minutes(prepared, tmp_path, minutes=minutes, started=started, session=session).config.training
         assert (found.epochs, found.steps) == (None, steps)
+        assert measure.call_args.kwargs["step_seconds"] == pytest.approx(60 * (minutes or 0.3) / 20)
         assert said[0].startswith(f"{minutes or 0.3:g} min: {steps:,} steps of ")
         assert any("will teach the network little; --minutes " in line for line in said) == (steps < 200)
 
