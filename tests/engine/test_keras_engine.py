@@ -21,6 +21,7 @@ from charlm.engine.keras_engine import KerasEngine
 from charlm.hardware import core_count, multiplies_bfloat16
 from charlm.text.batches import Batches
 from charlm.training.interface import Engine, StepMetrics
+from charlm.training.machines import Machines
 
 V, T, B = 5, 4, 6
 SETTINGS = (
@@ -106,6 +107,20 @@ def test_windows_of_another_length_are_read_like_by_an_engine_for_that_length() 
         take(engine, 0, 1)
     one, other = (take_windows(engine, longer, 0, 2, reset_state=False).losses for engine in engines)
     assert one == other
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_one_of_several_machines_has_the_state_of_its_rows() -> None:
+    whole, second = make("training.state_reset=0"), Machines()
+    take(whole, 0, 1)
+    second.count, second.index = 2, 1
+    config = load_config(find_recipe("tiny"), overrides=[*SETTINGS, "training.state_reset=0"])
+    engine = KerasEngine(config, BATCHES, vocabulary_size=V, machines=second)
+    engine.restore(whole.tensors())
+    check_close(engine.state, [layer[B // 2 :] for layer in whole.state])
+    windows = IDS[BATCHES.positions(epoch=0, first=0, count=1)][..., B // 2 :]
+    engine.take_steps(windows, np.zeros(1, np.float32), reset_state=True)
+    assert [layer.shape for layer in engine.state] == [(B // 2, 8), (B // 2, 8)]
 
 
 DEEP, SGD, MUON = "model.layers=2", "training.optimizer.name=sgd", "training.optimizer.name=muon"
