@@ -50,7 +50,7 @@ def test_the_time_of_the_teachers_is_part_of_the_time_and_nothing_is_left_behind
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     overrides = ["training.teachers={recipe: tiny, seeds: [2, 3]}", "training.steps=20"]
-    found = plan(trained_run / "corpus", recipe="tiny", overrides=overrides, step_seconds=0)
+    found = plan(trained_run / "corpus", recipe="tiny", overrides=overrides)
     assert found.seconds == pytest.approx(found.start_seconds + found.run_seconds)
     assert found.run_seconds > found.costs.teacher_seconds > 0
     assert list(tmp_path.iterdir()) == []
