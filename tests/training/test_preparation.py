@@ -159,8 +159,7 @@ def test_a_run_by_the_clock_has_its_steps_in_its_config_and_can_be_repeated_to_t
     while timed is None:
         try:
             timed = charlm.train(text, minutes=minutes, **options)
-        except CharlmError as error:  # the machine is busy, and the start takes longer
-            assert "give more" in str(error)
+        except CharlmError:  # the machine is busy, and the start takes longer
             minutes *= 2
             assert minutes < 5
     config = charlm.load(tmp_path / "timed").config
