@@ -145,6 +145,10 @@ def test_characters_left_out_of_the_text_are_named_and_in_the_json() -> None:
     assert "'X' (U+0058) 1 time" in command.stderr
     found = json.loads(command.stdout)
     assert (found["left_out"], found["characters"], found["text"]) == ({"X": 1}, 3, "other.txt")
+    assert set(found) == {
+        *("model", "text", "protocol", "nats_per_char", "bits_per_char", "perplexity", "characters", "standard_error"),
+        *("left_out", "baselines", "training_characters", "given_characters", "copies", "longest_copy"),
+    }
 
 
 def test_baselines_are_a_table_with_the_model_and_the_best_first(trained_run: Path) -> None:

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from inspection.reports import found
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from charlm.inspection.context import context_panel
 from charlm.inspection.figures import (
+    COLOURS,
     Curve,
     Panel,
     canvas,
@@ -156,6 +158,28 @@ def test_the_diagram_has_a_box_for_each_part_with_its_shapes() -> None:
     assert shown.count("h") == 6  # two layers at three steps
 
 
+TURN = np.array([[-0.574, 1.43, 0.144], [0.426, 0.43, 0.144], [0.426, 1.43, -0.856]])
+"""hue-rotate(180deg) of https://www.w3.org/TR/filter-effects-1/ for linear channels of red, green and blue."""
+
+
+def test_every_colour_of_letters_and_lines_stands_out_from_the_paper() -> None:
+    """By the contrast of WCAG 2.2, in the light and in the dark theme, and as the page turns the light one dark."""
+
+    def channels(colour: str) -> NDArray[np.float64]:
+        return np.array([int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)])
+
+    def luminance(of: NDArray[np.float64]) -> float:
+        linear = np.where(of <= 0.04045, of / 12.92, ((of + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    paper, dark_paper = map(channels, COLOURS["paper"])
+    for light, dark in (map(channels, COLOURS[name]) for name in COLOURS if name not in {"paper", "grid"}):
+        turned = np.clip(TURN @ (1 - light), 0, 1)
+        for colour, ground in ((light, paper), (dark, dark_paper), (turned, dark_paper)):
+            low, high = sorted((luminance(colour), luminance(ground)))
+            assert (high + 0.05) / (low + 0.05) >= 4.5
+
+
 def test_the_users_own_settings_do_not_count_and_come_back() -> None:
     with matplotlib.rc_context({"font.size": 40, "axes.grid": False}):
         with figure_style():
@@ -181,6 +205,13 @@ def test_a_quantity_that_a_run_lacks_is_drawn_for_the_others() -> None:
     panels = compare_panels(named)
     assert [[*panel.curves] for panel in panels] == [["small", "large"], ["large"]]
     assert len(draw_panels(panels).axes) == 2
+
+
+def test_the_legend_of_many_layers_is_as_wide_as_the_figure() -> None:
+    curve = found("gradient_by_lag").data[0]
+    figure = draw_panels([gradient_panel([replace(curve, layer=layer) for layer in range(5)])])
+    image(figure, label="a")  # which places it
+    assert figure.legends[0].get_window_extent().x1 <= figure.bbox.x1
 
 
 def test_an_image_is_a_whole_file_without_the_time_that_runs_nothing_and_loads_nothing() -> None:
