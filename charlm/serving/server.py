@@ -71,7 +71,7 @@ def serve(
         address, bound_port = listener.getsockname()[:2]
         if key is None and not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
             say(f"--host {host}: open to the network without a key; set CHARLM_API_KEY")
-        announce(f"http://{f'[{address}]' if ':' in address else address}:{bound_port}", tuple(models))
+        url = f"http://{f'[{address}]' if ':' in address else address}:{bound_port}"
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # not a line for each client that leaves
         config = uvicorn.Config(
             Guard(make_app(models, say), host=host, key=key),
@@ -85,7 +85,20 @@ def serve(
             timeout_graceful_shutdown=DRAIN_SECONDS,
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         )
-        uvicorn.Server(config).run(sockets=[listener])
+        _Server(config, partial(announce, url, tuple(models))).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """A server that tells when it listens, and no signal would end it without its own handlers."""
+
+    def __init__(self, config: uvicorn.Config, started: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._tell = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        self._tell()
 
 
 def _load_models(runs: Sequence[str | Path]) -> dict[str, ServedModel]:
