@@ -15,7 +15,7 @@ from arrays import bytes_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from limits import memory_limit
-from models import as_model, change_model, random_parameters, read_parts, write_parts
+from models import as_model, change_model, make_random_model, random_parameters, read_parts, write_parts
 from run_folders import cut, replace_by_folder
 
 from charlm.errors import CharlmError
@@ -148,6 +148,17 @@ NETWORK: list[dict[str, Any]] = [
     *({"embedding": 0}, {"skip_connections": "no"}, {"rnn": {"use_bias": 1}}),
     *({"rnn": {"use_bias": True, "activation": name}} for name in ("softmax", ["tanh"], None)),
 ]
+
+
+def test_a_network_has_64_layers_at_most(tmp_path: Path) -> None:
+    path = tmp_path / "deep.safetensors"
+    write_model(path, make_random_model(layers=64, units=1))
+    assert len(read_model(path).parameters.layers) == 64
+    fields, tensors = read_parts(path)
+    fields["config"]["model"]["layers"] = 65
+    more = {f"rnn.64.{name}": tensors[f"rnn.63.{name}"] for name in ("kernel", "recurrent_kernel", "bias")}
+    write_parts(path, fields, {**tensors, **more})
+    check_refused(path, ".")
 
 
 @pytest.mark.parametrize("fields", NETWORK, ids=str)
