@@ -36,6 +36,10 @@ def test_each_run_is_a_line_with_the_figures_of_the_json_the_newest_first(traine
     make_scored_run(Path("runs/old"), trained, 1.5)
     os.utime("runs/old/metrics.jsonl", (0, 0))
     (make_run(Path("runs/new")) / "ended.json").touch()
+    for name in ("x" * 40, "y" * 41):
+        make_run(Path("elsewhere") / name)
+    names = charlm("runs", *(Path("elsewhere") / name for name in ("x" * 40, "y" * 41))).stdout
+    assert ("x" * 40 in names, "y" * 40 in names) == (True, False)
     heads, new, old = (line.split() for line in charlm("runs").stdout.splitlines()[:3])
     assert heads == ["run", "state", "step", "nats", "chars/s", "weights", "age"]
     assert new[:4] == ["new", "done", "-", "-"]

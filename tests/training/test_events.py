@@ -19,6 +19,7 @@ from tensorboard.util.tensor_util import make_ndarray
 
 from charlm.network.gradients import LagCurve
 from charlm.network.model_file import read_model
+from charlm.network.rnn import Layer, Parameters
 from charlm.training.events import RunLog, choose_windows, cut_events, probe, reach
 
 
@@ -116,6 +117,10 @@ def test_large_weights_saturate_and_small_ones_do_not(windows: NDArray[Any]) -> 
     for activation, (scale, low, high) in product(("tanh", "sigmoid"), ((1e-3, 0, 0), (100, 0.9, 1))):
         layers = probe(random_parameters(layers=2, units=8, activation=activation, scale=scale), windows)
         assert all(low <= layer.saturated_share <= high for layer in layers)
+    for h, share in ((0.895, 0), (0.905, 1)):  # a unit of tanh beyond 0.9
+        layer = Layer(np.full((5, 1), np.arctanh(h), np.float32), np.zeros((1, 1), np.float32), None)
+        unit = Parameters(None, (layer,), np.ones((1, 5), np.float32), np.zeros(5, np.float32))
+        assert probe(unit, windows)[0].saturated_share == share
 
 
 @pytest.mark.parametrize(
