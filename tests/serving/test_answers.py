@@ -75,23 +75,23 @@ def test_requests_write_in_turn_and_do_not_change_each_other(trained: TrainedMod
 
 
 def test_the_log_probabilities_are_those_of_the_model_itself(trained: TrainedModel) -> None:
-    pieces = asyncio.run(read(answer(trained, prompt="ab", logprobs=2, temperature=0.5, max_tokens=40)))
-    tokens = [token for _, piece in pieces for token in piece.tokens]
-    text = "".join(piece.text for _, piece in pieces)
-    assert "".join(token.text for token in tokens) == text
-    logits, _ = reference.read(trained.parameters, trained.vocabulary.encode("ab" + text).tolist())
-    logprobs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-    for place, token in enumerate(tokens, start=1):
-        expected = logprobs[place]
-        assert token.logprob == pytest.approx(expected[trained.vocabulary.look_up(token.text)[0]], abs=1e-4)
-        assert token.likeliest is not None
-        assert token.likeliest[token.text] == token.logprob
-        assert max(token.likeliest.values()) == pytest.approx(expected.max(), abs=1e-4)
-        assert len(token.likeliest) in {2, 3}
-    pieces = asyncio.run(read(answer(trained, prompt="ab", logprobs=20, temperature=0.5, max_tokens=40)))
-    assert all(
-        len(token.likeliest or ()) == 4 for _, piece in pieces for token in piece.tokens
-    )  # the unknown id has none
+    model = replace(trained, vocabulary=Vocabulary(("\n", "a", "b", "c", None), unknown_id=4))
+    for count in (0, 2, 20):
+        pieces = asyncio.run(read(answer(model, prompt="ab", logprobs=count, temperature=0.5, max_tokens=40)))
+        tokens, text = (
+            [token for _, piece in pieces for token in piece.tokens],
+            "".join(each.text for _, each in pieces),
+        )
+        assert "".join(token.text for token in tokens) == text
+        assert len(text) == 40
+        ids = model.vocabulary.encode("ab" + text).tolist()
+        logits = reference.read(model.parameters, ids)[0][:, :4]  # the unknown id is never chosen
+        logprobs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        for token, index, expected in zip(tokens, ids[2:], logprobs[1:-1], strict=True):
+            assert token.logprob == pytest.approx(expected[index], abs=1e-4)
+            named = {*np.argsort(-expected)[:count].tolist(), index}
+            likeliest = {model.vocabulary.names[each]: pytest.approx(expected[each], abs=1e-4) for each in named}
+            assert token.likeliest == (likeliest if count else None)
 
 
 def test_a_text_ends_before_a_stop_text_with_the_tokens_before_it(trained: TrainedModel) -> None:
@@ -105,12 +105,13 @@ def test_a_text_ends_before_a_stop_text_with_the_tokens_before_it(trained: Train
 
 
 def test_usage_counts_what_was_read_and_chosen(trained: TrainedModel) -> None:
-    wanted = answer(trained, prompt=["ab", ""], n=2, max_tokens=7)
-    chosen = sum(len(text) for text in texts(wanted))
-    usage = wanted.usage()
-    assert usage["prompt_tokens"] == 2
-    assert chosen <= usage["completion_tokens"] <= 4 * 7  # an end of text is chosen, too
-    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+    wanted = answer(endless(trained), prompt=["ab", "a"], n=2, max_tokens=7)
+    texts(wanted)
+    assert wanted.usage() == {"prompt_tokens": 3, "completion_tokens": 4 * 7, "total_tokens": 3 + 4 * 7}
+    wanted = answer(trained, prompt="ab", max_tokens=60, seed=1)
+    (text,) = texts(wanted)
+    assert len(text) < 60  # an end of text is chosen, too
+    assert wanted.usage()["completion_tokens"] == len(text) + 1
 
 
 def test_weights_that_are_not_finite_are_refused(trained: TrainedModel) -> None:
@@ -122,18 +123,13 @@ def test_weights_that_are_not_finite_are_refused(trained: TrainedModel) -> None:
 MESSAGES = [{"role": "user", "content": "ab"}]
 
 
-def events(wanted: Answer) -> list[Any]:
+async def events(wanted: Answer) -> list[Any]:
     """Return the objects of the events of a streamed answer."""
-
-    async def read_all() -> list[Any]:
-        return [event async for event in wanted.events()]
-
-    return asyncio.run(read_all())
+    return [event async for event in wanted.events()]
 
 
-def test_a_completion_joins_the_pieces_of_each_text(trained: TrainedModel) -> None:
-    wanted = answer(trained, prompt="ab", n=2)
-    found = wanted.whole([[Piece("a"), Piece("b", (), "stop")], [Piece("c", (), "length")]])
+def test_a_completion_joins_the_pieces_of_each_text_and_has_tokens_in_the_legacy_form(trained: TrainedModel) -> None:
+    found = answer(trained, prompt="ab", n=2).whole([[Piece("a"), Piece("b", (), "stop")], [Piece("c", (), "length")]])
     assert found["id"].startswith("cmpl-")
     assert (found["object"], found["model"]) == ("text_completion", "m")
     assert found["choices"] == [
@@ -141,9 +137,6 @@ def test_a_completion_joins_the_pieces_of_each_text(trained: TrainedModel) -> No
         {"index": 1, "text": "c", "logprobs": None, "finish_reason": "length"},
     ]
     assert found["usage"] == {"prompt_tokens": 2, "completion_tokens": 0, "total_tokens": 2}
-
-
-def test_tokens_are_written_in_the_legacy_form(trained: TrainedModel) -> None:
     pieces = [Piece("a", (Token("a", -2.0, None),)), Piece("b", (Token("b", -1.0, {"c": -0.5, "b": -1.0}),), "stop")]
     assert answer(trained, logprobs=1).whole([pieces])["choices"][0]["logprobs"] == {
         "tokens": ["a", "b"],
@@ -152,23 +145,19 @@ def test_tokens_are_written_in_the_legacy_form(trained: TrainedModel) -> None:
     }
 
 
-def test_a_chat_is_a_message_of_the_assistant(trained: TrainedModel) -> None:
+def test_a_chat_is_a_message_of_the_assistant_that_comes_back_as_part_of_the_next_turn(trained: TrainedModel) -> None:
     found = answer(trained, is_chat=True, messages=MESSAGES).whole([[Piece("a\n", (), "stop")]])
     assert (found["id"][:9], found["object"]) == ("chatcmpl-", "chat.completion")
     (choice,) = found["choices"]
     assert choice["message"] == {"role": "assistant", "content": "a\n", "refusal": None}
     assert (choice["logprobs"], choice["finish_reason"]) == (None, "stop")
-
-
-def test_an_answer_comes_back_as_part_of_the_next_turn(trained: TrainedModel) -> None:
-    found = answer(trained, is_chat=True, messages=MESSAGES).whole([[Piece("there", (), "stop")]])
     of_a_client = {"annotations": None, "audio": None, "function_call": None, "tool_calls": None}
-    messages = [*MESSAGES, found["choices"][0]["message"] | of_a_client, {"role": "user", "content": "?"}]
-    assert parse_request(ChatRequest, json.dumps({"messages": messages}).encode()).prompts == ["ab\nthere\n?"]
+    messages = [*MESSAGES, choice["message"] | of_a_client, {"role": "user", "content": "?"}]
+    assert parse_request(ChatRequest, json.dumps({"messages": messages}).encode()).prompts == ["ab\na\n\n?"]
 
 
 def test_events_of_a_completion_carry_pieces_of_text(trained: TrainedModel) -> None:
-    found = events(answer(endless(trained), prompt="ab", stream=True))
+    found = asyncio.run(events(answer(endless(trained), prompt="ab", stream=True)))
     assert "".join(event["choices"][0]["text"] for event in found) == sampled(endless(trained), "ab")
     assert [event["choices"][0]["finish_reason"] for event in found] == [*[None] * 3, "length"]
     assert not any("usage" in event for event in found)
@@ -176,7 +165,7 @@ def test_events_of_a_completion_carry_pieces_of_text(trained: TrainedModel) -> N
 
 def test_events_of_a_chat_begin_with_the_role_and_end_with_the_usage(trained: TrainedModel) -> None:
     options: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}, "n": 2, "max_tokens": 3}
-    found = events(answer(endless(trained), is_chat=True, messages=MESSAGES, **options))
+    found = asyncio.run(events(answer(endless(trained), is_chat=True, messages=MESSAGES, **options)))
     assert {event["object"] for event in found} == {"chat.completion.chunk"}
     first, second, *texts, usage = found
     assert [one["choices"][0]["index"] for one in (first, second)] == [0, 1]

@@ -16,27 +16,22 @@ def test_streams_are_cut_into_windows_whose_targets_are_the_next_characters() ->
     assert second.T.tolist() == [[3, 4, 5, 6], [9, 10, 11, 12]]
 
 
-@pytest.mark.parametrize("shuffle", [False, True])
-def test_windows_in_several_calls_are_those_of_one_call(shuffle: bool) -> None:
-    batches, ids = Batches(length=100, batch_size=2, sequence_length=5, seed=3, shuffle=shuffle), np.arange(100)
-    whole = ids[batches.positions(epoch=4, first=0, count=9)]
-    portions = [ids[batches.positions(epoch=4, first=first, count=3)] for first in (0, 3, 6)]
-    np.testing.assert_array_equal(np.concatenate(portions), whole)
+def offsets(seed: int, length: int = 10_000, time: int = 100) -> list[int]:
+    """Return where each of 300 epochs starts."""
+    return [Batches(length, 2, time, seed=seed).offset(epoch) for epoch in range(300)]
 
 
 def test_epochs_start_at_other_characters_and_the_same_seed_repeats_them() -> None:
-    offsets = [Batches(10_000, 2, 100, seed=1).offset(epoch) for epoch in range(20)]
-    assert offsets == [Batches(10_000, 2, 100, seed=1).offset(epoch) for epoch in range(20)]
-    assert offsets != [Batches(10_000, 2, 100, seed=2).offset(epoch) for epoch in range(20)]
-    assert len(set(offsets)) > 10
+    assert offsets(1) == offsets(1) != offsets(2)
+    assert {*offsets(1, length=13, time=3)} == {0}
+    assert {*offsets(1, length=16, time=3)} == {0, 1, 2}  # a whole window is not left out
 
 
 def test_shuffled_streams_have_the_same_windows_from_a_random_one_on() -> None:
-    ids = np.arange(1000)
     turns = []
     for epoch in (3, 4):
         plain, shuffled = (
-            ids[Batches(1000, 4, 5, seed=1, shuffle=shuffle).positions(epoch=epoch, first=0, count=49)]
+            Batches(1000, 4, 5, seed=1, shuffle=shuffle).positions(epoch=epoch, first=0, count=49)
             for shuffle in (False, True)
         )
         for stream in range(4):
@@ -52,25 +47,33 @@ def test_shuffled_streams_have_the_same_windows_from_a_random_one_on() -> None:
     batch_size=st.integers(1, 20),
     sequence_length=st.integers(1, 40),
     epoch=st.integers(0, 3),
+    shuffle=st.booleans(),
 )
 def test_an_epoch_predicts_nearly_every_character_and_none_twice(
-    length: int, batch_size: int, sequence_length: int, epoch: int
+    *, length: int, batch_size: int, sequence_length: int, epoch: int, shuffle: bool
 ) -> None:
-    batches, _ = fit_batches(length, batch_size=batch_size, sequence_length=sequence_length, seed=0)
-    windows = np.arange(length)[batches.positions(epoch=epoch, first=0, count=batches.steps_per_epoch)]
+    batches, _ = fit_batches(length, batch_size=batch_size, sequence_length=sequence_length, seed=0, shuffle=shuffle)
+    steps = batches.steps_per_epoch
+    windows = batches.positions(epoch=epoch, first=0, count=steps)
+    assert windows.min() >= 0
+    assert windows.max() < length
+    parts = [batches.positions(epoch=epoch, first=first, count=1, rows=slice(1, None)) for first in range(steps)]
+    np.testing.assert_array_equal(np.concatenate(parts), windows[..., 1:])
     targets = windows[:, 1:].ravel()
-    assert batches.steps_per_epoch >= 1
+    assert steps >= 1
     assert len(set(targets.tolist())) == len(targets)
     assert len(targets) > length - 1 - 2 * batches.characters_per_step
     np.testing.assert_array_equal(windows[:, :-1] + 1, windows[:, 1:])
-    np.testing.assert_array_equal(windows[1:, 0], windows[:-1, -1])
+    if not shuffle:
+        np.testing.assert_array_equal(windows[1:, 0], windows[:-1, -1])
 
 
 def test_a_short_text_gets_shorter_windows_then_fewer_streams_and_a_line_for_the_user() -> None:
-    for length, batch, time in ((2, 1, 1), (9, 1, 8), (100, 6, 16)):
+    for length, batch, time in ((2, 1, 1), (17, 1, 16), (18, 1, 16), (33, 2, 16), (137, 8, 17), (800, 8, 99)):
         batches, change = fit_batches(length, batch_size=8, sequence_length=100, seed=0)
         assert (batches.batch_size, batches.sequence_length) == (batch, time)
         assert change == f"short text: {batch} windows of {time} characters a step, not 8 of 100"
+    assert fit_batches(801, batch_size=8, sequence_length=100, seed=0)[1] is None
     for length in (0, 1):
         with pytest.raises(CharlmError, match=f"the training text has {length} characters?; at least 2"):
             fit_batches(length, batch_size=8, sequence_length=16, seed=0)

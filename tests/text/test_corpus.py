@@ -10,7 +10,7 @@ from corpora import make_corpus
 
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
-from charlm.text.corpus import Corpus, count_ids, is_corpus, open_corpus, settle_corpus_settings, split_positions
+from charlm.text.corpus import count_ids, is_corpus, open_corpus, settle_corpus_settings, split_positions
 
 # Splits
 
@@ -21,6 +21,7 @@ from charlm.text.corpus import Corpus, count_ids, is_corpus, open_corpus, settle
         (1_115_394, 0.1, 0.0, [1_003_854, 111_540, 0]),
         (10, 0.1, 0.2, [7, 1, 2]),
         (1, 0.1, 0.8, [1, 0, 0]),
+        (19, 0.1, 0.1, [15, 2, 2]),
         (10**12, 0.1, 0.0, [9 * 10**11, 10**11, 0]),
     ],
 )
@@ -33,10 +34,12 @@ def test_splits_have_the_sizes_of_the_decimal_fractions(
     assert [end - start for start, end in splits.values()] == expected
 
 
-def test_a_corpus_has_a_summary_and_ids_that_are_mapped_and_cannot_be_changed_unnoticed(tmp_path: Path) -> None:
+def test_a_corpus_has_a_summary_parts_and_ids_that_are_mapped_and_read_only(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path, "ab", "c")
     assert corpus.summary == "3 characters, a vocabulary of 3, 2 documents: train 3, validation 1, test 0"
     assert [is_corpus(tmp_path / name) for name in ("out", "sources", "none")] == [True, False, False]
+    parts = corpus.split("train"), corpus.split("validation"), corpus.split("test"), corpus.split("train", at_most=2)
+    assert [part.tolist() for part in parts] == [[0, 1, 3], [2], [], [0, 1]]
     assert isinstance(corpus.ids, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         corpus.ids[0] = 1
@@ -44,13 +47,6 @@ def test_a_corpus_has_a_summary_and_ids_that_are_mapped_and_cannot_be_changed_un
 
 
 # Opening
-
-
-def change_manifest(folder: Path, **values: Any) -> Corpus:
-    """Change values of the corpus.json of a corpus, and open it again."""
-    path = folder / "corpus.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
-    return open_corpus(folder)
 
 
 @pytest.mark.parametrize(
@@ -66,61 +62,35 @@ def change_manifest(folder: Path, **values: Any) -> Corpus:
 def test_a_manifest_with_a_wrong_value_is_refused_with_its_key(
     tmp_path: Path, change: dict[str, Any], reason: str
 ) -> None:
-    make_corpus(tmp_path, "abc")
+    path = make_corpus(tmp_path, "abc").folder / "corpus.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(CharlmError, match=rf"corpus\.json: not that of a corpus: .*{reason}"):
-        change_manifest(tmp_path / "out", **change)
-
-
-@pytest.mark.parametrize(
-    ("ids", "message"),
-    [
-        ([0, 1], r"damaged: not the 3 ids of uint8 that corpus\.json describes: tokenize the text again"),
-        ([0, 1, 1], "damaged: .*tokenize the text again"),
-        (None, "cannot be read: No such file"),
-        (b"no array", "damaged: .*tokenize the text again"),
-        (np.array([None] * 3), "damaged: .*tokenize the text again"),
-    ],
-)
-def test_ids_that_are_not_those_of_the_corpus_are_refused(tmp_path: Path, ids: Any, message: str) -> None:
-    path = make_corpus(tmp_path, "abc").folder / "ids.npy"
-    path.unlink()
-    if isinstance(ids, bytes):
-        path.write_bytes(ids)
-    elif ids is not None:
-        np.save(path, ids if isinstance(ids, np.ndarray) else np.array(ids, np.uint8))
-    with pytest.raises(CharlmError, match=rf"ids\.npy: {message}"):
         open_corpus(tmp_path / "out")
 
 
-@pytest.mark.parametrize(("characters", "dtype"), [(255, "u1"), (257, "<u2"), (0x10001, "<i4")])
-def test_ids_have_the_smallest_dtype(characters: int, dtype: str, tmp_path: Path) -> None:
-    corpus = make_corpus(tmp_path, "".join(map(chr, range(0x40000, 0x40000 + characters))))
-    assert corpus.ids.dtype == dtype
+def test_ids_that_are_not_those_of_the_corpus_are_refused(tmp_path: Path) -> None:
+    path = make_corpus(tmp_path, "abc").folder / "ids.npy"
+    assert open_corpus(tmp_path / "out").ids.tolist() == [0, 1, 2]
+    message = r"damaged: not the 3 ids of uint8 that corpus\.json describes: tokenize the text again"
+    for ids in (np.zeros(2, np.uint8), np.zeros(3, np.uint8), np.arange(3), np.array([None] * 3), b"no array", None):
+        path.unlink()
+        if isinstance(ids, bytes):
+            path.write_bytes(ids)
+        elif ids is not None:
+            np.save(path, ids)
+        with pytest.raises(CharlmError, match=rf"ids\.npy: {'cannot be read: No such' if ids is None else message}"):
+            open_corpus(tmp_path / "out")
 
 
-@pytest.mark.parametrize("made", [{}, {"encoding": "latin-1", "min_count": 2, "test_fraction": 0.25}], ids=str)
-def test_settings_that_are_left_out_are_those_of_the_corpus(tmp_path: Path, made: dict[str, Any]) -> None:
+def test_the_settings_of_a_corpus_are_taken_over_and_others_that_are_written_refused(tmp_path: Path) -> None:
+    made: dict[str, Any] = {"encoding": "latin-1", "min_count": 2, "test_fraction": 0.25}
+    written: dict[str, Any]
     corpus = make_corpus(tmp_path, "abba" * 10, **made)
-    expected = CorpusConfig(**{"min_count": 1, **made})
-    assert settle_corpus_settings(corpus, CorpusConfig()) == expected
-    assert settle_corpus_settings(corpus, CorpusConfig(min_count=None)) == expected
-
-
-@pytest.mark.parametrize(
-    ("written", "message"),
-    [
-        (
-            {"encoding": "no such"},
-            "corpus.encoding: found 'no such', but .*out was made with 'utf-8'; leave the setting out, or",
-        ),
-        ({"min_count": 1}, "corpus.min_count: found 1, but .* with 2"),
-        ({"validation_fraction": 0.1}, r"corpus.validation_fraction: found 0\.1, but .* with 0\.2"),
-    ],
-    ids=str,
-)
-def test_a_written_setting_that_is_not_the_one_of_the_corpus_is_refused_with_its_key(
-    tmp_path: Path, written: dict[str, Any], message: str
-) -> None:
-    corpus = make_corpus(tmp_path, "abba" * 10, min_count=2, validation_fraction=0.2)
-    with pytest.raises(CharlmError, match=f"^{message}"):
-        settle_corpus_settings(corpus, CorpusConfig(**written))
+    for written in ({}, {"min_count": None}, {"min_count": 2}):
+        assert settle_corpus_settings(corpus, CorpusConfig(**written)) == CorpusConfig(**made)
+    written = {"encoding": "no such", "min_count": 1, "validation_fraction": 0.2, "test_fraction": 0.0}
+    for key, value in written.items():
+        there = made.get(key, 0.1)
+        message = rf"^corpus\.{key}: found {value!r}, but .*out was made with {there!r}; leave the setting out, or tok"
+        with pytest.raises(CharlmError, match=message):
+            settle_corpus_settings(corpus, CorpusConfig(**{key: value}))

@@ -11,13 +11,7 @@ from charlm.text.markup import coloured_text, equation, number, safe, table, vis
     ("character", "label"),
     [
         *(("a", "a"), (" ", "␣"), ("\n", "↵"), ("\t", "→"), ("\r", "\\r"), ("\x1b", "\\x1b"), ("\u202e", "\\u202e")),
-        *(
-            ("\u200f", "\\u200f"),
-            ("\xa0", "\\xa0"),
-            ("\u3000", "\\u3000"),
-            ("\ud800", "\\ud800"),
-            ("\ue000", "\\ue000"),
-        ),
+        *((character, ascii(character)[1:-1]) for character in "\u200f\xa0\u3000\ud800\ue000"),
         *(("\u0378", "\\u0378"), ("\u0301", "\u25cc\u0301"), ("\u05d0", "\u05d0"), (None, "\u25a1")),
     ],
 )

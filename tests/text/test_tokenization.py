@@ -11,6 +11,7 @@ import sys
 import tempfile
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +29,8 @@ from charlm.text.tokenization import encode_text, settle_min_count, tokenize
 from charlm.text.vocabulary import Vocabulary
 
 any_text = st.text(st.characters(exclude_categories=["Cs"]))
+THREE_HUNDRED = "".join(map(chr, range(0x4E00, 0x4E00 + 300)))
+"""So many characters that their ids have two bytes."""
 
 
 # Ids and vocabulary
@@ -50,25 +53,31 @@ def test_several_documents_are_kept_with_the_end_of_text_id_between_them(texts: 
 
 
 def test_a_text_is_kept_as_it_is(tmp_path: Path) -> None:
-    for number, text in enumerate(("中文字符", "é👩🏽\u200d💻🇨🇭", "one\r\ntwo\r\n", "a\x00b", "x" * 3_000_001)):
+    texts = "中文字符", "é👩🏽\u200d💻🇨🇭", "one\r\ntwo\r\n", "a\x00b", "x" * 3_000_001, THREE_HUNDRED
+    for number, text in enumerate(texts):
         (tmp_path / str(number)).mkdir()
         assert text_of(make_corpus(tmp_path / str(number), text)) == text
 
 
-def test_characters_below_min_count_become_the_unknown_id_and_one_must_reach_it(tmp_path: Path) -> None:
-    corpus = make_corpus(tmp_path, "aabbc中", min_count=2)
-    assert corpus.vocabulary == Vocabulary(("a", "b", None), unknown_id=2)
-    assert corpus.ids.tolist() == [0, 0, 1, 1, 2, 2]
-    with pytest.raises(CharlmError, match=r"^corpus\.min_count: found 9; no character occurs that often"):
-        tokenize([str(tmp_path / "sources")], tmp_path / "other", CorpusConfig(min_count=9))
+KNOWN = Vocabulary(("z", None, "b"), unknown_id=1)
+RARE = Rare(distinct=2, occurrences=2, commonest="c中")
 
 
-def test_the_ids_of_a_known_vocabulary_are_taken_over_also_those_of_rare_characters(tmp_path: Path) -> None:
-    known = Vocabulary(("z", None, "b"), unknown_id=1)
-    sources = [str(write_texts(tmp_path, "aabcc", "dd"))]
+@pytest.mark.parametrize(
+    ("texts", "known", "expected"),
+    [
+        (["aabbc中"], None, (Vocabulary(("a", "b", None), 2), [0, 0, 1, 1, 2, 2], RARE)),
+        (["aabcc", "dd"], KNOWN, (Vocabulary((*KNOWN.characters, *"acd", None), 1, 6), [3, 3, 2, 4, 4, 6, 5, 5], None)),
+    ],
+)
+def test_characters_below_min_count_become_the_unknown_id_unless_a_known_vocabulary_has_them(
+    texts: list[str], known: Vocabulary | None, expected: Any, tmp_path: Path
+) -> None:
+    sources = [str(write_texts(tmp_path, *texts))]
     corpus = tokenize(sources, tmp_path / "out", CorpusConfig(min_count=2), known=known)
-    assert corpus.vocabulary == Vocabulary(("z", None, "b", "a", "c", "d", None), 1, 6)
-    assert corpus.ids.tolist() == [3, 3, 2, 4, 4, 6, 5, 5]
+    assert (corpus.vocabulary, corpus.ids.tolist(), corpus.manifest.rare) == expected
+    with pytest.raises(CharlmError, match=r"^corpus\.min_count: found 9; no character occurs that often"):
+        tokenize(sources, tmp_path / "other", CorpusConfig(min_count=9))
 
 
 @pytest.mark.parametrize(
@@ -104,43 +113,18 @@ def test_the_settled_min_count_and_the_rare_characters_are_recorded(tmp_path: Pa
 # Sources
 
 
-def test_sources_of_every_kind_make_one_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "a.txt").write_text("a")
-    (tmp_path / "b.gz").write_bytes(gzip.compress(b"b"))
-    (tmp_path / "c1.txt").write_text("c")
+def test_sources_of_every_kind_make_one_corpus_in_an_empty_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("folder").mkdir()
+    Path("folder/a.txt").write_text("a")
+    Path("b.gz").write_bytes(gzip.compress(b"b"))
+    Path("c1.txt").write_text("c")
+    Path("out").mkdir()
+    before = Path("out").stat().st_ino
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"d")))
-    monkeypatch.chdir(tmp_path)
     corpus = tokenize(["folder", "b.gz", "c1.txt", "-"], Path("out"), CorpusConfig())
     assert text_of(corpus) == "abcd"
     assert [source.name for source in corpus.manifest.sources] == ["folder/a.txt", "b.gz", "c1.txt", "-"]
-
-
-def test_nothing_stays_of_a_corpus_whose_name_does_not_reach_the_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fsync(descriptor: int) -> None:
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    with pytest.raises(CharlmError, match=r"corpus\.json: cannot be written: Input/output error"):
-        make_corpus(tmp_path, "ab")
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = Document.read
-
-    def read_and_append(document: Document) -> bytes | bytearray:
-        data = read(document)
-        (tmp_path / "sources/00.txt").write_bytes(data + b"z")
-        return data
-
-    monkeypatch.setattr(Document, "read", read_and_append)
-    with pytest.raises(CharlmError, match=r"00\.txt: was changed while it was read"):
-        make_corpus(tmp_path, "abc")
-    assert not (tmp_path / "out").exists()
+    assert (names(Path("out")), Path("out").stat().st_ino) == (["corpus.json", "ids.npy"], before)
 
 
 LATIN = "café".encode("latin-1")
@@ -174,50 +158,64 @@ def test_without_any_text_the_error_says_what_would_do(texts: list[str | bytes],
 # The folder
 
 
-def test_an_empty_folder_is_filled_and_stays_the_same_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sources = write_texts(tmp_path, "abba")
-    (tmp_path / "out").mkdir()
-    monkeypatch.chdir(tmp_path / "out")
-    assert text_of(tokenize([str(sources)], Path(), CorpusConfig())) == "abba"
-    assert names(Path.cwd()) == ["corpus.json", "ids.npy"]
-
-
 def test_the_corpus_describes_itself_and_its_sources(tmp_path: Path) -> None:
     make_corpus(tmp_path, "abc", b"de", min_count=1)
     fields, ids = json.loads((tmp_path / "out/corpus.json").read_text()), np.load(tmp_path / "out/ids.npy")
     assert (ids.dtype, ids.tolist()) == (np.uint8, [0, 1, 2, 5, 3, 4])
+    digest = hashlib.sha256(b"de").hexdigest()
+    source = {"name": str(tmp_path / "sources/01.txt"), "bytes": 2, "characters": 2, "sha256": digest}
+    assert fields["sources"][1] == source
     assert fields["ids_sha256"] == hashlib.sha256(ids.tobytes()).hexdigest()
-    assert fields["sources"][1] == {
-        "name": str(tmp_path / "sources/01.txt"),
-        "bytes": 2,
-        "characters": 2,
-        "sha256": hashlib.sha256(b"de").hexdigest(),
-    }
     assert (fields["format"], fields["size"]) == (2, 6)
     assert fields["splits"] == {"train": [0, 5], "validation": [5, 6], "test": [6, 6]}
     assert fields["vocabulary"]["characters"] == [*"abcde", None]
 
 
-@pytest.mark.parametrize("occupied", ["out", "out/file"])
-def test_an_existing_file_or_folder_is_left_alone(tmp_path: Path, occupied: str) -> None:
-    path = tmp_path / occupied
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("precious")
-    with pytest.raises(CharlmError, match="out: exists already; give a new or an empty folder"):
-        make_corpus(tmp_path, "abc")
-    assert path.read_text() == "precious"
+def test_a_folder_that_is_not_empty_is_left_alone_and_a_corpus_is_no_source(tmp_path: Path) -> None:
+    sources, message = str(write_texts(tmp_path, "abc")), "exists already; give a new or an empty folder"
+    for occupied in ("file", "folder/file"):
+        path = tmp_path / occupied
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("precious")
+        out = tmp_path / Path(occupied).parts[0]
+        with pytest.raises(CharlmError, match=f"{out}: {message}"):
+            tokenize([sources], tmp_path / Path(occupied).parts[0], CorpusConfig())
+        assert path.read_text() == "precious"
+    corpus = tokenize([sources], tmp_path / "corpus", CorpusConfig())
+    with pytest.raises(CharlmError, match="corpus: is a corpus that charlm tokenize wrote, not text"):
+        tokenize([str(corpus.folder), sources], tmp_path / "again", CorpusConfig())
 
 
-def test_a_corpus_as_a_source_is_refused(tmp_path: Path) -> None:
-    corpus = make_corpus(tmp_path, "ab").folder
-    with pytest.raises(CharlmError, match="out: is a corpus that charlm tokenize wrote, not text"):
-        tokenize([str(corpus), str(tmp_path)], tmp_path / "again", CorpusConfig())
+@pytest.mark.parametrize("is_there", [False, True])
+@pytest.mark.parametrize("fault", ["a full disk", "a folder that is not synced", "a file that grows"])
+def test_an_error_leaves_nothing_behind(
+    fault: str, is_there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, source, read = tmp_path / "out", tmp_path / "sources/00.txt", Document.read
+    if is_there:
+        out.mkdir()
 
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-def test_a_full_disk_is_an_error_that_leaves_nothing_behind(tmp_path: Path) -> None:
-    with file_size_limit(1000), pytest.raises(CharlmError, match=r"out.*: cannot be written: File too large"):
-        make_corpus(tmp_path, *["a" * 900] * 2)
-    assert names(tmp_path) == ["sources"]
+    def read_and_append(document: Document) -> bytes | bytearray:
+        data = read(document)
+        source.write_bytes(data + b"z")
+        return data
+
+    if fault == "a folder that is not synced":
+        monkeypatch.setattr(os, "fsync", fsync)
+        message, limit = r"corpus\.json: cannot be written: Input/output error", 10_000
+    elif fault == "a file that grows":
+        monkeypatch.setattr(Document, "read", read_and_append)
+        message, limit = r"00\.txt: was changed while it was read", 10_000
+    else:
+        message, limit = r"out.*: cannot be written: File too large", 1000
+    with file_size_limit(limit), pytest.raises(CharlmError, match=message):
+        tokenize([str(write_texts(tmp_path, *["a" * 900] * 2))], out, CorpusConfig())
+    assert names(tmp_path) == [*["out"] * is_there, "sources"]
+    assert not is_there or names(out) == []
 
 
 def test_memory_is_that_of_the_largest_file(tmp_path: Path) -> None:
@@ -232,25 +230,21 @@ def test_memory_is_that_of_the_largest_file(tmp_path: Path) -> None:
 LETTERS = Vocabulary(("\n", "a", "b", None), end_of_text_id=3)
 
 
-@pytest.fixture
-def sources(tmp_path: Path) -> Path:
-    """Write a folder of texts, two of which are empty."""
-    return write_texts(tmp_path, "", "ab", "", "b\nabba\n")
-
-
-def test_between_the_texts_of_a_folder_is_the_end_of_a_text(sources: Path) -> None:
-    assert encode_text(sources, LETTERS, CorpusConfig())[0].tolist() == [1, 2, 3, 2, 0, 1, 2, 2, 1, 0]
+@pytest.mark.parametrize("split", [None, "train", "validation", "test"])
+def test_a_corpus_and_its_texts_have_the_same_ids_with_the_end_of_a_text_between_two(
+    split: Split | None, tmp_path: Path
+) -> None:
+    sources, config = write_texts(tmp_path, "", "ab", "", "b\nabba\n"), CorpusConfig(test_fraction=0.2)
+    corpus = tokenize([str(sources)], tmp_path / "corpus", config)
+    part = {None: slice(None), "train": slice(7), "validation": slice(7, 8), "test": slice(8, None)}[split]
+    for known, ids in (
+        (LETTERS, [1, 2, 3, 2, 0, 1, 2, 2, 1, 0]),
+        (Vocabulary(("b", None, "a", "\n"), end_of_text_id=1), [2, 0, 1, 0, 3, 2, 0, 0, 2, 3]),
+    ):
+        for path in (sources, corpus.folder):
+            assert encode_text(path, known, config, split=split)[0].tolist() == ids[part]
     without = Vocabulary(("\n", "a", "b"))
     assert encode_text(sources, without, CorpusConfig())[0].tolist() == [1, 2, 2, 0, 1, 2, 2, 1, 0]
-
-
-@pytest.mark.parametrize("split", [None, "train", "validation", "test"])
-def test_a_corpus_and_its_texts_have_the_same_ids(split: Split | None, sources: Path, tmp_path: Path) -> None:
-    config = CorpusConfig(test_fraction=0.2)
-    corpus = tokenize([str(sources)], tmp_path / "corpus", config)
-    other = Vocabulary(("b", None, "a", "\n"), end_of_text_id=1)
-    expected, found = (encode_text(path, other, config, split=split)[0] for path in (sources, corpus.folder))
-    np.testing.assert_array_equal(found, expected)
 
 
 def test_a_character_that_the_model_does_not_know_is_left_out_and_what_it_cannot_read_refused(tmp_path: Path) -> None:

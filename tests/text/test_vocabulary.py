@@ -3,6 +3,7 @@
 import json
 import unicodedata
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,11 +24,19 @@ def test_an_encoded_text_is_decoded_to_its_normal_form(text: str) -> None:
     assert vocabulary.decode(vocabulary.encode(text)) == normal
 
 
+def test_ids_have_the_smallest_dtype() -> None:
+    sizes = {256: "u1", 257: "u2", 65536: "u2", 65537: "i4"}
+    assert [Vocabulary((None,) * size).dtype for size in sizes] == [*sizes.values()]
+
+
 def test_an_unknown_character_becomes_the_unknown_id_or_is_left_out_and_counted() -> None:
     assert RESERVED.encode("axb").tolist() == [0, 2, 1]
     assert ABC.encode("aéb\udce9").tolist() == [0, 1]
     assert ABC.left_out("axbxe\u0301") == {"x": 2, "é": 1}
     assert RESERVED.left_out("axb") == {}
+    ids = np.array([0, 3, 2, 1])
+    assert (RESERVED.decode(ids), RESERVED.spell(ids, end="|")) == ("a\ufffdb", "a|\ufffdb")
+    assert RESERVED.names == ("a", "b", "<|unknown|>", "<|endoftext|>")
 
 
 def test_what_is_left_out_is_named_with_how_often_the_commonest_first() -> None:
