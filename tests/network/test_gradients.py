@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from charlm.network.gradients import (
     DERIVATIVES,
-    Trace,
     follow_back,
     lag_curves,
     push_forward,
@@ -47,12 +46,6 @@ KINDS: list[dict[str, Any]] = [
 ]
 
 
-def followed(trace: Trace) -> list[tuple[NDArray[Any], ...]]:
-    """Return dL/dh at AT, AT - 1, ... of each layer, [H]."""
-    flow = follow_back(trace, np.array([AT]), lags=5)
-    return [tuple(layer[0] for layer in gradients) for gradients, _ in flow]
-
-
 def loss(parameters: Parameters, time: int, layer: int, nudge: NDArray[Any]) -> float:
     """Return the loss of the prediction at AT if the output of a layer at a time is nudged."""
     logits, _ = reference.read(parameters, IDS[: AT + 1], nudges={(time, layer): nudge})
@@ -65,8 +58,8 @@ def test_the_gradient_of_the_whole_state_is_that_of_central_differences(kind: di
     expected, state = reference.read(parameters, IDS)
     trace = traced(parameters, IDS)
     check_close([trace.logits[:, 0], *(output[-1, 0] for output in trace.outputs)], [expected, *state], atol=1e-7)
-    for lag, gradients in enumerate(followed(trace)):
-        for layer, gradient in enumerate(gradients):
+    for lag, (gradients, _) in enumerate(follow_back(trace, np.array([AT]), lags=AT + 1)):
+        for layer, (gradient,) in enumerate(gradients):
             nudges = 1e-5 * np.eye(len(gradient))
             ends = [[loss(parameters, AT - lag, layer, sign * nudge) for nudge in nudges] for sign in (1, -1)]
             np.testing.assert_allclose(gradient, np.subtract(ends[0], ends[1]) / 2e-5, atol=1e-9)

@@ -16,11 +16,7 @@ TEXT = np.random.default_rng(4).integers(0, 5, 101)
 @pytest.mark.parametrize(
     ("streams", "block", "values"), [(1, 7, 1 << 20), (1, 100, 60), (1, 100, 1), (150, 4, 1 << 20)]
 )  # several threads read 150 streams
-def test_blocks_give_the_logits_of_the_whole_text(
-    streams: int,
-    block: int,
-    values: int,
-) -> None:
+def test_blocks_give_the_logits_of_the_whole_text(streams: int, block: int, values: int) -> None:
     parameters, rng = random_parameters(layers=2, scale=0.5), np.random.default_rng(0)
     ids = rng.integers(0, 5, (101, streams))
     state = tuple(rng.standard_normal((streams, 4)).astype(np.float32) for _ in range(2))

@@ -1,19 +1,18 @@
 """The recurrence and the network in NumPy, compared with their definition in float64."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import reference
 from arrays import check_close
-from models import random_parameters
-from reference import NETWORKS
+from models import architecture_of, random_parameters
 
 from charlm.config.schema import Config
 from charlm.network.rnn import (
     ACTIVATIONS,
     Architecture,
-    Parameters,
     architecture,
     nats,
     parameters_from_tensors,
@@ -32,15 +31,15 @@ def test_recurrence_of_two_units_over_1_2_3_4_gives_the_known_states() -> None:
     np.testing.assert_allclose(states[:, 0].T, [first, second], atol=5e-9)
 
 
-@pytest.fixture(params=NETWORKS, ids=str)
-def parameters(
-    request: pytest.FixtureRequest,
-) -> Parameters:
-    """Return a network of each structure."""
-    return random_parameters(**request.param)
-
-
-def test_step_and_unroll_equal_the_definition(parameters: Parameters) -> None:
+@pytest.mark.parametrize("network", reference.NETWORKS, ids=str)
+def test_step_and_unroll_equal_the_definition_also_of_parameters_from_their_tensors(network: dict[str, Any]) -> None:
+    made = random_parameters(**network)
+    tensors = made.tensors()
+    parameters = parameters_from_tensors(tensors, activation="tanh", skip_connections=made.skip_connections)
+    assert {name: id(tensor) for name, tensor in parameters.tensors().items()} == {
+        name: id(tensor) for name, tensor in tensors.items()
+    }
+    assert made.size == sum(tensor.size for tensor in tensors.values()) == architecture_of(made).size
     whole, last = parameters.unroll(IDS, parameters.zero_state(3))
     rows, state = [], parameters.zero_state(3)
     for ids in IDS:
@@ -72,14 +71,6 @@ def test_activation_equals_its_definition() -> None:
         assert np.isfinite(activation(np.array([-1e4, 1e4], np.float32))).all()
 
 
-def test_parameters_can_be_rebuilt_from_their_tensors(parameters: Parameters) -> None:
-    tensors = parameters.tensors()
-    again = parameters_from_tensors(tensors, activation="tanh", skip_connections=parameters.skip_connections)
-    assert {name: id(tensor) for name, tensor in again.tensors().items()} == {
-        name: id(tensor) for name, tensor in tensors.items()
-    }
-
-
 def test_nats_are_minus_the_logarithm_of_the_softmax() -> None:
     logits = np.random.default_rng(5).standard_normal((2, 3, 4)).astype(np.float32)
     targets = np.array([[0, 1, 2], [3, 3, 0]])
@@ -93,33 +84,19 @@ def test_nats_are_minus_the_logarithm_of_the_softmax() -> None:
         assert not np.isfinite(nats(np.array([[0.0, value]], np.float32), np.array([0]))).any()
 
 
-# Sizes
-
-
-def test_tensors_have_the_names_and_shapes_of_the_format() -> None:
-    assert Architecture(5, 2, 4, None, True, "tanh", False).shapes() == {
-        "rnn.0.kernel": (5, 4),
-        "rnn.0.recurrent_kernel": (4, 4),
-        "rnn.0.bias": (4,),
-        "rnn.1.kernel": (4, 4),
-        "rnn.1.recurrent_kernel": (4, 4),
-        "rnn.1.bias": (4,),
-        "logits.kernel": (4, 5),
-        "logits.bias": (5,),
+def test_a_config_decides_the_tensors_with_the_names_and_shapes_of_the_format() -> None:
+    plain = {"layers": 2, "units": 4}
+    recurrent = {f"rnn.{layer}.recurrent_kernel": (4, 4) for layer in (0, 1)}
+    assert architecture(Config.model_validate({"model": plain}), 5).shapes() == {
+        **{"rnn.0.kernel": (5, 4), "rnn.1.kernel": (4, 4), "rnn.0.bias": (4,), "rnn.1.bias": (4,), **recurrent},
+        **{"logits.kernel": (4, 5), "logits.bias": (5,)},
     }
-    assert Architecture(5, 2, 4, 3, False, "tanh", True).shapes() == {
-        "embedding": (5, 3),
-        "rnn.0.kernel": (3, 4),
-        "rnn.0.recurrent_kernel": (4, 4),
-        "rnn.1.kernel": (7, 4),
-        "rnn.1.recurrent_kernel": (4, 4),
-        "logits.kernel": (8, 5),
-        "logits.bias": (5,),
-    }
-
-
-def test_architecture_is_that_of_the_config() -> None:
     rnn = {"use_bias": False, "activation": "relu"}
-    model = {"layers": 2, "units": 8, "embedding": 3, "skip_connections": True, "rnn": rnn}
-    expected = Architecture(7, 2, 8, embedding=3, use_bias=False, activation="relu", skip_connections=True)
-    assert architecture(Config.model_validate({"model": model}), 7) == expected
+    found = architecture(
+        Config.model_validate({"model": {**plain, "embedding": 3, "skip_connections": True, "rnn": rnn}}), 5
+    )
+    assert found == Architecture(5, 2, 4, embedding=3, use_bias=False, activation="relu", skip_connections=True)
+    assert found.shapes() == {
+        **{"embedding": (5, 3), "rnn.0.kernel": (3, 4), "rnn.1.kernel": (7, 4), **recurrent},
+        **{"logits.kernel": (8, 5), "logits.bias": (5,)},
+    }

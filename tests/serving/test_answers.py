@@ -47,10 +47,13 @@ def sampled(trained: TrainedModel, prompt: str, *, seed: int = 5, length: int = 
 
 def test_a_text_is_that_of_sample_with_the_seed_of_the_request_plus_its_number(trained: TrainedModel) -> None:
     settings: dict[str, Any] = {"temperature": 1.7, "top_k": 3, "top_p": 0.9, "min_p": 0.01}
-    found = texts(answer(trained, prompt=["ab", "b\na"], n=3, **settings))
-    assert found == [sampled(trained, prompt, seed=5 + k, **settings) for prompt in ("ab", "b\na") for k in range(3)]
-    chat = answer(trained, is_chat=True, messages=[{"role": "user", "content": text} for text in ("ab", "xb")])
-    assert texts(chat) == [sampled(trained, "ab\nb")]
+    for model in (trained, endless(trained)):
+        found = texts(answer(model, prompt=["ab", "b\na"], n=3, **settings))
+        assert found == [sampled(model, prompt, seed=5 + k, **settings) for prompt in ("ab", "b\na") for k in range(3)]
+        chat = answer(model, is_chat=True, messages=[{"role": "user", "content": text} for text in ("ab", "xb")])
+        assert texts(chat) == [sampled(model, "ab\nxb")]
+    assert {*map(len, found)} == {100}
+    assert len({*found}) >= 3  # by their seeds
 
 
 def test_requests_write_in_turn_and_do_not_change_each_other(trained: TrainedModel) -> None:
@@ -78,10 +81,8 @@ def test_the_log_probabilities_are_those_of_the_model_itself(trained: TrainedMod
     model = replace(trained, vocabulary=Vocabulary(("\n", "a", "b", "c", None), unknown_id=4))
     for count in (0, 2, 20):
         pieces = asyncio.run(read(answer(model, prompt="ab", logprobs=count, temperature=0.5, max_tokens=40)))
-        tokens, text = (
-            [token for _, piece in pieces for token in piece.tokens],
-            "".join(each.text for _, each in pieces),
-        )
+        tokens = [token for _, piece in pieces for token in piece.tokens]
+        text = "".join(piece.text for _, piece in pieces)
         assert "".join(token.text for token in tokens) == text
         assert len(text) == 40
         ids = model.vocabulary.encode("ab" + text).tolist()

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from optuna.trial import TrialState
 from tuning.searches import SPACE, TRIAL_SECONDS, SearchFolder
 
 from charlm.config.file import load_config
+from charlm.config.schema import Config
 from charlm.errors import CharlmError
 from charlm.runs.summary import summarize
 from charlm.storage.files import only_writer
@@ -34,17 +36,30 @@ def states(result: SearchResult) -> list[str]:
     return [trial.state.name for trial in result.study.trials]
 
 
-def test_the_first_trial_is_the_recipe_itself_and_each_has_a_line_at_its_begin_and_at_its_end(
+def test_trials_are_runs_of_equal_length_of_which_the_first_is_the_recipe_and_the_best_becomes_one(
     searching: SearchFolder,
 ) -> None:
     searching.space = SPACE + "  model.layers: {int: [1, 3]}\n"
-    (trial,) = searching.run(trials=1).study.trials
-    assert searching.said == [
+    result = searching.run(trials=4)
+    trials = result.study.trials
+    assert states(result) == ["COMPLETE"] * 4
+    assert trials[0].params == {RATE: 2e-3, "model.layers": 1}
+    assert searching.said[:3] == [
         "the recipe is tiny; each trial trains for 25 s",
         "trial 0: learning_rate 0.002, layers 1",
-        f"trial 0: {trial.value:.4f} nats per character; best {trial.value:.4f} (trial 0)",
+        f"trial 0: {trials[0].value:.4f} nats per character; best {trials[0].value:.4f} (trial 0)",
     ]
-    assert trial.params == {RATE: 2e-3, "model.layers": 1}
+    for trial in trials:
+        summary = summarize(searching.out / f"trial-{trial.number:04}")
+        assert (summary.nats_per_char, summary.settings[RATE]) == (trial.value, trial.params[RATE])
+        assert (summary.settings["training.steps"], summary.settings["training.evaluations"]) == (50, 10)
+    best = min(trials, key=lambda trial: trial.value or 9)
+    head = result.best.read_text(encoding="utf-8").splitlines()
+    assert head[0] == f"# {result.command}" == f"# charlm train {searching.folder}/text.txt -c {result.best}"
+    assert head[1].startswith(f"# Trial {best.number} of 4 of a search: {best.value:.4f} nats per character")
+    found, trained = load_config(result.best), load_config(searching.out / f"trial-{best.number:04}" / "config.yaml")
+    assert (found.model, found.training, found.corpus) == (trained.model, trained.training, trained.corpus)
+    assert found.sampling.length > trained.sampling.length == 0
 
 
 def test_without_a_recipe_the_space_is_over_the_one_that_suits_the_text(searching: SearchFolder) -> None:
@@ -53,13 +68,13 @@ def test_without_a_recipe_the_space_is_over_the_one_that_suits_the_text(searchin
     assert searching.said[0] == "the recipe is small; each trial trains for 25 s"
 
 
-def test_trials_are_runs_of_equal_length_with_the_values_and_losses_of_the_study(searching: SearchFolder) -> None:
-    result = searching.run(trials=4)
-    assert states(result) == ["COMPLETE"] * 4
-    for trial in result.study.trials:
-        summary = summarize(searching.out / f"trial-{trial.number:04}")
-        assert (summary.nats_per_char, summary.settings[RATE]) == (trial.value, trial.params[RATE])
-        assert (summary.settings["training.steps"], summary.settings["training.evaluations"]) == (50, 10)
+def lengths(searching: SearchFolder, trials: int, costs: Callable[[Config], Costs]) -> dict[Any, Any]:
+    """Return how many steps each width of a network trains."""
+    searching.space = SPACE.replace("model.units: 8, ", "") + "  model.units: {categorical: [4, 16]}\n"
+    result = searching.run(trials=trials, costs=costs)
+    assert all([*trial.intermediate_values] == [*range(1, 11)] for trial in result.study.trials)
+    runs = {trial.params["model.units"]: searching.out / f"trial-{trial.number:04}" for trial in result.study.trials}
+    return {units: summarize(run).step for units, run in runs.items()}
 
 
 @pytest.mark.parametrize(
@@ -68,32 +83,11 @@ def test_trials_are_runs_of_equal_length_with_the_values_and_losses_of_the_study
 def test_steps_and_ten_evaluations_fill_the_time_and_there_are_never_fewer_steps_than_evaluations(
     step: float, evaluation: float, steps: int, searching: SearchFolder
 ) -> None:
-    (trial,) = searching.run(trials=1, costs=lambda _: Costs(step, evaluation, 0.0)).study.trials
-    assert [*trial.intermediate_values] == [*range(1, 11)]
-    assert summarize(searching.out / "trial-0000").step == steps
+    assert {*lengths(searching, 1, lambda _: Costs(step, evaluation, 0.0)).values()} == {steps}
 
 
 def test_a_slower_network_trains_fewer_steps(searching: SearchFolder) -> None:
-    searching.space = SPACE.replace("model.units: 8, ", "") + "  model.units: {categorical: [4, 16]}\n"
-    result = searching.run(trials=4, costs=lambda config: Costs(config.model.units / 8, 0.0, 0.0))
-    steps = {
-        trial.params["model.units"]: summarize(searching.out / f"trial-{trial.number:04}").settings["training.steps"]
-        for trial in result.study.trials
-    }
-    assert steps == {4: 50, 16: 12}
-
-
-def test_the_best_recipe_has_the_values_and_the_length_of_the_best_trial_and_the_sampling_of_the_recipe(
-    searching: SearchFolder,
-) -> None:
-    result = searching.run(trials=5)
-    best = min(result.study.trials, key=lambda trial: trial.value or 9)
-    head = result.best.read_text(encoding="utf-8").splitlines()
-    assert head[0] == f"# {result.command}" == f"# charlm train {searching.folder}/text.txt -c {result.best}"
-    assert head[1].startswith(f"# Trial {best.number} of 5 of a search: {best.value:.4f} nats per character")
-    found, trained = load_config(result.best), load_config(searching.out / f"trial-{best.number:04}" / "config.yaml")
-    assert (found.model, found.training, found.corpus) == (trained.model, trained.training, trained.corpus)
-    assert found.sampling.length > trained.sampling.length == 0
+    assert lengths(searching, 4, lambda config: Costs(config.model.units / 8, 0.0, 0.0)) == {4: 50, 16: 12}
 
 
 @pytest.mark.slow
@@ -149,42 +143,34 @@ def test_a_search_ends_if_every_trial_fails(searching: SearchFolder) -> None:
         searching.run(faults=Faults(loss=lambda _step, _rate: float("nan")))
 
 
-@pytest.mark.parametrize(
-    ("change", "named"),
-    [
-        ({"space": SPACE.replace("1e-1", "5e-2")}, "search"),
-        ({"space": SPACE.replace("units: 8", "units: 9")}, "recipe"),
-    ],
-)
-def test_another_search_in_the_same_folder_is_refused(
-    change: dict[str, Any], named: str, searching: SearchFolder
-) -> None:
-    searching.run(trials=1)
-    with pytest.raises(CharlmError, match=f"out: holds a search with another {named}; name another --out"):
-        SearchFolder(searching.folder, **change).run(trials=2)
-
-
-def test_trials_of_another_length_are_refused_and_without_a_length_a_search_keeps_its_own(
-    searching: SearchFolder,
-) -> None:
+def test_a_search_keeps_its_length_and_what_does_not_fit_it_is_refused(searching: SearchFolder) -> None:
     searching.run(trials=1)
     searching.run(trials=2, trial_seconds=None)
     assert summarize(searching.out / "trial-0001").settings["training.steps"] == 50
-    with pytest.raises(CharlmError, match="holds a search with another length of trials"):
-        searching.run(trials=3, trial_seconds=60.0)
-
-
-def test_a_call_that_is_shorter_than_a_trial_of_the_search_is_refused(searching: SearchFolder) -> None:
-    searching.run(trials=1)
-    with pytest.raises(CharlmError, match=r"minutes: found 0.25; a trial of this search takes 0.416667; give more"):
-        searching.run(seconds=15.0, trial_seconds=None)
-
-
-@pytest.mark.slow
-def test_a_second_process_in_the_same_folder_is_refused(searching: SearchFolder) -> None:
-    searching.run(trials=1)
+    changes: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+        ({"space": SPACE.replace("1e-1", "5e-2")}, {}, "out: holds a search with another search; name another --out"),
+        ({"space": SPACE.replace("units: 8", "units: 9")}, {}, "out: holds a search with another recipe; name"),
+        ({}, {"trial_seconds": 60.0}, "holds a search with another length of trials"),
+        (
+            {},
+            {"seconds": 25.0, "trial_seconds": None},
+            r"minutes: found 0\.416667; a trial of .* takes 0\.416667",
+        ),
+    ]
+    for fields, options, message in changes:
+        with pytest.raises(CharlmError, match=message):
+            SearchFolder(searching.folder, **fields).run(trials=3, **options)
     with only_writer(searching.out), pytest.raises(CharlmError, match=r"out: process .* wait for it"):
-        searching.run(trials=2)
+        searching.run(trials=3)
+    assert len(searching.run(trials=2).study.trials) == 2
+
+
+@pytest.mark.parametrize(("seconds", "length"), [(50.0, 25), (600.0, 30), (601.0, 30.05), (2000.0, 100)])
+def test_a_new_search_has_twenty_trials_of_half_a_minute_and_more(
+    seconds: float, length: float, searching: SearchFolder
+) -> None:
+    searching.run(trials=1, seconds=seconds, trial_seconds=None, costs=lambda _: Costs(0.05, 0.0, 0.0))
+    assert summarize(searching.out / "trial-0000").settings["training.steps"] == int(length / 0.05)
 
 
 def test_a_folder_with_something_else_and_a_damaged_journal_are_refused(searching: SearchFolder) -> None:

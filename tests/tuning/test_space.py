@@ -1,7 +1,6 @@
 """The YAML file of a search: what it may say, and the line that answers a mistake."""
 
 import contextlib
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,35 +14,26 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
 from charlm.errors import CharlmError
-from charlm.tuning.space import load_space
+from charlm.tuning.space import Space, load_space
 
 RATE = "training.optimizer.learning_rate"
 
 
-def write(folder: Path, text: str) -> Path:
-    path = folder / "space.yaml"
-    path.write_text(text, encoding="utf-8")
-    return path
+def load(text: str) -> Space:
+    """Load a text as a space."""
+    Path("space.yaml").write_text(text, encoding="utf-8")
+    return load_space(Path("space.yaml"))
 
 
-def test_the_space_that_comes_with_charlm_is_valid() -> None:
-    space = load_space(find_recipe("space"))
-    assert space.search.keys() == space.values().keys()
-    assert len(space.search) >= 5
-
-
-def test_each_kind_of_range_is_read(tmp_path: Path) -> None:
-    space = load_space(
-        write(
-            tmp_path,
-            "recipe: tiny\n"
-            "fixed: {model.layers: 2, model.rnn: {use_bias: false}}\n"
-            "search:\n"
-            "  model.units: {int: [8, 32], step: 8}\n"
-            f"  {RATE}: {{float: [1e-3, 1], log: true}}\n"
-            "  model.embedding: {categorical: [null, 8]}\n",
-        )
-    )
+def test_each_kind_of_range_is_read() -> None:
+    space = load(f"""
+        recipe: tiny
+        fixed: {{model.layers: 2, model.rnn: {{use_bias: false}}}}
+        search:
+          model.units: {{int: [8, 32], step: 8}}
+          {RATE}: {{float: [1e-3, 1], log: true}}
+          model.embedding: {{categorical: [null, 8]}}
+        """)
     assert space.search == {
         "model.units": IntDistribution(8, 32, step=8),
         RATE: FloatDistribution(1e-3, 1, log=True),
@@ -54,10 +44,11 @@ def test_each_kind_of_range_is_read(tmp_path: Path) -> None:
     assert config.training.batch_size == 8
 
 
-def test_a_recipe_file_is_found_beside_the_space(tmp_path: Path) -> None:
-    (tmp_path / "mine.yaml").write_text("model: {units: 7}\ntraining: {epochs: 1}", encoding="utf-8")
-    space = load_space(write(tmp_path, "recipe: mine.yaml\nsearch: {model.layers: {int: [1, 2]}}"))
-    assert space.config().model.units == 7
+def test_a_recipe_file_is_found_beside_the_space() -> None:
+    Path("other").mkdir()
+    Path("other/mine.yaml").write_text("model: {units: 7}\ntraining: {epochs: 1}", encoding="utf-8")
+    Path("other/space.yaml").write_text("recipe: mine.yaml\nsearch: {model.layers: {int: [1, 2]}}", encoding="utf-8")
+    assert load_space(Path("other/space.yaml")).config().model.units == 7
 
 
 UNITS = "{model.units: {int: [8, 16]}}"
@@ -84,11 +75,13 @@ UNITS = "{model.units: {int: [8, 16]}}"
         (f"search: {{{RATE}: {{float: [0, 1], log: true}}}}", f"{RATE}: found {{"),
         (f"fixed: {{training: {{steps: 5}}}}\nsearch: {UNITS}", "fixed: training.steps: how long a trial trains"),
         ("search: {seed: {int: [1, 9]}}", "seed: the best seed is luck"),
+        ("search: {sampling.top_k: {int: [1, 9]}}", "sampling.top_k: it does not change the loss"),
+        ("search: {training.steps: {int: [1, 9]}}", "training.steps: how long a trial trains"),
     ],
 )
-def test_a_mistake_is_answered_in_one_line_that_names_the_key(tmp_path: Path, text: str, message: str) -> None:
+def test_a_mistake_is_answered_in_one_line_that_names_the_key(text: str, message: str) -> None:
     with pytest.raises(CharlmError) as caught:
-        load_space(write(tmp_path, text))
+        load(text)
     assert message in str(caught.value)
     assert str(caught.value).isprintable()
     assert ".yaml" in str(caught.value) or "no such recipe" in str(caught.value)
@@ -96,19 +89,16 @@ def test_a_mistake_is_answered_in_one_line_that_names_the_key(tmp_path: Path, te
 
 @given(st.text(alphabet="{}[]:, \n-abint1.5e", max_size=60))
 def test_any_text_is_a_space_or_is_refused_with_an_error_of_charlm(text: str) -> None:
-    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(CharlmError):
-        assert load_space(write(Path(folder), f"search: {text}")).search
+    with contextlib.suppress(CharlmError):
+        assert load(f"search: {text}").search
 
 
-def test_a_search_begins_with_the_values_of_the_recipe_that_are_in_their_ranges(tmp_path: Path) -> None:
-    search = "{model.layers: {int: [1, 3]}, model.units: {int: [8, 2048]}}"
-    space = load_space(write(tmp_path, f"recipe: default\nsearch: {search}"))
-    recipe = load_config(find_recipe("default")).model
-    assert recipe.layers > 3
-    assert space.values() == {"model.units": recipe.units}
-
-
-def test_a_section_in_fixed_keeps_the_other_values_of_the_recipe(tmp_path: Path) -> None:
-    space = load_space(write(tmp_path, "fixed: {model: {layers: 2}}\nsearch: {model.units: {int: [8, 256]}}"))
-    recipe = load_config(find_recipe("default"))
-    assert space.config().model == recipe.model.model_copy(update={"layers": 2})
+def test_a_search_begins_with_the_values_of_the_recipe_that_are_in_their_ranges() -> None:
+    shipped, recipe = load_space(find_recipe("space")), load_config(find_recipe("default"))
+    assert len(shipped.search) == len(shipped.values()) >= 5
+    layers, units = recipe.model.layers, recipe.model.units
+    for first, last, known in ((layers, 64, True), (layers + 1, 64, False), (1, layers, True), (1, layers - 1, False)):
+        ranges = f"{{model.layers: {{int: [{first}, {last}]}}, model.units: {{categorical: [8, {units}]}}}}"
+        space = load(f"fixed: {{model: {{output_dropout: 0.5}}}}\nsearch: {ranges}")
+        assert space.values() == {"model.units": units, **({"model.layers": layers} if known else {})}
+        assert space.config().model == recipe.model.model_copy(update={"output_dropout": 0.5})
