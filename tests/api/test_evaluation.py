@@ -1,17 +1,21 @@
 """`evaluate`: what it returns, and what it refuses."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import reference
 from models import change_model
 from run_folders import read_metrics
 
 import charlm
 from charlm.api.evaluation import text_to_score
 from charlm.errors import CharlmError
+from charlm.evaluation.baselines import baseline_nats
 from charlm.network.model_file import read_model
+from charlm.text.copies import find_copies
 from charlm.text.corpus import Split, open_corpus
 
 TEXT = "abba\nab\n" * 5
@@ -31,17 +35,34 @@ def text(tmp_path: Path) -> Path:
     return path
 
 
-# evaluate
-
-
-@pytest.mark.parametrize("settings", [{}, {"protocol": "windows", "window": 7}])
-def test_the_score_is_the_mean_of_the_scores_of_the_model(
-    settings: dict[str, Any], model: charlm.Model, text: Path
+@pytest.mark.parametrize(
+    ("settings", "protocol"), [({}, "stream"), ({"protocol": "windows", "window": 7}, "windows of 7")]
+)
+def test_the_figures_are_those_of_the_scores_of_the_model(
+    settings: dict[str, Any], protocol: str, model: charlm.Model, text: Path
 ) -> None:
-    found = charlm.evaluate(model, text, **settings)
-    assert found.nats_per_char == pytest.approx(model.score(TEXT, **settings).mean(), abs=1e-6)
-    assert found.characters == len(TEXT) - 1
-    assert (found.text, found.baselines) == (str(text), None)
+    text.write_text(70 * TEXT, encoding="utf-8")
+    found, nats = charlm.evaluate(model, text, **settings), model.score(70 * TEXT, **settings).astype(float)
+    means = [nats[start : start + 300].mean() for start in range(0, len(nats) - 299, 300)]
+    assert found.nats_per_char == pytest.approx(nats.mean(), abs=1e-6)
+    assert found.bits_per_char == pytest.approx(nats.mean() / math.log(2), abs=1e-6)
+    assert found.perplexity == pytest.approx(math.exp(nats.mean()), abs=1e-4)
+    assert found.standard_error == pytest.approx(reference.standard_error(means), rel=0.02)
+    assert (found.characters, found.text, found.protocol) == (70 * len(TEXT) - 1, str(text), protocol)
+    assert (found.baselines, found.copies, found.longest_copy, found.training_characters) == (None, None, "", 0)
+
+
+def test_baselines_and_copies_are_those_of_the_training_text(trained_run: Path, text: Path) -> None:
+    model, training = charlm.load(trained_run), open_corpus(trained_run / "corpus").split("train")
+    copied = model.vocabulary.decode(training[5000:5040])
+    text.write_text(f"QQQ{copied}QQQ\u20ac", encoding="utf-8")
+    found = charlm.evaluate(trained_run, text, baselines=True, copies=True)
+    ids = model.vocabulary.encode(f"QQQ{copied}QQQ")
+    assert found.baselines == pytest.approx(baseline_nats(ids, model.vocabulary, training))
+    assert copied in found.longest_copy
+    assert found.copies == find_copies(ids, training)
+    assert (found.training_characters, found.given_characters) == (len(training), len(training))
+    assert (found.left_out, found.characters) == ({"\u20ac": 1}, 45)
 
 
 @pytest.mark.parametrize("split", [None, "train", "validation", "test"])
@@ -59,25 +80,18 @@ def test_the_text_of_the_run_is_scored_if_there_is_no_other_and_another_is_divid
         np.testing.assert_array_equal(ids, corpus.split(split))
 
 
-def test_the_run_of_the_current_folder_is_found(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(trained_run)
-    for name in (".", "best.safetensors", trained_run / "last.safetensors"):
-        assert charlm.evaluate(charlm.load(name)).text == "validation text of the run"
-
-
-def test_the_best_model_scores_what_training_has_logged(trained_run: Path) -> None:
+def test_the_best_model_scores_what_training_has_logged_and_its_run_is_found_from_its_folder(
+    trained_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     logged = [line["nats_per_char"] for line in read_metrics(trained_run) if line["split"] == "validation"]
     best, score = read_model(trained_run / "best.safetensors"), charlm.evaluate(trained_run)
     assert score.nats_per_char == pytest.approx(best.facts["score"]["nats_per_char"], rel=1e-5)
     assert score.nats_per_char == pytest.approx(min(logged), rel=1e-5)
     assert len(best.facts["score"]["block_means"]) == 1999 // 300
     assert score.standard_error is None  # six blocks
-
-
-def test_characters_that_are_left_out_are_counted(trained_run: Path, text: Path) -> None:
-    text.write_text("The€ ferry€", encoding="utf-8")
-    found = charlm.evaluate(trained_run, text)
-    assert (found.left_out, found.characters) == ({"€": 2}, 8)
+    monkeypatch.chdir(trained_run)
+    for name in (".", "best.safetensors", trained_run / "last.safetensors"):
+        assert charlm.evaluate(charlm.load(name)).text == "validation text of the run"
 
 
 @pytest.mark.parametrize(

@@ -33,12 +33,12 @@ def model(model_file: Path) -> charlm.Model:
 # Loading
 
 
-def test_a_run_is_loaded_by_its_best_model_and_any_of_them_by_its_file(trained_run: Path) -> None:
-    assert charlm.load(trained_run).path == trained_run / "best.safetensors"
+def test_a_run_is_loaded_by_its_best_model_and_leaves_out_the_characters_that_it_does_not_know(
+    model: charlm.Model, plays: charlm.Model, trained_run: Path
+) -> None:
+    assert charlm.load(trained_run).path == plays.path == trained_run / "best.safetensors"
     assert charlm.load(str(trained_run / "last.safetensors")).path == trained_run / "last.safetensors"
-
-
-def test_characters_that_the_model_does_not_know_are_left_out(model: charlm.Model, plays: charlm.Model) -> None:
+    assert charlm.load(plays) is plays
     np.testing.assert_array_equal(plays.score("The€ ferry"), plays.score("The ferry"))
     assert str(plays.generate("€The", seed=1)) == str(plays.generate("The", seed=1))
     assert model.vocabulary.left_out("a€") == {}  # it has an unknown id
@@ -101,12 +101,9 @@ def test_logits_steps_and_scores_are_those_of_the_definition(plays: charlm.Model
     for index in ids:
         logits, state = plays.step([index], state)
         rows.append(logits[0])
-    found = plays.logits(TEXT)
-    assert found.shape == (len(TEXT), len(plays.vocabulary))
-    assert found.dtype == np.float32
-    check_close(
-        [found, np.stack(rows), plays.score(TEXT)], [expected, expected, reference.nats(parameters, ids)], atol=5e-5
-    )
+    logits, scores = plays.logits(TEXT), plays.score(ids)
+    assert {logits.dtype, scores.dtype} == {np.dtype(np.float32)}
+    check_close([logits, np.stack(rows), scores], [expected, expected, reference.nats(parameters, ids)], atol=5e-5)
     for text in ("T", "T€"):
         with pytest.raises(CharlmError, match="at least 2"):
             plays.score(text)
@@ -120,26 +117,22 @@ def test_ids_that_are_not_of_the_vocabulary_are_refused(model: charlm.Model) -> 
                 call(wrong)
 
 
-def test_the_states_of_a_text_are_those_of_its_steps(model: charlm.Model) -> None:
-    states, state = model.states("abba"), model.zero_state()
-    assert [layer.shape for layer in states] == [(4, 4), (4, 4)]
+def test_a_text_is_read_from_a_state_as_the_end_of_both_and_its_states_are_those_of_its_steps(
+    model: charlm.Model,
+) -> None:
+    state, text = model.zero_state(), "abbab\n"
+    states, seen = model.states(text), []
+    assert [layer.shape for layer in states] == [(6, 4), (6, 4)]
     assert [layer.shape for layer in model.zero_state(0)] == [(0, 4), (0, 4)]
-    for time, index in enumerate(model.vocabulary.encode("abba")):
+    for index in model.vocabulary.encode(text):
         _, state = model.step([index], state)
-        for layer, expected in zip(states, state, strict=True):
-            np.testing.assert_allclose(layer[time], expected[0], atol=1e-6)
-
-
-def test_a_text_that_is_read_from_the_state_after_another_is_read_as_the_end_of_both(model: charlm.Model) -> None:
-    _, state = model.step(model.vocabulary.encode("a"))
-    for character in model.vocabulary.encode("bb"):
-        _, state = model.step([character], state)
-    np.testing.assert_allclose(model.logits("ab", state=state), model.logits("abbab")[3:], atol=1e-5)
-    np.testing.assert_allclose(model.score("ab\n", state=state), model.score("abbab\n")[3:], atol=1e-5)
-    for layer, whole in zip(model.states("ab", state=state), model.states("abbab"), strict=True):
-        np.testing.assert_allclose(layer, whole[3:], atol=1e-6)
+        seen.append(state)
+    check_close(states, [np.concatenate(layer) for layer in zip(*seen, strict=True)], atol=1e-6)
+    rest: dict[str, Any] = {"text": text[3:], "state": seen[2]}
+    found = [model.logits(**rest), model.score(**rest), *model.states(**rest)]
+    check_close(found, [model.logits(text)[3:], model.score(text)[3:], *(layer[3:] for layer in states)], atol=1e-5)
     with pytest.raises(CharlmError, match="state: given with the protocol windows"):
-        model.score("ab", protocol="windows", state=state)
+        model.score(**rest, protocol="windows")
 
 
 def test_surprise_shows_each_character_escaped_with_its_nats(model: charlm.Model) -> None:

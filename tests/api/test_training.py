@@ -116,6 +116,3 @@ def test_a_run_that_was_trained_in_a_thread_is_continued_to_more_steps(training:
     assert outcome.progress.step == 8
     assert "resumed at step 5 of 8" in said
     assert len(str(charlm.load(run).generate(length=20))) == 20
-
-
-# init

@@ -14,7 +14,7 @@ from corpora import write_plays
 from models import make_random_model
 from pages import PAGES, ROOT, anchors, code_blocks, parse_command, quoted_commands, recipe_table, text_of
 
-from charlm.config.file import load_config, parse_config, parse_yaml
+from charlm.config.file import load_config, parse_yaml
 from charlm.config.recipes import find_recipe, recipe_names
 from charlm.network.model_file import TrainedModel, write_model
 from charlm.tuning.space import load_space
@@ -46,15 +46,16 @@ def test_quoted_commands_options_settings_and_recipes_exist(page: Path) -> None:
         load_config(find_recipe("default"), overrides=[override])
 
 
-@every_page
-def test_quoted_yaml_is_a_config_or_a_search_space(page: Path, tmp_path: Path) -> None:
-    for block in code_blocks(page.read_text(encoding="utf-8"), "yaml"):
-        values = parse_yaml(block, origin=page.name)
-        if isinstance(values, dict) and "search" in values:
-            (tmp_path / "space.yaml").write_text(block, encoding="utf-8")
-            load_space(tmp_path / "space.yaml")
-        elif isinstance(values, dict):  # a list is of another program
-            parse_config(values, origin=page.name)
+def test_quoted_yaml_is_a_config_or_a_search_space() -> None:
+    found = set()
+    for page in PAGES:
+        for block in code_blocks(page.read_text(encoding="utf-8"), "yaml"):
+            values = parse_yaml(block, origin=page.name)
+            if isinstance(values, dict):  # a list is of another program
+                Path("quoted.yaml").write_text(block, encoding="utf-8")
+                kind = load_space if "search" in values else load_config
+                found.add(type(kind(Path("quoted.yaml"))))
+    assert len(found) == 2
 
 
 def test_every_recipe_is_in_the_tables_and_opens_with_its_command() -> None:

@@ -13,8 +13,11 @@ from models import random_parameters
 
 from charlm.errors import CharlmError
 from charlm.evaluation.scoring import (
+    Difference,
     Score,
+    bits,
     estimate_stream,
+    ids_read,
     mean_and_error,
     mean_score,
     perplexity,
@@ -28,10 +31,6 @@ from charlm.network.rnn import Parameters
 TEXT = np.random.default_rng(4).integers(0, 5, 60).astype(np.uint8)
 
 
-def test_mean_is_over_characters_not_blocks() -> None:
-    assert mean_score([np.array([1.0], np.float32), np.array([[2.0], [6.0]], np.float32)]) == Score(3.0, 3)
-
-
 @pytest.mark.parametrize("size", [1, 299, 700, 5000])
 def test_the_standard_error_is_that_of_means_of_300_characters_however_they_come(size: int) -> None:
     rng = np.random.default_rng(0)
@@ -42,6 +41,7 @@ def test_the_standard_error_is_that_of_means_of_300_characters_however_they_come
     assert one.standard_error == pytest.approx(reference.standard_error(means[0]), rel=0.01)
     differences = [a - b for a, b in zip(*means, strict=True)]
     assert one.difference_error(other) == pytest.approx(reference.standard_error(differences), rel=0.01)
+    assert mean_score([np.array([1.0], np.float32), np.array([[2.0], [6.0]], np.float32)]) == Score(3.0, 3)
     assert mean_score([texts[0][:2399]]).standard_error is None
     assert mean_score([texts[0][:2400]]).standard_error is not None
     assert one.difference_error(mean_score([texts[0][:2400]])) is None
@@ -133,7 +133,24 @@ def test_the_error_of_whole_blocks_is_that_of_the_score() -> None:
     values = np.random.default_rng(0).random(2700)
     score = mean_score([values])
     assert mean_and_error(values, np.arange(2700)) == pytest.approx((score.nats_per_char, score.standard_error))
+    assert mean_score([np.ones(2400)]).standard_error == 0
 
 
-def test_perplexity_is_infinite_if_it_is_too_large_for_a_float() -> None:
+def test_a_difference_is_clear_beyond_three_errors_and_what_is_shown_of_it() -> None:
+    for nats, error, is_clear in (
+        *((-0.0301, 0.01, True), (0.0301, 0.01, True), (0.0299, 0.01, False), (9.0, None, False)),
+        *((6e-5, 0.0, True), (4e-5, 0.0, False)),
+    ):
+        assert Difference(nats, error).is_clear is is_clear
+    assert (str(Difference(-0.25, 0.0125)), str(Difference(0.25, None))) == ("0.2500 ± 0.0125 nats", "0.2500 nats")
+    assert Score(3.5, 9).minus(Score(1.25, 9)) == Difference(2.25, None)
+
+
+def test_bits_and_perplexity_are_those_of_the_definition_and_infinite_beyond_a_float() -> None:
+    assert [bits(1.5), perplexity(1.5)] == pytest.approx([1.5 * math.log2(math.e), math.e**1.5])
     assert perplexity(1e4) == perplexity(math.inf) == math.inf
+
+
+@pytest.mark.parametrize(("length", "read"), [(40, 40 + 5), (14, 14 + 2 * 5), (15, 15 + 3 * 5), (1000, 1000 + 7 * 5)])
+def test_an_estimate_reads_each_piece_and_what_comes_before_it(length: int, read: int) -> None:
+    assert ids_read(length, streams=1 if length == 40 else 7, warm_up=5) == read

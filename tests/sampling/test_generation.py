@@ -64,33 +64,21 @@ def test_ids_are_chosen_by_the_random_stream_of_the_seed_and_the_unknown_id_neve
     only_unknown = replace(trained, vocabulary=Vocabulary((None,), unknown_id=0))
     with pytest.raises(CharlmError, match="no character to choose"):
         generate(only_unknown, sampler, length=1)
-
-
-@pytest.mark.parametrize("sampler", [GREEDY, Sampler(), Sampler(top_p=0.5)], ids=str)
-def test_weights_that_are_not_finite_are_refused(trained: TrainedModel, sampler: Sampler) -> None:
     broken = replace(trained.parameters, logits_bias=np.full(5, np.nan, np.float32))
-    with pytest.raises(CharlmError, match="not finite"):
+    with pytest.raises(CharlmError, match="the weights are not finite"):
         generate(replace(trained, parameters=broken), sampler, length=1)
 
 
 # Prompts
 
 
-@pytest.mark.parametrize(
-    ("vocabulary", "prompt", "expected"),
-    [
+def test_a_prompt_without_known_characters_is_read_as_an_end_of_text_a_line_break_or_the_first_id() -> None:
+    ab = Vocabulary(("a", "b"))
+    for vocabulary, prompt, expected in (
         (Vocabulary(("a", "\n", None), end_of_text_id=2), "", [2]),
-        (Vocabulary(("a", "\n")), "", [1]),
-        (Vocabulary(("a", "b")), "", [0]),
-        (Vocabulary(("a", "b")), "axb", [0, 1]),
-        (Vocabulary(("a", "b")), "xyz", [0]),
-    ],
-    ids=["end of text", "line break", "first id", "unknown characters", "only unknown"],
-)
-def test_a_prompt_without_known_characters_is_read_as_an_end_of_text_a_line_break_or_the_first_id(
-    vocabulary: Vocabulary, prompt: str, expected: list[int]
-) -> None:
-    assert encode_prompt(vocabulary, prompt).tolist() == expected
+        *((Vocabulary(("a", "\n")), "", [1]), (ab, "", [0]), (ab, "xyz", [0]), (ab, "axb", [0, 1])),
+    ):
+        assert encode_prompt(vocabulary, prompt).tolist() == expected
 
 
 # Text
@@ -98,10 +86,11 @@ def test_a_prompt_without_known_characters_is_read_as_an_end_of_text_a_line_brea
 
 @pytest.mark.parametrize("prompt", ["ab\na", "axb", ""])
 def test_text_follows_the_ids_of_the_prompt(trained: TrainedModel, prompt: str) -> None:
-    pieces = list(generate_text(trained, TextRequest(30, Sampler(), seed=3, prompt=prompt)))
-    *_, state = read_prompt(trained.parameters, encode_prompt(trained.vocabulary, prompt))
-    expected = [index for index, _ in choose_ids(trained, state, sampler=Sampler(), seed=3, length=len(pieces))]
-    assert "".join(pieces) == trained.vocabulary.decode(np.array(expected))
+    model = replace(trained, vocabulary=Vocabulary(("\n", "a", "b", "c", None), unknown_id=4))
+    pieces = list(generate_text(model, TextRequest(30, Sampler(), seed=3, prompt=prompt)))
+    *_, state = read_prompt(model.parameters, encode_prompt(model.vocabulary, prompt))
+    expected = [index for index, _ in choose_ids(model, state, sampler=Sampler(), seed=3, length=30)]
+    assert "".join(pieces) == model.vocabulary.decode(np.array(expected))
 
 
 def test_length_of_zero_has_no_end_and_takes_no_memory_and_one_below_it_is_refused(trained: TrainedModel) -> None:
