@@ -28,12 +28,13 @@ def test_blocks_give_the_logits_of_the_whole_text(streams: int, block: int, valu
 
 def test_pieces_give_each_position_once_and_the_logits_of_a_stream_if_the_network_forgets() -> None:
     parameters = random_parameters(layers=2, scale=0.3)
-    for streams, warm_up in ((1, 0), (7, 14), (64, 1), (64, 0)):
+    for streams, warm_up in ((1, 0), (2, 20), (7, 14), (64, 1), (64, 0)):
         pieces = [*read_pieces(parameters, TEXT, streams=streams, warm_up=warm_up)]
         assert sorted(np.concatenate([positions for _, positions in pieces])) == [*range(100)]
     expected, _ = parameters.unroll(TEXT[:-1, None], parameters.zero_state(1))
-    for logits, positions in read_pieces(parameters, TEXT, streams=4, warm_up=20):
-        np.testing.assert_allclose(logits, expected[positions, 0], atol=1e-4)
+    for streams in (2, 4):
+        for logits, positions in read_pieces(parameters, TEXT, streams=streams, warm_up=20):
+            np.testing.assert_allclose(logits, expected[positions, 0], atol=1e-4)
 
 
 IDS = np.random.default_rng(2).integers(0, 5, 6)

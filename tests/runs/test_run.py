@@ -3,7 +3,6 @@
 import contextlib
 import re
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,21 +69,15 @@ def test_a_new_run_has_a_config_metrics_and_a_corpus_or_a_link_to_one(
     assert open_run(tmp_path / "own").corpus.manifest == run.corpus.manifest == corpus.manifest
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (Path.touch, "is not an empty folder; delete it, or name another"),
-        (lambda folder: (folder / "thesis").mkdir(parents=True), "is not an empty folder; delete it, or name another"),
-        (make_run, "holds a run; continue it with --resume, or name another folder"),
-    ],
-)
-def test_a_folder_that_is_not_free_is_refused_and_stays(
-    make: Callable[[Path], object], message: str, tmp_path: Path, corpus: Corpus
-) -> None:
-    make(tmp_path / "run")
+def test_a_folder_that_is_not_free_is_refused_and_stays(tmp_path: Path, corpus: Corpus) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "full/thesis").mkdir(parents=True)
+    make_run(tmp_path / "run")
     before = contents(tmp_path)
-    with pytest.raises(CharlmError, match=f"run: {message}"):
-        begin(tmp_path / "run", corpus)
+    messages = dict.fromkeys(("file", "full"), "is not an empty folder; delete it, or name another")
+    for name, message in {**messages, "run": "holds a run; continue it with --resume"}.items():
+        with pytest.raises(CharlmError, match=f"{name}: {message}"):
+            begin(tmp_path / name, corpus)
     assert contents(tmp_path) == before
     with run_folder(tmp_path / "other") as folder, pytest.raises(CharlmError, match="other: is not an empty folder"):
         begin(folder, corpus)  # as another process would
@@ -94,37 +87,28 @@ def test_a_folder_that_is_not_free_is_refused_and_stays(
 # A run that ends before it was trained
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+TRAINED = ("best.safetensors", "last.safetensors", "checkpoints/step-0.safetensors")
+TAUGHT = ("teachers/2", "soft_targets.bin")
+
+
 @pytest.mark.parametrize("is_begun", [True, False])
-def test_nothing_is_left_of_a_run_that_was_not_trained_and_the_corpus_that_it_links_to_stays(
-    is_begun: bool, error: type[BaseException], tmp_path: Path, corpus: Corpus
+@pytest.mark.parametrize("name", ["events.out.tfevents.1", "checkpoints/notes", *TRAINED, *TAUGHT])
+def test_a_run_that_was_not_trained_is_removed_unless_it_has_begun_and_has_teachers(
+    name: str, is_begun: bool, tmp_path: Path, corpus: Corpus
 ) -> None:
     (tmp_path / "empty").mkdir()
+    stays = name in TRAINED or (is_begun and name in TAUGHT)
     for place in ("deep/in/run", "empty"):
-        with contextlib.suppress(error), run_folder(tmp_path / place) as folder:
+        with contextlib.suppress(KeyboardInterrupt), run_folder(tmp_path / place) as folder:
             (folder / "corpus").symlink_to(corpus.folder)
+            (folder / name).mkdir(parents=True)
             if is_begun:
                 begin_run(folder, Config(), corpus)
-                (folder / "events.out.tfevents.1").touch()
-                (folder / "checkpoints").mkdir()
-            raise error
-    assert names(tmp_path) == ["corpus", "empty", "text.txt"]
-    assert names(tmp_path / "empty") == []
-    assert len(open_corpus(corpus.folder).ids) == 20
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["best.safetensors", "last.safetensors", "checkpoints/step-0.safetensors", "teachers/2", "soft_targets.bin"],
-)
-@pytest.mark.parametrize("is_begun", [True, False])
-def test_a_run_that_was_trained_or_has_teachers_stays(name: str, is_begun: bool, tmp_path: Path) -> None:
-    with contextlib.suppress(ZeroDivisionError), run_folder(tmp_path / "run") as folder:
-        (folder / name).mkdir(parents=True)
-        if is_begun:
-            (folder / "config.yaml").touch()
-        raise ZeroDivisionError
-    assert (tmp_path / "run" / name).is_dir() == (is_begun or name.endswith(".safetensors"))
+            raise KeyboardInterrupt
+        assert (tmp_path / place / name).exists() == stays
+    assert names(tmp_path) == ["corpus", *["deep"] * stays, "empty", "text.txt"]
+    assert stays or names(tmp_path / "empty") == []
+    assert len(open_corpus(corpus.folder).ids) == 20  # which the run links to
 
 
 def test_nothing_is_left_under_runs_either_which_must_be_a_place_that_can_be_written() -> None:

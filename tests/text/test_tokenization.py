@@ -10,6 +10,7 @@ import stat
 import sys
 import tempfile
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,6 @@ from charlm.text.tokenization import encode_text, settle_min_count, tokenize
 from charlm.text.vocabulary import Vocabulary
 
 any_text = st.text(st.characters(exclude_categories=["Cs"]))
-THREE_HUNDRED = "".join(map(chr, range(0x4E00, 0x4E00 + 300)))
-"""So many characters that their ids have two bytes."""
 
 
 # Ids and vocabulary
@@ -52,11 +51,11 @@ def test_several_documents_are_kept_with_the_end_of_text_id_between_them(texts: 
         assert [corpus.vocabulary.decode(part) for part in parts] == kept
 
 
-def test_a_text_is_kept_as_it_is(tmp_path: Path) -> None:
-    texts = "中文字符", "é👩🏽\u200d💻🇨🇭", "one\r\ntwo\r\n", "a\x00b", "x" * 3_000_001, THREE_HUNDRED
-    for number, text in enumerate(texts):
-        (tmp_path / str(number)).mkdir()
-        assert text_of(make_corpus(tmp_path / str(number), text)) == text
+def test_a_text_of_several_blocks_and_ids_of_two_bytes_is_kept_as_it_is(tmp_path: Path) -> None:
+    text = "one\r\n\x00" + "x" * 3_000_001 + "".join(map(chr, range(0x4E00, 0x4E00 + 300)))
+    corpus = make_corpus(tmp_path, text, min_count=1)
+    assert corpus.ids.dtype == np.uint16
+    assert text_of(corpus) == text
 
 
 KNOWN = Vocabulary(("z", None, "b"), unknown_id=1)
@@ -127,32 +126,24 @@ def test_sources_of_every_kind_make_one_corpus_in_an_empty_folder(monkeypatch: p
     assert (names(Path("out")), Path("out").stat().st_ino) == (["corpus.json", "ids.npy"], before)
 
 
-LATIN = "café".encode("latin-1")
-
-
-def test_files_without_text_are_left_out_with_all_their_characters_and_the_reason(tmp_path: Path) -> None:
+def test_files_without_text_are_left_out_with_their_characters_and_only_these_are_an_error(tmp_path: Path) -> None:
     sources = write_texts(tmp_path, "ab", b"x" * 2000 + b"y\xe9", "", "ba")
     corpus = tokenize([str(sources)], tmp_path / "out", CorpusConfig())
     assert corpus.vocabulary == Vocabulary(("a", "b", None), end_of_text_id=2)
     assert corpus.ids.tolist() == [0, 1, 2, 1, 0]
-    assert corpus.manifest.left_out == {
-        f"{sources}/01.txt": "not valid utf-8 at byte 2,001 (0xE9)",
-        f"{sources}/02.txt": "empty",
-    }
-
-
-@pytest.mark.parametrize(
-    ("texts", "message"),
-    [
-        ([LATIN], r"00\.txt: not valid utf-8 at byte 3 \(0xE9\); name its encoding, for instance -s corpus\.encoding="),
-        (["", LATIN], r"01\.txt: not valid utf-8 at byte 3 .*; 1 others have no text either$"),
-        (["", ""], "sources: no text$"),
-    ],
-)
-def test_without_any_text_the_error_says_what_would_do(texts: list[str | bytes], message: str, tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match=message):
-        make_corpus(tmp_path, *texts)
-    assert not (tmp_path / "out").exists()
+    left_out = {"01.txt": "not valid utf-8 at byte 2,001 (0xE9)", "02.txt": "empty"}
+    assert corpus.manifest.left_out == {f"{sources}/{name}": reason for name, reason in left_out.items()}
+    for name in ("00.txt", "03.txt"):
+        (sources / name).write_bytes(b"")
+    other, bad = tmp_path / "other", sources / "01.txt"
+    for source, message in (
+        (bad, r"01\.txt: not valid utf-8 at byte 2,001 \(0xE9\); name its encoding, for instance .* an id$"),
+        (sources, r"01\.txt: not valid utf-8 at byte 2,001 .*; 3 others have no text either$"),
+        (sources / "02.txt", r"02\.txt: no text$"),
+    ):
+        with pytest.raises(CharlmError, match=message):
+            tokenize([str(source)], other, CorpusConfig())
+        assert not other.exists()
 
 
 # The folder
@@ -186,35 +177,38 @@ def test_a_folder_that_is_not_empty_is_left_alone_and_a_corpus_is_no_source(tmp_
         tokenize([str(corpus.folder), sources], tmp_path / "again", CorpusConfig())
 
 
+def fail_for_folders(descriptor: int) -> None:
+    if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def read_what_grows(document: Document, read: Callable[[Document], bytes | bytearray] = Document.read) -> Any:
+    data = read(document)
+    assert document.path is not None
+    document.path.write_bytes(data + b"z")
+    return data
+
+
 @pytest.mark.parametrize("is_there", [False, True])
-@pytest.mark.parametrize("fault", ["a full disk", "a folder that is not synced", "a file that grows"])
+@pytest.mark.parametrize(
+    ("changes", "limit", "message"),
+    [
+        ((), 1000, r"out.*: cannot be written: File too large"),
+        ((os, "fsync", fail_for_folders), 10_000, r"corpus\.json: cannot be written: Input/output error"),
+        ((Document, "read", read_what_grows), 10_000, r"00\.txt: was changed while it was read"),
+    ],
+)
 def test_an_error_leaves_nothing_behind(
-    fault: str, is_there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    *, changes: Any, limit: int, message: str, is_there: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, source, read = tmp_path / "out", tmp_path / "sources/00.txt", Document.read
+    sources, out = write_texts(Path(), *["a" * 900] * 2), Path("out")
     if is_there:
         out.mkdir()
-
-    def fsync(descriptor: int) -> None:
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    def read_and_append(document: Document) -> bytes | bytearray:
-        data = read(document)
-        source.write_bytes(data + b"z")
-        return data
-
-    if fault == "a folder that is not synced":
-        monkeypatch.setattr(os, "fsync", fsync)
-        message, limit = r"corpus\.json: cannot be written: Input/output error", 10_000
-    elif fault == "a file that grows":
-        monkeypatch.setattr(Document, "read", read_and_append)
-        message, limit = r"00\.txt: was changed while it was read", 10_000
-    else:
-        message, limit = r"out.*: cannot be written: File too large", 1000
+    if changes:
+        monkeypatch.setattr(*changes)
     with file_size_limit(limit), pytest.raises(CharlmError, match=message):
-        tokenize([str(write_texts(tmp_path, *["a" * 900] * 2))], out, CorpusConfig())
-    assert names(tmp_path) == [*["out"] * is_there, "sources"]
+        tokenize([str(sources)], out, CorpusConfig())
+    assert names(Path()) == [*["out"] * is_there, "sources"]
     assert not is_there or names(out) == []
 
 
