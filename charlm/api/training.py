@@ -16,7 +16,7 @@ from charlm.hardware import peak_memory_bytes
 from charlm.network.rnn import Architecture, architecture
 from charlm.runs.folder import check_is_run, find_run, newest_unfinished_run
 from charlm.runs.run import begin_run, read_parent, run_folder
-from charlm.storage.files import temporary_folder, writing
+from charlm.storage import temporary_folder, writing
 from charlm.text.corpus import Corpus
 from charlm.text.findings import find_problems
 from charlm.text.tokenization import tokenize as write_corpus

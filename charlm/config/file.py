@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from charlm.config.schema import RESUMABLE, Config, merge
 from charlm.errors import CharlmError, nearest, short_repr
-from charlm.storage.files import read_file
+from charlm.storage import read_file
 
 Overrides = str | Iterable[str] | Mapping[str, Any]
 """Values that replace those of a config: one `KEY=VALUE` as on the command line, several of them, or a mapping of

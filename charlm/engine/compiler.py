@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from charlm.errors import CharlmError
 from charlm.hardware import processor_flags
-from charlm.storage.files import temporary_folder, write_file
+from charlm.storage import temporary_folder, write_file
 
 SOURCE = Path(__file__).with_name("kernel.c")
 OPTIONS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from charlm.config.schema import ACTIVATIONS, Config
 from charlm.engine.compiler import open_library
 from charlm.errors import CharlmError
-from charlm.storage.files import file_sha256
+from charlm.storage import file_sha256
 
 Array = NDArray[Any]
 

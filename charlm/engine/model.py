@@ -18,7 +18,7 @@ from charlm.config.schema import Config, ModelConfig
 from charlm.errors import CharlmError, short_repr
 from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Parameters, parameters_from_tensors
-from charlm.storage.files import temporary_folder
+from charlm.storage import temporary_folder
 
 Tensor = Any
 State = tuple[Tensor, ...]

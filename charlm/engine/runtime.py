@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from charlm.errors import CharlmError
 from charlm.hardware import core_count
-from charlm.storage.files import temporary_folder
+from charlm.storage import temporary_folder
 
 ENVIRONMENT = {"TF_ENABLE_ONEDNN_OPTS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 """Variables that TensorFlow reads when it is imported; a value set by the user is kept.

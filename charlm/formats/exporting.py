@@ -27,7 +27,7 @@ from charlm.runs.folder import model_name
 from charlm.runs.run import run_corpus
 from charlm.sampling.generation import choose_ids, encode_prompt, read_prompt
 from charlm.sampling.sampler import Sampler
-from charlm.storage.files import write_file, writing
+from charlm.storage import write_file, writing
 from charlm.text.corpus import Corpus
 from charlm.text.markup import content_policy, script_json
 

@@ -27,7 +27,7 @@ from charlm.errors import CharlmError, short_repr
 from charlm.formats.card import MODEL_FILE
 from charlm.network.model_file import TrainedModel, model_bytes
 from charlm.network.rnn import Floats
-from charlm.storage.files import temporary_folder
+from charlm.storage import temporary_folder
 
 FILES = Path(__file__).parent / "files"
 TIMEOUT_SECONDS = 600

@@ -22,7 +22,7 @@ from charlm.inspection.surprise import make_loss, make_surprise
 from charlm.inspection.units import make_units
 from charlm.runs.folder import run_of
 from charlm.runs.run import run_corpus
-from charlm.storage.files import write_file
+from charlm.storage import write_file
 
 SECTIONS: Mapping[str, Callable[[Reading], Found]] = {
     "network": make_network,

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from charlm import __version__
 from charlm.errors import CharlmError, short_repr
 from charlm.network.rnn import ACTIVATIONS, Architecture, Parameters, parameters_from_tensors
-from charlm.storage.files import open_file, write_file
+from charlm.storage import open_file, write_file
 from charlm.text.vocabulary import Vocabulary, vocabulary_of
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from charlm.config.recipes import shipped_models
 from charlm.errors import CharlmError, nearest
-from charlm.storage.files import printable
+from charlm.storage import printable
 
 RUNS = Path("runs")
 CONFIG_FILE = "config.yaml"

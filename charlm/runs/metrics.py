@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from charlm.errors import CharlmError
-from charlm.storage.files import open_file, writing
+from charlm.storage import open_file, writing
 
 TAIL_BYTES = 1 << 20
 """How much of the end of a metrics.jsonl is read: thousands of lines."""

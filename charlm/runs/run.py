@@ -38,7 +38,7 @@ from charlm.runs.folder import (
     results,
     run_of,
 )
-from charlm.storage.files import remove, sync_folder, write_file, writing
+from charlm.storage import remove, sync_folder, write_file, writing
 from charlm.text.corpus import Corpus, count_ids, is_corpus, open_corpus
 from charlm.text.vocabulary import Vocabulary
 

@@ -28,7 +28,7 @@ from charlm.runs.folder import (
     saved_steps,
 )
 from charlm.runs.metrics import read_position, to_number
-from charlm.storage.files import is_held
+from charlm.storage import is_held
 from charlm.text.corpus import is_corpus, read_manifest
 
 SEEDS = ("seed", "training.data_seed")

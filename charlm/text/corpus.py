@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from charlm.config.file import explain
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError, counted, short_repr
-from charlm.storage.files import open_file, read_file
+from charlm.storage import open_file, read_file
 from charlm.text.documents import name_text
 from charlm.text.vocabulary import Ids, Vocabulary, vocabulary_of
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from charlm.errors import CharlmError, short_repr
 from charlm.hardware import memory_bytes
-from charlm.storage.files import printable
+from charlm.storage import printable
 from charlm.text.vocabulary import MAX_MARKS, has_too_many_marks
 
 STANDARD_INPUT = "-"

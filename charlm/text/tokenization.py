@@ -20,7 +20,7 @@ from tqdm import tqdm
 from charlm import __version__
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
-from charlm.storage.files import remove, write_file, writing
+from charlm.storage import remove, write_file, writing
 from charlm.text.corpus import (
     CORPUS_FILE,
     IDS_FILE,

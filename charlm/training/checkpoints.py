@@ -16,7 +16,7 @@ from charlm.config.file import explain
 from charlm.errors import CharlmError
 from charlm.network.model_file import Tensors, TrainedModel, model_bytes, read_tensors
 from charlm.runs.folder import checkpoint_name, saved_steps
-from charlm.storage.files import write_file, writing
+from charlm.storage import write_file, writing
 from charlm.training.interface import Shapes
 
 MAX_COUNT = 1 << 53

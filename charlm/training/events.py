@@ -34,7 +34,7 @@ from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Floats, Parameters
 from charlm.runs.folder import METRICS_FILE
 from charlm.runs.metrics import cut_metrics, to_line
-from charlm.storage.files import Log, sync_folder, writing
+from charlm.storage import Log, sync_folder, writing
 
 WINDOWS, WARM_UP, LAGS = 16, 32, 48
 """B windows of WARM_UP + LAGS characters; the state after the first ones is no longer that of the start."""

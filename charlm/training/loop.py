@@ -19,7 +19,7 @@ from charlm.evaluation.scoring import Score
 from charlm.network.model_file import TrainedModel, read_model, write_model
 from charlm.runs.folder import BEST, CHECKPOINTS, ENDED_FILE, LAST, saved_steps
 from charlm.runs.run import Run
-from charlm.storage.files import remove_leftovers, write_file
+from charlm.storage import remove_leftovers, write_file
 from charlm.training import saving
 from charlm.training.checkpoints import Progress
 from charlm.training.display import advise_on_end, describe_run, is_improving, progress_bar, update_bar

@@ -19,7 +19,7 @@ from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Parameters, architecture
 from charlm.runs.folder import CORPUS, is_run
 from charlm.runs.run import Parent, Run, adapt_parent, check_parent, open_run, read_initial
-from charlm.storage.files import writing
+from charlm.storage import writing
 from charlm.text.batches import fit_batches
 from charlm.text.corpus import Corpus, is_corpus, open_corpus, read_manifest, settle_corpus_settings
 from charlm.text.documents import name_text

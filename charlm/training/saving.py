@@ -16,7 +16,7 @@ from charlm.network.model_file import TrainedModel, read_model, write_model
 from charlm.network.rnn import architecture
 from charlm.runs.folder import BEST, CHECKPOINTS, CONFIG_FILE, CORPUS, ENDED_FILE, LAST, checkpoint_name, results
 from charlm.runs.run import Run, corpus_identity, write_config
-from charlm.storage.files import writing
+from charlm.storage import writing
 from charlm.training import checkpoints
 from charlm.training.checkpoints import Checkpoint, Facts, Progress
 from charlm.training.evaluating import check_finite

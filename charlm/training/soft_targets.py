@@ -27,7 +27,7 @@ from charlm.network.reading import read_pieces
 from charlm.network.rnn import Parameters, probabilities
 from charlm.runs.folder import SOFT_TARGETS, TEACHERS, find_model
 from charlm.runs.run import Run
-from charlm.storage.files import write_file
+from charlm.storage import write_file
 from charlm.text.corpus import Corpus
 
 DTYPE = np.dtype("<f2")

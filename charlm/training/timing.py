@@ -23,7 +23,7 @@ from charlm.runs.folder import CHECKPOINTS, saved_steps
 from charlm.runs.run import Run
 from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
-from charlm.storage.files import temporary_folder
+from charlm.storage import temporary_folder
 from charlm.text.corpus import Corpus
 from charlm.training.checkpoints import Progress
 from charlm.training.evaluating import DivergenceError, evaluate, one_thread, open_text

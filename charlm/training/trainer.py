@@ -2,7 +2,7 @@
 
 from charlm.runs.folder import ENDED_FILE, TEACHERS, is_run, results
 from charlm.runs.run import Run, begin_run, run_folder
-from charlm.storage.files import only_writer, remove
+from charlm.storage import only_writer, remove
 from charlm.training import loop
 from charlm.training.interface import Engine, EngineFactory
 from charlm.training.loop import Outcome

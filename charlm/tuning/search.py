@@ -24,7 +24,7 @@ from charlm.engine.runtime import check_tensorflow
 from charlm.errors import CharlmError, escape_controls
 from charlm.runs.folder import CONFIG_FILE, CORPUS, RUNS
 from charlm.runs.run import begin_run, run_folder
-from charlm.storage.files import only_writer, write_file, writing
+from charlm.storage import only_writer, write_file, writing
 from charlm.text.corpus import Corpus, is_corpus, open_corpus
 from charlm.training.checkpoints import Progress
 from charlm.training.interface import EngineFactory

@@ -21,7 +21,7 @@ from charlm.runs.summary import (
     list_runs,
     summarize,
 )
-from charlm.storage.files import only_writer
+from charlm.storage import only_writer
 
 
 @pytest.fixture

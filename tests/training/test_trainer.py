@@ -11,7 +11,7 @@ from charlm.errors import CharlmError
 from charlm.network.model_file import read_model
 from charlm.runs.run import Run, open_run
 from charlm.runs.summary import summarize
-from charlm.storage.files import only_writer
+from charlm.storage import only_writer
 from charlm.training.loop import Outcome
 from charlm.training.signals import Session, Stopped, stop_on_signal
 from charlm.training.trainer import train_run

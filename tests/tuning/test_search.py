@@ -18,7 +18,7 @@ from charlm.config.file import load_config
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
 from charlm.runs.summary import summarize
-from charlm.storage.files import only_writer
+from charlm.storage import only_writer
 from charlm.training.signals import Stopped
 from charlm.training.timing import Costs
 from charlm.tuning.search import SearchResult

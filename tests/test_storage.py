@@ -15,7 +15,7 @@ from processes import started
 from run_folders import contents, names
 
 from charlm.errors import CharlmError
-from charlm.storage.files import (
+from charlm.storage import (
     Log,
     is_held,
     only_writer,
@@ -120,7 +120,7 @@ def test_leftovers_of_a_killed_process_are_removed_and_a_temporary_folder_at_its
 
 HOLD = """
 import pathlib, sys
-from charlm.storage.files import only_writer
+from charlm.storage import only_writer
 with only_writer(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
