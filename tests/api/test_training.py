@@ -92,18 +92,6 @@ def test_nothing_is_printed_and_signals_are_as_before(
     assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("existed", [True, False])
-def test_a_mistake_that_is_noticed_late_leaves_no_run_behind(existed: bool, tmp_path: Path) -> None:
-    (tmp_path / "text.txt").write_text("ab", encoding="utf-8")
-    run = tmp_path / "runs/run"
-    if existed:
-        run.mkdir(parents=True)
-    with pytest.raises(CharlmError, match="the training text has 1 character; at least 2 are needed"):
-        charlm.train(tmp_path / "text.txt", recipe="tiny", overrides={"corpus.validation_fraction": 0.5}, run=run)
-    assert list((tmp_path / "runs").rglob("*")) == [run] * existed
-
-
 # resume
 
 

@@ -61,29 +61,21 @@ class Definition:
         return (kept + lost * below) / sum(counts)
 
 
-@given(training=TEXTS, text=TEXTS, order=st.integers(1, 5))
-def test_nats_are_those_of_the_definition(training: list[int], text: list[int], order: int) -> None:
-    definition = Definition(training, 4, order)
-    expected = [
-        -np.log(definition.probability(tuple(text[max(0, i - order + 1) : i]), text[i])) for i in range(1, len(text))
-    ]
-    model = count_ngrams(np.array(training, np.uint8), vocabulary_size=4, order=order)
-    found = [nats for block in score_ngrams(model, np.array(text, np.uint8), block=7) for nats in block]
-    np.testing.assert_allclose(found, expected, rtol=1e-9)
-
-
 @given(training=TEXTS, text=TEXTS, order=st.integers(1, 5), first=st.integers(0, 5), block=st.integers(1, 40))
-def test_what_is_predicted_is_by_the_definition(
+def test_what_is_predicted_and_its_nats_are_those_of_the_definition(
     training: list[int], text: list[int], order: int, first: int, block: int
 ) -> None:
-    definition = Definition(training, 4, order)
+    definition, ids = Definition(training, 4, order), np.array(text, np.uint8)
     expected = [
         [definition.probability(tuple(text[max(0, i - order + 1) : i]), index) for index in range(4)]
-        for i in range(first, len(text))
+        for i in range(len(text))
     ]
     model = count_ngrams(np.array(training, np.uint8), vocabulary_size=4, order=order)
-    found = [row for rows in predict_ngrams(model, np.array(text, np.uint8), first=first, block=block) for row in rows]
-    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    found = [row for rows in predict_ngrams(model, ids, first=first, block=block) for row in rows]
+    np.testing.assert_allclose(found, expected[first:], rtol=1e-9)
+    nats = [each for part in score_ngrams(model, ids, block=block) for each in part]
+    chosen = [row[index] for row, index in zip(expected, text, strict=True)]
+    np.testing.assert_allclose(nats, -np.log(chosen[1:]), rtol=1e-9)
 
 
 def test_vocabulary_of_all_characters_does_not_overflow() -> None:

@@ -87,10 +87,12 @@ def test_a_prompt_without_known_characters_is_read_as_an_end_of_text_a_line_brea
 @pytest.mark.parametrize("prompt", ["ab\na", "axb", ""])
 def test_text_follows_the_ids_of_the_prompt(trained: TrainedModel, prompt: str) -> None:
     model = replace(trained, vocabulary=Vocabulary(("\n", "a", "b", "c", None), unknown_id=4))
-    pieces = list(generate_text(model, TextRequest(30, Sampler(), seed=3, prompt=prompt)))
+    found = generate_text(model, TextRequest(30, Sampler(), seed=3, prompt=prompt))
     *_, state = read_prompt(model.parameters, encode_prompt(model.vocabulary, prompt))
     expected = [index for index, _ in choose_ids(model, state, sampler=Sampler(), seed=3, length=30)]
-    assert "".join(pieces) == model.vocabulary.decode(np.array(expected))
+    assert next(found) == model.vocabulary.characters[expected[0]]
+    assert found.stopped_by is None
+    assert found.finish() == Sample(model.vocabulary.decode(np.array(expected)), "length")
 
 
 def test_length_of_zero_has_no_end_and_takes_no_memory_and_one_below_it_is_refused(trained: TrainedModel) -> None:

@@ -1,12 +1,12 @@
 """Small searches with the fake engine, in this process."""
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fake_engine import FakeEngines, Faults
+from fake_runs import TEXT
 
 from charlm.config.schema import Config
 from charlm.training.signals import Session, stop_on_signal
@@ -14,7 +14,6 @@ from charlm.training.timing import Costs
 from charlm.tuning.search import SearchResult, search
 from charlm.tuning.space import load_space
 
-TEXT = "".join(random.Random(0).choices("abcde ", weights=[9, 5, 3, 2, 1, 4], k=364))
 SPACE = """
 recipe: tiny
 fixed: {model.units: 8, training.batch_size: 4, training.sequence_length: 4, training.parts: 2}
