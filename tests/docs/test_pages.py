@@ -117,3 +117,30 @@ def test_the_folders_of_the_architecture_are_those_of_the_package() -> None:
     found = [path for path in (ROOT / "charlm").iterdir() if path.suffix in {".py", ".typed"}]
     folders = [path.parent for path in (ROOT / "charlm").glob("*/__init__.py")]
     assert sorted(listed) == sorted([path.name for path in found] + [f"{path.name}/" for path in folders])
+
+
+def test_the_readme_is_short_and_has_a_command_that_runs_charlm_and_one_that_tests_it() -> None:
+    readme = text_of("README.md")
+    assert len(readme.splitlines()) <= 130
+    for marker in ("run", "test"):
+        _, found, rest = readme.partition(f"\n<!-- {marker} -->\n")
+        assert found
+        assert rest.startswith("```sh\npython3 -m venv .venv && ")
+        assert len(code_blocks(rest, "sh")[0].splitlines()) == 1
+
+
+def test_the_worked_example_prints_what_the_page_says(capsys: pytest.CaptureFixture[str]) -> None:
+    page = text_of("docs/understanding.md")
+    (code,) = code_blocks(page, "python")
+    exec(code, {})
+    printed = "".join(f"    {line}\n" for line in capsys.readouterr().out.splitlines())
+    assert printed
+    assert f"```\n\n{printed}" in page
+
+
+def test_every_picture_is_used_and_follows_the_theme_of_the_reader() -> None:
+    pages = "".join(map(text_of, ("README.md", "docs/understanding.md", "docs/lesson.ipynb")))
+    pictures = [*(ROOT / "docs/pictures").iterdir()]
+    assert {*re.findall(r"\]\((?:docs/)?pictures/([^)]+)\)", pages)} == {path.name for path in pictures}
+    for path in (path for path in pictures if path.suffix == ".svg"):
+        assert "prefers-color-scheme" in path.read_text(encoding="utf-8")

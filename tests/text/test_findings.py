@@ -13,14 +13,6 @@ from charlm.text.findings import find_omissions, find_problems
 from charlm.text.tokenization import tokenize
 
 
-def look(folder: Path, *texts: str | bytes) -> list[str]:
-    return find_problems(make_corpus(folder, *texts))
-
-
-def test_nothing_is_found_in_the_plays(tmp_path: Path) -> None:
-    assert look(tmp_path, DEFAULT_CORPUS.read_bytes()) == []
-
-
 def test_rare_characters_are_counted_and_named_with_the_key_that_decides(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path, "ab" * 98 + "éé" + "\x85e", min_count=3)
     (found,) = find_omissions(corpus)
@@ -52,21 +44,18 @@ def letters(length: int) -> str:
         (letters(22_223 - 60) + "xyxyz" * 12, r"validation text: .* 2\.7% .* do not occur before it, 'x', 'y', 'z';"),
         (letters(22_222), "length: 19,999 characters"),
         (letters(22_223), None),
+        (DEFAULT_CORPUS.read_text(encoding="utf-8"), None),
+        *(("a   b" * 5000, None), (("    " + "c" * 36) * 600, None)),
+        *(
+            ("    ab" * 4000, "blanks: 67% .* in rows of 4"),
+            (("c" * 35 + "    ") * 600, "blanks: 10%"),
+        ),
     ],
     ids=lambda text: str(text)[-40:],
 )
-def test_a_validation_text_with_new_characters_is_of_another_kind_and_fewer_than_20000_characters_are_short(
+def test_new_characters_at_the_end_fewer_than_20000_characters_and_rows_of_blanks_are_found(
     text: str, finding: str | None, tmp_path: Path
 ) -> None:
-    found = look(tmp_path, text)
+    found = find_problems(make_corpus(tmp_path, text))
     assert len(found) == (finding is not None)
     assert re.match(finding or "", "".join(found)), found
-
-
-@pytest.mark.parametrize(
-    ("text", "share"),
-    [("a   b" * 90, None), ("    ab" * 90, "67%"), ("    " + "c" * 36, None), ("c" * 35 + "    ", "10%")],
-)
-def test_rows_of_blanks_are_found_if_they_are_more_than_a_tenth(text: str, share: str | None, tmp_path: Path) -> None:
-    found = [line.partition(";")[0] for line in look(tmp_path, text * 20) if line.startswith("blanks")]
-    assert found == ([] if share is None else [f"blanks: {share} of the characters are in rows of 4 and more"])
