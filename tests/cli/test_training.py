@@ -66,7 +66,7 @@ def test_a_run_whose_loss_still_falls_says_how_to_train_longer(tmp_path: Path) -
     (advice,) = re.findall("train longer: charlm (.* --minutes 1)\n", command.stderr)
     longer = charlm(*advice.removesuffix("1").split(), "0.05")
     assert longer.exit_code == 0, longer.stderr
-    assert re.search(r"all steps done: \d+ steps in \d+s, beside them \d+s for evaluations", longer.stderr)
+    assert re.search(r"all steps done: [\d,]+ steps in \w+, beside them \w+ for evaluations", longer.stderr)
 
 
 @pytest.mark.slow
