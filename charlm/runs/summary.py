@@ -99,7 +99,8 @@ def summarize(folder: Path, *, clock: Callable[[], float] = time.time) -> RunSum
         settings, metrics = dict(_read_settings(folder / CONFIG_FILE)), folder / METRICS_FILE
         (step, seconds, speed), best = read_position(metrics), folder / BEST
         model = read_fields(best) if best.exists() else {}
-        score = _score_of(model)
+        score, recipe = _score_of(model), settings.pop("recipe", None)
+        means = score.get("block_means")
         saved = map(to_number, saved_steps(folder / CHECKPOINTS)[:1])
         ended: State = "done" if (folder / ENDED_FILE).is_file() else "stopped"
         return RunSummary(
@@ -108,13 +109,13 @@ def summarize(folder: Path, *, clock: Callable[[], float] = time.time) -> RunSum
             step=max((each for each in (step, *saved) if each is not None), default=None),
             split=score.get("split"),
             nats_per_char=to_number(score.get("nats_per_char")),
-            block_means=tuple(score.get("block_means", ())),
+            block_means=tuple(means) if isinstance(means, list) and None not in map(to_number, means) else (),
             best_step=to_number(model.get("step")),
             seconds=seconds,
             characters_per_second=speed,
             weights=read_architecture(model, best).size if model else None,
             age_seconds=max(0.0, clock() - metrics.stat().st_mtime),
-            recipe=settings.pop("recipe", None),
+            recipe=recipe if isinstance(recipe, str) else None,
             text=_read_text(folder / CORPUS) if is_corpus(folder / CORPUS) else None,
             settings=settings,
         )

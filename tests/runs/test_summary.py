@@ -10,7 +10,7 @@ from fake_runs import TEXT, train
 from run_folders import make_run, make_scored_run
 
 from charlm.errors import CharlmError
-from charlm.network.model_file import TrainedModel
+from charlm.network.model_file import TrainedModel, write_model
 from charlm.runs.summary import (
     RunSummary,
     RunText,
@@ -65,6 +65,18 @@ def test_a_damaged_file_is_named(name: str, contents: str, scored: Path) -> None
     (scored / name).write_text(contents, encoding="utf-8")
     with pytest.raises(CharlmError, match=name):
         summarize(scored)
+
+
+@pytest.mark.parametrize("means", [None, 3, "1.5", ["1.5"], [1.5, None], {"1.5": 1}])
+def test_what_is_no_mean_of_a_block_and_no_name_of_a_recipe_is_left_out(
+    means: Any, tmp_path: Path, trained: TrainedModel
+) -> None:
+    facts = {"step": 7, "score": {"split": "validation", "nats_per_char": 1.5, "block_means": means}}
+    run = make_run(tmp_path / "run", metrics="{}\n")
+    write_model(run / "best.safetensors", TrainedModel(**{**vars(trained), "facts": facts}))
+    (run / "config.yaml").write_text("recipe: 5\nseed: 2", encoding="utf-8")
+    found = summarize(run)
+    assert (found.block_means, found.recipe, found.settings) == ((), None, {"seed": 2})
 
 
 def test_runs_are_listed_from_the_newest_and_those_that_cannot_be_read_reported(trained: TrainedModel) -> None:
