@@ -12,7 +12,6 @@ import argparse
 import ast
 import collections
 import contextlib
-import importlib
 import itertools
 import json
 import multiprocessing
@@ -146,14 +145,11 @@ def draw(sources: dict[str, bytes], *, seed: int, count: int) -> list[Mutation]:
 
 
 def unpack(repository: Path, tree: Path) -> None:
-    """Make a copy of the committed tree."""
+    """Make a copy of the committed tree, without compiled files: a changed one of the same second looks the same."""
     shutil.rmtree(tree, ignore_errors=True)
     tree.mkdir(parents=True)
     archive = subprocess.run(["git", "archive", "HEAD"], cwd=repository, stdout=subprocess.PIPE, check=True).stdout
     subprocess.run(["tar", "-x"], cwd=tree, input=archive, check=True)
-    # What was compiled is known by the text, not by the time: two mutations come in the same second.
-    compiler = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "checked-hash", "charlm"]
-    subprocess.run(compiler, cwd=tree, check=True)
 
 
 def record(tree: Path, record: Path) -> Record:
@@ -180,28 +176,22 @@ def tests_of(mutation: Mutation, record: Record, tree: Path) -> list[str]:
 
 
 def work(repository: Path, tree: Path, mutations: list[Mutation], log: Path, record: Record) -> None:
-    """Try some mutations in a tree of its own, and write each result to the log."""
+    """Try some mutations in a tree of its own, and write each result to the log: it survives if its tests pass."""
     unpack(repository, tree)
     for mutation in mutations:
         path, tests = tree / mutation.file, tests_of(mutation, record, tree)
         source = path.read_bytes()
         path.write_bytes(mutation.apply(source))
-        survived = run_tests(tree, tests)
+        process = FORK.Process(target=run_pytest, args=(tree, tests))
+        process.start()
+        process.join(LIMIT_SECONDS)
+        survived = process.exitcode in {0, NO_TESTS}
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid or 0, signal.SIGKILL)
+        process.join()
         path.write_bytes(source)
         with log.open("a") as file:
             file.write(json.dumps({"mutation": mutation, "survived": survived, "tests": len(tests)}) + "\n")
-
-
-def run_tests(tree: Path, tests: list[str]) -> bool:
-    """Return whether some tests pass in a tree, in time."""
-    process = FORK.Process(target=run_pytest, args=(tree, tests))
-    process.start()
-    process.join(LIMIT_SECONDS)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid or 0, signal.SIGKILL)
-    code = process.exitcode
-    process.join()
-    return code in {0, NO_TESTS}
 
 
 def run_pytest(tree: Path, tests: list[str]) -> None:
@@ -243,22 +233,21 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="tests are run in as many processes")
     parser.add_argument("--repository", type=Path, default=Path(__file__).parents[2], help="where charlm is committed")
     options = parser.parse_args()
-    git = ["git", "-C", str(options.repository), "rev-parse", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout[:12]
-    folder = options.repository.resolve() / "build" / "mutations" / commit
+    repository, git = options.repository.resolve(), ["git", "rev-parse", "--short=12", "HEAD"]
+    commit = subprocess.run(git, cwd=repository, capture_output=True, text=True, check=True).stdout.strip()
+    folder = repository / "build" / "mutations" / commit
     tree, log = folder / "tree", folder / f"seed-{options.seed}.jsonl"
-    unpack(options.repository, tree)
-    recorded = record(tree, folder / "record")
+    unpack(repository, tree)
+    recorded, known = record(tree, folder / "record"), read(log)
     sources = {str(path.relative_to(tree)): path.read_bytes() for path in sorted(tree.glob("charlm/**/*.py"))}
-    known = read(log)
     left = [found for found in draw(sources, seed=options.seed, count=options.count) if found not in known]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if (tree / "charlm" / "engine").is_dir():
-        with contextlib.suppress(ImportError):  # once for all: it takes longer than most tests
-            importlib.import_module("tensorflow")
+    with contextlib.suppress(ImportError):  # once for all: it takes longer than most tests
+        import tensorflow  # noqa: F401
+    shares = [left[first :: options.workers] for first in range(options.workers)]
     workers = [
-        FORK.Process(target=work, args=(options.repository, folder / f"tree-{first}", share, log, recorded))
-        for first, share in enumerate(left[first :: options.workers] for first in range(options.workers))
+        FORK.Process(target=work, args=(repository, folder / f"tree-{number}", share, log, recorded))
+        for number, share in enumerate(shares)
     ]
     for worker in workers:
         worker.start()

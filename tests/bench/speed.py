@@ -8,7 +8,7 @@ training: characters a second, charlm/peer beside the faster of the others. The 
 input, which charlm looks up in the kernel and the others in an embedding. A step is the forward and the backward pass,
 clipping the gradient to a norm of 1, and Adam. charlm runs in float32 and, if the processor multiplies it, in bfloat16.
 CHARLM_CFLAGS=-march=x86-64-v3 ONEDNN_MAX_CPU_ISA=AVX2 measures it as on a processor that has no more than AVX2.
-parts: milliseconds of a step; its gradients, the optimizer and the average alone; and what the whole takes longer.
+parts: milliseconds of a step; of its gradients alone; and of the rest, the optimizer and the average of the weights.
 sampling: characters a second at temperature 1; milliseconds from the start of a process to the first character of
 `charlm sample` and to the first step of `charlm train`; megabytes a second of `charlm tokenize`.
 
@@ -34,9 +34,10 @@ from typing import Any
 
 from processes import Process, command_line, started
 
+from charlm.hardware import core_count, multiplies_bfloat16
+
 Figures = dict[str, float]
 REPETITIONS, VOCABULARY, EMBEDDING, LEARNING_RATE = 3, 65, 64, 1e-3
-PARTS = ("gradients", "optimizer", "average")
 
 
 def per_second(run: Callable[[int], object], *, seconds: float = 0.2, min_turns: int = 5) -> float:
@@ -64,25 +65,38 @@ def random_ids(*shape: int) -> Any:
 # Workloads
 
 
-def charlm(*, units: int, layers: int, batch: int, time: int, precision: str, kernel: str) -> Figures:
-    """Measure the step that `charlm train` takes, with ten steps in one call."""
+def engine_of(recipe: str, settings: dict[str, Any]) -> Any:
+    """Return the engine of a recipe with other settings."""
+    from charlm.config.file import load_config
+    from charlm.config.recipes import find_recipe
     from charlm.engine import runtime
 
-    runtime.start()
-    import numpy as np
+    runtime.start()  # before NumPy is imported
 
-    from charlm.config.schema import Config, ModelConfig, OptimizerConfig, TrainingConfig
     from charlm.engine.keras_engine import KerasEngine
-    from charlm.hardware import core_count
     from charlm.text.batches import Batches
+
+    config = load_config(find_recipe(recipe), overrides=settings)
+    batch, length = config.training.batch_size, config.training.sequence_length
+    batches = Batches(length=batch * length + 1, batch_size=batch, sequence_length=length, seed=0)
+    return KerasEngine(config, batches, vocabulary_size=VOCABULARY)
+
+
+def charlm(*, units: int, layers: int, batch: int, time: int, precision: str, kernel: str) -> Figures:
+    """Measure the step that `charlm train` takes, with ten steps in one call."""
     from charlm.training.machines import Machines
 
-    parts = Machines().default_parts(batch, cores=core_count())
-    settings: dict[str, Any] = {"steps": 1, "clip_norm": 1.0, "parts": parts, "kernel": kernel, "precision": precision}
-    training = TrainingConfig(optimizer=OptimizerConfig(learning_rate=LEARNING_RATE), **settings)
-    config = Config(model=ModelConfig(layers=layers, units=units), training=training)
-    batches = Batches(length=batch * time + 1, batch_size=batch, sequence_length=time, seed=0)
-    engine = KerasEngine(config, batches, vocabulary_size=VOCABULARY)
+    settings = {
+        "batch_size": batch,
+        "sequence_length": time,
+        "precision": precision,
+        "kernel": kernel,
+        "clip_norm": 1.0,
+    }
+    settings["parts"] = Machines().default_parts(batch, cores=core_count())
+    engine = engine_of("tiny", {"model": {"layers": layers, "units": units}, "training": settings})
+    import numpy as np
+
     windows, rates = random_ids(10, time + 1, batch), np.full(10, LEARNING_RATE, np.float32)
 
     def run(turns: int) -> None:
@@ -130,59 +144,28 @@ def torch(*, units: int, layers: int, batch: int, time: int) -> Figures:
 
 
 def parts(*, recipe: str, kernel: str) -> Figures:
-    """Measure the milliseconds of a recipe's step and of each part of it, with random weights and characters."""
+    """Measure the milliseconds of a recipe's step and of its gradients, with random weights and characters."""
+    precision = {} if multiplies_bfloat16() else {"training.precision": "float32"}
+    engine = engine_of(recipe, {"training.parts": core_count(), "training.kernel": kernel, **precision})
     import numpy as np
     import tensorflow as tf
 
-    from charlm.config.file import load_config
-    from charlm.config.recipes import find_recipe
-    from charlm.engine import runtime
-    from charlm.hardware import core_count, multiplies_bfloat16
-
-    overrides = {"training.parts": core_count(), "training.kernel": kernel}
-    overrides |= {} if multiplies_bfloat16() else {"training.precision": "float32"}
-    config = load_config(find_recipe(recipe), overrides=overrides)
-    runtime.start()
-
-    from charlm.engine.keras_engine import KerasEngine
     from charlm.engine.step import GradientsOfParts, make_objective, part_sizes
-    from charlm.text.batches import Batches
 
-    settings = config.training
-    batch, time = settings.batch_size, settings.sequence_length
-    batches = Batches(length=batch * time + 1, batch_size=batch, sequence_length=time, seed=0)
-    engine = KerasEngine(config, batches, vocabulary_size=VOCABULARY)
-    sizes, objective = part_sizes(batch, settings.parts or 1), make_objective(settings)
-    compiled, machines = settings.kernel == "compiled", engine.machines
-    of_parts = GradientsOfParts(engine.model, sizes, objective, machines=machines, compiled=compiled)
-    windows = random_ids(1, time + 1, batch)
-    soft_targets = engine.blank_soft_targets(windows)[0]
-    weights, iterations = engine.model.trainable_variables, engine.optimizer.iterations
-    updates = [tf.Variable(tf.random.normal(weight.shape, stddev=1e-3)) for weight in weights]
-
-    def optimizer() -> Any:
-        engine.optimizer.apply([update.read_value() for update in updates], weights)
-        return iterations.value
-
-    def average() -> Any:
-        if engine.average is not None:
-            engine.average.update(iterations)
-        return iterations.value
+    settings, is_compiled = engine.settings, kernel == "compiled"
+    sizes, objective = part_sizes(settings.batch_size, settings.parts), make_objective(settings)
+    of_parts = GradientsOfParts(engine.model, sizes, objective, machines=engine.machines, compiled=is_compiled)
+    windows = random_ids(1, settings.sequence_length + 1, settings.batch_size)
+    window, soft_targets = tf.constant(windows[0]), engine.blank_soft_targets(windows)[0]
+    graph = tf.function(lambda: of_parts(window, engine.state, soft_targets), autograph=False).get_concrete_function()
 
     def milliseconds(piece: Callable[[], Any]) -> float:
         return 1000 / per_second(lambda turns: [piece() for _ in range(turns)], min_turns=1)
 
-    def in_a_graph(function: Callable[[], Any]) -> float:
-        graph = tf.function(function, autograph=False).get_concrete_function()
-        return milliseconds(lambda: [result.numpy() for result in tf.nest.flatten(graph())])
-
     rate = np.full(1, LEARNING_RATE, np.float32)
-    return {
-        "step": milliseconds(lambda: engine.take_steps(windows, rate, reset_state=False)),
-        "gradients": in_a_graph(lambda: of_parts(tf.constant(windows[0]), engine.state, soft_targets)),
-        "optimizer": in_a_graph(optimizer),
-        "average": in_a_graph(average),
-    }
+    step = milliseconds(lambda: engine.take_steps(windows, rate, reset_state=False))
+    gradients = milliseconds(lambda: [result.numpy() for result in tf.nest.flatten(graph())])
+    return {"step": step, "gradients": gradients, "rest": step - gradients}
 
 
 def generate(*, units: int, layers: int) -> Figures:
@@ -238,22 +221,21 @@ def tokenize(*, megabytes: float) -> Figures:
 # The tables
 
 
-def measure(function: Callable[..., Figures], arguments: dict[str, Any]) -> Figures:
+def measure(workload: str, arguments: dict[str, Any]) -> Figures:
     """Run a workload in its own process; one that fails is named, and has no figures."""
-    command = [sys.executable, __file__, "workload", function.__name__, json.dumps(arguments)]
+    command = [sys.executable, __file__, "workload", workload, json.dumps(arguments)]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     if process.returncode:
         last_line = process.stderr.strip().rpartition("\n")[2]
-        print(f"{function.__name__}: exit code {process.returncode}: {last_line}", file=sys.stderr)
+        print(f"{workload}: exit code {process.returncode}: {last_line}", file=sys.stderr)
     return json.loads(process.stdout.splitlines()[-1]) if process.returncode == 0 else {}
 
 
 def with_ratios(figures: Figures) -> Figures:
-    """Add the ratios to the faster peer, and what a step takes beside its parts."""
+    """Add the ratios to the faster peer."""
     peers = [figures[name] for name in ("Keras", "PyTorch") if name in figures]
     ours = [name for name in figures if name.startswith("charlm") and peers]
-    rest = {"rest": figures["step"] - sum(figures[part] for part in PARTS)} if "step" in figures else {}
-    return figures | {f"{name}/peer": figures[name] / max(peers) for name in ours} | rest
+    return figures | {f"{name}/peer": figures[name] / max(peers) for name in ours}
 
 
 def main() -> None:
@@ -270,20 +252,18 @@ def main() -> None:
     parser.add_argument("--kernel", choices=["compiled", "keras"], default="compiled")
     parser.add_argument("-c", "--config", default="shakespeare", help="a recipe")
     given = parser.parse_args()
-    from charlm.hardware import multiplies_bfloat16
-
-    lines: dict[str, list[tuple[Callable[..., Figures], dict[str, Any]]]] = {}
+    lines: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+    if given.what == "parts":
+        lines[f"{given.config}, ms"] = [("parts", {"recipe": given.config, "kernel": given.kernel})]
     for units in given.units if given.what != "parts" else ():
         network = {"units": units, "layers": given.layers}
-        window = {"batch": given.batch, "time": given.time}
-        ours = [{"precision": "float32", "kernel": given.kernel}, {"precision": "bfloat16", "kernel": given.kernel}]
-        own = [(charlm, network | window | settings) for settings in ours[: 1 + multiplies_bfloat16()]]
-        others = [(other, network | window) for other in ([keras, torch] if find_spec("torch") else [keras])]
-        lines[f"{units} units"] = [(generate, network)] if given.what == "sampling" else [*own, *others]
-    if given.what == "parts":
-        lines = {f"{given.config}, ms": [(parts, {"recipe": given.config, "kernel": given.kernel})]}
-    elif given.what == "sampling":
-        lines |= {"start": [(start, {})], "tokenize": [(tokenize, {"megabytes": given.megabytes})]}
+        sizes = {**network, "batch": given.batch, "time": given.time}
+        precisions = ["float32", *["bfloat16"] * multiplies_bfloat16()]
+        own = [("charlm", {**sizes, "kernel": given.kernel, "precision": precision}) for precision in precisions]
+        others = [(peer, sizes) for peer in ("keras", "torch") if find_spec(peer)]
+        lines[f"{units} units"] = [("generate", network)] if given.what == "sampling" else own + others
+    if given.what == "sampling":
+        lines |= {"start": [("start", {})], "tokenize": [("tokenize", {"megabytes": given.megabytes})]}
     found: dict[str, list[Figures]] = {label: [] for label in lines}
     for _ in range(given.rounds):
         for label, workloads in lines.items():

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 FIGURES = {
     "training --units 8 --batch 4 --time 5": {"8 units": ["charlm", "Keras", "charlm/peer"]},
-    "parts -c tiny": {"tiny, ms": ["step", "gradients", "optimizer", "average", "rest"]},
+    "parts -c tiny": {"tiny, ms": ["step", "gradients", "rest"]},
     "sampling --units 8 --megabytes 0.5": {
         "8 units": ["characters/s"],
         "start": ["sample, ms", "train, ms"],
