@@ -74,17 +74,16 @@ class CorpusConfig(_Section):
     """
 
     encoding: str = "utf-8"
-    """Encoding of the text files, by its name in Python, for instance `cp1252`.
-    `latin-1` gives each byte an id."""
+    """Encoding of the text files, by its name in Python. `latin-1` gives each byte an id."""
     min_count: Positive | None = None
-    """Characters that occur less often than this in the text share the unknown id; 1 keeps all. null = 1 for a text of
-    at most 256 different characters, else one for each million characters of the text, but less if more than 0.5% of
-    the text would be unknown."""
+    """Characters that occur less often than this share the unknown id; 1 keeps all. null = 1 for a text of at most 256
+    different characters, else one for each million characters of the text, but less if more than 0.5% of it would be
+    unknown."""
     validation_fraction: Fraction = 0.1
-    """Share of the text on which the network is evaluated during training. The text is split by position: training
-    first, then validation, then test."""
+    """Share of the text on which the network is evaluated during training. The text is split by position: training,
+    validation, test."""
     test_fraction: Fraction = 0.0
-    """Share of the text that is kept for a final test. validation_fraction + test_fraction must be less than 1."""
+    """Share of the text that is kept for a final test."""
 
     @model_validator(mode="after")
     def _leave_something_to_train_on(self) -> "CorpusConfig":
@@ -101,33 +100,33 @@ class RnnConfig(_Section):
     use_bias: bool = True
     """Whether each layer has a bias b."""
     kernel_initializer: Named = "glorot_uniform"
-    """How the kernel U, from the inputs to the units, is drawn at first; null = `glorot_uniform`. If the characters are
-    one-hot, `model.input_initializer` can replace it for the rows of the characters."""
+    """How the kernel U, from the inputs to the units, is drawn at first; null = `glorot_uniform`.
+    `model.input_initializer` can replace it for one-hot characters."""
     recurrent_initializer: Named = "orthogonal"
     """How the recurrent kernel V, from the units to the units, is drawn at first; null = `glorot_uniform`."""
     bias_initializer: Named = "zeros"
     """How the bias b is drawn at first; null = `glorot_uniform`."""
     kernel_regularizer: Named = None
-    """Penalty on the kernel U, added to the loss; null = none."""
+    """Penalty on the kernel U, added to the loss."""
     recurrent_regularizer: Named = None
-    """Penalty on the recurrent kernel V, added to the loss; null = none."""
+    """Penalty on the recurrent kernel V, added to the loss."""
     bias_regularizer: Named = None
-    """Penalty on the bias b, added to the loss; null = none."""
+    """Penalty on the bias b, added to the loss."""
     activity_regularizer: Named = None
-    """Penalty on the outputs of a layer over a window, divided by the batch size and added to the loss; null = none."""
+    """Penalty on the outputs of a layer over a window, divided by the batch size and added to the loss."""
     kernel_constraint: Named = None
-    """Constraint that the kernel U must satisfy after each step; null = none."""
+    """Constraint on the kernel U after each step."""
     recurrent_constraint: Named = None
-    """Constraint that the recurrent kernel V must satisfy after each step; null = none."""
+    """Constraint on the recurrent kernel V after each step."""
     bias_constraint: Named = None
-    """Constraint that the bias b must satisfy after each step; null = none."""
+    """Constraint on the bias b after each step."""
     dropout: Fraction = 0.0
     """Share of the inputs of each layer that is dropped in training, one mask for a whole window."""
     recurrent_dropout: Fraction = 0.0
-    """Share of the state h_{t-1} that is dropped in training, one mask for a whole window."""
+    """The same of the state h_{t-1}."""
     unroll: bool = False
-    """Whether the graph has a node for each character of a window (slower to build, a little faster to run) or a loop.
-    The compiled kernel has no graph."""
+    """Whether the graph of Keras has a node for each character of a window (slower to build, a little faster to run) or
+    a loop."""
 
     @model_validator(mode="before")
     @classmethod
@@ -145,11 +144,11 @@ class ModelConfig(_Section):
     units: Annotated[int, Field(ge=1, le=65536)] = 512
     """Width of each layer: the length of its state."""
     embedding: Annotated[int, Field(ge=1, le=65536)] | None = None
-    """Width of a learnt embedding of the characters; null = one-hot characters without an embedding."""
+    """Width of a learnt embedding of the characters; null = one-hot characters."""
     input_initializer: Named = None
     """How the weights of the characters are drawn at first: their rows of the kernel (one-hot) or their embedding. null
-    = `rnn.kernel_initializer` for one-hot characters, `uniform` for an embedding. With 512 units and 65 one-hot
-    characters, `glorot_uniform` draws values of about 0.06, which the state outweighs at first."""
+    = `rnn.kernel_initializer` or `uniform`. With 512 units and 65 one-hot characters, `glorot_uniform` draws values of
+    about 0.06, which the state outweighs at first."""
     skip_connections: bool = False
     """Whether every layer also receives the characters, and the logits the outputs of every layer (Graves 2013,
     figure 1)."""
@@ -170,7 +169,7 @@ class OptimizerConfig(_Section):
     name: Literal["adam", "adamw", "muon", "sgd"] = DEFAULT_OPTIMIZER
     """The Keras optimizer."""
     learning_rate: Resumable[PositiveFloat] = 2e-3
-    """Highest learning rate. The rate of a step is this times a factor from training.schedule."""
+    """Highest learning rate. `training.schedule` has a factor for each step."""
     weight_decay: NotNegativeFloat | None = None
     """Share of each weight, times the learning rate, that a step takes away."""
     momentum: Fraction | None = None
@@ -194,9 +193,9 @@ class ScheduleConfig(_Section):
     name: Literal["constant", "cosine"] = "cosine"
     """How the rate falls after the warm-up: not at all, or along half a cosine."""
     warmup_steps: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
-    """Steps over which the rate rises in a straight line at first; never more than a tenth of the run."""
+    """Steps over which the rate rises in a straight line at first; at most a tenth of the run."""
     final_fraction: Annotated[float, Field(gt=0, le=1)] = 0.01
-    """Rate of the last step, as a share of optimizer.learning_rate. Not used by `constant`."""
+    """Rate of the last step, as a share of the highest, by `cosine`."""
 
 
 class Teachers(_Section):
@@ -206,12 +205,12 @@ class Teachers(_Section):
     """
 
     recipe: str | None = None
-    """Recipe of the teachers that the run trains before it begins: a name in configs/, or a YAML file. Each is a run of
-    its own in the folder teachers/, which has this recipe, its seed and the text; no other setting reaches it."""
+    """Recipe of the teachers that the run trains before it begins, in its folder teachers/; no other setting reaches
+    them."""
     seeds: Annotated[tuple[Seed, ...], Field(strict=False, json_schema_extra={"uniqueItems": True})] = ()
     """Seed of each of them."""
     models: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """Runs or model files that are there, in place of a recipe. They must have the vocabulary of the text."""
+    """Runs or model files in place of a recipe. They must have the vocabulary of the text."""
 
     @model_validator(mode="after")
     def _are_trained_or_named(self) -> "Teachers":
@@ -227,70 +226,63 @@ class TrainingConfig(_Section):
     """How the network is trained, evaluated and saved."""
 
     first_weights: str | None = None
-    """SHA-256 of the weights of the model that training begins with; `charlm train --init RUN` sets it. null = the
-    first weights are drawn at random."""
+    """SHA-256 of the weights that training begins with; `charlm train --init MODEL` sets it. null = random weights."""
     batch_size: Positive = 64
     """Streams of text that a step reads side by side. A text too short for one window in each gets fewer."""
     sequence_length: Positive = 64
     """Characters in a window. Gradients reach back to the start of the window; the state is carried further."""
     growing_windows: bool = False
-    """Whether windows are short at first and long in the end: of all the characters that a run reads, 10% are read in
-    windows of a quarter of sequence_length, 30% in half of it, 40% in all of it, 20% in twice of it. There are more
-    steps while each teaches much. The state starts anew where the length changes."""
+    """Whether windows are short at first and long in the end: of the characters that a run reads, 10% are read in
+    windows of a quarter of sequence_length, 30% in half of it, 40% in all of it, 20% in twice of it. The state starts
+    anew where the length changes."""
     shuffle: bool = False
     """Whether each stream starts each epoch at a random window and wraps around, so that a step combines other windows
-    in each epoch. At the wrap, the state of the last window is carried to the first."""
+    in each epoch."""
     data_seed: Seed | None = None
-    """Seed of the windows that each step reads; the other random choices depend on `seed`. null = `seed`."""
+    """Seed of the windows that each step reads; null = `seed`."""
     state_reset: Fraction = 0.0
-    """Probability that a stream starts a window from the zero state, as every prompt does, instead of from the state
-    after the window before."""
+    """Probability that a stream starts a window from the zero state, as every prompt does."""
     epochs: Resumable[Positive | None] = None
-    """Passes over the training text; null = no limit. The run ends at the limit that comes first, epochs or steps; 10
-    epochs if neither is given. One that is given with -s replaces both of the recipe."""
+    """Passes over the training text. The run ends at the limit that comes first, epochs or steps; 10 epochs if neither
+    is given. One that is given with -s replaces both of the recipe."""
     steps: Resumable[Positive | None] = None
-    """Steps, that is updates of the weights; null = no limit. See epochs."""
+    """Updates of the weights; see epochs."""
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: Resumable[ScheduleConfig] = ScheduleConfig()
     loss_temperature: PositiveFloat = 1.0
-    """Training minimises the loss of softmax(logits / loss_temperature). A network that has memorised its text is
-    too confident on other text; training below 1 lowers that confidence by the same factor (Guo et al. 2017)."""
+    """Training minimises the loss of softmax(logits / loss_temperature). A network that has memorised its text is too
+    confident on other text; a value below 1 lowers that confidence (Guo et al. 2017)."""
     teachers: Teachers | None = None
-    """What the network learns from beside the text; null = no other network."""
+    """What the network learns from beside the text."""
     teacher_weight: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Weight w of the soft targets: training minimises (1 - w) times the loss on the text plus w times the cross
-    entropy with the soft targets. 0 = the teachers are not used."""
+    entropy with the soft targets."""
     ngram_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Weight of the soft targets that n-grams give, beside those of the teachers: of up to 12 characters, interpolated
-    modified Kneser-Ney, for each tenth of the training text counted on the rest of it. They keep a network from
-    learning a small text by heart (Xie et al. 2017 put noise into a text to the same end). teacher_weight and
-    ngram_weight are 1 together at most. 0 = none."""
+    """The same for the soft targets that n-grams of up to 12 characters give (interpolated modified Kneser-Ney, for
+    each tenth of the training text counted on the rest of it). They keep a network from learning a small text by heart
+    (compare Xie et al. 2017). Both weights are 1 together at most."""
     clip_norm: PositiveFloat | None = 1.0
-    """Largest global norm of the gradients: larger ones are scaled down to it. null = no limit."""
+    """Largest global norm of the gradients: larger ones are scaled down to it."""
     average_momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
-    """Momentum of a moving average of the weights, which is evaluated, sampled and saved in their place; null = no
-    average."""
+    """Momentum of a moving average of the weights, which is evaluated, sampled and saved in their place."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Number format of the matrix products in training. A processor that does not multiply bfloat16 uses float32; the
-    weights are float32 in both."""
+    """Number format of the matrix products in training. A processor that does not multiply bfloat16 uses float32."""
     kernel: Literal["auto", "compiled", "keras"] = "auto"
     """What computes the gradients of training: a C program that is compiled for this processor, or Keras. auto =
-    compiled, if there is a C compiler, and neither `rnn.dropout` nor an activity regularizer is used. A run records
-    what it has used, as the two round differently; only the bits of the compiled one are the same on any number of
-    cores."""
+    compiled, if there is a C compiler, and neither `rnn.dropout` nor an activity regularizer is used. Both round
+    differently; only the bits of the compiled one are the same on any number of cores."""
     parts: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """Parts into which a batch is cut, or of several machines the rows of each; each part is computed on one core. null
-    = the number of cores when the run begins, or fewer, so that a part has at least 8 rows. It determines the rounding
-    of the sums, so a run keeps its number of parts on any machine."""
+    """Parts into which a batch, or the rows of a machine, is cut; each is computed on one core. null = the number of
+    cores when the run begins, or fewer, so that a part has at least 8 rows. It decides how sums are rounded, so a run
+    keeps it."""
     early_stopping: Resumable[Positive | None] = None
-    """Evaluations in a row without a new best validation loss after which the run ends; null = it does not end for
-    this reason."""
+    """Evaluations in a row without a new best validation loss after which the run ends."""
     evaluations: Resumable[Annotated[int, Field(ge=1, le=1000)]] = 20
-    """Marks of the run, evenly over its steps, the last one at its end: at each, the network is evaluated on the first
-    200,000 characters of the validation text, writes a text, and is saved. Between them it is saved once a minute."""
+    """Marks of the run, evenly over its steps: at each, the network is evaluated on the first 200,000 characters of the
+    validation text, writes a text, and is saved. Between them it is saved once a minute."""
     keep_checkpoints: Resumable[bool] = False
-    """Whether the run keeps every checkpoint, and one before the first step, from which every command writes, scores or
-    inspects. They are three to four times as large as a model."""
+    """Whether the run keeps every checkpoint, and one before the first step. They are three to four times as large as a
+    model."""
     log_every: Resumable[Positive] = 50
     """Steps between two lines of training loss in metrics.jsonl and TensorBoard."""
 
@@ -332,13 +324,13 @@ class SamplingConfig(_Section):
     """Text that the network reads first; characters that the vocabulary lacks are left out."""
     temperature: NotNegativeFloat | None = None
     """Divisor of the logits: 0 = always the most likely character, 1 = the probabilities of the network; null = what
-    suits what the network writes, chosen at the end of training if `length` is not 0."""
+    suits what the network writes, chosen at the end of training."""
     top_k: Positive | None = None
-    """Choose among this many most likely characters; null = all."""
+    """Choose among this many most likely characters."""
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Choose among the fewest most likely characters whose probabilities add up to this; null = all."""
+    """Choose among the fewest most likely characters whose probabilities add up to this."""
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Choose among the characters that are at least this many times as likely as the most likely one; null = all."""
+    """Choose among the characters that are at least this many times as likely as the most likely one."""
 
     @property
     def chooses_temperature(self) -> bool:
@@ -356,8 +348,7 @@ class Config(_Section):
     recipe: str | None = None
     """Name of the recipe that the run began with; `charlm train` sets it."""
     seed: Seed = 1
-    """Seed of every random choice in a run: first weights, dropout, generated text, and without `training.data_seed`
-    the windows."""
+    """Seed of every random choice in a run: first weights, dropout, generated text, windows."""
     corpus: CorpusConfig = CorpusConfig()
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
