@@ -48,11 +48,10 @@ EMULATED = {
     }.items()
 }
 """Options of the compiler for processors that need not be at hand: emulated/immintrin.h has their instructions in C."""
-KERNELS = ["native", *(pytest.param(name, marks=pytest.mark.slow) for name in (*EMULATED, "ziglang"))]
-WITH_BFLOAT16 = [
-    "native",
-    *(pytest.param(name, marks=pytest.mark.slow) for name in ("bfloat16", "tiles", "ziglang")),
-]
+KERNELS, WITH_BFLOAT16 = (
+    ["native", *(pytest.param(name, marks=pytest.mark.slow) for name in names)]
+    for names in ((*EMULATED, "ziglang"), ("bfloat16", "tiles", "ziglang"))
+)
 STRUCTURES: list[dict[str, Any]] = [
     {"activation": "tanh", "has_masks": True, "is_soft": True},
     {"activation": "sigmoid", "skips": False, "temperature": 0.75},
@@ -69,20 +68,17 @@ CASES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def kernel() -> Kernel:
+@pytest.fixture(scope="session")
+def kernel_for(make_once: MakeOnce) -> Callable[[str], Kernel]:
+    """Return a function that returns the kernel of this processor, of an emulated one, or of another compiler."""
     if not any(shutil.which(name) for name in compiler.COMPILERS):
         pytest.skip("missing: a C compiler")
-    return load_kernel()
-
-
-@pytest.fixture(scope="session")
-def compile_for(make_once: MakeOnce) -> Callable[[str], Kernel]:
-    """Return a function that returns the kernel of a processor, which it compiles at the first call."""
     options = ["-std=gnu11", "-O1", "-ffp-contract=fast", "-fPIC", "-shared", "-Wno-psabi"]
 
     @functools.cache
-    def compiled(name: str) -> Kernel:
+    def kernel(name: str) -> Kernel:
+        if name == "native":
+            return load_kernel()
         if name == "ziglang":
             pytest.importorskip("ziglang", reason="missing: ziglang")
             command = [sys.executable, "-m", "ziglang", "cc", *compiler_options()]
@@ -91,13 +87,7 @@ def compile_for(make_once: MakeOnce) -> Callable[[str], Kernel]:
         command += [str(compiler.SOURCE), "-lm", "-o"]
         return Kernel(make_once(f"{name}.so", lambda path: subprocess.run([*command, path], check=True)))
 
-    return compiled
-
-
-@pytest.fixture
-def any_kernel(request: pytest.FixtureRequest, kernel: Kernel, compile_for: Callable[[str], Kernel]) -> Kernel:
-    """Return the kernel of the processor at hand, "native", of an emulated one, or that of another compiler."""
-    return kernel if request.param == "native" else compile_for(request.param)
+    return kernel
 
 
 def rounded(factor: Any) -> Any:
@@ -187,24 +177,26 @@ def expected(**fields: Any) -> tuple[Any, Any, list[Any]]:
     return Case(**fields).expected()
 
 
-@pytest.mark.parametrize("any_kernel", KERNELS, indirect=True)
+@pytest.mark.parametrize("processor", KERNELS)
 @pytest.mark.parametrize(("shape", "fields"), CASES, ids=str)
 def test_the_state_the_loss_and_the_gradients_are_those_of_float64(
-    any_kernel: Kernel, shape: Shape, fields: dict[str, Any]
+    processor: str, shape: Shape, fields: dict[str, Any], kernel_for: Callable[[str], Kernel]
 ) -> None:
     case = Case(shape, **fields)
-    last, loss, gradients = case.found(any_kernel)
+    last, loss, gradients = case.found(kernel_for(processor))
     wanted, wanted_loss, wanted_gradients = expected(**asdict(case))
     check_close([last, np.float64(loss)], [wanted, wanted_loss], atol=1e-4, rtol=1e-4)
     check_close(gradients, wanted_gradients, of_peak=1e-4)
 
 
 @pytest.mark.parametrize("shape", SHAPES[:-1], ids=str)
-@pytest.mark.parametrize("any_kernel", WITH_BFLOAT16, indirect=True)
-def test_bfloat16_rounds_the_factors_of_products_to_nearest_and_nothing_else(shape: Shape, any_kernel: Kernel) -> None:
+@pytest.mark.parametrize("processor", WITH_BFLOAT16)
+def test_bfloat16_rounds_the_factors_of_products_to_nearest_and_nothing_else(
+    shape: Shape, processor: str, kernel_for: Callable[[str], Kernel]
+) -> None:
     """Few numbers lie so near to the middle between two bfloat16 that float64 takes the other."""
     case = Case(shape, has_masks=True, bfloat16=True)
-    last, loss, gradients = case.found(any_kernel)
+    last, loss, gradients = case.found(kernel_for(processor))
     wanted, wanted_loss, wanted_gradients = expected(**asdict(case))
     assert np.abs(last - wanted).mean() < 3e-5
     assert loss == pytest.approx(wanted_loss, rel=1e-4)
@@ -212,30 +204,32 @@ def test_bfloat16_rounds_the_factors_of_products_to_nearest_and_nothing_else(sha
 
 
 @pytest.mark.parametrize(
-    ("any_kernel", "bfloat16"),
+    ("processor", "bfloat16"),
     [
         *(("native", is_bfloat16) for is_bfloat16 in (False, True)),
         *(pytest.param(name, False, marks=pytest.mark.slow) for name in EMULATED),
         *(pytest.param(name, True, marks=pytest.mark.slow) for name in ("bfloat16", "tiles")),
     ],
-    indirect=["any_kernel"],
 )
-def test_rows_do_not_change_each_other_not_even_one_that_is_not_a_number(bfloat16: bool, any_kernel: Kernel) -> None:
+def test_rows_do_not_change_each_other_not_even_one_that_is_not_a_number(
+    processor: str, bfloat16: bool, kernel_for: Callable[[str], Kernel]
+) -> None:
+    kernel = kernel_for(processor)
     for activation in ACTIVATIONS:
         case = Case((3, 2, 1, 5, 4), activation, bfloat16=bfloat16)
         case.options["state"][0, 1, 2] = np.nan
-        last, loss, gradients = case.found(any_kernel)
+        last, loss, gradients = case.found(kernel)
         assert np.isnan(last[0, 1]).all()
         assert not np.isnan(last[0, 0]).any()
         assert np.isnan(loss)
         assert all(np.isnan(gradient).any() for gradient in gradients)
     whole = Case((3, 40, 2, 130, 9), bfloat16=bfloat16)
-    everything = whole.found(any_kernel)[0]
+    everything = whole.found(kernel)[0]
     for rows in (slice(0, 1), slice(3, 20), slice(7, 40)):
         part = replace(whole)
         for name in ("window", "state"):
             part.options[name] = np.ascontiguousarray(whole.options[name][:, rows])
-        np.testing.assert_array_equal(part.found(any_kernel)[0], everything[:, rows])
+        np.testing.assert_array_equal(part.found(kernel)[0], everything[:, rows])
 
 
 # How it is compiled
@@ -249,7 +243,7 @@ def write_script(path: Path, commands: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def quick(kernel: Kernel, make_once: MakeOnce) -> Path:
+def quick(kernel_for: Callable[[str], Kernel], make_once: MakeOnce) -> Path:
     """Return a compiler that copies a library, which was compiled once."""
     command = [*compiler.find_compiler(), *compiler_options(), str(compiler.SOURCE), "-lm", "-o"]
     library = make_once("native.so", lambda path: subprocess.run([*command, path], check=True))
@@ -301,8 +295,9 @@ def test_a_library_that_is_damaged_or_not_for_the_user_alone_is_not_loaded(cache
     assert not [*cache.glob("*.so")]
 
 
+@pytest.mark.usefixtures("cache")
 def test_a_library_is_of_one_source_compiler_processor_and_set_of_options(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script, source = write_script(tmp_path / "compiler", ': > "$2"'), tmp_path / "kernel.c"
     monkeypatch.setenv("CC", str(script))
@@ -391,15 +386,11 @@ def test_a_compiler_that_hangs_is_ended_with_what_it_has_started(
 
 @pytest.mark.parametrize(
     ("arguments", "windows"),
-    [
-        pytest.param([], 163, id="", marks=pytest.mark.slow),
-        pytest.param(["large"], 216, id="large", marks=pytest.mark.nightly),
-    ],
+    [pytest.param([], 163, marks=pytest.mark.slow), pytest.param(["large"], 216, marks=pytest.mark.nightly)],
 )
 @pytest.mark.parametrize("processor", ["native", "x86-64-v3", *EMULATED])
-def test_the_sanitizers_find_nothing(
-    processor: str, arguments: list[str], windows: int, tmp_path: Path, kernel: Kernel
-) -> None:
+@pytest.mark.usefixtures("kernel_for")
+def test_the_sanitizers_find_nothing(processor: str, arguments: list[str], windows: int, tmp_path: Path) -> None:
     """The tiles of a processor are not instrumented, the emulated ones are."""
     options = EMULATED.get(processor, [f"-march={processor}"])
     program = Path(__file__).with_name("run_kernel.c")

@@ -3,9 +3,7 @@
 Axes: B streams, T time, V vocabulary, H units.
 """
 
-import itertools
 import math
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,30 +35,12 @@ training:
 sampling: {{length: 0}}
 """
 Tensors = dict[str, NDArray[np.float32]]
-Step = Callable[[NDArray[np.int64], Any, float], tuple[float, Any]]
-"""Trains on a window from a state (None = zeros) at a learning rate; returns the loss and the next state."""
 
 
-def windows() -> Iterator[tuple[bool, NDArray[np.int64]]]:
-    """Yield for each step whether an epoch begins, so that the state is zero, and its ids [T + 1, B]."""
-    ids = np.array([ord(character) - ord("a") for character in TEXT])
-    for step in range(STEPS):
-        window = step % WINDOWS
-        starts = np.arange(B) * WINDOWS * T + window * T
-        yield window == 0, ids[starts + np.arange(T + 1)[:, None]]
-
-
-def rate(step: int) -> float:
-    """Return the learning rate of a step: a warm-up of one, then half a cosine down to a tenth of the peak."""
-    if step == 0:
-        return PEAK / 2
-    return PEAK * (0.1 + 0.9 * (1 + math.cos(math.pi * (step - 1) / (STEPS - 2))) / 2)
-
-
-def in_torch(first: Tensors) -> tuple[Step, Callable[[], Tensors]]:
-    """Return a training step with torch.nn.RNN, and what returns the weights."""
+def train_in_torch(first: Tensors) -> tuple[list[float], Tensors]:
+    """Return the losses of the same training with torch.nn.RNN from the same weights, and the average of its own."""
     torch = pytest.importorskip("torch", reason="missing: torch")
-    network, logits = torch.nn.RNN(5, H, 2), torch.nn.Linear(H, 5)
+    network, logits, ids = torch.nn.RNN(5, H, 2), torch.nn.Linear(H, 5), torch.tensor(["abcde".index(c) for c in TEXT])
     layer = {"kernel": "weight_ih", "recurrent_kernel": "weight_hh", "bias": "bias_ih"}
     places = {  # its kernels are transposed, and it has a second bias, which stays zero
         **{f"rnn.{k}.{name}": network.get_parameter(f"{own}_l{k}") for k in range(2) for name, own in layer.items()},
@@ -71,20 +51,25 @@ def in_torch(first: Tensors) -> tuple[Step, Callable[[], Tensors]]:
             network.get_parameter(f"bias_hh_l{k}").zero_()
         for name, place in places.items():
             place.copy_(torch.tensor(first[name].T))
-    optimizer, steps = torch.optim.Adam(places.values()), itertools.count(1)
-
-    def take_step(window: NDArray[np.int64], state: Any, rate: float) -> tuple[float, Any]:
-        ids = torch.tensor(window)
-        outputs, state = network(torch.nn.functional.one_hot(ids[:-1], 5).float(), state)
-        loss = torch.nn.functional.cross_entropy(logits(outputs).reshape(-1, 5), ids[1:].reshape(-1))
+    optimizer, losses, average, state = torch.optim.Adam(places.values()), list[float](), first, None
+    for step in range(STEPS):
+        starts = np.arange(B) * WINDOWS * T + step % WINDOWS * T
+        window = ids[starts + np.arange(T + 1)[:, None]]
+        state = state if step % WINDOWS else None  # an epoch begins with zeros
+        outputs, state = network(torch.nn.functional.one_hot(window[:-1], 5).float(), state)
+        loss = torch.nn.functional.cross_entropy(logits(outputs).reshape(-1, 5), window[1:].reshape(-1))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(places.values(), CLIP)
-        optimizer.param_groups[0] |= {"lr": rate, "eps": EPSILON / math.sqrt(1 - 0.999 ** next(steps))}
+        decay = 0.1 + 0.9 * (1 + math.cos(math.pi * (step - 1) / (STEPS - 2))) / 2  # half a cosine to a tenth
+        rate = PEAK * decay if step else PEAK / 2  # a warm-up of one step
+        optimizer.param_groups[0] |= {"lr": rate, "eps": EPSILON / math.sqrt(1 - 0.999 ** (step + 1))}
         optimizer.step()
-        return loss.item(), state.detach()
-
-    return take_step, lambda: {name: place.detach().numpy().T.copy() for name, place in places.items()}
+        losses, state = [*losses, loss.item()], state.detach()
+        share = 1 - min(MOMENTUM, (2 + step) / (11 + step))
+        weights = {name: place.detach().numpy().T for name, place in places.items()}
+        average = {name: average[name] + share * (weight - average[name]) for name, weight in weights.items()}
+    return losses, average
 
 
 @pytest.mark.parametrize("kernel", ["compiled", "keras"])
@@ -93,14 +78,8 @@ def test_the_losses_and_the_average_of_the_weights_are_those_of_a_plain_training
     (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
     recipe.write_text(SETTINGS.replace("KERNEL", kernel), encoding="utf-8")
     charlm.train(tmp_path / "text.txt", recipe=recipe, run=run)
-    first = {name: w.numpy() for name, w in named_weights(build_model(load_config(run / "config.yaml"), 5)).items()}
-    take_step, weights_now = in_torch(first)
-    losses, average, state = list[float](), dict(first), None
-    for step, (is_new, window) in enumerate(windows()):
-        loss, state = take_step(window, None if is_new else state, rate(step))
-        losses.append(loss)
-        share = 1 - min(MOMENTUM, (2 + step) / (11 + step))
-        average = {name: average[name] + share * (weight - average[name]) for name, weight in weights_now().items()}
+    first: dict[str, Any] = named_weights(build_model(load_config(run / "config.yaml"), 5))
+    losses, average = train_in_torch({name: weight.numpy() for name, weight in first.items()})
     found = [line["nats_per_char"] for line in read_metrics(run) if line["split"] == "train"]
     np.testing.assert_allclose(found, losses, rtol=1e-5)
     weights = read_model(run / "last.safetensors").parameters.tensors()
