@@ -1,8 +1,10 @@
 """The command line, run in this process."""
 
+import json
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -16,6 +18,13 @@ LONG_NAME = 300 * "x"
 def charlm(*arguments: str | Path | float, stdin: str | bytes = b"") -> Result:
     """Run a command; an exception that the command does not turn into a message is raised."""
     return CliRunner().invoke(main, [str(argument) for argument in arguments], input=stdin, catch_exceptions=False)
+
+
+def json_of(*arguments: str | Path | float) -> Any:
+    """Return what a command prints with --json, which must succeed."""
+    command = charlm(*arguments, "--json")
+    assert command.exit_code == 0, command.stderr
+    return json.loads(command.stdout)
 
 
 def run_line(line: str) -> Result:

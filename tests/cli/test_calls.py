@@ -1,124 +1,81 @@
-"""What each command hands to the library: its options by the names of the arguments."""
+"""What each command hands to the library, its options by the names of the arguments, and what it refuses in a line."""
 
-import importlib
 import inspect
+import pkgutil
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 from unittest.mock import create_autospec
 
 import click
 import pytest
-from commands import all_commands, check_failure
+from commands import all_commands, check_failure, check_usage_error, table
 
+from charlm.config.recipes import find_recipe
 from charlm.errors import CharlmError
 
-SET = {"overrides": ("model.units=2", "seed=3")}
-TEXT = {"text": (Path("a"), Path("b"))}
-CALLS: dict[str, tuple[str, dict[str, Any]]] = {
-    "tokenize a b --out o -c tiny -s model.units=2 -s seed=3": (
-        "charlm.api.training tokenize",
-        {"sources": (Path("a"), Path("b")), "out": Path("o"), "recipe": "tiny", **SET},
-    ),
-    "train a b -c tiny -s model.units=2 -s seed=3 -r r --init m --minutes 1.5": (
-        "charlm.api.training train",
-        {**TEXT, "recipe": "tiny", **SET, "run": Path("r"), "init": Path("m"), "minutes": 1.5},
-    ),
-    "train --resume -r r -s model.units=2 -s seed=3 --minutes 2": (
-        "charlm.api.training resume",
-        {"run": Path("r"), "minutes": 2.0, **SET},
-    ),
-    "plan a b -c tiny -s model.units=2 -s seed=3 --json": (
-        "charlm.api.training plan",
-        {**TEXT, "recipe": "tiny", **SET},
-    ),
-    "tune s a b --minutes 9 --trials 5 --trial-minutes 1 --out o": (
-        "charlm.tuning.search tune",
-        {"space": Path("s"), **TEXT, "minutes": 9, "trials": 5, "trial_minutes": 1, "out": Path("o")},
-    ),
-    "sample m.safetensors -p ab -n 3 -t 0.5 --top-k 2 --top-p 0.9 --min-p 0.1 --seed 7 --samples 1 --stop b --json": (
-        "charlm.api.model Model.generate",
-        {
-            "prompt": "ab",
-            "length": 3,
-            **{"temperature": 0.5, "top_k": 2, "top_p": 0.9, "min_p": 0.1, "seed": 7, "stop": "b"},
-        },
-    ),
-    "evaluate m a --split test --protocol windows --window 9 --baselines --copies --json": (
-        "charlm.api.evaluation evaluate",
-        {
-            **{"model": Path("m"), "text": Path("a"), "split": "test", "protocol": "windows", "window": 9},
-            **{"baselines": True, "copies": True},
-        },
-    ),
-    "inspect a b --text t --out o --json": (
-        "charlm.inspection.inspecting inspect_runs",
-        {"runs": (Path("a"), Path("b")), "text": Path("t"), "out": Path("o")},
-    ),
-    "export m --format onnx --out o --check --json": (
-        "charlm.formats.exporting export",
-        {"model": Path("m"), "format": "onnx", "out": Path("o"), "check": True},
-    ),
-    "serve a b --host ::1 --port 5": (
-        "charlm.serving.server serve",
-        {"runs": (Path("a"), Path("b")), "host": "::1", "port": 5, "key": "secret"},
-    ),
-    "runs a b --group --json": ("charlm.runs.summary list_runs", {"runs": (Path("a"), Path("b"))}),
-    "runs a b --samples": ("charlm.runs.summary list_runs", {"runs": (Path("a"), Path("b"))}),
-    "config show tiny -s model.units=2 -s seed=3": ("charlm.config.file load_config", SET),
+pytestmark = pytest.mark.usefixtures("place")
+
+TARGETS = {
+    **{name: f"charlm.api.training.{name}" for name in ("tokenize", "train", "resume", "plan")},
+    **{"evaluate": "charlm.api.evaluation.evaluate", "sample": "charlm.api.model.Model.generate"},
+    **{"inspect": "charlm.inspection.inspecting.inspect_runs", "export": "charlm.formats.exporting.export"},
+    **{"serve": "charlm.serving.server.serve", "runs": "charlm.runs.summary.list_runs"},
+    **{"tune": "charlm.tuning.search.tune", "config": "charlm.config.file.load_config"},
 }
-"""Of a command line with every option of its command: the function that is called, and with what."""
-SHORTEST: dict[str, dict[str, Any]] = {
-    "tokenize a --out o": {"sources": (Path("a"),), "out": Path("o")},
+"""The function that a command calls."""
+SET = {"overrides": ("a=1", "b=2")}
+AB, OUT = (Path("a"), Path("b")), Path("o")
+RECIPE = {"text": AB, "recipe": "tiny", **SET}
+SEARCH = {"space": Path("s"), "text": AB, "minutes": 9, "trials": 5, "trial_minutes": 1, "out": OUT}
+DRAWN = {"prompt": "ab", "length": 3, "temperature": 0.5, "top_k": 2, "top_p": 0.9, "min_p": 0.1, "seed": 7}
+SCORED = {"split": "test", "protocol": "windows", "window": 9, "baselines": True, "copies": True}
+CALLS: dict[str, dict[str, Any]] = {
+    "tokenize a b --out o -c tiny -s a=1 -s b=2": {"sources": AB, "out": OUT, "recipe": "tiny", **SET},
+    "train a b -c tiny -s a=1 -s b=2 -r r --init m --minutes 1.5": RECIPE
+    | {"run": Path("r"), "init": Path("m"), "minutes": 1.5},
+    "train --resume -r r -s a=1 -s b=2 --minutes 2": {"run": Path("r"), "minutes": 2.0, **SET},
+    "plan a b -c tiny -s a=1 -s b=2 --json": RECIPE,
+    "tune s a b --minutes 9 --trials 5 --trial-minutes 1 --out o": SEARCH,
+    "sample m.safetensors -p ab -n 3 -t 0.5 --top-k 2 --top-p 0.9 --min-p 0.1 --seed 7 --samples 1 --stop b": DRAWN
+    | {"stop": "b"},
+    "evaluate m a --split test --protocol windows --window 9 --baselines --copies --json": SCORED
+    | {"model": Path("m"), "text": Path("a")},
+    "inspect a b --text t --out o --json": {"runs": AB, "text": Path("t"), "out": OUT},
+    "export m --format onnx --out o --check --json": {"model": Path("m"), "format": "onnx", "out": OUT, "check": True},
+    "serve a b --host ::1 --port 5": {"runs": AB, "host": "::1", "port": 5},
+    "runs a b --group --json": {"runs": AB},
+    "runs a b --samples": {"runs": AB},
+    "config show tiny -s a=1 -s b=2": {"path": find_recipe("tiny"), **SET},
+    "tokenize a --out o": {"sources": (Path("a"),), "out": OUT},
     "tune s --minutes 9": {"space": Path("s"), "minutes": 9},
-    "sample m.safetensors --seed 7": {"seed": 7},
-    "inspect --json": {},
-    "export --format c --out o": {"format": "c", "out": Path("o")},
-    **{line: {} for line in ("train", "plan", "evaluate", "serve", "runs")},
+    "sample m.safetensors --seed 7 --json": {"seed": 7},
+    "export --format c --out o": {"format": "c", "out": OUT},
+    **{line: {} for line in ("train", "plan", "evaluate", "inspect --json", "serve", "runs")},
 }
-"""Command lines with what is required alone."""
+"""What a command line hands over: those with every option of their command, then those with what is required alone."""
 OF_THE_TERMINAL = {"self", "say", "show_progress", "announce", "report"}
 
 
-def called(line: str, target: str, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Run a command line; return what it calls the function `module name` with, and the defaults of that."""
-    module, _, path = target.partition(" ")
-    owner: Any = importlib.import_module(module)
-    *classes, name = path.split(".")
-    for one in classes:
-        owner = getattr(owner, one)
-    signature = inspect.signature(getattr(owner, name))
-    double = create_autospec(getattr(owner, name), side_effect=CharlmError("was called"))
-    monkeypatch.setattr(owner, name, double)
-    check_failure(line, "was called")
-    given = signature.bind(*double.call_args.args, **double.call_args.kwargs).arguments
-    defaults = {key: one.default for key, one in signature.parameters.items() if one.default is not one.empty}
-    return {key: value for key, value in given.items() if key not in OF_THE_TERMINAL}, defaults
-
-
-@pytest.mark.usefixtures("place")
 @pytest.mark.parametrize("line", CALLS)
-def test_every_option_is_an_argument_of_the_function_that_the_command_calls(
+def test_every_option_is_an_argument_and_one_that_is_left_out_the_default_of_the_library(
     line: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target, expected = CALLS[line]
+    expected, target = CALLS[line], TARGETS["resume" if "--resume" in line else line.split(maxsplit=1)[0]]
     if line.startswith("serve"):
         pytest.importorskip("starlette", reason="missing: starlette")
         monkeypatch.setenv("CHARLM_API_KEY", "secret")
-    found, defaults = called(line, target, monkeypatch)
-    assert {name: value for name, value in found.items() if name in expected} == expected
-    assert all(value in (None, defaults.get(name)) for name, value in found.items() if name not in {*expected, "path"})
-
-
-@pytest.mark.usefixtures("place")
-@pytest.mark.parametrize("line", SHORTEST)
-def test_an_option_that_is_left_out_is_the_default_of_the_library(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if line == "serve":
-        pytest.importorskip("starlette", reason="missing: starlette")
-    target = next(target for full, (target, _) in CALLS.items() if full.partition(" ")[0] == line.partition(" ")[0])
-    found, defaults = called(line, target, monkeypatch)
-    for name, value in found.items():
-        assert value == SHORTEST[line].get(name, defaults.get(name)), name
+        expected = {**expected, "key": "secret"}
+    function = pkgutil.resolve_name(target)
+    double = create_autospec(function, side_effect=CharlmError("was called"))
+    monkeypatch.setattr(target, double)
+    check_failure(line, "was called")
+    parameters = inspect.signature(function)
+    given = parameters.bind(*double.call_args.args, **double.call_args.kwargs).arguments
+    found = {name: value for name, value in given.items() if name not in OF_THE_TERMINAL}
+    defaults = {name: None if one.default is one.empty else one.default for name, one in parameters.parameters.items()}
+    assert found == {name: defaults[name] for name in found} | expected
 
 
 @pytest.mark.parametrize("name", all_commands())
@@ -127,3 +84,70 @@ def test_the_table_has_every_option(name: str) -> None:
     elsewhere = {"--quiet"} | ({"--host", "--port"} if name == "tensorboard" else set())
     options = [option for option in all_commands()[name].params if isinstance(option, click.Option)]
     assert [option.opts for option in options if not {*option.opts} & (tested | elsewhere)] == []
+
+
+@table("""
+config show missing                                   | missing: no such recipe or YAML file
+evaluate                                              | runs/: no run here
+export m.safetensors --format c --out page.html       | page.html: the format c must be a folder
+inspect m.safetensors m.safetensors --text - --json                 | standard input can be read for one run only
+plan latin.txt                                        | latin.txt: not valid utf-8
+evaluate -                                            | -: no such file or folder; must be a run or a model file
+sample red\x1b[31m.txt                                | red\\x1b[31m.txt: not a model file
+sample m.safetensors --min-p nan                      | min_p: found nan; must be from 0 to 1
+serve m.safetensors m.safetensors                                   | m.safetensors: another model is called m too;
+serve m.safetensors --host a..b                       | --host a..b, --port 8000: cannot listen there
+serve m.safetensors --host LONG                       | --port 8000: cannot listen there
+tensorboard                                           | runs: no run here has been trained
+tensorboard missing                                   | missing: no run here has been trained
+train corpus -r out -s corpus.encoding=latin-1        | corpus.encoding: found 'latin-1', but corpus was
+tokenize latin.txt --out out                          | latin.txt: not valid utf-8 at byte 3 (0xE9)
+tokenize text.txt --out corpus                        | corpus: exists already
+tokenize LONG --out out                               | xxx: File name too long
+tokenize text.txt --out out -c escape.yaml            | escape.yaml: \\x1b[31m\\n: found
+train missing.txt -r out                              | missing.txt: no such file or folder
+train text.txt -r begun                               | begun: holds a run; continue it with --resume
+train text.txt -r out -s model.units=many             | model.units: found 'many'
+train text.txt -r out --minutes 3 -s training.steps=9 | minutes 3: decides training.steps
+train text.txt -r out --init m.safetensors -s model.units=5  | model.units: found 5; must be 4, as in m.safetensors
+train --resume -r missing                             | missing: not a run
+tune nonsense --minutes 1                             | nonsense: no such recipe or YAML file
+""")
+def test_a_failure_is_one_line_that_names_what_is_wrong(line: str, expected: str) -> None:
+    check_failure(line, expected)
+
+
+@table("""
+evaluate m.safetensors --window 100                                   | --window is the length of the windows
+evaluate m.safetensors --protocol windows --window 0                  | '--window'
+inspect m.safetensors --text text.txt                                 | --out FILE.html
+tran                                                           | No such command 'tran'. Did you mean 'train'?
+evaluate --protocl x                                           | No such option '--protocl'. Did you
+--red\x1b[31m                                                  | --red\\x1b[31m
+red\x1b[31m                                                    | red\\x1b[31m
+train ''                                                       | '[TEXT]...': the path is empty
+runs ''                                                        | '[RUNS]...': the path is empty
+sample m.safetensors -n -1                                            | '--length'
+sample m.safetensors -t -1                                            | -1.0 is not in the range
+sample m.safetensors --top-p 0                                        | 0.0 is not in the range
+sample m.safetensors --top-p 1.1                                      | 1.1 is not in the range
+sample m.safetensors --min-p 1.1                                      | 1.1 is not in the range
+sample m.safetensors -n 0 --json                                      | -n 0 has no end
+train --resume text.txt                                        | --resume keeps the text
+train --resume -c tiny                                         | --resume keeps the text
+tune space --minutes 0                                         | 0.0 is not in the range
+""")
+def test_wrong_usage_names_the_argument(line: str, expected: str) -> None:
+    check_usage_error(line, expected)
+
+
+@pytest.mark.parametrize(("command", "package"), [("serve", "uvicorn"), ("tune", "optuna")])
+def test_a_missing_package_is_named_with_what_installs_it(
+    command: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    for module in ("charlm.serving.server", "charlm.tuning.search"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+        monkeypatch.delattr(module, raising=False)
+    message = f"charlm {command} needs {package}, which is not installed: pip install '.[{command}]'"
+    check_failure({"serve": "serve m.safetensors", "tune": "tune space --minutes 1"}[command], message)

@@ -1,24 +1,33 @@
-"""The command `charlm`: its commands, their options and help, and the installation."""
+"""The command `charlm`: its commands, their help, errors as exit codes, and where all of them print."""
 
+import errno
 import platform
 import re
 import shlex
+import signal
+import sys
+from collections.abc import Callable
 from importlib.metadata import distributions
 from pathlib import Path
+from unittest.mock import Mock
 
 import click
 import pytest
 from click.shell_completion import ShellComplete
+from click.testing import CliRunner, Result
 from commands import all_commands, charlm, run_line
 from pages import parse_command
 from run_folders import make_run
 
 from charlm import __version__
-from charlm.cli.command import Command
+from charlm.cli import output
+from charlm.cli.command import Command, Commands, quiet_option
 from charlm.cli.main import main
 from charlm.config.file import load_config, parse_yaml
 from charlm.config.recipes import describe_recipe, find_recipe, recipe_names
+from charlm.errors import CharlmError
 from charlm.hardware import memory_bytes
+from charlm.training.signals import Stopped
 
 # Help
 
@@ -50,9 +59,6 @@ def test_every_command_has_help_on_a_screen_with_examples_that_can_be_parsed(nam
     assert any(example.startswith(f"  charlm {name}") for example in found.examples)
 
 
-# The rest
-
-
 @pytest.mark.parametrize("line", ["", "config"])
 def test_a_group_without_a_command_prints_its_help(line: str) -> None:
     command, asked = run_line(line), run_line(f"{line} --help")
@@ -77,9 +83,6 @@ def test_a_shell_completes_commands_recipes_runs_and_models_where_each_is_meant(
     assert {item.value for item in found if item.type == "plain"} == expected
 
 
-# charlm info
-
-
 def test_info_has_versions_machine_and_paths() -> None:
     facts = dict(re.split(r"  +", line) for line in charlm("info").stdout.splitlines())
     assert (facts["charlm"], facts["python"]) == (__version__, platform.python_version())
@@ -93,12 +96,87 @@ def test_info_has_versions_machine_and_paths() -> None:
     assert facts["runs"] == str(Path.cwd() / "runs")
 
 
-# charlm config
-
-
 def test_every_recipe_is_listed_with_what_it_is_for_and_shown_with_every_value() -> None:
     shown = " ".join(charlm("config", "list").stdout.split())
     assert all(f"{name} {describe_recipe(name)}" in shown for name in recipe_names())
     assert shown.count(" For ") == len(recipe_names())
     config = load_config(find_recipe("tiny"), overrides=["model.units=3"]).model_dump(mode="json")
     assert parse_yaml(charlm("config", "show", "tiny", "-s", "model.units=3").stdout, origin="test") == config
+
+
+# Errors
+
+
+def run_command(call: Callable[[], object], *options: str) -> Result:
+    """Run a command of a group that does nothing else."""
+    command = quiet_option(Command("call", callback=call))
+    group = Commands("group", sections={"": ["call"]}, commands={"call": command})
+    return CliRunner().invoke(group, ["call", *options], catch_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "message"),
+    [
+        (CharlmError("text.txt: no such file"), 1, "charlm: text.txt: no such file\n"),
+        (OSError(errno.EACCES, "Permission denied", "text.txt"), 1, "charlm: text.txt: Permission denied\n"),
+        (
+            ModuleNotFoundError(name="tensorboard.compat"),
+            1,
+            "charlm: tensorboard: this package is not installed; install it and the others with: pip install '.'\n",
+        ),
+        (output.OutputClosedError(), 0, ""),  # a reader of standard output that has gone
+        *((KeyboardInterrupt(), 130, ""), (Stopped(signal.SIGTERM), 143, ""), (Stopped(signal.SIGHUP), 129, "")),
+        (click.UsageError("found \x1b[31m"), 2, "found \\x1b[31m\n"),
+    ],
+    ids=repr,
+)
+def test_an_error_outside_the_program_is_a_line_and_an_exit_code(
+    error: BaseException, exit_code: int, message: str
+) -> None:
+    command = run_command(Mock(side_effect=error))
+    assert (command.exit_code, command.stdout) == (exit_code, "")
+    assert command.stderr.rpartition("Error: ")[2] == message
+
+
+@pytest.mark.parametrize("defect", [ZeroDivisionError(), ModuleNotFoundError(name="charlm.missing")])
+def test_a_defect_of_the_program_is_not_hidden(defect: Exception) -> None:
+    with pytest.raises(type(defect)):
+        run_command(Mock(side_effect=defect))
+
+
+# Output
+
+
+def test_results_and_what_is_said_have_no_control_characters_and_a_quiet_command_says_its_errors_alone() -> None:
+    def talk() -> None:
+        output.say("a\x1b[31m")
+        output.print_result("runs/\x1b[31mred: 1.5", "\u202eb")
+        raise CharlmError("why it failed")
+
+    for options, said in (((), "charlm: a\\x1b[31m\n"), (("-q",), "")):
+        command = run_command(talk, *options)
+        assert command.stdout == "runs/\\x1b[31mred: 1.5\n\\u202eb\n"
+        assert (command.exit_code, command.stderr) == (1, f"{said}charlm: why it failed\n")
+
+
+def test_bars_are_shown_on_a_terminal_that_moves_its_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
+    def look() -> None:
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        output.print_result(str(output.shows_progress()))
+
+    for options, terminal, is_shown in (((), "xterm", True), ((), "dumb", False), (("-q",), "xterm", False)):
+        monkeypatch.setenv("TERM", terminal)
+        assert run_command(look, *options).stdout == f"{is_shown}\n"
+
+
+def test_tables_are_aligned_by_the_columns_of_characters_and_lines_filled_to_the_width_of_the_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = [["日本", "1"], ["e\u0301te\u0301", "22"], ["abcd", "3"]]
+    assert output.align(rows, text_columns={0}) == ["日本   1", "e\u0301te\u0301   22", "abcd   3"]
+    assert output.fill(["a 1", "b 2", "c 3"], width=9) == ["a 1, b 2,", "c 3"]
+    lines = output.fill(["a 1", "two words and more", "c 3"], width=12, indent=2)
+    assert lines == ["  a 1, two", "  words and", "  more, c 3"]
+    for columns, width in (("200", 200), ("39", 40)):
+        monkeypatch.setenv("COLUMNS", columns)
+        assert output.terminal_width() == width

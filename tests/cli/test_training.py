@@ -1,19 +1,17 @@
 """`charlm train`: what it reports."""
 
-import json
 import math
 import re
-import sys
 from pathlib import Path
 from signal import Signals
 from unittest.mock import Mock
 
 import pytest
-from commands import charlm, check_failure, run_line, table
+from commands import charlm, check_failure, json_of, run_line
 from corpora import make_corpus, write_texts
 
 from charlm.api.training import Plan
-from charlm.cli.training import _lines, compare_scores
+from charlm.cli.training import compare_scores
 from charlm.config.recipes import suited_recipe
 from charlm.config.schema import TrainingConfig
 from charlm.network.model_file import read_model
@@ -60,35 +58,28 @@ def test_a_score_is_compared_with_the_best_simple_model_in_80_columns(
 
 
 @pytest.mark.slow
-def test_a_run_whose_loss_still_falls_says_how_to_train_longer(tmp_path: Path) -> None:
-    command = charlm("train", "-c", "tiny", "-s", "training.steps=20", "-r", tmp_path / "run")
-    assert command.exit_code == 0, command.stderr
-    (advice,) = re.findall("train longer: charlm (.* --minutes 1)\n", command.stderr)
-    longer = charlm(*advice.removesuffix("1").split(), "0.05")
+def test_without_a_corpus_the_plays_are_learnt_under_runs_and_a_loss_that_falls_says_how_to_train_longer() -> None:
+    first = charlm("train", "-c", "tiny", "-s", "training.steps=20")
+    assert first.exit_code == 0
+    (run,) = Path("runs").iterdir()
+    assert run.name.endswith("-river_plays")
+    assert open_corpus(run / "corpus").manifest.sources[0].name.endswith("river_plays.txt")
+    assert len(charlm("sample", "-n", 10).stdout) == 10
+    assert "nats_per_char" in json_of("evaluate")
+    resumed = charlm("train", "--resume", "-s", "training.steps=25")
+    assert "resumed at step 20 of 25\n" in resumed.stderr
+    (advice,) = re.findall("train longer: charlm (.* --minutes )1\n", first.stderr)
+    longer = charlm(*advice.split(), "0.2")
     assert longer.exit_code == 0, longer.stderr
     assert re.search(r"all steps done: [\d,]+ steps in \w+, beside them \w+ for evaluations", longer.stderr)
 
 
-@pytest.mark.slow
-def test_without_a_corpus_the_plays_are_learnt_in_a_new_folder_under_runs(
+def test_every_figure_of_a_plan_is_printed_and_in_its_json_in_lines_that_fit_the_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert charlm("train", "-c", "tiny", "-s", "training.steps=5").exit_code == 0
-    (run,) = (tmp_path / "runs").iterdir()
-    assert run.name.endswith("-river_plays")
-    assert open_corpus(run / "corpus").manifest.sources[0].name.endswith("river_plays.txt")
-
-    assert len(charlm("sample", "-n", 10).stdout) == 10
-    assert "nats_per_char" in json.loads(charlm("evaluate", "--json").stdout)
-    resumed = charlm("train", "--resume", "-s", "training.steps=10")
-    assert "resumed at step 5 of 10\n" in resumed.stderr
-
-
-def make_plan(folder: Path) -> Plan:
     batches = Batches(length=18_000, batch_size=32, sequence_length=64, seed=1)
-    return Plan(
-        corpus=make_corpus(folder, "abba" * 5_000),
+    plan = Plan(
+        corpus=make_corpus(tmp_path, "abba" * 5_000),
         problems=["line ends: mixed: 20 \\n, 10 \\r\\n; make them one kind"],
         architecture=Architecture(60, 2, 512, None, True, "tanh", False),
         schedule=make_schedule(TrainingConfig(steps=80, growing_windows=True), batches),
@@ -101,11 +92,9 @@ def make_plan(folder: Path) -> Plan:
         advice=suited_recipe(1_000_000),
         is_advised=False,
     )
-
-
-def test_every_figure_of_a_plan_is_printed_and_in_its_json_in_lines_that_fit_the_terminal(tmp_path: Path) -> None:
-    plan = make_plan(tmp_path)
-    text, found = "\n".join(_lines(plan, width=200)), plan.to_json()
+    monkeypatch.setattr("charlm.api.training.plan", Mock(return_value=plan))
+    monkeypatch.setenv("COLUMNS", "200")
+    text, found = charlm("plan").stdout, json_of("plan")
     weights = (60 * 512 + 512 * 512 + 512) + (2 * 512 * 512 + 512) + (512 * 60 + 60)
     for key, value, printed in (
         ("parameters", weights, f"2 x 512 tanh units, {weights:,} weights"),
@@ -126,17 +115,8 @@ def test_every_figure_of_a_plan_is_printed_and_in_its_json_in_lines_that_fit_the
         assert printed in text, printed
     assert "problem     line ends: mixed: 20 \\n, 10 \\r\\n; make them one kind" in text
     assert "suits 18,000 characters of training and would be taken without -c" in text
-    assert max(map(len, _lines(plan, width=40))) <= 40
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("place")
-def test_json_is_one_object_and_nothing_is_written() -> None:
-    before = sorted(Path().rglob("*"))
-    command = run_line("plan text.txt -c tiny -s training.steps=7 --json")
-    assert command.exit_code == 0
-    assert json.loads(command.stdout)["steps"] == 7
-    assert sorted(Path().rglob("*")) == before
+    monkeypatch.setenv("COLUMNS", "40")
+    assert max(map(len, charlm("plan").stdout.splitlines())) <= 40
 
 
 def test_the_corpus_is_summarized_and_files_that_are_left_out_are_named(tmp_path: Path) -> None:
@@ -148,51 +128,27 @@ def test_the_corpus_is_summarized_and_files_that_are_left_out_are_named(tmp_path
     assert f"files: 1 left out: {sources}/01.txt (not valid utf-8 at byte 0 (0xFF));" in command.stderr
 
 
-SPACE = "recipe: tiny\nsearch: {model.units: {int: [8, 24], step: 8}}"
+# Searching
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make a folder with search spaces and a text the current one."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "space.yaml").write_text(SPACE, encoding="utf-8")
-    (tmp_path / "text.txt").write_text("To be, or not to be, that is the question. " * 50, encoding="utf-8")
-    return tmp_path
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("folder")
-@table("""
-tune space.yaml text.txt --minutes 1 --out runs      | runs: is not empty, and not the folder of a search
-tune space.yaml text.txt --minutes 1 --out text.txt  | text.txt: cannot be written
-""")
-def test_a_place_that_cannot_be_a_search_is_refused(line: str, expected: str) -> None:
-    pytest.importorskip("optuna", reason="missing: optuna")
-    Path("runs/other").mkdir(parents=True)
-    check_failure(line, expected)
-
-
-@pytest.mark.usefixtures("folder")
-def test_a_missing_optuna_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "optuna", None)
-    monkeypatch.delitem(sys.modules, "charlm.tuning.search", raising=False)
-    check_failure(
-        "tune space.yaml --minutes 1", "charlm tune needs optuna, which is not installed: pip install '.[tune]'"
-    )
-
-
-@pytest.mark.usefixtures("folder")
 def test_whoever_stops_a_search_is_told_how_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("optuna", reason="missing: optuna")
     monkeypatch.setattr("charlm.tuning.search.tune", Mock(side_effect=Stopped(Signals.SIGTERM)))
-    command = charlm("tune", "space.yaml", "text.txt", "--minutes", 1)
+    command = charlm("tune", "space", "--minutes", 1)
     assert command.exit_code == 143
     assert command.stderr.splitlines()[0] == "charlm: stopped by SIGTERM; the same command goes on with the search"
 
 
 @pytest.mark.slow
-def test_the_best_recipe_is_named_on_standard_output_and_training_it_repeats_the_best_trial(folder: Path) -> None:
+def test_the_best_recipe_is_named_on_standard_output_and_training_it_repeats_the_best_trial() -> None:
     pytest.importorskip("optuna", reason="missing: optuna")
-    command = charlm("tune", "space.yaml", "text.txt", "--minutes", 5, "--trial-minutes", 0.02, "--trials", 2)
+    Path("space.yaml").write_text("recipe: tiny\nsearch: {model.units: {int: [8, 24], step: 8}}", encoding="utf-8")
+    Path("text.txt").write_text("To be, or not to be, that is the question. " * 50, encoding="utf-8")
+    Path("other/run").mkdir(parents=True)
+    tune = "tune space.yaml text.txt --minutes 5 --trial-minutes 0.02 --trials 2"
+    check_failure(f"{tune} --out other", "other: is not empty, and not the folder of a search")
+    check_failure(f"{tune} --out text.txt", "text.txt: cannot be written")
+    command = run_line(tune)
     assert command.exit_code == 0
     assert command.stdout.startswith("runs/tune-space/best.yaml: ")
     assert command.stdout.count("\n") == 1
@@ -200,9 +156,7 @@ def test_the_best_recipe_is_named_on_standard_output_and_training_it_repeats_the
     train = command.stderr.splitlines()[-1].partition("train it with: charlm ")[2]
     assert train == "train text.txt -c runs/tune-space/best.yaml"
     charlm(*train.split(), "--run", "again")
-    trials = sorted((folder / "runs/tune-space").glob("trial-*"))
-    table = json.loads(charlm("runs", *trials, "again", "--json").stdout)
-    scores = {run["name"]: run["nats_per_char"] for run in table}
+    scores = {run["name"]: run["nats_per_char"] for run in json_of("runs", *Path("runs").glob("*/trial-*"), "again")}
     again = scores.pop("again")
     assert again == min(scores.values())
     assert f"{again:.4f} nats per character" in command.stdout
