@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -9,13 +10,14 @@ import numpy as np
 import pytest
 import reference
 
-from charlm.errors import CharlmError
 from charlm.network.model_file import TrainedModel
 from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
 from charlm.serving.answers import TURN, Answer, Piece, ServedModel, Token
 from charlm.serving.requests import ChatRequest, CompletionRequest, parse_request
 from charlm.text.vocabulary import Vocabulary
+
+MESSAGES = [{"role": "user", "content": "ab"}]
 
 
 def answer(trained: TrainedModel, *, is_chat: bool = False, **fields: Any) -> Answer:
@@ -29,14 +31,17 @@ def endless(trained: TrainedModel) -> TrainedModel:
     return replace(trained, vocabulary=Vocabulary(("\n", "a", "b", "c", "d")))
 
 
-async def read(wanted: Answer) -> list[tuple[int, Piece]]:
-    return [each async for each in wanted.pieces()]
+def listed(written: AsyncIterator[Any]) -> list[Any]:
+    async def read() -> list[Any]:
+        return [each async for each in written]
+
+    return asyncio.run(read())
 
 
 def texts(wanted: Answer) -> list[str]:
     """Return the whole texts of an answer."""
     found = [""] * wanted.count
-    for index, piece in asyncio.run(read(wanted)):
+    for index, piece in listed(wanted.pieces()):
         found[index] += piece.text
     return found
 
@@ -80,7 +85,7 @@ def test_requests_write_in_turn_and_do_not_change_each_other(trained: TrainedMod
 def test_the_log_probabilities_are_those_of_the_model_itself(trained: TrainedModel) -> None:
     model = replace(trained, vocabulary=Vocabulary(("\n", "a", "b", "c", None), unknown_id=4))
     for count in (0, 2, 20):
-        pieces = asyncio.run(read(answer(model, prompt="ab", logprobs=count, temperature=0.5, max_tokens=40)))
+        pieces = listed(answer(model, prompt="ab", logprobs=count, temperature=0.5, max_tokens=40).pieces())
         tokens = [token for _, piece in pieces for token in piece.tokens]
         text = "".join(piece.text for _, piece in pieces)
         assert "".join(token.text for token in tokens) == text
@@ -99,7 +104,7 @@ def test_a_text_ends_before_a_stop_text_with_the_tokens_before_it(trained: Train
     whole = sampled(endless(trained), "ab", length=60)
     stop = whole[20:24]
     wanted = answer(endless(trained), prompt="ab", stop=[stop, "no"], logprobs=0, max_tokens=60)
-    ((_, piece),) = asyncio.run(read(wanted))
+    ((_, piece),) = listed(wanted.pieces())
     assert piece.text == whole[: whole.index(stop)]
     assert ("".join(token.text for token in piece.tokens), piece.finish_reason) == (piece.text, "stop")
     assert piece.tokens[0].likeliest is None
@@ -113,20 +118,6 @@ def test_usage_counts_what_was_read_and_chosen(trained: TrainedModel) -> None:
     (text,) = texts(wanted)
     assert len(text) < 60  # an end of text is chosen, too
     assert wanted.usage()["completion_tokens"] == len(text) + 1
-
-
-def test_weights_that_are_not_finite_are_refused(trained: TrainedModel) -> None:
-    broken = replace(trained.parameters, logits_bias=np.full(5, np.nan, np.float32))
-    with pytest.raises(CharlmError, match="not finite"):
-        texts(answer(replace(trained, parameters=broken), prompt="a"))
-
-
-MESSAGES = [{"role": "user", "content": "ab"}]
-
-
-async def events(wanted: Answer) -> list[Any]:
-    """Return the objects of the events of a streamed answer."""
-    return [event async for event in wanted.events()]
 
 
 def test_a_completion_joins_the_pieces_of_each_text_and_has_tokens_in_the_legacy_form(trained: TrainedModel) -> None:
@@ -158,7 +149,7 @@ def test_a_chat_is_a_message_of_the_assistant_that_comes_back_as_part_of_the_nex
 
 
 def test_events_of_a_completion_carry_pieces_of_text(trained: TrainedModel) -> None:
-    found = asyncio.run(events(answer(endless(trained), prompt="ab", stream=True)))
+    found = listed(answer(endless(trained), prompt="ab", stream=True).events())
     assert "".join(event["choices"][0]["text"] for event in found) == sampled(endless(trained), "ab")
     assert [event["choices"][0]["finish_reason"] for event in found] == [*[None] * 3, "length"]
     assert not any("usage" in event for event in found)
@@ -166,7 +157,7 @@ def test_events_of_a_completion_carry_pieces_of_text(trained: TrainedModel) -> N
 
 def test_events_of_a_chat_begin_with_the_role_and_end_with_the_usage(trained: TrainedModel) -> None:
     options: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}, "n": 2, "max_tokens": 3}
-    found = asyncio.run(events(answer(endless(trained), is_chat=True, messages=MESSAGES, **options)))
+    found = listed(answer(endless(trained), is_chat=True, messages=MESSAGES, **options).events())
     assert {event["object"] for event in found} == {"chat.completion.chunk"}
     first, second, *texts, usage = found
     assert [one["choices"][0]["index"] for one in (first, second)] == [0, 1]

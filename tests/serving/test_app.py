@@ -1,10 +1,12 @@
-"""The application without a network: what it answers to each request, and what guards it."""
+"""The application without a network: what it answers to each request, what guards it, and what `serve` checks."""
 
 import asyncio
 import json
-from collections.abc import Sequence
+import socket
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -14,15 +16,17 @@ pytest.importorskip("uvicorn", reason="missing: uvicorn")
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from charlm.errors import CharlmError
 from charlm.network.model_file import TrainedModel
 from charlm.serving.answers import ServedModel
-from charlm.serving.guard import Guard
-from charlm.serving.server import make_app
+from charlm.serving.guard import Guard, check_head
+from charlm.serving.requests import RequestError
+from charlm.serving.server import listen, make_app, serve
 
-Found = tuple[int, dict[str, str], Any]
 
-
-async def ask(app: ASGIApp, request: str, body: bytes = b"", headers: dict[str, str] | None = None) -> Found:
+async def ask(
+    app: ASGIApp, request: str, body: bytes = b"", headers: dict[str, str] | None = None
+) -> tuple[int, dict[str, str], Any]:
     """Return the status, the headers and the body of the answer to a request such as GET /."""
     method, path = request.split()
     named = {"host": "localhost", **(headers or {})}
@@ -42,14 +46,14 @@ async def ask(app: ASGIApp, request: str, body: bytes = b"", headers: dict[str, 
     return sent[0]["status"], found, json.loads(content) if found["content-type"] == "application/json" else content
 
 
-def guarded(trained: Sequence[TrainedModel], *, key: str | None = None, said: list[str] | None = None) -> Guard:
+def guarded(*trained: TrainedModel, key: str | None = None) -> Guard:
     """Return an application that serves models a, b, ..."""
     models = {name: ServedModel(name, each, 9, name.encode()) for name, each in zip("ab", trained, strict=False)}
-    return Guard(make_app(models, ([] if said is None else said).append), host="localhost", key=key)
+    return Guard(make_app(models, lambda _: None), host="localhost", key=key)
 
 
 def test_each_model_has_a_page_and_an_entry_and_writes(trained: TrainedModel) -> None:
-    app = guarded([trained, replace(trained, vocabulary=replace(trained.vocabulary))])
+    app = guarded(trained, replace(trained, vocabulary=replace(trained.vocabulary)))
     entries = [{"id": name, "object": "model", "created": 9, "owned_by": "charlm"} for name in "ab"]
     assert asyncio.run(ask(app, "GET /v1/models"))[2] == {"object": "list", "data": entries}
     assert asyncio.run(ask(app, "GET /v1/models/b"))[2] == entries[1]
@@ -86,7 +90,7 @@ def test_each_model_has_a_page_and_an_entry_and_writes(trained: TrainedModel) ->
 def test_a_wrong_request_is_refused_with_an_error_object(
     *, request_line: str, body: bytes, headers: dict[str, str], status: int, code: str | None, trained: TrainedModel
 ) -> None:
-    found, answered, answer = asyncio.run(ask(guarded([trained]), request_line, body, headers))
+    found, answered, answer = asyncio.run(ask(guarded(trained), request_line, body, headers))
     assert (found, answer["error"]["type"], answer["error"]["code"]) == (status, "invalid_request_error", code)
     assert answer["error"]["message"].isprintable()
     assert "access-control-allow-origin" not in answered
@@ -94,7 +98,7 @@ def test_a_wrong_request_is_refused_with_an_error_object(
 
 def test_a_request_without_the_key_and_weights_that_are_not_finite_are_refused(trained: TrainedModel) -> None:
     broken = replace(trained, parameters=replace(trained.parameters, logits_bias=np.full(5, np.nan, np.float32)))
-    app, key = guarded([broken], key="secret"), {"authorization": "Bearer secret"}
+    app, key = guarded(broken, key="secret"), {"authorization": "Bearer secret"}
     for request in ("GET /", "GET /v1/models", "POST /v1/completions"):
         status, headers, _ = asyncio.run(ask(app, request))
         assert (status, headers["www-authenticate"]) == (401, "Bearer")
@@ -122,3 +126,63 @@ def test_256_requests_are_answered_at_once_and_their_places_are_free_again() -> 
         return [status, *(found[0] for found in await asyncio.gather(*waiting)), (await ask(app, "GET /"))[0]]
 
     assert asyncio.run(try_all()) == [429, *[200] * 257]
+
+
+# Host, Origin and the key
+
+
+OTHERS = ("evil.example", "localhost.evil.example", "texts.example.org", "127.0.0.1.nip.io", "", ":80", "[::1", "[]")
+
+
+def status_of(headers: dict[str, str], key: str | None, *, host: str = "other.example.org") -> int:
+    """Return the status with which a request is answered; 0 = the key is told."""
+    try:
+        check_head(headers, host=host, key=key)
+    except RequestError as error:
+        return 0 if "secret" in error.message else error.status
+    return 200
+
+
+def test_only_addresses_localhost_and_the_name_of_the_server_are_answered_or_those_who_have_the_key() -> None:
+    own = ("localhost", "LOCALHOST:8000", "127.0.0.1:80", "[::1]:8000", "10.1.2.3", "texts.example.org.", "localhost.")
+    for name in own:
+        for headers in ({"host": name}, {"host": name, "origin": f"http://{name}"}):
+            assert status_of(headers, None, host="Texts.example.org") == 200, headers
+    for name in OTHERS:  # another site may have this name, and rebind it
+        assert status_of({"host": name}, None) == 403, name
+        assert status_of({"host": name, "authorization": "bearer secret"}, "secret") == 200, name
+
+
+def test_pages_of_other_sites_and_requests_without_the_key_are_refused() -> None:
+    for origin in ("null", "http://evil.example", "http://localhost", "http://["):
+        assert status_of({"host": "localhost:8000", "origin": origin}, None) == 403, origin
+    assert status_of({"host": "localhost", "origin": "null", "authorization": "Bearer secret"}, "secret") == 403
+    assert status_of({"host": "localhost"}, "secret") == 401
+    for wrong in ("", "Bearer", "Bearer wrong", "secret", "Bearer secret2", "Bearer s\xe9cret", "Basic secret"):
+        assert status_of({"host": "localhost", "authorization": wrong}, "secret") == 401, wrong
+
+
+# Before it listens
+
+
+def test_an_open_address_without_a_key_is_warned_of(model_file: Path) -> None:
+    warning = "--host 0.0.0.0: open to the network without a key; set CHARLM_API_KEY"
+    for host, key, said in (("127.0.0.1", None, []), ("0.0.0.0", "secret", []), ("0.0.0.0", None, [warning])):
+        lines: list[str] = []
+        with pytest.raises(EOFError):
+            serve([model_file], host=host, port=0, key=key, say=lines.append, announce=Mock(side_effect=EOFError))
+        assert lines == said
+
+
+@pytest.mark.parametrize("key", ["", " secret", "secret\n", "cl\u00e9", "a\tb"])
+def test_a_key_that_no_request_can_carry_is_refused_and_not_told(key: str, model_file: Path) -> None:
+    with pytest.raises(CharlmError, match=r"^CHARLM_API_KEY: must be printable ASCII") as caught:
+        serve([model_file], host="127.0.0.1", port=0, key=key, say=pytest.fail, announce=Mock())
+    assert not key.strip() or key.strip() not in str(caught.value)
+
+
+def test_a_connection_sends_small_answers_at_once() -> None:
+    with listen("127.0.0.1", 0) as listener:
+        listener.listen()
+        with socket.create_connection(listener.getsockname()), listener.accept()[0] as connection:
+            assert connection.proto == socket.IPPROTO_TCP, "asyncio sets TCP_NODELAY on no other"

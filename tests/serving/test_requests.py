@@ -18,12 +18,10 @@ def chat(**fields: Any) -> ChatRequest:
     return parse_request(ChatRequest, json.dumps({"messages": MESSAGES, **fields}).encode())
 
 
-@pytest.mark.parametrize(
-    ("given", "prompt", "stop"), [("ab", ["ab"], ["ab"]), (["ab", "c"], ["ab", "c"], ["ab", "c"]), (None, [""], [])]
-)
-def test_prompt_and_stop_are_a_text_or_a_list(given: Any, prompt: list[str], stop: list[str]) -> None:
-    wanted = completion(prompt=given, stop=given)
-    assert (wanted.prompt, wanted.stop) == (prompt, stop)
+def test_prompt_and_stop_are_a_text_or_a_list() -> None:
+    for given, prompt, stop in (("ab", ["ab"], ["ab"]), (["ab", "c"], ["ab", "c"], ["ab", "c"]), (None, [""], [])):
+        wanted = completion(prompt=given, stop=given)
+        assert (wanted.prompt, wanted.stop) == (prompt, stop)
 
 
 def test_a_chat_is_read_as_lines_and_the_length_of_a_text_has_a_default() -> None:
@@ -74,10 +72,8 @@ def check_refusal(kind: Any, body: bytes, name: str | None, message: str = "") -
 @pytest.mark.parametrize(
     "fields",
     [
-        {"messages": []},
-        {"messages": [{"role": "tool", "content": "a"}]},
-        {"messages": [{"role": "user", "content": "a", "name": "me"}]},
-        {"messages": [{"role": "user", "content": "\ud800"}]},
+        *({"messages": []}, {"messages": [{"role": "tool", "content": "a"}]}, {"messages": [{"role": "user"}]}),
+        *({"messages": [{**MESSAGES[0], **wrong}]} for wrong in ({"name": "me"}, {"content": "\ud800"})),
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
         {"messages": [{"role": "user", "content": "a" * 65_537}]},
         *({"tools": [{"type": "function"}]}, {"response_format": {"type": "json_object"}}, {"logprobs": 1}),
@@ -88,16 +84,10 @@ def test_what_a_chat_does_not_support_is_refused(fields: dict[str, Any]) -> None
     check_refusal(ChatRequest, json.dumps({"messages": MESSAGES, **fields}).encode(), next(iter(fields)))
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        *(b"", b"{", b"[]", b"3", b"null", b"\xff\xfe", b"[" * 100_000, b'{"a":' * 50_000),
-        b'{"seed":' + b"9" * 5000 + b"}",
-    ],
-    ids=lambda body: str(body[:12]),
-)
-def test_what_is_not_a_json_object_is_refused(body: bytes) -> None:
-    check_refusal(CompletionRequest, body, None)
+def test_what_is_not_a_json_object_is_refused() -> None:
+    for body in (b"", b"{", b"[]", b"3", b"null", b"\xff\xfe", b"[" * 100_000, b'{"a":' * 50_000):
+        check_refusal(CompletionRequest, body, None)
+    check_refusal(CompletionRequest, b'{"seed":' + b"9" * 5000 + b"}", None)
 
 
 def test_the_message_has_the_field_what_was_found_and_what_would_do() -> None:

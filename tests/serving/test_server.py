@@ -1,19 +1,18 @@
-"""A real server and clients that do not behave: the others do not notice, and nothing is answered with 500."""
+"""A real server: openai, clients that leave, signals."""
 
 import http.client
 import json
 import signal
 import socket
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import json_of
 from faults.serve_load import post, serving
 from processes import command_line, started, wait_until
-from serving.conftest import Server
 
 from charlm.api.model import load
 from charlm.formats.exporting import export_html
@@ -21,90 +20,76 @@ from charlm.runs.folder import model_name
 
 pytestmark = pytest.mark.slow
 
-LONG = 65_536
-SECONDS = 30
-
-
-def call(
-    port: int, method: str, path: str, body: bytes | dict[str, Any] | None = None, **headers: str
-) -> tuple[int, bytes, http.client.HTTPMessage]:
-    """Send a request, and return the status, the body and the headers of the answer."""
-    data = json.dumps(body).encode() if isinstance(body, dict) else body
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)) as connection:
-        connection.request(method, path, data, {name.replace("_", "-"): value for name, value in headers.items()})
-        with connection.getresponse() as response:
-            return response.status, response.read(), response.headers
-
-
-def text_of(port: int, **fields: Any) -> str:
-    """Return the text of a completion."""
-    status, body, _ = call(port, "POST", "/v1/completions", {"prompt": "The ", "max_tokens": 5, **fields})
-    assert status == 200, body
-    return str(json.loads(body)["choices"][0]["text"])
+LONG, SECONDS, MAX_REQUESTS = 65_536, 30, 256
 
 
 @contextmanager
-def streaming(port: int, **fields: Any) -> Iterator[http.client.HTTPResponse]:
-    """Begin a streamed completion; the connection is closed in the end."""
-    body = {"prompt": "The ", "max_tokens": LONG, "stream": True, **fields}
+def ask(port: int, request: str = "POST /v1/completions", **fields: Any) -> Iterator[http.client.HTTPResponse]:
+    """Send a request; the connection is closed in the end."""
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)) as connection:
-        connection.request("POST", "/v1/completions", json.dumps(body))
+        method, path = request.split()
+        connection.request(method, path, json.dumps(fields) if fields else None)
         with connection.getresponse() as response:
             yield response
 
 
-# Clients that do not do their part
+def refuses(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-MAX_REQUESTS = 256
+@pytest.fixture(scope="module")
+def port(trained_run: Path) -> Iterator[int]:
+    """Serve the small trained run to the tests that need no server of their own."""
+    for package in ("starlette", "uvicorn"):
+        pytest.importorskip(package, reason=f"missing: {package}")
+    with serving(trained_run) as (_, port):
+        yield port
 
 
-def test_clients_that_leave_free_their_places(server: Server) -> None:
+def test_clients_that_leave_free_their_places(port: int) -> None:
+    def status_and_retry() -> tuple[int, str | None]:
+        with ask(port, prompt="a", max_tokens=1) as response:
+            return response.status, response.headers["Retry-After"]
+
+    body: dict[str, Any] = {"prompt": "The ", "max_tokens": LONG}
     with ExitStack() as stack:
-        body = {"prompt": "The ", "max_tokens": LONG}
         for _ in range(MAX_REQUESTS // 2):
-            stack.enter_context(post(server.port, body))
-            assert stack.enter_context(streaming(server.port)).status == 200
-        status, answer, headers = call(server.port, "POST", "/v1/completions", {"prompt": "a"})
-        assert (status, json.loads(answer)["error"]["code"]) == (429, "overloaded")
-        assert headers["Retry-After"] == "1"
-    one = {"prompt": "a", "max_tokens": 1}
-    wait_until(lambda: call(server.port, "POST", "/v1/completions", one)[0] == 200, ())
+            stack.enter_context(post(port, body))
+            assert stack.enter_context(ask(port, **body, stream=True)).status == 200
+        assert status_and_retry() == (429, "1")
+    wait_until(lambda: status_and_retry() == (200, None), ())
 
 
-def test_a_text_is_the_same_beside_many_others(server: Server) -> None:
-    def read(number: int) -> str:
-        return text_of(server.port, seed=7 + number, max_tokens=300, prompt="The " * (number + 1))
-
-    alone = read(0)
-    with ThreadPoolExecutor(24) as pool:
-        assert next(iter(pool.map(read, range(24)))) == alone
-
-
-# The end
+def test_openai_gets_and_chats_the_text_that_sample_writes(port: int, trained_run: Path) -> None:
+    openai: Any = pytest.importorskip("openai", reason="missing: openai")
+    sampled = json_of("sample", trained_run, "-p", "The ", "--seed", "5", "-t", "0.7", "-n", 60)
+    expected = sampled["samples"][0]["text"]
+    settings = {"model": trained_run.name, "max_tokens": 60, "seed": 5, "temperature": 0.7}
+    chat = {**settings, "messages": [{"role": "user", "content": "The "}]}
+    with openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0) as client:
+        answer = client.completions.create(**settings, prompt="The ", logprobs=1)
+        message = client.chat.completions.create(**chat).choices[0].message
+        events = list(client.chat.completions.create(**chat, stream=True))
+    assert answer.choices[0].text == "".join(answer.choices[0].logprobs.tokens) == expected
+    assert answer.choices[0].finish_reason == "length"
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (4, 60)
+    assert (message.role, message.content) == ("assistant", expected)
+    assert "".join(event.choices[0].delta.content or "" for event in events) == expected
+    assert events[-1].choices[0].finish_reason == "length"
 
 
 def test_sigterm_finishes_what_was_begun_and_takes_nothing_more(trained_run: Path) -> None:
     with serving(trained_run) as (process, port):
-        with streaming(port, max_tokens=20_000, seed=1) as response:
+        with ask(port, prompt="The ", max_tokens=20_000, seed=1, stream=True) as response:
             assert response.readline().startswith(b"data: {")
             process.send_signal(signal.SIGTERM)
-            wait_until(lambda: is_refused(port), ())
+            wait_until(lambda: refuses(port), ())
             events = response.read().decode()
         assert process.wait(SECONDS) == 128 + signal.SIGTERM
-    assert events.endswith("data: [DONE]\n\n")
-    text = "".join(
-        json.loads(line[6:])["choices"][0]["text"] for line in events.splitlines() if line.startswith("data: {")
-    )
-    assert len(text) > 10_000
-
-
-def is_refused(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except ConnectionRefusedError:
-        return True
-    return False
+    *lines, last = filter(None, events.splitlines())
+    assert last == "data: [DONE]"
+    assert sum(len(json.loads(line.removeprefix("data: "))["choices"][0]["text"]) for line in lines) > 10_000
 
 
 def test_ctrl_c_ends_it_with_130_and_without_a_traceback(model_file: Path) -> None:
@@ -118,22 +103,13 @@ def test_ctrl_c_ends_it_with_130_and_without_a_traceback(model_file: Path) -> No
     assert len(messages.splitlines()) == 1
 
 
-def test_a_connection_sends_small_answers_at_once() -> None:
-    pytest.importorskip("uvicorn", reason="missing: uvicorn")
-    from charlm.serving.server import listen
-
-    with listen("127.0.0.1", 0) as listener:
-        listener.listen()
-        with socket.create_connection(listener.getsockname()), listener.accept()[0] as connection:
-            assert connection.proto == socket.IPPROTO_TCP, "asyncio sets TCP_NODELAY on no other"
-
-
 def test_two_models_are_served_beside_each_other_by_their_names(model_file: Path, trained_run: Path) -> None:
     with serving(trained_run, str(model_file)) as (_, port):
-        models = json.loads(call(port, "GET", "/v1/models")[1])["data"]
-        assert [model["id"] for model in models] == [trained_run.name, "model"]
+        with ask(port, "GET /v1/models") as response:
+            assert [model["id"] for model in json.load(response)["data"]] == [trained_run.name, "model"]
         for path, folder in (("/", trained_run), ("/model", model_file)):
             model = load(folder)
-            page = export_html(model.trained, title=model_name(model.path))["index.html"]
-            assert call(port, "GET", path)[1] == page
-        assert set(text_of(port, model="model", prompt="ab", max_tokens=50)) <= set("\nab")
+            with ask(port, f"GET {path}") as response:
+                assert response.read() == export_html(model.trained, title=model_name(model.path))["index.html"]
+        with ask(port, model="model", prompt="ab", max_tokens=50) as response:
+            assert set(json.load(response)["choices"][0]["text"]) <= set("\nab")
