@@ -13,26 +13,20 @@ from charlm.runs import folder
 from charlm.runs.folder import find_model, find_run, find_runs, is_run, results
 
 
-def make_run(folder: Path, *, written_at: int = 0, models: tuple[str, ...] = ()) -> Path:
+def make_run(folder: Path, *models: str, written_at: int = 0) -> Path:
     """Make the files of a run folder that these functions look at."""
-    folder.mkdir(parents=True)
-    for name in ("config.yaml", "metrics.jsonl"):
+    for name in ("config.yaml", "metrics.jsonl", *(f"{model}.safetensors" for model in models)):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
         os.utime(folder / name, (written_at, written_at))
-    for name in models:
-        path = folder / f"{name}.safetensors"
-        path.parent.mkdir(exist_ok=True)
-        path.touch()
     return folder
 
 
-@pytest.mark.parametrize(
-    ("name", "argument"),
-    [("runs/a", "runs/a"), ("-dash", "./-dash"), ("a b", "'a b'"), ("-a 'b'", "'./-a '\"'\"'b'\"'\"''")],
-)
-def test_path_in_an_advice_is_one_argument_and_not_an_option(name: str, argument: str) -> None:
-    assert folder.as_argument(Path(name)) == argument
-    assert [str(Path(part)) for part in shlex.split(argument)] == [name]
+def test_path_in_an_advice_is_one_argument_and_not_an_option() -> None:
+    names = {"runs/a": "runs/a", "-dash": "./-dash", "a b": "'a b'", "-a 'b'": "'./-a '\"'\"'b'\"'\"''"}
+    for name, argument in names.items():
+        assert folder.as_argument(Path(name)) == argument
+        assert [str(Path(part)) for part in shlex.split(argument)] == [name]
 
 
 def test_a_new_folder_is_named_by_the_time_and_the_text_and_belongs_to_one_run(tmp_path: Path) -> None:
@@ -51,7 +45,7 @@ def test_the_newest_run_is_the_one_with_the_last_written_metrics_and_a_resume_pr
         (runs / "not-a-run").mkdir(exist_ok=True)
     (runs / "broken").symlink_to("x" * 300)  # longer than a file name may be
     for name, age in (("b", 1), ("a", 3), ("c", 2)):
-        make_run(runs / name, written_at=age, models=("best",))
+        make_run(runs / name, "best", written_at=age)
     assert find_runs() == [runs / name for name in "abc"]
     assert find_run(None) == folder.newest_unfinished_run() == runs / "a"
     assert find_model(None, say=said.append) == find_model(None) == runs / "a/best.safetensors"
@@ -87,18 +81,16 @@ def test_a_part_of_a_name_means_the_only_run_that_has_it_or_the_one_with_that_na
 
 def test_the_name_of_a_model_that_comes_with_charlm_means_it_unless_a_run_has_the_name() -> None:
     assert find_model(Path("river-plays")) == shipped_models()["river-plays"]
-    make_run(Path("runs/new"), models=("best",))
+    make_run(Path("runs/new"), "best")
     assert find_model(Path("river-plays")) == shipped_models()["river-plays"]
-    here = make_run(Path("river-plays"), models=("best",))
+    here = make_run(Path("river-plays"), "best")
     assert find_model(here) == here / "best.safetensors"
     here.rename("runs/river-plays")
     assert find_model(Path("river-plays")) == Path("runs/river-plays/best.safetensors")
 
 
-def test_a_run_means_its_best_model_or_else_its_last_with_a_line_and_without_any_what_would_do_is_said(
-    tmp_path: Path,
-) -> None:
-    run, said = make_run(tmp_path / "run", models=("last",)), list[str]()
+def test_a_run_means_its_best_model_or_else_its_last_with_a_line_or_what_would_do_is_said(tmp_path: Path) -> None:
+    run, said = make_run(tmp_path / "run", "last"), list[str]()
     assert find_model(run, say=said.append) == find_model(run) == run / "last.safetensors"
     line = "no best.safetensors in this run yet; this is last.safetensors, the model of its last step"
     assert said == [f"{run}: {line}"]
@@ -120,13 +112,11 @@ def test_a_run_means_its_best_model_or_else_its_last_with_a_line_and_without_any
 
 
 def test_models_and_checkpoints_are_results_called_like_their_run_and_a_log_is_none(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", models=("best", "last", "checkpoints/step-5", "checkpoints/step-10"))
+    run = make_run(tmp_path / "run", "best", "last", "checkpoints/step-5", "checkpoints/step-10")
     (run / "checkpoints/notes").touch()
     found = results(run)
-    assert found == [
-        *("best.safetensors", "last.safetensors"),
-        *("checkpoints/step-10.safetensors", "checkpoints/step-5.safetensors"),
-    ]
+    kept = ("checkpoints/step-10.safetensors", "checkpoints/step-5.safetensors")
+    assert found == ["best.safetensors", "last.safetensors", *kept]
     for name in found:
         assert (folder.model_name(run / name), folder.run_of(run / name)) == ("run", run)
     assert folder.model_name(tmp_path / "mine.safetensors") == "mine"

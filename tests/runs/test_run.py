@@ -20,17 +20,7 @@ from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config, CorpusConfig
 from charlm.errors import CharlmError
 from charlm.network.model_file import TrainedModel, read_model, tensors_sha256
-from charlm.runs.run import (
-    Run,
-    begin_run,
-    corpus_identity,
-    match_ids,
-    open_run,
-    read_initial,
-    run_corpus,
-    run_folder,
-    transfer,
-)
+from charlm.runs import run as runs
 from charlm.text.corpus import Corpus, open_corpus
 from charlm.text.tokenization import tokenize
 from charlm.text.vocabulary import Vocabulary
@@ -46,27 +36,25 @@ def corpus(tmp_path: Path) -> Corpus:
 TINY = find_recipe("tiny")
 
 
-def begin(folder: Path, corpus: Corpus) -> Run:
+def begin(folder: Path, corpus: Corpus) -> runs.Run:
     return begin_with(folder, ["seed=5"], text=corpus.folder)
 
 
-@pytest.mark.parametrize("place", ["run", "deep/in/run", "empty", "link"])
-def test_a_new_run_has_a_config_metrics_and_a_corpus_or_a_link_to_one(
-    tmp_path: Path, corpus: Corpus, place: str
-) -> None:
-    folder = tmp_path / place
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "elsewhere").mkdir()
+def test_a_new_run_has_a_config_metrics_and_a_corpus_or_a_link_to_one(tmp_path: Path, corpus: Corpus) -> None:
+    for name in ("empty", "elsewhere"):
+        (tmp_path / name).mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
-    run = begin(folder, corpus)
-    assert names(folder) == ["config.yaml", "corpus", "metrics.jsonl"]
-    assert load_config(folder / "config.yaml") == run.config
-    assert run.config.seed == 5
-    assert (folder / "metrics.jsonl").read_bytes() == b""
-    assert (folder / "corpus").readlink() == corpus.folder.resolve()
+    for place in ("run", "deep/in/run", "empty", "link"):
+        folder = tmp_path / place
+        run = begin(folder, corpus)
+        assert names(folder) == ["config.yaml", "corpus", "metrics.jsonl"]
+        assert load_config(folder / "config.yaml") == run.config
+        assert run.config.seed == 5
+        assert (folder / "metrics.jsonl").read_bytes() == b""
+        assert (folder / "corpus").readlink() == corpus.folder.resolve()
     begin_with(tmp_path / "own", (), text=tmp_path / "text.txt")
     assert not (tmp_path / "own/corpus").is_symlink()
-    assert open_run(tmp_path / "own").corpus.manifest == run.corpus.manifest == corpus.manifest
+    assert runs.open_run(tmp_path / "own").corpus.manifest == corpus.manifest
 
 
 def test_a_folder_that_is_not_free_is_refused_and_stays(tmp_path: Path, corpus: Corpus) -> None:
@@ -74,12 +62,12 @@ def test_a_folder_that_is_not_free_is_refused_and_stays(tmp_path: Path, corpus: 
     (tmp_path / "full/thesis").mkdir(parents=True)
     make_run(tmp_path / "run")
     before = contents(tmp_path)
-    messages = dict.fromkeys(("file", "full"), "is not an empty folder; delete it, or name another")
-    for name, message in {**messages, "run": "holds a run; continue it with --resume"}.items():
+    wrong = "is not an empty folder; delete it, or name another"
+    for name, message in (("file", wrong), ("full", wrong), ("run", "holds a run; continue it with --resume")):
         with pytest.raises(CharlmError, match=f"{name}: {message}"):
             begin(tmp_path / name, corpus)
     assert contents(tmp_path) == before
-    with run_folder(tmp_path / "other") as folder, pytest.raises(CharlmError, match="other: is not an empty folder"):
+    with runs.run_folder(tmp_path / "other") as folder, pytest.raises(CharlmError, match="is not an empty folder"):
         begin(folder, corpus)  # as another process would
     assert names(tmp_path / "other") == ["metrics.jsonl"]
 
@@ -99,11 +87,11 @@ def test_a_run_that_was_not_trained_is_removed_unless_it_has_begun_and_has_teach
     (tmp_path / "empty").mkdir()
     stays = name in TRAINED or (is_begun and name in TAUGHT)
     for place in ("deep/in/run", "empty"):
-        with contextlib.suppress(KeyboardInterrupt), run_folder(tmp_path / place) as folder:
+        with contextlib.suppress(KeyboardInterrupt), runs.run_folder(tmp_path / place) as folder:
             (folder / "corpus").symlink_to(corpus.folder)
             (folder / name).mkdir(parents=True)
             if is_begun:
-                begin_run(folder, Config(), corpus)
+                runs.begin_run(folder, Config(), corpus)
             raise KeyboardInterrupt
         assert (tmp_path / place / name).exists() == stays
     assert names(tmp_path) == ["corpus", *["deep"] * stays, "empty", "text.txt"]
@@ -112,12 +100,12 @@ def test_a_run_that_was_not_trained_is_removed_unless_it_has_begun_and_has_teach
 
 
 def test_nothing_is_left_under_runs_either_which_must_be_a_place_that_can_be_written() -> None:
-    with contextlib.suppress(ZeroDivisionError), run_folder(None, text_name="plays") as folder:
+    with contextlib.suppress(ZeroDivisionError), runs.run_folder(None, text_name="plays") as folder:
         assert re.fullmatch(r"runs/\d{8}-\d{6}-plays", str(folder))
         raise ZeroDivisionError
     assert not Path("runs").exists()
     Path("runs").symlink_to("missing")
-    with pytest.raises(CharlmError, match=r"^runs: cannot be written: File exists"), run_folder(None):
+    with pytest.raises(CharlmError, match=r"^runs: cannot be written: File exists"), runs.run_folder(None):
         pass
 
 
@@ -126,60 +114,54 @@ def test_nothing_is_left_under_runs_either_which_must_be_a_place_that_can_be_wri
 
 def test_a_run_can_be_opened_with_other_settings_but_those_that_must_stay(tmp_path: Path, corpus: Corpus) -> None:
     begin(tmp_path / "run", corpus)
-    run = open_run(tmp_path / "run", overrides=["training.epochs=3"])
+    run = runs.open_run(tmp_path / "run", overrides=["training.epochs=3"])
     assert (run.config.seed, run.config.training.epochs) == (5, 3)
     assert len(run.corpus.ids) == 20
     (corpus.folder / "ids.npy").unlink()  # which is read later
     with pytest.raises(CharlmError, match=r"^model\.units: found 9; must be 16, as at the start of the run"):
-        open_run(tmp_path / "run", overrides=["model.units=9"])
+        runs.open_run(tmp_path / "run", overrides=["model.units=9"])
 
 
 def test_the_corpus_of_a_model_is_that_of_its_run_and_another_text_or_split_is_refused(
     tmp_path: Path, corpus: Corpus, trained: TrainedModel
 ) -> None:
     run = begin(tmp_path / "run", corpus)
-    trained = replace(trained, vocabulary=corpus.vocabulary, facts={"corpus": corpus_identity(corpus)})
+    trained = replace(trained, vocabulary=corpus.vocabulary, facts={"corpus": runs.corpus_identity(corpus)})
     for model in (trained, replace(trained, facts={})):  # an imported one does not know its text
-        found = run_corpus(run.folder / "best.safetensors", model)
+        found = runs.run_corpus(run.folder / "best.safetensors", model)
         assert found is not None
         assert (found.folder, found.manifest) == (run.folder / "corpus", corpus.manifest)
-    assert run_corpus(tmp_path / "copy.safetensors", trained) is None
+    assert runs.run_corpus(tmp_path / "copy.safetensors", trained) is None
     for other, fraction in (("dcba\n" * 4, 0.1), ("abcd\n" * 4, 0.5), ("bcd\n" * 5, 0.1)):
         (tmp_path / "text.txt").write_text(other, encoding="utf-8")
         shutil.rmtree(corpus.folder)
         tokenize([str(tmp_path / "text.txt")], corpus.folder, CorpusConfig(validation_fraction=fraction))
         with pytest.raises(CharlmError, match="run/corpus: not the corpus that the run was trained on"):
-            run_corpus(run.folder / "best.safetensors", trained)
+            runs.run_corpus(run.folder / "best.safetensors", trained)
     (run.folder / "corpus").unlink()
-    assert run_corpus(run.folder / "best.safetensors", trained) is None
+    assert runs.run_corpus(run.folder / "best.safetensors", trained) is None
 
 
 # The weights of another model
 
 
-def begin_adapted(folder: Path, parent: Path | None, text: str, **options: Any) -> Run:
+def begin_adapted(folder: Path, parent: Path | None, text: str, **options: Any) -> runs.Run:
     """Begin a run on a text with the weights of a parent."""
     source = folder.parent / "text.txt"
     source.write_text(text, encoding="utf-8")
     return begin_with(folder, options.pop("settings", {}), text=source, parent=parent, **options)
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "message"),
-    [
-        *(
-            (key, value, "must be .*, as in .*model.safetensors, whose weights training begins with; leave")
-            for key, value in (("model.units", 5), ("model.rnn.activation", "relu"), ("model.embedding", 3))
-        ),
-        ("training.first_weights", "abc", "must be the weights that training begins with; name .* with --init"),
-    ],
-)
-def test_a_setting_that_does_not_fit_the_parent_is_refused_with_its_key(
-    key: str, value: Any, message: str, tmp_path: Path, model_file: Path
-) -> None:
-    for parent in (model_file, *([None] if "first" in key else [])):
-        with pytest.raises(CharlmError, match=f"^{key}: found {value!r}; {message}"):
-            begin_adapted(tmp_path / "run", parent, "abba\n", settings={key: value})
+def test_a_setting_that_does_not_fit_the_parent_is_refused_with_its_key(tmp_path: Path, model_file: Path) -> None:
+    of_the_parent = "must be .*, as in .*model.safetensors, whose weights training begins with; leave"
+    needs_a_parent = "must be the weights that training begins with; name .* with --init"
+    for key, value, message in (
+        *(("model.units", 5, of_the_parent), ("model.rnn.activation", "relu", of_the_parent)),
+        *(("model.embedding", 3, of_the_parent), ("training.first_weights", "abc", needs_a_parent)),
+    ):
+        for parent in (model_file, *([None] if message == needs_a_parent else [])):
+            with pytest.raises(CharlmError, match=f"^{key}: found {value!r}; {message}"):
+                begin_adapted(tmp_path / "run", parent, "abba\n", settings={key: value})
 
 
 def test_the_ids_of_the_parent_stay_and_a_corpus_keeps_its_own(tmp_path: Path, model_file: Path) -> None:
@@ -192,7 +174,7 @@ def test_the_ids_of_the_parent_stay_and_a_corpus_keeps_its_own(tmp_path: Path, m
     run = begin_with(tmp_path / "own", (), text=corpus.folder, parent=model_file, say=said.append)
     assert run.corpus.vocabulary.characters == ("b", "x")
     assert f"init: {model_file}: characters of the text: 1 known, 1 new" in said
-    first = read_initial(run)
+    first = runs.read_initial(run)
     assert first is not None
     assert first.logits_bias[0] == read_model(model_file).parameters.logits_bias[2]
 
@@ -206,8 +188,8 @@ def test_the_run_has_the_shape_and_the_weights_of_the_parent_and_does_not_need_i
     weights = read_model(model_file).parameters.tensors()
     assert run.config.training.first_weights == tensors_sha256(weights)
     parent = model_file.rename(tmp_path / "elsewhere.safetensors")
-    opened = open_run(run.folder)
-    first = read_initial(opened)
+    opened = runs.open_run(run.folder)
+    first = runs.read_initial(opened)
     assert opened.config == run.config
     assert first is not None
     assert bytes_of(first.tensors()) == bytes_of(weights)
@@ -215,7 +197,7 @@ def test_the_run_has_the_shape_and_the_weights_of_the_parent_and_does_not_need_i
     tokenize([str(tmp_path / "text.txt")], run.folder / "corpus", CorpusConfig())
     message = r"run/init\.safetensors: has another vocabulary than corpus/; start a new run"
     with pytest.raises(CharlmError, match=message):
-        read_initial(open_run(run.folder))
+        runs.read_initial(runs.open_run(run.folder))
     recipe = run.folder.rename(tmp_path / "first") / "config.yaml"  # it can be used again with the same parent
     again = begin_adapted(tmp_path / "run", parent, "abba\n" * 5, recipe=recipe)
     assert again.config.model_copy(update={"recipe": "tiny"}) == run.config
@@ -226,8 +208,8 @@ OTHER = Vocabulary((None, "c", "x", "a"), end_of_text_id=0)
 
 
 def test_characters_and_reserved_ids_are_matched_by_what_they_are() -> None:
-    assert match_ids(KNOWN, OTHER).tolist() == [4, 2, -1, 0]
-    assert match_ids(OTHER, KNOWN).tolist() == [3, -1, 1, -1, 0]
+    assert runs.match_ids(KNOWN, OTHER).tolist() == [4, 2, -1, 0]
+    assert runs.match_ids(OTHER, KNOWN).tolist() == [3, -1, 1, -1, 0]
 
 
 @pytest.mark.parametrize("network", reference.NETWORKS, ids=str)
@@ -235,7 +217,7 @@ def test_a_model_predicts_known_characters_as_before(network: dict[str, Any]) ->
     parameters = random_parameters(**network)
     order = np.array([2, 0, 4, 1, 3])
     ids = np.array([[0, 1, 2, 3, 4, 2, 1]]).T
-    moved = transfer(parameters, order, np.ones(5, np.int64), seed=0)
+    moved = runs.transfer(parameters, order, np.ones(5, np.int64), seed=0)
     expected, _ = parameters.unroll(order[ids], parameters.zero_state(1))
     logits, _ = moved.unroll(ids, moved.zero_state(1))
     np.testing.assert_allclose(logits, expected[..., order], atol=1e-5)
@@ -244,7 +226,7 @@ def test_a_model_predicts_known_characters_as_before(network: dict[str, Any]) ->
 def test_rows_of_new_ids_scatter_around_the_mean_of_the_known_ones() -> None:
     parameters = random_parameters(units=300)
     matched = np.array([0, 1, 2, 3, 4, *40 * [-1]])
-    child = transfer(parameters, matched, np.ones(45, np.int64), seed=0)
+    child = runs.transfer(parameters, matched, np.ones(45, np.int64), seed=0)
     for table, rows in (
         (parameters.layers[0].kernel, child.layers[0].kernel[5:]),
         (parameters.logits_kernel.T, child.logits_kernel.T[5:]),
@@ -259,7 +241,7 @@ def test_a_new_id_has_the_bias_of_a_known_one_that_is_as_frequent() -> None:
     numbers = np.array([1, 5, 9, 30, 2, 9])
     parameters = random_parameters()
     parameters.logits_bias[...] = np.log((numbers[:5] + 1) / (56 + 6)) + 3
-    child = transfer(parameters, np.array([0, 1, 2, 3, 4, -1]), numbers, seed=0)
+    child = runs.transfer(parameters, np.array([0, 1, 2, 3, 4, -1]), numbers, seed=0)
     assert child.logits_bias[5] == pytest.approx(child.logits_bias[2], abs=1e-5)
-    unknown = transfer(random_parameters(), np.array([-1, -1]), np.array([1, 2]), seed=0)
+    unknown = runs.transfer(random_parameters(), np.array([-1, -1]), np.array([1, 2]), seed=0)
     np.testing.assert_allclose(unknown.logits_bias, np.log([2 / 5, 3 / 5]), rtol=1e-6)

@@ -1,5 +1,7 @@
-"""What `charlm runs` tells of a run, from its files, which may be growing or come from a stranger."""
+"""What `charlm runs` tells of a run, from its files, which may be growing or come from a stranger; metrics.jsonl."""
 
+import json
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -7,20 +9,14 @@ from typing import Any
 
 import pytest
 from fake_runs import TEXT, train
-from run_folders import make_run, make_scored_run
+from limits import memory_limit
+from run_folders import make_run, make_scored_run, metrics_line
 
 from charlm.errors import CharlmError
 from charlm.network.model_file import TrainedModel, write_model
-from charlm.runs.summary import (
-    RunSummary,
-    RunText,
-    differing_settings,
-    group_by_seed,
-    group_by_text,
-    known_score,
-    list_runs,
-    summarize,
-)
+from charlm.runs import summary
+from charlm.runs.metrics import cut_metrics, read_position, to_line, to_number
+from charlm.runs.summary import RunSummary, RunText, list_runs, summarize
 from charlm.storage import only_writer
 
 
@@ -58,15 +54,6 @@ def test_the_text_and_the_recipe_are_those_of_the_run(trained_run: Path) -> None
     assert found.settings["corpus.test_fraction"] == 0.1
 
 
-@pytest.mark.parametrize(
-    ("name", "contents"), [("config.yaml", "- units"), ("metrics.jsonl", "[]\n"), ("best.safetensors", "{}")]
-)
-def test_a_damaged_file_is_named(name: str, contents: str, scored: Path) -> None:
-    (scored / name).write_text(contents, encoding="utf-8")
-    with pytest.raises(CharlmError, match=name):
-        summarize(scored)
-
-
 @pytest.mark.parametrize("means", [None, 3, "1.5", ["1.5"], [1.5, None], {"1.5": 1}])
 def test_what_is_no_mean_of_a_block_and_no_name_of_a_recipe_is_left_out(
     means: Any, tmp_path: Path, trained: TrainedModel
@@ -101,17 +88,17 @@ def run(folder: str, text: RunText | None, **settings: object) -> RunSummary:
 def test_runs_are_grouped_by_text_and_compared_by_their_settings() -> None:
     one, other = RunText("a", "x", (8, 10)), RunText("b", "y", (8, 10))
     runs = [run("1", one, units=3, seed=1), run("2", other, units=5), run("3", replace(one, name="c"), units=4, seed=1)]
-    groups = group_by_text(runs)
+    groups = summary.group_by_text(runs)
     assert [[str(found.folder) for found in group] for group in groups] == [["1", "3"], ["2"]]
-    assert [differing_settings(group) for group in groups] == [["units"], []]
+    assert [summary.differing_settings(group) for group in groups] == [["units"], []]
     of_recipes = [
         replace(run(str(index), None, units=units, epochs=epochs), recipe=recipe)
         for index, (recipe, units, epochs) in enumerate([("a", 3, 1), ("a", 3, 2), ("b", 4, 1)])
     ]
-    assert differing_settings(of_recipes) == ["epochs", "units"]  # those within one recipe come first
+    assert summary.differing_settings(of_recipes) == ["epochs", "units"]  # those within one recipe come first
     seeds = [run(str(number), one, **{"units": 3 + number // 2, "seed": number}) for number in range(3)]
     seeds += [replace(seeds[0], settings={**seeds[0].settings, "training.data_seed": 9}), replace(seeds[0], recipe="b")]
-    assert [len(group) for group in group_by_seed(seeds)] == [3, 1, 1]
+    assert [len(group) for group in summary.group_by_seed(seeds)] == [3, 1, 1]
 
 
 def test_the_text_of_a_run_is_the_same_whatever_ids_a_parent_gives_its_characters(tmp_path: Path) -> None:
@@ -124,12 +111,53 @@ def test_the_text_of_a_run_is_the_same_whatever_ids_a_parent_gives_its_character
     assert len({*texts}) == 3
 
 
-@pytest.mark.parametrize(
-    "score",
-    [
-        *(None, 3, [], {}, {"split": "<b>", "nats_per_char": 1.5}, {"split": "train", "nats_per_char": 1}),
-        *({"split": "validation", "nats_per_char": nats} for nats in (None, "1.5", True, float("nan"), 10**400)),
-    ],
-)
-def test_what_is_not_a_score_is_none(score: Any) -> None:
-    assert known_score({"score": score}) is None
+def test_what_is_not_a_score_is_none() -> None:
+    wrong: list[Any] = [None, 3, [], {}, {"split": "<b>", "nats_per_char": 1.5}, {"split": "train", "nats_per_char": 1}]
+    wrong += [{"split": "validation", "nats_per_char": nats} for nats in (None, "1.5", True, math.nan, 10**400)]
+    for score in wrong:
+        assert summary.known_score({"score": score}) is None, score
+
+
+# metrics.jsonl
+
+
+def read(tmp_path: Path, *lines: str) -> tuple[float | None, float | None, float | None]:
+    """Return how far a run is according to these contents of metrics.jsonl."""
+    (tmp_path / "metrics.jsonl").write_text("".join(lines), encoding="utf-8")
+    return read_position(tmp_path / "metrics.jsonl")
+
+
+def test_a_number_that_is_not_finite_is_null() -> None:
+    metrics = {"a": math.nan, "b": math.inf, "c": -math.inf, "d": 1.5}
+    assert json.loads(to_line(metrics)) == {"a": None, "b": None, "c": None, "d": 1.5}
+    assert to_line(metrics).endswith(b"}\n")
+
+
+def test_speed_is_that_of_the_last_line_with_a_time_and_the_step_that_of_the_last_whole_line(tmp_path: Path) -> None:
+    lines = [metrics_line(characters=10, seconds=1.0), metrics_line(characters=30, seconds=2.0), '{"step": 5}\n']
+    half = '{"characters": 90, "seconds": 9'
+    assert read(tmp_path, *lines, half) == (5, 2.0, 15.0)
+    assert read(tmp_path, metrics_line(step=3)) == (3, None, None)
+
+
+def test_only_the_end_of_a_file_of_ten_gigabytes_is_read(tmp_path: Path) -> None:
+    with (tmp_path / "metrics.jsonl").open("wb") as file:
+        file.seek(10 << 30)  # takes no room on the disk
+        file.write(b"\n" + metrics_line(characters=30, seconds=2.0).encode())
+    with memory_limit(20_000_000):
+        assert read_position(tmp_path / "metrics.jsonl") == (None, 2.0, 15.0)
+
+
+def test_a_damaged_line_is_cut_with_those_after_it_and_a_file_that_is_missing_is_not_made(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    cut_metrics(path, step=9, evaluated_step=9)
+    assert not path.exists()
+    path.write_text(metrics_line(step=1) + "damaged\n" + metrics_line(step=2), encoding="utf-8")
+    cut_metrics(path, step=9, evaluated_step=9)
+    assert path.read_text(encoding="utf-8") == metrics_line(step=1)
+
+
+def test_value_that_is_not_a_number_from_0_to_below_1e18_is_none() -> None:
+    assert [to_number(value) for value in (0, 0.5, 10**18 - 1)] == [0, 0.5, 10**18 - 1]
+    wrong: list[Any] = [None, "1", True, [1], math.nan, -math.inf, -3, 1e30, 10**18]
+    assert [to_number(value) for value in wrong] == [None] * len(wrong)
