@@ -14,17 +14,8 @@ from fake_runs import STEPS_PER_EPOCH, Trained, train
 from charlm.config.schema import ScheduleConfig
 from charlm.evaluation.scoring import Difference
 from charlm.text.batches import Batches
+from charlm.training import display
 from charlm.training.checkpoints import Progress
-from charlm.training.display import (
-    advise_on_end,
-    describe_evaluation,
-    duration,
-    is_improving,
-    line_columns,
-    progress_bar,
-    update_bar,
-    wrap,
-)
 from charlm.training.schedule import Phase, Schedule
 from charlm.training.signals import Session
 
@@ -50,8 +41,8 @@ def test_the_user_is_told_what_is_wrong_with_the_text(tmp_path: Path) -> None:
 
 
 def test_a_long_line_is_wrapped_between_words() -> None:
-    assert wrap("short") == ["short"]
-    assert wrap("a line of words-with-hyphens", columns=12) == ["a line of", "  words-with-hyphens"]
+    assert display.wrap("short") == ["short"]
+    assert display.wrap("a line of words-with-hyphens", columns=12) == ["a line of", "  words-with-hyphens"]
 
 
 # The progress bar
@@ -60,8 +51,8 @@ def test_a_long_line_is_wrapped_between_words() -> None:
 def test_the_bar_shows_the_step_the_speed_and_the_loss(capsys: pytest.CaptureFixture[str]) -> None:
     for step, speed in ((1, "32.0"), (25, "800"), (50, "1.60k")):  # 16 characters a step, in 0.5 s
         progress = Progress(step=step, seconds=0.5, train_nats=2.0, pending_losses=[1.5, 1.25])
-        with progress_bar(SCHEDULE, Progress(), disable=False) as bar:
-            update_bar(bar, progress, SCHEDULE)
+        with display.progress_bar(SCHEDULE, Progress(), disable=False) as bar:
+            display.update_bar(bar, progress, SCHEDULE)
         line = capsys.readouterr().err.strip().split("\r")[-1].lstrip()
         assert line.startswith(f"{2 * step}%|")
         left = "last evaluation" if step == 50 else "0s left"
@@ -69,7 +60,7 @@ def test_the_bar_shows_the_step_the_speed_and_the_loss(capsys: pytest.CaptureFix
 
 
 def test_a_line_is_printed_above_the_bar(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress_bar(SCHEDULE, Progress(), disable=False):
+    with display.progress_bar(SCHEDULE, Progress(), disable=False):
         Session(print).say("a line")
     printed = capsys.readouterr()
     assert printed.out == "a line\n"
@@ -87,14 +78,14 @@ def test_a_line_is_printed_above_the_bar(capsys: pytest.CaptureFixture[str]) -> 
     ],
 )
 def test_a_time_is_written_in_at_most_five_columns(seconds: float, expected: str) -> None:
-    assert duration(seconds) == expected
+    assert display.duration(seconds) == expected
 
 
 def test_an_evaluation_is_told_with_its_step_the_time_left_its_losses_and_what_the_network_writes() -> None:
     progress, schedule = Progress(step=250, elapsed_seconds=500, train_nats=1.2345), replace(SCHEDULE, total=1000)
 
     def told(*, columns: int = 72, sample: str = "", nats: float | None = 1.5) -> str:
-        return describe_evaluation(progress, schedule, nats, is_best=True, sample=sample, columns=columns)
+        return display.describe_evaluation(progress, schedule, nats, is_best=True, sample=sample, columns=columns)
 
     start = "step 250 of 1,000, 25m left: train 1.234, validation 1.500, best"
     assert told() == start
@@ -102,20 +93,18 @@ def test_an_evaluation_is_told_with_its_step_the_time_left_its_losses_and_what_t
     for columns in range(16, 201):
         line = told(columns=columns, sample="The ferry\n\nlies on the mud.")
         assert len(line) <= columns
-        if columns >= len(start) + 15:
-            assert line == f'{start} "{"The ferry lies on the mud."[: columns - len(start) - 3]}"'
-        else:
-            assert '"' not in line
+        written = f' "{"The ferry lies on the mud."[: columns - len(start) - 3]}"'
+        assert '"' not in line if columns < len(start) + 15 else line == start + written
 
 
 def test_the_width_of_a_line_is_that_of_the_terminal_or_80_columns() -> None:
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("4H", 24, 57, 0, 0))
-    assert line_columns(its) == 57 - len("charlm: ")
+    assert display.line_columns(its) == 57 - len("charlm: ")
     os.close(its)
     os.close(ours)
     with Path(os.devnull).open("wb") as file:
-        assert line_columns(file.fileno()) == 80 - len("charlm: ")
+        assert display.line_columns(file.fileno()) == 80 - len("charlm: ")
 
 
 CLEAR, CHANCE, UNKNOWN = Difference(0.125, 0.05), Difference(0.125, 0.07), Difference(0.125, None)
@@ -145,6 +134,6 @@ def test_what_the_evaluations_have_shown_is_said_at_the_end(
     if best_step is not None:
         later = (768 - best_step) // 64
         progress = Progress(step=768, best_step=best_step, best_nats=2.0, evaluations_without_best=later)
-    assert advise_on_end(progress, split="validation", difference=difference) == lines
-    assert is_improving(progress, difference) == ("still improving" in "".join(lines))
-    assert not advise_on_end(progress, split="train", difference=difference)
+    assert display.advise_on_end(progress, split="validation", difference=difference) == lines
+    assert display.is_improving(progress, difference) == ("still improving" in "".join(lines))
+    assert not display.advise_on_end(progress, split="train", difference=difference)

@@ -2,24 +2,30 @@
 
 import json
 import math
-import shutil
+import random
+import string
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from corpora import make_corpus, write_plays
-from fake_engine import Faults, crash_after, interrupt_after
-from fake_runs import STEPS_PER_EPOCH, TEXT, Trained, resume, train
+from fake_engine import Faults, crash_after
+from fake_runs import STEPS_PER_EPOCH, TEXT, Trained, train
+from run_folders import contents
 
 from charlm.config.schema import Config, SamplingConfig, TrainingConfig
 from charlm.evaluation.baselines import baseline_nats
 from charlm.evaluation.scoring import estimate_stream
 from charlm.network.model_file import TrainedModel, read_model
-from charlm.runs.folder import saved_steps
+from charlm.runs.folder import BEST, LAST, saved_steps
 from charlm.runs.run import Run, open_run
 from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
+from charlm.training import temperature
 from charlm.training.checkpoints import Progress
 from charlm.training.evaluating import open_text, sample_text
+from charlm.training.temperature import choose_temperature
 
 
 def test_each_line_has_the_keys_of_the_contract_and_the_position_in_the_run(reference: Trained) -> None:
@@ -31,6 +37,7 @@ def test_each_line_has_the_keys_of_the_contract_and_the_position_in_the_run(refe
     assert list(reference.validation()) == list(range(10, 51, 10))
     assert (line["step"], line["epoch"], line["characters"]) == (50, 50 / STEPS_PER_EPOCH, 50 * 4 * 4)
     assert line["bits_per_char"] == pytest.approx(line["nats_per_char"] / math.log(2))
+    assert json.loads((reference.folder / "ended.json").read_text(encoding="utf-8")) == {"step": 50}
 
 
 def test_without_a_validation_text_the_training_loss_decides_the_best_and_the_user_is_told(tmp_path: Path) -> None:
@@ -40,7 +47,7 @@ def test_without_a_validation_text_the_training_loss_decides_the_best_and_the_us
     assert trained.outcome.progress.best_nats == min(
         line["nats_per_char"] for line in trained.metrics if line["step"] % 10 == 0
     )
-    assert read_model(trained.folder / "best.safetensors").facts["score"]["split"] == "train"
+    assert read_model(trained.folder / BEST).facts["score"]["split"] == "train"
 
 
 def test_a_score_on_a_part_of_the_validation_text_says_so(reference: Trained, tmp_path: Path) -> None:
@@ -60,26 +67,27 @@ def test_a_run_is_saved_once_a_minute_of_training_between_its_marks(tmp_path: Pa
 
 def test_the_user_is_told_the_losses_of_every_evaluation(tmp_path: Path) -> None:
     trained = train(tmp_path / "run", clock=lambda: 0.0)
-    scores = [line["nats_per_char"] for line in trained.metrics if line["split"] == "validation"]
-    losses = [line["nats_per_char"] for line in trained.metrics if line["split"] == "train" and not line["step"] % 10]
-    best = [score == min(scores[: index + 1]) for index, score in enumerate(scores)]
+    scores = trained.validation()
+    losses = {line["step"]: line["nats_per_char"] for line in trained.metrics if line["split"] == "train"}
+    best = {step for step in scores if scores[step] == min(scores[n] for n in scores if n <= step)}
     assert [line for line in trained.said if line.startswith("step ")] == [
-        f"step {step} of 50{', 0s left' if step < 50 else ''}: train {loss:.3f}, validation {score:.3f}"
-        + (", best" if is_best else "")
-        for step, loss, score, is_best in zip((10, 20, 30, 40, 50), losses, scores, best, strict=True)
+        f"step {step} of 50{', 0s left' * (step < 50)}: train {losses[step]:.3f}, validation {scores[step]:.3f}"
+        + ", best" * (step in best)
+        for step in scores
     ]
 
 
-def test_the_outcome_is_that_of_the_best_network_and_the_user_is_told_if_it_was_long_before_the_end(
-    tmp_path: Path,
-) -> None:
+def test_the_outcome_is_that_of_the_best_network_and_the_user_is_told_if_it_came_early(tmp_path: Path) -> None:
     overconfident = Faults(weights=lambda step: 1.0 if step <= 10 else 50.0)
     trained = train(tmp_path / "run", "sampling.length=30", text=LONG_TEXT, faults=overconfident)
     written, run, raw = trained.outcome.sample, open_run(trained.folder), trained.validation()
+    best, last = (read_model(trained.folder / name) for name in (BEST, LAST))
+    assert (best.facts["step"], trained.outcome.progress.best_step, last.facts["step"]) == (10, 10, 50)
+    assert trained.outcome.progress.best_nats == best.facts["score"]["nats_per_char"] == raw[10]
+    np.testing.assert_array_equal(last.parameters.logits_bias, 50 * trained.engine.bias)
     assert len(written) == 30
     assert set(written) <= set("abcde ")
-    assert written == sample_text(run, read_model(trained.folder / "best.safetensors"))
-    assert written != sample_text(run, read_model(trained.folder / "last.safetensors"))
+    assert written == sample_text(run, best) != sample_text(run, last)
     assert "best at step 10 of 50; no better in 4 later evaluations," in trained.said
     assert any(line.startswith(f"the last one worse by {raw[50] - raw[10]:.4f} ± ") for line in trained.said)
 
@@ -88,25 +96,17 @@ LONG_TEXT = 90 * TEXT
 """Its validation text has ten blocks of a standard error."""
 
 
-@pytest.mark.parametrize("steps", [47, 50], ids=["saved before its evaluation", "saved after it"])
+@pytest.mark.parametrize("steps", [47, 50])  # saved before its evaluation, and after it
 def test_a_best_model_that_is_the_last_one_has_its_score(steps: int, tmp_path: Path) -> None:
     falling = Faults(weights=lambda step: step / 50)  # the weights that are evaluated, so that the last are the best
     trained = train(tmp_path / "run", f"training.steps={steps}", text=LONG_TEXT, faults=falling)
-    best, last = (read_model(trained.folder / name) for name in ("best.safetensors", "last.safetensors"))
+    best, last = (read_model(trained.folder / name) for name in (BEST, LAST))
     assert best.facts["step"] == last.facts["step"] == steps
     ids = open_run(trained.folder).corpus.split("validation")
     score = estimate_stream(best.parameters, ids)
     assert best.facts["score"]["nats_per_char"] == trained.validation()[steps] == pytest.approx(score.nats_per_char)
     assert best.facts["score"]["block_means"] == pytest.approx(score.block_means, abs=1e-6)
     assert len(score.block_means) == 10
-
-
-def test_a_run_is_marked_as_ended_at_its_end_and_a_resumed_one_no_longer(reference: Trained, tmp_path: Path) -> None:
-    assert json.loads((reference.folder / "ended.json").read_text(encoding="utf-8")) == {"step": 50}
-    folder = shutil.copytree(reference.folder, tmp_path / "run")
-    stopped = resume(folder, "training.steps=60", faults=interrupt_after(52))
-    assert stopped.outcome.signal is not None
-    assert not (folder / "ended.json").exists()
 
 
 def make_run(folder: Path, *, text: str = "abcd" * 10, sampling: SamplingConfig | None = None) -> Run:
@@ -142,3 +142,61 @@ def test_the_simple_models_score_what_the_baselines_of_evaluate_do(tmp_path: Pat
     assert open_text(run, has_baselines=False).baseline_nats == {}
     (tmp_path / "short").mkdir()
     assert open_text(make_run(tmp_path / "short", text="ab")).baseline_nats == {}
+
+
+LENGTH = "sampling.length=8"
+LETTERS = "".join(random.Random(1).choices(string.ascii_letters, k=12_000))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Trained:
+    """Train a run on letters without order, whose user gives the temperature."""
+    return train(tmp_path / "run", LENGTH, "sampling.temperature=0.3", text=LETTERS)
+
+
+def writes(good: Callable[[float, int], bool], others: str) -> Callable[[TrainedModel, TextRequest], Iterator[str]]:
+    """Return what writes all letters at a temperature and with a seed that are good, else some others."""
+
+    def generate(_: TrainedModel, wanted: TextRequest) -> Iterator[str]:
+        is_good = good(wanted.sampler.temperature, wanted.seed)
+        yield from random.Random(wanted.seed).choices(string.ascii_letters if is_good else others, k=wanted.length)
+
+    return generate
+
+
+@pytest.mark.parametrize(
+    ("good", "others", "chosen"),
+    [
+        (lambda *_: True, "a", 0.5),
+        (lambda heat, _: heat > 0.75, "a", 0.8),
+        (lambda heat, seed: heat > 0.65 or seed != 3, "a", 0.7),  # one text of four is bad below
+        (lambda *_: False, "a", 1.0),
+        (lambda *_: False, string.ascii_letters[:30], 1.0),  # 86% of the bits of the text
+        (lambda *_: False, string.ascii_letters[:44], 0.5),  # 96%, which is good at any
+    ],
+)
+def test_the_lowest_good_temperature_is_chosen(
+    good: Callable[[float, int], bool], others: str, chosen: float, run: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(temperature, "generate_text", writes(good, others))
+    found = choose_temperature(open_run(run.folder), read_model(run.folder / BEST))
+    assert found.temperature == chosen
+    assert 0.7 < found.ratio_of_text < 0.8  # six bits of eight
+    assert (found.ratio < 0.9 * found.ratio_of_text) == (chosen == 1)
+    assert (found.lower is None) == (chosen == 0.5)
+    if found.lower is not None:
+        assert found.lower[0] == pytest.approx(chosen - 0.1)
+        assert found.lower[1] < 0.9 * found.ratio_of_text
+        assert f"at {chosen - 0.1:g} it repeats itself, {found.lower[1]:.0%}" in str(found)
+
+
+def test_the_models_of_a_run_keep_what_was_chosen_unless_the_user_has_said(run: Trained, tmp_path: Path) -> None:
+    assert {read_model(run.folder / name).sampling_temperature for name in (BEST, LAST)} == {0.3}
+    assert not [line for line in run.said if line.startswith("temperature")]
+    chosen = train(tmp_path / "chosen", LENGTH, text=LETTERS)
+    (line,) = [line for line in chosen.said if line.startswith("temperature")]
+    best, last = (read_model(chosen.folder / name) for name in (BEST, LAST))
+    assert best.facts["temperature"] == last.facts["temperature"] == best.sampling_temperature
+    assert f"temperature {best.sampling_temperature:g}:" in line
+    again = train(tmp_path / "again", LENGTH, text=LETTERS)
+    assert contents(again.folder)[BEST] == contents(chosen.folder)[BEST]

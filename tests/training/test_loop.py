@@ -1,5 +1,8 @@
 """A run is the same whenever it is interrupted and whatever it started from; and what ends or refuses it."""
 
+import contextlib
+import math
+import os
 import shutil
 import signal
 from collections.abc import Callable
@@ -9,18 +12,22 @@ from typing import Any, Literal, get_args, get_origin
 import numpy as np
 import pytest
 from arrays import bytes_of
-from fake_engine import OF_ENGINES, SETTINGS, Faults, crash_after, interrupt_after
+from corpora import make_corpus
+from fake_engine import OF_ENGINES, SETTINGS, FakeEngine, Faults, crash_after, interrupt_after
 from fake_runs import STEPS_PER_EPOCH, TEXT, Trained, check_same, check_same_end, engine_of, resume, ticking, train
 from models import weights_of
-from run_folders import contents
+from run_folders import contents, metrics_line, read_events, read_metrics
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from charlm.config.file import walk
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
 from charlm.network.model_file import read_model
+from charlm.runs.metrics import cut_metrics
 from charlm.runs.run import open_run
-from charlm.training import loop
+from charlm.training import checkpoints, loop
 from charlm.training.checkpoints import Progress
+from charlm.training.evaluating import DivergenceError
 from charlm.training.signals import Session, stop_on_signal
 
 # Repeatable
@@ -29,12 +36,10 @@ from charlm.training.signals import Session, stop_on_signal
 @pytest.mark.parametrize(
     ("step", "growing"),
     [
-        pytest.param(7, "false", id="between two logs"),
-        pytest.param(STEPS_PER_EPOCH + 10, "false", id="in the middle of an epoch, with an evaluation"),
-        pytest.param(49, "false", id="one step before the last"),
-        pytest.param(50, "false", id="before the last evaluation"),
-        pytest.param(7, "true", id="growing windows"),
-        pytest.param(30, "true", id="growing windows that have grown"),
+        (7, "false"),  # between two logs
+        (STEPS_PER_EPOCH + 10, "false"),  # in the middle of an epoch, with an evaluation
+        *((49, "false"), (50, "false")),  # before the last evaluation
+        *((7, "true"), (30, "true")),  # windows that have grown
     ],
 )
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(
@@ -68,11 +73,8 @@ def crash(folder: Path, *overrides: str, step: int) -> Path:
 def train_watched(folder: Path, **watchers: Any) -> Path:
     """Train a run from its second step, with functions that are told of steps and evaluations, and may fail."""
     run = open_run(train(folder, faults=interrupt_after(1)).folder)
-    try:
-        with stop_on_signal(Session(**watchers)) as session:
-            loop.train(run, engine_of(run), resume=True, session=session)
-    except ZeroDivisionError:
-        pass
+    with contextlib.suppress(ZeroDivisionError), stop_on_signal(Session(**watchers)) as session:
+        loop.train(run, engine_of(run), resume=True, session=session)
     return run.folder
 
 
@@ -89,10 +91,8 @@ def fail_at(step: int) -> Callable[[int | Progress, float], None]:
 def lose_everything(folder: Path) -> Path:
     """Leave of a run what it has before its first checkpoint, and files that a killed process was writing."""
     run = train(folder).folder
-    shutil.rmtree(run / "checkpoints")
-    for name in ("best", "last"):
-        (run / f"{name}.safetensors").unlink()
-    (run / "checkpoints").mkdir()
+    for path in (*run.glob("*.safetensors"), *run.glob("checkpoints/*")):
+        path.unlink()
     for name in (".1.best.safetensors.tmp", "checkpoints/.1.step-60.safetensors.tmp"):
         (run / name).touch()
     return run
@@ -108,13 +108,13 @@ def lose_the_newest(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("end", "step"),
     [
-        pytest.param(lambda folder: crash(folder, step=13), 10, id="a crash"),
-        pytest.param(lambda folder: crash(folder, step=50), 40, id="a crash after the last step"),
-        pytest.param(lambda folder: train_watched(folder, on_step=fail_at(25)), 20, id="a program that fails"),
-        pytest.param(lambda folder: train_watched(folder, on_evaluation=fail_at(30)), 30, id="one that fails later"),
-        pytest.param(lose_everything, 0, id="no checkpoint"),
-        pytest.param(lose_the_newest, 40, id="a damaged checkpoint"),
-        pytest.param(lambda folder: train(folder).folder, 50, id="its end"),
+        (lambda folder: crash(folder, step=13), 10),
+        (lambda folder: crash(folder, step=50), 40),
+        (lambda folder: train_watched(folder, on_step=fail_at(25)), 20),
+        (lambda folder: train_watched(folder, on_evaluation=fail_at(30)), 30),
+        (lose_everything, 0),
+        (lose_the_newest, 40),
+        (lambda folder: train(folder).folder, 50),
     ],
 )
 def test_a_run_that_did_not_end_well_ends_like_one_that_was_left_alone(
@@ -126,6 +126,8 @@ def test_a_run_that_did_not_end_well_ends_like_one_that_was_left_alone(
     check_same(resumed, reference)
     assert not list(resumed.folder.glob("**/.*.tmp"))
     assert step or len(list(resumed.folder.glob("*.tfevents.*"))) == 1
+    assert steps_of(resumed.folder, "nats_per_char/train") == [*range(5, 51, 5)]
+    assert steps_of(resumed.folder, "nats_per_char/validation") == [*range(10, 51, 10)]
     again = resume(resumed.folder)
     assert (again.outcome.reason, again.files(), again.metrics) == ("all steps done", resumed.files(), resumed.metrics)
 
@@ -140,14 +142,13 @@ def test_a_run_without_checkpoints_does_not_start_again_if_a_model_would_be_lost
     assert contents(folder) == before
 
 
-def test_a_run_keeps_every_checkpoint_and_that_of_the_beginning(tmp_path: Path, reference: Trained) -> None:
+def test_a_run_keeps_every_checkpoint_and_that_of_the_beginning(tmp_path: Path) -> None:
     kept = train(tmp_path / "kept", "training.keep_checkpoints=true")
     steps = {int(path.stem.removeprefix("step-")): path for path in (kept.folder / "checkpoints").iterdir()}
     assert sorted(steps) == list(range(0, 51, 10))
     first = engine_of(open_run(kept.folder)).parameters()
     assert bytes_of(read_model(steps[0]).parameters.tensors()) == bytes_of(first.tensors())
     check_same(resume(crash(tmp_path / "killed", "training.keep_checkpoints=true", step=25)), kept)
-    assert len([*reference.folder.glob("checkpoints/*")]) == 2
 
 
 # The end
@@ -187,6 +188,27 @@ def test_each_step_and_each_evaluation_is_reported_once_with_its_loss(tmp_path: 
         if line["split"] == "train" and line["step"] > 5:
             mean = np.mean([dict(seen)[line["step"] - n] for n in range(5)])
             assert mean == pytest.approx(line["nats_per_char"])
+
+
+@pytest.mark.parametrize(
+    ("faults", "message"),
+    [
+        (Faults(loss=lambda step, _: math.nan if step == 25 else None), "the loss is nan .* at step 25: training has"),
+        (Faults(loss=lambda step, _: math.inf if step == 25 else None), "the loss is inf .* at step 25: training has"),
+        (Faults(state=lambda step: math.inf if step >= 20 else 0.0), "not every weight is finite at step 20"),
+        (Faults(weights=lambda step: math.nan if step >= 20 else 1.0), "not every weight is finite at step 20"),
+    ],
+)
+def test_a_run_that_diverges_ends_with_advice_and_a_whole_checkpoint_before_it(
+    faults: Faults, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DivergenceError, match=rf"^{message}.* lower training\.optimizer\.learning_rate"):
+        train(tmp_path / "run", faults=faults)
+    kept = checkpoints.restore(tmp_path / "run/run/checkpoints", warn=pytest.fail)
+    assert kept.facts.progress.step in {10, 20}
+    assert all(np.isfinite(tensor).all() for tensor in kept.tensors.values())
+    resumed = resume(tmp_path / "run/run", "training.optimizer.learning_rate=1e-3")
+    assert resumed.outcome.reason == "all steps done"
 
 
 # The weights of another model
@@ -249,3 +271,134 @@ def test_every_setting_changes_what_a_run_writes(tmp_path: Path) -> None:
     assert written("again") == usual
     for key, value in OTHERS.items():
         assert written(key, f"{key}={value}") != usual, key
+
+
+def test_a_resume_says_if_the_kernel_is_another_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for before, now, lines in (("a", "b", 1), ("a", "a", 0), (None, "b", 0), ("a", None, 0)):
+        monkeypatch.setattr(FakeEngine, "library", before)
+        run = train(tmp_path / f"{before} {now}", "training.steps=10").folder
+        monkeypatch.setattr(FakeEngine, "library", now)
+        said = resume(run, "training.steps=20").said
+        assert sum(line.startswith("kernel: compiled anew, not as it was in this run") for line in said) == lines
+
+
+def test_the_logs_are_on_the_disk_before_a_checkpoint_counts_their_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append((os.fstat(file).st_ino, os.fstat(file).st_size)))
+    run = train(tmp_path / "run", "training.steps=10").folder
+    found = (run / "checkpoints/step-10.safetensors").stat()
+    saved = max(index for index, one in enumerate(synced) if one == (found.st_ino, found.st_size))  # numbers come again
+    for path in (run / "metrics.jsonl", next(run.glob("events.*"))):
+        assert (path.stat().st_ino, path.stat().st_size) in synced[:saved]
+
+
+def steps_of(run: Path, tag: str) -> list[int]:
+    return [event.step for event in read_events(run).Tensors(tag)]
+
+
+# Best and last
+
+
+# Checkpoints
+
+
+def edit_config(old: str, new: str) -> Callable[[Path], None]:
+    """Return what changes a line in the config of a run."""
+
+    def edit(run: Path) -> None:
+        text = (run / "config.yaml").read_text(encoding="utf-8")
+        assert text.count(old) == 1
+        (run / "config.yaml").write_text(text.replace(old, new), encoding="utf-8")
+
+    return edit
+
+
+def other_text(run: Path) -> None:
+    """Put another text with the same characters in the place of that of a run."""
+    shutil.rmtree(run / "corpus")
+    make_corpus(run.parent, TEXT[::-1]).folder.rename(run / "corpus")
+
+
+@pytest.mark.parametrize(
+    ("change", "override", "message"),
+    [
+        (
+            edit_config("activation: tanh", "activation: relu"),
+            "training.steps=20",
+            r"run/config\.yaml: model\.rnn\.activation: found 'relu'; must be 'tanh'",
+        ),
+        (edit_config("units: 8", "units: 9"), "training.steps=20", "another network, optimizer or batch"),
+        (other_text, "training.steps=20", "run/corpus: not the corpus that the run was trained on"),
+        (lambda _: None, "training.steps=9", r"run: is at step 10, beyond its end \(9\)"),
+    ],
+)
+def test_a_run_of_which_something_else_was_made_is_refused_and_left_as_it_is(
+    change: Callable[[Path], None], override: str, message: str, tmp_path: Path
+) -> None:
+    run = train(tmp_path / "run", "training.steps=10").folder
+    change(run)
+    before = contents(run)
+    with pytest.raises(CharlmError, match=message):
+        resume(run, override)
+    assert contents(run) == before
+
+
+def test_settings_that_a_resume_changes_are_said_and_logged_once_also_if_it_crashes(tmp_path: Path) -> None:
+    trained = train(tmp_path / "run", "training.steps=10")
+    resumed = resume(trained.folder, "training.steps=20", "training.log_every=7")
+    assert "training.steps: was 10, is now 20" in resumed.said
+    assert "training.log_every: was 5, is now 7" in resumed.said
+    assert steps_of(trained.folder, "settings") == [10]
+    with pytest.raises(ZeroDivisionError):
+        resume(trained.folder, "training.steps=40", faults=crash_after(21))
+    for _ in range(2):
+        found = [line for line in resume(trained.folder).metrics if line.get("event") == "settings"]
+        assert [(line["step"], line["changes"]) for line in found] == [
+            (10, {"training.steps": {"from": 10, "to": 20}, "training.log_every": {"from": 5, "to": 7}}),
+            (20, {"training.steps": {"from": 20, "to": 40}}),
+        ]
+
+
+# The best model of a run that leaves a path
+
+
+def test_a_missing_best_of_other_weights_is_told_and_written_by_the_next_evaluation(tmp_path: Path) -> None:
+    worse = Faults(weights=lambda step: 1.0 if step <= 10 else 50.0)
+    trained = train(tmp_path / "run", "training.steps=30", "training.evaluations=3", faults=worse)
+    assert trained.outcome.progress.best_step == 10
+    (trained.folder / "best.safetensors").unlink()
+    resumed = resume(trained.folder, "training.steps=40", faults=worse)
+    assert "is not the model of step 10, the best so far; the next evaluation writes" in "".join(resumed.said)
+    assert read_model(trained.folder / "best.safetensors").facts["step"] == 40
+
+
+@pytest.mark.parametrize("keep", ["false", "true"])
+def test_after_a_resume_from_an_older_checkpoint_nothing_of_the_abandoned_path_is_left(
+    keep: str, tmp_path: Path
+) -> None:
+    """The best network is that of step 10, until that of the end; if all are kept, it is best again."""
+    wavering = Faults(weights=lambda step: {10: 0.9, 50: 1.0}.get(step, 0.1))
+    folder = train(tmp_path / "run", f"training.keep_checkpoints={keep}", faults=wavering).folder
+    assert read_model(folder / "best.safetensors").facts["step"] == 50
+    (folder / "checkpoints/step-50.safetensors").unlink()
+    assert resume(folder, faults=interrupt_after(49)).outcome.progress.step == 49
+    for path in (*folder.glob("*.safetensors"), *folder.glob("checkpoints/*")):
+        assert read_model(path).facts["step"] <= 49, path
+    assert all(line["step"] <= 49 for line in read_metrics(folder))
+    assert max(steps_of(folder, "nats_per_char/train")) == 45
+    assert max(event.step for path in folder.glob("events.*") for event in EventFileLoader(str(path)).Load()) <= 49
+    assert not (folder / "ended.json").exists()
+    assert read_model(folder / "last.safetensors").facts["step"] == 49
+    best = folder / "best.safetensors"
+    assert read_model(best).facts["step"] == 10 if keep == "true" else not best.exists()
+
+
+def test_a_cut_log_forgets_a_line_without_an_end_and_an_evaluation_that_is_repeated(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    lines = [metrics_line(step=1), metrics_line(step=2), metrics_line(step=2, split="validation")]
+    for step, evaluated_step, kept in ((2, 2, 3), (2, 1, 2), (1, 1, 1), (-1, -1, 0), (9, 9, 3)):
+        path.write_text("".join(lines) + '{"step": 2, "spl', encoding="utf-8")
+        cut_metrics(path, step=step, evaluated_step=evaluated_step)
+        assert path.read_text(encoding="utf-8") == "".join(lines[:kept])

@@ -1,14 +1,25 @@
-"""The steps at which something happens in a run, and the learning rates."""
+"""The steps at which something happens in a run, the learning rates, and the windows that calls of the engine read."""
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, get_args
+from unittest.mock import Mock
 
+import numpy as np
 import pytest
+from corpora import make_corpus
 
-from charlm.config.schema import OptimizerConfig, ScheduleConfig, TrainingConfig
+from charlm.config.schema import Config, OptimizerConfig, ScheduleConfig, TrainingConfig
+from charlm.runs.run import Run
 from charlm.text.batches import Batches
+from charlm.training.checkpoints import Progress
+from charlm.training.evaluating import open_text
+from charlm.training.events import RunLog
+from charlm.training.interface import StepMetrics
+from charlm.training.marks import Training
 from charlm.training.schedule import Phase, Schedule, make_schedule, mean_growth
+from charlm.training.signals import Session
 
 BATCHES = Batches(length=375, batch_size=4, sequence_length=4, seed=1)
 STEPS_PER_EPOCH = 23
@@ -131,3 +142,58 @@ def test_the_first_rates_are_those_of_the_schedule_however_steps_are_grouped(
     assert {*names} == {"constant", "cosine"}  # each has a case here
     found = [rate for first, count in ((0, 3), (3, 0), (3, 2)) for rate in rates(first, count, total, **schedule)]
     assert found == rates(0, 5, total, **schedule) == pytest.approx(expected)
+
+
+# Calls of the engine
+
+STEPS_OF_SMALL = 8
+TEXT = "abc" * 21 + "ab"
+IDS = np.array(["abc".index(character) for character in TEXT])
+SMALL = Batches(length=2 * 4 * STEPS_OF_SMALL + 1, batch_size=2, sequence_length=4, seed=0)
+
+
+def take_calls(
+    folder: Path, progress: Progress, until: int, *, seconds_per_step: float = 1e-6, soft_targets: Any = None
+) -> list[Any]:
+    """Take steps until a step, of 100 in which nothing else happens; return the calls of the engine.
+
+    It reports a loss of 1.5, a norm of 2 and the given time for each step.
+    """
+
+    def take_steps(windows: Any, _rates: Any, **_options: Any) -> StepMetrics:
+        count = len(windows)
+        return StepMetrics(count * [1.5], count * [2.0], seconds_per_step * count)
+
+    config = TrainingConfig(steps=100, log_every=100, evaluations=1)
+    run = Run(folder / "run", Config(training=config), make_corpus(folder, TEXT, validation_fraction=0))
+    engine, log = Mock(rows=slice(None), take_steps=Mock(side_effect=take_steps)), Mock(spec=RunLog)
+    schedule = make_schedule(config, SMALL)
+    training = Training(run, engine, schedule, Session(), open_text(run), soft_targets, log, progress)
+    while progress.step < until:
+        count = training.next_count(step_seconds=seconds_per_step if progress.seconds else math.inf)
+        assert training.take_steps(count) == [1.5] * count
+    return [*engine.take_steps.call_args_list]
+
+
+def test_slow_steps_get_shorter_calls_and_are_counted_in_the_progress(tmp_path: Path) -> None:
+    progress = Progress()
+    calls = take_calls(tmp_path, progress, 3, seconds_per_step=0.25)
+    assert [len(call.args[0]) for call in calls] == [1, 2]
+    assert (progress.step, progress.seconds, progress.last_norm) == (3, 0.75, 2.0)
+    assert progress.pending_losses == [1.5] * 3
+
+
+def test_calls_read_the_batches_in_order_and_only_the_first_of_an_epoch_starts_from_the_zero_state(
+    tmp_path: Path,
+) -> None:
+    calls = take_calls(tmp_path, Progress(), 2 * STEPS_OF_SMALL)
+    expected = [IDS[SMALL.positions(epoch=epoch, first=0, count=STEPS_OF_SMALL)] for epoch in (0, 1)]
+    np.testing.assert_array_equal(np.concatenate([call.args[0] for call in calls]), np.concatenate(expected))
+    starts = np.cumsum([0, *(len(call.args[0]) for call in calls)])
+    resets = [start for start, call in zip(starts.tolist(), calls, strict=False) if call.kwargs["reset_state"]]
+    assert resets == [0, STEPS_OF_SMALL]
+
+
+def test_each_character_is_learnt_with_the_soft_targets_of_its_own_position(tmp_path: Path) -> None:
+    (call,) = take_calls(tmp_path, Progress(step=5), 6, soft_targets=np.eye(3, dtype=np.float16)[IDS[1:]])
+    np.testing.assert_array_equal(call.kwargs["soft_targets"].argmax(-1), call.args[0][:, 1:])

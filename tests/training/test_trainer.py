@@ -1,19 +1,25 @@
 """The one way in which a run is trained: its teachers first, each a run of its own, then itself."""
 
+import shutil
 from pathlib import Path
 
+import fake_runs
+import numpy as np
 import pytest
+import reference as definition
 from fake_engine import FakeEngines, Faults, interrupt_after
-from fake_runs import TEXT, engine_of, repeatable_files, ticking
-from fake_runs import begin as begin_a_run
+from fake_runs import TEXT, Trained, check_same_end, engine_of, repeatable_files, resume, ticking
+from models import random_parameters
 
 from charlm.errors import CharlmError
+from charlm.evaluation.baselines import count_ngrams, predict_ngrams
 from charlm.network.model_file import read_model
 from charlm.runs.run import Run, open_run
 from charlm.runs.summary import summarize
 from charlm.storage import only_writer
 from charlm.training.loop import Outcome
 from charlm.training.signals import Session, Stopped, stop_on_signal
+from charlm.training.soft_targets import check_teachers, compute_soft_targets, cross_predict, open_soft_targets
 from charlm.training.trainer import train_run
 
 RECIPE = """
@@ -21,15 +27,18 @@ model: {units: 4}
 training: {batch_size: 4, sequence_length: 4, steps: 12, log_every: 5, evaluations: 2, parts: 2}
 sampling: {length: 0}
 """
+IDS = np.random.default_rng(5).integers(0, 5, 61)
 
 
-def begin(folder: Path, *overrides: str) -> Run:
-    """Begin a run of 50 steps with two teachers of its own, of 4 units and 12 steps."""
+OWN = "{recipe: teacher.yaml, seeds: [2, 3]}"
+
+
+def begin(folder: Path, *overrides: str, teachers: str = OWN, text: str = TEXT) -> Run:
+    """Begin a run of 50 steps with two teachers of its own, of 4 units and 12 steps, or with others."""
+    Path("teacher.yaml").write_text(RECIPE, encoding="utf-8")
     folder.mkdir()
-    (folder / "text.txt").write_text(TEXT, encoding="utf-8")
-    (folder.parent / "teacher.yaml").write_text(RECIPE, encoding="utf-8")
-    teachers = f"training.teachers={{recipe: {folder.parent / 'teacher.yaml'}, seeds: [2, 3]}}"
-    return begin_a_run(folder / "run", teachers, *overrides, text=folder / "text.txt")
+    (folder / "text.txt").write_text(text, encoding="utf-8")
+    return fake_runs.begin(folder / "run", f"training.teachers={teachers}", *overrides, text=folder / "text.txt")
 
 
 def train(run: Run, faults: Faults | None = None, *, resume: bool = False) -> tuple[Outcome, list[str]]:
@@ -49,6 +58,13 @@ def stopped(tmp_path: Path) -> Run:
         train(run, interrupt_after(10))
     assert caught.value.run == run.folder
     return run
+
+
+@pytest.fixture
+def models(reference: Trained, tmp_path: Path) -> str:
+    """Return teachers of which there is one, a copy of a trained model."""
+    copy = shutil.copy(reference.folder / "best.safetensors", tmp_path / "teacher.safetensors")
+    return f"{{models: [{copy}]}}"
 
 
 def weights(run: Run) -> dict[str, bytes]:
@@ -110,19 +126,78 @@ def test_a_teacher_whose_beginning_was_killed_begins_anew(tmp_path: Path) -> Non
     assert len(weights(run)) == 2
 
 
-@pytest.mark.parametrize(
-    ("recipe", "message"),
-    [
-        ("shakespeare-15m", r"^training\.teachers\.recipe: shakespeare-15m has teachers itself; name"),
-        ("shakespare", r"^shakespare: no such recipe or YAML file; did you mean shakespeare\?"),
-    ],
-)
-def test_the_recipe_of_the_teachers_must_be_one_without(recipe: str, message: str, tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match=message):
-        begin(tmp_path / "a", f"training.teachers={{recipe: {recipe}, seeds: [1]}}")
-
-
 def test_a_run_that_another_process_trains_is_refused(tmp_path: Path) -> None:
-    run = begin(tmp_path / "a", "training.teachers=null")
+    run = begin(tmp_path / "a", teachers="null")
     with only_writer(run.folder), pytest.raises(CharlmError, match="is training here"):
         train_run(run, engine_of(run), FakeEngines(), session=Session(clock=ticking(1.0)))
+
+
+# The soft targets
+
+
+def test_they_are_the_probabilities_of_the_mean_of_the_logits() -> None:
+    networks = [random_parameters(layers=layers, scale=0.3, seed=layers) for layers in (2, 1)]
+    found = compute_soft_targets(networks, IDS, streams=3, warm_up=16)
+    logits = np.mean([definition.read(network, IDS[:-1].tolist())[0] for network in networks], axis=0)
+    assert found.dtype == np.float16
+    np.testing.assert_allclose(found, np.exp(logits) / np.exp(logits).sum(-1, keepdims=True), atol=5e-4)
+
+
+def test_each_part_of_a_text_is_predicted_by_the_ngrams_of_the_others() -> None:
+    rows, predicted = zip(*cross_predict(IDS, vocabulary_size=5, parts=3), strict=True)
+    assert [(each.start, each.stop) for each in rows] == [(0, 19), (19, 39), (39, 60)]
+    for each, found in zip(rows, predicted, strict=True):
+        start = each.start + 1 if each.start else 0
+        others = count_ngrams(np.delete(IDS, slice(start, each.stop + 1)), vocabulary_size=5, order=12)
+        expected = np.concatenate([*predict_ngrams(others, IDS, first=1)])[each]
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_the_ngrams_and_the_teachers_have_their_weights_and_a_file_of_another_size_is_replaced(
+    tmp_path: Path, models: str
+) -> None:
+    tables = []
+    for taught, counted in ((0.3, 0), (0, 0.6), (0.3, 0.6)):
+        settings = f"training.teacher_weight={taught}", f"training.ngram_weight={counted}"
+        run = begin(tmp_path / f"{taught} {counted}", *settings, teachers=models)
+        assert run.config.training.soft_weight == pytest.approx(taught + counted)
+        tables.append(np.array(open_soft_targets(run), np.float32))
+    np.testing.assert_allclose(tables[2], (tables[0] + 2 * tables[1]) / 3, atol=1e-3)
+    predicted = [found for _, found in cross_predict(run.corpus.split("train"), vocabulary_size=6)]
+    np.testing.assert_allclose(tables[1], np.concatenate(predicted), atol=1e-3)
+    (run.folder / "soft_targets.bin").write_bytes(b"short")
+    np.testing.assert_array_equal(np.array(open_soft_targets(run)), tables[2])
+
+
+@pytest.mark.parametrize("lost", ["teacher.safetensors", "run/run/soft_targets.bin", "all, of n-grams alone"])
+def test_a_resumed_run_ends_with_the_same_bytes_without_what_it_has_learnt_from(
+    lost: str, tmp_path: Path, models: str
+) -> None:
+    of_ngrams = lost.startswith("all")
+    setting = "training.ngram_weight=0.4" if of_ngrams else f"training.teachers={models}"
+    told = "n-grams: counting the training text in 10 parts" if of_ngrams else "teachers: 1, reading the training text"
+    whole = fake_runs.train(tmp_path / "whole", setting)
+    stopped = fake_runs.train(tmp_path / "run", setting, faults=interrupt_after(25))
+    assert told in whole.said
+    (tmp_path / ("run/run/soft_targets.bin" if of_ngrams else lost)).unlink()
+    check_same_end(resume(stopped.folder), whole)
+
+
+def test_teachers_and_soft_targets_that_cannot_be_used_are_refused(tmp_path: Path, models: str) -> None:
+    for name, teachers, text, message in (
+        (
+            "another",
+            models,
+            "abcdf ",
+            r"teacher\.safetensors: has another vocabulary than the text; name a",
+        ),
+        ("taught", "{recipe: shakespeare-15m, seeds: [1]}", TEXT, "recipe: shakespeare-15m has teachers itself; name"),
+        ("none", "{recipe: shakespare, seeds: [1]}", TEXT, "^shakespare: no such recipe .*; did you mean shakespeare"),
+    ):
+        with pytest.raises(CharlmError, match=message):
+            begin(tmp_path / name, teachers=teachers, text=20 * text)
+        assert not (tmp_path / name / "run").exists()
+    run = begin(tmp_path / "run", teachers=models, text=20 * "abcde ")
+    with pytest.raises(CharlmError, match=r"ngram_weight: the soft targets of 107 characters with 6 ids take"):
+        check_teachers(run.config, run.corpus, available_bytes=4 * 2 * 107 * 6 - 1)  # a quarter is for them
+    check_teachers(run.config, run.corpus, available_bytes=4 * 2 * 107 * 6)
