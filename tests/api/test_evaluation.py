@@ -94,23 +94,18 @@ def test_the_best_model_scores_what_training_has_logged_and_its_run_is_found_fro
         assert charlm.evaluate(charlm.load(name)).text == "validation text of the run"
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"protocol": "backwards"}, "protocol: found 'backwards'; must be stream or windows"),
-        ({"copies": True}, ".*: not in a run that has its text, which --copies needs"),
-        ({"text": None}, ".*: not in a run that has its text: name the text to score after it"),
-        ({"split": "test"}, r"test part of .*/text\.txt: 0 characters: at least 2 are needed"),
-        ({"text": "latin.txt"}, r".*: corpus\.encoding: found 'klingon'"),
-    ],
-)
-def test_an_argument_that_does_not_fit_is_refused(
-    settings: dict[str, Any], message: str, model_file: Path, text: Path
-) -> None:
-    if settings.get("split") == "test":
-        text.write_text("a", encoding="utf-8")
-    if settings.get("text") == "latin.txt":
-        Path("latin.txt").write_bytes(b"\xe9")
-        change_model(model_file, lambda fields: fields["config"]["corpus"].update(encoding="klingon"))
-    with pytest.raises(CharlmError, match=f"^{message}"):
-        charlm.evaluate(**{"model": charlm.load(model_file), "text": text, **settings})
+def test_an_argument_that_does_not_fit_is_refused(model: charlm.Model, model_file: Path, text: Path) -> None:
+    wrong: dict[str, dict[str, Any]] = {
+        "protocol: found 'backwards'; must be stream or windows": {"protocol": "backwards"},
+        ".*: not in a run that has its text, which --copies needs": {"copies": True},
+        ".*: not in a run that has its text: name the text to score after it": {"text": None},
+        r"test part of .*/text\.txt: 0 characters: at least 2 are needed": {"split": "test"},
+    }
+    text.write_text("ab", encoding="utf-8")
+    for message, settings in wrong.items():
+        with pytest.raises(CharlmError, match=f"^{message}"):
+            charlm.evaluate(**{"model": model, "text": text, **settings})
+    text.write_bytes(b"\xe9")
+    change_model(model_file, lambda fields: fields["config"]["corpus"].update(encoding="klingon"))
+    with pytest.raises(CharlmError, match=r": corpus\.encoding: found 'klingon'"):
+        charlm.evaluate(charlm.load(model_file), text)

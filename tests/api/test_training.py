@@ -1,23 +1,41 @@
-"""`tokenize`, `train` and `resume`, as a program calls them."""
+"""The names of the library; `tokenize`, `train`, `resume` and `plan`, as a program calls them."""
 
+import json
 import shutil
 import signal
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 from models import weights_of
+from pages import ROOT, code_blocks, text_of
 
 import charlm
+from charlm.api.training import plan
 from charlm.config.recipes import find_recipe
 from charlm.errors import CharlmError
+from charlm.network.model_file import read_model
 from charlm.training.loop import Outcome
 
 Result = TypeVar("Result")
 
+PROGRAM = """
+import charlm
+
+def score(text: str) -> float:
+    model = charlm.load(charlm.train("a.txt", overrides={"model.units": 64}, say=print).folder)
+    logits, state = model.step([0])
+    return float(model.score(text + str(model.generate(text, length=2)), state=state).sum() + logits.sum())
+
+model: int = charlm.load()
+charlm.evaluate(split="dev")
+"""
 TEXT = "abba\n" * 200
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -28,12 +46,29 @@ def in_a_thread(call: Callable[[], Result]) -> Result:
         return pool.submit(call).result()
 
 
-def test_without_tensorflow_training_is_refused_before_the_text_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_public_name_is_there_and_an_unknown_one_is_an_attribute_error() -> None:
+    assert {name: hasattr(charlm, name) for name in charlm.__all__} == dict.fromkeys(charlm.__all__, True)
+    assert set(charlm.__all__) <= set(dir(charlm))
+    assert [*charlm.__all__] == sorted(charlm.__all__)
+    assert files("charlm").joinpath("py.typed").is_file()
+    with pytest.raises(AttributeError, match="module 'charlm' has no attribute 'lode'"):
+        _ = charlm.lode  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+def test_a_strict_type_check_passes_the_quoted_code_and_a_program_but_for_its_mistakes(tmp_path: Path) -> None:
+    for number, code in enumerate([PROGRAM, *code_blocks(text_of("docs/library.md"), "python")]):
+        (tmp_path / f"program{number}.py").write_text(code, encoding="utf-8")
+    command = [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"), "."]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    wrong = [line.split(":")[:2] for line in done.stdout.splitlines() if ": error: " in line]
+    assert wrong == [["program0.py", "9"], ["program0.py", "10"]], done.stdout + done.stderr
+
+
+def test_without_tensorflow_training_is_refused_before_the_text_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     with pytest.raises(CharlmError, match=r"^TensorFlow is needed for this, but is not installed: .* found Python 3"):
-        charlm.train(tmp_path / "missing.txt", run=tmp_path / "run")
+        charlm.train("missing.txt", run="run")
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +79,6 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     overrides = {"training.steps": 5, "corpus.test_fraction": 0.1}
     recipe, run = find_recipe("tiny"), folder / "run"
     return in_a_thread(lambda: charlm.train(folder / "text.txt", recipe=recipe, overrides=overrides, run=run))
-
-
-# tokenize
 
 
 def test_one_source_or_several_are_tokenized(tmp_path: Path) -> None:
@@ -60,9 +92,6 @@ def test_one_source_or_several_are_tokenized(tmp_path: Path) -> None:
     assert [len(corpus.manifest.sources) for corpus in (one, both)] == [1, 2]
     with pytest.raises(CharlmError, match=r"^text: found an empty list; must"):
         charlm.tokenize([], tmp_path / "out")
-
-
-# train
 
 
 @pytest.mark.slow
@@ -92,9 +121,6 @@ def test_nothing_is_printed_and_signals_are_as_before(
     assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
-# resume
-
-
 def test_a_run_that_was_trained_in_a_thread_is_continued_to_more_steps(training: Outcome, tmp_path: Path) -> None:
     assert (training.progress.step, training.reason, training.signal) == (5, "all steps done", None)
     run, said = shutil.copytree(training.folder, tmp_path / "run"), list[str]()
@@ -102,3 +128,34 @@ def test_a_run_that_was_trained_in_a_thread_is_continued_to_more_steps(training:
     assert outcome.progress.step == 8
     assert "resumed at step 5 of 8" in said
     assert len(str(charlm.load(run).generate(length=20))) == 20
+
+
+@pytest.mark.slow
+def test_the_plan_has_the_sizes_of_the_run_that_was_trained_and_the_time_of_its_parts(trained_run: Path) -> None:
+    shutil.copy(trained_run / "config.yaml", "recipe.yaml")
+    planned = plan(trained_run.parent / "text.txt", recipe="recipe.yaml")
+    trained = read_model(trained_run / "last.safetensors")
+    assert (planned.architecture.size, planned.architecture) == (trained.parameters.size, trained.architecture)
+    batches = planned.schedule.batches
+    assert (planned.schedule.total, batches.batch_size, batches.sequence_length) == (60, 8, 16)
+    assert planned.schedule.epochs(60) == trained.facts["epoch"]
+    found = json.loads(json.dumps(planned.to_json(), allow_nan=False))
+    assert (found["parameters"], found["evaluations"]) == (trained.parameters.size, 2)
+    assert (found["steps"], found["epochs"]) == (60, 60 / found["steps_per_epoch"])
+    training = 60 * found["step_seconds"] + found["evaluations"] * found["mark_seconds"]
+    assert found["seconds"] == pytest.approx(found["start_seconds"] + training + found["end_seconds"])
+    assert found["end_seconds"] > 0
+    assert found["memory_bytes"] > 100_000_000  # TensorFlow alone takes more
+
+
+@pytest.mark.slow
+def test_the_time_of_the_teachers_is_part_of_the_plan_and_nothing_is_left_behind(
+    trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    overrides = ["training.teachers={recipe: tiny, seeds: [2, 3]}", "training.steps=20"]
+    found = plan(trained_run / "corpus", recipe="tiny", overrides=overrides)
+    assert found.seconds == pytest.approx(found.start_seconds + found.run_seconds)
+    assert found.run_seconds > found.costs.teacher_seconds > 0
+    assert list(tmp_path.iterdir()) == []
