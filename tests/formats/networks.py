@@ -1,5 +1,6 @@
 """Kinds of networks for the tests of this folder, ids that they read, and exports written as `charlm export` does."""
 
+import string
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,15 @@ def make_model(characters: Sequence[str | None] = "\nabcd", **network: Any) -> T
     """Return a model with random weights, which are so small that the outputs of no activation grow without end."""
     scale = 0.3 if network.get("activation") == "linear" else 0.5
     return make_random_model(characters, **{"scale": scale, **network})
+
+
+def make_deep_model() -> TrainedModel:
+    """Return a model that knows the letters, whose state forgets, and whose text surprises it little and much."""
+    letters = "\n !'(),-.:;?" + string.ascii_letters
+    trained = make_model(letters, layers=2, units=48, skip_connections=True, scale=0.1)
+    trained.parameters.logits_kernel[:] *= 5
+    trained.parameters.logits_bias[0] += 2  # so that it breaks lines
+    return trained
 
 
 def write_export(folder: Path, trained: TrainedModel, files: dict[str, bytes]) -> Path:

@@ -1,6 +1,7 @@
 """The page in headless Chromium: it writes what charlm writes, shows what charlm computes, and asks for nothing."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,15 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from chromium import chromium
-from formats.networks import STRANGE, make_model, write_export
+from formats.networks import STRANGE, make_deep_model, make_model
 
-from charlm.api.model import Model, load
+from charlm.api.model import Model
 from charlm.formats.exporting import export_html
 from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Parameters, parameters_from_tensors
 
 pytestmark = pytest.mark.slow
+
+LAYERS, UNITS = 2, 48
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def minus(value: float) -> str:
@@ -28,13 +31,13 @@ class Browser:
     """The page in Chromium, and what a user does with it."""
 
     def __init__(self, driver: Any) -> None:
-        self.driver = driver
+        self.driver, self.script = driver, driver.execute_script
 
-    def open(self, folder: Path, trained: TrainedModel, *, title: str = "plays") -> "Browser":
-        """Write the page of a model and open it."""
-        write_export(folder, trained, export_html(trained, title=title))
-        self.driver.get((folder / "index.html").as_uri())
-        return self
+    def open(self, path: Path, trained: TrainedModel, *, title: str = "plays") -> Model:
+        """Write the page of a model, open it, and return the model."""
+        path.write_bytes(export_html(trained, title=title)["index.html"])
+        self.driver.get(path.as_uri())
+        return Model(path, trained)
 
     def find(self, name: str) -> Any:
         """Return an element by its id."""
@@ -44,7 +47,7 @@ class Browser:
         """Set fields, as if they had been filled in; `_` is - in a name."""
         script = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input', {bubbles: true}))"
         for name, value in values.items():
-            self.driver.execute_script(script, self.find(name.replace("_", "-")), str(value))
+            self.script(script, self.find(name.replace("_", "-")), str(value))
         self.wait()
 
     def wait(self) -> None:
@@ -61,7 +64,7 @@ class Browser:
         from selenium.webdriver import ActionChains
 
         script = "return page.view.places[arguments[0]].map((edge, axis) => edge + page.view.size[axis] / 2)"
-        canvas, place = self.find("state"), self.driver.execute_script(script, unit)
+        canvas, place = self.find("state"), self.script(script, unit)
         x, y = (at - size / 2 for at, size in zip(place, (canvas.size["width"], canvas.size["height"]), strict=True))
         actions = ActionChains(self.driver).move_to_element_with_offset(canvas, round(x), round(y))
         (actions.click() if click else actions).perform()
@@ -69,41 +72,45 @@ class Browser:
 
     def spans(self, attribute: str) -> list[Any]:
         """Return an attribute of each character of the text."""
-        return list(self.driver.execute_script(f"return [...page.on.text.children].map((span) => span.{attribute})"))
+        return list(self.script(f"return [...page.on.text.children].map((span) => span.{attribute} ?? null)"))
 
-    def press(self, key: str, **options: Any) -> None:
+    def press(self, key: str) -> None:
         """Press a key outside of the fields, and wait."""
-        event = json.dumps({"key": key, "bubbles": True, **options})
-        self.driver.execute_script(f"document.body.dispatchEvent(new KeyboardEvent('keydown', {event}))")
+        event = json.dumps({"key": key, "bubbles": True})
+        self.script(f"document.body.dispatchEvent(new KeyboardEvent('keydown', {event}))")
         self.wait()
 
-    @property
-    def text(self) -> str:
-        """The text in the page."""
-        return str(self.driver.execute_script("return document.getElementById('text').textContent"))
-
-    @property
-    def status(self) -> str:
-        """The line beside the buttons."""
-        return str(self.find("status").text)
+    def text_of(self, name: str) -> str:
+        """Return the text of an element, with every blank."""
+        return str(self.find(name).get_property("textContent"))
 
     @property
     def choices(self) -> list[str]:
         """The characters on the buttons, likeliest first."""
         script = "return [...document.querySelectorAll('#next button')].map((button) => button.dataset.text)"
-        return list(self.driver.execute_script(script))
+        return list(self.script(script))
 
 
 @pytest.fixture(scope="module")
 def driver() -> Iterator[Any]:
-    with chromium() as browser:
-        yield browser
+    """Run a headless Chromium that writes down its requests and the errors of scripts."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="missing: selenium")
+    programs = [next(filter(None, map(shutil.which, names)), None) for names in (BROWSERS, ("chromedriver",))]
+    if None in programs:
+        pytest.skip("missing: chromium or chromedriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = programs[0]
+    for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "window-size=1280,1000"):
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(programs[1]))
+    yield driver
+    driver.quit()
 
 
 @pytest.fixture
 def browser(driver: Any) -> Iterator[Browser]:
     """Return the browser; the test fails if a script failed or anything but the file was asked for."""
-    driver.set_window_size(1280, 1000)
     driver.get_log("browser"), driver.get_log("performance")  # what comes from here on is of this test
     yield Browser(driver)
     assert driver.get_log("browser") == []
@@ -113,217 +120,191 @@ def browser(driver: Any) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def loaded(trained_runs: dict[str, Path]) -> Model:
-    """Return the model with skip connections."""
-    return load(trained_runs["skip"])
+def model(browser: Browser, tmp_path: Path) -> Model:
+    """Return the model whose page is open."""
+    return browser.open(tmp_path / "page.html", make_deep_model())
 
 
-@pytest.fixture
-def page(browser: Browser, loaded: Model, tmp_path: Path) -> Browser:
-    """Return the browser with the page of that model."""
-    return browser.open(tmp_path / "page", loaded.trained)
-
-
-def test_the_same_seed_gives_the_text_of_charlm_also_in_parts(page: Browser, loaded: Model) -> None:
-    page.fill(prompt="The ", temperature=0.8, top_p=0.9, seed=7, length=100)
+def test_the_same_seed_gives_the_text_of_charlm_also_in_parts(browser: Browser, model: Model) -> None:
+    browser.fill(prompt="The ", temperature=0.8, top_p=0.9, seed=7, length=100)
     for _ in range(3):
-        page.click("write")
-    assert page.text == "The " + str(loaded.generate("The ", length=300, temperature=0.8, top_p=0.9, seed=7))
-    assert "100 characters" in page.status
-    assert "seed 7" in page.status
+        browser.click("write")
+    expected = str(model.generate("The ", length=300, temperature=0.8, top_p=0.9, seed=7))
+    assert browser.text_of("text") == "The " + expected
+    assert "100 characters" in browser.text_of("status")
+    assert "seed 7" in browser.text_of("status")
 
 
-def test_the_stop_text_ends_the_text_before_it(page: Browser, loaded: Model) -> None:
-    written = str(loaded.generate("The ", length=500, temperature=0.8, seed=7))
+def test_the_stop_text_ends_the_text_before_it(browser: Browser, model: Model) -> None:
+    written = str(model.generate("The ", length=500, temperature=0.8, seed=7))
     stop = written[written.index("\n", 50) - 1 :][:2]  # the end of a line
-    page.fill(prompt="The ", seed=7, length=500, temperature=0.8, stop=stop.replace("\n", r"\n"))
-    page.click("write")
-    expected = str(loaded.generate("The ", length=500, temperature=0.8, seed=7, stop=stop))
+    browser.fill(prompt="The ", seed=7, length=500, temperature=0.8, stop=stop.replace("\n", r"\n"))
+    browser.click("write")
+    expected = str(model.generate("The ", length=500, temperature=0.8, seed=7, stop=stop))
     assert 0 < len(expected) < 500
-    assert page.text == "The " + expected
-    assert "the stop text came" in page.status
-    logits = loaded.logits("The " + expected)[-1]  # the stop text has been taken back
-    assert page.choices[0] == loaded.vocabulary.characters[int(logits.argmax())]
+    assert browser.text_of("text") == "The " + expected
+    assert "the stop text came" in browser.text_of("status")
+    logits = model.logits("The " + expected)[-1]  # the stop text has been taken back
+    assert browser.choices[0] == model.vocabulary.characters[int(logits.argmax())]
 
 
-def test_the_colours_and_the_details_are_the_surprise_of_charlm(page: Browser, loaded: Model) -> None:
-    text = "The ferry lies."
-    page.fill(prompt=text)
-    found = page.driver.execute_script(
-        "return [...document.querySelectorAll('#text span')].map((span) => [span.dataset.nats ?? null, span.className])"
-    )
-    assert found[0] == [None, ""]
-    limits = (0.7, 1.6, 3, 5)
-    for nats, (shown, name) in zip(loaded.score(text).tolist(), found[1:], strict=True):
-        assert float(shown) == pytest.approx(nats, abs=2e-3)
-        level = sum(float(shown) >= limit for limit in limits)
-        assert name == (f"s{level}" if level else "")
+def test_the_colours_and_the_states_are_those_of_charlm(browser: Browser, model: Model) -> None:
+    text = "The ferry lies on the mud.\n" + str(model.generate("The ", length=200, temperature=0.5, seed=1))
+    browser.fill(prompt=text)
+    np.testing.assert_allclose(browser.spans("state"), np.hstack(model.states(text)), atol=1e-5)
+    (first, *nats), (no_level, *levels) = browser.spans("dataset.nats"), browser.spans("className")
+    assert (first, no_level) == (None, "")
+    np.testing.assert_allclose([*map(float, nats)], model.score(text), atol=2e-3)
+    expected = [sum(float(each) >= limit for limit in (0.7, 1.6, 3, 5)) for each in nats]
+    assert levels == [f"s{level}" if level else "" for level in expected]
+    assert {*expected} == {*range(5)}
 
 
-def test_the_keyboard_starts_and_stops_and_a_new_prompt_begins_anew(page: Browser) -> None:
-    page.fill(prompt="The ", length=100_000, pace=30)
+def test_the_keyboard_starts_and_stops_and_a_new_prompt_begins_anew(browser: Browser, model: Model) -> None:
+    browser.fill(prompt="The ", length=100_000, pace=30)
     keys = pytest.importorskip("selenium.webdriver", reason="missing: selenium").Keys
-    page.find("prompt").send_keys(keys.CONTROL, keys.ENTER)
+    browser.find("prompt").send_keys(keys.CONTROL, keys.ENTER)
     has_some = "document.getElementById('text').textContent.length > 8 ? done() : setTimeout(look, 20)"
-    page.driver.execute_async_script(f"const done = arguments[0], look = () => {has_some}; look()")
-    assert page.find("write").text == "Stop"
-    page.press("Escape")
-    assert page.find("write").text == "Write"
-    assert "stopped" in page.status
-    assert len(page.text) < 100_000
-    page.find("write").click()
-    page.fill(prompt="A boat")
-    assert page.text == "A boat"
-    assert page.find("write").text == "Write"
+    browser.driver.execute_async_script(f"const done = arguments[0], look = () => {has_some}; look()")
+    assert browser.find("write").text == "Stop"
+    browser.press("Escape")
+    assert browser.find("write").text == "Write"
+    assert "stopped" in browser.text_of("status")
+    assert len(browser.text_of("text")) < 100_000
+    browser.find("write").click()
+    browser.fill(prompt="A boat")
+    assert (browser.text_of("text"), browser.find("write").text) == ("A boat", "Write")
 
 
 def test_the_likeliest_characters_are_offered_and_can_be_chosen_and_unknown_ones_are_named(
-    page: Browser, loaded: Model
+    browser: Browser, model: Model
 ) -> None:
-    page.fill(prompt="The é")
-    assert page.status.endswith(": é")
-    offered = page.choices
-    page.fill(prompt="The ")
-    assert (page.status, page.choices) == ("", offered)
-    order = (-loaded.logits("The ")[-1]).argsort()
-    assert page.choices == [loaded.vocabulary.characters[index] for index in order[:9]]
-    second = page.choices[1]
-    page.driver.find_elements("css selector", "#next button")[1].click()
-    page.wait()
-    third = page.choices[2]
-    page.press("3")
-    assert page.text == "The " + second + third
-    assert page.driver.execute_script("return document.querySelectorAll('#text .chosen').length") == 2
+    browser.fill(prompt="The é")
+    assert browser.text_of("status").endswith(": é")
+    offered = browser.choices
+    browser.fill(prompt="The ")
+    assert (browser.text_of("status"), browser.choices) == ("", offered)
+    order = (-model.logits("The ")[-1]).argsort()
+    assert browser.choices == [model.vocabulary.characters[index] for index in order[:9]]
+    second = browser.choices[1]
+    browser.driver.find_elements("css selector", "#next button")[1].click()
+    browser.wait()
+    third = browser.choices[2]
+    browser.press("3")
+    assert browser.text_of("text") == "The " + second + third
+    assert browser.script("return document.querySelectorAll('#text .chosen').length") == 2
 
 
 def test_strange_characters_and_titles_are_text(browser: Browser, tmp_path: Path) -> None:
-    made = make_model(characters=STRANGE, scale=1.0)
     title = "<img src=x onerror=alert(1)>"
-    browser.open(tmp_path / "page", made, title=title).fill(prompt='<"😀', seed=1, length=100, temperature=1)
+    model = browser.open(tmp_path / "page.html", make_model(characters=STRANGE, scale=1.0), title=title)
+    browser.fill(prompt='<"😀', seed=1, length=100, temperature=1)
     browser.click("write")
-    model = Model(tmp_path / "page", made)
-    assert browser.text == '<"😀' + str(model.generate('<"😀', length=100, seed=1, temperature=1))
+    assert browser.text_of("text") == '<"😀' + str(model.generate('<"😀', length=100, seed=1, temperature=1))
     assert browser.driver.title == browser.find("summary").find_element("xpath", "../h1").text == title
-    assert browser.driver.execute_script("return document.images.length") == 0
+    assert browser.script("return document.images.length") == 0
 
 
 def test_the_page_begins_at_the_temperature_of_the_recipe_and_offers_no_reserved_ids(
     browser: Browser, trained: TrainedModel, tmp_path: Path
 ) -> None:
     trained.parameters.logits_bias[:] = (0, 0, 0, 50, 0)  # 3 is the unknown id, 4 ends the text
-    browser.open(tmp_path / "page", replace(trained, config={"sampling": {"temperature": 2.5}}))
+    config = {"sampling": {"temperature": 2.5}}
+    model = browser.open(tmp_path / "page.html", replace(trained, config=config))
     assert float(browser.find("temperature").get_property("value")) == 2.5
     assert browser.find("temperature-value").text == "2.50"
     browser.fill(prompt="", seed=1, length=500, temperature=1)
     assert len(browser.choices) == 3
     browser.click("write")
-    generated = Model(tmp_path / "page", trained).generate("", length=500, seed=1, temperature=1)
-    assert browser.text == str(generated)
+    generated = model.generate("", length=500, seed=1, temperature=1)
+    assert browser.text_of("text") == str(generated)
     assert generated.stopped_by == "end of text"
-    assert "the model ended the text" in browser.status
+    assert "the model ended the text" in browser.text_of("status")
 
 
-@pytest.mark.parametrize("width", [400, 1280])
-def test_nothing_is_wider_than_the_page_and_every_field_and_button_has_a_name(
-    browser: Browser, loaded: Model, tmp_path: Path, width: int
-) -> None:
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    browser.open(tmp_path / "page", loaded.trained, title="x" * 200).fill(prompt="The ", length=200, seed=1, unit=0)
-    browser.click("off")
-    browser.click("write")
-    root = "document.documentElement"
-    assert browser.driver.execute_script(f"return {root}.scrollWidth - {root}.clientWidth") == 0
-    for element in browser.driver.find_elements("css selector", "input, select, textarea, button, canvas, [tabindex]"):
-        assert element.accessible_name.strip(), element.get_attribute("outerHTML")
+def test_nothing_is_wider_than_the_page_and_every_field_and_button_has_a_name(browser: Browser, tmp_path: Path) -> None:
+    for width in (400, 1280):
+        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+        browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        browser.open(tmp_path / "page.html", make_deep_model(), title="x" * 200)
+        browser.fill(prompt="The ", length=200, seed=1, unit=0)
+        browser.click("off")
+        browser.click("write")
+        root, fields = "document.documentElement", "input, select, textarea, button, canvas, [tabindex]"
+        assert browser.script(f"return {root}.scrollWidth - {root}.clientWidth") == 0
+        for element in browser.driver.find_elements("css selector", fields):
+            assert element.accessible_name.strip(), element.get_attribute("outerHTML")
     browser.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_the_most_likely_text_and_the_states_are_those_of_charlm(
-    browser: Browser, trained_runs: dict[str, Path], tmp_path: Path
-) -> None:
-    prompt = "The ferry lies on the mud, and nobody comes.\n" * 5
-    for name, run in trained_runs.items():
-        model = load(run)
-        browser.open(tmp_path / name, model.trained).fill(prompt=prompt, temperature=0, length=300)
-        np.testing.assert_allclose(browser.spans("state"), np.hstack(model.states(prompt)), atol=1e-5)
-        browser.click("write")
-        assert browser.text == prompt + str(model.generate(prompt, length=300, temperature=0))
-
-
 def test_a_cell_colours_the_text_by_its_unit_and_a_character_shows_the_state_after_it(
-    page: Browser, loaded: Model
+    browser: Browser, model: Model
 ) -> None:
-    text, layer, unit = "The ferry", 1, 30
-    page.fill(prompt=text)
-    states = loaded.states(text)
-    page.point_at(layer * 48 + unit)
-    assert page.find("unit-value").text == f"rnn.1, unit 30: {minus(states[layer][-1, unit])}"
-    page.point_at(layer * 48 + unit, click=True)
-    np.testing.assert_allclose([*map(float, page.spans("dataset.value"))], states[layer][:, unit], atol=1e-5)
-    assert all(colour.startswith("color-mix") for colour in page.spans("style.backgroundColor"))
-    assert (page.find("layer").get_property("value"), page.find("unit").get_property("value")) == ("1", "30")
-    page.driver.find_elements("css selector", "#text span")[4].click()
-    assert page.find("detail").text.endswith(f"bits; rnn.1, unit 30: {minus(states[layer][4, unit])}")
-    assert "after character 5 of the text, f," in page.find("state-note").text
-    assert page.find("unit-value").text == f"rnn.1, unit 30: {minus(states[layer][4, unit])}"
-    page.point_at(0)
-    assert page.find("unit-value").text == f"rnn.0, unit 0: {minus(states[0][4, 0])}"
-    page.point_at(layer * 48 + unit, click=True)
-    assert set(page.spans("style.backgroundColor")) == {""}
-    assert "the chance that the model gave" in page.find("legend").get_property("textContent")
+    text, unit = "The ferry", 30
+    browser.fill(prompt=text)
+    below, above = model.states(text)
+    browser.point_at(UNITS + unit)
+    assert browser.text_of("unit-value") == f"rnn.1, unit 30: {minus(above[-1, unit])}"
+    browser.point_at(UNITS + unit, click=True)
+    np.testing.assert_allclose([*map(float, browser.spans("dataset.value"))], above[:, unit], atol=1e-5)
+    assert all(colour.startswith("color-mix") for colour in browser.spans("style.backgroundColor"))
+    assert [browser.find(name).get_property("value") for name in ("layer", "unit")] == ["1", "30"]
+    browser.driver.find_elements("css selector", "#text span")[4].click()
+    assert browser.text_of("detail").endswith(f"bits; rnn.1, unit 30: {minus(above[4, unit])}")
+    assert "after character 5 of the text, f," in browser.text_of("state-note")
+    assert browser.text_of("unit-value") == f"rnn.1, unit 30: {minus(above[4, unit])}"
+    browser.point_at(0)
+    assert browser.text_of("unit-value") == f"rnn.0, unit 0: {minus(below[4, 0])}"
+    browser.point_at(UNITS + unit, click=True)
+    assert set(browser.spans("style.backgroundColor")) == {""}
+    assert "the chance that the model gave" in browser.text_of("legend")
 
 
-def test_the_keyboard_chooses_a_unit_and_a_character(page: Browser, loaded: Model) -> None:
-    page.fill(prompt="The ferry", unit=7)
-    states = loaded.states("The ferry")
-    assert page.find("unit-value").text == f"rnn.0, unit 7: {minus(states[0][-1, 7])}"
+def test_the_keyboard_chooses_a_unit_and_a_character(browser: Browser, model: Model) -> None:
     keys = pytest.importorskip("selenium.webdriver", reason="missing: selenium").Keys
-    page.find("text").send_keys(keys.ARROW_LEFT, keys.ARROW_LEFT)
-    assert page.find("unit-value").text == f"rnn.0, unit 7: {minus(states[0][-2, 7])}"
-    page.find("text").send_keys(keys.HOME, keys.ARROW_RIGHT)
-    assert page.find("unit-value").text == f"rnn.0, unit 7: {minus(states[0][1, 7])}"
-    page.press("Escape")
-    assert "after the last character" in page.find("state-note").text
-    page.fill(unit=48)  # there are 48
-    assert page.find("off").get_property("disabled")
+    browser.fill(prompt="The ferry", unit=7)
+    values = model.states("The ferry")[0][:, 7]
+    for pressed, position in (((), -1), ((keys.ARROW_LEFT, keys.ARROW_LEFT), -2), ((keys.HOME, keys.ARROW_RIGHT), 1)):
+        if pressed:
+            browser.find("text").send_keys(*pressed)
+        assert browser.text_of("unit-value") == f"rnn.0, unit 7: {minus(values[position])}"
+    browser.press("Escape")
+    assert "after the last character" in browser.text_of("state-note")
+    browser.fill(unit=UNITS)  # they are numbered from 0
+    assert browser.find("off").get_property("disabled")
 
 
 def without_unit(parameters: Parameters, layer: int, unit: int) -> Parameters:
     """Return the weights without those that read a unit: the network computes as if its value were 0."""
     tensors = {name: tensor.copy() for name, tensor in parameters.tensors().items()}
     tensors[f"rnn.{layer}.recurrent_kernel"][unit] = 0
-    if layer + 1 < len(parameters.layers):
+    if layer + 1 < LAYERS:
         tensors[f"rnn.{layer + 1}.kernel"][unit] = 0
-    if parameters.skip_connections or layer + 1 == len(parameters.layers):
-        tensors["logits.kernel"][unit + layer * 48 * parameters.skip_connections] = 0
-    return parameters_from_tensors(
-        tensors, activation=parameters.activation, skip_connections=parameters.skip_connections
-    )
+    tensors["logits.kernel"][unit + layer * UNITS] = 0
+    return parameters_from_tensors(tensors, activation="tanh", skip_connections=True)
 
 
-@pytest.mark.parametrize("layer", [0, 1])
+@pytest.mark.parametrize("layer", range(LAYERS))
 def test_the_text_is_written_on_without_a_unit_that_is_off_until_it_is_on_again(
-    page: Browser, loaded: Model, layer: int
+    browser: Browser, model: Model, layer: int
 ) -> None:
-    unit, prompt, vocabulary = 5, "The ", loaded.vocabulary
-    whole, part = loaded.trained.parameters, without_unit(loaded.trained.parameters, layer, unit)
-    state = tuple(output[-1:].copy() for output in loaded.states(prompt))
-    written = prompt
+    unit, written = 5, "The "
+    whole, part = model.trained.parameters, without_unit(model.trained.parameters, layer, unit)
+    state = tuple(output[-1:].copy() for output in model.states(written))
     for parameters in (part, whole):
         state[layer][:, unit] = 0
         logits = parameters.logits(state)
         for _ in range(60):
             index = logits.argmax(-1)
-            written += vocabulary.decode(index)
+            written += model.vocabulary.decode(index)
             logits, state = parameters.step(index, state)
-    page.fill(prompt=prompt, temperature=0, length=60, layer=layer, unit=unit)
-    page.click("off")
-    assert page.find("all-on").text == "1 unit is off: switch all on"
-    page.click("write")
-    assert page.spans("dataset.value")[len(prompt) :] == ["0"] * 60
-    page.click("all-on")
-    assert not page.find("all-on").is_displayed()
-    page.click("write")
-    assert page.text == written
-    assert written != prompt + str(loaded.generate(prompt, length=120, temperature=0))
+    browser.fill(prompt="The ", temperature=0, length=60, layer=layer, unit=unit)
+    browser.click("off")
+    assert browser.text_of("all-on") == "1 unit is off: switch all on"
+    browser.click("write")
+    assert browser.spans("dataset.value")[len("The ") :] == ["0"] * 60
+    browser.click("all-on")
+    assert not browser.find("all-on").is_displayed()
+    browser.click("write")
+    assert browser.text_of("text") == written
+    assert written != "The " + str(model.generate("The ", length=120, temperature=0))

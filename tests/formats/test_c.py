@@ -4,21 +4,25 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from commands import charlm
-from formats.networks import STRANGE, make_model, write_export
+from formats.networks import STRANGE, make_model
+from pages import ROOT
 
 from charlm.formats.exporting import export_c
-from charlm.network.model_file import TrainedModel
+from charlm.network.model_file import TrainedModel, write_model
 from charlm.text.vocabulary import Vocabulary
 
 FUZZ_SECONDS = os.environ.get("CHARLM_FUZZ_SECONDS")
 """For how long random inputs are tried; without it, FUZZ_RUNS inputs of one seed are."""
 FUZZ_RUNS = 60_000
+SOURCE = ROOT / "charlm/formats/files/run.c"
 LATIN = Vocabulary((*map(chr, range(256)), None), end_of_text_id=256)
 
 
@@ -32,54 +36,54 @@ def test_the_weights_begin_with_the_sizes_and_have_every_number(trained: Trained
     assert np.frombuffer(data[44:64], "<u4").tolist() == [10, 97, 98, 2**32 - 1, 2**32 - 1]
 
 
-@pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the program, without a warning, and with checks of every access to memory."""
-    source = Path(request.config.rootpath) / "charlm/formats/files/run.c"
     target = tmp_path_factory.mktemp("c") / "run"
     options = ["-O1", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined", "-fno-sanitize-recover"]
-    subprocess.run(["cc", *options, str(source), "-lm", "-o", str(target)], check=True)
+    subprocess.run(["cc", *options, str(SOURCE), "-lm", "-o", str(target)], check=True)
     return target
 
 
-def write_model(folder: Path, trained: TrainedModel) -> Path:
-    """Write the weights for the program."""
-    (folder / "model.bin").write_bytes(export_c(trained)["model.bin"])
-    return folder / "model.bin"
+@pytest.fixture
+def run(program: Path, tmp_path: Path) -> Run:
+    """Return a function that runs the program with a model, or with its file as it is given."""
 
+    def run(model: TrainedModel | bytes, *arguments: str | bytes, stdout: int = subprocess.PIPE) -> Any:
+        data = model if isinstance(model, bytes) else export_c(model)["model.bin"]
+        (tmp_path / "model.bin").write_bytes(data)
+        command = [program, tmp_path / "model.bin", *arguments]
+        return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, check=False)
 
-def run(program: Path, *arguments: str | bytes | Path) -> "subprocess.CompletedProcess[bytes]":
-    return subprocess.run([program, *arguments], capture_output=True, check=False)
+    return run
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("prompt", ["", "ab", 'é<"\\😀', "aXb"])
 @pytest.mark.parametrize("likely", [None, 0, 3, 4])  # "\n", the unknown id, which is never chosen, the end of the text
-def test_it_writes_what_charlm_writes(
-    trained: TrainedModel, tmp_path: Path, program: Path, likely: int | None, prompt: str
-) -> None:
+def test_it_writes_what_charlm_writes(trained: TrainedModel, tmp_path: Path, run: Run, likely: int | None) -> None:
     if likely is None:
         trained = make_model(characters=(*STRANGE, "a", "b"), layers=2, skip_connections=True, scale=1.0)
     else:
         trained.parameters.logits_bias[likely] += 100.0
-    export = write_export(tmp_path / "export", trained, export_c(trained))
-    expected = charlm("sample", export / "model.safetensors", "-p", prompt, "-n", 100, "-t", 0)
-    done = run(program, export / "model.bin", prompt, "100", "0")
-    assert done.stdout == expected.stdout_bytes
-    assert (b"left out 1 characters" in done.stderr) == (likely is None and "X" in prompt)
+    write_model(tmp_path / "model.safetensors", trained)
+    for prompt in ("", "ab", 'é<"\\😀', "aXb"):
+        expected = charlm("sample", tmp_path / "model.safetensors", "-p", prompt, "-n", 100, "-t", 0)
+        done = run(trained, prompt, "100", "0")
+        assert done.stdout == expected.stdout_bytes
+        assert (b"left out 1 characters" in done.stderr) == (likely is None and "X" in prompt)
 
 
 @pytest.mark.slow
-def test_a_text_is_drawn_at_the_probabilities_of_the_network(
-    trained: TrainedModel, tmp_path: Path, program: Path
-) -> None:
+def test_a_text_is_drawn_at_the_probabilities_of_the_network(trained: TrainedModel, run: Run) -> None:
     for tensor in trained.parameters.tensors().values():
         tensor[:] = 0
     trained.parameters.logits_bias[:] = [0, np.log(2), np.log(4), 9, -np.inf]  # "\n", "a", "b", unknown, end of text
-    model = write_model(tmp_path, trained)
 
     def draw(*options: str) -> list[float]:
-        text = run(program, model, "a", "7000", *options).stdout.decode()[1:]
+        text = run(trained, "a", "7000", *options).stdout.decode()[1:]
         assert len(text) == 7000
         return [text.count(character) / 7000 for character in "\nab"]
 
@@ -91,25 +95,21 @@ def test_a_text_is_drawn_at_the_probabilities_of_the_network(
 
 @pytest.mark.slow
 def test_a_file_that_is_cut_short_or_has_sizes_that_are_not_possible_is_refused_and_does_no_harm(
-    trained: TrainedModel, tmp_path: Path, program: Path
+    trained: TrainedModel, run: Run
 ) -> None:
-    model = write_model(tmp_path, trained)
-    whole = model.read_bytes()
+    whole = export_c(trained)["model.bin"]
     for kept in (0, 4, 30, 48, 60, 300):
-        model.write_bytes(whole[:kept])
-        done = run(program, model, "a")
+        done = run(whole[:kept], "a")
         assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (1, b"", 1)
     for field, value in product(range(10), (-(2**31), -2, 1, 2, 4, 2**21, 2**31 - 1)):
-        data = bytearray(whole)
-        data[8 + 4 * field : 12 + 4 * field] = np.array(value, "<i4").tobytes()
-        model.write_bytes(data)
-        done = run(program, model, "a", "5")
+        number = np.array(value, "<i4").tobytes()
+        done = run(whole[: 8 + 4 * field] + number + whole[12 + 4 * field :], "a", "5")
         assert done.returncode in {0, 1}
         assert b"Sanitizer" not in done.stderr
 
 
 @pytest.mark.slow
-def test_a_prompt_that_cannot_be_read_and_a_number_that_is_none_are_refused(tmp_path: Path, program: Path) -> None:
+def test_a_prompt_that_cannot_be_read_and_a_number_that_is_none_are_refused(run: Run) -> None:
     table: dict[str, list[tuple[str | bytes, ...]]] = {
         "UTF-8": [(prompt,) for prompt in (b"\xc3", b"\xff", b"\xc1\xa1", b"\xe0\x81\xa1", b"\xed\xa0\x80")],
         "LENGTH must be a whole number": [("a", length) for length in ("y", "-1", "9" * 30)],
@@ -117,23 +117,20 @@ def test_a_prompt_that_cannot_be_read_and_a_number_that_is_none_are_refused(tmp_
         "TOP must be a whole number": [("a", "5", "1", "x")],
         "SEED must be a whole number": [("a", "5", "1", "0", "x")],
     }
-    model = write_model(tmp_path, make_model())
-    for message, lines in table.items():
-        for arguments in lines:
-            done = run(program, model, *arguments)
-            assert done.returncode == 1
-            assert message in done.stderr.decode()
-            assert done.stdout == b"" or len(arguments) == 1
+    for message, arguments in [(message, arguments) for message, lines in table.items() for arguments in lines]:
+        done = run(make_model(), *arguments)
+        assert done.returncode == 1
+        assert message in done.stderr.decode()
+        assert done.stdout == b"" or len(arguments) == 1
 
 
 @pytest.mark.slow
-def test_a_terminal_is_shown_control_characters_and_does_not_obey_them(tmp_path: Path, program: Path) -> None:
+def test_a_terminal_is_shown_control_characters_and_does_not_obey_them(run: Run) -> None:
     trained = make_model(characters=("\x1b", "\x9b"), layers=1)
     for tensor in trained.parameters.tensors().values():
         tensor[:] = 0
     reader, terminal = os.openpty()
-    options = ("", "40", "1", "0", "3")
-    subprocess.run([program, write_model(tmp_path, trained), *options], stdout=terminal, check=True)
+    assert run(trained, "", "40", "1", "0", "3", stdout=terminal).returncode == 0
     os.close(terminal)
     shown = os.read(reader, 1000).decode()
     os.close(reader)
@@ -142,14 +139,11 @@ def test_a_terminal_is_shown_control_characters_and_does_not_obey_them(tmp_path:
 
 
 @pytest.mark.slow
-def test_fuzzing_finds_no_access_outside_the_memory(
-    trained: TrainedModel, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_fuzzing_finds_no_access_outside_the_memory(trained: TrainedModel, tmp_path: Path) -> None:
     if shutil.which("clang") is None:
         pytest.skip("missing: clang")
-    root = Path(request.config.rootpath)
     options = ["-O1", "-g", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"]
-    options += [f'-DRUN_C="{root / "charlm/formats/files/run.c"}"', str(root / "tests/formats/fuzz_run.c"), "-lm"]
+    options += [f'-DRUN_C="{SOURCE}"', str(Path(__file__).with_name("fuzz_run.c")), "-lm"]
     subprocess.run(["clang", *options, "-o", tmp_path / "fuzz"], check=True)
     (tmp_path / "corpus").mkdir()
     others = (make_model(vocabulary=LATIN, embedding=3, layers=1), make_model(layers=2, skip_connections=True))

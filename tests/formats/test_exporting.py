@@ -1,34 +1,56 @@
-"""The formats, what `export` writes and refuses, and the page for writing."""
+"""The formats, what `export` writes and refuses, the model card, and the page for writing."""
 
 import json
 import os
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from formats.networks import STRANGE, make_model
 from models import make_random_model
-from run_folders import names
+from run_folders import contents, names
 
 from charlm.api.model import Model, load
+from charlm.config.file import dump_yaml
 from charlm.errors import CharlmError
 from charlm.formats import FormatName
+from charlm.formats.card import escape_markdown, fenced, model_card
 from charlm.formats.exporting import FORMATS, export, export_html, hub_files, text_to_check
 from charlm.network.model_file import TrainedModel
 
+# The card
 
-@pytest.mark.parametrize("temperature", ["0.5", "0.0", "0.25"])
+
+def card_of(trained: TrainedModel, score: Any) -> str:
+    known = replace(trained, facts={"score": score})
+    return model_card(known, title="plays", program="C", usage="./run", names=["run.c", "model.bin"])
+
+
+def test_the_card_has_the_score_if_it_is_known_the_settings_and_the_command(trained: TrainedModel) -> None:
+    card = card_of(trained, {"split": "validation", "nats_per_char": 1.5})
+    assert card.startswith("---\nlibrary_name: charlm\n")
+    assert "license:" not in card.partition("\n---\n")[0]  # the text is not ours
+    assert "1.5000 nats per character (2.1640 bits) on the validation text." in card
+    assert f"```yaml\n{dump_yaml(trained.config)}```" in card
+    assert "charlm train TEXT -c settings.yaml" in card
+    assert "## Use\n\n./run\n\nThe export is `run.c` and `model.bin`." in card
+    assert card_of(trained, "good").count("Not known") == 1
+
+
+def test_names_become_no_markdown_and_no_html_and_a_text_cannot_end_its_code_block() -> None:
+    assert escape_markdown("<b>[x](y)\n|`") == r"\<b\>\[x\]\(y\)\\n\|\`"
+    assert fenced("a\n````\n# b", "text") == "`````text\na\n````\n# b\n`````"
+
+
 @pytest.mark.parametrize("name", ["onnx", "torch", "keras", "c"])
-def test_the_card_writes_at_the_temperature_of_the_recipe(
-    trained: TrainedModel, name: FormatName, temperature: str
-) -> None:
-    own = replace(trained, config={"sampling": {"temperature": float(temperature)}})
-    card = hub_files(own, FORMATS[name], {"x": b""}, title="plays")["README.md"].decode()
-    usage = card[card.index("## Use") : card.index("## Score")]
-    shown = "0.01" if temperature == "0.0" else temperature  # the programs divide by it
-    assert f'"The " 500 {shown}\n' in usage or f"/ {shown}" in usage
+def test_the_card_writes_at_the_temperature_of_the_recipe(trained: TrainedModel, name: FormatName) -> None:
+    for temperature, shown in ((0.5, "0.5"), (0.0, "0.01"), (0.25, "0.25")):  # the programs divide by it
+        own = replace(trained, config={"sampling": {"temperature": temperature}})
+        card = hub_files(own, FORMATS[name], {"x": b""}, title="plays")["README.md"].decode()
+        usage = card[card.index("## Use") : card.index("## Score")]
+        assert f'"The " 500 {shown}\n' in usage or f"/ {shown}" in usage
 
 
 # What export writes
@@ -58,18 +80,15 @@ def test_a_file_name_of_the_format_gives_that_file_alone_which_is_replaced(model
     assert written.files == {"page.html": (tmp_path / "page.html").stat().st_size}
 
 
-@pytest.mark.parametrize("kind", ["folder", "file"])
-def test_where_a_folder_is_to_be_what_exists_is_left_as_it_is(model: Model, tmp_path: Path, kind: str) -> None:
-    out = tmp_path / "out"
-    if kind == "folder":
-        out.mkdir()
-        (out / "mine").touch()
-    else:
-        out.write_text("mine", encoding="utf-8")
-    before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(CharlmError, match="out: exists already"):
-        export(model, out, format="c")
-    assert sorted(tmp_path.rglob("*")) == before
+def test_where_a_folder_is_to_be_what_exists_is_left_as_it_is(model: Model, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "folder/mine", tmp_path / "file"):
+        path.write_text("mine", encoding="utf-8")
+    before = contents(tmp_path)
+    for name in ("folder", "file"):
+        with pytest.raises(CharlmError, match=f"{name}: exists already"):
+            export(model, tmp_path / name, format="c")
+    assert contents(tmp_path) == before
 
 
 def test_an_export_that_is_refused_leaves_nothing_behind(model: Model, tmp_path: Path) -> None:
@@ -83,16 +102,13 @@ def test_a_check_that_fails_leaves_nothing_behind(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The PATH has a C compiler whose program writes zeros."""
-    compiler = tmp_path / "cc"
-    program = "#!/bin/sh\\nhead -c 200000 /dev/zero"
-    compiler.write_text(
-        f'#!/bin/sh\nwhile [ $# -gt 1 ]; do shift; done\nprintf "{program}" > "$1"\nchmod +x "$1"\n', encoding="utf-8"
-    )
+    program, compiler = "#!/bin/sh\\nhead -c 200000 /dev/zero", tmp_path / "cc"
+    script = f'while [ $# -gt 1 ]; do shift; done\nprintf "{program}" > "$1"\nchmod +x "$1"\n'
+    compiler.write_text(f"#!/bin/sh\n{script}", encoding="utf-8")
     compiler.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    with pytest.raises(
-        CharlmError, match=r"--check: a logit of C differs by .* over 10,000 characters; .* nothing was"
-    ):
+    message = r"--check: a logit of C differs by .* over 10,000 characters; .* nothing was"
+    with pytest.raises(CharlmError, match=message):
         export(model, tmp_path / "out", format="c", check=True)
     assert names(tmp_path) == ["cc", "model.safetensors"]
 

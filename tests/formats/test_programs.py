@@ -1,17 +1,24 @@
-"""Every format in the program it is made for gives the logits of the reference, for every kind of network."""
+"""Every format in the program it is made for: logits, states, and the code in the model card."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import reference
-from formats.networks import IDS, NETWORKS, make_model, write_export
+from commands import charlm, json_of
+from formats.networks import IDS, NETWORKS, STRANGE, make_deep_model, make_model, write_export
 from numpy.typing import NDArray
+from pages import code_blocks
 
+from charlm.api.model import load
 from charlm.errors import CharlmError
 from charlm.formats import FormatName
 from charlm.formats.exporting import FORMATS
+from charlm.formats.onnx import FILE, export_onnx
 from charlm.formats.programs import Check, check_export, run_browser, run_c, run_python
 from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import ACTIVATIONS, Floats
@@ -26,19 +33,11 @@ def check_logits(folder: Path, name: FormatName, network: dict[str, Any]) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "network"),
-    [
-        (name, network)
-        for name in FORMATS
-        for network in (
-            NETWORKS[2:4] if name in {"keras", "torch"} else NETWORKS
-        )  # slow to start: test_trained has two
-    ],
-    ids=str,
-)
-def test_a_format_has_the_logits_of_the_reference(tmp_path: Path, name: FormatName, network: dict[str, Any]) -> None:
-    check_logits(tmp_path / "export", name, network)
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_format_has_the_logits_of_the_reference(tmp_path: Path, name: FormatName) -> None:
+    is_slow_to_start = name in {"keras", "torch"}
+    for number, network in enumerate(NETWORKS[2:4] if is_slow_to_start else NETWORKS):
+        check_logits(tmp_path / str(number), name, network)
 
 
 @pytest.mark.slow
@@ -63,6 +62,73 @@ def test_why_a_program_failed_is_said_in_a_line(tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text('<script type="text/plain" id="network">{}</script>', encoding="utf-8")
     with pytest.raises(CharlmError, match="--check: chrom"):
         run_browser(tmp_path, IDS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_logits_over_10000_characters_are_those_of_charlm(trained_run: Path, tmp_path: Path, name: str) -> None:
+    write_export(tmp_path / "deep", make_deep_model(), {})
+    for model in (trained_run, tmp_path / "deep/model.safetensors"):
+        found = json_of("export", model, "--format", name, "--out", tmp_path / f"{model.name}-{name}", "--check")
+        assert found["check"]["characters"] == 10_000
+        assert found["check"]["largest_difference"] <= 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["onnx", "torch", "keras"])
+def test_the_program_in_the_model_card_writes_text_and_goes_on_from_its_state(tmp_path: Path, name: str) -> None:
+    model = load(write_export(tmp_path / "deep", make_deep_model(), {}) / "model.safetensors")
+    charlm("export", model.path, "--format", name, "--out", tmp_path / "out")
+    (code,) = code_blocks((tmp_path / "out/README.md").read_text(encoding="utf-8"), "python")
+    code = code.replace("range(500)", "range(60)") + 'import numpy; numpy.save("logits.npy", logits)'
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path / "out", check=True, capture_output=True, text=True)
+    written = done.stdout[:-2]  # without the last character, which is not read, and the line break
+    read = (model.vocabulary.characters[0] or "") + written
+    assert len(read) == 60
+    np.testing.assert_allclose(np.load(tmp_path / "out/logits.npy")[0, 0], model.logits(read)[-1], atol=1e-4, rtol=0)
+
+
+# ONNX
+
+
+def test_a_missing_package_is_named(trained: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(CharlmError, match="--format onnx: needs the package onnx: pip install onnx"):
+        export_onnx(trained)
+
+
+def session_of(trained: TrainedModel, folder: Path) -> Any:
+    """Return a session of onnxruntime with a model."""
+    onnxruntime = pytest.importorskip("onnxruntime", reason="missing: onnxruntime")
+    (folder / FILE).write_bytes(export_onnx(trained)[FILE])
+    return onnxruntime.InferenceSession(folder / FILE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("activation", ["tanh", "linear"])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_streams_side_by_side_go_on_from_their_states(tmp_path: Path, activation: str, layers: int) -> None:
+    trained = make_model(layers=layers, skip_connections=True, activation=activation)
+    session = session_of(trained, tmp_path)
+    ids = np.random.default_rng(1).integers(0, 5, (7, 3))  # [T, B]
+    state, parts = np.zeros((layers, 3, 4), np.float32), []
+    for part in (ids[:4], ids[4:5], ids[5:]):
+        logits, state = session.run(None, {"ids": part, "state": state})
+        parts.append(logits)
+    expected, last = trained.parameters.unroll(ids, trained.parameters.zero_state(3))
+    np.testing.assert_allclose(np.concatenate(parts), expected, atol=1e-5)
+    np.testing.assert_allclose(state, np.stack(last), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_vocabulary_is_in_the_metadata(tmp_path: Path) -> None:
+    trained = make_model(characters=STRANGE)
+    session = session_of(trained, tmp_path)
+    assert json.loads(session.get_modelmeta().custom_metadata_map["vocabulary"]) == trained.vocabulary.to_fields()
+    shapes = {value.name: value.shape for value in (*session.get_inputs(), *session.get_outputs())}
+    of_states = {"state": [1, "B", 4], "next_state": [1, "B", 4]}
+    assert shapes == {"ids": ["T", "B"], "logits": ["T", "B", len(STRANGE)], **of_states}
 
 
 # The check
