@@ -12,9 +12,7 @@ from charlm.training.signals import Session
 
 
 @pytest.mark.parametrize(("is_recorded", "then"), [(False, "training in float32"), (True, "continuing in float32, so")])
-def test_without_bfloat16_a_run_is_in_float32_and_the_user_is_told(
-    is_recorded: bool, then: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_bfloat16_float32_is_announced(is_recorded: bool, then: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     config = Config(training=TrainingConfig(precision="bfloat16", kernel="keras"))
     said: list[str] = []
@@ -39,9 +37,8 @@ def test_tf_config_says_how_many_machines_there_are_and_which_one_this_is() -> N
     assert read_tf_config({"TF_CONFIG": " "}) == read_tf_config({}) == (1, 0)
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
+def test_another_tf_config_is_refused_in_a_line_that_shows_the_right_one() -> None:
+    for wrong in (
         variables(["a:1", "b:2"], {"type": "worker", "index": 2}),
         variables(["a:1", "b:2"], {"type": "worker", "index": -1}),
         variables(["a:1", "b:2"], {"type": "chief", "index": 0}),
@@ -50,9 +47,7 @@ def test_tf_config_says_how_many_machines_there_are_and_which_one_this_is() -> N
         variables([1, 2], TASK),
         variables("a:1", TASK),
         {"TF_CONFIG": "[" * 10_000},
-    ],
-)
-def test_another_tf_config_is_refused_in_a_line_that_shows_the_right_one(wrong: dict[str, str]) -> None:
-    with pytest.raises(CharlmError, match=r'^TF_CONFIG: must be \{"cluster": .*\}, with N from 0') as refused:
-        read_tf_config(wrong)
-    assert len(str(refused.value).splitlines()) == 1
+    ):
+        with pytest.raises(CharlmError, match=r'^TF_CONFIG: must be \{"cluster": .*\}, with N from 0') as refused:
+            read_tf_config(wrong)
+        assert len(str(refused.value).splitlines()) == 1

@@ -179,7 +179,7 @@ def expected(**fields: Any) -> tuple[Any, Any, list[Any]]:
 
 @pytest.mark.parametrize("processor", KERNELS)
 @pytest.mark.parametrize(("shape", "fields"), CASES, ids=str)
-def test_the_state_the_loss_and_the_gradients_are_those_of_float64(
+def test_results_are_those_of_float64(
     processor: str, shape: Shape, fields: dict[str, Any], kernel_for: Callable[[str], Kernel]
 ) -> None:
     case = Case(shape, **fields)
@@ -191,9 +191,7 @@ def test_the_state_the_loss_and_the_gradients_are_those_of_float64(
 
 @pytest.mark.parametrize("shape", SHAPES[:-1], ids=str)
 @pytest.mark.parametrize("processor", WITH_BFLOAT16)
-def test_bfloat16_rounds_the_factors_of_products_to_nearest_and_nothing_else(
-    shape: Shape, processor: str, kernel_for: Callable[[str], Kernel]
-) -> None:
+def test_bfloat16_rounds_nothing_but_factors(shape: Shape, processor: str, kernel_for: Callable[[str], Kernel]) -> None:
     """Few numbers lie so near to the middle between two bfloat16 that float64 takes the other."""
     case = Case(shape, has_masks=True, bfloat16=True)
     last, loss, gradients = case.found(kernel_for(processor))
@@ -211,9 +209,7 @@ def test_bfloat16_rounds_the_factors_of_products_to_nearest_and_nothing_else(
         *(pytest.param(name, True, marks=pytest.mark.slow) for name in ("bfloat16", "tiles")),
     ],
 )
-def test_rows_do_not_change_each_other_not_even_one_that_is_not_a_number(
-    processor: str, bfloat16: bool, kernel_for: Callable[[str], Kernel]
-) -> None:
+def test_rows_do_not_change_each_other(processor: str, bfloat16: bool, kernel_for: Callable[[str], Kernel]) -> None:
     kernel = kernel_for(processor)
     for activation in ACTIVATIONS:
         case = Case((3, 2, 1, 5, 4), activation, bfloat16=bfloat16)
@@ -266,9 +262,7 @@ def load(said: list[str]) -> str:
     return settle_kernel(Config(), say=said.append).training.kernel
 
 
-def test_the_kernel_is_compiled_once_into_a_folder_of_the_user(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_kernel_is_compiled_once_for_the_user(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CC")
     monkeypatch.setenv("CHARLM_CFLAGS", "-O0")
     said: list[str] = []
@@ -296,9 +290,7 @@ def test_a_library_that_is_damaged_or_not_for_the_user_alone_is_not_loaded(cache
 
 
 @pytest.mark.usefixtures("cache")
-def test_a_library_is_of_one_source_compiler_processor_and_set_of_options(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_library_is_of_a_source_compiler_processor_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script, source = write_script(tmp_path / "compiler", ': > "$2"'), tmp_path / "kernel.c"
     monkeypatch.setenv("CC", str(script))
     monkeypatch.setattr(compiler, "SOURCE", source)
@@ -316,9 +308,7 @@ def test_a_library_is_of_one_source_compiler_processor_and_set_of_options(
         assert len(said) == 1
 
 
-def test_without_a_compiler_that_of_the_package_ziglang_is_used(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_compiler_ziglang_is_used(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Here a package of that name that takes the options of another compiler."""
     package = tmp_path / "ziglang"
     package.mkdir()
@@ -349,7 +339,7 @@ def test_options_that_no_shell_would_take_are_refused(monkeypatch: pytest.Monkey
         ("false", "false: cannot compile kernel.c: exit code 1"),
     ],
 )
-def test_without_a_compiler_keras_computes_it_and_the_user_is_told(
+def test_without_a_compiler_the_user_is_told_of_keras(
     command: str, reason: str, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CC", command)
@@ -365,9 +355,7 @@ def test_without_a_compiler_keras_computes_it_and_the_user_is_told(
     assert describe_kernel().startswith("compiled by false" if is_found else "Keras's: no C compiler")
 
 
-def test_a_compiler_that_hangs_is_ended_with_what_it_has_started(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_compiler_that_hangs_is_ended_whole(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiles = write_script(tmp_path / "hangs", f"sleep 60 & echo $! > {tmp_path}/child; wait")
     monkeypatch.setenv("CC", str(compiles))
     begun, seconds = tmp_path / "child", 0.1

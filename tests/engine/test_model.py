@@ -59,19 +59,20 @@ def test_logits_state_and_loss_are_those_of_the_numpy_engine(network: dict[str, 
 # Dropout
 
 
-@pytest.mark.parametrize(
-    "dropout",
-    [{"rnn": {"dropout": 0.5}}, {"rnn": {"recurrent_dropout": 0.5}}, {"layer_dropout": 0.5}, {"output_dropout": 0.5}],
-    ids=str,
-)
-def test_dropout_is_applied_only_in_training_and_differs_each_time(dropout: dict[str, Any]) -> None:
-    model, plain = build(layers=2, **dropout), shared(layers=2)
-    model.set_weights(plain.get_weights())
-    np.testing.assert_array_equal(read(model), read(plain))
-    np.testing.assert_array_equal(read(plain, training=True), read(plain))
-    first, second = read(model, training=True), read(model, training=True)
-    assert not np.allclose(first, read(plain))
-    assert not np.allclose(first, second)
+def test_dropout_is_applied_only_in_training_and_differs_each_time() -> None:
+    for dropout in (
+        {"rnn": {"dropout": 0.5}},
+        {"rnn": {"recurrent_dropout": 0.5}},
+        {"layer_dropout": 0.5},
+        {"output_dropout": 0.5},
+    ):
+        model, plain = build(layers=2, **dropout), shared(layers=2)
+        model.set_weights(plain.get_weights())
+        np.testing.assert_array_equal(read(model), read(plain))
+        np.testing.assert_array_equal(read(plain, training=True), read(plain))
+        first, second = read(model, training=True), read(model, training=True)
+        assert not np.allclose(first, read(plain))
+        assert not np.allclose(first, second)
 
 
 def test_the_masks_are_scaled_and_those_between_layers_are_the_same_for_all_steps_of_a_window() -> None:
@@ -129,9 +130,8 @@ def test_each_argument_of_keras_is_offered_or_refused_with_a_reason() -> None:
     assert arguments - not_settings == {*RnnConfig.model_fields, *DECIDED_BY_THE_TASK}
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
+def test_a_value_that_keras_cannot_use_is_refused_with_its_key() -> None:
+    for key, value in (
         *((f"rnn.{key}", "nope") for key in ("recurrent_initializer", "activity_regularizer", "kernel_constraint")),
         ("rnn.kernel_initializer", {"class_name": "Dense", "config": {"units": 3}}),
         ("rnn.kernel_initializer", {"class_name": "Constant", "config": {"value": "x"}}),
@@ -140,15 +140,12 @@ def test_each_argument_of_keras_is_offered_or_refused_with_a_reason() -> None:
         ("rnn.kernel_regularizer", {"class_name": "L2", "config": {"l2": -1}}),
         ("rnn.bias_constraint", {"class_name": "UnitNorm", "config": {"axis": 1}}),
         ("input_initializer", "nope"),
-    ],
-    ids=str,
-)
-def test_a_value_that_keras_cannot_use_is_refused_with_its_key(key: str, value: Any) -> None:
-    section, _, name = key.rpartition(".")
-    with pytest.raises(CharlmError) as refusal:
-        build(**({section: {name: value}} if section else {name: value}))
-    assert str(refusal.value).startswith(f"model.{key}: found {value!r}; Keras says: ")
-    assert "\n" not in str(refusal.value)
+    ):
+        section, _, name = key.rpartition(".")
+        with pytest.raises(CharlmError) as refusal:
+            build(**({section: {name: value}} if section else {name: value}))
+        assert str(refusal.value).startswith(f"model.{key}: found {value!r}; Keras says: ")
+        assert "\n" not in str(refusal.value)
 
 
 def test_a_list_that_fits_the_tensor_is_used() -> None:
@@ -167,17 +164,15 @@ def test_an_initializer_of_null_means_the_default_of_keras(key: str) -> None:
 # The initializer of the input
 
 
-@pytest.mark.parametrize(("skip_connections", "ones"), [(False, [V, 0]), (True, [V, V])])
-def test_the_input_initializer_draws_the_rows_of_the_kernel_for_characters_or_the_embedding(
-    skip_connections: bool, ones: list[int]
-) -> None:
-    model = build(layers=2, skip_connections=skip_connections, input_initializer="ones")
-    assert [int((kernel == 1).all(axis=1).sum()) for kernel in layer_weights(model, "kernel")] == ones
-    assert (layer_weights(model, "kernel")[-1][-ones[-1] :] == 1).all() == skip_connections
-    embedded = build(layers=2, embedding=4, skip_connections=skip_connections, input_initializer="ones")
-    drawn = [name for name, weight in named_weights(embedded).items() if (weight.numpy() == 1).any()]
-    assert drawn == ["embedding"]
-    assert (named_weights(embedded)["embedding"].numpy() == 1).all()
+def test_the_input_initializer_draws_the_rows_of_the_kernel_for_characters_or_the_embedding() -> None:
+    for skip_connections, ones in ((False, [V, 0]), (True, [V, V])):
+        model = build(layers=2, skip_connections=skip_connections, input_initializer="ones")
+        assert [int((kernel == 1).all(axis=1).sum()) for kernel in layer_weights(model, "kernel")] == ones
+        assert (layer_weights(model, "kernel")[-1][-ones[-1] :] == 1).all() == skip_connections
+        embedded = build(layers=2, embedding=4, skip_connections=skip_connections, input_initializer="ones")
+        drawn = [name for name, weight in named_weights(embedded).items() if (weight.numpy() == 1).any()]
+        assert drawn == ["embedding"]
+        assert (named_weights(embedded)["embedding"].numpy() == 1).all()
 
 
 # Weights
@@ -212,16 +207,15 @@ def test_networks_that_threads_build_have_the_weights_of_their_seeds_and_the_num
 # The `.keras` model of stock layers
 
 
-@pytest.mark.parametrize(
-    "network",
-    [{"layers": 2, "skip_connections": True, "embedding": 3}, {"activation": "sigmoid", "use_bias": False}],
-    ids=str,
-)
-def test_the_stock_model_has_the_logits_and_the_states_of_the_reference(network: dict[str, Any]) -> None:
-    trained = make_random_model(**network)
-    parameters, model = trained.parameters, build_stock_model(trained)
-    ids = [0, 3, 1, 4, 2, 2]
-    logits, *states = model([keras.ops.array([ids]), *[keras.ops.zeros((1, 4)) for _ in parameters.layers]])
-    expected, last = reference.read(parameters, ids)
-    check_close([logits[0], *(state[0] for state in states)], [expected, *last], atol=1e-5)
-    assert {type(layer).__module__.partition(".")[0] for layer in model.layers} == {"keras"}
+def test_the_stock_model_has_the_logits_and_the_states_of_the_reference() -> None:
+    for network in (
+        {"layers": 2, "skip_connections": True, "embedding": 3},
+        {"activation": "sigmoid", "use_bias": False},
+    ):
+        trained = make_random_model(**network)
+        parameters, model = trained.parameters, build_stock_model(trained)
+        ids = [0, 3, 1, 4, 2, 2]
+        logits, *states = model([keras.ops.array([ids]), *[keras.ops.zeros((1, 4)) for _ in parameters.layers]])
+        expected, last = reference.read(parameters, ids)
+        check_close([logits[0], *(state[0] for state in states)], [expected, *last], atol=1e-5)
+        assert {type(layer).__module__.partition(".")[0] for layer in model.layers} == {"keras"}

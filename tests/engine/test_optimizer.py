@@ -25,9 +25,7 @@ def test_an_optimizer_is_built_by_its_name_with_its_arguments_and_takes_a_step(n
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("shape", [(6, 6), (12, 5), (5, 12), (1, 7)])
-def test_an_update_keeps_the_axes_and_brings_singular_values_that_are_not_tiny_near_1(
-    shape: tuple[int, int], precision: str
-) -> None:
+def test_an_update_keeps_the_axes_and_brings_singular_values_near_1(shape: tuple[int, int], precision: str) -> None:
     optimizer = Muon()
     optimizer.precision = precision
     wanted = np.random.default_rng(0).normal(size=shape).astype(np.float32)
