@@ -90,9 +90,7 @@ def replace_value(key: str, value: Any) -> Callable[[Path], None]:
         ),
     ],
 )
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(
-    damage: Callable[[Path], None], tmp_path: Path
-) -> None:
+def test_a_damaged_checkpoint_is_named_and_one_before_is_used(damage: Callable[[Path], None], tmp_path: Path) -> None:
     save(tmp_path, 1, 2)
     damage(tmp_path / "step-2.safetensors")
     warnings: list[str] = []

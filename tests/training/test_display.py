@@ -70,15 +70,12 @@ def test_a_line_is_printed_above_the_bar(capsys: pytest.CaptureFixture[str]) -> 
 # Evaluations and advice
 
 
-@pytest.mark.parametrize(
-    ("seconds", "expected"),
-    [
+def test_a_time_is_written_in_at_most_five_columns() -> None:
+    for seconds, expected in (
         *((0, "0s"), (59.4, "59s"), (59.6, "1m00s"), (307, "5m07s"), (3599, "59m"), (4980, "1h23m")),
         *((50_000, "13h"), (2 * 86_400 + 4 * 3600 + 59, "2d04h"), (12.9 * 86_400, "12d")),
-    ],
-)
-def test_a_time_is_written_in_at_most_five_columns(seconds: float, expected: str) -> None:
-    assert display.duration(seconds) == expected
+    ):
+        assert display.duration(seconds) == expected
 
 
 def test_an_evaluation_is_told_with_its_step_the_time_left_its_losses_and_what_the_network_writes() -> None:
@@ -112,9 +109,9 @@ SINCE = "best at step 704 of 768; no better in 1 later evaluation,"
 BEGINNING = "no evaluation was better than the weights that training began with, which are in best.safetensors;"
 
 
-@pytest.mark.parametrize(
-    ("best_step", "difference", "lines"),
-    [
+def test_what_the_evaluations_have_shown_is_said_at_the_end() -> None:
+    """Of a run of 768 steps, with an evaluation every 64."""
+    for best_step, difference, lines in (
         (768, Difference(-0.125, 0.04), ["still improving: the last evaluation was best, by 0.1250 ± 0.0400 nats"]),
         (768, CHANCE, ["the last evaluation was best, by 0.1250 ± 0.0700 nats"]),
         (768, UNKNOWN, ["the last evaluation was best, by 0.1250 nats"]),
@@ -124,16 +121,11 @@ BEGINNING = "no evaluation was better than the weights that training began with,
         (704, Difference(2e-5, 1e-6), [SINCE, "the last one worse by 0.0000 ± 0.0000 nats"]),
         (704, UNKNOWN, [SINCE, "the last one worse by 0.1250 nats"]),
         (0, CLEAR, [BEGINNING, "use a lower training.optimizer.learning_rate, or the model as it is"]),
-    ],
-)
-def test_what_the_evaluations_have_shown_is_said_at_the_end(
-    best_step: int | None, difference: Difference | None, lines: list[str]
-) -> None:
-    """Of a run of 768 steps, with an evaluation every 64."""
-    progress = Progress(step=768)
-    if best_step is not None:
-        later = (768 - best_step) // 64
-        progress = Progress(step=768, best_step=best_step, best_nats=2.0, evaluations_without_best=later)
-    assert display.advise_on_end(progress, split="validation", difference=difference) == lines
-    assert display.is_improving(progress, difference) == ("still improving" in "".join(lines))
-    assert not display.advise_on_end(progress, split="train", difference=difference)
+    ):
+        progress = Progress(step=768)
+        if best_step is not None:
+            later = (768 - best_step) // 64
+            progress = Progress(step=768, best_step=best_step, best_nats=2.0, evaluations_without_best=later)
+        assert display.advise_on_end(progress, split="validation", difference=difference) == lines
+        assert display.is_improving(progress, difference) == ("still improving" in "".join(lines))
+        assert not display.advise_on_end(progress, split="train", difference=difference)

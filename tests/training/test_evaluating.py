@@ -114,18 +114,15 @@ def make_run(folder: Path, *, text: str = "abcd" * 10, sampling: SamplingConfig 
     return Run(folder / "run", config, make_corpus(folder, text))
 
 
-@pytest.mark.parametrize(
-    ("before", "nats", "is_best"),
-    [
+def test_only_a_finite_loss_that_is_lower_is_the_best() -> None:
+    for before, nats, is_best in (
         *((2.0, 1.9, True), (2.0, 2.0, False), (2.0, 2.1, False), (2.0, math.nan, False)),
         *((None, 3.0, True), (None, math.inf, False), (None, math.nan, False)),
-    ],
-)
-def test_only_a_finite_loss_that_is_lower_is_the_best(before: float | None, nats: float, is_best: bool) -> None:
-    progress = Progress(step=9, best_nats=before, best_step=5, evaluations_without_best=1)
-    assert progress.compare(nats) == is_best
-    assert (progress.best_nats, progress.best_step) == ((nats, 9) if is_best else (before, 5))
-    assert progress.evaluations_without_best == (0 if is_best else 2)
+    ):
+        progress = Progress(step=9, best_nats=before, best_step=5, evaluations_without_best=1)
+        assert progress.compare(nats) == is_best
+        assert (progress.best_nats, progress.best_step) == ((nats, 9) if is_best else (before, 5))
+        assert progress.evaluations_without_best == (0 if is_best else 2)
 
 
 def test_the_sample_is_that_of_charlm_sample_with_its_prompt(trained: TrainedModel, tmp_path: Path) -> None:
@@ -164,30 +161,25 @@ def writes(good: Callable[[float, int], bool], others: str) -> Callable[[Trained
     return generate
 
 
-@pytest.mark.parametrize(
-    ("good", "others", "chosen"),
-    [
+def test_the_lowest_good_temperature_is_chosen(run: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    for good, others, chosen in (
         (lambda *_: True, "a", 0.5),
         (lambda heat, _: heat > 0.75, "a", 0.8),
         (lambda heat, seed: heat > 0.65 or seed != 3, "a", 0.7),  # one text of four is bad below
         (lambda *_: False, "a", 1.0),
         (lambda *_: False, string.ascii_letters[:30], 1.0),  # 86% of the bits of the text
-        (lambda *_: False, string.ascii_letters[:44], 0.5),  # 96%, which is good at any
-    ],
-)
-def test_the_lowest_good_temperature_is_chosen(
-    good: Callable[[float, int], bool], others: str, chosen: float, run: Trained, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(temperature, "generate_text", writes(good, others))
-    found = choose_temperature(open_run(run.folder), read_model(run.folder / BEST))
-    assert found.temperature == chosen
-    assert 0.7 < found.ratio_of_text < 0.8  # six bits of eight
-    assert (found.ratio < 0.9 * found.ratio_of_text) == (chosen == 1)
-    assert (found.lower is None) == (chosen == 0.5)
-    if found.lower is not None:
-        assert found.lower[0] == pytest.approx(chosen - 0.1)
-        assert found.lower[1] < 0.9 * found.ratio_of_text
-        assert f"at {chosen - 0.1:g} it repeats itself, {found.lower[1]:.0%}" in str(found)
+        (lambda *_: False, string.ascii_letters[:44], 0.5),  # 96%, which is good at any,
+    ):
+        monkeypatch.setattr(temperature, "generate_text", writes(good, others))
+        found = choose_temperature(open_run(run.folder), read_model(run.folder / BEST))
+        assert found.temperature == chosen
+        assert 0.7 < found.ratio_of_text < 0.8  # six bits of eight
+        assert (found.ratio < 0.9 * found.ratio_of_text) == (chosen == 1)
+        assert (found.lower is None) == (chosen == 0.5)
+        if found.lower is not None:
+            assert found.lower[0] == pytest.approx(chosen - 0.1)
+            assert found.lower[1] < 0.9 * found.ratio_of_text
+            assert f"at {chosen - 0.1:g} it repeats itself, {found.lower[1]:.0%}" in str(found)
 
 
 def test_the_models_of_a_run_keep_what_was_chosen_unless_the_user_has_said(run: Trained, tmp_path: Path) -> None:

@@ -42,9 +42,7 @@ from charlm.training.signals import Session, stop_on_signal
         *((7, "true"), (30, "true")),  # windows that have grown
     ],
 )
-def test_an_interrupted_run_ends_like_an_uninterrupted_one(
-    step: int, growing: str, reference: Trained, tmp_path: Path
-) -> None:
+def test_an_interrupted_run_ends_like_a_whole_one(step: int, growing: str, reference: Trained, tmp_path: Path) -> None:
     setting = f"training.growing_windows={growing}"
     whole = reference if growing == "false" else train(tmp_path / "whole", setting)
     stopped = train(tmp_path / "run", setting, faults=interrupt_after(step))
@@ -117,7 +115,7 @@ def lose_the_newest(folder: Path) -> Path:
         (lambda folder: train(folder).folder, 50),
     ],
 )
-def test_a_run_that_did_not_end_well_ends_like_one_that_was_left_alone(
+def test_a_run_that_was_damaged_ends_like_a_whole_one(
     end: Callable[[Path], Path], step: int, reference: Trained, tmp_path: Path
 ) -> None:
     resumed = resume(end(tmp_path / "run"))
@@ -199,9 +197,7 @@ def test_each_step_and_each_evaluation_is_reported_once_with_its_loss(tmp_path: 
         (Faults(weights=lambda step: math.nan if step >= 20 else 1.0), "not every weight is finite at step 20"),
     ],
 )
-def test_a_run_that_diverges_ends_with_advice_and_a_whole_checkpoint_before_it(
-    faults: Faults, message: str, tmp_path: Path
-) -> None:
+def test_a_run_that_diverges_ends_with_advice_and_a_checkpoint(faults: Faults, message: str, tmp_path: Path) -> None:
     with pytest.raises(DivergenceError, match=rf"^{message}.* lower training\.optimizer\.learning_rate"):
         train(tmp_path / "run", faults=faults)
     kept = checkpoints.restore(tmp_path / "run/run/checkpoints", warn=pytest.fail)
@@ -214,9 +210,7 @@ def test_a_run_that_diverges_ends_with_advice_and_a_whole_checkpoint_before_it(
 # The weights of another model
 
 
-def test_a_run_begins_with_the_weights_and_the_loss_of_another_model_and_needs_it_no_more(
-    reference: Trained, tmp_path: Path
-) -> None:
+def test_a_run_begins_with_the_weights_of_a_model_and_needs_it_no_more(reference: Trained, tmp_path: Path) -> None:
     parent = Path(shutil.copy(reference.folder / "last.safetensors", tmp_path / "parent.safetensors"))
     whole = train(tmp_path / "whole", parent=parent)
     assert whole.validation()[0] == pytest.approx(reference.validation()[50], rel=1e-5)
@@ -227,9 +221,7 @@ def test_a_run_begins_with_the_weights_and_the_loss_of_another_model_and_needs_i
     check_same(resume(stopped.folder), whole)
 
 
-def test_a_run_that_only_gets_worse_keeps_the_weights_it_began_with_as_its_best(
-    reference: Trained, tmp_path: Path
-) -> None:
+def test_a_run_that_gets_worse_keeps_the_weights_it_began_with_as_its_best(reference: Trained, tmp_path: Path) -> None:
     worse = Faults(weights=lambda step: 1.0 if step == 0 else 50.0)
     child = train(tmp_path / "child", faults=worse, parent=reference.folder / "last.safetensors")
     assert child.outcome.progress.best_step == 0
@@ -282,9 +274,7 @@ def test_a_resume_says_if_the_kernel_is_another_library(tmp_path: Path, monkeypa
         assert sum(line.startswith("kernel: compiled anew, not as it was in this run") for line in said) == lines
 
 
-def test_the_logs_are_on_the_disk_before_a_checkpoint_counts_their_lines(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_logs_are_on_the_disk_before_a_checkpoint_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "fsync", lambda file: synced.append((os.fstat(file).st_ino, os.fstat(file).st_size)))
     run = train(tmp_path / "run", "training.steps=10").folder
@@ -334,7 +324,7 @@ def other_text(run: Path) -> None:
         (lambda _: None, "training.steps=9", r"run: is at step 10, beyond its end \(9\)"),
     ],
 )
-def test_a_run_of_which_something_else_was_made_is_refused_and_left_as_it_is(
+def test_a_run_that_was_changed_is_refused_and_stays(
     change: Callable[[Path], None], override: str, message: str, tmp_path: Path
 ) -> None:
     run = train(tmp_path / "run", "training.steps=10").folder
@@ -375,9 +365,7 @@ def test_a_missing_best_of_other_weights_is_told_and_written_by_the_next_evaluat
 
 
 @pytest.mark.parametrize("keep", ["false", "true"])
-def test_after_a_resume_from_an_older_checkpoint_nothing_of_the_abandoned_path_is_left(
-    keep: str, tmp_path: Path
-) -> None:
+def test_a_resume_from_an_older_checkpoint_leaves_nothing_of_the_abandoned_path(keep: str, tmp_path: Path) -> None:
     """The best network is that of step 10, until that of the end; if all are kept, it is best again."""
     wavering = Faults(weights=lambda step: {10: 0.9, 50: 1.0}.get(step, 0.1))
     folder = train(tmp_path / "run", f"training.keep_checkpoints={keep}", faults=wavering).folder

@@ -22,22 +22,17 @@ class Played(Machines):
         return array + np.insert(theirs, self.index, 0, axis=0)
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "agreed"),
-    [
+def test_all_machines_do_what_the_first_does_unless_a_signal_ends_the_run() -> None:
+    for first, second, agreed in (
         ((5, 0), (3, 0), (5, 0)),  # the steps are the word of machine 0
         ((5, 0), (3, 15), (0, 15)),  # a signal on any machine ends the run
         ((0, 0), (3, 15), (0, 0)),  # so does machine 0, which comes first
         ((0, 2), (3, 15), (0, 2)),
-    ],
-)
-def test_all_machines_do_what_the_first_does_unless_a_signal_ends_the_run(
-    first: tuple[int, int], second: tuple[int, int], agreed: tuple[int, int]
-) -> None:
-    said = [first, second]
-    for index in (0, 1):
-        machine, (count, signal) = Played(index, [7, *said[1 - index]]), said[index]
-        assert machine.agree(step=7, count=count, signal=signal) == agreed
+    ):
+        said = [first, second]
+        for index in (0, 1):
+            machine, (count, signal) = Played(index, [7, *said[1 - index]]), said[index]
+            assert machine.agree(step=7, count=count, signal=signal) == agreed
 
 
 def test_copies_of_a_run_at_different_steps_are_refused() -> None:
@@ -52,10 +47,10 @@ def test_each_machine_computes_consecutive_rows_and_as_many_as_the_others() -> N
         machine.rows(13)
 
 
-@pytest.mark.parametrize(("rows", "cores", "parts"), [(64, 2, 2), (64, 16, 8), (7, 4, 1), (16, 4, 2), (1, 1, 1)])
-def test_each_core_gets_a_part_of_8_rows_or_more(rows: int, cores: int, parts: int) -> None:
-    assert Machines().default_parts(rows, cores=cores) == parts
-    assert Played(2, [0], [0]).default_parts(3 * rows, cores=cores) == parts
+def test_each_core_gets_a_part_of_8_rows_or_more() -> None:
+    for rows, cores, parts in ((64, 2, 2), (64, 16, 8), (7, 4, 1), (16, 4, 2), (1, 1, 1)):
+        assert Machines().default_parts(rows, cores=cores) == parts
+        assert Played(2, [0], [0]).default_parts(3 * rows, cores=cores) == parts
 
 
 def test_a_machine_alone_gets_its_own_numbers_back() -> None:

@@ -50,24 +50,19 @@ def prepare_text(
     return prepare(text, recipe=recipe, overrides=given, folder=folder, engines=FakeEngines(), session=session)
 
 
-@pytest.mark.parametrize(
-    ("characters", "recipe", "minutes", "better"),
-    [
+def test_a_text_alone_gets_the_recipe_for_its_size_and_the_user_is_told_of_a_better_one() -> None:
+    for characters, recipe, minutes, better in (
         *((SHORT, "small", None, []), (MEDIUM, "default", None, None), (LONGEST, "5mb", 10, None)),
         (LONG, "shakespeare", None, ["shakespeare-15m"]),
-    ],
-)
-def test_a_text_alone_gets_the_recipe_for_its_size_and_the_user_is_told_of_a_better_one(
-    characters: int, recipe: str, minutes: float | None, better: list[str] | None
-) -> None:
-    prepared, expected = prepare_text(characters), load_config(find_recipe(recipe))
-    assert (prepared.is_advised, prepared.config.recipe, prepared.advised_minutes) == (True, recipe, minutes)
-    assert prepared.config.model == expected.model
-    assert prepared.config.training.optimizer == expected.training.optimizer
-    lines = describe_advice(prepared.advice)
-    assert lines[0].startswith("recipe: ")
-    found = [line.split()[-1] for line in lines if line.startswith("better, in about ")]
-    assert found == better or better is None
+    ):
+        prepared, expected = prepare_text(characters), load_config(find_recipe(recipe))
+        assert (prepared.is_advised, prepared.config.recipe, prepared.advised_minutes) == (True, recipe, minutes)
+        assert prepared.config.model == expected.model
+        assert prepared.config.training.optimizer == expected.training.optimizer
+        lines = describe_advice(prepared.advice)
+        assert lines[0].startswith("recipe: ")
+        found = [line.split()[-1] for line in lines if line.startswith("better, in about ")]
+        assert found == better or better is None
 
 
 def test_a_corpus_has_the_name_of_its_documents_and_no_text_that_of_the_plays(tmp_path: Path) -> None:
@@ -98,19 +93,22 @@ def test_what_the_user_gives_counts_more_than_the_advice(overrides: Any) -> None
         assert prepare_text(SHORT, "tiny", setting).config.training.parts == parts  # a part for each core
 
 
-@pytest.mark.parametrize(
-    "overrides", [["training.epochs=1"], ["training={epochs: 1}"], {"training.steps": 9}, {"training": {"steps": 9}}]
-)
-def test_a_length_that_the_user_gives_takes_the_place_of_the_minutes_of_the_advice(overrides: Any) -> None:
-    assert prepare_text(LONGEST, overrides=overrides).advised_minutes is None
+def test_a_length_that_the_user_gives_takes_the_place_of_the_minutes_of_the_advice() -> None:
+    for overrides in (
+        ["training.epochs=1"],
+        ["training={epochs: 1}"],
+        {"training.steps": 9},
+        {"training": {"steps": 9}},
+    ):
+        assert prepare_text(LONGEST, overrides=overrides).advised_minutes is None
 
 
-@pytest.mark.parametrize(("text", "recipe"), [(LONG, "tiny"), (None, None)])
-def test_a_recipe_that_is_named_and_the_plays_are_left_as_they_are(text: int | None, recipe: str | None) -> None:
-    prepared = prepare_text(text, recipe=recipe)
-    assert not prepared.is_advised
-    assert prepared.config.model == load_config(find_recipe(recipe or "default")).model
-    assert prepared.config.recipe == (recipe or "default")
+def test_a_recipe_that_is_named_and_the_plays_are_left_as_they_are() -> None:
+    for text, recipe in ((LONG, "tiny"), (None, None)):
+        prepared = prepare_text(text, recipe=recipe)
+        assert not prepared.is_advised
+        assert prepared.config.model == load_config(find_recipe(recipe or "default")).model
+        assert prepared.config.recipe == (recipe or "default")
 
 
 def test_a_setting_that_is_wrong_is_refused_before_the_text_is_read() -> None:
@@ -225,14 +223,12 @@ def measure_with(engines: FakeEngines, run: Run, *, seconds: float = 50.0) -> Co
     return measure(run.config, run.corpus, engine, session=session, step_seconds=seconds)
 
 
-@pytest.mark.parametrize(("seconds", "calls"), [(50.0, 20), (5.0, 5), (0.0, 1)])
-def test_twenty_steps_are_timed_or_those_of_some_seconds_and_the_first_call_is_not(
-    seconds: float, calls: int, run: Run
-) -> None:
-    taken: list[int] = []
-    costs = measure_with(FakeEngines(Faults(after_call=taken.append, is_slow=True)), run, seconds=seconds)
-    assert taken == [*range(1, calls + 2)]  # beyond the three steps of the run, too
-    assert costs.step_seconds == 1  # a second a call
+def test_twenty_steps_are_timed_or_those_of_some_seconds_and_the_first_call_is_not(run: Run) -> None:
+    for seconds, calls in ((50.0, 20), (5.0, 5), (0.0, 1)):
+        taken: list[int] = []
+        costs = measure_with(FakeEngines(Faults(after_call=taken.append, is_slow=True)), run, seconds=seconds)
+        assert taken == [*range(1, calls + 2)]  # beyond the three steps of the run, too
+        assert costs.step_seconds == 1  # a second a call
 
 
 def test_measuring_changes_nothing_and_leaves_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,9 +263,7 @@ def test_minutes_become_the_steps_of_the_config(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("growing", ["false", "true"])
-def test_a_run_is_lengthened_by_the_steps_whose_characters_and_marks_fit(
-    growing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_is_lengthened_by_steps_that_fit(growing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step takes a second and a mark ten; windows that grow read more characters in the steps to come."""
     trained = train(tmp_path / "run", f"training.growing_windows={growing}", "training.steps=60")
     run, engine = open_run(trained.folder), engine_of(open_run(trained.folder))
@@ -292,7 +286,7 @@ def test_a_run_is_lengthened_by_the_steps_whose_characters_and_marks_fit(
         (("training.teachers={recipe: tiny, seeds: [2]}",), 3, r"minutes 3: .*: -s training\.teachers=null"),
     ],
 )
-def test_a_time_that_is_over_and_a_recipe_with_teachers_are_refused(
+def test_a_time_that_is_over_and_teachers_are_refused(
     overrides: tuple[str, ...], minutes: float, message: str, tmp_path: Path
 ) -> None:
     prepared, session = prepare_text(600_000, "tiny", overrides, folder=tmp_path), Session(clock=ticking(0.01))
@@ -300,9 +294,7 @@ def test_a_time_that_is_over_and_a_recipe_with_teachers_are_refused(
         fit_to_minutes(prepared, tmp_path, minutes=minutes, started=-600.0, session=session)
 
 
-def test_n_grams_are_counted_before_the_steps_are_timed_and_not_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_n_grams_are_counted_once_before_steps_are_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     count = Mock(wraps=count_ngrams)
     monkeypatch.setattr("charlm.training.soft_targets.count_ngrams", count)
     settings = ("training.ngram_weight=0.4", "corpus.validation_fraction=0.99")
@@ -316,7 +308,7 @@ def test_n_grams_are_counted_before_the_steps_are_timed_and_not_again(
 @pytest.mark.parametrize(
     ("minutes", "taken"), [(30, "shakespeare"), (10, "default"), (1, "small"), (None, "shakespeare")]
 )
-def test_without_a_recipe_the_largest_is_taken_of_which_a_thousand_steps_fit(
+def test_the_largest_recipe_of_which_1000_steps_fit_is_taken(
     minutes: float | None, taken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def measure_by_width(config: Config, *_given: Any, **_options: Any) -> Costs:

@@ -26,12 +26,9 @@ STEPS_PER_EPOCH = 23
 SCHEDULE = Schedule(50, 5, 4, BATCHES, (Phase(0, 0, BATCHES),), peak_rate=1.0, decay=ScheduleConfig())
 
 
-@pytest.mark.parametrize(
-    ("epochs", "steps", "total"),
-    [(2, None, 2 * STEPS_PER_EPOCH), (None, 7, 7), (2, 7, 7), (1, 1000, STEPS_PER_EPOCH)],
-)
-def test_a_run_ends_at_the_first_of_two_limits(epochs: int | None, steps: int | None, total: int) -> None:
-    assert make_schedule(TrainingConfig(epochs=epochs, steps=steps), BATCHES).total == total
+def test_a_run_ends_at_the_first_of_two_limits() -> None:
+    for epochs, steps, total in ((2, None, 2 * STEPS_PER_EPOCH), (None, 7, 7), (2, 7, 7), (1, 1000, STEPS_PER_EPOCH)):
+        assert make_schedule(TrainingConfig(epochs=epochs, steps=steps), BATCHES).total == total
 
 
 def test_a_schedule_follows_the_config_and_the_text() -> None:
@@ -125,23 +122,17 @@ def rates(first: int, count: int, total: int, **schedule: Any) -> list[float]:
     return list(replace(SCHEDULE, peak_rate=1.0, decay=decay, total=total).rates(first, count))
 
 
-@pytest.mark.parametrize(
-    ("total", "schedule", "expected"),
-    [
+def test_the_first_rates_are_those_of_the_schedule_however_steps_are_grouped() -> None:
+    for total, schedule, expected in (
         (5, {"name": "constant"}, [1, 1, 1, 1, 1]),
         (5, {"name": "cosine", "final_fraction": 0.2}, [1, 0.6 + 0.4 * 0.5**0.5, 0.6, 0.6 - 0.4 * 0.5**0.5, 0.2]),
         (30, {"name": "constant", "warmup_steps": 3}, [0.25, 0.5, 0.75, 1, 1]),
-        (20, {"name": "constant", "warmup_steps": 50}, [1 / 3, 2 / 3, 1, 1, 1]),  # at most a tenth of the steps
-    ],
-    ids=str,
-)
-def test_the_first_rates_are_those_of_the_schedule_however_steps_are_grouped(
-    total: int, schedule: dict[str, Any], expected: list[float]
-) -> None:
-    names = get_args(ScheduleConfig.model_fields["name"].annotation)
-    assert {*names} == {"constant", "cosine"}  # each has a case here
-    found = [rate for first, count in ((0, 3), (3, 0), (3, 2)) for rate in rates(first, count, total, **schedule)]
-    assert found == rates(0, 5, total, **schedule) == pytest.approx(expected)
+        (20, {"name": "constant", "warmup_steps": 50}, [1 / 3, 2 / 3, 1, 1, 1]),  # at most a tenth of the steps,
+    ):
+        names = get_args(ScheduleConfig.model_fields["name"].annotation)
+        assert {*names} == {"constant", "cosine"}  # each has a case here
+        found = [rate for first, count in ((0, 3), (3, 0), (3, 2)) for rate in rates(first, count, total, **schedule)]
+        assert found == rates(0, 5, total, **schedule) == pytest.approx(expected)
 
 
 # Calls of the engine
@@ -183,9 +174,7 @@ def test_slow_steps_get_shorter_calls_and_are_counted_in_the_progress(tmp_path: 
     assert progress.pending_losses == [1.5] * 3
 
 
-def test_calls_read_the_batches_in_order_and_only_the_first_of_an_epoch_starts_from_the_zero_state(
-    tmp_path: Path,
-) -> None:
+def test_calls_read_the_batches_in_order_and_the_first_of_an_epoch_starts_from_the_zero_state(tmp_path: Path) -> None:
     calls = take_calls(tmp_path, Progress(), 2 * STEPS_OF_SMALL)
     expected = [IDS[SMALL.positions(epoch=epoch, first=0, count=STEPS_OF_SMALL)] for epoch in (0, 1)]
     np.testing.assert_array_equal(np.concatenate([call.args[0] for call in calls]), np.concatenate(expected))

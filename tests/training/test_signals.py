@@ -41,9 +41,7 @@ def test_a_block_at_once_can_be_interrupted_inside_a_deferred_block() -> None:
 @pytest.mark.parametrize(
     ("number", "raised"), [(signal.SIGTERM, Stopped), (None, AssertionError)], ids=["after a signal", "without one"]
 )
-def test_an_error_becomes_stopped_if_it_follows_a_signal(
-    number: signal.Signals | None, raised: type[BaseException]
-) -> None:
+def test_an_error_after_a_signal_becomes_stopped(number: signal.Signals | None, raised: type[BaseException]) -> None:
     def work() -> None:
         try:
             if number is not None:

@@ -153,9 +153,7 @@ def test_each_part_of_a_text_is_predicted_by_the_ngrams_of_the_others() -> None:
         np.testing.assert_array_equal(found, expected)
 
 
-def test_the_ngrams_and_the_teachers_have_their_weights_and_a_file_of_another_size_is_replaced(
-    tmp_path: Path, models: str
-) -> None:
+def test_ngrams_and_teachers_have_their_weights_and_a_short_file_is_replaced(tmp_path: Path, models: str) -> None:
     tables = []
     for taught, counted in ((0.3, 0), (0, 0.6), (0.3, 0.6)):
         settings = f"training.teacher_weight={taught}", f"training.ngram_weight={counted}"
@@ -170,9 +168,7 @@ def test_the_ngrams_and_the_teachers_have_their_weights_and_a_file_of_another_si
 
 
 @pytest.mark.parametrize("lost", ["teacher.safetensors", "run/run/soft_targets.bin", "all, of n-grams alone"])
-def test_a_resumed_run_ends_with_the_same_bytes_without_what_it_has_learnt_from(
-    lost: str, tmp_path: Path, models: str
-) -> None:
+def test_a_resumed_run_ends_with_the_same_bytes_without_what_taught_it(lost: str, tmp_path: Path, models: str) -> None:
     of_ngrams = lost.startswith("all")
     setting = "training.ngram_weight=0.4" if of_ngrams else f"training.teachers={models}"
     told = "n-grams: counting the training text in 10 parts" if of_ngrams else "teachers: 1, reading the training text"
