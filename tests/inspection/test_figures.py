@@ -2,7 +2,6 @@
 
 import base64
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree
@@ -12,9 +11,11 @@ import numpy as np
 import pytest
 from inspection.reports import found
 from matplotlib.figure import Figure
+from models import random_parameters
 from numpy.typing import NDArray
 
 from charlm.inspection.context import context_panel
+from charlm.inspection.diagram import list_parts, symbol
 from charlm.inspection.figures import (
     COLOURS,
     Curve,
@@ -54,16 +55,13 @@ def test_a_legend_names_what_has_a_label(name: str) -> None:
     assert named == labels
 
 
-@pytest.mark.parametrize(
-    ("name", "label", "shown"),
-    [
+def test_a_line_is_that_of_the_numbers() -> None:
+    for name, label, shown in (
         ("gradient_by_lag", "rnn.1", lambda found: (found[1].lag, found[1].median)),
         ("fixed_points", "state on the text", lambda found: found.path.T),
-    ],
-)
-def test_a_line_is_that_of_the_numbers(name: str, label: str, shown: Callable[[Any], tuple[Any, Any]]) -> None:
-    expected = shown(found(name).data)
-    assert line(draw(name), label) == (expected[0].tolist(), expected[1].tolist())
+    ):
+        expected = shown(found(name).data)
+        assert line(draw(name), label) == (expected[0].tolist(), expected[1].tolist())
 
 
 def test_the_strength_of_units_is_a_point_beside_what_chance_gives() -> None:
@@ -228,3 +226,16 @@ def test_an_image_is_a_whole_file_without_the_time_that_runs_nothing_and_loads_n
         for name, value in element.attrib.items():
             assert not name.rpartition("}")[2].startswith("on")
             assert not name.endswith("href") or value.startswith("#")
+
+
+@pytest.mark.parametrize("embedding", [None, 3])
+@pytest.mark.parametrize("skip_connections", [False, True])
+def test_the_weights_are_all_tensors_of_the_network(embedding: int | None, *, skip_connections: bool) -> None:
+    parameters = random_parameters(layers=2, embedding=embedding, skip_connections=skip_connections)
+    found = list_parts(parameters)
+    shapes = {name: shape for part in found.parts for name, shape in part.weights.items()}
+    assert shapes == {name: tensor.shape for name, tensor in parameters.tensors().items()}
+    assert found.parameters == parameters.size
+    first = ("embedding", 3) if embedding else ("one-hot", 5)
+    assert [(part.name, part.outputs) for part in found.parts] == [first, ("rnn.0", 4), ("rnn.1", 4), ("logits", 5)]
+    assert [symbol(name) for name in found.parts[1].weights] == ["U", "V", "b"]

@@ -1,20 +1,23 @@
 """How far back networks learn, predict and remember whose memory is known."""
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import reference
-from inspection.networks import one_layer, random_ids, shift_register, traced
+from inspection.networks import one_layer, random_ids, shift_register, states_of, traced
 from models import random_parameters
 
 from charlm.errors import CharlmError
 from charlm.evaluation.scoring import score_stream
 from charlm.inspection.context import context_sentence, usable_context
+from charlm.inspection.fixed_points import HeldCharacter, find_fixed_points, repeat_character
 from charlm.inspection.memory import divergence, gradient_by_lag, gradient_sentence, half_life, impulse_response
-from charlm.inspection.stability import lyapunov
+from charlm.inspection.stability import RecurrentSpectrum, lyapunov, recurrent_spectra
 from charlm.network.gradients import Trace, lag_curves
-from charlm.network.rnn import advance, nats
+from charlm.network.rnn import Layer, Parameters, advance, nats
 
 
 def test_the_nats_are_those_of_the_definition() -> None:
@@ -167,3 +170,203 @@ def test_the_half_life_and_the_divergence_are_those_of_the_definition() -> None:
     assert half_life(np.array([1, 0.1])) == 1  # there is nothing below a character
     p, q = np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.2, 0.6])
     assert divergence(np.log(p) + 3, np.log(q)) == pytest.approx((p * np.log(p / q)).sum())
+
+
+def spectrum_of(parameters: Parameters, **settings: int) -> RecurrentSpectrum:
+    """Return the spectrum of a single layer on a random text."""
+    (found,) = recurrent_spectra(traced(parameters, random_ids(60)), **settings)
+    return found
+
+
+def test_an_orthogonal_kernel_lies_on_the_unit_circle() -> None:
+    rotation = one_layer(np.linalg.qr(np.random.default_rng(0).standard_normal((8, 8)))[0])
+    exponents = lyapunov(traced(rotation, random_ids(300)))
+    np.testing.assert_allclose(exponents.exponents, 0, atol=1e-6)
+    found = spectrum_of(rotation)
+    np.testing.assert_allclose(np.abs(found.eigenvalues), 1, atol=1e-6)
+    assert found.spectral_radius == pytest.approx(1, abs=1e-6)
+
+
+def test_the_eigenvalues_of_a_triangle_are_its_diagonal() -> None:
+    found = spectrum_of(one_layer(np.array([[2.0, 4.0], [0.0, 3.0]])))
+    assert found.eigenvalues.tolist() == pytest.approx([3, 2])
+
+
+def test_the_effective_radius_counts_the_slopes() -> None:
+    """V = 2 I: the radius of V D is twice the largest slope at each step."""
+    parameters = one_layer(2 * np.eye(3), activation="tanh")
+    trace = traced(parameters, random_ids(60))
+    (found,) = recurrent_spectra(trace, positions=200)
+    radii = 2 * trace.slopes[0][30:, 0].max(1)
+    assert found.effective_radius == pytest.approx(np.median(radii))
+    assert (found.effective_low, found.effective_high) == pytest.approx((radii.min(), radii.max()))
+
+
+def test_those_of_a_linear_network_are_the_logarithms_of_its_eigenvalues() -> None:
+    kernel = np.random.default_rng(3).standard_normal((6, 6)).astype(np.float32)
+    found = lyapunov(traced(one_layer(kernel), random_ids(3000)), most_steps=2500, warm_up=400)
+    expected = np.sort(np.log(np.abs(np.linalg.eigvals(kernel.astype(np.float64)))))[::-1]
+    np.testing.assert_allclose(found.exponents, expected, atol=2e-3)  # pairs of eigenvalues turn on
+
+
+def test_a_nilpotent_kernel_forgets_every_direction() -> None:
+    """V^6 = 0: the product of six Jacobians is 0."""
+    kernel = np.triu(np.random.default_rng(0).standard_normal((6, 6)), 1)
+    found = lyapunov(traced(one_layer(kernel), random_ids(900)))
+    assert found.exponents.tolist() == [-np.inf] * 6
+
+
+@pytest.mark.parametrize("kind", [{}, {"layers": 2, "skip_connections": True, "activation": "sigmoid"}])
+def test_their_sum_is_the_mean_logarithm_of_the_determinant(kind: dict[str, Any]) -> None:
+    """The Jacobian of all layers is block triangular: its determinant is the product of |V| and of the slopes."""
+    trace = traced(random_parameters(scale=0.7, **kind), random_ids(300, ids=5))
+    found = lyapunov(trace, warm_up=1)
+    steps = range(1, 300)
+    volumes = [np.linalg.slogdet(layer.recurrent_kernel)[1] for layer in trace.parameters.layers]
+    shrinking = sum(np.log(gain[steps, 0]).sum(1).mean() for gain in trace.slopes)
+    assert found.exponents.sum() == pytest.approx(sum(volumes) + shrinking)
+    assert found.positions == range(1, 300)
+
+
+def test_the_first_exponents_of_a_large_state_are_those_of_all() -> None:
+    trace = traced(random_parameters(units=12, scale=0.4), random_ids(900, ids=5))
+    first, everything = lyapunov(trace, most=3, full_up_to=5), lyapunov(trace)
+    np.testing.assert_allclose(first.exponents, everything.exponents[:3], atol=0.02)
+    assert (first.dimensions, len(everything.exponents)) == (12, 12)
+
+
+def test_with_relu_the_directions_beyond_the_rank_have_an_exponent_of_minus_infinity() -> None:
+    """The last two units are always off, the others always on: there the network is linear."""
+    kernel = np.random.default_rng(3).standard_normal((6, 6)).astype(np.float32) * 0.05
+    parameters = one_layer(kernel, activation="relu")
+    layer = replace(parameters.layers[0], bias=np.array([9, 9, 9, 9, -99, -99], np.float32))
+    found = lyapunov(traced(replace(parameters, layers=(layer,)), random_ids(2000)), most_steps=1800)
+    sizes = np.abs(np.linalg.eigvals(kernel[:4, :4].astype(np.float64)))
+    np.testing.assert_allclose(found.exponents[:4], np.sort(np.log(sizes))[::-1], atol=2e-2)
+    assert found.exponents[4:].tolist() == [-np.inf] * 2
+
+
+def test_the_largest_exponent_has_the_standard_error_of_blocks_of_100_characters() -> None:
+    trace = traced(one_layer(np.array([[0.9]]), activation="tanh"), random_ids(900))
+    found = lyapunov(trace, warm_up=100)
+    logs = np.log(0.9 * trace.slopes[0][100:, 0, 0])
+    assert found.exponents[0] == pytest.approx(logs.mean())
+    blocks = logs.reshape(8, 100).mean(1).tolist()
+    assert found.standard_errors[0] == pytest.approx(reference.standard_error(blocks), rel=0.01)
+    assert found.positions == range(100, 900)
+
+
+IDS = np.random.default_rng(0).choice(5, 300, p=[0.1, 0.4, 0.3, 0.15, 0.05])
+
+
+def found_in(parameters: Parameters, ids: np.ndarray, character: int) -> HeldCharacter:
+    """Return what is found for a character among the commonest ones of a text."""
+    found = find_fixed_points(parameters, ids, states_of(parameters, ids))
+    return next(held for held in found.held if held.id == character)
+
+
+def switch(v: float) -> Parameters:
+    """Return one unit that character 1 switches on, character 2 off, and character 0 leaves alone: f(v h)."""
+    layer = Layer(np.array([[0.0], [5], [-5]], np.float32), np.array([[v]], np.float32), None)
+    return Parameters(None, (layer,), np.array([[1.0, 2, -3]], np.float32), np.zeros(3, np.float32))
+
+
+def network(kernel: list[list[float]], activation: str = "linear", *, constant: float = 0) -> Parameters:
+    """Return a network of one layer and one character, h <- f(constant + h V)."""
+    units = len(kernel)
+    layer = Layer(np.full((1, units), constant, np.float32), np.array(kernel, np.float32), None)
+    logits = np.zeros((units, 1), np.float32)
+    return Parameters(None, (layer,), logits, np.zeros(1, np.float32), activation=activation).cast(np.float64)
+
+
+def test_both_ends_of_a_switch_are_stable_and_found_from_the_states_of_the_text() -> None:
+    """A state of one unit: the plane of the path is a line, on which the mean of the text is 0."""
+    ids = np.array([1, 0, 0, 2, 0, 0, 1, 0, 0, 2, 0, 0])
+    outputs = states_of(switch(2), ids)
+    found = find_fixed_points(switch(2), ids, outputs)
+    held = next(each for each in found.held if each.id == 0)
+    assert (held.outcome, held.period) == ("settles", 1)
+    h = 0.95750402  # h = tanh(2 h), by bisection
+    for point in held.points:
+        assert point.spectral_radius == pytest.approx(2 * (1 - h**2), rel=1e-5)
+    assert sum(point.starts for point in held.points) == 3
+    assert {point.likeliest[0][0] for point in held.points} == {1, 2}
+    places = sorted(abs(point.place[0]) for point in held.points)
+    assert places == pytest.approx(sorted(abs(end - outputs[0].mean(dtype=np.float64)) for end in (h, -h)), abs=1e-6)
+    assert found.shares == (1, 0)
+    assert not found.path[:, 1].any()
+
+
+def test_a_unit_with_a_strong_negative_weight_cycles_and_comes_to_no_point() -> None:
+    held = found_in(switch(-3), np.array([1, 0, 0, 0]), 0)
+    assert (held.outcome, held.period, held.points) == ("cycles", 2, ())
+
+
+@pytest.mark.parametrize("skip_connections", [False, True])
+def test_the_spectral_radius_is_that_of_the_whole_stack(skip_connections: bool) -> None:
+    parameters = random_parameters(layers=2, units=3, skip_connections=skip_connections, scale=0.5)
+    held = found_in(parameters, IDS, 2)
+    state, ids = parameters.zero_state(7), np.full((500, 7), 2)
+    _, state = parameters.unroll(ids, state)  # settles there
+    moved = [layer.astype(np.float64) for layer in state]
+    size = 1e-5
+    for unit in range(6):
+        moved[unit // 3][1 + unit, unit % 3] += size
+    logits, after = parameters.cast(np.float64).step(ids[0], tuple(moved))
+    joined = np.concatenate(after, 1)
+    jacobian = (joined[1:] - joined[0]) / size
+    assert held.points[0].spectral_radius == pytest.approx(np.abs(np.linalg.eigvals(jacobian)).max(), rel=1e-3)
+    assert held.points[0].likeliest[0][0] == logits[0].argmax()
+
+
+@pytest.mark.parametrize(("ids", "expected"), [(IDS, [1, 2, 3]), (np.array([3]), [3])], ids=["text", "one character"])
+def test_the_commonest_characters_are_held(ids: np.ndarray, expected: list[int]) -> None:
+    parameters = random_parameters()
+    found = find_fixed_points(parameters, ids, states_of(parameters, ids))
+    assert [held.id for held in found.held] == expected
+
+
+def test_a_layer_that_is_too_wide_is_refused() -> None:
+    with pytest.raises(CharlmError, match="a layer of 1,025 units"):
+        find_fixed_points(random_parameters(units=1025), IDS, ())
+
+
+def rotation(angle: float, *, factor: float = 1) -> Parameters:
+    """Return a linear network of two units that turns the state, and multiplies it by a factor."""
+    kernel = factor * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    return network(kernel.tolist())
+
+
+STILL, ON = ("settles", 1), ("not settled", None)
+
+
+def test_a_repeated_state_settles_cycles_only_if_it_returns_or_grows() -> None:
+    for parameters, starts, expected in (
+        *((network([[factor]]), [[1.0]], [STILL]) for factor in (0.5, -0.5, 0.995)),
+        (network([[0.9999]]), [[1.0]], [ON]),
+        (rotation(np.pi / 2), [[1.0, 0.0]], [("cycles", 4)]),
+        *((rotation(angle), [[1.0, 0.0]], [ON]) for angle in (np.sqrt(2), 2 * np.pi / 5 + 1e-6)),
+        (rotation(2 * np.pi / 5, factor=0.9948), [[1.0, 0.0]], [STILL]),
+        (rotation(2 * np.pi / 5, factor=0.99999), [[1.0, 0.0]], [ON]),  # a spiral is no cycle, however slow
+        (network(np.roll(np.eye(40), 1, 0).tolist()), [[1.0] + [0.0] * 39], [("cycles", 40)]),
+        (network([[1.5]], "relu"), [[1.0], [-1e4]], [("grows", None), STILL]),
+    ):
+        assert [*repeat_character(parameters, 0, np.array(starts))[1]] == expected
+
+
+def test_a_large_network_is_repeated_less_often() -> None:
+    for units, expected in ((4, 12_800), (900, 10_928)):
+        parameters = random_parameters(units=units, scale=0.01)
+        assert find_fixed_points(parameters, IDS[:2], states_of(parameters, IDS[:2])).repetitions == expected
+    assert repeat_character(network([[0.99]]), 0, np.ones((1, 1)), most=640)[1] == [("not settled", None)]
+
+
+def test_the_path_is_that_of_the_principal_components_of_all_layers() -> None:
+    parameters = random_parameters(layers=2, units=3, scale=0.5)
+    found = find_fixed_points(parameters, IDS, states_of(parameters, IDS))
+    states = np.concatenate(states_of(parameters, IDS), 1).astype(np.float64)
+    sizes, vectors = np.linalg.eigh(np.cov(states.T))
+    assert found.shares == pytest.approx((sizes[-1] / sizes.sum(), sizes[-2] / sizes.sum()))
+    expected = (states - states.mean(0)) @ vectors[:, [-1, -2]]
+    np.testing.assert_allclose(np.abs(found.path), np.abs(expected), atol=1e-9)
+    assert found.positions == range(300)

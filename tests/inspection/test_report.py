@@ -4,20 +4,22 @@ import base64
 import hashlib
 import json
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from inspection.networks import random_ids
 from inspection.reports import CHARACTERS, SMALL, numbers_in, report
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_info, threadpool_limits
 
+import charlm
 from charlm.errors import CharlmError
 from charlm.evaluation.scoring import mean_score, score_stream
-from charlm.inspection.inspecting import SECTIONS, inspect_text
+from charlm.inspection.inspecting import SECTIONS, inspect_runs, inspect_text, to_json
 from charlm.inspection.reading import Limits, Reading, limits_for
 from charlm.inspection.report import Report, draw_figures, read_words, render_page, table_rows
 from charlm.network.model_file import TrainedModel
@@ -55,24 +57,18 @@ def test_a_text_has_one_loss_whatever_part_gives_it(trained: TrainedModel) -> No
     assert found.data["usable_context"]["positions"] == {"first": 1, "last": 399, "count": 399}
 
 
-@pytest.mark.parametrize(
-    "ids",
-    [
+def test_a_text_that_is_short_or_strange_still_has_a_report_of_finite_numbers(trained: TrainedModel) -> None:
+    for ids in (
         np.array([0, 1]),
         np.zeros(50, np.int64),
         np.array([4, 3, 4, 3, 0]),  # the end of a text and the unknown character
         np.tile([3, 4, 3, 1], 75),
-    ],
-    ids=len,
-)
-def test_a_text_that_is_short_or_strange_still_has_a_report_of_finite_numbers(
-    trained: TrainedModel, ids: NDArray[np.int64]
-) -> None:
-    found = inspect_text(reading(trained, text=ids, training_text=ids))
-    assert len(found.get("surprise")) == min(len(ids), 300) - 1
-    assert np.isfinite(found.get("gradient_by_lag")[0].median[0])
-    for section in ("units", "fixed_points", "loss_by_class", "surprise"):
-        assert all(np.isfinite(value) for value in numbers_in(found.get(section)))
+    ):
+        found = inspect_text(reading(trained, text=ids, training_text=ids))
+        assert len(found.get("surprise")) == min(len(ids), 300) - 1
+        assert np.isfinite(found.get("gradient_by_lag")[0].median[0])
+        for section in ("units", "fixed_points", "loss_by_class", "surprise"):
+            assert all(np.isfinite(value) for value in numbers_in(found.get(section)))
 
 
 def test_products_run_on_one_thread_while_a_report_is_made(trained: TrainedModel) -> None:
@@ -107,9 +103,8 @@ def test_the_more_parameters_the_fewer_characters_are_read(trained: TrainedModel
     assert limits_for(many).context == 1000
 
 
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
+def test_a_value_becomes_plain() -> None:
+    for value, expected in (
         (np.array([1.0, np.nan, np.inf, -np.inf]), [1.0, None, None, None]),
         (np.float32(0.1), 0.1),
         (np.array([1 + 2j, complex(np.nan, 0)]), [[1.0, 2.0], [None, 0.0]]),
@@ -119,11 +114,9 @@ def test_the_more_parameters_the_fewer_characters_are_read(trained: TrainedModel
         (range(0), None),
         ((1, "a", None, {2: np.zeros((1, 2))}), [1, "a", None, {"2": [[0.0, 0.0]]}]),
         (123456789.123, 123456800.0),
-    ],
-)
-def test_a_value_becomes_plain(value: Any, expected: Any) -> None:
-    found = to_plain(value)
-    assert json.dumps(found, allow_nan=False) == json.dumps(expected)
+    ):
+        found = to_plain(value)
+        assert json.dumps(found, allow_nan=False) == json.dumps(expected)
 
 
 def test_each_layer_has_its_gradient_by_lag_and_its_radius_and_a_part_that_could_not_be_made_is_null() -> None:
@@ -262,3 +255,54 @@ def test_every_section_has_its_words_and_every_figure_its_caption() -> None:
         assert all(words[name][each] for each in ("title", "equation", "text"))
         assert bool(section.figure or section.panels) == ("caption" in words[name])
         assert bool(section.items) == ("columns" in words[name]) == ("table" in words[name])
+
+
+TEXT = "abba\nab\n" * 12
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    """Write a text that the random trained knows all characters of."""
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    return path
+
+
+def test_one_report_is_an_object_in_json_and_several_are_a_list(model_file: Path, text: Path) -> None:
+    (report,) = inspect_runs([model_file], text=text)
+    assert to_json([report])["name"] == str(model_file)
+    assert [run["name"] for run in to_json([report, report])["runs"]] == [str(model_file)] * 2
+
+
+def test_a_loaded_model_is_read_and_only_the_parts_that_are_asked_for(model_file: Path, text: Path) -> None:
+    model = charlm.load(model_file)
+    whole, part = (charlm.inspect(model, text=text, only=only) for only in ((), ("loss_by_class", "spectrum")))
+    assert [one["nats"] for one in whole.data["surprise"]] == pytest.approx(model.score(TEXT).tolist(), rel=1e-4)
+    made = {name for name in SECTIONS if part.data[name] is not None}
+    assert made == {"loss_by_class", "spectrum"}
+    assert all(part.data[name] == whole.data[name] for name in (*made, "name", "spectral_radius"))
+    assert [*part.figures] == ["loss_by_class", "spectrum"]
+    frame = part._repr_html_()  # of a notebook
+    assert frame.startswith('<iframe srcdoc="&lt;!doctype html&gt;')
+    assert str(model_file) in frame
+
+
+def test_a_part_that_does_not_exist_is_refused(model_file: Path, text: Path) -> None:
+    with pytest.raises(CharlmError, match=r"^only: found 'spektrum'; must be .*, spectrum, "):
+        charlm.inspect(model_file, text=text, only=["spektrum"])
+    with pytest.raises(CharlmError, match=r"^section: found 'spektrum'; must be "):
+        charlm.inspect(model_file, text=text, only=["spectrum"]).get("spektrum")
+
+
+def test_a_page_that_cannot_be_written_or_would_replace_the_text_is_refused(model_file: Path, text: Path) -> None:
+    for out in ("", "missing/report.html", "text"):
+        place = text if out == "text" else text.parent / out
+        with pytest.raises(CharlmError, match=r"must be the name of a file|is the text that is read"):
+            inspect_runs([model_file], text=text, out=place)
+        assert text.read_text(encoding="utf-8") == TEXT
+
+
+def test_without_a_name_the_newest_run_is_read(trained_run: Path, text: Path) -> None:
+    shutil.copytree(trained_run, "runs/plays", ignore=shutil.ignore_patterns("checkpoints"))
+    (report,) = inspect_runs([], text=text)
+    assert to_json([report])["name"] == "runs/plays"
