@@ -77,9 +77,8 @@ def test_a_checkpoint_is_a_model_with_more_tensors(tmp_path: Path, trained: Trai
     assert tensors["optimizer/iterations"].shape == ()
 
 
-@pytest.mark.parametrize(
-    ("sampling", "chosen", "temperature"),
-    [
+def test_the_temperature_is_that_of_the_recipe_or_the_chosen_one(trained: TrainedModel, tmp_path: Path) -> None:
+    for sampling, chosen, temperature in (
         ({"temperature": 0.6}, {}, 0.6),
         ({"temperature": 1}, {"temperature": 0.8}, 1.0),
         ({"temperature": None}, {"temperature": 0.8}, 0.8),
@@ -87,14 +86,10 @@ def test_a_checkpoint_is_a_model_with_more_tensors(tmp_path: Path, trained: Trai
         ({"temperature": -1}, {"temperature": "x"}, 0.7),
         ({}, {}, 0.7),
         ([], {}, 0.7),
-    ],
-)
-def test_the_temperature_is_that_of_the_recipe_or_the_chosen_one(
-    sampling: Any, chosen: dict[str, Any], temperature: float, trained: TrainedModel, tmp_path: Path
-) -> None:
-    model = replace(trained, config={**trained.config, "sampling": sampling}, facts=chosen)
-    write_model(tmp_path / "m.safetensors", model)
-    assert read_model(tmp_path / "m.safetensors").sampling_temperature == temperature
+    ):
+        model = replace(trained, config={**trained.config, "sampling": sampling}, facts=chosen)
+        write_model(tmp_path / "m.safetensors", model)
+        assert read_model(tmp_path / "m.safetensors").sampling_temperature == temperature
 
 
 def test_a_flipped_bit_is_noticed_wherever_it_is_but_fields_are_read_without_the_tensors(model_file: Path) -> None:
@@ -209,8 +204,6 @@ UNDESCRIBED = "does not describe a network"
         (tensor("logits.bias", np.full(5, -np.inf, np.float32)), r"logits\.bias: .* not finite"),
     ],
 )
-def test_what_is_no_model_or_not_the_one_that_it_describes_is_refused(
-    change: Change, message: str, model_file: Path
-) -> None:
+def test_what_is_no_model_or_not_the_one_described_is_refused(change: Change, message: str, model_file: Path) -> None:
     change(model_file)
     check_refused(model_file, message)
