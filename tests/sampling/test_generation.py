@@ -51,9 +51,7 @@ def generate(trained: TrainedModel, sampler: Sampler, *, length: int, seed: int 
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.5])
-def test_ids_are_chosen_by_the_random_stream_of_the_seed_and_the_unknown_id_never(
-    trained: TrainedModel, temperature: float
-) -> None:
+def test_ids_are_chosen_by_the_seed_and_the_unknown_id_never(trained: TrainedModel, temperature: float) -> None:
     sampler = Sampler(temperature=temperature)
     text, choose = PROMPT.tolist(), make_chooser(sampler)
     for uniform in np.random.default_rng([7, 0]).random(60).tolist():
