@@ -28,9 +28,7 @@ def by_brute_force(text: str, training: str, least: int) -> tuple[float, str, in
     least=st.integers(1, 6),
     block=st.integers(1, 100),
 )
-def test_spans_are_those_of_a_search_by_brute_force(
-    *, text: str, training: str, start: int, length: int, least: int, block: int
-) -> None:
+def test_spans_are_by_brute_force(*, text: str, training: str, start: int, length: int, least: int, block: int) -> None:
     text += training[start : start + length]
     found = find_copies(ids(text), ids(training), min_span=least, block=block)
     share, longest, position = by_brute_force(text, training, least)

@@ -15,23 +15,18 @@ from charlm.text.corpus import count_ids, is_corpus, open_corpus, settle_corpus_
 # Splits
 
 
-@pytest.mark.parametrize(
-    ("size", "validation", "test", "expected"),
-    [
+def test_splits_have_the_sizes_of_the_decimal_fractions() -> None:
+    for size, validation, test, expected in (
         (1_115_394, 0.1, 0.0, [1_003_854, 111_540, 0]),
         (10, 0.1, 0.2, [7, 1, 2]),
         (1, 0.1, 0.8, [1, 0, 0]),
         (19, 0.1, 0.1, [15, 2, 2]),
         (10**12, 0.1, 0.0, [9 * 10**11, 10**11, 0]),
-    ],
-)
-def test_splits_have_the_sizes_of_the_decimal_fractions(
-    size: int, validation: float, test: float, expected: list[int]
-) -> None:
-    config = CorpusConfig(validation_fraction=validation, test_fraction=test)
-    splits = split_positions(size, config)
-    assert list(splits) == ["train", "validation", "test"]
-    assert [end - start for start, end in splits.values()] == expected
+    ):
+        config = CorpusConfig(validation_fraction=validation, test_fraction=test)
+        splits = split_positions(size, config)
+        assert list(splits) == ["train", "validation", "test"]
+        assert [end - start for start, end in splits.values()] == expected
 
 
 def test_a_corpus_has_a_summary_parts_and_ids_that_are_mapped_and_read_only(tmp_path: Path) -> None:
@@ -49,23 +44,19 @@ def test_a_corpus_has_a_summary_parts_and_ids_that_are_mapped_and_read_only(tmp_
 # Opening
 
 
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
+def test_a_manifest_with_a_wrong_value_is_refused_with_its_key(tmp_path: Path) -> None:
+    path = make_corpus(tmp_path, "abc").folder / "corpus.json"
+    whole, change = json.loads(path.read_text()), dict[str, Any]()
+    for change, reason in (
         ({"format": 1}, "format: found 1; Input should be 2"),
         ({"size": "3"}, "size: found '3'; Input should be a valid integer"),
         ({"validation_fraction": 0.5, "test_fraction": 0.5}, r"validation_fraction \+ test_fraction must be less than"),
         ({"splits": {"rest": [0, 3]}}, "splits.rest.*did you mean test"),
         ({"splits": {"train": [0, 2], "test": [2, 3]}}, "splits: .* must have train, validation, test"),
-    ],
-)
-def test_a_manifest_with_a_wrong_value_is_refused_with_its_key(
-    tmp_path: Path, change: dict[str, Any], reason: str
-) -> None:
-    path = make_corpus(tmp_path, "abc").folder / "corpus.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(CharlmError, match=rf"corpus\.json: not that of a corpus: .*{reason}"):
-        open_corpus(tmp_path / "out")
+    ):
+        path.write_text(json.dumps(whole | change))
+        with pytest.raises(CharlmError, match=rf"corpus\.json: not that of a corpus: .*{reason}"):
+            open_corpus(tmp_path / "out")
 
 
 def test_ids_that_are_not_those_of_the_corpus_are_refused(tmp_path: Path) -> None:

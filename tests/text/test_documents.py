@@ -95,9 +95,8 @@ def test_a_text_is_decoded_without_its_byte_order_mark_and_in_normal_form(text: 
     assert decode(data, encoding=encoding, name="x") == decode(f"é{text}".encode(encoding), encoding=encoding, name="x")
 
 
-@pytest.mark.parametrize(
-    ("encoding", "data", "message"),
-    [
+def test_an_invalid_byte_is_named_with_its_offset_and_what_would_do() -> None:
+    for encoding, data, message in (
         (
             "utf-8",
             "\ufeff中文ab c".encode() + b"\xe9 and more",
@@ -110,12 +109,10 @@ def test_a_text_is_decoded_without_its_byte_order_mark_and_in_normal_form(text: 
         ("cp1252", b"abc\x81", "x: not valid cp1252 at byte 3 (0x81); name its encoding, "),
         ("gb18030", "中文".encode("gb18030") + b"\xff", "x: not valid gb18030 at byte 4 "),
         ("utf-8", ("a" + 2000 * "\u0301").encode(), "x: more than 1,000 combining marks in a row; leave some out"),
-    ],
-)
-def test_an_invalid_byte_is_named_with_its_offset_and_what_would_do(encoding: str, data: bytes, message: str) -> None:
-    with pytest.raises(CharlmError, match=f"^{re.escape(message)}"):
-        decode(data, encoding=encoding, name="x")
-    assert len(decode(("e" + 1000 * "\u0301").encode(), encoding="utf-8", name="x")) == 1000
+    ):
+        with pytest.raises(CharlmError, match=f"^{re.escape(message)}"):
+            decode(data, encoding=encoding, name="x")
+        assert len(decode(("e" + 1000 * "\u0301").encode(), encoding="utf-8", name="x")) == 1000
 
 
 def test_an_encoding_that_is_unknown_or_not_one_of_text_files_is_refused_and_marks_are_kept() -> None:
@@ -129,19 +126,14 @@ def test_an_encoding_that_is_unknown_or_not_one_of_text_files_is_refused_and_mar
 # The name of a text
 
 
-@pytest.mark.parametrize(
-    ("sources", "name"),
-    [
+def test_a_text_has_a_name_that_fits_into_the_name_of_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    for sources, name in (
         *((["my text.txt"], "my-text"), (["data/corpus.txt.gz"], "corpus"), (["books/v1.2"], "v1.2"), (["-"], "stdin")),
         *((["books"], "books"), (["books/a.txt", "books/sub/b.txt"], "books"), (["a.txt", "b.txt"], "a")),
         *((["/a.txt", "b.txt"], "a"), (["../a.txt", "../b.txt"], "a"), ([], "text"), (["(?).txt"], "text")),
         *((["../x/.-a (2).txt"], "a-2"), (["Фауст.txt"], "Фауст"), (["é" + "x" * 99], "é" + "x" * 49)),
         *((["o\u0308de\udcff\n<b>"], "öde-b"), (["."], "letters.d")),
-    ],
-)
-def test_a_text_has_a_name_that_fits_into_the_name_of_a_folder(
-    sources: list[str], name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    Path("letters.d/books/v1.2").mkdir(parents=True)
-    monkeypatch.chdir("letters.d")
-    assert name_text(sources) == name
+    ):
+        Path("letters.d/books/v1.2").mkdir(parents=True)
+        monkeypatch.chdir("letters.d")
+        assert name_text(sources) == name

@@ -53,9 +53,7 @@ def letters(length: int) -> str:
     ],
     ids=lambda text: str(text)[-40:],
 )
-def test_new_characters_at_the_end_fewer_than_20000_characters_and_rows_of_blanks_are_found(
-    text: str, finding: str | None, tmp_path: Path
-) -> None:
+def test_new_characters_a_short_text_and_many_blanks_are_found(text: str, finding: str | None, tmp_path: Path) -> None:
     found = find_problems(make_corpus(tmp_path, text))
     assert len(found) == (finding is not None)
     assert re.match(finding or "", "".join(found)), found

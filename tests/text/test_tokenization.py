@@ -69,7 +69,7 @@ RARE = Rare(distinct=2, occurrences=2, commonest="c中")
         (["aabcc", "dd"], KNOWN, (Vocabulary((*KNOWN.characters, *"acd", None), 1, 6), [3, 3, 2, 4, 4, 6, 5, 5], None)),
     ],
 )
-def test_characters_below_min_count_become_the_unknown_id_unless_a_known_vocabulary_has_them(
+def test_rare_characters_become_the_unknown_id_unless_they_are_known(
     texts: list[str], known: Vocabulary | None, expected: Any, tmp_path: Path
 ) -> None:
     sources = [str(write_texts(tmp_path, *texts))]
@@ -79,25 +79,19 @@ def test_characters_below_min_count_become_the_unknown_id_unless_a_known_vocabul
         tokenize(sources, tmp_path / "other", CorpusConfig(min_count=9))
 
 
-@pytest.mark.parametrize(
-    ("occurrences", "expected"),
-    [
+def test_the_automatic_min_count_leaves_out_what_is_rare_in_a_large_text_of_many_characters() -> None:
+    """Each pair is a number of characters, and how often each of them occurs."""
+    for occurrences, expected in (
         ([(256, 10_000), (0, 1)], 1),  # no more than 256 characters
         ([(50, 100_000), (250, 1), (50, 4), (50, 5)], 5),  # 5,000,700 characters: 5 for each million
         ([(50, 20_000), (250, 1)], 1),  # 1,000,250 characters
         ([(3000, 300)], 1),  # 900,000 characters: none is rare
         ([(50, 100_000), (8400, 3)], 3),  # without those that occur 3 times, 0.501% of the text would be unknown
-        ([(50, 100_000), (8350, 3)], 5),  # 0.499%
-    ],
-    ids=str,
-)
-def test_the_automatic_min_count_leaves_out_what_is_rare_in_a_large_text_of_many_characters(
-    occurrences: list[tuple[int, int]], expected: int
-) -> None:
-    """Each pair is a number of characters, and how often each of them occurs."""
-    counts = np.array([0, *(count for characters, count in occurrences for _ in range(characters))], np.int64)
-    assert settle_min_count(CorpusConfig(), counts) == CorpusConfig(min_count=expected)
-    assert settle_min_count(CorpusConfig(min_count=7), counts).min_count == 7
+        ([(50, 100_000), (8350, 3)], 5),  # 0.499%,
+    ):
+        counts = np.array([0, *(count for characters, count in occurrences for _ in range(characters))], np.int64)
+        assert settle_min_count(CorpusConfig(), counts) == CorpusConfig(min_count=expected)
+        assert settle_min_count(CorpusConfig(min_count=7), counts).min_count == 7
 
 
 def test_the_settled_min_count_and_the_rare_characters_are_recorded(tmp_path: Path) -> None:
@@ -198,7 +192,7 @@ def read_what_grows(document: Document, read: Callable[[Document], bytes | bytea
         ((Document, "read", read_what_grows), 10_000, r"00\.txt: was changed while it was read"),
     ],
 )
-def test_an_error_leaves_nothing_behind(
+def test_an_error_leaves_nothing(
     *, changes: Any, limit: int, message: str, is_there: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sources, out = write_texts(Path(), *["a" * 900] * 2), Path("out")
@@ -225,9 +219,7 @@ LETTERS = Vocabulary(("\n", "a", "b", None), end_of_text_id=3)
 
 
 @pytest.mark.parametrize("split", [None, "train", "validation", "test"])
-def test_a_corpus_and_its_texts_have_the_same_ids_with_the_end_of_a_text_between_two(
-    split: Split | None, tmp_path: Path
-) -> None:
+def test_a_corpus_and_its_texts_have_the_same_ids_with_an_end_between_two(split: Split | None, tmp_path: Path) -> None:
     sources, config = write_texts(tmp_path, "", "ab", "", "b\nabba\n"), CorpusConfig(test_fraction=0.2)
     corpus = tokenize([str(sources)], tmp_path / "corpus", config)
     part = {None: slice(None), "train": slice(7), "validation": slice(7, 8), "test": slice(8, None)}[split]
