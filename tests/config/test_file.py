@@ -8,15 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm.config.file import (
-    Overrides,
-    dump_config,
-    flatten,
-    load_config,
-    nest,
-    parse_config,
-    parse_yaml,
-)
+from charlm.config.file import Overrides, dump_config, flatten, load_config, nest, parse_config, parse_yaml
 from charlm.config.schema import DECIDED_BY_THE_TASK, Config
 from charlm.errors import CharlmError
 
@@ -31,6 +23,7 @@ def load(text: str, overrides: Overrides = ()) -> Config:
 
 MUON = "training: {optimizer: {name: muon, learning_rate: 0.5, weight_decay: 0.3}}"
 LENGTH = "training: {epochs: 2, steps: 3, batch_size: 4}"
+TAUGHT = "training: {teachers: {recipe: a, seeds: [1]}}"
 PENALTY = "model: {rnn: {kernel_regularizer: {class_name: L2, config: {l2: 0.1}}}}"
 
 
@@ -40,14 +33,20 @@ def optimizer(name: str, rate: float, decay: float | None, momentum: float | Non
     return {f"training.optimizer.{key}": value for key, value in values.items()}
 
 
+def teachers(recipe: str | None, seeds: list[int], models: list[str]) -> dict[str, Any]:
+    """Return the settings of the teachers."""
+    values = {"recipe": recipe, "seeds": seeds, "models": models}
+    return {f"training.teachers.{key}": value for key, value in values.items()}
+
+
 def length(epochs: int | None, steps: int | None, batch_size: int = 4) -> dict[str, Any]:
     """Return the settings of the length of a training."""
     return {"training.epochs": epochs, "training.steps": steps, "training.batch_size": batch_size}
 
 
-@pytest.mark.parametrize(
-    ("text", "overrides", "expected"),
-    [
+def test_an_override_replaces_what_the_file_says_and_what_belongs_to_that() -> None:
+    expected: Any
+    for text, overrides, expected in (
         *(
             ("model: {embedding: 4, layers: 2}", f"model.embedding={value}", {"model.embedding": e, "model.layers": 2})
             for value, e in (("", None), ("null", None), ("8", 8))
@@ -80,27 +79,14 @@ def length(epochs: int | None, steps: int | None, batch_size: int = 4) -> dict[s
                 ("{config: {l1: 1}}", {"class_name": "L2", "config": {"l2": 0.1, "l1": 1}}),
             )
         ),
-        (
-            "training: {teachers: {recipe: a, seeds: [1]}}",
-            "training.teachers={models: [b]}",
-            {"training.teachers.recipe": None, "training.teachers.seeds": [], "training.teachers.models": ["b"]},
-        ),
-        (
-            "training: {teachers: {recipe: a, seeds: [1]}}",
-            "training.teachers.seeds=[4]",
-            {"training.teachers.recipe": "a", "training.teachers.seeds": [4], "training.teachers.models": []},
-        ),
-    ],
-)
-def test_an_override_replaces_what_the_file_says_and_what_belongs_to_that(
-    text: str, overrides: Overrides, expected: dict[str, Any]
-) -> None:
-    assert flatten(load(text, overrides)) == {**flatten(load(text)), **expected}
+        (TAUGHT, "training.teachers={models: [b]}", teachers(None, [], ["b"])),
+        (TAUGHT, "training.teachers.seeds=[4]", teachers("a", [4], [])),
+    ):
+        assert flatten(load(text, overrides)) == {**flatten(load(text)), **expected}
 
 
-@pytest.mark.parametrize(
-    ("text", "override", "message"),
-    [
+def test_a_wrong_file_or_override_is_refused() -> None:
+    for text, override, message in (
         *(
             (text, (), f"some.yaml: found {found}; a config is a mapping of keys to values")
             for text, found in (("[seed]", "['seed']"), ("just words", "'just words'"), ("true", "true"))
@@ -113,22 +99,18 @@ def test_an_override_replaces_what_the_file_says_and_what_belongs_to_that(
         ("seed: 1", "seed=[", "override seed: "),
         ("seed: 1", "seed=*x", "override seed: line 1, column 1: not valid YAML: aliases and tags"),
         ("seed: 1", "training.optimizer" + ".x" * 5000 + "=1", "override: training.optimizer.x: found {'x': {'x'"),
-    ],
-    ids=lambda text: str(text)[:20],
-)
-def test_a_wrong_file_or_override_is_refused(text: str, override: Overrides, message: str) -> None:
-    with pytest.raises(CharlmError) as error:
-        load(text, override)
-    assert str(error.value).startswith(message)
-    assert "\n" not in str(error.value)
+    ):
+        with pytest.raises(CharlmError) as error:
+            load(text, override)
+        assert str(error.value).startswith(message)
+        assert "\n" not in str(error.value)
 
 
 # What is wrong with a value
 
 
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
+def test_a_mistake_is_answered_with_its_key_what_was_found_and_what_would_do() -> None:
+    for text, line in (
         ("sed: 3", "sed: found 3; Extra .*; did you mean seed?"),
         ("model: {unit: 3}", "model.unit: found 3; Extra .*; did you mean model.units?"),
         ("training: {optimiser: x}", "training.optimiser: found 'x'; Extra .*; did you mean training.optimizer?"),
@@ -166,12 +148,10 @@ def test_a_wrong_file_or_override_is_refused(text: str, override: Overrides, mes
             (f"model: {{rnn: {{{key}: 1}}}}", f"model.rnn: found {{'{key}': 1}}; {key} is not a setting: {reason}")
             for key, reason in DECIDED_BY_THE_TASK.items()
         ),
-    ],
-)  # fmt: skip
-def test_a_mistake_is_answered_with_its_key_what_was_found_and_what_would_do(text: str, line: str) -> None:
-    with pytest.raises(CharlmError) as error:
-        parse_config(parse_yaml(text, origin="yaml"), origin="test")
-    assert re.fullmatch(re.escape(f"test: {line}").replace(r"\.\*", ".*"), str(error.value)), error.value
+    ):
+        with pytest.raises(CharlmError) as error:
+            parse_config(parse_yaml(text, origin="yaml"), origin="test")
+        assert re.fullmatch(re.escape(f"test: {line}").replace(r"\.\*", ".*"), str(error.value)), error.value
 
 
 def test_a_long_value_is_cut_and_controls_are_escaped() -> None:

@@ -15,22 +15,18 @@ def parse(text: str) -> Any:
     return parse_yaml(text, origin="test")
 
 
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
+def test_plain_yaml_is_read() -> None:
+    for text, value in (
         *(("a: 1", {"a": 1}), ("[true, null, ~, 1.5, text]", [True, None, None, 1.5, "text"]), ("", None)),
         *(("[no, On]", [False, True]), ("-9223372036854775808", -(2**63)), ("1: 2", {"1": 2})),
         *((" " * 99_999 + "1", 1), ("[" * 32 + "]" * 32, json.loads("[" * 32 + "]" * 32))),
         *((text, 0.001) for text in ("1e-3", "1E-3", "1.0e-3", "+1e-3", "0.001", "1.e-3", ".1e-2")),
-    ],
-)
-def test_plain_yaml_is_read(text: str, value: Any) -> None:
-    assert parse(text) == value
+    ):
+        assert parse(text) == value
 
 
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
+def test_the_problem_is_named_with_its_line_and_column() -> None:
+    for text, problem in (
         ("seed: 1\nseed: 2", "line 2, column 1: not valid YAML: 'seed' occurs twice"),
         ("1: 1\n'1': 2", "line 2, column 1: not valid YAML: '1' occurs twice"),
         ("a: &x 1\nb: *x", "line 2, column 4: not valid YAML: aliases and tags"),
@@ -47,13 +43,10 @@ def test_plain_yaml_is_read(text: str, value: Any) -> None:
         ("a: 2001-13-01", "not valid YAML: month must be in 1..12"),
         ('a: "\\ud800"', r"found {'a': '\ud800'}; must be what JSON can express"),
         (" " * 100_001, "100,001 characters; a config has at most 100,000"),
-    ],
-    ids=lambda text: repr(text[:20]),
-)  # fmt: skip
-def test_the_problem_is_named_with_its_line_and_column(text: str, problem: str) -> None:
-    with pytest.raises(CharlmError) as error:
-        parse(text)
-    assert str(error.value).startswith(f"test: {problem}")
+    ):
+        with pytest.raises(CharlmError) as error:
+            parse(text)
+        assert str(error.value).startswith(f"test: {problem}")
 
 
 def test_a_value_of_a_program_is_taken_as_json_has_it_or_refused() -> None:
