@@ -1,6 +1,5 @@
 """Small searches with the fake engine, in this process."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 from fake_engine import FakeEngines, Faults
 from fake_runs import TEXT
 
-from charlm.config.schema import Config
 from charlm.training.signals import Session, stop_on_signal
 from charlm.training.timing import Costs
 from charlm.tuning.search import SearchResult, search
@@ -39,31 +37,13 @@ class SearchFolder:
         return self.folder / "out"
 
     def run(
-        self,
-        *,
-        trials: int | None = None,
-        faults: Faults | None = None,
-        seconds: float = 1000.0,
-        trial_seconds: float | None = TRIAL_SECONDS,
-        costs: Callable[[Config], Costs] = lambda _: Costs(0.5, 0.0, 0.0),
+        self, faults: Faults | None = None, costs: Any = lambda _: Costs(0.5, 0.0, 0.0), **options: Any
     ) -> SearchResult:
         """Search; a step and an evaluation take as long as is said."""
-
-        def estimate(config: Config, *_: Any, **_options: Any) -> Costs:
-            return costs(config)
-
         path, source = self.folder / "space.yaml", self.folder / "text.txt"
         path.write_text(self.space, encoding="utf-8")
         source.write_text(self.text, encoding="utf-8")
+        options = {"seconds": 1000.0, "trial_seconds": TRIAL_SECONDS, **options}
+        options["estimate"] = lambda config, *_given, **_options: costs(config)
         with stop_on_signal(Session(self.said.append)) as session:
-            return search(
-                load_space(path),
-                source,
-                self.out,
-                FakeEngines(faults or Faults()),
-                session,
-                seconds=seconds,
-                trial_seconds=trial_seconds,
-                trials=trials,
-                estimate=estimate,
-            )
+            return search(load_space(path), source, self.out, FakeEngines(faults or Faults()), session, **options)

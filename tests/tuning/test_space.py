@@ -54,9 +54,8 @@ def test_a_recipe_file_is_found_beside_the_space() -> None:
 UNITS = "{model.units: {int: [8, 16]}}"
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
+def test_a_mistake_is_answered_in_one_line_that_names_the_key() -> None:
+    for text, message in (
         ("{}", "search: Field required"),
         ("search: {}", "search: found {}; Dictionary should have at least 1 item"),
         (f"serch: 1\nsearch: {UNITS}", "serch: found 1; Extra inputs are not permitted; did you mean search?"),
@@ -77,14 +76,12 @@ UNITS = "{model.units: {int: [8, 16]}}"
         ("search: {seed: {int: [1, 9]}}", "seed: the best seed is luck"),
         ("search: {sampling.top_k: {int: [1, 9]}}", "sampling.top_k: it does not change the loss"),
         ("search: {training.steps: {int: [1, 9]}}", "training.steps: how long a trial trains"),
-    ],
-)
-def test_a_mistake_is_answered_in_one_line_that_names_the_key(text: str, message: str) -> None:
-    with pytest.raises(CharlmError) as caught:
-        load(text)
-    assert message in str(caught.value)
-    assert str(caught.value).isprintable()
-    assert ".yaml" in str(caught.value) or "no such recipe" in str(caught.value)
+    ):
+        with pytest.raises(CharlmError) as caught:
+            load(text)
+        assert message in str(caught.value)
+        assert str(caught.value).isprintable()
+        assert ".yaml" in str(caught.value) or "no such recipe" in str(caught.value)
 
 
 @given(st.text(alphabet="{}[]:, \n-abint1.5e", max_size=60))
