@@ -1,10 +1,12 @@
 """The Keras engine: it learns, its state is restored exactly, and its tensors are identified by name."""
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from arrays import bytes_of, check_close
@@ -17,11 +19,16 @@ from processes import run_process, settings
 
 from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
+from charlm.config.schema import Config, OptimizerConfig, TrainingConfig
+from charlm.engine.factory import KerasEngines, read_tf_config
 from charlm.engine.keras_engine import KerasEngine
+from charlm.engine.optimizer import POLYNOMIALS, Muon, build_optimizer
+from charlm.errors import CharlmError
 from charlm.hardware import core_count, multiplies_bfloat16
 from charlm.text.batches import Batches
 from charlm.training.interface import Engine, StepMetrics
 from charlm.training.machines import Machines
+from charlm.training.signals import Session
 
 V, T, B = 5, 4, 6
 SETTINGS = (
@@ -188,3 +195,92 @@ def test_a_run_started_on_two_cores_and_resumed_on_one_has_the_same_bytes(tmp_pa
     train("stopped", "--resume", steps=60, cores=1)
     assert repeatable_files(stopped)["step-60.safetensors"] == repeatable_files(whole)["step-60.safetensors"]
     assert weights_of(stopped / "last.safetensors") == weights_of(whole / "last.safetensors")
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_optimizer_is_built_by_its_name_with_its_arguments_and_takes_a_step(name: str) -> None:
+    arguments = {"weight_decay": 0.25, **({"momentum": 0.25} if name in {"muon", "sgd"} else {})}
+    settings = OptimizerConfig.model_validate({"name": name, "learning_rate": 0.5, **arguments})
+    built = build_optimizer(settings, precision="bfloat16")
+    assert type(built).__name__.lower() == name
+    assert {argument: getattr(built, argument) for argument in arguments} == arguments
+    assert getattr(built, "precision", None) == ("bfloat16" if name == "muon" else None)
+    assert float(built.learning_rate) == 0.5
+    variable = keras.Variable(np.ones((3, 3), np.float32))
+    built.apply([keras.ops.ones((3, 3))], [variable])
+    assert not np.allclose(variable, 1)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("shape", [(6, 6), (12, 5), (5, 12), (1, 7)])
+def test_an_update_keeps_the_axes_and_brings_singular_values_near_1(shape: tuple[int, int], precision: str) -> None:
+    optimizer = Muon()
+    optimizer.precision = precision
+    wanted = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    found = optimizer.zeropower_via_newtonschulz5(wanted, 5).numpy()
+    u, sizes, v = np.linalg.svd(wanted, full_matrices=False)
+    inside = np.diag(u.T @ found @ v.T)[sizes > 0.01 * np.linalg.norm(sizes)]
+    assert found.dtype == np.float32
+    optimizer.precision = "float32"
+    is_rounded = (found != optimizer.zeropower_via_newtonschulz5(wanted, 5).numpy()).any()
+    assert is_rounded == (precision == "bfloat16")
+    assert len(inside) > 0
+    assert np.all((inside > 0.6) & (inside < 1.4))
+
+
+def test_the_polynomials_are_minimax_and_bring_the_interval_together() -> None:
+    """The error of each has its largest size as often as it has coefficients, and once more (Chebyshev)."""
+    x, low, high = np.geomspace(0.01, 1, 100_001), 0.01, 1.0
+    for number, (a, b, c) in enumerate(POLYNOMIALS):
+        polynomial = np.polynomial.Polynomial([0, a, 0, b, 0, c])
+        interval = np.linspace(max(low, 0.1 * high), high, 100_001)
+        values = polynomial(interval * (1.01 if number < 2 else 1))
+        error = values - (values.min() + values.max()) / 2
+        signs = np.sign(error[np.abs(error) > np.abs(error).max() * (1 - 1e-6)])
+        assert 1 + np.count_nonzero(np.diff(signs)) == 4
+        x = polynomial(x)
+        low = float(polynomial(low))
+        high = 2 - low
+    assert (x.min(), x.max()) == pytest.approx((0.68, 1.32), abs=0.01)
+
+
+@pytest.mark.parametrize(("is_recorded", "then"), [(False, "training in float32"), (True, "continuing in float32, so")])
+def test_without_bfloat16_float32_is_announced(is_recorded: bool, then: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    config = Config(training=TrainingConfig(precision="bfloat16", kernel="keras"))
+    said: list[str] = []
+    settled = KerasEngines(Session()).settle(config, say=said.append, is_recorded=is_recorded)
+    assert settled.training.precision == "float32"
+    assert len(said) == 1
+    assert said[0].startswith(f"training.precision: no bfloat16 here; {then}")
+    said.clear()
+    assert KerasEngines(Session()).settle(settled, say=said.append, is_recorded=is_recorded) == settled
+    assert said == []
+
+
+TASK = {"type": "worker", "index": 1}
+
+
+def variables(worker: Any, task: dict[str, Any], **jobs: list[str]) -> dict[str, str]:
+    return {"TF_CONFIG": json.dumps({"cluster": {"worker": worker, **jobs}, "task": task, "environment": "cloud"})}
+
+
+def test_tf_config_says_how_many_machines_there_are_and_which_one_this_is() -> None:
+    assert read_tf_config(variables(["host-1:2222", "[::1]:80", "10.0.0.1:3"], TASK)) == (3, 1)
+    assert read_tf_config({"TF_CONFIG": " "}) == read_tf_config({}) == (1, 0)
+
+
+def test_another_tf_config_is_refused_in_a_line_that_shows_the_right_one() -> None:
+    for wrong in (
+        variables(["a:1", "b:2"], {"type": "worker", "index": 2}),
+        variables(["a:1", "b:2"], {"type": "worker", "index": -1}),
+        variables(["a:1", "b:2"], {"type": "chief", "index": 0}),
+        variables(["a:1", "b:2"], TASK, chief=["c:1"]),
+        variables(["a:1", "b"], TASK),
+        variables([1, 2], TASK),
+        variables("a:1", TASK),
+        {"TF_CONFIG": "[" * 10_000},
+    ):
+        with pytest.raises(CharlmError, match=r'^TF_CONFIG: must be \{"cluster": .*\}, with N from 0') as refused:
+            read_tf_config(wrong)
+        assert len(str(refused.value).splitlines()) == 1
