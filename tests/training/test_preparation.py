@@ -3,17 +3,15 @@
 import math
 import tempfile
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
 from arrays import bytes_of
-from corpora import make_corpus, write_plays
+from corpora import make_corpus
 from fake_engine import FakeEngines, Faults
 from fake_runs import TEXT, begin, engine_of, ticking, train
-from models import weights_of
 
 import charlm
 from charlm.config.file import Overrides, load_config, parse_overrides
@@ -30,7 +28,6 @@ from charlm.training.timing import Costs, check_minutes, estimate, fit_to_minute
 from charlm.training.trainer import train_run
 
 SHORT, MEDIUM, LONG, LONGEST = 1000, 100_000, 1_000_000, 6_000_000
-QUICK = {"training.log_every": 1000, "training.evaluations": 1}
 
 
 def prepare_text(
@@ -150,29 +147,6 @@ def test_minutes_must_be_a_number_more_than_0_and_decide_the_length_alone() -> N
     for overrides in (["model.units=3", " training.steps = 5"], "training={epochs: 5}"):
         with pytest.raises(CharlmError, match=r"^minutes 3: decides training\.(steps|epochs), which an override gives"):
             check_minutes(3, parse_overrides(overrides))
-
-
-@pytest.mark.slow
-def test_a_run_by_the_clock_has_its_steps_in_its_config_and_can_be_repeated_to_the_bit(tmp_path: Path) -> None:
-    text = write_plays(tmp_path / "text.txt")
-    settings = {**QUICK, "model.layer_dropout": 0.1, "model.layers": 2, "training.average_momentum": 0.9}
-    said: list[str] = []
-    import_module("charlm.engine.keras_engine")  # which takes longer than the training; in time for it
-    options: dict[str, Any] = {"recipe": "tiny", "overrides": settings, "run": tmp_path / "timed", "say": said.append}
-    minutes, timed = 0.15, None
-    while timed is None:
-        try:
-            timed = charlm.train(text, minutes=minutes, **options)
-        except CharlmError:  # the machine is busy, and the start takes longer
-            minutes *= 2
-            assert minutes < 5
-    config = charlm.load(tmp_path / "timed").config
-    assert (config.training.steps, config.training.epochs) == (timed.progress.step, None)
-    assert timed.reason == "all steps done"
-    assert any(line.startswith(f"{minutes:g} min: {timed.progress.step:,} steps of ") for line in said)
-
-    charlm.train(text, recipe=tmp_path / "timed/config.yaml", run=tmp_path / "again")
-    assert weights_of(tmp_path / "timed/last.safetensors") == weights_of(tmp_path / "again/last.safetensors")
 
 
 COSTS = Costs(step_seconds=1.0, mark_seconds=10.0, start_seconds=1000.0, teacher_seconds=7.0, ngram_seconds=3.0)
