@@ -14,18 +14,10 @@ from matplotlib.figure import Figure
 from models import random_parameters
 from numpy.typing import NDArray
 
+from charlm.inspection import figures
 from charlm.inspection.context import context_panel
 from charlm.inspection.diagram import list_parts, symbol
-from charlm.inspection.figures import (
-    COLOURS,
-    Curve,
-    Panel,
-    canvas,
-    compare_panels,
-    draw_panels,
-    figure_style,
-    image,
-)
+from charlm.inspection.figures import Curve, Panel, compare_panels, draw_panels, figure_style, image
 from charlm.inspection.fixed_points import FixedPoint, FixedPoints, HeldCharacter, draw_path
 from charlm.inspection.inspecting import SECTIONS
 from charlm.inspection.memory import gradient_panel
@@ -170,8 +162,10 @@ def test_every_colour_of_letters_and_lines_stands_out_from_the_paper() -> None:
         linear = np.where(of <= 0.04045, of / 12.92, ((of + 0.055) / 1.055) ** 2.4)
         return float(linear @ [0.2126, 0.7152, 0.0722])
 
-    paper, dark_paper = map(channels, COLOURS["paper"])
-    for light, dark in (map(channels, COLOURS[name]) for name in COLOURS if name not in {"paper", "grid"}):
+    paper, dark_paper = map(channels, figures.COLOURS["paper"])
+    for light, dark in (
+        map(channels, figures.COLOURS[name]) for name in figures.COLOURS if name not in {"paper", "grid"}
+    ):
         turned = np.clip(TURN @ (1 - light), 0, 1)
         for colour, ground in ((light, paper), (dark, dark_paper), (turned, dark_paper)):
             low, high = sorted((luminance(colour), luminance(ground)))
@@ -181,7 +175,7 @@ def test_every_colour_of_letters_and_lines_stands_out_from_the_paper() -> None:
 def test_the_users_own_settings_do_not_count_and_come_back() -> None:
     with matplotlib.rc_context({"font.size": 40, "axes.grid": False}):
         with figure_style():
-            figure, (axes,) = canvas("a")
+            figure, (axes,) = figures.canvas("a")
             assert axes.title.get_fontsize() == 9
         assert matplotlib.rcParams["font.size"] == 40
     assert isinstance(figure, Figure)
