@@ -11,15 +11,8 @@ from inspection.networks import random_ids, traced
 from models import random_parameters
 from numpy.typing import NDArray
 
-from charlm.network.gradients import (
-    DERIVATIVES,
-    follow_back,
-    lag_curves,
-    push_forward,
-    read_text,
-    slope,
-    spectral_radius,
-)
+from charlm.network import gradients
+from charlm.network.gradients import DERIVATIVES, follow_back, lag_curves, push_forward, read_text, spectral_radius
 from charlm.network.rnn import Parameters
 
 IDS = [0, 3, 1, 1, 4, 2, 0, 2]
@@ -33,7 +26,7 @@ def test_the_slope_is_that_of_central_differences() -> None:
     for activation in DERIVATIVES:
         f = np.vectorize(reference.ACTIVATIONS[activation], otypes=[float])
         expected = (f(POINTS + STEP) - f(POINTS - STEP)) / (2 * STEP)
-        np.testing.assert_allclose(slope(activation, f(POINTS)), expected, rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(gradients.slope(activation, f(POINTS)), expected, rtol=1e-6, atol=1e-8)
 
 
 AT = 5
@@ -58,8 +51,8 @@ def test_the_gradient_of_the_whole_state_is_that_of_central_differences(kind: di
     expected, state = reference.read(parameters, IDS)
     trace = traced(parameters, IDS)
     check_close([trace.logits[:, 0], *(output[-1, 0] for output in trace.outputs)], [expected, *state], atol=1e-7)
-    for lag, (gradients, _) in enumerate(follow_back(trace, np.array([AT]), lags=AT + 1)):
-        for layer, (gradient,) in enumerate(gradients):
+    for lag, (taught, _) in enumerate(follow_back(trace, np.array([AT]), lags=AT + 1)):
+        for layer, (gradient,) in enumerate(taught):
             nudges = 1e-5 * np.eye(len(gradient))
             ends = [[loss(parameters, AT - lag, layer, sign * nudge) for nudge in nudges] for sign in (1, -1)]
             np.testing.assert_allclose(gradient, np.subtract(ends[0], ends[1]) / 2e-5, atol=1e-9)
@@ -95,8 +88,8 @@ def test_a_curve_has_percentiles_of_the_predictions_each_followed_as_if_alone() 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_everything_has_the_dtype_of_the_weights(dtype: type) -> None:
     trace = read_text(random_parameters(layers=2, skip_connections=True).cast(dtype), SHORT)
-    for gradients, changes in follow_back(trace, np.array([3, 4]), lags=3):
-        arrays = (*trace.outputs, *trace.slopes, trace.logits, *gradients, *changes)
+    for taught, changes in follow_back(trace, np.array([3, 4]), lags=3):
+        arrays = (*trace.outputs, *trace.slopes, trace.logits, *taught, *changes)
         assert {array.dtype for array in arrays} == {np.dtype(dtype)}
 
 

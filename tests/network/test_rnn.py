@@ -8,16 +8,12 @@ import pytest
 import reference
 from arrays import check_close
 from models import architecture_of, random_parameters
+from reference import NETWORKS
 
 from charlm.config.schema import Config
-from charlm.network.rnn import (
-    ACTIVATIONS,
-    Architecture,
-    architecture,
-    nats,
-    parameters_from_tensors,
-    recur,
-)
+from charlm.network import rnn
+from charlm.network.reading import Stepper, read_blocks, read_pieces
+from charlm.network.rnn import Architecture, architecture, nats, parameters_from_tensors, recur
 
 IDS = np.random.default_rng(1).integers(0, 5, (7, 3))  # [T, B]
 
@@ -64,7 +60,7 @@ def test_the_given_state_is_not_changed_also_not_by_an_empty_window() -> None:
 
 def test_activation_equals_its_definition() -> None:
     x = np.linspace(-8, 8, 65, dtype=np.float32)
-    for name, activation in ACTIVATIONS.items():
+    for name, activation in rnn.ACTIVATIONS.items():
         expected, result = [reference.ACTIVATIONS[name](value) for value in x.tolist()], activation(x)
         assert result.dtype == np.float32
         np.testing.assert_allclose(result, expected, rtol=2e-6, atol=5e-7)
@@ -100,3 +96,46 @@ def test_a_config_decides_the_tensors_with_the_names_and_shapes_of_the_format() 
         **{"embedding": (5, 3), "rnn.0.kernel": (3, 4), "rnn.1.kernel": (7, 4), **recurrent},
         **{"logits.kernel": (8, 5), "logits.bias": (5,)},
     }
+
+
+TEXT = np.random.default_rng(4).integers(0, 5, 101)
+
+
+@pytest.mark.parametrize(
+    ("streams", "block", "values"), [(1, 7, 1 << 20), (1, 100, 60), (1, 100, 1), (150, 4, 1 << 20)]
+)  # several threads read 150 streams
+def test_blocks_give_the_logits_of_the_whole_text(streams: int, block: int, values: int) -> None:
+    parameters, rng = random_parameters(layers=2, scale=0.5), np.random.default_rng(0)
+    ids = rng.integers(0, 5, (101, streams))
+    state = tuple(rng.standard_normal((streams, 4)).astype(np.float32) for _ in range(2))
+    blocks = [*read_blocks(parameters, ids, state, block=block, values_at_once=values)]
+    expected, last = parameters.unroll(ids, state)
+    found = np.concatenate([logits for logits, _ in blocks])
+    check_close([found, *blocks[-1][1]], [expected, *last], atol=1e-5)
+
+
+def test_pieces_give_each_position_once_and_the_logits_of_a_stream_if_the_network_forgets() -> None:
+    parameters = random_parameters(layers=2, scale=0.3)
+    for streams, warm_up in ((1, 0), (2, 20), (7, 14), (64, 1), (64, 0)):
+        pieces = [*read_pieces(parameters, TEXT, streams=streams, warm_up=warm_up)]
+        assert sorted(np.concatenate([positions for _, positions in pieces])) == [*range(100)]
+    expected, _ = parameters.unroll(TEXT[:-1, None], parameters.zero_state(1))
+    for streams in (2, 4):
+        for logits, positions in read_pieces(parameters, TEXT, streams=streams, warm_up=20):
+            np.testing.assert_allclose(logits, expected[positions, 0], atol=1e-4)
+
+
+FEW = np.random.default_rng(2).integers(0, 5, 6)
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
+def test_stepper_equals_step_but_for_forbidden_ids_which_have_a_logit_of_minus_infinity(network: Any) -> None:
+    parameters = random_parameters(**network)
+    _, state = parameters.unroll(FEW[::-1, None], parameters.zero_state(1))
+    free, bound = Stepper(parameters, state), Stepper(parameters, state, forbidden=[1, 4])
+    assert (bound.logits[[1, 4]] == -np.inf).all()
+    np.testing.assert_array_equal(bound.logits[[0, 2, 3]], free.logits[[0, 2, 3]])
+    for index in FEW.tolist():
+        (logits,), state = parameters.step(np.array([index]), state)
+        free.advance(index)
+        np.testing.assert_allclose(free.logits, logits, rtol=1e-4, atol=1e-5)
