@@ -1,16 +1,24 @@
 """A corpus on disk: its splits, its summary, and what is refused."""
 
 import json
+import random
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from corpora import make_corpus
+from corpora import make_corpus, write_texts
+from hypothesis import given
+from hypothesis import strategies as st
 
+from charlm.config.recipes import DEFAULT_CORPUS
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
+from charlm.text.batches import Batches, fit_batches
 from charlm.text.corpus import count_ids, is_corpus, open_corpus, settle_corpus_settings, split_positions
+from charlm.text.findings import find_omissions, find_problems
+from charlm.text.tokenization import tokenize
 
 # Splits
 
@@ -85,3 +93,119 @@ def test_the_settings_of_a_corpus_are_taken_over_and_others_that_are_written_ref
         message = rf"^corpus\.{key}: found {value!r}, but .*out was made with {there!r}; leave the setting out, or tok"
         with pytest.raises(CharlmError, match=message):
             settle_corpus_settings(corpus, CorpusConfig(**{key: value}))
+
+
+def test_rare_characters_are_counted_and_named_with_the_key_that_decides(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, "ab" * 98 + "éé" + "\x85e", min_count=3)
+    (found,) = find_omissions(corpus)
+    assert found == (
+        "rare characters: 3 of 5 share the unknown id, 2.00% of the text; the commonest are 'é', 'e', '\\x85'; "
+        "corpus.min_count=3 decides it, and -s corpus.min_count=1 keeps all"
+    )
+    assert found in find_problems(corpus)
+
+
+def test_files_that_are_left_out_are_named_but_hidden_ones(tmp_path: Path) -> None:
+    sources = write_texts(tmp_path, "abba", b"\xff", "")
+    (sources / ".git").mkdir()
+    (found,) = find_omissions(tokenize([str(sources)], tmp_path / "out", CorpusConfig()))
+    names = f"{sources}/01.txt (not valid utf-8 at byte 0 (0xFF)), {sources}/02.txt (empty)"
+    assert found == f"files: 2 left out: {names}; if a file is text, convert it to utf-8"
+
+
+def letters(length: int) -> str:
+    """Return a text of eight letters."""
+    return "".join(random.Random(0).choices("abcdefgh", k=length))
+
+
+@pytest.mark.parametrize(
+    ("text", "finding"),
+    [
+        (letters(23_000 - 11) + 11 * "z", None),
+        (letters(23_000 - 12) + 12 * "z", r"validation text: .* 0\.5% .* do not occur before it, 'z';"),
+        (letters(22_223 - 60) + "xyxyz" * 12, r"validation text: .* 2\.7% .* do not occur before it, 'x', 'y', 'z';"),
+        (letters(22_222), "length: 19,999 characters"),
+        (letters(22_223), None),
+        (DEFAULT_CORPUS.read_text(encoding="utf-8"), None),
+        *(("a   b" * 5000, None), (("    " + "c" * 36) * 600, None)),
+        *(
+            ("    ab" * 4000, "blanks: 67% .* in rows of 4"),
+            (("c" * 35 + "    ") * 600, "blanks: 10%"),
+        ),
+    ],
+    ids=lambda text: str(text)[-40:],
+)
+def test_new_characters_a_short_text_and_many_blanks_are_found(text: str, finding: str | None, tmp_path: Path) -> None:
+    found = find_problems(make_corpus(tmp_path, text))
+    assert len(found) == (finding is not None)
+    assert re.match(finding or "", "".join(found)), found
+
+
+def test_streams_are_cut_into_windows_whose_targets_are_the_next_characters() -> None:
+    batches = Batches(length=13, batch_size=2, sequence_length=3, seed=0)  # 12 pairs fill the windows: the offset is 0
+    first, second = np.arange(13)[batches.positions(epoch=0, first=0, count=2)]
+    assert first.T.tolist() == [[0, 1, 2, 3], [6, 7, 8, 9]]
+    assert second.T.tolist() == [[3, 4, 5, 6], [9, 10, 11, 12]]
+
+
+def offsets(seed: int, length: int = 10_000, time: int = 100) -> list[int]:
+    """Return where each of 300 epochs starts."""
+    return [Batches(length, 2, time, seed=seed).offset(epoch) for epoch in range(300)]
+
+
+def test_epochs_start_at_other_characters_and_the_same_seed_repeats_them() -> None:
+    assert offsets(1) == offsets(1) != offsets(2)
+    assert {*offsets(1, length=13, time=3)} == {0}
+    assert {*offsets(1, length=16, time=3)} == {0, 1, 2}  # a whole window is not left out
+
+
+def test_shuffled_streams_have_the_same_windows_from_a_random_one_on() -> None:
+    turns = []
+    for epoch in (3, 4):
+        plain, shuffled = (
+            Batches(1000, 4, 5, seed=1, shuffle=shuffle).positions(epoch=epoch, first=0, count=49)
+            for shuffle in (False, True)
+        )
+        for stream in range(4):
+            turn = int(np.flatnonzero((plain[:, :, stream] == shuffled[0, :, stream]).all(1))[0])
+            np.testing.assert_array_equal(np.roll(plain[:, :, stream], -turn, axis=0), shuffled[:, :, stream])
+            turns.append(turn)
+    assert len(set(turns[:4])) == 4
+    assert turns[:4] != turns[4:]
+
+
+@given(
+    length=st.integers(2, 300),
+    batch_size=st.integers(1, 20),
+    sequence_length=st.integers(1, 40),
+    epoch=st.integers(0, 3),
+    shuffle=st.booleans(),
+)
+def test_an_epoch_predicts_no_character_twice(
+    *, length: int, batch_size: int, sequence_length: int, epoch: int, shuffle: bool
+) -> None:
+    batches, _ = fit_batches(length, batch_size=batch_size, sequence_length=sequence_length, seed=0, shuffle=shuffle)
+    steps = batches.steps_per_epoch
+    windows = batches.positions(epoch=epoch, first=0, count=steps)
+    assert windows.min() >= 0
+    assert windows.max() < length
+    parts = [batches.positions(epoch=epoch, first=first, count=1, rows=slice(1, None)) for first in range(steps)]
+    np.testing.assert_array_equal(np.concatenate(parts), windows[..., 1:])
+    targets = windows[:, 1:].ravel()
+    assert steps >= 1
+    assert len(set(targets.tolist())) == len(targets)
+    assert len(targets) > length - 1 - 2 * batches.characters_per_step
+    np.testing.assert_array_equal(windows[:, :-1] + 1, windows[:, 1:])
+    if not shuffle:
+        np.testing.assert_array_equal(windows[1:, 0], windows[:-1, -1])
+
+
+def test_a_short_text_gets_shorter_windows_then_fewer_streams_and_a_line_for_the_user() -> None:
+    for length, batch, time in ((2, 1, 1), (17, 1, 16), (18, 1, 16), (33, 2, 16), (137, 8, 17), (800, 8, 99)):
+        batches, change = fit_batches(length, batch_size=8, sequence_length=100, seed=0)
+        assert (batches.batch_size, batches.sequence_length) == (batch, time)
+        assert change == f"short text: {batch} windows of {time} characters a step, not 8 of 100"
+    assert fit_batches(801, batch_size=8, sequence_length=100, seed=0)[1] is None
+    for length in (0, 1):
+        with pytest.raises(CharlmError, match=f"the training text has {length} characters?; at least 2"):
+            fit_batches(length, batch_size=8, sequence_length=16, seed=0)
