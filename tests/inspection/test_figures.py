@@ -8,7 +8,6 @@ from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
-import pytest
 from inspection.reports import found
 from matplotlib.figure import Figure
 from models import random_parameters
@@ -24,86 +23,68 @@ from charlm.inspection.memory import gradient_panel
 from charlm.inspection.stability import lyapunov_panel
 from charlm.inspection.surprise import loss_panels
 
-DRAWN = [name for name in SECTIONS if name != "surprise"]
 
-
-def draw(name: str) -> Figure:
+def draw(name: str) -> Any:
     """Return the figure of a section."""
     made = found(name)
     return made.figure() if made.figure else draw_panels(made.panels)
 
 
-def line(figure: Figure, label: str, *, axes: int = 0) -> tuple[list[float], list[float]]:
+def points(line: Any) -> list[list[float]]:
+    """Return the points of a line."""
+    return np.asarray(line.get_xydata()).tolist()  # type: ignore[no-any-return]
+
+
+def line(figure: Figure, label: str) -> list[list[float]]:
     """Return the points of the line with a label."""
-    found = next(each for each in figure.axes[axes].lines if str(each.get_label()).startswith(label))
-    return np.asarray(found.get_xdata()).tolist(), np.asarray(found.get_ydata()).tolist()
+    return points(next(each for each in figure.axes[0].lines if str(each.get_label()).startswith(label)))
 
 
-@pytest.mark.parametrize("name", DRAWN)
-def test_a_legend_names_what_has_a_label(name: str) -> None:
-    figure = draw(name)
-    labels = {label for axes in figure.axes for label in axes.get_legend_handles_labels()[1]}
-    named = {text.get_text() for legend in figure.legends for text in legend.get_texts()}
-    assert named == labels
+def test_a_legend_names_what_has_a_label() -> None:
+    for name in SECTIONS.keys() - {"surprise"}:
+        figure = draw(name)
+        labels = {label for axes in figure.axes for label in axes.get_legend_handles_labels()[1]}
+        assert {text.get_text() for legend in figure.legends for text in legend.get_texts()} == labels
 
 
-def test_a_line_is_that_of_the_numbers() -> None:
-    for name, label, shown in (
-        ("gradient_by_lag", "rnn.1", lambda found: (found[1].lag, found[1].median)),
-        ("fixed_points", "state on the text", lambda found: found.path.T),
-    ):
-        expected = shown(found(name).data)
-        assert line(draw(name), label) == (expected[0].tolist(), expected[1].tolist())
-
-
-def test_the_strength_of_units_is_a_point_beside_what_chance_gives() -> None:
-    features = found("units").data.features
-    drawn: list[Any] = draw("units").axes[0].containers
-    points = {each.get_label(): np.asarray(each[0].get_xydata()).tolist() for each in drawn}
-    for label, values in (
-        ("chance", [one.chance for one in features]),
-        ("strength", [one.best[0].strength for one in features]),
-    ):
-        assert points[label] == [[value, row] for row, value in enumerate(values)]
+def test_each_figure_shows_the_numbers_of_its_section() -> None:
+    curve = found("gradient_by_lag").data[1]
+    assert line(draw("gradient_by_lag"), "rnn.1") == np.stack([curve.lag, curve.median], 1).tolist()
+    assert line(draw("fixed_points"), "state on the text") == found("fixed_points").data.path.tolist()
+    drawn = {each.get_label(): points(each[0]) for each in draw("units").axes[0].containers}
+    for row, feature in enumerate(found("units").data.features):
+        assert drawn["chance"][row] == [feature.chance, row]
+        assert drawn["strength"][row] == [feature.best[0].strength, row]
+    spectra, spectrum = draw("spectrum").axes, found("spectrum").data
+    values = [layer.eigenvalues for layer in spectrum]
+    assert [points(axes.lines[0]) for axes in spectra] == [np.stack([v.real, v.imag], 1).tolist() for v in values]
+    assert spectra[0].get_xlim()[1] > 1  # the unit circle fits
+    shown = [text.get_text() for axes in draw("network").axes for text in axes.texts]
+    assert {"rnn.0 → 5\nU 14\N{MULTIPLICATION SIGN}5  b 5", "V\n5\N{MULTIPLICATION SIGN}5"} <= {*shown}
+    assert shown.count("h") == 6  # two layers at three steps
 
 
 def test_the_context_is_drawn_with_its_errors_beside_the_n_grams() -> None:
-    context = replace(
-        found("usable_context").data,
-        characters=np.array([0, 1, 2]),
-        nats=np.array([4.0, 3, 2]),
-        standard_errors=np.full(3, 0.25),
-        ngram_order=np.array([2, 3]),
-        ngram_nats=np.array([2.5, 1]),
-        ngram_standard_errors=np.full(2, 0.125),
-        gains=np.array([1.5, 0.5]),
-        gain_errors=np.zeros(2),
-        whole_nats=1.5,
-        used=2,
-    )
-    figure = draw_panels([context_panel(context)])
-    assert line(figure, "network") == ([0, 1, 2], [4, 3, 2])
-    assert line(figure, "n-gram, n = k + 1") == ([1, 2], [2.5, 1])
-    assert line(figure, "all characters given")[1] == [1.5] * 3
-    assert line(figure, "context that is used") == ([2], [2])
+    numbers: dict[str, Any] = {
+        **{"characters": np.array([0, 1, 2]), "nats": np.array([4.0, 3, 2]), "standard_errors": np.full(3, 0.25)},
+        **{"ngram_order": np.array([2, 3]), "ngram_nats": np.array([2.5, 1])},
+        **{"ngram_standard_errors": np.full(2, 0.125), "whole_nats": 1.5, "used": 2},
+    }
+    figure = draw_panels([context_panel(replace(found("usable_context").data, **numbers))])
+    assert line(figure, "network") == [[0, 4], [1, 3], [2, 2]]
+    assert line(figure, "n-gram, n = k + 1") == [[1, 2.5], [2, 1]]
+    assert line(figure, "all characters given") == [[k, 1.5] for k in range(3)]
+    assert line(figure, "context that is used") == [[2, 2]]
     bands = [np.asarray(band.get_paths()[0].vertices) for band in figure.axes[0].collections]
     network, ngrams = ({tuple(point) for point in band.tolist()} for band in bands)
     assert network == {(k, 4 - k + error) for k in range(3) for error in (-0.25, 0.25)}
     assert ngrams == {(1, 2.375), (1, 2.625), (2, 0.875), (2, 1.125)}
 
 
-def test_every_eigenvalue_has_its_point_and_the_unit_circle_fits() -> None:
-    figure = draw("spectrum")
-    assert len(figure.axes) == 2
-    points = figure.axes[0].lines[0]
-    assert np.asarray(points.get_xdata()).tolist() == found("spectrum").data[0].eigenvalues.real.tolist()
-    assert figure.axes[0].get_xlim()[1] > 1
-
-
 def test_an_exponent_of_minus_infinity_is_not_drawn() -> None:
     exponents = np.array([-0.05, -0.4, -np.inf])
     panel = lyapunov_panel(replace(found("lyapunov").data, exponents=exponents, standard_errors=np.zeros(3)))
-    drawn = np.asarray(draw_panels([panel]).axes[0].lines[0].get_xydata())
+    drawn = points(draw_panels([panel]).axes[0].lines[0])
     np.testing.assert_array_equal(drawn, [[1, -0.05], [2, -0.4], [3, np.nan]])
 
 
@@ -139,13 +120,6 @@ def test_the_loss_of_each_class_is_a_point_beside_that_of_the_n_gram() -> None:
         assert network == [loss.nats_per_char, *(each.nats_per_char for each in classes)]
         assert ngram == [loss.ngram_nats_per_char, *(each.ngram_nats_per_char for each in classes)]
     assert not loss_panels(replace(loss, ngram_order=None))[0].besides
-
-
-def test_the_diagram_has_a_box_for_each_part_with_its_shapes() -> None:
-    shown = [text.get_text() for axes in draw("network").axes for text in axes.texts]
-    assert "rnn.0 → 5\nU 14\N{MULTIPLICATION SIGN}5  b 5" in shown
-    assert "V\n5\N{MULTIPLICATION SIGN}5" in shown
-    assert shown.count("h") == 6  # two layers at three steps
 
 
 TURN = np.array([[-0.574, 1.43, 0.144], [0.426, 0.43, 0.144], [0.426, 1.43, -0.856]])
@@ -222,14 +196,14 @@ def test_an_image_is_a_whole_file_without_the_time_that_runs_nothing_and_loads_n
             assert not name.endswith("href") or value.startswith("#")
 
 
-@pytest.mark.parametrize("embedding", [None, 3])
-@pytest.mark.parametrize("skip_connections", [False, True])
-def test_the_weights_are_all_tensors_of_the_network(embedding: int | None, *, skip_connections: bool) -> None:
-    parameters = random_parameters(layers=2, embedding=embedding, skip_connections=skip_connections)
-    found = list_parts(parameters)
-    shapes = {name: shape for part in found.parts for name, shape in part.weights.items()}
-    assert shapes == {name: tensor.shape for name, tensor in parameters.tensors().items()}
-    assert found.parameters == parameters.size
-    first = ("embedding", 3) if embedding else ("one-hot", 5)
-    assert [(part.name, part.outputs) for part in found.parts] == [first, ("rnn.0", 4), ("rnn.1", 4), ("logits", 5)]
-    assert [symbol(name) for name in found.parts[1].weights] == ["U", "V", "b"]
+def test_the_weights_of_the_diagram_are_all_tensors_of_the_network() -> None:
+    for embedding, skip_connections in ((None, False), (3, True)):
+        parameters = random_parameters(layers=2, embedding=embedding, skip_connections=skip_connections)
+        made = list_parts(parameters)
+        shapes = {name: shape for part in made.parts for name, shape in part.weights.items()}
+        assert shapes == {name: tensor.shape for name, tensor in parameters.tensors().items()}
+        assert made.parameters == parameters.size
+        first = ("embedding", 3) if embedding else ("one-hot", 5)
+        parts = [(part.name, part.outputs) for part in made.parts]
+        assert parts == [first, ("rnn.0", 4), ("rnn.1", 4), ("logits", 5)]
+        assert [symbol(name) for name in made.parts[1].weights] == ["U", "V", "b"]
