@@ -89,7 +89,7 @@ def test_the_masks_are_scaled_and_those_between_layers_are_the_same_for_all_step
 
 
 OTHERS: dict[str, Any] = {
-    **{"activation": "sigmoid", "use_bias": False, "dropout": 0.5, "recurrent_dropout": 0.5, "unroll": True},
+    **{"activation": "sigmoid", "use_bias": False, "dropout": 0.5, "recurrent_dropout": 0.5, "unroll": True}
 }
 """Values that are not the defaults; initializers get ones, constraints unit_norm."""
 

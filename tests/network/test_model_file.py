@@ -190,10 +190,7 @@ UNDESCRIBED = "does not describe a network"
         (edit(lambda fields: fields.pop("format")), "format None"),
         (edit(lambda fields: fields.pop("vocabulary")), UNDESCRIBED),
         (edit(lambda fields: fields.update(config="model: {}")), UNDESCRIBED),
-        (
-            edit(lambda fields: fields["vocabulary"].update(characters=["a"] * 5)),
-            "not a vocabulary: a character",
-        ),
+        (edit(lambda fields: fields["vocabulary"].update(characters=["a"] * 5)), "not a vocabulary: a character"),
         (edit(lambda fields: fields["vocabulary"].update(characters=5)), UNDESCRIBED),
         (edit(lambda fields: fields["vocabulary"].update(unknown_id="3")), "not a vocabulary"),
         (tensor("rnn.1.bias"), r"tensor rnn\.1\.bias: missing; its config says \(4,\)"),

@@ -128,10 +128,7 @@ def letters(length: int) -> str:
         (letters(22_223), None),
         (DEFAULT_CORPUS.read_text(encoding="utf-8"), None),
         *(("a   b" * 5000, None), (("    " + "c" * 36) * 600, None)),
-        *(
-            ("    ab" * 4000, "blanks: 67% .* in rows of 4"),
-            (("c" * 35 + "    ") * 600, "blanks: 10%"),
-        ),
+        *(("    ab" * 4000, "blanks: 67% .* in rows of 4"), (("c" * 35 + "    ") * 600, "blanks: 10%")),
     ],
     ids=lambda text: str(text)[-40:],
 )

@@ -31,18 +31,13 @@ SHORT, MEDIUM, LONG, LONGEST = 1000, 100_000, 1_000_000, 6_000_000
 
 
 def prepare_text(
-    text: Text | int,
-    recipe: str | None = None,
-    overrides: Overrides = (),
-    *,
-    folder: Path | None = None,
-    said: list[str] | None = None,
+    text: Text | int, recipe: str | None = None, overrides: Overrides = (), folder: Path | None = None, say: Any = str
 ) -> Preparation:
     """Prepare a training on a text, or one of some characters, which is tokenized into a new folder."""
     if isinstance(text, int):
         Path("text.txt").write_text(("abba\n" * text)[:text], encoding="utf-8")
         text = Path("text.txt")
-    folder, session = folder or Path(tempfile.mkdtemp(dir=Path.cwd())), Session(([] if said is None else said).append)
+    folder, session = folder or Path(tempfile.mkdtemp(dir=Path.cwd())), Session(say)
     given = parse_overrides(overrides)
     return prepare(text, recipe=recipe, overrides=given, folder=folder, engines=FakeEngines(), session=session)
 
@@ -91,12 +86,8 @@ def test_what_the_user_gives_counts_more_than_the_advice(overrides: Any) -> None
 
 
 def test_a_length_that_the_user_gives_takes_the_place_of_the_minutes_of_the_advice() -> None:
-    for overrides in (
-        ["training.epochs=1"],
-        ["training={epochs: 1}"],
-        {"training.steps": 9},
-        {"training": {"steps": 9}},
-    ):
+    overrides: Any
+    for overrides in (["training.epochs=1"], "training={epochs: 1}", {"training.steps": 9}, {"training": {"steps": 9}}):
         assert prepare_text(LONGEST, overrides=overrides).advised_minutes is None
 
 
@@ -253,19 +244,14 @@ def test_a_run_is_lengthened_by_steps_that_fit(growing: str, tmp_path: Path, mon
         lengthen(run, engine, **{**options, "minutes": 0.1})
 
 
-@pytest.mark.parametrize(
-    ("overrides", "minutes", "message"),
-    [
+def test_a_time_that_is_over_and_teachers_are_refused(tmp_path: Path) -> None:
+    for overrides, minutes, message in (
         ((), 0.1, r"minutes 0.1: the start and one step take 10 min; give more"),
-        (("training.teachers={recipe: tiny, seeds: [2]}",), 3, r"minutes 3: .*: -s training\.teachers=null"),
-    ],
-)
-def test_a_time_that_is_over_and_teachers_are_refused(
-    overrides: tuple[str, ...], minutes: float, message: str, tmp_path: Path
-) -> None:
-    prepared, session = prepare_text(600_000, "tiny", overrides, folder=tmp_path), Session(clock=ticking(0.01))
-    with pytest.raises(CharlmError, match=f"^{message}$"):
-        fit_to_minutes(prepared, tmp_path, minutes=minutes, started=-600.0, session=session)
+        ("training.teachers={recipe: tiny, seeds: [2]}", 3, r"minutes 3: .*: -s training\.teachers=null"),
+    ):
+        prepared, session = prepare_text(600_000, "tiny", overrides), Session(clock=ticking(0.01))
+        with pytest.raises(CharlmError, match=f"^{message}$"):
+            fit_to_minutes(prepared, tmp_path, minutes=minutes, started=-600.0, session=session)
 
 
 def test_n_grams_are_counted_once_before_steps_are_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,19 +265,19 @@ def test_n_grams_are_counted_once_before_steps_are_timed(tmp_path: Path, monkeyp
     assert count.call_count == 10
 
 
-@pytest.mark.parametrize(
-    ("minutes", "taken"), [(30, "shakespeare"), (10, "default"), (1, "small"), (None, "shakespeare")]
-)
+LARGEST = [(30, "shakespeare"), (10, "default"), (1, "small"), (None, "shakespeare")]
+
+
+@pytest.mark.parametrize(("minutes", "taken"), LARGEST)
 def test_the_largest_recipe_of_which_1000_steps_fit_is_taken(
     minutes: float | None, taken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def measure_by_width(config: Config, *_given: Any, **_options: Any) -> Costs:
-        return Costs({320: 2.0, 256: 0.5, 192: 0.1}[config.model.units], 0.0, 0.0)
-
-    monkeypatch.setattr("charlm.training.timing.measure", measure_by_width)
-    monkeypatch.setattr("charlm.training.timing.open_soft_targets", lambda *_given, **_options: None)
+    seconds = {320: 2.0, 256: 0.5, 192: 0.1}  # by the width of the recipe
+    measured = Mock(side_effect=lambda config, *_given, **_options: Costs(seconds[config.model.units], 0.0, 0.0))
+    monkeypatch.setattr("charlm.training.timing.measure", measured)
+    monkeypatch.setattr("charlm.training.timing.open_soft_targets", Mock())
     said: list[str] = []
-    prepared = prepare_text(600_000, folder=tmp_path, said=said)
+    prepared = prepare_text(600_000, folder=tmp_path, say=said.append)
     assert said[0].startswith("recipe: shakespeare: ")
     session = Session(said.append, clock=lambda: 0.0)
     found = fit_to_minutes(prepared, tmp_path, minutes=minutes, started=0.0, session=session)

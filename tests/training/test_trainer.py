@@ -181,12 +181,7 @@ def test_a_resumed_run_ends_with_the_same_bytes_without_what_taught_it(lost: str
 
 def test_teachers_and_soft_targets_that_cannot_be_used_are_refused(tmp_path: Path, models: str) -> None:
     for name, teachers, text, message in (
-        (
-            "another",
-            models,
-            "abcdf ",
-            r"teacher\.safetensors: has another vocabulary than the text; name a",
-        ),
+        ("another", models, "abcdf ", r"teacher\.safetensors: has another vocabulary than the text; name a"),
         ("taught", "{recipe: shakespeare-15m, seeds: [1]}", TEXT, "recipe: shakespeare-15m has teachers itself; name"),
         ("none", "{recipe: shakespare, seeds: [1]}", TEXT, "^shakespare: no such recipe .*; did you mean shakespeare"),
     ):

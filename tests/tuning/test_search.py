@@ -149,11 +149,7 @@ def test_a_search_keeps_its_length_and_what_does_not_fit_it_is_refused(searching
         ({"space": SPACE.replace("1e-1", "5e-2")}, {}, "out: holds a search with another search; name another --out"),
         ({"space": SPACE.replace("units: 8", "units: 9")}, {}, "out: holds a search with another recipe; name"),
         ({}, {"trial_seconds": 60.0}, "holds a search with another length of trials"),
-        (
-            {},
-            {"seconds": 25.0, "trial_seconds": None},
-            r"minutes: found 0\.416667; a trial of .* takes 0\.416667",
-        ),
+        ({}, {"seconds": 25.0, "trial_seconds": None}, r"minutes: found 0\.416667; a trial of .* takes 0\.416667"),
     ]
     for fields, options, message in changes:
         with pytest.raises(CharlmError, match=message):
