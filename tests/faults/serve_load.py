@@ -7,10 +7,10 @@ Half of the requests are streamed, half are not; prompts and lengths differ. The
 
 import argparse
 import contextlib
+import http.client
 import json
 import random
 import signal
-import socket
 import statistics
 import subprocess
 import time
@@ -60,12 +60,10 @@ def serving(run: Path, *options: str) -> "Iterator[tuple[subprocess.Popen[str], 
                 process.kill()
 
 
-def post(port: int, body: dict[str, Any]) -> socket.socket:
+def post(port: int, body: dict[str, Any]) -> http.client.HTTPConnection:
     """Post a completion on a connection of its own, from which the answer can be read."""
-    data = json.dumps(body).encode()
-    head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Length: {len(data)}\r\n"
-    connection = socket.create_connection(("127.0.0.1", port), timeout=60)
-    connection.sendall(head.encode() + b"Connection: close\r\n\r\n" + data)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("POST", "/v1/completions", json.dumps(body))
     return connection
 
 
@@ -75,16 +73,16 @@ def ask(port: int, number: int, most: int, tally: Tally) -> None:
     body = {"prompt": PROMPT[: rng.randint(1, len(PROMPT))], "max_tokens": rng.randint(most // 2, most), "seed": number}
     body |= {"temperature": rng.choice([0.7, 1.0]), "stream": number % 2 == 0}
     try:
-        with post(port, body) as connection, connection.makefile("rb") as answer:
-            status: int | str = int(next(answer).split()[1])
-            lines = [(line, time.perf_counter() - started) for line in answer if line.startswith((b"data: ", b"{"))]
-        texts = [json.loads(line.removeprefix(b"data: ")) for line, _ in lines if b"[DONE]" not in line]
+        with contextlib.closing(post(port, body)) as connection, connection.getresponse() as answer:
+            status: int | str = answer.status
+            lines = [(line.removeprefix(b"data: "), time.perf_counter() - started) for line in answer if line.strip()]
+        texts = [json.loads(line) for line, _ in lines if line != b"[DONE]\n"]
         if status == 200:
             tally.characters += sum(len(choice["text"]) for one in texts for choice in one["choices"])
             if body["stream"]:
                 tally.first_seconds.append(lines[0][1])
-                status = status if b"[DONE]" in lines[-1][0] else "broken"
-    except (OSError, ValueError, LookupError, StopIteration) as error:
+                status = status if lines[-1][0] == b"[DONE]\n" else "broken"
+    except (OSError, ValueError, LookupError, http.client.HTTPException) as error:
         status = type(error).__name__
     tally.statuses[status] += 1
 

@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 from commands import json_of
-from faults.serve_load import post, serving
+from faults.serve_load import load as load_server
+from faults.serve_load import post, read_process, serving
 from processes import command_line, started, wait_until
+
+pytest.importorskip("uvicorn", reason="missing: uvicorn")
 
 from charlm.api.model import load
 from charlm.formats.exporting import export_html
@@ -41,8 +44,6 @@ def refuses(port: int) -> bool:
 @pytest.fixture(scope="module")
 def port(trained_run: Path) -> Iterator[int]:
     """Serve the small trained run to the tests that need no server of their own."""
-    for package in ("starlette", "uvicorn"):
-        pytest.importorskip(package, reason=f"missing: {package}")
     with serving(trained_run) as (_, port):
         yield port
 
@@ -55,7 +56,7 @@ def test_clients_that_leave_free_their_places(port: int) -> None:
     body: dict[str, Any] = {"prompt": "The ", "max_tokens": LONG}
     with ExitStack() as stack:
         for _ in range(MAX_REQUESTS // 2):
-            stack.enter_context(post(port, body))
+            stack.enter_context(closing(post(port, body)))
             assert stack.enter_context(ask(port, **body, stream=True)).status == 200
         assert status_and_retry() == (429, "1")
     wait_until(lambda: status_and_retry() == (200, None), ())
@@ -113,3 +114,15 @@ def test_two_models_are_served_beside_each_other_by_their_names(model_file: Path
                 assert response.read() == export_html(model.trained, title=model_name(model.path))["index.html"]
         with ask(port, model="model", prompt="ab", max_tokens=50) as response:
             assert set(json.load(response)["choices"][0]["text"]) <= set("\nab")
+
+
+def test_many_clients_at_once_are_all_answered_and_memory_is_flat(trained_run: Path) -> None:
+    with serving(trained_run) as (process, port):
+        tally = load_server(port, clients=60, requests=180, most=300)
+        settled, _ = read_process(process.pid)
+        short = load_server(port, clients=32, requests=600, most=10)
+        last, open_files = read_process(process.pid)
+    assert (tally.statuses, short.statuses) == ({200: 180}, {200: 600})
+    assert len(tally.first_seconds) == 90
+    assert last - settled < 20
+    assert open_files < 64
