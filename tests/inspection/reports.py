@@ -6,12 +6,11 @@ from dataclasses import is_dataclass, replace
 from typing import Any
 
 import numpy as np
+from models import make_random_model
 
 from charlm.inspection.inspecting import SECTIONS, inspect_text
 from charlm.inspection.reading import Found, Limits, Reading
 from charlm.inspection.report import Report
-from charlm.network.model_file import TrainedModel
-from charlm.network.rnn import Architecture, parameters_from_tensors
 from charlm.text.vocabulary import Vocabulary
 
 CHARACTERS = (" ", "\n", "a", "b", "<", "&", '"', "\x1b", "\u202e", "\u05d0", "\u0301", "$", "\u4e2d", None)
@@ -43,15 +42,7 @@ def numbers_in(value: Any) -> Iterator[float]:
 
 @functools.cache
 def _make(length: int = 240, layers: int = 2) -> Report:
-    rng = np.random.default_rng(7)
-    architecture = Architecture(len(CHARACTERS), layers, 5, None, True, "tanh", False)
-    tensors = {name: rng.normal(0, 0.6, shape).astype(np.float32) for name, shape in architecture.shapes().items()}
-    trained = TrainedModel(
-        architecture=architecture,
-        parameters=parameters_from_tensors(tensors, activation="tanh", skip_connections=False),
-        vocabulary=Vocabulary(characters=CHARACTERS, unknown_id=13),
-        config={"model": {"layers": layers}},
-        facts={},
-    )
+    vocabulary, rng = Vocabulary(characters=CHARACTERS, unknown_id=13), np.random.default_rng(7)
+    trained = make_random_model(vocabulary=vocabulary, layers=layers, units=5, scale=0.6, seed=7)
     ids, training = rng.integers(0, len(CHARACTERS), length), rng.integers(0, len(CHARACTERS), 400)
     return inspect_text(Reading("runs/one", trained, "the validation text", ids, SMALL, training))
