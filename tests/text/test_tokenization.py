@@ -62,21 +62,16 @@ KNOWN = Vocabulary(("z", None, "b"), unknown_id=1)
 RARE = Rare(distinct=2, occurrences=2, commonest="c中")
 
 
-@pytest.mark.parametrize(
-    ("texts", "known", "expected"),
-    [
+def test_rare_characters_become_the_unknown_id_unless_they_are_known(tmp_path: Path) -> None:
+    for texts, known, expected in (
         (["aabbc中"], None, (Vocabulary(("a", "b", None), 2), [0, 0, 1, 1, 2, 2], RARE)),
         (["aabcc", "dd"], KNOWN, (Vocabulary((*KNOWN.characters, *"acd", None), 1, 6), [3, 3, 2, 4, 4, 6, 5, 5], None)),
-    ],
-)
-def test_rare_characters_become_the_unknown_id_unless_they_are_known(
-    texts: list[str], known: Vocabulary | None, expected: Any, tmp_path: Path
-) -> None:
-    sources = [str(write_texts(tmp_path, *texts))]
-    corpus = tokenize(sources, tmp_path / "out", CorpusConfig(min_count=2), known=known)
-    assert (corpus.vocabulary, corpus.ids.tolist(), corpus.manifest.rare) == expected
-    with pytest.raises(CharlmError, match=r"^corpus\.min_count: found 9; no character occurs that often"):
-        tokenize(sources, tmp_path / "other", CorpusConfig(min_count=9))
+    ):
+        sources = [str(write_texts(tmp_path / texts[0], *texts))]
+        corpus = tokenize(sources, tmp_path / texts[0] / "out", CorpusConfig(min_count=2), known=known)
+        assert (corpus.vocabulary, corpus.ids.tolist(), corpus.manifest.rare) == expected
+        with pytest.raises(CharlmError, match=r"^corpus\.min_count: found 9; no character occurs that often"):
+            tokenize(sources, tmp_path / texts[0] / "other", CorpusConfig(min_count=9))
 
 
 def test_the_automatic_min_count_leaves_out_what_is_rare_in_a_large_text_of_many_characters() -> None:
@@ -87,7 +82,7 @@ def test_the_automatic_min_count_leaves_out_what_is_rare_in_a_large_text_of_many
         ([(50, 20_000), (250, 1)], 1),  # 1,000,250 characters
         ([(3000, 300)], 1),  # 900,000 characters: none is rare
         ([(50, 100_000), (8400, 3)], 3),  # without those that occur 3 times, 0.501% of the text would be unknown
-        ([(50, 100_000), (8350, 3)], 5),  # 0.499%,
+        ([(50, 100_000), (8350, 3)], 5),  # 0.499%
     ):
         counts = np.array([0, *(count for characters, count in occurrences for _ in range(characters))], np.int64)
         assert settle_min_count(CorpusConfig(), counts) == CorpusConfig(min_count=expected)
