@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from models import random_parameters
 
@@ -44,6 +44,7 @@ def test_the_standard_error_is_that_of_means_of_300_characters_however_they_come
     differences = [a - b for a, b in zip(*means, strict=True)]
     assert one.difference_error(other) == pytest.approx(reference.standard_error(differences), rel=0.01)
     assert mean_score([np.array([1.0], np.float32), np.array([[2.0], [6.0]], np.float32)]) == Score(3.0, 3)
+    assert mean_score([np.ones(2400)]).standard_error == 0
     assert mean_score([texts[0][:2399]]).standard_error is None
     assert mean_score([texts[0][:2400]]).standard_error is not None
     assert one.difference_error(mean_score([texts[0][:2400]])) is None
@@ -96,16 +97,6 @@ def test_estimate_reads_each_piece_after_its_warm_up(parameters: Parameters) -> 
     assert estimate_stream(parameters, TEXT, streams=1) == mean_score(score_stream(parameters, TEXT))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(length=st.integers(2, 60), streams=st.integers(1, 70), warm_up=st.integers(0, 20), window=st.integers(1, 70))
-def test_every_id_but_the_first_is_scored_once(length: int, streams: int, warm_up: int, window: int) -> None:
-    parameters, text = random_parameters(scale=0), TEXT[:length]  # all ids are equally likely
-    expected = Score(pytest.approx(math.log(5), abs=1e-6), length - 1)  # type: ignore[arg-type]
-    assert mean_score(score_stream(parameters, text)) == expected
-    assert mean_score(score_windows(parameters, text, window=window)) == expected
-    assert estimate_stream(parameters, text, streams=streams, warm_up=warm_up) == expected
-
-
 def test_what_cannot_be_scored_is_refused(parameters: Parameters) -> None:
     for length in (0, 1):
         with pytest.raises(CharlmError, match=f"a text of {length} characters?: at least 2"):
@@ -127,13 +118,6 @@ def test_the_error_of_a_mean_of_some_characters_is_that_of_a_ratio_of_sums() -> 
     assert mean_and_error(values[:-2], positions[:-2])[1] is None  # seven blocks
     assert mean_and_error(values, 2 * positions, block=600) == (mean, error)
     assert mean_and_error(np.array([-np.inf, *values[1:]]), positions) == (-np.inf, None)
-
-
-def test_the_error_of_whole_blocks_is_that_of_the_score() -> None:
-    values = np.random.default_rng(0).random(2700)
-    score = mean_score([values])
-    assert mean_and_error(values, np.arange(2700)) == pytest.approx((score.nats_per_char, score.standard_error))
-    assert mean_score([np.ones(2400)]).standard_error == 0
 
 
 def test_a_difference_is_clear_beyond_three_errors_and_what_is_shown_of_it() -> None:
