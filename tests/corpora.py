@@ -12,7 +12,7 @@ from charlm.text.tokenization import tokenize
 def write_texts(folder: Path, *texts: str | bytes) -> Path:
     """Write texts as the files 00.txt, 01.txt, ... of folder/sources, and return that folder."""
     sources = folder / "sources"
-    sources.mkdir()
+    sources.mkdir(parents=True)
     for index, text in enumerate(texts):
         (sources / f"{index:02}.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
     return sources
