@@ -4,18 +4,10 @@ import pytest
 from conftest import fail_if_missing
 
 
-@pytest.mark.parametrize(
-    ("ci", "reason", "outcome"),
-    [
-        ("true", "missing: optuna", "failed"),
-        ("true", "this processor does not multiply bfloat16", "skipped"),
-        ("", "missing: optuna", "skipped"),
-    ],
-)
-def test_a_module_that_skips_because_something_is_missing_fails_in_ci(
-    ci: str, reason: str, outcome: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CI", ci)
-    report = pytest.CollectReport("tests/test_x.py", "skipped", ("tests/test_x.py", 1, f"Skipped: {reason}"), [])
-    fail_if_missing(report)
-    assert (report.outcome, report.passed) == (outcome, False)
+def test_a_module_that_skips_because_something_is_missing_fails_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing, other = "missing: optuna", "this processor does not multiply bfloat16"
+    for ci, reason, outcome in (("true", missing, "failed"), ("true", other, "skipped"), ("", missing, "skipped")):
+        monkeypatch.setenv("CI", ci)
+        report = pytest.CollectReport("tests/test_x.py", "skipped", ("tests/test_x.py", 1, f"Skipped: {reason}"), [])
+        fail_if_missing(report)
+        assert (report.outcome, report.passed) == (outcome, False)

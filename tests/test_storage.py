@@ -14,17 +14,9 @@ from limits import file_size_limit
 from processes import started
 from run_folders import contents, names
 
+from charlm import storage
 from charlm.errors import CharlmError
-from charlm.storage import (
-    Log,
-    is_held,
-    only_writer,
-    open_file,
-    read_file,
-    remove_leftovers,
-    temporary_folder,
-    write_file,
-)
+from charlm.storage import Log, is_held, only_writer, open_file, read_file, temporary_folder, write_file
 
 
 def test_a_file_as_large_as_the_limit_is_read_and_what_is_larger_or_no_file_refused(tmp_path: Path) -> None:
@@ -106,7 +98,7 @@ def test_leftovers_of_a_killed_process_are_removed_and_a_temporary_folder_at_its
 ) -> None:
     for name in (".12.best.safetensors.tmp", ".345.x.tmp", ".notes.tmp", "12.tmp", "file"):
         (tmp_path / name).touch()
-    remove_leftovers(tmp_path)
+    storage.remove_leftovers(tmp_path)
     kept = names(tmp_path)
     assert kept == [".notes.tmp", "12.tmp", "file"]
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
