@@ -30,15 +30,11 @@ OF_ENGINES = {key for key in SETTINGS if key.startswith(("model.", "training.opt
 """Settings that an engine reads, which this one does not do: see tests/engine/test_keras_engine.py."""
 
 
-def nothing(_step: int) -> None:
-    """Do nothing after a step."""
-
-
 @dataclass
 class Faults:
     """What goes wrong, as functions of the number of steps that the engine has taken."""
 
-    after_call: Callable[[int], object] = nothing
+    after_call: Callable[[int], object] = lambda _step: None
     """Called after some steps: it may raise, send signals or damage files."""
     loss: Callable[[int, float], float | None] = lambda _step, _rate: None
     """Returns the loss that a step reports at a learning rate; None = the true one."""
@@ -60,12 +56,7 @@ def interrupt_after(step: int) -> Faults:
 
 def crash_after(step: int) -> Faults:
     """Raise ZeroDivisionError as soon as a run has taken this many steps."""
-
-    def crash(taken: int) -> None:
-        if taken >= step:
-            raise ZeroDivisionError
-
-    return Faults(after_call=crash)
+    return Faults(after_call=lambda taken: 1 / (taken < step))
 
 
 @dataclass

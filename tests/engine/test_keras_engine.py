@@ -30,6 +30,8 @@ from charlm.training.interface import Engine, StepMetrics
 from charlm.training.machines import Machines
 from charlm.training.signals import Session
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 V, T, B = 5, 4, 6
 SETTINGS = (
     *("model.layers=2", "model.units=8", "model.layer_dropout=0.2", "model.output_dropout=0.2"),
@@ -45,17 +47,12 @@ def make(*overrides: str, batches: Batches = BATCHES, machines: Machines | None 
     return KerasEngine(config, batches, vocabulary_size=V, machines=machines)
 
 
-def take(
-    engine: Engine, first: int, count: int, *, batches: Batches = BATCHES, reset_state: bool | None = None
-) -> StepMetrics:
+def take(engine: Engine, first: int, count: int, batches: Batches = BATCHES, reset: bool | None = None) -> StepMetrics:
     """Take steps first to first + count - 1 of the text."""
-    windows, reset = IDS[batches.positions(epoch=0, first=first, count=count)], reset_state
-    return engine.take_steps(
-        windows, np.full(count, 3e-3, np.float32), reset_state=first == 0 if reset is None else reset
-    )
+    windows, rates = IDS[batches.positions(epoch=0, first=first, count=count)], np.full(count, 3e-3, np.float32)
+    return engine.take_steps(windows, rates, reset_state=first == 0 if reset is None else reset)
 
 
-@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_an_engine_restored_from_tensors_in_any_order_continues_to_the_bit(optimizer: str) -> None:
     setting = f"training.optimizer={{name: {optimizer}, learning_rate: 3e-3}}"
@@ -66,12 +63,11 @@ def test_an_engine_restored_from_tensors_in_any_order_continues_to_the_bit(optim
     assert bytes_of(restored.tensors()) == bytes_of(uninterrupted.tensors())
 
 
-@pytest.mark.parametrize("settings", [(), ("training.average_momentum=null",)], ids=["average", "no average"])
-def test_an_engine_begins_with_given_weights(settings: tuple[str, ...]) -> None:
+def test_an_engine_begins_with_given_weights() -> None:
     weights = {name: np.full(shape.shape, 0.5, np.float32) for name, shape in make().weights().items()}
-    engine = make(*settings)
-    engine.begin_with(weights)
-    assert bytes_of(engine.weights()) == bytes_of(engine.parameters().tensors()) == bytes_of(weights)
+    for engine in (make(), make("training.average_momentum=null")):
+        engine.begin_with(weights)
+        assert bytes_of(engine.weights()) == bytes_of(engine.parameters().tensors()) == bytes_of(weights)
 
 
 def test_tensors_and_shapes_have_the_same_names() -> None:
@@ -81,7 +77,6 @@ def test_tensors_and_shapes_have_the_same_names() -> None:
     assert {"optimizer/iterations", "optimizer/rnn.0.recurrent_kernel/momentums"} <= engine.shapes().keys()
 
 
-@pytest.mark.usefixtures("eagerly")
 def test_parameters_are_the_average_of_the_weights_after_each_step() -> None:
     engine = make("training.average_momentum=0.25")
     average = engine.weights()
@@ -92,7 +87,6 @@ def test_parameters_are_the_average_of_the_weights_after_each_step() -> None:
     check_close(engine.parameters().tensors().values(), average.values(), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.usefixtures("eagerly")
 def test_the_state_goes_on_from_call_to_call_unless_it_is_reset() -> None:
     once, twice, reset, blank = (make("training.state_reset=0") for _ in range(4))
     losses = take(once, 0, 2).losses
@@ -101,22 +95,20 @@ def test_the_state_goes_on_from_call_to_call_unless_it_is_reset() -> None:
     tensors = blank.tensors()
     blank.restore(tensors | {name: 0 * tensors[name] for name in tensors if name.startswith("state/")})
     assert take(twice, 1, 1).losses == losses[1:]
-    after = take(reset, 1, 1, reset_state=True).losses
+    after = take(reset, 1, 1, reset=True).losses
     assert after == take(blank, 1, 1).losses
     assert after != losses[1:]
 
 
-@pytest.mark.usefixtures("eagerly")
 def test_windows_of_another_length_are_read_like_by_an_engine_for_that_length() -> None:
     longer = replace(BATCHES, sequence_length=2 * T)
     engines = make(), make(batches=longer)
     for engine in engines:
         take(engine, 0, 1)
-    one, other = (take(engine, 0, 2, batches=longer, reset_state=False).losses for engine in engines)
+    one, other = (take(engine, 0, 2, batches=longer, reset=False).losses for engine in engines)
     assert one == other
 
 
-@pytest.mark.usefixtures("eagerly")
 def test_one_of_several_machines_has_the_state_of_its_rows() -> None:
     whole, second = make("training.state_reset=0"), Machines()
     take(whole, 0, 1)
@@ -151,7 +143,6 @@ OTHERS: dict[str, tuple[Any, tuple[str, ...]]] = {
 SPEED_ALONE = {"model.rnn.unroll": True, "training.parts": 3, "training.kernel": "keras"}
 
 
-@pytest.mark.usefixtures("eagerly")
 def test_every_setting_changes_the_weights_but_for_those_of_the_speed() -> None:
     assert OTHERS.keys() | SPEED_ALONE.keys() == OF_ENGINES
     made: dict[tuple[str, ...], list[bytes]] = {}

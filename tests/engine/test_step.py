@@ -23,6 +23,8 @@ from charlm.network.rnn import nats
 from charlm.text.batches import Batches
 from charlm.training.machines import Machines
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 B, T = 7, 5
 RNG = np.random.default_rng(0)
 WINDOWS = RNG.integers(0, V, (4, T + 1, B), dtype=np.int32)
@@ -96,7 +98,6 @@ def check_gradient(
     check_close(found, expected, rtol=1e-5, atol=2e-4 if weight else 1e-6)  # float16 rounds the soft targets
 
 
-@pytest.mark.usefixtures("eagerly")
 def test_the_gradient_of_a_batch_in_parts_is_that_of_the_whole() -> None:
     for network in NETWORKS:
         check_gradient(network, parts=3)
@@ -106,10 +107,10 @@ def test_the_gradient_of_a_batch_in_parts_is_that_of_the_whole() -> None:
 
 
 def test_the_gradient_of_a_compiled_graph_is_that_of_the_whole_batch() -> None:
+    tf.config.run_functions_eagerly(False)
     check_gradient(NETWORKS[-1], 2)
 
 
-@pytest.mark.usefixtures("eagerly")
 def test_a_gradient_above_the_clip_norm_is_scaled_down_to_it_and_its_norm_before_is_returned() -> None:
     trainer = Trainer(training={"clip_norm": 0.1})
     gradients = trainer.whole_batch_gradients()
@@ -120,7 +121,6 @@ def test_a_gradient_above_the_clip_norm_is_scaled_down_to_it_and_its_norm_before
     check_close(found, [gradient * 0.1 / norm for gradient in gradients], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.usefixtures("eagerly")
 def test_each_step_uses_its_own_learning_rate() -> None:
     trainer = Trainer()
     expected = [gradient / 4 for gradient in trainer.whole_batch_gradients()]
@@ -130,7 +130,6 @@ def test_each_step_uses_its_own_learning_rate() -> None:
 # Results
 
 
-@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("settings", [{"loss_temperature": 0.5}, {"ngram_weight": 1.0}], ids=str)
 def test_the_losses_are_nats_per_character_of_the_text_whatever_is_minimised(settings: dict[str, Any]) -> None:
     trainer = Trainer(rnn=REGULARIZED, training=settings)
@@ -140,7 +139,6 @@ def test_the_losses_are_nats_per_character_of_the_text_whatever_is_minimised(set
     assert losses == pytest.approx([nats(logits, WINDOWS[0, 1:]).mean()], rel=1e-6)
 
 
-@pytest.mark.usefixtures("eagerly")
 def test_the_returned_state_is_that_of_the_numpy_engine() -> None:
     trainer = Trainer(layers=2, training={"parts": 3})
     ids = np.concatenate(WINDOWS[:, :-1])  # at a rate of 0, four windows are one window of 4 T
@@ -159,14 +157,12 @@ def last_states(reset_rate: float, *, steps: int) -> NDArray[np.float32]:
     return np.array(trainer.take(windows, rate=0.0, state=state)[0].state[0])
 
 
-@pytest.mark.usefixtures("eagerly")
 def test_at_a_rate_some_streams_start_a_window_from_the_zero_state() -> None:
     assert (last_states(0.0, steps=3) == 0.5).all()
     assert B / 2 < sum(bool(stream.all()) for stream in last_states(0.3, steps=1)) < B
     assert not last_states(0.5, steps=12).any(), "each stream sooner or later"
 
 
-@pytest.mark.usefixtures("eagerly")
 def test_which_streams_start_anew_does_not_depend_on_how_steps_are_grouped() -> None:
     together, alone = (Trainer(training={"state_reset": 0.5}) for _ in range(2))
     state = None
@@ -207,7 +203,6 @@ def results(
     return [value.numpy() for value in (loss, *gradients, *state)]
 
 
-@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize(
     ("settings", "objective"),
     [
@@ -221,7 +216,6 @@ def test_loss_gradients_and_state_are_those_of_keras(settings: dict[str, Any], o
     check_close(found, expected, atol=2e-6, rtol=1e-4)
 
 
-@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("settings", COMPILED[1:4], ids=str)
 def test_bfloat16_changes_them_only_by_rounding(settings: dict[str, Any]) -> None:
     if not multiplies_bfloat16():
@@ -231,6 +225,7 @@ def test_bfloat16_changes_them_only_by_rounding(settings: dict[str, Any]) -> Non
 
 
 def test_in_a_graph_results_repeat_to_the_bit_and_are_those_of_the_whole_batch_however_it_is_cut() -> None:
+    tf.config.run_functions_eagerly(False)
     check_close(*(results(COMPILED[6]) for _ in range(2)))
     expected, *others = (results(COMPILED[1], sizes=sizes) for sizes in ((3, 4), (7,), (2, 2, 3)))
     for found in others:
