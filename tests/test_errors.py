@@ -1,5 +1,6 @@
 """What the user reads: one line without control characters, short values, and the nearest word."""
 
+import re
 import unicodedata
 from typing import Literal
 
@@ -44,12 +45,8 @@ def test_a_long_value_is_cut_and_a_long_message_shows_its_ends() -> None:
     assert len(short_repr(["x" * 10**6] * 10**6)) <= 1000
     assert short_repr("short") == "'short'"
     shown = str(CharlmError("space.yaml: " + 5000 * "\x1b" + ": unknown key"))
-    assert shown.startswith(r"space.yaml: \x1b")
-    assert " ... " in shown
-    assert shown.endswith(": unknown key")
-    assert len(shown) < 2000
-    assert str(CharlmError(1500 * "x")) == 1500 * "x"
-    assert len(str(CharlmError(1501 * "x"))) == 1505
+    assert re.fullmatch(r"space.yaml: (\\x1b)+.* \.\.\. .*(\\x1b)+: unknown key", shown)
+    assert [len(str(CharlmError(count * "x"))) for count in (1500, 1501)] == [1500, 1505]
 
 
 def test_a_noun_fits_its_number_and_the_nearest_word_is_spelt_alike() -> None:

@@ -3,11 +3,11 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from commands import charlm
+from run_folders import read_metrics
 
 from charlm.api.model import load
 from charlm.network.model_file import FORMAT, read_model
@@ -16,12 +16,6 @@ from charlm.training import checkpoints
 GOLDEN = Path(__file__).parent / "golden"
 FORMATS = sorted(GOLDEN.glob("format-*"))
 NEWEST = FORMATS[-1]
-MODELS = ("model.safetensors", "run/best.safetensors", "run/last.safetensors")
-
-
-def expected(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "expected.json").read_text(encoding="utf-8"))
-    return found
 
 
 def test_the_present_format_has_golden_files() -> None:
@@ -29,15 +23,15 @@ def test_the_present_format_has_golden_files() -> None:
 
 
 @pytest.mark.parametrize("folder", FORMATS, ids=lambda folder: folder.name)
-@pytest.mark.parametrize("name", MODELS)
-def test_the_weights_and_the_most_likely_text_of_a_golden_model_have_not_changed(folder: Path, name: str) -> None:
-    weights = expected(folder)[name]["weights"]
-    found = read_model(folder / name).parameters.tensors()
-    assert found.keys() == weights.keys()
-    for tensor_name, tensor in found.items():
-        np.testing.assert_array_equal(tensor, np.array(weights[tensor_name], np.float32))
-    text = load(folder / name).generate(length=40, temperature=0, ignore_end=True)
-    assert str(text) == expected(folder)[name]["text"]
+def test_the_weights_and_the_most_likely_text_of_golden_models_have_not_changed(folder: Path) -> None:
+    expected = json.loads((folder / "expected.json").read_text(encoding="utf-8"))
+    assert [*expected] == ["model.safetensors", "run/best.safetensors", "run/last.safetensors"]
+    for name, model in expected.items():
+        found = read_model(folder / name).parameters.tensors()
+        assert found.keys() == model["weights"].keys()
+        for tensor_name, tensor in found.items():
+            np.testing.assert_array_equal(tensor, np.array(model["weights"][tensor_name], np.float32))
+        assert str(load(folder / name).generate(length=40, temperature=0, ignore_end=True)) == model["text"]
 
 
 def test_the_checkpoint_of_the_newest_format_has_the_weights_of_the_last_model() -> None:
@@ -52,7 +46,7 @@ def test_training_can_be_resumed_from_the_checkpoint_of_the_newest_format(tmp_pa
     command = charlm("train", "--resume", "-r", tmp_path / "run", "-s", "training.steps=40")
     assert command.exit_code == 0, command.stderr
     assert "resumed at step 10 of 40\n" in command.stderr
-    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    nats = {line["step"]: line["nats_per_char"] for line in lines if line["split"] == "validation"}
+    lines = [line for line in read_metrics(tmp_path / "run") if line["split"] == "validation"]
+    nats = {line["step"]: line["nats_per_char"] for line in lines}
     assert [*nats] == [5, 10, 20, 40]  # two marks of 10 steps, and two of 40
     assert nats[40] < nats[10]

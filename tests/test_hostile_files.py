@@ -1,9 +1,12 @@
 """Files of strangers, and of charlm itself: whatever is in one, its reader refuses it in one line."""
 
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("optuna", reason="missing: optuna")
 
 from charlm.config.file import load_config
 from charlm.engine.factory import read_tf_config
@@ -12,6 +15,7 @@ from charlm.network.model_file import read_model
 from charlm.runs.metrics import read_position
 from charlm.text.corpus import read_manifest
 from charlm.training.checkpoints import restore
+from charlm.tuning.space import load_space
 
 
 def read_checkpoint(path: Path) -> object:
@@ -23,25 +27,14 @@ def read_checkpoint(path: Path) -> object:
     return restore(path.parent, warn=refuse)
 
 
-def read_space(path: Path) -> object:
-    pytest.importorskip("optuna", reason="missing: optuna")
-    from charlm.tuning.space import load_space
-
-    return load_space(path)
-
-
-def read_variable(path: Path) -> object:
-    return read_tf_config({path.name: path.read_text(encoding="utf-8", errors="surrogateescape")})
-
-
-READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
-    "recipe": ("mine.yaml", load_config),
-    "space": ("space.yaml", read_space),
-    "model": ("best.safetensors", read_model),
-    "corpus": ("corpus.json", lambda path: read_manifest(path.parent)),
-    "checkpoint": ("checkpoints/step-1.safetensors", read_checkpoint),
-    "metrics": ("metrics.jsonl", read_position),
-    "machines": ("TF_CONFIG", read_variable),
+READERS: dict[str, Callable[[Path], object]] = {
+    "mine.yaml": load_config,
+    "space.yaml": load_space,
+    "best.safetensors": read_model,
+    "corpus.json": lambda path: read_manifest(path.parent),
+    "checkpoints/step-1.safetensors": read_checkpoint,
+    "metrics.jsonl": read_position,
+    "TF_CONFIG": lambda path: read_tf_config({path.name: path.read_text("utf-8", "surrogateescape")}),
 }
 CONTENTS = {
     "lists in lists": b"[" * 100_000,
@@ -55,20 +48,16 @@ CONTENTS = {
     "cut off": b'{"format": 1, "sha',
     "not UTF-8": b'{"format": "\xff"}',
 }
-EMPTY = {("recipe", "nothing"), ("recipe", "null"), ("machines", "nothing")}
-"""What may be empty."""
+MAY_BE = {("mine.yaml", "nothing"), ("mine.yaml", "null"), ("TF_CONFIG", "nothing")}
 
 
-@pytest.mark.parametrize(
-    ("reader", "name"), [(reader, name) for reader in READERS for name in CONTENTS if (reader, name) not in EMPTY]
-)
-def test_what_is_not_such_a_file_is_refused_in_a_short_line(reader: str, name: str, tmp_path: Path) -> None:
-    file, read = READERS[reader]
+@pytest.mark.parametrize(("file", "name"), sorted({*product(READERS, CONTENTS)} - MAY_BE))
+def test_what_is_not_such_a_file_is_refused_in_a_short_line(file: str, name: str, tmp_path: Path) -> None:
     path = tmp_path / file
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(CONTENTS[name] + b"\n")
     with pytest.raises(CharlmError) as caught:
-        read(path)
+        READERS[file](path)
     message = str(caught.value)
     assert path.name in message or f"{path.parent}: damaged" in message
     assert message.isprintable()

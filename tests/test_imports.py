@@ -70,13 +70,8 @@ def test_a_module_imports_only_from_its_own_room_and_those_below() -> None:
 
 def test_the_package_itself_offers_the_library_and_gives_its_version_to_all() -> None:
     """The one exception from the order: it fetches the library when asked, and others read its version alone."""
-    assert {room_of(target) for target in own_imports(PACKAGE / "__init__.py")} <= {
-        "api",
-        "errors",
-        "inspection",
-        "runs",
-        "tuning",
-    }
+    library = {"api", "errors", "inspection", "runs", "tuning"}
+    assert {room_of(target) for target in own_imports(PACKAGE / "__init__.py")} <= library
     taken = {name for path in MODULES for name in imports(path) if name.startswith("charlm.") and name.count(".") == 1}
     assert taken - NAMES == {"charlm.__version__"}
 
@@ -98,11 +93,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 def test_only_the_engine_imports_tensorflow_or_keras_and_only_servers_use_the_network() -> None:
     """`urllib.parse` takes addresses apart and opens none; several machines are connected by TensorFlow."""
+    users = [(room_of(name_of(path)), name) for path in MODULES for name in imports(path)]
     for packages, room in ((FRAMEWORKS, "engine"), (NETWORK, "serving")):
-        users = {
-            room_of(name_of(path))
-            for path in MODULES
-            for name in imports(path)
-            if name.partition(".")[0] in packages and not name.startswith("urllib.parse")
-        }
-        assert users == {room}
+        of_packages = [(user, name) for user, name in users if name.partition(".")[0] in packages]
+        assert {user for user, name in of_packages if not name.startswith("urllib.parse")} == {room}
