@@ -1,6 +1,5 @@
 """Small runs, trained with the fake engine in a fraction of a second."""
 
-import json
 import random
 import time
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fake_engine import FakeEngine, FakeEngines, Faults
+from run_folders import read_metrics
 
 from charlm.config.file import Overrides, parse_overrides
 from charlm.network.model_file import read_tensors, tensors_sha256
@@ -44,8 +44,7 @@ class Trained:
     @property
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl."""
-        lines = (self.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines]
+        return read_metrics(self.folder)
 
     @property
     def repeatable_metrics(self) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
     PYTHONPATH=tests python tests/bench/speed.py training --units 512 --layers 2     beside stock Keras and PyTorch
     PYTHONPATH=tests python tests/bench/speed.py parts -c shakespeare                where the time of a step goes
-    PYTHONPATH=tests python tests/bench/speed.py sampling                            sampling, start, tokenizing
+    PYTHONPATH=tests python tests/bench/speed.py sampling                            sampling and start
 
 training: characters a second, charlm/peer beside the faster of the others. The networks are the same except for the
 input, which charlm looks up in the kernel and the others in an embedding. A step is the forward and the backward pass,
@@ -10,7 +10,7 @@ clipping the gradient to a norm of 1, and Adam. charlm runs in float32 and, if t
 CHARLM_CFLAGS=-march=x86-64-v3 ONEDNN_MAX_CPU_ISA=AVX2 measures it as on a processor that has no more than AVX2.
 parts: milliseconds of a step; of its gradients alone; and of the rest, the optimizer and the average of the weights.
 sampling: characters a second at temperature 1; milliseconds from the start of a process to the first character of
-`charlm sample` and to the first step of `charlm train`; megabytes a second of `charlm tokenize`.
+`charlm sample` and to the first step of `charlm train`.
 
 Each workload runs in a process of its own, since workloads want different threads and settings. There it is warmed up,
 and the best of several repetitions counts. Workloads take turns, round by round, so that all are measured under the
@@ -20,7 +20,6 @@ same load. Ratios are formed within a round. The median of the rounds is printed
 import argparse
 import itertools
 import json
-import random
 import statistics
 import subprocess
 import sys
@@ -29,7 +28,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from processes import Process, command_line, started
@@ -60,9 +58,6 @@ def random_ids(*shape: int) -> Any:
     import numpy as np
 
     return np.random.default_rng(0).integers(0, VOCABULARY, shape, np.int32)
-
-
-# Workloads
 
 
 def engine_of(recipe: str, settings: dict[str, Any]) -> Any:
@@ -201,26 +196,6 @@ def start() -> Figures:
         return {"sample, ms": first[1], "train, ms": until(trains, "train", "-c", "default", "--run", f"{folder}/run")}
 
 
-def tokenize(*, megabytes: float) -> Figures:
-    """Measure megabytes per second of tokenizing a random text."""
-    from charlm.config.schema import CorpusConfig
-    from charlm.text.tokenization import tokenize
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "text.txt"
-        path.write_bytes(bytes(random.Random(0).choices(range(32, 127), k=500_000)) * round(2 * megabytes))
-
-        def run(turns: int) -> None:
-            for _ in range(turns):
-                with tempfile.TemporaryDirectory(dir=folder) as scratch:
-                    tokenize([str(path)], Path(scratch) / "corpus", CorpusConfig())
-
-        return {"MB/s": per_second(run, min_turns=1) * path.stat().st_size / 1e6}
-
-
-# The tables
-
-
 def measure(workload: str, arguments: dict[str, Any]) -> Figures:
     """Run a workload in its own process; one that fails is named, and has no figures."""
     command = [sys.executable, __file__, "workload", workload, json.dumps(arguments)]
@@ -247,8 +222,8 @@ def main() -> None:
     parser.add_argument("what", choices=["training", "parts", "sampling"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--units", type=int, nargs="+", default=[128, 512])
-    for name, number in (("layers", 1), ("batch", 64), ("time", 100), ("megabytes", 100.0)):
-        parser.add_argument(f"--{name}", type=type(number), default=number)
+    for name, number in (("layers", 1), ("batch", 64), ("time", 100)):
+        parser.add_argument(f"--{name}", type=int, default=number)
     parser.add_argument("--kernel", choices=["compiled", "keras"], default="compiled")
     parser.add_argument("-c", "--config", default="shakespeare", help="a recipe")
     given = parser.parse_args()
@@ -263,7 +238,7 @@ def main() -> None:
         others = [(peer, sizes) for peer in ("keras", "torch") if find_spec(peer)]
         lines[f"{units} units"] = [("generate", network)] if given.what == "sampling" else own + others
     if given.what == "sampling":
-        lines |= {"start": [("start", {})], "tokenize": [("tokenize", {"megabytes": given.megabytes})]}
+        lines["start"] = [("start", {})]
     found: dict[str, list[Figures]] = {label: [] for label in lines}
     for _ in range(given.rounds):
         for label, workloads in lines.items():

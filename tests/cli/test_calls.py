@@ -10,7 +10,7 @@ from unittest.mock import create_autospec
 
 import click
 import pytest
-from commands import all_commands, check_failure, check_usage_error, table
+from commands import all_commands, check_failure
 
 from charlm.config.recipes import find_recipe
 from charlm.errors import CharlmError
@@ -86,59 +86,58 @@ def test_the_table_has_every_option(name: str) -> None:
     assert [option.opts for option in options if not {*option.opts} & (tested | elsewhere)] == []
 
 
-@table("""
-config show missing                                   | missing: no such recipe or YAML file
-evaluate                                              | runs/: no run here
-export m.safetensors --format c --out page.html       | page.html: the format c must be a folder
-inspect m.safetensors m.safetensors --text - --json                 | standard input can be read for one run only
-plan latin.txt                                        | latin.txt: not valid utf-8
-evaluate -                                            | -: no such file or folder; must be a run or a model file
-sample red\x1b[31m.txt                                | red\\x1b[31m.txt: not a model file
-sample m.safetensors --min-p nan                      | min_p: found nan; must be from 0 to 1
-serve m.safetensors m.safetensors                                   | m.safetensors: another model is called m too;
-serve m.safetensors --host a..b                       | --host a..b, --port 8000: cannot listen there
-serve m.safetensors --host LONG                       | --port 8000: cannot listen there
-tensorboard                                           | runs: no run here has been trained
-tensorboard missing                                   | missing: no run here has been trained
-train corpus -r out -s corpus.encoding=latin-1        | corpus.encoding: found 'latin-1', but corpus was
-tokenize latin.txt --out out                          | latin.txt: not valid utf-8 at byte 3 (0xE9)
-tokenize text.txt --out corpus                        | corpus: exists already
-tokenize LONG --out out                               | xxx: File name too long
-tokenize text.txt --out out -c escape.yaml            | escape.yaml: \\x1b[31m\\n: found
-train missing.txt -r out                              | missing.txt: no such file or folder
-train text.txt -r begun                               | begun: holds a run; continue it with --resume
-train text.txt -r out -s model.units=many             | model.units: found 'many'
-train text.txt -r out --minutes 3 -s training.steps=9 | minutes 3: decides training.steps
-train text.txt -r out --init m.safetensors -s model.units=5  | model.units: found 5; must be 4, as in m.safetensors
-train --resume -r missing                             | missing: not a run
-tune nonsense --minutes 1                             | nonsense: no such recipe or YAML file
-""")
-def test_a_failure_is_one_line_that_names_what_is_wrong(line: str, expected: str) -> None:
-    check_failure(line, expected)
+REFUSED = """
+1 | config show missing | missing: no such recipe or YAML file
+1 | evaluate | runs/: no run here
+1 | export m.safetensors --format c --out page.html | page.html: the format c must be a folder
+1 | inspect m.safetensors m.safetensors --text - --json | standard input can be read for one run only
+1 | plan latin.txt | latin.txt: not valid utf-8
+1 | evaluate - | -: no such file or folder; must be a run or a model file
+1 | sample red\x1b[31m.txt | red\\x1b[31m.txt: not a model file
+1 | sample m.safetensors --min-p nan | min_p: found nan; must be from 0 to 1
+1 | serve m.safetensors m.safetensors | m.safetensors: another model is called m too;
+1 | serve m.safetensors --host a..b | --host a..b, --port 8000: cannot listen there
+1 | serve m.safetensors --host LONG | --port 8000: cannot listen there
+1 | tensorboard | runs: no run here has been trained
+1 | tensorboard missing | missing: no run here has been trained
+1 | train corpus -r out -s corpus.encoding=latin-1 | corpus.encoding: found 'latin-1', but corpus was
+1 | tokenize latin.txt --out out | latin.txt: not valid utf-8 at byte 3 (0xE9)
+1 | tokenize text.txt --out corpus | corpus: exists already
+1 | tokenize LONG --out out | xxx: File name too long
+1 | tokenize text.txt --out out -c escape.yaml | escape.yaml: \\x1b[31m\\n: found
+1 | train missing.txt -r out | missing.txt: no such file or folder
+1 | train text.txt -r begun | begun: holds a run; continue it with --resume
+1 | train text.txt -r out -s model.units=many | model.units: found 'many'
+1 | train text.txt -r out --minutes 3 -s training.steps=9 | minutes 3: decides training.steps
+1 | train text.txt -r out --init m.safetensors -s model.units=5 | model.units: found 5; must be 4, as in m.safetensors
+1 | train --resume -r missing | missing: not a run
+1 | tune nonsense --minutes 1 | nonsense: no such recipe or YAML file
+2 | evaluate m.safetensors --window 100 | --window is the length of the windows
+2 | evaluate m.safetensors --protocol windows --window 0 | '--window'
+2 | inspect m.safetensors --text text.txt | --out FILE.html
+2 | tran | No such command 'tran'. Did you mean 'train'?
+2 | evaluate --protocl x | No such option '--protocl'. Did you
+2 | --red\x1b[31m | --red\\x1b[31m
+2 | red\x1b[31m | red\\x1b[31m
+2 | train '' | '[TEXT]...': the path is empty
+2 | runs '' | '[RUNS]...': the path is empty
+2 | sample m.safetensors -n -1 | '--length'
+2 | sample m.safetensors -t -1 | -1.0 is not in the range
+2 | sample m.safetensors --top-p 0 | 0.0 is not in the range
+2 | sample m.safetensors --top-p 1.1 | 1.1 is not in the range
+2 | sample m.safetensors --min-p 1.1 | 1.1 is not in the range
+2 | sample m.safetensors -n 0 --json | -n 0 has no end
+2 | train --resume text.txt | --resume keeps the text
+2 | train --resume -c tiny | --resume keeps the text
+2 | tune space --minutes 0 | 0.0 is not in the range
+"""
+"""The exit code of a command line (2 = wrong usage), the line, and a part of the message: argument, file or setting."""
 
 
-@table("""
-evaluate m.safetensors --window 100                                   | --window is the length of the windows
-evaluate m.safetensors --protocol windows --window 0                  | '--window'
-inspect m.safetensors --text text.txt                                 | --out FILE.html
-tran                                                           | No such command 'tran'. Did you mean 'train'?
-evaluate --protocl x                                           | No such option '--protocl'. Did you
---red\x1b[31m                                                  | --red\\x1b[31m
-red\x1b[31m                                                    | red\\x1b[31m
-train ''                                                       | '[TEXT]...': the path is empty
-runs ''                                                        | '[RUNS]...': the path is empty
-sample m.safetensors -n -1                                            | '--length'
-sample m.safetensors -t -1                                            | -1.0 is not in the range
-sample m.safetensors --top-p 0                                        | 0.0 is not in the range
-sample m.safetensors --top-p 1.1                                      | 1.1 is not in the range
-sample m.safetensors --min-p 1.1                                      | 1.1 is not in the range
-sample m.safetensors -n 0 --json                                      | -n 0 has no end
-train --resume text.txt                                        | --resume keeps the text
-train --resume -c tiny                                         | --resume keeps the text
-tune space --minutes 0                                         | 0.0 is not in the range
-""")
-def test_wrong_usage_names_the_argument(line: str, expected: str) -> None:
-    check_usage_error(line, expected)
+@pytest.mark.parametrize("row", REFUSED.strip().split("\n"))
+def test_a_refusal_is_one_line_that_names_what_is_wrong(row: str) -> None:
+    code, line, expected = (cell.strip() for cell in row.split(" | "))
+    check_failure(line, expected, code=int(code))
 
 
 @pytest.mark.parametrize(("command", "package"), [("serve", "uvicorn"), ("tune", "optuna")])

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
-from commands import charlm, check_usage_error, json_of, messages
+from commands import charlm, check_failure, json_of, messages
 from processes import command_line, run_process, started, wait_until
 from run_folders import make_run, make_scored_run
 
@@ -100,7 +100,7 @@ def test_each_run_writes_a_text_at_its_temperature_with_the_same_random_numbers(
         assert rows[name] == charlm("sample", f"runs/{name}", "-n", "300", "--seed", "1").stdout.rstrip("\n")
     assert rows["empty"] is None
     assert charlm("runs", "b", "--samples").stdout == f"--- b: 1.2500 nats per character ---\n{rows['b']}\n"
-    check_usage_error("runs --samples --group", "--group")
+    check_failure("runs --samples --group", "--group", code=2)
 
 
 def test_runs_that_differ_in_their_seeds_alone_are_one_line_with_mean_and_deviation(trained: TrainedModel) -> None:

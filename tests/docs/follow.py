@@ -26,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = ("README.md", "docs/understanding.md")
@@ -48,16 +49,9 @@ def shell_lines(page: str) -> Iterator[str]:
 def run(command: str, folder: Path, environment: dict[str, str]) -> None:
     """Run a line in a shell; end the program if it fails."""
     started = time.monotonic()
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", command],
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    shell = ["bash", "-euo", "pipefail", "-c", command]
+    done = subprocess.run(shell, cwd=folder, env=environment, text=True, check=False, **pipes)
     print(f"{time.monotonic() - started:6.1f} s  {command}", flush=True)
     if done.returncode:
         sys.exit(f"{command}\nended with exit code {done.returncode}:\n{done.stdout}")
