@@ -117,20 +117,14 @@ def test_a_mistake_is_answered_with_its_key_what_was_found_and_what_would_do() -
         ("model: {unit: 3}", "model.unit: found 3; Extra .*; did you mean model.units?"),
         ("training: {optimiser: x}", "training.optimiser: found 'x'; Extra .*; did you mean training.optimizer?"),
         ("learning_rate: 1", "learning_rate: found 1; Extra .*; did you mean training.optimizer.learning_rate?"),
-        ("sampling: {dropout: 1}", "sampling.dropout: found 1; Extra .*; did you mean model.rnn.dropout?"),
         ("xyzzy: 1", "xyzzy: found 1; Extra inputs are not permitted"),
-        ("1: 2", "1: found 2; Extra inputs are not permitted"),
         ("training: {optimizer: {momentum: 0.5}}", "training.optimizer: .*; adam has no momentum; .* sgd or muon"),
         ("model: {rnn: {activation: than}}", "model.rnn.activation: found 'than'; .*'relu'.*; did you mean tanh?"),
         ("training: {precision: 16}", "training.precision: found 16; Input should be 'float32' or 'bfloat16'"),
         ("seed: -1", "seed: found -1; .* greater than or equal to 0"),
         ("seed: 2147483648", "seed: found 2147483648; .* less than 2147483648"),
-        ("corpus: {encoding: no}", "corpus.encoding: found false; .* valid string"),
         ("corpus: 3", "corpus: found 3; .* valid dictionary .*"),
-        ("sampling: {prompt: 5}", "sampling.prompt: found 5; .* valid string"),
-        ("training: {steps: null, epochs: many}", "training.epochs: found 'many'; .* valid integer"),
         ("training: {clip_norm: 0}", "training.clip_norm: found 0; .* greater than or equal to 0.000000001"),
-        ("training: {teachers: a}", "training.teachers: found 'a'; .* valid dictionary .*"),
         ("training: {teachers: {recipe: a, seds: [1]}}", ".*teachers.seds: .*; did you mean training.teachers.seeds?"),
         ("training: {teachers: {recipe: a, seeds: [1, 1]}}", "training.teachers: found .*; a seed occurs twice; .*"),
         *(
@@ -256,11 +250,8 @@ def test_the_problem_is_named_with_its_line_and_column() -> None:
 
 def test_a_value_of_a_program_is_taken_as_json_has_it_or_refused() -> None:
     twice: dict[str, Any] = {"a": (1, None, "x: y")}
-    assert (
-        file.as_json([twice, twice], origin="test")
-        == parse(file.dump_yaml([twice, twice]))
-        == 2 * [{"a": [1, None, "x: y"]}]
-    )
+    plain = file.as_json([twice, twice], origin="test")
+    assert plain == parse(file.dump_yaml([twice, twice])) == 2 * [{"a": [1, None, "x: y"]}]
     twice["self"] = twice
     for value in (b"x", {1}, object, float("nan"), twice):
         with pytest.raises(CharlmError, match=r"^override a: found .*; must be what JSON can express"):

@@ -32,19 +32,16 @@ from charlm.errors import CharlmError
 
 Shape = tuple[int, int, int, int, int]
 SHAPES: list[Shape] = [
-    *((1, 1, 1, 1, 2), (5, 1, 2, 7, 9), (3, 7, 3, 16, 5), (4, 13, 2, 333, 65), (9, 60, 4, 40, 96)),
-    (2, 3, 1, 5, 5000),
+    *((1, 1, 1, 1, 2), (5, 1, 2, 7, 9), (3, 7, 3, 16, 5), (4, 13, 2, 333, 65), (9, 60, 4, 40, 96), (2, 3, 1, 5, 5000))
 ]
 """T, R, L, H, V: also those that are no multiple of a block, a panel or a tile."""
 FUNCTIONS: dict[str, Any] = {"tanh": tf.tanh, "relu": tf.nn.relu, "linear": tf.identity, "sigmoid": tf.sigmoid}
 EMULATED = {
-    name: ["-I", str(Path(__file__).with_name("emulated")), *(f"-D{macro}" for macro in macros.split())]
+    name: ["-I", str(Path(__file__).with_name("emulated")), *(f"-D{macro}" for macro in macros)]
     for name, macros in {
-        "vectors of 4": "",
-        "AVX2": "__FMA__",
-        "AVX-512": "__FMA__ __AVX512F__",
-        "bfloat16": "__FMA__ __AVX512F__ __AVX512BF16__",
-        "tiles": "__FMA__ __AVX512F__ __AVX512BF16__ __AMX_BF16__",
+        **{"vectors of 4": (), "AVX2": ("__FMA__",), "AVX-512": ("__FMA__", "__AVX512F__")},
+        "bfloat16": ("__FMA__", "__AVX512F__", "__AVX512BF16__"),
+        "tiles": ("__FMA__", "__AVX512F__", "__AVX512BF16__", "__AMX_BF16__"),
     }.items()
 }
 """Options of the compiler for processors that need not be at hand: emulated/immintrin.h has their instructions in C."""

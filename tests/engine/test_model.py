@@ -25,10 +25,7 @@ from charlm.evaluation.scoring import mean_score
 from charlm.network.rnn import nats
 
 STRUCTURES: list[dict[str, Any]] = [
-    {},
-    {"layers": 2, "units": 5},
-    {"embedding": 4},
-    {"use_bias": False, "rnn": {"unroll": True}},
+    *({}, {"layers": 2, "units": 5}, {"embedding": 4}, {"use_bias": False, "rnn": {"unroll": True}}),
     {"layers": 2, "skip_connections": True},
     {"layers": 3, "units": 64, "embedding": 4, "skip_connections": True, "use_bias": False},
 ]

@@ -46,16 +46,9 @@ def test_the_settings_of_the_user_are_not_read_and_not_changed(kind: str, variab
 
 
 def test_nothing_is_written_to_the_home_of_the_user_and_matplotlib_is_imported_only_by_the_user(tmp_path: Path) -> None:
-    program = f"""{SHOW}
-import sys
-print("matplotlib" in sys.modules, os.listdir())
-import matplotlib
-print(matplotlib.__name__)
-"""
-    assert python(f"import os; os.chdir({str(tmp_path)!r})\n{program}", HOME=tmp_path).stdout.splitlines()[2:] == [
-        "False []",
-        "matplotlib",
-    ]
+    show = "import sys\nprint('matplotlib' in sys.modules, os.listdir())\nimport matplotlib\nprint(matplotlib.__name__)"
+    done = python(f"import os; os.chdir({str(tmp_path)!r})\n{SHOW}\n{show}", HOME=tmp_path)
+    assert done.stdout.splitlines()[2:] == ["False []", "matplotlib"]
 
 
 def test_a_program_that_has_imported_keras_with_another_backend_is_told() -> None:

@@ -58,12 +58,9 @@ class Trainer:
         """Take a step for each window, from the zero state by default; return what is subtracted from weights, too."""
         count, _, batch = windows.shape
         before = [weight.numpy() for weight in self.model.trainable_variables]
-        results = self.run(
-            windows,
-            np.zeros((count, T, batch, 0), np.float16) if soft is None else soft,
-            zero_state(self.model, batch) if state is None else state,
-            np.broadcast_to(np.float32(rate), count),
-        )
+        soft = np.zeros((count, T, batch, 0), np.float16) if soft is None else soft
+        state = zero_state(self.model, batch) if state is None else state
+        results = self.run(windows, soft, state, np.broadcast_to(np.float32(rate), count))
         return results, [old - new.numpy() for old, new in zip(before, self.model.trainable_variables, strict=True)]
 
     def whole_batch_gradients(self, state: Any = None, temperature: float = 1.0, weight: float = 0.0) -> Arrays:
@@ -74,10 +71,8 @@ class Trainer:
         targets = WINDOWS[0, 1:, :rows].T, SOFT[0, :, :rows].astype(np.float32).transpose(1, 0, 2)
         with tf.GradientTape() as tape:
             logits, _ = self.model(WINDOWS[0, :-1, :rows].T, state)
-            hard, soft = (
-                loss(from_logits=True)(wanted, logits / temperature)
-                for loss, wanted in zip(losses, targets, strict=True)
-            )
+            pairs = zip(losses, targets, strict=True)
+            hard, soft = (loss(from_logits=True)(wanted, logits / temperature) for loss, wanted in pairs)
             minimised = tf.add_n([(1 - weight) * hard + weight * soft, *self.model.losses])
             gradients = tape.gradient(minimised, self.model.trainable_variables)
         return [np.array(tf.convert_to_tensor(gradient)) for gradient in gradients]

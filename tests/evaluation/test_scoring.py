@@ -87,11 +87,8 @@ def test_a_window_is_scored_from_the_zero_state_among_others_or_alone(parameters
 
 def test_estimate_reads_each_piece_after_its_warm_up(parameters: Parameters) -> None:
     text = TEXT[:22].tolist()  # 21 pairs: pieces of 7
-    expected = [
-        *reference.nats(parameters, text[:8]),
-        *reference.nats(parameters, text[5:15])[2:],
-        *reference.nats(parameters, text[12:22])[2:],
-    ]
+    pieces = reference.nats(parameters, text[5:15])[2:], reference.nats(parameters, text[12:22])[2:]
+    expected = [*reference.nats(parameters, text[:8]), *pieces[0], *pieces[1]]
     estimate = estimate_stream(parameters, TEXT[:22], streams=3, warm_up=2)
     assert estimate.nats_per_char == pytest.approx(np.mean(expected), abs=1e-5)
     assert estimate_stream(parameters, TEXT, streams=1) == mean_score(score_stream(parameters, TEXT))
@@ -186,10 +183,8 @@ def test_predictions_and_nats_are_those_of_the_definition(
     training: list[int], text: list[int], order: int, first: int, block: int
 ) -> None:
     definition, ids = Definition(training, 4, order), np.array(text, np.uint8)
-    expected = [
-        [definition.probability(tuple(text[max(0, i - order + 1) : i]), index) for index in range(4)]
-        for i in range(len(text))
-    ]
+    contexts = [tuple(text[max(0, i - order + 1) : i]) for i in range(len(text))]
+    expected = [[definition.probability(context, index) for index in range(4)] for context in contexts]
     model = count_ngrams(np.array(training, np.uint8), vocabulary_size=4, order=order)
     found = [row for rows in predict_ngrams(model, ids, first=first, block=block) for row in rows]
     np.testing.assert_allclose(found, expected[first:], rtol=1e-9)
@@ -202,10 +197,8 @@ def test_vocabulary_of_all_characters_does_not_overflow() -> None:
     size = 0x110000
     text = np.array([size - 1, size - 2, size - 1, size - 3] * 50, np.uint32)
     small = np.array([3, 2, 3, 1] * 50, np.uint8)
-    large_nats, small_nats = (
-        np.concatenate(list(score_ngrams(count_ngrams(ids, vocabulary_size=n), ids)))
-        for ids, n in ((text, size), (small, 4))
-    )
+    models = [(ids, count_ngrams(ids, vocabulary_size=n)) for ids, n in ((text, size), (small, 4))]
+    large_nats, small_nats = (np.concatenate([*score_ngrams(model, ids)]) for ids, model in models)
     assert large_nats[-100:] == pytest.approx(small_nats[-100:], abs=0.1)
 
 

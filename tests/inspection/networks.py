@@ -36,9 +36,8 @@ def one_layer(recurrent: NDArray[Any], *, activation: str = "linear", ids: int =
     """Return a layer with this recurrent kernel V, [H, H], and random other weights."""
     rng = np.random.default_rng(seed)
     units = len(recurrent)
-    layer = Layer(
-        rng.standard_normal((ids, units)).astype(np.float32), recurrent.astype(np.float32), np.zeros(units, np.float32)
-    )
+    kernel = rng.standard_normal((ids, units)).astype(np.float32)
+    layer = Layer(kernel, recurrent.astype(np.float32), np.zeros(units, np.float32))
     logits = rng.standard_normal((units, ids)).astype(np.float32)
     return Parameters(None, (layer,), logits, np.zeros(ids, np.float32), activation)
 

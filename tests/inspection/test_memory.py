@@ -112,9 +112,8 @@ def test_half_lives_have_the_errors_of_blocks_of_predictions() -> None:
 
 
 def test_a_gradient_that_does_not_fade_is_said_to_reach_further_than_it_was_followed() -> None:
-    fading, lasting = (
-        gradient_by_lag(traced(one_layer(np.array([[v]])), random_ids(60)), max_lag=10) for v in (0.5, 1)
-    )
+    traces = [traced(one_layer(np.array([[v]])), random_ids(60)) for v in (0.5, 1)]
+    fading, lasting = (gradient_by_lag(trace, max_lag=10) for trace in traces)
     expected = "halves in 1 or less to more than 10 characters and can be seen 10 characters back or more"
     assert gradient_sentence([*fading, *lasting]).endswith(expected)
     short = gradient_by_lag(traced(one_layer(np.eye(2)), random_ids(10)), max_lag=100)[0]
@@ -123,9 +122,8 @@ def test_a_gradient_that_does_not_fade_is_said_to_reach_further_than_it_was_foll
 
 def test_the_response_of_a_register_is_zero_after_its_depth_and_a_leaky_unit_never_forgets() -> None:
     for activation in ("linear", "relu"):
-        found = impulse_response(
-            traced(shift_register(5, reads=2, activation=activation), random_ids(80)), positions=10, max_lag=12
-        )
+        trace = traced(shift_register(5, reads=2, activation=activation), random_ids(80))
+        found = impulse_response(trace, positions=10, max_lag=12)
         np.testing.assert_array_equal(found.state, [1] * 5 + [0] * 8)
         np.testing.assert_array_equal(found.linear[5:], 0)
         if activation == "linear":  # the slope of relu is 0 at the place that was not in use

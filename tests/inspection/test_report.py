@@ -223,25 +223,14 @@ def test_every_number_in_a_table_is_one_of_the_json() -> None:
     assert shown <= known
 
 
-@pytest.mark.slow
-def test_every_figure_is_drawn_for_each_run_and_on_the_page() -> None:
-    reports = [report(), report(name="runs/two", layers=3)]
-    charts = [name for name in SECTIONS if name != "surprise"]
-    own = ("network", "spectrum", "fixed_points")
-    expected = [[f"{name}-{run}" for run in (1, 2)] if name in own else [name] for name in charts]
-    assert list(draw_figures(reports)) == [name for names in expected for name in names]
-    page = page_of(*reports)
-    count = len(charts) + len(own)
-    assert page.count('class="chart"') == page.count(" alt=") == page.count("<figcaption>") == count
-    assert not re.search(r' style="', page)
-    assert "NaN" not in page
-
-
 def test_the_runs_of_a_page_are_a_table_and_those_that_differ_in_their_seed_alone_one_line_of_a_figure() -> None:
     reports = [report(name=name, layers=1 + (name == "c"), only=("usable_context", "network")) for name in "abc"]
-    figure = draw_figures(reports)["usable_context"]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a, 2 seeds", "c"]
-    page = page_of(*reports)
+    figures = draw_figures(reports)
+    assert [*figures] == [*(f"network-{run}" for run in (1, 2, 3)), "usable_context"]
+    assert [text.get_text() for text in figures["usable_context"].legends[0].get_texts()] == ["a, 2 seeds", "c"]
+    page = render_page(reports, figures)
+    assert page.count('class="chart"') == page.count(" alt=") == page.count("<figcaption>") == 4
+    assert "NaN" not in page
     table = page[page.index("Runs on this page") : page.index("</table>", page.index("Runs on this page"))]
     assert re.findall(r"<td>([abc])</td>", table) == ["a", "b", "c"]
     assert number(reports[0].get("network").parameters) in table

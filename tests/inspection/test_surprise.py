@@ -33,9 +33,8 @@ def test_the_nats_and_the_likeliest_characters_are_those_of_the_definition() -> 
 @pytest.mark.parametrize("skip_connections", [False, True])
 def test_the_influence_is_the_gradient_by_the_input(*, skip_connections: bool) -> None:
     """Each character occurs once, so that a change of its embedding is a change of one x_s."""
-    parameters = random_parameters(
-        vocabulary_size=7, layers=2, embedding=3, skip_connections=skip_connections, scale=0.6
-    )
+    kind: dict[str, Any] = {"layers": 2, "embedding": 3, "skip_connections": skip_connections}
+    parameters = random_parameters(vocabulary_size=7, scale=0.6, **kind)
     ids = [4, 0, 6, 2, 1, 3]
     found = predict(traced(parameters, np.array(ids)), lags=5).influence[-1]
 
@@ -62,9 +61,8 @@ def test_the_page_has_the_numbers_of_the_json_and_colours_each_character_by_its_
     for i, each in enumerate(characters):
         assert each["position"] == i + 1
         assert each["character"] == vocabulary[data["ids"][i]]
-        assert [guess["character"] for guess in each["likeliest"]] == [
-            vocabulary[index] for index in data["likeliest"][i]
-        ]
+        guesses = [vocabulary[index] for index in data["likeliest"][i]]
+        assert [guess["character"] for guess in each["likeliest"]] == guesses
         assert [int(level) for level in data["influence"][i]] == np.rint(9 * np.array(each["influence"])).tolist()
 
 
@@ -133,9 +131,8 @@ def test_the_errors_are_those_of_blocks_of_300_characters() -> None:
     assert breaks.ngram_standard_error == pytest.approx(reference.standard_error(ngram_blocks), rel=0.01)
     scores = f"scores {nats.mean():.3f} \N{PLUS-MINUS SIGN} "
     assert loss_sentence(found).startswith(scores)
-    assert loss_sentence(replace(found, ngram_gain=0.02, ngram_gain_standard_error=0.01)).endswith(
-        " like counting 5-grams, the best of 2 to 9"
-    )
+    alike = loss_sentence(replace(found, ngram_gain=0.02, ngram_gain_standard_error=0.01))
+    assert alike.endswith(" like counting 5-grams, the best of 2 to 9")
     assert loss_sentence(replace(found, ngram_gain=-0.5)).endswith(" worse than counting 5-grams, the best of 2 to 9")
     assert loss_sentence(replace(found, ngram_order=None)).endswith(" nats per character")
     assert loss_sentence(replace(found, ngram_gain_standard_error=None)).endswith(" nats per character")  # a short text

@@ -140,11 +140,8 @@ FEATURE = (np.random.default_rng(2).random(40) < 0.4).astype(float)
 
 def pairwise(values: np.ndarray, feature: np.ndarray, groups: np.ndarray) -> float:
     """Return 2 AUC - 1 over pairs in the same group."""
-    wins = [
-        np.sign(values[i] - values[j])
-        for i, j in product(np.flatnonzero(feature), np.flatnonzero(feature == 0))
-        if groups[i] == groups[j]
-    ]
+    pairs = product(np.flatnonzero(feature), np.flatnonzero(feature == 0))
+    wins = [np.sign(values[i] - values[j]) for i, j in pairs if groups[i] == groups[j]]
     return float(np.mean(wins))
 
 

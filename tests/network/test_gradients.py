@@ -32,8 +32,7 @@ def test_the_slope_is_that_of_central_differences() -> None:
 AT = 5
 """The step whose prediction is followed back, of character AT + 1."""
 KINDS: list[dict[str, Any]] = [
-    {},
-    {"layers": 2, "activation": "sigmoid", "embedding": 3},
+    *({}, {"layers": 2, "activation": "sigmoid", "embedding": 3}),
     {"layers": 3, "skip_connections": True, "embedding": 3},
     {"layers": 2, "skip_connections": True, "use_bias": False, "activation": "sigmoid"},
 ]

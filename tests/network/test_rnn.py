@@ -88,9 +88,8 @@ def test_a_config_decides_the_tensors_with_the_names_and_shapes_of_the_format() 
         **{"logits.kernel": (4, 5), "logits.bias": (5,)},
     }
     rnn = {"use_bias": False, "activation": "relu"}
-    found = architecture(
-        Config.model_validate({"model": {**plain, "embedding": 3, "skip_connections": True, "rnn": rnn}}), 5
-    )
+    model = {**plain, "embedding": 3, "skip_connections": True, "rnn": rnn}
+    found = architecture(Config.model_validate({"model": model}), 5)
     assert found == Architecture(5, 2, 4, embedding=3, use_bias=False, activation="relu", skip_connections=True)
     assert found.shapes() == {
         **{"embedding": (5, 3), "rnn.0.kernel": (3, 4), "rnn.1.kernel": (7, 4), **recurrent},

@@ -18,9 +18,8 @@ def test_markup_is_escaped_and_indices_of_an_equation_are_set_lower_and_higher()
     assert safe("</script><b class='x\">&") == "&lt;/script&gt;&lt;b class=&#x27;x&quot;&gt;&amp;"
     assert equation("a < <b>") == '<p class="equation">a &lt; &lt;b&gt;</p>'
     html = equation("dh_t/dh_{t-1} = (V D_t)^T")
-    assert html == (
-        '<p class="equation">dh<sub>t</sub>/dh<sub>t\N{MINUS SIGN}1</sub> = (V D<sub>t</sub>)<sup>T</sup></p>'
-    )
+    t, previous = "<sub>t</sub>", "<sub>t\N{MINUS SIGN}1</sub>"
+    assert html == f'<p class="equation">dh{t}/dh{previous} = (V D{t})<sup>T</sup></p>'
 
 
 DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"

@@ -36,9 +36,8 @@ def events(trained_run: Path) -> Any:
 def test_scalars_are_the_figures_in_metrics_jsonl(split: str, events: Any, trained_run: Path) -> None:
     metrics = {line["step"]: line for line in read_metrics(trained_run) if line["split"] == split}
     for unit in ("nats_per_char", "bits_per_char"):
-        assert values_of(events, f"{unit}/{split}") == pytest.approx(
-            {step: line[unit] for step, line in metrics.items()}
-        )
+        expected = {step: line[unit] for step, line in metrics.items()}
+        assert values_of(events, f"{unit}/{split}") == pytest.approx(expected)
 
 
 def test_the_config_and_a_sample_are_shown_as_code_blocks(events: Any, trained_run: Path) -> None:

@@ -44,9 +44,8 @@ def test_marks_are_spread_evenly_over_a_run_and_the_last_one_is_its_end(total: i
     schedule = make_schedule(TrainingConfig(steps=total, evaluations=evaluations), BATCHES)
     marks = [step for step in range(total + 1) if schedule.is_mark(step)]
     assert marks == sorted({math.ceil(total * k / evaluations) for k in range(1, evaluations + 1)})
-    assert [schedule.next_mark(step) for step in range(total)] == [
-        next(mark for mark in marks if mark > step) for step in range(total)
-    ]
+    expected = [next(mark for mark in marks if mark > step) for step in range(total)]
+    assert [schedule.next_mark(step) for step in range(total)] == expected
 
 
 def test_a_run_is_logged_at_its_steps_and_its_marks_where_calls_end_as_at_the_end_of_an_epoch() -> None:

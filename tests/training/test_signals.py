@@ -38,19 +38,20 @@ def test_a_block_at_once_can_be_interrupted_inside_a_deferred_block() -> None:
         assert request.is_deferred
 
 
-@pytest.mark.parametrize(
-    ("number", "raised"), [(signal.SIGTERM, Stopped), (None, AssertionError)], ids=["after a signal", "without one"]
-)
-def test_an_error_after_a_signal_becomes_stopped(number: signal.Signals | None, raised: type[BaseException]) -> None:
-    def work() -> None:
-        try:
-            if number is not None:
-                signal.raise_signal(number)
-        finally:
-            raise AssertionError("Concurrent access?")
+def fail(*numbers: signal.Signals) -> None:
+    """Raise an error after some signals."""
+    try:
+        for number in numbers:
+            signal.raise_signal(number)
+    finally:
+        raise AssertionError("Concurrent access?")
 
-    with stop_on_signal(Session()) as request, pytest.raises(raised), request.at_once():
-        work()
+
+def test_an_error_after_a_signal_becomes_stopped() -> None:
+    with stop_on_signal(Session()) as request, pytest.raises(Stopped), request.at_once():
+        fail(signal.SIGTERM)
+    with stop_on_signal(Session()) as request, pytest.raises(AssertionError), request.at_once():
+        fail()
 
 
 def test_an_ignored_hangup_stays_ignored() -> None:
