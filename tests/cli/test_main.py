@@ -59,28 +59,22 @@ def test_every_command_has_help_on_a_screen_with_examples_that_can_be_parsed(nam
     assert any(example.startswith(f"  charlm {name}") for example in found.examples)
 
 
-@pytest.mark.parametrize("line", ["", "config"])
-def test_a_group_without_a_command_prints_its_help(line: str) -> None:
-    command, asked = run_line(line), run_line(f"{line} --help")
-    assert (command.exit_code, command.stdout, command.stderr) == (2, "", asked.stdout)
+def test_a_group_without_a_command_prints_its_help() -> None:
+    for line in ("", "config"):
+        command, asked = run_line(line), run_line(f"{line} --help")
+        assert (command.exit_code, command.stdout, command.stderr) == (2, "", asked.stdout)
 
 
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        ("sample ri", {"rill", "river-plays"}),
-        ("train --init ri", {"rill", "river-plays"}),
-        ("train -r ri", {"rill"}),
-        ("runs ri", {"rill"}),
-        ("train -c ti", {"tiny"}),
-        ("eval", {"evaluate"}),
-    ],
-)
-def test_a_shell_completes_commands_recipes_runs_and_models_where_each_is_meant(line: str, expected: set[str]) -> None:
+def test_a_shell_completes_commands_recipes_runs_and_models_where_each_is_meant() -> None:
     make_run(Path("runs/rill"))
-    *words, last = line.split()
-    found = ShellComplete(main, {}, "charlm", "_CHARLM_COMPLETE").get_completions(words, last)
-    assert {item.value for item in found if item.type == "plain"} == expected
+    models = {"rill", "river-plays"}
+    for line, expected in (
+        *(("sample ri", models), ("train --init ri", models), ("train -r ri", {"rill"}), ("runs ri", {"rill"})),
+        *(("train -c ti", {"tiny"}), ("eval", {"evaluate"})),
+    ):
+        *words, last = line.split()
+        found = ShellComplete(main, {}, "charlm", "_CHARLM_COMPLETE").get_completions(words, last)
+        assert {item.value for item in found if item.type == "plain"} == expected
 
 
 def test_info_has_versions_machine_and_paths() -> None:
@@ -104,7 +98,7 @@ def test_every_recipe_is_listed_with_what_it_is_for_and_shown_with_every_value()
     assert parse_yaml(charlm("config", "show", "tiny", "-s", "model.units=3").stdout, origin="test") == config
 
 
-# Errors
+NOT_INSTALLED = "is not installed; install it and the others with: pip install '.'"
 
 
 def run_command(call: Callable[[], object], *options: str) -> Result:
@@ -119,32 +113,22 @@ def run_command(call: Callable[[], object], *options: str) -> Result:
     [
         (CharlmError("text.txt: no such file"), 1, "charlm: text.txt: no such file\n"),
         (OSError(errno.EACCES, "Permission denied", "text.txt"), 1, "charlm: text.txt: Permission denied\n"),
-        (
-            ModuleNotFoundError(name="tensorboard.compat"),
-            1,
-            "charlm: tensorboard: this package is not installed; install it and the others with: pip install '.'\n",
-        ),
+        (ModuleNotFoundError(name="tensorboard.compat"), 1, f"charlm: tensorboard: this package {NOT_INSTALLED}\n"),
         (output.OutputClosedError(), 0, ""),  # a reader of standard output that has gone
         *((KeyboardInterrupt(), 130, ""), (Stopped(signal.SIGTERM), 143, ""), (Stopped(signal.SIGHUP), 129, "")),
         (click.UsageError("found \x1b[31m"), 2, "found \\x1b[31m\n"),
     ],
     ids=repr,
 )
-def test_an_error_outside_the_program_is_a_line_and_an_exit_code(
+def test_an_error_outside_the_program_is_a_line_and_an_exit_code_and_a_defect_is_not_hidden(
     error: BaseException, exit_code: int, message: str
 ) -> None:
     command = run_command(Mock(side_effect=error))
     assert (command.exit_code, command.stdout) == (exit_code, "")
     assert command.stderr.rpartition("Error: ")[2] == message
-
-
-@pytest.mark.parametrize("defect", [ZeroDivisionError(), ModuleNotFoundError(name="charlm.missing")])
-def test_a_defect_of_the_program_is_not_hidden(defect: Exception) -> None:
-    with pytest.raises(type(defect)):
-        run_command(Mock(side_effect=defect))
-
-
-# Output
+    for defect in (ZeroDivisionError(), ModuleNotFoundError(name="charlm.missing")):
+        with pytest.raises(type(defect)):
+            run_command(Mock(side_effect=defect))
 
 
 def test_results_and_what_is_said_have_no_control_characters_and_a_quiet_command_says_its_errors_alone() -> None:

@@ -4,6 +4,7 @@ import math
 import re
 from pathlib import Path
 from signal import Signals
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -38,23 +39,16 @@ def test_the_best_loss_and_how_to_sample_are_reported(trained_run: Path, tmp_pat
         assert expected in command.stderr
 
 
-@pytest.mark.parametrize(
-    ("nats", "characters", "comparison", "reason"),
-    [
-        (0.5, 69_999, "0.5000 nats better", None),
-        (1.5, 69_999, "0.5000 nats worse", "a compressor copies"),
-        (2.5, 69_999, "1.5000 nats worse", "69,999 characters"),
-        (2.5, 70_000, "1.5000 nats worse", None),
-    ],
-)
-def test_a_score_is_compared_with_the_best_simple_model_in_80_columns(
-    nats: float, characters: int, comparison: str, reason: str | None
-) -> None:
-    line, *why = compare_scores(nats, {"5-gram": 2.0, "lzma": 1.0}, characters)
-    assert line == f"  5-gram 2.0000, lzma 1.0000 on the same text: {comparison} than lzma"
-    assert len(line) <= 80
-    assert [reason in each for each in why if reason] == [True] * (reason is not None)
-    assert not [*compare_scores(nats, {}, characters)]
+def test_a_score_is_compared_with_the_best_simple_model_in_80_columns() -> None:
+    for nats, characters, comparison, reason in (
+        *((0.5, 69_999, "0.5000 nats better", None), (1.5, 69_999, "0.5000 nats worse", "a compressor copies")),
+        *((2.5, 69_999, "1.5000 nats worse", "69,999 characters"), (2.5, 70_000, "1.5000 nats worse", None)),
+    ):
+        line, *why = compare_scores(nats, {"5-gram": 2.0, "lzma": 1.0}, characters)
+        assert line == f"  5-gram 2.0000, lzma 1.0000 on the same text: {comparison} than lzma"
+        assert len(line) <= 80
+        assert [reason in each for each in why if reason] == [True] * (reason is not None)
+    assert not [*compare_scores(0.5, {}, 69_999)]
 
 
 @pytest.mark.slow
@@ -78,20 +72,14 @@ def test_every_figure_of_a_plan_is_printed_and_in_its_json_in_lines_that_fit_the
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batches = Batches(length=18_000, batch_size=32, sequence_length=64, seed=1)
-    plan = Plan(
-        corpus=make_corpus(tmp_path, "abba" * 5_000),
-        problems=["line ends: mixed: 20 \\n, 10 \\r\\n; make them one kind"],
-        architecture=Architecture(60, 2, 512, None, True, "tanh", False),
-        schedule=make_schedule(TrainingConfig(steps=80, growing_windows=True), batches),
-        precision="float32",
-        start_seconds=10.0,
-        costs=Costs(0.1, mark_seconds=0.5, start_seconds=5.0, teacher_seconds=33.0, ngram_seconds=7.0, end_seconds=4.2),
-        evaluations=20,
-        run_seconds=80.0,
-        memory_bytes=1_500_000_000,
-        advice=suited_recipe(1_000_000),
-        is_advised=False,
-    )
+    problem = "line ends: mixed: 20 \\n, 10 \\r\\n; make them one kind"
+    network = Architecture(60, 2, 512, None, True, "tanh", False)
+    schedule = make_schedule(TrainingConfig(steps=80, growing_windows=True), batches)
+    costs = Costs(0.1, mark_seconds=0.5, start_seconds=5.0, teacher_seconds=33.0, ngram_seconds=7.0, end_seconds=4.2)
+    told: dict[str, Any] = {"evaluations": 20, "run_seconds": 80.0, "start_seconds": 10.0, "precision": "float32"}
+    told |= {"memory_bytes": 1_500_000_000, "advice": suited_recipe(1_000_000), "is_advised": False}
+    corpus = make_corpus(tmp_path, "abba" * 5_000)
+    plan = Plan(corpus=corpus, problems=[problem], architecture=network, schedule=schedule, costs=costs, **told)
     monkeypatch.setattr("charlm.api.training.plan", Mock(return_value=plan))
     monkeypatch.setenv("COLUMNS", "200")
     text, found = charlm("plan").stdout, json_of("plan")
@@ -113,7 +101,7 @@ def test_every_figure_of_a_plan_is_printed_and_in_its_json_in_lines_that_fit_the
     ):
         assert found[key] == value, key
         assert printed in text, printed
-    assert "problem     line ends: mixed: 20 \\n, 10 \\r\\n; make them one kind" in text
+    assert f"problem     {problem}" in text
     assert "suits 18,000 characters of training and would be taken without -c" in text
     monkeypatch.setenv("COLUMNS", "40")
     assert max(map(len, charlm("plan").stdout.splitlines())) <= 40

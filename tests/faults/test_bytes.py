@@ -45,12 +45,10 @@ WORD = re.compile(rb'("(?:[^"\\]|\\.)*+"|[^\s\[\]{}",:]++)(?!"?:)')
 """A value in JSON or YAML, which is no key."""
 Edits = Sequence[tuple[int, int | None, bytes]]
 WORDS = st.sampled_from([value.encode() for value in (*VALUES, *YAML_VALUES)])
-EDITS: st.SearchStrategy[Edits] = st.lists(
-    st.tuples(st.integers(0, 300), st.none(), WORDS), min_size=1, max_size=2
-) | st.lists(
-    st.tuples(st.integers(0, 2**20), st.integers(0, 40), st.sampled_from(PIECES) | st.binary(max_size=9)),
-    min_size=1,
-    max_size=4,
+OF_WORDS = st.tuples(st.integers(0, 300), st.none(), WORDS)
+OF_BYTES = st.tuples(st.integers(0, 2**20), st.integers(0, 40), st.sampled_from(PIECES) | st.binary(max_size=9))
+EDITS: st.SearchStrategy[Edits] = st.lists(OF_WORDS, min_size=1, max_size=2) | st.lists(
+    OF_BYTES, min_size=1, max_size=4
 )
 """Where a part of some length is replaced, and by what; None = the word of this number."""
 REQUESTS = {
@@ -80,11 +78,17 @@ def check(message: str) -> None:
     assert len(message) <= 1500
 
 
-def read_with(run: Path, data: bytes) -> None:
-    """Use the model of a run whose file has other contents."""
+@settings(max_examples=400)
+@given(edits=EDITS, of_metadata=st.booleans())
+def test_a_model_file_is_read_or_refused_in_a_line(run: Path, edits: Edits, of_metadata: bool) -> None:
     path = run / "best.safetensors"
-    original = path.read_bytes()
-    path.write_bytes(data)
+    original, (fields, tensors) = path.read_bytes(), read_parts(path)
+    del fields["sha256"]
+    edited = edit(json.dumps(fields).encode() if of_metadata else original, edits)
+    if of_metadata:  # with a checksum that is right
+        sealed = seal(edited.decode("utf-8", "replace")[:-1])
+        edited = bytes(safetensors.numpy.save(tensors, {"charlm": sealed}))
+    path.write_bytes(edited)
     try:
         load(run).generate("a", length=3, seed=0)
         summarize(run)
@@ -92,22 +96,6 @@ def read_with(run: Path, data: bytes) -> None:
         check(str(error))
     finally:
         path.write_bytes(original)
-
-
-def with_metadata(run: Path, text: bytes) -> bytes:
-    """Return the model file of a run with other metadata, whose checksum is right."""
-    tensors = read_parts(run / "best.safetensors")[1]
-    sealed = seal(text.decode("utf-8", "replace")[:-1])
-    return bytes(safetensors.numpy.save(tensors, {"charlm": sealed}))
-
-
-@settings(max_examples=400)
-@given(edits=EDITS, of_metadata=st.booleans())
-def test_a_model_file_is_read_or_refused_in_a_line(run: Path, edits: Edits, of_metadata: bool) -> None:
-    data, fields = (run / "best.safetensors").read_bytes(), {**read_parts(run / "best.safetensors")[0]}
-    del fields["sha256"]
-    edited = edit(json.dumps(fields).encode() if of_metadata else data, edits)
-    read_with(run, with_metadata(run, edited) if of_metadata else edited)
 
 
 @settings(max_examples=300)

@@ -75,9 +75,8 @@ def test_each_model_has_a_page_and_an_entry_and_writes(trained: TrainedModel) ->
     assert lines[-2:] == ["data: [DONE]", ""]
 
 
-@pytest.mark.parametrize(
-    ("request_line", "body", "headers", "status", "code"),
-    [
+def test_a_wrong_request_is_refused_with_an_error_object(trained: TrainedModel) -> None:
+    requests: tuple[tuple[str, bytes, dict[str, str], int, str | None], ...] = (
         *(("GET /other", b"", {}, 404, "model_not_found"), ("GET /v1/models/other", b"", {}, 404, "model_not_found")),
         *(("GET /a/b", b"", {}, 404, None), ("GET /v1/completions", b"", {}, 405, None)),
         ("POST /v1/completions", b'{"model": "\\u202e"}', {}, 404, "model_not_found"),
@@ -85,15 +84,13 @@ def test_each_model_has_a_page_and_an_entry_and_writes(trained: TrainedModel) ->
         ("POST /v1/completions", b" " * ((1 << 20) + 1), {}, 413, "body_too_large"),
         ("GET /", b"", {"host": "evil.example"}, 403, "host_not_allowed"),
         ("GET /", b"", {"origin": "null"}, 403, "origin_not_allowed"),
-    ],
-)
-def test_a_wrong_request_is_refused_with_an_error_object(
-    *, request_line: str, body: bytes, headers: dict[str, str], status: int, code: str | None, trained: TrainedModel
-) -> None:
-    found, answered, answer = asyncio.run(ask(guarded(trained), request_line, body, headers))
-    assert (found, answer["error"]["type"], answer["error"]["code"]) == (status, "invalid_request_error", code)
-    assert answer["error"]["message"].isprintable()
-    assert "access-control-allow-origin" not in answered
+    )
+    for request, body, headers, status, code in requests:
+        found, answered, answer = asyncio.run(ask(guarded(trained), request, body, headers))
+        error = answer["error"]
+        assert (found, error["type"], error["code"]) == (status, "invalid_request_error", code), request
+        assert error["message"].isprintable()
+        assert "access-control-allow-origin" not in answered
 
 
 def test_a_request_without_the_key_and_weights_that_are_not_finite_are_refused(trained: TrainedModel) -> None:
