@@ -221,11 +221,8 @@ def test_score_of_the_compressor_is_what_the_text_adds_to_the_training_text() ->
 
 
 def test_a_text_too_short_or_too_uniform_for_the_compressor_has_no_score_of_it() -> None:
-    for training, text in (
-        (TRAINING, HELD[:2]),
-        (TRAINING, np.zeros(5_000, int)),
-        (np.zeros(50_000, int), np.zeros(5_000, int)),
-    ):
+    uniform = np.zeros(5_000, int)
+    for training, text in ((TRAINING, HELD[:2]), (TRAINING, uniform), (np.zeros(50_000, int), uniform)):
         assert set(baseline_nats(text, LETTERS, training)) == {"uniform", "unigram", "5-gram"}
 
 

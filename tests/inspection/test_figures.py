@@ -137,9 +137,8 @@ def test_every_colour_of_letters_and_lines_stands_out_from_the_paper() -> None:
         return float(linear @ [0.2126, 0.7152, 0.0722])
 
     paper, dark_paper = map(channels, figures.COLOURS["paper"])
-    for light, dark in (
-        map(channels, figures.COLOURS[name]) for name in figures.COLOURS if name not in {"paper", "grid"}
-    ):
+    names = figures.COLOURS.keys() - {"paper", "grid"}
+    for light, dark in (map(channels, figures.COLOURS[name]) for name in names):
         turned = np.clip(TURN @ (1 - light), 0, 1)
         for colour, ground in ((light, paper), (dark, dark_paper), (turned, dark_paper)):
             low, high = sorted((luminance(colour), luminance(ground)))

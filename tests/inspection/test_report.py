@@ -58,12 +58,8 @@ def test_a_text_has_one_loss_whatever_part_gives_it(trained: TrainedModel) -> No
 
 
 def test_a_text_that_is_short_or_strange_still_has_a_report_of_finite_numbers(trained: TrainedModel) -> None:
-    for ids in (
-        np.array([0, 1]),
-        np.zeros(50, np.int64),
-        np.array([4, 3, 4, 3, 0]),  # the end of a text and the unknown character
-        np.tile([3, 4, 3, 1], 75),
-    ):
+    strange = np.array([4, 3, 4, 3, 0])  # the end of a text and the unknown character
+    for ids in (np.array([0, 1]), np.zeros(50, np.int64), strange, np.tile([3, 4, 3, 1], 75)):
         found = inspect_text(reading(trained, text=ids, training_text=ids))
         assert len(found.get("surprise")) == min(len(ids), 300) - 1
         assert np.isfinite(found.get("gradient_by_lag")[0].median[0])

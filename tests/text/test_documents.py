@@ -64,12 +64,8 @@ def test_standard_input_can_be_read_twice(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_gz_file_is_decompressed_or_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     path = Path("a.GZ")
-    for data in (
-        b"no gzip at all",
-        gzip.compress(b"text" * 1000)[:-20],  # cut short
-        gzip.compress(b"text")[:-8] + bytes(8),  # a wrong checksum
-        gzip.compress(b"")[:10] + b"\xff" * 20,
-    ):
+    whole = gzip.compress(b"text" * 1000)  # cut short, with a wrong checksum, or with damaged contents
+    for data in (b"no gzip at all", whole[:-20], whole[:-8] + bytes(8), whole[:10] + b"\xff" * 20):
         path.write_bytes(data)
         with pytest.raises(CharlmError, match=r"^a\.GZ: not a complete gzip file: .+$"):
             Document("a.GZ", path).read()

@@ -113,13 +113,8 @@ def test_large_weights_saturate_and_small_ones_do_not() -> None:
 
 
 def test_the_gradient_reaches_to_the_first_lag_at_which_it_is_below_a_tenth() -> None:
-    for median, lag in (
-        ([1, 0.5, 0.09, 0.2], 2),
-        ([1, 0.5, 0.2], 3),
-        ([1, np.nan, 0.5], 1),
-        ([np.nan], 0),
-        ([1, np.inf, 0.0], 2),
-    ):
+    cases = ([1, 0.5, 0.09, 0.2], 2), ([1, 0.5, 0.2], 3), ([1, np.nan, 0.5], 1), ([np.nan], 0), ([1, np.inf, 0.0], 2)
+    for median, lag in cases:
         values = np.array(median)
         assert reach(LagCurve(0, np.arange(len(values)), values, values, values)) == lag
 

@@ -162,8 +162,8 @@ def test_each_step_and_each_evaluation_is_reported_once_with_its_loss(tmp_path: 
     evaluated: list[tuple[int, float]] = []
     train_watched(
         tmp_path / "run",
-        on_step=lambda step, nats: seen.append((step, nats)),
-        on_evaluation=lambda progress, nats: evaluated.append((progress.step, nats)),
+        on_step=lambda *told: seen.append(told),
+        on_evaluation=lambda at, nats: evaluated.append((at.step, nats)),
     )
     assert [step for step, _ in seen] == list(range(2, 51))
     assert evaluated == list(reference.validation().items())

@@ -33,9 +33,9 @@ def test_a_run_ends_at_the_first_of_two_limits() -> None:
 
 def test_a_schedule_follows_the_config_and_the_text() -> None:
     settings = TrainingConfig(optimizer=OptimizerConfig(learning_rate=0.5), epochs=3, log_every=2, evaluations=3)
-    assert make_schedule(settings, BATCHES) == Schedule(
-        3 * STEPS_PER_EPOCH, 2, 3, BATCHES, (Phase(0, 0, BATCHES),), 0.5, settings.schedule
-    )
+    phases = (Phase(0, 0, BATCHES),)
+    expected = Schedule(3 * STEPS_PER_EPOCH, 2, 3, BATCHES, phases, 0.5, settings.schedule)
+    assert make_schedule(settings, BATCHES) == expected
 
 
 @pytest.mark.parametrize("total", [1, 7, 19, 20, 39, 96, 768, 9_999])
