@@ -16,10 +16,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is importe
 import fake_runs
 import pytest
 from commands import charlm
+from corpora import write_plays
 from hypothesis import settings
 from models import make_random_model
 
-from charlm.config.recipes import DEFAULT_CORPUS
 from charlm.network.model_file import TrainedModel, write_model
 from charlm.text.vocabulary import Vocabulary
 
@@ -30,9 +30,7 @@ collect_ignore = [] if CAN_TRAIN else ["engine"]
 
 def pytest_report_header() -> list[str]:
     """Say which tests are left out."""
-    return (
-        [] if CAN_TRAIN else ["TensorFlow is not installed: the tests of the engine and those that train are left out"]
-    )
+    return [] if CAN_TRAIN else ["without TensorFlow, the tests of the engine and those that train are left out"]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -123,13 +121,10 @@ def model_file(trained: TrainedModel, tmp_path: Path) -> Path:
 def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Train the recipe tiny on the beginning of the plays, once for all tests, which only read the run."""
     folder = tmp_path_factory.mktemp("trained")
-    text = DEFAULT_CORPUS.read_text(encoding="utf-8")[:20_000]
+    text = write_plays(folder / "text.txt")
     if not CAN_TRAIN:
         overrides = ("corpus.test_fraction=0.1", "model.units=16", "training.steps=60")
-        return fake_runs.train(folder / "fake", *overrides, text=text).folder
-    (folder / "text.txt").write_text(text, encoding="utf-8")
-    command = charlm(
-        *("train", folder / "text.txt", "-c", "tiny", "-s", "corpus.test_fraction=0.1", "-r", folder / "run")
-    )
+        return fake_runs.train(folder / "fake", *overrides, text=text.read_text(encoding="utf-8")).folder
+    command = charlm("train", text, "-c", "tiny", "-s", "corpus.test_fraction=0.1", "-r", folder / "run")
     assert command.exit_code == 0, command.stderr
     return folder / "run"

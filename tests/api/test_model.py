@@ -30,9 +30,6 @@ def model(model_file: Path) -> charlm.Model:
     return charlm.load(model_file)
 
 
-# Loading
-
-
 def test_a_run_is_loaded_by_its_best_model_and_leaves_out_the_characters_that_it_does_not_know(
     model: charlm.Model, plays: charlm.Model, trained_run: Path
 ) -> None:
@@ -50,9 +47,6 @@ def test_a_config_that_is_not_right_is_refused_when_it_is_asked_for(model_file: 
         _ = charlm.load(model_file).config
 
 
-# Generating
-
-
 def test_a_text_is_the_same_in_pieces_as_a_whole_and_by_the_command(plays: charlm.Model) -> None:
     options = ("-p", "The ferry", "-n", 50, "--seed", 1, "-t", 0.5, "--top-k", 5, "--top-p", 0.9, "--min-p", 0.01)
     settings: dict[str, Any] = {"length": 50, "seed": 1, "temperature": 0.5, "top_k": 5, "top_p": 0.9, "min_p": 0.01}
@@ -63,21 +57,15 @@ def test_a_text_is_the_same_in_pieces_as_a_whole_and_by_the_command(plays: charl
     assert str(plays.generate(length=30, temperature=0)) == str(plays.generate(length=30, top_k=1, seed=3))
 
 
-def test_a_setting_out_of_range_is_refused_at_once_and_a_text_without_end_is_not_waited_for(
-    plays: charlm.Model,
-) -> None:
-    wrong: dict[str, Any]
-    for wrong in ({"min_p": -0.1}, {"top_k": 0}, {"length": -1}):
-        ((name, value),) = wrong.items()
+def test_a_setting_out_of_range_is_refused_at_once_and_a_text_without_end_not_waited_for(plays: charlm.Model) -> None:
+    wrong: dict[str, Any] = {"min_p": -0.1, "top_k": 0, "length": -1}
+    for name, value in wrong.items():
         with pytest.raises(CharlmError, match=f"{name}: found {value}"):
-            plays.generate(**wrong)
+            plays.generate(**{name: value})
     text = plays.generate(length=0)
     with pytest.raises(CharlmError, match=r"^length=0 generates without end"):
         str(text)
     assert next(text)
-
-
-# Scoring
 
 
 def test_a_loss_that_is_not_finite_is_an_error_without_a_warning(model_file: Path, tmp_path: Path) -> None:
@@ -89,9 +77,6 @@ def test_a_loss_that_is_not_finite_is_an_error_without_a_warning(model_file: Pat
     for call in (lambda: huge.score("abab"), lambda: charlm.evaluate(huge, tmp_path / "text.txt")):
         with pytest.raises(CharlmError, match="the loss is"):
             call()
-
-
-# By hand
 
 
 def test_logits_steps_and_scores_are_those_of_the_definition(plays: charlm.Model) -> None:
@@ -117,9 +102,7 @@ def test_ids_that_are_not_of_the_vocabulary_are_refused(model: charlm.Model) -> 
                 call(wrong)
 
 
-def test_a_text_is_read_from_a_state_as_the_end_of_both_and_its_states_are_those_of_its_steps(
-    model: charlm.Model,
-) -> None:
+def test_a_text_is_read_from_a_state_as_the_end_of_both_and_has_the_states_of_its_steps(model: charlm.Model) -> None:
     state, text = model.zero_state(), "abbab\n"
     states, seen = model.states(text), []
     assert [layer.shape for layer in states] == [(6, 4), (6, 4)]

@@ -27,9 +27,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/sel
 OVERRIDES = ("training.steps=20", "sampling.length=4")
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 WATCHERS: list[Callable[[], object]] = []
-starts = pytest.mark.parametrize(
-    "start", [pytest.param(0, marks=pytest.mark.slow), *(pytest.param(n, marks=pytest.mark.nightly) for n in (1, 2))]
-)
+STARTS = [pytest.param(0, marks=pytest.mark.slow), *(pytest.param(n, marks=pytest.mark.nightly) for n in (1, 2))]
+starts = pytest.mark.parametrize("start", STARTS)
 """Every third write is tried, from this one on: all of them at night."""
 
 
@@ -99,20 +98,18 @@ def watching(watcher: Callable[[], object], monkeypatch: pytest.MonkeyPatch, dis
                 os.close(descriptor)
 
 
-def make_root(root: Path, reference: Trained) -> Path:
-    root.mkdir()
-    shutil.copy(reference.folder.parent / "text.txt", root)
-    return root
-
-
-def train_in(root: Path, promised: list[int] | None = None) -> Trained:
+def train_in(root: Path, promised: list[int]) -> Trained:
     """Begin the run of a folder if it has not begun, and train it; `promised` takes the steps that are saved."""
-    notes = [] if promised is None else promised
     if not is_run(root / "run"):
         shutil.rmtree(root / "run", ignore_errors=True)
         begin(root / "run", *OVERRIDES, text=root / "text.txt")
-    notes.append(0)
-    return resume(root / "run", faults=Faults(after_call=lambda step: notes.append((step - 1) // 4 * 4)))
+    promised.append(0)
+    return resume(root / "run", faults=Faults(after_call=lambda step: promised.append((step - 1) // 4 * 4)))
+
+
+def copy_text(reference: Trained, root: Path) -> Path:
+    root.mkdir()
+    return Path(shutil.copy(reference.folder.parent / "text.txt", root)).parent
 
 
 def check_goes_on(root: Path, reference: Trained, promised: int | None) -> None:
@@ -120,7 +117,7 @@ def check_goes_on(root: Path, reference: Trained, promised: int | None) -> None:
     for model in root.glob("run/*.safetensors"):
         read_model(model)
     assert promised is None or is_run(root / "run")
-    trained = train_in(root)
+    trained = train_in(root, [])
     first = [line for line in trained.said if line.startswith("resumed at step ")]
     assert int(first[0].split()[3] if first else 0) >= (promised or 0)
     assert trained.files() == reference.files()
@@ -139,7 +136,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 def test_a_run_that_ends_before_any_write_goes_on_and_keeps_what_was_saved(
     cause: str, start: int, reference: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root, promised, left = make_root(tmp_path / "root", reference), list[int](), dict[Path, int | None]()
+    root, promised, left = copy_text(reference, tmp_path / "root"), list[int](), dict[Path, int | None]()
     disk, numbers = Disk(root), itertools.count(-start)
 
     def keep() -> None:
@@ -165,7 +162,7 @@ def test_a_write_that_fails_is_told_and_the_run_goes_on(
 ) -> None:
     number, has_failed = start, True
     while has_failed:
-        root, promised, waiting = make_root(tmp_path / f"{number}", reference), list[int](), iter(range(number, -1, -1))
+        root, promised, waiting = copy_text(reference, tmp_path / f"{number}"), list[int](), iter(range(number, -1, -1))
 
         def fail(waiting: Iterator[int] = waiting, code: int = (errno.ENOSPC, errno.EIO)[number % 2]) -> None:
             if next(waiting, None) == 0:  # once
@@ -182,7 +179,7 @@ def test_a_write_that_fails_is_told_and_the_run_goes_on(
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [0, 1, 100, 700, 1000, 1500, 2000, 2500, 3000, 5000, 10_000])
 def test_a_file_that_cannot_grow_is_told_and_the_run_goes_on(size: int, reference: Trained, tmp_path: Path) -> None:
-    root, promised = make_root(tmp_path / "root", reference), list[int]()
+    root, promised = copy_text(reference, tmp_path / "root"), list[int]()
     with file_size_limit(size), pytest.raises(CharlmError, match=os.strerror(errno.EFBIG)):
         train_in(root, promised)
     check_goes_on(root, reference, promised[-1] if promised else None)

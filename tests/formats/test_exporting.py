@@ -145,9 +145,9 @@ def elements(page: str, name: str) -> list[str]:
     return re.findall(rf"<{name}>(.*?)</{name}>", page, re.DOTALL)
 
 
-def block(page: str, name: str) -> str:
-    (found,) = re.findall(rf'<script type="text/plain" id="{name}">(.*?)</script>', page, re.DOTALL)
-    return str(found)
+def network_of(page: str) -> Any:
+    (found,) = re.findall(r'<script type="text/plain" id="network">(.*?)</script>', page, re.DOTALL)
+    return json.loads(found)
 
 
 def test_the_page_names_no_other_place_and_its_policy_allows_none() -> None:
@@ -170,15 +170,13 @@ def test_nothing_in_a_model_or_a_title_becomes_markup() -> None:
     for page in (plain, hostile):
         assert len(re.findall(r"<[a-zA-Z/!]", page)) == len(re.findall(r"<[a-zA-Z/!]", plain))
         assert "alert(" not in "".join(elements(page, "script"))
-    assert json.loads(block(hostile, "network"))["vocabulary"]["characters"] == [*STRANGE]
-    assert json.loads(block(hostile, "network"))["title"] == HOSTILE
+    network = network_of(hostile)
+    assert (network["vocabulary"]["characters"], network["title"]) == ([*STRANGE], HOSTILE)
 
 
 def test_only_a_score_on_unseen_text_is_called_so() -> None:
-    trained = make_model()
-    summaries = []
-    for split in ("validation", "train"):
-        scored = replace(trained, facts={"score": {"split": split, "nats_per_char": 1.5}})
-        summaries.append(json.loads(block(page_of(scored), "network"))["about"]["summary"])
-    assert summaries[0].endswith("1.50 nats (2.16 bits) per character on unseen text.")
-    assert "bits" not in summaries[1]
+    for split, score in (("validation", "1.50 nats (2.16 bits) per character on unseen text."), ("train", "")):
+        scored = replace(make_model(), facts={"score": {"split": split, "nats_per_char": 1.5}})
+        summary = network_of(page_of(scored))["about"]["summary"]
+        assert summary.endswith(score)
+        assert ("bits" in summary) == bool(score)
