@@ -31,6 +31,7 @@ from charlm.engine.kernel import Kernel, Network, load_kernel, settle_kernel
 from charlm.errors import CharlmError
 
 Shape = tuple[int, int, int, int, int]
+Kernels = Callable[[str], Kernel]
 SHAPES: list[Shape] = [
     *((1, 1, 1, 1, 2), (5, 1, 2, 7, 9), (3, 7, 3, 16, 5), (4, 13, 2, 333, 65), (9, 60, 4, 40, 96), (2, 3, 1, 5, 5000))
 ]
@@ -66,7 +67,7 @@ CASES = [
 
 
 @pytest.fixture(scope="session")
-def kernel_for(make_once: MakeOnce) -> Callable[[str], Kernel]:
+def kernel_for(make_once: MakeOnce) -> Kernels:
     """Return a function that returns the kernel of this processor, of an emulated one, or of another compiler."""
     if not any(shutil.which(name) for name in compiler.COMPILERS):
         pytest.skip("missing: a C compiler")
@@ -177,7 +178,7 @@ def expected(**fields: Any) -> tuple[Any, Any, list[Any]]:
 @pytest.mark.parametrize("processor", KERNELS)
 @pytest.mark.parametrize(("shape", "fields"), CASES, ids=str)
 def test_results_are_those_of_float64(
-    processor: str, shape: Shape, fields: dict[str, Any], kernel_for: Callable[[str], Kernel]
+    processor: str, shape: Shape, fields: dict[str, Any], kernel_for: Kernels
 ) -> None:
     case = Case(shape, **fields)
     last, loss, gradients = case.found(kernel_for(processor))
@@ -188,7 +189,7 @@ def test_results_are_those_of_float64(
 
 @pytest.mark.parametrize("shape", SHAPES[:-1], ids=str)
 @pytest.mark.parametrize("processor", WITH_BFLOAT16)
-def test_bfloat16_rounds_nothing_but_factors(shape: Shape, processor: str, kernel_for: Callable[[str], Kernel]) -> None:
+def test_bfloat16_rounds_nothing_but_factors(shape: Shape, processor: str, kernel_for: Kernels) -> None:
     """Few numbers lie so near to the middle between two bfloat16 that float64 takes the other."""
     case = Case(shape, has_masks=True, bfloat16=True)
     last, loss, gradients = case.found(kernel_for(processor))
@@ -206,7 +207,7 @@ def test_bfloat16_rounds_nothing_but_factors(shape: Shape, processor: str, kerne
         *(pytest.param(name, True, marks=pytest.mark.slow) for name in ("bfloat16", "tiles")),
     ],
 )
-def test_rows_do_not_change_each_other(processor: str, bfloat16: bool, kernel_for: Callable[[str], Kernel]) -> None:
+def test_rows_do_not_change_each_other(processor: str, bfloat16: bool, kernel_for: Kernels) -> None:
     kernel = kernel_for(processor)
     for activation in ACTIVATIONS:
         case = Case((3, 2, 1, 5, 4), activation, bfloat16=bfloat16)
@@ -236,7 +237,7 @@ def write_script(path: Path, commands: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def quick(kernel_for: Callable[[str], Kernel], make_once: MakeOnce) -> Path:
+def quick(kernel_for: Kernels, make_once: MakeOnce) -> Path:
     """Return a compiler that copies a library, which was compiled once."""
     command = [*compiler.find_compiler(), *compiler_options(), str(compiler.SOURCE), "-lm", "-o"]
     library = make_once("native.so", lambda path: subprocess.run([*command, path], check=True))
@@ -336,9 +337,8 @@ def test_options_that_no_shell_would_take_are_refused(monkeypatch: pytest.Monkey
         ("false", "false: cannot compile kernel.c: exit code 1"),
     ],
 )
-def test_without_a_compiler_the_user_is_told_of_keras(
-    command: str, reason: str, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("cache")
+def test_without_a_compiler_keras_is_told(command: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", command)
     said: list[str] = []
     assert load(said) == "keras"

@@ -173,13 +173,8 @@ def logits_of(*shares: float) -> Floats:
 
 
 def test_value_out_of_range_is_refused_with_its_option() -> None:
-    ranges = {
-        "temperature": (-0.1, math.nan, math.inf),
-        "top_k": (0,),
-        "top_p": (0.0, 1.01, math.nan),
-        "min_p": (-0.1, 1.1),
-    }
-    for option, values in ranges.items():
+    ranges = {"temperature": (-0.1, math.nan, math.inf), "top_k": (0,), "top_p": (0.0, 1.01, math.nan)}
+    for option, values in {**ranges, "min_p": (-0.1, 1.1)}.items():
         for value in values:
             with pytest.raises(CharlmError, match=f"{option}: found {value}; must be"):
                 Sampler(**{option: value})  # type: ignore[arg-type]

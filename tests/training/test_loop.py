@@ -160,11 +160,8 @@ def test_early_stopping_ends_a_run_after_that_many_evaluations_without_a_new_bes
 def test_each_step_and_each_evaluation_is_reported_once_with_its_loss(tmp_path: Path, reference: Trained) -> None:
     seen: list[tuple[int, float]] = []
     evaluated: list[tuple[int, float]] = []
-    train_watched(
-        tmp_path / "run",
-        on_step=lambda *told: seen.append(told),
-        on_evaluation=lambda at, nats: evaluated.append((at.step, nats)),
-    )
+    told: dict[str, Any] = {"on_step": lambda *step: seen.append(step)}
+    train_watched(tmp_path / "run", **told, on_evaluation=lambda at, nats: evaluated.append((at.step, nats)))
     assert [step for step, _ in seen] == list(range(2, 51))
     assert evaluated == list(reference.validation().items())
     for line in reference.metrics:
