@@ -1,4 +1,4 @@
-"""Reading and writing configs, and what is said of a value that is wrong."""
+"""Reading and writing configs: overrides, what is said of a wrong value, what a resume may change, and YAML."""
 
 import json
 import re
@@ -177,6 +177,9 @@ def test_any_mapping_is_a_config_or_refused_in_one_line(flat: dict[str, Any]) ->
     assert re.fullmatch(r"test: [^\n]*", message)
 
 
+# What a resume may change
+
+
 RESUMABLE = {
     *("training.epochs", "training.steps", "training.optimizer.learning_rate", "training.early_stopping"),
     *("training.schedule.name", "training.schedule.warmup_steps", "training.schedule.final_fraction"),
@@ -208,6 +211,9 @@ def test_a_resume_without_changes_has_none_and_one_that_is_refused_says_both_val
     changed = change(change(Config(), "training.shuffle", True), "training.steps", 3)
     with pytest.raises(CharlmError, match=r"^training\.shuffle: found true; must be false, as at the start of the run"):
         file.check_resume(Config(), changed)
+
+
+# YAML
 
 
 def parse(text: str) -> Any:

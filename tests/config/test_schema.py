@@ -1,4 +1,4 @@
-"""Every setting: its range, its default, what is refused, and its place in the JSON Schema."""
+"""Every setting, its place in the JSON Schema, and the recipes that come with charlm."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The Keras engine: it learns, its state is restored exactly, and its tensors are identified by name."""
+"""The Keras engine: its settings, its state and its tensors; the optimizers; what this machine trains with."""
 
 import json
 import os
@@ -188,6 +188,9 @@ def test_a_run_started_on_two_cores_and_resumed_on_one_has_the_same_bytes(tmp_pa
     assert weights_of(stopped / "last.safetensors") == weights_of(whole / "last.safetensors")
 
 
+# The optimizers
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_an_optimizer_is_built_by_its_name_with_its_arguments_and_takes_a_step(name: str) -> None:
     arguments = {"weight_decay": 0.25, **({"momentum": 0.25} if name in {"muon", "sgd"} else {})}
@@ -233,6 +236,9 @@ def test_the_polynomials_are_minimax_and_bring_the_interval_together() -> None:
         low = float(polynomial(low))
         high = 2 - low
     assert (x.min(), x.max()) == pytest.approx((0.68, 1.32), abs=0.01)
+
+
+# What this machine trains with, and which machines TF_CONFIG names
 
 
 @pytest.mark.parametrize(("is_recorded", "then"), [(False, "training in float32"), (True, "continuing in float32, so")])

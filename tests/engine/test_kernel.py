@@ -177,9 +177,7 @@ def expected(**fields: Any) -> tuple[Any, Any, list[Any]]:
 
 @pytest.mark.parametrize("processor", KERNELS)
 @pytest.mark.parametrize(("shape", "fields"), CASES, ids=str)
-def test_results_are_those_of_float64(
-    processor: str, shape: Shape, fields: dict[str, Any], kernel_for: Kernels
-) -> None:
+def test_results_equal_float64(processor: str, shape: Shape, fields: dict[str, Any], kernel_for: Kernels) -> None:
     case = Case(shape, **fields)
     last, loss, gradients = case.found(kernel_for(processor))
     wanted, wanted_loss, wanted_gradients = expected(**asdict(case))

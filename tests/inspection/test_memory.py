@@ -1,4 +1,4 @@
-"""How far back networks learn, predict and remember whose memory is known."""
+"""Networks whose memory, stability and fixed points are known: how far they learn, predict and remember."""
 
 import math
 from dataclasses import replace
@@ -170,6 +170,9 @@ def test_the_half_life_and_the_divergence_are_those_of_the_definition() -> None:
     assert divergence(np.log(p) + 3, np.log(q)) == pytest.approx((p * np.log(p / q)).sum())
 
 
+# Spectra and Lyapunov exponents
+
+
 def test_the_eigenvalues_of_a_triangle_are_its_diagonal() -> None:
     (found,) = recurrent_spectra(traced(one_layer(np.array([[2.0, 4.0], [0.0, 3.0]])), random_ids(60)))
     assert found.eigenvalues.tolist() == pytest.approx([3, 2])
@@ -224,6 +227,9 @@ def test_the_largest_exponent_has_the_standard_error_of_blocks_of_100_characters
     blocks = logs.reshape(8, 100).mean(1).tolist()
     assert found.standard_errors[0] == pytest.approx(reference.standard_error(blocks), rel=0.01)
     assert found.positions == range(100, 900)
+
+
+# Fixed points
 
 
 IDS = np.random.default_rng(0).choice(5, 300, p=[0.1, 0.4, 0.3, 0.15, 0.05])

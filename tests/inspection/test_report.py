@@ -1,4 +1,4 @@
-"""A whole report: which quantities it has, what its notes say, what is refused, and its JSON."""
+"""Reports: which quantities they have, what their notes say, what is refused, their JSON, and their page."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""Scores of units: a unit that was made to follow a feature is found, and noise is not."""
+"""Features of a text, marked by hand, and units that follow them: a planted one is found, and noise is not."""
 
 from dataclasses import replace
 from itertools import product
@@ -94,6 +94,9 @@ def test_a_short_text_and_a_feature_that_hardly_occurs_are_not_scored() -> None:
         found = {feature.feature for feature in units.features}
         assert "inside a word" in found
         assert ("in quotes or brackets" in found) == (times == 10)
+
+
+# Features
 
 
 def features(text: str) -> dict[str, str]:

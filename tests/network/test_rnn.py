@@ -1,4 +1,4 @@
-"""The recurrence and the network in NumPy, compared with their definition in float64."""
+"""The recurrence and the network in NumPy, by their definition in float64, and long texts in blocks."""
 
 import math
 from typing import Any
@@ -95,6 +95,9 @@ def test_a_config_decides_the_tensors_with_the_names_and_shapes_of_the_format() 
         **{"embedding": (5, 3), "rnn.0.kernel": (3, 4), "rnn.1.kernel": (7, 4), **recurrent},
         **{"logits.kernel": (8, 5), "logits.bias": (5,)},
     }
+
+
+# Long texts, in blocks and in pieces side by side
 
 
 TEXT = np.random.default_rng(4).integers(0, 5, 101)

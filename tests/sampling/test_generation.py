@@ -1,4 +1,4 @@
-"""The ids and the text that follow a prompt."""
+"""The choice of an id from logits, and the ids and the text that follow a prompt."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A corpus on disk: its splits, its summary, and what is refused."""
+"""A corpus on disk: its splits, its summary, what is refused; possible problems in it; its streams and windows."""
 
 import json
 import random
@@ -96,6 +96,9 @@ def test_the_settings_of_a_corpus_are_taken_over_and_others_that_are_written_ref
             settle_corpus_settings(corpus, CorpusConfig(**{key: value}))
 
 
+# Possible problems
+
+
 def test_rare_characters_are_counted_and_named_with_the_key_that_decides(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path, "ab" * 98 + "éé" + "\x85e", min_count=3)
     (found,) = find_omissions(corpus)
@@ -133,6 +136,9 @@ def test_new_characters_a_short_text_and_many_blanks_are_found(tmp_path: Path) -
         found = find_problems(make_corpus(Path(tempfile.mkdtemp(dir=tmp_path)), text))
         assert len(found) == (finding is not None)
         assert re.match(finding or "", "".join(found)), found
+
+
+# Streams and windows
 
 
 def test_streams_are_cut_into_windows_whose_targets_are_the_next_characters() -> None:

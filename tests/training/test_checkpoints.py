@@ -1,4 +1,4 @@
-"""The state of a run on the disk: restored exactly, and from the checkpoint before if one is damaged."""
+"""The state of a run on the disk, restored exactly or from the checkpoint before; what machines tell each other."""
 
 from collections.abc import Callable
 from itertools import product
@@ -120,6 +120,9 @@ def test_restoring_is_refused_without_a_checkpoint_or_if_its_tensors_have_other_
     for shapes in ({"step": (1,)}, {"other": ()}, {}):
         with pytest.raises(CharlmError, match="another network, optimizer or batch size"):
             checkpoints.restore(tmp_path, warn=pytest.fail, shapes={**SHAPES, **shapes})
+
+
+# What machines tell each other; the all-reduce of several is played by one, real ones are in tests/faults
 
 
 class Played(Machines):

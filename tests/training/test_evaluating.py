@@ -1,4 +1,4 @@
-"""What happens between steps: the lines in metrics.jsonl, the evaluations, and what the user is told of them."""
+"""What happens between steps: logs, evaluations, what the user is told of them, and the temperature that is chosen."""
 
 import json
 import math
@@ -138,6 +138,9 @@ def test_the_simple_models_score_what_the_baselines_of_evaluate_do(tmp_path: Pat
     assert open_text(run, has_baselines=False).baseline_nats == {}
     (tmp_path / "short").mkdir()
     assert open_text(make_run(tmp_path / "short", text="ab")).baseline_nats == {}
+
+
+# The temperature is the lowest at which no text of the network repeats itself more than its own text
 
 
 LENGTH = "sampling.length=8"

@@ -1,4 +1,4 @@
-"""A run is the same whenever it is interrupted and whatever it started from; and what ends or refuses it."""
+"""A run is the same whenever it is interrupted; its logs and models; what ends or refuses it."""
 
 import contextlib
 import math

@@ -140,6 +140,9 @@ def test_minutes_must_be_a_number_more_than_0_and_decide_the_length_alone() -> N
             check_minutes(3, parse_overrides(overrides))
 
 
+# How long a run takes
+
+
 COSTS = Costs(step_seconds=1.0, mark_seconds=10.0, start_seconds=1000.0, teacher_seconds=7.0, ngram_seconds=3.0)
 SETTINGS = TrainingConfig(steps=1, evaluations=5)
 

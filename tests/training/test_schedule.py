@@ -1,4 +1,4 @@
-"""The steps at which something happens in a run, the learning rates, and the windows that calls of the engine read."""
+"""The steps at which something happens, the learning rates, and the windows that calls of the engine read."""
 
 import math
 from dataclasses import replace
