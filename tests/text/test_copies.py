@@ -20,16 +20,12 @@ def by_brute_force(text: str, training: str, least: int) -> tuple[float, str, in
     return len(covered) / max(1, len(text)), longest, training.index(longest) if longest else None
 
 
-@given(
-    text=st.text("abc", max_size=60),
-    training=st.text("ab", max_size=200),
-    start=st.integers(0, 200),
-    length=st.integers(0, 60),
-    least=st.integers(1, 6),
-    block=st.integers(1, 100),
-)
-def test_spans_are_by_brute_force(*, text: str, training: str, start: int, length: int, least: int, block: int) -> None:
-    text += training[start : start + length]
+SPANS = st.tuples(st.integers(0, 200), st.integers(0, 60))
+
+
+@given(st.text("abc", max_size=60), st.text("ab", max_size=200), SPANS, st.integers(1, 6), st.integers(1, 100))
+def test_spans_are_by_brute_force(text: str, training: str, copied: tuple[int, int], least: int, block: int) -> None:
+    text += training[copied[0] : sum(copied)]
     found = find_copies(ids(text), ids(training), min_span=least, block=block)
     share, longest, position = by_brute_force(text, training, least)
     assert found.share == pytest.approx(share)
