@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pytest
 from models import weights_of
@@ -98,16 +98,15 @@ def test_one_source_or_several_are_tokenized(tmp_path: Path) -> None:
 def test_a_run_with_teachers_of_its_own_trains_them_first_and_learns_from_them(
     training: Outcome, tmp_path: Path
 ) -> None:
-    settings: dict[str, Any] = {"training.steps": 5}
-    settings["training.teachers"] = {"recipe": str(tmp_path / "teacher.yaml"), "seeds": [5]}
     (tmp_path / "teacher.yaml").write_text("model: {units: 8}\ntraining: {steps: 5}\n", encoding="utf-8")
-    text = training.folder.parent / "text.txt"
-    taught = in_a_thread(lambda: charlm.train(text, recipe="tiny", overrides=settings, run=tmp_path / "run"))
-    teacher = tmp_path / "run" / "teachers" / "5" / "best.safetensors"
+    teacher, found = tmp_path / "0/teachers/5/best.safetensors", []
+    own, same = {"recipe": str(tmp_path / "teacher.yaml"), "seeds": [5]}, {"models": [str(teacher)]}
+    for number, teachers in enumerate((own, same)):
+        overrides, run = {"training.steps": 5, "training.teachers": teachers}, tmp_path / str(number)
+        charlm.train(training.folder.parent / "text.txt", recipe="tiny", overrides=overrides, run=run)
+        found.append(weights_of(run / "best.safetensors"))
     assert charlm.load(teacher).config.model.units == 8
-    settings["training.teachers"] = {"models": [str(teacher)]}
-    other = in_a_thread(lambda: charlm.train(text, recipe="tiny", overrides=settings, run=tmp_path / "other"))
-    assert weights_of(taught.folder / "best.safetensors") == weights_of(other.folder / "best.safetensors")
+    assert found[0] == found[1]
 
 
 def test_nothing_is_printed_and_signals_are_as_before(

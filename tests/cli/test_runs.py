@@ -34,9 +34,7 @@ def test_each_run_is_a_line_with_the_figures_of_the_json_the_newest_first(traine
     make_scored_run(Path("runs/old"), trained, 1.5)
     os.utime("runs/old/metrics.jsonl", (0, 0))
     (make_run(Path("runs/new")) / "ended.json").touch()
-    for name in ("x" * 40, "y" * 41):
-        make_run(Path("elsewhere") / name)
-    names = charlm("runs", *(Path("elsewhere") / name for name in ("x" * 40, "y" * 41))).stdout
+    names = charlm("runs", *(make_run(Path("elsewhere") / name) for name in ("x" * 40, "y" * 41))).stdout
     assert ("x" * 40 in names, "y" * 40 in names) == (True, False)
     heads, new, old = (line.split() for line in charlm("runs").stdout.splitlines()[:3])
     assert heads == ["run", "state", "step", "nats", "chars/s", "weights", "age"]
@@ -106,10 +104,9 @@ def test_each_run_writes_a_text_at_its_temperature_with_the_same_random_numbers(
 def test_runs_that_differ_in_their_seeds_alone_are_one_line_with_mean_and_deviation(trained: TrainedModel) -> None:
     scores = {"seed=1": 1.5, "seed=2": 1.6, "training.data_seed=3": 1.75, "model.units=7": 1.0}
     for number, (override, score) in enumerate(scores.items()):
-        folder = make_scored_run(Path(f"runs/{number}"), trained, score)
-        config = charlm("config", "show", folder / "config.yaml", "-s", override).stdout
-        (folder / "config.yaml").write_text(config, encoding="utf-8")
-        os.utime(folder / "metrics.jsonl", (-number, -number))
+        config = make_scored_run(Path(f"runs/{number}"), trained, score) / "config.yaml"
+        config.write_text(charlm("config", "show", config, "-s", override).stdout, encoding="utf-8")
+        os.utime(config.with_name("metrics.jsonl"), (-number, -number))
     make_run(Path("runs/unscored"))
     seeds, other = json_of("runs", "0", "1", "2", "3", "unscored", "--group")
     mean, deviation = statistics.mean([1.5, 1.6, 1.75]), statistics.stdev([1.5, 1.6, 1.75])

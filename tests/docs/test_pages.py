@@ -9,6 +9,7 @@ import signal
 import sys
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -87,10 +88,13 @@ def test_the_program_that_reads_a_model_writes_what_charlm_writes(capsys: pytest
     check, program = code_blocks(text_of("docs/model-file.md"), "python")
     command = next(line for line in quoted_commands(text_of("docs/model-file.md")) if line[0] == "sample")
     for embedding, skip_connections in product((None, 3), (False, True)):
-        model = make_random_model(
-            "The quick\n", layers=2, units=8, embedding=embedding, skip_connections=skip_connections
-        )
-        write_model(Path("best.safetensors"), model)
+        network: dict[str, Any] = {
+            "layers": 2,
+            "units": 8,
+            "embedding": embedding,
+            "skip_connections": skip_connections,
+        }
+        write_model(Path("best.safetensors"), make_random_model("The quick\n", **network))
         exec(check, {})
         exec(program, {})
         assert capsys.readouterr().out == charlm(*command).stdout + "\n"

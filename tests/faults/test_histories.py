@@ -1,21 +1,32 @@
-"""Whatever happens to a run, it ends with the same bytes: histories that Hypothesis makes up, with the fake engine."""
+"""Whatever happens to a run, it ends with the same bytes: what Hypothesis makes up, and an end at any call that writes.
 
-import contextlib
+The engine is the fake one. A process is killed, the machine loses power, or a call fails: one of those that open,
+rename, make, cut or remove something in the folder of the run, or that wait until something is on the disk. Without
+power, a file has what it had when it was last synchronised, and a folder the names.
+"""
+
+import errno
+import itertools
+import os
+import shutil
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_engine import Faults, crash_after, interrupt_after
-from fake_runs import Trained, resume, train
+from fake_runs import Trained, begin, resume, train
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from limits import file_size_limit
 from run_folders import cut
 
-from charlm.network.model_file import read_fields, read_tensors, tensors_sha256
-from charlm.runs.folder import saved_steps
-
-pytestmark = pytest.mark.slow
+from charlm.errors import CharlmError
+from charlm.network.model_file import read_fields, read_model, read_tensors, tensors_sha256
+from charlm.runs.folder import is_run, saved_steps
 
 FREE = ("training.early_stopping=9", "training.parts=2")
 """Settings that a resume may change, or repeat, without a change of the results."""
@@ -61,6 +72,7 @@ def check_one_path(run: Path) -> None:
     assert not newest_step or read_fields(run / "last.safetensors")["step"] <= newest_step
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.lists(EVENTS, min_size=1, max_size=4))
 def test_a_run_that_is_interrupted_crashed_damaged_and_changed_ends_like_one_that_was_left_alone(
@@ -69,7 +81,7 @@ def test_a_run_that_is_interrupted_crashed_damaged_and_changed_ends_like_one_tha
     with tempfile.TemporaryDirectory() as place:
         run = Path(place) / "run/run"
         for (end, step), damages, override in history:
-            with contextlib.suppress(ZeroDivisionError):
+            with suppress(ZeroDivisionError):
                 if run.exists():
                     resume(run, override, faults=end(step))
                 else:
@@ -87,3 +99,170 @@ def test_a_run_that_is_interrupted_crashed_damaged_and_changed_ends_like_one_tha
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Return the run that was left alone."""
     return train(tmp_path_factory.mktemp("whole") / "run")
+
+
+# Calls that write
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/fd")
+OVERRIDES = ("training.steps=20", "sampling.length=4")
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+WATCHERS: list[Callable[[], object]] = []
+STARTS = [pytest.param(0, marks=pytest.mark.slow), *(pytest.param(n, marks=pytest.mark.nightly) for n in (1, 2))]
+starts = pytest.mark.parametrize("start", STARTS)
+"""Every third write is tried, from this one on: all of them at night."""
+
+
+def hook(event: str, arguments: tuple[Any, ...]) -> None:
+    """Tell the watcher of a call that writes, before it."""
+    is_write = event in {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"}
+    is_write |= event == "open" and not isinstance(arguments[0], int) and bool(arguments[2] & WRITES)
+    if WATCHERS and is_write:
+        watcher = WATCHERS.pop()  # which makes such calls itself
+        try:
+            watcher()
+        finally:
+            WATCHERS.append(watcher)
+
+
+sys.addaudithook(hook)
+
+
+class Disk:
+    """What is on the disk of a folder: the contents of files and the names in folders when they were synchronised."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.files, self.folders = root, dict[int, bytes](), dict[int, dict[str, tuple[int, bool]]]()
+        self.kept: list[int] = []
+        """Descriptors, so that no number of a file is used again."""
+        for path in (root, *root.iterdir()):
+            descriptor = os.open(path, os.O_RDONLY)
+            self.synchronise(descriptor)
+            os.close(descriptor)
+
+    def synchronise(self, descriptor: int) -> None:
+        """Take `os.fsync` for done."""
+        self.kept.append(os.dup(descriptor))
+        number, path = os.fstat(descriptor).st_ino, Path(f"/proc/self/fd/{descriptor}").resolve()
+        if path.is_dir():
+            self.folders[number] = {entry.name: (entry.inode(), entry.is_dir()) for entry in os.scandir(path)}
+        else:
+            self.files[number] = Path(f"/proc/self/fd/{descriptor}").read_bytes()
+
+    def rebuild(self, target: Path, number: int | None = None) -> Path:
+        """Write what is left when the power fails."""
+        target.mkdir()
+        for name, (found, is_folder) in self.folders.get(number or self.root.stat().st_ino, {}).items():
+            if is_folder:
+                self.rebuild(target / name, found)
+            else:
+                (target / name).write_bytes(self.files.get(found, b""))
+        return target
+
+
+@contextmanager
+def watching(watcher: Callable[[], object], monkeypatch: pytest.MonkeyPatch, disk: Disk) -> Iterator[None]:
+    """Call a function before each call that writes."""
+
+    def fsync(descriptor: int) -> None:
+        hook("os.truncate", ())
+        disk.synchronise(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        WATCHERS.append(watcher)
+        try:
+            yield
+        finally:
+            WATCHERS.clear()
+            for descriptor in disk.kept:
+                os.close(descriptor)
+
+
+def train_in(root: Path, promised: list[int]) -> Trained:
+    """Begin the run of a folder if it has not begun, and train it; `promised` takes the steps that are saved."""
+    if not is_run(root / "run"):
+        shutil.rmtree(root / "run", ignore_errors=True)
+        begin(root / "run", *OVERRIDES, text=root / "text.txt")
+    promised.append(0)
+    return resume(root / "run", faults=Faults(after_call=lambda step: promised.append((step - 1) // 4 * 4)))
+
+
+def copy_text(reference: Trained, root: Path) -> Path:
+    root.mkdir()
+    return Path(shutil.copy(reference.folder.parent / "text.txt", root)).parent
+
+
+def check_goes_on(root: Path, reference: Trained, promised: int | None) -> None:
+    """Train what is left of a run to its end, which is that of a run that was left alone."""
+    for model in root.glob("run/*.safetensors"):
+        read_model(model)
+    assert promised is None or is_run(root / "run")
+    trained = train_in(root, [])
+    first = [line for line in trained.said if line.startswith("resumed at step ")]
+    assert int(first[0].split()[3] if first else 0) >= (promised or 0)
+    assert trained.files() == reference.files()
+    assert trained.repeatable_metrics == reference.repeatable_metrics
+    assert [path.name for path in root.rglob(".*")] == [".lock"]
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Train without interruption."""
+    return train(tmp_path_factory.mktemp("writes") / "run", *OVERRIDES)
+
+
+@linux
+@starts
+@pytest.mark.parametrize("cause", ["killed", "without power"])
+def test_a_run_that_ends_before_any_write_goes_on_and_keeps_what_was_saved(
+    cause: str, start: int, reference: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, promised, left = copy_text(reference, tmp_path / "root"), list[int](), dict[Path, int | None]()
+    disk, numbers = Disk(root), itertools.count(-start)
+
+    def keep() -> None:
+        if next(numbers) % 3:
+            return
+        target = tmp_path / f"left-{len(left)}"
+        if cause == "killed":
+            shutil.copytree(root, target)
+        else:
+            disk.rebuild(target)
+        left[target] = promised[-1] if promised else None
+
+    with watching(keep, monkeypatch, disk):
+        train_in(root, promised)
+    assert len(left) > 25
+    for place, step in left.items():
+        check_goes_on(place, reference, step)
+
+
+@linux
+@starts
+def test_a_write_that_fails_is_told_and_the_run_goes_on(
+    start: int, reference: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number, has_failed = start, True
+    while has_failed:
+        root, promised, waiting = copy_text(reference, tmp_path / f"{number}"), list[int](), iter(range(number, -1, -1))
+
+        def fail(waiting: Iterator[int] = waiting, code: int = (errno.ENOSPC, errno.EIO)[number % 2]) -> None:
+            if next(waiting, None) == 0:  # once
+                raise OSError(code, os.strerror(code))
+
+        with suppress(CharlmError), watching(fail, monkeypatch, Disk(root)):
+            train_in(root, promised)
+        has_failed = next(waiting, None) is None
+        check_goes_on(root, reference, promised[-1] if promised else None)
+        number += 3
+    assert number > 80
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [0, 1, 100, 700, 1000, 1500, 2000, 2500, 3000, 5000, 10_000])
+def test_a_file_that_cannot_grow_is_told_and_the_run_goes_on(size: int, reference: Trained, tmp_path: Path) -> None:
+    root, promised = copy_text(reference, tmp_path / "root"), list[int]()
+    with file_size_limit(size), pytest.raises(CharlmError, match=os.strerror(errno.EFBIG)):
+        train_in(root, promised)
+    check_goes_on(root, reference, promised[-1] if promised else None)

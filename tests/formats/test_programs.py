@@ -24,27 +24,16 @@ from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import ACTIVATIONS, Floats
 
 
-def check_logits(folder: Path, name: FormatName, network: dict[str, Any]) -> None:
-    trained = make_model(**network)
-    found = FORMATS[name]
-    logits = found.read_logits(write_export(folder, trained, found.export(trained, "x")), IDS)
-    expected, _ = reference.read(trained.parameters, IDS.tolist())
-    np.testing.assert_allclose(logits, expected, atol=1e-5, rtol=1e-5)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_format_has_the_logits_of_the_reference(tmp_path: Path, name: FormatName) -> None:
-    is_slow_to_start = name in {"keras", "torch"}
-    for number, network in enumerate(NETWORKS[2:4] if is_slow_to_start else NETWORKS):
-        check_logits(tmp_path / str(number), name, network)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("name", ["html", "onnx", "c"])
-def test_a_format_has_every_activation(tmp_path: Path, name: FormatName, activation: str) -> None:
-    check_logits(tmp_path / "export", name, {"layers": 2, "activation": activation})
+def test_a_format_has_the_logits_of_the_reference_for_every_kind_of_network(tmp_path: Path, name: FormatName) -> None:
+    activations = [{"layers": 2, "activation": activation} for activation in ACTIVATIONS]
+    is_slow_to_start, found = name in {"keras", "torch"}, FORMATS[name]
+    for number, network in enumerate(NETWORKS[2:4] if is_slow_to_start else [*NETWORKS, *activations]):
+        trained = make_model(**network)
+        folder = write_export(tmp_path / str(number), trained, found.export(trained, "x"))
+        expected, _ = reference.read(trained.parameters, IDS.tolist())
+        np.testing.assert_allclose(found.read_logits(folder, IDS), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.slow
@@ -89,9 +78,6 @@ def test_the_program_in_the_model_card_writes_text_and_goes_on_from_its_state(tm
     np.testing.assert_allclose(np.load(tmp_path / "out/logits.npy")[0, 0], model.logits(read)[-1], atol=1e-4, rtol=0)
 
 
-# ONNX
-
-
 def test_a_missing_package_is_named(trained: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(CharlmError, match="--format onnx: needs the package onnx: pip install onnx"):
@@ -106,8 +92,7 @@ def session_of(trained: TrainedModel, folder: Path) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("activation", ["tanh", "linear"])
-@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize(("layers", "activation"), [(1, "tanh"), (2, "linear")])
 def test_streams_side_by_side_go_on_from_their_states(tmp_path: Path, activation: str, layers: int) -> None:
     trained = make_model(layers=layers, skip_connections=True, activation=activation)
     session = session_of(trained, tmp_path)
@@ -129,9 +114,6 @@ def test_the_vocabulary_is_in_the_metadata(tmp_path: Path) -> None:
     shapes = {value.name: value.shape for value in (*session.get_inputs(), *session.get_outputs())}
     of_states = {"state": [1, "B", 4], "next_state": [1, "B", 4]}
     assert shapes == {"ids": ["T", "B"], "logits": ["T", "B", len(STRANGE)], **of_states}
-
-
-# The check
 
 
 def check(trained: TrainedModel, *, error: float, time: int | None = None) -> Check:

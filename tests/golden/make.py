@@ -32,14 +32,16 @@ SETTINGS = (
 
 
 def make(folder: Path) -> None:
-    """Write model.safetensors, run/ and expected.json into a new folder."""
+    """Write model.safetensors, run/ and expected.json into a new folder: all weights, and the most likely texts."""
     folder.mkdir()
     _make_model(folder / "model.safetensors")
     _make_run(folder / "run")
-    expected = {
-        name: _describe(read_model(folder / name))
-        for name in ("model.safetensors", "run/best.safetensors", "run/last.safetensors")
-    }
+    expected = {}
+    for name in ("model.safetensors", "run/best.safetensors", "run/last.safetensors"):
+        model = read_model(folder / name)
+        weights = {key: tensor.tolist() for key, tensor in model.parameters.tensors().items()}
+        text = str(generate_text(model, TextRequest(40, Sampler(temperature=0), seed=0, ignore_end=True)))
+        expected[name] = {"weights": weights, "text": text}
     (folder / "expected.json").write_text(json.dumps(expected) + "\n", encoding="utf-8")
 
 
@@ -65,13 +67,6 @@ def _make_run(folder: Path) -> None:
         for path in (*run.glob(".*"), *run.glob("events.*"), run / "checkpoints/step-5.safetensors"):
             path.unlink()
         shutil.copytree(run, folder)
-
-
-def _describe(model: TrainedModel) -> dict[str, object]:
-    """Return all weights by the names of their tensors, and the most likely text."""
-    text = str(generate_text(model, TextRequest(40, Sampler(temperature=0), seed=0, ignore_end=True)))
-    weights = {name: tensor.tolist() for name, tensor in model.parameters.tensors().items()}
-    return {"weights": weights, "text": text}
 
 
 if __name__ == "__main__":

@@ -72,9 +72,6 @@ def test_a_folder_that_is_not_free_is_refused_and_stays(tmp_path: Path, corpus: 
     assert names(tmp_path / "other") == ["metrics.jsonl"]
 
 
-# A run that ends before it was trained
-
-
 TRAINED = ("best.safetensors", "last.safetensors", "checkpoints/step-0.safetensors")
 TAUGHT = ("teachers/2", "soft_targets.bin")
 
@@ -109,9 +106,6 @@ def test_nothing_is_left_under_runs_either_which_must_be_a_place_that_can_be_wri
         pass
 
 
-# Opening a run
-
-
 def test_a_run_can_be_opened_with_other_settings_but_those_that_must_stay(tmp_path: Path, corpus: Corpus) -> None:
     begin(tmp_path / "run", corpus)
     run = runs.open_run(tmp_path / "run", overrides=["training.epochs=3"])
@@ -140,9 +134,6 @@ def test_the_corpus_of_a_model_is_that_of_its_run_and_another_text_or_split_is_r
             runs.run_corpus(run.folder / "best.safetensors", trained)
     (run.folder / "corpus").unlink()
     assert runs.run_corpus(run.folder / "best.safetensors", trained) is None
-
-
-# The weights of another model
 
 
 def begin_adapted(folder: Path, parent: Path | None, text: str, **options: Any) -> runs.Run:
