@@ -198,14 +198,11 @@ def results(
     return [value.numpy() for value in (loss, *gradients, *state)]
 
 
-@pytest.mark.parametrize(
-    ("settings", "objective"),
-    [
-        *((network, Objective()) for network in COMPILED),
-        *((COMPILED[1], objective) for objective in (Objective(0.8, 0.6), Objective(temperature=0.9))),
-    ],
-    ids=str,
-)
+OBJECTIVES = Objective(0.8, 0.6), Objective(temperature=0.9)
+CASES = [*((network, Objective()) for network in COMPILED), *((COMPILED[1], each) for each in OBJECTIVES)]
+
+
+@pytest.mark.parametrize(("settings", "objective"), CASES, ids=str)
 def test_loss_gradients_and_state_are_those_of_keras(settings: dict[str, Any], objective: Objective) -> None:
     expected, found = (results(settings, objective, compiled=compiled) for compiled in (False, True))
     check_close(found, expected, atol=2e-6, rtol=1e-4)

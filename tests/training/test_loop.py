@@ -32,15 +32,11 @@ from charlm.training.signals import Session, stop_on_signal
 # Repeatable
 
 
-@pytest.mark.parametrize(
-    ("step", "growing"),
-    [
-        (7, "false"),  # between two logs
-        (STEPS_PER_EPOCH + 10, "false"),  # in the middle of an epoch, with an evaluation
-        *((49, "false"), (50, "false")),  # before the last evaluation
-        *((7, "true"), (30, "true")),  # windows that have grown
-    ],
-)
+STOPS = [(7, "false"), (STEPS_PER_EPOCH + 10, "false"), (49, "false"), (50, "false"), (7, "true"), (30, "true")]
+"""Between two logs; at an evaluation in an epoch; a step before the end; at it, unevaluated; with growing windows."""
+
+
+@pytest.mark.parametrize(("step", "growing"), STOPS)
 def test_an_interrupted_run_ends_like_a_whole_one(step: int, growing: str, reference: Trained, tmp_path: Path) -> None:
     setting = f"training.growing_windows={growing}"
     whole = reference if growing == "false" else train(tmp_path / "whole", setting)
