@@ -14,9 +14,7 @@ PHYSICAL_BYTES = 1000 * 4096
 SYSTEM = {"SC_PHYS_PAGES": 1000, "SC_PAGE_SIZE": 4096}
 
 
-def test_the_memory_is_the_lower_of_machine_and_container_and_unknown_if_the_system_does_not_tell(
-    tmp_path: Path,
-) -> None:
+def test_the_memory_is_the_lower_of_machine_and_container_or_unknown(tmp_path: Path) -> None:
     def memory(sysconf: Callable[[str], int] = SYSTEM.__getitem__) -> int | None:
         return hardware.memory_bytes(control_group=tmp_path / "limit", sysconf=sysconf)
 

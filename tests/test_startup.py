@@ -35,9 +35,7 @@ def test_help_imports_only_click_and_information_neither_tensorflow_nor_numpy() 
         assert packages.isdisjoint({*TENSORFLOW, "numpy"})
 
 
-def test_sampling_imports_numpy_and_safetensors_alone_and_what_does_not_train_neither_tensorflow_nor_torch(
-    model_file: Path, trained_run: Path
-) -> None:
+def test_what_does_not_train_does_not_import_tensorflow(model_file: Path, trained_run: Path) -> None:
     Path("text.txt").write_text("abba", encoding="utf-8")
     sampled, *others = imported_by(
         RUN_COMMANDS,

@@ -47,9 +47,7 @@ def test_a_log_grows_by_whole_records_also_when_it_is_opened_again(tmp_path: Pat
     assert (tmp_path / "log").read_bytes() == b"one\ntwo\n"
 
 
-def test_all_of_a_file_is_on_the_disk_before_it_takes_its_place_and_then_the_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_is_on_the_disk_before_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target, synced = tmp_path / "target", []
 
     def fsync(descriptor: int) -> None:
@@ -93,9 +91,7 @@ def test_a_link_is_followed_and_what_is_no_file_is_refused(tmp_path: Path) -> No
             write_file(path, b"new")
 
 
-def test_leftovers_of_a_killed_process_are_removed_and_a_temporary_folder_at_its_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_leftovers_and_temporary_folders_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (".12.best.safetensors.tmp", ".345.x.tmp", ".notes.tmp", "12.tmp", "file"):
         (tmp_path / name).touch()
     storage.remove_leftovers(tmp_path)

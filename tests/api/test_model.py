@@ -36,7 +36,7 @@ def model(model_file: Path) -> charlm.Model:
     return charlm.load(model_file)
 
 
-def test_a_run_is_loaded_by_its_best_model_and_leaves_out_the_characters_that_it_does_not_know(
+def test_a_run_is_its_best_model_and_leaves_out_other_characters(
     model: charlm.Model, plays: charlm.Model, trained_run: Path
 ) -> None:
     assert charlm.load(trained_run).path == plays.path == trained_run / "best.safetensors"
@@ -180,9 +180,7 @@ def test_baselines_and_copies_are_those_of_the_training_text(trained_run: Path, 
 
 
 @pytest.mark.parametrize("split", [None, "train", "validation", "test"])
-def test_the_text_of_the_run_is_scored_if_there_is_no_other_and_another_is_divided_like_it(
-    split: Split | None, trained_run: Path
-) -> None:
+def test_the_text_of_the_run_is_scored_and_another_divided_like_it(split: Split | None, trained_run: Path) -> None:
     model, corpus, part = charlm.load(trained_run), open_corpus(trained_run / "corpus"), split or "validation"
     name, ids, _ = text_to_score(model, None, split=split, corpus=corpus)
     assert name == f"{part} text of the run"
@@ -194,9 +192,7 @@ def test_the_text_of_the_run_is_scored_if_there_is_no_other_and_another_is_divid
         np.testing.assert_array_equal(ids, corpus.split(split))
 
 
-def test_the_best_model_scores_what_training_has_logged_and_its_run_is_found_from_its_folder(
-    trained_run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_best_model_scores_what_was_logged(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     logged = [line["nats_per_char"] for line in read_metrics(trained_run) if line["split"] == "validation"]
     best, score = read_model(trained_run / "best.safetensors"), charlm.evaluate(trained_run)
     assert score.nats_per_char == pytest.approx(best.facts["score"]["nats_per_char"], rel=1e-5)

@@ -95,9 +95,7 @@ def test_one_source_or_several_are_tokenized(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_with_teachers_of_its_own_trains_them_first_and_learns_from_them(
-    training: Outcome, tmp_path: Path
-) -> None:
+def test_a_run_trains_its_teachers_first_and_learns_from_them(training: Outcome, tmp_path: Path) -> None:
     (tmp_path / "teacher.yaml").write_text("model: {units: 8}\ntraining: {steps: 5}\n", encoding="utf-8")
     teacher, found = tmp_path / "0/teachers/5/best.safetensors", []
     own, same = {"recipe": str(tmp_path / "teacher.yaml"), "seeds": [5]}, {"models": [str(teacher)]}
@@ -109,9 +107,7 @@ def test_a_run_with_teachers_of_its_own_trains_them_first_and_learns_from_them(
     assert found[0] == found[1]
 
 
-def test_nothing_is_printed_and_signals_are_as_before(
-    training: Outcome, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_training_prints_nothing(training: Outcome, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = [signal.getsignal(number) for number in SIGNALS]
     corpus = charlm.tokenize(training.folder.parent / "text.txt", tmp_path / "corpus")
     outcome = charlm.train(corpus, recipe="tiny", overrides="training.steps=2", run=str(tmp_path / "run"))

@@ -59,9 +59,7 @@ OF_THE_TERMINAL = {"self", "say", "show_progress", "announce", "report"}
 
 
 @pytest.mark.parametrize("line", CALLS)
-def test_every_option_is_an_argument_and_one_that_is_left_out_the_default_of_the_library(
-    line: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_option_is_an_argument_or_the_default_of_the_library(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     expected, target = CALLS[line], TARGETS["resume" if "--resume" in line else line.split(maxsplit=1)[0]]
     if line.startswith("serve"):
         pytest.importorskip("starlette", reason="missing: starlette")
@@ -141,9 +139,7 @@ def test_a_refusal_is_one_line_that_names_what_is_wrong(row: str) -> None:
 
 
 @pytest.mark.parametrize(("command", "package"), [("serve", "uvicorn"), ("tune", "optuna")])
-def test_a_missing_package_is_named_with_what_installs_it(
-    command: str, package: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_package_is_named(command: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     for module in ("charlm.serving.server", "charlm.tuning.search"):
         monkeypatch.delitem(sys.modules, module, raising=False)

@@ -120,7 +120,7 @@ def run_command(call: Callable[[], object], *options: str) -> Result:
     ],
     ids=repr,
 )
-def test_an_error_outside_the_program_is_a_line_and_an_exit_code_and_a_defect_is_not_hidden(
+def test_an_error_is_a_line_and_an_exit_code_and_a_defect_not_hidden(
     error: BaseException, exit_code: int, message: str
 ) -> None:
     command = run_command(Mock(side_effect=error))
@@ -153,9 +153,7 @@ def test_bars_are_shown_on_a_terminal_that_moves_its_cursor(monkeypatch: pytest.
         assert run_command(look, *options).stdout == f"{is_shown}\n"
 
 
-def test_tables_are_aligned_by_the_columns_of_characters_and_lines_filled_to_the_width_of_the_terminal(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_tables_are_aligned_and_lines_filled_to_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [["日本", "1"], ["e\u0301te\u0301", "22"], ["abcd", "3"]]
     assert output.align(rows, text_columns={0}) == ["日本   1", "e\u0301te\u0301   22", "abcd   3"]
     assert output.fill(["a 1", "b 2", "c 3"], width=9) == ["a 1, b 2,", "c 3"]

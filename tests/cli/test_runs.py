@@ -181,9 +181,7 @@ def test_a_port_that_is_taken_is_named_and_no_address_is_said(trained_run: Path)
 
 
 @pytest.mark.slow
-def test_tensorboard_serves_each_tag_of_each_run_at_every_step_and_without_tensorflow(
-    trained_run: Path, tmp_path: Path
-) -> None:
+def test_tensorboard_serves_each_tag_of_each_run_without_tensorflow(trained_run: Path, tmp_path: Path) -> None:
     for name in ("run", "other"):
         shutil.copytree(trained_run, tmp_path / name)
     with started(command_line("tensorboard", tmp_path, "--port", 0)) as (process,):

@@ -68,9 +68,7 @@ def test_without_a_corpus_the_plays_are_learnt_under_runs_and_a_loss_that_falls_
     assert re.search(r"all steps done: [\d,]+ steps in \w+, beside them \w+ for evaluations", longer.stderr)
 
 
-def test_every_figure_of_a_plan_is_printed_and_in_its_json_in_lines_that_fit_the_terminal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_figure_of_a_plan_is_printed_and_in_its_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     batches = Batches(length=18_000, batch_size=32, sequence_length=64, seed=1)
     problem = "line ends: mixed: 20 \\n, 10 \\r\\n; make them one kind"
     network = Architecture(60, 2, 512, None, True, "tanh", False)

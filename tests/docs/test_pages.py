@@ -87,13 +87,8 @@ def test_quoted_library_code_runs(page: str) -> None:
 def test_the_program_that_reads_a_model_writes_what_charlm_writes(capsys: pytest.CaptureFixture[str]) -> None:
     check, program = code_blocks(text_of("docs/model-file.md"), "python")
     command = next(line for line in quoted_commands(text_of("docs/model-file.md")) if line[0] == "sample")
-    for embedding, skip_connections in product((None, 3), (False, True)):
-        network: dict[str, Any] = {
-            "layers": 2,
-            "units": 8,
-            "embedding": embedding,
-            "skip_connections": skip_connections,
-        }
+    for embedding, skip in product((None, 3), (False, True)):
+        network: dict[str, Any] = {"layers": 2, "units": 8, "embedding": embedding, "skip_connections": skip}
         write_model(Path("best.safetensors"), make_random_model("The quick\n", **network))
         exec(check, {})
         exec(program, {})

@@ -75,7 +75,7 @@ def check_one_path(run: Path) -> None:
 @pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.lists(EVENTS, min_size=1, max_size=4))
-def test_a_run_that_is_interrupted_crashed_damaged_and_changed_ends_like_one_that_was_left_alone(
+def test_a_run_ends_like_one_that_was_left_alone(
     whole: Trained, history: list[tuple[tuple[Callable[[int], Faults], int], list[str], str]]
 ) -> None:
     with tempfile.TemporaryDirectory() as place:
@@ -239,7 +239,7 @@ def test_a_run_that_ends_before_any_write_goes_on_and_keeps_what_was_saved(
 
 @linux
 @starts
-def test_a_write_that_fails_is_told_and_the_run_goes_on(
+def test_a_write_that_fails_is_told(
     start: int, reference: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number, has_failed = start, True

@@ -78,9 +78,7 @@ def start_or_resume(folder: Path, *, steps: int) -> list[str]:
         *(pytest.param([KILL] * 6, seed, marks=pytest.mark.nightly) for seed in (1, 2, 3)),
     ],
 )
-def test_a_run_stopped_at_random_steps_says_how_to_continue_and_ends_like_an_uninterrupted_one(
-    stops: list[signal.Signals], seed: int, tmp_path: Path
-) -> None:
+def test_a_stopped_run_ends_like_an_uninterrupted_one(stops: list[signal.Signals], seed: int, tmp_path: Path) -> None:
     steps, rng, run = STEPS_PER_STOP * (len(stops) + 2), random.Random(seed), tmp_path / "stopped/run"
     for number in stops:
         later = newest_step(run) + rng.randint(1, 100)
@@ -204,9 +202,7 @@ def test_machines_add_up_the_gradients_of_one(text: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_a_lost_machine_ends_the_other_and_two_go_on_to_the_bits_of_two_that_were_not_interrupted(
-    of_two: Path, text: Path, tmp_path: Path
-) -> None:
+def test_a_lost_machine_ends_the_other_and_two_go_on_to_the_same_bits(of_two: Path, text: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     for lost, number, begin in ((1, KILL, text), (0, KILL, None), (1, signal.SIGSTOP, None)):
         before = newest_step(run)

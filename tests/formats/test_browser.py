@@ -176,9 +176,7 @@ def test_the_keyboard_starts_and_stops_and_a_new_prompt_begins_anew(browser: Bro
     assert (browser.text_of("text"), browser.find("write").text) == ("A boat", "Write")
 
 
-def test_the_likeliest_characters_are_offered_and_can_be_chosen_and_unknown_ones_are_named(
-    browser: Browser, model: Model
-) -> None:
+def test_the_likeliest_characters_are_offered_and_unknown_ones_named(browser: Browser, model: Model) -> None:
     browser.fill(prompt="The é")
     assert browser.text_of("status").endswith(": é")
     offered = browser.choices
@@ -237,9 +235,7 @@ def test_nothing_is_wider_than_the_page_and_every_field_and_button_has_a_name(br
     browser.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_a_cell_colours_the_text_by_its_unit_and_a_character_shows_the_state_after_it(
-    browser: Browser, model: Model
-) -> None:
+def test_a_cell_colours_the_text_and_a_character_shows_the_state(browser: Browser, model: Model) -> None:
     text, unit = "The ferry", 30
     browser.fill(prompt=text)
     below, above = model.states(text)
@@ -285,9 +281,7 @@ def without_unit(parameters: Parameters, layer: int, unit: int) -> Parameters:
 
 
 @pytest.mark.parametrize("layer", range(LAYERS))
-def test_the_text_is_written_on_without_a_unit_that_is_off_until_it_is_on_again(
-    browser: Browser, model: Model, layer: int
-) -> None:
+def test_a_unit_that_is_off_is_0_until_it_is_on_again(browser: Browser, model: Model, layer: int) -> None:
     unit, written = 5, "The "
     whole, part = model.trained.parameters, without_unit(model.trained.parameters, layer, unit)
     state = tuple(output[-1:].copy() for output in model.states(written))

@@ -98,9 +98,7 @@ def test_an_export_that_is_refused_leaves_nothing_behind(model: Model, tmp_path:
     assert names(tmp_path) == ["model.safetensors"]
 
 
-def test_a_check_that_fails_leaves_nothing_behind(
-    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_check_leaves_nothing(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The PATH has a C compiler whose program writes zeros."""
     program, compiler = "#!/bin/sh\\nhead -c 200000 /dev/zero", tmp_path / "cc"
     script = f'while [ $# -gt 1 ]; do shift; done\nprintf "{program}" > "$1"\nchmod +x "$1"\n'
@@ -113,9 +111,7 @@ def test_a_check_that_fails_leaves_nothing_behind(
     assert names(tmp_path) == ["cc", "model.safetensors"]
 
 
-def test_the_card_shows_a_strange_name_escaped_and_not_where_the_text_lay(
-    trained: TrainedModel, trained_run: Path, tmp_path: Path
-) -> None:
+def test_the_card_has_names_escaped_and_no_paths(trained: TrainedModel, trained_run: Path, tmp_path: Path) -> None:
     export(Model(tmp_path / os.fsdecode(b"a\xff\x1b"), trained), tmp_path / "strange", format="c")
     card = (tmp_path / "strange/README.md").read_text(encoding="utf-8")
     assert "xff" in card

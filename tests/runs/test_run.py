@@ -78,9 +78,7 @@ TAUGHT = ("teachers/2", "soft_targets.bin")
 
 @pytest.mark.parametrize("is_begun", [True, False])
 @pytest.mark.parametrize("name", ["events.out.tfevents.1", "checkpoints/notes", *TRAINED, *TAUGHT])
-def test_a_run_that_was_not_trained_is_removed_unless_it_has_begun_and_has_teachers(
-    name: str, is_begun: bool, tmp_path: Path, corpus: Corpus
-) -> None:
+def test_a_run_that_was_not_trained_is_removed(name: str, is_begun: bool, tmp_path: Path, corpus: Corpus) -> None:
     (tmp_path / "empty").mkdir()
     stays = name in TRAINED or (is_begun and name in TAUGHT)
     for place in ("deep/in/run", "empty"):
@@ -116,9 +114,7 @@ def test_a_run_can_be_opened_with_other_settings_but_those_that_must_stay(tmp_pa
         runs.open_run(tmp_path / "run", overrides=["model.units=9"])
 
 
-def test_the_corpus_of_a_model_is_that_of_its_run_and_another_text_or_split_is_refused(
-    tmp_path: Path, corpus: Corpus, trained: TrainedModel
-) -> None:
+def test_a_model_has_the_corpus_of_its_run(tmp_path: Path, corpus: Corpus, trained: TrainedModel) -> None:
     run = begin(tmp_path / "run", corpus)
     trained = replace(trained, vocabulary=corpus.vocabulary, facts={"corpus": runs.corpus_identity(corpus)})
     for model in (trained, replace(trained, facts={})):  # an imported one does not know its text
@@ -170,9 +166,7 @@ def test_the_ids_of_the_parent_stay_and_a_corpus_keeps_its_own(tmp_path: Path, m
     assert first.logits_bias[0] == read_model(model_file).parameters.logits_bias[2]
 
 
-def test_the_run_has_the_shape_and_the_weights_of_the_parent_and_does_not_need_it_any_more(
-    tmp_path: Path, model_file: Path
-) -> None:
+def test_a_run_has_the_shape_and_weights_of_a_parent_and_no_more_need_of_it(tmp_path: Path, model_file: Path) -> None:
     run = begin_adapted(tmp_path / "run", model_file, "abba\n" * 5, settings={"training.steps": 7})
     assert (run.config.model.layers, run.config.model.units) == (2, 4)
     assert (run.config.training.steps, run.config.training.batch_size) == (7, load_config(TINY).training.batch_size)

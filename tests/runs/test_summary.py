@@ -55,9 +55,7 @@ def test_the_text_and_the_recipe_are_those_of_the_run(trained_run: Path) -> None
 
 
 @pytest.mark.parametrize("means", [None, 3, "1.5", ["1.5"], [1.5, None], {"1.5": 1}])
-def test_what_is_no_mean_of_a_block_and_no_name_of_a_recipe_is_left_out(
-    means: Any, tmp_path: Path, trained: TrainedModel
-) -> None:
+def test_what_is_no_mean_or_no_name_is_left_out(means: Any, tmp_path: Path, trained: TrainedModel) -> None:
     facts = {"step": 7, "score": {"split": "validation", "nats_per_char": 1.5, "block_means": means}}
     run = make_run(tmp_path / "run", metrics="{}\n")
     write_model(run / "best.safetensors", TrainedModel(**{**vars(trained), "facts": facts}))

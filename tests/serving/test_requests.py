@@ -50,9 +50,7 @@ def test_a_chat_is_read_as_lines_and_the_length_of_a_text_has_a_default() -> Non
     ],
     ids=lambda fields: str(fields)[:40],
 )
-def test_a_value_at_its_border_is_taken_and_one_beyond_it_refused_with_its_field(
-    most: dict[str, Any], refused: dict[str, Any]
-) -> None:
+def test_a_value_at_its_border_is_taken_and_one_beyond_refused(most: dict[str, Any], refused: dict[str, Any]) -> None:
     completion(**most)
     if refused:
         check_refusal(CompletionRequest, json.dumps(refused).encode(), next(iter(refused)))
