@@ -1,8 +1,10 @@
-"""A search with the fake engine: what it finds, when it ends, and how it goes on after it was interrupted."""
+"""A search with the fake engine: what it finds, when it ends, how it goes on; and the YAML file of its space."""
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +12,60 @@ import pytest
 
 pytest.importorskip("optuna", reason="missing: optuna")
 
-from fake_engine import Faults, interrupt_after
+from fake_engine import FakeEngines, Faults, interrupt_after
+from fake_runs import TEXT
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
-from tuning.searches import SPACE, TRIAL_SECONDS, SearchFolder
 
 from charlm.config.file import load_config
+from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
 from charlm.runs.summary import summarize
 from charlm.storage import only_writer
-from charlm.training.signals import Stopped
+from charlm.training.signals import Session, Stopped, stop_on_signal
 from charlm.training.timing import Costs
-from charlm.tuning.search import SearchResult
+from charlm.tuning.search import SearchResult, search
+from charlm.tuning.space import Space, load_space
+
+SPACE = """
+recipe: tiny
+fixed: {model.units: 8, training.batch_size: 4, training.sequence_length: 4, training.parts: 2}
+search:
+  training.optimizer.learning_rate: {float: [1e-4, 1e-1], log: true}
+"""
+TRIAL_SECONDS = 25.0
+"""50 steps, evaluated every 5."""
+
+
+@dataclass
+class SearchFolder:
+    """A folder with a space and a text, in which searches run as processes would, one after the other."""
+
+    folder: Path
+    space: str = SPACE
+    text: str = TEXT
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def out(self) -> Path:
+        """The folder of the search."""
+        return self.folder / "out"
+
+    def run(
+        self, faults: Faults | None = None, costs: Any = lambda _: Costs(0.5, 0.0, 0.0), **options: Any
+    ) -> SearchResult:
+        """Search; a step and an evaluation take as long as is said."""
+        path, source = self.folder / "space.yaml", self.folder / "text.txt"
+        path.write_text(self.space, encoding="utf-8")
+        source.write_text(self.text, encoding="utf-8")
+        options = {"seconds": 1000.0, "trial_seconds": TRIAL_SECONDS, **options}
+        options["estimate"] = lambda config, *_given, **_options: costs(config)
+        with stop_on_signal(Session(self.said.append)) as session:
+            return search(load_space(path), source, self.out, FakeEngines(faults or Faults()), session, **options)
+
 
 RATE = "training.optimizer.learning_rate"
 THREE_RATES = SPACE.replace("{float: [1e-4, 1e-1], log: true}", "{categorical: [1e-3, 2e-3, 4e-3]}")
@@ -75,13 +119,12 @@ def lengths(searching: SearchFolder, trials: int, costs: Callable[[Config], Cost
     return {units: summarize(run).step for units, run in runs.items()}
 
 
-@pytest.mark.parametrize(
-    ("step", "evaluation", "steps"), [(0.5, 0.0, 50), (0.3, 0.0, 83), (0.5, 1.0, 30), (5.0, 9.0, 10)]
-)
-def test_steps_and_ten_evaluations_fill_the_time(
-    step: float, evaluation: float, steps: int, searching: SearchFolder
-) -> None:
-    assert {*lengths(searching, 1, lambda _: Costs(step, evaluation, 0.0)).values()} == {steps}
+TIMES = [(0.5, 0.0, 50), (0.3, 0.0, 83), (0.5, 1.0, 30), (5.0, 9.0, 10)]
+
+
+@pytest.mark.parametrize(("step", "mark", "steps"), TIMES)
+def test_steps_and_ten_evaluations_fill_the_time(step: Any, mark: Any, steps: int, searching: SearchFolder) -> None:
+    assert {*lengths(searching, 1, lambda _: Costs(step, mark, 0.0)).values()} == {steps}
 
 
 def test_a_slower_network_trains_fewer_steps(searching: SearchFolder) -> None:
@@ -113,7 +156,7 @@ def test_a_signal_ends_the_search_its_trial_has_failed_and_the_next_search_goes_
 def test_a_killed_process_leaves_a_failed_trial_and_the_next_search_goes_on(searching: SearchFolder) -> None:
     kill = (
         "import os, signal; from pathlib import Path; from fake_engine import Faults; "
-        "from tuning.searches import SearchFolder; "
+        "from tuning.test_search import SearchFolder; "
         "die = lambda step: os.kill(os.getpid(), signal.SIGKILL) if step >= 20 else None; "
         f"SearchFolder(Path({str(searching.folder)!r})).run(faults=Faults(after_call=die))"
     )
@@ -175,3 +218,87 @@ def test_a_folder_with_something_else_and_a_damaged_journal_are_refused(searchin
     (searching.out / "study.journal").write_bytes(b"half a rec\n{}\n")
     with pytest.raises(CharlmError, match=r"study\.journal: damaged: "):
         searching.run()
+
+
+# The space
+
+
+def load(text: str) -> Space:
+    """Load a text as a space."""
+    Path("space.yaml").write_text(text, encoding="utf-8")
+    return load_space(Path("space.yaml"))
+
+
+def test_each_kind_of_range_is_read() -> None:
+    space = load(f"""
+        recipe: tiny
+        fixed: {{model.layers: 2, model.rnn: {{use_bias: false}}}}
+        search:
+          model.units: {{int: [8, 32], step: 8}}
+          {RATE}: {{float: [1e-3, 1], log: true}}
+          model.embedding: {{categorical: [null, 8]}}
+        """)
+    assert space.search == {
+        "model.units": IntDistribution(8, 32, step=8),
+        RATE: FloatDistribution(1e-3, 1, log=True),
+        "model.embedding": CategoricalDistribution([None, 8]),
+    }
+    config = space.config({"model.units": 24})
+    assert (config.model.layers, config.model.units, config.model.rnn.use_bias) == (2, 24, False)
+    assert config.training.batch_size == 8
+
+
+def test_a_recipe_file_is_found_beside_the_space() -> None:
+    Path("other").mkdir()
+    Path("other/mine.yaml").write_text("model: {units: 7}\ntraining: {epochs: 1}", encoding="utf-8")
+    Path("other/space.yaml").write_text("recipe: mine.yaml\nsearch: {model.layers: {int: [1, 2]}}", encoding="utf-8")
+    assert load_space(Path("other/space.yaml")).config().model.units == 7
+
+
+UNITS = "{model.units: {int: [8, 16]}}"
+
+
+def test_a_mistake_is_answered_in_one_line_that_names_the_key() -> None:
+    for text, message in (
+        ("{}", "search: Field required"),
+        ("search: {}", "search: found {}; Dictionary should have at least 1 item"),
+        (f"serch: 1\nsearch: {UNITS}", "serch: found 1; Extra inputs are not permitted; did you mean search?"),
+        (f"recipe: tiyn\nsearch: {UNITS}", "did you mean tiny?"),
+        (f"fixed: {{model.layer: 2}}\nsearch: {UNITS}", "fixed: model.layer: found 2; Extra inputs are not"),
+        (f"fixed: {{model.units: 8}}\nsearch: {UNITS}", "model.units: is in fixed and in search"),
+        ("search: {model.unit: {int: [8, 16]}}", "search: model.unit: found 8; Extra inputs are not"),
+        ("search: {model.units: [8, 16]}", "search.model.units: found [8, 16]; Input should be a valid dictionary"),
+        ("search: {model.units: {int: [8, 16], float: [8, 16]}}", "unexpected keyword argument 'float'"),
+        ("search: {model.units: {int: [8, 16, 32]}}", "found {'int': [8, 16, 32]}; must be {int: [low, high]}"),
+        ("search: {model.units: {int: [16, 8]}}", "found {'int': [16, 8]}; "),
+        ("search: {model.units: {int: [0, 16]}}", "search: model.units: found 0"),
+        ("search: {model.units: {categorical: [8, wide]}}", "search: model.units: found 'wide'"),
+        ("search: {model.layer_dropout: {float: [0, 1.5]}}", "search: model.layer_dropout: found 1.5"),
+        (f"search: {{{RATE}: {{float: [0, 1], log: true}}}}", f"{RATE}: found {{"),
+        (f"fixed: {{training: {{steps: 5}}}}\nsearch: {UNITS}", "fixed: training.steps: how long a trial trains"),
+        ("search: {seed: {int: [1, 9]}}", "seed: the best seed is luck"),
+        ("search: {sampling.top_k: {int: [1, 9]}}", "sampling.top_k: it does not change the loss"),
+        ("search: {training.steps: {int: [1, 9]}}", "training.steps: how long a trial trains"),
+    ):
+        with pytest.raises(CharlmError) as caught:
+            load(text)
+        assert message in str(caught.value)
+        assert str(caught.value).isprintable()
+        assert ".yaml" in str(caught.value) or "no such recipe" in str(caught.value)
+
+
+@given(st.text(alphabet="{}[]:, \n-abint1.5e", max_size=60))
+def test_any_text_is_a_space_or_is_refused_with_an_error_of_charlm(text: str) -> None:
+    with contextlib.suppress(CharlmError):
+        assert load(f"search: {text}").search
+
+
+def test_a_search_begins_with_the_values_of_the_recipe_that_are_in_their_ranges() -> None:
+    shipped, recipe = load_space(find_recipe("space")), load_config(find_recipe("default"))
+    assert len(shipped.search) == len(shipped.values()) >= 5
+    layers, units = recipe.model.layers, recipe.model.units
+    for first, last, known in ((layers, 64, True), (layers + 1, 64, False), (1, layers, True), (1, layers - 1, False)):
+        ranges = f"{{model.layers: {{int: [{first}, {last}]}}, model.units: {{categorical: [8, {units}]}}}}"
+        space = load(f"fixed: {{model: {{output_dropout: 0.5}}}}\nsearch: {ranges}")
+        assert space.values() == {"model.units": units, **({"model.layers": layers} if known else {})}
+        assert space.config().model == recipe.model.model_copy(update={"output_dropout": 0.5})
