@@ -49,12 +49,6 @@ def parse_command(arguments: list[str]) -> dict[str, object]:
     return dict(command.make_context(name, options).params) if options else {}
 
 
-def recipe_table(page: str) -> list[str]:
-    """Return the names in the first column of the table of recipes."""
-    table = page.partition("| recipe |")[2].partition("\n\n")[0]
-    return re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
-
-
 def anchors(page: str) -> set[str]:
     """Return the anchors of the headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
