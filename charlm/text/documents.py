@@ -83,7 +83,7 @@ class Document:
 
 
 def find_documents(sources: Iterable[str]) -> tuple[list[Document], dict[str, str]]:
-    """Return the documents that some sources name, in the order of the sources, each source once.
+    """Return the documents that some sources name, in the order of the sources, each file once.
 
     Args:
         sources: Files, folders or `-` for standard input. The files of a folder and of its subfolders are sorted; what
@@ -98,18 +98,19 @@ def find_documents(sources: Iterable[str]) -> tuple[list[Document], dict[str, st
         OSError: a source cannot be looked up.
 
     """
-    documents, left_out = list[Document](), dict[str, str]()
+    documents, left_out = dict[str, Document](), dict[str, str]()
     for source in dict.fromkeys(sources):
         path = Path(source)
         if source == STANDARD_INPUT:
-            documents.append(Document(source, None, sys.stdin.buffer.read()))
+            documents[source] = Document(source, None, sys.stdin.buffer.read())
             continue
         if not source or not path.exists():
             raise CharlmError(f"{source}: no such file or folder")
         if not path.is_file() and not path.is_dir():
             raise CharlmError(f"{printable(path)}: is not a regular file; use - for standard input")
-        documents += [Document(printable(file), file) for file in _files(path, left_out)]
-    return documents, left_out
+        for file in _files(path, left_out):
+            documents.setdefault(os.path.realpath(file), Document(printable(file), file))
+    return [*documents.values()], left_out
 
 
 def name_text(sources: Sequence[str]) -> str:

@@ -257,7 +257,8 @@ def test_a_folder_is_walked_in_sorted_order_and_what_is_left_out_is_named(tmp_pa
         path.touch()
     (tmp_path / "c/up").symlink_to(tmp_path)
     os.mkfifo(tmp_path / "pipe")
-    assert find(tmp_path, tmp_path) == find(tmp_path) == ["10.txt", "2.txt", "b.txt", "e.txt"]  # once
+    assert find(tmp_path, tmp_path / "b.txt", tmp_path) == find(tmp_path) == ["10.txt", "2.txt", "b.txt", "e.txt"]
+    assert find(tmp_path / "b.txt", tmp_path) == ["b.txt", "10.txt", "2.txt", "e.txt"]  # each once
     left_out = {Path(name).name: reason for name, reason in find_documents([str(tmp_path)])[1].items()}
     ours = dict.fromkeys(("one", "saved"), "a run or a corpus of charlm")
     assert left_out == {"up": "a link to a folder", "pipe": "not a regular file", **ours}
