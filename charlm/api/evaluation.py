@@ -109,7 +109,8 @@ def evaluate(
         score = mean_score(_shown(blocks, length=len(ids), show_progress=show_progress))
     copied = find_copies(ids, training) if copies and training is not None else None
     start, length = (0, 0) if copied is None else (copied.start or 0, copied.length)
-    training_characters, as_perplexity = 0 if training is None else len(training), perplexity(score.nats_per_char)
+    training_characters = 0 if training is None else len(training)
+    as_perplexity = perplexity(score.nats_per_char)
     return Evaluation(
         model=model.path,
         text=name,

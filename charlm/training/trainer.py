@@ -1,5 +1,7 @@
 """The one place that trains a run: the teachers that it asks for first, each a run of its own, then the loop."""
 
+from pathlib import Path
+
 from charlm.runs.folder import ENDED_FILE, TEACHERS, is_run, results
 from charlm.runs.run import Run, begin_run, run_folder
 from charlm.storage import only_writer, remove
@@ -50,16 +52,18 @@ def _train_teachers(run: Run, engines: EngineFactory, *, session: Session) -> No
             continue
         session.say(f"teacher {number} of {len(seeds)}: {folder}")
         with session.silent(but="step "):
-            if is_run(folder):
-                teacher, engine = reopen(folder, engines=engines, session=session)
-            else:
-                if not results(folder):
-                    remove(folder)  # a process was killed when it began
-                with run_folder(folder):
-                    prepared = prepare_teacher(
-                        run.config, run.corpus, seed, folder=folder, engines=engines, session=session
-                    )
-                    teacher, engine = begin_run(folder, prepared.config, prepared.corpus), prepared.engine
+            teacher, engine = _open_teacher(run, folder, seed, engines, session=session)
             outcome = train_run(teacher, engine, engines, resume=True, session=session)
         if outcome.signal is not None:
             raise Stopped(outcome.signal)
+
+
+def _open_teacher(run: Run, folder: Path, seed: int, engines: EngineFactory, *, session: Session) -> tuple[Run, Engine]:
+    """Return the run of a teacher, which goes on or begins, and its engine."""
+    if is_run(folder):
+        return reopen(folder, engines=engines, session=session)
+    if not results(folder):
+        remove(folder)  # a process was killed when it began
+    with run_folder(folder):
+        prepared = prepare_teacher(run.config, run.corpus, seed, folder=folder, engines=engines, session=session)
+        return begin_run(folder, prepared.config, prepared.corpus), prepared.engine
