@@ -265,7 +265,7 @@ def serve(**options: Any) -> None:
       charlm serve small large --port 0
         two models, at any free port
       charlm serve --host 0.0.0.0
-        open to the network, for those who have the key in the variable CHARLM_API_KEY
+        open to the network, for those who have the key in CHARLM_API_KEY
 
     """
     from charlm.hardware import limit_product_threads

@@ -30,10 +30,8 @@ if TYPE_CHECKING:
     from charlm.api.training import Plan
     from charlm.training.loop import Outcome
 
-SAMPLE_LINES, SAMPLE_COLUMNS = 3, 60
+SAMPLE_COLUMNS = 70
 """How much of a sample is shown at the end."""
-ENOUGH_CHARACTERS = 70_000
-"""From so much training text on, the default recipes were better than 5-grams on every text that was tried."""
 
 
 @click.command(cls=Command)
@@ -99,7 +97,6 @@ def train(*, resume: bool, **options: Any) -> None:
 
 
 def _print_outcome(outcome: "Outcome") -> None:
-    from charlm.evaluation.scoring import bits, perplexity
     from charlm.runs.folder import as_argument
     from charlm.training.display import duration
 
@@ -114,19 +111,16 @@ def _print_outcome(outcome: "Outcome") -> None:
     if (nats := outcome.nats_per_char) is not None:
         print_result(
             f"{folder}: {nats:.4f} nats per character on {outcome.measured_on}",
-            f"  step {progress.best_step:,}, {bits(nats):.4f} bits per character, perplexity {perplexity(nats):.2f}; "
-            f"{outcome.characters_per_second:,.0f} characters/s",
             *compare_scores(nats, outcome.baseline_nats, outcome.training_characters),
         )
-    lines = [line for line in outcome.sample.splitlines() if line.strip()]
-    for line in lines[:SAMPLE_LINES]:
-        say(f"it writes: {cut(line, SAMPLE_COLUMNS)}")
     run = as_argument(folder)
-    if outcome.longer_minutes:
-        say(f"train longer: charlm train --resume -r {run} --minutes {outcome.longer_minutes}")
-    say(f"see how it learnt: charlm tensorboard {run}")
-    say(f"see what it does: charlm inspect {run} --out report.html")
+    if (improvement := outcome.improvement) is not None:
+        minutes = math.ceil(progress.elapsed_seconds / 60)
+        say(f"still improving, by {improvement}: charlm train --resume -r {run} --minutes {minutes}")
+    if words := " ".join(outcome.sample.split()):
+        say(f"it writes: {cut(words, SAMPLE_COLUMNS)}")
     say(f"write text: charlm sample {run}")
+    say(f"see what it does: charlm inspect {run} --out report.html")
 
 
 def compare_scores(nats: float, baseline_nats: Mapping[str, float], training_characters: int) -> Iterator[str]:
@@ -139,6 +133,7 @@ def compare_scores(nats: float, baseline_nats: Mapping[str, float], training_cha
 
     """
     from charlm.evaluation.baselines import COMPRESSOR, NGRAM
+    from charlm.text.findings import ENOUGH_CHARACTERS, FEW_CHARACTERS
 
     if not baseline_nats:
         return
@@ -149,7 +144,7 @@ def compare_scores(nats: float, baseline_nats: Mapping[str, float], training_cha
     if nats < baseline_nats.get(NGRAM, math.inf):
         if nats >= baseline_nats.get(COMPRESSOR, math.inf):
             yield "  the text repeats itself from afar, which a compressor copies (docs/recipes.md, Source code)"
-    elif training_characters < ENOUGH_CHARACTERS:
+    elif FEW_CHARACTERS <= training_characters < ENOUGH_CHARACTERS:  # fewer were named before the training
         yield (
             f"  {training_characters:,} characters teach a network little more than counting does; "
             f"{ENOUGH_CHARACTERS:,} and more do better (docs/recipes.md, Small texts)"
@@ -208,7 +203,7 @@ def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
     schedule, costs, network = plan.schedule, plan.costs, plan.architecture
     batches, advice, characters = schedule.batches, plan.advice, len(plan.corpus.split("train"))
     windows = f"{batches.batch_size} windows of {', '.join(map(str, schedule.lengths))} characters each"
-    teachers = [f"teachers {duration(costs.teacher_seconds)}"] if costs.teacher_seconds else []
+    before = {"teachers": costs.teacher_seconds, "n-grams": costs.ngram_seconds}
     taken = "is taken" if plan.is_advised else "would be taken without -c"
     yield "text", plan.corpus.summary.split(", ")
     yield from (("problem", [problem]) for problem in plan.problems)
@@ -218,7 +213,9 @@ def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
     yield (
         "time",
         [
-            *(duration(plan.seconds), *teachers, f"start {plan.start_seconds:.1f} s"),
+            duration(plan.seconds),
+            *(f"{name} {duration(seconds)}" for name, seconds in before.items() if seconds),
+            f"start {plan.start_seconds:.1f} s",
             f"a step {1000 * costs.step_seconds:,.4g} ms",
             f"{plan.evaluations} evaluations of {1000 * costs.mark_seconds:.0f} ms",
             f"end {costs.end_seconds:.1f} s",

@@ -112,4 +112,7 @@ def fit_batches(
     batches = Batches(length=length, batch_size=batch, sequence_length=time, seed=seed, shuffle=shuffle)
     if (batch, time) == (batch_size, sequence_length):
         return batches, None
-    return batches, f"short text: {batch} windows of {time} characters a step, not {batch_size} of {sequence_length}"
+    return (
+        batches,
+        f"short text: {counted(batch, 'window')} of {time} characters a step, not {batch_size} of {sequence_length}",
+    )

@@ -145,16 +145,9 @@ def advise_on_end(progress: Progress, *, split: str, difference: Difference | No
             "no evaluation was better than the weights that training began with, which are in best.safetensors;",
             "use a lower training.optimizer.learning_rate, or the model as it is",
         ]
-    if difference is None:
+    if difference is None or progress.best_step == progress.step:
         return []
-    if progress.best_step == progress.step:
-        improving = "still improving: " if is_improving(progress, difference) else ""
-        return [f"{improving}the last evaluation was best, by {difference}"]
-    since = counted(progress.evaluations_without_best, "later evaluation")
-    return [
-        f"best at step {progress.best_step:,} of {progress.step:,}; no better in {since},",
-        f"the last one worse by {difference}",
-    ]
+    return [f"best at step {progress.best_step:,} of {progress.step:,}; the last evaluation is worse by {difference}"]
 
 
 def is_improving(progress: Progress, difference: Difference | None) -> bool:

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from charlm.evaluation.scoring import Score
+from charlm.evaluation.scoring import Difference, Score
 from charlm.network.model_file import TrainedModel, read_model, write_model
 from charlm.runs.folder import BEST, CHECKPOINTS, ENDED_FILE, LAST, saved_steps
 from charlm.runs.run import Run
@@ -58,8 +58,8 @@ class Outcome:
     """The number of ids in the training text."""
     sample: str
     """What the best network writes; empty if nothing, or if a signal ended the training."""
-    longer_minutes: int | None
-    """For how long a resume may go on: for as long as it has trained; None = the network was not still improving."""
+    improvement: Difference | None
+    """How the last evaluation differs from the best before it, if the network is clearly still improving."""
     worker: int = 0
     """Which of the machines of TF_CONFIG this is; the run is in the folder of worker 0 alone."""
 
@@ -102,9 +102,7 @@ def train(run: Run, engine: Engine, *, resume: bool, session: Session) -> Outcom
         baseline_nats=text.baseline_nats,
         training_characters=end - start,
         sample=sample,
-        longer_minutes=math.ceil(progress.elapsed_seconds / 60)
-        if is_improving(progress, training.difference)
-        else None,
+        improvement=training.difference if is_improving(progress, training.difference) else None,
         worker=engine.machines.index,
     )
 

@@ -198,7 +198,8 @@ def test_a_short_text_gets_shorter_windows_then_fewer_streams_and_a_line_for_the
     for length, batch, time in ((2, 1, 1), (17, 1, 16), (18, 1, 16), (33, 2, 16), (137, 8, 17), (800, 8, 99)):
         batches, change = fit_batches(length, batch_size=8, sequence_length=100, seed=0)
         assert (batches.batch_size, batches.sequence_length) == (batch, time)
-        assert change == f"short text: {batch} windows of {time} characters a step, not 8 of 100"
+        windows = "1 window" if batch == 1 else f"{batch} windows"
+        assert change == f"short text: {windows} of {time} characters a step, not 8 of 100"
     assert fit_batches(801, batch_size=8, sequence_length=100, seed=0)[1] is None
     for length in (0, 1):
         with pytest.raises(CharlmError, match=f"the training text has {length} characters?; at least 2"):
