@@ -1,6 +1,8 @@
 """Every format in the program it is made for: logits, states, and the code in the model card."""
 
+import base64
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,19 +26,19 @@ from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import ACTIVATIONS, Floats
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize(
+    "name", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("html", "torch", "keras")), "onnx", "c"]
+)
 def test_a_format_has_the_logits_of_the_reference_for_every_kind_of_network(tmp_path: Path, name: FormatName) -> None:
-    activations = [{"layers": 2, "activation": activation} for activation in ACTIVATIONS]
-    is_slow_to_start, found = name in {"keras", "torch"}, FORMATS[name]
-    for number, network in enumerate(NETWORKS[2:4] if is_slow_to_start else [*NETWORKS, *activations]):
+    activations = [{**NETWORKS[3], "activation": activation} for activation in ACTIVATIONS]
+    found = FORMATS[name]
+    for number, network in enumerate([*NETWORKS, *activations] if name in {"html", "c"} else NETWORKS[2:4]):
         trained = make_model(**network)
         folder = write_export(tmp_path / str(number), trained, found.export(trained, "x"))
         expected, _ = reference.read(trained.parameters, IDS.tolist())
         np.testing.assert_allclose(found.read_logits(folder, IDS), expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.slow
 def test_why_a_program_failed_is_said_in_a_line(tmp_path: Path) -> None:
     for body, message in (
         ("raise ValueError('broken')", "the program failed: ValueError: broken"),
@@ -48,9 +50,35 @@ def test_why_a_program_failed_is_said_in_a_line(tmp_path: Path) -> None:
     (tmp_path / "run.c").write_text("int main(void) { return }", encoding="utf-8")
     with pytest.raises(CharlmError, match=r"--check: g?cc failed"):
         run_c(tmp_path, IDS)
+
+
+BROWSER = """#!/bin/sh
+for page; do :; done
+for part in '<body><script type="text/plain" id="network">{}</script><script>' '[1, 2, 3]'; do
+    grep -Fq "$part" "${page#file://}" || exit 3
+done
+printf '<p></p>\n<body>%s</body>' "$LOGITS"; echo an error >&2; exit $CODE
+"""
+"""A program that finds a network and ids in the page that it is given, and writes what the environment says."""
+
+
+def test_a_browser_is_given_the_ids_and_writes_the_logits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "chromium").write_text(BROWSER, encoding="utf-8")
+    (tmp_path / "chromium").chmod(0o755)
     (tmp_path / "index.html").write_text('<script type="text/plain" id="network">{}</script>', encoding="utf-8")
-    with pytest.raises(CharlmError, match="--check: chrom"):
-        run_browser(tmp_path, IDS)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    logits = np.arange(6, dtype="<f4").reshape(3, 2)
+    for code, text in ((0, base64.b64encode(logits).decode()), (0, "<p>"), (1, "AAAA")):
+        monkeypatch.setenv("LOGITS", text)
+        monkeypatch.setenv("CODE", str(code))
+        if text == "<p>" or code:
+            with pytest.raises(CharlmError, match="--check: chromium failed: an error"):
+                run_browser(tmp_path, np.array([1, 2, 3]))
+        else:
+            np.testing.assert_array_equal(run_browser(tmp_path, np.array([1, 2, 3])), logits)
+    (tmp_path / "index.html").write_text('<script type="text/plain" id="network">[]</script>', encoding="utf-8")
+    with pytest.raises(CharlmError, match="--check: chromium failed: it wrote no message"):
+        run_browser(tmp_path, np.array([1, 2, 3]))
 
 
 @pytest.mark.slow
@@ -91,11 +119,11 @@ def session_of(trained: TrainedModel, folder: Path) -> Any:
     return onnxruntime.InferenceSession(folder / FILE)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("layers", "activation"), [(1, "tanh"), (2, "linear")])
-def test_streams_side_by_side_go_on_from_their_states(tmp_path: Path, activation: str, layers: int) -> None:
-    trained = make_model(layers=layers, skip_connections=True, activation=activation)
-    session = session_of(trained, tmp_path)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("network", NETWORKS[:4], ids=str)
+def test_streams_side_by_side_go_on_from_their_states(tmp_path: Path, activation: str, network: dict[str, Any]) -> None:
+    trained = make_model(**network, activation=activation)
+    session, layers = session_of(trained, tmp_path), network["layers"]
     ids = np.random.default_rng(1).integers(0, 5, (7, 3))  # [T, B]
     state, parts = np.zeros((layers, 3, 4), np.float32), []
     for part in (ids[:4], ids[4:5], ids[5:]):
@@ -106,7 +134,6 @@ def test_streams_side_by_side_go_on_from_their_states(tmp_path: Path, activation
     np.testing.assert_allclose(state, np.stack(last), atol=1e-5)
 
 
-@pytest.mark.slow
 def test_the_vocabulary_is_in_the_metadata(tmp_path: Path) -> None:
     trained = make_model(characters=STRANGE)
     session = session_of(trained, tmp_path)
