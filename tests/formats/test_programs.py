@@ -68,7 +68,7 @@ def test_a_browser_is_given_the_ids_and_writes_the_logits(tmp_path: Path, monkey
     (tmp_path / "index.html").write_text('<script type="text/plain" id="network">{}</script>', encoding="utf-8")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     logits = np.arange(6, dtype="<f4").reshape(3, 2)
-    for code, text in ((0, base64.b64encode(logits).decode()), (0, "<p>"), (1, "AAAA")):
+    for code, text in ((0, base64.b64encode(logits.tobytes()).decode()), (0, "<p>"), (1, "AAAA")):
         monkeypatch.setenv("LOGITS", text)
         monkeypatch.setenv("CODE", str(code))
         if text == "<p>" or code:
