@@ -98,6 +98,11 @@ def test_every_recipe_is_listed_with_what_it_is_for_and_shown_with_every_value()
     assert parse_yaml(charlm("config", "show", "tiny", "-s", "model.units=3").stdout, origin="test") == config
 
 
+def test_the_script_of_each_shell_asks_charlm_what_completes_a_word() -> None:
+    for shell in ("bash", "zsh", "fish"):
+        assert f"_CHARLM_COMPLETE={shell}_complete" in charlm("completion", shell).stdout
+
+
 NOT_INSTALLED = "is not installed; install it and the others with: pip install '.'"
 
 

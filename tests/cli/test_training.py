@@ -3,9 +3,11 @@
 import re
 from pathlib import Path
 from signal import Signals
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 from commands import charlm, check_failure, json_of, run_line
 from corpora import make_corpus, write_texts
@@ -160,6 +162,27 @@ def test_whoever_stops_a_search_is_told_how_it_goes_on(monkeypatch: pytest.Monke
     command = charlm("tune", "space", "--minutes", 1)
     assert command.exit_code == 143
     assert command.stderr.splitlines()[0] == "charlm: stopped by SIGTERM; the same command goes on with the search"
+
+
+def test_a_search_ends_with_its_trials_its_best_recipe_and_what_trains_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("optuna", reason="missing: optuna")
+    states = ("COMPLETE", "PRUNED", "FAIL", "COMPLETE", "PRUNED", "PRUNED")
+    trials = [SimpleNamespace(state=SimpleNamespace(name=name)) for name in states]
+    study = SimpleNamespace(trials=trials, best_trial=SimpleNamespace(number=3), best_value=1.25)
+    folder = Path("runs/tune a")
+    result = SimpleNamespace(folder=folder, study=study, best=folder / "best.yaml", command="charlm train x -c y")
+    monkeypatch.setattr("charlm.tuning.search.tune", Mock(return_value=result))
+    told = charlm("tune", "space", "--minutes", 1)
+    bits, perplexity = 1.25 / np.log(2), np.exp(1.25)
+    assert told.stdout == (
+        f"runs/tune a/best.yaml: 1.2500 nats per character ({bits:.4f} bits, perplexity {perplexity:.2f}) on the "
+        "validation text: trial 3 of 6\n"
+    )
+    assert told.stderr.splitlines() == [
+        "charlm: 6 trials: 3 pruned, 1 failed",
+        "charlm: compare the trials with: charlm runs 'runs/tune a'/trial-*",
+        "charlm: train it with: charlm train x -c y",
+    ]
 
 
 @pytest.mark.slow

@@ -1,10 +1,10 @@
 """Every setting, its place in the JSON Schema, and the recipes that come with charlm."""
 
-import json
 import re
 from pathlib import Path
 
 import pytest
+from commands import charlm
 
 from charlm.config.file import flatten, load_config, section_of, walk
 from charlm.config.recipes import (
@@ -16,7 +16,7 @@ from charlm.config.recipes import (
     smaller_recipe,
     suited_recipe,
 )
-from charlm.config.schema import ACTIVATIONS, Config, Teachers, TrainingConfig
+from charlm.config.schema import ACTIVATIONS, Config, SamplingConfig, Teachers, TrainingConfig
 from charlm.errors import CharlmError
 from charlm.network.rnn import ACTIVATIONS as NUMPY_ACTIVATIONS
 
@@ -27,12 +27,17 @@ def test_the_weights_of_the_soft_targets_leave_something_to_the_text() -> None:
     assert {*ACTIVATIONS} == {*NUMPY_ACTIVATIONS}
 
 
+def test_a_temperature_is_chosen_if_none_is_given_and_a_text_is_written() -> None:
+    assert SamplingConfig(length=1).chooses_temperature
+    assert not SamplingConfig(length=0).chooses_temperature
+    assert not SamplingConfig(temperature=0).chooses_temperature
+
+
 # The JSON Schema
 
 
 def test_the_schema_that_ships_is_up_to_date() -> None:
-    schema = json.dumps(Config.model_json_schema(), indent=2) + "\n"
-    is_current = (CONFIGS / "schema.json").read_text(encoding="utf-8") == schema
+    is_current = (CONFIGS / "schema.json").read_text(encoding="utf-8") == charlm("config", "schema").stdout
     assert is_current, "regenerate it: charlm config schema > configs/schema.json"
 
 

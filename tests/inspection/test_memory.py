@@ -257,7 +257,7 @@ def test_both_ends_of_a_switch_are_stable_and_found_from_the_states_of_the_text(
     h = 0.95750402  # h = tanh(2 h), by bisection
     for point in held.points:
         assert point.spectral_radius == pytest.approx(2 * (1 - h**2), rel=1e-5)
-    assert sum(point.starts for point in held.points) == 3
+    assert [point.starts for point in held.points] == [2, 1]  # the one that most starts come to is first
     assert {point.likeliest[0][0] for point in held.points} == {1, 2}
     places = sorted(abs(point.place[0]) for point in held.points)
     assert places == pytest.approx(sorted(abs(end - outputs[0].mean(dtype=np.float64)) for end in (h, -h)), abs=1e-6)

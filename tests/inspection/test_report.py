@@ -46,13 +46,13 @@ def test_a_report_has_every_part_that_can_be_made_and_notes_what_is_left_out(tra
 
 
 def test_a_text_has_one_loss_whatever_part_gives_it(trained: TrainedModel) -> None:
-    whole = reading(trained, training_text=random_ids(500, seed=9), limits=Limits(400, 400, 20))
-    found = inspect_text(whole)
+    ids = np.tile([0, 0, 1, 0, 2], 80)
+    found = inspect_text(reading(trained, text=ids, training_text=ids, limits=Limits(400, 400, 20)))
     loss, context = found.get("loss_by_class"), found.get("usable_context")
     assert context.whole_nats == pytest.approx(loss.nats_per_char)
     assert loss.ngram_nats_per_char == pytest.approx(context.ngram_nats.min())  # beside the best of them
     assert loss.ngram_order == context.ngram_order[context.ngram_nats.argmin()]
-    ids = random_ids(400)
+    assert loss.ngram_order > 2
     assert loss.nats_per_char == pytest.approx(mean_score(score_stream(trained.parameters, ids)).nats_per_char)
     assert found.data["usable_context"]["positions"] == {"first": 1, "last": 399, "count": 399}
 
