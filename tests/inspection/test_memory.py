@@ -208,6 +208,14 @@ def test_the_first_exponents_of_a_large_state_are_those_of_all() -> None:
     assert (first.dimensions, len(everything.exponents)) == (12, 12)
 
 
+def test_a_nilpotent_kernel_forgets_every_direction() -> None:
+    """V^6 = 0: the product of six Jacobians is 0."""
+    kernel = np.triu(np.random.default_rng(0).standard_normal((6, 6)), 1)
+    found = lyapunov(traced(one_layer(kernel), random_ids(300)))
+    assert found.exponents.tolist() == [-np.inf] * 6
+    assert found.positions == range(75, 300)  # after a quarter of the text
+
+
 def test_with_relu_the_directions_beyond_the_rank_have_an_exponent_of_minus_infinity() -> None:
     """The last two units are always off, the others always on: there the network is linear."""
     kernel = np.random.default_rng(3).standard_normal((6, 6)).astype(np.float32) * 0.05
