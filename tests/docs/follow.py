@@ -1,18 +1,19 @@
-"""Follow README.md and docs/understanding.md word for word, as a new user would.
+"""Follow the pages word for word, as a new user would.
 
-    .venv/bin/python tests/docs/follow.py        quickly, in the environment of this Python, with charlm and its extras
-    python tests/docs/follow.py --all            the lines as they are, in an environment that the first makes
+    .venv/bin/python tests/docs/follow.py        README.md and docs/understanding.md, quickly, with this Python
+    python tests/docs/follow.py --all            all pages but docs/scale.md, in an environment that a line makes
 
 The checkout is copied to a new folder, HOME is an empty one, and every line of the blocks of shell commands is
-run in the order of the pages. What a reader must bring is made here: mytext.txt, from the plays. Some lines are run in
-another way, and the script prints what it runs:
+run in the order of the pages. What a reader must bring is made here. Some lines are run in another way, and the script
+prints what it runs:
 
 - a search that takes an hour is given one minute;
 - a command that serves is ended with Ctrl-C after a while;
-- the tests and what changes the user's shell are left out.
+- the tests, what changes the user's shell and what downloads are left out.
 
-Without --all, mytext.txt is short, a training that has the length of its recipe takes a few steps, a search takes some
-seconds, and the line that makes an environment is left out.
+Without --all, and on the pages after the first two, a training that has the length of its recipe takes a few steps,
+without teachers. Without --all, mytext.txt is short, a search takes some seconds, and the line that makes an
+environment is left out.
 """
 
 import argparse
@@ -30,10 +31,14 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = ("README.md", "docs/understanding.md")
+MORE_PAGES = ("docs/recipes.md", "docs/export.md", "docs/serving.md", "docs/tuning.md")
+BROUGHT = """cp mytext.txt tinyshakespeare.txt && charlm train mytext.txt -c tiny -r runs/mine &&
+charlm export runs/mine --format c --out c && cp c/run.c c/model.bin ."""
+"""What the reader of these has."""
 FIRST_LINE = "python3 -m venv .venv"
 CHARACTERS, FEW_CHARACTERS = 30_000, 3000
-FEW_STEPS = " -s training.steps=20"
-LEFT_OUT = ("curl", "pytest", ".bashrc")
+FEW_STEPS = " -s training.steps=20 -s training.teachers=null"
+LEFT_OUT = ("curl", "pytest", ".bashrc", *(() if Path("/usr/share/man/man3").is_dir() else ("man3",)))
 SERVERS = ("charlm serve", "charlm tensorboard")
 LONG = re.compile(r"--minutes 60\b")
 LENGTH = re.compile(r"training\.(steps|epochs)=")
@@ -77,20 +82,23 @@ def main() -> None:
         (tree / "mytext.txt").write_text(text[: CHARACTERS if is_whole else FEW_CHARACTERS], encoding="utf-8")
         programs = tree / ".venv/bin" if is_whole else Path(sys.prefix) / "bin"
         environment = {**os.environ, "HOME": str(home), "PATH": f"{programs}:{os.environ['PATH']}"}
-        for page in PAGES:
+        for page in PAGES + MORE_PAGES if is_whole else PAGES:
             print(page, flush=True)
+            if page == MORE_PAGES[0]:
+                run(BROUGHT, tree, environment)
+            is_long = is_whole and page in PAGES
             for line in shell_lines((tree / page).read_text(encoding="utf-8")):
-                _follow(line.split("  #")[0].strip(), tree, environment, is_whole=is_whole)
+                _follow(line.split("  #")[0].strip(), tree, environment, is_whole=is_whole, is_long=is_long)
 
 
-def _follow(command: str, tree: Path, environment: dict[str, str], *, is_whole: bool) -> None:
+def _follow(command: str, tree: Path, environment: dict[str, str], *, is_whole: bool, is_long: bool) -> None:
     if any(part in command for part in LEFT_OUT) or (command.startswith(FIRST_LINE) and not is_whole):
         print(f"left out  {command}", flush=True)
     elif command.startswith(SERVERS):
         run(f"timeout -k 60 -s INT {SERVING_SECONDS} {command} || [ $? = 124 ]", tree, environment)
     else:
         has_length = not command.startswith("charlm train") or LENGTH.search(command)
-        command += "" if is_whole or has_length else FEW_STEPS
+        command += "" if is_long or has_length else FEW_STEPS
         run(LONG.sub("--minutes 1" if is_whole else "--minutes 0.2", command), tree, environment)
         if command.startswith(FIRST_LINE):
             run(".venv/bin/pip install --quiet '.[serve,tune,onnx]'", tree, environment)
