@@ -1,6 +1,7 @@
 """The machine: memory, processor and versions."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
@@ -25,6 +26,13 @@ def test_the_memory_is_the_lower_of_machine_and_container_or_unknown(tmp_path: P
     for text, expected in {**dict.fromkeys(("max\n", "", "\xff"), PHYSICAL_BYTES), **limits}.items():
         (tmp_path / "limit").write_text(text, encoding="latin-1")
         assert memory() == expected
+
+
+def test_the_most_memory_is_what_the_system_says_in_bytes() -> None:
+    status = Path("/proc/self/status")  # Linux has it
+    shown = re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="utf-8")) if status.exists() else None
+    expected = 1024 * int(shown[1]) if shown else hardware.peak_memory_bytes()
+    assert hardware.peak_memory_bytes() == pytest.approx(expected, rel=0.05)
 
 
 def test_a_processor_has_its_name_and_is_told_from_others_without_bfloat16(tmp_path: Path) -> None:

@@ -163,6 +163,7 @@ def test_the_ids_of_the_parent_stay_and_a_corpus_keeps_its_own(tmp_path: Path, m
     assert f"init: {model_file}: characters of the text: 1 known, 1 new" in said
     first = runs.read_initial(run)
     assert first is not None
+    assert read_model(run.folder / "init.safetensors").facts["step"] == 0
     assert first.logits_bias[0] == read_model(model_file).parameters.logits_bias[2]
 
 

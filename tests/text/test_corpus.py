@@ -132,6 +132,7 @@ def test_new_characters_a_short_text_and_many_blanks_are_found(tmp_path: Path) -
         (DEFAULT_CORPUS.read_text(encoding="utf-8"), None),
         *(("a   b" * 5000, None), (("    " + "c" * 36) * 600, None)),
         *(("    ab" * 4000, "blanks: 67% .* in rows of 4"), (("c" * 35 + "    ") * 600, "blanks: 10%")),
+        ("ab" * 700_000 + "    ab" * 200_000, "blanks: 27%"),  # of 0.9 times 2.6 million, looked at in parts
     ):
         found = find_problems(make_corpus(Path(tempfile.mkdtemp(dir=tmp_path)), text))
         assert len(found) == (finding is not None)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 
@@ -27,7 +28,7 @@ from charlm.runs.summary import summarize
 from charlm.storage import only_writer
 from charlm.training.signals import Session, Stopped, stop_on_signal
 from charlm.training.timing import Costs
-from charlm.tuning.search import SearchResult, search
+from charlm.tuning.search import SearchResult, search, tune
 from charlm.tuning.space import Space, load_space
 
 SPACE = """
@@ -140,6 +141,15 @@ def test_hopeless_trials_end_early_and_are_not_the_best(searching: SearchFolder)
     assert all(3 <= len(trial.intermediate_values) < 10 for trial in pruned)
     assert result.study.best_trial not in pruned
     assert any(line.startswith(f"trial {pruned[0].number}: pruned; best ") for line in searching.said)
+
+
+def test_the_times_of_a_search_are_given_in_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = create_autospec(search)
+    monkeypatch.setattr("charlm.tuning.search.search", called)
+    tune("space", "t.txt", minutes=2, trial_minutes=0.5, trials=3)
+    space, text, folder, *_ = called.call_args.args
+    assert (space.path.name, text, folder) == ("space.yaml", "t.txt", Path("runs/tune-space"))
+    assert called.call_args.kwargs == {"seconds": 120, "trial_seconds": 30, "trials": 3}
 
 
 def test_a_search_begins_no_trial_that_does_not_fit_into_its_time(searching: SearchFolder) -> None:
