@@ -315,7 +315,18 @@ class TrainingConfig(_Section):
         return self
 
 
-class SamplingConfig(_Section):
+class Filters(_Section):
+    """Which characters may be chosen, as `charlm.sampling.sampler.Sampler` has it."""
+
+    top_k: Positive | None = None
+    """Choose among this many most likely characters."""
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Choose among the fewest most likely characters whose probabilities add up to this."""
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Choose among the characters that are at least this many times as likely as the most likely one."""
+
+
+class SamplingConfig(Filters):
     """The text that is generated at every evaluation, for the user and TensorBoard."""
 
     length: Annotated[int, Field(ge=0, le=100_000)] = 400
@@ -325,12 +336,6 @@ class SamplingConfig(_Section):
     temperature: NotNegativeFloat | None = None
     """Divisor of the logits: 0 = always the most likely character, 1 = the probabilities of the network; null = what
     suits what the network writes, chosen at the end of training."""
-    top_k: Positive | None = None
-    """Choose among this many most likely characters."""
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Choose among the fewest most likely characters whose probabilities add up to this."""
-    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Choose among the characters that are at least this many times as likely as the most likely one."""
 
     @property
     def chooses_temperature(self) -> bool:

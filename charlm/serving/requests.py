@@ -1,6 +1,6 @@
 """The bodies of requests -> what is asked for. What is not supported is refused by name; nothing is ignored.
 
-The fields are those of the OpenAI API, plus top_k and min_p.
+The fields are those of the OpenAI API, and the filters of `charlm sample`.
 """
 
 import json
@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from charlm.config.file import explain
+from charlm.config.schema import Filters
 from charlm.errors import escape_controls
 from charlm.sampling.sampler import Sampler
 from charlm.text.vocabulary import MAX_MARKS, has_too_many_marks
@@ -81,14 +82,11 @@ class StreamOptions(_Strict):
     include_usage: bool = False
 
 
-class TextsRequest(_Strict):
+class TextsRequest(_Strict, Filters):
     """The fields that both kinds of requests have."""
 
     model: str | None = None
     temperature: Annotated[float, Field(ge=0, le=100)] = 1.0
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    top_k: Annotated[int, Field(ge=1, le=MAX_SEED)] | None = None
-    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     n: Annotated[int, Field(ge=1, le=MAX_TEXTS)] = 1
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
     stop: Annotated[list[Stop], Field(max_length=MAX_STOPS), BeforeValidator(_to_list)] = []
@@ -100,7 +98,7 @@ class TextsRequest(_Strict):
     @property
     def sampler(self) -> Sampler:
         """How each character is chosen."""
-        return Sampler(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p, min_p=self.min_p)
+        return Sampler(**self.model_dump(include={"temperature", *Filters.model_fields}))
 
 
 class CompletionRequest(TextsRequest):
