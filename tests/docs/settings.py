@@ -4,6 +4,7 @@ Each section of the config gets a table; what stands above the first is left as 
 """
 
 import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,9 @@ def values(kind: dict[str, Any]) -> str:
         return " or ".join(f"`{value}`" for value in kind["enum"])
     limits = ", ".join(f"{sign} {kind[name]:,}" for name, sign in LIMITS.items() if name in kind)
     items = f"of {kind['items']['type']}s" if "items" in kind else ""
+    limits = re.sub(r",? *\u2264 1,000,000,000(\.0)?$", "", limits).replace(
+        "\u2265 1e-09", "> 0"
+    )  # a billion goes unsaid
     return " ".join(filter(None, [kind["type"], items, limits]))
 
 
