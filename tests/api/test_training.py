@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from models import weights_of
 from pages import ROOT, code_blocks, text_of
 
 import charlm
@@ -94,19 +92,6 @@ def test_one_source_or_several_are_tokenized(tmp_path: Path) -> None:
         charlm.tokenize([], tmp_path / "out")
 
 
-@pytest.mark.slow
-def test_a_run_trains_its_teachers_first_and_learns_from_them(training: Outcome, tmp_path: Path) -> None:
-    (tmp_path / "teacher.yaml").write_text("model: {units: 8}\ntraining: {steps: 5}\n", encoding="utf-8")
-    teacher, found = tmp_path / "0/teachers/5/best.safetensors", []
-    own, same = {"recipe": str(tmp_path / "teacher.yaml"), "seeds": [5]}, {"models": [str(teacher)]}
-    for number, teachers in enumerate((own, same)):
-        overrides, run = {"training.steps": 5, "training.teachers": teachers}, tmp_path / str(number)
-        charlm.train(training.folder.parent / "text.txt", recipe="tiny", overrides=overrides, run=run)
-        found.append(weights_of(run / "best.safetensors"))
-    assert charlm.load(teacher).config.model.units == 8
-    assert found[0] == found[1]
-
-
 def test_training_prints_nothing(training: Outcome, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = [signal.getsignal(number) for number in SIGNALS]
     corpus = charlm.tokenize(training.folder.parent / "text.txt", tmp_path / "corpus")
@@ -141,16 +126,3 @@ def test_the_plan_has_the_sizes_of_the_run_that_was_trained_and_the_time_of_its_
     assert found["seconds"] == pytest.approx(found["start_seconds"] + training + found["end_seconds"])
     assert found["end_seconds"] > 0
     assert found["memory_bytes"] > 100_000_000  # TensorFlow alone takes more
-
-
-@pytest.mark.slow
-def test_the_time_of_the_teachers_is_part_of_the_plan_and_nothing_is_left_behind(
-    trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    overrides = ["training.teachers={recipe: tiny, seeds: [2, 3]}", "training.steps=20"]
-    found = plan(trained_run / "corpus", recipe="tiny", overrides=overrides)
-    assert found.seconds == pytest.approx(found.start_seconds + found.run_seconds)
-    assert found.run_seconds > found.costs.teacher_seconds > 0
-    assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from commands import charlm, check_failure, json_of, run_line
+from commands import charlm, json_of
 from corpora import make_corpus, write_texts
 
 from charlm.api.training import Plan
@@ -183,26 +183,3 @@ def test_a_search_ends_with_its_trials_its_best_recipe_and_what_trains_it(monkey
         "charlm: compare the trials with: charlm runs 'runs/tune a'/trial-*",
         "charlm: train it with: charlm train x -c y",
     ]
-
-
-@pytest.mark.slow
-def test_the_best_recipe_is_named_on_standard_output_and_training_it_repeats_the_best_trial() -> None:
-    pytest.importorskip("optuna", reason="missing: optuna")
-    Path("space.yaml").write_text("recipe: tiny\nsearch: {model.units: {int: [8, 24], step: 8}}", encoding="utf-8")
-    Path("text.txt").write_text("To be, or not to be, that is the question. " * 50, encoding="utf-8")
-    Path("other/run").mkdir(parents=True)
-    tune = "tune space.yaml text.txt --minutes 5 --trial-minutes 0.02 --trials 2"
-    check_failure(f"{tune} --out other", "other: is not empty, and not the folder of a search")
-    check_failure(f"{tune} --out text.txt", "text.txt: cannot be written")
-    command = run_line(tune)
-    assert command.exit_code == 0
-    assert command.stdout.startswith("runs/tune-space/best.yaml: ")
-    assert command.stdout.count("\n") == 1
-    assert "2 trials: 0 pruned, 0 failed" in command.stderr
-    train = command.stderr.splitlines()[-1].partition("train it with: charlm ")[2]
-    assert train == "train text.txt -c runs/tune-space/best.yaml"
-    charlm(*train.split(), "--run", "again")
-    scores = {run["name"]: run["nats_per_char"] for run in json_of("runs", *Path("runs").glob("*/trial-*"), "again")}
-    again = scores.pop("again")
-    assert again == min(scores.values())
-    assert f"{again:.4f} nats per character" in command.stdout

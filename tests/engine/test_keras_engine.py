@@ -1,21 +1,15 @@
 """The Keras engine: its settings, its state and its tensors; the optimizers; what this machine trains with."""
 
 import json
-import os
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
 from arrays import bytes_of, check_close
-from corpora import write_plays
 from engine.networks import OPTIMIZERS
 from fake_engine import OF_ENGINES
-from fake_runs import repeatable_files
-from models import weights_of
-from processes import run_process, settings
 
 from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
@@ -24,7 +18,7 @@ from charlm.engine.factory import KerasEngines, read_tf_config
 from charlm.engine.keras_engine import KerasEngine
 from charlm.engine.optimizer import POLYNOMIALS, Muon, build_optimizer
 from charlm.errors import CharlmError
-from charlm.hardware import core_count, multiplies_bfloat16
+from charlm.hardware import multiplies_bfloat16
 from charlm.text.batches import Batches
 from charlm.training.interface import Engine, StepMetrics
 from charlm.training.machines import Machines
@@ -165,27 +159,6 @@ def test_every_setting_changes_the_weights_but_for_those_of_the_speed() -> None:
     expected = trained().values()
     for key, value in SPEED_ALONE.items():
         check_close(trained(f"{key}={value}").values(), expected, atol=1e-6)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(core_count() < 2, reason="needs a second core")
-def test_a_run_started_on_two_cores_and_resumed_on_one_has_the_same_bytes(tmp_path: Path) -> None:
-    text = write_plays(tmp_path / "text.txt")
-    others = "training.schedule.name=constant", "training.batch_size=16"  # rows enough for a part on each core
-    begun: tuple[str | Path, ...] = (text, "-c", "tiny", *settings(*SETTINGS[:-1], *others))
-
-    def train(name: str, *options: str | Path, steps: int, cores: int) -> Path:
-        allowed = sorted(os.sched_getaffinity(0))[:cores]
-        line = ("train", *options, "-r", tmp_path / name, "-s", f"training.steps={steps}")
-        done = run_process(*line, preexec_fn=lambda: os.sched_setaffinity(0, allowed))
-        assert done.returncode == 0, done.stderr
-        return tmp_path / name
-
-    whole, stopped = (train(name, *begun, steps=steps, cores=2) for name, steps in (("whole", 60), ("stopped", 30)))
-    assert load_config(stopped / "config.yaml").training.parts == 2
-    train("stopped", "--resume", steps=60, cores=1)
-    assert repeatable_files(stopped)["step-60.safetensors"] == repeatable_files(whole)["step-60.safetensors"]
-    assert weights_of(stopped / "last.safetensors") == weights_of(whole / "last.safetensors")
 
 
 # The optimizers

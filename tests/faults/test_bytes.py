@@ -1,28 +1,22 @@
-"""Models, recipes, requests and texts of any bytes: what edits make of a valid one is read, or refused in a line.
+"""Models and requests of any bytes: what edits make of a valid one is read, or refused in a line.
 
 The checksums are made right, so that what was edited is read.
 """
 
 import json
 import re
-import shutil
 from collections.abc import Sequence
-from contextlib import chdir
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 import safetensors.numpy
-from commands import charlm, messages
 from fake_runs import train
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import read_parts
 
 from charlm.api.model import load
-from charlm.config.file import dump_config, load_config
-from charlm.config.recipes import find_recipe
 from charlm.errors import CharlmError
 from charlm.network.model_file import seal
 from charlm.runs.summary import summarize
@@ -36,15 +30,14 @@ VALUES = (
     *("[" * 100_000 + "]" * 100_000, json.dumps("x" * 200_000)),
 )
 """What takes the place of a value in JSON."""
-YAML_VALUES = (".nan", ".inf", "no", "1e-3", "1:20", "2001-01-01", "!!bool x", "!!python/name:os.system", "&a [*a]")
 PIECES = (
     *(b"", b"\0", b'"', b"\\", b"{", b"[", b"]", b"}", b",", b":", b"-", b"\n", b" ", b"\xff", b"\xed\xa0\x80"),
     *(b"null", b"true", b"NaN", b"-1", b"0.5", b"1e999", b"9" * 30, b"9" * 5000, b'"\\ud800"', b"[[1]]", b"{}", b"F64"),
 )
 WORD = re.compile(rb'("(?:[^"\\]|\\.)*+"|[^\s\[\]{}",:]++)(?!"?:)')
-"""A value in JSON or YAML, which is no key."""
+"""A value in JSON, which is no key."""
 Edits = Sequence[tuple[int, int | None, bytes]]
-WORDS = st.sampled_from([value.encode() for value in (*VALUES, *YAML_VALUES)])
+WORDS = st.sampled_from([value.encode() for value in VALUES])
 OF_WORDS = st.tuples(st.integers(0, 300), st.none(), WORDS)
 OF_BYTES = st.tuples(st.integers(0, 2**20), st.integers(0, 40), st.sampled_from(PIECES) | st.binary(max_size=9))
 EDITS: st.SearchStrategy[Edits] = st.lists(OF_WORDS, min_size=1, max_size=2) | st.lists(
@@ -98,18 +91,6 @@ def test_a_model_file_is_read_or_refused_in_a_line(run: Path, edits: Edits, of_m
         path.write_bytes(original)
 
 
-@settings(max_examples=300)
-@given(edits=EDITS)
-def test_a_recipe_is_read_or_refused_in_a_line(edits: Edits) -> None:
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "recipe.yaml"
-        path.write_bytes(edit(dump_config(load_config(find_recipe("shakespeare"))).encode(), edits))
-        try:
-            load_config(path)
-        except CharlmError as error:
-            check(str(error))
-
-
 @settings(max_examples=1000)
 @given(edits=EDITS)
 @pytest.mark.parametrize("kind", REQUESTS)
@@ -120,30 +101,3 @@ def test_the_body_of_a_request_is_read_or_refused_in_a_line(kind: Any, edits: Ed
         check(error.message)
         if error.status != 400:
             raise
-
-
-PARTS = (
-    *(b"abc", b"\n", b"\r", b"\0", b"\x1b[31m", b"\xc3\xa9", b"\xcc\x81" * 99, b"a" * 5000, b"\n" * 500),
-    *(b"\xc0\xaf", b"\xe0\x80\xaf", b"\xed\xa0\x80", b"\xef\xbf\xbf", b"\xf4\x8f\xbf\xbf"),
-    *(b"\xef\xbb\xbf", b"\xff\xfea\0", b"\xff\xfe\0\0", b"+AGEAYg-", b"\x1f\x8b\x08"),
-)
-"""Parts of texts: controls, marks, what is not UTF-8, and what belongs to other encodings."""
-USES = (
-    *("tokenize text.txt --out out", "tokenize . --out ../out"),
-    *("evaluate ../run text.txt", "inspect ../run --text text.txt --json"),
-    *(f"tokenize text.txt --out out -s corpus.encoding={name}" for name in ("utf-7", "latin-1", "utf-16", "cp037")),
-)
-
-
-@settings(max_examples=100)
-@given(
-    text=st.lists(st.sampled_from(PARTS) | st.binary(max_size=4), max_size=9).map(b"".join), use=st.sampled_from(USES)
-)
-def test_a_text_of_any_bytes_is_read_or_refused_in_a_line(run: Path, text: bytes, use: str) -> None:
-    with TemporaryDirectory(dir=run.parent) as folder, chdir(folder):
-        Path("text.txt").write_bytes(text)
-        done = charlm(*use.split())
-        assert done.exit_code in {0, 1}
-        for line in messages(done):
-            check(line)
-        shutil.rmtree("../out", ignore_errors=True)

@@ -114,19 +114,6 @@ def test_a_signal_before_the_first_step_or_a_second_one_stops_at_once(until: str
         checkpoints.restore(tmp_path / "run/checkpoints", warn=pytest.fail)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [INTERRUPT, TERMINATE])
-def test_a_signal_ends_tokenize_without_leaving_anything_behind(number: signal.Signals, tmp_path: Path) -> None:
-    (tmp_path / "text.txt").write_bytes(b"To be, or not to be.\n" * 4_000_000)
-    with started(command_line("tokenize", tmp_path / "text.txt", "--out", tmp_path / "out")) as (process,):
-        wait_until((tmp_path / "out/ids.npy").exists, [process], pause=0)
-        process.send_signal(number)
-        _, said = process.communicate(timeout=GRACE_SECONDS)
-    assert process.returncode == 128 + number
-    assert "Traceback" not in said
-    assert [path.name for path in tmp_path.iterdir()] == ["text.txt"]
-
-
 # Several machines
 
 STEPS = 200

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
-from commands import charlm, json_of
+from commands import charlm
 from formats.networks import IDS, NETWORKS, STRANGE, make_deep_model, make_model, write_export
 from numpy.typing import NDArray
 from pages import code_blocks
@@ -79,16 +79,6 @@ def test_a_browser_is_given_the_ids_and_writes_the_logits(tmp_path: Path, monkey
     (tmp_path / "index.html").write_text('<script type="text/plain" id="network">[]</script>', encoding="utf-8")
     with pytest.raises(CharlmError, match="--check: chromium failed: it wrote no message"):
         run_browser(tmp_path, np.array([1, 2, 3]))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", FORMATS)
-def test_the_logits_over_10000_characters_are_those_of_charlm(trained_run: Path, tmp_path: Path, name: str) -> None:
-    write_export(tmp_path / "deep", make_deep_model(), {})
-    for model in (trained_run, tmp_path / "deep/model.safetensors"):
-        found = json_of("export", model, "--format", name, "--out", tmp_path / f"{model.name}-{name}", "--check")
-        assert found["check"]["characters"] == 10_000
-        assert found["check"]["largest_difference"] <= 1e-5
 
 
 @pytest.mark.slow

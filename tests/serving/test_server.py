@@ -5,15 +5,14 @@ import json
 import signal
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commands import json_of
-from faults.serve_load import load as load_server
-from faults.serve_load import post, read_process, serving
-from processes import command_line, started, wait_until
+from processes import Process, command_line, started, wait_until
 
 pytest.importorskip("uvicorn", reason="missing: uvicorn")
 
@@ -24,6 +23,14 @@ from charlm.runs.folder import model_name
 pytestmark = pytest.mark.slow
 
 LONG, SECONDS, MAX_REQUESTS = 65_536, 30, 256
+
+
+@contextmanager
+def serving(*models: Path) -> Iterator[tuple[Process, int]]:
+    """Start a server on a free port of loopback; yield its process and port."""
+    with started(command_line("serve", *models, "--port", 0)) as (process,):
+        assert process.stdout is not None
+        yield process, int(process.stdout.readline().rpartition(":")[2])
 
 
 @contextmanager
@@ -56,7 +63,8 @@ def test_clients_that_leave_free_their_places(port: int) -> None:
     body: dict[str, Any] = {"prompt": "The ", "max_tokens": LONG}
     with ExitStack() as stack:
         for _ in range(MAX_REQUESTS // 2):
-            stack.enter_context(closing(post(port, body)))
+            waiting = stack.enter_context(closing(http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)))
+            waiting.request("POST", "/v1/completions", json.dumps(body))
             assert stack.enter_context(ask(port, **body, stream=True)).status == 200
         assert status_and_retry() == (429, "1")
     wait_until(lambda: status_and_retry() == (200, None), ())
@@ -94,9 +102,7 @@ def test_sigterm_finishes_what_was_begun_and_takes_nothing_more(trained_run: Pat
 
 
 def test_ctrl_c_ends_it_with_130_and_without_a_traceback(model_file: Path) -> None:
-    with started(command_line("serve", model_file, "--port", "0")) as (process,):
-        assert process.stdout is not None
-        assert process.stdout.readline().startswith("http://127.0.0.1:")
+    with serving(model_file) as (process, _):
         process.send_signal(signal.SIGINT)
         _, messages = process.communicate(timeout=SECONDS)
     assert process.returncode == 130
@@ -105,7 +111,7 @@ def test_ctrl_c_ends_it_with_130_and_without_a_traceback(model_file: Path) -> No
 
 
 def test_two_models_are_served_beside_each_other_by_their_names(model_file: Path, trained_run: Path) -> None:
-    with serving(trained_run, str(model_file)) as (_, port):
+    with serving(trained_run, model_file) as (_, port):
         with ask(port, "GET /v1/models") as response:
             assert [model["id"] for model in json.load(response)["data"]] == [trained_run.name, "model"]
         for path, folder in (("/", trained_run), ("/model", model_file)):
@@ -117,12 +123,17 @@ def test_two_models_are_served_beside_each_other_by_their_names(model_file: Path
 
 
 def test_many_clients_at_once_are_all_answered_and_memory_is_flat(trained_run: Path) -> None:
-    with serving(trained_run) as (process, port):
-        tally = load_server(port, clients=60, requests=180, most=300)
-        settled, _ = read_process(process.pid)
-        short = load_server(port, clients=32, requests=600, most=10)
-        last, open_files = read_process(process.pid)
-    assert (tally.statuses, short.statuses) == ({200: 180}, {200: 600})
-    assert len(tally.first_seconds) == 90
-    assert last - settled < 20
-    assert open_files < 64
+    def status(number: int) -> int:
+        with ask(port, prompt="The ", max_tokens=1 + number % 20, stream=number % 2 == 0) as response:
+            return response.status if response.read() else 0
+
+    def megabytes() -> float:
+        lines = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8").splitlines()
+        return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
+
+    with serving(trained_run) as (process, port), ThreadPoolExecutor(60) as pool:
+        assert {*pool.map(status, range(200))} == {200}
+        settled = megabytes()
+        assert {*pool.map(status, range(800))} == {200}
+        assert megabytes() - settled < 20
+        assert len([*Path(f"/proc/{process.pid}/fd").iterdir()]) < 64

@@ -1,8 +1,6 @@
 """A search with the fake engine: what it finds, when it ends, how it goes on; and the YAML file of its space."""
 
 import contextlib
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -160,19 +158,6 @@ def test_a_signal_ends_the_search_its_trial_has_failed_and_the_next_search_goes_
     with pytest.raises(Stopped):
         searching.run(faults=interrupt_after(20))
     assert states(searching.run(trials=3)) == ["FAIL", "COMPLETE", "COMPLETE"]
-
-
-@pytest.mark.slow
-def test_a_killed_process_leaves_a_failed_trial_and_the_next_search_goes_on(searching: SearchFolder) -> None:
-    kill = (
-        "import os, signal; from pathlib import Path; from fake_engine import Faults; "
-        "from tuning.test_search import SearchFolder; "
-        "die = lambda step: os.kill(os.getpid(), signal.SIGKILL) if step >= 20 else None; "
-        f"SearchFolder(Path({str(searching.folder)!r})).run(faults=Faults(after_call=die))"
-    )
-    tests = Path(__file__).parents[1]
-    assert subprocess.run([sys.executable, "-c", kill], cwd=tests, check=False).returncode == -9
-    assert states(searching.run(trials=2)) == ["FAIL", "COMPLETE"]
 
 
 def test_a_search_that_goes_on_does_not_draw_the_same_values_again(searching: SearchFolder) -> None:
