@@ -76,21 +76,6 @@ def test_the_package_itself_offers_the_library_and_gives_its_version_to_all() ->
     assert taken - NAMES == {"charlm.__version__"}
 
 
-def test_no_modules_import_each_other_in_a_circle() -> None:
-    graph = {name_of(path): own_imports(path) - {"charlm"} for path in MODULES if name_of(path) != "charlm"}
-    done: set[str] = set()
-
-    def visit(module: str, above: tuple[str, ...]) -> None:
-        assert module not in above, " -> ".join((*above, module))
-        if module not in done:
-            for target in graph.get(module, ()):
-                visit(target, (*above, module))
-            done.add(module)
-
-    for module in graph:
-        visit(module, ())
-
-
 def test_only_the_engine_imports_tensorflow_or_keras_and_only_servers_use_the_network() -> None:
     """`urllib.parse` takes addresses apart and opens none; several machines are connected by TensorFlow."""
     users = [(room_of(name_of(path)), name) for path in MODULES for name in imports(path)]

@@ -4,8 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 TENSORFLOW = {"tensorflow", "keras"}
 HEAVY = {*TENSORFLOW, "numpy", "yaml", "pydantic", "tqdm", "safetensors"}
 RUN_COMMANDS = """
@@ -50,33 +48,10 @@ def test_what_does_not_train_does_not_import_tensorflow(model_file: Path, traine
         assert packages.isdisjoint({*TENSORFLOW, "torch", "onnx", "h5py"})
 
 
-@pytest.mark.slow
-def test_inspecting_does_not_import_tensorflow(trained_run: Path) -> None:
-    (packages,) = imported_by(RUN_COMMANDS, f"inspect {trained_run} --out page.html --json")
-    assert packages.isdisjoint({*TENSORFLOW, "torch"})
-
-
 def test_a_mistake_in_a_config_is_reported_before_tensorflow_is_imported() -> None:
     program = RUN_COMMANDS.replace("    main(", "    with contextlib.suppress(SystemExit): main(")
     (packages,) = imported_by(program, "train -s model.unit=3 -r run")
     assert packages.isdisjoint(TENSORFLOW)
-
-
-def test_completing_imports_only_click() -> None:
-    program = (
-        "import os, sys\n"
-        "from charlm.cli.main import main\n"
-        "for line in sys.argv[1:]:\n"
-        "    words = {'COMP_WORDS': line, 'COMP_CWORD': str(len(line.split()) - 1)}\n"
-        "    os.environ |= {'_CHARLM_COMPLETE': 'bash_complete', **words}\n"
-        "    try:\n        main(prog_name='charlm')\n    except SystemExit:\n        pass\n"
-        "    print(*sys.modules, file=sys.stderr)"
-    )
-    found = imported_by(program, "charlm train -s model.un", "charlm sample mi")
-    assert len(found) == 2
-    for packages in found:
-        assert "click" in packages
-        assert packages.isdisjoint(HEAVY)
 
 
 def test_the_library_imports_what_is_used_when_it_is_used(model_file: Path) -> None:

@@ -3,7 +3,6 @@
 import json
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from pages import ROOT, code_blocks, text_of
 
 import charlm
 from charlm.api.training import plan
@@ -23,17 +21,6 @@ from charlm.training.loop import Outcome
 
 Result = TypeVar("Result")
 
-PROGRAM = """
-import charlm
-
-def score(text: str) -> float:
-    model = charlm.load(charlm.train("a.txt", overrides={"model.units": 64}, say=print).folder)
-    logits, state = model.step([0])
-    return float(model.score(text + str(model.generate(text, length=2)), state=state).sum() + logits.sum())
-
-model: int = charlm.load()
-charlm.evaluate(split="dev")
-"""
 TEXT = "abba\n" * 200
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -51,16 +38,6 @@ def test_every_public_name_is_there_and_an_unknown_one_is_an_attribute_error() -
     assert files("charlm").joinpath("py.typed").is_file()
     with pytest.raises(AttributeError, match="module 'charlm' has no attribute 'lode'"):
         _ = charlm.lode  # type: ignore[attr-defined]
-
-
-@pytest.mark.slow
-def test_a_strict_type_check_passes_the_quoted_code_and_a_program_but_for_its_mistakes(tmp_path: Path) -> None:
-    for number, code in enumerate([PROGRAM, *code_blocks(text_of("docs/library.md"), "python")]):
-        (tmp_path / f"program{number}.py").write_text(code, encoding="utf-8")
-    command = [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"), "."]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    wrong = [line.split(":")[:2] for line in done.stdout.splitlines() if ": error: " in line]
-    assert wrong == [["program0.py", "9"], ["program0.py", "10"]], done.stdout + done.stderr
 
 
 def test_without_tensorflow_training_is_refused_before_the_text_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

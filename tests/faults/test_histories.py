@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 from fake_engine import Faults
 from fake_runs import Trained, begin, resume, train
-from limits import file_size_limit
 
 from charlm.errors import CharlmError
 from charlm.network.model_file import read_model
@@ -177,13 +176,3 @@ def test_a_write_that_fails_is_told(
         check_goes_on(root, reference, promised[-1] if promised else None)
         number += 3
     assert number > 80
-
-
-@linux
-@pytest.mark.slow
-@pytest.mark.parametrize("size", [0, 1, 100, 700, 1000, 1500, 2000, 2500, 3000, 5000, 10_000])
-def test_a_file_that_cannot_grow_is_told_and_the_run_goes_on(size: int, reference: Trained, tmp_path: Path) -> None:
-    root, promised = copy_text(reference, tmp_path / "root"), list[int]()
-    with file_size_limit(size), pytest.raises(CharlmError, match=os.strerror(errno.EFBIG)):
-        train_in(root, promised)
-    check_goes_on(root, reference, promised[-1] if promised else None)

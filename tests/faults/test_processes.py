@@ -206,14 +206,6 @@ def test_a_lost_machine_ends_the_other_and_two_go_on_to_the_same_bits(of_two: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [1, 3])
-def test_a_run_of_two_goes_on_with_another_number_of_machines(count: int, of_two: Path, tmp_path: Path) -> None:
-    run = shutil.copytree(of_two, tmp_path / "run")
-    train_with(*count * [train_line(None, run, steps=STEPS + 20)])
-    assert newest_step(run) == STEPS + 20
-
-
-@pytest.mark.slow
 def test_sigterm_to_any_machine_ends_both_after_the_same_step(of_two: Path, tmp_path: Path) -> None:
     run = shutil.copytree(of_two, tmp_path / "run")
     often = settings("training.evaluations=1000")
@@ -224,20 +216,6 @@ def test_sigterm_to_any_machine_ends_both_after_the_same_step(of_two: Path, tmp_
             printed, _ = process.communicate(timeout=MACHINE_SECONDS)
             assert process.returncode == 128 + TERMINATE
             assert "stopped by SIGTERM" in printed
-
-
-@pytest.mark.slow
-def test_teachers_another_model_and_minutes_work_as_on_one_machine(of_two: Path, text: Path, tmp_path: Path) -> None:
-    line = command_line("train", text, "--init", of_two, "--minutes", 0.5, "-r", tmp_path / "timed")
-    printed, _ = train_with(line, line)
-    assert "0.5 min: " in printed
-    assert (tmp_path / "timed/ended.json").is_file()
-    (tmp_path / "teacher.yaml").write_text("training: {steps: 20}\n", encoding="utf-8")
-    taught = settings(f"training.teachers={{recipe: {tmp_path}/teacher.yaml, seeds: [3]}}", "training.steps=20")
-    line = command_line("train", text, "-c", "tiny", *taught, "-r", tmp_path / "taught")
-    train_with(line, line)
-    assert (tmp_path / "taught/teachers/3/ended.json").is_file()
-    assert (tmp_path / "taught/ended.json").is_file()
 
 
 @pytest.mark.slow

@@ -10,18 +10,13 @@ import matplotlib
 import numpy as np
 from inspection.reports import found
 from matplotlib.figure import Figure
-from models import random_parameters
 from numpy.typing import NDArray
 
 from charlm.inspection import figures
 from charlm.inspection.context import context_panel
-from charlm.inspection.diagram import list_parts, symbol
 from charlm.inspection.figures import Curve, Panel, compare_panels, draw_panels, figure_style, image
-from charlm.inspection.fixed_points import FixedPoint, FixedPoints, HeldCharacter, draw_path
-from charlm.inspection.inspecting import SECTIONS
 from charlm.inspection.memory import gradient_panel
 from charlm.inspection.stability import lyapunov_panel
-from charlm.inspection.surprise import loss_panels
 
 
 def draw(name: str) -> Any:
@@ -38,30 +33,6 @@ def points(line: Any) -> list[list[float]]:
 def line(figure: Figure, label: str) -> list[list[float]]:
     """Return the points of the line with a label."""
     return points(next(each for each in figure.axes[0].lines if str(each.get_label()).startswith(label)))
-
-
-def test_a_legend_names_what_has_a_label() -> None:
-    for name in SECTIONS.keys() - {"surprise"}:
-        figure = draw(name)
-        labels = {label for axes in figure.axes for label in axes.get_legend_handles_labels()[1]}
-        assert {text.get_text() for legend in figure.legends for text in legend.get_texts()} == labels
-
-
-def test_each_figure_shows_the_numbers_of_its_section() -> None:
-    curve = found("gradient_by_lag").data[1]
-    assert line(draw("gradient_by_lag"), "rnn.1") == np.stack([curve.lag, curve.median], 1).tolist()
-    assert line(draw("fixed_points"), "state on the text") == found("fixed_points").data.path.tolist()
-    drawn = {each.get_label(): points(each[0]) for each in draw("units").axes[0].containers}
-    for row, feature in enumerate(found("units").data.features):
-        assert drawn["chance"][row] == [feature.chance, row]
-        assert drawn["strength"][row] == [feature.best[0].strength, row]
-    spectra, spectrum = draw("spectrum").axes, found("spectrum").data
-    values = [layer.eigenvalues for layer in spectrum]
-    assert [points(axes.lines[0]) for axes in spectra] == [np.stack([v.real, v.imag], 1).tolist() for v in values]
-    assert spectra[0].get_xlim()[1] > 1  # the unit circle fits
-    shown = [text.get_text() for axes in draw("network").axes for text in axes.texts]
-    assert {"rnn.0 → 5\nU 14\N{MULTIPLICATION SIGN}5  b 5", "V\n5\N{MULTIPLICATION SIGN}5"} <= {*shown}
-    assert shown.count("h") == 6  # two layers at three steps
 
 
 def test_the_context_is_drawn_with_its_errors_beside_the_n_grams() -> None:
@@ -88,16 +59,6 @@ def test_an_exponent_of_minus_infinity_is_not_drawn() -> None:
     np.testing.assert_array_equal(drawn, [[1, -0.05], [2, -0.4], [3, np.nan]])
 
 
-def test_each_point_has_its_place_and_the_name_of_its_character() -> None:
-    point = FixedPoint((1.0, 2.0), 0.83, 3, ((2, 0.8),))
-    points = (point, replace(point, place=(0.5, 70.0)))
-    path = np.array([[-1.0, -1], [1, 1]])
-    found = FixedPoints((HeldCharacter(0, "settles", 1, points),), path, (0.5, 0.25), 64, range(2))
-    marks = draw_path(found).axes[0].collections
-    assert [np.asarray(drawn.get_offsets()).tolist()[0] for drawn in marks] == [[1, 2], [0.5, 70]]
-    assert {str(drawn.get_label()) for drawn in marks} == {"point, first character held"}
-
-
 def log_panel(*values: float, band: tuple[list[float], ...] = ()) -> Panel:
     """Return a panel with a logarithmic axis and one curve."""
     curve = Curve([0, 1], [*values], [*map(np.array, band)])
@@ -109,17 +70,6 @@ def test_a_logarithmic_axis_ends_where_rounding_begins_and_without_a_positive_va
     assert figure.axes[0].get_ylim() == (1e-10, 3)
     for last, scale in ((0, "linear"), (1, "log")):
         assert draw_panels([log_panel(0, last)]).axes[0].get_yscale() == scale
-
-
-def test_the_loss_of_each_class_is_a_point_beside_that_of_the_n_gram() -> None:
-    loss = found("loss_by_class").data
-    figure = draw("loss_by_class")
-    for axes, classes in zip(figure.axes, (loss.by_class, loss.by_word_place), strict=True):
-        assert [text.get_text() for text in axes.get_yticklabels()] == ["all characters", *(c.name for c in classes)]
-        network, ngram = (np.asarray(points[0].get_xdata()).tolist() for points in axes.containers)
-        assert network == [loss.nats_per_char, *(each.nats_per_char for each in classes)]
-        assert ngram == [loss.ngram_nats_per_char, *(each.ngram_nats_per_char for each in classes)]
-    assert not loss_panels(replace(loss, ngram_order=None))[0].besides
 
 
 TURN = np.array([[-0.574, 1.43, 0.144], [0.426, 0.43, 0.144], [0.426, 1.43, -0.856]])
@@ -193,16 +143,3 @@ def test_an_image_is_a_whole_file_without_the_time_that_runs_nothing_and_loads_n
         for name, value in element.attrib.items():
             assert not name.rpartition("}")[2].startswith("on")
             assert not name.endswith("href") or value.startswith("#")
-
-
-def test_the_weights_of_the_diagram_are_all_tensors_of_the_network() -> None:
-    for embedding, skip_connections in ((None, False), (3, True)):
-        parameters = random_parameters(layers=2, embedding=embedding, skip_connections=skip_connections)
-        made = list_parts(parameters)
-        shapes = {name: shape for part in made.parts for name, shape in part.weights.items()}
-        assert shapes == {name: tensor.shape for name, tensor in parameters.tensors().items()}
-        assert made.parameters == parameters.size
-        first = ("embedding", 3) if embedding else ("one-hot", 5)
-        parts = [(part.name, part.outputs) for part in made.parts]
-        assert parts == [first, ("rnn.0", 4), ("rnn.1", 4), ("logits", 5)]
-        assert [symbol(name) for name in made.parts[1].weights] == ["U", "V", "b"]

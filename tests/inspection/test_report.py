@@ -233,15 +233,6 @@ def test_the_runs_of_a_page_are_a_table_and_those_that_differ_in_their_seed_alon
     assert "of runs that differ in their seeds alone, the mean" in page
 
 
-def test_every_section_has_its_words_and_every_figure_its_caption() -> None:
-    words = read_words()
-    assert [*words] == [*SECTIONS]
-    for name, section in report().found.items():
-        assert all(words[name][each] for each in ("title", "equation", "text"))
-        assert bool(section.figure or section.panels) == ("caption" in words[name])
-        assert bool(section.items) == ("columns" in words[name]) == ("table" in words[name])
-
-
 TEXT = "abba\nab\n" * 12
 
 
