@@ -10,7 +10,7 @@ Axes: V vocabulary.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +58,7 @@ def make_chooser(sampler: Sampler) -> Callable[[Floats, float], int]:
     if sampler.temperature == 0:
         return _most_likely
     is_tempered = sampler.temperature != 1
-    is_filtered = sampler.top_k is not None or sampler.top_p is not None or sampler.min_p is not None
+    is_filtered = replace(sampler, temperature=1.0) != Sampler()
     scale = np.float32(min(max(1 / sampler.temperature, _TINY), _HUGE))  # finite, and above 0
 
     def choose(logits: Floats, uniform: float) -> int:

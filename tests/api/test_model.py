@@ -68,6 +68,7 @@ def test_a_setting_out_of_range_is_refused_at_once_and_a_text_without_end_not_wa
     for name, value in wrong.items():
         with pytest.raises(CharlmError, match=f"{name}: found {value}"):
             plays.generate(**{name: value})
+    assert "e" not in str(plays.generate(length=200, seed=1, stop="e"))
     text = plays.generate(length=0)
     with pytest.raises(CharlmError, match=r"^length=0 generates without end"):
         str(text)
