@@ -26,9 +26,11 @@ from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import ACTIVATIONS, Floats
 
 
-@pytest.mark.parametrize(
-    "name", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("html", "torch", "keras")), "onnx", "c"]
-)
+SLOW = {"html", "torch", "keras"}
+TRIED = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in FORMATS]
+
+
+@pytest.mark.parametrize("name", TRIED)
 def test_a_format_has_the_logits_of_the_reference_for_every_kind_of_network(tmp_path: Path, name: FormatName) -> None:
     activations = [{**NETWORKS[3], "activation": activation} for activation in ACTIVATIONS]
     found = FORMATS[name]
