@@ -1,9 +1,12 @@
 """A trained model on disk: read whole, or refused in a line that names the file."""
 
+import json
 import os
 import random
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,8 +22,17 @@ from models import as_model, change_model, make_random_model, random_parameters,
 from reference import NETWORKS
 from run_folders import cut, replace_by_folder
 
+from charlm.api.model import load
 from charlm.errors import CharlmError
-from charlm.network.model_file import TrainedModel, model_bytes, read_fields, read_model, read_tensors, write_model
+from charlm.network.model_file import (
+    TrainedModel,
+    model_bytes,
+    read_fields,
+    read_model,
+    read_tensors,
+    seal,
+    write_model,
+)
 from charlm.network.rnn import ACTIVATIONS
 from charlm.text.vocabulary import Vocabulary
 
@@ -196,3 +208,23 @@ UNDESCRIBED = "does not describe a network"
 def test_what_is_no_model_or_not_the_one_described_is_refused(change: Change, message: str, model_file: Path) -> None:
     change(model_file)
     check_refused(model_file, message)
+
+
+WORD = re.compile(r'(?<=[:,\[] )("[^"]*"|[^\s\[\]{}",:]+)(?!:)|(?<=\[)"[^"]*"')
+"""A value in JSON, which is no key."""
+VALUES = ("null", "true", "-1", "0.5", "1e400", str(2**64), "9" * 5000, '"\\ud800"', "[]", '{"a": 1}', "[" * 100_000)
+
+
+@pytest.mark.slow
+def test_any_value_in_the_metadata_is_used_or_refused_in_a_short_line(model_file: Path) -> None:
+    (fields, tensors), refused = read_parts(model_file), list[str]()
+    text = json.dumps({name: value for name, value in fields.items() if name != "sha256"})[:-1]
+    for word, value in product(WORD.finditer(text), VALUES):  # the checksums are right
+        edited = seal(text[: word.start()] + value + text[word.end() :])
+        model_file.write_bytes(safetensors.numpy.save(tensors, {"charlm": edited}))
+        try:
+            str(load(model_file).generate("a", length=3, seed=0))
+        except CharlmError as error:
+            refused.append(str(error))
+    assert len(refused) > 200
+    assert all(message.isprintable() and len(message) <= 1500 for message in refused)
