@@ -4,7 +4,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from fake_runs import begin_with
 from models import make_random_model
 
 from charlm.config.schema import CorpusConfig
@@ -22,13 +21,12 @@ CONTENTS = {
 
 @pytest.fixture(scope="session")
 def original_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a folder with a model, a run that has just begun, a corpus, and texts that cannot be read."""
+    """Make a folder with a model, a corpus, and texts that cannot be read."""
     place = tmp_path_factory.mktemp("place")
     for name, contents in CONTENTS.items():
         (place / name).write_bytes(contents)
     write_model(place / "m.safetensors", make_random_model("\nab"))
     tokenize([str(place / "text.txt")], place / "corpus", CorpusConfig())
-    begin_with(place / "begun", (), text=place / "text.txt")
     return place
 
 

@@ -85,29 +85,19 @@ def test_the_table_has_every_option(name: str) -> None:
 
 
 REFUSED = """
-1 | config show missing | missing: no such recipe or YAML file
-1 | evaluate | runs/: no run here
 1 | export m.safetensors --format c --out page.html | page.html: the format c must be a folder
 1 | inspect m.safetensors m.safetensors --text - --json | standard input can be read for one run only
-1 | plan latin.txt | latin.txt: not valid utf-8
-1 | evaluate - | -: no such file or folder; must be a run or a model file
 1 | sample red\x1b[31m.txt | red\\x1b[31m.txt: not a model file
-1 | sample m.safetensors --min-p nan | min_p: found nan; must be from 0 to 1
 1 | serve m.safetensors m.safetensors | m.safetensors: another model is called m too;
 1 | serve m.safetensors --host a..b | --host a..b, --port 8000: cannot listen there
+1 | sample m.safetensors --min-p nan | min_p: found nan; must be from 0 to 1
 1 | serve m.safetensors --host LONG | --port 8000: cannot listen there
+1 | tokenize LONG --out out | xxx: File name too long
 1 | tensorboard | runs: no run here has been trained
 1 | tensorboard missing | missing: no run here has been trained
 1 | train corpus -r out -s corpus.encoding=latin-1 | corpus.encoding: found 'latin-1', but corpus was
-1 | tokenize latin.txt --out out | latin.txt: not valid utf-8 at byte 3 (0xE9)
-1 | tokenize text.txt --out corpus | corpus: exists already
-1 | tokenize LONG --out out | xxx: File name too long
 1 | tokenize text.txt --out out -c escape.yaml | escape.yaml: \\x1b[31m\\n: found
-1 | train missing.txt -r out | missing.txt: no such file or folder
-1 | train text.txt -r begun | begun: holds a run; continue it with --resume
-1 | train text.txt -r out -s model.units=many | model.units: found 'many'
 1 | train text.txt -r out --minutes 3 -s training.steps=9 | minutes 3: decides training.steps
-1 | train text.txt -r out --init m.safetensors -s model.units=5 | model.units: found 5; must be 4, as in m.safetensors
 1 | train --resume -r missing | missing: not a run
 1 | tune nonsense --minutes 1 | nonsense: no such recipe or YAML file
 2 | evaluate m.safetensors --window 100 | --window is the length of the windows

@@ -59,17 +59,6 @@ class Browser:
         self.find(name).click()
         self.wait()
 
-    def point_at(self, unit: int, *, click: bool = False) -> None:
-        """Point at the cell of a unit, or click it."""
-        from selenium.webdriver import ActionChains
-
-        script = "return page.view.places[arguments[0]].map((edge, axis) => edge + page.view.size[axis] / 2)"
-        canvas, place = self.find("state"), self.script(script, unit)
-        x, y = (at - size / 2 for at, size in zip(place, (canvas.size["width"], canvas.size["height"]), strict=True))
-        actions = ActionChains(self.driver).move_to_element_with_offset(canvas, round(x), round(y))
-        (actions.click() if click else actions).perform()
-        self.wait()
-
     def spans(self, attribute: str) -> list[Any]:
         """Return an attribute of each character of the text."""
         return list(self.script(f"return [...page.on.text.children].map((span) => span.{attribute} ?? null)"))
@@ -233,27 +222,6 @@ def test_nothing_is_wider_than_the_page_and_every_field_and_button_has_a_name(br
         for element in browser.driver.find_elements("css selector", fields):
             assert element.accessible_name.strip(), element.get_attribute("outerHTML")
     browser.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-
-
-def test_a_cell_colours_the_text_and_a_character_shows_the_state(browser: Browser, model: Model) -> None:
-    text, unit = "The ferry", 30
-    browser.fill(prompt=text)
-    below, above = model.states(text)
-    browser.point_at(UNITS + unit)
-    assert browser.text_of("unit-value") == f"rnn.1, unit 30: {minus(above[-1, unit])}"
-    browser.point_at(UNITS + unit, click=True)
-    np.testing.assert_allclose([*map(float, browser.spans("dataset.value"))], above[:, unit], atol=1e-5)
-    assert all(colour.startswith("color-mix") for colour in browser.spans("style.backgroundColor"))
-    assert [browser.find(name).get_property("value") for name in ("layer", "unit")] == ["1", "30"]
-    browser.driver.find_elements("css selector", "#text span")[4].click()
-    assert browser.text_of("detail").endswith(f"bits; rnn.1, unit 30: {minus(above[4, unit])}")
-    assert "after character 5 of the text, f," in browser.text_of("state-note")
-    assert browser.text_of("unit-value") == f"rnn.1, unit 30: {minus(above[4, unit])}"
-    browser.point_at(0)
-    assert browser.text_of("unit-value") == f"rnn.0, unit 0: {minus(below[4, 0])}"
-    browser.point_at(UNITS + unit, click=True)
-    assert set(browser.spans("style.backgroundColor")) == {""}
-    assert "the chance that the model gave" in browser.text_of("legend")
 
 
 def test_the_keyboard_chooses_a_unit_and_a_character(browser: Browser, model: Model) -> None:
