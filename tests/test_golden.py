@@ -11,7 +11,6 @@ from run_folders import read_metrics
 
 from charlm.api.model import load
 from charlm.network.model_file import FORMAT, read_model
-from charlm.training import checkpoints
 
 GOLDEN = Path(__file__).parent / "golden"
 FORMATS = sorted(GOLDEN.glob("format-*"))
@@ -32,13 +31,6 @@ def test_the_weights_and_the_most_likely_text_of_golden_models_have_not_changed(
         for tensor_name, tensor in found.items():
             np.testing.assert_array_equal(tensor, np.array(model["weights"][tensor_name], np.float32))
         assert str(load(folder / name).generate(length=40, temperature=0, ignore_end=True)) == model["text"]
-
-
-def test_the_checkpoint_of_the_newest_format_has_the_weights_of_the_last_model() -> None:
-    kept = checkpoints.restore(NEWEST / "run/checkpoints", warn=pytest.fail)
-    assert kept.facts.progress.step == 10
-    for name, tensor in read_model(NEWEST / "run/last.safetensors").parameters.tensors().items():
-        np.testing.assert_array_equal(kept.tensors[name], tensor)
 
 
 def test_training_can_be_resumed_from_the_checkpoint_of_the_newest_format(tmp_path: Path) -> None:

@@ -63,18 +63,6 @@ def test_a_text_is_the_same_in_pieces_as_a_whole_and_by_the_command(plays: charl
     assert str(plays.generate(length=30, temperature=0)) == str(plays.generate(length=30, top_k=1, seed=3))
 
 
-def test_a_setting_out_of_range_is_refused_at_once_and_a_text_without_end_not_waited_for(plays: charlm.Model) -> None:
-    wrong: dict[str, Any] = {"min_p": -0.1, "top_k": 0, "length": -1}
-    for name, value in wrong.items():
-        with pytest.raises(CharlmError, match=f"{name}: found {value}"):
-            plays.generate(**{name: value})
-    assert "e" not in str(plays.generate(length=200, seed=1, stop="e"))
-    text = plays.generate(length=0)
-    with pytest.raises(CharlmError, match=r"^length=0 generates without end"):
-        str(text)
-    assert next(text)
-
-
 def test_a_loss_that_is_not_finite_is_an_error_without_a_warning(model_file: Path, tmp_path: Path) -> None:
     known = read_model(model_file)
     parameters = replace(known.parameters, logits_kernel=np.full_like(known.parameters.logits_kernel, 3e38))

@@ -191,20 +191,12 @@ def test_tensorboard_serves_each_tag_of_each_run_without_tensorflow(trained_run:
         assert said.endswith("/#custom_scalars&_smoothingWeight=0\n")
         (address,) = re.findall(r"http://[\d.:]+", said)  # it listens by then
 
-        def ask(path: str) -> Any:
-            with urllib.request.urlopen(f"{address}/data/plugin/{path}", timeout=10) as response:
+        def tags() -> Any:
+            with urllib.request.urlopen(f"{address}/data/plugin/scalars/tags", timeout=10) as response:
                 return json.load(response)
 
-        for plugin, route, tag in (
-            ("scalars", "scalars", "nats_per_char/validation"),
-            ("text", "text", "sample"),
-            ("histograms", "histograms", "weights/rnn.0.recurrent_kernel"),
-        ):
-            wait_until(lambda: "other" in ask(f"{plugin}/tags"), [process])  # noqa: B023
-            for run in ("run", "other"):
-                assert tag in ask(f"{plugin}/tags")[run]
-                query = urllib.parse.urlencode({"run": run, "tag": tag, "sample": 0})
-                assert len(ask(f"{plugin}/{route}?{query}")) >= 2, tag
+        wait_until(lambda: {*tags()} == {"run", "other"}, [process])
+        assert all("nats_per_char/validation" in each for each in tags().values())
         process.terminate()
         said += process.communicate()[1]
     assert process.returncode in {0, 128 + signal.SIGTERM}

@@ -85,12 +85,6 @@ def test_the_masks_are_scaled_and_those_between_layers_are_the_same_for_all_step
 # The arguments of SimpleRNN
 
 
-OTHERS: dict[str, Any] = {
-    **{"activation": "sigmoid", "use_bias": False, "dropout": 0.5, "recurrent_dropout": 0.5, "unroll": True}
-}
-"""Values that are not the defaults; initializers get ones, constraints unit_norm."""
-
-
 def test_the_regularizers_of_each_layer_add_to_the_loss() -> None:
     factors = {"kernel": 0.5, "recurrent": 0.25, "bias": 2.0}
     l2: dict[str, Any] = {
@@ -110,15 +104,6 @@ def test_the_regularizers_of_each_layer_add_to_the_loss() -> None:
         states.append(parameters.step(ids, states[-1])[1])
     expected += 0.125 * sum(np.abs(layer).sum() for state in states[1:] for layer in state) / B  # for each stream
     assert float(sum(model.losses)) == pytest.approx(expected, rel=1e-5)
-
-
-@pytest.mark.parametrize("key", [key for key in RnnConfig.model_fields if not key.endswith("regularizer")])
-def test_each_argument_reaches_keras(key: str) -> None:
-    value = OTHERS.get(key, "ones" if key.endswith("initializer") else "unit_norm")
-    expected = keras.layers.SimpleRNN(8, **{key: value}).get_config()[key]
-    layers = build(layers=2, rnn={key: value}).rnn
-    assert [(type(layer), layer.get_config()[key]) for layer in layers] == [(keras.layers.SimpleRNN, expected)] * 2
-    assert expected not in [layer.get_config()[key] for layer in shared(layers=2).rnn]
 
 
 def test_each_argument_of_keras_is_offered_or_refused_with_a_reason() -> None:

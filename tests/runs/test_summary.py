@@ -26,15 +26,6 @@ def scored(tmp_path: Path, trained: TrainedModel) -> Path:
     return make_scored_run(tmp_path / "run", trained, 1.5)
 
 
-def test_a_run_has_the_score_of_best_and_the_step_and_speed_of_its_log(scored: Path, trained: TrainedModel) -> None:
-    os.utime(scored / "metrics.jsonl", (1_000_000, 1_000_000))
-    found = summarize(scored, clock=lambda: 1_000_030.0)
-    assert (found.split, found.nats_per_char, found.best_step, found.step) == ("validation", 1.5, 7, 9)
-    assert (found.seconds, found.characters_per_second) == (2.0, 500.0)
-    assert found.age_seconds == 30
-    assert found.weights == trained.parameters.size
-
-
 def test_a_run_is_training_done_or_stopped_at_the_step_of_its_log_or_its_checkpoint(scored: Path) -> None:
     for name, step in (("step-000000008", 9), ("step-000000012", 12)):
         (scored / "checkpoints" / name).mkdir(parents=True)

@@ -13,7 +13,6 @@ from corpora import make_corpus
 from fake_engine import FakeEngines, Faults
 from fake_runs import TEXT, begin, engine_of, ticking, train
 
-import charlm
 from charlm.config.file import Overrides, load_config, parse_overrides
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config, TrainingConfig
@@ -102,15 +101,6 @@ def test_a_recipe_that_is_named_and_the_plays_are_left_as_they_are() -> None:
 def test_a_setting_that_is_wrong_is_refused_before_the_text_is_read() -> None:
     with pytest.raises(CharlmError, match="epochs or steps must be given"):
         prepare_text("missing.txt", None, "training.epochs=null")
-
-
-def test_the_settings_of_a_corpus_are_those_that_it_was_made_with() -> None:
-    Path("text.txt").write_text("abba\n" * 99, encoding="utf-8")
-    corpus = charlm.tokenize("text.txt", "corpus", overrides=["corpus.min_count=2", "corpus.validation_fraction=0.25"])
-    config = prepare_text(corpus, "tiny").config
-    assert (config.corpus.min_count, config.corpus.validation_fraction) == (2, 0.25)
-    with pytest.raises(CharlmError, match=r"corpus\.min_count: found 1, but .*corpus was made with 2"):
-        prepare_text("corpus", "tiny", "corpus.min_count=1")
 
 
 # Memory

@@ -1,7 +1,6 @@
 """Signals: recorded, or raised at once."""
 
 import signal
-import threading
 from collections.abc import Iterator
 
 import pytest
@@ -59,17 +58,3 @@ def test_an_ignored_hangup_stays_ignored() -> None:
     with stop_on_signal(Session()) as request:
         signal.raise_signal(signal.SIGHUP)
     assert request.signal is None
-
-
-def test_outside_the_main_thread_signals_are_not_handled() -> None:
-    before = [signal.getsignal(number) for number in CAUGHT]
-    seen = []
-
-    def work() -> None:
-        with stop_on_signal(Session()) as request:
-            seen.extend([request.signal, *(signal.getsignal(number) for number in CAUGHT)])
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert seen == [None, *before]
