@@ -15,25 +15,17 @@ from charlm.network.rnn import Architecture, Parameters, parameters_from_tensors
 from charlm.text.vocabulary import Vocabulary
 
 
-def random_parameters(
-    *,
-    vocabulary_size: int = 5,
-    layers: int = 1,
-    units: int = 4,
-    embedding: int | None = None,
-    use_bias: bool = True,
-    activation: str = "tanh",
-    skip_connections: bool = False,
-    scale: float = 1.0,
-    seed: int = 0,
-) -> Parameters:
-    """Return normally distributed weights."""
-    architecture = Architecture(vocabulary_size, layers, units, embedding, use_bias, activation, skip_connections)
+def random_parameters(*, scale: float = 1.0, seed: int = 0, **network: Any) -> Parameters:
+    """Return normally distributed weights of a plain network, or of one with other fields of `Architecture`."""
+    plain = {"vocabulary_size": 5, "layers": 1, "units": 4, "embedding": None, "use_bias": True, "activation": "tanh"}
+    architecture = Architecture(**{**plain, "skip_connections": False, **network})
     rng = np.random.default_rng(seed)
     tensors = {
         name: (scale * rng.standard_normal(shape)).astype(np.float32) for name, shape in architecture.shapes().items()
     }
-    return parameters_from_tensors(tensors, activation=activation, skip_connections=skip_connections)
+    return parameters_from_tensors(
+        tensors, activation=architecture.activation, skip_connections=architecture.skip_connections
+    )
 
 
 def architecture_of(parameters: Parameters) -> Architecture:

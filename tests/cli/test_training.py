@@ -20,7 +20,6 @@ from charlm.evaluation.scoring import Difference
 from charlm.network.model_file import read_model
 from charlm.network.rnn import Architecture
 from charlm.text.batches import Batches
-from charlm.text.corpus import open_corpus
 from charlm.training.checkpoints import Progress
 from charlm.training.loop import Outcome
 from charlm.training.schedule import make_schedule
@@ -87,23 +86,6 @@ def test_a_score_is_compared_with_the_best_simple_model_in_80_columns() -> None:
         assert len(why) == bool(reason)
         assert reason in "".join(why)
     assert not [*compare_scores(0.5, {}, 69_999)]
-
-
-@pytest.mark.slow
-def test_without_a_corpus_the_plays_are_learnt_under_runs_and_a_loss_that_falls_says_how_to_train_longer() -> None:
-    first = charlm("train", "-c", "tiny", "-s", "training.steps=20")
-    assert first.exit_code == 0
-    (run,) = Path("runs").iterdir()
-    assert run.name.endswith("-river_plays")
-    assert open_corpus(run / "corpus").manifest.sources[0].name.endswith("river_plays.txt")
-    assert len(charlm("sample", "-n", 10).stdout) == 10
-    assert "nats_per_char" in json_of("evaluate")
-    resumed = charlm("train", "--resume", "-s", "training.steps=25")
-    assert "resumed at step 20 of 25\n" in resumed.stderr
-    (advice,) = re.findall("still improving, by .*: charlm (.* --minutes )1\n", first.stderr)
-    longer = charlm(*advice.split(), "0.2")
-    assert longer.exit_code == 0, longer.stderr
-    assert re.search(r"all steps done: [\d,]+ steps in \w+, beside them \w+ for evaluations", longer.stderr)
 
 
 def test_every_figure_of_a_plan_is_printed_and_in_its_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

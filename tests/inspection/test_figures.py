@@ -19,12 +19,6 @@ from charlm.inspection.memory import gradient_panel
 from charlm.inspection.stability import lyapunov_panel
 
 
-def draw(name: str) -> Any:
-    """Return the figure of a section."""
-    made = found(name)
-    return made.figure() if made.figure else draw_panels(made.panels)
-
-
 def points(line: Any) -> list[list[float]]:
     """Return the points of a line."""
     return np.asarray(line.get_xydata()).tolist()  # type: ignore[no-any-return]
@@ -131,7 +125,7 @@ def test_the_legend_of_many_layers_is_as_wide_as_the_figure() -> None:
 
 def test_an_image_is_a_whole_file_without_the_time_that_runs_nothing_and_loads_nothing() -> None:
     with figure_style():
-        html, again = (image(draw("spectrum"), label='a < "b\u202e\x1b') for _ in range(2))
+        html, again = (image(draw_panels(found("lyapunov").panels), label='a < "b\u202e\x1b') for _ in range(2))
     assert html == again
     start = r'<img class="chart" alt="a &lt; &quot;b\\u202e\\x1b" src='
     data = re.fullmatch(start + r'"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)">', html)

@@ -1,6 +1,5 @@
 """Characters <-> ids, and a vocabulary in JSON."""
 
-import json
 import unicodedata
 
 import numpy as np
@@ -44,13 +43,6 @@ def test_what_is_left_out_is_named_with_how_often_the_commonest_first() -> None:
     assert line.startswith("left out of book.txt, since the model does not know them: 'é' (U+00E9) 2,000 times, '0'")
     assert line.endswith("'8' (U+0038) 3 times and 2 more")
     assert "U+000A 1 time" in describe_left_out({"\n": 1}, "x")
-
-
-@given(st.sets(characters, min_size=1, max_size=20))
-def test_a_vocabulary_reads_back_from_json(found: set[str]) -> None:
-    size = len(found)
-    vocabulary = Vocabulary((*sorted(found), None, None), unknown_id=size, end_of_text_id=size + 1)
-    assert vocabulary_of(json.loads(json.dumps(vocabulary.to_fields())), origin="x") == vocabulary
 
 
 def test_a_vocabulary_with_a_wrong_field_is_refused() -> None:
