@@ -53,14 +53,18 @@ def test_a_config_that_is_not_right_is_refused_when_it_is_asked_for(model_file: 
         _ = charlm.load(model_file).config
 
 
-def test_a_text_is_the_same_in_pieces_as_a_whole_and_by_the_command(plays: charlm.Model) -> None:
+def test_a_text_is_the_same_in_pieces_as_a_whole_and_by_the_command(plays: charlm.Model, model: charlm.Model) -> None:
     options = ("-p", "The ferry", "-n", 50, "--seed", 1, "-t", 0.5, "--top-k", 5, "--top-p", 0.9, "--min-p", 0.01)
     settings: dict[str, Any] = {"length": 50, "seed": 1, "temperature": 0.5, "top_k": 5, "top_p": 0.9, "min_p": 0.01}
     pieces = list(plays.generate("The ferry", **settings))
     assert (len(pieces), len("".join(pieces))) == (50, 50)
-    assert str(plays.generate("The ferry", **settings)) == "".join(pieces)
+    assert (whole := str(plays.generate("The ferry", **settings))) == "".join(pieces)
+    assert str(plays.generate("The ferry", **settings, stop=whole[20:24])) == whole[: whole.index(whole[20:24])]
     assert command("sample", plays.path, *options).stdout == f"The ferry{''.join(pieces)}"
     assert str(plays.generate(length=30, temperature=0)) == str(plays.generate(length=30, top_k=1, seed=3))
+    assert (
+        len(str(model.generate(length=60, seed=1, ignore_end=True))) >= 60 > len(str(model.generate(length=60, seed=1)))
+    )
 
 
 def test_a_loss_that_is_not_finite_is_an_error_without_a_warning(model_file: Path, tmp_path: Path) -> None:
