@@ -37,7 +37,7 @@ def numbers_in(value: Any) -> Iterator[float]:
         for item in value.values() if isinstance(value, dict) else value:
             yield from numbers_in(item)
     elif isinstance(value, int | float | np.number) and not isinstance(value, bool):
-        yield float(value)
+        yield value.item() if isinstance(value, np.number) else value
 
 
 @functools.cache
