@@ -161,6 +161,7 @@ def test_bars_are_shown_on_a_terminal_that_moves_its_cursor(monkeypatch: pytest.
 def test_tables_are_aligned_and_lines_filled_to_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [["日本", "1"], ["e\u0301te\u0301", "22"], ["abcd", "3"]]
     assert output.align(rows, text_columns={0}) == ["日本   1", "e\u0301te\u0301   22", "abcd   3"]
+    assert [output.cut("abcde", width) for width in (5, 4, 2)] == ["abcde", "abc…", "a…"]
     assert output.fill(["a 1", "b 2", "c 3"], width=9) == ["a 1, b 2,", "c 3"]
     lines = output.fill(["a 1", "two words and more", "c 3"], width=12, indent=2)
     assert lines == ["  a 1, two", "  words and", "  more, c 3"]

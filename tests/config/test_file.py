@@ -115,6 +115,7 @@ def test_a_mistake_is_answered_with_its_key_what_was_found_and_what_would_do() -
     for text, line in (
         ("sed: 3", "sed: found 3; Extra .*; did you mean seed?"),
         ("model: {unit: 3}", "model.unit: found 3; Extra .*; did you mean model.units?"),
+        ("training: {teachers: {recip: a}}", ".*teachers.recip: .*; did you mean training.teachers.recipe?"),
         ("training: {optimiser: x}", "training.optimiser: found 'x'; Extra .*; did you mean training.optimizer?"),
         ("learning_rate: 1", "learning_rate: found 1; Extra .*; did you mean training.optimizer.learning_rate?"),
         ("xyzzy: 1", "xyzzy: found 1; Extra inputs are not permitted"),

@@ -15,7 +15,7 @@ from inspection.reports import report
 from matplotlib.artist import Artist
 from matplotlib.collections import Collection
 from matplotlib.lines import Line2D
-from matplotlib.patches import FancyBboxPatch
+from matplotlib.patches import Circle, FancyBboxPatch
 from matplotlib.text import Annotation, Text
 from models import random_parameters
 
@@ -38,7 +38,9 @@ def describe_figure(figure: Figure) -> Iterator[str]:
     yield f"{show(figure.get_size_inches())} inches, {figure.get_layout_engine()!r:.40}"
     yield from (f"legend {[text.get_text() for text in legend.get_texts()]}" for legend in figure.legends)
     for axes in figure.axes:
-        yield f"axes {axes.get_title(loc='left')!r}, {axes.get_xlabel()!r}, {axes.get_ylabel()!r}, {axes.axison}"
+        place = axes.get_subplotspec()
+        yield f"axes {place and place.get_geometry()} {axes.get_title(loc='left')!r}, on: {axes.axison}"
+        yield f"x {axes.get_xlabel()!r}, y {axes.get_ylabel()!r}, {axes.get_aspect()}"
         yield f"x {axes.get_xscale()} {show(axes.get_xlim())}, y {axes.get_yscale()} {show(axes.get_ylim())}"
         yield f"y {[label.get_text() for label in axes.get_yticklabels()]}"
         for artist in axes.get_children():
@@ -52,7 +54,7 @@ def describe_artist(artist: Artist) -> Iterator[str]:
             look = (artist.get_color(), artist.get_linestyle(), artist.get_marker(), artist.get_linewidth())
             yield f"line {artist.get_label()} {look}: {show(artist.get_xydata())}"
         case Collection():
-            edges = [path.get_extents().extents for path in artist.get_paths()]
+            edges = np.unique(np.concatenate([[[0, 0]], *(path.vertices for path in artist.get_paths())]), axis=0)
             colour, offsets = show(artist.get_facecolor()), show(artist.get_offsets())
             yield f"points {artist.get_label()} {colour}: {show(edges)}, {offsets}"
         case Annotation(arrow_patch=arrow) if arrow is not None:
@@ -62,8 +64,9 @@ def describe_artist(artist: Artist) -> Iterator[str]:
             sides = (artist.get_horizontalalignment(), artist.get_verticalalignment())
             font = f"{artist.get_fontsize()} {artist.get_color()} {sides}"
             yield f"text {artist.get_text()!r} {font}: {show(artist.get_position())}"
-        case FancyBboxPatch():
-            yield f"box {show(artist.get_edgecolor())}: {show(artist.get_path().get_extents().extents)}"
+        case FancyBboxPatch() | Circle():
+            shape = artist.get_path().get_extents().extents
+            yield f"{type(artist).__name__} {show(artist.get_edgecolor())} {artist.get_fill()}: {show(shape)}"
 
 
 class Outline(HTMLParser):
