@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 MAX_WIDTH = 40
 """Columns of a name, a setting or its value."""
-MAX_SETTINGS = 8
-"""Differing settings that are shown of a run; --json has all."""
 SAMPLE_CHARACTERS = 300
 
 
@@ -48,7 +46,7 @@ SAMPLE_CHARACTERS = 300
 def runs(context: click.Context, *, runs: tuple[Path, ...], is_grouped: bool, has_samples: bool, as_json: bool) -> None:
     """List runs: state, step, score, text, speed, weights, age, recipe, and the settings in which they differ.
 
-    A run is training, done, or stopped; one that was stopped goes on with charlm train --resume --run RUN. The score is
+    A run is training, done, or stopped; one that was stopped goes on with charlm train --resume -r RUN. The score is
     that of its best model in nats per character. Runs on one text stand together; how far a run is above the best of
     them comes with the standard error of that difference. The age is the time since the last line of its log. Columns
     that do not fit the terminal are left out. A run that cannot be read is left out, with a line on standard error; the
@@ -172,8 +170,6 @@ def _table(found: Sequence[Mapping[str, Any]], columns: Mapping[str, "Column"], 
     for row, line in zip(found, lines[1:], strict=True):
         values = {key: json.dumps(value, ensure_ascii=False) for key, value in row["settings"].items()}
         settings = [f"{_cut(key)} {_cut(value)}" for key, value in values.items()]
-        if (more := len(settings) - MAX_SETTINGS) > 0:
-            settings[MAX_SETTINGS:] = [f"and {more} more"]
         table += [line, *fill(settings, width=width, indent=2)]
     return table
 

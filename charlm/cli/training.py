@@ -85,8 +85,8 @@ def train(*, resume: bool, **options: Any) -> None:
     try:
         outcome = call(**options, say=say, show_progress=shows_progress())
     except Stopped as stopped:
-        if stopped.run is not None and stopped.run.exists():
-            say(f"{stopped}; {_how_to_resume(stopped.run)}")
+        run = stopped.run
+        say(f"{stopped}; {_how_to_resume(run) if run and run.exists() else 'nothing was trained, and nothing is kept'}")
         raise
     if outcome.worker == 0:
         _print_outcome(outcome)
@@ -139,8 +139,8 @@ def compare_scores(nats: float, baseline_nats: Mapping[str, float], training_cha
         return
     scores = ", ".join(f"{name} {score:.4f}" for name, score in baseline_nats.items())
     name, best = min(baseline_nats.items(), key=lambda item: item[1])
-    comparison = "better" if nats < best else "worse"
-    yield f"  {scores} on the same text: {abs(best - nats):.4f} nats {comparison} than {name}"
+    side = "below" if nats < best else "above"
+    yield f"  {scores} on the same text: {abs(best - nats):.4f} nats {side} {name}"
     if nats < baseline_nats.get(NGRAM, math.inf):
         if nats >= baseline_nats.get(COMPRESSOR, math.inf):
             yield "  the text repeats itself from afar, which a compressor copies (docs/recipes.md, Source code)"
@@ -154,7 +154,7 @@ def compare_scores(nats: float, baseline_nats: Mapping[str, float], training_cha
 def _how_to_resume(folder: Path) -> str:
     from charlm.runs.folder import as_argument
 
-    return f"continue with: charlm train --resume --run {as_argument(folder)}"
+    return f"continue with: charlm train --resume -r {as_argument(folder)}"
 
 
 INDENT = 12
@@ -202,7 +202,7 @@ def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
 
     schedule, costs, network = plan.schedule, plan.costs, plan.architecture
     batches, advice, characters = schedule.batches, plan.advice, len(plan.corpus.split("train"))
-    windows = f"{batches.batch_size} windows of {', '.join(map(str, schedule.lengths))} characters each"
+    windows = f"{counted(batches.batch_size, 'window')} of {', '.join(map(str, schedule.lengths))} characters each"
     before = {"teachers": costs.teacher_seconds, "n-grams": costs.ngram_seconds}
     taken = "is taken" if plan.is_advised else "would be taken without -c"
     yield "text", plan.corpus.summary.split(", ")

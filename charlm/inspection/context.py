@@ -119,9 +119,11 @@ def context_sentence(context: UsableContext) -> str:
     """Return how many characters of context the network uses, and what those before them give."""
     if context.used is None:
         return ""
-    rest = with_error(float(context.gains[context.used]), float(context.gain_errors[context.used]))
-    used = counted(context.used, "character")
-    return f"uses {used} of context (all that is further back gives {rest} nats per character)"
+    gain, error = float(context.gains[context.used]), float(context.gain_errors[context.used])
+    used, gives = counted(context.used, "character"), "gives" if gain >= 0 else "costs"
+    return (
+        f"uses {used} of context (all that is further back {gives} {with_error(abs(gain), error)} nats per character)"
+    )
 
 
 def context_panel(context: UsableContext) -> Panel:

@@ -201,7 +201,7 @@ def _draw_points(axes: Axes, curves: Mapping[str, Curve], names: Sequence[str]) 
         style: dict[str, Any] = {"color": SERIES[index % len(SERIES)], "marker": MARKERS[index % len(MARKERS)]}
         axes.errorbar(y, rows, xerr=errors, linestyle="", elinewidth=1, mfc="none", markersize=5, label=name, **style)
     axes.set_yticks(range(len(names)), names, color=INK)
-    axes.set(xlim=(0, None), ylim=(len(names) - 0.4, -0.6))
+    axes.set(xlim=(0, 1.04 * axes.dataLim.x1), ylim=(len(names) - 0.4, -0.6))
 
 
 def _draw_lines(axes: Axes, curves: Mapping[str, Curve], panel: Panel) -> None:

@@ -176,9 +176,12 @@ def _section(name: str, words: Mapping[str, Any], reports: Sequence[Report], fig
         content += f"<h3>{safe(report.name)}</h3>" if len(reports) > 1 else ""
         content += "" if figure is None else _figure(figure, report.name, caption)
         content += MISSING if found is None else _body(name, words, found)
+    panels = reports[0].found[name].panels if len(reports) == 1 and name in reports[0].found else []
+    drawn = {"alone": len(reports) == 1, "ngrams": any("gram" in curve for panel in panels for curve in panel.besides)}
+    text = " ".join([words["text"], *(words[key] for key, is_drawn in drawn.items() if is_drawn and key in words)])
     return (
         f'<section id="{name}"><div class="words"><h2>{safe(words["title"])}</h2>{equation(words["equation"])}'
-        f'<p>{safe(words["text"])}</p></div><div class="runs">{content}</div></section>\n'
+        f'<p>{safe(text)}</p></div><div class="runs">{content}</div></section>\n'
     )
 
 

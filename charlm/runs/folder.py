@@ -195,7 +195,7 @@ def find_model(model: Path | None, *, say: Callable[[str], object] | None = None
         raise CharlmError(f"{found}: no such file or folder; must be a run or a model file")
     file = next((found / name for name in (BEST, LAST) if (found / name).is_file()), None)
     if file is None:
-        command = f"charlm train --resume --run {as_argument(found)}"
+        command = f"charlm train --resume -r {as_argument(found)}"
         advice = f"no model in this run yet: wait for its first evaluation, or continue it with: {command}"
         raise CharlmError(f"{found}: {advice if is_run(found) else 'neither a run nor a model file'}")
     if say is not None and file.name != BEST:

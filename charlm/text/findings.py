@@ -23,7 +23,8 @@ MIN_OCCURRENCES = 5
 
 def find_problems(corpus: Corpus) -> list[str]:
     """Return the possible problems of a text, each as a line for the user that says what helps."""
-    return [*find_omissions(corpus), *_check_length(corpus), *_check_blanks(corpus), *_check_validation(corpus)]
+    checks = (_check_length, _check_line_ends, _check_blanks, _check_validation)
+    return [*find_omissions(corpus), *(problem for check in checks for problem in check(corpus))]
 
 
 def find_omissions(corpus: Corpus) -> Iterator[str]:
@@ -38,7 +39,7 @@ def find_omissions(corpus: Corpus) -> Iterator[str]:
             f"corpus.min_count={manifest.min_count} decides it, and -s corpus.min_count=1 keeps all"
         )
     if left_out := manifest.left_out:
-        names = name_some([f"{name} ({reason})" for name, reason in left_out.items()])
+        names = name_some([f"{name} ({reason})" for name, reason in left_out.items()], most=3)
         yield f"files: {len(left_out):,} left out: {names}; if a file is text, convert it to {manifest.encoding}"
 
 
@@ -64,6 +65,12 @@ def _check_length(corpus: Corpus) -> Iterator[str]:
         )
 
 
+def _check_line_ends(corpus: Corpus) -> Iterator[str]:
+    """Find line ends of Windows, of which each costs a character."""
+    if "\r" in corpus.vocabulary.characters:
+        yield "line ends: \\r\\n or \\r; make them one character (cat FILES | tr -d '\\r' | charlm train -)"
+
+
 BLANKS, MAX_BLANKS = 4, 0.1
 """Blanks in a row that are many, and the share of the characters that may be in such rows: a network that has learnt
 them writes little else at a low temperature."""
@@ -81,8 +88,8 @@ def _check_blanks(corpus: Corpus) -> Iterator[str]:
     if many > MAX_BLANKS * read:
         yield (
             f"blanks: {many / read:.0%} of the characters are in rows of {BLANKS} and more; a network repeats these "
-            "without end; collapse them (cat FILES | tr -s ' ' | charlm train -), or indent by tabs (unexpand -t 4 "
-            "--first-only FILES | charlm train -)"
+            "without end; indent by tabs (unexpand -t 4 --first-only FILES | charlm train -), or collapse them where "
+            "they mean nothing (cat FILES | tr -s ' ' | charlm train -)"
         )
 
 

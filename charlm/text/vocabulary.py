@@ -149,10 +149,10 @@ def describe_left_out(left_out: Mapping[str, int], text: str) -> str:
     return f"left out of {text}, since the model does not know them: {names}"
 
 
-def name_some(names: Sequence[str]) -> str:
-    """Return the first MAX_NAMED names of a list, and how many more there are."""
-    more = len(names) - MAX_NAMED
-    return ", ".join(names[:MAX_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+def name_some(names: Sequence[str], *, most: int = MAX_NAMED) -> str:
+    """Return the first names of a list, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def describe_character(character: str) -> str:

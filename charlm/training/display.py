@@ -52,7 +52,7 @@ def describe_run(run: Run, schedule: Schedule) -> list[str]:
         f"training on {run.corpus.manifest.text_name} with the recipe {run.config.recipe}:",
         run.corpus.size_summary,
         f"{model.layers} x {model.units} units, {shape.size:,} weights; kernel: {run.config.training.kernel}",
-        f"{counted(schedule.total, 'step')} of {schedule.batches.batch_size} windows of "
+        f"{counted(schedule.total, 'step')} of {counted(schedule.batches.batch_size, 'window')} of "
         f"{', '.join(map(str, schedule.lengths))} characters, {schedule.epochs(schedule.total):,.4g} epochs",
         *(line for problem in find_problems(run.corpus) for line in wrap(problem)),
     ]
@@ -147,7 +147,7 @@ def advise_on_end(progress: Progress, *, split: str, difference: Difference | No
         ]
     if difference is None or progress.best_step == progress.step:
         return []
-    return [f"best at step {progress.best_step:,} of {progress.step:,}; the last evaluation is worse by {difference}"]
+    return [f"best at step {progress.best_step:,} of {progress.step:,}; the last evaluation is {difference} above it"]
 
 
 def is_improving(progress: Progress, difference: Difference | None) -> bool:

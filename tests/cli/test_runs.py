@@ -139,12 +139,6 @@ def test_settings_that_differ_are_listed_below_each_run_and_parts_of_names_choos
     assert listed == ["  model.units 3", "  model.units 4"]
     assert [run["name"] for run in json_of("runs", "wid")] == ["wide"]
     assert charlm("runs", "wid", "none").exit_code == 1
-    shape: dict[str, Any] = {"layers": 2, "units": 4, "embedding": 3, "input_initializer": "zeros"}
-    shape |= {"layer_dropout": 0.5, "output_dropout": 0.5, "skip_connections": True}
-    for more, rnn in ((8, {"dropout": 0.5}), (9, {"dropout": 0.5, "use_bias": False})):
-        make_scored_run(Path(f"runs/{more}"), trained, 1.25, **shape, rnn=rnn)
-        shown = charlm("runs", "narrow", str(more)).stdout
-        assert shown.count("and 1 more") == (2 if more == 9 else 0)
 
 
 # Other commands

@@ -33,9 +33,7 @@ def test_the_best_loss_of_a_training_is_reported(trained_run: Path, tmp_path: Pa
     best = read_model(tmp_path / "run" / "best.safetensors").facts["score"]["nats_per_char"]
     first, second = command.stdout.splitlines()
     assert first == f"{tmp_path}/run: {best:.4f} nats per character on the validation text"
-    assert re.fullmatch(
-        r"  5-gram \d\.\d{4}, lzma \d\.\d{4} on the same text: \d\.\d{4} nats worse than 5-gram", second
-    )
+    assert re.fullmatch(r"  5-gram \d\.\d{4}, lzma \d\.\d{4} on the same text: \d\.\d{4} nats above 5-gram", second)
 
 
 @pytest.mark.parametrize(("elapsed_seconds", "minutes"), [(59.9, 1), (120.0, 2), (120.1, 3)])
@@ -60,7 +58,7 @@ def test_a_training_ends_with_its_score_a_text_and_what_to_do_next(
     told = charlm("train")
     assert told.stdout.splitlines() == [
         "runs/a b: 1.2500 nats per character on the validation text",
-        "  5-gram 1.5000 on the same text: 0.2500 nats better than 5-gram",
+        "  5-gram 1.5000 on the same text: 0.2500 nats below 5-gram",
     ]
     spent, *lines = told.stderr.replace("charlm: ", "").splitlines()
     beside = {59.9: "10s", 120.0: "1m10s", 120.1: "1m10s"}[elapsed_seconds]
@@ -75,13 +73,13 @@ def test_a_training_ends_with_its_score_a_text_and_what_to_do_next(
 
 def test_a_score_is_compared_with_the_best_simple_model_in_80_columns() -> None:
     for nats, characters, comparison, reason in (
-        *((0.5, 69_999, "0.5000 nats better", ""), (1.5, 69_999, "0.5000 nats worse", "a compressor copies")),
-        *((2.5, 69_999, "1.5000 nats worse", "69,999 characters"), (2.5, 70_000, "1.5000 nats worse", "")),
-        (2.5, 20_000, "1.5000 nats worse", "20,000 characters"),
-        (2.5, 19_999, "1.5000 nats worse", ""),  # which was said before the training
+        *((0.5, 69_999, "0.5000 nats below", ""), (1.5, 69_999, "0.5000 nats above", "a compressor copies")),
+        *((2.5, 69_999, "1.5000 nats above", "69,999 characters"), (2.5, 70_000, "1.5000 nats above", "")),
+        (2.5, 20_000, "1.5000 nats above", "20,000 characters"),
+        (2.5, 19_999, "1.5000 nats above", ""),  # which was said before the training
     ):
         line, *why = compare_scores(nats, {"5-gram": 2.0, "lzma": 1.0}, characters)
-        assert line == f"  5-gram 2.0000, lzma 1.0000 on the same text: {comparison} than lzma"
+        assert line == f"  5-gram 2.0000, lzma 1.0000 on the same text: {comparison} lzma"
         assert len(line) <= 80
         assert len(why) == bool(reason)
         assert reason in "".join(why)
@@ -138,12 +136,16 @@ def test_the_corpus_is_summarized_and_files_that_are_left_out_are_named(tmp_path
 # Searching
 
 
-def test_whoever_stops_a_search_is_told_how_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whoever_stops_a_search_or_a_training_early_is_told_how_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("optuna", reason="missing: optuna")
-    monkeypatch.setattr("charlm.tuning.search.tune", Mock(side_effect=Stopped(Signals.SIGTERM)))
-    command = charlm("tune", "space", "--minutes", 1)
-    assert command.exit_code == 143
-    assert command.stderr.splitlines()[0] == "charlm: stopped by SIGTERM; the same command goes on with the search"
+    for line, target, told in (
+        ("tune space --minutes 1", "tuning.search.tune", "the same command goes on with the search"),
+        ("train", "api.training.train", "nothing was trained, and nothing is kept"),
+    ):
+        monkeypatch.setattr(f"charlm.{target}", Mock(side_effect=Stopped(Signals.SIGTERM)))
+        command = charlm(*line.split())
+        assert command.exit_code == 143
+        assert command.stderr.splitlines()[0] == f"charlm: stopped by SIGTERM; {told}"
 
 
 def test_a_search_ends_with_its_trials_its_best_recipe_and_what_trains_it(monkeypatch: pytest.MonkeyPatch) -> None:

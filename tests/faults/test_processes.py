@@ -89,7 +89,7 @@ def test_a_stopped_run_ends_like_an_uninterrupted_one(stops: list[signal.Signals
         assert process.returncode == (-number if number == KILL else 128 + number), said
         if number != KILL:
             assert f"stopped by {number.name}" in said
-            assert said.endswith(f"charlm: continue with: charlm train --resume --run {run}\n")
+            assert said.endswith(f"charlm: continue with: charlm train --resume -r {run}\n")
             assert [*run.rglob("*.tmp")] == []
     for folder in (run.parent, tmp_path / "whole"):
         with started(start_or_resume(folder, steps=steps)) as (process,):

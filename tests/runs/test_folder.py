@@ -102,7 +102,7 @@ def test_a_run_means_its_best_model_or_else_its_last_with_a_line_or_what_would_d
     (tmp_path / "my text.txt").touch()
     texts = r"charlm train '.*/my text\.txt'; .*: charlm evaluate RUN '.*/my text\.txt'$"
     for name, message in (
-        ("new", r"new: no model in this run yet: .* charlm train --resume --run .*/new"),
+        ("new", r"new: no model in this run yet: .* charlm train --resume -r .*/new"),
         ("", f"^{tmp_path}: neither a run nor a model file"),
         ("nowhere", "nowhere: no such file or folder; must be a run or a model file"),
         ("my text.txt", rf"not a model file .*{texts}"),

@@ -105,7 +105,7 @@ def test_the_width_of_a_line_is_that_of_the_terminal_or_80_columns() -> None:
 
 
 CLEAR, CHANCE, UNKNOWN = Difference(0.125, 0.05), Difference(0.125, 0.07), Difference(0.125, None)
-SINCE = "best at step 704 of 768; the last evaluation is worse by"
+SINCE = "best at step 704 of 768; the last evaluation is"
 BEGINNING = "no evaluation was better than the weights that training began with, which are in best.safetensors;"
 
 
@@ -114,9 +114,9 @@ def test_what_the_evaluations_have_shown_is_said_at_the_end() -> None:
     better = Difference(-0.125, 0.04)
     for best_step, difference, lines in (
         *((768, better, []), (768, CHANCE, []), (768, None, []), (None, None, [])),
-        (704, CLEAR, [f"{SINCE} 0.1250 ± 0.0500 nats"]),
-        (704, Difference(2e-5, 1e-6), [f"{SINCE} 0.0000 ± 0.0000 nats"]),
-        (704, UNKNOWN, [f"{SINCE} 0.1250 nats"]),
+        (704, CLEAR, [f"{SINCE} 0.1250 ± 0.0500 nats above it"]),
+        (704, Difference(2e-5, 1e-6), [f"{SINCE} 0.0000 ± 0.0000 nats above it"]),
+        (704, UNKNOWN, [f"{SINCE} 0.1250 nats above it"]),
         (0, CLEAR, [BEGINNING, "use a lower training.optimizer.learning_rate, or the model as it is"]),
     ):
         progress = Progress(step=768)

@@ -87,7 +87,7 @@ def test_the_outcome_is_that_of_the_best_network_and_the_user_is_told_if_it_came
     assert len(written) == 30
     assert set(written) <= set("abcde ")
     assert written == sample_text(run, best) != sample_text(run, last)
-    advice = f"best at step 10 of 50; the last evaluation is worse by {raw[50] - raw[10]:.4f} ± "
+    advice = f"best at step 10 of 50; the last evaluation is {raw[50] - raw[10]:.4f} ± "
     assert any(line.startswith(advice) for line in trained.said)
 
 
