@@ -94,7 +94,6 @@ def train(
     text: str = TEXT,
     parent: Path | None = None,
     faults: Faults | None = None,
-    engines: FakeEngines | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Trained:
     """Train in folder/run with the settings SMALL and these overrides, perhaps from the weights of a parent."""
@@ -102,7 +101,7 @@ def train(
     source = folder / "text.txt"
     source.write_text(text, encoding="utf-8")
     run = begin(folder / "run", *overrides, text=source, parent=parent)
-    return _train(run, engines or FakeEngines(faults or Faults()), resume=False, clock=clock)
+    return _train(run, FakeEngines(faults or Faults()), resume=False, clock=clock)
 
 
 def begin(folder: Path, *overrides: str, text: Path, parent: Path | None = None) -> Run:

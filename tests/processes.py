@@ -39,16 +39,14 @@ def started(*commands: Sequence[str | Path], **options: Any) -> Iterator[list[Pr
         yield processes
 
 
-def wait_until(
-    is_so: Callable[[], bool], processes: Sequence[Process], *, seconds: float = 60, pause: float = 0.01
-) -> None:
+def wait_until(is_so: Callable[[], bool], processes: Sequence[Process], *, seconds: float = 60) -> None:
     """Wait until a condition is true; fail if a process ends before, or if it takes too long."""
     deadline = time.monotonic() + seconds
     while not is_so():
         ended = [process.communicate() for process in processes if process.poll() is not None]
         assert not ended, ended
         assert time.monotonic() < deadline, f"not within {seconds:g} s"
-        time.sleep(pause)
+        time.sleep(0.01)
 
 
 def settings(*overrides: str) -> list[str]:

@@ -31,21 +31,15 @@ ACTIVATIONS: Mapping[str, Callable[[float], float]] = {
 
 
 def read(
-    parameters: Parameters,
-    ids: Sequence[int],
-    state: Sequence[Doubles] | None = None,
-    *,
-    nudges: Mapping[tuple[int, int], Doubles] | None = None,
+    parameters: Parameters, ids: Sequence[int], *, nudges: Mapping[tuple[int, int], Doubles] | None = None
 ) -> tuple[Doubles, list[Doubles]]:
     """Return the logits after each of n ids, [n, V], and the state after the last one, [H] for each layer.
 
     `nudges` is added to the output of a layer at a time, by (time, layer): for central differences.
     """
-    if state is None:
-        state = [np.zeros(layer.units) for layer in parameters.layers]
     activate = np.vectorize(ACTIVATIONS[parameters.activation], otypes=[float])
     logits = np.empty((len(ids), parameters.vocabulary_size))
-    hs = [h.astype(float) for h in state]
+    hs = [np.zeros(layer.units) for layer in parameters.layers]
     for time, index in enumerate(ids):
         x = np.eye(parameters.vocabulary_size)[index]
         if parameters.embedding is not None:

@@ -40,11 +40,10 @@ def make_scored_run(
     *,
     split: str = "validation",
     block_means: Sequence[float] = (),
-    seconds: float = 2.0,
     **model: Any,
 ) -> Path:
-    """Make a run whose best model has a score, and whose training of 1,000 characters took some seconds."""
-    run = make_run(folder, metrics=metrics_line(step=9, characters=1000, seconds=seconds), **model)
+    """Make a run whose best model has a score, and whose training of 1,000 characters took two seconds."""
+    run = make_run(folder, metrics=metrics_line(step=9, characters=1000, seconds=2.0), **model)
     facts = {"step": 7, "epoch": 1.0, "score": {"split": split, "nats_per_char": nats, "block_means": [*block_means]}}
     write_model(run / "best.safetensors", TrainedModel(**{**vars(trained), "facts": facts}))
     return run
