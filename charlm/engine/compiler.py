@@ -89,7 +89,7 @@ def find_compiler(environ: Mapping[str, str] = os.environ) -> list[str]:
         return [sys.executable, "-m", PACKAGE, "cc"]
     looked = f"CC={environ['CC']}" if named else ", ".join(COMPILERS)
     raise CharlmError(
-        f"no C compiler (looked for {looked}); with one, training is 1.7 to 3.5 times as fast: "
+        f"no C compiler (looked for {looked}); with one, training is 1.7 to 3.6 times as fast: "
         f"pip install {PACKAGE} brings one"
     )
 

@@ -87,7 +87,6 @@ def test_a_run_that_was_trained_in_a_thread_is_continued_to_more_steps(training:
     assert len(str(charlm.load(run).generate(length=20))) == 20
 
 
-@pytest.mark.slow
 def test_the_plan_has_the_sizes_of_the_run_that_was_trained_and_the_time_of_its_parts(trained_run: Path) -> None:
     shutil.copy(trained_run / "config.yaml", "recipe.yaml")
     planned = plan(trained_run.parent / "text.txt", recipe="recipe.yaml")
