@@ -157,14 +157,6 @@ def test_inspect_has_every_part_the_nats_of_evaluate_and_what_was_left_out() -> 
     assert len(other["surprise"]) == 3
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("place")
-def test_a_page_is_written_and_its_name_printed() -> None:
-    command = charlm("inspect", "m.safetensors", "--text", "text.txt", "--out", "report.html")
-    assert (command.exit_code, command.stdout, command.stderr) == (0, "report.html\n", "")
-    assert Path("report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
-
-
 def test_a_port_that_is_taken_is_named_and_no_address_is_said(trained_run: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

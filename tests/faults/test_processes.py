@@ -206,19 +206,6 @@ def test_a_lost_machine_ends_the_other_and_two_go_on_to_the_same_bits(of_two: Pa
 
 
 @pytest.mark.slow
-def test_sigterm_to_any_machine_ends_both_after_the_same_step(of_two: Path, tmp_path: Path) -> None:
-    run = shutil.copytree(of_two, tmp_path / "run")
-    often = settings("training.evaluations=1000")
-    with training(2 * [train_line(None, run, *often, steps=100_000)]) as processes:
-        wait_until(lambda: newest_step(run) >= STEPS + 10, processes, seconds=MACHINE_SECONDS)
-        processes[1].send_signal(TERMINATE)
-        for process in processes:
-            printed, _ = process.communicate(timeout=MACHINE_SECONDS)
-            assert process.returncode == 128 + TERMINATE
-            assert "stopped by SIGTERM" in printed
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "options", "found"),
     [(0, ["-s", "model.units=17"], "the settings of model"), (1, [], "the text"), (None, [], "")],
