@@ -98,7 +98,8 @@ def test_the_gradient_of_a_batch_in_parts_is_that_of_the_whole() -> None:
         check_gradient(network, parts=3)
     for parts, batch in ((1, B), (3, 1), (3, 2)):  # also fewer streams than parts
         check_gradient(NETWORKS[1], parts, batch=batch)
-        check_gradient({}, parts, batch=batch, temperature=0.8, weight=0.3)
+    for temperature, weight in ((0.8, 0.3), (1.0, 0.3), (2.0, 0.0)):
+        check_gradient({}, 3, temperature=temperature, weight=weight)
 
 
 def test_the_gradient_of_a_compiled_graph_is_that_of_the_whole_batch() -> None:
