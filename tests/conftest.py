@@ -16,7 +16,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is importe
 import fake_runs
 import pytest
 from commands import charlm
-from corpora import write_plays
+from corpora import ABBA, write_plays
 from hypothesis import settings
 from models import make_random_model
 
@@ -115,6 +115,13 @@ def model_file(trained: TrainedModel, tmp_path: Path) -> Path:
     """Return the same model as a file."""
     write_model(tmp_path / "model.safetensors", trained)
     return tmp_path / "model.safetensors"
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    """Write a text of which the random model knows all characters."""
+    (tmp_path / "text.txt").write_text(ABBA, encoding="utf-8")
+    return tmp_path / "text.txt"
 
 
 @pytest.fixture(scope="session")

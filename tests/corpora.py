@@ -8,6 +8,9 @@ from charlm.config.schema import CorpusConfig
 from charlm.text.corpus import Corpus
 from charlm.text.tokenization import tokenize
 
+ABBA = "abba\nab\n" * 12
+"""A text of which the random model of `trained` knows all characters."""
+
 
 def write_texts(folder: Path, *texts: str | bytes) -> Path:
     """Write texts as the files 00.txt, 01.txt, ... of folder/sources, and return that folder."""

@@ -10,7 +10,7 @@ Axes: V vocabulary.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,15 @@ class Sampler:
     """Above 0, at most 1: keep the fewest, most likely ids whose probabilities reach this sum (Holtzman 2020)."""
     min_p: float | None = None
     """0 to 1: keep the ids at least this many times as likely as the most likely id (Nguyen 2024)."""
+
+    @classmethod
+    def of(cls, filters: object, *, temperature: float) -> "Sampler":
+        """Return the choice at a temperature with the filters of a config or a request: attributes of the same names.
+
+        Their class is `charlm.config.schema.Filters`, which is not imported, as sampling starts without pydantic.
+        """
+        names = (field.name for field in fields(cls) if field.name != "temperature")
+        return cls(temperature=temperature, **{name: getattr(filters, name) for name in names})
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < math.inf:

@@ -98,7 +98,7 @@ class TextsRequest(_Strict, Filters):
     @property
     def sampler(self) -> Sampler:
         """How each character is chosen."""
-        return Sampler(**self.model_dump(include={"temperature", *Filters.model_fields}))
+        return Sampler.of(self, temperature=self.temperature)
 
 
 class CompletionRequest(TextsRequest):

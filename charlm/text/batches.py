@@ -112,7 +112,5 @@ def fit_batches(
     batches = Batches(length=length, batch_size=batch, sequence_length=time, seed=seed, shuffle=shuffle)
     if (batch, time) == (batch_size, sequence_length):
         return batches, None
-    return (
-        batches,
-        f"short text: {counted(batch, 'window')} of {time} characters a step, not {batch_size} of {sequence_length}",
-    )
+    windows = counted(batch, "window")
+    return batches, f"short text: {windows} of {time} characters a step, not {batch_size} of {sequence_length}"

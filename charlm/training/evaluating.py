@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from charlm.config.schema import Config, Filters
+from charlm.config.schema import Config
 from charlm.errors import CharlmError
 from charlm.evaluation.baselines import COMPRESSOR, MAX_TRAINING_CHARACTERS, NGRAM, baseline_nats
 from charlm.evaluation.scoring import Score, estimate_stream
@@ -129,5 +129,4 @@ def sample_text(run: Run, model: TrainedModel) -> str:
 
 def sampler_of(config: Config, model: TrainedModel) -> Sampler:
     """Return how a run chooses the characters of its texts."""
-    filters = config.sampling.model_dump(include={*Filters.model_fields})
-    return Sampler(temperature=model.sampling_temperature, **filters)
+    return Sampler.of(config.sampling, temperature=model.sampling_temperature)

@@ -42,8 +42,6 @@ class Outcome:
     progress: Progress
     nats_per_char: float | None
     """The loss of the best model. None = there is none."""
-    characters_per_second: float
-    """Of training alone."""
     split: str
     """The text that `nats_per_char` was measured on: validation, or train if there is no validation text."""
     measured_on: str
@@ -88,13 +86,12 @@ def train(run: Run, engine: Engine, *, resume: bool, session: Session) -> Outcom
         with bar, session.deferred():
             reason, signal = _take_all_steps(training, bar)
             sample = "" if signal else _end(training)
-    progress, schedule, text = training.progress, training.schedule, training.text
+    progress, text = training.progress, training.text
     start, end = run.corpus.splits["train"]
     return Outcome(
         folder=run.folder,
         progress=progress,
         nats_per_char=progress.best_nats,
-        characters_per_second=schedule.characters(progress.step) / max(progress.seconds, 1e-9),
         split=text.split,
         measured_on=text.measured_on,
         reason=reason,

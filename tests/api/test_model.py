@@ -10,6 +10,7 @@ import pytest
 import reference
 from arrays import check_close
 from commands import charlm as command
+from corpora import ABBA
 from models import change_model
 from run_folders import read_metrics
 
@@ -130,16 +131,6 @@ def test_surprise_shows_each_character_escaped_with_its_nats(model: charlm.Model
 
 
 # Evaluating
-
-ABBA = "abba\nab\n" * 5
-
-
-@pytest.fixture
-def text(tmp_path: Path) -> Path:
-    """Write a text that the random model knows all characters of."""
-    path = tmp_path / "text.txt"
-    path.write_text(ABBA, encoding="utf-8")
-    return path
 
 
 def test_the_figures_are_those_of_the_scores_of_the_model(model: charlm.Model, text: Path) -> None:

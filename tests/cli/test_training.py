@@ -44,7 +44,6 @@ def test_a_training_ends_with_its_score_a_text_and_what_to_do_next(
         folder=Path("runs/a b"),
         progress=Progress(step=1500, best_step=1400, seconds=50.4, elapsed_seconds=elapsed_seconds),
         nats_per_char=1.25,
-        characters_per_second=16_000.0,
         split="validation",
         measured_on="the validation text",
         reason="all steps done",

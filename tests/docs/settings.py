@@ -18,6 +18,9 @@ from charlm.config.schema import DECIDED_BY_THE_TASK, Config
 PAGE = Path(__file__).parents[2] / "docs/settings.md"
 LIMITS = {"minimum": "\u2265", "exclusiveMinimum": ">", "maximum": "\u2264", "exclusiveMaximum": "<"}
 
+BILLION = re.compile(r",? *\u2264 1,000,000,000(\.0)?$")
+"""An upper bound that goes unsaid."""
+
 
 def page() -> str:
     """Return what docs/settings.md must hold."""
@@ -58,9 +61,7 @@ def values(kind: dict[str, Any]) -> str:
         return " or ".join(f"`{value}`" for value in kind["enum"])
     limits = ", ".join(f"{sign} {kind[name]:,}" for name, sign in LIMITS.items() if name in kind)
     items = f"of {kind['items']['type']}s" if "items" in kind else ""
-    limits = re.sub(r",? *\u2264 1,000,000,000(\.0)?$", "", limits).replace(
-        "\u2265 1e-09", "> 0"
-    )  # a billion goes unsaid
+    limits = BILLION.sub("", limits).replace("\u2265 1e-09", "> 0")
     return " ".join(filter(None, [kind["type"], items, limits]))
 
 

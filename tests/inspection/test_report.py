@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from corpora import ABBA
 from inspection.networks import random_ids
 from inspection.reports import CHARACTERS, SMALL, numbers_in, report
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -223,17 +224,6 @@ def test_the_runs_of_a_page_are_a_table_and_those_that_differ_in_their_seed_alon
     assert "of runs that differ in their seeds alone, the mean" in page
 
 
-TEXT = "abba\nab\n" * 12
-
-
-@pytest.fixture
-def text(tmp_path: Path) -> Path:
-    """Write a text that the random trained knows all characters of."""
-    path = tmp_path / "text.txt"
-    path.write_text(TEXT, encoding="utf-8")
-    return path
-
-
 def test_one_report_is_an_object_in_json_and_several_are_a_list(model_file: Path, text: Path) -> None:
     (report,) = inspect_runs([model_file], text=text)
     assert to_json([report])["name"] == str(model_file)
@@ -243,7 +233,7 @@ def test_one_report_is_an_object_in_json_and_several_are_a_list(model_file: Path
 def test_a_loaded_model_is_read_and_only_the_parts_that_are_asked_for(model_file: Path, text: Path) -> None:
     model = charlm.load(model_file)
     whole, part = (charlm.inspect(model, text=text, only=only) for only in ((), ("loss_by_class", "spectrum")))
-    assert [one["nats"] for one in whole.data["surprise"]] == pytest.approx(model.score(TEXT).tolist(), rel=1e-4)
+    assert [one["nats"] for one in whole.data["surprise"]] == pytest.approx(model.score(ABBA).tolist(), rel=1e-4)
     made = {name for name in SECTIONS if part.data[name] is not None}
     assert made == {"loss_by_class", "spectrum"}
     assert all(part.data[name] == whole.data[name] for name in (*made, "name", "spectral_radius"))
@@ -265,7 +255,7 @@ def test_a_page_that_cannot_be_written_or_would_replace_the_text_is_refused(mode
         place = text if out == "text" else text.parent / out
         with pytest.raises(CharlmError, match=r"must be the name of a file|is the text that is read"):
             inspect_runs([model_file], text=text, out=place)
-        assert text.read_text(encoding="utf-8") == TEXT
+        assert text.read_text(encoding="utf-8") == ABBA
 
 
 def test_without_a_name_the_newest_run_is_read(trained_run: Path, text: Path) -> None:
