@@ -160,7 +160,7 @@ def section_of(field: FieldInfo) -> type[BaseModel] | None:
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """Return what is wrong, in pydantic's words: the key, what was found, and what would do. The first error counts.
+    """Return what is wrong: the key, what was found, and what would do. The first error counts.
 
     Args:
         error: What the model raised.
@@ -169,7 +169,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """
     first = error.errors()[0]
     kind, path = first["type"], [str(part) for part in first["loc"]]
-    line = first["msg"].removeprefix("Value error, ")
+    words = re.sub(r"^\w+ should (.*?)( after validation.*)?$", r"must \1", first["msg"].removeprefix("Value error, "))
+    line = {"extra_forbidden": "there is no such key", "missing": "is missing"}.get(kind, words)
     if kind != "missing" and (path or kind != "value_error"):
         line = f"found {show_value(first['input'])}; {line}"
     if path:

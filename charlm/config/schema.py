@@ -30,7 +30,7 @@ def _check_named(value: Any) -> Any:
     keys = {"class_name", "config"}
     is_class = isinstance(value, dict) and value.keys() <= keys and isinstance(value.get("class_name"), str)
     if not (is_class or value is None or isinstance(value, str)):
-        raise ValueError("Input should be a name, null, or a mapping of class_name and, if need be, config")
+        raise ValueError("must be a name, null, or a mapping of class_name and, if need be, config")
     return value
 
 

@@ -59,7 +59,7 @@ def _check_text(text: str) -> str:
 def _to_list(value: Any) -> Any:
     """Return a text as a list of one, a list as it is."""
     if not isinstance(value, str | list):
-        raise ValueError("Input should be a valid string or list")
+        raise ValueError("must be a valid string or list")
     return [value] if isinstance(value, str) else value
 
 

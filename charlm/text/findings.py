@@ -67,8 +67,8 @@ def _check_length(corpus: Corpus) -> Iterator[str]:
 
 def _check_line_ends(corpus: Corpus) -> Iterator[str]:
     """Find line ends of Windows, of which each costs a character."""
-    if "\r" in corpus.vocabulary.characters:
-        yield "line ends: \\r\\n or \\r; make them one character (cat FILES | tr -d '\\r' | charlm train -)"
+    if {"\r", "\n"} <= {*corpus.vocabulary.characters}:
+        yield "line ends: \\r\\n; make them one character (cat FILES | tr -d '\\r' | charlm train -)"
 
 
 BLANKS, MAX_BLANKS = 4, 0.1

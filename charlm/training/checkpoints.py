@@ -129,7 +129,7 @@ def restore(folder: Path, *, warn: Callable[[str], None], shapes: Shapes | None 
         try:
             found = _read(path)
         except CharlmError as error:
-            warn(f"{error}; going back to the checkpoint before {path.name}")
+            warn(f"{error}; trying the checkpoint before it")
             continue
         if shapes is not None and {name: tensor.shape for name, tensor in found.tensors.items()} != shapes:
             raise CharlmError(

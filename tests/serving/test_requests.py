@@ -87,8 +87,8 @@ def test_what_is_not_a_json_object_is_refused() -> None:
 
 def test_the_message_has_the_field_what_was_found_and_what_would_do() -> None:
     for body, message in (
-        (b'{"temprature": 1}', "temprature: found 1; Extra inputs are not permitted; did you mean temperature?"),
-        (b'{"prompt": 5}', "prompt: found 5; Input should be a valid string or list"),
+        (b'{"temprature": 1}', "temprature: found 1; there is no such key; did you mean temperature?"),
+        (b'{"prompt": 5}', "prompt: found 5; must be a valid string or list"),
         (b'{"temperature": NaN}', "temperature: found nan; "),
         (b'{"temperature": 1e999}', "temperature: found inf; "),
         (b'{"n": 3, "max_tokens": 60000}', "max_tokens: 180,000 characters to write, over all texts; must be 65,536"),

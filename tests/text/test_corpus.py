@@ -57,8 +57,8 @@ def test_a_manifest_with_a_wrong_value_is_refused_with_its_key(tmp_path: Path) -
     path = make_corpus(tmp_path, "abc").folder / "corpus.json"
     whole, change = json.loads(path.read_text()), dict[str, Any]()
     for change, reason in (
-        ({"format": 1}, "format: found 1; Input should be 2"),
-        ({"size": "3"}, "size: found '3'; Input should be a valid integer"),
+        ({"format": 1}, "format: found 1; must be 2"),
+        ({"size": "3"}, "size: found '3'; must be a valid integer"),
         ({"validation_fraction": 0.5, "test_fraction": 0.5}, r"validation_fraction \+ test_fraction must be less than"),
         ({"splits": {"rest": [0, 3]}}, "splits.rest.*did you mean test"),
         ({"splits": {"train": [0, 2], "test": [2, 3]}}, "splits: .* must have train, validation, test"),
@@ -131,6 +131,7 @@ def test_new_characters_a_short_text_and_many_blanks_are_found(tmp_path: Path) -
         (letters(22_223), None),
         (DEFAULT_CORPUS.read_text(encoding="utf-8"), None),
         (letters(23_000) + "\r\n", r"line ends: .* tr -d '\\r'"),
+        (letters(23_000) + "\r", None),  # without "\r", such a text would have no line ends
         *(("a   b" * 5000, None), (("    " + "c" * 36) * 600, None)),
         *(("    ab" * 4000, "blanks: 67% .* in rows of 4"), (("c" * 35 + "    ") * 600, "blanks: 10%")),
         ("ab" * 700_000 + "    ab" * 200_000, "blanks: 27%"),  # of 0.9 times 2.6 million, looked at in parts

@@ -100,7 +100,8 @@ def test_a_damaged_checkpoint_is_named_and_one_before_is_used(damage: Callable[[
     found = checkpoints.restore(tmp_path, warn=warnings.append)
     assert int(found.tensors["step"]) == found.facts.progress.step == 1
     (warning,) = warnings
-    assert "going back to the checkpoint before step-2.safetensors" in warning
+    assert "step-2.safetensors" in warning
+    assert warning.endswith("; trying the checkpoint before it")
     assert "damaged" in warning or damage is replace_by_folder
     assert len(warning.removeprefix(str(tmp_path))) < 400
 

@@ -86,7 +86,7 @@ def test_trials_are_runs_of_one_length_the_first_is_the_recipe_the_best_becomes_
     assert states(result) == ["COMPLETE"] * 4
     assert trials[0].params == {RATE: 2e-3, "model.layers": 1}
     assert searching.said[:3] == [
-        "the recipe is tiny; each trial trains for 25 s",
+        "the recipe is tiny; each trial trains for 25 s, of which at most 40 fit into this call",
         "trial 0: learning_rate 0.002, layers 1",
         f"trial 0: {trials[0].value:.4f} nats per character; best {trials[0].value:.4f} (trial 0)",
     ]
@@ -106,7 +106,9 @@ def test_trials_are_runs_of_one_length_the_first_is_the_recipe_the_best_becomes_
 def test_without_a_recipe_the_space_is_over_the_one_that_suits_the_text(searching: SearchFolder) -> None:
     searching.space = SPACE.replace("recipe: tiny", "")
     searching.run(trials=1)
-    assert searching.said[0] == "the recipe is small; each trial trains for 25 s"
+    assert (
+        searching.said[0] == "the recipe is small; each trial trains for 25 s, of which at most 40 fit into this call"
+    )
 
 
 def lengths(searching: SearchFolder, trials: int, costs: Callable[[Config], Costs]) -> dict[Any, Any]:
@@ -255,14 +257,14 @@ UNITS = "{model.units: {int: [8, 16]}}"
 
 def test_a_mistake_is_answered_in_one_line_that_names_the_key() -> None:
     for text, message in (
-        ("{}", "search: Field required"),
-        ("search: {}", "search: found {}; Dictionary should have at least 1 item"),
-        (f"serch: 1\nsearch: {UNITS}", "serch: found 1; Extra inputs are not permitted; did you mean search?"),
+        ("{}", "search: is missing"),
+        ("search: {}", "search: found {}; must have at least 1 item"),
+        (f"serch: 1\nsearch: {UNITS}", "serch: found 1; there is no such key; did you mean search?"),
         (f"recipe: tiyn\nsearch: {UNITS}", "did you mean tiny?"),
-        (f"fixed: {{model.layer: 2}}\nsearch: {UNITS}", "fixed: model.layer: found 2; Extra inputs are not"),
+        (f"fixed: {{model.layer: 2}}\nsearch: {UNITS}", "fixed: model.layer: found 2; there is no such key"),
         (f"fixed: {{model.units: 8}}\nsearch: {UNITS}", "model.units: is in fixed and in search"),
-        ("search: {model.unit: {int: [8, 16]}}", "search: model.unit: found 8; Extra inputs are not"),
-        ("search: {model.units: [8, 16]}", "search.model.units: found [8, 16]; Input should be a valid dictionary"),
+        ("search: {model.unit: {int: [8, 16]}}", "search: model.unit: found 8; there is no such key"),
+        ("search: {model.units: [8, 16]}", "search.model.units: found [8, 16]; must be a valid dictionary"),
         ("search: {model.units: {int: [8, 16], float: [8, 16]}}", "unexpected keyword argument 'float'"),
         ("search: {model.units: {int: [8, 16, 32]}}", "found {'int': [8, 16, 32]}; must be {int: [low, high]}"),
         ("search: {model.units: {int: [16, 8]}}", "found {'int': [16, 8]}; "),
