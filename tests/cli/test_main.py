@@ -148,6 +148,11 @@ def test_results_and_what_is_said_have_no_control_characters_and_a_quiet_command
         assert (command.exit_code, command.stderr) == (1, f"{said}charlm: why it failed\n")
 
 
+def test_something_can_be_said_outside_of_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    output.say("from a thread")
+    assert capsys.readouterr().err == "charlm: from a thread\n"
+
+
 def test_bars_are_shown_on_a_terminal_that_moves_its_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
     def look() -> None:
         monkeypatch.setattr(sys.stderr, "isatty", lambda: True)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -283,6 +284,11 @@ def test_a_library_that_is_damaged_or_not_for_the_user_alone_is_not_loaded(cache
     assert load(said) == "compiled"
     assert said[3] == f"kernel: compiled for this process alone: {cache} can be written by others"
     assert not [*cache.glob("*.so")]
+
+
+def test_without_a_home_the_kernel_is_for_the_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "home", Mock(side_effect=RuntimeError("no home")))
+    assert compiler.cache_folder({}) == (None, "no home")
 
 
 @pytest.mark.usefixtures("cache")

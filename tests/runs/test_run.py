@@ -223,11 +223,14 @@ def test_rows_of_new_ids_scatter_around_the_mean_of_the_known_ones() -> None:
 
 
 def test_a_new_id_has_the_bias_of_a_known_one_that_is_as_frequent() -> None:
-    """If every known bias is a constant above the logarithm of its frequency, so is that of a new id."""
+    """If the known biases are log frequencies plus a constant on average, so is that of a new id."""
     numbers = np.array([1, 5, 9, 30, 2, 9])
     parameters = random_parameters()
     parameters.logits_bias[...] = np.log((numbers[:5] + 1) / (56 + 6)) + 3
     child = runs.transfer(parameters, np.array([0, 1, 2, 3, 4, -1]), numbers, seed=0)
     assert child.logits_bias[5] == pytest.approx(child.logits_bias[2], abs=1e-5)
+    parameters.logits_bias[0] += 5
+    child = runs.transfer(parameters, np.array([0, 1, 2, 3, 4, -1]), numbers, seed=0)
+    assert child.logits_bias[5] == pytest.approx(child.logits_bias[2] + 1, abs=1e-5)
     unknown = runs.transfer(random_parameters(), np.array([-1, -1]), np.array([1, 2]), seed=0)
     np.testing.assert_allclose(unknown.logits_bias, np.log([2 / 5, 3 / 5]), rtol=1e-6)
