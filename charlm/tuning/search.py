@@ -152,10 +152,7 @@ def search(
             study.tell(stale.number, state=TrialState.FAIL)
         if not study.trials:
             study.enqueue_trial(space.values())
-        session.say(
-            f"the recipe is {space.recipe.stem}; each trial trains for {length:,.0f} s, of which at most "
-            f"{seconds // length:,.0f} fit into this call"
-        )
+        session.say(f"recipe {space.recipe.stem}; a trial trains {length:,.0f} s, at most {seconds // length:,.0f} fit")
         ended, failures = sum(trial.state.is_finished() for trial in study.trials), 0
         last_start = session.clock() + seconds - length  # a trial begins if it can end
         while session.clock() < last_start and (trials is None or ended < trials):

@@ -86,7 +86,7 @@ def test_trials_are_runs_of_one_length_the_first_is_the_recipe_the_best_becomes_
     assert states(result) == ["COMPLETE"] * 4
     assert trials[0].params == {RATE: 2e-3, "model.layers": 1}
     assert searching.said[:3] == [
-        "the recipe is tiny; each trial trains for 25 s, of which at most 40 fit into this call",
+        "recipe tiny; a trial trains 25 s, at most 40 fit",
         "trial 0: learning_rate 0.002, layers 1",
         f"trial 0: {trials[0].value:.4f} nats per character; best {trials[0].value:.4f} (trial 0)",
     ]
@@ -106,9 +106,7 @@ def test_trials_are_runs_of_one_length_the_first_is_the_recipe_the_best_becomes_
 def test_without_a_recipe_the_space_is_over_the_one_that_suits_the_text(searching: SearchFolder) -> None:
     searching.space = SPACE.replace("recipe: tiny", "")
     searching.run(trials=1)
-    assert (
-        searching.said[0] == "the recipe is small; each trial trains for 25 s, of which at most 40 fit into this call"
-    )
+    assert searching.said[0] == "recipe small; a trial trains 25 s, at most 40 fit"
 
 
 def lengths(searching: SearchFolder, trials: int, costs: Callable[[Config], Costs]) -> dict[Any, Any]:
