@@ -6,7 +6,7 @@ Words and values are shown in it by the functions here.
 import reprlib
 import unicodedata
 from collections.abc import Iterable
-from typing import Any, get_args
+from typing import Any
 
 _JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
 """Harmless format characters: words of Persian and Hindi need them, and emoji."""
@@ -62,6 +62,17 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def duration(seconds: float) -> str:
+    """Return a time in at most 5 columns, up to 9999 days: 42s, 5m07s, 12m, 1h23m, 14h, 2d04h, 12d."""
+    rest = round(seconds)
+    for size, unit, smaller, smaller_unit in ((86_400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+        if rest >= 10 * size:
+            return f"{rest // size}{unit}"
+        if rest >= size:
+            return f"{rest // size}{unit}{rest % size // smaller:02}{smaller_unit}"
+    return f"{rest}s"
+
+
 def nearest(word: str, words: Iterable[str]) -> str | None:
     """Return the word that is spelt most like the given one, or None if none is similar."""
     import difflib  # here, so that a start without a mistake does not wait for it
@@ -69,23 +80,18 @@ def nearest(word: str, words: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)), None)
 
 
-def check_choice(name: str, found: str, choices: Any) -> None:
-    """Refuse a value that is not one of a Literal type.
+def check_name(name: str, found: str, names: Iterable[str]) -> None:
+    """Refuse a value that is not one of some names.
 
     Args:
         name: The argument, for the message.
         found: Its value.
-        choices: The Literal type, for instance `Split`.
+        names: One or more.
 
     Raises:
-        CharlmError: the value is not one of the choices.
+        CharlmError: the value is none of the names.
 
     """
-    check_name(name, found, get_args(choices))
-
-
-def check_name(name: str, found: str, names: Iterable[str]) -> None:
-    """Refuse a value that is not one of some names; raises CharlmError like `check_choice`."""
     *others, last = names
     if found not in (*others, last):
         allowed = f"{', '.join(others)} or {last}" if others else last

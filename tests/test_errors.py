@@ -2,13 +2,12 @@
 
 import re
 import unicodedata
-from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlm.errors import CharlmError, check_choice, check_name, counted, escape_controls, nearest, short_repr
+from charlm.errors import CharlmError, check_name, counted, duration, escape_controls, nearest, short_repr
 
 ESCAPED = {
     "\x1b[2J": r"\x1b[2J",
@@ -56,5 +55,11 @@ def test_another_name_is_refused_with_those_that_would_do() -> None:
         check_name("part", "a", names)
         with pytest.raises(CharlmError, match=f"^part: found 'x'; must be {expected}$"):
             check_name("part", "x", names)
-    with pytest.raises(CharlmError, match=r"^split: found 'dev'; must be train or test$"):
-        check_choice("split", "dev", Literal["train", "test"])
+
+
+def test_a_time_is_written_in_at_most_five_columns() -> None:
+    for seconds, expected in (
+        *((0, "0s"), (59.4, "59s"), (59.6, "1m00s"), (307, "5m07s"), (3599, "59m"), (4980, "1h23m")),
+        *((50_000, "13h"), (2 * 86_400 + 4 * 3600 + 59, "2d04h"), (12.9 * 86_400, "12d")),
+    ):
+        assert duration(seconds) == expected

@@ -25,7 +25,7 @@ from charlm.cli.output import (
     terminal_width,
     text_width,
 )
-from charlm.errors import CharlmError, escape_controls
+from charlm.errors import CharlmError, duration, escape_controls
 
 if TYPE_CHECKING:
     from charlm.runs.summary import RunSummary
@@ -178,12 +178,6 @@ def _cut(text: str) -> str:
     return cut(escape_controls(text), MAX_WIDTH)
 
 
-def _age(seconds: float) -> str:
-    from charlm.training.display import duration
-
-    return duration(seconds)
-
-
 def _above(found: Mapping[str, float | None]) -> str:
     error = found["standard_error"]
     return f"+{found['nats_per_char']:.4f}" + ("" if error is None else f" ± {error:.4f}")
@@ -200,7 +194,7 @@ COLUMNS: Mapping[str, Column] = {
     "text": ("text", _cut),
     "chars/s": ("characters_per_second", "{:,.0f}".format),
     "weights": ("weights", "{:,}".format),
-    "age": ("age_seconds", _age),
+    "age": ("age_seconds", duration),
     "recipe": ("recipe", _cut),
 }
 """The key of a row in each column by its head, and what shows a value that is not None; text is on the left."""

@@ -24,7 +24,7 @@ from charlm.cli.command import (
     text_argument,
 )
 from charlm.cli.output import cut, fill, print_json, print_result, say, shows_progress, terminal_width
-from charlm.errors import CharlmError, counted
+from charlm.errors import CharlmError, counted, duration
 
 if TYPE_CHECKING:
     from charlm.api.training import Plan
@@ -98,7 +98,6 @@ def train(*, resume: bool, **options: Any) -> None:
 
 def _print_outcome(outcome: "Outcome") -> None:
     from charlm.runs.folder import as_argument
-    from charlm.training.display import duration
 
     progress, folder = outcome.progress, outcome.folder
     say(
@@ -198,7 +197,6 @@ def _lines(plan: "Plan", *, width: int) -> Iterator[str]:
 
 
 def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
-    from charlm.training.display import duration
 
     schedule, costs, network = plan.schedule, plan.costs, plan.architecture
     batches, advice, characters = schedule.batches, plan.advice, len(plan.corpus.split("train"))

@@ -50,6 +50,14 @@ def nest(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
+def dotted(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield what nested mappings hold by dotted keys; a mapping comes before what is in it."""
+    for key, value in values.items():
+        yield f"{before}{key}", value
+        if isinstance(value, Mapping):
+            yield from dotted(value, f"{before}{key}.")
+
+
 def load_config(path: Path, *, overrides: Overrides = (), origin: str = "override") -> Config:
     """Read a config from a YAML file.
 

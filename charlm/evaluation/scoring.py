@@ -9,12 +9,12 @@ Axes: T time, B batch.
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import CharlmError, check_choice, counted
+from charlm.errors import CharlmError, check_name, counted
 from charlm.network.reading import BLOCK, VALUES_AT_ONCE, read_blocks, read_pieces
 from charlm.network.rnn import Floats, Parameters, State, nats
 
@@ -176,7 +176,7 @@ def score_ids(
             are not finite.
 
     """
-    check_choice("protocol", protocol, ScoringProtocol)
+    check_name("protocol", protocol, get_args(ScoringProtocol))
     if len(ids) < 2:
         raise CharlmError(f"a text of {counted(len(ids), 'character')}: at least 2 are needed for a score")
     if window < 1:

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.api.model import Model, load
-from charlm.errors import CharlmError, check_choice, escape_controls
+from charlm.errors import CharlmError, check_name, escape_controls
 from charlm.formats import FormatName, onnx, programs
 from charlm.formats.card import LICENSE, MODEL_FILE, model_card, summarize
 from charlm.formats.programs import Check, ReadLogits, check_export, read_shipped
@@ -239,7 +239,7 @@ def export(
             then.
 
     """
-    check_choice("format", format, FormatName)
+    check_name("format", format, get_args(FormatName))
     model, found, path = load(model, say=say), FORMATS[format], Path(out)
     is_file = _is_single_file(path, format)
     title = escape_controls(model_name(model.path)) or "charlm"

@@ -183,36 +183,42 @@ def draw_panels(panels: Sequence[Panel]) -> Figure:
     is_named = panels[0].scale == "names"
     height = 0.27 * max(3, *map(len, names)) if is_named else HEIGHT if len(panels) == 1 else 1.5
     figure, grid = canvas(*(panel.title for panel in panels), height=height)
+    named = dict.fromkeys(name for curves in drawn for name in curves if name)
+    numbers = {"": 0, **{name: index for index, name in enumerate(named)}}  # the same style in every panel
     for axes, panel, curves, places in zip(grid, panels, drawn, names, strict=True):
         axes.set(xlabel=panel.labels[0], ylabel=panel.labels[1])
+        lines = [(numbers[name], name, curve) for name, curve in curves.items()]
         if is_named:
-            _draw_points(axes, curves, places)
+            _draw_points(axes, lines, places)
         else:
-            _draw_lines(axes, curves, panel)
+            _draw_lines(axes, lines, panel)
     longest = max(len(name) for curves in drawn for name in curves)
     legend(figure, columns=1 if longest > 40 else 2)
     return figure
 
 
-def _draw_points(axes: Axes, curves: Mapping[str, Curve], names: Sequence[str]) -> None:
-    for index, (name, curve) in enumerate(curves.items()):
+def _draw_points(axes: Axes, curves: Sequence[tuple[int, str, Curve]], names: Sequence[str]) -> None:
+    for index, name, curve in curves:
         y, rows = np.array(curve.y, np.float64), [names.index(each) for each in curve.x]
         errors = np.abs([edge - y for edge in curve.band]) if curve.band else None
         style: dict[str, Any] = {"color": SERIES[index % len(SERIES)], "marker": MARKERS[index % len(MARKERS)]}
         axes.errorbar(y, rows, xerr=errors, linestyle="", elinewidth=1, mfc="none", markersize=5, label=name, **style)
     axes.set_yticks(range(len(names)), names, color=INK)
-    axes.set(xlim=(0, 1.04 * axes.dataLim.x1), ylim=(len(names) - 0.4, -0.6))
+    axes.set(xlim=(0, 1.04 * axes.dataLim.x1 or 1), ylim=(len(names) - 0.4, -0.6))
 
 
-def _draw_lines(axes: Axes, curves: Mapping[str, Curve], panel: Panel) -> None:
+def _draw_lines(axes: Axes, curves: Sequence[tuple[int, str, Curve]], panel: Panel) -> None:
     is_log, largest = panel.scale == "log", 0.0
-    for index, (name, curve) in enumerate(curves.items()):
+    for index, name, curve in curves:
         rows = np.array([curve.y, *curve.band], np.float64)
         line, *edges = np.where(np.isfinite(rows) & ((rows > 0) | (not is_log)), rows, np.nan)
         if edges:
             axes.fill_between(curve.x, *edges, color=SERIES[index % len(SERIES)], alpha=0.18, linewidth=0)
         is_point = np.isfinite(line).sum() == 1  # which a line does not show
-        axes.plot(curve.x, line, label=name, marker="o" if is_point else "", **series(index))
+        point: dict[str, Any] = (
+            {"marker": MARKERS[index % len(MARKERS)], "mfc": "none", "clip_on": False} if is_point else {}
+        )
+        axes.plot(curve.x, line, label=name, **point, **series(index))
         largest = max(largest, np.nan_to_num([line, *edges]).max())
     if panel.rule is not None:
         axes.axhline(panel.rule, **RULE)
@@ -221,10 +227,13 @@ def _draw_lines(axes: Axes, curves: Mapping[str, Curve], panel: Panel) -> None:
         axes.set_xlim(-0.2, None)
         axes.xaxis.set_major_formatter("{x:g}")
     elif largest > 0 and is_log:
-        axes.set_xlim(0, max(1, *(curve.x[-1] for curve in curves.values())))
+        axes.set_xlim(0, max(1, *(curve.x[-1] for _, _, curve in curves)))
         axes.set_yscale("log")
-        if axes.get_ylim()[0] < FLOOR:
+        low, high = axes.get_ylim()
+        if low < FLOOR:
             axes.set_ylim(FLOOR, 3 * max(largest, FLOOR))
+        elif high < 10 * low:  # there may be no power of ten, which alone has a number
+            axes.set_ylim(low / 3.2, high * 3.2)
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("")
 

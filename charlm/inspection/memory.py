@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, counted
 from charlm.evaluation.scoring import standard_error
 from charlm.inspection.figures import Curve, Panel
 from charlm.inspection.reading import Found, Reading
@@ -108,11 +108,6 @@ def far_slope(curve: Values) -> float | None:
     return float(np.polyfit(np.arange(len(far)), np.log(far), 1)[0])
 
 
-def life_text(life: float) -> str:
-    """Return a half-life for the user: below one character, there is nothing to interpolate between."""
-    return "1 or less" if life <= 1 else f"{life:.1f}"
-
-
 def make_gradient(reading: Reading) -> Found:
     """Follow the gradients of a text back."""
     curves = gradient_by_lag(reading.trace, positions=reading.limits.predictions)
@@ -125,9 +120,13 @@ def gradient_sentence(curves: Sequence[LayerGradient]) -> str:
     """Return how fast the gradient fades, by the layers, and how far back it can be seen."""
     last, reach = int(curves[0].lag[-1]), max(curve.visible_to for curve in curves)
     lives = sorted(math.inf if curve.half_life is None else curve.half_life for curve in curves)
-    named = [life_text(life) if life <= last else f"more than {last}" for life in (lives[0], lives[-1])]
-    seen = f"{reach} characters back{' or more' if reach == last else ''}"
-    return f"has a gradient that halves in {' to '.join(dict.fromkeys(named))} characters and can be seen {seen}"
+    named = [
+        f"{life:.1f}".removesuffix(".0") if life <= last else f"more than {last}" for life in (lives[0], lives[-1])
+    ]
+    halves = " to ".join(dict.fromkeys(named)) + (" character" if named == ["1", "1"] else " characters")
+    halves = f"halves in {halves}" if lives[0] <= last else f"does not halve in {counted(last, 'character')}"
+    seen = f"can be seen {counted(reach, 'character')} back{' or more' if reach == last else ''}"
+    return f"has a gradient that {halves} and {seen if reach else 'cannot be seen one character back'}"
 
 
 def gradient_panel(layers: Sequence[LayerGradient]) -> Panel:

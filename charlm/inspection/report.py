@@ -79,6 +79,9 @@ class Report:
 MEMORY = "The lengths differ: the context is what helps to predict, the gradient is how far back a loss can teach."
 OPEN_TABLES = ("gradient_by_lag", "spectrum", "lyapunov", "fixed_points")
 """Sections whose table the reader need not open."""
+ERRORS = (
+    "\N{PLUS-MINUS SIGN} is a standard error, by blocks of 300 characters, widened for their correlation and number."
+)
 SEEDS = "of runs that differ in their seeds alone, the mean, with its standard error"
 """What the caption of a figure of several runs says of bands."""
 MISSING = '<p class="missing">Not available for this run; the limits at the top say why.</p>'
@@ -163,13 +166,14 @@ def _summary(reports: Sequence[Report]) -> str:
     if 'href="#usable_context"' in sentences and 'href="#gradient_by_lag"' in sentences:
         sentences += f'<p class="help">{MEMORY}</p>'
     head = ("run", "text read", "f", "parameters", "nats per character", "characters scored")
-    return sentences + table(head, rows, caption="Runs on this page") + notes
+    return sentences + table(head, rows, caption=f"Runs on this page. {ERRORS}") + notes
 
 
 def _section(name: str, words: Mapping[str, Any], reports: Sequence[Report], figures: Mapping[str, Figure]) -> str:
     """Return a section: the figure of all runs, then what each of them has."""
     label, caption = ", ".join(report.name for report in reports), words.get("caption", "")
-    band = words.get("band", "") if len(reports) == 1 else SEEDS
+    has_seeds = len({report.recipe for report in reports}) < len(reports)
+    band = words.get("band", "") if len(reports) == 1 else SEEDS if has_seeds else ""
     content = _figure(figures[name], label, f"{caption}{band and f'; {band}'}") if name in figures else ""
     for run, report in enumerate(reports, 1):
         found, figure = report.found.get(name), figures.get(f"{name}-{run}")

@@ -7,12 +7,12 @@ line of metrics.jsonl, which may be growing. A value that a run does not have ye
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from charlm.config.file import read_yaml
+from charlm.config.file import dotted, read_yaml
 from charlm.errors import CharlmError, short_repr
 from charlm.network.model_file import read_architecture, read_fields
 from charlm.runs.folder import (
@@ -96,7 +96,7 @@ def summarize(folder: Path, *, clock: Callable[[], float] = time.time) -> RunSum
     """
     try:
         check_is_run(folder)
-        settings, metrics = dict(_read_settings(folder / CONFIG_FILE)), folder / METRICS_FILE
+        settings, metrics = _read_settings(folder / CONFIG_FILE), folder / METRICS_FILE
         (step, seconds, speed), best = read_position(metrics), folder / BEST
         model = read_fields(best) if best.exists() else {}
         score, recipe = _score_of(model), settings.pop("recipe", None)
@@ -152,17 +152,12 @@ def differing_settings(summaries: Sequence[RunSummary]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _read_settings(path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield every setting in the config of a run by its dotted key, also if this version does not know it."""
+def _read_settings(path: Path) -> dict[str, Any]:
+    """Return every setting in the config of a run by its dotted key, also if this version does not know it."""
     values = read_yaml(path)
     if not isinstance(values, dict):
         raise CharlmError(f"{path}: found {short_repr(values)}; must be a mapping of keys to values")
-
-    def walk(values: Mapping[str, Any], before: str) -> Iterator[tuple[str, Any]]:
-        for key, value in values.items():
-            yield from walk(value, f"{before}{key}.") if isinstance(value, dict) and value else [(before + key, value)]
-
-    yield from walk(values, "")
+    return {key: value for key, value in dotted(values) if value == {} or not isinstance(value, dict)}
 
 
 def _read_text(corpus: Path) -> RunText:

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from charlm.errors import counted
+from charlm.errors import counted, duration
 from charlm.evaluation.scoring import Difference
 from charlm.network.rnn import architecture
 from charlm.runs.run import Run
@@ -90,17 +90,6 @@ def describe_evaluation(
     line = f"step {progress.step:,} of {schedule.total:,}{left}: train {progress.train_nats:.3f}{validation}{best}"
     room = columns - len(line) - len(' ""')
     return f'{line} "{words[:room]}"' if words and room >= MIN_WORDS_COLUMNS else line[:columns]
-
-
-def duration(seconds: float) -> str:
-    """Return a time in at most 5 columns, up to 9999 days: 42s, 5m07s, 12m, 1h23m, 14h, 2d04h, 12d."""
-    rest = round(seconds)
-    for size, unit, smaller, smaller_unit in ((86_400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
-        if rest >= 10 * size:
-            return f"{rest // size}{unit}"
-        if rest >= size:
-            return f"{rest // size}{unit}{rest % size // smaller:02}{smaller_unit}"
-    return f"{rest}s"
 
 
 def progress_bar(schedule: Schedule, progress: Progress, *, disable: bool) -> "tqdm[NoReturn]":

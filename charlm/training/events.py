@@ -194,15 +194,9 @@ class RunLog:
 
     def log_changes(self, changes: Mapping[str, tuple[Any, Any]], *, step: int) -> None:
         """Write which settings a resume has changed, from what to what."""
-        event = {
-            "event": "settings",
-            "step": step,
-            "split": None,
-            "nats_per_char": None,
-            "changes": {key: {"from": old, "to": new} for key, (old, new) in changes.items()},
-        }
-        self._metrics.write(to_line(event))
-        self.show_text("settings", "\n".join(f"{key}: {value}" for key, value in event.items()), step=step)
+        event = {"event": "settings", "step": step, "split": None, "nats_per_char": None}
+        found = {key: {"from": old, "to": new} for key, (old, new) in changes.items()}
+        self._metrics.write(to_line({**event, "changes": found}))
 
     def show_scalar(self, tag: str, value: float, *, step: int) -> None:
         """Show TensorBoard a number."""

@@ -11,7 +11,7 @@ Ranges are Optuna's distributions. Keys and values are checked here, before anyt
 """
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +19,7 @@ from typing import Annotated, Any
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution, distribution_to_json
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from charlm.config.file import explain, flatten, load_config, nest, parse_overrides, read_yaml
+from charlm.config.file import dotted, explain, flatten, load_config, nest, parse_overrides, read_yaml
 from charlm.config.recipes import DEFAULT_RECIPE, find_recipe
 from charlm.config.schema import Config, merge
 from charlm.errors import CharlmError, short_repr
@@ -140,7 +140,7 @@ def _contains(one: Range, value: Any) -> bool:
 
 def _check(space: Space) -> None:
     """Check every key, the fixed values, and every range at its ends, each on its own."""
-    fixed = [*_dotted(space.fixed)]
+    fixed = [key for key, _ in dotted(space.fixed)]
     for section, keys, refused in (
         ("fixed", fixed, DECIDED_BY_THE_SEARCH),
         ("search", space.search, {**DECIDED_BY_THE_SEARCH, **NOT_SEARCHED}),
@@ -155,11 +155,3 @@ def _check(space: Space) -> None:
     for key, one in space.search.items():
         for end in one.choices if isinstance(one, CategoricalDistribution) else (one.low, one.high):
             space.config({key: end})
-
-
-def _dotted(values: Mapping[str, Any], before: str = "") -> Iterator[str]:
-    """Yield the dotted keys of nested mappings, those of the sections included."""
-    for key, value in values.items():
-        yield f"{before}{key}"
-        if isinstance(value, Mapping):
-            yield from _dotted(value, f"{before}{key}.")

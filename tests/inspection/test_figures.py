@@ -62,6 +62,8 @@ def log_panel(*values: float, band: tuple[list[float], ...] = ()) -> Panel:
 def test_a_logarithmic_axis_ends_where_rounding_begins_and_without_a_positive_value_is_linear() -> None:
     figure = draw_panels([log_panel(1, 0.1, band=([1e-67, 1e-50], [1, 1]))])
     assert figure.axes[0].get_ylim() == (1e-10, 3)
+    low, high = draw_panels([log_panel(0.3, 0.5)]).axes[0].get_ylim()
+    assert low < 0.1 < high  # only a power of ten has a number
     for last, scale in ((0, "linear"), (1, "log")):
         assert draw_panels([log_panel(0, last)]).axes[0].get_yscale() == scale
 
@@ -113,7 +115,9 @@ def test_a_quantity_that_a_run_lacks_is_drawn_for_the_others() -> None:
     named = {"small": [[gradient_panel(curves[:1])]], "large": [[gradient_panel(curves)]]}
     panels = compare_panels(named)
     assert [[*panel.curves] for panel in panels] == [["small", "large"], ["large"]]
-    assert len(draw_panels(panels).axes) == 2
+    small, large = draw_panels(panels).axes
+    assert [line.get_color() for line in small.lines[:2]] == [*figures.SERIES[:2]]
+    assert large.lines[0].get_color() == figures.SERIES[1]
 
 
 def test_the_legend_of_many_layers_is_as_wide_as_the_figure() -> None:

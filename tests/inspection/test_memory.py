@@ -81,7 +81,7 @@ def test_the_gradient_of_a_linear_unit_is_a_power_of_its_weight() -> None:
     assert curve.positions.tolist() == [11, 17, 23, 29, 35, 41, 47, 53, 59]
     assert curve.slope == pytest.approx(math.log(0.5))
     assert [curve.half_life_error, curve.slope_error] == pytest.approx([0, 0], abs=1e-12)
-    assert gradient_sentence([curve]).endswith("halves in 1 or less characters and can be seen 9 characters back")
+    assert gradient_sentence([curve]).endswith("halves in 1 character and can be seen 9 characters back")
 
 
 def far_slopes(trace: Trace) -> list[float | None]:
@@ -115,8 +115,12 @@ def test_half_lives_have_the_errors_of_blocks_of_predictions() -> None:
 def test_a_gradient_that_does_not_fade_is_said_to_reach_further_than_it_was_followed() -> None:
     traces = [traced(one_layer(np.array([[v]])), random_ids(60)) for v in (0.5, 1)]
     fading, lasting = (gradient_by_lag(trace, max_lag=10) for trace in traces)
-    expected = "halves in 1 or less to more than 10 characters and can be seen 10 characters back or more"
+    expected = "halves in 1 to more than 10 characters and can be seen 10 characters back or more"
     assert gradient_sentence([*fading, *lasting]).endswith(expected)
+    expected = "does not halve in 10 characters and can be seen 10 characters back or more"
+    assert gradient_sentence(lasting).endswith(expected)
+    ended = gradient_by_lag(traced(one_layer(np.zeros((1, 1))), random_ids(60)), max_lag=10)
+    assert gradient_sentence(ended).endswith("halves in 1 character and cannot be seen one character back")
     short = gradient_by_lag(traced(one_layer(np.eye(2)), random_ids(10)), max_lag=100)[0]
     assert short.lag.tolist() == [0, 1, 2, 3, 4]
 

@@ -70,14 +70,6 @@ def test_a_line_is_printed_above_the_bar(capsys: pytest.CaptureFixture[str]) -> 
 # Evaluations and advice
 
 
-def test_a_time_is_written_in_at_most_five_columns() -> None:
-    for seconds, expected in (
-        *((0, "0s"), (59.4, "59s"), (59.6, "1m00s"), (307, "5m07s"), (3599, "59m"), (4980, "1h23m")),
-        *((50_000, "13h"), (2 * 86_400 + 4 * 3600 + 59, "2d04h"), (12.9 * 86_400, "12d")),
-    ):
-        assert display.duration(seconds) == expected
-
-
 def test_an_evaluation_is_told_with_its_step_the_time_left_its_losses_and_what_the_network_writes() -> None:
     progress, schedule = Progress(step=250, elapsed_seconds=500, train_nats=1.2345), replace(SCHEDULE, total=1000)
 

@@ -299,7 +299,6 @@ def test_settings_that_a_resume_changes_are_said_and_logged_once_also_if_it_cras
     resumed = resume(trained.folder, "training.steps=20", "training.log_every=7")
     assert "training.steps: was 10, is now 20" in resumed.said
     assert "training.log_every: was 5, is now 7" in resumed.said
-    assert steps_of(trained.folder, "settings") == [10]
     with pytest.raises(ZeroDivisionError):
         resume(trained.folder, "training.steps=40", faults=crash_after(21))
     for _ in range(2):
