@@ -56,7 +56,7 @@ SAMPLE_COLUMNS = 70
 @click.option(
     "--minutes", type=POSITIVE, metavar="X", help="Take as many steps as fit into X minutes.  [default: no limit]"
 )
-@click.option("--resume", is_flag=True, help="Continue the run in --run, or the newest unfinished run under runs/.")
+@click.option("--resume", is_flag=True, help="Continue --run, or the newest run that has not ended, or the newest.")
 @quiet_option
 def train(*, resume: bool, **options: Any) -> None:
     """Train a model on a text.
@@ -142,11 +142,11 @@ def compare_scores(nats: float, baseline_nats: Mapping[str, float], training_cha
     yield f"  {scores} on the same text: {abs(best - nats):.4f} nats {side} {name}"
     if nats < baseline_nats.get(NGRAM, math.inf):
         if nats >= baseline_nats.get(COMPRESSOR, math.inf):
-            yield "  the text repeats itself from afar, which a compressor copies (docs/recipes.md, Source code)"
+            yield "  the text repeats itself from afar: a compressor copies from there, a state forgets it"
     elif FEW_CHARACTERS <= training_characters < ENOUGH_CHARACTERS:  # fewer were named before the training
         yield (
             f"  {training_characters:,} characters teach a network little more than counting does; "
-            f"{ENOUGH_CHARACTERS:,} and more do better (docs/recipes.md, Small texts)"
+            f"{ENOUGH_CHARACTERS:,} and more do better"
         )
 
 
@@ -221,7 +221,7 @@ def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
         ],
     )
     yield "recipe", [f"{advice.options} suits {characters:,} characters of training and {taken}: {advice.reason}"]
-    if advice.better is not None:
+    if advice.better is not None and plan.is_advised:
         yield "better", [f"-c {advice.better}", f"about {advice.times:g} times as long"]
 
 

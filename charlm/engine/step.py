@@ -162,14 +162,15 @@ def compile_steps(
 
     @cache
     def of_length(length: int) -> Any:
-        """Return the function for windows of T = `length`, whose graph is built at its first call."""
+        """Build and return the graph for windows of T = `length`."""
         signature = [
             tf.TensorSpec((None, length + 1, height), tf.int32),
             tf.TensorSpec((None, length, height, objective.soft_width(model.logits.units)), tf.float16),
             tuple(tf.TensorSpec((height, layer.units)) for layer in model.rnn),
             tf.TensorSpec((None,)),
         ]
-        return tf.function(steps, autograph=False, input_signature=signature)  # autograph is slower than the graph
+        # autograph is slower than the graph; and a function that is called warns of several graphs, which are meant
+        return tf.function(steps, autograph=False, input_signature=signature).get_concrete_function()
 
     return lambda windows, *others: of_length(windows.shape[1] - 1)(windows, *others)
 

@@ -32,7 +32,7 @@ KINDS: Mapping[str, Callable[[str], bool]] = {
     "other": lambda _: True,
 }
 """What tells a kind of characters, if it is none of those before it."""
-RESERVED = "reserved"
+RESERVED = "end of text or unknown"
 """The kind of an id that is no character."""
 HEADING = re.compile(r"(?:\A|(?<=\n\n))([^\n]{1,39}):$", re.MULTILINE)
 """A short line after a blank one, or the first one, that ends with a colon: for instance the name of a speaker."""

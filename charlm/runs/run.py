@@ -78,7 +78,7 @@ def run_folder(folder: Path | None, *, text_name: str = "") -> Iterator[Path]:
         elif is_run(folder):
             raise CharlmError(f"{folder}: holds a run; continue it with --resume, or name another folder")
         elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise CharlmError(f"{folder}: is not an empty folder; delete it, or name another")
+            raise CharlmError(f"{folder}: is not an empty folder; name another")
         folder.mkdir(parents=True, exist_ok=True)
         (folder / METRICS_FILE).touch(exist_ok=False)  # another process may have been faster
     try:

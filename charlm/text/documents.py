@@ -205,6 +205,6 @@ def _advise(encoding: str, data: bytes | bytearray, *, is_fixed: bool) -> str:
     if is_fixed:
         return f"the model reads {encoding}: convert the text"
     return (
-        "name its encoding, for instance -s corpus.encoding=utf-16 or cp1252; for data that is not text, "
+        "name its encoding, for instance -s corpus.encoding=cp1252; for data that is not text, "
         "-s corpus.encoding=latin-1 gives each byte an id"
     )

@@ -68,7 +68,7 @@ def _check_length(corpus: Corpus) -> Iterator[str]:
 def _check_line_ends(corpus: Corpus) -> Iterator[str]:
     """Find line ends of Windows, of which each costs a character."""
     if {"\r", "\n"} <= {*corpus.vocabulary.characters}:
-        yield "line ends: \\r\\n; make them one character (cat FILES | tr -d '\\r' | charlm train -)"
+        yield "line ends: \\r\\n; make them one character (tr -d '\\r' < FILE > NEW)"
 
 
 BLANKS, MAX_BLANKS = 4, 0.1
@@ -88,8 +88,8 @@ def _check_blanks(corpus: Corpus) -> Iterator[str]:
     if many > MAX_BLANKS * read:
         yield (
             f"blanks: {many / read:.0%} of the characters are in rows of {BLANKS} and more; a network repeats these "
-            "without end; indent by tabs (unexpand -t 4 --first-only FILES | charlm train -), or collapse them where "
-            "they mean nothing (cat FILES | tr -s ' ' | charlm train -)"
+            "without end; indent by tabs (unexpand -t 4 --first-only FILE > NEW), or collapse them where they mean "
+            "nothing (tr -s ' ' < FILE > NEW)"
         )
 
 

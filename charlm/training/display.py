@@ -118,13 +118,14 @@ def _left(progress: Progress, schedule: Schedule) -> str:
     return f"{duration(progress.elapsed_seconds / max(done, 1) * (total - done))} left"
 
 
-def advise_on_end(progress: Progress, *, split: str, difference: Difference | None) -> list[str]:
+def advise_on_end(progress: Progress, *, split: str, difference: Difference | None, rate: float) -> list[str]:
     """Return lines for the user on what the evaluations have shown.
 
     Args:
         progress: The progress at the end.
         split: The text that the best loss was measured on, validation or train.
         difference: How the last evaluation differs from the best one before it; None = that is not known.
+        rate: The highest learning rate.
 
     """
     if split != "validation" or progress.best_nats is None:
@@ -132,7 +133,7 @@ def advise_on_end(progress: Progress, *, split: str, difference: Difference | No
     if progress.best_step == 0:
         return [
             "no evaluation was better than the weights that training began with, which are in best.safetensors;",
-            "use a lower training.optimizer.learning_rate, or the model as it is",
+            f"use a training.optimizer.learning_rate below {rate:g}, or the model as it is",
         ]
     if difference is None or progress.best_step == progress.step:
         return []

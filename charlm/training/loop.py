@@ -196,7 +196,8 @@ def _end(training: Training) -> str:
     A resumed run takes the note back.
     """
     progress, folder = training.progress, training.run.folder
-    for line in advise_on_end(progress, split=training.text.split, difference=training.difference):
+    rate, split = training.run.config.training.optimizer.learning_rate, training.text.split
+    for line in advise_on_end(progress, split=split, difference=training.difference, rate=rate):
         training.session.say(line)
     best = None if progress.best_nats is None else _with_temperature(training, read_model(folder / BEST))
     write_file(folder / ENDED_FILE, (json.dumps({"step": progress.step}) + "\n").encode())

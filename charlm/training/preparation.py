@@ -96,13 +96,14 @@ def prepare(
     corpus = read_text(text, folder / CORPUS, config.corpus, known=known, show_progress=session.show_progress)
     start, end = corpus.splits["train"]
     advice = suited_recipe(end - start)
+    advised = advice.recipe if is_advised else ""
     minutes = advice.minutes if is_advised and gives_length(overrides) is None else None
 
     def take(config: Config) -> tuple[Config, TrainedModel | None, Engine]:
         """Return the config with nothing left open, the first weights and the engine."""
         config = settle(config, corpus, engines=engines, parent=parent, say=session.say)
         first = None if parent is None else adapt_parent(parent, config, corpus, say=session.say)
-        for line in describe_advice(advice) if is_advised and config.recipe == advice.recipe else ():
+        for line in wrap(f"recipe: {advice.recipe}: {advice.reason}") if config.recipe == advised else ():
             session.say(line)
         weights = None if first is None else first.parameters
         return config, first, new_engine(config, corpus, engines, first_weights=weights, session=session)
@@ -162,14 +163,6 @@ def prepare_teacher(
     given = {"seed": seed, "corpus": config.corpus.model_dump(mode="json"), "sampling.length": 0}
     recipe, overrides = config.training.teachers.recipe, nest(given.items())
     return prepare(corpus, recipe=recipe, overrides=overrides, folder=folder, engines=engines, session=session)
-
-
-def describe_advice(advice: RecipeAdvice) -> list[str]:
-    """Return the lines that tell the user which recipe the text gets and why."""
-    lines = wrap(f"recipe: {advice.recipe}: {advice.reason}")
-    if advice.better is not None:
-        lines.append(f"better, in about {advice.times:g} times the time: -c {advice.better}")
-    return lines
 
 
 def settle(config: Config, corpus: Corpus, *, engines: EngineFactory, parent: Parent | None = None, say: Say) -> Config:

@@ -117,7 +117,8 @@ def restore(
     write_config(folder, run.config)
     for key, (old, new) in changes.items():
         say(f"{key}: was {show_value(old)}, is now {show_value(new)}")
-    say(f"resumed at step {progress.step:,} of {schedule.total:,}")
+    longer = "" if progress.step < schedule.total else ", its end; --minutes N or -s training.epochs=N makes it longer"
+    say(f"resumed at step {progress.step:,} of {schedule.total:,}{longer}")
     return checkpoint, changes
 
 

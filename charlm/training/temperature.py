@@ -40,10 +40,10 @@ class Choice:
 
     def __str__(self) -> str:
         """Return the choice for the user."""
-        lower = self.lower and f"; at {self.lower[0]:g} it repeats itself, {self.lower[1]:.0%}"
+        lower = self.lower and f"; at {self.lower[0]:g} it repeats itself: {self.lower[1]:.0%}"
         return (
-            f"temperature {self.temperature:g}: zlib compresses what it writes to {self.ratio:.0%}, its text to "
-            f"{self.ratio_of_text:.0%}{lower or ''}"
+            f"it writes at temperature {self.temperature:g}, where zlib compresses its texts to {self.ratio:.0%}, and "
+            f"the text that it has learnt to {self.ratio_of_text:.0%}{lower or ''}"
         )
 
 

@@ -132,7 +132,7 @@ def test_any_character_has_a_kind() -> None:
     for character, kind in (
         *(("\x00", "other"), ("\u202e", "other"), ("\u4e2d", "other letter"), ("\u0301", "other")),
         *(("\t", "blank"), ("\u00a0", "blank"), ("\u0663", "digit"), ("$", "other"), ("-", "punctuation")),
-        (None, "reserved"),
+        (None, "end of text or unknown"),
     ):
         assert character_kind(character) == kind
 

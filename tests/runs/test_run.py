@@ -62,7 +62,7 @@ def test_a_folder_that_is_not_free_is_refused_and_stays(tmp_path: Path, corpus: 
     (tmp_path / "full/thesis").mkdir(parents=True)
     make_run(tmp_path / "run")
     before = contents(tmp_path)
-    wrong = "is not an empty folder; delete it, or name another"
+    wrong = "is not an empty folder; name another"
     for name, message in (("file", wrong), ("full", wrong), ("run", "holds a run; continue it with --resume")):
         with pytest.raises(CharlmError, match=f"{name}: {message}"):
             begin(tmp_path / name, corpus)

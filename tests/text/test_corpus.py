@@ -130,7 +130,7 @@ def test_new_characters_a_short_text_and_many_blanks_are_found(tmp_path: Path) -
         (letters(22_222), "length: 19,999 characters"),
         (letters(22_223), None),
         (DEFAULT_CORPUS.read_text(encoding="utf-8"), None),
-        (letters(23_000) + "\r\n", r"line ends: .* tr -d '\\r'"),
+        (letters(23_000) + "\r\n", "line ends: "),
         (letters(23_000) + "\r", None),  # without "\r", such a text would have no line ends
         *(("a   b" * 5000, None), (("    " + "c" * 36) * 600, None)),
         *(("    ab" * 4000, "blanks: 67% .* in rows of 4"), (("c" * 35 + "    ") * 600, "blanks: 10%")),

@@ -109,11 +109,11 @@ def test_what_the_evaluations_have_shown_is_said_at_the_end() -> None:
         (704, CLEAR, [f"{SINCE} 0.1250 ± 0.0500 nats above it"]),
         (704, Difference(2e-5, 1e-6), [f"{SINCE} 0.0000 ± 0.0000 nats above it"]),
         (704, UNKNOWN, [f"{SINCE} 0.1250 nats above it"]),
-        (0, CLEAR, [BEGINNING, "use a lower training.optimizer.learning_rate, or the model as it is"]),
+        (0, CLEAR, [BEGINNING, "use a training.optimizer.learning_rate below 0.004, or the model as it is"]),
     ):
         progress = Progress(step=768)
         if best_step is not None:
             progress = Progress(step=768, best_step=best_step, best_nats=2.0)
-        assert display.advise_on_end(progress, split="validation", difference=difference) == lines
+        assert display.advise_on_end(progress, split="validation", difference=difference, rate=0.004) == lines
         assert display.is_improving(progress, difference) == (difference is better)
-        assert not display.advise_on_end(progress, split="train", difference=difference)
+        assert not display.advise_on_end(progress, split="train", difference=difference, rate=0.004)

@@ -181,16 +181,16 @@ def test_the_lowest_good_temperature_is_chosen(run: Trained, monkeypatch: pytest
         if found.lower is not None:
             assert found.lower[0] == pytest.approx(chosen - 0.1)
             assert found.lower[1] < 0.9 * found.ratio_of_text
-            assert f"at {chosen - 0.1:g} it repeats itself, {found.lower[1]:.0%}" in str(found)
+            assert f"at {chosen - 0.1:g} it repeats itself: {found.lower[1]:.0%}" in str(found)
 
 
 def test_the_models_of_a_run_keep_what_was_chosen_unless_the_user_has_said(run: Trained, tmp_path: Path) -> None:
     assert {read_model(run.folder / name).sampling_temperature for name in (BEST, LAST)} == {0.3}
-    assert not [line for line in run.said if line.startswith("temperature")]
+    assert not [line for line in run.said if line.startswith("it writes at temperature")]
     chosen = train(tmp_path / "chosen", LENGTH, text=LETTERS)
-    (line,) = [line for line in chosen.said if line.startswith("temperature")]
+    (line,) = [line for line in chosen.said if line.startswith("it writes at temperature")]
     best, last = (read_model(chosen.folder / name) for name in (BEST, LAST))
     assert best.facts["temperature"] == last.facts["temperature"] == best.sampling_temperature
-    assert f"temperature {best.sampling_temperature:g}:" in line
+    assert f" temperature {best.sampling_temperature:g}, " in line
     again = train(tmp_path / "again", LENGTH, text=LETTERS)
     assert contents(again.folder)[BEST] == contents(chosen.folder)[BEST]

@@ -89,7 +89,7 @@ def lose_the_newest(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("end", "step"),
+    ("damage", "step"),
     [
         (lambda folder: crash(folder, step=13), 10),
         (lambda folder: crash(folder, step=50), 40),
@@ -100,9 +100,12 @@ def lose_the_newest(folder: Path) -> Path:
         (lambda folder: train(folder).folder, 50),
     ],
 )
-def test_a_run_that_was_damaged_ends_like_a_whole_one(end: Any, step: int, reference: Trained, tmp_path: Path) -> None:
-    resumed = resume(end(tmp_path / "run"))
-    told = [f"resumed at step {step} of 50"] if step else []
+def test_a_run_that_was_damaged_ends_like_a_whole_one(
+    damage: Any, step: int, reference: Trained, tmp_path: Path
+) -> None:
+    resumed = resume(damage(tmp_path / "run"))
+    end = ", its end; --minutes N or -s training.epochs=N makes it longer" if step == 50 else ""
+    told = [f"resumed at step {step} of 50{end}"] if step else []
     assert [line for line in resumed.said if line.startswith("resumed ")] == told
     check_same(resumed, reference)
     assert not list(resumed.folder.glob("**/.*.tmp"))
