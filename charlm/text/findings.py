@@ -38,7 +38,9 @@ def find_omissions(corpus: Corpus) -> Iterator[str]:
         )
     if left_out := manifest.left_out:
         names = name_some([f"{name} ({reason})" for name, reason in left_out.items()], most=3)
-        yield f"files: {len(left_out):,} left out: {names}; if a file is text, convert it to {manifest.encoding}"
+        is_undecodable = any("valid" in reason for reason in left_out.values())
+        advice = f"; if a file is text, convert it to {manifest.encoding}" if is_undecodable else ""
+        yield f"files: {len(left_out):,} left out: {names}{advice}"
 
 
 def _sampled(corpus: Corpus, name: Split) -> NDArray[Any]:
