@@ -15,6 +15,8 @@ from charlm.network.model_file import TrainedModel
 from charlm.runs.summary import known_score
 
 LICENSE = "LICENSE"
+MEASURED_ON = "at most 200,000 characters of unseen text"
+"""What the score in a model file is of, see `charlm.training.evaluating`."""
 MODEL_FILE = "model.safetensors"
 """The model itself, which lies beside every export, so that charlm reads it too."""
 
@@ -24,7 +26,7 @@ def summarize(model: TrainedModel) -> str:
     shape = model.architecture
     layers = f"{shape.layers} {'layer' if shape.layers == 1 else 'layers'} of {shape.units} units"
     nats = known_score(model.facts)
-    tail = "" if nats is None else f"; {nats:.2f} nats ({bits(nats):.2f} bits) per character on unseen text"
+    tail = "" if nats is None else f"; {nats:.2f} nats ({bits(nats):.2f} bits) per character on {MEASURED_ON}"
     return f"A SimpleRNN of {layers}, {shape.size:,} weights, {len(model.vocabulary):,} characters{tail}."
 
 
@@ -39,7 +41,8 @@ def model_card(model: TrainedModel, *, title: str, program: str, usage: str, nam
         names: The names of the files of the export.
 
     """
-    nats = known_score(model.facts)
+    nats, settings = known_score(model.facts), dump_yaml(model.config)
+    has_parent = re.search(r"^  first_weights: '?\w{64}", settings, re.MULTILINE)
     parts = [
         _HEAD,
         f"# {escape_markdown(title)}",
@@ -51,11 +54,11 @@ def model_card(model: TrainedModel, *, title: str, program: str, usage: str, nam
         "## Score",
         "Not known: the model file has none of a validation text."
         if nats is None
-        else f"{nats:.4f} nats per character ({bits(nats):.4f} bits) on the validation text.",
+        else f"{nats:.4f} nats per character ({bits(nats):.4f} bits) on {MEASURED_ON}.",
         "## How it was trained",
-        "```sh\ncharlm train TEXT -c settings.yaml\n```",
+        f"```sh\ncharlm train TEXT -c settings.yaml{' --init MODEL' if has_parent else ''}\n```",
         "The settings, `settings.yaml`:",
-        fenced(dump_yaml(model.config), "yaml"),
+        fenced(settings, "yaml"),
         "## License",
         f"The code in this folder is under the MIT license in `{LICENSE}`. The text that the model was trained on may "
         "have terms of its own: whoever publishes the model names its license at the head of this page.",

@@ -238,6 +238,7 @@ def _fields(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
     if seal(text.rpartition(', "sha256"')[0]) != text:
         raise CharlmError(f"{path}: damaged: the SHA-256 of its metadata is wrong")
     fields = json.loads(text)
+    json.dumps(fields, allow_nan=False)  # raises ValueError for NaN and 1e999, which could not be written again
     found = fields.get("format") if isinstance(fields, dict) else None
     if found != FORMAT:
         raise CharlmError(

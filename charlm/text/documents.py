@@ -32,7 +32,7 @@ OWN_FILES = ("metrics.jsonl", "corpus.json")
 
 
 class UndecodableError(CharlmError):
-    """A document is not valid in its encoding.
+    """A document is not valid in its encoding, or not a complete gzip file.
 
     Args:
         name: What messages call the document.
@@ -61,8 +61,8 @@ class Document:
         """Return the decompressed bytes.
 
         Raises:
-            CharlmError: the file cannot be read, is larger than a sixteenth of the memory, or its name ends in .gz and
-                it is not a complete gzip file.
+            CharlmError: the file cannot be read, or is larger than a sixteenth of the memory.
+            UndecodableError: its name ends in .gz, and it is not a complete gzip file.
 
         """
         if self.path is None:
@@ -74,7 +74,7 @@ class Document:
                 while len(data) <= most and (block := file.read(BLOCK_BYTES)):
                     data += block
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise CharlmError(f"{self.name}: not a complete gzip file: {error}") from None
+            raise UndecodableError(self.name, f"not a complete gzip file: {error}", "compress it anew") from None
         except OSError as error:
             raise CharlmError(f"{self.name}: cannot be read: {error.strerror}") from None
         if len(data) > most:

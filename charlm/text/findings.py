@@ -99,8 +99,6 @@ OTHER_KIND_NATS = 0.2
 """What the frequencies of the training text cost beside its own on a validation text of another kind, in nats per
 character. Most texts had 0.01 to 0.13, those that end with another author, a table or another language 0.22 and more.
 """
-NAMED_SHARE = 0.1
-"""The share of it that a character has which is named."""
 
 
 def _check_validation(corpus: Corpus) -> Iterator[str]:
@@ -114,7 +112,7 @@ def _check_validation(corpus: Corpus) -> Iterator[str]:
     p, q = (counts / counts.sum() for counts in (count_ids(ids, len(corpus.vocabulary)) + 0.5 for ids in texts))
     excess = q * np.log(q / p)
     if (total := excess.sum()) > OTHER_KIND_NATS:
-        names = name_some([repr(corpus.vocabulary.names[i]) for i in np.flatnonzero(excess > NAMED_SHARE * total)])
+        names = name_some([repr(corpus.vocabulary.names[i]) for i in np.flatnonzero(excess > total / 10)])
         yield (
             f"validation text: the end of the text is of another kind: more of {names} than before it; name the files "
             "in another order, or move the parts of the file"

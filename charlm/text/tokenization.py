@@ -184,8 +184,8 @@ def _count_characters(
     """
     counts, kept, errors = np.zeros(CODE_POINTS, np.int64), dict[Document, Source](), list[UndecodableError]()
     for document in documents:
-        data = document.read()
         try:
+            data = document.read()
             text = decode(data, encoding=config.encoding, name=document.name)
         except UndecodableError as error:
             left_out[document.name] = error.reason

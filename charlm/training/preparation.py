@@ -96,15 +96,12 @@ def prepare(
     corpus = read_text(text, folder / CORPUS, config.corpus, known=known, show_progress=session.show_progress)
     start, end = corpus.splits["train"]
     advice = suited_recipe(end - start)
-    advised = advice.recipe if is_advised else ""
     minutes = advice.minutes if is_advised and gives_length(overrides) is None else None
 
     def take(config: Config) -> tuple[Config, TrainedModel | None, Engine]:
         """Return the config with nothing left open, the first weights and the engine."""
         config = settle(config, corpus, engines=engines, parent=parent, say=session.say)
         first = None if parent is None else adapt_parent(parent, config, corpus, say=session.say)
-        for line in wrap(f"recipe: {advice.recipe}: {advice.reason}") if config.recipe == advised else ():
-            session.say(line)
         weights = None if first is None else first.parameters
         return config, first, new_engine(config, corpus, engines, first_weights=weights, session=session)
 
@@ -114,6 +111,8 @@ def prepare(
         return take(_read_recipe(name, given, parent))
 
     taken = take_recipe(advice.recipe) if is_advised else take(config)
+    for line in wrap(f"recipe: {advice.recipe}: {advice.reason}") if is_advised else ():
+        session.say(line)
     return Preparation(corpus, *taken, advice, is_advised, minutes, take_recipe)
 
 

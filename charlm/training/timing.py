@@ -205,9 +205,8 @@ def fit_to_minutes(
         Stopped: a signal came.
 
     """
-    advice = prepared.advice
-    if minutes is None and prepared.is_advised and advice.better is not None:
-        session.say(f"better, in about {advice.times:g} times the time: -c {advice.better}")
+    if minutes is None and prepared.is_advised and (better := prepared.advice.better):
+        session.say(f"better, in about {prepared.advice.times:g} times the time: -c {better}")
     total, has_teachers = minutes or prepared.advised_minutes, bool(prepared.config.training.used_teachers.seeds)
     if total is None:
         return prepared

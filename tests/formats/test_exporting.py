@@ -19,6 +19,7 @@ from charlm.formats import FormatName
 from charlm.formats.card import escape_markdown, fenced, model_card
 from charlm.formats.exporting import FORMATS, export, export_html, hub_files, text_to_check
 from charlm.network.model_file import TrainedModel
+from charlm.training.evaluating import EVALUATED_CHARACTERS
 
 # The card
 
@@ -32,7 +33,7 @@ def test_the_card_has_the_score_if_it_is_known_the_settings_and_the_command(trai
     card = card_of(trained, {"split": "validation", "nats_per_char": 1.5})
     assert card.startswith("---\nlibrary_name: charlm\n")
     assert "license:" not in card.partition("\n---\n")[0]  # the text is not ours
-    assert "1.5000 nats per character (2.1640 bits) on the validation text." in card
+    assert "1.5000 nats per character (2.1640 bits) on at most 200,000 characters of unseen text." in card
     assert f"```yaml\n{dump_yaml(trained.config)}```" in card
     assert "charlm train TEXT -c settings.yaml" in card
     assert "## Use\n\n./run\n\nThe export is `run.c` and `model.bin`." in card
@@ -112,13 +113,16 @@ def test_a_failed_check_leaves_nothing(model: Model, tmp_path: Path, monkeypatch
 
 
 def test_the_card_has_names_escaped_and_no_paths(trained: TrainedModel, trained_run: Path, tmp_path: Path) -> None:
+    trained.config["training"]["first_weights"] = 64 * "1"
     export(Model(tmp_path / os.fsdecode(b"a\xff\x1b"), trained), tmp_path / "strange", format="c")
     card = (tmp_path / "strange/README.md").read_text(encoding="utf-8")
     assert "xff" in card
+    assert "charlm train TEXT -c settings.yaml --init MODEL\n" in card
     assert "\x1b" not in card
     export(load(trained_run), tmp_path / "out", format="c")
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-    assert "on the validation text." in card
+    assert f"on at most {EVALUATED_CHARACTERS:,} characters of unseen text." in card
+    assert "charlm train TEXT -c settings.yaml\n" in card
     assert str(trained_run.parent) not in card
 
 
@@ -171,7 +175,10 @@ def test_nothing_in_a_model_or_a_title_becomes_markup() -> None:
 
 
 def test_only_a_score_on_unseen_text_is_called_so() -> None:
-    for split, score in (("validation", "1.50 nats (2.16 bits) per character on unseen text."), ("train", "")):
+    for split, score in (
+        ("validation", "1.50 nats (2.16 bits) per character on at most 200,000 characters of unseen text."),
+        ("train", ""),
+    ):
         scored = replace(make_model(), facts={"score": {"split": split, "nats_per_char": 1.5}})
         summary = network_of(page_of(scored))["about"]["summary"]
         assert summary.endswith(score)

@@ -1,6 +1,7 @@
 """A trained model on disk: read whole, or refused in a line that names the file."""
 
 import json
+import math
 import os
 import random
 import re
@@ -179,6 +180,7 @@ UNDESCRIBED = "does not describe a network"
         (save(), "its metadata has no entry charlm"),
         (save(other="3"), "its metadata has no entry charlm"),
         *((save(charlm=text), "the SHA-256 of its metadata is wrong") for text in ("[" * 100_000, '{"format": 4}')),
+        (edit(lambda fields: fields.update(temperature=math.nan)), "damaged, or not a model file"),
         *((network(units=units), SIZES) for units in (0, -4, 4.0, "4", True, None, 10**30, (1 << 21) + 1)),
         *((network(layers=layers), SIZES) for layers in (65, 0)),
         *((network(embedding=embedding), SIZES) for embedding in (0, (1 << 21) + 1)),

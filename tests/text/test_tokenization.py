@@ -294,6 +294,8 @@ def test_a_gz_file_is_decompressed_or_refused_in_one_line(monkeypatch: pytest.Mo
         path.write_bytes(data)
         with pytest.raises(CharlmError, match=r"^a\.GZ: not a complete gzip file: .+$"):
             Document("a.GZ", path).read()
+    Path("b.txt").write_text("text", encoding="utf-8")
+    assert tokenize(["."], Path("out"), CorpusConfig()).manifest.left_out.keys() == {"a.GZ"}
     path.write_bytes(gzip.compress(b"one") + gzip.compress(b"two"))
     assert Document("a.GZ", path).read() == b"onetwo"
     monkeypatch.setattr(documents, "memory_bytes", lambda: 16_000)
