@@ -79,9 +79,6 @@ class Report:
 MEMORY = "The lengths differ: the context is what helps to predict, the gradient is how far back a loss can teach."
 OPEN_TABLES = ("gradient_by_lag", "spectrum", "lyapunov", "fixed_points")
 """Sections whose table the reader need not open."""
-ERRORS = (
-    "\N{PLUS-MINUS SIGN} is a standard error, by blocks of 300 characters, widened for their correlation and number."
-)
 SEEDS = "of runs that differ in their seeds alone, the mean, with its standard error"
 """What the caption of a figure of several runs says of bands."""
 MISSING = '<p class="missing">Not available for this run; the limits at the top say why.</p>'
@@ -165,8 +162,8 @@ def _summary(reports: Sequence[Report]) -> str:
             notes += folded(f"Limits{of}: what was left out", f"<ul>{items}</ul>")
     if 'href="#usable_context"' in sentences and 'href="#gradient_by_lag"' in sentences:
         sentences += f'<p class="help">{MEMORY}</p>'
-    head = ("run", "text read", "f", "parameters", "nats per character", "characters scored")
-    return sentences + table(head, rows, caption=f"Runs on this page. {ERRORS}") + notes
+    head = ("run", "text read", "f", "weights", "nats per character", "characters scored")
+    return sentences + table(head, rows, caption="Runs on this page") + notes
 
 
 def _section(name: str, words: Mapping[str, Any], reports: Sequence[Report], figures: Mapping[str, Figure]) -> str:

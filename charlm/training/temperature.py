@@ -42,8 +42,8 @@ class Choice:
         """Return the choice for the user."""
         lower = self.lower and f"; at {self.lower[0]:g} it repeats itself: {self.lower[1]:.0%}"
         return (
-            f"it writes at temperature {self.temperature:g}, where zlib compresses its texts to {self.ratio:.0%}, and "
-            f"the text that it has learnt to {self.ratio_of_text:.0%}{lower or ''}"
+            f"it writes at temperature {self.temperature:g}: zlib compresses its texts to {self.ratio:.0%}, the text "
+            f"learnt to {self.ratio_of_text:.0%}{lower or ''}"
         )
 
 

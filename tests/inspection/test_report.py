@@ -218,7 +218,7 @@ def test_the_runs_of_a_page_are_a_table_and_those_that_differ_in_their_seed_alon
     page = render_page(reports, figures)
     assert page.count('class="chart"') == page.count(" alt=") == page.count("<figcaption>") == 4
     assert "NaN" not in page
-    table = page[page.index("Runs on this page.") : page.index("</table>")]
+    table = page[page.index("Runs on this page") : page.index("</table>")]
     assert re.findall(r"<td>([abc])</td>", table) == ["a", "b", "c"]
     assert number(reports[0].get("network").parameters) in table
     assert "of runs that differ in their seeds alone, the mean" in page

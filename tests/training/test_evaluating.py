@@ -191,6 +191,6 @@ def test_the_models_of_a_run_keep_what_was_chosen_unless_the_user_has_said(run: 
     (line,) = [line for line in chosen.said if line.startswith("it writes at temperature")]
     best, last = (read_model(chosen.folder / name) for name in (BEST, LAST))
     assert best.facts["temperature"] == last.facts["temperature"] == best.sampling_temperature
-    assert f" temperature {best.sampling_temperature:g}, " in line
+    assert f" temperature {best.sampling_temperature:g}: " in line
     again = train(tmp_path / "again", LENGTH, text=LETTERS)
     assert contents(again.folder)[BEST] == contents(chosen.folder)[BEST]
