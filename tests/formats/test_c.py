@@ -150,7 +150,7 @@ def test_fuzzing_finds_no_access_outside_the_memory(trained: TrainedModel, tmp_p
     limits = ["-max_len=4096", "-timeout=10", "-detect_leaks=0", "-verbosity=1"]
     limits += [f"-max_total_time={FUZZ_SECONDS}"] if FUZZ_SECONDS else ["-seed=1", f"-runs={FUZZ_RUNS}"]
     small = {**os.environ, "ASAN_OPTIONS": "quarantine_size_mb=16"}  # what was freed is kept, beyond libFuzzer's 2 GB
-    fuzz = [tmp_path / "fuzz", *limits, "corpus"]
+    fuzz = [str(tmp_path / "fuzz"), *limits, "corpus"]
     done = subprocess.run(fuzz, cwd=tmp_path, env=small, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr[-5000:].decode("utf-8", "replace")
     tries, covered = (int(re.findall(pattern, done.stderr)[-1]) for pattern in (rb"#(\d+)\s", rb"cov: (\d+)"))
