@@ -215,10 +215,9 @@ def _draw_lines(axes: Axes, curves: Sequence[tuple[int, str, Curve]], panel: Pan
         if edges:
             axes.fill_between(curve.x, *edges, color=SERIES[index % len(SERIES)], alpha=0.18, linewidth=0)
         is_point = np.isfinite(line).sum() == 1  # which a line does not show
-        point: dict[str, Any] = (
-            {"marker": MARKERS[index % len(MARKERS)], "mfc": "none", "clip_on": False} if is_point else {}
-        )
-        axes.plot(curve.x, line, label=name, **point, **series(index))
+        marker, fill = ("D", "none") if index == 1 else ("o", "full")  # the second may lie on the first
+        style = {**series(index), "marker": marker if is_point else "", "fillstyle": fill, "clip_on": not is_point}
+        axes.plot(curve.x, line, label=name, **style)
         largest = max(largest, np.nan_to_num([line, *edges]).max())
     if panel.rule is not None:
         axes.axhline(panel.rule, **RULE)

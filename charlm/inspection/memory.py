@@ -124,6 +124,7 @@ def gradient_sentence(curves: Sequence[LayerGradient]) -> str:
         f"{life:.1f}".removesuffix(".0") if life <= last else f"more than {last}" for life in (lives[0], lives[-1])
     ]
     halves = " to ".join(dict.fromkeys(named)) + (" character" if named == ["1", "1"] else " characters")
+    halves += " by layer" if named[0] != named[1] else ""
     halves = f"halves in {halves}" if lives[0] <= last else f"does not halve in {counted(last, 'character')}"
     seen = f"can be seen {counted(reach, 'character')} back{' or more' if reach == last else ''}"
     return f"has a gradient that {halves} and {seen if reach else 'cannot be seen one character back'}"

@@ -115,7 +115,7 @@ def test_half_lives_have_the_errors_of_blocks_of_predictions() -> None:
 def test_a_gradient_that_does_not_fade_is_said_to_reach_further_than_it_was_followed() -> None:
     traces = [traced(one_layer(np.array([[v]])), random_ids(60)) for v in (0.5, 1)]
     fading, lasting = (gradient_by_lag(trace, max_lag=10) for trace in traces)
-    expected = "halves in 1 to more than 10 characters and can be seen 10 characters back or more"
+    expected = "halves in 1 to more than 10 characters by layer and can be seen 10 characters back or more"
     assert gradient_sentence([*fading, *lasting]).endswith(expected)
     expected = "does not halve in 10 characters and can be seen 10 characters back or more"
     assert gradient_sentence(lasting).endswith(expected)
