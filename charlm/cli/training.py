@@ -145,8 +145,8 @@ def compare_scores(nats: float, baseline_nats: Mapping[str, float], training_cha
             yield "  the text repeats itself from afar: a compressor copies from there, a state forgets it"
     elif FEW_CHARACTERS <= training_characters < ENOUGH_CHARACTERS:  # fewer were named before the training
         yield (
-            f"  {training_characters:,} characters teach a network little more than counting does; "
-            f"{ENOUGH_CHARACTERS:,} and more do better"
+            f"  with {training_characters:,} characters counting is hard to beat: {ENOUGH_CHARACTERS:,} and more do "
+            "better, or the recipe that is taken without -c"
         )
 
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from charlm import __version__
 from charlm.config.schema import CorpusConfig
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, counted
 from charlm.storage import remove, write_file, writing
 from charlm.text.corpus import (
     CORPUS_FILE,
@@ -201,7 +201,7 @@ def _count_characters(
         kept[document] = Source(name=document.name, bytes=len(data), characters=len(text), sha256=digest)
     if errors and not kept:
         others = len(left_out) - 1
-        raise CharlmError(f"{errors[0]}; {others:,} others have no text either" if others else str(errors[0]))
+        raise CharlmError(f"{errors[0]}; {counted(others, 'other file')} without text" if others else str(errors[0]))
     return counts, kept
 
 

@@ -225,7 +225,9 @@ def fit_to_minutes(
         smaller = smaller_recipe(config.recipe) if prepared.is_advised else None
         if smaller is None or engine.machines.share(is_enough):
             break
-        session.say(f"recipe: {smaller}: {ENOUGH_STEPS:,} steps of {config.recipe} take longer than {total:g} min")
+        session.say(
+            f"recipe: {smaller} instead: {ENOUGH_STEPS:,} steps of {config.recipe} take longer than {total:g} min"
+        )
         # a text that is too long to learn from n-grams takes too long to count, too
         config, first, engine = prepared.take_recipe(smaller, has_ngrams=bool(config.training.ngram_weight))
         prepared = replace(prepared, config=config, first=first, engine=engine)

@@ -130,7 +130,7 @@ def test_files_without_text_are_left_out_with_their_characters_and_only_these_ar
     other, bad = tmp_path / "other", sources / "01.txt"
     for source, message in (
         (bad, r"01\.txt: not valid utf-8 at byte 2,001 \(0xE9\); name its encoding, for instance .* an id$"),
-        (sources, r"01\.txt: not valid utf-8 at byte 2,001 .*; 3 others have no text either$"),
+        (sources, r"01\.txt: not valid utf-8 at byte 2,001 .*; 3 other files without text$"),
         (sources / "02.txt", r"02\.txt: no text$"),
     ):
         with pytest.raises(CharlmError, match=message):

@@ -273,7 +273,7 @@ def test_the_largest_recipe_of_which_1000_steps_fit_is_taken(
     found = fit_to_minutes(prepared, tmp_path, minutes=minutes, started=0.0, session=session)
     assert (found.config.recipe, found.engine is prepared.engine) == (taken, taken == "shakespeare")
     assert found.config.training.ngram_weight == 0  # counting the n-grams of so long a text would take the minutes
-    line = f"recipe: {taken}: 1,000 steps of {'shakespeare' if taken == 'default' else 'default'} take longer than "
+    line = f"recipe: {taken} instead: 1,000 steps of {'shakespeare' if taken == 'default' else 'default'} take "
     assert any(each.startswith(line) for each in said) == (taken != "shakespeare")
     better = "better, in about 6 times the time: -c shakespeare-15m"  # which does not fit into some minutes
     assert (better in said) == (minutes is None)
