@@ -9,7 +9,7 @@ Axes: B batch, R rows of the batch on this machine (B on a single one), T time, 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import keras
@@ -162,15 +162,15 @@ def compile_steps(
 
     @cache
     def of_length(length: int) -> Any:
-        """Build and return the graph for windows of T = `length`."""
+        """Return the function for windows of T = `length`, whose graph is built at its first call."""
         signature = [
             tf.TensorSpec((None, length + 1, height), tf.int32),
             tf.TensorSpec((None, length, height, objective.soft_width(model.logits.units)), tf.float16),
             tuple(tf.TensorSpec((height, layer.units)) for layer in model.rnn),
             tf.TensorSpec((None,)),
         ]
-        # autograph is slower than the graph; and a function that is called warns of several graphs, which are meant
-        return tf.function(steps, autograph=False, input_signature=signature).get_concrete_function()
+        # autograph is slower than the graph; of several graphs of one function, which are meant, TensorFlow would warn
+        return tf.function(partial(steps), autograph=False, input_signature=signature)
 
     return lambda windows, *others: of_length(windows.shape[1] - 1)(windows, *others)
 

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from arrays import bytes_of, check_close
 from engine.networks import OPTIMIZERS
 from fake_engine import OF_ENGINES
@@ -101,6 +102,16 @@ def test_windows_of_another_length_are_read_like_by_an_engine_for_that_length() 
         take(engine, 0, 1)
     one, other = (take(engine, 0, 2, batches=longer, reset=False).losses for engine in engines)
     assert one == other
+
+
+@pytest.mark.slow
+def test_tensorflow_does_not_warn_of_several_graphs(caplog: pytest.LogCaptureFixture) -> None:
+    tf.config.run_functions_eagerly(False)
+    tf.get_logger().addHandler(caplog.handler)
+    for batches in (replace(BATCHES, sequence_length=length) for length in range(2, 8)):
+        take(make(batches=batches), 0, 1, batches=batches)
+    tf.get_logger().removeHandler(caplog.handler)
+    assert caplog.records == []
 
 
 def test_one_of_several_machines_has_the_state_of_its_rows() -> None:
