@@ -197,7 +197,6 @@ def _lines(plan: "Plan", *, width: int) -> Iterator[str]:
 
 
 def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
-
     schedule, costs, network = plan.schedule, plan.costs, plan.architecture
     batches, advice, characters = schedule.batches, plan.advice, len(plan.corpus.split("train"))
     windows = f"{counted(batches.batch_size, 'window')} of {', '.join(map(str, schedule.lengths))} characters each"
