@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -104,11 +104,12 @@ def dump_config(config: Config) -> str:
 def flatten(section: BaseModel, before: str = "") -> dict[str, Any]:
     """Return the settings of a config, or of a section whose key is `before`, by dotted keys, as JSON has them."""
     found: dict[str, Any] = {}
+    plain = section.model_dump(mode="json", warnings=False)
     for name, value in section:
         if isinstance(value, BaseModel):
             found |= flatten(value, f"{before}{name}.")
         else:
-            found[before + name] = list(value) if isinstance(value, tuple) else value
+            found[before + name] = plain[name]
     return found
 
 
@@ -162,7 +163,9 @@ def walk(model: type[BaseModel], before: str = "") -> Iterator[tuple[str, FieldI
 
 
 def section_of(field: FieldInfo) -> type[BaseModel] | None:
-    """Return the model that a field holds, or may hold; None if it holds a value."""
+    """Return the model that a field holds, or may hold; None if it holds a value, or several models."""
+    if get_origin(field.annotation) is tuple:
+        return None
     kinds = field.annotation, *get_args(field.annotation)
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 

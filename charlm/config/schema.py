@@ -6,6 +6,7 @@ docstrings of the fields are the text of docs/settings.md.
 """
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
@@ -22,6 +23,7 @@ Positive = Annotated[int, Field(ge=1, le=1_000_000_000)]
 PositiveFloat = Annotated[float, Field(ge=1e-9, le=1e9)]
 """Also in float32 above 0 and finite."""
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Evaluations = Annotated[int, Field(ge=1, le=1000)]
 NotNegativeFloat = Annotated[float, Field(ge=0)]
 
 
@@ -222,6 +224,23 @@ class Teachers(_Section):
         return self
 
 
+class EarlierLength(_Section):
+    """A length that a run had before its length was changed."""
+
+    until: Positive
+    """Step at which the length was changed."""
+    steps: Positive
+    """Length of the run until then, in steps from its start."""
+    evaluations: Evaluations
+    """Number of evaluations of the run until then."""
+
+    @model_validator(mode="after")
+    def _change_before_the_end(self) -> "EarlierLength":
+        if self.until >= self.steps:
+            raise ValueError(f"until: found {self.until}; must be less than steps, {self.steps}")
+        return self
+
+
 class TrainingConfig(_Section):
     """How the network is trained, evaluated and saved."""
 
@@ -247,6 +266,10 @@ class TrainingConfig(_Section):
     is given. One that is given with -s replaces both of the recipe."""
     steps: Resumable[Positive | None] = None
     """Updates of the weights; see epochs."""
+    earlier_lengths: Resumable[Annotated[tuple[EarlierLength, ...], Field(strict=False)]] = ()
+    """Lengths that the run had before `--minutes` changed its length on the way, each {until: STEP, steps: N,
+    evaluations: N}; `charlm train` records them so that the run can be repeated. The learning rate, the window lengths
+    and the evaluations of each stretch follow its own length."""
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: Resumable[ScheduleConfig] = ScheduleConfig()
     loss_temperature: PositiveFloat = 1.0
@@ -277,7 +300,7 @@ class TrainingConfig(_Section):
     keeps it."""
     early_stopping: Resumable[Positive | None] = None
     """Evaluations in a row without a new best validation loss after which the run ends."""
-    evaluations: Resumable[Annotated[int, Field(ge=1, le=1000)]] = 20
+    evaluations: Resumable[Evaluations] = 20
     """Marks of the run, evenly over its steps: at each, the network is evaluated on the first 200,000 characters of the
     validation text, writes a text, and is saved. Between them it is saved once a minute."""
     keep_checkpoints: Resumable[bool] = False
@@ -300,6 +323,27 @@ class TrainingConfig(_Section):
         """Return the same settings for a run of so many steps."""
         return self.model_copy(update={"steps": steps, "epochs": None})
 
+    def with_changed_length(self, at: int, *, before: int, steps: int, evaluations: int) -> "TrainingConfig":
+        """Return the same settings for a run whose length changes on the way.
+
+        Args:
+            at: The step at which it changes. A length under which no step was taken is not recorded.
+            before: The length until then, in steps from the start, more than `at`.
+            steps: The new length, in steps from the start, more than `at`.
+            evaluations: The new number of evaluations, those before `at` included.
+
+        Raises:
+            ValueError: a number is out of range.
+
+        """
+        earlier = self.earlier_lengths
+        last_change = earlier[-1].until if earlier else 0
+        if at != last_change:
+            length = EarlierLength(until=at, steps=before, evaluations=self.evaluations)
+            earlier = (*earlier, length)
+        changes = {"earlier_lengths": earlier, "steps": steps, "epochs": None, "evaluations": evaluations}
+        return TrainingConfig.model_validate({**dict(self), **changes})
+
     @model_validator(mode="before")
     @classmethod
     def _have_a_length(cls, values: Any) -> Any:
@@ -310,6 +354,11 @@ class TrainingConfig(_Section):
     def _end_somewhere_and_leave_a_weight_to_the_text(self) -> "TrainingConfig":
         if self.epochs is None and self.steps is None:
             raise ValueError("epochs or steps must be given")
+        changes = [length.until for length in self.earlier_lengths]
+        limits = [] if self.steps is None else [self.steps]
+        for before, after in pairwise(changes + limits):
+            if before >= after:
+                raise ValueError(f"earlier_lengths: found until {before} before {after}; must increase, up to steps")
         if self.soft_weight > 1:
             raise ValueError(f"teacher_weight + ngram_weight: found {self.soft_weight:g}; must be at most 1")
         return self

@@ -1,15 +1,20 @@
 """What a run does when: its events, the windows that its steps read, its learning rates.
 
-All of it is a function of the step, never of the clock.
+All of it is a function of the step, never of the clock. The length of a run may change while it trains. The steps
+before a change stay as they were: the config records each earlier length and the step until which it was in force.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config.schema import ScheduleConfig, TrainingConfig
+from charlm.errors import CharlmError
 from charlm.text.batches import Batches
 
 MAX_WARM_UP = 0.1
@@ -39,22 +44,65 @@ class Phase:
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """Steps of a run between two changes of its length."""
+
+    first: int
+    """The number of steps before the stretch."""
+    until: int
+    """The step at which the stretch ends."""
+    total: int
+    """The length of the run that the stretch follows, in steps from its start: `until`, or more if it was changed."""
+    evaluations: int
+    """The evaluations after step `first`: evenly over the steps up to `total`."""
+    phases: tuple[Phase, ...]
+    """All steps of the run up to `total`, by the length of their windows."""
+
+    def phase(self, step: int) -> Phase:
+        """Return the phase with the step after `step` others."""
+        return next(phase for phase in reversed(self.phases) if phase.first <= step)
+
+    def characters(self, step: int) -> int:
+        """Return the characters that the first `step` steps read, over all streams, repetitions counted."""
+        return self.phase(step).characters_after(step)
+
+    def next_mark(self, step: int) -> int:
+        """Return the first mark after a step: mark k of n is the first step at which k / n of the stretch is done."""
+        done = max(0, step - self.first)
+        length = self.total - self.first
+        number = done * self.evaluations // length + 1
+        return self.first + -(-number * length // self.evaluations)
+
+    @property
+    def marks(self) -> int:
+        """The number of marks in the stretch."""
+        steps = self.until - self.first
+        return min(steps, steps * self.evaluations // (self.total - self.first))
+
+
+@dataclass(frozen=True)
 class Schedule:
     """The steps at which a run logs, is evaluated and saved, and ends, and what each of them reads."""
 
-    total: int
-    """The steps of the whole run."""
+    stretches: tuple[Stretch, ...]
+    """All steps, by the length that the run had; a single stretch if it never changed."""
     log_every: int
-    evaluations: int
-    """The marks of the run, at which it is evaluated and saved."""
     batches: Batches
     """How the training text is cut into windows of `sequence_length`."""
-    phases: tuple[Phase, ...]
-    """All steps, by the length of their windows."""
     peak_rate: float
     """The highest learning rate."""
     decay: ScheduleConfig
     """How the learning rate changes with the characters read."""
+
+    @property
+    def total(self) -> int:
+        """The steps of the whole run."""
+        return self.stretches[-1].total
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """All steps, by the length of their windows."""
+        return self.stretches[-1].phases
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -63,7 +111,7 @@ class Schedule:
 
     def phase(self, step: int) -> Phase:
         """Return the phase with the step after `step` others."""
-        return next(phase for phase in reversed(self.phases) if phase.first <= step)
+        return self.stretches[-1].phase(step)
 
     def place(self, step: int) -> tuple[Batches, int, int]:
         """Return what the step after `step` others reads: how the text is cut, the epoch, and the window in it."""
@@ -76,7 +124,7 @@ class Schedule:
 
     def characters(self, step: int) -> int:
         """Return the characters that the first `step` steps read, over all streams, repetitions counted."""
-        return self.phase(step).characters_after(step)
+        return self.stretches[-1].characters(step)
 
     def epochs(self, step: int) -> float:
         """Return how often the first `step` steps read the training text."""
@@ -87,21 +135,42 @@ class Schedule:
 
         The rate rises linearly over `warmup_steps`, but over no more than MAX_WARM_UP of the run. Then it stays at its
         peak (constant), or falls to `final_fraction` of it at the last step, along half a cosine (Loshchilov and Hutter
-        2017, equation 5).
+        2017, equation 5). Where the length of the run changes, the rate goes on from where it is.
         """
         return np.array([self.peak_rate * self._fraction(step) for step in range(first, first + count)], np.float32)
 
     def _fraction(self, step: int) -> float:
         """Return the learning rate of a step as a fraction of the peak."""
-        decay, last = self.decay, self.total - 1
-        warm_up = min(decay.warmup_steps, int(MAX_WARM_UP * self.total))
-        if step < warm_up:
-            return (step + 1) / (warm_up + 1)
+        decay = self.decay
+        if step < self._warm_up:
+            return (step + 1) / (self._warm_up + 1)
         if decay.name == "constant":
             return 1.0
-        begin, end = self.characters(warm_up), self.characters(last)
-        progress = min(1.0, (self.characters(step) - begin) / max(1, end - begin))
+        stretch = next(stretch for stretch in reversed(self.stretches) if stretch.first <= step)
+        progress = self._progress(step, stretch, self._progress_before[stretch.first])
         return decay.final_fraction + (1 - decay.final_fraction) * (1 + math.cos(math.pi * progress)) / 2
+
+    @property
+    def _warm_up(self) -> int:
+        """The steps of the warm-up, which the first length of the run decides."""
+        return min(self.decay.warmup_steps, int(MAX_WARM_UP * self.stretches[0].total))
+
+    @cached_property
+    def _progress_before(self) -> dict[int, float]:
+        """How far the learning rate has fallen by the first step of each stretch: 0 = at its peak, 1 = at its end."""
+        progress = 0.0
+        found = {0: progress}
+        for stretch, following in pairwise(self.stretches):
+            progress = self._progress(following.first, stretch, progress)
+            found[following.first] = progress
+        return found
+
+    def _progress(self, step: int, stretch: Stretch, before: float) -> float:
+        """Return how far the learning rate has fallen at a step of a stretch, in proportion to the characters read."""
+        begin = stretch.characters(max(stretch.first, self._warm_up))
+        length = stretch.characters(stretch.total - 1) - begin
+        share = max(0, stretch.characters(step) - begin) / max(1, length)
+        return min(1.0, before + (1 - before) * share)
 
     def logs_at(self, step: int) -> bool:
         """Return whether a line is logged after a step: every `log_every` steps, and at every mark."""
@@ -112,9 +181,11 @@ class Schedule:
         return step > 0 and step == self.next_mark(step - 1)
 
     def next_mark(self, step: int) -> int:
-        """Return the first mark after a step: mark k of n is the first step at which k / n of the run is done."""
-        number = step * self.evaluations // self.total + 1
-        return min(-(-number * self.total // self.evaluations), self.total) if step < self.total else step + 1
+        """Return the first mark after a step; those of each stretch are spread evenly."""
+        if step >= self.total:
+            return step + 1
+        marks = ((stretch, stretch.next_mark(step)) for stretch in self.stretches)
+        return next(mark for stretch, mark in marks if mark <= stretch.until)
 
     def steps_to_next_event(self, step: int) -> int:
         """Return the number of steps until something happens: 1 or more, if `step` is less than `total`."""
@@ -124,6 +195,7 @@ class Schedule:
             batches.steps_per_epoch - window,
             self.log_every - step % self.log_every,
             *(phase.first - step for phase in self.phases if phase.first > step),
+            *(stretch.first - step for stretch in self.stretches if stretch.first > step),
         )
 
 
@@ -143,29 +215,53 @@ def make_schedule(settings: TrainingConfig, batches: Batches) -> Schedule:
         settings: The section `training` of the config.
         batches: How the training text is cut into windows of `sequence_length`.
 
+    Raises:
+        CharlmError: the run would end before its last change of length.
+
     """
     limits = [] if settings.steps is None else [settings.steps]
     if settings.epochs is not None:
         limits.append(round(settings.epochs * batches.steps_per_epoch / mean_growth(settings)))
-    total = min(limits)
     return Schedule(
-        total=total,
+        stretches=_stretches(settings, batches, min(limits)),
         log_every=settings.log_every,
-        evaluations=settings.evaluations,
         batches=batches,
-        phases=_phases(settings, batches, total),
         peak_rate=settings.optimizer.learning_rate,
         decay=settings.schedule,
     )
 
 
-def _phases(settings: TrainingConfig, batches: Batches, total: int) -> tuple[Phase, ...]:
-    """Return the phases of a run of `total` steps; windows grow as far as the text is long enough."""
-    longest, first = (batches.length - 1) // batches.batch_size, 0.0
+def _stretches(settings: TrainingConfig, batches: Batches, total: int) -> tuple[Stretch, ...]:
+    """Return the stretches of a run of `total` steps. A change of length rescales what is left of the phases."""
+    lengths = [(length.until, length.steps, length.evaluations) for length in settings.earlier_lengths]
+    lengths.append((total, total, settings.evaluations))
+    scale = lengths[0][1] * mean_growth(settings)
+    borders = [0.0, *accumulate(scale * share / factor for share, factor in _growth(settings))]
+    stretches: list[Stretch] = []
+    first = 0
+    marks = 0
+    for until, steps, evaluations in lengths:
+        if until <= first:
+            raise CharlmError(
+                f"training.earlier_lengths: found until {first:,}; must be less than the {until:,} steps of the run"
+            )
+        if stretches:
+            scale = (steps - first) / (stretches[-1].total - first)
+            borders = [border + (scale - 1) * max(0.0, border - first) for border in borders]
+        phases = _phases(settings, batches, borders)
+        stretch = Stretch(first, until, steps, max(1, evaluations - marks), phases)
+        stretches.append(stretch)
+        first = until
+        marks += stretch.marks
+    return tuple(stretches)
+
+
+def _phases(settings: TrainingConfig, batches: Batches, borders: Iterable[float]) -> tuple[Phase, ...]:
+    """Return the phases of a run that begin at some steps; windows grow as far as the text is long enough."""
+    longest = (batches.length - 1) // batches.batch_size
     phases: list[Phase] = []
-    for share, factor in _growth(settings):
+    for first, (_, factor) in zip(map(round, borders), _growth(settings), strict=False):
         length = min(max(1, int(factor * batches.sequence_length)), longest)
-        characters = phases[-1].characters_after(round(first)) if phases else 0
-        phases.append(Phase(round(first), characters, replace(batches, sequence_length=length)))
-        first += total * mean_growth(settings) * share / factor
+        characters = phases[-1].characters_after(first) if phases else 0
+        phases.append(Phase(first, characters, replace(batches, sequence_length=length)))
     return tuple(phases)

@@ -190,7 +190,7 @@ def test_any_mapping_is_a_config_or_refused_in_one_line(flat: dict[str, Any]) ->
 RESUMABLE = {
     *("training.epochs", "training.steps", "training.optimizer.learning_rate", "training.early_stopping"),
     *("training.schedule.name", "training.schedule.warmup_steps", "training.schedule.final_fraction"),
-    *("training.evaluations", "training.keep_checkpoints", "training.log_every"),
+    *("training.evaluations", "training.keep_checkpoints", "training.log_every", "training.earlier_lengths"),
 }
 
 

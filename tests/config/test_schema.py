@@ -1,12 +1,14 @@
 """Every setting, its place in the JSON Schema, and the recipes that come with charlm."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 from commands import charlm
+from pydantic import ValidationError
 
-from charlm.config.file import flatten, load_config, section_of, walk
+from charlm.config.file import dump_config, flatten, load_config, parse_config, parse_yaml, section_of, walk
 from charlm.config.recipes import (
     CONFIGS,
     DEFAULT_CORPUS,
@@ -16,7 +18,7 @@ from charlm.config.recipes import (
     smaller_recipe,
     suited_recipe,
 )
-from charlm.config.schema import ACTIVATIONS, Config, SamplingConfig, Teachers, TrainingConfig
+from charlm.config.schema import ACTIVATIONS, Config, EarlierLength, SamplingConfig, Teachers, TrainingConfig
 from charlm.errors import CharlmError
 from charlm.network.rnn import ACTIVATIONS as NUMPY_ACTIVATIONS
 
@@ -31,6 +33,76 @@ def test_a_temperature_is_chosen_if_none_is_given_and_a_text_is_written() -> Non
     assert SamplingConfig(length=1).chooses_temperature
     assert not SamplingConfig(length=0).chooses_temperature
     assert not SamplingConfig(temperature=0).chooses_temperature
+
+
+# A length that changes on the way
+
+
+def changed_length(*untils: int, steps: int | None = 100) -> str:
+    """Return the YAML of a config whose length changed at some steps."""
+    lengths = ", ".join(f"{{until: {until}, steps: 90, evaluations: 3}}" for until in untils)
+    return f"training: {{steps: {json.dumps(steps)}, epochs: 2, earlier_lengths: [{lengths}]}}"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        pytest.param(changed_length(90), "until: found 90; must be less than steps, 90", id="after the end"),
+        pytest.param(changed_length(5, 5), "found until 5 before 5; must increase, up to steps", id="same step"),
+        pytest.param(changed_length(7, 5), "found until 7 before 5; must increase, up to steps", id="wrong order"),
+        pytest.param(changed_length(7, steps=7), "found until 7 before 7; must increase", id="new length too short"),
+        pytest.param(changed_length(0), "training.earlier_lengths.0.until: found 0; must be greater", id="step 0"),
+        pytest.param(
+            "training: {earlier_lengths: [{until: 5, steps: 9}]}",
+            "training.earlier_lengths.0.evaluations: is missing",
+            id="a key is missing",
+        ),
+        pytest.param("training: {earlier_lengths: 5}", "training.earlier_lengths: found 5; must be", id="no list"),
+    ],
+)
+def test_earlier_lengths_that_contradict_each_other_are_refused(text: str, problem: str) -> None:
+    with pytest.raises(CharlmError, match=re.escape(problem)):
+        parse_config(parse_yaml(text, origin="test"), origin="test")
+
+
+@pytest.mark.parametrize("untils", [(), (5,), (5, 6, 89)], ids=["none", "one", "three"])
+@pytest.mark.parametrize("steps", [100, None], ids=["steps", "epochs"])
+def test_earlier_lengths_are_written_as_they_are_read(untils: tuple[int, ...], steps: int | None) -> None:
+    text = changed_length(*untils, steps=steps)
+    config = parse_config(parse_yaml(text, origin="test"), origin="test")
+    assert config.training.earlier_lengths == tuple(EarlierLength(until=at, steps=90, evaluations=3) for at in untils)
+    assert parse_config(parse_yaml(dump_config(config), origin="again"), origin="again") == config
+
+
+def test_earlier_lengths_are_a_single_setting_as_json_has_it() -> None:
+    config = parse_config(parse_yaml(changed_length(5), origin="test"), origin="test")
+    assert flatten(config)["training.earlier_lengths"] == [{"until": 5, "steps": 90, "evaluations": 3}]
+
+
+def test_a_change_of_length_records_the_length_before() -> None:
+    once = TrainingConfig(epochs=2, evaluations=4).with_changed_length(10, before=50, steps=80, evaluations=6)
+    first = EarlierLength(until=10, steps=50, evaluations=4)
+    assert once == TrainingConfig(steps=80, evaluations=6, earlier_lengths=(first,))
+    twice = once.with_changed_length(20, before=80, steps=30, evaluations=5)
+    second = EarlierLength(until=20, steps=80, evaluations=6)
+    assert twice == TrainingConfig(steps=30, evaluations=5, earlier_lengths=(first, second))
+    assert twice.with_steps(40) == TrainingConfig(steps=40, evaluations=5, earlier_lengths=(first, second))
+
+
+@pytest.mark.parametrize("at", [0, 10], ids=["start", "step of the last change"])
+def test_a_length_under_which_no_step_was_taken_is_not_recorded(at: int) -> None:
+    before = TrainingConfig(steps=50)
+    if at:
+        before = before.with_changed_length(at, before=50, steps=80, evaluations=6)
+    after = before.with_changed_length(at, before=80, steps=90, evaluations=7)
+    assert after.earlier_lengths == before.earlier_lengths
+    assert (after.steps, after.evaluations) == (90, 7)
+
+
+@pytest.mark.parametrize(("at", "before", "steps"), [(10, 10, 20), (10, 20, 10)], ids=["old length", "new length"])
+def test_a_change_at_or_after_the_end_is_refused(at: int, before: int, steps: int) -> None:
+    with pytest.raises(ValidationError, match="found"):
+        TrainingConfig(steps=20).with_changed_length(at, before=before, steps=steps, evaluations=3)
 
 
 # The JSON Schema

@@ -60,7 +60,7 @@ def values(kind: dict[str, Any]) -> str:
     if "enum" in kind:
         return " or ".join(f"`{value}`" for value in kind["enum"])
     limits = ", ".join(f"{sign} {kind[name]:,}" for name, sign in LIMITS.items() if name in kind)
-    items = f"of {kind['items']['type']}s" if "items" in kind else ""
+    items = f"of {kind['items'].get('type', 'mapping')}s" if "items" in kind else ""
     limits = BILLION.sub("", limits).replace("\u2265 1e-09", "> 0")
     return " ".join(filter(None, [kind["type"], items, limits]))
 

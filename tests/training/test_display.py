@@ -16,11 +16,13 @@ from charlm.evaluation.scoring import Difference
 from charlm.text.batches import Batches
 from charlm.training import display
 from charlm.training.checkpoints import Progress
-from charlm.training.schedule import Phase, Schedule
+from charlm.training.schedule import Phase, Schedule, Stretch
 from charlm.training.signals import Session
 
 BATCHES = Batches(length=4 * 4 * STEPS_PER_EPOCH + 1, batch_size=4, sequence_length=4, seed=1)
-SCHEDULE = Schedule(50, 5, 5, BATCHES, (Phase(0, 0, BATCHES),), peak_rate=1.0, decay=ScheduleConfig())
+SCHEDULE = Schedule(
+    (Stretch(0, 50, 50, 5, (Phase(0, 0, BATCHES),)),), 5, BATCHES, peak_rate=1.0, decay=ScheduleConfig()
+)
 
 
 def test_the_user_is_told_what_is_trained_on_what(reference: Trained) -> None:
@@ -71,7 +73,8 @@ def test_a_line_is_printed_above_the_bar(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_an_evaluation_is_told_with_its_step_the_time_left_its_losses_and_what_the_network_writes() -> None:
-    progress, schedule = Progress(step=250, elapsed_seconds=500, train_nats=1.2345), replace(SCHEDULE, total=1000)
+    progress = Progress(step=250, elapsed_seconds=500, train_nats=1.2345)
+    schedule = replace(SCHEDULE, stretches=(replace(SCHEDULE.stretches[0], until=1000, total=1000),))
 
     def told(*, columns: int = 72, sample: str = "", nats: float | None = 1.5) -> str:
         return display.describe_evaluation(progress, schedule, nats, is_best=True, sample=sample, columns=columns)

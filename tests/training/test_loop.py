@@ -218,6 +218,7 @@ OTHERS: dict[str, Any] = {
     **{"training.evaluations": 4, "training.keep_checkpoints": True, "training.log_every": 7},
     **{"sampling.length": 9, "sampling.prompt": "b", "sampling.temperature": 3.0, "sampling.top_k": 1},
     **{"sampling.top_p": 0.1, "sampling.min_p": 0.9},
+    "training.earlier_lengths": [{"until": 5, "steps": 10, "evaluations": 2}],
 }
 """Another value of each setting that the loop reads; tests of teachers and of first weights are elsewhere."""
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 from unittest.mock import Mock
@@ -9,8 +10,11 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 from corpora import make_corpus
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from charlm.config.schema import Config, OptimizerConfig, ScheduleConfig, TrainingConfig
+from charlm.config.schema import Config, EarlierLength, OptimizerConfig, ScheduleConfig, TrainingConfig
+from charlm.errors import CharlmError
 from charlm.runs.run import Run
 from charlm.text.batches import Batches
 from charlm.training.checkpoints import Progress
@@ -18,12 +22,14 @@ from charlm.training.evaluating import open_text
 from charlm.training.events import RunLog
 from charlm.training.interface import StepMetrics
 from charlm.training.marks import Training
-from charlm.training.schedule import Phase, Schedule, make_schedule, mean_growth
+from charlm.training.schedule import GROWTH, Phase, Schedule, Stretch, make_schedule, mean_growth
 from charlm.training.signals import Session
 
 BATCHES = Batches(length=375, batch_size=4, sequence_length=4, seed=1)
 STEPS_PER_EPOCH = 23
-SCHEDULE = Schedule(50, 5, 4, BATCHES, (Phase(0, 0, BATCHES),), peak_rate=1.0, decay=ScheduleConfig())
+SCHEDULE = Schedule(
+    (Stretch(0, 50, 50, 4, (Phase(0, 0, BATCHES),)),), 5, BATCHES, peak_rate=1.0, decay=ScheduleConfig()
+)
 
 
 def test_a_run_ends_at_the_first_of_two_limits() -> None:
@@ -33,8 +39,9 @@ def test_a_run_ends_at_the_first_of_two_limits() -> None:
 
 def test_a_schedule_follows_the_config_and_the_text() -> None:
     settings = TrainingConfig(optimizer=OptimizerConfig(learning_rate=0.5), epochs=3, log_every=2, evaluations=3)
-    phases = (Phase(0, 0, BATCHES),)
-    expected = Schedule(3 * STEPS_PER_EPOCH, 2, 3, BATCHES, phases, 0.5, settings.schedule)
+    total = 3 * STEPS_PER_EPOCH
+    stretch = Stretch(0, total, total, 3, (Phase(0, 0, BATCHES),))
+    expected = Schedule((stretch,), 2, BATCHES, 0.5, settings.schedule)
     assert make_schedule(settings, BATCHES) == expected
 
 
@@ -118,7 +125,8 @@ def test_the_rate_falls_with_the_characters_read() -> None:
 def rates(first: int, count: int, total: int, **schedule: Any) -> list[float]:
     """Return learning rates for a peak of 1."""
     decay = ScheduleConfig(**schedule)
-    return list(replace(SCHEDULE, peak_rate=1.0, decay=decay, total=total).rates(first, count))
+    stretches = (replace(SCHEDULE.stretches[0], until=total, total=total),)
+    return list(replace(SCHEDULE, peak_rate=1.0, decay=decay, stretches=stretches).rates(first, count))
 
 
 def test_the_first_rates_are_those_of_the_schedule_however_steps_are_grouped() -> None:
@@ -132,6 +140,212 @@ def test_the_first_rates_are_those_of_the_schedule_however_steps_are_grouped() -
         assert {*names} == {"constant", "cosine"}  # each has a case here
         found = [rate for first, count in ((0, 3), (3, 0), (3, 2)) for rate in rates(first, count, total, **schedule)]
         assert found == rates(0, 5, total, **schedule) == pytest.approx(expected)
+
+
+# A length that changes on the way
+
+
+def changed(*changes: tuple[int, int, int], steps: int, **options: Any) -> list[Schedule]:
+    """Return the schedules of a run with a peak rate of 1 that begins with `steps`, before and after each change.
+
+    Args:
+        changes: The step of each change, the new length and the new number of evaluations.
+        steps: The first length.
+        options: Settings of the training and, for instance `warmup_steps`, of its schedule.
+
+    """
+    decay = {key: options.pop(key) for key in ScheduleConfig.model_fields.keys() & options.keys()}
+    optimizer = OptimizerConfig(learning_rate=1.0)
+    config = TrainingConfig(steps=steps, optimizer=optimizer, schedule=ScheduleConfig(**decay), **options)
+    schedules = [make_schedule(config, LONG)]
+    for at, length, evaluations in changes:
+        config = config.with_changed_length(at, before=schedules[-1].total, steps=length, evaluations=evaluations)
+        schedules.append(make_schedule(config, LONG))
+    return schedules
+
+
+def marks_of(schedule: Schedule) -> list[int]:
+    """Return the marks of a schedule."""
+    return [step for step in range(schedule.total + 1) if schedule.is_mark(step)]
+
+
+def half_cosine(progress: float, final: float) -> float:
+    """Return the learning rate at a progress from 0 to 1 for a peak of 1."""
+    return final + (1 - final) * (0.5 + 0.5 * math.cos(math.pi * progress))
+
+
+def test_a_run_that_keeps_its_length_is_as_it_was_before_lengths_could_change() -> None:
+    (schedule,) = changed(steps=1000, growing_windows=True, warmup_steps=5, evaluations=7)
+    assert [(phase.first, phase.characters) for phase in schedule.phases] == [
+        (0, 0),
+        (267, 1068),
+        (667, 4268),
+        (933, 8524),
+    ]
+    expected = {0: 0.16666667, 5: 1.0, 267: 0.97638476, 500: 0.8273003, 667: 0.6577405, 900: 0.15353502, 999: 0.01}
+    assert {step: schedule.rates(step, 1)[0] for step in expected} == {
+        step: np.float32(rate) for step, rate in expected.items()
+    }
+    assert marks_of(schedule) == [143, 286, 429, 572, 715, 858, 1000]
+
+
+def test_the_rate_goes_on_from_where_it_is_to_the_end_of_the_new_length() -> None:
+    before, after = changed((50, 251, 4), steps=101, final_fraction=0.1)
+    expected = [half_cosine(step / 100, 0.1) for step in range(51)]  # half of the fall is done at step 50
+    expected += [half_cosine(0.5 + 0.5 * (step - 50) / 200, 0.1) for step in range(51, 251)]
+    np.testing.assert_allclose(after.rates(0, 251), expected, rtol=1e-6)
+    np.testing.assert_array_equal(after.rates(0, 51), before.rates(0, 51))
+
+
+def test_a_second_change_goes_on_from_the_progress_of_the_first() -> None:
+    *_, after = changed((50, 251, 4), (150, 161, 4), steps=101, final_fraction=0.1)
+    progress = [0.75, 0.775, 1.0]
+    rates = [after.rates(step, 1)[0] for step in (150, 151, 160)]
+    assert rates == pytest.approx([half_cosine(one, 0.1) for one in progress], rel=1e-6)
+
+
+def test_a_warm_up_goes_on_as_it_was() -> None:
+    _, after = changed((5, 60, 4), steps=100, warmup_steps=9)
+    assert after.rates(0, 9) == pytest.approx([(step + 1) / 10 for step in range(9)])
+    assert after.rates(9, 51) == pytest.approx([half_cosine(step / 50, 0.01) for step in range(51)], rel=1e-6)
+
+
+def test_a_constant_rate_stays_constant() -> None:
+    _, after = changed((5, 60, 4), steps=100, name="constant")
+    assert {*after.rates(0, 60)} == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        pytest.param((50, 200, 10), [25, 50, 69, 88, 107, 125, 144, 163, 182, 200], id="at an evaluation"),
+        pytest.param((60, 200, 6), [25, 50, 95, 130, 165, 200], id="between evaluations"),
+        pytest.param((49, 52, 4), [25, 50, 51, 52], id="few steps left"),
+        pytest.param((60, 200, 2), [25, 50, 200], id="no evaluation left"),
+        pytest.param((60, 63, 9), [25, 50, 61, 62, 63], id="more evaluations than steps"),
+    ],
+)
+def test_the_evaluations_that_are_left_are_spread_over_the_steps_that_are_left(
+    change: tuple[int, int, int], expected: list[int]
+) -> None:
+    _, after = changed(change, steps=100, evaluations=4)
+    assert marks_of(after) == expected
+
+
+def test_the_growth_of_windows_fits_the_steps_that_are_left() -> None:
+    before, after = changed((700, 1100, 4), steps=1500, growing_windows=True)
+    assert [phase.first for phase in before.phases] == [0, 400, 1000, 1400]
+    assert [phase.first for phase in after.phases] == [0, 400, 850, 1050]  # half as many steps as before are left
+
+
+def test_a_change_within_windows_of_one_length_reads_on() -> None:
+    before, after = changed((700, 1100, 4), steps=1500, growing_windows=True)
+    assert [after.place(step) for step in (699, 700, 701)] == [before.place(step) for step in (699, 700, 701)]
+    assert not after.resets_state_at(700)
+
+
+def test_calls_of_the_engine_end_at_a_change() -> None:
+    _, after = changed((33, 60, 1), steps=100, evaluations=1, log_every=1000)
+    assert after.steps_to_next_event(30) == 3
+
+
+def test_a_run_that_ends_before_its_last_change_is_refused() -> None:
+    length = EarlierLength(until=STEPS_PER_EPOCH, steps=40, evaluations=3)
+    assert make_schedule(TrainingConfig(epochs=2, earlier_lengths=(length,)), BATCHES).total == 2 * STEPS_PER_EPOCH
+    with pytest.raises(CharlmError, match="earlier_lengths: found until 23; must be less than the 23 steps of the run"):
+        make_schedule(TrainingConfig(epochs=1, earlier_lengths=(length,)), BATCHES)
+
+
+Chain = tuple[list[Schedule], list[tuple[int, int, int]]]
+
+
+@st.composite
+def chains(draw: st.DrawFn) -> Chain:
+    """Draw the schedules of a run and its changes of length, as for `changed`; two steps or more are left."""
+    lengths = [draw(st.integers(3, 400))]
+    evaluations = draw(st.integers(1, 30))
+    changes: list[tuple[int, int, int]] = []
+    first = 0
+    for _ in range(draw(st.integers(1, 4))):
+        if lengths[-1] - first < 3:
+            break
+        first = draw(st.integers(first + 1, lengths[-1] - 2))
+        lengths.append(first + draw(st.integers(2, 400)))
+        changes.append((first, lengths[-1], draw(st.integers(1, 60))))
+    schedules = changed(
+        *changes,
+        steps=lengths[0],
+        evaluations=evaluations,
+        growing_windows=draw(st.booleans()),
+        warmup_steps=draw(st.integers(0, 50)),
+        final_fraction=0.1,
+    )
+    return schedules, changes
+
+
+def warm_up_of(schedule: Schedule) -> int:
+    """Return the steps of the warm-up."""
+    return min(schedule.decay.warmup_steps, schedule.stretches[0].total // 10)
+
+
+@settings(max_examples=60)
+@given(chains())
+def test_nothing_before_a_change_is_rewritten(chain: Chain) -> None:
+    schedules, changes = chain
+    for (before, after), (at, *_) in zip(pairwise(schedules), changes, strict=True):
+        np.testing.assert_array_equal(after.rates(0, at), before.rates(0, at))
+        for step in range(at + 1):
+            assert after.characters(step) == before.characters(step)
+            assert after.epochs(step) == before.epochs(step)
+            assert after.is_mark(step) == before.is_mark(step)
+        for step in range(at):
+            assert after.place(step) == before.place(step)
+            assert after.resets_state_at(step) == before.resets_state_at(step)
+
+
+@settings(max_examples=60)
+@given(chains())
+def test_a_changed_rate_falls_without_a_jump_to_its_final_value(chain: Chain) -> None:
+    schedules, changes = chain
+    for (before, after), (at, *_) in zip(pairwise(schedules), changes, strict=True):
+        assert after.rates(at, 1) == pytest.approx(before.rates(at, 1), rel=1e-6)
+    total, warm_up = schedules[-1].total, warm_up_of(schedules[-1])
+    rates = schedules[-1].rates(0, total)
+    assert (np.diff(rates[warm_up:]) <= 1e-7).all()
+    if warm_up < total - 1:
+        assert rates[-1] == pytest.approx(0.1)
+
+
+@settings(max_examples=60)
+@given(chains())
+def test_changed_windows_grow_and_are_read_one_after_another(chain: Chain) -> None:
+    schedule = chain[0][-1]
+    places = [schedule.place(step) for step in range(schedule.total)]
+    lengths = [batches.sequence_length for batches, *_ in places]
+    assert lengths == sorted(lengths)
+    assert {*lengths} <= {max(1, int(4 * factor)) for _, factor in GROWTH}
+    read = np.cumsum([0, *(4 * length for length in lengths)])
+    assert [schedule.characters(step) for step in range(schedule.total + 1)] == read.tolist()
+    for step in range(1, schedule.total):
+        is_new = lengths[step] != lengths[step - 1] or places[step][2] == 0
+        assert schedule.resets_state_at(step) == is_new
+
+
+@settings(max_examples=60)
+@given(chains())
+def test_changed_marks_are_as_many_as_wanted_up_to_the_end(chain: Chain) -> None:
+    schedule = chain[0][-1]
+    at, _, evaluations = chain[1][-1]
+    marks = marks_of(schedule)
+    done = sum(mark <= at for mark in marks)
+    steps = schedule.total - at
+    left = max(1, evaluations - done)
+    assert marks[-1] == schedule.total
+    assert marks[done:] == sorted({at + math.ceil(steps * k / left) for k in range(1, left + 1)})
+    ends = [0]
+    while ends[-1] < schedule.total:
+        ends.append(ends[-1] + schedule.steps_to_next_event(ends[-1]))
+    assert {*marks, *(change for change, *_ in chain[1])} <= {*ends}
 
 
 # Calls of the engine
