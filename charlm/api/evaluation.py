@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from charlm.api.model import Model, load
 from charlm.errors import CharlmError, counted
-from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS, baseline_nats
+from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS, NGRAM, Comparison, baseline_scores
 from charlm.evaluation.scoring import ScoringProtocol, bits, mean_score, perplexity, score_ids
 from charlm.network.rnn import Floats
 from charlm.runs.run import run_corpus
@@ -43,12 +43,16 @@ class Evaluation:
     """exp(nats_per_char); None if a float cannot hold it."""
     characters: int
     """The number of scored characters: all but the first."""
+    total_bits: float
+    """Bits for all scored characters: bits_per_char times characters."""
     standard_error: float | None
     """Of the mean, in nats, if other such text were drawn; None below 2,400 characters."""
     left_out: Mapping[str, int]
     """How often each character occurs that was left out of the text, because the model does not know it."""
     baselines: dict[str, float] | None
-    """What simple models score on the same text, see `baseline_nats`; None if they were not asked for."""
+    """What simple models score on the same text, see `baseline_scores`; None if they were not asked for."""
+    comparison: Comparison | None
+    """The model compared with the 5-gram model; None without baselines, or if the training text is not known."""
     training_characters: int
     """The length of the training text; 0 if it is not known, or was not needed."""
     given_characters: int
@@ -111,6 +115,7 @@ def evaluate(
     start, length = (0, 0) if copied is None else (copied.start or 0, copied.length)
     training_characters = 0 if training is None else len(training)
     as_perplexity = perplexity(score.nats_per_char)
+    scores = baseline_scores(ids, model.vocabulary, training) if baselines else {}
     return Evaluation(
         model=model.path,
         text=name,
@@ -119,9 +124,11 @@ def evaluate(
         bits_per_char=bits(score.nats_per_char),
         perplexity=as_perplexity if math.isfinite(as_perplexity) else None,
         characters=score.characters,
+        total_bits=score.total_bits,
         standard_error=score.standard_error,
         left_out=dict(left_out),
-        baselines=baseline_nats(ids, model.vocabulary, training) if baselines else None,
+        baselines={name: simple.nats_per_char for name, simple in scores.items()} if baselines else None,
+        comparison=Comparison.of(score, scores[NGRAM]) if NGRAM in scores else None,
         training_characters=training_characters,
         given_characters=min(training_characters, MAX_TRAINING_CHARACTERS),
         copies=copied,

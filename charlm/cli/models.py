@@ -135,7 +135,11 @@ def _stream(*parts: Iterable[str]) -> None:
     help="stream carries the state from start to end of the text, windows reads each window from the zero state.",
 )
 @click.option("--window", type=COUNT, metavar="N", default=256, help="Characters in a window, for --protocol windows.")
-@click.option("--baselines", is_flag=True, help="Add the scores of a compressor and of n-gram models on the same text.")
+@click.option(
+    "--baselines",
+    is_flag=True,
+    help="Add the scores of simple models on the same text, and compare with the 5-gram model.",
+)
 @click.option(
     "--copies", is_flag=True, help="Add how much of the text occurs word for word in the training text; needs the run."
 )
@@ -145,7 +149,8 @@ def evaluate(context: click.Context, /, *, as_json: bool, **options: Any) -> Non
     """Score a text: nats per character, bits per character, perplexity.
 
     Lower is better: 0 nats would mean that every character was foreseen. bits = nats / ln 2, perplexity = exp(nats).
-    Scores compare only if the text and the way of reading it are the same.
+    Scores compare only if the text and the way of reading it are the same. Nats per character of two texts do not
+    compare, even if one only has tabs where the other has spaces; the total bits of the same content do.
 
     Examples:
       charlm evaluate
@@ -176,7 +181,8 @@ def _lines(found: "Evaluation") -> Iterator[str]:
     from charlm.evaluation.scoring import ERROR_BLOCK, bits, perplexity
     from charlm.text.copies import MIN_SPAN
 
-    yield f"{found.model}: {found.text}, {counted(found.characters, 'character')}, {found.protocol}"
+    size = f"{counted(found.characters, 'character')}, {found.total_bits:,.0f} bits in all"
+    yield f"{found.model}: {found.text}, {size}, {found.protocol}"
     scores = {"this model": found.nats_per_char, **(found.baselines or {})}
     figures = [(name, nats, bits(nats), perplexity(nats)) for name, nats in scores.items()]
     rows = [(name, *(f"{one:.4f}" for one in row)) for name, *row in sorted(figures, key=lambda row: row[1])]
@@ -187,6 +193,8 @@ def _lines(found: "Evaluation") -> Iterator[str]:
         yield f"  the others were given {part}the {of:,} characters of the training text"
     elif found.baselines is not None:
         yield "  the training text is not known: the compressor goes without it, n-gram models are left out"
+    if found.comparison is not None:
+        yield f"  this model: {found.comparison}"
     if found.standard_error is not None:
         error = f"{found.standard_error:.4f} nats"
         yield f"  standard error of this model's mean, by blocks of {ERROR_BLOCK} characters: {error}"

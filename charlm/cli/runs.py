@@ -6,7 +6,8 @@ import signal
 import statistics
 import sys
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ from charlm.cli.output import (
 from charlm.errors import CharlmError, duration, escape_controls
 
 if TYPE_CHECKING:
+    from charlm.evaluation.baselines import Comparison
+    from charlm.evaluation.scoring import Score
     from charlm.runs.summary import RunSummary
 
 MAX_WIDTH = 40
@@ -47,10 +50,11 @@ def runs(context: click.Context, *, runs: tuple[Path, ...], is_grouped: bool, ha
     """List runs: state, step, score, text, speed, weights, age, recipe, and the settings in which they differ.
 
     A run is training, done, or stopped; one that was stopped goes on with charlm train --resume -r RUN. The score is
-    that of its best model in nats per character. Runs on one text stand together; how far a run is above the best of
-    them comes with the standard error of that difference. The age is the time since the last line of its log. Columns
-    that do not fit the terminal are left out. A run that cannot be read is left out, with a line on standard error; the
-    exit code is 1 if such a run was named, or if none is left.
+    that of its best model in nats per character; the column 5-gram says how much better or worse that is than a 5-gram
+    model, or unclear if the difference is within three standard errors. Runs on one text stand together; how far a run
+    is above the best of them comes with the standard error of that difference. The age is the time since the last line
+    of its log. Columns that do not fit the terminal are left out. A run that cannot be read is left out, with a line on
+    standard error; the exit code is 1 if such a run was named, or if none is left.
 
     Examples:
       charlm runs
@@ -88,7 +92,9 @@ def runs(context: click.Context, *, runs: tuple[Path, ...], is_grouped: bool, ha
             nats = "no score" if row["nats_per_char"] is None else f"{row['nats_per_char']:.4f} nats per character"
             print_result(f"--- {row['name']}: {nats} ---", *(row["sample"] or "no model yet").split("\n"))
     elif rows:
-        print_result(*_table(rows, columns, width=terminal_width()))
+        width = terminal_width()
+        changed = () if is_grouped else _changed_texts(rows, width=width)
+        print_result(*_table(rows, columns, width=width), *changed)
     if not found or (runs and unreadable):
         context.exit(1)
 
@@ -109,20 +115,22 @@ def _rows(group: Sequence["RunSummary"]) -> list[dict[str, Any]]:
 
     A run whose text or whose score on the validation text is not known is compared with none.
     """
-    from charlm.evaluation.scoring import Score
     from charlm.runs.summary import differing_settings
 
     keys, rows = differing_settings(group), []
-    scores = [Score(math.nan if run.nats_per_char is None else run.nats_per_char, 0, run.block_means) for run in group]
+    scores = [_score(run) for run in group]
     compared = [run.text is not None and run.split == "validation" and run.nats_per_char is not None for run in group]
     best = min(compress(scores, compared), key=lambda score: score.nats_per_char, default=None)
     for run, score, is_compared in zip(group, scores, compared, strict=True):
+        comparison = _compare(run, score)
         above = score.minus(best) if best is not None and is_compared and score is not best else None
         rows.append(
             {
                 "name": run.folder.name,
                 **{name: value for name, value in vars(run).items() if name not in _SHOWN_OTHERWISE},
                 "standard_error": score.standard_error,
+                "comparison": comparison and asdict(comparison),
+                "total_bits": score.total_bits if score.characters else None,
                 "above_best": above and {"nats_per_char": above.nats, "standard_error": above.standard_error},
                 "text": run.text and run.text.name,
                 "text_sha256": run.text and run.text.sha256,
@@ -131,6 +139,40 @@ def _rows(group: Sequence["RunSummary"]) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _score(run: "RunSummary") -> "Score":
+    """Return the score of the best model of a run; NaN on 0 characters if the run has no score yet."""
+    from charlm.evaluation.scoring import Score
+
+    if run.nats_per_char is None:
+        return Score(math.nan, 0)
+    return Score(run.nats_per_char, int(run.scored_characters or 0), run.block_means)
+
+
+def _compare(run: "RunSummary", score: "Score") -> "Comparison | None":
+    """Return how the best model of a run compares with the 5-gram model; None if that is not known."""
+    from charlm.evaluation.baselines import Comparison
+
+    if run.ngram_nats_per_char is None or not score.characters:
+        return None
+    margin = run.ngram_nats_per_char - score.nats_per_char
+    return Comparison(run.ngram_nats_per_char, margin, run.ngram_standard_error, score.characters)
+
+
+def _changed_texts(rows: Sequence[Mapping[str, Any]], *, width: int) -> Iterator[str]:
+    """Yield lines for each text that has changed between runs: those runs have its name, but not the same contents."""
+    scored = [row for row in rows if row["total_bits"] is not None]
+    for name in dict.fromkeys(row["text"] for row in scored):
+        same_name = [row for row in scored if row["text"] == name]
+        if len({row["text_sha256"] for row in same_name}) < 2:
+            continue
+        totals = [
+            f"{_cut(row['name'])} {row['total_bits']:,.0f} bits over {row['scored_characters']:,} validation characters"
+            for row in same_name
+        ]
+        yield f"{_cut(name)} has changed: nats per character of different texts do not compare; total bits:"
+        yield from fill(totals, width=width, indent=2)
 
 
 def _seed_rows(group: Sequence["RunSummary"]) -> list[dict[str, Any]]:
@@ -178,19 +220,32 @@ def _cut(text: str) -> str:
     return cut(escape_controls(text), MAX_WIDTH)
 
 
+def _margin(found: Mapping[str, Any]) -> str:
+    from charlm.evaluation.baselines import Comparison
+
+    match Comparison(**found).verdict:
+        case "not compared":
+            return "-"
+        case "no clear difference":
+            return "unclear"
+        case verdict:
+            return f"{abs(found['margin_nats']):.4f} {verdict}"
+
+
 def _above(found: Mapping[str, float | None]) -> str:
     error = found["standard_error"]
     return f"+{found['nats_per_char']:.4f}" + ("" if error is None else f" ± {error:.4f}")
 
 
 Column = tuple[str, Callable[[Any], str]]
-_SHOWN_OTHERWISE = {"folder", "text", "settings", "block_means"}
+_SHOWN_OTHERWISE = {"folder", "text", "settings", "block_means", "ngram_nats_per_char", "ngram_standard_error"}
 COLUMNS: Mapping[str, Column] = {
     "run": ("name", _cut),
     "state": ("state", _cut),
     "step": ("step", "{:,.0f}".format),
     "nats": ("nats_per_char", "{:.4f}".format),
     "above best": ("above_best", _above),
+    "5-gram": ("comparison", _margin),
     "text": ("text", _cut),
     "chars/s": ("characters_per_second", "{:,.0f}".format),
     "weights": ("weights", "{:,}".format),

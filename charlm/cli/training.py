@@ -3,7 +3,7 @@
 import math
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,10 +108,9 @@ def _print_outcome(outcome: "Outcome") -> None:
         say(_how_to_resume(folder))
         return
     if (nats := outcome.nats_per_char) is not None:
-        print_result(
-            f"{folder}: {nats:.4f} nats per character on {outcome.measured_on}",
-            *compare_scores(nats, outcome.baseline_nats, outcome.training_characters),
-        )
+        print_result(f"{folder}: {nats:.4f} nats per character on {outcome.measured_on}")
+        if (comparison := outcome.comparison) is not None and comparison.verdict != "not compared":
+            print_result(f"  {comparison}")
     run = as_argument(folder)
     if (improvement := outcome.improvement) is not None:
         minutes = math.ceil(progress.elapsed_seconds / 60)
@@ -120,34 +119,6 @@ def _print_outcome(outcome: "Outcome") -> None:
         say(f"it writes: {cut(words, SAMPLE_COLUMNS)}")
     say(f"write text: charlm sample {run}")
     say(f"see what it does: charlm inspect {run} --out report.html")
-
-
-def compare_scores(nats: float, baseline_nats: Mapping[str, float], training_characters: int) -> Iterator[str]:
-    """Yield what a score is worth beside those of simple models.
-
-    Args:
-        nats: The score, in nats per character.
-        baseline_nats: Those of a 5-gram model and of lzma on the same text, by name; empty = nothing is yielded.
-        training_characters: The length of the training text.
-
-    """
-    from charlm.evaluation.baselines import COMPRESSOR, NGRAM
-    from charlm.text.findings import ENOUGH_CHARACTERS, FEW_CHARACTERS
-
-    if not baseline_nats:
-        return
-    scores = ", ".join(f"{name} {score:.4f}" for name, score in baseline_nats.items())
-    name, best = min(baseline_nats.items(), key=lambda item: item[1])
-    side = "below" if nats < best else "above"
-    yield f"  {scores} on the same text: {abs(best - nats):.4f} nats {side} {name}"
-    if nats < baseline_nats.get(NGRAM, math.inf):
-        if nats >= baseline_nats.get(COMPRESSOR, math.inf):
-            yield "  the text repeats itself from afar: a compressor copies from there, a state forgets it"
-    elif FEW_CHARACTERS <= training_characters < ENOUGH_CHARACTERS:  # fewer were named before the training
-        yield (
-            f"  with {training_characters:,} characters counting is hard to beat: {ENOUGH_CHARACTERS:,} and more do "
-            "better, or the recipe that is taken without -c"
-        )
 
 
 def _how_to_resume(folder: Path) -> str:

@@ -20,11 +20,12 @@ import lzma
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.evaluation.scoring import Difference, Score, mean_score
 from charlm.text.corpus import count_ids
 from charlm.text.vocabulary import Vocabulary
 
@@ -208,7 +209,7 @@ MAX_DICTIONARY_BYTES = 1 << 26
 """As xz -9; the encoder takes about eleven times as much memory."""
 
 
-def baseline_nats(ids: Ids, vocabulary: Vocabulary, training: Ids | None = None) -> dict[str, float]:
+def baseline_scores(ids: Ids, vocabulary: Vocabulary, training: Ids | None = None) -> dict[str, Score]:
     """Score a text with simple models, each of which has read the end of the training text before.
 
     It takes about three seconds if the training text has MAX_TRAINING_CHARACTERS ids or more.
@@ -220,20 +221,67 @@ def baseline_nats(ids: Ids, vocabulary: Vocabulary, training: Ids | None = None)
             used.
 
     Returns:
-        The mean nats by name: `uniform`, ln V; `lzma`, see `compressed_nats`, unless the text is too short or too
-        uniform for it; and, with a training text, `unigram` and `5-gram`.
+        The scores by name: `uniform`, ln V; `lzma`, see `compressed_nats`, unless the text is too short or too uniform
+        for it; and, with a training text, `unigram` and `5-gram`. Only the 5-gram's has block means.
 
     """
     known = ids[:0] if training is None else training[-MAX_TRAINING_CHARACTERS:]
     size = len(vocabulary)
-    found = {UNIFORM: math.log(size)}
+    characters = len(ids) - 1
+    scores = {UNIFORM: Score(math.log(size), characters)}
     if (compressed := compressed_nats(ids, vocabulary, known)) is not None:
-        found[COMPRESSOR] = compressed
+        scores[COMPRESSOR] = Score(compressed, characters)
     if len(known):
-        found[UNIGRAM] = unigram_nats(ids, known, vocabulary_size=size)
-        nats = score_ngrams(count_ngrams(known, vocabulary_size=size), ids)
-        found[NGRAM] = sum(float(block.sum()) for block in nats) / (len(ids) - 1)
-    return found
+        scores[UNIGRAM] = Score(unigram_nats(ids, known, vocabulary_size=size), characters)
+        scores[NGRAM] = mean_score(score_ngrams(count_ngrams(known, vocabulary_size=size), ids))
+    return scores
+
+
+Verdict = Literal["better", "worse", "no clear difference", "not compared"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A model's score compared with that of the 5-gram model on the same characters.
+
+    The 5-gram model is counted on the last MAX_TRAINING_CHARACTERS of the training text.
+    """
+
+    ngram_nats_per_char: float
+    """Score of the 5-gram model."""
+    margin_nats: float
+    """The 5-gram model's score minus the model's, in nats per character; above 0, the model is better."""
+    standard_error: float | None
+    """Standard error of the margin, from the differences block by block; None for fewer than 2,400 characters."""
+    characters: int
+    """Number of characters that both models scored."""
+
+    @classmethod
+    def of(cls, score: Score, ngram: Score) -> "Comparison":
+        """Compare the score of a model with that of the 5-gram model on the same text."""
+        margin = ngram.minus(score)
+        return cls(ngram.nats_per_char, margin.nats, margin.standard_error, ngram.characters)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the model is better than the 5-gram model, as far as three standard errors can tell."""
+        if self.standard_error is None:
+            return "not compared"
+        if not Difference(self.margin_nats, self.standard_error).is_clear:
+            return "no clear difference"
+        return "better" if self.margin_nats > 0 else "worse"
+
+    def __str__(self) -> str:
+        """Return the comparison as text that can stand alone or follow "The model scores ..., "."""
+        ngram = f"a {NGRAM} model ({self.ngram_nats_per_char:.4f})"
+        if self.standard_error is None:
+            return f"not compared with {ngram}: {self.characters:,} characters are too few to know the error"
+        margin = f"{Difference(self.margin_nats, self.standard_error)} per character"
+        side = "better" if self.margin_nats > 0 else "worse"
+        characters = f"on {self.characters:,} characters"
+        if self.verdict == "no clear difference":
+            return f"not clearly different from {ngram}: {margin} {side}, {characters}"
+        return f"{margin} {side} than {ngram}, {characters}"
 
 
 def unigram_nats(ids: Ids, training: Ids, *, vocabulary_size: int) -> float:

@@ -45,6 +45,11 @@ class Score:
         """The standard error of the mean, in nats, if other such text were drawn; see `error_of_sum`."""
         return standard_error(np.array(self.block_means))
 
+    @property
+    def total_bits(self) -> float:
+        """Bits for all scored characters together; they compare even between two spellings of the same content."""
+        return bits(self.nats_per_char * self.characters)
+
     def difference_error(self, other: "Score") -> float | None:
         """Return the standard error of the difference from another score of the same text, in nats; None as above.
 

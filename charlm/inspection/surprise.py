@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.evaluation.scoring import Difference, mean_and_error, mean_score, only_finite
+from charlm.evaluation.baselines import NGRAM, NGRAM_ORDER, Comparison
+from charlm.evaluation.scoring import mean_and_error, mean_score, only_finite
 from charlm.inspection.features import KINDS, RESERVED, character_kind, count_within, is_in_word
 from charlm.inspection.figures import Curve, Panel
 from charlm.inspection.reading import Found, Reading
@@ -140,7 +141,7 @@ class ClassLoss:
     standard_error: float | None
     """Of it, see `charlm.evaluation.scoring.mean_and_error`."""
     ngram_nats_per_char: float
-    """The same for the n-gram model; NaN if there is none."""
+    """The same for the 5-gram model; NaN if there is none."""
     ngram_standard_error: float | None
     share_of_loss: float
     """The nats of the class as a share of all nats, from 0 to 1."""
@@ -155,12 +156,8 @@ class LossByClass:
     nats_per_char: float
     standard_error: float | None
     """Of it, as `charlm evaluate` prints it, see `charlm.evaluation.scoring.Score`."""
-    ngram_order: int | None
-    """The order of the n-gram model; None if there is none."""
-    ngram_nats_per_char: float
-    ngram_gain: float
-    """By how many nats per character the network is better than the n-gram model."""
-    ngram_gain_standard_error: float | None
+    comparison: Comparison | None
+    """The network compared with the 5-gram model; None if the training text is not known."""
     by_class: tuple[ClassLoss, ...]
     """By what the character is: lower case, upper case, ..."""
     by_word_place: tuple[ClassLoss, ...]
@@ -173,7 +170,6 @@ def divide_loss(
     vocabulary: Vocabulary,
     *,
     ngram_nats: Nats | None = None,
-    ngram_order: int | None = None,
 ) -> LossByClass:
     """Divide the loss on a text by classes of the scored characters.
 
@@ -181,23 +177,20 @@ def divide_loss(
         nats: The nats of ids 1 to T - 1, as `charlm.evaluation.scoring` yields them, [T - 1].
         ids: The text, integers [T], T >= 2.
         vocabulary: The characters by id.
-        ngram_nats: The nats of the same ids by an n-gram model, [T - 1]; None = there is none.
-        ngram_order: The order of that model; None = there is none.
+        ngram_nats: The nats of the same ids by the 5-gram model, [T - 1]; None = there is none.
 
     """
     names = (*KINDS, RESERVED)
     kinds = np.array([names.index(character_kind(character)) for character in vocabulary.characters])[ids[1:]]
     places = count_within(is_in_word(vocabulary.spell(ids, end="\n")))[1:]
     by_ngrams = np.full(len(nats), np.nan) if ngram_nats is None else ngram_nats
-    score, ngram = mean_score([nats]), mean_score([by_ngrams])
+    score = mean_score([nats])
+    comparison = None if ngram_nats is None else Comparison.of(score, mean_score([ngram_nats]))
     return LossByClass(
         positions=range(1, len(ids)),
         nats_per_char=score.nats_per_char,
         standard_error=score.standard_error,
-        ngram_order=ngram_order,
-        ngram_nats_per_char=ngram.nats_per_char,
-        ngram_gain=ngram.nats_per_char - score.nats_per_char,
-        ngram_gain_standard_error=score.difference_error(ngram),
+        comparison=comparison,
         by_class=_divide(nats, by_ngrams, kinds, names),
         by_word_place=_divide(nats, by_ngrams, np.searchsorted(WORD_STARTS, places, "right") - 1, WORD_PLACES),
     )
@@ -215,36 +208,31 @@ def _divide(nats: Nats, by_ngrams: Nats, classes: NDArray[np.int64], names: Sequ
 
 
 def make_loss(reading: Reading) -> Found:
-    """Divide the loss on the text by classes of its characters, beside the best of the n-grams."""
-    order = min(reading.ngram_nats, key=lambda order: float(reading.ngram_nats[order].mean()), default=None)
-    ngram_nats = None if order is None else reading.ngram_nats[order]
-    vocabulary = reading.trained.vocabulary
-    loss = divide_loss(reading.nats, reading.ids, vocabulary, ngram_nats=ngram_nats, ngram_order=order)
+    """Divide the loss on the text by classes of its characters, next to that of the 5-gram model."""
+    ngram_nats = reading.ngram_nats.get(NGRAM_ORDER)
+    loss = divide_loss(reading.nats, reading.ids, reading.trained.vocabulary, ngram_nats=ngram_nats)
     items = (*loss.by_class, *loss.by_word_place)
     sentence = loss_sentence(loss)
     return Found(loss, panels=loss_panels(loss), items=items, sentence=sentence, positions=loss.positions)
 
 
 def loss_sentence(loss: LossByClass) -> str:
-    """Return what the loss is, and whether it is better than that of the n-gram model, if three errors can tell."""
-    text = f"scores {with_error(loss.nats_per_char, loss.standard_error)} nats per character"
-    if loss.ngram_order is None or loss.ngram_gain_standard_error is None:
-        return text
-    difference = Difference(-loss.ngram_gain, loss.ngram_gain_standard_error)
-    gain = with_error(abs(difference.nats), difference.standard_error)
-    verdict = f"{gain} {'worse' if difference.nats > 0 else 'better'} than" if difference.is_clear else "like"
-    return f"{text}, {verdict} counting {loss.ngram_order}-grams, the best of 2 to 9"
+    """Return the loss, and how it compares with that of the 5-gram model if the error of the difference is known."""
+    score = f"scores {with_error(loss.nats_per_char, loss.standard_error)} nats per character"
+    if loss.comparison is None or loss.comparison.verdict == "not compared":
+        return score
+    return f"{score}, {loss.comparison}"
 
 
 def loss_panels(loss: LossByClass) -> list[Panel]:
-    """Show the loss on each class of characters beside that of the n-gram model."""
+    """Show the loss on each class of characters next to that of the 5-gram model."""
     divisions = {"Loss by what the character is": loss.by_class, "Loss by the place in the word": loss.by_word_place}
     panels = []
     for title, classes in divisions.items():
         names, besides = ["all characters", *(each.name for each in classes)], {}
-        if loss.ngram_order is not None:
-            losses = [loss.ngram_nats_per_char, *(each.ngram_nats_per_char for each in classes)]
-            besides[f"{loss.ngram_order}-gram"] = Curve(names, losses)
+        if loss.comparison is not None:
+            losses = [loss.comparison.ngram_nats_per_char, *(each.ngram_nats_per_char for each in classes)]
+            besides[NGRAM] = Curve(names, losses)
         losses = [loss.nats_per_char, *(each.nats_per_char for each in classes)]
         curves = {"network": Curve(names, losses)}
         panels.append(Panel(title, ("nats per character", "class"), curves, besides, scale="names"))

@@ -66,6 +66,12 @@ class RunSummary:
     """The score of the best model."""
     block_means: tuple[float, ...]
     """The means of blocks of the validation text that make the score, see `charlm.evaluation.scoring`; may be empty."""
+    scored_characters: float | None
+    """How many characters of the validation text make the score."""
+    ngram_nats_per_char: float | None
+    """The score of the 5-gram model on the same characters."""
+    ngram_standard_error: float | None
+    """Standard error of the difference between the two scores; None for fewer than 2,400 characters."""
     best_step: float | None
     """The step of the score."""
     seconds: float | None
@@ -110,6 +116,9 @@ def summarize(folder: Path, *, clock: Callable[[], float] = time.time) -> RunSum
             split=score.get("split"),
             nats_per_char=to_number(score.get("nats_per_char")),
             block_means=tuple(means) if isinstance(means, list) and None not in map(to_number, means) else (),
+            scored_characters=to_number(score.get("characters")),
+            ngram_nats_per_char=to_number(score.get("ngram_nats_per_char")),
+            ngram_standard_error=to_number(score.get("ngram_standard_error")),
             best_step=to_number(model.get("step")),
             seconds=seconds,
             characters_per_second=speed,

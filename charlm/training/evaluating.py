@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
-from charlm.evaluation.baselines import COMPRESSOR, MAX_TRAINING_CHARACTERS, NGRAM, baseline_nats
+from charlm.evaluation.baselines import COMPRESSOR, MAX_TRAINING_CHARACTERS, NGRAM, Comparison, baseline_scores
 from charlm.evaluation.scoring import Score, estimate_stream
 from charlm.network.model_file import Tensors, TrainedModel
 from charlm.runs.run import Run
@@ -50,9 +50,23 @@ class EvaluatedText:
     """Which text the best score is measured on, and how much of it if not all, for the user."""
     windows: NDArray[Any] | None
     """What `choose_windows` returned, from the training text if there is no validation text."""
-    baseline_nats: Mapping[str, float]
-    """What a 5-gram model (interpolated modified Kneser-Ney) and LZMA score, which have read the end of the training
-    text before, in nats per character; empty if there is no validation text."""
+    baselines: Mapping[str, Score]
+    """Scores of a 5-gram model (interpolated modified Kneser-Ney) and of LZMA, which have both read the end of the
+    training text; empty if there is no validation text."""
+
+    @property
+    def ngram(self) -> Score | None:
+        """The score of the 5-gram model; None if it is not known."""
+        return self.baselines.get(NGRAM)
+
+    @property
+    def baseline_nats(self) -> dict[str, float]:
+        """The scores of the simple models by name, in nats per character."""
+        return {name: score.nats_per_char for name, score in self.baselines.items()}
+
+    def compare(self, score: Score) -> Comparison | None:
+        """Compare a score on this text with the 5-gram model; return None if the 5-gram's score is not known."""
+        return None if self.ngram is None else Comparison.of(score, self.ngram)
 
     @property
     def split(self) -> str:
@@ -73,7 +87,7 @@ def open_text(run: Run, *, has_baselines: bool = True) -> EvaluatedText:
     if len(ids) < 2:
         return EvaluatedText(None, "the train text", choose_windows(training[:MAX_TRAINING_CHARACTERS]), {})
     part = f"first {len(ids):,} characters of the " if len(ids) < len(corpus.split("validation")) else ""
-    found = baseline_nats(ids, corpus.vocabulary, training) if has_baselines else {}
+    found = baseline_scores(ids, corpus.vocabulary, training) if has_baselines else {}
     baselines = {name: found[name] for name in (NGRAM, COMPRESSOR) if name in found}
     return EvaluatedText(ids, f"the {part}validation text", choose_windows(ids), baselines)
 
@@ -107,10 +121,20 @@ def evaluate(
             if not np.isfinite(score.nats_per_char):
                 raise DivergenceError(f"the validation loss is {score.nats_per_char} at step {step:,}")
         written = sample_text(run, model) if has_sample else ""
+    return score, replace(model, facts={**model.facts, "score": _score_facts(score, text)}), written
+
+
+def _score_facts(score: Score, text: EvaluatedText) -> dict[str, Any]:
+    """Return a score as a model file has it."""
     facts: dict[str, Any] = {"split": text.split, "nats_per_char": score.nats_per_char}
+    if text.ids is not None:
+        facts["characters"] = score.characters
     if score.block_means:
         facts["block_means"] = [round(mean, 6) for mean in score.block_means]
-    return score, replace(model, facts={**model.facts, "score": facts}), written
+    if (comparison := text.compare(score)) is not None:
+        facts["ngram_nats_per_char"] = comparison.ngram_nats_per_char
+        facts["ngram_standard_error"] = comparison.standard_error
+    return facts
 
 
 def sample_text(run: Run, model: TrainedModel) -> str:

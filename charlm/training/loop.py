@@ -15,8 +15,9 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
+from charlm.evaluation.baselines import Comparison
 from charlm.evaluation.scoring import Difference, Score
-from charlm.network.model_file import TrainedModel, read_model, write_model
+from charlm.network.model_file import TrainedModel, read_fields, read_model, write_model
 from charlm.runs.folder import BEST, CHECKPOINTS, ENDED_FILE, LAST, saved_steps
 from charlm.runs.run import Run
 from charlm.storage import remove_leftovers, write_file
@@ -52,6 +53,8 @@ class Outcome:
     """The signal that ended it, or None."""
     baseline_nats: Mapping[str, float]
     """What simple models score on the validation text, in nats per character, by name; empty if there is none."""
+    comparison: Comparison | None
+    """The best model compared with the 5-gram model; None if there is no best model or no validation text."""
     training_characters: int
     """The number of ids in the training text."""
     sample: str
@@ -97,6 +100,7 @@ def train(run: Run, engine: Engine, *, resume: bool, session: Session) -> Outcom
         reason=reason,
         signal=signal,
         baseline_nats=text.baseline_nats,
+        comparison=None if training.best is None else text.compare(training.best),
         training_characters=end - start,
         sample=sample,
         improvement=training.difference if is_improving(progress, training.difference) else None,
@@ -166,13 +170,21 @@ def _open(run: Run, engine: Engine, stack: contextlib.ExitStack, *, resume: bool
     if is_new:
         log.describe(run.config)
         return training
-    training.best = None if progress.best_nats is None else Score(progress.best_nats, 0)  # its blocks are not known
+    training.best = _best_score(run, progress)
     if changes:
         log.log_changes(changes, step=step)
         model = saving.network(run, engine, schedule, step, score=checkpoint.model.facts.get("score"))
         training.save(model)  # with these settings, so that they are noted once
     training.note_saved()
     return training
+
+
+def _best_score(run: Run, progress: Progress) -> Score | None:
+    """Return the score of the best model of a run that is resumed, with its blocks from best.safetensors."""
+    if progress.best_nats is None:
+        return None
+    facts = read_fields(run.folder / BEST).get("score", {})
+    return Score(progress.best_nats, facts.get("characters", 0), tuple(facts.get("block_means", ())))
 
 
 def _begin(training: Training) -> None:
@@ -185,7 +197,7 @@ def _begin(training: Training) -> None:
     if text.ids is None:
         session.say("there is no validation text: the best model is that of the lowest training loss")
     training.engine.build(training.schedule.lengths)
-    if text.baseline_nats:
+    if text.ngram is not None and text.ngram.standard_error is not None:
         scores = ", ".join(f"{name} {nats:.3f}" for name, nats in text.baseline_nats.items())
         session.say(f"nats per character (lower is better): {scores}")
 

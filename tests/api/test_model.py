@@ -17,7 +17,7 @@ from run_folders import read_metrics
 import charlm
 from charlm.api.evaluation import text_to_score
 from charlm.errors import CharlmError
-from charlm.evaluation.baselines import baseline_nats
+from charlm.evaluation.baselines import baseline_scores, count_ngrams, score_ngrams
 from charlm.network.model_file import read_model, write_model
 from charlm.text.copies import find_copies
 from charlm.text.corpus import Split, open_corpus
@@ -153,11 +153,30 @@ def test_baselines_and_copies_are_those_of_the_training_text(trained_run: Path, 
     text.write_text(f"QQQ{copied}QQQ\u20ac", encoding="utf-8")
     found = charlm.evaluate(trained_run, text, baselines=True, copies=True)
     ids = model.vocabulary.encode(f"QQQ{copied}QQQ")
-    assert found.baselines == pytest.approx(baseline_nats(ids, model.vocabulary, training))
+    scores = baseline_scores(ids, model.vocabulary, training)
+    assert found.baselines == pytest.approx({name: score.nats_per_char for name, score in scores.items()})
     assert copied in found.longest_copy
     assert found.copies == find_copies(ids, training)
     assert (found.training_characters, found.given_characters) == (len(training), len(training))
     assert (found.left_out, found.characters) == ({"\u20ac": 1}, 45)
+
+
+def test_the_model_is_compared_with_the_5_gram_on_the_same_characters(trained_run: Path) -> None:
+    found = charlm.evaluate(trained_run, split="train", baselines=True)
+    model, ids = charlm.load(trained_run), open_corpus(trained_run / "corpus").split("train")
+    nats = model.score(model.vocabulary.decode(ids)).astype(float)
+    five = np.concatenate([*score_ngrams(count_ngrams(ids, vocabulary_size=len(model.vocabulary), order=5), ids)])
+    whole = len(nats) // 300 * 300
+    blocks = (five - nats)[:whole].reshape(-1, 300).mean(1).tolist()
+    assert found.comparison is not None
+    assert found.comparison.margin_nats == pytest.approx(five.mean() - nats.mean(), abs=1e-5)
+    assert found.comparison.standard_error == pytest.approx(reference.standard_error(blocks), rel=0.01)
+    assert found.total_bits == pytest.approx(nats.sum() / math.log(2), rel=1e-5)
+
+
+def test_without_the_training_text_there_is_no_comparison(model: charlm.Model, text: Path) -> None:
+    text.write_text(700 * ABBA, encoding="utf-8")
+    assert charlm.evaluate(model, text, baselines=True).comparison is None
 
 
 @pytest.mark.parametrize("split", [None, "train", "validation", "test"])

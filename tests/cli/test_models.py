@@ -14,6 +14,7 @@ from commands import charlm, json_of
 from processes import command_line, run_process
 
 from charlm.api.evaluation import evaluate
+from charlm.evaluation.baselines import Comparison
 from charlm.network.model_file import TrainedModel, write_model
 from charlm.text.corpus import open_corpus
 from charlm.text.vocabulary import Vocabulary
@@ -116,7 +117,8 @@ def test_the_score_is_printed_and_in_the_json_with_the_protocol(trained_run: Pat
     score = evaluate(trained_run, split="train", protocol="windows", window=100)
     nats = score.nats_per_char
     assert printed.startswith(
-        f"{trained_run}/best.safetensors: train text of the run, 15,999 characters, windows of 100\n"
+        f"{trained_run}/best.safetensors: train text of the run, 15,999 characters, {found['total_bits']:,.0f} bits in "
+        "all, windows of 100\n"
     )
     assert (found["protocol"], found["characters"]) == ("windows of 100", 15_999)
     for key, value in (("nats_per_char", nats), ("bits_per_char", nats / math.log(2)), ("perplexity", math.exp(nats))):
@@ -136,11 +138,12 @@ def test_characters_left_out_of_the_text_are_named_and_in_the_json() -> None:
     assert set(found) == {
         *("model", "text", "protocol", "nats_per_char", "bits_per_char", "perplexity", "characters", "standard_error"),
         *("left_out", "baselines", "training_characters", "given_characters", "copies", "longest_copy"),
+        *("total_bits", "comparison"),
     }
 
 
 def test_baselines_are_a_table_with_the_model_and_the_best_first(trained_run: Path) -> None:
-    _, head, *rows, note = charlm("evaluate", trained_run, "--baselines").stdout.splitlines()
+    _, head, *rows, note, comparison = charlm("evaluate", trained_run, "--baselines").stdout.splitlines()
     assert head.split() == ["nats", "bits", "perplexity"]
     assert {row[:12].strip() for row in rows} == {"uniform", "lzma", "unigram", "5-gram", "this model"}
     scores = [tuple(map(float, row[12:].split())) for row in rows]
@@ -149,6 +152,18 @@ def test_baselines_are_a_table_with_the_model_and_the_best_first(trained_run: Pa
         assert bits == pytest.approx(nats / math.log(2), abs=1e-3)
         assert perplexity == pytest.approx(math.exp(nats), rel=1e-3)
     assert "the 16,000 characters of the training text" in note
+    assert comparison.startswith("  this model: not compared with a 5-gram model")
+    assert comparison.endswith(": 1,999 characters are too few to know the error")
+
+
+def test_the_comparison_is_one_sentence_and_in_the_json(trained_run: Path) -> None:
+    given = ("evaluate", trained_run, "--split", "train", "--baselines")
+    found, printed = json_of(*given), charlm(*given).stdout
+    comparison = found["comparison"]
+    assert set(comparison) == {"ngram_nats_per_char", "margin_nats", "standard_error", "characters"}
+    assert comparison["ngram_nats_per_char"] == found["baselines"]["5-gram"]
+    assert comparison["margin_nats"] == pytest.approx(found["baselines"]["5-gram"] - found["nats_per_char"])
+    assert f"  this model: {Comparison(**comparison)}\n" in printed
 
 
 def test_copies_are_told_with_their_place_in_the_training_text(trained_run: Path, tmp_path: Path) -> None:

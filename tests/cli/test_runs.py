@@ -1,6 +1,7 @@
 """`charlm runs`: the runs under runs/, as a table and as JSON."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -69,6 +70,56 @@ def test_the_distance_from_the_best_run_has_the_standard_error_of_the_difference
     table = charlm("runs").stdout
     assert f"+0.2500 ± {runs['other']['above_best']['standard_error']:.4f}" in table
     assert "+0.5000 " in table
+
+
+@pytest.mark.parametrize(
+    ("nats", "error", "characters", "shown"),
+    [
+        pytest.param(1.25, 0.01, 9_999, "0.2500 better", id="better"),
+        pytest.param(1.75, 0.01, 9_999, "0.2500 worse", id="worse"),
+        pytest.param(1.49, 0.01, 9_999, "unclear", id="unclear"),
+        pytest.param(1.25, None, 35, "-", id="too few characters for an error"),
+    ],
+)
+def test_the_column_5_gram_has_the_margin(
+    nats: float, error: float | None, characters: int, shown: str, trained: TrainedModel
+) -> None:
+    more = {"characters": characters, "ngram_nats_per_char": 1.5, "ngram_standard_error": error}
+    make_scored_run(Path("runs/a"), trained, nats, more=more)
+    (row,) = json_of("runs")
+    assert row["comparison"] == {
+        "ngram_nats_per_char": 1.5,
+        "margin_nats": pytest.approx(1.5 - nats),
+        "standard_error": error,
+        "characters": characters,
+    }
+    assert row["total_bits"] == pytest.approx(nats * characters / math.log(2))
+    head, line = charlm("runs").stdout.splitlines()
+    assert head[head.index("nats") + 4 : head.index("5-gram") + 6].split() == ["5-gram"]
+    assert line[head.index("nats") + 4 : head.index("5-gram") + 6].strip() == shown
+
+
+def test_a_score_without_a_5_gram_is_not_compared(trained: TrainedModel) -> None:
+    make_scored_run(Path("runs/a"), trained, 1.25)
+    (row,) = json_of("runs")
+    assert (row["comparison"], row["total_bits"], row["scored_characters"]) == (None, None, None)
+    assert "5-gram" not in charlm("runs").stdout
+
+
+@pytest.mark.parametrize(
+    "contents", [pytest.param(("one", "two"), id="changed"), pytest.param(("one",) * 2, id="same")]
+)
+def test_total_bits_are_told_if_a_text_has_changed(contents: tuple[str, str], trained: TrainedModel) -> None:
+    for name, text, nats in zip("ab", contents, (math.log(2), 2 * math.log(2)), strict=True):
+        Path("play.txt").write_text(f"{text} " * 30, encoding="utf-8")
+        run = make_scored_run(Path(f"runs/{name}"), trained, nats, more={"characters": 1_000})
+        charlm("tokenize", "play.txt", "--out", run / "corpus")
+        os.utime(run / "metrics.jsonl", (-nats, -nats))
+    first = "play has changed: nats per character of different texts do not compare; total bits:\n"
+    totals = "  a 1,000 bits over 1,000 validation characters, b 2,000 bits over 1,000 validation characters\n"
+    assert charlm("runs").stdout.endswith(first + totals) == (contents == ("one", "two"))
+    assert ("has changed" in charlm("runs").stdout) == (contents == ("one", "two"))
+    assert "has changed" not in charlm("runs", "--group").stdout
 
 
 def test_runs_on_other_texts_are_in_the_same_table_and_not_compared(trained: TrainedModel) -> None:

@@ -16,7 +16,15 @@ from models import random_parameters
 from charlm.config.recipes import DEFAULT_CORPUS
 from charlm.errors import CharlmError
 from charlm.evaluation import baselines, scoring
-from charlm.evaluation.baselines import baseline_nats, compressed_nats, count_ngrams, predict_ngrams, score_ngrams
+from charlm.evaluation.baselines import (
+    Comparison,
+    Verdict,
+    baseline_scores,
+    compressed_nats,
+    count_ngrams,
+    predict_ngrams,
+    score_ngrams,
+)
 from charlm.evaluation.scoring import (
     Difference,
     Score,
@@ -220,16 +228,23 @@ def test_score_of_the_compressor_is_what_the_text_adds_to_the_training_text() ->
     for length, added in ((580, 180), (740, 232)):  # fewer than 200 bytes say little
         both = PLAYS[: 30_000 + length].encode()
         assert len(lzma.compress(both, preset=9)) - len(lzma.compress(before, preset=9)) == pytest.approx(added, abs=15)
-        assert ("lzma" in baseline_nats(HELD[:length], LETTERS, TRAINING)) == (added > 200)
+        assert ("lzma" in baseline_scores(HELD[:length], LETTERS, TRAINING)) == (added > 200)
 
 
 def test_a_text_too_short_or_too_uniform_for_the_compressor_has_no_score_of_it() -> None:
     uniform = np.zeros(5_000, int)
     for training, text in ((TRAINING, HELD[:2]), (TRAINING, uniform), (np.zeros(50_000, int), uniform)):
-        assert set(baseline_nats(text, LETTERS, training)) == {"uniform", "unigram", "5-gram"}
+        assert set(baseline_scores(text, LETTERS, training)) == {"uniform", "unigram", "5-gram"}
 
 
 # N-gram models
+
+
+def nats_of_baselines(*arguments: Any) -> dict[str, float]:
+    """Return the scores of the baselines without their blocks; each must be on all characters of HELD but the first."""
+    scores = baseline_scores(HELD, LETTERS, *arguments)
+    assert {score.characters for score in scores.values()} == {9_999}
+    return {name: score.nats_per_char for name, score in scores.items()}
 
 
 def test_every_baseline_has_its_score_on_all_characters_but_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,14 +252,83 @@ def test_every_baseline_has_its_score_on_all_characters_but_the_first(monkeypatc
     counts = np.bincount(TRAINING, minlength=size) + 1
     five = np.concatenate(list(score_ngrams(count_ngrams(TRAINING, vocabulary_size=size, order=5), HELD)))
     assert len(five) == 9_999
-    assert baseline_nats(HELD, LETTERS, TRAINING) == {
+    assert nats_of_baselines(TRAINING) == {
         "uniform": pytest.approx(math.log(size)),
         "unigram": pytest.approx(-np.log(counts / counts.sum())[HELD[1:]].mean()),
         "5-gram": pytest.approx(five.mean()),
         "lzma": compressed_nats(HELD, LETTERS, TRAINING),
     }
     alone = {"uniform": math.log(size), "lzma": compressed_nats(HELD, LETTERS, TRAINING[:0])}
-    assert baseline_nats(HELD, LETTERS) == alone  # without a training text
-    expected = baseline_nats(HELD, LETTERS, TRAINING[-1_000:])
+    assert nats_of_baselines() == alone  # without a training text
+    expected = nats_of_baselines(TRAINING[-1_000:])
     monkeypatch.setattr(baselines, "MAX_TRAINING_CHARACTERS", 1_000)  # only the end of a long one is used
-    assert baseline_nats(HELD, LETTERS, TRAINING) == expected
+    assert nats_of_baselines(TRAINING) == expected
+
+
+# The comparison with the 5-gram model
+
+
+def test_the_comparison_has_the_margin_and_the_error_of_the_paired_blocks() -> None:
+    rng = np.random.default_rng(2)
+    hard = np.repeat(rng.normal(2, 0.5, 40), 250)[:9_999]  # passages that are hard for both models
+    nats = hard + rng.normal(0, 0.1, 9_999)
+    five = np.concatenate([*score_ngrams(count_ngrams(TRAINING, vocabulary_size=len(LETTERS), order=5), HELD)])
+    comparison = Comparison.of(mean_score([nats]), baseline_scores(HELD, LETTERS, TRAINING)["5-gram"])
+    blocks = (five - nats)[: 33 * 300].reshape(33, 300).mean(1).tolist()
+    assert comparison.ngram_nats_per_char == pytest.approx(five.mean())
+    assert comparison.margin_nats == pytest.approx(five.mean() - nats.mean())
+    assert comparison.standard_error == pytest.approx(reference.standard_error(blocks), rel=0.01)
+    assert comparison.characters == 9_999
+
+
+@pytest.mark.parametrize(("length", "is_known"), [(2_400, False), (2_401, True)])
+def test_below_2400_scored_characters_nothing_is_compared(length: int, *, is_known: bool) -> None:
+    ngram = baseline_scores(HELD[:length], LETTERS, TRAINING)["5-gram"]
+    score = mean_score([np.random.default_rng(0).random(length - 1)])
+    comparison = Comparison.of(score, ngram)
+    assert (comparison.standard_error is not None) == is_known
+    assert (comparison.verdict != "not compared") == is_known
+
+
+@pytest.mark.parametrize(
+    ("margin", "error", "verdict", "text"),
+    [
+        pytest.param(
+            *(0.1043, 0.0061, "better"),
+            "0.1043 ± 0.0061 nats per character better than a 5-gram model (1.3380), on 11,999 characters",
+            id="better",
+        ),
+        pytest.param(
+            *(-0.25, 0.01, "worse"),
+            "0.2500 ± 0.0100 nats per character worse than a 5-gram model (1.3380), on 11,999 characters",
+            id="worse",
+        ),
+        pytest.param(
+            *(0.03, 0.01, "no clear difference"),
+            "not clearly different from a 5-gram model (1.3380): 0.0300 ± 0.0100 nats per character better, "
+            "on 11,999 characters",
+            id="three errors are not more than three",
+        ),
+        pytest.param(
+            *(-0.00004, 0.0, "no clear difference"),
+            "not clearly different from a 5-gram model (1.3380): 0.0000 ± 0.0000 nats per character worse, "
+            "on 11,999 characters",
+            id="less than what is shown",
+        ),
+        pytest.param(
+            *(0.5, None, "not compared"),
+            "not compared with a 5-gram model (1.3380): 11,999 characters are too few to know the error",
+            id="error not known",
+        ),
+    ],
+)
+def test_three_standard_errors_decide_what_is_said_of_a_margin(
+    margin: float, error: float | None, verdict: Verdict, text: str
+) -> None:
+    comparison = Comparison(1.338, margin, error, 11_999)
+    assert comparison.verdict == verdict
+    assert str(comparison) == text
+
+
+def test_total_bits_are_those_of_all_scored_characters() -> None:
+    assert Score(2 * math.log(2), 1_500).total_bits == pytest.approx(3_000)

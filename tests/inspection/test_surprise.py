@@ -11,6 +11,7 @@ import reference
 from inspection.networks import random_ids, traced
 from models import random_parameters
 
+from charlm.evaluation.baselines import Comparison
 from charlm.inspection.surprise import ClassLoss, divide_loss, list_characters, loss_sentence, predict, reader
 from charlm.network.rnn import parameters_from_tensors
 from charlm.text.vocabulary import Vocabulary
@@ -93,8 +94,8 @@ def test_a_letter_is_counted_at_its_place_in_the_word() -> None:
 
 
 def test_the_n_gram_model_is_divided_in_the_same_way_and_without_loss_there_are_no_shares() -> None:
-    found = divide_loss(NATS, IDS, VOCABULARY, ngram_nats=2 * NATS, ngram_order=5)
-    assert (found.ngram_order, found.ngram_nats_per_char) == (5, 10)
+    found = divide_loss(NATS, IDS, VOCABULARY, ngram_nats=2 * NATS)
+    assert found.comparison == Comparison(ngram_nats_per_char=10, margin_nats=5, standard_error=None, characters=9)
     for row in (*found.by_class, *found.by_word_place):
         assert row.ngram_nats_per_char == pytest.approx(2 * row.nats_per_char)
     assert np.isnan(divide_loss(NATS, IDS, VOCABULARY).by_class[0].ngram_nats_per_char)
@@ -120,19 +121,27 @@ def test_the_errors_are_those_of_blocks_of_300_characters() -> None:
     rng = np.random.default_rng(0)
     ids = np.tile(VOCABULARY.encode("b\n"), 1201)[:2401]
     nats, by_ngrams = rng.random((2, 2400))
-    found = divide_loss(nats, ids, VOCABULARY, ngram_nats=by_ngrams, ngram_order=5)
+    found = divide_loss(nats, ids, VOCABULARY, ngram_nats=by_ngrams)
     blocks, gains = nats.reshape(8, 300), (by_ngrams - nats).reshape(8, 300).mean(1).tolist()
     assert found.standard_error == pytest.approx(reference.standard_error(blocks.mean(1).tolist()), rel=0.01)
-    assert found.ngram_gain == pytest.approx(by_ngrams.mean() - nats.mean())
-    assert found.ngram_gain_standard_error == pytest.approx(reference.standard_error(gains), rel=0.01)
+    assert found.comparison is not None
+    assert found.comparison.margin_nats == pytest.approx(by_ngrams.mean() - nats.mean())
+    assert found.comparison.standard_error == pytest.approx(reference.standard_error(gains), rel=0.01)
     breaks = next(each for each in found.by_class if each.name == "line break")  # every other character
     assert breaks.standard_error == pytest.approx(reference.standard_error(blocks[:, ::2].mean(1).tolist()), rel=0.01)
     ngram_blocks = by_ngrams.reshape(8, 300)[:, ::2].mean(1).tolist()
     assert breaks.ngram_standard_error == pytest.approx(reference.standard_error(ngram_blocks), rel=0.01)
-    scores = f"scores {nats.mean():.3f} \N{PLUS-MINUS SIGN} "
-    assert loss_sentence(found).startswith(scores)
-    alike = loss_sentence(replace(found, ngram_gain=0.02, ngram_gain_standard_error=0.01))
-    assert alike.endswith(" like counting 5-grams, the best of 2 to 9")
-    assert loss_sentence(replace(found, ngram_gain=-0.5)).endswith(" worse than counting 5-grams, the best of 2 to 9")
-    assert loss_sentence(replace(found, ngram_order=None)).endswith(" nats per character")
-    assert loss_sentence(replace(found, ngram_gain_standard_error=None)).endswith(" nats per character")  # a short text
+
+
+@pytest.mark.parametrize(
+    ("comparison", "ending"),
+    [
+        pytest.param(Comparison(1.5, 0.25, 0.01, 2_400), f", {Comparison(1.5, 0.25, 0.01, 2_400)}", id="clear"),
+        pytest.param(Comparison(1.5, 0.02, 0.01, 2_400), f", {Comparison(1.5, 0.02, 0.01, 2_400)}", id="not clear"),
+        pytest.param(Comparison(1.5, 0.25, None, 99), "", id="short text"),
+        pytest.param(None, "", id="training text not known"),
+    ],
+)
+def test_the_sentence_has_the_score_and_the_comparison(comparison: Comparison | None, ending: str) -> None:
+    loss = replace(divide_loss(NATS, IDS, VOCABULARY), nats_per_char=1.25, standard_error=0.021, comparison=comparison)
+    assert loss_sentence(loss) == f"scores 1.250 \N{PLUS-MINUS SIGN} 0.021 nats per character{ending}"

@@ -55,6 +55,17 @@ def test_what_is_no_mean_or_no_name_is_left_out(means: Any, tmp_path: Path, trai
     assert (found.block_means, found.recipe, found.settings) == ((), None, {"seed": 2})
 
 
+@pytest.mark.parametrize("wrong", [None, "1.5", -1.0, [1.5]])
+def test_what_is_no_score_of_a_5_gram_is_left_out(wrong: Any, tmp_path: Path, trained: TrainedModel) -> None:
+    names = ("characters", "ngram_nats_per_char", "ngram_standard_error")
+    right = summarize(
+        make_scored_run(tmp_path / "right", trained, 1.5, more=dict(zip(names, (99, 2.5, 0), strict=True)))
+    )
+    found = summarize(make_scored_run(tmp_path / "wrong", trained, 1.5, more=dict.fromkeys(names, wrong)))
+    assert (right.scored_characters, right.ngram_nats_per_char, right.ngram_standard_error) == (99, 2.5, 0)
+    assert (found.scored_characters, found.ngram_nats_per_char, found.ngram_standard_error) == (None, None, None)
+
+
 def test_runs_are_listed_from_the_newest_and_those_that_cannot_be_read_reported(trained: TrainedModel) -> None:
     for name, age in (("a", 3), ("b", 1), ("c", 2)):
         made = make_scored_run(Path("runs") / name, trained, 1.5)

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from corpora import make_corpus, write_plays
 from fake_engine import Faults, crash_after
-from fake_runs import STEPS_PER_EPOCH, TEXT, Trained, train
+from fake_runs import STEPS_PER_EPOCH, TEXT, Trained, resume, train
 from run_folders import contents
 
 from charlm.config.schema import Config, SamplingConfig, TrainingConfig
-from charlm.evaluation.baselines import baseline_nats
-from charlm.evaluation.scoring import estimate_stream
+from charlm.evaluation.baselines import baseline_scores, count_ngrams, score_ngrams
+from charlm.evaluation.scoring import estimate_stream, mean_score
 from charlm.network.model_file import TrainedModel, read_model
 from charlm.runs.folder import BEST, LAST, saved_steps
 from charlm.runs.run import Run, open_run
@@ -108,6 +108,40 @@ def test_a_best_model_that_is_the_last_one_has_its_score(steps: int, tmp_path: P
     assert len(score.block_means) == 10
 
 
+def test_the_best_model_is_compared_with_the_5_gram_counted_on_the_training_text(tmp_path: Path) -> None:
+    trained = train(tmp_path / "run", text=LONG_TEXT)
+    corpus, best = open_run(trained.folder).corpus, read_model(trained.folder / BEST)
+    ids, size = corpus.split("validation"), len(corpus.vocabulary)
+    ngram = mean_score(score_ngrams(count_ngrams(corpus.split("train"), vocabulary_size=size, order=5), ids))
+    score, comparison = estimate_stream(best.parameters, ids), trained.outcome.comparison
+    assert comparison is not None
+    assert comparison.ngram_nats_per_char == pytest.approx(ngram.nats_per_char)
+    assert comparison.margin_nats == pytest.approx(ngram.nats_per_char - score.nats_per_char)
+    assert comparison.standard_error == pytest.approx(ngram.difference_error(score))
+    assert comparison.characters == len(ids) - 1
+    facts = best.facts["score"]
+    assert facts["characters"] == len(ids) - 1
+    assert facts["ngram_nats_per_char"] == pytest.approx(ngram.nats_per_char)
+    assert facts["ngram_standard_error"] == pytest.approx(comparison.standard_error)
+
+
+def test_the_comparison_of_a_resumed_run_is_that_of_its_best_model_before(tmp_path: Path) -> None:
+    overconfident = Faults(weights=lambda step: 1.0 if step <= 10 else 50.0)  # so that step 10 stays the best
+    first = train(tmp_path / "run", text=LONG_TEXT, faults=overconfident).outcome
+    later = resume(first.folder, "training.steps=70", faults=overconfident).outcome
+    assert later.progress.best_step == 10
+    assert first.comparison is not None
+    assert later.comparison is not None
+    assert later.comparison.margin_nats == first.comparison.margin_nats
+    assert later.comparison.standard_error == pytest.approx(first.comparison.standard_error, rel=1e-4)
+
+
+def test_without_a_validation_text_there_is_no_comparison(tmp_path: Path) -> None:
+    trained = train(tmp_path / "run", "corpus.validation_fraction=0", text=LONG_TEXT)
+    assert trained.outcome.comparison is None
+    assert set(read_model(trained.folder / BEST).facts["score"]) == {"split", "nats_per_char"}
+
+
 def make_run(folder: Path, *, text: str = "abcd" * 10, sampling: SamplingConfig | None = None) -> Run:
     config = Config(training=TrainingConfig(epochs=1), sampling=sampling or SamplingConfig(), seed=3)
     return Run(folder / "run", config, make_corpus(folder, text))
@@ -133,8 +167,10 @@ def test_the_sample_is_that_of_charlm_sample_with_its_prompt(trained: TrainedMod
 def test_the_simple_models_score_what_the_baselines_of_evaluate_do(tmp_path: Path) -> None:
     run = make_run(tmp_path, text=write_plays(tmp_path / "plays.txt").read_text(encoding="utf-8"))
     corpus = run.corpus
-    expected = baseline_nats(corpus.split("validation"), corpus.vocabulary, corpus.split("train"))
-    assert open_text(run).baseline_nats == pytest.approx({name: expected[name] for name in ("5-gram", "lzma")})
+    scores = baseline_scores(corpus.split("validation"), corpus.vocabulary, corpus.split("train"))
+    expected = {name: scores[name].nats_per_char for name in ("5-gram", "lzma")}
+    assert open_text(run).baseline_nats == pytest.approx(expected)
+    assert open_text(run).ngram == scores["5-gram"]
     assert open_text(run, has_baselines=False).baseline_nats == {}
     (tmp_path / "short").mkdir()
     assert open_text(make_run(tmp_path / "short", text="ab")).baseline_nats == {}
