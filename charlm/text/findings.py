@@ -91,7 +91,8 @@ def _check_blanks(corpus: Corpus) -> Iterator[str]:
         yield (
             f"blanks: {share:.0%} of the characters are in rows of {BLANKS} and more; a network repeats these "
             "without end; indent by tabs (unexpand -t 4 --first-only FILE > NEW), or collapse them where they mean "
-            "nothing (tr -s ' ' < FILE > NEW)"
+            "nothing (tr -s ' ' < FILE > NEW); this changes the text, and nats per character of different texts do not "
+            "compare: compare the total bits that charlm evaluate prints"
         )
 
 

@@ -143,6 +143,12 @@ def test_new_characters_a_short_text_and_many_blanks_are_found(tmp_path: Path) -
         assert all(map(re.match, findings, found)), found
 
 
+def test_the_advice_to_indent_by_tabs_says_which_scores_compare_afterwards(tmp_path: Path) -> None:
+    (found,) = find_problems(make_corpus(tmp_path, "    ab" * 4000))
+    assert "indent by tabs" in found
+    assert found.endswith("compare the total bits that charlm evaluate prints")
+
+
 # Streams and windows
 
 
