@@ -14,10 +14,12 @@ from run_folders import read_metrics
 from charlm.config.file import Overrides, parse_overrides
 from charlm.network.model_file import read_tensors, tensors_sha256
 from charlm.runs.run import Run, begin_run, open_run, read_initial, read_parent, run_folder
+from charlm.training.decision import Given
 from charlm.training.interface import Engine
 from charlm.training.loop import Outcome
 from charlm.training.preparation import new_engine, prepare
 from charlm.training.signals import Session, stop_on_signal
+from charlm.training.timing import Deadline
 from charlm.training.trainer import train_run
 
 STEPS_PER_EPOCH = 20
@@ -75,6 +77,41 @@ def check_same_end(found: Trained, expected: Trained) -> None:
     assert found.files() | wanted == found.files()
 
 
+@dataclass
+class Clock:
+    """A clock that stands still until it is set forward."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        """Return the time in seconds."""
+        return self.now
+
+
+def timed_steps(
+    clock: Clock, step_seconds: Callable[[int], float] = lambda _step: 1.0, *, fault: Faults | None = None
+) -> Faults:
+    """Return what sets a clock forward with each step of an engine, besides another fault; every call has one step.
+
+    Args:
+        clock: What is set forward.
+        step_seconds: Returns how long the step after some others takes.
+        fault: What else happens after a call.
+
+    """
+    taken = [0]
+
+    def after_call(step: int) -> None:
+        """Set the clock forward; an engine that was set back begins again."""
+        first = min(taken[0], step - 1)
+        taken[0] = step
+        clock.now += sum(map(step_seconds, range(first, step)))
+        if fault is not None:
+            fault.after_call(step)
+
+    return Faults(after_call=after_call, is_slow=True)
+
+
 def ticking(seconds: float) -> Callable[[], float]:
     """Return a clock that goes on by some seconds each time it is read."""
     ticks = count()
@@ -95,13 +132,25 @@ def train(
     parent: Path | None = None,
     faults: Faults | None = None,
     clock: Callable[[], float] = time.perf_counter,
+    deadline: Deadline | None = None,
 ) -> Trained:
-    """Train in folder/run with the settings SMALL and these overrides, perhaps from the weights of a parent."""
+    """Train in folder/run with the settings SMALL and these overrides, perhaps from a parent or under a deadline."""
     folder.mkdir()
     source = folder / "text.txt"
     source.write_text(text, encoding="utf-8")
     run = begin(folder / "run", *overrides, text=source, parent=parent)
-    return _train(run, FakeEngines(faults or Faults()), resume=False, clock=clock)
+    return train_begun(run, faults=faults, clock=clock, deadline=deadline)
+
+
+def train_begun(
+    run: Run,
+    *,
+    faults: Faults | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+    deadline: Deadline | None = None,
+) -> Trained:
+    """Train a run that has begun and has taken no step."""
+    return _train(run, FakeEngines(faults or Faults()), resume=False, clock=clock, deadline=deadline)
 
 
 def begin(folder: Path, *overrides: str, text: Path, parent: Path | None = None) -> Run:
@@ -122,8 +171,7 @@ def begin_with(
     with run_folder(folder):
         prepared = prepare(
             text,
-            recipe=recipe,
-            overrides=parse_overrides(overrides),
+            given=Given(recipe=str(recipe), overrides=parse_overrides(overrides)),
             folder=folder,
             engines=FakeEngines(),
             parent=None if parent is None else read_parent(parent),
@@ -144,9 +192,16 @@ def engine_of(run: Run, engines: FakeEngines | None = None) -> Engine:
     return new_engine(run.config, run.corpus, engines or FakeEngines(), session=Session())
 
 
-def _train(run: Run, engines: FakeEngines, *, resume: bool, clock: Callable[[], float]) -> Trained:
+def _train(
+    run: Run,
+    engines: FakeEngines,
+    *,
+    resume: bool,
+    clock: Callable[[], float],
+    deadline: Deadline | None = None,
+) -> Trained:
     said: list[str] = []
     with stop_on_signal(Session(said.append, clock=clock)) as session:
         engine = new_engine(run.config, run.corpus, engines, first_weights=read_initial(run), session=session)
-        outcome = train_run(run, engine, engines, resume=resume, session=session)
+        outcome = train_run(run, engine, engines, resume=resume, session=session, deadline=deadline)
     return Trained(run.folder, outcome, said, engines.made[0])

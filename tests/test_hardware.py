@@ -44,6 +44,55 @@ def test_a_processor_has_its_name_and_is_told_from_others_without_bfloat16(tmp_p
     assert found == [True, False, False]
 
 
+AMD = "vendor_id\t: AuthenticAMD\nflags\t\t: {flags}\n"
+INTEL = "vendor_id\t: GenuineIntel\nflags\t\t: {flags}\n"
+VECTORS = "fpu avx512f avx512_bf16"
+VECTORS_AND_TILES = "fpu avx512f avx512_bf16 amx_bf16 amx_tile"
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "precision", "reason"),
+    [
+        pytest.param(AMD.format(flags=VECTORS), "bfloat16", "avx512_bf16", id="AMD with vectors"),
+        pytest.param(INTEL.format(flags=VECTORS), "float32", "slower", id="Intel with vectors"),
+        pytest.param(INTEL.format(flags=VECTORS_AND_TILES), "bfloat16", "amx_bf16", id="Intel with tiles"),
+        pytest.param(AMD.format(flags="fpu avx2"), "float32", "no instructions", id="AMD without"),
+        pytest.param(INTEL.format(flags="fpu avx512f"), "float32", "no instructions", id="Intel without"),
+        pytest.param("flags: avx512_bf16\n", "float32", "slower", id="no vendor"),
+        pytest.param("", "float32", "no instructions", id="empty file"),
+    ],
+)
+def test_the_fastest_precision_follows_from_the_processor(
+    cpuinfo: str, precision: str, reason: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "cpuinfo"
+    path.write_text(cpuinfo, encoding="utf-8")
+    found = hardware.fastest_precision(cpuinfo=path, environ={})
+    assert found.name == precision
+    assert reason in found.reason
+
+
+def test_a_processor_that_describes_nothing_multiplies_float32(tmp_path: Path) -> None:
+    found = hardware.fastest_precision(cpuinfo=tmp_path / "missing", environ={})
+    assert found.name == "float32"
+
+
+@pytest.mark.parametrize(
+    ("isa", "precision"),
+    [
+        ("AVX2", "float32"),
+        ("avx512_core", "float32"),
+        ("AVX512_CORE_BF16", "bfloat16"),
+        ("", "bfloat16"),
+    ],
+)
+def test_the_environment_can_rule_bfloat16_out(isa: str, precision: str, tmp_path: Path) -> None:
+    path = tmp_path / "cpuinfo"
+    path.write_text(AMD.format(flags=VECTORS), encoding="utf-8")
+    found = hardware.fastest_precision(cpuinfo=path, environ={"ONEDNN_MAX_CPU_ISA": isa})
+    assert found.name == precision
+
+
 def test_the_machine_is_described_by_processor_cores_and_versions() -> None:
     description = hardware.describe_machine()
     assert list(description) == ["cpu", "cores", "python", "charlm", "numpy", "tensorflow", "keras", "torch"]

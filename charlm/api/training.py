@@ -2,17 +2,18 @@
 
 import contextlib
 import shutil
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from charlm.config.file import Overrides, load_config, parse_overrides
-from charlm.config.recipes import RecipeAdvice, find_recipe
+from charlm.config.recipes import find_recipe
+from charlm.config.schema import merge
 from charlm.engine.factory import KerasEngines, connected_engines
 from charlm.engine.runtime import check_tensorflow
-from charlm.hardware import peak_memory_bytes
+from charlm.errors import CharlmError
+from charlm.hardware import fastest_precision, peak_memory_bytes
 from charlm.network.rnn import Architecture, architecture
 from charlm.runs.folder import check_is_run, find_run, newest_unfinished_run
 from charlm.runs.run import begin_run, read_parent, run_folder
@@ -20,12 +21,14 @@ from charlm.storage import temporary_folder, writing
 from charlm.text.corpus import Corpus
 from charlm.text.findings import find_problems
 from charlm.text.tokenization import tokenize as write_corpus
+from charlm.training.costs import Costs
+from charlm.training.decision import Decision, Given
 from charlm.training.loop import Outcome
-from charlm.training.preparation import Text, as_sources, prepare, reopen, text_name
+from charlm.training.preparation import Text, as_sources, lengthen, prepare, reopen, text_name
 from charlm.training.schedule import Schedule, make_schedule
 from charlm.training.signals import OnEvaluation, OnStep, Session, ignore, stop_on_signal
-from charlm.training.timing import FEW_STEPS, Costs, check_minutes, estimate, fit_to_minutes, lengthen
-from charlm.training.trainer import train_run
+from charlm.training.timing import measure, time_ngrams
+from charlm.training.trainer import time_teachers, train_run
 
 
 def tokenize(
@@ -60,31 +63,24 @@ class Plan:
     corpus: Corpus
     """The text that would be trained on; its folder is gone."""
     problems: list[str]
-    """Those of the text, each as a line for the user."""
+    """Possible problems in the text, each as a line for the user."""
+    decision: Decision
+    """How the run would be trained, and why."""
     architecture: Architecture
     schedule: Schedule
     """The steps of the whole run, and what they would read."""
-    precision: str
-    """Of the matrix products, on this machine: float32 or bfloat16."""
     start_seconds: float
-    """From the text to the first step: tokenizing it, TensorFlow, the network, its graph, n-grams."""
+    """Time from the text to the first step: tokenizing it, TensorFlow, the network, its graph."""
     costs: Costs
-    """How long a step and a mark, that is an evaluation and a checkpoint, take on this machine."""
-    evaluations: int
-    """The marks of the run."""
-    run_seconds: float
-    """How long the run takes after its start, its marks and what comes before the first step included."""
+    """How long a step, an evaluation and the rest of the run take on this machine."""
     memory_bytes: int
     """The most memory that this process has held, the timed steps included."""
-    advice: RecipeAdvice
-    """Which recipe suits a text of this size."""
-    is_advised: bool
-    """Whether the plan is for this recipe, because none was named."""
 
     @property
     def seconds(self) -> float:
         """How long the whole training takes."""
-        return self.start_seconds + self.run_seconds
+        settings = self.decision.config.training
+        return self.start_seconds + self.costs.run_seconds(settings, self.schedule.total)
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as plain data."""
@@ -97,16 +93,18 @@ class Plan:
             "steps_per_epoch": batches.steps_per_epoch,
             "steps": self.schedule.total,
             "epochs": self.schedule.epochs(self.schedule.total),
-            "precision": self.precision,
+            "precision": self.decision.precision.name,
+            "precision_reason": self.decision.precision.reason,
             "memory_bytes": self.memory_bytes,
             "seconds": self.seconds,
+            "minutes": self.decision.minutes,
             "teacher_seconds": self.costs.teacher_seconds,
             "ngram_seconds": self.costs.ngram_seconds,
             "start_seconds": self.start_seconds,
             "end_seconds": self.costs.end_seconds,
             "step_seconds": self.costs.step_seconds,
-            "evaluations": self.evaluations,
-            "mark_seconds": self.costs.mark_seconds,
+            "evaluations": self.decision.evaluations,
+            "evaluation_seconds": self.costs.evaluation_seconds,
             "characters_per_second": batches.characters_per_step / self.costs.step_seconds,
             "text": {
                 "summary": self.corpus.summary,
@@ -116,7 +114,10 @@ class Plan:
                 "splits": {name: end - start for name, (start, end) in self.corpus.splits.items()},
                 "findings": self.problems,
             },
-            "recipe": asdict(self.advice),
+            "recipe": self.decision.recipe,
+            "reason": self.decision.reason,
+            "better": self.decision.better,
+            "notes": list(self.decision.notes),
         }
 
 
@@ -125,6 +126,9 @@ def plan(
     *,
     recipe: str | Path | None = None,
     overrides: Overrides = (),
+    epochs: int | None = None,
+    minutes: float | None = None,
+    init: str | Path | None = None,
     show_progress: bool = False,
 ) -> Plan:
     """Find out what `train` would do with the same arguments, from a few steps that are timed and undone.
@@ -133,45 +137,81 @@ def plan(
 
     Args:
         text: As for `train`.
-        recipe: A name in configs/, or a YAML file; None = the one that `train` would take.
-        overrides: Values that replace those of the recipe.
+        recipe: As for `train`.
+        overrides: As for `train`.
+        epochs: As for `train`.
+        minutes: As for `train`.
+        init: As for `train`.
         show_progress: Whether to show a bar on standard error while the text is tokenized.
 
     Raises:
-        CharlmError: as `train` before its first step: a key, a value or the text is not right, or the network does not
-            fit into the memory.
+        CharlmError: as `train` before its first step.
         Stopped: a signal came; it is a KeyboardInterrupt.
 
     """
     check_tensorflow()
-    started = time.perf_counter()
-    with stop_on_signal(Session(show_progress=show_progress)) as session, temporary_folder() as folder:
-        engines, given = KerasEngines(session), parse_overrides(overrides)
-        prepared = prepare(text, recipe=recipe, overrides=given, folder=folder, engines=engines, session=session)
-        config, corpus, engine = prepared.config, prepared.corpus, prepared.engine
-        problems, settings = find_problems(corpus), config.training
-        start_seconds = time.perf_counter() - started
-        found = estimate(config, corpus, engine, engines, session=session)
-        memory, start_seconds = peak_memory_bytes(), start_seconds + found.start_seconds
-        if prepared.advised_minutes is not None:
-            seconds = 60 * prepared.advised_minutes + found.teacher_seconds
-            settings = found.with_marks_for(settings, seconds)
-            settings = settings.with_steps(max(found.steps_within(settings, seconds), FEW_STEPS))
-    schedule = make_schedule(settings, engine.batches)
+    session = Session(show_progress=show_progress)
+    started = session.clock()
+    parent = None if init is None else read_parent(Path(init))
+    given = _given(recipe, overrides, epochs, minutes)
+    with stop_on_signal(session), temporary_folder() as folder:
+        engines = KerasEngines(session)
+        prepared = prepare(
+            text,
+            given=given,
+            folder=folder,
+            engines=engines,
+            session=session,
+            parent=parent,
+            started=started,
+            is_plan=True,
+        )
+        config, corpus, engine, costs = prepared.config, prepared.corpus, prepared.engine, prepared.costs
+        start_seconds = session.clock() - started
+        if costs is None:
+            measured = measure(config, corpus, engine, session=session)
+            start_seconds += measured.start_seconds
+            costs = replace(
+                measured,
+                teacher_seconds=time_teachers(config, corpus, engines, session=session),
+                ngram_seconds=time_ngrams(corpus, session=session) if config.training.ngram_weight else 0.0,
+            )
+        problems = find_problems(corpus)
+    decision = prepared.decision
+    if config.training.precision != decision.precision.name:  # this processor lacks what was asked for
+        decision = replace(decision, precision=fastest_precision())
     return Plan(
         corpus=corpus,
         problems=problems,
+        decision=decision,
         architecture=architecture(config, len(corpus.vocabulary)),
-        schedule=schedule,
-        precision=settings.precision,
+        schedule=make_schedule(config.training, engine.batches),
         start_seconds=start_seconds,
-        costs=found,
-        evaluations=settings.evaluations,
-        run_seconds=found.run_seconds(settings, schedule.total),
-        memory_bytes=memory,
-        advice=prepared.advice,
-        is_advised=prepared.is_advised,
+        costs=costs,
+        memory_bytes=peak_memory_bytes(),
     )
+
+
+def _given(
+    recipe: str | Path | None,
+    overrides: Overrides,
+    epochs: int | None,
+    minutes: float | None,
+) -> Given:
+    """Return what the user gave; raises CharlmError if `epochs` is given together with a length among the overrides."""
+    settings = parse_overrides(overrides)
+    given = Given(
+        recipe=None if recipe is None else str(recipe),
+        overrides=settings,
+        minutes=minutes,
+    )
+    if epochs is None:
+        return given
+    if given.length_key:
+        raise CharlmError(f"epochs {epochs}: sets the length, and so does {given.length_key}; leave one of them out")
+    if not isinstance(settings.get("training", {}), Mapping):
+        return given  # which is refused
+    return replace(given, overrides=merge(settings, {"training": {"epochs": epochs}}))
 
 
 def train(
@@ -179,6 +219,7 @@ def train(
     *,
     recipe: str | Path | None = None,
     overrides: Overrides = (),
+    epochs: int | None = None,
     minutes: float | None = None,
     init: str | Path | None = None,
     run: str | Path | None = None,
@@ -199,13 +240,13 @@ def train(
         text: What `tokenize` takes: files, folders, .gz files, or - for standard input; one of them or
             several, each file a document. Or a corpus that it made, or the folder of one. None = the plays that come
             with charlm.
-        recipe: A name in configs/, or a YAML file. None = the one that suits a text of this size, see
-            `charlm.config.recipes.suited_recipe`, or with `minutes` a smaller one of which 1,000 steps fit; for the
-            plays `default`.
+        recipe: A name in configs/, or a YAML file. None = the one with the lowest expected loss for a text of this size
+            and the time limit, see `charlm.training.decision.decide`.
         overrides: Values that replace those of the recipe.
-        minutes: How long the call should take. Some steps are timed, and the number of steps that fit replaces the
-            `training.epochs` and `training.steps` of the recipe; it is in the config of the run, which can so be
-            repeated. None = as long as the recipe says.
+        epochs: Passes over the training text; replaces the length in the recipe.
+        minutes: Time limit of the call. Some steps are timed, and the steps that fit replace the length in the recipe.
+            If the machine becomes slower or faster, the length of the run changes at an evaluation; its config records
+            that, so that the run can be repeated. None = as long as the recipe says.
         init: The model whose weights training begins with: a run, whose best one counts, or a model file. Characters
             are matched by what they are, and the shape of the network is that of the model. None = the first weights
             are drawn at random.
@@ -228,33 +269,35 @@ def train(
 
     """
     check_tensorflow()
-    started, given = time.perf_counter(), parse_overrides(overrides)
-    if minutes is not None:
-        check_minutes(minutes, given)
+    session = Session(say, show_progress, on_evaluation, on_step)
+    started = session.clock()
+    parent = None if init is None else read_parent(Path(init))
+    given = _given(recipe, overrides, epochs, minutes)
     with (
-        stop_on_signal(Session(say, show_progress, on_evaluation, on_step)) as session,
+        stop_on_signal(session),
         connected_engines(session) as engines,
         _own_folder(None if run is None else Path(run), engines) as own,
         run_folder(own, text_name=text_name(text)) as folder,
     ):
         prepared = prepare(
-            text,
-            recipe=recipe,
-            overrides=given,
-            folder=folder,
-            engines=engines,
-            session=session,
-            parent=None if init is None else read_parent(Path(init)),
+            text, given=given, folder=folder, engines=engines, session=session, parent=parent, started=started
         )
-        prepared = fit_to_minutes(prepared, folder, minutes=minutes, started=started, session=session)
         begun = begin_run(folder, prepared.config, prepared.corpus, first=prepared.first)
-        return train_run(begun, prepared.engine, engines, session=session)
+        return train_run(
+            begun,
+            prepared.engine,
+            engines,
+            session=session,
+            deadline=prepared.deadline,
+            text=prepared.text,
+        )
 
 
 def resume(
     run: str | Path | None = None,
     *,
     overrides: Overrides = (),
+    epochs: int | None = None,
     minutes: float | None = None,
     say: Callable[[str], None] = lambda _: None,
     on_step: OnStep = ignore,
@@ -270,7 +313,8 @@ def resume(
         run: The folder of the run, or a part of its name under runs/; None = the newest that has not ended, or the
             newest if all have.
         overrides: Values that replace those of the run's config.
-        minutes: How long the call should take: as many more steps are taken as fit; None = to the end of the run.
+        epochs: Passes over the training text of the whole run; replaces the length of the run.
+        minutes: Time limit of the call: as many more steps are taken as fit; None = to the end of the run.
         say: Takes a line for the user, for instance `print`.
         on_step: As for `train`.
         on_evaluation: As for `train`.
@@ -283,18 +327,20 @@ def resume(
         Stopped: a signal came before the first step; it is a KeyboardInterrupt.
 
     """
-    started = time.perf_counter()
-    if minutes is not None:
-        check_minutes(minutes, parse_overrides(overrides))
+    session = Session(say, show_progress, on_evaluation, on_step)
+    started = session.clock()
+    given = _given(None, overrides, epochs, minutes)
+    given.check_minutes()
     with (
-        stop_on_signal(Session(say, show_progress, on_evaluation, on_step)) as session,
+        stop_on_signal(session),
         connected_engines(session) as engines,
         _own_copy(newest_unfinished_run() if run is None else find_run(Path(run)), engines) as folder,
     ):
-        begun, engine = reopen(folder, overrides=overrides, engines=engines, session=session)
+        begun, engine = reopen(folder, overrides=given.overrides, engines=engines, session=session)
+        deadline = None
         if minutes is not None:
-            begun = replace(begun, config=lengthen(begun, engine, minutes=minutes, started=started, session=session))
-        return train_run(begun, engine, engines, resume=True, session=session)
+            begun, deadline = lengthen(begun, engine, minutes=minutes, started=started, session=session)
+        return train_run(begun, engine, engines, resume=True, session=session, deadline=deadline)
 
 
 @contextlib.contextmanager

@@ -213,3 +213,31 @@ text_argument = click.argument(
     help="Text: files, folders, .gz files, - for standard input; or one folder that tokenize "
     "wrote.  [default: the plays that come with charlm]",
 )
+
+_LENGTH_OPTIONS = (
+    click.option(
+        "--epochs", type=COUNT, metavar="N", help="Passes over the training text.  [default: the length in the recipe]"
+    ),
+    click.option(
+        "--minutes",
+        type=POSITIVE,
+        metavar="X",
+        help="Time limit of the whole command: as many steps as fit into X minutes.  [default: no limit]",
+    ),
+    click.option(
+        "--init",
+        type=PATH,
+        metavar="MODEL",
+        shell_complete=suggest_models,
+        help="Begin with the weights of another model, a run or a model file; characters are matched by what they "
+        "are.  [default: random weights]",
+    ),
+)
+
+
+def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what `train` and `plan` share: the text, the recipe, settings, the length and the initial weights."""
+    recipe = recipe_option("the recipe with the lowest expected loss for the text and the time")
+    for option in reversed((text_argument, recipe, set_option, *_LENGTH_OPTIONS)):
+        command = option(command)
+    return command

@@ -166,16 +166,17 @@ def info() -> None:
     """
     from charlm.config.recipes import CONFIGS
     from charlm.engine.compiler import describe_kernel
-    from charlm.hardware import describe_machine, memory_bytes, multiplies_bfloat16, versions
+    from charlm.hardware import describe_machine, fastest_precision, memory_bytes, versions
     from charlm.runs.folder import RUNS
 
+    precision = fastest_precision()
     packages = ("click", "pydantic", "safetensors", "tensorboard", "matplotlib", "optuna", "onnx", "starlette")
     facts = {
         **describe_machine(),
         **versions(*packages),
         "platform": platform.platform(),
         "memory_bytes": memory_bytes(),
-        "bfloat16": multiplies_bfloat16(),
+        "precision": f"{precision.name}: {precision.reason}",
         "kernel": describe_kernel(),
         "package": str(Path(__file__).parents[1]),
         "recipes": str(CONFIGS),

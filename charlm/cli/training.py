@@ -1,6 +1,5 @@
 """The commands that train or lead to it: `train`, `plan`, `tokenize` and `tune`."""
 
-import math
 import shlex
 import sys
 from collections.abc import Iterator
@@ -19,9 +18,9 @@ from charlm.cli.command import (
     quiet_option,
     recipe_option,
     set_option,
-    suggest_models,
     suggest_runs,
     text_argument,
+    training_options,
 )
 from charlm.cli.output import cut, fill, print_json, print_result, say, shows_progress, terminal_width
 from charlm.errors import CharlmError, counted, duration
@@ -29,32 +28,20 @@ from charlm.errors import CharlmError, counted, duration
 if TYPE_CHECKING:
     from charlm.api.training import Plan
     from charlm.training.loop import Outcome
+    from charlm.training.suggestion import Suggestion
 
 SAMPLE_COLUMNS = 70
 """How much of a sample is shown at the end."""
 
 
 @click.command(cls=Command)
-@text_argument
-@recipe_option("the recipe that suits the size of the text")
-@set_option
+@training_options
 @click.option(
     "-r",
     "--run",
     type=PATH,
     shell_complete=suggest_runs,
     help="Folder of the run, missing or empty; with --resume, a run that exists.  [default: runs/<time>-<text>]",
-)
-@click.option(
-    "--init",
-    type=PATH,
-    metavar="MODEL",
-    shell_complete=suggest_models,
-    help="Begin with the weights of another model, a run or a model file; characters are matched by what they are.  "
-    "[default: random weights]",
-)
-@click.option(
-    "--minutes", type=POSITIVE, metavar="X", help="Take as many steps as fit into X minutes.  [default: no limit]"
 )
 @click.option("--resume", is_flag=True, help="Continue --run, or the newest run that has not ended, or the newest.")
 @quiet_option
@@ -66,11 +53,11 @@ def train(*, resume: bool, **options: Any) -> None:
 
     Examples:
       charlm train mytext.txt
-        train with the recipe that suits the size of the text
+        train with the recipe that is chosen for the text
       charlm train mytext.txt -c shakespeare -s model.units=256 -r runs/small
         another recipe, a setting, a folder
       charlm train mytext.txt --minutes 10
-        as much training as fits into ten minutes
+        the recipe and the steps that give the lowest loss in ten minutes
       charlm train --resume
         go on with the newest run that has not ended
 
@@ -97,28 +84,67 @@ def train(*, resume: bool, **options: Any) -> None:
 
 
 def _print_outcome(outcome: "Outcome") -> None:
+    """Print how a training ended, what its model is worth, and what to do next."""
     from charlm.runs.folder import as_argument
 
     progress, folder = outcome.progress, outcome.folder
+    evaluating = max(0, progress.elapsed_seconds - progress.seconds)
     say(
-        f"{outcome.reason}: {counted(progress.step, 'step')} in {duration(progress.seconds)}, beside them "
-        f"{duration(max(0, progress.elapsed_seconds - progress.seconds))} for evaluations, samples and checkpoints"
+        f"{outcome.reason}: {counted(progress.step, 'step')} in {duration(progress.seconds)}, plus "
+        f"{duration(evaluating)} for evaluations, samples and checkpoints"
     )
     if outcome.signal is not None:
         say(_how_to_resume(folder))
         return
-    if (nats := outcome.nats_per_char) is not None:
-        print_result(f"{folder}: {nats:.4f} nats per character on {outcome.measured_on}")
-        if (comparison := outcome.comparison) is not None and comparison.verdict != "not compared":
-            print_result(f"  {comparison}")
     run = as_argument(folder)
-    if (improvement := outcome.improvement) is not None:
-        minutes = math.ceil(progress.elapsed_seconds / 60)
-        say(f"still improving, by {improvement}: charlm train --resume -r {run} --minutes {minutes}")
-    if words := " ".join(outcome.sample.split()):
-        say(f"it writes: {cut(words, SAMPLE_COLUMNS)}")
-    say(f"write text: charlm sample {run}")
+    if outcome.nats_per_char is not None:
+        print_result(f"{folder}: {outcome.nats_per_char:.4f} nats per character on {outcome.measured_on}")
+    for line in _verdict(outcome):
+        print_result(f"  {line}")
+    if outcome.suggestion is not None:
+        say(_suggestion(outcome.suggestion, run, outcome))
+    for name, sample in {"the best model": outcome.sample, "the last model": outcome.last_sample}.items():
+        if words := " ".join(sample.split()):
+            label = f"{name} generates" if outcome.last_sample else "it generates"
+            say(f"{label}: {cut(words, SAMPLE_COLUMNS - len(label) + len('it generates'))}")
+    say(f"generate text: charlm sample {run}")
     say(f"see what it does: charlm inspect {run} --out report.html")
+
+
+def _verdict(outcome: "Outcome") -> Iterator[str]:
+    """Yield what the score of a training on validation text is worth."""
+    if outcome.split != "validation":
+        return
+    progress, comparison = outcome.progress, outcome.comparison
+    if comparison is not None and comparison.verdict != "not compared":
+        yield str(comparison)
+    if outcome.is_uncertain:
+        yield "fewer than 2,400 characters of validation text: which model is the best is uncertain;"
+        yield f"the last one is {outcome.folder}/last.safetensors"
+    if progress.best_nats is not None and progress.best_step == 0:
+        yield "no evaluation was better than the initial weights, which are in best.safetensors"
+    elif outcome.difference is not None and progress.best_step != progress.step:
+        best = f"best at step {progress.best_step:,} of {progress.step:,}"
+        yield f"{best}; the last evaluation is {outcome.difference} above it"
+
+
+REASONS = {
+    "still learning": "still learning at the end; train twice as long",
+    "too few steps": "too few steps to beat a 5-gram model; train twice as long",
+    "short text": "a 5-gram model is hard to beat below 70,000 characters of training text",
+    "long repeats": "lzma compresses this text better: it has long-range repeats, which a recurrent network forgets",
+}
+"""What a suggestion says, by its kind."""
+
+
+def _suggestion(suggestion: "Suggestion", run: str, outcome: "Outcome") -> str:
+    """Return a suggestion as a line, with the command that follows it."""
+    options = "" if suggestion.epochs is None else f" --epochs {suggestion.epochs}"
+    options += "".join(f" -s {key}={value}" for key, value in (suggestion.settings or {}).items())
+    if not options:
+        return REASONS[suggestion.kind]
+    init = f" --init {run}/init.safetensors" if outcome.has_initial_weights else ""
+    return f"{REASONS[suggestion.kind]}: charlm train {run}/corpus -c {run}/config.yaml{options}{init}"
 
 
 def _how_to_resume(folder: Path) -> str:
@@ -131,19 +157,19 @@ INDENT = 12
 
 
 @click.command(cls=Command)
-@text_argument
-@recipe_option("the recipe that suits the size of the text")
-@set_option
+@training_options
 @json_option
 def plan(*, as_json: bool, **options: Any) -> None:
-    """Say what train would do: sizes, memory, steps and time.
+    """Show what train would do with the same arguments: recipe, sizes, memory, steps and time.
 
-    The arguments are those of train. A few steps are timed on this machine, and undone; nothing is trained, and nothing
-    is left behind. The time is in hours, minutes and seconds, the memory in bytes (JSON) or gigabytes.
+    A few steps are timed on this machine, and undone; nothing is trained, and nothing is left behind. The time is in
+    hours, minutes and seconds, the memory in bytes (JSON) or gigabytes.
 
     Examples:
       charlm plan mytext.txt
-        what the recipe that suits the text would do
+        what charlm train mytext.txt would do
+      charlm plan mytext.txt --minutes 10
+        the recipe and the steps for ten minutes
       charlm plan mytext.txt -c shakespeare-15m -s training.epochs=5 --json
         another recipe, shorter, for a script
 
@@ -168,31 +194,42 @@ def _lines(plan: "Plan", *, width: int) -> Iterator[str]:
 
 
 def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
-    schedule, costs, network = plan.schedule, plan.costs, plan.architecture
-    batches, advice, characters = schedule.batches, plan.advice, len(plan.corpus.split("train"))
+    """Yield the subjects of a plan, each with its facts."""
+    schedule, costs, network, decision = plan.schedule, plan.costs, plan.architecture, plan.decision
+    batches = schedule.batches
     windows = f"{counted(batches.batch_size, 'window')} of {', '.join(map(str, schedule.lengths))} characters each"
     before = {"teachers": costs.teacher_seconds, "n-grams": costs.ngram_seconds}
-    taken = "is taken" if plan.is_advised else "would be taken without -c"
     yield "text", plan.corpus.summary.split(", ")
     yield from (("problem", [problem]) for problem in plan.problems)
+    named = decision.reason or "named by you"
+    yield "recipe", [f"{decision.recipe}: {named}"]
+    yield from (("note", [note]) for note in decision.notes)
     yield "network", [f"{network.layers} x {network.units} {network.activation} units", f"{network.size:,} weights"]
     yield "steps", [f"{schedule.total:,}", f"{schedule.epochs(schedule.total):,.4g} epochs", windows]
-    yield "memory", [f"{plan.memory_bytes / 1e9:,.3g} GB, products in {plan.precision}"]
+    yield "memory", [f"{plan.memory_bytes / 1e9:,.3g} GB"]
+    yield "precision", [f"{decision.precision.name}: {decision.precision.reason}"]
     yield (
         "time",
         [
-            duration(plan.seconds),
+            duration(plan.seconds)
+            if decision.minutes is None
+            else f"{duration(plan.seconds)} of {decision.minutes:g} min",
             *(f"{name} {duration(seconds)}" for name, seconds in before.items() if seconds),
             f"start {plan.start_seconds:.1f} s",
-            f"a step {1000 * costs.step_seconds:,.4g} ms",
-            f"{plan.evaluations} evaluations of {1000 * costs.mark_seconds:.0f} ms",
+            f"{_short_time(costs.step_seconds)} per step",
+            f"{counted(min(decision.evaluations, schedule.total), 'evaluation')} of "
+            f"{_short_time(costs.evaluation_seconds)}",
             f"end {costs.end_seconds:.1f} s",
             f"{batches.characters_per_step / costs.step_seconds:,.0f} characters/s",
         ],
     )
-    yield "recipe", [f"{advice.options} suits {characters:,} characters of training and {taken}: {advice.reason}"]
-    if advice.better is not None and plan.is_advised:
-        yield "better", [f"-c {advice.better}", f"about {advice.times:g} times as long"]
+    if decision.better is not None:
+        yield "better", [f"-c {decision.better} scores better and takes several times as long"]
+
+
+def _short_time(seconds: float) -> str:
+    """Return a short time for the user, in seconds or milliseconds."""
+    return f"{seconds:,.3g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
 
 
 @click.command(cls=Command)

@@ -288,8 +288,9 @@ class TrainingConfig(_Section):
     """Largest global norm of the gradients: larger ones are scaled down to it."""
     average_momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Momentum of a moving average of the weights, which is evaluated, sampled and saved in their place."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Number format of the matrix products in training. A processor that does not multiply bfloat16 uses float32."""
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    """Number format of the matrix products in training. auto = bfloat16 on a processor that multiplies it faster than
+    float32, see `charlm info`. A processor that cannot multiply bfloat16 uses float32."""
     kernel: Literal["auto", "compiled", "keras"] = "auto"
     """What computes the gradients of training: a C program that is compiled for this processor, or Keras. auto =
     compiled, if there is a C compiler, and neither `rnn.dropout` nor an activity regularizer is used. Both round
@@ -298,6 +299,9 @@ class TrainingConfig(_Section):
     """Parts into which a batch, or the rows of a machine, is cut; each is computed on one core. null = the number of
     cores when the run begins, or fewer, so that a part has at least 8 rows. It decides how sums are rounded, so a run
     keeps it."""
+    until_recited: bool = False
+    """Whether the run ends as soon as the network, always choosing the most likely character, generates the training
+    text word for word. For texts of at most a few thousand characters."""
     early_stopping: Resumable[Positive | None] = None
     """Evaluations in a row without a new best validation loss after which the run ends."""
     evaluations: Resumable[Evaluations] = 20

@@ -18,7 +18,7 @@ Axes: V vocabulary.
 
 import lzma
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -201,6 +201,7 @@ def _probabilities(model: NGrams, ids: Ids) -> Values:
 MAX_TRAINING_CHARACTERS = 1_000_000
 """How much of the end of a training text the baselines learn from, in ids, wherever they are shown."""
 UNIFORM, UNIGRAM, NGRAM, COMPRESSOR = "uniform", "unigram", f"{NGRAM_ORDER}-gram", "lzma"
+BASELINES = (UNIFORM, COMPRESSOR, UNIGRAM, NGRAM)
 """The names of the baselines."""
 MIN_ADDED_BYTES = 200
 """What a compressor adds is a whole number of bytes, and a few more or less by the headers of its blocks: the score of
@@ -209,7 +210,9 @@ MAX_DICTIONARY_BYTES = 1 << 26
 """As xz -9; the encoder takes about eleven times as much memory."""
 
 
-def baseline_scores(ids: Ids, vocabulary: Vocabulary, training: Ids | None = None) -> dict[str, Score]:
+def baseline_scores(
+    ids: Ids, vocabulary: Vocabulary, training: Ids | None = None, *, names: Collection[str] = BASELINES
+) -> dict[str, Score]:
     """Score a text with simple models, each of which has read the end of the training text before.
 
     It takes about three seconds if the training text has MAX_TRAINING_CHARACTERS ids or more.
@@ -219,6 +222,7 @@ def baseline_scores(ids: Ids, vocabulary: Vocabulary, training: Ids | None = Non
         vocabulary: The characters by id.
         training: The training text, integers [m]; None = it is not known. Only its last MAX_TRAINING_CHARACTERS ids are
             used.
+        names: The models to score.
 
     Returns:
         The scores by name: `uniform`, ln V; `lzma`, see `compressed_nats`, unless the text is too short or too uniform
@@ -228,11 +232,15 @@ def baseline_scores(ids: Ids, vocabulary: Vocabulary, training: Ids | None = Non
     known = ids[:0] if training is None else training[-MAX_TRAINING_CHARACTERS:]
     size = len(vocabulary)
     characters = len(ids) - 1
-    scores = {UNIFORM: Score(math.log(size), characters)}
-    if (compressed := compressed_nats(ids, vocabulary, known)) is not None:
+    scores: dict[str, Score] = {}
+    if UNIFORM in names:
+        scores[UNIFORM] = Score(math.log(size), characters)
+    compressed = compressed_nats(ids, vocabulary, known) if COMPRESSOR in names else None
+    if compressed is not None:
         scores[COMPRESSOR] = Score(compressed, characters)
-    if len(known):
+    if len(known) and UNIGRAM in names:
         scores[UNIGRAM] = Score(unigram_nats(ids, known, vocabulary_size=size), characters)
+    if len(known) and NGRAM in names:
         scores[NGRAM] = mean_score(score_ngrams(count_ngrams(known, vocabulary_size=size), ids))
     return scores
 

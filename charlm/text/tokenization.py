@@ -174,6 +174,43 @@ def tokenize(
     return open_corpus(out, verify=False)
 
 
+def memorize(corpus: Corpus, folder: Path) -> Corpus:
+    """Write a short text anew so that a network can recite it, and open it.
+
+    All of it is training text, and an end_of_text id stands before and after it: a network that is asked for a text
+    without a prompt reads that id first, and ends the text at the other one. Such a corpus stays as it is.
+
+    Args:
+        corpus: The text.
+        folder: The folder of the new corpus; what is there is replaced.
+
+    Raises:
+        CharlmError: the folder cannot be written.
+
+    """
+    vocabulary = corpus.vocabulary.extend((), unknown=False, end_of_text=True)
+    end = np.array([vocabulary.end_of_text_id], vocabulary.dtype)
+    if corpus.ids[0] == corpus.ids[-1] == vocabulary.end_of_text_id:
+        return corpus
+    ids = np.concatenate([end, np.asarray(corpus.ids, vocabulary.dtype), end])
+    settings = CorpusConfig(validation_fraction=0.0, test_fraction=0.0)
+    changes = {
+        "validation_fraction": 0.0,
+        "test_fraction": 0.0,
+        "size": len(ids),
+        "ids_sha256": hashlib.sha256(ids.data).hexdigest(),
+        "splits": split_positions(len(ids), settings),
+        "vocabulary": vocabulary.to_fields(),
+    }
+    manifest = corpus.manifest.model_copy(update=changes)
+    remove(folder)
+    with writing(folder):
+        folder.mkdir()
+    write_file(folder / IDS_FILE, [ids_header(len(ids), ids.dtype), ids.tobytes()])
+    write_file(folder / CORPUS_FILE, (manifest.model_dump_json(indent=1) + "\n").encode())
+    return open_corpus(folder, verify=False)
+
+
 def _count_characters(
     documents: Iterable[Document], config: CorpusConfig, left_out: dict[str, str]
 ) -> tuple[NDArray[np.int64], dict[Document, Source]]:

@@ -11,7 +11,6 @@ from typing import NoReturn
 from tqdm import tqdm
 
 from charlm.errors import counted, duration
-from charlm.evaluation.scoring import Difference
 from charlm.network.rnn import architecture
 from charlm.runs.run import Run
 from charlm.text.findings import find_problems
@@ -116,37 +115,3 @@ def _left(progress: Progress, schedule: Schedule) -> str:
     """Return how long the rest of a run takes, evaluations included, if it goes on as fast as so far."""
     done, total = schedule.characters(progress.step), schedule.characters(schedule.total)
     return f"{duration(progress.elapsed_seconds / max(done, 1) * (total - done))} left"
-
-
-def advise_on_end(progress: Progress, *, split: str, difference: Difference | None, rate: float) -> list[str]:
-    """Return lines for the user on what the evaluations have shown.
-
-    Args:
-        progress: The progress at the end.
-        split: The text that the best loss was measured on, validation or train.
-        difference: How the last evaluation differs from the best one before it; None = that is not known.
-        rate: The highest learning rate.
-
-    """
-    if split != "validation" or progress.best_nats is None:
-        return []
-    if progress.best_step == 0:
-        return [
-            "no evaluation was better than the weights that training began with, which are in best.safetensors;",
-            f"use a training.optimizer.learning_rate below {rate:g}, or the model as it is",
-        ]
-    if difference is None or progress.best_step == progress.step:
-        return []
-    return [f"best at step {progress.best_step:,} of {progress.step:,}; the last evaluation is {difference} above it"]
-
-
-def is_improving(progress: Progress, difference: Difference | None) -> bool:
-    """Return whether the last evaluation was the best by more than chance, so that more steps may help.
-
-    Args:
-        progress: The progress at the end.
-        difference: How the last evaluation differs from the best one before it; None = that is not known.
-
-    """
-    is_best = progress.best_nats is not None and progress.best_step == progress.step
-    return is_best and difference is not None and difference.is_clear

@@ -1,6 +1,6 @@
 """An evaluation of the network of a run: its loss on the validation text, and a text that it writes."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
 from charlm.evaluation.baselines import COMPRESSOR, MAX_TRAINING_CHARACTERS, NGRAM, Comparison, baseline_scores
-from charlm.evaluation.scoring import Score, estimate_stream
+from charlm.evaluation.scoring import ERROR_BLOCK, MIN_BLOCKS, Score, estimate_stream
 from charlm.network.model_file import Tensors, TrainedModel
 from charlm.runs.run import Run
 from charlm.sampling.generation import TextRequest, generate_text
@@ -19,10 +19,8 @@ from charlm.sampling.sampler import Sampler
 from charlm.text.vocabulary import Ids
 from charlm.training.events import choose_windows
 
-ADVICE = (
-    "lower training.optimizer.learning_rate or training.clip_norm, or change the initializers of the network; the last "
-    "checkpoint is whole, and --resume -s training.optimizer.learning_rate=X goes on from it"
-)
+BASELINES = (NGRAM, COMPRESSOR)
+"""The simple models that the score of a run is seen next to."""
 EVALUATED_CHARACTERS = 200_000
 """How much of the validation text an evaluation during training reads, at most."""
 
@@ -30,14 +28,17 @@ EVALUATED_CHARACTERS = 200_000
 class DivergenceError(CharlmError):
     """Training has diverged."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(f"{message}: training has diverged: {ADVICE}")
+
+DIVERGED = (
+    "training has diverged: lower training.optimizer.learning_rate or training.clip_norm, or change the initializers "
+    "of the network"
+)
 
 
 def check_finite(tensors: Tensors, *, step: int) -> None:
     """Raise DivergenceError if a number among the tensors of a step is not finite."""
     if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
-        raise DivergenceError(f"not every weight is finite at step {step:,}")
+        raise DivergenceError(f"not every weight is finite at step {step:,}: {DIVERGED}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +54,11 @@ class EvaluatedText:
     baselines: Mapping[str, Score]
     """Scores of a 5-gram model (interpolated modified Kneser-Ney) and of LZMA, which have both read the end of the
     training text; empty if there is no validation text."""
+
+    @property
+    def is_short(self) -> bool:
+        """Whether there is a validation text, but too little of it for a standard error."""
+        return self.ids is not None and len(self.ids) <= ERROR_BLOCK * MIN_BLOCKS
 
     @property
     def ngram(self) -> Score | None:
@@ -74,12 +80,12 @@ class EvaluatedText:
         return "train" if self.ids is None else "validation"
 
 
-def open_text(run: Run, *, has_baselines: bool = True) -> EvaluatedText:
+def open_text(run: Run, *, baselines: Collection[str] = BASELINES) -> EvaluatedText:
     """Return what the evaluations of a run read.
 
     Args:
         run: Its corpus.
-        has_baselines: Whether to compute the scores of simple models, which takes up to three seconds.
+        baselines: The simple models that are scored: the 5-gram takes up to half a second, lzma up to two seconds.
 
     """
     corpus = run.corpus
@@ -87,9 +93,8 @@ def open_text(run: Run, *, has_baselines: bool = True) -> EvaluatedText:
     if len(ids) < 2:
         return EvaluatedText(None, "the train text", choose_windows(training[:MAX_TRAINING_CHARACTERS]), {})
     part = f"first {len(ids):,} characters of the " if len(ids) < len(corpus.split("validation")) else ""
-    found = baseline_scores(ids, corpus.vocabulary, training) if has_baselines else {}
-    baselines = {name: found[name] for name in (NGRAM, COMPRESSOR) if name in found}
-    return EvaluatedText(ids, f"the {part}validation text", choose_windows(ids), baselines)
+    scores = baseline_scores(ids, corpus.vocabulary, training, names=baselines)
+    return EvaluatedText(ids, f"the {part}validation text", choose_windows(ids), scores)
 
 
 def one_thread() -> threadpool_limits:
@@ -119,7 +124,7 @@ def evaluate(
         if text.ids is not None:
             score = estimate_stream(model.parameters, text.ids)
             if not np.isfinite(score.nats_per_char):
-                raise DivergenceError(f"the validation loss is {score.nats_per_char} at step {step:,}")
+                raise DivergenceError(f"the validation loss is {score.nats_per_char} at step {step:,}: {DIVERGED}")
         written = sample_text(run, model) if has_sample else ""
     return score, replace(model, facts={**model.facts, "score": _score_facts(score, text)}), written
 
@@ -135,6 +140,25 @@ def _score_facts(score: Score, text: EvaluatedText) -> dict[str, Any]:
         facts["ngram_nats_per_char"] = comparison.ngram_nats_per_char
         facts["ngram_standard_error"] = comparison.standard_error
     return facts
+
+
+def recites(run: Run, model: TrainedModel) -> bool:
+    """Return whether a network generates its training text word for word, without a prompt.
+
+    Args:
+        run: Its corpus, whose training text begins and ends with the end_of_text id.
+        model: The network, which always chooses the most likely character.
+
+    """
+    text = run.corpus.vocabulary.decode(run.corpus.split("train"))
+    wanted = TextRequest(len(text) + 1, Sampler(temperature=0.0), run.config.seed)
+    generated = ""
+    with one_thread():
+        for piece in generate_text(model, wanted):
+            generated += piece
+            if not text.startswith(generated):
+                return False
+    return generated == text
 
 
 def sample_text(run: Run, model: TrainedModel) -> str:

@@ -6,7 +6,7 @@ saved.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,14 +14,14 @@ import numpy as np
 from charlm.evaluation.baselines import NGRAM
 from charlm.evaluation.scoring import Difference, Score
 from charlm.network.model_file import TrainedModel
-from charlm.runs.run import Run
+from charlm.runs.run import Run, write_config
 from charlm.training import saving
 from charlm.training.checkpoints import Progress
 from charlm.training.display import describe_evaluation
-from charlm.training.evaluating import DivergenceError, EvaluatedText, evaluate, one_thread
+from charlm.training.evaluating import DIVERGED, DivergenceError, EvaluatedText, evaluate, one_thread, recites
 from charlm.training.events import RunLog, show_evaluation
 from charlm.training.interface import Engine
-from charlm.training.schedule import Schedule
+from charlm.training.schedule import Schedule, make_schedule
 from charlm.training.signals import Session, Stopped
 from charlm.training.soft_targets import SoftTargets
 
@@ -53,6 +53,10 @@ class Training:
     """The step and the evaluated step of the last checkpoint."""
     saved_seconds: float = 0.0
     """How long the run had trained then."""
+    scoring_seconds: float = 0.0
+    """How long the last evaluation took to score the text and to generate one."""
+    is_recited: bool = False
+    """Whether the last network that was evaluated recites its training text."""
 
     def next_count(self, *, step_seconds: float) -> int:
         """Return how many steps the next call of the engine takes: 1 or more, at most up to the next event.
@@ -91,7 +95,7 @@ class Training:
         progress.last_norm = metrics.norms[-1]
         for step, (loss, norm) in enumerate(zip(metrics.losses, metrics.norms, strict=True), first + 1):
             if not (math.isfinite(loss) and math.isfinite(norm)):
-                raise DivergenceError(f"the loss is {loss} and the gradient norm {norm} at step {step:,}")
+                raise DivergenceError(f"the loss is {loss} and the gradient norm {norm} at step {step:,}: {DIVERGED}")
         return metrics.losses
 
     def record(self) -> None:
@@ -124,11 +128,17 @@ class Training:
     def evaluate(self) -> None:
         """Evaluate and save at a mark; after a signal, leave the evaluation to the resumed run."""
         progress, text, model = self.progress, self.text, self.network()
+        started = self.session.clock()
         try:
             with self.session.at_once():
                 score, model, sample = evaluate(self.run, model, text, train_nats=progress.train_nats)
         except Stopped:
             return self.save(model)
+        self.scoring_seconds = self.session.clock() - started
+        if self.run.config.training.until_recited:
+            self.is_recited = recites(self.run, model)
+            if self.is_recited:
+                progress.best_nats = None  # the network that recites the text is the best, whatever its loss is
         is_best = self._note_score(score)
         numbers = {f"nats_per_char/{NGRAM}": text.baseline_nats.get(NGRAM), "best_nats_per_char": progress.best_nats}
         with one_thread():
@@ -140,6 +150,27 @@ class Training:
         self.session.say(line)
         self.save(model)
         self.session.on_evaluation(progress, score.nats_per_char)
+
+    def change_length(self, steps: int, evaluations: int) -> None:
+        """Give the run another length from here on, and record that in its config.
+
+        Args:
+            steps: The length of the whole run, more than the steps taken.
+            evaluations: The evaluations of the whole run.
+
+        Raises:
+            CharlmError: the config cannot be written.
+
+        """
+        before = self.schedule.total
+        settings = self.run.config.training.with_changed_length(
+            self.progress.step, before=before, steps=steps, evaluations=evaluations
+        )
+        self.run = replace(self.run, config=self.run.config.model_copy(update={"training": settings}))
+        write_config(self.run.folder, self.run.config)
+        self.schedule = make_schedule(settings, self.engine.batches)
+        change = "slower" if steps < before else "faster"
+        self.session.say(f"this machine has become {change}: {steps:,} steps instead of {before:,}")
 
     def network(self) -> TrainedModel:
         """Return a copy of the present network, without a score."""

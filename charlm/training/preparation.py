@@ -1,38 +1,47 @@
-"""What is settled before a run is trained: its text, its config with nothing left open, and its engine.
+"""What happens before a run is trained: its text is read, its settings are decided, its engine is made.
 
-Every run passes through one of two functions, once in each process and on each machine: `prepare` if it is new, a trial
-of a search or a teacher for instance, and `reopen` if it goes on.
+Every run passes through one of two functions, once in each process and on each worker: `prepare` if it is new, for
+instance a trial of a search or a teacher, and `reopen` if it continues.
 """
 
+import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from charlm.config.file import Overrides, load_config, nest, parse_config
-from charlm.config.recipes import DEFAULT_CORPUS, DEFAULT_RECIPE, RecipeAdvice, find_recipe, suited_recipe
-from charlm.config.schema import Config, CorpusConfig, merge
+from charlm.config.file import Overrides
+from charlm.config.recipes import DEFAULT_CORPUS
+from charlm.config.schema import Config, CorpusConfig
 from charlm.errors import CharlmError
-from charlm.hardware import core_count, memory_bytes
+from charlm.evaluation.baselines import NGRAM
+from charlm.hardware import core_count, fastest_precision, memory_bytes
 from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Parameters, architecture
-from charlm.runs.folder import CORPUS, is_run
+from charlm.runs.folder import CHECKPOINTS, CORPUS, is_run, saved_steps
 from charlm.runs.run import Parent, Run, adapt_parent, check_parent, open_run, read_initial
 from charlm.storage import writing
-from charlm.text.batches import fit_batches
 from charlm.text.corpus import Corpus, is_corpus, open_corpus, read_manifest, settle_corpus_settings
 from charlm.text.documents import name_text
-from charlm.text.tokenization import tokenize
+from charlm.text.tokenization import memorize, tokenize
 from charlm.text.vocabulary import Vocabulary
+from charlm.training.costs import Costs, MachineCosts, TextFacts, fixed_share
+from charlm.training.decision import MEMORIZED_CHARACTERS, Decision, Given, batches_of, decide
 from charlm.training.display import wrap
+from charlm.training.evaluating import BASELINES, EvaluatedText, open_text
 from charlm.training.interface import Engine, EngineFactory
 from charlm.training.signals import Say, Session
-from charlm.training.soft_targets import check_teachers
+from charlm.training.soft_targets import check_teachers, open_soft_targets
+from charlm.training.timing import TIMED_SECONDS, TIMED_SHARE, Deadline, check_reading, measure, time_ngrams
 
 Text = str | Path | Corpus | Sequence[str | Path] | None
 """What `tokenize` takes: files, folders, .gz files, or - for standard input; one of them or several,
 each file a document. Or a corpus that it made, or the folder of one. None = the plays that come with charlm."""
+MINUTES_FOR_LZMA = 1.0
+"""A run with a shorter time limit is not compared with lzma, which takes seconds."""
+TOLERANCE = 1.3
+"""A recipe whose engine was made is replaced only if its costs are wrong by this factor: making another takes time."""
+Measure = Callable[..., Costs]
 TWO_SLOTS = {"adam", "adamw"}
 """Optimizers that keep two numbers for each weight with any arguments."""
 
@@ -42,78 +51,178 @@ class Preparation:
     """A run that could begin."""
 
     corpus: Corpus
+    decision: Decision
+    """How the run is trained, and why."""
     config: Config
-    """Every setting, with nothing left open; `charlm.training.timing.fit_to_minutes` may set another length."""
+    """Every setting, with nothing left open."""
     first: TrainedModel | None
     """The weights that training begins with; None = they are drawn at random."""
     engine: Engine
     """In its first state."""
-    advice: RecipeAdvice
-    """What suits a text of its size."""
-    is_advised: bool
-    """Whether the config follows the advice, because no recipe was named."""
-    advised_minutes: float | None
-    """How long the recipe should train such a text; None = as long as the config says."""
-    take_recipe: Callable[..., tuple[Config, TrainedModel | None, Engine]]
-    """Returns `config`, `first` and `engine` by another recipe, given its name, and whether it may learn from n-grams:
-    `has_ngrams`."""
+    costs: Costs | None = None
+    """What the parts of the run cost, if it has a time limit."""
+    text: EvaluatedText | None = None
+    """What the evaluations read, if it was opened already."""
+    deadline: Deadline | None = None
+    """The deadline of the run, if it has a time limit."""
 
 
 def prepare(
     text: Text,
     *,
-    recipe: str | Path | None,
-    overrides: Mapping[str, Any],
+    given: Given,
     folder: Path,
     engines: EngineFactory,
     session: Session,
     parent: Parent | None = None,
+    started: float | None = None,
+    is_plan: bool = False,
+    measure: Measure = measure,
 ) -> Preparation:
-    """Read the text, settle every setting of a new run, and make its engine; if no recipe is named, say which it gets.
+    """Read the text, decide how a new run is trained, and make its engine.
 
-    A mistake in a setting is found before the text is read.
+    With a time limit, the engine is timed first, and n-grams are counted, so that their time is known.
 
     Args:
         text: What is trained on.
-        recipe: A name in configs/, or a YAML file; None = the recipe that suits the text, for the plays that come with
-            charlm `default`.
-        overrides: Values that replace those of the recipe, by sections as in a YAML file.
-        folder: That of the run; the text is tokenized into its folder corpus/.
+        given: What the user gave.
+        folder: The folder of the run; the text is tokenized into its folder corpus/.
         engines: Makes the engines.
         session: The user of the training.
-        parent: The model whose weights training begins with, and which decides the shape of the network; None = random
-            weights.
+        parent: The model whose weights training begins with; None = random weights.
+        started: When the command began, by the clock of the session; None = now.
+        is_plan: Whether the run is only planned: then n-grams are estimated instead of counted.
+        measure: Finds out how long the parts of a run take, see `charlm.training.timing.measure`.
 
     Raises:
-        CharlmError: a key or a value is not right, the parent does not fit the overrides or the text, the text or a
+        CharlmError: a key or value is not valid, the parent does not fit the overrides or the text, the text or a
             teacher cannot be read, the network or the soft targets of the teachers do not fit into the memory, or the
-            machines do not agree.
+            workers do not agree.
+        Stopped: a signal came.
 
     """
-    is_advised = recipe is None and text is not None
-    config = _read_recipe(None if is_advised else str(recipe or DEFAULT_RECIPE), overrides, parent)
+    started = session.clock() if started is None else started
+    if parent is not None:
+        given = replace(given, architecture=parent.model.architecture.settings())
+    config = given.check()
+    check_parent(config, parent)
+    sources = as_sources(text)
+    if given.minutes is not None and not _is_one_corpus(sources):
+        check_reading(sources, given.minutes)
     known = None if parent is None else parent.model.vocabulary
     corpus = read_text(text, folder / CORPUS, config.corpus, known=known, show_progress=session.show_progress)
-    start, end = corpus.splits["train"]
-    advice = suited_recipe(end - start)
-    minutes = advice.minutes if is_advised and gives_length(overrides) is None else None
+    is_memorized = _is_memorized(given, config, corpus)
+    if is_memorized:
+        corpus = memorize(corpus, folder / CORPUS)
+    facts = TextFacts.of(corpus, is_memorized=is_memorized)
+    maker = _Maker(corpus, facts, given, folder, engines, session, parent, started, measure)
+    decision = maker.decide()
+    if decision.minutes is None:
+        return maker.prepared(decision, *maker.make(decision))
+    return maker.within_limit(decision, is_plan=is_plan)
 
-    def take(config: Config) -> tuple[Config, TrainedModel | None, Engine]:
-        """Return the config with nothing left open, the first weights and the engine."""
-        config = settle(config, corpus, engines=engines, parent=parent, say=session.say)
-        first = None if parent is None else adapt_parent(parent, config, corpus, say=session.say)
+
+def _is_memorized(given: Given, config: Config, corpus: Corpus) -> bool:
+    """Return whether a network is to recite the whole text, because it is short or the recipe says so."""
+    if given.recipe is not None:
+        return config.training.until_recited
+    is_free = not given.architecture and "corpus" not in given.overrides
+    has_one_document = len(corpus.manifest.sources) == 1
+    return is_free and has_one_document and len(corpus.ids) < MEMORIZED_CHARACTERS
+
+
+@dataclass
+class _Maker:
+    """Decides about a run whose text is read, and makes its engine."""
+
+    corpus: Corpus
+    facts: TextFacts
+    given: Given
+    folder: Path
+    engines: EngineFactory
+    session: Session
+    parent: Parent | None
+    started: float
+    measure: Measure
+
+    def __post_init__(self) -> None:
+        self.costs = MachineCosts()
+
+    def decide(self, *, kept: str | None = None, tolerance: float = math.inf) -> Decision:
+        """Decide with the costs that are known; `kept` and `tolerance` are those of `decide`."""
+        spent = self.session.clock() - self.started
+        return decide(
+            self.facts,
+            self.given,
+            kept=kept,
+            tolerance=tolerance,
+            costs_of=self.costs,
+            precision=fastest_precision(),
+            spent_seconds=self._shared(spent),
+            memory_bytes=memory_bytes(),
+        )
+
+    def _shared(self, seconds: float) -> float:
+        """Return the seconds that worker 0 has passed, so that all workers decide the same."""
+        return self.engines.machines.share(round(1e9 * seconds)) / 1e9
+
+    def make(self, decision: Decision) -> tuple[Config, TrainedModel | None, Engine]:
+        """Return the config with nothing left open, the first weights and the engine of a decision."""
+        config, say = decision.config, self.session.say
+        check_parent(config, self.parent)
+        config = settle(config, self.corpus, engines=self.engines, parent=self.parent, say=say)
+        first = None if self.parent is None else adapt_parent(self.parent, config, self.corpus, say=say)
         weights = None if first is None else first.parameters
-        return config, first, new_engine(config, corpus, engines, first_weights=weights, session=session)
+        engine = new_engine(config, self.corpus, self.engines, first_weights=weights, session=self.session)
+        return config, first, engine
 
-    def take_recipe(name: str, *, has_ngrams: bool = True) -> tuple[Config, TrainedModel | None, Engine]:
-        """Return the same by a recipe, as it is or without its n-grams."""
-        given = overrides if has_ngrams else merge({"training": {"ngram_weight": 0}}, overrides)
-        return take(_read_recipe(name, given, parent))
+    def within_limit(self, decision: Decision, *, is_plan: bool) -> Preparation:
+        """Time the run that was decided on, decide again with its true costs, and open its text."""
+        assert decision.minutes is not None, "the run has a time limit"
+        if decision.config.training.ngram_weight or decision.notes:
+            self.costs.ngram_seconds = self._shared(time_ngrams(self.corpus, session=self.session))
+            decision = self.decide()
+        made = self._make_and_measure(decision)
+        again = self.decide(kept=decision.recipe, tolerance=TOLERANCE)
+        if again.recipe != decision.recipe:
+            made = self._make_and_measure(again)
+        config, first, engine = made
+        run = Run(self.folder, config, self.corpus)
+        is_short = (decision.minutes or 0.0) < MINUTES_FOR_LZMA
+        text = open_text(run, baselines=(NGRAM,) if is_short else BASELINES)
+        if not is_plan:
+            open_soft_targets(run, say=self.session.say)
+            if config.training.ngram_weight:
+                self.costs.ngram_seconds = 0.0
+        decision = self.decide(kept=again.recipe)
+        training = config.training.with_steps(decision.steps)
+        training = training.model_copy(update={"evaluations": decision.evaluations})
+        config = config.model_copy(update={"training": training})
+        costs = self.costs(decision.config, self.facts)
+        prepared = self.prepared(decision, config, first, engine)
+        deadline = Deadline(
+            seconds=60 * (decision.minutes or 0.0),
+            started=self.started,
+            clock=self.session.clock,
+            costs=costs,
+            fixed_share=fixed_share(config.training),
+        )
+        return replace(prepared, costs=costs, text=text, deadline=deadline)
 
-    taken = take_recipe(advice.recipe) if is_advised else take(config)
-    for line in wrap(f"recipe: {advice.recipe}: {advice.reason}") if is_advised else ():
-        session.say(line)
-    return Preparation(corpus, *taken, advice, is_advised, minutes, take_recipe)
+    def _make_and_measure(self, decision: Decision) -> tuple[Config, TrainedModel | None, Engine]:
+        """Make an engine, and note what its parts cost."""
+        config, first, engine = self.make(decision)
+        seconds = min(TIMED_SECONDS, TIMED_SHARE * 60 * (decision.minutes or 0.0))
+        found = self.measure(config, self.corpus, engine, session=self.session, step_seconds=seconds)
+        self.costs.note(decision.config, self.facts, found)
+        return config, first, engine
+
+    def prepared(self, decision: Decision, config: Config, first: TrainedModel | None, engine: Engine) -> Preparation:
+        """Tell the user what was decided, and return the run that could begin."""
+        for line in decision.lines(engine.batches):
+            for part in wrap(line):
+                self.session.say(part)
+        return Preparation(self.corpus, decision, config, first, engine)
 
 
 def reopen(folder: Path, *, overrides: Overrides = (), engines: EngineFactory, session: Session) -> tuple[Run, Engine]:
@@ -139,29 +248,6 @@ def reopen(folder: Path, *, overrides: Overrides = (), engines: EngineFactory, s
     session.say(f"resuming {folder}")
     config = engines.settle(run.config, say=session.say, is_recorded=True)
     return run, new_engine(config, run.corpus, engines, first_weights=read_initial(run), session=session)
-
-
-def prepare_teacher(
-    config: Config, corpus: Corpus, seed: int, *, folder: Path, engines: EngineFactory, session: Session
-) -> Preparation:
-    """Prepare a teacher of a run: it has a recipe, a seed, and the text as the run has read it.
-
-    Args:
-        config: Every setting of the run, whose `training.teachers` name a recipe; no other reaches the teacher.
-        corpus: The text of the run.
-        seed: One of the seeds there.
-        folder: That of the teacher.
-        engines: Makes the engine.
-        session: The user of the training.
-
-    Raises:
-        CharlmError: as `prepare`.
-
-    """
-    assert config.training.teachers is not None, "the run has teachers"
-    given = {"seed": seed, "corpus": config.corpus.model_dump(mode="json"), "sampling.length": 0}
-    recipe, overrides = config.training.teachers.recipe, nest(given.items())
-    return prepare(corpus, recipe=recipe, overrides=overrides, folder=folder, engines=engines, session=session)
 
 
 def settle(config: Config, corpus: Corpus, *, engines: EngineFactory, parent: Parent | None = None, say: Say) -> Config:
@@ -210,14 +296,7 @@ def new_engine(
 
     """
     check_memory(config, len(corpus.vocabulary), available_bytes=memory_bytes())
-    settings = config.training
-    batches, shrunk = fit_batches(
-        len(corpus.split("train")),
-        batch_size=settings.batch_size,
-        sequence_length=settings.sequence_length,
-        seed=config.seed if settings.data_seed is None else settings.data_seed,
-        shuffle=settings.shuffle,
-    )
+    batches, shrunk = batches_of(config, len(corpus.split("train")))
     with session.at_once():
         engine = engines(config, batches, vocabulary_size=len(corpus.vocabulary))
         if first_weights is not None:
@@ -227,24 +306,27 @@ def new_engine(
     return engine
 
 
-def gives_length(settings: Mapping[str, Any]) -> str | None:
-    """Return which key of these settings, by sections, says how long a run trains; None = none does."""
-    given = settings.get("training")
-    names = [name for name in ("epochs", "steps") if isinstance(given, Mapping) and name in given]
-    return f"training.{names[0]}" if names else None
+def lengthen(run: Run, engine: Engine, *, minutes: float, started: float, session: Session) -> tuple[Run, Deadline]:
+    """Return a run with as many more steps as fit into a time limit, and its deadline.
 
+    Args:
+        run: The run, which has begun.
+        engine: Its engine, in its first state.
+        minutes: The time limit of the command.
+        started: When the command began, by the clock of the session.
+        session: Of a `stop_on_signal` block.
 
-def _read_recipe(name: str | None, overrides: Mapping[str, Any], parent: Parent | None) -> Config:
-    """Return the config that a recipe, the shape of the parent and the overrides give; no name = the defaults."""
-    shape = {} if parent is None else nest(parent.model.architecture.settings().items())
-    others = merge(shape, overrides)
-    if name is None:
-        config = parse_config(others, origin="override")
-    else:
-        path = find_recipe(name)
-        config = load_config(path, overrides=others).model_copy(update={"recipe": path.stem})
-    check_parent(config, parent)
-    return config
+    Raises:
+        Stopped: a signal came.
+
+    """
+    seconds = min(TIMED_SECONDS, TIMED_SHARE * 60 * minutes)
+    found = measure(run.config, run.corpus, engine, session=session, step_seconds=seconds)
+    deadline = Deadline(60 * minutes, started, session.clock, found, fixed_share(run.config.training))
+    done = max(saved_steps(run.folder / CHECKPOINTS), default=0)
+    settings = deadline.lengthened(run.config.training, engine, done)
+    session.say(f"training for {minutes:g} min: {(settings.steps or 0) - done:,} more steps")
+    return replace(run, config=run.config.model_copy(update={"training": settings})), deadline
 
 
 def as_sources(text: Text) -> list[str]:

@@ -4,9 +4,8 @@ At a low temperature a network repeats itself, the more the more its text does; 
 repeats itself compresses better than the text that was learnt.
 """
 
-import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,53 +25,55 @@ TYPICAL_CHARACTERS = 2 * TEXTS * CHARACTERS
 """What is written until one is found, as a rule: a temperature that will not do is given up at its first bad text."""
 
 
+DEFAULT_TEMPERATURE = 0.7
+"""What is taken if there is no time to compare any."""
+
+
 @dataclass(frozen=True)
 class Choice:
-    """A temperature, and why."""
+    """A sampling temperature, and why it was chosen."""
 
     temperature: float
-    ratio: float
-    """To which share of its bytes zlib compresses the text that repeats itself most, of those at this temperature."""
-    ratio_of_text: float
-    """That of a piece of the text that was learnt, the median."""
-    lower: tuple[float, float] | None
-    """The next lower temperature, and to which share a text compresses there; None = none was tried."""
+    reason: str
+    """Why, for the user; "" = no lower temperature was compared."""
 
     def __str__(self) -> str:
         """Return the choice for the user."""
-        lower = self.lower and f"; at {self.lower[0]:g} it repeats itself: {self.lower[1]:.0%}"
-        return (
-            f"it writes at temperature {self.temperature:g}: zlib compresses its texts to {self.ratio:.0%}, the text "
-            f"learnt to {self.ratio_of_text:.0%}{lower or ''}"
-        )
+        reason = self.reason and f" ({self.reason})"
+        return f"sampling temperature {self.temperature:g}{reason}"
 
 
-def choose_temperature(run: Run, model: TrainedModel) -> Choice:
+RECITAL = Choice(0.0, "always the most likely character, which recites the text")
+
+
+def choose_temperature(run: Run, model: TrainedModel, *, is_over: Callable[[], bool] = lambda: False) -> Choice:
     """Return the lowest of TEMPERATURES at which no text of the network compresses much better than the text.
 
     Args:
         run: Its text, of which the validation part counts, the training part if there is none; and its config, which
             gives the prompt, the seed of the first text, and what else restricts the choice of a character.
         model: The network.
+        is_over: Returns whether a time limit has passed; no further text is then generated.
 
     Raises:
         CharlmError: the logits are not finite.
 
     """
-    pieces, tried = _pieces(run), list[tuple[float, float]]()
-    length, wanted = max(1, len(pieces[0])), float(np.median([_ratio(piece) for piece in pieces]))
+    pieces = _pieces(run)
+    length = max(1, len(pieces[0]))
+    wanted = SHARE * float(np.median([_ratio(piece) for piece in pieces]))
+    lower = None
     with one_thread():
         for temperature in TEMPERATURES:
-            least = math.inf
-            for text in _texts(run, model, temperature, length):
-                least = min(least, _ratio(text))
-                if least < SHARE * wanted:
-                    break
-            tried.append((temperature, least))
-            if least >= SHARE * wanted:
+            is_varied = all(_ratio(text) >= wanted for text in _texts(run, model, temperature, length, is_over))
+            if is_varied and is_over():
+                return Choice(max(temperature, DEFAULT_TEMPERATURE), "there was no time to compare others")
+            if is_varied or temperature == TEMPERATURES[-1]:
                 break
-    lower = tried[-2] if len(tried) > 1 else None
-    return Choice(*tried[-1], ratio_of_text=wanted, lower=lower)
+            lower = temperature
+    if lower is None:
+        return Choice(temperature, "")
+    return Choice(temperature, f"at {lower:g} the output repeats itself more than the text does")
 
 
 def _pieces(run: Run) -> list[str]:
@@ -83,11 +84,15 @@ def _pieces(run: Run) -> list[str]:
     return [text[start : start + CHARACTERS] for start in starts]
 
 
-def _texts(run: Run, model: TrainedModel, temperature: float, length: int) -> Iterator[str]:
-    """Yield what the network writes at a temperature, each text by a seed of its own."""
+def _texts(
+    run: Run, model: TrainedModel, temperature: float, length: int, is_over: Callable[[], bool]
+) -> Iterator[str]:
+    """Yield what the network generates at a temperature, each text by its own seed, until the time is over."""
     settings = run.config.sampling
     sampler = replace(sampler_of(run.config, model), temperature=temperature)
     for seed in range(run.config.seed, run.config.seed + TEXTS):
+        if is_over():
+            return
         wanted = TextRequest(length, sampler, seed, settings.prompt, ignore_end=True)
         yield "".join(generate_text(model, wanted))
 

@@ -1,90 +1,86 @@
-"""How long a run takes on this machine, from a few steps and one mark that are timed and then undone.
+"""The time of a run: what its parts take on this machine, and the deadline of a run with a time limit.
 
-    seconds(S) = start + teachers + n-grams + S * step + marks * mark + end
+A few steps and one evaluation are timed, and then undone:
 
-S steps; at a mark, the run is evaluated and saved; in the end, the temperature at which it writes is chosen. If windows
-grow, S steps take as long as the characters that they read do in steps of `sequence_length`. The figures are those of
-this machine under its present load.
+    seconds(S) = start + teachers + n-grams + S * step + evaluations * evaluation + end
+
+S steps; at the end, the sampling temperature is chosen. If windows grow, S steps take as long as the characters that
+they read do in steps of `sequence_length`. The figures are those of this machine under its present load.
+
+While a run with a time limit trains, what is left of it is planned again at each evaluation, from the speed since the
+last one, between evaluations only if the plan is far off. The config of the run records every change, so that the run
+can be repeated.
 """
 
 import bisect
 import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
-from charlm.config.recipes import smaller_recipe
 from charlm.config.schema import Config, TrainingConfig
-from charlm.errors import CharlmError, counted
+from charlm.errors import CharlmError, duration
+from charlm.evaluation.baselines import count_ngrams, predict_ngrams
 from charlm.evaluation.scoring import ids_read
-from charlm.runs.folder import CHECKPOINTS, saved_steps
 from charlm.runs.run import Run
 from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
 from charlm.storage import temporary_folder
 from charlm.text.corpus import Corpus
+from charlm.text.documents import find_documents
 from charlm.training.checkpoints import Progress
-from charlm.training.evaluating import DivergenceError, evaluate, one_thread, open_text
+from charlm.training.costs import EVALUATION_SHARE, MAX_STEPS, Costs
+from charlm.training.decision import USED_SHARE
+from charlm.training.evaluating import DivergenceError, one_thread, open_text
 from charlm.training.events import RunLog
-from charlm.training.interface import Engine, EngineFactory
+from charlm.training.interface import Engine
 from charlm.training.marks import Training
-from charlm.training.preparation import Preparation, gives_length, prepare_teacher
-from charlm.training.schedule import make_schedule, mean_growth
+from charlm.training.schedule import Schedule, make_schedule
 from charlm.training.signals import Session
-from charlm.training.soft_targets import NGRAM_PARTS, cross_predict, open_soft_targets
+from charlm.training.soft_targets import NGRAM_ORDER, NGRAM_PARTS
 from charlm.training.temperature import TYPICAL_CHARACTERS
 
 TIMED_STEPS, TIMED_SECONDS = 20, 3.0
 """How many steps are timed, at most for so long; at least one call of the engine."""
-TIMED_SHARE = 0.05
-"""The share of the time of a run for which steps are timed, at most."""
-TIMED_CHARACTERS, TIMED_SAMPLE = 20_000, 200
-"""How much of the validation text is scored to time a mark, and how much is written to time the end."""
-MARK_SHARE, FEWEST_MARKS = 0.2, 3
-"""The share of the time of a run of some minutes that its marks take at most, if they are more than so many."""
-ENOUGH_STEPS = 1000
-"""The steps that must fit into the minutes for a recipe to be taken that nobody has named."""
-FEW_STEPS = 200
-"""With fewer steps, a network learns little more than how often each character occurs."""
-MAX_STEPS = 1_000_000_000
-"""The largest number of steps that a config takes."""
+TIMED_SHARE = 0.03
+"""The largest share of a time limit for which steps are timed."""
+TIMED_CHARACTERS, TIMED_SAMPLE = 16_384, 200
+"""How much of the validation text is scored to time an evaluation, enough for all streams side by side; and how much is
+generated to time the end."""
+TIMED_NGRAM_CHARACTERS, TIMED_PREDICTIONS = 50_000, 2_000
+"""How much of a text is counted, and how many of its characters are predicted, to time n-grams."""
+SORTING = 1.3
+"""A long text takes this much more time per character to count than the part that is timed, since n-grams are sorted.
+"""
 
 
-@dataclass(frozen=True)
-class Costs:
-    """How long each part of a run takes, in seconds."""
+READ_BYTES_PER_SECOND, COMPRESSION = 20_000_000, 4
+"""How fast text is tokenized on two cores of an AMD EPYC, and how many bytes one of a .gz file stands for."""
+READING_SHARE = 0.25
+"""The largest share of a time limit in which text may be read."""
 
-    step_seconds: float
-    """One step of `sequence_length` characters, with the reading of its windows."""
-    mark_seconds: float
-    """One evaluation, with the sample, the logs and the checkpoint."""
-    start_seconds: float
-    """Building the engine, and its first call."""
-    end_seconds: float = 0.0
-    """Choosing a temperature, as a rule; 0 = the user has."""
-    teacher_seconds: float = 0.0
-    """The teachers that the run trains first, and their reading of the text; 0 = it trains none."""
-    ngram_seconds: float = 0.0
-    """Counting the n-grams that the run learns from; 0 = there are none."""
 
-    def run_seconds(self, settings: TrainingConfig, steps: int) -> float:
-        """Return how long a run of some steps takes after its start, 0 or more of them."""
-        training = steps * mean_growth(settings) * self.step_seconds
-        marks = min(steps, settings.evaluations)
-        return self.teacher_seconds + self.ngram_seconds + training + marks * self.mark_seconds + self.end_seconds
+def check_reading(sources: Sequence[str], minutes: float) -> None:
+    """Refuse a text that cannot be read within a time limit, before any of it is read.
 
-    def steps_within(self, settings: TrainingConfig, seconds: float) -> int:
-        """Return the most steps with all marks for which `run_seconds` is at most `seconds`; 0 = not even one."""
-        left = seconds - self.run_seconds(settings, 0) - settings.evaluations * self.mark_seconds
-        return min(MAX_STEPS, max(0, int(left / (mean_growth(settings) * self.step_seconds))))
+    Args:
+        sources: Files, folders, or - for standard input, whose size is not known.
+        minutes: The time limit.
 
-    def with_marks_for(self, settings: TrainingConfig, seconds: float) -> TrainingConfig:
-        """Return settings with fewer marks, if they would take more than MARK_SHARE of a run of so many seconds."""
-        affordable = int(MARK_SHARE * (seconds - self.run_seconds(settings, 0)) / max(self.mark_seconds, 1e-9))
-        fewest = min(FEWEST_MARKS, settings.evaluations)
-        return settings.model_copy(update={"evaluations": max(fewest, min(settings.evaluations, affordable))})
+    Raises:
+        CharlmError: a source does not exist, or the files are too large.
+
+    """
+    documents, _ = find_documents(path for path in sources if path != "-")
+    sizes = ((document.path, document.path.stat().st_size) for document in documents if document.path is not None)
+    size = sum(bytes * (COMPRESSION if path.suffix.lower() == ".gz" else 1) for path, bytes in sizes)
+    seconds = size / READ_BYTES_PER_SECOND
+    if seconds > READING_SHARE * 60 * minutes:
+        enough = math.ceil(seconds / READING_SHARE / 60)
+        raise CharlmError(
+            f"minutes {minutes:g}: reading {size / 1e9:,.1f} GB of text takes about {duration(seconds)}; give it "
+            f"{enough:,} minutes, or less text"
+        )
 
 
 def measure(
@@ -98,8 +94,11 @@ def measure(
         config: Every setting of the run; `training.parts` is a number.
         corpus: Its text.
         engine: The engine of the run, in its first state.
-        session: Of a `stop_on_signal` block; a signal ends the measurement at once. Nothing is said.
+        session: Of a `stop_on_signal` block; a signal ends the measurement immediately. Nothing is printed.
         step_seconds: How long to take steps, at most; 0 = a single call of the engine after the first.
+
+    Returns:
+        The costs, the same on every worker; those of worker 0.
 
     Raises:
         CharlmError: the temporary folder cannot be written.
@@ -111,8 +110,8 @@ def measure(
         started, run = session.clock(), Run(folder, endless, corpus)
         schedule = make_schedule(endless.training, engine.batches)
         first = next(phase.first for phase in schedule.phases if phase.batches == schedule.batches)
-        whole = open_text(run, has_baselines=False)  # the run itself computes them once
-        part = replace(whole, ids=None if whole.ids is None else whole.ids[:TIMED_CHARACTERS])
+        text = open_text(run, baselines=())
+        part = replace(text, ids=None if text.ids is None else text.ids[:TIMED_CHARACTERS])
         training = Training(run, engine, schedule, Session(clock=session.clock), part, None, log, Progress(step=first))
         engine.build(schedule.lengths)
         first_state = engine.tensors()
@@ -120,19 +119,27 @@ def measure(
         start = session.clock() - started
         step = _time_steps(training, step_seconds)
         engine.restore(first_state)
-        training.progress, started = Progress(step=first), session.clock()
-        training.evaluate()
-        mark = session.clock() - started
-        if whole.ids is not None and part.ids is not None:  # the whole text takes longer
-            started = session.clock()
-            evaluate(run, training.network(), part, train_nats=0.0, has_sample=False)
-            mark += (ids_read(len(whole.ids)) / ids_read(len(part.ids)) - 1) * (session.clock() - started)
+        training.progress = Progress(step=first)
+        evaluation = _time_evaluation(training, 0 if text.ids is None else len(text.ids))
         end = _time_end(training)
-    return Costs(step, mark, start, end)
+    shared = [engine.machines.share(round(1e9 * seconds)) / 1e9 for seconds in (step, evaluation, start, end)]
+    return Costs(*shared)
+
+
+def _time_evaluation(training: Training, characters: int) -> float:
+    """Return in how many seconds the network is evaluated on a text of some characters, from a part of it."""
+    clock, ids = training.session.clock, training.text.ids
+    training.evaluate()  # the first evaluation is slower than the others
+    started = clock()
+    training.evaluate()
+    seconds = clock() - started
+    if ids is None:
+        return seconds
+    return seconds + (ids_read(characters) / ids_read(len(ids)) - 1) * training.scoring_seconds
 
 
 def _time_end(training: Training) -> float:
-    """Let a network write a little; return the seconds in which it writes until a temperature is found, as a rule."""
+    """Generate a little text; return in how many seconds a sampling temperature is usually found."""
     run, clock = training.run, training.session.clock
     if not run.config.sampling.chooses_temperature:
         return 0.0
@@ -142,162 +149,19 @@ def _time_end(training: Training) -> float:
     return TYPICAL_CHARACTERS / TIMED_SAMPLE * (clock() - started)
 
 
-def estimate(
-    config: Config,
-    corpus: Corpus,
-    engine: Engine,
-    engines: EngineFactory,
-    *,
-    session: Session,
-    step_seconds: float = TIMED_SECONDS,
-) -> Costs:
-    """Find out how long a run takes, its teachers and n-grams included.
-
-    The arguments and errors are those of `measure`, and `engines` makes the engine of a teacher, of which a few steps
-    are timed; what `prepare` raises is raised too.
-    """
-    found, teacher_seconds = measure(config, corpus, engine, session=session, step_seconds=step_seconds), 0.0
-    if seeds := config.training.used_teachers.seeds:
-        with session.silent(), temporary_folder() as folder:
-            teacher = prepare_teacher(config, corpus, seeds[0], folder=folder, engines=engines, session=session)
-        one = measure(teacher.config, corpus, teacher.engine, session=session, step_seconds=step_seconds)
-        settings = teacher.config.training
-        steps = make_schedule(settings, teacher.engine.batches).total
-        teacher_seconds = len(seeds) * (one.start_seconds + one.run_seconds(settings, steps))
-    ngram_seconds = time_ngrams(config, corpus, session=session)
-    return replace(found, teacher_seconds=teacher_seconds, ngram_seconds=ngram_seconds)
-
-
-def check_minutes(minutes: float, overrides: Mapping[str, Any]) -> None:
-    """Check the minutes that a run is to take.
-
-    Args:
-        minutes: More than 0.
-        overrides: Settings by sections; they must leave the length of the run alone.
-
-    Raises:
-        CharlmError: the minutes are not a number more than 0, or an override gives the length.
-
-    """
-    if not 0 < minutes < math.inf:
-        raise CharlmError(f"minutes: found {minutes:g}; must be a finite number above 0")
-    if key := gives_length(overrides):
-        raise CharlmError(f"minutes {minutes:g}: decides {key}, which an override gives as well; leave one of them out")
-
-
-def fit_to_minutes(
-    prepared: Preparation, folder: Path, *, minutes: float | None, started: float, session: Session
-) -> Preparation:
-    """Return what trains with the steps that fit into the minutes, in place of the length that its config gave.
-
-    If no recipe was named, and ENOUGH_STEPS do not fit, the next smaller recipe is taken, and so on.
-
-    Args:
-        prepared: What trains; its engine is in its first state.
-        folder: That of the run. Soft targets of n-grams alone are counted here and now, so that their time is known.
-        minutes: What the user asks for, from `started` on; None = those that the recipe is advised with, from now on,
-            and as long as the config says if there are none.
-        started: When the program began, in seconds of the clock.
-        session: Of a `stop_on_signal` block.
-
-    Raises:
-        CharlmError: the minutes that the user asks for are too short for a step.
-        Stopped: a signal came.
-
-    """
-    if minutes is None and prepared.is_advised and (better := prepared.advice.better):
-        session.say(f"better, in about {prepared.advice.times:g} times the time: -c {better}")
-    total, has_teachers = minutes or prepared.advised_minutes, bool(prepared.config.training.used_teachers.seeds)
-    if total is None:
-        return prepared
-    if minutes is not None and has_teachers:
-        raise CharlmError(
-            f"minutes {total:g}: the recipe trains teachers first, as long as they need; leave them out: "
-            f"-s training.teachers=null"
-        )
-    begin = session.clock() if minutes is None else started
-    timed = min(TIMED_SECONDS, 60 * total * TIMED_SHARE)
-    while True:
-        config, corpus, engine = prepared.config, prepared.corpus, prepared.engine
-        found = measure(config, corpus, engine, session=session, step_seconds=timed)
-        left = 60 * total - (session.clock() - begin)
-        is_enough = found.steps_within(found.with_marks_for(config.training, left), left) >= ENOUGH_STEPS
-        smaller = smaller_recipe(config.recipe) if prepared.is_advised else None
-        if smaller is None or engine.machines.share(is_enough):
-            break
-        session.say(
-            f"recipe: {smaller} instead: {ENOUGH_STEPS:,} steps of {config.recipe} take longer than {total:g} min"
-        )
-        # a text that is too long to learn from n-grams takes too long to count, too
-        config, first, engine = prepared.take_recipe(smaller, has_ngrams=bool(config.training.ngram_weight))
-        prepared = replace(prepared, config=config, first=first, engine=engine)
-    if not has_teachers:  # their time, as nobody has asked for a time, comes on top
-        open_soft_targets(Run(folder, config, corpus), say=session.say)
-    seconds = 60 * total - (spent := session.clock() - begin)
-    settings = found.with_marks_for(config.training, seconds)
-    settings = settings.model_copy(update={"evaluations": engine.machines.share(settings.evaluations)})
-    steps = engine.machines.share(found.steps_within(settings, seconds))
-    if minutes is None:
-        steps = max(steps, FEW_STEPS)
-    if steps == 0:
-        needed = spent + found.run_seconds(settings, 1)
-        raise CharlmError(f"minutes {total:g}: the start and one step take {needed / 60:,.3g} min; give more")
-    settings = settings.with_steps(steps)
-    epochs = make_schedule(settings, engine.batches).epochs(steps)
-    session.say(
-        f"{total:g} min: {counted(steps, 'step')} of {1000 * found.step_seconds:,.4g} ms, {epochs:,.4g} epochs, "
-        f"{counted(settings.evaluations, 'evaluation')}, in place of the length in the config"
-    )
-    if steps < FEW_STEPS:
-        enough = (spent + found.run_seconds(settings, FEW_STEPS)) / 60
-        longer = f"--minutes {math.ceil(10 * enough) / 10:g}"
-        session.say(f"{counted(steps, 'step')} will teach the network little; {longer} would allow {FEW_STEPS}")
-    return replace(prepared, config=config.model_copy(update={"training": settings}))
-
-
-def lengthen(run: Run, engine: Engine, *, minutes: float, started: float, session: Session) -> Config:
-    """Return the config of a run with as many more steps as fit into some minutes; arguments as for `fit_to_minutes`.
-
-    Raises:
-        CharlmError: the minutes are too short for a step.
-        Stopped: a signal came.
-
-    """
-    timed = min(TIMED_SECONDS, 60 * minutes * TIMED_SHARE)
-    found = measure(run.config, run.corpus, engine, session=session, step_seconds=timed)
-    seconds = 60 * minutes - (session.clock() - started)
-    done, settings = max(saved_steps(run.folder / CHECKPOINTS), default=0), run.config.training
-    marks = found.with_marks_for(settings, seconds).evaluations
-
-    def takes(steps: int) -> float:
-        """Return how long so many more steps take, which read what a run of that length reads from here on."""
-        schedule = make_schedule(settings.with_steps(done + steps), engine.batches)
-        characters = schedule.characters(done + steps) - schedule.characters(done)
-        return (
-            characters / engine.batches.characters_per_step * found.step_seconds
-            + marks * found.mark_seconds
-            + found.end_seconds
-        )
-
-    steps = engine.machines.share(bisect.bisect_right(range(1, MAX_STEPS - done), seconds, key=takes))
-    if not steps:
-        raise CharlmError(f"minutes {minutes:g}: the start and one step take longer; give more")
-    total = done + steps
-    evaluations = engine.machines.share(min(1000, -(-marks * total // steps)))
-    session.say(f"{minutes:g} min: {counted(steps, 'more step')} of {1000 * found.step_seconds:,.4g} ms")
-    training = settings.with_steps(total).model_copy(update={"evaluations": evaluations})
-    return run.config.model_copy(update={"training": training})
-
-
-def time_ngrams(config: Config, corpus: Corpus, *, session: Session) -> float:
-    """Return how long the n-grams take that a run would learn from, by one of their parts; 0 = it has none."""
-    ids, started = corpus.split("train"), session.clock()
-    if not config.training.ngram_weight:
-        return 0.0
-    for rows, _ in cross_predict(ids, vocabulary_size=len(corpus.vocabulary)):
-        if rows.stop >= len(ids) // NGRAM_PARTS - 1:
-            break
-    return NGRAM_PARTS * (session.clock() - started)
+def time_ngrams(corpus: Corpus, *, session: Session) -> float:
+    """Return in how many seconds the n-grams of a text would be counted for soft targets, from a part of the text."""
+    ids = corpus.split("train")
+    part = ids[:TIMED_NGRAM_CHARACTERS].astype("int64")
+    started = session.clock()
+    model = count_ngrams(part, vocabulary_size=len(corpus.vocabulary), order=NGRAM_ORDER)
+    counted = session.clock()
+    predicted = part[:TIMED_PREDICTIONS]
+    for _ in predict_ngrams(model, predicted, first=1):
+        pass
+    ended = session.clock()
+    counting = (NGRAM_PARTS - 1) * (counted - started) / len(part) * (1.0 if len(part) == len(ids) else SORTING)
+    return len(ids) * (counting + (ended - counted) / len(predicted))
 
 
 def _time_steps(training: Training, seconds: float) -> float:
@@ -314,3 +178,142 @@ def _time_steps(training: Training, seconds: float) -> float:
             training.take_steps(count)
         step_seconds, now = (progress.seconds - before) / count, clock()
     return (now - started) / (progress.step - first)
+
+
+TOO_SHORT, TOO_LONG = 0.9, 1.03
+"""At an evaluation, the rest of a run is changed if it takes less or more than these shares of the time left."""
+FAR_TOO_SHORT, FAR_TOO_LONG = 0.8, 1.15
+"""The same between evaluations."""
+MEASURED_SHARE = 0.05
+"""The speed that was measured before the run counts as much as that of steps for this share of the time limit."""
+KEPT_SHARE = 0.3
+"""At an evaluation, how much the steps before it still count in the speed."""
+MAX_EVALUATIONS = 1_000
+MIN_RANGE = 1_000
+"""A run may become up to three times as long as it was, or this many steps."""
+
+
+@dataclass
+class Deadline:
+    """The time limit of a run, and how fast the run is."""
+
+    seconds: float
+    """The time limit of the whole command."""
+    started: float
+    """When the command began, by `clock`."""
+    clock: Callable[[], float]
+    """Returns the time in seconds."""
+    costs: Costs
+    """The costs of the run, as measured before its first step."""
+    fixed_share: float
+    """The share of a step's time that does not depend on how many characters it reads."""
+
+    def __post_init__(self) -> None:
+        """Begin with the speed that was measured."""
+        self._evaluation_seconds = self.costs.evaluation_seconds
+        self._elapsed = MEASURED_SHARE * self.seconds
+        self._work = self._elapsed / self.costs.step_seconds
+
+    def _work_of(self, schedule: Schedule, first: int, last: int) -> float:
+        """Return how many steps of `sequence_length` the steps between two of a run take as long as."""
+        characters = schedule.characters(last) - schedule.characters(first)
+        read = characters / schedule.batches.characters_per_step
+        return self.fixed_share * (last - first) + (1 - self.fixed_share) * read
+
+    @property
+    def _step_seconds(self) -> float:
+        """How long a step of `sequence_length` takes at present."""
+        return self._elapsed / self._work
+
+    @property
+    def _left(self) -> float:
+        """Seconds that are left for steps and evaluations."""
+        end_seconds = self.costs.end_seconds * self._step_seconds / self.costs.step_seconds
+        return USED_SHARE * self.seconds - (self.clock() - self.started) - end_seconds
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time limit has passed."""
+        return self.clock() > self.started + self.seconds
+
+    def note_steps(self, schedule: Schedule, first: int, last: int, seconds: float) -> None:
+        """Note how long the steps after step `first`, up to step `last`, took."""
+        self._work += self._work_of(schedule, first, last)
+        self._elapsed += seconds
+
+    def note_evaluation(self, seconds: float) -> None:
+        """Note how long an evaluation took."""
+        self._evaluation_seconds = seconds
+        self._work *= KEPT_SHARE
+        self._elapsed *= KEPT_SHARE
+
+    def review(
+        self, settings: TrainingConfig, schedule: Schedule, step: int, *, is_evaluation: bool
+    ) -> tuple[int, int] | None:
+        """Return the length in steps and the evaluations that the run should have; None = leave them as they are.
+
+        Args:
+            settings: The section `training` of the config.
+            schedule: The schedule that these settings give.
+            step: The steps that the run has taken, fewer than its length and more than 0.
+            is_evaluation: Whether the run has just been evaluated.
+
+        """
+        left = self._left
+        evaluations = _evaluations_after(schedule, step)
+        needed = self._seconds(schedule, step) + evaluations * self._evaluation_seconds
+        shortest, longest = (TOO_SHORT, TOO_LONG) if is_evaluation else (FAR_TOO_SHORT, FAR_TOO_LONG)
+        if shortest * left <= needed <= longest * left:
+            return None
+        affordable = int(EVALUATION_SHARE * left / max(self._evaluation_seconds, 1e-9))
+        evaluations = max(1, min(evaluations, affordable))
+        total_evaluations = _evaluations_after(schedule, 0) - _evaluations_after(schedule, step) + evaluations
+
+        left -= evaluations * self._evaluation_seconds
+
+        def seconds(more: int) -> float:
+            """Return how long some more steps take."""
+            changed = settings.with_changed_length(
+                step, before=schedule.total, steps=step + more, evaluations=total_evaluations
+            )
+            return self._seconds(make_schedule(changed, schedule.batches), step)
+
+        more = max(1, bisect.bisect_right(range(1, 2 * schedule.total + MIN_RANGE), left, key=seconds))
+        return None if step + more == schedule.total else (step + more, total_evaluations)
+
+    def lengthened(self, settings: TrainingConfig, engine: Engine, step: int) -> TrainingConfig:
+        """Return settings with as many more steps as fit, one at least.
+
+        Args:
+            settings: The section `training` of the config of a run.
+            engine: Its engine.
+            step: The steps that it has taken.
+
+        """
+        left = self._left
+        affordable = int(EVALUATION_SHARE * left / max(self._evaluation_seconds, 1e-9))
+        evaluations = max(1, min(settings.evaluations, affordable))
+        left -= evaluations * self._evaluation_seconds
+
+        def seconds(more: int) -> float:
+            """Return how long some more steps take."""
+            return self._seconds(make_schedule(settings.with_steps(step + more), engine.batches), step)
+
+        fitting = bisect.bisect_right(range(1, MAX_STEPS - step), left, key=seconds)
+        more = max(1, engine.machines.share(fitting))
+        # the evaluations of a run are spread over all of its steps, those before this command included
+        total = engine.machines.share(min(MAX_EVALUATIONS, -(-evaluations * (step + more) // more)))
+        return settings.with_steps(step + more).model_copy(update={"evaluations": total})
+
+    def _seconds(self, schedule: Schedule, step: int) -> float:
+        """Return how long the rest of the steps of a schedule takes."""
+        return self._work_of(schedule, step, schedule.total) * self._step_seconds
+
+
+def _evaluations_after(schedule: Schedule, step: int) -> int:
+    """Return how many evaluations a run has after a step."""
+    count = 0
+    while step < schedule.total:
+        step = schedule.next_mark(step)
+        count += 1
+    return count

@@ -18,19 +18,22 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from charlm.config.file import dump_yaml, load_config
-from charlm.config.recipes import find_recipe, suited_recipe
+from charlm.config.recipes import find_recipe
 from charlm.engine.factory import KerasEngines
 from charlm.engine.runtime import check_tensorflow
 from charlm.errors import CharlmError, escape_controls
+from charlm.hardware import fastest_precision
 from charlm.runs.folder import CONFIG_FILE, CORPUS, RUNS
 from charlm.runs.run import begin_run, run_folder
 from charlm.storage import only_writer, write_file, writing
 from charlm.text.corpus import Corpus, is_corpus, open_corpus
 from charlm.training.checkpoints import Progress
+from charlm.training.costs import Costs, TextFacts
+from charlm.training.decision import Given, decide
 from charlm.training.interface import EngineFactory
 from charlm.training.preparation import as_sources, prepare, read_text
 from charlm.training.signals import Session, Stopped, stop_on_signal
-from charlm.training.timing import TIMED_SECONDS, TIMED_SHARE, Costs, estimate
+from charlm.training.timing import measure
 from charlm.training.trainer import train_run
 from charlm.tuning.space import Space, load_space
 
@@ -39,8 +42,8 @@ TRIALS = 20
 """Trials that would fit into the time of a search if none were pruned."""
 MIN_TRIAL_SECONDS = 30.0
 """A new search makes its trials no shorter unless it is told to: in less time, networks differ by luck."""
-EVALUATIONS = 10
-"""Of a whole trial."""
+FOR_TRIALS = {"training.evaluations": 10, "training.early_stopping": None, "sampling.length": 0}
+"""Settings of every trial: its evaluations are compared with those of other trials."""
 RANDOM_TRIALS = 8
 """Trials before the sampler learns from earlier ones."""
 PRUNING_TRIALS, PRUNING_INDEX = 4, 3
@@ -117,11 +120,11 @@ def search(
     seconds: float,
     trial_seconds: float | None = None,
     trials: int | None = None,
-    estimate: Callable[..., Costs] = estimate,
+    measure: Callable[..., Costs] = measure,
 ) -> SearchResult:
     """Begin a search in a folder or go on with it, until its time is over or it has enough trials.
 
-    The arguments and errors are those of `tune`, in seconds. `estimate` finds out how long the parts of a trial take.
+    The arguments and errors are those of `tune`, in seconds. `measure` finds out how long the parts of a trial take.
     """
     with writing(folder):
         if not (folder / JOURNAL).exists() and folder.exists() and any(p.name[0] != "." for p in folder.iterdir()):
@@ -132,21 +135,16 @@ def search(
     command += f" -c {shlex.quote(str(folder / BEST_FILE))}"
     with only_writer(folder):
         study = _open_study(folder)
-        if is_corpus(folder / CORPUS):
-            corpus = open_corpus(folder / CORPUS)
-        else:
-            settings = space.config().corpus
-            corpus = read_text(sources, folder / CORPUS, settings, show_progress=session.show_progress)
-        if not len(corpus.split("validation")):
-            raise CharlmError("the text is too short for a validation part, by which a search compares; give more text")
-        if space.is_advised:
-            space = replace(space, recipe=find_recipe(suited_recipe(len(corpus.split("train"))).recipe))
+        corpus = _open_text(space, sources, folder / CORPUS, session)
         length = trial_seconds or study.user_attrs.get("length of trials")
         length = length or min(seconds / 2, max(seconds / TRIALS, MIN_TRIAL_SECONDS))
         if length >= seconds:
             raise CharlmError(
                 f"minutes: found {seconds / 60:g}; a trial of this search takes {length / 60:g}; give more"
             )
+        if space.is_advised:
+            space = replace(space, recipe=_recipe_for(space, corpus, seconds=length))
+        Given(str(space.recipe), space.overrides({}), minutes=length / 60).check()
         _check_is_same(study, folder, {**space.describe(), "text": sources, "length of trials": length})
         for stale in study.get_trials(states=(TrialState.RUNNING,)):  # of a process that was stopped
             study.tell(stale.number, state=TrialState.FAIL)
@@ -160,7 +158,7 @@ def search(
             try:
                 with run_folder(_run_of(folder, trial.number)) as place:
                     nats = _train_trial(
-                        trial, space, corpus, place, engines, session=session, seconds=length, estimate=estimate
+                        trial, space, corpus, place, engines, session=session, seconds=length, measure=measure
                     )
             except CharlmError as error:
                 study.tell(trial, state=TrialState.FAIL)
@@ -198,6 +196,24 @@ def _open_study(folder: Path) -> optuna.Study:
     return study
 
 
+def _open_text(space: Space, sources: Sequence[str], folder: Path, session: Session) -> Corpus:
+    """Return the text of a search; raise CharlmError if it has no validation part, by which trials are compared."""
+    if is_corpus(folder):
+        corpus = open_corpus(folder)
+    else:
+        corpus = read_text(sources, folder, space.config().corpus, show_progress=session.show_progress)
+    if not len(corpus.split("validation")):
+        raise CharlmError("the text is too short for a validation part, by which a search compares; give more text")
+    return corpus
+
+
+def _recipe_for(space: Space, corpus: Corpus, *, seconds: float) -> Path:
+    """Return the recipe that trials of some seconds search over, if the space names none."""
+    given = Given(overrides=space.overrides({}), minutes=seconds / 60)
+    decision = decide(TextFacts.of(corpus), given, precision=fastest_precision())
+    return find_recipe(str(decision.recipe))
+
+
 def _check_is_same(study: optuna.Study, folder: Path, identity: dict[str, Any]) -> None:
     """Note what makes two searches the same, or refuse a folder that holds another."""
     for name, value in identity.items():
@@ -215,21 +231,16 @@ def _train_trial(
     *,
     session: Session,
     seconds: float,
-    estimate: Callable[..., Costs],
+    measure: Callable[..., Costs],
 ) -> float | None:
     """Train the run of a trial; return its lowest loss in nats per character, None if it is worse than the others."""
     shown = (f"{key.rpartition('.')[2]} {f'{v:.4g}' if isinstance(v, float) else v}" for key, v in trial.params.items())
     session.say(f"trial {trial.number}: {', '.join(shown)}")
     with session.silent():
-        overrides = space.overrides({**trial.params, "training.early_stopping": None, "sampling.length": 0})
-        prepared = prepare(
-            corpus, recipe=space.recipe, overrides=overrides, folder=place, engines=engines, session=session
-        )
-        timed = min(TIMED_SECONDS, TIMED_SHARE * seconds)
-        found = estimate(prepared.config, corpus, prepared.engine, engines, session=session, step_seconds=timed)
-        training = prepared.config.training.model_copy(update={"evaluations": EVALUATIONS})
-        steps = max(EVALUATIONS, found.steps_within(training, seconds))
-        config = prepared.config.model_copy(update={"training": training.with_steps(steps)})
+        overrides = space.overrides({**trial.params, **FOR_TRIALS})
+        given = Given(str(space.recipe), overrides, minutes=seconds / 60)
+        prepared = prepare(corpus, given=given, folder=place, engines=engines, session=session, measure=measure)
+        config, steps = prepared.config, prepared.decision.steps
         marks = itertools.count(1)
 
         def report(progress: Progress, nats: float) -> None:
@@ -240,7 +251,8 @@ def _train_trial(
 
         session.on_evaluation = report
         try:
-            outcome = train_run(begin_run(place, config, corpus), prepared.engine, engines, session=session)
+            begun = begin_run(place, config, corpus)
+            outcome = train_run(begun, prepared.engine, engines, session=session, text=prepared.text)
         except optuna.TrialPruned:
             return None
     if outcome.signal is not None:

@@ -20,7 +20,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from charlm.config.file import dotted, explain, flatten, load_config, nest, parse_overrides, read_yaml
-from charlm.config.recipes import DEFAULT_RECIPE, find_recipe
+from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config, merge
 from charlm.errors import CharlmError, short_repr
 
@@ -108,7 +108,7 @@ def load_space(path: Path) -> Space:
     except ValidationError as error:
         raise CharlmError(f"{path}: {explain(error, _File)}") from None
     ranges = {key: _parse_range(f"{path}: search: {key}", value) for key, value in sections.search.items()}
-    name = DEFAULT_RECIPE if sections.recipe is None else sections.recipe
+    name = "default" if sections.recipe is None else sections.recipe
     recipe = path.parent / name if Path(name).suffix in {".yaml", ".yml"} else find_recipe(name)
     space = Space(path, recipe, sections.recipe is None, fixed=parse_overrides(sections.fixed), search=ranges)
     _check(space)

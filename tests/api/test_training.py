@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from models import weights_of
 
 import charlm
-from charlm.api.training import plan
+from charlm.api.training import Plan, plan
 from charlm.config.recipes import find_recipe
 from charlm.errors import CharlmError
 from charlm.network.model_file import read_model
@@ -31,11 +32,21 @@ def in_a_thread(call: Callable[[], Result]) -> Result:
         return pool.submit(call).result()
 
 
-def test_every_public_name_is_there_and_an_unknown_one_is_an_attribute_error() -> None:
-    assert {name: hasattr(charlm, name) for name in charlm.__all__} == dict.fromkeys(charlm.__all__, True)
-    assert set(charlm.__all__) <= set(dir(charlm))
+@pytest.mark.parametrize("name", charlm.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    assert hasattr(charlm, name)
+    assert name in dir(charlm)
+
+
+def test_the_public_names_are_sorted() -> None:
     assert [*charlm.__all__] == sorted(charlm.__all__)
+
+
+def test_the_library_has_types() -> None:
     assert files("charlm").joinpath("py.typed").is_file()
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'charlm' has no attribute 'lode'"):
         _ = charlm.lode  # type: ignore[attr-defined]
 
@@ -87,18 +98,134 @@ def test_a_run_that_was_trained_in_a_thread_is_continued_to_more_steps(training:
     assert len(str(charlm.load(run).generate(length=20))) == 20
 
 
-def test_the_plan_has_the_sizes_of_the_run_that_was_trained_and_the_time_of_its_parts(trained_run: Path) -> None:
-    shutil.copy(trained_run / "config.yaml", "recipe.yaml")
-    planned = plan(trained_run.parent / "text.txt", recipe="recipe.yaml")
+# Epochs
+
+
+STEPS_PER_EPOCH = len(TEXT) * 9 // 10 // (8 * 16)
+"""The recipe tiny reads 8 windows of 16 characters a step."""
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a text of 1,000 characters."""
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    return path
+
+
+def results(outcome: Outcome) -> tuple[str, str]:
+    """Return the config and the last weights of a run."""
+    config = (outcome.folder / "config.yaml").read_text(encoding="utf-8")
+    return config, weights_of(outcome.folder / "last.safetensors")
+
+
+@pytest.mark.slow
+def test_epochs_of_a_training_are_the_setting(text: Path, tmp_path: Path) -> None:
+    by_argument = charlm.train(text, recipe="tiny", epochs=2, run=tmp_path / "a")
+    by_setting = charlm.train(text, recipe="tiny", overrides="training.epochs=2", run=tmp_path / "b")
+    assert by_argument.progress.step == 2 * STEPS_PER_EPOCH
+    assert results(by_argument) == results(by_setting)
+
+
+@pytest.mark.slow
+def test_epochs_of_a_resumed_training_are_the_setting(training: Outcome, tmp_path: Path) -> None:
+    runs = [Path(shutil.copytree(training.folder, tmp_path / name)) for name in ("a", "b")]
+    by_argument = charlm.resume(runs[0], epochs=2)
+    by_setting = charlm.resume(runs[1], overrides="training.epochs=2")
+    assert by_argument.progress.step > training.progress.step
+    assert results(by_argument) == results(by_setting)
+
+
+@pytest.mark.slow
+def test_epochs_of_a_plan_are_the_setting(text: Path) -> None:
+    by_argument = plan(text, recipe="tiny", epochs=2)
+    by_setting = plan(text, recipe="tiny", overrides="training.epochs=2")
+    assert by_argument.schedule.total == 2 * STEPS_PER_EPOCH
+    assert by_argument.decision == by_setting.decision
+
+
+# Plans
+
+
+@pytest.fixture(scope="module")
+def planned(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """Plan a run that was trained."""
+    recipe = shutil.copy(trained_run / "config.yaml", tmp_path_factory.mktemp("planned") / "recipe.yaml")
+    return plan(trained_run.parent / "text.txt", recipe=recipe)
+
+
+def test_a_plan_has_the_network_that_is_trained(planned: Plan, trained_run: Path) -> None:
     trained = read_model(trained_run / "last.safetensors")
-    assert (planned.architecture.size, planned.architecture) == (trained.parameters.size, trained.architecture)
+    assert planned.architecture == trained.architecture
+    assert planned.to_json()["parameters"] == trained.parameters.size
+
+
+def test_a_plan_has_the_steps_that_are_trained(planned: Plan, trained_run: Path) -> None:
     batches = planned.schedule.batches
     assert (planned.schedule.total, batches.batch_size, batches.sequence_length) == (60, 8, 16)
-    assert planned.schedule.epochs(60) == trained.facts["epoch"]
-    found = json.loads(json.dumps(planned.to_json(), allow_nan=False))
-    assert (found["parameters"], found["evaluations"]) == (trained.parameters.size, 2)
-    assert (found["steps"], found["epochs"]) == (60, 60 / found["steps_per_epoch"])
-    training = 60 * found["step_seconds"] + found["evaluations"] * found["mark_seconds"]
-    assert found["seconds"] == pytest.approx(found["start_seconds"] + training + found["end_seconds"])
-    assert found["end_seconds"] > 0
-    assert found["memory_bytes"] > 100_000_000  # TensorFlow alone takes more
+    assert planned.to_json()["epochs"] == read_model(trained_run / "last.safetensors").facts["epoch"]
+
+
+def test_a_plan_has_the_evaluations_of_the_recipe(planned: Plan) -> None:
+    assert planned.to_json()["evaluations"] == 2
+
+
+def test_the_time_of_a_plan_is_the_sum_of_its_parts(planned: Plan) -> None:
+    found = planned.to_json()
+    steps = 60 * found["step_seconds"]
+    evaluations = 2 * found["evaluation_seconds"]
+    assert found["seconds"] == pytest.approx(found["start_seconds"] + steps + evaluations + found["end_seconds"])
+
+
+def test_the_time_of_a_plan_includes_choosing_the_temperature(planned: Plan) -> None:
+    assert planned.to_json()["end_seconds"] > 0
+
+
+def test_the_memory_of_a_plan_includes_tensorflow(planned: Plan) -> None:
+    assert planned.memory_bytes > 100_000_000
+
+
+def test_a_plan_is_valid_json(planned: Plan) -> None:
+    found = planned.to_json()
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+@pytest.mark.slow
+def test_a_plan_has_the_network_of_its_initial_weights(trained_run: Path) -> None:
+    found = plan(trained_run.parent / "text.txt", recipe="small", epochs=1, init=trained_run)
+    assert found.architecture == read_model(trained_run / "best.safetensors").architecture
+    assert found.architecture.units == 16
+
+
+@pytest.mark.slow
+def test_a_plan_with_a_time_limit_fills_most_of_it(text: Path) -> None:
+    found = plan(text, recipe="tiny", minutes=2)
+    assert found.decision.minutes == found.to_json()["minutes"] == 2
+    assert 60 < found.seconds <= 120
+
+
+@pytest.mark.slow
+def test_a_plan_leaves_nothing_behind(text: Path) -> None:
+    plan(text, recipe="tiny", epochs=1)
+    assert list(Path.cwd().iterdir()) == []
+
+
+# A text that can only be memorised
+
+
+POEM = "the quick brown fox jumps over the lazy dog\n"
+
+
+@pytest.fixture(scope="module")
+def recited(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """Train on a text of one line, until it is recited."""
+    folder = tmp_path_factory.mktemp("poem")
+    (folder / "poem.txt").write_text(POEM, encoding="utf-8")
+    fast = {"model.units": 32, "training.optimizer.learning_rate": 1e-2, "training.evaluations": 100}
+    return charlm.train(folder / "poem.txt", overrides=fast, epochs=200, run=folder / "run")
+
+
+@pytest.mark.slow
+def test_a_run_that_has_recited_its_text_takes_no_more_steps(recited: Outcome, tmp_path: Path) -> None:
+    run = shutil.copytree(recited.folder, tmp_path / "run")
+    assert charlm.resume(run).progress.step == recited.progress.step

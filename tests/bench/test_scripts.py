@@ -1,4 +1,4 @@
-"""The script that measures speed prints a line of figures for each thing."""
+"""The script that measures speed prints a line of figures for each thing, and the one for recipes a table."""
 
 import re
 import subprocess
@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from corpora import write_plays
 
 TESTS = Path(__file__).parents[1]
 FIGURES = {
@@ -21,3 +22,13 @@ def test_the_speed_of_each_thing_that_is_measured_is_printed(line: str) -> None:
     command = [sys.executable, str(TESTS / "bench/speed.py"), *line.split(), "--rounds", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(TESTS)})
     assert re.fullmatch(FIGURES[line], done.stdout), done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_the_grid_has_a_loss_for_each_recipe_and_the_choice(tmp_path: Path) -> None:
+    text = write_plays(tmp_path / "plays.txt")
+    arguments = [str(text), "--minutes", "0.1", "--recipes", "tiny", "tiny:model.units=9"]
+    command = [sys.executable, str(TESTS / "bench/grid.py"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    row = done.stdout.splitlines()[-1]
+    assert re.fullmatch(r"\| plays \| 0\.1 \| \**\d\.\d{3}\** \| \**\d\.\d{3}\** \| \w+ \|", row), done.stderr

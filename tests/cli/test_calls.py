@@ -28,15 +28,16 @@ TARGETS = {
 SET = {"overrides": ("a=1", "b=2")}
 AB, OUT = (Path("a"), Path("b")), Path("o")
 RECIPE = {"text": AB, "recipe": "tiny", **SET}
+LENGTH = {"init": Path("m"), "epochs": 3, "minutes": 1.5}
+RESUMED = {"run": Path("r"), "epochs": 3, "minutes": 2.0, **SET}
 SEARCH = {"space": Path("s"), "text": AB, "minutes": 9, "trials": 5, "trial_minutes": 1, "out": OUT}
 DRAWN = {"prompt": "ab", "length": 3, "temperature": 0.5, "top_k": 2, "top_p": 0.9, "min_p": 0.1, "seed": 7}
 SCORED = {"split": "test", "protocol": "windows", "window": 9, "baselines": True, "copies": True}
 CALLS: dict[str, dict[str, Any]] = {
     "tokenize a b --out o -c tiny -s a=1 -s b=2": {"sources": AB, "out": OUT, "recipe": "tiny", **SET},
-    "train a b -c tiny -s a=1 -s b=2 -r r --init m --minutes 1.5": RECIPE
-    | {"run": Path("r"), "init": Path("m"), "minutes": 1.5},
-    "train --resume -r r -s a=1 -s b=2 --minutes 2": {"run": Path("r"), "minutes": 2.0, **SET},
-    "plan a b -c tiny -s a=1 -s b=2 --json": RECIPE,
+    "train a b -c tiny -s a=1 -s b=2 -r r --init m --epochs 3 --minutes 1.5": {**RECIPE, **LENGTH, "run": Path("r")},
+    "train --resume -r r -s a=1 -s b=2 --epochs 3 --minutes 2": RESUMED,
+    "plan a b -c tiny -s a=1 -s b=2 --init m --epochs 3 --minutes 1.5 --json": {**RECIPE, **LENGTH},
     "tune s a b --minutes 9 --trials 5 --trial-minutes 1 --out o": SEARCH,
     "sample m.safetensors -p ab -n 3 -t 0.5 --top-k 2 --top-p 0.9 --min-p 0.1 --seed 7 --samples 1 --stop b": DRAWN
     | {"stop": "b"},
@@ -84,6 +85,20 @@ def test_the_table_has_every_option(name: str) -> None:
     assert [option.opts for option in options if not {*option.opts} & (tested | elsewhere)] == []
 
 
+def parameters_of(name: str) -> set[str]:
+    """Return the arguments and options of a command, each by its longest name."""
+    return {max(parameter.opts, key=len) for parameter in all_commands()[name].params}
+
+
+def test_plan_takes_what_train_takes() -> None:
+    of_a_training = {"--run", "--resume", "--quiet"}
+    assert parameters_of("train") - of_a_training == parameters_of("plan") - {"--json"}
+
+
+def test_the_length_is_shared_by_train_and_plan() -> None:
+    assert {"text", "--epochs", "--minutes", "--init"} <= parameters_of("train") & parameters_of("plan")
+
+
 REFUSED = """
 1 | export m.safetensors --format c --out page.html | page.html: the format c must be a folder
 1 | inspect m.safetensors m.safetensors --text - --json | standard input can be read for one run only
@@ -97,7 +112,15 @@ REFUSED = """
 1 | tensorboard missing | missing: no run here has been trained
 1 | train corpus -r out -s corpus.encoding=latin-1 | corpus.encoding: found 'latin-1', but corpus was
 1 | tokenize text.txt --out out -c escape.yaml | escape.yaml: \\x1b[31m\\n: found
-1 | train text.txt -r out --minutes 3 -s training.steps=9 | minutes 3: decides training.steps
+1 | train text.txt -r out --minutes 3 -s training.steps=9 | minutes 3: sets the length, and so does training.steps;
+1 | train text.txt -r out --minutes 3 --epochs 2 | minutes 3: sets the length, and so does training.epochs;
+1 | train text.txt -r out --epochs 2 -s training.steps=9 | epochs 2: sets the length, and so does training.steps;
+1 | train text.txt -r out --epochs 2 -s training.epochs=3 | epochs 2: sets the length, and so does training.epochs;
+1 | train --resume -r missing --minutes 3 --epochs 2 | minutes 3: sets the length, and so does training.epochs;
+1 | train --resume -r missing --epochs 2 -s training.steps=9 | epochs 2: sets the length, and so does training.steps;
+1 | plan text.txt --minutes 3 --epochs 2 | minutes 3: sets the length, and so does training.epochs;
+1 | plan text.txt --epochs 2 -s training.steps=9 | epochs 2: sets the length, and so does training.steps;
+1 | plan text.txt --minutes 3 -s training.epochs=9 | minutes 3: sets the length, and so does training.epochs;
 1 | train --resume -r missing | missing: not a run
 1 | tune nonsense --minutes 1 | nonsense: no such recipe or YAML file
 2 | evaluate m.safetensors --window 100 | --window is the length of the windows
@@ -117,6 +140,10 @@ REFUSED = """
 2 | sample m.safetensors -n 0 --json | -n 0 has no end
 2 | train --resume text.txt | --resume keeps the text
 2 | train --resume -c tiny | --resume keeps the text
+2 | train --resume --init m.safetensors | --resume keeps the text
+2 | train text.txt --epochs 0 | 0 is not in the range
+2 | plan text.txt --epochs 1.5 | '--epochs'
+2 | plan text.txt --minutes 0 | 0.0 is not in the range
 2 | tune space --minutes 0 | 0.0 is not in the range
 """
 """The exit code of a command line (2 = wrong usage), the line, and a part of the message: argument, file or setting."""

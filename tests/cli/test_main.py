@@ -26,7 +26,7 @@ from charlm.cli.main import main
 from charlm.config.file import load_config, parse_yaml
 from charlm.config.recipes import describe_recipe, find_recipe, recipe_names
 from charlm.errors import CharlmError
-from charlm.hardware import memory_bytes
+from charlm.hardware import fastest_precision, memory_bytes
 from charlm.training.signals import Stopped
 
 # Help
@@ -77,17 +77,50 @@ def test_a_shell_completes_commands_recipes_runs_and_models_where_each_is_meant(
         assert {item.value for item in found if item.type == "plain"} == expected
 
 
-def test_info_has_versions_machine_and_paths() -> None:
-    facts = dict(re.split(r"  +", line) for line in charlm("info").stdout.splitlines())
-    assert (facts["charlm"], facts["python"]) == (__version__, platform.python_version())
+@pytest.fixture(scope="module")
+def info() -> dict[str, str]:
+    """Return what `charlm info` shows."""
+    return dict(re.split(r"  +", line, maxsplit=1) for line in charlm("info").stdout.splitlines())
+
+
+def test_info_has_the_version_of_charlm(info: dict[str, str]) -> None:
+    assert info["charlm"] == __version__
+
+
+def test_info_has_the_version_of_python(info: dict[str, str]) -> None:
+    assert info["python"] == platform.python_version()
+
+
+@pytest.mark.parametrize("name", ["click", "numpy", "tensorflow", "keras"])
+def test_info_has_the_version_of_a_package(name: str, info: dict[str, str]) -> None:
     installed = {distribution.name: distribution.version for distribution in distributions()}
-    for name in ("click", "numpy", "tensorflow", "keras"):
-        assert facts[name] == installed.get(name, "-")
-    assert facts["memory bytes"] == str(memory_bytes())
-    assert facts["bfloat16"] in {"True", "False"}
-    assert (Path(facts["package"]) / "cli/main.py").is_file()
-    assert (Path(facts["recipes"]) / "default.yaml").is_file()
-    assert facts["runs"] == str(Path.cwd() / "runs")
+    assert info[name] == installed.get(name, "-")
+
+
+def test_info_has_the_memory_of_the_machine(info: dict[str, str]) -> None:
+    assert info["memory bytes"] == str(memory_bytes())
+
+
+def test_info_has_the_precision_with_its_reason(info: dict[str, str]) -> None:
+    precision = fastest_precision()
+    assert precision.reason
+    assert info["precision"] == f"{precision.name}: {precision.reason}"
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        pytest.param("package", "cli/main.py", id="package"),
+        pytest.param("recipes", "default.yaml", id="recipes"),
+    ],
+)
+def test_info_has_a_folder_of_charlm(name: str, file: str, info: dict[str, str]) -> None:
+    assert (Path(info[name]) / file).is_file()
+
+
+def test_info_has_the_folder_of_runs() -> None:
+    lines = charlm("info").stdout.splitlines()
+    assert re.split(r"  +", lines[-1]) == ["runs", str(Path.cwd() / "runs")]
 
 
 def test_every_recipe_is_listed_with_what_it_is_for_and_shown_with_every_value() -> None:

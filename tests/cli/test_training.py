@@ -1,5 +1,7 @@
-"""`charlm train`: what it reports."""
+"""What `charlm train`, `plan`, `tokenize` and `tune` report."""
 
+import shlex
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from signal import Signals
@@ -9,127 +11,497 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from click.testing import Result
 from commands import charlm, json_of
-from corpora import make_corpus, write_texts
+from corpora import make_corpus, write_plays, write_texts
+from pages import parse_command
 
 from charlm.api.training import Plan
-from charlm.config.recipes import suited_recipe
-from charlm.config.schema import TrainingConfig
+from charlm.config.file import load_config
+from charlm.config.schema import Config, TrainingConfig
 from charlm.evaluation.baselines import Comparison
 from charlm.evaluation.scoring import Difference
+from charlm.hardware import FastPrecision
 from charlm.network.model_file import read_model
 from charlm.network.rnn import Architecture
 from charlm.text.batches import Batches
 from charlm.training.checkpoints import Progress
+from charlm.training.costs import Costs
+from charlm.training.decision import Decision
 from charlm.training.loop import Outcome
 from charlm.training.schedule import make_schedule
 from charlm.training.signals import Stopped
-from charlm.training.timing import Costs
+from charlm.training.suggestion import Suggestion
+
+Report = Callable[..., Result]
+
+OUTCOME = Outcome(
+    folder=Path("runs/a b"),
+    progress=Progress(step=1500, best_step=1500, best_nats=1.25, seconds=50.4, elapsed_seconds=60.4),
+    nats_per_char=1.25,
+    is_uncertain=False,
+    split="validation",
+    measured_on="the validation text",
+    reason="all steps done",
+    signal=None,
+    comparison=Comparison(1.5, 0.25, 0.01, 9_999),
+    difference=Difference(-0.0144, 0.0013),
+    sample="The ferry lies",
+    last_sample="",
+    suggestion=None,
+)
+"""A training whose last model is the best."""
+BEST_EARLIER = Progress(step=1500, best_step=1400, best_nats=1.25, seconds=50.4, elapsed_seconds=60.4)
+BEST_AT_START = Progress(step=1500, best_step=0, best_nats=1.25, seconds=50.4, elapsed_seconds=60.4)
+HIGHER = Difference(0.0144, 0.0013)
+
+
+@pytest.fixture
+def report(monkeypatch: pytest.MonkeyPatch) -> Report:
+    """Return a function that runs `charlm train`, where training ends as OUTCOME with some changes."""
+
+    def train(**changes: Any) -> Result:
+        outcome = replace(OUTCOME, **changes)
+        monkeypatch.setattr("charlm.api.training.train", Mock(return_value=outcome))
+        return charlm("train")
+
+    return train
+
+
+def results(command: Result) -> list[str]:
+    """Return the lines of standard output below the score."""
+    return command.stdout.splitlines()[1:]
+
+
+def said(command: Result) -> list[str]:
+    """Return the lines of standard error."""
+    lines = command.stderr.splitlines()
+    assert all(line.startswith("charlm: ") for line in lines)
+    return [line.removeprefix("charlm: ") for line in lines]
+
+
+# The end of a training
 
 
 def test_the_best_loss_of_a_training_is_reported(trained_run: Path, tmp_path: Path) -> None:
     command = charlm("train", trained_run.parent / "text.txt", "-c", "tiny", "-r", tmp_path / "run")
     assert command.exit_code == 0, command.stderr
     best = read_model(tmp_path / "run" / "best.safetensors").facts["score"]["nats_per_char"]
-    assert command.stdout == f"{tmp_path}/run: {best:.4f} nats per character on the validation text\n"
+    score = f"{tmp_path}/run: {best:.4f} nats per character on the validation text"
+    assert command.stdout.splitlines()[0] == score
 
 
-OUTCOME = Outcome(
-    folder=Path("runs/a b"),
-    progress=Progress(step=1500, best_step=1400, seconds=50.4),
-    nats_per_char=1.25,
-    split="validation",
-    measured_on="the validation text",
-    reason="all steps done",
-    signal=None,
-    baseline_nats={"5-gram": 1.5},
-    comparison=Comparison(1.5, 0.25, 0.01, 9_999),
-    training_characters=100_000,
-    sample="  The ferry\n\nlies " + 80 * "x",
-    improvement=Difference(-0.0144, 0.0013),
-)
+def test_a_training_ends_with_its_score(report: Report) -> None:
+    assert report().stdout.splitlines()[0] == "runs/a b: 1.2500 nats per character on the validation text"
 
 
-@pytest.mark.parametrize(("elapsed_seconds", "minutes"), [(59.9, 1), (120.0, 2), (120.1, 3)])
-def test_a_training_ends_with_its_score_a_text_and_what_to_do_next(
-    elapsed_seconds: float, minutes: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    progress = Progress(step=1500, best_step=1400, seconds=50.4, elapsed_seconds=elapsed_seconds)
-    outcome = replace(OUTCOME, progress=progress)
-    monkeypatch.setattr("charlm.api.training.train", Mock(return_value=outcome))
-    told = charlm("train")
-    assert told.stdout.splitlines() == [
-        "runs/a b: 1.2500 nats per character on the validation text",
-        "  0.2500 ± 0.0100 nats per character better than a 5-gram model (1.5000), on 9,999 characters",
-    ]
-    spent, *lines = told.stderr.replace("charlm: ", "").splitlines()
-    beside = {59.9: "10s", 120.0: "1m10s", 120.1: "1m10s"}[elapsed_seconds]
-    assert spent == f"all steps done: 1,500 steps in 50s, beside them {beside} for evaluations, samples and checkpoints"
-    assert lines == [
-        f"still improving, by 0.0144 ± 0.0013 nats: charlm train --resume -r 'runs/a b' --minutes {minutes}",
-        f"it writes: The ferry lies {54 * 'x'}…",
-        "write text: charlm sample 'runs/a b'",
+def test_a_training_without_a_best_model_has_no_score(report: Report) -> None:
+    assert report(nats_per_char=None, comparison=None, difference=None).stdout == ""
+
+
+def test_a_training_ends_with_its_reason_its_steps_and_its_time(report: Report) -> None:
+    spent = "all steps done: 1,500 steps in 50s, plus 10s for evaluations, samples and checkpoints"
+    assert said(report())[0] == spent
+
+
+def test_a_training_ends_with_the_commands_that_use_the_model(report: Report) -> None:
+    assert said(report())[-2:] == [
+        "generate text: charlm sample 'runs/a b'",
         "see what it does: charlm inspect 'runs/a b' --out report.html",
     ]
 
 
 @pytest.mark.parametrize(
-    ("comparison", "lines"),
+    ("sample", "line"),
     [
-        pytest.param(Comparison(1.5, 0.25, 0.01, 9_999), 1, id="better"),
-        pytest.param(Comparison(1.5, -0.25, 0.01, 9_999), 1, id="worse"),
-        pytest.param(Comparison(1.5, 0.25, None, 35), 0, id="too short"),
-        pytest.param(None, 0, id="no validation text"),
+        pytest.param("The ferry", "it generates: The ferry", id="short"),
+        pytest.param("  The ferry\n\nlies ", "it generates: The ferry lies", id="spaces"),
+        pytest.param(71 * "x", f"it generates: {69 * 'x'}…", id="long"),
     ],
 )
-def test_the_comparison_with_a_5_gram_follows_the_score_if_its_error_is_known(
-    comparison: Comparison | None, lines: int, monkeypatch: pytest.MonkeyPatch
+def test_a_training_ends_with_a_sample_in_one_line(sample: str, line: str, report: Report) -> None:
+    assert line in said(report(sample=sample))
+
+
+def test_an_empty_sample_is_not_shown(report: Report) -> None:
+    assert not [line for line in said(report(sample="")) if "generates" in line]
+
+
+NGRAM = "5-gram model (1.5000)"
+
+
+@pytest.mark.parametrize(
+    ("comparison", "line"),
+    [
+        pytest.param(
+            Comparison(1.5, 0.25, 0.01, 9_999),
+            f"  0.2500 ± 0.0100 nats per character better than a {NGRAM}, on 9,999 characters",
+            id="better",
+        ),
+        pytest.param(
+            Comparison(1.5, -0.25, 0.01, 9_999),
+            f"  0.2500 ± 0.0100 nats per character worse than a {NGRAM}, on 9,999 characters",
+            id="worse",
+        ),
+        pytest.param(
+            Comparison(1.5, 0.02, 0.01, 9_999),
+            f"  not clearly different from a {NGRAM}: 0.0200 ± 0.0100 nats per character better, on 9,999 characters",
+            id="no clear difference",
+        ),
+    ],
+)
+def test_the_score_is_compared_with_a_5_gram_once(comparison: Comparison, line: str, report: Report) -> None:
+    command = report(comparison=comparison)
+    assert results(command) == [line]
+    assert "5-gram" not in command.stderr
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"is_uncertain": True, "comparison": Comparison(1.5, 0.25, None, 35)}, id="short validation"),
+        pytest.param({"split": "train", "comparison": None}, id="no validation text"),
+    ],
+)
+def test_without_a_standard_error_there_is_no_comparison(changes: dict[str, Any], report: Report) -> None:
+    assert "5-gram" not in report(**changes).output
+
+
+SINCE = "  best at step 1,400 of 1,500; the last evaluation is"
+
+
+@pytest.mark.parametrize(
+    ("difference", "line"),
+    [
+        pytest.param(HIGHER, f"{SINCE} 0.0144 ± 0.0013 nats above it", id="clear"),
+        pytest.param(Difference(2e-5, 1e-3), f"{SINCE} 0.0000 ± 0.0010 nats above it", id="unclear"),
+        pytest.param(Difference(0.0144, None), f"{SINCE} 0.0144 nats above it", id="unknown error"),
+    ],
+)
+def test_a_best_model_that_came_early_is_told_with_its_step(difference: Difference, line: str, report: Report) -> None:
+    assert results(report(progress=BEST_EARLIER, difference=difference, comparison=None)) == [line]
+
+
+@pytest.mark.parametrize(
+    ("progress", "difference"),
+    [
+        pytest.param(OUTCOME.progress, OUTCOME.difference, id="best at the end"),
+        pytest.param(OUTCOME.progress, None, id="one evaluation"),
+        pytest.param(BEST_EARLIER, None, id="resumed at its end"),
+    ],
+)
+def test_otherwise_the_step_of_the_best_model_is_not_told(
+    progress: Progress, difference: Difference | None, report: Report
 ) -> None:
-    monkeypatch.setattr("charlm.api.training.train", Mock(return_value=replace(OUTCOME, comparison=comparison)))
-    score, *rest = charlm("train").stdout.splitlines()
-    assert score == "runs/a b: 1.2500 nats per character on the validation text"
-    assert rest == lines * [f"  {comparison}"]
+    assert results(report(progress=progress, difference=difference, comparison=None)) == []
 
 
-def test_every_figure_of_a_plan_is_printed_and_in_its_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_initial_weights_that_are_the_best_are_told(report: Report) -> None:
+    command = report(progress=BEST_AT_START, difference=HIGHER, comparison=None, has_initial_weights=True)
+    assert results(command) == ["  no evaluation was better than the initial weights, which are in best.safetensors"]
+
+
+# A validation text of fewer than 2,400 characters
+
+
+UNCERTAIN = {
+    "progress": BEST_EARLIER,
+    "difference": Difference(0.0144, None),
+    "comparison": Comparison(1.5, 0.25, None, 35),
+    "is_uncertain": True,
+}
+"""What a training on a short text ends with."""
+
+
+def test_an_uncertain_choice_of_the_best_model_names_the_last_one(report: Report) -> None:
+    assert results(report(**UNCERTAIN))[:2] == [
+        "  fewer than 2,400 characters of validation text: which model is the best is uncertain;",
+        "  the last one is runs/a b/last.safetensors",
+    ]
+
+
+def test_an_uncertain_choice_of_the_best_model_shows_a_sample_of_both(report: Report) -> None:
+    samples = [line for line in said(report(**UNCERTAIN, last_sample="The heron\nwaits")) if "generates: " in line]
+    assert samples == ["the best model generates: The ferry lies", "the last model generates: The heron waits"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"is_uncertain": False}, id="long validation text"),
+        pytest.param({"is_uncertain": False, "split": "train"}, id="no validation text"),
+    ],
+)
+def test_otherwise_the_choice_of_the_best_model_is_not_called_uncertain(
+    changes: dict[str, Any], report: Report
+) -> None:
+    assert "uncertain" not in report(**changes).output
+
+
+# What to try next
+
+
+AGAIN = "charlm train 'runs/a b'/corpus -c 'runs/a b'/config.yaml --epochs 8"
+
+
+@pytest.mark.parametrize(
+    ("suggestion", "line"),
+    [
+        pytest.param(
+            Suggestion("still learning", epochs=8),
+            f"still learning at the end; train twice as long: {AGAIN}",
+            id="still learning",
+        ),
+        pytest.param(
+            Suggestion("too few steps", epochs=8),
+            f"too few steps to beat a 5-gram model; train twice as long: {AGAIN}",
+            id="too few steps",
+        ),
+        pytest.param(
+            Suggestion("still learning", settings={"training.steps": 90}),
+            f"still learning at the end; train twice as long: {AGAIN.replace('--epochs 8', '-s training.steps=90')}",
+            id="by steps",
+        ),
+        pytest.param(
+            Suggestion("short text"),
+            "a 5-gram model is hard to beat below 70,000 characters of training text",
+            id="short text",
+        ),
+        pytest.param(
+            Suggestion("long repeats"),
+            "lzma compresses this text better: it has long-range repeats, which a recurrent network forgets",
+            id="long repeats",
+        ),
+    ],
+)
+def test_a_training_ends_with_its_suggestion(suggestion: Suggestion, line: str, report: Report) -> None:
+    with_suggestion = said(report(suggestion=suggestion))
+    without = said(report())
+    assert [each for each in with_suggestion if each not in without] == [line]
+
+
+def test_a_suggested_run_has_the_same_initial_weights(report: Report) -> None:
+    command = report(suggestion=Suggestion("still learning", epochs=8), has_initial_weights=True)
+    assert f"{AGAIN} --init 'runs/a b'/init.safetensors" in command.stderr
+
+
+def test_the_command_of_a_suggestion_can_be_typed(report: Report) -> None:
+    suggestion = Suggestion("still learning", epochs=8, settings={"model.units": 9})
+    command = report(suggestion=suggestion, has_initial_weights=True).stderr
+    (line,) = [line for line in command.splitlines() if "--epochs" in line]
+    program, *arguments = shlex.split(line.rpartition(": ")[2])
+    assert program == "charlm"
+    found = parse_command(arguments)
+    run = Path("runs/a b")
+    assert found["text"] == (run / "corpus",)
+    assert (found["recipe"], found["init"]) == (f"{run}/config.yaml", run / "init.safetensors")
+    assert (found["epochs"], found["overrides"]) == (8, ("model.units=9",))
+
+
+@pytest.mark.slow
+def test_a_suggestion_can_be_followed(tmp_path: Path) -> None:
+    text = write_plays(tmp_path / "plays" / "text.txt", characters=30_000)
+    first = charlm("train", text, "-c", "tiny", "-r", tmp_path / "first")
+    assert first.exit_code == 0, first.stderr
+    (line,) = [line for line in first.stderr.splitlines() if "train twice as long" in line]
+    arguments = shlex.split(line.rpartition(": ")[2])[1:]
+    second = charlm(*arguments, "-r", tmp_path / "second")
+    assert second.exit_code == 0, second.stderr
+    before, after = (load_config(tmp_path / name / "config.yaml") for name in ("first", "second"))
+    assert (before.training.steps, after.training.steps) == (60, 120)
+    assert after.model == before.model
+    lower = read_model(tmp_path / "second" / "best.safetensors").facts["score"]["nats_per_char"]
+    assert lower < read_model(tmp_path / "first" / "best.safetensors").facts["score"]["nats_per_char"]
+
+
+# Other ends
+
+
+def test_a_training_that_a_signal_ends_exits_with_its_number(report: Report) -> None:
+    assert report(signal=Signals.SIGTERM).exit_code == 128 + 15
+
+
+def test_a_training_that_a_signal_ends_reports_only_how_to_resume(report: Report) -> None:
+    command = report(signal=Signals.SIGTERM, reason="stopped by SIGTERM", suggestion=Suggestion("short text"))
+    assert command.stdout == ""
+    assert said(command)[1:] == ["continue with: charlm train --resume -r 'runs/a b'"]
+
+
+def test_another_worker_reports_where_the_run_is(report: Report) -> None:
+    command = report(worker=1)
+    assert (command.stdout, said(command)) == ("", ["all steps done; the run is on worker 0"])
+
+
+def test_a_training_that_diverges_at_once_leaves_nothing_behind(tmp_path: Path) -> None:
+    text = write_plays(tmp_path / "text.txt")
+    settings = ("-s", "training.optimizer.learning_rate=1e9", "-s", "model.rnn.activation=relu")
+    command = charlm("train", text, "-c", "tiny", *settings, "-r", tmp_path / "run")
+    assert command.exit_code == 1
+    assert "training has diverged: lower training.optimizer.learning_rate" in command.stderr
+    assert "--resume" not in command.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "target", "advice"),
+    [
+        pytest.param("train", "api.training.train", "nothing was trained, and nothing is kept", id="train"),
+        pytest.param(
+            "tune space --minutes 1", "tuning.search.tune", "the same command goes on with the search", id="tune"
+        ),
+    ],
+)
+def test_a_command_that_is_stopped_tells_how_it_goes_on(
+    line: str, target: str, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("optuna", reason="missing: optuna")
+    monkeypatch.setattr(f"charlm.{target}", Mock(side_effect=Stopped(Signals.SIGTERM)))
+    command = charlm(*line.split())
+    assert command.exit_code == 128 + 15
+    assert said(command)[0] == f"stopped by SIGTERM; {advice}"
+
+
+# The plan of a training
+
+
+PROBLEM = "line ends: mixed: 20 \\n, 10 \\r\\n; make them one kind"
+NOTE = "training without n-grams: counting them would take 9s of 3 min"
+WEIGHTS = (60 * 512 + 512 * 512 + 512) + (2 * 512 * 512 + 512) + (512 * 60 + 60)
+
+
+def make_plan(folder: Path, *, reason: str = "it suits the text", minutes: float | None = None) -> Plan:
+    """Make the plan of a run of 80 steps, with teachers and n-grams."""
+    settings = TrainingConfig(steps=80, growing_windows=True, evaluations=20)
     batches = Batches(length=18_000, batch_size=32, sequence_length=64, seed=1)
-    problem = "line ends: mixed: 20 \\n, 10 \\r\\n; make them one kind"
-    network = Architecture(60, 2, 512, None, True, "tanh", False)
-    schedule = make_schedule(TrainingConfig(steps=80, growing_windows=True), batches)
-    costs = Costs(0.1, mark_seconds=0.5, start_seconds=5.0, teacher_seconds=33.0, ngram_seconds=7.0, end_seconds=4.2)
-    told: dict[str, Any] = {"evaluations": 20, "run_seconds": 80.0, "start_seconds": 10.0, "precision": "float32"}
-    told |= {"memory_bytes": 1_500_000_000, "advice": suited_recipe(1_000_000), "is_advised": False}
-    corpus = make_corpus(tmp_path, "abba" * 5_000)
-    plan = Plan(corpus=corpus, problems=[problem], architecture=network, schedule=schedule, costs=costs, **told)
-    monkeypatch.setattr("charlm.api.training.plan", Mock(return_value=plan))
-    monkeypatch.setenv("COLUMNS", "200")
-    text, found = charlm("plan").stdout, json_of("plan")
-    weights = (60 * 512 + 512 * 512 + 512) + (2 * 512 * 512 + 512) + (512 * 60 + 60)
-    for key, value, printed in (
-        ("parameters", weights, f"2 x 512 tanh units, {weights:,} weights"),
-        ("steps", 80, "80, 6.656 epochs, 32 windows of 16, 32, 64, 128 characters each"),
-        ("epochs", pytest.approx(6.6583, abs=0.01), "6.656 epochs"),
-        ("memory_bytes", 1_500_000_000, "1.5 GB, products in float32"),
-        ("seconds", 90, "1m30s"),
-        ("teacher_seconds", 33, "teachers 33s"),
-        ("ngram_seconds", 7, "n-grams 7s"),
-        ("start_seconds", 10, "start 10.0 s"),
-        ("step_seconds", 0.1, "a step 100 ms"),
-        ("evaluations", 20, "20 evaluations of 500 ms"),
-        ("mark_seconds", 0.5, "of 500 ms"),
-        ("end_seconds", 4.2, "end 4.2 s"),
-        ("characters_per_second", 20_480, "20,480 characters/s"),
-        ("batch_size", 32, "32 windows"),
-    ):
-        assert found[key] == value, key
-        assert printed in text, printed
-    assert f"problem     {problem}" in text
-    assert "suits 18,000 characters of training and would be taken without -c" in text
+    schedule = make_schedule(settings, batches)
+    precision = FastPrecision("bfloat16", "this processor multiplies it faster")
+    return Plan(
+        corpus=make_corpus(folder, "abba" * 5_000),
+        problems=[PROBLEM],
+        decision=Decision(
+            recipe="small",
+            config=Config(training=settings),
+            steps=80,
+            evaluations=20,
+            precision=precision,
+            reason=reason,
+            notes=(NOTE,),
+            minutes=minutes,
+            better="shakespeare-15m",
+        ),
+        architecture=Architecture(60, 2, 512, None, True, "tanh", False),
+        schedule=schedule,
+        start_seconds=10.0,
+        costs=Costs(
+            step_seconds=0.1,
+            evaluation_seconds=0.5,
+            start_seconds=5.0,
+            end_seconds=4.2,
+            teacher_seconds=33.0,
+            ngram_seconds=7.0,
+        ),
+        memory_bytes=1_500_000_000,
+    )
+
+
+@pytest.fixture
+def show_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Return a function that returns what `charlm plan` prints of a plan on a wide terminal."""
+
+    def show(**changes: Any) -> str:
+        monkeypatch.setattr("charlm.api.training.plan", Mock(return_value=make_plan(tmp_path, **changes)))
+        monkeypatch.setenv("COLUMNS", "400")
+        return charlm("plan").stdout
+
+    return show
+
+
+SECONDS = 10 + 33 + 7 + 80 * 0.1 * 2 / 3 + 20 * 0.5 + 4.2
+"""The start, teachers, n-grams, steps (of two thirds of their full length), evaluations and the end."""
+FIGURES = {
+    "text": (
+        {"characters": 20_000, "vocabulary": 2, "documents": 1},
+        "20,000 characters, a vocabulary of 2, 1 document",
+    ),
+    "shapes": ({"rnn.1.recurrent_kernel": [512, 512]}, "2 x 512 tanh units"),
+    "parameters": (WEIGHTS, f"{WEIGHTS:,} weights"),
+    "batch_size": (32, "32 windows of "),
+    "sequence_length": (64, " of 16, 32, 64, 128 characters each"),
+    "steps": (80, "steps       80, "),
+    "epochs": (pytest.approx(6.656, abs=0.001), "6.656 epochs"),
+    "precision": ("bfloat16", "precision   bfloat16: "),
+    "precision_reason": ("this processor multiplies it faster", ": this processor multiplies it faster"),
+    "memory_bytes": (1_500_000_000, "memory      1.5 GB"),
+    "seconds": (pytest.approx(SECONDS), "time        1m10s "),
+    "minutes": (3.0, " of 3 min, "),
+    "teacher_seconds": (33, "teachers 33s"),
+    "ngram_seconds": (7, "n-grams 7s"),
+    "start_seconds": (10, "start 10.0 s"),
+    "end_seconds": (4.2, "end 4.2 s"),
+    "step_seconds": (0.1, "100 ms per step"),
+    "evaluations": (20, "20 evaluations of "),
+    "evaluation_seconds": (0.5, "evaluations of 500 ms"),
+    "characters_per_second": (20_480, "20,480 characters/s"),
+    "recipe": ("small", "recipe      small: "),
+    "reason": ("it suits the text", ": it suits the text"),
+    "better": ("shakespeare-15m", "better      -c shakespeare-15m scores better"),
+    "notes": ([NOTE], f"note        {NOTE}"),
+}
+"""The figures of a plan by their JSON keys: the value, or some of its items, and what is printed of it."""
+
+
+@pytest.mark.parametrize("key", FIGURES)
+def test_every_figure_of_a_plan_is_in_its_json(key: str, tmp_path: Path) -> None:
+    expected, _ = FIGURES[key]
+    found = make_plan(tmp_path, minutes=3.0).to_json()[key]
+    if isinstance(expected, dict):
+        found = {name: found[name] for name in expected}
+    assert found == expected
+
+
+@pytest.mark.parametrize("key", FIGURES)
+def test_every_figure_of_a_plan_is_printed(key: str, show_plan: Callable[..., str]) -> None:
+    _, printed = FIGURES[key]
+    assert printed in show_plan(minutes=3.0)
+
+
+def test_the_json_of_a_plan_has_no_other_figure(tmp_path: Path) -> None:
+    not_printed = {"steps_per_epoch"}
+    assert make_plan(tmp_path).to_json().keys() - not_printed == FIGURES.keys()
+
+
+def test_the_problems_of_a_text_are_printed(show_plan: Callable[..., str]) -> None:
+    assert f"problem     {PROBLEM}\n" in show_plan()
+
+
+def test_the_problems_of_a_text_are_in_the_json(tmp_path: Path) -> None:
+    assert make_plan(tmp_path).to_json()["text"]["findings"] == [PROBLEM]
+
+
+def test_a_recipe_that_the_user_names_is_printed_without_another_reason(show_plan: Callable[..., str]) -> None:
+    assert "recipe      small: named by you\n" in show_plan(reason="")
+
+
+def test_a_plan_without_a_time_limit_prints_the_time_alone(show_plan: Callable[..., str]) -> None:
+    assert "time        1m10s, teachers 33s, " in show_plan()
+
+
+def test_a_plan_fits_into_a_narrow_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charlm.api.training.plan", Mock(return_value=make_plan(tmp_path)))
     monkeypatch.setenv("COLUMNS", "40")
     assert max(map(len, charlm("plan").stdout.splitlines())) <= 40
 
 
-def test_the_corpus_is_summarized_and_files_that_are_left_out_are_named(tmp_path: Path) -> None:
+def test_a_plan_is_printed_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = make_plan(tmp_path)
+    monkeypatch.setattr("charlm.api.training.plan", Mock(return_value=plan))
+    assert json_of("plan") == plan.to_json()
+
+
+# Tokenizing
+
+
+def test_the_corpus_is_summarized_with_files_that_are_left_out(tmp_path: Path) -> None:
     sources = write_texts(tmp_path, "abba\n" * 50, b"\xff")
     command = charlm("tokenize", sources, "--out", tmp_path / "corpus", "-s", "corpus.test_fraction=0.1")
     assert command.stdout == (
@@ -141,19 +513,9 @@ def test_the_corpus_is_summarized_and_files_that_are_left_out_are_named(tmp_path
 # Searching
 
 
-def test_whoever_stops_a_search_or_a_training_early_is_told_how_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("optuna", reason="missing: optuna")
-    for line, target, told in (
-        ("tune space --minutes 1", "tuning.search.tune", "the same command goes on with the search"),
-        ("train", "api.training.train", "nothing was trained, and nothing is kept"),
-    ):
-        monkeypatch.setattr(f"charlm.{target}", Mock(side_effect=Stopped(Signals.SIGTERM)))
-        command = charlm(*line.split())
-        assert command.exit_code == 143
-        assert command.stderr.splitlines()[0] == f"charlm: stopped by SIGTERM; {told}"
-
-
-def test_a_search_ends_with_its_trials_its_best_recipe_and_what_trains_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def search(monkeypatch: pytest.MonkeyPatch) -> Result:
+    """Run `charlm tune`, where the search ends with six trials, of which number 3 is the best."""
     pytest.importorskip("optuna", reason="missing: optuna")
     states = ("COMPLETE", "PRUNED", "FAIL", "COMPLETE", "PRUNED", "PRUNED")
     trials = [SimpleNamespace(state=SimpleNamespace(name=name)) for name in states]
@@ -161,14 +523,20 @@ def test_a_search_ends_with_its_trials_its_best_recipe_and_what_trains_it(monkey
     folder = Path("runs/tune a")
     result = SimpleNamespace(folder=folder, study=study, best=folder / "best.yaml", command="charlm train x -c y")
     monkeypatch.setattr("charlm.tuning.search.tune", Mock(return_value=result))
-    told = charlm("tune", "space", "--minutes", 1)
+    return charlm("tune", "space", "--minutes", 1)
+
+
+def test_a_search_ends_with_its_best_recipe(search: Result) -> None:
     bits, perplexity = 1.25 / np.log(2), np.exp(1.25)
-    assert told.stdout == (
+    assert search.stdout == (
         f"runs/tune a/best.yaml: 1.2500 nats per character ({bits:.4f} bits, perplexity {perplexity:.2f}) on the "
         "validation text: trial 3 of 6\n"
     )
-    assert told.stderr.splitlines() == [
-        "charlm: 6 trials: 3 pruned, 1 failed",
-        "charlm: compare the trials with: charlm runs 'runs/tune a'/trial-*",
-        "charlm: train it with: charlm train x -c y",
+
+
+def test_a_search_ends_with_its_trials_compared_before_the_best_is_trained(search: Result) -> None:
+    assert said(search) == [
+        "6 trials: 3 pruned, 1 failed",
+        "compare the trials with: charlm runs 'runs/tune a'/trial-*",
+        "train it with: charlm train x -c y",
     ]

@@ -111,50 +111,63 @@ def test_a_wrong_file_or_override_is_refused() -> None:
 # What is wrong with a value
 
 
-def test_a_mistake_is_answered_with_its_key_what_was_found_and_what_would_do() -> None:
-    for text, line in (
-        ("sed: 3", "sed: found 3; there is no such key; did you mean seed?"),
-        ("model: {unit: 3}", "model.unit: found 3; there is no such key; did you mean model.units?"),
-        ("training: {teachers: {recip: a}}", ".*teachers.recip: .*; did you mean training.teachers.recipe?"),
-        (
-            "training: {optimiser: x}",
-            "training.optimiser: found 'x'; there is no such key; did you mean training.optimizer?",
-        ),
-        (
-            "learning_rate: 1",
-            "learning_rate: found 1; there is no such key; did you mean training.optimizer.learning_rate?",
-        ),
-        ("xyzzy: 1", "xyzzy: found 1; there is no such key"),
-        ("training: {optimizer: {momentum: 0.5}}", "training.optimizer: .*; adam has no momentum; .* sgd or muon"),
-        ("model: {rnn: {activation: than}}", "model.rnn.activation: found 'than'; .*'relu'.*; did you mean tanh?"),
-        ("training: {precision: 16}", "training.precision: found 16; must be 'float32' or 'bfloat16'"),
-        ("seed: -1", "seed: found -1; .* greater than or equal to 0"),
-        ("seed: 2147483648", "seed: found 2147483648; .* less than 2147483648"),
-        ("corpus: 3", "corpus: found 3; .* valid dictionary .*"),
-        ("training: {clip_norm: 0}", "training.clip_norm: found 0; .* greater than or equal to 0.000000001"),
-        ("training: {teachers: {recipe: a, seds: [1]}}", ".*teachers.seds: .*; did you mean training.teachers.seeds?"),
-        ("training: {teachers: {recipe: a, seeds: [1, 1]}}", "training.teachers: found .*; a seed occurs twice; .*"),
-        *(
-            (f"training: {{teachers: {value}}}", "training.teachers: .* {recipe: NAME, seeds: .* {models: [FILE.*")
-            for value in ("{}", "{recipe: a}", "{seeds: [1]}", "{models: [a], seeds: [1]}", "{recipe: a, seeds: []}")
-        ),
-        ("training: {steps: 9007199254740993}", "training.steps: found 9007199254740993; .* 1000000000"),
-        ("training: {steps: null, epochs: null}", "training: found {.*}; epochs or steps must be given"),
-        ("model: {rnn: {bias_regularizer: 1}}", "model.rnn.bias_regularizer: found 1; .* a name, null, or .*"),
-        *(
-            (f"model: {{input_initializer: {value}}}", "model.input_initializer: found {.*}; .* of class_name.*")
-            for value in ("{module: os, class_name: system}", "{class_name: 3}", "{}", "{class_name: L2, extra: 1}")
-        ),
-        ("corpus: {validation_fraction: 0.5, test_fraction: 0.5}", "corpus: found .*; validation_fraction .* than 1"),
-        ("training: {ngram_weight: 0.6, teachers: {models: [a]}}", "training: .*; teacher_weight .* found 1.1; .*"),
-        *(
-            (f"model: {{rnn: {{{key}: 1}}}}", f"model.rnn: found {{'{key}': 1}}; {key} is not a setting: {reason}")
-            for key, reason in DECIDED_BY_THE_TASK.items()
-        ),
-    ):
-        with pytest.raises(CharlmError) as error:
-            parse_config(parse_yaml(text, origin="yaml"), origin="test")
-        assert re.fullmatch(re.escape(f"test: {line}").replace(r"\.\*", ".*"), str(error.value)), error.value
+TEACHERS = "training.teachers: .* {recipe: NAME, seeds: .* {models: [FILE.*"
+INITIALIZER = "model.input_initializer: found {.*}; .* of class_name.*"
+MISTAKES = {
+    "sed: 3": "sed: found 3; there is no such key; did you mean seed?",
+    "xyzzy: 1": "xyzzy: found 1; there is no such key",
+    "learning_rate: 1": (
+        "learning_rate: found 1; there is no such key; did you mean training.optimizer.learning_rate?"
+    ),
+    "seed: -1": "seed: found -1; .* greater than or equal to 0",
+    "seed: 2147483648": "seed: found 2147483648; .* less than 2147483648",
+    "corpus: 3": "corpus: found 3; .* valid dictionary .*",
+    "corpus: {validation_fraction: 0.5, test_fraction: 0.5}": "corpus: found .*; validation_fraction .* than 1",
+    "model: {unit: 3}": "model.unit: found 3; there is no such key; did you mean model.units?",
+    "model: {rnn: {activation: than}}": "model.rnn.activation: found 'than'; .*'relu'.*; did you mean tanh?",
+    "model: {rnn: {bias_regularizer: 1}}": "model.rnn.bias_regularizer: found 1; .* a name, null, or .*",
+    "model: {input_initializer: {module: os, class_name: system}}": INITIALIZER,
+    "model: {input_initializer: {class_name: 3}}": INITIALIZER,
+    "model: {input_initializer: {}}": INITIALIZER,
+    "model: {input_initializer: {class_name: L2, extra: 1}}": INITIALIZER,
+    "training: {optimiser: x}": (
+        "training.optimiser: found 'x'; there is no such key; did you mean training.optimizer?"
+    ),
+    "training: {optimizer: {momentum: 0.5}}": "training.optimizer: .*; adam has no momentum; .* sgd or muon",
+    "training: {precision: 16}": "training.precision: found 16; must be 'auto', 'float32' or 'bfloat16'",
+    "training: {clip_norm: 0}": "training.clip_norm: found 0; .* greater than or equal to 0.000000001",
+    "training: {steps: 9007199254740993}": "training.steps: found 9007199254740993; .* 1000000000",
+    "training: {steps: null, epochs: null}": "training: found {.*}; epochs or steps must be given",
+    "training: {ngram_weight: 0.6, teachers: {models: [a]}}": "training: .*; teacher_weight .* found 1.1; .*",
+    "training: {teachers: {recip: a}}": ".*teachers.recip: .*; did you mean training.teachers.recipe?",
+    "training: {teachers: {recipe: a, seds: [1]}}": ".*teachers.seds: .*; did you mean training.teachers.seeds?",
+    "training: {teachers: {recipe: a, seeds: [1, 1]}}": "training.teachers: found .*; a seed occurs twice; .*",
+    "training: {teachers: {}}": TEACHERS,
+    "training: {teachers: {recipe: a}}": TEACHERS,
+    "training: {teachers: {seeds: [1]}}": TEACHERS,
+    "training: {teachers: {models: [a], seeds: [1]}}": TEACHERS,
+    "training: {teachers: {recipe: a, seeds: []}}": TEACHERS,
+}
+"""A wrong config, and what is said of it: the key, what was found, and what is expected; .* stands for more words."""
+
+
+def check_refused(text: str, message: str) -> None:
+    """Check that a text is no config, with a message in which .* stands for more words."""
+    with pytest.raises(CharlmError) as error:
+        parse_config(parse_yaml(text, origin="yaml"), origin="test")
+    pattern = re.escape(f"test: {message}").replace(r"\.\*", ".*")
+    assert re.fullmatch(pattern, str(error.value)), error.value
+
+
+@pytest.mark.parametrize("text", MISTAKES)
+def test_a_mistake_is_answered_with_what_is_expected(text: str) -> None:
+    check_refused(text, MISTAKES[text])
+
+
+@pytest.mark.parametrize("key", DECIDED_BY_THE_TASK)
+def test_a_setting_that_the_task_decides_is_refused_with_the_reason(key: str) -> None:
+    reason = DECIDED_BY_THE_TASK[key]
+    check_refused(f"model: {{rnn: {{{key}: 1}}}}", f"model.rnn: found {{'{key}': 1}}; {key} is not a setting: {reason}")
 
 
 def test_a_long_value_is_cut_and_controls_are_escaped() -> None:

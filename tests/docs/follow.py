@@ -41,7 +41,7 @@ FEW_STEPS = " -s training.steps=20 -s training.teachers=null"
 LEFT_OUT = ("curl", "pytest", ".bashrc", *(() if Path("/usr/share/man/man3").is_dir() else ("man3",)))
 SERVERS = ("charlm serve", "charlm tensorboard")
 LONG = re.compile(r"--minutes 60\b")
-LENGTH = re.compile(r"training\.(steps|epochs)=")
+LENGTH = re.compile(r"training\.(steps|epochs)=|--epochs ")
 SERVING_SECONDS = 20
 
 

@@ -148,6 +148,7 @@ OTHERS: dict[str, tuple[Any, tuple[str, ...]]] = {
 SPEED_ALONE = {"model.rnn.unroll": True, "training.parts": 3, "training.kernel": "keras"}
 
 
+@pytest.mark.slow
 def test_every_setting_changes_the_weights_but_for_those_of_the_speed() -> None:
     assert OTHERS.keys() | SPEED_ALONE.keys() == OF_ENGINES
     made: dict[tuple[str, ...], list[bytes]] = {}

@@ -27,9 +27,9 @@ from run_folders import names
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError, escape_controls
 from charlm.text import documents
-from charlm.text.corpus import Rare, Split
+from charlm.text.corpus import Corpus, Rare, Split, open_corpus
 from charlm.text.documents import Document, check_encoding, decode, find_documents, name_text
-from charlm.text.tokenization import encode_text, settle_min_count, tokenize
+from charlm.text.tokenization import encode_text, memorize, settle_min_count, tokenize
 from charlm.text.vocabulary import Vocabulary
 
 any_text = st.text(st.characters(exclude_categories=["Cs"]))
@@ -209,6 +209,67 @@ def test_memory_is_that_of_the_largest_file(tmp_path: Path) -> None:
     sources = write_texts(tmp_path, *[text * (4_000_000 // len(text))] * 8)
     with memory_limit(60_000_000):
         tokenize([str(sources)], tmp_path / "out", CorpusConfig())
+
+
+# A text that is memorised
+
+
+@pytest.fixture
+def memorized(tmp_path: Path) -> Corpus:
+    """Write a text of ten characters, of which one is for validation, so that it can be recited."""
+    corpus = make_corpus(tmp_path, "abba\nbaab\n")
+    return memorize(corpus, corpus.folder)
+
+
+def test_a_memorised_text_has_an_end_before_its_first_character_as_after_its_last(memorized: Corpus) -> None:
+    assert memorized.vocabulary == Vocabulary(("\n", "a", "b", None), end_of_text_id=3)
+    assert memorized.ids.tolist() == [3, 1, 2, 2, 1, 0, 2, 1, 1, 2, 0, 3]
+
+
+def test_all_of_a_memorised_text_is_training_text(memorized: Corpus) -> None:
+    assert memorized.splits == {"train": (0, 12), "validation": (12, 12), "test": (12, 12)}
+
+
+def test_a_memorised_text_keeps_its_source(memorized: Corpus) -> None:
+    [source] = memorized.manifest.sources
+    assert source.sha256 == hashlib.sha256(b"abba\nbaab\n").hexdigest()
+    assert memorized.manifest.text_name == "00"
+
+
+def test_a_memorised_text_passes_verification(memorized: Corpus) -> None:
+    opened = open_corpus(memorized.folder, verify=True)
+    assert opened.manifest == memorized.manifest
+    assert opened.manifest.ids_sha256 == hashlib.sha256(bytes(memorized.ids)).hexdigest()
+
+
+def test_the_settings_of_a_memorised_text_say_that_it_is_not_split(memorized: Corpus) -> None:
+    assert memorized.manifest.validation_fraction == 0
+    assert memorized.manifest.test_fraction == 0
+
+
+def test_documents_of_a_memorised_text_stay_apart(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, "ab", "ba")
+    end = corpus.vocabulary.end_of_text_id
+    found = memorize(corpus, tmp_path / "memorized")
+    assert found.vocabulary == corpus.vocabulary
+    assert found.ids.tolist() == [end, 0, 1, end, 1, 0, end]
+
+
+def test_memorising_a_text_behind_a_link_leaves_the_text_as_it_was(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, "abba\nbaab\n")
+    before = {path: path.read_bytes() for path in corpus.folder.iterdir()}
+    link = tmp_path / "link"
+    link.symlink_to(corpus.folder, target_is_directory=True)
+    found = memorize(open_corpus(link), link)
+    assert not link.is_symlink()
+    assert len(found.ids) == len(corpus.ids) + 2
+    assert {path: path.read_bytes() for path in corpus.folder.iterdir()} == before
+
+
+def test_a_folder_in_which_a_memorised_text_cannot_be_written_is_named(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, "abba\nbaab\n")
+    with pytest.raises(CharlmError, match=r"missing/memorized: cannot be written"):
+        memorize(corpus, tmp_path / "missing" / "memorized")
 
 
 # The ids that a model has for a text

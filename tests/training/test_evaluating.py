@@ -1,10 +1,7 @@
-"""What happens between steps: logs, evaluations, what the user is told of them, and the temperature that is chosen."""
+"""What happens between steps: logs, evaluations, and what the user is told of them."""
 
 import json
 import math
-import random
-import string
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +9,6 @@ import pytest
 from corpora import make_corpus, write_plays
 from fake_engine import Faults, crash_after
 from fake_runs import STEPS_PER_EPOCH, TEXT, Trained, resume, train
-from run_folders import contents
 
 from charlm.config.schema import Config, SamplingConfig, TrainingConfig
 from charlm.evaluation.baselines import baseline_scores, count_ngrams, score_ngrams
@@ -22,10 +18,8 @@ from charlm.runs.folder import BEST, LAST, saved_steps
 from charlm.runs.run import Run, open_run
 from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
-from charlm.training import temperature
 from charlm.training.checkpoints import Progress
 from charlm.training.evaluating import open_text, sample_text
-from charlm.training.temperature import choose_temperature
 
 
 def test_each_line_has_the_keys_of_the_contract_and_the_position_in_the_run(reference: Trained) -> None:
@@ -76,23 +70,102 @@ def test_the_user_is_told_the_losses_of_every_evaluation(tmp_path: Path) -> None
     ]
 
 
-def test_the_outcome_is_that_of_the_best_network_and_the_user_is_told_if_it_came_early(tmp_path: Path) -> None:
-    overconfident = Faults(weights=lambda step: 1.0 if step <= 10 else 50.0)
-    trained = train(tmp_path / "run", "sampling.length=30", text=LONG_TEXT, faults=overconfident)
-    written, run, raw = trained.outcome.sample, open_run(trained.folder), trained.validation()
-    best, last = (read_model(trained.folder / name) for name in (BEST, LAST))
-    assert (best.facts["step"], trained.outcome.progress.best_step, last.facts["step"]) == (10, 10, 50)
-    assert trained.outcome.progress.best_nats == best.facts["score"]["nats_per_char"] == raw[10]
-    np.testing.assert_array_equal(last.parameters.logits_bias, 50 * trained.engine.bias)
-    assert len(written) == 30
-    assert set(written) <= set("abcde ")
-    assert written == sample_text(run, best) != sample_text(run, last)
-    advice = f"best at step 10 of 50; the last evaluation is {raw[50] - raw[10]:.4f} ± "
-    assert any(line.startswith(advice) for line in trained.said)
-
-
 LONG_TEXT = 90 * TEXT
-"""Its validation text has ten blocks of a standard error."""
+"""A text whose validation part has ten blocks of a standard error."""
+FIRST_IS_BEST = Faults(weights=lambda step: 1.0 if step <= 10 else 50.0)
+"""Makes the first evaluation of a run, at step 10, its best."""
+SAMPLED = "sampling.length=30"
+
+
+@pytest.fixture(scope="module")
+def best_first(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Train a run whose best model is that of step 10 of 50."""
+    folder = tmp_path_factory.mktemp("best-first") / "run"
+    return train(folder, SAMPLED, text=LONG_TEXT, faults=FIRST_IS_BEST)
+
+
+def test_the_best_model_is_that_of_the_lowest_validation_loss(best_first: Trained) -> None:
+    best = read_model(best_first.folder / BEST)
+    progress = best_first.outcome.progress
+    assert (best.facts["step"], progress.best_step) == (10, 10)
+    assert best.facts["score"]["nats_per_char"] == progress.best_nats == best_first.validation()[10]
+
+
+def test_the_last_model_has_the_weights_of_the_last_step(best_first: Trained) -> None:
+    last = read_model(best_first.folder / LAST)
+    assert last.facts["step"] == 50
+    np.testing.assert_array_equal(last.parameters.logits_bias, 50 * best_first.engine.bias)
+
+
+def test_the_sample_at_the_end_is_that_of_the_best_model(best_first: Trained) -> None:
+    run, sample = open_run(best_first.folder), best_first.outcome.sample
+    best, last = (read_model(best_first.folder / name) for name in (BEST, LAST))
+    assert len(sample) == 30
+    assert sample == sample_text(run, best) != sample_text(run, last)
+
+
+def test_a_long_validation_text_leaves_no_doubt_which_model_is_the_best(best_first: Trained) -> None:
+    assert not best_first.outcome.is_uncertain
+
+
+def test_the_outcome_has_the_difference_of_the_last_score_from_the_best(best_first: Trained) -> None:
+    ids = open_run(best_first.folder).corpus.split("validation")
+    best, last = (estimate_stream(read_model(best_first.folder / name).parameters, ids) for name in (BEST, LAST))
+    difference = best_first.outcome.difference
+    assert difference is not None
+    assert difference.nats == pytest.approx(last.nats_per_char - best.nats_per_char)
+    assert difference.standard_error == pytest.approx(last.difference_error(best))
+
+
+# Fewer than 2,400 characters of validation text: the choice of the best model is uncertain
+
+
+@pytest.fixture(scope="module")
+def uncertain(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Train a run on a short text, whose best model is that of step 10 of 50."""
+    folder = tmp_path_factory.mktemp("uncertain") / "run"
+    return train(folder, SAMPLED, faults=FIRST_IS_BEST)
+
+
+def test_a_short_validation_text_gives_no_standard_error(uncertain: Trained) -> None:
+    assert uncertain.outcome.nats_per_char == uncertain.validation()[10]
+    assert uncertain.outcome.is_uncertain
+
+
+def test_a_short_validation_text_gives_no_verdict_on_a_5_gram(uncertain: Trained) -> None:
+    comparison = uncertain.outcome.comparison
+    assert comparison is not None
+    assert comparison.verdict == "not compared"
+
+
+def test_a_short_validation_text_gives_no_suggestion(uncertain: Trained) -> None:
+    assert uncertain.outcome.suggestion is None
+
+
+def test_an_uncertain_choice_shows_a_sample_of_the_best_model_and_of_the_last(uncertain: Trained) -> None:
+    run, outcome = open_run(uncertain.folder), uncertain.outcome
+    best, last = (sample_text(run, read_model(uncertain.folder / name)) for name in (BEST, LAST))
+    assert best != last
+    assert (outcome.sample, outcome.last_sample) == (best, last)
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "faults"),
+    [
+        pytest.param(LONG_TEXT, (), FIRST_IS_BEST, id="long validation text"),
+        pytest.param(TEXT, ("corpus.validation_fraction=0",), FIRST_IS_BEST, id="no validation text"),
+        pytest.param(TEXT, (), Faults(weights=lambda step: step / 50), id="the last model is the best"),
+        pytest.param(TEXT, ("sampling.length=0",), FIRST_IS_BEST, id="no samples"),
+    ],
+)
+def test_otherwise_the_last_model_has_no_sample(
+    text: str, settings: tuple[str, ...], faults: Faults, tmp_path: Path
+) -> None:
+    trained = train(tmp_path / "run", SAMPLED, *settings, text=text, faults=faults)
+    assert trained.outcome.last_sample == ""
+
+
+# The score of the best model
 
 
 @pytest.mark.parametrize("steps", [47, 50])  # saved before its evaluation, and after it
@@ -126,9 +199,8 @@ def test_the_best_model_is_compared_with_the_5_gram_counted_on_the_training_text
 
 
 def test_the_comparison_of_a_resumed_run_is_that_of_its_best_model_before(tmp_path: Path) -> None:
-    overconfident = Faults(weights=lambda step: 1.0 if step <= 10 else 50.0)  # so that step 10 stays the best
-    first = train(tmp_path / "run", text=LONG_TEXT, faults=overconfident).outcome
-    later = resume(first.folder, "training.steps=70", faults=overconfident).outcome
+    first = train(tmp_path / "run", text=LONG_TEXT, faults=FIRST_IS_BEST).outcome
+    later = resume(first.folder, "training.steps=70", faults=FIRST_IS_BEST).outcome
     assert later.progress.best_step == 10
     assert first.comparison is not None
     assert later.comparison is not None
@@ -147,15 +219,27 @@ def make_run(folder: Path, *, text: str = "abcd" * 10, sampling: SamplingConfig 
     return Run(folder / "run", config, make_corpus(folder, text))
 
 
-def test_only_a_finite_loss_that_is_lower_is_the_best() -> None:
-    for before, nats, is_best in (
-        *((2.0, 1.9, True), (2.0, 2.0, False), (2.0, 2.1, False), (2.0, math.nan, False)),
-        *((None, 3.0, True), (None, math.inf, False), (None, math.nan, False)),
-    ):
-        progress = Progress(step=9, best_nats=before, best_step=5, evaluations_without_best=1)
-        assert progress.compare(nats) == is_best
-        assert (progress.best_nats, progress.best_step) == ((nats, 9) if is_best else (before, 5))
-        assert progress.evaluations_without_best == (0 if is_best else 2)
+@pytest.mark.parametrize("before", [pytest.param(2.0, id="lower"), pytest.param(None, id="first")])
+def test_a_loss_that_is_lower_is_the_best(before: float | None) -> None:
+    progress = Progress(step=9, best_nats=before, best_step=5, evaluations_without_best=1)
+    assert progress.compare(1.9)
+    assert (progress.best_nats, progress.best_step, progress.evaluations_without_best) == (1.9, 9, 0)
+
+
+@pytest.mark.parametrize(
+    ("before", "nats"),
+    [
+        pytest.param(2.0, 2.0, id="equal"),
+        pytest.param(2.0, 2.1, id="higher"),
+        pytest.param(2.0, math.nan, id="not a number"),
+        pytest.param(None, math.inf, id="first, infinite"),
+        pytest.param(None, math.nan, id="first, not a number"),
+    ],
+)
+def test_any_other_loss_leaves_the_best(before: float | None, nats: float) -> None:
+    progress = Progress(step=9, best_nats=before, best_step=5, evaluations_without_best=1)
+    assert not progress.compare(nats)
+    assert (progress.best_nats, progress.best_step, progress.evaluations_without_best) == (before, 5, 2)
 
 
 def test_the_sample_is_that_of_charlm_sample_with_its_prompt(trained: TrainedModel, tmp_path: Path) -> None:
@@ -171,62 +255,6 @@ def test_the_simple_models_score_what_the_baselines_of_evaluate_do(tmp_path: Pat
     expected = {name: scores[name].nats_per_char for name in ("5-gram", "lzma")}
     assert open_text(run).baseline_nats == pytest.approx(expected)
     assert open_text(run).ngram == scores["5-gram"]
-    assert open_text(run, has_baselines=False).baseline_nats == {}
+    assert open_text(run, baselines=()).baseline_nats == {}
     (tmp_path / "short").mkdir()
     assert open_text(make_run(tmp_path / "short", text="ab")).baseline_nats == {}
-
-
-# The temperature is the lowest at which no text of the network repeats itself more than its own text
-
-
-LENGTH = "sampling.length=8"
-LETTERS = "".join(random.Random(1).choices(string.ascii_letters, k=12_000))
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Trained:
-    """Train a run on letters without order, whose user gives the temperature."""
-    return train(tmp_path / "run", LENGTH, "sampling.temperature=0.3", text=LETTERS)
-
-
-def writes(good: Callable[[float, int], bool], others: str) -> Callable[[TrainedModel, TextRequest], Iterator[str]]:
-    """Return what writes all letters at a temperature and with a seed that are good, else some others."""
-
-    def generate(_: TrainedModel, wanted: TextRequest) -> Iterator[str]:
-        is_good = good(wanted.sampler.temperature, wanted.seed)
-        yield from random.Random(wanted.seed).choices(string.ascii_letters if is_good else others, k=wanted.length)
-
-    return generate
-
-
-def test_the_lowest_good_temperature_is_chosen(run: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
-    for good, others, chosen in (
-        (lambda *_: True, "a", 0.5),
-        (lambda heat, _: heat > 0.75, "a", 0.8),
-        (lambda heat, seed: heat > 0.65 or seed != 3, "a", 0.7),  # one text of four is bad below
-        (lambda *_: False, "a", 1.0),
-        (lambda *_: False, string.ascii_letters[:30], 1.0),  # 86% of the bits of the text
-        (lambda *_: False, string.ascii_letters[:44], 0.5),  # 96%, which is good at any,
-    ):
-        monkeypatch.setattr(temperature, "generate_text", writes(good, others))
-        found = choose_temperature(open_run(run.folder), read_model(run.folder / BEST))
-        assert found.temperature == chosen
-        assert 0.7 < found.ratio_of_text < 0.8  # six bits of eight
-        assert (found.ratio < 0.9 * found.ratio_of_text) == (chosen == 1)
-        assert (found.lower is None) == (chosen == 0.5)
-        if found.lower is not None:
-            assert found.lower[0] == pytest.approx(chosen - 0.1)
-            assert found.lower[1] < 0.9 * found.ratio_of_text
-            assert f"at {chosen - 0.1:g} it repeats itself: {found.lower[1]:.0%}" in str(found)
-
-
-def test_the_models_of_a_run_keep_what_was_chosen_unless_the_user_has_said(run: Trained, tmp_path: Path) -> None:
-    assert {read_model(run.folder / name).sampling_temperature for name in (BEST, LAST)} == {0.3}
-    assert not [line for line in run.said if line.startswith("it writes at temperature")]
-    chosen = train(tmp_path / "chosen", LENGTH, text=LETTERS)
-    (line,) = [line for line in chosen.said if line.startswith("it writes at temperature")]
-    best, last = (read_model(chosen.folder / name) for name in (BEST, LAST))
-    assert best.facts["temperature"] == last.facts["temperature"] == best.sampling_temperature
-    assert f" temperature {best.sampling_temperature:g}: " in line
-    again = train(tmp_path / "again", LENGTH, text=LETTERS)
-    assert contents(again.folder)[BEST] == contents(chosen.folder)[BEST]

@@ -138,11 +138,43 @@ def test_a_run_keeps_every_checkpoint_and_that_of_the_beginning(tmp_path: Path) 
 # The end
 
 
-def test_a_run_knows_whether_it_still_improves(tmp_path: Path) -> None:
-    for name, weights in (("better", lambda step: step / 20_000), ("worse", float)):
-        faults, settings = Faults(weights=weights), ("training.steps=20", "training.evaluations=2")
-        improvement = train(tmp_path / name, *settings, text=90 * TEXT, faults=faults).outcome.improvement
-        assert (improvement is not None and improvement.nats < 0) == (name == "better")
+FIRST_IS_BEST = Faults(weights=lambda step: 1.0 if step <= 10 else 50.0)
+"""Makes the first evaluation of a run, at step 10, its best."""
+
+
+def test_a_run_that_improves_is_suggested_again(tmp_path: Path) -> None:
+    improving = Faults(weights=lambda step: step / 20_000)
+    suggestion = train(tmp_path / "run", text=90 * TEXT, faults=improving).outcome.suggestion
+    assert suggestion is not None
+    assert suggestion.kind == "too few steps"
+
+
+def test_a_run_that_still_improves_suggests_twice_its_epochs(tmp_path: Path) -> None:
+    improving = Faults(weights=lambda step: step / 200_000)
+    text = 90 * TEXT
+    steps_per_epoch = len(text) * 0.9 / (4 * 4)
+    steps = f"training.steps={round(2.2 * steps_per_epoch)}"
+    outcome = train(tmp_path / "run", steps, text=text, faults=improving).outcome
+    assert outcome.suggestion is not None
+    assert (outcome.suggestion.kind, outcome.suggestion.epochs) == ("still learning", 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "settings"),
+    [
+        pytest.param(TEXT, (), id="short validation text"),
+        pytest.param(90 * TEXT, ("corpus.validation_fraction=0",), id="no validation text"),
+    ],
+)
+def test_a_run_without_a_standard_error_suggests_nothing(text: str, settings: tuple[str, ...], tmp_path: Path) -> None:
+    assert train(tmp_path / "run", *settings, text=text, faults=FIRST_IS_BEST).outcome.suggestion is None
+
+
+def test_a_run_that_a_signal_ends_suggests_nothing(tmp_path: Path) -> None:
+    faults = Faults(weights=lambda step: step / 20_000, after_call=interrupt_after(40).after_call, is_slow=True)
+    outcome = train(tmp_path / "run", text=90 * TEXT, faults=faults).outcome
+    assert outcome.signal == signal.SIGINT
+    assert outcome.suggestion is None
 
 
 def test_early_stopping_ends_a_run_after_that_many_evaluations_without_a_new_best(tmp_path: Path) -> None:
@@ -165,13 +197,28 @@ def test_each_step_and_each_evaluation_is_reported_once_with_its_loss(tmp_path: 
             assert mean == pytest.approx(line["nats_per_char"])
 
 
+def loss_at(step: int, nats: float) -> Faults:
+    """Report a loss at a step."""
+    return Faults(loss=lambda taken, _: nats if taken == step else None)
+
+
+def state_from(step: int, number: float) -> Faults:
+    """Add a number to the tensors that are saved from a step on."""
+    return Faults(state=lambda taken: number if taken >= step else 0.0)
+
+
+def weights_from(step: int, factor: float) -> Faults:
+    """Multiply the weights that are evaluated from a step on."""
+    return Faults(weights=lambda taken: factor if taken >= step else 1.0)
+
+
 @pytest.mark.parametrize(
     ("faults", "message"),
     [
-        (Faults(loss=lambda step, _: math.nan if step == 25 else None), "the loss is nan .* at step 25: training has"),
-        (Faults(loss=lambda step, _: math.inf if step == 25 else None), "the loss is inf .* at step 25: training has"),
-        (Faults(state=lambda step: math.inf if step >= 20 else 0.0), "not every weight is finite at step 20"),
-        (Faults(weights=lambda step: math.nan if step >= 20 else 1.0), "not every weight is finite at step 20"),
+        pytest.param(loss_at(25, math.nan), "the loss is nan .* at step 25: training has", id="no loss"),
+        pytest.param(loss_at(25, math.inf), "the loss is inf .* at step 25: training has", id="an infinite loss"),
+        pytest.param(state_from(20, math.inf), "not every weight is finite at step 20", id="an infinite state"),
+        pytest.param(weights_from(20, math.nan), "not every weight is finite at step 20", id="no weights"),
     ],
 )
 def test_a_run_that_diverges_ends_with_advice_and_a_checkpoint(faults: Faults, message: str, tmp_path: Path) -> None:
@@ -182,6 +229,39 @@ def test_a_run_that_diverges_ends_with_advice_and_a_checkpoint(faults: Faults, m
     assert all(np.isfinite(tensor).all() for tensor in kept.tensors.values())
     resumed = resume(tmp_path / "run/run", "training.optimizer.learning_rate=1e-3")
     assert resumed.outcome.reason == "all steps done"
+
+
+RESUME = "; the last checkpoint is whole: --resume -s training.optimizer.learning_rate=X continues from it"
+
+
+@pytest.mark.parametrize(
+    ("faults", "settings"),
+    [
+        pytest.param(loss_at(25, math.nan), (), id="between two evaluations"),
+        pytest.param(weights_from(20, math.nan), (), id="at an evaluation"),
+        pytest.param(loss_at(5, math.nan), ("training.keep_checkpoints=true",), id="after the checkpoint of step 0"),
+    ],
+)
+def test_a_run_that_diverges_after_a_checkpoint_can_be_resumed(
+    faults: Faults, settings: tuple[str, ...], tmp_path: Path
+) -> None:
+    with pytest.raises(DivergenceError) as caught:
+        train(tmp_path / "run", *settings, faults=faults)
+    assert str(caught.value).endswith(RESUME)
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        pytest.param(loss_at(5, math.nan), id="between two evaluations"),
+        pytest.param(state_from(10, math.inf), id="as its first checkpoint is saved"),
+        pytest.param(weights_from(10, math.nan), id="at its first evaluation"),
+    ],
+)
+def test_a_run_that_diverges_before_its_first_checkpoint_mentions_no_resume(faults: Faults, tmp_path: Path) -> None:
+    with pytest.raises(DivergenceError, match=r"training has diverged: lower training\.optimizer") as caught:
+        train(tmp_path / "run", faults=faults)
+    assert "resume" not in str(caught.value)
 
 
 # The weights of another model
@@ -198,12 +278,20 @@ def test_a_run_begins_with_the_weights_of_a_model_and_needs_it_no_more(reference
     check_same(resume(stopped.folder), whole)
 
 
-def test_a_run_that_gets_worse_keeps_the_weights_it_began_with_as_its_best(reference: Trained, tmp_path: Path) -> None:
+def test_a_run_that_gets_worse_keeps_its_initial_weights_as_its_best(reference: Trained, tmp_path: Path) -> None:
     worse = Faults(weights=lambda step: 1.0 if step == 0 else 50.0)
     child = train(tmp_path / "child", faults=worse, parent=reference.folder / "last.safetensors")
     assert child.outcome.progress.best_step == 0
     assert read_model(child.folder / "best.safetensors").facts["step"] == 0
-    assert "no evaluation was better than the weights that training began with" in "".join(child.said)
+    assert child.outcome.has_initial_weights
+
+
+def test_a_run_that_gets_worse_than_its_initial_weights_suggests_nothing(tmp_path: Path) -> None:
+    parent = train(tmp_path / "parent", text=90 * TEXT).folder / "last.safetensors"
+    worse = Faults(weights=lambda step: 1.0 if step == 0 else 50.0)
+    outcome = train(tmp_path / "child", text=90 * TEXT, faults=worse, parent=parent).outcome
+    assert not outcome.is_uncertain
+    assert (outcome.progress.best_step, outcome.suggestion) == (0, None)
 
 
 # Settings
@@ -220,27 +308,42 @@ OTHERS: dict[str, Any] = {
     **{"sampling.top_p": 0.1, "sampling.min_p": 0.9},
     "training.earlier_lengths": [{"until": 5, "steps": 10, "evaluations": 2}],
 }
-"""Another value of each setting that the loop reads; tests of teachers and of first weights are elsewhere."""
+"""Another value of each setting that the loop reads; teachers, initial weights and recital are tested elsewhere."""
 
 
-def test_every_setting_changes_what_a_run_writes(tmp_path: Path) -> None:
-    elsewhere = {"recipe", "training.first_weights", "training.teacher_weight"}
-    assert {key for key in SETTINGS - OF_ENGINES - elsewhere if ".teachers." not in key} == OTHERS.keys()
+def test_the_table_has_every_setting_that_the_loop_reads() -> None:
+    elsewhere = {"recipe", "training.first_weights", "training.teacher_weight", "training.until_recited"}
+    read = {key for key in SETTINGS - OF_ENGINES - elsewhere if ".teachers." not in key}
+    assert read == OTHERS.keys()
+
+
+def test_a_setting_of_the_table_that_is_a_name_has_two_values() -> None:
     names = {key: get_args(field.annotation) for key, field in walk(Config) if get_origin(field.annotation) is Literal}
-    assert all(len(names[key]) == 2 for key in OTHERS.keys() & names.keys())  # or each needs a run here
+    assert {key: len(names[key]) for key in OTHERS.keys() & names.keys()} == {"training.schedule.name": 2}
 
-    usual_sampling = ("sampling.length=20", "sampling.temperature=0.7")
 
-    def written(name: str, *overrides: str) -> list[Any]:
-        worse = Faults(weights=lambda step: 1.0 if step <= 10 else float(step))
-        run = train(tmp_path / name, *usual_sampling, *overrides, text=TEXT + "é", faults=worse)
-        weights = {path.name: weights_of(path) for path in run.folder.rglob("*.safetensors")}
-        return [weights, run.repeatable_metrics, run.outcome.sample]
+def written(folder: Path, *overrides: str) -> list[Any]:
+    """Return everything that a run with some settings writes."""
+    worse = Faults(weights=lambda step: 1.0 if step <= 10 else float(step))
+    sampling = ("sampling.length=20", "sampling.temperature=0.7")
+    run = train(folder, *sampling, *overrides, text=TEXT + "é", faults=worse)
+    weights = {path.name: weights_of(path) for path in run.folder.rglob("*.safetensors")}
+    return [weights, run.repeatable_metrics, run.outcome.sample]
 
-    usual = written("usual")
-    assert written("again") == usual
-    for key, value in OTHERS.items():
-        assert written(key, f"{key}={value}") != usual, key
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """Return what a run with the usual settings writes."""
+    return written(tmp_path_factory.mktemp("usual") / "run")
+
+
+def test_the_same_settings_write_the_same(usual: list[Any], tmp_path: Path) -> None:
+    assert written(tmp_path / "again") == usual
+
+
+@pytest.mark.parametrize("key", OTHERS)
+def test_every_setting_changes_what_a_run_writes(key: str, usual: list[Any], tmp_path: Path) -> None:
+    assert written(tmp_path / "run", f"{key}={OTHERS[key]}") != usual
 
 
 def test_a_resume_says_if_the_kernel_is_another_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

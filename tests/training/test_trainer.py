@@ -1,5 +1,6 @@
 """The one way in which a run is trained: its teachers first, each a run of its own, then itself."""
 
+import math
 import shutil
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from charlm.network.model_file import read_model
 from charlm.runs.run import Run, open_run
 from charlm.runs.summary import summarize
 from charlm.storage import only_writer
+from charlm.training.evaluating import DivergenceError
 from charlm.training.loop import Outcome
 from charlm.training.signals import Session, Stopped, stop_on_signal
 from charlm.training.soft_targets import check_teachers, compute_soft_targets, cross_predict, open_soft_targets
@@ -130,6 +132,28 @@ def test_a_run_that_another_process_trains_is_refused(tmp_path: Path) -> None:
     run = begin(tmp_path / "a", teachers="null")
     with only_writer(run.folder), pytest.raises(CharlmError, match="is training here"):
         train_run(run, engine_of(run), FakeEngines(), session=Session(clock=ticking(1.0)))
+
+
+def diverging(step: int) -> Faults:
+    """Report no loss at a step."""
+    return Faults(loss=lambda taken, _: math.nan if taken == step else None)
+
+
+@pytest.mark.parametrize("step", [pytest.param(3, id="without a checkpoint"), pytest.param(8, id="with a checkpoint")])
+def test_a_teacher_that_diverges_is_named_by_its_folder(step: int, tmp_path: Path) -> None:
+    run = begin(tmp_path / "a")
+    with pytest.raises(CharlmError) as caught:
+        train(run, diverging(step))
+    problem, _, advice = str(caught.value).rpartition(": ")
+    assert problem.startswith(f"{run.folder / 'teachers/2'}: the loss is nan and the gradient norm ")
+    assert problem.endswith(f" at step {step}")
+    assert advice == "the teacher has diverged; name another recipe or seed"
+
+
+def test_a_student_that_diverges_is_told_how_it_is_resumed(tmp_path: Path) -> None:
+    run = begin(tmp_path / "a")
+    with pytest.raises(DivergenceError, match=r"--resume -s .*\.learning_rate=X continues from it$"):
+        train(run, diverging(25))
 
 
 # The soft targets

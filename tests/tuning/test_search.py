@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("optuna", reason="missing: optuna")
 
 from fake_engine import FakeEngines, Faults, interrupt_after
-from fake_runs import TEXT
+from fake_runs import TEXT, ticking
 from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -24,8 +24,9 @@ from charlm.config.schema import Config
 from charlm.errors import CharlmError
 from charlm.runs.summary import summarize
 from charlm.storage import only_writer
+from charlm.training.costs import Costs
+from charlm.training.decision import CHOICES
 from charlm.training.signals import Session, Stopped, stop_on_signal
-from charlm.training.timing import Costs
 from charlm.tuning.search import SearchResult, search, tune
 from charlm.tuning.space import Space, load_space
 
@@ -35,8 +36,12 @@ fixed: {model.units: 8, training.batch_size: 4, training.sequence_length: 4, tra
 search:
   training.optimizer.learning_rate: {float: [1e-4, 1e-1], log: true}
 """
-TRIAL_SECONDS = 25.0
-"""50 steps, evaluated every 5."""
+TRIAL_SECONDS = 26.0
+"""The time limit of a trial, its start included; 24.96 seconds of it are planned for."""
+TRIAL_STEPS = 49
+"""The steps of half a second that fit."""
+TICK = 1e-6
+"""Seconds by which the clock goes on each time it is read: too little to change the steps that fit."""
 
 
 @dataclass
@@ -46,6 +51,7 @@ class SearchFolder:
     folder: Path
     space: str = SPACE
     text: str = TEXT
+    tick: float = TICK
     said: list[str] = field(default_factory=list)
 
     @property
@@ -54,16 +60,24 @@ class SearchFolder:
         return self.folder / "out"
 
     def run(
-        self, faults: Faults | None = None, costs: Any = lambda _: Costs(0.5, 0.0, 0.0), **options: Any
+        self,
+        faults: Faults | None = None,
+        costs: Callable[[Config], Costs] = lambda _config: Costs(step_seconds=0.5, evaluation_seconds=0.0),
+        **options: Any,
     ) -> SearchResult:
-        """Search; a step and an evaluation take as long as is said."""
+        """Search; the parts of a trial take as long as `costs` returns for its config."""
+
+        def measure(config: Config, *_given: Any, **_options: Any) -> Costs:
+            """Return the given costs."""
+            return costs(config)
+
         path, source = self.folder / "space.yaml", self.folder / "text.txt"
         path.write_text(self.space, encoding="utf-8")
         source.write_text(self.text, encoding="utf-8")
         options = {"seconds": 1000.0, "trial_seconds": TRIAL_SECONDS, **options}
-        options["estimate"] = lambda config, *_given, **_options: costs(config)
-        with stop_on_signal(Session(self.said.append)) as session:
-            return search(load_space(path), source, self.out, FakeEngines(faults or Faults()), session, **options)
+        engines = FakeEngines(faults or Faults())
+        with stop_on_signal(Session(self.said.append, clock=ticking(self.tick))) as session:
+            return search(load_space(path), source, self.out, engines, session, measure=measure, **options)
 
 
 RATE = "training.optimizer.learning_rate"
@@ -79,26 +93,63 @@ def states(result: SearchResult) -> list[str]:
     return [trial.state.name for trial in result.study.trials]
 
 
-def test_trials_are_runs_of_one_length_the_first_is_the_recipe_the_best_becomes_one(searching: SearchFolder) -> None:
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[SearchFolder, SearchResult]:
+    """Search in two dimensions with four trials; tests only read the result."""
+    searching = SearchFolder(tmp_path_factory.mktemp("searched"))
     searching.space = SPACE + "  model.layers: {int: [1, 3]}\n"
-    result = searching.run(trials=4)
-    trials = result.study.trials
-    assert states(result) == ["COMPLETE"] * 4
-    assert trials[0].params == {RATE: 2e-3, "model.layers": 1}
+    return searching, searching.run(trials=4)
+
+
+Searched = tuple[SearchFolder, SearchResult]
+
+
+def test_every_trial_is_complete(searched: Searched) -> None:
+    assert states(searched[1]) == ["COMPLETE"] * 4
+
+
+def test_the_first_trial_is_the_recipe(searched: Searched) -> None:
+    assert searched[1].study.trials[0].params == {RATE: 2e-3, "model.layers": 1}
+
+
+def test_the_user_is_told_how_trials_end(searched: Searched) -> None:
+    searching, result = searched
+    first = result.study.trials[0]
     assert searching.said[:3] == [
-        "recipe tiny; a trial trains 25 s, at most 40 fit",
+        "recipe tiny; a trial trains 26 s, at most 38 fit",
         "trial 0: learning_rate 0.002, layers 1",
-        f"trial 0: {trials[0].value:.4f} nats per character; best {trials[0].value:.4f} (trial 0)",
+        f"trial 0: {first.value:.4f} nats per character; best {first.value:.4f} (trial 0)",
     ]
-    for trial in trials:
-        summary = summarize(searching.out / f"trial-{trial.number:04}")
-        assert (summary.nats_per_char, summary.settings[RATE]) == (trial.value, trial.params[RATE])
-        assert (summary.settings["training.steps"], summary.settings["training.evaluations"]) == (50, 10)
-    best = min(trials, key=lambda trial: trial.value or 9)
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_trial_is_a_run_with_its_values(searched: Searched, number: int) -> None:
+    searching, result = searched
+    trial = result.study.trials[number]
+    summary = summarize(searching.out / f"trial-{number:04}")
+    assert summary.nats_per_char == trial.value
+    assert summary.settings[RATE] == trial.params[RATE]
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_every_trial_has_the_same_length(searched: Searched, number: int) -> None:
+    settings = summarize(searched[0].out / f"trial-{number:04}").settings
+    assert (settings["training.steps"], settings["training.evaluations"]) == (TRIAL_STEPS, 10)
+
+
+def test_the_best_recipe_names_its_command_in_its_head(searched: Searched) -> None:
+    searching, result = searched
+    best = min(result.study.trials, key=lambda trial: trial.value or 9)
     head = result.best.read_text(encoding="utf-8").splitlines()
     assert head[0] == f"# {result.command}" == f"# charlm train {searching.folder}/text.txt -c {result.best}"
     assert head[1].startswith(f"# Trial {best.number} of 4 of a search: {best.value:.4f} nats per character")
-    found, trained = load_config(result.best), load_config(searching.out / f"trial-{best.number:04}" / "config.yaml")
+
+
+def test_the_best_recipe_is_that_of_the_best_trial_with_a_sample(searched: Searched) -> None:
+    searching, result = searched
+    best = min(result.study.trials, key=lambda trial: trial.value or 9)
+    found = load_config(result.best)
+    trained = load_config(searching.out / f"trial-{best.number:04}" / "config.yaml")
     assert (found.model, found.training, found.corpus) == (trained.model, trained.training, trained.corpus)
     assert found.sampling.length > trained.sampling.length == 0
 
@@ -106,11 +157,13 @@ def test_trials_are_runs_of_one_length_the_first_is_the_recipe_the_best_becomes_
 def test_without_a_recipe_the_space_is_over_the_one_that_suits_the_text(searching: SearchFolder) -> None:
     searching.space = SPACE.replace("recipe: tiny", "")
     searching.run(trials=1)
-    assert searching.said[0] == "recipe small; a trial trains 25 s, at most 40 fit"
+    shortest = next(iter(CHOICES.values()))
+    recipe = searching.said[0].removeprefix("recipe ").partition(";")[0]
+    assert recipe in {choice.recipe for choice in shortest}
 
 
-def lengths(searching: SearchFolder, trials: int, costs: Callable[[Config], Costs]) -> dict[Any, Any]:
-    """Return how many steps each width of a network trains."""
+def steps_by_width(searching: SearchFolder, trials: int, costs: Callable[[Config], Costs]) -> dict[Any, Any]:
+    """Return how many steps each width of a network trains, after ten evaluations."""
     searching.space = SPACE.replace("model.units: 8, ", "") + "  model.units: {categorical: [4, 16]}\n"
     result = searching.run(trials=trials, costs=costs)
     assert all([*trial.intermediate_values] == [*range(1, 11)] for trial in result.study.trials)
@@ -118,16 +171,34 @@ def lengths(searching: SearchFolder, trials: int, costs: Callable[[Config], Cost
     return {units: summarize(run).step for units, run in runs.items()}
 
 
-TIMES = [(0.5, 0.0, 50), (0.3, 0.0, 83), (0.5, 1.0, 30), (5.0, 9.0, 10)]
+@pytest.mark.parametrize(("step", "evaluation"), [(0.5, 0.0), (0.3, 0.0), (0.5, 1.0), (0.07, 0.4)])
+def test_steps_fill_the_time_that_ten_evaluations_leave(
+    step: float, evaluation: float, searching: SearchFolder
+) -> None:
+    costs = Costs(step_seconds=step, evaluation_seconds=evaluation)
+    expected = int((0.96 * TRIAL_SECONDS - 10 * evaluation) / step)
+    assert {*steps_by_width(searching, 1, lambda _config: costs).values()} == {expected}
 
 
-@pytest.mark.parametrize(("step", "mark", "steps"), TIMES)
-def test_steps_and_ten_evaluations_fill_the_time(step: Any, mark: Any, steps: int, searching: SearchFolder) -> None:
-    assert {*lengths(searching, 1, lambda _: Costs(step, mark, 0.0)).values()} == {steps}
+def test_the_start_of_a_trial_counts(searching: SearchFolder) -> None:
+    """Each reading of the clock takes a second, of which there are some before its first step."""
+    searching.run(trials=1)
+    late = SearchFolder(searching.folder / "late", tick=1.0)
+    late.folder.mkdir()
+    late.run(trials=1)
+    steps = [summarize(one.out / "trial-0000").settings["training.steps"] for one in (searching, late)]
+    assert steps[1] < steps[0]
 
 
 def test_a_slower_network_trains_fewer_steps(searching: SearchFolder) -> None:
-    assert lengths(searching, 4, lambda config: Costs(config.model.units / 8, 0.0, 0.0)) == {4: 50, 16: 12}
+    """Of 24.96 seconds, a step takes half a second or two."""
+    found = steps_by_width(searching, 4, lambda config: Costs(config.model.units / 8, evaluation_seconds=0.0))
+    assert found == {4: 49, 16: 12}
+
+
+def test_a_trial_that_has_time_for_one_step_has_one(searching: SearchFolder) -> None:
+    searching.run(trials=1, costs=lambda _config: Costs(step_seconds=100.0, evaluation_seconds=9.0))
+    assert summarize(searching.out / "trial-0000").step == 1
 
 
 @pytest.mark.slow
@@ -151,7 +222,9 @@ def test_the_times_of_a_search_are_given_in_minutes(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_search_begins_no_trial_that_does_not_fit_into_its_time(searching: SearchFolder) -> None:
-    assert states(searching.run(seconds=TRIAL_SECONDS + 0.001)) == ["COMPLETE"]
+    """The first trial begins in time; the clock is read more than once in it."""
+    searching.tick = 0.01
+    assert states(searching.run(seconds=TRIAL_SECONDS + 0.015)) == ["COMPLETE"]
 
 
 def test_a_signal_ends_the_search_its_trial_has_failed_and_the_next_search_goes_on(searching: SearchFolder) -> None:
@@ -179,30 +252,67 @@ def test_a_search_ends_if_every_trial_fails(searching: SearchFolder) -> None:
         searching.run(faults=Faults(loss=lambda _step, _rate: float("nan")))
 
 
-def test_a_search_keeps_its_length_and_what_does_not_fit_it_is_refused(searching: SearchFolder) -> None:
+def test_a_search_that_goes_on_keeps_the_length_of_its_trials(searching: SearchFolder) -> None:
     searching.run(trials=1)
     searching.run(trials=2, trial_seconds=None)
-    assert summarize(searching.out / "trial-0001").settings["training.steps"] == 50
-    changes: list[tuple[dict[str, Any], dict[str, Any], str]] = [
-        ({"space": SPACE.replace("1e-1", "5e-2")}, {}, "out: holds a search with another search; name another --out"),
-        ({"space": SPACE.replace("units: 8", "units: 9")}, {}, "out: holds a search with another recipe; name"),
-        ({}, {"trial_seconds": 60.0}, "holds a search with another length of trials"),
-        ({}, {"seconds": 25.0, "trial_seconds": None}, r"minutes: found 0\.416667; a trial of .* takes 0\.416667"),
-    ]
-    for fields, options, message in changes:
-        with pytest.raises(CharlmError, match=message):
-            SearchFolder(searching.folder, **fields).run(trials=3, **options)
+    assert summarize(searching.out / "trial-0001").settings["training.steps"] == TRIAL_STEPS
+
+
+@pytest.mark.parametrize(
+    ("fields", "options", "message"),
+    [
+        pytest.param(
+            {"space": SPACE.replace("1e-1", "5e-2")},
+            {},
+            "out: holds a search with another search; name another --out",
+            id="range",
+        ),
+        pytest.param(
+            {"space": SPACE.replace("units: 8", "units: 9")},
+            {},
+            "out: holds a search with another recipe; name",
+            id="recipe",
+        ),
+        pytest.param({}, {"trial_seconds": 60.0}, "holds a search with another length of trials", id="length"),
+        pytest.param(
+            {},
+            {"seconds": 26.0, "trial_seconds": None},
+            r"minutes: found 0\.433333; a trial of .* takes 0\.433333",
+            id="time",
+        ),
+    ],
+)
+def test_what_does_not_fit_a_search_is_refused(
+    fields: dict[str, Any], options: dict[str, Any], message: str, searching: SearchFolder
+) -> None:
+    searching.run(trials=1)
+    with pytest.raises(CharlmError, match=message):
+        SearchFolder(searching.folder, **fields).run(trials=3, **options)
+    assert len(searching.run(trials=1).study.trials) == 1
+
+
+def test_a_folder_in_which_another_process_searches_is_refused(searching: SearchFolder) -> None:
+    searching.run(trials=1)
     with only_writer(searching.out), pytest.raises(CharlmError, match=r"out: process .* wait for it"):
         searching.run(trials=3)
-    assert len(searching.run(trials=2).study.trials) == 2
 
 
-def test_a_new_search_has_twenty_trials_of_half_a_minute_and_more(tmp_path: Path) -> None:
-    for seconds, length in ((50.0, 25), (600.0, 30), (601.0, 30.05), (2000.0, 100)):
-        searching = SearchFolder(tmp_path / str(seconds))
-        searching.folder.mkdir()
-        searching.run(trials=1, seconds=seconds, trial_seconds=None, costs=lambda _: Costs(0.05, 0.0, 0.0))
-        assert summarize(searching.out / "trial-0000").settings["training.steps"] == int(length / 0.05)
+@pytest.mark.parametrize(
+    ("seconds", "trial_seconds"),
+    [
+        pytest.param(50.0, 25.0, id="half of a short search"),
+        pytest.param(600.0, 30.0, id="half a minute"),
+        pytest.param(601.0, 30.05, id="a twentieth"),
+        pytest.param(2000.0, 100.0, id="a twentieth of a long search"),
+    ],
+)
+def test_a_new_search_has_twenty_trials_of_half_a_minute_or_more(
+    seconds: float, trial_seconds: float, searching: SearchFolder
+) -> None:
+    costs = Costs(step_seconds=0.07, evaluation_seconds=0.0)
+    searching.run(trials=1, seconds=seconds, trial_seconds=None, costs=lambda _config: costs)
+    expected = int(0.96 * trial_seconds / 0.07)
+    assert summarize(searching.out / "trial-0000").settings["training.steps"] == expected
 
 
 def test_a_folder_with_something_else_and_a_damaged_journal_are_refused(searching: SearchFolder) -> None:

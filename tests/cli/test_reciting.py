@@ -1,0 +1,55 @@
+"""A short text from `charlm train` to `charlm sample`, which recites it."""
+
+from pathlib import Path
+
+import pytest
+from commands import charlm
+from conftest import CAN_TRAIN
+
+from charlm.network.model_file import read_model
+
+pytestmark = pytest.mark.skipif(not CAN_TRAIN, reason="it trains")
+
+POEM = """Tell the river of the stone,
+of the ferry left alone,
+of the lamp behind the pane.
+"""
+
+
+@pytest.fixture(scope="module")
+def recital(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train on the poem alone, once for all tests, which only read the run."""
+    folder = tmp_path_factory.mktemp("recital")
+    (folder / "poem.txt").write_text(POEM, encoding="utf-8")
+    command = charlm("train", folder / "poem.txt", "-r", folder / "run")
+    assert command.exit_code == 0, command.stderr
+    assert "the network recites its text" in command.stderr
+    return folder / "run"
+
+
+def test_a_short_poem_is_recited(recital: Path) -> None:
+    command = charlm("sample", recital)
+    assert command.exit_code == 0, command.stderr
+    assert command.stdout.rstrip("\n") == POEM.rstrip("\n")
+
+
+@pytest.mark.parametrize("seed", [1, 2, 99])
+def test_a_recital_does_not_depend_on_the_seed(recital: Path, seed: int) -> None:
+    assert charlm("sample", recital, "--seed", seed).stdout == charlm("sample", recital).stdout
+
+
+def test_the_network_that_recites_is_the_best_and_the_last(recital: Path) -> None:
+    best, last = (read_model(recital / f"{name}.safetensors") for name in ("best", "last"))
+    assert best.facts["step"] == last.facts["step"]
+    assert best.sampling_temperature == last.sampling_temperature == 0
+
+
+def test_training_ends_when_the_text_is_recited(recital: Path) -> None:
+    """The recipe would read the text a thousand times."""
+    assert read_model(recital / "last.safetensors").facts["epoch"] < 900
+
+
+def test_a_prompt_is_continued_to_the_end_of_the_poem(recital: Path) -> None:
+    first, rest = POEM.split("\n", 1)
+    command = charlm("sample", recital, "--prompt", f"{first}\n")
+    assert command.stdout.endswith(rest.rstrip("\n") + "\n")
