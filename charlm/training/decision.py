@@ -19,6 +19,7 @@ from charlm.hardware import FastPrecision
 from charlm.text.batches import Batches, fit_batches
 from charlm.training.costs import EVALUATION_SHARE, Costs, CostsOf, TextFacts, estimate_costs
 from charlm.training.schedule import make_schedule, mean_growth
+from charlm.training.soft_targets import DTYPE, MEMORY_SHARE
 
 MEMORIZED_CHARACTERS = 2_000
 """A shorter text can only be memorised."""
@@ -29,8 +30,6 @@ NGRAM_SHARE = 0.2
 USED_SHARE = 0.96
 """The share of a time limit that is planned for; the rest is for what is not measured, such as the end of the process.
 """
-MEMORY_SHARE = 0.25
-"""The largest share of the memory that the predictions of n-grams may take."""
 FEW_STEPS = 200
 """With fewer steps, a network learns little more than how often each character occurs."""
 
@@ -342,7 +341,7 @@ def _ngram_problem(text: TextFacts, seconds: float, *, minutes: float | None, me
     """Return why a run does without the n-grams that its recipe asks for; None = it has them."""
     if minutes is not None and seconds > NGRAM_SHARE * 60 * minutes:
         return f"training without n-grams: counting them would take {duration(seconds)} of {minutes:g} min"
-    needed = 2 * text.training * text.vocabulary
+    needed = DTYPE.itemsize * text.training * text.vocabulary
     if memory_bytes is not None and needed > MEMORY_SHARE * memory_bytes:
         return f"training without n-grams: their predictions would take {needed / 1e9:,.1f} GB of memory"
     return None

@@ -265,8 +265,7 @@ class Deadline:
         shortest, longest = (TOO_SHORT, TOO_LONG) if is_evaluation else (FAR_TOO_SHORT, FAR_TOO_LONG)
         if shortest * left <= needed <= longest * left:
             return None
-        affordable = int(EVALUATION_SHARE * left / max(self._evaluation_seconds, 1e-9))
-        evaluations = max(1, min(evaluations, affordable))
+        evaluations = self._affordable(evaluations, left)
         total_evaluations = _evaluations_after(schedule, 0) - _evaluations_after(schedule, step) + evaluations
 
         left -= evaluations * self._evaluation_seconds
@@ -291,8 +290,7 @@ class Deadline:
 
         """
         left = self._left
-        affordable = int(EVALUATION_SHARE * left / max(self._evaluation_seconds, 1e-9))
-        evaluations = max(1, min(settings.evaluations, affordable))
+        evaluations = self._affordable(settings.evaluations, left)
         left -= evaluations * self._evaluation_seconds
 
         def seconds(more: int) -> float:
@@ -304,6 +302,11 @@ class Deadline:
         # the evaluations of a run are spread over all of its steps, those before this command included
         total = engine.machines.share(min(MAX_EVALUATIONS, -(-evaluations * (step + more) // more)))
         return settings.with_steps(step + more).model_copy(update={"evaluations": total})
+
+    def _affordable(self, evaluations: int, left: float) -> int:
+        """Return how many of some evaluations fit into their share of the seconds that are left, one at least."""
+        affordable = int(EVALUATION_SHARE * left / max(self._evaluation_seconds, 1e-9))
+        return max(1, min(evaluations, affordable))
 
     def _seconds(self, schedule: Schedule, step: int) -> float:
         """Return how long the rest of the steps of a schedule takes."""
