@@ -11,7 +11,7 @@ PACKAGE = Path(charlm.__file__).parent
 ABOVE_LIBRARY = ("tuning", "inspection", "formats")
 ROOMS = (
     *("__main__", "cli", "serving", *ABOVE_LIBRARY, "api", "engine", "training", "evaluation", "sampling"),
-    *("runs", "network", "text", "config", "storage", "hardware", "errors"),
+    *("runs", "network", "text", "config", "storage", "hardware", "events", "errors"),
 )
 """From the top down: a room imports itself and those after it."""
 BESIDE = {("evaluation", "sampling"), *itertools.combinations(ABOVE_LIBRARY, 2)}

@@ -17,7 +17,7 @@ from charlm.runs.run import Run
 from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
 from charlm.text.vocabulary import Ids
-from charlm.training.events import choose_windows
+from charlm.training.probes import choose_windows
 
 BASELINES = (NGRAM, COMPRESSOR)
 """The simple models that the score of a run is seen next to."""

@@ -25,8 +25,8 @@ from charlm.training import saving
 from charlm.training.checkpoints import Progress
 from charlm.training.display import describe_run, progress_bar, update_bar
 from charlm.training.evaluating import DivergenceError, EvaluatedText, open_text, recites, sample_text
-from charlm.training.events import RunLog
 from charlm.training.interface import Engine
+from charlm.training.logs import RunLog
 from charlm.training.marks import Training
 from charlm.training.schedule import make_schedule
 from charlm.training.signals import Session

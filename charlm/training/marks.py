@@ -19,8 +19,8 @@ from charlm.training import saving
 from charlm.training.checkpoints import Progress
 from charlm.training.display import describe_evaluation
 from charlm.training.evaluating import DIVERGED, DivergenceError, EvaluatedText, evaluate, one_thread, recites
-from charlm.training.events import RunLog, show_evaluation
 from charlm.training.interface import Engine
+from charlm.training.logs import RunLog, show_evaluation
 from charlm.training.schedule import Schedule, make_schedule
 from charlm.training.signals import Session, Stopped
 from charlm.training.soft_targets import SoftTargets

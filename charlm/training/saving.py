@@ -20,8 +20,8 @@ from charlm.storage import writing
 from charlm.training import checkpoints
 from charlm.training.checkpoints import Checkpoint, Facts, Progress
 from charlm.training.evaluating import check_finite
-from charlm.training.events import RunLog
 from charlm.training.interface import Engine
+from charlm.training.logs import RunLog
 from charlm.training.schedule import Schedule
 
 

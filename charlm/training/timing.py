@@ -32,8 +32,8 @@ from charlm.training.checkpoints import Progress
 from charlm.training.costs import EVALUATION_SHARE, MAX_STEPS, Costs
 from charlm.training.decision import USED_SHARE
 from charlm.training.evaluating import DivergenceError, one_thread, open_text
-from charlm.training.events import RunLog
 from charlm.training.interface import Engine
+from charlm.training.logs import RunLog
 from charlm.training.marks import Training
 from charlm.training.schedule import Schedule, make_schedule
 from charlm.training.signals import Session

@@ -19,8 +19,8 @@ from charlm.runs.run import Run
 from charlm.text.batches import Batches
 from charlm.training.checkpoints import Progress
 from charlm.training.evaluating import open_text
-from charlm.training.events import RunLog
 from charlm.training.interface import StepMetrics
+from charlm.training.logs import RunLog
 from charlm.training.marks import Training
 from charlm.training.schedule import GROWTH, Phase, Schedule, Stretch, make_schedule, mean_growth
 from charlm.training.signals import Session
