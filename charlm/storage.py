@@ -21,6 +21,10 @@ from pathlib import Path
 from charlm.errors import CharlmError
 
 
+class UnreadableError(CharlmError):
+    """A file cannot be read, for instance for lack of permission; what it holds is not known."""
+
+
 def read_file(path: Path, *, limit: int) -> bytes:
     """Return the contents of a regular file.
 
@@ -29,8 +33,8 @@ def read_file(path: Path, *, limit: int) -> bytes:
         limit: Largest size in bytes, 0 or more.
 
     Raises:
-        CharlmError: the file is missing, larger than `limit`, a folder, a device or a pipe; the
-            message starts with the path.
+        CharlmError: the file is larger than `limit`, a device or a pipe; the message starts with the path.
+        UnreadableError: it is missing, a folder, or cannot be read.
 
     """
     with open_file(path) as file:
@@ -51,16 +55,24 @@ def open_file(path: Path) -> Iterator[BufferedReader]:
         The open file.
 
     Raises:
-        CharlmError: the file is missing, a folder, a device or a pipe; or an OSError occurs in the block.
+        CharlmError: the file is a device or a pipe.
+        UnreadableError: it is missing, a folder, or cannot be opened; or an OSError occurs in the block.
 
     """
+    with reading(path), open(path, "rb", opener=lambda name, mode: os.open(name, mode | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise CharlmError(f"{path}: is not a regular file")
+        yield file
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn an OSError in the block into an UnreadableError that names the file and the reason."""
     try:
-        with open(path, "rb", opener=lambda name, mode: os.open(name, mode | os.O_NONBLOCK)) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise CharlmError(f"{path}: is not a regular file")
-            yield file
+        yield
     except OSError as error:
-        raise CharlmError(f"{path}: cannot be read: {error.strerror}") from None
+        reason = error.strerror or str(error)  # an OSError of a library may have no number
+        raise UnreadableError(f"{path}: cannot be read: {reason}") from None
 
 
 def printable(path: Path) -> str:

@@ -16,7 +16,17 @@ from run_folders import contents, names
 
 from charlm import storage
 from charlm.errors import CharlmError
-from charlm.storage import Log, is_held, only_writer, open_file, read_file, temporary_folder, write_file
+from charlm.storage import (
+    Log,
+    UnreadableError,
+    is_held,
+    only_writer,
+    open_file,
+    read_file,
+    reading,
+    temporary_folder,
+    write_file,
+)
 
 
 def test_a_file_as_large_as_the_limit_is_read_and_what_is_larger_or_no_file_refused(tmp_path: Path) -> None:
@@ -30,8 +40,35 @@ def test_a_file_as_large_as_the_limit_is_read_and_what_is_larger_or_no_file_refu
     ):
         with pytest.raises(CharlmError, match=message):
             read_file(tmp_path / name, limit=3)
-    with pytest.raises(CharlmError, match="file: cannot be read: Input/output error"), open_file(tmp_path / "file"):
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        pytest.param("missing", "No such file or directory", id="missing"),
+        pytest.param(".", "Is a directory", id="folder"),
+        pytest.param("file/more", "Not a directory", id="in a file"),
+    ],
+)
+def test_a_file_that_cannot_be_opened_is_unreadable(name: str, reason: str) -> None:
+    Path("file").touch()
+    path = Path(name)
+    with pytest.raises(UnreadableError) as caught, open_file(path):
+        pass
+    assert str(caught.value) == f"{path}: cannot be read: {reason}"
+
+
+def test_a_file_is_unreadable_if_the_disk_fails_while_it_is_read() -> None:
+    path = Path("file")
+    path.touch()
+    with pytest.raises(UnreadableError) as caught, open_file(path):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
+    assert str(caught.value) == "file: cannot be read: Input/output error"
+
+
+def test_the_reason_of_an_error_without_a_number_is_its_message() -> None:
+    with pytest.raises(UnreadableError, match=r"^file: cannot be read: no such device$"), reading(Path("file")):
+        raise OSError("no such device")
 
 
 def test_a_log_grows_by_whole_records_also_when_it_is_opened_again(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from charlm import __version__
 from charlm.errors import CharlmError, short_repr
 from charlm.network.rnn import ACTIVATIONS, Architecture, Parameters, parameters_from_tensors
-from charlm.storage import open_file, write_file
+from charlm.storage import open_file, reading, write_file
 from charlm.text.vocabulary import Vocabulary, vocabulary_of
 
 if TYPE_CHECKING:
@@ -131,7 +131,8 @@ def read_fields(path: Path) -> dict[str, Any]:
     anything that JSON can express.
 
     Raises:
-        CharlmError: the file is missing, damaged or of a format that this version of charlm does not read.
+        CharlmError: the file is damaged, or of a format that this version of charlm does not read.
+        UnreadableError: the file is missing or cannot be read.
 
     """
     with _open(path) as (fields, _):
@@ -142,15 +143,16 @@ def read_model(path: Path) -> TrainedModel:
     """Read a model file, or the model in a checkpoint.
 
     Raises:
-        CharlmError: the file is missing, damaged, of an unknown format, or its tensors are not those of the network
-            that it describes.
+        CharlmError: the file is damaged, of an unknown format, or its tensors are not those of the network that it
+            describes.
+        UnreadableError: the file is missing or cannot be read.
 
     """
     return read_tensors(path, only_model=True)[0]
 
 
 def read_tensors(path: Path, *, only_model: bool = False) -> tuple[TrainedModel, dict[str, Any], Tensors]:
-    """Return the model in a file, the fields of its metadata, and its tensors; raises CharlmError as `read_model`.
+    """Return the model in a file, the fields of its metadata, and its tensors; raises what `read_model` raises.
 
     Args:
         path: The file.
@@ -225,9 +227,9 @@ def _open(path: Path) -> Iterator[tuple[dict[str, Any], Any]]:
     if size > MAX_HEADER_BYTES:
         raise CharlmError(f"{path}: not a model file of charlm: its header has more than {MAX_HEADER_BYTES:,} bytes")
     try:
-        with safetensors.safe_open(path, "numpy") as opened:
+        with reading(path), safetensors.safe_open(path, "numpy") as opened:
             yield _fields(opened.metadata() or {}, path), opened
-    except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CharlmError(f"{path}: damaged, or not a model file of charlm: {str(error)[:200]}") from None
 
 

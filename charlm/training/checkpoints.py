@@ -2,7 +2,8 @@
 
 A checkpoint is the model file of a step, checkpoints/step-N.safetensors, with more tensors (optimizer slots, random
 seeds, hidden state, trained weights where the model is their average) and the field `training` (`Facts`). The newest
-two are kept, or all. If one is damaged, the one before it is used, and the user is told.
+two are kept, or all. If one is damaged, the one before it is used, and the user is told. One that cannot be read may
+still be sound, so it is never skipped: the steps after the one before it would be lost.
 """
 
 import math
@@ -16,7 +17,7 @@ from charlm.config.file import explain
 from charlm.errors import CharlmError
 from charlm.network.model_file import Tensors, TrainedModel, model_bytes, read_tensors
 from charlm.runs.folder import checkpoint_name, saved_steps
-from charlm.storage import write_file, writing
+from charlm.storage import UnreadableError, write_file, writing
 from charlm.training.interface import Shapes
 
 MAX_COUNT = 1 << 53
@@ -123,11 +124,14 @@ def restore(folder: Path, *, warn: Callable[[str], None], shapes: Shapes | None 
     Raises:
         CharlmError: there is no undamaged checkpoint, or the newest has tensors of other shapes; the one before it
             would not do either.
+        UnreadableError: a checkpoint cannot be read, so that it is not known whether it is damaged.
 
     """
     for path in (folder / checkpoint_name(step) for step in saved_steps(folder)):
         try:
             found = _read(path)
+        except UnreadableError:
+            raise
         except CharlmError as error:
             warn(f"{error}; trying the checkpoint before it")
             continue

@@ -4,7 +4,6 @@ A mark is written in this order: metrics, events, the checkpoint, then the model
 keeps of all of them what belongs to the path that it continues, so that no step is missing or occurs twice.
 """
 
-import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,7 +15,7 @@ from charlm.network.model_file import TrainedModel, read_model, write_model
 from charlm.network.rnn import architecture
 from charlm.runs.folder import BEST, CHECKPOINTS, CONFIG_FILE, CORPUS, ENDED_FILE, LAST, checkpoint_name, results
 from charlm.runs.run import Run, corpus_identity, write_config
-from charlm.storage import writing
+from charlm.storage import UnreadableError, reading, writing
 from charlm.training import checkpoints
 from charlm.training.checkpoints import Checkpoint, Facts, Progress
 from charlm.training.evaluating import check_finite
@@ -95,6 +94,7 @@ def restore(
     Raises:
         CharlmError: there is none, or it is of another network or format, another text, or a run with other settings
             that a resume may not change, or beyond the end of this one, or a file cannot be written.
+        UnreadableError: a checkpoint or the best model cannot be read; nothing has been removed.
 
     """
     folder = run.folder
@@ -125,11 +125,11 @@ def restore(
 def _leave_other_path(run: Run, checkpoint: Checkpoint, *, say: Callable[[str], None]) -> None:
     """Remove or replace what steps after a checkpoint have written; the best loss is forgotten with its model."""
     folder, progress = run.folder, checkpoint.facts.progress
+    best = None if progress.best_nats is None else _read_best_of(run, checkpoint)  # before anything is removed
     checkpoints.remove_others(folder / CHECKPOINTS, progress.step, keeps_all=run.config.training.keep_checkpoints)
     with writing(folder):
         (folder / ENDED_FILE).unlink(missing_ok=True)
     write_model(folder / LAST, checkpoint.model)
-    best = None if progress.best_nats is None else _read_best_of(run, checkpoint)
     if best is not None:
         write_model(folder / BEST, best)
         return
@@ -144,13 +144,26 @@ def _leave_other_path(run: Run, checkpoint: Checkpoint, *, say: Callable[[str], 
 
 
 def _read_best_of(run: Run, checkpoint: Checkpoint) -> TrainedModel | None:
-    """Return the best model up to a checkpoint, from wherever it is kept; None if it is nowhere."""
+    """Return the best model up to a checkpoint, from wherever it is kept; None if it is nowhere.
+
+    Raises:
+        UnreadableError: a file that may have it cannot be read.
+
+    """
     step = checkpoint.facts.progress.best_step
     if step == checkpoint.facts.progress.step:
         return checkpoint.model
     for path in (run.folder / BEST, run.folder / CHECKPOINTS / checkpoint_name(step)):
-        with contextlib.suppress(CharlmError):
+        with reading(path):
+            is_there = path.exists()
+        if not is_there:
+            continue
+        try:
             model = read_model(path)
-            if model.facts.get("step") == step:
-                return model
+        except UnreadableError:
+            raise
+        except CharlmError:  # it is damaged
+            continue
+        if model.facts.get("step") == step:
+            return model
     return None

@@ -1,5 +1,6 @@
 """A trained model on disk: read whole, or refused in a line that names the file."""
 
+import errno
 import json
 import math
 import os
@@ -35,6 +36,7 @@ from charlm.network.model_file import (
     write_model,
 )
 from charlm.network.rnn import ACTIVATIONS
+from charlm.storage import UnreadableError
 from charlm.text.vocabulary import Vocabulary
 
 Fields = dict[str, Any]
@@ -210,6 +212,28 @@ UNDESCRIBED = "does not describe a network"
 def test_what_is_no_model_or_not_the_one_described_is_refused(change: Change, message: str, model_file: Path) -> None:
     change(model_file)
     check_refused(model_file, message)
+
+
+@pytest.mark.parametrize(
+    "replace",
+    [pytest.param(Path.unlink, id="missing"), pytest.param(replace_by_folder, id="folder")],
+)
+def test_a_file_that_cannot_be_opened_is_unreadable(replace: Change, model_file: Path) -> None:
+    replace(model_file)
+    with pytest.raises(UnreadableError):
+        read_model(model_file)
+
+
+def fail_to_read(*_arguments: object) -> None:
+    """Fail as a broken disk does."""
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_a_file_is_unreadable_if_the_disk_fails(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(safetensors, "safe_open", fail_to_read)
+    with pytest.raises(UnreadableError) as caught:
+        read_model(model_file)
+    assert str(caught.value) == f"{model_file}: cannot be read: Input/output error"
 
 
 WORD = re.compile(r'(?<=[:,\[] )("[^"]*"|[^\s\[\]{}",:]+)(?!:)|(?<=\[)"[^"]*"')

@@ -14,6 +14,7 @@ from run_folders import cut, names, replace_by_folder
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
 from charlm.network.model_file import Tensors
+from charlm.storage import UnreadableError
 from charlm.training import checkpoints
 from charlm.training.checkpoints import Checkpoint, Facts, Progress
 from charlm.training.machines import Machines
@@ -81,7 +82,7 @@ def replace_value(key: str, value: Any) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     "damage",
     [
-        *(cut, flip, replace_by_folder, replace_value("progress", None), replace_value("versions", 1)),
+        *(cut, flip, replace_value("progress", None), replace_value("versions", 1)),
         *(
             replace_value(f"progress.{name}", value)
             for name, value in (
@@ -102,8 +103,33 @@ def test_a_damaged_checkpoint_is_named_and_one_before_is_used(damage: Callable[[
     (warning,) = warnings
     assert "step-2.safetensors" in warning
     assert warning.endswith("; trying the checkpoint before it")
-    assert "damaged" in warning or damage is replace_by_folder
+    assert "damaged" in warning
     assert len(warning.removeprefix(str(tmp_path))) < 400
+
+
+def replace_by_dead_link(path: Path) -> None:
+    """Put a link that leads nowhere in the place of a file."""
+    path.unlink()
+    path.symlink_to("missing")
+
+
+UNREADABLE = pytest.mark.parametrize(
+    ("replace", "reason"),
+    [
+        pytest.param(replace_by_folder, "Is a directory", id="folder"),
+        pytest.param(replace_by_dead_link, "No such file or directory", id="dead link"),
+    ],
+)
+
+
+@UNREADABLE
+def test_a_checkpoint_that_cannot_be_read_is_not_skipped(
+    replace: Callable[[Path], None], reason: str, tmp_path: Path
+) -> None:
+    save(tmp_path, 1, 2)
+    replace(tmp_path / "step-2.safetensors")
+    with pytest.raises(UnreadableError, match=rf"step-2\.safetensors: cannot be read: {reason}$"):
+        checkpoints.restore(tmp_path, warn=pytest.fail)
 
 
 def test_a_field_that_is_missing_has_its_default(tmp_path: Path) -> None:
