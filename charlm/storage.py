@@ -1,8 +1,8 @@
 """Files and folders: read so that a pipe or a size does no harm, and written whole or not at all.
 
-A file is written under a temporary name `.PROCESS.NAME.tmp` beside it, synced, and then renamed: a reader sees the old
-contents or the new ones, and so does the next process after a crash. The lock of a folder is released by the operating
-system when a process ends, even if it is killed.
+A file or a folder is written under the temporary name `.PROCESS.NAME.tmp` next to its target, synced, and then renamed:
+a reader sees the old contents or the new ones, and so does the next process after a crash. PROCESS is the number of the
+process that writes. The lock of a folder is released by the operating system when a process ends, even if it is killed.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import platform
+import re
 import shutil
 import stat
 import tempfile
@@ -19,6 +20,10 @@ from io import BufferedReader, FileIO
 from pathlib import Path
 
 from charlm.errors import CharlmError
+
+MAX_NAME = 40
+"""The number of characters of a name that its temporary name keeps, which must not become too long."""
+TEMPORARY_NAME = re.compile(r"\.(?P<process>[0-9]+)\.(?P<name>.+)\.tmp", re.DOTALL)
 
 
 class UnreadableError(CharlmError):
@@ -108,19 +113,135 @@ def write_file(target: Path, data: bytes | Iterable[bytes]) -> None:
 
     """
     place = Path(os.path.realpath(target))
-    temporary = place.with_name(f".{os.getpid()}.{place.name[:40]}.tmp")
+    temporary = _temporary_path(place)
     with writing(target):
         if place.exists() and not place.is_file():
             raise CharlmError(f"{target}: is not a regular file; name another")
         try:
-            with temporary.open("wb") as file:
-                file.writelines([data] if isinstance(data, bytes) else data)
-                file.flush()
-                os.fsync(file.fileno())
+            write_synced(temporary, [data] if isinstance(data, bytes) else data)
             temporary.replace(place)
             sync_folder(place.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def write_synced(path: Path, pieces: Iterable[bytes]) -> None:
+    """Write a file in place, and wait until it is on the disk; raises OSError."""
+    with path.open("wb") as file:
+        file.writelines(pieces)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def check_free(target: Path) -> None:
+    """Check that a new folder can be put somewhere.
+
+    Args:
+        target: The folder; a link is followed.
+
+    Raises:
+        CharlmError: something is there that is not an empty folder, or the folder cannot be replaced because it is
+            the working directory or a mount point.
+
+    """
+    place = Path(os.path.realpath(target))
+    with writing(target):
+        if not place.exists():
+            return
+        if not place.is_dir() or any(place.iterdir()):
+            raise CharlmError(f"{target}: exists already; give a new or an empty folder, or delete this one")
+        if place.is_mount() or place.samefile(Path.cwd()):
+            raise CharlmError(f"{target}: is the working directory or a mount point; name a new folder in it")
+
+
+@contextlib.contextmanager
+def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Make a folder that is complete when it appears.
+
+    The block fills a temporary folder next to the target. When the block ends, the folder is synced and renamed. If the
+    block fails, nothing stays, and the target is as it was before.
+
+    Args:
+        target: The folder. It must be missing or empty, unless it is replaced. Missing parents are made. A link to an
+            empty folder is followed.
+        replace: Whether to remove what is there when the block has ended: a folder, a file, or a link, but not what the
+            link leads to.
+
+    Yields:
+        The temporary folder. The block syncs the files that it writes there.
+
+    Raises:
+        CharlmError: `check_free` refuses the target, now or because another process was faster; or an OSError occurs in
+            the block.
+
+    """
+    place = target if replace else Path(os.path.realpath(target))
+    with writing(target), contextlib.ExitStack() as undo:
+        if not replace:
+            check_free(target)
+        temporary = _temporary_path(place)
+        made = _make_parents(place, undo)
+        _remove_abandoned(place)
+        undo.callback(_try_to_remove, temporary)
+        temporary.mkdir()
+        yield temporary
+        sync_folder(temporary)
+        if replace:
+            remove(place)
+        try:
+            temporary.rename(place)
+        except OSError:
+            check_free(target)  # another process may have been faster
+            raise
+        undo.pop_all()  # from here on, the folder stays
+        for path in (place, *made):
+            sync_folder(path.parent)
+
+
+def _temporary_path(place: Path) -> Path:
+    """Return where this process writes a file or a folder before it is renamed to its place."""
+    return place.with_name(f".{os.getpid()}.{place.name[:MAX_NAME]}.tmp")
+
+
+def _make_parents(path: Path, undo: contextlib.ExitStack) -> list[Path]:
+    """Make the missing parents of a path, to be removed again by `undo` if they are empty then; return them."""
+    made = [parent for parent in reversed(path.parents) if not parent.exists()]
+    for parent in made:
+        undo.callback(_try_to_remove_empty, parent)
+        parent.mkdir(exist_ok=True)
+    return made
+
+
+def _remove_abandoned(place: Path) -> None:
+    """Remove the temporary folders for a target that killed processes have left."""
+    for path in place.parent.iterdir():
+        found = TEMPORARY_NAME.fullmatch(path.name)
+        if found is None or found["name"] != place.name[:MAX_NAME] or path.is_symlink() or not path.is_dir():
+            continue
+        process = int(found["process"])
+        if process == os.getpid() or not _is_running(process):  # an earlier process may have had our number
+            _try_to_remove(path)
+
+
+def _is_running(process: int) -> bool:
+    """Return whether there is a process of some number."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it belongs to another user
+        return True
+    return True
+
+
+def _try_to_remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        remove(path)
+
+
+def _try_to_remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def remove(path: Path) -> None:
@@ -132,9 +253,9 @@ def remove(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that killed processes have left in a folder, which has no other writer now."""
+    """Remove temporary files and folders that killed processes have left in a folder, which has no other writer now."""
     for path in folder.glob(".[0-9]*.tmp"):
-        path.unlink(missing_ok=True)
+        remove(path)
 
 
 def sync_folder(folder: Path) -> None:

@@ -19,7 +19,9 @@ from charlm.errors import CharlmError
 from charlm.storage import (
     Log,
     UnreadableError,
+    check_free,
     is_held,
+    new_folder,
     only_writer,
     open_file,
     read_file,
@@ -131,6 +133,8 @@ def test_a_link_is_followed_and_what_is_no_file_is_refused(tmp_path: Path) -> No
 def test_leftovers_and_temporary_folders_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (".12.best.safetensors.tmp", ".345.x.tmp", ".notes.tmp", "12.tmp", "file"):
         (tmp_path / name).touch()
+    (tmp_path / ".12.corpus.tmp").mkdir()
+    (tmp_path / ".12.corpus.tmp/ids.npy").touch()
     storage.remove_leftovers(tmp_path)
     kept = names(tmp_path)
     assert kept == [".notes.tmp", "12.tmp", "file"]
@@ -139,6 +143,218 @@ def test_leftovers_and_temporary_folders_are_removed(tmp_path: Path, monkeypatch
         (folder / "file").touch()
         assert names(tmp_path) == sorted([*kept, folder.name])
     assert names(tmp_path) == kept
+
+
+# New folders
+
+
+def make_place(name: str) -> Path:
+    """Make what is at a place before a folder is put there, and return the place."""
+    match name:
+        case "empty":
+            Path("empty").mkdir()
+        case "link":
+            Path("elsewhere").mkdir()
+            Path("link").symlink_to("elsewhere", target_is_directory=True)
+    return Path(name)
+
+
+PLACES = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("new", id="missing"),
+        pytest.param("deep/in/new", id="missing parents"),
+        pytest.param("empty", id="empty folder"),
+        pytest.param("link", id="link to an empty folder"),
+        pytest.param("\u00fc" * 127 + "x", id="longest name"),
+    ],
+)
+
+
+@PLACES
+def test_a_new_folder_has_what_the_block_has_written(name: str) -> None:
+    place = make_place(name)
+    with new_folder(place) as folder:
+        (folder / "file").write_bytes(b"new")
+    assert contents(place) == {"file": b"new"}
+
+
+@PLACES
+def test_a_new_folder_is_empty_or_missing_until_the_block_has_ended(name: str) -> None:
+    place = make_place(name)
+    with new_folder(place) as folder:
+        (folder / "file").touch()
+        assert not place.exists() or names(place) == []
+
+
+def fail_after(file: Path, error: BaseException) -> None:
+    """Make a file, and fail."""
+    file.touch()
+    raise error
+
+
+@PLACES
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        pytest.param(KeyboardInterrupt(), KeyboardInterrupt, id="signal"),
+        pytest.param(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), CharlmError, id="full disk"),
+    ],
+)
+def test_a_block_that_fails_leaves_everything_as_it_was(
+    name: str, error: BaseException, raised: type[BaseException]
+) -> None:
+    place = make_place(name)
+    before = contents(Path())
+    with pytest.raises(raised), new_folder(place) as folder:
+        fail_after(folder / "file", error)
+    assert contents(Path()) == before
+
+
+def test_a_link_to_the_place_of_a_new_folder_stays_a_link() -> None:
+    place = make_place("link")
+    with new_folder(place) as folder:
+        (folder / "file").touch()
+    assert place.is_symlink()
+    assert names(Path("elsewhere")) == ["file"]
+
+
+def test_a_parent_that_has_something_else_by_now_stays() -> None:
+    with pytest.raises(KeyboardInterrupt), new_folder(Path("deep/in/new")):
+        fail_after(Path("deep/other"), KeyboardInterrupt())
+    assert contents(Path()) == {"deep": None, "deep/other": b""}
+
+
+def test_the_reason_why_a_new_folder_cannot_be_written_is_told_with_its_name() -> None:
+    with pytest.raises(CharlmError) as caught, new_folder(Path("new")):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert str(caught.value) == "new: cannot be written: No space left on device"
+
+
+def test_a_folder_that_another_process_has_finished_first_is_kept() -> None:
+    with pytest.raises(CharlmError, match=r"^new: exists already; give a new or an empty"), new_folder(Path("new")):
+        Path("new/theirs").mkdir(parents=True)
+    assert contents(Path()) == {"new": None, "new/theirs": None}
+
+
+def test_what_a_new_folder_replaces_is_removed() -> None:
+    Path("old").mkdir()
+    Path("old/file").touch()
+    with new_folder(Path("old"), replace=True) as folder:
+        assert names(Path("old")) == ["file"]
+        (folder / "other").write_bytes(b"new")
+    assert contents(Path()) == {"old": None, "old/other": b"new"}
+
+
+def test_a_link_that_a_new_folder_replaces_is_removed_alone() -> None:
+    place = make_place("link")
+    Path("elsewhere/file").write_bytes(b"old")
+    with new_folder(place, replace=True) as folder:
+        (folder / "other").write_bytes(b"new")
+    assert not place.is_symlink()
+    assert contents(Path()) == {
+        "elsewhere": None,
+        "elsewhere/file": b"old",
+        "link": None,
+        "link/other": b"new",
+    }
+
+
+def test_what_a_block_that_fails_would_have_replaced_stays() -> None:
+    Path("old").mkdir()
+    Path("old/file").write_bytes(b"old")
+    before = contents(Path())
+    with pytest.raises(KeyboardInterrupt), new_folder(Path("old"), replace=True):
+        raise KeyboardInterrupt
+    assert contents(Path()) == before
+
+
+def test_the_names_in_a_new_folder_are_on_the_disk_before_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[tuple[int, bool]] = []
+    place = Path("deep/in/new")
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append((os.fstat(file).st_ino, place.exists())))
+    with new_folder(place):
+        pass
+    after = [(path.stat().st_ino, True) for path in (Path("deep/in"), Path(), Path("deep"))]
+    assert synced[0] == (place.stat().st_ino, False)
+    assert sorted(synced[1:]) == sorted(after)
+
+
+@pytest.fixture
+def ended() -> int:
+    """Return the number of a process that has ended."""
+    with started([sys.executable, "-c", ""]) as (process,):
+        process.communicate()
+        return process.pid
+
+
+KILLED = """
+import os, pathlib, signal
+from charlm.storage import new_folder
+with new_folder(pathlib.Path("new")) as folder:
+    (folder / "file").touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_has_left_of_a_new_folder_is_removed_by_the_next() -> None:
+    with started([sys.executable, "-c", KILLED]) as (process,):
+        process.communicate()
+    assert names(Path()) == [f".{process.pid}.new.tmp"]
+    with new_folder(Path("new")):
+        pass
+    assert names(Path()) == ["new"]
+
+
+def test_the_temporary_folder_of_a_process_that_had_our_number_is_removed() -> None:
+    leftover = Path(f".{os.getpid()}.new.tmp")
+    leftover.mkdir()
+    (leftover / "half").touch()
+    with new_folder(Path("new")):
+        pass
+    assert contents(Path()) == {"new": None}
+
+
+def test_the_temporary_folder_of_a_process_that_still_runs_stays() -> None:
+    theirs = Path(f".{os.getppid()}.new.tmp")
+    theirs.mkdir()
+    with new_folder(Path("new")):
+        pass
+    assert names(Path()) == [theirs.name, "new"]
+
+
+def test_the_temporary_folder_of_another_target_stays(ended: int) -> None:
+    theirs = Path(f".{ended}.other.tmp")
+    theirs.mkdir()
+    with new_folder(Path("new")):
+        pass
+    assert names(Path()) == [theirs.name, "new"]
+
+
+def test_a_file_with_the_name_of_a_temporary_folder_stays(ended: int) -> None:
+    theirs = Path(f".{ended}.new.tmp")
+    theirs.touch()
+    with new_folder(Path("new")):
+        pass
+    assert names(Path()) == [theirs.name, "new"]
+
+
+def test_a_folder_that_is_not_empty_is_not_free() -> None:
+    Path("full/file").mkdir(parents=True)
+    with pytest.raises(CharlmError, match=r"^full: exists already; give a new or an empty folder, or delete this one$"):
+        check_free(Path("full"))
+
+
+def test_the_working_directory_is_not_free() -> None:
+    with pytest.raises(CharlmError, match=r"^\.: is the working directory or a mount point; name a new folder in it$"):
+        check_free(Path())
+
+
+def test_a_mount_point_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("mounted").mkdir()
+    monkeypatch.setattr(Path, "is_mount", lambda _path: True)
+    with pytest.raises(CharlmError, match=r"^mounted: is the working directory or a mount point; name a new folder in"):
+        check_free(Path("mounted"))
 
 
 # Locks

@@ -53,7 +53,7 @@ def tokenize(
 
     """
     config = load_config(find_recipe(str(recipe or "default")), overrides=overrides)
-    return write_corpus(as_sources(sources), Path(out), config.corpus, progress=show_progress)
+    return write_corpus(as_sources(sources), Path(out), config.corpus)
 
 
 @dataclass(frozen=True)

@@ -5,22 +5,21 @@ and decides which get an id of their own and which are too rare for that; the se
 left to `charlm.text.corpus`.
 """
 
-import contextlib
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from charlm import __version__
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError, counted
-from charlm.storage import remove, write_file, writing
+from charlm.events import OnEvent, TextProgress, ignore
+from charlm.storage import check_free, new_folder, write_synced
 from charlm.text.corpus import (
     CORPUS_FILE,
     IDS_FILE,
@@ -115,44 +114,44 @@ BLOCK = 1 << 20
 
 
 def tokenize(
-    sources: Sequence[str], out: Path, config: CorpusConfig, *, known: Vocabulary | None = None, progress: bool = False
+    sources: Sequence[str],
+    out: Path,
+    config: CorpusConfig,
+    *,
+    known: Vocabulary | None = None,
+    on_event: OnEvent = ignore,
 ) -> Corpus:
     """Write the text of some sources as a corpus, and open it.
 
     Each file is a document; between two documents is the end_of_text id. Files that are empty, or not valid in the
-    encoding, are left out, and the corpus names them. corpus.json is written last.
+    encoding, are left out, and the corpus names them. The folder appears when the corpus is complete.
 
     Args:
         sources: Files, folders, .gz files, or `-` for standard input.
         out: The folder of the corpus, missing or empty.
         config: How the text is decoded, turned into ids and split.
         known: A vocabulary whose ids the corpus takes over, also those of characters that do not occur; None = none.
-        progress: Whether to show progress bars on standard error, in files.
+        on_event: Called with each `TextProgress`.
 
     Raises:
         CharlmError: `out` holds something or cannot be written; a source does not exist, cannot be read, or is a
-            corpus; or there is no text. What was written is removed.
+            corpus; or there is no text. Nothing stays of what was written.
 
     """
     check_encoding(config.encoding)
-    with writing(out):
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise CharlmError(f"{out}: exists already; give a new or an empty folder, or delete this one")
+    check_free(out)
     found, left_out = find_documents(sources)
     for source in map(Path, sources):
         if is_corpus(source):
             raise CharlmError(f"{source}: is a corpus that charlm tokenize wrote, not text")
-    counts, kept = _count_characters(tqdm(found, unit="file", desc="reading", disable=not progress), config, left_out)
+    counts, kept = _count_characters(found, config, left_out, on_event=on_event)
     if not kept:
         raise CharlmError(f"{', '.join(sources)}: no text")
     config = settle_min_count(config, counts)
     vocabulary = build_vocabulary(counts, config, known, end_of_text=len(kept) > 1)
-    size, is_new = sum(source.characters for source in kept.values()) + len(kept) - 1, not out.exists()
-    try:
-        with writing(out):
-            out.mkdir(parents=True, exist_ok=True)
-            texts = tqdm(kept.items(), unit="file", desc="writing", disable=not progress)
-            digest = _write_ids(out / IDS_FILE, texts, size, vocabulary, config)
+    size = sum(source.characters for source in kept.values()) + len(kept) - 1
+    with new_folder(out) as folder:
+        digest = _write_ids(folder / IDS_FILE, kept, size, vocabulary, config, on_event=on_event)
         manifest = Manifest(
             format=2,
             charlm=__version__,
@@ -165,12 +164,7 @@ def tokenize(
             splits=split_positions(size, config),
             vocabulary=vocabulary.to_fields(),
         )
-        write_file(out / CORPUS_FILE, (manifest.model_dump_json(indent=1) + "\n").encode())
-    except BaseException:
-        with contextlib.suppress(OSError, ValueError):  # what has failed before is told
-            for path in (out / CORPUS_FILE, out / IDS_FILE, *([out] if is_new else ())):
-                remove(path)
-        raise
+        _write_manifest(folder, manifest)
     return open_corpus(out, verify=False)
 
 
@@ -182,7 +176,7 @@ def memorize(corpus: Corpus, folder: Path) -> Corpus:
 
     Args:
         corpus: The text.
-        folder: The folder of the new corpus; what is there is replaced.
+        folder: The folder of the new corpus; what is there is replaced, but not what a link leads to.
 
     Raises:
         CharlmError: the folder cannot be written.
@@ -203,16 +197,34 @@ def memorize(corpus: Corpus, folder: Path) -> Corpus:
         "vocabulary": vocabulary.to_fields(),
     }
     manifest = corpus.manifest.model_copy(update=changes)
-    remove(folder)
-    with writing(folder):
-        folder.mkdir()
-    write_file(folder / IDS_FILE, [ids_header(len(ids), ids.dtype), ids.tobytes()])
-    write_file(folder / CORPUS_FILE, (manifest.model_dump_json(indent=1) + "\n").encode())
+    with new_folder(folder, replace=True) as place:
+        write_synced(place / IDS_FILE, [ids_header(len(ids), ids.dtype), ids.tobytes()])
+        _write_manifest(place, manifest)
     return open_corpus(folder, verify=False)
 
 
+def _write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the corpus.json of a new corpus; raises OSError."""
+    text = manifest.model_dump_json(indent=1)
+    write_synced(folder / CORPUS_FILE, [f"{text}\n".encode()])
+
+
+Item = TypeVar("Item")
+
+
+def _with_progress(
+    items: Collection[Item], stage: Literal["counting", "encoding"], on_event: OnEvent
+) -> Iterator[Item]:
+    """Yield one item for each file, and emit how many are done before the first one and after each."""
+    total = len(items)
+    on_event(TextProgress(stage, done=0, total=total))
+    for done, item in enumerate(items, start=1):
+        yield item
+        on_event(TextProgress(stage, done=done, total=total))
+
+
 def _count_characters(
-    documents: Iterable[Document], config: CorpusConfig, left_out: dict[str, str]
+    documents: Sequence[Document], config: CorpusConfig, left_out: dict[str, str], *, on_event: OnEvent
 ) -> tuple[NDArray[np.int64], dict[Document, Source]]:
     """Return how often each code point occurs, int64 [code points], and what each document with text holds.
 
@@ -220,7 +232,7 @@ def _count_characters(
     first one that cannot be decoded is raised.
     """
     counts, kept, errors = np.zeros(CODE_POINTS, np.int64), dict[Document, Source](), list[UndecodableError]()
-    for document in documents:
+    for document in _with_progress(documents, "counting", on_event):
         try:
             data = document.read()
             text = decode(data, encoding=config.encoding, name=document.name)
@@ -243,7 +255,13 @@ def _count_characters(
 
 
 def _write_ids(
-    path: Path, documents: Iterable[tuple[Document, Source]], size: int, vocabulary: Vocabulary, config: CorpusConfig
+    path: Path,
+    documents: Mapping[Document, Source],
+    size: int,
+    vocabulary: Vocabulary,
+    config: CorpusConfig,
+    *,
+    on_event: OnEvent,
 ) -> str:
     """Write the ids of documents as a .npy file, the end_of_text id between two; return their SHA-256."""
     table = np.full(CODE_POINTS, vocabulary.unknown_id or 0, vocabulary.dtype)
@@ -252,7 +270,7 @@ def _write_ids(
     digest, between = hashlib.sha256(), np.zeros(0, table.dtype)
     with path.open("wb") as file:
         file.write(ids_header(size, table.dtype))
-        for document, source in documents:
+        for document, source in _with_progress(documents.items(), "encoding", on_event):
             text = decode(document.read(), encoding=config.encoding, name=document.name)
             if len(text) != source.characters:
                 raise CharlmError(f"{document.name}: was changed while it was read; try again when nothing writes it")

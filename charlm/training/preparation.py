@@ -362,7 +362,7 @@ def read_text(
     """
     sources = as_sources(text)
     if not _is_one_corpus(sources):
-        return tokenize(sources, folder, settings, known=known, progress=show_progress)
+        return tokenize(sources, folder, settings, known=known)
     corpus = open_corpus(Path(sources[0]))
     outer = corpus.folder.parent
     is_within = is_run(outer) and folder.is_relative_to(outer)

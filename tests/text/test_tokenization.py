@@ -22,10 +22,11 @@ from corpora import make_corpus, text_of, write_texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from limits import file_size_limit, memory_limit
-from run_folders import names
+from run_folders import contents, names
 
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError, escape_controls
+from charlm.events import Event, TextProgress
 from charlm.text import documents
 from charlm.text.corpus import Corpus, Rare, Split, open_corpus
 from charlm.text.documents import Document, check_encoding, decode, find_documents, name_text
@@ -110,12 +111,11 @@ def test_sources_of_every_kind_make_one_corpus_in_an_empty_folder(monkeypatch: p
     Path("b.gz").write_bytes(gzip.compress(b"b"))
     Path("c1.txt").write_text("c")
     Path("out").mkdir()
-    before = Path("out").stat().st_ino
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"d")))
     corpus = tokenize(["folder", "b.gz", "c1.txt", "-"], Path("out"), CorpusConfig())
     assert text_of(corpus) == "abcd"
     assert [source.name for source in corpus.manifest.sources] == ["folder/a.txt", "b.gz", "c1.txt", "-"]
-    assert (names(Path("out")), Path("out").stat().st_ino) == (["corpus.json", "ids.npy"], before)
+    assert names(Path("out")) == ["corpus.json", "ids.npy"]
 
 
 def test_files_without_text_are_left_out_with_their_characters_and_only_these_are_an_error(tmp_path: Path) -> None:
@@ -181,13 +181,17 @@ def read_what_grows(document: Document, read: Callable[[Document], bytes | bytea
     return data
 
 
-@pytest.mark.parametrize("is_there", [False, True])
+@pytest.mark.parametrize("is_there", [pytest.param(False, id="new"), pytest.param(True, id="empty folder")])
 @pytest.mark.parametrize(
     ("changes", "limit", "message"),
     [
-        ((), 1000, r"out.*: cannot be written: File too large"),
-        ((os, "fsync", fail_for_folders), 10_000, r"corpus\.json: cannot be written: Input/output error"),
-        ((Document, "read", read_what_grows), 10_000, r"00\.txt: was changed while it was read"),
+        pytest.param((), 1000, r"out: cannot be written: File too large", id="full disk"),
+        pytest.param(
+            (os, "fsync", fail_for_folders), 10_000, r"out: cannot be written: Input/output error", id="broken disk"
+        ),
+        pytest.param(
+            (Document, "read", read_what_grows), 10_000, r"00\.txt: was changed while it was read", id="changed text"
+        ),
     ],
 )
 def test_an_error_leaves_nothing(
@@ -202,6 +206,49 @@ def test_an_error_leaves_nothing(
         tokenize([str(sources)], out, CorpusConfig())
     assert names(Path()) == [*["out"] * is_there, "sources"]
     assert not is_there or names(out) == []
+
+
+def test_each_pass_over_the_files_reports_its_progress(tmp_path: Path) -> None:
+    seen: list[Event] = []
+    sources = write_texts(tmp_path, "ab", "", "ba")
+    tokenize([str(sources)], tmp_path / "out", CorpusConfig(), on_event=seen.append)
+    assert seen == [
+        TextProgress("counting", done=0, total=3),
+        TextProgress("counting", done=1, total=3),
+        TextProgress("counting", done=2, total=3),
+        TextProgress("counting", done=3, total=3),
+        TextProgress("encoding", done=0, total=2),
+        TextProgress("encoding", done=1, total=2),
+        TextProgress("encoding", done=2, total=2),
+    ]
+
+
+@pytest.mark.parametrize("is_there", [pytest.param(False, id="new"), pytest.param(True, id="empty folder")])
+def test_nothing_is_in_the_folder_before_the_corpus_is_complete(*, is_there: bool, tmp_path: Path) -> None:
+    sources = write_texts(tmp_path, "ab", "ba")
+    out = tmp_path / "out"
+    if is_there:
+        out.mkdir()
+    found: list[object] = []
+
+    def look(_event: Event) -> None:
+        found.append(names(out) if out.exists() else None)
+
+    tokenize([str(sources)], out, CorpusConfig(), on_event=look)
+    assert found == [[] if is_there else None] * 6
+    assert names(out) == ["corpus.json", "ids.npy"]
+
+
+def test_a_callback_that_raises_leaves_nothing(tmp_path: Path) -> None:
+    sources = write_texts(tmp_path, "ab", "ba")
+
+    def stop(event: Event) -> None:
+        if event == TextProgress("encoding", done=1, total=2):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tokenize([str(sources)], tmp_path / "deep/out", CorpusConfig(), on_event=stop)
+    assert names(tmp_path) == ["sources"]
 
 
 def test_memory_is_that_of_the_largest_file(tmp_path: Path) -> None:
@@ -268,8 +315,17 @@ def test_memorising_a_text_behind_a_link_leaves_the_text_as_it_was(tmp_path: Pat
 
 def test_a_folder_in_which_a_memorised_text_cannot_be_written_is_named(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path, "abba\nbaab\n")
-    with pytest.raises(CharlmError, match=r"missing/memorized: cannot be written"):
-        memorize(corpus, tmp_path / "missing" / "memorized")
+    (tmp_path / "file").touch()
+    with pytest.raises(CharlmError, match=r"file/memorized: cannot be written: Not a directory$"):
+        memorize(corpus, tmp_path / "file" / "memorized")
+
+
+def test_a_text_that_cannot_be_memorised_stays_as_it_was(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, "abba\nbaab\n")
+    before = contents(tmp_path)
+    with file_size_limit(100), pytest.raises(CharlmError, match=r"out: cannot be written: File too large$"):
+        memorize(corpus, corpus.folder)
+    assert contents(tmp_path) == before
 
 
 # The ids that a model has for a text
