@@ -29,6 +29,8 @@ NOT_FOR_FILES = {"idna", "punycode", "raw-unicode-escape", "undefined", "unicode
 """Python has these as text encodings, but they are escapes or decode to surrogates."""
 OWN_FILES = ("metrics.jsonl", "corpus.json")
 """What a run and a corpus of charlm have: they may lie in the folder of the texts that they are made from."""
+RUN_FILES = ("config.yaml", "metrics.jsonl")
+"""The files of a run that has begun."""
 
 
 class UndecodableError(CharlmError):
@@ -94,7 +96,7 @@ def find_documents(sources: Iterable[str]) -> tuple[list[Document], dict[str, st
         charlm, links to folders, and what is not a regular file.
 
     Raises:
-        CharlmError: a source does not exist, or is a device, a pipe or a socket.
+        CharlmError: a source does not exist, or is a run, a device, a pipe or a socket.
         OSError: a source cannot be looked up.
 
     """
@@ -108,6 +110,9 @@ def find_documents(sources: Iterable[str]) -> tuple[list[Document], dict[str, st
             raise CharlmError(f"{source}: no such file or folder")
         if not path.is_file() and not path.is_dir():
             raise CharlmError(f"{printable(path)}: is not a regular file; use - for standard input")
+        if all((path / name).is_file() for name in RUN_FILES):
+            corpus = path / "corpus"
+            raise CharlmError(f"{printable(path)}: is a run, not a text; its text is {printable(corpus)}")
         for file in _files(path, left_out):
             documents.setdefault(os.path.realpath(file), Document(printable(file), file))
     return [*documents.values()], left_out

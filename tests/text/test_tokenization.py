@@ -22,7 +22,7 @@ from corpora import make_corpus, text_of, write_texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from limits import file_size_limit, memory_limit
-from run_folders import contents, names
+from run_folders import contents, make_run, names
 
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError, escape_controls
@@ -379,6 +379,20 @@ def test_a_folder_is_walked_in_sorted_order_and_what_is_left_out_is_named(tmp_pa
     left_out = {Path(name).name: reason for name, reason in find_documents([str(tmp_path)])[1].items()}
     ours = dict.fromkeys(("one", "saved"), "a run or a corpus of charlm")
     assert left_out == {"up": "a link to a folder", "pipe": "not a regular file", **ours}
+
+
+@pytest.mark.parametrize("source", [pytest.param("one", id="folder"), pytest.param("one/", id="with a slash")])
+def test_a_source_that_is_a_run_is_refused(source: str) -> None:
+    make_run(Path("one"))
+    with pytest.raises(CharlmError, match=r"^one: is a run, not a text; its text is one/corpus$"):
+        find(source)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "metrics.jsonl"])
+def test_a_folder_with_one_file_of_a_run_is_a_text(name: str) -> None:
+    Path("texts").mkdir()
+    Path("texts", name).touch()
+    assert find("texts") == [name]
 
 
 def test_a_source_that_is_missing_or_a_fifo_is_named_and_a_name_that_is_not_utf_8_shown_with_escapes() -> None:
