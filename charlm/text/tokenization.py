@@ -182,10 +182,25 @@ def memorize(corpus: Corpus, folder: Path) -> Corpus:
         CharlmError: the folder cannot be written.
 
     """
+    if is_memorized(corpus):
+        return corpus
+    ids, manifest = memorized(corpus)
+    with new_folder(folder, replace=True) as place:
+        write_synced(place / IDS_FILE, [ids_header(len(ids), ids.dtype), ids.tobytes()])
+        _write_manifest(place, manifest)
+    return open_corpus(folder, verify=False)
+
+
+def is_memorized(corpus: Corpus) -> bool:
+    """Return whether a corpus is one that `memorize` returns: it begins and ends with the end_of_text id."""
+    end = corpus.vocabulary.end_of_text_id
+    return end is not None and bool(corpus.ids[0] == corpus.ids[-1] == end)
+
+
+def memorized(corpus: Corpus) -> tuple[NDArray[Any], Manifest]:
+    """Return what `memorize` writes for a corpus that is not memorized: its ids, integers [n], and its manifest."""
     vocabulary = corpus.vocabulary.extend((), unknown=False, end_of_text=True)
     end = np.array([vocabulary.end_of_text_id], vocabulary.dtype)
-    if corpus.ids[0] == corpus.ids[-1] == vocabulary.end_of_text_id:
-        return corpus
     ids = np.concatenate([end, np.asarray(corpus.ids, vocabulary.dtype), end])
     settings = CorpusConfig(validation_fraction=0.0, test_fraction=0.0)
     changes = {
@@ -196,11 +211,7 @@ def memorize(corpus: Corpus, folder: Path) -> Corpus:
         "splits": split_positions(len(ids), settings),
         "vocabulary": vocabulary.to_fields(),
     }
-    manifest = corpus.manifest.model_copy(update=changes)
-    with new_folder(folder, replace=True) as place:
-        write_synced(place / IDS_FILE, [ids_header(len(ids), ids.dtype), ids.tobytes()])
-        _write_manifest(place, manifest)
-    return open_corpus(folder, verify=False)
+    return ids, corpus.manifest.model_copy(update=changes)
 
 
 def _write_manifest(folder: Path, manifest: Manifest) -> None:
