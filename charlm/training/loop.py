@@ -217,7 +217,7 @@ def _open(
     """Return a run at the step from which it goes on; its logs are closed with the stack."""
     for folder in (run.folder, run.folder / CHECKPOINTS):
         remove_leftovers(folder)
-    soft_targets = open_soft_targets(run, say=session.say)
+    soft_targets = open_soft_targets(run)
     schedule = make_schedule(run.config.training, engine.batches)
     is_new, step, progress = not (resume and saved_steps(run.folder / CHECKPOINTS)), -1, Progress()
     if is_new:

@@ -191,7 +191,7 @@ class _Maker:
         is_short = (decision.minutes or 0.0) < MINUTES_FOR_LZMA
         text = open_text(run, baselines=(NGRAM,) if is_short else BASELINES)
         if not is_plan:
-            open_soft_targets(run, say=self.session.say)
+            open_soft_targets(run)
             if config.training.ngram_weight:
                 self.costs.ngram_seconds = 0.0
         decision = self.decide(kept=again.recipe)

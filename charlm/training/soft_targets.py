@@ -2,15 +2,17 @@
 
 They are computed once, before training: the teachers read the text in pieces side by side, and the n-grams of each part
 are counted on the others, since what has counted a text is too sure of it. They are kept in the run as soft_targets.bin
-(float16 [N, V], little-endian), so that a resumed run learns from the same bits. Row n belongs to the character after
-position n of the training text.
+(float16 [N, V], little-endian, then the SHA-256 of these bytes), so that a resumed run learns from the same bits. Row n
+belongs to the character after position n of the training text.
 
 Axes: N characters, V vocabulary.
 """
 
+import hashlib
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +24,13 @@ from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
 from charlm.evaluation.baselines import count_ngrams, predict_ngrams
+from charlm.events import NgramProgress, OnEvent, SoftTargetsDamaged, TeachersReading, ignore
 from charlm.network.model_file import TrainedModel, read_model
 from charlm.network.reading import read_pieces
 from charlm.network.rnn import Parameters, probabilities
 from charlm.runs.folder import SOFT_TARGETS, TEACHERS, find_model
 from charlm.runs.run import Run
-from charlm.storage import write_file
+from charlm.storage import open_file, reading, write_file
 from charlm.text.corpus import Corpus
 
 DTYPE = np.dtype("<f2")
@@ -36,6 +39,10 @@ STREAMS, WARM_UP = 256, 512
 MEMORY_SHARE = 0.25
 """The share of the memory that the soft targets may take while they are computed."""
 ROWS_AT_ONCE = 1 << 14
+DIGEST_BYTES = hashlib.sha256().digest_size
+"""The size of the digest at the end of the file."""
+BLOCK_BYTES = 1 << 20
+"""How much of the file is read at a time to verify it."""
 NGRAM_PARTS, NGRAM_ORDER = 10, 12
 """The parts of the text that are predicted by the n-grams of the others, and the length of these. Prose gains little by
 more than 6 characters, and loses nothing; source code, which repeats itself, gains."""
@@ -44,51 +51,65 @@ SoftTargets = NDArray[np.float16]
 """Probabilities of the next character, float16 [N, V]."""
 
 
-def open_soft_targets(run: Run, *, say: Callable[[str], object] = lambda _: None) -> SoftTargets | None:
-    """Return the soft targets of a run; they are computed now if the run does not have them.
+def open_soft_targets(run: Run, *, on_event: OnEvent = ignore) -> SoftTargets | None:
+    """Return the soft targets of a run; they are computed now if the run does not have them, or if they are damaged.
 
     Args:
         run: Its folder, config and corpus.
-        say: Called with a line for the user before they are computed.
+        on_event: Called with `SoftTargetsDamaged`, `TeachersReading` and each `NgramProgress`.
 
     Returns:
         float16 [N, V], memory-mapped, N = characters of the training text - 1; None if the config asks for none.
 
     Raises:
         CharlmError: a teacher cannot be read or has another vocabulary than the text, or the file cannot be written.
+        UnreadableError: the file is there and cannot be read.
 
     """
     settings = run.config.training
     if not settings.soft_weight:
         return None
+    path = run.folder / SOFT_TARGETS
     if not keeps_soft_targets(run):
+        if path.exists():
+            on_event(SoftTargetsDamaged(path))
         own = [run.folder / TEACHERS / str(seed) for seed in settings.used_teachers.seeds]
         teachers = _read_teachers([*map(Path, settings.used_teachers.models), *own], run.corpus)
-        table = _compute(run, teachers, say=say)
-        rows = (table[first : first + ROWS_AT_ONCE].tobytes() for first in range(0, len(table), ROWS_AT_ONCE))
-        write_file(run.folder / SOFT_TARGETS, rows)
-    return np.memmap(run.folder / SOFT_TARGETS, DTYPE, "r", shape=_shape(run.corpus))
+        table = _compute(run, teachers, on_event=on_event)
+        write_file(path, _contents(table))
+    return np.memmap(path, DTYPE, "r", shape=_shape(run.corpus))
 
 
-def _compute(run: Run, teachers: Mapping[Path, TrainedModel], *, say: Callable[[str], object]) -> SoftTargets:
+def _contents(table: SoftTargets) -> Iterator[bytes]:
+    """Yield the contents of the file: the rows of a table, then their SHA-256."""
+    digest = hashlib.sha256()
+    for first in range(0, len(table), ROWS_AT_ONCE):
+        rows = table[first : first + ROWS_AT_ONCE].tobytes()
+        digest.update(rows)
+        yield rows
+    yield digest.digest()
+
+
+def _compute(run: Run, teachers: Mapping[Path, TrainedModel], *, on_event: OnEvent) -> SoftTargets:
     """Return the mean of what the teachers and the n-grams predict, by their weights."""
-    settings, ids = run.config.training, run.corpus.split("train")
+    settings = run.config.training
+    ids = run.corpus.split("train")
     if teachers:
-        say(f"teachers: {len(teachers)}, reading the training text")
+        on_event(TeachersReading(len(teachers)))
         networks = [teacher.parameters for teacher in teachers.values()]
         table = compute_soft_targets(networks, ids)
     else:
         table = np.zeros(_shape(run.corpus), DTYPE)
     if settings.ngram_weight:
-        say(f"n-grams: counting the training text in {NGRAM_PARTS} parts")
         share = np.float32(settings.ngram_weight / settings.soft_weight)
-        for rows, predicted in cross_predict(ids, vocabulary_size=len(run.corpus.vocabulary)):
+        predictions = cross_predict(ids, vocabulary_size=len(run.corpus.vocabulary), on_event=on_event)
+        for rows, predicted in predictions:
             table[rows] = (1 - share) * table[rows] + share * predicted
     return table
 
 
 def cross_predict(
-    ids: NDArray[Any], *, vocabulary_size: int, parts: int = NGRAM_PARTS
+    ids: NDArray[Any], *, vocabulary_size: int, parts: int = NGRAM_PARTS, on_event: OnEvent = ignore
 ) -> Iterator[tuple[slice, NDArray[np.float64]]]:
     """Predict each part of a text by the n-grams of all the others.
 
@@ -96,6 +117,7 @@ def cross_predict(
         ids: Integers [N + 1], N >= 1.
         vocabulary_size: V.
         parts: Of nearly the same length, 2 or more.
+        on_event: Called with `NgramProgress` before the first part and after each.
 
     Yields:
         Neighbouring rows of a table [N, V], and what is predicted for the characters after them; all rows in order.
@@ -103,19 +125,44 @@ def cross_predict(
     """
     ids = ids.astype(np.int64)
     borders = np.linspace(0, len(ids), parts + 1).astype(int).tolist()
-    for start, end in itertools.pairwise(borders):
+    on_event(NgramProgress(done=0, total=parts))
+    for done, (start, end) in enumerate(itertools.pairwise(borders), start=1):
         others = np.concatenate([ids[:start], ids[end:]])
         model = count_ngrams(others, vocabulary_size=vocabulary_size, order=NGRAM_ORDER)
         row = max(start, 1) - 1
         for predicted in predict_ngrams(model, ids[:end], first=row + 1):
             yield slice(row, row + len(predicted)), predicted
             row += len(predicted)
+        on_event(NgramProgress(done=done, total=parts))
 
 
 def keeps_soft_targets(run: Run) -> bool:
-    """Return whether a run has its soft targets, so that its teachers are needed no more."""
+    """Return whether a run has its soft targets, undamaged, so that its teachers are needed no more.
+
+    Raises:
+        UnreadableError: the file is there and cannot be read.
+
+    """
     path = run.folder / SOFT_TARGETS
-    return path.is_file() and path.stat().st_size == _bytes(run.corpus)
+    with reading(path):
+        is_there = path.exists()
+    return is_there and _is_intact(path, size=_bytes(run.corpus))
+
+
+def _is_intact(path: Path, *, size: int) -> bool:
+    """Return whether a file has rows of some size, in bytes, and then their digest."""
+    with open_file(path) as file:
+        if os.fstat(file.fileno()).st_size != size + DIGEST_BYTES:
+            return False
+        digest = hashlib.sha256()
+        rest = size
+        while rest:
+            block = file.read(min(rest, BLOCK_BYTES))
+            if not block:
+                return False
+            digest.update(block)
+            rest -= len(block)
+        return file.read() == digest.digest()
 
 
 def check_teachers(config: Config, corpus: Corpus, *, available_bytes: int | None) -> None:
