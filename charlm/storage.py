@@ -27,7 +27,7 @@ TEMPORARY_NAME = re.compile(r"\.(?P<process>[0-9]+)\.(?P<name>.+)\.tmp", re.DOTA
 
 
 class UnreadableError(CharlmError):
-    """A file cannot be read, for instance for lack of permission; what it holds is not known."""
+    """A file cannot be read, for instance for lack of permission, so its contents are unknown."""
 
 
 def read_file(path: Path, *, limit: int) -> bytes:
@@ -159,13 +159,13 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """Make a folder that is complete when it appears.
 
     The block fills a temporary folder next to the target. When the block ends, the folder is synced and renamed. If the
-    block fails, nothing stays, and the target is as it was before.
+    block fails, all of it is removed, and the target is unchanged.
 
     Args:
         target: The folder. It must be missing or empty, unless it is replaced. Missing parents are made. A link to an
             empty folder is followed.
-        replace: Whether to remove what is there when the block has ended: a folder, a file, or a link, but not what the
-            link leads to.
+        replace: Whether a folder, file or link at the target is removed when the block has ended. The folder that a
+            link leads to stays.
 
     Yields:
         The temporary folder. The block syncs the files that it writes there.

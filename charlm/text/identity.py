@@ -12,7 +12,7 @@ from charlm.text.tokenization import is_memorized, memorized
 
 
 def check_same_text(sources: Sequence[str], corpus: Corpus, *, owner: Path) -> None:
-    """Check that some sources hold the text that a corpus was made from.
+    """Check that some sources hold the text of a corpus.
 
     One source that is a corpus must have the same ids, splits and vocabulary. Otherwise the documents of the sources
     must have the same bytes in the same order as those of the corpus. Their names do not matter, and neither do
@@ -40,7 +40,7 @@ def check_same_text(sources: Sequence[str], corpus: Corpus, *, owner: Path) -> N
 
 
 def _find_other_corpus(folder: Path, corpus: Corpus) -> str | None:
-    """Return in what a corpus on disk differs from another one, as part of a message; None = in nothing."""
+    """Describe how a corpus on disk differs from another one; None = it does not."""
     found = read_manifest(folder)
     if is_memorized(corpus):
         given = open_corpus(folder)
@@ -56,7 +56,7 @@ def _find_other_corpus(folder: Path, corpus: Corpus) -> str | None:
 
 
 def _find_other_document(sources: Sequence[str], corpus: Corpus) -> str | None:
-    """Return in what documents differ from those of a corpus, as part of a message; None = in nothing."""
+    """Describe how the documents of some sources differ from the documents of a corpus; None = they do not."""
     expected = [source.sha256 for source in corpus.manifest.sources]
     expected_names = {source.sha256: source.name for source in corpus.manifest.sources}
     documents, _ = find_documents(sources)
@@ -83,7 +83,7 @@ def _find_other_document(sources: Sequence[str], corpus: Corpus) -> str | None:
 
 
 def _digest(document: Document, *, encoding: str, known: Container[str]) -> str | None:
-    """Return the SHA-256 of the decompressed bytes of a document; None if it has no text, so that it is left out.
+    """Return the SHA-256 of the decompressed bytes of a document; None if it has no text.
 
     Args:
         document: The document.
