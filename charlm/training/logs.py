@@ -5,6 +5,7 @@ file, and raise its own kind of error.
 """
 
 import contextlib
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,6 +55,8 @@ def description(tag: str) -> str | None:
     return DESCRIPTIONS.get(tag, DESCRIPTIONS.get(tag.partition("/")[0]))
 
 
+EVENT_FILE = re.compile(r"events\.out\.tfevents\.([0-9]{1,19})")
+"""The name of an event file; the group is its number."""
 SCALARS = ("learning_rate", "gradient_norm", "characters_per_second")
 """Optional figures of a log line."""
 CHARTS = {
@@ -66,6 +69,29 @@ CHARTS = {
     },
 }
 """The charts of the tab CUSTOM SCALARS: a pattern of tags by title, by category."""
+
+
+def new_event_file(folder: Path) -> Path:
+    """Return the path of a new event file, whose name sorts after those that are in the folder.
+
+    TensorBoard reads the files in the order of their names and does not go back to one before the last. The number in
+    the name is the time in nanoseconds. It has 19 digits from 2001 to 2286, so earlier times get leading zeros. If the
+    clock was ahead when an older file was named, the new number is one more than the number of that file.
+
+    Args:
+        folder: The folder of a run.
+
+    Raises:
+        CharlmError: the folder cannot be read.
+
+    """
+    with writing(folder):
+        names = [path.name for path in folder.iterdir()]
+    matches = [EVENT_FILE.fullmatch(name) for name in names]
+    numbers = [int(match[1]) for match in matches if match is not None]
+    after_others = max(numbers, default=0) + 1
+    number = max(time.time_ns(), after_others)
+    return folder / f"events.out.tfevents.{number:019}"
 
 
 def cut_events(path: Path, *, step: int) -> None:
@@ -106,10 +132,8 @@ class RunLog:
             cut_events(events, step=step)
         self._folder = folder
         with contextlib.ExitStack() as stack:
-            self._metrics, self._events = (
-                stack.enter_context(contextlib.closing(Log(folder / name)))
-                for name in (METRICS_FILE, f"events.out.tfevents.{time.time_ns()}")
-            )
+            self._metrics = stack.enter_context(contextlib.closing(Log(folder / METRICS_FILE)))
+            self._events = stack.enter_context(contextlib.closing(Log(new_event_file(folder))))
             self._write(Event(file_version="brain.Event:2"))
             # TensorBoard forgets what earlier files say of this and later steps
             self._write(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.util.tensor_util import make_ndarray
 
 from charlm.network.model_file import read_model
-from charlm.training.logs import RunLog, cut_events
+from charlm.training.logs import RunLog, cut_events, new_event_file
 
 
 def values_of(events: Any, tag: str) -> dict[int, float]:
@@ -73,6 +74,49 @@ def test_the_charts_name_only_tags_that_exist(events: Any) -> None:
     assert len(patterns) >= 7
     for pattern in patterns:
         assert any(re.fullmatch(pattern, tag) for tag in tags), pattern
+
+
+# The names of event files
+
+
+@pytest.mark.parametrize(
+    "seconds",
+    [
+        pytest.param(100.0, id="a clock that begins in 1970"),
+        pytest.param(time.time() - 3600, id="an hour behind"),
+        pytest.param(time.time() + 3600, id="an hour ahead"),
+    ],
+)
+def test_tensorboard_shows_the_events_of_a_resumed_run_whatever_the_clock_was(seconds: float, tmp_path: Path) -> None:
+    for step in (5, 10):
+        with contextlib.closing(RunLog(tmp_path, step=step - 5)) as log:
+            log.show_scalar("learning_rate", 0.5, step=step)
+        if step == 5:
+            (first,) = tmp_path.glob("events.*")
+            first.rename(tmp_path / f"events.out.tfevents.{int(1e9 * seconds):019}")
+    assert values_of(read_events(tmp_path), "learning_rate") == {5: 0.5, 10: 0.5}
+
+
+@pytest.mark.parametrize(
+    ("existing", "expected"),
+    [
+        pytest.param([], "0000000100000000000", id="the first file"),
+        pytest.param(["0000000099000000000"], "0000000100000000000", id="older"),
+        pytest.param(["0000000100000000000"], "0000000100000000001", id="of the same moment"),
+        pytest.param(["0000000300000000000", "0000000200000000000"], "0000000300000000001", id="ahead"),
+        pytest.param(["0000000300000000000.copy", "x", ""], "0000000100000000000", id="names without a number"),
+    ],
+)
+def test_an_event_file_is_named_by_the_time_and_sorts_last(
+    existing: list[str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time_ns", lambda: 100_000_000_000)
+    for number in existing:
+        (tmp_path / f"events.out.tfevents.{number}").touch()
+    assert new_event_file(tmp_path) == tmp_path / f"events.out.tfevents.{expected}"
+
+
+# Cutting
 
 
 def test_an_event_file_is_cut_before_a_later_step_and_before_what_is_damaged(tmp_path: Path) -> None:
