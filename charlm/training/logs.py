@@ -5,17 +5,21 @@ file, and raise its own kind of error.
 """
 
 import contextlib
+import os
 import re
+import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar import metadata as custom_scalars
 from tensorboard.plugins.histogram.summary_v2 import histogram_pb
@@ -28,9 +32,11 @@ from charlm.config.file import dump_config
 from charlm.config.schema import Config
 from charlm.evaluation.baselines import NGRAM
 from charlm.evaluation.scoring import bits
+from charlm.events import LogDamaged, OnEvent, ignore
 from charlm.network.gradients import spectral_radius
 from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Floats
+from charlm.runs.cutting import keep_spans
 from charlm.runs.folder import METRICS_FILE
 from charlm.runs.metrics import cut_metrics, to_line
 from charlm.storage import Log, sync_folder, writing
@@ -57,6 +63,10 @@ def description(tag: str) -> str | None:
 
 EVENT_FILE = re.compile(r"events\.out\.tfevents\.([0-9]{1,19})")
 """The name of an event file; the group is its number."""
+HEAD_BYTES = 12
+"""Size of what comes before the data of an event: the length of the data, and a checksum of the length."""
+CHECKSUM_BYTES = 4
+"""Size of the checksum after the data of an event."""
 SCALARS = ("learning_rate", "gradient_norm", "characters_per_second")
 """Optional figures of a log line."""
 CHARTS = {
@@ -94,42 +104,110 @@ def new_event_file(folder: Path) -> Path:
     return folder / f"events.out.tfevents.{number:019}"
 
 
-def cut_events(path: Path, *, step: int) -> None:
-    """Cut an event file before the first event of a later step, or one that is damaged or was not written whole.
+@dataclass(frozen=True)
+class Record:
+    """A record of an event file."""
 
-    A resumed run writes them again; TensorBoard's fast loader would show those of other tags until then.
+    span: range
+    """The positions of its bytes in the file."""
+    event: Event | None
+    """The event in it; None if the record is damaged."""
 
-    Raises:
-        CharlmError: the file cannot be read or cut.
+
+def read_records(file: BinaryIO) -> Iterator[Record]:
+    """Read the records of an event file, but not one at its end that was not written whole.
+
+    A record is the length of its data (8 bytes), a checksum of these bytes, the data, and a checksum of the data. If
+    the length is damaged, nothing tells where the next record begins, so the rest of the file is one damaged record.
+
+    Args:
+        file: An event file, open at its beginning.
 
     """
-    with writing(path), path.open("r+b") as file:
-        size, end = 0, path.stat().st_size
-        with contextlib.suppress(DecodeError):
-            while len(head := file.read(12)) == 12:  # the length of the event and a checksum, as comes after it
-                length = int.from_bytes(head[:8], "little")
-                if file.tell() + length + 4 > end or Event.FromString(file.read(length + 4)[:length]).step > step:
-                    break
-                size = file.tell()
-        file.truncate(size)
+    start = 0
+    end = os.fstat(file.fileno()).st_size
+    while start + HEAD_BYTES <= end:
+        head = file.read(HEAD_BYTES)
+        length, checksum = struct.unpack("<QI", head)
+        if masked_crc32c(head[:8]) != checksum:
+            yield Record(range(start, end), None)
+            return
+        stop = start + HEAD_BYTES + length + CHECKSUM_BYTES
+        if stop > end:
+            return
+        data = file.read(length)
+        checksum = int.from_bytes(file.read(CHECKSUM_BYTES), "little")
+        yield Record(range(start, stop), _parse_event(data, checksum))
+        start = stop
+
+
+def _parse_event(data: bytes, checksum: int) -> Event | None:
+    if masked_crc32c(data) != checksum:
+        return None
+    try:
+        return Event.FromString(data)
+    except DecodeError:
+        return None
+
+
+def cut_events(path: Path, *, step: int) -> int:
+    """Remove from an event file the events of later steps, damaged records, and an end that was not written whole.
+
+    A resumed run writes the events of later steps again; TensorBoard's fast loader would show the old ones until then.
+    TensorBoard's other loader reads no further than a damaged record.
+
+    Args:
+        path: The event file.
+        step: The last step whose events stay.
+
+    Returns:
+        The number of bytes that were lost to damage. An end that was not written whole is what a killed process leaves,
+        and does not count.
+
+    Raises:
+        CharlmError: the file cannot be read or written.
+
+    """
+    kept: list[range] = []
+    lost_bytes = 0
+    with writing(path), path.open("rb") as file:
+        for record in read_records(file):
+            if record.event is None:
+                lost_bytes += len(record.span)
+            elif record.event.step > step:
+                break
+            else:
+                kept.append(record.span)
+    keep_spans(path, kept)
+    return lost_bytes
 
 
 class RunLog:
     """The log files of a run, open to be written; its methods raise CharlmError if one cannot be.
 
-    What was written of later steps is cut off: a resumed run writes it again.
+    What was written of later steps is removed: a resumed run writes it again. So are damaged lines and events.
 
     Args:
-        folder: That of the run.
+        folder: The folder of the run.
         step: The step that the run is at; -1 = nothing has been logged.
         evaluated_step: The last step whose evaluation counts.
+        on_event: Called with a `LogDamaged` for each file that was damaged.
 
     """
 
-    def __init__(self, folder: Path, *, step: int = -1, evaluated_step: int = -1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        step: int = -1,
+        evaluated_step: int = -1,
+        on_event: OnEvent = ignore,
+    ) -> None:
         cut_metrics(folder / METRICS_FILE, step=step, evaluated_step=evaluated_step)
-        for events in folder.glob("events.*"):
-            cut_events(events, step=step)
+        for path in sorted(folder.glob("events.*")):
+            lost_bytes = cut_events(path, step=step)
+            if lost_bytes:
+                on_event(LogDamaged(path, lost_bytes, "byte"))
         self._folder = folder
         with contextlib.ExitStack() as stack:
             self._metrics = stack.enter_context(contextlib.closing(Log(folder / METRICS_FILE)))

@@ -1,6 +1,7 @@
 """The event files of a run, read with TensorBoard's own reader."""
 
 import contextlib
+import io
 import re
 import time
 from pathlib import Path
@@ -11,8 +12,10 @@ import pytest
 from run_folders import read_events, read_metrics
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util.tensor_util import make_ndarray
 
+from charlm.events import Event, LogDamaged
 from charlm.network.model_file import read_model
 from charlm.training.logs import RunLog, cut_events, new_event_file
 
@@ -119,18 +122,139 @@ def test_an_event_file_is_named_by_the_time_and_sorts_last(
 # Cutting
 
 
-def test_an_event_file_is_cut_before_a_later_step_and_before_what_is_damaged(tmp_path: Path) -> None:
+STEPS = (0, 0, 5, 10, 15)
+"""The steps of the events of `event_file`; the first two mark the beginning of the file."""
+
+
+@pytest.fixture
+def event_file(tmp_path: Path) -> Path:
+    """Write an event file with an event at each of STEPS."""
     with contextlib.closing(RunLog(tmp_path)) as log:
-        for step in (5, 10, 15):
+        for step in STEPS[2:]:
             log.show_text("sample", "x", step=step)
     (path,) = tmp_path.glob("events.*")
-    whole, steps = path.read_bytes(), [0, 0, 5, 10, 15]
-    for data, step, kept in (
-        *((whole, 12, 4), (whole, 99, 5), (whole, -1, 0)),
-        *((whole[:-size], 99, 4) for size in (1, 9)),
-        *((whole + more, 99, 5) for more in (b"\xff" * 40, (9).to_bytes(8, "little") + b"\xff" * 17)),  # no event
-    ):
-        path.write_bytes(data)
-        cut_events(path, step=step)
-        assert whole.startswith(path.read_bytes())
-        assert [event.step for event in EventFileLoader(str(path)).Load()] == steps[:kept]
+    return path
+
+
+def spans_of(path: Path) -> list[range]:
+    """Return where each event of an event file begins and ends, by TensorFlow's description of the format."""
+    data = path.read_bytes()
+    spans: list[range] = []
+    start = 0
+    while start < len(data):
+        stop = start + 8 + 4 + int.from_bytes(data[start : start + 8], "little") + 4
+        spans.append(range(start, stop))
+        start = stop
+    return spans
+
+
+def flip(path: Path, position: int) -> None:
+    """Change a bit of a byte of a file."""
+    data = bytearray(path.read_bytes())
+    data[position] ^= 0x10
+    path.write_bytes(data)
+
+
+def steps_in(path: Path) -> list[int]:
+    """Return the steps of the events that TensorBoard reads in an event file."""
+    return [event.step for event in EventFileLoader(str(path)).Load()]
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        pytest.param(99, [0, 0, 5, 10, 15], id="none"),
+        pytest.param(15, [0, 0, 5, 10, 15], id="none after the last"),
+        pytest.param(12, [0, 0, 5, 10], id="the last"),
+        pytest.param(0, [0, 0], id="all with a step"),
+        pytest.param(-1, [], id="all"),
+    ],
+)
+def test_events_of_later_steps_are_removed(step: int, expected: list[int], event_file: Path) -> None:
+    assert cut_events(event_file, step=step) == 0
+    assert steps_in(event_file) == expected
+
+
+@pytest.mark.parametrize(
+    "kept_bytes",
+    [
+        pytest.param(0, id="nothing of it"),
+        pytest.param(1, id="a byte"),
+        pytest.param(11, id="part of its head"),
+        pytest.param(12, id="its head"),
+        pytest.param(40, id="part of its data"),
+        pytest.param(-1, id="all but a byte"),
+    ],
+)
+def test_an_event_that_was_not_written_whole_is_removed_and_no_damage(kept_bytes: int, event_file: Path) -> None:
+    data = event_file.read_bytes()
+    last = spans_of(event_file)[-1]
+    stop = last.start + kept_bytes % len(last)
+    event_file.write_bytes(data[:stop])
+    assert cut_events(event_file, step=99) == 0
+    assert event_file.read_bytes() == data[: last.start]
+
+
+DATA = 15
+"""The position in a record of a byte of its data."""
+CHECKSUM = -1
+"""The position in a record of the last byte of its checksum."""
+
+
+@pytest.mark.parametrize("position", [pytest.param(DATA, id="data"), pytest.param(CHECKSUM, id="checksum")])
+@pytest.mark.parametrize(
+    ("damaged", "expected"),
+    [
+        pytest.param([1], [0, 5, 10, 15], id="second"),
+        pytest.param([3], [0, 0, 5, 15], id="in the middle"),
+        pytest.param([2, 3], [0, 0, 15], id="two in a row"),
+        pytest.param([2, 4], [0, 0, 10], id="two apart"),
+        pytest.param([4], [0, 0, 5, 10], id="last"),
+    ],
+)
+def test_a_damaged_event_is_removed_alone(
+    position: int, damaged: list[int], expected: list[int], event_file: Path
+) -> None:
+    spans = spans_of(event_file)
+    for index in damaged:
+        flip(event_file, spans[index][position])
+    assert cut_events(event_file, step=99) == sum(len(spans[index]) for index in damaged)
+    assert steps_in(event_file) == expected
+
+
+def test_a_record_that_is_no_event_is_removed_alone(event_file: Path) -> None:
+    whole = event_file.read_bytes()
+    middle = spans_of(event_file)[3].start
+    foreign = io.BytesIO()
+    RecordWriter(foreign).write(b"\xff" * 9)
+    event_file.write_bytes(whole[:middle] + foreign.getvalue() + whole[middle:])
+    assert cut_events(event_file, step=99) == 8 + 4 + 9 + 4
+    assert event_file.read_bytes() == whole
+
+
+@pytest.mark.parametrize("position", [pytest.param(0, id="length"), pytest.param(11, id="checksum of the length")])
+def test_a_damaged_length_loses_the_rest(position: int, event_file: Path) -> None:
+    spans = spans_of(event_file)
+    flip(event_file, spans[3][position])
+    assert cut_events(event_file, step=99) == len(spans[3]) + len(spans[4])
+    assert steps_in(event_file) == [0, 0, 5]
+
+
+def test_damage_after_a_later_step_does_not_count(event_file: Path) -> None:
+    flip(event_file, spans_of(event_file)[4][DATA])
+    assert cut_events(event_file, step=7) == 0
+    assert steps_in(event_file) == [0, 0, 5]
+
+
+def test_a_run_that_goes_on_tells_of_damaged_event_files(event_file: Path) -> None:
+    span = spans_of(event_file)[3]
+    flip(event_file, span[DATA])
+    happened: list[Event] = []
+    RunLog(event_file.parent, step=15, on_event=happened.append).close()
+    assert happened == [LogDamaged(event_file, len(span), "byte")]
+
+
+def test_a_run_that_goes_on_is_silent_about_sound_event_files(event_file: Path) -> None:
+    happened: list[Event] = []
+    RunLog(event_file.parent, step=5, on_event=happened.append).close()
+    assert happened == []
