@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from charlm.errors import CharlmError
+from charlm.runs.cutting import keep_spans
 from charlm.storage import open_file, writing
 
 TAIL_BYTES = 1 << 20
@@ -39,44 +40,60 @@ def read_position(path: Path) -> tuple[float | None, float | None, float | None]
         start = max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES)
         file.seek(start)
         lines = file.read(TAIL_BYTES).split(b"\n")[start > 0 : -1]  # the first and the last one may be cut
-    last = next(reversed(lines), b"{}")
-    timed = _parse(next((line for line in reversed(lines) if b'"seconds"' in line), b"{}"), path)
+    last = _parse(next(reversed(lines), b"{}"))
+    timed = _parse(next((line for line in reversed(lines) if b'"seconds"' in line), b"{}"))
+    if last is None or timed is None:
+        raise CharlmError(f"{path}: damaged: its last line is not a JSON object")
     seconds, characters = (to_number(timed.get(key)) for key in ("seconds", "characters"))
     speed = to_number(characters / seconds) if characters is not None and seconds else None
-    return to_number(_parse(last, path).get("step")), seconds, speed
+    return to_number(last.get("step")), seconds, speed
 
 
-def cut_metrics(path: Path, *, step: int, evaluated_step: int) -> None:
-    """Cut a metrics.jsonl before the first line that a run which continues at a step will write again.
+def cut_metrics(path: Path, *, step: int, evaluated_step: int) -> int:
+    """Remove from a metrics.jsonl the lines of later steps, damaged lines, and a last line that has no end.
+
+    A run that continues at the step writes the lines of later steps again.
 
     Args:
         path: The file; if it is missing, nothing is done.
-        step: The last step that counts.
-        evaluated_step: The last one whose evaluation counts.
+        step: The last step whose lines stay.
+        evaluated_step: The last step whose evaluation stays.
+
+    Returns:
+        The number of damaged lines: those that are not a JSON object. A last line that has no end is what a killed
+        process leaves, and does not count.
 
     Raises:
-        CharlmError: the file cannot be read or cut.
+        CharlmError: the file cannot be read or written.
 
     """
-    size = 0
     with writing(path):
         if not path.exists():
-            return
-        with path.open("r+b") as file:
-            for line in file:
-                if not line.endswith(b"\n") or _is_later(line, path, step=step, evaluated_step=evaluated_step):
-                    break
-                size += len(line)
-            file.truncate(size)
+            return 0
+    kept: list[range] = []
+    damaged_lines = 0
+    start = 0
+    with writing(path), path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            stop = start + len(line)
+            metrics = _parse(line)
+            if metrics is None:
+                damaged_lines += 1
+            elif _is_later(metrics, step=step, evaluated_step=evaluated_step):
+                break
+            else:
+                kept.append(range(start, stop))
+            start = stop
+    keep_spans(path, kept)
+    return damaged_lines
 
 
-def _is_later(line: bytes, path: Path, *, step: int, evaluated_step: int) -> bool:
-    try:
-        metrics = _parse(line, path)
-    except CharlmError:  # of a power failure
-        return True
+def _is_later(metrics: Mapping[str, Any], *, step: int, evaluated_step: int) -> bool:
     last = evaluated_step if metrics.get("split") == "validation" else step
-    return (to_number(metrics.get("step")) or 0) > last
+    found = to_number(metrics.get("step")) or 0
+    return found > last
 
 
 def to_number(value: Any) -> int | float | None:
@@ -84,12 +101,10 @@ def to_number(value: Any) -> int | float | None:
     return value if type(value) in {int, float} and 0 <= value < 1e18 else None
 
 
-def _parse(line: bytes, path: Path) -> dict[str, Any]:
-    """Return the JSON object in a line; raise CharlmError if there is none."""
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """Return the JSON object in a line, or None if there is none."""
     try:
         metrics = json.loads(line)
     except (ValueError, RecursionError):
-        metrics = None
-    if not isinstance(metrics, dict):
-        raise CharlmError(f"{path}: damaged: its last line is not a JSON object")
-    return metrics
+        return None
+    return metrics if isinstance(metrics, dict) else None

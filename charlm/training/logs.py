@@ -203,14 +203,17 @@ class RunLog:
         evaluated_step: int = -1,
         on_event: OnEvent = ignore,
     ) -> None:
-        cut_metrics(folder / METRICS_FILE, step=step, evaluated_step=evaluated_step)
+        metrics = folder / METRICS_FILE
+        lost_lines = cut_metrics(metrics, step=step, evaluated_step=evaluated_step)
+        if lost_lines:
+            on_event(LogDamaged(metrics, lost_lines, "line"))
         for path in sorted(folder.glob("events.*")):
             lost_bytes = cut_events(path, step=step)
             if lost_bytes:
                 on_event(LogDamaged(path, lost_bytes, "byte"))
         self._folder = folder
         with contextlib.ExitStack() as stack:
-            self._metrics = stack.enter_context(contextlib.closing(Log(folder / METRICS_FILE)))
+            self._metrics = stack.enter_context(contextlib.closing(Log(metrics)))
             self._events = stack.enter_context(contextlib.closing(Log(new_event_file(folder))))
             self._write(Event(file_version="brain.Event:2"))
             # TensorBoard forgets what earlier files say of this and later steps

@@ -15,7 +15,7 @@ from run_folders import make_run, make_scored_run, metrics_line
 from charlm.errors import CharlmError
 from charlm.network.model_file import TrainedModel, write_model
 from charlm.runs import summary
-from charlm.runs.metrics import cut_metrics, read_position, to_line, to_number
+from charlm.runs.metrics import read_position, to_line, to_number
 from charlm.runs.summary import RunSummary, RunText, list_runs, summarize
 from charlm.storage import only_writer
 
@@ -146,15 +146,6 @@ def test_only_the_end_of_a_file_of_ten_gigabytes_is_read(tmp_path: Path) -> None
         file.write(b"\n" + metrics_line(characters=30, seconds=2.0).encode())
     with memory_limit(20_000_000):
         assert read_position(tmp_path / "metrics.jsonl") == (None, 2.0, 15.0)
-
-
-def test_a_damaged_line_is_cut_with_those_after_it_and_a_file_that_is_missing_is_not_made(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.jsonl"
-    cut_metrics(path, step=9, evaluated_step=9)
-    assert not path.exists()
-    path.write_text(metrics_line(step=1) + "damaged\n" + metrics_line(step=2), encoding="utf-8")
-    cut_metrics(path, step=9, evaluated_step=9)
-    assert path.read_text(encoding="utf-8") == metrics_line(step=1)
 
 
 def test_value_that_is_not_a_number_from_0_to_below_1e18_is_none() -> None:

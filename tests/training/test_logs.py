@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from run_folders import read_events, read_metrics
+from run_folders import metrics_line, read_events, read_metrics
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
@@ -258,3 +258,11 @@ def test_a_run_that_goes_on_is_silent_about_sound_event_files(event_file: Path) 
     happened: list[Event] = []
     RunLog(event_file.parent, step=5, on_event=happened.append).close()
     assert happened == []
+
+
+def test_a_run_that_goes_on_tells_of_damaged_lines(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(metrics_line(step=1) + "damaged\n[]\n" + metrics_line(step=2), encoding="utf-8")
+    happened: list[Event] = []
+    RunLog(tmp_path, step=2, on_event=happened.append).close()
+    assert happened == [LogDamaged(path, 2, "line")]
