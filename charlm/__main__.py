@@ -11,6 +11,8 @@ from typing import NoReturn
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The signals that end the program."""
+STREAMS = ("stdin", "stdout", "stderr")
+"""The standard streams by their descriptors: 0, 1 and 2."""
 GARBAGE_THRESHOLDS = (100_000, 50, 100)
 """When Python looks for reference cycles that nothing uses; it does so after 700 new objects by default.
 
@@ -22,6 +24,7 @@ quarter of the start of `charlm train`.
 def main() -> None:
     """Run the command line."""
     clean_up_on_signals()
+    open_closed_streams()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     try:
         try:
@@ -37,6 +40,37 @@ def main() -> None:
         if "tensorflow" in sys.modules and isinstance(code, int):
             _exit_at_once(code)
         sys.exit(code)
+
+
+def open_closed_streams() -> None:
+    """Open each standard stream that is closed on the null device, so that commands can read and write as usual.
+
+    A shell closes them with `<&-`, `>&-` or `2>&-`. Python then has None instead of a stream, and the next file that is
+    opened gets the descriptor of the closed stream.
+    """
+    for number, name in enumerate(STREAMS):
+        mode = "r" if name == "stdin" else "w"
+        if not _is_open(number):
+            _open_null_device(number, mode)
+        if getattr(sys, name) is None:
+            stream = open(number, mode, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def _open_null_device(descriptor: int, mode: str) -> None:
+    """Open the null device as a descriptor that is closed, while all smaller ones are open."""
+    flags = os.O_RDONLY if mode == "r" else os.O_WRONLY
+    opened = os.open(os.devnull, flags)  # gets the smallest number that is free
+    assert opened == descriptor
+    os.set_inheritable(descriptor, True)  # like any standard stream
 
 
 def clean_up_on_signals() -> None:

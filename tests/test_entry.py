@@ -91,3 +91,85 @@ def test_a_message_that_the_encoding_cannot_express_is_still_a_line() -> None:
     assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
     assert done.stderr.startswith(b"charlm: ")
     assert done.stderr.endswith(b": no such file or folder; must be a run or a model file\n")
+
+
+# Closed streams
+
+CLOSED = [
+    pytest.param("<&-", id="standard input"),
+    pytest.param(">&-", id="standard output"),
+    pytest.param("2>&-", id="standard error"),
+    pytest.param("<&- >&-", id="input and output"),
+    pytest.param("<&- 2>&-", id="input and error"),
+    pytest.param(">&- 2>&-", id="output and error"),
+    pytest.param("<&- >&- 2>&-", id="all"),
+]
+
+
+def run_closed(closed: str, *arguments: str | Path | float) -> "subprocess.CompletedProcess[bytes]":
+    """Run a command whose shell closes some standard streams; the others are kept."""
+    return run(["sh", "-c", f'exec "$@" {closed}', "sh", *command_line(*arguments)])
+
+
+@pytest.mark.parametrize("closed", CLOSED)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["--version"], id="version"),
+        pytest.param(["config", "list"], id="config list"),
+        pytest.param(["sample", "model.safetensors", "-n", "5", "--seed", "1"], id="sample"),
+    ],
+)
+def test_a_command_works_with_closed_streams(arguments: list[str], closed: str, model_file: Path) -> None:
+    Path("model.safetensors").symlink_to(model_file)
+    expected = run(command_line(*arguments)).stdout
+    done = run_closed(closed, *arguments)
+    is_output_closed = ">&-" in closed.split()
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == (b"" if is_output_closed else expected)
+
+
+@pytest.mark.parametrize("closed", CLOSED)
+def test_a_command_that_fails_with_closed_streams_has_its_exit_code(closed: str) -> None:
+    done = run_closed(closed, "sample", "missing")
+    message = b"" if "2>&-" in closed else b"charlm: missing: no such file or folder; must be a run or a model file\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", message)
+
+
+def test_closed_standard_input_is_an_empty_text() -> None:
+    done = run_closed("<&-", "tokenize", "-", "--out", "corpus")
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"charlm: ")
+    assert done.stderr.count(b"\n") == 1
+
+
+OPEN_STREAMS = """
+import os, sys
+from charlm.__main__ import open_closed_streams
+open_closed_streams()
+print("\\udcff", file=sys.stderr)
+null = os.stat(os.devnull)
+facts = [sys.stdin.read()]
+for stream in (sys.stdin, sys.stdout, sys.stderr):
+    number = stream.fileno()
+    facts.append((number, os.path.samestat(os.fstat(number), null), os.get_inheritable(number)))
+with open("facts", "w") as file:
+    print(facts, file=file)
+"""
+
+
+def test_streams_that_were_closed_are_the_null_device() -> None:
+    done = run(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", OPEN_STREAMS])
+    assert done.returncode == 0
+    facts = Path("facts").read_text(encoding="utf-8").strip()
+    assert facts == "['', (0, True, True), (1, True, True), (2, True, True)]"
+
+
+@pytest.mark.parametrize(
+    "closed", [pytest.param(">&-", id="standard output"), pytest.param("2>&-", id="standard error")]
+)
+def test_a_run_is_trained_with_closed_streams(closed: str) -> None:
+    done = run_closed(closed, "train", "-c", "tiny", "-s", "training.steps=2", "-r", "run")
+    assert done.returncode == 0, done.stderr
+    assert Path("run/ended.json").is_file()
+    assert b"Traceback" not in done.stderr
