@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import NoReturn
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -24,6 +24,7 @@ quarter of the start of `charlm train`.
 def main() -> None:
     """Run the command line."""
     clean_up_on_signals()
+    sys.excepthook = _show_error
     open_closed_streams()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     try:
@@ -85,11 +86,39 @@ def clean_up_on_signals() -> None:
             signal.signal(number, _exit_by_signal)
 
 
-def _exit_by_signal(number: int, _frame: FrameType | None) -> NoReturn:
+def _exit_by_signal(number: int, frame: FrameType | None) -> NoReturn:
     _handle_signals(_do_nothing)  # not SIG_IGN: Python would tell of a signal that has come already
+    if _is_importing(frame):
+        _exit_at_once(128 + number)
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     sys.exit(128 + number)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Return whether a frame belongs to an import, in which a signal must not raise an exception.
+
+    NumPy, ml_dtypes and pydantic turn an exception that interrupts their import into an error of their own, or print
+    it: they are written in C and Rust.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _show_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print an uncaught error as Python does, but not one that was caused by a signal.
+
+    `main` catches what a signal raises, but the C++ code of TensorFlow prints some of it before.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt):
+            return
+        cause = cause.__cause__
+    sys.__excepthook__(kind, error, trace)
 
 
 def _do_nothing(_number: int, _frame: FrameType | None) -> None:

@@ -54,6 +54,54 @@ def test_a_signal_after_the_command_leaves_its_exit_code() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, b"cleaned up\n", b"")
 
 
+INTERRUPTED_IMPORT = """
+import os, signal
+try:
+    os.kill(os.getpid(), int(os.environ["SIGNAL"]))
+    for _ in range(1000): pass  # here the signal is handled
+except BaseException:
+    raise ImportError("failed to import") from None
+"""
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_a_signal_during_an_import_is_no_error_of_the_module(number: signal.Signals) -> None:
+    """C code turns the exception of a signal into an error of its own, as this module does."""
+    Path("interrupted.py").write_text(INTERRUPTED_IMPORT, encoding="utf-8")
+    program = PROGRAM.replace("os.kill(os.getpid(), first)", "import interrupted")
+    done = run([sys.executable, "-c", program, "0", "0", ""], SIGNAL=str(int(number)))
+    assert (done.returncode, done.stdout, done.stderr) == (128 + number, b"", b"")
+
+
+SHOW = """
+import sys, types
+
+def command():
+    try:
+        try:
+            {statement}
+        except BaseException as error:
+            raise SystemError("printed by C code") from error
+    except SystemError:
+        sys.excepthook(*sys.exc_info())
+
+sys.modules["charlm.cli.main"] = types.SimpleNamespace(main=command)
+from charlm.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "is_shown"),
+    [pytest.param("raise KeyboardInterrupt", False, id="signal"), pytest.param("1 / 0", True, id="error")],
+)
+def test_c_code_prints_errors_but_not_those_of_signals(statement: str, is_shown: bool) -> None:
+    done = run([sys.executable, "-c", SHOW.format(statement=statement)])
+    assert done.returncode == 0
+    assert (b"printed by C code" in done.stderr) == is_shown
+    assert is_shown or done.stderr == b""
+
+
 # Streams
 
 

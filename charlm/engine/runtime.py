@@ -9,9 +9,12 @@ import contextlib
 import importlib.util
 import os
 import platform
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
+from types import FrameType
 
 from charlm.errors import CharlmError
 from charlm.hardware import core_count
@@ -23,6 +26,9 @@ ENVIRONMENT = {"TF_ENABLE_ONEDNN_OPTS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 oneDNN's kernels were measured 1.4 to 1.8 times as fast, also on processors for which TensorFlow turns them off. The log
 level silences messages about devices that do not exist.
 """
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals that end a program."""
 
 
 def check_tensorflow() -> None:
@@ -88,9 +94,33 @@ def load() -> None:
     check_tensorflow()
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    with _silence(), _plain_keras():
+    with _signals_held(), _silence(), _plain_keras():
         importlib.import_module("tensorflow")
     _set_keras()
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Handle the first signal that comes during a block after the block.
+
+    An exception in the middle of TensorFlow's import becomes another error, and leaves modules that are half imported:
+    a program that goes on could not train any more. Signals without a handler in Python act as always.
+    """
+    held: list[int] = []
+
+    def hold(number: int, _frame: FrameType | None) -> None:
+        held.append(number)
+
+    is_main_thread = threading.current_thread() is threading.main_thread()  # only there, Python changes handlers
+    caught = [number for number in ENDING if is_main_thread and callable(signal.getsignal(number))]
+    before = {number: signal.signal(number, hold) for number in caught}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if held:
+            signal.raise_signal(held[0])
 
 
 @contextlib.contextmanager
@@ -135,16 +165,17 @@ def _set_keras() -> None:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Hold back what C++ code writes to standard error; write it after all if the block fails.
+    """Hold back what C++ code writes to standard error, and write it after all if the block raises an Exception.
 
-    TensorFlow reports missing GPUs before its log level can be set (tensorflow issue 62075).
+    TensorFlow reports missing GPUs before its log level can be set (tensorflow issue 62075). A signal that ends the
+    block is no failure: nothing is written.
     """
     saved = os.dup(2)
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             held.seek(0)
             os.write(saved, held.read())
             raise
