@@ -40,8 +40,8 @@ def read_position(path: Path) -> tuple[float | None, float | None, float | None]
         start = max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES)
         file.seek(start)
         lines = file.read(TAIL_BYTES).split(b"\n")[start > 0 : -1]  # the first and the last one may be cut
-    last = _parse(next(reversed(lines), b"{}"))
-    timed = _parse(next((line for line in reversed(lines) if b'"seconds"' in line), b"{}"))
+    last = parse_line(next(reversed(lines), b"{}"))
+    timed = parse_line(next((line for line in reversed(lines) if b'"seconds"' in line), b"{}"))
     if last is None or timed is None:
         raise CharlmError(f"{path}: damaged: its last line is not a JSON object")
     seconds, characters = (to_number(timed.get(key)) for key in ("seconds", "characters"))
@@ -78,7 +78,7 @@ def cut_metrics(path: Path, *, step: int, evaluated_step: int) -> int:
             if not line.endswith(b"\n"):
                 break
             stop = start + len(line)
-            metrics = _parse(line)
+            metrics = parse_line(line)
             if metrics is None:
                 damaged_lines += 1
             elif _is_later(metrics, step=step, evaluated_step=evaluated_step):
@@ -101,7 +101,7 @@ def to_number(value: Any) -> int | float | None:
     return value if type(value) in {int, float} and 0 <= value < 1e18 else None
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
+def parse_line(line: bytes) -> dict[str, Any] | None:
     """Return the JSON object in a line, or None if there is none."""
     try:
         metrics = json.loads(line)

@@ -14,7 +14,6 @@ from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from charlm.config.file import dump_yaml, load_config
@@ -35,6 +34,7 @@ from charlm.training.preparation import as_sources, prepare, read_text
 from charlm.training.signals import Session, Stopped, stop_on_signal
 from charlm.training.timing import measure
 from charlm.training.trainer import train_run
+from charlm.tuning.journal import Journal
 from charlm.tuning.space import Space, load_space
 
 BEST_FILE, JOURNAL = "best.yaml", "study.journal"
@@ -182,7 +182,7 @@ def _open_study(folder: Path) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         study = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(folder / JOURNAL))),
+            storage=JournalStorage(Journal(folder / JOURNAL)),
             study_name="charlm",
             pruner=optuna.pruners.MedianPruner(n_startup_trials=PRUNING_TRIALS, n_warmup_steps=PRUNING_INDEX),
             load_if_exists=True,
