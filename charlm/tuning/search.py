@@ -14,7 +14,7 @@ from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from charlm.config.file import dump_yaml, load_config
 from charlm.config.recipes import find_recipe
@@ -24,7 +24,7 @@ from charlm.errors import CharlmError, escape_controls
 from charlm.hardware import fastest_precision
 from charlm.runs.folder import CONFIG_FILE, CORPUS, RUNS
 from charlm.runs.run import begin_run, run_folder
-from charlm.storage import only_writer, write_file, writing
+from charlm.storage import only_writer, remove_leftovers, write_file, writing
 from charlm.text.corpus import Corpus, is_corpus, open_corpus
 from charlm.training.checkpoints import Progress
 from charlm.training.costs import Costs, TextFacts
@@ -134,6 +134,8 @@ def search(
     command = " ".join(["charlm train", *([] if text is None else map(shlex.quote, sources))])
     command += f" -c {shlex.quote(str(folder / BEST_FILE))}"
     with only_writer(folder):
+        with writing(folder):
+            remove_leftovers(folder)
         study = _open_study(folder)
         corpus = _open_text(space, sources, folder / CORPUS, session)
         length = trial_seconds or study.user_attrs.get("length of trials")
@@ -148,6 +150,7 @@ def search(
         _check_is_same(study, folder, {**space.describe(), "text": sources, "length of trials": length})
         for stale in study.get_trials(states=(TrialState.RUNNING,)):  # of a process that was stopped
             study.tell(stale.number, state=TrialState.FAIL)
+        _write_best(study, space, folder, command)  # that of a process killed after its last trial is out of date
         if not study.trials:
             study.enqueue_trial(space.values())
         session.say(f"recipe {space.recipe.stem}; a trial trains {length:,.0f} s, at most {seconds // length:,.0f} fit")
@@ -170,10 +173,10 @@ def search(
             failures = 0
             study.tell(trial, nats, state=TrialState.PRUNED if nats is None else TrialState.COMPLETE)
             best = study.best_trial  # there is one: the first trials are not pruned
-            _write_best(best, study, space, folder, command)
+            _write_best(study, space, folder, command)
             result = "pruned" if nats is None else f"{nats:.4f} nats per character"
             session.say(f"trial {trial.number}: {result}; best {best.value:.4f} (trial {best.number})")
-    if not (folder / BEST_FILE).is_file():
+    if not _has_complete_trial(study):
         raise CharlmError(f"{folder}: no trial is complete; the same command goes on with the search")
     return SearchResult(folder, study, folder / BEST_FILE, command)
 
@@ -260,8 +263,18 @@ def _train_trial(
     return outcome.nats_per_char
 
 
-def _write_best(best: FrozenTrial, study: optuna.Study, space: Space, folder: Path, command: str) -> None:
-    """Write the config of the best trial as a recipe, with the sampling that the search has left out."""
+def _has_complete_trial(study: optuna.Study) -> bool:
+    return bool(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+
+
+def _write_best(study: optuna.Study, space: Space, folder: Path, command: str) -> None:
+    """Write the config of the best trial as a recipe, with the sampling that the search has left out.
+
+    If no trial is complete, nothing is written.
+    """
+    if not _has_complete_trial(study):
+        return
+    best = study.best_trial
     config = load_config(_run_of(folder, best.number) / CONFIG_FILE)
     config = config.model_copy(update={"recipe": None, "sampling": space.config().sampling})
     head = (

@@ -1,6 +1,9 @@
 """A search with the fake engine: what it finds, when it ends, how it goes on; and the YAML file of its space."""
 
 import contextlib
+import errno
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +30,7 @@ from charlm.storage import only_writer
 from charlm.training.costs import Costs
 from charlm.training.decision import CHOICES
 from charlm.training.signals import Session, Stopped, stop_on_signal
+from charlm.tuning.journal import Journal
 from charlm.tuning.search import SearchResult, search, tune
 from charlm.tuning.space import Space, load_space
 
@@ -52,12 +56,13 @@ class SearchFolder:
     space: str = SPACE
     text: str = TEXT
     tick: float = TICK
+    name: str = "out"
     said: list[str] = field(default_factory=list)
 
     @property
     def out(self) -> Path:
         """The folder of the search."""
-        return self.folder / "out"
+        return self.folder / self.name
 
     def run(
         self,
@@ -323,6 +328,134 @@ def test_a_folder_with_something_else_and_a_damaged_journal_are_refused(searchin
     (searching.out / "study.journal").write_bytes(b"half a rec\n{}\n")
     with pytest.raises(CharlmError, match=r"study\.journal: damaged: "):
         searching.run()
+
+
+# Processes that are killed, and full disks
+
+
+def check_is_best(result: SearchResult) -> None:
+    """Check that best.yaml is the config of the trial with the lowest loss."""
+    complete = [trial for trial in result.study.trials if trial.state == TrialState.COMPLETE]
+    best = min(complete, key=lambda trial: trial.value or 9)
+    trained = load_config(result.folder / f"trial-{best.number:04}" / "config.yaml")
+    found = load_config(result.best)
+    assert (found.model, found.training, found.corpus) == (trained.model, trained.training, trained.corpus)
+
+
+@dataclass
+class Killed:
+    """The folder of a search as a process that is killed leaves it, at many moments."""
+
+    searching: SearchFolder
+    snapshots: list[Path]
+
+    def at(self, moment: int) -> SearchFolder:
+        """Return the search as it was left at a moment; negative ones count from the last."""
+        searching = SearchFolder(self.searching.folder, name=f"killed-{moment}")
+        shutil.rmtree(searching.out, ignore_errors=True)
+        shutil.copytree(self.snapshots[moment], searching.out)
+        return searching
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Killed:
+    """Search with two trials; two moments are in the middle and at the end of each record of the journal."""
+    folder = tmp_path_factory.mktemp("killed")
+    found = Killed(SearchFolder(folder), [])
+    append = Journal.append_logs
+
+    def append_slowly(journal: Journal, logs: list[dict[str, Any]]) -> None:
+        """Append records, and copy the folder in the middle and at the end."""
+        middle, end = (folder / f"moment-{len(found.snapshots) + index}" for index in (0, 1))
+        shutil.copytree(found.searching.out, middle)
+        with (middle / "study.journal").open("ab") as file:
+            file.write(b'{"op_code":')
+        append(journal, logs)
+        shutil.copytree(found.searching.out, end)
+        found.snapshots += [middle, end]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Journal, "append_logs", append_slowly)
+        found.searching.run(trials=2)
+    return found
+
+
+@pytest.mark.parametrize(
+    "percent",
+    [
+        *range(0, 101, 25),
+        *(pytest.param(percent, marks=pytest.mark.slow) for percent in range(0, 101, 4) if percent % 25),
+    ],
+)
+def test_a_search_goes_on_after_a_kill_in_a_record_of_its_journal(percent: int, killed: Killed) -> None:
+    moment = round(percent / 100 * (len(killed.snapshots) - 1))
+    result = killed.at(moment).run(trials=2)
+    assert sorted(states(result)) in (["COMPLETE", "COMPLETE"], ["COMPLETE", "FAIL"])
+    check_is_best(result)
+
+
+@pytest.mark.parametrize("moment", [pytest.param(-2, id="in the last result"), pytest.param(-1, id="after it")])
+def test_the_best_recipe_is_written_after_a_kill_without_another_trial(moment: int, killed: Killed) -> None:
+    searching = killed.at(moment)
+    (searching.out / "best.yaml").unlink()
+    check_is_best(searching.run(trials=0))
+
+
+def test_the_best_recipe_of_an_older_trial_is_replaced_without_another_trial(searching: SearchFolder) -> None:
+    best = searching.run(trials=2).best
+    expected = best.read_bytes()
+    best.write_text("recipe: tiny", encoding="utf-8")
+    searching.run(trials=0)
+    assert best.read_bytes() == expected
+
+
+def test_a_search_without_a_complete_trial_has_no_best_recipe(searching: SearchFolder) -> None:
+    with pytest.raises(CharlmError, match="the last 3 trials have failed"):
+        searching.run(faults=Faults(loss=lambda _step, _rate: float("nan")))
+    (searching.out / "best.yaml").touch()
+    with pytest.raises(CharlmError, match="out: no trial is complete; the same command goes on with the search"):
+        searching.run(trials=0)
+
+
+@pytest.mark.parametrize("syncs", [0, 3, 15, *(pytest.param(syncs, marks=pytest.mark.slow) for syncs in range(4, 15))])
+def test_a_full_disk_ends_a_search_and_the_next_one_goes_on(
+    syncs: int, searching: SearchFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full after the journal was synced some times."""
+    journal, fsync, left = searching.out / "study.journal", os.fsync, [syncs]
+
+    def full(descriptor: int) -> None:
+        """Sync a file."""
+        if journal.exists() and os.path.samestat(os.fstat(descriptor), journal.stat()):
+            if not left[0]:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            left[0] -= 1
+        fsync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(CharlmError, match=r"study\.journal: cannot be written: No space left on device"):
+            searching.run()
+    result = searching.run(trials=2)
+    assert states(result)[-1] == "COMPLETE"
+    check_is_best(result)
+
+
+def test_a_lock_file_of_optuna_is_not_waited_for(searching: SearchFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Optuna's own journal would wait forever: the link of a relative path leads nowhere."""
+    monkeypatch.chdir(searching.folder)
+    relative = SearchFolder(Path())
+    relative.run(trials=1)
+    Path("out/study.journal.lock").symlink_to("out/study.journal")
+    assert states(relative.run(trials=2)) == ["COMPLETE", "COMPLETE"]
+
+
+def test_a_search_that_was_killed_before_its_text_was_read_begins_again(searching: SearchFolder) -> None:
+    searching.out.mkdir()
+    for name in (".lock", ".12.corpus.tmp"):
+        (searching.out / name).touch()
+    assert states(searching.run(trials=1)) == ["COMPLETE"]
+    assert not (searching.out / ".12.corpus.tmp").exists()
 
 
 # The space
