@@ -1,4 +1,4 @@
-"""Events: what a long task tells its caller while it works.
+"""Events: a long task tells its caller what happens while it works.
 
 Functions that take long have the argument `on_event`: a function that is called with each event as it happens. An event
 is a frozen dataclass of plain data. `charlm/cli/` turns events into lines and progress bars; a program can do something
@@ -91,7 +91,7 @@ class KernelNotKept(Event):
 
 @dataclass(frozen=True)
 class SettingReplaced(Event):
-    """The machine lacks what a setting asks for, and uses something else."""
+    """The machine cannot do as a setting says, and uses another value."""
 
     key: str
     """The dotted key of the setting."""
@@ -124,9 +124,9 @@ class NgramsLeftOut(Event):
     """The run does without the n-grams that its recipe asks for."""
 
     seconds: float | None
-    """How long it would take to count them, if that is too long."""
+    """The time to count them, if that is the reason."""
     memory_bytes: int | None
-    """The memory that their predictions would take, if that is too much."""
+    """The memory for their predictions, if that is the reason."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class InitialWeightsAdapted(Event):
 
 @dataclass(frozen=True)
 class LeftoverRemoved(Event):
-    """A training that was killed before it had begun has left a folder; what it held was removed."""
+    """A folder that was left by a training which was killed before it had begun was emptied."""
 
     run: Path
 
@@ -193,7 +193,7 @@ class CheckpointSkipped(Event):
     """A checkpoint is damaged; the one before it is tried."""
 
     problem: str
-    """Which one, and what is wrong with it."""
+    """The file, and the damage."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ class KernelChanged(Event):
 
 @dataclass(frozen=True)
 class BestModelLost(Event):
-    """The best model so far is neither in its file nor in a checkpoint; the next evaluation writes it again."""
+    """The best model is neither in its file nor in a checkpoint; the next evaluation writes it again."""
 
     path: Path
     """The file that should have it."""
@@ -219,7 +219,7 @@ class LogDamaged(Event):
 
     path: Path
     lost: int
-    """How much was removed: lines of metrics.jsonl, bytes of an event file."""
+    """The number of lines of metrics.jsonl, or of bytes of an event file, that were removed."""
     unit: Literal["line", "byte"]
 
 
@@ -251,7 +251,7 @@ class TeacherStarted(Event):
     """A teacher of the run is trained now."""
 
     number: int
-    """From 1."""
+    """Number of the teacher, from 1."""
     count: int
     """The number of teachers."""
     run: Path
@@ -345,7 +345,7 @@ class StepsTaken(Event):
     characters_per_second: float
     """The speed since the start of the run."""
     left_seconds: float
-    """How long the rest of the run takes, evaluations included, if it goes on as fast as so far."""
+    """Expected time for the rest of the run, evaluations included."""
 
 
 @dataclass(frozen=True)
@@ -360,11 +360,11 @@ class Evaluated(Event):
     validation_nats: float | None
     """The loss on the validation text; None if there is no such text."""
     is_best: bool
-    """Whether the loss is the lowest so far."""
+    """Whether the loss is lower than at all evaluations before."""
     sample: str
     """A text that the network generates; may be empty."""
     left_seconds: float
-    """As in StepsTaken."""
+    """Expected time for the rest of the run, evaluations included."""
 
     @property
     def nats_per_char(self) -> float:
@@ -395,7 +395,7 @@ class LengthChanged(Event):
 
 @dataclass(frozen=True)
 class TemperatureChosen(Event):
-    """The temperature at which the model generates text is chosen."""
+    """The sampling temperature of the model is chosen."""
 
     temperature: float
     reason: str
@@ -417,11 +417,11 @@ class Ended(Event):
 
 @dataclass(frozen=True)
 class SearchStarted(Event):
-    """A search for a recipe begins or goes on."""
+    """A search for a recipe begins or continues."""
 
     recipe: str
     trial_seconds: float
-    """How long each trial trains."""
+    """The training time of each trial."""
     trials: int
     """The most trials that fit into the time of the call."""
 
@@ -497,3 +497,33 @@ class ReportProgress(Event):
     """The number of parts that are done, over all runs."""
     total: int
     """The number of parts, over all runs."""
+
+
+# Serving
+
+
+@dataclass(frozen=True)
+class ServerListening(Event):
+    """The server accepts requests."""
+
+    url: str
+    models: tuple[str, ...]
+    """The names of the models that it serves."""
+    needs_key: bool
+    """Whether requests must carry a key."""
+
+
+@dataclass(frozen=True)
+class OpenToNetwork(Event):
+    """The server listens to other machines, and asks for no key."""
+
+    host: str
+
+
+@dataclass(frozen=True)
+class RequestFailed(Event):
+    """A request could not be answered because of an unexpected error."""
+
+    request: str
+    """Its method and its path."""
+    problem: str

@@ -331,30 +331,42 @@ def only_writer(folder: Path, *, clock: Callable[[], float] = time.monotonic) ->
         clock: Returns the time in seconds.
 
     Raises:
-        CharlmError: another process holds the lock for longer than a second, and the message names it; or the folder
-            cannot be written, or its file system has no locks.
+        CharlmError: another process holds the lock for longer than a second, and the message names it; or that process
+            has removed the folder; or the folder cannot be written, or its file system has no locks.
 
     """
-    path, end = folder / LOCK, clock() + PATIENCE_SECONDS
+    path = folder / LOCK
+    end = clock() + PATIENCE_SECONDS
     with contextlib.ExitStack() as stack:
         with writing(path):
-            file = stack.enter_context(path.open("a+", encoding="utf-8", errors="replace"))
-            while True:
-                try:
-                    fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if clock() > end:
-                        file.seek(0)
-                        holder = file.read(200).strip() or "another process"
-                        raise CharlmError(
-                            f"{folder}: {holder} is training here; wait for it, or name another folder"
-                        ) from None
-                    time.sleep(0.01)
+            file = stack.enter_context(path.open("a+b", buffering=0))
+            while not _lock(file):
+                if clock() > end:
+                    holder = _read_holder(file)
+                    raise CharlmError(f"{folder}: {holder} is training here; wait for it, or name another folder")
+                time.sleep(0.01)
+            if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                raise CharlmError(f"{folder}: was removed by another process meanwhile; try again")
+        with contextlib.suppress(OSError):  # the name of the holder is for messages only, and the disk may be full
             file.truncate(0)
-            file.write(f"process {os.getpid()} on {platform.node()}\n")
-            file.flush()
+            file.write(f"process {os.getpid()} on {platform.node()}\n".encode())
         yield
+
+
+def _lock(file: FileIO) -> bool:
+    """Take the lock of a file; return False if another process holds it."""
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _read_holder(file: FileIO) -> str:
+    """Return which process holds a lock, as it has written into the file."""
+    file.seek(0)
+    holder = file.read(200) or b""
+    return holder.decode("utf-8", "replace").strip() or "another process"
 
 
 def is_held(run: Path) -> bool:

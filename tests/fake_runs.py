@@ -6,21 +6,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import pytest
 from fake_engine import FakeEngine, FakeEngines, Faults
 from run_folders import read_metrics
 
+from charlm.cli.progress import describe
 from charlm.config.file import Overrides, parse_overrides
+from charlm.events import Event, OnEvent, ignore
 from charlm.network.model_file import read_tensors, tensors_sha256
-from charlm.runs.run import Run, begin_run, open_run, read_initial, read_parent, run_folder
+from charlm.runs.initial_weights import read_initial, read_parent
+from charlm.runs.ownership import own_folder
+from charlm.runs.run import Run, open_run
 from charlm.training.decision import Given
 from charlm.training.interface import Engine
-from charlm.training.loop import Outcome
+from charlm.training.outcome import Outcome
 from charlm.training.preparation import new_engine, prepare
-from charlm.training.signals import Session, stop_on_signal
+from charlm.training.session import Session
+from charlm.training.signals import stop_on_signal
 from charlm.training.timing import Deadline
-from charlm.training.trainer import train_run
+from charlm.training.trainer import own_run, train_run
 
 STEPS_PER_EPOCH = 20
 TEXT = "".join(
@@ -31,17 +37,27 @@ SMALL = (
     *("training.log_every=5", "training.evaluations=5"),
     *("sampling.length=0", "training.shuffle=true", "training.parts=2"),
 )
+Kind = TypeVar("Kind", bound=Event)
 CLOCK = {"seconds", "characters_per_second"}
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A run after training, and the lines that the user was told."""
+    """A run after training, and the events of the training."""
 
     folder: Path
     outcome: Outcome
-    said: list[str]
+    events: list[Event]
     engine: FakeEngine
+
+    @property
+    def said(self) -> list[str]:
+        """The lines that the user was told."""
+        return [line for event in self.events for line in describe(event)]
+
+    def of_type(self, kind: type[Kind]) -> list[Kind]:
+        """Return the events of one type, in order."""
+        return [event for event in self.events if isinstance(event, kind)]
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
@@ -75,6 +91,11 @@ def check_same_end(found: Trained, expected: Trained) -> None:
     last = f"step-{expected.outcome.progress.step}.safetensors"
     wanted = {name: data for name, data in expected.files().items() if "step-" not in name or name == last}
     assert found.files() | wanted == found.files()
+
+
+def refuse_events(event: Event) -> None:
+    """Fail: nothing should be told."""
+    pytest.fail(str(event))
 
 
 @dataclass
@@ -150,7 +171,7 @@ def train_begun(
     deadline: Deadline | None = None,
 ) -> Trained:
     """Train a run that has begun and has taken no step."""
-    return _train(run, FakeEngines(faults or Faults()), resume=False, clock=clock, deadline=deadline)
+    return _train(run, FakeEngines(faults or Faults()), clock=clock, deadline=deadline)
 
 
 def begin(folder: Path, *overrides: str, text: Path, parent: Path | None = None) -> Run:
@@ -165,26 +186,26 @@ def begin_with(
     text: Path,
     recipe: str | Path = "tiny",
     parent: Path | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    on_event: OnEvent = ignore,
 ) -> Run:
     """Begin a run of a recipe, perhaps from the weights of a parent."""
-    with run_folder(folder):
+    with own_folder(folder) as owned:
         prepared = prepare(
             text,
             given=Given(recipe=str(recipe), overrides=parse_overrides(overrides)),
-            folder=folder,
+            folder=owned,
             engines=FakeEngines(),
             parent=None if parent is None else read_parent(parent),
-            session=Session(say),
+            session=Session(on_event),
         )
-        return begin_run(folder, prepared.config, prepared.corpus, first=prepared.first)
+        return prepared.begin(owned)
 
 
 def resume(
     folder: Path, *overrides: str, faults: Faults | None = None, clock: Callable[[], float] = time.perf_counter
 ) -> Trained:
     """Resume the run in a folder."""
-    return _train(open_run(folder, overrides=overrides), FakeEngines(faults or Faults()), resume=True, clock=clock)
+    return _train(open_run(folder, overrides=overrides), FakeEngines(faults or Faults()), clock=clock)
 
 
 def engine_of(run: Run, engines: FakeEngines | None = None) -> Engine:
@@ -196,12 +217,12 @@ def _train(
     run: Run,
     engines: FakeEngines,
     *,
-    resume: bool,
     clock: Callable[[], float],
     deadline: Deadline | None = None,
 ) -> Trained:
-    said: list[str] = []
-    with stop_on_signal(Session(said.append, clock=clock)) as session:
-        engine = new_engine(run.config, run.corpus, engines, first_weights=read_initial(run), session=session)
-        outcome = train_run(run, engine, engines, resume=resume, session=session, deadline=deadline)
-    return Trained(run.folder, outcome, said, engines.made[0])
+    events: list[Event] = []
+    session = Session(events.append, clock=clock)
+    with stop_on_signal(session.interruption), own_run(run.folder, session=session, may_continue=True):
+        engine = new_engine(run.config, run.corpus, engines, initial=read_initial(run), session=session)
+        outcome = train_run(run, engine, engines, session=session, deadline=deadline)
+    return Trained(run.folder, outcome, events, engines.made[0])

@@ -39,14 +39,23 @@ def started(*commands: Sequence[str | Path], **options: Any) -> Iterator[list[Pr
         yield processes
 
 
-def wait_until(is_so: Callable[[], bool], processes: Sequence[Process], *, seconds: float = 60) -> None:
-    """Wait until a condition is true; fail if a process ends before, or if it takes too long."""
+def wait_until(
+    is_so: Callable[[], bool],
+    processes: Sequence[Process],
+    *,
+    seconds: float = 60,
+    every_seconds: float = 0.01,
+) -> None:
+    """Wait until a condition is true, which is looked up again and again.
+
+    Fail if a process ends before, or if it takes too long.
+    """
     deadline = time.monotonic() + seconds
     while not is_so():
         ended = [process.communicate() for process in processes if process.poll() is not None]
         assert not ended, ended
         assert time.monotonic() < deadline, f"not within {seconds:g} s"
-        time.sleep(0.01)
+        time.sleep(every_seconds)
 
 
 def settings(*overrides: str) -> list[str]:

@@ -11,6 +11,7 @@ pytest.importorskip("optuna", reason="missing: optuna")
 from charlm.config.file import load_config
 from charlm.engine.factory import read_tf_config
 from charlm.errors import CharlmError
+from charlm.events import CheckpointSkipped, Event
 from charlm.network.model_file import read_model
 from charlm.runs.metrics import read_position
 from charlm.text.corpus import read_manifest
@@ -21,10 +22,12 @@ from charlm.tuning.space import load_space
 def read_checkpoint(path: Path) -> object:
     """Restore a checkpoint; what is told about a damaged one is raised."""
 
-    def refuse(message: str) -> None:
-        raise CharlmError(message)
+    def refuse(event: Event) -> None:
+        """Raise what is told about a damaged checkpoint."""
+        assert isinstance(event, CheckpointSkipped)
+        raise CharlmError(event.problem)
 
-    return restore(path.parent, warn=refuse)
+    return restore(path.parent, on_event=refuse)
 
 
 READERS: dict[str, Callable[[Path], object]] = {

@@ -4,6 +4,9 @@ import errno
 import fcntl
 import os
 import re
+import resource
+import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -394,3 +397,34 @@ def test_a_look_at_the_lock_does_not_keep_a_writer_out(tmp_path: Path) -> None:
 
         with only_writer(tmp_path, clock=clock):
             assert is_held(tmp_path)
+
+
+def test_a_folder_that_the_other_process_removes_meanwhile_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        times = iter([0.0, 0.5])
+
+        def clock() -> float:
+            """Tell the time, and remove the folder at the second time."""
+            now = next(times)
+            if now:
+                shutil.rmtree(folder)
+                fcntl.flock(file, fcntl.LOCK_UN)
+            return now
+
+        with pytest.raises(CharlmError, match="run: was removed by another process"), only_writer(folder, clock=clock):
+            pass
+
+
+def test_the_name_of_the_holder_needs_no_room_on_the_disk(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with only_writer(tmp_path):
+            assert is_held(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)

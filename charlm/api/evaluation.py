@@ -2,28 +2,26 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from charlm.api.model import Model, load
-from charlm.errors import CharlmError, counted
+from charlm.errors import CharlmError
 from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS, NGRAM, Comparison, baseline_scores
 from charlm.evaluation.scoring import ScoringProtocol, bits, mean_score, perplexity, score_ids
+from charlm.events import OnEvent, ScoringProgress, ignore
 from charlm.network.rnn import Floats
 from charlm.runs.run import run_corpus
 from charlm.text.copies import Copies, find_copies
 from charlm.text.corpus import Corpus, Split
 from charlm.text.documents import check_encoding
 from charlm.text.tokenization import encode_text
-
-LONG = 500_000
-"""So many characters take long to score, which the user is told."""
+from charlm.wording import counted
 
 
 @dataclass(frozen=True)
@@ -72,8 +70,7 @@ def evaluate(
     window: int = 256,
     baselines: bool = False,
     copies: bool = False,
-    say: Callable[[str], object] | None = None,
-    show_progress: bool = False,
+    on_event: OnEvent = ignore,
 ) -> Evaluation:
     """Score a model on a text in a file; for a text in memory there is `Model.score`.
 
@@ -86,31 +83,28 @@ def evaluate(
         window: Characters in a window, 1 or more.
         baselines: Whether to add what a compressor and n-gram models score.
         copies: Whether to add how much of the text occurs word for word in the training text. Needs the run.
-        say: As for `charlm.load`; and one that a long text is scored, if no progress is shown.
-        show_progress: Whether to show on standard error how far the scoring is, if it takes more than a second.
+        on_event: As for `charlm.load`, and with ScoringProgress.
 
     Raises:
         CharlmError: there is no model, an argument is out of range, the text cannot be read, has less than 2 characters
             that the model knows, or a loss is not finite; with `copies`, there is no training text.
 
     """
-    model = load(model, say=say)
+    model = load(model, on_event=on_event)
     is_needed = text is None or copies or baselines  # it is read once, to check that it is the text of the run
     corpus = run_corpus(model.path, model.trained) if is_needed else None
     if copies and corpus is None:
-        raise CharlmError(f"{model.path}: not in a run that has its text, which --copies needs")
+        raise CharlmError(f"{model.path}: not in a run that has its text, which the search for copies needs")
     training = None if corpus is None else corpus.split("train")
     name, ids, left_out = text_to_score(model, text, split=split, corpus=corpus)
     if len(ids) < 2:
         raise CharlmError(f"{name}: {counted(len(ids), 'character')}: at least 2 are needed for a score")
-    if len(ids) >= LONG and not show_progress and say is not None:
-        say(f"scoring {counted(len(ids), 'character')} of {name}")
     from threadpoolctl import threadpool_limits
 
     # Values that are not finite raise a CharlmError. A stream has small products, and many streams have own threads.
     with threadpool_limits(1, "blas"), np.errstate(over="ignore", invalid="ignore"):
         blocks = score_ids(model.trained.parameters, ids, protocol=protocol, window=window)
-        score = mean_score(_shown(blocks, length=len(ids), show_progress=show_progress))
+        score = mean_score(_with_progress(blocks, name, len(ids) - 1, on_event))
     copied = find_copies(ids, training) if copies and training is not None else None
     start, length = (0, 0) if copied is None else (copied.start or 0, copied.length)
     training_characters = 0 if training is None else len(training)
@@ -136,12 +130,14 @@ def evaluate(
     )
 
 
-def _shown(blocks: Iterable[Floats], *, length: int, show_progress: bool) -> Iterator[Floats]:
-    """Yield the nats of a text unchanged, and show how many of its characters are scored."""
-    with tqdm(total=length - 1, desc="scoring", delay=1, leave=False, disable=not show_progress) as bar:
-        for block in blocks:
-            yield block
-            bar.update(block.size)
+def _with_progress(blocks: Iterable[Floats], text: str, total: int, on_event: OnEvent) -> Iterator[Floats]:
+    """Yield the nats of a text unchanged, with an event before the first block and after each."""
+    done = 0
+    on_event(ScoringProgress(text, done, total))
+    for block in blocks:
+        yield block
+        done += block.size
+        on_event(ScoringProgress(text, done, total))
 
 
 def text_to_score(

@@ -3,7 +3,7 @@
 Axes: B batch, T time, V vocabulary, H units.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
+from charlm.events import OnEvent, ignore
 from charlm.network.model_file import TrainedModel, read_model
 from charlm.network.rnn import Floats, State, read_outputs
 from charlm.runs.folder import find_model
@@ -29,14 +30,13 @@ Text = str | NDArray[Any] | Sequence[int]
 """Characters, or ids, integers [T]."""
 
 
-def load(path: "str | Path | Model | None" = None, *, say: Callable[[str], object] | None = None) -> "Model":
+def load(path: "str | Path | Model | None" = None, *, on_event: OnEvent = ignore) -> "Model":
     """Load a trained model.
 
     Args:
         path: A model file or a checkpoint; or a run, of which the model with the best score is taken, or a part of the
             name of one run under runs/; or river-plays; None = the newest run. A loaded model is returned as it is.
-        say: Takes a line for the user that names the newest run if it is meant, and one if a run has no best model yet
-            and the last one is taken; None = no line.
+        on_event: Called with NewestRunTaken and LastModelTaken.
 
     Raises:
         CharlmError: there is no model, or it is damaged.
@@ -44,7 +44,7 @@ def load(path: "str | Path | Model | None" = None, *, say: Callable[[str], objec
     """
     if isinstance(path, Model):
         return path
-    file = find_model(None if path is None else Path(path), say=say)
+    file = find_model(None if path is None else Path(path), on_event=on_event)
     return Model(file, read_model(file))
 
 

@@ -2,8 +2,8 @@
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +12,28 @@ from charlm.config.recipes import find_recipe
 from charlm.config.schema import merge
 from charlm.engine.factory import KerasEngines, connected_engines
 from charlm.engine.runtime import check_tensorflow
-from charlm.errors import CharlmError
+from charlm.errors import Advice, CharlmError
+from charlm.events import OnEvent, ignore
 from charlm.hardware import fastest_precision, peak_memory_bytes
 from charlm.network.rnn import Architecture, architecture
-from charlm.runs.folder import check_is_run, find_run, newest_unfinished_run
-from charlm.runs.run import begin_run, read_parent, run_folder
+from charlm.runs.folder import check_is_run, find_run, is_run, newest_unfinished_run
+from charlm.runs.initial_weights import read_parent
+from charlm.runs.ownership import RunFolder, is_leftover
+from charlm.runs.run import open_run
 from charlm.storage import temporary_folder, writing
 from charlm.text.corpus import Corpus
 from charlm.text.findings import find_problems
 from charlm.text.tokenization import tokenize as write_corpus
+from charlm.training.continuing import check_same_run, new_settings
 from charlm.training.costs import Costs
 from charlm.training.decision import Decision, Given
-from charlm.training.loop import Outcome
-from charlm.training.preparation import Text, as_sources, lengthen, prepare, reopen, text_name
+from charlm.training.outcome import Outcome
+from charlm.training.preparation import Preparation, Text, as_sources, lengthen, prepare, reopen, text_name
 from charlm.training.schedule import Schedule, make_schedule
-from charlm.training.signals import OnEvaluation, OnStep, Session, ignore, stop_on_signal
+from charlm.training.session import Session
+from charlm.training.signals import stop_on_signal
 from charlm.training.timing import measure, time_ngrams
-from charlm.training.trainer import time_teachers, train_run
+from charlm.training.trainer import own_run, time_teachers, train_run
 
 
 def tokenize(
@@ -37,7 +42,7 @@ def tokenize(
     *,
     recipe: str | Path | None = None,
     overrides: Overrides = (),
-    show_progress: bool = False,
+    on_event: OnEvent = ignore,
 ) -> Corpus:
     """Turn text into a corpus on disk.
 
@@ -46,14 +51,14 @@ def tokenize(
         out: The folder to write; it must be missing or empty.
         recipe: A name in configs/, or a YAML file; its `corpus` section decides how text becomes ids. None = default.
         overrides: Values that replace those of the recipe.
-        show_progress: Whether to show a bar on standard error.
+        on_event: Called with TextProgress.
 
     Raises:
         CharlmError: a key or a value is not right, a source cannot be read, or `out` cannot be written.
 
     """
     config = load_config(find_recipe(str(recipe or "default")), overrides=overrides)
-    return write_corpus(as_sources(sources), Path(out), config.corpus)
+    return write_corpus(as_sources(sources), Path(out), config.corpus, on_event=on_event)
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,7 @@ class Plan:
             "recipe": self.decision.recipe,
             "reason": self.decision.reason,
             "better": self.decision.better,
-            "notes": list(self.decision.notes),
+            "notes": [{"kind": type(note).__name__, **asdict(note)} for note in self.decision.notes],
         }
 
 
@@ -129,7 +134,7 @@ def plan(
     epochs: int | None = None,
     minutes: float | None = None,
     init: str | Path | None = None,
-    show_progress: bool = False,
+    on_event: OnEvent = ignore,
 ) -> Plan:
     """Find out what `train` would do with the same arguments, from a few steps that are timed and undone.
 
@@ -142,7 +147,7 @@ def plan(
         epochs: As for `train`.
         minutes: As for `train`.
         init: As for `train`.
-        show_progress: Whether to show a bar on standard error while the text is tokenized.
+        on_event: Called with the events before the first step.
 
     Raises:
         CharlmError: as `train` before its first step.
@@ -150,34 +155,29 @@ def plan(
 
     """
     check_tensorflow()
-    session = Session(show_progress=show_progress)
+    session = Session(on_event)
     started = session.clock()
     parent = None if init is None else read_parent(Path(init))
     given = _given(recipe, overrides, epochs, minutes)
-    with stop_on_signal(session), temporary_folder() as folder:
+    with stop_on_signal(session.interruption), temporary_folder() as folder:
         engines = KerasEngines(session)
         prepared = prepare(
             text,
             given=given,
-            folder=folder,
+            folder=RunFolder(folder),
             engines=engines,
             session=session,
             parent=parent,
             started=started,
             is_plan=True,
         )
-        config, corpus, engine, costs = prepared.config, prepared.corpus, prepared.engine, prepared.costs
         start_seconds = session.clock() - started
+        costs = prepared.costs
         if costs is None:
-            measured = measure(config, corpus, engine, session=session)
-            start_seconds += measured.start_seconds
-            costs = replace(
-                measured,
-                teacher_seconds=time_teachers(config, corpus, engines, session=session),
-                ngram_seconds=time_ngrams(corpus, session=session) if config.training.ngram_weight else 0.0,
-            )
-        problems = find_problems(corpus)
-    decision = prepared.decision
+            costs = _measure_all(prepared, engines, session)
+            start_seconds += costs.start_seconds
+        problems = find_problems(prepared.corpus)
+    config, corpus, decision = prepared.config, prepared.corpus, prepared.decision
     if config.training.precision != decision.precision.name:  # this processor lacks what was asked for
         decision = replace(decision, precision=fastest_precision())
     return Plan(
@@ -185,11 +185,20 @@ def plan(
         problems=problems,
         decision=decision,
         architecture=architecture(config, len(corpus.vocabulary)),
-        schedule=make_schedule(config.training, engine.batches),
+        schedule=make_schedule(config.training, prepared.engine.batches),
         start_seconds=start_seconds,
         costs=costs,
         memory_bytes=peak_memory_bytes(),
     )
+
+
+def _measure_all(prepared: Preparation, engines: KerasEngines, session: Session) -> Costs:
+    """Return the costs of a run without a time limit, its teachers and n-grams included."""
+    config, corpus = prepared.config, prepared.corpus
+    measured = measure(config, corpus, prepared.engine, session=session)
+    teacher_seconds = time_teachers(config, corpus, engines, session=session)
+    ngram_seconds = time_ngrams(corpus, session=session) if config.training.ngram_weight else 0.0
+    return replace(measured, teacher_seconds=teacher_seconds, ngram_seconds=ngram_seconds)
 
 
 def _given(
@@ -223,18 +232,16 @@ def train(
     minutes: float | None = None,
     init: str | Path | None = None,
     run: str | Path | None = None,
-    say: Callable[[str], None] = lambda _: None,
-    on_step: OnStep = ignore,
-    on_evaluation: OnEvaluation = ignore,
-    show_progress: bool = False,
+    resume: bool = False,
+    on_event: OnEvent = ignore,
 ) -> Outcome:
-    """Train a model in a new run.
+    """Train a model in a new run, or continue the run that the same call has begun.
 
     TensorFlow's threads are set for the whole process. In the main thread, Ctrl-C, SIGTERM and SIGHUP write a
     checkpoint and end the training; in another thread, signals are left to the program.
 
     If the variable TF_CONFIG names several machines, each of them must call this with the same arguments, on its own
-    copies of the text and of models. Only the first one, worker 0, says anything and writes `run`.
+    copies of the text and of models. Only the first one, worker 0, has events and writes `run`.
 
     Args:
         text: What `tokenize` takes: files, folders, .gz files, or - for standard input; one of them or
@@ -250,39 +257,44 @@ def train(
         init: The model whose weights training begins with: a run, whose best one counts, or a model file. Characters
             are matched by what they are, and the shape of the network is that of the model. None = the first weights
             are drawn at random.
-        run: The folder of the run, missing or empty; None = a new one under runs/, named by the time and the text.
-        say: Takes a line for the user, for instance `print`.
-        on_step: Called after each step with its number and its training loss in nats per character, of the teachers
-            that a run trains too. What it raises ends the training, which can be resumed from its newest checkpoint.
-        on_evaluation: Called after each evaluation with a `charlm.training.checkpoints.Progress` and the validation
-            loss in nats per character, the training loss if there is no validation text. What it raises ends the
-            training, too.
-        show_progress: Whether to show bars on standard error.
+        run: The folder of the run; None = a new one under runs/, named by the time and the text. It must be missing or
+            empty; what a training has left there that was killed before it had begun is removed.
+        resume: Whether to continue the run in `run`, if there is one. It must have the same text, settings and initial
+            weights; settings that a resume may change, `epochs` among them, change it.
+        on_event: Called with each event of `charlm.events`, for instance StepsTaken and Evaluated. An exception that
+            it raises ends the training, which can be resumed from its newest checkpoint.
 
     Raises:
         CharlmError: TensorFlow is not installed, a key, a value or the text is not right, `minutes` is given together
             with an override of the length or is too short, `init` is no model or does not fit the overrides or the
-            text, a file cannot be written, or training has diverged; before the first checkpoint, nothing is left
-            behind. Or TF_CONFIG is not valid, the machines would not train the same, or another one is lost.
+            text, the run that would be continued has another text or other settings, a file cannot be written, or
+            training has diverged; before the first checkpoint, nothing is left behind. Or TF_CONFIG is not valid, the
+            machines would not train the same, or another one is lost.
         Stopped: a signal came before the first step; it is a KeyboardInterrupt. Nothing is left behind, or a run that
             can be resumed.
 
     """
     check_tensorflow()
-    session = Session(say, show_progress, on_evaluation, on_step)
+    session = Session(on_event)
     started = session.clock()
     parent = None if init is None else read_parent(Path(init))
     given = _given(recipe, overrides, epochs, minutes)
     with (
-        stop_on_signal(session),
+        stop_on_signal(session.interruption),
         connected_engines(session) as engines,
-        _own_folder(None if run is None else Path(run), engines) as own,
-        run_folder(own, text_name=text_name(text)) as folder,
+        _own_path(None if run is None else Path(run), engines, may_continue=resume) as path,
+        own_run(path, session=session, text_name=text_name(text), may_continue=resume) as folder,
     ):
+        session = _session_of_worker(session, engines)
+        if folder.was_run:
+            begun = open_run(folder.path)
+            check_same_run(begun, as_sources(text), given, parent)
+            changes = new_settings(begun.config, given)
+            return _continue(folder, changes, minutes, started=started, engines=engines, session=session)
         prepared = prepare(
             text, given=given, folder=folder, engines=engines, session=session, parent=parent, started=started
         )
-        begun = begin_run(folder, prepared.config, prepared.corpus, first=prepared.first)
+        begun = prepared.begin(folder)
         return train_run(
             begun,
             prepared.engine,
@@ -293,16 +305,30 @@ def train(
         )
 
 
+def _continue(
+    folder: RunFolder,
+    overrides: Overrides,
+    minutes: float | None,
+    *,
+    started: float,
+    engines: KerasEngines,
+    session: Session,
+) -> Outcome:
+    """Continue a run to its end, or for some minutes; the arguments and errors are those of `resume`."""
+    begun, engine = reopen(folder.path, overrides=overrides, engines=engines, session=session)
+    deadline = None
+    if minutes is not None:
+        begun, deadline = lengthen(begun, engine, minutes=minutes, started=started, session=session)
+    return train_run(begun, engine, engines, session=session, deadline=deadline)
+
+
 def resume(
     run: str | Path | None = None,
     *,
     overrides: Overrides = (),
     epochs: int | None = None,
     minutes: float | None = None,
-    say: Callable[[str], None] = lambda _: None,
-    on_step: OnStep = ignore,
-    on_evaluation: OnEvaluation = ignore,
-    show_progress: bool = False,
+    on_event: OnEvent = ignore,
 ) -> Outcome:
     """Continue a run from its newest checkpoint, exactly as if it had not been interrupted.
 
@@ -315,10 +341,7 @@ def resume(
         overrides: Values that replace those of the run's config.
         epochs: Passes over the training text of the whole run; replaces the length of the run.
         minutes: Time limit of the call: as many more steps are taken as fit; None = to the end of the run.
-        say: Takes a line for the user, for instance `print`.
-        on_step: As for `train`.
-        on_evaluation: As for `train`.
-        show_progress: Whether to show bars on standard error.
+        on_event: As for `train`.
 
     Raises:
         CharlmError: the folder is not a run, a key or a value is not right or may not change in a run, the text is not
@@ -327,39 +350,51 @@ def resume(
         Stopped: a signal came before the first step; it is a KeyboardInterrupt.
 
     """
-    session = Session(say, show_progress, on_evaluation, on_step)
+    session = Session(on_event)
     started = session.clock()
     given = _given(None, overrides, epochs, minutes)
     given.check_minutes()
     with (
-        stop_on_signal(session),
+        stop_on_signal(session.interruption),
         connected_engines(session) as engines,
-        _own_copy(newest_unfinished_run() if run is None else find_run(Path(run)), engines) as folder,
+        _own_path(_run_to_resume(run), engines, may_continue=True) as path,
+        own_run(path, session=session, may_continue=True) as folder,
     ):
-        begun, engine = reopen(folder, overrides=given.overrides, engines=engines, session=session)
-        deadline = None
-        if minutes is not None:
-            begun, deadline = lengthen(begun, engine, minutes=minutes, started=started, session=session)
-        return train_run(begun, engine, engines, resume=True, session=session, deadline=deadline)
+        session = _session_of_worker(session, engines)
+        return _continue(folder, given.overrides, minutes, started=started, engines=engines, session=session)
+
+
+def _run_to_resume(run: str | Path | None) -> Path:
+    """Return the folder of the run that is named, or of the newest that can be continued; raises CharlmError."""
+    folder = newest_unfinished_run() if run is None else find_run(Path(run))
+    if folder.is_dir() and not is_run(folder) and is_leftover(folder):
+        problem = f"{folder}: a training was killed here before it had begun"
+        raise CharlmError(problem, advice=Advice("begin", folder))
+    check_is_run(folder)
+    return folder
+
+
+def _session_of_worker(session: Session, engines: KerasEngines) -> Session:
+    """Return the session of this worker: only worker 0 tells its caller of events."""
+    return session if engines.machines.index == 0 else session.silent()
 
 
 @contextlib.contextmanager
-def _own_folder(folder: Path | None, engines: KerasEngines) -> Iterator[Path | None]:
-    """Return the folder that this machine writes: on worker 0 that of the run, on the others one that is removed."""
+def _own_path(folder: Path | None, engines: KerasEngines, *, may_continue: bool) -> Iterator[Path | None]:
+    """Return the folder that this worker writes: on worker 0 that of the run, on the others one that is removed.
+
+    Args:
+        folder: The folder of the run; None = a new one.
+        engines: Makes the engines.
+        may_continue: Whether the folder may hold a run, of which the other workers write a copy.
+
+    """
     if engines.machines.index == 0:
         yield folder
         return
     with temporary_folder() as scratch:
-        yield scratch / "run"
-
-
-@contextlib.contextmanager
-def _own_copy(folder: Path, engines: KerasEngines) -> Iterator[Path]:
-    """Return the folder in which this machine continues a run, as `_own_folder` does: the other is a copy of it."""
-    check_is_run(folder)
-    with _own_folder(folder, engines) as own:
-        assert own is not None, "the run has a folder"
-        if own != folder:
+        own = scratch / "run"
+        if folder is not None and may_continue and is_run(folder):
             with writing(own):
                 shutil.copytree(folder, own, symlinks=True)
         yield own

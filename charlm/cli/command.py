@@ -21,8 +21,9 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from charlm.cli.output import OutputClosedError, be_quiet, say_error, write_result, writing_output
-from charlm.errors import CharlmError, escape_controls
+from charlm.cli.output import OutputClosedError, as_argument, be_quiet, say_error, write_result, writing_output
+from charlm.errors import Advice, CharlmError
+from charlm.wording import escape_controls
 
 
 class Command(click.Command):
@@ -94,7 +95,8 @@ def _exit_codes() -> Iterator[None]:
     except OutputClosedError:
         sys.exit(0)
     except CharlmError as error:
-        say_error(str(error))
+        hint = "" if error.advice is None else f"; {_describe(error.advice)}"
+        say_error(f"{error}{hint}")
         sys.exit(error.exit_code)
     except OSError as error:
         place = f"{error.filename}: " if error.filename is not None else ""
@@ -108,6 +110,23 @@ def _exit_codes() -> Iterator[None]:
         sys.exit(1)
     except KeyboardInterrupt as stopped:
         sys.exit(getattr(stopped, "exit_code", 130))
+
+
+def _describe(advice: Advice) -> str:
+    """Return the command that helps after an error."""
+    path = "" if advice.path is None else as_argument(advice.path)
+    commands = {
+        "train": "train one with: charlm train",
+        "begin": f"begin it again with: charlm train TEXT -r {path}",
+        "use as text": f"to train on this text: charlm train {path}; to score it: charlm evaluate RUN {path}",
+        "resume": f"continue it with: charlm train --resume -r {path}",
+        "lower the learning rate": (
+            "the last checkpoint is whole; continue from it with: "
+            f"charlm train --resume -r {path} -s training.optimizer.learning_rate=X"
+        ),
+        "list runs": f"charlm runs lists the runs under {path}/",
+    }
+    return commands[advice.kind]
 
 
 Suggestions = list[CompletionItem[str]]

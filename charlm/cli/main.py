@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from charlm import __version__
-from charlm.cli import models, runs, training
+from charlm.cli import looking, models, runs, training
 from charlm.cli.command import Command, Commands, set_option, suggest_recipes
 from charlm.cli.output import align, print_result, terminal_width
 
@@ -54,7 +54,7 @@ def main() -> None:
 for command in (
     *(training.train, training.plan, training.tokenize, training.tune),
     *(models.sample, models.evaluate, models.serve, models.export),
-    *(runs.runs, runs.inspect, runs.tensorboard),
+    *(runs.runs, looking.inspect, looking.tensorboard),
 ):
     main.add_command(command)
 

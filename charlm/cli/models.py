@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -21,9 +21,12 @@ from charlm.cli.command import (
     models_argument,
     port_option,
 )
-from charlm.cli.output import align, print_aside, print_json, print_result, say, shows_progress, write_result
-from charlm.errors import CharlmError, counted, escape_controls, short_repr
+from charlm.cli.output import align, print_aside, print_json, print_result, say, write_result
+from charlm.cli.progress import ProgressDisplay
+from charlm.errors import CharlmError
+from charlm.events import Event, ServerListening
 from charlm.formats import FormatName
+from charlm.wording import counted, escape_controls, short_repr
 
 if TYPE_CHECKING:
     from charlm.api.evaluation import Evaluation
@@ -83,7 +86,8 @@ def sample(*, model: Path | None, prompt: str, seed: int | None, samples: int, a
     from charlm.sampling.generation import random_seed
     from charlm.text.vocabulary import describe_left_out
 
-    loaded, first = load(model, say=say), random_seed() if seed is None else seed
+    first = random_seed() if seed is None else seed
+    loaded = load(model, on_event=ProgressDisplay())
     if left_out := loaded.vocabulary.left_out(prompt):
         say(describe_left_out(left_out, "the prompt"))
     seeds = range(first, first + samples)
@@ -168,7 +172,8 @@ def evaluate(context: click.Context, /, *, as_json: bool, **options: Any) -> Non
     from charlm.api.evaluation import evaluate
     from charlm.text.vocabulary import describe_left_out
 
-    found = evaluate(**options, say=say, show_progress=shows_progress())
+    with ProgressDisplay() as display:
+        found = evaluate(**options, on_event=display)
     if as_json:
         print_json(asdict(found))
     else:
@@ -243,7 +248,7 @@ def export(*, as_json: bool, **options: Any) -> None:
     """
     from charlm.formats.exporting import export
 
-    written = export(**options, say=say)
+    written = export(**options, on_event=ProgressDisplay())
     if as_json:
         print_json(asdict(written))
         return
@@ -286,10 +291,12 @@ def serve(**options: Any) -> None:
         raise CharlmError(f"charlm serve needs {package}, which is not installed: pip install '.[serve]'") from None
     key = os.environ.get("CHARLM_API_KEY") or None
 
-    def announce(url: str, models: Sequence[str]) -> None:
-        """Say where the server listens; a browser cannot send a key."""
-        page = "" if key else f" and, for a browser, at {url}"
-        say(f"serving {', '.join(models)} at {url}/v1{page}; Ctrl-C ends it")
-        print_result(url)
+    display = ProgressDisplay()
 
-    server.serve(**options, key=key, say=say, announce=announce)
+    def show(event: Event) -> None:
+        """Show an event; the URL is the result of the command."""
+        display(event)
+        if isinstance(event, ServerListening):
+            print_result(event.url)
+
+    server.serve(**options, key=key, on_event=show)

@@ -3,16 +3,19 @@
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import sys
 import textwrap
 import unicodedata
 from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
-from charlm.errors import CharlmError, escape_controls
+from charlm.errors import CharlmError
+from charlm.wording import escape_controls
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 MIN_WIDTH = 40
@@ -77,6 +80,12 @@ def print_result(*lines: str) -> None:
 def print_json(value: Any) -> None:
     """Print a value as JSON in one line, paths as texts; raises what `write_result` raises."""
     print_result(json.dumps(value, default=str, allow_nan=False))
+
+
+def as_argument(path: Path) -> str:
+    """Return a path as a shell takes it: quoted, and with ./ before a name that begins like an option."""
+    name = str(path)
+    return shlex.quote(f"./{name}" if name.startswith("-") else name)
 
 
 @contextlib.contextmanager

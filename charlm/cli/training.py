@@ -22,12 +22,15 @@ from charlm.cli.command import (
     text_argument,
     training_options,
 )
-from charlm.cli.output import cut, fill, print_json, print_result, say, shows_progress, terminal_width
-from charlm.errors import CharlmError, counted, duration
+from charlm.cli.output import as_argument, cut, fill, print_json, print_result, say, terminal_width
+from charlm.cli.progress import ProgressDisplay, describe
+from charlm.errors import CharlmError
+from charlm.wording import counted, duration
 
 if TYPE_CHECKING:
     from charlm.api.training import Plan
-    from charlm.training.loop import Outcome
+    from charlm.training.outcome import Outcome
+    from charlm.training.signals import Stopped
     from charlm.training.suggestion import Suggestion
 
 SAMPLE_COLUMNS = 70
@@ -41,15 +44,21 @@ SAMPLE_COLUMNS = 70
     "--run",
     type=PATH,
     shell_complete=suggest_runs,
-    help="Folder of the run, missing or empty; with --resume, a run that exists.  [default: runs/<time>-<text>]",
+    help="Folder of the run, missing or empty; with --resume, it may hold the run.  [default: runs/<time>-<text>]",
 )
-@click.option("--resume", is_flag=True, help="Continue --run, or the newest run that has not ended, or the newest.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Continue --run, or the newest run that has not ended, or the newest. With TEXT: continue --run if it holds a "
+    "run on this text, else begin it.",
+)
+@json_option
 @quiet_option
-def train(*, resume: bool, **options: Any) -> None:
+def train(*, resume: bool, as_json: bool, **options: Any) -> None:
     """Train a model on a text.
 
     A run is a folder with the settings, the text as ids, the log of training, and the models best.safetensors and
-    last.safetensors. Ctrl-C writes a checkpoint first; --resume goes on from there as if nothing had happened.
+    last.safetensors. Ctrl-C writes a checkpoint first; --resume continues from there as if nothing had happened.
 
     Examples:
       charlm train mytext.txt
@@ -59,34 +68,37 @@ def train(*, resume: bool, **options: Any) -> None:
       charlm train mytext.txt --minutes 10
         the recipe and the steps that give the lowest loss in ten minutes
       charlm train --resume
-        go on with the newest run that has not ended
+        continue the newest run that has not ended
+      charlm train mytext.txt -r runs/nightly --resume
+        continue the run in runs/nightly if there is one, else begin it
 
     """
-    begin = {name: options.pop(name) for name in ("text", "recipe", "init")}
-    if resume and any(begin.values()):
-        raise click.UsageError("--resume keeps the text, the config and the first weights of the run: leave them out")
-    from charlm.api import training
-    from charlm.training.signals import Stopped
+    new = {name: options.pop(name) for name in ("text", "recipe", "init")}
+    is_known_run = resume and not any(new.values())
+    if resume and not is_known_run and options["run"] is None:
+        raise click.UsageError("--resume with a text, a recipe or initial weights needs the folder of the run: --run")
+    with ProgressDisplay(first_line="opening the run" if is_known_run else "reading the text") as display:
+        from charlm.api import training
+        from charlm.training.signals import Stopped
 
-    call = training.resume if resume else partial(training.train, **begin)
-    try:
-        outcome = call(**options, say=say, show_progress=shows_progress())
-    except Stopped as stopped:
-        run = stopped.run
-        say(f"{stopped}; {_how_to_resume(run) if run and run.exists() else 'nothing was trained, and nothing is kept'}")
-        raise
-    if outcome.worker == 0:
-        _print_outcome(outcome)
-    else:
+        call = training.resume if is_known_run else partial(training.train, **new, resume=resume)
+        try:
+            outcome = call(**options, on_event=display)
+        except Stopped as stopped:
+            say(f"{stopped}; {_what_is_kept(stopped)}")
+            raise
+    if outcome.worker != 0:
         say(f"{outcome.reason}; the run is on worker 0")
+    elif as_json:
+        print_json(_to_json(outcome))
+    else:
+        _print_outcome(outcome)
     if outcome.signal is not None:
         sys.exit(128 + outcome.signal)
 
 
 def _print_outcome(outcome: "Outcome") -> None:
     """Print how a training ended, what its model is worth, and what to do next."""
-    from charlm.runs.folder import as_argument
-
     progress, folder = outcome.progress, outcome.folder
     evaluating = max(0, progress.elapsed_seconds - progress.seconds)
     say(
@@ -137,18 +149,40 @@ REASONS = {
 """What a suggestion says, by its kind."""
 
 
+def _to_json(outcome: "Outcome") -> dict[str, Any]:
+    """Return how a training ended as plain data, with the command that a suggestion means."""
+    found = outcome.to_json()
+    if outcome.suggestion is not None:
+        command = _suggested_command(outcome.suggestion, as_argument(outcome.folder), outcome)
+        found["suggestion"] = {**found["suggestion"], "command": command}
+    return found
+
+
 def _suggestion(suggestion: "Suggestion", run: str, outcome: "Outcome") -> str:
     """Return a suggestion as a line, with the command that follows it."""
+    command = _suggested_command(suggestion, run, outcome)
+    return REASONS[suggestion.kind] if command is None else f"{REASONS[suggestion.kind]}: {command}"
+
+
+def _suggested_command(suggestion: "Suggestion", run: str, outcome: "Outcome") -> str | None:
+    """Return the command that follows a suggestion; None if there is nothing to run."""
     options = "" if suggestion.epochs is None else f" --epochs {suggestion.epochs}"
     options += "".join(f" -s {key}={value}" for key, value in (suggestion.settings or {}).items())
     if not options:
-        return REASONS[suggestion.kind]
+        return None
     init = f" --init {run}/init.safetensors" if outcome.has_initial_weights else ""
-    return f"{REASONS[suggestion.kind]}: charlm train {run}/corpus -c {run}/config.yaml{options}{init}"
+    return f"charlm train {run}/corpus -c {run}/config.yaml{options}{init}"
+
+
+def _what_is_kept(stopped: "Stopped") -> str:
+    """Return what is left of a training that was stopped before its first step."""
+    if stopped.run is None:
+        return "nothing was trained, and nothing is kept"
+    unchanged = "" if stopped.is_saved else "the run is as it was; "
+    return f"{unchanged}{_how_to_resume(stopped.run)}"
 
 
 def _how_to_resume(folder: Path) -> str:
-    from charlm.runs.folder import as_argument
 
     return f"continue with: charlm train --resume -r {as_argument(folder)}"
 
@@ -174,11 +208,10 @@ def plan(*, as_json: bool, **options: Any) -> None:
         another recipe, shorter, for a script
 
     """
-    from charlm.api import training
+    with ProgressDisplay(first_line="reading the text") as display:
+        from charlm.api import training
 
-    if shows_progress():
-        say("timing a few steps of training on this machine")
-    found = training.plan(**options, show_progress=shows_progress())
+        found = training.plan(**options, on_event=display)
     if as_json:
         print_json(found.to_json())
     else:
@@ -203,7 +236,7 @@ def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
     yield from (("problem", [problem]) for problem in plan.problems)
     named = decision.reason or "named by you"
     yield "recipe", [f"{decision.recipe}: {named}"]
-    yield from (("note", [note]) for note in decision.notes)
+    yield from (("note", [" ".join(describe(note))]) for note in decision.notes)
     yield "network", [f"{network.layers} x {network.units} {network.activation} units", f"{network.size:,} weights"]
     yield "steps", [f"{schedule.total:,}", f"{schedule.epochs(schedule.total):,.4g} epochs", windows]
     yield "memory", [f"{plan.memory_bytes / 1e9:,.3g} GB"]
@@ -264,7 +297,8 @@ def tokenize(**options: Any) -> None:
     from charlm.api.training import tokenize
     from charlm.text.findings import find_omissions
 
-    corpus = tokenize(**options, show_progress=shows_progress())
+    with ProgressDisplay() as display:
+        corpus = tokenize(**options, on_event=display)
     for finding in find_omissions(corpus):
         say(finding)
     print_result(f"{options['out']}: {corpus.summary}")
@@ -293,7 +327,7 @@ def tune(**options: Any) -> None:
     """Search for a better recipe.
 
     Each trial is a run that trains for the same time; trials that are worse than half of the others at the same point
-    end early. The best recipe is written as a YAML file for train. The same command again goes on with the search, even
+    end early. The best recipe is written as a YAML file for train. The same command again continues the search, even
     if it was interrupted.
 
     Examples:
@@ -311,9 +345,10 @@ def tune(**options: Any) -> None:
     except ModuleNotFoundError as error:
         raise CharlmError(f"charlm tune needs {error.name}, which is not installed: pip install '.[tune]'") from None
     try:
-        result = search(**options, say=say, show_progress=shows_progress())
+        with ProgressDisplay() as display:
+            result = search(**options, on_event=display)
     except Stopped as stopped:
-        say(f"{stopped}; the same command goes on with the search")
+        say(f"{stopped}; the same command continues the search")
         raise
     states = [trial.state.name for trial in result.study.trials]
     say(f"{counted(len(states), 'trial')}: {states.count('PRUNED'):,} pruned, {states.count('FAIL'):,} failed")
@@ -323,4 +358,5 @@ def tune(**options: Any) -> None:
         f"{result.best}: {nats:.4f} nats per character ({bits(nats):.4f} bits, perplexity {perplexity(nats):.2f}) on "
         f"the validation text: trial {best.number} of {len(states):,}"
     )
-    say(f"train it with: {result.command}")
+    text = "".join(f" {shlex.quote(source)}" for source in result.sources)
+    say(f"train it with: charlm train{text} -c {as_argument(result.best)}")

@@ -15,8 +15,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from charlm.config.schema import RESUMABLE, Config, merge
-from charlm.errors import CharlmError, nearest, short_repr
+from charlm.errors import CharlmError
 from charlm.storage import read_file
+from charlm.wording import nearest, short_repr
 
 Overrides = str | Iterable[str] | Mapping[str, Any]
 """Values that replace those of a config: one `KEY=VALUE` as on the command line, several of them, or a mapping of
@@ -128,16 +129,42 @@ def check_resume(before: Config, after: Config, *, origin: str = "") -> dict[str
         CharlmError: a setting differs that is not marked as Resumable.
 
     """
-    new = flatten(after)
-    changes = {key: (old, new[key]) for key, old in flatten(before).items() if old != new[key]}
-    resumable = [key for key, field in walk(Config) if RESUMABLE in field.metadata]
-    for key, (old, new) in changes.items():
-        if not any(f"{key}.".startswith(f"{one}.") for one in resumable):
+    changes: dict[str, tuple[Any, Any]] = {}
+    for key, old, new in differences(before, after):
+        if not is_resumable(key):
             raise CharlmError(
                 f"{origin}{key}: found {show_value(new)}; must be {show_value(old)}, as at the start of the run: "
                 f"it decided the steps that have been taken; leave it as it was, or start a new run"
             )
+        changes[key] = (old, new)
     return changes
+
+
+def differences(before: BaseModel, after: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield the settings in which two sections differ: the dotted key and both values, as JSON has them.
+
+    A section that only one of them has is a single difference.
+
+    Args:
+        before: A config, or a section of one.
+        after: The same of another config.
+        prefix: What the keys start with.
+
+    """
+    old_values, new_values = dict(before), dict(after)
+    old_plain, new_plain = (section.model_dump(mode="json", warnings=False) for section in (before, after))
+    for name in dict.fromkeys([*old_values, *new_values]):
+        old, new = old_values.get(name), new_values.get(name)
+        if isinstance(old, BaseModel) and isinstance(new, BaseModel):
+            yield from differences(old, new, f"{prefix}{name}.")
+        elif old_plain.get(name) != new_plain.get(name):
+            yield f"{prefix}{name}", old_plain.get(name), new_plain.get(name)
+
+
+def is_resumable(key: str) -> bool:
+    """Return whether a resume may change a setting, given its dotted key."""
+    resumable = (name for name, field in walk(Config) if RESUMABLE in field.metadata)
+    return any(f"{key}.".startswith(f"{name}.") for name in resumable)
 
 
 def _parse(override: str) -> tuple[str, Any]:

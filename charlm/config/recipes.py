@@ -3,7 +3,8 @@
 from itertools import takewhile
 from pathlib import Path
 
-from charlm.errors import CharlmError, nearest
+from charlm.errors import CharlmError
+from charlm.wording import nearest
 
 _PACKAGE = Path(__file__).parent.parent
 

@@ -23,7 +23,9 @@ Positive = Annotated[int, Field(ge=1, le=1_000_000_000)]
 PositiveFloat = Annotated[float, Field(ge=1e-9, le=1e9)]
 """Also in float32 above 0 and finite."""
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Evaluations = Annotated[int, Field(ge=1, le=1000)]
+MAX_EVALUATIONS = 1000
+"""The largest number of evaluations of a run."""
+Evaluations = Annotated[int, Field(ge=1, le=MAX_EVALUATIONS)]
 NotNegativeFloat = Annotated[float, Field(ge=0)]
 
 
@@ -235,9 +237,9 @@ class EarlierLength(_Section):
     """Number of evaluations of the run until then."""
 
     @model_validator(mode="after")
-    def _change_before_the_end(self) -> "EarlierLength":
-        if self.until >= self.steps:
-            raise ValueError(f"until: found {self.until}; must be less than steps, {self.steps}")
+    def _change_by_the_end(self) -> "EarlierLength":
+        if self.until > self.steps:
+            raise ValueError(f"until: found {self.until}; must be at most steps, {self.steps}")
         return self
 
 
@@ -266,10 +268,10 @@ class TrainingConfig(_Section):
     is given. One that is given with -s replaces both of the recipe."""
     steps: Resumable[Positive | None] = None
     """Updates of the weights; see epochs."""
-    earlier_lengths: Resumable[Annotated[tuple[EarlierLength, ...], Field(strict=False)]] = ()
-    """Lengths that the run had before `--minutes` changed its length on the way, each {until: STEP, steps: N,
-    evaluations: N}; `charlm train` records them so that the run can be repeated. The learning rate, the window lengths
-    and the evaluations of each stretch follow its own length."""
+    earlier_lengths: Annotated[tuple[EarlierLength, ...], Field(strict=False)] = ()
+    """Lengths that the run had before it was lengthened or its time limit changed its length, each {until: STEP,
+    steps: N, evaluations: N}. They are recorded so that the run can be repeated: every step keeps the learning rate and
+    the window length that it had."""
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: Resumable[ScheduleConfig] = ScheduleConfig()
     loss_temperature: PositiveFloat = 1.0
@@ -327,26 +329,25 @@ class TrainingConfig(_Section):
         """Return the same settings for a run of so many steps."""
         return self.model_copy(update={"steps": steps, "epochs": None})
 
-    def with_changed_length(self, at: int, *, before: int, steps: int, evaluations: int) -> "TrainingConfig":
-        """Return the same settings for a run whose length changes on the way.
+    def has_length_of(self, other: "TrainingConfig") -> bool:
+        """Return whether other settings give a run the same length and evaluations."""
+        return (self.steps, self.epochs, self.evaluations) == (other.steps, other.epochs, other.evaluations)
+
+    def after(self, other: "TrainingConfig", *, at: int, total: int) -> "TrainingConfig":
+        """Return the same settings for a run that had other settings until a step.
 
         Args:
-            at: The step at which it changes. A length under which no step was taken is not recorded.
-            before: The length until then, in steps from the start, more than `at`.
-            steps: The new length, in steps from the start, more than `at`.
-            evaluations: The new number of evaluations, those before `at` included.
-
-        Raises:
-            ValueError: a number is out of range.
+            other: The settings until then; of them, only the lengths count.
+            at: The step at which the settings change. A length under which no step was taken is not recorded.
+            total: The length that the other settings give, in steps from the start, at least `at`.
 
         """
-        earlier = self.earlier_lengths
-        last_change = earlier[-1].until if earlier else 0
-        if at != last_change:
-            length = EarlierLength(until=at, steps=before, evaluations=self.evaluations)
-            earlier = (*earlier, length)
-        changes = {"earlier_lengths": earlier, "steps": steps, "epochs": None, "evaluations": evaluations}
-        return TrainingConfig.model_validate({**dict(self), **changes})
+        lengths = (*other.earlier_lengths, EarlierLength(until=total, steps=total, evaluations=other.evaluations))
+        earlier = [length for length in lengths if length.until < at]
+        if at:
+            in_force = next(length for length in lengths if length.until >= at)
+            earlier.append(in_force.model_copy(update={"until": at}))
+        return self.model_copy(update={"earlier_lengths": tuple(earlier)})
 
     @model_validator(mode="before")
     @classmethod

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from charlm.errors import CharlmError
+from charlm.events import KernelCompiling, KernelNotKept, OnEvent, ignore
 from charlm.hardware import processor_flags
 from charlm.storage import temporary_folder, write_file
 
@@ -36,12 +37,12 @@ COMPILE_SECONDS = 60
 Library = TypeVar("Library")
 
 
-def open_library(load: Callable[[Path], Library], *, say: Callable[[str], None]) -> Library:
+def open_library(load: Callable[[Path], Library], *, on_event: OnEvent = ignore) -> Library:
     """Return the library, compiled if the cache folder does not have it yet.
 
     Args:
         load: Loads it; raises OSError or ValueError if it is another library or none.
-        say: Takes a line for the user: that the compiler is waited for, and why the library cannot be kept.
+        on_event: Called with KernelCompiling and KernelNotKept.
 
     Raises:
         CharlmError: there is no C compiler, it fails or takes longer than COMPILE_SECONDS, or the library cannot be
@@ -54,7 +55,7 @@ def open_library(load: Callable[[Path], Library], *, say: Callable[[str], None])
     if kept is not None and kept.is_file():
         with contextlib.suppress(OSError, ValueError):  # not our library, for whatever reason: compile it again
             return load(kept)
-    say(f"kernel: {_name(command)} compiles it for this processor, once, for at most {COMPILE_SECONDS} s")
+    on_event(KernelCompiling(_name(command), COMPILE_SECONDS))
     with temporary_folder() as scratch:  # where a full or noexec cache does no harm
         library = _compile(command, scratch)
         try:
@@ -67,7 +68,7 @@ def open_library(load: Callable[[Path], Library], *, say: Callable[[str], None])
             except CharlmError as error:
                 problem = str(error)
     if problem is not None:
-        say(f"kernel: compiled for this process alone: {problem}")
+        on_event(KernelNotKept(problem))
     return loaded
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, Field, ValidationError
@@ -11,12 +11,13 @@ from pydantic import BaseModel, Field, ValidationError
 from charlm.config.schema import Config
 from charlm.engine import runtime
 from charlm.engine.kernel import settle_kernel
-from charlm.errors import CharlmError, counted
+from charlm.errors import CharlmError
+from charlm.events import EngineStarting, OnEvent, SettingReplaced, ThreadsKept, WaitingForWorkers
 from charlm.hardware import multiplies_bfloat16
 from charlm.text.batches import Batches
 from charlm.training.interface import EngineFactory
 from charlm.training.machines import Machines
-from charlm.training.signals import Session
+from charlm.training.session import Session
 
 if TYPE_CHECKING:
     from charlm.engine.keras_engine import KerasEngine
@@ -36,20 +37,24 @@ class KerasEngines(EngineFactory):
 
     def __call__(self, config: Config, batches: Batches, *, vocabulary_size: int) -> "KerasEngine":
         """Return an engine with newly drawn weights."""
+        if not runtime.is_loaded():
+            self._session.on_event(EngineStarting())
         if not runtime.start():
-            self._session.say("TensorFlow was used before in this program and keeps its threads: training is slower")
+            self._session.on_event(ThreadsKept())
         from charlm.engine.keras_engine import KerasEngine
 
         return KerasEngine(config, batches, vocabulary_size=vocabulary_size, machines=self.machines)
 
-    def settle(self, config: Config, *, say: Callable[[str], None], is_recorded: bool) -> Config:
+    def settle(self, config: Config, *, on_event: OnEvent, is_recorded: bool) -> Config:
         """Return the config with the kernel and the precision that this machine trains with."""
         training = config.training
         if training.precision == "bfloat16" and not multiplies_bfloat16():
-            consequence = "continuing in float32, so results will not be bit-identical"
-            say(f"training.precision: no bfloat16 here; {consequence if is_recorded else 'training in float32'}")
+            problem = "this processor cannot multiply bfloat16"
+            on_event(SettingReplaced("training.precision", "float32", problem, changes_bits=is_recorded))
             training = training.model_copy(update={"precision": "float32"})
-        return settle_kernel(config.model_copy(update={"training": training}), say=say, is_recorded=is_recorded)
+        return settle_kernel(
+            config.model_copy(update={"training": training}), on_event=on_event, is_recorded=is_recorded
+        )
 
 
 class _Task(BaseModel):
@@ -87,8 +92,6 @@ def read_tf_config(variables: Mapping[str, str] = os.environ) -> tuple[int, int]
 def connected_engines(session: Session) -> Iterator[KerasEngines]:
     """Return what makes the engines of a training, for a block; the machines of TF_CONFIG are connected before.
 
-    Only machine 0 tells the user of the training.
-
     Args:
         session: The user of the training.
 
@@ -101,17 +104,16 @@ def connected_engines(session: Session) -> Iterator[KerasEngines]:
     if count == 1:
         yield KerasEngines(session)
         return
-    session.say(f"TF_CONFIG: this is worker {index}; waiting for {counted(count - 1, 'other machine')}")
+    session.on_event(WaitingForWorkers(index, count - 1))
     _start_with_others(count, index)
     from charlm.engine.machines import LOST, connect
 
     try:
-        with session.silent() if index else contextlib.nullcontext():
-            yield KerasEngines(session, connect(count, index))
+        yield KerasEngines(session, connect(count, index))
     except LOST:
         raise CharlmError(
-            "TF_CONFIG: another machine has ended or does not answer; it may say why; --resume goes on from the last "
-            "checkpoint"
+            "TF_CONFIG: another worker has ended or does not answer; it may say why; resume the run to continue it "
+            "from its last checkpoint"
         ) from None
 
 

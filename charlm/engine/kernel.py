@@ -6,7 +6,7 @@ Axes: T time, R rows, V characters, H units, L layers.
 import ctypes
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from charlm.config.schema import ACTIVATIONS, Config
 from charlm.engine.compiler import open_library
 from charlm.errors import CharlmError
+from charlm.events import OnEvent, SettingReplaced, ignore
 from charlm.storage import file_sha256
 
 Array = NDArray[Any]
@@ -181,21 +182,21 @@ LOADED: list[Kernel] = []
 """The kernel of this process, once it is loaded."""
 
 
-def load_kernel(say: Callable[[str], None] = lambda _: None) -> Kernel:
+def load_kernel(on_event: OnEvent = ignore) -> Kernel:
     """Return the kernel of this process; arguments and errors are those of `charlm.engine.compiler.open_library`."""
     if not LOADED:
-        LOADED.append(open_library(Kernel, say=say))
+        LOADED.append(open_library(Kernel, on_event=on_event))
     return LOADED[0]
 
 
-def settle_kernel(config: Config, *, say: Callable[[str], None], is_recorded: bool = False) -> Config:
+def settle_kernel(config: Config, *, on_event: OnEvent = ignore, is_recorded: bool = False) -> Config:
     """Return the config with what computes the gradients on this machine.
 
     Args:
         config: Every setting of a run.
-        say: Takes a line for the user: that the kernel is compiled, or why there is none.
+        on_event: Called with KernelCompiling, KernelNotKept and SettingReplaced.
         is_recorded: Whether the config is that of a run which has begun: then Keras takes over if there is no
-            kernel here, with a line that says so.
+            kernel here.
 
     Raises:
         CharlmError: the config asks for the kernel, which is missing here or does not cover a setting.
@@ -208,16 +209,15 @@ def settle_kernel(config: Config, *, say: Callable[[str], None], is_recorded: bo
     problem, is_missing = f"the compiled kernel lacks model.rnn.{lacking[0]}" if lacking else None, False
     if problem is None:
         try:
-            kernel = load_kernel(say)
+            kernel = load_kernel(on_event)
             if settings.precision == "bfloat16" and not kernel.has_bfloat16:
                 raise CharlmError("it was compiled without bfloat16, which this processor has; see $CHARLM_CFLAGS")
         except CharlmError as error:
             problem, is_missing = str(error), True
-    if problem is not None and settings.kernel == "compiled":
-        if not is_recorded:
-            raise CharlmError(f"training.kernel: found compiled; must be keras: {problem}")
-        say(f"kernel: continuing with Keras's, so results will not be bit-identical: {problem}")
-    elif is_missing:
-        say(f"kernel: Keras's: {problem}")
+    if problem is not None and settings.kernel == "compiled" and not is_recorded:
+        raise CharlmError(f"training.kernel: found compiled; must be keras: {problem}")
     used = "compiled" if problem is None else "keras"
+    changes_bits = problem is not None and settings.kernel == "compiled"
+    if problem is not None and (is_missing or changes_bits):
+        on_event(SettingReplaced("training.kernel", used, problem, changes_bits=changes_bits))
     return config.model_copy(update={"training": settings.model_copy(update={"kernel": used})})

@@ -15,10 +15,11 @@ import tensorflow as tf
 
 from charlm.config.file import nest, parse_config
 from charlm.config.schema import Config, ModelConfig
-from charlm.errors import CharlmError, short_repr
+from charlm.errors import CharlmError
 from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Parameters, parameters_from_tensors
 from charlm.storage import temporary_folder
+from charlm.wording import short_repr
 
 Tensor = Any
 State = tuple[Tensor, ...]

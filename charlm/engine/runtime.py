@@ -46,6 +46,11 @@ def check_tensorflow() -> None:
         )
 
 
+def is_loaded() -> bool:
+    """Return whether TensorFlow is imported."""
+    return "tensorflow" in sys.modules
+
+
 def start(machines: int = 1, index: int = 0) -> bool:
     """Import TensorFlow, hide graphics cards, and set its threads: one for each operation, one operation for each core.
 

@@ -14,9 +14,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import CharlmError, check_name, counted
+from charlm.errors import CharlmError, check_name
 from charlm.network.reading import BLOCK, VALUES_AT_ONCE, read_blocks, read_pieces
 from charlm.network.rnn import Floats, Parameters, State, nats
+from charlm.wording import counted
 
 WINDOWS_AT_ONCE = 128
 STREAMS, WARM_UP = 64, 256

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 
 from charlm import __version__
 from charlm.config.file import dump_yaml
-from charlm.errors import escape_controls
 from charlm.evaluation.scoring import bits
 from charlm.network.model_file import TrainedModel
 from charlm.runs.summary import known_score
+from charlm.wording import escape_controls
 
 LICENSE = "LICENSE"
 MEASURED_ON = "at most 200,000 characters of unseen text"

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.api.model import Model, load
-from charlm.errors import CharlmError, check_name, escape_controls
+from charlm.errors import CharlmError, check_name
+from charlm.events import OnEvent, ignore
 from charlm.formats import FormatName, onnx, programs
 from charlm.formats.card import LICENSE, MODEL_FILE, model_card, summarize
 from charlm.formats.programs import Check, ReadLogits, check_export, read_shipped
@@ -30,6 +31,7 @@ from charlm.sampling.sampler import Sampler
 from charlm.storage import write_file, writing
 from charlm.text.corpus import Corpus
 from charlm.text.markup import content_policy, script_json
+from charlm.wording import escape_controls
 
 
 def export_html(model: TrainedModel, *, title: str) -> dict[str, bytes]:
@@ -80,7 +82,7 @@ def export_torch(model: TrainedModel) -> dict[str, bytes]:
     activation = model.parameters.activation
     if activation not in TORCH_ACTIVATIONS:
         raise CharlmError(
-            f"--format torch: torch.nn.RNN has no activation {activation}, only {' and '.join(TORCH_ACTIVATIONS)}; "
+            f"format torch: torch.nn.RNN has no activation {activation}, only {' and '.join(TORCH_ACTIVATIONS)}; "
             f"the formats html, onnx, keras and c have all"
         )
     return {"torch_network.py": read_shipped("torch_network.py").encode()}
@@ -196,7 +198,7 @@ def hub_files(model: TrainedModel, found: Format, files: Mapping[str, bytes], *,
 
 
 CHECKED_CHARACTERS, CHECKED_LOGITS = 10_000, 1 << 22
-"""T, the length of the text that --check reads, and T V, the number of logits that it compares, at most: a browser
+"""T, the length of the text that a check reads, and T V, the number of logits that it compares, at most: a browser
 takes a hundred bytes for each."""
 
 
@@ -218,7 +220,7 @@ def export(
     *,
     format: FormatName,
     check: bool = False,
-    say: Callable[[str], object] | None = None,
+    on_event: OnEvent = ignore,
 ) -> Export:
     """Write a model for another program.
 
@@ -231,7 +233,7 @@ def export(
         check: Whether the other program must first compute the same logits as charlm over a text of 10,000
             characters, fewer if the vocabulary has more than 419: the validation text of the run, its training text if
             that is too short, or a text that the model writes if it is not in its run.
-        say: As for `charlm.load`.
+        on_event: As for `charlm.load`.
 
     Raises:
         CharlmError: there is no model, the format cannot hold the network, a package or a program that it needs is
@@ -240,7 +242,7 @@ def export(
 
     """
     check_name("format", format, get_args(FormatName))
-    model, found, path = load(model, say=say), FORMATS[format], Path(out)
+    model, found, path = load(model, on_event=on_event), FORMATS[format], Path(out)
     is_file = _is_single_file(path, format)
     title = escape_controls(model_name(model.path)) or "charlm"
     files, checked = found.export(model.trained, title), None
@@ -266,7 +268,7 @@ def _is_single_file(path: Path, name: FormatName) -> bool:
         return True
     file = f", or a file whose name ends in {suffix}" if suffix else ""
     if path.suffix and path.suffix in {each.suffix for each in FORMATS.values()}:
-        raise CharlmError(f"--out {path}: the format {name} must be a folder{file}")
+        raise CharlmError(f"{path}: the format {name} must be a folder{file}")
     with writing(path):
         if path.exists() and not (path.is_dir() and not any(path.iterdir())):
             raise CharlmError(f"{path}: exists already; name a new or an empty folder{file}")
@@ -274,7 +276,7 @@ def _is_single_file(path: Path, name: FormatName) -> bool:
 
 
 def text_to_check(model: Model, corpus: Corpus | None) -> NDArray[Any]:
-    """Return the text that --check reads, integers [T]: of the run if it has one, else written by the model."""
+    """Return the text that a check reads, integers [T]: of the run if it has one, else written by the model."""
     length = max(1, min(CHECKED_CHARACTERS, CHECKED_LOGITS // len(model.vocabulary)))
     if corpus is not None:
         for split in ("validation", "train"):

@@ -46,10 +46,10 @@ def export_onnx(trained: TrainedModel) -> dict[str, bytes]:
         import onnx
         from onnx import helper
     except ImportError:
-        raise CharlmError("--format onnx: needs the package onnx: pip install onnx") from None
+        raise CharlmError("format onnx: needs the package onnx: pip install onnx") from None
     if 4 * trained.parameters.size > MAX_BYTES:
         raise CharlmError(
-            f"--format onnx: {trained.parameters.size:,} weights; a file must be {MAX_BYTES:,} bytes at most"
+            f"format onnx: {trained.parameters.size:,} weights; a file must be {MAX_BYTES:,} bytes at most"
         )
     model = helper.make_model(
         _graph(trained),

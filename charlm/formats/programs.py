@@ -23,11 +23,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import CharlmError, short_repr
+from charlm.errors import CharlmError
 from charlm.formats.card import MODEL_FILE
 from charlm.network.model_file import TrainedModel, model_bytes
 from charlm.network.rnn import Floats
 from charlm.storage import temporary_folder
+from charlm.wording import short_repr
 
 FILES = Path(__file__).parent / "files"
 TIMEOUT_SECONDS = 600
@@ -83,11 +84,11 @@ def check_export(
         parameters = model.parameters
         expected = parameters.unroll(ids[:, None], parameters.zero_state(1))[0][:, 0]
         if logits.shape != expected.shape:
-            raise CharlmError(f"--check: {program} computes logits of shape {logits.shape}; must be {expected.shape}")
+            raise CharlmError(f"check: {program} computes logits of shape {logits.shape}; must be {expected.shape}")
         largest = float(np.nan_to_num(np.abs(logits - expected), nan=np.inf).max())
     if largest > TOLERANCE:
         raise CharlmError(
-            f"--check: a logit of {program} differs by {largest:.2g} over {len(ids):,} characters; must be "
+            f"check: a logit of {program} differs by {largest:.2g} over {len(ids):,} characters; must be "
             f"{TOLERANCE:g} at most; nothing was written"
         )
     return Check(program, len(ids), largest, TOLERANCE)
@@ -115,8 +116,8 @@ def run_python(folder: Path, ids: NDArray[Any], *, body: str, needs: Sequence[st
         last = _last_line(done.stderr)
         missing = [package for package in needs if f"No module named '{package}" in last]
         if missing:
-            raise CharlmError(f"--check: needs {missing[0]}, which is not installed: pip install {' '.join(needs)}")
-        raise CharlmError(f"--check: the program failed: {last}")
+            raise CharlmError(f"check: needs {missing[0]}, which is not installed: pip install {' '.join(needs)}")
+        raise CharlmError(f"check: the program failed: {last}")
     return _to_logits(done.stdout, ids)
 
 
@@ -183,7 +184,7 @@ def run_c(folder: Path, ids: NDArray[Any]) -> Floats:
         ):
             done = _run(command, data)
             if done.returncode:
-                raise CharlmError(f"--check: {Path(command[0]).name} failed: {_last_line(done.stderr)}")
+                raise CharlmError(f"check: {Path(command[0]).name} failed: {_last_line(done.stderr)}")
     return _to_logits(done.stdout, ids)
 
 
@@ -208,7 +209,7 @@ def run_browser(folder: Path, ids: NDArray[Any]) -> Floats:
         done = _run([browser, *options, check.as_uri()])
     found = re.search(rb"<body>([A-Za-z0-9+/=\s]+)</body>", done.stdout)
     if done.returncode or found is None:
-        raise CharlmError(f"--check: {Path(browser).name} failed: {_last_line(done.stderr)}")
+        raise CharlmError(f"check: {Path(browser).name} failed: {_last_line(done.stderr)}")
     return _to_logits(base64.b64decode(found[1]), ids)
 
 
@@ -216,7 +217,7 @@ def _find(names: Sequence[str], kind: str) -> str:
     """Return the path of the first of some programs that is on the PATH."""
     found = next(filter(None, map(shutil.which, names)), None)
     if found is None:
-        raise CharlmError(f"--check: needs {kind} on the PATH, one of {', '.join(names)}")
+        raise CharlmError(f"check: needs {kind} on the PATH, one of {', '.join(names)}")
     return found
 
 
@@ -224,7 +225,7 @@ def _run(command: Sequence[str], data: bytes = b"") -> "subprocess.CompletedProc
     try:
         return subprocess.run(command, input=data, capture_output=True, timeout=TIMEOUT_SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        raise CharlmError(f"--check: {Path(command[0]).name} did not end within {TIMEOUT_SECONDS} s") from None
+        raise CharlmError(f"check: {Path(command[0]).name} did not end within {TIMEOUT_SECONDS} s") from None
 
 
 def _to_logits(data: bytes, ids: NDArray[Any]) -> Floats:

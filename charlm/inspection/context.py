@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import counted
 from charlm.evaluation.scoring import mean_and_error
 from charlm.inspection.figures import Curve, Panel, with_errors
 from charlm.inspection.reading import Found, Reading, items_of
 from charlm.network.rnn import Parameters, advance
 from charlm.network.rnn import nats as character_nats
 from charlm.text.markup import with_error
+from charlm.wording import counted
 
 Values = NDArray[np.float64]
 

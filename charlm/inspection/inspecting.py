@@ -1,16 +1,17 @@
 """From a network and a text to the report on it: every section in its turn."""
 
+import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from charlm.api.evaluation import text_to_score
 from charlm.api.model import Model, load
-from charlm.errors import CharlmError, check_name, counted, escape_controls
+from charlm.errors import CharlmError, check_name
+from charlm.events import OnEvent, ReportProgress, ignore
 from charlm.inspection.context import make_context
 from charlm.inspection.diagram import make_network
 from charlm.inspection.fixed_points import make_fixed_points
@@ -23,6 +24,7 @@ from charlm.inspection.units import make_units
 from charlm.runs.folder import run_of
 from charlm.runs.run import run_corpus
 from charlm.storage import write_file
+from charlm.wording import counted
 
 SECTIONS: Mapping[str, Callable[[Reading], Found]] = {
     "network": make_network,
@@ -40,9 +42,6 @@ SECTIONS: Mapping[str, Callable[[Reading], Found]] = {
 
 A name is the key of the JSON, the name of the figure, and the anchor. A section that cannot be made raises CharlmError
 or LinAlgError."""
-
-
-BAR = "{desc} {bar} {n_fmt} of {total_fmt} parts, {elapsed}"
 
 
 def inspect_text(
@@ -116,8 +115,7 @@ def inspect_runs(
     out: str | Path | None = None,
     text: str | Path | None = None,
     only: Sequence[str] = (),
-    say: Callable[[str], object] | None = None,
-    show_progress: bool = False,
+    on_event: OnEvent = ignore,
 ) -> list[Report]:
     """Make a report on each of some runs; no TensorFlow.
 
@@ -126,8 +124,7 @@ def inspect_runs(
         out: The page to write, on which the runs share their figures; None = no page.
         text: A file, a folder of files, a corpus, or - for standard input; None = the validation text of each run.
         only: The parts of the report to make, by the keys of its JSON, for instance ["usable_context"]; none = all.
-        say: As for `charlm.load`.
-        show_progress: Whether to show a progress bar on standard error.
+        on_event: As for `charlm.load`, and with ReportProgress.
 
     Raises:
         CharlmError: there is no model, or it is damaged; there is no such part; the text cannot be read, or has less
@@ -145,19 +142,18 @@ def inspect_runs(
             raise CharlmError(f"{out}: must be the name of a file, in a folder that exists")
         if text is not None and Path(out).exists() and Path(text).exists() and Path(out).samefile(text):
             raise CharlmError(f"{out}: is the text that is read; name another file")
-    models = [load(path, say=say) for path in paths]
+    models = [load(path, on_event=on_event) for path in paths]
     reports: list[Report] = []
     parts = len(models) * len({*(only or SECTIONS)})
-    with tqdm(total=parts, bar_format=BAR, leave=False, delay=0.1, disable=not show_progress) as bar:
+    done = itertools.count()
+    for path, model in zip(paths, models, strict=True):
+        reading = _reading(model, None if isinstance(path, Model) else path, text)
 
-        def show(name: str) -> None:
-            """Move the bar before a part of a report is made."""
-            bar.set_description_str(escape_controls(f"{reading.name}: {name}"))
-            bar.update()
+        def report(part: str, run: str = reading.name) -> None:
+            """Tell that a part of the report on a run is about to be made."""
+            on_event(ReportProgress(run, part, next(done), parts))
 
-        for path, model in zip(paths, models, strict=True):
-            reading = _reading(model, None if isinstance(path, Model) else path, text)
-            reports.append(inspect_text(reading, only=only, progress=show))
+        reports.append(inspect_text(reading, only=only, progress=report))
     if out is not None:
         write_file(Path(out), render_page(reports, draw_figures(reports)).encode())
     return reports

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import CharlmError, counted
+from charlm.errors import CharlmError
 from charlm.evaluation.scoring import standard_error
 from charlm.inspection.figures import Curve, Panel
 from charlm.inspection.reading import Found, Reading
 from charlm.network.gradients import LagCurve, Trace, lag_curves, push_forward, slope
 from charlm.network.rnn import advance, log_softmax
+from charlm.wording import counted
 
 Values = NDArray[np.float64]
 

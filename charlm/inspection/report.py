@@ -16,10 +16,11 @@ from typing import Any
 import yaml
 
 from charlm import __version__
-from charlm.errors import check_name, counted
+from charlm.errors import check_name
 from charlm.inspection.figures import Figure, Panel, compare_panels, draw_panels, figure_style, image, theme_css
 from charlm.inspection.reading import Found
 from charlm.text.markup import content_policy, equation, folded, safe, table, to_plain
+from charlm.wording import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +74,7 @@ class Report:
     def _repr_html_(self) -> str:
         """Return the page in a frame of its own, so that its style and its script leave the notebook alone."""
         page = html.escape(render_page([self], self.figures))
-        return f'<iframe srcdoc="{page}" title="charlm inspect" style="width:100%;height:40em;border:0"></iframe>'
+        return f'<iframe srcdoc="{page}" title="Report" style="width:100%;height:40em;border:0"></iframe>'
 
 
 MEMORY = "The lengths differ: the context is what helps to predict, the gradient is how far back a loss can teach."

@@ -22,10 +22,11 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from charlm import __version__
-from charlm.errors import CharlmError, short_repr
+from charlm.errors import CharlmError
 from charlm.network.rnn import ACTIVATIONS, Architecture, Parameters, parameters_from_tensors
 from charlm.storage import open_file, reading, write_file
 from charlm.text.vocabulary import Vocabulary, vocabulary_of
+from charlm.wording import short_repr
 
 if TYPE_CHECKING:
     from charlm.config.schema import Config

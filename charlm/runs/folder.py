@@ -7,14 +7,15 @@ import contextlib
 import itertools
 import os
 import re
-import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from charlm.config.recipes import shipped_models
-from charlm.errors import CharlmError, nearest
-from charlm.storage import printable
+from charlm.errors import Advice, CharlmError
+from charlm.events import LastModelTaken, NewestRunTaken, OnEvent, ignore
+from charlm.storage import is_held, printable
+from charlm.wording import nearest
 
 RUNS = Path("runs")
 CONFIG_FILE = "config.yaml"
@@ -53,12 +54,6 @@ def make_folder(text_name: str, *, under: Path = RUNS, now: Callable[[], time.st
             folder.mkdir()
             break
     return folder
-
-
-def as_argument(path: Path) -> str:
-    """Return a path as a shell takes it: quoted, and with ./ before a name that begins like an option."""
-    name = str(path)
-    return shlex.quote(f"./{name}" if name.startswith("-") else name)
 
 
 def is_run(folder: Path) -> bool:
@@ -115,11 +110,15 @@ def model_name(model: Path) -> str:
 def newest_unfinished_run(under: Path = RUNS) -> Path:
     """Return the newest run under a folder that has not reached its end, or the newest if all have.
 
+    A run that another process is training is left out.
+
     Raises:
-        CharlmError: there is no run.
+        CharlmError: there is no run, or all are in use.
 
     """
-    runs = find_runs(under)
+    runs = [run for run in find_runs(under) if not is_held(run)]
+    if not runs:
+        raise CharlmError(f"{under}/: every run here is in use by another process")
     return max(runs, key=lambda run: (not (run / ENDED_FILE).is_file(), (run / METRICS_FILE).stat().st_mtime_ns))
 
 
@@ -127,7 +126,7 @@ def find_runs(under: Path = RUNS) -> list[Path]:
     """Return all runs under a folder, sorted by name; raises CharlmError if there is no run."""
     names = run_names(under)
     if not names:
-        raise CharlmError(f"{under}/: no run here; name one, or train one with: charlm train")
+        raise CharlmError(f"{under}/: no run here", advice=Advice("train"))
     return [under / name for name in names]
 
 
@@ -156,8 +155,9 @@ def find_run(run: Path | None, *, under: Path = RUNS) -> Path:
     if names and not found:
         words = {word: name for name in names for word in (name, _TIME.sub("", name))}
         near = nearest(part, words)
-        hint = f"; did you mean {words[near]}?" if near else f"; charlm runs lists those under {under}/"
-        raise CharlmError(f"{run}: no such folder, and no run has this in its name{hint}")
+        hint = f"; did you mean {words[near]}?" if near else ""
+        advice = None if near else Advice("list runs", under)
+        raise CharlmError(f"{run}: no such folder, and no run has this in its name{hint}", advice=advice)
     return under / found[0] if found else run
 
 
@@ -166,14 +166,13 @@ def run_names(under: Path = RUNS) -> list[str]:
     return sorted(path.name for path in under.iterdir() if is_run(path)) if under.is_dir() else []
 
 
-def find_model(model: Path | None, *, say: Callable[[str], object] | None = None) -> Path:
+def find_model(model: Path | None, *, on_event: OnEvent = ignore) -> Path:
     """Return the model file that the user means.
 
     Args:
         model: A model file; or a run, whose best model is taken; or a part of the name of one run under runs/; or the
             name of a model that comes with charlm, if no run has it; None = the newest run.
-        say: Takes a line for the user that names the newest run if it is meant, and one if a run has no best model yet
-            and the last one is taken; None = no line.
+        on_event: Called with NewestRunTaken and LastModelTaken.
 
     Raises:
         CharlmError: there is no such file or run or several that are meant, or no model in the run.
@@ -181,23 +180,20 @@ def find_model(model: Path | None, *, say: Callable[[str], object] | None = None
     """
     is_path = model is None or model.exists() or str(model) in run_names()
     found = (None if is_path else shipped_models().get(str(model))) or find_run(model)
-    if model is None and say is not None:
-        say(f"{found}: the newest run, as none is named")
+    if model is None:
+        on_event(NewestRunTaken(found))
     if found.is_file() and found.suffix != SUFFIX:
-        text = as_argument(found)
-        raise CharlmError(
-            f"{found}: not a model file (*{SUFFIX}); to train on a text: charlm train {text}; to score it: charlm "
-            f"evaluate RUN {text}"
-        )
+        raise CharlmError(f"{found}: not a model file (*{SUFFIX})", advice=Advice("use as text", found))
     if found.is_file():
         return found
     if not found.is_dir():
         raise CharlmError(f"{found}: no such file or folder; must be a run or a model file")
     file = next((found / name for name in (BEST, LAST) if (found / name).is_file()), None)
     if file is None:
-        command = f"charlm train --resume -r {as_argument(found)}"
-        advice = f"no model in this run yet: wait for its first evaluation, or continue it with: {command}"
-        raise CharlmError(f"{found}: {advice if is_run(found) else 'neither a run nor a model file'}")
-    if say is not None and file.name != BEST:
-        say(f"{found}: no {BEST} in this run yet; this is {LAST}, the model of its last step")
+        if not is_run(found):
+            raise CharlmError(f"{found}: neither a run nor a model file")
+        problem = f"{found}: no model in this run yet: wait for its first evaluation"
+        raise CharlmError(problem, advice=Advice("resume", found))
+    if file.name != BEST:
+        on_event(LastModelTaken(found))
     return file

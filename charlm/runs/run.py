@@ -1,118 +1,28 @@
-"""A run: beginning one, also with the weights of another model, and opening one to continue it.
+"""A run that has begun: its settings and its text. `charlm.training` trains it."""
 
-`charlm.training` trains it. The weights of another model, the parent, are adapted to the text of the run, and kept in
-the run as the model file init.safetensors. So a resume does not need the parent. Characters are matched by what they
-are. A new id gets the mean of the rows of the known ids, with a little noise (Hewitt 2021, "Initializing new word
-embeddings for pretrained language models"), and a bias of the logits that fits how often it occurs.
-
-Axes: V ids of the model, W ids of the other vocabulary.
-"""
-
-import contextlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from charlm.config.file import Overrides, check_resume, dump_config, flatten, load_config, show_value
+from charlm.config.file import Overrides, check_resume, dump_config, load_config
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
-from charlm.network.model_file import TrainedModel, read_model, tensors_sha256, write_model
-from charlm.network.rnn import Floats, Parameters, architecture, parameters_from_tensors
-from charlm.runs.folder import (
-    CONFIG_FILE,
-    CORPUS,
-    INIT,
-    METRICS_FILE,
-    RUNS,
-    SOFT_TARGETS,
-    TEACHERS,
-    check_is_run,
-    find_model,
-    is_run,
-    make_folder,
-    results,
-    run_of,
-)
-from charlm.storage import remove, sync_folder, write_file, writing
-from charlm.text.corpus import Corpus, count_ids, is_corpus, open_corpus
-from charlm.text.vocabulary import Vocabulary
+from charlm.network.model_file import TrainedModel
+from charlm.runs.folder import CONFIG_FILE, CORPUS, check_is_run, run_of
+from charlm.storage import write_file
+from charlm.text.corpus import Corpus, is_corpus, open_corpus
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run that has begun: its folder, every setting, and its text."""
+    """A run that has begun."""
 
     folder: Path
     config: Config
+    """Every setting."""
     corpus: Corpus
-
-
-@contextlib.contextmanager
-def run_folder(folder: Path | None, *, text_name: str = "") -> Iterator[Path]:
-    """Make the folder of a new run for a block that begins the run and trains it.
-
-    An error that ends the block before anything is trained removes what was made.
-
-    Args:
-        folder: A folder that is missing or empty; None = a new one under runs/, named by the time and the text.
-        text_name: What `charlm.text.documents.name_text` returned.
-
-    Yields:
-        The folder; until `begin_run` has written config.yaml, it is no run.
-
-    Raises:
-        CharlmError: the folder is not free, or cannot be written.
-
-    """
-    named = folder or RUNS
-    with writing(named):
-        made = [path for path in (named, *named.parents) if not path.exists()]
-        if folder is None:
-            folder = make_folder(text_name)
-            made = [folder, *made]
-        elif is_run(folder):
-            raise CharlmError(f"{folder}: holds a run; continue it with --resume, or name another folder")
-        elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise CharlmError(f"{folder}: is not an empty folder; name another")
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / METRICS_FILE).touch(exist_ok=False)  # another process may have been faster
-    try:
-        yield folder
-    except BaseException:
-        with contextlib.suppress(OSError, CharlmError):
-            is_taught = is_run(folder) and any((folder / name).exists() for name in (TEACHERS, SOFT_TARGETS))
-            if not results(folder) and not is_taught:
-                for path in [*folder.iterdir()]:
-                    remove(path)
-                for path in made:
-                    path.rmdir()
-        raise
-
-
-def begin_run(folder: Path, config: Config, corpus: Corpus, *, first: TrainedModel | None = None) -> Run:
-    """Begin a run in a folder that has its text: write init.safetensors if it is needed, and config.yaml last.
-
-    Args:
-        folder: What `run_folder` has made, with a corpus/.
-        config: Every setting, with nothing left open.
-        corpus: The text.
-        first: The weights that training begins with; None = they are drawn at random.
-
-    Raises:
-        CharlmError: the folder cannot be written.
-
-    """
-    if first is not None:
-        write_model(folder / INIT, first)
-    write_config(folder, config)
-    with writing(folder):
-        sync_folder(folder.parent)
-    return Run(folder, config, replace(corpus, folder=folder / CORPUS))
+    previous: Config | None = None
+    """The config before this command changed it; None if it did not."""
 
 
 def open_run(folder: Path, *, overrides: Overrides = ()) -> Run:
@@ -130,7 +40,7 @@ def open_run(folder: Path, *, overrides: Overrides = ()) -> Run:
     check_is_run(folder)
     before, config = (load_config(folder / CONFIG_FILE, overrides=values) for values in ((), overrides))
     check_resume(before, config)
-    return Run(folder, config, open_corpus(folder / CORPUS))
+    return Run(folder, config, open_corpus(folder / CORPUS), previous=before if config != before else None)
 
 
 def write_config(folder: Path, config: Config) -> None:
@@ -165,146 +75,3 @@ def corpus_identity(corpus: Corpus) -> dict[str, Any]:
         "ids_sha256": corpus.manifest.ids_sha256,
         "splits": {name: list(borders) for name, borders in corpus.splits.items()},
     }
-
-
-NOISE = 0.3
-"""Standard deviation of the noise, as a share of that of the known rows. On a text with 37 new characters, after four
-epochs, 0.1 scores 1.650, 0.3 1.620, and 1.0 1.615 nats per character."""
-
-
-@dataclass(frozen=True)
-class Parent:
-    """A trained model whose weights a run begins with."""
-
-    path: Path
-    """Its file."""
-    model: TrainedModel
-
-    @cached_property
-    def sha256(self) -> str:
-        """The SHA-256 of its weights."""
-        return tensors_sha256(self.model.parameters.tensors())
-
-
-def read_parent(path: Path) -> Parent:
-    """Read the model that a path means, see `find_model`; raises CharlmError if there is none."""
-    file = find_model(path)
-    return Parent(file, read_model(file))
-
-
-def check_parent(config: Config, parent: Parent | None) -> None:
-    """Raise CharlmError if a config names other first weights than those of the parent, or another shape."""
-    given = config.training.first_weights
-    if given is not None and (parent is None or given != parent.sha256):
-        raise CharlmError(
-            f"training.first_weights: found {show_value(given)}; must be the weights that training begins with; name "
-            f"the model that has them with --init, or set training.first_weights=null"
-        )
-    if parent is None:
-        return
-    settings = flatten(config)
-    for key, value in parent.model.architecture.settings().items():
-        if settings[key] != value:
-            raise CharlmError(
-                f"{key}: found {show_value(settings[key])}; must be {show_value(value)}, as in {parent.path}, whose "
-                f"weights training begins with; leave the setting out"
-            )
-
-
-def adapt_parent(parent: Parent, config: Config, corpus: Corpus, *, say: Callable[[str], None]) -> TrainedModel:
-    """Return the model file init.safetensors of a run: the weights of the parent, for the vocabulary of the corpus.
-
-    Args:
-        parent: The model.
-        config: Every setting of the run, of the same shape as the parent.
-        corpus: Its text.
-        say: Takes lines for the user: how many characters were matched.
-
-    """
-    known, vocabulary = parent.model.vocabulary, corpus.vocabulary
-    counts, matched = count_ids(corpus.split("train"), len(vocabulary)), match_ids(known, vocabulary)
-    is_used = np.array([character is not None for character in vocabulary.characters]) & (counts > 0)
-    kept, new = (int((is_used & which).sum()) for which in (matched >= 0, matched < 0))
-    say(f"init: {parent.path}: characters of the text: {kept} known, {new} new")
-    parameters = transfer(parent.model.parameters, matched, counts, seed=config.seed)
-    shape = architecture(config, len(vocabulary))
-    return TrainedModel(shape, parameters, vocabulary, config.model_dump(mode="json"), {"step": 0, "epoch": 0.0})
-
-
-def match_ids(known: Vocabulary, vocabulary: Vocabulary) -> NDArray[np.int64]:
-    """Return the id that each character of a vocabulary has in the one of a model.
-
-    Args:
-        known: The vocabulary of the model, V ids.
-        vocabulary: The other one, W ids.
-
-    Returns:
-        int64 [W]; -1 for a character that the model does not know. A reserved id matches the one of the same purpose.
-
-    """
-    ids = {name: index for index, name in enumerate(known.names)}
-    return np.array([ids.get(name, -1) for name in vocabulary.names], np.int64)
-
-
-def transfer(parameters: Parameters, matched: NDArray[np.int64], counts: NDArray[np.int64], *, seed: int) -> Parameters:
-    """Return the weights of a model for another vocabulary.
-
-    The weights of known ids are copied, so if no id is new and none is left out, the model predicts as before.
-
-    Args:
-        parameters: The weights of the model, for V ids.
-        matched: What `match_ids` returned, int64 [W].
-        counts: How often each id of the other vocabulary occurs in the text to train on, int64 [W].
-        seed: Of the noise, 0 or more.
-
-    Returns:
-        The weights for W ids, float32.
-
-    """
-    rng = np.random.default_rng(seed)
-
-    def rows(table: Floats) -> Floats:
-        """Return the rows of all ids, [W, n], from those of the known ids, [V, n]."""
-        noise = NOISE * table.std(0) * rng.standard_normal((len(matched), table.shape[1]))
-        return np.where((matched >= 0)[:, None], table[matched], table.mean(0) + noise).astype(np.float32)
-
-    tensors = dict(parameters.tensors())
-    if parameters.embedding is not None:
-        tensors["embedding"] = rows(parameters.embedding)
-    else:
-        for index, below in enumerate(parameters.below_kernels):
-            name = f"rnn.{index}.kernel"
-            if len(tensors[name]) > len(below):  # the layer reads the character
-                tensors[name] = np.concatenate([below, rows(tensors[name][len(below) :])])
-    tensors["logits.kernel"] = np.ascontiguousarray(rows(parameters.logits_kernel.T).T)
-    tensors["logits.bias"] = _biases(parameters.logits_bias, matched, counts)
-    return parameters_from_tensors(
-        tensors, activation=parameters.activation, skip_connections=parameters.skip_connections
-    )
-
-
-def _biases(biases: Floats, matched: NDArray[np.int64], counts: NDArray[np.int64]) -> Floats:
-    """Return the biases of all ids, float32 [W], from those of the known ids, [V].
-
-    That of a new id is the logarithm of its frequency, (count + 1) / (sum of the counts + W), plus the mean difference
-    between the two among the known ids that occur: a constant that is added to all biases changes no probability.
-    """
-    log_frequencies = np.log((counts + 1) / (counts.sum() + len(counts)))
-    occurs = (matched >= 0) & (counts > 0)
-    offset = np.mean(biases[matched[occurs]] - log_frequencies[occurs]) if occurs.any() else 0.0
-    return np.where(matched >= 0, biases[matched], log_frequencies + offset).astype(np.float32)
-
-
-def read_initial(run: Run) -> Parameters | None:
-    """Return the weights that a run begins with, or None if they are drawn at random.
-
-    Raises:
-        CharlmError: init.safetensors of the run is missing or damaged, or has another vocabulary than the text.
-
-    """
-    if run.config.training.first_weights is None:
-        return None
-    model = read_model(run.folder / INIT)
-    if model.vocabulary != run.corpus.vocabulary:
-        raise CharlmError(f"{run.folder / INIT}: has another vocabulary than {CORPUS}/; start a new run")
-    return model.parameters

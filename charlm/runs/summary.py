@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from charlm.config.file import dotted, read_yaml
-from charlm.errors import CharlmError, short_repr
+from charlm.errors import CharlmError
 from charlm.network.model_file import read_architecture, read_fields
 from charlm.runs.folder import (
     BEST,
@@ -30,6 +30,7 @@ from charlm.runs.folder import (
 from charlm.runs.metrics import read_position, to_number
 from charlm.storage import is_held
 from charlm.text.corpus import is_corpus, read_manifest
+from charlm.wording import short_repr
 
 SEEDS = ("seed", "training.data_seed")
 """The settings of the random choices of a run."""

@@ -91,7 +91,8 @@ def check_head(headers: Mapping[str, str], *, host: str, key: str | None) -> Non
         if scheme.lower() != "bearer" or not hmac.compare_digest(found.strip().encode(), key.encode()):
             raise RequestError(401, "Authorization: must be Bearer and the key of this server", code="invalid_api_key")
     elif not _is_safe(own, host):
-        message = f"Host: found {own[:100]!r}; a server without a key answers to addresses, localhost and its --host"
+        known = "addresses, localhost and the host that it was started with"
+        message = f"Host: found {own[:100]!r}; a server without a key answers to {known}"
         raise RequestError(403, message, code="host_not_allowed")
     if origin is not None and origin.partition("://")[2].lower() != own.lower():
         raise RequestError(403, f"Origin: found {origin[:100]!r}; must be this server", code="origin_not_allowed")

@@ -11,9 +11,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from charlm.config.file import explain
 from charlm.config.schema import Filters
-from charlm.errors import escape_controls
 from charlm.sampling.sampler import Sampler
 from charlm.text.vocabulary import MAX_MARKS, has_too_many_marks
+from charlm.wording import escape_controls
 
 MAX_BODY_BYTES = 1 << 20
 MAX_TEXTS = 128

@@ -17,12 +17,14 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from charlm.api.model import load
-from charlm.errors import CharlmError, short_repr
+from charlm.errors import CharlmError
+from charlm.events import OnEvent, OpenToNetwork, RequestFailed, ServerListening, ignore
 from charlm.formats.exporting import export_html
 from charlm.runs.folder import model_name
 from charlm.serving.answers import Answer, Piece, ServedModel
 from charlm.serving.guard import HEADERS, Guard, error_response, json_response
 from charlm.serving.requests import MAX_BODY_BYTES, ChatRequest, CompletionRequest, RequestError, parse_request
+from charlm.wording import short_repr
 
 PAGE_HEADERS = HEADERS | {
     "Content-Security-Policy": "frame-ancestors 'none'",  # beside the policy in the page, which cannot say this
@@ -40,8 +42,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     key: str | None = None,
-    say: Callable[[str], object] = lambda _: None,
-    announce: Callable[[str, Sequence[str]], object] = lambda url, models: None,
+    on_event: OnEvent = ignore,
 ) -> None:
     """Answer requests until Ctrl-C or SIGTERM, then finish those that were begun. Must be called in the main thread.
 
@@ -52,9 +53,7 @@ def serve(
         host: The address to listen at; anything but loopback is open to the network.
         port: 0 to 65535; 0 = any free one.
         key: What requests must carry, as the key of OpenAI's clients; None = nothing.
-        say: Takes a line for the user: a warning if the address is open to the network and there is no key, and errors
-            in requests that were not expected.
-        announce: Called with the URL and the names of the models when the server listens.
+        on_event: Called with ServerListening, OpenToNetwork and RequestFailed.
 
     Raises:
         CharlmError: the key cannot occur in a request, there is no model, one is damaged, two have
@@ -70,11 +69,11 @@ def serve(
         listener.listen()
         address, bound_port = listener.getsockname()[:2]
         if key is None and not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
-            say(f"--host {host}: open to the network without a key; set CHARLM_API_KEY")
+            on_event(OpenToNetwork(host))
         url = f"http://{f'[{address}]' if ':' in address else address}:{bound_port}"
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # not a line for each client that leaves
         config = uvicorn.Config(
-            Guard(make_app(models, say), host=host, key=key),
+            Guard(make_app(models, on_event), host=host, key=key),
             http="h11",
             ws="none",
             lifespan="off",
@@ -85,7 +84,8 @@ def serve(
             timeout_graceful_shutdown=DRAIN_SECONDS,
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         )
-        _Server(config, partial(announce, url, tuple(models))).run(sockets=[listener])
+        listening = ServerListening(url, tuple(models), needs_key=key is not None)
+        _Server(config, partial(on_event, listening)).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
@@ -132,7 +132,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener.bind(address)
     except (OSError, UnicodeError) as error:  # UnicodeError: the name has a part of more than 63 characters
         reason = getattr(error, "strerror", None) or error
-        raise CharlmError(f"--host {host}, --port {port}: cannot listen there: {reason}") from None
+        raise CharlmError(f"host {host}, port {port}: cannot listen there: {reason}") from None
     return listener
 
 
@@ -211,18 +211,18 @@ def _unusable(error: CharlmError) -> RequestError:
     return RequestError(422, str(error), code="unusable_model")
 
 
-def make_app(models: Mapping[str, ServedModel], say: Callable[[str], object]) -> Starlette:
+def make_app(models: Mapping[str, ServedModel], on_event: OnEvent = ignore) -> Starlette:
     """Return the application that serves models.
 
     Args:
         models: The models by name, at least one; a request that names none gets the first.
-        say: Takes a line for the user: an error that was not expected.
+        on_event: Called with RequestFailed.
 
     """
     service = Service(models)
 
     def fail(request: Request, error: Exception) -> Response:
-        say(f"{request.method} {request.url.path}: internal server error: {error!r}")
+        on_event(RequestFailed(f"{request.method} {request.url.path}", repr(error)))
         return error_response(RequestError(500, "internal server error"))
 
     return Starlette(

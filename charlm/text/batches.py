@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import CharlmError, counted
+from charlm.errors import CharlmError
+from charlm.events import BatchesReduced
+from charlm.wording import counted
 
 SHORT_WINDOW = 16
 """Characters. Of a short text, windows are made this short before the number of streams is reduced."""
@@ -87,7 +89,7 @@ class Batches:
 
 def fit_batches(
     length: int, *, batch_size: int, sequence_length: int, seed: int, shuffle: bool = False
-) -> tuple[Batches, str | None]:
+) -> tuple[Batches, BatchesReduced | None]:
     """Return how a text is cut, with shorter windows and then fewer streams if it is too short for one window in each.
 
     Args:
@@ -98,7 +100,7 @@ def fit_batches(
         shuffle: Whether each stream starts each epoch at a random window.
 
     Returns:
-        The batches, and a line for the user that says what was reduced, or None.
+        The batches, and what was reduced, or None.
 
     Raises:
         CharlmError: `length` is less than 2, so that there is nothing to predict.
@@ -112,5 +114,4 @@ def fit_batches(
     batches = Batches(length=length, batch_size=batch, sequence_length=time, seed=seed, shuffle=shuffle)
     if (batch, time) == (batch_size, sequence_length):
         return batches, None
-    windows = counted(batch, "window")
-    return batches, f"short text: {windows} of {time} characters a step, not {batch_size} of {sequence_length}"
+    return batches, BatchesReduced(batch, time, batch_size, sequence_length)

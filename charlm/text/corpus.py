@@ -18,10 +18,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from charlm.config.file import explain
 from charlm.config.schema import CorpusConfig
-from charlm.errors import CharlmError, counted, short_repr
+from charlm.errors import CharlmError
 from charlm.storage import open_file, read_file
 from charlm.text.documents import name_text
 from charlm.text.vocabulary import Ids, Vocabulary, vocabulary_of
+from charlm.wording import counted, short_repr
 
 IDS_FILE, CORPUS_FILE = "ids.npy", "corpus.json"
 Split = Literal["train", "validation", "test"]

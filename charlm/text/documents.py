@@ -13,10 +13,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from charlm.errors import CharlmError, short_repr
+from charlm.errors import CharlmError
 from charlm.hardware import memory_bytes
 from charlm.storage import printable
 from charlm.text.vocabulary import MAX_MARKS, has_too_many_marks
+from charlm.wording import short_repr
 
 STANDARD_INPUT = "-"
 BLOCK_BYTES = 1 << 20
@@ -210,6 +211,6 @@ def _advise(encoding: str, data: bytes | bytearray, *, is_fixed: bool) -> str:
     if is_fixed:
         return f"the model reads {encoding}: convert the text"
     return (
-        "name its encoding, for instance -s corpus.encoding=cp1252; for data that is not text, "
-        "-s corpus.encoding=latin-1 gives each byte an id"
+        "name its encoding, for instance corpus.encoding=cp1252; for data that is not text, "
+        "corpus.encoding=latin-1 gives each byte an id"
     )

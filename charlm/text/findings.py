@@ -34,7 +34,7 @@ def find_omissions(corpus: Corpus) -> Iterator[str]:
         yield (
             f"rare characters: {rare.distinct:,} of {known + rare.distinct:,} share the unknown id, "
             f"{rare.occurrences / manifest.characters:.2%} of the text; the commonest are {named}; "
-            f"corpus.min_count={manifest.min_count} decides it, and -s corpus.min_count=1 keeps all"
+            f"corpus.min_count={manifest.min_count} decides it, and corpus.min_count=1 keeps all"
         )
     if left_out := manifest.left_out:
         names = name_some([f"{name} ({reason})" for name, reason in left_out.items()], most=3)
@@ -93,7 +93,7 @@ def _check_blanks(corpus: Corpus) -> Iterator[str]:
             f"blanks: {share:.0%} of the characters are in rows of {BLANKS} and more; a network repeats these "
             "without end; indent by tabs (unexpand -t 4 --first-only FILE > NEW), or collapse them where they mean "
             "nothing (tr -s ' ' < FILE > NEW); this changes the text, and nats per character of different texts do not "
-            "compare: compare the total bits that charlm evaluate prints"
+            "compare: compare the total bits of an evaluation"
         )
 
 

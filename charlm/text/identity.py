@@ -34,9 +34,7 @@ def check_same_text(sources: Sequence[str], corpus: Corpus, *, owner: Path) -> N
     else:
         difference = _find_other_document(sources, corpus)
     if difference is not None:
-        raise CharlmError(
-            f"{owner}: its text has changed: {difference}; give the text as it was, or name another folder"
-        )
+        raise CharlmError(f"{owner}: the text differs: {difference}; give the text as it was, or name another folder")
 
 
 def _find_other_corpus(folder: Path, corpus: Corpus) -> str | None:
@@ -72,9 +70,9 @@ def _find_other_document(sources: Sequence[str], corpus: Corpus) -> str | None:
     lost = [expected_names[digest] for digest in Counter(expected) - Counter(found)]
     new = [found_names[digest] for digest in Counter(found) - Counter(expected)]
     if lost and new:
-        return f"{_shown(new[0])} is not what it was when the run began"
+        return f"{_shown(new[0])} has changed since the run began"
     if lost and lost[0] in [document.name for document in documents]:
-        return f"{_shown(lost[0])} is not what it was when the run began"
+        return f"{_shown(lost[0])} has changed since the run began"
     if lost:
         return f"{_shown(lost[0])} is missing"
     if new:

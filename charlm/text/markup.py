@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from charlm.errors import escape_controls
+from charlm.wording import escape_controls
 
 SPACE, NEWLINE, TAB = "\N{OPEN BOX}", "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}", "\N{RIGHTWARDS ARROW}"
 CIRCLE = "\N{DOTTED CIRCLE}"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from charlm import __version__
 from charlm.config.schema import CorpusConfig
-from charlm.errors import CharlmError, counted
+from charlm.errors import CharlmError
 from charlm.events import OnEvent, TextProgress, ignore
 from charlm.storage import check_free, new_folder, write_synced
 from charlm.text.corpus import (
@@ -35,6 +35,7 @@ from charlm.text.corpus import (
 )
 from charlm.text.documents import Document, UndecodableError, check_encoding, decode, find_documents
 from charlm.text.vocabulary import MAX_NAMED, Vocabulary
+from charlm.wording import counted
 
 CHARACTERS_THAT_COST_LITTLE = 256
 """A text of no more different characters keeps them all, if min_count is automatic."""
@@ -143,7 +144,7 @@ def tokenize(
     found, left_out = find_documents(sources)
     for source in map(Path, sources):
         if is_corpus(source):
-            raise CharlmError(f"{source}: is a corpus that charlm tokenize wrote, not text")
+            raise CharlmError(f"{source}: is a corpus, not text")
     counts, kept = _count_characters(found, config, left_out, on_event=on_event)
     if not kept:
         raise CharlmError(f"{', '.join(sources)}: no text")

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import CharlmError, counted
+from charlm.errors import CharlmError
+from charlm.wording import counted
 
 MAX_CODE_POINT = 0x10FFFF
 MAX_NAMED = 10

@@ -7,7 +7,6 @@ still be sound, so it is never skipped: the steps after the one before it would 
 """
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from charlm.config.file import explain
 from charlm.errors import CharlmError
+from charlm.events import CheckpointSkipped, OnEvent, ignore
 from charlm.network.model_file import Tensors, TrainedModel, model_bytes, read_tensors
 from charlm.runs.folder import checkpoint_name, saved_steps
 from charlm.storage import UnreadableError, write_file, writing
@@ -37,6 +37,8 @@ class Progress(_Fields):
 
     step: Count = 0
     """The number of steps taken."""
+    characters: Count = 0
+    """The number of characters that these steps read, over all streams, repetitions counted."""
     seconds: Seconds = 0.0
     """The time of training alone, without evaluation and start-up."""
     elapsed_seconds: Seconds = 0.0
@@ -45,6 +47,8 @@ class Progress(_Fields):
     """The lowest loss on the validation text so far, in nats per character."""
     best_step: Count = 0
     """The step of that loss."""
+    evaluations: Count = 0
+    """The number of evaluations so far."""
     evaluations_without_best: Count = 0
     """The number of evaluations since that loss."""
     evaluated_step: Count = 0
@@ -57,6 +61,8 @@ class Progress(_Fields):
     """The gradient norm of the last step, before clipping."""
     logged_seconds: Seconds = 0.0
     """`seconds` at the last log line."""
+    logged_characters: Count = 0
+    """`characters` at the last log line."""
 
     def compare(self, nats: float) -> bool:
         """Note an evaluation at this step, and return whether its loss is the best so far.
@@ -65,6 +71,7 @@ class Progress(_Fields):
             nats: The loss in nats per character; if it is not finite, it is never the best.
 
         """
+        self.evaluations += 1
         is_best = math.isfinite(nats) and (self.best_nats is None or nats < self.best_nats)
         if is_best:
             self.best_nats, self.best_step, self.evaluations_without_best = nats, self.step, 0
@@ -113,12 +120,12 @@ def save(folder: Path, checkpoint: Checkpoint, *, keeps_all: bool = False) -> No
     remove_others(folder, checkpoint.facts.progress.step, keeps_all=keeps_all)
 
 
-def restore(folder: Path, *, warn: Callable[[str], None], shapes: Shapes | None = None) -> Checkpoint:
+def restore(folder: Path, *, on_event: OnEvent = ignore, shapes: Shapes | None = None) -> Checkpoint:
     """Return the newest undamaged checkpoint.
 
     Args:
         folder: The checkpoints of a run.
-        warn: Called with a line for each damaged checkpoint that is skipped.
+        on_event: Called with CheckpointSkipped for each damaged checkpoint.
         shapes: The shapes that the tensors must have, by name; None = any.
 
     Raises:
@@ -133,7 +140,7 @@ def restore(folder: Path, *, warn: Callable[[str], None], shapes: Shapes | None 
         except UnreadableError:
             raise
         except CharlmError as error:
-            warn(f"{error}; trying the checkpoint before it")
+            on_event(CheckpointSkipped(str(error)))
             continue
         if shapes is not None and {name: tensor.shape for name, tensor in found.tensors.items()} != shapes:
             raise CharlmError(

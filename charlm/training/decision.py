@@ -14,12 +14,14 @@ from typing import Any
 from charlm.config.file import load_config, nest, parse_config
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config, TrainingConfig, merge
-from charlm.errors import CharlmError, counted, duration
+from charlm.errors import CharlmError
+from charlm.events import BatchesReduced, Decided, FewSteps, NgramsLeftOut
 from charlm.hardware import FastPrecision
 from charlm.text.batches import Batches, fit_batches
 from charlm.training.costs import EVALUATION_SHARE, Costs, CostsOf, TextFacts, estimate_costs
 from charlm.training.schedule import make_schedule, mean_growth
 from charlm.training.soft_targets import DTYPE, MEMORY_SHARE
+from charlm.wording import counted
 
 MEMORIZED_CHARACTERS = 2_000
 """A shorter text can only be memorised."""
@@ -79,6 +81,10 @@ class Given:
         config = load_config(path, overrides=others)
         return config.model_copy(update={"recipe": config.recipe or path.stem})
 
+    def config_of(self, config: Config) -> Config:
+        """Return a config with the overrides of the user; raises CharlmError if one is not valid."""
+        return parse_config(merge(config.model_dump(mode="json"), self.overrides), origin="override")
+
     def check(self) -> Config:
         """Check everything that can be checked before the text is read; return a config with the corpus settings.
 
@@ -93,7 +99,7 @@ class Given:
         if minutes is not None and config.training.used_teachers.seeds:
             raise CharlmError(
                 f"minutes {minutes:g}: the recipe trains teachers first, for as long as they need; leave them out: "
-                f"-s training.teachers=null"
+                f"training.teachers=null"
             )
         return config
 
@@ -131,7 +137,7 @@ class Choice:
     fewest_characters: int = 0
     """With a time limit, it is chosen if it reads at least so many characters, repetitions counted."""
     minutes: float | None = None
-    """The time limit without --minutes; None = the length in the recipe."""
+    """The time limit if the user gave none; None = the length in the recipe."""
     better: str | None = None
     """A recipe that scores better and takes longer, or None."""
 
@@ -198,30 +204,29 @@ class Decision:
     """The number format of the products, and why."""
     reason: str
     """Why this recipe, for the user; "" = the user named it."""
-    notes: tuple[str, ...]
-    """What else was decided for the user, each as a line."""
+    notes: tuple[NgramsLeftOut | FewSteps, ...]
+    """What else was decided for the user."""
     minutes: float | None
     """The time limit; None = the run is as long as its config says."""
     better: str | None
     """A recipe that scores better and takes longer, or None."""
 
-    def lines(self, batches: Batches) -> list[str]:
-        """Return what was decided for the user, a line each.
+    def event(self, batches: Batches) -> Decided:
+        """Return the decision as an event.
 
         Args:
             batches: How the training text is cut into windows.
 
         """
-        lines = [f"recipe {self.recipe}: {self.reason}"] if self.reason else []
-        if self.better is not None:
-            lines.append(f"recipe {self.better} scores better and takes several times as long: -c {self.better}")
-        if self.minutes is not None:
-            epochs = make_schedule(self.config.training, batches).epochs(self.steps)
-            lines.append(
-                f"training for {self.minutes:g} min: {counted(self.steps, 'step')} ({epochs:,.3g} epochs), "
-                f"{counted(self.evaluations, 'evaluation')}"
-            )
-        return [*lines, *self.notes]
+        return Decided(
+            recipe=self.recipe,
+            reason=self.reason,
+            better=self.better,
+            minutes=self.minutes,
+            steps=self.steps,
+            epochs=make_schedule(self.config.training, batches).epochs(self.steps),
+            evaluations=self.evaluations,
+        )
 
 
 def decide(
@@ -264,7 +269,7 @@ def decide(
         decided = FastPrecision(settings.precision, "as the recipe or a setting asks for")
     minutes = _minutes(given, choice)
     costs = costs_of(config, text)
-    notes: list[str] = []
+    notes: list[NgramsLeftOut | FewSteps] = []
     problem = None
     if settings.ngram_weight:
         is_strict = not choice.reason and minutes is None  # what was asked for is refused instead, elsewhere
@@ -337,13 +342,15 @@ def _characters_within(
     return steps * mean_growth(settings) * batches.characters_per_step
 
 
-def _ngram_problem(text: TextFacts, seconds: float, *, minutes: float | None, memory_bytes: int | None) -> str | None:
+def _ngram_problem(
+    text: TextFacts, seconds: float, *, minutes: float | None, memory_bytes: int | None
+) -> NgramsLeftOut | None:
     """Return why a run does without the n-grams that its recipe asks for; None = it has them."""
     if minutes is not None and seconds > NGRAM_SHARE * 60 * minutes:
-        return f"training without n-grams: counting them would take {duration(seconds)} of {minutes:g} min"
+        return NgramsLeftOut(seconds=seconds, memory_bytes=None)
     needed = DTYPE.itemsize * text.training * text.vocabulary
     if memory_bytes is not None and needed > MEMORY_SHARE * memory_bytes:
-        return f"training without n-grams: their predictions would take {needed / 1e9:,.1f} GB of memory"
+        return NgramsLeftOut(seconds=None, memory_bytes=needed)
     return None
 
 
@@ -357,19 +364,18 @@ def _fitted(settings: TrainingConfig, given: Given, costs: Costs, left: float) -
     return settings.with_steps(steps)
 
 
-def _few_steps(settings: TrainingConfig, costs: Costs, spent_seconds: float) -> list[str]:
-    """Return a line that says how much time would allow enough steps; none if there are enough."""
+def _few_steps(settings: TrainingConfig, costs: Costs, spent_seconds: float) -> list[FewSteps]:
+    """Return a note that says how much time would allow enough steps; none if there are enough."""
     steps = settings.steps or 0
     if steps >= FEW_STEPS:
         return []
     evaluations = settings.evaluations * costs.evaluation_seconds
     others = costs.run_seconds(settings, FEW_STEPS) - min(FEW_STEPS, settings.evaluations) * costs.evaluation_seconds
     needed = (spent_seconds + max(others + evaluations, others / (1 - EVALUATION_SHARE))) / USED_SHARE
-    longer = f"--minutes {math.ceil(needed / 6) / 10:g}"
-    return [f"{counted(steps, 'step')} will teach the network little; {longer} would allow {FEW_STEPS}"]
+    return [FewSteps(steps, enough=FEW_STEPS, enough_minutes=math.ceil(needed / 6) / 10)]
 
 
-def batches_of(config: Config, training_characters: int) -> tuple[Batches, str | None]:
+def batches_of(config: Config, training_characters: int) -> tuple[Batches, BatchesReduced | None]:
     """Return how a training text is cut into windows, and what was reduced for a short one, see `fit_batches`."""
     settings = config.training
     return fit_batches(

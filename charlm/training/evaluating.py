@@ -162,7 +162,7 @@ def recites(run: Run, model: TrainedModel) -> bool:
 
 
 def sample_text(run: Run, model: TrainedModel) -> str:
-    """Return a text with its prompt, as `charlm sample` with the seed of the run writes it; "" if its length is 0.
+    """Return a text with its prompt, as a sample with the seed of the run has it; "" if its length is 0.
 
     Raises:
         CharlmError: the logits are not finite.

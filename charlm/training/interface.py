@@ -6,13 +6,14 @@ the optimizer, the random seeds and the hidden state. `charlm.engine.keras_engin
 Axes: B batch, T time, V vocabulary, K steps in one call.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config.schema import Config
+from charlm.events import OnEvent
 from charlm.network.model_file import Tensors
 from charlm.network.rnn import Floats, Parameters
 from charlm.text.batches import Batches
@@ -114,12 +115,12 @@ class EngineFactory(Protocol):
 
         """
 
-    def settle(self, config: Config, *, say: Callable[[str], None], is_recorded: bool) -> Config:
+    def settle(self, config: Config, *, on_event: OnEvent, is_recorded: bool) -> Config:
         """Return the config with the kernel and the precision that this machine trains with.
 
         Args:
             config: Every setting.
-            say: Takes a line for the user: what is used in place of what the config asks for, and why.
+            on_event: Called with SettingReplaced for each setting that this machine lacks.
             is_recorded: Whether the config is that of a run which has begun: what this machine lacks is then replaced.
 
         Raises:

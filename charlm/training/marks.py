@@ -6,6 +6,7 @@ saved.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,16 +14,18 @@ import numpy as np
 
 from charlm.evaluation.baselines import NGRAM
 from charlm.evaluation.scoring import Difference, Score
+from charlm.events import Evaluated, LengthChanged, Saved, StepsTaken
 from charlm.network.model_file import TrainedModel
+from charlm.runs.folder import CHECKPOINTS, checkpoint_name
 from charlm.runs.run import Run, write_config
 from charlm.training import saving
 from charlm.training.checkpoints import Progress
-from charlm.training.display import describe_evaluation
 from charlm.training.evaluating import DIVERGED, DivergenceError, EvaluatedText, evaluate, one_thread, recites
 from charlm.training.interface import Engine
 from charlm.training.logs import RunLog, show_evaluation
 from charlm.training.schedule import Schedule, make_schedule
-from charlm.training.signals import Session, Stopped
+from charlm.training.session import Session
+from charlm.training.signals import Stopped
 from charlm.training.soft_targets import SoftTargets
 
 MAX_STEPS_PER_CALL = 10
@@ -90,6 +93,7 @@ class Training:
             soft_targets=None if soft is None else np.asarray(soft[positions[:, :-1]]),
         )
         progress.step += count
+        progress.characters += count * batches.characters_per_step
         progress.seconds += metrics.seconds
         progress.pending_losses += metrics.losses
         progress.last_norm = metrics.norms[-1]
@@ -120,8 +124,8 @@ class Training:
         if settings.first_weights is not None and self.text.ids is not None:
             score, model, _ = evaluate(self.run, model, self.text, train_nats=0.0, has_sample=False)
             self._note_score(score)
-            self.session.say(f"step 0: validation {score.nats_per_char:.3f} nats")
             self.save(model)
+            self.session.on_event(self._evaluated(score, is_best=True, sample=""))
         elif settings.keep_checkpoints:
             self.save(model)
 
@@ -130,9 +134,10 @@ class Training:
         progress, text, model = self.progress, self.text, self.network()
         started = self.session.clock()
         try:
-            with self.session.at_once():
+            with self.session.interruption.at_once():
                 score, model, sample = evaluate(self.run, model, text, train_nats=progress.train_nats)
         except Stopped:
+            self.session.interruption.withstand()
             return self.save(model)
         self.scoring_seconds = self.session.clock() - started
         if self.run.config.training.until_recited:
@@ -145,11 +150,8 @@ class Training:
             weights = self.engine.weights()
             show_evaluation(self.log, model, text.windows, weights=weights, numbers=numbers, sample=sample)
         progress.evaluated_step = progress.step
-        validation_nats = None if text.ids is None else score.nats_per_char
-        line = describe_evaluation(progress, self.schedule, validation_nats, is_best=is_best, sample=sample)
-        self.session.say(line)
         self.save(model)
-        self.session.on_evaluation(progress, score.nats_per_char)
+        self.session.on_event(self._evaluated(score, is_best=is_best, sample=sample))
 
     def change_length(self, steps: int, evaluations: int) -> None:
         """Give the run another length from here on, and record that in its config.
@@ -163,29 +165,66 @@ class Training:
 
         """
         before = self.schedule.total
-        settings = self.run.config.training.with_changed_length(
-            self.progress.step, before=before, steps=steps, evaluations=evaluations
-        )
+        settings = self.run.config.training
+        longer = settings.with_steps(steps).model_copy(update={"evaluations": evaluations})
+        settings = longer.after(settings, at=self.progress.step, total=before)
         self.run = replace(self.run, config=self.run.config.model_copy(update={"training": settings}))
         write_config(self.run.folder, self.run.config)
         self.schedule = make_schedule(settings, self.engine.batches)
-        change = "slower" if steps < before else "faster"
-        self.session.say(f"this machine has become {change}: {steps:,} steps instead of {before:,}")
+        self.session.on_event(LengthChanged(before, steps))
 
     def network(self) -> TrainedModel:
         """Return a copy of the present network, without a score."""
-        return saving.network(self.run, self.engine, self.schedule, self.progress.step)
+        return saving.network(self.run, self.engine, self.schedule, self.progress)
 
     def save(self, model: TrainedModel | None = None) -> None:
         """Save the run with its present network, unless nothing has happened since it was saved."""
         if self.saved != (self.progress.step, self.progress.evaluated_step):
             saving.save(self.run, self.engine, self.log, model or self.network(), self.progress)
             self.note_saved()
+            path = self.run.folder / CHECKPOINTS / checkpoint_name(self.progress.step)
+            self.session.on_event(Saved(self.progress.step, path))
 
     def note_saved(self) -> None:
         """Note that the run is saved as it is."""
         self.saved = self.progress.step, self.progress.evaluated_step
         self.saved_seconds = self.progress.seconds
+
+    @property
+    def left_seconds(self) -> float:
+        """Expected time for the rest of the run, evaluations included."""
+        done = self.progress.characters
+        left = self.schedule.characters(self.schedule.total) - done
+        return self.progress.elapsed_seconds / max(done, 1) * left
+
+    def steps_taken(self, losses: Sequence[float]) -> StepsTaken:
+        """Return the event after some steps.
+
+        Args:
+            losses: The loss of each of these steps, in nats per character.
+
+        """
+        progress = self.progress
+        return StepsTaken(
+            step=progress.step,
+            losses=tuple(losses),
+            total=self.schedule.total,
+            characters_per_second=progress.characters / max(progress.seconds, 1e-9),
+            left_seconds=self.left_seconds,
+        )
+
+    def _evaluated(self, score: Score, *, is_best: bool, sample: str) -> Evaluated:
+        """Return the event after an evaluation."""
+        progress = self.progress
+        return Evaluated(
+            step=progress.step,
+            total=self.schedule.total,
+            train_nats=progress.train_nats if progress.step else None,
+            validation_nats=None if self.text.ids is None else score.nats_per_char,
+            is_best=is_best,
+            sample=sample,
+            left_seconds=self.left_seconds,
+        )
 
     def _log_steps(self) -> None:
         """Log the steps since the last line, if there are any."""
@@ -193,8 +232,7 @@ class Training:
         if not progress.pending_losses:
             return
         progress.train_nats = float(np.mean(progress.pending_losses))
-        first = progress.step - len(progress.pending_losses)
-        characters = schedule.characters(progress.step) - schedule.characters(first)
+        characters = progress.characters - progress.logged_characters
         self.log.log(
             {
                 **self._position("train", progress.train_nats),
@@ -203,7 +241,9 @@ class Training:
                 "characters_per_second": characters / max(progress.seconds - progress.logged_seconds, 1e-9),
             }
         )
-        progress.pending_losses, progress.logged_seconds = [], progress.seconds
+        progress.pending_losses = []
+        progress.logged_seconds = progress.seconds
+        progress.logged_characters = progress.characters
 
     def _note_score(self, score: Score) -> bool:
         """Log the score of this step, and return whether it is the best so far."""
@@ -218,7 +258,12 @@ class Training:
 
     def _position(self, split: str, nats: float) -> dict[str, Any]:
         """Return the fields that every line of metrics.jsonl has."""
-        step = self.progress.step
-        epoch, characters = self.schedule.epochs(step), self.schedule.characters(step)
-        position = {"step": step, "epoch": epoch, "characters": characters, "seconds": self.progress.seconds}
-        return {**position, "split": split, "nats_per_char": nats}
+        progress = self.progress
+        return {
+            "step": progress.step,
+            "epoch": self.schedule.epochs_of(progress.characters),
+            "characters": progress.characters,
+            "seconds": progress.seconds,
+            "split": split,
+            "nats_per_char": nats,
+        }

@@ -5,32 +5,31 @@ instance a trial of a search or a teacher, and `reopen` if it continues.
 """
 
 import math
-import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from charlm.config.file import Overrides
+from charlm.config.file import Overrides, nest
 from charlm.config.recipes import DEFAULT_CORPUS
-from charlm.config.schema import Config, CorpusConfig
+from charlm.config.schema import Config
 from charlm.errors import CharlmError
 from charlm.evaluation.baselines import NGRAM
+from charlm.events import LengthAdded, OnEvent, Resuming, ignore
 from charlm.hardware import core_count, fastest_precision, memory_bytes
 from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Parameters, architecture
-from charlm.runs.folder import CHECKPOINTS, CORPUS, is_run, saved_steps
-from charlm.runs.run import Parent, Run, adapt_parent, check_parent, open_run, read_initial
-from charlm.storage import writing
-from charlm.text.corpus import Corpus, is_corpus, open_corpus, read_manifest, settle_corpus_settings
+from charlm.runs.folder import CHECKPOINTS, CORPUS, saved_steps
+from charlm.runs.initial_weights import Parent, adapt_parent, check_parent, read_initial
+from charlm.runs.ownership import RunFolder, is_one_corpus
+from charlm.runs.run import Run, open_run
+from charlm.text.corpus import Corpus, read_manifest, settle_corpus_settings
 from charlm.text.documents import name_text
-from charlm.text.tokenization import memorize, tokenize
-from charlm.text.vocabulary import Vocabulary
+from charlm.text.tokenization import memorize
 from charlm.training.costs import Costs, MachineCosts, TextFacts, fixed_share
 from charlm.training.decision import MEMORIZED_CHARACTERS, Decision, Given, batches_of, decide
-from charlm.training.display import wrap
 from charlm.training.evaluating import BASELINES, EvaluatedText, open_text
 from charlm.training.interface import Engine, EngineFactory
-from charlm.training.signals import Say, Session
+from charlm.training.session import Session
 from charlm.training.soft_targets import check_teachers, open_soft_targets
 from charlm.training.timing import TIMED_SECONDS, TIMED_SHARE, Deadline, check_reading, measure, time_ngrams
 
@@ -55,7 +54,7 @@ class Preparation:
     """How the run is trained, and why."""
     config: Config
     """Every setting, with nothing left open."""
-    first: TrainedModel | None
+    initial: TrainedModel | None
     """The weights that training begins with; None = they are drawn at random."""
     engine: Engine
     """In its first state."""
@@ -65,13 +64,19 @@ class Preparation:
     """What the evaluations read, if it was opened already."""
     deadline: Deadline | None = None
     """The deadline of the run, if it has a time limit."""
+    teachers: Mapping[int, Config] = field(default_factory=dict)
+    """The config of each teacher that the run trains first, by its seed."""
+
+    def begin(self, folder: RunFolder) -> Run:
+        """Begin the run in the folder that has its text; raises CharlmError if it cannot be written."""
+        return folder.begin(self.config, self.corpus, initial=self.initial, teachers=self.teachers)
 
 
 def prepare(
     text: Text,
     *,
     given: Given,
-    folder: Path,
+    folder: RunFolder,
     engines: EngineFactory,
     session: Session,
     parent: Parent | None = None,
@@ -86,7 +91,7 @@ def prepare(
     Args:
         text: What is trained on.
         given: What the user gave.
-        folder: The folder of the run; the text is tokenized into its folder corpus/.
+        folder: The folder of the run; the text is written there.
         engines: Makes the engines.
         session: The user of the training.
         parent: The model whose weights training begins with; None = random weights.
@@ -107,19 +112,25 @@ def prepare(
     config = given.check()
     check_parent(config, parent)
     sources = as_sources(text)
-    if given.minutes is not None and not _is_one_corpus(sources):
+    if given.minutes is not None and not is_one_corpus(sources):
         check_reading(sources, given.minutes)
     known = None if parent is None else parent.model.vocabulary
-    corpus = read_text(text, folder / CORPUS, config.corpus, known=known, show_progress=session.show_progress)
+    corpus = folder.add_text(sources, config.corpus, known=known, on_event=session.on_event)
     is_memorized = _is_memorized(given, config, corpus)
     if is_memorized:
-        corpus = memorize(corpus, folder / CORPUS)
+        corpus = memorize(corpus, folder.path / CORPUS)
     facts = TextFacts.of(corpus, is_memorized=is_memorized)
-    maker = _Maker(corpus, facts, given, folder, engines, session, parent, started, measure)
+    maker = _Maker(corpus, facts, given, folder.path, engines, session, parent, started, measure)
     decision = maker.decide()
     if decision.minutes is None:
-        return maker.prepared(decision, *maker.make(decision))
-    return maker.within_limit(decision, is_plan=is_plan)
+        prepared = maker.prepared(decision, *maker.make(decision))
+    else:
+        prepared = maker.within_limit(decision, is_plan=is_plan)
+    if not is_plan:
+        decision = prepared.decision
+        for event in (decision.event(prepared.engine.batches), *decision.notes):
+            session.on_event(event)
+    return prepared
 
 
 def _is_memorized(given: Given, config: Config, corpus: Corpus) -> bool:
@@ -167,14 +178,15 @@ class _Maker:
         return self.engines.machines.share(round(1e9 * seconds)) / 1e9
 
     def make(self, decision: Decision) -> tuple[Config, TrainedModel | None, Engine]:
-        """Return the config with nothing left open, the first weights and the engine of a decision."""
-        config, say = decision.config, self.session.say
+        """Return the config with nothing left open, the initial weights and the engine of a decision."""
+        config = decision.config
+        on_event = self.session.on_event
         check_parent(config, self.parent)
-        config = settle(config, self.corpus, engines=self.engines, parent=self.parent, say=say)
-        first = None if self.parent is None else adapt_parent(self.parent, config, self.corpus, say=say)
-        weights = None if first is None else first.parameters
-        engine = new_engine(config, self.corpus, self.engines, first_weights=weights, session=self.session)
-        return config, first, engine
+        config = settle(config, self.corpus, engines=self.engines, parent=self.parent, on_event=on_event)
+        initial = None if self.parent is None else adapt_parent(self.parent, config, self.corpus, on_event=on_event)
+        weights = None if initial is None else initial.parameters
+        engine = new_engine(config, self.corpus, self.engines, initial=weights, session=self.session)
+        return config, initial, engine
 
     def within_limit(self, decision: Decision, *, is_plan: bool) -> Preparation:
         """Time the run that was decided on, decide again with its true costs, and open its text."""
@@ -186,12 +198,12 @@ class _Maker:
         again = self.decide(kept=decision.recipe, tolerance=TOLERANCE)
         if again.recipe != decision.recipe:
             made = self._make_and_measure(again)
-        config, first, engine = made
+        config, initial, engine = made
         run = Run(self.folder, config, self.corpus)
         is_short = (decision.minutes or 0.0) < MINUTES_FOR_LZMA
         text = open_text(run, baselines=(NGRAM,) if is_short else BASELINES)
         if not is_plan:
-            open_soft_targets(run)
+            open_soft_targets(run, on_event=self.session.on_event)
             if config.training.ngram_weight:
                 self.costs.ngram_seconds = 0.0
         decision = self.decide(kept=again.recipe)
@@ -199,7 +211,7 @@ class _Maker:
         training = training.model_copy(update={"evaluations": decision.evaluations})
         config = config.model_copy(update={"training": training})
         costs = self.costs(decision.config, self.facts)
-        prepared = self.prepared(decision, config, first, engine)
+        prepared = self.prepared(decision, config, initial, engine)
         deadline = Deadline(
             seconds=60 * (decision.minutes or 0.0),
             started=self.started,
@@ -211,18 +223,41 @@ class _Maker:
 
     def _make_and_measure(self, decision: Decision) -> tuple[Config, TrainedModel | None, Engine]:
         """Make an engine, and note what its parts cost."""
-        config, first, engine = self.make(decision)
+        config, initial, engine = self.make(decision)
         seconds = min(TIMED_SECONDS, TIMED_SHARE * 60 * (decision.minutes or 0.0))
         found = self.measure(config, self.corpus, engine, session=self.session, step_seconds=seconds)
         self.costs.note(decision.config, self.facts, found)
-        return config, first, engine
+        return config, initial, engine
 
-    def prepared(self, decision: Decision, config: Config, first: TrainedModel | None, engine: Engine) -> Preparation:
-        """Tell the user what was decided, and return the run that could begin."""
-        for line in decision.lines(engine.batches):
-            for part in wrap(line):
-                self.session.say(part)
-        return Preparation(self.corpus, decision, config, first, engine)
+    def prepared(self, decision: Decision, config: Config, initial: TrainedModel | None, engine: Engine) -> Preparation:
+        """Return the run that could begin."""
+        teachers = {
+            seed: resolve_teacher(config, self.corpus, seed, engines=self.engines)
+            for seed in config.training.used_teachers.seeds
+        }
+        return Preparation(self.corpus, decision, config, initial, engine, teachers=teachers)
+
+
+def resolve_teacher(config: Config, corpus: Corpus, seed: int, *, engines: EngineFactory) -> Config:
+    """Return the config of a teacher of a run, with nothing left open.
+
+    It has a recipe, a seed, and the text as the run has read it; no other setting of the run reaches it.
+
+    Args:
+        config: Every setting of the run, whose `training.teachers` name a recipe.
+        corpus: The text of the run.
+        seed: Seed of the teacher.
+        engines: Makes the engine.
+
+    Raises:
+        CharlmError: as `prepare`.
+
+    """
+    assert config.training.teachers is not None, "the run has teachers"
+    settings = {"seed": seed, "corpus": config.corpus.model_dump(mode="json"), "sampling.length": 0}
+    given = Given(recipe=config.training.teachers.recipe, overrides=nest(settings.items()))
+    decision = decide(TextFacts.of(corpus), given, precision=fastest_precision())
+    return settle(decision.config, corpus, engines=engines)
 
 
 def reopen(folder: Path, *, overrides: Overrides = (), engines: EngineFactory, session: Session) -> tuple[Run, Engine]:
@@ -245,12 +280,14 @@ def reopen(folder: Path, *, overrides: Overrides = (), engines: EngineFactory, s
     """
     run = open_run(folder, overrides=overrides)
     engines.machines.check_same(run.config, run.corpus)
-    session.say(f"resuming {folder}")
-    config = engines.settle(run.config, say=session.say, is_recorded=True)
-    return run, new_engine(config, run.corpus, engines, first_weights=read_initial(run), session=session)
+    session.on_event(Resuming(folder))
+    config = engines.settle(run.config, on_event=session.on_event, is_recorded=True)
+    return run, new_engine(config, run.corpus, engines, initial=read_initial(run), session=session)
 
 
-def settle(config: Config, corpus: Corpus, *, engines: EngineFactory, parent: Parent | None = None, say: Say) -> Config:
+def settle(
+    config: Config, corpus: Corpus, *, engines: EngineFactory, parent: Parent | None = None, on_event: OnEvent = ignore
+) -> Config:
     """Return the config of a new run, in which nothing is left open, or refuse it.
 
     Args:
@@ -258,7 +295,7 @@ def settle(config: Config, corpus: Corpus, *, engines: EngineFactory, parent: Pa
         corpus: The text.
         engines: Makes the engines.
         parent: The model whose weights training begins with; None = random weights.
-        say: Takes a line for the user.
+        on_event: Called with SettingReplaced and the events of the kernel.
 
     Raises:
         CharlmError: a setting of the section corpus is not that of the text, a teacher cannot be used, there is too
@@ -271,22 +308,22 @@ def settle(config: Config, corpus: Corpus, *, engines: EngineFactory, parent: Pa
     settings = settle_corpus_settings(corpus, config.corpus)
     config = config.model_copy(update={"corpus": settings, "training": training.model_copy(update=filled)})
     check_teachers(config, corpus, available_bytes=memory_bytes())
-    config = engines.settle(config, say=say, is_recorded=False)
+    config = engines.settle(config, on_event=on_event, is_recorded=False)
     engines.machines.check_same(config, corpus)
     return config
 
 
 def new_engine(
-    config: Config, corpus: Corpus, engines: EngineFactory, *, first_weights: Parameters | None = None, session: Session
+    config: Config, corpus: Corpus, engines: EngineFactory, *, initial: Parameters | None = None, session: Session
 ) -> Engine:
-    """Make the engine of a run, and say how a short text is cut.
+    """Make the engine of a run; an event tells if the text is too short for its batches.
 
     Args:
         config: Every setting of the run, settled for this machine.
         corpus: Its text.
         engines: Makes the engine.
-        first_weights: The weights that training begins with, of the shapes that the config gives; None = they are
-            drawn at random.
+        initial: The weights that training begins with, of the shapes that the config gives; None = they are drawn at
+            random.
         session: The user of the training; a signal ends this at once.
 
     Raises:
@@ -297,12 +334,12 @@ def new_engine(
     """
     check_memory(config, len(corpus.vocabulary), available_bytes=memory_bytes())
     batches, shrunk = batches_of(config, len(corpus.split("train")))
-    with session.at_once():
+    with session.interruption.at_once():
         engine = engines(config, batches, vocabulary_size=len(corpus.vocabulary))
-        if first_weights is not None:
-            engine.begin_with(first_weights.tensors())
+        if initial is not None:
+            engine.begin_with(initial.tensors())
     if shrunk is not None:
-        session.say(shrunk)
+        session.on_event(shrunk)
     return engine
 
 
@@ -325,8 +362,9 @@ def lengthen(run: Run, engine: Engine, *, minutes: float, started: float, sessio
     deadline = Deadline(60 * minutes, started, session.clock, found, fixed_share(run.config.training))
     done = max(saved_steps(run.folder / CHECKPOINTS), default=0)
     settings = deadline.lengthened(run.config.training, engine, done)
-    session.say(f"training for {minutes:g} min: {(settings.steps or 0) - done:,} more steps")
-    return replace(run, config=run.config.model_copy(update={"training": settings})), deadline
+    session.on_event(LengthAdded(minutes, (settings.steps or 0) - done))
+    config = run.config.model_copy(update={"training": settings})
+    return replace(run, config=config, previous=run.previous or run.config), deadline
 
 
 def as_sources(text: Text) -> list[str]:
@@ -341,45 +379,10 @@ def as_sources(text: Text) -> list[str]:
     return [str(source) for source in sources]
 
 
-def read_text(
-    text: Text, folder: Path, settings: CorpusConfig, *, known: Vocabulary | None = None, show_progress: bool = False
-) -> Corpus:
-    """Turn a text into a corpus in a folder, or make the folder a link to a corpus, and open it.
-
-    The link to the corpus of a run is relative in a run within it, a teacher, so that the outer run can be moved.
-
-    Args:
-        text: What is trained on.
-        folder: The folder, which does not exist.
-        settings: The section `corpus` of the config.
-        known: The vocabulary of the model whose weights training begins with: its characters keep their ids, and the
-            text gets ids for those that it lacks.
-        show_progress: Whether to show a bar on standard error.
-
-    Raises:
-        CharlmError: the text cannot be read, or the folder cannot be written.
-
-    """
-    sources = as_sources(text)
-    if not _is_one_corpus(sources):
-        return tokenize(sources, folder, settings, known=known)
-    corpus = open_corpus(Path(sources[0]))
-    outer = corpus.folder.parent
-    is_within = is_run(outer) and folder.is_relative_to(outer)
-    with writing(folder):
-        target = os.path.relpath(corpus.folder, folder.parent) if is_within else corpus.folder.resolve()
-        folder.symlink_to(target, target_is_directory=True)
-    return corpus
-
-
 def text_name(text: Text) -> str:
     """Return the name of a text; raises CharlmError if it is a corpus that cannot be read."""
     sources = as_sources(text)
-    return read_manifest(Path(sources[0])).text_name if _is_one_corpus(sources) else name_text(sources)
-
-
-def _is_one_corpus(sources: Sequence[str]) -> bool:
-    return len(sources) == 1 and is_corpus(Path(sources[0]))
+    return read_manifest(Path(sources[0])).text_name if is_one_corpus(sources) else name_text(sources)
 
 
 def check_memory(config: Config, vocabulary_size: int, *, available_bytes: int | None) -> None:

@@ -4,12 +4,15 @@ A mark is written in this order: metrics, events, the checkpoint, then the model
 keeps of all of them what belongs to the path that it continues, so that no step is missing or occurs twice.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from charlm import __version__
-from charlm.config.file import check_resume, parse_config, show_value
+from charlm.config.file import check_resume, parse_config
+from charlm.config.schema import MAX_EVALUATIONS, Config, TrainingConfig
 from charlm.errors import CharlmError
+from charlm.events import BestModelLost, KernelChanged, OnEvent, Resumed, SettingChanged
 from charlm.hardware import versions
 from charlm.network.model_file import TrainedModel, read_model, write_model
 from charlm.network.rnn import architecture
@@ -21,15 +24,16 @@ from charlm.training.checkpoints import Checkpoint, Facts, Progress
 from charlm.training.evaluating import check_finite
 from charlm.training.interface import Engine
 from charlm.training.logs import RunLog
-from charlm.training.schedule import Schedule
+from charlm.training.schedule import Schedule, make_schedule
 
 
 def network(
-    run: Run, engine: Engine, schedule: Schedule, step: int, *, score: Mapping[str, Any] | None = None
+    run: Run, engine: Engine, schedule: Schedule, progress: Progress, *, score: Mapping[str, Any] | None = None
 ) -> TrainedModel:
-    """Return a copy of the network in training after a step, with its score as a model file has it, if it is known."""
+    """Return a copy of the network in training, with its score as a model file has it, if it is known."""
     vocabulary = run.corpus.vocabulary
-    facts = {"step": step, "epoch": schedule.epochs(step), CORPUS: corpus_identity(run.corpus)}
+    epoch = schedule.epochs_of(progress.characters)
+    facts = {"step": progress.step, "epoch": epoch, CORPUS: corpus_identity(run.corpus)}
     return TrainedModel(
         architecture=architecture(run.config, len(vocabulary)),
         parameters=engine.parameters(),
@@ -83,10 +87,20 @@ def begin(run: Run) -> None:
     write_config(run.folder, run.config)
 
 
-def restore(
-    run: Run, engine: Engine, schedule: Schedule, *, say: Callable[[str], None]
-) -> tuple[Checkpoint, dict[str, tuple[Any, Any]]]:
-    """Continue from the newest undamaged checkpoint; return it, and which settings have changed since.
+@dataclass(frozen=True)
+class Restored:
+    """A run at the step of a checkpoint."""
+
+    run: Run
+    """With the lengths that it had before this step."""
+    schedule: Schedule
+    checkpoint: Checkpoint
+    changes: dict[str, tuple[Any, Any]]
+    """The old and the new value of each setting that has changed since, by its dotted key."""
+
+
+def restore(run: Run, engine: Engine, *, on_event: OnEvent) -> Restored:
+    """Continue from the newest undamaged checkpoint.
 
     The models of the run are then those of the path that the checkpoint is on: what a later step had written is
     removed or replaced.
@@ -98,31 +112,57 @@ def restore(
 
     """
     folder = run.folder
-    checkpoint = checkpoints.restore(folder / CHECKPOINTS, warn=say, shapes=engine.shapes())
+    checkpoint = checkpoints.restore(folder / CHECKPOINTS, on_event=on_event, shapes=engine.shapes())
     progress = checkpoint.facts.progress
     if checkpoint.model.facts.get(CORPUS) != corpus_identity(run.corpus):
         raise CharlmError(
             f"{folder / CORPUS}: not the corpus that the run was trained on; put it back, or start a new run"
         )
     before = parse_config(checkpoint.model.config, origin=str(folder / CHECKPOINTS))
-    changes = check_resume(before, run.config, origin=f"{folder / CONFIG_FILE}: ")
+    changes = check_resume(_with_lengths_of(run.config, before), run.config, origin=f"{folder / CONFIG_FILE}: ")
+    previous = (run.previous or run.config).training
+    if not previous.has_length_of(run.config.training):
+        run = _with_new_length(run, previous, progress, engine)
+    schedule = make_schedule(run.config.training, engine.batches)
     if progress.step > schedule.total:
         raise CharlmError(
             f"{folder}: is at step {progress.step:,}, beyond its end ({schedule.total:,}): make it longer"
         )
     engine.restore(checkpoint.tensors)
     if None is not checkpoint.facts.versions.get("kernel") != engine.library is not None:
-        say("kernel: compiled anew, not as it was in this run, so results will not be bit-identical")
-    _leave_other_path(run, checkpoint, say=say)
+        on_event(KernelChanged())
+    _leave_other_path(run, checkpoint, on_event=on_event)
     write_config(folder, run.config)
     for key, (old, new) in changes.items():
-        say(f"{key}: was {show_value(old)}, is now {show_value(new)}")
-    longer = "" if progress.step < schedule.total else ", its end; --minutes N or -s training.epochs=N makes it longer"
-    say(f"resumed at step {progress.step:,} of {schedule.total:,}{longer}")
-    return checkpoint, changes
+        on_event(SettingChanged(key, old, new))
+    on_event(Resumed(progress.step, schedule.total))
+    return Restored(run, schedule, checkpoint, changes)
 
 
-def _leave_other_path(run: Run, checkpoint: Checkpoint, *, say: Callable[[str], None]) -> None:
+def _with_lengths_of(config: Config, other: Config) -> Config:
+    """Return another config with the earlier lengths of a config, which a run changes by itself."""
+    lengths = {"earlier_lengths": config.training.earlier_lengths}
+    return other.model_copy(update={"training": other.training.model_copy(update=lengths)})
+
+
+def _with_new_length(run: Run, previous: TrainingConfig, progress: Progress, engine: Engine) -> Run:
+    """Return a run whose length was changed, with the lengths that it had until now.
+
+    Its further steps have evaluations as often as the steps before, unless the number of evaluations was changed.
+    Evaluations without a new best are counted from zero, so that early stopping does not end the longer run at once.
+    """
+    schedule = make_schedule(previous, engine.batches)
+    settings = run.config.training.after(previous, at=progress.step, total=schedule.total)
+    if settings.evaluations == previous.evaluations:
+        done = schedule.evaluations_after(0) - schedule.evaluations_after(progress.step)
+        longer = make_schedule(settings, engine.batches).total - progress.step
+        more = max(1, round(previous.evaluations * longer / schedule.total))
+        settings = settings.model_copy(update={"evaluations": min(MAX_EVALUATIONS, done + more)})
+    progress.evaluations_without_best = 0
+    return replace(run, config=run.config.model_copy(update={"training": settings}))
+
+
+def _leave_other_path(run: Run, checkpoint: Checkpoint, *, on_event: OnEvent) -> None:
     """Remove or replace what steps after a checkpoint have written; the best loss is forgotten with its model."""
     folder, progress = run.folder, checkpoint.facts.progress
     best = None if progress.best_nats is None else _read_best_of(run, checkpoint)  # before anything is removed
@@ -136,10 +176,7 @@ def _leave_other_path(run: Run, checkpoint: Checkpoint, *, say: Callable[[str], 
     with writing(folder):
         (folder / BEST).unlink(missing_ok=True)
     if progress.best_nats is not None:
-        say(
-            f"{folder / BEST}: is not the model of step {progress.best_step:,}, the best so far; the next evaluation "
-            f"writes it again; until then use {folder / LAST}"
-        )
+        on_event(BestModelLost(folder / BEST, progress.best_step, folder / LAST))
         progress.best_nats = None
 
 

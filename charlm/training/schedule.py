@@ -5,7 +5,7 @@ before a change stay as they were: the config records each earlier length and th
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
@@ -13,7 +13,7 @@ from itertools import accumulate, pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config.schema import ScheduleConfig, TrainingConfig
+from charlm.config.schema import EarlierLength, ScheduleConfig, TrainingConfig
 from charlm.errors import CharlmError
 from charlm.text.batches import Batches
 
@@ -54,7 +54,9 @@ class Stretch:
     total: int
     """The length of the run that the stretch follows, in steps from its start: `until`, or more if it was changed."""
     evaluations: int
-    """The evaluations after step `first`: evenly over the steps up to `total`."""
+    """The evaluations after step `first`, evenly over the steps up to `total`."""
+    borders: tuple[float, ...]
+    """The steps at which windows would change their length, before they are rounded, and the last step."""
     phases: tuple[Phase, ...]
     """All steps of the run up to `total`, by the length of their windows."""
 
@@ -128,14 +130,21 @@ class Schedule:
 
     def epochs(self, step: int) -> float:
         """Return how often the first `step` steps read the training text."""
-        return self.characters(step) / (self.batches.steps_per_epoch * self.batches.characters_per_step)
+        return self.epochs_of(self.characters(step))
+
+    def epochs_of(self, characters: int) -> float:
+        """Return how often a run that has read some characters has read the training text."""
+        return characters / (self.batches.steps_per_epoch * self.batches.characters_per_step)
 
     def rates(self, first: int, count: int) -> NDArray[np.float32]:
         """Return the learning rates of the `count` steps after the first `first` ones, float32 [count].
 
         The rate rises linearly over `warmup_steps`, but over no more than MAX_WARM_UP of the run. Then it stays at its
         peak (constant), or falls to `final_fraction` of it at the last step, along half a cosine (Loshchilov and Hutter
-        2017, equation 5). Where the length of the run changes, the rate goes on from where it is.
+        2017, equation 5).
+
+        Where a run becomes shorter, the rate continues from where it is and falls faster. Where a run becomes longer,
+        the rate rises to what it would be if the run had had the new length from its start.
         """
         return np.array([self.peak_rate * self._fraction(step) for step in range(first, first + count)], np.float32)
 
@@ -161,16 +170,20 @@ class Schedule:
         progress = 0.0
         found = {0: progress}
         for stretch, following in pairwise(self.stretches):
-            progress = self._progress(following.first, stretch, progress)
+            continued = self._progress(following.first, stretch, progress)
+            progress = min(continued, self._share(following.first, following, since=0))
             found[following.first] = progress
         return found
 
     def _progress(self, step: int, stretch: Stretch, before: float) -> float:
         """Return how far the learning rate has fallen at a step of a stretch, in proportion to the characters read."""
-        begin = stretch.characters(max(stretch.first, self._warm_up))
+        return min(1.0, before + (1 - before) * self._share(step, stretch, since=stretch.first))
+
+    def _share(self, step: int, stretch: Stretch, *, since: int) -> float:
+        """Return how much of what a run reads between a step, or its warm-up, and its last step is read by a step."""
+        begin = stretch.characters(max(since, self._warm_up))
         length = stretch.characters(stretch.total - 1) - begin
-        share = max(0, stretch.characters(step) - begin) / max(1, length)
-        return min(1.0, before + (1 - before) * share)
+        return max(0, stretch.characters(step) - begin) / max(1, length)
 
     def logs_at(self, step: int) -> bool:
         """Return whether a line is logged after a step: every `log_every` steps, and at every mark."""
@@ -186,6 +199,14 @@ class Schedule:
             return step + 1
         marks = ((stretch, stretch.next_mark(step)) for stretch in self.stretches)
         return next(mark for stretch, mark in marks if mark <= stretch.until)
+
+    def evaluations_after(self, step: int) -> int:
+        """Return how many evaluations the run has after a step."""
+        count = 0
+        while step < self.total:
+            step = self.next_mark(step)
+            count += 1
+        return count
 
     def steps_to_next_event(self, step: int) -> int:
         """Return the number of steps until something happens: 1 or more, if `step` is less than `total`."""
@@ -216,14 +237,11 @@ def make_schedule(settings: TrainingConfig, batches: Batches) -> Schedule:
         batches: How the training text is cut into windows of `sequence_length`.
 
     Raises:
-        CharlmError: the run would end before its last change of length.
+        CharlmError: the run would end before the step at which its length was changed.
 
     """
-    limits = [] if settings.steps is None else [settings.steps]
-    if settings.epochs is not None:
-        limits.append(round(settings.epochs * batches.steps_per_epoch / mean_growth(settings)))
     return Schedule(
-        stretches=_stretches(settings, batches, min(limits)),
+        stretches=_stretches(settings, batches),
         log_every=settings.log_every,
         batches=batches,
         peak_rate=settings.optimizer.learning_rate,
@@ -231,29 +249,49 @@ def make_schedule(settings: TrainingConfig, batches: Batches) -> Schedule:
     )
 
 
-def _stretches(settings: TrainingConfig, batches: Batches, total: int) -> tuple[Stretch, ...]:
-    """Return the stretches of a run of `total` steps. A change of length rescales what is left of the phases."""
-    lengths = [(length.until, length.steps, length.evaluations) for length in settings.earlier_lengths]
-    lengths.append((total, total, settings.evaluations))
-    scale = lengths[0][1] * mean_growth(settings)
-    borders = [0.0, *accumulate(scale * share / factor for share, factor in _growth(settings))]
+def _stretches(settings: TrainingConfig, batches: Batches) -> tuple[Stretch, ...]:
+    """Return the stretches of a run. A change of length rescales what is left of the phases."""
     stretches: list[Stretch] = []
-    first = 0
-    marks = 0
-    for until, steps, evaluations in lengths:
-        if until <= first:
-            raise CharlmError(
-                f"training.earlier_lengths: found until {first:,}; must be less than the {until:,} steps of the run"
-            )
-        if stretches:
-            scale = (steps - first) / (stretches[-1].total - first)
-            borders = [border + (scale - 1) * max(0.0, border - first) for border in borders]
-        phases = _phases(settings, batches, borders)
-        stretch = Stretch(first, until, steps, max(1, evaluations - marks), phases)
-        stretches.append(stretch)
-        first = until
-        marks += stretch.marks
-    return tuple(stretches)
+    for length in settings.earlier_lengths:
+        stretches.append(_stretch(settings, batches, stretches, length))
+    total = _total(settings, batches, stretches)
+    first = stretches[-1].until if stretches else 0
+    if total <= first:
+        key = "steps" if settings.epochs is None else "epochs"
+        raise CharlmError(f"training.{key}: gives a run of {total:,} steps, but {first:,} are taken; give it more")
+    last = EarlierLength(until=total, steps=total, evaluations=settings.evaluations)
+    return (*stretches, _stretch(settings, batches, stretches, last))
+
+
+def _total(settings: TrainingConfig, batches: Batches, stretches: Sequence[Stretch]) -> int:
+    """Return the length of a run in steps, after stretches of other lengths."""
+    limits = [] if settings.steps is None else [settings.steps]
+    if settings.epochs is not None and not stretches:
+        limits.append(round(settings.epochs * batches.steps_per_epoch / mean_growth(settings)))
+    elif settings.epochs is not None:
+        last = stretches[-1]
+        wanted = settings.epochs * batches.steps_per_epoch * batches.characters_per_step - last.characters(last.until)
+        planned = last.characters(last.total) - last.characters(last.until)
+        per_step: float = last.phase(last.until).batches.characters_per_step
+        if planned:
+            per_step = planned / (last.total - last.until)
+        limits.append(last.until + round(wanted / per_step))
+    return min(limits)
+
+
+def _stretch(settings: TrainingConfig, batches: Batches, before: Sequence[Stretch], length: EarlierLength) -> Stretch:
+    """Return the stretch of a run that follows some others, until the length of the run changes again."""
+    if not before:
+        scale = length.steps * mean_growth(settings)
+        borders = [0.0, *accumulate(scale * share / factor for share, factor in _growth(settings))]
+        first = 0
+    else:
+        last = before[-1]
+        first = last.until
+        scale = (length.steps - first) / max(1, last.total - first)
+        borders = [border + (scale - 1) * max(0.0, border - first) for border in last.borders]
+    evaluations = max(1, length.evaluations - sum(stretch.marks for stretch in before))
+    return Stretch(first, length.until, length.steps, evaluations, tuple(borders), _phases(settings, batches, borders))
 
 
 def _phases(settings: TrainingConfig, batches: Batches, borders: Iterable[float]) -> tuple[Phase, ...]:

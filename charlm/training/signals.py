@@ -1,81 +1,42 @@
-"""A training as its user has it: what is said, and what ends it before its last step.
+"""The signals that end a training: Ctrl-C, SIGTERM and SIGHUP.
 
-Ctrl-C, SIGTERM and SIGHUP end the program at once if nothing can be lost, otherwise after the present step.
+A signal ends the program immediately if nothing can be lost, otherwise after the present step. Once `Stopped` has been
+raised, further signals are ignored, so that nothing disturbs the code that cleans up.
 """
 
 import contextlib
 import signal as signals
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from tqdm import tqdm
-
-from charlm.training.checkpoints import Progress
-
-Say = Callable[[str], None]
-"""Takes a line for the user."""
-OnEvaluation = Callable[[Progress, float], object]
-"""Is called after an evaluation with the progress and the loss that decides which network is the best, in nats per
-character: that on the validation text, or the training loss if there is no such text."""
-OnStep = Callable[[int, float], object]
-"""Is called after each step with its number, from 1, and its training loss in nats per character."""
 CAUGHT = (signals.SIGINT, signals.SIGTERM, signals.SIGHUP)
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal has ended the program or what it was doing."""
+    """A signal has ended the program, or the task that it was doing."""
 
     def __init__(self, signal: signals.Signals) -> None:
         super().__init__(f"stopped by {signal.name}")
         self.exit_code = 128 + signal
         """The exit code that a shell reports for a process ended by the signal."""
         self.run: Path | None = None
-        """The folder of the run that was stopped; it is gone if nothing was trained."""
+        """The folder of the run that was stopped and can be continued; None if nothing is kept."""
+        self.is_saved = False
+        """Whether something was trained and saved before; if not, a run that continued is as it was."""
 
 
-def ignore(*_args: object) -> None:
-    """Do nothing with a line, after a step or after an evaluation."""
+class Interruption:
+    """The signal that ends a training, and whether it may do so immediately."""
 
-
-@dataclass
-class Session:
-    """What the user of a training is told, and the signal that ends it."""
-
-    write_line: Say = ignore
-    """Takes a line for the user."""
-    show_progress: bool = False
-    """Whether to show bars on standard error."""
-    on_evaluation: OnEvaluation = ignore
-    """Called after each evaluation, when the run is saved; what it raises ends the training."""
-    on_step: OnStep = ignore
-    """Called after each step; what it raises ends the training."""
-    clock: Callable[[], float] = time.perf_counter
-    """Returns the time in seconds, by which a run is timed; no step depends on it."""
-    signal: signals.Signals | None = None
-    """The last signal, or None."""
-    is_deferred: bool = False
-    """Whether the first signal is only recorded. If not, and for every later signal, Stopped is raised."""
-
-    def say(self, line: str) -> None:
-        """Tell the user a line, above the progress bar."""
-        with tqdm.external_write_mode(sys.stderr):
-            self.write_line(line)
-
-    @contextlib.contextmanager
-    def silent(self, *, but: str | None = None) -> Iterator[None]:
-        """Say and show nothing during a block, but lines that begin so, and the bar, if there is a beginning."""
-        write_line, show_progress = self.write_line, self.show_progress
-        self.write_line = lambda line: write_line(line) if but is not None and line.startswith(but) else None
-        self.show_progress = show_progress and but is not None
-        try:
-            yield
-        finally:
-            self.write_line, self.show_progress = write_line, show_progress
+    def __init__(self) -> None:
+        self.signal: signals.Signals | None = None
+        """The last signal that was handled; None if there was none."""
+        self.is_deferred = False
+        """Whether the first signal is only recorded. If not, and for a second signal, Stopped is raised."""
+        self.is_raised = False
+        """Whether Stopped was raised, so that further signals are ignored."""
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
@@ -96,6 +57,7 @@ class Session:
         try:
             self.is_deferred = False
             if self.signal is not None:
+                self.is_raised = True
                 raise Stopped(self.signal)
             yield
         except Exception:
@@ -105,30 +67,39 @@ class Session:
         finally:
             self.is_deferred = before
 
+    def withstand(self) -> None:
+        """Go on after Stopped was caught: the next signal raises it again."""
+        self.is_raised = False
+
     def handle(self, number: int, _frame: FrameType | None) -> None:
         """Record a signal, and raise Stopped unless it is the first and may be deferred."""
-        is_first, self.signal = self.signal is None, signals.Signals(number)
-        if not (is_first and self.is_deferred):
-            raise Stopped(self.signal)
+        if self.is_raised:
+            return
+        is_first = self.signal is None
+        self.signal = signals.Signals(number)
+        if is_first and self.is_deferred:
+            return
+        self.is_raised = True
+        raise Stopped(self.signal)
 
 
 @contextlib.contextmanager
-def stop_on_signal(session: Session) -> Iterator[Session]:
-    """Handle signals during a block, at once unless the session defers them; yield the session.
+def stop_on_signal(interruption: Interruption) -> Iterator[None]:
+    """Handle signals during a block, immediately unless they are deferred.
 
     An ignored SIGHUP stays ignored, so that nohup works. Outside the main thread Python allows no handlers: signals are
     left as they are.
 
     Args:
-        session: The user of a training.
+        interruption: Takes the signals.
 
     """
     caught = [number for number in CAUGHT if number != signals.SIGHUP or signals.getsignal(number) != signals.SIG_IGN]
     if threading.current_thread() is not threading.main_thread():
         caught = []
-    before = {number: signals.signal(number, session.handle) for number in caught}
+    before = {number: signals.signal(number, interruption.handle) for number in caught}
     try:
-        yield session
+        yield
     finally:
         for number, handler in before.items():
             signals.signal(number, handler)

@@ -184,7 +184,7 @@ def check_teachers(config: Config, corpus: Corpus, *, available_bytes: int | Non
         raise CharlmError(
             f"training.teachers, ngram_weight: the soft targets of {rows:,} characters with {width:,} ids take "
             f"{needed / 1e9:,.1f} GB, more than a quarter of the memory of this machine: use a shorter text, "
-            f"or none of them: -s training.ngram_weight=0 -s training.teacher_weight=0"
+            f"or none of them: training.ngram_weight=0, training.teacher_weight=0"
         )
 
 

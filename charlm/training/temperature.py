@@ -37,11 +37,6 @@ class Choice:
     reason: str
     """Why, for the user; "" = no lower temperature was compared."""
 
-    def __str__(self) -> str:
-        """Return the choice for the user."""
-        reason = self.reason and f" ({self.reason})"
-        return f"sampling temperature {self.temperature:g}{reason}"
-
 
 RECITAL = Choice(0.0, "always the most likely character, which recites the text")
 

@@ -18,8 +18,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from charlm.config.schema import Config, TrainingConfig
-from charlm.errors import CharlmError, duration
+from charlm.config.schema import MAX_EVALUATIONS, Config, TrainingConfig
+from charlm.errors import CharlmError
 from charlm.evaluation.baselines import count_ngrams, predict_ngrams
 from charlm.evaluation.scoring import ids_read
 from charlm.runs.run import Run
@@ -36,9 +36,10 @@ from charlm.training.interface import Engine
 from charlm.training.logs import RunLog
 from charlm.training.marks import Training
 from charlm.training.schedule import Schedule, make_schedule
-from charlm.training.signals import Session
+from charlm.training.session import Session
 from charlm.training.soft_targets import NGRAM_ORDER, NGRAM_PARTS
 from charlm.training.temperature import TYPICAL_CHARACTERS
+from charlm.wording import duration
 
 TIMED_STEPS, TIMED_SECONDS = 20, 3.0
 """How many steps are timed, at most for so long; at least one call of the engine."""
@@ -106,7 +107,7 @@ def measure(
 
     """
     endless = config.model_copy(update={"training": config.training.with_steps(MAX_STEPS)})
-    with temporary_folder() as folder, session.at_once(), contextlib.closing(RunLog(folder)) as log:
+    with temporary_folder() as folder, session.interruption.at_once(), contextlib.closing(RunLog(folder)) as log:
         started, run = session.clock(), Run(folder, endless, corpus)
         schedule = make_schedule(endless.training, engine.batches)
         first = next(phase.first for phase in schedule.phases if phase.batches == schedule.batches)
@@ -188,7 +189,6 @@ MEASURED_SHARE = 0.05
 """The speed that was measured before the run counts as much as that of steps for this share of the time limit."""
 KEPT_SHARE = 0.3
 """At an evaluation, how much the steps before it still count in the speed."""
-MAX_EVALUATIONS = 1_000
 MIN_RANGE = 1_000
 """A run may become up to three times as long as it was, or this many steps."""
 
@@ -260,25 +260,17 @@ class Deadline:
 
         """
         left = self._left
-        evaluations = _evaluations_after(schedule, step)
+        evaluations = schedule.evaluations_after(step)
+        done = schedule.evaluations_after(0) - evaluations
         needed = self._seconds(schedule, step) + evaluations * self._evaluation_seconds
         shortest, longest = (TOO_SHORT, TOO_LONG) if is_evaluation else (FAR_TOO_SHORT, FAR_TOO_LONG)
         if shortest * left <= needed <= longest * left:
             return None
         evaluations = self._affordable(evaluations, left)
-        total_evaluations = _evaluations_after(schedule, 0) - _evaluations_after(schedule, step) + evaluations
-
         left -= evaluations * self._evaluation_seconds
-
-        def seconds(more: int) -> float:
-            """Return how long some more steps take."""
-            changed = settings.with_changed_length(
-                step, before=schedule.total, steps=step + more, evaluations=total_evaluations
-            )
-            return self._seconds(make_schedule(changed, schedule.batches), step)
-
-        more = max(1, bisect.bisect_right(range(1, 2 * schedule.total + MIN_RANGE), left, key=seconds))
-        return None if step + more == schedule.total else (step + more, total_evaluations)
+        most = 2 * schedule.total + MIN_RANGE
+        more = self._steps_within(left, settings, schedule, step, most=most)
+        return None if step + more == schedule.total else (step + more, done + evaluations)
 
     def lengthened(self, settings: TrainingConfig, engine: Engine, step: int) -> TrainingConfig:
         """Return settings with as many more steps as fit, one at least.
@@ -292,16 +284,31 @@ class Deadline:
         left = self._left
         evaluations = self._affordable(settings.evaluations, left)
         left -= evaluations * self._evaluation_seconds
+        schedule = make_schedule(settings, engine.batches)
+        more = engine.machines.share(self._steps_within(left, settings, schedule, step, most=MAX_STEPS - step))
+        done = schedule.evaluations_after(0) - schedule.evaluations_after(step)
+        total = engine.machines.share(min(MAX_EVALUATIONS, done + evaluations))
+        longer = settings.with_steps(step + more).model_copy(update={"evaluations": total})
+        return longer.after(settings, at=step, total=schedule.total)
+
+    def _steps_within(self, left: float, settings: TrainingConfig, schedule: Schedule, step: int, *, most: int) -> int:
+        """Return how many more steps fit into the seconds that are left, one at least.
+
+        Args:
+            left: The seconds.
+            settings: The section `training` of the config so far.
+            schedule: The schedule that these settings give.
+            step: The steps that are taken.
+            most: The largest number of steps to return.
+
+        """
 
         def seconds(more: int) -> float:
             """Return how long some more steps take."""
-            return self._seconds(make_schedule(settings.with_steps(step + more), engine.batches), step)
+            changed = settings.with_steps(step + more).after(settings, at=step, total=schedule.total)
+            return self._seconds(make_schedule(changed, schedule.batches), step)
 
-        fitting = bisect.bisect_right(range(1, MAX_STEPS - step), left, key=seconds)
-        more = max(1, engine.machines.share(fitting))
-        # the evaluations of a run are spread over all of its steps, those before this command included
-        total = engine.machines.share(min(MAX_EVALUATIONS, -(-evaluations * (step + more) // more)))
-        return settings.with_steps(step + more).model_copy(update={"evaluations": total})
+        return max(1, bisect.bisect_right(range(1, most), left, key=seconds))
 
     def _affordable(self, evaluations: int, left: float) -> int:
         """Return how many of some evaluations fit into their share of the seconds that are left, one at least."""
@@ -311,12 +318,3 @@ class Deadline:
     def _seconds(self, schedule: Schedule, step: int) -> float:
         """Return how long the rest of the steps of a schedule takes."""
         return self._work_of(schedule, step, schedule.total) * self._step_seconds
-
-
-def _evaluations_after(schedule: Schedule, step: int) -> int:
-    """Return how many evaluations a run has after a step."""
-    count = 0
-    while step < schedule.total:
-        step = schedule.next_mark(step)
-        count += 1
-    return count

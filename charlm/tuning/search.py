@@ -6,7 +6,6 @@ learning rates fall to their end.
 """
 
 import itertools
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,20 +19,31 @@ from charlm.config.file import dump_yaml, load_config
 from charlm.config.recipes import find_recipe
 from charlm.engine.factory import KerasEngines
 from charlm.engine.runtime import check_tensorflow
-from charlm.errors import CharlmError, escape_controls
+from charlm.errors import CharlmError
+from charlm.events import (
+    Evaluated,
+    Event,
+    OnEvent,
+    SearchStarted,
+    TrialEnded,
+    TrialFailed,
+    TrialStarted,
+    ignore,
+)
 from charlm.hardware import fastest_precision
 from charlm.runs.folder import CONFIG_FILE, CORPUS, RUNS
-from charlm.runs.run import begin_run, run_folder
+from charlm.runs.ownership import write_text
 from charlm.storage import only_writer, remove_leftovers, write_file, writing
 from charlm.text.corpus import Corpus, is_corpus, open_corpus
-from charlm.training.checkpoints import Progress
+from charlm.text.identity import check_same_text
 from charlm.training.costs import Costs, TextFacts
 from charlm.training.decision import Given, decide
 from charlm.training.interface import EngineFactory
-from charlm.training.preparation import as_sources, prepare, read_text
-from charlm.training.signals import Session, Stopped, stop_on_signal
+from charlm.training.preparation import as_sources, prepare
+from charlm.training.session import Session
+from charlm.training.signals import Stopped, stop_on_signal
 from charlm.training.timing import measure
-from charlm.training.trainer import train_run
+from charlm.training.trainer import own_run, train_run
 from charlm.tuning.journal import Journal
 from charlm.tuning.space import Space, load_space
 
@@ -62,8 +72,8 @@ class SearchResult:
     """Optuna's record of all trials: their values (`params`), their losses in nats per character, their states."""
     best: Path
     """The recipe of the best trial."""
-    command: str
-    """What trains that recipe on the same text."""
+    sources: tuple[str, ...]
+    """The text as it was given; empty = the plays that come with charlm."""
 
 
 def tune(
@@ -74,12 +84,11 @@ def tune(
     trials: int | None = None,
     trial_minutes: float | None = None,
     out: str | Path | None = None,
-    say: Callable[[str], None] = lambda _: None,
-    show_progress: bool = False,
+    on_event: OnEvent = ignore,
 ) -> SearchResult:
     """Search for the recipe with the lowest validation loss after the same time of training.
 
-    If the same search has begun in the folder, it goes on. TensorFlow's threads are set for the whole process.
+    If the same search has begun in the folder, it continues. TensorFlow's threads are set for the whole process.
 
     Args:
         space: The YAML file of what is searched, see docs/tuning.md; or the name of the one that comes with charlm.
@@ -89,8 +98,7 @@ def tune(
         trial_minutes: How long each trial trains, more than 0 and at most half of `minutes`; None = what the search
             has, for a new one a twentieth of `minutes`, but no less than half a minute.
         out: The folder of the search; None = tune- and the name of the space, under runs/.
-        say: Takes a line for the user, for instance `print`.
-        show_progress: Whether to show a bar on standard error while the text is tokenized.
+        on_event: Called with the events of a search and of reading the text, see `charlm.events`.
 
     Raises:
         CharlmError: TensorFlow is not installed, the space or the text is not right, a trial takes longer than
@@ -103,7 +111,8 @@ def tune(
     check_tensorflow()
     folder = RUNS / f"tune-{loaded.path.stem}" if out is None else Path(out)
     seconds, trial_seconds = 60 * minutes, None if trial_minutes is None else 60 * trial_minutes
-    with stop_on_signal(Session(say, show_progress=show_progress)) as session:
+    session = Session(on_event)
+    with stop_on_signal(session.interruption):
         engines = KerasEngines(session)
         return search(
             loaded, text, folder, engines, session, seconds=seconds, trial_seconds=trial_seconds, trials=trials
@@ -122,22 +131,21 @@ def search(
     trials: int | None = None,
     measure: Callable[..., Costs] = measure,
 ) -> SearchResult:
-    """Begin a search in a folder or go on with it, until its time is over or it has enough trials.
+    """Begin a search in a folder or continue it, until its time is over or it has enough trials.
 
     The arguments and errors are those of `tune`, in seconds. `measure` finds out how long the parts of a trial take.
     """
     with writing(folder):
         if not (folder / JOURNAL).exists() and folder.exists() and any(p.name[0] != "." for p in folder.iterdir()):
-            raise CharlmError(f"{folder}: is not empty, and not the folder of a search; name another --out")
+            raise CharlmError(f"{folder}: is not empty, and not the folder of a search; name another folder")
         folder.mkdir(parents=True, exist_ok=True)
+    started = session.clock()
     sources = as_sources(text)
-    command = " ".join(["charlm train", *([] if text is None else map(shlex.quote, sources))])
-    command += f" -c {shlex.quote(str(folder / BEST_FILE))}"
     with only_writer(folder):
         with writing(folder):
             remove_leftovers(folder)
         study = _open_study(folder)
-        corpus = _open_text(space, sources, folder / CORPUS, session)
+        corpus = _open_text(space, sources, folder, session)
         length = trial_seconds or study.user_attrs.get("length of trials")
         length = length or min(seconds / 2, max(seconds / TRIALS, MIN_TRIAL_SECONDS))
         if length >= seconds:
@@ -147,38 +155,127 @@ def search(
         if space.is_advised:
             space = replace(space, recipe=_recipe_for(space, corpus, seconds=length))
         Given(str(space.recipe), space.overrides({}), minutes=length / 60).check()
-        _check_is_same(study, folder, {**space.describe(), "text": sources, "length of trials": length})
-        for stale in study.get_trials(states=(TrialState.RUNNING,)):  # of a process that was stopped
-            study.tell(stale.number, state=TrialState.FAIL)
-        _write_best(study, space, folder, command)  # that of a process killed after its last trial is out of date
-        if not study.trials:
-            study.enqueue_trial(space.values())
-        session.say(f"recipe {space.recipe.stem}; a trial trains {length:,.0f} s, at most {seconds // length:,.0f} fit")
-        ended, failures = sum(trial.state.is_finished() for trial in study.trials), 0
-        last_start = session.clock() + seconds - length  # a trial begins if it can end
-        while session.clock() < last_start and (trials is None or ended < trials):
-            trial, ended = study.ask({**space.search}), ended + 1
+        _check_is_same(study, folder, {**space.describe(), "length of trials": length})
+        found = _Search(space, folder, corpus, study, engines, session, length, measure)
+        found.forget_interrupted_trials()
+        found.write_best()  # the file of a process that was killed after its last trial is out of date
+        session.on_event(SearchStarted(space.recipe.stem, length, int(seconds // length)))
+        found.run_trials(until=started + seconds, trials=trials)
+    if not found.has_complete_trial:
+        raise CharlmError(f"{folder}: no trial is complete; repeat the search to continue it")
+    return SearchResult(folder, study, folder / BEST_FILE, sources=() if text is None else tuple(sources))
+
+
+@dataclass
+class _Search:
+    """A search in its folder, which this process owns."""
+
+    space: Space
+    folder: Path
+    corpus: Corpus
+    study: optuna.Study
+    engines: EngineFactory
+    session: Session
+    trial_seconds: float
+    """The training time of each trial."""
+    measure: Callable[..., Costs]
+
+    @property
+    def has_complete_trial(self) -> bool:
+        """Whether a trial was trained to its end."""
+        return bool(self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+
+    def forget_interrupted_trials(self) -> None:
+        """Note that trials which a stopped process has begun have failed."""
+        for stale in self.study.get_trials(states=(TrialState.RUNNING,)):
+            self.study.tell(stale.number, state=TrialState.FAIL)
+
+    def run_trials(self, *, until: float, trials: int | None) -> None:
+        """Run trials while another one can end in time.
+
+        Args:
+            until: When the call has to end, by the clock of the session.
+            trials: The number of trials of the whole search at which it ends; None = any.
+
+        Raises:
+            CharlmError: several trials in a row have failed, or a file cannot be written.
+
+        """
+        if not self.study.trials:
+            self.study.enqueue_trial(self.space.values())
+        ended = sum(trial.state.is_finished() for trial in self.study.trials)
+        failures = 0
+        while self.session.clock() < until - self.trial_seconds and (trials is None or ended < trials):
+            error = self._run_trial()
+            failures = 0 if error is None else failures + 1
+            ended += 1
+            if failures == MAX_FAILURES:
+                raise CharlmError(f"the last {failures} trials have failed, the last one with: {error}")
+
+    def _run_trial(self) -> CharlmError | None:
+        """Train the run of a trial and record its loss; return why it has failed, or None."""
+        study, session = self.study, self.session
+        trial = study.ask({**self.space.search})
+        session.on_event(TrialStarted(trial.number, trial.params))
+        try:
+            nats = self._train(trial)
+        except CharlmError as error:
+            study.tell(trial, state=TrialState.FAIL)
+            session.on_event(TrialFailed(trial.number, str(error)))
+            return error
+        study.tell(trial, nats, state=TrialState.PRUNED if nats is None else TrialState.COMPLETE)
+        self.write_best()
+        best = study.best_trial  # there is one: the first trials are not pruned
+        session.on_event(TrialEnded(trial.number, nats, float(best.value or 0.0), best.number))
+        return None
+
+    def _train(self, trial: optuna.Trial) -> float | None:
+        """Train the run of a trial; return its lowest loss, None if it was ended because others were better."""
+        evaluations = itertools.count(1)
+
+        def report(event: Event) -> None:
+            """Report an evaluation, and end a trial that is worse than the median of the others."""
+            if not isinstance(event, Evaluated):
+                return
+            trial.report(event.nats_per_char, next(evaluations))
+            if event.step < event.total and trial.should_prune():
+                raise optuna.TrialPruned
+
+        session = replace(self.session, on_event=report)
+        overrides = self.space.overrides({**trial.params, **FOR_TRIALS})
+        given = Given(str(self.space.recipe), overrides, minutes=self.trial_seconds / 60)
+        with own_run(_run_of(self.folder, trial.number), session=session) as place:
+            prepared = prepare(
+                self.corpus, given=given, folder=place, engines=self.engines, session=session, measure=self.measure
+            )
+            run = prepared.begin(place)
             try:
-                with run_folder(_run_of(folder, trial.number)) as place:
-                    nats = _train_trial(
-                        trial, space, corpus, place, engines, session=session, seconds=length, measure=measure
-                    )
-            except CharlmError as error:
-                study.tell(trial, state=TrialState.FAIL)
-                session.say(f"trial {trial.number}: failed: {error}")
-                failures += 1
-                if failures == MAX_FAILURES:
-                    raise CharlmError(f"the last {failures} trials have failed") from None
-                continue
-            failures = 0
-            study.tell(trial, nats, state=TrialState.PRUNED if nats is None else TrialState.COMPLETE)
-            best = study.best_trial  # there is one: the first trials are not pruned
-            _write_best(study, space, folder, command)
-            result = "pruned" if nats is None else f"{nats:.4f} nats per character"
-            session.say(f"trial {trial.number}: {result}; best {best.value:.4f} (trial {best.number})")
-    if not _has_complete_trial(study):
-        raise CharlmError(f"{folder}: no trial is complete; the same command goes on with the search")
-    return SearchResult(folder, study, folder / BEST_FILE, command)
+                outcome = train_run(run, prepared.engine, self.engines, session=session, text=prepared.text)
+            except optuna.TrialPruned:
+                return None
+            if outcome.signal is not None:
+                raise Stopped(outcome.signal)
+            return outcome.nats_per_char
+
+    def write_best(self) -> None:
+        """Write the config of the best trial as a recipe, with the sampling that the search has left out.
+
+        Nothing is written if no trial is complete, or if the run of the best trial was removed.
+        """
+        if not self.has_complete_trial:
+            return
+        best = self.study.best_trial
+        path = _run_of(self.folder, best.number) / CONFIG_FILE
+        if not path.exists():
+            return
+        config = load_config(path)
+        config = config.model_copy(update={"recipe": None, "sampling": self.space.config().sampling})
+        head = (
+            f"# Trial {best.number} of {len(self.study.trials)} of a search: {best.value:.4f} nats per character on "
+            f"the validation text.\n# Its length is that of the trial; a time limit replaces it.\n"
+        )
+        recipe = dump_yaml(config.model_dump(mode="json", exclude_defaults=True))
+        write_file(self.folder / BEST_FILE, (head + recipe).encode())
 
 
 def _open_study(folder: Path) -> optuna.Study:
@@ -191,8 +288,8 @@ def _open_study(folder: Path) -> optuna.Study:
             load_if_exists=True,
         )
     except (ValueError, LookupError, TypeError, AssertionError) as error:
-        raise CharlmError(f"{folder / JOURNAL}: damaged: {error}; name another --out") from None
-    # seeded by the number of trials: with one seed, a search that goes on would draw the same values again
+        raise CharlmError(f"{folder / JOURNAL}: damaged: {error}; name another folder") from None
+    # seeded by the number of trials: with one seed, a search that continues would draw the same values again
     study.sampler = optuna.samplers.TPESampler(
         seed=len(study.trials), n_startup_trials=RANDOM_TRIALS, multivariate=True
     )
@@ -200,11 +297,18 @@ def _open_study(folder: Path) -> optuna.Study:
 
 
 def _open_text(space: Space, sources: Sequence[str], folder: Path, session: Session) -> Corpus:
-    """Return the text of a search; raise CharlmError if it has no validation part, by which trials are compared."""
-    if is_corpus(folder):
-        corpus = open_corpus(folder)
+    """Return the text of the search in a folder.
+
+    Raises:
+        CharlmError: the text is not the one that the search began with, or has no validation part, by which trials are
+            compared.
+
+    """
+    if is_corpus(folder / CORPUS):
+        corpus = open_corpus(folder / CORPUS)
+        check_same_text(sources, corpus, owner=folder)
     else:
-        corpus = read_text(sources, folder, space.config().corpus, show_progress=session.show_progress)
+        corpus = write_text(sources, folder / CORPUS, space.config().corpus, on_event=session.on_event)
     if not len(corpus.split("validation")):
         raise CharlmError("the text is too short for a validation part, by which a search compares; give more text")
     return corpus
@@ -221,68 +325,8 @@ def _check_is_same(study: optuna.Study, folder: Path, identity: dict[str, Any]) 
     """Note what makes two searches the same, or refuse a folder that holds another."""
     for name, value in identity.items():
         if study.user_attrs.get(name, value) != value:
-            raise CharlmError(f"{folder}: holds a search with another {name}; name another --out")
+            raise CharlmError(f"{folder}: holds a search with another {name}; name another folder")
         study.set_user_attr(name, value)
-
-
-def _train_trial(
-    trial: optuna.Trial,
-    space: Space,
-    corpus: Corpus,
-    place: Path,
-    engines: EngineFactory,
-    *,
-    session: Session,
-    seconds: float,
-    measure: Callable[..., Costs],
-) -> float | None:
-    """Train the run of a trial; return its lowest loss in nats per character, None if it is worse than the others."""
-    shown = (f"{key.rpartition('.')[2]} {f'{v:.4g}' if isinstance(v, float) else v}" for key, v in trial.params.items())
-    session.say(f"trial {trial.number}: {', '.join(shown)}")
-    with session.silent():
-        overrides = space.overrides({**trial.params, **FOR_TRIALS})
-        given = Given(str(space.recipe), overrides, minutes=seconds / 60)
-        prepared = prepare(corpus, given=given, folder=place, engines=engines, session=session, measure=measure)
-        config, steps = prepared.config, prepared.decision.steps
-        marks = itertools.count(1)
-
-        def report(progress: Progress, nats: float) -> None:
-            """Report an evaluation, and end a trial that is worse than the median of the others."""
-            trial.report(nats, next(marks))
-            if progress.step < steps and trial.should_prune():
-                raise optuna.TrialPruned
-
-        session.on_evaluation = report
-        try:
-            begun = begin_run(place, config, corpus)
-            outcome = train_run(begun, prepared.engine, engines, session=session, text=prepared.text)
-        except optuna.TrialPruned:
-            return None
-    if outcome.signal is not None:
-        raise Stopped(outcome.signal)
-    return outcome.nats_per_char
-
-
-def _has_complete_trial(study: optuna.Study) -> bool:
-    return bool(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
-
-
-def _write_best(study: optuna.Study, space: Space, folder: Path, command: str) -> None:
-    """Write the config of the best trial as a recipe, with the sampling that the search has left out.
-
-    If no trial is complete, nothing is written.
-    """
-    if not _has_complete_trial(study):
-        return
-    best = study.best_trial
-    config = load_config(_run_of(folder, best.number) / CONFIG_FILE)
-    config = config.model_copy(update={"recipe": None, "sampling": space.config().sampling})
-    head = (
-        f"# {escape_controls(command)}\n"
-        f"# Trial {best.number} of {len(study.trials)} of a search: {best.value:.4f} nats per character on the "
-        f"validation text.\n# It has the length of the trial; --minutes N takes another time.\n"
-    )
-    write_file(folder / BEST_FILE, (head + dump_yaml(config.model_dump(mode="json", exclude_defaults=True))).encode())
 
 
 def _run_of(folder: Path, number: int) -> Path:

@@ -22,11 +22,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from charlm.config.file import dotted, explain, flatten, load_config, nest, parse_overrides, read_yaml
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config, merge
-from charlm.errors import CharlmError, short_repr
+from charlm.errors import CharlmError
+from charlm.wording import short_repr
 
 Range = IntDistribution | FloatDistribution | CategoricalDistribution
 
-_LENGTH = "how long a trial trains is --trial-minutes"
+_LENGTH = "the length of a trial is a time, given when the search begins"
 DECIDED_BY_THE_SEARCH = {
     "training.epochs": _LENGTH,
     "training.steps": _LENGTH,

@@ -207,7 +207,7 @@ def test_the_best_model_scores_what_was_logged(trained_run: Path, monkeypatch: p
 def test_an_argument_that_does_not_fit_is_refused(model: charlm.Model, model_file: Path, text: Path) -> None:
     wrong: dict[str, dict[str, Any]] = {
         "protocol: found 'backwards'; must be stream or windows": {"protocol": "backwards"},
-        ".*: not in a run that has its text, which --copies needs": {"copies": True},
+        ".*: not in a run that has its text, which the search for copies needs": {"copies": True},
         ".*: not in a run that has its text: name the text to score after it": {"text": None},
         r"test part of .*/text\.txt: 0 characters: at least 2 are needed": {"split": "test"},
     }

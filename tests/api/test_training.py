@@ -17,8 +17,9 @@ import charlm
 from charlm.api.training import Plan, plan
 from charlm.config.recipes import find_recipe
 from charlm.errors import CharlmError
+from charlm.events import Event, Resumed
 from charlm.network.model_file import read_model
-from charlm.training.loop import Outcome
+from charlm.training.outcome import Outcome
 
 Result = TypeVar("Result")
 
@@ -91,10 +92,11 @@ def test_training_prints_nothing(training: Outcome, tmp_path: Path, capfd: pytes
 
 def test_a_run_that_was_trained_in_a_thread_is_continued_to_more_steps(training: Outcome, tmp_path: Path) -> None:
     assert (training.progress.step, training.reason, training.signal) == (5, "all steps done", None)
-    run, said = shutil.copytree(training.folder, tmp_path / "run"), list[str]()
-    outcome = charlm.resume(run, overrides=["training.steps=8"], say=said.append)
+    run = shutil.copytree(training.folder, tmp_path / "run")
+    events: list[Event] = []
+    outcome = charlm.resume(run, overrides=["training.steps=8"], on_event=events.append)
     assert outcome.progress.step == 8
-    assert "resumed at step 5 of 8" in said
+    assert Resumed(5, 8) in events
     assert len(str(charlm.load(run).generate(length=20))) == 20
 
 

@@ -36,7 +36,13 @@ SCORED = {"split": "test", "protocol": "windows", "window": 9, "baselines": True
 CALLS: dict[str, dict[str, Any]] = {
     "tokenize a b --out o -c tiny -s a=1 -s b=2": {"sources": AB, "out": OUT, "recipe": "tiny", **SET},
     "train a b -c tiny -s a=1 -s b=2 -r r --init m --epochs 3 --minutes 1.5": {**RECIPE, **LENGTH, "run": Path("r")},
-    "train --resume -r r -s a=1 -s b=2 --epochs 3 --minutes 2": RESUMED,
+    "train --resume -r r -s a=1 -s b=2 --epochs 3 --minutes 2 --json": RESUMED,
+    "train a b -c tiny -s a=1 -s b=2 -r r --resume --epochs 3": {
+        **RECIPE,
+        "epochs": 3,
+        "run": Path("r"),
+        "resume": True,
+    },
     "plan a b -c tiny -s a=1 -s b=2 --init m --epochs 3 --minutes 1.5 --json": {**RECIPE, **LENGTH},
     "tune s a b --minutes 9 --trials 5 --trial-minutes 1 --out o": SEARCH,
     "sample m.safetensors -p ab -n 3 -t 0.5 --top-k 2 --top-p 0.9 --min-p 0.1 --seed 7 --samples 1 --stop b": DRAWN
@@ -56,12 +62,13 @@ CALLS: dict[str, dict[str, Any]] = {
     **{line: {} for line in ("train", "plan", "evaluate", "inspect --json", "serve", "runs")},
 }
 """What a command line hands over: those with every option of their command, then those with what is required alone."""
-OF_THE_TERMINAL = {"self", "say", "show_progress", "announce", "report"}
+OF_THE_TERMINAL = {"self", "on_event", "report"}
 
 
 @pytest.mark.parametrize("line", CALLS)
 def test_an_option_is_an_argument_or_the_default_of_the_library(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected, target = CALLS[line], TARGETS["resume" if "--resume" in line else line.split(maxsplit=1)[0]]
+    name = "resume" if line.startswith("train --resume") else line.split(maxsplit=1)[0]
+    expected, target = CALLS[line], TARGETS[name]
     if line.startswith("serve"):
         pytest.importorskip("starlette", reason="missing: starlette")
         monkeypatch.setenv("CHARLM_API_KEY", "secret")
@@ -92,7 +99,7 @@ def parameters_of(name: str) -> set[str]:
 
 def test_plan_takes_what_train_takes() -> None:
     of_a_training = {"--run", "--resume", "--quiet"}
-    assert parameters_of("train") - of_a_training == parameters_of("plan") - {"--json"}
+    assert parameters_of("train") - of_a_training == parameters_of("plan")
 
 
 def test_the_length_is_shared_by_train_and_plan() -> None:
@@ -104,10 +111,13 @@ REFUSED = """
 1 | inspect m.safetensors m.safetensors --text - --json | standard input can be read for one run only
 1 | sample red\x1b[31m.txt | red\\x1b[31m.txt: not a model file
 1 | serve m.safetensors m.safetensors | m.safetensors: another model is called m too;
-1 | serve m.safetensors --host a..b | --host a..b, --port 8000: cannot listen there
+1 | serve m.safetensors --host a..b | host a..b, port 8000: cannot listen there
 1 | sample m.safetensors --min-p nan | min_p: found nan; must be from 0 to 1
-1 | serve m.safetensors --host LONG | --port 8000: cannot listen there
+1 | serve m.safetensors --host LONG | port 8000: cannot listen there
 1 | tokenize LONG --out out | xxx: File name too long
+1 | sample text.txt | not a model file (*.safetensors); to train on this text: charlm train text.txt; to score it:
+1 | sample nothing | nothing: no such file or folder; must be a run or a model file
+1 | sample | runs/: no run here; train one with: charlm train
 1 | tensorboard | runs: no run here has been trained
 1 | tensorboard missing | missing: no run here has been trained
 1 | train corpus -r out -s corpus.encoding=latin-1 | corpus.encoding: found 'latin-1', but corpus was
@@ -138,9 +148,9 @@ REFUSED = """
 2 | sample m.safetensors --top-p 1.1 | 1.1 is not in the range
 2 | sample m.safetensors --min-p 1.1 | 1.1 is not in the range
 2 | sample m.safetensors -n 0 --json | -n 0 has no end
-2 | train --resume text.txt | --resume keeps the text
-2 | train --resume -c tiny | --resume keeps the text
-2 | train --resume --init m.safetensors | --resume keeps the text
+2 | train --resume text.txt | needs the folder of the run: --run
+2 | train --resume -c tiny | needs the folder of the run: --run
+2 | train --resume --init m.safetensors | needs the folder of the run: --run
 2 | train text.txt --epochs 0 | 0 is not in the range
 2 | plan text.txt --epochs 1.5 | '--epochs'
 2 | plan text.txt --minutes 0 | 0.0 is not in the range

@@ -206,3 +206,12 @@ def test_tables_are_aligned_and_lines_filled_to_the_terminal(monkeypatch: pytest
     for columns, width in (("200", 200), ("39", 40)):
         monkeypatch.setenv("COLUMNS", columns)
         assert output.terminal_width() == width
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [("runs/a", "runs/a"), ("-dash", "./-dash"), ("a b", "'a b'"), ("-a 'b'", "'./-a '\"'\"'b'\"'\"''")],
+)
+def test_a_path_in_an_advice_is_one_argument_and_not_an_option(name: str, argument: str) -> None:
+    assert output.as_argument(Path(name)) == argument
+    assert [str(Path(part)) for part in shlex.split(argument)] == [name]

@@ -15,20 +15,24 @@ from click.testing import Result
 from commands import charlm, json_of
 from corpora import make_corpus, write_plays, write_texts
 from pages import parse_command
+from run_folders import contents
 
 from charlm.api.training import Plan
 from charlm.config.file import load_config
 from charlm.config.schema import Config, TrainingConfig
 from charlm.evaluation.baselines import Comparison
 from charlm.evaluation.scoring import Difference
+from charlm.events import NgramsLeftOut
 from charlm.hardware import FastPrecision
 from charlm.network.model_file import read_model
 from charlm.network.rnn import Architecture
+from charlm.runs.summary import summarize
+from charlm.storage import remove
 from charlm.text.batches import Batches
 from charlm.training.checkpoints import Progress
 from charlm.training.costs import Costs
 from charlm.training.decision import Decision
-from charlm.training.loop import Outcome
+from charlm.training.outcome import Outcome
 from charlm.training.schedule import make_schedule
 from charlm.training.signals import Stopped
 from charlm.training.suggestion import Suggestion
@@ -347,7 +351,7 @@ def test_a_training_that_diverges_at_once_leaves_nothing_behind(tmp_path: Path) 
     [
         pytest.param("train", "api.training.train", "nothing was trained, and nothing is kept", id="train"),
         pytest.param(
-            "tune space --minutes 1", "tuning.search.tune", "the same command goes on with the search", id="tune"
+            "tune space --minutes 1", "tuning.search.tune", "the same command continues the search", id="tune"
         ),
     ],
 )
@@ -361,11 +365,115 @@ def test_a_command_that_is_stopped_tells_how_it_goes_on(
     assert said(command)[0] == f"stopped by SIGTERM; {advice}"
 
 
+def stopped(*, run: Path | None, is_saved: bool) -> Stopped:
+    """Return the error of a training that SIGINT has ended before its first step."""
+    error = Stopped(Signals.SIGINT)
+    error.run = run
+    error.is_saved = is_saved
+    return error
+
+
+RESUME = "continue with: charlm train --resume -r runs/a"
+
+
+@pytest.mark.parametrize(
+    ("run", "is_saved", "kept"),
+    [
+        pytest.param(None, False, "nothing was trained, and nothing is kept", id="new run"),
+        pytest.param(Path("runs/a"), False, f"the run is as it was; {RESUME}", id="run that continued"),
+        pytest.param(Path("runs/a"), True, RESUME, id="run in a teacher"),
+    ],
+)
+def test_a_training_that_is_stopped_before_its_first_step_tells_what_is_kept(
+    run: Path | None, is_saved: bool, kept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = stopped(run=run, is_saved=is_saved)
+    monkeypatch.setattr("charlm.api.training.resume", Mock(side_effect=error))
+    command = charlm("train", "--resume", "-r", "runs/a")
+    assert command.exit_code == 130
+    assert said(command) == [f"stopped by SIGINT; {kept}"]
+
+
+def test_a_training_prints_its_outcome_as_json(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    suggestion = Suggestion("still learning", epochs=20)
+    outcome = replace(OUTCOME, suggestion=suggestion, standard_error=0.01, epochs=10.0, baseline_nats={"5-gram": 1.5})
+    monkeypatch.setattr("charlm.api.training.train", Mock(return_value=outcome))
+    assert json_of("train") == {
+        "run": "runs/a b",
+        "reason": "all steps done",
+        "step": 1500,
+        "epochs": 10.0,
+        "seconds": 50.4,
+        "nats_per_char": 1.25,
+        "standard_error": 0.01,
+        "split": "validation",
+        "baselines": {"5-gram": 1.5},
+        "suggestion": {
+            "kind": "still learning",
+            "epochs": 20,
+            "settings": None,
+            "command": "charlm train 'runs/a b'/corpus -c 'runs/a b'/config.yaml --epochs 20",
+        },
+    }
+
+
+# One command that begins a run and continues it
+
+
+@pytest.fixture
+def nightly(tmp_path: Path) -> tuple[Path, Path]:
+    """Run the command of a nightly job once; return its text and its run."""
+    text = write_plays(tmp_path / "text.txt")
+    run = tmp_path / "run"
+    command = charlm("train", text, "-c", "tiny", "-s", "training.steps=20", "-r", run, "--resume")
+    assert command.exit_code == 0, command.stderr
+    return text, run
+
+
+def test_the_same_command_continues_the_run(nightly: tuple[Path, Path]) -> None:
+    text, run = nightly
+    command = charlm("train", text, "-c", "tiny", "-s", "training.steps=30", "-r", run, "--resume")
+    assert command.exit_code == 0, command.stderr
+    assert "charlm: resumed at step 20 of 30\n" in command.stderr
+    assert summarize(run).step == 30
+
+
+def test_another_text_is_refused_and_the_run_stays(nightly: tuple[Path, Path]) -> None:
+    text, run = nightly
+    text.write_text("Another text.\n" * 100, encoding="utf-8")
+    before = contents(run)
+    command = charlm("train", text, "-c", "tiny", "-s", "training.steps=30", "-r", run, "--resume")
+    assert command.exit_code == 1
+    assert f"{run}: the text differs: " in command.stderr
+    assert contents(run) == before
+
+
+def test_a_start_that_was_killed_begins_again(nightly: tuple[Path, Path]) -> None:
+    text, run = nightly
+    for path in run.iterdir():
+        if path.name not in {".lock", "corpus"}:
+            remove(path)
+    command = charlm("train", text, "-c", "tiny", "-s", "training.steps=20", "-r", run, "--resume")
+    assert command.exit_code == 0, command.stderr
+    assert f"charlm: {run}: a training was killed here before it had begun; starting again\n" in command.stderr
+
+
+def test_a_start_that_was_killed_needs_its_text(nightly: tuple[Path, Path]) -> None:
+    _, run = nightly
+    for path in run.iterdir():
+        if path.name not in {".lock", "corpus"}:
+            remove(path)
+    command = charlm("train", "--resume", "-r", run)
+    assert command.exit_code == 1
+    killed = f"charlm: {run}: a training was killed here before it had begun; begin it again with: "
+    assert command.stderr == f"{killed}charlm train TEXT -r {run}\n"
+
+
 # The plan of a training
 
 
 PROBLEM = "line ends: mixed: 20 \\n, 10 \\r\\n; make them one kind"
-NOTE = "training without n-grams: counting them would take 9s of 3 min"
+NOTE = NgramsLeftOut(seconds=9.0, memory_bytes=None)
 WEIGHTS = (60 * 512 + 512 * 512 + 512) + (2 * 512 * 512 + 512) + (512 * 60 + 60)
 
 
@@ -445,7 +553,10 @@ FIGURES = {
     "recipe": ("small", "recipe      small: "),
     "reason": ("it suits the text", ": it suits the text"),
     "better": ("shakespeare-15m", "better      -c shakespeare-15m scores better"),
-    "notes": ([NOTE], f"note        {NOTE}"),
+    "notes": (
+        [{"kind": "NgramsLeftOut", "seconds": 9.0, "memory_bytes": None}],
+        "note        training without n-grams: counting them would take 9s",
+    ),
 }
 """The figures of a plan by their JSON keys: the value, or some of its items, and what is printed of it."""
 
@@ -521,7 +632,7 @@ def search(monkeypatch: pytest.MonkeyPatch) -> Result:
     trials = [SimpleNamespace(state=SimpleNamespace(name=name)) for name in states]
     study = SimpleNamespace(trials=trials, best_trial=SimpleNamespace(number=3), best_value=1.25)
     folder = Path("runs/tune a")
-    result = SimpleNamespace(folder=folder, study=study, best=folder / "best.yaml", command="charlm train x -c y")
+    result = SimpleNamespace(folder=folder, study=study, best=folder / "best.yaml", sources=("my text",))
     monkeypatch.setattr("charlm.tuning.search.tune", Mock(return_value=result))
     return charlm("tune", "space", "--minutes", 1)
 
@@ -538,5 +649,5 @@ def test_a_search_ends_with_its_trials_compared_before_the_best_is_trained(searc
     assert said(search) == [
         "6 trials: 3 pruned, 1 failed",
         "compare the trials with: charlm runs 'runs/tune a'/trial-*",
-        "train it with: charlm train x -c y",
+        "train it with: charlm train 'my text' -c 'runs/tune a/best.yaml'",
     ]

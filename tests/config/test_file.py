@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from charlm.config import file
 from charlm.config.file import Overrides, flatten, parse_config, parse_yaml
-from charlm.config.schema import DECIDED_BY_THE_TASK, Config
+from charlm.config.schema import DECIDED_BY_THE_TASK, Config, Teachers, TrainingConfig
 from charlm.errors import CharlmError
 
 
@@ -203,7 +203,7 @@ def test_any_mapping_is_a_config_or_refused_in_one_line(flat: dict[str, Any]) ->
 RESUMABLE = {
     *("training.epochs", "training.steps", "training.optimizer.learning_rate", "training.early_stopping"),
     *("training.schedule.name", "training.schedule.warmup_steps", "training.schedule.final_fraction"),
-    *("training.evaluations", "training.keep_checkpoints", "training.log_every", "training.earlier_lengths"),
+    *("training.evaluations", "training.keep_checkpoints", "training.log_every"),
 }
 
 
@@ -223,6 +223,14 @@ def test_what_decided_the_steps_so_far_is_refused_and_the_rest_returned_with_bot
             file.check_resume(Config(), change(Config(), key, {"class_name": "L2"}), origin="a file: ")
         assert str(caught.value).startswith(f"a file: {key}: found {{'class_name': 'L2'}}; must be ")
         assert str(caught.value).endswith("start a new run")
+
+
+@pytest.mark.parametrize("is_added", [True, False], ids=["added", "removed"])
+def test_a_section_that_a_resume_adds_or_removes_is_refused_with_both_values(is_added: bool) -> None:
+    taught = Config(training=TrainingConfig(teachers=Teachers(models=("a",))))
+    before, after = (Config(), taught) if is_added else (taught, Config())
+    with pytest.raises(CharlmError, match=r"^training\.teachers.*: found .*; must be .*, as at the start of the run"):
+        file.check_resume(before, after)
 
 
 def test_a_resume_without_changes_has_none_and_one_that_is_refused_says_both_values_as_yaml_has_them() -> None:

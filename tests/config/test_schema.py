@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from commands import charlm
-from pydantic import ValidationError
 
 from charlm.config.file import dump_config, flatten, load_config, parse_config, parse_yaml, section_of, walk
 from charlm.config.recipes import CONFIGS, find_recipe, recipe_names
@@ -39,7 +38,7 @@ def changed_length(*untils: int, steps: int | None = 100) -> str:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        pytest.param(changed_length(90), "until: found 90; must be less than steps, 90", id="after the end"),
+        pytest.param(changed_length(91), "until: found 91; must be at most steps, 90", id="after the end"),
         pytest.param(changed_length(5, 5), "found until 5 before 5; must increase, up to steps", id="same step"),
         pytest.param(changed_length(7, 5), "found until 7 before 5; must increase, up to steps", id="wrong order"),
         pytest.param(changed_length(7, steps=7), "found until 7 before 7; must increase", id="new length too short"),
@@ -71,30 +70,48 @@ def test_earlier_lengths_are_a_single_setting_as_json_has_it() -> None:
     assert flatten(config)["training.earlier_lengths"] == [{"until": 5, "steps": 90, "evaluations": 3}]
 
 
+def settings(*, steps: int, evaluations: int) -> TrainingConfig:
+    """Return settings with a length and evaluations."""
+    return TrainingConfig(steps=steps, evaluations=evaluations)
+
+
+FIRST = TrainingConfig(epochs=2, evaluations=4)
+SECOND = settings(steps=80, evaluations=6).after(FIRST, at=10, total=50)
+"""The settings of a run that had other settings until step 10."""
+
+
 def test_a_change_of_length_records_the_length_before() -> None:
-    once = TrainingConfig(epochs=2, evaluations=4).with_changed_length(10, before=50, steps=80, evaluations=6)
-    first = EarlierLength(until=10, steps=50, evaluations=4)
-    assert once == TrainingConfig(steps=80, evaluations=6, earlier_lengths=(first,))
-    twice = once.with_changed_length(20, before=80, steps=30, evaluations=5)
+    assert SECOND.earlier_lengths == (EarlierLength(until=10, steps=50, evaluations=4),)
+    assert (SECOND.steps, SECOND.evaluations) == (80, 6)
+
+
+def test_a_second_change_of_length_keeps_the_first() -> None:
+    third = settings(steps=30, evaluations=5).after(SECOND, at=20, total=80)
     second = EarlierLength(until=20, steps=80, evaluations=6)
-    assert twice == TrainingConfig(steps=30, evaluations=5, earlier_lengths=(first, second))
-    assert twice.with_steps(40) == TrainingConfig(steps=40, evaluations=5, earlier_lengths=(first, second))
+    assert third.earlier_lengths == (*SECOND.earlier_lengths, second)
 
 
-@pytest.mark.parametrize("at", [0, 10], ids=["start", "step of the last change"])
-def test_a_length_under_which_no_step_was_taken_is_not_recorded(at: int) -> None:
-    before = TrainingConfig(steps=50)
-    if at:
-        before = before.with_changed_length(at, before=50, steps=80, evaluations=6)
-    after = before.with_changed_length(at, before=80, steps=90, evaluations=7)
-    assert after.earlier_lengths == before.earlier_lengths
-    assert (after.steps, after.evaluations) == (90, 7)
+def test_a_run_can_be_lengthened_at_its_end() -> None:
+    longer = settings(steps=90, evaluations=6).after(settings(steps=50, evaluations=4), at=50, total=50)
+    assert longer.earlier_lengths == (EarlierLength(until=50, steps=50, evaluations=4),)
 
 
-@pytest.mark.parametrize(("at", "before", "steps"), [(10, 10, 20), (10, 20, 10)], ids=["old length", "new length"])
-def test_a_change_at_or_after_the_end_is_refused(at: int, before: int, steps: int) -> None:
-    with pytest.raises(ValidationError, match="found"):
-        TrainingConfig(steps=20).with_changed_length(at, before=before, steps=steps, evaluations=3)
+def test_nothing_is_recorded_before_the_first_step() -> None:
+    assert settings(steps=90, evaluations=6).after(FIRST, at=0, total=50).earlier_lengths == ()
+
+
+def test_a_length_under_which_no_step_was_taken_is_not_recorded() -> None:
+    third = settings(steps=90, evaluations=7).after(SECOND, at=10, total=80)
+    assert third.earlier_lengths == SECOND.earlier_lengths
+
+
+def test_a_run_that_continues_before_its_last_change_forgets_the_change() -> None:
+    third = settings(steps=90, evaluations=7).after(SECOND, at=5, total=80)
+    assert third.earlier_lengths == (EarlierLength(until=5, steps=50, evaluations=4),)
+
+
+def test_the_settings_of_a_changed_length_are_valid() -> None:
+    assert TrainingConfig.model_validate(SECOND.model_dump()) == SECOND
 
 
 # The JSON Schema

@@ -19,11 +19,12 @@ from charlm.engine.factory import KerasEngines, read_tf_config
 from charlm.engine.keras_engine import KerasEngine
 from charlm.engine.optimizer import POLYNOMIALS, Muon, build_optimizer
 from charlm.errors import CharlmError
+from charlm.events import Event, SettingReplaced
 from charlm.hardware import multiplies_bfloat16
 from charlm.text.batches import Batches
 from charlm.training.interface import Engine, StepMetrics
 from charlm.training.machines import Machines
-from charlm.training.signals import Session
+from charlm.training.session import Session
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -226,18 +227,18 @@ def test_the_polynomials_are_minimax_and_bring_the_interval_together() -> None:
 # What this machine trains with, and which machines TF_CONFIG names
 
 
-@pytest.mark.parametrize(("is_recorded", "then"), [(False, "training in float32"), (True, "continuing in float32, so")])
-def test_without_bfloat16_float32_is_announced(is_recorded: bool, then: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_recorded", [False, True], ids=["new run", "resumed run"])
+def test_without_bfloat16_float32_is_announced(is_recorded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     config = Config(training=TrainingConfig(precision="bfloat16", kernel="keras"))
-    said: list[str] = []
-    settled = KerasEngines(Session()).settle(config, say=said.append, is_recorded=is_recorded)
+    events: list[Event] = []
+    settled = KerasEngines(Session()).settle(config, on_event=events.append, is_recorded=is_recorded)
     assert settled.training.precision == "float32"
-    assert len(said) == 1
-    assert said[0].startswith(f"training.precision: no bfloat16 here; {then}")
-    said.clear()
-    assert KerasEngines(Session()).settle(settled, say=said.append, is_recorded=is_recorded) == settled
-    assert said == []
+    problem = "this processor cannot multiply bfloat16"
+    assert events == [SettingReplaced("training.precision", "float32", problem, changes_bits=is_recorded)]
+    events.clear()
+    assert KerasEngines(Session()).settle(settled, on_event=events.append, is_recorded=is_recorded) == settled
+    assert events == []
 
 
 TASK = {"type": "worker", "index": 1}

@@ -30,6 +30,7 @@ from charlm.engine import kernel as module
 from charlm.engine.compiler import compiler_options, describe_kernel
 from charlm.engine.kernel import Kernel, Network, load_kernel, settle_kernel
 from charlm.errors import CharlmError
+from charlm.events import Event, KernelCompiling, KernelNotKept, SettingReplaced
 
 Shape = tuple[int, int, int, int, int]
 Kernels = Callable[[str], Kernel]
@@ -253,36 +254,37 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quick: Path) -> Path:
     return tmp_path / "cache" / "charlm"
 
 
-def load(said: list[str]) -> str:
-    """Return what computes the gradients of a config that leaves it open; `said` takes the lines for the user."""
+def load(events: list[Event]) -> str:
+    """Return what computes the gradients of a config that leaves it open; events are added to the list."""
     module.LOADED.clear()
-    return settle_kernel(Config(), say=said.append).training.kernel
+    return settle_kernel(Config(), on_event=events.append).training.kernel
 
 
 def test_the_kernel_is_compiled_once_for_the_user(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CC")
     monkeypatch.setenv("CHARLM_CFLAGS", "-O0")
-    said: list[str] = []
-    assert load(said) == load(said) == "compiled"
-    assert len([*cache.glob("*.so")]) == len(said) == 1
-    assert "for at most 60 s" in said[0]
+    events: list[Event] = []
+    assert load(events) == load(events) == "compiled"
+    assert len([*cache.glob("*.so")]) == len(events) == 1
+    assert isinstance(events[0], KernelCompiling)
+    assert events[0].limit_seconds == 60
     assert [*tmp_path.glob(".charlm-*")] == []
     assert cache.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_library_that_is_damaged_or_not_for_the_user_alone_is_not_loaded(cache: Path) -> None:
-    said: list[str] = []
-    load(said)
+    events: list[Event] = []
+    load(events)
     (library,) = cache.glob("*.so")
     whole = library.read_bytes()
     library.write_bytes(whole[:100])
-    assert load(said) == "compiled"
-    assert len(said) == 2
+    assert load(events) == "compiled"
+    assert len(events) == 2
     assert library.read_bytes() == whole
     library.unlink()
     cache.chmod(0o777)
-    assert load(said) == "compiled"
-    assert said[3] == f"kernel: compiled for this process alone: {cache} can be written by others"
+    assert load(events) == "compiled"
+    assert events[3] == KernelNotKept(f"{cache} can be written by others")
     assert not [*cache.glob("*.so")]
 
 
@@ -304,10 +306,10 @@ def test_a_library_is_of_a_source_compiler_processor_options(tmp_path: Path, mon
         lambda: os.utime(script, (1, 1)),
     ):
         change()
-        said: list[str] = []
+        events: list[Event] = []
         for _ in range(2):
-            compiler.open_library(str, say=said.append)
-        assert len(said) == 1
+            compiler.open_library(str, on_event=events.append)
+        assert len(events) == 1
 
 
 def test_without_a_compiler_ziglang_is_used(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,9 +323,9 @@ def test_without_a_compiler_ziglang_is_used(cache: Path, tmp_path: Path, monkeyp
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delenv("CC")
     monkeypatch.setattr(compiler, "COMPILERS", ())
-    said: list[str] = []
-    assert load(said) == load(said) == "compiled"
-    assert said == ["kernel: ziglang compiles it for this processor, once, for at most 60 s"]
+    events: list[Event] = []
+    assert load(events) == load(events) == "compiled"
+    assert events == [KernelCompiling("ziglang", 60)]
 
 
 def test_options_that_no_shell_would_take_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -332,6 +334,13 @@ def test_options_that_no_shell_would_take_are_refused(monkeypatch: pytest.Monkey
     monkeypatch.setenv("CHARLM_CFLAGS", "'")
     with pytest.raises(CharlmError, match=r"^CHARLM_CFLAGS: "):
         compiler_options()
+
+
+def check_replaced(event: Event, reason: str, *, changes_bits: bool) -> None:
+    """Check that an event tells that Keras is used, and why."""
+    assert isinstance(event, SettingReplaced)
+    assert (event.key, event.used, event.changes_bits) == ("training.kernel", "keras", changes_bits)
+    assert re.fullmatch(reason, event.problem)
 
 
 @pytest.mark.parametrize(
@@ -344,14 +353,14 @@ def test_options_that_no_shell_would_take_are_refused(monkeypatch: pytest.Monkey
 @pytest.mark.usefixtures("cache")
 def test_without_a_compiler_keras_is_told(command: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", command)
-    said: list[str] = []
-    assert load(said) == "keras"
-    assert re.fullmatch(f"kernel: Keras's: {reason}", said[-1])
+    events: list[Event] = []
+    assert load(events) == "keras"
+    check_replaced(events[-1], reason, changes_bits=False)
     wanted = Config(training=TrainingConfig(epochs=1, kernel="compiled"))
     with pytest.raises(CharlmError, match=f"^training.kernel: found compiled; must be keras: {reason}"):
-        settle_kernel(wanted, say=said.append)
-    assert settle_kernel(wanted, say=said.append, is_recorded=True).training.kernel == "keras"
-    assert re.fullmatch(f"kernel: continuing with Keras's, .* not be bit-identical: {reason}", said[-1])
+        settle_kernel(wanted, on_event=events.append)
+    assert settle_kernel(wanted, on_event=events.append, is_recorded=True).training.kernel == "keras"
+    check_replaced(events[-1], reason, changes_bits=True)
     is_found = command == "false"
     assert describe_kernel().startswith("compiled by false" if is_found else "Keras's: no C compiler")
 
@@ -363,9 +372,11 @@ def test_a_compiler_that_hangs_is_ended_whole(cache: Path, tmp_path: Path, monke
     begun.touch()
     while not begun.read_text():  # if the machine is busy, the time may be over before the compiler has begun
         monkeypatch.setattr(compiler, "COMPILE_SECONDS", seconds := 2 * seconds)
-        said: list[str] = []
-        assert load(said) == "keras"
-        assert said[1].endswith(f"{compiles}: cannot compile kernel.c: no result after {seconds} s")
+        events: list[Event] = []
+        assert load(events) == "keras"
+        check_replaced(
+            events[1], f".*{compiles}: cannot compile kernel.c: no result after {seconds} s", changes_bits=False
+        )
     child = Path("/proc") / begun.read_text().strip()
     end = time.monotonic() + 30
     while child.exists() and " Z " not in (child / "stat").read_text():

@@ -1,36 +1,40 @@
-"""Real `charlm train` and `charlm tokenize` processes that are stopped or killed, or that train one run together.
+"""Real `charlm train` processes that are stopped or killed, or that train one run together.
 
-A run that was stopped at random steps and resumed ends like an uninterrupted one, to the byte: models, state, metrics,
-TensorBoard's steps, samples. Several processes on loopback train one run by TF_CONFIG, as several machines would.
+A run that was killed at any moment ends like an undisturbed one if the same command is given again, to the byte:
+models, state, metrics, TensorBoard's steps. Several processes on loopback train one run by TF_CONFIG, as several
+machines would.
 """
 
 import contextlib
 import json
+import math
 import os
 import random
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from corpora import write_plays
-from fake_runs import CLOCK, repeatable_files
-from processes import Process, command_line, run_process, settings, started, wait_until
+from conftest import MakeOnce
+from corpora import write_plays, write_texts
+from fake_runs import CLOCK, refuse_events, repeatable_files
+from processes import Process, command_line, settings, started, wait_until
 from run_folders import read_events, read_metrics
 
 from charlm.network.model_file import read_model
+from charlm.runs.folder import SOFT_TARGETS, is_run
+from charlm.runs.ownership import RunFolder
 from charlm.training import checkpoints
 
 KILL, HANG_UP, INTERRUPT, TERMINATE = signal.SIGKILL, signal.SIGHUP, signal.SIGINT, signal.SIGTERM
 GRACE_SECONDS, MACHINE_SECONDS = 60, 600
 """Nothing takes so long unless it hangs, even on a busy machine."""
-STEPS_PER_STOP = 180
 
 
 def newest_step(run: Path) -> int:
@@ -38,64 +42,210 @@ def newest_step(run: Path) -> int:
     return max((int(path.stem.removeprefix("step-")) for path in run.glob("checkpoints/step-*")), default=-1)
 
 
-def differences(*runs: Path) -> set[str]:
-    """Return the names of the parts in which two runs differ, of those that do not depend on when it was stopped."""
-    parts = []
-    for run in runs:
-        events, temporary = read_events(run), [str(path.relative_to(run)) for path in run.rglob("*.tmp")]
+def differences(one: Path, other: Path) -> set[str]:
+    """Return the names of the parts in which two runs differ; what depends on the clock is left out."""
+    found = parts_of(one)
+    expected = parts_of(other)
+    same = {name for name in found if name in expected and found[name] == expected[name]}
+    return {*found, *expected} - same
+
+
+def parts_of(run: Path) -> dict[str, Any]:
+    """Return everything in a run and its teachers that must not depend on when it was stopped."""
+    parts: dict[str, Any] = {}
+    for folder in (run, *run.glob("teachers/*")):
+        events = read_events(folder)
         found = {
-            "metrics.jsonl": [{key: line[key] for key in line if key not in CLOCK} for line in read_metrics(run)],
+            **repeatable_files(folder),
+            **{path.name: path.read_bytes() for path in folder.glob(SOFT_TARGETS)},
+            "metrics.jsonl": [{key: line[key] for key in line if key not in CLOCK} for line in read_metrics(folder)],
             "tensorboard": {tag: [one.step for one in events.Tensors(tag)] for tag in events.Tags()["tensors"]},
-            "sample": run_process("sample", run, "-n", 300, "--seed", 1).stdout,
         }
-        parts.append({**repeatable_files(run), **found, **dict.fromkeys(temporary)})
-    one, other = parts
-    return {name for name in {*one, *other} if name not in one or name not in other or one[name] != other[name]}
+        parts |= {str(folder.relative_to(run) / name): value for name, value in found.items()}
+    temporary = {str(path.relative_to(run)): "" for path in run.rglob("*.tmp")}
+    return parts | temporary
 
 
-# One process
+def nightly_command(text: Path, run: Path, *overrides: str) -> list[str]:
+    """Return the command that begins a run, or continues it if it has begun; it may be given again and again."""
+    return command_line("train", text, "-c", "tiny", *settings(*overrides), "-r", run, "--resume")
 
 
-def start_or_resume(folder: Path, *, steps: int) -> list[str]:
-    """Return the command that starts a run in folder/run, or resumes it if it exists."""
-    run = folder / "run"
-    if (run / "config.yaml").is_file():
-        return command_line("train", "--resume", "-r", run)
-    shutil.rmtree(run, ignore_errors=True)  # what a killed process has left is no run
-    chosen = settings(
-        *("model.layers=2", "model.layer_dropout=0.1", "model.output_dropout=0.1", "sampling.length=40"),
-        *("training.average_momentum=0.9", "training.state_reset=0.1", "training.log_every=10"),
-        *("training.shuffle=true", "training.growing_windows=true"),
-        *(f"training.steps={steps}", f"training.evaluations={steps // 20}"),
-    )
-    return command_line("train", write_plays(folder / "text.txt"), "-c", "tiny", *chosen, "-r", run)
+def run_to_its_end(line: list[str], variables: Mapping[str, str] | None = None) -> None:
+    """Give a command, with these further variables of the environment, and check that it is done."""
+    ended = subprocess.run(line, env={**os.environ, **(variables or {})}, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
 
 
-@pytest.mark.parametrize(
-    ("stops", "seed"),
-    [
-        pytest.param([KILL, INTERRUPT, HANG_UP, KILL, TERMINATE], 0, marks=pytest.mark.slow),
-        *(pytest.param([KILL] * 6, seed, marks=pytest.mark.nightly) for seed in (1, 2, 3)),
-    ],
+# A start
+
+
+START = (
+    *("training.steps=60", "training.evaluations=3", "training.growing_windows=true", "sampling.length=40"),
+    *("training.ngram_weight=0.3", "training.teacher_weight=0.3"),
 )
-def test_a_stopped_run_ends_like_an_uninterrupted_one(stops: list[signal.Signals], seed: int, tmp_path: Path) -> None:
-    steps, rng, run = STEPS_PER_STOP * (len(stops) + 2), random.Random(seed), tmp_path / "stopped/run"
-    for number in stops:
-        later = newest_step(run) + rng.randint(1, 100)
-        with started(start_or_resume(run.parent, steps=steps)) as (process,):
+TEACHERS = "training.teachers={recipe: tiny, seeds: [1, 2]}"
+DOCUMENTS, CHARACTERS_PER_DOCUMENT = 1500, 30
+"""A text of many small files is read for some time, although it is short."""
+MOMENTS = {
+    "Python starts": ("sources", 0.4),
+    "the text is read": ("run/.lock", 0.1),
+    "the text is written": ("run/.*.corpus.tmp", 0.05),
+    "TensorFlow is loaded": ("run/corpus", 1.5),
+    "the kernel is compiled": ("cache/charlm", 1.7),
+    "the kernel is kept": ("cache/charlm/kernel-*.so", 1.5),
+    "the run begins": ("run/teachers", 0.01),
+    "the run has begun": ("run/config.yaml", 0.1),
+    "the first teacher is trained": ("run/teachers/1/.lock", 0.4),
+    "the second teacher is trained": ("run/teachers/2/.lock", 0.4),
+    "n-grams are counted": ("run/teachers/2/ended.json", 0.5),
+    "soft targets are written": ("run/.*.soft_targets.bin.tmp", 0.02),
+    "the network is made": ("run/soft_targets.bin", 0.7),
+    "the first checkpoint is written": ("run/checkpoints", 0.05),
+}
+"""What a start does: the file that appears when that begins, and about how many seconds it takes.
+
+A file under cache/ only appears if the kernel has to be compiled.
+"""
+SOME_MOMENTS = ("the text is read", "the kernel is compiled", "the second teacher is trained")
+KILLS = [
+    *(pytest.param(*MOMENTS[name], 0, id=name, marks=pytest.mark.slow) for name in SOME_MOMENTS),
+    *(
+        pytest.param(*moment, seed, id=f"{name}-{seed}", marks=pytest.mark.nightly)
+        for name, moment in MOMENTS.items()
+        for seed in (1, 2, 3)
+    ),
+]
+MOMENTS_WITHOUT_TEACHERS = {
+    "the text is read": MOMENTS["the text is read"],
+    "TensorFlow is loaded": MOMENTS["TensorFlow is loaded"],
+    "n-grams are counted": ("run/config.yaml", 0.3),
+    "the network is made": ("run/soft_targets.bin", 0.2),
+}
+
+
+def write_many_texts(folder: Path) -> Path:
+    """Write the beginning of the plays as many small files, and return their folder."""
+    plays = write_plays(folder / "plays.txt", characters=DOCUMENTS * CHARACTERS_PER_DOCUMENT).read_text("utf-8")
+    starts = range(0, len(plays), CHARACTERS_PER_DOCUMENT)
+    return write_texts(folder, *(plays[start : start + CHARACTERS_PER_DOCUMENT] for start in starts))
+
+
+def wait_for_moment(process: Process, folder: Path, pattern: str, *, later_seconds: float) -> None:
+    """Wait until a file has appeared in a folder, and some seconds longer."""
+    wait_until(lambda: any(folder.glob(pattern)), [process], every_seconds=0.001)
+    time.sleep(later_seconds)
+
+
+@pytest.fixture
+def undisturbed(make_once: MakeOnce, tmp_path: Path) -> Path:
+    """Return the run of a start that nothing has disturbed."""
+    text = write_many_texts(tmp_path / "undisturbed")
+    return make_once(
+        "undisturbed-start",
+        lambda run: run_to_its_end(nightly_command(text, run, *START, TEACHERS)),
+    )
+
+
+@pytest.mark.parametrize(("pattern", "seconds", "seed"), KILLS)
+def test_a_killed_start_ends_like_an_undisturbed_one_if_it_is_repeated(
+    pattern: str, seconds: float, seed: int, undisturbed: Path, tmp_path: Path
+) -> None:
+    line = nightly_command(write_many_texts(tmp_path), tmp_path / "run", *START, TEACHERS)
+    variables = {"TMPDIR": str(tmp_path)}  # where a killed process leaves its temporary files
+    if pattern.startswith("cache"):
+        variables["XDG_CACHE_HOME"] = str(tmp_path / "cache")
+    with started(line, env={**os.environ, **variables}) as (process,):
+        wait_for_moment(process, tmp_path, pattern, later_seconds=random.Random(seed).uniform(0, seconds))
+        process.kill()
+    run_to_its_end(line, variables)
+    assert differences(undisturbed, tmp_path / "run") == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("pattern", "seconds"), MOMENTS_WITHOUT_TEACHERS.values(), ids=MOMENTS_WITHOUT_TEACHERS)
+def test_a_start_that_gets_two_signals_ends_cleanly(pattern: str, seconds: float, tmp_path: Path) -> None:
+    rng = random.Random(0)
+    run = tmp_path / "run"
+    with started(nightly_command(write_many_texts(tmp_path), run, *START)) as (process,):
+        wait_for_moment(process, tmp_path, pattern, later_seconds=rng.uniform(0, seconds))
+        process.send_signal(INTERRUPT)
+        time.sleep(rng.uniform(0, 0.3))
+        process.send_signal(TERMINATE)
+        _, said = process.communicate(timeout=GRACE_SECONDS)
+    assert process.returncode in {128 + INTERRUPT, 128 + TERMINATE}, said
+    assert [line for line in said.splitlines() if not line.startswith("charlm: ")] == []
+    assert not run.exists() or (is_run(run) and RunFolder(run).has_results())
+
+
+# A training
+
+
+TRAINING = (
+    *("model.layers=2", "model.layer_dropout=0.1", "model.output_dropout=0.1", "sampling.length=40"),
+    *("training.average_momentum=0.9", "training.state_reset=0.1", "training.log_every=10"),
+    *("training.shuffle=true", "training.growing_windows=true"),
+    *("training.steps=720", "training.evaluations=36"),
+)
+MOST_STEPS = 100
+"""The most steps from one end of a training to the next: it is to have steps left after the last one."""
+RESUME_SECONDS = 3.0
+"""About how long it takes until a command that continues a run has taken steps."""
+
+
+@pytest.fixture
+def uninterrupted(make_once: MakeOnce, tmp_path: Path) -> Path:
+    """Return the run of a training that nothing has interrupted."""
+    text = write_plays(tmp_path / "plays.txt")
+    return make_once(
+        "uninterrupted-training",
+        lambda run: run_to_its_end(nightly_command(text, run, *TRAINING)),
+    )
+
+
+@pytest.mark.slow
+def test_a_stopped_run_ends_like_an_uninterrupted_one(uninterrupted: Path, tmp_path: Path) -> None:
+    rng = random.Random(0)
+    run = tmp_path / "run"
+    line = nightly_command(write_plays(tmp_path / "text.txt"), run, *TRAINING)
+    for number in (INTERRUPT, HANG_UP, TERMINATE):
+        later = newest_step(run) + rng.randint(1, MOST_STEPS)
+        with started(line) as (process,):
             wait_until(lambda: newest_step(run) >= later, [process])  # noqa: B023
             process.send_signal(number)
             _, said = process.communicate(timeout=GRACE_SECONDS)
-        assert process.returncode == (-number if number == KILL else 128 + number), said
-        if number != KILL:
-            assert f"stopped by {number.name}" in said
-            assert said.endswith(f"charlm: continue with: charlm train --resume -r {run}\n")
-            assert [*run.rglob("*.tmp")] == []
-    for folder in (run.parent, tmp_path / "whole"):
-        with started(start_or_resume(folder, steps=steps)) as (process,):
-            _, said = process.communicate()
-        assert process.returncode == 0, said
-    assert differences(run, tmp_path / "whole/run") == set()
+        assert process.returncode == 128 + number, said
+        assert f"stopped by {number.name}" in said
+        assert said.endswith(f"charlm: continue with: charlm train --resume -r {run}\n")
+        assert [*run.rglob("*.tmp")] == []
+    run_to_its_end(line)
+    assert differences(uninterrupted, run) == set()
+
+
+@pytest.mark.parametrize(
+    ("kills", "seed"),
+    [
+        pytest.param(2, 0, marks=pytest.mark.slow),
+        *(pytest.param(4, seed, marks=pytest.mark.nightly) for seed in range(1, 11)),
+    ],
+)
+def test_a_run_that_is_killed_again_and_again_ends_like_an_uninterrupted_one(
+    kills: int, seed: int, uninterrupted: Path, tmp_path: Path
+) -> None:
+    """Every other kill comes while the run is continued, before it takes a step."""
+    rng = random.Random(seed)
+    run = tmp_path / "run"
+    line = nightly_command(write_plays(tmp_path / "text.txt"), run, *TRAINING)
+    for kill in range(kills):
+        later = newest_step(run) + rng.randint(1, MOST_STEPS)
+        seconds = rng.uniform(0, RESUME_SECONDS) if kill % 2 else math.inf
+        end = time.monotonic() + seconds
+        with started(line) as (process,):
+            wait_until(lambda: newest_step(run) >= later or time.monotonic() > end, [process])  # noqa: B023
+            time.sleep(rng.uniform(0, 0.05))
+            process.kill()
+    run_to_its_end(line)
+    assert differences(uninterrupted, run) == set()
 
 
 @pytest.mark.slow
@@ -111,13 +261,13 @@ def test_a_signal_before_the_first_step_or_a_second_one_stops_at_once(until: str
     assert process.returncode == 128 + TERMINATE, said
     assert "Traceback" not in said
     if until != ".lock":
-        checkpoints.restore(tmp_path / "run/checkpoints", warn=pytest.fail)
+        checkpoints.restore(tmp_path / "run/checkpoints", on_event=refuse_events)
 
 
 # Several machines
 
 STEPS = 200
-LOST = "charlm: TF_CONFIG: another machine has ended or does not answer"
+LOST = "charlm: TF_CONFIG: another worker has ended or does not answer"
 DIFFICULT = (
     *("model.layers=2", "model.skip_connections=true", "model.layer_dropout=0.2", "model.rnn.dropout=0.1"),
     *("training.average_momentum=0.9", "training.state_reset=0.1", "training.optimizer.name=muon"),

@@ -106,7 +106,7 @@ def test_a_failed_check_leaves_nothing(model: Model, tmp_path: Path, monkeypatch
     compiler.write_text(f"#!/bin/sh\n{script}", encoding="utf-8")
     compiler.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    message = r"--check: a logit of C differs by .* over 10,000 characters; .* nothing was"
+    message = r"check: a logit of C differs by .* over 10,000 characters; .* nothing was"
     with pytest.raises(CharlmError, match=message):
         export(model, tmp_path / "out", format="c", check=True)
     assert names(tmp_path) == ["cc", "model.safetensors"]

@@ -49,7 +49,7 @@ def test_why_a_program_failed_is_said_in_a_line(tmp_path: Path) -> None:
         with pytest.raises(CharlmError, match=message):
             run_python(tmp_path, IDS, body=body, needs=["onnx", "nothing_such"])
     (tmp_path / "run.c").write_text("int main(void) { return }", encoding="utf-8")
-    with pytest.raises(CharlmError, match=r"--check: g?cc failed"):
+    with pytest.raises(CharlmError, match=r"check: g?cc failed"):
         run_c(tmp_path, IDS)
 
 
@@ -73,12 +73,12 @@ def test_a_browser_is_given_the_ids_and_writes_the_logits(tmp_path: Path, monkey
         monkeypatch.setenv("LOGITS", text)
         monkeypatch.setenv("CODE", str(code))
         if text == "<p>" or code:
-            with pytest.raises(CharlmError, match="--check: chromium failed: an error"):
+            with pytest.raises(CharlmError, match="check: chromium failed: an error"):
                 run_browser(tmp_path, np.array([1, 2, 3]))
         else:
             np.testing.assert_array_equal(run_browser(tmp_path, np.array([1, 2, 3])), logits)
     (tmp_path / "index.html").write_text('<script type="text/plain" id="network">[]</script>', encoding="utf-8")
-    with pytest.raises(CharlmError, match="--check: chromium failed: it wrote no message"):
+    with pytest.raises(CharlmError, match="check: chromium failed: it wrote no message"):
         run_browser(tmp_path, np.array([1, 2, 3]))
 
 
@@ -99,7 +99,7 @@ def test_the_program_in_the_model_card_writes_text_and_goes_on_from_its_state(tm
 
 def test_a_missing_package_is_named(trained: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(CharlmError, match="--format onnx: needs the package onnx: pip install onnx"):
+    with pytest.raises(CharlmError, match="format onnx: needs the package onnx: pip install onnx"):
         export_onnx(trained)
 
 

@@ -1,7 +1,6 @@
 """Which folders are runs, and which run or model is found."""
 
 import os
-import shlex
 import time
 from pathlib import Path
 
@@ -9,8 +8,10 @@ import pytest
 
 from charlm.config.recipes import shipped_models
 from charlm.errors import CharlmError
+from charlm.events import Event, LastModelTaken, NewestRunTaken
 from charlm.runs import folder
 from charlm.runs.folder import find_model, find_run, find_runs, is_run, results
+from charlm.storage import only_writer
 
 
 def make_run(folder: Path, *models: str, written_at: int = 0) -> Path:
@@ -22,13 +23,6 @@ def make_run(folder: Path, *models: str, written_at: int = 0) -> Path:
     return folder
 
 
-def test_path_in_an_advice_is_one_argument_and_not_an_option() -> None:
-    names = {"runs/a": "runs/a", "-dash": "./-dash", "a b": "'a b'", "-a 'b'": "'./-a '\"'\"'b'\"'\"''"}
-    for name, argument in names.items():
-        assert folder.as_argument(Path(name)) == argument
-        assert [str(Path(part)) for part in shlex.split(argument)] == [name]
-
-
 def test_a_new_folder_is_named_by_the_time_and_the_text_and_belongs_to_one_run(tmp_path: Path) -> None:
     noon, runs = time.struct_time((2001, 2, 3, 12, 0, 0, 5, 34, 0)), tmp_path / "deep/runs"
     for name in ("20010203-120000-plays", "20010203-120000-plays-2", "20010203-120000-plays-3"):
@@ -37,9 +31,10 @@ def test_a_new_folder_is_named_by_the_time_and_the_text_and_belongs_to_one_run(t
 
 
 def test_the_newest_run_is_the_one_with_the_last_written_metrics_and_a_resume_prefers_one_that_goes_on() -> None:
-    runs, said = Path("runs"), list[str]()
+    runs = Path("runs")
+    events: list[Event] = []
     for place in ("nowhere", "runs"):
-        with pytest.raises(CharlmError, match=f"^{place}/: no run here; name one, or train one with: charlm train"):
+        with pytest.raises(CharlmError, match=f"^{place}/: no run here"):
             find_run(None, under=Path(place))
         runs.mkdir(exist_ok=True)
         (runs / "not-a-run").mkdir(exist_ok=True)
@@ -48,8 +43,8 @@ def test_the_newest_run_is_the_one_with_the_last_written_metrics_and_a_resume_pr
         make_run(runs / name, "best", written_at=age)
     assert find_runs() == [runs / name for name in "abc"]
     assert find_run(None) == folder.newest_unfinished_run() == runs / "a"
-    assert find_model(None, say=said.append) == find_model(None) == runs / "a/best.safetensors"
-    assert said == ["runs/a: the newest run, as none is named"]
+    assert find_model(None, on_event=events.append) == find_model(None) == runs / "a/best.safetensors"
+    assert events == [NewestRunTaken(runs / "a")]
     for ended, newest in (("a", "c"), ("c", "b"), ("b", "a")):
         (runs / ended / "ended.json").touch()
         assert folder.newest_unfinished_run() == runs / newest
@@ -70,10 +65,23 @@ def test_a_part_of_a_name_means_the_only_run_that_has_it_or_the_one_with_that_na
     for part, message in (
         ("plays", f"^plays: a part of the names of several runs: {NAMES[0]}, {NAMES[1]}; "),
         ("plaies", rf"^plaies: no such folder, .*; did you mean {NAMES[0]}\?$"),
-        ("qqqq", r"^qqqq: no such folder, .*; charlm runs lists those under "),
+        ("qqqq", "^qqqq: no such folder, and no run has this in its name$"),
     ):
         with pytest.raises(CharlmError, match=message):
             find_run(Path(part), under=tmp_path)
+
+
+def test_a_resume_prefers_a_run_that_no_other_process_trains() -> None:
+    for name, age in (("b", 1), ("a", 3)):
+        make_run(Path("runs") / name, "best", written_at=age)
+    with only_writer(Path("runs/a")):
+        assert folder.newest_unfinished_run() == Path("runs/b")
+
+
+def test_a_resume_is_refused_if_every_run_is_in_use() -> None:
+    run = make_run(Path("runs/a"), "best")
+    with only_writer(run), pytest.raises(CharlmError, match="every run here is in use by another process"):
+        folder.newest_unfinished_run()
 
 
 # Models
@@ -90,22 +98,21 @@ def test_the_name_of_a_model_that_comes_with_charlm_means_it_unless_a_run_has_th
 
 
 def test_a_run_means_its_best_model_or_else_its_last_with_a_line_or_what_would_do_is_said(tmp_path: Path) -> None:
-    run, said = make_run(tmp_path / "run", "last"), list[str]()
-    assert find_model(run, say=said.append) == find_model(run) == run / "last.safetensors"
-    line = "no best.safetensors in this run yet; this is last.safetensors, the model of its last step"
-    assert said == [f"{run}: {line}"]
+    run = make_run(tmp_path / "run", "last")
+    events: list[Event] = []
+    assert find_model(run, on_event=events.append) == find_model(run) == run / "last.safetensors"
+    assert events == [LastModelTaken(run)]
     (run / "best.safetensors").touch()
-    assert find_model(run, say=said.append) == run / "best.safetensors"
+    assert find_model(run, on_event=events.append) == run / "best.safetensors"
     assert find_model(run / "last.safetensors") == run / "last.safetensors"
-    assert len(said) == 1
+    assert len(events) == 1
     make_run(tmp_path / "new")
     (tmp_path / "my text.txt").touch()
-    texts = r"charlm train '.*/my text\.txt'; .*: charlm evaluate RUN '.*/my text\.txt'$"
     for name, message in (
-        ("new", r"new: no model in this run yet: .* charlm train --resume -r .*/new"),
+        ("new", r"new: no model in this run yet: wait for its first evaluation$"),
         ("", f"^{tmp_path}: neither a run nor a model file"),
         ("nowhere", "nowhere: no such file or folder; must be a run or a model file"),
-        ("my text.txt", rf"not a model file .*{texts}"),
+        ("my text.txt", r"my text\.txt: not a model file"),
     ):
         with pytest.raises(CharlmError, match=message):
             find_model(tmp_path / name)

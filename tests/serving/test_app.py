@@ -6,7 +6,6 @@ import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ pytest.importorskip("uvicorn", reason="missing: uvicorn")
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from charlm.errors import CharlmError
+from charlm.events import Event, OpenToNetwork, ServerListening
 from charlm.network.model_file import TrainedModel
 from charlm.serving.answers import ServedModel
 from charlm.serving.guard import Guard, check_head
@@ -163,18 +163,25 @@ def test_pages_of_other_sites_and_requests_without_the_key_are_refused() -> None
 
 
 def test_an_open_address_without_a_key_is_warned_of(model_file: Path) -> None:
-    warning = "--host 0.0.0.0: open to the network without a key; set CHARLM_API_KEY"
-    for host, key, said in (("127.0.0.1", None, []), ("0.0.0.0", "secret", []), ("0.0.0.0", None, [warning])):
-        lines: list[str] = []
+    warning = OpenToNetwork("0.0.0.0")
+    for host, key, expected in (("127.0.0.1", None, []), ("0.0.0.0", "secret", []), ("0.0.0.0", None, [warning])):
+        events: list[Event] = []
+
+        def stop_listening(event: Event, events: list[Event] = events) -> None:
+            """Note an event, and end the server when it listens."""
+            if isinstance(event, ServerListening):
+                raise EOFError
+            events.append(event)
+
         with pytest.raises(EOFError):
-            serve([model_file], host=host, port=0, key=key, say=lines.append, announce=Mock(side_effect=EOFError))
-        assert lines == said
+            serve([model_file], host=host, port=0, key=key, on_event=stop_listening)
+        assert events == expected
 
 
 @pytest.mark.parametrize("key", ["", " secret", "secret\n", "cl\u00e9", "a\tb"])
 def test_a_key_that_no_request_can_carry_is_refused_and_not_told(key: str, model_file: Path) -> None:
     with pytest.raises(CharlmError, match=r"^CHARLM_API_KEY: must be printable ASCII") as caught:
-        serve([model_file], host="127.0.0.1", port=0, key=key, say=pytest.fail, announce=Mock())
+        serve([model_file], host="127.0.0.1", port=0, key=key)
     assert not key.strip() or key.strip() not in str(caught.value)
 
 

@@ -36,7 +36,7 @@ def difference(corpus: Corpus, *sources: str) -> str:
     """Return what the error says about sources that do not have the text of a corpus."""
     with pytest.raises(CharlmError) as caught:
         check(corpus, *sources)
-    begin, end = "runs/x: its text has changed: ", "; give the text as it was, or name another folder"
+    begin, end = "runs/x: the text differs: ", "; give the text as it was, or name another folder"
     message = str(caught.value)
     assert message.startswith(begin)
     assert message.endswith(end)
@@ -115,7 +115,7 @@ def test_a_text_in_another_encoding_is_decoded_as_it_was(texts: Path) -> None:
     corpus = make(str(texts), encoding="latin-1")
     assert [source.name for source in corpus.manifest.sources][2] == "sources/03.txt"
     (texts / "03.txt").write_bytes(b"a\xe8")
-    assert difference(corpus, "sources") == "sources/03.txt is not what it was when the run began"
+    assert difference(corpus, "sources") == "sources/03.txt has changed since the run began"
 
 
 def test_a_memorized_text_has_the_text_of_its_file(texts: Path) -> None:
@@ -146,17 +146,17 @@ def swap() -> None:
     [
         pytest.param(
             lambda: Path("sources/01.txt").write_text("baba\n"),
-            "sources/01.txt is not what it was when the run began",
+            "sources/01.txt has changed since the run began",
             id="other text of the same length",
         ),
         pytest.param(
             lambda: os.truncate("sources/01.txt", 0),
-            "sources/01.txt is not what it was when the run began",
+            "sources/01.txt has changed since the run began",
             id="file that is empty now",
         ),
         pytest.param(
             lambda: Path("sources/01.txt").write_bytes(b"\xe9"),
-            "sources/01.txt is not what it was when the run began",
+            "sources/01.txt has changed since the run began",
             id="file that is no text now",
         ),
         pytest.param(lambda: Path("sources/01.txt").unlink(), "sources/01.txt is missing", id="missing file"),
@@ -181,13 +181,13 @@ def test_a_memorized_text_that_has_changed_is_refused(texts: Path) -> None:
     corpus = make(str(texts / "00.txt"))
     corpus = memorize(corpus, corpus.folder)
     (texts / "00.txt").write_text("abab\n")
-    assert difference(corpus, "sources/00.txt") == "sources/00.txt is not what it was when the run began"
+    assert difference(corpus, "sources/00.txt") == "sources/00.txt has changed since the run began"
 
 
 def test_another_text_from_standard_input_is_named(texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = make(str(texts / "00.txt"))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"abab\n")))
-    assert difference(corpus, "-") == "standard input is not what it was when the run began"
+    assert difference(corpus, "-") == "standard input has changed since the run began"
 
 
 def test_a_source_that_is_missing_is_refused(texts: Path) -> None:

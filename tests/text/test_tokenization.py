@@ -25,13 +25,14 @@ from limits import file_size_limit, memory_limit
 from run_folders import contents, make_run, names
 
 from charlm.config.schema import CorpusConfig
-from charlm.errors import CharlmError, escape_controls
+from charlm.errors import CharlmError
 from charlm.events import Event, TextProgress
 from charlm.text import documents
 from charlm.text.corpus import Corpus, Rare, Split, open_corpus
 from charlm.text.documents import Document, check_encoding, decode, find_documents, name_text
 from charlm.text.tokenization import encode_text, memorize, settle_min_count, tokenize
 from charlm.text.vocabulary import Vocabulary
+from charlm.wording import escape_controls
 
 any_text = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -165,7 +166,7 @@ def test_a_folder_that_is_not_empty_is_left_alone_and_a_corpus_is_no_source(tmp_
             tokenize([sources], tmp_path / Path(occupied).parts[0], CorpusConfig())
         assert path.read_text() == "precious"
     corpus = tokenize([sources], tmp_path / "corpus", CorpusConfig())
-    with pytest.raises(CharlmError, match="corpus: is a corpus that charlm tokenize wrote, not text"):
+    with pytest.raises(CharlmError, match="corpus: is a corpus, not text"):
         tokenize([str(corpus.folder), sources], tmp_path / "again", CorpusConfig())
 
 

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fake_runs import refuse_events
 from models import change_model, make_random_model
 from numpy.typing import NDArray
 from run_folders import cut, names, replace_by_folder
 
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
+from charlm.events import CheckpointSkipped, Event
 from charlm.network.model_file import Tensors
 from charlm.storage import UnreadableError
 from charlm.training import checkpoints
@@ -44,7 +46,7 @@ def test_everything_is_restored_to_the_bit(tmp_path: Path) -> None:
         tensors[f"{dtype} {shape}"] = data.view(kind).reshape(shape)
     saved = checkpoint_of(progress, tensors)
     checkpoints.save(tmp_path, saved)
-    found = checkpoints.restore(tmp_path, warn=pytest.fail)
+    found = checkpoints.restore(tmp_path, on_event=refuse_events)
     assert (found.facts, found.model.facts, found.model.config) == (saved.facts, MODEL.facts, MODEL.config)
     for name, tensor in tensors.items():
         same = found.tensors[name]
@@ -97,12 +99,13 @@ def replace_value(key: str, value: Any) -> Callable[[Path], None]:
 def test_a_damaged_checkpoint_is_named_and_one_before_is_used(damage: Callable[[Path], None], tmp_path: Path) -> None:
     save(tmp_path, 1, 2)
     damage(tmp_path / "step-2.safetensors")
-    warnings: list[str] = []
-    found = checkpoints.restore(tmp_path, warn=warnings.append)
+    events: list[Event] = []
+    found = checkpoints.restore(tmp_path, on_event=events.append)
     assert int(found.tensors["step"]) == found.facts.progress.step == 1
-    (warning,) = warnings
+    (event,) = events
+    assert isinstance(event, CheckpointSkipped)
+    warning = event.problem
     assert "step-2.safetensors" in warning
-    assert warning.endswith("; trying the checkpoint before it")
     assert "damaged" in warning
     assert len(warning.removeprefix(str(tmp_path))) < 400
 
@@ -129,24 +132,24 @@ def test_a_checkpoint_that_cannot_be_read_is_not_skipped(
     save(tmp_path, 1, 2)
     replace(tmp_path / "step-2.safetensors")
     with pytest.raises(UnreadableError, match=rf"step-2\.safetensors: cannot be read: {reason}$"):
-        checkpoints.restore(tmp_path, warn=pytest.fail)
+        checkpoints.restore(tmp_path, on_event=refuse_events)
 
 
 def test_a_field_that_is_missing_has_its_default(tmp_path: Path) -> None:
     save(tmp_path, 1)
     replace_value("progress", {"step": 1, "best_nats": 1.5})(tmp_path / "step-1.safetensors")
-    assert checkpoints.restore(tmp_path, warn=pytest.fail).facts.progress == Progress(step=1, best_nats=1.5)
+    assert checkpoints.restore(tmp_path, on_event=refuse_events).facts.progress == Progress(step=1, best_nats=1.5)
 
 
 def test_restoring_is_refused_without_a_checkpoint_or_if_its_tensors_have_other_shapes(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "missing"):
         with pytest.raises(CharlmError, match="no undamaged checkpoint"):
-            checkpoints.restore(folder, warn=pytest.fail)
+            checkpoints.restore(folder, on_event=refuse_events)
     save(tmp_path, 1)
     shapes: Any
     for shapes in ({"step": (1,)}, {"other": ()}, {}):
         with pytest.raises(CharlmError, match="another network, optimizer or batch size"):
-            checkpoints.restore(tmp_path, warn=pytest.fail, shapes={**SHAPES, **shapes})
+            checkpoints.restore(tmp_path, on_event=refuse_events, shapes={**SHAPES, **shapes})
 
 
 # What machines tell each other; the all-reduce of several is played by one, real ones are in tests/faults

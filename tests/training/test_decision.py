@@ -4,7 +4,6 @@ Most tables are computed from CHOICES, so that they hold for other recipes as we
 """
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
@@ -17,6 +16,7 @@ from charlm.config.file import flatten, load_config, parse_overrides
 from charlm.config.recipes import find_recipe, recipe_names
 from charlm.config.schema import Config, TrainingConfig
 from charlm.errors import CharlmError
+from charlm.events import FewSteps, NgramsLeftOut
 from charlm.hardware import FastPrecision
 from charlm.text.batches import fit_batches
 from charlm.training.costs import Costs, CostsOf, TextFacts, estimate_costs, fixed_share
@@ -308,7 +308,7 @@ def test_minutes_with_a_length_of_null_are_accepted() -> None:
 
 @pytest.mark.parametrize("recipe", [None, "tiny"])
 def test_minutes_with_teachers_are_refused(recipe: str | None) -> None:
-    with pytest.raises(CharlmError, match=r"^minutes 3: .* -s training\.teachers=null$"):
+    with pytest.raises(CharlmError, match=r"^minutes 3: .* training\.teachers=null$"):
         Given(recipe=recipe, overrides=TEACHERS, minutes=3).check()
 
 
@@ -354,7 +354,7 @@ def decide_ngrams(ngram_seconds: float, *, minutes: float | None = 1.0, **option
 def test_n_grams_take_at_most_a_fifth_of_the_time_limit(seconds: float, is_kept: bool) -> None:
     found = decide_ngrams(seconds)
     assert found.config.training.ngram_weight == (0.4 if is_kept else 0)
-    assert any("without n-grams" in note for note in found.notes) != is_kept
+    assert found.notes == (() if is_kept else (NgramsLeftOut(seconds=seconds, memory_bytes=None),))
 
 
 def test_the_time_of_n_grams_that_are_left_out_is_used_for_steps() -> None:
@@ -385,7 +385,7 @@ NEEDED = 2 * 90_000 * VOCABULARY
 def test_n_grams_whose_predictions_do_not_fit_are_left_out(memory_bytes: int | None, is_kept: bool) -> None:
     found = decide_ngrams(1.0, minutes=None, memory_bytes=memory_bytes)
     assert found.config.training.ngram_weight == (0.4 if is_kept else 0)
-    assert any("GB of memory" in note for note in found.notes) != is_kept
+    assert found.notes == (() if is_kept else (NgramsLeftOut(seconds=None, memory_bytes=NEEDED),))
 
 
 @pytest.mark.parametrize(("minutes", "is_kept"), [(None, True), (1.0, False)], ids=["no limit", "limit"])
@@ -473,8 +473,8 @@ def test_a_recipe_with_a_single_evaluation_keeps_it() -> None:
 
 def minutes_advised(decision: Decision) -> float | None:
     """Return the time limit that a note proposes; None = there is no such note."""
-    found = [re.search(r"--minutes ([0-9.]+) would allow 200", note) for note in decision.notes]
-    return next((float(match[1]) for match in found if match), None)
+    found = [note for note in decision.notes if isinstance(note, FewSteps)]
+    return next((note.enough_minutes for note in found if note.enough == 200), None)
 
 
 @pytest.mark.parametrize("evaluation_seconds", [0.1, 1.0, 5.0])
@@ -638,32 +638,26 @@ def test_earlier_lengths_are_dropped_with_new_minutes(changed: str) -> None:
 # What the user is told
 
 
-def test_the_user_is_told_the_recipe_that_was_chosen() -> None:
+def test_the_event_has_the_recipe_that_was_chosen() -> None:
     found = decide_text(MUON_CHARACTERS)
     batches, _ = batches_of(found.config, text_of(MUON_CHARACTERS).training)
-    assert found.lines(batches)[0] == f"recipe {found.recipe}: {found.reason}"
+    event = found.event(batches)
+    assert (event.recipe, event.reason) == (found.recipe, found.reason)
 
 
-def test_the_user_is_told_nothing_of_a_named_recipe() -> None:
+def test_the_event_has_no_reason_for_a_named_recipe() -> None:
     found = decide_text(MUON_CHARACTERS, recipe="tiny")
     batches, _ = batches_of(found.config, text_of(MUON_CHARACTERS).training)
-    assert found.lines(batches) == []
+    event = found.event(batches)
+    assert (event.reason, event.minutes, event.better) == ("", None, None)
 
 
-def test_the_user_is_told_the_length_that_the_minutes_give() -> None:
+def test_the_event_has_the_length_that_the_minutes_give() -> None:
     found = decide_text(100_000, recipe="tiny", minutes=1, costs_of=always(COSTS))
     batches, _ = batches_of(found.config, 90_000)
-    epochs = found.steps * 8 * 16 / 90_000
-    [line] = found.lines(batches)
-    assert line.startswith(f"training for 1 min: {found.steps} steps ({epochs:.3g} epochs), ")
-    assert line.endswith(f" {found.evaluations} evaluations")
-
-
-def test_the_notes_come_last() -> None:
-    found = decide_ngrams(1e4)
-    batches, _ = batches_of(found.config, 90_000)
-    assert found.notes
-    assert found.lines(batches)[-len(found.notes) :] == [*found.notes]
+    event = found.event(batches)
+    assert (event.minutes, event.steps, event.evaluations) == (1, found.steps, found.evaluations)
+    assert event.epochs == pytest.approx(found.steps * 8 * 16 / 90_000, rel=0.01)
 
 
 # How long a run takes

@@ -1,6 +1,7 @@
 """A run is the same whenever it is interrupted; its logs and models; what ends or refuses it."""
 
 import contextlib
+import json
 import math
 import os
 import shutil
@@ -14,20 +15,34 @@ import pytest
 from arrays import bytes_of
 from corpora import make_corpus
 from fake_engine import OF_ENGINES, SETTINGS, FakeEngine, Faults, crash_after, interrupt_after
-from fake_runs import STEPS_PER_EPOCH, TEXT, Trained, check_same, check_same_end, engine_of, resume, ticking, train
+from fake_runs import (
+    STEPS_PER_EPOCH,
+    TEXT,
+    Trained,
+    begin_with,
+    check_same,
+    check_same_end,
+    engine_of,
+    refuse_events,
+    resume,
+    ticking,
+    train,
+    train_begun,
+)
 from models import weights_of
 from run_folders import contents, metrics_line, read_events, read_metrics
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from charlm.config.file import walk
 from charlm.config.schema import Config
-from charlm.errors import CharlmError
+from charlm.errors import Advice, CharlmError
+from charlm.events import BestModelLost, Evaluated, Event, KernelChanged, OnEvent, Resumed, SettingChanged, StepsTaken
 from charlm.network.model_file import read_model
 from charlm.runs.metrics import cut_metrics
 from charlm.runs.run import open_run
 from charlm.training import checkpoints, loop
 from charlm.training.evaluating import DivergenceError
-from charlm.training.signals import Session, stop_on_signal
+from charlm.training.session import Session
 
 # Repeatable
 
@@ -63,12 +78,23 @@ def crash(folder: Path, *overrides: str, step: int) -> Path:
     return folder / "run"
 
 
-def train_watched(folder: Path, **watchers: Any) -> Path:
-    """Train a run from its second step; functions are told of steps and evaluations, and may divide by zero."""
+def train_watched(folder: Path, on_event: OnEvent) -> Path:
+    """Train a run from its second step; a function is called with the events, and may divide by zero."""
     run = open_run(train(folder, faults=interrupt_after(1)).folder)
-    with contextlib.suppress(ZeroDivisionError), stop_on_signal(Session(**watchers)) as session:
-        loop.train(run, engine_of(run), resume=True, session=session)
+    with contextlib.suppress(ZeroDivisionError):
+        loop.train(run, engine_of(run), session=Session(on_event))
     return run.folder
+
+
+def fail_at(step: int, kind: type[StepsTaken] | type[Evaluated]) -> OnEvent:
+    """Return a function that divides by zero at the event of a step."""
+
+    def on_event(event: Event) -> None:
+        """Divide by zero, or do nothing."""
+        if isinstance(event, kind):
+            1 / max(0, step - event.step)
+
+    return on_event
 
 
 def lose_everything(folder: Path) -> Path:
@@ -93,8 +119,8 @@ def lose_the_newest(folder: Path) -> Path:
     [
         (lambda folder: crash(folder, step=13), 10),
         (lambda folder: crash(folder, step=50), 40),
-        (lambda folder: train_watched(folder, on_step=lambda step, _: 1 / (step - 25)), 20),
-        (lambda folder: train_watched(folder, on_evaluation=lambda at, _: 1 / (at.step - 30)), 30),
+        (lambda folder: train_watched(folder, fail_at(25, StepsTaken)), 20),
+        (lambda folder: train_watched(folder, fail_at(30, Evaluated)), 30),
         (lose_everything, 0),
         (lose_the_newest, 40),
         (lambda folder: train(folder).folder, 50),
@@ -104,9 +130,7 @@ def test_a_run_that_was_damaged_ends_like_a_whole_one(
     damage: Any, step: int, reference: Trained, tmp_path: Path
 ) -> None:
     resumed = resume(damage(tmp_path / "run"))
-    end = ", its end; --minutes N or -s training.epochs=N makes it longer" if step == 50 else ""
-    told = [f"resumed at step {step} of 50{end}"] if step else []
-    assert [line for line in resumed.said if line.startswith("resumed ")] == told
+    assert resumed.of_type(Resumed) == ([Resumed(step, 50)] if step else [])
     check_same(resumed, reference)
     assert not list(resumed.folder.glob("**/.*.tmp"))
     assert step or len(list(resumed.folder.glob("*.tfevents.*"))) == 1
@@ -185,15 +209,18 @@ def test_early_stopping_ends_a_run_after_that_many_evaluations_without_a_new_bes
 
 
 def test_each_step_and_each_evaluation_is_reported_once_with_its_loss(tmp_path: Path, reference: Trained) -> None:
-    seen: list[tuple[int, float]] = []
-    evaluated: list[tuple[int, float]] = []
-    told: dict[str, Any] = {"on_step": lambda *step: seen.append(step)}
-    train_watched(tmp_path / "run", **told, on_evaluation=lambda at, nats: evaluated.append((at.step, nats)))
-    assert [step for step, _ in seen] == list(range(2, 51))
-    assert evaluated == list(reference.validation().items())
+    events: list[Event] = []
+    train_watched(tmp_path / "run", events.append)
+    seen: dict[int, float] = {}
+    for taken in (event for event in events if isinstance(event, StepsTaken)):
+        first = taken.step - len(taken.losses) + 1
+        seen.update(enumerate(taken.losses, first))
+    assert [*seen] == list(range(2, 51))
+    evaluated = {event.step: event.nats_per_char for event in events if isinstance(event, Evaluated)}
+    assert evaluated == reference.validation()
     for line in reference.metrics:
         if line["split"] == "train" and line["step"] > 5:
-            mean = np.mean([dict(seen)[line["step"] - n] for n in range(5)])
+            mean = np.mean([seen[line["step"] - n] for n in range(5)])
             assert mean == pytest.approx(line["nats_per_char"])
 
 
@@ -224,14 +251,11 @@ def weights_from(step: int, factor: float) -> Faults:
 def test_a_run_that_diverges_ends_with_advice_and_a_checkpoint(faults: Faults, message: str, tmp_path: Path) -> None:
     with pytest.raises(DivergenceError, match=rf"^{message}.* lower training\.optimizer\.learning_rate"):
         train(tmp_path / "run", faults=faults)
-    kept = checkpoints.restore(tmp_path / "run/run/checkpoints", warn=pytest.fail)
+    kept = checkpoints.restore(tmp_path / "run/run/checkpoints", on_event=refuse_events)
     assert kept.facts.progress.step in {10, 20}
     assert all(np.isfinite(tensor).all() for tensor in kept.tensors.values())
     resumed = resume(tmp_path / "run/run", "training.optimizer.learning_rate=1e-3")
     assert resumed.outcome.reason == "all steps done"
-
-
-RESUME = "; the last checkpoint is whole: --resume -s training.optimizer.learning_rate=X continues from it"
 
 
 @pytest.mark.parametrize(
@@ -247,7 +271,7 @@ def test_a_run_that_diverges_after_a_checkpoint_can_be_resumed(
 ) -> None:
     with pytest.raises(DivergenceError) as caught:
         train(tmp_path / "run", *settings, faults=faults)
-    assert str(caught.value).endswith(RESUME)
+    assert caught.value.advice == Advice("lower the learning rate", tmp_path / "run/run")
 
 
 @pytest.mark.parametrize(
@@ -261,7 +285,7 @@ def test_a_run_that_diverges_after_a_checkpoint_can_be_resumed(
 def test_a_run_that_diverges_before_its_first_checkpoint_mentions_no_resume(faults: Faults, tmp_path: Path) -> None:
     with pytest.raises(DivergenceError, match=r"training has diverged: lower training\.optimizer") as caught:
         train(tmp_path / "run", faults=faults)
-    assert "resume" not in str(caught.value)
+    assert caught.value.advice is None
 
 
 # The weights of another model
@@ -351,8 +375,7 @@ def test_a_resume_says_if_the_kernel_is_another_library(tmp_path: Path, monkeypa
         monkeypatch.setattr(FakeEngine, "library", before)
         run = train(tmp_path / f"{before} {now}", "training.steps=10").folder
         monkeypatch.setattr(FakeEngine, "library", now)
-        said = resume(run, "training.steps=20").said
-        assert sum(line.startswith("kernel: compiled anew, not as it was in this run") for line in said) == lines
+        assert len(resume(run, "training.steps=20").of_type(KernelChanged)) == lines
 
 
 def test_the_logs_are_on_the_disk_before_a_checkpoint_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -389,7 +412,7 @@ def in_config(old: str, new: str) -> Callable[[Path], object]:
         (in_config("tanh", "relu"), 20, r"run/config\.yaml: model\.rnn\.activation: found 'relu'; must be 'tanh'"),
         (in_config("units: 8", "units: 9"), 20, "another network, optimizer or batch"),
         (other_text, 20, "run/corpus: not the corpus that the run was trained on"),
-        (lambda _: None, 9, r"run: is at step 10, beyond its end \(9\)"),
+        (lambda _: None, 9, r"training.steps: gives a run of 9 steps, but 10 are taken"),
     ],
 )
 def test_a_run_that_was_changed_is_refused_and_stays(change: Any, steps: int, message: str, tmp_path: Path) -> None:
@@ -404,8 +427,9 @@ def test_a_run_that_was_changed_is_refused_and_stays(change: Any, steps: int, me
 def test_settings_that_a_resume_changes_are_said_and_logged_once_also_if_it_crashes(tmp_path: Path) -> None:
     trained = train(tmp_path / "run", "training.steps=10")
     resumed = resume(trained.folder, "training.steps=20", "training.log_every=7")
-    assert "training.steps: was 10, is now 20" in resumed.said
-    assert "training.log_every: was 5, is now 7" in resumed.said
+    changes = resumed.of_type(SettingChanged)
+    assert SettingChanged("training.steps", 10, 20) in changes
+    assert SettingChanged("training.log_every", 5, 7) in changes
     with pytest.raises(ZeroDivisionError):
         resume(trained.folder, "training.steps=40", faults=crash_after(21))
     for _ in range(2):
@@ -425,7 +449,7 @@ def test_a_missing_best_of_other_weights_is_told_and_written_by_the_next_evaluat
     assert trained.outcome.progress.best_step == 10
     (trained.folder / "best.safetensors").unlink()
     resumed = resume(trained.folder, "training.steps=40", faults=worse)
-    assert "is not the model of step 10, the best so far; the next evaluation writes" in "".join(resumed.said)
+    assert [event.step for event in resumed.of_type(BestModelLost)] == [10]
     assert read_model(trained.folder / "best.safetensors").facts["step"] == 40
 
 
@@ -455,3 +479,90 @@ def test_a_cut_log_forgets_a_line_without_an_end_and_an_evaluation_that_is_repea
         path.write_text("".join(lines) + '{"step": 2, "spl', encoding="utf-8")
         cut_metrics(path, step=step, evaluated_step=evaluated_step)
         assert path.read_text(encoding="utf-8") == "".join(lines[:kept])
+
+
+# A run that is lengthened
+
+
+@pytest.fixture(scope="module", params=["false", "true"], ids=["windows of one length", "growing windows"])
+def lengthened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Trained]:
+    """Train a run, and lengthen it at its end, in its middle and at its end again."""
+    folder = tmp_path_factory.mktemp("lengthened") / "run"
+    runs = [train(folder, f"training.growing_windows={request.param}")]
+    run = runs[0].folder
+    runs.append(resume(run, "training.steps=80"))
+    runs.append(resume(run, "training.steps=200", faults=interrupt_after(120)))
+    runs.append(resume(run, "training.steps=150"))
+    return runs
+
+
+@pytest.mark.parametrize("key", ["step", "characters", "epoch", "seconds"])
+def test_the_past_of_a_lengthened_run_only_grows(key: str, lengthened: list[Trained]) -> None:
+    values = [line[key] for line in lengthened[-1].metrics if line["split"] == "train"]
+    assert len(values) == 150 / 5
+    assert values == sorted(values)
+    assert len(set(values)) == len(values)
+
+
+def test_the_lines_of_a_lengthened_run_stay_as_they_were(lengthened: list[Trained]) -> None:
+    folder = lengthened[0].folder
+    text = (folder / "metrics.jsonl").read_text(encoding="utf-8")
+    steps = [json.loads(line)["step"] for line in text.splitlines() if "learning_rate" in line]
+    assert steps == [*range(5, 151, 5)]
+
+
+def test_a_lengthened_run_can_be_repeated_from_its_config(lengthened: list[Trained], tmp_path: Path) -> None:
+    folder = lengthened[-1].folder
+    recipe = shutil.copy(folder / "config.yaml", tmp_path / "recipe.yaml")
+    run = begin_with(tmp_path / "again", (), text=folder.parent / "text.txt", recipe=recipe)
+    again = train_begun(run)
+    rates = [{line["step"]: line.get("learning_rate") for line in run.metrics} for run in (lengthened[-1], again)]
+    assert rates[0] == rates[1]
+    weights = [read_model(run.folder / "last.safetensors").parameters.tensors() for run in (lengthened[-1], again)]
+    for name, tensor in weights[0].items():
+        np.testing.assert_array_equal(weights[1][name], tensor)
+
+
+def test_a_lengthened_run_is_evaluated_as_often_as_before(tmp_path: Path) -> None:
+    run = train(tmp_path / "run").folder
+    assert list(resume(run, "training.steps=100").validation()) == [*range(10, 101, 10)]
+
+
+def test_a_run_that_early_stopping_ended_can_be_lengthened(tmp_path: Path) -> None:
+    overconfident = Faults(weights=lambda step: 1.0 if step <= 10 else float(step))
+    settings = ("training.early_stopping=2", "training.steps=50")
+    stopped = train(tmp_path / "run", *settings, faults=overconfident)
+    assert stopped.outcome.progress.step == 30
+    assert resume(stopped.folder, "training.steps=100").outcome.progress.step > 30
+
+
+def test_a_resume_that_changes_nothing_leaves_an_early_stopped_run_ended(tmp_path: Path) -> None:
+    overconfident = Faults(weights=lambda step: 1.0 if step <= 10 else float(step))
+    stopped = train(tmp_path / "run", "training.early_stopping=2", faults=overconfident)
+    assert resume(stopped.folder).outcome.progress.step == 30
+
+
+# What a resumed run still knows
+
+
+@pytest.mark.parametrize("step", [45, 50], ids=["before the last evaluation", "after the last evaluation"])
+def test_the_suggestion_survives_a_resume(step: int, tmp_path: Path) -> None:
+    text = 90 * TEXT
+    whole = train(tmp_path / "whole", text=text)
+    stopped = train(tmp_path / "run", text=text, faults=interrupt_after(step))
+    resumed = resume(stopped.folder)
+    assert whole.outcome.suggestion is not None
+    assert resumed.outcome.suggestion == whole.outcome.suggestion
+    assert resumed.outcome.comparison == whole.outcome.comparison
+
+
+def test_how_far_the_last_evaluation_is_above_the_best_survives_a_resume(tmp_path: Path) -> None:
+    overconfident = Faults(weights=lambda step: 1.0 if step <= 40 else 3.0)
+    whole = train(tmp_path / "whole", text=90 * TEXT, faults=overconfident)
+    resumed = resume(whole.folder)
+    assert whole.outcome.difference is not None
+    assert resumed.outcome.difference is not None
+    assert resumed.outcome.difference.nats == pytest.approx(whole.outcome.difference.nats, abs=1e-5)
+    assert resumed.outcome.difference.standard_error == pytest.approx(
+        whole.outcome.difference.standard_error or 0.0, abs=1e-5
+    )

@@ -15,15 +15,18 @@ import pytest
 from arrays import bytes_of
 from corpora import make_corpus, text_of
 from fake_engine import FakeEngines, Faults
-from fake_runs import TEXT, Clock, begin, engine_of, ticking, timed_steps, train
+from fake_runs import TEXT, Clock, begin, engine_of, refuse_events, ticking, timed_steps, train
 
+from charlm.cli.progress import describe
 from charlm.config.file import load_config, parse_overrides
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config, TrainingConfig
 from charlm.errors import CharlmError
 from charlm.evaluation.baselines import count_ngrams
+from charlm.events import Decided, Event, FewSteps, LengthAdded, NgramsLeftOut
 from charlm.hardware import core_count
-from charlm.runs.run import Run, begin_run, open_run, write_config
+from charlm.runs.ownership import RunFolder
+from charlm.runs.run import Run, open_run, write_config
 from charlm.text.corpus import Corpus, open_corpus
 from charlm.text.tokenization import tokenize
 from charlm.training.costs import Costs, MachineCosts, TextFacts, estimate_costs
@@ -38,7 +41,7 @@ from charlm.training.preparation import (
     text_name,
 )
 from charlm.training.schedule import make_schedule
-from charlm.training.signals import Session, stop_on_signal
+from charlm.training.session import Session
 from charlm.training.timing import check_reading, measure, time_ngrams
 from charlm.training.trainer import time_teachers, train_run
 
@@ -54,11 +57,16 @@ class Preparing:
     folder: Path
     costs: Costs = COSTS
     clock: Callable[[], float] = lambda: 0.0
-    said: list[str] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     measured: list[Config] = field(default_factory=list)
     """The configs that were measured."""
     step_seconds: list[float] = field(default_factory=list)
     """For how long steps were timed, each time."""
+
+    @property
+    def said(self) -> list[str]:
+        """The lines that the user was told."""
+        return [line for event in self.events for line in describe(event)]
 
     def measure(self, config: Config, *_given: Any, step_seconds: float, **_options: Any) -> Costs:
         """Return the given costs."""
@@ -84,9 +92,9 @@ class Preparing:
         return prepare(
             text,
             given=Given(recipe=recipe, overrides=parse_overrides(overrides), minutes=minutes),
-            folder=run,
+            folder=RunFolder(run),
             engines=FakeEngines(),
-            session=Session(self.said.append, clock=self.clock),
+            session=Session(self.events.append, clock=self.clock),
             measure=self.measure,
             **options,
         )
@@ -309,7 +317,7 @@ def run(tmp_path: Path) -> Run:
 
 def measure_run(engines: FakeEngines, run: Run, *, seconds: float = 50.0) -> Costs:
     """Measure a run with a clock that goes on by a second each time it is read."""
-    engine = new_engine(run.config, run.corpus, engines, session=Session(pytest.fail))
+    engine = new_engine(run.config, run.corpus, engines, session=Session(refuse_events))
     session = Session(clock=ticking(1.0))
     return measure(run.config, run.corpus, engine, session=session, step_seconds=seconds)
 
@@ -341,7 +349,7 @@ def test_measuring_leaves_no_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
 def test_measuring_leaves_the_engine_as_it_was(run: Run) -> None:
     engines = FakeEngines()
     measure_run(engines, run)
-    new_engine(run.config, run.corpus, engines, session=Session(pytest.fail))
+    new_engine(run.config, run.corpus, engines, session=Session(refuse_events))
     used, new = (bytes_of(engine.tensors()) for engine in engines.made)
     assert used == new
 
@@ -511,9 +519,8 @@ def test_n_grams_of_a_run_with_a_time_limit_are_counted_once(counting: Mock, pre
     """Ten parts of the text: when the run is prepared, and not again when it is trained."""
     prepared = preparing.prepare(5_000, "training.ngram_weight=0.4", recipe="tiny", minutes=1)
     assert counting.call_count == 10
-    run = begin_run(preparing.folder / "run", prepared.config, prepared.corpus)
-    with stop_on_signal(Session()) as session:
-        train_run(run, prepared.engine, FakeEngines(), session=session, text=prepared.text)
+    run = prepared.begin(RunFolder(preparing.folder / "run"))
+    train_run(run, prepared.engine, FakeEngines(), session=Session(), text=prepared.text)
     assert counting.call_count == 10
 
 
@@ -531,11 +538,25 @@ def test_n_grams_that_would_take_too_long_are_not_counted(counting: Mock, tmp_pa
 
 
 @pytest.mark.parametrize("is_plan", [False, True], ids=["train", "plan"])
-def test_the_user_is_told_that_n_grams_are_left_out(is_plan: bool, tmp_path: Path) -> None:
+def test_a_decision_notes_that_n_grams_are_left_out(is_plan: bool, tmp_path: Path) -> None:
     preparing = Preparing(tmp_path, clock=ticking(1.0))
     found = preparing.prepare(50_000, "training.ngram_weight=0.4", recipe="tiny", minutes=0.1, is_plan=is_plan)
     assert found.decision.config.training.ngram_weight == 0
-    assert any("without n-grams" in line for line in preparing.said)
+    assert any(isinstance(note, NgramsLeftOut) for note in found.decision.notes)
+
+
+def test_what_was_decided_is_told_with_its_notes_last(tmp_path: Path) -> None:
+    preparing = Preparing(tmp_path, clock=ticking(1.0))
+    found = preparing.prepare(50_000, "training.ngram_weight=0.4", recipe="tiny", minutes=0.1)
+    notes = found.decision.notes
+    told = [event for event in preparing.events if isinstance(event, (Decided, NgramsLeftOut, FewSteps))]
+    assert told == [found.decision.event(found.engine.batches), *notes]
+
+
+def test_a_plan_tells_nothing_since_it_returns_what_was_decided(tmp_path: Path) -> None:
+    preparing = Preparing(tmp_path, clock=ticking(1.0))
+    preparing.prepare(50_000, "training.ngram_weight=0.4", recipe="tiny", minutes=0.1, is_plan=True)
+    assert not [event for event in preparing.events if isinstance(event, (Decided, NgramsLeftOut, FewSteps))]
 
 
 # A run that goes on
@@ -561,7 +582,8 @@ def test_a_run_that_gets_more_minutes_keeps_its_other_settings(tmp_path: Path) -
     clock = Clock()
     engine = engine_of(run, FakeEngines(timed_steps(clock)))
     longer, deadline = lengthen(run, engine, minutes=10, started=0.0, session=Session(clock=clock))
-    changed = {"steps": longer.config.training.steps, "evaluations": longer.config.training.evaluations}
+    changed = longer.config.training.model_dump(include={"steps", "evaluations"})
+    changed["earlier_lengths"] = longer.config.training.earlier_lengths
     training = run.config.training.model_copy(update=changed)
     assert longer.config == run.config.model_copy(update={"training": training})
     assert deadline.seconds == 600
@@ -569,9 +591,9 @@ def test_a_run_that_gets_more_minutes_keeps_its_other_settings(tmp_path: Path) -
 
 def test_the_user_is_told_how_many_more_steps_a_run_gets(tmp_path: Path) -> None:
     run = open_run(train(tmp_path / "trained").folder)
-    said: list[str] = []
+    events: list[Event] = []
     clock = Clock()
     engine = engine_of(run, FakeEngines(timed_steps(clock)))
-    longer, _ = lengthen(run, engine, minutes=2, started=0.0, session=Session(said.append, clock=clock))
+    longer, _ = lengthen(run, engine, minutes=2, started=0.0, session=Session(events.append, clock=clock))
     assert longer.config.training.steps is not None
-    assert said[-1] == f"training for 2 min: {longer.config.training.steps - 50} more steps"
+    assert events[-1] == LengthAdded(2, longer.config.training.steps - 50)

@@ -23,12 +23,12 @@ from charlm.training.interface import StepMetrics
 from charlm.training.logs import RunLog
 from charlm.training.marks import Training
 from charlm.training.schedule import GROWTH, Phase, Schedule, Stretch, make_schedule, mean_growth
-from charlm.training.signals import Session
+from charlm.training.session import Session
 
 BATCHES = Batches(length=375, batch_size=4, sequence_length=4, seed=1)
 STEPS_PER_EPOCH = 23
 SCHEDULE = Schedule(
-    (Stretch(0, 50, 50, 4, (Phase(0, 0, BATCHES),)),), 5, BATCHES, peak_rate=1.0, decay=ScheduleConfig()
+    (Stretch(0, 50, 50, 4, (0.0, 50.0), (Phase(0, 0, BATCHES),)),), 5, BATCHES, 1.0, decay=ScheduleConfig()
 )
 
 
@@ -40,7 +40,7 @@ def test_a_run_ends_at_the_first_of_two_limits() -> None:
 def test_a_schedule_follows_the_config_and_the_text() -> None:
     settings = TrainingConfig(optimizer=OptimizerConfig(learning_rate=0.5), epochs=3, log_every=2, evaluations=3)
     total = 3 * STEPS_PER_EPOCH
-    stretch = Stretch(0, total, total, 3, (Phase(0, 0, BATCHES),))
+    stretch = Stretch(0, total, total, 3, (0.0, total), (Phase(0, 0, BATCHES),))
     expected = Schedule((stretch,), 2, BATCHES, 0.5, settings.schedule)
     assert make_schedule(settings, BATCHES) == expected
 
@@ -159,7 +159,8 @@ def changed(*changes: tuple[int, int, int], steps: int, **options: Any) -> list[
     config = TrainingConfig(steps=steps, optimizer=optimizer, schedule=ScheduleConfig(**decay), **options)
     schedules = [make_schedule(config, LONG)]
     for at, length, evaluations in changes:
-        config = config.with_changed_length(at, before=schedules[-1].total, steps=length, evaluations=evaluations)
+        longer = config.with_steps(length).model_copy(update={"evaluations": evaluations})
+        config = longer.after(config, at=at, total=schedules[-1].total)
         schedules.append(make_schedule(config, LONG))
     return schedules
 
@@ -189,19 +190,54 @@ def test_a_run_that_keeps_its_length_is_as_it_was_before_lengths_could_change() 
     assert marks_of(schedule) == [143, 286, 429, 572, 715, 858, 1000]
 
 
-def test_the_rate_goes_on_from_where_it_is_to_the_end_of_the_new_length() -> None:
-    before, after = changed((50, 251, 4), steps=101, final_fraction=0.1)
+def test_the_rate_of_a_shorter_run_continues_from_where_it_is() -> None:
+    before, after = changed((50, 71, 4), steps=101, final_fraction=0.1)
     expected = [half_cosine(step / 100, 0.1) for step in range(51)]  # half of the fall is done at step 50
-    expected += [half_cosine(0.5 + 0.5 * (step - 50) / 200, 0.1) for step in range(51, 251)]
-    np.testing.assert_allclose(after.rates(0, 251), expected, rtol=1e-6)
+    expected += [half_cosine(0.5 + 0.5 * (step - 50) / 20, 0.1) for step in range(51, 71)]
+    np.testing.assert_allclose(after.rates(0, 71), expected, rtol=1e-6)
     np.testing.assert_array_equal(after.rates(0, 51), before.rates(0, 51))
 
 
-def test_a_second_change_goes_on_from_the_progress_of_the_first() -> None:
+@pytest.mark.parametrize("at", [50, 100, 101], ids=["in the middle", "before the last step", "at the end"])
+def test_the_rate_of_a_longer_run_is_that_of_a_run_of_the_new_length(at: int) -> None:
+    before, after = changed((at, 251, 4), steps=101, final_fraction=0.1)
+    expected = [half_cosine(step / 250, 0.1) for step in range(at, 251)]
+    np.testing.assert_allclose(after.rates(at, 251 - at), expected, rtol=1e-6)
+    np.testing.assert_array_equal(after.rates(0, at), before.rates(0, at))
+
+
+def test_a_second_change_continues_from_the_progress_of_the_first() -> None:
     *_, after = changed((50, 251, 4), (150, 161, 4), steps=101, final_fraction=0.1)
-    progress = [0.75, 0.775, 1.0]
+    progress = [0.6, 0.64, 1.0]  # 150 of 250 steps, and then ten steps to the end
     rates = [after.rates(step, 1)[0] for step in (150, 151, 160)]
     assert rates == pytest.approx([half_cosine(one, 0.1) for one in progress], rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["cosine", "constant"])
+def test_the_steps_of_a_run_that_is_lengthened_three_times_keep_their_rates(name: str) -> None:
+    schedules = changed((40, 80, 4), (80, 90, 5), (85, 200, 9), steps=40, growing_windows=True, name=name)
+    for before, after in pairwise(schedules):
+        until = after.stretches[-2].until
+        np.testing.assert_array_equal(after.rates(0, until), before.rates(0, until))
+
+
+def test_what_a_lengthened_run_has_read_stays() -> None:
+    schedules = changed((40, 80, 4), (80, 90, 5), (85, 200, 9), steps=40, growing_windows=True)
+    for before, after in pairwise(schedules):
+        until = after.stretches[-2].until
+        read = [before.characters(step) for step in range(until + 1)]
+        assert [after.characters(step) for step in range(until + 1)] == read
+
+
+@pytest.mark.parametrize("is_growing", [False, True], ids=["windows of one length", "growing windows"])
+@pytest.mark.parametrize("at", [60, 2 * STEPS_PER_EPOCH], ids=["in the middle", "at the end"])
+def test_a_run_that_is_lengthened_to_some_epochs_reads_the_text_so_often(at: int, is_growing: bool) -> None:
+    before = TrainingConfig(epochs=4, growing_windows=is_growing)
+    total = make_schedule(before, BATCHES).total
+    at = min(at, total)
+    after = TrainingConfig(epochs=9, growing_windows=is_growing).after(before, at=at, total=total)
+    schedule = make_schedule(after, BATCHES)
+    assert schedule.epochs(schedule.total) == pytest.approx(9, abs=0.1)
 
 
 def test_a_warm_up_goes_on_as_it_was() -> None:
@@ -252,7 +288,7 @@ def test_calls_of_the_engine_end_at_a_change() -> None:
 def test_a_run_that_ends_before_its_last_change_is_refused() -> None:
     length = EarlierLength(until=STEPS_PER_EPOCH, steps=40, evaluations=3)
     assert make_schedule(TrainingConfig(epochs=2, earlier_lengths=(length,)), BATCHES).total == 2 * STEPS_PER_EPOCH
-    with pytest.raises(CharlmError, match="earlier_lengths: found until 23; must be less than the 23 steps of the run"):
+    with pytest.raises(CharlmError, match=r"training\.epochs: gives a run of 23 steps, but 23 are taken"):
         make_schedule(TrainingConfig(epochs=1, earlier_lengths=(length,)), BATCHES)
 
 
@@ -305,15 +341,22 @@ def test_nothing_before_a_change_is_rewritten(chain: Chain) -> None:
 
 @settings(max_examples=60)
 @given(chains())
-def test_a_changed_rate_falls_without_a_jump_to_its_final_value(chain: Chain) -> None:
+def test_a_changed_rate_falls_to_its_final_value(chain: Chain) -> None:
     schedules, changes = chain
-    for (before, after), (at, *_) in zip(pairwise(schedules), changes, strict=True):
-        assert after.rates(at, 1) == pytest.approx(before.rates(at, 1), rel=1e-6)
     total, warm_up = schedules[-1].total, warm_up_of(schedules[-1])
+    begin = max(warm_up, changes[-1][0])
     rates = schedules[-1].rates(0, total)
-    assert (np.diff(rates[warm_up:]) <= 1e-7).all()
+    assert (np.diff(rates[begin:]) <= 1e-7).all()
     if warm_up < total - 1:
         assert rates[-1] == pytest.approx(0.1)
+
+
+@settings(max_examples=60)
+@given(chains())
+def test_a_change_of_length_never_lowers_the_rate_at_its_step(chain: Chain) -> None:
+    schedules, changes = chain
+    for (before, after), (at, *_) in zip(pairwise(schedules), changes, strict=True):
+        assert after.rates(at, 1) >= before.rates(at, 1) - 1e-6
 
 
 @settings(max_examples=60)

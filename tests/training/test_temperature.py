@@ -10,13 +10,14 @@ from fake_engine import FakeEngines
 from fake_runs import Trained, begin, engine_of, train
 from run_folders import contents
 
+from charlm.events import Event, TemperatureChosen
 from charlm.network.model_file import TrainedModel, read_model
 from charlm.runs.folder import BEST, LAST
 from charlm.runs.run import open_run
 from charlm.sampling.generation import TextRequest
 from charlm.training import loop, temperature
 from charlm.training.costs import Costs
-from charlm.training.signals import Session
+from charlm.training.session import Session
 from charlm.training.temperature import Choice, choose_temperature
 from charlm.training.timing import Deadline
 
@@ -74,17 +75,6 @@ def test_the_lowest_temperature_with_varied_texts_is_chosen(
 
 
 @pytest.mark.parametrize(
-    ("choice", "line"),
-    [
-        pytest.param(Choice(0.5, ""), "sampling temperature 0.5", id="no reason"),
-        pytest.param(Choice(0.0, "why"), "sampling temperature 0 (why)", id="a reason"),
-    ],
-)
-def test_a_choice_is_reported_with_its_reason(choice: Choice, line: str) -> None:
-    assert str(choice) == line
-
-
-@pytest.mark.parametrize(
     ("lowest_good", "reason"),
     [
         pytest.param(0.5, "", id="the lowest"),
@@ -122,9 +112,9 @@ def test_a_run_whose_time_is_over_says_that_no_temperatures_were_compared(tmp_pa
     run = begin(tmp_path / "run", LENGTH, text=text)
     engine = engine_of(run, FakeEngines())
     deadline = Deadline(seconds=1.0, started=-9.0, clock=lambda: 0.0, costs=Costs(0.1, 0.1), fixed_share=0.0)
-    said: list[str] = []
-    loop.train(run, engine, resume=False, session=Session(said.append), deadline=deadline)
-    assert f"sampling temperature 0.7 ({NO_TIME})" in said
+    events: list[Event] = []
+    loop.train(run, engine, session=Session(events.append), deadline=deadline)
+    assert TemperatureChosen(0.7, NO_TIME) in events
     assert read_model(run.folder / BEST).sampling_temperature == 0.7
 
 

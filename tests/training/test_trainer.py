@@ -12,17 +12,19 @@ from fake_engine import FakeEngines, Faults, interrupt_after
 from fake_runs import TEXT, Trained, check_same_end, engine_of, repeatable_files, resume, ticking
 from models import random_parameters
 
-from charlm.errors import CharlmError
+from charlm.errors import Advice, CharlmError
 from charlm.evaluation.baselines import count_ngrams, predict_ngrams
+from charlm.events import Event, NgramProgress, TeachersReading, TeacherStarted
 from charlm.network.model_file import read_model
 from charlm.runs.run import Run, open_run
 from charlm.runs.summary import summarize
 from charlm.storage import only_writer
 from charlm.training.evaluating import DivergenceError
-from charlm.training.loop import Outcome
-from charlm.training.signals import Session, Stopped, stop_on_signal
+from charlm.training.outcome import Outcome
+from charlm.training.session import Session
+from charlm.training.signals import Stopped, stop_on_signal
 from charlm.training.soft_targets import check_teachers, compute_soft_targets, cross_predict, open_soft_targets
-from charlm.training.trainer import train_run
+from charlm.training.trainer import own_run, train_run
 
 RECIPE = """
 model: {units: 4}
@@ -35,21 +37,22 @@ IDS = np.random.default_rng(5).integers(0, 5, 61)
 OWN = "{recipe: teacher.yaml, seeds: [2, 3]}"
 
 
-def begin(folder: Path, *overrides: str, teachers: str = OWN, text: str = TEXT) -> Run:
+def begin(folder: Path, *overrides: str, teachers: str = OWN, text: str = TEXT, recipe: str = RECIPE) -> Run:
     """Begin a run of 50 steps with two teachers of its own, of 4 units and 12 steps, or with others."""
-    Path("teacher.yaml").write_text(RECIPE, encoding="utf-8")
+    Path("teacher.yaml").write_text(recipe, encoding="utf-8")
     folder.mkdir()
     (folder / "text.txt").write_text(text, encoding="utf-8")
     return fake_runs.begin(folder / "run", f"training.teachers={teachers}", *overrides, text=folder / "text.txt")
 
 
-def train(run: Run, faults: Faults | None = None, *, resume: bool = False) -> tuple[Outcome, list[str]]:
-    """Train a run; return how it ended, and what was said of its teachers."""
-    said: list[str] = []
+def train(run: Run, faults: Faults | None = None) -> tuple[Outcome, list[TeacherStarted]]:
+    """Train a run; return how it ended, and the events of the teachers that were trained."""
+    events: list[Event] = []
     engines = FakeEngines(faults or Faults())
-    with stop_on_signal(Session(said.append)) as session:
-        outcome = train_run(run, engine_of(run, engines), engines, resume=resume, session=session)
-    return outcome, [line for line in said if line.startswith("teacher ")]
+    session = Session(events.append)
+    with stop_on_signal(session.interruption), own_run(run.folder, session=session, may_continue=True):
+        outcome = train_run(run, engine_of(run, engines), engines, session=session)
+    return outcome, [event for event in events if isinstance(event, TeacherStarted)]
 
 
 @pytest.fixture
@@ -74,16 +77,16 @@ def weights(run: Run) -> dict[str, bytes]:
     return {path.parent.name: path.read_bytes() for path in run.folder.glob("teachers/*/best.safetensors")}
 
 
-def lines(run: Run) -> list[str]:
-    """Return what is said of the two teachers when they are trained."""
-    return [f"teacher {n} of 2: {run.folder / 'teachers' / seed}" for n, seed in ((1, "2"), (2, "3"))]
+def started(run: Run) -> list[TeacherStarted]:
+    """Return the events of the two teachers when they are trained."""
+    return [TeacherStarted(number, 2, run.folder / "teachers" / seed) for number, seed in ((1, "2"), (2, "3"))]
 
 
 def test_each_teacher_is_a_run_of_its_own_with_its_recipe_and_its_seed(tmp_path: Path) -> None:
     run, states = begin(tmp_path / "a", "training.clip_norm=0.5"), list[str]()
     outcome, said = train(run, Faults(after_call=lambda _step: states.append(summarize(run.folder).state)))
     assert ({*states}, summarize(run.folder).state) == ({"training"}, "done")
-    assert (said, outcome.folder, outcome.progress.step) == (lines(run), run.folder, 50)
+    assert (said, outcome.folder, outcome.progress.step) == (started(run), run.folder, 50)
     for seed in (2, 3):
         teacher = open_run(run.folder / "teachers" / str(seed))
         assert (teacher.config.recipe, teacher.config.seed, teacher.config.training.steps) == ("teacher", seed, 12)
@@ -98,7 +101,7 @@ def test_the_run_learns_from_its_teachers_and_needs_them_no_more(tmp_path: Path)
     assert train(taught, interrupt_after(20))[0].signal is not None
     assert train(alone)[1] == []
     (taught.folder / "teachers").rename(tmp_path / "elsewhere")
-    assert train(taught, resume=True)[1] == []
+    assert train(taught)[1] == []
     last = [(run.folder / "last.safetensors").read_bytes() for run in (taught, alone)]
     assert last[0] != last[1]
 
@@ -107,31 +110,35 @@ def test_a_run_that_was_interrupted_in_a_teacher_goes_on_to_the_same_bytes(stopp
     train(whole := begin(tmp_path / "whole"))
     stopped.folder.parent.rename(tmp_path / "moved")
     stopped = open_run(tmp_path / "moved/run")
-    assert train(stopped, resume=True)[1] == lines(stopped)
+    assert train(stopped)[1] == started(stopped)
     assert weights(stopped) == weights(whole)
     assert repeatable_files(stopped.folder) == repeatable_files(whole.folder)
 
 
 def test_the_settings_that_a_resume_changes_do_not_reach_the_teachers(stopped: Run) -> None:
     rates = [open_run(stopped.folder / "teachers/2").config.training.optimizer.learning_rate]
-    train(open_run(stopped.folder, overrides="training.optimizer.learning_rate=1e-4"), resume=True)
+    train(open_run(stopped.folder, overrides="training.optimizer.learning_rate=1e-4"))
     rates += [open_run(stopped.folder / "teachers" / seed).config.training.optimizer.learning_rate for seed in "23"]
     assert len(set(rates)) == 1
     assert rates[0] != 1e-4
 
 
-def test_a_teacher_whose_beginning_was_killed_begins_anew(tmp_path: Path) -> None:
-    run = begin(tmp_path / "a")
-    (run.folder / "teachers/2").mkdir(parents=True)
-    (run.folder / "teachers/2/metrics.jsonl").touch()
-    assert train(run)[1] == lines(run)
-    assert len(weights(run)) == 2
+def test_the_settings_of_teachers_are_decided_when_the_run_begins(tmp_path: Path) -> None:
+    recipe = RECIPE.replace(", parts: 2", "")  # the number of cores decides
+    run = begin(tmp_path / "a", recipe=recipe)
+    for seed in (2, 3):
+        assert open_run(run.folder / "teachers" / str(seed)).config.training.parts is not None
 
 
 def test_a_run_that_another_process_trains_is_refused(tmp_path: Path) -> None:
     run = begin(tmp_path / "a", teachers="null")
-    with only_writer(run.folder), pytest.raises(CharlmError, match="is training here"):
-        train_run(run, engine_of(run), FakeEngines(), session=Session(clock=ticking(1.0)))
+    session = Session(clock=ticking(1.0))
+    with (
+        only_writer(run.folder),
+        pytest.raises(CharlmError, match="is training here"),
+        own_run(run.folder, session=session, may_continue=True),
+    ):
+        pass
 
 
 def diverging(step: int) -> Faults:
@@ -152,8 +159,9 @@ def test_a_teacher_that_diverges_is_named_by_its_folder(step: int, tmp_path: Pat
 
 def test_a_student_that_diverges_is_told_how_it_is_resumed(tmp_path: Path) -> None:
     run = begin(tmp_path / "a")
-    with pytest.raises(DivergenceError, match=r"--resume -s .*\.learning_rate=X continues from it$"):
+    with pytest.raises(DivergenceError) as caught:
         train(run, diverging(25))
+    assert caught.value.advice == Advice("lower the learning rate", run.folder)
 
 
 # The soft targets
@@ -195,8 +203,10 @@ def test_ngrams_and_teachers_have_their_weights_and_a_short_file_is_replaced(tmp
 def test_a_resumed_run_ends_with_the_same_bytes_without_what_taught_it(lost: str, tmp_path: Path, models: str) -> None:
     of_ngrams = lost.startswith("all")
     setting = "training.ngram_weight=0.4" if of_ngrams else f"training.teachers={models}"
+    event = NgramProgress(0, 10) if of_ngrams else TeachersReading(1)
     whole = fake_runs.train(tmp_path / "whole", setting)
     stopped = fake_runs.train(tmp_path / "run", setting, faults=interrupt_after(25))
+    assert event in whole.events
     (tmp_path / ("run/run/soft_targets.bin" if of_ngrams else lost)).unlink()
     check_same_end(resume(stopped.folder), whole)
 

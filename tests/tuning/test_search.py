@@ -21,15 +21,19 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
+from charlm.cli.progress import describe
 from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
+from charlm.events import Event
+from charlm.runs.run import open_run
 from charlm.runs.summary import summarize
 from charlm.storage import only_writer
 from charlm.training.costs import Costs
 from charlm.training.decision import CHOICES
-from charlm.training.signals import Session, Stopped, stop_on_signal
+from charlm.training.session import Session
+from charlm.training.signals import Stopped, stop_on_signal
 from charlm.tuning.journal import Journal
 from charlm.tuning.search import SearchResult, search, tune
 from charlm.tuning.space import Space, load_space
@@ -57,7 +61,12 @@ class SearchFolder:
     text: str = TEXT
     tick: float = TICK
     name: str = "out"
-    said: list[str] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+
+    @property
+    def said(self) -> list[str]:
+        """The lines that the user was told."""
+        return [line for event in self.events for line in describe(event)]
 
     @property
     def out(self) -> Path:
@@ -81,7 +90,8 @@ class SearchFolder:
         source.write_text(self.text, encoding="utf-8")
         options = {"seconds": 1000.0, "trial_seconds": TRIAL_SECONDS, **options}
         engines = FakeEngines(faults or Faults())
-        with stop_on_signal(Session(self.said.append, clock=ticking(self.tick))) as session:
+        session = Session(self.events.append, clock=ticking(self.tick))
+        with stop_on_signal(session.interruption):
             return search(load_space(path), source, self.out, engines, session, measure=measure, **options)
 
 
@@ -142,12 +152,16 @@ def test_every_trial_has_the_same_length(searched: Searched, number: int) -> Non
     assert (settings["training.steps"], settings["training.evaluations"]) == (TRIAL_STEPS, 10)
 
 
-def test_the_best_recipe_names_its_command_in_its_head(searched: Searched) -> None:
-    searching, result = searched
+def test_the_best_recipe_names_its_trial_and_its_score_in_its_head(searched: Searched) -> None:
+    _, result = searched
     best = min(result.study.trials, key=lambda trial: trial.value or 9)
     head = result.best.read_text(encoding="utf-8").splitlines()
-    assert head[0] == f"# {result.command}" == f"# charlm train {searching.folder}/text.txt -c {result.best}"
-    assert head[1].startswith(f"# Trial {best.number} of 4 of a search: {best.value:.4f} nats per character")
+    assert head[0].startswith(f"# Trial {best.number} of 4 of a search: {best.value:.4f} nats per character")
+
+
+def test_a_search_returns_the_text_as_it_was_given(searched: Searched) -> None:
+    searching, result = searched
+    assert result.sources == (str(searching.folder / "text.txt"),)
 
 
 def test_the_best_recipe_is_that_of_the_best_trial_with_a_sample(searched: Searched) -> None:
@@ -269,7 +283,7 @@ def test_a_search_that_goes_on_keeps_the_length_of_its_trials(searching: SearchF
         pytest.param(
             {"space": SPACE.replace("1e-1", "5e-2")},
             {},
-            "out: holds a search with another search; name another --out",
+            "out: holds a search with another search; name another folder",
             id="range",
         ),
         pytest.param(
@@ -294,6 +308,30 @@ def test_what_does_not_fit_a_search_is_refused(
     with pytest.raises(CharlmError, match=message):
         SearchFolder(searching.folder, **fields).run(trials=3, **options)
     assert len(searching.run(trials=1).study.trials) == 1
+
+
+def test_a_text_that_has_changed_since_the_search_began_is_refused(searching: SearchFolder) -> None:
+    searching.run(trials=1)
+    changed = SearchFolder(searching.folder, text=TEXT.replace("a", "b"))
+    with pytest.raises(CharlmError, match=r"out: the text differs: .*text\.txt has changed since"):
+        changed.run(trials=2)
+
+
+def test_a_search_whose_folder_was_moved_continues(searching: SearchFolder) -> None:
+    searching.run(trials=1)
+    searching.out.rename(searching.folder / "moved")
+    searching.name = "moved"
+    assert len(searching.run(trials=2).study.trials) == 2
+    for number in range(2):
+        assert len(open_run(searching.out / f"trial-{number:04}").corpus.ids) > 0
+
+
+def test_a_search_continues_without_the_run_of_its_best_trial(searching: SearchFolder) -> None:
+    first = searching.run(trials=1)
+    best = first.best.read_bytes()
+    shutil.rmtree(searching.out / "trial-0000")
+    assert len(searching.run(trials=1).study.trials) == 1
+    assert first.best.read_bytes() == best
 
 
 def test_a_folder_in_which_another_process_searches_is_refused(searching: SearchFolder) -> None:
@@ -413,7 +451,7 @@ def test_a_search_without_a_complete_trial_has_no_best_recipe(searching: SearchF
     with pytest.raises(CharlmError, match="the last 3 trials have failed"):
         searching.run(faults=Faults(loss=lambda _step, _rate: float("nan")))
     (searching.out / "best.yaml").touch()
-    with pytest.raises(CharlmError, match="out: no trial is complete; the same command goes on with the search"):
+    with pytest.raises(CharlmError, match="out: no trial is complete; repeat the search to continue it"):
         searching.run(trials=0)
 
 
@@ -513,10 +551,10 @@ def test_a_mistake_is_answered_in_one_line_that_names_the_key() -> None:
         ("search: {model.units: {categorical: [8, wide]}}", "search: model.units: found 'wide'"),
         ("search: {model.layer_dropout: {float: [0, 1.5]}}", "search: model.layer_dropout: found 1.5"),
         (f"search: {{{RATE}: {{float: [0, 1], log: true}}}}", f"{RATE}: found {{"),
-        (f"fixed: {{training: {{steps: 5}}}}\nsearch: {UNITS}", "fixed: training.steps: how long a trial trains"),
+        (f"fixed: {{training: {{steps: 5}}}}\nsearch: {UNITS}", "fixed: training.steps: the length of a trial"),
         ("search: {seed: {int: [1, 9]}}", "seed: the best seed is luck"),
         ("search: {sampling.top_k: {int: [1, 9]}}", "sampling.top_k: it does not change the loss"),
-        ("search: {training.steps: {int: [1, 9]}}", "training.steps: how long a trial trains"),
+        ("search: {training.steps: {int: [1, 9]}}", "training.steps: the length of a trial"),
     ):
         with pytest.raises(CharlmError) as caught:
             load(text)

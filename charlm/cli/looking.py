@@ -1,0 +1,112 @@
+"""The commands that show what a network does and how it was trained: `inspect` and `tensorboard`."""
+
+import signal
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import click
+
+from charlm.cli.command import PATH, Command, host_option, json_option, models_argument, port_option, suggest_runs
+from charlm.cli.output import print_json, print_result, say
+from charlm.cli.progress import ProgressDisplay
+from charlm.errors import CharlmError
+
+
+@click.command(cls=Command)
+@models_argument
+@click.option(
+    "--text",
+    type=PATH,
+    metavar="FILE",
+    help="File, folder of files, corpus, or - for standard input.  [default: the validation text of each run]",
+)
+@click.option("--out", type=PATH, metavar="FILE.html", help="Page to write.")
+@json_option
+def inspect(*, as_json: bool, **options: Any) -> None:
+    """Show what a network does: how far it remembers, what its units follow, where it errs.
+
+    The page holds the text coloured by surprise, gradients by lag, usable context, impulse response, Lyapunov
+    exponents, units and more, for one run or for several in the same axes. It is one file that loads nothing from
+    elsewhere.
+
+    Examples:
+      charlm inspect --out report.html
+        a page about the newest run
+      charlm inspect small large --out report.html
+        two runs in the same axes
+      charlm inspect --text mytext.txt --json
+        the numbers, for another text
+
+    """
+    if options["out"] is None and not as_json:
+        raise click.UsageError("name a page with --out FILE.html, or print the numbers with --json")
+    from charlm.inspection.inspecting import inspect_runs, to_json
+
+    with ProgressDisplay() as display:
+        reports = inspect_runs(**options, on_event=display)
+    if as_json:
+        print_json(to_json(reports))
+    else:
+        print_result(str(options["out"]))
+
+
+KEPT = "text=100000"
+"""TensorBoard keeps all texts of a tag, not only ten. 0, its word for all, shows none in version 2.21."""
+CHARTS = "#custom_scalars&_smoothingWeight=0"
+"""The place of the charts at the address of TensorBoard; smoothed, a loss that falls would be shown above itself."""
+
+
+@click.command(cls=Command)
+@click.argument(
+    "runs",
+    required=False,
+    type=PATH,
+    shell_complete=suggest_runs,
+    help="Folder of runs, or a run, or a part of a name that only one run under runs/ has.  [default: runs/]",
+)
+@host_option
+@port_option(6006)
+def tensorboard(*, runs: Path | None, host: str, port: int) -> None:
+    """Open TensorBoard on runs.
+
+    Runs that begin later appear. Ctrl-C ends it.
+
+    Examples:
+      charlm tensorboard
+        all runs under runs/, at http://127.0.0.1:6006
+      charlm tensorboard tiny --port 0
+        one run, at any free port
+
+    """
+    from charlm.runs.folder import RUNS, find_run
+
+    folder = RUNS if runs is None else find_run(runs)
+    if not any(folder.rglob("*.tfevents.*")):
+        raise CharlmError(f"{folder}: no run here has been trained; train one with: charlm train")
+    address = _launch("--logdir", str(folder), "--samples_per_plugin", KEPT, "--host", host, "--port", str(port))
+    say(f"all charts (CUSTOM SCALARS; Ctrl-C ends it): {address}{CHARTS}")
+    signal.pause()
+
+
+def _launch(*arguments: str) -> str:
+    """Start TensorBoard in a thread, and return its address once it listens.
+
+    It does without TensorFlow, by its own hook: importing that takes seconds and writes messages.
+
+    Raises:
+        CharlmError: it cannot listen there.
+
+    """
+    sys.modules["tensorboard.compat.notf"] = types.ModuleType("notf")
+    from absl import logging
+    from tensorboard import default, program
+
+    logging.set_verbosity(logging.WARNING)
+    board = program.TensorBoard(plugins=default.get_plugins())
+    board.configure(argv=["tensorboard", *arguments])
+    try:
+        return str(board.launch())
+    except (program.TensorBoardServerException, UnicodeError) as error:
+        raise CharlmError(str(error)) from None

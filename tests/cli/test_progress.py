@@ -1,0 +1,311 @@
+"""What the user sees of a training: its size, the progress bar, and evaluations."""
+
+import fcntl
+import os
+import pty
+import struct
+import termios
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fake_runs import STEPS_PER_EPOCH, TEXT, Trained, train
+
+from charlm import events
+from charlm.cli import progress
+from charlm.cli.progress import ProgressDisplay, describe
+from charlm.evaluation.baselines import baseline_scores
+from charlm.events import (
+    Evaluated,
+    Event,
+    NgramProgress,
+    NoValidationText,
+    ReportProgress,
+    ScoringProgress,
+    StepsTaken,
+    TeacherEvent,
+    TextProgress,
+)
+from charlm.runs.run import open_run
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Train a small run."""
+    return train(tmp_path_factory.mktemp("reference") / "run")
+
+
+def test_the_user_is_told_what_is_trained_on_what(reference: Trained) -> None:
+    assert reference.said[4].startswith("length: ")
+    assert reference.said[:4] == [
+        "training on text with the recipe tiny:",
+        "364 characters, a vocabulary of 6, 1 document",
+        f"1 x 8 units, {(6 * 8 + 8 * 8 + 8) + (8 * 6 + 6)} weights; kernel: auto",
+        f"50 steps of 4 windows of 4 characters, {50 / STEPS_PER_EPOCH:.3g} epochs",
+    ]
+
+
+SCORES = "nats per character (lower is better): "
+
+
+def test_the_scores_of_simple_models_are_reported(tmp_path: Path) -> None:
+    trained = train(tmp_path / "run", text=90 * TEXT)
+    corpus = open_run(trained.folder).corpus
+    scores = baseline_scores(corpus.split("validation"), corpus.vocabulary, corpus.split("train"))
+    assert f"{SCORES}5-gram {scores['5-gram'].nats_per_char:.3f}" in trained.said
+
+
+@pytest.mark.parametrize(
+    ("repetitions", "lines"),
+    [
+        pytest.param(65, 0, id="2,366 characters"),
+        pytest.param(67, 1, id="2,439 characters"),
+    ],
+)
+def test_the_scores_of_simple_models_need_2400_characters(repetitions: int, lines: int, tmp_path: Path) -> None:
+    trained = train(tmp_path / "run", text=repetitions * TEXT)
+    assert len([line for line in trained.said if line.startswith(SCORES)]) == lines
+
+
+def test_the_user_is_told_what_is_wrong_with_the_text(tmp_path: Path) -> None:
+    said = train(tmp_path / "run", text="ab    c\n" * 200).said
+    assert any(line.startswith("blanks: 50% of the characters ") for line in said)
+
+
+def test_a_long_line_is_wrapped_between_words() -> None:
+    assert progress.wrap("short") == ["short"]
+    assert progress.wrap("a line of words-with-hyphens", columns=12) == ["a line of", "  words-with-hyphens"]
+
+
+# The progress bar
+
+
+def steps_taken(step: int, speed: float) -> StepsTaken:
+    """Return the event of a run of 50 steps after a step with a loss of 1.25 nats."""
+    return StepsTaken(step=step, losses=(1.5, 1.25), total=50, characters_per_second=speed, left_seconds=9.0)
+
+
+@pytest.mark.parametrize(
+    ("step", "speed", "line"),
+    [
+        (1, 32.0, "| step 1 of 50, 9s left, 32.0 char/s, loss 1.250 nats"),
+        (25, 800.0, "| step 25 of 50, 9s left, 800 char/s, loss 1.250 nats"),
+        (50, 1600.0, "| step 50 of 50, last evaluation, 1.60k char/s, loss 1.250 nats"),
+    ],
+)
+def test_the_bar_shows_the_step_the_speed_and_the_loss(
+    step: int, speed: float, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ProgressDisplay(has_bar=True) as display:
+        display(steps_taken(step, speed))
+    shown = capsys.readouterr().err.strip().split("\r")[-1].lstrip()
+    assert shown.startswith(f"{2 * step}%|")
+    assert shown.endswith(line)
+
+
+def test_there_is_no_bar_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressDisplay() as display:
+        display(steps_taken(1, 32.0))
+    assert capsys.readouterr().err == ""
+
+
+def test_a_line_is_printed_above_the_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressDisplay(has_bar=True) as display:
+        display(steps_taken(1, 32.0))
+        display(NoValidationText())
+    before, line, after = capsys.readouterr().err.partition("charlm: there is no validation text")
+    assert line
+    assert "step 1 of 50" in before
+    assert "step 1 of 50" in after
+
+
+@pytest.mark.parametrize(
+    ("event", "name"),
+    [
+        (TextProgress("counting", 1, 3), "counting characters"),
+        (TextProgress("encoding", 1, 3), "encoding characters"),
+        (NgramProgress(1, 3), "counting n-grams"),
+        (ScoringProgress("text.txt", 1, 3), "scoring"),
+        (ReportProgress("runs/a", "units", 1, 3), "report"),
+        (TeacherEvent(2, NgramProgress(1, 3)), "teacher 2"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_every_long_task_has_a_bar(event: Event, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressDisplay(has_bar=True) as display:
+        display(event)
+    shown = capsys.readouterr().err
+    assert f"{name}  33%|" in shown
+    assert " 1 of 3" in shown
+
+
+def test_a_slow_start_is_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "FIRST_LINE_SECONDS", 0.0)
+    shown = ""
+    with ProgressDisplay(first_line="reading the text"):
+        while "\n" not in shown:
+            shown += capsys.readouterr().err
+    assert shown == "charlm: reading the text\n"
+
+
+def test_a_quick_start_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressDisplay(first_line="reading the text"):
+        pass
+    assert capsys.readouterr().err == ""
+
+
+# Evaluations
+
+
+EVALUATED = Evaluated(
+    step=250, total=1000, train_nats=1.2345, validation_nats=1.5, is_best=True, sample="", left_seconds=1500.0
+)
+START = "step 250 of 1,000, 25m left: train 1.234, validation 1.500, best"
+
+
+def test_an_evaluation_is_told_with_its_step_the_time_left_and_its_losses() -> None:
+    assert describe(EVALUATED) == [START]
+
+
+def test_an_evaluation_without_a_validation_text_has_a_single_loss() -> None:
+    found = describe(replace(EVALUATED, validation_nats=None))
+    assert found == ["step 250 of 1,000, 25m left: train 1.234, best"]
+
+
+def test_an_evaluation_of_the_initial_weights_has_no_training_loss() -> None:
+    assert describe(replace(EVALUATED, step=0, train_nats=None)) == ["step 0: validation 1.500 nats"]
+
+
+def test_an_evaluation_of_a_teacher_is_told() -> None:
+    assert describe(TeacherEvent(1, EVALUATED)) == [START]
+
+
+def test_other_events_of_a_teacher_are_not_told() -> None:
+    assert describe(TeacherEvent(1, NoValidationText())) == []
+
+
+@pytest.mark.parametrize("columns", [16, 40, len(START), len(START) + 14, len(START) + 15, 100, 200])
+def test_the_line_of_an_evaluation_ends_with_as_much_of_the_sample_as_fits(columns: int) -> None:
+    evaluated = replace(EVALUATED, sample="The ferry\n\nlies on the mud.")
+    [line] = describe(evaluated, columns=columns)
+    written = f' "{"The ferry lies on the mud."[: columns - len(START) - 3]}"'
+    expected = START + written if columns >= len(START) + 15 else START[:columns]
+    assert line == expected
+
+
+def test_the_width_of_a_line_is_that_of_the_terminal() -> None:
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("4H", 24, 57, 0, 0))
+    assert progress.line_columns(its) == 57 - len("charlm: ")
+    os.close(its)
+    os.close(ours)
+
+
+def test_a_line_has_80_columns_without_a_terminal() -> None:
+    with Path(os.devnull).open("wb") as file:
+        assert progress.line_columns(file.fileno()) == 80 - len("charlm: ")
+
+
+# Every event
+
+
+PATH = Path("runs/a")
+EXAMPLES: dict[type[Event], Event] = {
+    kind: kind(*values)
+    for kind, values in {
+        events.TextProgress: ("counting", 1, 2),
+        events.EngineStarting: (),
+        events.ThreadsKept: (),
+        events.WaitingForWorkers: (0, 2),
+        events.KernelCompiling: ("cc", 60),
+        events.KernelNotKept: ("no room",),
+        events.SettingReplaced: ("training.kernel", "keras", "no compiler", False),
+        events.Decided: ("tiny", "why", None, None, 9, 1.0, 2),
+        events.NgramsLeftOut: (9.0, None),
+        events.FewSteps: (9, 200, 1.5),
+        events.BatchesReduced: (1, 2, 3, 4),
+        events.InitialWeightsAdapted: (PATH, 5, 6),
+        events.LeftoverRemoved: (PATH,),
+        events.Resuming: (PATH,),
+        events.LengthAdded: (1.0, 9),
+        events.CheckpointSkipped: ("damaged",),
+        events.KernelChanged: (),
+        events.BestModelLost: (PATH, 9, PATH),
+        events.LogDamaged: (PATH, 2, "line"),
+        events.SettingChanged: ("training.steps", 1, 2),
+        events.Resumed: (1, 2),
+        events.TeacherStarted: (1, 2, PATH),
+        events.TeacherEvent: (1, EVALUATED),
+        events.TeachersReading: (2,),
+        events.NgramProgress: (0, 10),
+        events.SoftTargetsDamaged: (PATH,),
+        events.Started: (PATH, "plays", "9 characters", (), "tiny", 1, 2, 3, "keras", 4, 5.0, 6, (7,)),
+        events.NoValidationText: (),
+        events.BaselinesScored: ({"5-gram": 1.5},),
+        events.StepsTaken: (1, (1.5,), 2, 100.0, 9.0),
+        events.LengthChanged: (9, 8),
+        events.TemperatureChosen: (0.5, ""),
+        events.SearchStarted: ("tiny", 30.0, 20),
+        events.TrialStarted: (0, {"model.units": 8}),
+        events.TrialFailed: (0, "diverged"),
+        events.TrialEnded: (0, 1.5, 1.4, 2),
+        events.NewestRunTaken: (PATH,),
+        events.LastModelTaken: (PATH,),
+        events.ScoringProgress: ("text", 1, 2),
+        events.ReportProgress: ("runs/a", "units", 1, 2),
+        events.ServerListening: ("http://127.0.0.1:1", ("a",), False),
+        events.OpenToNetwork: ("0.0.0.0",),
+        events.RequestFailed: ("POST /", "error"),
+    }.items()
+} | {Evaluated: EVALUATED}
+SILENT = {events.Saved, events.Ended}
+"""Events that need no line: another event, or the end of the command, tells the same."""
+
+
+def event_types() -> list[type[Event]]:
+    """Return all types of events."""
+    found = [value for value in vars(events).values() if isinstance(value, type) and issubclass(value, Event)]
+    return [kind for kind in found if kind is not Event and kind not in SILENT]
+
+
+@pytest.mark.parametrize("kind", event_types(), ids=lambda kind: kind.__name__)
+def test_an_event_is_told_or_moves_a_bar(kind: type[Event], capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressDisplay(has_bar=True) as display:
+        display(EXAMPLES[kind])
+    assert capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (EXAMPLES[events.SettingReplaced], "training.kernel: using keras, because no compiler"),
+        (
+            events.SettingReplaced("training.kernel", "keras", "no compiler", changes_bits=True),
+            "training.kernel: using keras, because no compiler; results will not be bit-identical",
+        ),
+        (EXAMPLES[events.NgramsLeftOut], "training without n-grams: counting them would take 9s"),
+        (
+            events.NgramsLeftOut(None, 3_000_000_000),
+            "training without n-grams: their predictions would take 3.0 GB",
+        ),
+        (
+            EXAMPLES[events.FewSteps],
+            "9 steps will teach the network little; --minutes 1.5 would allow 200",
+        ),
+        (EXAMPLES[events.BatchesReduced], "short text: 1 window of 2 characters a step, not 3 of 4"),
+        (EXAMPLES[events.LogDamaged], "runs/a: 2 damaged lines removed"),
+        (EXAMPLES[events.SettingChanged], "training.steps: was 1, is now 2"),
+        (EXAMPLES[events.Resumed], "resumed at step 1 of 2"),
+        (events.Resumed(2, 2), "resumed at step 2 of 2, its end; --epochs N or --minutes N makes it longer"),
+        (EXAMPLES[events.LengthChanged], "this machine has become slower: 8 steps instead of 9"),
+        (events.LengthChanged(8, 9), "this machine has become faster: 9 steps instead of 8"),
+        (EXAMPLES[events.TemperatureChosen], "sampling temperature 0.5"),
+        (events.TemperatureChosen(0.0, "why"), "sampling temperature 0 (why)"),
+        (EXAMPLES[events.TrialStarted], "trial 0: units 8"),
+        (EXAMPLES[events.TrialEnded], "trial 0: 1.5000 nats per character; best 1.4000 (trial 2)"),
+        (events.TrialEnded(0, None, 1.4, 2), "trial 0: pruned; best 1.4000 (trial 2)"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_event_is_told_in_a_line(event: Event, line: str) -> None:
+    assert describe(event) == [line]

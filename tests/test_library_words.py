@@ -1,0 +1,59 @@
+"""Library packages speak of settings and files, never of the command line, which is only one of their users."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from commands import all_commands
+
+import charlm
+
+PACKAGE = Path(charlm.__file__).parent
+OF_THE_COMMAND_LINE = {"cli", "__main__.py"}
+FOR_READERS = {"formats/card.py"}
+"""The text of a model card tells its readers which commands to use."""
+MODULES = [
+    path
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if path.relative_to(PACKAGE).parts[0] not in OF_THE_COMMAND_LINE
+    and str(path.relative_to(PACKAGE)) not in FOR_READERS
+]
+COMMANDS = "|".join(sorted({name.split()[0] for name in all_commands()}))
+WORDS = {
+    "an option": re.compile(r"(?<![\w-])--[a-z][a-z-]+"),
+    "a short option": re.compile(r"(?<![\w-])-[scrpnt] [a-zA-Z{]"),
+    "a command": re.compile(rf"\bcharlm ({COMMANDS})\b"),
+    "the prefix of a line": re.compile(r"^charlm: "),
+}
+
+
+def texts_of(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the strings of a module with their lines; docstrings and options of other programs are left out."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    parents = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    bodies = [node.body for node in ast.walk(tree) if isinstance(node, parents)]
+    docstrings = {id(statement.value) for body in bodies for statement in body if isinstance(statement, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.lineno, node.value
+
+
+OPTIONS_OF_OTHER_PROGRAMS = {
+    "formats/programs.py": {"--logits", "--headless", "--disable-gpu", "--user-data-dir", "--dump-dom", "--no-sandbox"},
+    "text/findings.py": {"--first-only"},
+}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_library_module_names_nothing_of_the_command_line(path: Path) -> None:
+    others = OPTIONS_OF_OTHER_PROGRAMS.get(str(path.relative_to(PACKAGE)), set())
+    found = [
+        f"line {line}: {kind}: {match[0]}"
+        for line, text in texts_of(path)
+        for kind, pattern in WORDS.items()
+        for match in pattern.finditer(text)
+        if match[0] not in others
+    ]
+    assert found == []
