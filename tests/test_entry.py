@@ -147,9 +147,9 @@ CLOSED = [
     pytest.param("<&-", id="standard input"),
     pytest.param(">&-", id="standard output"),
     pytest.param("2>&-", id="standard error"),
-    pytest.param("<&- >&-", id="input and output"),
-    pytest.param("<&- 2>&-", id="input and error"),
-    pytest.param(">&- 2>&-", id="output and error"),
+    pytest.param("<&- >&-", id="input and output", marks=pytest.mark.slow),
+    pytest.param("<&- 2>&-", id="input and error", marks=pytest.mark.slow),
+    pytest.param(">&- 2>&-", id="output and error", marks=pytest.mark.slow),
     pytest.param("<&- >&- 2>&-", id="all"),
 ]
 
@@ -163,9 +163,9 @@ def run_closed(closed: str, *arguments: str | Path | float) -> "subprocess.Compl
 @pytest.mark.parametrize(
     "arguments",
     [
-        pytest.param(["--version"], id="version"),
+        pytest.param(["--version"], id="version", marks=pytest.mark.slow),
         pytest.param(["config", "list"], id="config list"),
-        pytest.param(["sample", "model.safetensors", "-n", "5", "--seed", "1"], id="sample"),
+        pytest.param(["sample", "model.safetensors", "-n", "5", "--seed", "1"], id="sample", marks=pytest.mark.slow),
     ],
 )
 def test_a_command_works_with_closed_streams(arguments: list[str], closed: str, model_file: Path) -> None:
@@ -213,6 +213,7 @@ def test_streams_that_were_closed_are_the_null_device() -> None:
     assert facts == "['', (0, True, True), (1, True, True), (2, True, True)]"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "closed", [pytest.param(">&-", id="standard output"), pytest.param("2>&-", id="standard error")]
 )

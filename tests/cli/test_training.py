@@ -1,6 +1,7 @@
 """What `charlm train`, `plan`, `tokenize` and `tune` report."""
 
 import shlex
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -420,14 +421,21 @@ def test_a_training_prints_its_outcome_as_json(report: Report, monkeypatch: pyte
 # One command that begins a run and continues it
 
 
-@pytest.fixture
-def nightly(tmp_path: Path) -> tuple[Path, Path]:
-    """Run the command of a nightly job once; return its text and its run."""
-    text = write_plays(tmp_path / "text.txt")
-    run = tmp_path / "run"
-    command = charlm("train", text, "-c", "tiny", "-s", "training.steps=20", "-r", run, "--resume")
+@pytest.fixture(scope="module")
+def first_night(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run the command of a nightly job once; return the folder of its text and its run."""
+    folder = tmp_path_factory.mktemp("nightly")
+    text = write_plays(folder / "text.txt")
+    command = charlm("train", text, "-c", "tiny", "-s", "training.steps=20", "-r", folder / "run", "--resume")
     assert command.exit_code == 0, command.stderr
-    return text, run
+    return folder
+
+
+@pytest.fixture
+def nightly(first_night: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """Return the text and the run of a nightly job after its first night."""
+    copy = shutil.copytree(first_night, tmp_path / "nightly", symlinks=True)
+    return copy / "text.txt", copy / "run"
 
 
 def test_the_same_command_continues_the_run(nightly: tuple[Path, Path]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fake_runs import ticking
 from run_folders import contents, make_run, names
 
 from charlm.config.schema import Config, CorpusConfig
@@ -46,7 +47,8 @@ def interrupted() -> Iterator[None]:
 def test_nobody_else_can_own_the_folder_meanwhile(tmp_path: Path) -> None:
     with own_folder(tmp_path / "run") as folder:
         assert is_held(folder.path)
-        with pytest.raises(CharlmError, match="is training here"), own_folder(tmp_path / "run"):
+        other = own_folder(tmp_path / "run", clock=ticking(1.0))
+        with pytest.raises(CharlmError, match="is training here"), other:
             pass
     assert not is_held(folder.path)
 
