@@ -287,7 +287,7 @@ def train(
     ):
         session = _session_of_worker(session, engines)
         if folder.was_run:
-            begun = open_run(folder.path)
+            begun = open_run(folder.path, verify=False)  # the corpus is verified when the run is reopened
             check_same_run(begun, as_sources(text), given, parent)
             changes = new_settings(begun.config, given)
             return _continue(folder, changes, minutes, started=started, engines=engines, session=session)

@@ -19,6 +19,7 @@ from types import FrameType
 from charlm.errors import CharlmError
 from charlm.hardware import core_count
 from charlm.storage import temporary_folder
+from charlm.training.signals import CAUGHT
 
 ENVIRONMENT = {"TF_ENABLE_ONEDNN_OPTS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 """Variables that TensorFlow reads when it is imported; a value set by the user is kept.
@@ -26,9 +27,6 @@ ENVIRONMENT = {"TF_ENABLE_ONEDNN_OPTS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 oneDNN's kernels were measured 1.4 to 1.8 times as fast, also on processors for which TensorFlow turns them off. The log
 level silences messages about devices that do not exist.
 """
-
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""The signals that end a program."""
 
 
 def check_tensorflow() -> None:
@@ -117,7 +115,7 @@ def _signals_held() -> Iterator[None]:
         held.append(number)
 
     is_main_thread = threading.current_thread() is threading.main_thread()  # only there, Python changes handlers
-    caught = [number for number in ENDING if is_main_thread and callable(signal.getsignal(number))]
+    caught = [number for number in CAUGHT if is_main_thread and callable(signal.getsignal(number))]
     before = {number: signal.signal(number, hold) for number in caught}
     try:
         yield

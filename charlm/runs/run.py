@@ -25,12 +25,13 @@ class Run:
     """The config before this command changed it; None if it did not."""
 
 
-def open_run(folder: Path, *, overrides: Overrides = ()) -> Run:
+def open_run(folder: Path, *, overrides: Overrides = (), verify: bool = True) -> Run:
     """Open a run that has begun, to continue it.
 
     Args:
         folder: The folder of the run.
         overrides: Settings that replace those of the run.
+        verify: Whether to read the corpus once and check that it is undamaged.
 
     Raises:
         CharlmError: the folder is not a run, a file of it is a link, an override is not valid or may not change in a
@@ -40,7 +41,9 @@ def open_run(folder: Path, *, overrides: Overrides = ()) -> Run:
     check_is_run(folder)
     before, config = (load_config(folder / CONFIG_FILE, overrides=values) for values in ((), overrides))
     check_resume(before, config)
-    return Run(folder, config, open_corpus(folder / CORPUS), previous=before if config != before else None)
+    return Run(
+        folder, config, open_corpus(folder / CORPUS, verify=verify), previous=before if config != before else None
+    )
 
 
 def write_config(folder: Path, config: Config) -> None:

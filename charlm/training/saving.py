@@ -154,7 +154,7 @@ def _with_new_length(run: Run, previous: TrainingConfig, progress: Progress, eng
     schedule = make_schedule(previous, engine.batches)
     settings = run.config.training.after(previous, at=progress.step, total=schedule.total)
     if settings.evaluations == previous.evaluations:
-        done = schedule.evaluations_after(0) - schedule.evaluations_after(progress.step)
+        done = schedule.evaluations_until(progress.step)
         longer = make_schedule(settings, engine.batches).total - progress.step
         more = max(1, round(previous.evaluations * longer / schedule.total))
         settings = settings.model_copy(update={"evaluations": min(MAX_EVALUATIONS, done + more)})

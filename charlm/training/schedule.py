@@ -208,6 +208,10 @@ class Schedule:
             count += 1
         return count
 
+    def evaluations_until(self, step: int) -> int:
+        """Return how many evaluations the run has up to a step, the step itself included."""
+        return self.evaluations_after(0) - self.evaluations_after(step)
+
     def steps_to_next_event(self, step: int) -> int:
         """Return the number of steps until something happens: 1 or more, if `step` is less than `total`."""
         batches, _, window = self.place(step)

@@ -261,7 +261,7 @@ class Deadline:
         """
         left = self._left
         evaluations = schedule.evaluations_after(step)
-        done = schedule.evaluations_after(0) - evaluations
+        done = schedule.evaluations_until(step)
         needed = self._seconds(schedule, step) + evaluations * self._evaluation_seconds
         shortest, longest = (TOO_SHORT, TOO_LONG) if is_evaluation else (FAR_TOO_SHORT, FAR_TOO_LONG)
         if shortest * left <= needed <= longest * left:
@@ -286,7 +286,7 @@ class Deadline:
         left -= evaluations * self._evaluation_seconds
         schedule = make_schedule(settings, engine.batches)
         more = engine.machines.share(self._steps_within(left, settings, schedule, step, most=MAX_STEPS - step))
-        done = schedule.evaluations_after(0) - schedule.evaluations_after(step)
+        done = schedule.evaluations_until(step)
         total = engine.machines.share(min(MAX_EVALUATIONS, done + evaluations))
         longer = settings.with_steps(step + more).model_copy(update={"evaluations": total})
         return longer.after(settings, at=step, total=schedule.total)
