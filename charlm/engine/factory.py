@@ -10,10 +10,9 @@ from pydantic import BaseModel, Field, ValidationError
 
 from charlm.config.schema import Config
 from charlm.engine import runtime
-from charlm.engine.kernel import settle_kernel
+from charlm.engine.settling import settle_kernel, settle_precision
 from charlm.errors import CharlmError
-from charlm.events import EngineStarting, OnEvent, SettingReplaced, ThreadsKept, WaitingForWorkers
-from charlm.hardware import multiplies_bfloat16
+from charlm.events import EngineStarting, OnEvent, ThreadsKept, WaitingForWorkers
 from charlm.text.batches import Batches
 from charlm.training.interface import EngineFactory
 from charlm.training.machines import Machines
@@ -47,14 +46,8 @@ class KerasEngines(EngineFactory):
 
     def settle(self, config: Config, *, on_event: OnEvent, is_recorded: bool) -> Config:
         """Return the config with the kernel and the precision that this machine trains with."""
-        training = config.training
-        if training.precision == "bfloat16" and not multiplies_bfloat16():
-            problem = "this processor cannot multiply bfloat16"
-            on_event(SettingReplaced("training.precision", "float32", problem, changes_bits=is_recorded))
-            training = training.model_copy(update={"precision": "float32"})
-        return settle_kernel(
-            config.model_copy(update={"training": training}), on_event=on_event, is_recorded=is_recorded
-        )
+        config = settle_precision(config, on_event=on_event, is_recorded=is_recorded)
+        return settle_kernel(config, on_event=on_event, is_recorded=is_recorded)
 
 
 class _Task(BaseModel):

@@ -1,4 +1,4 @@
-"""kernel.c: the loss of a window and its gradient, called from NumPy, and whether a training uses it.
+"""kernel.c: the loss of a window and its gradient, called from NumPy.
 
 Axes: T time, R rows, V characters, H units, L layers.
 """
@@ -15,10 +15,9 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config.schema import ACTIVATIONS, Config
+from charlm.config.schema import ACTIVATIONS
 from charlm.engine.compiler import open_library
-from charlm.errors import CharlmError
-from charlm.events import OnEvent, SettingReplaced, ignore
+from charlm.events import OnEvent, ignore
 from charlm.storage import file_sha256
 
 Array = NDArray[Any]
@@ -187,37 +186,3 @@ def load_kernel(on_event: OnEvent = ignore) -> Kernel:
     if not LOADED:
         LOADED.append(open_library(Kernel, on_event=on_event))
     return LOADED[0]
-
-
-def settle_kernel(config: Config, *, on_event: OnEvent = ignore, is_recorded: bool = False) -> Config:
-    """Return the config with what computes the gradients on this machine.
-
-    Args:
-        config: Every setting of a run.
-        on_event: Called with KernelCompiling, KernelNotKept and SettingReplaced.
-        is_recorded: Whether the config is that of a run which has begun: then Keras takes over if there is no
-            kernel here.
-
-    Raises:
-        CharlmError: the config asks for the kernel, which is missing here or does not cover a setting.
-
-    """
-    settings = config.training
-    if settings.kernel == "keras":
-        return config
-    lacking = [name for name in ("dropout", "activity_regularizer") if getattr(config.model.rnn, name)]
-    problem, is_missing = f"the compiled kernel lacks model.rnn.{lacking[0]}" if lacking else None, False
-    if problem is None:
-        try:
-            kernel = load_kernel(on_event)
-            if settings.precision == "bfloat16" and not kernel.has_bfloat16:
-                raise CharlmError("it was compiled without bfloat16, which this processor has; see $CHARLM_CFLAGS")
-        except CharlmError as error:
-            problem, is_missing = str(error), True
-    if problem is not None and settings.kernel == "compiled" and not is_recorded:
-        raise CharlmError(f"training.kernel: found compiled; must be keras: {problem}")
-    used = "compiled" if problem is None else "keras"
-    changes_bits = problem is not None and settings.kernel == "compiled"
-    if problem is not None and (is_missing or changes_bits):
-        on_event(SettingReplaced("training.kernel", used, problem, changes_bits=changes_bits))
-    return config.model_copy(update={"training": settings.model_copy(update={"kernel": used})})

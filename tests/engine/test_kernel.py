@@ -28,7 +28,8 @@ from charlm.config.schema import ACTIVATIONS, Config, TrainingConfig
 from charlm.engine import compiler
 from charlm.engine import kernel as module
 from charlm.engine.compiler import compiler_options, describe_kernel
-from charlm.engine.kernel import Kernel, Network, load_kernel, settle_kernel
+from charlm.engine.kernel import Kernel, Network, load_kernel
+from charlm.engine.settling import settle_kernel
 from charlm.errors import CharlmError
 from charlm.events import Event, KernelCompiling, KernelNotKept, SettingReplaced
 
