@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from charlm.config.file import section_of, walk
 from charlm.config.schema import Config
+from charlm.network.architecture import architecture
 from charlm.network.model_file import Tensors
-from charlm.network.rnn import Floats, Parameters, architecture, parameters_from_tensors
+from charlm.network.rnn import Floats, Parameters
 from charlm.text.batches import Batches
 from charlm.training.interface import Engine, EngineFactory, Shapes, StepMetrics
 
@@ -129,8 +130,7 @@ class FakeEngine(Engine):
 
     def parameters(self) -> Parameters:
         factor = np.float32(self.faults.weights(int(self.step)))
-        tensors = {name: tensor * factor for name, tensor in self.weights().items()}
-        return parameters_from_tensors(tensors, activation="tanh", skip_connections=self.architecture.skip_connections)
+        return Parameters(self.architecture, {name: tensor * factor for name, tensor in self.weights().items()})
 
     def weights(self) -> dict[str, Floats]:
         zeros = {name: np.zeros(shape, np.float32) for name, shape in self.architecture.shapes().items()}
@@ -142,7 +142,7 @@ class FakeEngine(Engine):
         tensors: dict[str, NDArray[Any]] = {name: np.array(getattr(self, name)) for name in names}
         if shift:
             tensors["bias"] = self.bias + np.float32(shift)
-        return tensors | self.parameters().tensors()
+        return tensors | self.parameters().tensors
 
     def shapes(self) -> Shapes:
         return {name: tensor.shape for name, tensor in self.tensors().items()}

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import safetensors.numpy
 from safetensors import safe_open
 
 from charlm.config.file import nest, parse_config
+from charlm.network.architecture import Architecture
 from charlm.network.model_file import TrainedModel, read_model, seal, tensors_sha256
-from charlm.network.rnn import Architecture, Parameters, parameters_from_tensors
+from charlm.network.rnn import Parameters
 from charlm.text.vocabulary import Vocabulary
 
 
@@ -20,25 +22,23 @@ def random_parameters(*, scale: float = 1.0, seed: int = 0, **network: Any) -> P
     plain = {"vocabulary_size": 5, "layers": 1, "units": 4, "embedding": None, "use_bias": True, "activation": "tanh"}
     architecture = Architecture(**{**plain, "skip_connections": False, **network})
     rng = np.random.default_rng(seed)
-    tensors = {
-        name: (scale * rng.standard_normal(shape)).astype(np.float32) for name, shape in architecture.shapes().items()
-    }
-    return parameters_from_tensors(
-        tensors, activation=architecture.activation, skip_connections=architecture.skip_connections
+    shapes = architecture.shapes()
+    return Parameters(
+        architecture, {name: (scale * rng.standard_normal(shape)).astype(np.float32) for name, shape in shapes.items()}
     )
 
 
-def architecture_of(parameters: Parameters) -> Architecture:
-    """Return the sizes of a network, as its first layer and its logits have them."""
-    return Architecture(
-        vocabulary_size=parameters.vocabulary_size,
-        layers=len(parameters.layers),
-        units=parameters.layers[0].units,
-        embedding=None if parameters.embedding is None else int(parameters.embedding.shape[1]),
-        use_bias=parameters.layers[0].bias is not None,
-        activation=parameters.activation,
-        skip_connections=parameters.skip_connections,
-    )
+def one_layer_of(kernel: Any, recurrent_kernel: Any, logits_kernel: Any, *, activation: str = "tanh") -> Parameters:
+    """Return a network of one layer with some kernels, [V, H], [H, H] and [H, V], whose biases are zero."""
+    ids, units = np.shape(kernel)
+    parameters = random_parameters(vocabulary_size=ids, units=units, activation=activation, scale=0)
+    kernels = {"rnn.0.kernel": kernel, "rnn.0.recurrent_kernel": recurrent_kernel, "logits.kernel": logits_kernel}
+    return with_tensors(parameters, {name: np.array(value, np.float32) for name, value in kernels.items()})
+
+
+def with_tensors(parameters: Parameters, changed: Mapping[str, Any]) -> Parameters:
+    """Return the weights with some of them replaced."""
+    return replace(parameters, tensors={**parameters.tensors, **changed})
 
 
 def make_random_model(
@@ -56,14 +56,14 @@ def make_random_model(
 
 def as_model(parameters: Parameters, known: Vocabulary, *, facts: Mapping[str, Any] | None = None) -> TrainedModel:
     """Return a model with some weights, whose config describes its network."""
-    made = architecture_of(parameters)
-    config = parse_config(nest(made.settings().items()), origin="test").model_dump(mode="json")
-    return TrainedModel(made, parameters, known, config, dict(facts or {}))
+    settings = parameters.architecture.settings()
+    config = parse_config(nest(settings.items()), origin="test").model_dump(mode="json")
+    return TrainedModel(parameters, known, config, dict(facts or {}))
 
 
 def weights_of(path: Path) -> str:
     """Return the SHA-256 of the weights in a model file."""
-    return tensors_sha256(read_model(path).parameters.tensors())
+    return tensors_sha256(read_model(path).parameters.tensors)
 
 
 def read_parts(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

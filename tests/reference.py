@@ -42,17 +42,16 @@ def read(
     hs = [np.zeros(layer.units) for layer in parameters.layers]
     for time, index in enumerate(ids):
         x = np.eye(parameters.vocabulary_size)[index]
-        if parameters.embedding is not None:
-            x = x @ parameters.embedding.astype(float)
+        if "embedding" in parameters.tensors:
+            x = x @ parameters.tensors["embedding"].astype(float)
         below = x
         for number, layer in enumerate(parameters.layers):
-            if number > 0 and parameters.skip_connections:
+            if number > 0 and parameters.architecture.skip_connections:
                 below = np.concatenate([below, x])
-            bias = 0.0 if layer.bias is None else layer.bias.astype(float)
-            input_projection = below @ layer.kernel.astype(float) + bias
+            input_projection = below @ layer.kernel.astype(float) + layer.bias.astype(float)
             output = activate(input_projection + hs[number] @ layer.recurrent_kernel.astype(float))
             hs[number] = below = output + (nudges or {}).get((time, number), 0.0)
-        features = np.concatenate(hs) if parameters.skip_connections else hs[-1]
+        features = np.concatenate(hs) if parameters.architecture.skip_connections else hs[-1]
         logits[time] = features @ parameters.logits_kernel.astype(float) + parameters.logits_bias
     return logits, hs
 

@@ -26,7 +26,7 @@ def test_the_weights_and_the_most_likely_text_of_golden_models_have_not_changed(
     expected = json.loads((folder / "expected.json").read_text(encoding="utf-8"))
     assert [*expected] == ["model.safetensors", "run/best.safetensors", "run/last.safetensors"]
     for name, model in expected.items():
-        found = read_model(folder / name).parameters.tensors()
+        found = read_model(folder / name).parameters.tensors
         assert found.keys() == model["weights"].keys()
         for tensor_name, tensor in found.items():
             np.testing.assert_array_equal(tensor, np.array(model["weights"][tensor_name], np.float32))

@@ -15,7 +15,7 @@ from charlm.engine.runtime import check_tensorflow
 from charlm.errors import Advice, CharlmError
 from charlm.events import OnEvent, ignore
 from charlm.hardware import fastest_precision, peak_memory_bytes
-from charlm.network.rnn import Architecture, architecture
+from charlm.network.architecture import Architecture, architecture
 from charlm.runs.folder import check_is_run, find_run, is_run, newest_unfinished_run
 from charlm.runs.initial_weights import read_parent
 from charlm.runs.ownership import RunFolder, is_leftover

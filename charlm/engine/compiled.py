@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from charlm.engine.kernel import Network, load_kernel
-from charlm.engine.model import CharacterRNN, State, Tensor
+from charlm.engine.model import CharacterRNN, State, Tensor, named_weights
 
 
 class CompiledGradients:
@@ -27,14 +27,14 @@ class CompiledGradients:
     """
 
     def __init__(self, model: CharacterRNN, *, temperature: float, soft_weight: float) -> None:
-        settings = model.settings
+        shape = model.architecture
         self._model, self._kernel = model, load_kernel()
         self._network = Network(
-            layers=settings.layers,
-            units=settings.units,
-            characters=model.logits.units,
-            activation=settings.rnn.activation,
-            skip_connections=settings.skip_connections,
+            layers=shape.layers,
+            units=shape.units,
+            characters=shape.vocabulary_size,
+            activation=shape.activation,
+            skip_connections=shape.skip_connections,
             bfloat16=model.precision == "bfloat16",
         )
         self._minimized: dict[str, Any] = {"temperature": temperature, "soft_weight": soft_weight}
@@ -44,20 +44,22 @@ class CompiledGradients:
 
     def _tables_and_matrices(self) -> list[Tensor]:
         """Return the weights as `Kernel` takes them."""
-        tables, below, units = [], [], self._network.units
-        embedding = self._model.embedding
-        for index, layer in enumerate(self._model.rnn):
-            kernel = tf.convert_to_tensor(layer.cell.kernel)
-            rows, inputs = tf.split(kernel, [units if index else 0, -1])
-            below += [rows] if index else []
-            if index and not self._network.skip_connections:
-                inputs = tf.zeros((1, units))
-            elif embedding is not None:
-                inputs = tf.matmul(tf.convert_to_tensor(embedding.embeddings), inputs)
-            tables.append(inputs + layer.cell.bias if layer.use_bias else inputs)
-        matrices = [layer.cell.recurrent_kernel for layer in self._model.rnn]
-        others = [*matrices, *below, self._model.logits.kernel, self._model.logits.bias]
-        return [*tables, *map(tf.convert_to_tensor, others)]
+        shape = self._model.architecture
+        weights = {name: tf.convert_to_tensor(weight) for name, weight in named_weights(self._model).items()}
+        tables: list[Tensor] = []
+        below: list[Tensor] = []
+        for index in range(shape.layers):
+            name = f"rnn.{index}.kernel"
+            reads = shape.tensors[name].reads
+            blocks = dict(zip(reads, tf.split(weights[name], list(reads.values())), strict=True))
+            table = blocks.pop(shape.input, tf.zeros((1, shape.units)))
+            if "embedding" in reads:
+                table = tf.matmul(weights["embedding"], table)
+            bias = weights.get(f"rnn.{index}.bias")
+            tables.append(table if bias is None else table + bias)
+            below += blocks.values()
+        matrices = [weights[f"rnn.{index}.recurrent_kernel"] for index in range(shape.layers)]
+        return [*tables, *matrices, *below, weights["logits.kernel"], weights["logits.bias"]]
 
     def of_part(self, window: Tensor, state: State, soft: Tensor, *, share: float) -> tuple[State, list[Tensor]]:
         """Return the state after a part of a batch, and its share of the loss and the gradients, which can be added.

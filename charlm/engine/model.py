@@ -16,8 +16,9 @@ import tensorflow as tf
 from charlm.config.file import nest, parse_config
 from charlm.config.schema import Config, ModelConfig
 from charlm.errors import CharlmError
+from charlm.network.architecture import ONE_HOT, Architecture, architecture
 from charlm.network.model_file import TrainedModel
-from charlm.network.rnn import Parameters, parameters_from_tensors
+from charlm.network.rnn import Parameters
 from charlm.storage import temporary_folder
 from charlm.wording import short_repr
 
@@ -47,7 +48,7 @@ class CharacterRNN(keras.Model):
 
     Args:
         config: The settings of the network.
-        vocabulary_size: V, the number of ids.
+        shape: Its tensors.
         precision: float32; or bfloat16, which is Keras's policy `mixed_bfloat16`: the weights are float32, all that is
             computed from them is bfloat16.
 
@@ -57,16 +58,16 @@ class CharacterRNN(keras.Model):
 
     """
 
-    def __init__(self, config: ModelConfig, vocabulary_size: int, *, precision: str = "float32") -> None:
+    def __init__(self, config: ModelConfig, shape: Architecture, *, precision: str = "float32") -> None:
         policy = "mixed_bfloat16" if precision == "bfloat16" else precision
         super().__init__(name="character_rnn", dtype=policy)
-        self.settings, self.precision = config, precision
-        self.embedding, width = None, config.embedding or vocabulary_size
-        if config.embedding:
-            drawn = _look_up(config, "input_initializer", (vocabulary_size, width)) or "uniform"
-            self.embedding = keras.layers.Embedding(vocabulary_size, width, embeddings_initializer=drawn, dtype=policy)
+        self.settings, self.architecture, self.precision = config, shape, precision
+        self.embedding = None
+        if embedding := shape.shapes().get("embedding"):
+            drawn = _look_up(config, "input_initializer", embedding) or "uniform"
+            self.embedding = keras.layers.Embedding(*embedding, embeddings_initializer=drawn, dtype=policy)
             self.embedding.build(None)
-        self.rnn = [_build_layer(config, index, width, policy) for index in range(config.layers)]
+        self.rnn = [_build_layer(config, shape, index, policy) for index in range(config.layers)]
         dropped = range(1, config.layers) if config.layer_dropout else ()
         # One mask for all steps of a window is what Keras calls spatial.
         self.between = [keras.layers.SpatialDropout1D(config.layer_dropout, name=f"below_{index}") for index in dropped]
@@ -74,8 +75,9 @@ class CharacterRNN(keras.Model):
         # As of 3.15, Keras accepts this argument for a SimpleRNN but, unlike for a GRU or LSTM, does not store it.
         penalty = _look_up(config, "activity_regularizer", (1, 1, config.units))
         self.penalized = None if penalty is None else keras.layers.Identity(activity_regularizer=penalty)
+        features, vocabulary_size = shape.tensors["logits.kernel"].shape
         self.logits = keras.layers.Dense(vocabulary_size, name="logits", dtype=policy)
-        self.logits.build((None, config.units * (config.layers if config.skip_connections else 1)))
+        self.logits.build((None, features))
         self.built = True
 
     def call(self, ids: Tensor, states: Sequence[Tensor], training: bool = False) -> tuple[Tensor, State]:
@@ -92,17 +94,21 @@ class CharacterRNN(keras.Model):
         """
         shared = self.embedding
         x = keras.ops.one_hot(ids, self.logits.units, dtype=self.compute_dtype) if shared is None else shared(ids)
-        outputs: list[Tensor] = []
+        tensors = self.architecture.tensors
+        outputs: dict[str, Tensor] = {}
         last: list[Tensor] = []
+        sources = {self.architecture.input: x}
         for index, (layer, state) in enumerate(zip(self.rnn, states, strict=True)):
-            below = outputs[-1:]
-            if index and self.between:
-                below = [self.between[index - 1](outputs[-1], training=training)]
-            read = [*below, x] if self.settings.skip_connections or not below else below
+            read = [sources[part] for part in tensors[f"rnn.{index}.kernel"].reads]
             output, state_after = layer(_concatenated(read), initial_state=state, training=training)
-            outputs.append(output if self.penalized is None else self.penalized(output))
             last.append(state_after)
-        features = _concatenated(outputs if self.settings.skip_connections else outputs[-1:])
+            if self.penalized is not None:
+                output = self.penalized(output)
+            outputs[f"rnn.{index}"] = output
+            if index < len(self.between):
+                output = self.between[index](output, training=training)
+            sources[f"rnn.{index}"] = output
+        features = _concatenated([outputs[part] for part in tensors["logits.kernel"].reads])
         if self.output_dropout is not None:
             features = self.output_dropout(features, training=training)
         return self.logits(features), tuple(last)
@@ -133,18 +139,20 @@ def build_model(config: Config, vocabulary_size: int, *, precision: str = "float
         before = random.getstate()
         random.seed(config.seed)
         try:
-            return CharacterRNN(config.model, vocabulary_size, precision=precision)
+            return CharacterRNN(config.model, architecture(config, vocabulary_size), precision=precision)
         finally:
             random.setstate(before)
 
 
-def _build_layer(config: ModelConfig, index: int, input_width: int, policy: str) -> keras.layers.SimpleRNN:
-    """Return a layer of the stack, 0 is the lowest, with drawn weights; `input_width` is that of the characters."""
-    below = 0 if index == 0 else config.units
-    direct = input_width if index == 0 or config.skip_connections else 0
-    has_two_blocks = direct > 0 and config.embedding is None and config.input_initializer is not None
-    rows = (below or direct) if has_two_blocks else below + direct
-    shapes = {"kernel": (rows, config.units), "recurrent": (config.units, config.units), "bias": (config.units,)}
+def _build_layer(config: ModelConfig, shape: Architecture, index: int, policy: str) -> keras.layers.SimpleRNN:
+    """Return a layer of the stack, 0 is the lowest, with drawn weights."""
+    spec = shape.tensors[f"rnn.{index}.kernel"]
+    inputs, units = spec.shape
+    characters = spec.reads.get(ONE_HOT, 0)
+    below = inputs - characters
+    has_two_blocks = characters > 0 and config.input_initializer is not None
+    rows = (below or characters) if has_two_blocks else inputs
+    shapes = {"kernel": (rows, units), "recurrent": (units, units), "bias": (units,)}
     arguments = config.rnn.model_dump(exclude={"activity_regularizer"})
     for key in arguments:
         part, _, kind = key.rpartition("_")
@@ -152,12 +160,12 @@ def _build_layer(config: ModelConfig, index: int, input_width: int, policy: str)
             arguments[key] = _look_up(config, key, shapes[part])
     if has_two_blocks:
         first = arguments["kernel_initializer"] or keras.initializers.GlorotUniform()  # Keras's own default
-        others = _look_up(config, "input_initializer", (direct, config.units))
+        others = _look_up(config, "input_initializer", (characters, units))
         arguments["kernel_initializer"] = _TwoBlocks(below, first, others)
     layer = keras.layers.SimpleRNN(
-        config.units, return_sequences=True, return_state=True, name=f"rnn_{index}", dtype=policy, **arguments
+        units, return_sequences=True, return_state=True, name=f"rnn_{index}", dtype=policy, **arguments
     )
-    layer.build((None, None, below + direct))
+    layer.build((None, None, inputs))
     return layer
 
 
@@ -213,14 +221,8 @@ def _try(kind: str, found: Callable[[Any], Any], shape: tuple[int, ...]) -> None
 
 
 def named_weights(model: CharacterRNN) -> dict[str, Any]:
-    """Return the trained Keras variables by their names in a model file."""
-    named = {} if model.embedding is None else {"embedding": model.embedding.embeddings}
-    for index, layer in enumerate(model.rnn):
-        named[f"rnn.{index}.kernel"] = layer.cell.kernel
-        named[f"rnn.{index}.recurrent_kernel"] = layer.cell.recurrent_kernel
-        if layer.use_bias:
-            named[f"rnn.{index}.bias"] = layer.cell.bias
-    return named | {"logits.kernel": model.logits.kernel, "logits.bias": model.logits.bias}
+    """Return the trained Keras variables, which Keras lists in the declared order, by their names in a model file."""
+    return dict(zip(model.architecture.tensors, model.trainable_variables, strict=True))
 
 
 def to_parameters(model: CharacterRNN, variables: Mapping[str, Any] | None = None) -> Parameters:
@@ -233,11 +235,7 @@ def to_parameters(model: CharacterRNN, variables: Mapping[str, Any] | None = Non
 
     """
     weights = named_weights(model)
-    return parameters_from_tensors(
-        {name: (variables or weights)[name].numpy() for name in weights},
-        activation=model.settings.rnn.activation,
-        skip_connections=model.settings.skip_connections,
-    )
+    return Parameters(model.architecture, {name: (variables or weights)[name].numpy() for name in weights})
 
 
 def zero_state(model: CharacterRNN, batch: int) -> State:
@@ -264,7 +262,7 @@ def build_stock_model(trained: TrainedModel) -> keras.Model:
     shape = trained.architecture
     settings = {**shape.settings(), "model.rnn.unroll": False}
     network = build_model(parse_config(nest(settings.items()), origin="model"), shape.vocabulary_size)
-    tensors = trained.parameters.tensors()
+    tensors = trained.parameters.tensors
     for name, weight in named_weights(network).items():
         weight.assign(tensors[name])
     ids = keras.Input((None,), dtype="int32", name="ids")

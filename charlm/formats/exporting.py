@@ -8,7 +8,7 @@ Axes: T time, V vocabulary, E embedding, H units. All arrays are float32.
 import base64
 import html
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from string import Template
 from typing import Any, get_args
@@ -38,10 +38,10 @@ def export_html(model: TrainedModel, *, title: str) -> dict[str, bytes]:
     """Return index.html, the page of a model with a title.
 
     It loads nothing; its content policy allows only its own scripts and style. The weights are float32 in base64, in
-    the order of `Parameters.tensors`; model.js computes, page.js is the interface.
+    the declared order; model.js computes, page.js is the interface.
     """
     style, *scripts = map(read_shipped, ("page.css", "model.js", "state.js", "page.js", "start.js"))
-    weights = b"".join(tensor.astype("<f4").tobytes() for tensor in model.parameters.tensors().values())
+    weights = b"".join(tensor.astype("<f4").tobytes() for tensor in model.parameters.tensors.values())
     data = {"network": script_json(_spec(model, title)), "weights": base64.b64encode(weights).decode()}
     page = Template(read_shipped("page.html")).substitute(
         policy=content_policy(style, *scripts),
@@ -59,8 +59,8 @@ def _spec(model: TrainedModel, title: str) -> dict[str, Any]:
     return {
         "title": title,
         "about": {**about, "layers": shape.layers, "units": shape.units},
-        "architecture": vars(shape),
-        "tensors": [[name, tensor.size] for name, tensor in model.parameters.tensors().items()],
+        "architecture": asdict(shape),
+        "tensors": [[name, tensor.size] for name, tensor in model.parameters.tensors.items()],
         "vocabulary": model.vocabulary.to_fields(),
     }
 
@@ -123,11 +123,11 @@ def export_c(model: TrainedModel) -> dict[str, bytes]:
 
 
 def _matrices(parameters: Parameters) -> Iterator[Floats]:
-    if parameters.embedding is not None:
-        yield parameters.embedding
+    if "embedding" in parameters.tensors:
+        yield parameters.tensors["embedding"]
     for layer in parameters.layers:
         yield layer.kernel  # the rows of the layer below come first
-        yield np.zeros(layer.units, np.float32) if layer.bias is None else layer.bias
+        yield layer.bias
         yield layer.recurrent_kernel
     yield parameters.logits_kernel
     yield parameters.logits_bias
@@ -191,7 +191,7 @@ def hub_files(model: TrainedModel, found: Format, files: Mapping[str, bytes], *,
 
     """
     shape, temperature = model.architecture, max(model.sampling_temperature, MIN_TEMPERATURE)
-    usage = Template(found.usage).substitute(vars(shape), temperature=f"{temperature:g}")
+    usage = Template(found.usage).substitute(asdict(shape), temperature=f"{temperature:g}")
     card = model_card(model, title=title, program=found.reader, usage=usage, names=files)
     beside = {MODEL_FILE: model_bytes(model), "README.md": card.encode(), LICENSE: read_shipped(LICENSE).encode()}
     return beside | dict(files)

@@ -47,9 +47,9 @@ def export_onnx(trained: TrainedModel) -> dict[str, bytes]:
         from onnx import helper
     except ImportError:
         raise CharlmError("format onnx: needs the package onnx: pip install onnx") from None
-    if 4 * trained.parameters.size > MAX_BYTES:
+    if 4 * trained.architecture.size > MAX_BYTES:
         raise CharlmError(
-            f"format onnx: {trained.parameters.size:,} weights; a file must be {MAX_BYTES:,} bytes at most"
+            f"format onnx: {trained.architecture.size:,} weights; a file must be {MAX_BYTES:,} bytes at most"
         )
     model = helper.make_model(
         _graph(trained),
@@ -70,37 +70,37 @@ def _graph(trained: TrainedModel) -> "GraphProto":
     shape, parameters = trained.architecture, trained.parameters
     nodes: list[NodeProto] = []
     constants: dict[str, Any] = {"logits.kernel": parameters.logits_kernel, "logits.bias": parameters.logits_bias}
+    outputs = {shape.input: "x"}
 
     def add(operation: str, inputs: list[str], outputs: list[str], **attributes: Any) -> None:
         """Add a node."""
         nodes.append(helper.make_node(operation, inputs, outputs, name=outputs[0], **attributes))
 
-    if parameters.embedding is not None:
-        constants["embedding"] = parameters.embedding
+    if "embedding" in parameters.tensors:
+        constants["embedding"] = parameters.tensors["embedding"]
         add("Gather", ["embedding", "ids"], ["x"], axis=0)
     else:
         constants |= {"depth": np.array(shape.vocabulary_size, np.int64), "off_on": np.array([0, 1], np.float32)}
         add("OneHot", ["ids", "depth", "off_on"], ["x"], axis=-1)
     constants["axis_1"] = np.array([1], np.int64)
     add("Split", ["state"], [f"state.{index}" for index in range(shape.layers)], axis=0, num_outputs=shape.layers)
-    outputs: list[str] = []
     for index, layer in enumerate(parameters.layers):
-        read = [*outputs[-1:], "x"] if shape.skip_connections or not outputs else outputs[-1:]
-        add("Concat", read, [f"inputs.{index}"], axis=2)
-        bias = np.zeros(layer.units, np.float32) if layer.bias is None else layer.bias
+        read = shape.tensors[f"rnn.{index}.kernel"].reads
+        add("Concat", [outputs[part] for part in read], [f"inputs.{index}"], axis=2)
         weights = {
             f"rnn.{index}.kernel": layer.kernel.T[None],
             f"rnn.{index}.recurrent_kernel": layer.recurrent_kernel.T[None],
-            f"rnn.{index}.bias": np.pad(bias, (0, layer.units))[None],  # ONNX adds two biases
+            f"rnn.{index}.bias": np.pad(layer.bias, (0, layer.units))[None],  # ONNX adds two biases
         }
         constants |= weights
         inputs = [f"inputs.{index}", *weights, "", f"state.{index}"]
         directions, attributes = f"rnn.{index}.directions", RNN_ACTIVATIONS[shape.activation]
         add("RNN", inputs, [directions, f"next_state.{index}"], hidden_size=layer.units, **attributes)
-        outputs.append(f"rnn.{index}.output")
-        add("Squeeze", [directions, "axis_1"], outputs[-1:])
+        outputs[f"rnn.{index}"] = f"rnn.{index}.output"
+        add("Squeeze", [directions, "axis_1"], [f"rnn.{index}.output"])
     add("Concat", [f"next_state.{index}" for index in range(shape.layers)], ["next_state"], axis=0)
-    add("Concat", outputs if shape.skip_connections else outputs[-1:], ["features"], axis=2)
+    read = shape.tensors["logits.kernel"].reads
+    add("Concat", [outputs[part] for part in read], ["features"], axis=2)
     add("MatMul", ["features", "logits.kernel"], ["logits.product"])
     add("Add", ["logits.product", "logits.bias"], ["logits"])
     describe, state = helper.make_tensor_value_info, [shape.layers, "B", shape.units]

@@ -10,6 +10,7 @@ from functools import partial
 
 from charlm.inspection.figures import BLUE, GREEN, MUTED, ORANGE, Axes, Figure, canvas
 from charlm.inspection.reading import Found, Reading
+from charlm.network.architecture import Shape
 from charlm.network.rnn import Parameters
 
 SYMBOLS = {
@@ -33,7 +34,7 @@ class Part:
     """one-hot, embedding, rnn.0, rnn.1, ..., logits."""
     outputs: int
     """The width of its output."""
-    weights: Mapping[str, tuple[int, ...]]
+    weights: Mapping[str, Shape]
     """The shape of each of its tensors, by the name in a model file."""
 
 
@@ -54,15 +55,14 @@ def symbol(tensor: str) -> str:
 
 def list_parts(parameters: Parameters) -> Diagram:
     """List the parts of a network, from the input to the logits."""
-    vocabulary_size, embedding = parameters.vocabulary_size, parameters.embedding
-    source = ("one-hot", vocabulary_size) if embedding is None else ("embedding", embedding.shape[1])
-    layers = [(f"rnn.{index}", layer.units) for index, layer in enumerate(parameters.layers)]
-    shapes = {name: tensor.shape for name, tensor in parameters.tensors().items()}
-    parts = tuple(
-        Part(name, outputs, {each: shapes[each] for each in shapes if f"{each}.".startswith(f"{name}.")})
-        for name, outputs in (source, *layers, ("logits", vocabulary_size))
-    )
-    return Diagram(parts, parameters.skip_connections, parameters.size)
+    shape = parameters.architecture
+    outputs = {shape.input: shape.vocabulary_size}  # a one-hot vector has no tensor
+    weights: dict[str, dict[str, Shape]] = {shape.input: {}}
+    for name, spec in shape.tensors.items():
+        outputs[spec.part] = spec.columns
+        weights.setdefault(spec.part, {})[name] = spec.shape
+    parts = tuple(Part(name, width, weights[name]) for name, width in outputs.items())
+    return Diagram(parts, shape.skip_connections, shape.size)
 
 
 def make_network(reading: Reading) -> Found:

@@ -116,7 +116,7 @@ def find_fixed_points(parameters: Parameters, ids: NDArray[Any], outputs: State)
     _, sizes, rows = np.linalg.svd(np.pad(path - mean, ((0, 2), (0, 1))), full_matrices=False)
     plane = rows[:2, :-1].T * (sizes[:2] > 0)  # [D, 2]: the first two principal components, or 0
     first, second = (sizes[:2] ** 2 / (float(sizes @ sizes) or 1.0)).tolist()
-    most = int(REPETITIONS * min(1.0, FULL_SIZE / parameters.size))
+    most = int(REPETITIONS * min(1.0, FULL_SIZE / parameters.architecture.size))
     exact, held = parameters.cast(np.float64), []
     for index, _ in Counter(ids.tolist()).most_common(CHARACTERS):
         ends, outcomes = repeat_character(exact, index, starts, most=most)

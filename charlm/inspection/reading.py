@@ -76,7 +76,7 @@ class Limits:
 
 def limits_for(parameters: Parameters) -> Limits:
     """Return the limits for a network: from FULL_SIZE on, the more parameters it has, the fewer characters."""
-    scale = min(1.0, FULL_SIZE / parameters.size)
+    scale = min(1.0, FULL_SIZE / parameters.architecture.size)
     return Limits(
         characters=max(5_000, int(100_000 * scale)),
         context=max(1_000, min(max(2_500, int(15_000 * scale)), MOST_VALUES // parameters.width)),
@@ -125,7 +125,7 @@ class Reading:
     def trace(self) -> Trace:
         """The beginning of the text, read with its derivatives."""
         most = max(200, min(MOST_TRACED, MOST_LOGITS // self.parameters.vocabulary_size))
-        dtype = np.float64 if self.parameters.size <= DOUBLE_UP_TO else np.float32
+        dtype = np.float64 if self.parameters.architecture.size <= DOUBLE_UP_TO else np.float32
         return read_text(self.parameters.cast(dtype), self.ids[:most])
 
     @cached_property

@@ -105,8 +105,10 @@ def follow_back(
     by_logits = probabilities(logits)  # less 1 at the target: dL/dlogits of L = -log softmax(logits)[target], [P, V]
     by_logits[np.arange(len(steps)), trace.ids[steps + 1, texts]] -= 1
     arriving = [  # at h of each layer, from the logits and from later characters: [P, H]
-        by_logits @ kernel.T if len(kernel) else np.zeros((len(steps), layer.units), by_logits.dtype)
-        for kernel, layer in zip(parameters.logits_kernels, parameters.layers, strict=True)
+        by_logits @ layer.logits_kernel.T
+        if len(layer.logits_kernel)
+        else np.zeros((len(steps), layer.units), by_logits.dtype)
+        for layer in parameters.layers
     ]
     for lag in range(lags):
         now = np.maximum(steps - lag, 0)
@@ -114,7 +116,7 @@ def follow_back(
         gradients, changes = list(arriving), list(arriving)
         for layer in reversed(range(len(arriving))):
             if layer + 1 < len(arriving):
-                gradients[layer] = arriving[layer] + changes[layer + 1] @ parameters.below_kernels[layer + 1].T
+                gradients[layer] = arriving[layer] + changes[layer + 1] @ parameters.layers[layer + 1].below_kernel.T
             gradients[layer] = np.where(inside, gradients[layer], 0)
             changes[layer] = gradients[layer] * trace.slopes[layer][now, texts]
         yield tuple(gradients), tuple(changes)
@@ -123,8 +125,8 @@ def follow_back(
 
 def through_inputs(parameters: Parameters, changes: State) -> Floats:
     """Return dL/dx, [P, V or E], from dL/da of each layer, [P, H]: x is the one-hot character or its embedding."""
-    pairs = zip(changes, parameters.input_kernels, strict=True)
-    first, *others = [change @ kernel.T for change, kernel in pairs if len(kernel)]
+    pairs = zip(changes, parameters.layers, strict=True)
+    first, *others = [change @ layer.input_kernel.T for change, layer in pairs if len(layer.input_kernel)]
     return np.asarray(sum(others, first))
 
 
@@ -143,12 +145,10 @@ def push_forward(parameters: Parameters, differences: Floats, slopes: State) -> 
 
     """
     after: list[Floats] = []
-    for part, layer, below, gain in zip(
-        parameters.split(differences), parameters.layers, parameters.below_kernels, slopes, strict=True
-    ):
+    for part, layer, gain in zip(parameters.split(differences), parameters.layers, slopes, strict=True):
         total = part @ layer.recurrent_kernel
         if after:
-            total += after[-1] @ below
+            total += after[-1] @ layer.below_kernel
         after.append(total * gain)
     return np.concatenate(after, axis=1)
 

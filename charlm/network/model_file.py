@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from charlm import __version__
 from charlm.errors import CharlmError
-from charlm.network.rnn import ACTIVATIONS, Architecture, Parameters, parameters_from_tensors
+from charlm.network.architecture import Architecture
+from charlm.network.rnn import ACTIVATIONS, Parameters
 from charlm.storage import open_file, reading, write_file
 from charlm.text.vocabulary import Vocabulary, vocabulary_of
 from charlm.wording import short_repr
@@ -52,13 +53,17 @@ Tensors = dict[str, NDArray[Any]]
 class TrainedModel:
     """A trained model: all that sampling and scoring need."""
 
-    architecture: Architecture
     parameters: Parameters
     vocabulary: Vocabulary
     config: Mapping[str, Any]
     """Every setting of the run, by sections as in config.yaml."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Its step, epoch, score, text (`corpus`), and the `temperature` that was chosen when its training had ended."""
+
+    @property
+    def architecture(self) -> Architecture:
+        """The sizes of the network."""
+        return self.parameters.architecture
 
     def parse_config(self, *, origin: str = "the model") -> "Config":
         """Return the config of the run that wrote the model.
@@ -104,7 +109,7 @@ def model_bytes(model: TrainedModel, *, tensors: Tensors | None = None, training
         training: The further field of a checkpoint, for JSON; None = it is none.
 
     """
-    tensors = {name: np.asarray(tensor, order="C") for name, tensor in (tensors or model.parameters.tensors()).items()}
+    tensors = {name: np.asarray(tensor, order="C") for name, tensor in (tensors or model.parameters.tensors).items()}
     fields: dict[str, Any] = {"format": FORMAT, "charlm": __version__, **model.facts}
     fields |= {"vocabulary": model.vocabulary.to_fields(), "config": model.config}
     fields |= {} if training is None else {"training": training}
@@ -181,13 +186,9 @@ def read_tensors(path: Path, *, only_model: bool = False) -> tuple[TrainedModel,
                 tensors[name] = tensor
         if digest.hexdigest() != fields.get("tensors_sha256"):
             raise CharlmError(f"{path}: damaged: the SHA-256 of its tensors is not the one in its metadata")
-    parameters = parameters_from_tensors(
-        {name: tensors[name] for name in shapes},
-        activation=architecture.activation,
-        skip_connections=architecture.skip_connections,
-    )
+    parameters = Parameters(architecture, {name: tensors[name] for name in shapes})
     facts = {name: value for name, value in fields.items() if name in FACTS}
-    return TrainedModel(architecture, parameters, vocabulary, fields["config"], facts), fields, tensors
+    return TrainedModel(parameters, vocabulary, fields["config"], facts), fields, tensors
 
 
 def read_architecture(fields: Mapping[str, Any], path: Path) -> Architecture:

@@ -1,4 +1,4 @@
-"""The mathematics of the network in NumPy: its sizes, its parameters, one step, a window of steps, and the loss.
+"""The mathematics of the network in NumPy: its parameters, one step, a window of steps, and the loss.
 
     h_t = f(x_t U + h_{t-1} V + b),  h_0 = 0        (Elman 1990)
     logits_t = h_t W + c
@@ -9,18 +9,15 @@ what is computed has their dtype.
 `charlm.engine.model` trains the same equations with TensorFlow; a parity test compares the two.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-if TYPE_CHECKING:  # sampling does not need the config and must not wait for pydantic
-    from charlm.config.schema import Config
+from charlm.network.architecture import Architecture
 
 Floats = NDArray[np.floating[Any]]
 State = tuple[Floats, ...]
@@ -46,66 +43,16 @@ ACTIVATIONS: Mapping[str, Callable[..., Floats]] = {
 """
 
 
-KEYS = {
-    **{name: f"model.{name}" for name in ("layers", "units", "embedding", "skip_connections")},
-    **{name: f"model.rnn.{name}" for name in ("use_bias", "activation")},
-}
-"""The setting that each field of an architecture has in a config, but for the size of the vocabulary."""
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """The settings that decide the shapes of the weights and how the weights are used."""
-
-    vocabulary_size: int
-    """V, the number of ids."""
-    layers: int
-    units: int
-    """H, the width of each layer."""
-    embedding: int | None
-    """E, the width of the embedding; None = one-hot input."""
-    use_bias: bool
-    activation: str
-    """A key of ACTIVATIONS."""
-    skip_connections: bool
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shape of each tensor by its name in a model file."""
-        width = self.embedding or self.vocabulary_size
-        shapes: dict[str, tuple[int, ...]] = {}
-        if self.embedding:
-            shapes["embedding"] = (self.vocabulary_size, self.embedding)
-        for index in range(self.layers):
-            inputs = width if index == 0 else self.units + (width if self.skip_connections else 0)
-            shapes[f"rnn.{index}.kernel"] = (inputs, self.units)
-            shapes[f"rnn.{index}.recurrent_kernel"] = (self.units, self.units)
-            if self.use_bias:
-                shapes[f"rnn.{index}.bias"] = (self.units,)
-        outputs = self.units * (self.layers if self.skip_connections else 1)
-        return shapes | {"logits.kernel": (outputs, self.vocabulary_size), "logits.bias": (self.vocabulary_size,)}
-
-    @property
-    def size(self) -> int:
-        """The number of weights."""
-        return sum(map(math.prod, self.shapes().values()))
-
-    def settings(self) -> dict[str, Any]:
-        """Return the settings of a config that describe this architecture, by dotted keys."""
-        return {key: getattr(self, name) for name, key in KEYS.items()}
-
-
-def architecture(config: "Config", vocabulary_size: int) -> Architecture:
-    """Return the architecture that a config describes for a vocabulary of V ids."""
-    return Architecture(vocabulary_size, **{name: attrgetter(key)(config) for name, key in KEYS.items()})
-
-
 @dataclass(frozen=True)
 class Layer:
-    """The weights of one SimpleRNN layer."""
+    """The weights of one SimpleRNN layer, and the rows of kernels by what they multiply; there may be none."""
 
     kernel: Floats  # [inputs, H]
+    below_kernel: Floats  # [H, H] or [0, H], the rows of the kernel for the output of the layer below
+    input_kernel: Floats  # [V or E, H] or [0, H], the rows of the kernel for x
     recurrent_kernel: Floats  # [H, H]
-    bias: Floats | None  # [H]
+    bias: Floats  # [H]; zeros if the network has no biases
+    logits_kernel: Floats  # [H, V] or [0, V], the rows of W for the output of this layer
 
     @property
     def units(self) -> int:
@@ -122,42 +69,44 @@ class Parameters:
     lowest first (Graves 2013).
     """
 
-    embedding: Floats | None  # [V, E]
-    layers: tuple[Layer, ...]
-    logits_kernel: Floats  # [inputs, V]
-    logits_bias: Floats  # [V]
-    activation: str = "tanh"
-    skip_connections: bool = False
+    architecture: Architecture
+    tensors: dict[str, Floats]
+    """The weights by name, with the shapes that the architecture declares."""
 
     @property
     def vocabulary_size(self) -> int:
         """V, the number of ids."""
-        return int(self.logits_kernel.shape[1])
+        return self.architecture.vocabulary_size
+
+    @property
+    def activation(self) -> str:
+        """The name of f, a key of ACTIVATIONS."""
+        return self.architecture.activation
+
+    @property
+    def logits_kernel(self) -> Floats:
+        """W, [features, V]."""
+        return self.tensors["logits.kernel"]
+
+    @property
+    def logits_bias(self) -> Floats:
+        """c, [V]."""
+        return self.tensors["logits.bias"]
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """The weights of each layer, lowest first."""
+        return tuple(map(self._layer, range(self.architecture.layers)))
 
     @property
     def width(self) -> int:
-        """The most values that an array has for each character: V, or the units of the widest layer."""
-        return max(self.vocabulary_size, *(layer.units for layer in self.layers))
+        """The most values that an array has for each character: V or H."""
+        return max(self.vocabulary_size, self.architecture.units)
 
     @property
     def state_size(self) -> int:
         """The units of all layers together."""
-        return sum(layer.units for layer in self.layers)
-
-    @property
-    def size(self) -> int:
-        """The number of weights."""
-        return sum(tensor.size for tensor in self.tensors().values())
-
-    def tensors(self) -> dict[str, Floats]:
-        """Return the weights by their names in a model file."""
-        named = {} if self.embedding is None else {"embedding": self.embedding}
-        for index, layer in enumerate(self.layers):
-            named[f"rnn.{index}.kernel"] = layer.kernel
-            named[f"rnn.{index}.recurrent_kernel"] = layer.recurrent_kernel
-            if layer.bias is not None:
-                named[f"rnn.{index}.bias"] = layer.bias
-        return named | {"logits.kernel": self.logits_kernel, "logits.bias": self.logits_bias}
+        return self.architecture.layers * self.architecture.units
 
     @cached_property
     def input_tables(self) -> tuple[Floats, ...]:
@@ -165,55 +114,32 @@ class Parameters:
 
         The product of a one-hot vector with a matrix is a row of the matrix: a step looks it up.
         """
-        return tuple(self._input_table(index, layer) for index, layer in enumerate(self.layers))
-
-    @cached_property
-    def below_kernels(self) -> tuple[Floats, ...]:
-        """The rows of each kernel that multiply the output of the layer below, [H, H]; [0, H] for layer 0."""
-        below = (0, *(layer.units for layer in self.layers))
-        return tuple(layer.kernel[: below[index]] for index, layer in enumerate(self.layers))
-
-    @cached_property
-    def input_kernels(self) -> tuple[Floats, ...]:
-        """The rows of each kernel that multiply x, [V or E, H]; [0, H] for a layer that does not read x."""
-        pairs = zip(self.layers, self.below_kernels, strict=True)
-        return tuple(layer.kernel[len(below) :] for layer, below in pairs)
-
-    @cached_property
-    def logits_kernels(self) -> tuple[Floats, ...]:
-        """The rows of W that multiply the output of each layer, [H, V]; [0, V] for a layer that the logits skip."""
-        if not self.skip_connections:
-            return (*(self.logits_kernel[:0] for _ in self.layers[:-1]), self.logits_kernel)
-        return self.split(self.logits_kernel, axis=0)
+        return tuple(map(self._input_table, self.layers))
 
     def output_kernels(self, index: int) -> list[Floats]:
         """Return the matrices [H, n] by which the layer, the next one and the logits read its output; n may be 0."""
         layer = self.layers[index]
         none = np.empty((layer.units, 0), self.logits_bias.dtype)
-        above = self.below_kernels[index + 1] if index + 1 < len(self.layers) else none
-        logits = self.logits_kernels[index]
-        return [layer.recurrent_kernel, above, logits if len(logits) else none]
+        above = self.layers[index + 1].below_kernel if index + 1 < len(self.layers) else none
+        logits = layer.logits_kernel if len(layer.logits_kernel) else none
+        return [layer.recurrent_kernel, above, logits]
 
     @cached_property
     def joined_kernels(self) -> tuple[Floats, ...]:
         """The `output_kernels` of each layer side by side, [H, N]."""
         return tuple(np.concatenate(self.output_kernels(index), axis=1) for index in range(len(self.layers)))
 
-    def split(self, joined: Floats, *, axis: int = -1) -> State:
-        """Return the part of each layer of what all layers have side by side on an axis, [..., sum of H]."""
-        return tuple(np.split(joined, np.cumsum([layer.units for layer in self.layers])[:-1], axis))
+    def split(self, joined: Floats) -> State:
+        """Return what each layer has, [..., H], from what all layers have side by side, [..., sum of H]."""
+        return tuple(np.split(joined, len(self.layers), -1))
 
     def cast(self, dtype: DTypeLike) -> "Parameters":
         """Return the same weights in another floating dtype; what is computed with them has that dtype."""
-        return parameters_from_tensors(
-            {name: tensor.astype(dtype) for name, tensor in self.tensors().items()},
-            activation=self.activation,
-            skip_connections=self.skip_connections,
-        )
+        return Parameters(self.architecture, {name: tensor.astype(dtype) for name, tensor in self.tensors.items()})
 
     def logits(self, outputs: Sequence[Floats]) -> Floats:
         """Return the logits [..., V] of the outputs of all layers, each [..., H]."""
-        features = np.concatenate(outputs, -1) if self.skip_connections else outputs[-1]
+        features = np.concatenate(outputs, -1) if self.architecture.skip_connections else outputs[-1]
         logits: Floats = features @ self.logits_kernel
         return np.add(logits, self.logits_bias, out=logits)
 
@@ -253,45 +179,38 @@ class Parameters:
         last = tuple(output[-1] if len(output) else first for output, first in zip(outputs, state, strict=True))
         return self.logits(outputs), last
 
-    def _input_table(self, index: int, layer: Layer) -> Floats:
-        bias = np.zeros(layer.units, self.logits_bias.dtype) if layer.bias is None else layer.bias
-        if index > 0 and not self.skip_connections:
-            return bias[None]
-        kernel = self.input_kernels[index]
-        return kernel + bias if self.embedding is None else self.embedding @ kernel + bias
+    def _layer(self, index: int) -> Layer:
+        name = f"rnn.{index}"
+        zeros = np.zeros(self.architecture.units, self.logits_bias.dtype)
+        return Layer(
+            kernel=self.tensors[f"{name}.kernel"],
+            below_kernel=self._rows(f"{name}.kernel", f"rnn.{index - 1}"),
+            input_kernel=self._rows(f"{name}.kernel", self.architecture.input),
+            recurrent_kernel=self.tensors[f"{name}.recurrent_kernel"],
+            bias=self.tensors.get(f"{name}.bias", zeros),
+            logits_kernel=self._rows("logits.kernel", name),
+        )
 
+    def _rows(self, tensor: str, part: str) -> Floats:
+        """Return the rows of a tensor that multiply the output of a part; none if it does not read that part."""
+        return self.tensors[tensor][self.architecture.tensors[tensor].rows(part)]
 
-def parameters_from_tensors(tensors: Mapping[str, Floats], *, activation: str, skip_connections: bool) -> Parameters:
-    """Build Parameters from their tensors, the inverse of `Parameters.tensors`.
-
-    Args:
-        tensors: The weights by their names in a model file, float32. They are not copied.
-        activation: A key of ACTIVATIONS.
-        skip_connections: Whether every layer reads the character, and the logits read every layer.
-
-    Raises:
-        KeyError: a tensor is missing.
-
-    """
-    count = sum(name.endswith(".recurrent_kernel") for name in tensors)
-    layers = tuple(
-        Layer(tensors[f"rnn.{i}.kernel"], tensors[f"rnn.{i}.recurrent_kernel"], tensors.get(f"rnn.{i}.bias"))
-        for i in range(count)
-    )
-    logits = (tensors["logits.kernel"], tensors["logits.bias"])
-    return Parameters(tensors.get("embedding"), layers, *logits, activation, skip_connections)
+    def _input_table(self, layer: Layer) -> Floats:
+        if not len(layer.input_kernel):
+            return layer.bias[None]
+        embedding = self.tensors.get("embedding")
+        table = layer.input_kernel if embedding is None else embedding @ layer.input_kernel
+        return table + layer.bias
 
 
 def advance(parameters: Parameters, ids: NDArray[Any], state: State) -> State:
     """Read one character in each stream; return the state after it, without the logits: `Parameters.step`."""
     outputs, activate = list[Floats](), ACTIVATIONS[parameters.activation]
-    for layer, table, kernel, previous in zip(
-        parameters.layers, parameters.input_tables, parameters.below_kernels, state, strict=True
-    ):
+    for layer, table, previous in zip(parameters.layers, parameters.input_tables, state, strict=True):
         total = previous @ layer.recurrent_kernel
         total += table[ids] if len(table) > 1 else table
         if outputs:
-            total += outputs[-1] @ kernel
+            total += outputs[-1] @ layer.below_kernel
         activate(total, out=total)
         outputs.append(total)
     return tuple(outputs)
@@ -310,12 +229,10 @@ def read_outputs(parameters: Parameters, ids: NDArray[Any], state: State) -> Sta
 
     """
     outputs: list[Floats] = []
-    for layer, table, kernel, first in zip(
-        parameters.layers, parameters.input_tables, parameters.below_kernels, state, strict=True
-    ):
+    for layer, table, first in zip(parameters.layers, parameters.input_tables, state, strict=True):
         inputs = table[ids] if len(table) > 1 else np.broadcast_to(table, (*ids.shape, layer.units))
         if outputs:
-            inputs = inputs + outputs[-1] @ kernel
+            inputs = inputs + outputs[-1] @ layer.below_kernel
         outputs.append(recur(inputs, layer.recurrent_kernel, first, activation=parameters.activation))
     return tuple(outputs)
 

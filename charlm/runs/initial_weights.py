@@ -8,7 +8,7 @@ occurs.
 Axes: V ids of the model, W ids of the other vocabulary.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -19,8 +19,9 @@ from charlm.config.file import flatten, show_value
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
 from charlm.events import InitialWeightsAdapted, OnEvent, ignore
+from charlm.network.architecture import ONE_HOT
 from charlm.network.model_file import TrainedModel, read_model, tensors_sha256
-from charlm.network.rnn import Floats, Parameters, architecture, parameters_from_tensors
+from charlm.network.rnn import Floats, Parameters
 from charlm.runs.folder import CORPUS, INIT, find_model
 from charlm.runs.run import Run
 from charlm.text.corpus import Corpus, count_ids
@@ -42,7 +43,7 @@ class Parent:
     @cached_property
     def sha256(self) -> str:
         """The SHA-256 of its weights."""
-        return tensors_sha256(self.model.parameters.tensors())
+        return tensors_sha256(self.model.parameters.tensors)
 
 
 def read_parent(path: Path) -> Parent:
@@ -86,8 +87,7 @@ def adapt_parent(parent: Parent, config: Config, corpus: Corpus, *, on_event: On
     kept, new = (int((is_used & which).sum()) for which in (matched >= 0, matched < 0))
     on_event(InitialWeightsAdapted(parent.path, kept, new))
     parameters = transfer(parent.model.parameters, matched, counts, seed=config.seed)
-    shape = architecture(config, len(vocabulary))
-    return TrainedModel(shape, parameters, vocabulary, config.model_dump(mode="json"), {"step": 0, "epoch": 0.0})
+    return TrainedModel(parameters, vocabulary, config.model_dump(mode="json"), {"step": 0, "epoch": 0.0})
 
 
 def match_ids(known: Vocabulary, vocabulary: Vocabulary) -> NDArray[np.int64]:
@@ -127,19 +127,14 @@ def transfer(parameters: Parameters, matched: NDArray[np.int64], counts: NDArray
         noise = NOISE * table.std(0) * rng.standard_normal((len(matched), table.shape[1]))
         return np.where((matched >= 0)[:, None], table[matched], table.mean(0) + noise).astype(np.float32)
 
-    tensors = dict(parameters.tensors())
-    if parameters.embedding is not None:
-        tensors["embedding"] = rows(parameters.embedding)
-    else:
-        for index, below in enumerate(parameters.below_kernels):
-            name = f"rnn.{index}.kernel"
-            if len(tensors[name]) > len(below):  # the layer reads the character
-                tensors[name] = np.concatenate([below, rows(tensors[name][len(below) :])])
+    tensors = dict(parameters.tensors)
+    for name, spec in parameters.architecture.tensors.items():
+        if ONE_HOT in spec.reads:
+            before, table = np.split(tensors[name], [spec.rows(ONE_HOT).start])  # the rows of the ids are the last
+            tensors[name] = np.concatenate([before, rows(table)])
     tensors["logits.kernel"] = np.ascontiguousarray(rows(parameters.logits_kernel.T).T)
     tensors["logits.bias"] = _biases(parameters.logits_bias, matched, counts)
-    return parameters_from_tensors(
-        tensors, activation=parameters.activation, skip_connections=parameters.skip_connections
-    )
+    return Parameters(replace(parameters.architecture, vocabulary_size=len(matched)), tensors)
 
 
 def _biases(biases: Floats, matched: NDArray[np.int64], counts: NDArray[np.int64]) -> Floats:

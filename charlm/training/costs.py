@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from charlm.config.schema import Config, TrainingConfig
-from charlm.network.rnn import architecture
+from charlm.network.architecture import architecture
 from charlm.text.corpus import Corpus
 from charlm.training.schedule import mean_growth
 

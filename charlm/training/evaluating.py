@@ -119,7 +119,7 @@ def evaluate(
 
     """
     step, score = model.facts["step"], Score(train_nats, 0)
-    check_finite(model.parameters.tensors(), step=step)
+    check_finite(model.parameters.tensors, step=step)
     with one_thread(), np.errstate(all="ignore"):  # weights that are too large give a score that is not finite
         if text.ids is not None:
             score = estimate_stream(model.parameters, text.ids)

@@ -15,8 +15,8 @@ from typing import Any
 from charlm.errors import Advice
 from charlm.evaluation.scoring import Score
 from charlm.events import BaselinesScored, Ended, NoValidationText, Started, TemperatureChosen
+from charlm.network.architecture import architecture
 from charlm.network.model_file import TrainedModel, read_fields, read_model, write_model
-from charlm.network.rnn import architecture
 from charlm.runs.folder import BEST, CHECKPOINTS, ENDED_FILE, LAST, saved_steps
 from charlm.runs.run import Run
 from charlm.storage import remove_leftovers, write_file

@@ -16,8 +16,9 @@ from charlm.errors import CharlmError
 from charlm.evaluation.baselines import NGRAM
 from charlm.events import LengthAdded, OnEvent, Resuming, ignore
 from charlm.hardware import core_count, fastest_precision, memory_bytes
+from charlm.network.architecture import architecture
 from charlm.network.model_file import TrainedModel
-from charlm.network.rnn import Parameters, architecture
+from charlm.network.rnn import Parameters
 from charlm.runs.folder import CHECKPOINTS, CORPUS, saved_steps
 from charlm.runs.initial_weights import Parent, adapt_parent, check_parent, read_initial
 from charlm.runs.ownership import RunFolder, is_one_corpus
@@ -337,7 +338,7 @@ def new_engine(
     with session.interruption.at_once():
         engine = engines(config, batches, vocabulary_size=len(corpus.vocabulary))
         if initial is not None:
-            engine.begin_with(initial.tensors())
+            engine.begin_with(initial.tensors)
     if shrunk is not None:
         session.on_event(shrunk)
     return engine

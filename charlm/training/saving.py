@@ -15,7 +15,6 @@ from charlm.errors import CharlmError
 from charlm.events import BestModelLost, KernelChanged, OnEvent, Resumed, SettingChanged
 from charlm.hardware import versions
 from charlm.network.model_file import TrainedModel, read_model, write_model
-from charlm.network.rnn import architecture
 from charlm.runs.folder import BEST, CHECKPOINTS, CONFIG_FILE, CORPUS, ENDED_FILE, LAST, checkpoint_name, results
 from charlm.runs.run import Run, corpus_identity, write_config
 from charlm.storage import UnreadableError, reading, writing
@@ -31,13 +30,11 @@ def network(
     run: Run, engine: Engine, schedule: Schedule, progress: Progress, *, score: Mapping[str, Any] | None = None
 ) -> TrainedModel:
     """Return a copy of the network in training, with its score as a model file has it, if it is known."""
-    vocabulary = run.corpus.vocabulary
     epoch = schedule.epochs_of(progress.characters)
     facts = {"step": progress.step, "epoch": epoch, CORPUS: corpus_identity(run.corpus)}
     return TrainedModel(
-        architecture=architecture(run.config, len(vocabulary)),
         parameters=engine.parameters(),
-        vocabulary=vocabulary,
+        vocabulary=run.corpus.vocabulary,
         config=run.config.model_dump(mode="json"),
         facts=facts if score is None else {**facts, "score": score},
     )

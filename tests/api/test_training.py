@@ -159,7 +159,7 @@ def planned(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Plan
 def test_a_plan_has_the_network_that_is_trained(planned: Plan, trained_run: Path) -> None:
     trained = read_model(trained_run / "last.safetensors")
     assert planned.architecture == trained.architecture
-    assert planned.to_json()["parameters"] == trained.parameters.size
+    assert planned.to_json()["parameters"] == trained.architecture.size
 
 
 def test_a_plan_has_the_steps_that_are_trained(planned: Plan, trained_run: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import charlm, json_of
+from models import with_tensors
 from processes import command_line, run_process
 
 from charlm.api.evaluation import evaluate
@@ -30,7 +31,7 @@ def always(trained: TrainedModel, character: str, path: Path) -> Path:
     """Write a model whose most likely character is always the same; return its file."""
     bias = np.zeros(len(trained.vocabulary), np.float32)
     bias[trained.vocabulary.characters.index(character)] = 1000
-    write_model(path, replace(trained, parameters=replace(trained.parameters, logits_bias=bias)))
+    write_model(path, replace(trained, parameters=with_tensors(trained.parameters, {"logits.bias": bias})))
     return path
 
 

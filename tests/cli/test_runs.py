@@ -41,12 +41,12 @@ def test_each_run_is_a_line_with_the_figures_of_the_json_the_newest_first(traine
     assert heads == ["run", "state", "step", "nats", "chars/s", "weights", "age"]
     assert new[:4] == ["new", "done", "-", "-"]
     assert old[:4] == ["old", "stopped", "9", "1.5000"]
-    assert old[4:6] == ["500", str(trained.parameters.size)]
+    assert old[4:6] == ["500", str(trained.architecture.size)]
     first, run = json_of("runs")
     assert 0 <= first["age_seconds"] < 600
     assert (run["name"], run["run"], run["state"], run["text"]) == ("old", "runs/old", "stopped", None)
     assert (run["step"], run["best_step"], run["nats_per_char"]) == (9, 7, 1.5)
-    assert (run["seconds"], run["characters_per_second"], run["weights"]) == (2, 500, trained.parameters.size)
+    assert (run["seconds"], run["characters_per_second"], run["weights"]) == (2, 500, trained.architecture.size)
 
 
 def test_the_distance_from_the_best_run_has_the_standard_error_of_the_difference(trained: TrainedModel) -> None:

@@ -25,8 +25,8 @@ from charlm.evaluation.baselines import Comparison
 from charlm.evaluation.scoring import Difference
 from charlm.events import NgramsLeftOut
 from charlm.hardware import FastPrecision
+from charlm.network.architecture import Architecture
 from charlm.network.model_file import read_model
-from charlm.network.rnn import Architecture
 from charlm.runs.summary import summarize
 from charlm.storage import remove
 from charlm.text.batches import Batches

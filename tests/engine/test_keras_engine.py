@@ -63,7 +63,7 @@ def test_an_engine_begins_with_given_weights() -> None:
     weights = {name: np.full(shape.shape, 0.5, np.float32) for name, shape in make().weights().items()}
     for engine in (make(), make("training.average_momentum=null")):
         engine.begin_with(weights)
-        assert bytes_of(engine.weights()) == bytes_of(engine.parameters().tensors()) == bytes_of(weights)
+        assert bytes_of(engine.weights()) == bytes_of(engine.parameters().tensors) == bytes_of(weights)
 
 
 def test_tensors_and_shapes_have_the_same_names() -> None:
@@ -80,7 +80,7 @@ def test_parameters_are_the_average_of_the_weights_after_each_step() -> None:
         take(engine, step - 1, 1)
         momentum = min(0.25, (1 + step) / (10 + step))
         average = {name: momentum * average[name] + (1 - momentum) * new for name, new in engine.weights().items()}
-    check_close(engine.parameters().tensors().values(), average.values(), rtol=1e-4, atol=1e-6)
+    check_close(engine.parameters().tensors.values(), average.values(), rtol=1e-4, atol=1e-6)
 
 
 def test_the_state_goes_on_from_call_to_call_unless_it_is_reset() -> None:
@@ -162,7 +162,7 @@ def test_every_setting_changes_the_weights_but_for_those_of_the_speed() -> None:
         engine = KerasEngine(config, batches, vocabulary_size=V)
         windows = IDS[batches.positions(epoch=0, first=0, count=2)]
         engine.take_steps(windows, np.full(2, config.training.optimizer.learning_rate, np.float32), reset_state=True)
-        return engine.parameters().tensors()
+        return engine.parameters().tensors
 
     for key, (value, others) in OTHERS.items():
         if others not in made:

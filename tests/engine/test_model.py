@@ -160,14 +160,20 @@ def test_the_input_initializer_draws_the_rows_of_the_kernel_for_characters_or_th
 # Weights
 
 
+def test_a_weight_is_named_after_its_variable() -> None:
+    """The kernels of the upper layer have the same shape, which does not tell them apart."""
+    weights = named_weights(build(layers=2))
+    assert [name.rpartition(".")[2] for name in weights] == [variable.name for variable in weights.values()]
+
+
 def test_parameters_are_a_copy_that_training_does_not_change() -> None:
     model = build()
     parameters = to_parameters(model)
-    before = bytes_of(parameters.tensors())
+    before = bytes_of(parameters.tensors)
     gradients = [tf.ones(variable.shape) for variable in model.trainable_variables]
     keras.optimizers.SGD(0.1).apply(gradients, model.trainable_variables)
-    assert bytes_of(parameters.tensors()) == before
-    assert not before.items() & bytes_of(to_parameters(model).tensors()).items()
+    assert bytes_of(parameters.tensors) == before
+    assert not before.items() & bytes_of(to_parameters(model).tensors).items()
 
 
 # Seeds

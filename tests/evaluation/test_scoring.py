@@ -3,7 +3,6 @@
 import lzma
 import math
 from collections import Counter, defaultdict
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 import reference
 from hypothesis import given
 from hypothesis import strategies as st
-from models import random_parameters
+from models import random_parameters, with_tensors
 
 from charlm.config.recipes import DEFAULT_CORPUS
 from charlm.errors import CharlmError
@@ -108,7 +107,7 @@ def test_what_cannot_be_scored_is_refused(parameters: Parameters) -> None:
             score_ids(parameters, TEXT[:length], protocol="stream", window=9)
     with pytest.raises(CharlmError, match="window 0: must be 1 or more"):
         score_ids(parameters, TEXT, protocol="windows", window=0)
-    broken = replace(parameters, logits_bias=np.array([np.nan, 0, 0, 0, 0], np.float32))
+    broken = with_tensors(parameters, {"logits.bias": np.array([np.nan, 0, 0, 0, 0], np.float32)})
     with pytest.raises(CharlmError, match="the loss is nan: the weights are too large"):
         list(score_ids(broken, TEXT, protocol="stream", window=2))
 

@@ -332,7 +332,7 @@ def test_machines_add_up_the_gradients_of_one(text: Path, tmp_path: Path) -> Non
     found = []
     for count in (1, 2, 3):
         train_with(*count * [[*line, "-r", str(tmp_path / str(count))]])
-        found.append(read_model(tmp_path / str(count) / "last.safetensors").parameters.tensors())
+        found.append(read_model(tmp_path / str(count) / "last.safetensors").parameters.tensors)
     for name, expected in found[0].items():
         for other in found[1:]:
             np.testing.assert_allclose(other[name], expected, atol=1e-5)

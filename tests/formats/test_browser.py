@@ -14,7 +14,7 @@ from formats.networks import make_deep_model
 from charlm.api.model import Model
 from charlm.formats.exporting import export_html
 from charlm.network.model_file import TrainedModel
-from charlm.network.rnn import Parameters, parameters_from_tensors
+from charlm.network.rnn import Parameters
 
 pytestmark = pytest.mark.slow
 
@@ -230,12 +230,12 @@ def test_the_keyboard_chooses_a_unit_and_a_character(browser: Browser, model: Mo
 
 def without_unit(parameters: Parameters, layer: int, unit: int) -> Parameters:
     """Return the weights without those that read a unit: the network computes as if its value were 0."""
-    tensors = {name: tensor.copy() for name, tensor in parameters.tensors().items()}
+    tensors = {name: tensor.copy() for name, tensor in parameters.tensors.items()}
     tensors[f"rnn.{layer}.recurrent_kernel"][unit] = 0
     if layer + 1 < LAYERS:
         tensors[f"rnn.{layer + 1}.kernel"][unit] = 0
     tensors["logits.kernel"][unit + layer * UNITS] = 0
-    return parameters_from_tensors(tensors, activation="tanh", skip_connections=True)
+    return Parameters(parameters.architecture, tensors)
 
 
 @pytest.mark.parametrize("layer", range(LAYERS))

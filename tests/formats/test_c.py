@@ -32,7 +32,7 @@ def test_the_weights_begin_with_the_sizes_and_have_every_number(trained: Trained
     assert data[:8] == b"CHARLM-1"
     assert head == [5, 2, 4, 5, 0, 0, 0, 3, 4]  # V, layers, H, width, no embedding, no skips, tanh, reserved ids
     assert np.frombuffer(export_c(make_model(layers=1))["model.bin"][36:44], "<i4").tolist() == [-1, -1]
-    assert len(data) == 44 + 4 * 5 + 4 * trained.parameters.size
+    assert len(data) == 44 + 4 * 5 + 4 * trained.architecture.size
     assert np.frombuffer(data[44:64], "<u4").tolist() == [10, 97, 98, 2**32 - 1, 2**32 - 1]
 
 
@@ -78,7 +78,7 @@ def test_it_writes_what_charlm_writes(trained: TrainedModel, tmp_path: Path, run
 
 @pytest.mark.slow
 def test_a_text_is_drawn_at_the_probabilities_of_the_network(trained: TrainedModel, run: Run) -> None:
-    for tensor in trained.parameters.tensors().values():
+    for tensor in trained.parameters.tensors.values():
         tensor[:] = 0
     trained.parameters.logits_bias[:] = [0, np.log(2), np.log(4), 9, -np.inf]  # "\n", "a", "b", unknown, end of text
 
@@ -125,7 +125,7 @@ def test_a_prompt_that_cannot_be_read_and_a_number_that_is_none_are_refused(run:
 @pytest.mark.slow
 def test_a_terminal_is_shown_control_characters_and_does_not_obey_them(run: Run) -> None:
     trained = make_model(characters=("\x1b", "\x9b"), layers=1)
-    for tensor in trained.parameters.tensors().values():
+    for tensor in trained.parameters.tensors.values():
         tensor[:] = 0
     reader, terminal = os.openpty()
     assert run(trained, "", "40", "1", "0", "3", stdout=terminal).returncode == 0

@@ -1,5 +1,6 @@
 """The formats, what `export` writes and refuses, the model card, and the page for writing."""
 
+import base64
 import json
 import os
 import re
@@ -7,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
-from formats.networks import STRANGE, make_model
+from formats.networks import NETWORKS, STRANGE, make_model
 from models import make_random_model
 from run_folders import contents, names
 
@@ -172,6 +174,17 @@ def test_nothing_in_a_model_or_a_title_becomes_markup() -> None:
         assert "alert(" not in "".join(elements(page, "script"))
     network = network_of(hostile)
     assert (network["vocabulary"]["characters"], network["title"]) == ([*STRANGE], HOSTILE)
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
+def test_the_page_lists_its_tensors_in_the_order_of_its_weights(network: dict[str, Any]) -> None:
+    trained = make_model(**network)
+    page = page_of(trained)
+    (weights,) = re.findall(r'<script type="text/plain" id="weights">(.*?)</script>', page)
+    names, sizes = zip(*network_of(page)["tensors"], strict=True)
+    parts = np.split(np.frombuffer(base64.b64decode(weights), "<f4"), np.cumsum(sizes)[:-1])
+    found = {name: part.tolist() for name, part in zip(names, parts, strict=True)}
+    assert found == {name: tensor.ravel().tolist() for name, tensor in trained.parameters.tensors.items()}
 
 
 def test_only_a_score_on_unseen_text_is_called_so() -> None:

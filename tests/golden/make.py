@@ -17,8 +17,9 @@ import numpy as np
 
 from charlm.cli.main import main as charlm
 from charlm.config.schema import Config, ModelConfig
+from charlm.network.architecture import architecture
 from charlm.network.model_file import FORMAT, TrainedModel, read_model, write_model
-from charlm.network.rnn import architecture, parameters_from_tensors
+from charlm.network.rnn import Parameters
 from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
 from charlm.text.vocabulary import Vocabulary
@@ -39,7 +40,7 @@ def make(folder: Path) -> None:
     expected = {}
     for name in ("model.safetensors", "run/best.safetensors", "run/last.safetensors"):
         model = read_model(folder / name)
-        weights = {key: tensor.tolist() for key, tensor in model.parameters.tensors().items()}
+        weights = {key: tensor.tolist() for key, tensor in model.parameters.tensors.items()}
         text = str(generate_text(model, TextRequest(40, Sampler(temperature=0), seed=0, ignore_end=True)))
         expected[name] = {"weights": weights, "text": text}
     (folder / "expected.json").write_text(json.dumps(expected) + "\n", encoding="utf-8")
@@ -51,9 +52,8 @@ def _make_model(path: Path) -> None:
     shape = architecture(config, len(vocabulary))
     rng = np.random.default_rng(0)
     tensors = {name: rng.standard_normal(size).astype(np.float32) for name, size in shape.shapes().items()}
-    parameters = parameters_from_tensors(tensors, activation="tanh", skip_connections=True)
     facts = {"step": 7, "epoch": 1.5, "score": {"split": "validation", "nats_per_char": 1.25}}
-    write_model(path, TrainedModel(shape, parameters, vocabulary, config.model_dump(mode="json"), facts))
+    write_model(path, TrainedModel(Parameters(shape, tensors), vocabulary, config.model_dump(mode="json"), facts))
 
 
 def _make_run(folder: Path) -> None:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from models import one_layer_of
 from numpy.typing import NDArray
 
 from charlm.network.gradients import Trace, read_text
-from charlm.network.rnn import Layer, Parameters, State, read_outputs
+from charlm.network.rnn import Parameters, State, read_outputs
 
 REGISTER_IDS = 3
 
@@ -28,18 +29,16 @@ def shift_register(depth: int, *, reads: int | None = None, activation: str = "l
     logits = np.zeros((units, REGISTER_IDS), np.float32)
     if reads is not None:
         logits[reads * REGISTER_IDS : (reads + 1) * REGISTER_IDS] = 12 * np.eye(REGISTER_IDS)
-    layer = Layer(kernel, recurrent, np.zeros(units, np.float32))
-    return Parameters(None, (layer,), logits, np.zeros(REGISTER_IDS, np.float32), activation)
+    return one_layer_of(kernel, recurrent, logits, activation=activation)
 
 
 def one_layer(recurrent: NDArray[Any], *, activation: str = "linear", ids: int = 3, seed: int = 0) -> Parameters:
     """Return a layer with this recurrent kernel V, [H, H], and random other weights."""
     rng = np.random.default_rng(seed)
     units = len(recurrent)
-    kernel = rng.standard_normal((ids, units)).astype(np.float32)
-    layer = Layer(kernel, recurrent.astype(np.float32), np.zeros(units, np.float32))
-    logits = rng.standard_normal((units, ids)).astype(np.float32)
-    return Parameters(None, (layer,), logits, np.zeros(ids, np.float32), activation)
+    kernel = rng.standard_normal((ids, units))
+    logits = rng.standard_normal((units, ids))
+    return one_layer_of(kernel, recurrent, logits, activation=activation)
 
 
 def random_ids(count: int, *, ids: int = 3, seed: int = 1) -> NDArray[Any]:

@@ -1,14 +1,13 @@
 """Networks whose memory, stability and fixed points are known: how far they learn, predict and remember."""
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import reference
 from inspection.networks import one_layer, random_ids, shift_register, states_of, traced
-from models import random_parameters
+from models import one_layer_of, random_parameters
 
 from charlm.errors import CharlmError
 from charlm.evaluation.scoring import score_stream
@@ -17,7 +16,7 @@ from charlm.inspection.fixed_points import HeldCharacter, find_fixed_points, rep
 from charlm.inspection.memory import divergence, gradient_by_lag, gradient_sentence, half_life, impulse_response
 from charlm.inspection.stability import lyapunov, recurrent_spectra
 from charlm.network.gradients import Trace, lag_curves
-from charlm.network.rnn import Layer, Parameters, advance, nats
+from charlm.network.rnn import Parameters, advance, nats
 
 
 def test_the_nats_are_those_of_the_definition() -> None:
@@ -224,8 +223,8 @@ def test_with_relu_the_directions_beyond_the_rank_have_an_exponent_of_minus_infi
     """The last two units are always off, the others always on: there the network is linear."""
     kernel = np.random.default_rng(3).standard_normal((6, 6)).astype(np.float32) * 0.05
     parameters = one_layer(kernel, activation="relu")
-    layer = replace(parameters.layers[0], bias=np.array([9, 9, 9, 9, -99, -99], np.float32))
-    found = lyapunov(traced(replace(parameters, layers=(layer,)), random_ids(2000)), most_steps=1800)
+    parameters.layers[0].bias[:] = [9, 9, 9, 9, -99, -99]
+    found = lyapunov(traced(parameters, random_ids(2000)), most_steps=1800)
     sizes = np.abs(np.linalg.eigvals(kernel[:4, :4].astype(np.float64)))
     np.testing.assert_allclose(found.exponents[:4], np.sort(np.log(sizes))[::-1], atol=2e-2)
     assert found.exponents[4:].tolist() == [-np.inf] * 2
@@ -255,8 +254,7 @@ def found_in(parameters: Parameters, ids: np.ndarray, character: int) -> HeldCha
 
 def switch(v: float) -> Parameters:
     """Return one unit that character 1 switches on, character 2 off, and character 0 leaves alone: f(v h)."""
-    layer = Layer(np.array([[0.0], [5], [-5]], np.float32), np.array([[v]], np.float32), None)
-    return Parameters(None, (layer,), np.array([[1.0, 2, -3]], np.float32), np.zeros(3, np.float32))
+    return one_layer_of([[0], [5], [-5]], [[v]], [[1, 2, -3]])
 
 
 def test_both_ends_of_a_switch_are_stable_and_found_from_the_states_of_the_text() -> None:
@@ -310,9 +308,8 @@ def test_the_commonest_characters_are_held_and_a_layer_that_is_too_wide_is_refus
 
 def network(kernel: Any, activation: str = "linear") -> Parameters:
     """Return a network of one layer and one character that has no weight, h <- f(h V)."""
-    layer = Layer(np.zeros((1, len(kernel)), np.float32), np.array(kernel, np.float32), None)
-    made = Parameters(None, (layer,), np.zeros((len(kernel), 1), np.float32), np.zeros(1, np.float32), activation)
-    return made.cast(np.float64)
+    units = len(kernel)
+    return one_layer_of(np.zeros((1, units)), kernel, np.zeros((units, 1)), activation=activation).cast(np.float64)
 
 
 def rotation(angle: float, *, factor: float = 1) -> Parameters:

@@ -15,6 +15,7 @@ import pytest
 from corpora import ABBA
 from inspection.networks import random_ids
 from inspection.reports import CHARACTERS, SMALL, numbers_in, report
+from models import random_parameters
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import charlm
@@ -88,12 +89,10 @@ def test_a_text_without_a_prediction_and_weights_that_are_too_large_are_refused(
 
 
 def test_the_more_parameters_the_fewer_characters_are_read(trained: TrainedModel) -> None:
-    layer = trained.parameters.layers[0]
-    large = replace(layer, kernel=np.zeros((1000, 1000)), recurrent_kernel=np.zeros((1000, 1000)))
     assert limits_for(trained.parameters) == Limits(100_000, 15_000, 400)
-    assert limits_for(replace(trained.parameters, layers=(large,))) == Limits(34_999, 5_249, 139)
-    assert limits_for(replace(trained.parameters, layers=(large,) * 9)).context == 2_500
-    many = replace(trained.parameters, logits_kernel=np.zeros((4, 40_000), np.float32), logits_bias=np.zeros(40_000))
+    assert limits_for(random_parameters(units=1000)) == Limits(69_238, 10_385, 276)  # 1,011,005 parameters
+    assert limits_for(random_parameters(units=1000, layers=4)).context == 2_500
+    many = random_parameters(vocabulary_size=40_000)
     read = reading(replace(trained, parameters=many), length=3000, limits=Limits(3000, 3000, 20))
     assert len(read.trace.ids) == 500  # the logits of every position are held: 20 million of them
     assert limits_for(many).context == 1000

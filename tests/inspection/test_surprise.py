@@ -13,7 +13,7 @@ from models import random_parameters
 
 from charlm.evaluation.baselines import Comparison
 from charlm.inspection.surprise import ClassLoss, divide_loss, list_characters, loss_sentence, predict, reader
-from charlm.network.rnn import parameters_from_tensors
+from charlm.network.rnn import Parameters
 from charlm.text.vocabulary import Vocabulary
 
 
@@ -40,10 +40,9 @@ def test_the_influence_is_the_gradient_by_the_input(*, skip_connections: bool) -
     found = predict(traced(parameters, np.array(ids)), lags=5).influence[-1]
 
     def loss(row: int, column: int, step: float) -> float:
-        tensors: dict[str, Any] = {name: tensor.astype(np.float64) for name, tensor in parameters.tensors().items()}
+        tensors: dict[str, Any] = {name: tensor.astype(np.float64) for name, tensor in parameters.tensors.items()}
         tensors["embedding"][row, column] += step
-        changed = parameters_from_tensors(tensors, activation="tanh", skip_connections=skip_connections)
-        return reference.nats(changed, ids)[-1]
+        return reference.nats(Parameters(parameters.architecture, tensors), ids)[-1]
 
     slopes = [[(loss(row, at, 1e-5) - loss(row, at, -1e-5)) / 2e-5 for at in range(3)] for row in ids[4::-1]]
     expected = np.linalg.norm(slopes, axis=1)

@@ -1,6 +1,5 @@
 """Features of a text, marked by hand, and units that follow them: a planted one is found, and noise is not."""
 
-from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -11,7 +10,7 @@ from models import random_parameters
 
 from charlm.inspection.features import Feature, character_kind, features_of, is_in_word
 from charlm.inspection.units import Units, associate, centred_ranks, chance_level, score_units, shift_within
-from charlm.network.rnn import Layer, Parameters
+from charlm.network.rnn import Parameters
 from charlm.text.vocabulary import Vocabulary
 
 BRACKETS = Vocabulary(characters=tuple("\n ()abcdef"))
@@ -36,9 +35,9 @@ def test_a_planted_unit_is_found_beyond_chance() -> None:
     layer.kernel[:, 7], layer.recurrent_kernel[:, 7] = 0, 0
     layer.kernel[BRACKETS.encode("()"), 7] = 9, -9
     layer.recurrent_kernel[7, 7] = 4
-    planted = replace(parameters, layers=(replace(layer, bias=np.zeros(12, np.float32)),))
+    layer.bias[:] = 0
     features = [each for each in features_of(ids, BRACKETS) if each.name in {"in quotes or brackets", "inside a word"}]
-    units = scores_of(planted, ids, features=features, shifts=50)
+    units = scores_of(parameters, ids, features=features, shifts=50)
     (found,) = (feature for feature in units.features if feature.feature == "in quotes or brackets")
     best = found.best[0]
     assert (best.layer, best.unit, best.is_beyond_chance) == (0, 7, True)
@@ -76,8 +75,9 @@ def test_the_best_of_many_units_is_not_beyond_chance_on_the_few_pairs_that_one_c
 
 def test_a_unit_that_only_tells_characters_apart_has_no_strength_given_the_character() -> None:
     parameters = random_parameters(vocabulary_size=10, units=5)
-    memoryless = replace(parameters, layers=(Layer(parameters.layers[0].kernel, np.zeros((5, 5), np.float32), None),))
-    units = scores_of(memoryless, bracketed_text(), shifts=5)
+    layer = parameters.layers[0]
+    layer.recurrent_kernel[:], layer.bias[:] = 0, 0
+    units = scores_of(parameters, bracketed_text(), shifts=5)
     assert len(units.features) > 4
     given = {score.strength_given_character for feature in units.features for score in feature.best}
     assert given == {0, None}  # None if the character decides the feature

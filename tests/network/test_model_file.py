@@ -62,7 +62,7 @@ def test_model_of_any_architecture_is_read_back(size: int, network: Any, activat
         found = read_model(Path(folder) / "m.safetensors")
     assert (found.architecture, found.config, found.vocabulary) == (model.architecture, model.config, characters)
     assert found.facts == model.facts
-    assert bytes_of(found.parameters.tensors()) == bytes_of(parameters.tensors())
+    assert bytes_of(found.parameters.tensors) == bytes_of(parameters.tensors)
 
 
 def test_file_is_the_same_each_time_and_others_can_read_it(model_file: Path, trained: TrainedModel) -> None:
@@ -70,14 +70,14 @@ def test_file_is_the_same_each_time_and_others_can_read_it(model_file: Path, tra
     fields, tensors = read_parts(model_file)
     assert fields["vocabulary"] == {"characters": ["\n", "a", "b", None, None], "unknown_id": 3, "end_of_text_id": 4}
     assert fields["config"]["model"]["units"] == 4
-    assert bytes_of(tensors) == bytes_of(trained.parameters.tensors())
+    assert bytes_of(tensors) == bytes_of(trained.parameters.tensors)
 
 
 def test_a_checkpoint_is_a_model_with_more_tensors(tmp_path: Path, trained: TrainedModel) -> None:
-    more = {**trained.parameters.tensors(), "optimizer/iterations": np.array(3), "seeds/model": np.zeros(2, np.uint32)}
+    more = {**trained.parameters.tensors, "optimizer/iterations": np.array(3), "seeds/model": np.zeros(2, np.uint32)}
     path = tmp_path / "step-3.safetensors"
     path.write_bytes(model_bytes(trained, tensors=more, training={"step": 3}))
-    assert bytes_of(read_model(path).parameters.tensors()) == bytes_of(trained.parameters.tensors())
+    assert bytes_of(read_model(path).parameters.tensors) == bytes_of(trained.parameters.tensors)
     model, fields, tensors = read_tensors(path)
     assert (model.facts, fields["training"]) == (trained.facts, {"step": 3})
     assert bytes_of(tensors) == bytes_of(more)

@@ -9,14 +9,15 @@ import pytest
 import reference
 from arrays import check_close
 from inspection.networks import random_ids, traced
-from models import architecture_of, random_parameters
+from models import random_parameters
 from numpy.typing import NDArray
 
 from charlm.config.schema import Config
 from charlm.network import gradients, rnn
+from charlm.network.architecture import Architecture, architecture
 from charlm.network.gradients import DERIVATIVES, follow_back, lag_curves, push_forward, read_text, spectral_radius
 from charlm.network.reading import Stepper, read_blocks, read_pieces
-from charlm.network.rnn import Architecture, Parameters, architecture, nats, parameters_from_tensors, recur
+from charlm.network.rnn import Parameters, nats, recur
 
 IDS = np.random.default_rng(1).integers(0, 5, (7, 3))  # [T, B]
 
@@ -31,14 +32,8 @@ def test_recurrence_of_two_units_over_1_2_3_4_gives_the_known_states() -> None:
 
 
 @pytest.mark.parametrize("network", reference.NETWORKS, ids=str)
-def test_step_and_unroll_equal_the_definition_also_of_parameters_from_their_tensors(network: dict[str, Any]) -> None:
-    made = random_parameters(**network)
-    tensors = made.tensors()
-    parameters = parameters_from_tensors(tensors, activation="tanh", skip_connections=made.skip_connections)
-    assert {name: id(tensor) for name, tensor in parameters.tensors().items()} == {
-        name: id(tensor) for name, tensor in tensors.items()
-    }
-    assert made.size == sum(tensor.size for tensor in tensors.values()) == architecture_of(made).size
+def test_step_and_unroll_equal_the_definition(network: dict[str, Any]) -> None:
+    parameters = random_parameters(**network)
     whole, last = parameters.unroll(IDS, parameters.zero_state(3))
     rows, state = [], parameters.zero_state(3)
     for ids in IDS:
@@ -98,6 +93,18 @@ def test_a_config_decides_the_tensors_with_the_names_and_shapes_of_the_format() 
         **{"embedding": (5, 3), "rnn.0.kernel": (3, 4), "rnn.1.kernel": (7, 4), **recurrent},
         **{"logits.kernel": (8, 5), "logits.bias": (5,)},
     }
+    assert found.size == 15 + 12 + 28 + 2 * 16 + 40 + 5
+
+
+def test_a_kernel_declares_the_parts_that_its_rows_multiply_in_their_order() -> None:
+    tensors = random_parameters(layers=2, embedding=3, skip_connections=True).architecture.tensors
+    assert {name: [*spec.reads.items()] for name, spec in tensors.items() if spec.reads} == {
+        **{"embedding": [("one-hot", 5)], "rnn.0.kernel": [("embedding", 3)]},
+        **{"rnn.1.kernel": [("rnn.0", 4), ("embedding", 3)], "logits.kernel": [("rnn.0", 4), ("rnn.1", 4)]},
+        **{f"rnn.{layer}.recurrent_kernel": [(f"rnn.{layer}", 4)] for layer in range(2)},
+    }
+    rows = [tensors["rnn.1.kernel"].rows(part) for part in ("rnn.0", "embedding", "rnn.1")]
+    assert rows == [slice(0, 4), slice(4, 7), slice(0, 0)]
 
 
 # Long texts, in blocks and in pieces side by side

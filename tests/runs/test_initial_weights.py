@@ -64,14 +64,14 @@ def test_a_run_has_the_shape_and_weights_of_a_parent_and_no_more_need_of_it(tmp_
     run = begin_adapted(tmp_path / "run", model_file, "abba\n" * 5, settings={"training.steps": 7})
     assert (run.config.model.layers, run.config.model.units) == (2, 4)
     assert (run.config.training.steps, run.config.training.batch_size) == (7, load_config(TINY).training.batch_size)
-    weights = read_model(model_file).parameters.tensors()
+    weights = read_model(model_file).parameters.tensors
     assert run.config.training.first_weights == tensors_sha256(weights)
     parent = model_file.rename(tmp_path / "elsewhere.safetensors")
     opened = open_run(run.folder)
     first = initial_weights.read_initial(opened)
     assert opened.config == run.config
     assert first is not None
-    assert bytes_of(first.tensors()) == bytes_of(weights)
+    assert bytes_of(first.tensors) == bytes_of(weights)
     shutil.rmtree(run.folder / "corpus")
     tokenize([str(tmp_path / "text.txt")], run.folder / "corpus", CorpusConfig())
     message = r"run/init\.safetensors: has another vocabulary than corpus/; start a new run"

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from limits import memory_limit
-from models import random_parameters
+from models import random_parameters, with_tensors
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
@@ -58,7 +58,7 @@ def test_ids_are_chosen_by_the_seed_and_the_unknown_id_never(trained: TrainedMod
     only_unknown = replace(trained, vocabulary=Vocabulary((None,), unknown_id=0))
     with pytest.raises(CharlmError, match="no character to choose"):
         generate(only_unknown, sampler, length=1)
-    broken = replace(trained.parameters, logits_bias=np.full(5, np.nan, np.float32))
+    broken = with_tensors(trained.parameters, {"logits.bias": np.full(5, np.nan, np.float32)})
     with pytest.raises(CharlmError, match="the weights are not finite"):
         generate(replace(trained, parameters=broken), sampler, length=1)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from models import with_tensors
 
 pytest.importorskip("starlette", reason="missing: starlette")
 pytest.importorskip("uvicorn", reason="missing: uvicorn")
@@ -94,7 +95,8 @@ def test_a_wrong_request_is_refused_with_an_error_object(trained: TrainedModel) 
 
 
 def test_a_request_without_the_key_and_weights_that_are_not_finite_are_refused(trained: TrainedModel) -> None:
-    broken = replace(trained, parameters=replace(trained.parameters, logits_bias=np.full(5, np.nan, np.float32)))
+    nan = {"logits.bias": np.full(5, np.nan, np.float32)}
+    broken = replace(trained, parameters=with_tensors(trained.parameters, nan))
     app, key = guarded(broken, key="secret"), {"authorization": "Bearer secret"}
     for request in ("GET /", "GET /v1/models", "POST /v1/completions"):
         status, headers, _ = asyncio.run(ask(app, request))

@@ -22,7 +22,7 @@ from charlm.training.checkpoints import Checkpoint, Facts, Progress
 from charlm.training.machines import Machines
 
 MODEL = make_random_model("abc", units=2, facts={"step": 1, "corpus": {"n": 1}})
-WEIGHTS = MODEL.parameters.tensors()
+WEIGHTS = MODEL.parameters.tensors
 SHAPES = {name: tensor.shape for name, tensor in WEIGHTS.items()}
 
 

@@ -155,7 +155,7 @@ def test_a_run_keeps_every_checkpoint_and_that_of_the_beginning(tmp_path: Path) 
     steps = {int(path.stem.removeprefix("step-")): path for path in (kept.folder / "checkpoints").iterdir()}
     assert sorted(steps) == list(range(0, 51, 10))
     first = engine_of(open_run(kept.folder)).parameters()
-    assert bytes_of(read_model(steps[0]).parameters.tensors()) == bytes_of(first.tensors())
+    assert bytes_of(read_model(steps[0]).parameters.tensors) == bytes_of(first.tensors)
     check_same(resume(crash(tmp_path / "killed", "training.keep_checkpoints=true", step=25)), kept)
 
 
@@ -518,7 +518,7 @@ def test_a_lengthened_run_can_be_repeated_from_its_config(lengthened: list[Train
     again = train_begun(run)
     rates = [{line["step"]: line.get("learning_rate") for line in run.metrics} for run in (lengthened[-1], again)]
     assert rates[0] == rates[1]
-    weights = [read_model(run.folder / "last.safetensors").parameters.tensors() for run in (lengthened[-1], again)]
+    weights = [read_model(run.folder / "last.safetensors").parameters.tensors for run in (lengthened[-1], again)]
     for name, tensor in weights[0].items():
         np.testing.assert_array_equal(weights[1][name], tensor)
 

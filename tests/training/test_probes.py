@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from arrays import check_close
 from inspection.networks import one_layer
-from models import random_parameters
+from models import one_layer_of, random_parameters
 
 from charlm.network.gradients import LagCurve
-from charlm.network.rnn import Layer, Parameters
 from charlm.training.probes import choose_windows, probe, reach
 
 TEXT = np.random.default_rng(0).integers(0, 5, 4000).astype(np.uint8)
@@ -39,8 +38,7 @@ def test_large_weights_saturate_and_small_ones_do_not() -> None:
         layers = probe(random_parameters(layers=2, units=8, activation=activation, scale=scale), WINDOWS)
         assert all(low <= layer.saturated_share <= high for layer in layers)
     for h, share in ((0.895, 0), (0.905, 1)):  # a unit of tanh beyond 0.9
-        layer = Layer(np.full((5, 1), np.arctanh(h), np.float32), np.zeros((1, 1), np.float32), None)
-        unit = Parameters(None, (layer,), np.ones((1, 5), np.float32), np.zeros(5, np.float32))
+        unit = one_layer_of(np.full((5, 1), np.arctanh(h)), np.zeros((1, 1)), np.ones((1, 5)))
         assert probe(unit, WINDOWS)[0].saturated_share == share
 
 
