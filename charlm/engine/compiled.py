@@ -3,7 +3,7 @@
 Axes: T time, R rows, V characters, H units, L layers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,37 +29,41 @@ class CompiledGradients:
     def __init__(self, model: CharacterRNN, *, temperature: float, soft_weight: float) -> None:
         shape = model.architecture
         self._model, self._kernel = model, load_kernel()
-        self._network = Network(
-            layers=shape.layers,
-            units=shape.units,
-            characters=shape.vocabulary_size,
-            activation=shape.activation,
-            skip_connections=shape.skip_connections,
-            bfloat16=model.precision == "bfloat16",
-        )
+        self._network = Network(shape, bfloat16=model.precision == "bfloat16")
         self._minimized: dict[str, Any] = {"temperature": temperature, "soft_weight": soft_weight}
         with tf.GradientTape() as self._tape:
-            self._weights, self._penalties = self._tables_and_matrices(), model.losses
-        (self._packed,) = _call(lambda *arrays: (self._kernel.pack(self._network, arrays),), self._weights, 1)
+            self._slots = self._arranged_weights()
+            self._penalties = model.losses
+        self._weights = [weight for weight in self._slots if weight is not None]
+        (self._packed,) = _call(
+            lambda *arrays: (self._kernel.pack(self._network, self._fill(arrays)),), self._weights, 1
+        )
 
-    def _tables_and_matrices(self) -> list[Tensor]:
+    def _arranged_weights(self) -> list[Tensor | None]:
         """Return the weights as `Kernel` takes them."""
         shape = self._model.architecture
         weights = {name: tf.convert_to_tensor(weight) for name, weight in named_weights(self._model).items()}
+        blocks: dict[str, dict[str, Tensor]] = {}
+        for name, spec in shape.tensors.items():
+            if spec.reads:
+                widths = list(spec.reads.values())
+                rows = tf.split(weights[name], widths) if len(widths) > 1 else [weights[name]]
+                blocks[name] = dict(zip(spec.reads, rows, strict=True))
         tables: list[Tensor] = []
-        below: list[Tensor] = []
         for index in range(shape.layers):
-            name = f"rnn.{index}.kernel"
-            reads = shape.tensors[name].reads
-            blocks = dict(zip(reads, tf.split(weights[name], list(reads.values())), strict=True))
-            table = blocks.pop(shape.input, tf.zeros((1, shape.units)))
-            if "embedding" in reads:
+            table = blocks[f"rnn.{index}.kernel"].get(shape.input)
+            if table is None:
+                table = tf.zeros((1, shape.units))
+            elif shape.embedding:
                 table = tf.matmul(weights["embedding"], table)
             bias = weights.get(f"rnn.{index}.bias")
             tables.append(table if bias is None else table + bias)
-            below += blocks.values()
-        matrices = [weights[f"rnn.{index}.recurrent_kernel"] for index in range(shape.layers)]
-        return [*tables, *matrices, *below, weights["logits.kernel"], weights["logits.bias"]]
+        return self._network.arrange(tables, blocks, weights["logits.bias"])
+
+    def _fill(self, arrays: Sequence[Any]) -> list[Any]:
+        """Return the arrays of the weights in the places that they have in the kernel."""
+        left = iter(arrays)
+        return [None if weight is None else next(left) for weight in self._slots]
 
     def of_part(self, window: Tensor, state: State, soft: Tensor, *, share: float) -> tuple[State, list[Tensor]]:
         """Return the state after a part of a batch, and its share of the loss and the gradients, which can be added.
@@ -80,7 +84,9 @@ class CompiledGradients:
 
         def call(packed: Any, *arrays: Any) -> tuple[Any, ...]:
             named: dict[str, Any] = dict(zip(names, arrays[count:], strict=True))
-            return self._kernel.gradient(self._network, arrays[:count], packed, share=share, **self._minimized, **named)
+            return self._kernel.gradient(
+                self._network, self._fill(arrays[:count]), packed, share=share, **self._minimized, **named
+            )
 
         last, vector = _call(call, [*inputs, *(given[name] for name in names)], 2)
         last = tf.ensure_shape(last, (len(state), *state[0].shape))

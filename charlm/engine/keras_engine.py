@@ -44,14 +44,15 @@ class KerasEngine:
         self.settings, self.batches, precision = config.training, batches, config.training.precision
         self.machines = machines or Machines()
         self.model = build_model(config, vocabulary_size, precision=precision)
-        self.optimizer = build_optimizer(self.settings.optimizer, precision=precision)
+        self._kernel = load_kernel() if self.settings.kernel == "compiled" else None
+        self.optimizer = build_optimizer(self.settings.optimizer, precision=precision, kernel=self._kernel)
         self.optimizer.build(self.model.trainable_variables)
         momentum = self.settings.average_momentum
         self.average = None if momentum is None else WeightAverage(named_weights(self.model), momentum)
         self._variables = self._name_variables()
         self.rows = self.machines.rows(batches.batch_size)
         """The rows of a batch that this machine reads."""
-        self.library = load_kernel().sha256 if self.settings.kernel == "compiled" else None
+        self.library = None if self._kernel is None else self._kernel.sha256
         self.state = self._zero_state()
         self._steps = compile_steps(
             self.model, self.optimizer, batches, settings=self.settings, machines=self.machines, average=self.average

@@ -6,36 +6,54 @@ Axes: T time, R rows, V characters, H units, L layers.
 import ctypes
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config.schema import ACTIVATIONS
 from charlm.engine.compiler import open_library
 from charlm.events import OnEvent, ignore
+from charlm.network.architecture import Architecture
 from charlm.storage import file_sha256
 
 Array = NDArray[Any]
+
+
+Weights = Sequence[Array | None]
+"""The weights of a network in the order of kernel.c, float32 in C order; see `Network.arrange`."""
 
 
 @dataclass(frozen=True)
 class Network:
     """What the kernel must know of a network besides its weights."""
 
-    layers: int
-    units: int
-    characters: int
-    activation: str
-    """One of ACTIVATIONS, whose order is that of the numbers in kernel.c."""
-    skip_connections: bool
-    """Whether every layer reads the character, and the logits read every layer."""
+    architecture: Architecture
     bfloat16: bool
     """Whether the factors of products are rounded to bfloat16."""
+
+    def arrange(self, tables: Sequence[Any], blocks: Mapping[str, Mapping[str, Any]], bias: Any) -> list[Any]:
+        """Return the weights in the order of kernel.c.
+
+        Args:
+            tables: For each layer, what each character adds to it, with its bias, [V, H]; [1, H] if it reads none.
+            blocks: The rows of each matrix, by its name and by the part of the network whose output they read.
+            bias: The bias of the logits, [V].
+
+        Returns:
+            For each layer its table and the rows by which its own next step, the next layer and the logits read its
+            output, None for what does not; then the bias.
+
+        """
+        arranged: list[Any] = []
+        for index, table in enumerate(tables):
+            arranged.append(table)
+            for name in self.architecture.readers(index):
+                arranged.append(blocks.get(name, {}).get(f"rnn.{index}"))
+        return [*arranged, bias]
 
 
 class _Window(ctypes.Structure):
@@ -47,16 +65,24 @@ class _Window(ctypes.Structure):
         *((name, ctypes.c_float) for name in ("soft_weight", "temperature", "share")),
         *((name, ctypes.c_void_p) for name in ("ids", "soft", "state", "recurrent_mask", "layer_mask", "output_mask")),
         *((name, ctypes.POINTER(ctypes.c_void_p)) for name in ("weights", "gradients")),
-        *((name, ctypes.c_void_p) for name in ("last", "loss")),
+        *((name, ctypes.c_void_p) for name in ("last", "losses")),
+    ]
+
+
+class _MuonStep(ctypes.Structure):
+    """The struct MuonStep in muon.h."""
+
+    _fields_: ClassVar = [
+        *((name, ctypes.c_long) for name in ("rows", "columns", "polynomials")),
+        *((name, ctypes.c_int) for name in ("bfloat16", "nesterov")),
+        *((name, ctypes.c_float) for name in ("momentum", "decay", "rate")),
+        *((name, ctypes.c_void_p) for name in ("abc", "gradient", "momentums", "weights")),
+        *((name, ctypes.c_void_p) for name in ("new_momentums", "new_weights")),
     ]
 
 
 class Kernel:
     """The compiled library. A call releases the interpreter's lock, so that the parts of a batch run side by side.
-
-    Weights, and the gradients by them, are lists of float32 arrays in C order: the table of each layer with its bias,
-    [V, H], or [1, H] if it reads no character; the recurrent kernel of each layer [H, H]; the kernel of each layer but
-    the first for the layer below, [H, H]; the kernel of the logits [H or L H, V]; and their bias [V].
 
     Args:
         path: The library.
@@ -73,18 +99,22 @@ class Kernel:
         """Whether it was compiled for a processor that multiplies bfloat16."""
         self.sha256 = file_sha256(path)
         """Of the library: another one may compute other bits."""
-        for function, arrays in ((self._library.pack_weights, 1), (self._library.run, 2)):
-            function.restype, function.argtypes = ctypes.c_long, [ctypes.POINTER(_Window), *arrays * [ctypes.c_void_p]]
+        window, array = ctypes.POINTER(_Window), ctypes.c_void_p
+        arguments = {
+            "pack_weights": [window, array],
+            "run": [window, array, array],
+            "muon_step": [ctypes.POINTER(_MuonStep), array],
+        }
+        for name, types in arguments.items():
+            function = getattr(self._library, name)
+            function.argtypes = types
+            function.restype = ctypes.c_long
         self._own = threading.local()
-        """`memory` is what the last call in a thread has worked with."""
+        """`memory` is what the last call in a thread worked with."""
 
-    def pack(self, network: Network, weights: Sequence[Array]) -> Array:
+    def pack(self, network: Network, weights: Weights) -> Array:
         """Return the weights as `gradient` multiplies with them, float32 [n]."""
-        tables = weights[: network.layers]
-        matrices = weights[network.layers : -1]
-        if network.bfloat16:
-            matrices = [matrix.astype(ml_dtypes.bfloat16) for matrix in matrices]
-        window = self._window(network, weights=_pointers(network, [*tables, *matrices, weights[-1]]))
+        window = self._window(network, weights=_pointers(weights))
         packed = _aligned(self._library.pack_weights(window, None))
         self._library.pack_weights(window, packed.ctypes.data)
         return packed
@@ -92,7 +122,7 @@ class Kernel:
     def gradient(
         self,
         network: Network,
-        weights: Sequence[Array],
+        weights: Weights,
         packed: Array,
         *,
         window: Array,
@@ -126,48 +156,146 @@ class Kernel:
             the order of the weights, as one vector.
 
         """
-        last = np.empty_like(state)
-        arrays = {"ids": window, "soft": soft, "state": state, "recurrent_mask": recurrent_mask}
-        arrays |= {"layer_mask": layer_mask, "output_mask": output_mask, "last": last}
-        assert all(array is None or array.flags.c_contiguous for array in (*arrays.values(), *weights))
-        ends = np.cumsum([1, *(weight.size for weight in weights)])
+        present = [weight for weight in weights if weight is not None]
+        ends = np.cumsum([1, *(weight.size for weight in present)])
         vector = _aligned(ends[-1])
         vector[:] = 0
-        gradients = [
-            part.reshape(one.shape) for part, one in zip(np.split(vector, ends[:-1])[1:], weights, strict=True)
-        ]
-        given = self._window(
+        parts = iter(np.split(vector, ends[:-1])[1:])
+        gradients = [None if weight is None else next(parts) for weight in weights]
+        arrays = {"ids": window, "state": state, "soft": soft}
+        arrays |= {"recurrent_mask": recurrent_mask, "layer_mask": layer_mask, "output_mask": output_mask}
+        last, losses = self._run(
             network,
-            time=len(window) - 1,
-            rows=window.shape[1],
+            weights,
+            packed,
+            arrays,
+            gradients=_pointers(gradients),
             soft_weight=soft_weight,
             temperature=temperature,
             share=share,
-            weights=_pointers(network, weights),
-            gradients=_pointers(network, gradients),
-            loss=vector.ctypes.data,
-            **{name: array.ctypes.data for name, array in arrays.items() if array is not None},
         )
-        size, memory = self._library.run(given, None, None), getattr(self._own, "memory", None)
+        vector[0] = share * losses.mean(dtype=np.float64)
+        return last, vector
+
+    def losses(
+        self, network: Network, weights: Weights, packed: Array, *, window: Array, state: Array
+    ) -> tuple[Array, Array]:
+        """Read a window without dropout; return the state after it, and the loss of each character.
+
+        Args:
+            network: The network.
+            weights: Its weights.
+            packed: What `pack` returned for them.
+            window: Ids, int32 [T + 1, R]: the inputs are rows 0 to T - 1, the targets rows 1 to T.
+            state: The state before the first character, [L, R, H].
+
+        Returns:
+            The state [L, R, H], and the losses in nats, [T, R].
+
+        """
+        return self._run(network, weights, packed, {"ids": window, "state": state})
+
+    def _run(
+        self, network: Network, weights: Weights, packed: Array, arrays: Mapping[str, Array | None], **fields: Any
+    ) -> tuple[Array, Array]:
+        """Read a window; return the state after it, and the losses.
+
+        Args:
+            network: The network.
+            weights: Its weights.
+            packed: What `pack` returned for them.
+            arrays: The other arrays that are read, by their names in `_Window`.
+            fields: Other fields.
+
+        """
+        given = {name: array for name, array in arrays.items() if array is not None}
+        time, rows = len(given["ids"]) - 1, given["ids"].shape[1]
+        last = np.empty_like(given["state"])
+        losses = np.empty((time, rows), np.float32)
+        given |= {"last": last, "losses": losses}
+        present = [weight for weight in weights if weight is not None]
+        assert all(array.flags.c_contiguous for array in (*given.values(), *present))
+        pointers = {name: array.ctypes.data for name, array in given.items()}
+        window = self._window(network, time=time, rows=rows, weights=_pointers(weights), **pointers, **fields)
+        memory = self._memory(self._library.run(window, None, None))
+        self._library.run(window, packed.ctypes.data, memory.ctypes.data)
+        return last, losses
+
+    def muon_step(
+        self,
+        gradient: Array,
+        momentum: Array,
+        weights: Array,
+        *,
+        polynomials: Array,
+        nesterov: bool,
+        bfloat16: bool,
+        momentum_factor: float,
+        decay: float,
+        rate: float,
+    ) -> tuple[Array, Array]:
+        """Take a step of Muon with a matrix; muon.h has the equations.
+
+        Args:
+            gradient: float32 [rows, columns].
+            momentum: The same.
+            weights: The same.
+            polynomials: a, b and c of each iteration, float32 [n, 3].
+            nesterov: Whether the momentum is Nesterov's.
+            bfloat16: Whether the factors of products are rounded to bfloat16.
+            momentum_factor: By which the momentum is multiplied.
+            decay: The share of the weights that is subtracted.
+            rate: By which the orthogonal matrix is multiplied before it is subtracted.
+
+        Returns:
+            The momentum and the weights after the step.
+
+        """
+        assert all(array.flags.c_contiguous for array in (gradient, momentum, weights, polynomials))
+        new_momentum, new_weights = (_aligned(weights.size).reshape(weights.shape) for _ in range(2))
+        step = _MuonStep(
+            *weights.shape,
+            polynomials=len(polynomials),
+            bfloat16=bfloat16 and self.has_bfloat16,
+            nesterov=nesterov,
+            momentum=momentum_factor,
+            decay=decay,
+            rate=rate,
+            abc=polynomials.ctypes.data,
+            gradient=gradient.ctypes.data,
+            momentums=momentum.ctypes.data,
+            weights=weights.ctypes.data,
+            new_momentums=new_momentum.ctypes.data,
+            new_weights=new_weights.ctypes.data,
+        )
+        memory = self._memory(self._library.muon_step(step, None))
+        self._library.muon_step(step, memory.ctypes.data)
+        return new_momentum, new_weights
+
+    def _memory(self, size: int) -> Array:
+        """Return at least so many floats to work with, which the next call in this thread uses again."""
+        memory: Array | None = getattr(self._own, "memory", None)
         if memory is None or memory.size < size:
             memory = self._own.memory = _aligned(size)
-        self._library.run(given, packed.ctypes.data, memory.ctypes.data)
-        return last, vector
+        return memory
 
     def _window(self, network: Network, **fields: Any) -> _Window:
         if network.bfloat16 and not self.has_bfloat16:
             raise ValueError("this library was compiled without bfloat16, and would write past the end of the arrays")
-        return _Window(**{**vars(network), "activation": ACTIVATIONS.index(network.activation)}, **fields)
+        shape = network.architecture
+        return _Window(
+            layers=shape.layers,
+            units=shape.units,
+            characters=shape.vocabulary_size,
+            activation=ACTIVATIONS.index(shape.activation),
+            skip_connections=shape.skip_connections,
+            bfloat16=network.bfloat16,
+            **fields,
+        )
 
 
-def _pointers(network: Network, weights: Sequence[Array]) -> Any:
-    """Return the places of weights in the order of kernel.c: of each layer the table and what reads it, then c."""
-    count = network.layers
-    logits = np.split(weights[-2], len(weights[-2]) // network.units)
-    of_layers = [weights[:count], weights[count : 2 * count], [*weights[2 * count : -2], None]]
-    of_layers.append([*[None] * (count - len(logits)), *logits])
-    order = [*(array for each in zip(*of_layers, strict=True) for array in each), weights[-1]]
-    return (ctypes.c_void_p * len(order))(*(None if array is None else array.ctypes.data for array in order))
+def _pointers(arrays: Weights) -> Any:
+    return (ctypes.c_void_p * len(arrays))(*(None if array is None else array.ctypes.data for array in arrays))
 
 
 def _aligned(size: int) -> Array:

@@ -13,15 +13,19 @@ polynomial every time, each iteration uses the one that is best for the interval
 then (Amsel et al. 2025, "The Polar Express"): the minimax approximation of 1. So three iterations do the work of five.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from charlm.config.schema import OptimizerConfig
+from charlm.engine.kernel import Kernel
 from charlm.engine.model import Tensor
+from charlm.hardware import core_count
 
 POLYNOMIALS = (
     (7.351352158721994, -17.85479811840422, 12.270786956202068),
@@ -39,6 +43,8 @@ class Muon(keras.optimizers.Muon):
 
     precision = "float32"
     """The precision of matrix products and of their results, float32 or bfloat16."""
+    kernel: Kernel | None = None
+    """The compiled kernel, which computes the iterations; None = TensorFlow does."""
 
     def zeropower_via_newtonschulz5(self, x: Tensor, steps: int) -> Tensor:
         """Return approximately U V^T for x = U S V^T, a matrix whose singular values are near 1.
@@ -67,6 +73,80 @@ class Muon(keras.optimizers.Muon):
             x = tf.matmul(tf.cast(factor, self.precision), x)
         return tf.cast(x, tf.float32)
 
+    def _backend_update_step(
+        self, grads: Sequence[Tensor], trainable_variables: Sequence[Any], learning_rate: Tensor
+    ) -> None:
+        """Update the weights; with the kernel, the matrices are shared among the cores."""
+        matrices = [index for index, variable in enumerate(trainable_variables) if self._is_compiled(variable)]
+        amounts = [_work(*grads[index].shape) for index in matrices]
+        for group in share_evenly(amounts, core_count()):
+            chosen = [matrices[index] for index in group]
+            self._update_group(
+                [grads[index] for index in chosen], [trainable_variables[index] for index in chosen], learning_rate
+            )
+        others = [index for index in range(len(grads)) if index not in matrices]
+        if others:
+            super()._backend_update_step(
+                [grads[index] for index in others], [trainable_variables[index] for index in others], learning_rate
+            )
+
+    def _update_group(self, gradients: Sequence[Tensor], variables: Sequence[Any], learning_rate: Tensor) -> None:
+        """Update some matrices by the kernel, one after the other."""
+        count = len(variables)
+        momentums = [self.momentums[self._get_variable_index(variable)] for variable in variables]
+        inputs = [tf.convert_to_tensor(value) for value in (learning_rate, *gradients, *momentums, *variables)]
+        found = tf.numpy_function(self._compiled_steps, inputs, [tf.float32] * (2 * count), stateful=False)
+        for variable, new in zip([*momentums, *variables], tf.nest.flatten(found), strict=True):
+            variable.assign(tf.ensure_shape(new, variable.shape))
+
+    def _compiled_steps(self, learning_rate: NDArray[Any], *arrays: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Return the momentums and the matrices after a step, from the gradients, momentums and matrices before it."""
+        assert self.kernel is not None
+        count = len(arrays) // 3
+        polynomials = np.array(POLYNOMIALS, np.float32)
+        momentums: list[NDArray[np.float32]] = []
+        matrices: list[NDArray[np.float32]] = []
+        for gradient, momentum, matrix in zip(
+            arrays[:count], arrays[count : 2 * count], arrays[2 * count :], strict=True
+        ):
+            scale = 1.0 if self.rms_rate is None else max(matrix.shape) ** 0.5 * self.rms_rate  # Keras's `lr_adjust`
+            new_momentum, new_matrix = self.kernel.muon_step(
+                gradient,
+                momentum,
+                matrix,
+                polynomials=polynomials,
+                nesterov=self.nesterov,
+                bfloat16=self.precision == "bfloat16",
+                momentum_factor=self.momentum,
+                decay=float(learning_rate) * (self.weight_decay or 0.0),
+                rate=float(learning_rate) * scale,
+            )
+            momentums.append(new_momentum)
+            matrices.append(new_matrix)
+        return momentums + matrices
+
+    def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
+        """Apply weight decay, but for the matrices whose step includes it."""
+        super()._apply_weight_decay([variable for variable in variables if not self._is_compiled(variable)])
+
+    def _is_compiled(self, variable: Any) -> bool:
+        return self.kernel is not None and not self._should_use_adamw(variable)
+
+
+def _work(rows: int, columns: int) -> int:
+    """Return how long an iteration of Muon takes for a matrix, in no particular unit."""
+    shorter, longer = sorted((rows, columns))
+    return shorter**2 * (shorter + 3 * longer)
+
+
+def share_evenly(amounts: Sequence[int], count: int) -> list[list[int]]:
+    """Divide work into at most so many groups that take about equally long; return the indices in each group."""
+    groups: list[list[int]] = [[] for _ in range(min(count, len(amounts)))]
+    for index in sorted(range(len(amounts)), key=lambda index: -amounts[index]):
+        smallest = min(groups, key=lambda group: sum(amounts[each] for each in group))
+        smallest.append(index)
+    return groups
+
 
 _OPTIMIZERS = {
     "adam": keras.optimizers.Adam,
@@ -76,17 +156,21 @@ _OPTIMIZERS = {
 }
 
 
-def build_optimizer(config: OptimizerConfig, *, precision: str = "float32") -> keras.optimizers.Optimizer:
+def build_optimizer(
+    config: OptimizerConfig, *, precision: str = "float32", kernel: Kernel | None = None
+) -> keras.optimizers.Optimizer:
     """Return the Keras optimizer that a config describes.
 
     Args:
         config: The name, the learning rate and the arguments.
         precision: The precision of the matrix products of Muon, float32 or bfloat16.
+        kernel: What computes these products; None = TensorFlow.
 
     """
     built = _OPTIMIZERS[config.name](learning_rate=config.learning_rate, **config.arguments)
     if isinstance(built, Muon):
         built.precision = precision
+        built.kernel = kernel
     return built
 
 

@@ -34,17 +34,39 @@ int main(int count, char **words) {
         Window w = {T, R, L, H, N, (int)kind % 3, has_bfloat16 && kind % 2, (int)skips, 0.5f, 0.9f, 1, ids,
             kind % 2 ? numbers(T * R * N) : NULL, numbers(L * R * H), kind > 2 ? numbers(L * R * H) : NULL,
             kind > 2 && L > 1 ? numbers((L - 1) * R * H) : NULL, kind > 3 ? numbers(T * R * F) : NULL,
-            weights, gradients, malloc(4 * L * R * H), malloc(4)};
+            weights, gradients, malloc(4 * L * R * H), malloc(4 * T * R)};
         float *packed = aligned_alloc(64, 4 * pack_weights(&w, NULL)), *work = aligned_alloc(64, 4 * run(&w, packed, NULL));
         pack_weights(&w, packed);
         run(&w, packed, work);
-        if (!(*w.loss >= 0)) return 1; /* not a number */
+        EACH(i, T * R) if (!(w.losses[i] >= 0)) return 1; /* not a number */
+        Window alone = w; /* without masks and gradients */
+        alone.gradients = NULL;
+        alone.recurrent_mask = alone.layer_mask = alone.output_mask = NULL;
+        float *less = aligned_alloc(64, 4 * run(&alone, packed, NULL));
+        run(&alone, packed, less);
+        EACH(i, T * R) if (!(w.losses[i] >= 0)) return 2;
+        free(less);
         void *others[] = {ids, (void *)w.soft, (void *)w.state, (void *)w.recurrent_mask, (void *)w.layer_mask, (void *)w.output_mask,
-            w.last, w.loss, packed, work};
+            w.last, w.losses, packed, work};
         EACH(i, 10) free(others[i]);
         EACH(i, 9) free((void *)weights[i]), free(gradients[i]);
         windows++;
     }
-    printf("%ld windows\n", windows);
+    long steps = 0;
+    EACH(a, 6) EACH(b, 6) EACH(kind, 4) {
+        const long count = units[a] * units[b];
+        float abc[] = {7, -18, 12, 3, -2, 0.4f};
+        float *given[] = {numbers(count), numbers(count), numbers(count)}, *results[] = {malloc(4 * count), malloc(4 * count)};
+        const MuonStep step = {units[a], units[b], 2, has_bfloat16 && kind % 2, kind / 2, 0.9f, 0.1f, 0.01f, abc,
+            given[0], given[1], given[2], results[0], results[1]};
+        float *memory = aligned_alloc(64, 4 * muon_step(&step, NULL));
+        muon_step(&step, memory);
+        EACH(i, count) if (!(fabsf(results[1][i]) < 100)) return 3;
+        EACH(i, 3) free(given[i]);
+        EACH(i, 2) free(results[i]);
+        free(memory);
+        steps++;
+    }
+    printf("%ld windows, %ld steps of Muon\n", windows, steps);
     return 0;
 }

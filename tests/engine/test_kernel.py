@@ -32,6 +32,7 @@ from charlm.engine.kernel import Kernel, Network, load_kernel
 from charlm.engine.settling import settle_kernel
 from charlm.errors import CharlmError
 from charlm.events import Event, KernelCompiling, KernelNotKept, SettingReplaced
+from charlm.network.architecture import Architecture
 
 Shape = tuple[int, int, int, int, int]
 Kernels = Callable[[str], Kernel]
@@ -120,12 +121,20 @@ class Case:
             return ((rng.random(shape) > 0.3) / 0.7).astype(np.float32)
 
         tables = [normal(characters if self.skips or not layer else 1, units, scale=0.3) for layer in range(layers)]
-        square = [normal(units, units, scale=0.7 / units**0.5) for _ in range(2 * layers - 1)]
-        self.weights = [*tables, *square, normal(features, characters, scale=units**-0.5), normal(characters)]
-        for matrix in self.weights[layers:-1] if self.bfloat16 else ():
-            bits = matrix.view(np.uint32)
-            bits[:, ::2] = bits[:, ::2] & 0xFFFF0000 | 0x8000  # between two bfloat16: the even one is nearest
-        self.network = Network(layers, units, characters, self.activation, self.skips, bfloat16=self.bfloat16)
+        self.weights: list[NDArray[Any] | None] = []
+        for layer, table in enumerate(tables):
+            is_read = self.skips or layer == layers - 1
+            recurrent = normal(units, units, scale=0.7 / units**0.5)
+            above = normal(units, units, scale=0.7 / units**0.5) if layer < layers - 1 else None
+            logits = normal(units, characters, scale=units**-0.5) if is_read else None
+            self.weights += [table, recurrent, above, logits]
+            for matrix in (recurrent, above, logits) if self.bfloat16 else ():
+                if matrix is not None:
+                    bits = matrix.view(np.uint32)
+                    bits[:, ::2] = bits[:, ::2] & 0xFFFF0000 | 0x8000  # between two bfloat16: the even one is nearest
+        self.weights.append(normal(characters))
+        shape = Architecture(characters, layers, units, None, True, self.activation, self.skips)
+        self.network = Network(shape, bfloat16=self.bfloat16)
         self.options: dict[str, Any] = {"window": rng.integers(0, characters, (time + 1, rows), np.int32)}
         self.options |= {"state": normal(layers, rows, units, scale=0.5), "share": 0.5, "temperature": self.temperature}
         if self.has_masks:
@@ -141,29 +150,31 @@ class Case:
             pytest.skip("this processor does not multiply bfloat16")
         packed = kernel.pack(self.network, self.weights)
         last, vector = kernel.gradient(self.network, self.weights, packed, **self.options)
-        sizes = np.cumsum([1, *(weight.size for weight in self.weights)])
+        present = [weight for weight in self.weights if weight is not None]
+        sizes = np.cumsum([1, *(weight.size for weight in present)])
         parts = np.split(vector, sizes[:-1])[1:]
-        return last, float(vector[0]), [one.reshape(w.shape) for one, w in zip(parts, self.weights, strict=True)]
+        return last, float(vector[0]), [one.reshape(w.shape) for one, w in zip(parts, present, strict=True)]
 
     def expected(self) -> tuple[Any, Any, list[Any]]:
         """Return the same by the equations of kernel.c, in float64; TensorFlow differentiates them."""
         time, rows, layers, units, characters = self.shape
-        weights = [tf.Variable(weight.astype(float)) for weight in self.weights]
-        *own, logits, bias = weights
-        tables, matrices, below = own[:layers], own[layers : 2 * layers], own[2 * layers :]
+        slots = [None if weight is None else tf.Variable(weight.astype(float)) for weight in self.weights]
+        weights = [weight for weight in slots if weight is not None]
+        tables, matrices, above, logits = (slots[first:-1:4] for first in range(4))
         given = {name: value.astype(float) for name, value in self.options.items() if isinstance(value, np.ndarray)}
         m, n = (given.get(name, np.ones((layers, rows, units))) for name in ("recurrent_mask", "layer_mask"))
         o, h, loss, minimised = given.get("output_mask", np.ones(time)), [*given["state"]], 0.0, 0.0
         r = rounded if self.bfloat16 else tf.identity
         with tf.GradientTape() as tape:
+            output = tf.concat([matrix for matrix in logits if matrix is not None], 0)
             for step, (ids, targets) in enumerate(itertools.pairwise(self.options["window"])):
                 for layer in range(layers):
                     row = ids if self.skips or not layer else np.zeros_like(ids)
                     a = tf.gather(tables[layer], row) + r(h[layer] * m[layer]) @ r(matrices[layer])
                     if layer:
-                        a += r(h[layer - 1] * n[layer - 1]) @ r(below[layer - 1])
+                        a += r(h[layer - 1] * n[layer - 1]) @ r(above[layer - 1])
                     h[layer] = FUNCTIONS[self.activation](a)
-                z = r((tf.concat(h, -1) if self.skips else h[-1]) * o[step]) @ r(logits) + bias
+                z = r((tf.concat(h, -1) if self.skips else h[-1]) * o[step]) @ r(output) + slots[-1]
                 hard = np.eye(characters)[targets]
                 wanted = 0.4 * hard + 0.6 * given["soft"][step] if self.is_soft else hard
                 loss -= tf.reduce_sum(hard * tf.nn.log_softmax(z)) * 0.5 / (time * rows)
@@ -186,6 +197,60 @@ def test_results_equal_float64(processor: str, shape: Shape, fields: dict[str, A
     wanted, wanted_loss, wanted_gradients = expected(**asdict(case))
     check_close([last, np.float64(loss)], [wanted, wanted_loss], atol=1e-4, rtol=1e-4)
     check_close(gradients, wanted_gradients, of_peak=1e-4)
+
+
+@pytest.mark.parametrize("processor", KERNELS)
+@pytest.mark.parametrize("skips", [False, True], ids=["plain", "skips"])
+def test_losses_alone_are_those_of_a_window_without_dropout(skips: bool, processor: str, kernel_for: Kernels) -> None:
+    kernel, case = kernel_for(processor), Case((4, 13, 2, 333, 65), skips=skips)
+    last, loss, _ = case.found(kernel)
+    packed = kernel.pack(case.network, case.weights)
+    window, state = (case.options[name] for name in ("window", "state"))
+    again, losses = kernel.losses(case.network, case.weights, packed, window=window, state=state)
+    assert losses.shape == (4, 13)
+    assert case.options["share"] * losses.mean() == pytest.approx(loss, rel=1e-6)
+    np.testing.assert_array_equal(again, last)
+
+
+POLYNOMIALS = np.array([[3.5, -5.0, 2.2], [1.9, -1.2, 0.3]], np.float32)
+
+
+def muon_step(
+    gradient: Any, momentum: Any, weights: Any, *, nesterov: bool, factor: float, decay: float, rate: float
+) -> tuple[Any, Any]:
+    """Return the momentum and the weights after a step by the equations of muon.h, in float64."""
+    momentum = factor * momentum + gradient
+    x = gradient + factor * momentum if nesterov else momentum
+    x = x / np.linalg.norm(x)
+    if is_tall := len(x) > x.shape[1]:
+        x = x.T
+    for a, b, c in POLYNOMIALS.astype(float):
+        gram = x @ x.T
+        x = (a * np.eye(len(x)) + b * gram + c * gram @ gram) @ x
+    return momentum, (1 - decay) * weights - rate * (x.T if is_tall else x)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (64, 7), (130, 70), (70, 333)], ids=str)
+@pytest.mark.parametrize("nesterov", [False, True], ids=["plain", "Nesterov"])
+@pytest.mark.parametrize("processor", KERNELS)
+def test_a_step_of_muon_equals_float64(
+    processor: str, nesterov: bool, shape: tuple[int, int], kernel_for: Kernels
+) -> None:
+    given = np.random.default_rng(1).standard_normal((3, *shape)).astype(np.float32)
+    options: dict[str, Any] = {"decay": 0.25, "rate": 3.0}
+    kernel = kernel_for(processor)
+    expected = muon_step(*given.astype(float), nesterov=nesterov, factor=0.75, **options)
+    for bfloat16 in (False, True)[: 1 + kernel.has_bfloat16]:
+        found = kernel.muon_step(
+            *given, polynomials=POLYNOMIALS, nesterov=nesterov, bfloat16=bfloat16, momentum_factor=0.75, **options
+        )
+        check_close(found[:1], expected[:1], atol=1e-6, rtol=1e-6)
+        check_close(found[1:], expected[1:], atol=0.1 if bfloat16 else 2e-5)
+
+
+def test_denormal_numbers_are_as_before_after_a_call(kernel_for: Kernels) -> None:
+    Case(SHAPES[0]).found(kernel_for("native"))
+    assert np.float32(1e-40) * np.float32(0.5) > 0
 
 
 @pytest.mark.parametrize("shape", SHAPES[:-1], ids=str)
@@ -400,4 +465,4 @@ def test_the_sanitizers_find_nothing(processor: str, arguments: list[str], windo
     subprocess.run([*command, "-o", tmp_path / "run", program, "-lm"], check=True)
     done = subprocess.run([tmp_path / "run", *arguments], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"{windows} windows\n"
+    assert done.stdout == f"{windows} windows, 144 steps of Muon\n"

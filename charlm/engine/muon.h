@@ -1,0 +1,106 @@
+/* A step of Muon (Jordan et al. 2024) with a matrix of weights w and its gradient g; m is the momentum, mu its factor.
+
+     m <- mu m + g,  x = g + mu m with Nesterov's acceleration, else m
+     x <- x / |x|, then for each polynomial (a, b, c):  x <- (a I + b G + c G G) x,  G = x x^T
+     w <- (1 - decay) w - rate x
+
+   The polynomials lead to the nearest orthogonal matrix. G and G G are symmetric: only their blocks on and below the
+   diagonal are computed. With bfloat16, the factors of products are rounded; sums are float32.
+
+   Axes: P the shorter side of the matrix, Q the longer one, both padded. A matrix with more rows than columns is
+   transposed on the way in and on the way out. */
+
+#include "products.h"
+
+/* Copy what lies below the diagonal of a square matrix to above it; its size is a multiple of WIDTH. */
+static void mirror(float *square, long size) {
+    for (long row = 0; row < size; row += WIDTH) {
+        float *left = square + row * size;
+        transpose(square + row, size, left, size, WIDTH, row);
+        EACH(i, WIDTH) EACH(j, i) left[j * size + row + i] = left[i * size + row + j];
+    }
+}
+
+typedef struct { /* as in charlm.engine.kernel */
+    long rows, columns, polynomials;
+    int bfloat16, nesterov;
+    float momentum, decay, rate;       /* decay: the share of the weights that is subtracted */
+    const float *abc;                  /* of each polynomial */
+    const float *gradient, *momentums, *weights;
+    float *new_momentums, *new_weights;
+} MuonStep;
+
+/* Update the momentum, and write what is orthogonalized; return its norm. */
+static float update_momentum(const MuonStep *step, float *x) {
+    const long count = step->rows * step->columns;
+    double total = 0;
+    for (long begin = 0; begin < count; begin += 4096) {
+        vector sum = {0};
+        for (long at = begin; at < MIN(begin + 4096, count); at += WIDTH) {
+            const vector gradient = load(step->gradient + at, count - at);
+            const vector momentum = load(step->momentums + at, count - at) * step->momentum + gradient;
+            const vector update = step->nesterov ? gradient + momentum * step->momentum : momentum;
+            store(step->new_momentums + at, momentum, count - at);
+            store(x + at, update, count - at);
+            sum += update * update;
+        }
+        total += sum_of(sum);
+    }
+    return (float)sqrt(total);
+}
+
+/* Take a step of Muon with a matrix. Return how many floats of memory that takes, or only this if there is none. */
+long muon_step(const MuonStep *step, float *memory) {
+    const Format format = format_of(step->bfloat16);
+    const long rows = step->rows, columns = step->columns, half = format.half, is_tall = rows > columns;
+    const long P = round_up(MIN(rows, columns), format.unit), Q = round_up(MAX(rows, columns), format.unit);
+    long used = 0;
+    float *x = allocate(memory, &used, rows * columns);
+    float *wide = allocate(memory, &used, P * Q);           /* x, padded, not taller than wide */
+    float *rounded = allocate(memory, &used, P * Q / half); /* the same as a factor */
+    float *gram = allocate(memory, &used, P * P);
+    float *square = allocate(memory, &used, P * P);
+    float *factor = allocate(memory, &used, P * P / half);
+    float *panels = allocate(memory, &used, P * Q / half);
+    if (!memory) return used;
+
+    const Packed transposed_x = {Q / half, P, panels};
+    const Packed packed_gram = {P / half, P, panels};
+    const Packed packed_x = {P / half, Q, panels};
+    const unsigned long denormals = flush_denormals();
+    begin_tiles(&format);
+    const float scale = 1 / (update_momentum(step, x) + 1e-7f); /* the spectral norm is then at most 1 */
+    memset(wide, 0, 4 * P * Q);
+    if (is_tall) transpose(wide, Q, x, columns, rows, columns);
+    else EACH(i, rows) memcpy(wide + i * Q, x + i * columns, 4 * columns);
+    EACH_VECTOR(at, P * Q) *(vector *)(wide + at) *= scale;
+
+    EACH(n, step->polynomials) {
+        const float a = step->abc[3 * n], b = step->abc[3 * n + 1], c = step->abc[3 * n + 2];
+        round_factor(&format, rounded, wide, P * Q);
+        pack_transposed(&transposed_x, rounded);
+        compute_product(&format, rounded, P, &transposed_x, gram, 1);
+        mirror(gram, P);
+
+        round_factor(&format, factor, gram, P * P);
+        pack(&packed_gram, COLUMNS, factor, P, P, P, 1, format.bfloat16);
+        compute_product(&format, factor, P, &packed_gram, square, 1);
+
+        EACH_VECTOR(at, P * P) *(vector *)(gram + at) = *(vector *)(gram + at) * b + *(vector *)(square + at) * c;
+        EACH(i, P) gram[i * P + i] += a;
+        mirror(gram, P);
+        round_factor(&format, factor, gram, P * P);
+        pack(&packed_x, COLUMNS, rounded, P, Q, Q, 1, format.bfloat16);
+        compute_product(&format, factor, P, &packed_x, wide, 0);
+    }
+    if (is_tall) transpose(x, columns, wide, Q, columns, rows);
+    else EACH(i, rows) memcpy(x + i * columns, wide + i * Q, 4 * columns);
+    EACH_VECTOR(at, rows * columns) {
+        const long left = rows * columns - at;
+        const vector kept = load(step->weights + at, left) * (1 - step->decay);
+        store(step->new_weights + at, kept - load(x + at, left) * step->rate, left);
+    }
+    end_tiles(&format);
+    restore_denormals(denormals);
+    return used;
+}

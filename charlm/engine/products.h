@@ -1,0 +1,320 @@
+/* Vectors, and products of matrices: rows times a matrix whose columns are packed into panels.
+
+   A panel holds COLUMNS columns of the right matrix, one row after the other, so that a row of a panel fills VECTORS
+   vector registers. `add_product` keeps the sums of a block of rows in registers while it walks down a panel. Every sum
+   runs in the order of its index, however the rows are divided into blocks, so results repeat to the bit.
+
+   With bfloat16, the factors of a product are rounded to it, and the sums are float32. A bfloat16 takes half of a
+   float: rows of the left matrix hold pairs of neighbouring columns, panels hold pairs of neighbouring rows. */
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#ifdef __SSE__
+#include <xmmintrin.h>
+#endif
+#ifdef __FMA__
+#include <immintrin.h>
+#endif
+#ifdef __AVX512BF16__
+#define BFLOAT16 1
+#else
+#define BFLOAT16 0
+#endif
+#ifdef __AMX_BF16__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+#if defined(__AVX512F__)
+#define WIDTH 16  /* floats in a vector */
+#define VECTORS 4 /* vectors in a row of a panel */
+#define FMA(a, b, c) (vector)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)) /* a b + c, rounded once */
+#elif defined(__FMA__)
+#define WIDTH 8
+#define VECTORS 2
+#define FMA(a, b, c) (vector)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c))
+#else
+#define WIDTH 4
+#define VECTORS 4
+#define FMA(a, b, c) ((a) * (b) + (c))
+#endif
+#define ROWS 6   /* rows of a block: its sums fill the registers */
+#define TILES 32 /* rows of a block on a processor that multiplies tiles */
+#define COLUMNS (WIDTH * VECTORS)
+
+typedef float vector __attribute__((vector_size(4 * WIDTH)));
+typedef float loose __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
+typedef int32_t integers __attribute__((vector_size(4 * WIDTH)));
+#define INLINE static inline __attribute__((always_inline))
+#define EACH(i, n) for (long i = 0; i < (n); i++)
+#define EACH_VECTOR(at, columns) for (long at = 0; at < (columns); at += WIDTH)
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
+
+INLINE vector splat(float x) { return x - (vector){0}; }
+INLINE vector choose(integers i, vector a, vector b) { return (vector)(((integers)a & i) | ((integers)b & ~i)); }
+INLINE long round_up(long count, long unit) { return (count + unit - 1) / unit * unit; }
+
+/* Load a vector; if fewer than WIDTH numbers are left, only those, and zeros. */
+INLINE vector load(const float *from, long left) {
+    vector v = {0};
+    if (left >= WIDTH) return *(const loose *)from;
+    if (left > 0) memcpy(&v, from, 4 * left);
+    return v;
+}
+
+INLINE void store(float *to, vector v, long left) {
+    if (left >= WIDTH) *(loose *)to = v;
+    else if (left > 0) memcpy(to, &v, 4 * left);
+}
+
+INLINE float sum_of(vector v) {
+    float sum = 0;
+    EACH(i, WIDTH) sum += v[i];
+    return sum;
+}
+
+/* Store a whole vector at a place of an array, whose numbers are bfloat16 or float32. */
+INLINE void store_rounded(float *to, long place, vector v, int bfloat16) {
+#ifdef __AVX512BF16__
+    if (bfloat16) {
+        _mm256_storeu_si256((__m256i *)((uint16_t *)to + place), (__m256i)_mm512_cvtneps_pbh((__m512)v));
+        return;
+    }
+#endif
+    *(loose *)(to + place) = v;
+}
+
+/* Denormal numbers are many times slower than others, and too small to matter. Treat them as zero in this thread;
+   return how it treated them before, for `restore_denormals`. */
+static unsigned long flush_denormals(void) {
+    unsigned long before = 0;
+#if defined(__SSE__)
+    before = _mm_getcsr();
+    _mm_setcsr(before | 0x8040); /* flush to zero, denormals are zero */
+#elif defined(__aarch64__)
+    __asm__ volatile("mrs %0, fpcr" : "=r"(before));
+    __asm__ volatile("msr fpcr, %0" : : "r"(before | 1UL << 24));
+#endif
+    return before;
+}
+
+static void restore_denormals(unsigned long before) {
+#if defined(__SSE__)
+    _mm_setcsr(before);
+#elif defined(__aarch64__)
+    __asm__ volatile("msr fpcr, %0" : : "r"(before));
+#else
+    (void)before;
+#endif
+}
+
+typedef struct {
+    int bfloat16; /* whether the factors of products are bfloat16 */
+    int tiles;    /* whether the processor multiplies them in tiles */
+    long half;    /* how many numbers of a factor fill a float: 2 or 1 */
+    long unit;    /* rows and columns are padded to a multiple of this */
+} Format;
+
+static Format format_of(int bfloat16) {
+    Format format = {.bfloat16 = bfloat16, .half = bfloat16 ? 2 : 1};
+#ifdef __AMX_BF16__ /* Linux must allow tiles */
+    format.tiles = bfloat16 && !syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* XFEATURE_XTILEDATA */);
+#endif
+    format.unit = format.tiles ? TILES : WIDTH;
+    return format;
+}
+
+/* A packed matrix. */
+typedef struct {
+    long depth;   /* its rows, or pairs of rows */
+    long columns; /* a multiple of WIDTH */
+    float *panels;
+} Packed;
+
+/* A product. Strides are in floats. */
+typedef struct {
+    const float *left;
+    long row, column, block; /* strides from a row of `left` to the next, from a column, and from a block of rows */
+    long height;             /* rows in a block */
+    const Packed *right;
+    long first, depth; /* the rows of `right` that are multiplied: from the first on, so many */
+} Product;
+
+/* Pack a matrix into panels of `width` columns; what lies beyond it is zero.
+
+   Element (row, column) of the matrix is number `row * down + column * right` of an array. */
+INLINE void pack(const Packed *m, long width, const float *from, long rows, long columns, long down, long right,
+                 int bfloat16) {
+    const uint16_t *halves = (const uint16_t *)from;
+    EACH(k, m->depth) for (long column = 0; column < m->columns; column += width) {
+        const long row = bfloat16 ? 2 * k : k;
+        const long place = row * down + column * right;
+        const long panel = MIN(m->columns - column, width);
+        const long used = row < rows ? MIN(columns - column, panel) : 0;
+        const int has_pair = row + 1 < rows;
+        float *to = m->panels + column * m->depth + k * panel;
+        if (used < panel) memset(to, 0, 4 * panel);
+        if (bfloat16) EACH(c, used) {
+            const uint32_t second = has_pair ? halves[place + c * right + down] : 0;
+            ((uint32_t *)to)[c] = halves[place + c * right] | second << 16;
+        }
+        else if (used == width) EACH(c, width) to[c] = from[place + c * right]; /* the compiler knows this width */
+        else EACH(c, used) to[c] = from[place + c * right];
+    }
+}
+
+/* Write the transpose of a matrix [rows, columns] of floats, in blocks that fit the first cache. */
+INLINE void transpose(float *to, long to_stride, const float *from, long from_stride, long rows, long columns) {
+    for (long row = 0; row < rows; row += 16) for (long column = 0; column < columns; column += 16) {
+        const long height = MIN(16, rows - row), width = MIN(16, columns - column);
+        const float *source = from + row * from_stride + column;
+        float *target = to + column * to_stride + row;
+        if (height == 16 && width == 16) /* the compiler knows these */
+            EACH(j, 16) EACH(i, 16) target[j * to_stride + i] = source[i * from_stride + j];
+        else EACH(j, width) EACH(i, height) target[j * to_stride + i] = source[i * from_stride + j];
+    }
+}
+
+/* Pack the transpose of a matrix [rows, columns] of floats, or of pairs. */
+static void pack_transposed(const Packed *m, const float *from) {
+    const long rows = m->columns, columns = m->depth;
+    for (long row = 0; row < rows; row += COLUMNS) {
+        const long width = MIN(rows - row, COLUMNS);
+        transpose(m->panels + row * columns, width, from + row * columns, columns, width, columns);
+    }
+}
+
+/* Round an array of floats, a multiple of WIDTH, if factors are bfloat16. */
+static void round_factor(const Format *format, float *to, const float *from, long count) {
+    EACH_VECTOR(at, count) store_rounded(to, at, *(const vector *)(from + at), format->bfloat16);
+}
+
+/* Add left [rows, depth] times a panel [depth, vectors] to sums [rows, vectors], whose rows are `stride` apart. */
+INLINE void multiply(int bfloat16, const Product *p, const float *left, const float *panel, float *sums, long stride,
+                     long rows, long vectors) {
+    vector sum[ROWS][VECTORS];
+    EACH(r, rows) EACH(v, vectors) sum[r][v] = *(const vector *)(sums + r * stride + v * WIDTH);
+    for (long k = 0; k < p->depth; k++, panel += vectors * WIDTH, left += p->column) {
+        vector right[VECTORS];
+        EACH(v, vectors) right[v] = *(const loose *)(panel + v * WIDTH);
+        EACH(r, rows) {
+            const vector factor = splat(left[r * p->row]); /* with bfloat16, a pair */
+#ifdef __AVX512BF16__
+            if (bfloat16) EACH(v, vectors)
+                sum[r][v] = (vector)_mm512_dpbf16_ps((__m512)sum[r][v], (__m512bh)factor, (__m512bh)right[v]);
+            else
+#endif
+            EACH(v, vectors) sum[r][v] = FMA(factor, right[v], sum[r][v]);
+        }
+    }
+    EACH(r, rows) EACH(v, vectors) *(vector *)(sums + r * stride + v * WIDTH) = sum[r][v];
+}
+
+/* The same for numbers of rows and vectors that the compiler knows, so that the sums stay in registers. */
+static void multiply_block(int bfloat16, const Product *p, const float *left, const float *panel, float *sums,
+                           long stride, long rows, long vectors) {
+#define CASE(b, r, v) case 64 * b + 8 * r + v: return multiply(b, p, left, panel, sums, stride, r, v);
+#define CASES(b, v) CASE(b, 1, v) CASE(b, 2, v) CASE(b, 3, v) CASE(b, 4, v) CASE(b, 5, v) CASE(b, 6, v)
+    switch (64 * bfloat16 + 8 * rows + vectors) {
+        CASES(0, 1) CASES(0, 2)
+#if VECTORS == 4
+        CASES(0, 3) CASES(0, 4)
+#endif
+#ifdef __AVX512BF16__
+        CASES(1, 1) CASES(1, 2) CASES(1, 3) CASES(1, 4)
+#endif
+    }
+}
+
+#ifdef __AMX_BF16__
+/* Set up eight tiles of 16 rows of 64 bytes for the products of this thread. */
+static void begin_tiles(const Format *format) {
+    const struct { uint8_t palette, start, unused[14]; uint16_t bytes[16]; uint8_t rows[16]; } tiles = {
+        1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
+    if (format->tiles) _tile_loadconfig(&tiles);
+}
+
+static void end_tiles(const Format *format) {
+    if (format->tiles) _tile_release();
+}
+
+/* The same as `multiply` for TILES rows, by tiles of 16 rows and 16 columns, four at a time. */
+static void multiply_tiles(const Product *p, const float *left, const float *panel, float *sums, long stride,
+                           long vectors) {
+    const long left_bytes = 4 * p->row, panel_bytes = 4 * vectors * WIDTH, sums_bytes = 4 * stride;
+    for (long v = 0; v < vectors; v += 2, sums += 2 * WIDTH) {
+        float *lower = sums + 16 * stride;
+        const char *a = (const char *)left, *b = (const char *)(panel + v * WIDTH);
+        _tile_loadd(0, sums, sums_bytes);
+        _tile_loadd(1, sums + WIDTH, sums_bytes);
+        _tile_loadd(2, lower, sums_bytes);
+        _tile_loadd(3, lower + WIDTH, sums_bytes);
+        for (long k = 0; k < p->depth; k += 16, a += 64 * p->column, b += 16 * panel_bytes) {
+            _tile_loadd(4, a, left_bytes);
+            _tile_loadd(5, a + 16 * left_bytes, left_bytes);
+            _tile_loadd(6, b, panel_bytes);
+            _tile_loadd(7, b + 64, panel_bytes);
+            _tile_dpbf16ps(0, 4, 6);
+            _tile_dpbf16ps(1, 4, 7);
+            _tile_dpbf16ps(2, 5, 6);
+            _tile_dpbf16ps(3, 5, 7);
+        }
+        _tile_stored(0, sums, sums_bytes);
+        _tile_stored(1, sums + WIDTH, sums_bytes);
+        _tile_stored(2, lower, sums_bytes);
+        _tile_stored(3, lower + WIDTH, sums_bytes);
+    }
+}
+#else
+#define begin_tiles(format) (void)0
+#define end_tiles(format) (void)0
+#endif
+
+/* Add a product to sums [rows, columns of the right matrix].
+
+   If the result is symmetric, `is_symmetric` leaves out the blocks of rows that lie above the diagonal. */
+static void add_product(const Format *format, const Product *p, float *sums, long rows, int is_symmetric) {
+    const long stride = p->right->columns, height = p->height;
+    for (long column = 0; column < stride; column += COLUMNS) {
+        const long vectors = MIN(stride - column, COLUMNS) / WIDTH;
+        const float *panel = p->right->panels + column * p->right->depth + p->first * vectors * WIDTH;
+        const long top = is_symmetric ? column / height : 0; /* a block */
+        const float *left = p->left + top * p->block;
+        for (long row = top * height; row < rows; row += height, left += p->block) {
+            float *block = sums + row * stride + column;
+#ifdef __AMX_BF16__
+            if (format->tiles) {
+                multiply_tiles(p, left, panel, block, stride, vectors);
+                continue;
+            }
+#endif
+            multiply_block(format->bfloat16, p, left, panel, block, stride, MIN(rows - row, height), vectors);
+        }
+    }
+}
+
+/* The product of rows, which lie one after the other, with a packed matrix; its blocks have the same height, but for
+   the last. */
+INLINE Product rows_times(const Format *format, const float *left, long rows, const Packed *right) {
+    const long blocks = round_up(rows, ROWS) / ROWS;
+    const long height = format->tiles ? TILES : round_up(rows, blocks) / blocks;
+    return (Product){left, right->depth, 1, height * right->depth, height, right, 0, right->depth};
+}
+
+/* Compute the product of rows with a packed matrix; see `add_product`. */
+static void compute_product(const Format *format, const float *left, long rows, const Packed *right, float *product,
+                            int is_symmetric) {
+    const Product p = rows_times(format, left, rows, right);
+    memset(product, 0, 4 * rows * right->columns);
+    add_product(format, &p, product, rows, is_symmetric);
+}
+
+/* Return the next floats of the memory, at a multiple of 64 bytes, and count them; NULL if there is no memory yet. */
+static float *allocate(float *memory, long *used, long floats) {
+    float *allocated = memory ? memory + *used : NULL;
+    *used += round_up(floats, 16);
+    return allocated;
+}
