@@ -15,10 +15,13 @@ from charlm.config.schema import Config
 from charlm.engine.kernel import load_kernel
 from charlm.engine.model import State, build_model, named_seeds, named_weights, to_parameters, zero_state
 from charlm.engine.optimizer import WeightAverage, build_optimizer
+from charlm.engine.scoring import CompiledReader
 from charlm.engine.step import compile_steps, make_objective
+from charlm.evaluation.scoring import Score, estimate_stream
 from charlm.network.model_file import Tensors
 from charlm.network.rnn import Floats, Parameters
 from charlm.text.batches import Batches
+from charlm.text.vocabulary import Ids
 from charlm.training.interface import StepMetrics
 from charlm.training.machines import Machines
 
@@ -104,6 +107,11 @@ class KerasEngine:
     def parameters(self) -> Parameters:
         """Return a copy of the weights for the NumPy engine: of their average if one is kept."""
         return to_parameters(self.model, self._variables)
+
+    def score(self, parameters: Parameters, ids: Ids) -> Score:
+        """Return the loss on a text, by the compiled kernel if there is one."""
+        read = None if self._kernel is None else CompiledReader(self._kernel, parameters)
+        return estimate_stream(parameters, ids, read=read)
 
     def weights(self) -> dict[str, Floats]:
         """Return a copy of the trained weights, float32, by their names in a model file."""

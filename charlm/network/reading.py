@@ -9,6 +9,7 @@ Axes: B batch, T time, V vocabulary, H units. All arrays are float32 unless said
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -77,27 +78,62 @@ def read_blocks(
             )
 
 
-def read_pieces(
-    parameters: Parameters,
-    ids: NDArray[Any],
-    *,
-    streams: int = 1,
-    length: int | None = None,
-    warm_up: int,
-    width: int = 0,
-) -> Iterator[tuple[Floats, NDArray[np.int64]]]:
-    """Read a text many times faster than from start to end: in pieces of it, side by side.
+@dataclass(frozen=True, eq=False)
+class Pieces:
+    """A text in S pieces, to be read side by side; integers."""
 
-    The text is divided into `streams` pieces, or fewer, so that none is shorter than `warm_up`. The first piece is read
-    from the zero state, every other piece from the state after the `warm_up` ids before it. The logits are close to
-    those of a stream if the network forgets within `warm_up` ids; with a single piece they are the same.
+    starts: NDArray[np.int64]
+    """The position of the first id of each piece, [S]."""
+    before: NDArray[Any] | None
+    """The ids before each piece and its first id, [warm-up + 1, S]; None if nothing is read before."""
+    ids: NDArray[Any]
+    """The ids of each piece and the one that follows, [T + 1, S]; the last piece is filled up with the last id."""
+
+    def forget_first(self, state: State) -> None:
+        """Replace the state before the first piece, which nothing precedes, by the zero state."""
+        for output in state:
+            output[0] = 0
+
+
+def cut_pieces(ids: NDArray[Any], *, streams: int = 1, length: int | None = None, warm_up: int) -> Pieces:
+    """Divide a text into pieces, which are read many times faster than the text from start to end.
+
+    There are `streams` pieces, or fewer, so that none is shorter than twice `warm_up`. The first piece is read from the
+    zero state, every other piece from the state after the `warm_up` ids before it. The results are close to those of a
+    stream if the network forgets within `warm_up` ids; with a single piece they are the same.
 
     Args:
-        parameters: The weights.
         ids: Integers [n], n >= 2; the last one is not read.
         streams: The number of pieces, at most; 1 or more.
         length: The ids in each piece but the last, which may have fewer, 1 or more; None = as `streams` says.
         warm_up: How many ids to read before each piece, 0 or more.
+
+    """
+    last = len(ids) - 1
+    length = length or -(-last // piece_count(last, streams=streams, warm_up=warm_up))
+    starts = np.arange(0, last, length)
+    before = None
+    if len(starts) > 1 and warm_up:
+        before = sliding_window_view(ids, warm_up + 1)[np.maximum(starts - warm_up, 0)].T
+    padded = np.pad(ids, (0, length * len(starts) - last), mode="edge")
+    return Pieces(starts, before, sliding_window_view(padded, length + 1)[starts].T)
+
+
+def piece_count(length: int, *, streams: int, warm_up: int) -> int:
+    """Return the number of pieces that `cut_pieces` divides so many ids into."""
+    return max(1, min(streams, length // max(1, 2 * warm_up)))
+
+
+def read_pieces(
+    parameters: Parameters, ids: NDArray[Any], *, streams: int, warm_up: int, width: int = 0
+) -> Iterator[tuple[Floats, NDArray[np.int64]]]:
+    """Read a text in pieces, side by side.
+
+    Args:
+        parameters: The weights.
+        ids: As for `cut_pieces`, like `streams` and `warm_up`.
+        streams: The number of pieces, at most.
+        warm_up: How many ids to read before each piece.
         width: As for `read_blocks`.
 
     Yields:
@@ -105,20 +141,15 @@ def read_pieces(
         n - 2 comes once.
 
     """
-    last = len(ids) - 1
-    length = length or -(-last // max(1, min(streams, last // max(1, warm_up))))
-    starts = np.arange(0, last, length)
-    state = parameters.zero_state(len(starts))
-    if len(starts) > 1 and warm_up:
-        before = sliding_window_view(ids[:-1], warm_up)[np.maximum(starts - warm_up, 0)]
-        *_, (_, state) = read_blocks(parameters, before.T, state)
-        for output in state:
-            output[0] = 0  # nothing precedes the first piece
-    padded = np.pad(ids[:-1], (0, length * len(starts) - last), mode="edge")
+    pieces = cut_pieces(ids, streams=streams, warm_up=warm_up)
+    state = parameters.zero_state(len(pieces.starts))
+    if pieces.before is not None:
+        *_, (_, state) = read_blocks(parameters, pieces.before[:-1], state)
+        pieces.forget_first(state)
     time = 0
-    for logits, _ in read_blocks(parameters, padded.reshape(-1, length).T, state, width=width):
-        positions = starts + np.arange(time, time + len(logits))[:, None]
-        is_real = positions < last
+    for logits, _ in read_blocks(parameters, pieces.ids[:-1], state, width=width):
+        positions = pieces.starts + np.arange(time, time + len(logits))[:, None]
+        is_real = positions < len(ids) - 1
         yield logits[is_real], positions[is_real]
         time += len(logits)
 

@@ -82,7 +82,7 @@ CostsOf = Callable[[Config, TextFacts], Costs]
 """Returns what a run of a config costs on this machine, measured or estimated."""
 
 
-CHARACTER_SECONDS, STEP_SECONDS = 9.5e-12, 2e-10
+CHARACTER_SECONDS, STEP_SECONDS = 7.3e-12, 1.7e-10
 """Seconds of a step on two cores of an AMD EPYC (Zen 5): for each weight and character that it reads; and for each
 weight and character of one stream, which Muon takes for any number of streams."""
 
@@ -113,7 +113,7 @@ def estimate_costs(config: Config, text: TextFacts, *, slowness: float = 1.0) ->
     ngram_seconds = 1.5e-7 * text.training * text.vocabulary if settings.ngram_weight else 0.0
     return Costs(
         step_seconds=slowness * characters * per_character,
-        evaluation_seconds=slowness * (0.3 + 1.4e-11 * weights * evaluated),
+        evaluation_seconds=slowness * (0.15 + 5.5e-12 * weights * evaluated),
         start_seconds=slowness * 3.0,
         end_seconds=slowness * (0.3 + 1e-6 * weights) if config.sampling.chooses_temperature else 0.0,
         ngram_seconds=slowness * ngram_seconds,

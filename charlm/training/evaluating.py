@@ -11,12 +11,13 @@ from threadpoolctl import threadpool_limits
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
 from charlm.evaluation.baselines import COMPRESSOR, MAX_TRAINING_CHARACTERS, NGRAM, Comparison, baseline_scores
-from charlm.evaluation.scoring import ERROR_BLOCK, MIN_BLOCKS, Score, estimate_stream
+from charlm.evaluation.scoring import ERROR_BLOCK, MIN_BLOCKS, Score
 from charlm.network.model_file import Tensors, TrainedModel
 from charlm.runs.run import Run
 from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
 from charlm.text.vocabulary import Ids
+from charlm.training.interface import Engine
 from charlm.training.probes import choose_windows
 
 BASELINES = (NGRAM, COMPRESSOR)
@@ -103,12 +104,13 @@ def one_thread() -> threadpool_limits:
 
 
 def evaluate(
-    run: Run, model: TrainedModel, text: EvaluatedText, *, train_nats: float, has_sample: bool = True
+    run: Run, engine: Engine, model: TrainedModel, text: EvaluatedText, *, train_nats: float, has_sample: bool = True
 ) -> tuple[Score, TrainedModel, str]:
     """Return the score of a network, the network with its score as a model file has it, and a text that it writes.
 
     Args:
         run: Its config and corpus.
+        engine: What computes the score.
         model: The network.
         text: What is read.
         train_nats: The training loss, which is the score if there is no validation text.
@@ -122,7 +124,7 @@ def evaluate(
     check_finite(model.parameters.tensors, step=step)
     with one_thread(), np.errstate(all="ignore"):  # weights that are too large give a score that is not finite
         if text.ids is not None:
-            score = estimate_stream(model.parameters, text.ids)
+            score = engine.score(model.parameters, text.ids)
             if not np.isfinite(score.nats_per_char):
                 raise DivergenceError(f"the validation loss is {score.nats_per_char} at step {step:,}: {DIVERGED}")
         written = sample_text(run, model) if has_sample else ""

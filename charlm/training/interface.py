@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config.schema import Config
+from charlm.evaluation.scoring import Score, estimate_stream
 from charlm.events import OnEvent
 from charlm.network.model_file import Tensors
 from charlm.network.rnn import Floats, Parameters
 from charlm.text.batches import Batches
+from charlm.text.vocabulary import Ids
 from charlm.training.machines import Machines
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -79,6 +81,16 @@ class Engine(Protocol):
 
     def parameters(self) -> Parameters:
         """Return a copy of the weights to evaluate and save: of their average if one is kept."""
+
+    def score(self, parameters: Parameters, ids: Ids) -> Score:
+        """Return the loss on a text, as `charlm.evaluation.scoring.estimate_stream` does.
+
+        Args:
+            parameters: The weights of the network.
+            ids: The text, integers [n], n >= 2.
+
+        """
+        return estimate_stream(parameters, ids)
 
     def weights(self) -> dict[str, Floats]:
         """Return a copy of the trained weights, float32, by their names in a model file, for histograms."""

@@ -122,7 +122,7 @@ class Training:
         """Save step 0 if all checkpoints are kept; evaluate it, as the best so far, if it is another model's."""
         settings, model = self.run.config.training, self.network()
         if settings.first_weights is not None and self.text.ids is not None:
-            score, model, _ = evaluate(self.run, model, self.text, train_nats=0.0, has_sample=False)
+            score, model, _ = evaluate(self.run, self.engine, model, self.text, train_nats=0.0, has_sample=False)
             self._note_score(score)
             self.save(model)
             self.session.on_event(self._evaluated(score, is_best=True, sample=""))
@@ -135,7 +135,7 @@ class Training:
         started = self.session.clock()
         try:
             with self.session.interruption.at_once():
-                score, model, sample = evaluate(self.run, model, text, train_nats=progress.train_nats)
+                score, model, sample = evaluate(self.run, self.engine, model, text, train_nats=progress.train_nats)
         except Stopped:
             self.session.interruption.withstand()
             return self.save(model)

@@ -45,7 +45,7 @@ TIMED_STEPS, TIMED_SECONDS = 20, 3.0
 """How many steps are timed, at most for so long; at least one call of the engine."""
 TIMED_SHARE = 0.03
 """The largest share of a time limit for which steps are timed."""
-TIMED_CHARACTERS, TIMED_SAMPLE = 16_384, 200
+TIMED_CHARACTERS, TIMED_SAMPLE = 32_768, 200
 """How much of the validation text is scored to time an evaluation, enough for all streams side by side; and how much is
 generated to time the end."""
 TIMED_NGRAM_CHARACTERS, TIMED_PREDICTIONS = 50_000, 2_000

@@ -17,8 +17,10 @@ from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config, OptimizerConfig, TrainingConfig
 from charlm.engine.factory import KerasEngines, read_tf_config
 from charlm.engine.keras_engine import KerasEngine
-from charlm.engine.optimizer import POLYNOMIALS, Muon, build_optimizer
+from charlm.engine.kernel import load_kernel
+from charlm.engine.optimizer import POLYNOMIALS, Muon, build_optimizer, share_evenly
 from charlm.errors import CharlmError
+from charlm.evaluation.scoring import mean_score, score_stream
 from charlm.events import Event, SettingReplaced
 from charlm.hardware import multiplies_bfloat16
 from charlm.text.batches import Batches
@@ -64,6 +66,16 @@ def test_an_engine_begins_with_given_weights() -> None:
     for engine in (make(), make("training.average_momentum=null")):
         engine.begin_with(weights)
         assert bytes_of(engine.weights()) == bytes_of(engine.parameters().tensors) == bytes_of(weights)
+
+
+@pytest.mark.parametrize("kernel", ["compiled", "keras"])
+def test_a_score_is_that_of_the_text_from_start_to_end(kernel: str) -> None:
+    engine = make(f"training.kernel={kernel}", "model.rnn.dropout=0")
+    parameters = engine.parameters()
+    expected = mean_score(score_stream(parameters, IDS))
+    found = engine.score(parameters, IDS)
+    assert found.characters == expected.characters == 999
+    assert found.nats_per_char == pytest.approx(expected.nats_per_char, abs=1e-5)
 
 
 def test_tensors_and_shapes_have_the_same_names() -> None:
@@ -206,6 +218,37 @@ def test_an_update_keeps_the_axes_and_brings_singular_values_near_1(shape: tuple
     assert is_rounded == (precision == "bfloat16")
     assert len(inside) > 0
     assert np.all((inside > 0.6) & (inside < 1.4))
+
+
+@pytest.mark.parametrize("fields", [{}, {"weight_decay": 0.2, "nesterov": False, "rms_rate": None}], ids=str)
+def test_muon_by_the_kernel_is_muon_by_keras(fields: dict[str, Any]) -> None:
+    rng = np.random.default_rng(0)
+    shapes = [(6, 6), (12, 5), (7,), (5, 12), (3, 40)]
+    starts, *gradients = ([rng.normal(size=shape).astype(np.float32) for shape in shapes] for _ in range(4))
+    settings = OptimizerConfig(name="muon", learning_rate=0.1)
+    results = []
+    for kernel in (None, load_kernel()):
+        optimizer = build_optimizer(settings, kernel=kernel)
+        vars(optimizer).update(fields)
+        variables = [keras.Variable(start) for start in starts]
+        for gradient in gradients:
+            optimizer.apply([tf.constant(one) for one in gradient], variables)
+        results.append([array.numpy() for array in (*variables, *optimizer.variables)])
+    check_close(*results, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("amounts", "count", "groups"),
+    [
+        ([4, 1, 3, 2], 2, [[0, 1], [2, 3]]),
+        ([1, 1, 1], 5, [[0], [1], [2]]),
+        ([5, 2, 2, 2], 1, [[0, 1, 2, 3]]),
+        ([], 2, []),
+    ],
+    ids=str,
+)
+def test_work_is_shared_evenly(amounts: list[int], count: int, groups: list[list[int]]) -> None:
+    assert sorted(sorted(group) for group in share_evenly(amounts, count)) == groups
 
 
 def test_the_polynomials_are_minimax_and_bring_the_interval_together() -> None:
