@@ -1,5 +1,6 @@
-"""The script that measures speed prints a line of figures for each thing, and the one for recipes a table."""
+"""Run each benchmark script briefly, and check what it prints."""
 
+import math
 import re
 import subprocess
 import sys
@@ -32,3 +33,19 @@ def test_the_grid_has_a_loss_for_each_recipe_and_the_choice(tmp_path: Path) -> N
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     row = done.stdout.splitlines()[-1]
     assert re.fullmatch(r"\| plays \| 0\.1 \| \**\d\.\d{3}\** \| \**\d\.\d{3}\** \| \w+ \|", row), done.stderr
+
+
+@pytest.mark.slow
+def test_the_lstm_learns_to_predict_the_validation_text(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="missing: torch")
+    text = write_plays(tmp_path / "plays.txt")
+    options = ["--minutes", "0.2", "--units", "32", "--learning-rate", "0.01", "--threads", "1"]
+    command = [sys.executable, str(TESTS / "bench/lstm.py"), str(text), *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    summary = re.search(r"^lstm 2 x 32 lr 0\.01: best (\S+) nats per character \(last (\S+)\), ", done.stdout, re.M)
+    assert summary, done.stderr
+    best, last = map(float, summary.groups())
+    chance = math.log(len(set(text.read_text(encoding="utf-8"))))
+    untrained = 0.95 * chance  # random weights alone can be slightly better than chance
+    assert math.isfinite(last)
+    assert 0 < best < untrained
