@@ -8,7 +8,8 @@ training: characters a second, charlm/peer beside the faster of the others. The 
 input, which charlm looks up in the kernel and the others in an embedding. A step is the forward and the backward pass,
 clipping the gradient to a norm of 1, and Adam. charlm runs in float32 and, if the processor multiplies it, in bfloat16.
 CHARLM_CFLAGS=-march=x86-64-v3 ONEDNN_MAX_CPU_ISA=AVX2 measures it as on a processor that has no more than AVX2.
-parts: milliseconds of a step; of its gradients alone; and of the rest, the optimizer and the average of the weights.
+parts: milliseconds of a step; of its gradients alone; of the rest, the optimizer and the average of the weights; and of
+the score of EVALUATED characters. --precision float32 or bfloat16 replaces the faster one of this processor.
 sampling: characters a second at temperature 1; milliseconds from the start of a process to the first character of
 `charlm sample` and to the first step of `charlm train`.
 
@@ -32,10 +33,11 @@ from typing import Any
 
 from processes import Process, command_line, started
 
-from charlm.hardware import core_count, multiplies_bfloat16
+from charlm.hardware import core_count, fastest_precision, multiplies_bfloat16
 
 Figures = dict[str, float]
 REPETITIONS, VOCABULARY, EMBEDDING, LEARNING_RATE = 3, 65, 64, 1e-3
+EVALUATED = 50_000
 
 
 def per_second(run: Callable[[int], object], *, seconds: float = 0.2, min_turns: int = 5) -> float:
@@ -138,19 +140,20 @@ def torch(*, units: int, layers: int, batch: int, time: int) -> Figures:
     return {"PyTorch": batch * time * per_second(run)}
 
 
-def parts(*, recipe: str, kernel: str) -> Figures:
-    """Measure the milliseconds of a recipe's step and of its gradients, with random weights and characters."""
-    precision = {} if multiplies_bfloat16() else {"training.precision": "float32"}
-    engine = engine_of(recipe, {"training.parts": core_count(), "training.kernel": kernel, **precision})
+def parts(*, recipe: str, kernel: str, precision: str) -> Figures:
+    """Measure the milliseconds of the parts of a recipe's training, with random weights and characters."""
+    settings = {"parts": core_count(), "kernel": kernel, "precision": precision}
+    engine = engine_of(recipe, {f"training.{name}": value for name, value in settings.items()})
     import numpy as np
     import tensorflow as tf
 
     from charlm.engine.step import GradientsOfParts, make_objective, part_sizes
+    from charlm.training.evaluating import one_thread
 
-    settings, is_compiled = engine.settings, kernel == "compiled"
-    sizes, objective = part_sizes(settings.batch_size, settings.parts), make_objective(settings)
+    training, is_compiled = engine.settings, kernel == "compiled"
+    sizes, objective = part_sizes(training.batch_size, training.parts), make_objective(training)
     of_parts = GradientsOfParts(engine.model, sizes, objective, machines=engine.machines, compiled=is_compiled)
-    windows = random_ids(1, settings.sequence_length + 1, settings.batch_size)
+    windows = random_ids(1, training.sequence_length + 1, training.batch_size)
     window, soft_targets = tf.constant(windows[0]), engine.blank_soft_targets(windows)[0]
     graph = tf.function(lambda: of_parts(window, engine.state, soft_targets), autograph=False).get_concrete_function()
 
@@ -160,7 +163,10 @@ def parts(*, recipe: str, kernel: str) -> Figures:
     rate = np.full(1, LEARNING_RATE, np.float32)
     step = milliseconds(lambda: engine.take_steps(windows, rate, reset_state=False))
     gradients = milliseconds(lambda: [result.numpy() for result in tf.nest.flatten(graph())])
-    return {"step": step, "gradients": gradients, "rest": step - gradients}
+    parameters, text = engine.parameters(), random_ids(EVALUATED)
+    with one_thread():
+        score = milliseconds(lambda: engine.score(parameters, text))
+    return {"step": step, "gradients": gradients, "rest": step - gradients, "score": score}
 
 
 def generate(*, units: int, layers: int) -> Figures:
@@ -225,11 +231,14 @@ def main() -> None:
     for name, number in (("layers", 1), ("batch", 64), ("time", 100)):
         parser.add_argument(f"--{name}", type=int, default=number)
     parser.add_argument("--kernel", choices=["compiled", "keras"], default="compiled")
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default=fastest_precision().name)
     parser.add_argument("-c", "--config", default="shakespeare", help="a recipe")
     given = parser.parse_args()
     lines: dict[str, list[tuple[str, dict[str, Any]]]] = {}
     if given.what == "parts":
-        lines[f"{given.config}, ms"] = [("parts", {"recipe": given.config, "kernel": given.kernel})]
+        lines[f"{given.config}, ms"] = [
+            ("parts", {"recipe": given.config, "kernel": given.kernel, "precision": given.precision})
+        ]
     for units in given.units if given.what != "parts" else ():
         network = {"units": units, "layers": given.layers}
         sizes = {**network, "batch": given.batch, "time": given.time}

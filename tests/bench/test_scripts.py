@@ -12,7 +12,8 @@ from corpora import write_plays
 TESTS = Path(__file__).parents[1]
 FIGURES = {
     "training --units 8 --batch 4 --time 5": r"8 units: charlm [\d.,e+-]+, .*Keras .*charlm/peer .*\n",
-    "parts -c tiny": r"tiny, ms: step [\d.,e+-]+, gradients [\d.,e+-]+, rest [\d.,e+-]+\n",
+    "parts -c tiny": r"tiny, ms: step [\d.,e+-]+, gradients [\d.,e+-]+, rest [\d.,e+-]+, score [\d.,e+-]+\n",
+    "parts -c small": r"small, ms: step [\d.,e+-]+, gradients [\d.,e+-]+, rest [\d.,e+-]+, score [\d.,e+-]+\n",
     "sampling --units 8": r"8 units: characters/s [\d.,e+-]+\nstart: sample, ms [\d.,e+-]+, train, ms [\d.,e+-]+\n",
 }
 
