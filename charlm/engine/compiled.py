@@ -35,12 +35,12 @@ class CompiledGradients:
             self._slots = self._arranged_weights()
             self._penalties = model.losses
         self._weights = [weight for weight in self._slots if weight is not None]
-        (self._packed,) = _call(
+        (self._packed,) = call_with_arrays(
             lambda *arrays: (self._kernel.pack(self._network, self._fill(arrays)),), self._weights, 1
         )
 
     def _arranged_weights(self) -> list[Tensor | None]:
-        """Return the weights as `Kernel` takes them."""
+        """Return the weights in the order of `charlm.engine.kernel.Weights`."""
         shape = self._model.architecture
         weights = {name: tf.convert_to_tensor(weight) for name, weight in named_weights(self._model).items()}
         blocks: dict[str, dict[str, Tensor]] = {}
@@ -49,7 +49,7 @@ class CompiledGradients:
                 widths = list(spec.reads.values())
                 rows = tf.split(weights[name], widths) if len(widths) > 1 else [weights[name]]
                 blocks[name] = dict(zip(spec.reads, rows, strict=True))
-        tables: list[Tensor] = []
+        arranged: list[Tensor | None] = []
         for index in range(shape.layers):
             table = blocks[f"rnn.{index}.kernel"].get(shape.input)
             if table is None:
@@ -57,8 +57,10 @@ class CompiledGradients:
             elif shape.embedding:
                 table = tf.matmul(weights["embedding"], table)
             bias = weights.get(f"rnn.{index}.bias")
-            tables.append(table if bias is None else table + bias)
-        return self._network.arrange(tables, blocks, weights["logits.bias"])
+            arranged.append(table if bias is None else table + bias)
+            for name in shape.readers(index):
+                arranged.append(blocks.get(name, {}).get(f"rnn.{index}"))
+        return [*arranged, weights["logits.bias"]]
 
     def _fill(self, arrays: Sequence[Any]) -> list[Any]:
         """Return the arrays of the weights in the places that they have in the kernel."""
@@ -83,12 +85,13 @@ class CompiledGradients:
         inputs, count = [self._packed, *self._weights], len(self._weights)
 
         def call(packed: Any, *arrays: Any) -> tuple[Any, ...]:
+            """Compute the gradient from the packed weights, the weights, and the inputs that are given."""
             named: dict[str, Any] = dict(zip(names, arrays[count:], strict=True))
             return self._kernel.gradient(
                 self._network, self._fill(arrays[:count]), packed, share=share, **self._minimized, **named
             )
 
-        last, vector = _call(call, [*inputs, *(given[name] for name in names)], 2)
+        last, vector = call_with_arrays(call, [*inputs, *(given[name] for name in names)], 2)
         last = tf.ensure_shape(last, (len(state), *state[0].shape))
         return tuple(tf.unstack(last)), [tf.ensure_shape(vector, (1 + sum(map(_size, self._weights)),))]
 
@@ -105,7 +108,7 @@ def _size(tensor: Tensor) -> int:
     return int(np.prod(tensor.shape))
 
 
-def _call(function: Callable[..., tuple[Any, ...]], inputs: list[Tensor], count: int) -> list[Tensor]:
+def call_with_arrays(function: Callable[..., Sequence[Any]], inputs: list[Tensor], count: int) -> list[Tensor]:
     """Return the `count` float32 arrays that a function of arrays returns, as tensors.
 
     `stateful=False` lets several calls run side by side.

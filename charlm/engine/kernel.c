@@ -24,10 +24,8 @@
 
 #include "muon.h"
 
-#ifndef AT_ONCE
 #define AT_ONCE 32 /* places that a layer reads before the next one does */
-#endif
-#define BLOCK 256 /* places, or pairs of them, that are added up at a time for the gradients of weights */
+#define BLOCK 256  /* places, or pairs of them, that are added up at a time for the gradients of weights */
 
 enum { TANH, RELU, SIGMOID, LINEAR };
 
@@ -196,8 +194,7 @@ static float loss_and_d(const Part *p, long place, float *z) {
 static void read_by(const Part *p, long layer, int reader, long time, long places, float *sums) {
     const Layer *l = p->layers + layer;
     const float *left = AT(l->read[reader], time * p->w->rows * p->padded);
-    const Product product = rows_times(&p->format, left, places, &l->matrix[reader][0]);
-    add_product(&p->format, &product, sums, places, 0);
+    add_rows(&p->format, left, places, &l->matrix[reader][0], sums, 0);
 }
 
 /* Compute the h of all layers for some times from `begin` on, and the logits without bias.
@@ -236,9 +233,8 @@ static void read_back(const Part *p, long layer, int reader, const float *from, 
     const Window *w = p->w;
     const long R = w->rows, P = p->padded;
     const int is_masked = mask_of(w, layer, reader, 1, 0) != NULL;
-    const Product product = rows_times(&p->format, from, places, &p->layers[layer].matrix[reader][1]);
     float *added = is_masked ? memset(p->masked, 0, 4 * places * P) : sums;
-    add_product(&p->format, &product, added, places, 0);
+    add_rows(&p->format, from, places, &p->layers[layer].matrix[reader][1], added, 0);
     if (is_masked) EACH(place, places) {
         const float *mask = mask_of(w, layer, reader, time + place / R, place % R);
         EACH_VECTOR(at, P) *(vector *)(sums + place * P + at) +=
@@ -319,9 +315,9 @@ static void gradients_of_weights(Part *p) {
     const long places = w->time * w->rows, depth = p->depth, P = p->padded, Q = p->padded_characters;
     float *right_of[] = {p->right, p->right + depth * P, p->right + 2 * depth * P};
     const Packed rights[] = {{depth, P, right_of[0]}, {depth, P, right_of[1]}, {depth, Q, right_of[2]}};
-    pack(&rights[2], COLUMNS, p->d, places, Q, Q, 1, p->format.bfloat16);
+    pack(&rights[2], p->d, places, p->format.bfloat16);
     for (long i = w->layers - 1; i >= 0; i--) {
-        pack(&rights[i % 2], COLUMNS, p->layers[i].a, places, P, P, 1, p->format.bfloat16); /* the a above is kept */
+        pack(&rights[i % 2], p->layers[i].a, places, p->format.bfloat16); /* the a above is kept */
         EACH(reader, READERS) {
             const Packed *right = &rights[reader == LOGITS ? 2 : (i + reader) % 2];
             const float *left = AT(p->layers[i].read[reader], reader == RECURRENT ? 0 : w->rows * P);
@@ -390,7 +386,7 @@ long pack_weights(const Window *w, float *packed) {
         memset(padded, 0, 4 * P * stride);
         EACH(r, w->units) memcpy(padded + r * stride, weights + r * columns, 4 * columns);
         round_factor(&p.format, factor, padded, P * stride);
-        pack(&m[0], COLUMNS, factor, P, stride, stride, 1, p.format.bfloat16);
+        pack(&m[0], factor, P, p.format.bfloat16);
         pack_transposed(&m[1], factor);
     }
     return sizes[0];

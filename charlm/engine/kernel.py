@@ -21,10 +21,12 @@ from charlm.network.architecture import Architecture
 from charlm.storage import file_sha256
 
 Array = NDArray[Any]
-
-
 Weights = Sequence[Array | None]
-"""The weights of a network in the order of kernel.c, float32 in C order; see `Network.arrange`."""
+"""The weights of a network, float32, in the order of kernel.c.
+
+For each layer its table, which has what each character adds to the layer, with its bias, [V, H], or [1, H] if it reads
+no character; and the rows of `Architecture.readers` that read its output, None if there are none. Then the bias of the
+logits."""
 
 
 @dataclass(frozen=True)
@@ -34,26 +36,6 @@ class Network:
     architecture: Architecture
     bfloat16: bool
     """Whether the factors of products are rounded to bfloat16."""
-
-    def arrange(self, tables: Sequence[Any], blocks: Mapping[str, Mapping[str, Any]], bias: Any) -> list[Any]:
-        """Return the weights in the order of kernel.c.
-
-        Args:
-            tables: For each layer, what each character adds to it, with its bias, [V, H]; [1, H] if it reads none.
-            blocks: The rows of each matrix, by its name and by the part of the network whose output they read.
-            bias: The bias of the logits, [V].
-
-        Returns:
-            For each layer its table and the rows by which its own next step, the next layer and the logits read its
-            output, None for what does not; then the bias.
-
-        """
-        arranged: list[Any] = []
-        for index, table in enumerate(tables):
-            arranged.append(table)
-            for name in self.architecture.readers(index):
-                arranged.append(blocks.get(name, {}).get(f"rnn.{index}"))
-        return [*arranged, bias]
 
 
 class _Window(ctypes.Structure):
@@ -180,17 +162,10 @@ class Kernel:
     def losses(
         self, network: Network, weights: Weights, packed: Array, *, window: Array, state: Array
     ) -> tuple[Array, Array]:
-        """Read a window without dropout; return the state after it, and the loss of each character.
-
-        Args:
-            network: The network.
-            weights: Its weights.
-            packed: What `pack` returned for them.
-            window: Ids, int32 [T + 1, R]: the inputs are rows 0 to T - 1, the targets rows 1 to T.
-            state: The state before the first character, [L, R, H].
+        """Read a window without dropout; the arguments are those of `gradient`.
 
         Returns:
-            The state [L, R, H], and the losses in nats, [T, R].
+            The state after the last character [L, R, H], and the loss of each character in nats, [T, R].
 
         """
         return self._run(network, weights, packed, {"ids": window, "state": state})
@@ -200,13 +175,7 @@ class Kernel:
     ) -> tuple[Array, Array]:
         """Read a window; return the state after it, and the losses.
 
-        Args:
-            network: The network.
-            weights: Its weights.
-            packed: What `pack` returned for them.
-            arrays: The other arrays that are read, by their names in `_Window`.
-            fields: Other fields.
-
+        `arrays` and `fields` are fields of `_Window` by name.
         """
         given = {name: array for name, array in arrays.items() if array is not None}
         time, rows = len(given["ids"]) - 1, given["ids"].shape[1]
@@ -251,12 +220,13 @@ class Kernel:
             The momentum and the weights after the step.
 
         """
+        self._check(bfloat16)
         assert all(array.flags.c_contiguous for array in (gradient, momentum, weights, polynomials))
         new_momentum, new_weights = (_aligned(weights.size).reshape(weights.shape) for _ in range(2))
         step = _MuonStep(
             *weights.shape,
             polynomials=len(polynomials),
-            bfloat16=bfloat16 and self.has_bfloat16,
+            bfloat16=bfloat16,
             nesterov=nesterov,
             momentum=momentum_factor,
             decay=decay,
@@ -279,9 +249,12 @@ class Kernel:
             memory = self._own.memory = _aligned(size)
         return memory
 
-    def _window(self, network: Network, **fields: Any) -> _Window:
-        if network.bfloat16 and not self.has_bfloat16:
+    def _check(self, bfloat16: bool) -> None:
+        if bfloat16 and not self.has_bfloat16:
             raise ValueError("this library was compiled without bfloat16, and would write past the end of the arrays")
+
+    def _window(self, network: Network, **fields: Any) -> _Window:
+        self._check(network.bfloat16)
         shape = network.architecture
         return _Window(
             layers=shape.layers,

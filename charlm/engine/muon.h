@@ -24,8 +24,8 @@ static void mirror(float *square, long size) {
 typedef struct { /* as in charlm.engine.kernel */
     long rows, columns, polynomials;
     int bfloat16, nesterov;
-    float momentum, decay, rate;       /* decay: the share of the weights that is subtracted */
-    const float *abc;                  /* of each polynomial */
+    float momentum, decay, rate; /* mu; decay is the share of the weights that is subtracted */
+    const float *abc;            /* of each polynomial */
     const float *gradient, *momentums, *weights;
     float *new_momentums, *new_weights;
 } MuonStep;
@@ -79,19 +79,22 @@ long muon_step(const MuonStep *step, float *memory) {
         const float a = step->abc[3 * n], b = step->abc[3 * n + 1], c = step->abc[3 * n + 2];
         round_factor(&format, rounded, wide, P * Q);
         pack_transposed(&transposed_x, rounded);
-        compute_product(&format, rounded, P, &transposed_x, gram, 1);
+        memset(gram, 0, 4 * P * P);
+        add_rows(&format, rounded, P, &transposed_x, gram, 1);
         mirror(gram, P);
 
         round_factor(&format, factor, gram, P * P);
-        pack(&packed_gram, COLUMNS, factor, P, P, P, 1, format.bfloat16);
-        compute_product(&format, factor, P, &packed_gram, square, 1);
+        pack(&packed_gram, factor, P, format.bfloat16);
+        memset(square, 0, 4 * P * P);
+        add_rows(&format, factor, P, &packed_gram, square, 1);
 
         EACH_VECTOR(at, P * P) *(vector *)(gram + at) = *(vector *)(gram + at) * b + *(vector *)(square + at) * c;
         EACH(i, P) gram[i * P + i] += a;
         mirror(gram, P);
         round_factor(&format, factor, gram, P * P);
-        pack(&packed_x, COLUMNS, rounded, P, Q, Q, 1, format.bfloat16);
-        compute_product(&format, factor, P, &packed_x, wide, 0);
+        pack(&packed_x, rounded, P, format.bfloat16);
+        memset(wide, 0, 4 * P * Q);
+        add_rows(&format, factor, P, &packed_x, wide, 0);
     }
     if (is_tall) transpose(x, columns, wide, Q, columns, rows);
     else EACH(i, rows) memcpy(x + i * columns, wide + i * Q, 4 * columns);

@@ -23,6 +23,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from charlm.config.schema import OptimizerConfig
+from charlm.engine.compiled import call_with_arrays
 from charlm.engine.kernel import Kernel
 from charlm.engine.model import Tensor
 from charlm.hardware import core_count
@@ -44,7 +45,7 @@ class Muon(keras.optimizers.Muon):
     precision = "float32"
     """The precision of matrix products and of their results, float32 or bfloat16."""
     kernel: Kernel | None = None
-    """The compiled kernel, which computes the iterations; None = TensorFlow does."""
+    """The compiled kernel, which updates the matrices; None = TensorFlow does."""
 
     def zeropower_via_newtonschulz5(self, x: Tensor, steps: int) -> Tensor:
         """Return approximately U V^T for x = U S V^T, a matrix whose singular values are near 1.
@@ -77,26 +78,21 @@ class Muon(keras.optimizers.Muon):
         self, grads: Sequence[Tensor], trainable_variables: Sequence[Any], learning_rate: Tensor
     ) -> None:
         """Update the weights; with the kernel, the matrices are shared among the cores."""
-        matrices = [index for index, variable in enumerate(trainable_variables) if self._is_compiled(variable)]
-        amounts = [_work(*grads[index].shape) for index in matrices]
-        for group in share_evenly(amounts, core_count()):
-            chosen = [matrices[index] for index in group]
-            self._update_group(
-                [grads[index] for index in chosen], [trainable_variables[index] for index in chosen], learning_rate
-            )
-        others = [index for index in range(len(grads)) if index not in matrices]
+        pairs = list(zip(grads, trainable_variables, strict=True))
+        matrices = [pair for pair in pairs if self._is_compiled(pair[1])]
+        others = [pair for pair in pairs if not self._is_compiled(pair[1])]
+        for group in share_evenly([_work(*gradient.shape) for gradient, _ in matrices], core_count()):
+            self._update_matrices([matrices[index] for index in group], learning_rate)
         if others:
-            super()._backend_update_step(
-                [grads[index] for index in others], [trainable_variables[index] for index in others], learning_rate
-            )
+            super()._backend_update_step(*zip(*others, strict=True), learning_rate)
 
-    def _update_group(self, gradients: Sequence[Tensor], variables: Sequence[Any], learning_rate: Tensor) -> None:
-        """Update some matrices by the kernel, one after the other."""
-        count = len(variables)
-        momentums = [self.momentums[self._get_variable_index(variable)] for variable in variables]
-        inputs = [tf.convert_to_tensor(value) for value in (learning_rate, *gradients, *momentums, *variables)]
-        found = tf.numpy_function(self._compiled_steps, inputs, [tf.float32] * (2 * count), stateful=False)
-        for variable, new in zip([*momentums, *variables], tf.nest.flatten(found), strict=True):
+    def _update_matrices(self, pairs: Sequence[tuple[Tensor, Any]], learning_rate: Tensor) -> None:
+        """Update some matrices, each with its gradient, by the kernel, one after the other."""
+        gradients, matrices = zip(*pairs, strict=True)
+        momentums = [self.momentums[self._get_variable_index(matrix)] for matrix in matrices]
+        changed = [*momentums, *matrices]
+        inputs = [tf.convert_to_tensor(value) for value in (learning_rate, *gradients, *changed)]
+        for variable, new in zip(changed, call_with_arrays(self._compiled_steps, inputs, len(changed)), strict=True):
             variable.assign(tf.ensure_shape(new, variable.shape))
 
     def _compiled_steps(self, learning_rate: NDArray[Any], *arrays: NDArray[np.float32]) -> list[NDArray[np.float32]]:
@@ -164,7 +160,7 @@ def build_optimizer(
     Args:
         config: The name, the learning rate and the arguments.
         precision: The precision of the matrix products of Muon, float32 or bfloat16.
-        kernel: What computes these products; None = TensorFlow.
+        kernel: What updates the matrices of Muon; None = TensorFlow.
 
     """
     built = _OPTIMIZERS[config.name](learning_rate=config.learning_rate, **config.arguments)

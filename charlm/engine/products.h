@@ -143,26 +143,22 @@ typedef struct {
     long first, depth; /* the rows of `right` that are multiplied: from the first on, so many */
 } Product;
 
-/* Pack a matrix into panels of `width` columns; what lies beyond it is zero.
-
-   Element (row, column) of the matrix is number `row * down + column * right` of an array. */
-INLINE void pack(const Packed *m, long width, const float *from, long rows, long columns, long down, long right,
-                 int bfloat16) {
-    const uint16_t *halves = (const uint16_t *)from;
-    EACH(k, m->depth) for (long column = 0; column < m->columns; column += width) {
+/* Pack a matrix [rows, columns] of factors; rows beyond it are zero. */
+INLINE void pack(const Packed *m, const float *from, long rows, int bfloat16) {
+    const long depth = m->depth, columns = m->columns;
+    EACH(k, depth) for (long column = 0; column < columns; column += COLUMNS) {
+        const long width = MIN(columns - column, COLUMNS);
         const long row = bfloat16 ? 2 * k : k;
-        const long place = row * down + column * right;
-        const long panel = MIN(m->columns - column, width);
-        const long used = row < rows ? MIN(columns - column, panel) : 0;
-        const int has_pair = row + 1 < rows;
-        float *to = m->panels + column * m->depth + k * panel;
-        if (used < panel) memset(to, 0, 4 * panel);
-        if (bfloat16) EACH(c, used) {
-            const uint32_t second = has_pair ? halves[place + c * right + down] : 0;
-            ((uint32_t *)to)[c] = halves[place + c * right] | second << 16;
+        const long place = row * columns + column;
+        float *to = m->panels + column * depth + k * width;
+        if (row >= rows) memset(to, 0, 4 * width);
+        else if (!bfloat16) memcpy(to, from + place, 4 * width);
+        else {
+            const uint16_t *first = (const uint16_t *)from + place, *second = first + columns;
+            uint32_t *pairs = (uint32_t *)to;
+            if (row + 1 < rows) EACH(c, width) pairs[c] = first[c] | (uint32_t)second[c] << 16;
+            else EACH(c, width) pairs[c] = first[c];
         }
-        else if (used == width) EACH(c, width) to[c] = from[place + c * right]; /* the compiler knows this width */
-        else EACH(c, used) to[c] = from[place + c * right];
     }
 }
 
@@ -296,20 +292,14 @@ static void add_product(const Format *format, const Product *p, float *sums, lon
     }
 }
 
-/* The product of rows, which lie one after the other, with a packed matrix; its blocks have the same height, but for
-   the last. */
-INLINE Product rows_times(const Format *format, const float *left, long rows, const Packed *right) {
+/* Add the product of rows, which lie one after the other, with a packed matrix to sums; see `add_product`. All blocks
+   of rows but the last have the same height. */
+static void add_rows(const Format *format, const float *left, long rows, const Packed *right, float *sums,
+                     int is_symmetric) {
     const long blocks = round_up(rows, ROWS) / ROWS;
     const long height = format->tiles ? TILES : round_up(rows, blocks) / blocks;
-    return (Product){left, right->depth, 1, height * right->depth, height, right, 0, right->depth};
-}
-
-/* Compute the product of rows with a packed matrix; see `add_product`. */
-static void compute_product(const Format *format, const float *left, long rows, const Packed *right, float *product,
-                            int is_symmetric) {
-    const Product p = rows_times(format, left, rows, right);
-    memset(product, 0, 4 * rows * right->columns);
-    add_product(format, &p, product, rows, is_symmetric);
+    const Product p = {left, right->depth, 1, height * right->depth, height, right, 0, right->depth};
+    add_product(format, &p, sums, rows, is_symmetric);
 }
 
 /* Return the next floats of the memory, at a multiple of 64 bytes, and count them; NULL if there is no memory yet. */

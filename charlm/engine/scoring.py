@@ -30,13 +30,12 @@ class CompiledReader:
 
     def __init__(self, kernel: Kernel, parameters: Parameters) -> None:
         self._kernel = kernel
-        shape = parameters.architecture
-        self._network = Network(shape, bfloat16=False)
-        blocks = {
-            name: {part: parameters.tensors[name][spec.rows(part)] for part in spec.reads}
-            for name, spec in shape.tensors.items()
-        }
-        self._weights = self._network.arrange(parameters.input_tables, blocks, parameters.logits_bias)
+        self._network = Network(parameters.architecture, bfloat16=False)
+        self._weights: list[Floats | None] = []
+        for index, table in enumerate(parameters.input_tables):
+            readers = parameters.output_kernels(index)
+            self._weights += [table, *(rows if rows.size else None for rows in readers)]
+        self._weights.append(parameters.logits_bias)
         self._packed = kernel.pack(self._network, self._weights)
 
     def __call__(self, ids: NDArray[Any], state: State) -> tuple[Floats, State]:
