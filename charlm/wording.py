@@ -1,8 +1,10 @@
 """Words and values in messages for the user: numbers with their nouns, times, short values, escaped characters."""
 
 import reprlib
+import shlex
 import unicodedata
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 _JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
@@ -32,6 +34,12 @@ def escape_controls(text: str, *, keep: str = "") -> str:
 def short_repr(value: Any) -> str:
     """Return the repr of a value, with long parts left out."""
     return _LIMITED.repr(value)
+
+
+def as_argument(path: Path) -> str:
+    """Return a path as a shell takes it: quoted, and with ./ before a name that begins like an option."""
+    name = str(path)
+    return shlex.quote(f"./{name}" if name.startswith("-") else name)
 
 
 def counted(number: int, noun: str) -> str:

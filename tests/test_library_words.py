@@ -12,8 +12,8 @@ import charlm
 
 PACKAGE = Path(charlm.__file__).parent
 OF_THE_COMMAND_LINE = {"cli", "__main__.py"}
-FOR_READERS = {"formats/card.py"}
-"""The text of a model card tells its readers which commands to use."""
+FOR_READERS = {"formats/card.py", "inspection/next_steps.py"}
+"""Texts of model cards and of report pages, which tell their readers which commands to use."""
 MODULES = [
     path
     for path in sorted(PACKAGE.rglob("*.py"))

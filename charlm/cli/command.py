@@ -21,9 +21,9 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from charlm.cli.output import OutputClosedError, as_argument, be_quiet, say_error, write_result, writing_output
+from charlm.cli.output import OutputClosedError, be_quiet, say_error, write_result, writing_output
 from charlm.errors import Advice, CharlmError
-from charlm.wording import escape_controls
+from charlm.wording import as_argument, escape_controls
 
 
 class Command(click.Command):

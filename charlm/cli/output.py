@@ -3,13 +3,11 @@
 import contextlib
 import json
 import os
-import shlex
 import shutil
 import sys
 import textwrap
 import unicodedata
 from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
@@ -80,12 +78,6 @@ def print_result(*lines: str) -> None:
 def print_json(value: Any) -> None:
     """Print a value as JSON in one line, paths as texts; raises what `write_result` raises."""
     print_result(json.dumps(value, default=str, allow_nan=False))
-
-
-def as_argument(path: Path) -> str:
-    """Return a path as a shell takes it: quoted, and with ./ before a name that begins like an option."""
-    name = str(path)
-    return shlex.quote(f"./{name}" if name.startswith("-") else name)
 
 
 @contextlib.contextmanager

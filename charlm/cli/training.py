@@ -22,10 +22,10 @@ from charlm.cli.command import (
     text_argument,
     training_options,
 )
-from charlm.cli.output import as_argument, cut, fill, print_json, print_result, say, terminal_width
+from charlm.cli.output import cut, fill, print_json, print_result, say, terminal_width
 from charlm.cli.progress import ProgressDisplay, describe
 from charlm.errors import CharlmError
-from charlm.wording import counted, duration
+from charlm.wording import as_argument, counted, duration
 
 if TYPE_CHECKING:
     from charlm.api.training import Plan
@@ -114,7 +114,7 @@ def _print_outcome(outcome: "Outcome") -> None:
     for line in _verdict(outcome):
         print_result(f"  {line}")
     if outcome.suggestion is not None:
-        say(_suggestion(outcome.suggestion, run, outcome))
+        say(_suggestion(outcome.suggestion, outcome))
     for name, sample in {"the best model": outcome.sample, "the last model": outcome.last_sample}.items():
         if words := " ".join(sample.split()):
             label = f"{name} generates" if outcome.last_sample else "it generates"
@@ -140,38 +140,28 @@ def _verdict(outcome: "Outcome") -> Iterator[str]:
         yield f"{best}; the last evaluation is {outcome.difference} above it"
 
 
-REASONS = {
-    "still learning": "still learning at the end; train twice as long",
-    "too few steps": "too few steps to beat a 5-gram model; train twice as long",
-    "short text": "a 5-gram model is hard to beat below 70,000 characters of training text",
-    "long repeats": "lzma compresses this text better: it has long-range repeats, which a recurrent network forgets",
-}
-"""What a suggestion says, by its kind."""
-
-
 def _to_json(outcome: "Outcome") -> dict[str, Any]:
     """Return how a training ended as plain data, with the command that a suggestion means."""
     found = outcome.to_json()
     if outcome.suggestion is not None:
-        command = _suggested_command(outcome.suggestion, as_argument(outcome.folder), outcome)
+        command = _suggested_command(outcome.suggestion, outcome)
         found["suggestion"] = {**found["suggestion"], "command": command}
     return found
 
 
-def _suggestion(suggestion: "Suggestion", run: str, outcome: "Outcome") -> str:
+def _suggestion(suggestion: "Suggestion", outcome: "Outcome") -> str:
     """Return a suggestion as a line, with the command that follows it."""
-    command = _suggested_command(suggestion, run, outcome)
+    from charlm.inspection.next_steps import REASONS
+
+    command = _suggested_command(suggestion, outcome)
     return REASONS[suggestion.kind] if command is None else f"{REASONS[suggestion.kind]}: {command}"
 
 
-def _suggested_command(suggestion: "Suggestion", run: str, outcome: "Outcome") -> str | None:
+def _suggested_command(suggestion: "Suggestion", outcome: "Outcome") -> str | None:
     """Return the command that follows a suggestion; None if there is nothing to run."""
-    options = "" if suggestion.epochs is None else f" --epochs {suggestion.epochs}"
-    options += "".join(f" -s {key}={value}" for key, value in (suggestion.settings or {}).items())
-    if not options:
-        return None
-    init = f" --init {run}/init.safetensors" if outcome.has_initial_weights else ""
-    return f"charlm train {run}/corpus -c {run}/config.yaml{options}{init}"
+    from charlm.inspection.next_steps import suggested_command
+
+    return suggested_command(suggestion, outcome.folder, has_initial_weights=outcome.has_initial_weights)
 
 
 def _what_is_kept(stopped: "Stopped") -> str:

@@ -26,7 +26,7 @@ KINDS: Mapping[str, Callable[[str], bool]] = {
     "upper case": str.isupper,
     "other letter": str.isalpha,
     "digit": str.isdigit,
-    "blank": lambda character: character.isspace() and character != "\n",
+    "space": lambda character: character.isspace() and character != "\n",
     "line break": lambda character: character == "\n",
     "punctuation": lambda character: unicodedata.category(character).startswith("P"),
     "other": lambda _: True,

@@ -73,23 +73,29 @@ def figure_style() -> contextlib.AbstractContextManager[None]:
     return style.context(["default", _STYLE])
 
 
-def canvas(*titles: str, columns: int = 1, height: float = HEIGHT) -> tuple[Figure, list[Axes]]:
+def canvas(
+    *titles: str, columns: int = 1, height: float = HEIGHT, heights: Sequence[float] = ()
+) -> tuple[Figure, list[Axes]]:
     """Return an empty figure and its axes.
 
     Args:
-        titles: Of the axes, row by row.
-        columns: How many axes stand side by side.
-        height: Of each axes in inches, without what is written round it.
+        titles: The title of each axes, row by row.
+        columns: The number of axes side by side.
+        height: The height of each axes in inches, without labels and titles.
+        heights: The height of each row of axes, if they differ.
 
     """
     from matplotlib.figure import Figure
 
     rows = -(-len(titles) // columns)
-    figure = Figure(figsize=(WIDTH, rows * (height + AROUND)), layout="constrained")
-    found = [figure.add_subplot(rows, columns, place) for place in range(1, len(titles) + 1)]
-    for axes, title in zip(found, titles, strict=True):
+    row_heights = [each + AROUND for each in heights or [height] * rows]
+    figure = Figure(figsize=(WIDTH, sum(row_heights)), layout="constrained")
+    grid = figure.add_gridspec(rows, columns, height_ratios=row_heights)
+    places = [grid[divmod(index, columns)] for index in range(len(titles))]
+    all_axes = [figure.add_subplot(place) for place in places]
+    for axes, title in zip(all_axes, titles, strict=True):
         axes.set_title(title, loc="left")
-    return figure, found
+    return figure, all_axes
 
 
 def theme_css() -> str:
@@ -134,107 +140,158 @@ def with_errors(x: Sequence[Any] | NDArray[Any], y: NDArray[Any], errors: NDArra
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """A drawing area: curves by the name that the legend gives them, or points in a row for each of some names."""
+    """A drawing area: lines over numbers, or a row of points for each of some names."""
 
     title: str
     labels: tuple[str, str]
-    """Of the horizontal axis and of the vertical one."""
+    """Labels of the horizontal axis and of the vertical one."""
     curves: Mapping[str, Curve]
-    """What is drawn beside that of other runs."""
-    besides: Mapping[str, Curve] = field(default_factory=dict)
-    """What is drawn for a single run alone."""
-    scale: Literal["linear", "log", "doublings", "names"] = "linear"
-    """log: of the values; doublings: of x; names: x are names, from the top down, and the values are to the right."""
+    """Curves by their name in the legend. They are compared with the same curves of other runs."""
+    extras: Mapping[str, Curve] = field(default_factory=dict)
+    """More curves by their name, which are drawn if the page is about a single run."""
+    x_scale: Literal["linear", "doublings", "names"] = "linear"
+    """doublings: every doubling is equally wide; names: the x of the curves are names, listed from top to bottom, and
+    the values run to the right."""
+    y_scale: Literal["linear", "log"] = "linear"
     rule: float | None = None
-    """A value at which a thin line crosses the axes."""
+    """A value at which a thin line crosses the drawing area."""
+
+    @property
+    def all_curves(self) -> dict[str, Curve]:
+        """All curves of a single run by their name."""
+        return {**self.curves, **self.extras}
+
+    @property
+    def is_clipped(self) -> bool:
+        """Whether a positive value of a curve lies below the end of a logarithmic axis."""
+        if self.y_scale != "log":
+            return False
+        rows = [row for curve in self.all_curves.values() for row in (curve.y, *curve.band)]
+        values = np.concatenate([np.array(row, np.float64) for row in rows])
+        return bool(((values > 0) & (values < FLOOR)).any())
+
+
+def clipping_note(panels: Sequence[Panel]) -> str:
+    """Return a sentence if an axis of some panels is cut off, else an empty string."""
+    return f"Values below {FLOOR:g} are not drawn." if any(panel.is_clipped for panel in panels) else ""
 
 
 def mean_curve(curves: Sequence[Curve]) -> Curve:
-    """Return the mean of a curve of several runs, with the standard error as a band, as far as all of them reach."""
-    size, count = min(len(curve.y) for curve in curves), len(curves)
-    x, values = curves[0].x[:size], np.array([curve.y[:size] for curve in curves], np.float64)
-    return (
-        with_errors(x, values.mean(0), values.std(0, ddof=1) / math.sqrt(count)) if count > 1 else Curve(x, values[0])
-    )
+    """Return the mean of a curve of several runs with its standard error as a band, as far as all of them reach.
+
+    A single curve is returned without its band.
+    """
+    size = min(len(curve.y) for curve in curves)
+    x = curves[0].x[:size]
+    values = np.array([curve.y[:size] for curve in curves], np.float64)
+    if len(curves) == 1:
+        return Curve(x, values[0])
+    return with_errors(x, values.mean(0), values.std(0, ddof=1) / math.sqrt(len(curves)))
 
 
 def compare_panels(runs: Mapping[str, Sequence[Sequence[Panel]]]) -> list[Panel]:
-    """Return the panels of a section of several runs as panels that each show one quantity of all runs.
+    """Return panels that each show one quantity of all runs.
 
     Args:
-        runs: By the name that the legend gives them: the panels of one run, or of several, whose mean is drawn.
+        runs: The panels of a section by the name that the legend gives them: those of one run, or of several runs
+            whose mean is drawn.
 
     """
     panels: dict[str, Panel] = {}
     for run, seeds in runs.items():
-        for same in zip(*seeds, strict=False):  # a seed may lack what the others have
+        for same in zip(*seeds, strict=False):  # a run may lack panels that the others have
             for name in same[0].curves:
-                title = f"{same[0].title}{name and f': {name}'}"
-                panel = panels.setdefault(title, replace(same[0], title=title, curves={}, besides={}))
+                title = f"{same[0].title}: {name}" if name else same[0].title
+                panel = panels.setdefault(title, replace(same[0], title=title, curves={}, extras={}))
                 curve = mean_curve([each.curves[name] for each in same])
                 panels[title] = replace(panel, curves={**panel.curves, run: curve})
     return [*panels.values()]
 
 
 def draw_panels(panels: Sequence[Panel]) -> Figure:
-    """Draw panels of one kind one below the other, with a legend above them."""
-    drawn = [{**panel.curves, **panel.besides} for panel in panels]
-    names = [list(dict.fromkeys(name for each in curves.values() for name in each.x)) for curves in drawn]
-    is_named = panels[0].scale == "names"
-    height = 0.27 * max(3, *map(len, names)) if is_named else HEIGHT if len(panels) == 1 else 1.5
-    figure, grid = canvas(*(panel.title for panel in panels), height=height)
-    named = dict.fromkeys(name for curves in drawn for name in curves if name)
-    numbers = {"": 0, **{name: index for index, name in enumerate(named)}}  # the same style in every panel
-    for axes, panel, curves, places in zip(grid, panels, drawn, names, strict=True):
+    """Draw panels one below the other, with a legend above them."""
+    figure, grid = canvas(*(panel.title for panel in panels), heights=_heights(panels))
+    names = dict.fromkeys(name for panel in panels for name in panel.all_curves if name)
+    numbers = {name: index for index, name in enumerate(names)}  # a name has the same style in every panel
+    for axes, panel in zip(grid, panels, strict=True):
         axes.set(xlabel=panel.labels[0], ylabel=panel.labels[1])
-        lines = [(numbers[name], name, curve) for name, curve in curves.items()]
-        if is_named:
-            _draw_points(axes, lines, places)
+        lines = [(numbers.get(name, 0), name, curve) for name, curve in panel.all_curves.items()]
+        if panel.x_scale == "names":
+            _draw_points(axes, lines, _names_of(panel))
         else:
             _draw_lines(axes, lines, panel)
-    longest = max(len(name) for curves in drawn for name in curves)
+    longest = max(len(name) for panel in panels for name in panel.all_curves)
     legend(figure, columns=1 if longest > 40 else 2)
     return figure
 
 
+def _names_of(panel: Panel) -> list[str]:
+    return list(dict.fromkeys(name for curve in panel.all_curves.values() for name in curve.x))
+
+
+def _heights(panels: Sequence[Panel]) -> list[float]:
+    """Return the height of each drawing area in inches; rows of names need a fixed height each."""
+    lines = HEIGHT if len(panels) == 1 else 1.5
+    return [0.27 * max(3, len(_names_of(panel))) if panel.x_scale == "names" else lines for panel in panels]
+
+
 def _draw_points(axes: Axes, curves: Sequence[tuple[int, str, Curve]], names: Sequence[str]) -> None:
     for index, name, curve in curves:
-        y, rows = np.array(curve.y, np.float64), [names.index(each) for each in curve.x]
-        errors = np.abs([edge - y for edge in curve.band]) if curve.band else None
-        style: dict[str, Any] = {"color": SERIES[index % len(SERIES)], "marker": MARKERS[index % len(MARKERS)]}
-        axes.errorbar(y, rows, xerr=errors, linestyle="", elinewidth=1, mfc="none", markersize=5, label=name, **style)
+        values = np.array(curve.y, np.float64)
+        rows = [names.index(each) for each in curve.x]
+        errors = np.abs([edge - values for edge in curve.band]) if curve.band else None
+        axes.errorbar(
+            values,
+            rows,
+            xerr=errors,
+            label=name,
+            color=SERIES[index % len(SERIES)],
+            marker=MARKERS[index % len(MARKERS)],
+            markersize=5,
+            mfc="none",
+            linestyle="",
+            elinewidth=1,
+        )
     axes.set_yticks(range(len(names)), names, color=INK)
     axes.set(xlim=(0, 1.04 * axes.dataLim.x1 or 1), ylim=(len(names) - 0.4, -0.6))
 
 
 def _draw_lines(axes: Axes, curves: Sequence[tuple[int, str, Curve]], panel: Panel) -> None:
-    is_log, largest = panel.scale == "log", 0.0
+    is_log = panel.y_scale == "log"
+    largest = 0.0
     for index, name, curve in curves:
         rows = np.array([curve.y, *curve.band], np.float64)
-        line, *edges = np.where(np.isfinite(rows) & ((rows > 0) | (not is_log)), rows, np.nan)
+        is_drawn = np.isfinite(rows) & (rows > 0) if is_log else np.isfinite(rows)
+        line, *edges = np.where(is_drawn, rows, np.nan)
         if edges:
             axes.fill_between(curve.x, *edges, color=SERIES[index % len(SERIES)], alpha=0.18, linewidth=0)
-        is_point = np.isfinite(line).sum() == 1  # which a line does not show
-        marker, fill = ("D", "none") if index == 1 else ("o", "full")  # the second may lie on the first
+        is_point = np.isfinite(line).sum() == 1  # a line does not show a single point
+        marker, fill = ("D", "none") if index == 1 else ("o", "full")  # the second point may lie on the first
         style = {**series(index), "marker": marker if is_point else "", "fillstyle": fill, "clip_on": not is_point}
         axes.plot(curve.x, line, label=name, **style)
         largest = max(largest, np.nan_to_num([line, *edges]).max())
     if panel.rule is not None:
         axes.axhline(panel.rule, **RULE)
-    if panel.scale == "doublings":
+    if panel.x_scale == "doublings":
         axes.set_xscale("symlog", base=2, linthresh=1)
         axes.set_xlim(-0.2, None)
         axes.xaxis.set_major_formatter("{x:g}")
-    elif largest > 0 and is_log:
-        axes.set_xlim(0, max(1, *(curve.x[-1] for _, _, curve in curves)))
-        axes.set_yscale("log")
-        low, high = axes.get_ylim()
-        if low < FLOOR:
-            axes.set_ylim(FLOOR, 3 * max(largest, FLOOR))
-        elif high < 10 * low:  # there may be no power of ten, which alone has a number
-            axes.set_ylim(low / 3.2, high * 3.2)
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter("")
+    if is_log and largest > 0:
+        if panel.x_scale == "linear":
+            axes.set_xlim(0, max(1, *(curve.x[-1] for _, _, curve in curves)))
+        _make_logarithmic(axes, largest)
+
+
+def _make_logarithmic(axes: Axes, largest: float) -> None:
+    """Make the vertical axis logarithmic, down to FLOOR, with at least one power of ten on it."""
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    if low < FLOOR:
+        axes.set_ylim(FLOOR, 3 * max(largest, FLOOR))
+    elif high < 10 * low:  # there may be no power of ten on the axis, and only these have a number
+        axes.set_ylim(low / 3.2, high * 3.2)
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")
 
 
 def legend(figure: Figure, *, columns: int = 3) -> None:

@@ -1,104 +1,104 @@
-"""Where the state goes if one character is repeated for ever: what becomes of it, and the fixed points that it finds.
+"""Where the state comes to rest when one character is repeated: the fixed points that attract it.
 
-With the character c held constant, the state follows h <- F(h) = f(x_c U + h V + b) in each layer. A fixed point has
-F(h) = h (Sussillo and Barak 2013, "Opening the black box"). What becomes of a state, and the points that attract, are
-found by repeating the character.
+With the character c repeated, the state follows h <- F(h) = f(x_c U + h V + b) in each layer. A fixed point has
+F(h) = h. Repeating the character finds fixed points that attract. Sussillo and Barak (2013, "Opening the black box")
+minimise the speed |F(h) - h| instead, which also finds points that repel.
 
-The picture shows the state of all layers while it reads the text, in the plane of its first two principal components,
-and where the points lie in this plane.
-
-Axes: S states side by side, H units, D those of all layers.
+Axes: S states side by side, H units of a layer, D units of all layers, T characters of the text.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
 from charlm.inspection.figures import GRID, MUTED, SERIES, Figure, canvas, legend
-from charlm.inspection.reading import FULL_SIZE, MOST_STATES, Found, Reading
+from charlm.inspection.reading import FULL_SIZE, MOST_STATES, Reading
+from charlm.inspection.section import Content, Drawing, Sample, Section, Table
 from charlm.network.gradients import slope
 from charlm.network.rnn import Floats, Parameters, State, advance, probabilities
 from charlm.text.markup import visible
+from charlm.wording import counted
 
 MAX_UNITS = 1024
-"""The widest layer: the time for the eigenvalues grows with the cube of the width."""
-CHARACTERS, STARTS, LIKELIEST = 3, 3, 3
-"""How many characters are held constant, from how many states of the text, and how many likely characters are named at
-a point."""
+"""The most units of a layer: the time for the eigenvalues grows with their cube."""
+CHARACTERS = 3
+"""How many characters are repeated, one at a time."""
+STARTS = 3
+"""How many states of the text are started from."""
+LIKELIEST = 3
+"""How many likely next characters are listed for a fixed point."""
 PATH = 400
-"""Characters of the text whose states are drawn."""
-REPETITIONS, LONGEST_PERIOD = 12_800, 64
-"""How often a character is repeated at most: fewer times in a network of more than FULL_SIZE parameters."""
+"""The number of characters whose states are drawn."""
+REPETITIONS = 12_800
+"""The most repetitions in a network of up to FULL_SIZE parameters; fewer in a larger one."""
 AT_REST = 1e-9
-"""The change of a unit, relative to 1 + the largest |h| of a unit, up to which a state counts as the same."""
-MOVING = 1e-3
-"""The change of a unit in every step of a cycle, relative as above. A spiral towards a fixed point that passes for a
-cycle would have to shrink by less than a millionth while it turns once."""
-LARGEST = 1e6
-"""The |h| above which a state counts as growing without end."""
+"""The largest change of a unit in one step, relative to 1 + the largest |h|, at which a state is at rest."""
 NEAR = 1e-6
-"""The distance of a unit up to which two points count as one."""
-Outcome = Literal["settles", "cycles", "not settled", "grows"]
+"""The largest distance of a unit at which two points count as one."""
 
 
 @dataclass(frozen=True)
 class FixedPoint:
-    """A point at which the state comes to rest while a character is held constant."""
+    """A state that stays the same while a character is repeated."""
 
     place: tuple[float, float]
     """Its coordinates in the plane of `FixedPoints.path`."""
     spectral_radius: float
-    """The largest size of an eigenvalue of the Jacobian of F at the point, V diag f'(a) in each layer: what is left of
-    a small difference after a step, in the end."""
+    """The factor per step by which a small difference from the point shrinks in the end: the largest modulus of an
+    eigenvalue of the Jacobian of F, which is V diag f'(a) in each layer."""
     starts: int
-    """From how many of the states of the text the state came here."""
+    """How many of the starting states came here."""
     likeliest: tuple[tuple[int, float], ...]
     """The ids that the network expects next at this point, with their probabilities, likeliest first."""
 
 
 @dataclass(frozen=True)
-class HeldCharacter:
-    """What the state does while one character is held constant."""
+class RepeatedCharacter:
+    """Where the state comes to rest while one character is repeated."""
 
     id: int
-    """The character."""
-    outcome: Outcome
-    """What becomes of most states of a text when the character is repeated: a state comes to rest (settles), returns
-    to itself after a few characters (cycles), grows without end, or does none of these in `repetitions` characters."""
-    period: int | None
-    """The length of the cycle in characters if the outcome is `cycles`; 1 if it settles; else None."""
+    """The id of the character."""
+    starts: int
+    """The number of states of the text that were started from."""
+    at_rest: int
+    """How many of them came to rest."""
     points: tuple[FixedPoint, ...]
-    """Where states came to rest, those that most of them came to first."""
+    """The points where they came to rest, those with the most starts first."""
 
 
 @dataclass(frozen=True, eq=False)
 class FixedPoints:
-    """What the state does while a character is held constant, and where it goes while it reads the text."""
+    """Where the state comes to rest while a character is repeated, and the path that it takes while it reads a text."""
 
-    held: tuple[HeldCharacter, ...]
-    """The commonest characters of the text."""
+    held: tuple[RepeatedCharacter, ...]
+    """The most common characters of the text, most common first."""
     path: Floats
-    """The states of all layers after the first characters of the text, in the plane of their first two principal
-    components: float64 [up to PATH, 2], the mean of these states at 0."""
+    """States of all layers after the first characters of the text, projected on the plane of their first two principal
+    components, with their mean at the origin: float64 [up to PATH, 2]."""
     shares: tuple[float, float]
-    """The share of the variance of these states that each component has, from 0 to 1."""
+    """The share of the variance of these states along each component, from 0 to 1."""
     repetitions: int
-    """How often a character was repeated at most."""
-    positions: range
-    """Of the characters of `path`."""
+    """The most repetitions of a character."""
+    positions: Sample
+    """The characters after which the states of the path were taken."""
+    counted: Sample
+    """The characters among which the most common ones were found."""
+    starts: tuple[int, ...]
+    """The characters after which the starting states were taken."""
 
 
 def find_fixed_points(parameters: Parameters, ids: NDArray[Any], outputs: State) -> FixedPoints:
-    """Find what becomes of the state, each of the commonest characters of a text held constant.
+    """Find where the state comes to rest for each of the most common characters of a text.
 
     Args:
         parameters: The weights.
-        ids: The text, from whose states each begins, integers [T], T >= 1.
+        ids: The text, integers [T], T >= 1.
         outputs: The states after each of its characters, finite, [T, H] for each layer.
 
     Raises:
@@ -107,119 +107,190 @@ def find_fixed_points(parameters: Parameters, ids: NDArray[Any], outputs: State)
     """
     widest = max(layer.units for layer in parameters.layers)
     if widest > MAX_UNITS:
-        raise CharlmError(f"a layer of {widest:,} units; fixed points are found up to {MAX_UNITS:,}")
+        raise CharlmError(f"a layer has {widest:,} units; fixed points are computed for up to {MAX_UNITS:,}")
     last = len(ids) - 1
     places = np.unique(np.linspace(last // 2, last, STARTS).round().astype(np.int64))
     starts = np.concatenate([output[places] for output in outputs], 1).astype(np.float64)
-    path = np.concatenate([output[:PATH] for output in outputs], 1).astype(np.float64)
-    mean = path.mean(0)
-    _, sizes, rows = np.linalg.svd(np.pad(path - mean, ((0, 2), (0, 1))), full_matrices=False)
-    plane = rows[:2, :-1].T * (sizes[:2] > 0)  # [D, 2]: the first two principal components, or 0
-    first, second = (sizes[:2] ** 2 / (float(sizes @ sizes) or 1.0)).tolist()
-    most = int(REPETITIONS * min(1.0, FULL_SIZE / parameters.architecture.size))
-    exact, held = parameters.cast(np.float64), []
+    states = np.concatenate([output[:PATH] for output in outputs], 1).astype(np.float64)
+    mean = states.mean(0)
+    plane, shares = principal_plane(states - mean)
+    repetitions = repetitions_for(parameters.architecture.size)
+    exact = parameters.cast(np.float64)
+    held = []
     for index, _ in Counter(ids.tolist()).most_common(CHARACTERS):
-        ends, outcomes = repeat_character(exact, index, starts, most=most)
-        (outcome, period), _ = Counter(outcomes).most_common(1)[0]
-        groups: list[list[Floats]] = []
-        for end in (end for end, (each, _) in zip(ends, outcomes, strict=True) if each == "settles"):
-            same = next((group for group in groups if np.allclose(end, group[0], NEAR, NEAR)), None)
-            if same is None:
-                groups.append(same := [])
-            same.append(end)
-        groups.sort(key=len, reverse=True)
-        points = (_describe(exact, group, (group[0] - mean) @ plane) for group in groups)
-        held.append(HeldCharacter(index, outcome, period, tuple(points)))
-    return FixedPoints(tuple(held), (path - mean) @ plane, (first, second), most, range(len(path)))
+        ends, is_at_rest = repeat_character(exact, index, starts, most=repetitions)
+        groups = _same_points(ends[is_at_rest])
+        points = tuple(_describe(exact, group, (group[0] - mean) @ plane) for group in groups)
+        held.append(RepeatedCharacter(index, len(starts), int(is_at_rest.sum()), points))
+    return FixedPoints(
+        held=tuple(held),
+        path=(states - mean) @ plane,
+        shares=shares,
+        repetitions=repetitions,
+        positions=Sample.of(range(len(states))),
+        counted=Sample.of(range(len(ids))),
+        starts=tuple((places + 1).tolist()),
+    )
 
 
-def _describe(parameters: Parameters, found: list[Floats], place: Floats) -> FixedPoint:
-    """Return the stability of a point [D], given once for each state that came to it, and what is expected there."""
-    state = parameters.split(found[0])
-    # The Jacobian has the eigenvalues of its layers alone, since no layer reads those above.
-    jacobians = (
+def repetitions_for(weights: int) -> int:
+    """Return how often a character is repeated at most in a network with so many weights."""
+    return max(1, int(REPETITIONS * min(1.0, FULL_SIZE / weights)))
+
+
+def principal_plane(centred: Floats) -> tuple[Floats, tuple[float, float]]:
+    """Return the first two principal components of states whose mean is 0, and their shares of the variance.
+
+    Args:
+        centred: The states, [T, D].
+
+    Returns:
+        The plane [D, 2]: unit vectors, or zeros where there is no variance; and the two shares, from 0 to 1.
+
+    """
+    padded = np.pad(centred, ((0, 2), (0, 1)))  # at least two components, even for one state or one unit
+    _, sizes, rows = np.linalg.svd(padded, full_matrices=False)
+    plane = rows[:2, :-1].T * (sizes[:2] > 0)
+    total = float(sizes @ sizes) or 1.0
+    first, second = (sizes[:2] ** 2 / total).tolist()
+    return plane, (first, second)
+
+
+def _same_points(points: Floats) -> list[list[Floats]]:
+    """Return points [n, D] in groups of equal ones, the largest group first."""
+    groups: list[list[Floats]] = []
+    for point in points:
+        same = next((group for group in groups if np.allclose(point, group[0], NEAR, NEAR)), None)
+        if same is None:
+            groups.append([point])
+        else:
+            same.append(point)
+    return sorted(groups, key=len, reverse=True)
+
+
+def _describe(parameters: Parameters, ends: list[Floats], place: Floats) -> FixedPoint:
+    """Return the stability of a point, and what the network expects there.
+
+    Args:
+        parameters: The weights, float64.
+        ends: The states that came to the point, equal but for rounding, [D] each.
+        place: The point in the plane, [2].
+
+    """
+    state = parameters.split(ends[0])
+    # The Jacobian of all layers has the eigenvalues of its layers, since no layer reads the layers above it.
+    jacobians = [
         layer.recurrent_kernel * slope(parameters.activation, part)
         for layer, part in zip(parameters.layers, state, strict=True)
-    )
+    ]
     sizes = np.concatenate([np.abs(np.linalg.eigvals(jacobian)) for jacobian in jacobians])
     chances = probabilities(parameters.logits(state))
     likeliest = np.argsort(-chances, kind="stable")[:LIKELIEST].tolist()
     return FixedPoint(
         place=(float(place[0]), float(place[1])),
         spectral_radius=float(sizes.max()),
-        starts=len(found),
+        starts=len(ends),
         likeliest=tuple((choice, float(chances[choice])) for choice in likeliest),
     )
 
 
 def repeat_character(
     parameters: Parameters, index: int, starts: Floats, *, most: int = REPETITIONS
-) -> tuple[Floats, list[tuple[Outcome, int | None]]]:
-    """Read one character over and over, until it is known what becomes of every state.
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Read one character over and over until every state is at rest.
 
     Args:
         parameters: The weights, float64.
         index: The id of the character.
         starts: The states to begin at, all layers side by side, [S, D].
-        most: How often, LONGEST_PERIOD or more.
+        most: How often to read it at most, 1 or more.
 
     Returns:
-        The states at the end, [S, D], and the outcome and the period of each.
+        The states at the end, [S, D], and which of them are at rest, [S].
 
     """
-    ids, now = np.full(len(starts), index), starts
-    outcomes: list[tuple[Outcome, int | None]] = []
-    for _ in range(most // LONGEST_PERIOD):
-        path = [now]
-        for _ in range(LONGEST_PERIOD):
-            path.append(np.concatenate(advance(parameters, ids, parameters.split(path[-1])), 1))
-        now = path[-1]
-        outcomes = [_outcome(each) for each in np.stack(path, 1)]
-        if all(outcome != "not settled" for outcome, _ in outcomes):
+    ids = np.full(len(starts), index)
+    now = starts
+    is_at_rest = np.zeros(len(starts), bool)
+    for _ in range(most):
+        before = now
+        now = np.concatenate(advance(parameters, ids, parameters.split(before)), 1)
+        sizes = 1 + np.abs(now).max(1)
+        is_finite = np.isfinite(sizes)
+        is_at_rest = is_finite & (np.abs(now - before).max(1) <= AT_REST * sizes)
+        if (is_at_rest | ~is_finite).all():
             break
-    return now, outcomes
+    return now, is_at_rest
 
 
-def _outcome(path: Floats) -> tuple[Outcome, int | None]:
-    """Return the outcome and the period of a state by its last steps, [LONGEST_PERIOD + 1, D]."""
-    size = 1 + np.abs(path[-1]).max()
-    if not size <= LARGEST:
-        return "grows", None
-    changes = np.abs(path[-2::-1] - path[-1]).max(1) / size  # in 1, 2, ... steps
-    returns = np.flatnonzero(changes <= AT_REST)
-    if not len(returns):
-        return "not settled", None
-    period = int(returns[0]) + 1
-    if period == 1:
-        return "settles", 1
-    steps = np.abs(np.diff(path[-1 - period :], axis=0)).max(1) / size
-    return ("cycles", period) if steps.min() > MOVING else ("not settled", None)
+def make_fixed_points(reading: Reading) -> Content:
+    """Find where the state comes to rest for each of the most common characters of a text."""
+    found = find_fixed_points(reading.parameters, reading.ids[:MOST_STATES], reading.states)
+    starts = ", ".join(f"{character:,}" for character in found.starts)
+    basis = (
+        f"The path shows the states after {found.positions}. The repeated characters are the {len(found.held)} most "
+        f"common of {found.counted}. Each is read up to {counted(found.repetitions, 'time')}, starting from the state "
+        f"after each of these characters: {starts}."
+    )
+    names = [visible(reading.characters[held.id]) for held in found.held]
+    caption = (
+        "The states of all layers while the network reads the text, in the plane of their first two principal "
+        f"components, and the fixed points of repeated characters. The plane holds {sum(found.shares):.0%} of the "
+        f"variance of these states; {1 - sum(found.shares):.0%} is not shown."
+    )
+    return Content(
+        found,
+        basis=basis,
+        figure=Drawing(partial(draw_path, found, names), caption),
+        table=point_table(found, reading.characters),
+    )
 
 
-def draw_path(found: FixedPoints) -> Figure:
-    """Draw the path of the state through the plane, and the points in it."""
-    figure, (axes,) = canvas("The state on the text, and the points", height=3.2)
+def point_table(found: FixedPoints, characters: Sequence[str | None]) -> Table:
+    """List the fixed points of each repeated character; a dash if no start came to rest."""
+    rows = [(held, point) for held in found.held for point in held.points or (None,)]
+    return Table(
+        "The fixed points. Radius: the factor per step by which a small difference from the point shrinks in the end.",
+        {
+            "character repeated": [visible(characters[held.id]) for held, _ in rows],
+            "starts that come here": [f"{point.starts if point else 0} of {held.starts}" for held, point in rows],
+            "radius": [point and point.spectral_radius for _, point in rows],
+            "expects next": [_expected(point, characters) for _, point in rows],
+        },
+        is_open=True,
+    )
+
+
+def _expected(point: FixedPoint | None, characters: Sequence[str | None]) -> str:
+    """Return the likeliest characters at a point with their probabilities, for instance "e 60%, l 10%"."""
+    if point is None:
+        return "does not come to rest"
+    return ", ".join(f"{visible(characters[index])} {chance:.0%}" for index, chance in point.likeliest)
+
+
+def draw_path(found: FixedPoints, names: Sequence[str]) -> Figure:
+    """Draw the path of the state through the plane, and the fixed points; `names` are those of the characters."""
+    figure, (axes,) = canvas("The state on the text, and the fixed points", height=3.2)
     axes.plot(*found.path.T, color=GRID, linewidth=0.5, marker=".", markersize=3, mec=MUTED, label="state on the text")
-    for colour, which, held in zip(SERIES, ("first", "second", "third"), found.held, strict=False):
+    for colour, name, held in zip(SERIES, names, found.held, strict=False):
+        style: dict[str, Any] = {"marker": "o", "s": 45, "facecolors": "none", "edgecolors": colour, "zorder": 4}
         for point in held.points:
-            style: dict[str, Any] = {"marker": "o", "s": 45, "facecolors": "none", "edgecolors": colour, "zorder": 4}
-            axes.scatter(*point.place, label=f"point, {which} character held", **style)
-    axes.set(xlabel=f"component 1, {found.shares[0]:.0%} of the variance", ylabel=f"component 2, {found.shares[1]:.0%}")
+            axes.scatter(*point.place, label=f"repeated: {name}", **style)
+    first, second = found.shares
+    axes.set(xlabel=f"component 1, {first:.0%} of the variance", ylabel=f"component 2, {second:.0%}")
     legend(figure, columns=2)
     return figure
 
 
-def make_fixed_points(reading: Reading) -> Found:
-    """Find what becomes of the state with each of the commonest characters of a text."""
-    found = find_fixed_points(reading.parameters, reading.ids[:MOST_STATES], reading.states)
-    items = [
-        {
-            "character": visible(reading.characters[held.id]),
-            "held": held,
-            "point": point,
-            "expected": " ".join(visible(reading.characters[index]) for index, _ in point.likeliest) if point else "",
-        }
-        for held in found.held
-        for point in held.points or (None,)
-    ]
-    return Found(found, partial(draw_path, found), items, positions=found.positions)
+SECTION = Section(
+    name="fixed_points",
+    title="Fixed points",
+    equation="F(h) = f(x_c U + h V + b) = h, the character c repeated",
+    text=(
+        "One character is repeated until the state comes to rest, that is, until a step changes no unit by more than "
+        "1e-9 times 1 plus the largest |h|. Where it comes to rest is a fixed point that attracts the state; "
+        "points that repel it are not found in this way. A radius near 1 means that the network approaches the point "
+        "slowly."
+    ),
+    make=make_fixed_points,
+)

@@ -1,4 +1,4 @@
-"""From a network and a text to the report on it: every section in its turn."""
+"""Make the report on a network that reads a text, and write the page."""
 
 import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -12,36 +12,17 @@ from charlm.api.evaluation import text_to_score
 from charlm.api.model import Model, load
 from charlm.errors import CharlmError, check_name
 from charlm.events import OnEvent, ReportProgress, ignore
-from charlm.inspection.context import make_context
-from charlm.inspection.diagram import make_network
-from charlm.inspection.fixed_points import make_fixed_points
-from charlm.inspection.memory import make_gradient, make_impulse
-from charlm.inspection.reading import Found, Reading, limits_for
+from charlm.inspection.next_steps import NextSteps, choose_next_steps
+from charlm.inspection.reading import Reading, limits_for
 from charlm.inspection.report import Report, draw_figures, render_page
-from charlm.inspection.stability import make_lyapunov, make_spectrum
-from charlm.inspection.surprise import make_loss, make_surprise
-from charlm.inspection.units import make_units
-from charlm.runs.folder import run_of
+from charlm.inspection.section import Content
+from charlm.inspection.sections import SECTIONS
+from charlm.runs.folder import CORPUS, ENDED_FILE, run_of
 from charlm.runs.run import run_corpus
 from charlm.storage import write_file
+from charlm.text.corpus import is_corpus
+from charlm.training.suggestion import End
 from charlm.wording import counted
-
-SECTIONS: Mapping[str, Callable[[Reading], Found]] = {
-    "network": make_network,
-    "surprise": make_surprise,
-    "loss_by_class": make_loss,
-    "usable_context": make_context,
-    "gradient_by_lag": make_gradient,
-    "impulse_response": make_impulse,
-    "spectrum": make_spectrum,
-    "lyapunov": make_lyapunov,
-    "fixed_points": make_fixed_points,
-    "units": make_units,
-}
-"""What makes each section, in the order of the page: what was built, what it predicts, what it remembers, how.
-
-A name is the key of the JSON, the name of the figure, and the anchor. A section that cannot be made raises CharlmError
-or LinAlgError."""
 
 
 def inspect_text(
@@ -49,8 +30,8 @@ def inspect_text(
 ) -> Report:
     """Make the report on a network that reads a text.
 
-    NumPy's products run on a single thread: they are small, and their threads spin while they wait for each other, so
-    that beside other work eigenvalues and exponents took seven times as long.
+    NumPy's products run on a single thread. They are small, and threads that wait for each other keep the processor
+    busy: next to other work, eigenvalues and exponents took seven times as long.
 
     Args:
         reading: The network and the text.
@@ -58,35 +39,46 @@ def inspect_text(
         progress: Called with the name of each section before it is made.
 
     Raises:
-        CharlmError: the text has less than 2 characters, or its losses are not finite.
+        CharlmError: the text has fewer than 2 characters, or a loss is not finite.
 
     """
     if len(reading.text) < 2:
         short = counted(len(reading.text), "character")
-        raise CharlmError(f"{reading.text_name}: {short}: at least 2 are needed for a report")
-    found: dict[str, Found] = {}
+        raise CharlmError(f"{reading.text_name}: {short}; a report needs at least 2")
+    contents: dict[str, Content] = {}
     notes = reading.notes()
     # values that are not finite are null in the JSON, and gaps in the figures
     with threadpool_limits(1, "blas"), np.errstate(all="ignore"):
-        for name, make in SECTIONS.items():
+        for name, section in SECTIONS.items():
             if only and name not in only:
                 continue
             progress(name.replace("_", " "))
             try:
-                found[name] = make(reading)
+                contents[name] = section.make(reading)
             except (CharlmError, np.linalg.LinAlgError) as error:
-                if name == "surprise":  # nothing can be said of such losses
+                if name == "surprise":  # the losses are not finite, and no section can use them
                     raise
-                notes.append(f"{name.replace('_', ' ').capitalize()}: missing: {error}.")
+                notes.append(f"{section.title}: missing, because of an error: {error}.")
     return Report(
         name=reading.name,
         text_name=reading.text_name,
         characters=reading.characters,
         activation=reading.parameters.activation,
-        recipe=reading.recipe,
+        origin=reading.origin,
         notes=tuple(notes),
-        found=found,
+        contents=contents,
+        next_steps=_next_steps(reading, contents),
     )
+
+
+def _next_steps(reading: Reading, contents: Mapping[str, Content]) -> NextSteps:
+    """Return what to try next with the run of a network; only a run that has its text can be trained again."""
+    run = None if reading.path is None else run_of(reading.path)
+    if run is None or not is_corpus(run / CORPUS):
+        return NextSteps()
+    end = End.read(run / ENDED_FILE)
+    suggestion = None if end is None else end.suggestion
+    return choose_next_steps(run, reading.trained.config, contents, suggestion)
 
 
 def inspect(
@@ -170,10 +162,11 @@ def _reading(model: Model, path: str | Path | None, text: str | Path | None) -> 
         limits=limits_for(model.trained.parameters),
         training_text=None if corpus is None else corpus.split("train"),
         left_out=left_out,
+        path=model.path,
     )
 
 
 def to_json(reports: Sequence[Report]) -> dict[str, Any]:
     """Return reports as an object for `json.dumps`: the report itself if there is one, else {"runs": [...]}."""
-    found = [report.data for report in reports]
-    return found[0] if len(found) == 1 else {"runs": found}
+    objects = [report.data for report in reports]
+    return objects[0] if len(objects) == 1 else {"runs": objects}

@@ -1,87 +1,83 @@
-"""What a section of a report is made from, and what it has found: data, a figure, rows of a table, a sentence.
-
-A `Reading` is a network, a text, and what several sections take from reading it, computed once. How a quantity is
-computed and its figure are in one module, which ends with a function from a `Reading` to what it has found. Another
-quantity is such a module, a name in `charlm.inspection.inspecting`, and its words in assets/words.yaml.
-"""
+"""A network and the text that it reads, with what several sections of a report need, computed once."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.config.file import dotted
 from charlm.errors import CharlmError
 from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS, count_ngrams, score_ngrams
 from charlm.evaluation.scoring import only_finite, score_stream
-from charlm.inspection.figures import Figure, Panel
 from charlm.network.gradients import Trace, read_text
 from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Parameters, State, read_outputs
+from charlm.runs.folder import CORPUS
 from charlm.text.vocabulary import describe_left_out
 
-
-@dataclass(frozen=True, eq=False)
-class Found:
-    """What a section has found about a network."""
-
-    data: Any
-    """What the JSON holds: dataclasses, arrays, lists and numbers."""
-    figure: Callable[[], Figure] | None = None
-    """Draws what is drawn for each run alone; None if there is no such figure."""
-    items: Sequence[Any] = ()
-    """The rows of its table: objects or dictionaries, whose fields the columns name."""
-    sentence: str = ""
-    """A part of the first sentence of the page, whose subject is the network; "" = nothing to say."""
-    html: str = ""
-    """What the page shows besides."""
-    positions: range | NDArray[Any] = range(0)
-    """Of the characters of the text that it rests on, rising."""
-    panels: Sequence[Panel] = ()
-    """What can be drawn beside that of other runs."""
-
-
-def items_of(arrays: Any, *names: str) -> list[dict[str, Any]]:
-    """Return a dictionary for each place of some arrays of a dataclass, [n] each."""
-    rows = zip(*(getattr(arrays, name).tolist() for name in names), strict=True)
-    return [dict(zip(names, row, strict=True)) for row in rows]
-
-
 ORDERS = range(2, 10)
-"""Of the n-grams that are counted: each knows one character less."""
+"""The orders of the n-grams that are counted. An n-gram of order n predicts from n - 1 characters."""
 MOST_STATES = 5_000
-"""States of every layer that are held at once."""
-MOST_TRACED, MOST_LOGITS = 2_000, 20_000_000
-"""Characters that are followed one by one, and their logits, which are held at once: 160 MB in float64."""
+"""The most characters whose states, of every layer, are held at once."""
+MOST_TRACED = 2_000
+"""The most characters that are read with their derivatives."""
+MOST_LOGITS = 20_000_000
+"""The most logits that are held for these characters: 160 MB in float64."""
 MOST_VALUES = 1 << 24
-"""Of a layer after different contexts, held at once: 64 MB."""
-FULL_SIZE, DOUBLE_UP_TO = 700_000, 1_600_000
-"""Up to how many parameters a network has the full limits, and its derivatives are computed in float64."""
+"""The most outputs of a layer, after different contexts, that are held at once: 64 MB."""
+FULL_SIZE = 700_000
+"""The most parameters of a network that is inspected on the full number of characters."""
+DOUBLE_UP_TO = 1_600_000
+"""The most parameters of a network whose derivatives are computed in float64."""
+SEEDS = ("seed", "training.data_seed")
+"""The settings in which runs may differ whose curves are averaged."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much of a text is read."""
+    """The numbers of characters that a report is based on."""
 
     characters: int
-    """In all."""
+    """The characters that are read at most."""
     context: int
-    """Characters whose context is cut."""
+    """The characters that are predicted from the last k only."""
     predictions: int
-    """Whose gradients are followed back."""
+    """The predictions whose gradients are followed back."""
 
 
 def limits_for(parameters: Parameters) -> Limits:
-    """Return the limits for a network: from FULL_SIZE on, the more parameters it has, the fewer characters."""
+    """Return the limits for a network: beyond FULL_SIZE parameters, they fall as the network grows."""
     scale = min(1.0, FULL_SIZE / parameters.architecture.size)
     return Limits(
         characters=max(5_000, int(100_000 * scale)),
         context=max(1_000, min(max(2_500, int(15_000 * scale)), MOST_VALUES // parameters.width)),
         predictions=max(50, int(400 * scale)),
     )
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What tells two trained networks apart: how they were trained, and by which random choices."""
+
+    training: str | None
+    """The settings but the seeds, the training text, and the name of the model file. None = the text is not known."""
+    seeds: tuple[Any, ...]
+    """The values of SEEDS."""
+
+    @classmethod
+    def of(cls, trained: TrainedModel, path: Path | None) -> "Origin":
+        """Return the origin of a network that was read from a file."""
+        settings = {key: value for key, value in dotted(trained.config) if not isinstance(value, Mapping)}
+        seeds = tuple(settings.pop(key, None) for key in SEEDS)
+        text = trained.facts.get(CORPUS)
+        name = None if path is None else path.name
+        training = None if text is None else json.dumps([settings, text, name], sort_keys=True)
+        return cls(training, seeds)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +88,7 @@ class Reading:
     """The path of the run, for the user."""
     trained: TrainedModel
     text_name: str
-    """What is read, for the user."""
+    """The name of the text, for the user."""
     text: NDArray[Any]
     """The ids of the whole text, integers [n], n >= 2."""
     limits: Limits
@@ -100,6 +96,8 @@ class Reading:
     """The ids of the text that the network was trained on, integers [m]; None if it is not known."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """How often each character occurs that was left out of the text, because the model does not know it."""
+    path: Path | None = None
+    """The file of the model; None if it was never in a file."""
 
     @property
     def parameters(self) -> Parameters:
@@ -107,9 +105,9 @@ class Reading:
         return self.trained.parameters
 
     @property
-    def recipe(self) -> str:
-        """What the network was trained with: the same for runs that differ in `seed` alone."""
-        return json.dumps([{**self.trained.config, "seed": None}, self.trained.facts.get("corpus")], sort_keys=True)
+    def origin(self) -> Origin:
+        """How the network was trained."""
+        return Origin.of(self.trained, self.path)
 
     @property
     def characters(self) -> tuple[str | None, ...]:
@@ -118,7 +116,7 @@ class Reading:
 
     @cached_property
     def ids(self) -> NDArray[np.int64]:
-        """The ids of the text that are read."""
+        """The ids of the part of the text that is read, int64 [n]."""
         return np.asarray(self.text[: self.limits.characters], np.int64)
 
     @cached_property
@@ -149,19 +147,23 @@ class Reading:
 
     @cached_property
     def ngram_nats(self) -> dict[int, NDArray[np.float64]]:
-        """The nats of all ids but the first by the n-grams of each of ORDERS; none without the training text."""
+        """The nats of all ids but the first by n-grams, float64 [n - 1] by order; empty without the training text."""
         if self.training_text is None or not len(self.training_text):
             return {}
-        counted, size = self.training_text[-MAX_TRAINING_CHARACTERS:], len(self.trained.vocabulary)
-        models = {order: count_ngrams(counted, vocabulary_size=size, order=order) for order in ORDERS}
+        training_text = self.training_text[-MAX_TRAINING_CHARACTERS:]
+        size = len(self.trained.vocabulary)
+        models = {order: count_ngrams(training_text, vocabulary_size=size, order=order) for order in ORDERS}
         return {order: np.concatenate([*score_ngrams(model, self.ids)]) for order, model in models.items()}
 
     def notes(self) -> list[str]:
-        """Return what the limits, and the model's vocabulary, leave out, each a sentence."""
-        left_out = describe_left_out(self.left_out, "the text") if self.left_out else ""
-        notes = [f"{left_out[0].upper()}{left_out[1:]}."] if left_out else []
+        """Return what was left out of the text and of the training text, each in a sentence."""
+        notes: list[str] = []
+        if self.left_out:
+            left_out = describe_left_out(self.left_out, "the text")
+            notes.append(f"{left_out[0].upper()}{left_out[1:]}.")
         if len(self.ids) < len(self.text):
-            notes.append(f"Text: the first {len(self.ids):,} of {len(self.text):,} characters.")
+            notes.append(f"Only the first {len(self.ids):,} of {len(self.text):,} characters of the text were read.")
         if self.training_text is not None and len(self.training_text) > MAX_TRAINING_CHARACTERS:
-            notes.append(f"N-grams: counted on the last {MAX_TRAINING_CHARACTERS:,} characters of the training text.")
+            counted = f"the last {MAX_TRAINING_CHARACTERS:,} characters of the training text"
+            notes.append(f"The n-grams were counted on {counted}.")
         return notes

@@ -1,10 +1,9 @@
-"""The report on a network: what every section has found, as data, as figures, and on a page beside those on others.
+"""The report on a network, and the page on one or several reports.
 
-A page is one file of HTML: everything in it, nothing from elsewhere, and a content policy that says so. Its numbers are
+A page is a single HTML file that loads nothing from elsewhere, with a content policy that says so. Its numbers are
 those of the reports.
 """
 
-import functools
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,103 +12,139 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-import yaml
-
 from charlm import __version__
 from charlm.errors import check_name
-from charlm.inspection.figures import Figure, Panel, compare_panels, draw_panels, figure_style, image, theme_css
-from charlm.inspection.reading import Found
+from charlm.inspection.figures import Figure, compare_panels, draw_panels, figure_style, image, theme_css
+from charlm.inspection.next_steps import NextSteps
+from charlm.inspection.reading import Origin
+from charlm.inspection.section import Chart, Content, Drawing, Section
+from charlm.inspection.sections import SECTIONS
 from charlm.text.markup import content_policy, equation, folded, safe, table, to_plain
-from charlm.wording import counted
 
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What was found out about one network."""
+    """What was measured on one network."""
 
     name: str
     """The path of the run, for the user."""
     text_name: str
-    """What was read: a name for the user."""
+    """The name of the text that was read, for the user."""
     characters: tuple[str | None, ...]
     """The character of each id; None for a reserved id."""
     activation: str
-    recipe: str
-    """What the network was trained with: the same for runs that differ in `seed` alone."""
+    """The name of the activation f."""
+    origin: Origin
+    """How the network was trained."""
     notes: tuple[str, ...]
-    """What was left out, each a sentence."""
-    found: Mapping[str, Found]
-    """What each section has found, by its name; one that could not be made is missing, and `notes` says why."""
+    """What was left out, each in a sentence."""
+    contents: Mapping[str, Content]
+    """Each section by its name. A section that could not be made is missing, and a note says why."""
+    next_steps: NextSteps
+    """What to try next."""
 
     def get(self, name: str) -> Any:
-        """Return the data of a section, None if it is missing; raise CharlmError if there is no such section."""
-        check_name("section", name, read_words())
-        return self.found[name].data if name in self.found else None
+        """Return the data of a section; None if it is missing.
+
+        Raises:
+            CharlmError: there is no such section.
+
+        """
+        check_name("section", name, SECTIONS)
+        return self.contents[name].data if name in self.contents else None
 
     @property
     def summary(self) -> list[tuple[str, str]]:
-        """The parts of a sentence about the network, each after the name of the section that computed its numbers."""
-        return [(name, found.sentence) for name, found in self.found.items() if found.sentence]
+        """Predicates about the network, each with the name of the section that it comes from."""
+        return [(name, content.summary) for name, content in self.contents.items() if content.summary]
 
     @cached_property
     def data(self) -> dict[str, Any]:
         """The report as an object for `json.dumps`.
 
-        The keys are the names of the sections and of the fields of their data, all the way down; `spectral_radius`
-        repeats that of each layer, and `summary` is a list of objects (section, text). Numbers have 7 significant
-        digits; one that is not finite is null. Ids are indices of `characters`.
+        The keys are the names of the sections and of the fields of their data, all the way down. `spectral_radius`
+        repeats the radius of each layer, `summary` is a list of objects (section, text), and `next_steps` is what to
+        try next. Numbers have 7 significant digits; one that is not finite is null. Ids are indices of `characters`,
+        and the first character of the text is character 1.
         """
         names = ("name", "text_name", "characters", "activation", "notes")
         plain = {name: to_plain(getattr(self, name)) for name in names}
-        plain |= {name: to_plain(self.get(name)) for name in read_words()}
+        plain |= {name: to_plain(self.get(name)) for name in SECTIONS}
         plain["summary"] = [{"section": name, "text": text} for name, text in self.summary]
         plain["spectral_radius"] = [layer["spectral_radius"] for layer in plain["spectrum"] or ()]
+        plain["next_steps"] = to_plain(self.next_steps)
         return plain
 
     @cached_property
     def figures(self) -> dict[str, Figure]:
-        """The figures of the page by name, drawn when they are first asked for; it takes a few seconds."""
+        """The figures of the page by name. They are drawn when they are first asked for, which takes a few seconds."""
         return draw_figures([self])
 
     def _repr_html_(self) -> str:
-        """Return the page in a frame of its own, so that its style and its script leave the notebook alone."""
+        """Return the page in a frame of its own, so that its style and script leave the notebook alone."""
         page = html.escape(render_page([self], self.figures))
         return f'<iframe srcdoc="{page}" title="Report" style="width:100%;height:40em;border:0"></iframe>'
 
 
-MEMORY = "The lengths differ: the context is what helps to predict, the gradient is how far back a loss can teach."
-OPEN_TABLES = ("gradient_by_lag", "spectrum", "lyapunov", "fixed_points")
-"""Sections whose table the reader need not open."""
-SEEDS = "of runs that differ in their seeds alone, the mean, with its standard error"
-"""What the caption of a figure of several runs says of bands."""
-MISSING = '<p class="missing">Not available for this run; the limits at the top say why.</p>'
+HELP = (
+    "Characters of the text are counted from 1. \N{PLUS-MINUS SIGN} is one standard error: how much a number would "
+    "vary between texts like this one. It does not say how much the number would vary if the network were trained "
+    "again."
+)
+MEMORY = (
+    "Context and gradient differ because they answer different questions: the context is what the predictions profit "
+    "from, the gradient is how far back a loss can still change the weights."
+)
+MISSING = '<p class="missing">Not available for this run; the notes at the top say why.</p>'
+
+
+def group_by_seed(reports: Sequence[Report]) -> list[list[Report]]:
+    """Return reports in groups of different runs that differ only in their seeds, in the order of their first run.
+
+    A report is alone if its training text is not known, or if it has the seeds of another one of its group: two
+    checkpoints of one run, for instance, are not two runs.
+    """
+    groups: dict[object, list[Report]] = {}
+    for report in reports:
+        key = report if report.origin.training is None else (report.origin.training, report.text_name)
+        groups.setdefault(key, []).append(report)
+    grouped: list[list[Report]] = []
+    for group in groups.values():
+        has_different_seeds = len({report.origin.seeds for report in group}) == len(group)
+        grouped += [group] if has_different_seeds else [[report] for report in group]
+    return grouped
 
 
 def draw_figures(reports: Sequence[Report]) -> dict[str, Figure]:
-    """Return every figure by the name of its section: `NAME`, or `NAME-1`, ... where each of several runs has its own.
-
-    In the others, runs that differ in `seed` alone are drawn as their mean.
-    """
+    """Return every figure by the name of its section, or by `NAME-1`, ... if each of several runs has its own."""
     figures: dict[str, Figure] = {}
     with figure_style():
-        for name in read_words():
-            found = {report: report.found[name] for report in reports if name in report.found}
-            for run, report in enumerate(reports, 1):
-                if report in found and (draw := found[report].figure):
-                    figures[name if len(reports) == 1 else f"{name}-{run}"] = draw()
-            panels = next(iter(found.values())).panels if len(reports) == 1 and found else _compare(found)
-            if panels:
-                figures[name] = draw_panels(panels)
+        for name in SECTIONS:
+            shown = [report for report in reports if name in report.contents]
+            for report in shown:
+                figure = report.contents[name].figure
+                number = reports.index(report) + 1
+                if isinstance(figure, Drawing):
+                    figures[name if len(reports) == 1 else f"{name}-{number}"] = figure.draw()
+                elif isinstance(figure, Chart) and len(reports) == 1:
+                    figures[name] = figure.draw()
+            charts = _charts_by_run(name, shown)
+            if len(reports) > 1 and charts:
+                panels = {run: [chart.panels for chart in seeds] for run, seeds in charts.items()}
+                figures[name] = draw_panels(compare_panels(panels))
     return figures
 
 
-def _compare(found: Mapping[Report, Found]) -> Sequence[Panel]:
-    """Return the panels of a section of several runs."""
-    groups: dict[str, list[Report]] = {}
-    for report in found:
-        groups.setdefault(report.recipe, []).append(report)
-    named = {f"{runs[0].name}, {len(runs)} seeds" if runs[1:] else runs[0].name: runs for runs in groups.values()}
-    return compare_panels({name: [found[run].panels for run in runs] for name, runs in named.items()})
+def _charts_by_run(name: str, reports: Sequence[Report]) -> dict[str, list[Chart]]:
+    """Return the charts of a section by the name of a run, or of a group of runs that differ only in their seeds."""
+    charts: dict[str, list[Chart]] = {}
+    for group in group_by_seed(reports):
+        label = f"{group[0].name}, {len(group)} seeds" if len(group) > 1 else group[0].name
+        figures = [report.contents[name].figure for report in group]
+        drawn = [figure for figure in figures if isinstance(figure, Chart)]
+        if drawn:
+            charts.setdefault(label, []).extend(drawn)
+    return charts
 
 
 def render_page(reports: Sequence[Report], figures: Mapping[str, Figure]) -> str:
@@ -123,26 +158,22 @@ def render_page(reports: Sequence[Report], figures: Mapping[str, Figure]) -> str
         HTML that loads nothing and runs no script but its own.
 
     """
-    words, style, script = read_words(), theme_css() + _asset("page.css"), _asset("page.js")
+    style = theme_css() + _asset("page.css")
+    script = _asset("page.js")
     with figure_style():
-        sections = "".join(_section(name, words[name], reports, figures) for name in words)
+        sections = "".join(_section(section, reports, figures) for section in SECTIONS.values())
+    links = "".join(f'<li><a href="#{section.name}">{safe(section.title)}</a></li>' for section in SECTIONS.values())
     return Template(_asset("page.html")).substitute(
         policy=content_policy(style, script),
         version=__version__,
         title=safe(", ".join(report.name for report in reports)),
         style=style,
         summary=_summary(reports),
-        links="".join(f'<li><a href="#{name}">{safe(words[name]["title"])}</a></li>' for name in words),
-        sections=sections,
+        help=safe(HELP),
+        links=f'{links}<li><a href="#next_steps">What to try next</a></li>',
+        sections=f"{sections}{_next_steps(reports)}",
         script=script,
     )
-
-
-@functools.cache
-def read_words() -> dict[str, Any]:
-    """Return what the page says of each section, by its name, in the order of the page."""
-    words: dict[str, Any] = yaml.safe_load(_asset("words.yaml"))
-    return words
 
 
 def _asset(name: str) -> str:
@@ -150,71 +181,100 @@ def _asset(name: str) -> str:
 
 
 def _summary(reports: Sequence[Report]) -> str:
-    """Return the first sentence on each run, a table of the runs, and what was left out."""
-    rows, sentences, notes = [], "", ""
-    for report in reports:
-        network, loss = report.get("network"), report.get("loss_by_class")
-        scored = (None, None) if loss is None else ((loss.nats_per_char, loss.standard_error), len(loss.positions))
-        rows.append((report.name, report.text_name, report.activation, network and network.parameters, *scored))
-        subject, of = ("This network", "") if len(reports) == 1 else (safe(report.name), f" of {report.name}")
-        if links := "; ".join(f'<a href="#{name}">{safe(text)}</a>' for name, text in report.summary):
-            sentences += f'<p class="summary">{subject} {links}.</p>'
-        if items := "".join(f"<li>{safe(note)}</li>" for note in report.notes):
-            notes += folded(f"Limits{of}: what was left out", f"<ul>{items}</ul>")
+    """Return the first sentence on each run, a table of the runs, and the notes."""
+    sentences = "".join(_first_sentence(report, is_alone=len(reports) == 1) for report in reports)
     if 'href="#usable_context"' in sentences and 'href="#gradient_by_lag"' in sentences:
         sentences += f'<p class="help">{MEMORY}</p>'
-    head = ("run", "text read", "f", "weights", "nats per character", "characters scored")
-    return sentences + table(head, rows, caption="Runs on this page") + notes
+    return sentences + _table_of_runs(reports) + "".join(_notes(report, len(reports) == 1) for report in reports)
 
 
-def _section(name: str, words: Mapping[str, Any], reports: Sequence[Report], figures: Mapping[str, Figure]) -> str:
+def _first_sentence(report: Report, *, is_alone: bool) -> str:
+    """Return what stands out about a network, with links to the sections."""
+    links = "; ".join(f'<a href="#{name}">{safe(text)}</a>' for name, text in report.summary)
+    subject = "This network" if is_alone else safe(report.name)
+    return f'<p class="summary">{subject} {links}.</p>' if links else ""
+
+
+def _notes(report: Report, is_alone: bool) -> str:
+    """Return what was left out of a report, folded."""
+    if not report.notes:
+        return ""
+    title = "Notes: what was left out" if is_alone else f"Notes on {report.name}: what was left out"
+    items = "".join(f"<li>{safe(note)}</li>" for note in report.notes)
+    return folded(title, f"<ul>{items}</ul>")
+
+
+def _table_of_runs(reports: Sequence[Report]) -> str:
+    rows = []
+    for report in reports:
+        network, loss = report.get("network"), report.get("loss_by_class")
+        score = None if loss is None else (loss.nats_per_char, loss.standard_error)
+        count = None if loss is None else loss.positions.count
+        weights = network and network.parameters
+        rows.append((report.name, report.text_name, report.activation, weights, score, count))
+    head = ("run", "text read", "activation", "weights", "nats per character", "characters scored")
+    return table(head, rows, caption="Runs on this page")
+
+
+def _section(section: Section, reports: Sequence[Report], figures: Mapping[str, Figure]) -> str:
     """Return a section: the figure of all runs, then what each of them has."""
-    label, caption = ", ".join(report.name for report in reports), words.get("caption", "")
-    has_seeds = len({report.recipe for report in reports}) < len(reports)
-    band = words.get("band", "") if len(reports) == 1 else SEEDS if has_seeds else ""
-    content = _figure(figures[name], label, f"{caption}{band and f'; {band}'}") if name in figures else ""
-    for run, report in enumerate(reports, 1):
-        found, figure = report.found.get(name), figures.get(f"{name}-{run}")
+    name = section.name
+    content = ""
+    if len(reports) > 1 and name in figures:
+        caption = _shared_caption(name, reports)
+        content += _figure(figures[name], f"{', '.join(report.name for report in reports)}: {caption}", caption)
+    for number, report in enumerate(reports, 1):
         content += f"<h3>{safe(report.name)}</h3>" if len(reports) > 1 else ""
-        content += "" if figure is None else _figure(figure, report.name, caption)
-        content += MISSING if found is None else _body(name, words, found)
-    panels = reports[0].found[name].panels if len(reports) == 1 and name in reports[0].found else []
-    drawn = {"alone": len(reports) == 1, "ngrams": any("gram" in curve for panel in panels for curve in panel.besides)}
-    text = " ".join([words["text"], *(words[key] for key, is_drawn in drawn.items() if is_drawn and key in words)])
-    return (
-        f'<section id="{name}"><div class="words"><h2>{safe(words["title"])}</h2>{equation(words["equation"])}'
-        f'<p>{safe(text)}</p></div><div class="runs">{content}</div></section>\n'
-    )
+        own = figures.get(name if len(reports) == 1 else f"{name}-{number}")
+        content += MISSING if name not in report.contents else _body(report.name, report.contents[name], own)
+    words = f"<h2>{safe(section.title)}</h2>{equation(section.equation)}<p>{safe(section.text)}</p>"
+    return f'<section id="{name}"><div class="words">{words}</div><div class="runs">{content}</div></section>\n'
 
 
-def _figure(figure: Figure, label: str, caption: str) -> str:
-    shown = safe(caption[0].upper() + caption[1:])
-    return f"<figure>{image(figure, label=f'{label}: {caption}')}<figcaption>{shown}.</figcaption></figure>"
+def _shared_caption(name: str, reports: Sequence[Report]) -> str:
+    """Return the caption of a figure that shows several runs."""
+    charts = [report.contents[name].figure for report in reports if name in report.contents]
+    caption = next(chart.caption for chart in charts if isinstance(chart, Chart))
+    sizes = sorted({len(group) for group in group_by_seed(reports) if len(group) > 1})
+    if not sizes:
+        return caption
+    runs = " or ".join(map(str, sizes))
+    return f"{caption} Lines with a band: the mean of {runs} runs that differ only in their seeds, ±1 standard error."
 
 
-def _body(name: str, words: Mapping[str, Any], found: Found) -> str:
-    """Return what a section shows of a run below its figure."""
-    html, positions = found.html, found.positions
-    if len(positions):
-        first, last, count = int(positions[0]), int(positions[-1]), len(positions)
-        spaced = "" if count > last - first else "evenly spaced, "
-        html += f'<p class="help">Rests on {counted(count, "character")}, {spaced}{first:,} to {last:,}.</p>'
-    if found.items:
-        cells = table(words["columns"], table_rows(found, words["columns"]), caption=words["table"])
-        html += cells if name in OPEN_TABLES else folded(f"Numbers: {words['table']}", cells)
+def _body(label: str, content: Content, figure: Figure | None) -> str:
+    """Return the figure of a run, what its numbers are based on, and its table."""
+    html = ""
+    if figure is not None and content.figure is not None:
+        html += _figure(figure, f"{label}: {content.figure.caption}", _own_caption(content))
+    html += content.html
+    if content.basis and figure is None:
+        html += f'<p class="help">{safe(content.basis)}</p>'
+    if content.table is not None:
+        cells = table([*content.table.columns], content.table.rows, caption=content.table.caption)
+        html += cells if content.table.is_open else folded("Show the numbers", cells)
     return html
 
 
-def table_rows(found: Found, columns: Mapping[str, str]) -> list[list[object]]:
-    """Return the cells of a table; a column is a field of the items, or a pair of a mean and its standard error."""
-    pairs = [[_value(item, name) for name in names.split()] for item in found.items for names in columns.values()]
-    cells: list[object] = [tuple(pair) if len(pair) > 1 else pair[0] for pair in pairs]
-    return [cells[start : start + len(columns)] for start in range(0, len(cells), len(columns))]
+def _own_caption(content: Content) -> str:
+    """Return the caption of a figure of a single run: what is drawn, and what it is based on."""
+    figure = content.figure
+    details = figure.details if isinstance(figure, Chart) else ""
+    caption = "" if figure is None else figure.caption
+    return " ".join(part for part in (caption, details, content.basis) if part)
 
 
-def _value(item: Any, path: str) -> object:
-    """Return a field of an object or a dictionary, or of one in it after a dot; None if that is None."""
-    for name in path.split("."):
-        if item is not None:
-            item = item[name] if isinstance(item, dict) else getattr(item, name)
-    return item
+def _figure(figure: Figure, label: str, caption: str) -> str:
+    shown = image(figure, label=label)
+    return f"<figure>{shown}<figcaption>{safe(caption)}</figcaption></figure>"
+
+
+def _next_steps(reports: Sequence[Report]) -> str:
+    """Return the last section: what to try next with each run."""
+    content = ""
+    for report in reports:
+        content += f"<h3>{safe(report.name)}</h3>" if len(reports) > 1 else ""
+        content += report.next_steps.html
+    text = "Experiments that this network invites. Each is a new run; the second command compares it with this one."
+    words = f"<h2>What to try next</h2><p>{text}</p>"
+    return f'<section id="next_steps"><div class="words">{words}</div><div class="runs">{content}</div></section>\n'

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from charlm.inspection.features import Feature, Kind, features_of
 from charlm.inspection.figures import Curve, Panel
-from charlm.inspection.reading import MOST_STATES, Found, Reading
+from charlm.inspection.reading import MOST_STATES, Reading
+from charlm.inspection.section import Chart, Content, Sample, Section, Table
 from charlm.network.rnn import State
 from charlm.text.vocabulary import Vocabulary
 
@@ -102,16 +103,24 @@ def shift_within(
 
 
 def chance_level(ranks: Ranks, groups: NDArray[Any], features: NDArray[np.float64], kind: Kind) -> float:
-    """Return the 99th percentile, over K variants of a feature, of the association of the best output."""
-    return float(np.percentile(np.abs(associate(ranks, groups, features, kind)).max(0), 99))
+    """Return the 99th percentile, over K variants of a feature, of the association of the best output.
+
+    NaN if the feature does not vary within any group.
+    """
+    return float(np.percentile(np.abs(associate(ranks, groups, features, kind)).max(0), CHANCE_PERCENTILE))
 
 
 MIN_POSITIONS = 200
+"""The fewest characters of a text whose features are scored."""
 MIN_COUNT = 20
-"""Yes/no features that occur less often are not scored: by chance, some unit tells a few positions from all others."""
+"""How often a yes/no feature occurs at least, and is missing at least. With fewer, some unit tells them from all others
+by chance."""
 SHIFTS = 200
+"""How many circular shifts of a feature chance is estimated from."""
 BEST = 3
-"""How many units are named for a feature."""
+"""How many units are listed for a feature."""
+CHANCE_PERCENTILE = 99
+"""Which percentile over the shifts counts as what chance gives."""
 
 
 @dataclass(frozen=True)
@@ -119,19 +128,19 @@ class UnitScore:
     """How closely a unit follows a feature."""
 
     layer: int
-    """The index of the layer, 0 is the lowest."""
+    """Index of the layer, 0 is the lowest."""
     unit: int
+    """Index of the unit in its layer, from 0."""
     score: float
     """For a yes/no feature the AUC, from 0 to 1: the probability that the output of the unit is higher at a position
     with the feature than at one without. For a number the rank correlation, from -1 to 1."""
     strength: float
     """|2 AUC - 1| or |correlation|, from 0 to 1."""
     strength_given_character: float | None
-    """The same among positions with the same character: what the character itself does not explain; None if the
-    character decides the feature."""
-    is_beyond_chance: bool
-    """Whether the strength exceeds `chance`, and the character just read does not explain it: the strength given the
-    character exceeds `chance_given_character`."""
+    """The strength among positions with the same character, from 0 to 1: what the character just read does not explain.
+    None if the character decides the feature."""
+    is_beyond_chance: bool | None
+    """Whether both strengths exceed what chance gives; None if the character decides the feature."""
 
 
 @dataclass(frozen=True)
@@ -139,30 +148,34 @@ class FeatureScores:
     """A feature, what chance gives on it, and the units that follow it most closely."""
 
     feature: str
+    """The name of the feature."""
     kind: Kind
+    """Whether it is a yes/no feature or a number."""
     chance: float
-    """The strength that the strongest unit of the network reaches by chance, from 0 to 1: the 99th percentile over
-    circular shifts of the feature against the text."""
+    """The strength that the best unit of the network reaches by chance, from 0 to 1: the 99th percentile over circular
+    shifts of the feature against the text."""
     chance_given_character: float | None
-    """The same of the strength given the character, over shifts among the positions with the same character; None if
-    the character decides the feature."""
+    """The strength given the character that the best unit reaches by chance, over shifts among the positions with the
+    same character; None if the character decides the feature."""
     best: tuple[UnitScore, ...]
     """The strongest units of all layers, strongest first."""
-    units_beyond_chance: int
-    """How many units of the network are beyond chance."""
+    units_beyond_chance: int | None
+    """How many units of the network are beyond chance; None if the character decides the feature."""
 
 
 @dataclass(frozen=True, eq=False)
 class Units:
     """What the units of a network follow."""
 
-    positions: range
-    """Of the characters that the scores are computed on."""
+    positions: Sample
+    """The characters after which the outputs of the units were taken."""
     shifts: int
     """How many circular shifts chance was estimated from."""
+    units: int
+    """The number of units of all layers."""
     features: tuple[FeatureScores, ...]
-    """Those that vary in the text; a yes/no feature occurs, and is missing, MIN_COUNT times or more. None if the text
-    has fewer than MIN_POSITIONS characters."""
+    """The features that vary in the text; a yes/no feature occurs, and is missing, at least MIN_COUNT times. Empty for
+    a text of fewer than MIN_POSITIONS characters."""
 
 
 def score_units(
@@ -185,65 +198,152 @@ def score_units(
         seed: Of the shifts.
 
     """
-    rng, joined = np.random.default_rng(seed), np.concatenate(outputs, 1).T
-    ranked = [(centred_ranks(joined, groups), groups) for groups in (np.zeros(len(ids), np.int64), ids)]
+    rng = np.random.default_rng(seed)
+    joined = np.concatenate(outputs, 1).T
     places = [(layer, unit) for layer, output in enumerate(outputs) for unit in range(output.shape[1])]
+    whole_text = np.zeros(len(ids), np.int64)
+    ranked = [(centred_ranks(joined, groups), groups) for groups in (whole_text, ids)]
     scores = []
     for feature in features_of(ids, vocabulary) if features is None else features:
-        values, kind = feature.values, feature.kind
-        rare = min(np.count_nonzero(values), np.count_nonzero(values == 0))
-        if len(values) < MIN_POSITIONS or (kind == "yes/no" and rare < MIN_COUNT):
+        if not _is_frequent(feature):
             continue
-        association, given = (associate(*each, values[None], kind)[:, 0] for each in ranked)
-        strength, given = np.abs(association), np.abs(given)
-        chance, chance_given = (
-            chance_level(*each, shift_within(values, each[1], count=shifts, rng=rng), kind) for each in ranked
+        strengths, chances = [], []
+        for ranks, groups in ranked:
+            association = associate(ranks, groups, feature.values[None], feature.kind)[:, 0]
+            variants = shift_within(feature.values, groups, count=shifts, rng=rng)
+            strengths.append(association)
+            chances.append(chance_level(ranks, groups, variants, feature.kind))
+        scores.append(_best_units(feature, places, strengths, chances))
+    return Units(Sample.of(range(len(ids))), shifts, len(places), tuple(scores))
+
+
+def _is_frequent(feature: Feature) -> bool:
+    """Return whether a feature can be scored: the text is long enough, and a yes/no feature is not too rare."""
+    if len(feature.values) < MIN_POSITIONS:
+        return False
+    present = np.count_nonzero(feature.values)
+    rarest = min(present, len(feature.values) - present)
+    return bool(feature.kind == "number" or rarest >= MIN_COUNT)
+
+
+def _best_units(
+    feature: Feature,
+    places: Sequence[tuple[int, int]],
+    associations: Sequence[NDArray[np.float64]],
+    chances: Sequence[float],
+) -> FeatureScores:
+    """Return the units that follow a feature most closely.
+
+    Args:
+        feature: The feature.
+        places: The layer and the unit of each output, [N].
+        associations: The association of each output with the feature, float64 [N]: on the whole text, and among
+            positions with the same character; the second is NaN if the character decides the feature.
+        chances: What chance gives for each of the two.
+
+    """
+    association, given = associations
+    strength = np.abs(association)
+    strength_given = np.abs(given)
+    chance, chance_given = chances
+    is_decided = bool(np.isnan(chance_given))
+    is_beyond = (strength > chance) & (strength_given > chance_given)
+    best = []
+    for index in np.argsort(-strength, kind="stable")[:BEST].tolist():
+        layer, unit = places[index]
+        score = (association[index] + 1) / 2 if feature.kind == "yes/no" else association[index]
+        unit_score = UnitScore(
+            layer=layer,
+            unit=unit,
+            score=float(score),
+            strength=float(strength[index]),
+            strength_given_character=None if is_decided else float(strength_given[index]),
+            is_beyond_chance=None if is_decided else bool(is_beyond[index]),
         )
-        is_beyond = (strength > chance) & (given > chance_given)  # not if it is NaN
-        best = tuple(
-            UnitScore(
-                layer=places[index][0],
-                unit=places[index][1],
-                score=float((association[index] + 1) / 2 if kind == "yes/no" else association[index]),
-                strength=float(strength[index]),
-                strength_given_character=_known(given[index]),
-                is_beyond_chance=bool(is_beyond[index]),
-            )
-            for index in np.argsort(-strength, kind="stable")[:BEST].tolist()
-        )
-        scores.append(FeatureScores(feature.name, kind, chance, _known(chance_given), best, int(is_beyond.sum())))
-    return Units(range(len(ids)), shifts, tuple(scores))
+        best.append(unit_score)
+    return FeatureScores(
+        feature=feature.name,
+        kind=feature.kind,
+        chance=chance,
+        chance_given_character=None if is_decided else chance_given,
+        best=tuple(best),
+        units_beyond_chance=None if is_decided else int(is_beyond.sum()),
+    )
 
 
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
-
-
-def make_units(reading: Reading) -> Found:
+def make_units(reading: Reading) -> Content:
     """Score the units on features of the text."""
     units = score_units(reading.states, reading.ids[:MOST_STATES], reading.trained.vocabulary)
-    items = [
-        {"feature": each, "best": best, "unit": f"rnn.{best.layer}, unit {best.unit}"}
-        for each in units.features
-        for best in each.best[:1]
-    ]
-    panels = [units_panel(units)] if items else []
-    return Found(units, panels=panels, items=items, positions=units.positions)
+    if not units.features:
+        return Content(units, basis=f"No feature occurs often enough in {units.positions}.")
+    return Content(
+        units,
+        basis=f"Based on the outputs of {units.units:,} units after {units.positions}.",
+        figure=units_chart(units),
+        table=units_table(units),
+    )
 
 
-def units_panel(units: Units) -> Panel:
-    """Show how closely the best unit follows each feature, beside what chance gives."""
-    names, best = [each.feature for each in units.features], [each.best[0] for each in units.features]
-    return Panel(
+def units_table(units: Units) -> Table:
+    """List the best unit on each feature."""
+    features = units.features
+    best = [feature.best[0] for feature in features]
+    return Table(
+        "The best unit on each feature. A dash: the character decides the feature, so that nothing is left to explain "
+        "given the character, and chance does not apply.",
+        {
+            "feature": [feature.feature for feature in features],
+            "best unit": [f"rnn.{unit.layer}, unit {unit.unit}" for unit in best],
+            "AUC or correlation": [unit.score for unit in best],
+            "strength": [unit.strength for unit in best],
+            "by chance": [feature.chance for feature in features],
+            "strength given the character": [unit.strength_given_character for unit in best],
+            "given the character, by chance": [feature.chance_given_character for feature in features],
+            "units beyond chance": [feature.units_beyond_chance for feature in features],
+        },
+    )
+
+
+def units_chart(units: Units) -> Chart:
+    """Draw how closely the best unit follows each feature, and what chance gives."""
+    features = units.features
+    names = [feature.feature for feature in features]
+    best = [feature.best[0] for feature in features]
+    panel = Panel(
         "The best unit on each feature",
         ("|2 AUC \N{MINUS SIGN} 1| or |correlation|", "feature"),
         {
-            "strength": Curve(names, [each.strength for each in best]),
-            "given the character": Curve(names, [each.strength_given_character for each in best]),
+            "strength": Curve(names, [unit.strength for unit in best]),
+            "strength given the character": Curve(names, [unit.strength_given_character for unit in best]),
         },
         {
-            "chance": Curve(names, [each.chance for each in units.features]),
-            "chance, given the character": Curve(names, [each.chance_given_character for each in units.features]),
+            "chance": Curve(names, [feature.chance for feature in features]),
+            "chance, given the character": Curve(names, [feature.chance_given_character for feature in features]),
         },
-        scale="names",
+        x_scale="names",
     )
+    return Chart(
+        [panel],
+        f"Strength of the best of {units.units:,} units on each feature, on the whole text, and among positions with "
+        "the same character.",
+        f"Cross and stroke: the {CHANCE_PERCENTILE}th percentile of {units.shifts} random shifts of the feature. A "
+        "unit follows a feature if its circle lies to the right of the cross and its diamond to the right of the "
+        "stroke.",
+    )
+
+
+SECTION = Section(
+    name="units",
+    title="What single units follow",
+    equation="strength = |2 AUC - 1| of h_t[unit] for a feature of the text, or |rank correlation|",
+    text=(
+        "For each feature of the text, the unit whose output follows it most closely. AUC is the probability that the "
+        "output is higher at a character with the feature than at one without; for a number, such as the position in "
+        "the line, it is a rank correlation. Given the character, only positions with the same character are compared, "
+        "so that knowing the character just read is not enough. A feature that the character decides, such as a vowel, "
+        "has no such strength. Chance is what the best of all units reaches on a feature that is shifted along the "
+        "text by a random distance. Positions count from 1 and are 0 outside words. A word is letters, with "
+        "apostrophes between them; a heading is a short line after an empty one that ends with a colon."
+    ),
+    make=make_units,
+)

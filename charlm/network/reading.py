@@ -70,12 +70,18 @@ def read_blocks(
         states: list[State] = [tuple(layer[group] for layer in state) for group in groups]
         for start in range(0, len(ids), size):
             blocks = [part[start : start + size] for part in parts]
-            read = list(threads.map(parameters.unroll, blocks, states))
+            read = list(threads.map(partial(_unroll, parameters), blocks, states))
             states = [after for _, after in read]
             yield (
                 np.concatenate([logits for logits, _ in read], 1),
                 tuple(map(np.concatenate, zip(*states, strict=True))),
             )
+
+
+def _unroll(parameters: Parameters, ids: NDArray[Any], state: State) -> tuple[Floats, State]:
+    """Read ids in a thread of its own, which does not have the `np.errstate` of the caller."""
+    with np.errstate(over="ignore", invalid="ignore"):  # the logits show whether the outputs were finite
+        return parameters.unroll(ids, state)
 
 
 @dataclass(frozen=True, eq=False)

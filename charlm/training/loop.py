@@ -5,7 +5,6 @@ however often it is interrupted and resumed.
 """
 
 import contextlib
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -19,7 +18,7 @@ from charlm.network.architecture import architecture
 from charlm.network.model_file import TrainedModel, read_fields, read_model, write_model
 from charlm.runs.folder import BEST, CHECKPOINTS, ENDED_FILE, LAST, saved_steps
 from charlm.runs.run import Run
-from charlm.storage import remove_leftovers, write_file
+from charlm.storage import remove_leftovers
 from charlm.text.findings import find_problems
 from charlm.training import saving
 from charlm.training.checkpoints import Progress
@@ -27,10 +26,11 @@ from charlm.training.evaluating import DivergenceError, EvaluatedText, open_text
 from charlm.training.interface import Engine
 from charlm.training.logs import RunLog
 from charlm.training.marks import Training
-from charlm.training.outcome import Outcome, describe_outcome
+from charlm.training.outcome import Outcome, describe_outcome, suggest_next
 from charlm.training.schedule import Schedule, make_schedule
 from charlm.training.session import Session
 from charlm.training.soft_targets import open_soft_targets
+from charlm.training.suggestion import End
 from charlm.training.temperature import RECITAL, choose_temperature
 from charlm.training.timing import Deadline
 
@@ -236,7 +236,7 @@ def _end(training: Training, deadline: Deadline | None) -> tuple[str, str]:
     """
     progress, run = training.progress, training.run
     best = None if progress.best_nats is None else _with_temperature(training, read_model(run.folder / BEST), deadline)
-    write_file(run.folder / ENDED_FILE, (json.dumps({"step": progress.step}) + "\n").encode())
+    End(progress.step, suggest_next(training)).write(run.folder / ENDED_FILE)
     if best is None:
         return "", ""
     has_two = training.text.is_short and progress.best_step != progress.step

@@ -94,7 +94,7 @@ def describe_outcome(training: Training, *, reason: str, signal: Signals | None,
         difference=training.difference,
         sample=sample,
         last_sample=last_sample,
-        suggestion=None if signal else _suggestion(training),
+        suggestion=None if signal else suggest_next(training),
         has_initial_weights=run.config.training.first_weights is not None,
         worker=training.engine.machines.index,
         standard_error=None if best is None else best.standard_error,
@@ -103,7 +103,7 @@ def describe_outcome(training: Training, *, reason: str, signal: Signals | None,
     )
 
 
-def _suggestion(training: Training) -> Suggestion | None:
+def suggest_next(training: Training) -> Suggestion | None:
     """Return what to try after a run; None = nothing, or its validation text is too short to know."""
     progress, text, best, run = training.progress, training.text, training.best, training.run
     if text.ids is None or text.is_short or best is None or not progress.best_step:

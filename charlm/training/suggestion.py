@@ -3,11 +3,17 @@
 A suggestion is a new run with other settings. Each kind was followed on at least six texts, see docs/recipes.md.
 """
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import TypeAdapter, ValidationError
+
+from charlm.errors import CharlmError
 from charlm.evaluation.baselines import Comparison
+from charlm.storage import read_file, write_file
 
 Kind = Literal["still learning", "too few steps", "short text", "long repeats"]
 FEW_EPOCHS = 2.0
@@ -16,10 +22,10 @@ MAX_ROUNDING = 0.1
 """How much the suggested epochs may be rounded, as a share."""
 SHORT_TEXT = 70_000
 """Below so many characters of training text, a 5-gram model was hard to beat; above, networks beat it on every text."""
-
-
 LZMA_MARGIN = 0.05
 """By how many nats per character lzma has to be better for the text to have long-range repeats."""
+MAX_BYTES = 10_000
+"""The most bytes of ended.json."""
 
 
 @dataclass(frozen=True)
@@ -85,3 +91,32 @@ def _twice_as_long(kind: Kind, evidence: Evidence) -> Suggestion:
     if abs(epochs - wanted) > MAX_ROUNDING * wanted:
         return Suggestion(kind, settings={"training.steps": 2 * evidence.step})
     return Suggestion(kind, epochs=epochs)
+
+
+@dataclass(frozen=True)
+class End:
+    """What ended.json says of a run that has ended."""
+
+    step: int
+    """The last step."""
+    suggestion: Suggestion | None = None
+    """What to try next; None = nothing."""
+
+    def write(self, path: Path) -> None:
+        """Write the file; raises CharlmError if it cannot be written."""
+        write_file(path, (json.dumps(asdict(self)) + "\n").encode())
+
+    @classmethod
+    def read(cls, path: Path) -> "End | None":
+        """Return what the file says; None if there is none, so that the run has not ended.
+
+        Raises:
+            CharlmError: the file cannot be read, or is damaged.
+
+        """
+        if not path.exists():
+            return None
+        try:
+            return TypeAdapter(cls).validate_json(read_file(path, limit=MAX_BYTES))
+        except ValidationError:
+            raise CharlmError(f"{path}: damaged; expected the step at which the run ended") from None

@@ -28,6 +28,7 @@ from charlm.config.recipes import describe_recipe, find_recipe, recipe_names
 from charlm.errors import CharlmError
 from charlm.hardware import fastest_precision, memory_bytes
 from charlm.training.signals import Stopped
+from charlm.wording import as_argument
 
 # Help
 
@@ -213,5 +214,5 @@ def test_tables_are_aligned_and_lines_filled_to_the_terminal(monkeypatch: pytest
     [("runs/a", "runs/a"), ("-dash", "./-dash"), ("a b", "'a b'"), ("-a 'b'", "'./-a '\"'\"'b'\"'\"''")],
 )
 def test_a_path_in_an_advice_is_one_argument_and_not_an_option(name: str, argument: str) -> None:
-    assert output.as_argument(Path(name)) == argument
+    assert as_argument(Path(name)) == argument
     assert [str(Path(part)) for part in shlex.split(argument)] == [name]

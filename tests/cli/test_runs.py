@@ -21,7 +21,7 @@ from commands import charlm, check_failure, json_of, messages
 from processes import command_line, run_process, started, wait_until
 from run_folders import make_run, make_scored_run
 
-from charlm.inspection.inspecting import SECTIONS
+from charlm.inspection.sections import SECTIONS
 from charlm.network.model_file import TrainedModel
 
 

@@ -112,6 +112,20 @@ def test_what_cannot_be_scored_is_refused(parameters: Parameters) -> None:
         list(score_ids(broken, TEXT, protocol="stream", window=2))
 
 
+@pytest.mark.filterwarnings("error")
+def test_windows_that_overflow_in_several_threads_are_refused_without_a_warning() -> None:
+    """The threads do not have the settings of the thread that begins them."""
+    parameters = random_parameters(units=40, layers=2, activation="relu")
+    for layer in parameters.layers:
+        layer.recurrent_kernel[...] = 1e30
+    ids = np.tile(TEXT, 40)
+    with (
+        np.errstate(over="ignore", invalid="ignore"),
+        pytest.raises(CharlmError, match="the weights are too large"),
+    ):
+        list(score_ids(parameters, ids, protocol="windows", window=16))
+
+
 def test_the_error_of_a_mean_of_some_characters_is_that_of_a_ratio_of_sums() -> None:
     rng, positions = np.random.default_rng(0), np.array([0, 299, 300, 650, 899, 1000, 1300, 1500, 2000, 2399])
     values = rng.random(10)

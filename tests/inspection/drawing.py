@@ -19,8 +19,8 @@ from matplotlib.patches import Circle, FancyBboxPatch
 from matplotlib.text import Annotation, Text
 from models import random_parameters
 
-from charlm.inspection.diagram import draw_network, list_parts
 from charlm.inspection.figures import Figure
+from charlm.inspection.network import draw_network, list_parts
 from charlm.inspection.report import draw_figures, render_page
 
 GOLDEN = Path(__file__).parents[1] / "golden/report.txt"
@@ -39,7 +39,8 @@ def describe_figure(figure: Figure) -> Iterator[str]:
     yield from (f"legend {[text.get_text() for text in legend.get_texts()]}" for legend in figure.legends)
     for axes in figure.axes:
         place = axes.get_subplotspec()
-        yield f"axes {place and place.get_geometry()} {axes.get_title(loc='left')!r}, on: {axes.axison}"
+        geometry = place and tuple(map(int, place.get_geometry()))
+        yield f"axes {geometry} {axes.get_title(loc='left')!r}, on: {axes.axison}"
         yield f"x {axes.get_xlabel()!r}, y {axes.get_ylabel()!r}, {axes.get_aspect()}"
         yield f"x {axes.get_xscale()} {show(axes.get_xlim())}, y {axes.get_yscale()} {show(axes.get_ylim())}"
         yield f"y {[label.get_text() for label in axes.get_yticklabels()]}"

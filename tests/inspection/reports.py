@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from models import make_random_model
 
-from charlm.inspection.inspecting import SECTIONS, inspect_text
-from charlm.inspection.reading import Found, Limits, Reading
+from charlm.inspection.inspecting import inspect_text
+from charlm.inspection.reading import Limits, Reading
 from charlm.inspection.report import Report
+from charlm.inspection.section import Content
+from charlm.inspection.sections import SECTIONS
 from charlm.text.vocabulary import Vocabulary
 
 CHARACTERS = (" ", "\n", "a", "b", "<", "&", '"', "\x1b", "\u202e", "\u05d0", "\u0301", "$", "\u4e2d", None)
@@ -21,12 +23,12 @@ SMALL = Limits(300, 200, 20)
 def report(*, name: str = "runs/one", only: tuple[str, ...] = tuple(SECTIONS), **settings: int) -> Report:
     """Return a report on a random network and a random text, with some sections."""
     made = _make(**settings)
-    return replace(made, name=name, found={section: made.found[section] for section in only})
+    return replace(made, name=name, contents={section: made.contents[section] for section in only})
 
 
-def found(section: str, **settings: int) -> Found:
-    """Return what a section finds about a random network."""
-    return _make(**settings).found[section]
+def found(section: str, **settings: int) -> Content:
+    """Return a section of the report on a random network."""
+    return _make(**settings).contents[section]
 
 
 def numbers_in(value: Any) -> Iterator[float]:

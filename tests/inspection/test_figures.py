@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from charlm.inspection import figures
-from charlm.inspection.context import context_panel
 from charlm.inspection.figures import Curve, Panel, compare_panels, draw_panels, figure_style, image
-from charlm.inspection.memory import gradient_panel
-from charlm.inspection.stability import lyapunov_panel
+from charlm.inspection.gradient_by_lag import gradient_chart
+from charlm.inspection.lyapunov import lyapunov_chart
+from charlm.inspection.usable_context import context_chart
 
 
 def points(line: Any) -> list[list[float]]:
@@ -32,15 +32,20 @@ def line(figure: Figure, label: str) -> list[list[float]]:
 def test_the_context_is_drawn_with_its_errors_beside_the_n_grams() -> None:
     numbers: dict[str, Any] = {
         **{"characters": np.array([0, 1, 2]), "nats": np.array([4.0, 3, 2]), "standard_errors": np.full(3, 0.25)},
+        **{"gains": np.array([2.5, 1.5, 0.005]), "gain_errors": np.full(3, 0.002)},
         **{"ngram_order": np.array([2, 3]), "ngram_nats": np.array([2.5, 1])},
         **{"ngram_standard_errors": np.full(2, 0.125), "whole_nats": 1.5, "used": 2},
     }
-    figure = draw_panels([context_panel(replace(found("usable_context").data, **numbers))])
+    figure = context_chart(replace(found("usable_context").data, **numbers)).draw()
+    loss, gain = figure.axes
     assert line(figure, "network") == [[0, 4], [1, 3], [2, 2]]
     assert line(figure, "n-gram, n = k + 1") == [[1, 2.5], [2, 1]]
-    assert line(figure, "all characters given") == [[k, 1.5] for k in range(3)]
-    assert line(figure, "context that is used") == [[2, 2]]
-    bands = [np.asarray(band.get_paths()[0].vertices) for band in figure.axes[0].collections]
+    assert line(figure, "all earlier characters read") == [[k, 1.5] for k in range(3)]
+    assert line(figure, "context used") == [[2, 2]]
+    assert points(gain.lines[0]) == [[0, 2.5], [1, 1.5], [2, 0.005]]
+    assert gain.get_yscale() == "log"
+    assert np.unique(gain.lines[1].get_ydata()).tolist() == [0.01]
+    bands = [np.asarray(band.get_paths()[0].vertices) for band in loss.collections]
     network, ngrams = ({tuple(point) for point in band.tolist()} for band in bands)
     assert network == {(k, 4 - k + error) for k in range(3) for error in (-0.25, 0.25)}
     assert ngrams == {(1, 2.375), (1, 2.625), (2, 0.875), (2, 1.125)}
@@ -48,15 +53,15 @@ def test_the_context_is_drawn_with_its_errors_beside_the_n_grams() -> None:
 
 def test_an_exponent_of_minus_infinity_is_not_drawn() -> None:
     exponents = np.array([-0.05, -0.4, -np.inf])
-    panel = lyapunov_panel(replace(found("lyapunov").data, exponents=exponents, standard_errors=np.zeros(3)))
-    drawn = points(draw_panels([panel]).axes[0].lines[0])
+    chart = lyapunov_chart(replace(found("lyapunov").data, exponents=exponents, standard_errors=np.zeros(3)))
+    drawn = points(chart.draw().axes[0].lines[0])
     np.testing.assert_array_equal(drawn, [[1, -0.05], [2, -0.4], [3, np.nan]])
 
 
 def log_panel(*values: float, band: tuple[list[float], ...] = ()) -> Panel:
     """Return a panel with a logarithmic axis and one curve."""
     curve = Curve([0, 1], [*values], [*map(np.array, band)])
-    return Panel("a", ("x", "y"), {"a": curve}, scale="log")
+    return Panel("a", ("x", "y"), {"a": curve}, y_scale="log")
 
 
 def test_a_logarithmic_axis_ends_where_rounding_begins_and_without_a_positive_value_is_linear() -> None:
@@ -112,7 +117,7 @@ def test_runs_that_differ_in_their_seed_are_their_mean_with_its_standard_error()
 
 def test_a_quantity_that_a_run_lacks_is_drawn_for_the_others() -> None:
     curves = found("gradient_by_lag").data
-    named = {"small": [[gradient_panel(curves[:1])]], "large": [[gradient_panel(curves)]]}
+    named = {"small": [gradient_chart(curves[:1]).panels], "large": [gradient_chart(curves).panels]}
     panels = compare_panels(named)
     assert [[*panel.curves] for panel in panels] == [["small", "large"], ["large"]]
     small, large = draw_panels(panels).axes
@@ -122,14 +127,14 @@ def test_a_quantity_that_a_run_lacks_is_drawn_for_the_others() -> None:
 
 def test_the_legend_of_many_layers_is_as_wide_as_the_figure() -> None:
     curve = found("gradient_by_lag").data[0]
-    figure = draw_panels([gradient_panel([replace(curve, layer=layer) for layer in range(5)])])
+    figure = gradient_chart([replace(curve, layer=layer) for layer in range(5)]).draw()
     image(figure, label="a")  # which places it
     assert figure.legends[0].get_window_extent().x1 <= figure.bbox.x1
 
 
 def test_an_image_is_a_whole_file_without_the_time_that_runs_nothing_and_loads_nothing() -> None:
     with figure_style():
-        html, again = (image(draw_panels(found("lyapunov").panels), label='a < "b\u202e\x1b') for _ in range(2))
+        html, again = (image(lyapunov_chart(found("lyapunov").data).draw(), label='a < "b\u202e\x1b') for _ in range(2))
     assert html == again
     start = r'<img class="chart" alt="a &lt; &quot;b\\u202e\\x1b" src='
     data = re.fullmatch(start + r'"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)">', html)

@@ -19,13 +19,17 @@ from models import random_parameters
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import charlm
+from charlm.config.schema import merge
 from charlm.errors import CharlmError
 from charlm.evaluation.scoring import mean_score, score_stream
-from charlm.inspection.inspecting import SECTIONS, inspect_runs, inspect_text, to_json
-from charlm.inspection.reading import Limits, Reading, limits_for
-from charlm.inspection.report import Report, draw_figures, read_words, render_page, table_rows
+from charlm.inspection.figures import Curve, Panel, clipping_note
+from charlm.inspection.inspecting import inspect_runs, inspect_text, to_json
+from charlm.inspection.reading import Limits, Origin, Reading, limits_for
+from charlm.inspection.report import Report, draw_figures, group_by_seed, render_page
+from charlm.inspection.section import Chart, Sample
+from charlm.inspection.sections import SECTIONS
 from charlm.network.model_file import TrainedModel
-from charlm.text.markup import number, to_plain
+from charlm.text.markup import number, to_plain, visible
 
 
 def reading(trained: TrainedModel, *, length: int = 400, **changes: Any) -> Reading:
@@ -37,14 +41,14 @@ def test_a_report_has_every_part_that_can_be_made_and_notes_what_is_left_out(tra
     named: list[str] = []
     found = inspect_text(reading(trained, training_text=random_ids(500, seed=9)), progress=named.append)
     assert named == [name.replace("_", " ") for name in SECTIONS]
-    assert [*found.found] == [*SECTIONS]
+    assert [*found.contents] == [*SECTIONS]
     loss, context = found.get("loss_by_class"), found.get("usable_context")
-    assert (len(found.get("surprise")), len(loss.positions), len(context.positions)) == (299, 299, 199)
+    assert (len(found.get("surprise")), loss.positions.count, context.positions.count) == (299, 299, 199)
     assert context.ngram_order.tolist() == [*range(2, 10)]
-    assert found.notes == ("Text: the first 300 of 400 characters.",)
+    assert found.notes == ("Only the first 300 of 400 characters of the text were read.",)
     left_out, _, ngrams = reading(trained, training_text=np.zeros(1_000_001, np.uint8), left_out={"X": 2}).notes()
     assert left_out.endswith("'X' (U+0058) 2 times.")
-    assert ngrams == "N-grams: counted on the last 1,000,000 characters of the training text."
+    assert ngrams == "The n-grams were counted on the last 1,000,000 characters of the training text."
 
 
 def test_a_text_has_one_loss_whatever_part_gives_it(trained: TrainedModel) -> None:
@@ -55,7 +59,7 @@ def test_a_text_has_one_loss_whatever_part_gives_it(trained: TrainedModel) -> No
     assert context.ngram_order[3] == 5
     assert loss.comparison.ngram_nats_per_char == pytest.approx(context.ngram_nats[3])
     assert loss.nats_per_char == pytest.approx(mean_score(score_stream(trained.parameters, ids)).nats_per_char)
-    assert found.data["usable_context"]["positions"] == {"first": 1, "last": 399, "count": 399}
+    assert found.data["usable_context"]["positions"] == {"first": 2, "last": 400, "count": 399}
 
 
 def test_a_text_that_is_short_or_strange_still_has_a_report_of_finite_numbers(trained: TrainedModel) -> None:
@@ -81,7 +85,7 @@ def test_products_run_on_one_thread_while_a_report_is_made(trained: TrainedModel
 
 def test_a_text_without_a_prediction_and_weights_that_are_too_large_are_refused(trained: TrainedModel) -> None:
     for length in (0, 1):
-        with pytest.raises(CharlmError, match=f"a text: {length} characters?: at least 2 are needed"):
+        with pytest.raises(CharlmError, match=f"a text: {length} characters?; a report needs at least 2"):
             inspect_text(reading(trained, length=length))
     trained.parameters.logits_bias[...] = [3e38, -3e38, 3e38, 0, 0]
     with pytest.raises(CharlmError, match="the weights are too large"):
@@ -188,7 +192,7 @@ def test_the_first_sentence_is_that_of_the_json_and_what_a_page_lacks_is_said() 
     assert links == [(each["section"], each["text"]) for each in report().data["summary"]]
     part = page_of(text_report("loss_by_class"))
     assert part.count("Not available for this run") == len(SECTIONS) - 2
-    assert part.count("Rests on 239 characters, 1 to 239.") == 2
+    assert part.count("Based on the predictions of 239 characters (2 to 240).") == 2
     assert 'class="summary"' not in page_of(text_report())
 
 
@@ -197,9 +201,9 @@ def test_every_number_in_a_table_is_one_of_the_json() -> None:
     known = {number(value) for value in numbers_in(whole.data)}
     shown = {
         number(cell)
-        for name, words in read_words().items()
-        if "columns" in words
-        for row in table_rows(whole.found[name], words["columns"])
+        for content in whole.contents.values()
+        if content.table is not None
+        for row in content.table.rows
         for value in row
         for cell in (value if isinstance(value, tuple) else (value,))
         if isinstance(cell, int | float) and np.isfinite(cell)
@@ -208,18 +212,149 @@ def test_every_number_in_a_table_is_one_of_the_json() -> None:
     assert shown <= known
 
 
-def test_the_runs_of_a_page_are_a_table_and_those_that_differ_in_their_seed_alone_one_line_of_a_figure() -> None:
-    reports = [report(name=name, layers=1 + (name == "c"), only=("usable_context", "network")) for name in "abc"]
+BASES = {
+    "surprise": "the predictions of 239 characters (2 to 240)",
+    "loss_by_class": "the predictions of 239 characters (2 to 240)",
+    "usable_context": "the predictions of 199 characters (2 to 200)",
+    "gradient_by_lag": "the losses of 20 evenly spaced characters (121 to 240)",
+    "impulse_response": "replacements of 121 characters (1 to 121)",
+    "lyapunov": "the steps that read 180 characters (61 to 240)",
+    "units": "the outputs of 10 units after 240 characters (1 to 240)",
+}
+"""What each section is based on, for 240 characters and the limits 300, 200 and 20. The gradient is followed back 119
+characters, half of the text; as many characters follow a replacement; a quarter of the text warms up the exponents."""
+
+
+@pytest.mark.parametrize("section", BASES)
+def test_a_section_says_which_characters_it_is_based_on(section: str) -> None:
+    assert f"ased on {BASES[section]}" in report().contents[section].basis
+
+
+def test_fixed_points_name_their_starts() -> None:
+    basis = report().contents["fixed_points"].basis
+    assert "the states after 240 characters (1 to 240)." in basis
+    assert "the 3 most common of 240 characters (1 to 240)." in basis
+    assert "up to 12,800 times, starting from the state after each of these characters: 120, 180, 240." in basis
+
+
+@pytest.mark.parametrize(
+    ("sample", "text"),
+    [
+        pytest.param(Sample.of(range(4, 9)), "5 characters (5 to 9)", id="every character"),
+        pytest.param(Sample.of(np.array([0, 1000, 2000])), "3 evenly spaced characters (1 to 2,001)", id="spaced"),
+        pytest.param(Sample.of(range(1)), "1 character (1)", id="one"),
+    ],
+)
+def test_a_sample_is_counted_from_1(sample: Sample, text: str) -> None:
+    assert str(sample) == text
+
+
+def test_the_caption_of_the_fixed_points_says_how_much_variance_is_not_shown() -> None:
+    content = report().contents["fixed_points"]
+    shown = sum(content.data.shares)
+    assert content.figure is not None
+    assert f"holds {shown:.0%} of the variance of these states; {1 - shown:.0%} is not shown." in content.figure.caption
+
+
+def test_the_legend_of_the_fixed_points_has_the_characters_themselves() -> None:
+    figure = report().figures["fixed_points"]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    most_common = [CHARACTERS[held.id] for held in report().get("fixed_points").held if held.points]
+    assert labels == ["state on the text", *(f"repeated: {visible(character)}" for character in most_common)]
+    assert len(labels) > 1
+
+
+@pytest.mark.parametrize("section", ["gradient_by_lag", "impulse_response"])
+@pytest.mark.parametrize(
+    ("value", "is_said"), [pytest.param(1e-11, True, id="below"), pytest.param(1e-9, False, id="above")]
+)
+def test_an_axis_that_is_cut_off_is_said_to_be(section: str, value: float, is_said: bool) -> None:
+    panel = Panel("a", ("x", "y"), {"a": Curve([0, 1], [1.0, value])}, y_scale="log")
+    assert (clipping_note([panel]) == "Values below 1e-10 are not drawn.") == is_said
+    chart = report().contents[section].figure
+    assert isinstance(chart, Chart)
+    assert ("are not drawn" in chart.details) == any(panel.is_clipped for panel in chart.panels)
+
+
+def with_origin(name: str, seed: int, *, training: str | None = "recipe and text", file: str = "best") -> Report:
+    """Return a report on a network of some origin."""
+    origin = Origin(training and f"{training} {file}", (seed, None))
+    return replace(report(only=("usable_context", "network")), name=name, origin=origin)
+
+
+@pytest.mark.parametrize(
+    ("reports", "expected"),
+    [
+        pytest.param([with_origin("a", 1), with_origin("b", 2)], ["ab"], id="two seeds"),
+        pytest.param([with_origin("a", 1), with_origin("b", 1)], ["a", "b"], id="a run twice"),
+        pytest.param([with_origin("a", 1), with_origin("b", 1, file="last")], ["a", "b"], id="two files of a run"),
+        pytest.param([with_origin("a", 1), with_origin("b", 2, file="last")], ["a", "b"], id="other files of two runs"),
+        pytest.param([with_origin("a", 1), with_origin("b", 2, training="other")], ["a", "b"], id="other settings"),
+        pytest.param(
+            [with_origin(n, s, training=None) for n, s in (("a", 1), ("b", 2))], ["a", "b"], id="unknown text"
+        ),
+        pytest.param([with_origin(n, s) for n, s in (("a", 1), ("b", 2), ("c", 2))], ["a", "b", "c"], id="one twice"),
+        pytest.param(
+            [with_origin("a", 1), replace(with_origin("b", 2), text_name="other text")],
+            ["a", "b"],
+            id="other text read",
+        ),
+    ],
+)
+def test_only_different_runs_that_differ_in_their_seeds_alone_are_averaged(
+    reports: list[Report], expected: list[str]
+) -> None:
+    assert ["".join(one.name for one in group) for group in group_by_seed(reports)] == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_same"),
+    [
+        pytest.param({"seed": 9}, True, id="seed"),
+        pytest.param({"training": {"data_seed": 9}}, True, id="data seed"),
+        pytest.param({"model": {"units": 9}}, False, id="units"),
+    ],
+)
+def test_the_origin_of_a_network_is_its_settings_but_the_seeds(
+    changes: dict[str, Any], is_same: bool, trained: TrainedModel
+) -> None:
+    known = replace(trained, facts={**trained.facts, "corpus": {"ids_sha256": "a"}})
+    other = replace(known, config=merge(known.config, changes))
+    one, two = (Origin.of(model, Path("runs/a/best.safetensors")) for model in (known, other))
+    assert (one.training == two.training) == is_same
+    assert one != two
+
+
+def test_the_origin_of_two_files_of_a_run_differs(trained: TrainedModel) -> None:
+    known = replace(trained, facts={**trained.facts, "corpus": {"ids_sha256": "a"}})
+    best, last = (Origin.of(known, Path(f"runs/a/{name}.safetensors")) for name in ("best", "last"))
+    assert best != last
+
+
+def test_a_page_on_several_runs_has_a_table_of_them() -> None:
+    reports = [with_origin(name, seed) for seed, name in enumerate("abc")]
+    page = page_of(*reports)
+    table = page[page.index("Runs on this page") : page.index("</table>")]
+    assert re.findall(r"<td>([abc])</td>", table) == ["a", "b", "c"]
+    assert number(reports[0].get("network").parameters) in table
+    assert "NaN" not in page
+
+
+def test_runs_that_differ_in_their_seeds_alone_are_one_line_with_a_caption_that_says_so() -> None:
+    reports = [with_origin("a", 1), with_origin("b", 2), with_origin("c", 1, training="other")]
     figures = draw_figures(reports)
     assert [*figures] == [*(f"network-{run}" for run in (1, 2, 3)), "usable_context"]
     assert [text.get_text() for text in figures["usable_context"].legends[0].get_texts()] == ["a, 2 seeds", "c"]
     page = render_page(reports, figures)
     assert page.count('class="chart"') == page.count(" alt=") == page.count("<figcaption>") == 4
-    assert "NaN" not in page
-    table = page[page.index("Runs on this page") : page.index("</table>")]
-    assert re.findall(r"<td>([abc])</td>", table) == ["a", "b", "c"]
-    assert number(reports[0].get("network").parameters) in table
-    assert "of runs that differ in their seeds alone, the mean" in page
+    assert "the mean of 2 runs that differ only in their seeds" in page
+
+
+def test_two_files_of_one_run_are_two_lines_and_no_mean() -> None:
+    reports = [with_origin("a", 1), with_origin("b", 1, file="last")]
+    figures = draw_figures(reports)
+    assert [text.get_text() for text in figures["usable_context"].legends[0].get_texts()] == ["a", "b"]
+    assert "the mean of" not in render_page(reports, figures)
 
 
 def test_one_report_is_an_object_in_json_and_several_are_a_list(model_file: Path, text: Path) -> None:

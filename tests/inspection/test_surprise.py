@@ -12,7 +12,8 @@ from inspection.networks import random_ids, traced
 from models import random_parameters
 
 from charlm.evaluation.baselines import Comparison
-from charlm.inspection.surprise import ClassLoss, divide_loss, list_characters, loss_sentence, predict, reader
+from charlm.inspection.loss_by_class import ClassLoss, divide_loss, loss_summary
+from charlm.inspection.surprise import list_characters, predict, reader
 from charlm.network.rnn import Parameters
 from charlm.text.vocabulary import Vocabulary
 
@@ -59,7 +60,7 @@ def test_the_page_has_the_numbers_of_the_json_and_colours_each_character_by_its_
     assert data["nats"] == pytest.approx([each["nats"] for each in characters], rel=1e-6)
     assert data["labels"] == ["a", "b", "<", "↵", "□"]
     for i, each in enumerate(characters):
-        assert each["position"] == i + 1
+        assert each["position"] == i + 2
         assert each["character"] == vocabulary[data["ids"][i]]
         guesses = [vocabulary[index] for index in data["likeliest"][i]]
         assert [guess["character"] for guess in each["likeliest"]] == guesses
@@ -81,7 +82,7 @@ def losses(table: tuple[ClassLoss, ...]) -> dict[str, tuple[int, float]]:
 def test_each_character_is_counted_in_its_class() -> None:
     found = divide_loss(NATS, IDS, VOCABULARY)
     single = {"upper case": (1, 8), "digit": (1, 3), "line break": (1, 4), "punctuation": (1, 6)}
-    assert losses(found.by_class) == {"lower case": (3, (1 + 5 + 9) / 3), "blank": (2, (2 + 7) / 2), **single}
+    assert losses(found.by_class) == {"lower case": (3, (1 + 5 + 9) / 3), "space": (2, (2 + 7) / 2), **single}
     assert losses(found.by_word_place) == {"outside words": (5, 22 / 5), "letter 1": (2, 13 / 2), "letter 2": (2, 5)}
 
 
@@ -109,7 +110,7 @@ def test_means_weighted_by_counts_are_the_mean_over_the_text() -> None:
     nats = rng.random(4999).astype(np.float32)
     found = divide_loss(nats, ids, VOCABULARY)
     for table in (found.by_class, found.by_word_place):
-        assert sum(row.characters for row in table) == len(found.positions) == 4999
+        assert sum(row.characters for row in table) == found.positions.count == 4999
         mean = sum(row.characters * row.nats_per_char for row in table) / 4999
         assert mean == pytest.approx(found.nats_per_char, rel=1e-9)
         assert sum(row.share_of_loss for row in table) == pytest.approx(1)
@@ -141,6 +142,6 @@ def test_the_errors_are_those_of_blocks_of_300_characters() -> None:
         pytest.param(None, "", id="training text not known"),
     ],
 )
-def test_the_sentence_has_the_score_and_the_comparison(comparison: Comparison | None, ending: str) -> None:
+def test_the_summary_has_the_score_and_the_comparison(comparison: Comparison | None, ending: str) -> None:
     loss = replace(divide_loss(NATS, IDS, VOCABULARY), nats_per_char=1.25, standard_error=0.021, comparison=comparison)
-    assert loss_sentence(loss) == f"scores 1.250 \N{PLUS-MINUS SIGN} 0.021 nats per character{ending}"
+    assert loss_summary(loss) == f"scores 1.250 \N{PLUS-MINUS SIGN} 0.021 nats per character{ending}"

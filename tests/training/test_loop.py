@@ -43,6 +43,7 @@ from charlm.runs.run import open_run
 from charlm.training import checkpoints, loop
 from charlm.training.evaluating import DivergenceError
 from charlm.training.session import Session
+from charlm.training.suggestion import End
 
 # Repeatable
 
@@ -181,6 +182,7 @@ def test_a_run_that_still_improves_suggests_twice_its_epochs(tmp_path: Path) -> 
     outcome = train(tmp_path / "run", steps, text=text, faults=improving).outcome
     assert outcome.suggestion is not None
     assert (outcome.suggestion.kind, outcome.suggestion.epochs) == ("still learning", 4)
+    assert End.read(outcome.folder / "ended.json") == End(outcome.progress.step, outcome.suggestion)
 
 
 @pytest.mark.parametrize(

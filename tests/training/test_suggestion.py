@@ -1,12 +1,14 @@
 """What is suggested after a run."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from charlm.errors import CharlmError
 from charlm.evaluation.baselines import Comparison
-from charlm.training.suggestion import Evidence, Suggestion, suggest
+from charlm.training.suggestion import End, Evidence, Suggestion, suggest
 
 BETTER = Comparison(1.75, 0.25, 0.01, 9_999)
 WORSE = Comparison(1.25, -0.25, 0.01, 9_999)
@@ -111,3 +113,41 @@ def test_what_concerns_the_run_comes_before_what_concerns_the_text(changes: dict
     found = suggest_after(**changes)
     assert found is not None
     assert found.kind == kind
+
+
+# What ended.json says
+
+
+@pytest.mark.parametrize(
+    "suggestion",
+    [
+        pytest.param(None, id="nothing"),
+        pytest.param(Suggestion("short text"), id="no settings"),
+        pytest.param(Suggestion("still learning", epochs=8), id="epochs"),
+        pytest.param(Suggestion("too few steps", settings={"training.steps": 80}), id="steps"),
+    ],
+)
+def test_the_end_of_a_run_keeps_its_suggestion(suggestion: Suggestion | None, tmp_path: Path) -> None:
+    End(40, suggestion).write(tmp_path / "ended.json")
+    assert End.read(tmp_path / "ended.json") == End(40, suggestion)
+
+
+def test_a_run_that_has_not_ended_has_no_end(tmp_path: Path) -> None:
+    assert End.read(tmp_path / "ended.json") is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("[]", id="a list"),
+        pytest.param('{"step": "x"}', id="no step"),
+        pytest.param('{"step": 1, "suggestion": {"kind": "rest"}}', id="an unknown kind"),
+        pytest.param('{"step": 1, "suggestion": {"kind": "short text", "epochs": "x"}}', id="no number"),
+    ],
+)
+def test_a_damaged_end_is_named(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "ended.json"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(CharlmError, match=r"ended\.json: damaged; expected"):
+        End.read(path)

@@ -83,8 +83,9 @@ function reader(view) {
     paint(data.influence[i], i);
     panel.replaceChildren();
     const nats = data.nats[i], came = data.ids[i];
-    panel.append(element("p", `${data.labels[came]} at ${(i + 1).toLocaleString("en")}: ${digits(nats)} nats, ` +
-      `probability ${digits(Math.exp(-nats))}. The likeliest:`));
+    // The first character of the text, which is not predicted, is character 1.
+    panel.append(element("p", `Character ${(i + 2).toLocaleString("en")}, ${data.labels[came]}: ${digits(nats)} nats, ` +
+      `probability ${digits(Math.exp(-nats))}. The network expected:`));
     data.likeliest[i].forEach((id, k) => panel.append(bar(data.labels[id], data.probabilities[i][k], id === came)));
   }
   walk(passage, show, () => { paint(null, -1); panel.textContent = help; });

@@ -1,7 +1,4 @@
-"""The parts of a network, with shapes and parameter counts, and their diagram.
-
-It is drawn rolled, with its loop, and unrolled over three characters.
-"""
+"""The parts of a network with their shapes, drawn rolled, with its loop, and unrolled over three characters."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,21 +6,26 @@ from dataclasses import dataclass
 from functools import partial
 
 from charlm.inspection.figures import BLUE, GREEN, MUTED, ORANGE, Axes, Figure, canvas
-from charlm.inspection.reading import Found, Reading
+from charlm.inspection.reading import Reading
+from charlm.inspection.section import Content, Drawing, Section, Table
 from charlm.network.architecture import Shape
 from charlm.network.rnn import Parameters
 
 SYMBOLS = {
-    **{"embedding": "E", "kernel": "U", "recurrent_kernel": "V", "bias": "b"},
-    **{"logits.kernel": "W", "logits.bias": "c"},
+    "embedding": "E",
+    "kernel": "U",
+    "recurrent_kernel": "V",
+    "bias": "b",
+    "logits.kernel": "W",
+    "logits.bias": "c",
 }
-"""The names of tensors in the equations, by the whole name or its last part."""
+"""The symbols of tensors in the equations, by their whole name or its last part."""
 STYLES = {"one-hot": ("x", MUTED), "embedding": ("E", GREEN), "rnn": ("h", BLUE), "logits": ("logits", ORANGE)}
 """The label of a part in the unrolled network, and its colour, by the first part of its name."""
 TIMES = "\N{MULTIPLICATION SIGN}"
 TIME_STEPS = ("t\N{MINUS SIGN}1", "t", "t+1")
 HALF_HEIGHT = 0.3
-"""Of a box."""
+"""Half the height of a box, in units of the vertical axis."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,9 @@ class Part:
     name: str
     """one-hot, embedding, rnn.0, rnn.1, ..., logits."""
     outputs: int
-    """The width of its output."""
+    """The number of its outputs."""
     weights: Mapping[str, Shape]
-    """The shape of each of its tensors, by the name in a model file."""
+    """The shape of each of its tensors by the name in a model file."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Diagram:
     parts: tuple[Part, ...]
     skip_connections: bool
     parameters: int
-    """Of all parts together."""
+    """The number of weights of all parts together."""
 
 
 def symbol(tensor: str) -> str:
@@ -65,14 +67,30 @@ def list_parts(parameters: Parameters) -> Diagram:
     return Diagram(parts, shape.skip_connections, shape.size)
 
 
-def make_network(reading: Reading) -> Found:
+def make_network(reading: Reading) -> Content:
     """List the parts of a network."""
     diagram = list_parts(reading.parameters)
-    weights = {name: shape for part in diagram.parts for name, shape in part.weights.items()}
-    sizes = {name: {"shape": f" {TIMES} ".join(map(str, shape))} for name, shape in weights.items()}
-    items = [{"name": n, "symbol": symbol(n), **sizes[n], "parameters": math.prod(weights[n])} for n in weights]
-    items.append({"name": "all", "symbol": "", "shape": "", "parameters": diagram.parameters})
-    return Found(diagram, partial(draw_network, diagram), items)
+    return Content(
+        diagram,
+        figure=Drawing(
+            partial(draw_network, diagram), "The network rolled and unrolled, with the shapes of its weights."
+        ),
+        table=parameter_table(diagram),
+    )
+
+
+def parameter_table(diagram: Diagram) -> Table:
+    """List the tensors of a network, and the number of weights in each."""
+    shapes = {name: shape for part in diagram.parts for name, shape in part.weights.items()}
+    return Table(
+        "The weights of the network.",
+        {
+            "tensor": [*shapes, "all"],
+            "symbol": [*map(symbol, shapes), ""],
+            "shape": [*(f" {TIMES} ".join(map(str, shape)) for shape in shapes.values()), ""],
+            "weights": [*map(math.prod, shapes.values()), diagram.parameters],
+        },
+    )
 
 
 def draw_network(diagram: Diagram) -> Figure:
@@ -134,3 +152,18 @@ def _arrow(
 ) -> None:
     style = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.0, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 8}
     axes.annotate("", end, start, arrowprops={**style, "connectionstyle": f"arc3,rad={bend}"})
+
+
+SECTION = Section(
+    name="network",
+    title="The network",
+    equation="h_t = f(x_t U + h_{t-1} V + b), h_0 = 0, logits_t = h_t W + c",
+    text=(
+        "A recurrent network applies the same weights at every step: the loop on the left stands for the chain on the "
+        "right. x is the input of a layer: the character, one-hot or as a row of the embedding E, and in a stack "
+        "also the output of the layer below. With skip connections, every layer reads the character, and the logits "
+        "read every layer. Vectors are rows. The equations on this page are those of a single layer; in a stack, a "
+        "change of one layer also reaches the layers above it within the same step."
+    ),
+    make=make_network,
+)

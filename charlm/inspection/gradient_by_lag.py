@@ -1,0 +1,196 @@
+"""How far back the loss of a prediction reaches: the gradient vanishes or explodes by lag.
+
+    dL/dh_{t-1} = dL/dh_t D_t V^T, D_t = diag f'(a_t)
+
+Vectors are rows. Axes: K lags, P predictions.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.evaluation.scoring import standard_error
+from charlm.inspection.figures import Curve, Panel, clipping_note
+from charlm.inspection.reading import Reading
+from charlm.inspection.section import Chart, Content, Sample, Section, Table
+from charlm.network.gradients import LagCurve, Trace, lag_curves
+from charlm.wording import counted
+
+Values = NDArray[np.float64]
+
+VISIBLE = 1e-3
+"""The share of its size at lag 0 down to which a gradient counts as visible."""
+BLOCKS = 8
+"""The number of blocks of neighbouring predictions whose curves give the standard errors of half-lives and slopes."""
+
+
+@dataclass(frozen=True, eq=False)
+class LayerGradient(LagCurve):
+    """How far back the gradient reaches one layer."""
+
+    half_life: float | None
+    """The lag in characters at which `median` has fallen to a half, see `half_life`; None if it does not."""
+    half_life_error: float | None
+    """Standard error of the half-life from blocks of predictions; None if a block has no half-life."""
+    slope: float | None
+    """Slope of ln `median` over the second half of the lags, in nats per character; None if nothing is left there."""
+    slope_error: float | None
+    """Standard error of the slope from blocks of predictions; None if a block has no slope."""
+    visible_to: int
+    """The last lag at which `median` is at least VISIBLE, at most the largest lag that was followed."""
+    blocks: int
+    """The number of blocks of neighbouring predictions behind the standard errors."""
+    positions: Sample
+    """The characters whose losses were followed back."""
+
+
+def gradient_by_lag(trace: Trace, *, positions: int = 200, max_lag: int = 128) -> list[LayerGradient]:
+    """Follow the gradients of evenly spaced predictions of a text back, and compare their norms with those at lag 0.
+
+    Args:
+        trace: One text, read; T >= 2.
+        positions: How many predictions to follow at most, 1 or more. Predictions with fewer characters before them than
+            the largest lag are left out, but never more than half of the text.
+        max_lag: The largest lag, 1 or more; it is smaller for a short text.
+
+    """
+    last = len(trace.ids) - 2
+    first = min(max_lag, last // 2)
+    steps = np.unique(np.linspace(first, last, min(positions, last + 1 - first)).astype(np.int64))
+    lags = min(max_lag, int(steps.min())) + 1
+    blocks = np.array_split(steps, min(BLOCKS, len(steps)))
+    block_curves = [lag_curves(trace, block, lags=lags) for block in blocks]
+    layers = []
+    for index, curve in enumerate(lag_curves(trace, steps, lags=lags)):
+        medians = [curves[index].median for curves in block_curves]
+        layer = LayerGradient(
+            **vars(curve),
+            half_life=half_life(curve.median),
+            half_life_error=_error(half_life, medians),
+            slope=far_slope(curve.median),
+            slope_error=_error(far_slope, medians),
+            visible_to=int(np.flatnonzero(curve.median >= VISIBLE).max(initial=0)),
+            blocks=len(blocks),
+            positions=Sample.of(steps + 1),
+        )
+        layers.append(layer)
+    return layers
+
+
+def _error(measure: Callable[[Values], float | None], medians: Sequence[Values]) -> float | None:
+    """Return the standard error of a measure from the curves of blocks; None if it is not known in one of them."""
+    values = [measure(median) for median in medians]
+    return None if None in values else standard_error(np.array(values, np.float64))
+
+
+def half_life(curve: Values) -> float | None:
+    """Return the lag at which a curve [K] that begins at 1 has fallen to 1/2; None if it does not fall so far.
+
+    Between two lags of 1 or more, the logarithm of the curve is interpolated. If the curve has fallen so far at lag 1,
+    the result is 1.
+    """
+    below = np.flatnonzero(curve <= 0.5)
+    if not len(below):
+        return None
+    lag = int(below[0])
+    if lag == 1:
+        return 1.0
+    with np.errstate(divide="ignore"):
+        before, after = np.log2(curve[lag - 1]), np.log2(curve[lag])
+    return float(lag - 1 + (before + 1) / (before - after))
+
+
+def far_slope(curve: Values) -> float | None:
+    """Return the slope of the logarithm of a curve [K] over the second half of its lags; None if it is not above 0."""
+    far = curve[len(curve) // 2 :]
+    if len(far) < 2 or not (far > 0).all():
+        return None
+    return float(np.polyfit(np.arange(len(far)), np.log(far), 1)[0])
+
+
+def make_gradient(reading: Reading) -> Content:
+    """Follow the gradients of predictions back through the text."""
+    layers = gradient_by_lag(reading.trace, positions=reading.limits.predictions)
+    return Content(
+        layers,
+        basis=f"Based on the losses of {layers[0].positions}.",
+        figure=gradient_chart(layers),
+        table=gradient_table(layers),
+        summary=gradient_summary(layers),
+    )
+
+
+def gradient_summary(layers: Sequence[LayerGradient]) -> str:
+    """Return how fast the gradient shrinks, and how far back it is visible; empty for a text without a lag."""
+    last = int(layers[0].lag[-1])
+    if not last:
+        return ""
+    lives = [math.inf if layer.half_life is None else layer.half_life for layer in layers]
+    reach = max(layer.visible_to for layer in layers)
+    if min(lives) > last:
+        halves = f"does not halve within {counted(last, 'character')}"
+    else:
+        halves = f"halves in {_range_of(min(lives), max(lives), last)}"
+    if reach == 0:
+        return f"has a gradient that {halves} and is not visible one character back"
+    more = " or more" if reach == last else ""
+    return f"has a gradient that {halves} and is visible {counted(reach, 'character')} back{more}"
+
+
+def _range_of(shortest: float, longest: float, last: int) -> str:
+    """Return two half-lives as a range, with their unit; one that was not reached is more than the last lag."""
+    named = [_short(life) if life <= last else f"more than {last}" for life in (shortest, longest)]
+    if named[0] == named[1]:
+        return f"{named[0]} character" if named[0] == "1" else f"{named[0]} characters"
+    return f"{named[0]} to {named[1]} characters, depending on the layer,"
+
+
+def _short(life: float) -> str:
+    return f"{life:.1f}".removesuffix(".0")
+
+
+def gradient_table(layers: Sequence[LayerGradient]) -> Table:
+    """List the half-life, the slope and the reach of each layer."""
+    errors = f"± is a standard error from {layers[0].blocks} blocks of neighbouring predictions."
+    return Table(
+        "Half-life: the lag at which the median has fallen to a half; 1 if one step is enough. Slope: of the logarithm "
+        "of the median over the second half of the lags. Visible to: the last lag with at least a thousandth of the "
+        f"gradient. {errors}",
+        {
+            "layer": [layer.layer for layer in layers],
+            "half-life, characters": [(layer.half_life, layer.half_life_error) for layer in layers],
+            "slope, nats per character": [(layer.slope, layer.slope_error) for layer in layers],
+            "visible to lag": [layer.visible_to for layer in layers],
+        },
+        is_open=True,
+    )
+
+
+def gradient_chart(layers: Sequence[LayerGradient]) -> Chart:
+    """Draw the size of the gradient by lag, a line for each layer."""
+    panel = Panel(
+        "Gradient of a loss, k characters earlier",
+        ("lag k, characters", "|dL/dh| at lag k / at lag 0"),
+        {f"rnn.{layer.layer}": Curve(layer.lag, layer.median, (layer.low, layer.high)) for layer in layers},
+        y_scale="log",
+        rule=1,
+    )
+    caption = "Size of the gradient at the state of each layer by lag, relative to lag 0: the median over predictions."
+    return Chart([panel], caption, f"Bands hold 8 of 10 predictions. {clipping_note([panel])}".rstrip())
+
+
+SECTION = Section(
+    name="gradient_by_lag",
+    title="The gradient by lag",
+    equation="dL/dh_{t-1} = dL/dh_t D_t V^T, D_t = diag f'(a_t), a_t = x_t U + h_{t-1} V + b",
+    text=(
+        "The loss of one prediction is followed back through the text. A falling line means that the loss teaches "
+        "little about what came k characters earlier: the gradient vanishes. A rising line means that it explodes. Far "
+        "back, the lines are nearly straight, and their slopes are close to Lyapunov exponents: that of a layer is the "
+        "largest among the layer itself and the layers above it, through which the gradient also reaches it."
+    ),
+    make=make_gradient,
+)

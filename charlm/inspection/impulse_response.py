@@ -1,0 +1,167 @@
+"""What is left of a replaced character, in the state and in the predictions, as the text goes on.
+
+Axes: K lags, P replaced characters.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.errors import CharlmError
+from charlm.inspection.figures import Curve, Panel, clipping_note
+from charlm.inspection.reading import Reading
+from charlm.inspection.section import Chart, Content, Sample, Section
+from charlm.network.gradients import Trace, push_forward, slope
+from charlm.network.rnn import advance, log_softmax
+from charlm.wording import counted
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class ImpulseResponse:
+    """What is left of a replaced character by lag; lag 0 is the step that reads it."""
+
+    lag: NDArray[np.int64]
+    """0, 1, ..., int64 [K]."""
+    state: Values
+    """Norm of the change of the whole state, divided by that at lag 0: the median, float64 [K]."""
+    state_low: Values
+    """The 10th percentile of the same, float64 [K]."""
+    state_high: Values
+    """The 90th percentile of the same, float64 [K]."""
+    linear: Values
+    """The same by the linear prediction dh_{t+1} = dh_t V D_{t+1}, from dh at lag 0: the median, float64 [K]."""
+    kl: Values
+    """KL(p || q) in nats, where p predicts the next character in the text as it is, and q after the replacement: the
+    mean, float64 [K]."""
+    kl_errors: Values
+    """Standard error of each mean over the replacements, float64 [K]; NaN for a single replacement."""
+    positions: Sample
+    """The characters that were replaced, one at a time."""
+    unchanged: int
+    """How many more characters were replaced without any change of the state. They are left out."""
+
+
+def impulse_response(trace: Trace, *, positions: int = 128, max_lag: int = 128, seed: int = 0) -> ImpulseResponse:
+    """Replace single characters of a text by others that occur in it, and follow the difference.
+
+    Both texts are read in one batch, so that equal states are equal to the last bit.
+
+    Args:
+        trace: One text, read; T >= 2.
+        positions: How many characters to replace at most, one at a time: 1 or more, evenly spaced.
+        max_lag: The largest lag, 1 or more; it is smaller for a short text.
+        seed: Seed of the replacements, which are drawn from the other characters of the text with equal probability.
+
+    Raises:
+        CharlmError: no replacement changes the state, for instance because all characters of the text are the same.
+
+    """
+    parameters = trace.parameters
+    lags = min(max_lag, (len(trace.ids) - 1) // 2) + 1
+    steps = np.unique(np.linspace(0, len(trace.ids) - lags, positions).astype(np.int64))
+    count = len(steps)
+    replacements = _draw_replacements(trace.ids[:, 0], steps, seed)
+    now = tuple(
+        np.tile(np.where((steps == 0)[:, None], before[0], outputs[steps - 1, 0]), (2, 1))
+        for before, outputs in zip(trace.before, trace.outputs, strict=True)
+    )
+    predicted: NDArray[Any] = np.empty(0)
+    changes, linear, kl = np.empty((3, lags, count))
+    for lag in range(lags):
+        ids = trace.ids[steps + lag, 0]
+        now = advance(parameters, np.concatenate([ids, replacements if lag == 0 else ids]), now)
+        change = np.concatenate([output[count:] - output[:count] for output in now], axis=-1)
+        slopes = tuple(slope(parameters.activation, output[:count]) for output in now)
+        predicted = push_forward(parameters, predicted, slopes) if lag else change
+        logits = parameters.logits(now)
+        changes[lag] = np.linalg.norm(change.astype(np.float64), axis=-1)
+        linear[lag] = np.linalg.norm(predicted.astype(np.float64), axis=-1)
+        kl[lag] = divergence(logits[:count], logits[count:])
+    is_changed = changes[0] > 0
+    if not is_changed.any():
+        raise CharlmError("no character of the text can be replaced by one that changes the state")
+    relative = changes[:, is_changed] / changes[0, is_changed]
+    low, median, high = np.percentile(relative, [10, 50, 90], axis=1)
+    kl = kl[:, is_changed]
+    count = kl.shape[1]
+    return ImpulseResponse(
+        lag=np.arange(lags),
+        state=median,
+        state_low=low,
+        state_high=high,
+        linear=np.median(linear[:, is_changed] / changes[0, is_changed], axis=1),
+        kl=kl.mean(1),
+        kl_errors=kl.std(1, ddof=1) / math.sqrt(count) if count > 1 else np.full(lags, np.nan),
+        positions=Sample.of(steps[is_changed]),
+        unchanged=int((~is_changed).sum()),
+    )
+
+
+def _draw_replacements(ids: NDArray[np.int64], steps: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Return another character of the text for each of some steps [P]; the same one if the text has no other."""
+    choices = np.unique(ids)
+    shifts = np.random.default_rng(seed).integers(1, max(2, len(choices)), len(steps))
+    return np.asarray(choices[(np.searchsorted(choices, ids[steps]) + shifts) % len(choices)])
+
+
+def divergence(logits: NDArray[Any], other: NDArray[Any]) -> Values:
+    """Return KL(p || q) = sum p (ln p - ln q) in nats, float64 [...], of p = softmax(logits) and q = softmax(other)."""
+    log_p = log_softmax(logits.astype(np.float64))
+    log_q = log_softmax(other.astype(np.float64))
+    return np.asarray(np.maximum(0, (np.exp(log_p) * (log_p - log_q)).sum(-1)))
+
+
+def make_impulse(reading: Reading) -> Content:
+    """Replace characters of a text."""
+    response = impulse_response(reading.trace)
+    basis = f"Based on replacements of {response.positions}, one at a time."
+    if response.unchanged:
+        basis += f" {counted(response.unchanged, 'more replacement')} changed nothing and were left out."
+    return Content(response, basis=basis, figure=impulse_chart(response))
+
+
+def impulse_chart(response: ImpulseResponse) -> Chart:
+    """Draw what is left of a replaced character in the state and in the prediction, on logarithmic axes."""
+    state = Panel(
+        "Change of the state",
+        ("lag, characters", "|dh| / |dh| at lag 0"),
+        {"|dh|": Curve(response.lag, response.state, (response.state_low, response.state_high))},
+        {"linear prediction": Curve(response.lag, response.linear)},
+        y_scale="log",
+    )
+    errors = 2 * response.kl_errors
+    lower = np.maximum(response.kl - errors, response.kl / 10)  # a logarithmic axis has no place for 0
+    prediction = Panel(
+        "Change of the prediction",
+        ("lag, characters", "KL divergence, nats"),
+        {"": Curve(response.lag, response.kl, (lower, response.kl + errors))},
+        y_scale="log",
+    )
+    panels = [state, prediction]
+    return Chart(
+        panels,
+        "Change of the state (median) and of the prediction (mean) by lag, on logarithmic axes: a straight line is a "
+        "constant factor per character.",
+        "Dashed: the linear prediction. While it follows the curve, the network responds like a time-varying linear "
+        "filter. Bands: 8 of 10 replacements for the state; ±2 standard errors of the mean for the prediction, cut off "
+        f"at a tenth of the mean. {clipping_note(panels)}".rstrip(),
+    )
+
+
+SECTION = Section(
+    name="impulse_response",
+    title="The impulse response",
+    equation="linear prediction: dh_{t+1} = dh_t V D_{t+1}",
+    text=(
+        "One character of the text is replaced by another that occurs in it, each with the same probability, and the "
+        "text goes on as before. A falling curve means that the difference fades from the state, or from the "
+        "predictions, where it is measured by KL(p || q) = sum of p ln (p / q): p predicts the next character in the "
+        "text as it is, q after the replacement."
+    ),
+    make=make_impulse,
+)

@@ -1,0 +1,183 @@
+"""Where the loss comes from: the kind of the predicted character, and its place in the word.
+
+The mean over the classes of a division, weighted by their numbers of characters, is the mean over the text.
+
+Axes: T characters of the text.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.evaluation.baselines import NGRAM, NGRAM_ORDER, Comparison
+from charlm.evaluation.scoring import ERROR_BLOCK, MIN_BLOCKS, mean_and_error, mean_score
+from charlm.inspection.features import KINDS, RESERVED, character_kind, count_within, is_in_word
+from charlm.inspection.figures import Curve, Panel
+from charlm.inspection.reading import Reading
+from charlm.inspection.section import Chart, Content, Sample, Section, Table
+from charlm.text.markup import with_error
+from charlm.text.vocabulary import Vocabulary
+
+Nats = NDArray[np.floating[Any]]
+
+WORD_PLACES = ("outside words", "letter 1", "letter 2", "letter 3", "letter 4", "letters 5 to 7", "letters from 8")
+WORD_STARTS = (0, 1, 2, 3, 4, 5, 8)
+"""The first place of each of WORD_PLACES."""
+
+
+@dataclass(frozen=True)
+class ClassLoss:
+    """The loss on the characters of one class."""
+
+    name: str
+    """The name of the class, for the user."""
+    characters: int
+    """The number of scored characters in the class, 1 or more."""
+    nats_per_char: float
+    """Mean loss on these characters, in nats."""
+    standard_error: float | None
+    """Standard error of the mean, see `charlm.evaluation.scoring.mean_and_error`; None if unknown."""
+    ngram_nats_per_char: float
+    """Mean loss of the 5-gram model on the same characters, in nats; NaN if there is no such model."""
+    ngram_standard_error: float | None
+    """Standard error of that mean; None if unknown."""
+    share_of_loss: float
+    """The total loss of the class as a share of the total loss on the text, from 0 to 1."""
+
+
+@dataclass(frozen=True)
+class LossByClass:
+    """The loss on a text, divided in two ways."""
+
+    positions: Sample
+    """The characters that were scored."""
+    nats_per_char: float
+    """Mean loss on all of them, in nats."""
+    standard_error: float | None
+    """Standard error of the mean, see `charlm.evaluation.scoring.Score`; None for fewer than 2,400 characters."""
+    comparison: Comparison | None
+    """The network compared with the 5-gram model; None if the training text is not known."""
+    by_class: tuple[ClassLoss, ...]
+    """The loss by the kind of the character: lower case, upper case, ..."""
+    by_word_place: tuple[ClassLoss, ...]
+    """The loss by the number of the letter in its word."""
+
+
+def divide_loss(
+    nats: Nats,
+    ids: NDArray[Any],
+    vocabulary: Vocabulary,
+    *,
+    ngram_nats: Nats | None = None,
+) -> LossByClass:
+    """Divide the loss on a text by classes of the scored characters.
+
+    Args:
+        nats: The nats of ids 1 to T - 1, as `charlm.evaluation.scoring` yields them, [T - 1].
+        ids: The text, integers [T], T >= 2.
+        vocabulary: The characters by id.
+        ngram_nats: The nats of the same ids by the 5-gram model, [T - 1]; None = there is no such model.
+
+    """
+    names = (*KINDS, RESERVED)
+    kind_of_id = np.array([names.index(character_kind(character)) for character in vocabulary.characters])
+    places = count_within(is_in_word(vocabulary.spell(ids, end="\n")))[1:]
+    by_ngrams = np.full(len(nats), np.nan) if ngram_nats is None else ngram_nats
+    score = mean_score([nats])
+    return LossByClass(
+        positions=Sample.of(range(1, len(ids))),
+        nats_per_char=score.nats_per_char,
+        standard_error=score.standard_error,
+        comparison=None if ngram_nats is None else Comparison.of(score, mean_score([ngram_nats])),
+        by_class=_divide(nats, by_ngrams, kind_of_id[ids[1:]], names),
+        by_word_place=_divide(nats, by_ngrams, np.searchsorted(WORD_STARTS, places, "right") - 1, WORD_PLACES),
+    )
+
+
+def _divide(nats: Nats, by_ngrams: Nats, classes: NDArray[np.int64], names: Sequence[str]) -> tuple[ClassLoss, ...]:
+    """Return the loss of each class that occurs; `classes` [T - 1] are indices of `names`."""
+    total = float(nats.sum(dtype=np.float64))
+    divided = []
+    for kind in np.unique(classes).tolist():
+        places = np.flatnonzero(classes == kind)
+        mean, error = mean_and_error(nats[places], places)
+        ngram_mean, ngram_error = mean_and_error(by_ngrams[places], places)
+        share = float(nats[places].sum(dtype=np.float64)) / total if total > 0 else 0.0
+        divided.append(ClassLoss(names[kind], len(places), mean, error, ngram_mean, ngram_error, share))
+    return tuple(divided)
+
+
+def make_loss(reading: Reading) -> Content:
+    """Divide the loss on the text by classes of its characters, next to that of the 5-gram model."""
+    ngram_nats = reading.ngram_nats.get(NGRAM_ORDER)
+    loss = divide_loss(reading.nats, reading.ids, reading.trained.vocabulary, ngram_nats=ngram_nats)
+    return Content(
+        loss,
+        basis=f"Based on the predictions of {loss.positions}.",
+        figure=loss_chart(loss),
+        table=loss_table(loss),
+        summary=loss_summary(loss),
+    )
+
+
+def loss_summary(loss: LossByClass) -> str:
+    """Return the loss, and how it compares with the 5-gram model if the error of the difference is known."""
+    score = f"scores {with_error(loss.nats_per_char, loss.standard_error)} nats per character"
+    if loss.comparison is None or loss.comparison.verdict == "not compared":
+        return score
+    return f"{score}, {loss.comparison}"
+
+
+def loss_table(loss: LossByClass) -> Table:
+    """List the loss of each class, the kinds of characters first."""
+    classes = (*loss.by_class, *loss.by_word_place)
+    columns: dict[str, Sequence[object]] = {
+        "class": [each.name for each in classes],
+        "characters": [each.characters for each in classes],
+        "nats per character": [(each.nats_per_char, each.standard_error) for each in classes],
+    }
+    if loss.comparison is not None:
+        ngrams = [(each.ngram_nats_per_char, each.ngram_standard_error) for each in classes]
+        columns["nats per character, 5-gram"] = ngrams
+    columns["share of the loss"] = [each.share_of_loss for each in classes]
+    return Table(
+        f"Loss by class. ± is a standard error from blocks of {ERROR_BLOCK} characters. It is unknown for a class that "
+        f"occurs in fewer than {MIN_BLOCKS} blocks.",
+        columns,
+    )
+
+
+def loss_chart(loss: LossByClass) -> Chart:
+    """Draw the loss of each class next to that of the 5-gram model."""
+    divisions = {"Loss by kind of character": loss.by_class, "Loss by place in the word": loss.by_word_place}
+    panels = []
+    for title, classes in divisions.items():
+        names = ["all characters", *(each.name for each in classes)]
+        losses = [loss.nats_per_char, *(each.nats_per_char for each in classes)]
+        extras = {}
+        if loss.comparison is not None:
+            ngram_losses = [loss.comparison.ngram_nats_per_char, *(each.ngram_nats_per_char for each in classes)]
+            extras[NGRAM] = Curve(names, ngram_losses)
+        labels = ("nats per character", "class")
+        panels.append(Panel(title, labels, {"network": Curve(names, losses)}, extras, x_scale="names"))
+    details = "Where the diamond is left of the circle, the 5-gram model predicts this class better."
+    return Chart(
+        panels,
+        "Mean loss by the kind of the predicted character, and by its place in the word.",
+        details if loss.comparison is not None else "",
+    )
+
+
+SECTION = Section(
+    name="loss_by_class",
+    title="Where the loss comes from",
+    equation="L = sum over classes of (characters of the class / characters) L_{class}",
+    text=(
+        "The loss is divided by what the predicted character is, and by its place in the word. If the first letters of "
+        "words cost most, the network spells better than it chooses words."
+    ),
+    make=make_loss,
+)

@@ -1,0 +1,238 @@
+"""Whether small differences of the state grow or shrink along a text: its conditional Lyapunov exponents.
+
+The exponents are those of the product of the Jacobians dh_t / dh_{t-1} along the text, by QR decompositions (Benettin
+et al. 1980). They are conditional on the text that drives the network (Pecora and Carroll 1991), and finite-time: means
+over a part of it.
+
+Axes: n exponents, H units of a layer, D units of all layers.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.evaluation.scoring import mean_and_error
+from charlm.inspection.figures import Curve, Panel, with_errors
+from charlm.inspection.reading import Reading
+from charlm.inspection.section import Chart, Content, Sample, Section, Table
+from charlm.network.gradients import Trace, push_forward
+from charlm.network.rnn import Floats
+from charlm.text.markup import safe, with_error
+
+Values = NDArray[np.float64]
+
+BLOCK = 100
+"""Characters in a block for the standard errors. Growth factors are nearly independent over so many characters."""
+SHOWN = 4
+"""How many exponents of the whole state the table lists."""
+WHOLE = "whole state"
+
+
+@dataclass(frozen=True)
+class LayerExponent:
+    """The largest exponent of one layer on its own: of the product of its V D_t."""
+
+    layer: int
+    """Index of the layer, 0 is the lowest."""
+    exponent: float
+    """In nats per character; -inf if a difference disappears altogether."""
+    standard_error: float
+    """Standard error of the exponent from blocks of BLOCK characters; NaN if unknown."""
+
+
+@dataclass(frozen=True, eq=False)
+class Lyapunov:
+    """The conditional, finite-time Lyapunov exponents of a network on a text."""
+
+    exponents: Values
+    """Exponents of the whole state, all layers together, in nats per character, largest first, float64 [n]; -inf beyond
+    the rank of a Jacobian."""
+    standard_errors: Values
+    """Standard error of each, from blocks of BLOCK characters, float64 [n]; NaN for -inf or with too few blocks."""
+    dimensions: int
+    """D, which is also the number of exponents that exist; n may be smaller."""
+    layers: tuple[LayerExponent, ...]
+    """The largest exponent of each layer on its own, lowest layer first."""
+    positions: Sample
+    """The characters whose steps count."""
+
+
+def lyapunov(
+    trace: Trace, *, most: int = 32, full_up_to: int = 128, warm_up: int = 100, most_steps: int = 1000
+) -> Lyapunov:
+    """Compute the largest Lyapunov exponents along a text, as means of ln |R_ii| of one QR decomposition per character.
+
+    Args:
+        trace: One text, read; T >= 2.
+        most: How many exponents to compute if the state has more than `full_up_to` units, 1 or more.
+        full_up_to: The most units of a state whose exponents are all computed.
+        warm_up: How many characters to read before the mean begins, so that the directions can settle; at most a
+            quarter of the text.
+        most_steps: The most characters that the mean is taken over, 1 or more.
+
+    """
+    dimensions = trace.parameters.state_size
+    skipped = min(warm_up, len(trace.ids) // 4)
+    steps = range(max(1, skipped), min(len(trace.ids), skipped + most_steps))
+    count = dimensions if dimensions <= full_up_to else min(most, dimensions)
+    dtype = trace.outputs[0].dtype
+    exponents, errors = _exponents(partial(_push_all, trace), _random_basis(count, dimensions, dtype), steps)
+    layers = []
+    for layer, weights in enumerate(trace.parameters.layers):
+        (largest,), (error,) = _exponents(
+            partial(_push_one, trace, layer), _random_basis(1, weights.units, dtype), steps
+        )
+        layers.append(LayerExponent(layer, float(largest), float(error)))
+    return Lyapunov(exponents, errors, dimensions, tuple(layers), Sample.of(steps))
+
+
+Push = Callable[[Floats, int], Floats]
+"""Maps small differences of a state before a step [n, D], and the index of the step, to the differences after it."""
+
+
+def _push_all(trace: Trace, differences: Floats, time: int) -> Floats:
+    return push_forward(trace.parameters, differences, tuple(slopes[time] for slopes in trace.slopes))
+
+
+def _push_one(trace: Trace, layer: int, differences: Floats, time: int) -> Floats:
+    pushed = differences @ trace.parameters.layers[layer].recurrent_kernel
+    return np.asarray(pushed * trace.slopes[layer][time])
+
+
+def _random_basis(count: int, dimensions: int, dtype: np.dtype[Any]) -> Floats:
+    """Return random orthonormal rows, [count, dimensions]."""
+    directions = np.random.default_rng(0).standard_normal((dimensions, count))
+    return np.asarray(np.linalg.qr(directions.astype(dtype))[0].T)
+
+
+def _exponents(push: Push, basis: Floats, steps: range) -> tuple[Values, Values]:
+    """Return the largest exponents of a product of Jacobians, largest first, and their standard errors.
+
+    Args:
+        push: Multiplies by the Jacobian of a step.
+        basis: Orthonormal differences to begin with, as many as exponents are wanted, [n, D].
+        steps: The steps whose growth factors count. The directions turn from step 1 on.
+
+    """
+    logs = []
+    for time in range(1, steps.stop):
+        pushed = push(basis, time)
+        q, r = np.linalg.qr(pushed.T)
+        basis = q.T
+        if time in steps:
+            lengths = np.abs(np.diagonal(r))
+            rounding = 64 * np.finfo(pushed.dtype).eps * lengths.max()
+            with np.errstate(divide="ignore"):
+                logs.append(np.log(np.where(lengths < rounding, 0, lengths)))
+    places = np.arange(len(logs))
+    pairs = np.array([mean_and_error(column, places, block=BLOCK) for column in np.transpose(logs)], np.float64)
+    means, errors = pairs[np.argsort(-pairs[:, 0])].T
+    return means, errors
+
+
+def make_lyapunov(reading: Reading) -> Content:
+    """Compute the Lyapunov exponents of a network on a text."""
+    found = lyapunov(reading.trace)
+    lost = int(np.isneginf(found.exponents).sum())
+    note = f"{lost} of {len(found.exponents)} exponents are \N{MINUS SIGN}\N{INFINITY}." if lost else ""
+    paragraphs = [text for text in (growth_note(found), note) if text]
+    return Content(
+        found,
+        basis=f"Based on the steps that read {found.positions}.",
+        figure=lyapunov_chart(found),
+        table=lyapunov_table(found),
+        html="".join(f"<p>{safe(text)}</p>" for text in paragraphs),
+        summary=growth_summary(found),
+    )
+
+
+def _grows(found: Lyapunov) -> bool:
+    return bool(found.exponents[0] > 0)
+
+
+def growth_summary(found: Lyapunov) -> str:
+    """Return a warning if the largest exponent is above 0, else an empty string."""
+    if not _grows(found):
+        return ""
+    largest = with_error(float(found.exponents[0]), float(found.standard_errors[0]))
+    return f"amplifies small differences (largest Lyapunov exponent {largest}), so that its numbers depend on rounding"
+
+
+def growth_note(found: Lyapunov) -> str:
+    """Return what a largest exponent above 0 means for the other numbers, else an empty string."""
+    if not _grows(found):
+        return ""
+    return (
+        "The largest exponent is above 0: small differences grow, including those from rounding. The loss, and every "
+        "other number that depends on the state, can differ between processors and between float32 and float64."
+    )
+
+
+def lyapunov_table(found: Lyapunov) -> Table:
+    """List the largest exponents of the whole state and of each layer on its own."""
+    exponents = [*found.exponents.tolist()[:SHOWN], *(layer.exponent for layer in found.layers)]
+    errors = [*found.standard_errors.tolist()[:SHOWN], *(layer.standard_error for layer in found.layers)]
+    ranks = range(1, len(found.exponents[:SHOWN]) + 1)
+    names = [
+        *(f"{WHOLE}, exponent {rank}" for rank in ranks),
+        *(f"rnn.{each.layer} on its own" for each in found.layers),
+    ]
+    return Table(
+        f"The largest exponents. ± is a standard error from blocks of {BLOCK} characters.",
+        {
+            "differences in": names,
+            "exponent, nats per character": list(zip(exponents, errors, strict=True)),
+        },
+        is_open=True,
+    )
+
+
+def lyapunov_chart(found: Lyapunov) -> Chart:
+    """Draw the exponents by rank, and what is left of a difference in each layer on its own."""
+    ranks = np.arange(1, len(found.exponents) + 1)
+    exponents = Panel(
+        "Exponents of the whole state",
+        ("rank, largest exponent first", "nats per character"),
+        {"": with_errors(ranks, found.exponents, found.standard_errors)},
+        rule=0,
+    )
+    largest = np.array([found.exponents[0], *(layer.exponent for layer in found.layers)])
+    errors = np.array([found.standard_errors[0], *(layer.standard_error for layer in found.layers)])
+    names = [WHOLE, *(f"rnn.{layer.layer} on its own" for layer in found.layers)]
+    band = (np.exp(largest - errors), np.exp(largest + errors))
+    factors = Panel(
+        "What is left of a difference after one character",
+        ("factor per character, exp(largest exponent)", ""),
+        {"": Curve(names, np.exp(largest), band)},
+        x_scale="names",
+    )
+    shown = (
+        ""
+        if len(found.exponents) == found.dimensions
+        else f", the first {len(found.exponents)} of {found.dimensions:,}"
+    )
+    return Chart(
+        [exponents, factors],
+        f"Top: the exponents of all layers together by rank{shown}. Bottom: the factor by which a small difference "
+        "shrinks per character, in the whole state and in each layer on its own; above 1, it grows.",
+        f"Bands and bars: ±1 standard error from blocks of {BLOCK} characters.",
+    )
+
+
+SECTION = Section(
+    name="lyapunov",
+    title="Lyapunov exponents",
+    equation="Q_t R_t = (V D_t)^T Q_{t-1}, exponent_i = mean of ln |R_t[i, i]|",
+    text=(
+        "Below 0, small differences of the state shrink, and the network forgets how it started. Above 0, they grow; "
+        "in a state that stays bounded, this is chaos. Minus infinity is a direction that disappears altogether. The "
+        "exponents are conditional on this text, and means over a part of it. The exponent of a layer on its own says "
+        "how long that layer remembers without the others. The largest exponent of the whole state is "
+        "close to the largest of these, and to the slope of the gradient at the lowest layer."
+    ),
+    make=make_lyapunov,
+)

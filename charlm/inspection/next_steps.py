@@ -1,0 +1,229 @@
+"""What to try next with a run: the suggestion of its training, and experiments that its network invites.
+
+These texts tell the readers of a page which commands to use.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from charlm.inspection.section import Content
+from charlm.text.markup import safe
+from charlm.training.suggestion import Suggestion
+from charlm.wording import as_argument, counted
+
+MOST_EXPERIMENTS = 3
+"""The most experiments on a page."""
+REASONS = {
+    "still learning": "still learning at the end; train twice as long",
+    "too few steps": "too few steps to beat a 5-gram model; train twice as long",
+    "short text": "a 5-gram model is hard to beat below 70,000 characters of training text",
+    "long repeats": "lzma compresses this text better: it has long-range repeats, which a recurrent network forgets",
+}
+"""What a suggestion says, by its kind."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something to try next."""
+
+    text: str
+    """What to try and why, in full sentences."""
+    settings: Mapping[str, Any]
+    """The settings of the new run that differ, by dotted keys; empty if there is nothing to run."""
+    commands: tuple[str, ...] = ()
+    """The commands that try it; none if there is nothing to run."""
+
+
+@dataclass(frozen=True)
+class NextSteps:
+    """What to try next with a run."""
+
+    suggestion: Step | None = None
+    """What its training suggests; None = nothing, or the run has not ended."""
+    experiments: tuple[Step, ...] = ()
+    """Experiments that its network invites; none for a model outside a run."""
+
+    @property
+    def html(self) -> str:
+        """Everything as HTML."""
+        steps = [self.suggestion, *self.experiments] if self.suggestion else [*self.experiments]
+        if not steps:
+            return f'<p class="missing">{safe(NO_RUN)}</p>'
+        return "".join(_step_html(step) for step in steps)
+
+
+NO_RUN = (
+    "This model is not in a run, so its training cannot be repeated. To compare it with a network of your own: "
+    "charlm train mytext.txt"
+)
+
+
+def _step_html(step: Step) -> str:
+    commands = "\n".join(step.commands)
+    return f"<p>{safe(step.text)}</p>" + (f"<pre><code>{safe(commands)}</code></pre>" if commands else "")
+
+
+def suggested_command(suggestion: Suggestion, run: Path, *, has_initial_weights: bool) -> str | None:
+    """Return the command that follows a suggestion; None if there is nothing to run.
+
+    Args:
+        suggestion: What the training of a run suggests.
+        run: The folder of the run.
+        has_initial_weights: Whether its training began with the weights of another model.
+
+    """
+    settings = suggested_settings(suggestion)
+    return _training_command(run, settings, has_initial_weights=has_initial_weights) if settings else None
+
+
+def suggested_settings(suggestion: Suggestion) -> dict[str, Any]:
+    """Return the settings of the run that a suggestion asks for, by dotted keys; empty if there is nothing to run."""
+    epochs = {} if suggestion.epochs is None else {"training.epochs": suggestion.epochs}
+    return {**epochs, **(suggestion.settings or {})}
+
+
+def _training_command(
+    run: Path, settings: Mapping[str, Any], *, has_initial_weights: bool, new: Path | None = None
+) -> str:
+    """Return the command that trains with other settings on the text of a run."""
+    folder = as_argument(run)
+    parts = [f"charlm train {folder}/corpus -c {folder}/config.yaml"]
+    for key, value in settings.items():
+        parts.append(f"--epochs {value}" if key == "training.epochs" else f"-s {key}={value}")
+    if has_initial_weights:
+        parts.append(f"--init {folder}/init.safetensors")
+    if new is not None:
+        parts.append(f"-r {as_argument(new)}")
+    return " ".join(parts)
+
+
+@dataclass(frozen=True)
+class Network:
+    """What is known of a network when experiments are chosen."""
+
+    config: Mapping[str, Any]
+    """Every setting of its run, by sections."""
+    contents: Mapping[str, Content]
+    """The sections of its report by name."""
+
+    def data(self, section: str) -> Any:
+        """Return the data of a section; None if it is missing."""
+        return self.contents[section].data if section in self.contents else None
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A run with other settings whose outcome teaches something."""
+
+    name: str
+    """What the name of its run ends with."""
+    text: str
+    """What to try and why, in full sentences."""
+    settings: Mapping[str, Any]
+    """The settings that differ, by dotted keys."""
+
+
+def choose_next_steps(
+    run: Path | None, config: Mapping[str, Any], contents: Mapping[str, Content], suggestion: Suggestion | None
+) -> NextSteps:
+    """Choose what to try next with a network.
+
+    Args:
+        run: The folder of its run, which has the text; None = the model is not in a run.
+        config: Every setting of the run, by sections.
+        contents: The sections of its report by name.
+        suggestion: What its training suggests; None = nothing.
+
+    """
+    if run is None:
+        return NextSteps()
+    has_initial_weights = config["training"]["first_weights"] is not None
+    network = Network(config, contents)
+    found = [experiment for propose in PROPOSALS if (experiment := propose(network)) is not None]
+    experiments = []
+    for experiment in found[:MOST_EXPERIMENTS]:
+        new = run.with_name(f"{run.name}-{experiment.name}")
+        train = _training_command(run, experiment.settings, has_initial_weights=has_initial_weights, new=new)
+        page = f"{new.name}.html"
+        inspect = f"charlm inspect {as_argument(run)} {as_argument(new)} --out {as_argument(Path(page))}"
+        experiments.append(Step(experiment.text, experiment.settings, (train, inspect)))
+    return NextSteps(_suggested_step(suggestion, run, has_initial_weights), tuple(experiments))
+
+
+def _suggested_step(suggestion: Suggestion | None, run: Path, has_initial_weights: bool) -> Step | None:
+    if suggestion is None:
+        return None
+    command = suggested_command(suggestion, run, has_initial_weights=has_initial_weights)
+    reason = REASONS[suggestion.kind]
+    text = f"{reason[0].upper()}{reason[1:]}."
+    return Step(text, suggested_settings(suggestion), (command,) if command else ())
+
+
+def _lower_learning_rate(network: Network) -> Experiment | None:
+    """Propose half the learning rate for a network that amplifies differences."""
+    found = network.data("lyapunov")
+    rate = network.config["training"]["optimizer"].get("learning_rate")
+    if found is None or not found.exponents[0] > 0 or rate is None:
+        return None
+    text = (
+        "Small differences grow in this network: its largest Lyapunov exponent is above 0. Halve the learning rate. "
+        "Does the exponent fall below 0, and does the loss fall too?"
+    )
+    return Experiment("calm", text, {"training.optimizer.learning_rate": rate / 2})
+
+
+def _other_windows(network: Network) -> Experiment | None:
+    """Propose windows shorter than the context that the network uses, or longer ones if they may limit it."""
+    context = network.data("usable_context")
+    training = network.config["training"]
+    length, batch = training["sequence_length"], training["batch_size"]
+    if context is None or context.used is None:
+        return None
+    used = counted(context.used, "character")
+    if 2 * context.used > length:
+        new_length = 2 * length
+        question = "Does it use more of them, if the gradient reaches twice as far?"
+    else:
+        new_length = max(1, context.used // 2)
+        question = "Does it still use so many, if the gradient is cut off at half of them?"
+    text = (
+        f"This network uses {used} of context, and its gradient is cut off at windows of {length}. {question} Each "
+        "step reads as many characters as before."
+    )
+    settings = {"training.sequence_length": new_length, "training.batch_size": max(1, batch * length // new_length)}
+    return Experiment(f"windows-{new_length}", text, settings)
+
+
+def _other_seed(network: Network) -> Experiment:
+    """Propose the same training with another seed."""
+    seed = network.config["seed"] + 1
+    text = (
+        "Train the same network again with another seed. The \N{PLUS-MINUS SIGN} on this page covers the choice of the "
+        "text, not the chances of training: a number that changes more than its \N{PLUS-MINUS SIGN} belongs to this "
+        "network, not to its recipe."
+    )
+    return Experiment(f"seed-{seed}", text, {"seed": seed})
+
+
+def _other_depth(network: Network) -> Experiment | None:
+    """Propose a single layer in place of a stack, or a second layer."""
+    found = network.data("lyapunov")
+    layers = network.config["model"]["layers"]
+    if layers == 1:
+        text = "This network has one layer. Add a second one. Which layer remembers longer?"
+        return Experiment("2-layers", text, {"model.layers": 2})
+    if found is None:
+        return None
+    longest = max(found.layers, key=lambda each: each.exponent).layer
+    text = (
+        f"In this stack of {layers} layers, rnn.{longest} remembers longest on its own. Train a single layer. Does it "
+        "remember as long, and what does the stack add to the loss?"
+    )
+    return Experiment("1-layer", text, {"model.layers": 1})
+
+
+Propose = Callable[[Network], Experiment | None]
+PROPOSALS: tuple[Propose, ...] = (_lower_learning_rate, _other_windows, _other_seed, _other_depth)
+"""Functions that propose an experiment, or none, the most important first."""

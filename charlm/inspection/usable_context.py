@@ -1,0 +1,222 @@
+"""How much context a network uses: its loss when it reads only the last k characters.
+
+Axes: n the values of k that were tried, m the orders of the n-grams.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.evaluation.scoring import ERROR_BLOCK, mean_and_error
+from charlm.inspection.figures import Curve, Panel, with_errors
+from charlm.inspection.reading import Reading
+from charlm.inspection.section import Chart, Content, Sample, Section, Table
+from charlm.network.rnn import Parameters, advance
+from charlm.network.rnn import nats as character_nats
+from charlm.text.markup import with_error
+from charlm.wording import counted
+
+Values = NDArray[np.float64]
+
+MOST_CONTEXT = 512
+"""The largest k."""
+USED = 0.01
+"""The gain, in nats per character, up to which the characters before the last k do not count as used."""
+FLAT = 0.001
+"""The gain, in nats per character, below which no larger k is tried."""
+
+
+@dataclass(frozen=True, eq=False)
+class UsableContext:
+    """The mean loss of a network that reads only the last k characters before each prediction.
+
+    Where a text has fewer than k characters before a prediction, the network reads all of them.
+    """
+
+    characters: NDArray[np.int64]
+    """k = 0, 1, 2, ..., int64 [n]: up to the first k whose gain is below FLAT, or to the largest that was tried."""
+    nats: Values
+    """Loss in nats per character, each prediction starting from the zero state, float64 [n]."""
+    standard_errors: Values
+    """Standard error of each loss, see `charlm.evaluation.scoring.mean_and_error`, float64 [n]; NaN if unknown."""
+    gains: Values
+    """How much lower the loss is when all earlier characters are read, in nats per character, float64 [n]."""
+    gain_errors: Values
+    """Standard error of each gain, from the differences character by character, float64 [n]; NaN if unknown."""
+    ngram_order: NDArray[np.int64]
+    """Orders k + 1 of the n-gram models of the training text, int64 [m]; empty if that text is not known."""
+    ngram_nats: Values
+    """Loss of each n-gram model on the same characters, in nats per character, float64 [m]."""
+    ngram_standard_errors: Values
+    """Standard error of each of these losses, float64 [m]; NaN if unknown."""
+    whole_nats: float
+    """Loss when the text is read from its beginning, in nats per character."""
+    used: int | None
+    """The smallest k whose gain is at most USED, or at most two standard errors; None if there is no such k, its error
+    is not known, or the text has fewer than 4 k characters."""
+    positions: Sample
+    """The characters that were predicted."""
+
+
+def usable_context(
+    parameters: Parameters,
+    ids: NDArray[Any],
+    nats: NDArray[np.floating[Any]],
+    *,
+    most: int = MOST_CONTEXT,
+    ngram_nats: Mapping[int, NDArray[np.floating[Any]]] | None = None,
+) -> UsableContext:
+    """Score the characters of a text, each predicted from the last k before it.
+
+    The network starts from the zero state at every character of the text at once. After k steps, each of these readings
+    predicts the character k places further on, so that one pass gives every k.
+
+    Args:
+        parameters: The weights.
+        ids: The text, integers [n], n >= 2.
+        nats: The nats of ids 1 to n - 1 when the text is read as one stream, [n - 1].
+        most: The largest k, 1 or more.
+        ngram_nats: The nats of ids 1 to n - 1 by n-gram models, [n - 1], by their order in rising order.
+
+    """
+    places = np.arange(len(nats))
+    state = parameters.zero_state(len(nats))
+    scores = []
+    for k in range(min(most, len(nats)) + 1):
+        if k:
+            begun = len(ids) - k  # the number of readings whose next character is still in the text
+            state = advance(parameters, ids[k - 1 : -1], tuple(layer[:begun] for layer in state))
+        predicted = character_nats(parameters.logits(state), ids[max(1, k) :])
+        losses = np.concatenate([nats[: max(0, k - 1)], predicted])
+        gain, gain_error = mean_and_error(losses - nats, places)
+        scores.append((*mean_and_error(losses, places), gain, gain_error))
+        if abs(gain) < FLAT:
+            break
+    means, errors, gains, gain_errors = np.array(scores, np.float64).T  # an unknown error becomes NaN
+    ngram_scores = [(order, *mean_and_error(each, places)) for order, each in (ngram_nats or {}).items()]
+    orders, ngram_means, ngram_errors = np.array(ngram_scores, np.float64).reshape(-1, 3).T
+    return UsableContext(
+        characters=np.arange(len(scores)),
+        nats=means,
+        standard_errors=errors,
+        gains=gains,
+        gain_errors=gain_errors,
+        ngram_order=orders.astype(np.int64),
+        ngram_nats=ngram_means,
+        ngram_standard_errors=ngram_errors,
+        whole_nats=float(np.mean(nats, dtype=np.float64)),
+        used=_used(gains, gain_errors, characters=len(ids)),
+        positions=Sample.of(range(1, len(ids))),
+    )
+
+
+def _used(gains: Values, errors: Values, *, characters: int) -> int | None:
+    """Return the smallest k with a small gain, see `UsableContext.used`."""
+    is_small = gains <= np.maximum(USED, 2 * errors)  # False where the error is NaN
+    if not is_small.any():
+        return None
+    smallest = int(is_small.argmax())
+    return smallest if 4 * smallest <= characters else None
+
+
+def make_context(reading: Reading) -> Content:
+    """Measure the loss by the number of characters that the network reads."""
+    ids = reading.ids[: reading.limits.context]
+    scored = len(ids) - 1
+    ngram_nats = {order: nats[:scored] for order, nats in reading.ngram_nats.items()}
+    context = usable_context(reading.parameters, ids, reading.nats[:scored], ngram_nats=ngram_nats)
+    return Content(
+        context,
+        basis=f"Based on the predictions of {context.positions}.",
+        figure=context_chart(context),
+        table=context_table(context),
+        summary=context_summary(context),
+    )
+
+
+def context_summary(context: UsableContext) -> str:
+    """Return how many characters of context the network uses, and how much the earlier ones improve the loss."""
+    if context.used is None:
+        return ""
+    gain = float(context.gains[context.used])
+    size = with_error(abs(gain), float(context.gain_errors[context.used]))
+    effect = "improve" if gain >= 0 else "worsen"
+    return (
+        f"uses {counted(context.used, 'character')} of context "
+        f"(earlier characters {effect} the loss by {size} nats per character)"
+    )
+
+
+def context_table(context: UsableContext) -> Table:
+    """List the loss and the gain for each k."""
+    losses = list(zip(context.nats.tolist(), context.standard_errors.tolist(), strict=True))
+    gains = list(zip(context.gains.tolist(), context.gain_errors.tolist(), strict=True))
+    return Table(
+        "Loss from the last k characters, and how much lower it is when all earlier characters are read, in nats per "
+        f"character. ± is a standard error from blocks of {ERROR_BLOCK} characters.",
+        {"k": context.characters.tolist(), "loss from the last k": losses, "gain from all": gains},
+    )
+
+
+def context_chart(context: UsableContext) -> Chart:
+    """Draw the loss by the number of characters that the network reads, and the gain from reading all."""
+    k = context.characters
+    labels = "k, characters read"
+    loss = Panel(
+        "Loss from the last k characters",
+        (labels, "nats per character"),
+        {"network": with_errors(k, context.nats, context.standard_errors)},
+        _extra_curves(context),
+        x_scale="doublings",
+    )
+    gain = Panel(
+        "Gain from all earlier characters",
+        (labels, "nats per character"),
+        {"network": with_errors(k, context.gains, context.gain_errors)},
+        x_scale="doublings",
+        y_scale="log",
+        rule=USED,
+    )
+    details = [
+        f"Bands: ±1 standard error from blocks of {ERROR_BLOCK} characters; that of the gain is from the differences "
+        "character by character."
+    ]
+    if (context.gains <= 0).any():
+        details.append("Gains of 0 or less are not drawn.")
+    if len(context.ngram_nats):
+        details.append("Where the line of the n-grams is lower, counting makes better use of as many characters.")
+    return Chart(
+        [loss, gain],
+        "Top: the loss when only the last k characters are read. Bottom: how much lower the loss is when all earlier "
+        f"characters are read, on a logarithmic axis; the thin line is at {USED} nats.",
+        " ".join(details),
+    )
+
+
+def _extra_curves(context: UsableContext) -> dict[str, Curve]:
+    """Return what is drawn with the loss of a single run."""
+    whole = np.full(len(context.characters), context.whole_nats)
+    extras = {"all earlier characters read": Curve(context.characters, whole)}
+    if len(context.ngram_nats):
+        known = context.ngram_order - 1
+        extras["n-gram, n = k + 1"] = with_errors(known, context.ngram_nats, context.ngram_standard_errors)
+    if context.used is not None:
+        extras["context used"] = Curve([context.used], [context.nats[context.used]])
+    return extras
+
+
+SECTION = Section(
+    name="usable_context",
+    title="How much context it uses",
+    equation="L(k) = mean of -log p(id_t | id_{t-k}, ..., id_{t-1}), gain(k) = L(k) - L(all)",
+    text=(
+        "The network starts from the zero state, reads only the last k characters, and predicts the next one. Where "
+        "the loss stops falling, the network makes no use of what lies further back. The context that it uses is the "
+        f"smallest k such that all earlier characters improve the loss by at most {USED} nats, or by no more than two "
+        "standard errors."
+    ),
+    make=make_context,
+)
