@@ -146,7 +146,7 @@ class Panel:
     labels: tuple[str, str]
     """Labels of the horizontal axis and of the vertical one."""
     curves: Mapping[str, Curve]
-    """Curves by their name in the legend. They are compared with the same curves of other runs."""
+    """Curves by their name, which may be "" for a single one. They are compared with the same curves of other runs."""
     extras: Mapping[str, Curve] = field(default_factory=dict)
     """More curves by their name, which are drawn if the page is about a single run."""
     x_scale: Literal["linear", "doublings", "names"] = "linear"
@@ -155,11 +155,14 @@ class Panel:
     y_scale: Literal["linear", "log"] = "linear"
     rule: float | None = None
     """A value at which a thin line crosses the drawing area."""
+    label: str = ""
+    """The name of the curve "" in the legend of a single run."""
 
     @property
     def all_curves(self) -> dict[str, Curve]:
-        """All curves of a single run by their name."""
-        return {**self.curves, **self.extras}
+        """All curves of a single run by their name in the legend."""
+        curves = {name or self.label: curve for name, curve in self.curves.items()}
+        return {**curves, **self.extras}
 
     @property
     def is_clipped(self) -> bool:
@@ -202,7 +205,7 @@ def compare_panels(runs: Mapping[str, Sequence[Sequence[Panel]]]) -> list[Panel]
         for same in zip(*seeds, strict=False):  # a run may lack panels that the others have
             for name in same[0].curves:
                 title = f"{same[0].title}: {name}" if name else same[0].title
-                panel = panels.setdefault(title, replace(same[0], title=title, curves={}, extras={}))
+                panel = panels.setdefault(title, replace(same[0], title=title, curves={}, extras={}, label=""))
                 curve = mean_curve([each.curves[name] for each in same])
                 panels[title] = replace(panel, curves={**panel.curves, run: curve})
     return [*panels.values()]

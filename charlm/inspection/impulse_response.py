@@ -130,9 +130,10 @@ def impulse_chart(response: ImpulseResponse) -> Chart:
     state = Panel(
         "Change of the state",
         ("lag, characters", "|dh| / |dh| at lag 0"),
-        {"|dh|": Curve(response.lag, response.state, (response.state_low, response.state_high))},
+        {"": Curve(response.lag, response.state, (response.state_low, response.state_high))},
         {"linear prediction": Curve(response.lag, response.linear)},
         y_scale="log",
+        label="replaced character",
     )
     errors = 2 * response.kl_errors
     lower = np.maximum(response.kl - errors, response.kl / 10)  # a logarithmic axis has no place for 0

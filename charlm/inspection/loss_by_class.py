@@ -162,7 +162,7 @@ def loss_chart(loss: LossByClass) -> Chart:
             ngram_losses = [loss.comparison.ngram_nats_per_char, *(each.ngram_nats_per_char for each in classes)]
             extras[NGRAM] = Curve(names, ngram_losses)
         labels = ("nats per character", "class")
-        panels.append(Panel(title, labels, {"network": Curve(names, losses)}, extras, x_scale="names"))
+        panels.append(Panel(title, labels, {"": Curve(names, losses)}, extras, x_scale="names", label="network"))
     details = "Where the diamond is left of the circle, the 5-gram model predicts this class better."
     return Chart(
         panels,

@@ -14,7 +14,7 @@ from typing import Any
 
 from charlm import __version__
 from charlm.errors import check_name
-from charlm.inspection.figures import Figure, compare_panels, draw_panels, figure_style, image, theme_css
+from charlm.inspection.figures import Figure, clipping_note, compare_panels, draw_panels, figure_style, image, theme_css
 from charlm.inspection.next_steps import NextSteps
 from charlm.inspection.reading import Origin
 from charlm.inspection.section import Chart, Content, Drawing, Section
@@ -233,13 +233,16 @@ def _section(section: Section, reports: Sequence[Report], figures: Mapping[str, 
 
 def _shared_caption(name: str, reports: Sequence[Report]) -> str:
     """Return the caption of a figure that shows several runs."""
-    charts = [report.contents[name].figure for report in reports if name in report.contents]
-    caption = next(chart.caption for chart in charts if isinstance(chart, Chart))
-    sizes = sorted({len(group) for group in group_by_seed(reports) if len(group) > 1})
-    if not sizes:
-        return caption
-    runs = " or ".join(map(str, sizes))
-    return f"{caption} Lines with a band: the mean of {runs} runs that differ only in their seeds, ±1 standard error."
+    shown = [report for report in reports if name in report.contents]
+    figures = [report.contents[name].figure for report in shown]
+    charts = [figure for figure in figures if isinstance(figure, Chart)]
+    sentences = [charts[0].caption]
+    sizes = sorted({len(group) for group in group_by_seed(shown) if len(group) > 1})
+    if sizes:
+        runs = " or ".join(map(str, sizes))
+        sentences.append(f"Bands and bars: the mean of {runs} runs that differ only in their seeds, ±1 standard error.")
+    sentences.append(clipping_note([panel for chart in charts for panel in chart.panels]))
+    return " ".join(sentences).rstrip()
 
 
 def _body(label: str, content: Content, figure: Figure | None) -> str:

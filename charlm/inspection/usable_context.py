@@ -168,14 +168,16 @@ def context_chart(context: UsableContext) -> Chart:
     loss = Panel(
         "Loss from the last k characters",
         (labels, "nats per character"),
-        {"network": with_errors(k, context.nats, context.standard_errors)},
+        {"": with_errors(k, context.nats, context.standard_errors)},
         _extra_curves(context),
+        label="network",
         x_scale="doublings",
     )
     gain = Panel(
         "Gain from all earlier characters",
         (labels, "nats per character"),
-        {"network": with_errors(k, context.gains, context.gain_errors)},
+        {"": with_errors(k, context.gains, context.gain_errors)},
+        label="network",
         x_scale="doublings",
         y_scale="log",
         rule=USED,
