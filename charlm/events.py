@@ -356,7 +356,8 @@ class Evaluated(Event):
     total: int
     """The steps of the whole run."""
     train_nats: float | None
-    """The mean training loss since the last log line; None before the first step."""
+    """The mean training loss since the last log line; before the first step, the loss on the training text, or None if
+    there is a validation text."""
     validation_nats: float | None
     """The loss on the validation text; None if there is no such text."""
     is_best: bool

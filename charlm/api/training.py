@@ -82,6 +82,11 @@ class Plan:
     """The most memory that this process has held, the timed steps included."""
 
     @property
+    def evaluations(self) -> int:
+        """How often the network would be evaluated: at most once per step, and once if there is no step."""
+        return max(1, min(self.decision.evaluations, self.schedule.total))
+
+    @property
     def seconds(self) -> float:
         """How long the whole training takes."""
         settings = self.decision.config.training
@@ -108,7 +113,7 @@ class Plan:
             "start_seconds": self.start_seconds,
             "end_seconds": self.costs.end_seconds,
             "step_seconds": self.costs.step_seconds,
-            "evaluations": self.decision.evaluations,
+            "evaluations": self.evaluations,
             "evaluation_seconds": self.costs.evaluation_seconds,
             "characters_per_second": batches.characters_per_step / self.costs.step_seconds,
             "text": {
@@ -197,7 +202,8 @@ def _measure_all(prepared: Preparation, engines: KerasEngines, session: Session)
     config, corpus = prepared.config, prepared.corpus
     measured = measure(config, corpus, prepared.engine, session=session)
     teacher_seconds = time_teachers(config, corpus, engines, session=session)
-    ngram_seconds = time_ngrams(corpus, session=session) if config.training.ngram_weight else 0.0
+    learns_from_ngrams = config.training.ngram_weight > 0 and not config.training.is_untrained
+    ngram_seconds = time_ngrams(corpus, session=session) if learns_from_ngrams else 0.0
     return replace(measured, teacher_seconds=teacher_seconds, ngram_seconds=ngram_seconds)
 
 

@@ -214,7 +214,8 @@ def _describe_others(event: Event) -> Iterator[str]:
 def _describe_evaluation(event: events.Evaluated, columns: int) -> str:
     """Return the line for an evaluation, which ends with the beginning of the sample."""
     if not event.step:
-        return f"step 0: validation {event.nats_per_char:.3f} nats"
+        split = "train" if event.validation_nats is None else "validation"
+        return f"step 0: {split} {event.nats_per_char:.3f} nats"
     left = f", {duration(event.left_seconds)} left" if event.step < event.total else ""
     validation = "" if event.validation_nats is None else f", validation {event.validation_nats:.3f}"
     best = ", best" if event.is_best else ""

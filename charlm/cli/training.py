@@ -29,6 +29,7 @@ from charlm.wording import as_argument, counted, duration
 
 if TYPE_CHECKING:
     from charlm.api.training import Plan
+    from charlm.training.checkpoints import Progress
     from charlm.training.outcome import Outcome
     from charlm.training.signals import Stopped
     from charlm.training.suggestion import Suggestion
@@ -100,11 +101,7 @@ def train(*, resume: bool, as_json: bool, **options: Any) -> None:
 def _print_outcome(outcome: "Outcome") -> None:
     """Print how a training ended, what its model is worth, and what to do next."""
     progress, folder = outcome.progress, outcome.folder
-    evaluating = max(0, progress.elapsed_seconds - progress.seconds)
-    say(
-        f"{outcome.reason}: {counted(progress.step, 'step')} in {duration(progress.seconds)}, plus "
-        f"{duration(evaluating)} for evaluations, samples and checkpoints"
-    )
+    say(f"{outcome.reason}{_time_taken(progress)}")
     if outcome.signal is not None:
         say(_how_to_resume(folder))
         return
@@ -123,6 +120,17 @@ def _print_outcome(outcome: "Outcome") -> None:
     say(f"see what it does: charlm inspect {run} --out report.html")
 
 
+def _time_taken(progress: "Progress") -> str:
+    """Return how long a run has taken, as the end of a line; "" for a run without steps."""
+    if not progress.step:
+        return ""
+    evaluating = max(0, progress.elapsed_seconds - progress.seconds)
+    return (
+        f": {counted(progress.step, 'step')} in {duration(progress.seconds)}, plus {duration(evaluating)} for "
+        f"evaluations, samples and checkpoints"
+    )
+
+
 def _verdict(outcome: "Outcome") -> Iterator[str]:
     """Yield what the score of a training on validation text is worth."""
     if outcome.split != "validation":
@@ -130,6 +138,8 @@ def _verdict(outcome: "Outcome") -> Iterator[str]:
     progress, comparison = outcome.progress, outcome.comparison
     if comparison is not None and comparison.verdict != "not compared":
         yield str(comparison)
+    if not progress.step:
+        return
     if outcome.is_uncertain:
         yield "fewer than 2,400 characters of validation text: which model is the best is uncertain;"
         yield f"the last one is {outcome.folder}/last.safetensors"
@@ -240,8 +250,7 @@ def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
             *(f"{name} {duration(seconds)}" for name, seconds in before.items() if seconds),
             f"start {plan.start_seconds:.1f} s",
             f"{_short_time(costs.step_seconds)} per step",
-            f"{counted(min(decision.evaluations, schedule.total), 'evaluation')} of "
-            f"{_short_time(costs.evaluation_seconds)}",
+            f"{counted(plan.evaluations, 'evaluation')} of {_short_time(costs.evaluation_seconds)}",
             f"end {costs.end_seconds:.1f} s",
             f"{batches.characters_per_step / costs.step_seconds:,.0f} characters/s",
         ],

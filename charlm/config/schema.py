@@ -20,6 +20,7 @@ ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[int, Field(ge=1, le=1_000_000_000)]
 """A larger number is taken for a mistake."""
+NotNegative = Annotated[int, Field(ge=0, le=1_000_000_000)]
 PositiveFloat = Annotated[float, Field(ge=1e-9, le=1e9)]
 """Also in float32 above 0 and finite."""
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -266,8 +267,9 @@ class TrainingConfig(_Section):
     epochs: Resumable[Positive | None] = None
     """Passes over the training text. The run ends at the limit that comes first, epochs or steps; 10 epochs if neither
     is given. One that is given with -s replaces both of the recipe."""
-    steps: Resumable[Positive | None] = None
-    """Updates of the weights; see epochs."""
+    steps: Resumable[NotNegative | None] = None
+    """Updates of the weights; see epochs. 0 = the network as it was initialised is evaluated once and saved, so that a
+    trained network can be compared with it."""
     earlier_lengths: Annotated[tuple[EarlierLength, ...], Field(strict=False)] = ()
     """Lengths that the run had before it was lengthened or its time limit changed its length, each {until: STEP,
     steps: N, evaluations: N}. They are recorded so that the run can be repeated: every step keeps the learning rate and
@@ -316,6 +318,11 @@ class TrainingConfig(_Section):
     """Steps between two lines of training loss in metrics.jsonl and TensorBoard."""
 
     @property
+    def is_untrained(self) -> bool:
+        """Whether the run takes no step."""
+        return self.steps == 0
+
+    @property
     def used_teachers(self) -> Teachers:
         """The teachers that the run learns from; no seeds and no models if there are none, or their weight is 0."""
         return self.teachers if self.teachers and self.teacher_weight else Teachers.model_construct()
@@ -342,11 +349,12 @@ class TrainingConfig(_Section):
             total: The length that the other settings give, in steps from the start, at least `at`.
 
         """
+        if not at:
+            return self.model_copy(update={"earlier_lengths": ()})
         lengths = (*other.earlier_lengths, EarlierLength(until=total, steps=total, evaluations=other.evaluations))
         earlier = [length for length in lengths if length.until < at]
-        if at:
-            in_force = next(length for length in lengths if length.until >= at)
-            earlier.append(in_force.model_copy(update={"until": at}))
+        in_force = next(length for length in lengths if length.until >= at)
+        earlier.append(in_force.model_copy(update={"until": at}))
         return self.model_copy(update={"earlier_lengths": tuple(earlier)})
 
     @model_validator(mode="before")

@@ -104,7 +104,7 @@ def one_thread() -> threadpool_limits:
 
 
 def evaluate(
-    run: Run, engine: Engine, model: TrainedModel, text: EvaluatedText, *, train_nats: float, has_sample: bool = True
+    run: Run, engine: Engine, model: TrainedModel, text: EvaluatedText, *, train_nats: float
 ) -> tuple[Score, TrainedModel, str]:
     """Return the score of a network, the network with its score as a model file has it, and a text that it writes.
 
@@ -114,7 +114,6 @@ def evaluate(
         model: The network.
         text: What is read.
         train_nats: The training loss, which is the score if there is no validation text.
-        has_sample: Whether a text is written.
 
     Raises:
         DivergenceError: a weight or the score is not finite.
@@ -127,7 +126,7 @@ def evaluate(
             score = engine.score(model.parameters, text.ids)
             if not np.isfinite(score.nats_per_char):
                 raise DivergenceError(f"the validation loss is {score.nats_per_char} at step {step:,}: {DIVERGED}")
-        written = sample_text(run, model) if has_sample else ""
+        written = sample_text(run, model)
     return score, replace(model, facts={**model.facts, "score": _score_facts(score, text)}), written
 
 

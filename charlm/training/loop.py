@@ -137,7 +137,7 @@ def _ending(training: Training) -> str | None:
     """Return why the run ends here, or None; a signal is no such reason, as the run can be resumed then."""
     progress, patience = training.progress, training.run.config.training.early_stopping
     if progress.evaluated_step == progress.step >= training.schedule.total:
-        return "all steps done"
+        return "all steps done" if progress.step else "not trained: the run has no steps"
     if training.is_recited:
         return "the network recites its text"
     if patience is not None and progress.evaluations_without_best >= patience:

@@ -20,7 +20,15 @@ from charlm.runs.folder import CHECKPOINTS, checkpoint_name
 from charlm.runs.run import Run, write_config
 from charlm.training import saving
 from charlm.training.checkpoints import Progress
-from charlm.training.evaluating import DIVERGED, DivergenceError, EvaluatedText, evaluate, one_thread, recites
+from charlm.training.evaluating import (
+    DIVERGED,
+    EVALUATED_CHARACTERS,
+    DivergenceError,
+    EvaluatedText,
+    evaluate,
+    one_thread,
+    recites,
+)
 from charlm.training.interface import Engine
 from charlm.training.logs import RunLog, show_evaluation
 from charlm.training.schedule import Schedule, make_schedule
@@ -119,27 +127,43 @@ class Training:
             self.save()  # every machine has a part of the state
 
     def record_start(self) -> None:
-        """Save step 0 if all checkpoints are kept; evaluate it, as the best so far, if it is another model's."""
-        settings, model = self.run.config.training, self.network()
-        if settings.first_weights is not None and self.text.ids is not None:
-            score, model, _ = evaluate(self.run, self.engine, model, self.text, train_nats=0.0, has_sample=False)
-            self._note_score(score)
-            self.save(model)
-            self.session.on_event(self._evaluated(score, is_best=True, sample=""))
+        """Evaluate step 0 if no step follows or its weights are another model's, else save it if all steps are kept."""
+        settings = self.run.config.training
+        if settings.is_untrained and self.text.ids is None:
+            self._score_training_text()
+        if settings.is_untrained or (settings.first_weights is not None and self.text.ids is not None):
+            self._note_evaluation(*self._evaluate(self.network()))
         elif settings.keep_checkpoints:
-            self.save(model)
+            self.save()
+
+    def _score_training_text(self) -> None:
+        """Log the training loss of a network that takes no step."""
+        ids = self.run.corpus.split("train", at_most=EVALUATED_CHARACTERS)
+        with one_thread():
+            score = self.engine.score(self.network().parameters, ids)
+        self.progress.train_nats = score.nats_per_char
+        self.log.log(self._position("train", score.nats_per_char))
 
     def evaluate(self) -> None:
         """Evaluate and save at a mark; after a signal, leave the evaluation to the resumed run."""
-        progress, text, model = self.progress, self.text, self.network()
+        model = self.network()
         started = self.session.clock()
         try:
             with self.session.interruption.at_once():
-                score, model, sample = evaluate(self.run, self.engine, model, text, train_nats=progress.train_nats)
+                found = self._evaluate(model)
         except Stopped:
             self.session.interruption.withstand()
             return self.save(model)
         self.scoring_seconds = self.session.clock() - started
+        self._note_evaluation(*found)
+
+    def _evaluate(self, model: TrainedModel) -> tuple[Score, TrainedModel, str]:
+        """Return what `evaluate` returns for the present network."""
+        return evaluate(self.run, self.engine, model, self.text, train_nats=self.progress.train_nats)
+
+    def _note_evaluation(self, score: Score, model: TrainedModel, sample: str) -> None:
+        """Log, show and save what an evaluation of the present network has found."""
+        progress, text = self.progress, self.text
         if self.run.config.training.until_recited:
             self.is_recited = recites(self.run, model)
             if self.is_recited:

@@ -150,7 +150,7 @@ def _with_new_length(run: Run, previous: TrainingConfig, progress: Progress, eng
     """
     schedule = make_schedule(previous, engine.batches)
     settings = run.config.training.after(previous, at=progress.step, total=schedule.total)
-    if settings.evaluations == previous.evaluations:
+    if settings.evaluations == previous.evaluations and schedule.total:
         done = schedule.evaluations_until(progress.step)
         longer = make_schedule(settings, engine.batches).total - progress.step
         more = max(1, round(previous.evaluations * longer / schedule.total))

@@ -13,7 +13,7 @@ from itertools import accumulate, pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config.schema import EarlierLength, ScheduleConfig, TrainingConfig
+from charlm.config.schema import ScheduleConfig, TrainingConfig
 from charlm.errors import CharlmError
 from charlm.text.batches import Batches
 
@@ -257,14 +257,23 @@ def _stretches(settings: TrainingConfig, batches: Batches) -> tuple[Stretch, ...
     """Return the stretches of a run. A change of length rescales what is left of the phases."""
     stretches: list[Stretch] = []
     for length in settings.earlier_lengths:
-        stretches.append(_stretch(settings, batches, stretches, length))
+        stretches.append(
+            _stretch(
+                settings,
+                batches,
+                stretches,
+                until=length.until,
+                total=length.steps,
+                evaluations=length.evaluations,
+            )
+        )
     total = _total(settings, batches, stretches)
     first = stretches[-1].until if stretches else 0
-    if total <= first:
+    if stretches and total <= first:
         key = "steps" if settings.epochs is None else "epochs"
         raise CharlmError(f"training.{key}: gives a run of {total:,} steps, but {first:,} are taken; give it more")
-    last = EarlierLength(until=total, steps=total, evaluations=settings.evaluations)
-    return (*stretches, _stretch(settings, batches, stretches, last))
+    last = _stretch(settings, batches, stretches, until=total, total=total, evaluations=settings.evaluations)
+    return (*stretches, last)
 
 
 def _total(settings: TrainingConfig, batches: Batches, stretches: Sequence[Stretch]) -> int:
@@ -283,19 +292,37 @@ def _total(settings: TrainingConfig, batches: Batches, stretches: Sequence[Stret
     return min(limits)
 
 
-def _stretch(settings: TrainingConfig, batches: Batches, before: Sequence[Stretch], length: EarlierLength) -> Stretch:
-    """Return the stretch of a run that follows some others, until the length of the run changes again."""
+def _stretch(
+    settings: TrainingConfig,
+    batches: Batches,
+    before: Sequence[Stretch],
+    *,
+    until: int,
+    total: int,
+    evaluations: int,
+) -> Stretch:
+    """Return the stretch of a run that follows some others, until the length of the run changes again.
+
+    Args:
+        settings: The section `training` of the config.
+        batches: How the training text is cut into windows of `sequence_length`.
+        before: The stretches before this one.
+        until: The step at which the stretch ends.
+        total: The length of the run in steps, as it is until then.
+        evaluations: The evaluations of the run, as they are until then.
+
+    """
     if not before:
-        scale = length.steps * mean_growth(settings)
+        scale = total * mean_growth(settings)
         borders = [0.0, *accumulate(scale * share / factor for share, factor in _growth(settings))]
         first = 0
     else:
         last = before[-1]
         first = last.until
-        scale = (length.steps - first) / max(1, last.total - first)
+        scale = (total - first) / max(1, last.total - first)
         borders = [border + (scale - 1) * max(0.0, border - first) for border in last.borders]
-    evaluations = max(1, length.evaluations - sum(stretch.marks for stretch in before))
-    return Stretch(first, length.until, length.steps, evaluations, tuple(borders), _phases(settings, batches, borders))
+    evaluations = max(1, evaluations - sum(stretch.marks for stretch in before))
+    return Stretch(first, until, total, evaluations, tuple(borders), _phases(settings, batches, borders))
 
 
 def _phases(settings: TrainingConfig, batches: Batches, borders: Iterable[float]) -> tuple[Phase, ...]:

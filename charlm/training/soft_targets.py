@@ -59,7 +59,8 @@ def open_soft_targets(run: Run, *, on_event: OnEvent = ignore) -> SoftTargets | 
         on_event: Called with `SoftTargetsDamaged`, `TeachersReading` and each `NgramProgress`.
 
     Returns:
-        float16 [N, V], memory-mapped, N = characters of the training text - 1; None if the config asks for none.
+        float16 [N, V], memory-mapped, N = characters of the training text - 1; None if the config asks for none, or
+        for no step.
 
     Raises:
         CharlmError: a teacher cannot be read or has another vocabulary than the text, or the file cannot be written.
@@ -67,7 +68,7 @@ def open_soft_targets(run: Run, *, on_event: OnEvent = ignore) -> SoftTargets | 
 
     """
     settings = run.config.training
-    if not settings.soft_weight:
+    if settings.is_untrained or not settings.soft_weight:
         return None
     path = run.folder / SOFT_TARGETS
     if not keeps_soft_targets(run):

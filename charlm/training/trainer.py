@@ -66,12 +66,13 @@ def train_run(
 
 
 def _train_teachers(run: Run, engines: EngineFactory, *, session: Session) -> None:
-    """Train the teachers of a run, one after the other, unless the run has their soft targets.
+    """Train the teachers of a run, one after the other, unless the run has their soft targets or takes no step.
 
     A teacher that has ended is left as it is, one that was interrupted continues.
     """
-    seeds = run.config.training.used_teachers.seeds
-    if not seeds or keeps_soft_targets(run):
+    settings = run.config.training
+    seeds = settings.used_teachers.seeds
+    if settings.is_untrained or not seeds or keeps_soft_targets(run):
         return
     for number, seed in enumerate(seeds, start=1):
         folder = run.folder / TEACHERS / str(seed)
@@ -99,12 +100,13 @@ def _train_teacher(folder: Path, engines: EngineFactory, *, session: Session) ->
 def time_teachers(
     config: Config, corpus: Corpus, engines: EngineFactory, *, session: Session, step_seconds: float = TIMED_SECONDS
 ) -> float:
-    """Return how many seconds the teachers of a run train, from a few timed steps; 0 = the run trains none.
+    """Return how many seconds the teachers of a run train, from a few timed steps; 0 = it trains none.
 
     The arguments and errors are those of `measure` and `prepare`; `engines` makes the engine of a teacher.
     """
-    seeds = config.training.used_teachers.seeds
-    if not seeds:
+    settings = config.training
+    seeds = settings.used_teachers.seeds
+    if settings.is_untrained or not seeds:
         return 0.0
     silent = session.silent()
     teacher = resolve_teacher(config, corpus, seeds[0], engines=engines)

@@ -176,6 +176,11 @@ def test_an_evaluation_of_the_initial_weights_has_no_training_loss() -> None:
     assert describe(replace(EVALUATED, step=0, train_nats=None)) == ["step 0: validation 1.500 nats"]
 
 
+def test_an_evaluation_without_steps_has_the_loss_on_the_only_text() -> None:
+    found = describe(replace(EVALUATED, step=0, validation_nats=None))
+    assert found == ["step 0: train 1.234 nats"]
+
+
 def test_an_evaluation_of_a_teacher_is_told() -> None:
     assert describe(TeacherEvent(1, EVALUATED)) == [START]
 

@@ -206,6 +206,26 @@ def test_initial_weights_that_are_the_best_are_told(report: Report) -> None:
     assert results(command) == ["  no evaluation was better than the initial weights, which are in best.safetensors"]
 
 
+# A run without steps
+
+
+NO_STEPS = {
+    "progress": Progress(best_nats=1.25),
+    "difference": None,
+    "comparison": None,
+    "has_initial_weights": True,
+    "reason": "not trained: the run has no steps",
+}
+
+
+def test_a_run_without_steps_has_a_reason_and_no_time(report: Report) -> None:
+    assert said(report(**NO_STEPS))[0] == "not trained: the run has no steps"
+
+
+def test_a_run_without_steps_compares_its_model_with_no_other(report: Report) -> None:
+    assert results(report(**NO_STEPS, is_uncertain=True)) == []
+
+
 # A validation text of fewer than 2,400 characters
 
 
