@@ -68,10 +68,31 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def read_events(run: Path) -> Any:
-    """Return what TensorBoard reads of a run, every tensor of it."""
+def read_events(folder: Path) -> Any:
+    """Return what TensorBoard reads in a folder with event files, every tensor of it."""
     from tensorboard.backend.event_processing import plugin_event_accumulator
 
-    events = plugin_event_accumulator.EventAccumulator(str(run), size_guidance={"tensors": 0})
+    events = plugin_event_accumulator.EventAccumulator(str(folder), size_guidance={"tensors": 0})
     events.Reload()
     return events
+
+
+EVENT_FOLDERS = (".", "train", "validation", "5-gram")
+"""The folders of a run that have event files."""
+
+
+def event_files(run: Path) -> dict[str, list[str]]:
+    """Return the names of the event files in each folder of a run that has some."""
+    paths = sorted(run.rglob("*tfevents*"))
+    folders = dict.fromkeys(str(path.parent.relative_to(run)) for path in paths)
+    return {name: [path.name for path in paths if path.parent == run / name] for name in folders}
+
+
+def event_steps(run: Path) -> dict[str, list[int]]:
+    """Return the steps of each tag that TensorBoard reads in a run; the tag begins with its folder."""
+    found: dict[str, list[int]] = {}
+    for name in event_files(run):
+        events = read_events(run / name)
+        for tag in events.Tags()["tensors"]:
+            found[f"{name}/{tag}"] = [event.step for event in events.Tensors(tag)]
+    return found

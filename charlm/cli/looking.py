@@ -54,8 +54,8 @@ def inspect(*, as_json: bool, **options: Any) -> None:
 
 KEPT = "text=100000"
 """TensorBoard keeps all texts of a tag, not only ten. 0, its word for all, shows none in version 2.21."""
-CHARTS = "#custom_scalars&_smoothingWeight=0"
-"""The place of the charts at the address of TensorBoard; smoothed, a loss that falls would be shown above itself."""
+CHARTS = "?smoothing=0#timeseries"
+"""The tab TIME SERIES at the address of TensorBoard, without smoothing, which would draw a falling loss too high."""
 
 
 @click.command(cls=Command)
@@ -71,7 +71,8 @@ CHARTS = "#custom_scalars&_smoothingWeight=0"
 def tensorboard(*, runs: Path | None, host: str, port: int) -> None:
     """Open TensorBoard on runs.
 
-    Runs that begin later appear. Ctrl-C ends it.
+    The first chart has the loss of each run on the training text, on the validation text, and of a 5-gram model. Runs
+    that begin later appear. Ctrl-C ends it.
 
     Examples:
       charlm tensorboard
@@ -80,13 +81,15 @@ def tensorboard(*, runs: Path | None, host: str, port: int) -> None:
         one run, at any free port
 
     """
-    from charlm.runs.folder import RUNS, find_run
+    from charlm.runs.folder import RUNS, find_run, is_run
 
     folder = RUNS if runs is None else find_run(runs)
     if not any(folder.rglob("*.tfevents.*")):
         raise CharlmError(f"{folder}: no run here has been trained; train one with: charlm train")
     address = _launch("--logdir", str(folder), "--samples_per_plugin", KEPT, "--host", host, "--port", str(port))
-    say(f"all charts (CUSTOM SCALARS; Ctrl-C ends it): {address}{CHARTS}")
+    say(f"TensorBoard (Ctrl-C ends it): {address}{CHARTS}")
+    if not is_run(folder):
+        say("to compare the runs by their validation loss, type validation into Filter runs")
     signal.pause()
 
 

@@ -12,6 +12,7 @@ from signal import Signals
 from typing import Any
 
 from charlm.errors import Advice
+from charlm.evaluation.baselines import NGRAM
 from charlm.evaluation.scoring import Score
 from charlm.events import BaselinesScored, Ended, NoValidationText, Started, TemperatureChosen
 from charlm.network.architecture import architecture
@@ -160,7 +161,7 @@ def _open(
     if not saved_steps(run.folder / CHECKPOINTS):
         saving.begin(run)
         log = stack.enter_context(contextlib.closing(RunLog(run.folder, on_event=session.on_event)))
-        log.describe(run.config)
+        log.describe(run.config, ngram_nats=text.baseline_nats.get(NGRAM))
         schedule = make_schedule(run.config.training, engine.batches)
         return Training(run, engine, schedule, session, text, soft_targets, log, Progress())
     restored = saving.restore(run, engine, on_event=session.on_event)

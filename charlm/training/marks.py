@@ -169,10 +169,10 @@ class Training:
             if self.is_recited:
                 progress.best_nats = None  # the network that recites the text is the best, whatever its loss is
         is_best = self._note_score(score)
-        numbers = {f"nats_per_char/{NGRAM}": text.baseline_nats.get(NGRAM), "best_nats_per_char": progress.best_nats}
+        ngram_nats = text.baseline_nats.get(NGRAM)
         with one_thread():
             weights = self.engine.weights()
-            show_evaluation(self.log, model, text.windows, weights=weights, numbers=numbers, sample=sample)
+            show_evaluation(self.log, model, text.windows, weights=weights, ngram_nats=ngram_nats, sample=sample)
         progress.evaluated_step = progress.step
         self.save(model)
         self.session.on_event(self._evaluated(score, is_best=is_best, sample=sample))

@@ -22,7 +22,7 @@ from charlm.training import checkpoints
 from charlm.training.checkpoints import Checkpoint, Facts, Progress
 from charlm.training.evaluating import check_finite
 from charlm.training.interface import Engine
-from charlm.training.logs import RunLog
+from charlm.training.logs import RunLog, remove_events
 from charlm.training.schedule import Schedule, make_schedule
 
 
@@ -78,9 +78,7 @@ def begin(run: Run) -> None:
             f"{run.folder / CHECKPOINTS}: no checkpoint to continue from, but the run has {', '.join(found)}, which "
             f"would be overwritten; put the checkpoints back, or start a new run"
         )
-    with writing(run.folder):
-        for path in run.folder.glob("events.*"):  # of a run that was killed before its first checkpoint
-            path.unlink()
+    remove_events(run.folder)  # a run that was killed before its first checkpoint has left them
     write_config(run.folder, run.config)
 
 

@@ -25,7 +25,7 @@ from conftest import MakeOnce
 from corpora import write_plays, write_texts
 from fake_runs import CLOCK, refuse_events, repeatable_files
 from processes import Process, command_line, settings, started, wait_until
-from run_folders import read_events, read_metrics
+from run_folders import event_steps, read_metrics
 
 from charlm.network.model_file import read_model
 from charlm.runs.folder import SOFT_TARGETS, is_run
@@ -54,12 +54,11 @@ def parts_of(run: Path) -> dict[str, Any]:
     """Return everything in a run and its teachers that must not depend on when it was stopped."""
     parts: dict[str, Any] = {}
     for folder in (run, *run.glob("teachers/*")):
-        events = read_events(folder)
         found = {
             **repeatable_files(folder),
             **{path.name: path.read_bytes() for path in folder.glob(SOFT_TARGETS)},
             "metrics.jsonl": [{key: line[key] for key in line if key not in CLOCK} for line in read_metrics(folder)],
-            "tensorboard": {tag: [one.step for one in events.Tensors(tag)] for tag in events.Tags()["tensors"]},
+            "tensorboard": event_steps(folder),
         }
         parts |= {str(folder.relative_to(run) / name): value for name, value in found.items()}
     temporary = {str(path.relative_to(run)): "" for path in run.rglob("*.tmp")}

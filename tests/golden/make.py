@@ -23,6 +23,7 @@ from charlm.network.rnn import Parameters
 from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
 from charlm.text.vocabulary import Vocabulary
+from charlm.training.logs import remove_events
 
 TEXT = "the cat sat on the mat.\n" * 40
 SETTINGS = (
@@ -64,7 +65,8 @@ def _make_run(folder: Path) -> None:
             settings = [argument for setting in SETTINGS for argument in ("-s", setting)]
             charlm(["train", "text.txt", "-c", "tiny", *settings, "-r", "run"], standalone_mode=False)
         run = Path(scratch) / "run"
-        for path in (*run.glob(".*"), *run.glob("events.*"), run / "checkpoints/step-5.safetensors"):
+        remove_events(run)
+        for path in (*run.glob(".*"), run / "checkpoints/step-5.safetensors"):
             path.unlink()
         shutil.copytree(run, folder)
 

@@ -132,6 +132,7 @@ OTHERS = {
     "no lock": ("corpus/ids.npy",),
     "a file of the user": (".lock", "corpus/ids.npy", "thesis.txt"),
     "a log": (".lock", "corpus/ids.npy", "events.out.tfevents.1"),
+    "a log of the loss": (".lock", "corpus/ids.npy", "train/events.out.tfevents.1"),
     "a model": (".lock", "corpus/ids.npy", "last.safetensors"),
     "a checkpoint": (".lock", "checkpoints/step-3.safetensors"),
     "a trained teacher": (".lock", "teachers/1/last.safetensors"),
@@ -159,7 +160,10 @@ def test_lines_in_the_log_are_never_removed(tmp_path: Path) -> None:
 
 
 TRAINED = ("best.safetensors", "last.safetensors", "checkpoints/step-0.safetensors", "teachers/2/last.safetensors")
-NOT_TRAINED = ("events.out.tfevents.1", "checkpoints/notes", "teachers/2/config.yaml", "soft_targets.bin")
+NOT_TRAINED = (
+    *("events.out.tfevents.1", "train/events.out.tfevents.1"),
+    *("checkpoints/notes", "teachers/2/config.yaml", "soft_targets.bin"),
+)
 
 
 def interrupt_with(path: Path, name: str, corpus: Corpus) -> None:

@@ -2,22 +2,23 @@
 
 import contextlib
 import io
-import re
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from run_folders import metrics_line, read_events, read_metrics
+from run_folders import EVENT_FOLDERS, event_files, event_steps, metrics_line, names, read_events, read_metrics
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
-from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util.tensor_util import make_ndarray
 
+from charlm.evaluation.baselines import NGRAM, baseline_scores
 from charlm.events import Event, LogDamaged
 from charlm.network.model_file import read_model
-from charlm.training.logs import RunLog, cut_events, new_event_file
+from charlm.text.corpus import open_corpus
+from charlm.training.event_files import cut_events, new_event_file
+from charlm.training.logs import LOSS_FOLDERS, RunLog, remove_events
 
 
 def values_of(events: Any, tag: str) -> dict[int, float]:
@@ -25,79 +26,173 @@ def values_of(events: Any, tag: str) -> dict[int, float]:
 
 
 @pytest.fixture(scope="module")
-def events(trained_run: Path) -> Any:
+def events(trained_run: Path) -> dict[str, Any]:
+    """Return what TensorBoard reads in each folder of a run."""
     pytest.importorskip("tensorflow", reason="the engine writes what these tests read")
-    return read_events(trained_run)
+    return {name: read_events(trained_run / name) for name in EVENT_FOLDERS}
+
+
+# What is shown
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
-def test_scalars_are_the_figures_in_metrics_jsonl(split: str, events: Any, trained_run: Path) -> None:
-    metrics = {line["step"]: line for line in read_metrics(trained_run) if line["split"] == split}
-    for unit in ("nats_per_char", "bits_per_char"):
-        expected = {step: line[unit] for step, line in metrics.items()}
-        assert values_of(events, f"{unit}/{split}") == pytest.approx(expected)
+def test_the_loss_of_a_folder_is_that_of_metrics_jsonl(split: str, events: dict[str, Any], trained_run: Path) -> None:
+    lines = [line for line in read_metrics(trained_run) if line["split"] == split]
+    expected = {line["step"]: line["nats_per_char"] for line in lines}
+    assert values_of(events[split], "loss") == pytest.approx(expected)
 
 
-def test_the_config_and_a_sample_are_shown_as_code_blocks(events: Any, trained_run: Path) -> None:
-    config, sample = (events.Tensors(tag)[-1].tensor_proto.string_val[0].decode() for tag in ("config", "sample"))
-    assert all(line.startswith("    ") for line in (*config.splitlines(), *sample.splitlines()))
-    config, sample = ("\n".join(line[4:] for line in text.splitlines()) for text in (config, sample))
-    assert config + "\n" == (trained_run / "config.yaml").read_text(encoding="utf-8")
-    assert len(sample) == pytest.approx(80, abs=1)  # a last line break
+def test_the_loss_of_the_5_gram_model_is_a_constant_line(events: dict[str, Any], trained_run: Path) -> None:
+    corpus = open_corpus(trained_run / "corpus")
+    scores = baseline_scores(corpus.split("validation"), corpus.vocabulary, corpus.split("train"), names=[NGRAM])
+    nats = scores[NGRAM].nats_per_char
+    assert values_of(events["5-gram"], "loss") == pytest.approx({0: nats, 30: nats, 60: nats})
 
 
-AT_THE_BEGINNING = {"config", "custom_scalars__config__"}
-AT_LOGS = {"nats_per_char/train", "bits_per_char/train", "learning_rate", "gradient_norm", "characters_per_second"}
-AT_EVALUATIONS = {
-    *("nats_per_char/validation", "bits_per_char/validation", "nats_per_char/5-gram", "best_nats_per_char"),
-    *("spectral_radius/rnn.0", "saturated/rnn.0", "state/rnn.0", "gradient_reach/rnn.0", "sample"),
-    *(f"weights/rnn.0.{name}" for name in ("kernel", "recurrent_kernel", "bias")),
-    *("weights/logits.kernel", "weights/logits.bias"),
-}
+@pytest.mark.parametrize(
+    ("tag", "key"),
+    [
+        ("optimization/gradient_norm", "gradient_norm"),
+        ("optimization/learning_rate", "learning_rate"),
+        ("speed/characters_per_second", "characters_per_second"),
+    ],
+)
+def test_figures_of_a_log_line_are_those_of_metrics_jsonl(
+    tag: str, key: str, events: dict[str, Any], trained_run: Path
+) -> None:
+    lines = [line for line in read_metrics(trained_run) if line["split"] == "train"]
+    expected = {line["step"]: line[key] for line in lines}
+    assert values_of(events["."], tag) == pytest.approx(expected)
 
 
-def test_each_tag_is_written_at_every_log_or_evaluation(events: Any) -> None:
-    expected = {tag: [0] for tag in AT_THE_BEGINNING}
-    expected |= {tag: [10, 20, 30, 40, 50, 60] for tag in AT_LOGS} | {tag: [30, 60] for tag in AT_EVALUATIONS}
-    found = {tag: [event.step for event in events.Tensors(tag)] for tag in events.Tags()["tensors"]}
-    assert found == expected
-
-
-def test_the_spectral_radius_is_that_of_the_last_kernel(events: Any, trained_run: Path) -> None:
+def test_the_spectral_radius_is_that_of_the_last_kernel(events: dict[str, Any], trained_run: Path) -> None:
     kernel = read_model(trained_run / "last.safetensors").parameters.layers[0].recurrent_kernel
-    found = values_of(events, "spectral_radius/rnn.0")[60]
+    found = values_of(events["."], "spectral_radius/layer_0")[60]
     assert found == pytest.approx(np.abs(np.linalg.eigvals(kernel)).max(), rel=1e-2)
 
 
-def test_the_charts_name_only_tags_that_exist(events: Any) -> None:
-    tags = events.Tags()["tensors"]
-    (layout,) = events.Tensors("custom_scalars__config__")
-    found = layout_pb2.Layout.FromString(layout.tensor_proto.string_val[0])
-    patterns = [tag for category in found.category for chart in category.chart for tag in chart.multiline.tag]
-    assert len(patterns) >= 7
-    for pattern in patterns:
-        assert any(re.fullmatch(pattern, tag) for tag in tags), pattern
+def text_of(events: dict[str, Any], tag: str) -> str:
+    """Return the last text of a tag, which is shown as a code block."""
+    shown = events["."].Tensors(tag)[-1].tensor_proto.string_val[0].decode()
+    lines = shown.splitlines()
+    assert all(line.startswith("    ") for line in lines)
+    return "\n".join(line[4:] for line in lines)
+
+
+def test_the_config_is_shown_as_it_is_in_the_run(events: dict[str, Any], trained_run: Path) -> None:
+    assert text_of(events, "config") + "\n" == (trained_run / "config.yaml").read_text(encoding="utf-8")
+
+
+def test_a_sample_is_shown_in_its_length(events: dict[str, Any]) -> None:
+    assert len(text_of(events, "sample")) == pytest.approx(80, abs=1)  # a last line break
+
+
+AT_LOGS = {
+    *("train/loss", "./optimization/gradient_norm", "./optimization/learning_rate"),
+    "./speed/characters_per_second",
+}
+AT_EVALUATIONS = {
+    *("validation/loss", "./sample", "./spectral_radius/layer_0", "./saturation/layer_0", "./state/layer_0"),
+    *("./reach_of_gradient/layer_0", "./weights/logits.kernel", "./weights/logits.bias"),
+    *(f"./weights/rnn.0.{name}" for name in ("kernel", "recurrent_kernel", "bias")),
+}
+
+
+@pytest.mark.usefixtures("events")
+def test_each_tag_is_written_at_every_log_or_evaluation(trained_run: Path) -> None:
+    expected = {"./config": [0], "5-gram/loss": [0, 30, 60]}
+    expected |= {tag: [10, 20, 30, 40, 50, 60] for tag in AT_LOGS} | {tag: [30, 60] for tag in AT_EVALUATIONS}
+    assert event_steps(trained_run) == expected
+
+
+def test_the_loss_is_the_first_group_of_charts() -> None:
+    groups = {tag.split("/")[1] for tag in {*AT_LOGS, *AT_EVALUATIONS} - {"./sample"}}
+    assert min(groups) == "loss"
+
+
+# The folders
+
+
+def log_losses(folder: Path, *steps: int, at: int = -1) -> None:
+    """Log the loss on both texts, the learning rate and the 5-gram model at some steps of a run that is at a step."""
+    with contextlib.closing(RunLog(folder, step=at, evaluated_step=at)) as log:
+        for step in steps:
+            log.log({"step": step, "split": "train", "nats_per_char": 1.5, "learning_rate": 0.5})
+            log.log({"step": step, "split": "validation", "nats_per_char": 1.5})
+            log.show_loss(NGRAM, 1.5, step=step)
+
+
+TAGS = ("train/loss", "validation/loss", "5-gram/loss", "./optimization/learning_rate")
+
+
+def test_a_log_without_events_leaves_no_folder(tmp_path: Path) -> None:
+    log_losses(tmp_path)
+    assert names(tmp_path) == ["metrics.jsonl"]
+
+
+def test_without_validation_text_there_is_no_folder_for_it(tmp_path: Path) -> None:
+    with contextlib.closing(RunLog(tmp_path)) as log:
+        log.log({"step": 5, "split": "train", "nats_per_char": 1.5})
+    assert [*event_files(tmp_path)] == ["train"]
+
+
+def test_the_events_of_later_steps_are_removed_in_every_folder(tmp_path: Path) -> None:
+    log_losses(tmp_path, 5, 10, 15)
+    log_losses(tmp_path, at=10)
+    assert event_steps(tmp_path) == {tag: [5, 10] for tag in TAGS}
+
+
+def test_each_step_is_once_in_every_folder_of_a_resumed_run(tmp_path: Path) -> None:
+    log_losses(tmp_path, 5, 10, 15)
+    log_losses(tmp_path, 15, 20, at=10)
+    assert event_steps(tmp_path) == {tag: [5, 10, 15, 20] for tag in TAGS}
+
+
+@pytest.mark.parametrize("name", LOSS_FOLDERS)
+def test_damage_in_the_folder_of_a_loss_is_told(name: str, tmp_path: Path) -> None:
+    log_losses(tmp_path, 5, 10)
+    (path,) = (tmp_path / name).iterdir()
+    span = spans_of(path)[2]
+    flip(path, span[DATA])
+    happened: list[Event] = []
+    RunLog(tmp_path, step=10, evaluated_step=10, on_event=happened.append).close()
+    assert happened == [LogDamaged(path, len(span), "byte")]
+
+
+def test_an_evaluation_that_is_repeated_is_removed(tmp_path: Path) -> None:
+    log_losses(tmp_path, 5, 10)
+    RunLog(tmp_path, step=10, evaluated_step=5).close()
+    steps = event_steps(tmp_path)
+    assert {tag: steps[tag] for tag in TAGS[:3]} == {
+        "train/loss": [5, 10],
+        "validation/loss": [5],
+        "5-gram/loss": [5],
+    }
+
+
+def test_all_events_of_a_run_are_removed(tmp_path: Path) -> None:
+    log_losses(tmp_path, 5)
+    remove_events(tmp_path)
+    assert names(tmp_path) == ["metrics.jsonl"]
 
 
 # The names of event files
 
 
-@pytest.mark.parametrize(
-    "seconds",
-    [
-        pytest.param(100.0, id="a clock that begins in 1970"),
-        pytest.param(time.time() - 3600, id="an hour behind"),
-        pytest.param(time.time() + 3600, id="an hour ahead"),
-    ],
-)
+CLOCKS = [
+    pytest.param(100.0, id="a clock that begins in 1970"),
+    pytest.param(time.time() - 3600, id="an hour behind"),
+    pytest.param(time.time() + 3600, id="an hour ahead"),
+]
+
+
+@pytest.mark.parametrize("seconds", CLOCKS)
 def test_tensorboard_shows_the_events_of_a_resumed_run_whatever_the_clock_was(seconds: float, tmp_path: Path) -> None:
-    for step in (5, 10):
-        with contextlib.closing(RunLog(tmp_path, step=step - 5)) as log:
-            log.show_scalar("learning_rate", 0.5, step=step)
-        if step == 5:
-            (first,) = tmp_path.glob("events.*")
-            first.rename(tmp_path / f"events.out.tfevents.{int(1e9 * seconds):019}")
-    assert values_of(read_events(tmp_path), "learning_rate") == {5: 0.5, 10: 0.5}
+    log_losses(tmp_path, 5)
+    for path in tmp_path.rglob("events.*"):
+        path.rename(path.with_name(f"events.out.tfevents.{int(1e9 * seconds):019}"))
+    log_losses(tmp_path, 10, at=5)
+    assert event_steps(tmp_path) == {tag: [5, 10] for tag in TAGS}
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from fake_runs import (
     train_begun,
 )
 from models import weights_of
-from run_folders import contents, metrics_line, read_events, read_metrics
+from run_folders import contents, event_files, event_steps, metrics_line, read_metrics
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from charlm.config.file import walk
@@ -134,9 +134,8 @@ def test_a_run_that_was_damaged_ends_like_a_whole_one(
     assert resumed.of_type(Resumed) == ([Resumed(step, 50)] if step else [])
     check_same(resumed, reference)
     assert not list(resumed.folder.glob("**/.*.tmp"))
-    assert step or len(list(resumed.folder.glob("*.tfevents.*"))) == 1
-    assert steps_of(resumed.folder, "nats_per_char/train") == [*range(5, 51, 5)]
-    assert steps_of(resumed.folder, "nats_per_char/validation") == [*range(10, 51, 10)]
+    assert step or {len(files) for files in event_files(resumed.folder).values()} == {1}
+    check_events(resumed.folder, last=50)
     again = resume(resumed.folder)
     assert (again.outcome.reason, again.files(), again.metrics) == ("all steps done", resumed.files(), resumed.metrics)
 
@@ -386,12 +385,20 @@ def test_the_logs_are_on_the_disk_before_a_checkpoint_is(tmp_path: Path, monkeyp
     run = train(tmp_path / "run", "training.steps=10").folder
     found = (run / "checkpoints/step-10.safetensors").stat()
     saved = max(index for index, one in enumerate(synced) if one == (found.st_ino, found.st_size))  # numbers come again
-    for path in (run / "metrics.jsonl", next(run.glob("events.*"))):
+    paths = [run / "metrics.jsonl", *run.rglob("events.*")]
+    assert len(paths) == 5
+    for path in paths:
         assert (path.stat().st_ino, path.stat().st_size) in synced[:saved]
 
 
-def steps_of(run: Path, tag: str) -> list[int]:
-    return [event.step for event in read_events(run).Tensors(tag)]
+def check_events(run: Path, *, last: int) -> None:
+    """Check that TensorBoard reads each step of a run once, in each folder."""
+    logs = [*range(5, last + 1, 5)]
+    evaluations = [*range(10, last + 1, 10)]
+    found = event_steps(run)
+    assert found["train/loss"] == found["./optimization/learning_rate"] == logs
+    assert found["validation/loss"] == found["./spectral_radius/layer_0"] == evaluations
+    assert found["5-gram/loss"] == [0, *evaluations]
 
 
 # Checkpoints
@@ -466,8 +473,9 @@ def test_a_resume_from_an_older_checkpoint_leaves_nothing_of_the_abandoned_path(
     for path in (*folder.glob("*.safetensors"), *folder.glob("checkpoints/*")):
         assert read_model(path).facts["step"] <= 49, path
     assert all(line["step"] <= 49 for line in read_metrics(folder))
-    assert max(steps_of(folder, "nats_per_char/train")) == 45
-    assert max(event.step for path in folder.glob("events.*") for event in EventFileLoader(str(path)).Load()) <= 49
+    newest = {tag: max(steps) for tag, steps in event_steps(folder).items() if "loss" in tag}
+    assert newest == {"train/loss": 45, "validation/loss": 40, "5-gram/loss": 40}
+    assert max(event.step for path in folder.rglob("events.*") for event in EventFileLoader(str(path)).Load()) <= 49
     assert not (folder / "ended.json").exists()
     assert read_model(folder / "last.safetensors").facts["step"] == 49
     best = folder / "best.safetensors"
@@ -511,6 +519,13 @@ def test_the_lines_of_a_lengthened_run_stay_as_they_were(lengthened: list[Traine
     text = (folder / "metrics.jsonl").read_text(encoding="utf-8")
     steps = [json.loads(line)["step"] for line in text.splitlines() if "learning_rate" in line]
     assert steps == [*range(5, 151, 5)]
+
+
+def test_tensorboard_reads_each_step_of_a_lengthened_run_once(tmp_path: Path) -> None:
+    run = train(tmp_path / "run").folder
+    resume(run, "training.steps=100", faults=interrupt_after(83))
+    resume(run)
+    check_events(run, last=100)
 
 
 def test_a_lengthened_run_can_be_repeated_from_its_config(lengthened: list[Trained], tmp_path: Path) -> None:

@@ -1,0 +1,195 @@
+"""The event files that TensorBoard reads: their format, their names, and what a resumed run removes from them.
+
+They are written without TensorFlow: `tf.summary` would notice a full disk late, leave half an event in the file, and
+raise its own kind of error.
+"""
+
+import os
+import re
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from google.protobuf.message import DecodeError
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from charlm.events import LogDamaged, OnEvent
+from charlm.runs.cutting import keep_spans
+from charlm.storage import Log, sync_folder, writing
+
+EVENT_FILE = re.compile(r"events\.out\.tfevents\.([0-9]{1,19})")
+"""The name of an event file; the group is its number."""
+HEAD_BYTES = 12
+"""Size of what comes before the data of an event: the length of the data, and a checksum of the length."""
+CHECKSUM_BYTES = 4
+"""Size of the checksum after the data of an event."""
+
+
+def new_event_file(folder: Path) -> Path:
+    """Return the path of a new event file, whose name sorts after those that are in the folder.
+
+    TensorBoard reads the files in the order of their names and does not go back to one before the last. The number in
+    the name is the time in nanoseconds. It has 19 digits from 2001 to 2286, so earlier times get leading zeros. If the
+    clock was ahead when an older file was named, the new number is one more than the number of that file.
+
+    Args:
+        folder: The folder of a run.
+
+    Raises:
+        CharlmError: the folder cannot be read.
+
+    """
+    with writing(folder):
+        names = [path.name for path in folder.iterdir()]
+    matches = [EVENT_FILE.fullmatch(name) for name in names]
+    numbers = [int(match[1]) for match in matches if match is not None]
+    after_others = max(numbers, default=0) + 1
+    number = max(time.time_ns(), after_others)
+    return folder / f"events.out.tfevents.{number:019}"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record of an event file."""
+
+    span: range
+    """The positions of its bytes in the file."""
+    event: Event | None
+    """The event in it; None if the record is damaged."""
+
+
+def read_records(file: BinaryIO) -> Iterator[Record]:
+    """Read the records of an event file, but not one at its end that was not written whole.
+
+    A record is the length of its data (8 bytes), a checksum of these bytes, the data, and a checksum of the data. If
+    the length is damaged, nothing tells where the next record begins, so the rest of the file is one damaged record.
+
+    Args:
+        file: An event file, open at its beginning.
+
+    """
+    start = 0
+    end = os.fstat(file.fileno()).st_size
+    while start + HEAD_BYTES <= end:
+        head = file.read(HEAD_BYTES)
+        length, checksum = struct.unpack("<QI", head)
+        if masked_crc32c(head[:8]) != checksum:
+            yield Record(range(start, end), None)
+            return
+        stop = start + HEAD_BYTES + length + CHECKSUM_BYTES
+        if stop > end:
+            return
+        data = file.read(length)
+        checksum = int.from_bytes(file.read(CHECKSUM_BYTES), "little")
+        yield Record(range(start, stop), _parse_event(data, checksum))
+        start = stop
+
+
+def _parse_event(data: bytes, checksum: int) -> Event | None:
+    if masked_crc32c(data) != checksum:
+        return None
+    try:
+        return Event.FromString(data)
+    except DecodeError:
+        return None
+
+
+def cut_events(path: Path, *, step: int) -> int:
+    """Remove from an event file the events of later steps, damaged records, and an end that was not written whole.
+
+    A resumed run writes the events of later steps again; TensorBoard's fast loader would show the old ones until then.
+    TensorBoard's other loader reads no further than a damaged record.
+
+    Args:
+        path: The event file.
+        step: The last step whose events stay.
+
+    Returns:
+        The number of bytes that were lost to damage. An end that was not written whole is what a killed process leaves,
+        and does not count.
+
+    Raises:
+        CharlmError: the file cannot be read or written.
+
+    """
+    kept: list[range] = []
+    lost_bytes = 0
+    with writing(path), path.open("rb") as file:
+        for record in read_records(file):
+            if record.event is None:
+                lost_bytes += len(record.span)
+            elif record.event.step > step:
+                break
+            else:
+                kept.append(record.span)
+    keep_spans(path, kept)
+    return lost_bytes
+
+
+class EventLog:
+    """The event files in a folder: those of earlier sessions, and a new one, which begins with its first event.
+
+    TensorBoard draws each folder with event files as a line of its own colour. A folder that is missing is made with
+    its first event. Methods raise CharlmError if a file cannot be read or written.
+
+    Args:
+        folder: The folder.
+        step: The step that the run is at; later events, and damaged ones, are removed.
+        on_event: Called with a `LogDamaged` for each file that was damaged.
+
+    """
+
+    def __init__(self, folder: Path, *, step: int, on_event: OnEvent) -> None:
+        self._folder = folder
+        self._step = step
+        self._file: Log | None = None
+        for path in event_files(folder):
+            lost_bytes = cut_events(path, step=step)
+            if lost_bytes:
+                on_event(LogDamaged(path, lost_bytes, "byte"))
+
+    def write(self, summary: Summary, *, step: int) -> None:
+        """Write the event of a step."""
+        if self._file is None:
+            self._file = self._begin()
+        _write(self._file, Event(step=step, summary=summary))
+
+    def sync(self) -> None:
+        """Wait until all events and the name of their file are on the disk."""
+        if self._file is None:
+            return
+        self._file.sync()
+        with writing(self._folder):
+            sync_folder(self._folder)
+
+    def close(self) -> None:
+        """Close the new file."""
+        if self._file is not None:
+            self._file.close()
+
+    def _begin(self) -> Log:
+        """Open a new event file."""
+        with writing(self._folder):
+            self._folder.mkdir(exist_ok=True)
+        file = Log(new_event_file(self._folder))
+        _write(file, Event(file_version="brain.Event:2"))
+        # TensorBoard forgets what earlier files contain of this and later steps
+        _write(file, Event(step=self._step + 1, session_log=SessionLog(status=SessionLog.START)))
+        return file
+
+
+def _write(file: Log, event: Event) -> None:
+    """Append an event to a file, with the present time."""
+    event.wall_time = time.time()
+    RecordWriter(file).write(event.SerializeToString())
+
+
+def event_files(folder: Path) -> list[Path]:
+    """Return the event files in a folder, sorted; none if there is no such folder."""
+    return sorted(folder.glob("events.*"))
