@@ -15,9 +15,9 @@ MAX_CHARACTERS = 1500
 class Advice:
     """What helps after an error. The command line turns it into a command."""
 
-    kind: Literal["train", "begin", "use as text", "resume", "lower the learning rate", "list runs"]
+    kind: Literal["train", "begin", "use as text", "name a text", "resume", "lower the learning rate", "list runs"]
     path: Path | None = None
-    """The text or the run that the error is about."""
+    """The text, the model or the run that the error is about."""
 
 
 class CharlmError(Exception):

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.api.model import Model, load
-from charlm.errors import CharlmError
+from charlm.errors import Advice, CharlmError
 from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS, NGRAM, Comparison, baseline_scores
 from charlm.evaluation.scoring import ScoringProtocol, bits, mean_score, perplexity, score_ids
 from charlm.events import OnEvent, ScoringProgress, ignore
 from charlm.network.rnn import Floats
+from charlm.runs.folder import run_of
 from charlm.runs.run import run_corpus
 from charlm.text.copies import Copies, find_copies
 from charlm.text.corpus import Corpus, Split
@@ -77,12 +78,12 @@ def evaluate(
     Args:
         model: A model, or what `charlm.load` takes.
         text: A file, a folder of files, a corpus, or - for standard input; None = the text that the model was trained
-            on, if it lies in its run. Characters that the model does not know are left out.
-        split: The part of the text to score; None = all of `text`, or the validation part of the run's own.
+            on, if the model is in a run or comes with charlm. Characters that the model does not know are left out.
+        split: The part of the text to score; None = all of `text`, or the validation part of the training text.
         protocol: stream reads the text once from start to end, windows reads each window from the zero state.
         window: Characters in a window, 1 or more.
         baselines: Whether to add what a compressor and n-gram models score.
-        copies: Whether to add how much of the text occurs word for word in the training text. Needs the run.
+        copies: Whether to add how much of the text occurs word for word in the training text, which must be known.
         on_event: As for `charlm.load`, and with ScoringProgress.
 
     Raises:
@@ -91,7 +92,7 @@ def evaluate(
 
     """
     model = load(model, on_event=on_event)
-    is_needed = text is None or copies or baselines  # it is read once, to check that it is the text of the run
+    is_needed = text is None or copies or baselines  # it is read once, to check that the model was trained on it
     corpus = run_corpus(model.path, model.trained) if is_needed else None
     if copies and corpus is None:
         raise CharlmError(f"{model.path}: not in a run that has its text, which the search for copies needs")
@@ -147,9 +148,9 @@ def text_to_score(
 
     Args:
         model: What `charlm.load` returned.
-        text: A file, a folder of files, a corpus, or - for standard input; None = the text of the run.
-        split: Which part of it; None = all of `text`, or the validation part of the run's own text.
-        corpus: The text of the run; None = the model is not in a run.
+        text: A file, a folder of files, a corpus, or - for standard input; None = the text of `corpus`.
+        split: Which part of it; None = all of `text`, or the validation part of `corpus`.
+        corpus: The text that the model was trained on; None = it is not known.
 
     Returns:
         A name of the text for the user, its ids, integers [n]; n may be 0; and how often each character occurs that was
@@ -161,9 +162,11 @@ def text_to_score(
     """
     if text is None:
         if corpus is None:
-            raise CharlmError(f"{model.path}: not in a run that has its text: name the text to score after it")
+            problem = f"{model.path}: no text was named, and the model is not in a run that has its training text"
+            raise CharlmError(problem, advice=Advice("name a text", model.path))
         split = split or "validation"
-        return f"{split} text of the run", corpus.split(split), Counter()
+        owner = corpus.manifest.text_name if run_of(model.path) is None else "the run"
+        return f"{split} text of {owner}", corpus.split(split), Counter()
     config = model.config.corpus
     check_encoding(config.encoding, key=f"{model.path}: corpus.encoding")
     name = str(text) if split is None else f"{split} part of {text}"

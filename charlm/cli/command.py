@@ -119,6 +119,7 @@ def _describe(advice: Advice) -> str:
         "train": "train one with: charlm train",
         "begin": f"begin it again with: charlm train TEXT -r {path}",
         "use as text": f"to train on this text: charlm train {path}; to score it: charlm evaluate RUN {path}",
+        "name a text": f"name one: charlm evaluate {path} TEXT, or charlm inspect {path} --text TEXT --out REPORT.html",
         "resume": f"continue it with: charlm train --resume -r {path}",
         "lower the learning rate": (
             "the last checkpoint is whole; continue from it with: "

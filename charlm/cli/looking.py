@@ -20,7 +20,8 @@ from charlm.errors import CharlmError
     "--text",
     type=PATH,
     metavar="FILE",
-    help="File, folder of files, corpus, or - for standard input.  [default: the validation text of each run]",
+    help="File, folder of files, corpus, or - for standard input.  [default: the validation part of the text that the "
+    "model was trained on]",
 )
 @click.option("--out", type=PATH, metavar="FILE.html", help="Page to write.")
 @json_option

@@ -125,12 +125,12 @@ def _stream(*parts: Iterable[str]) -> None:
     "text",
     required=False,
     type=PATH,
-    help="File, folder of files, corpus, or - for standard input.  [default: the text that the run was trained on]",
+    help="File, folder of files, corpus, or - for standard input.  [default: the text that the model was trained on]",
 )
 @click.option(
     "--split",
     type=click.Choice(["train", "validation", "test"]),
-    help="Part of the text to score.  [default: validation of the run's own text, all of TEXT]",
+    help="Part of the text to score.  [default: all of TEXT; without TEXT, the validation part]",
 )
 @click.option(
     "--protocol",

@@ -4,13 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charlm.config.file import Overrides, check_resume, dump_config, load_config
+from charlm.config.file import Overrides, check_resume, dump_config, load_config, parse_config
+from charlm.config.recipes import DEFAULT_CORPUS, shipped_models
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
 from charlm.network.model_file import TrainedModel
 from charlm.runs.folder import CONFIG_FILE, CORPUS, check_is_run, run_of
-from charlm.storage import write_file
+from charlm.storage import temporary_folder, write_file
 from charlm.text.corpus import Corpus, is_corpus, open_corpus
+from charlm.text.tokenization import tokenize
 
 
 @dataclass(frozen=True)
@@ -52,23 +54,32 @@ def write_config(folder: Path, config: Config) -> None:
 
 
 def run_corpus(path: Path, model: TrainedModel) -> Corpus | None:
-    """Return the text that a model was trained on, or None if its file is not in a run that has it.
+    """Return the text that a model was trained on, or None if it is not known.
+
+    A model in a run was trained on the corpus of the run, and the model that comes with charlm on the plays.
 
     Args:
         path: The model file.
         model: Its contents.
 
     Raises:
-        CharlmError: the corpus of the run is damaged, or is not the one that the model was trained on.
+        CharlmError: the text is damaged, or is not the one that the model was trained on.
 
     """
     run = run_of(path)
-    if run is None or not is_corpus(run / CORPUS):
+    if run is not None and is_corpus(run / CORPUS):
+        source = run / CORPUS
+        corpus = open_corpus(source)
+    elif run is None and path.resolve() in {file.resolve() for file in shipped_models().values()}:
+        source = DEFAULT_CORPUS
+        settings = parse_config(model.config, origin=str(path)).corpus
+        with temporary_folder() as folder:
+            corpus = tokenize([str(source)], folder / CORPUS, settings)  # its ids stay readable without the folder
+    else:
         return None
-    corpus = open_corpus(run / CORPUS)
     trained_on = model.facts.get(CORPUS, corpus_identity(corpus))  # an imported model does not have it
     if corpus.vocabulary != model.vocabulary or trained_on != corpus_identity(corpus):
-        raise CharlmError(f"{run / CORPUS}: not the corpus that the run was trained on: put it back, or name a text")
+        raise CharlmError(f"{source}: not the text that the model was trained on: put it back, or name a text")
     return corpus
 
 

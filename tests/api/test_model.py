@@ -16,6 +16,7 @@ from run_folders import read_metrics
 
 import charlm
 from charlm.api.evaluation import text_to_score
+from charlm.config.recipes import DEFAULT_CORPUS
 from charlm.errors import CharlmError
 from charlm.evaluation.baselines import baseline_scores, count_ngrams, score_ngrams
 from charlm.network.model_file import read_model, write_model
@@ -204,11 +205,32 @@ def test_the_best_model_scores_what_was_logged(trained_run: Path, monkeypatch: p
         assert charlm.evaluate(charlm.load(name)).text == "validation text of the run"
 
 
+# The model that comes with charlm
+
+
+def test_the_model_that_comes_with_charlm_is_scored_on_the_validation_part_of_the_plays() -> None:
+    found = charlm.evaluate("river-plays", copies=True)
+    expected = charlm.evaluate("river-plays", DEFAULT_CORPUS, split="validation", copies=True)
+    assert found.text == "validation text of river_plays"
+    assert replace(found, text=expected.text) == expected
+
+
+def test_a_report_on_the_model_that_comes_with_charlm_reads_the_same_text() -> None:
+    found = charlm.inspect("river-plays", only=["surprise"]).data["surprise"]
+    plays = DEFAULT_CORPUS.read_text(encoding="utf-8")
+    validation = plays[len(plays) * 9 // 10 :]
+    assert len(found) > 1000
+    assert "".join(one["character"] for one in found) == validation[1 : len(found) + 1]
+
+
+# Wrong arguments
+
+
 def test_an_argument_that_does_not_fit_is_refused(model: charlm.Model, model_file: Path, text: Path) -> None:
     wrong: dict[str, dict[str, Any]] = {
         "protocol: found 'backwards'; must be stream or windows": {"protocol": "backwards"},
         ".*: not in a run that has its text, which the search for copies needs": {"copies": True},
-        ".*: not in a run that has its text: name the text to score after it": {"text": None},
+        ".*: no text was named, and the model is not in a run that has its training text": {"text": None},
         r"test part of .*/text\.txt: 0 characters: at least 2 are needed": {"split": "test"},
     }
     text.write_text("ab", encoding="utf-8")

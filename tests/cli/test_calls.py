@@ -115,6 +115,8 @@ REFUSED = """
 1 | sample m.safetensors --min-p nan | min_p: found nan; must be from 0 to 1
 1 | serve m.safetensors --host LONG | port 8000: cannot listen there
 1 | tokenize LONG --out out | xxx: File name too long
+1 | evaluate m.safetensors | not in a run that has its training text; name one: charlm evaluate m.safetensors TEXT, or
+1 | inspect m.safetensors --json | its training text; name one: charlm evaluate m.safetensors TEXT, or charlm inspect m
 1 | sample text.txt | not a model file (*.safetensors); to train on this text: charlm train text.txt; to score it:
 1 | sample nothing | nothing: no such file or folder; must be a run or a model file
 1 | sample | runs/: no run here; train one with: charlm train

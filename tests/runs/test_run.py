@@ -9,10 +9,10 @@ from fake_runs import begin_with
 from run_folders import names
 
 from charlm.config.file import load_config
-from charlm.config.recipes import find_recipe
+from charlm.config.recipes import DEFAULT_CORPUS, find_recipe, shipped_models
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
-from charlm.network.model_file import TrainedModel
+from charlm.network.model_file import TrainedModel, read_model
 from charlm.runs import run as runs
 from charlm.text.corpus import Corpus
 from charlm.text.tokenization import tokenize
@@ -71,7 +71,40 @@ def test_a_model_has_the_corpus_of_its_run(tmp_path: Path, corpus: Corpus, train
         (tmp_path / "text.txt").write_text(other, encoding="utf-8")
         shutil.rmtree(corpus.folder)
         tokenize([str(tmp_path / "text.txt")], corpus.folder, CorpusConfig(validation_fraction=fraction))
-        with pytest.raises(CharlmError, match="run/corpus: not the corpus that the run was trained on"):
+        with pytest.raises(CharlmError, match="run/corpus: not the text that the model was trained on"):
             runs.run_corpus(run.folder / "best.safetensors", trained)
     (run.folder / "corpus").unlink()
     assert runs.run_corpus(run.folder / "best.safetensors", trained) is None
+
+
+# The model that comes with charlm
+
+
+SHIPPED = shipped_models()["river-plays"]
+
+
+@pytest.fixture(scope="module")
+def shipped() -> TrainedModel:
+    return read_model(SHIPPED)
+
+
+def test_the_model_that_comes_with_charlm_has_the_plays(shipped: TrainedModel) -> None:
+    corpus = runs.run_corpus(SHIPPED, shipped)
+    assert corpus is not None
+    plays = DEFAULT_CORPUS.read_text(encoding="utf-8")
+    assert corpus.vocabulary.decode(corpus.ids) == plays
+    assert corpus.vocabulary.decode(corpus.split("validation")) == plays[len(plays) * 9 // 10 :]
+
+
+def test_changed_plays_are_not_taken_for_the_training_text(
+    shipped: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = tmp_path / "plays.txt"
+    changed.write_text(DEFAULT_CORPUS.read_text(encoding="utf-8")[::-1], encoding="utf-8")
+    monkeypatch.setattr(runs, "DEFAULT_CORPUS", changed)
+    with pytest.raises(CharlmError, match=r"plays\.txt: not the text that the model was trained on: put it back, or"):
+        runs.run_corpus(SHIPPED, shipped)
+
+
+def test_a_copy_of_the_model_elsewhere_has_no_text(shipped: TrainedModel, tmp_path: Path) -> None:
+    assert runs.run_corpus(Path(shutil.copy(SHIPPED, tmp_path)), shipped) is None
