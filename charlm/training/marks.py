@@ -240,10 +240,11 @@ class Training:
     def _evaluated(self, score: Score, *, is_best: bool, sample: str) -> Evaluated:
         """Return the event after an evaluation."""
         progress = self.progress
+        has_train_nats = progress.step > 0 or self.text.ids is None
         return Evaluated(
             step=progress.step,
             total=self.schedule.total,
-            train_nats=progress.train_nats if progress.step else None,
+            train_nats=progress.train_nats if has_train_nats else None,
             validation_nats=None if self.text.ids is None else score.nats_per_char,
             is_best=is_best,
             sample=sample,

@@ -71,6 +71,7 @@ def test_without_validation_text_the_loss_is_on_the_training_text(tmp_path: Path
     expected = engine.score(engine.parameters(), run.corpus.split("train")).nats_per_char
     assert [(line["split"], line["nats_per_char"]) for line in trained.metrics] == [("train", expected)]
     assert trained.outcome.nats_per_char == expected
+    assert f"step 0: train {expected:.3f} nats" in trained.said
 
 
 def test_soft_targets_are_computed_when_the_first_step_is_taken(tmp_path: Path) -> None:
