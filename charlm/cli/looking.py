@@ -89,6 +89,7 @@ def tensorboard(*, runs: Path | None, host: str, port: int) -> None:
         raise CharlmError(f"{folder}: no run here has been trained; train one with: charlm train")
     address = _launch("--logdir", str(folder), "--samples_per_plugin", KEPT, "--host", host, "--port", str(port))
     say(f"TensorBoard (Ctrl-C ends it): {address}{CHARTS}")
+    say("to enlarge a chart, press the frame at its top right")
     if not is_run(folder):
         say("to compare the runs by their validation loss, type validation into Filter runs")
     signal.pause()

@@ -108,6 +108,11 @@ class Network:
     contents: Mapping[str, Content]
     """The sections of its report by name."""
 
+    @property
+    def is_untrained(self) -> bool:
+        """Whether the run takes no step."""
+        return bool(self.config["training"]["steps"] == 0)
+
     def data(self, section: str) -> Any:
         """Return the data of a section; None if it is missing."""
         return self.contents[section].data if section in self.contents else None
@@ -161,11 +166,19 @@ def _suggested_step(suggestion: Suggestion | None, run: Path, has_initial_weight
     return Step(text, suggested_settings(suggestion), (command,) if command else ())
 
 
+def _train(network: Network) -> Experiment | None:
+    """Propose to train a network that has not been trained."""
+    if not network.is_untrained:
+        return None
+    text = "This network has not been trained. Train it for one epoch. Which of the numbers on this page change most?"
+    return Experiment("trained", text, {"training.epochs": 1})
+
+
 def _lower_learning_rate(network: Network) -> Experiment | None:
     """Propose half the learning rate for a network that amplifies differences."""
     found = network.data("lyapunov")
     rate = network.config["training"]["optimizer"].get("learning_rate")
-    if found is None or not found.exponents[0] > 0 or rate is None:
+    if network.is_untrained or found is None or not found.exponents[0] > 0 or rate is None:
         return None
     text = (
         "Small differences grow in this network: its largest Lyapunov exponent is above 0. Halve the learning rate. "
@@ -179,7 +192,7 @@ def _other_windows(network: Network) -> Experiment | None:
     context = network.data("usable_context")
     training = network.config["training"]
     length, batch = training["sequence_length"], training["batch_size"]
-    if context is None or context.used is None:
+    if network.is_untrained or context is None or not context.used:
         return None
     used = counted(context.used, "character")
     if 2 * context.used > length:
@@ -225,5 +238,5 @@ def _other_depth(network: Network) -> Experiment | None:
 
 
 Propose = Callable[[Network], Experiment | None]
-PROPOSALS: tuple[Propose, ...] = (_lower_learning_rate, _other_windows, _other_seed, _other_depth)
+PROPOSALS: tuple[Propose, ...] = (_train, _lower_learning_rate, _other_windows, _other_seed, _other_depth)
 """Functions that propose an experiment, or none, the most important first."""

@@ -76,6 +76,15 @@ def test_a_network_that_amplifies_differences_is_to_learn_more_slowly(largest: f
     assert len(found) == 3
 
 
+def test_an_untrained_network_is_to_be_trained() -> None:
+    found = steps({"training.steps": 0}, largest=0.1, used=4)
+    assert found == [{"training.epochs": 1}, {"seed": 2}, {"model.layers": 2}]
+
+
+def test_a_network_that_uses_no_context_is_not_to_be_cut_off_before_it() -> None:
+    assert not [settings for settings in steps(WINDOWS, used=0) if "training.sequence_length" in settings]
+
+
 @pytest.mark.parametrize(("layers", "other"), [pytest.param(1, 2, id="one layer"), pytest.param(2, 1, id="a stack")])
 def test_another_depth_is_proposed(layers: int, other: int) -> None:
     assert {"model.layers": other} in steps({"model.layers": layers}, used=4)
