@@ -1,1 +1,1 @@
-"""What a trained network does: first as numbers (NumPy only), then as pictures and one HTML page."""
+"""Measure a trained network with NumPy, and show the results as figures and as one HTML page."""

@@ -31,7 +31,7 @@ KINDS: Mapping[str, Callable[[str], bool]] = {
     "punctuation": lambda character: unicodedata.category(character).startswith("P"),
     "other": lambda _: True,
 }
-"""What tells a kind of characters, if it is none of those before it."""
+"""The test for each kind of character; the first kind whose test succeeds applies."""
 RESERVED = "end of text or unknown"
 """The kind of an id that is no character."""
 HEADING = re.compile(r"(?:\A|(?<=\n\n))([^\n]{1,39}):$", re.MULTILINE)
@@ -39,7 +39,7 @@ HEADING = re.compile(r"(?:\A|(?<=\n\n))([^\n]{1,39}):$", re.MULTILINE)
 ENCLOSED = re.compile(
     "|".join(rf"{re.escape(first)}([^{re.escape(last)}]*?)(?:{re.escape(last)}|(?<=\n)\n|\Z)" for first, last in PAIRS)
 )
-"""What lies between an opening sign and its closing one; a blank line ends what was not closed."""
+"""Text between an opening sign and its closing sign; without a closing sign, it ends at an empty line."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,14 +47,14 @@ class Feature:
     """A property of each character of a text."""
 
     name: str
-    """What is true of the character, or what is counted, for instance `inside a word`."""
+    """Name for the user, for instance `inside a word`."""
     kind: Kind
     values: NDArray[np.float64]
     """[T]: 0 or 1 if the kind is yes/no."""
 
 
 def features_of(ids: NDArray[Any], vocabulary: Vocabulary) -> tuple[Feature, ...]:
-    """Return all features of a text; those that are the same at every character are left out.
+    """Return the features that vary within a text.
 
     Args:
         ids: The text, integers [T].
@@ -103,7 +103,7 @@ def count_within(marks: Sequence[bool]) -> list[int]:
 
 
 def _marked(pattern: re.Pattern[str], text: str) -> list[bool]:
-    """Mark what the last group of each match of a pattern holds."""
+    """Mark the characters in the last group of each match of a pattern."""
     marks = [False] * len(text)
     for found in pattern.finditer(text):
         start, end = found.span(found.lastindex or 0)

@@ -1,4 +1,4 @@
-"""What all figures have in common: colours, a blank canvas, curves of one run or of several, and a figure as an image.
+"""Draw figures: colours, an empty canvas, panels of curves, and a figure as an image.
 
 A figure draws the plain data of a report. matplotlib is imported when the first one is drawn,
 without pyplot and its global state; the numbers of a report do without it. The hues are those of Okabe and Ito (2008),
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from charlm.text.markup import safe
 
 if TYPE_CHECKING:
-    # for the modules beside this one too, which draw without importing matplotlib
+    # other modules of this package import these names, and draw without importing matplotlib
     from matplotlib.axes import Axes as Axes  # noqa: PLC0414
     from matplotlib.figure import Figure as Figure  # noqa: PLC0414
 else:
@@ -42,9 +42,9 @@ of the light theme; in the dark one the page inverts their lightness."""
 INK, MUTED, GRID, PAPER, BLUE, ORANGE, GREEN, PURPLE, YELLOW = (light for light, _ in COLOURS.values())
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, YELLOW)
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (7, 3)))
-"""Of the lines of SERIES, in the same order."""
+"""Dashes of the lines, in the order of SERIES."""
 MARKERS = ("o", "D", "x", "|", "s")
-"""Of the points of SERIES, in the same order."""
+"""Markers of the points, in the order of SERIES."""
 RULE: Mapping[str, Any] = {"color": MUTED, "linewidth": 0.8, "zorder": 1}
 """The style of a thin line across the axes."""
 
@@ -53,7 +53,7 @@ WIDTH, HEIGHT = 4.8, 2.1
 AROUND, LEGEND_LINE = 0.7, 0.2
 """Inches that are written above and below a drawing area, and of a line of the legend."""
 FLOOR = 1e-10
-"""Of logarithmic axes: less than this is rounding, and would press the rest together."""
+"""Lowest value on a logarithmic axis. Smaller values are rounding, and would compress the rest of the axis."""
 _STYLE = {
     **dict.fromkeys(("axes.labelcolor", "text.color"), INK),
     **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), MUTED),
@@ -105,7 +105,7 @@ def theme_css() -> str:
 
 
 def image(figure: Figure, *, label: str) -> str:
-    """Return a figure as an <img> element that loads nothing; `label` says what it shows, for a screen reader."""
+    """Return a figure as an <img> element that loads nothing; `label` describes it for a screen reader."""
     file = io.BytesIO()
     names = ("Date", "Creator", "Format", "Type")  # none of them: the same figure gives the same bytes
     figure.savefig(file, format="svg", facecolor="none", metadata=dict.fromkeys(names))
@@ -128,7 +128,7 @@ class Curve:
     x: Sequence[Any] | NDArray[Any]
     """Numbers, or names."""
     y: Sequence[float | None] | NDArray[Any]
-    """As many; what is not finite is a gap."""
+    """A value for each x; a value that is not finite is a gap."""
     band: Sequence[NDArray[Any]] = ()
     """The lower and the upper edge around it; () = none."""
 
@@ -154,7 +154,7 @@ class Panel:
     the values run to the right."""
     y_scale: Literal["linear", "log"] = "linear"
     rule: float | None = None
-    """A value at which a thin line crosses the drawing area."""
+    """Position of a thin line across the drawing area; None = no line."""
     label: str = ""
     """The name of the curve "" in the legend of a single run."""
 
@@ -193,11 +193,10 @@ def mean_curve(curves: Sequence[Curve]) -> Curve:
 
 
 def compare_panels(runs: Mapping[str, Sequence[Sequence[Panel]]]) -> list[Panel]:
-    """Return panels that each show one quantity of all runs.
+    """Return panels with one quantity each, for all runs.
 
     Args:
-        runs: The panels of a section by the name that the legend gives them: those of one run, or of several runs
-            whose mean is drawn.
+        runs: The panels of a section by their name in the legend, for one run or for several runs whose mean is drawn.
 
     """
     panels: dict[str, Panel] = {}
@@ -298,7 +297,7 @@ def _make_logarithmic(axes: Axes, largest: float) -> None:
 
 
 def legend(figure: Figure, *, columns: int = 3) -> None:
-    """Draw a legend of all axes above them, and make the figure so much higher; none if nothing has a label."""
+    """Draw a legend above all axes, and make the figure higher by its height. Without labels, there is no legend."""
     pairs = (zip(*axes.get_legend_handles_labels(), strict=True) for axes in figure.axes)
     named = {label: handle for handle, label in chain.from_iterable(pairs)}
     if named:

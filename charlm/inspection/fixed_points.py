@@ -28,19 +28,19 @@ from charlm.wording import counted
 MAX_UNITS = 1024
 """The most units of a layer: the time for the eigenvalues grows with their cube."""
 CHARACTERS = 3
-"""How many characters are repeated, one at a time."""
+"""Number of characters that are repeated, one at a time."""
 STARTS = 3
-"""How many states of the text are started from."""
+"""Number of states of the text to start from."""
 LIKELIEST = 3
-"""How many likely next characters are listed for a fixed point."""
+"""Number of likely next characters that are listed for a fixed point."""
 PATH = 400
 """The number of characters whose states are drawn."""
 REPETITIONS = 12_800
 """The most repetitions in a network of up to FULL_SIZE parameters; fewer in a larger one."""
 AT_REST = 1e-9
-"""The largest change of a unit in one step, relative to 1 + the largest |h|, at which a state is at rest."""
+"""Largest change of a unit in one step, relative to 1 + the largest |h|, for a state at rest."""
 NEAR = 1e-6
-"""The largest distance of a unit at which two points count as one."""
+"""Largest distance of a unit between two points that count as one."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ class FixedPoint:
     place: tuple[float, float]
     """Its coordinates in the plane of `FixedPoints.path`."""
     spectral_radius: float
-    """The factor per step by which a small difference from the point shrinks in the end: the largest modulus of an
-    eigenvalue of the Jacobian of F, which is V diag f'(a) in each layer."""
+    """Factor per step by which a small difference from the point eventually shrinks: the largest modulus of an
+    eigenvalue of the Jacobian of F, V diag f'(a) in each layer."""
     starts: int
-    """How many of the starting states came here."""
+    """Number of starting states that came here."""
     likeliest: tuple[tuple[int, float], ...]
     """The ids that the network expects next at this point, with their probabilities, likeliest first."""
 
@@ -67,9 +67,9 @@ class RepeatedCharacter:
     starts: int
     """The number of states of the text that were started from."""
     at_rest: int
-    """How many of them came to rest."""
+    """Number of starting states that came to rest."""
     points: tuple[FixedPoint, ...]
-    """The points where they came to rest, those with the most starts first."""
+    """Points where states came to rest; the point with the most starts is first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,11 +86,11 @@ class FixedPoints:
     repetitions: int
     """The most repetitions of a character."""
     positions: Sample
-    """The characters after which the states of the path were taken."""
+    """Characters that were read before each state of the path."""
     counted: Sample
     """The characters among which the most common ones were found."""
     starts: tuple[int, ...]
-    """The characters after which the starting states were taken."""
+    """Characters that were read before each starting state."""
 
 
 def find_fixed_points(parameters: Parameters, ids: NDArray[Any], outputs: State) -> FixedPoints:
@@ -134,7 +134,7 @@ def find_fixed_points(parameters: Parameters, ids: NDArray[Any], outputs: State)
 
 
 def repetitions_for(weights: int) -> int:
-    """Return how often a character is repeated at most in a network with so many weights."""
+    """Return the largest number of repetitions for a network with this number of weights."""
     return max(1, int(REPETITIONS * min(1.0, FULL_SIZE / weights)))
 
 
@@ -169,7 +169,7 @@ def _same_points(points: Floats) -> list[list[Floats]]:
 
 
 def _describe(parameters: Parameters, ends: list[Floats], place: Floats) -> FixedPoint:
-    """Return the stability of a point, and what the network expects there.
+    """Return the stability of a point, and the likeliest next characters there.
 
     Args:
         parameters: The weights, float64.
@@ -250,7 +250,7 @@ def point_table(found: FixedPoints, characters: Sequence[str | None]) -> Table:
     """List the fixed points of each repeated character; a dash if no start came to rest."""
     rows = [(held, point) for held in found.held for point in held.points or (None,)]
     return Table(
-        "The fixed points. Radius: the factor per step by which a small difference from the point shrinks in the end.",
+        "The fixed points. Radius: the factor per step by which a small difference from the point eventually shrinks.",
         {
             "character repeated": [visible(characters[held.id]) for held, _ in rows],
             "starts that come here": [f"{point.starts if point else 0} of {held.starts}" for held, point in rows],
@@ -269,7 +269,7 @@ def _expected(point: FixedPoint | None, characters: Sequence[str | None]) -> str
 
 
 def draw_path(found: FixedPoints, names: Sequence[str]) -> Figure:
-    """Draw the path of the state through the plane, and the fixed points; `names` are those of the characters."""
+    """Draw the path of the state through the plane, and the fixed points of the characters with these names."""
     figure, (axes,) = canvas("The state on the text, and the fixed points", height=3.2)
     axes.plot(*found.path.T, color=GRID, linewidth=0.5, marker=".", markersize=3, mec=MUTED, label="state on the text")
     for colour, name, held in zip(SERIES, names, found.held, strict=False):

@@ -1,4 +1,4 @@
-"""How far back the loss of a prediction reaches: the gradient vanishes or explodes by lag.
+"""The gradient of a prediction's loss by lag: it vanishes or explodes.
 
     dL/dh_{t-1} = dL/dh_t D_t V^T, D_t = diag f'(a_t)
 
@@ -22,17 +22,17 @@ from charlm.wording import counted
 Values = NDArray[np.float64]
 
 VISIBLE = 1e-3
-"""The share of its size at lag 0 down to which a gradient counts as visible."""
+"""Share of its size at lag 0 below which a gradient no longer counts as visible."""
 BLOCKS = 8
-"""The number of blocks of neighbouring predictions whose curves give the standard errors of half-lives and slopes."""
+"""Number of blocks of neighbouring predictions for the standard errors of half-lives and slopes."""
 
 
 @dataclass(frozen=True, eq=False)
 class LayerGradient(LagCurve):
-    """How far back the gradient reaches one layer."""
+    """The gradient at one layer by lag."""
 
     half_life: float | None
-    """The lag in characters at which `median` has fallen to a half, see `half_life`; None if it does not."""
+    """Lag in characters at which `median` reaches 1/2, see `half_life`; None if it does not."""
     half_life_error: float | None
     """Standard error of the half-life from blocks of predictions; None if a block has no half-life."""
     slope: float | None
@@ -40,7 +40,7 @@ class LayerGradient(LagCurve):
     slope_error: float | None
     """Standard error of the slope from blocks of predictions; None if a block has no slope."""
     visible_to: int
-    """The last lag at which `median` is at least VISIBLE, at most the largest lag that was followed."""
+    """Last lag with a `median` of at least VISIBLE; at most the largest lag that was followed."""
     blocks: int
     """The number of blocks of neighbouring predictions behind the standard errors."""
     positions: Sample
@@ -87,7 +87,7 @@ def _error(measure: Callable[[Values], float | None], medians: Sequence[Values])
 
 
 def half_life(curve: Values) -> float | None:
-    """Return the lag at which a curve [K] that begins at 1 has fallen to 1/2; None if it does not fall so far.
+    """Return the lag at which a curve [K] that begins at 1 reaches 1/2; None if it does not.
 
     Between two lags of 1 or more, the logarithm of the curve is interpolated. If the curve has fallen so far at lag 1,
     the result is 1.
@@ -141,7 +141,7 @@ def gradient_summary(layers: Sequence[LayerGradient]) -> str:
 
 
 def _range_of(shortest: float, longest: float, last: int) -> str:
-    """Return two half-lives as a range, with their unit; one that was not reached is more than the last lag."""
+    """Return two half-lives as a range with their unit; a half-life beyond the last lag is "more than" that lag."""
     named = [_short(life) if life <= last else f"more than {last}" for life in (shortest, longest)]
     if named[0] == named[1]:
         return f"{named[0]} character" if named[0] == "1" else f"{named[0]} characters"

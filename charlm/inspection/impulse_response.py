@@ -1,4 +1,4 @@
-"""What is left of a replaced character, in the state and in the predictions, as the text goes on.
+"""The impulse response: how the effect of a replaced character fades from the state and from the predictions.
 
 Axes: K lags, P replaced characters.
 """
@@ -23,7 +23,7 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class ImpulseResponse:
-    """What is left of a replaced character by lag; lag 0 is the step that reads it."""
+    """The effect of a replaced character by lag; lag 0 is the step that reads it."""
 
     lag: NDArray[np.int64]
     """0, 1, ..., int64 [K]."""
@@ -34,7 +34,7 @@ class ImpulseResponse:
     state_high: Values
     """The 90th percentile of the same, float64 [K]."""
     linear: Values
-    """The same by the linear prediction dh_{t+1} = dh_t V D_{t+1}, from dh at lag 0: the median, float64 [K]."""
+    """Median of the linear prediction dh_{t+1} = dh_t V D_{t+1} of the same ratio, from dh at lag 0, float64 [K]."""
     kl: Values
     """KL(p || q) in nats, where p predicts the next character in the text as it is, and q after the replacement: the
     mean, float64 [K]."""
@@ -43,7 +43,7 @@ class ImpulseResponse:
     positions: Sample
     """The characters that were replaced, one at a time."""
     unchanged: int
-    """How many more characters were replaced without any change of the state. They are left out."""
+    """Number of further replacements, which did not change the state and were left out."""
 
 
 def impulse_response(trace: Trace, *, positions: int = 128, max_lag: int = 128, seed: int = 0) -> ImpulseResponse:
@@ -126,7 +126,7 @@ def make_impulse(reading: Reading) -> Content:
 
 
 def impulse_chart(response: ImpulseResponse) -> Chart:
-    """Draw what is left of a replaced character in the state and in the prediction, on logarithmic axes."""
+    """Draw the effect of a replaced character on the state and on the prediction, on logarithmic axes."""
     state = Panel(
         "Change of the state",
         ("lag, characters", "|dh| / |dh| at lag 0"),
@@ -159,8 +159,8 @@ SECTION = Section(
     title="The impulse response",
     equation="linear prediction: dh_{t+1} = dh_t V D_{t+1}",
     text=(
-        "One character of the text is replaced by another that occurs in it, each with the same probability, and the "
-        "text goes on as before. A falling curve means that the difference fades from the state, or from the "
+        "One character of the text is replaced by another character of the text, chosen at random, and the text "
+        "continues as before. A falling curve means that the difference fades from the state, or from the "
         "predictions, where it is measured by KL(p || q) = sum of p ln (p / q): p predicts the next character in the "
         "text as it is, q after the replacement."
     ),

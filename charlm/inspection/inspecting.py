@@ -84,7 +84,7 @@ def _next_steps(reading: Reading, contents: Mapping[str, Content]) -> NextSteps:
 def inspect(
     run: str | Path | Model | None = None, *, text: str | Path | None = None, only: Sequence[str] = ()
 ) -> Report:
-    """Find out what a network does: how far it remembers, what its units follow, where it errs; no TensorFlow.
+    """Measure the memory, the stability, the units and the errors of a network, without TensorFlow.
 
     Args:
         run: A run or a model file, a part of the name of a run, or a loaded model; None = the newest run under
@@ -109,7 +109,7 @@ def inspect_runs(
     only: Sequence[str] = (),
     on_event: OnEvent = ignore,
 ) -> list[Report]:
-    """Make a report on each of some runs; no TensorFlow.
+    """Make reports on several runs, without TensorFlow.
 
     Args:
         runs: Runs or model files, parts of the names of runs, or loaded models; none = the newest run under runs/.

@@ -1,4 +1,4 @@
-"""Where the loss comes from: the kind of the predicted character, and its place in the word.
+"""The loss by kind of the predicted character, and by its place in the word.
 
 The mean over the classes of a division, weighted by their numbers of characters, is the mean over the text.
 
@@ -111,7 +111,7 @@ def _divide(nats: Nats, by_ngrams: Nats, classes: NDArray[np.int64], names: Sequ
 
 
 def make_loss(reading: Reading) -> Content:
-    """Divide the loss on the text by classes of its characters, next to that of the 5-gram model."""
+    """Divide the losses of the network and of the 5-gram model by classes of characters."""
     ngram_nats = reading.ngram_nats.get(NGRAM_ORDER)
     loss = divide_loss(reading.nats, reading.ids, reading.trained.vocabulary, ngram_nats=ngram_nats)
     return Content(
@@ -151,7 +151,7 @@ def loss_table(loss: LossByClass) -> Table:
 
 
 def loss_chart(loss: LossByClass) -> Chart:
-    """Draw the loss of each class next to that of the 5-gram model."""
+    """Draw the losses of the network and of the 5-gram model for each class."""
     divisions = {"Loss by kind of character": loss.by_class, "Loss by place in the word": loss.by_word_place}
     panels = []
     for title, classes in divisions.items():
@@ -163,7 +163,7 @@ def loss_chart(loss: LossByClass) -> Chart:
             extras[NGRAM] = Curve(names, ngram_losses)
         labels = ("nats per character", "class")
         panels.append(Panel(title, labels, {"": Curve(names, losses)}, extras, x_scale="names", label="network"))
-    details = "Where the diamond is left of the circle, the 5-gram model predicts this class better."
+    details = "A diamond to the left of its circle: the 5-gram model predicts this class better."
     return Chart(
         panels,
         "Mean loss by the kind of the predicted character, and by its place in the word.",
@@ -176,7 +176,7 @@ SECTION = Section(
     title="Where the loss comes from",
     equation="L = sum over classes of (characters of the class / characters) L_{class}",
     text=(
-        "The loss is divided by what the predicted character is, and by its place in the word. If the first letters of "
+        "The loss is divided by kind of the predicted character, and by its place in the word. If the first letters of "
         "words cost most, the network spells better than it chooses words."
     ),
     make=make_loss,

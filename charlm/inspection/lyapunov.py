@@ -1,4 +1,4 @@
-"""Whether small differences of the state grow or shrink along a text: its conditional Lyapunov exponents.
+"""Conditional Lyapunov exponents: how fast small differences of the state grow or shrink along a text.
 
 The exponents are those of the product of the Jacobians dh_t / dh_{t-1} along the text, by QR decompositions (Benettin
 et al. 1980). They are conditional on the text that drives the network (Pecora and Carroll 1991), and finite-time: means
@@ -26,9 +26,9 @@ from charlm.text.markup import safe, with_error
 Values = NDArray[np.float64]
 
 BLOCK = 100
-"""Characters in a block for the standard errors. Growth factors are nearly independent over so many characters."""
+"""Characters in a block for the standard errors. Growth factors further apart are nearly independent."""
 SHOWN = 4
-"""How many exponents of the whole state the table lists."""
+"""Number of exponents of the whole state in the table."""
 WHOLE = "whole state"
 
 
@@ -39,7 +39,7 @@ class LayerExponent:
     layer: int
     """Index of the layer, 0 is the lowest."""
     exponent: float
-    """In nats per character; -inf if a difference disappears altogether."""
+    """Exponent in nats per character; -inf if a difference disappears altogether."""
     standard_error: float
     """Standard error of the exponent from blocks of BLOCK characters; NaN if unknown."""
 
@@ -163,7 +163,7 @@ def growth_summary(found: Lyapunov) -> str:
 
 
 def growth_note(found: Lyapunov) -> str:
-    """Return what a largest exponent above 0 means for the other numbers, else an empty string."""
+    """Return a warning about the other numbers if the largest exponent is above 0, else an empty string."""
     if not _grows(found):
         return ""
     return (
@@ -192,7 +192,7 @@ def lyapunov_table(found: Lyapunov) -> Table:
 
 
 def lyapunov_chart(found: Lyapunov) -> Chart:
-    """Draw the exponents by rank, and what is left of a difference in each layer on its own."""
+    """Draw the exponents by rank, and the factors by which differences shrink in each layer on its own."""
     ranks = np.arange(1, len(found.exponents) + 1)
     exponents = Panel(
         "Exponents of the whole state",
@@ -205,7 +205,7 @@ def lyapunov_chart(found: Lyapunov) -> Chart:
     names = [WHOLE, *(f"rnn.{layer.layer} on its own" for layer in found.layers)]
     band = (np.exp(largest - errors), np.exp(largest + errors))
     factors = Panel(
-        "What is left of a difference after one character",
+        "Size of a difference after one character",
         ("factor per character, exp(largest exponent)", ""),
         {"": Curve(names, np.exp(largest), band)},
         x_scale="names",

@@ -1,6 +1,6 @@
-"""What to try next with a run: the suggestion of its training, and experiments that its network invites.
+"""Next steps with a run: the suggestion of its training, and experiments that suit its network.
 
-These texts tell the readers of a page which commands to use.
+The texts name commands, for the readers of a page.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ REASONS = {
     "short text": "a 5-gram model is hard to beat below 70,000 characters of training text",
     "long repeats": "lzma compresses this text better: it has long-range repeats, which a recurrent network forgets",
 }
-"""What a suggestion says, by its kind."""
+"""Text of a suggestion by its kind."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Step:
     """Something to try next."""
 
     text: str
-    """What to try and why, in full sentences."""
+    """Instructions and their reason, in full sentences."""
     settings: Mapping[str, Any]
     """The settings of the new run that differ, by dotted keys; empty if there is nothing to run."""
     commands: tuple[str, ...] = ()
@@ -38,12 +38,12 @@ class Step:
 
 @dataclass(frozen=True)
 class NextSteps:
-    """What to try next with a run."""
+    """The next steps with a run."""
 
     suggestion: Step | None = None
-    """What its training suggests; None = nothing, or the run has not ended."""
+    """The suggestion of its training; None = nothing, or the run has not ended."""
     experiments: tuple[Step, ...] = ()
-    """Experiments that its network invites; none for a model outside a run."""
+    """Experiments that suit its network; none for a model outside a run."""
 
     @property
     def html(self) -> str:
@@ -69,7 +69,7 @@ def suggested_command(suggestion: Suggestion, run: Path, *, has_initial_weights:
     """Return the command that follows a suggestion; None if there is nothing to run.
 
     Args:
-        suggestion: What the training of a run suggests.
+        suggestion: The suggestion of the training.
         run: The folder of the run.
         has_initial_weights: Whether its training began with the weights of another model.
 
@@ -101,7 +101,7 @@ def _training_command(
 
 @dataclass(frozen=True)
 class Network:
-    """What is known of a network when experiments are chosen."""
+    """The facts about a network on which the choice of experiments depends."""
 
     config: Mapping[str, Any]
     """Every setting of its run, by sections."""
@@ -123,9 +123,9 @@ class Experiment:
     """A run with other settings whose outcome teaches something."""
 
     name: str
-    """What the name of its run ends with."""
+    """End of the name of the new run."""
     text: str
-    """What to try and why, in full sentences."""
+    """Instructions and their reason, in full sentences."""
     settings: Mapping[str, Any]
     """The settings that differ, by dotted keys."""
 
@@ -133,13 +133,13 @@ class Experiment:
 def choose_next_steps(
     run: Path | None, config: Mapping[str, Any], contents: Mapping[str, Content], suggestion: Suggestion | None
 ) -> NextSteps:
-    """Choose what to try next with a network.
+    """Choose the next steps with a network.
 
     Args:
         run: The folder of its run, which has the text; None = the model is not in a run.
         config: Every setting of the run, by sections.
         contents: The sections of its report by name.
-        suggestion: What its training suggests; None = nothing.
+        suggestion: The suggestion of its training; None = nothing.
 
     """
     if run is None:
@@ -197,10 +197,10 @@ def _other_windows(network: Network) -> Experiment | None:
     used = counted(context.used, "character")
     if 2 * context.used > length:
         new_length = 2 * length
-        question = "Does it use more of them, if the gradient reaches twice as far?"
+        question = "Does it use more of them if the gradient reaches twice as far?"
     else:
         new_length = max(1, context.used // 2)
-        question = "Does it still use so many, if the gradient is cut off at half of them?"
+        question = "Does it still use all of them if the gradient is cut off half as far back?"
     text = (
         f"This network uses {used} of context, and its gradient is cut off at windows of {length}. {question} Each "
         "step reads as many characters as before."
@@ -221,7 +221,7 @@ def _other_seed(network: Network) -> Experiment:
 
 
 def _other_depth(network: Network) -> Experiment | None:
-    """Propose a single layer in place of a stack, or a second layer."""
+    """Propose a single layer instead of a stack, or a second layer."""
     found = network.data("lyapunov")
     layers = network.config["model"]["layers"]
     if layers == 1:
@@ -232,7 +232,7 @@ def _other_depth(network: Network) -> Experiment | None:
     longest = max(found.layers, key=lambda each: each.exponent).layer
     text = (
         f"In this stack of {layers} layers, rnn.{longest} remembers longest on its own. Train a single layer. Does it "
-        "remember as long, and what does the stack add to the loss?"
+        "remember as long, and how much worse is its loss?"
     )
     return Experiment("1-layer", text, {"model.layers": 1})
 

@@ -1,4 +1,4 @@
-"""A network and the text that it reads, with what several sections of a report need, computed once."""
+"""A network and the text that it reads, with the results that several sections of a report share."""
 
 import json
 from collections.abc import Mapping
@@ -23,19 +23,19 @@ from charlm.text.vocabulary import describe_left_out
 ORDERS = range(2, 10)
 """The orders of the n-grams that are counted. An n-gram of order n predicts from n - 1 characters."""
 MOST_STATES = 5_000
-"""The most characters whose states, of every layer, are held at once."""
+"""Largest number of characters whose states are held in memory."""
 MOST_TRACED = 2_000
-"""The most characters that are read with their derivatives."""
+"""Largest number of characters that are read with their derivatives."""
 MOST_LOGITS = 20_000_000
-"""The most logits that are held for these characters: 160 MB in float64."""
+"""Largest number of logits in memory for these characters: 160 MB in float64."""
 MOST_VALUES = 1 << 24
-"""The most outputs of a layer, after different contexts, that are held at once: 64 MB."""
+"""Largest number of outputs of a layer in memory while contexts are compared: 64 MB."""
 FULL_SIZE = 700_000
-"""The most parameters of a network that is inspected on the full number of characters."""
+"""Largest number of weights for the full number of characters."""
 DOUBLE_UP_TO = 1_600_000
-"""The most parameters of a network whose derivatives are computed in float64."""
+"""Largest number of weights for derivatives in float64."""
 SEEDS = ("seed", "training.data_seed")
-"""The settings in which runs may differ whose curves are averaged."""
+"""Settings that may differ between runs whose curves are averaged."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def limits_for(parameters: Parameters) -> Limits:
 
 @dataclass(frozen=True)
 class Origin:
-    """What tells two trained networks apart: how they were trained, and by which random choices."""
+    """The training of a network: its settings and text, and separately its random choices."""
 
     training: str | None
     """The settings but the seeds, the training text, and the name of the model file. None = the text is not known."""
@@ -95,7 +95,7 @@ class Reading:
     training_text: NDArray[Any] | None = None
     """The ids of the text that the network was trained on, integers [m]; None if it is not known."""
     left_out: Mapping[str, int] = field(default_factory=dict)
-    """How often each character occurs that was left out of the text, because the model does not know it."""
+    """Count of each character that the model does not know, and that was left out of the text."""
     path: Path | None = None
     """The file of the model; None if it was never in a file."""
 
@@ -106,7 +106,7 @@ class Reading:
 
     @property
     def origin(self) -> Origin:
-        """How the network was trained."""
+        """The training of the network."""
         return Origin.of(self.trained, self.path)
 
     @property
@@ -156,7 +156,7 @@ class Reading:
         return {order: np.concatenate([*score_ngrams(model, self.ids)]) for order, model in models.items()}
 
     def notes(self) -> list[str]:
-        """Return what was left out of the text and of the training text, each in a sentence."""
+        """Return the parts of the text and of the training text that were left out, each in a sentence."""
         notes: list[str] = []
         if self.left_out:
             left_out = describe_left_out(self.left_out, "the text")

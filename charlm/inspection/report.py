@@ -24,7 +24,7 @@ from charlm.text.markup import content_policy, equation, folded, safe, table, to
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What was measured on one network."""
+    """The measurements of one network."""
 
     name: str
     """The path of the run, for the user."""
@@ -35,13 +35,13 @@ class Report:
     activation: str
     """The name of the activation f."""
     origin: Origin
-    """How the network was trained."""
+    """The training of the network."""
     notes: tuple[str, ...]
-    """What was left out, each in a sentence."""
+    """The parts that were left out, each in a sentence."""
     contents: Mapping[str, Content]
     """Each section by its name. A section that could not be made is missing, and a note says why."""
     next_steps: NextSteps
-    """What to try next."""
+    """The next steps with its run."""
 
     def get(self, name: str) -> Any:
         """Return the data of a section; None if it is missing.
@@ -55,7 +55,7 @@ class Report:
 
     @property
     def summary(self) -> list[tuple[str, str]]:
-        """Predicates about the network, each with the name of the section that it comes from."""
+        """Predicates about the network, each with the name of its section."""
         return [(name, content.summary) for name, content in self.contents.items() if content.summary]
 
     @cached_property
@@ -81,7 +81,7 @@ class Report:
         return draw_figures([self])
 
     def _repr_html_(self) -> str:
-        """Return the page in a frame of its own, so that its style and script leave the notebook alone."""
+        """Return the page in a frame, so that its style and script do not affect the notebook."""
         page = html.escape(render_page([self], self.figures))
         return f'<iframe srcdoc="{page}" title="Report" style="width:100%;height:40em;border:0"></iframe>'
 
@@ -92,8 +92,8 @@ HELP = (
     "again."
 )
 MEMORY = (
-    "Context and gradient differ because they answer different questions: the context is what the predictions profit "
-    "from, the gradient is how far back a loss can still change the weights."
+    "Context and gradient answer different questions: the context helps the predictions, while the gradient shows how "
+    "far back a loss can still change the weights."
 )
 MISSING = '<p class="missing">Not available for this run; the notes at the top say why.</p>'
 
@@ -189,17 +189,17 @@ def _summary(reports: Sequence[Report]) -> str:
 
 
 def _first_sentence(report: Report, *, is_alone: bool) -> str:
-    """Return what stands out about a network, with links to the sections."""
+    """Return the summary of a network, with links to the sections."""
     links = "; ".join(f'<a href="#{name}">{safe(text)}</a>' for name, text in report.summary)
     subject = "This network" if is_alone else safe(report.name)
     return f'<p class="summary">{subject} {links}.</p>' if links else ""
 
 
 def _notes(report: Report, is_alone: bool) -> str:
-    """Return what was left out of a report, folded."""
+    """Return the notes of a report, folded."""
     if not report.notes:
         return ""
-    title = "Notes: what was left out" if is_alone else f"Notes on {report.name}: what was left out"
+    title = "Notes: parts that were left out" if is_alone else f"Notes on {report.name}: parts that were left out"
     items = "".join(f"<li>{safe(note)}</li>" for note in report.notes)
     return folded(title, f"<ul>{items}</ul>")
 
@@ -217,7 +217,7 @@ def _table_of_runs(reports: Sequence[Report]) -> str:
 
 
 def _section(section: Section, reports: Sequence[Report], figures: Mapping[str, Figure]) -> str:
-    """Return a section: the figure of all runs, then what each of them has."""
+    """Return a section: the figure of all runs, then the figure and the table of each run."""
     name = section.name
     content = ""
     if len(reports) > 1 and name in figures:
@@ -260,7 +260,7 @@ def _body(label: str, content: Content, figure: Figure | None) -> str:
 
 
 def _own_caption(content: Content) -> str:
-    """Return the caption of a figure of a single run: what is drawn, and what it is based on."""
+    """Return the caption of a figure of a single run, with the characters that it is based on."""
     figure = content.figure
     details = figure.details if isinstance(figure, Chart) else ""
     caption = "" if figure is None else figure.caption

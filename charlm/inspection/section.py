@@ -1,6 +1,6 @@
-"""What a section of a report consists of.
+"""The parts of a section of a report.
 
-Each section has a module of its own: it computes the numbers, draws them, explains them, and says how many characters
+Each section has a module of its own, which computes the numbers, draws and explains them, and names the characters that
 they are based on. `charlm.inspection.sections` lists the sections, `charlm.inspection.report` makes pages of them.
 """
 
@@ -43,9 +43,9 @@ class Chart:
 
     panels: Sequence[Panel]
     caption: str
-    """What is drawn, in full sentences."""
+    """A description of the figure in full sentences."""
     details: str = ""
-    """What is drawn for a single run only, in full sentences: bands, extra curves, axes that are cut off."""
+    """A description, in full sentences, of the parts that only the figure of a single run has: bands and extra curves."""
 
     def draw(self) -> Figure:
         """Draw the panels of a single run."""
@@ -58,7 +58,7 @@ class Drawing:
 
     draw: Callable[[], Figure]
     caption: str
-    """What is drawn, in full sentences."""
+    """A description of the figure in full sentences."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Table:
     """A table of numbers."""
 
     caption: str
-    """What the table shows, with the meaning and the errors of its columns, in full sentences."""
+    """A description of the columns and their errors in full sentences."""
     columns: Mapping[str, Sequence[object]]
     """The cells of each column by its heading: numbers, None for a missing one, pairs of a number and its standard
     error, or texts."""
@@ -84,17 +84,15 @@ class Content:
     """A section of the report on one network."""
 
     data: Any
-    """What the JSON holds: dataclasses, arrays, lists and numbers."""
+    """The value in the JSON: dataclasses, arrays, lists and numbers."""
     basis: str = ""
-    """Which characters the numbers are based on, in full sentences."""
+    """A sentence about the characters that the numbers are based on."""
     figure: Chart | Drawing | None = None
     table: Table | None = None
     html: str = ""
     """HTML that the page shows in addition."""
     summary: str = ""
-    """What the first sentence of the page says of the network, as a predicate: "uses 9 characters of context"."""
-    warning: str = ""
-    """What a reader has to know before using any number of this network, in full sentences."""
+    """A predicate for the first sentence of the page: "uses 9 characters of context"; empty = none."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +103,8 @@ class Section:
     """Its key in the JSON, the name of its figure, and its anchor on the page."""
     title: str
     equation: str
-    """In the names of the code; _t and _{t-k} are subscripts, ^T and ^{-1} superscripts."""
+    """Its equation in the names of the code; _t and _{t-k} are subscripts, ^T and ^{-1} superscripts."""
     text: str
-    """What it shows and how to read it, with its definitions."""
+    """An explanation of the figure, with definitions."""
     make: Callable[[Reading], Content]
     """Makes the section for one network; raises CharlmError or LinAlgError if it cannot."""

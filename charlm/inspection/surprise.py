@@ -1,4 +1,4 @@
-"""The surprise of each character of a text, what the network expected instead, and what its prediction depended on.
+"""The surprise of each character of a text, its likely alternatives, and the influence of the characters before it.
 
     nats_t = -log softmax(logits_{t-1})[id_t]
 
@@ -22,9 +22,9 @@ from charlm.text.markup import LEVELS, NATS_PER_LEVEL, coloured_text, number, sc
 Values = NDArray[np.float64]
 
 LIKELIEST = 5
-"""How many likely characters are listed for each prediction."""
+"""Number of likely characters that are listed for each prediction."""
 LAGS = 32
-"""How many characters back the influence on a prediction is followed."""
+"""Number of earlier characters whose influence on a prediction is computed."""
 DECIMALS = 4
 """Decimals of an influence in the JSON, which is between 0 and 1."""
 

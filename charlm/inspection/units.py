@@ -1,4 +1,4 @@
-"""Which units of a network follow a feature of the text, how closely, and how closely they would by chance.
+"""The association of single units with features of the text, compared with chance.
 
 For a yes/no feature the association is 2 AUC - 1, AUC the probability that an output is higher at a position with the
 feature than at one without (Mann and Whitney 1947); pairs are compared only within a group (van Elteren 1960):
@@ -30,7 +30,7 @@ Ranks = NDArray[np.float32]
 
 
 def centred_ranks(values: NDArray[Any], groups: NDArray[Any]) -> Ranks:
-    """Return the rank of each value among those of its row and group, less the mean rank; ties share a rank.
+    """Return the rank of each value in its row and group minus the mean rank; ties share a rank.
 
     Args:
         values: Any finite numbers, [N, T].
@@ -113,19 +113,19 @@ def chance_level(ranks: Ranks, groups: NDArray[Any], features: NDArray[np.float6
 MIN_POSITIONS = 200
 """The fewest characters of a text whose features are scored."""
 MIN_COUNT = 20
-"""How often a yes/no feature occurs at least, and is missing at least. With fewer, some unit tells them from all others
+"""Smallest number of positions with a yes/no feature, and of positions without it. With fewer, some unit separates them
 by chance."""
 SHIFTS = 200
-"""How many circular shifts of a feature chance is estimated from."""
+"""Number of circular shifts of a feature that give the level of chance."""
 BEST = 3
-"""How many units are listed for a feature."""
+"""Number of units that are listed for a feature."""
 CHANCE_PERCENTILE = 99
-"""Which percentile over the shifts counts as what chance gives."""
+"""Percentile over the shifts that counts as the level of chance."""
 
 
 @dataclass(frozen=True)
 class UnitScore:
-    """How closely a unit follows a feature."""
+    """The association of a unit with a feature."""
 
     layer: int
     """Index of the layer, 0 is the lowest."""
@@ -137,8 +137,8 @@ class UnitScore:
     strength: float
     """|2 AUC - 1| or |correlation|, from 0 to 1."""
     strength_given_character: float | None
-    """The strength among positions with the same character, from 0 to 1: what the character just read does not explain.
-    None if the character decides the feature."""
+    """Strength among positions with the same character, from 0 to 1, which knowing the character cannot explain; None if
+    the character decides the feature."""
     is_beyond_chance: bool | None
     """Whether both strengths exceed what chance gives; None if the character decides the feature."""
 
@@ -160,17 +160,17 @@ class FeatureScores:
     best: tuple[UnitScore, ...]
     """The strongest units of all layers, strongest first."""
     units_beyond_chance: int | None
-    """How many units of the network are beyond chance; None if the character decides the feature."""
+    """Number of units beyond chance; None if the character decides the feature."""
 
 
 @dataclass(frozen=True, eq=False)
 class Units:
-    """What the units of a network follow."""
+    """The associations of all units with all features."""
 
     positions: Sample
-    """The characters after which the outputs of the units were taken."""
+    """Characters that were read before each output of the units."""
     shifts: int
-    """How many circular shifts chance was estimated from."""
+    """Number of circular shifts that gave the level of chance."""
     units: int
     """The number of units of all layers."""
     features: tuple[FeatureScores, ...]
@@ -289,8 +289,8 @@ def units_table(units: Units) -> Table:
     features = units.features
     best = [feature.best[0] for feature in features]
     return Table(
-        "The best unit on each feature. A dash: the character decides the feature, so that nothing is left to explain "
-        "given the character, and chance does not apply.",
+        "The best unit on each feature. A dash means that the character decides the feature, so that chance does not "
+        "apply among positions with the same character.",
         {
             "feature": [feature.feature for feature in features],
             "best unit": [f"rnn.{unit.layer}, unit {unit.unit}" for unit in best],
@@ -337,12 +337,12 @@ SECTION = Section(
     title="What single units follow",
     equation="strength = |2 AUC - 1| of h_t[unit] for a feature of the text, or |rank correlation|",
     text=(
-        "For each feature of the text, the unit whose output follows it most closely. AUC is the probability that the "
+        "The figure shows the unit that follows each feature of the text most closely. AUC is the probability that the "
         "output is higher at a character with the feature than at one without; for a number, such as the position in "
         "the line, it is a rank correlation. Given the character, only positions with the same character are compared, "
         "so that knowing the character just read is not enough. A feature that the character decides, such as a vowel, "
-        "has no such strength. Chance is what the best of all units reaches on a feature that is shifted along the "
-        "text by a random distance. Positions count from 1 and are 0 outside words. A word is letters, with "
+        "has no such strength. Chance is the strength that the best of all units reaches on the feature shifted along "
+        "the text by a random distance. Positions count from 1 and are 0 outside words. A word is letters, with "
         "apostrophes between them; a heading is a short line after an empty one that ends with a colon."
     ),
     make=make_units,

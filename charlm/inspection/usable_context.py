@@ -1,4 +1,4 @@
-"""How much context a network uses: its loss when it reads only the last k characters.
+"""The usable context of a network: its loss when it reads only the last k characters.
 
 Axes: n the values of k that were tried, m the orders of the n-grams.
 """
@@ -24,9 +24,9 @@ Values = NDArray[np.float64]
 MOST_CONTEXT = 512
 """The largest k."""
 USED = 0.01
-"""The gain, in nats per character, up to which the characters before the last k do not count as used."""
+"""Largest gain, in nats per character, from characters that do not count as used."""
 FLAT = 0.001
-"""The gain, in nats per character, below which no larger k is tried."""
+"""Gain, in nats per character, below which no larger k is tried."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class UsableContext:
     standard_errors: Values
     """Standard error of each loss, see `charlm.evaluation.scoring.mean_and_error`, float64 [n]; NaN if unknown."""
     gains: Values
-    """How much lower the loss is when all earlier characters are read, in nats per character, float64 [n]."""
+    """Decrease of the loss when all earlier characters are read, in nats per character, float64 [n]."""
     gain_errors: Values
     """Standard error of each gain, from the differences character by character, float64 [n]; NaN if unknown."""
     ngram_order: NDArray[np.int64]
@@ -69,7 +69,7 @@ def usable_context(
     most: int = MOST_CONTEXT,
     ngram_nats: Mapping[int, NDArray[np.floating[Any]]] | None = None,
 ) -> UsableContext:
-    """Score the characters of a text, each predicted from the last k before it.
+    """Score the characters of a text, predicting each from the k characters before it.
 
     The network starts from the zero state at every character of the text at once. After k steps, each of these readings
     predicts the character k places further on, so that one pass gives every k.
@@ -183,8 +183,8 @@ def context_chart(context: UsableContext) -> Chart:
         rule=USED,
     )
     details = [
-        f"Bands: ±1 standard error from blocks of {ERROR_BLOCK} characters; that of the gain is from the differences "
-        "character by character."
+        f"Bands: ±1 standard error from blocks of {ERROR_BLOCK} characters. The error of the gain is paired: it comes "
+        "from the differences of the same characters."
     ]
     if (context.gains <= 0).any():
         details.append("Gains of 0 or less are not drawn.")
@@ -199,7 +199,7 @@ def context_chart(context: UsableContext) -> Chart:
 
 
 def _extra_curves(context: UsableContext) -> dict[str, Curve]:
-    """Return what is drawn with the loss of a single run."""
+    """Return the extra curves for the loss of a single run."""
     whole = np.full(len(context.characters), context.whole_nats)
     extras = {"all earlier characters read": Curve(context.characters, whole)}
     if len(context.ngram_nats):

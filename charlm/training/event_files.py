@@ -1,4 +1,4 @@
-"""The event files that TensorBoard reads: their format, their names, and what a resumed run removes from them.
+"""The event files that TensorBoard reads: their format and their names, and how a resumed run cuts them.
 
 They are written without TensorFlow: `tf.summary` would notice a full disk late, leave half an event in the file, and
 raise its own kind of error.
@@ -26,13 +26,13 @@ from charlm.storage import Log, sync_folder, writing
 EVENT_FILE = re.compile(r"events\.out\.tfevents\.([0-9]{1,19})")
 """The name of an event file; the group is its number."""
 HEAD_BYTES = 12
-"""Size of what comes before the data of an event: the length of the data, and a checksum of the length."""
+"""Size of the head of an event: the length of the data, and a checksum of the length."""
 CHECKSUM_BYTES = 4
 """Size of the checksum after the data of an event."""
 
 
 def new_event_file(folder: Path) -> Path:
-    """Return the path of a new event file, whose name sorts after those that are in the folder.
+    """Return the path of a new event file. Its name sorts after the names of the other event files in the folder.
 
     TensorBoard reads the files in the order of their names and does not go back to one before the last. The number in
     the name is the time in nanoseconds. It has 19 digits from 2001 to 2286, so earlier times get leading zeros. If the
@@ -133,7 +133,7 @@ def cut_events(path: Path, *, step: int) -> int:
 
 
 class EventLog:
-    """The event files in a folder: those of earlier sessions, and a new one, which begins with its first event.
+    """The event files in a folder: the files of earlier sessions, and a new one, which begins with its first event.
 
     TensorBoard draws each folder with event files as a line of its own colour. A folder that is missing is made with
     its first event. Methods raise CharlmError if a file cannot be read or written.

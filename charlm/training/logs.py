@@ -53,7 +53,7 @@ SCALARS: Mapping[str, str] = {
 
 
 def description(tag: str) -> str | None:
-    """Return what a tag means, or None if that needs no words."""
+    """Return the meaning of a tag; None if it needs no explanation."""
     return DESCRIPTIONS.get(tag, DESCRIPTIONS.get(tag.partition("/")[0]))
 
 
@@ -98,7 +98,7 @@ class RunLog:
         self._metrics = Log(metrics)
 
     def describe(self, config: Config, *, ngram_nats: float | None) -> None:
-        """Show TensorBoard what does not change during a run.
+        """Show TensorBoard the facts that stay the same during a run.
 
         Args:
             config: Every setting.
@@ -124,7 +124,7 @@ class RunLog:
                 self.show_scalar(tag, metrics[name], step=step)
 
     def log_changes(self, changes: Mapping[str, tuple[Any, Any]], *, step: int) -> None:
-        """Write which settings a resume has changed, from what to what."""
+        """Write the settings that a resume has changed, each with its old and its new value."""
         event = {"event": "settings", "step": step, "split": None, "nats_per_char": None}
         found = {key: {"from": old, "to": new} for key, (old, new) in changes.items()}
         self._metrics.write(to_line({**event, "changes": found}))
@@ -182,7 +182,7 @@ def show_evaluation(
     ngram_nats: float | None,
     sample: str,
 ) -> None:
-    """Show TensorBoard what a network that is evaluated is like.
+    """Show TensorBoard the state of a network at an evaluation.
 
     Args:
         log: The logs of the run.
