@@ -45,7 +45,7 @@ class Chart:
     caption: str
     """A description of the figure in full sentences."""
     details: str = ""
-    """A description, in full sentences, of the parts that only the figure of a single run has: bands and extra curves."""
+    """A description of the bands and extra curves, which only the figure of a single run has, in full sentences."""
 
     def draw(self) -> Figure:
         """Draw the panels of a single run."""

@@ -137,8 +137,8 @@ class UnitScore:
     strength: float
     """|2 AUC - 1| or |correlation|, from 0 to 1."""
     strength_given_character: float | None
-    """Strength among positions with the same character, from 0 to 1, which knowing the character cannot explain; None if
-    the character decides the feature."""
+    """Strength among positions with the same character, from 0 to 1. The character does not explain it. None if the
+    character decides the feature."""
     is_beyond_chance: bool | None
     """Whether both strengths exceed what chance gives; None if the character decides the feature."""
 

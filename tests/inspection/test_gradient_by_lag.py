@@ -8,7 +8,13 @@ import reference
 from inspection.networks import one_layer, random_ids, traced
 from models import random_parameters
 
-from charlm.inspection.gradient_by_lag import LayerGradient, gradient_by_lag, gradient_summary, half_life
+from charlm.inspection.gradient_by_lag import (
+    LayerGradient,
+    gradient_by_lag,
+    gradient_summary,
+    gradient_table,
+    half_life,
+)
 from charlm.inspection.lyapunov import lyapunov
 from charlm.inspection.section import Sample
 from charlm.network.gradients import Trace, lag_curves
@@ -76,6 +82,15 @@ def test_the_summary_says_how_fast_the_gradient_shrinks(weights: list[float], ex
         trace = traced(one_layer(np.array([[float(weight)]])), random_ids(60))
         layers += gradient_by_lag(trace, max_lag=10)
     assert gradient_summary(layers) == f"has a gradient that {expected}"
+
+
+@pytest.mark.parametrize(
+    ("predictions", "blocks"), [pytest.param(80, 8, id="many"), pytest.param(3, 3, id="fewer than blocks")]
+)
+def test_the_table_says_how_many_blocks_its_errors_are_from(predictions: int, blocks: int) -> None:
+    layers = gradient_by_lag(traced(random_parameters(), random_ids(400, ids=5)), positions=predictions, max_lag=20)
+    assert layers[0].positions.count == predictions
+    assert f"from {blocks} blocks of neighbouring predictions" in gradient_table(layers).caption
 
 
 def test_a_short_text_has_fewer_lags() -> None:

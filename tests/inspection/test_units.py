@@ -9,7 +9,15 @@ from inspection.networks import states_of
 from models import random_parameters
 
 from charlm.inspection.features import Feature, character_kind, features_of, is_in_word
-from charlm.inspection.units import Units, associate, centred_ranks, chance_level, score_units, shift_within
+from charlm.inspection.units import (
+    Units,
+    associate,
+    centred_ranks,
+    chance_level,
+    score_units,
+    shift_within,
+    units_table,
+)
 from charlm.network.rnn import Parameters
 from charlm.text.vocabulary import Vocabulary
 
@@ -83,6 +91,20 @@ def test_a_unit_that_only_tells_characters_apart_has_no_strength_given_the_chara
     given = {score.strength_given_character for feature in units.features for score in feature.best}
     assert given == {0, None}  # None if the character decides the feature
     assert not any(feature.units_beyond_chance for feature in units.features)
+
+
+def test_where_the_character_decides_the_feature_chance_does_not_apply() -> None:
+    ids = bracketed_text()
+    is_vowel = np.isin(ids, BRACKETS.encode("ae")).astype(float)
+    random = (np.random.default_rng(0).random(len(ids)) < 0.3).astype(float)
+    features = [Feature("vowel", "yes/no", is_vowel), Feature("random", "yes/no", random)]
+    units = scores_of(random_parameters(vocabulary_size=10, units=5), ids, features=features, shifts=5)
+    decided, open_feature = units.features
+    assert (decided.chance_given_character, decided.units_beyond_chance) == (None, None)
+    assert {(unit.strength_given_character, unit.is_beyond_chance) for unit in decided.best} == {(None, None)}
+    assert open_feature.units_beyond_chance == 0
+    cells = units_table(units).columns
+    assert cells["units beyond chance"] == [None, 0]
 
 
 def test_a_short_text_and_a_feature_that_hardly_occurs_are_not_scored() -> None:
