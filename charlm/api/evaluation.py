@@ -98,8 +98,7 @@ def evaluate(
         raise CharlmError(f"{model.path}: not in a run that has its text, which the search for copies needs")
     training = None if corpus is None else corpus.split("train")
     name, ids, left_out = text_to_score(model, text, split=split, corpus=corpus)
-    if len(ids) < 2:
-        raise CharlmError(f"{name}: {counted(len(ids), 'character')}: at least 2 are needed for a score")
+    check_length(name, len(ids), left_out)
     from threadpoolctl import threadpool_limits
 
     # Values that are not finite raise a CharlmError. A stream has small products, and many streams have own threads.
@@ -141,6 +140,23 @@ def _with_progress(blocks: Iterable[Floats], text: str, total: int, on_event: On
         on_event(ScoringProgress(text, done, total))
 
 
+def check_length(text: str, characters: int, left_out: Mapping[str, int]) -> None:
+    """Raise CharlmError if a text is too short for a prediction.
+
+    Args:
+        text: Its name, for the user.
+        characters: How many of its characters the model knows.
+        left_out: Count of each character that the model does not know.
+
+    """
+    if characters >= 2:
+        return
+    known = counted(characters, "character")
+    if left_out:
+        raise CharlmError(f"{text}: found {known} that the model knows; expected at least 2")
+    raise CharlmError(f"{text}: found {known}; expected at least 2")
+
+
 def text_to_score(
     model: Model, text: str | Path | None, *, split: Split | None, corpus: Corpus | None
 ) -> tuple[str, NDArray[Any], Counter[str]]:
@@ -169,5 +185,6 @@ def text_to_score(
         return f"{split} text of {owner}", corpus.split(split), Counter()
     config = model.config.corpus
     check_encoding(config.encoding, key=f"{model.path}: corpus.encoding")
-    name = str(text) if split is None else f"{split} part of {text}"
+    source = "standard input" if str(text) == "-" else str(text)
+    name = source if split is None else f"{split} part of {source}"
     return name, *encode_text(Path(text), model.vocabulary, config, split=split)

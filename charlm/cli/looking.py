@@ -28,9 +28,10 @@ from charlm.errors import CharlmError
 def inspect(*, as_json: bool, **options: Any) -> None:
     """Show what a network does: how far it remembers, what its units follow, where it errs.
 
-    The page holds the text coloured by surprise, gradients by lag, usable context, impulse response, Lyapunov
-    exponents, units and more, for one run or for several in the same axes. It is one file that loads nothing from
-    elsewhere.
+    The page holds the text coloured by surprise, the usable context, gradients by lag, Lyapunov exponents, units and
+    more, and ends with what to try next. It is one file that loads nothing from elsewhere. Several runs share their
+    axes; runs that differ only in their seeds are averaged. Name the page with --out, or print the numbers with
+    --json.
 
     Examples:
       charlm inspect --out report.html

@@ -9,6 +9,8 @@ import base64
 import contextlib
 import io
 import math
+import textwrap
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -50,6 +52,10 @@ RULE: Mapping[str, Any] = {"color": MUTED, "linewidth": 0.8, "zorder": 1}
 
 WIDTH, HEIGHT = 4.8, 2.1
 """Inches, of a figure and of one drawing area; it fills the width of a phone, and its letters stay readable."""
+TITLE_COLUMNS, LEGEND_COLUMNS = 44, 26
+"""Characters in a line of a title, and in a name of a legend with two columns."""
+LONGEST_NAME = 56
+"""Most characters of a name in a legend; a longer one loses its middle."""
 AROUND, LEGEND_LINE = 0.7, 0.2
 """Inches that are written above and below a drawing area, and of a line of the legend."""
 FLOOR = 1e-10
@@ -62,7 +68,7 @@ _STYLE = {
     **dict.fromkeys(("axes.titlesize", "font.size"), 9),
     **dict.fromkeys(("legend.fontsize", "xtick.labelsize", "ytick.labelsize"), 8),
     **{"axes.facecolor": "none", "grid.color": GRID, "grid.linewidth": 0.6, "font.family": "DejaVu Sans"},
-    **{"svg.fonttype": "none", "svg.hashsalt": "charlm"},
+    **{"svg.fonttype": "none", "svg.hashsalt": "charlm", "text.parse_math": False},
 }
 
 
@@ -94,7 +100,7 @@ def canvas(
     places = [grid[divmod(index, columns)] for index in range(len(titles))]
     all_axes = [figure.add_subplot(place) for place in places]
     for axes, title in zip(all_axes, titles, strict=True):
-        axes.set_title(title, loc="left")
+        axes.set_title(textwrap.fill(title, TITLE_COLUMNS), loc="left")
     return figure, all_axes
 
 
@@ -108,7 +114,10 @@ def image(figure: Figure, *, label: str) -> str:
     """Return a figure as an <img> element that loads nothing; `label` describes it for a screen reader."""
     file = io.BytesIO()
     names = ("Date", "Creator", "Format", "Type")  # none of them: the same figure gives the same bytes
-    figure.savefig(file, format="svg", facecolor="none", metadata=dict.fromkeys(names))
+    with warnings.catch_warnings():
+        # the reader of the file has the fonts for its letters
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        figure.savefig(file, format="svg", facecolor="none", metadata=dict.fromkeys(names))
     data = base64.b64encode(file.getvalue()).decode("ascii")
     return f'<img class="chart" alt="{safe(label)}" src="data:image/svg+xml;base64,{data}">'
 
@@ -165,31 +174,41 @@ class Panel:
         return {**curves, **self.extras}
 
     @property
-    def is_clipped(self) -> bool:
-        """Whether a positive value of a curve lies below the end of a logarithmic axis."""
-        if self.y_scale != "log":
-            return False
-        rows = [row for curve in self.all_curves.values() for row in (curve.y, *curve.band)]
-        values = np.concatenate([np.array(row, np.float64) for row in rows])
-        return bool(((values > 0) & (values < FLOOR)).any())
+    def smallest(self) -> float:
+        """The smallest finite value of its curves; infinity if there is none."""
+        values = np.concatenate([np.array(curve.y, np.float64) for curve in self.all_curves.values()])
+        return float(np.min(values, where=np.isfinite(values), initial=math.inf))
 
 
 def clipping_note(panels: Sequence[Panel]) -> str:
-    """Return a sentence if an axis of some panels is cut off, else an empty string."""
-    return f"Values below {FLOOR:g} are not drawn." if any(panel.is_clipped for panel in panels) else ""
+    """Return a sentence about values that logarithmic axes have no place for; empty if there are none."""
+    smallest = min((panel.smallest for panel in panels if panel.y_scale == "log"), default=math.inf)
+    if smallest <= 0:
+        return f"Values below {FLOOR:g}, and values of 0 or less, are not drawn."
+    return f"Values below {FLOOR:g} are not drawn." if smallest < FLOOR else ""
 
 
-def mean_curve(curves: Sequence[Curve]) -> Curve:
+def mean_curve(curves: Sequence[Curve], *, is_geometric: bool = False) -> Curve:
     """Return the mean of a curve of several runs with its standard error as a band, as far as all of them reach.
 
-    A single curve is returned without its band.
+    Args:
+        curves: The curve of each run. A single one is returned without its band.
+        is_geometric: Whether to take the geometric mean, which suits logarithmic axes. It is not known where a value is
+            0 or less.
+
     """
     size = min(len(curve.y) for curve in curves)
     x = curves[0].x[:size]
     values = np.array([curve.y[:size] for curve in curves], np.float64)
     if len(curves) == 1:
         return Curve(x, values[0])
-    return with_errors(x, values.mean(0), values.std(0, ddof=1) / math.sqrt(len(curves)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scaled = np.log(values) if is_geometric else values
+        mean = scaled.mean(0)
+        error = scaled.std(0, ddof=1) / math.sqrt(len(curves))
+    if is_geometric:
+        return Curve(x, np.exp(mean), (np.exp(mean - error), np.exp(mean + error)))
+    return with_errors(x, mean, error)
 
 
 def compare_panels(runs: Mapping[str, Sequence[Sequence[Panel]]]) -> list[Panel]:
@@ -205,7 +224,7 @@ def compare_panels(runs: Mapping[str, Sequence[Sequence[Panel]]]) -> list[Panel]
             for name in same[0].curves:
                 title = f"{same[0].title}: {name}" if name else same[0].title
                 panel = panels.setdefault(title, replace(same[0], title=title, curves={}, extras={}, label=""))
-                curve = mean_curve([each.curves[name] for each in same])
+                curve = mean_curve([each.curves[name] for each in same], is_geometric=panel.y_scale == "log")
                 panels[title] = replace(panel, curves={**panel.curves, run: curve})
     return [*panels.values()]
 
@@ -217,14 +236,24 @@ def draw_panels(panels: Sequence[Panel]) -> Figure:
     numbers = {name: index for index, name in enumerate(names)}  # a name has the same style in every panel
     for axes, panel in zip(grid, panels, strict=True):
         axes.set(xlabel=panel.labels[0], ylabel=panel.labels[1])
-        lines = [(numbers.get(name, 0), name, curve) for name, curve in panel.all_curves.items()]
+        lines = [(numbers.get(name, 0), _short(name), curve) for name, curve in panel.all_curves.items()]
         if panel.x_scale == "names":
             _draw_points(axes, lines, _names_of(panel))
         else:
             _draw_lines(axes, lines, panel)
     longest = max(len(name) for panel in panels for name in panel.all_curves)
-    legend(figure, columns=1 if longest > 40 else 2)
+    legend(figure, columns=1 if longest > LEGEND_COLUMNS else 2)
     return figure
+
+
+def _short(name: str) -> str:
+    """Return a name for a legend, without its middle if it is too long.
+
+    matplotlib leaves out names that begin with an underscore. Such a run gets a name with its folder.
+    """
+    if len(name) > LONGEST_NAME:
+        name = f"{name[: LONGEST_NAME // 2]}...{name[-LONGEST_NAME // 2 :]}"
+    return f"./{name}" if name.startswith("_") else name
 
 
 def _names_of(panel: Panel) -> list[str]:
@@ -248,7 +277,7 @@ def _draw_points(axes: Axes, curves: Sequence[tuple[int, str, Curve]], names: Se
             xerr=errors,
             label=name,
             color=SERIES[index % len(SERIES)],
-            marker=MARKERS[index % len(MARKERS)],
+            marker=MARKERS[(index + index // len(SERIES)) % len(MARKERS)],
             markersize=5,
             mfc="none",
             linestyle="",
@@ -268,8 +297,14 @@ def _draw_lines(axes: Axes, curves: Sequence[tuple[int, str, Curve]], panel: Pan
         if edges:
             axes.fill_between(curve.x, *edges, color=SERIES[index % len(SERIES)], alpha=0.18, linewidth=0)
         is_point = np.isfinite(line).sum() == 1  # a line does not show a single point
+        is_on_axes = not is_log or np.nanmax(line, initial=0) >= FLOOR
         marker, fill = ("D", "none") if index == 1 else ("o", "full")  # the second point may lie on the first
-        style = {**series(index), "marker": marker if is_point else "", "fillstyle": fill, "clip_on": not is_point}
+        style = {
+            **series(index),
+            "marker": marker if is_point else "",
+            "fillstyle": fill,
+            "clip_on": not (is_point and is_on_axes),
+        }
         axes.plot(curve.x, line, label=name, **style)
         largest = max(largest, np.nan_to_num([line, *edges]).max())
     if panel.rule is not None:
@@ -292,8 +327,16 @@ def _make_logarithmic(axes: Axes, largest: float) -> None:
         axes.set_ylim(FLOOR, 3 * max(largest, FLOOR))
     elif high < 10 * low:  # there may be no power of ten on the axis, and only these have a number
         axes.set_ylim(low / 3.2, high * 3.2)
-    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_major_formatter(_power_of_ten)
     axes.yaxis.set_minor_formatter("")
+
+
+def _power_of_ten(value: float, _: object = None) -> str:
+    """Return a value on a logarithmic axis: 0.01 to 1000 as they are, others as a power of ten."""
+    if 0.01 <= value <= 1000:
+        return f"{value:g}"
+    exponent = str(round(math.log10(value))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"10{exponent}"
 
 
 def legend(figure: Figure, *, columns: int = 3) -> None:

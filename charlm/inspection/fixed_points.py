@@ -228,15 +228,17 @@ def make_fixed_points(reading: Reading) -> Content:
     found = find_fixed_points(reading.parameters, reading.ids[:MOST_STATES], reading.states)
     starts = ", ".join(f"{character:,}" for character in found.starts)
     basis = (
-        f"The path shows the states after {found.positions}. The repeated characters are the {len(found.held)} most "
-        f"common of {found.counted}. Each is read up to {counted(found.repetitions, 'time')}, starting from the state "
+        f"The path shows the states after {found.positions}. The repeated characters are the most common of "
+        f"{found.counted}. Each is read up to {counted(found.repetitions, 'time')}, starting from the state "
         f"after each of these characters: {starts}."
     )
     names = [visible(reading.characters[held.id]) for held in found.held]
+    shown = sum(found.shares)
+    variance = f"The plane holds {shown:.0%} of the variance of these states; {1 - shown:.0%} is not shown."
     caption = (
         "The states of all layers while the network reads the text, in the plane of their first two principal "
-        f"components, and the fixed points of repeated characters. The plane holds {sum(found.shares):.0%} of the "
-        f"variance of these states; {1 - sum(found.shares):.0%} is not shown."
+        "components, and the fixed points of repeated characters. "
+        f"{variance if shown else 'The state is always the same.'}"
     )
     return Content(
         found,
@@ -262,10 +264,11 @@ def point_table(found: FixedPoints, characters: Sequence[str | None]) -> Table:
 
 
 def _expected(point: FixedPoint | None, characters: Sequence[str | None]) -> str:
-    """Return the likeliest characters at a point with their probabilities, for instance "e 60%, l 10%"."""
+    """Return the likeliest characters at a point with their probabilities, for instance "e (60%)  l (10%)"."""
     if point is None:
         return "does not come to rest"
-    return ", ".join(f"{visible(characters[index])} {chance:.0%}" for index, chance in point.likeliest)
+    likeliest = [f"{visible(characters[index])} ({chance:.0%})" for index, chance in point.likeliest]
+    return "  ".join(likeliest)
 
 
 def draw_path(found: FixedPoints, names: Sequence[str]) -> Figure:
@@ -288,7 +291,7 @@ SECTION = Section(
     equation="F(h) = f(x_c U + h V + b) = h, the character c repeated",
     text=(
         "One character is repeated until the state comes to rest, that is, until a step changes no unit by more than "
-        "1e-9 times 1 plus the largest |h|. Where it comes to rest is a fixed point that attracts the state; "
+        "1e-9 (1 + max |h|). Where it comes to rest is a fixed point that attracts the state; "
         "points that repel it are not found in this way. A radius near 1 means that the network approaches the point "
         "slowly."
     ),

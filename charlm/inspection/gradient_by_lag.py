@@ -124,9 +124,13 @@ def make_gradient(reading: Reading) -> Content:
 
 
 def gradient_summary(layers: Sequence[LayerGradient]) -> str:
-    """Return how fast the gradient shrinks, and how far back it is visible; empty for a text without a lag."""
+    """Return how fast the gradient shrinks, and how far back it is visible; empty for a text without a lag.
+
+    Layers that no gradient reaches do not count.
+    """
     last = int(layers[0].lag[-1])
-    if not last:
+    layers = [layer for layer in layers if np.isfinite(layer.median[0])]
+    if not last or not layers:
         return ""
     lives = [math.inf if layer.half_life is None else layer.half_life for layer in layers]
     reach = max(layer.visible_to for layer in layers)
@@ -154,11 +158,14 @@ def _short(life: float) -> str:
 
 def gradient_table(layers: Sequence[LayerGradient]) -> Table:
     """List the half-life, the slope and the reach of each layer."""
-    errors = f"± is a standard error from {layers[0].blocks} blocks of neighbouring predictions."
+    blocks = counted(layers[0].blocks, "block")
+    errors = (
+        f"± is a standard error from {blocks} of neighbouring predictions; it is unknown if a block lacks the value."
+    )
     return Table(
-        "Half-life: the lag at which the median has fallen to a half; 1 if one step is enough. Slope: of the logarithm "
-        "of the median over the second half of the lags. Visible to: the last lag with at least a thousandth of the "
-        f"gradient. {errors}",
+        "Half-life: the lag at which the median has fallen to a half; 1 if one step is enough. Slope: the slope of "
+        "ln(median) over the second half of the lags. Visible to: the last lag with at least a thousandth of the "
+        f"gradient at lag 0 of the same layer. {errors}",
         {
             "layer": [layer.layer for layer in layers],
             "half-life, characters": [(layer.half_life, layer.half_life_error) for layer in layers],
@@ -179,7 +186,11 @@ def gradient_chart(layers: Sequence[LayerGradient]) -> Chart:
         rule=1,
     )
     caption = "Size of the gradient at the state of each layer by lag, relative to lag 0: the median over predictions."
-    return Chart([panel], caption, f"Bands hold 8 of 10 predictions. {clipping_note([panel])}".rstrip())
+    return Chart(
+        [panel],
+        caption,
+        f"Bands: the 10th to the 90th percentile of the predictions. {clipping_note([panel])}".rstrip(),
+    )
 
 
 SECTION = Section(
@@ -188,9 +199,10 @@ SECTION = Section(
     equation="dL/dh_{t-1} = dL/dh_t D_t V^T, D_t = diag f'(a_t), a_t = x_t U + h_{t-1} V + b",
     text=(
         "The loss of one prediction is followed back through the text. A falling line means that the loss teaches "
-        "little about what came k characters earlier: the gradient vanishes. A rising line means that it explodes. Far "
-        "back, the lines are nearly straight, and their slopes are close to Lyapunov exponents: that of a layer is the "
-        "largest among the layer itself and the layers above it, through which the gradient also reaches it."
+        "little about what came k characters earlier: the gradient vanishes. A rising line means that it explodes. It "
+        "counts as visible down to a thousandth of its size. Training cuts it off at the border of a window; this "
+        "figure does not. Far back, the lines are nearly straight. Their slope at a layer follows the largest Lyapunov "
+        "exponent of that layer and the layers above it, because the gradient also arrives through them."
     ),
     make=make_gradient,
 )

@@ -43,7 +43,7 @@ class ImpulseResponse:
     positions: Sample
     """The characters that were replaced, one at a time."""
     unchanged: int
-    """Number of further replacements, which did not change the state and were left out."""
+    """Number of these replacements that did not change the state and were left out."""
 
 
 def impulse_response(trace: Trace, *, positions: int = 128, max_lag: int = 128, seed: int = 0) -> ImpulseResponse:
@@ -97,7 +97,7 @@ def impulse_response(trace: Trace, *, positions: int = 128, max_lag: int = 128, 
         linear=np.median(linear[:, is_changed] / changes[0, is_changed], axis=1),
         kl=kl.mean(1),
         kl_errors=kl.std(1, ddof=1) / math.sqrt(count) if count > 1 else np.full(lags, np.nan),
-        positions=Sample.of(steps[is_changed]),
+        positions=Sample.of(steps),
         unchanged=int((~is_changed).sum()),
     )
 
@@ -121,7 +121,7 @@ def make_impulse(reading: Reading) -> Content:
     response = impulse_response(reading.trace)
     basis = f"Based on replacements of {response.positions}, one at a time."
     if response.unchanged:
-        basis += f" {counted(response.unchanged, 'more replacement')} changed nothing and were left out."
+        basis += f" Left out because nothing changed: {counted(response.unchanged, 'replacement')}."
     return Content(response, basis=basis, figure=impulse_chart(response))
 
 
@@ -149,7 +149,8 @@ def impulse_chart(response: ImpulseResponse) -> Chart:
         "Change of the state (median) and of the prediction (mean) by lag, on logarithmic axes: a straight line is a "
         "constant factor per character.",
         "Dashed: the linear prediction. While it follows the curve, the network responds like a time-varying linear "
-        "filter. Bands: 8 of 10 replacements for the state; ±2 standard errors of the mean for the prediction, cut off "
+        "filter. Bands: the 10th to the 90th percentile of the replacements for the state; ±2 standard errors of the "
+        "mean for the prediction, cut off "
         f"at a tenth of the mean. {clipping_note(panels)}".rstrip(),
     )
 
@@ -161,8 +162,8 @@ SECTION = Section(
     text=(
         "One character of the text is replaced by another character of the text, chosen at random, and the text "
         "continues as before. A falling curve means that the difference fades from the state, or from the "
-        "predictions, where it is measured by KL(p || q) = sum of p ln (p / q): p predicts the next character in the "
-        "text as it is, q after the replacement."
+        "predictions. Their difference is the Kullback-Leibler divergence KL(p || q) = sum of p ln (p / q): p predicts "
+        "the next character in the text as it is, q after the replacement."
     ),
     make=make_impulse,
 )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from charlm.api.evaluation import text_to_score
+from charlm.api.evaluation import check_length, text_to_score
 from charlm.api.model import Model, load
 from charlm.errors import CharlmError, check_name
 from charlm.events import OnEvent, ReportProgress, ignore
@@ -22,7 +22,6 @@ from charlm.runs.run import run_corpus
 from charlm.storage import write_file
 from charlm.text.corpus import is_corpus
 from charlm.training.suggestion import End
-from charlm.wording import counted
 
 
 def inspect_text(
@@ -42,9 +41,7 @@ def inspect_text(
         CharlmError: the text has fewer than 2 characters, or a loss is not finite.
 
     """
-    if len(reading.text) < 2:
-        short = counted(len(reading.text), "character")
-        raise CharlmError(f"{reading.text_name}: {short}; a report needs at least 2")
+    check_length(reading.text_name, len(reading.text), reading.left_out)
     contents: dict[str, Content] = {}
     notes = reading.notes()
     # values that are not finite are null in the JSON, and gaps in the figures
@@ -59,6 +56,11 @@ def inspect_text(
                 if name == "surprise":  # the losses are not finite, and no section can use them
                     raise
                 notes.append(f"{section.title}: missing, because of an error: {error}.")
+    next_steps = NextSteps()
+    try:
+        next_steps = _next_steps(reading, contents)
+    except CharlmError as error:
+        notes.append(f"Suggestion of the training: missing, because of an error: {error}.")
     return Report(
         name=reading.name,
         text_name=reading.text_name,
@@ -67,7 +69,7 @@ def inspect_text(
         origin=reading.origin,
         notes=tuple(notes),
         contents=contents,
-        next_steps=_next_steps(reading, contents),
+        next_steps=next_steps,
     )
 
 
@@ -135,6 +137,8 @@ def inspect_runs(
         if text is not None and Path(out).exists() and Path(text).exists() and Path(out).samefile(text):
             raise CharlmError(f"{out}: is the text that is read; name another file")
     models = [load(path, on_event=on_event) for path in paths]
+    if out is not None and Path(out).exists() and any(Path(out).samefile(model.path) for model in models):
+        raise CharlmError(f"{out}: is the model that is read; name another file")
     reports: list[Report] = []
     parts = len(models) * len({*(only or SECTIONS)})
     done = itertools.count()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from charlm.evaluation.baselines import NGRAM, NGRAM_ORDER, Comparison
 from charlm.evaluation.scoring import ERROR_BLOCK, MIN_BLOCKS, mean_and_error, mean_score
 from charlm.inspection.features import KINDS, RESERVED, character_kind, count_within, is_in_word
-from charlm.inspection.figures import Curve, Panel
+from charlm.inspection.figures import Curve, Panel, with_errors
 from charlm.inspection.reading import Reading
 from charlm.inspection.section import Chart, Content, Sample, Section, Table
 from charlm.text.markup import with_error
@@ -157,18 +157,27 @@ def loss_chart(loss: LossByClass) -> Chart:
     for title, classes in divisions.items():
         names = ["all characters", *(each.name for each in classes)]
         losses = [loss.nats_per_char, *(each.nats_per_char for each in classes)]
+        errors = [loss.standard_error, *(each.standard_error for each in classes)]
         extras = {}
         if loss.comparison is not None:
             ngram_losses = [loss.comparison.ngram_nats_per_char, *(each.ngram_nats_per_char for each in classes)]
-            extras[NGRAM] = Curve(names, ngram_losses)
-        labels = ("nats per character", "class")
-        panels.append(Panel(title, labels, {"": Curve(names, losses)}, extras, x_scale="names", label="network"))
-    details = "A diamond to the left of its circle: the 5-gram model predicts this class better."
+            ngram_errors = [None, *(each.ngram_standard_error for each in classes)]
+            extras[NGRAM] = _with_bars(names, ngram_losses, ngram_errors)
+        curves = {"": _with_bars(names, losses, errors)}
+        labels = ("nats per character", "")
+        panels.append(Panel(title, labels, curves, extras, x_scale="names", label="network"))
+    bars = f"Bars: ±1 standard error from blocks of {ERROR_BLOCK} characters."
+    lower = "Where the diamond is left of the circle, the 5-gram model has the lower loss."
     return Chart(
         panels,
         "Mean loss by the kind of the predicted character, and by its place in the word.",
-        details if loss.comparison is not None else "",
+        bars if loss.comparison is None else f"{lower} {bars}",
     )
+
+
+def _with_bars(names: Sequence[str], losses: Sequence[float], errors: Sequence[float | None]) -> Curve:
+    """Return the loss of each class with bars for its standard error; none where that is unknown."""
+    return with_errors(names, np.array(losses, np.float64), np.array(errors, np.float64))
 
 
 SECTION = Section(
@@ -176,8 +185,9 @@ SECTION = Section(
     title="Where the loss comes from",
     equation="L = sum over classes of (characters of the class / characters) L_{class}",
     text=(
-        "The loss is divided by kind of the predicted character, and by its place in the word. If the first letters of "
-        "words cost most, the network spells better than it chooses words."
+        "The loss is divided by kind of the predicted character, and by its place in the word. The first letters of "
+        "words usually cost most, because the spelling of a word is easier to predict than the next word. A 5-gram "
+        "model predicts a character from the 4 characters before it, by counts of the training text."
     ),
     make=make_loss,
 )

@@ -138,7 +138,7 @@ def make_lyapunov(reading: Reading) -> Content:
     """Compute the Lyapunov exponents of a network on a text."""
     found = lyapunov(reading.trace)
     lost = int(np.isneginf(found.exponents).sum())
-    note = f"{lost} of {len(found.exponents)} exponents are \N{MINUS SIGN}\N{INFINITY}." if lost else ""
+    note = f"Exponents of \N{MINUS SIGN}\N{INFINITY}: {lost} of {len(found.exponents)}." if lost else ""
     paragraphs = [text for text in (growth_note(found), note) if text]
     return Content(
         found,
@@ -150,21 +150,18 @@ def make_lyapunov(reading: Reading) -> Content:
     )
 
 
-def _grows(found: Lyapunov) -> bool:
-    return bool(found.exponents[0] > 0)
-
-
 def growth_summary(found: Lyapunov) -> str:
-    """Return a warning if the largest exponent is above 0, else an empty string."""
-    if not _grows(found):
+    """Return a warning if the largest exponent is clearly above 0, else an empty string."""
+    exponent, error = float(found.exponents[0]), float(found.standard_errors[0])
+    if exponent <= 0 or exponent < 2 * error:
         return ""
-    largest = with_error(float(found.exponents[0]), float(found.standard_errors[0]))
+    largest = with_error(exponent, error)
     return f"amplifies small differences (largest Lyapunov exponent {largest}), so that its numbers depend on rounding"
 
 
 def growth_note(found: Lyapunov) -> str:
     """Return a warning about the other numbers if the largest exponent is above 0, else an empty string."""
-    if not _grows(found):
+    if not found.exponents[0] > 0:
         return ""
     return (
         "The largest exponent is above 0: small differences grow, including those from rounding. The loss, and every "
@@ -205,7 +202,7 @@ def lyapunov_chart(found: Lyapunov) -> Chart:
     names = [WHOLE, *(f"rnn.{layer.layer} on its own" for layer in found.layers)]
     band = (np.exp(largest - errors), np.exp(largest + errors))
     factors = Panel(
-        "Size of a difference after one character",
+        "Growth of a small difference per character",
         ("factor per character, exp(largest exponent)", ""),
         {"": Curve(names, np.exp(largest), band)},
         x_scale="names",
@@ -217,8 +214,8 @@ def lyapunov_chart(found: Lyapunov) -> Chart:
     )
     return Chart(
         [exponents, factors],
-        f"Top: the exponents of all layers together by rank{shown}. Bottom: the factor by which a small difference "
-        "shrinks per character, in the whole state and in each layer on its own; above 1, it grows.",
+        f"Top: the exponents of all layers together by rank{shown}. Bottom: the mean factor by which a small "
+        "difference is multiplied per character, in the whole state and in each layer on its own.",
         f"Bands and bars: ±1 standard error from blocks of {BLOCK} characters.",
     )
 

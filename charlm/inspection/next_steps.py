@@ -14,7 +14,9 @@ from charlm.training.suggestion import Suggestion
 from charlm.wording import as_argument, counted
 
 MOST_EXPERIMENTS = 3
-"""The most experiments on a page."""
+"""Largest number of experiments for a network."""
+MIN_CONTEXT = 2
+"""Fewest characters of context that shorter windows can cut off."""
 REASONS = {
     "still learning": "still learning at the end; train twice as long",
     "too few steps": "too few steps to beat a 5-gram model; train twice as long",
@@ -45,18 +47,18 @@ class NextSteps:
     experiments: tuple[Step, ...] = ()
     """Experiments that suit its network; none for a model outside a run."""
 
-    @property
-    def html(self) -> str:
-        """Everything as HTML."""
-        steps = [self.suggestion, *self.experiments] if self.suggestion else [*self.experiments]
+    def to_html(self, *, has_other_seeds: bool) -> str:
+        """Return the steps as HTML; `has_other_seeds` leaves out a training with another seed."""
+        steps = [self.suggestion] if self.suggestion else []
+        steps += [step for step in self.experiments if not has_other_seeds or "seed" not in step.settings]
         if not steps:
             return f'<p class="missing">{safe(NO_RUN)}</p>'
         return "".join(_step_html(step) for step in steps)
 
 
 NO_RUN = (
-    "This model is not in a run, so its training cannot be repeated. To compare it with a network of your own: "
-    "charlm train mytext.txt"
+    "The training text of this model is not in its folder, so its training cannot be repeated. To compare it with a "
+    "network of your own: charlm train mytext.txt"
 )
 
 
@@ -192,18 +194,18 @@ def _other_windows(network: Network) -> Experiment | None:
     context = network.data("usable_context")
     training = network.config["training"]
     length, batch = training["sequence_length"], training["batch_size"]
-    if network.is_untrained or context is None or not context.used:
+    if network.is_untrained or context is None or context.used is None or context.used < MIN_CONTEXT:
         return None
     used = counted(context.used, "character")
     if 2 * context.used > length:
         new_length = 2 * length
-        question = "Does it use more of them if the gradient reaches twice as far?"
+        plan = f"Train with windows of {new_length}. Does it use more?"
     else:
-        new_length = max(1, context.used // 2)
-        question = "Does it still use all of them if the gradient is cut off half as far back?"
+        new_length = context.used // 2
+        plan = f"Train with windows of {new_length}, half of this context. Does it still use {context.used}?"
     text = (
-        f"This network uses {used} of context, and its gradient is cut off at windows of {length}. {question} Each "
-        "step reads as many characters as before."
+        f"This network uses {used} of context, and was trained with windows of {length}. {plan} The size of the batch "
+        "changes with the windows, so that a step still reads as many characters."
     )
     settings = {"training.sequence_length": new_length, "training.batch_size": max(1, batch * length // new_length)}
     return Experiment(f"windows-{new_length}", text, settings)
@@ -213,9 +215,8 @@ def _other_seed(network: Network) -> Experiment:
     """Propose the same training with another seed."""
     seed = network.config["seed"] + 1
     text = (
-        "Train the same network again with another seed. The \N{PLUS-MINUS SIGN} on this page covers the choice of the "
-        "text, not the chances of training: a number that changes more than its \N{PLUS-MINUS SIGN} belongs to this "
-        "network, not to its recipe."
+        "Train the same network again with another seed. A number that differs clearly between seeds is a property of "
+        "this one network, not of its recipe."
     )
     return Experiment(f"seed-{seed}", text, {"seed": seed})
 

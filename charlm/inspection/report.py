@@ -5,7 +5,8 @@ those of the reports.
 """
 
 import html
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -14,12 +15,22 @@ from typing import Any
 
 from charlm import __version__
 from charlm.errors import check_name
-from charlm.inspection.figures import Figure, clipping_note, compare_panels, draw_panels, figure_style, image, theme_css
+from charlm.inspection.figures import (
+    Figure,
+    Panel,
+    clipping_note,
+    compare_panels,
+    draw_panels,
+    figure_style,
+    image,
+    theme_css,
+)
 from charlm.inspection.next_steps import NextSteps
 from charlm.inspection.reading import Origin
 from charlm.inspection.section import Chart, Content, Drawing, Section
 from charlm.inspection.sections import SECTIONS
 from charlm.text.markup import content_policy, equation, folded, safe, table, to_plain
+from charlm.wording import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,13 +98,14 @@ class Report:
 
 
 HELP = (
-    "Characters of the text are counted from 1. \N{PLUS-MINUS SIGN} is one standard error: how much a number would "
-    "vary between texts like this one. It does not say how much the number would vary if the network were trained "
-    "again."
+    "A loss of L nats per character is as hard as guessing among exp(L) equally likely characters. Characters of the "
+    "text are counted from 1. \N{PLUS-MINUS SIGN} is one standard error over texts: how much a number would vary "
+    "between texts like this one. How much it varies between trainings can only be seen by comparing runs with "
+    "different seeds."
 )
 MEMORY = (
-    "Context and gradient answer different questions: the context helps the predictions, while the gradient shows how "
-    "far back a loss can still change the weights."
+    "Context and gradient answer different questions: the context is how far back the predictions benefit, and the "
+    "gradient is how far back a loss reaches when no window cuts it off."
 )
 MISSING = '<p class="missing">Not available for this run; the notes at the top say why.</p>'
 
@@ -120,31 +132,38 @@ def draw_figures(reports: Sequence[Report]) -> dict[str, Figure]:
     figures: dict[str, Figure] = {}
     with figure_style():
         for name in SECTIONS:
-            shown = [report for report in reports if name in report.contents]
-            for report in shown:
-                figure = report.contents[name].figure
-                number = reports.index(report) + 1
+            for number, report in enumerate(reports, 1):
+                figure = report.contents[name].figure if name in report.contents else None
                 if isinstance(figure, Drawing):
                     figures[name if len(reports) == 1 else f"{name}-{number}"] = figure.draw()
                 elif isinstance(figure, Chart) and len(reports) == 1:
                     figures[name] = figure.draw()
-            charts = _charts_by_run(name, shown)
-            if len(reports) > 1 and charts:
-                panels = {run: [chart.panels for chart in seeds] for run, seeds in charts.items()}
-                figures[name] = draw_panels(compare_panels(panels))
+            panels = _shared_panels(name, reports)
+            if len(reports) > 1 and panels:
+                figures[name] = draw_panels(panels)
     return figures
 
 
-def _charts_by_run(name: str, reports: Sequence[Report]) -> dict[str, list[Chart]]:
-    """Return the charts of a section by the name of a run, or of a group of runs that differ only in their seeds."""
-    charts: dict[str, list[Chart]] = {}
-    for group in group_by_seed(reports):
-        label = f"{group[0].name}, {len(group)} seeds" if len(group) > 1 else group[0].name
+def _shared_panels(name: str, reports: Sequence[Report]) -> list[Panel]:
+    """Return the panels of a section for all reports, with a curve for each run or group of runs."""
+    panels: dict[str, list[Sequence[Panel]]] = {}
+    for group in group_by_seed([report for report in reports if name in report.contents]):
+        others = counted(len(group) - 1, "more seed")
+        label = f"{group[0].name} and {others}" if len(group) > 1 else group[0].name
         figures = [report.contents[name].figure for report in group]
-        drawn = [figure for figure in figures if isinstance(figure, Chart)]
+        drawn = [figure.panels for figure in figures if isinstance(figure, Chart)]
         if drawn:
-            charts.setdefault(label, []).extend(drawn)
-    return charts
+            panels[_unused(label, panels)] = drawn
+    return compare_panels(panels)
+
+
+def _unused(label: str, labels: Collection[str]) -> str:
+    """Return a label with a number after it if it is in use: a network may be shown twice."""
+    numbers = itertools.count(2)
+    unused = label
+    while unused in labels:
+        unused = f"{label} ({next(numbers)})"
+    return unused
 
 
 def render_page(reports: Sequence[Report], figures: Mapping[str, Figure]) -> str:
@@ -181,18 +200,21 @@ def _asset(name: str) -> str:
 
 
 def _summary(reports: Sequence[Report]) -> str:
-    """Return the first sentence on each run, a table of the runs, and the notes."""
-    sentences = "".join(_first_sentence(report, is_alone=len(reports) == 1) for report in reports)
+    """Return the summary of each run, a table of the runs, and the notes."""
+    sentences = "".join(_summary_of(report, is_alone=len(reports) == 1) for report in reports)
     if 'href="#usable_context"' in sentences and 'href="#gradient_by_lag"' in sentences:
         sentences += f'<p class="help">{MEMORY}</p>'
     return sentences + _table_of_runs(reports) + "".join(_notes(report, len(reports) == 1) for report in reports)
 
 
-def _first_sentence(report: Report, *, is_alone: bool) -> str:
+def _summary_of(report: Report, *, is_alone: bool) -> str:
     """Return the summary of a network, with links to the sections."""
-    links = "; ".join(f'<a href="#{name}">{safe(text)}</a>' for name, text in report.summary)
+    items = "".join(
+        f'<li>{safe(text)} (<a href="#{name}">{safe(SECTIONS[name].title.lower())}</a>)</li>'
+        for name, text in report.summary
+    )
     subject = "This network" if is_alone else safe(report.name)
-    return f'<p class="summary">{subject} {links}.</p>' if links else ""
+    return f'<p class="summary">{subject}</p><ul>{items}</ul>' if items else ""
 
 
 def _notes(report: Report, is_alone: bool) -> str:
@@ -240,8 +262,11 @@ def _shared_caption(name: str, reports: Sequence[Report]) -> str:
     sizes = sorted({len(group) for group in group_by_seed(shown) if len(group) > 1})
     if sizes:
         runs = " or ".join(map(str, sizes))
-        sentences.append(f"Bands and bars: the mean of {runs} runs that differ only in their seeds, ±1 standard error.")
-    sentences.append(clipping_note([panel for chart in charts for panel in chart.panels]))
+        sentences.append(
+            f"Bands and bars: the mean of {runs} runs that differ only in their seeds, ±1 standard error over the "
+            "seeds, as far as all of these runs reach. On logarithmic axes it is the geometric mean."
+        )
+    sentences.append(clipping_note(_shared_panels(name, reports)))
     return " ".join(sentences).rstrip()
 
 
@@ -275,9 +300,9 @@ def _figure(figure: Figure, label: str, caption: str) -> str:
 def _next_steps(reports: Sequence[Report]) -> str:
     """Return the last section: what to try next with each run."""
     content = ""
-    for report in reports:
-        content += f"<h3>{safe(report.name)}</h3>" if len(reports) > 1 else ""
-        content += report.next_steps.html
+    for group in group_by_seed(reports):
+        content += f"<h3>{safe(group[0].name)}</h3>" if len(reports) > 1 else ""
+        content += group[0].next_steps.to_html(has_other_seeds=len(group) > 1)
     text = "Experiments that this network invites. Each is a new run; the second command compares it with this one."
     words = f"<h2>What to try next</h2><p>{text}</p>"
     return f'<section id="next_steps"><div class="words">{words}</div><div class="runs">{content}</div></section>\n'

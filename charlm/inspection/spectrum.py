@@ -86,8 +86,8 @@ SECTION = Section(
         "An eigenvalue inside the circle belongs to a direction that V alone would shrink to nothing in the end; one "
         "outside, to a direction that V alone would amplify. But V never acts alone: each step multiplies a difference "
         "by V D, where the slopes D change with the text. How fast a difference really shrinks or grows is measured "
-        "by the Lyapunov exponents below. It is not the spectral radius of V D, because the matrices of different "
-        "steps do not share their eigenvectors."
+        "by the Lyapunov exponents below. The spectral radius of V D does not give this rate, because the matrices "
+        "of different steps do not share their eigenvectors."
     ),
     make=make_spectrum,
 )

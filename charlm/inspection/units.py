@@ -25,6 +25,7 @@ from charlm.inspection.reading import MOST_STATES, Reading
 from charlm.inspection.section import Chart, Content, Sample, Section, Table
 from charlm.network.rnn import State
 from charlm.text.vocabulary import Vocabulary
+from charlm.wording import counted
 
 Ranks = NDArray[np.float32]
 
@@ -278,7 +279,7 @@ def make_units(reading: Reading) -> Content:
         return Content(units, basis=f"No feature occurs often enough in {units.positions}.")
     return Content(
         units,
-        basis=f"Based on the outputs of {units.units:,} units after {units.positions}.",
+        basis=f"Based on the outputs of {counted(units.units, 'unit')} after {units.positions}.",
         figure=units_chart(units),
         table=units_table(units),
     )
@@ -289,8 +290,9 @@ def units_table(units: Units) -> Table:
     features = units.features
     best = [feature.best[0] for feature in features]
     return Table(
-        "The best unit on each feature. A dash means that the character decides the feature, so that chance does not "
-        "apply among positions with the same character.",
+        "The best unit on each feature. A dash: the character alone determines the feature, so there is nothing left "
+        "to compare among positions with the same character. Units beyond chance are all units with both strengths "
+        "above chance.",
         {
             "feature": [feature.feature for feature in features],
             "best unit": [f"rnn.{unit.layer}, unit {unit.unit}" for unit in best],
@@ -311,7 +313,7 @@ def units_chart(units: Units) -> Chart:
     best = [feature.best[0] for feature in features]
     panel = Panel(
         "The best unit on each feature",
-        ("|2 AUC \N{MINUS SIGN} 1| or |correlation|", "feature"),
+        ("|2 AUC \N{MINUS SIGN} 1| or |correlation|", ""),
         {
             "strength": Curve(names, [unit.strength for unit in best]),
             "strength given the character": Curve(names, [unit.strength_given_character for unit in best]),
@@ -324,8 +326,9 @@ def units_chart(units: Units) -> Chart:
     )
     return Chart(
         [panel],
-        f"Strength of the best of {units.units:,} units on each feature, on the whole text, and among positions with "
-        "the same character.",
+        f"Circle: the unit with the highest strength of {counted(units.units, 'unit')} on each feature. Diamond: the "
+        "strength of the same unit among positions with the same character; none if the character alone determines "
+        "the feature.",
         f"Cross and stroke: the {CHANCE_PERCENTILE}th percentile of {units.shifts} random shifts of the feature. A "
         "unit follows a feature if its circle lies to the right of the cross and its diamond to the right of the "
         "stroke.",
@@ -337,13 +340,14 @@ SECTION = Section(
     title="What single units follow",
     equation="strength = |2 AUC - 1| of h_t[unit] for a feature of the text, or |rank correlation|",
     text=(
-        "The figure shows the unit that follows each feature of the text most closely. AUC is the probability that the "
-        "output is higher at a character with the feature than at one without; for a number, such as the position in "
-        "the line, it is a rank correlation. Given the character, only positions with the same character are compared, "
-        "so that knowing the character just read is not enough. A feature that the character decides, such as a vowel, "
-        "has no such strength. Chance is the strength that the best of all units reaches on the feature shifted along "
-        "the text by a random distance. Positions count from 1 and are 0 outside words. A word is letters, with "
-        "apostrophes between them; a heading is a short line after an empty one that ends with a colon."
+        "The figure shows the unit that follows each feature of the text most closely. AUC is the probability that "
+        "the output is higher at a character with the feature than at one without; for a number, such as the position "
+        "in the line, it is a rank correlation. Given the character, only positions with the same character are "
+        "compared, so that knowing the character just read is not enough. The outputs are those after the character "
+        "was read. Chance is the strength that the best of all units reaches on the feature shifted along the text by "
+        "a random distance. The position in the word counts from 1 and is 0 outside words. A word is letters, with "
+        "apostrophes between them. A heading is a line of up to 40 characters that follows an empty line and ends "
+        "with a colon. Quotes and brackets extend to their closing sign, or to an empty line."
     ),
     make=make_units,
 )

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.evaluation.scoring import ERROR_BLOCK, mean_and_error
-from charlm.inspection.figures import Curve, Panel, with_errors
+from charlm.inspection.figures import Curve, Panel, clipping_note, with_errors
 from charlm.inspection.reading import Reading
 from charlm.inspection.section import Chart, Content, Sample, Section, Table
 from charlm.network.rnn import Parameters, advance
@@ -55,8 +55,8 @@ class UsableContext:
     whole_nats: float
     """Loss when the text is read from its beginning, in nats per character."""
     used: int | None
-    """The smallest k whose gain is at most USED, or at most two standard errors; None if there is no such k, its error
-    is not known, or the text has fewer than 4 k characters."""
+    """The smallest k such that the gains at k and at every larger k are at most USED, or at most two standard errors;
+    None if there is no such k, an error is not known, or the text has fewer than 4 k characters."""
     positions: Sample
     """The characters that were predicted."""
 
@@ -108,18 +108,27 @@ def usable_context(
         ngram_nats=ngram_means,
         ngram_standard_errors=ngram_errors,
         whole_nats=float(np.mean(nats, dtype=np.float64)),
-        used=_used(gains, gain_errors, characters=len(ids)),
+        used=context_used(gains, gain_errors, characters=len(ids)),
         positions=Sample.of(range(1, len(ids))),
     )
 
 
-def _used(gains: Values, errors: Values, *, characters: int) -> int | None:
-    """Return the smallest k with a small gain, see `UsableContext.used`."""
+def context_used(gains: Values, errors: Values, *, characters: int) -> int | None:
+    """Return the smallest k from which on all gains are small.
+
+    Args:
+        gains: The gains at k = 0, 1, 2, ..., in nats per character, float64 [n].
+        errors: The standard error of each, float64 [n]; NaN if unknown.
+        characters: The length of the text; it has to be 4 times as long as the context.
+
+    Returns:
+        The context, see `UsableContext.used`.
+
+    """
     is_small = gains <= np.maximum(USED, 2 * errors)  # False where the error is NaN
-    if not is_small.any():
-        return None
-    smallest = int(is_small.argmax())
-    return smallest if 4 * smallest <= characters else None
+    large = np.flatnonzero(~is_small)
+    smallest = int(large[-1]) + 1 if len(large) else 0
+    return smallest if smallest < len(gains) and 4 * smallest <= characters else None
 
 
 def make_context(reading: Reading) -> Content:
@@ -143,11 +152,9 @@ def context_summary(context: UsableContext) -> str:
         return ""
     gain = float(context.gains[context.used])
     size = with_error(abs(gain), float(context.gain_errors[context.used]))
-    effect = "improve" if gain >= 0 else "worsen"
-    return (
-        f"uses {counted(context.used, 'character')} of context "
-        f"(earlier characters {effect} the loss by {size} nats per character)"
-    )
+    effect = f"improves the loss by only {size}" if gain >= 0 else f"worsens the loss by {size}"
+    used = counted(context.used, "character")
+    return f"uses {used} of context: reading further back {effect} nats per character"
 
 
 def context_table(context: UsableContext) -> Table:
@@ -182,19 +189,20 @@ def context_chart(context: UsableContext) -> Chart:
         y_scale="log",
         rule=USED,
     )
+    panels = [loss, gain]
     details = [
         f"Bands: ±1 standard error from blocks of {ERROR_BLOCK} characters. The error of the gain is paired: it comes "
         "from the differences of the same characters."
     ]
-    if (context.gains <= 0).any():
-        details.append("Gains of 0 or less are not drawn.")
     if len(context.ngram_nats):
-        details.append("Where the line of the n-grams is lower, counting makes better use of as many characters.")
+        details.append(
+            "Where the line of the n-grams is lower, an n-gram model predicts better from the same characters."
+        )
     return Chart(
-        [loss, gain],
+        panels,
         "Top: the loss when only the last k characters are read. Bottom: how much lower the loss is when all earlier "
         f"characters are read, on a logarithmic axis; the thin line is at {USED} nats.",
-        " ".join(details),
+        " ".join([*details, clipping_note(panels)]).rstrip(),
     )
 
 
@@ -216,9 +224,10 @@ SECTION = Section(
     equation="L(k) = mean of -log p(id_t | id_{t-k}, ..., id_{t-1}), gain(k) = L(k) - L(all)",
     text=(
         "The network starts from the zero state, reads only the last k characters, and predicts the next one. Where "
-        "the loss stops falling, the network makes no use of what lies further back. The context that it uses is the "
-        f"smallest k such that all earlier characters improve the loss by at most {USED} nats, or by no more than two "
-        "standard errors."
+        "the loss stops falling, the network makes no use of what lies further back. The context that it uses ends "
+        f"where all earlier characters together improve the loss by at most {USED} nats, or by no more than two "
+        "standard errors. For small k the comparison with n-grams is unfair to the network, which rarely starts from "
+        "the zero state in training."
     ),
     make=make_context,
 )

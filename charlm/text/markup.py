@@ -151,11 +151,13 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, caption: str
 def with_error(mean: float | None, error: float | None) -> str:
     """Return a mean with its standard error, both to its second digit, 1.318 \N{PLUS-MINUS SIGN} 0.021.
 
-    The error is left out if it is not known or 0.
+    The error is left out if it is not known, or so small that it is rounding.
     """
     if not error or to_plain(error) is None:
         return number(mean)
     places = max(0, 1 - math.floor(math.log10(error)))
+    if places > DIGITS:
+        return number(mean)
     return f"{mean:.{places}f} \N{PLUS-MINUS SIGN} {error:.{places}f}".replace("-", "\N{MINUS SIGN}")
 
 

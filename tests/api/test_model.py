@@ -231,7 +231,7 @@ def test_an_argument_that_does_not_fit_is_refused(model: charlm.Model, model_fil
         "protocol: found 'backwards'; must be stream or windows": {"protocol": "backwards"},
         ".*: not in a run that has its text, which the search for copies needs": {"copies": True},
         ".*: no text was named, and the model is not in a run that has its training text": {"text": None},
-        r"test part of .*/text\.txt: 0 characters: at least 2 are needed": {"split": "test"},
+        r"test part of .*/text\.txt: found 0 characters; expected at least 2": {"split": "test"},
     }
     text.write_text("ab", encoding="utf-8")
     for message, settings in wrong.items():

@@ -8,12 +8,22 @@ from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
+import pytest
 from inspection.reports import found
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from charlm.inspection import figures
-from charlm.inspection.figures import Curve, Panel, compare_panels, draw_panels, figure_style, image
+from charlm.inspection.figures import (
+    Curve,
+    Panel,
+    clipping_note,
+    compare_panels,
+    draw_panels,
+    figure_style,
+    image,
+    mean_curve,
+)
 from charlm.inspection.gradient_by_lag import gradient_chart
 from charlm.inspection.lyapunov import lyapunov_chart
 from charlm.inspection.usable_context import context_chart
@@ -106,13 +116,83 @@ def test_the_users_own_settings_do_not_count_and_come_back() -> None:
 
 
 def test_runs_that_differ_in_their_seed_are_their_mean_with_its_standard_error() -> None:
-    one, two, other = ([log_panel(*values)] for values in ((1, 4), (3, 4, 9), (5, 6)))
+    one, two, other = (
+        [Panel("a", ("x", "y"), {"b": Curve(range(3), values)})] for values in ([1, 4, 0], [3, 4, 9], [5] * 3)
+    )
     (panel,) = compare_panels({"seeds": [one, two], "other": [other]})
     mean, alone = panel.curves["seeds"], panel.curves["other"]
-    assert panel.title == "a: a"
-    assert np.asarray(mean.y).tolist() == [2, 4]
-    assert [edge.tolist() for edge in mean.band] == [[1, 4], [3, 4]]
-    assert (np.asarray(alone.y).tolist(), alone.band) == ([5, 6], ())
+    assert panel.title == "a: b"
+    assert np.asarray(mean.y).tolist() == [2, 4, 4.5]
+    assert [edge.tolist() for edge in mean.band] == [[1, 4, 0], [3, 4, 9]]
+    assert (np.asarray(alone.y).tolist(), alone.band) == ([5, 5, 5], ())
+
+
+def test_on_logarithmic_axes_the_mean_is_geometric() -> None:
+    """Otherwise one curve that falls slowly would hide all others."""
+    mean = mean_curve([Curve(range(3), [1.0, 1e-2, 0.0]), Curve(range(3), [1.0, 1e-8, 1.0])], is_geometric=True)
+    np.testing.assert_allclose(np.asarray(mean.y), np.array([1, 1e-5, 0]), rtol=1e-9)
+    np.testing.assert_allclose(np.array(mean.band)[:, :2], np.array([[1, 1e-8], [1, 1e-2]]), rtol=1e-9)
+
+
+@pytest.mark.filterwarnings("error")
+def test_means_of_curves_without_values_are_gaps() -> None:
+    mean = mean_curve([Curve(range(2), [-np.inf, np.nan]), Curve(range(2), [-np.inf, 1.0])])
+    assert not np.isfinite(np.asarray(mean.y, np.float64)).any()
+
+
+@pytest.mark.parametrize(
+    ("values", "note"),
+    [
+        pytest.param([1, 1e-9], "", id="all drawn"),
+        pytest.param([1, 1e-11], "Values below 1e-10 are not drawn.", id="below the axis"),
+        pytest.param([1, 0], "Values below 1e-10, and values of 0 or less, are not drawn.", id="zero"),
+        pytest.param([1, -1], "Values below 1e-10, and values of 0 or less, are not drawn.", id="negative"),
+        pytest.param([1, np.nan], "", id="a gap"),
+    ],
+)
+def test_values_that_are_not_drawn_are_named(values: list[float], note: str) -> None:
+    assert clipping_note([log_panel(*values)]) == note
+
+
+def test_the_mean_of_a_linear_axis_draws_everything() -> None:
+    assert clipping_note([Panel("a", ("x", "y"), {"": Curve([0], [-1.0])})]) == ""
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "panel",
+    [
+        pytest.param(log_panel(1e-18, 0), id="one point below the axis"),
+        pytest.param(Panel("a" * 200, ("x", "y"), {"a$\\x$ _{b}": Curve([0, 1], [1, 2])}), id="signs of formulas"),
+        pytest.param(Panel("\u4e2d", ("x", "y"), {"\U0001f600": Curve([0, 1], [1, 2])}), id="letters without a font"),
+    ],
+)
+def test_a_strange_panel_is_drawn_without_a_warning(panel: Panel) -> None:
+    with figure_style():
+        assert image(draw_panels([panel]), label="a").startswith("<img")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        pytest.param("runs/a", "runs/a", id="short"),
+        pytest.param("_a", "./_a", id="an underscore"),
+        pytest.param("a" * 50 + "b" * 50, "a" * 28 + "..." + "b" * 28, id="long"),
+    ],
+)
+def test_the_legend_has_every_run(name: str, shown: str) -> None:
+    panel = Panel("a", ("x", "y"), {name: Curve([0, 1], [1, 2]), "other": Curve([0, 1], [1, 2])})
+    legend = draw_panels([panel]).legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == [shown, "other"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1e-10, "10⁻¹⁰"), (1e-3, "10⁻³"), (0.01, "0.01"), (1, "1"), (1000, "1000"), (1e4, "10⁴"), (1e12, "10¹²")],
+)
+def test_powers_of_ten_are_written_in_the_same_way(value: float, text: str) -> None:
+    axes = draw_panels([log_panel(value, value)]).axes[0]
+    assert axes.yaxis.get_major_formatter()(value) == text
 
 
 def test_a_quantity_that_a_run_lacks_is_drawn_for_the_others() -> None:

@@ -50,7 +50,7 @@ WINDOWS = {"training.sequence_length": 16, "training.batch_size": 8}
         pytest.param(4, {"training.sequence_length": 2, "training.batch_size": 64}, id="much shorter than windows"),
         pytest.param(8, {"training.sequence_length": 4, "training.batch_size": 32}, id="half of a window"),
         pytest.param(9, {"training.sequence_length": 32, "training.batch_size": 4}, id="more than half of a window"),
-        pytest.param(1, {"training.sequence_length": 1, "training.batch_size": 128}, id="one character"),
+        pytest.param(2, {"training.sequence_length": 1, "training.batch_size": 128}, id="two characters"),
     ],
 )
 def test_windows_are_made_shorter_than_the_context_or_longer_if_they_may_limit_it(
@@ -81,8 +81,15 @@ def test_an_untrained_network_is_to_be_trained() -> None:
     assert found == [{"training.epochs": 1}, {"seed": 2}, {"model.layers": 2}]
 
 
-def test_a_network_that_uses_no_context_is_not_to_be_cut_off_before_it() -> None:
-    assert not [settings for settings in steps(WINDOWS, used=0) if "training.sequence_length" in settings]
+@pytest.mark.parametrize("used", [0, 1])
+def test_a_network_that_uses_no_context_to_speak_of_gets_no_shorter_windows(used: int) -> None:
+    assert not [settings for settings in steps(WINDOWS, used=used) if "training.sequence_length" in settings]
+
+
+def test_next_to_other_seeds_no_further_seed_is_proposed() -> None:
+    html = choose_next_steps(RUN, config(), contents(used=4), None).to_html(has_other_seeds=True)
+    assert "another seed" not in html
+    assert "training.sequence_length" in html
 
 
 @pytest.mark.parametrize(("layers", "other"), [pytest.param(1, 2, id="one layer"), pytest.param(2, 1, id="a stack")])
@@ -122,7 +129,8 @@ def test_the_suggestion_of_the_training_comes_first_on_the_page() -> None:
     assert chosen.suggestion.text == "Still learning at the end; train twice as long."
     (command,) = chosen.suggestion.commands
     assert command == "charlm train runs/plays/corpus -c runs/plays/config.yaml --epochs 8"
-    assert chosen.html.index(command) < chosen.html.index("another seed")
+    html = chosen.to_html(has_other_seeds=False)
+    assert html.index(command) < html.index("another seed")
 
 
 def test_a_suggestion_without_settings_has_no_command() -> None:
@@ -135,4 +143,4 @@ def test_a_suggestion_without_settings_has_no_command() -> None:
 def test_a_model_outside_a_run_has_no_experiments() -> None:
     chosen = choose_next_steps(None, {}, contents(), None)
     assert chosen == NextSteps()
-    assert "not in a run" in chosen.html
+    assert "training text of this model is not in its folder" in chosen.to_html(has_other_seeds=False)

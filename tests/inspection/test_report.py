@@ -22,7 +22,7 @@ import charlm
 from charlm.config.schema import merge
 from charlm.errors import CharlmError
 from charlm.evaluation.scoring import mean_score, score_stream
-from charlm.inspection.figures import Curve, Panel, clipping_note
+from charlm.inspection.figures import clipping_note
 from charlm.inspection.inspecting import inspect_runs, inspect_text, to_json
 from charlm.inspection.reading import Limits, Origin, Reading, limits_for
 from charlm.inspection.report import Report, draw_figures, group_by_seed, render_page
@@ -85,7 +85,7 @@ def test_products_run_on_one_thread_while_a_report_is_made(trained: TrainedModel
 
 def test_a_text_without_a_prediction_and_weights_that_are_too_large_are_refused(trained: TrainedModel) -> None:
     for length in (0, 1):
-        with pytest.raises(CharlmError, match=f"a text: {length} characters?; a report needs at least 2"):
+        with pytest.raises(CharlmError, match=f"a text: found {length} characters?; expected at least 2"):
             inspect_text(reading(trained, length=length))
     trained.parameters.logits_bias[...] = [3e38, -3e38, 3e38, 0, 0]
     with pytest.raises(CharlmError, match="the weights are too large"):
@@ -186,10 +186,10 @@ def test_hostile_texts_are_shown_and_do_nothing() -> None:
     assert "<" in CHARACTERS  # no data of the script can end it
 
 
-def test_the_first_sentence_is_that_of_the_json_and_what_a_page_lacks_is_said() -> None:
-    sentence = page_of(report()).partition('class="summary">')[2].partition("</p>")[0]
-    links = re.findall(r'<a href="#(\w+)">(.*?)</a>', sentence)
-    assert links == [(each["section"], each["text"]) for each in report().data["summary"]]
+def test_the_summary_is_that_of_the_json_and_what_a_page_lacks_is_said() -> None:
+    summary = page_of(report()).partition('class="summary">')[2].partition("</ul>")[0]
+    items = re.findall(r'<li>(.*?) \(<a href="#(\w+)">', summary)
+    assert items == [(each["text"], each["section"]) for each in report().data["summary"]]
     part = page_of(text_report("loss_by_class"))
     assert part.count("Not available for this run") == len(SECTIONS) - 2
     assert part.count("Based on the predictions of 239 characters (2 to 240).") == 2
@@ -233,7 +233,7 @@ def test_a_section_says_which_characters_it_is_based_on(section: str) -> None:
 def test_fixed_points_name_their_starts() -> None:
     basis = report().contents["fixed_points"].basis
     assert "the states after 240 characters (1 to 240)." in basis
-    assert "the 3 most common of 240 characters (1 to 240)." in basis
+    assert "the most common of 240 characters (1 to 240)." in basis
     assert "up to 12,800 times, starting from the state after each of these characters: 120, 180, 240." in basis
 
 
@@ -264,16 +264,11 @@ def test_the_legend_of_the_fixed_points_has_the_characters_themselves() -> None:
     assert len(labels) > 1
 
 
-@pytest.mark.parametrize("section", ["gradient_by_lag", "impulse_response"])
-@pytest.mark.parametrize(
-    ("value", "is_said"), [pytest.param(1e-11, True, id="below"), pytest.param(1e-9, False, id="above")]
-)
-def test_an_axis_that_is_cut_off_is_said_to_be(section: str, value: float, is_said: bool) -> None:
-    panel = Panel("a", ("x", "y"), {"a": Curve([0, 1], [1.0, value])}, y_scale="log")
-    assert (clipping_note([panel]) == "Values below 1e-10 are not drawn.") == is_said
+@pytest.mark.parametrize("section", ["usable_context", "gradient_by_lag", "impulse_response"])
+def test_an_axis_that_is_cut_off_is_said_to_be(section: str) -> None:
     chart = report().contents[section].figure
     assert isinstance(chart, Chart)
-    assert ("are not drawn" in chart.details) == any(panel.is_clipped for panel in chart.panels)
+    assert ("are not drawn" in chart.details) == bool(clipping_note(chart.panels))
 
 
 def with_origin(name: str, seed: int, *, training: str | None = "recipe and text", file: str = "best") -> Report:
@@ -344,7 +339,7 @@ def test_runs_that_differ_in_their_seeds_alone_are_one_line_with_a_caption_that_
     reports = [with_origin("a", 1), with_origin("b", 2), with_origin("c", 1, training="other")]
     figures = draw_figures(reports)
     assert [*figures] == [*(f"network-{run}" for run in (1, 2, 3)), "usable_context"]
-    assert [text.get_text() for text in figures["usable_context"].legends[0].get_texts()] == ["a, 2 seeds", "c"]
+    assert [text.get_text() for text in figures["usable_context"].legends[0].get_texts()] == ["a and 1 more seed", "c"]
     page = render_page(reports, figures)
     assert page.count('class="chart"') == page.count(" alt=") == page.count("<figcaption>") == 4
     assert "the mean of 2 runs that differ only in their seeds" in page
@@ -355,6 +350,37 @@ def test_two_files_of_one_run_are_two_lines_and_no_mean() -> None:
     figures = draw_figures(reports)
     assert [text.get_text() for text in figures["usable_context"].legends[0].get_texts()] == ["a", "b"]
     assert "the mean of" not in render_page(reports, figures)
+
+
+def test_a_network_that_is_shown_twice_has_two_lines() -> None:
+    reports = [with_origin("a", 1), with_origin("a", 1)]
+    legend = draw_figures(reports)["usable_context"].legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "a (2)"]
+
+
+def test_the_same_report_twice_has_a_figure_for_each() -> None:
+    one = with_origin("a", 1)
+    assert {"network-1", "network-2"} <= draw_figures([one, one]).keys()
+
+
+def test_a_page_that_would_replace_the_model_is_refused(model_file: Path, text: Path) -> None:
+    before = model_file.read_bytes()
+    with pytest.raises(CharlmError, match="is the model that is read; name another file"):
+        inspect_runs([model_file], text=text, out=model_file)
+    assert model_file.read_bytes() == before
+
+
+def test_a_text_of_unknown_characters_is_refused(trained: TrainedModel) -> None:
+    unknown = reading(trained, length=0, left_out={"X": 2})
+    with pytest.raises(CharlmError, match="a text: found 0 characters that the model knows; expected at least 2"):
+        inspect_text(unknown)
+
+
+def test_a_damaged_suggestion_is_a_note(trained_run: Path) -> None:
+    shutil.copytree(trained_run, "runs/plays", ignore=shutil.ignore_patterns("checkpoints"))
+    Path("runs/plays/ended.json").write_text("{}", encoding="utf-8")
+    made = charlm.inspect("plays", only=["spectrum"])
+    assert any("ended.json: damaged" in note for note in made.notes)
 
 
 def test_one_report_is_an_object_in_json_and_several_are_a_list(model_file: Path, text: Path) -> None:

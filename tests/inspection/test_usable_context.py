@@ -1,5 +1,7 @@
 """The loss from the last k characters, on networks whose memory is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import reference
@@ -8,7 +10,7 @@ from models import random_parameters
 
 from charlm.evaluation.scoring import score_stream
 from charlm.inspection.section import Sample
-from charlm.inspection.usable_context import context_summary, usable_context
+from charlm.inspection.usable_context import context_summary, context_used, usable_context
 from charlm.network.rnn import advance, nats
 
 
@@ -38,15 +40,46 @@ def test_no_more_characters_are_given_than_the_network_uses() -> None:
         assert usable_context(parameters, ids[:length], nats[: length - 1]).used is None
 
 
-def test_context_that_makes_worse_or_helps_less_than_two_standard_errors_is_not_used() -> None:
-    parameters, ids = random_parameters(scale=0.5), random_ids(2401, ids=5)
-    found = usable_context(parameters, ids, np.concatenate([*score_stream(parameters, ids)]))
-    assert found.gains[0] < 0
-    assert found.used == 0
-    alone = nats(np.tile(parameters.logits_bias, (2400, 1)), ids[1:])
-    gain = np.repeat([0.4, -0.1] * 4, 300)  # 0.15, with an error of 0.27 / 8 ** 0.5 times 1.21
-    assert usable_context(parameters, ids, alone - gain, most=1).used == 0
-    assert usable_context(parameters, ids, alone - gain - 0.2, most=1).used != 0
+@pytest.mark.parametrize(
+    ("gains", "errors", "used"),
+    [
+        pytest.param([1.0, 0.5, 0.01, 0.005], [0.0] * 4, 2, id="small from 2 on"),
+        pytest.param([1.0, 0.5, 0.011, 0.0005], [0.0] * 4, 3, id="small at the last"),
+        pytest.param([1.0, 0.5, 0.02], [0.0] * 3, None, id="large at the last"),
+        pytest.param([1.0, 0.02, 0.0], [0.0, 0.01, 0.0], 1, id="two standard errors"),
+        pytest.param([1.0, 0.021, 0.0], [0.0, 0.01, 0.0], 2, id="more than two standard errors"),
+        pytest.param([-0.5, -0.1, 0.0], [0.0] * 3, 0, id="context makes it worse"),
+        pytest.param([-0.5, -0.1, 0.04, 0.0], [0.0] * 4, 3, id="worse at first, better later"),
+        pytest.param([1.0, 0.0, 0.0], [0.0, 0.0, np.nan], None, id="an unknown error"),
+        pytest.param([0.0], [0.0], 0, id="nothing to gain"),
+    ],
+)
+def test_the_context_that_is_used_ends_where_all_gains_are_small(
+    gains: list[float], errors: list[float], used: int | None
+) -> None:
+    assert context_used(np.array(gains), np.array(errors), characters=1000) == used
+
+
+@pytest.mark.parametrize(
+    ("characters", "used"), [pytest.param(8, 2, id="long enough"), pytest.param(7, None, id="short")]
+)
+def test_a_text_is_four_times_as_long_as_the_context(characters: int, used: int | None) -> None:
+    assert context_used(np.array([1.0, 0.5, 0.0]), np.zeros(3), characters=characters) == used
+
+
+@pytest.mark.parametrize(
+    ("gain", "text"),
+    [
+        pytest.param(0.005, "reading further back improves the loss by only 0.0050", id="better"),
+        pytest.param(-0.5, "reading further back worsens the loss by 0.5000", id="worse"),
+    ],
+)
+def test_the_summary_says_what_further_characters_do(gain: float, text: str) -> None:
+    parameters, ids = shift_register(6, reads=2), np.tile([0, 1, 2], 900)
+    context = usable_context(parameters, ids, np.concatenate([*score_stream(parameters, ids)]))
+    gains = np.full(4, gain)
+    changed = replace(context, used=3, gains=gains, gain_errors=np.full(4, 0.0011))
+    assert context_summary(changed) == f"uses 3 characters of context: {text} ± 0.0011 nats per character"
 
 
 def test_means_of_the_context_have_the_errors_of_blocks() -> None:

@@ -30,7 +30,7 @@ def test_a_number_has_four_significant_digits_or_the_places_of_its_error_and_a_w
         *((1.23456, None, "1.235"), (-0.5, None, f"{MINUS}0.5"), (12345, None, "12,345"), (None, None, DASH)),
         *((0.0000123456, None, f"1.235e{MINUS}05"), (math.nan, None, DASH), (1.31848, math.nan, "1.318")),
         *((1.31848, 0.02149, "1.318 ± 0.021"), (-0.44971, 0.0114, f"{MINUS}0.450 ± 0.011")),
-        *((12.0, 3.4, "12.0 ± 3.4"), (2.0, 0.0, "2")),
+        *((12.0, 3.4, "12.0 ± 3.4"), (2.0, 0.0, "2"), (3.0420381512, 1.6e-13, "3.042")),
     ):
         assert with_error(mean, error) == text
         assert error is not None or number(mean) == text
