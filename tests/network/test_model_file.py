@@ -74,7 +74,7 @@ def test_file_is_the_same_each_time_and_others_can_read_it(model_file: Path, tra
 
 
 def test_a_checkpoint_is_a_model_with_more_tensors(tmp_path: Path, trained: TrainedModel) -> None:
-    more = {**trained.parameters.tensors, "optimizer/iterations": np.array(3), "seeds/model": np.zeros(2, np.uint32)}
+    more = {**trained.parameters.tensors, "optimizer/iterations": np.array(3), "seeds/rnn.0": np.zeros(2, np.uint32)}
     path = tmp_path / "step-3.safetensors"
     path.write_bytes(model_bytes(trained, tensors=more, training={"step": 3}))
     assert bytes_of(read_model(path).parameters.tensors) == bytes_of(trained.parameters.tensors)
