@@ -52,7 +52,7 @@ RULE: Mapping[str, Any] = {"color": MUTED, "linewidth": 0.8, "zorder": 1}
 
 WIDTH, HEIGHT = 4.8, 2.1
 """Inches, of a figure and of one drawing area; it fills the width of a phone, and its letters stay readable."""
-TITLE_COLUMNS, LEGEND_COLUMNS = 44, 26
+TITLE_COLUMNS, LEGEND_COLUMNS = 44, 34
 """Characters in a line of a title, and in a name of a legend with two columns."""
 LONGEST_NAME = 56
 """Most characters of a name in a legend; a longer one loses its middle."""
@@ -311,7 +311,7 @@ def _draw_lines(axes: Axes, curves: Sequence[tuple[int, str, Curve]], panel: Pan
         axes.axhline(panel.rule, **RULE)
     if panel.x_scale == "doublings":
         axes.set_xscale("symlog", base=2, linthresh=1)
-        axes.set_xlim(-0.2, None)
+        axes.set_xlim(-0.2, 1.05 * max(1, *(curve.x[-1] for _, _, curve in curves)))
         axes.xaxis.set_major_formatter("{x:g}")
     if is_log and largest > 0:
         if panel.x_scale == "linear":

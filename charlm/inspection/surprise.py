@@ -127,9 +127,8 @@ def reader(predictions: Predictions, characters: Sequence[str | None]) -> str:
     return (
         f'<div class="reader"><div class="legend">surprise in nats, at least <p class="passage">{steps}</p></div>'
         f'<p class="passage" tabindex="0" role="group" aria-label="text coloured by surprise">{text}</p>'
-        f'<div class="panel" aria-live="polite"><p class="help">Point at a character, or press Tab and the arrow keys. '
-        f"This panel then shows what the network expected, and earlier characters turn blue: the darker, the more the "
-        f'loss depends on them.</p></div><script type="application/json">{script_json(data)}</script></div>'
+        f'<div class="panel" aria-live="polite"><p class="help">Point at a character, or press Tab and the arrow keys.'
+        f'</p></div><script type="application/json">{script_json(data)}</script></div>'
     )
 
 
