@@ -52,7 +52,7 @@ RULE: Mapping[str, Any] = {"color": MUTED, "linewidth": 0.8, "zorder": 1}
 
 WIDTH, HEIGHT = 4.8, 2.1
 """Inches, of a figure and of one drawing area; it fills the width of a phone, and its letters stay readable."""
-TITLE_COLUMNS, LEGEND_COLUMNS = 44, 34
+TITLE_COLUMNS, LEGEND_COLUMNS = 48, 34
 """Characters in a line of a title, and in a name of a legend with two columns."""
 LONGEST_NAME = 56
 """Most characters of a name in a legend; a longer one loses its middle."""

@@ -326,12 +326,11 @@ def units_chart(units: Units) -> Chart:
     )
     return Chart(
         [panel],
-        f"Circle: the unit with the highest strength of {counted(units.units, 'unit')} on each feature. Diamond: the "
-        "strength of the same unit among positions with the same character; none if the character alone determines "
-        "the feature.",
-        f"Cross and stroke: the {CHANCE_PERCENTILE}th percentile of {units.shifts} random shifts of the feature. A "
-        "unit follows a feature if its circle lies to the right of the cross and its diamond to the right of the "
-        "stroke.",
+        f"The unit with the highest strength of {counted(units.units, 'unit')} on each feature, and the strength of "
+        "the same unit among positions with the same character, unless the character alone determines the feature.",
+        f"Circle and diamond: these two strengths. Cross and stroke: the {CHANCE_PERCENTILE}th percentile of each over "
+        f"{units.shifts} random shifts of the feature. A unit follows a feature if its circle lies to the right of the "
+        "cross and its diamond to the right of the stroke.",
     )
 
 
