@@ -208,6 +208,7 @@ def test_the_best_model_scores_what_was_logged(trained_run: Path, monkeypatch: p
 # The model that comes with charlm
 
 
+@pytest.mark.slow
 def test_the_model_that_comes_with_charlm_is_scored_on_the_validation_part_of_the_plays() -> None:
     found = charlm.evaluate("river-plays", copies=True)
     expected = charlm.evaluate("river-plays", DEFAULT_CORPUS, split="validation", copies=True)
@@ -215,6 +216,7 @@ def test_the_model_that_comes_with_charlm_is_scored_on_the_validation_part_of_th
     assert replace(found, text=expected.text) == expected
 
 
+@pytest.mark.slow
 def test_a_report_on_the_model_that_comes_with_charlm_reads_the_same_text() -> None:
     found = charlm.inspect("river-plays", only=["surprise"]).data["surprise"]
     plays = DEFAULT_CORPUS.read_text(encoding="utf-8")

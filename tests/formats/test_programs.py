@@ -25,7 +25,7 @@ from charlm.formats.programs import Check, check_export, run_browser, run_c, run
 from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import ACTIVATIONS, Floats
 
-SLOW = {"html", "torch", "keras"}
+SLOW = {"html", "torch", "keras", "c"}
 TRIED = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in FORMATS]
 
 

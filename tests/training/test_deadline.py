@@ -416,7 +416,7 @@ def test_the_config_of_a_changed_run_repeats_its_losses(slowed: Trained, tmp_pat
     assert repeat(slowed.folder, tmp_path).repeatable_metrics == slowed.repeatable_metrics
 
 
-@pytest.mark.parametrize("step", [17, 20, 23])
+@pytest.mark.parametrize("step", [17, *(pytest.param(step, marks=pytest.mark.slow) for step in (20, 23))])
 @pytest.mark.parametrize(
     "fault",
     [pytest.param(interrupt_after, id="stopped"), pytest.param(crash_after, id="killed")],

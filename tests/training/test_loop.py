@@ -118,13 +118,15 @@ def lose_the_newest(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("damage", "step"),
     [
-        (lambda folder: crash(folder, step=13), 10),
-        (lambda folder: crash(folder, step=50), 40),
-        (lambda folder: train_watched(folder, fail_at(25, StepsTaken)), 20),
-        (lambda folder: train_watched(folder, fail_at(30, Evaluated)), 30),
-        (lose_everything, 0),
-        (lose_the_newest, 40),
-        (lambda folder: train(folder).folder, 50),
+        pytest.param(lambda folder: crash(folder, step=13), 10, id="killed"),
+        pytest.param(lambda folder: crash(folder, step=50), 40, id="killed at the end", marks=pytest.mark.slow),
+        pytest.param(
+            lambda folder: train_watched(folder, fail_at(25, StepsTaken)), 20, id="an error", marks=pytest.mark.slow
+        ),
+        pytest.param(lambda folder: train_watched(folder, fail_at(30, Evaluated)), 30, id="an error at an evaluation"),
+        pytest.param(lose_everything, 0, id="everything lost", marks=pytest.mark.slow),
+        pytest.param(lose_the_newest, 40, id="the newest checkpoint lost"),
+        pytest.param(lambda folder: train(folder).folder, 50, id="nothing"),
     ],
 )
 def test_a_run_that_was_damaged_ends_like_a_whole_one(
@@ -462,7 +464,7 @@ def test_a_missing_best_of_other_weights_is_told_and_written_by_the_next_evaluat
     assert read_model(trained.folder / "best.safetensors").facts["step"] == 40
 
 
-@pytest.mark.parametrize("keep", ["false", "true"])
+@pytest.mark.parametrize("keep", ["false", pytest.param("true", marks=pytest.mark.slow)])
 def test_a_resume_from_an_older_checkpoint_leaves_nothing_of_the_abandoned_path(keep: str, tmp_path: Path) -> None:
     """The best network is that of step 10, until that of the end; if all are kept, it is best again."""
     wavering = Faults(weights=lambda step: {10: 0.9, 50: 1.0}.get(step, 0.1))

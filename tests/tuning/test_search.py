@@ -334,6 +334,7 @@ def test_a_search_continues_without_the_run_of_its_best_trial(searching: SearchF
     assert first.best.read_bytes() == best
 
 
+@pytest.mark.slow
 def test_a_folder_in_which_another_process_searches_is_refused(searching: SearchFolder) -> None:
     searching.run(trials=1)
     with only_writer(searching.out), pytest.raises(CharlmError, match=r"out: process .* wait for it"):
@@ -421,8 +422,8 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Killed:
 @pytest.mark.parametrize(
     "percent",
     [
-        *range(0, 101, 25),
-        *(pytest.param(percent, marks=pytest.mark.slow) for percent in range(0, 101, 4) if percent % 25),
+        *range(0, 101, 50),
+        *(pytest.param(percent, marks=pytest.mark.slow) for percent in range(0, 101, 4) if percent % 50),
     ],
 )
 def test_a_search_goes_on_after_a_kill_in_a_record_of_its_journal(percent: int, killed: Killed) -> None:
