@@ -210,8 +210,7 @@ def _summary(reports: Sequence[Report]) -> str:
 def _summary_of(report: Report, *, is_alone: bool) -> str:
     """Return the summary of a network, with links to the sections."""
     items = "".join(
-        f'<li>{safe(text)} (<a href="#{name}">{safe(SECTIONS[name].title)}</a>)</li>'
-        for name, text in report.summary
+        f'<li>{safe(text)} (<a href="#{name}">{safe(SECTIONS[name].title)}</a>)</li>' for name, text in report.summary
     )
     subject = "This network" if is_alone else safe(report.name)
     return f'<p class="summary">{subject}</p><ul>{items}</ul>' if items else ""

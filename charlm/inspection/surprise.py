@@ -137,10 +137,10 @@ SECTION = Section(
     title="The text, coloured by surprise",
     equation="nats_t = -log softmax(logits_{t-1})[id_t], influence of s on t = |dL_t/dx_s|",
     text=(
-        "Each character is coloured by its surprise: the less probability the network gave it, the darker. A trained "
-        "network is often most surprised where a word or a name begins. Pointing at a character colours the characters "
-        "before it instead, by their influence on its loss, relative to the most influential of the last "
-        f"{LAGS}. The bars are the likeliest characters, and the orange one is the character that came."
+        "Each character is coloured by its surprise: the less probability the network gave it, the stronger the "
+        "colour. A trained network is often most surprised where a word or a name begins. Pointing at a character "
+        "colours the characters before it instead, by their influence on its loss, relative to the most influential "
+        f"of the last {LAGS}. The bars are the likeliest characters, and the orange one is the character that came."
     ),
     make=make_surprise,
 )
