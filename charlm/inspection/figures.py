@@ -112,22 +112,29 @@ def theme_css() -> str:
 
 def image(figure: Figure, *, label: str) -> str:
     """Return a figure as an <img> element that loads nothing; `label` describes it for a screen reader."""
+    data = base64.b64encode(as_svg(figure)).decode("ascii")
+    return f'<img class="chart" alt="{safe(label)}" src="data:image/svg+xml;base64,{data}">'
+
+
+def as_svg(figure: Figure, *, background: str = "none") -> bytes:
+    """Return a figure as a file of SVG in the light theme."""
     file = io.BytesIO()
     names = ("Date", "Creator", "Format", "Type")  # none of them: the same figure gives the same bytes
     with warnings.catch_warnings():
         # the reader of the file has the fonts for its letters
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
-        figure.savefig(file, format="svg", facecolor="none", metadata=dict.fromkeys(names))
-    data = base64.b64encode(file.getvalue()).decode("ascii")
-    return f'<img class="chart" alt="{safe(label)}" src="data:image/svg+xml;base64,{data}">'
+        figure.savefig(file, format="svg", facecolor=background, metadata=dict.fromkeys(names))
+    return file.getvalue()
 
 
 def series(index: int) -> dict[str, Any]:
     """Return the colour and the dashes of a line by its number in the figure, from 0."""
-    return {
-        "color": SERIES[index % len(SERIES)],
-        "linestyle": DASHES[(index + index // len(SERIES)) % len(DASHES)],  # other dashes when the colours come again
-    }
+    return {"color": SERIES[index % len(SERIES)], "linestyle": _shifted(DASHES, index)}
+
+
+def _shifted(styles: Sequence[Any], index: int) -> Any:
+    """Return the style of a curve by its number, so that it is another one when the colours come again."""
+    return styles[(index + index // len(SERIES)) % len(styles)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,7 +284,7 @@ def _draw_points(axes: Axes, curves: Sequence[tuple[int, str, Curve]], names: Se
             xerr=errors,
             label=name,
             color=SERIES[index % len(SERIES)],
-            marker=MARKERS[(index + index // len(SERIES)) % len(MARKERS)],
+            marker=_shifted(MARKERS, index),
             markersize=5,
             mfc="none",
             linestyle="",
@@ -309,13 +316,14 @@ def _draw_lines(axes: Axes, curves: Sequence[tuple[int, str, Curve]], panel: Pan
         largest = max(largest, np.nan_to_num([line, *edges]).max())
     if panel.rule is not None:
         axes.axhline(panel.rule, **RULE)
+    last = max(1, *(curve.x[-1] for _, _, curve in curves))
     if panel.x_scale == "doublings":
         axes.set_xscale("symlog", base=2, linthresh=1)
-        axes.set_xlim(-0.2, 1.05 * max(1, *(curve.x[-1] for _, _, curve in curves)))
+        axes.set_xlim(-0.2, 1.05 * last)
         axes.xaxis.set_major_formatter("{x:g}")
     if is_log and largest > 0:
         if panel.x_scale == "linear":
-            axes.set_xlim(0, max(1, *(curve.x[-1] for _, _, curve in curves)))
+            axes.set_xlim(0, last)
         _make_logarithmic(axes, largest)
 
 

@@ -80,7 +80,7 @@ def _next_steps(reading: Reading, contents: Mapping[str, Content]) -> NextSteps:
         return NextSteps()
     end = End.read(run / ENDED_FILE)
     suggestion = None if end is None else end.suggestion
-    return choose_next_steps(run, reading.trained.config, contents, suggestion)
+    return choose_next_steps(run, reading.trained.parse_config(), contents, suggestion)
 
 
 def inspect(
@@ -134,10 +134,10 @@ def inspect_runs(
     if out is not None:
         if Path(out).is_dir() or not Path(out).parent.is_dir():
             raise CharlmError(f"{out}: must be the name of a file, in a folder that exists")
-        if text is not None and Path(out).exists() and Path(text).exists() and Path(out).samefile(text):
+        if text is not None and _is_same_file(Path(out), Path(text)):
             raise CharlmError(f"{out}: is the text that is read; name another file")
     models = [load(path, on_event=on_event) for path in paths]
-    if out is not None and Path(out).exists() and any(Path(out).samefile(model.path) for model in models):
+    if out is not None and any(_is_same_file(Path(out), model.path) for model in models):
         raise CharlmError(f"{out}: is the model that is read; name another file")
     reports: list[Report] = []
     parts = len(models) * len({*(only or SECTIONS)})
@@ -153,6 +153,10 @@ def inspect_runs(
     if out is not None:
         write_file(Path(out), render_page(reports, draw_figures(reports)).encode())
     return reports
+
+
+def _is_same_file(path: Path, other: Path) -> bool:
+    return path.exists() and other.exists() and path.samefile(other)
 
 
 def _reading(model: Model, path: str | Path | None, text: str | Path | None) -> Reading:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from charlm.config.schema import Config
 from charlm.inspection.section import Content
 from charlm.text.markup import safe
 from charlm.training.suggestion import Suggestion
@@ -105,15 +106,10 @@ def _training_command(
 class Network:
     """The facts about a network on which the choice of experiments depends."""
 
-    config: Mapping[str, Any]
-    """Every setting of its run, by sections."""
+    config: Config
+    """Every setting of its run."""
     contents: Mapping[str, Content]
     """The sections of its report by name."""
-
-    @property
-    def is_untrained(self) -> bool:
-        """Whether the run takes no step."""
-        return bool(self.config["training"]["steps"] == 0)
 
     def data(self, section: str) -> Any:
         """Return the data of a section; None if it is missing."""
@@ -133,22 +129,21 @@ class Experiment:
 
 
 def choose_next_steps(
-    run: Path | None, config: Mapping[str, Any], contents: Mapping[str, Content], suggestion: Suggestion | None
+    run: Path, config: Config, contents: Mapping[str, Content], suggestion: Suggestion | None
 ) -> NextSteps:
     """Choose the next steps with a network.
 
     Args:
-        run: The folder of its run, which has the text; None = the model is not in a run.
-        config: Every setting of the run, by sections.
+        run: The folder of its run, which has the text.
+        config: Every setting of the run.
         contents: The sections of its report by name.
         suggestion: The suggestion of its training; None = nothing.
 
     """
-    if run is None:
-        return NextSteps()
-    has_initial_weights = config["training"]["first_weights"] is not None
+    has_initial_weights = config.training.first_weights is not None
     network = Network(config, contents)
-    found = [experiment for propose in PROPOSALS if (experiment := propose(network)) is not None]
+    proposals = FOR_UNTRAINED if config.training.is_untrained else FOR_TRAINED
+    found = [experiment for propose in proposals if (experiment := propose(network)) is not None]
     experiments = []
     for experiment in found[:MOST_EXPERIMENTS]:
         new = run.with_name(f"{run.name}-{experiment.name}")
@@ -168,10 +163,8 @@ def _suggested_step(suggestion: Suggestion | None, run: Path, has_initial_weight
     return Step(text, suggested_settings(suggestion), (command,) if command else ())
 
 
-def _train(network: Network) -> Experiment | None:
+def _train(_: Network) -> Experiment:
     """Propose to train a network that has not been trained."""
-    if not network.is_untrained:
-        return None
     text = "This network has not been trained. Train it for one epoch. Which of the numbers on this page change most?"
     return Experiment("trained", text, {"training.epochs": 1})
 
@@ -179,8 +172,8 @@ def _train(network: Network) -> Experiment | None:
 def _lower_learning_rate(network: Network) -> Experiment | None:
     """Propose half the learning rate for a network that amplifies differences."""
     found = network.data("lyapunov")
-    rate = network.config["training"]["optimizer"].get("learning_rate")
-    if network.is_untrained or found is None or not found.exponents[0] > 0 or rate is None:
+    rate = network.config.training.optimizer.learning_rate
+    if found is None or not found.exponents[0] > 0:
         return None
     text = (
         "Small differences grow in this network: its largest Lyapunov exponent is above 0. Halve the learning rate. "
@@ -192,9 +185,9 @@ def _lower_learning_rate(network: Network) -> Experiment | None:
 def _other_windows(network: Network) -> Experiment | None:
     """Propose windows shorter than the context that the network uses, or longer ones if they may limit it."""
     context = network.data("usable_context")
-    training = network.config["training"]
-    length, batch = training["sequence_length"], training["batch_size"]
-    if network.is_untrained or context is None or context.used is None or context.used < MIN_CONTEXT:
+    training = network.config.training
+    length, batch = training.sequence_length, training.batch_size
+    if context is None or context.used is None or context.used < MIN_CONTEXT:
         return None
     used = counted(context.used, "character")
     if 2 * context.used > length:
@@ -213,7 +206,7 @@ def _other_windows(network: Network) -> Experiment | None:
 
 def _other_seed(network: Network) -> Experiment:
     """Propose the same training with another seed."""
-    seed = network.config["seed"] + 1
+    seed = network.config.seed + 1
     text = (
         "Train the same network again with another seed. A number that differs clearly between seeds is a property of "
         "this one network, not of its recipe."
@@ -224,7 +217,7 @@ def _other_seed(network: Network) -> Experiment:
 def _other_depth(network: Network) -> Experiment | None:
     """Propose a single layer instead of a stack, or a second layer."""
     found = network.data("lyapunov")
-    layers = network.config["model"]["layers"]
+    layers = network.config.model.layers
     if layers == 1:
         text = "This network has one layer. Add a second one. Which layer remembers longer?"
         return Experiment("2-layers", text, {"model.layers": 2})
@@ -239,5 +232,7 @@ def _other_depth(network: Network) -> Experiment | None:
 
 
 Propose = Callable[[Network], Experiment | None]
-PROPOSALS: tuple[Propose, ...] = (_train, _lower_learning_rate, _other_windows, _other_seed, _other_depth)
-"""Functions that propose an experiment, or none, the most important first."""
+FOR_UNTRAINED: tuple[Propose, ...] = (_train, _other_seed, _other_depth)
+"""Functions that propose an experiment with an untrained network, or none, the most important first."""
+FOR_TRAINED: tuple[Propose, ...] = (_lower_learning_rate, _other_windows, _other_seed, _other_depth)
+"""The same for a trained network."""

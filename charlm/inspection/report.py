@@ -138,8 +138,7 @@ def draw_figures(reports: Sequence[Report]) -> dict[str, Figure]:
                     figures[name if len(reports) == 1 else f"{name}-{number}"] = figure.draw()
                 elif isinstance(figure, Chart) and len(reports) == 1:
                     figures[name] = figure.draw()
-            panels = _shared_panels(name, reports)
-            if len(reports) > 1 and panels:
+            if len(reports) > 1 and (panels := _shared_panels(name, reports)):
                 figures[name] = draw_panels(panels)
     return figures
 
@@ -202,7 +201,8 @@ def _asset(name: str) -> str:
 def _summary(reports: Sequence[Report]) -> str:
     """Return the summary of each run, a table of the runs, and the notes."""
     sentences = "".join(_summary_of(report, is_alone=len(reports) == 1) for report in reports)
-    if 'href="#usable_context"' in sentences and 'href="#gradient_by_lag"' in sentences:
+    summarized = {name for report in reports for name, _ in report.summary}
+    if {"usable_context", "gradient_by_lag"} <= summarized:
         sentences += f'<p class="help">{MEMORY}</p>'
     return sentences + _table_of_runs(reports) + "".join(_notes(report, len(reports) == 1) for report in reports)
 

@@ -5,12 +5,11 @@
 reads the runs in runs/ and writes docs/pictures/*.svg, in colours that follow the theme of the reader.
 """
 
-import io
 import re
 from pathlib import Path
 
 import charlm
-from charlm.inspection.figures import COLOURS, PAPER, Figure, figure_style, theme_css
+from charlm.inspection.figures import COLOURS, PAPER, Figure, as_svg, figure_style, theme_css
 
 PICTURES = Path(__file__).parents[2] / "docs/pictures"
 SECTIONS = {
@@ -26,13 +25,10 @@ SECTIONS = {
 """The run and the section of each picture."""
 
 
-def as_svg(figure: Figure) -> str:
+def themed(figure: Figure) -> str:
     """Return a figure as SVG whose colours are CSS variables, light or dark."""
-    file = io.BytesIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with figure_style():
-        figure.savefig(file, format="svg", facecolor=PAPER, metadata=nothing)
-    svg = file.getvalue().decode()
+        svg = as_svg(figure, background=PAPER).decode()
     for name, (light, _) in COLOURS.items():
         svg = re.sub(re.escape(light), f"var(--{name})", svg, flags=re.IGNORECASE)
     style = theme_css().replace(":root", "svg") + "svg{background:var(--paper)}"
@@ -43,4 +39,4 @@ def as_svg(figure: Figure) -> str:
 if __name__ == "__main__":
     for picture, (run, section) in SECTIONS.items():
         report = charlm.inspect(run, only=[section])
-        (PICTURES / f"{picture}.svg").write_text(as_svg(report.figures[section]), encoding="utf-8")
+        (PICTURES / f"{picture}.svg").write_text(themed(report.figures[section]), encoding="utf-8")

@@ -11,6 +11,7 @@ from pages import parse_command
 
 from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
+from charlm.config.schema import Config
 from charlm.inspection.next_steps import NextSteps, choose_next_steps, suggested_command
 from charlm.inspection.section import Content
 from charlm.training.suggestion import Suggestion
@@ -18,9 +19,9 @@ from charlm.training.suggestion import Suggestion
 RUN = Path("runs/plays")
 
 
-def config(**changes: Any) -> dict[str, Any]:
+def config(**changes: Any) -> Config:
     """Return every setting of the recipe tiny, with changes by dotted keys."""
-    return load_config(find_recipe("tiny"), overrides=changes).model_dump(mode="json")
+    return load_config(find_recipe("tiny"), overrides=changes)
 
 
 def contents(*, used: int | None = None, largest: float = -0.3, longest: int = 0) -> dict[str, Content]:
@@ -141,6 +142,6 @@ def test_a_suggestion_without_settings_has_no_command() -> None:
 
 
 def test_a_model_outside_a_run_has_no_experiments() -> None:
-    chosen = choose_next_steps(None, {}, contents(), None)
+    chosen = report().next_steps
     assert chosen == NextSteps()
     assert "training text of this model is not in its folder" in chosen.to_html(has_other_seeds=False)
