@@ -1,11 +1,10 @@
 """`CharlmError`, the one exception that a user is meant to read."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from charlm.wording import escape_controls, short_repr
+from charlm.wording import escape_controls
 
 MAX_CHARACTERS = 1500
 """Of a message: a longer one, with a key or a path of thousands of characters, is shown without its middle."""
@@ -35,21 +34,3 @@ class CharlmError(Exception):
         if len(line) > MAX_CHARACTERS:
             line = f"{line[: MAX_CHARACTERS // 2]} ... {line[-MAX_CHARACTERS // 2 :]}"
         super().__init__(line)
-
-
-def check_name(name: str, found: str, names: Iterable[str]) -> None:
-    """Refuse a value that is not one of some names.
-
-    Args:
-        name: The argument, for the message.
-        found: Its value.
-        names: One or more.
-
-    Raises:
-        CharlmError: the value is none of the names.
-
-    """
-    *others, last = names
-    if found not in (*others, last):
-        allowed = f"{', '.join(others)} or {last}" if others else last
-        raise CharlmError(f"{name}: found {short_repr(found)}; must be {allowed}")

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlm.errors import CharlmError, check_name
+from charlm.checks import check_name
+from charlm.errors import CharlmError
 from charlm.wording import counted, duration, escape_controls, nearest, short_repr
 
 ESCAPED = {

@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from charlm.checks import MAX_DEPTH, check_json
 from charlm.config.schema import RESUMABLE, Config, merge
 from charlm.errors import CharlmError
 from charlm.storage import read_file
@@ -226,18 +227,37 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 MAX_CONFIG_BYTES = 100_000
-_INT = "tag:yaml.org,2002:int"
+_INT, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+_NUMBER = re.compile(
+    r"""(?: [-+]? (?: (?: [0-9]++\.[0-9]*+ | \.[0-9]++ ) (?: [eE][-+]?[0-9]++ )?+  # 1.5, .5, 1.5e-3
+                  | [0-9]++ [eE][-+]?[0-9]++                                     # 1e-3, a text in YAML 1.1
+                  | \.(?:inf|Inf|INF) )
+          | \.(?:nan|NaN|NAN) ) $""",
+    re.VERBOSE,
+)
+"""A number that is not whole. The quantifiers are possessive: a million digits take milliseconds."""
+_DECIMAL = re.compile(r"[-+]?(?:0|[1-9][0-9]*+)")
 
 
 class _Loader(yaml.SafeLoader):
     """YAML without tags, aliases (a few hundred bytes of them can fill the memory) and repeated keys."""
 
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
+        self._depth = 0
+
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Return the next node; a tag and an alias are refused."""
+        """Return the next node; a tag, an alias and deep nesting are refused."""
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
             raise yaml.MarkedYAMLError(problem="aliases and tags are not allowed", problem_mark=event.start_mark)
-        return super().compose_node(parent, index)
+        if self._depth > MAX_DEPTH:
+            problem = f"more than {MAX_DEPTH} lists or mappings inside each other"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         """Return a mapping; a key that occurs twice is refused."""
@@ -251,7 +271,7 @@ class _Loader(yaml.SafeLoader):
 
     def construct_yaml_int(self, node: Any) -> int:
         """Return a whole number; what only YAML 1.1 takes for one is refused: 010 is 8 there, and 1:30 is 90."""
-        if not re.fullmatch("[-+]?(0|[1-9][0-9]*)", node.value):
+        if not _DECIMAL.fullmatch(node.value):
             problem = f"{short_repr(node.value)} is not a decimal number; put a text in quotes"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
         return int(node.value)
@@ -270,12 +290,14 @@ def _represent_text(dumper: Any, text: str) -> Any:
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
 
 
+_Loader.yaml_implicit_resolvers = {  # without the numbers of YAML 1.1, in which 1:30.5 is 90.5
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _FLOAT]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 _Loader.add_constructor(_INT, _Loader.construct_yaml_int)
 _Dumper.add_representer(str, _represent_text)
-for _class in (_Loader, _Dumper):  # 1e-3, a text in YAML 1.1; what the one reads as a number, the other must quote
-    _class.add_implicit_resolver(
-        "tag:yaml.org,2002:float", re.compile(r"^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"), [*"-+.0123456789"]
-    )
+for _class in (_Loader, _Dumper):  # what the one reads as a number, the other must quote
+    _class.add_implicit_resolver(_FLOAT, _NUMBER, [*"-+.0123456789"])
 
 
 def parse_yaml(text: str, *, origin: str) -> Any:
@@ -294,7 +316,7 @@ def parse_yaml(text: str, *, origin: str) -> Any:
         raise CharlmError(f"{origin}: {len(text):,} characters; a config has at most {MAX_CONFIG_BYTES:,}")
     try:
         value = yaml.load(text, _Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no such date, thousands of digits
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no such date, thousands of digits
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
@@ -328,15 +350,17 @@ def as_json(value: Any, *, origin: str) -> Any:
     """Return a value as JSON has it: a tuple is a list, and every key a text.
 
     Raises:
-        CharlmError: JSON cannot express the value, for instance a date, an infinite number, an unpaired surrogate or a
-            mapping that holds itself; the message starts with `origin`.
+        CharlmError: JSON cannot express the value, for instance a date or a mapping that holds itself, or `check_json`
+            refuses it; the message starts with `origin`.
 
     """
     try:
-        return json.loads(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
+        plain = json.loads(json.dumps(value))
     except (ValueError, TypeError, RecursionError):
         problem = "must be what JSON can express; put a date in quotes"
         raise CharlmError(f"{origin}: found {short_repr(value)}; {problem}") from None
+    check_json(plain, origin=origin)
+    return plain
 
 
 def show_value(value: Any) -> str:

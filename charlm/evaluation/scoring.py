@@ -15,7 +15,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import CharlmError, check_name
+from charlm.checks import check_name
+from charlm.errors import CharlmError
 from charlm.network.reading import BLOCK, VALUES_AT_ONCE, Pieces, cut_pieces, piece_count, read_blocks
 from charlm.network.rnn import Floats, Parameters, State, nats
 from charlm.wording import counted

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.api.model import Model, load
-from charlm.errors import CharlmError, check_name
+from charlm.checks import check_name
+from charlm.errors import CharlmError
 from charlm.events import OnEvent, ignore
 from charlm.formats import FormatName, onnx, programs
 from charlm.formats.card import LICENSE, MODEL_FILE, model_card, summarize

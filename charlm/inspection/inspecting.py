@@ -10,7 +10,8 @@ from threadpoolctl import threadpool_limits
 
 from charlm.api.evaluation import check_length, text_to_score
 from charlm.api.model import Model, load
-from charlm.errors import CharlmError, check_name
+from charlm.checks import check_name
+from charlm.errors import CharlmError
 from charlm.events import OnEvent, ReportProgress, ignore
 from charlm.inspection.next_steps import NextSteps, choose_next_steps
 from charlm.inspection.reading import Reading, limits_for

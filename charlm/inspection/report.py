@@ -14,7 +14,7 @@ from string import Template
 from typing import Any
 
 from charlm import __version__
-from charlm.errors import check_name
+from charlm.checks import check_name
 from charlm.inspection.figures import (
     Figure,
     Panel,

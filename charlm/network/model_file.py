@@ -3,8 +3,8 @@
 The metadata has one entry, `charlm`, a JSON object with the fields of `model_bytes`, the SHA-256 of the tensors, and
 at its end that of the text before. (With two entries, safetensors would write them in either order.) A checkpoint is
 such a file with more tensors and one more field.
-A file holds no code and may come from a stranger: sizes are checked before memory is allocated, checksums before
-anything is used.
+A file holds no code and is untrusted: sizes are checked before memory is allocated, checksums before anything is used,
+and the metadata as a whole when it is read, so that no other code has to expect a strange text, number or depth.
 """
 
 import contextlib
@@ -22,8 +22,9 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from charlm import __version__
+from charlm.checks import parse_json
 from charlm.errors import CharlmError
-from charlm.network.architecture import Architecture
+from charlm.network.architecture import Architecture, Shape
 from charlm.network.rnn import ACTIVATIONS, Parameters
 from charlm.storage import open_file, reading, write_file
 from charlm.text.vocabulary import Vocabulary, vocabulary_of
@@ -42,6 +43,10 @@ MAX_HEADER_BYTES = 1 << 25
 MAX_SIZE = 1 << 21
 """The largest layer or embedding."""
 MAX_LAYERS = 64
+MAX_CONFIG_CHARACTERS = 100_000
+"""The largest config in the metadata, as JSON."""
+DTYPES = {*("BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "F32", "F64")}
+"""The dtypes of tensors that NumPy has, as safetensors calls them."""
 UNCHOSEN_TEMPERATURE = 0.7
 """At which a network writes whose training has not ended, and whose user has not said."""
 
@@ -169,17 +174,11 @@ def read_tensors(path: Path, *, only_model: bool = False) -> tuple[TrainedModel,
         vocabulary = vocabulary_of(fields.get("vocabulary"), origin=str(path))
         architecture = read_architecture(fields, path)
         shapes, names = architecture.shapes(), file.keys()
-        for name, shape in shapes.items():
-            found = tuple(file.get_slice(name).get_shape()) if name in names else None
-            if found != shape:
-                actual = "missing" if found is None else f"shape {found}"
-                raise CharlmError(f"{path}: tensor {name}: {actual}; its config says {shape}")
+        _check_tensors(file, shapes, path)
         digest, tensors = hashlib.sha256(), dict[str, NDArray[Any]]()
         for name in sorted(names):
             tensor = file.get_tensor(name)
             _add(digest, name, tensor)
-            if name in shapes and tensor.dtype != np.float32:
-                raise CharlmError(f"{path}: tensor {name} is {tensor.dtype}; must be float32")
             if name in shapes and not np.isfinite(tensor).all():
                 raise CharlmError(f"{path}: tensor {name}: holds values that are not finite; use an earlier model")
             if name in shapes or not only_model:
@@ -189,6 +188,21 @@ def read_tensors(path: Path, *, only_model: bool = False) -> tuple[TrainedModel,
     parameters = Parameters(architecture, {name: tensors[name] for name in shapes})
     facts = {name: value for name, value in fields.items() if name in FACTS}
     return TrainedModel(parameters, vocabulary, fields["config"], facts), fields, tensors
+
+
+def _check_tensors(file: Any, shapes: Mapping[str, Shape], path: Path) -> None:
+    """Refuse an open file whose tensors are not those of a network, before any of them is read."""
+    found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+    for name, tensor in found.items():
+        dtype = tensor.get_dtype()
+        if dtype not in (("F32",) if name in shapes else DTYPES):
+            expected = "float32" if name in shapes else "a dtype of NumPy"
+            raise CharlmError(f"{path}: tensor {short_repr(name)[1:-1]}: found dtype {dtype}; expected {expected}")
+    for name, shape in shapes.items():
+        actual = tuple(found[name].get_shape()) if name in found else None
+        if actual != shape:
+            problem = "missing" if actual is None else f"shape {actual}"
+            raise CharlmError(f"{path}: tensor {name}: {problem}; its config says {shape}")
 
 
 def read_architecture(fields: Mapping[str, Any], path: Path) -> Architecture:
@@ -231,7 +245,7 @@ def _open(path: Path) -> Iterator[tuple[dict[str, Any], Any]]:
     try:
         with reading(path), safetensors.safe_open(path, "numpy") as opened:
             yield _fields(opened.metadata() or {}, path), opened
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (safetensors.SafetensorError, ValueError) as error:
         raise CharlmError(f"{path}: damaged, or not a model file of charlm: {str(error)[:200]}") from None
 
 
@@ -241,8 +255,7 @@ def _fields(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
     text = metadata[ENTRY]
     if seal(text.rpartition(', "sha256"')[0]) != text:
         raise CharlmError(f"{path}: damaged: the SHA-256 of its metadata is wrong")
-    fields = json.loads(text)
-    json.dumps(fields, allow_nan=False)  # raises ValueError for NaN and 1e999, which could not be written again
+    fields = parse_json(text, origin=f"{path}: metadata")
     found = fields.get("format") if isinstance(fields, dict) else None
     if found != FORMAT:
         raise CharlmError(
@@ -250,4 +263,7 @@ def _fields(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
             f"charlm that wrote it"
         )
     read_architecture(fields, path)
+    size = len(json.dumps(fields["config"]))
+    if size > MAX_CONFIG_CHARACTERS:
+        raise CharlmError(f"{path}: config of {size:,} characters; expected at most {MAX_CONFIG_CHARACTERS:,}")
     return dict(fields)

@@ -1,0 +1,209 @@
+"""Check values from outside: JSON from untrusted files and requests, and the arguments of library calls."""
+
+import json
+import math
+import os
+from collections.abc import Collection, Iterable
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+from charlm.errors import CharlmError
+from charlm.wording import escape_controls, short_repr
+
+MAX_DEPTH = 32
+"""Number of lists and mappings that may be inside each other in untrusted JSON or YAML."""
+INTEGERS = range(-(2**63), 2**63)
+"""The whole numbers that untrusted JSON or YAML may hold."""
+MAX_NAME_BYTES, MAX_PATH = 255, 4095
+"""Largest length of the name of a file and of a path on Linux."""
+
+
+def parse_json(text: str | bytes, *, origin: str) -> Any:
+    """Return the value of an untrusted JSON text.
+
+    Args:
+        text: The JSON text, as text or in UTF-8.
+        origin: What the message of an error starts with, for instance the path of the file.
+
+    Raises:
+        CharlmError: the text is not JSON, or `check_json` refuses the value.
+
+    """
+    try:
+        value = json.loads(text if isinstance(text, str) else text.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise CharlmError(f"{origin}: not valid JSON: {str(error)[:200]}") from None
+    check_json(value, origin=origin)
+    return value
+
+
+def check_json(value: Any, *, origin: str, key: str = "", depth: int = 0) -> None:
+    """Refuse a value that later code could not handle, whatever it does with it.
+
+    Texts must be valid Unicode, numbers finite and of at most 64 bits, and lists and mappings at most MAX_DEPTH deep.
+
+    Args:
+        value: A value as `json.loads` returns it.
+        origin: What the message of an error starts with.
+        key: The dotted key of the value, for the message.
+        depth: The number of lists and mappings around the value.
+
+    Raises:
+        CharlmError: the value is none of these.
+
+    """
+    place = f"{origin}: {key}: " if key else f"{origin}: "
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise CharlmError(f"{place}found {short_repr(value)}, which has an unpaired surrogate") from None
+    elif isinstance(value, int):
+        if value not in INTEGERS:
+            raise CharlmError(f"{place}found a whole number of more than 64 bits")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise CharlmError(f"{place}found {value}; expected a finite number")
+    elif isinstance(value, list | dict):
+        if depth == MAX_DEPTH:
+            raise CharlmError(f"{place}more than {MAX_DEPTH} lists or mappings inside each other")
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for name, item in items:
+            check_json(name, origin=origin, key=key, depth=depth + 1)
+            check_json(item, origin=origin, key=f"{key}.{name}" if key else str(name), depth=depth + 1)
+
+
+def check_name(argument: str, found: Any, names: Iterable[str]) -> None:
+    """Refuse an argument that is not one of some names.
+
+    Args:
+        argument: The name of the argument, for the message.
+        found: Its value.
+        names: The values that it may have, one or more.
+
+    Raises:
+        CharlmError: the value is none of the names.
+
+    """
+    *others, last = names
+    if not isinstance(found, str) or found not in (*others, last):
+        allowed = f"{', '.join(others)} or {last}" if others else last
+        raise CharlmError(f"{argument}: found {short_repr(found)}; must be {allowed}")
+
+
+def check_whole(argument: str, found: Any, *, least: int, most: int | None = None) -> int:
+    """Return an argument that is a whole number in a range; a NumPy integer is one.
+
+    Args:
+        argument: The name of the argument, for the message.
+        found: Its value.
+        least: The smallest value that it may have.
+        most: The largest value that it may have; None = no limit.
+
+    Raises:
+        CharlmError: the value is of another type or out of range.
+
+    """
+    is_whole = isinstance(found, Integral) and not isinstance(found, bool)
+    if not is_whole or found < least or (most is not None and found > most):
+        allowed = f"{least:,} or more" if most is None else f"from {least:,} to {most:,}"
+        raise CharlmError(f"{argument}: found {short_repr(found)}; must be a whole number, {allowed}")
+    return int(found)
+
+
+def check_number(argument: str, found: Any, *, least: float, above: bool = False, most: float = math.inf) -> float:
+    """Return an argument that is a finite number in a range; a NumPy number is one.
+
+    Args:
+        argument: The name of the argument, for the message.
+        found: Its value.
+        least: The lower end of the range.
+        above: Whether the value must be above the lower end.
+        most: The largest value that it may have.
+
+    Raises:
+        CharlmError: the value is of another type, not finite or out of range.
+
+    """
+    is_number = isinstance(found, Real) and not isinstance(found, bool) and math.isfinite(found)
+    if not is_number or found > most or found < least or (above and found == least):
+        if most == math.inf:
+            allowed = f"above {least:g}" if above else f"{least:g} or more"
+        else:
+            allowed = f"above {least:g} and at most {most:g}" if above else f"from {least:g} to {most:g}"
+        raise CharlmError(f"{argument}: found {short_repr(found)}; must be a number, {allowed}")
+    return float(found)
+
+
+def check_flag(argument: str, found: Any) -> None:
+    """Refuse an argument that is neither true nor false; raises CharlmError."""
+    if not isinstance(found, bool):
+        raise CharlmError(f"{argument}: found {short_repr(found)}; must be True or False")
+
+
+def check_text(argument: str, found: Any) -> None:
+    """Refuse an argument that is not a text; raises CharlmError."""
+    if not isinstance(found, str):
+        raise CharlmError(f"{argument}: found {short_repr(found)}; must be a text")
+
+
+def check_path(argument: str, found: Any, *, instead: str = "") -> Path:
+    """Return an argument that can be the path of a file.
+
+    Args:
+        argument: The name of the argument, for the message.
+        found: Its value.
+        instead: The call that takes a text in memory, for a caller who passes a text where a path is expected; "" =
+            there is none.
+
+    Raises:
+        CharlmError: the value is not a path, is empty, or is obviously a text.
+
+    """
+    name = os.fspath(found) if isinstance(found, os.PathLike) else found
+    if not isinstance(name, str):
+        raise CharlmError(f"{argument}: found {short_repr(found)}; must be the path of a file")
+    if not name:
+        raise CharlmError(f"{argument}: the path is empty")
+    path = Path(name)
+    if _is_text(name) and not _exists(path):
+        start = escape_controls(name[:40])
+        hint = f"use {instead}" if instead else "write it to a file, and give the path of the file"
+        raise CharlmError(f"{argument}: found {start!r}..., which is a text, not the path of a file: {hint}")
+    return path
+
+
+def _is_text(name: str) -> bool:
+    """Return whether something is more likely a text than the path of a file."""
+    longest = max(len(part.encode("utf-8", "surrogatepass")) for part in name.split("/"))
+    has_words = name.count(" ") >= 2 and "/" not in name and Path(name).suffix == ""
+    return longest > MAX_NAME_BYTES or len(name) > MAX_PATH or "\n" in name or "\0" in name or has_words
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long, or with a zero character
+        return False
+
+
+def check_not_read(out: Path, *, read: Collection[Path]) -> None:
+    """Refuse to write over a file that the same call reads.
+
+    Args:
+        out: The file to write.
+        read: The files and folders that are read.
+
+    Raises:
+        CharlmError: the file exists, and is one of these or lies in one of these folders.
+
+    """
+    if not _exists(out):
+        return
+    for path in read:
+        if not _exists(path):
+            continue
+        inside = path.is_dir() and path.resolve() in out.resolve().parents
+        if inside or path.samefile(out):
+            raise CharlmError(f"{out}: is read by this command, or lies in {path}, which is; name another file")
