@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from charlm.errors import CharlmError
-from charlm.wording import escape_controls, short_repr
+from charlm.wording import short_repr
 
 MAX_DEPTH = 32
 """Number of lists and mappings that may be inside each other in untrusted JSON or YAML."""
@@ -126,14 +126,18 @@ def check_number(argument: str, found: Any, *, least: float, above: bool = False
         CharlmError: the value is of another type, not finite or out of range.
 
     """
-    is_number = isinstance(found, Real) and not isinstance(found, bool) and math.isfinite(found)
-    if not is_number or found > most or found < least or (above and found == least):
+    try:
+        value = math.nan if isinstance(found, bool) or not isinstance(found, Real) else float(found)
+    except OverflowError:  # a whole number of hundreds of digits
+        value = math.inf
+    is_above = value > least if above else value >= least
+    if not math.isfinite(value) or not is_above or value > most:
         if most == math.inf:
             allowed = f"above {least:g}" if above else f"{least:g} or more"
         else:
             allowed = f"above {least:g} and at most {most:g}" if above else f"from {least:g} to {most:g}"
         raise CharlmError(f"{argument}: found {short_repr(found)}; must be a number, {allowed}")
-    return float(found)
+    return value
 
 
 def check_flag(argument: str, found: Any) -> None:
@@ -166,12 +170,29 @@ def check_path(argument: str, found: Any, *, instead: str = "") -> Path:
         raise CharlmError(f"{argument}: found {short_repr(found)}; must be the path of a file")
     if not name:
         raise CharlmError(f"{argument}: the path is empty")
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        raise CharlmError(f"{argument}: found {short_repr(name)}, which has an unpaired surrogate") from None
     path = Path(name)
     if _is_text(name) and not _exists(path):
-        start = escape_controls(name[:40])
-        hint = f"use {instead}" if instead else "write it to a file, and give the path of the file"
-        raise CharlmError(f"{argument}: found {start!r}..., which is a text, not the path of a file: {hint}")
+        in_memory = f", or use {instead} in Python" if instead else ""
+        problem = f"found {name[:40]!r}..., which is a text, not the path of a file"
+        raise CharlmError(f"{argument}: {problem}: write it to a file{in_memory}")
     return path
+
+
+def check_paths(argument: str, found: Any) -> list[Path]:
+    """Return an argument that is the path of a file, or a list of such; each as `check_path` does."""
+    if isinstance(found, list | tuple | set | frozenset):
+        return [check_path(argument, each) for each in found]
+    return [check_path(argument, found)]
+
+
+def check_names(argument: str, found: Any, names: Iterable[str]) -> None:
+    """Refuse an argument that is not a list of names; a single name is a list of one, as `check_name` says."""
+    for each in found if isinstance(found, list | tuple | set | frozenset) else [found]:
+        check_name(argument, each, names)
 
 
 def _is_text(name: str) -> bool:

@@ -5,12 +5,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.api.model import Model, load
+from charlm.checks import check_flag, check_name, check_path, check_whole
 from charlm.errors import Advice, CharlmError
 from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS, NGRAM, Comparison, baseline_scores
 from charlm.evaluation.scoring import ScoringProtocol, bits, mean_score, perplexity, score_ids
@@ -91,13 +92,20 @@ def evaluate(
             that the model knows, or a loss is not finite; with `copies`, there is no training text.
 
     """
+    path = None if text is None else check_path("text", text, instead="model.score(text)")
+    if split is not None:
+        check_name("split", split, get_args(Split))
+    check_name("protocol", protocol, get_args(ScoringProtocol))
+    check_whole("window", window, least=1)
+    check_flag("baselines", baselines)
+    check_flag("copies", copies)
     model = load(model, on_event=on_event)
     is_needed = text is None or copies or baselines  # it is read once, to check that the model was trained on it
     corpus = run_corpus(model.path, model.trained) if is_needed else None
     if copies and corpus is None:
         raise CharlmError(f"{model.path}: not in a run that has its text, which the search for copies needs")
     training = None if corpus is None else corpus.split("train")
-    name, ids, left_out = text_to_score(model, text, split=split, corpus=corpus)
+    name, ids, left_out = text_to_score(model, path, split=split, corpus=corpus)
     check_length(name, len(ids), left_out)
     from threadpoolctl import threadpool_limits
 
@@ -158,7 +166,7 @@ def check_length(text: str, characters: int, left_out: Mapping[str, int]) -> Non
 
 
 def text_to_score(
-    model: Model, text: str | Path | None, *, split: Split | None, corpus: Corpus | None
+    model: Model, text: Path | None, *, split: Split | None, corpus: Corpus | None
 ) -> tuple[str, NDArray[Any], Counter[str]]:
     """Return the text that a model is asked to score.
 
@@ -187,4 +195,4 @@ def text_to_score(
     check_encoding(config.encoding, key=f"{model.path}: corpus.encoding")
     source = "standard input" if str(text) == "-" else str(text)
     name = source if split is None else f"{split} part of {source}"
-    return name, *encode_text(Path(text), model.vocabulary, config, split=split)
+    return name, *encode_text(text, model.vocabulary, config, split=split)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.checks import check_flag, check_path, check_text, check_whole
 from charlm.errors import CharlmError
 from charlm.events import OnEvent, ignore
 from charlm.network.model_file import TrainedModel, read_model
@@ -21,20 +22,23 @@ from charlm.sampling.generation import GeneratedText, TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
 from charlm.text.markup import LEVELS, coloured_text
 from charlm.text.vocabulary import Vocabulary
+from charlm.wording import counted, short_repr
 
 if TYPE_CHECKING:
     from charlm.config.schema import Config
     from charlm.evaluation.scoring import ScoringProtocol
 
+MAX_STREAMS = 1_000_000
+"""The largest number of streams of a state."""
 Text = str | NDArray[Any] | Sequence[int]
 """Characters, or ids, integers [T]."""
 
 
-def load(path: "str | Path | Model | None" = None, *, on_event: OnEvent = ignore) -> "Model":
+def load(model: "str | Path | Model | None" = None, *, on_event: OnEvent = ignore) -> "Model":
     """Load a trained model.
 
     Args:
-        path: A model file or a checkpoint; or a run, of which the model with the best score is taken, or a part of the
+        model: A model file or a checkpoint; or a run, of which the model with the best score is taken, or a part of the
             name of one run under runs/; or river-plays; None = the newest run. A loaded model is returned as it is.
         on_event: Called with NewestRunTaken and LastModelTaken.
 
@@ -42,9 +46,9 @@ def load(path: "str | Path | Model | None" = None, *, on_event: OnEvent = ignore
         CharlmError: there is no model, or it is damaged.
 
     """
-    if isinstance(path, Model):
-        return path
-    file = find_model(None if path is None else Path(path), on_event=on_event)
+    if isinstance(model, Model):
+        return model
+    file = find_model(None if model is None else check_path("model", model), on_event=on_event)
     return Model(file, read_model(file))
 
 
@@ -97,7 +101,7 @@ class Model:
 
     def zero_state(self, batch: int = 1) -> State:
         """Return the state before the first character: zeros, one float32 [batch, H] for each layer."""
-        return self.trained.parameters.zero_state(batch)
+        return self.trained.parameters.zero_state(check_whole("batch", batch, least=0, most=MAX_STREAMS))
 
     def step(self, ids: NDArray[Any] | Sequence[int], state: Sequence[Floats] | None = None) -> tuple[Floats, State]:
         """Read one character in each of B streams.
@@ -110,11 +114,11 @@ class Model:
             The logits of the next character, float32 [B, V], and the state after this character.
 
         Raises:
-            CharlmError: an id is out of range.
+            CharlmError: an id is out of range, or the state is not one of B streams of this network.
 
         """
-        ids = _check_ids(ids, len(self.vocabulary))
-        return self.trained.parameters.step(ids, self.zero_state(len(ids)) if state is None else tuple(state))
+        ids = check_ids(ids, len(self.vocabulary))
+        return self.trained.parameters.step(ids, self._state_of(state, streams=len(ids)))
 
     def logits(self, text: Text, *, state: Sequence[Floats] | None = None) -> Floats:
         """Return the logits after each character of a text.
@@ -131,7 +135,7 @@ class Model:
 
         """
         ids = self._encode(text)
-        return self.trained.parameters.unroll(ids[:, None], self._first_state(state))[0][:, 0]
+        return self.trained.parameters.unroll(ids[:, None], self._state_of(state))[0][:, 0]
 
     def score(
         self,
@@ -163,7 +167,8 @@ class Model:
 
         if state is not None and protocol != "stream":
             raise CharlmError(f"state: given with the protocol {protocol}; only a stream begins at a state")
-        ids, first = self._encode(text), self._first_state(state)
+        ids = self._encode(text)
+        first = self._state_of(state)
         with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
             blocks = score_ids(self.trained.parameters, ids, protocol=protocol, window=window, state=first)
             return np.concatenate([block.ravel() for block in blocks])
@@ -182,11 +187,12 @@ class Model:
             CharlmError: as for `logits`.
 
         """
-        first = tuple(layer[0] for layer in self._first_state(state))
+        first = tuple(layer[0] for layer in self._state_of(state))
         return read_outputs(self.trained.parameters, self._encode(text), first)
 
     def surprise(self, text: str) -> "Surprise":
         """Return the loss of each character of a text, which a notebook colours; raises what `score` raises."""
+        check_text("text", text)
         ids = self._encode(text)
         return Surprise(tuple(self.vocabulary.glyphs[index] for index in ids), self.score(ids))
 
@@ -225,24 +231,59 @@ class Model:
 
         """
         temperature = self.sampling_temperature if temperature is None else temperature
+        check_text("prompt", prompt)
+        if stop is not None:
+            check_text("stop", stop)
+        check_flag("ignore_end", ignore_end)
         sampler = Sampler(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
         seed = random_seed() if seed is None else seed
         wanted = TextRequest(length, sampler, seed=seed, prompt=prompt, stop=stop or "", ignore_end=ignore_end)
         return generate_text(self.trained, wanted)
 
-    def _first_state(self, state: Sequence[Floats] | None) -> State:
-        return self.zero_state() if state is None else tuple(state)
+    def _state_of(self, state: Sequence[Floats] | None, *, streams: int = 1) -> State:
+        """Return a state that a caller gave as float32 [streams, H] for each layer; None = the zero state."""
+        zeros = self.zero_state(streams)
+        if state is None:
+            return zeros
+        layers = [*state] if isinstance(state, Sequence | np.ndarray) else []
+        if len(layers) != len(zeros):
+            expected = f"{counted(len(zeros), 'array')}, one for each layer"
+            raise CharlmError(f"state: found {short_repr(state)}; must be {expected}")
+        arrays = []
+        for index, (layer, zero) in enumerate(zip(layers, zeros, strict=True)):
+            array = _as_array(layer)
+            if array.dtype.kind not in "fiu" or array.shape != zero.shape:
+                found = f"{array.dtype} of shape {array.shape}"
+                raise CharlmError(f"state: layer {index}: found {found}; must be float32 of shape {zero.shape}")
+            arrays.append(array.astype(np.float32))
+        return tuple(arrays)
 
     def _encode(self, text: Text) -> NDArray[Any]:
         if isinstance(text, str):
             return self.vocabulary.encode(text)
-        return _check_ids(text, len(self.vocabulary))
+        return check_ids(text, len(self.vocabulary))
 
 
-def _check_ids(ids: NDArray[Any] | Sequence[int], vocabulary_size: int) -> NDArray[Any]:
-    """Return ids [n] as an array; NumPy would take a negative one for an id from the end."""
-    array = np.asarray(ids, np.int64)
+def check_ids(ids: NDArray[Any] | Sequence[int], vocabulary_size: int) -> NDArray[np.int64]:
+    """Return ids that a caller gave as an array, int64 [n].
+
+    Raises:
+        CharlmError: they are not whole numbers from 0 to V - 1 in a single row.
+
+    """
+    array = _as_array(ids)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        found = short_repr(ids) if array.ndim == 1 else f"shape {array.shape}"
+        raise CharlmError(f"ids: found {found}; must be a text, or whole numbers in a single row")
     for found in (array.min(initial=0), array.max(initial=0)):
         if not 0 <= found < vocabulary_size:
             raise CharlmError(f"ids: found {found}; must be from 0 to {vocabulary_size - 1}")
-    return array
+    return array.astype(np.int64)
+
+
+def _as_array(values: Any) -> NDArray[Any]:
+    """Return values as an array; of objects, if NumPy has no other."""
+    try:
+        return np.asarray(values)
+    except (ValueError, OverflowError):  # rows of different lengths
+        return np.empty((), object)

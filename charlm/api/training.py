@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from charlm.checks import check_flag, check_number, check_path, check_whole
 from charlm.config.file import Overrides, load_config, parse_overrides
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import merge
@@ -57,8 +58,11 @@ def tokenize(
         CharlmError: a key or a value is not right, a source cannot be read, or `out` cannot be written.
 
     """
-    config = load_config(find_recipe(str(recipe or "default")), overrides=overrides)
-    return write_corpus(as_sources(sources), Path(out), config.corpus, on_event=on_event)
+    name = "default" if recipe is None else str(check_path("recipe", recipe))
+    config = load_config(find_recipe(name), overrides=overrides)
+    return write_corpus(
+        as_sources(sources, argument="sources"), check_path("out", out), config.corpus, on_event=on_event
+    )
 
 
 @dataclass(frozen=True)
@@ -162,7 +166,7 @@ def plan(
     check_tensorflow()
     session = Session(on_event)
     started = session.clock()
-    parent = None if init is None else read_parent(Path(init))
+    parent = None if init is None else read_parent(check_path("init", init))
     given = _given(recipe, overrides, epochs, minutes)
     with stop_on_signal(session.interruption), temporary_folder() as folder:
         engines = KerasEngines(session)
@@ -216,12 +220,13 @@ def _given(
     """Return what the user gave; raises CharlmError if `epochs` is given together with a length among the overrides."""
     settings = parse_overrides(overrides)
     given = Given(
-        recipe=None if recipe is None else str(recipe),
+        recipe=None if recipe is None else str(check_path("recipe", recipe)),
         overrides=settings,
-        minutes=minutes,
+        minutes=None if minutes is None else check_number("minutes", minutes, least=0, above=True),
     )
     if epochs is None:
         return given
+    check_whole("epochs", epochs, least=1)
     if given.length_key:
         raise CharlmError(f"epochs {epochs}: sets the length, and so does {given.length_key}; leave one of them out")
     if not isinstance(settings.get("training", {}), Mapping):
@@ -283,13 +288,15 @@ def train(
     check_tensorflow()
     session = Session(on_event)
     started = session.clock()
-    parent = None if init is None else read_parent(Path(init))
+    parent = None if init is None else read_parent(check_path("init", init))
     given = _given(recipe, overrides, epochs, minutes)
+    path = None if run is None else check_path("run", run)
+    check_flag("resume", resume)
     with (
         stop_on_signal(session.interruption),
         connected_engines(session) as engines,
-        _own_path(None if run is None else Path(run), engines, may_continue=resume) as path,
-        own_run(path, session=session, text_name=text_name(text), may_continue=resume) as folder,
+        _own_path(path, engines, may_continue=resume) as own,
+        own_run(own, session=session, text_name=text_name(text), may_continue=resume) as folder,
     ):
         session = _session_of_worker(session, engines)
         if folder.was_run:
@@ -372,7 +379,7 @@ def resume(
 
 def _run_to_resume(run: str | Path | None) -> Path:
     """Return the folder of the run that is named, or of the newest that can be continued; raises CharlmError."""
-    folder = newest_unfinished_run() if run is None else find_run(Path(run))
+    folder = newest_unfinished_run() if run is None else find_run(check_path("run", run))
     if folder.is_dir() and not is_run(folder) and is_leftover(folder):
         problem = f"{folder}: a training was killed here before it had begun"
         raise CharlmError(problem, advice=Advice("begin", folder))

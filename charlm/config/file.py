@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from charlm.checks import MAX_DEPTH, check_json
+from charlm.checks import MAX_DEPTH, check_json, check_text
 from charlm.config.schema import RESUMABLE, Config, merge
 from charlm.errors import CharlmError
 from charlm.storage import read_file
@@ -32,8 +32,10 @@ def parse_overrides(overrides: Overrides) -> dict[str, Any]:
         CharlmError: a text is not KEY=VALUE with a value in YAML, or a value is nothing that JSON has.
 
     """
+    if not isinstance(overrides, str | Mapping | Iterable):
+        raise CharlmError(f"overrides: found {short_repr(overrides)}; must be KEY=VALUE, a list of such, or a mapping")
     if isinstance(overrides, Mapping):
-        return nest((key, as_json(value, origin=f"override {key}")) for key, value in overrides.items())
+        return nest((str(key), as_json(value, origin=f"override {key}")) for key, value in overrides.items())
     return nest(map(_parse, [overrides] if isinstance(overrides, str) else overrides))
 
 
@@ -170,6 +172,7 @@ def is_resumable(key: str) -> bool:
 
 def _parse(override: str) -> tuple[str, Any]:
     """Return the key and the value of KEY=VALUE."""
+    check_text("overrides", override)
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise CharlmError(f"override {override}: must be KEY=VALUE, for instance training.epochs=3")

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.checks import check_name
+from charlm.checks import check_name, check_whole
 from charlm.errors import CharlmError
 from charlm.network.reading import BLOCK, VALUES_AT_ONCE, Pieces, cut_pieces, piece_count, read_blocks
 from charlm.network.rnn import Floats, Parameters, State, nats
@@ -187,8 +187,7 @@ def score_ids(
     check_name("protocol", protocol, get_args(ScoringProtocol))
     if len(ids) < 2:
         raise CharlmError(f"a text of {counted(len(ids), 'character')}: at least 2 are needed for a score")
-    if window < 1:
-        raise CharlmError(f"window {window}: must be 1 or more")
+    check_whole("window", window, least=1)
     if protocol == "stream":
         return only_finite(score_stream(parameters, ids, state=state))
     return only_finite(score_windows(parameters, ids, window=window))
@@ -243,15 +242,16 @@ def score_windows(
         parameters: The weights.
         ids: Integers [n], n >= 2.
         window: W, the number of ids in a window, 1 or more.
-        windows_at_once: How many windows to read side by side, at most; 1 or more. Fewer if they have more than
-            VALUES_AT_ONCE characters.
+        windows_at_once: How many windows to read side by side, at most; 1 or more. Fewer if their characters or the
+            logits after one character of each are more than VALUES_AT_ONCE values.
 
     Yields:
         The nats of ids 1 to n - 1, float32 arrays in text order.
 
     """
     window = min(window, len(ids) - 1)
-    span = window * max(1, min(windows_at_once, VALUES_AT_ONCE // window))
+    most = min(VALUES_AT_ONCE // window, parameters.rows_at_once(VALUES_AT_ONCE))
+    span = window * max(1, min(windows_at_once, most))
     parts = (ids[start : start + span + 1] for start in range(0, len(ids) - 1, span))
     return (_nats_of_pieces(parameters, part, cut_pieces(part, length=window, warm_up=0)) for part in parts)
 

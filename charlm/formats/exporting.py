@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.api.model import Model, load
-from charlm.checks import check_name
+from charlm.checks import check_flag, check_name, check_not_read, check_path
 from charlm.errors import CharlmError
 from charlm.events import OnEvent, ignore
 from charlm.formats import FormatName, onnx, programs
@@ -26,7 +26,7 @@ from charlm.formats.programs import Check, ReadLogits, check_export, read_shippe
 from charlm.network.model_file import TrainedModel, model_bytes
 from charlm.network.rnn import Floats, Parameters
 from charlm.runs.folder import model_name
-from charlm.runs.run import run_corpus
+from charlm.runs.run import files_of, run_corpus
 from charlm.sampling.generation import choose_ids, encode_prompt, read_prompt
 from charlm.sampling.sampler import Sampler
 from charlm.storage import write_file, writing
@@ -243,8 +243,11 @@ def export(
 
     """
     check_name("format", format, get_args(FormatName))
-    model, found, path = load(model, on_event=on_event), FORMATS[format], Path(out)
+    check_flag("check", check)
+    path = check_path("out", out)
+    model, found = load(model, on_event=on_event), FORMATS[format]
     is_file = _is_single_file(path, format)
+    check_not_read(path, read=files_of(model.path))
     title = escape_controls(model_name(model.path)) or "charlm"
     files, checked = found.export(model.trained, title), None
     if check:

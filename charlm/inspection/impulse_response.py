@@ -118,7 +118,7 @@ def divergence(logits: NDArray[Any], other: NDArray[Any]) -> Values:
 
 def make_impulse(reading: Reading) -> Content:
     """Replace characters of a text."""
-    response = impulse_response(reading.trace)
+    response = impulse_response(reading.trace, positions=reading.limits.replacements)
     basis = f"Based on replacements of {response.positions}, one at a time."
     if response.unchanged:
         basis += f" Left out because nothing changed: {counted(response.unchanged, 'replacement')}."

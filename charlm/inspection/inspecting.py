@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from charlm.api.evaluation import check_length, text_to_score
 from charlm.api.model import Model, load
-from charlm.checks import check_name
+from charlm.checks import check_names, check_not_read, check_path
 from charlm.errors import CharlmError
 from charlm.events import OnEvent, ReportProgress, ignore
 from charlm.inspection.next_steps import NextSteps, choose_next_steps
@@ -19,7 +19,7 @@ from charlm.inspection.report import Report, draw_figures, render_page
 from charlm.inspection.section import Content
 from charlm.inspection.sections import SECTIONS
 from charlm.runs.folder import CORPUS, ENDED_FILE, run_of
-from charlm.runs.run import run_corpus
+from charlm.runs.run import files_of, run_corpus
 from charlm.storage import write_file
 from charlm.text.corpus import is_corpus
 from charlm.training.suggestion import End
@@ -85,7 +85,7 @@ def _next_steps(reading: Reading, contents: Mapping[str, Content]) -> NextSteps:
 
 
 def inspect(
-    run: str | Path | Model | None = None, *, text: str | Path | None = None, only: Sequence[str] = ()
+    run: str | Path | Model | None = None, *, text: str | Path | None = None, only: str | Sequence[str] = ()
 ) -> Report:
     """Measure the memory, the stability, the units and the errors of a network, without TensorFlow.
 
@@ -109,7 +109,7 @@ def inspect_runs(
     *,
     out: str | Path | None = None,
     text: str | Path | None = None,
-    only: Sequence[str] = (),
+    only: str | Sequence[str] = (),
     on_event: OnEvent = ignore,
 ) -> list[Report]:
     """Make reports on several runs, without TensorFlow.
@@ -124,43 +124,40 @@ def inspect_runs(
     Raises:
         CharlmError: there is no model, or it is damaged; there is no such part; the text cannot be read, or has less
             than 2 characters that the model knows; a loss is not finite; or the page cannot be written, or would
-            replace the text.
+            replace a file that is read.
 
     """
-    for name in only:
-        check_name("only", name, SECTIONS)
+    check_names("only", only, SECTIONS)
+    sections = [only] if isinstance(only, str) else only
     paths: Sequence[str | Path | Model | None] = runs or [None]
-    if text is not None and str(text) == "-" and len(paths) > 1:
+    source = None if text is None else check_path("text", text)
+    page = None if out is None else check_path("out", out)
+    if str(source) == "-" and len(paths) > 1:
         raise CharlmError("standard input can be read for one run only: name a file")
-    if out is not None:
-        if Path(out).is_dir() or not Path(out).parent.is_dir():
-            raise CharlmError(f"{out}: must be the name of a file, in a folder that exists")
-        if text is not None and _is_same_file(Path(out), Path(text)):
-            raise CharlmError(f"{out}: is the text that is read; name another file")
+    if page is not None:
+        if page.is_dir() or not page.parent.is_dir():
+            raise CharlmError(f"{page}: must be the name of a file, in a folder that exists")
+        check_not_read(page, read=() if source is None else [source])
     models = [load(path, on_event=on_event) for path in paths]
-    if out is not None and any(_is_same_file(Path(out), model.path) for model in models):
-        raise CharlmError(f"{out}: is the model that is read; name another file")
+    if page is not None:
+        check_not_read(page, read=[file for model in models for file in files_of(model.path)])
     reports: list[Report] = []
-    parts = len(models) * len({*(only or SECTIONS)})
+    parts = len(models) * len({*(sections or SECTIONS)})
     done = itertools.count()
     for path, model in zip(paths, models, strict=True):
-        reading = _reading(model, None if isinstance(path, Model) else path, text)
+        reading = _reading(model, None if isinstance(path, Model) else path, source)
 
         def report(part: str, run: str = reading.name) -> None:
             """Tell that a part of the report on a run is about to be made."""
             on_event(ReportProgress(run, part, next(done), parts))
 
-        reports.append(inspect_text(reading, only=only, progress=report))
-    if out is not None:
-        write_file(Path(out), render_page(reports, draw_figures(reports)).encode())
+        reports.append(inspect_text(reading, only=sections, progress=report))
+    if page is not None:
+        write_file(page, render_page(reports, draw_figures(reports)).encode())
     return reports
 
 
-def _is_same_file(path: Path, other: Path) -> bool:
-    return path.exists() and other.exists() and path.samefile(other)
-
-
-def _reading(model: Model, path: str | Path | None, text: str | Path | None) -> Reading:
+def _reading(model: Model, path: str | Path | None, text: Path | None) -> Reading:
     corpus = run_corpus(model.path, model.trained)
     name, ids, left_out = text_to_score(model, text, split=None, corpus=corpus)
     return Reading(

@@ -27,7 +27,7 @@ MOST_STATES = 5_000
 MOST_TRACED = 2_000
 """Largest number of characters that are read with their derivatives."""
 MOST_LOGITS = 20_000_000
-"""Largest number of logits in memory for these characters: 160 MB in float64."""
+"""Largest number of logits after these characters; an array of some of them is held in memory."""
 MOST_VALUES = 1 << 24
 """Largest number of outputs of a layer in memory while contexts are compared: 64 MB."""
 FULL_SIZE = 700_000
@@ -48,15 +48,22 @@ class Limits:
     """The characters that are predicted from the last k only."""
     predictions: int
     """The predictions whose gradients are followed back."""
+    replacements: int = 128
+    """The characters that are replaced, one at a time, at most."""
 
 
 def limits_for(parameters: Parameters) -> Limits:
-    """Return the limits for a network: beyond FULL_SIZE parameters, they fall as the network grows."""
+    """Return the limits for a network: beyond FULL_SIZE parameters, they fall as the network grows.
+
+    With them, a report takes less than 1 GB next to the model and the text, whatever the vocabulary.
+    """
     scale = min(1.0, FULL_SIZE / parameters.architecture.size)
+    rows = MOST_LOGITS // parameters.vocabulary_size
     return Limits(
         characters=max(5_000, int(100_000 * scale)),
         context=max(1_000, min(max(2_500, int(15_000 * scale)), MOST_VALUES // parameters.width)),
-        predictions=max(50, int(400 * scale)),
+        predictions=min(max(50, int(400 * scale)), rows // 2),
+        replacements=min(Limits.replacements, rows // 4),
     )
 
 

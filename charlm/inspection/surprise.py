@@ -16,6 +16,7 @@ from charlm.evaluation.scoring import only_finite
 from charlm.inspection.reading import Reading
 from charlm.inspection.section import Content, Sample, Section
 from charlm.network.gradients import Trace, follow_back, through_inputs
+from charlm.network.reading import VALUES_AT_ONCE
 from charlm.network.rnn import nats, probabilities
 from charlm.text.markup import LEVELS, NATS_PER_LEVEL, coloured_text, number, script_json, to_plain, visible
 
@@ -25,6 +26,8 @@ LIKELIEST = 5
 """Number of likely characters that are listed for each prediction."""
 LAGS = 32
 """Number of earlier characters whose influence on a prediction is computed."""
+ROWS = 256
+"""The largest number of predictions that are followed back side by side."""
 DECIMALS = 4
 """Decimals of an influence in the JSON, which is between 0 and 1."""
 
@@ -48,30 +51,38 @@ class Predictions:
     """
 
 
-def predict(trace: Trace, *, lags: int = LAGS, rows: int = 256) -> Predictions:
+def predict(trace: Trace, *, lags: int = LAGS) -> Predictions:
     """Score every character of a text but the first, and follow each prediction back to the characters before it.
 
     Args:
         trace: One text, read from the zero state; T >= 2.
         lags: How many characters before each one `influence` reaches back, 1 or more.
-        rows: How many predictions to follow side by side, 1 or more.
 
     """
-    steps, ids = np.arange(len(trace.ids) - 1), trace.ids[1:, 0]
-    logits = trace.logits[:-1, 0].astype(np.float64)
-    chances = probabilities(logits)
-    likeliest = np.argsort(-chances, axis=-1, kind="stable")[:, :LIKELIEST]
+    parameters = trace.parameters
+    steps = np.arange(len(trace.ids) - 1)
+    ids = trace.ids[1:, 0]
+    shown = min(LIKELIEST, parameters.vocabulary_size)
+    likeliest = np.empty((len(steps), shown), np.int64)
+    chances = np.empty((len(steps), shown))
+    losses = np.empty(len(steps))
     influence = np.empty((len(steps), lags))
+    rows = min(ROWS, parameters.rows_at_once(VALUES_AT_ONCE))
     for start in range(0, len(steps), rows):
-        for lag, (_, changes) in enumerate(follow_back(trace, steps[start : start + rows], lags=lags)):
-            inputs = through_inputs(trace.parameters, changes)
-            influence[start : start + rows, lag] = np.linalg.norm(inputs, axis=-1)
+        now = slice(start, start + rows)
+        logits = parameters.logits([output[:-1, 0][now] for output in trace.outputs]).astype(np.float64)
+        losses[now] = nats(logits, ids[now])
+        all_chances = probabilities(logits)
+        likeliest[now] = np.argsort(-all_chances, axis=-1, kind="stable")[:, :shown]
+        chances[now] = np.take_along_axis(all_chances, likeliest[now], -1)
+        for lag, (_, changes) in enumerate(follow_back(trace, steps[now], lags=lags)):
+            influence[now, lag] = np.linalg.norm(through_inputs(parameters, changes), axis=-1)
     peaks = influence.max(-1, keepdims=True)
     return Predictions(
         ids=ids,
-        nats=np.asarray(nats(logits, ids), np.float64),
+        nats=losses,
         likeliest=likeliest,
-        probabilities=np.take_along_axis(chances, likeliest, -1),
+        probabilities=chances,
         influence=np.divide(influence, peaks, out=np.zeros_like(influence), where=peaks > 0),
     )
 

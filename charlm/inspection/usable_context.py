@@ -14,7 +14,8 @@ from charlm.evaluation.scoring import ERROR_BLOCK, mean_and_error
 from charlm.inspection.figures import Curve, Panel, clipping_note, with_errors
 from charlm.inspection.reading import Reading
 from charlm.inspection.section import Chart, Content, Sample, Section, Table
-from charlm.network.rnn import Parameters, advance
+from charlm.network.reading import VALUES_AT_ONCE
+from charlm.network.rnn import Parameters, State, advance
 from charlm.network.rnn import nats as character_nats
 from charlm.text.markup import with_error
 from charlm.wording import counted
@@ -89,7 +90,7 @@ def usable_context(
         if k:
             begun = len(ids) - k  # the number of readings whose next character is still in the text
             state = advance(parameters, ids[k - 1 : -1], tuple(layer[:begun] for layer in state))
-        predicted = character_nats(parameters.logits(state), ids[max(1, k) :])
+        predicted = _nats_of_next(parameters, state, ids[max(1, k) :])
         losses = np.concatenate([nats[: max(0, k - 1)], predicted])
         gain, gain_error = mean_and_error(losses - nats, places)
         scores.append((*mean_and_error(losses, places), gain, gain_error))
@@ -111,6 +112,16 @@ def usable_context(
         used=context_used(gains, gain_errors, characters=len(ids)),
         positions=Sample.of(range(1, len(ids))),
     )
+
+
+def _nats_of_next(parameters: Parameters, state: State, targets: NDArray[Any]) -> NDArray[np.floating[Any]]:
+    """Return the nats of the character after each of n states, [n], from states of [n, H] and ids [n]."""
+    rows = parameters.rows_at_once(VALUES_AT_ONCE)
+    parts = []
+    for start in range(0, len(targets), rows):
+        outputs = [layer[start : start + rows] for layer in state]
+        parts.append(character_nats(parameters.logits(outputs), targets[start : start + rows]))
+    return np.concatenate(parts)
 
 
 def context_used(gains: Values, errors: Values, *, characters: int) -> int | None:

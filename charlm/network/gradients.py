@@ -55,11 +55,6 @@ class Trace:
         with np.errstate(over="ignore", invalid="ignore"):
             return tuple(slope(self.parameters.activation, output) for output in self.outputs)
 
-    @cached_property
-    def logits(self) -> Floats:
-        """The logits after each character, [T, B, V]."""
-        return self.parameters.logits(self.outputs)
-
 
 def read_text(parameters: Parameters, ids: NDArray[Any]) -> Trace:
     """Read texts side by side from the zero state, and keep their outputs.

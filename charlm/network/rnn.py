@@ -129,6 +129,10 @@ class Parameters:
         """The `output_kernels` of each layer side by side, [H, N]."""
         return tuple(np.concatenate(self.output_kernels(index), axis=1) for index in range(len(self.layers)))
 
+    def rows_at_once(self, values: int) -> int:
+        """Return how many rows of V or H values an array may have to hold at most so many values, at least 1."""
+        return max(1, values // self.width)
+
     def split(self, joined: Floats) -> State:
         """Return what each layer has, [..., H], from what all layers have side by side, [..., sum of H]."""
         return tuple(np.split(joined, len(self.layers), -1))

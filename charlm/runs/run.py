@@ -9,7 +9,17 @@ from charlm.config.recipes import DEFAULT_CORPUS, shipped_models
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
 from charlm.network.model_file import TrainedModel
-from charlm.runs.folder import CONFIG_FILE, CORPUS, check_is_run, run_of
+from charlm.runs.folder import (
+    BEST,
+    CHECKPOINTS,
+    CONFIG_FILE,
+    CORPUS,
+    ENDED_FILE,
+    LAST,
+    METRICS_FILE,
+    check_is_run,
+    run_of,
+)
 from charlm.storage import temporary_folder, write_file
 from charlm.text.corpus import Corpus, is_corpus, open_corpus
 from charlm.text.tokenization import tokenize
@@ -81,6 +91,14 @@ def run_corpus(path: Path, model: TrainedModel) -> Corpus | None:
     if corpus.vocabulary != model.vocabulary or trained_on != corpus_identity(corpus):
         raise CharlmError(f"{source}: not the text that the model was trained on: put it back, or name a text")
     return corpus
+
+
+def files_of(model: Path) -> list[Path]:
+    """Return a model file, and what belongs to it: the files of its run, or else the text that comes with charlm."""
+    run = run_of(model)
+    if run is None:
+        return [model, DEFAULT_CORPUS]
+    return [model, *(run / name for name in (CORPUS, CHECKPOINTS, CONFIG_FILE, METRICS_FILE, ENDED_FILE, BEST, LAST))]
 
 
 def corpus_identity(corpus: Corpus) -> dict[str, Any]:

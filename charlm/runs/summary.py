@@ -7,11 +7,12 @@ line of metrics.jsonl, which may be growing. A value that a run does not have ye
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from charlm.checks import check_paths
 from charlm.config.file import dotted, read_yaml
 from charlm.errors import CharlmError
 from charlm.network.model_file import read_architecture, read_fields
@@ -194,7 +195,7 @@ ReportError = Callable[[Path, CharlmError], object]
 """Takes the folder of a run that cannot be read, and the reason."""
 
 
-def list_runs(runs: Iterable[str | Path] = (), *, report: ReportError | None = None) -> list[RunSummary]:
+def list_runs(runs: str | Path | Sequence[str | Path] = (), *, report: ReportError | None = None) -> list[RunSummary]:
     """Return how far runs have come, the newest first.
 
     Args:
@@ -207,7 +208,7 @@ def list_runs(runs: Iterable[str | Path] = (), *, report: ReportError | None = N
 
     """
     found = []
-    for folder in map(Path, runs) if runs else find_runs():
+    for folder in check_paths("runs", runs) or find_runs():
         try:
             found.append(summarize(find_run(folder)))
         except CharlmError as error:

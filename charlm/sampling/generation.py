@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.checks import check_whole
 from charlm.errors import CharlmError
 from charlm.network.model_file import TrainedModel
 from charlm.network.reading import Stepper
@@ -115,10 +116,8 @@ class TextRequest:
     """Whether an end-of-text id becomes a blank line, instead of ending the text."""
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise CharlmError(f"seed: found {self.seed}; must be 0 or more")
-        if not 0 <= self.length <= sys.maxsize:
-            raise CharlmError(f"length: found {self.length}; must be 0 (endless) to {sys.maxsize}")
+        check_whole("seed", self.seed, least=0)
+        check_whole("length", self.length, least=0, most=sys.maxsize)
 
 
 @dataclass(frozen=True)

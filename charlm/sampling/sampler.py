@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.checks import check_number, check_whole
 from charlm.errors import CharlmError
 from charlm.network.rnn import Floats
 
@@ -49,14 +50,13 @@ class Sampler:
         return cls(temperature=temperature, **{name: getattr(filters, name) for name in names})
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < math.inf:
-            raise CharlmError(f"temperature: found {self.temperature}; must be a number, 0 or more")
-        if self.top_k is not None and self.top_k < 1:
-            raise CharlmError(f"top_k: found {self.top_k}; must be 1 or more")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise CharlmError(f"top_p: found {self.top_p}; must be above 0 and at most 1")
-        if self.min_p is not None and not 0 <= self.min_p <= 1:
-            raise CharlmError(f"min_p: found {self.min_p}; must be from 0 to 1")
+        check_number("temperature", self.temperature, least=0)
+        if self.top_k is not None:
+            check_whole("top_k", self.top_k, least=1)
+        if self.top_p is not None:
+            check_number("top_p", self.top_p, least=0, above=True, most=1)
+        if self.min_p is not None:
+            check_number("min_p", self.min_p, least=0, most=1)
 
 
 def make_chooser(sampler: Sampler) -> Callable[[Floats, float], int]:

@@ -89,8 +89,8 @@ class Given:
         """Check everything that can be checked before the text is read; return a config with the corpus settings.
 
         Raises:
-            CharlmError: a recipe, key or value is not valid, for any recipe that may be chosen; the minutes are not a
-                finite number above 0, or are given together with a length or teachers.
+            CharlmError: a recipe, key or value is not valid, for any recipe that may be chosen; or the minutes are
+                given together with a length or teachers.
 
         """
         self.check_minutes()
@@ -104,10 +104,8 @@ class Given:
         return config
 
     def check_minutes(self) -> None:
-        """Raise CharlmError if the minutes are not a finite number above 0, or a length is given as well."""
+        """Raise CharlmError if both a time limit and a length are given."""
         minutes = self.minutes
-        if minutes is not None and not 0 < minutes < math.inf:
-            raise CharlmError(f"minutes: found {minutes:g}; expected a finite number above 0")
         if minutes is not None and self.length_key:
             raise CharlmError(
                 f"minutes {minutes:g}: sets the length, and so does {self.length_key}; leave one of them out"

@@ -5,10 +5,11 @@ instance a trial of a search or a teacher, and `reopen` if it continues.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from charlm.checks import check_paths
 from charlm.config.file import Overrides, nest
 from charlm.config.recipes import DEFAULT_CORPUS
 from charlm.config.schema import Config
@@ -368,16 +369,25 @@ def lengthen(run: Run, engine: Engine, *, minutes: float, started: float, sessio
     return replace(run, config=config, previous=run.previous or run.config), deadline
 
 
-def as_sources(text: Text) -> list[str]:
-    """Return the files or the corpus that a text is made from; raises CharlmError if it is not of the kinds of Text."""
+def as_sources(text: Text, *, argument: str = "text") -> list[str]:
+    """Return the files or the corpus that a text is made from.
+
+    Args:
+        text: The text.
+        argument: The name of the argument, for the message of an error.
+
+    Raises:
+        CharlmError: it is not of the kinds of Text.
+
+    """
     if isinstance(text, Corpus):
         return [str(text.folder)]
     if text is None:
         return [str(DEFAULT_CORPUS)]
-    sources = [text] if isinstance(text, str | Path) or not isinstance(text, Iterable) else [*text]
+    sources = check_paths(argument, text)
     if not sources:
-        raise CharlmError("text: found an empty list; must name files or folders")
-    return [str(source) for source in sources]
+        raise CharlmError(f"{argument}: found an empty list; must name files or folders")
+    return [*map(str, sources)]
 
 
 def text_name(text: Text) -> str:

@@ -15,6 +15,7 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.trial import TrialState
 
+from charlm.checks import check_number, check_path, check_whole
 from charlm.config.file import dump_yaml, load_config
 from charlm.config.recipes import find_recipe
 from charlm.engine.factory import KerasEngines
@@ -107,10 +108,16 @@ def tune(
         Stopped: a signal came; it is a KeyboardInterrupt.
 
     """
-    loaded = load_space(find_recipe(str(space)))
+    loaded = load_space(find_recipe(str(check_path("space", space))))
+    folder = RUNS / f"tune-{loaded.path.stem}" if out is None else check_path("out", out)
+    seconds = 60 * check_number("minutes", minutes, least=0, above=True)
+    trial_seconds = None
+    if trial_minutes is not None:
+        trial_seconds = 60 * check_number("trial_minutes", trial_minutes, least=0, above=True)
+    if trials is not None:
+        check_whole("trials", trials, least=1)
+    as_sources(text)
     check_tensorflow()
-    folder = RUNS / f"tune-{loaded.path.stem}" if out is None else Path(out)
-    seconds, trial_seconds = 60 * minutes, None if trial_minutes is None else 60 * trial_minutes
     session = Session(on_event)
     with stop_on_signal(session.interruption):
         engines = KerasEngines(session)

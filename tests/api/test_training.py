@@ -77,7 +77,7 @@ def test_one_source_or_several_are_tokenized(tmp_path: Path) -> None:
     assert one.vocabulary.characters == ("\n", "a", "b")
     assert both.manifest.min_count == 2
     assert [len(corpus.manifest.sources) for corpus in (one, both)] == [1, 2]
-    with pytest.raises(CharlmError, match=r"^text: found an empty list; must"):
+    with pytest.raises(CharlmError, match=r"^sources: found an empty list; must"):
         charlm.tokenize([], tmp_path / "out")
 
 

@@ -112,9 +112,9 @@ REFUSED = """
 1 | sample red\x1b[31m.txt | red\\x1b[31m.txt: not a model file
 1 | serve m.safetensors m.safetensors | m.safetensors: another model is called m too;
 1 | serve m.safetensors --host a..b | host a..b, port 8000: cannot listen there
-1 | sample m.safetensors --min-p nan | min_p: found nan; must be from 0 to 1
+1 | sample m.safetensors --min-p nan | min_p: found nan; must be a number, from 0 to 1
 1 | serve m.safetensors --host LONG | port 8000: cannot listen there
-1 | tokenize LONG --out out | xxx: File name too long
+1 | tokenize LONG --out out | which is a text, not the path of a file
 1 | evaluate m.safetensors | not in a run that has its training text; name one: charlm evaluate m.safetensors TEXT, or
 1 | inspect m.safetensors --json | its training text; name one: charlm evaluate m.safetensors TEXT, or charlm inspect m
 1 | sample text.txt | not a model file (*.safetensors); to train on this text: charlm train text.txt; to score it:

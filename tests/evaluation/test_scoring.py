@@ -10,6 +10,7 @@ import pytest
 import reference
 from hypothesis import given
 from hypothesis import strategies as st
+from limits import memory_limit
 from models import random_parameters, with_tensors
 
 from charlm.config.recipes import DEFAULT_CORPUS
@@ -345,3 +346,10 @@ def test_three_standard_errors_decide_what_is_said_of_a_margin(
 
 def test_total_bits_are_those_of_all_scored_characters() -> None:
     assert Score(2 * math.log(2), 1_500).total_bits == pytest.approx(3_000)
+
+
+def test_windows_of_a_network_with_a_large_vocabulary_are_read_in_little_memory() -> None:
+    parameters = random_parameters(vocabulary_size=100_000, units=1)
+    with memory_limit(20_000_000):  # the logits of 128 windows at once are 51 MB
+        score = mean_score(score_windows(parameters, np.arange(200), window=1))
+    assert score.nats_per_char == pytest.approx(mean_score(score_stream(parameters, np.arange(200))).nats_per_char, 0.1)

@@ -15,7 +15,8 @@ import pytest
 from corpora import ABBA
 from inspection.networks import random_ids
 from inspection.reports import CHARACTERS, SMALL, numbers_in, report
-from models import random_parameters
+from limits import memory_limit
+from models import make_random_model, random_parameters
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import charlm
@@ -98,8 +99,18 @@ def test_the_more_parameters_the_fewer_characters_are_read(trained: TrainedModel
     assert limits_for(random_parameters(units=1000, layers=4)).context == 2_500
     many = random_parameters(vocabulary_size=40_000)
     read = reading(replace(trained, parameters=many), length=3000, limits=Limits(3000, 3000, 20))
-    assert len(read.trace.ids) == 500  # the logits of every position are held: 20 million of them
-    assert limits_for(many).context == 1000
+    assert len(read.trace.ids) == 500  # 20 million logits
+    assert limits_for(many) == Limits(100_000, 1000, 250, 125)
+
+
+@pytest.mark.slow
+def test_the_memory_of_a_report_does_not_grow_with_the_vocabulary_times_the_text() -> None:
+    characters = [chr(0xF0000 + index) for index in range(60_000)] + [chr(0x100000 + index) for index in range(60_000)]
+    model = make_random_model(characters, units=2)
+    text = np.random.default_rng(0).integers(0, 300, 400)
+    read = reading(model, text=text, limits=limits_for(model.parameters))
+    with memory_limit(500_000_000):  # one array of 400 x 120,000 float64 is 384 MB
+        inspect_text(read)
 
 
 def test_a_value_becomes_plain() -> None:
@@ -365,7 +376,7 @@ def test_the_same_report_twice_has_a_figure_for_each() -> None:
 
 def test_a_page_that_would_replace_the_model_is_refused(model_file: Path, text: Path) -> None:
     before = model_file.read_bytes()
-    with pytest.raises(CharlmError, match="is the model that is read; name another file"):
+    with pytest.raises(CharlmError, match="is read by this command"):
         inspect_runs([model_file], text=text, out=model_file)
     assert model_file.read_bytes() == before
 
@@ -412,7 +423,7 @@ def test_a_part_that_does_not_exist_is_refused(model_file: Path, text: Path) -> 
 def test_a_page_that_cannot_be_written_or_would_replace_the_text_is_refused(model_file: Path, text: Path) -> None:
     for out in ("", "missing/report.html", "text"):
         place = text if out == "text" else text.parent / out
-        with pytest.raises(CharlmError, match=r"must be the name of a file|is the text that is read"):
+        with pytest.raises(CharlmError, match=r"must be the name of a file|is read by this command"):
             inspect_runs([model_file], text=text, out=place)
         assert text.read_text(encoding="utf-8") == ABBA
 

@@ -95,9 +95,9 @@ def test_length_of_zero_has_no_end_and_takes_no_memory_and_one_below_it_is_refus
         assert sum(1 for _ in islice(text, 5000)) == 5000
     with pytest.raises(CharlmError, match="length=0 generates without end"):
         str(text)
-    with pytest.raises(CharlmError, match="length: found -1; must be 0"):
+    with pytest.raises(CharlmError, match="length: found -1; must be a whole number, from 0"):
         TextRequest(-1, GREEDY, seed=0)
-    with pytest.raises(CharlmError, match="seed: found -1; must be 0 or more"):
+    with pytest.raises(CharlmError, match="seed: found -1; must be a whole number, 0 or more"):
         TextRequest(5, GREEDY, seed=-1)
 
 

@@ -286,12 +286,6 @@ def test_a_recipe_that_does_not_exist_is_refused() -> None:
         Given(recipe="tinny").check()
 
 
-@pytest.mark.parametrize("minutes", [0.0, -1.0, math.nan, math.inf])
-def test_minutes_that_are_no_time_limit_are_refused(minutes: float) -> None:
-    with pytest.raises(CharlmError, match=r"^minutes: found .*; expected a finite number above 0$"):
-        Given(minutes=minutes).check()
-
-
 @pytest.mark.parametrize("key", ["steps", "epochs"])
 @pytest.mark.parametrize("recipe", [None, "tiny"])
 def test_minutes_with_another_length_are_refused(recipe: str | None, key: str) -> None:

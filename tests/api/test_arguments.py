@@ -1,0 +1,148 @@
+"""Every wrong value that a caller of the library can pass is a CharlmError that names the argument."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import charlm
+from charlm.errors import CharlmError
+from charlm.formats.exporting import export
+
+FLAG = (0, 1, None, "yes")
+TEXT = (5, None, b"x", ["a"])
+PATH = (5, -1, math.nan, "", "two\nlines", "x" * 5000, "nul\0", "\ud800", b"x", object(), {1: 2}, True, 1j)
+PATHS = (*PATH, [5], ["", "x"])
+COUNT = (-1, 1.5, "3", True, math.nan, [1], 1j)
+NUMBER = (-1, "3", True, math.nan, math.inf, 10**400, [1], 1j)
+NAME = (5, "", "x", ["train"], b"x", 1j)
+IDS = (5, [1.7], [[1]], [[1], [1, 2]], ["a"], [True], None, {1}, np.zeros((2, 2)), [10**400], [-1], [5], object())
+STATE: tuple[Any, ...] = (
+    5,
+    [],
+    "ab",
+    np.zeros(4),
+    [np.zeros((2, 4)), np.zeros((1, 4))],
+    [[["a"] * 4], [[0] * 4]],
+    {1: 2},
+    [[], []],
+)
+
+METHODS: dict[str, tuple[dict[str, Any], dict[str, tuple[Any, ...]]]] = {
+    "zero_state": ({}, {"batch": (*COUNT, 10**400)}),
+    "step": ({"ids": [1]}, {"ids": IDS, "state": STATE}),
+    "logits": ({"text": "ab"}, {"text": IDS, "state": STATE}),
+    "states": ({"text": "ab"}, {"text": IDS, "state": STATE}),
+    "score": ({"text": "ab"}, {"text": IDS, "state": STATE, "protocol": NAME, "window": (*COUNT, 0)}),
+    "surprise": ({"text": "ab"}, {"text": TEXT}),
+    "generate": (
+        {"prompt": "a", "length": 1},
+        {
+            "prompt": TEXT,
+            "length": (*COUNT, 10**400),
+            "temperature": NUMBER,
+            "top_k": (*COUNT, 0),
+            "top_p": (*NUMBER, 0, 1.1),
+            "min_p": (*NUMBER, 1.1),
+            "seed": COUNT,
+            "stop": (5, b"x", ["a"]),
+            "ignore_end": FLAG,
+        },
+    ),
+}
+FUNCTIONS: dict[str, tuple[Callable[..., object], dict[str, tuple[Any, ...]]]] = {
+    "load": (charlm.load, {"model": PATH}),
+    "evaluate": (
+        charlm.evaluate,
+        {
+            "model": PATH,
+            "text": PATH,
+            "split": NAME,
+            "protocol": NAME,
+            "window": (*COUNT, 0),
+            "baselines": FLAG,
+            "copies": FLAG,
+        },
+    ),
+    "inspect": (charlm.inspect, {"run": PATH, "text": PATH, "only": (*NAME[:3], [5], None)}),
+    "export": (export, {"model": PATH, "out": PATH, "format": NAME, "check": FLAG}),
+    "list_runs": (charlm.list_runs, {"runs": PATHS}),
+    "tokenize": (charlm.tokenize, {"sources": PATHS, "out": PATH, "recipe": PATH, "overrides": (5, [5], 1j)}),
+    "train": (
+        charlm.train,
+        {
+            "text": (*PATHS, []),
+            "recipe": PATH,
+            "overrides": (5, [5], 1j),
+            "epochs": (*COUNT, 0),
+            "minutes": (*NUMBER, 0),
+            "init": PATH,
+            "run": PATH,
+            "resume": FLAG,
+        },
+    ),
+    "resume": (charlm.resume, {"run": PATH, "overrides": (5, [5]), "epochs": (*COUNT, 0), "minutes": (*NUMBER, 0)}),
+    "tune": (
+        charlm.tune,
+        {
+            "space": PATH,
+            "text": (*PATHS, []),
+            "minutes": (*NUMBER, 0, None),
+            "trials": (*COUNT, 0),
+            "trial_minutes": (*NUMBER, 0),
+            "out": PATH,
+        },
+    ),
+}
+RIGHT: dict[str, dict[str, Any]] = {
+    "export": {"model": "river-plays", "out": "out", "format": "c"},
+    "tokenize": {"sources": "text", "out": "out"},
+    "tune": {"space": "space", "minutes": 1},
+}
+"""Arguments that a function needs."""
+CALLED = {("inspect", "run"): "model", ("logits", "text"): "ids", ("states", "text"): "ids", ("score", "text"): "ids"}
+"""What the message calls an argument, if not by its name."""
+
+
+@pytest.mark.parametrize(("name", "argument"), [(name, key) for name, (_, keys) in METHODS.items() for key in keys])
+def test_a_wrong_value_for_a_method_is_refused_by_name(name: str, argument: str, model_file: Path) -> None:
+    model = charlm.load(model_file)
+    right, keys = METHODS[name]
+    called = CALLED.get((name, argument), argument)
+    for value in keys[argument]:
+        with pytest.raises(CharlmError, match=rf"^{called}: "):
+            getattr(model, name)(**{**right, argument: value})
+
+
+@pytest.mark.parametrize(("name", "argument"), [(name, key) for name, (_, keys) in FUNCTIONS.items() for key in keys])
+def test_a_wrong_value_for_a_function_is_refused_by_name(
+    name: str, argument: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    function, keys = FUNCTIONS[name]
+    called = CALLED.get((name, argument), argument)
+    for value in keys[argument]:
+        with pytest.raises(CharlmError, match=rf"^{called}: "):
+            function(**{**RIGHT.get(name, {}), argument: value})
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_text_where_a_file_is_expected_is_told_to_score_it() -> None:
+    with pytest.raises(
+        CharlmError,
+        match=r"^text: found 'To be\\nor not'\.\.\., which is a text, .*, or use model\.score\(text\) in Python$",
+    ):
+        charlm.evaluate("river-plays", "To be\nor not")
+
+
+def test_numpy_numbers_and_an_empty_list_of_ids_are_right(model_file: Path) -> None:
+    model = charlm.load(model_file)
+    numbers: dict[str, Any] = {"length": np.int64(3), "temperature": np.float32(0.5), "seed": np.uint8(1)}
+    assert len(str(model.generate("a", **numbers))) <= 3
+    assert model.logits([]).shape == (0, 5)
+    assert model.step([], None)[0].shape == (0, 5)
+    states = [layer.tolist() for layer in model.zero_state()]
+    np.testing.assert_array_equal(model.logits("ab", state=states), model.logits("ab"))
