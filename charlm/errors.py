@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from charlm.wording import escape_controls, short_repr
+from charlm.wording import escape_controls, listed, short_repr
 
 MAX_CHARACTERS = 1500
 """Of a message: a longer one, with a key or a path of thousands of characters, is shown without its middle."""
@@ -49,7 +49,6 @@ def check_name(name: str, found: str, names: Iterable[str]) -> None:
         CharlmError: the value is none of the names.
 
     """
-    *others, last = names
-    if found not in (*others, last):
-        allowed = f"{', '.join(others)} or {last}" if others else last
-        raise CharlmError(f"{name}: found {short_repr(found)}; must be {allowed}")
+    allowed = [*names]
+    if found not in allowed:
+        raise CharlmError(f"{name}: found {short_repr(found)}; must be {listed(allowed, 'or')}")

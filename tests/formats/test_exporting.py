@@ -28,7 +28,7 @@ from charlm.training.evaluating import EVALUATED_CHARACTERS
 
 def card_of(trained: TrainedModel, score: Any) -> str:
     known = replace(trained, facts={"score": score})
-    return model_card(known, title="plays", program="C", usage="./run", names=["run.c", "model.bin"])
+    return model_card(known, title="plays", program="C", usage="./run", names=["charlm.h", "charlm.c", "model.bin"])
 
 
 def test_the_card_has_the_score_if_it_is_known_the_settings_and_the_command(trained: TrainedModel) -> None:
@@ -38,7 +38,7 @@ def test_the_card_has_the_score_if_it_is_known_the_settings_and_the_command(trai
     assert "1.5000 nats per character (2.1640 bits) on at most 200,000 characters of unseen text." in card
     assert f"```yaml\n{dump_yaml(trained.config)}```" in card
     assert "charlm train TEXT -c settings.yaml" in card
-    assert "## Use\n\n./run\n\nThe export is `run.c` and `model.bin`." in card
+    assert "## Use\n\n./run\n\nThe export is `charlm.h`, `charlm.c` and `model.bin`." in card
     assert card_of(trained, "good").count("Not known") == 1
 
 
