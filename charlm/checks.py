@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from charlm.errors import CharlmError
-from charlm.wording import short_repr
+from charlm.wording import listed, short_repr
 
 MAX_DEPTH = 32
 """Number of lists and mappings that may be inside each other in untrusted JSON or YAML."""
@@ -86,10 +86,9 @@ def check_name(argument: str, found: Any, names: Iterable[str]) -> None:
         CharlmError: the value is none of the names.
 
     """
-    *others, last = names
-    if not isinstance(found, str) or found not in (*others, last):
-        allowed = f"{', '.join(others)} or {last}" if others else last
-        raise CharlmError(f"{argument}: found {short_repr(found)}; must be {allowed}")
+    allowed = [*names]
+    if not isinstance(found, str) or found not in allowed:
+        raise CharlmError(f"{argument}: found {short_repr(found)}; must be {listed(allowed, 'or')}")
 
 
 def check_whole(argument: str, found: Any, *, least: int, most: int | None = None) -> int:

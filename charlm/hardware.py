@@ -1,20 +1,24 @@
-"""The machine: its cores, memory and processor, and the versions of the packages that speed depends on.
+"""The machine: cores, memory, processor, C compiler, and the versions of the packages that speed depends on.
 
 It is examined without TensorFlow.
 """
 
 import contextlib
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import resource
+import shlex
+import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from charlm import __version__
+from charlm.errors import CharlmError
 
 CPUINFO = Path("/proc/cpuinfo")
 CONTROL_GROUP = Path("/sys/fs/cgroup/memory.max")
@@ -28,6 +32,12 @@ ISAS_WITHOUT_BFLOAT16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AV
 PRODUCT_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "OMP_NUM_THREADS")
 """What the libraries that NumPy multiplies with read when they are loaded."""
 PACKAGES = ("numpy", "tensorflow", "keras", "torch")
+COMPILERS = ("cc", "gcc", "clang")
+"""The C compilers that are looked for, if $CC names none."""
+COMPILER_PACKAGE = "ziglang"
+"""The Python package with a C compiler, used if $CC is not set and no compiler is on the PATH."""
+COMPILER_FOLDERS = ("TMPDIR", "ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR")
+"""Environment variables: folders for the temporary files of a compiler, and for the caches of ziglang's."""
 
 
 def describe_machine() -> dict[str, str | int | None]:
@@ -117,6 +127,41 @@ def fastest_precision(*, cpuinfo: Path = CPUINFO, environ: Mapping[str, str] = o
     if "AuthenticAMD" in vendors:
         return FastPrecision("bfloat16", f"this AMD processor multiplies it twice as fast as float32 ({BFLOAT16})")
     return FastPrecision("float32", f"this processor multiplies bfloat16 ({BFLOAT16}) slower than float32")
+
+
+def find_compiler(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Return the command of the C compiler: $CC, cc, gcc, clang, or the one in the Python package ziglang.
+
+    Args:
+        environ: The environment; PATH says where compilers are looked for, CC may name one, with arguments.
+
+    Raises:
+        CharlmError: no compiler was found; the message says how to get one.
+
+    """
+    try:
+        named = shlex.split(environ.get("CC", ""))
+    except ValueError:
+        named = []
+    for command in [named] if named else [[name] for name in COMPILERS]:
+        if shutil.which(command[0], path=environ.get("PATH")):
+            return command
+    if named:
+        raise CharlmError(f"no C compiler (looked for CC={environ['CC']}); set CC to one that exists, or unset it")
+    if importlib.util.find_spec(COMPILER_PACKAGE) is not None:
+        return [sys.executable, "-m", COMPILER_PACKAGE, "cc"]
+    looked = ", ".join(COMPILERS)
+    raise CharlmError(f"no C compiler (looked for {looked}); pip install {COMPILER_PACKAGE} brings one")
+
+
+def compiler_name(command: Sequence[str]) -> str:
+    """Return the name of a compiler for the user."""
+    return COMPILER_PACKAGE if COMPILER_PACKAGE in command else command[0]
+
+
+def compiler_environment(folder: Path) -> dict[str, str]:
+    """Return the environment in which a compiler writes its temporary files and caches to a folder."""
+    return {**os.environ, **dict.fromkeys(COMPILER_FOLDERS, str(folder))}
 
 
 def memory_bytes(*, control_group: Path = CONTROL_GROUP, sysconf: Callable[[str], int] = os.sysconf) -> int | None:

@@ -47,6 +47,12 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def listed(words: Iterable[str], conjunction: str) -> str:
+    """Return one or more words as a list: "a", "a or b", "a, b or c"."""
+    *others, last = words
+    return f"{', '.join(others)} {conjunction} {last}" if others else last
+
+
 def duration(seconds: float) -> str:
     """Return a time in at most 5 columns, up to 9999 days: 42s, 5m07s, 12m, 1h23m, 14h, 2d04h, 12d."""
     rest = round(seconds)

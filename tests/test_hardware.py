@@ -10,6 +10,7 @@ import pytest
 
 import charlm
 from charlm import hardware
+from charlm.errors import CharlmError
 
 PHYSICAL_BYTES = 1000 * 4096
 SYSTEM = {"SC_PHYS_PAGES": 1000, "SC_PAGE_SIZE": 4096}
@@ -115,3 +116,39 @@ def test_the_cores_are_those_that_a_container_may_use(tmp_path: Path, monkeypatc
     for quota, cores in (("150000 100000", 2), ("50000 100000", 1), ("max 100000", 64), ("", 64), ("1 0", 64)):
         (tmp_path / "cpu.max").write_text(quota, encoding="ascii")
         assert hardware.core_count(quota=tmp_path / "cpu.max") == cores
+
+
+# The C compiler
+
+
+def put_programs(folder: Path, *names: str) -> dict[str, str]:
+    """Write programs that do nothing; return an environment whose PATH has only them."""
+    for name in names:
+        (folder / name).touch(mode=0o755)
+    return {"PATH": str(folder)}
+
+
+@pytest.mark.parametrize(
+    ("present", "found"),
+    [(["clang", "gcc", "cc"], "cc"), (["clang", "gcc"], "gcc"), (["clang"], "clang")],
+    ids=["all", "without cc", "clang alone"],
+)
+def test_the_first_compiler_on_the_path_is_found(tmp_path: Path, present: list[str], found: str) -> None:
+    assert hardware.find_compiler(put_programs(tmp_path, *present)) == [found]
+
+
+def test_the_compiler_named_by_cc_keeps_its_arguments(tmp_path: Path) -> None:
+    environ = put_programs(tmp_path, "cc", "mine")
+    assert hardware.find_compiler({**environ, "CC": "mine -x 'a b'"}) == ["mine", "-x", "a b"]
+
+
+def test_a_compiler_named_by_cc_that_is_missing_is_not_replaced(tmp_path: Path) -> None:
+    environ = put_programs(tmp_path, "cc")
+    with pytest.raises(CharlmError, match=r"looked for CC=mine -x\); set CC to one that exists, or unset it$"):
+        hardware.find_compiler({**environ, "CC": "mine -x"})
+
+
+def test_without_a_compiler_a_package_is_named_that_brings_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "COMPILER_PACKAGE", "nothing_such")
+    with pytest.raises(CharlmError, match=r"^no C compiler \(looked for cc, gcc, clang\); pip install nothing_such "):
+        hardware.find_compiler(put_programs(tmp_path))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from charlm.checks import check_name
 from charlm.errors import CharlmError
-from charlm.wording import counted, duration, escape_controls, nearest, short_repr
+from charlm.wording import counted, duration, escape_controls, listed, nearest, short_repr
 
 ESCAPED = {
     "\x1b[2J": r"\x1b[2J",
@@ -50,6 +50,13 @@ def test_a_noun_fits_its_number_and_the_nearest_word_is_spelt_alike() -> None:
     assert [counted(number, "step") for number in (0, 1, 2000)] == ["0 steps", "1 step", "2,000 steps"]
     for word, expected in (("unit", "units"), ("uints", "units"), ("qqq", None)):
         assert nearest(word, ["layers", "units"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"), [("a", "a"), ("ab", "a or b"), ("abc", "a, b or c")], ids=["one", "two", "three"]
+)
+def test_words_are_listed_with_a_conjunction_before_the_last(words: str, expected: str) -> None:
+    assert listed(words, "or") == expected
 
 
 def test_another_name_is_refused_with_those_that_would_do() -> None:

@@ -217,7 +217,7 @@ def _lines(found: "Evaluation") -> Iterator[str]:
     "--format",
     type=click.Choice(get_args(FormatName)),
     required=True,
-    help="html: a page for writing in a browser; onnx: ONNX; torch: PyTorch; keras: Keras; c: weights and a C program.",
+    help="html: a page for writing in a browser; onnx: ONNX; torch: PyTorch; keras: Keras; c: weights and a C library.",
 )
 @click.option(
     "--out",
@@ -243,7 +243,7 @@ def export(*, as_json: bool, **options: Any) -> None:
       charlm export tiny --format onnx --out model.onnx --check
         a run for ONNX, compared with charlm first
       charlm export --format c --out model-c
-        weights and a C program, with a model card
+        weights and a C library with an example program
 
     """
     from charlm.formats.exporting import export

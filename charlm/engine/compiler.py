@@ -1,4 +1,4 @@
-"""A C compiler that the machine may have, and the library that it makes of kernel.c.
+"""The library that the machine's C compiler makes of kernel.c.
 
 It is compiled when it is first used, for the processor at hand, so that it uses all of its instructions and nobody has
 to build a wheel for each. It is kept in the user's cache folder.
@@ -6,29 +6,24 @@ to build a wheel for each. It is kept in the user's cache folder.
 
 import contextlib
 import hashlib
-import importlib.util
 import os
 import shlex
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 from charlm.errors import CharlmError
 from charlm.events import KernelCompiling, KernelNotKept, OnEvent, ignore
-from charlm.hardware import processor_flags
+from charlm.hardware import compiler_environment, compiler_name, find_compiler, processor_flags
 from charlm.storage import temporary_folder, write_file
 
 SOURCE = Path(__file__).with_name("kernel.c")
 HEADERS = (Path(__file__).with_name("muon.h"), Path(__file__).with_name("products.h"))
 """What the source includes."""
 OPTIONS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", "-fno-strict-aliasing", "-fPIC", "-shared")
-COMPILERS = ("cc", "gcc", "clang")
-PACKAGE = "ziglang"
-"""The Python package with a C compiler, which is used if $CC is not set and there is no other."""
 OWN_OPTIONS = "CHARLM_CFLAGS"
 """The variable with more options, which come last: -march=x86-64-v3 holds the kernel to older instructions. It is not
 $CFLAGS, which is made for other programs and can make the kernel slow or useless without a word."""
@@ -51,13 +46,13 @@ def open_library(load: Callable[[Path], Library], *, on_event: OnEvent = ignore)
             loaded.
 
     """
-    command = find_compiler()
+    command = _find_training_compiler()
     folder, problem = cache_folder()
     kept = None if folder is None else folder / f"kernel-{_identity(command)}.so"
     if kept is not None and kept.is_file():
         with contextlib.suppress(OSError, ValueError):  # not our library, for whatever reason: compile it again
             return load(kept)
-    on_event(KernelCompiling(_name(command), COMPILE_SECONDS))
+    on_event(KernelCompiling(compiler_name(command), COMPILE_SECONDS))
     with temporary_folder() as scratch:  # where a full or noexec cache does no harm
         library = _compile(command, scratch)
         try:
@@ -74,38 +69,23 @@ def open_library(load: Callable[[Path], Library], *, on_event: OnEvent = ignore)
     return loaded
 
 
-def find_compiler(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Return the command of the C compiler: $CC, cc, gcc, clang, or that of the package ziglang.
+def _find_training_compiler() -> list[str]:
+    """Return the command of the C compiler.
 
     Raises:
-        CharlmError: there is none.
+        CharlmError: no compiler was found; the message adds how much faster training would be with one.
 
     """
     try:
-        named = shlex.split(environ.get("CC", ""))
-    except ValueError:
-        named = []
-    for command in [named] if named else [[name] for name in COMPILERS]:
-        if shutil.which(command[0], path=environ.get("PATH")):
-            return command
-    if not named and importlib.util.find_spec(PACKAGE) is not None:
-        return [sys.executable, "-m", PACKAGE, "cc"]
-    looked = f"CC={environ['CC']}" if named else ", ".join(COMPILERS)
-    raise CharlmError(
-        f"no C compiler (looked for {looked}); with one, training is 2 to 6 times as fast: "
-        f"pip install {PACKAGE} brings one"
-    )
-
-
-def _name(command: list[str]) -> str:
-    """Return the name of a compiler for the user."""
-    return PACKAGE if PACKAGE in command else command[0]
+        return find_compiler()
+    except CharlmError as error:
+        raise CharlmError(f"{error}; with a compiler, training is 2 to 6 times as fast") from None
 
 
 def describe_kernel() -> str:
     """Return what computes gradients in training on this machine, in words."""
     try:
-        return f"compiled by {_name(find_compiler())}"
+        return f"compiled by {compiler_name(_find_training_compiler())}"
     except CharlmError as error:
         return f"Keras's: {error}"
 
@@ -160,7 +140,7 @@ def _run(command: list[str], folder: Path) -> tuple[int, str]:
         text=True,
         errors="replace",
         start_new_session=True,
-        env={**os.environ, **dict.fromkeys(("TMPDIR", "ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"), str(folder))},
+        env=compiler_environment(folder),
     ) as process:
         try:
             _, errors = process.communicate(timeout=COMPILE_SECONDS)

@@ -12,7 +12,7 @@ from charlm.config.file import dump_yaml
 from charlm.evaluation.scoring import bits
 from charlm.network.model_file import TrainedModel
 from charlm.runs.summary import known_score
-from charlm.wording import escape_controls
+from charlm.wording import escape_controls, listed
 
 LICENSE = "LICENSE"
 MEASURED_ON = "at most 200,000 characters of unseen text"
@@ -42,6 +42,7 @@ def model_card(model: TrainedModel, *, title: str, program: str, usage: str, nam
 
     """
     nats, settings = known_score(model.facts), dump_yaml(model.config)
+    files = listed((f"`{name}`" for name in names), "and")
     has_parent = re.search(r"^  first_weights: '?\w{64}", settings, re.MULTILINE)
     parts = [
         _HEAD,
@@ -49,7 +50,7 @@ def model_card(model: TrainedModel, *, title: str, program: str, usage: str, nam
         f"A character-level language model, exported by charlm {__version__} for {program}. {summarize(model)}",
         "## Use",
         usage,
-        f"The export is {' and '.join(f'`{name}`' for name in names)}. `{MODEL_FILE}` is the model as charlm keeps it: "
+        f"The export is {files}. `{MODEL_FILE}` is the model as charlm keeps it: "
         f"`charlm sample {MODEL_FILE}` writes text, `charlm.load` loads it in Python.",
         "## Score",
         "Not known: the model file has none of a validation text."

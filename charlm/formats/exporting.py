@@ -90,12 +90,16 @@ def export_torch(model: TrainedModel) -> dict[str, bytes]:
 
 
 C_ACTIVATIONS = {"tanh": 0, "relu": 1, "sigmoid": 2, "linear": 3}
-"""The numbers of `activate` in run.c."""
+"""The numbers of `activate` in charlm.c."""
 C_RESERVED = 0xFFFFFFFF
+C_FILES = ("charlm.h", *programs.C_SOURCES)
+"""The library and the example program."""
 
 
 def export_c(model: TrainedModel) -> dict[str, bytes]:
-    """Return run.c, which writes text, and model.bin, which it reads; nothing of the model becomes C code.
+    """Return a library in C, an example program, and model.bin, which the library loads.
+
+    The library is charlm.h and charlm.c, the program main.c. Nothing of the model becomes C code.
 
     model.bin is little-endian. It begins with the bytes CHARLM-1 and nine int32: V, layers, H, the width of the input
     (E, or V without an embedding), whether there is an embedding, whether there are skip connections, the number of the
@@ -120,7 +124,8 @@ def export_c(model: TrainedModel) -> dict[str, bytes]:
     code_points = [C_RESERVED if character is None else ord(character) for character in vocabulary.characters]
     matrices = (matrix.astype("<f4").tobytes() for matrix in _matrices(model.parameters))
     head = b"CHARLM-1" + np.array(numbers, "<i4").tobytes() + np.array(code_points, "<u4").tobytes()
-    return {"run.c": read_shipped("run.c").encode(), "model.bin": head + b"".join(matrices)}
+    sources = {name: read_shipped(name).encode() for name in C_FILES}
+    return {**sources, "model.bin": head + b"".join(matrices)}
 
 
 def _matrices(parameters: Parameters) -> Iterator[Floats]:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
 from charlm.formats.card import MODEL_FILE
+from charlm.hardware import compiler_environment, compiler_name, find_compiler
 from charlm.network.model_file import TrainedModel, model_bytes
 from charlm.network.rnn import Floats
 from charlm.storage import temporary_folder
@@ -32,7 +33,8 @@ from charlm.wording import short_repr
 
 FILES = Path(__file__).parent / "files"
 TIMEOUT_SECONDS = 600
-_COMPILERS = ("cc", "gcc", "clang")
+C_SOURCES = ("charlm.c", "main.c")
+"""The library and the example program of the format c; both include charlm.h."""
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
@@ -169,22 +171,25 @@ logits = model.predict([ids[None].astype("int32"), *states], verbose=0)[0][0]
 
 
 def run_c(folder: Path, ids: NDArray[Any]) -> Floats:
-    """Build the run.c of an export, and let it read the model.bin beside it; as `run_python`.
+    """Build the C program of an export and let it read the export's model.bin; as `run_python`.
 
     Raises:
         CharlmError: there is no C compiler, or the program cannot be built or fails.
 
     """
-    compiler = _find(_COMPILERS, "a C compiler")
+    try:
+        compiler = find_compiler()
+    except CharlmError as error:
+        raise CharlmError(f"check: {error}") from None
+    sources = [str(folder / name) for name in C_SOURCES]
     with temporary_folder() as place:
-        program = f"{place}/run"
-        for command, data in (
-            ([compiler, "-O3", str(folder / "run.c"), "-lm", "-o", program], b""),
-            ([program, str(folder / "model.bin"), "--logits"], np.asarray(ids, "<i4").tobytes()),
-        ):
-            done = _run(command, data)
-            if done.returncode:
-                raise CharlmError(f"check: {Path(command[0]).name} failed: {_last_line(done.stderr)}")
+        program = str(place / "run")
+        built = _run([*compiler, "-O3", *sources, "-lm", "-o", program], environ=compiler_environment(place))
+        if built.returncode:
+            raise CharlmError(f"check: {compiler_name(compiler)} failed: {_first_error(built.stderr)}")
+        done = _run([program, str(folder / "model.bin"), "--logits"], np.asarray(ids, "<i4").tobytes())
+        if done.returncode:
+            raise CharlmError(f"check: run failed: {_last_line(done.stderr)}")
     return _to_logits(done.stdout, ids)
 
 
@@ -195,7 +200,7 @@ def run_browser(folder: Path, ids: NDArray[Any]) -> Floats:
         CharlmError: there is no Chromium on the PATH, or the scripts fail.
 
     """
-    browser = _find(_BROWSERS, "a browser")
+    browser = _find_browser()
     page = (folder / "index.html").read_text(encoding="utf-8")
     blocks = re.findall(r'<script type="text/plain".*?</script>', page)
     program = f"{read_shipped('model.js')}{read_shipped('check.js').replace('$ids', json.dumps(ids.tolist()))}"
@@ -213,17 +218,22 @@ def run_browser(folder: Path, ids: NDArray[Any]) -> Floats:
     return _to_logits(base64.b64decode(found[1]), ids)
 
 
-def _find(names: Sequence[str], kind: str) -> str:
-    """Return the path of the first of some programs that is on the PATH."""
-    found = next(filter(None, map(shutil.which, names)), None)
+def _find_browser() -> str:
+    """Return the path of the first browser that is on the PATH."""
+    found = next(filter(None, map(shutil.which, _BROWSERS)), None)
     if found is None:
-        raise CharlmError(f"check: needs {kind} on the PATH, one of {', '.join(names)}")
+        raise CharlmError(f"check: needs a browser on the PATH, one of {', '.join(_BROWSERS)}")
     return found
 
 
-def _run(command: Sequence[str], data: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
+def _run(
+    command: Sequence[str], data: bytes = b"", *, environ: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[bytes]":
+    """Run a program with data on its standard input; `environ` None = the environment of this process."""
     try:
-        return subprocess.run(command, input=data, capture_output=True, timeout=TIMEOUT_SECONDS, check=False)
+        return subprocess.run(
+            command, input=data, capture_output=True, timeout=TIMEOUT_SECONDS, check=False, env=environ
+        )
     except subprocess.TimeoutExpired:
         raise CharlmError(f"check: {Path(command[0]).name} did not end within {TIMEOUT_SECONDS} s") from None
 
@@ -235,3 +245,9 @@ def _to_logits(data: bytes, ids: NDArray[Any]) -> Floats:
 def _last_line(errors: bytes) -> str:
     lines = errors.decode("utf-8", "replace").strip().splitlines() or ["it wrote no message"]
     return short_repr(lines[-1])[1:-1]
+
+
+def _first_error(errors: bytes) -> str:
+    """Return the line of a compiler's first error, or its last line if none is called an error."""
+    lines = [line for line in errors.splitlines() if b"error" in line]
+    return _last_line(lines[0] if lines else errors)

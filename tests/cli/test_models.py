@@ -181,7 +181,8 @@ def test_copies_are_told_with_their_place_in_the_training_text(trained_run: Path
 def test_the_files_and_their_sizes_and_the_check_are_printed(model_file: Path, tmp_path: Path) -> None:
     command = charlm("export", model_file, "--format", "c", "--out", tmp_path / "out", "--check")
     files, check = command.stdout.splitlines()
-    sizes = [f"{name} {(tmp_path / 'out' / name).stat().st_size:,} bytes" for name in ("run.c", "model.bin")]
+    names = ("charlm.h", "charlm.c", "main.c", "model.bin")
+    sizes = [f"{name} {(tmp_path / 'out' / name).stat().st_size:,} bytes" for name in names]
     assert files == f"{tmp_path}/out: {', '.join(sizes)}"
     assert check.startswith("C: the largest difference of a logit over 10,000 characters is ")
     assert command.stderr == ""

@@ -33,7 +33,7 @@ ROOT = Path(__file__).parent.parent.parent
 PAGES = ("README.md", "docs/understanding.md")
 MORE_PAGES = ("docs/recipes.md", "docs/export.md", "docs/serving.md", "docs/tuning.md")
 BROUGHT = """cp mytext.txt tinyshakespeare.txt && charlm train mytext.txt -c tiny -r runs/mine &&
-charlm export runs/mine --format c --out c && cp c/run.c c/model.bin ."""
+charlm export runs/mine --format c --out c && cp c/*.[ch] c/model.bin ."""
 """What the reader of these has."""
 FIRST_LINE = "python3 -m venv .venv"
 CHARACTERS, FEW_CHARACTERS = 30_000, 3000

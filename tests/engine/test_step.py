@@ -15,10 +15,9 @@ from engine.networks import V, config
 from numpy.typing import NDArray
 
 from charlm.config.schema import TrainingConfig
-from charlm.engine.compiler import COMPILERS
 from charlm.engine.model import build_model, to_parameters, zero_state
 from charlm.engine.step import GradientsOfParts, Objective, StepResults, compile_steps
-from charlm.hardware import multiplies_bfloat16
+from charlm.hardware import COMPILERS, multiplies_bfloat16
 from charlm.network.rnn import nats
 from charlm.text.batches import Batches
 from charlm.training.machines import Machines

@@ -1,29 +1,25 @@
-"""The weights for the C program, and the program itself: it writes what charlm writes."""
+"""The weights for C programs, the example program, which prints what charlm prints, and fuzzing of the library."""
 
 import os
 import re
 import shutil
 import subprocess
 from collections.abc import Callable
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from commands import charlm
+from formats.c_library import SOURCE
 from formats.networks import STRANGE, make_model
-from pages import ROOT
 
 from charlm.formats.exporting import export_c
 from charlm.network.model_file import TrainedModel, write_model
-from charlm.text.vocabulary import Vocabulary
 
 FUZZ_SECONDS = os.environ.get("CHARLM_FUZZ_SECONDS")
 """For how long random inputs are tried; without it, FUZZ_RUNS inputs of one seed are."""
-FUZZ_RUNS = 60_000
-SOURCE = ROOT / "charlm/formats/files/run.c"
-LATIN = Vocabulary((*map(chr, range(256)), None), end_of_text_id=256)
+FUZZ_RUNS = 400_000
 
 
 def test_the_weights_begin_with_the_sizes_and_have_every_number(trained: TrainedModel) -> None:
@@ -44,7 +40,8 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the program, without a warning, and with checks of every access to memory."""
     target = tmp_path_factory.mktemp("c") / "run"
     options = ["-O1", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined", "-fno-sanitize-recover"]
-    subprocess.run(["cc", *options, str(SOURCE), "-lm", "-o", str(target)], check=True)
+    sources = [str(SOURCE), str(SOURCE.with_name("main.c"))]
+    subprocess.run(["cc", *options, *sources, "-lm", "-o", str(target)], check=True)
     return target
 
 
@@ -61,19 +58,33 @@ def run(program: Path, tmp_path: Path) -> Run:
     return run
 
 
+PROMPTS = {"empty": "", "known": "ab", "strange": 'é<"\\😀', "partly unknown": "aXb"}
+every_prompt = pytest.mark.parametrize("prompt", PROMPTS.values(), ids=PROMPTS)
+
+
+def check_text(trained: TrainedModel, run: Run, prompt: str) -> bytes:
+    """Check that both programs print the same text; return the messages of the one in C."""
+    write_model(Path("model.safetensors"), trained)
+    expected = charlm("sample", "model.safetensors", "-p", prompt, "-n", 100, "-t", 0)
+    done = run(trained, prompt, "100", "0")
+    assert done.stdout == expected.stdout_bytes
+    errors: bytes = done.stderr
+    return errors
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("likely", [None, 0, 3, 4])  # "\n", the unknown id, which is never chosen, the end of the text
-def test_it_writes_what_charlm_writes(trained: TrainedModel, tmp_path: Path, run: Run, likely: int | None) -> None:
-    if likely is None:
-        trained = make_model(characters=(*STRANGE, "a", "b"), layers=2, skip_connections=True, scale=1.0)
-    else:
-        trained.parameters.logits_bias[likely] += 100.0
-    write_model(tmp_path / "model.safetensors", trained)
-    for prompt in ("", "ab", 'é<"\\😀', "aXb"):
-        expected = charlm("sample", tmp_path / "model.safetensors", "-p", prompt, "-n", 100, "-t", 0)
-        done = run(trained, prompt, "100", "0")
-        assert done.stdout == expected.stdout_bytes
-        assert (b"left out 1 characters" in done.stderr) == (likely is None and "X" in prompt)
+@every_prompt
+@pytest.mark.parametrize("likely", [0, 3, 4], ids=["line break", "unknown id", "end of text"])
+def test_it_prints_what_charlm_prints(trained: TrainedModel, run: Run, likely: int, prompt: str) -> None:
+    trained.parameters.logits_bias[likely] += 100.0
+    assert check_text(trained, run, prompt) == b""
+
+
+@pytest.mark.slow
+@every_prompt
+def test_characters_without_an_id_are_left_out_and_counted(run: Run, prompt: str) -> None:
+    trained = make_model(characters=(*STRANGE, "a", "b"), layers=2, skip_connections=True, scale=1.0)
+    assert (b"left out 1 characters" in check_text(trained, run, prompt)) == ("X" in prompt)
 
 
 @pytest.mark.slow
@@ -94,32 +105,30 @@ def test_a_text_is_drawn_at_the_probabilities_of_the_network(trained: TrainedMod
 
 
 @pytest.mark.slow
-def test_a_file_that_is_cut_short_or_has_wrong_sizes_does_no_harm(trained: TrainedModel, run: Run) -> None:
-    whole = export_c(trained)["model.bin"]
-    for kept in (0, 4, 30, 48, 60, 300):
-        done = run(whole[:kept], "a")
-        assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (1, b"", 1)
-    for field, value in product(range(10), (-(2**31), -2, 1, 2, 4, 2**21, 2**31 - 1)):
-        number = np.array(value, "<i4").tobytes()
-        done = run(whole[: 8 + 4 * field] + number + whole[12 + 4 * field :], "a", "5")
-        assert done.returncode in {0, 1}
-        assert b"Sanitizer" not in done.stderr
+def test_a_damaged_model_is_refused_in_a_line(trained: TrainedModel, run: Run) -> None:
+    done = run(export_c(trained)["model.bin"][:300], "a")
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"run: the model is damaged\n")
+
+
+BAD_ARGUMENTS: dict[str, tuple[str, list[str | bytes]]] = {
+    "not UTF-8": ("the text is not UTF-8", [b"\xc3"]),
+    "no length": ("LENGTH must be a whole number", ["a", "y"]),
+    "negative length": ("LENGTH must be a whole number", ["a", "-1"]),
+    "huge length": ("LENGTH must be a whole number", ["a", "9" * 30]),
+    "negative temperature": ("TEMPERATURE must be a number, 0 or more", ["a", "5", "-1"]),
+    "empty temperature": ("TEMPERATURE must be a number, 0 or more", ["a", "5", ""]),
+    "temperature NaN": ("TEMPERATURE must be a number, 0 or more", ["a", "5", "nan"]),
+    "no top": ("TOP must be a whole number", ["a", "5", "1", "x"]),
+    "no seed": ("SEED must be a whole number", ["a", "5", "1", "0", "x"]),
+}
 
 
 @pytest.mark.slow
-def test_a_prompt_that_cannot_be_read_and_a_number_that_is_none_are_refused(run: Run) -> None:
-    table: dict[str, list[tuple[str | bytes, ...]]] = {
-        "UTF-8": [(prompt,) for prompt in (b"\xc3", b"\xff", b"\xc1\xa1", b"\xe0\x81\xa1", b"\xed\xa0\x80")],
-        "LENGTH must be a whole number": [("a", length) for length in ("y", "-1", "9" * 30)],
-        "TEMPERATURE must be a number, 0 or more": [("a", "5", number) for number in ("-1", "", "nan")],
-        "TOP must be a whole number": [("a", "5", "1", "x")],
-        "SEED must be a whole number": [("a", "5", "1", "0", "x")],
-    }
-    for message, arguments in [(message, arguments) for message, lines in table.items() for arguments in lines]:
-        done = run(make_model(), *arguments)
-        assert done.returncode == 1
-        assert message in done.stderr.decode()
-        assert done.stdout == b"" or len(arguments) == 1
+@pytest.mark.parametrize(("message", "arguments"), BAD_ARGUMENTS.values(), ids=BAD_ARGUMENTS)
+def test_a_bad_argument_is_refused_in_a_line(run: Run, message: str, arguments: list[str | bytes]) -> None:
+    done = run(make_model(), *arguments)
+    assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (1, b"", 1)
+    assert message in done.stderr.decode()
 
 
 @pytest.mark.slow
@@ -136,23 +145,59 @@ def test_a_terminal_is_shown_control_characters_and_does_not_obey_them(run: Run)
     assert {shown[start : start + 4] for start in range(0, 160, 4)} == {"\\x1b", "\\x9b"}
 
 
-@pytest.mark.slow
-def test_fuzzing_finds_no_access_outside_the_memory(trained: TrainedModel, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def fuzzer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the fuzzing program."""
     if shutil.which("clang") is None:
         pytest.skip("missing: clang")
+    target = tmp_path_factory.mktemp("fuzz") / "fuzz"
     options = ["-O1", "-g", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"]
-    options += [f'-DRUN_C="{SOURCE}"', str(Path(__file__).with_name("fuzz_run.c")), "-lm"]
-    subprocess.run(["clang", *options, "-o", tmp_path / "fuzz"], check=True)
-    (tmp_path / "corpus").mkdir()
-    others = (make_model(vocabulary=LATIN, embedding=3, layers=1), make_model(layers=2, skip_connections=True))
-    for index, model in enumerate((trained, *others)):
-        (tmp_path / f"corpus/{index}").write_bytes(b"\x02ab" + export_c(model)["model.bin"])
-    limits = ["-max_len=4096", "-timeout=10", "-detect_leaks=0", "-verbosity=1"]
-    limits += [f"-max_total_time={FUZZ_SECONDS}"] if FUZZ_SECONDS else ["-seed=1", f"-runs={FUZZ_RUNS}"]
+    program = str(Path(__file__).with_name("fuzz_charlm.c"))
+    command = ["clang", *options, f'-DCHARLM_C="{SOURCE}"', "-I", str(SOURCE.parent), program, "-lm"]
+    subprocess.run([*command, "-o", target], check=True)
+    return target
+
+
+def fuzz(fuzzer: Path, *arguments: str) -> bytes:
+    """Return what the fuzzing program reports; it must find nothing."""
     small = {**os.environ, "ASAN_OPTIONS": "quarantine_size_mb=16"}  # what was freed is kept, beyond libFuzzer's 2 GB
-    fuzz = [str(tmp_path / "fuzz"), *limits, "corpus"]
-    done = subprocess.run(fuzz, cwd=tmp_path, env=small, capture_output=True, check=False)
+    done = subprocess.run([fuzzer, *arguments], env=small, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr[-5000:].decode("utf-8", "replace")
-    tries, covered = (int(re.findall(pattern, done.stderr)[-1]) for pattern in (rb"#(\d+)\s", rb"cov: (\d+)"))
+    return done.stderr
+
+
+def fuzzed_inputs(trained: TrainedModel, *, failing: int) -> list[bytes]:
+    """Return inputs with models that differ in what they have; `failing` is the allocation that fails, 0 = none."""
+    wide = make_model(characters="aé€😀", layers=2, units=3, embedding=3, activation="relu")
+    skipping = make_model(layers=2, skip_connections=True, activation="sigmoid")
+    prompt = "aé€😀x".encode()
+    head = bytes([len(prompt), failing]) + prompt
+    return [head + export_c(model)["model.bin"] for model in (trained, wide, skipping)]
+
+
+@pytest.mark.slow
+def test_fuzzing_finds_no_access_outside_the_memory(fuzzer: Path, trained: TrainedModel) -> None:
+    Path("corpus").mkdir()
+    for number, data in enumerate(fuzzed_inputs(trained, failing=0)):
+        Path(f"corpus/{number}").write_bytes(data)
+    limits = ["-max_len=4096", "-timeout=10", "-detect_leaks=0", "-verbosity=1"]  # the program counts its blocks
+    limits += [f"-max_total_time={FUZZ_SECONDS}"] if FUZZ_SECONDS else ["-seed=1", f"-runs={FUZZ_RUNS}"]
+    report = fuzz(fuzzer, *limits, "corpus")
+    tries, covered = (int(re.findall(pattern, report)[-1]) for pattern in (rb"#(\d+)\s", rb"cov: (\d+)"))
     assert tries >= FUZZ_RUNS
     assert covered > 100
+
+
+ALLOCATIONS = 6
+"""The blocks of a model and a state."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("failing", range(1, ALLOCATIONS + 2))
+def test_a_failed_allocation_is_a_status_that_leaves_no_memory(
+    fuzzer: Path, trained: TrainedModel, failing: int
+) -> None:
+    """The last case has one more than there are, so that none fails."""
+    for number, data in enumerate(fuzzed_inputs(trained, failing=failing)):
+        Path(f"input-{number}").write_bytes(data)
+    fuzz(fuzzer, "-detect_leaks=0", "input-0", "input-1", "input-2")

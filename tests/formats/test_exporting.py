@@ -28,7 +28,7 @@ from charlm.training.evaluating import EVALUATED_CHARACTERS
 
 def card_of(trained: TrainedModel, score: Any) -> str:
     known = replace(trained, facts={"score": score})
-    return model_card(known, title="plays", program="C", usage="./run", names=["run.c", "model.bin"])
+    return model_card(known, title="plays", program="C", usage="./run", names=["charlm.h", "charlm.c", "model.bin"])
 
 
 def test_the_card_has_the_score_if_it_is_known_the_settings_and_the_command(trained: TrainedModel) -> None:
@@ -38,7 +38,7 @@ def test_the_card_has_the_score_if_it_is_known_the_settings_and_the_command(trai
     assert "1.5000 nats per character (2.1640 bits) on at most 200,000 characters of unseen text." in card
     assert f"```yaml\n{dump_yaml(trained.config)}```" in card
     assert "charlm train TEXT -c settings.yaml" in card
-    assert "## Use\n\n./run\n\nThe export is `run.c` and `model.bin`." in card
+    assert "## Use\n\n./run\n\nThe export is `charlm.h`, `charlm.c` and `model.bin`." in card
     assert card_of(trained, "good").count("Not known") == 1
 
 
@@ -68,8 +68,9 @@ def model(model_file: Path) -> Model:
 def test_a_folder_has_the_export_the_card_and_the_model_file(model: Model, tmp_path: Path) -> None:
     assert tuple(FORMATS) == get_args(FormatName)
     written = export(model, tmp_path / "out", format="c")
-    assert names(tmp_path / "out") == sorted(["README.md", "LICENSE", "model.safetensors", "run.c", "model.bin"])
-    sizes = {name: (tmp_path / "out" / name).stat().st_size for name in ("run.c", "model.bin")}
+    of_the_format = ["charlm.h", "charlm.c", "main.c", "model.bin"]
+    assert names(tmp_path / "out") == sorted(["README.md", "LICENSE", "model.safetensors", *of_the_format])
+    sizes = {name: (tmp_path / "out" / name).stat().st_size for name in of_the_format}
     assert (written.path, written.files, written.check) == (tmp_path / "out", sizes, None)
     assert str(load(tmp_path / "out/model.safetensors").generate("a", seed=1)) == str(model.generate("a", seed=1))
 
@@ -108,6 +109,7 @@ def test_a_failed_check_leaves_nothing(model: Model, tmp_path: Path, monkeypatch
     compiler.write_text(f"#!/bin/sh\n{script}", encoding="utf-8")
     compiler.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.delenv("CC", raising=False)
     message = r"check: a logit of C differs by .* over 10,000 characters; .* nothing was"
     with pytest.raises(CharlmError, match=message):
         export(model, tmp_path / "out", format="c", check=True)

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ from charlm.errors import CharlmError
 from charlm.formats import FormatName
 from charlm.formats.exporting import FORMATS
 from charlm.formats.onnx import FILE, export_onnx
-from charlm.formats.programs import Check, check_export, run_browser, run_c, run_python
+from charlm.formats.programs import C_SOURCES, Check, check_export, run_browser, run_c, run_python
 from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import ACTIVATIONS, Floats
 
@@ -48,9 +49,30 @@ def test_why_a_program_failed_is_said_in_a_line(tmp_path: Path) -> None:
     ):
         with pytest.raises(CharlmError, match=message):
             run_python(tmp_path, IDS, body=body, needs=["onnx", "nothing_such"])
-    (tmp_path / "run.c").write_text("int main(void) { return }", encoding="utf-8")
-    with pytest.raises(CharlmError, match=r"check: g?cc failed"):
+
+
+def test_what_the_c_compiler_refuses_is_said_in_a_line(tmp_path: Path) -> None:
+    for name in C_SOURCES:
+        (tmp_path / name).write_text("int main(void) { return }", encoding="utf-8")
+    with pytest.raises(CharlmError, match=r"check: .* failed: .*error: "):
         run_c(tmp_path, IDS)
+
+
+def test_a_missing_c_compiler_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "missing")
+    message = r"^check: no C compiler \(looked for CC=missing\); set CC to one that exists, or unset it$"
+    with pytest.raises(CharlmError, match=message):
+        run_c(tmp_path, IDS)
+
+
+@pytest.mark.slow
+def test_the_compiler_named_by_cc_gets_its_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ziglang", reason="missing: ziglang")
+    monkeypatch.setenv("CC", f"{shlex.quote(sys.executable)} -m ziglang cc")
+    trained = make_model()
+    folder = write_export(tmp_path / "out", trained, FORMATS["c"].export(trained, "x"))
+    expected, _ = reference.read(trained.parameters, IDS.tolist())
+    np.testing.assert_allclose(run_c(folder, IDS), expected, atol=1e-5, rtol=1e-5)
 
 
 BROWSER = """#!/bin/sh
