@@ -103,10 +103,12 @@ def _exit_codes() -> Iterator[None]:
         say_error(f"{place}{error.strerror or type(error).__name__}")
         sys.exit(1)
     except ModuleNotFoundError as error:
+        from charlm.hardware import install_command
+
         package = (error.name or "charlm").partition(".")[0]
         if package == "charlm":
             raise
-        say_error(f"{package}: this package is not installed; install it and the others with: pip install '.'")
+        say_error(f"{package}: this package is not installed: {install_command(package)}")
         sys.exit(1)
     except KeyboardInterrupt as stopped:
         sys.exit(getattr(stopped, "exit_code", 130))

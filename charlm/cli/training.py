@@ -342,7 +342,11 @@ def tune(**options: Any) -> None:
     try:
         from charlm.tuning.search import tune as search
     except ModuleNotFoundError as error:
-        raise CharlmError(f"charlm tune needs {error.name}, which is not installed: pip install '.[tune]'") from None
+        from charlm.hardware import install_command
+
+        package = str(error.name).partition(".")[0]
+        problem = f"charlm tune needs {package}, which is not installed: {install_command(package)}"
+        raise CharlmError(problem) from None
     try:
         with ProgressDisplay() as display:
             result = search(**options, on_event=display)

@@ -137,7 +137,7 @@ def test_the_script_of_each_shell_asks_charlm_what_completes_a_word() -> None:
         assert f"_CHARLM_COMPLETE={shell}_complete" in charlm("completion", shell).stdout
 
 
-NOT_INSTALLED = "is not installed; install it and the others with: pip install '.'"
+NOT_INSTALLED = "is not installed: pip install tensorboard"
 
 
 def run_command(call: Callable[[], object], *options: str) -> Result:
