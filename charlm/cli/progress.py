@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import textwrap
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn
 
 from charlm import events
-from charlm.cli.output import is_quiet, say, shows_progress
+from charlm.cli.output import beginning, is_quiet, say, shows_progress, text_width, wrap
 from charlm.events import Event
 from charlm.wording import counted, duration, escape_controls
 
@@ -44,11 +43,6 @@ def line_columns(descriptor: int = 2) -> int:
     return (columns or COLUMNS) - PREFIX_COLUMNS
 
 
-def wrap(line: str, *, columns: int = COLUMNS - PREFIX_COLUMNS) -> list[str]:
-    """Return a line as several of limited width; a word that is longer is not broken."""
-    return textwrap.wrap(line, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-
-
 def describe(event: Event, *, columns: int = COLUMNS - PREFIX_COLUMNS) -> list[str]:
     """Return an event as lines for the user; none if it only moves a progress bar.
 
@@ -62,7 +56,8 @@ def describe(event: Event, *, columns: int = COLUMNS - PREFIX_COLUMNS) -> list[s
     if isinstance(inner, events.Evaluated):
         return [_describe_evaluation(inner, columns)]
     if isinstance(event, WRAPPED):
-        return [part for line in _lines(event) for part in wrap(line)]
+        width = COLUMNS - PREFIX_COLUMNS
+        return [part for line in _lines(event) for part in wrap(line.split(" "), width, next_indent="  ")]
     return [*_lines(event)]
 
 
@@ -221,8 +216,9 @@ def _describe_evaluation(event: events.Evaluated, columns: int) -> str:
     best = ", best" if event.is_best else ""
     line = f"step {event.step:,} of {event.total:,}{left}: train {event.train_nats:.3f}{validation}{best}"
     words = " ".join(event.sample.split())
-    free = columns - len(line) - len(' ""')
-    return f'{line} "{words[:free]}"' if words and free >= MIN_SAMPLE_COLUMNS else line[:columns]
+    free = columns - text_width(line) - len(' ""')
+    has_sample = bool(words) and free >= MIN_SAMPLE_COLUMNS
+    return f'{line} "{beginning(words, free)}"' if has_sample else beginning(line, columns)
 
 
 @dataclass(frozen=True)

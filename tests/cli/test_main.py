@@ -197,16 +197,51 @@ def test_bars_are_shown_on_a_terminal_that_moves_its_cursor(monkeypatch: pytest.
         assert run_command(look, *options).stdout == f"{is_shown}\n"
 
 
-def test_tables_are_aligned_and_lines_filled_to_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [["日本", "1"], ["e\u0301te\u0301", "22"], ["abcd", "3"]]
-    assert output.align(rows, text_columns={0}) == ["日本   1", "e\u0301te\u0301   22", "abcd   3"]
-    assert [output.cut("abcde", width) for width in (5, 4, 2)] == ["abcde", "abc…", "a…"]
-    assert output.fill(["a 1", "b 2", "c 3"], width=9) == ["a 1, b 2,", "c 3"]
-    lines = output.fill(["a 1", "two words and more", "c 3"], width=12, indent=2)
-    assert lines == ["  a 1, two", "  words and", "  more, c 3"]
-    for columns, width in (("200", 200), ("39", 40)):
-        monkeypatch.setenv("COLUMNS", columns)
-        assert output.terminal_width() == width
+def test_tables_are_aligned() -> None:
+    rows = [["日本", "1"], ["e\u0301te\u0301", "22"], ["abcd", "3"], ["😀", "4"]]
+    expected = ["日本   1", "e\u0301te\u0301   22", "abcd   3", "😀     4"]
+    assert output.align(rows, text_columns={0}) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "expected"),
+    [
+        pytest.param("abcde", 5, "abcde", id="fits"),
+        pytest.param("abcde", 4, "abc…", id="letters"),
+        pytest.param("abcde", 1, "…", id="one column"),
+        pytest.param("日本語", 6, "日本語", id="wide fits"),
+        pytest.param("日本語", 5, "日本…", id="wide"),
+        pytest.param("日本語", 4, "日…", id="half of a wide character"),
+        pytest.param("e\u0301" * 9, 3, "e\u0301e\u0301…", id="combining"),
+        pytest.param("ab" * 500_000, 3, "ab…", id="long"),
+        pytest.param("", 1, "", id="empty"),
+    ],
+)
+def test_a_text_is_cut_to_a_width(text: str, width: int, expected: str) -> None:
+    assert output.cut(text, width) == expected
+
+
+@pytest.mark.parametrize(
+    ("items", "width", "indent", "lines"),
+    [
+        pytest.param([], 9, 2, [], id="none"),
+        pytest.param(["a 1", "b 2", "c 3"], 9, 0, ["a 1, b 2,", "c 3"], id="whole items"),
+        pytest.param(
+            ["a 1", "two words and more", "c 3"], 12, 2, ["  a 1, two", "  words and", "  more, c 3"], id="words"
+        ),
+        pytest.param(["abcdefgh", "c"], 7, 2, ["  abcde", "  fgh,", "  c"], id="long word"),
+        pytest.param(["日本語", "中文"], 9, 1, [" 日本語,", " 中文"], id="wide"),
+        pytest.param(["日本語中文"], 8, 1, [" 日本語", " 中文"], id="long wide word"),
+    ],
+)
+def test_lines_are_filled(items: list[str], width: int, indent: int, lines: list[str]) -> None:
+    assert output.fill(items, width=width, indent=indent) == lines
+
+
+@pytest.mark.parametrize(("columns", "width"), [("200", 200), ("39", 40)])
+def test_output_is_as_wide_as_the_terminal(columns: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert output.terminal_width() == width
 
 
 @pytest.mark.parametrize(
