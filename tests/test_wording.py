@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm.errors import CharlmError, check_name
-from charlm.wording import counted, duration, escape_controls, nearest, short_repr
+from charlm.wording import counted, duration, escape_controls, nearest, short_duration, short_number, short_repr
 
 ESCAPED = {
     "\x1b[2J": r"\x1b[2J",
@@ -64,3 +64,30 @@ def test_a_time_is_written_in_at_most_five_columns() -> None:
         *((50_000, "13h"), (2 * 86_400 + 4 * 3600 + 59, "2d04h"), (12.9 * 86_400, "12d")),
     ):
         assert duration(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        pytest.param(0.000358, "0.36 ms", id="part of a millisecond"),
+        pytest.param(0.0106, "11 ms", id="milliseconds"),
+        pytest.param(0.0994, "99 ms", id="longest in milliseconds"),
+        pytest.param(0.0996, "0.1 s", id="tenth of a second"),
+        pytest.param(1.64, "1.6 s", id="seconds"),
+        pytest.param(18.02, "18 s", id="many seconds"),
+        pytest.param(59.4, "59 s", id="longest in seconds"),
+        pytest.param(82.1, "1m22s", id="minutes"),
+        pytest.param(16_740, "4h39m", id="hours"),
+        pytest.param(0, "0 ms", id="nothing"),
+    ],
+)
+def test_a_short_time_has_two_digits(seconds: float, expected: str) -> None:
+    assert short_duration(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [(0, "0"), (0.05854, "0.0585"), (8.016, "8.02"), (20, "20"), (216.4, "216"), (27_702.4, "27,702")],
+)
+def test_a_short_number_has_no_exponent(number: float, expected: str) -> None:
+    assert short_number(number) == expected

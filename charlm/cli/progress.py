@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 from charlm import events
 from charlm.cli.output import beginning, is_quiet, say, shows_progress, text_width, wrap
 from charlm.events import Event
-from charlm.wording import counted, duration, escape_controls
+from charlm.wording import counted, duration, escape_controls, short_number
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -106,10 +106,8 @@ def _describe_decision(event: events.Decided) -> Iterator[str]:
     if event.better is not None:
         yield f"recipe {event.better} scores better and takes several times as long: -c {event.better}"
     if event.minutes is not None:
-        yield (
-            f"training for {event.minutes:g} min: {counted(event.steps, 'step')} ({event.epochs:,.3g} epochs), "
-            f"{counted(event.evaluations, 'evaluation')}"
-        )
+        steps = f"{counted(event.steps, 'step')} ({short_number(event.epochs)} epochs)"
+        yield f"training for {event.minutes:g} min: {steps}, {counted(event.evaluations, 'evaluation')}"
 
 
 def _describe_resume(event: Event) -> Iterator[str]:
@@ -173,7 +171,7 @@ def _describe_run(event: events.Started) -> Iterator[str]:
     yield f"training on {event.text_name} with the recipe {event.recipe}:"
     yield event.text_summary
     yield f"{event.layers} x {event.units} units, {event.weights:,} weights; kernel: {event.kernel}"
-    yield f"{counted(event.steps, 'step')} of {windows} of {lengths} characters, {event.epochs:,.4g} epochs"
+    yield f"{counted(event.steps, 'step')} of {windows} of {lengths} characters, {short_number(event.epochs)} epochs"
     yield from event.problems
 
 
