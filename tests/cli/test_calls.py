@@ -54,6 +54,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "serve a b --host ::1 --port 5": {"runs": AB, "host": "::1", "port": 5},
     "runs a b --group --json": {"runs": AB},
     "runs a b --samples": {"runs": AB},
+    "runs a b --all": {"runs": AB},
     "config show tiny -s a=1 -s b=2": {"path": find_recipe("tiny"), **SET},
     "tokenize a --out o": {"sources": (Path("a"),), "out": OUT},
     "tune s --minutes 9": {"space": Path("s"), "minutes": 9},
