@@ -119,6 +119,10 @@ REFUSED = """
 1 | evaluate m.safetensors | not in a run that has its training text; name one: charlm evaluate m.safetensors TEXT, or
 1 | inspect m.safetensors --json | its training text; name one: charlm evaluate m.safetensors TEXT, or charlm inspect m
 1 | sample text.txt | not a model file (*.safetensors); to train on this text: charlm train text.txt; to score it:
+1 | plan txt.txt | txt.txt: no such file or folder; did you mean text.txt?
+1 | plan text.txt -c escap.yml | escap.yml: no such recipe or YAML file; did you mean escape.yaml?
+1 | sample m.safetensor | must be a run or a model file; did you mean m.safetensors?
+1 | tune spce --minutes 1 | spce: no such recipe or YAML file; did you mean space?
 1 | sample nothing | nothing: no such file or folder; must be a run or a model file
 1 | sample | runs/: no run here; train one with: charlm train
 1 | tensorboard | runs: no run here has been trained
