@@ -85,4 +85,4 @@ def nearest(word: str, words: Iterable[str], *, similarity: float = 0.6) -> str 
     """
     import difflib  # here, so that a start without a mistake does not wait for it
 
-    return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)), None)
+    return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=similarity)), None)

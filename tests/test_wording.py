@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlm.errors import CharlmError, check_name
+from charlm.errors import CharlmError, check_name, several_problems
 from charlm.wording import counted, duration, escape_controls, nearest, short_duration, short_number, short_repr
 
 ESCAPED = {
@@ -43,6 +43,12 @@ def test_a_long_value_is_cut_and_a_long_message_shows_its_ends() -> None:
     shown = str(CharlmError("space.yaml: " + 5000 * "\x1b" + ": unknown key"))
     assert re.fullmatch(r"space.yaml: (\\x1b)+.* \.\.\. .*(\\x1b)+: unknown key", shown)
     assert [len(str(CharlmError(count * "x"))) for count in (1500, 1501)] == [1500, 1505]
+
+
+def test_an_error_with_several_problems_is_one_line_for_programs() -> None:
+    error = several_problems("some.yaml", ["a: wrong", "b:\x1b wrong"], count=2)
+    assert error.lines == ("some.yaml: 2 errors", "a: wrong", "b:\\x1b wrong")
+    assert str(error) == "some.yaml: 2 errors: a: wrong; b:\\x1b wrong"
 
 
 def test_a_noun_fits_its_number_and_the_nearest_word_is_spelt_alike() -> None:

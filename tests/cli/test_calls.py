@@ -143,7 +143,31 @@ REFUSED = """
 2 | evaluate m.safetensors --window 100 | --window is the length of the windows
 2 | evaluate m.safetensors --protocol windows --window 0 | '--window'
 2 | inspect m.safetensors --text text.txt | --out FILE.html
-2 | tran | No such command 'tran'. Did you mean 'train'?
+2 | tran | tran: no such command; did you mean charlm train?
+2 | generate | generate: no such command; did you mean charlm sample?
+2 | eval | eval: no such command; did you mean charlm evaluate?
+2 | ls | ls: no such command; did you mean charlm runs?
+2 | tensor-board | tensor-board: no such command; did you mean charlm tensorboard?
+2 | config lst | lst: no such command; did you mean charlm config list?
+2 | config generate | generate: no such command
+2 | train a --lr 0.01 | --lr: no such option; use -s training.optimizer.learning_rate=0.01
+2 | train a --learning-rate=0.01 | --learning-rate: no such option; use -s training.optimizer.learning_rate=0.01
+2 | train a --seq_length 9 | --seq_length: no such option; use -s training.sequence_length=9
+2 | train a --layer 2 | --layer: no such option; use -s model.layers=2
+2 | train a --optimizer adam | --optimizer: no such option; use -s training.optimizer.name=adam
+2 | train a --prompt 'a b' | --prompt: no such option; use -s sampling.prompt='a b'
+2 | train a --recipe tiny | --recipe: no such option; use --config tiny
+2 | train a --name a | --name: no such option; use --run a
+2 | plan a --name a | No such option '--name'.
+2 | train a --shuffle -q | --shuffle: no such option; use -s training.shuffle=VALUE
+2 | train a --model x | --model: no such option; use -s model.KEY=VALUE
+2 | train a --epoch 3 | No such option '--epoch'. Did you mean '--epochs'?
+2 | plan a --hidden 5 | --hidden: no such option; use -s model.units=5
+2 | config show tiny --batch 5 | --batch: no such option; use -s training.batch_size=5
+2 | tokenize a --out b --min-count 2 | --min-count: no such option; use -s corpus.min_count=2
+2 | tokenize a --out b --lr 1 | No such option '--lr'.
+2 | tune space --minutes 1 --units 5 | --units: no such option; in the search space, use fixed: {model.units: 5}
+2 | sample --epochs 3 | No such option '--epochs'.
 2 | evaluate --protocl x | No such option '--protocl'. Did you
 2 | --red\x1b[31m | --red\\x1b[31m
 2 | red\x1b[31m | red\\x1b[31m

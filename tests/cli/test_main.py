@@ -21,7 +21,7 @@ from run_folders import make_run
 
 from charlm import __version__
 from charlm.cli import output
-from charlm.cli.command import Command, Commands, quiet_option
+from charlm.cli.command import USUAL_COMMANDS, Command, Commands, quiet_option
 from charlm.cli.main import main
 from charlm.config.file import load_config, parse_yaml
 from charlm.config.recipes import describe_recipe, find_recipe, recipe_names
@@ -242,6 +242,27 @@ def test_lines_are_filled(items: list[str], width: int, indent: int, lines: list
 def test_output_is_as_wide_as_the_terminal(columns: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", columns)
     assert output.terminal_width() == width
+
+
+@pytest.mark.parametrize("name", [name for name in USUAL_COMMANDS if name not in main.commands])
+def test_a_usual_name_is_answered_with_a_command_that_exists(name: str) -> None:
+    command = charlm(name)
+    meant = f"charlm {USUAL_COMMANDS[name]}"
+    assert command.exit_code == 2
+    assert command.stderr.endswith(f"{name}: no such command; did you mean {meant}?\n")
+    assert meant.split()[1] in {*main.commands, "--version", "--help"}
+
+
+def test_each_problem_of_a_file_is_a_line() -> None:
+    Path("wrong.yaml").write_text('sed: 1\nmodel: {units: many}\n"\\e[31m": 2', encoding="utf-8")
+    command = charlm("config", "show", "wrong.yaml")
+    assert (command.exit_code, command.stdout) == (1, "")
+    assert command.stderr.splitlines() == [
+        "charlm: wrong.yaml: 3 errors",
+        "  model.units: found 'many'; must be a valid integer",
+        "  sed: found 1; there is no such key; did you mean seed?",
+        "  \\x1b[31m: found 2; there is no such key",
+    ]
 
 
 @pytest.mark.parametrize(
