@@ -31,6 +31,10 @@ ISAS_WITHOUT_BFLOAT16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AV
 """Values of ONEDNN_MAX_CPU_ISA, which holds TensorFlow's products to older instructions than the processor has."""
 PRODUCT_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "OMP_NUM_THREADS")
 """What the libraries that NumPy multiplies with read when they are loaded."""
+HAS_TENSORFLOW = sys.version_info < (3, 14) and (sys.platform, platform.machine()) != ("darwin", "x86_64")
+"""Whether TensorFlow has a wheel for this machine and this Python."""
+NEEDED_TOGETHER = (("tensorflow", "tensorboard"), ("starlette", "uvicorn"))
+"""Optional packages of training, and of `charlm serve`."""
 PACKAGES = ("numpy", "tensorflow", "keras", "torch")
 COMPILERS = ("cc", "gcc", "clang")
 """The C compilers that are looked for, if $CC names none."""
@@ -54,6 +58,14 @@ def describe_machine() -> dict[str, str | int | None]:
 def versions(*packages: str) -> dict[str, str | None]:
     """Return the installed version of each package, without importing it; None = not installed."""
     return {package: _version(package) for package in packages}
+
+
+def install_command(module: str) -> str:
+    """Return the command that installs a missing module and the packages that it is used with, in any folder."""
+    group = next((group for group in NEEDED_TOGETHER if module in group), (module,))
+    wanted = [name for name in group if name != "tensorflow" or HAS_TENSORFLOW]
+    missing = [name for name, version in versions(*wanted).items() if version is None]
+    return f"pip install {' '.join(missing or [module])}"
 
 
 def core_count(*, quota: Path = CPU_QUOTA) -> int:

@@ -17,12 +17,16 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from io import BufferedReader, FileIO
+from itertools import islice
 from pathlib import Path
 
 from charlm.errors import CharlmError
+from charlm.wording import nearest
 
 MAX_NAME = 40
 """The number of characters of a name that its temporary name keeps, which must not become too long."""
+MAX_NAMES_COMPARED = 2000
+"""The number of names in a folder that are compared with a missing one."""
 TEMPORARY_NAME = re.compile(r"\.(?P<process>[0-9]+)\.(?P<name>.+)\.tmp", re.DOTALL)
 
 
@@ -78,6 +82,16 @@ def reading(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)  # an OSError of a library may have no number
         raise UnreadableError(f"{path}: cannot be read: {reason}") from None
+
+
+def near_file_hint(path: Path) -> str:
+    """Return the end of a message about a missing file or folder: the most similar name next to it; "" if none is."""
+    with contextlib.suppress(OSError, ValueError), os.scandir(path.parent) as entries:
+        names = [entry.name for entry in islice(entries, MAX_NAMES_COMPARED)]
+        near = nearest(path.name, [name for name in names if not name.startswith(".")], similarity=0.7)
+        if near is not None:
+            return f"; did you mean {path.with_name(near)}?"
+    return ""
 
 
 def printable(path: Path) -> str:

@@ -64,8 +64,31 @@ def duration(seconds: float) -> str:
     return f"{rest}s"
 
 
-def nearest(word: str, words: Iterable[str]) -> str | None:
-    """Return the word that is spelt most like the given one, or None if none is similar."""
+def short_duration(seconds: float) -> str:
+    """Return a time with two digits: 0.36 ms, 12 ms, 0.4 s, 18 s; from a minute on, as `duration` does."""
+    if seconds >= 59.5:
+        return duration(seconds)
+    number, unit = (seconds, "s") if seconds >= 0.0995 else (1000 * seconds, "ms")
+    return f"{number:.2g} {unit}"
+
+
+def short_number(number: float) -> str:
+    """Return a number, 0 or more, with three digits, or all those before the point: 0.0585, 8.02, 216, 27,702."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+
+
+def nearest(word: str, words: Iterable[str], *, similarity: float = 0.6) -> str | None:
+    """Return the word that is spelt most like the given one.
+
+    Args:
+        word: A word.
+        words: The words to choose from.
+        similarity: How similar it must be, from 0 to 1 = equal.
+
+    Returns:
+        The most similar word, or None if none is similar enough.
+
+    """
     import difflib  # here, so that a start without a mistake does not wait for it
 
-    return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)), None)
+    return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=similarity)), None)

@@ -24,6 +24,7 @@ from charlm.storage import (
     UnreadableError,
     check_free,
     is_held,
+    near_file_hint,
     new_folder,
     only_writer,
     open_file,
@@ -45,6 +46,40 @@ def test_a_file_as_large_as_the_limit_is_read_and_what_is_larger_or_no_file_refu
     ):
         with pytest.raises(CharlmError, match=message):
             read_file(tmp_path / name, limit=3)
+
+
+@pytest.mark.parametrize(
+    ("missing", "hint"),
+    [
+        pytest.param("my.yml", "; did you mean my.yaml?", id="other suffix"),
+        pytest.param("texts/mytxt.txt", "; did you mean texts/mytext.txt?", id="in a folder"),
+        pytest.param("text", "; did you mean texts?", id="folder"),
+        pytest.param("hiden.yaml", "", id="hidden file"),
+        pytest.param("nothing", "", id="nothing similar"),
+        pytest.param("missing/my.yaml", "", id="no such folder"),
+        pytest.param("my.yaml/my.yaml", "", id="file as folder"),
+        pytest.param("my\0yaml", "; did you mean my.yaml?", id="no path"),
+        pytest.param("", "", id="empty"),
+    ],
+)
+def test_a_missing_file_is_answered_with_a_similar_one(missing: str, hint: str) -> None:
+    Path("texts").mkdir()
+    for name in ("my.yaml", "texts/mytext.txt", ".hidden.yaml"):
+        Path(name).touch()
+    assert near_file_hint(Path(missing)) == hint
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
+def test_a_folder_that_cannot_be_read_gives_no_hint() -> None:
+    Path("closed").mkdir(mode=0o300)
+    Path("closed/my.yaml").touch()
+    assert near_file_hint(Path("closed/my.yml")) == ""
+
+
+def test_only_some_names_of_a_large_folder_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "MAX_NAMES_COMPARED", 0)
+    Path("my.yaml").touch()
+    assert near_file_hint(Path("my.yml")) == ""
 
 
 @pytest.mark.parametrize(

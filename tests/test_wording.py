@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm.checks import check_name
-from charlm.errors import CharlmError
-from charlm.wording import counted, duration, escape_controls, listed, nearest, short_repr
+from charlm.errors import CharlmError, several_problems
+from charlm.wording import counted, duration, escape_controls, listed, nearest, short_duration, short_number, short_repr
 
 ESCAPED = {
     "\x1b[2J": r"\x1b[2J",
@@ -46,6 +46,12 @@ def test_a_long_value_is_cut_and_a_long_message_shows_its_ends() -> None:
     assert [len(str(CharlmError(count * "x"))) for count in (1500, 1501)] == [1500, 1505]
 
 
+def test_an_error_with_several_problems_is_one_line_for_programs() -> None:
+    error = several_problems("some.yaml", ["a: wrong", "b:\x1b wrong"], count=2)
+    assert error.lines == ("some.yaml: 2 errors", "a: wrong", "b:\\x1b wrong")
+    assert str(error) == "some.yaml: 2 errors: a: wrong; b:\\x1b wrong"
+
+
 def test_a_noun_fits_its_number_and_the_nearest_word_is_spelt_alike() -> None:
     assert [counted(number, "step") for number in (0, 1, 2000)] == ["0 steps", "1 step", "2,000 steps"]
     for word, expected in (("unit", "units"), ("uints", "units"), ("qqq", None)):
@@ -72,3 +78,30 @@ def test_a_time_is_written_in_at_most_five_columns() -> None:
         *((50_000, "13h"), (2 * 86_400 + 4 * 3600 + 59, "2d04h"), (12.9 * 86_400, "12d")),
     ):
         assert duration(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        pytest.param(0.000358, "0.36 ms", id="part of a millisecond"),
+        pytest.param(0.0106, "11 ms", id="milliseconds"),
+        pytest.param(0.0994, "99 ms", id="longest in milliseconds"),
+        pytest.param(0.0996, "0.1 s", id="tenth of a second"),
+        pytest.param(1.64, "1.6 s", id="seconds"),
+        pytest.param(18.02, "18 s", id="many seconds"),
+        pytest.param(59.4, "59 s", id="longest in seconds"),
+        pytest.param(82.1, "1m22s", id="minutes"),
+        pytest.param(16_740, "4h39m", id="hours"),
+        pytest.param(0, "0 ms", id="nothing"),
+    ],
+)
+def test_a_short_time_has_two_digits(seconds: float, expected: str) -> None:
+    assert short_duration(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [(0, "0"), (0.05854, "0.0585"), (8.016, "8.02"), (20, "20"), (216.4, "216"), (27_702.4, "27,702")],
+)
+def test_a_short_number_has_no_exponent(number: float, expected: str) -> None:
+    assert short_number(number) == expected

@@ -12,6 +12,7 @@ A shell completes recipes and runs from names of files: it must be fast.
 
 import contextlib
 import inspect
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -21,9 +22,36 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from charlm.cli.output import OutputClosedError, be_quiet, say_error, write_result, writing_output
+from charlm.cli.output import OutputClosedError, be_quiet, print_aside, say_error, write_result, writing_output
 from charlm.errors import Advice, CharlmError
-from charlm.wording import as_argument, escape_controls
+from charlm.wording import as_argument, escape_controls, nearest
+
+USUAL_COMMANDS = {
+    **dict.fromkeys(["generate", "gen", "predict", "write", "complete", "chat"], "sample"),
+    **dict.fromkeys(["eval", "test", "score", "validate", "perplexity"], "evaluate"),
+    **dict.fromkeys(["ls", "list", "compare", "status", "history"], "runs"),
+    **dict.fromkeys(["new", "fit", "learn", "run"], "train"),
+    **dict.fromkeys(["resume", "continue"], "train --resume"),
+    **dict.fromkeys(["estimate", "dry-run"], "plan"),
+    **dict.fromkeys(["prepare", "preprocess"], "tokenize"),
+    **dict.fromkeys(["search", "sweep", "optimize"], "tune"),
+    **dict.fromkeys(["report", "analyze"], "inspect"),
+    "server": "serve",
+    "convert": "export",
+    "tb": "tensorboard",
+    "recipes": "config list",
+    "show": "config show",
+    "version": "--version",
+    "help": "--help",
+}
+"""The command by the names that it has in other programs."""
+USUAL_OPTIONS = {"recipe": "--config", "name": "--run", "out": "--run", "output": "--run", "outputdir": "--run"}
+"""The option by the names that it has in other programs."""
+SPELLINGS = {
+    **dict.fromkeys(["train", "plan", "tokenize", "show"], "use -s {key}={value}"),
+    "tune": "in the search space, use fixed: {{{key}: {value}}}",
+}
+"""The advice on a setting, by command."""
 
 
 class Command(click.Command):
@@ -39,8 +67,15 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments, or print the help or the version and exit."""
+        arguments = [*args]  # the parser takes its arguments away
         with _exit_codes(), writing_output():
-            return super().parse_args(ctx, args)
+            try:
+                return super().parse_args(ctx, args)
+            except click.NoSuchOption as error:
+                hint = _describe_option(error.option_name, arguments, ctx.command)
+                if hint is None:
+                    raise
+                raise click.UsageError(f"{error.option_name}: no such option; {hint}", ctx) from None
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples."""
@@ -72,12 +107,73 @@ class Commands(Command, click.Group):
             with formatter.section(title):
                 formatter.write_dl(rows)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that is named; an unknown name is answered with the command that was probably meant."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchCommand as error:
+            usual = {} if ctx.parent else USUAL_COMMANDS
+            words = {**usual, **{name: name for name in self.commands}}
+            near = nearest(error.command_name, words)
+            group = f"charlm {ctx.info_name}" if ctx.parent else "charlm"
+            hint = f"; did you mean {group} {words[near]}?" if near else ""
+            raise click.UsageError(f"{error.command_name}: no such command{hint}", ctx) from None
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was named, and write what is left of its results."""
         with _exit_codes():
             result = super().invoke(ctx)
             write_result("")
             return result
+
+
+def _describe_option(option: str, arguments: Sequence[str], command: click.Command) -> str | None:
+    """Return the advice on an unknown option: another option, or a setting of the command.
+
+    Args:
+        option: The option, with its dashes.
+        arguments: The arguments of the command, among them the option and its value.
+        command: The command.
+
+    Returns:
+        The end of a message; None if no option or setting has such a name.
+
+    """
+    from charlm.config.file import named_settings, spell_override
+
+    if command.name not in SPELLINGS:
+        return None
+    word, given = _plain(option), _value_of(option, arguments)
+    own_options = {name for param in command.params for name in param.opts}
+    if USUAL_OPTIONS.get(word) in own_options:
+        return f"use {USUAL_OPTIONS[word]} {shlex.quote(given)}"
+    section = "corpus." if command.name == "tokenize" else ""
+    names = {_plain(name): key for name, key in named_settings().items() if key.startswith(section)}
+    near = nearest(word, names.keys() - USUAL_OPTIONS.keys(), similarity=0.85)
+    if near is None or near in map(_plain, own_options):
+        return None
+    key, equals, value = spell_override(names[near], given).partition("=")
+    if not equals:
+        key, value = f"{key}.KEY", "VALUE"
+    return SPELLINGS[command.name].format(key=key, value=shlex.quote(value))
+
+
+def _plain(name: str) -> str:
+    """Return the name of an option or a setting without dashes and underscores."""
+    return name.lower().replace("-", "").replace("_", "")
+
+
+def _value_of(option: str, arguments: Sequence[str]) -> str:
+    """Return the value that follows an option; VALUE if none does."""
+    for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True):
+        name, equals, value = argument.partition("=")
+        if name == option and equals:
+            return value
+        if name == option and not following.startswith("-"):
+            return following
+    return "VALUE"
 
 
 @contextlib.contextmanager
@@ -96,17 +192,22 @@ def _exit_codes() -> Iterator[None]:
         sys.exit(0)
     except CharlmError as error:
         hint = "" if error.advice is None else f"; {_describe(error.advice)}"
-        say_error(f"{error}{hint}")
+        message, *problems = error.lines
+        say_error(f"{message}{hint}")
+        for problem in problems:
+            print_aside(f"  {problem}")
         sys.exit(error.exit_code)
     except OSError as error:
         place = f"{error.filename}: " if error.filename is not None else ""
         say_error(f"{place}{error.strerror or type(error).__name__}")
         sys.exit(1)
     except ModuleNotFoundError as error:
+        from charlm.hardware import install_command
+
         package = (error.name or "charlm").partition(".")[0]
         if package == "charlm":
             raise
-        say_error(f"{package}: this package is not installed; install it and the others with: pip install '.'")
+        say_error(f"{package}: this package is not installed: {install_command(package)}")
         sys.exit(1)
     except KeyboardInterrupt as stopped:
         sys.exit(getattr(stopped, "exit_code", 130))

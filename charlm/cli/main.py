@@ -74,7 +74,7 @@ def config() -> None:
 
 @config.command("list", cls=Command)
 def list_() -> None:
-    """List the recipes that charlm comes with: what each is for, how long it takes, what it scores.
+    """List the recipes that charlm comes with: what each is for, and its time and score on a named machine.
 
     Examples:
       charlm config list

@@ -281,14 +281,15 @@ def serve(**options: Any) -> None:
         open to the network, for those who have the key in CHARLM_API_KEY
 
     """
-    from charlm.hardware import limit_product_threads
+    from charlm.hardware import install_command, limit_product_threads
 
     limit_product_threads(1)  # before NumPy is imported
     try:
         from charlm.serving import server
     except ModuleNotFoundError as error:
         package = str(error.name).partition(".")[0]
-        raise CharlmError(f"charlm serve needs {package}, which is not installed: pip install '.[serve]'") from None
+        problem = f"charlm serve needs {package}, which is not installed: {install_command(package)}"
+        raise CharlmError(problem) from None
     key = os.environ.get("CHARLM_API_KEY") or None
 
     display = ProgressDisplay()

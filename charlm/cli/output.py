@@ -5,9 +5,8 @@ import json
 import os
 import shutil
 import sys
-import textwrap
 import unicodedata
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -15,7 +14,6 @@ import click
 from charlm.errors import CharlmError
 from charlm.wording import escape_controls
 
-NO_BREAK = "\N{NO-BREAK SPACE}"
 MIN_WIDTH = 40
 """The narrowest terminal that output is laid out for."""
 
@@ -110,20 +108,31 @@ def terminal_width() -> int:
 
 
 def text_width(text: str) -> int:
-    """Return the columns that a text takes: two for a wide character of East Asia, none for a combining mark."""
-    if text.isascii():
-        return len(text)
-    shown = [unicodedata.east_asian_width(c) for c in text if unicodedata.category(c) not in {"Mn", "Me", "Cf"}]
-    return len(shown) + sum(kind in {"W", "F"} for kind in shown)
+    """Return the columns that a text takes."""
+    return len(text) if text.isascii() else sum(map(_width, text))
+
+
+def _width(character: str) -> int:
+    """Return the columns of a character: two for East Asian wide ones and emoji, none for a combining mark."""
+    if unicodedata.category(character) in {"Mn", "Me", "Cf"}:
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in {"W", "F"} else 1
+
+
+def beginning(text: str, width: int) -> str:
+    """Return as much of the beginning of a text as fits into a width, 0 or more columns."""
+    taken = 0
+    for index, character in enumerate(text):
+        taken += _width(character)
+        if taken > width:
+            return text[:index]
+    return text
 
 
 def cut(text: str, width: int) -> str:
     """Return a text that takes at most so many columns, 1 or more; an ellipsis ends one that was longer."""
-    if text_width(text) <= width:
-        return text
-    while text_width(text) >= width:
-        text = text[:-1]
-    return f"{text}…"
+    start = beginning(text, width)
+    return text if start == text else f"{beginning(start, width - 1)}…"
 
 
 def align(rows: Sequence[Sequence[str]], *, text_columns: Collection[int] = ()) -> list[str]:
@@ -153,11 +162,43 @@ def fill(items: Sequence[str], *, width: int, indent: int = 0) -> list[str]:
 
     Args:
         items: Any number of items.
-        width: The columns of a line, more than `indent`.
+        width: The columns of a line, at least two more than `indent`.
         indent: Spaces at the start of each line.
 
     """
-    whole = ", ".join(item.replace(" ", NO_BREAK) if len(item) <= width - indent else item for item in items)
-    before = " " * indent
-    lines = textwrap.wrap(whole, width, initial_indent=before, subsequent_indent=before, break_on_hyphens=False)
-    return [line.replace(NO_BREAK, " ").rstrip() for line in lines]
+    words: list[str] = []
+    for number, item in enumerate(items, start=1):
+        end = "," if number < len(items) else ""
+        is_whole = text_width(item) <= width - indent
+        words += [f"{item}{end}"] if is_whole else f"{item}{end}".split(" ")
+    return wrap(words, width, indent=" " * indent, next_indent=" " * indent, breaks_words=True)
+
+
+def wrap(
+    words: Iterable[str], width: int, *, indent: str = "", next_indent: str = "", breaks_words: bool = False
+) -> list[str]:
+    """Write words, separated by spaces, in lines of a limited width.
+
+    Args:
+        words: Any number of words.
+        width: The columns of a line, at least two more than those of an indent.
+        indent: The start of the first line.
+        next_indent: The start of each other line.
+        breaks_words: Whether a word that is wider than a line is broken, or has a line that is too long.
+
+    """
+    lines: list[str] = []
+    line = indent
+    is_empty = True
+    for word in words:
+        longer = f"{line}{word}" if is_empty else f"{line} {word}"
+        if not is_empty and text_width(longer) > width:
+            lines.append(line)
+            longer = f"{next_indent}{word}"
+        while breaks_words and text_width(longer) > width:
+            start = beginning(longer, width)
+            lines.append(start)
+            longer = f"{next_indent}{longer[len(start) :]}"
+        line = longer
+        is_empty = False
+    return lines if is_empty else [*lines, line]

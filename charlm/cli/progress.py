@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import textwrap
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -10,9 +9,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn
 
 from charlm import events
-from charlm.cli.output import is_quiet, say, shows_progress
+from charlm.cli.output import beginning, is_quiet, say, shows_progress, text_width, wrap
 from charlm.events import Event
-from charlm.wording import counted, duration, escape_controls
+from charlm.wording import counted, duration, escape_controls, short_number
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -44,11 +43,6 @@ def line_columns(descriptor: int = 2) -> int:
     return (columns or COLUMNS) - PREFIX_COLUMNS
 
 
-def wrap(line: str, *, columns: int = COLUMNS - PREFIX_COLUMNS) -> list[str]:
-    """Return a line as several of limited width; a word that is longer is not broken."""
-    return textwrap.wrap(line, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-
-
 def describe(event: Event, *, columns: int = COLUMNS - PREFIX_COLUMNS) -> list[str]:
     """Return an event as lines for the user; none if it only moves a progress bar.
 
@@ -62,7 +56,8 @@ def describe(event: Event, *, columns: int = COLUMNS - PREFIX_COLUMNS) -> list[s
     if isinstance(inner, events.Evaluated):
         return [_describe_evaluation(inner, columns)]
     if isinstance(event, WRAPPED):
-        return [part for line in _lines(event) for part in wrap(line)]
+        width = COLUMNS - PREFIX_COLUMNS
+        return [part for line in _lines(event) for part in wrap(line.split(" "), width, next_indent="  ")]
     return [*_lines(event)]
 
 
@@ -111,10 +106,8 @@ def _describe_decision(event: events.Decided) -> Iterator[str]:
     if event.better is not None:
         yield f"recipe {event.better} scores better and takes several times as long: -c {event.better}"
     if event.minutes is not None:
-        yield (
-            f"training for {event.minutes:g} min: {counted(event.steps, 'step')} ({event.epochs:,.3g} epochs), "
-            f"{counted(event.evaluations, 'evaluation')}"
-        )
+        steps = f"{counted(event.steps, 'step')} ({short_number(event.epochs)} epochs)"
+        yield f"training for {event.minutes:g} min: {steps}, {counted(event.evaluations, 'evaluation')}"
 
 
 def _describe_resume(event: Event) -> Iterator[str]:
@@ -178,7 +171,7 @@ def _describe_run(event: events.Started) -> Iterator[str]:
     yield f"training on {event.text_name} with the recipe {event.recipe}:"
     yield event.text_summary
     yield f"{event.layers} x {event.units} units, {event.weights:,} weights; kernel: {event.kernel}"
-    yield f"{counted(event.steps, 'step')} of {windows} of {lengths} characters, {event.epochs:,.4g} epochs"
+    yield f"{counted(event.steps, 'step')} of {windows} of {lengths} characters, {short_number(event.epochs)} epochs"
     yield from event.problems
 
 
@@ -221,8 +214,9 @@ def _describe_evaluation(event: events.Evaluated, columns: int) -> str:
     best = ", best" if event.is_best else ""
     line = f"step {event.step:,} of {event.total:,}{left}: train {event.train_nats:.3f}{validation}{best}"
     words = " ".join(event.sample.split())
-    free = columns - len(line) - len(' ""')
-    return f'{line} "{words[:free]}"' if words and free >= MIN_SAMPLE_COLUMNS else line[:columns]
+    free = columns - text_width(line) - len(' ""')
+    has_sample = bool(words) and free >= MIN_SAMPLE_COLUMNS
+    return f'{line} "{beginning(words, free)}"' if has_sample else beginning(line, columns)
 
 
 @dataclass(frozen=True)

@@ -3,30 +3,21 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from charlm.cli.command import PATH, Command, json_option, suggest_runs
-from charlm.cli.output import (
-    align,
-    cut,
-    fill,
-    print_json,
-    print_result,
-    say,
-    terminal_width,
-    text_width,
-)
+from charlm.cli.output import align, cut, fill, print_json, print_result, say, terminal_width, text_width
 from charlm.errors import CharlmError
-from charlm.wording import duration, escape_controls
-
-if TYPE_CHECKING:
-    pass
+from charlm.wording import counted, duration, escape_controls
 
 MAX_WIDTH = 40
 """Columns of a name, a setting or its value."""
 SAMPLE_CHARACTERS = 300
+NO_VALUE = "-"
+SHOWN_SETTINGS = 5
+"""The number of differing settings below a run, unless all are shown."""
 
 
 @click.command(cls=Command)
@@ -35,15 +26,25 @@ SAMPLE_CHARACTERS = 300
 )
 @click.option("--group", "is_grouped", is_flag=True, help="A line for all runs that differ in their seeds alone.")
 @click.option("--samples", "has_samples", is_flag=True, help="Let each run write a text, at its own temperature.")
+@click.option("--all", "shows_all", is_flag=True, help="Show all settings in which runs differ, not only five.")
 @json_option
 @click.pass_context
-def runs(context: click.Context, *, runs: tuple[Path, ...], is_grouped: bool, has_samples: bool, as_json: bool) -> None:
-    """List runs: state, step, score, text, speed, weights, age, recipe, and the settings in which they differ.
+def runs(
+    context: click.Context,
+    *,
+    runs: tuple[Path, ...],
+    is_grouped: bool,
+    has_samples: bool,
+    shows_all: bool,
+    as_json: bool,
+) -> None:
+    """List runs: state, step, score, text, recipe, speed, weights, age, and the settings in which they differ.
 
     A run is training, done, or stopped; one that was stopped goes on with charlm train --resume -r RUN. The score is
     that of its best model in nats per character; the column 5-gram says how much better or worse that is than a 5-gram
     model, or unclear if the difference is within three standard errors. Runs on one text stand together; how far a run
-    is above the best of them comes with the standard error of that difference. The age is the time since the last line
+    is above the best of them is followed by the standard error of that difference. Of the settings in which they
+    differ, the five that matter most are shown. The age is the time since the last line
     of its log. Columns that do not fit the terminal are left out. A run that cannot be read is left out, with a line on
     standard error; the exit code is 1 if such a run was named, or if none is left.
 
@@ -86,7 +87,12 @@ def runs(context: click.Context, *, runs: tuple[Path, ...], is_grouped: bool, ha
     elif rows:
         width = terminal_width()
         changed = () if is_grouped else _changed_texts(rows, width=width)
-        print_result(*_table(rows, columns, width=width), *changed)
+        count = None if shows_all else SHOWN_SETTINGS
+        print_result(*_table(rows, columns, width=width, count=count), *changed)
+        shown = {key for row in rows for key in [*row["settings"]][:count]}
+        hidden = {key for row in rows for key in row["settings"]} - shown
+        if hidden:
+            say(f"{counted(len(hidden), 'more differing setting')} not shown; --all shows them")
     if not found or (runs and unreadable):
         context.exit(1)
 
@@ -117,21 +123,28 @@ def _changed_texts(rows: Sequence[Mapping[str, Any]], *, width: int) -> Iterator
         yield from fill(totals, width=width, indent=2)
 
 
-def _table(found: Sequence[Mapping[str, Any]], columns: Mapping[str, "Column"], *, width: int) -> list[str]:
-    """Return a line for each row, as many columns as fit, and the differing settings below it."""
-    shown = {head: column for head, column in columns.items() if any(row[column[0]] is not None for row in found)}
-    cells = [["-" if row[key] is None else show(row[key]) for key, show in shown.values()] for row in found]
-    text_columns = {index for index, (_, show) in enumerate(shown.values()) if show is _cut}
-    for count in range(len(shown), 0, -1):
-        lines = align([row[:count] for row in ([*shown], *cells)], text_columns=text_columns)
+def _table(
+    found: Sequence[Mapping[str, Any]], columns: Mapping[str, "Column"], *, width: int, count: int | None
+) -> list[str]:
+    """Return a line for each row, as many columns as fit, and below it the first `count` differing settings or all."""
+    cells = {head: [_cell(row[key], show) for row in found] for head, (key, show) in columns.items()}
+    shown = {head: column for head, column in cells.items() if {*column} != {NO_VALUE}}
+    text_columns = {index for index, head in enumerate(shown) if columns[head][1] is _cut}
+    for fitting in range(len(shown), 0, -1):
+        rows = [*zip(*([head, *column] for head, column in [*shown.items()][:fitting]), strict=True)]
+        lines = align(rows, text_columns=text_columns)
         if max(map(text_width, lines)) <= width:
             break
     table = lines[:1]
     for row, line in zip(found, lines[1:], strict=True):
         values = {key: json.dumps(value, ensure_ascii=False) for key, value in row["settings"].items()}
-        settings = [f"{_cut(key)} {_cut(value)}" for key, value in values.items()]
+        settings = [f"{_cut(key)} {_cut(value)}" for key, value in [*values.items()][:count]]
         table += [line, *fill(settings, width=width, indent=2)]
     return table
+
+
+def _cell(value: Any, show: Callable[[Any], str]) -> str:
+    return NO_VALUE if value is None else show(value)
 
 
 def _cut(text: str) -> str:
@@ -143,7 +156,7 @@ def _margin(found: Mapping[str, Any]) -> str:
 
     match Comparison(**found).verdict:
         case "not compared":
-            return "-"
+            return NO_VALUE
         case "no clear difference":
             return "unclear"
         case verdict:
@@ -151,8 +164,11 @@ def _margin(found: Mapping[str, Any]) -> str:
 
 
 def _above(found: Mapping[str, float | None]) -> str:
-    error = found["standard_error"]
-    return f"+{found['nats_per_char']:.4f}" + ("" if error is None else f" ± {error:.4f}")
+    return f"+{found['nats_per_char']:.4f}"
+
+
+def _error_above(found: Mapping[str, float | None]) -> str:
+    return _cell(found["standard_error"], "{:.4f}".format)
 
 
 Column = tuple[str, Callable[[Any], str]]
@@ -162,12 +178,13 @@ COLUMNS: Mapping[str, Column] = {
     "step": ("step", "{:,.0f}".format),
     "nats": ("nats_per_char", "{:.4f}".format),
     "above best": ("above_best", _above),
+    "error": ("above_best", _error_above),
     "5-gram": ("comparison", _margin),
     "text": ("text", _cut),
+    "recipe": ("recipe", _cut),
     "chars/s": ("characters_per_second", "{:,.0f}".format),
     "weights": ("weights", "{:,}".format),
     "age": ("age_seconds", duration),
-    "recipe": ("recipe", _cut),
 }
 """The key of a row in each column by its head, and what shows a value that is not None; text is on the left."""
 SEED_COLUMNS: Mapping[str, Column] = {

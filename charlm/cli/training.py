@@ -25,7 +25,7 @@ from charlm.cli.command import (
 from charlm.cli.output import cut, fill, print_json, print_result, say, terminal_width
 from charlm.cli.progress import ProgressDisplay, describe
 from charlm.errors import CharlmError
-from charlm.wording import as_argument, counted, duration
+from charlm.wording import as_argument, counted, duration, short_duration, short_number
 
 if TYPE_CHECKING:
     from charlm.api.training import Plan
@@ -238,30 +238,26 @@ def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
     yield "recipe", [f"{decision.recipe}: {named}"]
     yield from (("note", [" ".join(describe(note))]) for note in decision.notes)
     yield "network", [f"{network.layers} x {network.units} {network.activation} units", f"{network.size:,} weights"]
-    yield "steps", [f"{schedule.total:,}", f"{schedule.epochs(schedule.total):,.4g} epochs", windows]
-    yield "memory", [f"{plan.memory_bytes / 1e9:,.3g} GB"]
+    epochs = short_number(schedule.epochs(schedule.total))
+    yield "steps", [f"{schedule.total:,}", f"{epochs} epochs", windows]
+    yield "memory", [f"{plan.memory_bytes / 1e9:,.1f} GB"]
     yield "precision", [f"{decision.precision.name}: {decision.precision.reason}"]
+    limit = "" if decision.minutes is None else f" of {decision.minutes:g} min"
+    preparations = [f"{name} {short_duration(seconds)}" for name, seconds in before.items() if seconds]
     yield (
         "time",
         [
-            duration(plan.seconds)
-            if decision.minutes is None
-            else f"{duration(plan.seconds)} of {decision.minutes:g} min",
-            *(f"{name} {duration(seconds)}" for name, seconds in before.items() if seconds),
-            f"start {plan.start_seconds:.1f} s",
-            f"{_short_time(costs.step_seconds)} per step",
-            f"{counted(plan.evaluations, 'evaluation')} of {_short_time(costs.evaluation_seconds)}",
-            f"end {costs.end_seconds:.1f} s",
-            f"{batches.characters_per_step / costs.step_seconds:,.0f} characters/s",
+            f"{short_duration(plan.seconds)}{limit} in all",
+            f"start {short_duration(plan.start_seconds)}",
+            *preparations,
+            f"{short_duration(costs.step_seconds)} per step",
+            f"{counted(plan.evaluations, 'evaluation')} of {short_duration(costs.evaluation_seconds)} each",
+            f"end {short_duration(costs.end_seconds)}",
         ],
     )
+    yield "speed", [f"{batches.characters_per_step / costs.step_seconds:,.0f} characters per second"]
     if decision.better is not None:
         yield "better", [f"-c {decision.better} scores better and takes several times as long"]
-
-
-def _short_time(seconds: float) -> str:
-    """Return a short time for the user, in seconds or milliseconds."""
-    return f"{seconds:,.3g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
 
 
 @click.command(cls=Command)
@@ -342,7 +338,11 @@ def tune(**options: Any) -> None:
     try:
         from charlm.tuning.search import tune as search
     except ModuleNotFoundError as error:
-        raise CharlmError(f"charlm tune needs {error.name}, which is not installed: pip install '.[tune]'") from None
+        from charlm.hardware import install_command
+
+        package = str(error.name).partition(".")[0]
+        problem = f"charlm tune needs {package}, which is not installed: {install_command(package)}"
+        raise CharlmError(problem) from None
     try:
         with ProgressDisplay() as display:
             result = search(**options, on_event=display)

@@ -15,14 +15,18 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from charlm.checks import MAX_DEPTH, check_json, check_text
-from charlm.config.schema import RESUMABLE, Config, merge
-from charlm.errors import CharlmError
+from charlm.config.schema import RESUMABLE, USUAL_NAMES, Config, merge
+from charlm.errors import CharlmError, several_problems
 from charlm.storage import read_file
 from charlm.wording import nearest, short_repr
 
 Overrides = str | Iterable[str] | Mapping[str, Any]
 """Values that replace those of a config: one `KEY=VALUE` as on the command line, several of them, or a mapping of
 dotted keys, or of sections as in a YAML file, to values."""
+
+
+OVERRIDE = "override"
+"""Origin of an override: the first word of a message about it."""
 
 
 def parse_overrides(overrides: Overrides) -> dict[str, Any]:
@@ -62,7 +66,7 @@ def dotted(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, A
             yield from dotted(value, f"{before}{key}.")
 
 
-def load_config(path: Path, *, overrides: Overrides = (), origin: str = "override") -> Config:
+def load_config(path: Path, *, overrides: Overrides = (), origin: str = OVERRIDE) -> Config:
     """Read a config from a YAML file.
 
     Args:
@@ -72,7 +76,8 @@ def load_config(path: Path, *, overrides: Overrides = (), origin: str = "overrid
 
     Raises:
         CharlmError: the file cannot be read, is too large, or is not a mapping in YAML, or a key or value is not valid;
-            the message names the file or override, the key, the value and the nearest valid key.
+            the message has every problem, and names the file or override, the key, the value and the nearest valid
+            key.
 
     """
     values = read_yaml(path)
@@ -91,13 +96,13 @@ def parse_config(values: Mapping[str, Any], *, origin: str) -> Config:
         origin: What the message of an error starts with: a file or an option.
 
     Raises:
-        CharlmError: a key is unknown or a value is not valid; the message describes the first of them.
+        CharlmError: keys are unknown or values are not valid; the message describes each of them.
 
     """
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise CharlmError(f"{origin}: {explain(error, Config)}") from None
+        raise explain_all(error, Config, origin=origin) from None
 
 
 def dump_config(config: Config) -> str:
@@ -117,29 +122,30 @@ def flatten(section: BaseModel, before: str = "") -> dict[str, Any]:
     return found
 
 
-def check_resume(before: Config, after: Config, *, origin: str = "") -> dict[str, tuple[Any, Any]]:
+def check_resume(before: Config, after: Config, *, origin: str = OVERRIDE) -> dict[str, tuple[Any, Any]]:
     """Refuse to resume a run with settings that a resume may not change.
 
     Args:
         before: The settings that the run has.
         after: The settings to continue with.
-        origin: What the message of an error starts with, for instance a file and a colon.
+        origin: What the message of an error starts with: a file or an option.
 
     Returns:
         The old and the new value of each setting that changes, by dotted keys.
 
     Raises:
-        CharlmError: a setting differs that is not marked as Resumable.
+        CharlmError: settings differ that are not marked as Resumable; the message names each of them.
 
     """
-    changes: dict[str, tuple[Any, Any]] = {}
-    for key, old, new in differences(before, after):
-        if not is_resumable(key):
-            raise CharlmError(
-                f"{origin}{key}: found {show_value(new)}; must be {show_value(old)}, as at the start of the run: "
-                f"it decided the steps that have been taken; leave it as it was, or start a new run"
-            )
-        changes[key] = (old, new)
+    changes = {key: (old, new) for key, old, new in differences(before, after)}
+    problems = [
+        f"{key}: found {show_value(new)}; must be {show_value(old)}, as at the start of the run: it decided the steps "
+        f"that have been taken; leave it as it was, or start a new run"
+        for key, (old, new) in changes.items()
+        if not is_resumable(key)
+    ]
+    if problems:
+        raise several_problems(origin, problems, count=len(problems))
     return changes
 
 
@@ -201,32 +207,112 @@ def section_of(field: FieldInfo) -> type[BaseModel] | None:
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
 
+def named_settings(model: type[BaseModel] = Config, *, section: str = "") -> dict[str, str]:
+    """Return the dotted key of each setting or section of a model by its own last name and by its usual names.
+
+    Args:
+        model: The model.
+        section: The dotted key of a section; its settings come first if several settings have one name.
+
+    """
+    keys = [key for key, _ in walk(model)]
+    last_names = {key.rpartition(".")[2]: key for key in keys}
+    usual_names = {name: key for name, key in USUAL_NAMES.items() if key in keys}
+    own_names = {key.rpartition(".")[2]: key for key in keys if key.rpartition(".")[0] == section}
+    return {**last_names, **usual_names, **own_names}
+
+
+def spell_override(key: str, value: Any, model: type[BaseModel] = Config) -> str:
+    """Return the override KEY=VALUE for a setting, or for a section that is known by its name, such as an optimizer.
+
+    Args:
+        key: The dotted key of the setting or section.
+        value: The value that the user gave, which may be wrong.
+        model: The model of the setting.
+
+    """
+    field = dict(walk(model))[key]
+    if _has_name(field):
+        key = f"{key}.name"
+    elif section_of(field) or isinstance(value, dict | list):
+        return key
+    return f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+
+
+def _has_name(field: FieldInfo) -> bool:
+    """Return whether a field holds a section with a setting `name`."""
+    section = section_of(field)
+    return section is not None and "name" in section.model_fields
+
+
+def explain_all(error: ValidationError, model: type[BaseModel], *, origin: str) -> CharlmError:
+    """Return an error that describes every problem that a model has found, one for each key.
+
+    Args:
+        error: What the model raised.
+        model: The model, from whose keys the nearest to an unknown one is proposed.
+        origin: What the message starts with: a file or an option.
+
+    """
+    by_key = {problem["loc"]: problem for problem in reversed(error.errors())}
+    lines = (_explain(by_key[key], model, is_override=origin == OVERRIDE) for key in reversed(by_key))
+    return several_problems(origin, lines, count=len(by_key))
+
+
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """Return what is wrong: the key, what was found, and what would do. The first error counts.
+    """Return the first problem that a model has found: the key, the value, and the values that it may have.
 
     Args:
         error: What the model raised.
         model: The model, from whose keys the nearest to an unknown one is proposed.
 
     """
-    first = error.errors()[0]
-    kind, path = first["type"], [str(part) for part in first["loc"]]
-    words = re.sub(r"^\w+ should (.*?)( after validation.*)?$", r"must \1", first["msg"].removeprefix("Value error, "))
-    line = {"extra_forbidden": "there is no such key", "missing": "is missing"}.get(kind, words)
-    if kind != "missing" and (path or kind != "value_error"):
-        line = f"found {show_value(first['input'])}; {line}"
+    return _explain(error.errors()[0], model)
+
+
+def _explain(problem: Mapping[str, Any], model: type[BaseModel], *, is_override: bool = False) -> str:
+    """Return a problem that Pydantic has found as a line, with a hint if the right spelling is known."""
+    kind, path, value = problem["type"], [str(part) for part in problem["loc"]], problem["input"]
+    message = problem["msg"].removeprefix("Value error, ")
+    expected = _EXPECTED.get(kind) or re.sub(r"^\w+ should (.*?)( after validation.*)?$", r"must \1", message)
+    has_value = kind != "missing" and (path or kind != "value_error")
+    line = f"found {show_value(value)}; {expected}" if has_value else expected
     if path:
         line = f"{'.'.join(path)}: {line}"
+    meant = _meant(problem, path, model, is_override=is_override)
+    return f"{line}; did you mean {meant}?" if meant else line
+
+
+_MAPPING, _LIST = "must be a mapping of keys to values", "must be a list"
+_EXPECTED = {
+    "extra_forbidden": "there is no such key",
+    "missing": "is missing",
+    "model_type": _MAPPING,
+    "model_attributes_type": _MAPPING,
+    "dict_type": _MAPPING,
+    "tuple_type": _LIST,
+    "list_type": _LIST,
+}
+"""Message for each kind of error whose message by Pydantic is not for users."""
+
+
+def _meant(problem: Mapping[str, Any], path: list[str], model: type[BaseModel], *, is_override: bool) -> str | None:
+    """Return the right spelling of a wrong word, key or section; None if it is not known."""
+    kind, value = problem["type"], problem["input"]
     if kind == "literal_error":
-        wrong, right = str(first["input"]), {word: word for word in re.findall("'(.*?)'", first["ctx"]["expected"])}
-    elif kind == "extra_forbidden":
-        keys = (key.rpartition(".") for key, _ in walk(model))
-        own_last = sorted(keys, key=lambda key: key[0] == ".".join(path[:-1]))  # of two with one name, the last counts
-        wrong, right = path[-1], {key[2]: "".join(key) for key in own_last}
-    else:
-        return line
-    near = nearest(wrong, right)
-    return f"{line}; did you mean {right[near]}?" if near else line
+        return nearest(str(value), re.findall("'(.*?)'", problem["ctx"]["expected"]))
+    key = ".".join(path)
+    if kind == "extra_forbidden":
+        names = named_settings(model, section=".".join(path[:-1]))
+        near = nearest(path[-1], names)
+        key = names[near] if near else ""
+    field = dict(walk(model)).get(key)
+    is_name = isinstance(value, str) and field is not None and _has_name(field)
+    if field is None or not (is_name or kind == "extra_forbidden"):
+        return None
+    if is_override:
+        return spell_override(key, value, model)
+    return f"{key}: {{name: {value}}}" if is_name else key
 
 
 MAX_CONFIG_BYTES = 100_000

@@ -4,6 +4,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from charlm.errors import CharlmError
+from charlm.storage import near_file_hint
 from charlm.wording import nearest
 
 _PACKAGE = Path(__file__).parent.parent
@@ -38,21 +39,25 @@ def find_recipe(name: str) -> Path:
     A name in configs/ comes first: a file of that name in the current folder is `./NAME`.
 
     Raises:
-        CharlmError: `name` is neither a recipe nor a file; the message names the nearest recipe.
+        CharlmError: `name` is neither a recipe nor a file; the message names the nearest recipe or file. A path that
+            ends in .yaml and is similar to no file is returned.
 
     """
     path, shipped = Path(name), CONFIGS / f"{name}.yaml"
     if name == shipped.stem and shipped.is_file():
         return shipped
-    if path.suffix in {".yaml", ".yml"} or path.is_file():
+    file_hint = "" if path.exists() else near_file_hint(path)
+    is_yaml = path.suffix in {".yaml", ".yml"}
+    if path.is_file() or (is_yaml and not file_hint):
         return path
-    near = nearest(name, recipe_names())
-    hint = f"; did you mean {near}?" if near else f"; the recipes are {', '.join(recipe_names())}"
-    raise CharlmError(f"{name}: no such recipe or YAML file{hint}")
+    near = None if is_yaml else nearest(name, [*recipe_names(), SPACE])
+    hint = f"; did you mean {near}?" if near else file_hint
+    names = ", ".join(recipe_names())
+    raise CharlmError(f"{name}: no such recipe or YAML file{hint or f'; the recipes are {names}'}")
 
 
 def describe_recipe(name: str) -> str:
-    """Return what the recipe of a name is for and how long it takes, as one line: the first paragraph of its head."""
+    """Return the first paragraph of the head of a recipe as one line: its purpose, and its time on a named machine."""
     lines = (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     head = takewhile(lambda line: line.startswith("# "), lines[2:])  # after the schema and the command
     return " ".join(line.removeprefix("# ") for line in head)

@@ -66,6 +66,31 @@ DECIDED_BY_THE_TASK = {
 }
 
 
+USUAL_NAMES = {
+    "opt": "training.optimizer",
+    "lr_schedule": "training.schedule",
+    "scheduler": "training.schedule",
+    "warmup": "training.schedule.warmup_steps",
+    "clip": "training.clip_norm",
+    "grad_clip": "training.clip_norm",
+    "patience": "training.early_stopping",
+    "validation_split": "corpus.validation_fraction",
+    **dict.fromkeys(["lr", "alpha", "step_size"], "training.optimizer.learning_rate"),
+    **dict.fromkeys(["hidden", "hidden_size", "hidden_dim", "hidden_units", "rnn_size"], "model.units"),
+    **dict.fromkeys(["num_layers", "n_layer", "n_layers", "depth"], "model.layers"),
+    **dict.fromkeys(["embed", "embedding_size", "embedding_dim"], "model.embedding"),
+    **dict.fromkeys(["dropout", "drop"], "model.layer_dropout"),
+    **dict.fromkeys(["batch", "minibatch"], "training.batch_size"),
+    **dict.fromkeys(
+        ["seq_len", "seq_length", "block_size", "context", "context_length", "window", "bptt"],
+        "training.sequence_length",
+    ),
+    **dict.fromkeys(["num_epochs", "n_epochs", "max_epochs"], "training.epochs"),
+    **dict.fromkeys(["max_steps", "num_steps", "iters", "max_iters", "iterations"], "training.steps"),
+}
+"""The dotted key of a setting, or of a section, by the names that it has in other programs."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True

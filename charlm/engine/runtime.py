@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 from charlm.errors import CharlmError
-from charlm.hardware import core_count
+from charlm.hardware import HAS_TENSORFLOW, core_count, install_command
 from charlm.storage import temporary_folder
 from charlm.training.signals import CAUGHT
 
@@ -33,15 +33,18 @@ def check_tensorflow() -> None:
     """Check that TensorFlow is installed, without importing it.
 
     Raises:
-        CharlmError: it is not; the message says for which machines it has wheels.
+        CharlmError: it is not; the message has the command that installs it, or says for which machines it has wheels.
 
     """
-    if importlib.util.find_spec("tensorflow") is None:
-        raise CharlmError(
-            "TensorFlow is needed for this, but is not installed: install charlm with Python 3.11 to 3.13 on Linux or "
-            f"on a Mac with Apple silicon; found Python {platform.python_version()} on "
-            f"{platform.system()} {platform.machine()}"
-        )
+    if importlib.util.find_spec("tensorflow") is not None:
+        return
+    problem = "TensorFlow is needed for this, but is not installed"
+    if HAS_TENSORFLOW:
+        raise CharlmError(f"{problem}: {install_command('tensorflow')}")
+    machine = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+    raise CharlmError(
+        f"{problem}: it needs Python 3.11 to 3.13 on Linux or on a Mac with Apple silicon; found {machine}"
+    )
 
 
 def is_loaded() -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from charlm.config.recipes import shipped_models
 from charlm.errors import Advice, CharlmError
 from charlm.events import LastModelTaken, NewestRunTaken, OnEvent, ignore
-from charlm.storage import is_held, printable
+from charlm.storage import is_held, near_file_hint, printable
 from charlm.wording import nearest
 
 RUNS = Path("runs")
@@ -155,8 +155,8 @@ def find_run(run: Path | None, *, under: Path = RUNS) -> Path:
     if names and not found:
         words = {word: name for name in names for word in (name, _TIME.sub("", name))}
         near = nearest(part, words)
-        hint = f"; did you mean {words[near]}?" if near else ""
-        advice = None if near else Advice("list runs", under)
+        hint = f"; did you mean {words[near]}?" if near else near_file_hint(run)
+        advice = None if hint else Advice("list runs", under)
         raise CharlmError(f"{run}: no such folder, and no run has this in its name{hint}", advice=advice)
     return under / found[0] if found else run
 
@@ -187,7 +187,7 @@ def find_model(model: Path | None, *, on_event: OnEvent = ignore) -> Path:
     if found.is_file():
         return found
     if not found.is_dir():
-        raise CharlmError(f"{found}: no such file or folder; must be a run or a model file")
+        raise CharlmError(f"{found}: no such file or folder; must be a run or a model file{near_file_hint(found)}")
     file = next((found / name for name in (BEST, LAST) if (found / name).is_file()), None)
     if file is None:
         if not is_run(found):

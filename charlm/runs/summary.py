@@ -35,6 +35,21 @@ from charlm.wording import short_repr
 
 SEEDS = ("seed", "training.data_seed")
 """The settings of the random choices of a run."""
+IMPORTANT = (
+    *SEEDS,
+    "model.units",
+    "model.layers",
+    "training.epochs",
+    "training.steps",
+    "training.optimizer.learning_rate",
+    "training.batch_size",
+    "training.sequence_length",
+    "model.layer_dropout",
+    "model.output_dropout",
+    "training.ngram_weight",
+    "training.optimizer.name",
+)
+"""The settings that tell most about a run, the most important first."""
 State = Literal["training", "stopped", "done"]
 """training: a process trains it now; done: it has reached its end; stopped: neither, so that it can be resumed."""
 
@@ -152,11 +167,13 @@ def _group(summaries: Sequence[RunSummary], key: Callable[[RunSummary], object])
 
 
 def differing_settings(summaries: Sequence[RunSummary]) -> list[str]:
-    """Return the keys of the settings that differ between runs, in the order of a config.
+    """Return the keys of the settings that differ between runs.
 
-    First come those that differ between runs of the same recipe: somebody has set them.
+    First come those that differ between runs of the same recipe: somebody has set them. Important settings come before
+    others.
     """
-    keys = list(dict.fromkeys(key for summary in summaries for key in summary.settings))
+    present = dict.fromkeys(key for summary in summaries for key in summary.settings)
+    keys = list(dict.fromkeys([*(key for key in IMPORTANT if key in present), *present]))
     recipes = dict.fromkeys(summary.recipe for summary in summaries)
     parts = [*([run for run in summaries if run.recipe == recipe] for recipe in recipes), summaries]
     found = [key for part in parts for key in keys if len({json.dumps(run.settings.get(key)) for run in part}) > 1]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from charlm.errors import CharlmError
 from charlm.hardware import memory_bytes
-from charlm.storage import printable
+from charlm.storage import near_file_hint, printable
 from charlm.text.vocabulary import MAX_MARKS, has_too_many_marks
 from charlm.wording import short_repr
 
@@ -108,7 +108,7 @@ def find_documents(sources: Iterable[str]) -> tuple[list[Document], dict[str, st
             documents[source] = Document(source, None, sys.stdin.buffer.read())
             continue
         if not source or not path.exists():
-            raise CharlmError(f"{source}: no such file or folder")
+            raise CharlmError(f"{source}: no such file or folder{near_file_hint(path)}")
         if not path.is_file() and not path.is_dir():
             raise CharlmError(f"{printable(path)}: is not a regular file; use - for standard input")
         if all((path / name).is_file() for name in RUN_FILES):

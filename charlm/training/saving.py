@@ -114,7 +114,7 @@ def restore(run: Run, engine: Engine, *, on_event: OnEvent) -> Restored:
             f"{folder / CORPUS}: not the corpus that the run was trained on; put it back, or start a new run"
         )
     before = parse_config(checkpoint.model.config, origin=str(folder / CHECKPOINTS))
-    changes = check_resume(_with_lengths_of(run.config, before), run.config, origin=f"{folder / CONFIG_FILE}: ")
+    changes = check_resume(_with_lengths_of(run.config, before), run.config, origin=str(folder / CONFIG_FILE))
     previous = (run.previous or run.config).training
     if not previous.has_length_of(run.config.training):
         run = _with_new_length(run, previous, progress, engine)

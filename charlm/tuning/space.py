@@ -11,7 +11,7 @@ Ranges are Optuna's distributions. Keys and values are checked here, before anyt
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,10 +19,10 @@ from typing import Annotated, Any
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution, distribution_to_json
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from charlm.config.file import dotted, explain, flatten, load_config, nest, parse_overrides, read_yaml
+from charlm.config.file import dotted, explain_all, flatten, load_config, nest, parse_overrides, read_yaml
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config, merge
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, several_problems
 from charlm.wording import short_repr
 
 Range = IntDistribution | FloatDistribution | CategoricalDistribution
@@ -90,7 +90,7 @@ class _File(BaseModel):
 
     recipe: str | None = None
     fixed: dict[str, Any] = {}
-    search: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+    search: Annotated[dict[str, Any], Field(min_length=1)]
 
 
 def load_space(path: Path) -> Space:
@@ -100,23 +100,35 @@ def load_space(path: Path) -> Space:
         path: A file of at most 100,000 bytes, UTF-8. The path of a recipe in it is relative to its folder.
 
     Raises:
-        CharlmError: the file cannot be read or is not of the form above, the recipe cannot be read, or a key or a value
-            at an end of a range is not valid.
+        CharlmError: the file cannot be read or is not of the form above, the recipe cannot be read, or keys or values
+            at the ends of ranges are not valid; the message describes each of them.
 
     """
     try:
         sections = _File.model_validate(read_yaml(path))
     except ValidationError as error:
-        raise CharlmError(f"{path}: {explain(error, _File)}") from None
-    ranges = {key: _parse_range(f"{path}: search: {key}", value) for key, value in sections.search.items()}
+        raise explain_all(error, _File, origin=str(path)) from None
+    parsed = {key: _parse_range(value) for key, value in sections.search.items()}
+    problems = [f"search: {key}: {problem}" for key, problem in parsed.items() if isinstance(problem, str)]
+    _raise_all(path, problems)
+    ranges = {key: one for key, one in parsed.items() if not isinstance(one, str)}
     name = "default" if sections.recipe is None else sections.recipe
     recipe = path.parent / name if Path(name).suffix in {".yaml", ".yml"} else find_recipe(name)
     space = Space(path, recipe, sections.recipe is None, fixed=parse_overrides(sections.fixed), search=ranges)
-    _check(space)
+    _raise_all(path, [*_refused_keys(space)])
+    space.config()
+    _raise_all(path, [*_wrong_ends(space)])
     return space
 
 
-def _parse_range(origin: str, value: dict[str, Any]) -> Range:
+def _raise_all(path: Path, problems: Sequence[str]) -> None:
+    """Raise CharlmError if there are problems."""
+    if problems:
+        raise several_problems(str(path), problems, count=len(problems))
+
+
+def _parse_range(value: dict[str, Any]) -> Range | str:
+    """Return a range, or a message if it is not valid."""
     problem = "must be {int: [low, high]}, {float: [low, high]} or {categorical: [value, ...]}"
     try:
         with warnings.catch_warnings():
@@ -130,7 +142,7 @@ def _parse_range(origin: str, value: dict[str, Any]) -> Range:
                     return CategoricalDistribution(choices)
     except (ValueError, TypeError, OverflowError, Warning) as error:
         problem = str(error).splitlines()[0]
-    raise CharlmError(f"{origin}: found {short_repr(value)}; {problem}")
+    return f"found {short_repr(value)}; {problem}"
 
 
 def _contains(one: Range, value: Any) -> bool:
@@ -139,8 +151,8 @@ def _contains(one: Range, value: Any) -> bool:
     return type(value) in {int, float} and one.low <= value <= one.high
 
 
-def _check(space: Space) -> None:
-    """Check every key, the fixed values, and every range at its ends, each on its own."""
+def _refused_keys(space: Space) -> Iterator[str]:
+    """Yield a message for each key that a space must not have."""
     fixed = [key for key, _ in dotted(space.fixed)]
     for section, keys, refused in (
         ("fixed", fixed, DECIDED_BY_THE_SEARCH),
@@ -149,10 +161,17 @@ def _check(space: Space) -> None:
         for key in keys:
             for name, reason in refused.items():
                 if f"{key}.".startswith(f"{name}."):
-                    raise CharlmError(f"{space.path}: {section}: {key}: {reason}; leave it out")
-    if both := sorted({*fixed} & space.search.keys()):
-        raise CharlmError(f"{space.path}: {both[0]}: is in fixed and in search; leave it in one of them")
-    space.config()
+                    yield f"{section}: {key}: {reason}; leave it out"
+    for key in sorted({*fixed} & space.search.keys()):
+        yield f"{key}: is in fixed and in search; leave it in one of them"
+
+
+def _wrong_ends(space: Space) -> Iterator[str]:
+    """Yield a message for each range with an end that is not valid; each end is checked on its own."""
     for key, one in space.search.items():
         for end in one.choices if isinstance(one, CategoricalDistribution) else (one.low, one.high):
-            space.config({key: end})
+            try:
+                space.config({key: end})
+            except CharlmError as error:
+                yield str(error).removeprefix(f"{space.path}: ")
+                break

@@ -16,6 +16,7 @@ from models import weights_of
 import charlm
 from charlm.api.training import Plan, plan
 from charlm.config.recipes import find_recipe
+from charlm.engine import runtime
 from charlm.errors import CharlmError
 from charlm.events import Event, Resumed
 from charlm.network.model_file import read_model
@@ -52,9 +53,19 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         _ = charlm.lode  # type: ignore[attr-defined]
 
 
-def test_without_tensorflow_training_is_refused_before_the_text_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("has_wheel", "advice"),
+    [
+        pytest.param(True, r"pip install .*tensorflow", id="wheel"),
+        pytest.param(False, r"it needs Python 3\.11 to 3\.13 .*; found Python 3", id="no wheel"),
+    ],
+)
+def test_without_tensorflow_training_is_refused_before_the_text_is_read(
+    has_wheel: bool, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    with pytest.raises(CharlmError, match=r"^TensorFlow is needed for this, but is not installed: .* found Python 3"):
+    monkeypatch.setattr(runtime, "HAS_TENSORFLOW", has_wheel)
+    with pytest.raises(CharlmError, match=rf"^TensorFlow is needed for this, but is not installed: {advice}"):
         charlm.train("missing.txt", run="run")
 
 

@@ -54,6 +54,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "serve a b --host ::1 --port 5": {"runs": AB, "host": "::1", "port": 5},
     "runs a b --group --json": {"runs": AB},
     "runs a b --samples": {"runs": AB},
+    "runs a b --all": {"runs": AB},
     "config show tiny -s a=1 -s b=2": {"path": find_recipe("tiny"), **SET},
     "tokenize a --out o": {"sources": (Path("a"),), "out": OUT},
     "tune s --minutes 9": {"space": Path("s"), "minutes": 9},
@@ -118,6 +119,10 @@ REFUSED = """
 1 | evaluate m.safetensors | not in a run that has its training text; name one: charlm evaluate m.safetensors TEXT, or
 1 | inspect m.safetensors --json | its training text; name one: charlm evaluate m.safetensors TEXT, or charlm inspect m
 1 | sample text.txt | not a model file (*.safetensors); to train on this text: charlm train text.txt; to score it:
+1 | plan txt.txt | txt.txt: no such file or folder; did you mean text.txt?
+1 | plan text.txt -c escap.yml | escap.yml: no such recipe or YAML file; did you mean escape.yaml?
+1 | sample m.safetensor | must be a run or a model file; did you mean m.safetensors?
+1 | tune spce --minutes 1 | spce: no such recipe or YAML file; did you mean space?
 1 | sample nothing | nothing: no such file or folder; must be a run or a model file
 1 | sample | runs/: no run here; train one with: charlm train
 1 | tensorboard | runs: no run here has been trained
@@ -138,7 +143,31 @@ REFUSED = """
 2 | evaluate m.safetensors --window 100 | --window is the length of the windows
 2 | evaluate m.safetensors --protocol windows --window 0 | '--window'
 2 | inspect m.safetensors --text text.txt | --out FILE.html
-2 | tran | No such command 'tran'. Did you mean 'train'?
+2 | tran | tran: no such command; did you mean charlm train?
+2 | generate | generate: no such command; did you mean charlm sample?
+2 | eval | eval: no such command; did you mean charlm evaluate?
+2 | ls | ls: no such command; did you mean charlm runs?
+2 | tensor-board | tensor-board: no such command; did you mean charlm tensorboard?
+2 | config lst | lst: no such command; did you mean charlm config list?
+2 | config generate | generate: no such command
+2 | train a --lr 0.01 | --lr: no such option; use -s training.optimizer.learning_rate=0.01
+2 | train a --learning-rate=0.01 | --learning-rate: no such option; use -s training.optimizer.learning_rate=0.01
+2 | train a --seq_length 9 | --seq_length: no such option; use -s training.sequence_length=9
+2 | train a --layer 2 | --layer: no such option; use -s model.layers=2
+2 | train a --optimizer adam | --optimizer: no such option; use -s training.optimizer.name=adam
+2 | train a --prompt 'a b' | --prompt: no such option; use -s sampling.prompt='a b'
+2 | train a --recipe tiny | --recipe: no such option; use --config tiny
+2 | train a --name a | --name: no such option; use --run a
+2 | plan a --name a | No such option '--name'.
+2 | train a --shuffle -q | --shuffle: no such option; use -s training.shuffle=VALUE
+2 | train a --model x | --model: no such option; use -s model.KEY=VALUE
+2 | train a --epoch 3 | No such option '--epoch'. Did you mean '--epochs'?
+2 | plan a --hidden 5 | --hidden: no such option; use -s model.units=5
+2 | config show tiny --batch 5 | --batch: no such option; use -s training.batch_size=5
+2 | tokenize a --out b --min-count 2 | --min-count: no such option; use -s corpus.min_count=2
+2 | tokenize a --out b --lr 1 | No such option '--lr'.
+2 | tune space --minutes 1 --units 5 | --units: no such option; in the search space, use fixed: {model.units: 5}
+2 | sample --epochs 3 | No such option '--epochs'.
 2 | evaluate --protocl x | No such option '--protocl'. Did you
 2 | --red\x1b[31m | --red\\x1b[31m
 2 | red\x1b[31m | red\\x1b[31m
@@ -167,11 +196,18 @@ def test_a_refusal_is_one_line_that_names_what_is_wrong(row: str) -> None:
     check_failure(line, expected, code=int(code))
 
 
-@pytest.mark.parametrize(("command", "package"), [("serve", "uvicorn"), ("tune", "optuna")])
-def test_a_missing_package_is_named(command: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("command", "package", "installs"),
+    [
+        pytest.param("serve m.safetensors", "uvicorn", "starlette uvicorn", id="serve"),
+        pytest.param("tune space --minutes 1", "optuna", "optuna", id="tune"),
+    ],
+)
+def test_a_missing_package_is_named(command: str, package: str, installs: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr("charlm.hardware.versions", lambda *names: dict.fromkeys(names))
     for module in ("charlm.serving.server", "charlm.tuning.search"):
         monkeypatch.delitem(sys.modules, module, raising=False)
         monkeypatch.delattr(module, raising=False)
-    message = f"charlm {command} needs {package}, which is not installed: pip install '.[{command}]'"
-    check_failure({"serve": "serve m.safetensors", "tune": "tune space --minutes 1"}[command], message)
+    name = command.partition(" ")[0]
+    check_failure(command, f"charlm {name} needs {package}, which is not installed: pip install {installs}")

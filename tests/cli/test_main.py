@@ -21,7 +21,7 @@ from run_folders import make_run
 
 from charlm import __version__
 from charlm.cli import output
-from charlm.cli.command import Command, Commands, quiet_option
+from charlm.cli.command import USUAL_COMMANDS, Command, Commands, quiet_option
 from charlm.cli.main import main
 from charlm.config.file import load_config, parse_yaml
 from charlm.config.recipes import describe_recipe, find_recipe, recipe_names
@@ -137,7 +137,7 @@ def test_the_script_of_each_shell_asks_charlm_what_completes_a_word() -> None:
         assert f"_CHARLM_COMPLETE={shell}_complete" in charlm("completion", shell).stdout
 
 
-NOT_INSTALLED = "is not installed; install it and the others with: pip install '.'"
+NOT_INSTALLED = "is not installed: pip install tensorboard"
 
 
 def run_command(call: Callable[[], object], *options: str) -> Result:
@@ -197,16 +197,72 @@ def test_bars_are_shown_on_a_terminal_that_moves_its_cursor(monkeypatch: pytest.
         assert run_command(look, *options).stdout == f"{is_shown}\n"
 
 
-def test_tables_are_aligned_and_lines_filled_to_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [["日本", "1"], ["e\u0301te\u0301", "22"], ["abcd", "3"]]
-    assert output.align(rows, text_columns={0}) == ["日本   1", "e\u0301te\u0301   22", "abcd   3"]
-    assert [output.cut("abcde", width) for width in (5, 4, 2)] == ["abcde", "abc…", "a…"]
-    assert output.fill(["a 1", "b 2", "c 3"], width=9) == ["a 1, b 2,", "c 3"]
-    lines = output.fill(["a 1", "two words and more", "c 3"], width=12, indent=2)
-    assert lines == ["  a 1, two", "  words and", "  more, c 3"]
-    for columns, width in (("200", 200), ("39", 40)):
-        monkeypatch.setenv("COLUMNS", columns)
-        assert output.terminal_width() == width
+def test_tables_are_aligned() -> None:
+    rows = [["日本", "1"], ["e\u0301te\u0301", "22"], ["abcd", "3"], ["😀", "4"]]
+    expected = ["日本   1", "e\u0301te\u0301   22", "abcd   3", "😀     4"]
+    assert output.align(rows, text_columns={0}) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "expected"),
+    [
+        pytest.param("abcde", 5, "abcde", id="fits"),
+        pytest.param("abcde", 4, "abc…", id="letters"),
+        pytest.param("abcde", 1, "…", id="one column"),
+        pytest.param("日本語", 6, "日本語", id="wide fits"),
+        pytest.param("日本語", 5, "日本…", id="wide"),
+        pytest.param("日本語", 4, "日…", id="half of a wide character"),
+        pytest.param("e\u0301" * 9, 3, "e\u0301e\u0301…", id="combining"),
+        pytest.param("ab" * 500_000, 3, "ab…", id="long"),
+        pytest.param("", 1, "", id="empty"),
+    ],
+)
+def test_a_text_is_cut_to_a_width(text: str, width: int, expected: str) -> None:
+    assert output.cut(text, width) == expected
+
+
+@pytest.mark.parametrize(
+    ("items", "width", "indent", "lines"),
+    [
+        pytest.param([], 9, 2, [], id="none"),
+        pytest.param(["a 1", "b 2", "c 3"], 9, 0, ["a 1, b 2,", "c 3"], id="whole items"),
+        pytest.param(
+            ["a 1", "two words and more", "c 3"], 12, 2, ["  a 1, two", "  words and", "  more, c 3"], id="words"
+        ),
+        pytest.param(["abcdefgh", "c"], 7, 2, ["  abcde", "  fgh,", "  c"], id="long word"),
+        pytest.param(["日本語", "中文"], 9, 1, [" 日本語,", " 中文"], id="wide"),
+        pytest.param(["日本語中文"], 8, 1, [" 日本語", " 中文"], id="long wide word"),
+    ],
+)
+def test_lines_are_filled(items: list[str], width: int, indent: int, lines: list[str]) -> None:
+    assert output.fill(items, width=width, indent=indent) == lines
+
+
+@pytest.mark.parametrize(("columns", "width"), [("200", 200), ("39", 40)])
+def test_output_is_as_wide_as_the_terminal(columns: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert output.terminal_width() == width
+
+
+@pytest.mark.parametrize("name", [name for name in USUAL_COMMANDS if name not in main.commands])
+def test_a_usual_name_is_answered_with_a_command_that_exists(name: str) -> None:
+    command = charlm(name)
+    meant = f"charlm {USUAL_COMMANDS[name]}"
+    assert command.exit_code == 2
+    assert command.stderr.endswith(f"{name}: no such command; did you mean {meant}?\n")
+    assert meant.split()[1] in {*main.commands, "--version", "--help"}
+
+
+def test_each_problem_of_a_file_is_a_line() -> None:
+    Path("wrong.yaml").write_text('sed: 1\nmodel: {units: many}\n"\\e[31m": 2', encoding="utf-8")
+    command = charlm("config", "show", "wrong.yaml")
+    assert (command.exit_code, command.stdout) == (1, "")
+    assert command.stderr.splitlines() == [
+        "charlm: wrong.yaml: 3 errors",
+        "  model.units: found 'many'; must be a valid integer",
+        "  sed: found 1; there is no such key; did you mean seed?",
+        "  \\x1b[31m: found 2; there is no such key",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from fake_runs import STEPS_PER_EPOCH, TEXT, Trained, train
 
 from charlm import events
 from charlm.cli import progress
+from charlm.cli.output import text_width, wrap
 from charlm.cli.progress import ProgressDisplay, describe
 from charlm.evaluation.baselines import baseline_scores
 from charlm.events import (
@@ -73,8 +74,9 @@ def test_the_user_is_told_what_is_wrong_with_the_text(tmp_path: Path) -> None:
 
 
 def test_a_long_line_is_wrapped_between_words() -> None:
-    assert progress.wrap("short") == ["short"]
-    assert progress.wrap("a line of words-with-hyphens", columns=12) == ["a line of", "  words-with-hyphens"]
+    assert wrap(["short"], 12) == ["short"]
+    words = ["a", "line", "of", "words-with-hyphens"]
+    assert wrap(words, 12, next_indent="  ") == ["a line of", "  words-with-hyphens"]
 
 
 # The progress bar
@@ -196,6 +198,12 @@ def test_the_line_of_an_evaluation_ends_with_as_much_of_the_sample_as_fits(colum
     written = f' "{"The ferry lies on the mud."[: columns - len(START) - 3]}"'
     expected = START + written if columns >= len(START) + 15 else START[:columns]
     assert line == expected
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_a_sample_of_wide_characters_fits_the_line(columns: int) -> None:
+    [line] = describe(replace(EVALUATED, sample="日本語 " * 20), columns=columns)
+    assert text_width(line) in {columns, columns - 1}
 
 
 def test_the_width_of_a_line_is_that_of_the_terminal() -> None:

@@ -21,6 +21,7 @@ from commands import charlm, check_failure, json_of, messages
 from processes import command_line, run_process, started, wait_until
 from run_folders import make_run, make_scored_run
 
+from charlm.cli.output import text_width
 from charlm.inspection.sections import SECTIONS
 from charlm.network.model_file import TrainedModel
 
@@ -68,8 +69,10 @@ def test_the_distance_from_the_best_run_has_the_standard_error_of_the_difference
     assert runs["shorter"]["above_best"] == {"nats_per_char": 0.5, "standard_error": None}
     assert [runs[name]["above_best"] for name in ("best", "train", "lost")] == [None] * 3
     table = charlm("runs").stdout
-    assert f"+0.2500 ± {runs['other']['above_best']['standard_error']:.4f}" in table
-    assert "+0.5000 " in table
+    cells = {line.split()[0]: line.split()[4:6] for line in table.splitlines()[1:]}
+    assert cells["other"] == ["+0.2500", f"{runs['other']['above_best']['standard_error']:.4f}"]
+    assert cells["shorter"] == ["+0.5000", "-"]
+    assert cells["best"] == ["-", "-"]
 
 
 @pytest.mark.parametrize(
@@ -78,11 +81,11 @@ def test_the_distance_from_the_best_run_has_the_standard_error_of_the_difference
         pytest.param(1.25, 0.01, 9_999, "0.2500 better", id="better"),
         pytest.param(1.75, 0.01, 9_999, "0.2500 worse", id="worse"),
         pytest.param(1.49, 0.01, 9_999, "unclear", id="unclear"),
-        pytest.param(1.25, None, 35, "-", id="too few characters for an error"),
+        pytest.param(1.25, None, 35, None, id="too few characters for an error"),
     ],
 )
 def test_the_column_5_gram_has_the_margin(
-    nats: float, error: float | None, characters: int, shown: str, trained: TrainedModel
+    nats: float, error: float | None, characters: int, shown: str | None, trained: TrainedModel
 ) -> None:
     more = {"characters": characters, "ngram_nats_per_char": 1.5, "ngram_standard_error": error}
     make_scored_run(Path("runs/a"), trained, nats, more=more)
@@ -95,6 +98,9 @@ def test_the_column_5_gram_has_the_margin(
     }
     assert row["total_bits"] == pytest.approx(nats * characters / math.log(2))
     head, line = charlm("runs").stdout.splitlines()
+    if shown is None:
+        assert "5-gram" not in head
+        return
     assert head[head.index("nats") + 4 : head.index("5-gram") + 6].split() == ["5-gram"]
     assert line[head.index("nats") + 4 : head.index("5-gram") + 6].strip() == shown
 
@@ -190,6 +196,49 @@ def test_settings_that_differ_are_listed_below_each_run_and_parts_of_names_choos
     assert listed == ["  model.units 3", "  model.units 4"]
     assert [run["name"] for run in json_of("runs", "wid")] == ["wide"]
     assert charlm("runs", "wid", "none").exit_code == 1
+
+
+DIFFERENT = ("log_every=7", "batch_size=5", "optimizer.learning_rate=0.5", "clip_norm=9", "epochs=3", "shuffle=true")
+
+
+@pytest.fixture
+def two_different_runs() -> None:
+    """Make a run with default settings, and one with another seed and six other settings of training."""
+    make_run(Path("runs/one"))
+    config = make_run(Path("runs/two")) / "config.yaml"
+    changes = ["seed=4", *(f"training.{change}" for change in DIFFERENT)]
+    options = [word for change in changes for word in ("-s", change)]
+    config.write_text(charlm("config", "show", config, *options).stdout, encoding="utf-8")
+
+
+@pytest.mark.usefixtures("two_different_runs")
+def test_the_five_settings_that_matter_most_are_shown() -> None:
+    command = charlm("runs", "two", "one")
+    important = "seed 4, training.epochs 3, training.optimizer.learning_rate 0.5, training.batch_size 5"
+    assert f"  {important}, training.shuffle true\n" in command.stdout
+    assert command.stderr == "charlm: 2 more differing settings not shown; --all shows them\n"
+
+
+@pytest.mark.usefixtures("two_different_runs")
+def test_all_settings_are_shown_if_the_user_asks() -> None:
+    command = charlm("runs", "--all")
+    assert "training.log_every 7" in command.stdout
+    assert "training.clip_norm 9" in command.stdout
+    assert command.stderr == ""
+
+
+@pytest.mark.usefixtures("two_different_runs")
+def test_all_settings_are_in_the_json() -> None:
+    assert {len(run["settings"]) for run in json_of("runs")} == {7}
+
+
+def test_a_table_with_wide_characters_fits_its_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    make_run(Path("runs") / ("日本語" * 4))
+    make_run(Path("runs/short"))
+    lines = charlm("runs").stdout.splitlines()
+    assert max(map(text_width, lines)) <= 40
+    assert len({text_width(line[: line.index("stopped")]) for line in lines[1:]}) == 1
 
 
 # Other commands

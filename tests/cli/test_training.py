@@ -564,20 +564,20 @@ FIGURES = {
     "batch_size": (32, "32 windows of "),
     "sequence_length": (64, " of 16, 32, 64, 128 characters each"),
     "steps": (80, "steps       80, "),
-    "epochs": (pytest.approx(6.656, abs=0.001), "6.656 epochs"),
+    "epochs": (pytest.approx(6.656, abs=0.001), "6.66 epochs"),
     "precision": ("bfloat16", "precision   bfloat16: "),
     "precision_reason": ("this processor multiplies it faster", ": this processor multiplies it faster"),
     "memory_bytes": (1_500_000_000, "memory      1.5 GB"),
     "seconds": (pytest.approx(SECONDS), "time        1m10s "),
-    "minutes": (3.0, " of 3 min, "),
-    "teacher_seconds": (33, "teachers 33s"),
-    "ngram_seconds": (7, "n-grams 7s"),
-    "start_seconds": (10, "start 10.0 s"),
+    "minutes": (3.0, " of 3 min in all, "),
+    "teacher_seconds": (33, "teachers 33 s"),
+    "ngram_seconds": (7, "n-grams 7 s"),
+    "start_seconds": (10, "start 10 s"),
     "end_seconds": (4.2, "end 4.2 s"),
-    "step_seconds": (0.1, "100 ms per step"),
+    "step_seconds": (0.1, "0.1 s per step"),
     "evaluations": (20, "20 evaluations of "),
-    "evaluation_seconds": (0.5, "evaluations of 500 ms"),
-    "characters_per_second": (20_480, "20,480 characters/s"),
+    "evaluation_seconds": (0.5, "evaluations of 0.5 s each"),
+    "characters_per_second": (20_480, "speed       20,480 characters per second"),
     "recipe": ("small", "recipe      small: "),
     "reason": ("it suits the text", ": it suits the text"),
     "better": ("shakespeare-15m", "better      -c shakespeare-15m scores better"),
@@ -622,7 +622,7 @@ def test_a_recipe_that_the_user_names_is_printed_without_another_reason(show_pla
 
 
 def test_a_plan_without_a_time_limit_prints_the_time_alone(show_plan: Callable[..., str]) -> None:
-    assert "time        1m10s, teachers 33s, " in show_plan()
+    assert "time        1m10s in all, start 10 s, teachers 33 s, " in show_plan()
 
 
 def test_a_plan_fits_into_a_narrow_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from charlm.config import file
 from charlm.config.file import Overrides, flatten, parse_config, parse_yaml
-from charlm.config.schema import DECIDED_BY_THE_TASK, Config, Teachers, TrainingConfig
+from charlm.config.schema import DECIDED_BY_THE_TASK, USUAL_NAMES, Config, Teachers, TrainingConfig
 from charlm.errors import CharlmError
 
 
@@ -121,7 +121,17 @@ MISTAKES = {
     ),
     "seed: -1": "seed: found -1; .* greater than or equal to 0",
     "seed: 2147483648": "seed: found 2147483648; .* less than 2147483648",
-    "corpus: 3": "corpus: found 3; .* valid dictionary .*",
+    "corpus: 3": "corpus: found 3; must be a mapping of keys to values",
+    "model: {rnn: tanh}": "model.rnn: found 'tanh'; must be a mapping of keys to values",
+    "training: {lr: 1}": "training.lr: .* no such key; did you mean training.optimizer.learning_rate?",
+    "model: {hidden_size: 1}": "model.hidden_size: .* no such key; did you mean model.units?",
+    "model: {dropout: 0.1}": "model.dropout: .* no such key; did you mean model.layer_dropout?",
+    "model: {rnn: {drop_out: 0.1}}": "model.rnn.drop_out: .* no such key; did you mean model.rnn.dropout?",
+    "optimizer: adam": "optimizer: found 'adam'; .* no such key; did you mean training.optimizer: {name: adam}?",
+    "training: {optimizer: adam}": (
+        "training.optimizer: found 'adam'; must be a mapping .*; did you mean training.optimizer: {name: adam}?"
+    ),
+    "training: {teachers: {models: a}}": "training.teachers.models: found 'a'; must be a list",
     "corpus: {validation_fraction: 0.5, test_fraction: 0.5}": "corpus: found .*; validation_fraction .* than 1",
     "model: {unit: 3}": "model.unit: found 3; there is no such key; did you mean model.units?",
     "model: {rnn: {activation: than}}": "model.rnn.activation: found 'than'; .*'relu'.*; did you mean tanh?",
@@ -131,7 +141,7 @@ MISTAKES = {
     "model: {input_initializer: {}}": INITIALIZER,
     "model: {input_initializer: {class_name: L2, extra: 1}}": INITIALIZER,
     "training: {optimiser: x}": (
-        "training.optimiser: found 'x'; there is no such key; did you mean training.optimizer?"
+        "training.optimiser: found 'x'; there is no such key; did you mean training.optimizer: {name: x}?"
     ),
     "training: {optimizer: {momentum: 0.5}}": "training.optimizer: .*; adam has no momentum; .* sgd or muon",
     "training: {precision: 16}": "training.precision: found 16; must be 'auto', 'float32' or 'bfloat16'",
@@ -162,6 +172,67 @@ def check_refused(text: str, message: str) -> None:
 @pytest.mark.parametrize("text", MISTAKES)
 def test_a_mistake_is_answered_with_what_is_expected(text: str) -> None:
     check_refused(text, MISTAKES[text])
+
+
+def problems_of(values: dict[str, Any], origin: str = "test") -> tuple[str, ...]:
+    """Return the lines of the error about a wrong config."""
+    with pytest.raises(CharlmError) as error:
+        parse_config(values, origin=origin)
+    return error.value.lines
+
+
+@pytest.mark.parametrize("name", USUAL_NAMES)
+def test_a_usual_name_is_answered_with_the_setting(name: str) -> None:
+    key = USUAL_NAMES[name]
+    assert key in dict(file.walk(Config))
+    assert problems_of({name: 3}) == (f"test: {name}: found 3; there is no such key; did you mean {key}?",)
+
+
+@pytest.mark.parametrize(
+    ("override", "meant"),
+    [
+        pytest.param("lr=0.1", "training.optimizer.learning_rate=0.1", id="usual name"),
+        pytest.param("training.lr=0.1", "training.optimizer.learning_rate=0.1", id="usual name in a section"),
+        pytest.param("epochs=3", "training.epochs=3", id="without its section"),
+        pytest.param("optimizer=adam", "training.optimizer.name=adam", id="name of an optimizer"),
+        pytest.param("training.optimizer=adam", "training.optimizer.name=adam", id="name in place of a section"),
+        pytest.param("shuffel=true", "training.shuffle=true", id="truth value"),
+        pytest.param("modell={units: 3}", "model", id="section"),
+    ],
+)
+def test_a_wrong_override_is_answered_with_one_that_can_be_used(override: str, meant: str) -> None:
+    (message,) = problems_of(file.parse_overrides(override), origin=file.OVERRIDE)
+    assert message.endswith(f"; did you mean {meant}?")
+
+
+def test_all_problems_of_a_config_are_told_in_their_order() -> None:
+    values = {"sed": 1, "model": {"units": "x", "layers": 0}, "training": {"optimizer": {"name": "adm"}}}
+    first, *others = problems_of(values)
+    assert first == "test: 4 errors"
+    assert [problem.partition(":")[0] for problem in others] == [
+        *("model.layers", "model.units"),
+        *("training.optimizer.name", "sed"),
+    ]
+    with pytest.raises(CharlmError) as error:
+        parse_config(values, origin="test")
+    assert str(error.value) == f"test: 4 errors: {'; '.join(others)}"
+
+
+@pytest.mark.parametrize(
+    ("count", "last"), [pytest.param(10, "x9: ", id="ten"), pytest.param(1012, "and 1,002 more", id="more")]
+)
+def test_at_most_ten_problems_are_shown(count: int, last: str) -> None:
+    first, *others = problems_of({f"x{number}": 1 for number in range(count)})
+    assert first == f"test: {count:,} errors"
+    assert others[9].startswith("x9: ")
+    assert others[-1].startswith(last)
+
+
+def test_a_wrong_value_is_one_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charlm.errors.MAX_PROBLEMS", 1000)
+    wrong: dict[str, Any] = {key: {"x": []} for key in flatten(Config())} | {"training.teachers": 1}
+    keys = [problem.partition(":")[0] for problem in problems_of(file.nest(wrong.items()))[1:]]
+    assert sorted(keys) == sorted(wrong)
 
 
 @pytest.mark.parametrize("key", DECIDED_BY_THE_TASK)
@@ -220,7 +291,7 @@ def test_what_decided_the_steps_so_far_is_refused_and_the_rest_returned_with_bot
         assert file.check_resume(Config(), change(Config(), key, "new")) == {key: (before, "new")}
     else:
         with pytest.raises(CharlmError) as caught:
-            file.check_resume(Config(), change(Config(), key, {"class_name": "L2"}), origin="a file: ")
+            file.check_resume(Config(), change(Config(), key, {"class_name": "L2"}), origin="a file")
         assert str(caught.value).startswith(f"a file: {key}: found {{'class_name': 'L2'}}; must be ")
         assert str(caught.value).endswith("start a new run")
 
@@ -229,14 +300,18 @@ def test_what_decided_the_steps_so_far_is_refused_and_the_rest_returned_with_bot
 def test_a_section_that_a_resume_adds_or_removes_is_refused_with_both_values(is_added: bool) -> None:
     taught = Config(training=TrainingConfig(teachers=Teachers(models=("a",))))
     before, after = (Config(), taught) if is_added else (taught, Config())
-    with pytest.raises(CharlmError, match=r"^training\.teachers.*: found .*; must be .*, as at the start of the run"):
+    with pytest.raises(
+        CharlmError, match=r"^override: training\.teachers.*: found .*; must be .*, as at the start of the run"
+    ):
         file.check_resume(before, after)
 
 
 def test_a_resume_without_changes_has_none_and_one_that_is_refused_says_both_values_as_yaml_has_them() -> None:
     assert file.check_resume(Config(), Config()) == {}
     changed = change(change(Config(), "training.shuffle", True), "training.steps", 3)
-    with pytest.raises(CharlmError, match=r"^training\.shuffle: found true; must be false, as at the start of the run"):
+    with pytest.raises(
+        CharlmError, match=r"^override: training\.shuffle: found true; must be false, as at the start of the run"
+    ):
         file.check_resume(Config(), changed)
 
 

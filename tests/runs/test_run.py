@@ -55,7 +55,7 @@ def test_a_run_can_be_opened_with_other_settings_but_those_that_must_stay(tmp_pa
     assert (run.config.seed, run.config.training.epochs) == (5, 3)
     assert len(run.corpus.ids) == 20
     (corpus.folder / "ids.npy").unlink()  # which is read later
-    with pytest.raises(CharlmError, match=r"^model\.units: found 9; must be 16, as at the start of the run"):
+    with pytest.raises(CharlmError, match=r"^override: model\.units: found 9; must be 16, as at the start of the run"):
         runs.open_run(tmp_path / "run", overrides=["model.units=9"])
 
 

@@ -277,7 +277,7 @@ def test_an_override_that_the_named_recipe_does_not_take_is_refused() -> None:
 
 @pytest.mark.parametrize("recipe", [None, "tiny"])
 def test_an_override_that_no_recipe_takes_is_refused(recipe: str | None) -> None:
-    with pytest.raises(CharlmError, match=r"training\.step: .* did you mean training\.steps\?"):
+    with pytest.raises(CharlmError, match=r"training\.step: .* did you mean training\.steps=5\?"):
         Given(recipe=recipe, overrides={"training": {"step": 5}}).check()
 
 

@@ -143,7 +143,6 @@ def windows(corpus: Corpus, *, seed: int, data_seed: int | None) -> list[int]:
             None, ["training.epochs=null", "training.steps=null"], None, "epochs or steps must be given", id="no length"
         ),
         pytest.param("tiny", ["model.unit=5"], None, "did you mean model.units", id="unknown key"),
-        pytest.param(None, [], -1.0, "minutes: found -1; expected", id="minutes"),
         pytest.param(None, ["training.steps=5"], 1.0, "minutes 1: sets the length", id="two lengths"),
         pytest.param(
             "tiny", ["training.teachers={recipe: tiny, seeds: [2]}"], 3.0, "training.teachers=null", id="teachers"

@@ -544,7 +544,7 @@ def test_a_mistake_is_answered_in_one_line_that_names_the_key() -> None:
         (f"fixed: {{model.layer: 2}}\nsearch: {UNITS}", "fixed: model.layer: found 2; there is no such key"),
         (f"fixed: {{model.units: 8}}\nsearch: {UNITS}", "model.units: is in fixed and in search"),
         ("search: {model.unit: {int: [8, 16]}}", "search: model.unit: found 8; there is no such key"),
-        ("search: {model.units: [8, 16]}", "search.model.units: found [8, 16]; must be a valid dictionary"),
+        ("search: {model.units: [8, 16]}", "search: model.units: found [8, 16]; must be {int: [low, high]}"),
         ("search: {model.units: {int: [8, 16], float: [8, 16]}}", "unexpected keyword argument 'float'"),
         ("search: {model.units: {int: [8, 16, 32]}}", "found {'int': [8, 16, 32]}; must be {int: [low, high]}"),
         ("search: {model.units: {int: [16, 8]}}", "found {'int': [16, 8]}; "),
@@ -562,6 +562,34 @@ def test_a_mistake_is_answered_in_one_line_that_names_the_key() -> None:
         assert message in str(caught.value)
         assert str(caught.value).isprintable()
         assert ".yaml" in str(caught.value) or "no such recipe" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        pytest.param(
+            "search: {model.units: 3, model.layers: {int: 3}, seed: {int: [1, 2]}}",
+            ["model.units", "model.layers"],
+            id="ranges",
+        ),
+        pytest.param(
+            f"fixed: {{training: {{steps: 5}}}}\nsearch: {{seed: {{int: [1, 2]}}, {UNITS[1:-1]}}}",
+            ["training.steps", "seed"],
+            id="keys",
+        ),
+        pytest.param(
+            "search: {model.unit: {int: [1, 2]}, model.units: {int: [0, 2]}, model.layers: {int: [1, 2]}}",
+            ["model.unit", "model.units"],
+            id="ends",
+        ),
+    ],
+)
+def test_all_mistakes_of_a_kind_are_told(text: str, keys: list[str]) -> None:
+    with pytest.raises(CharlmError) as caught:
+        load(text)
+    first, *problems = caught.value.lines
+    assert first.endswith(".yaml: 2 errors")
+    assert [problem.split(": ")[1] for problem in problems] == keys
 
 
 @given(st.text(alphabet="{}[]:, \n-abint1.5e", max_size=60))
