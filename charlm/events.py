@@ -522,9 +522,35 @@ class OpenToNetwork(Event):
 
 
 @dataclass(frozen=True)
-class RequestFailed(Event):
-    """A request could not be answered because of an unexpected error."""
+class ModelReloaded(Event):
+    """The file of a model was replaced, and the server has read it again."""
 
-    request: str
-    """Its method and its path."""
+    name: str
+    """The name of the model."""
+
+
+@dataclass(frozen=True)
+class ModelNotReloaded(Event):
+    """The file of a model was replaced by one that cannot be used; the server keeps the old model."""
+
+    name: str
+    """The name of the model."""
     problem: str
+
+
+@dataclass(frozen=True)
+class RequestAnswered(Event):
+    """The server has answered a request, or has given up."""
+
+    client: str
+    """The address of the client."""
+    method: str
+    path: str
+    status: int
+    """The HTTP status; 0 if there was no answer."""
+    seconds: float
+    """The time from the head of the request to the end of the answer."""
+    size_bytes: int
+    """The size of the answer without its head."""
+    problem: str | None
+    """An unexpected error; None if there was none."""

@@ -24,12 +24,15 @@ from charlm.cli.command import (
 from charlm.cli.output import align, print_aside, print_json, print_result, say, write_result
 from charlm.cli.progress import ProgressDisplay
 from charlm.errors import CharlmError
-from charlm.events import Event, ServerListening
+from charlm.events import Event, RequestAnswered, ServerListening
 from charlm.formats import FormatName
 from charlm.wording import counted, escape_controls, short_repr
 
 if TYPE_CHECKING:
     from charlm.api.evaluation import Evaluation
+
+SERVER_ERROR = 500
+"""The lowest HTTP status of a server error."""
 
 
 @click.command(cls=Command)
@@ -266,11 +269,28 @@ def export(*, as_json: bool, **options: Any) -> None:
 @models_argument
 @host_option
 @port_option(8000)
-def serve(**options: Any) -> None:
+@click.option(
+    "--allow-host",
+    "allow_hosts",
+    multiple=True,
+    metavar="NAME",
+    help="Name under which clients reach the server, for instance through a proxy; can be repeated. Only needed "
+    "without a key.",
+)
+@click.option(
+    "--allow-origin",
+    "allow_origins",
+    multiple=True,
+    metavar="URL",
+    help="Site whose pages may use the server, for instance https://example.com, or * for every site; can be repeated.",
+)
+@click.option("--log", "has_log", is_flag=True, help="Print a line for each request, not only for server errors.")
+def serve(*, has_log: bool, **options: Any) -> None:
     """Serve models at an OpenAI-compatible endpoint, and at / the page that `charlm export --format html` writes.
 
     The pages of further models are at /NAME. The URL is printed when the server listens. Requests must carry the key in
-    the variable CHARLM_API_KEY, if there is one. Ctrl-C or SIGTERM ends it, after the answers that were begun.
+    the variable CHARLM_API_KEY, if there is one. A model is read again when its file is replaced. Ctrl-C or SIGTERM
+    ends the server, after the answers that were begun.
 
     Examples:
       charlm serve
@@ -279,6 +299,8 @@ def serve(**options: Any) -> None:
         two models, at any free port
       charlm serve --host 0.0.0.0
         open to the network, for those who have the key in CHARLM_API_KEY
+      charlm serve --allow-host texts.example.com --log
+        behind a proxy for that name, with a line for each request
 
     """
     from charlm.hardware import install_command, limit_product_threads
@@ -296,6 +318,10 @@ def serve(**options: Any) -> None:
 
     def show(event: Event) -> None:
         """Show an event; the URL is the result of the command."""
+        if isinstance(event, RequestAnswered):
+            is_error = event.status >= SERVER_ERROR or event.problem is not None
+            if not has_log and not is_error:
+                return
         display(event)
         if isinstance(event, ServerListening):
             print_result(event.url)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -200,8 +201,22 @@ def _describe_others(event: Event) -> Iterator[str]:
             yield f"serving {', '.join(models)} at {url}/v1{page}; Ctrl-C ends it"
         case events.OpenToNetwork(host):
             yield f"--host {host}: open to the network without a key; set CHARLM_API_KEY"
-        case events.RequestFailed(request, problem):
-            yield f"{request}: internal server error: {problem}"
+        case events.ModelReloaded(name):
+            yield f"{name}: the file was replaced, and the new model is served"
+        case events.ModelNotReloaded(name, problem):
+            yield f"{name}: the file was replaced, but the old model is still served: {problem}"
+        case events.RequestAnswered():
+            yield _describe_answer(event)
+
+
+def _describe_answer(event: events.RequestAnswered) -> str:
+    """Return the line of an access log: time, client, request, status, duration, size, and an unexpected error."""
+    now = time.strftime("%Y-%m-%d %H:%M:%S")
+    problem = "" if event.problem is None else f": {event.problem}"
+    return (
+        f"{now} {event.client} {event.method} {event.path} {event.status} {event.seconds:.3f} s "
+        f"{event.size_bytes:,} bytes{problem}"
+    )
 
 
 def _describe_evaluation(event: events.Evaluated, columns: int) -> str:

@@ -45,12 +45,18 @@ def read_prompt(parameters: Parameters, ids: NDArray[Any]) -> Iterator[State]:
         The state after each block, float32 [1, H] for each layer.
 
     """
+    for outputs in read_prompt_outputs(parameters, ids):
+        yield tuple(output[-1] for output in outputs)
+
+
+def read_prompt_outputs(parameters: Parameters, ids: NDArray[Any]) -> Iterator[State]:
+    """Read a prompt as `read_prompt` does; yield the outputs at every character of a block, float32 [t, 1, H]."""
     state = parameters.zero_state(1)
     for start in range(0, len(ids), PROMPT_BLOCK):
         with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
             outputs = read_outputs(parameters, ids[start : start + PROMPT_BLOCK, None], state)
         state = tuple(output[-1] for output in outputs)
-        yield state
+        yield outputs
 
 
 def choose_ids(
@@ -129,6 +135,54 @@ class Sample:
     """What ended the text; None as long as it can go on."""
 
 
+class StopTexts:
+    """Finds the first of some texts to be complete in a text that comes one character at a time.
+
+    Each text keeps the number of its characters that the end of the text matches. After a mismatch it goes on with the
+    longest shorter match, which is known in advance (Knuth, Morris and Pratt 1977): so a character takes the same time
+    on average, however long the texts are.
+
+    Args:
+        stops: The texts, none of them empty.
+
+    """
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = [unicodedata.normalize("NFC", stop) for stop in stops]
+        self._shorter = [_shorter_matches(stop) for stop in self._stops]
+        self._matched = [0] * len(self._stops)
+
+    def read(self, character: str) -> int:
+        """Read the next character; return the length of the longest text that is complete now, or 0."""
+        complete = 0
+        for number, stop in enumerate(self._stops):
+            matched = self._matched[number]
+            while matched and (matched == len(stop) or stop[matched] != character):
+                matched = self._shorter[number][matched - 1]
+            if stop[matched] == character:
+                matched += 1
+            self._matched[number] = matched
+            if matched == len(stop):
+                complete = max(complete, matched)
+        return complete
+
+    @property
+    def begun(self) -> int:
+        """The number of characters at the end of the text that may be the beginning of one of the texts."""
+        return max(self._matched, default=0)
+
+
+def _shorter_matches(stop: str) -> list[int]:
+    """Return the length of the longest proper beginning of stop[: k + 1] that is also its end, for each k."""
+    lengths = [0]
+    for character in stop[1:]:
+        length = lengths[-1]
+        while length and stop[length] != character:
+            length = lengths[length - 1]
+        lengths.append(length + 1 if stop[length] == character else 0)
+    return lengths
+
+
 class GrowingText:
     """The text of ids as they are chosen.
 
@@ -146,7 +200,8 @@ class GrowingText:
         """What has ended the text; None as long as it can go on."""
         self._glyphs = vocabulary.glyphs
         self._ignore_end, self._end_id = ignore_end, vocabulary.end_of_text_id
-        self._stops, self._held = [unicodedata.normalize("NFC", stop) for stop in stops], ""
+        self._stops = StopTexts(stops) if stops else None
+        self._held = ""
 
     def read(self, index: int, *, is_last: bool) -> str:
         """Return the text that has become certain by the next id.
@@ -161,21 +216,17 @@ class GrowingText:
         elif is_last:
             self.stopped_by = "length"
         new = self._glyphs[index] if index != self._end_id else BORDER if self._ignore_end else ""
-        if not self._stops:
+        if self._stops is None:
             return new
-        text = self._held + new
-        found = [place for stop in self._stops if (place := text.find(stop)) >= 0]
-        if found:
-            self.stopped_by = "stop text"
-            return text[: min(found)]
-        held = 0 if self.stopped_by else max(_overlap(text, stop) for stop in self._stops)
-        self._held = text[len(text) - held :]
-        return text[: len(text) - held]
-
-
-def _overlap(text: str, stop: str) -> int:
-    """Return the length of the longest end of a text that is a beginning of the stop text."""
-    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)
+        for character in new:
+            self._held += character
+            length = self._stops.read(character)
+            if length:
+                self.stopped_by = "stop text"
+                return self._held[:-length]
+        certain = len(self._held) - (0 if self.stopped_by else self._stops.begun)
+        text, self._held = self._held[:certain], self._held[certain:]
+        return text
 
 
 class GeneratedText(Iterator[str]):

@@ -1,6 +1,6 @@
 """A request -> the pieces of its texts -> the objects of the OpenAI API.
 
-All requests write in turn, a few characters each, so that none waits long.
+All requests are answered in turn, a few characters each, so that none waits long.
 """
 
 import asyncio
@@ -12,37 +12,31 @@ from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from charlm.network.model_file import TrainedModel
+from charlm.network.reading import VALUES_AT_ONCE
 from charlm.network.rnn import Floats, State
-from charlm.sampling.generation import GrowingText, choose_ids, encode_prompt, random_seed, read_prompt
-from charlm.serving.requests import ChatRequest, CompletionRequest
+from charlm.sampling.generation import GrowingText, choose_ids, empty_prompt, random_seed, read_prompt_outputs
+from charlm.sampling.sampler import not_finite
+from charlm.serving.models import ServedModel
+from charlm.serving.requests import ChatRequest, CompletionRequest, RequestError
 from charlm.text.vocabulary import Vocabulary
 
 TURN = 32
 """The characters that a text gets in a turn: about two milliseconds of a small network."""
 
 
-@dataclass(frozen=True)
-class ServedModel:
-    """A model under the name that requests use."""
-
-    name: str
-    trained: TrainedModel
-    created: int
-    """When it was written, in seconds since 1970."""
-    page: bytes
-    """The page for writing with it, as `charlm export --format html` writes it."""
-
-
 class Token(NamedTuple):
-    """A character that was chosen, in the legacy form of log-probabilities."""
+    """A character of an answer, in the legacy form of log-probabilities."""
 
     text: str
-    logprob: float
-    """log p given the characters before it, by the model itself: before temperature and filters."""
+    logprob: float | None
+    """log p given the characters before it, by the model itself: before temperature and filters. None for the first
+    character of a prompt."""
     likeliest: dict[str, float] | None
-    """log p of the likeliest tokens in its place, and of the token itself; None = not asked for."""
+    """log p of the likeliest tokens in its place, and of the token itself; None = not asked for, or not known."""
+    offset: int
+    """The position in the text of the answer at which it begins."""
 
 
 @dataclass(frozen=True)
@@ -54,28 +48,34 @@ class Piece:
     finish_reason: Literal["stop", "length"] | None = None
 
 
-def _token(vocabulary: Vocabulary, index: int, logits: Floats, count: int) -> Token:
+def _token(vocabulary: Vocabulary, index: int, logits: Floats, *, count: int, offset: int) -> Token:
+    """Return the token of an id, given the logits [V] before it and how many likely tokens to name."""
     wide = logits.astype(np.float64)
     wide -= wide.max()
     wide -= np.log(np.exp(wide).sum())
     likeliest = [*np.argsort(-wide, kind="stable")[:count].tolist(), index]
     named = {vocabulary.names[each]: float(wide[each]) for each in likeliest if wide[each] > -np.inf}
-    return Token(vocabulary.names[index], float(wide[index]), named if count else None)
+    return Token(vocabulary.names[index], float(wide[index]), named if count else None, offset)
 
 
 class Answer:
     """The texts that answer a request: `n` of each prompt, one prompt after the other.
 
-    Text k of a prompt is the text that `charlm sample` writes with the seed of the request plus k.
+    Text k of a prompt is the text that `charlm sample` generates with the seed of the request plus k.
 
     Args:
-        model: What writes.
+        model: The model that generates the texts.
         wanted: The request; without a seed it gets a random one.
+
+    Raises:
+        RequestError: with status 400; an id of a prompt is not one of the model.
 
     """
 
     def __init__(self, model: ServedModel, wanted: CompletionRequest | ChatRequest) -> None:
-        self._trained, self._wanted = model.trained, wanted
+        self._trained = model.trained
+        self._wanted = wanted
+        self._prompts = [prompt_ids(model.trained.vocabulary, prompt) for prompt in wanted.prompts]
         self.count = wanted.n * len(wanted.prompts)
         """The number of texts."""
         self._chosen = 0  # ids, those held back and ends of texts included
@@ -97,15 +97,20 @@ class Answer:
             CharlmError: the logits are not finite.
 
         """
-        first = random_seed() if self._wanted.seed is None else self._wanted.seed
-        texts: list[Iterator[Piece]] = []
-        for prompt in self._wanted.prompts:
+        first_seed = random_seed() if self._wanted.seed is None else self._wanted.seed
+        unfinished: dict[int, Iterator[Piece]] = {}
+        for ids in self._prompts:
             state: State = ()
-            for after in read_prompt(self._trained.parameters, encode_prompt(self._trained.vocabulary, prompt)):
+            numbers = range(len(unfinished), len(unfinished) + self._wanted.n)
+            offset = 0
+            async for after, echo in self._read(ids):
                 state = after
-                await asyncio.sleep(0)
-            texts += [self._write(state, first + k) for k in range(self._wanted.n)]
-        unfinished = dict(enumerate(texts))
+                offset += len(echo.text)
+                if echo.text or echo.tokens:
+                    for number in numbers:
+                        yield number, echo
+            for k, number in enumerate(numbers):
+                unfinished[number] = self._generate(state, first_seed + k, offset=offset)
         while unfinished:
             for index, text in [*unfinished.items()]:
                 await asyncio.sleep(0)
@@ -115,9 +120,61 @@ class Answer:
                 if piece.text or piece.finish_reason:
                     yield index, piece
 
-    def _write(self, state: State, seed: int) -> Iterator[Piece]:
-        """Choose the characters of a turn after each other, and yield what has become certain."""
+    async def _read(self, ids: NDArray[np.int64]) -> AsyncIterator[tuple[State, Piece]]:
+        """Read a prompt block by block; yield the state after each, and what the answer repeats of the prompt."""
+        vocabulary = self._trained.vocabulary
+        start = 0
+        offset = 0
+        for outputs in read_prompt_outputs(self._trained.parameters, ids if len(ids) else empty_prompt(vocabulary)):
+            await asyncio.sleep(0)
+            state = tuple(output[-1] for output in outputs)
+            end = start + len(outputs[0])
+            echo = Piece()
+            if self._wanted.echo:
+                known = ids[start : end + 1]  # all but the first are predicted by this block
+                shown = known if start == 0 else known[1:]
+                text = vocabulary.decode(shown)
+                tokens: list[Token] = []
+                if self._wanted.logprobs is not None:
+                    if start == 0 and len(ids):
+                        tokens.append(Token(vocabulary.names[ids[0]], None, None, 0))
+                        offset = len(vocabulary.glyphs[ids[0]])
+                    async for token in self._predict(outputs, known[1:], offset=offset):
+                        tokens.append(token)
+                    offset += len(vocabulary.decode(known[1:]))
+                echo = Piece(text, tuple(tokens))
+            start = end
+            yield state, echo
+
+    async def _predict(self, outputs: State, ids: NDArray[np.int64], *, offset: int) -> AsyncIterator[Token]:
+        """Yield the tokens of ids [n], predicted by the outputs of as many characters or more, [t, 1, H] by layer."""
+        parameters = self._trained.parameters
+        vocabulary = self._trained.vocabulary
+        rows = min(TURN, parameters.rows_at_once(VALUES_AT_ONCE))
+        for start in range(0, len(ids), rows):
+            await asyncio.sleep(0)
+            part = ids[start : start + rows]
+            with np.errstate(over="ignore", invalid="ignore"):
+                logits = parameters.logits([output[start : start + len(part), 0] for output in outputs])
+            if not np.isfinite(logits).all():
+                raise not_finite()
+            for index, row in zip(part.tolist(), logits, strict=True):
+                yield _token(vocabulary, index, row, count=self._wanted.logprobs or 0, offset=offset)
+                offset += len(vocabulary.glyphs[index])
+
+    def _generate(self, state: State, seed: int, *, offset: int) -> Iterator[Piece]:
+        """Choose the characters of a turn after each other, and yield what has become certain.
+
+        Args:
+            state: The state after the prompt.
+            seed: The seed of the random numbers.
+            offset: The length of what the answer repeats of the prompt.
+
+        """
         wanted, vocabulary = self._wanted, self._trained.vocabulary
+        if not wanted.length:
+            yield Piece(finish_reason="length")
+            return
         growing, tokens, chosen = GrowingText(vocabulary, stops=wanted.stop), list[Token](), 0
         steps = choose_ids(self._trained, state, sampler=wanted.sampler, seed=seed, length=wanted.length)
         while not growing.stopped_by:
@@ -125,7 +182,8 @@ class Answer:
             with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
                 for chosen, (index, logits) in enumerate(islice(steps, TURN), before + 1):
                     if wanted.logprobs is not None:
-                        tokens.append(_token(vocabulary, index, logits, wanted.logprobs))
+                        place = offset + chosen - 1
+                        tokens.append(_token(vocabulary, index, logits, count=wanted.logprobs, offset=place))
                     text += growing.read(index, is_last=chosen == wanted.length)
                     if growing.stopped_by:
                         break
@@ -136,7 +194,7 @@ class Answer:
 
     def usage(self) -> dict[str, int]:
         """Return the object `usage` of the answer by now: characters that were read and chosen."""
-        read = sum(len(self._trained.vocabulary.encode(prompt)) for prompt in self._wanted.prompts)
+        read = sum(map(len, self._prompts))
         return {"prompt_tokens": read, "completion_tokens": self._chosen, "total_tokens": read + self._chosen}
 
     def whole(self, texts: Sequence[Sequence[Piece]]) -> dict[str, Any]:
@@ -173,6 +231,27 @@ class Answer:
                 "tokens": [token.text for token in piece.tokens],
                 "token_logprobs": [token.logprob for token in piece.tokens],
                 "top_logprobs": [token.likeliest for token in piece.tokens],
+                "text_offset": [token.offset for token in piece.tokens],
             }
         content = in_chat if self._is_chat else {"text": piece.text}
         return {"index": index, **content, "logprobs": logprobs, "finish_reason": piece.finish_reason}
+
+
+def prompt_ids(vocabulary: Vocabulary, prompt: str | Sequence[int]) -> NDArray[np.int64]:
+    """Return the ids of a prompt, int64 [n]; n may be 0.
+
+    Args:
+        vocabulary: The characters by id.
+        prompt: A text, whose unknown characters are left out, or ids.
+
+    Raises:
+        RequestError: with status 400; an id is not in the vocabulary.
+
+    """
+    if isinstance(prompt, str):
+        return vocabulary.encode(prompt)
+    wrong = next((index for index in prompt if not 0 <= index < len(vocabulary)), None)
+    if wrong is not None:
+        message = f"prompt: found the id {wrong}; must be from 0 to {len(vocabulary) - 1}"
+        raise RequestError(400, message, param="prompt")
+    return np.array(prompt, np.int64)

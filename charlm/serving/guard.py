@@ -1,30 +1,39 @@
-"""Which requests a server answers: not too many at once, and none that another site makes a browser send.
+"""What happens to every request before its handler, and after it: who may ask, how many at a time, and the log.
 
-A page of a stranger can send requests to 127.0.0.1 from the reader's browser. Such a request names its page in Origin.
-With DNS rebinding it does not, since the page's own name leads to this machine; but it has that name in Host. An
+A page of another site can make a reader's browser send requests to 127.0.0.1. Such a request names its page in Origin.
+With DNS rebinding it does not, because the page's own name then leads to this machine; but that name is in Host. An
 address in Host cannot be rebound.
 """
 
 import asyncio
-import contextlib
 import hmac
 import ipaddress
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from charlm.errors import CharlmError
+from charlm.events import OnEvent, RequestAnswered
 from charlm.serving.requests import RequestError
+from charlm.wording import short_repr
 
 MAX_REQUESTS = 256
-"""How many requests are answered at once, however many clients there are."""
+"""The largest number of requests that are answered at the same time."""
 MAX_SECONDS = 300.0
-"""How long a request may take, from its head to the end of its answer."""
+"""The longest time that a request may take, from its head to the end of its answer."""
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+HEALTH = "/health"
+"""The path for programs that watch whether the server runs. It is answered without a key and whatever the Host is."""
+PROBLEM = "charlm.problem"
+"""The entry of a request's scope for the unexpected error that its handler had."""
 
 
 def json_response(content: Any, status: int = 200) -> Response:
@@ -41,24 +50,112 @@ def error_response(error: RequestError) -> Response:
     return response
 
 
-class Guard:
-    """What happens to every request before its handler.
+@dataclass(frozen=True)
+class Access:
+    """Who may ask the server.
 
-    Args:
-        app: The handlers.
-        host: The name or the address that the server listens at; another name may not be in Host if there is no key.
-        key: What requests must carry; None = nothing.
+    Raises:
+        CharlmError: a host or an origin is not written as browsers send it.
 
     """
 
-    def __init__(self, app: ASGIApp, *, host: str, key: str | None) -> None:
-        self._app, self._host, self._key = app, host, key
+    hosts: Collection[str]
+    """Names that may be in Host next to addresses and localhost; with a key, any name may."""
+    origins: Collection[str] = ()
+    """Sites whose pages may ask, such as https://example.com; * = every site."""
+    key: str | None = None
+    """What requests must carry as their bearer token; None = nothing."""
+
+    def __post_init__(self) -> None:
+        for host in self.hosts:
+            if not host or not host.isprintable() or {*host} & {*" /@?#"}:
+                raise CharlmError(f"allow_host: found {short_repr(host)}; must be a name, for instance example.com")
+        for origin in self.origins:
+            scheme, separator, host = origin.partition("://")
+            is_site = scheme.isalnum() and separator and host and not {*host} & {*" /@?#*"}
+            if origin != "*" and not is_site:
+                problem = "must be a site such as https://example.com, or * for every site"
+                raise CharlmError(f"allow_origin: found {short_repr(origin)}; {problem}")
+
+    def check(self, headers: Mapping[str, str]) -> None:
+        """Refuse a request without the key of the server, or one that a page of another site has sent.
+
+        The key is compared in constant time.
+
+        Args:
+            headers: The headers of the request; their names are in lower case.
+
+        Raises:
+            RequestError: with status 401 or 403.
+
+        """
+        host = headers.get("host", "")
+        origin = headers.get("origin")
+        if self.key is not None:
+            scheme, _, found = headers.get("authorization", "").partition(" ")
+            if scheme.lower() != "bearer" or not hmac.compare_digest(found.strip().encode(), self.key.encode()):
+                raise RequestError(
+                    401, "Authorization: must be Bearer and the key of this server", code="invalid_api_key"
+                )
+        elif not self._knows(host):
+            allowed = "addresses, localhost, the host that it was started with, and hosts that it was told to allow"
+            message = f"Host: found {host[:100]!r}; a server without a key answers to {allowed}"
+            raise RequestError(403, message, code="host_not_allowed")
+        if origin is not None and not self._allows(origin, host):
+            message = f"Origin: found {origin[:100]!r}; must be this server, or an origin that it was told to allow"
+            raise RequestError(403, message, code="origin_not_allowed")
+
+    def _knows(self, host: str) -> bool:
+        """Return whether a Host header has an address, localhost or an allowed name in it."""
+        allowed = {"localhost", *(name.lower() for name in self.hosts)}
+        try:
+            name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+            return name in allowed or bool(ipaddress.ip_address(name))
+        except ValueError:
+            return False
+
+    def _allows(self, origin: str, host: str) -> bool:
+        """Return whether the page of an origin may ask: it comes from this server, or from an allowed site."""
+        is_own = origin.partition("://")[2].lower() == host.lower()
+        return is_own or "*" in self.origins or origin in self.origins
+
+
+def guarded(app: ASGIApp, access: Access, *, on_event: OnEvent) -> ASGIApp:
+    """Return an application that answers those who may ask, and reports every answer.
+
+    Args:
+        app: The handlers.
+        access: Who may ask.
+        on_event: Called with RequestAnswered.
+
+    """
+    inner: ASGIApp = Guard(app, access)
+    if access.origins:  # a browser first asks, without the key, whether a page of another site may ask
+        inner = CORSMiddleware(inner, allow_origins=[*access.origins], allow_methods=["*"], allow_headers=["*"])
+    return AccessLog(inner, on_event=on_event)
+
+
+class Guard:
+    """Answers who may ask, as long as there are not too many requests.
+
+    Args:
+        app: The handlers.
+        access: Who may ask.
+
+    """
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app = app
+        self._access = access
         self._requests = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check a request, and hand it on if it may be answered."""
+        if scope["path"] == HEALTH:
+            await self._app(scope, receive, send)
+            return
         try:
-            check_head(Headers(scope=scope), host=self._host, key=self._key)
+            self._access.check(Headers(scope=scope))
             if self._requests == MAX_REQUESTS:
                 raise RequestError(429, f"{MAX_REQUESTS} requests are being answered; try again", code="overloaded")
         except RequestError as error:
@@ -66,42 +163,59 @@ class Guard:
             return
         self._requests += 1
         try:
-            with contextlib.suppress(TimeoutError):  # uvicorn ends an answer that was begun, or answers with 500
-                async with asyncio.timeout(MAX_SECONDS):
-                    await self._app(scope, receive, send)
+            await self._app(scope, receive, send)
         finally:
             self._requests -= 1
 
 
-def check_head(headers: Mapping[str, str], *, host: str, key: str | None) -> None:
-    """Refuse a request without the key of the server, or one that a page of another site has made.
+class AccessLog:
+    """Ends a request that takes too long, and reports how each one was answered.
 
     Args:
-        headers: Their names are in lower case.
-        host: The name or the address that the server listens at.
-        key: As for `Guard`; a page that is not allowed does not know it. It is compared in constant time.
-
-    Raises:
-        RequestError: with status 401 or 403.
+        app: What answers requests.
+        on_event: Called with RequestAnswered.
 
     """
-    own, origin = headers.get("host", ""), headers.get("origin")
-    if key is not None:
-        scheme, _, found = headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(found.strip().encode(), key.encode()):
-            raise RequestError(401, "Authorization: must be Bearer and the key of this server", code="invalid_api_key")
-    elif not _is_safe(own, host):
-        known = "addresses, localhost and the host that it was started with"
-        message = f"Host: found {own[:100]!r}; a server without a key answers to {known}"
-        raise RequestError(403, message, code="host_not_allowed")
-    if origin is not None and origin.partition("://")[2].lower() != own.lower():
-        raise RequestError(403, f"Origin: found {origin[:100]!r}; must be this server", code="origin_not_allowed")
 
+    def __init__(self, app: ASGIApp, *, on_event: OnEvent) -> None:
+        self._app = app
+        self._on_event = on_event
 
-def _is_safe(host: str, allowed: str) -> bool:
-    """Return whether a Host header has an address, localhost or the allowed name in it."""
-    try:
-        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
-        return name in {"localhost", allowed.lower()} or bool(ipaddress.ip_address(name))
-    except ValueError:
-        return False
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        start = time.monotonic()
+        status = 0
+        size = 0
+
+        async def count(message: Message) -> None:
+            """Send a message, and note the status and the size of the answer."""
+            nonlocal status, size
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            size += len(message.get("body", b""))
+            await send(message)
+
+        problem = None
+        try:
+            async with asyncio.timeout(MAX_SECONDS) as limit:
+                await self._app(scope, receive, count)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            problem = f"cut off after {MAX_SECONDS:g} s"
+            if not status:  # otherwise uvicorn closes the connection, because the answer is not complete
+                late = RequestError(503, f"the request took more than {MAX_SECONDS:g} s", code="timeout")
+                await error_response(late)(scope, receive, count)
+        finally:
+            client = scope.get("client") or ("unknown",)
+            self._on_event(
+                RequestAnswered(
+                    client=str(client[0]),
+                    method=scope["method"],
+                    path=scope["path"],
+                    status=status,
+                    seconds=time.monotonic() - start,
+                    size_bytes=size,
+                    problem=scope.get(PROBLEM, problem),
+                )
+            )

@@ -1,19 +1,31 @@
 """The bodies of requests -> what is asked for. What is not supported is refused by name; nothing is ignored.
 
-The fields are those of the OpenAI API, and the filters of `charlm sample`.
+The fields are those of the OpenAI API, and the filters of `charlm sample`. A field that charlm does not support is
+accepted with the value that means that it is not used.
 """
 
-import json
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    model_validator,
+)
 
+from charlm.checks import parse_json
 from charlm.config.file import explain
 from charlm.config.schema import Filters
+from charlm.errors import CharlmError
 from charlm.sampling.sampler import Sampler
 from charlm.text.vocabulary import MAX_MARKS, has_too_many_marks
-from charlm.wording import escape_controls
+from charlm.wording import escape_controls, short_repr
 
 MAX_BODY_BYTES = 1 << 20
 MAX_TEXTS = 128
@@ -25,9 +37,35 @@ MAX_TOKENS = 65_536
 MAX_STOPS = 16
 MAX_STOP_CHARACTERS = 1000
 MAX_LIKELIEST = 20
+MAX_LOGPROBS = 131_072
+"""The largest number of log-probabilities in an answer, over all its texts: they take about 20 MB."""
 MAX_SEED = 2**63 - 1
 COMPLETION_TOKENS, CHAT_TOKENS = 16, 256
 """How many characters a text gets that names no number; 16 is what the OpenAI API says."""
+UNUSED: Mapping[str, tuple[Any, ...]] = {
+    "frequency_penalty": (0,),
+    "presence_penalty": (0,),
+    "logit_bias": ({},),
+    "suffix": ("",),
+    "best_of": (1,),
+    "store": (False,),
+    "metadata": ({},),
+    "service_tier": ("auto", "default"),
+}
+"""Fields of the OpenAI API that charlm does not support, with the values that mean that they are not used."""
+UNUSED_IN_CHAT: Mapping[str, tuple[Any, ...]] = {
+    **UNUSED,
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "response_format": ({"type": "text"},),
+    "modalities": (["text"],),
+    "tools": ([],),
+    "tool_choice": ("none", "auto"),
+    "parallel_tool_calls": (True, False),
+    "functions": ([],),
+    "function_call": ("none", "auto"),
+}
+"""The same fields of a chat."""
 
 
 class RequestError(Exception):
@@ -63,12 +101,28 @@ def _to_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _to_prompts(value: Any) -> Any:
+    """Return a text, or a list of ids, as a list of one; other lists as they are."""
+    is_ids = isinstance(value, list) and value and all(type(each) is int for each in value)
+    return [value] if is_ids else _to_list(value)
+
+
+def _check_prompt(value: Any) -> Any:
+    """Return a prompt, a text or a list of ids; the model decides which ids there are."""
+    if isinstance(value, str):
+        return _check_text(value)
+    if not isinstance(value, list) or not all(type(each) is int for each in value):
+        raise ValueError("must be a text or a list of ids")
+    return value
+
+
 def _to_parts(value: Any) -> Any:
     """Return the content of a message as a list of parts."""
     return [{"type": "text", "text": value}] if isinstance(value, str) else _to_list(value)
 
 
 Text = Annotated[str, AfterValidator(_check_text)]
+Prompt = Annotated[str | list[int], PlainValidator(_check_prompt)]
 Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS), AfterValidator(_check_text)]
 
 
@@ -84,6 +138,9 @@ class StreamOptions(_Strict):
 
 class TextsRequest(_Strict, Filters):
     """The fields that both kinds of requests have."""
+
+    unused: ClassVar[Mapping[str, tuple[Any, ...]]] = UNUSED
+    """The fields that may have only some values; they have no effect."""
 
     model: str | None = None
     temperature: Annotated[float, Field(ge=0, le=100)] = 1.0
@@ -104,14 +161,23 @@ class TextsRequest(_Strict, Filters):
 class CompletionRequest(TextsRequest):
     """The body of POST /v1/completions."""
 
-    prompt: Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS), BeforeValidator(_to_list)] = [""]
-    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] = COMPLETION_TOKENS
+    prompt: Annotated[list[Prompt], Field(min_length=1, max_length=MAX_TEXTS), BeforeValidator(_to_prompts)] = [""]
+    """The texts to continue, or their ids."""
+    max_tokens: Annotated[int, Field(ge=0, le=MAX_TOKENS)] = COMPLETION_TOKENS
     logprobs: Annotated[int, Field(ge=0, le=MAX_LIKELIEST)] | None = None
-    """How many of the likeliest tokens to report beside the log-probability of each; None = neither."""
+    """How many of the likeliest tokens to report with the log-probability of each; None = neither."""
+    echo: bool = False
+    """Whether the answer begins with the prompt, whose tokens then have log-probabilities as well."""
+
+    @model_validator(mode="after")
+    def _generate_or_repeat_something(self) -> "CompletionRequest":
+        if not self.max_tokens and not self.echo:
+            raise ValueError("max_tokens: found 0; must be 1 or more, or 0 with echo")
+        return self
 
     @property
-    def prompts(self) -> list[str]:
-        """The texts to continue."""
+    def prompts(self) -> list[str | list[int]]:
+        """The texts to continue, or their ids."""
         return self.prompt
 
     @property
@@ -141,11 +207,13 @@ class ChatRequest(TextsRequest):
     max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] = CHAT_TOKENS
     max_completion_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
 
+    unused: ClassVar[Mapping[str, tuple[Any, ...]]] = UNUSED_IN_CHAT
     logprobs: ClassVar[None] = None
     """They have another form in a chat, which is not supported."""
+    echo: ClassVar[bool] = False
 
     @property
-    def prompts(self) -> list[str]:
+    def prompts(self) -> list[str | list[int]]:
         """The texts of the messages, a line each: a network of characters knows no roles."""
         return ["\n".join("".join(part.text for part in message.content) for message in self.messages)]
 
@@ -155,42 +223,91 @@ class ChatRequest(TextsRequest):
         return self.max_completion_tokens or self.max_tokens
 
 
-Body = TypeVar("Body", CompletionRequest, ChatRequest)
+class TokenizeRequest(_Strict):
+    """The body of POST /tokenize, as vLLM has it."""
+
+    model: str | None = None
+    prompt: Annotated[Text, Field(max_length=MAX_PROMPT_CHARACTERS)]
+    add_special_tokens: bool = False
+    """No effect: charlm adds no ids to a text."""
+
+
+class DetokenizeRequest(_Strict):
+    """The body of POST /detokenize, as vLLM has it."""
+
+    model: str | None = None
+    tokens: Annotated[list[int], Field(max_length=MAX_PROMPT_CHARACTERS)]
+
+
+Body = TypeVar("Body", CompletionRequest, ChatRequest, TokenizeRequest, DetokenizeRequest)
 
 
 def parse_request(kind: type[Body], body: bytes) -> Body:
     """Return the request in a body; a field that is null is taken as left out.
 
     Args:
-        kind: CompletionRequest or ChatRequest.
+        kind: The class of the request.
         body: JSON in UTF-8.
 
     Raises:
         RequestError: with status 400; the body is not JSON, a field is unknown or out of range, or more is asked for
-            than a server writes for one request.
+            than a server answers for one request.
 
     """
     try:
-        fields = json.loads(body.decode("utf-8"), object_hook=_without_nulls)
-        if not isinstance(fields, dict):
-            raise RequestError(400, "the body: must be a JSON object")
+        fields = _without_nulls(parse_json(body, origin="the body"))
+    except CharlmError as error:
+        message = str(error)
+        field = re.match(r"the body: (\w+)[.:]", message)
+        raise RequestError(400, message, param=field[1] if field else None) from None
+    if not isinstance(fields, dict):
+        raise RequestError(400, "the body: must be a JSON object")
+    if issubclass(kind, TextsRequest):
+        fields = _without_unused(fields, kind.unused)
+    try:
         wanted = kind.model_validate(fields)
     except ValidationError as error:
         message = escape_controls(explain(error, kind))[:500]
         raise RequestError(400, message, param=re.split("[.:]", message)[0]) from None
-    except (ValueError, RecursionError) as error:
-        raise RequestError(400, f"the body is not JSON: {str(error)[:200]}") from None
-    texts = wanted.n * len(wanted.prompts)
-    read, texts_of = sum(map(len, wanted.prompts)), "prompt" if kind is CompletionRequest else "messages"
-    for param, found, most, what in (
-        (texts_of, read, MAX_PROMPT_CHARACTERS, "characters to read"),
-        ("n", texts, MAX_TEXTS, "texts"),
-        ("max_tokens", texts * wanted.length, MAX_TOKENS, "characters to write, over all texts"),
-    ):
-        if found > most:
-            raise RequestError(400, f"{param}: {found:,} {what}; must be {most:,} at most", param=param)
+    if isinstance(wanted, CompletionRequest | ChatRequest):
+        _check_size(wanted)
     return wanted
 
 
-def _without_nulls(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}
+def _check_size(wanted: CompletionRequest | ChatRequest) -> None:
+    """Refuse a request for more than a server answers for one request; raises RequestError."""
+    texts = wanted.n * len(wanted.prompts)
+    read = sum(map(len, wanted.prompts))
+    tokens = texts * wanted.length
+    reported = tokens + (wanted.n * read if wanted.echo else 0)
+    logprobs = 0 if wanted.logprobs is None else reported * max(1, wanted.logprobs)
+    prompt = "prompt" if isinstance(wanted, CompletionRequest) else "messages"
+    for param, found, most, what in (
+        (prompt, read, MAX_PROMPT_CHARACTERS, "characters to read"),
+        ("n", texts, MAX_TEXTS, "texts"),
+        ("max_tokens", tokens, MAX_TOKENS, "characters to generate, over all texts"),
+        ("echo", reported, MAX_PROMPT_CHARACTERS + MAX_TOKENS, "characters to answer with, over all texts"),
+        ("logprobs", logprobs, MAX_LOGPROBS, "log-probabilities, over all texts"),
+    ):
+        if found > most:
+            raise RequestError(400, f"{param}: {found:,} {what}; must be {most:,} at most", param=param)
+
+
+def _without_nulls(value: Any) -> Any:
+    """Return a JSON value without the fields that are null."""
+    if isinstance(value, dict):
+        return {name: _without_nulls(each) for name, each in value.items() if each is not None}
+    return [_without_nulls(each) for each in value] if isinstance(value, list) else value
+
+
+def _without_unused(fields: dict[str, Any], unused: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
+    """Return the fields without those that are not used; raise RequestError if such a field would be used."""
+    kept = dict(fields)
+    for name in fields.keys() & unused.keys():
+        value = kept.pop(name)
+        allowed = (*unused[name], fields.get("n")) if name == "best_of" else unused[name]
+        if value not in allowed:
+            expected = " or ".join(repr(each) for each in unused[name])
+            problem = f"found {short_repr(value)}; must be {expected}: charlm does not support it"
+            raise RequestError(400, escape_controls(f"{name}: {problem}"), param=name)
+    return kept

@@ -1,10 +1,11 @@
 """An HTTP endpoint for trained models, as the OpenAI API has it, and their pages for writing."""
 
+import asyncio
 import ipaddress
 import json
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,31 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from charlm.api.model import load
+from charlm.checks import check_paths, check_text, check_whole
 from charlm.errors import CharlmError
-from charlm.events import OnEvent, OpenToNetwork, RequestFailed, ServerListening, ignore
-from charlm.formats.exporting import export_html
-from charlm.runs.folder import model_name
-from charlm.serving.answers import Answer, Piece, ServedModel
-from charlm.serving.guard import HEADERS, Guard, error_response, json_response
-from charlm.serving.requests import MAX_BODY_BYTES, ChatRequest, CompletionRequest, RequestError, parse_request
-from charlm.wording import short_repr
+from charlm.events import OnEvent, OpenToNetwork, ServerListening, ignore
+from charlm.serving.answers import Answer, Piece, prompt_ids
+from charlm.serving.guard import (
+    HEADERS,
+    HEALTH,
+    PROBLEM,
+    Access,
+    error_response,
+    guarded,
+    json_response,
+)
+from charlm.serving.models import ServedModel, Shelf, open_shelf
+from charlm.serving.requests import (
+    MAX_BODY_BYTES,
+    MAX_PROMPT_CHARACTERS,
+    ChatRequest,
+    CompletionRequest,
+    DetokenizeRequest,
+    RequestError,
+    TokenizeRequest,
+    parse_request,
+)
+from charlm.text.vocabulary import END_OF_TEXT, Vocabulary
 
 PAGE_HEADERS = HEADERS | {
     "Content-Security-Policy": "frame-ancestors 'none'",  # beside the policy in the page, which cannot say this
@@ -37,34 +54,43 @@ MAX_HEAD_BYTES = 16_384
 
 
 def serve(
-    runs: Sequence[str | Path] = (),
+    runs: str | Path | Sequence[str | Path] = (),
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
     key: str | None = None,
+    allow_hosts: Sequence[str] = (),
+    allow_origins: Sequence[str] = (),
     on_event: OnEvent = ignore,
 ) -> None:
     """Answer requests until Ctrl-C or SIGTERM, then finish those that were begun. Must be called in the main thread.
 
-    Models are read once, at the start.
+    A model is read again when its file is replaced.
 
     Args:
         runs: Runs or model files, or parts of the names of runs; none = the newest run under runs/.
         host: The address to listen at; anything but loopback is open to the network.
         port: 0 to 65535; 0 = any free one.
         key: What requests must carry, as the key of OpenAI's clients; None = nothing.
-        on_event: Called with ServerListening, OpenToNetwork and RequestFailed.
+        allow_hosts: Further names that may be in the header Host, for instance that of a proxy.
+        allow_origins: Sites whose pages may ask, such as https://example.com; * = every site.
+        on_event: Called with ServerListening, OpenToNetwork, RequestAnswered, ModelReloaded and ModelNotReloaded.
 
     Raises:
-        CharlmError: the key cannot occur in a request, there is no model, one is damaged, two have
-            the same name, or the address is taken.
+        CharlmError: an argument is wrong, the key cannot occur in a request, there is no model, one is damaged, two
+            have the same name, or the address is taken.
 
     """
-    models = _load_models(runs)
-    if key is not None and (key != key.strip() or not (key.isascii() and key.isprintable() and key)):
-        raise CharlmError(
-            "CHARLM_API_KEY: must be printable ASCII without blanks around it; no request can carry another key"
-        )
+    paths = check_paths("runs", runs)
+    check_text("host", host)
+    check_whole("port", port, least=0, most=65535)
+    if key is not None:
+        check_text("key", key)
+        if key != key.strip() or not (key.isascii() and key.isprintable() and key):
+            problem = "must be printable ASCII without spaces around it; no request can carry another key"
+            raise CharlmError(f"CHARLM_API_KEY: {problem}")
+    access = Access(_listed("allow_hosts", host, *allow_hosts), _listed("allow_origins", *allow_origins), key)
+    shelf = open_shelf(paths, on_event=on_event)
     with listen(host, port) as listener:
         listener.listen()
         address, bound_port = listener.getsockname()[:2]
@@ -73,7 +99,7 @@ def serve(
         url = f"http://{f'[{address}]' if ':' in address else address}:{bound_port}"
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # not a line for each client that leaves
         config = uvicorn.Config(
-            Guard(make_app(models, on_event), host=host, key=key),
+            guarded(make_app(shelf), access, on_event=on_event),
             http="h11",
             ws="none",
             lifespan="off",
@@ -84,8 +110,15 @@ def serve(
             timeout_graceful_shutdown=DRAIN_SECONDS,
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         )
-        listening = ServerListening(url, tuple(models), needs_key=key is not None)
+        listening = ServerListening(url, shelf.names, needs_key=key is not None)
         _Server(config, partial(on_event, listening)).run(sockets=[listener])
+
+
+def _listed(argument: str, *texts: str) -> tuple[str, ...]:
+    """Return texts as a tuple; raises CharlmError if one is no text."""
+    for text in texts:
+        check_text(argument, text)
+    return texts
 
 
 class _Server(uvicorn.Server):
@@ -99,18 +132,6 @@ class _Server(uvicorn.Server):
         """Begin to listen."""
         await super().startup(sockets)
         self._tell()
-
-
-def _load_models(runs: Sequence[str | Path]) -> dict[str, ServedModel]:
-    models: dict[str, ServedModel] = {}
-    for run in runs or (None,):
-        model = load(run)
-        name = model_name(model.path)
-        if name in models:
-            raise CharlmError(f"{model.path}: another model is called {name} too; rename one of them")
-        created = int(model.path.stat().st_mtime)
-        models[name] = ServedModel(name, model.trained, created, export_html(model.trained, title=name)["index.html"])
-    return models
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -140,30 +161,45 @@ class Service:
     """The handlers of the routes.
 
     Args:
-        models: The models by name, at least one; a request that names none gets the first.
+        shelf: The models; a request that names none gets the first.
 
     """
 
-    def __init__(self, models: Mapping[str, ServedModel]) -> None:
-        self._models = models
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+
+    async def show_health(self, _: Request) -> Response:
+        """GET /health: that the server runs."""
+        return json_response({"status": "ok"})
 
     async def show_page(self, request: Request) -> Response:
         """GET /NAME: the page for writing with a model; GET /: with the first one."""
-        model = self._find(request.path_params.get("name"))
-        return Response(model.page, media_type="text/html", headers=PAGE_HEADERS)
+        model = await self._shelf.find(request.path_params.get("name"))
+        page = await asyncio.to_thread(getattr, model, "page")
+        is_compressed = _accepts_gzip(request.headers.get("accept-encoding", ""))
+        etag = f'"{page.digest}{"-gzip" if is_compressed else ""}"'
+        headers = PAGE_HEADERS | {"ETag": etag, "Vary": "Accept-Encoding"}
+        known = request.headers.get("if-none-match", "").split(",")
+        if etag in [name.strip().removeprefix("W/") for name in known]:
+            return Response(status_code=304, headers=headers)
+        if is_compressed:
+            headers["Content-Encoding"] = "gzip"
+        content = page.compressed if is_compressed else page.html
+        return Response(content, media_type="text/html", headers=headers)
 
     async def list_models(self, _: Request) -> Response:
         """GET /v1/models: the models."""
-        return json_response({"object": "list", "data": [_describe(model) for model in self._models.values()]})
+        models = [await self._shelf.find(name) for name in self._shelf.names]
+        return json_response({"object": "list", "data": [_describe(model) for model in models]})
 
     async def show_model(self, request: Request) -> Response:
         """GET /v1/models/NAME: one model."""
-        return json_response(_describe(self._find(request.path_params["name"])))
+        return json_response(_describe(await self._shelf.find(request.path_params["name"])))
 
     async def complete(self, kind: type[CompletionRequest] | type[ChatRequest], request: Request) -> Response:
         """POST /v1/completions and /v1/chat/completions."""
         wanted: CompletionRequest | ChatRequest = parse_request(kind, await _read_body(request))  # type: ignore[type-var]
-        answer = Answer(self._find(wanted.model), wanted)
+        answer = Answer(await self._shelf.find(wanted.model), wanted)
         if wanted.stream:
             return StreamingResponse(_to_lines(answer.events()), media_type="text/event-stream", headers=HEADERS)
         texts: list[list[Piece]] = [[] for _ in range(answer.count)]
@@ -173,13 +209,41 @@ class Service:
                 raise ClientDisconnect
         return json_response(answer.whole(texts))
 
-    def _find(self, name: str | None) -> ServedModel:
-        if name is None:
-            return next(iter(self._models.values()))
-        if name not in self._models:
-            message = f"model: found {short_repr(name)}; this server has {', '.join(self._models)}"
-            raise RequestError(404, message, param="model", code="model_not_found")
-        return self._models[name]
+    async def describe_tokenizer(self, _: Request) -> Response:
+        """GET /tokenizer_info: the special tokens of the first model, for programs that score texts."""
+        vocabulary = (await self._shelf.find(None)).trained.vocabulary
+        end = None if vocabulary.end_of_text_id is None else END_OF_TEXT
+        return json_response({"tokenizer_class": "characters", "bos_token": end, "eos_token": end, "pad_token": None})
+
+    async def tokenize(self, request: Request) -> Response:
+        """POST /tokenize: the ids of a text."""
+        wanted = parse_request(TokenizeRequest, await _read_body(request))
+        vocabulary = (await self._shelf.find(wanted.model)).trained.vocabulary
+        ids = _encode(vocabulary, wanted.prompt)
+        return json_response({"tokens": ids, "count": len(ids), "max_model_len": MAX_PROMPT_CHARACTERS})
+
+    async def detokenize(self, request: Request) -> Response:
+        """POST /detokenize: the text of ids."""
+        wanted = parse_request(DetokenizeRequest, await _read_body(request))
+        vocabulary = (await self._shelf.find(wanted.model)).trained.vocabulary
+        return json_response({"prompt": vocabulary.decode(prompt_ids(vocabulary, wanted.tokens))})
+
+
+def _encode(vocabulary: Vocabulary, text: str) -> list[int]:
+    """Return the ids of a text, or the end-of-text id for its name."""
+    if text == END_OF_TEXT and vocabulary.end_of_text_id is not None:
+        return [vocabulary.end_of_text_id]
+    ids: list[int] = vocabulary.encode(text).tolist()
+    return ids
+
+
+def _accepts_gzip(header: str) -> bool:
+    """Return whether a client takes an answer that is compressed with gzip, by its header Accept-Encoding."""
+    for coding in header.lower().split(","):
+        name, _, quality = coding.replace(" ", "").partition(";q=")
+        if name == "gzip":
+            return not quality or quality.strip("0.") != ""
+    return False
 
 
 def _describe(model: ServedModel) -> dict[str, Any]:
@@ -211,28 +275,26 @@ def _unusable(error: CharlmError) -> RequestError:
     return RequestError(422, str(error), code="unusable_model")
 
 
-def make_app(models: Mapping[str, ServedModel], on_event: OnEvent = ignore) -> Starlette:
-    """Return the application that serves models.
-
-    Args:
-        models: The models by name, at least one; a request that names none gets the first.
-        on_event: Called with RequestFailed.
-
-    """
-    service = Service(models)
+def make_app(shelf: Shelf) -> Starlette:
+    """Return the application that serves models; a request that names none gets the first."""
+    service = Service(shelf)
 
     def fail(request: Request, error: Exception) -> Response:
-        on_event(RequestFailed(f"{request.method} {request.url.path}", repr(error)))
+        request.scope[PROBLEM] = repr(error)
         return error_response(RequestError(500, "internal server error"))
 
     return Starlette(
         routes=[
-            Route("/", service.show_page),
-            Route("/{name}", service.show_page),
+            Route(HEALTH, service.show_health),
+            Route("/tokenizer_info", service.describe_tokenizer),
+            Route("/tokenize", service.tokenize, methods=["POST"]),
+            Route("/detokenize", service.detokenize, methods=["POST"]),
             Route("/v1/models", service.list_models),
             Route("/v1/models/{name}", service.show_model),
             Route("/v1/completions", partial(service.complete, CompletionRequest), methods=["POST"]),
             Route("/v1/chat/completions", partial(service.complete, ChatRequest), methods=["POST"]),
+            Route("/", service.show_page),
+            Route("/{name}", service.show_page),
         ],
         exception_handlers={
             RequestError: lambda _, error: error_response(error),

@@ -51,7 +51,8 @@ CALLS: dict[str, dict[str, Any]] = {
     | {"model": Path("m"), "text": Path("a")},
     "inspect a b --text t --out o --json": {"runs": AB, "text": Path("t"), "out": OUT},
     "export m --format onnx --out o --check --json": {"model": Path("m"), "format": "onnx", "out": OUT, "check": True},
-    "serve a b --host ::1 --port 5": {"runs": AB, "host": "::1", "port": 5},
+    "serve a b --host ::1 --port 5 --allow-host c --allow-host d --allow-origin https://e --log": {"runs": AB}
+    | {"host": "::1", "port": 5, "allow_hosts": ("c", "d"), "allow_origins": ("https://e",)},
     "runs a b --group --json": {"runs": AB},
     "runs a b --samples": {"runs": AB},
     "runs a b --all": {"runs": AB},

@@ -268,7 +268,9 @@ EXAMPLES: dict[type[Event], Event] = {
         events.ReportProgress: ("runs/a", "units", 1, 2),
         events.ServerListening: ("http://127.0.0.1:1", ("a",), False),
         events.OpenToNetwork: ("0.0.0.0",),
-        events.RequestFailed: ("POST /", "error"),
+        events.ModelReloaded: ("mine",),
+        events.ModelNotReloaded: ("mine", "damaged"),
+        events.RequestAnswered: ("127.0.0.1", "GET", "/", 500, 0.25, 1234, "error"),
     }.items()
 } | {Evaluated: EVALUATED}
 SILENT = {events.Saved, events.Ended}

@@ -13,8 +13,9 @@ import reference
 from charlm.network.model_file import TrainedModel
 from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
-from charlm.serving.answers import TURN, Answer, Piece, ServedModel, Token
-from charlm.serving.requests import ChatRequest, CompletionRequest, parse_request
+from charlm.serving.answers import TURN, Answer, Piece, Token
+from charlm.serving.models import ServedModel
+from charlm.serving.requests import ChatRequest, CompletionRequest, RequestError, parse_request
 from charlm.text.vocabulary import Vocabulary
 
 MESSAGES = [{"role": "user", "content": "ab"}]
@@ -23,7 +24,7 @@ MESSAGES = [{"role": "user", "content": "ab"}]
 def answer(trained: TrainedModel, *, is_chat: bool = False, **fields: Any) -> Answer:
     body = json.dumps({"max_tokens": 100, "seed": 5, **fields}).encode()
     wanted = parse_request(ChatRequest, body) if is_chat else parse_request(CompletionRequest, body)
-    return Answer(ServedModel("m", trained, 0, b""), wanted)
+    return Answer(ServedModel("m", trained, 0), wanted)
 
 
 def endless(trained: TrainedModel) -> TrainedModel:
@@ -100,6 +101,48 @@ def test_the_log_probabilities_are_those_of_the_model_itself(trained: TrainedMod
             assert token.likeliest == (likeliest if count else None)
 
 
+@pytest.mark.parametrize("length", [1, 2, 256, 257, 600])
+def test_a_repeated_prompt_has_the_log_probabilities_of_its_characters(length: int, trained: TrainedModel) -> None:
+    prompt = "".join(np.random.default_rng(length).choice([*"ab\n"], length))
+    wanted = answer(endless(trained), prompt=prompt, echo=True, logprobs=1, max_tokens=5)
+    pieces = [piece for _, piece in listed(wanted.pieces())]
+    text = "".join(piece.text for piece in pieces)
+    assert text == prompt + sampled(endless(trained), prompt, length=5)
+    tokens = [token for piece in pieces for token in piece.tokens]
+    assert ("".join(token.text for token in tokens), [token.offset for token in tokens]) == (text, [*range(len(text))])
+    logits = reference.read(trained.parameters, endless(trained).vocabulary.encode(text).tolist())[0]
+    logprobs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    ids = endless(trained).vocabulary.encode(text)
+    expected = [row[index] for row, index in zip(logprobs, ids[1:], strict=False)]
+    assert (tokens[0].logprob, tokens[0].likeliest) == (None, None)
+    np.testing.assert_allclose([token.logprob for token in tokens[1:]], expected, atol=1e-4)
+    for token, row in zip(tokens[1:], logprobs, strict=False):
+        assert max((token.likeliest or {}).values()) == pytest.approx(row.max(), abs=1e-4)
+
+
+def test_a_prompt_can_be_repeated_without_a_text_after_it(trained: TrainedModel) -> None:
+    wanted = answer(trained, prompt=["ab", ""], echo=True, max_tokens=0, n=2)
+    pieces = listed(wanted.pieces())
+    assert [(index, piece.text) for index, piece in pieces if piece.text] == [(0, "ab"), (1, "ab")]
+    assert [piece.finish_reason for _, piece in pieces if not piece.text] == ["length"] * 4
+    assert wanted.usage() == {"prompt_tokens": 2, "completion_tokens": 0, "total_tokens": 2}
+
+
+def test_a_prompt_may_be_ids_with_reserved_ones(trained: TrainedModel) -> None:
+    wanted = answer(trained, prompt=[4, 1, 3, 2], echo=True, logprobs=0, max_tokens=0)
+    tokens = [token for _, piece in listed(wanted.pieces()) for token in piece.tokens]
+    assert [token.text for token in tokens] == ["<|endoftext|>", "a", "<|unknown|>", "b"]
+    assert [token.offset for token in tokens] == [0, 0, 1, 2]
+    assert texts(wanted) == ["a\ufffdb"]
+    assert texts(answer(trained, prompt=[1, 2])) == texts(answer(trained, prompt="ab"))
+
+
+@pytest.mark.parametrize("index", [-1, 5, 2**62])
+def test_an_id_that_the_model_lacks_is_refused(index: int, trained: TrainedModel) -> None:
+    with pytest.raises(RequestError, match=f"^prompt: found the id {index}; must be from 0 to 4$"):
+        answer(trained, prompt=[1, index])
+
+
 def test_a_text_ends_before_a_stop_text_with_the_tokens_before_it(trained: TrainedModel) -> None:
     whole = sampled(endless(trained), "ab", length=60)
     stop = whole[20:24]
@@ -127,10 +170,14 @@ def test_a_completion_joins_the_pieces_of_each_text_and_has_tokens_in_the_legacy
     ended = {"index": 0, "text": "ab", "finish_reason": "stop", "logprobs": None}
     assert found["choices"] == [ended, {**ended, "index": 1, "text": "c", "finish_reason": "length"}]
     assert found["usage"] == {"prompt_tokens": 2, "completion_tokens": 0, "total_tokens": 2}
-    pieces = [Piece("a", (Token("a", -2.0, None),)), Piece("b", (Token("b", -1.0, {"c": -0.5, "b": -1.0}),), "stop")]
+    pieces = [
+        Piece("a", (Token("a", -2.0, None, 0),)),
+        Piece("b", (Token("b", -1.0, {"c": -0.5, "b": -1.0}, 1),), "stop"),
+    ]
     found = answer(trained, logprobs=1).whole([pieces])["choices"][0]["logprobs"]
     assert (found["tokens"], found["token_logprobs"]) == (["a", "b"], [-2.0, -1.0])
     assert found["top_logprobs"] == [None, {"c": -0.5, "b": -1.0}]
+    assert found["text_offset"] == [0, 1]
 
 
 def test_a_chat_is_a_message_of_the_assistant_that_comes_back_as_part_of_the_next_turn(trained: TrainedModel) -> None:

@@ -1,6 +1,7 @@
 """The application without a network: what it answers to each request, what guards it, and what `serve` checks."""
 
 import asyncio
+import gzip
 import json
 import socket
 from dataclasses import replace
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from models import with_tensors
+from models import make_random_model, with_tensors
 
 pytest.importorskip("starlette", reason="missing: starlette")
 pytest.importorskip("uvicorn", reason="missing: uvicorn")
@@ -17,12 +18,22 @@ pytest.importorskip("uvicorn", reason="missing: uvicorn")
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from charlm.errors import CharlmError
-from charlm.events import Event, OpenToNetwork, ServerListening
-from charlm.network.model_file import TrainedModel
-from charlm.serving.answers import ServedModel
-from charlm.serving.guard import Guard, check_head
+from charlm.events import (
+    Event,
+    ModelNotReloaded,
+    ModelReloaded,
+    OpenToNetwork,
+    RequestAnswered,
+    ServerListening,
+)
+from charlm.network.model_file import TrainedModel, write_model
+from charlm.serving import guard
+from charlm.serving.guard import Access, Guard, guarded
+from charlm.serving.models import Page, ServedModel, Shelf, open_shelf
 from charlm.serving.requests import RequestError
 from charlm.serving.server import listen, make_app, serve
+
+LOCAL = Access(["localhost"])
 
 
 async def ask(
@@ -44,36 +55,127 @@ async def ask(
     await app(scope, receive, send)
     content = b"".join(message["body"] for message in sent[1:])
     found = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-    return sent[0]["status"], found, json.loads(content) if found["content-type"] == "application/json" else content
+    is_json = found.get("content-type") == "application/json"
+    return sent[0]["status"], found, json.loads(content) if is_json else content
 
 
-def guarded(*trained: TrainedModel, key: str | None = None) -> Guard:
+class FakeShelf(Shelf):
+    """Models that are in no file: a, b, ..."""
+
+    def __init__(self, *trained: TrainedModel) -> None:
+        super().__init__([])
+        self._models = {name: ServedModel(name, each, 9) for name, each in zip("ab", trained, strict=False)}
+        for name, model in self._models.items():
+            model.__dict__["page"] = Page.of(name.encode())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the models."""
+        return tuple(self._models)
+
+    async def find(self, name: str | None) -> ServedModel:
+        """Return a model, or refuse as a shelf does."""
+        return (
+            self._models["a" if name is None else name] if name in {None, *self._models} else await super().find(name)
+        )
+
+
+def serving(*trained: TrainedModel, key: str | None = None) -> Guard:
     """Return an application that serves models a, b, ..."""
-    models = {name: ServedModel(name, each, 9, name.encode()) for name, each in zip("ab", trained, strict=False)}
-    return Guard(make_app(models, lambda _: None), host="localhost", key=key)
+    return Guard(make_app(FakeShelf(*trained)), Access(["localhost"], key=key))
 
 
-def test_each_model_has_a_page_and_an_entry_and_writes(trained: TrainedModel) -> None:
-    app = guarded(trained, replace(trained, vocabulary=replace(trained.vocabulary)))
+def test_each_model_has_an_entry(trained: TrainedModel) -> None:
+    app = serving(trained, trained)
     entries = [{"id": name, "object": "model", "created": 9, "owned_by": "charlm"} for name in "ab"]
     assert asyncio.run(ask(app, "GET /v1/models"))[2] == {"object": "list", "data": entries}
     assert asyncio.run(ask(app, "GET /v1/models/b"))[2] == entries[1]
-    for path, page in (("/", b"a"), ("/a", b"a"), ("/b", b"b")):
-        status, headers, found = asyncio.run(ask(app, f"GET {path}"))
-        assert (status, found, headers["content-type"]) == (200, page, "text/html; charset=utf-8")
-        expected = {"content-security-policy": "frame-ancestors 'none'", "x-content-type-options": "nosniff"}
-        assert headers == {**headers, **expected, "referrer-policy": "no-referrer", "cache-control": "no-cache"}
-    for model, name in ((None, "a"), ("b", "b")):
-        body = json.dumps({"model": model, "max_tokens": 3}).encode()
-        status, headers, answer = asyncio.run(ask(app, "POST /v1/completions", body))
-        assert (status, answer["model"], answer["object"]) == (200, name, "text_completion")
-        assert (headers["cache-control"], headers["x-content-type-options"]) == ("no-store", "nosniff")
+
+
+@pytest.mark.parametrize(("path", "page"), [("/", b"a"), ("/a", b"a"), ("/b", b"b")])
+def test_each_model_has_a_page(path: str, page: bytes, trained: TrainedModel) -> None:
+    status, headers, found = asyncio.run(ask(serving(trained, trained), f"GET {path}"))
+    assert (status, found, headers["content-type"]) == (200, page, "text/html; charset=utf-8")
+    expected = {"content-security-policy": "frame-ancestors 'none'", "x-content-type-options": "nosniff"}
+    assert headers == {**headers, **expected, "referrer-policy": "no-referrer", "cache-control": "no-cache"}
+    assert (headers["vary"], headers.get("content-encoding")) == ("Accept-Encoding", None)
+
+
+@pytest.mark.parametrize("accepted", ["gzip", "br, GZIP", "gzip;q=0.5", "deflate, gzip; q=1.0"])
+def test_the_page_is_compressed_for_a_client_that_takes_it(accepted: str, trained: TrainedModel) -> None:
+    _, headers, found = asyncio.run(ask(serving(trained), "GET /", headers={"accept-encoding": accepted}))
+    assert headers["content-encoding"] == "gzip"
+    assert gzip.decompress(found) == b"a"
+
+
+@pytest.mark.parametrize("accepted", ["", "br", "gzip;q=0", "gzip; q=0.0", "xgzip"])
+def test_the_page_is_not_compressed_for_other_clients(accepted: str, trained: TrainedModel) -> None:
+    _, headers, found = asyncio.run(ask(serving(trained), "GET /", headers={"accept-encoding": accepted}))
+    assert ("content-encoding" in headers, found) == (False, b"a")
+
+
+def test_a_page_that_the_client_has_is_not_sent_again(trained: TrainedModel) -> None:
+    app = serving(trained, trained)
+    plain = asyncio.run(ask(app, "GET /a"))[1]["etag"]
+    compressed = asyncio.run(ask(app, "GET /a", headers={"accept-encoding": "gzip"}))[1]["etag"]
+    other = asyncio.run(ask(app, "GET /b"))[1]["etag"]
+    assert len({plain, compressed, other}) == 3
+    status, headers, found = asyncio.run(ask(app, "GET /a", headers={"if-none-match": f'"x", W/{plain}'}))
+    assert (status, found, headers["etag"]) == (304, b"", plain)
+    assert asyncio.run(ask(app, "GET /b", headers={"if-none-match": plain}))[0] == 200
+
+
+@pytest.mark.parametrize(("model", "name"), [(None, "a"), ("b", "b")])
+def test_the_model_of_a_name_answers(model: str | None, name: str, trained: TrainedModel) -> None:
+    body = json.dumps({"model": model, "max_tokens": 3}).encode()
+    status, headers, answer = asyncio.run(ask(serving(trained, trained), "POST /v1/completions", body))
+    assert (status, answer["model"], answer["object"]) == (200, name, "text_completion")
+    assert (headers["cache-control"], headers["x-content-type-options"]) == ("no-store", "nosniff")
+
+
+def test_a_streamed_answer_is_a_row_of_events(trained: TrainedModel) -> None:
     body = b'{"messages": [{"role": "user", "content": "a"}], "max_tokens": 3, "stream": true}'
-    _, headers, events = asyncio.run(ask(app, "POST /v1/chat/completions", body))
+    _, headers, events = asyncio.run(ask(serving(trained), "POST /v1/chat/completions", body))
     assert headers["content-type"].startswith("text/event-stream")
     lines = events.decode().split("\n\n")
     assert json.loads(lines[0].removeprefix("data: "))["object"] == "chat.completion.chunk"
     assert lines[-2:] == ["data: [DONE]", ""]
+
+
+def test_health_needs_no_key_and_no_known_host(trained: TrainedModel) -> None:
+    app = serving(trained, key="secret")
+    status, _, answer = asyncio.run(ask(app, "GET /health", headers={"host": "evil.example"}))
+    assert (status, answer) == (200, {"status": "ok"})
+
+
+# Tokenizer
+
+
+def test_a_text_has_the_ids_of_its_characters_and_back(trained: TrainedModel) -> None:
+    app = serving(trained)  # a line break, a, b, the unknown id and the end of a text
+    body = b'{"prompt": "ab?\\n", "add_special_tokens": false}'
+    tokens = asyncio.run(ask(app, "POST /tokenize", body))[2]
+    assert tokens == {"tokens": [1, 2, 3, 0], "count": 4, "max_model_len": 65_536}
+    assert asyncio.run(ask(app, "POST /detokenize", b'{"tokens": [1, 2, 3, 4, 0]}'))[2] == {"prompt": "ab\ufffd\n"}
+
+
+def test_the_end_of_a_text_has_a_name_if_the_model_has_it(trained: TrainedModel) -> None:
+    app = serving(trained)
+    info = asyncio.run(ask(app, "GET /tokenizer_info"))[2]
+    assert (info["bos_token"], info["eos_token"]) == ("<|endoftext|>", "<|endoftext|>")
+    assert asyncio.run(ask(app, "POST /tokenize", b'{"prompt": "<|endoftext|>"}'))[2]["tokens"] == [4]
+    plain = serving(make_random_model("<|endoftx>"))
+    assert asyncio.run(ask(plain, "GET /tokenizer_info"))[2]["bos_token"] is None
+    assert asyncio.run(ask(plain, "POST /tokenize", b'{"prompt": "<|endoftext|>"}'))[2]["count"] == 13
+
+
+@pytest.mark.parametrize("body", [b'{"tokens": [5]}', b'{"tokens": [-1]}', b'{"tokens": ["a"]}', b"{}"])
+def test_what_is_no_list_of_ids_is_refused(body: bytes, trained: TrainedModel) -> None:
+    status, _, answer = asyncio.run(ask(serving(trained), "POST /detokenize", body))
+    assert (status, answer["error"]["type"]) == (400, "invalid_request_error")
+
+
+# What is refused
 
 
 def test_a_wrong_request_is_refused_with_an_error_object(trained: TrainedModel) -> None:
@@ -87,7 +189,7 @@ def test_a_wrong_request_is_refused_with_an_error_object(trained: TrainedModel) 
         ("GET /", b"", {"origin": "null"}, 403, "origin_not_allowed"),
     )
     for request, body, headers, status, code in requests:
-        found, answered, answer = asyncio.run(ask(guarded(trained), request, body, headers))
+        found, answered, answer = asyncio.run(ask(serving(trained), request, body, headers))
         error = answer["error"]
         assert (found, error["type"], error["code"]) == (status, "invalid_request_error", code), request
         assert error["message"].isprintable()
@@ -97,7 +199,7 @@ def test_a_wrong_request_is_refused_with_an_error_object(trained: TrainedModel) 
 def test_a_request_without_the_key_and_weights_that_are_not_finite_are_refused(trained: TrainedModel) -> None:
     nan = {"logits.bias": np.full(5, np.nan, np.float32)}
     broken = replace(trained, parameters=with_tensors(trained.parameters, nan))
-    app, key = guarded(broken, key="secret"), {"authorization": "Bearer secret"}
+    app, key = serving(broken, key="secret"), {"authorization": "Bearer secret"}
     for request in ("GET /", "GET /v1/models", "POST /v1/completions"):
         status, headers, _ = asyncio.run(ask(app, request))
         assert (status, headers["www-authenticate"]) == (401, "Bearer")
@@ -116,7 +218,7 @@ def test_256_requests_are_answered_at_once_and_their_places_are_free_again() -> 
             await release.wait()
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
 
-        app = Guard(wait, host="localhost", key=None)
+        app = Guard(wait, LOCAL)
         waiting = [asyncio.create_task(ask(app, "GET /")) for _ in range(256)]
         await asyncio.sleep(0)
         status, headers, answer = await ask(app, "GET /")
@@ -133,10 +235,10 @@ def test_256_requests_are_answered_at_once_and_their_places_are_free_again() -> 
 OTHERS = ("evil.example", "localhost.evil.example", "texts.example.org", "127.0.0.1.nip.io", "", ":80", "[::1", "[]")
 
 
-def status_of(headers: dict[str, str], key: str | None, *, host: str = "other.example.org") -> int:
+def status_of(headers: dict[str, str], key: str | None = None, **access: Any) -> int:
     """Return the status with which a request is answered; 0 = the key is told."""
     try:
-        check_head(headers, host=host, key=key)
+        Access(**{"hosts": ["other.example.org"], "key": key, **access}).check(headers)
     except RequestError as error:
         return 0 if "secret" in error.message else error.status
     return 200
@@ -146,7 +248,7 @@ def test_only_addresses_localhost_and_the_name_of_the_server_are_answered_or_tho
     own = ("localhost", "LOCALHOST:8000", "127.0.0.1:80", "[::1]:8000", "10.1.2.3", "texts.example.org.", "localhost.")
     for name in own:
         for headers in ({"host": name}, {"host": name, "origin": f"http://{name}"}):
-            assert status_of(headers, None, host="Texts.example.org") == 200, headers
+            assert status_of(headers, hosts=["other", "Texts.example.org"]) == 200, headers
     for name in OTHERS:  # another site may have this name, and rebind it
         assert status_of({"host": name}, None) == 403, name
         assert status_of({"host": name, "authorization": "bearer secret"}, "secret") == 200, name
@@ -159,6 +261,141 @@ def test_pages_of_other_sites_and_requests_without_the_key_are_refused() -> None
     assert status_of({"host": "localhost"}, "secret") == 401
     for wrong in ("", "Bearer", "Bearer wrong", "secret", "Bearer secret2", "Bearer s\xe9cret", "Basic secret"):
         assert status_of({"host": "localhost", "authorization": wrong}, "secret") == 401, wrong
+
+
+@pytest.mark.parametrize("origins", [["https://site.example"], ["*"]])
+def test_pages_of_an_allowed_site_may_ask_but_need_the_key(origins: list[str]) -> None:
+    headers = {"host": "localhost", "origin": "https://site.example"}
+    assert status_of(headers, origins=origins) == 200
+    assert status_of(headers, "secret", origins=origins) == 401
+    assert status_of({**headers, "origin": "https://other.example"}, origins=["https://site.example"]) == 403
+
+
+def test_a_browser_learns_which_sites_may_ask(trained: TrainedModel) -> None:
+    access = Access(["localhost"], ["https://site.example"], "secret")
+    app = guarded(make_app(FakeShelf(trained)), access, on_event=lambda _: None)
+    question = {"access-control-request-method": "POST", "access-control-request-headers": "authorization, x-stainless"}
+    allowed, other = ({"origin": f"https://{name}.example"} for name in ("site", "other"))
+    status, headers, _ = asyncio.run(ask(app, "OPTIONS /v1/completions", headers={**allowed, **question}))
+    assert (status, headers["access-control-allow-origin"]) == (200, "https://site.example")
+    assert "x-stainless" in headers["access-control-allow-headers"]
+    assert asyncio.run(ask(app, "OPTIONS /v1/completions", headers={**other, **question}))[0] == 400
+    status, headers, _ = asyncio.run(ask(app, "GET /v1/models", headers=allowed))  # without the key
+    assert (status, headers["access-control-allow-origin"]) == (401, "https://site.example")
+
+
+@pytest.mark.parametrize("host", ["", "https://a.example", "a b", "a/b", "a?", "\n"])
+def test_what_is_no_host_cannot_be_allowed(host: str) -> None:
+    with pytest.raises(CharlmError, match=r"^allow_host: found .*; must be a name"):
+        Access([host])
+
+
+@pytest.mark.parametrize("origin", ["", "a.example", "https://", "https://a.example/", "https://*.a.example", "://a"])
+def test_what_is_no_site_cannot_be_allowed(origin: str) -> None:
+    with pytest.raises(CharlmError, match=r"^allow_origin: found .*; must be a site such as"):
+        Access([], [origin])
+
+
+# The log
+
+
+def answered(handler: ASGIApp, request: str = "GET /v1/models", **headers: str) -> RequestAnswered:
+    """Return what is reported about an answer."""
+    events: list[Event] = []
+    with_log = guarded(handler, LOCAL, on_event=events.append)
+    asyncio.run(ask(with_log, request, headers=headers))
+    (event,) = events
+    assert isinstance(event, RequestAnswered)
+    return event
+
+
+def test_every_answer_is_reported_also_a_refusal(trained: TrainedModel) -> None:
+    app = make_app(FakeShelf(trained))
+    event = answered(app)
+    assert (event.client, event.method, event.path, event.status) == ("unknown", "GET", "/v1/models", 200)
+    assert event.size_bytes == len(b'{"object": "list", "data": []}') + len(
+        b'{"id": "a", "object": "model", "created": 9, "owned_by": "charlm"}'
+    )
+    assert (event.problem, 0 <= event.seconds < 60) == (None, True)
+    assert answered(app, host="evil.example").status == 403
+
+
+def test_an_unexpected_error_is_reported_with_the_answer() -> None:
+    class Broken(FakeShelf):
+        """A shelf whose models cannot be found."""
+
+        async def find(self, name: str | None) -> ServedModel:
+            """Fail."""
+            raise ZeroDivisionError(name)
+
+    events: list[Event] = []
+    app = guarded(make_app(Broken()), LOCAL, on_event=events.append)
+    with pytest.raises(ZeroDivisionError):  # uvicorn catches it
+        asyncio.run(ask(app, "GET /"))
+    (event,) = events
+    assert isinstance(event, RequestAnswered)
+    assert (event.status, event.problem) == (500, "ZeroDivisionError(None)")
+
+
+def test_a_request_that_takes_too_long_is_answered_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def wait(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(guard, "MAX_SECONDS", 0.01)
+    event = answered(wait)
+    assert (event.status, event.problem) == (503, "cut off after 0.01 s")
+
+
+# Models
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> list[Path]:
+    """Write two models of one vocabulary."""
+    paths = [tmp_path / "one.safetensors", tmp_path / "two.safetensors"]
+    for number, path in enumerate(paths):
+        write_model(path, make_random_model(seed=number, facts={"step": number}))
+    return paths
+
+
+def steps_of(shelf: Shelf) -> list[int]:
+    """Return the steps of the models on a shelf."""
+
+    async def find_all() -> list[ServedModel]:
+        return [await shelf.find(name) for name in shelf.names]
+
+    return [model.trained.facts["step"] for model in asyncio.run(find_all())]
+
+
+def test_a_model_that_is_replaced_is_read_again(models: list[Path]) -> None:
+    events: list[Event] = []
+    shelf = open_shelf(models, on_event=events.append)
+    assert (shelf.names, steps_of(shelf)) == (("one", "two"), [0, 1])
+    write_model(models[0], make_random_model(facts={"step": 7}))
+    assert steps_of(shelf) == [7, 1]
+    assert events == [ModelReloaded("one")]
+
+
+def test_a_damaged_or_missing_file_leaves_the_old_model_until_it_is_whole_again(models: list[Path]) -> None:
+    events: list[Event] = []
+    shelf = open_shelf(models[:1], on_event=events.append)
+    data = models[0].read_bytes()
+    models[0].write_bytes(data[:-1])
+    assert [steps_of(shelf), steps_of(shelf)] == [[0], [0]]
+    models[0].unlink()
+    assert steps_of(shelf) == [0]
+    (event,) = events  # once, however many requests there are
+    assert isinstance(event, ModelNotReloaded)
+    assert (event.name, "damaged" in event.problem) == ("one", True)
+    models[1].replace(models[0])
+    assert steps_of(shelf) == [1]
+
+
+def test_models_of_the_same_run_have_the_names_of_their_files(trained_run: Path) -> None:
+    both = open_shelf([trained_run, trained_run / "last.safetensors"])
+    assert both.names == (f"{trained_run.name}-best", f"{trained_run.name}-last")
+    with pytest.raises(CharlmError, match=f"another model is called {trained_run.name}-best too"):
+        open_shelf([trained_run, trained_run / "best.safetensors"])
 
 
 # Before it listens
@@ -192,3 +429,13 @@ def test_a_connection_sends_small_answers_at_once() -> None:
         listener.listen()
         with socket.create_connection(listener.getsockname()), listener.accept()[0] as connection:
             assert connection.proto == socket.IPPROTO_TCP, "asyncio sets TCP_NODELAY on no other"
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [("runs", 5), ("runs", ""), ("host", 5), ("port", -1), ("port", "80"), ("key", 5), ("allow_hosts", [5]),
+     ("allow_origins", [None])],
+)  # fmt: skip
+def test_a_wrong_argument_is_refused_by_name(argument: str, value: Any, model_file: Path) -> None:
+    with pytest.raises(CharlmError, match=rf"^{argument}: "):
+        serve(**{"runs": [model_file], argument: value})

@@ -37,13 +37,27 @@ BORDERS: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
     *(({"top_p": 1}, {"top_p": 1.1}), ({"top_p": 1e-9}, {"top_p": 0}), ({"top_k": 1}, {"top_k": 0})),
     *(({"min_p": 1}, {"min_p": 1.1}), ({"min_p": 0}, {"min_p": -0.1}), ({"n": 128}, {"n": 129}), ({}, {"n": 0})),
     *(({"seed": 2**63 - 1}, {"seed": 2**63}), ({"seed": 0}, {"seed": -1}), ({"model": "3"}, {"model": 3})),
-    *(({"max_tokens": 1}, {"max_tokens": 0}), ({"max_tokens": 65_536}, {"max_tokens": 65_537})),
-    *(({}, {"max_tokens": True}), ({}, {"max_tokens": 10**4000}), ({"max_tokens": 32_768, "n": 2}, {})),
-    *(({}, {"max_tokens": 32_769, "n": 2}), ({"logprobs": 20}, {"logprobs": 21}), ({}, {"logprobs": -1})),
+    *(
+        ({"max_tokens": 1}, {"max_tokens": 0}),
+        ({"max_tokens": 0, "echo": True}, {"echo": 1}),
+        ({"max_tokens": 65_536}, {"max_tokens": 65_537}),
+    ),
+    *(({}, {"max_tokens": True}), ({}, {"max_tokens": 10**18}), ({"max_tokens": 32_768, "n": 2}, {})),
+    *(
+        ({}, {"max_tokens": 32_769, "n": 2}),
+        ({"logprobs": 20}, {"logprobs": 21}),
+        ({"logprobs": 2, "max_tokens": 65_536}, {"logprobs": 3, "max_tokens": 65_536}),
+        ({}, {"logprobs": -1}),
+    ),
     *(({"stop": ["a"] * 16}, {"stop": ["a"] * 17}), ({"stop": "a" * 1000}, {"stop": "a" * 1001})),
     *(({}, {"stop": ""}), ({"prompt": ["a"] * 64, "n": 2}, {"n": 2, "prompt": ["a"] * 65})),
     *(({"prompt": "a" * 65_536}, {"prompt": "a" * 65_537}), ({}, {"prompt": ["a" * 33_000] * 2})),
-    *(({"prompt": ""}, {"prompt": []}), ({}, {"prompt": [3] * 300_000}), ({}, {"prompt": "\ud800"})),
+    *(
+        ({"prompt": ""}, {"prompt": []}),
+        ({"prompt": [3] * 65_536}, {"prompt": [3] * 65_537}),
+        ({}, {"prompt": [[0.5]]}),
+        ({}, {"prompt": "\ud800"}),
+    ),
     *(({"prompt": "\u0301" * 999}, {"prompt": "\u0301" * 1001}), ({}, {"stop": "\ud800"}), ({}, {"functions": []})),
 )
 """Fields that are taken, and others that are not; {} = none to try."""
@@ -62,7 +76,7 @@ def check_refusal(kind: Any, body: bytes, name: str | None, message: str = "") -
         parse_request(kind, body)
     error = caught.value
     assert (error.status, error.param) == (400, name)
-    assert error.message.startswith(message or name or "the body")
+    assert error.message.removeprefix("the body: ").startswith(message or name or "")
     assert error.message.isprintable()
     assert len(error.message) <= 500
 
@@ -82,6 +96,8 @@ def test_what_a_chat_does_not_support_is_refused() -> None:
 def test_what_is_not_a_json_object_is_refused() -> None:
     for body in (b"", b"{", b"[]", b"3", b"null", b"\xff\xfe", b"[" * 100_000, b'{"a":' * 50_000):
         check_refusal(CompletionRequest, body, None)
+    for number in (b"NaN", b"1e999", b"9" * 4000):
+        check_refusal(CompletionRequest, b'{"temperature": ' + number + b"}", "temperature", "temperature: found ")
     check_refusal(CompletionRequest, b'{"seed":' + b"9" * 5000 + b"}", None)
 
 
@@ -89,8 +105,35 @@ def test_the_message_has_the_field_what_was_found_and_what_would_do() -> None:
     for body, message in (
         (b'{"temprature": 1}', "temprature: found 1; there is no such key; did you mean temperature?"),
         (b'{"prompt": 5}', "prompt: found 5; must be a valid string or list"),
-        (b'{"temperature": NaN}', "temperature: found nan; "),
-        (b'{"temperature": 1e999}', "temperature: found inf; "),
-        (b'{"n": 3, "max_tokens": 60000}', "max_tokens: 180,000 characters to write, over all texts; must be 65,536"),
+        (
+            b'{"n": 3, "max_tokens": 60000}',
+            "max_tokens: 180,000 characters to generate, over all texts; must be 65,536",
+        ),
     ):
         check_refusal(CompletionRequest, body, message.partition(":")[0], message)
+
+
+NEUTRAL = {"frequency_penalty": 0.0, "presence_penalty": 0, "best_of": 1, "echo": False, "logit_bias": {}, "suffix": ""}
+
+
+def test_fields_that_are_not_used_have_no_effect() -> None:
+    assert completion(**NEUTRAL, store=False, metadata={}, service_tier="auto") == completion()
+    assert completion(n=3, best_of=3) == completion(n=3)
+    chat_fields = {"logprobs": False, "top_logprobs": 0, "response_format": {"type": "text"}, "tools": []}
+    assert chat(**chat_fields, tool_choice="none", parallel_tool_calls=True, presence_penalty=0) == chat()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("frequency_penalty", 0.5),
+        ("presence_penalty", -1),
+        ("best_of", 2),
+        ("logit_bias", {"50": 1}),
+        ("suffix", "x"),
+        ("service_tier", "flex"),
+    ],
+)
+def test_fields_that_would_be_used_are_refused_by_name(name: str, value: Any) -> None:
+    body = json.dumps({name: value}).encode()
+    check_refusal(CompletionRequest, body, name, f"{name}: found {value!r}; must be ")

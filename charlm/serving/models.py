@@ -1,0 +1,163 @@
+"""The models that a server has: each is read again when its file is replaced, and has a page for its users."""
+
+import asyncio
+import gzip
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from charlm.errors import CharlmError
+from charlm.events import ModelNotReloaded, ModelReloaded, OnEvent, ignore
+from charlm.formats.exporting import export_html
+from charlm.network.model_file import TrainedModel, read_model
+from charlm.runs.folder import find_model, model_name
+from charlm.serving.requests import RequestError
+from charlm.wording import short_repr
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page as it is sent."""
+
+    html: bytes
+    compressed: bytes
+    """The page, compressed with gzip."""
+    digest: str
+    """A name for the contents of the page."""
+
+    @classmethod
+    def of(cls, html: bytes) -> "Page":
+        """Return a page, ready to be sent."""
+        return cls(html, gzip.compress(html, mtime=0), hashlib.sha256(html).hexdigest()[:32])
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model under the name that requests use."""
+
+    name: str
+    trained: TrainedModel
+    created: int
+    """The time when the file was written, in seconds since 1970."""
+
+    @cached_property
+    def page(self) -> Page:
+        """The page that `charlm export --format html` writes; making it takes a second for a large model."""
+        return Page.of(export_html(self.trained, title=self.name)["index.html"])
+
+
+Version = tuple[int, int, int]
+"""The inode, the size and the time of modification of a file, which differ if it was replaced."""
+
+
+class ModelFile:
+    """A model file that is read again when it has been replaced.
+
+    A request that began with the old model keeps it. While a new file is damaged or missing, the old model stays.
+
+    Args:
+        name: The name that requests use.
+        path: The file.
+        on_event: Called with ModelReloaded and ModelNotReloaded.
+
+    Raises:
+        CharlmError: the file is missing or damaged.
+
+    """
+
+    def __init__(self, name: str, path: Path, *, on_event: OnEvent = ignore) -> None:
+        self.name = name
+        self._path = path
+        self._on_event = on_event
+        self._lock = asyncio.Lock()
+        self._seen = _version(path)
+        self._model = self._read()
+
+    def _read(self) -> ServedModel:
+        trained = read_model(self._path)
+        return ServedModel(self.name, trained, int(self._path.stat().st_mtime))
+
+    async def current(self) -> ServedModel:
+        """Return the model in the file, which is read again in a thread if it has changed."""
+        if self._is_new(_version(self._path)):
+            async with self._lock:
+                version = _version(self._path)
+                if self._is_new(version):
+                    await self._reload()
+                    self._seen = version
+        return self._model
+
+    def _is_new(self, version: Version | None) -> bool:
+        return version is not None and version != self._seen
+
+    async def _reload(self) -> None:
+        try:
+            self._model = await asyncio.to_thread(self._read)
+        except (CharlmError, OSError) as error:
+            self._on_event(ModelNotReloaded(self.name, str(error)))
+        else:
+            self._on_event(ModelReloaded(self.name))
+
+
+def _version(path: Path) -> Version | None:
+    """Return the version of a file; None if it is missing."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+class Shelf:
+    """All models of a server.
+
+    Args:
+        files: The models, at least one; a request that names none gets the first.
+
+    """
+
+    def __init__(self, files: Sequence[ModelFile]) -> None:
+        self._files = {file.name: file for file in files}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the models."""
+        return tuple(self._files)
+
+    async def find(self, name: str | None) -> ServedModel:
+        """Return the model of a name; raises RequestError with status 404 if there is none."""
+        if name is None:
+            return await next(iter(self._files.values())).current()
+        if name not in self._files:
+            message = f"model: found {short_repr(name)}; this server has {', '.join(self._files)}"
+            raise RequestError(404, message, param="model", code="model_not_found")
+        return await self._files[name].current()
+
+
+def open_shelf(runs: Sequence[Path], *, on_event: OnEvent = ignore) -> Shelf:
+    """Read the models that a server is asked to serve.
+
+    A model is called by its run, or by its file if that is not in a run. Models that would have the same name, such as
+    two checkpoints of a run, have the name of the file after it.
+
+    Args:
+        runs: Runs or model files, or parts of the names of runs; none = the newest run under runs/.
+        on_event: As for `charlm.load`, and with ModelReloaded and ModelNotReloaded.
+
+    Raises:
+        CharlmError: there is no model, one is damaged, or two have the same name.
+
+    """
+    paths = [find_model(run, on_event=on_event) for run in runs or (None,)]
+    names = [model_name(path) for path in paths]
+    shared = {name for name, count in Counter(names).items() if count > 1}
+    files: dict[str, ModelFile] = {}
+    for name, path in zip(names, paths, strict=True):
+        unique = f"{name}-{path.stem}" if name in shared and name != path.stem else name
+        if unique in files:
+            raise CharlmError(f"{path}: another model is called {unique} too; rename one of them")
+        files[unique] = ModelFile(unique, path, on_event=on_event)
+    return Shelf([*files.values()])
