@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import signal
 import socket
 from collections.abc import Iterator
@@ -12,10 +13,14 @@ from typing import Any
 
 import pytest
 from commands import json_of
+from models import make_random_model
 from processes import Process, command_line, started, wait_until
 
 pytest.importorskip("uvicorn", reason="missing: uvicorn")
 
+
+from charlm.api.model import load
+from charlm.network.model_file import write_model
 
 pytestmark = pytest.mark.slow
 
@@ -23,8 +28,8 @@ LONG, SECONDS, MAX_REQUESTS = 65_536, 30, 256
 
 
 @contextmanager
-def serving(*models: Path) -> Iterator[tuple[Process, int]]:
-    """Start a server on a free port of loopback; yield its process and port."""
+def serving(*models: Path | str) -> Iterator[tuple[Process, int]]:
+    """Start a server on a free port of loopback, also with options; yield its process and port."""
     with started(command_line("serve", *models, "--port", 0)) as (process,):
         assert process.stdout is not None
         yield process, int(process.stdout.readline().rpartition(":")[2])
@@ -75,10 +80,14 @@ def test_openai_gets_and_chats_the_text_that_sample_writes(port: int, trained_ru
     chat = {**settings, "messages": [{"role": "user", "content": "The "}]}
     with openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0) as client:
         answer = client.completions.create(**settings, prompt="The ", logprobs=1)
+        scored = client.completions.create(**settings | {"max_tokens": 0}, prompt="The ", logprobs=1, echo=True)
         message = client.chat.completions.create(**chat).choices[0].message
         events = list(client.chat.completions.create(**chat, stream=True))
     assert answer.choices[0].text == "".join(answer.choices[0].logprobs.tokens) == expected
     assert answer.choices[0].finish_reason == "length"
+    assert scored.choices[0].logprobs.text_offset == [0, 1, 2, 3]
+    nats = -load(trained_run).score("The ")
+    assert scored.choices[0].logprobs.token_logprobs == [None, *map(pytest.approx, nats.tolist())]
     assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (4, 60)
     assert (message.role, message.content) == ("assistant", expected)
     assert "".join(event.choices[0].delta.content or "" for event in events) == expected
@@ -114,3 +123,22 @@ def test_many_clients_at_once_are_all_answered_and_memory_is_flat(trained_run: P
         assert {*pool.map(status, range(800))} == {200}
         assert megabytes() - settled < 20
         assert len([*Path(f"/proc/{process.pid}/fd").iterdir()]) < 64
+
+
+def test_a_replaced_model_is_served_and_each_request_has_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "mine.safetensors"
+    write_model(path, make_random_model(seed=1))
+
+    def text(port: int) -> str:
+        with ask(port, prompt="a", temperature=0, max_tokens=20) as response:
+            found: str = json.loads(response.read())["choices"][0]["text"]
+            return found
+
+    with serving(path, "--log") as (process, port):
+        before = text(port)
+        write_model(path, make_random_model(seed=2))
+        assert text(port) == str(load(path).generate("a", temperature=0, length=20)) != before
+        process.send_signal(signal.SIGTERM)
+        _, lines = process.communicate(timeout=SECONDS)
+    assert len(re.findall(r" 127\.0\.0\.1 POST /v1/completions 200 \d\.\d{3} s \d+ bytes$", lines, re.MULTILINE)) == 2
+    assert "mine: the file was replaced, and the new model is served" in lines
