@@ -80,12 +80,25 @@ def load_config(path: Path, *, overrides: Overrides = (), origin: str = OVERRIDE
             key.
 
     """
+    values = read_config(path)
+    config, others = parse_config(values, origin=str(path)), parse_overrides(overrides)
+    return parse_config(merge(values, others), origin=origin) if others else config
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the mapping in the YAML file of a config; its keys and values are not checked.
+
+    Args:
+        path: A file of at most 100,000 bytes, UTF-8; an empty one is an empty mapping.
+
+    Raises:
+        CharlmError: the file cannot be read, is too large, or is not a mapping in YAML.
+
+    """
     values = read_yaml(path)
     if not isinstance(values, dict | None):
         raise CharlmError(f"{path}: found {show_value(values)}; a config is a mapping of keys to values")
-    values = values or {}
-    config, others = parse_config(values, origin=str(path)), parse_overrides(overrides)
-    return parse_config(merge(values, others), origin=origin) if others else config
+    return values or {}
 
 
 def parse_config(values: Mapping[str, Any], *, origin: str) -> Config:
