@@ -38,6 +38,13 @@ def has_too_many_marks(text: str) -> bool:
     return any(len(part) == MAX_MARKS and all(map(unicodedata.combining, part)) for part in parts)
 
 
+def normalize(text: str) -> str:
+    """Return a text in the normal form NFC; raises CharlmError if too many combining marks follow each other."""
+    if has_too_many_marks(text):
+        raise CharlmError(f"text: more than {MAX_MARKS:,} combining marks in a row; leave some out")
+    return unicodedata.normalize("NFC", text)
+
+
 @dataclass(frozen=True)
 class Vocabulary:
     """The characters that a model knows, in the order of their ids."""
@@ -88,18 +95,22 @@ class Vocabulary:
         return np.where(known, self.table[np.where(known, code_points, 0)], -1)
 
     def left_out(self, text: str) -> Counter[str]:
-        """Return which characters of a text `encode` leaves out, and how often each occurs."""
+        """Return which characters of a text `encode` leaves out, and how often each occurs; raises what it raises."""
         if self.unknown_id is not None:
             return Counter()
-        text = unicodedata.normalize("NFC", text)
+        text = normalize(text)
         return Counter(text[place] for place in np.flatnonzero(self.look_up(text) < 0))
 
     def encode(self, text: str) -> NDArray[np.int64]:
         """Return the ids of a text in the Unicode normal form NFC, int64 [n].
 
         A character without an id becomes the unknown id; if there is none, it is left out.
+
+        Raises:
+            CharlmError: too many combining marks follow each other.
+
         """
-        ids = self.look_up(unicodedata.normalize("NFC", text))
+        ids = self.look_up(normalize(text))
         missing = ids < 0
         if not missing.any():
             return ids

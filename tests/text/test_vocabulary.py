@@ -1,6 +1,7 @@
 """Characters <-> ids, and a vocabulary in JSON."""
 
 import unicodedata
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -36,6 +37,12 @@ def test_an_unknown_character_becomes_the_unknown_id_or_is_left_out_and_counted(
     ids = np.array([0, 3, 2, 1])
     assert (RESERVED.decode(ids), RESERVED.spell(ids, end="|")) == ("a\ufffdb", "a|\ufffdb")
     assert RESERVED.names == ("a", "b", "<|unknown|>", "<|endoftext|>")
+
+
+@pytest.mark.parametrize("read", [ABC.encode, ABC.left_out], ids=["encode", "left out"])
+def test_a_long_row_of_combining_marks_is_refused(read: Callable[[str], object]) -> None:
+    with pytest.raises(CharlmError, match=r"^text: more than 1,000 combining marks in a row; leave some out$"):
+        read("a" + 1000 * "\u0301\u0316")
 
 
 def test_what_is_left_out_is_named_with_how_often_the_commonest_first() -> None:
