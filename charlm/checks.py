@@ -226,14 +226,20 @@ def check_not_read(out: Path, *, read: Collection[Path]) -> None:
         read: The files and folders that are read.
 
     Raises:
-        CharlmError: the file exists, and is one of these or lies in one of these folders.
+        CharlmError: the file exists, and is one of these, lies in one of these folders, or a link in one of them leads
+            to it.
 
     """
     if not _exists(out):
         return
     for path in read:
-        if not _exists(path):
-            continue
-        inside = path.is_dir() and path.resolve() in out.resolve().parents
-        if inside or path.samefile(out):
+        if _exists(path) and (path.samefile(out) or _is_inside(out, path)):
             raise CharlmError(f"{out}: is read by this command, or lies in {path}, which is; name another file")
+
+
+def _is_inside(file: Path, folder: Path) -> bool:
+    """Return whether an existing file lies in a folder, which may be a file, or a link in the folder leads to it."""
+    if folder.resolve() in file.resolve().parents:
+        return True
+    entries = (Path(place, name) for place, _, names in os.walk(folder) for name in names)
+    return any(_exists(entry) and entry.samefile(file) for entry in entries)

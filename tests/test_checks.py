@@ -128,12 +128,27 @@ def test_a_path_of_words_is_accepted_if_the_file_exists(tmp_path: Path, monkeypa
     assert check_path("text", "to be or not") == Path("to be or not")
 
 
-@pytest.mark.parametrize("out", ["model", "link", "texts/a.txt", "texts/b/c.txt"])
+@pytest.mark.parametrize(
+    "out",
+    [
+        pytest.param("model", id="the file"),
+        pytest.param("link", id="link to the file"),
+        pytest.param("hard link", id="hard link to the file"),
+        pytest.param("texts/../model", id="another path"),
+        pytest.param("texts/a.txt", id="in the folder"),
+        pytest.param("texts/b/c.txt", id="in a folder in the folder"),
+        pytest.param("elsewhere.txt", id="target of a link in the folder"),
+        pytest.param("texts/b/linked.txt", id="link in the folder"),
+    ],
+)
 def test_a_file_that_is_read_is_not_written(out: str, tmp_path: Path) -> None:
     (tmp_path / "texts/b").mkdir(parents=True)
-    for name in ("model", "texts/a.txt", "texts/b/c.txt"):
+    for name in ("model", "texts/a.txt", "texts/b/c.txt", "elsewhere.txt"):
         (tmp_path / name).touch()
     (tmp_path / "link").symlink_to(tmp_path / "model")
+    (tmp_path / "hard link").hardlink_to(tmp_path / "model")
+    (tmp_path / "texts/b/linked.txt").symlink_to("../../elsewhere.txt")
+    (tmp_path / "texts/dangling.txt").symlink_to("nowhere")
     with pytest.raises(CharlmError, match=f"^{tmp_path / out}: is read by this command"):
         check_not_read(tmp_path / out, read=[tmp_path / "model", tmp_path / "texts", tmp_path / "missing"])
 
