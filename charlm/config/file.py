@@ -36,11 +36,14 @@ def parse_overrides(overrides: Overrides) -> dict[str, Any]:
         CharlmError: a text is not KEY=VALUE with a value in YAML, or a value is nothing that JSON has.
 
     """
-    if not isinstance(overrides, str | Mapping | Iterable):
-        raise CharlmError(f"overrides: found {short_repr(overrides)}; must be KEY=VALUE, a list of such, or a mapping")
     if isinstance(overrides, Mapping):
         return nest((str(key), as_json(value, origin=f"override {key}")) for key, value in overrides.items())
-    return nest(map(_parse, [overrides] if isinstance(overrides, str) else overrides))
+    try:
+        texts = [overrides] if isinstance(overrides, str) else [*overrides]
+    except TypeError:
+        problem = f"found {short_repr(overrides)}; must be KEY=VALUE, a list of such, or a mapping"
+        raise CharlmError(f"overrides: {problem}") from None
+    return nest(map(_parse, texts))
 
 
 def nest(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
