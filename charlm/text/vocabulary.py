@@ -29,19 +29,21 @@ Ids = NDArray[np.integer[Any]]
 
 
 MAX_MARKS = 1000
-"""Combining marks that may follow each other, at least; twice as many may not."""
+"""Combining marks that may follow each other in a document, at least; twice as many may not."""
+MAX_DECODED_MARKS = 4 * MAX_MARKS
+"""More marks than may follow each other in a document that was decoded: NFC may make two marks of one."""
 
 
-def has_too_many_marks(text: str) -> bool:
-    """Return whether about MAX_MARKS combining marks follow each other: the time of NFC grows with their square."""
-    parts = (text[start : start + MAX_MARKS] for start in range(0, len(text), MAX_MARKS))
-    return any(len(part) == MAX_MARKS and all(map(unicodedata.combining, part)) for part in parts)
+def has_too_many_marks(text: str, *, most: int = MAX_MARKS) -> bool:
+    """Return whether about `most` combining marks follow each other: the time of NFC grows with their square."""
+    parts = (text[start : start + most] for start in range(0, len(text), most))
+    return any(len(part) == most and all(map(unicodedata.combining, part)) for part in parts)
 
 
 def normalize(text: str) -> str:
     """Return a text in the normal form NFC; raises CharlmError if too many combining marks follow each other."""
-    if has_too_many_marks(text):
-        raise CharlmError(f"text: more than {MAX_MARKS:,} combining marks in a row; leave some out")
+    if has_too_many_marks(text, most=MAX_DECODED_MARKS):
+        raise CharlmError(f"text: more than {MAX_DECODED_MARKS:,} combining marks in a row; leave some out")
     return unicodedata.normalize("NFC", text)
 
 
