@@ -40,13 +40,13 @@ class CharlmError(Exception):
 
     def __init__(self, message: str, *, advice: Advice | None = None, problems: Sequence[str] = ()) -> None:
         self.advice = advice
-        self.lines = tuple(_as_line(line) for line in (message, *problems))
+        self.lines = tuple(as_line(line) for line in (message, *problems))
         """The message, and each problem."""
         details = "; ".join(problems)
-        super().__init__(_as_line(f"{message}: {details}" if problems else message))
+        super().__init__(as_line(f"{message}: {details}" if problems else message))
 
 
-def _as_line(message: str) -> str:
+def as_line(message: str) -> str:
     """Return a message as one line of limited length."""
     line = escape_controls(message)
     if len(line) > MAX_CHARACTERS:

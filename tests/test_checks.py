@@ -45,6 +45,23 @@ def test_usual_json_is_accepted(value: Any) -> None:
     check_json(value, origin="x")
 
 
+class UnshownKey(str):
+    """A key that must not be shown in a message."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        raise AssertionError("the key was formatted")
+
+    def __format__(self, _specification: str) -> str:
+        raise AssertionError("the key was formatted")
+
+
+def test_keys_are_only_joined_for_a_message() -> None:
+    # With a key of a megabyte and a million values in it, joining the keys of each value would take hours.
+    check_json({UnshownKey("a"): {UnshownKey("b"): [0, {}]}}, origin="x")
+
+
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "9" * 5000, b"\xff"], ids=lambda text: str(text[:3]))
 def test_what_is_not_json_is_refused_in_a_short_line(text: str | bytes) -> None:
     with pytest.raises(CharlmError, match=r"^x: not valid JSON: .{1,200}$"):
@@ -82,7 +99,7 @@ def test_a_flag_is_a_bool(found: Any) -> None:
 
 @pytest.mark.parametrize(
     "found",
-    ["a\nb", "x" * 256, "a/" * 2500, "to be or not to be", "nul\0", "\ud800" * 100],
+    ["a\nb", "x" * 256, "a/" * 2500, "to be or not to be", "nul\0"],
     ids=["two lines", "long name", "long path", "words", "zero"],
 )
 def test_a_text_where_a_path_is_expected_is_recognized(found: str) -> None:
@@ -92,7 +109,7 @@ def test_a_text_where_a_path_is_expected_is_recognized(found: str) -> None:
         check_path("text", found, instead="model.score(text)")
 
 
-@pytest.mark.parametrize("found", [1, None, ["a"], "", b"x", "\\ud800"])
+@pytest.mark.parametrize("found", [1, None, ["a"], "", b"x", "\ud800", "\ud800" * 100])
 def test_what_is_no_path_is_refused(found: Any) -> None:
     with pytest.raises(
         CharlmError, match=r"^text: (found .*(must be the path of a file|surrogate)|the path is empty)$"
@@ -111,12 +128,27 @@ def test_a_path_of_words_is_accepted_if_the_file_exists(tmp_path: Path, monkeypa
     assert check_path("text", "to be or not") == Path("to be or not")
 
 
-@pytest.mark.parametrize("out", ["model", "link", "texts/a.txt", "texts/b/c.txt"])
+@pytest.mark.parametrize(
+    "out",
+    [
+        pytest.param("model", id="the file"),
+        pytest.param("link", id="link to the file"),
+        pytest.param("hard link", id="hard link to the file"),
+        pytest.param("texts/../model", id="another path"),
+        pytest.param("texts/a.txt", id="in the folder"),
+        pytest.param("texts/b/c.txt", id="in a folder in the folder"),
+        pytest.param("elsewhere.txt", id="target of a link in the folder"),
+        pytest.param("texts/b/linked.txt", id="link in the folder"),
+    ],
+)
 def test_a_file_that_is_read_is_not_written(out: str, tmp_path: Path) -> None:
     (tmp_path / "texts/b").mkdir(parents=True)
-    for name in ("model", "texts/a.txt", "texts/b/c.txt"):
+    for name in ("model", "texts/a.txt", "texts/b/c.txt", "elsewhere.txt"):
         (tmp_path / name).touch()
     (tmp_path / "link").symlink_to(tmp_path / "model")
+    (tmp_path / "hard link").hardlink_to(tmp_path / "model")
+    (tmp_path / "texts/b/linked.txt").symlink_to("../../elsewhere.txt")
+    (tmp_path / "texts/dangling.txt").symlink_to("nowhere")
     with pytest.raises(CharlmError, match=f"^{tmp_path / out}: is read by this command"):
         check_not_read(tmp_path / out, read=[tmp_path / "model", tmp_path / "texts", tmp_path / "missing"])
 

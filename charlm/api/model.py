@@ -245,7 +245,7 @@ class Model:
         zeros = self.zero_state(streams)
         if state is None:
             return zeros
-        layers = [*state] if isinstance(state, Sequence | np.ndarray) else []
+        layers = [*state] if isinstance(state, Sequence) or (isinstance(state, np.ndarray) and state.ndim) else []
         if len(layers) != len(zeros):
             expected = f"{counted(len(zeros), 'array')}, one for each layer"
             raise CharlmError(f"state: found {short_repr(state)}; must be {expected}")

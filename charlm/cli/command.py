@@ -23,8 +23,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from charlm.cli.output import OutputClosedError, be_quiet, print_aside, say_error, write_result, writing_output
-from charlm.errors import Advice, CharlmError
-from charlm.wording import as_argument, escape_controls, nearest
+from charlm.errors import Advice, CharlmError, as_line
+from charlm.wording import as_argument, nearest
 
 USUAL_COMMANDS = {
     **dict.fromkeys(["generate", "gen", "predict", "write", "complete", "chat"], "sample"),
@@ -180,13 +180,12 @@ def _value_of(option: str, arguments: Sequence[str]) -> str:
 def _exit_codes() -> Iterator[None]:
     """Turn the errors of a block into a line and an exit code.
 
-    Click does so with usage errors, in which only that is escaped here which would steer a terminal: they quote
-    arguments.
+    Click does so with usage errors. They quote arguments, which may be long or have characters that control a terminal.
     """
     try:
         yield
     except click.ClickException as error:
-        error.message = escape_controls(error.message, keep="\n")  # type: ignore[misc]
+        error.message = "\n".join(map(as_line, error.message.split("\n")))  # type: ignore[misc]
         raise
     except OutputClosedError:
         sys.exit(0)

@@ -36,11 +36,14 @@ def parse_overrides(overrides: Overrides) -> dict[str, Any]:
         CharlmError: a text is not KEY=VALUE with a value in YAML, or a value is nothing that JSON has.
 
     """
-    if not isinstance(overrides, str | Mapping | Iterable):
-        raise CharlmError(f"overrides: found {short_repr(overrides)}; must be KEY=VALUE, a list of such, or a mapping")
     if isinstance(overrides, Mapping):
         return nest((str(key), as_json(value, origin=f"override {key}")) for key, value in overrides.items())
-    return nest(map(_parse, [overrides] if isinstance(overrides, str) else overrides))
+    try:
+        texts = [overrides] if isinstance(overrides, str) else [*overrides]
+    except TypeError:
+        problem = f"found {short_repr(overrides)}; must be KEY=VALUE, a list of such, or a mapping"
+        raise CharlmError(f"overrides: {problem}") from None
+    return nest(map(_parse, texts))
 
 
 def nest(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -80,12 +83,25 @@ def load_config(path: Path, *, overrides: Overrides = (), origin: str = OVERRIDE
             key.
 
     """
+    values = read_config(path)
+    config, others = parse_config(values, origin=str(path)), parse_overrides(overrides)
+    return parse_config(merge(values, others), origin=origin) if others else config
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the mapping in the YAML file of a config; its keys and values are not checked.
+
+    Args:
+        path: A file of at most 100,000 bytes, UTF-8; an empty one is an empty mapping.
+
+    Raises:
+        CharlmError: the file cannot be read, is too large, or is not a mapping in YAML.
+
+    """
     values = read_yaml(path)
     if not isinstance(values, dict | None):
         raise CharlmError(f"{path}: found {show_value(values)}; a config is a mapping of keys to values")
-    values = values or {}
-    config, others = parse_config(values, origin=str(path)), parse_overrides(overrides)
-    return parse_config(merge(values, others), origin=origin) if others else config
+    return values or {}
 
 
 def parse_config(values: Mapping[str, Any], *, origin: str) -> Config:

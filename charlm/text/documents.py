@@ -15,7 +15,7 @@ from pathlib import Path
 
 from charlm.errors import CharlmError
 from charlm.hardware import memory_bytes
-from charlm.storage import near_file_hint, printable
+from charlm.storage import near_file_hint, printable, reading
 from charlm.text.vocabulary import MAX_MARKS, has_too_many_marks
 from charlm.wording import short_repr
 
@@ -98,25 +98,32 @@ def find_documents(sources: Iterable[str]) -> tuple[list[Document], dict[str, st
 
     Raises:
         CharlmError: a source does not exist, or is a run, a device, a pipe or a socket.
-        OSError: a source cannot be looked up.
+        UnreadableError: a source cannot be looked up, for instance because a path in it is too long.
 
     """
     documents, left_out = dict[str, Document](), dict[str, str]()
     for source in dict.fromkeys(sources):
-        path = Path(source)
         if source == STANDARD_INPUT:
             documents[source] = Document(source, None, sys.stdin.buffer.read())
             continue
-        if not source or not path.exists():
-            raise CharlmError(f"{source}: no such file or folder{near_file_hint(path)}")
-        if not path.is_file() and not path.is_dir():
-            raise CharlmError(f"{printable(path)}: is not a regular file; use - for standard input")
-        if all((path / name).is_file() for name in RUN_FILES):
-            corpus = path / "corpus"
-            raise CharlmError(f"{printable(path)}: is a run, not a text; its text is {printable(corpus)}")
-        for file in _files(path, left_out):
-            documents.setdefault(os.path.realpath(file), Document(printable(file), file))
+        path = Path(source)
+        with reading(path):
+            _check_source(source)
+            for file in _files(path, left_out):
+                documents.setdefault(os.path.realpath(file), Document(printable(file), file))
     return [*documents.values()], left_out
+
+
+def _check_source(source: str) -> None:
+    """Refuse a source that is not a file or a folder of texts; raises CharlmError or OSError."""
+    path = Path(source)
+    if not source or not path.exists():
+        raise CharlmError(f"{source}: no such file or folder{near_file_hint(path)}")
+    if not path.is_file() and not path.is_dir():
+        raise CharlmError(f"{printable(path)}: is not a regular file; use - for standard input")
+    if all((path / name).is_file() for name in RUN_FILES):
+        corpus = path / "corpus"
+        raise CharlmError(f"{printable(path)}: is a run, not a text; its text is {printable(corpus)}")
 
 
 def name_text(sources: Sequence[str]) -> str:

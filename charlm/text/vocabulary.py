@@ -29,13 +29,22 @@ Ids = NDArray[np.integer[Any]]
 
 
 MAX_MARKS = 1000
-"""Combining marks that may follow each other, at least; twice as many may not."""
+"""Combining marks that may follow each other in a document, at least; twice as many may not."""
+MAX_DECODED_MARKS = 4 * MAX_MARKS
+"""More marks than may follow each other in a document that was decoded: NFC may make two marks of one."""
 
 
-def has_too_many_marks(text: str) -> bool:
-    """Return whether about MAX_MARKS combining marks follow each other: the time of NFC grows with their square."""
-    parts = (text[start : start + MAX_MARKS] for start in range(0, len(text), MAX_MARKS))
-    return any(len(part) == MAX_MARKS and all(map(unicodedata.combining, part)) for part in parts)
+def has_too_many_marks(text: str, *, most: int = MAX_MARKS) -> bool:
+    """Return whether about `most` combining marks follow each other: the time of NFC grows with their square."""
+    parts = (text[start : start + most] for start in range(0, len(text), most))
+    return any(len(part) == most and all(map(unicodedata.combining, part)) for part in parts)
+
+
+def normalize(text: str) -> str:
+    """Return a text in the normal form NFC; raises CharlmError if too many combining marks follow each other."""
+    if has_too_many_marks(text, most=MAX_DECODED_MARKS):
+        raise CharlmError(f"text: more than {MAX_DECODED_MARKS:,} combining marks in a row; leave some out")
+    return unicodedata.normalize("NFC", text)
 
 
 @dataclass(frozen=True)
@@ -88,18 +97,22 @@ class Vocabulary:
         return np.where(known, self.table[np.where(known, code_points, 0)], -1)
 
     def left_out(self, text: str) -> Counter[str]:
-        """Return which characters of a text `encode` leaves out, and how often each occurs."""
+        """Return which characters of a text `encode` leaves out, and how often each occurs; raises what it raises."""
         if self.unknown_id is not None:
             return Counter()
-        text = unicodedata.normalize("NFC", text)
+        text = normalize(text)
         return Counter(text[place] for place in np.flatnonzero(self.look_up(text) < 0))
 
     def encode(self, text: str) -> NDArray[np.int64]:
         """Return the ids of a text in the Unicode normal form NFC, int64 [n].
 
         A character without an id becomes the unknown id; if there is none, it is left out.
+
+        Raises:
+            CharlmError: too many combining marks follow each other.
+
         """
-        ids = self.look_up(unicodedata.normalize("NFC", text))
+        ids = self.look_up(normalize(text))
         missing = ids < 0
         if not missing.any():
             return ids

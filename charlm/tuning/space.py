@@ -13,13 +13,15 @@ Ranges are Optuna's distributions. Keys and values are checked here, before anyt
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution, distribution_to_json
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from charlm.config.file import dotted, explain_all, flatten, load_config, nest, parse_overrides, read_yaml
+from charlm.checks import check_flag, check_number, check_path, check_whole
+from charlm.config.file import dotted, explain_all, flatten, nest, parse_config, parse_overrides, read_config, read_yaml
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config, merge
 from charlm.errors import CharlmError, several_problems
@@ -62,6 +64,13 @@ class Space:
         """Return the fixed values and these, which have dotted keys, by sections as in a YAML file."""
         return merge(self.fixed, nest(values.items()))
 
+    @cached_property
+    def _recipe_values(self) -> Mapping[str, Any]:
+        """The values of the recipe; its file is read once, since a space may have thousands of values to check."""
+        values = read_config(self.recipe)
+        parse_config(values, origin=str(self.recipe))
+        return values
+
     def config(self, values: Mapping[str, Any] | None = None) -> Config:
         """Return the recipe with the fixed values and these, by dotted keys.
 
@@ -70,7 +79,8 @@ class Space:
 
         """
         section = "search" if values else "fixed"
-        return load_config(self.recipe, overrides=self.overrides(values or {}), origin=f"{self.path}: {section}")
+        settings = merge(self._recipe_values, self.overrides(values or {}))
+        return parse_config(settings, origin=f"{self.path}: {section}")
 
     def values(self) -> dict[str, Any]:
         """Return the values of the recipe that are searched and in their ranges: where the search begins."""
@@ -113,6 +123,7 @@ def load_space(path: Path) -> Space:
     _raise_all(path, problems)
     ranges = {key: one for key, one in parsed.items() if not isinstance(one, str)}
     name = "default" if sections.recipe is None else sections.recipe
+    check_path(f"{path}: recipe", name)
     recipe = path.parent / name if Path(name).suffix in {".yaml", ".yml"} else find_recipe(name)
     space = Space(path, recipe, sections.recipe is None, fixed=parse_overrides(sections.fixed), search=ranges)
     _raise_all(path, [*_refused_keys(space)])
@@ -127,22 +138,42 @@ def _raise_all(path: Path, problems: Sequence[str]) -> None:
         raise several_problems(str(path), problems, count=len(problems))
 
 
-def _parse_range(value: dict[str, Any]) -> Range | str:
+def _parse_range(value: Any) -> Range | str:
     """Return a range, or a message if it is not valid."""
     problem = "must be {int: [low, high]}, {float: [low, high]} or {categorical: [value, ...]}"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # with one, Optuna would change the range
             match value:
-                case {"int": [int(low), int(high)], **options}:
-                    return IntDistribution(low, high, **options)
-                case {"float": [low, high], **options}:
-                    return FloatDistribution(low, high, **options)
-                case {"categorical": [*choices]}:
+                case {"int": [low, high], **options} if {type(low), type(high)} == {int}:
+                    return IntDistribution(low, high, **_check_options(options, is_whole=True))
+                case {"float": [low, high], **options} if {type(low), type(high)} <= {int, float}:
+                    return FloatDistribution(low, high, **_check_options(options, is_whole=False))
+                case {"categorical": [*choices]} if len(value) == 1:
                     return CategoricalDistribution(choices)
-    except (ValueError, TypeError, OverflowError, Warning) as error:
+    except CharlmError as error:
+        return str(error)
+    except (ValueError, Warning) as error:
         problem = str(error).splitlines()[0]
+    except ArithmeticError:  # the number of steps has more digits than a decimal number
+        problem = "the step is too small for the range"
     return f"found {short_repr(value)}; {problem}"
+
+
+def _check_options(options: Mapping[Any, Any], *, is_whole: bool) -> dict[str, Any]:
+    """Return the options of a range, `step` and `log`; raises CharlmError if there is another one or a wrong value."""
+    checked: dict[str, Any] = {}
+    for name, found in options.items():
+        if name == "step" and is_whole:
+            checked[name] = check_whole(name, found, least=1)
+        elif name == "step":
+            checked[name] = check_number(name, found, least=0, above=True)
+        elif name == "log":
+            check_flag(name, found)
+            checked[name] = found
+        else:
+            raise CharlmError(f"{name}: there is no such option; a range may have step and log")
+    return checked
 
 
 def _contains(one: Range, value: Any) -> bool:

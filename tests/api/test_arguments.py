@@ -25,6 +25,7 @@ STATE: tuple[Any, ...] = (
     [],
     "ab",
     np.zeros(4),
+    np.array("x"),
     [np.zeros((2, 4)), np.zeros((1, 4))],
     [[["a"] * 4], [[0] * 4]],
     {1: 2},
@@ -70,13 +71,16 @@ FUNCTIONS: dict[str, tuple[Callable[..., object], dict[str, tuple[Any, ...]]]] =
     "inspect": (charlm.inspect, {"run": PATH, "text": PATH, "only": (*NAME[:3], [5], None)}),
     "export": (export, {"model": PATH, "out": PATH, "format": NAME, "check": FLAG}),
     "list_runs": (charlm.list_runs, {"runs": PATHS}),
-    "tokenize": (charlm.tokenize, {"sources": PATHS, "out": PATH, "recipe": PATH, "overrides": (5, [5], 1j)}),
+    "tokenize": (
+        charlm.tokenize,
+        {"sources": PATHS, "out": PATH, "recipe": PATH, "overrides": (5, [5], 1j, np.array("x"))},
+    ),
     "train": (
         charlm.train,
         {
             "text": (*PATHS, []),
             "recipe": PATH,
-            "overrides": (5, [5], 1j),
+            "overrides": (5, [5], 1j, np.array("x")),
             "epochs": (*COUNT, 0),
             "minutes": (*NUMBER, 0),
             "init": PATH,

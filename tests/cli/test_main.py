@@ -156,8 +156,9 @@ def run_command(call: Callable[[], object], *options: str) -> Result:
         (output.OutputClosedError(), 0, ""),  # a reader of standard output that has gone
         *((KeyboardInterrupt(), 130, ""), (Stopped(signal.SIGTERM), 143, ""), (Stopped(signal.SIGHUP), 129, "")),
         (click.UsageError("found \x1b[31m"), 2, "found \\x1b[31m\n"),
+        (click.UsageError("x" * 50_000), 2, f"{'x' * 750} ... {'x' * 750}\n"),
     ],
-    ids=repr,
+    ids=lambda value: repr(value)[:50],
 )
 def test_an_error_is_a_line_and_an_exit_code_and_a_defect_not_hidden(
     error: BaseException, exit_code: int, message: str

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from formats.networks import make_deep_model
+from models import make_random_model
 
 from charlm.api.model import Model
 from charlm.formats.exporting import export_html
@@ -135,6 +136,18 @@ def test_the_stop_text_ends_the_text_before_it(browser: Browser, model: Model) -
     assert "the stop text came" in browser.text_of("status")
     logits = model.logits("The " + expected)[-1]  # the stop text has been taken back
     assert browser.choices[0] == model.vocabulary.characters[int(logits.argmax())]
+
+
+def test_a_prompt_with_a_combining_accent_is_read_and_a_stop_text_with_one_ends_the_text(
+    browser: Browser, tmp_path: Path
+) -> None:
+    model = browser.open(tmp_path / "page.html", make_random_model("\nabé"))
+    browser.fill(prompt="ae\u0301", seed=3, length=200, temperature=1, stop="e\u0301")
+    browser.click("write")
+    expected = model.generate("aé", length=200, temperature=1, seed=3, stop="é").finish()
+    assert expected.stopped_by == "stop text"
+    assert browser.text_of("text") == f"aé{expected.text}"
+    assert "the stop text came" in browser.text_of("status")
 
 
 def test_the_colours_and_the_states_are_those_of_charlm(browser: Browser, model: Model) -> None:

@@ -474,6 +474,17 @@ def test_an_encoding_that_is_unknown_or_not_one_of_text_files_is_refused_and_mar
     assert decode(marks.encode(), encoding="utf-8", name="x") == "\u00e2" + marks[2:]
 
 
+def test_a_source_whose_path_is_too_long_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "deep"
+    folder.mkdir()
+    with contextlib.chdir(folder):
+        for _ in range(25):  # each name may have 255 bytes, and a path 4,095
+            Path(200 * "d").mkdir()
+            os.chdir(200 * "d")
+    with pytest.raises(CharlmError, match="cannot be read: File name too long"):
+        find_documents([str(folder)])
+
+
 # The name of a text
 
 

@@ -1,6 +1,7 @@
 """Characters <-> ids, and a vocabulary in JSON."""
 
 import unicodedata
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm.errors import CharlmError
+from charlm.text.documents import decode
 from charlm.text.vocabulary import Vocabulary, describe_left_out, vocabulary_of
 
 ABC = Vocabulary(("a", "b", "c"))
@@ -36,6 +38,18 @@ def test_an_unknown_character_becomes_the_unknown_id_or_is_left_out_and_counted(
     ids = np.array([0, 3, 2, 1])
     assert (RESERVED.decode(ids), RESERVED.spell(ids, end="|")) == ("a\ufffdb", "a|\ufffdb")
     assert RESERVED.names == ("a", "b", "<|unknown|>", "<|endoftext|>")
+
+
+@pytest.mark.parametrize("read", [ABC.encode, ABC.left_out], ids=["encode", "left out"])
+def test_a_long_row_of_combining_marks_is_refused(read: Callable[[str], object]) -> None:
+    with pytest.raises(CharlmError, match=r"^text: more than 4,000 combining marks in a row; leave some out$"):
+        read("a" + 4000 * "\u0301\u0316")
+
+
+@pytest.mark.parametrize("mark", ["\u0316", "\u0344"], ids=["one mark", "two marks in NFC"])
+def test_a_document_with_as_many_combining_marks_as_are_allowed_can_be_encoded(mark: str) -> None:
+    text = decode(("a" + 1998 * mark).encode(), encoding="utf-8", name="x")
+    assert len(RESERVED.encode(text)) == len(text)
 
 
 def test_what_is_left_out_is_named_with_how_often_the_commonest_first() -> None:

@@ -545,7 +545,10 @@ def test_a_mistake_is_answered_in_one_line_that_names_the_key() -> None:
         (f"fixed: {{model.units: 8}}\nsearch: {UNITS}", "model.units: is in fixed and in search"),
         ("search: {model.unit: {int: [8, 16]}}", "search: model.unit: found 8; there is no such key"),
         ("search: {model.units: [8, 16]}", "search: model.units: found [8, 16]; must be {int: [low, high]}"),
-        ("search: {model.units: {int: [8, 16], float: [8, 16]}}", "unexpected keyword argument 'float'"),
+        (
+            "search: {model.units: {int: [8, 16], float: [8, 16]}}",
+            "search: model.units: float: there is no such option",
+        ),
         ("search: {model.units: {int: [8, 16, 32]}}", "found {'int': [8, 16, 32]}; must be {int: [low, high]}"),
         ("search: {model.units: {int: [16, 8]}}", "found {'int': [16, 8]}; "),
         ("search: {model.units: {int: [0, 16]}}", "search: model.units: found 0"),
@@ -590,6 +593,43 @@ def test_all_mistakes_of_a_kind_are_told(text: str, keys: list[str]) -> None:
     first, *problems = caught.value.lines
     assert first.endswith(".yaml: 2 errors")
     assert [problem.split(": ")[1] for problem in problems] == keys
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        pytest.param("{float: [0, 1], step: 1e-320}", "the step is too small for the range", id="too many steps"),
+        pytest.param("{float: [0, 1], step: 0}", "step: found 0; must be a number, above 0", id="no step"),
+        pytest.param("{int: [1, 4], step: 1e-320}", "step: found 1e-320; must be a whole number", id="tiny whole step"),
+        pytest.param(
+            "{int: [1, 4], step: 1.5}", "step: found 1.5; must be a whole number", id="fraction as whole step"
+        ),
+        pytest.param("{int: [1, 4], step: null}", "step: found None; must be a whole number", id="null as step"),
+        pytest.param("{int: [1, 4], log: maybe}", "log: found 'maybe'; must be True or False", id="text as flag"),
+        pytest.param("{int: [1, 4], name: x}", "name: there is no such option; a range may have step", id="option"),
+        pytest.param("{int: [true, 4]}", "must be {int: [low, high]}", id="flag as end"),
+        pytest.param("{float: [a, 4]}", "must be {int: [low, high]}", id="text as end"),
+        pytest.param("{categorical: [1], step: 1}", "must be {int: [low, high]}", id="step of a list"),
+    ],
+)
+def test_a_range_that_optuna_would_misread_is_refused(values: str, problem: str) -> None:
+    with pytest.raises(CharlmError) as caught:
+        load(f"search: {{model.units: {values}}}")
+    assert str(caught.value).startswith("space.yaml: search: model.units: ")
+    assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ['"a\\0.yaml"', "x" * 300, '""'], ids=["zero", "long name", "empty name"])
+def test_a_recipe_that_cannot_be_a_file_is_refused(name: str) -> None:
+    with pytest.raises(CharlmError, match=r"^space\.yaml: recipe: "):
+        load(f"recipe: {name}\nsearch: {UNITS}")
+
+
+def test_the_recipe_is_read_once_however_many_values_are_searched() -> None:
+    Path("mine.yaml").write_text("model: {units: 7}\ntraining: {epochs: 1}", encoding="utf-8")
+    space = load(f"recipe: mine.yaml\nsearch: {UNITS}")
+    Path("mine.yaml").unlink()
+    assert space.config({"model.layers": 2}).model.units == 7
 
 
 @given(st.text(alphabet="{}[]:, \n-abint1.5e", max_size=60))

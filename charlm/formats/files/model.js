@@ -240,7 +240,8 @@ class LocalSource {
   }
 
   /** Continues the text until it has `length` characters more, or up to the stop text or its end; returns why. */
-  async *write({ temperature, topP, seed, stop, length }) {
+  async *write({ temperature, topP, seed, stop: givenStop, length }) {
+    const stop = givenStop.normalize("NFC");  // as the model's characters are
     if (this.random === null || this.seed !== seed) this.random = new Random((this.seed = seed));
     const held = [];  // the characters that may begin the stop text, and what was before each
     const heldText = () => held.map(({ step }) => step.text).join("");
