@@ -38,7 +38,7 @@ def parse_json(text: str | bytes, *, origin: str) -> Any:
     return value
 
 
-def check_json(value: Any, *, origin: str, key: str = "", depth: int = 0) -> None:
+def check_json(value: Any, *, origin: str, keys: tuple[Any, ...] = ()) -> None:
     """Refuse a value that later code could not handle, whatever it does with it.
 
     Texts must be valid Unicode, numbers finite and of at most 64 bits, and lists and mappings at most MAX_DEPTH deep.
@@ -46,32 +46,42 @@ def check_json(value: Any, *, origin: str, key: str = "", depth: int = 0) -> Non
     Args:
         value: A value as `json.loads` returns it.
         origin: What the message of an error starts with.
-        key: The dotted key of the value, for the message.
-        depth: The number of lists and mappings around the value.
+        keys: The keys and indices that lead to the value. Only a message joins them: a key may have a megabyte, and a
+            million values in it.
 
     Raises:
         CharlmError: the value is none of these.
 
     """
-    place = f"{origin}: {key}: " if key else f"{origin}: "
+    problem = _problem_in_json(value, depth=len(keys))
+    if problem is not None:
+        place = ".".join(map(str, keys))
+        raise CharlmError(f"{origin}: {place}: {problem}" if keys else f"{origin}: {problem}")
+    if isinstance(value, dict):
+        for name, item in value.items():
+            check_json(name, origin=origin, keys=keys)
+            check_json(item, origin=origin, keys=(*keys, name))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            check_json(item, origin=origin, keys=(*keys, index))
+
+
+def _problem_in_json(value: Any, *, depth: int) -> str | None:
+    """Return why `check_json` refuses a value, without looking at what is in it; None if it does not."""
     if isinstance(value, str):
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise CharlmError(f"{place}found {short_repr(value)}, which has an unpaired surrogate") from None
+            return f"found {short_repr(value)}, which has an unpaired surrogate"
     elif isinstance(value, int):
         if value not in INTEGERS:
-            raise CharlmError(f"{place}found a whole number of more than 64 bits")
+            return "found a whole number of more than 64 bits"
     elif isinstance(value, float):
         if not math.isfinite(value):
-            raise CharlmError(f"{place}found {value}; expected a finite number")
-    elif isinstance(value, list | dict):
-        if depth == MAX_DEPTH:
-            raise CharlmError(f"{place}more than {MAX_DEPTH} lists or mappings inside each other")
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        for name, item in items:
-            check_json(name, origin=origin, key=key, depth=depth + 1)
-            check_json(item, origin=origin, key=f"{key}.{name}" if key else str(name), depth=depth + 1)
+            return f"found {value}; expected a finite number"
+    elif isinstance(value, list | dict) and depth == MAX_DEPTH:
+        return f"more than {MAX_DEPTH} lists or mappings inside each other"
+    return None
 
 
 def check_name(argument: str, found: Any, names: Iterable[str]) -> None:
