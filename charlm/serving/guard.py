@@ -9,6 +9,7 @@ import asyncio
 import hmac
 import ipaddress
 import json
+import re
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -34,6 +35,14 @@ HEALTH = "/health"
 """The path for programs that watch whether the server runs. It is answered without a key and whatever the Host is."""
 PROBLEM = "charlm.problem"
 """The entry of a request's scope for the unexpected error that its handler had."""
+PART_BYTES = 65_536
+"""The most that is sent at a time: what a client does not read takes memory, also after the request has ended."""
+HOST_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?", re.IGNORECASE)
+"""A name that a Host header can have, without a port."""
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?)(:[0-9]+)?")
+"""A site as browsers write it in Origin: in lower case and without a path."""
+DEFAULT_PORTS = (("http", ":80"), ("https", ":443"))
+"""Schemes and the ports that browsers leave out of Origin."""
 
 
 def json_response(content: Any, status: int = 200) -> Response:
@@ -68,13 +77,16 @@ class Access:
 
     def __post_init__(self) -> None:
         for host in self.hosts:
-            if not host or not host.isprintable() or {*host} & {*" /@?#"}:
-                raise CharlmError(f"allow_host: found {short_repr(host)}; must be a name, for instance example.com")
+            if not HOST_NAME.fullmatch(host):
+                problem = "must be a name without a port, for instance example.com"
+                raise CharlmError(f"allow_host: found {short_repr(host)}; {problem}")
         for origin in self.origins:
-            scheme, separator, host = origin.partition("://")
-            is_site = scheme.isalnum() and separator and host and not {*host} & {*" /@?#*"}
-            if origin != "*" and not is_site:
-                problem = "must be a site such as https://example.com, or * for every site"
+            has_default_port = any(
+                origin.startswith(f"{scheme}://") and origin.endswith(port) for scheme, port in DEFAULT_PORTS
+            )
+            if origin != "*" and (has_default_port or not ORIGIN.fullmatch(origin)):
+                site = "must be a site as browsers send it, such as https://example.com"
+                problem = f"{site} (lower case, no path, no default port), or * for every site"
                 raise CharlmError(f"allow_origin: found {short_repr(origin)}; {problem}")
 
     def check(self, headers: Mapping[str, str]) -> None:
@@ -107,7 +119,7 @@ class Access:
 
     def _knows(self, host: str) -> bool:
         """Return whether a Host header has an address, localhost or an allowed name in it."""
-        allowed = {"localhost", *(name.lower() for name in self.hosts)}
+        allowed = {"localhost", *(name.lower().rstrip(".") for name in self.hosts)}
         try:
             name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
             return name in allowed or bool(ipaddress.ip_address(name))

@@ -24,6 +24,7 @@ from charlm.serving.answers import Answer, Piece, prompt_ids
 from charlm.serving.guard import (
     HEADERS,
     HEALTH,
+    HOST_NAME,
     PROBLEM,
     Access,
     error_response,
@@ -89,7 +90,11 @@ def serve(
         if key != key.strip() or not (key.isascii() and key.isprintable() and key):
             problem = "must be printable ASCII without spaces around it; no request can carry another key"
             raise CharlmError(f"CHARLM_API_KEY: {problem}")
-    access = Access(_listed("allow_hosts", host, *allow_hosts), _listed("allow_origins", *allow_origins), key)
+    if not host:
+        raise CharlmError("host: is empty; must be a name or an address, for instance 0.0.0.0")
+    own_name = [host] if HOST_NAME.fullmatch(host) else []  # an address in Host is always accepted
+    hosts = [*own_name, *_listed("allow_hosts", *allow_hosts)]
+    access = Access(hosts, _listed("allow_origins", *allow_origins), key)
     shelf = open_shelf(paths, on_event=on_event)
     with listen(host, port) as listener:
         listener.listen()

@@ -284,15 +284,33 @@ def test_a_browser_learns_which_sites_may_ask(trained: TrainedModel) -> None:
     assert (status, headers["access-control-allow-origin"]) == (401, "https://site.example")
 
 
-@pytest.mark.parametrize("host", ["", "https://a.example", "a b", "a/b", "a?", "\n"])
+@pytest.mark.parametrize("written", ["Texts.Example", "texts.example."])
+def test_an_allowed_name_is_known_however_it_is_written(written: str) -> None:
+    assert status_of({"host": "texts.example:8000"}, hosts=[written]) == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["", "https://a.example", "a b", "a/b", "a?", "\n", "a.example:80", "*", "*.a.example", "m\u00fc.example", "."],
+)
 def test_what_is_no_host_cannot_be_allowed(host: str) -> None:
     with pytest.raises(CharlmError, match=r"^allow_host: found .*; must be a name"):
         Access([host])
 
 
-@pytest.mark.parametrize("origin", ["", "a.example", "https://", "https://a.example/", "https://*.a.example", "://a"])
+@pytest.mark.parametrize("origin", ["https://a.example:8443", "https://[::1]", "chrome-extension://abc", "app://x-y"])
+def test_a_site_has_a_scheme_and_may_have_a_port(origin: str) -> None:
+    assert status_of({"host": "localhost", "origin": origin}, origins=[origin]) == 200
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["", "a.example", "https://", "https://a.example/", "https://*.a.example", "://a", "null", "https://A.example",
+     "HTTPS://a.example", "https://a.example:443", "http://a.example:80", "https://a.example:x", "https://m\u00fc.example",
+     "https://a\n.example"],
+)  # fmt: skip
 def test_what_is_no_site_cannot_be_allowed(origin: str) -> None:
-    with pytest.raises(CharlmError, match=r"^allow_origin: found .*; must be a site such as"):
+    with pytest.raises(CharlmError, match=r"^allow_origin: found .*; must be a site as browsers send it"):
         Access([], [origin])
 
 
@@ -433,8 +451,8 @@ def test_a_connection_sends_small_answers_at_once() -> None:
 
 @pytest.mark.parametrize(
     ("argument", "value"),
-    [("runs", 5), ("runs", ""), ("host", 5), ("port", -1), ("port", "80"), ("key", 5), ("allow_hosts", [5]),
-     ("allow_origins", [None])],
+    [("runs", 5), ("runs", ""), ("host", 5), ("host", ""), ("port", -1), ("port", "80"), ("key", 5),
+     ("allow_hosts", [5]), ("allow_origins", [None])],
 )  # fmt: skip
 def test_a_wrong_argument_is_refused_by_name(argument: str, value: Any, model_file: Path) -> None:
     with pytest.raises(CharlmError, match=rf"^{argument}: "):
