@@ -14,7 +14,7 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
@@ -220,11 +220,12 @@ class AccessLog:
                 await error_response(late)(scope, receive, count)
         finally:
             client = scope.get("client") or ("unknown",)
+            path = quote(scope["path"], errors="surrogatepass")  # a space or a line break would make a line ambiguous
             self._on_event(
                 RequestAnswered(
                     client=str(client[0]),
                     method=scope["method"],
-                    path=scope["path"],
+                    path=path,
                     status=status,
                     seconds=time.monotonic() - start,
                     size_bytes=size,

@@ -5,21 +5,24 @@ import ipaddress
 import json
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import h11
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from charlm.checks import check_paths, check_text, check_whole
 from charlm.errors import CharlmError
-from charlm.events import OnEvent, OpenToNetwork, ServerListening, ignore
+from charlm.events import OnEvent, OpenToNetwork, ServerListening, ServerProblem, ignore
 from charlm.serving.answers import Answer, Piece, prompt_ids
 from charlm.serving.guard import (
     HEADERS,
@@ -52,6 +55,12 @@ PAGE_HEADERS = HEADERS | {
 DRAIN_SECONDS = 5
 """How long the server waits in the end for requests that were begun."""
 MAX_HEAD_BYTES = 16_384
+SMALL_BODY_BYTES = 8192
+"""The largest body that is parsed while other bodies wait: in about the time of a turn."""
+REPEAT_SECONDS = 60.0
+"""The time between two reports of the same problem of the server."""
+
+T = TypeVar("T")
 
 
 def serve(
@@ -75,7 +84,8 @@ def serve(
         key: What requests must carry, as the key of OpenAI's clients; None = nothing.
         allow_hosts: Further names that may be in the header Host, for instance that of a proxy.
         allow_origins: Sites whose pages may ask, such as https://example.com; * = every site.
-        on_event: Called with ServerListening, OpenToNetwork, RequestAnswered, ModelReloaded and ModelNotReloaded.
+        on_event: Called with ServerListening, OpenToNetwork, RequestAnswered, ModelReloaded, ModelNotReloaded and
+            ServerProblem.
 
     Raises:
         CharlmError: an argument is wrong, the key cannot occur in a request, there is no model, one is damaged, two
@@ -105,7 +115,7 @@ def serve(
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # not a line for each client that leaves
         config = uvicorn.Config(
             guarded(make_app(shelf), access, on_event=on_event),
-            http="h11",
+            http=_Protocol,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -116,7 +126,7 @@ def serve(
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         )
         listening = ServerListening(url, shelf.names, needs_key=key is not None)
-        _Server(config, partial(on_event, listening)).run(sockets=[listener])
+        _Server(config, listening, on_event=on_event).run(sockets=[listener])
 
 
 def _listed(argument: str, *texts: str) -> tuple[str, ...]:
@@ -127,16 +137,53 @@ def _listed(argument: str, *texts: str) -> tuple[str, ...]:
 
 
 class _Server(uvicorn.Server):
-    """A server that tells when it listens, and no signal would end it without its own handlers."""
+    """A server that reports when it listens, and what goes wrong outside of a request.
 
-    def __init__(self, config: uvicorn.Config, started: Callable[[], object]) -> None:
+    No signal would end it without its own handlers.
+
+    Args:
+        config: Its settings.
+        listening: The event for the moment when it listens.
+        on_event: Called with this event, and with ServerProblem.
+
+    """
+
+    def __init__(self, config: uvicorn.Config, listening: ServerListening, *, on_event: OnEvent) -> None:
         super().__init__(config)
-        self._tell = started
+        self._listening = listening
+        self._on_event = on_event
+        self._reported: dict[str, float] = {}  # when each problem was reported
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen."""
+        asyncio.get_running_loop().set_exception_handler(self._report)
         await super().startup(sockets)
-        self._tell()
+        self._on_event(self._listening)
+
+    def _report(self, _: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+        """Report an error that no request has had; asyncio would print a traceback, and often.
+
+        When there are too many open files, there are thousands of these errors a second.
+        """
+        problem = str(context.get("exception") or context["message"])
+        now = time.monotonic()
+        if now - self._reported.get(problem, -REPEAT_SECONDS) >= REPEAT_SECONDS:
+            self._reported = {problem: now}
+            self._on_event(ServerProblem(problem))
+
+
+class _Protocol(H11Protocol):
+    """The protocol of uvicorn, without its error when a client breaks HTTP after its answer has begun.
+
+    uvicorn then begins a second answer, which h11 refuses (uvicorn 0.54).
+    """
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP; close the connection if that is too late."""
+        if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -40,7 +40,7 @@ async def ask(
     app: ASGIApp, request: str, body: bytes = b"", headers: dict[str, str] | None = None
 ) -> tuple[int, dict[str, str], Any]:
     """Return the status, the headers and the body of the answer to a request such as GET /."""
-    method, path = request.split()
+    method, path = request.split(" ", 1)
     named = {"host": "localhost", **(headers or {})}
     scope = {"type": "http", "method": method, "path": path, "query_string": b"", "http_version": "1.1"}
     scope["headers"] = [(name.lower().encode(), value.encode()) for name, value in named.items()]
@@ -336,6 +336,11 @@ def test_every_answer_is_reported_also_a_refusal(trained: TrainedModel) -> None:
     )
     assert (event.problem, 0 <= event.seconds < 60) == (None, True)
     assert answered(app, host="evil.example").status == 403
+
+
+def test_a_reported_path_is_one_word(trained: TrainedModel) -> None:
+    event = answered(make_app(FakeShelf(trained)), "GET /a 200 0.001 s 5 bytes\n\u202e")
+    assert event.path == "/a%20200%200.001%20s%205%20bytes%0A%E2%80%AE"
 
 
 def test_an_unexpected_error_is_reported_with_the_answer() -> None:

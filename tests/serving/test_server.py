@@ -3,6 +3,7 @@
 import http.client
 import json
 import re
+import resource
 import signal
 import socket
 from collections.abc import Iterator
@@ -142,3 +143,32 @@ def test_a_replaced_model_is_served_and_each_request_has_a_line(tmp_path: Path) 
         _, lines = process.communicate(timeout=SECONDS)
     assert len(re.findall(r" 127\.0\.0\.1 POST /v1/completions 200 \d\.\d{3} s \d+ bytes$", lines, re.MULTILINE)) == 2
     assert "mine: the file was replaced, and the new model is served" in lines
+
+
+def test_a_client_that_breaks_http_after_its_answer_leaves_no_traceback(model_file: Path) -> None:
+    head = "POST /health HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with serving(model_file) as (process, port):
+        with socket.create_connection(("127.0.0.1", port), timeout=SECONDS) as client:
+            client.sendall(head.encode())
+            assert client.recv(1000).startswith(b"HTTP/1.1 405")
+            client.sendall(b"no length\r\n")
+            while client.recv(1000):
+                pass
+        process.send_signal(signal.SIGTERM)
+        _, lines = process.communicate(timeout=SECONDS)
+    assert lines.count("\n") == 1, lines
+
+
+def test_too_many_connections_are_reported_in_one_line(model_file: Path) -> None:
+    with serving(model_file) as (process, port), ExitStack() as stack:
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (20, 20))
+        for _ in range(40):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=SECONDS))
+        assert process.stderr is not None
+        process.stderr.readline()  # that it listens
+        assert process.stderr.readline() == "charlm: the server has a problem: [Errno 24] Too many open files\n"
+        stack.close()
+        with ask(port, "GET /health") as response:
+            assert response.status == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=SECONDS)[1] == ""
