@@ -180,6 +180,16 @@ class Guard:
             self._requests -= 1
 
 
+async def send_in_parts(message: Message, send: Send) -> None:
+    """Send a message of an answer; a long body in parts, each when the client has read most of those before it."""
+    body = message.get("body", b"")
+    start = 0
+    while len(body) - start > PART_BYTES:
+        await send({**message, "body": body[start : start + PART_BYTES], "more_body": True})
+        start += PART_BYTES
+    await send({**message, "body": body[start:]} if start else message)
+
+
 class AccessLog:
     """Ends a request that takes too long, and reports how each one was answered.
 
@@ -205,7 +215,7 @@ class AccessLog:
             if message["type"] == "http.response.start":
                 status = message["status"]
             size += len(message.get("body", b""))
-            await send(message)
+            await send_in_parts(message, send)
 
         problem = None
         try:

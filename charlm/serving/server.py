@@ -38,6 +38,7 @@ from charlm.serving.models import ServedModel, Shelf, open_shelf
 from charlm.serving.requests import (
     MAX_BODY_BYTES,
     MAX_PROMPT_CHARACTERS,
+    Body,
     ChatRequest,
     CompletionRequest,
     DetokenizeRequest,
@@ -219,6 +220,24 @@ class Service:
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
+        self._long_work = asyncio.Lock()
+        self._page_making = asyncio.Lock()
+
+    async def _do_alone(self, work: Callable[[], T]) -> T:
+        """Return the result of work that takes up to some tenths of a second.
+
+        Only one request does such work between two turns of the other requests, however many wait for theirs.
+        """
+        async with self._long_work:
+            await asyncio.sleep(0)
+            return work()
+
+    async def _parse(self, kind: type[Body], request: Request) -> Body:
+        """Return what the body of a request asks for; raises RequestError."""
+        body = await _read_body(request)
+        if len(body) <= SMALL_BODY_BYTES:
+            return parse_request(kind, body)
+        return await self._do_alone(partial(parse_request, kind, body))
 
     async def show_health(self, _: Request) -> Response:
         """GET /health: that the server runs."""
@@ -227,7 +246,8 @@ class Service:
     async def show_page(self, request: Request) -> Response:
         """GET /NAME: the page for writing with a model; GET /: with the first one."""
         model = await self._shelf.find(request.path_params.get("name"))
-        page = await asyncio.to_thread(getattr, model, "page")
+        async with self._page_making:  # all who wait for a page would occupy the threads, or make it as well
+            page = await asyncio.to_thread(getattr, model, "page")
         is_compressed = _accepts_gzip(request.headers.get("accept-encoding", ""))
         etag = f'"{page.digest}{"-gzip" if is_compressed else ""}"'
         headers = PAGE_HEADERS | {"ETag": etag, "Vary": "Accept-Encoding"}
@@ -250,7 +270,7 @@ class Service:
 
     async def complete(self, kind: type[CompletionRequest] | type[ChatRequest], request: Request) -> Response:
         """POST /v1/completions and /v1/chat/completions."""
-        wanted: CompletionRequest | ChatRequest = parse_request(kind, await _read_body(request))  # type: ignore[type-var]
+        wanted = await self._parse(kind, request)  # type: ignore[type-var]
         answer = Answer(await self._shelf.find(wanted.model), wanted)
         if wanted.stream:
             return StreamingResponse(_to_lines(answer.events()), media_type="text/event-stream", headers=HEADERS)
@@ -259,7 +279,9 @@ class Service:
             texts[index].append(piece)
             if await request.is_disconnected():
                 raise ClientDisconnect
-        return json_response(answer.whole(texts))
+        if wanted.logprobs is None:
+            return json_response(answer.whole(texts))
+        return await self._do_alone(lambda: json_response(answer.whole(texts)))
 
     async def describe_tokenizer(self, _: Request) -> Response:
         """GET /tokenizer_info: the special tokens of the first model, for programs that score texts."""
@@ -269,14 +291,14 @@ class Service:
 
     async def tokenize(self, request: Request) -> Response:
         """POST /tokenize: the ids of a text."""
-        wanted = parse_request(TokenizeRequest, await _read_body(request))
+        wanted = await self._parse(TokenizeRequest, request)
         vocabulary = (await self._shelf.find(wanted.model)).trained.vocabulary
         ids = _encode(vocabulary, wanted.prompt)
         return json_response({"tokens": ids, "count": len(ids), "max_model_len": MAX_PROMPT_CHARACTERS})
 
     async def detokenize(self, request: Request) -> Response:
         """POST /detokenize: the text of ids."""
-        wanted = parse_request(DetokenizeRequest, await _read_body(request))
+        wanted = await self._parse(DetokenizeRequest, request)
         vocabulary = (await self._shelf.find(wanted.model)).trained.vocabulary
         return json_response({"prompt": vocabulary.decode(prompt_ids(vocabulary, wanted.tokens))})
 
@@ -327,15 +349,26 @@ def _unusable(error: CharlmError) -> RequestError:
     return RequestError(422, str(error), code="unusable_model")
 
 
+async def _refuse(request: Request, error: Exception) -> Response:
+    """Return the answer for an error of a handler. It is async because Starlette calls other functions in a thread."""
+    match error:
+        case RequestError():
+            return error_response(error)
+        case CharlmError():
+            return error_response(_unusable(error))
+        case HTTPException():
+            return error_response(RequestError(error.status_code, error.detail))
+        case ClientDisconnect():
+            return Response(status_code=499)  # nobody reads it
+    request.scope[PROBLEM] = repr(error)
+    return error_response(RequestError(500, "internal server error"))
+
+
 def make_app(shelf: Shelf) -> Starlette:
     """Return the application that serves models; a request that names none gets the first."""
     service = Service(shelf)
 
-    def fail(request: Request, error: Exception) -> Response:
-        request.scope[PROBLEM] = repr(error)
-        return error_response(RequestError(500, "internal server error"))
-
-    return Starlette(
+    app = Starlette(
         routes=[
             Route(HEALTH, service.show_health),
             Route("/tokenizer_info", service.describe_tokenizer),
@@ -349,10 +382,12 @@ def make_app(shelf: Shelf) -> Starlette:
             Route("/{name}", service.show_page),
         ],
         exception_handlers={
-            RequestError: lambda _, error: error_response(error),
-            CharlmError: lambda _, error: error_response(_unusable(error)),
-            HTTPException: lambda _, error: error_response(RequestError(error.status_code, error.detail)),
-            ClientDisconnect: lambda _, error: Response(status_code=499),  # nobody reads it
-            Exception: fail,
+            RequestError: _refuse,
+            CharlmError: _refuse,
+            HTTPException: _refuse,
+            ClientDisconnect: _refuse,
+            Exception: _refuse,
         },
     )
+    app.router.redirect_slashes = False  # behind a proxy with TLS, a redirect would lead to http://
+    return app

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import socket
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from charlm.events import (
 )
 from charlm.network.model_file import TrainedModel, write_model
 from charlm.serving import guard
-from charlm.serving.guard import Access, Guard, guarded
+from charlm.serving.guard import PART_BYTES, Access, Guard, guarded, send_in_parts
 from charlm.serving.models import Page, ServedModel, Shelf, open_shelf
 from charlm.serving.requests import RequestError
 from charlm.serving.server import listen, make_app, serve
@@ -140,6 +141,75 @@ def test_a_streamed_answer_is_a_row_of_events(trained: TrainedModel) -> None:
     lines = events.decode().split("\n\n")
     assert json.loads(lines[0].removeprefix("data: "))["object"] == "chat.completion.chunk"
     assert lines[-2:] == ["data: [DONE]", ""]
+
+
+def test_a_path_with_a_slash_too_many_is_not_redirected(trained: TrainedModel) -> None:
+    assert asyncio.run(ask(serving(trained), "GET /v1/models/"))[0] == 404
+
+
+def test_other_requests_have_a_turn_between_long_bodies(trained: TrainedModel) -> None:
+    app = serving(trained)
+
+    async def count_before_health() -> int:
+        body = json.dumps({"prompt": ["", [5] * 10_000]}).encode()
+        long = [asyncio.create_task(ask(app, "POST /v1/completions", body)) for _ in range(5)]
+        await asyncio.create_task(ask(app, "GET /health"))
+        done = sum(task.done() for task in long)
+        await asyncio.gather(*long)
+        return done
+
+    assert asyncio.run(count_before_health()) <= 1
+
+
+def test_one_page_is_made_at_a_time() -> None:
+    class SlowModel:
+        """A model that notes how many threads make its page."""
+
+        makers = 0
+        most = 0
+
+        @property
+        def page(self) -> Page:
+            """A page; making it takes some time."""
+            self.makers += 1
+            self.most = max(self.most, self.makers)
+            time.sleep(0.005)
+            self.makers -= 1
+            return Page.of(b"")
+
+    class SlowShelf(FakeShelf):
+        """A shelf with this model."""
+
+        async def find(self, name: str | None) -> Any:
+            """Return the model."""
+            return model
+
+    async def ask_three_times() -> None:
+        app = make_app(SlowShelf())
+        await asyncio.gather(*(ask(app, "GET /") for _ in range(3)))
+
+    model = SlowModel()
+    asyncio.run(ask_three_times())
+    assert model.most == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "parts"),
+    [(0, [0]), (PART_BYTES, [PART_BYTES]), (PART_BYTES + 1, [PART_BYTES, 1]), (2 * PART_BYTES, [PART_BYTES] * 2)],
+    ids=["empty", "one part", "a byte more", "two parts"],
+)
+@pytest.mark.parametrize("more_body", [False, True])
+def test_a_long_body_is_sent_in_parts(size: int, parts: list[int], more_body: bool) -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    body = (b"0123456789" * size)[:size]
+    asyncio.run(send_in_parts({"type": "http.response.body", "body": body, "more_body": more_body}, send))
+    assert [len(message["body"]) for message in sent] == parts
+    assert b"".join(message["body"] for message in sent) == body
+    assert [message["more_body"] for message in sent] == [*[True] * (len(parts) - 1), more_body]
 
 
 def test_health_needs_no_key_and_no_known_host(trained: TrainedModel) -> None:
