@@ -237,12 +237,13 @@ class Answer:
         return {"index": index, **content, "logprobs": logprobs, "finish_reason": piece.finish_reason}
 
 
-def prompt_ids(vocabulary: Vocabulary, prompt: str | Sequence[int]) -> NDArray[np.int64]:
+def prompt_ids(vocabulary: Vocabulary, prompt: str | Sequence[int], *, field: str = "prompt") -> NDArray[np.int64]:
     """Return the ids of a prompt, int64 [n]; n may be 0.
 
     Args:
         vocabulary: The characters by id.
         prompt: A text, whose unknown characters are left out, or ids.
+        field: The field of the request, for an error.
 
     Raises:
         RequestError: with status 400; an id is not in the vocabulary.
@@ -252,6 +253,6 @@ def prompt_ids(vocabulary: Vocabulary, prompt: str | Sequence[int]) -> NDArray[n
         return vocabulary.encode(prompt)
     wrong = next((index for index in prompt if not 0 <= index < len(vocabulary)), None)
     if wrong is not None:
-        message = f"prompt: found the id {wrong}; must be from 0 to {len(vocabulary) - 1}"
-        raise RequestError(400, message, param="prompt")
+        message = f"{field}: found the id {wrong}; must be from 0 to {len(vocabulary) - 1}"
+        raise RequestError(400, message, param=field)
     return np.array(prompt, np.int64)

@@ -300,7 +300,8 @@ class Service:
         """POST /detokenize: the text of ids."""
         wanted = await self._parse(DetokenizeRequest, request)
         vocabulary = (await self._shelf.find(wanted.model)).trained.vocabulary
-        return json_response({"prompt": vocabulary.decode(prompt_ids(vocabulary, wanted.tokens))})
+        ids = prompt_ids(vocabulary, wanted.tokens, field="tokens")
+        return json_response({"prompt": vocabulary.decode(ids)})
 
 
 def _encode(vocabulary: Vocabulary, text: str) -> list[int]:

@@ -242,7 +242,7 @@ def test_the_end_of_a_text_has_a_name_if_the_model_has_it(trained: TrainedModel)
 @pytest.mark.parametrize("body", [b'{"tokens": [5]}', b'{"tokens": [-1]}', b'{"tokens": ["a"]}', b"{}"])
 def test_what_is_no_list_of_ids_is_refused(body: bytes, trained: TrainedModel) -> None:
     status, _, answer = asyncio.run(ask(serving(trained), "POST /detokenize", body))
-    assert (status, answer["error"]["type"]) == (400, "invalid_request_error")
+    assert (status, answer["error"]["type"], answer["error"]["param"]) == (400, "invalid_request_error", "tokens")
 
 
 # What is refused
