@@ -187,6 +187,7 @@ async def send_in_parts(message: Message, send: Send) -> None:
     while len(body) - start > PART_BYTES:
         await send({**message, "body": body[start : start + PART_BYTES], "more_body": True})
         start += PART_BYTES
+        await asyncio.sleep(0)  # the connection may have been lost
     await send({**message, "body": body[start:]} if start else message)
 
 

@@ -113,7 +113,8 @@ def serve(
         if key is None and not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
             on_event(OpenToNetwork(host))
         url = f"http://{f'[{address}]' if ':' in address else address}:{bound_port}"
-        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # not a line for each client that leaves
+        for name in ("uvicorn.error", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # not a line for each client that leaves
         config = uvicorn.Config(
             guarded(make_app(shelf), access, on_event=on_event),
             http=_Protocol,

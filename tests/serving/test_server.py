@@ -6,6 +6,7 @@ import re
 import resource
 import signal
 import socket
+import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
@@ -172,3 +173,22 @@ def test_too_many_connections_are_reported_in_one_line(model_file: Path) -> None
             assert response.status == 200
         process.send_signal(signal.SIGTERM)
         assert process.communicate(timeout=SECONDS)[1] == ""
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_clients_that_leave_in_the_middle_of_an_answer_leave_no_lines(stream: bool, trained_run: Path) -> None:
+    fields = {"prompt": "The " * 128, "n": 128, "max_tokens": 0, "echo": True, "logprobs": 0, "stream": stream}
+    body = json.dumps(fields).encode()
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    no_linger = struct.pack("ii", 1, 0)  # closing resets the connection
+    with serving(trained_run) as (process, port):
+        for _ in range(10):
+            with socket.socket() as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
+                client.connect(("127.0.0.1", port))
+                client.sendall(head + body)
+                assert client.recv(100).startswith(b"HTTP/1.1 200")
+        process.send_signal(signal.SIGTERM)
+        _, lines = process.communicate(timeout=SECONDS)
+    assert lines.count("\n") == 1, lines
