@@ -6,10 +6,10 @@ import json
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import h11
 import uvicorn
@@ -23,7 +23,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from charlm.checks import check_paths, check_text, check_whole
 from charlm.errors import CharlmError
 from charlm.events import OnEvent, OpenToNetwork, ServerListening, ServerProblem, ignore
-from charlm.serving.answers import Answer, Piece, prompt_ids
+from charlm.serving.answers import Answer, Piece, Turnstile, prompt_ids
 from charlm.serving.guard import (
     HEADERS,
     HEALTH,
@@ -60,8 +60,6 @@ SMALL_BODY_BYTES = 8192
 """The largest body that is parsed while other bodies wait: in about the time of a turn."""
 REPEAT_SECONDS = 60.0
 """The time between two reports of the same problem of the server."""
-
-T = TypeVar("T")
 
 
 def serve(
@@ -221,24 +219,15 @@ class Service:
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
-        self._long_work = asyncio.Lock()
+        self._turns = Turnstile()
         self._page_making = asyncio.Lock()
-
-    async def _do_alone(self, work: Callable[[], T]) -> T:
-        """Return the result of work that takes up to some tenths of a second.
-
-        Only one request does such work between two turns of the other requests, however many wait for theirs.
-        """
-        async with self._long_work:
-            await asyncio.sleep(0)
-            return work()
 
     async def _parse(self, kind: type[Body], request: Request) -> Body:
         """Return what the body of a request asks for; raises RequestError."""
         body = await _read_body(request)
-        if len(body) <= SMALL_BODY_BYTES:
-            return parse_request(kind, body)
-        return await self._do_alone(partial(parse_request, kind, body))
+        if len(body) > SMALL_BODY_BYTES:
+            await self._turns.wait()
+        return parse_request(kind, body)
 
     async def show_health(self, _: Request) -> Response:
         """GET /health: that the server runs."""
@@ -272,7 +261,7 @@ class Service:
     async def complete(self, kind: type[CompletionRequest] | type[ChatRequest], request: Request) -> Response:
         """POST /v1/completions and /v1/chat/completions."""
         wanted = await self._parse(kind, request)  # type: ignore[type-var]
-        answer = Answer(await self._shelf.find(wanted.model), wanted)
+        answer = Answer(await self._shelf.find(wanted.model), wanted, turns=self._turns)
         if wanted.stream:
             return StreamingResponse(_to_lines(answer.events()), media_type="text/event-stream", headers=HEADERS)
         texts: list[list[Piece]] = [[] for _ in range(answer.count)]
@@ -280,9 +269,9 @@ class Service:
             texts[index].append(piece)
             if await request.is_disconnected():
                 raise ClientDisconnect
-        if wanted.logprobs is None:
-            return json_response(answer.whole(texts))
-        return await self._do_alone(lambda: json_response(answer.whole(texts)))
+        if wanted.logprobs is not None:
+            await self._turns.wait()
+        return json_response(answer.whole(texts))
 
     async def describe_tokenizer(self, _: Request) -> Response:
         """GET /tokenizer_info: the special tokens of the first model, for programs that score texts."""
