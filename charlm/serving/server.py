@@ -165,6 +165,8 @@ class _Server(uvicorn.Server):
 
         When there are too many open files, there are thousands of these errors a second.
         """
+        if self.should_exit:  # asyncio may still try to accept connections at a socket that is closed
+            return
         problem = str(context.get("exception") or context["message"])
         now = time.monotonic()
         if now - self._reported.get(problem, -REPEAT_SECONDS) >= REPEAT_SECONDS:
@@ -220,13 +222,14 @@ class Service:
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
         self._turns = Turnstile()
+        self._bodies = Turnstile()  # their own, so that texts do not wait for all of them
         self._page_making = asyncio.Lock()
 
     async def _parse(self, kind: type[Body], request: Request) -> Body:
         """Return what the body of a request asks for; raises RequestError."""
         body = await _read_body(request)
         if len(body) > SMALL_BODY_BYTES:
-            await self._turns.wait()
+            await self._bodies.wait()
         return parse_request(kind, body)
 
     async def show_health(self, _: Request) -> Response:
