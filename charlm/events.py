@@ -539,6 +539,13 @@ class ModelNotReloaded(Event):
 
 
 @dataclass(frozen=True)
+class ServerProblem(Event):
+    """Something went wrong in the server outside of a request, for instance too many files are open."""
+
+    problem: str
+
+
+@dataclass(frozen=True)
 class RequestAnswered(Event):
     """The server has answered a request, or has given up."""
 
@@ -546,6 +553,7 @@ class RequestAnswered(Event):
     """The address of the client."""
     method: str
     path: str
+    """The path in percent-encoding, without blanks and control characters."""
     status: int
     """The HTTP status; 0 if there was no answer."""
     seconds: float

@@ -205,6 +205,8 @@ def _describe_others(event: Event) -> Iterator[str]:
             yield f"{name}: the file was replaced, and the new model is served"
         case events.ModelNotReloaded(name, problem):
             yield f"{name}: the file was replaced, but the old model is still served: {problem}"
+        case events.ServerProblem(problem):
+            yield f"the server has a problem: {problem}"
         case events.RequestAnswered():
             yield _describe_answer(event)
 

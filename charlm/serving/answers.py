@@ -58,6 +58,21 @@ def _token(vocabulary: Vocabulary, index: int, logits: Floats, *, count: int, of
     return Token(vocabulary.names[index], float(wide[index]), named if count else None, offset)
 
 
+class Turnstile:
+    """Lets requests do their next part of the work one after the other, in the order in which they ask.
+
+    Between two of them the event loop has a turn, so that a quick request waits for one part at most.
+    """
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+
+    async def wait(self) -> None:
+        """Wait for the turn of the caller, who works until its next `await`."""
+        async with self._lock:
+            await asyncio.sleep(0)
+
+
 class Answer:
     """The texts that answer a request: `n` of each prompt, one prompt after the other.
 
@@ -66,13 +81,17 @@ class Answer:
     Args:
         model: The model that generates the texts.
         wanted: The request; without a seed it gets a random one.
+        turns: What the requests of a server share to take turns; None = this one is alone.
 
     Raises:
         RequestError: with status 400; an id of a prompt is not one of the model.
 
     """
 
-    def __init__(self, model: ServedModel, wanted: CompletionRequest | ChatRequest) -> None:
+    def __init__(
+        self, model: ServedModel, wanted: CompletionRequest | ChatRequest, *, turns: Turnstile | None = None
+    ) -> None:
+        self._turns = turns or Turnstile()
         self._trained = model.trained
         self._wanted = wanted
         self._prompts = [prompt_ids(model.trained.vocabulary, prompt) for prompt in wanted.prompts]
@@ -113,7 +132,7 @@ class Answer:
                 unfinished[number] = self._generate(state, first_seed + k, offset=offset)
         while unfinished:
             for index, text in [*unfinished.items()]:
-                await asyncio.sleep(0)
+                await self._turns.wait()
                 piece = next(text)
                 if piece.finish_reason:
                     del unfinished[index]
@@ -126,7 +145,7 @@ class Answer:
         start = 0
         offset = 0
         for outputs in read_prompt_outputs(self._trained.parameters, ids if len(ids) else empty_prompt(vocabulary)):
-            await asyncio.sleep(0)
+            await self._turns.wait()
             state = tuple(output[-1] for output in outputs)
             end = start + len(outputs[0])
             echo = Piece()
@@ -152,7 +171,7 @@ class Answer:
         vocabulary = self._trained.vocabulary
         rows = min(TURN, parameters.rows_at_once(VALUES_AT_ONCE))
         for start in range(0, len(ids), rows):
-            await asyncio.sleep(0)
+            await self._turns.wait()
             part = ids[start : start + rows]
             with np.errstate(over="ignore", invalid="ignore"):
                 logits = parameters.logits([output[start : start + len(part), 0] for output in outputs])
@@ -237,12 +256,13 @@ class Answer:
         return {"index": index, **content, "logprobs": logprobs, "finish_reason": piece.finish_reason}
 
 
-def prompt_ids(vocabulary: Vocabulary, prompt: str | Sequence[int]) -> NDArray[np.int64]:
+def prompt_ids(vocabulary: Vocabulary, prompt: str | Sequence[int], *, field: str = "prompt") -> NDArray[np.int64]:
     """Return the ids of a prompt, int64 [n]; n may be 0.
 
     Args:
         vocabulary: The characters by id.
         prompt: A text, whose unknown characters are left out, or ids.
+        field: The field of the request, for an error.
 
     Raises:
         RequestError: with status 400; an id is not in the vocabulary.
@@ -252,6 +272,6 @@ def prompt_ids(vocabulary: Vocabulary, prompt: str | Sequence[int]) -> NDArray[n
         return vocabulary.encode(prompt)
     wrong = next((index for index in prompt if not 0 <= index < len(vocabulary)), None)
     if wrong is not None:
-        message = f"prompt: found the id {wrong}; must be from 0 to {len(vocabulary) - 1}"
-        raise RequestError(400, message, param="prompt")
+        message = f"{field}: found the id {wrong}; must be from 0 to {len(vocabulary) - 1}"
+        raise RequestError(400, message, param=field)
     return np.array(prompt, np.int64)

@@ -9,11 +9,12 @@ import asyncio
 import hmac
 import ipaddress
 import json
+import re
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
@@ -34,6 +35,14 @@ HEALTH = "/health"
 """The path for programs that watch whether the server runs. It is answered without a key and whatever the Host is."""
 PROBLEM = "charlm.problem"
 """The entry of a request's scope for the unexpected error that its handler had."""
+PART_BYTES = 65_536
+"""The most that is sent at a time: what a client does not read takes memory, also after the request has ended."""
+HOST_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?", re.IGNORECASE)
+"""A name that a Host header can have, without a port."""
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?)(:[0-9]+)?")
+"""A site as browsers write it in Origin: in lower case and without a path."""
+DEFAULT_PORTS = (("http", ":80"), ("https", ":443"))
+"""Schemes and the ports that browsers leave out of Origin."""
 
 
 def json_response(content: Any, status: int = 200) -> Response:
@@ -68,13 +77,16 @@ class Access:
 
     def __post_init__(self) -> None:
         for host in self.hosts:
-            if not host or not host.isprintable() or {*host} & {*" /@?#"}:
-                raise CharlmError(f"allow_host: found {short_repr(host)}; must be a name, for instance example.com")
+            if not HOST_NAME.fullmatch(host):
+                problem = "must be a name without a port, for instance example.com"
+                raise CharlmError(f"allow_host: found {short_repr(host)}; {problem}")
         for origin in self.origins:
-            scheme, separator, host = origin.partition("://")
-            is_site = scheme.isalnum() and separator and host and not {*host} & {*" /@?#*"}
-            if origin != "*" and not is_site:
-                problem = "must be a site such as https://example.com, or * for every site"
+            has_default_port = any(
+                origin.startswith(f"{scheme}://") and origin.endswith(port) for scheme, port in DEFAULT_PORTS
+            )
+            if origin != "*" and (has_default_port or not ORIGIN.fullmatch(origin)):
+                site = "must be a site as browsers send it, such as https://example.com"
+                problem = f"{site} (lower case, no path, no default port), or * for every site"
                 raise CharlmError(f"allow_origin: found {short_repr(origin)}; {problem}")
 
     def check(self, headers: Mapping[str, str]) -> None:
@@ -107,7 +119,7 @@ class Access:
 
     def _knows(self, host: str) -> bool:
         """Return whether a Host header has an address, localhost or an allowed name in it."""
-        allowed = {"localhost", *(name.lower() for name in self.hosts)}
+        allowed = {"localhost", *(name.lower().rstrip(".") for name in self.hosts)}
         try:
             name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
             return name in allowed or bool(ipaddress.ip_address(name))
@@ -168,6 +180,17 @@ class Guard:
             self._requests -= 1
 
 
+async def send_in_parts(message: Message, send: Send) -> None:
+    """Send a message of an answer; a long body in parts, each when the client has read most of those before it."""
+    body = message.get("body", b"")
+    start = 0
+    while len(body) - start > PART_BYTES:
+        await send({**message, "body": body[start : start + PART_BYTES], "more_body": True})
+        start += PART_BYTES
+        await asyncio.sleep(0)  # the connection may have been lost
+    await send({**message, "body": body[start:]} if start else message)
+
+
 class AccessLog:
     """Ends a request that takes too long, and reports how each one was answered.
 
@@ -193,7 +216,7 @@ class AccessLog:
             if message["type"] == "http.response.start":
                 status = message["status"]
             size += len(message.get("body", b""))
-            await send(message)
+            await send_in_parts(message, send)
 
         problem = None
         try:
@@ -208,11 +231,12 @@ class AccessLog:
                 await error_response(late)(scope, receive, count)
         finally:
             client = scope.get("client") or ("unknown",)
+            path = quote(scope["path"], errors="surrogatepass")  # a space or a line break would make a line ambiguous
             self._on_event(
                 RequestAnswered(
                     client=str(client[0]),
                     method=scope["method"],
-                    path=scope["path"],
+                    path=path,
                     status=status,
                     seconds=time.monotonic() - start,
                     size_bytes=size,

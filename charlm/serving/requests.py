@@ -5,6 +5,7 @@ accepted with the value that means that it is not used.
 """
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -13,6 +14,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    FailFast,
     Field,
     PlainValidator,
     ValidationError,
@@ -85,13 +87,14 @@ class RequestError(Exception):
 
 
 def _check_text(text: str) -> str:
+    """Return a text in the normal form in which models read it, which can have more characters."""
     try:
         text.encode()
     except UnicodeEncodeError:
         raise ValueError("has an unpaired surrogate, which is not a character") from None
     if has_too_many_marks(text):
         raise ValueError(f"has more than {MAX_MARKS:,} combining marks in a row")
-    return text
+    return unicodedata.normalize("NFC", text)
 
 
 def _to_list(value: Any) -> Any:
@@ -146,7 +149,7 @@ class TextsRequest(_Strict, Filters):
     temperature: Annotated[float, Field(ge=0, le=100)] = 1.0
     n: Annotated[int, Field(ge=1, le=MAX_TEXTS)] = 1
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
-    stop: Annotated[list[Stop], Field(max_length=MAX_STOPS), BeforeValidator(_to_list)] = []
+    stop: Annotated[list[Stop], Field(max_length=MAX_STOPS), FailFast(), BeforeValidator(_to_list)] = []
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
     user: str | None = None
@@ -161,7 +164,9 @@ class TextsRequest(_Strict, Filters):
 class CompletionRequest(TextsRequest):
     """The body of POST /v1/completions."""
 
-    prompt: Annotated[list[Prompt], Field(min_length=1, max_length=MAX_TEXTS), BeforeValidator(_to_prompts)] = [""]
+    prompt: Annotated[
+        list[Prompt], Field(min_length=1, max_length=MAX_TEXTS), FailFast(), BeforeValidator(_to_prompts)
+    ] = [""]
     """The texts to continue, or their ids."""
     max_tokens: Annotated[int, Field(ge=0, le=MAX_TOKENS)] = COMPLETION_TOKENS
     logprobs: Annotated[int, Field(ge=0, le=MAX_LIKELIEST)] | None = None
@@ -197,13 +202,13 @@ class Message(_Strict):
     """One message of a chat."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[list[TextPart], Field(max_length=1024), BeforeValidator(_to_parts)]
+    content: Annotated[list[TextPart], Field(max_length=1024), FailFast(), BeforeValidator(_to_parts)]
 
 
 class ChatRequest(TextsRequest):
     """The body of POST /v1/chat/completions."""
 
-    messages: Annotated[list[Message], Field(min_length=1, max_length=1024)]
+    messages: Annotated[list[Message], Field(min_length=1, max_length=1024), FailFast()]
     max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] = CHAT_TOKENS
     max_completion_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
 
@@ -236,7 +241,7 @@ class DetokenizeRequest(_Strict):
     """The body of POST /detokenize, as vLLM has it."""
 
     model: str | None = None
-    tokens: Annotated[list[int], Field(max_length=MAX_PROMPT_CHARACTERS)]
+    tokens: Annotated[list[int], Field(max_length=MAX_PROMPT_CHARACTERS), FailFast()]
 
 
 Body = TypeVar("Body", CompletionRequest, ChatRequest, TokenizeRequest, DetokenizeRequest)
@@ -268,7 +273,9 @@ def parse_request(kind: type[Body], body: bytes) -> Body:
         wanted = kind.model_validate(fields)
     except ValidationError as error:
         message = escape_controls(explain(error, kind))[:500]
-        raise RequestError(400, message, param=re.split("[.:]", message)[0]) from None
+        place = error.errors(include_url=False)[0]["loc"]  # of a problem with several fields: ()
+        param = str(place[0])[:100] if place else message.partition(":")[0]
+        raise RequestError(400, message, param=param) from None
     if isinstance(wanted, CompletionRequest | ChatRequest):
         _check_size(wanted)
     return wanted

@@ -5,25 +5,29 @@ import ipaddress
 import json
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import h11
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from charlm.checks import check_paths, check_text, check_whole
 from charlm.errors import CharlmError
-from charlm.events import OnEvent, OpenToNetwork, ServerListening, ignore
-from charlm.serving.answers import Answer, Piece, prompt_ids
+from charlm.events import OnEvent, OpenToNetwork, ServerListening, ServerProblem, ignore
+from charlm.serving.answers import Answer, Piece, Turnstile, prompt_ids
 from charlm.serving.guard import (
     HEADERS,
     HEALTH,
+    HOST_NAME,
     PROBLEM,
     Access,
     error_response,
@@ -34,6 +38,7 @@ from charlm.serving.models import ServedModel, Shelf, open_shelf
 from charlm.serving.requests import (
     MAX_BODY_BYTES,
     MAX_PROMPT_CHARACTERS,
+    Body,
     ChatRequest,
     CompletionRequest,
     DetokenizeRequest,
@@ -51,6 +56,10 @@ PAGE_HEADERS = HEADERS | {
 DRAIN_SECONDS = 5
 """How long the server waits in the end for requests that were begun."""
 MAX_HEAD_BYTES = 16_384
+SMALL_BODY_BYTES = 8192
+"""The largest body that is parsed while other bodies wait: in about the time of a turn."""
+REPEAT_SECONDS = 60.0
+"""The time between two reports of the same problem of the server."""
 
 
 def serve(
@@ -74,7 +83,8 @@ def serve(
         key: What requests must carry, as the key of OpenAI's clients; None = nothing.
         allow_hosts: Further names that may be in the header Host, for instance that of a proxy.
         allow_origins: Sites whose pages may ask, such as https://example.com; * = every site.
-        on_event: Called with ServerListening, OpenToNetwork, RequestAnswered, ModelReloaded and ModelNotReloaded.
+        on_event: Called with ServerListening, OpenToNetwork, RequestAnswered, ModelReloaded, ModelNotReloaded and
+            ServerProblem.
 
     Raises:
         CharlmError: an argument is wrong, the key cannot occur in a request, there is no model, one is damaged, two
@@ -89,7 +99,11 @@ def serve(
         if key != key.strip() or not (key.isascii() and key.isprintable() and key):
             problem = "must be printable ASCII without spaces around it; no request can carry another key"
             raise CharlmError(f"CHARLM_API_KEY: {problem}")
-    access = Access(_listed("allow_hosts", host, *allow_hosts), _listed("allow_origins", *allow_origins), key)
+    if not host:
+        raise CharlmError("host: is empty; must be a name or an address, for instance 0.0.0.0")
+    own_name = [host] if HOST_NAME.fullmatch(host) else []  # an address in Host is always accepted
+    hosts = [*own_name, *_listed("allow_hosts", *allow_hosts)]
+    access = Access(hosts, _listed("allow_origins", *allow_origins), key)
     shelf = open_shelf(paths, on_event=on_event)
     with listen(host, port) as listener:
         listener.listen()
@@ -97,10 +111,11 @@ def serve(
         if key is None and not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
             on_event(OpenToNetwork(host))
         url = f"http://{f'[{address}]' if ':' in address else address}:{bound_port}"
-        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # not a line for each client that leaves
+        for name in ("uvicorn.error", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # not a line for each client that leaves
         config = uvicorn.Config(
             guarded(make_app(shelf), access, on_event=on_event),
-            http="h11",
+            http=_Protocol,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -111,7 +126,7 @@ def serve(
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         )
         listening = ServerListening(url, shelf.names, needs_key=key is not None)
-        _Server(config, partial(on_event, listening)).run(sockets=[listener])
+        _Server(config, listening, on_event=on_event).run(sockets=[listener])
 
 
 def _listed(argument: str, *texts: str) -> tuple[str, ...]:
@@ -122,16 +137,55 @@ def _listed(argument: str, *texts: str) -> tuple[str, ...]:
 
 
 class _Server(uvicorn.Server):
-    """A server that tells when it listens, and no signal would end it without its own handlers."""
+    """A server that reports when it listens, and what goes wrong outside of a request.
 
-    def __init__(self, config: uvicorn.Config, started: Callable[[], object]) -> None:
+    No signal would end it without its own handlers.
+
+    Args:
+        config: Its settings.
+        listening: The event for the moment when it listens.
+        on_event: Called with this event, and with ServerProblem.
+
+    """
+
+    def __init__(self, config: uvicorn.Config, listening: ServerListening, *, on_event: OnEvent) -> None:
         super().__init__(config)
-        self._tell = started
+        self._listening = listening
+        self._on_event = on_event
+        self._reported: dict[str, float] = {}  # when each problem was reported
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen."""
+        asyncio.get_running_loop().set_exception_handler(self._report)
         await super().startup(sockets)
-        self._tell()
+        self._on_event(self._listening)
+
+    def _report(self, _: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+        """Report an error that no request has had; asyncio would print a traceback, and often.
+
+        When there are too many open files, there are thousands of these errors a second.
+        """
+        if self.should_exit:  # asyncio may still try to accept connections at a socket that is closed
+            return
+        problem = str(context.get("exception") or context["message"])
+        now = time.monotonic()
+        if now - self._reported.get(problem, -REPEAT_SECONDS) >= REPEAT_SECONDS:
+            self._reported = {problem: now}
+            self._on_event(ServerProblem(problem))
+
+
+class _Protocol(H11Protocol):
+    """The protocol of uvicorn, without its error when a client breaks HTTP after its answer has begun.
+
+    uvicorn then begins a second answer, which h11 refuses (uvicorn 0.54).
+    """
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP; close the connection if that is too late."""
+        if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -167,6 +221,16 @@ class Service:
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
+        self._turns = Turnstile()
+        self._bodies = Turnstile()  # their own, so that texts do not wait for all of them
+        self._page_making = asyncio.Lock()
+
+    async def _parse(self, kind: type[Body], request: Request) -> Body:
+        """Return what the body of a request asks for; raises RequestError."""
+        body = await _read_body(request)
+        if len(body) > SMALL_BODY_BYTES:
+            await self._bodies.wait()
+        return parse_request(kind, body)
 
     async def show_health(self, _: Request) -> Response:
         """GET /health: that the server runs."""
@@ -175,7 +239,8 @@ class Service:
     async def show_page(self, request: Request) -> Response:
         """GET /NAME: the page for writing with a model; GET /: with the first one."""
         model = await self._shelf.find(request.path_params.get("name"))
-        page = await asyncio.to_thread(getattr, model, "page")
+        async with self._page_making:  # all who wait for a page would occupy the threads, or make it as well
+            page = await asyncio.to_thread(getattr, model, "page")
         is_compressed = _accepts_gzip(request.headers.get("accept-encoding", ""))
         etag = f'"{page.digest}{"-gzip" if is_compressed else ""}"'
         headers = PAGE_HEADERS | {"ETag": etag, "Vary": "Accept-Encoding"}
@@ -198,8 +263,8 @@ class Service:
 
     async def complete(self, kind: type[CompletionRequest] | type[ChatRequest], request: Request) -> Response:
         """POST /v1/completions and /v1/chat/completions."""
-        wanted: CompletionRequest | ChatRequest = parse_request(kind, await _read_body(request))  # type: ignore[type-var]
-        answer = Answer(await self._shelf.find(wanted.model), wanted)
+        wanted = await self._parse(kind, request)  # type: ignore[type-var]
+        answer = Answer(await self._shelf.find(wanted.model), wanted, turns=self._turns)
         if wanted.stream:
             return StreamingResponse(_to_lines(answer.events()), media_type="text/event-stream", headers=HEADERS)
         texts: list[list[Piece]] = [[] for _ in range(answer.count)]
@@ -207,6 +272,8 @@ class Service:
             texts[index].append(piece)
             if await request.is_disconnected():
                 raise ClientDisconnect
+        if wanted.logprobs is not None:
+            await self._turns.wait()
         return json_response(answer.whole(texts))
 
     async def describe_tokenizer(self, _: Request) -> Response:
@@ -217,16 +284,17 @@ class Service:
 
     async def tokenize(self, request: Request) -> Response:
         """POST /tokenize: the ids of a text."""
-        wanted = parse_request(TokenizeRequest, await _read_body(request))
+        wanted = await self._parse(TokenizeRequest, request)
         vocabulary = (await self._shelf.find(wanted.model)).trained.vocabulary
         ids = _encode(vocabulary, wanted.prompt)
         return json_response({"tokens": ids, "count": len(ids), "max_model_len": MAX_PROMPT_CHARACTERS})
 
     async def detokenize(self, request: Request) -> Response:
         """POST /detokenize: the text of ids."""
-        wanted = parse_request(DetokenizeRequest, await _read_body(request))
+        wanted = await self._parse(DetokenizeRequest, request)
         vocabulary = (await self._shelf.find(wanted.model)).trained.vocabulary
-        return json_response({"prompt": vocabulary.decode(prompt_ids(vocabulary, wanted.tokens))})
+        ids = prompt_ids(vocabulary, wanted.tokens, field="tokens")
+        return json_response({"prompt": vocabulary.decode(ids)})
 
 
 def _encode(vocabulary: Vocabulary, text: str) -> list[int]:
@@ -275,15 +343,26 @@ def _unusable(error: CharlmError) -> RequestError:
     return RequestError(422, str(error), code="unusable_model")
 
 
+async def _refuse(request: Request, error: Exception) -> Response:
+    """Return the answer for an error of a handler. It is async because Starlette calls other functions in a thread."""
+    match error:
+        case RequestError():
+            return error_response(error)
+        case CharlmError():
+            return error_response(_unusable(error))
+        case HTTPException():
+            return error_response(RequestError(error.status_code, error.detail))
+        case ClientDisconnect():
+            return Response(status_code=499)  # nobody reads it
+    request.scope[PROBLEM] = repr(error)
+    return error_response(RequestError(500, "internal server error"))
+
+
 def make_app(shelf: Shelf) -> Starlette:
     """Return the application that serves models; a request that names none gets the first."""
     service = Service(shelf)
 
-    def fail(request: Request, error: Exception) -> Response:
-        request.scope[PROBLEM] = repr(error)
-        return error_response(RequestError(500, "internal server error"))
-
-    return Starlette(
+    app = Starlette(
         routes=[
             Route(HEALTH, service.show_health),
             Route("/tokenizer_info", service.describe_tokenizer),
@@ -297,10 +376,12 @@ def make_app(shelf: Shelf) -> Starlette:
             Route("/{name}", service.show_page),
         ],
         exception_handlers={
-            RequestError: lambda _, error: error_response(error),
-            CharlmError: lambda _, error: error_response(_unusable(error)),
-            HTTPException: lambda _, error: error_response(RequestError(error.status_code, error.detail)),
-            ClientDisconnect: lambda _, error: Response(status_code=499),  # nobody reads it
-            Exception: fail,
+            RequestError: _refuse,
+            CharlmError: _refuse,
+            HTTPException: _refuse,
+            ClientDisconnect: _refuse,
+            Exception: _refuse,
         },
     )
+    app.router.redirect_slashes = False  # behind a proxy with TLS, a redirect would lead to http://
+    return app

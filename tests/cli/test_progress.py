@@ -270,6 +270,7 @@ EXAMPLES: dict[type[Event], Event] = {
         events.OpenToNetwork: ("0.0.0.0",),
         events.ModelReloaded: ("mine",),
         events.ModelNotReloaded: ("mine", "damaged"),
+        events.ServerProblem: ("Too many open files",),
         events.RequestAnswered: ("127.0.0.1", "GET", "/", 500, 0.25, 1234, "error"),
     }.items()
 } | {Evaluated: EVALUATED}

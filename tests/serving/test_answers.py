@@ -13,7 +13,7 @@ import reference
 from charlm.network.model_file import TrainedModel
 from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
-from charlm.serving.answers import TURN, Answer, Piece, Token
+from charlm.serving.answers import TURN, Answer, Piece, Token, Turnstile
 from charlm.serving.models import ServedModel
 from charlm.serving.requests import ChatRequest, CompletionRequest, RequestError, parse_request
 from charlm.text.vocabulary import Vocabulary
@@ -81,6 +81,29 @@ def test_requests_write_in_turn_and_do_not_change_each_other(trained: TrainedMod
     assert len(short) == TURN * 2
     assert order.index("short") <= 2
     assert len(order) - order[::-1].index("short") <= 6
+
+
+def test_the_event_loop_has_a_turn_between_any_two_parts_of_the_work() -> None:
+    async def find_most_at_once() -> int:
+        turns = Turnstile()
+        done = 0
+
+        async def work() -> None:
+            nonlocal done
+            for _ in range(3):
+                await turns.wait()
+                done += 1
+
+        tasks = [asyncio.create_task(work()) for _ in range(5)]
+        most = 0
+        while not all(task.done() for task in tasks):
+            before = done
+            await asyncio.sleep(0)
+            most = max(most, done - before)
+        assert done == 15
+        return most
+
+    assert asyncio.run(find_most_at_once()) == 1
 
 
 def test_the_log_probabilities_are_those_of_the_model_itself(trained: TrainedModel) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import socket
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from charlm.events import (
 )
 from charlm.network.model_file import TrainedModel, write_model
 from charlm.serving import guard
-from charlm.serving.guard import Access, Guard, guarded
+from charlm.serving.guard import PART_BYTES, Access, Guard, guarded, send_in_parts
 from charlm.serving.models import Page, ServedModel, Shelf, open_shelf
 from charlm.serving.requests import RequestError
 from charlm.serving.server import listen, make_app, serve
@@ -40,7 +41,7 @@ async def ask(
     app: ASGIApp, request: str, body: bytes = b"", headers: dict[str, str] | None = None
 ) -> tuple[int, dict[str, str], Any]:
     """Return the status, the headers and the body of the answer to a request such as GET /."""
-    method, path = request.split()
+    method, path = request.split(" ", 1)
     named = {"host": "localhost", **(headers or {})}
     scope = {"type": "http", "method": method, "path": path, "query_string": b"", "http_version": "1.1"}
     scope["headers"] = [(name.lower().encode(), value.encode()) for name, value in named.items()]
@@ -142,6 +143,75 @@ def test_a_streamed_answer_is_a_row_of_events(trained: TrainedModel) -> None:
     assert lines[-2:] == ["data: [DONE]", ""]
 
 
+def test_a_path_with_a_slash_too_many_is_not_redirected(trained: TrainedModel) -> None:
+    assert asyncio.run(ask(serving(trained), "GET /v1/models/"))[0] == 404
+
+
+def test_other_requests_have_a_turn_between_long_bodies(trained: TrainedModel) -> None:
+    app = serving(trained)
+
+    async def count_before_health() -> int:
+        body = json.dumps({"prompt": ["", [5] * 10_000]}).encode()
+        long = [asyncio.create_task(ask(app, "POST /v1/completions", body)) for _ in range(5)]
+        await asyncio.create_task(ask(app, "GET /health"))
+        done = sum(task.done() for task in long)
+        await asyncio.gather(*long)
+        return done
+
+    assert asyncio.run(count_before_health()) <= 1
+
+
+def test_one_page_is_made_at_a_time() -> None:
+    class SlowModel:
+        """A model that notes how many threads make its page."""
+
+        makers = 0
+        most = 0
+
+        @property
+        def page(self) -> Page:
+            """A page; making it takes some time."""
+            self.makers += 1
+            self.most = max(self.most, self.makers)
+            time.sleep(0.005)
+            self.makers -= 1
+            return Page.of(b"")
+
+    class SlowShelf(FakeShelf):
+        """A shelf with this model."""
+
+        async def find(self, name: str | None) -> Any:
+            """Return the model."""
+            return model
+
+    async def ask_three_times() -> None:
+        app = make_app(SlowShelf())
+        await asyncio.gather(*(ask(app, "GET /") for _ in range(3)))
+
+    model = SlowModel()
+    asyncio.run(ask_three_times())
+    assert model.most == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "parts"),
+    [(0, [0]), (PART_BYTES, [PART_BYTES]), (PART_BYTES + 1, [PART_BYTES, 1]), (2 * PART_BYTES, [PART_BYTES] * 2)],
+    ids=["empty", "one part", "a byte more", "two parts"],
+)
+@pytest.mark.parametrize("more_body", [False, True])
+def test_a_long_body_is_sent_in_parts(size: int, parts: list[int], more_body: bool) -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    body = (b"0123456789" * size)[:size]
+    asyncio.run(send_in_parts({"type": "http.response.body", "body": body, "more_body": more_body}, send))
+    assert [len(message["body"]) for message in sent] == parts
+    assert b"".join(message["body"] for message in sent) == body
+    assert [message["more_body"] for message in sent] == [*[True] * (len(parts) - 1), more_body]
+
+
 def test_health_needs_no_key_and_no_known_host(trained: TrainedModel) -> None:
     app = serving(trained, key="secret")
     status, _, answer = asyncio.run(ask(app, "GET /health", headers={"host": "evil.example"}))
@@ -172,7 +242,7 @@ def test_the_end_of_a_text_has_a_name_if_the_model_has_it(trained: TrainedModel)
 @pytest.mark.parametrize("body", [b'{"tokens": [5]}', b'{"tokens": [-1]}', b'{"tokens": ["a"]}', b"{}"])
 def test_what_is_no_list_of_ids_is_refused(body: bytes, trained: TrainedModel) -> None:
     status, _, answer = asyncio.run(ask(serving(trained), "POST /detokenize", body))
-    assert (status, answer["error"]["type"]) == (400, "invalid_request_error")
+    assert (status, answer["error"]["type"], answer["error"]["param"]) == (400, "invalid_request_error", "tokens")
 
 
 # What is refused
@@ -284,15 +354,33 @@ def test_a_browser_learns_which_sites_may_ask(trained: TrainedModel) -> None:
     assert (status, headers["access-control-allow-origin"]) == (401, "https://site.example")
 
 
-@pytest.mark.parametrize("host", ["", "https://a.example", "a b", "a/b", "a?", "\n"])
+@pytest.mark.parametrize("written", ["Texts.Example", "texts.example."])
+def test_an_allowed_name_is_known_however_it_is_written(written: str) -> None:
+    assert status_of({"host": "texts.example:8000"}, hosts=[written]) == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["", "https://a.example", "a b", "a/b", "a?", "\n", "a.example:80", "*", "*.a.example", "m\u00fc.example", "."],
+)
 def test_what_is_no_host_cannot_be_allowed(host: str) -> None:
     with pytest.raises(CharlmError, match=r"^allow_host: found .*; must be a name"):
         Access([host])
 
 
-@pytest.mark.parametrize("origin", ["", "a.example", "https://", "https://a.example/", "https://*.a.example", "://a"])
+@pytest.mark.parametrize("origin", ["https://a.example:8443", "https://[::1]", "chrome-extension://abc", "app://x-y"])
+def test_a_site_has_a_scheme_and_may_have_a_port(origin: str) -> None:
+    assert status_of({"host": "localhost", "origin": origin}, origins=[origin]) == 200
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["", "a.example", "https://", "https://a.example/", "https://*.a.example", "://a", "null", "https://A.example",
+     "HTTPS://a.example", "https://a.example:443", "http://a.example:80", "https://a.example:x", "https://m\u00fc.example",
+     "https://a\n.example"],
+)  # fmt: skip
 def test_what_is_no_site_cannot_be_allowed(origin: str) -> None:
-    with pytest.raises(CharlmError, match=r"^allow_origin: found .*; must be a site such as"):
+    with pytest.raises(CharlmError, match=r"^allow_origin: found .*; must be a site as browsers send it"):
         Access([], [origin])
 
 
@@ -318,6 +406,11 @@ def test_every_answer_is_reported_also_a_refusal(trained: TrainedModel) -> None:
     )
     assert (event.problem, 0 <= event.seconds < 60) == (None, True)
     assert answered(app, host="evil.example").status == 403
+
+
+def test_a_reported_path_is_one_word(trained: TrainedModel) -> None:
+    event = answered(make_app(FakeShelf(trained)), "GET /a 200 0.001 s 5 bytes\n\u202e")
+    assert event.path == "/a%20200%200.001%20s%205%20bytes%0A%E2%80%AE"
 
 
 def test_an_unexpected_error_is_reported_with_the_answer() -> None:
@@ -433,8 +526,8 @@ def test_a_connection_sends_small_answers_at_once() -> None:
 
 @pytest.mark.parametrize(
     ("argument", "value"),
-    [("runs", 5), ("runs", ""), ("host", 5), ("port", -1), ("port", "80"), ("key", 5), ("allow_hosts", [5]),
-     ("allow_origins", [None])],
+    [("runs", 5), ("runs", ""), ("host", 5), ("host", ""), ("port", -1), ("port", "80"), ("key", 5),
+     ("allow_hosts", [5]), ("allow_origins", [None])],
 )  # fmt: skip
 def test_a_wrong_argument_is_refused_by_name(argument: str, value: Any, model_file: Path) -> None:
     with pytest.raises(CharlmError, match=rf"^{argument}: "):

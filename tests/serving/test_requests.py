@@ -1,11 +1,13 @@
 """Bodies of requests: what they ask for, and what is refused by name."""
 
 import json
+import unicodedata
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from charlm.serving.requests import ChatRequest, CompletionRequest, RequestError, parse_request
+from charlm.serving.requests import ChatRequest, CompletionRequest, RequestError, TokenizeRequest, parse_request
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 
@@ -137,3 +139,35 @@ def test_fields_that_are_not_used_have_no_effect() -> None:
 def test_fields_that_would_be_used_are_refused_by_name(name: str, value: Any) -> None:
     body = json.dumps({name: value}).encode()
     check_refusal(CompletionRequest, body, name, f"{name}: found {value!r}; must be ")
+
+
+LONG_IN_NFC = "\U0001d160"  # three characters in the normal form that models read
+
+
+@pytest.mark.parametrize("kind", [CompletionRequest, TokenizeRequest])
+def test_a_prompt_is_as_long_as_in_the_normal_form_of_models(kind: Any) -> None:
+    assert len(unicodedata.normalize("NFC", LONG_IN_NFC)) == 3
+    parse_request(kind, json.dumps({"prompt": LONG_IN_NFC * 21_845}).encode())
+    check_refusal(kind, json.dumps({"prompt": LONG_IN_NFC * 21_846}).encode(), "prompt")
+
+
+@pytest.mark.parametrize("name", ["a.b", "a:b", ""])
+def test_a_refused_field_is_named_in_full(name: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        completion(**{name: 1})
+    assert caught.value.param == name
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"stop": [0] * 9}, {"prompt": [{}] * 9}, {"messages": [{}] * 9},
+     {"messages": [{"role": "user", "content": [{}] * 9}]}],
+    ids=["stop", "prompt", "messages", "parts"],
+)  # fmt: skip
+def test_one_wrong_item_ends_the_check_of_a_list(fields: dict[str, Any]) -> None:
+    kind: Any = ChatRequest if "messages" in fields else CompletionRequest
+    with pytest.raises(RequestError) as caught:
+        parse_request(kind, json.dumps(fields).encode())
+    found = caught.value.__context__
+    assert isinstance(found, ValidationError)
+    assert {problem["loc"][:2] for problem in found.errors()} == {(next(iter(fields)), 0)}

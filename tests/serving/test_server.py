@@ -3,8 +3,10 @@
 import http.client
 import json
 import re
+import resource
 import signal
 import socket
+import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
@@ -142,3 +144,51 @@ def test_a_replaced_model_is_served_and_each_request_has_a_line(tmp_path: Path) 
         _, lines = process.communicate(timeout=SECONDS)
     assert len(re.findall(r" 127\.0\.0\.1 POST /v1/completions 200 \d\.\d{3} s \d+ bytes$", lines, re.MULTILINE)) == 2
     assert "mine: the file was replaced, and the new model is served" in lines
+
+
+def test_a_client_that_breaks_http_after_its_answer_leaves_no_traceback(model_file: Path) -> None:
+    head = "POST /health HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with serving(model_file) as (process, port):
+        with socket.create_connection(("127.0.0.1", port), timeout=SECONDS) as client:
+            client.sendall(head.encode())
+            assert client.recv(1000).startswith(b"HTTP/1.1 405")
+            client.sendall(b"no length\r\n")
+            while client.recv(1000):
+                pass
+        process.send_signal(signal.SIGTERM)
+        _, lines = process.communicate(timeout=SECONDS)
+    assert lines.count("\n") == 1, lines
+
+
+def test_too_many_connections_are_reported_in_one_line(model_file: Path) -> None:
+    with serving(model_file) as (process, port), ExitStack() as stack:
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (20, 20))
+        for _ in range(40):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=SECONDS))
+        assert process.stderr is not None
+        process.stderr.readline()  # that it listens
+        assert process.stderr.readline() == "charlm: the server has a problem: [Errno 24] Too many open files\n"
+        stack.close()
+        with ask(port, "GET /health") as response:
+            assert response.status == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=SECONDS)[1] == ""
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_clients_that_leave_in_the_middle_of_an_answer_leave_no_lines(stream: bool, trained_run: Path) -> None:
+    fields = {"prompt": "The " * 128, "n": 128, "max_tokens": 0, "echo": True, "logprobs": 0, "stream": stream}
+    body = json.dumps(fields).encode()
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    no_linger = struct.pack("ii", 1, 0)  # closing resets the connection
+    with serving(trained_run) as (process, port):
+        for _ in range(10):
+            with socket.socket() as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
+                client.connect(("127.0.0.1", port))
+                client.sendall(head + body)
+                assert client.recv(100).startswith(b"HTTP/1.1 200")
+        process.send_signal(signal.SIGTERM)
+        _, lines = process.communicate(timeout=SECONDS)
+    assert lines.count("\n") == 1, lines
