@@ -8,7 +8,6 @@ Axes: V vocabulary, H units.
 
 import secrets
 import sys
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -23,7 +22,7 @@ from charlm.network.model_file import TrainedModel
 from charlm.network.reading import Stepper
 from charlm.network.rnn import Floats, Parameters, State, read_outputs
 from charlm.sampling.sampler import Sampler, make_chooser
-from charlm.text.vocabulary import Vocabulary
+from charlm.text.vocabulary import Vocabulary, normalize
 
 PROMPT_BLOCK = 256
 RANDOM_SEEDS = 2**32
@@ -143,12 +142,15 @@ class StopTexts:
     on average, however long the texts are.
 
     Args:
-        stops: The texts, none of them empty.
+        stops: The texts, none of them empty; they are brought into the normal form NFC.
+
+    Raises:
+        CharlmError: too many combining marks follow each other.
 
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
-        self._stops = [unicodedata.normalize("NFC", stop) for stop in stops]
+        self._stops = [normalize(stop) for stop in stops]
         self._shorter = [_shorter_matches(stop) for stop in self._stops]
         self._matched = [0] * len(self._stops)
 

@@ -126,6 +126,11 @@ def test_a_text_ends_before_the_stop_text_that_is_complete_first(text: str, stop
     assert growing.stopped_by == ("stop text" if ends else "length")
 
 
+def test_a_stop_text_of_many_combining_marks_is_refused_before_it_is_normalized() -> None:
+    with pytest.raises(CharlmError, match="more than 4,000 combining marks in a row"):
+        GrowingText(ABC, stops=["a" + 1_000_000 * "\u0301"])
+
+
 def test_what_may_be_the_beginning_of_a_stop_text_is_held_back() -> None:
     assert read([0, 0, 0, 1, 0], GrowingText(ABC, stops=["aab"])) == ["", "", "a", ""]
     assert read([0, 1, 2], GrowingText(ABC, stops=["abb"])) == ["", "", "abc"]
