@@ -39,7 +39,7 @@ def parse_json(text: str | bytes, *, origin: str) -> Any:
 
 
 def check_json(value: Any, *, origin: str, keys: tuple[Any, ...] = ()) -> None:
-    """Refuse a value that later code could not handle, whatever it does with it.
+    """Refuse a value that other code might not be able to handle.
 
     Texts must be valid Unicode, numbers finite and of at most 64 bits, and lists and mappings at most MAX_DEPTH deep.
 
@@ -67,7 +67,7 @@ def check_json(value: Any, *, origin: str, keys: tuple[Any, ...] = ()) -> None:
 
 
 def _problem_in_json(value: Any, *, depth: int) -> str | None:
-    """Return why `check_json` refuses a value, without looking at what is in it; None if it does not."""
+    """Return the reason to refuse a value, without looking inside it; None if there is no reason."""
     if isinstance(value, str):
         try:
             value.encode()

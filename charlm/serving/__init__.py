@@ -1,1 +1,1 @@
-"""The HTTP endpoint: it answers as the OpenAI API does, beside a page for writing by the same requests."""
+"""The HTTP server: an endpoint like the OpenAI API, and a page for each model."""

@@ -36,7 +36,7 @@ class Token(NamedTuple):
     likeliest: dict[str, float] | None
     """log p of the likeliest tokens in its place, and of the token itself; None = not asked for, or not known."""
     offset: int
-    """The position in the text of the answer at which it begins."""
+    """Its position in the text of the answer."""
 
 
 @dataclass(frozen=True)
@@ -59,16 +59,16 @@ def _token(vocabulary: Vocabulary, index: int, logits: Floats, *, count: int, of
 
 
 class Turnstile:
-    """Lets requests do their next part of the work one after the other, in the order in which they ask.
+    """Lets requests take turns, in the order in which they ask.
 
-    Between two of them the event loop has a turn, so that a quick request waits for one part at most.
+    The event loop runs between two turns, so a quick request waits for one turn at most.
     """
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
 
     async def wait(self) -> None:
-        """Wait for the turn of the caller, who works until its next `await`."""
+        """Wait until it is the caller's turn, which lasts until its next `await`."""
         async with self._lock:
             await asyncio.sleep(0)
 
@@ -81,7 +81,7 @@ class Answer:
     Args:
         model: The model that generates the texts.
         wanted: The request; without a seed it gets a random one.
-        turns: What the requests of a server share to take turns; None = this one is alone.
+        turns: The turnstile that all requests of a server share; None = there is no other request.
 
     Raises:
         RequestError: with status 400; an id of a prompt is not one of the model.
@@ -140,7 +140,7 @@ class Answer:
                     yield index, piece
 
     async def _read(self, ids: NDArray[np.int64]) -> AsyncIterator[tuple[State, Piece]]:
-        """Read a prompt block by block; yield the state after each, and what the answer repeats of the prompt."""
+        """Read a prompt block by block; yield the state after each block, and the part of the prompt to repeat."""
         vocabulary = self._trained.vocabulary
         start = 0
         offset = 0
@@ -182,12 +182,12 @@ class Answer:
                 offset += len(vocabulary.glyphs[index])
 
     def _generate(self, state: State, seed: int, *, offset: int) -> Iterator[Piece]:
-        """Choose the characters of a turn after each other, and yield what has become certain.
+        """Choose the characters of a turn, and yield the text that has become certain.
 
         Args:
             state: The state after the prompt.
             seed: The seed of the random numbers.
-            offset: The length of what the answer repeats of the prompt.
+            offset: The length of the repeated prompt.
 
         """
         wanted, vocabulary = self._wanted, self._trained.vocabulary

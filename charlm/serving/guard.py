@@ -1,4 +1,4 @@
-"""What happens to every request before its handler, and after it: who may ask, how many at a time, and the log.
+"""The checks before each request, the limits while it is answered, and the report after it.
 
 A page of another site can make a reader's browser send requests to 127.0.0.1. Such a request names its page in Origin.
 With DNS rebinding it does not, because the page's own name then leads to this machine; but that name is in Host. An
@@ -36,7 +36,7 @@ HEALTH = "/health"
 PROBLEM = "charlm.problem"
 """The entry of a request's scope for the unexpected error that its handler had."""
 PART_BYTES = 65_536
-"""The most that is sent at a time: what a client does not read takes memory, also after the request has ended."""
+"""The largest part of an answer that is sent at a time. What a client does not read stays in memory."""
 HOST_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?", re.IGNORECASE)
 """A name that a Host header can have, without a port."""
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?)(:[0-9]+)?")
@@ -61,7 +61,7 @@ def error_response(error: RequestError) -> Response:
 
 @dataclass(frozen=True)
 class Access:
-    """Who may ask the server.
+    """The clients that may use the server.
 
     Raises:
         CharlmError: a host or an origin is not written as browsers send it.
@@ -71,9 +71,9 @@ class Access:
     hosts: Collection[str]
     """Names that may be in Host next to addresses and localhost; with a key, any name may."""
     origins: Collection[str] = ()
-    """Sites whose pages may ask, such as https://example.com; * = every site."""
+    """Sites whose pages may use the server, such as https://example.com; * = every site."""
     key: str | None = None
-    """What requests must carry as their bearer token; None = nothing."""
+    """The bearer token that requests must have; None = no token."""
 
     def __post_init__(self) -> None:
         for host in self.hosts:
@@ -127,17 +127,17 @@ class Access:
             return False
 
     def _allows(self, origin: str, host: str) -> bool:
-        """Return whether the page of an origin may ask: it comes from this server, or from an allowed site."""
+        """Return whether a page may use the server, because it comes from this server or from an allowed site."""
         is_own = origin.partition("://")[2].lower() == host.lower()
         return is_own or "*" in self.origins or origin in self.origins
 
 
 def guarded(app: ASGIApp, access: Access, *, on_event: OnEvent) -> ASGIApp:
-    """Return an application that answers those who may ask, and reports every answer.
+    """Return an application that checks every request and reports every answer.
 
     Args:
         app: The handlers.
-        access: Who may ask.
+        access: The clients that may use the server.
         on_event: Called with RequestAnswered.
 
     """
@@ -148,11 +148,11 @@ def guarded(app: ASGIApp, access: Access, *, on_event: OnEvent) -> ASGIApp:
 
 
 class Guard:
-    """Answers who may ask, as long as there are not too many requests.
+    """Refuses clients that may not use the server, and any client while there are too many requests.
 
     Args:
         app: The handlers.
-        access: Who may ask.
+        access: The clients that may use the server.
 
     """
 

@@ -1,7 +1,7 @@
-"""The bodies of requests -> what is asked for. What is not supported is refused by name; nothing is ignored.
+"""Parse the bodies of requests. A field or value that is not supported is refused by name; nothing is ignored.
 
-The fields are those of the OpenAI API, and the filters of `charlm sample`. A field that charlm does not support is
-accepted with the value that means that it is not used.
+The fields are those of the OpenAI API, and the filters of `charlm sample`. An unsupported field is accepted if its
+value means that it is not used.
 """
 
 import re
@@ -31,11 +31,11 @@ from charlm.wording import escape_controls, short_repr
 
 MAX_BODY_BYTES = 1 << 20
 MAX_TEXTS = 128
-"""Of a request, over all its prompts."""
+"""The largest number of texts in an answer, over all prompts."""
 MAX_PROMPT_CHARACTERS = 65_536
-"""Over all prompts of a request."""
+"""The largest number of characters in all prompts of a request."""
 MAX_TOKENS = 65_536
-"""Over all texts of a request; a token is a character."""
+"""The largest number of characters to generate, over all texts of an answer; a token is a character."""
 MAX_STOPS = 16
 MAX_STOP_CHARACTERS = 1000
 MAX_LIKELIEST = 20
@@ -43,7 +43,7 @@ MAX_LOGPROBS = 131_072
 """The largest number of log-probabilities in an answer, over all its texts: they take about 20 MB."""
 MAX_SEED = 2**63 - 1
 COMPLETION_TOKENS, CHAT_TOKENS = 16, 256
-"""How many characters a text gets that names no number; 16 is what the OpenAI API says."""
+"""The length of a text if the request names none, in characters; 16 is the default of the OpenAI API."""
 UNUSED: Mapping[str, tuple[Any, ...]] = {
     "frequency_penalty": (0,),
     "presence_penalty": (0,),
@@ -67,7 +67,7 @@ UNUSED_IN_CHAT: Mapping[str, tuple[Any, ...]] = {
     "functions": ([],),
     "function_call": ("none", "auto"),
 }
-"""The same fields of a chat."""
+"""Unsupported fields of a chat."""
 
 
 class RequestError(Exception):
@@ -75,7 +75,7 @@ class RequestError(Exception):
 
     Args:
         status: The HTTP status, 400 to 599.
-        message: One line: what was found, and what would do.
+        message: One line: what was found, and what is expected.
         param: The field of the request that is wrong, or None.
         code: A word for programs, or None.
 
@@ -134,7 +134,7 @@ class _Strict(BaseModel):
 
 
 class StreamOptions(_Strict):
-    """How a streamed answer ends."""
+    """Options of a streamed answer."""
 
     include_usage: bool = False
 
@@ -157,7 +157,7 @@ class TextsRequest(_Strict, Filters):
 
     @property
     def sampler(self) -> Sampler:
-        """How each character is chosen."""
+        """The settings of the choice of each character."""
         return Sampler.of(self, temperature=self.temperature)
 
 
@@ -170,7 +170,7 @@ class CompletionRequest(TextsRequest):
     """The texts to continue, or their ids."""
     max_tokens: Annotated[int, Field(ge=0, le=MAX_TOKENS)] = COMPLETION_TOKENS
     logprobs: Annotated[int, Field(ge=0, le=MAX_LIKELIEST)] | None = None
-    """How many of the likeliest tokens to report with the log-probability of each; None = neither."""
+    """The number of likeliest tokens to report next to the log-probability of each token; None = report neither."""
     echo: bool = False
     """Whether the answer begins with the prompt, whose tokens then have log-probabilities as well."""
 
@@ -308,7 +308,7 @@ def _without_nulls(value: Any) -> Any:
 
 
 def _without_unused(fields: dict[str, Any], unused: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
-    """Return the fields without those that are not used; raise RequestError if such a field would be used."""
+    """Drop unsupported fields that are not used; raise RequestError for one that is."""
     kept = dict(fields)
     for name in fields.keys() & unused.keys():
         value = kept.pop(name)

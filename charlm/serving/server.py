@@ -49,12 +49,12 @@ from charlm.serving.requests import (
 from charlm.text.vocabulary import END_OF_TEXT, Vocabulary
 
 PAGE_HEADERS = HEADERS | {
-    "Content-Security-Policy": "frame-ancestors 'none'",  # beside the policy in the page, which cannot say this
+    "Content-Security-Policy": "frame-ancestors 'none'",  # added to the policy in the page, which cannot say this
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
 DRAIN_SECONDS = 5
-"""How long the server waits in the end for requests that were begun."""
+"""Time in which requests that were begun can finish after the server is told to end."""
 MAX_HEAD_BYTES = 16_384
 SMALL_BODY_BYTES = 8192
 """The largest body that is parsed while other bodies wait: in about the time of a turn."""
@@ -80,9 +80,9 @@ def serve(
         runs: Runs or model files, or parts of the names of runs; none = the newest run under runs/.
         host: The address to listen at; anything but loopback is open to the network.
         port: 0 to 65535; 0 = any free one.
-        key: What requests must carry, as the key of OpenAI's clients; None = nothing.
+        key: The key that requests must have, as OpenAI's clients send it; None = no key.
         allow_hosts: Further names that may be in the header Host, for instance that of a proxy.
-        allow_origins: Sites whose pages may ask, such as https://example.com; * = every site.
+        allow_origins: Sites whose pages may use the server, such as https://example.com; * = every site.
         on_event: Called with ServerListening, OpenToNetwork, RequestAnswered, ModelReloaded, ModelNotReloaded and
             ServerProblem.
 
@@ -181,7 +181,7 @@ class _Protocol(H11Protocol):
     """
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is not HTTP; close the connection if that is too late."""
+        """Refuse a request that is not HTTP, or close the connection if its answer has begun."""
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             super().send_400_response(msg)
         else:
@@ -226,7 +226,7 @@ class Service:
         self._page_making = asyncio.Lock()
 
     async def _parse(self, kind: type[Body], request: Request) -> Body:
-        """Return what the body of a request asks for; raises RequestError."""
+        """Read and parse the body of a request; raises RequestError."""
         body = await _read_body(request)
         if len(body) > SMALL_BODY_BYTES:
             await self._bodies.wait()
