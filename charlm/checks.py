@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -46,8 +46,7 @@ def check_json(value: Any, *, origin: str, keys: tuple[Any, ...] = ()) -> None:
     Args:
         value: A value as `json.loads` returns it.
         origin: What the message of an error starts with.
-        keys: The keys and indices that lead to the value. Only a message joins them: a key may have a megabyte, and a
-            million values in it.
+        keys: The keys and indices that lead to the value, joined only for an error message, because keys can be huge.
 
     Raises:
         CharlmError: the value is none of these.
@@ -155,23 +154,22 @@ def check_flag(argument: str, found: Any) -> None:
         raise CharlmError(f"{argument}: found {short_repr(found)}; must be True or False")
 
 
-def check_text(argument: str, found: Any) -> None:
-    """Refuse an argument that is not a text; raises CharlmError."""
+def check_text(argument: str, found: Any) -> str:
+    """Return an argument that is a text; raises CharlmError if it is none."""
     if not isinstance(found, str):
         raise CharlmError(f"{argument}: found {short_repr(found)}; must be a text")
+    return found
 
 
-def check_path(argument: str, found: Any, *, instead: str = "") -> Path:
-    """Return an argument that can be the path of a file.
+def check_path(argument: str, found: Any) -> str:
+    """Return an argument that can be the path of a file, as it was given: a Path would drop `./`.
 
     Args:
         argument: The name of the argument, for the message.
         found: Its value.
-        instead: The call that takes a text in memory, for a caller who passes a text where a path is expected; "" =
-            there is none.
 
     Raises:
-        CharlmError: the value is not a path, is empty, or is obviously a text.
+        CharlmError: the value is not a path, is empty, or cannot be the name of a file.
 
     """
     name = os.fspath(found) if isinstance(found, os.PathLike) else found
@@ -183,19 +181,37 @@ def check_path(argument: str, found: Any, *, instead: str = "") -> Path:
         os.fsencode(name)
     except UnicodeEncodeError:
         raise CharlmError(f"{argument}: found {short_repr(name)}, which has an unpaired surrogate") from None
-    path = Path(name)
-    if _is_text(name) and not _exists(path):
-        in_memory = f", or use {instead} in Python" if instead else ""
-        problem = f"found {name[:40]!r}..., which is a text, not the path of a file"
-        raise CharlmError(f"{argument}: {problem}: write it to a file{in_memory}")
-    return path
+    if not _can_be_path(name) and not _exists(Path(name)):
+        raise CharlmError(f"{argument}: found {name[:40]!r}..., which is a text, not the path of a file")
+    return name
 
 
-def check_paths(argument: str, found: Any) -> list[Path]:
-    """Return an argument that is the path of a file, or a list of such; each as `check_path` does."""
-    if isinstance(found, list | tuple | set | frozenset):
-        return [check_path(argument, each) for each in found]
-    return [check_path(argument, found)]
+def check_text_path(argument: str, found: Any, *, in_memory: str = "") -> str:
+    """Return an argument that can be the path of a text, as it was given; recognize a text itself.
+
+    Args:
+        argument: The name of the argument, for the message.
+        found: Its value.
+        in_memory: The call that takes a text in memory, for the message; "" = there is none.
+
+    Raises:
+        CharlmError: as `check_path`, or the value has several words and no such file exists.
+
+    """
+    hint = f"write it to a file{f', or use {in_memory} in Python' if in_memory else ''}"
+    if isinstance(found, str) and found and not _exists(Path(found)):
+        if not _can_be_path(found):
+            raise CharlmError(f"{argument}: found {found[:40]!r}..., which is a text, not the path of a file: {hint}")
+        has_words = found.count(" ") >= 2 and "/" not in found and not Path(found).suffix
+        if has_words:
+            raise CharlmError(f"{argument}: found {found!r}: no such file or folder; if this is a text, {hint}")
+    return check_path(argument, found)
+
+
+def check_each(argument: str, found: Any, check: Callable[[str, Any], str]) -> list[str]:
+    """Return an argument that is a text or a path, or several of them, as a list; each is checked."""
+    is_single = isinstance(found, str | bytes | os.PathLike | Mapping) or not isinstance(found, Iterable)
+    return [check(argument, each) for each in ([found] if is_single else found)]
 
 
 def check_names(argument: str, found: Any, names: Iterable[str]) -> None:
@@ -204,11 +220,10 @@ def check_names(argument: str, found: Any, names: Iterable[str]) -> None:
         check_name(argument, each, names)
 
 
-def _is_text(name: str) -> bool:
-    """Return whether something is more likely a text than the path of a file."""
+def _can_be_path(name: str) -> bool:
+    """Return whether a text can be a path that somebody has typed: it is not too long, and has a single line."""
     longest = max(len(part.encode("utf-8", "surrogatepass")) for part in name.split("/"))
-    has_words = name.count(" ") >= 2 and "/" not in name and Path(name).suffix == ""
-    return longest > MAX_NAME_BYTES or len(name) > MAX_PATH or "\n" in name or "\0" in name or has_words
+    return longest <= MAX_NAME_BYTES and len(name) <= MAX_PATH and "\n" not in name and "\0" not in name
 
 
 def _exists(path: Path) -> bool:
@@ -234,7 +249,8 @@ def check_not_read(out: Path, *, read: Collection[Path]) -> None:
         return
     for path in read:
         if _exists(path) and (path.samefile(out) or _is_inside(out, path)):
-            raise CharlmError(f"{out}: is read by this command, or lies in {path}, which is; name another file")
+            place = f"is in {path}, which is read" if path.is_dir() else "is a file that is read"
+            raise CharlmError(f"{out}: {place}; name another file")
 
 
 def _is_inside(file: Path, folder: Path) -> bool:

@@ -33,6 +33,8 @@ PRODUCT_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_TH
 """What the libraries that NumPy multiplies with read when they are loaded."""
 HAS_TENSORFLOW = sys.version_info < (3, 14) and (sys.platform, platform.machine()) != ("darwin", "x86_64")
 """Whether TensorFlow has a wheel for this machine and this Python."""
+DISTRIBUTIONS = {"yaml": "pyyaml", "google": "protobuf", "PIL": "pillow", "absl": "absl-py"}
+"""The name under which pip installs a module, if it has another name."""
 NEEDED_TOGETHER = (("tensorflow", "tensorboard"), ("starlette", "uvicorn"))
 """Optional packages of training, and of `charlm serve`."""
 PACKAGES = ("numpy", "tensorflow", "keras", "torch")
@@ -41,7 +43,7 @@ COMPILERS = ("cc", "gcc", "clang")
 COMPILER_PACKAGE = "ziglang"
 """The Python package with a C compiler, used if $CC is not set and no compiler is on the PATH."""
 COMPILER_FOLDERS = ("TMPDIR", "ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR")
-"""Environment variables: folders for the temporary files of a compiler, and for the caches of ziglang's."""
+"""Environment variables for the folder of a compiler's temporary files, and for the caches of ziglang."""
 
 
 def describe_machine() -> dict[str, str | int | None]:
@@ -62,10 +64,11 @@ def versions(*packages: str) -> dict[str, str | None]:
 
 def install_command(module: str) -> str:
     """Return the command that installs a missing module and the packages that it is used with, in any folder."""
-    group = next((group for group in NEEDED_TOGETHER if module in group), (module,))
+    package = DISTRIBUTIONS.get(module, module)
+    group = next((group for group in NEEDED_TOGETHER if package in group), (package,))
     wanted = [name for name in group if name != "tensorflow" or HAS_TENSORFLOW]
     missing = [name for name, version in versions(*wanted).items() if version is None]
-    return f"pip install {' '.join(missing or [module])}"
+    return f"pip install {' '.join(missing or [package])}"
 
 
 def core_count(*, quota: Path = CPU_QUOTA) -> int:

@@ -85,7 +85,7 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def near_file_hint(path: Path) -> str:
-    """Return the end of a message about a missing file or folder: the most similar name next to it; "" if none is."""
+    """Return "; did you mean NAME?" with the most similar name in the folder of a missing file, or ""."""
     with contextlib.suppress(OSError, ValueError), os.scandir(path.parent) as entries:
         names = [entry.name for entry in islice(entries, MAX_NAMES_COMPARED)]
         near = nearest(path.name, [name for name in names if not name.startswith(".")], similarity=0.7)

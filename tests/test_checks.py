@@ -7,7 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from charlm.checks import check_flag, check_json, check_not_read, check_number, check_path, check_whole, parse_json
+from charlm.checks import (
+    check_each,
+    check_flag,
+    check_json,
+    check_not_read,
+    check_number,
+    check_path,
+    check_text_path,
+    check_whole,
+    parse_json,
+)
 from charlm.errors import CharlmError
 
 
@@ -99,14 +109,20 @@ def test_a_flag_is_a_bool(found: Any) -> None:
 
 @pytest.mark.parametrize(
     "found",
-    ["a\nb", "x" * 256, "a/" * 2500, "to be or not to be", "nul\0"],
-    ids=["two lines", "long name", "long path", "words", "zero"],
+    ["a\nb", "x" * 256, "a/" * 2500, "nul\0"],
+    ids=["two lines", "long name", "long path", "zero"],
 )
 def test_a_text_where_a_path_is_expected_is_recognized(found: str) -> None:
-    with pytest.raises(
-        CharlmError, match=r"^text: found '.*'\.\.\., which is a text, .*, or use model\.score\(text\) in Python$"
-    ):
-        check_path("text", found, instead="model.score(text)")
+    with pytest.raises(CharlmError, match=r"^text: found '.*'\.\.\., which is a text, not the path of a file$"):
+        check_path("text", found)
+    with pytest.raises(CharlmError, match=r"which is a text, .*, or use model\.score\(text\) in Python$"):
+        check_text_path("text", found, in_memory="model.score(text)")
+
+
+def test_several_words_without_a_file_may_be_a_text() -> None:
+    message = r"^text: found 'to be or not': no such file or folder; if this is a text, write it to a file$"
+    with pytest.raises(CharlmError, match=message):
+        check_text_path("text", "to be or not")
 
 
 @pytest.mark.parametrize("found", [1, None, ["a"], "", b"x", "\ud800", "\ud800" * 100])
@@ -117,15 +133,43 @@ def test_what_is_no_path_is_refused(found: Any) -> None:
         check_path("text", found)
 
 
-@pytest.mark.parametrize("found", ["missing.txt", "a b c.txt", "folder/with some words", Path("x")])
-def test_any_other_path_is_accepted(found: Any) -> None:
-    assert check_path("text", found) == Path(found)
+@pytest.mark.parametrize("found", ["missing.txt", "a b c.txt", "folder/with some words", "./x", "-", "./-"])
+def test_any_other_path_is_returned_as_it_was_given(found: str) -> None:
+    assert check_text_path("text", found) == check_path("text", found) == found
+
+
+def test_a_name_of_several_words_is_a_path() -> None:
+    assert check_path("out", "my new model page") == "my new model page"
+
+
+def test_a_path_object_is_returned_as_text() -> None:
+    assert check_path("out", Path("a/b")) == "a/b"
 
 
 def test_a_path_of_words_is_accepted_if_the_file_exists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("to be or not").touch()
-    assert check_path("text", "to be or not") == Path("to be or not")
+    assert check_text_path("text", "to be or not") == "to be or not"
+
+
+@pytest.mark.parametrize(
+    "found",
+    [["a", "b"], ("a", "b"), {"a": 1, "b": 2}.keys(), iter("ab"), np.array(["a", "b"])],
+    ids=["list", "tuple", "keys", "iterator", "array"],
+)
+def test_several_paths_may_come_in_any_iterable(found: Any) -> None:
+    assert check_each("text", found, check_path) == ["a", "b"]
+
+
+@pytest.mark.parametrize("found", ["ab", Path("ab")])
+def test_a_single_path_is_a_list_of_one(found: Any) -> None:
+    assert check_each("text", found, check_path) == ["ab"]
+
+
+@pytest.mark.parametrize("found", [5, b"ab", {"a": 1}, None])
+def test_what_is_neither_a_path_nor_several_is_refused(found: Any) -> None:
+    with pytest.raises(CharlmError, match=r"^text: found .*; must be the path of a file$"):
+        check_each("text", found, check_path)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +193,7 @@ def test_a_file_that_is_read_is_not_written(out: str, tmp_path: Path) -> None:
     (tmp_path / "hard link").hardlink_to(tmp_path / "model")
     (tmp_path / "texts/b/linked.txt").symlink_to("../../elsewhere.txt")
     (tmp_path / "texts/dangling.txt").symlink_to("nowhere")
-    with pytest.raises(CharlmError, match=f"^{tmp_path / out}: is read by this command"):
+    with pytest.raises(CharlmError, match=f"^{tmp_path / out}: (is a file that is read|is in .*, which is read)"):
         check_not_read(tmp_path / out, read=[tmp_path / "model", tmp_path / "texts", tmp_path / "missing"])
 
 

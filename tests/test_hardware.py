@@ -152,3 +152,11 @@ def test_without_a_compiler_a_package_is_named_that_brings_one(tmp_path: Path, m
     monkeypatch.setattr(hardware, "COMPILER_PACKAGE", "nothing_such")
     with pytest.raises(CharlmError, match=r"^no C compiler \(looked for cc, gcc, clang\); pip install nothing_such "):
         hardware.find_compiler(put_programs(tmp_path))
+
+
+@pytest.mark.parametrize(("module", "distribution"), [("yaml", "pyyaml"), ("PIL", "pillow"), ("optuna", "optuna")])
+def test_a_missing_module_is_installed_under_the_name_that_pip_knows(
+    module: str, distribution: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware, "versions", lambda *packages: dict.fromkeys(packages))
+    assert hardware.install_command(module) == f"pip install {distribution}"

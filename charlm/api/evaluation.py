@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.api.model import Model, load
-from charlm.checks import check_flag, check_name, check_path, check_whole
+from charlm.checks import check_flag, check_name, check_text_path, check_whole
 from charlm.errors import Advice, CharlmError
 from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS, NGRAM, Comparison, baseline_scores
 from charlm.evaluation.scoring import ScoringProtocol, bits, mean_score, perplexity, score_ids
@@ -92,7 +92,7 @@ def evaluate(
             that the model knows, or a loss is not finite; with `copies`, there is no training text.
 
     """
-    path = None if text is None else check_path("text", text, instead="model.score(text)")
+    path = None if text is None else Path(check_text_path("text", text, in_memory="model.score(text)"))
     if split is not None:
         check_name("split", split, get_args(Split))
     check_name("protocol", protocol, get_args(ScoringProtocol))

@@ -48,7 +48,7 @@ def load(model: "str | Path | Model | None" = None, *, on_event: OnEvent = ignor
     """
     if isinstance(model, Model):
         return model
-    file = find_model(None if model is None else check_path("model", model), on_event=on_event)
+    file = find_model(None if model is None else Path(check_path("model", model)), on_event=on_event)
     return Model(file, read_model(file))
 
 
@@ -261,10 +261,10 @@ class Model:
     def _encode(self, text: Text) -> NDArray[Any]:
         if isinstance(text, str):
             return self.vocabulary.encode(text)
-        return check_ids(text, len(self.vocabulary))
+        return check_ids(text, len(self.vocabulary), argument="text")
 
 
-def check_ids(ids: NDArray[Any] | Sequence[int], vocabulary_size: int) -> NDArray[np.int64]:
+def check_ids(ids: NDArray[Any] | Sequence[int], vocabulary_size: int, *, argument: str = "ids") -> NDArray[np.int64]:
     """Return ids that a caller gave as an array, int64 [n].
 
     Raises:
@@ -274,10 +274,10 @@ def check_ids(ids: NDArray[Any] | Sequence[int], vocabulary_size: int) -> NDArra
     array = _as_array(ids)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         found = short_repr(ids) if array.ndim == 1 else f"shape {array.shape}"
-        raise CharlmError(f"ids: found {found}; must be a text, or whole numbers in a single row")
+        raise CharlmError(f"{argument}: found {found}; must be a text, or whole numbers in a single row")
     for found in (array.min(initial=0), array.max(initial=0)):
         if not 0 <= found < vocabulary_size:
-            raise CharlmError(f"ids: found {found}; must be from 0 to {vocabulary_size - 1}")
+            raise CharlmError(f"{argument}: found {found}; must be from 0 to {vocabulary_size - 1}")
     return array.astype(np.int64)
 
 

@@ -58,10 +58,10 @@ def tokenize(
         CharlmError: a key or a value is not right, a source cannot be read, or `out` cannot be written.
 
     """
-    name = "default" if recipe is None else str(check_path("recipe", recipe))
+    name = "default" if recipe is None else check_path("recipe", recipe)
     config = load_config(find_recipe(name), overrides=overrides)
     return write_corpus(
-        as_sources(sources, argument="sources"), check_path("out", out), config.corpus, on_event=on_event
+        as_sources(sources, argument="sources"), Path(check_path("out", out)), config.corpus, on_event=on_event
     )
 
 
@@ -166,7 +166,7 @@ def plan(
     check_tensorflow()
     session = Session(on_event)
     started = session.clock()
-    parent = None if init is None else read_parent(check_path("init", init))
+    parent = None if init is None else read_parent(Path(check_path("init", init)))
     given = _given(recipe, overrides, epochs, minutes)
     with stop_on_signal(session.interruption), temporary_folder() as folder:
         engines = KerasEngines(session)
@@ -220,7 +220,7 @@ def _given(
     """Return what the user gave; raises CharlmError if `epochs` is given together with a length among the overrides."""
     settings = parse_overrides(overrides)
     given = Given(
-        recipe=None if recipe is None else str(check_path("recipe", recipe)),
+        recipe=None if recipe is None else check_path("recipe", recipe),
         overrides=settings,
         minutes=None if minutes is None else check_number("minutes", minutes, least=0, above=True),
     )
@@ -288,9 +288,9 @@ def train(
     check_tensorflow()
     session = Session(on_event)
     started = session.clock()
-    parent = None if init is None else read_parent(check_path("init", init))
+    parent = None if init is None else read_parent(Path(check_path("init", init)))
     given = _given(recipe, overrides, epochs, minutes)
-    path = None if run is None else check_path("run", run)
+    path = None if run is None else Path(check_path("run", run))
     check_flag("resume", resume)
     with (
         stop_on_signal(session.interruption),
@@ -379,7 +379,7 @@ def resume(
 
 def _run_to_resume(run: str | Path | None) -> Path:
     """Return the folder of the run that is named, or of the newest that can be continued; raises CharlmError."""
-    folder = newest_unfinished_run() if run is None else find_run(check_path("run", run))
+    folder = newest_unfinished_run() if run is None else find_run(Path(check_path("run", run)))
     if folder.is_dir() and not is_run(folder) and is_leftover(folder):
         problem = f"{folder}: a training was killed here before it had begun"
         raise CharlmError(problem, advice=Advice("begin", folder))

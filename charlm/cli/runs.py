@@ -178,7 +178,7 @@ COLUMNS: Mapping[str, Column] = {
     "step": ("step", "{:,.0f}".format),
     "nats": ("nats_per_char", "{:.4f}".format),
     "above best": ("above_best", _above),
-    "error": ("above_best", _error_above),
+    "±": ("above_best", _error_above),
     "5-gram": ("comparison", _margin),
     "text": ("text", _cut),
     "recipe": ("recipe", _cut),

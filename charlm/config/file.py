@@ -7,6 +7,7 @@ same.
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -460,12 +461,22 @@ def as_json(value: Any, *, origin: str) -> Any:
 
     """
     try:
-        plain = json.loads(json.dumps(value))
-    except (ValueError, TypeError, RecursionError):
-        problem = "must be what JSON can express; put a date in quotes"
+        plain = json.loads(json.dumps(value, default=_plain_number))
+    except (ValueError, TypeError, RecursionError) as error:
+        hint = "; put a date in quotes" if "date" in str(error) else ""
+        problem = f"must be what JSON can express{hint}"
         raise CharlmError(f"{origin}: found {short_repr(value)}; {problem}") from None
     check_json(plain, origin=origin)
     return plain
+
+
+def _plain_number(value: Any) -> int | float:
+    """Return a number of NumPy as one of Python, for `json.dumps`."""
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
+    raise TypeError(f"found an object of type {type(value).__name__}")
 
 
 def show_value(value: Any) -> str:

@@ -249,7 +249,7 @@ def export(
     """
     check_name("format", format, get_args(FormatName))
     check_flag("check", check)
-    path = check_path("out", out)
+    path = Path(check_path("out", out))
     model, found = load(model, on_event=on_event), FORMATS[format]
     is_file = _is_single_file(path, format)
     check_not_read(path, read=files_of(model.path))

@@ -130,7 +130,7 @@ class Parameters:
         return tuple(np.concatenate(self.output_kernels(index), axis=1) for index in range(len(self.layers)))
 
     def rows_at_once(self, values: int) -> int:
-        """Return how many rows of V or H values an array may have to hold at most so many values, at least 1."""
+        """Return how many rows of max(V, H) values fit into a number of values; at least 1."""
         return max(1, values // self.width)
 
     def split(self, joined: Floats) -> State:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from charlm.checks import check_paths
+from charlm.checks import check_each, check_path
 from charlm.config.file import dotted, read_yaml
 from charlm.errors import CharlmError
 from charlm.network.model_file import read_architecture, read_fields
@@ -225,7 +225,7 @@ def list_runs(runs: str | Path | Sequence[str | Path] = (), *, report: ReportErr
 
     """
     found = []
-    for folder in check_paths("runs", runs) or find_runs():
+    for folder in [*map(Path, check_each("runs", runs, check_path))] or find_runs():
         try:
             found.append(summarize(find_run(folder)))
         except CharlmError as error:

@@ -79,7 +79,7 @@ class Access:
         for host in self.hosts:
             if not HOST_NAME.fullmatch(host):
                 problem = "must be a name without a port, for instance example.com"
-                raise CharlmError(f"allow_host: found {short_repr(host)}; {problem}")
+                raise CharlmError(f"allow_hosts: found {short_repr(host)}; {problem}")
         for origin in self.origins:
             has_default_port = any(
                 origin.startswith(f"{scheme}://") and origin.endswith(port) for scheme, port in DEFAULT_PORTS
@@ -87,7 +87,7 @@ class Access:
             if origin != "*" and (has_default_port or not ORIGIN.fullmatch(origin)):
                 site = "must be a site as browsers send it, such as https://example.com"
                 problem = f"{site} (lower case, no path, no default port), or * for every site"
-                raise CharlmError(f"allow_origin: found {short_repr(origin)}; {problem}")
+                raise CharlmError(f"allow_origins: found {short_repr(origin)}; {problem}")
 
     def check(self, headers: Mapping[str, str]) -> None:
         """Refuse a request without the key of the server, or one that a page of another site has sent.
@@ -142,7 +142,7 @@ def guarded(app: ASGIApp, access: Access, *, on_event: OnEvent) -> ASGIApp:
 
     """
     inner: ASGIApp = Guard(app, access)
-    if access.origins:  # a browser first asks, without the key, whether a page of another site may ask
+    if access.origins:  # browsers first send a preflight request without the key
         inner = CORSMiddleware(inner, allow_origins=[*access.origins], allow_methods=["*"], allow_headers=["*"])
     return AccessLog(inner, on_event=on_event)
 
@@ -181,7 +181,7 @@ class Guard:
 
 
 async def send_in_parts(message: Message, send: Send) -> None:
-    """Send a message of an answer; a long body in parts, each when the client has read most of those before it."""
+    """Send a message of an answer, and a long body in parts, waiting for the client between them."""
     body = message.get("body", b"")
     start = 0
     while len(body) - start > PART_BYTES:

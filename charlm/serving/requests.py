@@ -4,6 +4,7 @@ The fields are those of the OpenAI API, and the filters of `charlm sample`. An u
 value means that it is not used.
 """
 
+import json
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -27,7 +28,7 @@ from charlm.config.schema import Filters
 from charlm.errors import CharlmError
 from charlm.sampling.sampler import Sampler
 from charlm.text.vocabulary import MAX_MARKS, has_too_many_marks
-from charlm.wording import escape_controls, short_repr
+from charlm.wording import escape_controls
 
 MAX_BODY_BYTES = 1 << 20
 MAX_TEXTS = 128
@@ -51,7 +52,6 @@ UNUSED: Mapping[str, tuple[Any, ...]] = {
     "suffix": ("",),
     "best_of": (1,),
     "store": (False,),
-    "metadata": ({},),
     "service_tier": ("auto", "default"),
 }
 """Fields of the OpenAI API that charlm does not support, with the values that mean that they are not used."""
@@ -66,6 +66,7 @@ UNUSED_IN_CHAT: Mapping[str, tuple[Any, ...]] = {
     "parallel_tool_calls": (True, False),
     "functions": ([],),
     "function_call": ("none", "auto"),
+    "reasoning_effort": ("none",),
 }
 """Unsupported fields of a chat."""
 
@@ -137,6 +138,7 @@ class StreamOptions(_Strict):
     """Options of a streamed answer."""
 
     include_usage: bool = False
+    include_obfuscation: Literal[False] = False
 
 
 class TextsRequest(_Strict, Filters):
@@ -153,7 +155,10 @@ class TextsRequest(_Strict, Filters):
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
     user: str | None = None
-    """A name for the caller's own use; it has no effect on a text in the OpenAI API either."""
+    """A name for the caller's own use. This field and the next three have no effect on a text in the OpenAI API."""
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    metadata: dict[str, str] = {}
 
     @property
     def sampler(self) -> Sampler:
@@ -203,6 +208,10 @@ class Message(_Strict):
 
     role: Literal["system", "developer", "user", "assistant"]
     content: Annotated[list[TextPart], Field(max_length=1024), FailFast(), BeforeValidator(_to_parts)]
+    name: str | None = None
+    """The name of the participant; no effect."""
+    annotations: Annotated[list[Any], Field(max_length=0)] = []
+    """Always empty: the API returns it with messages, and clients send it back."""
 
 
 class ChatRequest(TextsRequest):
@@ -314,7 +323,7 @@ def _without_unused(fields: dict[str, Any], unused: Mapping[str, tuple[Any, ...]
         value = kept.pop(name)
         allowed = (*unused[name], fields.get("n")) if name == "best_of" else unused[name]
         if value not in allowed:
-            expected = " or ".join(repr(each) for each in unused[name])
-            problem = f"found {short_repr(value)}; must be {expected}: charlm does not support it"
+            expected = " or ".join(json.dumps(each) for each in unused[name])
+            problem = f"found {json.dumps(value)[:100]}; must be {expected}: charlm does not support it"
             raise RequestError(400, escape_controls(f"{name}: {problem}"), param=name)
     return kept

@@ -20,7 +20,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from charlm.checks import check_paths, check_text, check_whole
+from charlm.checks import check_each, check_path, check_text, check_whole
 from charlm.errors import CharlmError
 from charlm.events import OnEvent, OpenToNetwork, ServerListening, ServerProblem, ignore
 from charlm.serving.answers import Answer, Piece, Turnstile, prompt_ids
@@ -68,8 +68,8 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     key: str | None = None,
-    allow_hosts: Sequence[str] = (),
-    allow_origins: Sequence[str] = (),
+    allow_hosts: str | Sequence[str] = (),
+    allow_origins: str | Sequence[str] = (),
     on_event: OnEvent = ignore,
 ) -> None:
     """Answer requests until Ctrl-C or SIGTERM, then finish those that were begun. Must be called in the main thread.
@@ -91,19 +91,19 @@ def serve(
             have the same name, or the address is taken.
 
     """
-    paths = check_paths("runs", runs)
+    paths = [Path(run) for run in check_each("runs", runs, check_path)]
     check_text("host", host)
     check_whole("port", port, least=0, most=65535)
     if key is not None:
         check_text("key", key)
         if key != key.strip() or not (key.isascii() and key.isprintable() and key):
             problem = "must be printable ASCII without spaces around it; no request can carry another key"
-            raise CharlmError(f"CHARLM_API_KEY: {problem}")
+            raise CharlmError(f"key (CHARLM_API_KEY): {problem}")
     if not host:
         raise CharlmError("host: is empty; must be a name or an address, for instance 0.0.0.0")
     own_name = [host] if HOST_NAME.fullmatch(host) else []  # an address in Host is always accepted
-    hosts = [*own_name, *_listed("allow_hosts", *allow_hosts)]
-    access = Access(hosts, _listed("allow_origins", *allow_origins), key)
+    hosts = own_name + check_each("allow_hosts", allow_hosts, check_text)
+    access = Access(hosts, check_each("allow_origins", allow_origins, check_text), key)
     shelf = open_shelf(paths, on_event=on_event)
     with listen(host, port) as listener:
         listener.listen()
@@ -127,13 +127,6 @@ def serve(
         )
         listening = ServerListening(url, shelf.names, needs_key=key is not None)
         _Server(config, listening, on_event=on_event).run(sockets=[listener])
-
-
-def _listed(argument: str, *texts: str) -> tuple[str, ...]:
-    """Return texts as a tuple; raises CharlmError if one is no text."""
-    for text in texts:
-        check_text(argument, text)
-    return texts
 
 
 class _Server(uvicorn.Server):

@@ -29,9 +29,9 @@ Ids = NDArray[np.integer[Any]]
 
 
 MAX_MARKS = 1000
-"""Combining marks that may follow each other in a document, at least; twice as many may not."""
+"""Runs of up to so many combining marks in a document are always accepted, runs of twice as many never."""
 MAX_DECODED_MARKS = 4 * MAX_MARKS
-"""More marks than may follow each other in a document that was decoded: NFC may make two marks of one."""
+"""Limit for a text that is already decoded; NFC can turn one mark into two."""
 
 
 def has_too_many_marks(text: str, *, most: int = MAX_MARKS) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from charlm.checks import check_paths
+from charlm.checks import check_each, check_text_path
 from charlm.config.file import Overrides, nest
 from charlm.config.recipes import DEFAULT_CORPUS
 from charlm.config.schema import Config
@@ -384,10 +384,10 @@ def as_sources(text: Text, *, argument: str = "text") -> list[str]:
         return [str(text.folder)]
     if text is None:
         return [str(DEFAULT_CORPUS)]
-    sources = check_paths(argument, text)
+    sources = check_each(argument, text, check_text_path)
     if not sources:
         raise CharlmError(f"{argument}: found an empty list; must name files or folders")
-    return [*map(str, sources)]
+    return sources
 
 
 def text_name(text: Text) -> str:

@@ -108,8 +108,8 @@ def tune(
         Stopped: a signal came; it is a KeyboardInterrupt.
 
     """
-    loaded = load_space(find_recipe(str(check_path("space", space))))
-    folder = RUNS / f"tune-{loaded.path.stem}" if out is None else check_path("out", out)
+    loaded = load_space(find_recipe(check_path("space", space)))
+    folder = RUNS / f"tune-{loaded.path.stem}" if out is None else Path(check_path("out", out))
     seconds = 60 * check_number("minutes", minutes, least=0, above=True)
     trial_seconds = None
     if trial_minutes is not None:

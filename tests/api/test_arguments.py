@@ -107,7 +107,7 @@ RIGHT: dict[str, dict[str, Any]] = {
     "tune": {"space": "space", "minutes": 1},
 }
 """Arguments that a function needs."""
-CALLED = {("inspect", "run"): "model", ("logits", "text"): "ids", ("states", "text"): "ids", ("score", "text"): "ids"}
+CALLED = {("inspect", "run"): "model"}
 """What the message calls an argument, if not by its name."""
 
 
@@ -144,9 +144,43 @@ def test_a_text_where_a_file_is_expected_is_told_to_score_it() -> None:
 
 def test_numpy_numbers_and_an_empty_list_of_ids_are_right(model_file: Path) -> None:
     model = charlm.load(model_file)
-    numbers: dict[str, Any] = {"length": np.int64(3), "temperature": np.float32(0.5), "seed": np.uint8(1)}
-    assert len(str(model.generate("a", **numbers))) <= 3
+    numbers: dict[str, Any] = {"length": np.int64(30), "temperature": np.float32(0.5), "seed": np.uint8(1)}
+    assert str(model.generate("a", **numbers)) == str(model.generate("a", length=30, temperature=0.5, seed=1))
     assert model.logits([]).shape == (0, 5)
     assert model.step([], None)[0].shape == (0, 5)
     states = [layer.tolist() for layer in model.zero_state()]
     np.testing.assert_array_equal(model.logits("ab", state=states), model.logits("ab"))
+
+
+def test_a_recipe_is_the_file_that_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny").write_text("corpus: {min_count: 2}", encoding="utf-8")
+    Path("text.txt").write_text("aab" * 100 + "c", encoding="utf-8")
+    assert charlm.tokenize("text.txt", "named", recipe="./tiny").manifest.min_count == 2
+    assert charlm.tokenize("text.txt", "shipped", recipe="tiny").manifest.min_count == 1
+
+
+def test_a_file_that_is_called_like_standard_input_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("-").write_text("ab" * 100, encoding="utf-8")
+    assert charlm.tokenize("./-", "corpus").vocabulary.characters == ("a", "b")
+
+
+def test_several_texts_may_come_from_any_iterable(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.txt").write_text(name * 100, encoding="utf-8")
+    sources: Any = tmp_path.glob("*.txt")
+    assert len(charlm.tokenize(sources, tmp_path / "corpus").manifest.sources) == 2
+
+
+def test_an_output_may_have_a_name_of_several_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("text.txt").write_text("ab" * 100, encoding="utf-8")
+    assert charlm.tokenize("text.txt", "my little corpus folder").folder == Path("my little corpus folder")
+
+
+def test_a_setting_may_be_a_number_of_numpy(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("aab" * 100, encoding="utf-8")
+    overrides = {"corpus.min_count": np.int64(2), "corpus.test_fraction": np.float64(0.25)}
+    found = charlm.tokenize(tmp_path / "text.txt", tmp_path / "corpus", overrides=overrides).manifest
+    assert (found.min_count, found.test_fraction) == (2, 0.25)

@@ -364,7 +364,7 @@ def test_an_allowed_name_is_known_however_it_is_written(written: str) -> None:
     ["", "https://a.example", "a b", "a/b", "a?", "\n", "a.example:80", "*", "*.a.example", "m\u00fc.example", "."],
 )
 def test_what_is_no_host_cannot_be_allowed(host: str) -> None:
-    with pytest.raises(CharlmError, match=r"^allow_host: found .*; must be a name"):
+    with pytest.raises(CharlmError, match=r"^allow_hosts: found .*; must be a name"):
         Access([host])
 
 
@@ -380,7 +380,7 @@ def test_a_site_has_a_scheme_and_may_have_a_port(origin: str) -> None:
      "https://a\n.example"],
 )  # fmt: skip
 def test_what_is_no_site_cannot_be_allowed(origin: str) -> None:
-    with pytest.raises(CharlmError, match=r"^allow_origin: found .*; must be a site as browsers send it"):
+    with pytest.raises(CharlmError, match=r"^allow_origins: found .*; must be a site as browsers send it"):
         Access([], [origin])
 
 
@@ -512,7 +512,7 @@ def test_an_open_address_without_a_key_is_warned_of(model_file: Path) -> None:
 
 @pytest.mark.parametrize("key", ["", " secret", "secret\n", "cl\u00e9", "a\tb"])
 def test_a_key_that_no_request_can_carry_is_refused_and_not_told(key: str, model_file: Path) -> None:
-    with pytest.raises(CharlmError, match=r"^CHARLM_API_KEY: must be printable ASCII") as caught:
+    with pytest.raises(CharlmError, match=r"^key \(CHARLM_API_KEY\): must be printable ASCII") as caught:
         serve([model_file], host="127.0.0.1", port=0, key=key)
     assert not key.strip() or key.strip() not in str(caught.value)
 
@@ -527,7 +527,7 @@ def test_a_connection_sends_small_answers_at_once() -> None:
 @pytest.mark.parametrize(
     ("argument", "value"),
     [("runs", 5), ("runs", ""), ("host", 5), ("host", ""), ("port", -1), ("port", "80"), ("key", 5),
-     ("allow_hosts", [5]), ("allow_origins", [None])],
+     ("allow_hosts", [5]), ("allow_hosts", 5), ("allow_origins", [None])],
 )  # fmt: skip
 def test_a_wrong_argument_is_refused_by_name(argument: str, value: Any, model_file: Path) -> None:
     with pytest.raises(CharlmError, match=rf"^{argument}: "):

@@ -86,7 +86,10 @@ def check_refusal(kind: Any, body: bytes, name: str | None, message: str = "") -
 def test_what_a_chat_does_not_support_is_refused() -> None:
     wrong: list[dict[str, Any]] = [
         *({"messages": []}, {"messages": [{"role": "tool", "content": "a"}]}, {"messages": [{"role": "user"}]}),
-        *({"messages": [{**MESSAGES[0], **wrong}]} for wrong in ({"name": "me"}, {"content": "\ud800"})),
+        *(
+            {"messages": [{**MESSAGES[0], **wrong}]}
+            for wrong in ({"name": 5}, {"content": "\ud800"}, {"annotations": [1]})
+        ),
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
         {"messages": [{"role": "user", "content": "a" * 65_537}]},
         *({"tools": [{"type": "function"}]}, {"response_format": {"type": "json_object"}}, {"logprobs": 1}),
@@ -119,10 +122,25 @@ NEUTRAL = {"frequency_penalty": 0.0, "presence_penalty": 0, "best_of": 1, "echo"
 
 
 def test_fields_that_are_not_used_have_no_effect() -> None:
-    assert completion(**NEUTRAL, store=False, metadata={}, service_tier="auto") == completion()
+    assert completion(**NEUTRAL, store=False, service_tier="auto") == completion()
     assert completion(n=3, best_of=3) == completion(n=3)
     chat_fields = {"logprobs": False, "top_logprobs": 0, "response_format": {"type": "text"}, "tools": []}
-    assert chat(**chat_fields, tool_choice="none", parallel_tool_calls=True, presence_penalty=0) == chat()
+    assert chat(**chat_fields, tool_choice="none", parallel_tool_calls=True, reasoning_effort="none") == chat()
+    assert chat(stream_options={"include_obfuscation": False}) == chat()
+
+
+@pytest.mark.parametrize(
+    "field",
+    [{"user": "me"}, {"safety_identifier": "me"}, {"prompt_cache_key": "x"}, {"metadata": {"a": "b"}}],
+    ids=lambda field: next(iter(field)),
+)
+def test_fields_for_the_use_of_the_caller_have_no_effect(field: dict[str, Any]) -> None:
+    name = next(iter(field))
+    assert chat(**field).model_copy(update={name: chat().model_dump()[name]}) == chat()
+
+
+def test_messages_may_have_a_name_and_no_annotations() -> None:
+    assert chat(messages=[{**MESSAGES[0], "name": "me", "annotations": []}]).prompts == ["hi"]
 
 
 @pytest.mark.parametrize(
@@ -138,7 +156,7 @@ def test_fields_that_are_not_used_have_no_effect() -> None:
 )
 def test_fields_that_would_be_used_are_refused_by_name(name: str, value: Any) -> None:
     body = json.dumps({name: value}).encode()
-    check_refusal(CompletionRequest, body, name, f"{name}: found {value!r}; must be ")
+    check_refusal(CompletionRequest, body, name, f"{name}: found {json.dumps(value)}; must be ")
 
 
 LONG_IN_NFC = "\U0001d160"  # three characters in the normal form that models read
