@@ -142,31 +142,37 @@ class Answer:
     async def _read(self, ids: NDArray[np.int64]) -> AsyncIterator[tuple[State, Piece]]:
         """Read a prompt block by block; yield the state after each block, and the part of the prompt to repeat."""
         vocabulary = self._trained.vocabulary
-        start = 0
+        echo = self._first_echo(ids)
         offset = 0
+        end = 0
         for outputs in read_prompt_outputs(self._trained.parameters, ids if len(ids) else empty_prompt(vocabulary)):
             await self._turns.wait()
-            state = tuple(output[-1] for output in outputs)
-            end = start + len(outputs[0])
-            echo = Piece()
-            if self._wanted.echo:
-                known = ids[start : end + 1]  # all but the first are predicted by this block
-                shown = known if start == 0 else known[1:]
-                text = vocabulary.decode(shown)
-                tokens: list[Token] = []
-                if self._wanted.logprobs is not None:
-                    if start == 0 and len(ids):
-                        tokens.append(Token(vocabulary.names[ids[0]], None, None, 0))
-                        offset = len(vocabulary.glyphs[ids[0]])
-                    async for token in self._predict(outputs, known[1:], offset=offset):
-                        tokens.append(token)
-                    offset += len(vocabulary.decode(known[1:]))
-                echo = Piece(text, tuple(tokens))
             start = end
-            yield state, echo
+            end += len(outputs[0])
+            if self._wanted.echo:
+                predicted = ids[start + 1 : end + 1]
+                place = offset + len(echo.text)
+                tokens = [token async for token in self._predict(outputs, predicted, offset=place)]
+                echo = Piece(echo.text + vocabulary.decode(predicted), (*echo.tokens, *tokens))
+            yield tuple(output[-1] for output in outputs), echo
+            offset += len(echo.text)
+            echo = Piece()
+
+    def _first_echo(self, ids: NDArray[np.int64]) -> Piece:
+        """Return the first character of a prompt, which nothing predicts, if the prompt is to be repeated."""
+        if not self._wanted.echo or not len(ids):
+            return Piece()
+        vocabulary = self._trained.vocabulary
+        token = Token(vocabulary.names[ids[0]], None, None, 0)
+        return Piece(vocabulary.glyphs[ids[0]], () if self._wanted.logprobs is None else (token,))
 
     async def _predict(self, outputs: State, ids: NDArray[np.int64], *, offset: int) -> AsyncIterator[Token]:
-        """Yield the tokens of ids [n], predicted by the outputs of as many characters or more, [t, 1, H] by layer."""
+        """Yield the tokens of ids [n], predicted by the outputs of as many characters or more, [t, 1, H] by layer.
+
+        There are none if the request asks for no log-probabilities.
+        """
+        if self._wanted.logprobs is None:
+            return
         parameters = self._trained.parameters
         vocabulary = self._trained.vocabulary
         rows = min(TURN, parameters.rows_at_once(VALUES_AT_ONCE))
@@ -178,7 +184,7 @@ class Answer:
             if not np.isfinite(logits).all():
                 raise not_finite()
             for index, row in zip(part.tolist(), logits, strict=True):
-                yield _token(vocabulary, index, row, count=self._wanted.logprobs or 0, offset=offset)
+                yield _token(vocabulary, index, row, count=self._wanted.logprobs, offset=offset)
                 offset += len(vocabulary.glyphs[index])
 
     def _generate(self, state: State, seed: int, *, offset: int) -> Iterator[Piece]:
