@@ -22,21 +22,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from charlm.checks import check_flag, check_number, check_path, check_whole
 from charlm.config.file import dotted, explain_all, flatten, nest, parse_config, parse_overrides, read_config, read_yaml
-from charlm.config.recipes import find_recipe
-from charlm.config.schema import Config, merge
+from charlm.config.recipes import YAML_SUFFIXES, find_recipe
+from charlm.config.schema import DECIDED_BY_THE_SEARCH, Config, merge
 from charlm.errors import CharlmError, several_problems
 from charlm.wording import short_repr
 
 Range = IntDistribution | FloatDistribution | CategoricalDistribution
 
-_LENGTH = "the length of a trial is a time, given when the search begins"
-DECIDED_BY_THE_SEARCH = {
-    "training.epochs": _LENGTH,
-    "training.steps": _LENGTH,
-    "training.early_stopping": "a search ends hopeless trials itself",
-    "training.evaluations": "a search evaluates its trials itself",
-}
-"""Settings that a space must not name, with the reason."""
 NOT_SEARCHED = {
     "corpus": "losses on another text, or on the same text with other characters, do not compare",
     "seed": "the best seed is luck, not a better recipe",
@@ -78,9 +70,10 @@ class Space:
             CharlmError: the file of the recipe cannot be read, or the values are not valid together.
 
         """
-        section = "search" if values else "fixed"
         settings = merge(self._recipe_values, self.overrides(values or {}))
-        return parse_config(settings, origin=f"{self.path}: {section}")
+        if values:
+            return parse_config(settings, origin=f"{self.path}: search", spelling="key")
+        return parse_config(settings, origin=f"{self.path}: fixed")
 
     def values(self) -> dict[str, Any]:
         """Return the values of the recipe that are searched and in their ranges: where the search begins."""
@@ -124,7 +117,7 @@ def load_space(path: Path) -> Space:
     ranges = {key: one for key, one in parsed.items() if not isinstance(one, str)}
     name = "default" if sections.recipe is None else sections.recipe
     check_path(f"{path}: recipe", name)
-    recipe = path.parent / name if Path(name).suffix in {".yaml", ".yml"} else find_recipe(name)
+    recipe = path.parent / name if Path(name).suffix in YAML_SUFFIXES else find_recipe(name)
     space = Space(path, recipe, sections.recipe is None, fixed=parse_overrides(sections.fixed), search=ranges)
     _raise_all(path, [*_refused_keys(space)])
     space.config()

@@ -544,6 +544,11 @@ def test_a_mistake_is_answered_in_one_line_that_names_the_key() -> None:
         (f"fixed: {{model.layer: 2}}\nsearch: {UNITS}", "fixed: model.layer: found 2; there is no such key"),
         (f"fixed: {{model.units: 8}}\nsearch: {UNITS}", "model.units: is in fixed and in search"),
         ("search: {model.unit: {int: [8, 16]}}", "search: model.unit: found 8; there is no such key"),
+        (
+            "search: {training.optimizer: {categorical: [adam]}}",
+            "training.optimizer: found 'adam'; must be a mapping of keys to values; did you mean "
+            "training.optimizer.name?",
+        ),
         ("search: {model.units: [8, 16]}", "search: model.units: found [8, 16]; must be {int: [low, high]}"),
         (
             "search: {model.units: {int: [8, 16], float: [8, 16]}}",
