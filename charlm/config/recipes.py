@@ -62,19 +62,19 @@ def _find(name: str, *, kind: str, names: Sequence[str]) -> Path:
     is_yaml = path.suffix in YAML_SUFFIXES
     if path.is_file() or (is_yaml and not file_hint):
         return path
-    hint = file_hint if is_yaml else _name_hint(name, names) or file_hint
-    hint = hint or f"; charlm comes with {listed(names, 'and')}"
-    raise CharlmError(f"{name}: no such {kind} or YAML file{hint}")
+    raise CharlmError(f"{name}: no such {kind} or YAML file{_hint(name, names, file_hint)}")
 
 
 def _is_yaml_file(path: Path) -> bool:
     return path.suffix in YAML_SUFFIXES and path.is_file()
 
 
-def _name_hint(name: str, names: Sequence[str]) -> str:
-    """Return the end of a message about an unknown name: the one that is spelt most like it; "" if none is similar."""
-    near = nearest(name, names)
-    return f"; did you mean {near}?" if near else ""
+def _hint(name: str, names: Sequence[str], file_hint: str) -> str:
+    """Return the end of a message about an unknown name: a similar one, or else a similar file, or else all names."""
+    near = None if Path(name).suffix in YAML_SUFFIXES else nearest(name, names)
+    if near:
+        return f"; did you mean {near}?"
+    return file_hint or f"; charlm comes with {listed(names, 'and')}"
 
 
 def describe_recipe(name: str) -> str:

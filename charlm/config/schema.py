@@ -65,7 +65,6 @@ DECIDED_BY_THE_TASK = {
     "go_backwards": "a language model reads forwards: always false",
 }
 
-
 _LENGTH_OF_A_TRIAL = "the length of a trial is a time, given when the search begins"
 DECIDED_BY_THE_SEARCH = {
     "training.epochs": _LENGTH_OF_A_TRIAL,
@@ -74,6 +73,7 @@ DECIDED_BY_THE_SEARCH = {
     "training.evaluations": "a search evaluates its trials itself",
 }
 """Settings that a search space must not name, with the reason."""
+
 USUAL_NAMES = {
     "opt": "training.optimizer",
     "lr_schedule": "training.schedule",
