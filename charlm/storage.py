@@ -84,10 +84,16 @@ def reading(path: Path) -> Iterator[None]:
         raise UnreadableError(f"{path}: cannot be read: {reason}") from None
 
 
-def near_file_hint(path: Path) -> str:
-    """Return "; did you mean NAME?" with the most similar name in the folder of a missing file, or ""."""
+def near_file_hint(path: Path, *, suits: Callable[[Path], bool] = lambda _: True) -> str:
+    """Return "; did you mean NAME?" with the most similar name in the folder of a missing file, or "".
+
+    Args:
+        path: The missing file or folder.
+        suits: Returns whether a file or folder is of the kind that is missing.
+
+    """
     with contextlib.suppress(OSError, ValueError), os.scandir(path.parent) as entries:
-        names = [entry.name for entry in islice(entries, MAX_NAMES_COMPARED)]
+        names = [entry.name for entry in islice(entries, MAX_NAMES_COMPARED) if suits(Path(entry))]
         near = nearest(path.name, [name for name in names if not name.startswith(".")], similarity=0.7)
         if near is not None:
             return f"; did you mean {path.with_name(near)}?"

@@ -69,6 +69,13 @@ def test_a_missing_file_is_answered_with_a_similar_one(missing: str, hint: str) 
     assert near_file_hint(Path(missing)) == hint
 
 
+def test_only_files_that_suit_are_proposed() -> None:
+    for name in ("mytext.txt", "mytext.yaml"):
+        Path(name).touch()
+    assert near_file_hint(Path("mytext"), suits=lambda path: path.suffix == ".yaml") == "; did you mean mytext.yaml?"
+    assert near_file_hint(Path("mytext"), suits=Path.is_dir) == ""
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
 def test_a_folder_that_cannot_be_read_gives_no_hint() -> None:
     Path("closed").mkdir(mode=0o300)

@@ -14,7 +14,7 @@ import contextlib
 import inspect
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,8 @@ class Command(click.Command):
             except click.NoSuchOption as error:
                 hint = _describe_option(error.option_name, arguments, ctx.command)
                 if hint is None:
-                    raise
+                    similar = _similar(error.option_name, error.possibilities or ())
+                    raise click.NoSuchOption(error.option_name, possibilities=similar, ctx=ctx) from None
                 raise click.UsageError(f"{error.option_name}: no such option; {hint}", ctx) from None
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -114,11 +115,9 @@ class Commands(Command, click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.NoSuchCommand as error:
-            usual = {} if ctx.parent else USUAL_COMMANDS
-            words = {**usual, **{name: name for name in self.commands}}
-            near = nearest(error.command_name, words)
             group = f"charlm {ctx.info_name}" if ctx.parent else "charlm"
-            hint = f"; did you mean {group} {words[near]}?" if near else ""
+            meant = _meant_command(error.command_name, self.commands, {} if ctx.parent else USUAL_COMMANDS)
+            hint = f"; did you mean {group} {meant}?" if meant else ""
             raise click.UsageError(f"{error.command_name}: no such command{hint}", ctx) from None
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -127,6 +126,26 @@ class Commands(Command, click.Group):
             result = super().invoke(ctx)
             write_result("")
             return result
+
+
+def _meant_command(name: str, commands: Iterable[str], usual: Mapping[str, str]) -> str | None:
+    """Return the command that an unknown name probably means; None if no name is similar.
+
+    Args:
+        name: The unknown name.
+        commands: The names of the commands.
+        usual: The commands by the names that they have in other programs.
+
+    """
+    if name in usual:
+        return usual[name]
+    near = nearest(name, commands, similarity=0.7)
+    return near or usual.get(nearest(name, usual, similarity=0.85) or "")
+
+
+def _similar(option: str, options: Iterable[str]) -> list[str]:
+    """Return the options that are spelt like a given one even without their dashes, which all options share."""
+    return [name for name in options if nearest(_plain(option), [_plain(name)])]
 
 
 def _describe_option(option: str, arguments: Sequence[str], command: click.Command) -> str | None:
@@ -141,23 +160,45 @@ def _describe_option(option: str, arguments: Sequence[str], command: click.Comma
         The end of a message; None if no option or setting has such a name.
 
     """
-    from charlm.config.file import named_settings, spell_override
+    from charlm.config.schema import DECIDED_BY_THE_SEARCH
 
     if command.name not in SPELLINGS:
         return None
     word, given = _plain(option), _value_of(option, arguments)
-    own_options = {name for param in command.params for name in param.opts}
-    if USUAL_OPTIONS.get(word) in own_options:
-        return f"use {USUAL_OPTIONS[word]} {shlex.quote(given)}"
+    if USUAL_OPTIONS.get(word) in _option_names(command):
+        return f"use {USUAL_OPTIONS[word]} {shlex.quote(given or 'VALUE')}"
+    is_off = word.startswith("no")  # as in --no-shuffle: the name of no setting begins so
+    key = _meant_setting(word.removeprefix("no"), command)
+    if key is None:
+        return None
+    if command.name == "tune" and key in DECIDED_BY_THE_SEARCH:
+        return f"{key} cannot be set for a search: {DECIDED_BY_THE_SEARCH[key]}"
+    values = ("false", "null") if is_off else (given, "true")
+    return SPELLINGS[command.name].format(key=key, value=shlex.quote(_first_valid(key, values)))
+
+
+def _option_names(command: click.Command) -> set[str]:
+    """Return the names of the options of a command, with their dashes."""
+    return {name for param in command.params for name in param.opts}
+
+
+def _meant_setting(word: str, command: click.Command) -> str | None:
+    """Return the dotted key of the setting of a command that a word names; None if there is none, or an option."""
+    from charlm.config.file import key_for_value, named_settings
+
     section = "corpus." if command.name == "tokenize" else ""
     names = {_plain(name): key for name, key in named_settings().items() if key.startswith(section)}
     near = nearest(word, names.keys() - USUAL_OPTIONS.keys(), similarity=0.85)
-    if near is None or near in map(_plain, own_options):
+    if near is None or near in map(_plain, _option_names(command)):
         return None
-    key, equals, value = spell_override(names[near], given).partition("=")
-    if not equals:
-        key, value = f"{key}.KEY", "VALUE"
-    return SPELLINGS[command.name].format(key=key, value=shlex.quote(value))
+    return key_for_value(names[near])
+
+
+def _first_valid(key: str, values: Iterable[str | None]) -> str:
+    """Return the first of some values, as YAML, that a setting may have; VALUE if it may have none of them."""
+    from charlm.config.file import is_valid
+
+    return next((value for value in values if value is not None and is_valid(f"{key}={value}")), "VALUE")
 
 
 def _plain(name: str) -> str:
@@ -165,15 +206,15 @@ def _plain(name: str) -> str:
     return name.lower().replace("-", "").replace("_", "")
 
 
-def _value_of(option: str, arguments: Sequence[str]) -> str:
-    """Return the value that follows an option; VALUE if none does."""
+def _value_of(option: str, arguments: Sequence[str]) -> str | None:
+    """Return the word that follows an option, which may be its value; None if there is none."""
     for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True):
         name, equals, value = argument.partition("=")
         if name == option and equals:
             return value
         if name == option and not following.startswith("-"):
             return following
-    return "VALUE"
+    return None
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -28,6 +28,8 @@ dotted keys, or of sections as in a YAML file, to values."""
 
 OVERRIDE = "override"
 """Origin of an override: the first word of a message about it."""
+Spelling = Literal["override", "file", "key"]
+"""How a message writes a setting: KEY=VALUE, as a part of a YAML file, or as a dotted key alone."""
 
 
 def parse_overrides(overrides: Overrides) -> dict[str, Any]:
@@ -105,12 +107,13 @@ def read_config(path: Path) -> dict[str, Any]:
     return values or {}
 
 
-def parse_config(values: Mapping[str, Any], *, origin: str) -> Config:
+def parse_config(values: Mapping[str, Any], *, origin: str, spelling: Spelling | None = None) -> Config:
     """Return the Config that a mapping describes.
 
     Args:
         values: Sections and settings as in a YAML file; what is missing has its default.
         origin: What the message of an error starts with: a file or an option.
+        spelling: How a message writes what was probably meant; None = as the origin does.
 
     Raises:
         CharlmError: keys are unknown or values are not valid; the message describes each of them.
@@ -119,7 +122,7 @@ def parse_config(values: Mapping[str, Any], *, origin: str) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise explain_all(error, Config, origin=origin) from None
+        raise explain_all(error, Config, origin=origin, spelling=spelling) from None
 
 
 def dump_config(config: Config) -> str:
@@ -227,33 +230,48 @@ def section_of(field: FieldInfo) -> type[BaseModel] | None:
 def named_settings(model: type[BaseModel] = Config, *, section: str = "") -> dict[str, str]:
     """Return the dotted key of each setting or section of a model by its own last name and by its usual names.
 
+    A last name that several sections have is left out, and so are the settings of teachers: they are not valid alone.
+    Those of the given section are always there.
+
     Args:
         model: The model.
         section: The dotted key of a section; its settings come first if several settings have one name.
 
     """
     keys = [key for key, _ in walk(model)]
-    last_names = {key.rpartition(".")[2]: key for key in keys}
+    by_last_name = dict[str, list[str]]()
+    for key in keys:
+        if ".teachers." not in key:
+            by_last_name.setdefault(key.rpartition(".")[2], []).append(key)
+    last_names = {name: found[0] for name, found in by_last_name.items() if len(found) == 1}
     usual_names = {name: key for name, key in USUAL_NAMES.items() if key in keys}
     own_names = {key.rpartition(".")[2]: key for key in keys if key.rpartition(".")[0] == section}
     return {**last_names, **usual_names, **own_names}
 
 
-def spell_override(key: str, value: Any, model: type[BaseModel] = Config) -> str:
-    """Return the override KEY=VALUE for a setting, or for a section that is known by its name, such as an optimizer.
+def key_for_value(key: str) -> str | None:
+    """Return the dotted key that takes a single value: that of a setting, or of the name of a section.
 
     Args:
-        key: The dotted key of the setting or section.
-        value: The value that the user gave, which may be wrong.
-        model: The model of the setting.
+        key: The dotted key of a setting or section, for instance training.optimizer.
+
+    Returns:
+        The key, for instance training.optimizer.name; None for a section without a name.
 
     """
-    field = dict(walk(model))[key]
+    field = dict(walk(Config))[key]
     if _has_name(field):
-        key = f"{key}.name"
-    elif section_of(field) or isinstance(value, dict | list):
-        return key
-    return f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+        return f"{key}.name"
+    return None if section_of(field) else key
+
+
+def is_valid(overrides: Overrides) -> bool:
+    """Return whether overrides are valid if every other setting has its default."""
+    try:
+        Config.model_validate(parse_overrides(overrides))
+    except (CharlmError, ValidationError):
+        return False
+    return True
 
 
 def _has_name(field: FieldInfo) -> bool:
@@ -262,17 +280,21 @@ def _has_name(field: FieldInfo) -> bool:
     return section is not None and "name" in section.model_fields
 
 
-def explain_all(error: ValidationError, model: type[BaseModel], *, origin: str) -> CharlmError:
+def explain_all(
+    error: ValidationError, model: type[BaseModel], *, origin: str, spelling: Spelling | None = None
+) -> CharlmError:
     """Return an error that describes every problem that a model has found, one for each key.
 
     Args:
         error: What the model raised.
         model: The model, from whose keys the nearest to an unknown one is proposed.
         origin: What the message starts with: a file or an option.
+        spelling: How the message writes what was probably meant; None = as the origin does.
 
     """
+    spelling = spelling or ("override" if origin == OVERRIDE else "file")
     by_key = {problem["loc"]: problem for problem in reversed(error.errors())}
-    lines = (_explain(by_key[key], model, is_override=origin == OVERRIDE) for key in reversed(by_key))
+    lines = (_explain(by_key[key], model, spelling) for key in reversed(by_key))
     return several_problems(origin, lines, count=len(by_key))
 
 
@@ -284,10 +306,10 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         model: The model, from whose keys the nearest to an unknown one is proposed.
 
     """
-    return _explain(error.errors()[0], model)
+    return _explain(error.errors()[0], model, "file")
 
 
-def _explain(problem: Mapping[str, Any], model: type[BaseModel], *, is_override: bool = False) -> str:
+def _explain(problem: Mapping[str, Any], model: type[BaseModel], spelling: Spelling) -> str:
     """Return a problem that Pydantic has found as a line, with a hint if the right spelling is known."""
     kind, path, value = problem["type"], [str(part) for part in problem["loc"]], problem["input"]
     message = problem["msg"].removeprefix("Value error, ")
@@ -296,7 +318,7 @@ def _explain(problem: Mapping[str, Any], model: type[BaseModel], *, is_override:
     line = f"found {show_value(value)}; {expected}" if has_value else expected
     if path:
         line = f"{'.'.join(path)}: {line}"
-    meant = _meant(problem, path, model, is_override=is_override)
+    meant = _meant(problem, path, model, spelling)
     return f"{line}; did you mean {meant}?" if meant else line
 
 
@@ -313,23 +335,43 @@ _EXPECTED = {
 """Message for each kind of error whose message by Pydantic is not for users."""
 
 
-def _meant(problem: Mapping[str, Any], path: list[str], model: type[BaseModel], *, is_override: bool) -> str | None:
+def _meant(problem: Mapping[str, Any], path: list[str], model: type[BaseModel], spelling: Spelling) -> str | None:
     """Return the right spelling of a wrong word, key or section; None if it is not known."""
     kind, value = problem["type"], problem["input"]
     if kind == "literal_error":
         return nearest(str(value), re.findall("'(.*?)'", problem["ctx"]["expected"]))
-    key = ".".join(path)
-    if kind == "extra_forbidden":
+    is_unknown_key = kind == "extra_forbidden"
+    key: str | None = ".".join(path)
+    if is_unknown_key:
         names = named_settings(model, section=".".join(path[:-1]))
         near = nearest(path[-1], names)
-        key = names[near] if near else ""
-    field = dict(walk(model)).get(key)
-    is_name = isinstance(value, str) and field is not None and _has_name(field)
-    if field is None or not (is_name or kind == "extra_forbidden"):
+        key = names[near] if near else None
+    field = dict(walk(model)).get(key or "")
+    if key is None or field is None:
         return None
-    if is_override:
-        return spell_override(key, value, model)
-    return f"{key}: {{name: {value}}}" if is_name else key
+    is_name = _has_name(field) and isinstance(value, str) and is_valid({f"{key}.name": value})
+    if is_name or is_unknown_key:
+        return _spell(key, value, spelling, is_name=is_name)
+    return None
+
+
+def _spell(key: str, value: Any, spelling: Spelling, *, is_name: bool) -> str:
+    """Return a setting with its value, or its key alone if that value would be refused.
+
+    Args:
+        key: The dotted key of a setting or section.
+        value: The value that the user gave.
+        spelling: How to write it.
+        is_name: Whether the value is the name of the section, for instance of an optimizer.
+
+    """
+    if is_name and spelling == "file":
+        return f"{key}: {{name: {value}}}"
+    if is_name:
+        key = f"{key}.name"
+    if spelling == "override" and not isinstance(value, dict | list) and is_valid({key: value}):
+        return f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+    return key
 
 
 MAX_CONFIG_BYTES = 100_000

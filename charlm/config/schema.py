@@ -65,6 +65,14 @@ DECIDED_BY_THE_TASK = {
     "go_backwards": "a language model reads forwards: always false",
 }
 
+_LENGTH_OF_A_TRIAL = "the length of a trial is a time, given when the search begins"
+DECIDED_BY_THE_SEARCH = {
+    "training.epochs": _LENGTH_OF_A_TRIAL,
+    "training.steps": _LENGTH_OF_A_TRIAL,
+    "training.early_stopping": "a search ends hopeless trials itself",
+    "training.evaluations": "a search evaluates its trials itself",
+}
+"""Settings that a search space must not name, with the reason."""
 
 USUAL_NAMES = {
     "opt": "training.optimizer",

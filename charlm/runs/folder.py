@@ -130,12 +130,13 @@ def find_runs(under: Path = RUNS) -> list[Path]:
     return [under / name for name in names]
 
 
-def find_run(run: Path | None, *, under: Path = RUNS) -> Path:
+def find_run(run: Path | None, *, under: Path = RUNS, suits: Callable[[Path], bool] = Path.is_dir) -> Path:
     """Return the folder of the run that the user means, which need not be a run.
 
     Args:
         run: A path; or the name, or a part of the name, of a run; None = the newest run.
         under: The folder that holds the runs.
+        suits: Returns whether an error may propose a file or folder in place of a missing one.
 
     Returns:
         `run` itself if it exists, or if there are no runs that it could name.
@@ -155,7 +156,7 @@ def find_run(run: Path | None, *, under: Path = RUNS) -> Path:
     if names and not found:
         words = {word: name for name in names for word in (name, _TIME.sub("", name))}
         near = nearest(part, words)
-        hint = f"; did you mean {words[near]}?" if near else near_file_hint(run)
+        hint = f"; did you mean {words[near]}?" if near else near_file_hint(run, suits=suits)
         advice = None if hint else Advice("list runs", under)
         raise CharlmError(f"{run}: no such folder, and no run has this in its name{hint}", advice=advice)
     return under / found[0] if found else run
@@ -179,7 +180,7 @@ def find_model(model: Path | None, *, on_event: OnEvent = ignore) -> Path:
 
     """
     is_path = model is None or model.exists() or str(model) in run_names()
-    found = (None if is_path else shipped_models().get(str(model))) or find_run(model)
+    found = (None if is_path else shipped_models().get(str(model))) or find_run(model, suits=_may_be_model)
     if model is None:
         on_event(NewestRunTaken(found))
     if found.is_file() and found.suffix != SUFFIX:
@@ -187,7 +188,8 @@ def find_model(model: Path | None, *, on_event: OnEvent = ignore) -> Path:
     if found.is_file():
         return found
     if not found.is_dir():
-        raise CharlmError(f"{found}: no such file or folder; must be a run or a model file{near_file_hint(found)}")
+        hint = near_file_hint(found, suits=_may_be_model)
+        raise CharlmError(f"{found}: no such file or folder; must be a run or a model file{hint}")
     file = next((found / name for name in (BEST, LAST) if (found / name).is_file()), None)
     if file is None:
         if not is_run(found):
@@ -197,3 +199,8 @@ def find_model(model: Path | None, *, on_event: OnEvent = ignore) -> Path:
     if file.name != BEST:
         on_event(LastModelTaken(found))
     return file
+
+
+def _may_be_model(path: Path) -> bool:
+    """Return whether a path looks like a model: a folder, or a file with the suffix of model files."""
+    return path.is_dir() or path.suffix == SUFFIX

@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 
 from charlm.checks import check_number, check_path, check_whole
 from charlm.config.file import dump_yaml, load_config
-from charlm.config.recipes import find_recipe
+from charlm.config.recipes import find_recipe, find_space
 from charlm.engine.factory import KerasEngines
 from charlm.engine.runtime import check_tensorflow
 from charlm.errors import CharlmError
@@ -108,7 +108,7 @@ def tune(
         Stopped: a signal came; it is a KeyboardInterrupt.
 
     """
-    loaded = load_space(find_recipe(check_path("space", space)))
+    loaded = load_space(find_space(check_path("space", space)))
     folder = RUNS / f"tune-{loaded.path.stem}" if out is None else Path(check_path("out", out))
     seconds = 60 * check_number("minutes", minutes, least=0, above=True)
     trial_seconds = None

@@ -11,7 +11,7 @@ Ranges are Optuna's distributions. Keys and values are checked here, before anyt
 """
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,27 +22,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from charlm.checks import check_flag, check_number, check_path, check_whole
 from charlm.config.file import dotted, explain_all, flatten, nest, parse_config, parse_overrides, read_config, read_yaml
-from charlm.config.recipes import find_recipe
-from charlm.config.schema import Config, merge
+from charlm.config.recipes import YAML_SUFFIXES, find_recipe
+from charlm.config.schema import DECIDED_BY_THE_SEARCH, Config, merge
 from charlm.errors import CharlmError, several_problems
 from charlm.wording import short_repr
 
 Range = IntDistribution | FloatDistribution | CategoricalDistribution
 
-_LENGTH = "the length of a trial is a time, given when the search begins"
-DECIDED_BY_THE_SEARCH = {
-    "training.epochs": _LENGTH,
-    "training.steps": _LENGTH,
-    "training.early_stopping": "a search ends hopeless trials itself",
-    "training.evaluations": "a search evaluates its trials itself",
-}
-"""Settings that a space must not name, with the reason."""
 NOT_SEARCHED = {
     "corpus": "losses on another text, or on the same text with other characters, do not compare",
     "seed": "the best seed is luck, not a better recipe",
     "sampling": "it does not change the loss",
 }
 """Settings that may be fixed but not searched, with the reason; those inside them are meant, too."""
+_NOT_IN_SEARCH = {**DECIDED_BY_THE_SEARCH, **NOT_SEARCHED}
 
 
 @dataclass(frozen=True)
@@ -65,7 +58,7 @@ class Space:
         return merge(self.fixed, nest(values.items()))
 
     @cached_property
-    def _recipe_values(self) -> Mapping[str, Any]:
+    def recipe_values(self) -> Mapping[str, Any]:
         """The values of the recipe; its file is read once, since a space may have thousands of values to check."""
         values = read_config(self.recipe)
         parse_config(values, origin=str(self.recipe))
@@ -78,9 +71,10 @@ class Space:
             CharlmError: the file of the recipe cannot be read, or the values are not valid together.
 
         """
-        section = "search" if values else "fixed"
-        settings = merge(self._recipe_values, self.overrides(values or {}))
-        return parse_config(settings, origin=f"{self.path}: {section}")
+        settings = merge(self.recipe_values, self.overrides(values or {}))
+        if values:
+            return parse_config(settings, origin=f"{self.path}: search", spelling="key")
+        return parse_config(settings, origin=f"{self.path}: fixed")
 
     def values(self) -> dict[str, Any]:
         """Return the values of the recipe that are searched and in their ranges: where the search begins."""
@@ -111,7 +105,8 @@ def load_space(path: Path) -> Space:
 
     Raises:
         CharlmError: the file cannot be read or is not of the form above, the recipe cannot be read, or keys or values
-            at the ends of ranges are not valid; the message describes each of them.
+            at the ends of ranges are not valid; the message describes each of them. Ends are checked only if the fixed
+            values are valid.
 
     """
     try:
@@ -119,23 +114,16 @@ def load_space(path: Path) -> Space:
     except ValidationError as error:
         raise explain_all(error, _File, origin=str(path)) from None
     parsed = {key: _parse_range(value) for key, value in sections.search.items()}
-    problems = [f"search: {key}: {problem}" for key, problem in parsed.items() if isinstance(problem, str)]
-    _raise_all(path, problems)
+    wrong_ranges = [f"search: {key}: {problem}" for key, problem in parsed.items() if isinstance(problem, str)]
     ranges = {key: one for key, one in parsed.items() if not isinstance(one, str)}
     name = "default" if sections.recipe is None else sections.recipe
     check_path(f"{path}: recipe", name)
-    recipe = path.parent / name if Path(name).suffix in {".yaml", ".yml"} else find_recipe(name)
+    recipe = path.parent / name if Path(name).suffix in YAML_SUFFIXES else find_recipe(name)
     space = Space(path, recipe, sections.recipe is None, fixed=parse_overrides(sections.fixed), search=ranges)
-    _raise_all(path, [*_refused_keys(space)])
-    space.config()
-    _raise_all(path, [*_wrong_ends(space)])
-    return space
-
-
-def _raise_all(path: Path, problems: Sequence[str]) -> None:
-    """Raise CharlmError if there are problems."""
+    problems = [*wrong_ranges, *_refused_keys(space), *(_wrong_fixed(space) or _wrong_ends(space))]
     if problems:
         raise several_problems(str(path), problems, count=len(problems))
+    return space
 
 
 def _parse_range(value: Any) -> Range | str:
@@ -185,21 +173,37 @@ def _contains(one: Range, value: Any) -> bool:
 def _refused_keys(space: Space) -> Iterator[str]:
     """Yield a message for each key that a space must not have."""
     fixed = [key for key, _ in dotted(space.fixed)]
-    for section, keys, refused in (
-        ("fixed", fixed, DECIDED_BY_THE_SEARCH),
-        ("search", space.search, {**DECIDED_BY_THE_SEARCH, **NOT_SEARCHED}),
-    ):
+    for section, keys, refused in (("fixed", fixed, DECIDED_BY_THE_SEARCH), ("search", space.search, _NOT_IN_SEARCH)):
         for key in keys:
-            for name, reason in refused.items():
-                if f"{key}.".startswith(f"{name}."):
-                    yield f"{section}: {key}: {reason}; leave it out"
+            if reason := _reason_against(key, refused):
+                yield f"{section}: {key}: {reason}; leave it out"
     for key in sorted({*fixed} & space.search.keys()):
         yield f"{key}: is in fixed and in search; leave it in one of them"
 
 
+def _reason_against(key: str, refused: Mapping[str, str]) -> str | None:
+    """Return why a setting, or the section that it is in, is refused; None if it is not."""
+    return next((reason for name, reason in refused.items() if f"{key}.".startswith(f"{name}.")), None)
+
+
+def _wrong_fixed(space: Space) -> list[str]:
+    """Return a message for each fixed value that is not valid; raises CharlmError if the recipe is not."""
+    values = merge(space.recipe_values, space.fixed)
+    try:
+        parse_config(values, origin="fixed")
+    except CharlmError as error:
+        first, *others = error.lines
+        return [f"fixed: {problem}" for problem in others] or [first]
+    return []
+
+
 def _wrong_ends(space: Space) -> Iterator[str]:
-    """Yield a message for each range with an end that is not valid; each end is checked on its own."""
-    for key, one in space.search.items():
+    """Yield a message for each range with an end that is not valid; each end is checked on its own.
+
+    A range of a setting that must not be searched is left out: it has its own message.
+    """
+    searched = {key: one for key, one in space.search.items() if not _reason_against(key, _NOT_IN_SEARCH)}
+    for key, one in searched.items():
         for end in one.choices if isinstance(one, CategoricalDistribution) else (one.low, one.high):
             try:
                 space.config({key: end})

@@ -123,7 +123,7 @@ REFUSED = """
 1 | plan txt.txt | txt.txt: no such file or folder; did you mean text.txt?
 1 | plan text.txt -c escap.yml | escap.yml: no such recipe or YAML file; did you mean escape.yaml?
 1 | sample m.safetensor | must be a run or a model file; did you mean m.safetensors?
-1 | tune spce --minutes 1 | spce: no such recipe or YAML file; did you mean space?
+1 | tune spce --minutes 1 | spce: no such search space or YAML file; did you mean space?
 1 | sample nothing | nothing: no such file or folder; must be a run or a model file
 1 | sample | runs/: no run here; train one with: charlm train
 1 | tensorboard | runs: no run here has been trained
@@ -140,7 +140,7 @@ REFUSED = """
 1 | plan text.txt --epochs 2 -s training.steps=9 | epochs 2: sets the length, and so does training.steps;
 1 | plan text.txt --minutes 3 -s training.epochs=9 | minutes 3: sets the length, and so does training.epochs;
 1 | train --resume -r missing | missing: not a run
-1 | tune nonsense --minutes 1 | nonsense: no such recipe or YAML file
+1 | tune nonsense --minutes 1 | nonsense: no such search space or YAML file; charlm comes with space
 2 | evaluate m.safetensors --window 100 | --window is the length of the windows
 2 | evaluate m.safetensors --protocol windows --window 0 | '--window'
 2 | inspect m.safetensors --text text.txt | --out FILE.html
@@ -160,8 +160,8 @@ REFUSED = """
 2 | train a --recipe tiny | --recipe: no such option; use --config tiny
 2 | train a --name a | --name: no such option; use --run a
 2 | plan a --name a | No such option '--name'.
-2 | train a --shuffle -q | --shuffle: no such option; use -s training.shuffle=VALUE
-2 | train a --model x | --model: no such option; use -s model.KEY=VALUE
+2 | train a --shuffle -q | --shuffle: no such option; use -s training.shuffle=true
+2 | train a --model x | No such option '--model'.
 2 | train a --epoch 3 | No such option '--epoch'. Did you mean '--epochs'?
 2 | plan a --hidden 5 | --hidden: no such option; use -s model.units=5
 2 | config show tiny --batch 5 | --batch: no such option; use -s training.batch_size=5

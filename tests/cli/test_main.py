@@ -21,7 +21,7 @@ from run_folders import make_run
 
 from charlm import __version__
 from charlm.cli import output
-from charlm.cli.command import USUAL_COMMANDS, Command, Commands, quiet_option
+from charlm.cli.command import Command, Commands, quiet_option
 from charlm.cli.main import main
 from charlm.config.file import load_config, parse_yaml
 from charlm.config.recipes import describe_recipe, find_recipe, recipe_names
@@ -245,13 +245,114 @@ def test_output_is_as_wide_as_the_terminal(columns: str, width: int, monkeypatch
     assert output.terminal_width() == width
 
 
-@pytest.mark.parametrize("name", [name for name in USUAL_COMMANDS if name not in main.commands])
-def test_a_usual_name_is_answered_with_a_command_that_exists(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("generate", "sample"),
+        ("generat", "sample"),
+        ("chat", "sample"),
+        ("eval", "evaluate"),
+        ("perplexity", "evaluate"),
+        ("ls", "runs"),
+        ("status", "runs"),
+        ("run", "train"),
+        ("fit", "train"),
+        ("trian", "train"),
+        ("resume", "train --resume"),
+        ("dry-run", "plan"),
+        ("preprocess", "tokenize"),
+        ("sweep", "tune"),
+        ("analyze", "inspect"),
+        ("server", "serve"),
+        ("convert", "export"),
+        ("exprot", "export"),
+        ("tb", "tensorboard"),
+        ("recipes", "config list"),
+        ("show", "config show"),
+        ("version", "--version"),
+        ("help", "--help"),
+    ],
+)
+def test_a_usual_or_misspelt_name_is_answered_with_a_command(name: str, meant: str) -> None:
     command = charlm(name)
-    meant = f"charlm {USUAL_COMMANDS[name]}"
     assert command.exit_code == 2
-    assert command.stderr.endswith(f"{name}: no such command; did you mean {meant}?\n")
-    assert meant.split()[1] in {*main.commands, "--version", "--help"}
+    assert command.stderr.endswith(f"{name}: no such command; did you mean charlm {meant}?\n")
+
+
+@pytest.mark.parametrize("name", ["remove", "start", "verify", "merge", "setup"])
+def test_a_name_that_only_resembles_a_command_is_answered_without_a_hint(name: str) -> None:
+    command = charlm(name)
+    assert command.exit_code == 2
+    assert command.stderr.endswith(f"{name}: no such command\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "advice"),
+    [
+        pytest.param("train --dropout s.txt", "use -s model.layer_dropout=VALUE", id="text is no number"),
+        pytest.param("train --dropout 0.2 s.txt", "use -s model.layer_dropout=0.2", id="number"),
+        pytest.param("train --prompt s.txt", "use -s sampling.prompt=s.txt", id="text"),
+        pytest.param("train --until-recited s.txt", "use -s training.until_recited=true", id="flag"),
+        pytest.param("train --shuffle false s.txt", "use -s training.shuffle=false", id="flag with a value"),
+        pytest.param("train --no-shuffle s.txt", "use -s training.shuffle=false", id="negated flag"),
+        pytest.param("train --no-clip-norm", "use -s training.clip_norm=null", id="negated limit"),
+        pytest.param("train --no-units 5", "use -s model.units=VALUE", id="negated number"),
+        pytest.param("train --optimizer adm", "use -s training.optimizer.name=VALUE", id="unknown optimizer"),
+        pytest.param("train --seeds 3", "use -s seed=3", id="seeds of teachers"),
+        pytest.param("train --recipe -q", "use --config VALUE", id="option without a value"),
+        pytest.param(
+            "tune space --minutes 1 --epochs 3",
+            "training.epochs cannot be set for a search: the length of a trial is a time, given when the search begins",
+            id="decided by the search",
+        ),
+    ],
+)
+def test_an_unknown_option_is_answered_with_a_setting_that_is_valid(line: str, advice: str) -> None:
+    command = run_line(line)
+    assert command.exit_code == 2
+    assert command.stderr.endswith(f": no such option; {advice}\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        pytest.param("train --model x", "No such option '--model'.", id="section"),
+        pytest.param("train --teachers tiny", "No such option '--teachers'.", id="teachers"),
+        pytest.param("plan --out x", "No such option '--out'.", id="similar only in its dashes"),
+        pytest.param("train --epoch 3", "No such option '--epoch'. Did you mean '--epochs'?", id="misspelt option"),
+    ],
+)
+def test_an_unknown_option_that_no_setting_answers_is_left_to_click(line: str, message: str) -> None:
+    assert run_line(line).stderr.endswith(f"Error: {message}\n")
+
+
+@pytest.mark.parametrize("line", ["train -c mybook", "sample mybook", "runs mybook", "tune mybook --minutes 1"])
+@pytest.mark.parametrize("has_run", [pytest.param(False, id="no runs"), pytest.param(True, id="a run")])
+def test_a_text_is_not_proposed_for_a_recipe_a_model_or_a_run(line: str, *, has_run: bool) -> None:
+    Path("mybook.txt").touch()
+    if has_run:
+        make_run(Path("runs/rill"))
+    command = run_line(line)
+    assert (command.exit_code, command.stdout) == (1, "")
+    assert "mybook.txt" not in command.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        pytest.param("train -c mybook", "mybook.yaml", id="recipe"),
+        pytest.param("sample mybook.safetensor", "mybook.safetensors", id="model"),
+        pytest.param("runs mybok.safetensor", None, id="model in place of a run"),
+        pytest.param("runs books", "books2", id="folder in place of a run"),
+    ],
+)
+def test_a_missing_file_is_answered_with_one_of_its_kind(line: str, meant: str | None) -> None:
+    make_run(Path("runs/rill"))
+    Path("books2").mkdir()
+    for suffix in ("txt", "yaml", "safetensors"):
+        Path(f"mybook.{suffix}").touch()
+    hint = run_line(line).stderr.strip().partition("; did you mean ")[2]
+    assert hint == (f"{meant}?" if meant else "")
 
 
 def test_each_problem_of_a_file_is_a_line() -> None:

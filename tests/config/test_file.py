@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from charlm.config import file
 from charlm.config.file import Overrides, flatten, parse_config, parse_yaml
-from charlm.config.schema import DECIDED_BY_THE_TASK, USUAL_NAMES, Config, Teachers, TrainingConfig
+from charlm.config.schema import DECIDED_BY_THE_TASK, Config, Teachers, TrainingConfig
 from charlm.errors import CharlmError
 
 
@@ -140,8 +140,15 @@ MISTAKES = {
     "model: {input_initializer: {class_name: 3}}": INITIALIZER,
     "model: {input_initializer: {}}": INITIALIZER,
     "model: {input_initializer: {class_name: L2, extra: 1}}": INITIALIZER,
-    "training: {optimiser: x}": (
-        "training.optimiser: found 'x'; there is no such key; did you mean training.optimizer: {name: x}?"
+    "training: {optimiser: adam}": "training.optimiser: .* no such key; did you mean training.optimizer: {name: adam}?",
+    "training: {optimiser: x}": "training.optimiser: found 'x'; there is no such key; did you mean training.optimizer?",
+    "training: {optimizer: x}": "training.optimizer: found 'x'; must be a mapping of keys to values",
+    "training: {teachers: tiny}": "training.teachers: found 'tiny'; must be a mapping of keys to values",
+    "teachers: tiny": "teachers: found 'tiny'; there is no such key; did you mean training.teachers?",
+    "name: adam": "name: found 'adam'; there is no such key",
+    "seeds: 3": "seeds: found 3; there is no such key; did you mean seed?",
+    "training: {schedule: {nam: cosine}}": (
+        "training.schedule.nam: found 'cosine'; there is no such key; did you mean training.schedule.name?"
     ),
     "training: {optimizer: {momentum: 0.5}}": "training.optimizer: .*; adam has no momentum; .* sgd or muon",
     "training: {precision: 16}": "training.precision: found 16; must be 'auto', 'float32' or 'bfloat16'",
@@ -181,10 +188,32 @@ def problems_of(values: dict[str, Any], origin: str = "test") -> tuple[str, ...]
     return error.value.lines
 
 
-@pytest.mark.parametrize("name", USUAL_NAMES)
-def test_a_usual_name_is_answered_with_the_setting(name: str) -> None:
-    key = USUAL_NAMES[name]
-    assert key in dict(file.walk(Config))
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("opt", "training.optimizer"),
+        ("lr_schedule", "training.schedule"),
+        ("scheduler", "training.schedule"),
+        ("warmup", "training.schedule.warmup_steps"),
+        ("grad_clip", "training.clip_norm"),
+        ("patience", "training.early_stopping"),
+        ("validation_split", "corpus.validation_fraction"),
+        ("lr", "training.optimizer.learning_rate"),
+        ("step_size", "training.optimizer.learning_rate"),
+        ("hidden_size", "model.units"),
+        ("rnn_size", "model.units"),
+        ("n_layers", "model.layers"),
+        ("depth", "model.layers"),
+        ("embedding_dim", "model.embedding"),
+        ("dropout", "model.layer_dropout"),
+        ("batch", "training.batch_size"),
+        ("block_size", "training.sequence_length"),
+        ("bptt", "training.sequence_length"),
+        ("num_epochs", "training.epochs"),
+        ("max_iters", "training.steps"),
+    ],
+)
+def test_a_usual_name_is_answered_with_the_setting(name: str, key: str) -> None:
     assert problems_of({name: 3}) == (f"test: {name}: found 3; there is no such key; did you mean {key}?",)
 
 
@@ -197,12 +226,41 @@ def test_a_usual_name_is_answered_with_the_setting(name: str) -> None:
         pytest.param("optimizer=adam", "training.optimizer.name=adam", id="name of an optimizer"),
         pytest.param("training.optimizer=adam", "training.optimizer.name=adam", id="name in place of a section"),
         pytest.param("shuffel=true", "training.shuffle=true", id="truth value"),
+        pytest.param("lr=high", "training.optimizer.learning_rate", id="value that would be refused"),
+        pytest.param("optimizer=adm", "training.optimizer", id="unknown optimizer"),
         pytest.param("modell={units: 3}", "model", id="section"),
     ],
 )
 def test_a_wrong_override_is_answered_with_one_that_can_be_used(override: str, meant: str) -> None:
     (message,) = problems_of(file.parse_overrides(override), origin=file.OVERRIDE)
     assert message.endswith(f"; did you mean {meant}?")
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        pytest.param("name=adam", id="name that two sections have"),
+        pytest.param("training.teachers=tiny", id="teachers"),
+        pytest.param("training.optimizer=adm", id="unknown optimizer"),
+    ],
+)
+def test_a_wrong_override_gets_no_hint_that_would_be_refused(override: str) -> None:
+    (message,) = problems_of(file.parse_overrides(override), origin=file.OVERRIDE)
+    assert "did you mean" not in message
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        pytest.param("model.units=5", True, id="valid"),
+        pytest.param("model.units=many", False, id="wrong value"),
+        pytest.param("model.unit=5", False, id="unknown key"),
+        pytest.param("seed=[", False, id="no YAML"),
+        pytest.param("training.optimizer.momentum=0.5", False, id="not with the default optimizer"),
+    ],
+)
+def test_overrides_are_valid_or_not(override: str, expected: bool) -> None:
+    assert file.is_valid(override) == expected
 
 
 def test_all_problems_of_a_config_are_told_in_their_order() -> None:

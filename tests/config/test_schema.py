@@ -8,7 +8,7 @@ import pytest
 from commands import charlm
 
 from charlm.config.file import dump_config, flatten, load_config, parse_config, parse_yaml, section_of, walk
-from charlm.config.recipes import CONFIGS, find_recipe, recipe_names
+from charlm.config.recipes import CONFIGS, find_recipe, find_space, recipe_names
 from charlm.config.schema import ACTIVATIONS, Config, EarlierLength, SamplingConfig, Teachers, TrainingConfig
 from charlm.errors import CharlmError
 from charlm.network.rnn import ACTIVATIONS as NUMPY_ACTIVATIONS
@@ -147,3 +147,10 @@ def test_the_name_of_a_recipe_is_not_a_file_of_the_current_folder_and_a_path_is(
     assert [find_recipe(name) for name in ("a/some.yaml", "some.yml")] == [Path("a/some.yaml"), Path("some.yml")]
     with pytest.raises(CharlmError, match=r"^tinny: no such recipe or YAML file; did you mean tiny\?"):
         find_recipe("tinny")
+
+
+def test_the_search_space_is_proposed_for_a_search_only() -> None:
+    with pytest.raises(CharlmError, match=r"^spac: no such recipe or YAML file; charlm comes with 5mb, "):
+        find_recipe("spac")
+    with pytest.raises(CharlmError, match=r"^spac: no such search space or YAML file; did you mean space\?"):
+        find_space("spac")

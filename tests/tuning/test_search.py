@@ -544,6 +544,11 @@ def test_a_mistake_is_answered_in_one_line_that_names_the_key() -> None:
         (f"fixed: {{model.layer: 2}}\nsearch: {UNITS}", "fixed: model.layer: found 2; there is no such key"),
         (f"fixed: {{model.units: 8}}\nsearch: {UNITS}", "model.units: is in fixed and in search"),
         ("search: {model.unit: {int: [8, 16]}}", "search: model.unit: found 8; there is no such key"),
+        (
+            "search: {training.optimizer: {categorical: [adam]}}",
+            "training.optimizer: found 'adam'; must be a mapping of keys to values; did you mean "
+            "training.optimizer.name?",
+        ),
         ("search: {model.units: [8, 16]}", "search: model.units: found [8, 16]; must be {int: [low, high]}"),
         (
             "search: {model.units: {int: [8, 16], float: [8, 16]}}",
@@ -571,7 +576,7 @@ def test_a_mistake_is_answered_in_one_line_that_names_the_key() -> None:
     ("text", "keys"),
     [
         pytest.param(
-            "search: {model.units: 3, model.layers: {int: 3}, seed: {int: [1, 2]}}",
+            "search: {model.units: 3, model.layers: {int: 3}, model.embedding: {int: [1, 2]}}",
             ["model.units", "model.layers"],
             id="ranges",
         ),
@@ -585,13 +590,28 @@ def test_a_mistake_is_answered_in_one_line_that_names_the_key() -> None:
             ["model.unit", "model.units"],
             id="ends",
         ),
+        pytest.param(
+            f"fixed: {{model.layer: 2, sed: 1}}\nsearch: {UNITS}",
+            ["model.layer", "sed"],
+            id="fixed values",
+        ),
+        pytest.param(
+            "search: {model.units: 3, seed: {int: [1, 2]}, model.layers: {int: [0, 2]}}",
+            ["model.units", "seed", "model.layers"],
+            id="a range, a key and an end",
+        ),
+        pytest.param(
+            "fixed: {training.steps: 5, model.layer: 2}\nsearch: {model.units: 3}",
+            ["model.units", "training.steps", "model.layer"],
+            id="a range, a key and a fixed value",
+        ),
     ],
 )
-def test_all_mistakes_of_a_kind_are_told(text: str, keys: list[str]) -> None:
+def test_all_mistakes_are_told(text: str, keys: list[str]) -> None:
     with pytest.raises(CharlmError) as caught:
         load(text)
     first, *problems = caught.value.lines
-    assert first.endswith(".yaml: 2 errors")
+    assert first == f"space.yaml: {len(keys)} errors"
     assert [problem.split(": ")[1] for problem in problems] == keys
 
 
