@@ -199,12 +199,13 @@ def check_text_path(argument: str, found: Any, *, in_memory: str = "") -> str:
 
     """
     hint = f"write it to a file{f', or use {in_memory} in Python' if in_memory else ''}"
-    if isinstance(found, str) and found and not _exists(Path(found)):
-        if not _can_be_path(found):
-            raise CharlmError(f"{argument}: found {found[:40]!r}..., which is a text, not the path of a file: {hint}")
-        has_words = found.count(" ") >= 2 and "/" not in found and not Path(found).suffix
+    name = str(found) if isinstance(found, str | os.PathLike) else ""
+    if name and not _exists(Path(name)):
+        if not _can_be_path(name):
+            raise CharlmError(f"{argument}: found {name[:40]!r}..., which is a text, not the path of a file: {hint}")
+        has_words = name.count(" ") >= 2 and "/" not in name and not Path(name).suffix
         if has_words:
-            raise CharlmError(f"{argument}: found {found!r}: no such file or folder; if this is a text, {hint}")
+            raise CharlmError(f"{argument}: found {name!r}: no such file or folder; if this is a text, {hint}")
     return check_path(argument, found)
 
 

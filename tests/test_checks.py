@@ -119,10 +119,11 @@ def test_a_text_where_a_path_is_expected_is_recognized(found: str) -> None:
         check_text_path("text", found, in_memory="model.score(text)")
 
 
-def test_several_words_without_a_file_may_be_a_text() -> None:
+@pytest.mark.parametrize("kind", [str, Path])
+def test_several_words_without_a_file_may_be_a_text(kind: type) -> None:
     message = r"^text: found 'to be or not': no such file or folder; if this is a text, write it to a file$"
     with pytest.raises(CharlmError, match=message):
-        check_text_path("text", "to be or not")
+        check_text_path("text", kind("to be or not"))
 
 
 @pytest.mark.parametrize("found", [1, None, ["a"], "", b"x", "\ud800", "\ud800" * 100])
