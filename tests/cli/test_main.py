@@ -137,7 +137,7 @@ def test_the_script_of_each_shell_asks_charlm_what_completes_a_word() -> None:
         assert f"_CHARLM_COMPLETE={shell}_complete" in charlm("completion", shell).stdout
 
 
-NOT_INSTALLED = "is not installed: pip install tensorboard"
+NOT_INSTALLED = "is not installed: pip install absl-py"
 
 
 def run_command(call: Callable[[], object], *options: str) -> Result:
@@ -152,7 +152,7 @@ def run_command(call: Callable[[], object], *options: str) -> Result:
     [
         (CharlmError("text.txt: no such file"), 1, "charlm: text.txt: no such file\n"),
         (OSError(errno.EACCES, "Permission denied", "text.txt"), 1, "charlm: text.txt: Permission denied\n"),
-        (ModuleNotFoundError(name="tensorboard.compat"), 1, f"charlm: tensorboard: this package {NOT_INSTALLED}\n"),
+        (ModuleNotFoundError(name="absl.logging"), 1, f"charlm: absl: this package {NOT_INSTALLED}\n"),
         (output.OutputClosedError(), 0, ""),  # a reader of standard output that has gone
         *((KeyboardInterrupt(), 130, ""), (Stopped(signal.SIGTERM), 143, ""), (Stopped(signal.SIGHUP), 129, "")),
         (click.UsageError("found \x1b[31m"), 2, "found \\x1b[31m\n"),
@@ -326,7 +326,7 @@ def test_an_unknown_option_that_no_setting_answers_is_left_to_click(line: str, m
     assert run_line(line).stderr.endswith(f"Error: {message}\n")
 
 
-@pytest.mark.parametrize("line", ["train -c mybook", "sample mybook", "runs mybook", "tune mybook --minutes 1"])
+@pytest.mark.parametrize("line", ["config show mybook", "sample mybook", "runs mybook", "tune mybook --minutes 1"])
 @pytest.mark.parametrize("has_run", [pytest.param(False, id="no runs"), pytest.param(True, id="a run")])
 def test_a_text_is_not_proposed_for_a_recipe_a_model_or_a_run(line: str, *, has_run: bool) -> None:
     Path("mybook.txt").touch()
@@ -340,7 +340,7 @@ def test_a_text_is_not_proposed_for_a_recipe_a_model_or_a_run(line: str, *, has_
 @pytest.mark.parametrize(
     ("line", "meant"),
     [
-        pytest.param("train -c mybook", "mybook.yaml", id="recipe"),
+        pytest.param("config show mybook", "mybook.yaml", id="recipe"),
         pytest.param("sample mybook.safetensor", "mybook.safetensors", id="model"),
         pytest.param("runs mybok.safetensor", None, id="model in place of a run"),
         pytest.param("runs books", "books2", id="folder in place of a run"),
