@@ -161,12 +161,13 @@ def check_text(argument: str, found: Any) -> str:
     return found
 
 
-def check_path(argument: str, found: Any) -> str:
+def check_path(argument: str, found: Any, *, hint: str = "") -> str:
     """Return an argument that can be the path of a file, as it was given: a Path would drop `./`.
 
     Args:
         argument: The name of the argument, for the message.
         found: Its value.
+        hint: The end of the message about a text where a path is expected.
 
     Raises:
         CharlmError: the value is not a path, is empty, or cannot be the name of a file.
@@ -182,7 +183,7 @@ def check_path(argument: str, found: Any) -> str:
     except UnicodeEncodeError:
         raise CharlmError(f"{argument}: found {short_repr(name)}, which has an unpaired surrogate") from None
     if not _can_be_path(name) and not _exists(Path(name)):
-        raise CharlmError(f"{argument}: found {name[:40]!r}..., which is a text, not the path of a file")
+        raise CharlmError(f"{argument}: found {name[:40]!r}..., which is a text, not the path of a file{hint}")
     return name
 
 
@@ -199,14 +200,11 @@ def check_text_path(argument: str, found: Any, *, in_memory: str = "") -> str:
 
     """
     hint = f"write it to a file{f', or use {in_memory} in Python' if in_memory else ''}"
-    name = str(found) if isinstance(found, str | os.PathLike) else ""
-    if name and not _exists(Path(name)):
-        if not _can_be_path(name):
-            raise CharlmError(f"{argument}: found {name[:40]!r}..., which is a text, not the path of a file: {hint}")
-        has_words = name.count(" ") >= 2 and "/" not in name and not Path(name).suffix
-        if has_words:
-            raise CharlmError(f"{argument}: found {name!r}: no such file or folder; if this is a text, {hint}")
-    return check_path(argument, found)
+    name = check_path(argument, found, hint=f": {hint}")
+    has_words = name.count(" ") >= 2 and "/" not in name and not Path(name).suffix
+    if has_words and not _exists(Path(name)):
+        raise CharlmError(f"{argument}: found {name!r}: no such file or folder; if this is a text, {hint}")
+    return name
 
 
 def check_each(argument: str, found: Any, check: Callable[[str, Any], str]) -> list[str]:

@@ -117,7 +117,7 @@ class Model:
             CharlmError: an id is out of range, or the state is not one of B streams of this network.
 
         """
-        ids = check_ids(ids, len(self.vocabulary))
+        ids = _check_ids(ids, len(self.vocabulary))
         return self.trained.parameters.step(ids, self._state_of(state, streams=len(ids)))
 
     def logits(self, text: Text, *, state: Sequence[Floats] | None = None) -> Floats:
@@ -261,10 +261,10 @@ class Model:
     def _encode(self, text: Text) -> NDArray[Any]:
         if isinstance(text, str):
             return self.vocabulary.encode(text)
-        return check_ids(text, len(self.vocabulary), argument="text")
+        return _check_ids(text, len(self.vocabulary), argument="text")
 
 
-def check_ids(ids: NDArray[Any] | Sequence[int], vocabulary_size: int, *, argument: str = "ids") -> NDArray[np.int64]:
+def _check_ids(ids: NDArray[Any] | Sequence[int], vocabulary_size: int, *, argument: str = "ids") -> NDArray[np.int64]:
     """Return ids that a caller gave as an array, int64 [n].
 
     Raises:

@@ -253,6 +253,14 @@ def _exit_codes() -> Iterator[None]:
         sys.exit(getattr(stopped, "exit_code", 130))
 
 
+def missing_package(command: str, error: ModuleNotFoundError) -> CharlmError:
+    """Return the error for a command that needs an optional package, which is not installed."""
+    from charlm.hardware import install_command
+
+    package = str(error.name).partition(".")[0]
+    return CharlmError(f"charlm {command} needs {package}, which is not installed: {install_command(package)}")
+
+
 def _describe(advice: Advice) -> str:
     """Return the command that helps after an error."""
     path = "" if advice.path is None else as_argument(advice.path)

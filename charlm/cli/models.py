@@ -17,13 +17,13 @@ from charlm.cli.command import (
     Command,
     host_option,
     json_option,
+    missing_package,
     model_argument,
     models_argument,
     port_option,
 )
 from charlm.cli.output import align, print_aside, print_json, print_result, say, write_result
 from charlm.cli.progress import ProgressDisplay
-from charlm.errors import CharlmError
 from charlm.events import Event, RequestAnswered, ServerListening
 from charlm.formats import FormatName
 from charlm.wording import counted, escape_controls, short_repr
@@ -303,15 +303,13 @@ def serve(*, has_log: bool, **options: Any) -> None:
         behind a proxy for that name, with a line for each request
 
     """
-    from charlm.hardware import install_command, limit_product_threads
+    from charlm.hardware import limit_product_threads
 
     limit_product_threads(1)  # before NumPy is imported
     try:
         from charlm.serving import server
     except ModuleNotFoundError as error:
-        package = str(error.name).partition(".")[0]
-        problem = f"charlm serve needs {package}, which is not installed: {install_command(package)}"
-        raise CharlmError(problem) from None
+        raise missing_package("serve", error) from None
     key = os.environ.get("CHARLM_API_KEY") or None
 
     display = ProgressDisplay()

@@ -15,6 +15,7 @@ from charlm.cli.command import (
     POSITIVE,
     Command,
     json_option,
+    missing_package,
     quiet_option,
     recipe_option,
     set_option,
@@ -24,7 +25,6 @@ from charlm.cli.command import (
 )
 from charlm.cli.output import cut, fill, print_json, print_result, say, terminal_width
 from charlm.cli.progress import ProgressDisplay, describe
-from charlm.errors import CharlmError
 from charlm.wording import as_argument, counted, duration, short_duration, short_number
 
 if TYPE_CHECKING:
@@ -338,11 +338,7 @@ def tune(**options: Any) -> None:
     try:
         from charlm.tuning.search import tune as search
     except ModuleNotFoundError as error:
-        from charlm.hardware import install_command
-
-        package = str(error.name).partition(".")[0]
-        problem = f"charlm tune needs {package}, which is not installed: {install_command(package)}"
-        raise CharlmError(problem) from None
+        raise missing_package("tune", error) from None
     try:
         with ProgressDisplay() as display:
             result = search(**options, on_event=display)

@@ -313,13 +313,19 @@ def _explain(problem: Mapping[str, Any], model: type[BaseModel], spelling: Spell
     """Return a problem that Pydantic has found as a line, with a hint if the right spelling is known."""
     kind, path, value = problem["type"], [str(part) for part in problem["loc"]], problem["input"]
     message = problem["msg"].removeprefix("Value error, ")
-    expected = _EXPECTED.get(kind) or re.sub(r"^\w+ should (.*?)( after validation.*)?$", r"must \1", message)
+    expected = _EXPECTED.get(kind) or _expectation(message)
     has_value = kind != "missing" and (path or kind != "value_error")
     line = f"found {show_value(value)}; {expected}" if has_value else expected
     if path:
         line = f"{'.'.join(path)}: {line}"
     meant = _meant(problem, path, model, spelling)
     return f"{line}; did you mean {meant}?" if meant else line
+
+
+def _expectation(message: str) -> str:
+    """Return a message of Pydantic, such as "Input should be 3", as "must be 3"; another message as it is."""
+    subject, should, expected = message.partition(" should ")
+    return f"must {expected.partition(' after validation')[0]}" if should and subject.isalpha() else message
 
 
 _MAPPING, _LIST = "must be a mapping of keys to values", "must be a list"

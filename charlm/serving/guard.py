@@ -191,6 +191,24 @@ async def send_in_parts(message: Message, send: Send) -> None:
     await send({**message, "body": body[start:]} if start else message)
 
 
+@dataclass
+class SentAnswer:
+    """Sends the messages of an answer, and notes its status and size."""
+
+    send: Send
+    status: int = 0
+    """The HTTP status; 0 = the answer has not begun."""
+    size_bytes: int = 0
+    """The size of what was sent, without the head."""
+
+    async def __call__(self, message: Message) -> None:
+        """Send a message."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        self.size_bytes += len(message.get("body", b""))
+        await send_in_parts(message, self.send)
+
+
 class AccessLog:
     """Ends a request that takes too long, and reports how each one was answered.
 
@@ -207,28 +225,18 @@ class AccessLog:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         start = time.monotonic()
-        status = 0
-        size = 0
-
-        async def count(message: Message) -> None:
-            """Send a message, and note the status and the size of the answer."""
-            nonlocal status, size
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            size += len(message.get("body", b""))
-            await send_in_parts(message, send)
-
+        answer = SentAnswer(send)
         problem = None
         try:
             async with asyncio.timeout(MAX_SECONDS) as limit:
-                await self._app(scope, receive, count)
+                await self._app(scope, receive, answer)
         except TimeoutError:
             if not limit.expired():
                 raise
             problem = f"cut off after {MAX_SECONDS:g} s"
-            if not status:  # otherwise uvicorn closes the connection, because the answer is not complete
+            if not answer.status:  # otherwise uvicorn closes the connection, because the answer is not complete
                 late = RequestError(503, f"the request took more than {MAX_SECONDS:g} s", code="timeout")
-                await error_response(late)(scope, receive, count)
+                await error_response(late)(scope, receive, answer)
         finally:
             client = scope.get("client") or ("unknown",)
             path = quote(scope["path"], errors="surrogatepass")  # a space or a line break would make a line ambiguous
@@ -237,9 +245,9 @@ class AccessLog:
                     client=str(client[0]),
                     method=scope["method"],
                     path=path,
-                    status=status,
+                    status=answer.status,
                     seconds=time.monotonic() - start,
-                    size_bytes=size,
+                    size_bytes=answer.size_bytes,
                     problem=scope.get(PROBLEM, problem),
                 )
             )
