@@ -23,7 +23,17 @@ if TYPE_CHECKING:
     from charlm.tuning.search import tune
 
 __version__ = "0.2.0"
-__all__ = ["CharlmError", "Model", "__version__", "evaluate", "inspect", "list_runs", "load", "resume", "tokenize"]
+__all__ = [
+    "CharlmError",
+    "Model",
+    "__version__",
+    "evaluate",
+    "inspect",
+    "list_runs",
+    "load",
+    "resume",
+    "tokenize",
+]
 __all__ += ["train", "tune"]
 
 _MODULES = {

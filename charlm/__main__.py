@@ -29,15 +29,23 @@ def main() -> None:
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     try:
         try:
-            from charlm.cli.main import main as run_commands  # here, since a signal may come while it is imported
+            from charlm.cli.main import (
+                main as run_commands,
+            )  # here, since a signal may come while it is imported
 
             run_commands()
         finally:
             _handle_signals(_do_nothing)
     except (SystemExit, KeyboardInterrupt) as end:
         _handle_signals(_do_nothing)  # the line above may have been interrupted
-        _handle_signals(signal.SIG_IGN)  # the interpreter sets the default action for a function when it ends
-        code = end.code if isinstance(end, SystemExit) else getattr(end, "exit_code", 128 + signal.SIGINT)
+        _handle_signals(
+            signal.SIG_IGN
+        )  # the interpreter sets the default action for a function when it ends
+        code = (
+            end.code
+            if isinstance(end, SystemExit)
+            else getattr(end, "exit_code", 128 + signal.SIGINT)
+        )
         if "tensorflow" in sys.modules and isinstance(code, int):
             _exit_at_once(code)
         sys.exit(code)
@@ -108,7 +116,9 @@ def _is_importing(frame: FrameType | None) -> bool:
     return False
 
 
-def _show_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def _show_error(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
     """Print an uncaught error as Python does, but not one that was caused by a signal.
 
     `main` catches what a signal raises, but the C++ code of TensorFlow prints some of it before.

@@ -116,11 +116,15 @@ def check_whole(argument: str, found: Any, *, least: int, most: int | None = Non
     is_whole = isinstance(found, Integral) and not isinstance(found, bool)
     if not is_whole or found < least or (most is not None and found > most):
         allowed = f"{least:,} or more" if most is None else f"from {least:,} to {most:,}"
-        raise CharlmError(f"{argument}: found {short_repr(found)}; must be a whole number, {allowed}")
+        raise CharlmError(
+            f"{argument}: found {short_repr(found)}; must be a whole number, {allowed}"
+        )
     return int(found)
 
 
-def check_number(argument: str, found: Any, *, least: float, above: bool = False, most: float = math.inf) -> float:
+def check_number(
+    argument: str, found: Any, *, least: float, above: bool = False, most: float = math.inf
+) -> float:
     """Return an argument that is a finite number in a range; a NumPy number is one.
 
     Args:
@@ -143,7 +147,9 @@ def check_number(argument: str, found: Any, *, least: float, above: bool = False
         if most == math.inf:
             allowed = f"above {least:g}" if above else f"{least:g} or more"
         else:
-            allowed = f"above {least:g} and at most {most:g}" if above else f"from {least:g} to {most:g}"
+            allowed = (
+                f"above {least:g} and at most {most:g}" if above else f"from {least:g} to {most:g}"
+            )
         raise CharlmError(f"{argument}: found {short_repr(found)}; must be a number, {allowed}")
     return value
 
@@ -181,9 +187,13 @@ def check_path(argument: str, found: Any, *, hint: str = "") -> str:
     try:
         os.fsencode(name)
     except UnicodeEncodeError:
-        raise CharlmError(f"{argument}: found {short_repr(name)}, which has an unpaired surrogate") from None
+        raise CharlmError(
+            f"{argument}: found {short_repr(name)}, which has an unpaired surrogate"
+        ) from None
     if not _can_be_path(name) and not _exists(Path(name)):
-        raise CharlmError(f"{argument}: found {name[:40]!r}..., which is a text, not the path of a file{hint}")
+        raise CharlmError(
+            f"{argument}: found {name[:40]!r}..., which is a text, not the path of a file{hint}"
+        )
     return name
 
 
@@ -203,13 +213,17 @@ def check_text_path(argument: str, found: Any, *, in_memory: str = "") -> str:
     name = check_path(argument, found, hint=f": {hint}")
     has_words = name.count(" ") >= 2 and "/" not in name and not Path(name).suffix
     if has_words and not _exists(Path(name)):
-        raise CharlmError(f"{argument}: found {name!r}: no such file or folder; if this is a text, {hint}")
+        raise CharlmError(
+            f"{argument}: found {name!r}: no such file or folder; if this is a text, {hint}"
+        )
     return name
 
 
 def check_each(argument: str, found: Any, check: Callable[[str, Any], str]) -> list[str]:
     """Return an argument that is a text or a path, or several of them, as a list; each is checked."""
-    is_single = isinstance(found, str | bytes | os.PathLike | Mapping) or not isinstance(found, Iterable)
+    is_single = isinstance(found, str | bytes | os.PathLike | Mapping) or not isinstance(
+        found, Iterable
+    )
     return [check(argument, each) for each in ([found] if is_single else found)]
 
 
@@ -222,7 +236,12 @@ def check_names(argument: str, found: Any, names: Iterable[str]) -> None:
 def _can_be_path(name: str) -> bool:
     """Return whether a text can be a path that somebody has typed: it is not too long, and has a single line."""
     longest = max(len(part.encode("utf-8", "surrogatepass")) for part in name.split("/"))
-    return longest <= MAX_NAME_BYTES and len(name) <= MAX_PATH and "\n" not in name and "\0" not in name
+    return (
+        longest <= MAX_NAME_BYTES
+        and len(name) <= MAX_PATH
+        and "\n" not in name
+        and "\0" not in name
+    )
 
 
 def _exists(path: Path) -> bool:

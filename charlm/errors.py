@@ -18,7 +18,15 @@ MAX_PROBLEMS = 10
 class Advice:
     """What helps after an error. The command line turns it into a command."""
 
-    kind: Literal["train", "begin", "use as text", "name a text", "resume", "lower the learning rate", "list runs"]
+    kind: Literal[
+        "train",
+        "begin",
+        "use as text",
+        "name a text",
+        "resume",
+        "lower the learning rate",
+        "list runs",
+    ]
     path: Path | None = None
     """The text, the model or the run that the error is about."""
 
@@ -38,7 +46,9 @@ class CharlmError(Exception):
 
     exit_code = 1
 
-    def __init__(self, message: str, *, advice: Advice | None = None, problems: Sequence[str] = ()) -> None:
+    def __init__(
+        self, message: str, *, advice: Advice | None = None, problems: Sequence[str] = ()
+    ) -> None:
         self.advice = advice
         self.lines = tuple(as_line(line) for line in (message, *problems))
         """The message, and each problem."""

@@ -29,9 +29,17 @@ BFLOAT16, TILES = "avx512_bf16", "amx_bf16"
 """The flags of processors that multiply bfloat16: in vectors, and in tiles."""
 ISAS_WITHOUT_BFLOAT16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI"}
 """Values of ONEDNN_MAX_CPU_ISA, which holds TensorFlow's products to older instructions than the processor has."""
-PRODUCT_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "OMP_NUM_THREADS")
+PRODUCT_THREADS = (
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "OMP_NUM_THREADS",
+)
 """What the libraries that NumPy multiplies with read when they are loaded."""
-HAS_TENSORFLOW = sys.version_info < (3, 14) and (sys.platform, platform.machine()) != ("darwin", "x86_64")
+HAS_TENSORFLOW = sys.version_info < (3, 14) and (sys.platform, platform.machine()) != (
+    "darwin",
+    "x86_64",
+)
 """Whether TensorFlow has a wheel for this machine and this Python."""
 DISTRIBUTIONS = {"yaml": "pyyaml", "google": "protobuf", "PIL": "pillow", "absl": "absl-py"}
 """The name under which pip installs a module, if it has another name."""
@@ -78,7 +86,9 @@ def core_count(*, quota: Path = CPU_QUOTA) -> int:
         quota: The file that holds the processor time of the container.
 
     """
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    usable = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     with contextlib.suppress(OSError, ValueError, ZeroDivisionError):  # no container, or no limit
         time, period = map(int, quota.read_text(encoding="ascii").split())
         return max(1, min(usable, -(-time // period)))
@@ -106,7 +116,9 @@ def processor_flags(*, cpuinfo: Path = CPUINFO) -> tuple[str, ...]:
     return tuple(sorted({*flags[0].split()})) if flags else (processor_name(cpuinfo=cpuinfo),)
 
 
-def multiplies_bfloat16(*, cpuinfo: Path = CPUINFO, environ: Mapping[str, str] = os.environ) -> bool:
+def multiplies_bfloat16(
+    *, cpuinfo: Path = CPUINFO, environ: Mapping[str, str] = os.environ
+) -> bool:
     """Return whether the processor has instructions that multiply bfloat16; without them, that is many times slower.
 
     Args:
@@ -128,7 +140,9 @@ class FastPrecision:
     """Why, as a clause for the user."""
 
 
-def fastest_precision(*, cpuinfo: Path = CPUINFO, environ: Mapping[str, str] = os.environ) -> FastPrecision:
+def fastest_precision(
+    *, cpuinfo: Path = CPUINFO, environ: Mapping[str, str] = os.environ
+) -> FastPrecision:
     """Return the number format in which this processor multiplies faster; arguments as `multiplies_bfloat16`.
 
     Measured on two cores, in GFLOP/s of float32 and bfloat16: AMD Zen 5 with avx512_bf16 525 and 1,050; Intel with
@@ -140,8 +154,12 @@ def fastest_precision(*, cpuinfo: Path = CPUINFO, environ: Mapping[str, str] = o
         return FastPrecision("bfloat16", f"this processor multiplies it in tiles ({TILES})")
     vendors = [value for key, value in _read_pairs(cpuinfo) if key == "vendor_id"]
     if "AuthenticAMD" in vendors:
-        return FastPrecision("bfloat16", f"this AMD processor multiplies it twice as fast as float32 ({BFLOAT16})")
-    return FastPrecision("float32", f"this processor multiplies bfloat16 ({BFLOAT16}) slower than float32")
+        return FastPrecision(
+            "bfloat16", f"this AMD processor multiplies it twice as fast as float32 ({BFLOAT16})"
+        )
+    return FastPrecision(
+        "float32", f"this processor multiplies bfloat16 ({BFLOAT16}) slower than float32"
+    )
 
 
 def find_compiler(environ: Mapping[str, str] = os.environ) -> list[str]:
@@ -162,11 +180,15 @@ def find_compiler(environ: Mapping[str, str] = os.environ) -> list[str]:
         if shutil.which(command[0], path=environ.get("PATH")):
             return command
     if named:
-        raise CharlmError(f"no C compiler (looked for CC={environ['CC']}); set CC to one that exists, or unset it")
+        raise CharlmError(
+            f"no C compiler (looked for CC={environ['CC']}); set CC to one that exists, or unset it"
+        )
     if importlib.util.find_spec(COMPILER_PACKAGE) is not None:
         return [sys.executable, "-m", COMPILER_PACKAGE, "cc"]
     looked = ", ".join(COMPILERS)
-    raise CharlmError(f"no C compiler (looked for {looked}); pip install {COMPILER_PACKAGE} brings one")
+    raise CharlmError(
+        f"no C compiler (looked for {looked}); pip install {COMPILER_PACKAGE} brings one"
+    )
 
 
 def compiler_name(command: Sequence[str]) -> str:
@@ -179,7 +201,9 @@ def compiler_environment(folder: Path) -> dict[str, str]:
     return {**os.environ, **dict.fromkeys(COMPILER_FOLDERS, str(folder))}
 
 
-def memory_bytes(*, control_group: Path = CONTROL_GROUP, sysconf: Callable[[str], int] = os.sysconf) -> int | None:
+def memory_bytes(
+    *, control_group: Path = CONTROL_GROUP, sysconf: Callable[[str], int] = os.sysconf
+) -> int | None:
     """Return the memory that this process may use, in bytes: that of the machine or of its container; None = unknown.
 
     Args:
@@ -207,7 +231,9 @@ def _read_pairs(cpuinfo: Path) -> list[tuple[str, str]]:
         lines = cpuinfo.read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
-    return [(key.strip(), value.strip()) for key, _, value in (line.partition(":") for line in lines)]
+    return [
+        (key.strip(), value.strip()) for key, _, value in (line.partition(":") for line in lines)
+    ]
 
 
 def _version(package: str) -> str | None:

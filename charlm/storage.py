@@ -68,7 +68,10 @@ def open_file(path: Path) -> Iterator[BufferedReader]:
         UnreadableError: it is missing, a folder, or cannot be opened; or an OSError occurs in the block.
 
     """
-    with reading(path), open(path, "rb", opener=lambda name, mode: os.open(name, mode | os.O_NONBLOCK)) as file:
+    with (
+        reading(path),
+        open(path, "rb", opener=lambda name, mode: os.open(name, mode | os.O_NONBLOCK)) as file,
+    ):
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise CharlmError(f"{path}: is not a regular file")
         yield file
@@ -94,7 +97,9 @@ def near_file_hint(path: Path, *, suits: Callable[[Path], bool] = lambda _: True
     """
     with contextlib.suppress(OSError, ValueError), os.scandir(path.parent) as entries:
         names = [entry.name for entry in islice(entries, MAX_NAMES_COMPARED) if suits(Path(entry))]
-        near = nearest(path.name, [name for name in names if not name.startswith(".")], similarity=0.7)
+        near = nearest(
+            path.name, [name for name in names if not name.startswith(".")], similarity=0.7
+        )
         if near is not None:
             return f"; did you mean {path.with_name(near)}?"
     return ""
@@ -169,9 +174,13 @@ def check_free(target: Path) -> None:
         if not place.exists():
             return
         if not place.is_dir() or any(place.iterdir()):
-            raise CharlmError(f"{target}: exists already; give a new or an empty folder, or delete this one")
+            raise CharlmError(
+                f"{target}: exists already; give a new or an empty folder, or delete this one"
+            )
         if place.is_mount() or place.samefile(Path.cwd()):
-            raise CharlmError(f"{target}: is the working directory or a mount point; name a new folder in it")
+            raise CharlmError(
+                f"{target}: is the working directory or a mount point; name a new folder in it"
+            )
 
 
 @contextlib.contextmanager
@@ -236,10 +245,17 @@ def _remove_abandoned(place: Path) -> None:
     """Remove the temporary folders for a target that killed processes have left."""
     for path in place.parent.iterdir():
         found = TEMPORARY_NAME.fullmatch(path.name)
-        if found is None or found["name"] != place.name[:MAX_NAME] or path.is_symlink() or not path.is_dir():
+        if (
+            found is None
+            or found["name"] != place.name[:MAX_NAME]
+            or path.is_symlink()
+            or not path.is_dir()
+        ):
             continue
         process = int(found["process"])
-        if process == os.getpid() or not _is_running(process):  # an earlier process may have had our number
+        if process == os.getpid() or not _is_running(
+            process
+        ):  # an earlier process may have had our number
             _try_to_remove(path)
 
 
@@ -363,11 +379,15 @@ def only_writer(folder: Path, *, clock: Callable[[], float] = time.monotonic) ->
             while not _lock(file):
                 if clock() > end:
                     holder = _read_holder(file)
-                    raise CharlmError(f"{folder}: {holder} is training here; wait for it, or name another folder")
+                    raise CharlmError(
+                        f"{folder}: {holder} is training here; wait for it, or name another folder"
+                    )
                 time.sleep(0.01)
             if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 raise CharlmError(f"{folder}: was removed by another process meanwhile; try again")
-        with contextlib.suppress(OSError):  # the name of the holder is for messages only, and the disk may be full
+        with contextlib.suppress(
+            OSError
+        ):  # the name of the holder is for messages only, and the disk may be full
             file.truncate(0)
             file.write(f"process {os.getpid()} on {platform.node()}\n".encode())
         yield

@@ -27,7 +27,10 @@ def escape_controls(text: str, *, keep: str = "") -> str:
     """
     if text.isprintable():
         return text
-    controls = {c for c in {*text} if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"}} - {*_JOINERS, *keep}
+    controls = {c for c in {*text} if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"}} - {
+        *_JOINERS,
+        *keep,
+    }
     return "".join(c.encode("unicode_escape").decode("ascii") if c in controls else c for c in text)
 
 
@@ -56,7 +59,11 @@ def listed(words: Iterable[str], conjunction: str) -> str:
 def duration(seconds: float) -> str:
     """Return a time in at most 5 columns, up to 9999 days: 42s, 5m07s, 12m, 1h23m, 14h, 2d04h, 12d."""
     rest = round(seconds)
-    for size, unit, smaller, smaller_unit in ((86_400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+    for size, unit, smaller, smaller_unit in (
+        (86_400, "d", 3600, "h"),
+        (3600, "h", 60, "m"),
+        (60, "m", 1, "s"),
+    ):
         if rest >= 10 * size:
             return f"{rest // size}{unit}"
         if rest >= size:

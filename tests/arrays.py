@@ -7,7 +7,12 @@ import numpy as np
 
 
 def check_close(
-    found: Iterable[Any], expected: Iterable[Any], *, atol: float = 0.0, rtol: float = 0.0, of_peak: float = 0.0
+    found: Iterable[Any],
+    expected: Iterable[Any],
+    *,
+    atol: float = 0.0,
+    rtol: float = 0.0,
+    of_peak: float = 0.0,
 ) -> None:
     """Check that arrays are those that are expected, in their order; without a tolerance, to the last bit.
 

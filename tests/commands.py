@@ -14,7 +14,9 @@ from charlm.cli.main import main
 
 def charlm(*arguments: str | Path | float, stdin: str | bytes = b"") -> Result:
     """Run a command; an exception that the command does not turn into a message is raised."""
-    return CliRunner().invoke(main, [str(argument) for argument in arguments], input=stdin, catch_exceptions=False)
+    return CliRunner().invoke(
+        main, [str(argument) for argument in arguments], input=stdin, catch_exceptions=False
+    )
 
 
 def json_of(*arguments: str | Path | float) -> Any:
@@ -41,7 +43,11 @@ def check_failure(line: str, expected: str, *, code: int = 1) -> None:
 
 def messages(command: Result) -> list[str]:
     """Return the lines of standard error without the progress bars."""
-    return [line for line in command.stderr.splitlines() if line and not line.startswith(("counting:", "encoding:"))]
+    return [
+        line
+        for line in command.stderr.splitlines()
+        if line and not line.startswith(("counting:", "encoding:"))
+    ]
 
 
 def all_commands() -> dict[str, click.Command]:

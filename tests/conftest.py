@@ -11,7 +11,9 @@ from collections.abc import Callable, Generator
 from importlib.util import find_spec
 from pathlib import Path
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is imported; the workers fill the cores
+os.environ.setdefault(
+    "OPENBLAS_NUM_THREADS", "1"
+)  # read when NumPy is imported; the workers fill the cores
 
 import fake_runs
 import pytest
@@ -30,11 +32,17 @@ collect_ignore = [] if CAN_TRAIN else ["engine"]
 
 def pytest_report_header() -> list[str]:
     """Say which tests are left out."""
-    return [] if CAN_TRAIN else ["without TensorFlow, the tests of the engine and those that train are left out"]
+    return (
+        []
+        if CAN_TRAIN
+        else ["without TensorFlow, the tests of the engine and those that train are left out"]
+    )
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Fail a test that skips because something is missing, if this is CI: CI installs what the tests need.
 
     Without TensorFlow, skip a test that was told so.
@@ -61,12 +69,19 @@ def fail_if_missing(report: pytest.TestReport | pytest.CollectReport) -> None:
         report.outcome, report.longrepr = "failed", f"{report.nodeid}: {reason}"
 
 
-for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
-    if signal.getsignal(number) is signal.SIG_IGN:  # in the background of a shell, or under nohup; it is inherited
+for number, handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if (
+        signal.getsignal(number) is signal.SIG_IGN
+    ):  # in the background of a shell, or under nohup; it is inherited
         signal.signal(number, handler)
 
 settings.register_profile("charlm", derandomize=True, deadline=None)
-settings.register_profile("random", parent=settings.get_profile("charlm"), derandomize=False)  # for the night
+settings.register_profile(
+    "random", parent=settings.get_profile("charlm"), derandomize=False
+)  # for the night
 settings.load_profile("charlm")  # unless pytest --hypothesis-profile names another
 FOLDERS = itertools.count()
 
@@ -131,7 +146,11 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = write_plays(folder / "text.txt")
     if not CAN_TRAIN:
         overrides = ("corpus.test_fraction=0.1", "model.units=16", "training.steps=60")
-        return fake_runs.train(folder / "fake", *overrides, text=text.read_text(encoding="utf-8")).folder
-    command = charlm("train", text, "-c", "tiny", "-s", "corpus.test_fraction=0.1", "-r", folder / "run")
+        return fake_runs.train(
+            folder / "fake", *overrides, text=text.read_text(encoding="utf-8")
+        ).folder
+    command = charlm(
+        "train", text, "-c", "tiny", "-s", "corpus.test_fraction=0.1", "-r", folder / "run"
+    )
     assert command.exit_code == 0, command.stderr
     return folder / "run"

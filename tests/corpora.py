@@ -17,7 +17,9 @@ def write_texts(folder: Path, *texts: str | bytes) -> Path:
     sources = folder / "sources"
     sources.mkdir(parents=True)
     for index, text in enumerate(texts):
-        (sources / f"{index:02}.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
+        (sources / f"{index:02}.txt").write_bytes(
+            text if isinstance(text, bytes) else text.encode()
+        )
     return sources
 
 

@@ -25,7 +25,12 @@ from charlm.training.interface import Engine, EngineFactory, Shapes, StepMetrics
 LEARNING_RATE_SCALE = 20.0
 SETTINGS = {key for key, field in walk(Config) if not section_of(field)}
 OF_ENGINES = {key for key in SETTINGS if key.startswith(("model.", "training.optimizer."))} | {
-    *("training.loss_temperature", "training.clip_norm", "training.average_momentum", "training.state_reset"),
+    *(
+        "training.loss_temperature",
+        "training.clip_norm",
+        "training.average_momentum",
+        "training.state_reset",
+    ),
     *("training.precision", "training.kernel", "training.parts"),
 }
 """Settings that an engine reads, which this one does not do: see tests/engine/test_keras_engine.py."""
@@ -51,7 +56,10 @@ def interrupt_after(step: int) -> Faults:
     """Send SIGINT once, as soon as a run has taken exactly this many steps."""
     signals = [signal.SIGINT]
     return Faults(
-        after_call=lambda taken: signal.raise_signal(signals.pop()) if taken == step and signals else None, is_slow=True
+        after_call=lambda taken: (
+            signal.raise_signal(signals.pop()) if taken == step and signals else None
+        ),
+        is_slow=True,
     )
 
 
@@ -76,7 +84,9 @@ class FakeEngines(EngineFactory):
 class FakeEngine(Engine):
     """Implements `charlm.training.interface.Engine`."""
 
-    def __init__(self, config: Config, batches: Batches, *, vocabulary_size: int, faults: Faults) -> None:
+    def __init__(
+        self, config: Config, batches: Batches, *, vocabulary_size: int, faults: Faults
+    ) -> None:
         self.faults, self.is_built, self.batches = faults, False, batches
         self.rows = slice(None)
         self.architecture = architecture(config, vocabulary_size)
@@ -110,10 +120,14 @@ class FakeEngine(Engine):
             for index, (window, rate) in enumerate(zip(windows, rates, strict=True)):
                 results.append(self._take_step(window, float(rate)))
                 if soft_targets is not None:
-                    self.bias += np.float32(0.01) * soft_targets[index].astype(np.float32).mean((0, 1))
+                    self.bias += np.float32(0.01) * soft_targets[index].astype(np.float32).mean(
+                        (0, 1)
+                    )
         self.faults.after_call(int(self.step))
         losses, norms = ([*column] for column in zip(*results, strict=True))
-        return StepMetrics(losses, norms, 1.0 if self.faults.is_slow else time.perf_counter() - started)
+        return StepMetrics(
+            losses, norms, 1.0 if self.faults.is_slow else time.perf_counter() - started
+        )
 
     def _take_step(self, window: NDArray[np.int32], rate: float) -> tuple[float, float]:
         predicted = np.exp(self.bias) / np.exp(self.bias).sum()
@@ -130,10 +144,14 @@ class FakeEngine(Engine):
 
     def parameters(self) -> Parameters:
         factor = np.float32(self.faults.weights(int(self.step)))
-        return Parameters(self.architecture, {name: tensor * factor for name, tensor in self.weights().items()})
+        return Parameters(
+            self.architecture, {name: tensor * factor for name, tensor in self.weights().items()}
+        )
 
     def weights(self) -> dict[str, Floats]:
-        zeros = {name: np.zeros(shape, np.float32) for name, shape in self.architecture.shapes().items()}
+        zeros = {
+            name: np.zeros(shape, np.float32) for name, shape in self.architecture.shapes().items()
+        }
         return zeros | {"logits.bias": self.bias.copy()}
 
     def tensors(self) -> Tensors:

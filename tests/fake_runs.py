@@ -72,7 +72,11 @@ class Trained:
 
     def validation(self) -> dict[int, float]:
         """Return the validation loss in nats per character by step."""
-        return {line["step"]: line["nats_per_char"] for line in self.metrics if line["split"] == "validation"}
+        return {
+            line["step"]: line["nats_per_char"]
+            for line in self.metrics
+            if line["split"] == "validation"
+        }
 
     def files(self) -> dict[str, bytes]:
         """Return the files that must not depend on the clock."""
@@ -89,7 +93,9 @@ def check_same_end(found: Trained, expected: Trained) -> None:
     """Check that two runs have ended alike, of which one was interrupted and has a checkpoint of that step."""
     assert found.repeatable_metrics == expected.repeatable_metrics
     last = f"step-{expected.outcome.progress.step}.safetensors"
-    wanted = {name: data for name, data in expected.files().items() if "step-" not in name or name == last}
+    wanted = {
+        name: data for name, data in expected.files().items() if "step-" not in name or name == last
+    }
     assert found.files() | wanted == found.files()
 
 
@@ -110,7 +116,10 @@ class Clock:
 
 
 def timed_steps(
-    clock: Clock, step_seconds: Callable[[int], float] = lambda _step: 1.0, *, fault: Faults | None = None
+    clock: Clock,
+    step_seconds: Callable[[int], float] = lambda _step: 1.0,
+    *,
+    fault: Faults | None = None,
 ) -> Faults:
     """Return what sets a clock forward with each step of an engine, besides another fault; every call has one step.
 
@@ -142,7 +151,9 @@ def ticking(seconds: float) -> Callable[[], float]:
 def repeatable_files(run: Path) -> dict[str, bytes]:
     """Return what of a run must not depend on the clock: the models, and the tensors of each checkpoint."""
     models = {path.name: path.read_bytes() for path in run.glob("*.safetensors")}
-    checkpoints = {path.name: tensors_sha256(read_tensors(path)[2]) for path in run.glob("checkpoints/*")}
+    checkpoints = {
+        path.name: tensors_sha256(read_tensors(path)[2]) for path in run.glob("checkpoints/*")
+    }
     return models | {name: digest.encode() for name, digest in checkpoints.items()}
 
 
@@ -202,10 +213,15 @@ def begin_with(
 
 
 def resume(
-    folder: Path, *overrides: str, faults: Faults | None = None, clock: Callable[[], float] = time.perf_counter
+    folder: Path,
+    *overrides: str,
+    faults: Faults | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Trained:
     """Resume the run in a folder."""
-    return _train(open_run(folder, overrides=overrides), FakeEngines(faults or Faults()), clock=clock)
+    return _train(
+        open_run(folder, overrides=overrides), FakeEngines(faults or Faults()), clock=clock
+    )
 
 
 def engine_of(run: Run, engines: FakeEngines | None = None) -> Engine:
@@ -222,7 +238,12 @@ def _train(
 ) -> Trained:
     events: list[Event] = []
     session = Session(events.append, clock=clock)
-    with stop_on_signal(session.interruption), own_run(run.folder, session=session, may_continue=True):
-        engine = new_engine(run.config, run.corpus, engines, initial=read_initial(run), session=session)
+    with (
+        stop_on_signal(session.interruption),
+        own_run(run.folder, session=session, may_continue=True),
+    ):
+        engine = new_engine(
+            run.config, run.corpus, engines, initial=read_initial(run), session=session
+        )
         outcome = train_run(run, engine, engines, session=session, deadline=deadline)
     return Trained(run.folder, outcome, events, engines.made[0])

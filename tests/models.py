@@ -19,21 +19,40 @@ from charlm.text.vocabulary import Vocabulary
 
 def random_parameters(*, scale: float = 1.0, seed: int = 0, **network: Any) -> Parameters:
     """Return normally distributed weights of a plain network, or of one with other fields of `Architecture`."""
-    plain = {"vocabulary_size": 5, "layers": 1, "units": 4, "embedding": None, "use_bias": True, "activation": "tanh"}
+    plain = {
+        "vocabulary_size": 5,
+        "layers": 1,
+        "units": 4,
+        "embedding": None,
+        "use_bias": True,
+        "activation": "tanh",
+    }
     architecture = Architecture(**{**plain, "skip_connections": False, **network})
     rng = np.random.default_rng(seed)
     shapes = architecture.shapes()
     return Parameters(
-        architecture, {name: (scale * rng.standard_normal(shape)).astype(np.float32) for name, shape in shapes.items()}
+        architecture,
+        {
+            name: (scale * rng.standard_normal(shape)).astype(np.float32)
+            for name, shape in shapes.items()
+        },
     )
 
 
-def one_layer_of(kernel: Any, recurrent_kernel: Any, logits_kernel: Any, *, activation: str = "tanh") -> Parameters:
+def one_layer_of(
+    kernel: Any, recurrent_kernel: Any, logits_kernel: Any, *, activation: str = "tanh"
+) -> Parameters:
     """Return a network of one layer with some kernels, [V, H], [H, H] and [H, V], whose biases are zero."""
     ids, units = np.shape(kernel)
     parameters = random_parameters(vocabulary_size=ids, units=units, activation=activation, scale=0)
-    kernels = {"rnn.0.kernel": kernel, "rnn.0.recurrent_kernel": recurrent_kernel, "logits.kernel": logits_kernel}
-    return with_tensors(parameters, {name: np.array(value, np.float32) for name, value in kernels.items()})
+    kernels = {
+        "rnn.0.kernel": kernel,
+        "rnn.0.recurrent_kernel": recurrent_kernel,
+        "logits.kernel": logits_kernel,
+    }
+    return with_tensors(
+        parameters, {name: np.array(value, np.float32) for name, value in kernels.items()}
+    )
 
 
 def with_tensors(parameters: Parameters, changed: Mapping[str, Any]) -> Parameters:
@@ -54,7 +73,9 @@ def make_random_model(
     return as_model(parameters, known, facts=facts)
 
 
-def as_model(parameters: Parameters, known: Vocabulary, *, facts: Mapping[str, Any] | None = None) -> TrainedModel:
+def as_model(
+    parameters: Parameters, known: Vocabulary, *, facts: Mapping[str, Any] | None = None
+) -> TrainedModel:
     """Return a model with some weights, whose config describes its network."""
     settings = parameters.architecture.settings()
     config = parse_config(nest(settings.items()), origin="test").model_dump(mode="json")
@@ -75,7 +96,9 @@ def read_parts(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def write_parts(path: Path, fields: dict[str, Any], tensors: dict[str, Any]) -> None:
     """Write a model file of these parts, with the checksums that they have."""
-    fields = {name: value for name, value in fields.items() if name not in {"sha256", "tensors_sha256"}}
+    fields = {
+        name: value for name, value in fields.items() if name not in {"sha256", "tensors_sha256"}
+    }
     fields["tensors_sha256"] = tensors_sha256(tensors)
     text = seal(json.dumps(fields, ensure_ascii=False)[:-1])
     path.write_bytes(safetensors.numpy.save(dict(tensors), {"charlm": text}))

@@ -24,7 +24,11 @@ def code_blocks(page: str, language: str) -> list[str]:
 
 def quoted_commands(page: str) -> list[list[str]]:
     """Return the arguments of each `charlm COMMAND` in a block of shell lines or in inline code."""
-    lines = [line for block in code_blocks(page, "sh") + code_blocks(page, "text") for line in block.splitlines()]
+    lines = [
+        line
+        for block in code_blocks(page, "sh") + code_blocks(page, "text")
+        for line in block.splitlines()
+    ]
     prose = re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL)
     lines += re.findall(r"`(charlm [^`]+)`", prose)
     parts = [part for line in lines for part in line.split("&&")]

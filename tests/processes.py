@@ -23,18 +23,30 @@ def run_process(
     """Run a command to its end, with these variables of the environment; further options are those of a process."""
     environment = {**os.environ, **(variables or {})}
     return subprocess.run(
-        command_line(*arguments), env=environment, capture_output=True, text=True, check=False, **options
+        command_line(*arguments),
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        **options,
     )
 
 
 @contextlib.contextmanager
 def started(*commands: Sequence[str | Path], **options: Any) -> Iterator[list[Process]]:
     """Start processes, whose output is kept; none outlives the block."""
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes = {
+        "stdin": subprocess.PIPE,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+    }
     with contextlib.ExitStack() as stack:
         processes = []
         for command in commands:
-            processes.append(process := stack.enter_context(subprocess.Popen(command, **{**pipes, **options})))
+            processes.append(
+                process := stack.enter_context(subprocess.Popen(command, **{**pipes, **options}))
+            )
             stack.callback(process.kill)
         yield processes
 

@@ -13,7 +13,9 @@ from charlm.network.rnn import Parameters
 Doubles = NDArray[np.float64]
 NETWORKS = [
     {"layers": layers, "embedding": embedding, "use_bias": use_bias, "skip_connections": skip}
-    for layers, embedding, use_bias, skip in product((1, 3), (None, 3), (True, False), (False, True))
+    for layers, embedding, use_bias, skip in product(
+        (1, 3), (None, 3), (True, False), (False, True)
+    )
 ]
 """Networks of every structure, as arguments of `random_parameters`."""
 
@@ -31,7 +33,10 @@ ACTIVATIONS: Mapping[str, Callable[[float], float]] = {
 
 
 def read(
-    parameters: Parameters, ids: Sequence[int], *, nudges: Mapping[tuple[int, int], Doubles] | None = None
+    parameters: Parameters,
+    ids: Sequence[int],
+    *,
+    nudges: Mapping[tuple[int, int], Doubles] | None = None,
 ) -> tuple[Doubles, list[Doubles]]:
     """Return the logits after each of n ids, [n, V], and the state after the last one, [H] for each layer.
 
@@ -59,7 +64,9 @@ def read(
 def nats(parameters: Parameters, ids: Sequence[int]) -> list[float]:
     """Return the nats of each id but the first, from the zero state."""
     logits, _ = read(parameters, ids[:-1])
-    return [log_sum_exp(row) - float(row[target]) for row, target in zip(logits, ids[1:], strict=True)]
+    return [
+        log_sum_exp(row) - float(row[target]) for row, target in zip(logits, ids[1:], strict=True)
+    ]
 
 
 def log_sum_exp(row: NDArray[Any]) -> float:
@@ -82,7 +89,9 @@ def standard_error(means: Sequence[float]) -> float:
 
 def student(freedom: float) -> float:
     """Return what 95% of Student's t lie within, by adding up its density."""
-    scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(freedom * math.pi)
+    scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(
+        freedom * math.pi
+    )
     x = share = 0.0
     while share < 0.475:
         share += 1e-3 * scale * (1 + (x + 5e-4) ** 2 / freedom) ** (-(freedom + 1) / 2)

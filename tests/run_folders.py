@@ -18,7 +18,10 @@ def names(folder: Path) -> list[str]:
 def contents(folder: Path) -> dict[str, bytes | None]:
     """Return the bytes of every file under a folder but the lock; None = a folder or a link that leads nowhere."""
     paths = [path for path in folder.rglob("*") if path.name != ".lock"]
-    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in paths}
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in paths
+    }
 
 
 def metrics_line(**metrics: Any) -> str:
@@ -29,7 +32,9 @@ def metrics_line(**metrics: Any) -> str:
 def make_run(folder: Path, *, metrics: str = "", **model: Any) -> Path:
     """Make a run without a model, with these contents of metrics.jsonl and these settings under `model`."""
     folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(dump_config(parse_config({"model": model}, origin="test")), encoding="utf-8")
+    (folder / "config.yaml").write_text(
+        dump_config(parse_config({"model": model}, origin="test")), encoding="utf-8"
+    )
     (folder / "metrics.jsonl").write_text(metrics, encoding="utf-8")
     return folder
 
@@ -65,7 +70,10 @@ def replace_by_folder(path: Path) -> None:
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
     """Return the lines of the metrics.jsonl of a run."""
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [
+        json.loads(line)
+        for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def read_events(folder: Path) -> Any:

@@ -32,11 +32,27 @@ def nested(depth: int) -> Any:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        pytest.param({"a": {"b": "\ud800"}}, r"x: a\.b: found .*, which has an unpaired surrogate", id="surrogate"),
-        pytest.param({"a": {"\udfff": 1}}, "x: a: found .*, which has an unpaired surrogate", id="surrogate in a key"),
-        pytest.param([0, 2**63], "x: 1: found a whole number of more than 64 bits", id="large number"),
-        pytest.param([-(2**63) - 1], "x: 0: found a whole number of more than 64 bits", id="large negative number"),
-        pytest.param({"a": math.nan}, "x: a: found nan; expected a finite number", id="not a number"),
+        pytest.param(
+            {"a": {"b": "\ud800"}},
+            r"x: a\.b: found .*, which has an unpaired surrogate",
+            id="surrogate",
+        ),
+        pytest.param(
+            {"a": {"\udfff": 1}},
+            "x: a: found .*, which has an unpaired surrogate",
+            id="surrogate in a key",
+        ),
+        pytest.param(
+            [0, 2**63], "x: 1: found a whole number of more than 64 bits", id="large number"
+        ),
+        pytest.param(
+            [-(2**63) - 1],
+            "x: 0: found a whole number of more than 64 bits",
+            id="large negative number",
+        ),
+        pytest.param(
+            {"a": math.nan}, "x: a: found nan; expected a finite number", id="not a number"
+        ),
         pytest.param(math.inf, "x: found inf; expected a finite number", id="infinity"),
         pytest.param(nested(33), "more than 32 lists or mappings inside each other", id="33 lists"),
     ],
@@ -72,7 +88,9 @@ def test_keys_are_only_joined_for_a_message() -> None:
     check_json({UnshownKey("a"): {UnshownKey("b"): [0, {}]}}, origin="x")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "9" * 5000, b"\xff"], ids=lambda text: str(text[:3]))
+@pytest.mark.parametrize(
+    "text", ["", "{", "[" * 100_000, "9" * 5000, b"\xff"], ids=lambda text: str(text[:3])
+)
 def test_what_is_not_json_is_refused_in_a_short_line(text: str | bytes) -> None:
     with pytest.raises(CharlmError, match=r"^x: not valid JSON: .{1,200}$"):
         parse_json(text, origin="x")
@@ -113,9 +131,13 @@ def test_a_flag_is_a_bool(found: Any) -> None:
     ids=["two lines", "long name", "long path", "zero"],
 )
 def test_a_text_where_a_path_is_expected_is_recognized(found: str) -> None:
-    with pytest.raises(CharlmError, match=r"^text: found '.*'\.\.\., which is a text, not the path of a file$"):
+    with pytest.raises(
+        CharlmError, match=r"^text: found '.*'\.\.\., which is a text, not the path of a file$"
+    ):
         check_path("text", found)
-    with pytest.raises(CharlmError, match=r"which is a text, .*, or use model\.score\(text\) in Python$"):
+    with pytest.raises(
+        CharlmError, match=r"which is a text, .*, or use model\.score\(text\) in Python$"
+    ):
         check_text_path("text", found, in_memory="model.score(text)")
 
 
@@ -129,12 +151,15 @@ def test_several_words_without_a_file_may_be_a_text(kind: type) -> None:
 @pytest.mark.parametrize("found", [1, None, ["a"], "", b"x", "\ud800", "\ud800" * 100])
 def test_what_is_no_path_is_refused(found: Any) -> None:
     with pytest.raises(
-        CharlmError, match=r"^text: (found .*(must be the path of a file|surrogate)|the path is empty)$"
+        CharlmError,
+        match=r"^text: (found .*(must be the path of a file|surrogate)|the path is empty)$",
     ):
         check_path("text", found)
 
 
-@pytest.mark.parametrize("found", ["missing.txt", "a b c.txt", "folder/with some words", "./x", "-", "./-"])
+@pytest.mark.parametrize(
+    "found", ["missing.txt", "a b c.txt", "folder/with some words", "./x", "-", "./-"]
+)
 def test_any_other_path_is_returned_as_it_was_given(found: str) -> None:
     assert check_text_path("text", found) == check_path("text", found) == found
 
@@ -147,7 +172,9 @@ def test_a_path_object_is_returned_as_text() -> None:
     assert check_path("out", Path("a/b")) == "a/b"
 
 
-def test_a_path_of_words_is_accepted_if_the_file_exists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_of_words_is_accepted_if_the_file_exists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("to be or not").touch()
     assert check_text_path("text", "to be or not") == "to be or not"
@@ -194,8 +221,12 @@ def test_a_file_that_is_read_is_not_written(out: str, tmp_path: Path) -> None:
     (tmp_path / "hard link").hardlink_to(tmp_path / "model")
     (tmp_path / "texts/b/linked.txt").symlink_to("../../elsewhere.txt")
     (tmp_path / "texts/dangling.txt").symlink_to("nowhere")
-    with pytest.raises(CharlmError, match=f"^{tmp_path / out}: (is a file that is read|is in .*, which is read)"):
-        check_not_read(tmp_path / out, read=[tmp_path / "model", tmp_path / "texts", tmp_path / "missing"])
+    with pytest.raises(
+        CharlmError, match=f"^{tmp_path / out}: (is a file that is read|is in .*, which is read)"
+    ):
+        check_not_read(
+            tmp_path / out, read=[tmp_path / "model", tmp_path / "texts", tmp_path / "missing"]
+        )
 
 
 @pytest.mark.parametrize("out", ["new", "other", "texts/new"])

@@ -93,7 +93,10 @@ main()
 
 @pytest.mark.parametrize(
     ("statement", "is_shown"),
-    [pytest.param("raise KeyboardInterrupt", False, id="signal"), pytest.param("1 / 0", True, id="error")],
+    [
+        pytest.param("raise KeyboardInterrupt", False, id="signal"),
+        pytest.param("1 / 0", True, id="error"),
+    ],
 )
 def test_c_code_prints_errors_but_not_those_of_signals(statement: str, is_shown: bool) -> None:
     done = run([sys.executable, "-c", SHOW.format(statement=statement)])
@@ -105,9 +108,13 @@ def test_c_code_prints_errors_but_not_those_of_signals(statement: str, is_shown:
 # Streams
 
 
-def run(command: list[str], stdout: Any = subprocess.PIPE, **variables: str) -> "subprocess.CompletedProcess[bytes]":
+def run(
+    command: list[str], stdout: Any = subprocess.PIPE, **variables: str
+) -> "subprocess.CompletedProcess[bytes]":
     environment = {**os.environ, **variables}
-    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, env=environment, check=False, timeout=60)
+    return subprocess.run(
+        command, stdout=stdout, stderr=subprocess.PIPE, env=environment, check=False, timeout=60
+    )
 
 
 @pytest.mark.parametrize("extra", [[], ["--json"]])
@@ -120,13 +127,17 @@ def test_a_full_disk_behind_standard_output_is_one_line(extra: list[str], model_
 
 
 @pytest.mark.parametrize("variables", [{"PYTHONUTF8": "0", "LC_ALL": "C"}, {"TERM": "dumb"}])
-def test_a_locale_or_a_terminal_without_features_is_enough(variables: dict[str, str], model_file: Path) -> None:
+def test_a_locale_or_a_terminal_without_features_is_enough(
+    variables: dict[str, str], model_file: Path
+) -> None:
     done = run(command_line("sample", model_file, "-p", "ab", "-n", 3), **variables)
     assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("arguments", [["sample", "-n", "0"], ["runs", "--json"]])
-def test_a_reader_of_results_that_has_gone_is_no_error(arguments: list[str], trained_run: Path) -> None:
+def test_a_reader_of_results_that_has_gone_is_no_error(
+    arguments: list[str], trained_run: Path
+) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = run(command_line(*arguments, trained_run), writer)
@@ -165,10 +176,16 @@ def run_closed(closed: str, *arguments: str | Path | float) -> "subprocess.Compl
     [
         pytest.param(["--version"], id="version", marks=pytest.mark.slow),
         pytest.param(["config", "list"], id="config list"),
-        pytest.param(["sample", "model.safetensors", "-n", "5", "--seed", "1"], id="sample", marks=pytest.mark.slow),
+        pytest.param(
+            ["sample", "model.safetensors", "-n", "5", "--seed", "1"],
+            id="sample",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
-def test_a_command_works_with_closed_streams(arguments: list[str], closed: str, model_file: Path) -> None:
+def test_a_command_works_with_closed_streams(
+    arguments: list[str], closed: str, model_file: Path
+) -> None:
     Path("model.safetensors").symlink_to(model_file)
     expected = run(command_line(*arguments)).stdout
     done = run_closed(closed, *arguments)
@@ -180,7 +197,11 @@ def test_a_command_works_with_closed_streams(arguments: list[str], closed: str, 
 @pytest.mark.parametrize("closed", CLOSED)
 def test_a_command_that_fails_with_closed_streams_has_its_exit_code(closed: str) -> None:
     done = run_closed(closed, "sample", "missing")
-    message = b"" if "2>&-" in closed else b"charlm: missing: no such file or folder; must be a run or a model file\n"
+    message = (
+        b""
+        if "2>&-" in closed
+        else b"charlm: missing: no such file or folder; must be a run or a model file\n"
+    )
     assert (done.returncode, done.stdout, done.stderr) == (1, b"", message)
 
 

@@ -22,15 +22,22 @@ def test_the_present_format_has_golden_files() -> None:
 
 
 @pytest.mark.parametrize("folder", FORMATS, ids=lambda folder: folder.name)
-def test_the_weights_and_the_most_likely_text_of_golden_models_have_not_changed(folder: Path) -> None:
+def test_the_weights_and_the_most_likely_text_of_golden_models_have_not_changed(
+    folder: Path,
+) -> None:
     expected = json.loads((folder / "expected.json").read_text(encoding="utf-8"))
     assert [*expected] == ["model.safetensors", "run/best.safetensors", "run/last.safetensors"]
     for name, model in expected.items():
         found = read_model(folder / name).parameters.tensors
         assert found.keys() == model["weights"].keys()
         for tensor_name, tensor in found.items():
-            np.testing.assert_array_equal(tensor, np.array(model["weights"][tensor_name], np.float32))
-        assert str(load(folder / name).generate(length=40, temperature=0, ignore_end=True)) == model["text"]
+            np.testing.assert_array_equal(
+                tensor, np.array(model["weights"][tensor_name], np.float32)
+            )
+        assert (
+            str(load(folder / name).generate(length=40, temperature=0, ignore_end=True))
+            == model["text"]
+        )
 
 
 def test_training_can_be_resumed_from_the_checkpoint_of_the_newest_format(tmp_path: Path) -> None:

@@ -23,25 +23,40 @@ def test_the_memory_is_the_lower_of_machine_and_container_or_unknown(tmp_path: P
     assert memory() == PHYSICAL_BYTES
     for error in (ValueError("unrecognized configuration name"), OSError(22, "Invalid argument")):
         assert memory(Mock(side_effect=error)) is None
-    limits = {f"{PHYSICAL_BYTES - 1}\n": PHYSICAL_BYTES - 1, f"{PHYSICAL_BYTES + 1}\n": PHYSICAL_BYTES}
-    for text, expected in {**dict.fromkeys(("max\n", "", "\xff"), PHYSICAL_BYTES), **limits}.items():
+    limits = {
+        f"{PHYSICAL_BYTES - 1}\n": PHYSICAL_BYTES - 1,
+        f"{PHYSICAL_BYTES + 1}\n": PHYSICAL_BYTES,
+    }
+    for text, expected in {
+        **dict.fromkeys(("max\n", "", "\xff"), PHYSICAL_BYTES),
+        **limits,
+    }.items():
         (tmp_path / "limit").write_text(text, encoding="latin-1")
         assert memory() == expected
 
 
 def test_the_most_memory_is_what_the_system_says_in_bytes() -> None:
     status = Path("/proc/self/status")  # Linux has it
-    shown = re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="utf-8")) if status.exists() else None
+    shown = (
+        re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="utf-8"))
+        if status.exists()
+        else None
+    )
     expected = 1024 * int(shown[1]) if shown else hardware.peak_memory_bytes()
     assert hardware.peak_memory_bytes() == pytest.approx(expected, rel=0.05)
 
 
 def test_a_processor_has_its_name_and_is_told_from_others_without_bfloat16(tmp_path: Path) -> None:
     core = "processor\t: 0\nmodel name\t: A Processor: Fast\nflags\t\t: fpu avx512_bf16 avx512f\n\n"
-    for name, text in (("new", core * 2), ("old", "model name\t: avx512_bf16\nflags\t\t: fpu avx512_bf16x avx2\n")):
+    for name, text in (
+        ("new", core * 2),
+        ("old", "model name\t: avx512_bf16\nflags\t\t: fpu avx512_bf16x avx2\n"),
+    ):
         (tmp_path / name).write_text(text)
     assert hardware.processor_name(cpuinfo=tmp_path / "new") == "A Processor: Fast"
-    found = [hardware.multiplies_bfloat16(cpuinfo=tmp_path / name) for name in ("new", "old", "missing")]
+    found = [
+        hardware.multiplies_bfloat16(cpuinfo=tmp_path / name) for name in ("new", "old", "missing")
+    ]
     assert found == [True, False, False]
 
 
@@ -56,9 +71,13 @@ VECTORS_AND_TILES = "fpu avx512f avx512_bf16 amx_bf16 amx_tile"
     [
         pytest.param(AMD.format(flags=VECTORS), "bfloat16", "avx512_bf16", id="AMD with vectors"),
         pytest.param(INTEL.format(flags=VECTORS), "float32", "slower", id="Intel with vectors"),
-        pytest.param(INTEL.format(flags=VECTORS_AND_TILES), "bfloat16", "amx_bf16", id="Intel with tiles"),
+        pytest.param(
+            INTEL.format(flags=VECTORS_AND_TILES), "bfloat16", "amx_bf16", id="Intel with tiles"
+        ),
         pytest.param(AMD.format(flags="fpu avx2"), "float32", "no instructions", id="AMD without"),
-        pytest.param(INTEL.format(flags="fpu avx512f"), "float32", "no instructions", id="Intel without"),
+        pytest.param(
+            INTEL.format(flags="fpu avx512f"), "float32", "no instructions", id="Intel without"
+        ),
         pytest.param("flags: avx512_bf16\n", "float32", "slower", id="no vendor"),
         pytest.param("", "float32", "no instructions", id="empty file"),
     ],
@@ -96,12 +115,23 @@ def test_the_environment_can_rule_bfloat16_out(isa: str, precision: str, tmp_pat
 
 def test_the_machine_is_described_by_processor_cores_and_versions() -> None:
     description = hardware.describe_machine()
-    assert list(description) == ["cpu", "cores", "python", "charlm", "numpy", "tensorflow", "keras", "torch"]
+    assert list(description) == [
+        "cpu",
+        "cores",
+        "python",
+        "charlm",
+        "numpy",
+        "tensorflow",
+        "keras",
+        "torch",
+    ]
     assert description["charlm"] == charlm.__version__
     assert description["cores"] == hardware.core_count() >= 1
 
 
-def test_product_threads_are_limited_unless_the_environment_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_product_threads_are_limited_unless_the_environment_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for name in hardware.PRODUCT_THREADS:
         monkeypatch.setenv(name, "7")  # so that it is restored
         monkeypatch.delenv(name)
@@ -110,10 +140,18 @@ def test_product_threads_are_limited_unless_the_environment_says_otherwise(monke
     assert [os.environ[name] for name in hardware.PRODUCT_THREADS] == ["2", "2", "2", "5"]
 
 
-def test_the_cores_are_those_that_a_container_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cores_are_those_that_a_container_may_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {*range(64)}, raising=False)
     assert hardware.core_count(quota=tmp_path / "cpu.max") == 64
-    for quota, cores in (("150000 100000", 2), ("50000 100000", 1), ("max 100000", 64), ("", 64), ("1 0", 64)):
+    for quota, cores in (
+        ("150000 100000", 2),
+        ("50000 100000", 1),
+        ("max 100000", 64),
+        ("", 64),
+        ("1 0", 64),
+    ):
         (tmp_path / "cpu.max").write_text(quota, encoding="ascii")
         assert hardware.core_count(quota=tmp_path / "cpu.max") == cores
 
@@ -133,7 +171,9 @@ def put_programs(folder: Path, *names: str) -> dict[str, str]:
     [(["clang", "gcc", "cc"], "cc"), (["clang", "gcc"], "gcc"), (["clang"], "clang")],
     ids=["all", "without cc", "clang alone"],
 )
-def test_the_first_compiler_on_the_path_is_found(tmp_path: Path, present: list[str], found: str) -> None:
+def test_the_first_compiler_on_the_path_is_found(
+    tmp_path: Path, present: list[str], found: str
+) -> None:
     assert hardware.find_compiler(put_programs(tmp_path, *present)) == [found]
 
 
@@ -144,17 +184,26 @@ def test_the_compiler_named_by_cc_keeps_its_arguments(tmp_path: Path) -> None:
 
 def test_a_compiler_named_by_cc_that_is_missing_is_not_replaced(tmp_path: Path) -> None:
     environ = put_programs(tmp_path, "cc")
-    with pytest.raises(CharlmError, match=r"looked for CC=mine -x\); set CC to one that exists, or unset it$"):
+    with pytest.raises(
+        CharlmError, match=r"looked for CC=mine -x\); set CC to one that exists, or unset it$"
+    ):
         hardware.find_compiler({**environ, "CC": "mine -x"})
 
 
-def test_without_a_compiler_a_package_is_named_that_brings_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_compiler_a_package_is_named_that_brings_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(hardware, "COMPILER_PACKAGE", "nothing_such")
-    with pytest.raises(CharlmError, match=r"^no C compiler \(looked for cc, gcc, clang\); pip install nothing_such "):
+    with pytest.raises(
+        CharlmError,
+        match=r"^no C compiler \(looked for cc, gcc, clang\); pip install nothing_such ",
+    ):
         hardware.find_compiler(put_programs(tmp_path))
 
 
-@pytest.mark.parametrize(("module", "distribution"), [("yaml", "pyyaml"), ("PIL", "pillow"), ("optuna", "optuna")])
+@pytest.mark.parametrize(
+    ("module", "distribution"), [("yaml", "pyyaml"), ("PIL", "pillow"), ("optuna", "optuna")]
+)
 def test_a_missing_module_is_installed_under_the_name_that_pip_knows(
     module: str, distribution: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

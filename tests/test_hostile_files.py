@@ -47,7 +47,9 @@ READERS: dict[str, Callable[[Path], object]] = {
     "corpus.json": lambda path: read_manifest(path.parent),
     "checkpoints/step-1.safetensors": read_checkpoint,
     "metrics.jsonl": read_position,
-    "TF_CONFIG": lambda path: read_tf_config({path.name: path.read_text("utf-8", "surrogateescape")}),
+    "TF_CONFIG": lambda path: read_tf_config(
+        {path.name: path.read_text("utf-8", "surrogateescape")}
+    ),
 }
 CONTENTS = {
     "lists in lists": b"[" * 100_000,
@@ -65,7 +67,9 @@ MAY_BE = {("mine.yaml", "nothing"), ("mine.yaml", "null"), ("TF_CONFIG", "nothin
 
 
 @pytest.mark.parametrize(("file", "name"), sorted({*product(READERS, CONTENTS)} - MAY_BE))
-def test_what_is_not_such_a_file_is_refused_in_a_short_line(file: str, name: str, tmp_path: Path) -> None:
+def test_what_is_not_such_a_file_is_refused_in_a_short_line(
+    file: str, name: str, tmp_path: Path
+) -> None:
     path = tmp_path / file
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(CONTENTS[name] + b"\n")
@@ -110,7 +114,13 @@ Key = tuple[str | int, ...]
 
 def keys_in(value: Any, before: Key = ()) -> Iterator[Key]:
     """Yield the keys and indices that lead to each value in a JSON value."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for key, item in items:
         yield (*before, key)
         yield from keys_in(item, (*before, key))
@@ -143,7 +153,9 @@ USES: dict[str, Callable[[Path, Path], object]] = {
 }
 """What is done with a model file and a text."""
 USES_OF_A_NETWORK: dict[str, Callable[[Path, Path], object]] = {
-    "inspect all": lambda path, text: inspect_runs([path], text=text, out=path.with_name("page.html")),
+    "inspect all": lambda path, text: inspect_runs(
+        [path], text=text, out=path.with_name("page.html")
+    ),
     "export keras": lambda path, _: FORMATS["keras"].export(read_model(path), "title"),
 }
 """What takes a second, and depends on the network and its characters alone."""
@@ -155,13 +167,17 @@ def network_of(trained: TrainedModel) -> object:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("value", [pytest.param(value, id=name) for name, value in STRANGE_VALUES.items()])
+@pytest.mark.parametrize(
+    "value", [pytest.param(value, id=name) for name, value in STRANGE_VALUES.items()]
+)
 def test_any_value_in_the_metadata_of_a_model_is_used_or_refused_in_a_short_line(
     value: str, trained: TrainedModel, text: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "model.safetensors"
     corpus = {"ids_sha256": "0", "splits": {"train": [0, 3]}}
-    write_model(path, replace(trained, facts={**trained.facts, "corpus": corpus, "temperature": 0.8}))
+    write_model(
+        path, replace(trained, facts={**trained.facts, "corpus": corpus, "temperature": 0.8})
+    )
     fields, tensors = read_parts(path)
     del fields["sha256"]
     refused = list[str]()

@@ -10,14 +10,47 @@ import charlm
 PACKAGE = Path(charlm.__file__).parent
 ABOVE_LIBRARY = ("tuning", "inspection", "formats")
 ROOMS = (
-    *("__main__", "cli", "serving", *ABOVE_LIBRARY, "api", "engine", "training", "evaluation", "sampling"),
-    *("runs", "network", "text", "config", "storage", "hardware", "events", "checks", "errors", "wording"),
+    *(
+        "__main__",
+        "cli",
+        "serving",
+        *ABOVE_LIBRARY,
+        "api",
+        "engine",
+        "training",
+        "evaluation",
+        "sampling",
+    ),
+    *(
+        "runs",
+        "network",
+        "text",
+        "config",
+        "storage",
+        "hardware",
+        "events",
+        "checks",
+        "errors",
+        "wording",
+    ),
 )
 """From the top down: a room imports itself and those after it."""
 BESIDE = {("evaluation", "sampling"), *itertools.combinations(ABOVE_LIBRARY, 2)}
 """Rooms on one floor, which do not import each other."""
 FRAMEWORKS = {"tensorflow", "keras"}
-NETWORK = {"socket", "ssl", "http", "urllib", "ftplib", "smtplib", "xmlrpc", "requests", "urllib3", "httpx", "aiohttp"}
+NETWORK = {
+    "socket",
+    "ssl",
+    "http",
+    "urllib",
+    "ftplib",
+    "smtplib",
+    "xmlrpc",
+    "requests",
+    "urllib3",
+    "httpx",
+    "aiohttp",
+}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -55,13 +88,19 @@ def own_imports(path: Path) -> set[str]:
 
 
 def test_every_folder_and_file_at_the_top_has_its_place_in_the_order() -> None:
-    top = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    top = {
+        path.stem
+        for path in PACKAGE.iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").is_file()
+    }
     assert top - {"__init__"} == {*ROOMS}
     assert 15 <= len(top) <= 22
 
 
 def test_a_module_imports_only_from_its_own_room_and_those_below() -> None:
-    for name, target in [(name_of(path), target) for path in MODULES for target in own_imports(path)]:
+    for name, target in [
+        (name_of(path), target) for path in MODULES for target in own_imports(path)
+    ]:
         room, other = room_of(name), room_of(target)
         if room and other and room != other:
             assert ROOMS.index(room) < ROOMS.index(other), f"{name} imports {target}"
@@ -72,7 +111,12 @@ def test_the_package_itself_offers_the_library_and_gives_its_version_to_all() ->
     """The one exception from the order: it fetches the library when asked, and others read its version alone."""
     library = {"api", "errors", "inspection", "runs", "tuning"}
     assert {room_of(target) for target in own_imports(PACKAGE / "__init__.py")} <= library
-    taken = {name for path in MODULES for name in imports(path) if name.startswith("charlm.") and name.count(".") == 1}
+    taken = {
+        name
+        for path in MODULES
+        for name in imports(path)
+        if name.startswith("charlm.") and name.count(".") == 1
+    }
     assert taken - NAMES == {"charlm.__version__"}
 
 

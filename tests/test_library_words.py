@@ -34,14 +34,30 @@ def texts_of(path: Path) -> Iterator[tuple[int, str]]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     parents = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     bodies = [node.body for node in ast.walk(tree) if isinstance(node, parents)]
-    docstrings = {id(statement.value) for body in bodies for statement in body if isinstance(statement, ast.Expr)}
+    docstrings = {
+        id(statement.value)
+        for body in bodies
+        for statement in body
+        if isinstance(statement, ast.Expr)
+    }
     for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in docstrings
+        ):
             yield node.lineno, node.value
 
 
 OPTIONS_OF_OTHER_PROGRAMS = {
-    "formats/programs.py": {"--logits", "--headless", "--disable-gpu", "--user-data-dir", "--dump-dom", "--no-sandbox"},
+    "formats/programs.py": {
+        "--logits",
+        "--headless",
+        "--disable-gpu",
+        "--user-data-dir",
+        "--dump-dom",
+        "--no-sandbox",
+    },
     "text/findings.py": {"--first-only"},
 }
 

@@ -25,7 +25,9 @@ def imported_by(program: str, *arguments: str | Path) -> list[set[str]]:
 
 
 def test_help_imports_only_click_and_information_neither_tensorflow_nor_numpy() -> None:
-    *helped, told, shown = imported_by(RUN_COMMANDS, "--help", "train --help", "info", "config show tiny")
+    *helped, told, shown = imported_by(
+        RUN_COMMANDS, "--help", "train --help", "info", "config show tiny"
+    )
     for packages in helped:
         assert "click" in packages
         assert packages.isdisjoint(HEAVY)
@@ -33,7 +35,9 @@ def test_help_imports_only_click_and_information_neither_tensorflow_nor_numpy() 
         assert packages.isdisjoint({*TENSORFLOW, "numpy"})
 
 
-def test_what_does_not_train_does_not_import_tensorflow(model_file: Path, trained_run: Path) -> None:
+def test_what_does_not_train_does_not_import_tensorflow(
+    model_file: Path, trained_run: Path
+) -> None:
     Path("text.txt").write_text("abba", encoding="utf-8")
     sampled, *others = imported_by(
         RUN_COMMANDS,

@@ -35,7 +35,9 @@ from charlm.storage import (
 )
 
 
-def test_a_file_as_large_as_the_limit_is_read_and_what_is_larger_or_no_file_refused(tmp_path: Path) -> None:
+def test_a_file_as_large_as_the_limit_is_read_and_what_is_larger_or_no_file_refused(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "file").write_bytes(b"abcd")
     os.mkfifo(tmp_path / "pipe")
     assert read_file(tmp_path / "file", limit=4) == b"abcd"
@@ -72,7 +74,10 @@ def test_a_missing_file_is_answered_with_a_similar_one(missing: str, hint: str) 
 def test_only_files_that_suit_are_proposed() -> None:
     for name in ("mytext.txt", "mytext.yaml"):
         Path(name).touch()
-    assert near_file_hint(Path("mytext"), suits=lambda path: path.suffix == ".yaml") == "; did you mean mytext.yaml?"
+    assert (
+        near_file_hint(Path("mytext"), suits=lambda path: path.suffix == ".yaml")
+        == "; did you mean mytext.yaml?"
+    )
     assert near_file_hint(Path("mytext"), suits=Path.is_dir) == ""
 
 
@@ -114,7 +119,10 @@ def test_a_file_is_unreadable_if_the_disk_fails_while_it_is_read() -> None:
 
 
 def test_the_reason_of_an_error_without_a_number_is_its_message() -> None:
-    with pytest.raises(UnreadableError, match=r"^file: cannot be read: no such device$"), reading(Path("file")):
+    with (
+        pytest.raises(UnreadableError, match=r"^file: cannot be read: no such device$"),
+        reading(Path("file")),
+    ):
         raise OSError("no such device")
 
 
@@ -125,13 +133,18 @@ def test_a_log_grows_by_whole_records_also_when_it_is_opened_again(tmp_path: Pat
         log.sync()
         log.close()
     log = Log(tmp_path / "log")
-    with file_size_limit(11), pytest.raises(CharlmError, match=r"log: cannot be written: File too large"):
+    with (
+        file_size_limit(11),
+        pytest.raises(CharlmError, match=r"log: cannot be written: File too large"),
+    ):
         log.write(b"does not fit")
     log.close()
     assert (tmp_path / "log").read_bytes() == b"one\ntwo\n"
 
 
-def test_a_file_is_on_the_disk_before_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_on_the_disk_before_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     target, synced = tmp_path / "target", []
 
     def fsync(descriptor: int) -> None:
@@ -144,7 +157,9 @@ def test_a_file_is_on_the_disk_before_its_place(tmp_path: Path, monkeypatch: pyt
     assert synced == [(file.st_ino, 3, False), (folder.st_ino, folder.st_size, True)]
 
 
-def test_a_file_in_pieces_takes_its_place_after_the_last_one_and_an_error_leaves_the_old_one(tmp_path: Path) -> None:
+def test_a_file_in_pieces_takes_its_place_after_the_last_one_and_an_error_leaves_the_old_one(
+    tmp_path: Path,
+) -> None:
     target = tmp_path / ("\u00fc" * 127 + "x")  # 255 bytes, the longest name
 
     def pieces(error: type[BaseException] | None = None) -> Iterator[bytes]:
@@ -157,7 +172,10 @@ def test_a_file_in_pieces_takes_its_place_after_the_last_one_and_an_error_leaves
     write_file(target, b"old")
     with pytest.raises(KeyboardInterrupt):
         write_file(target, pieces(KeyboardInterrupt))
-    with file_size_limit(1000), pytest.raises(CharlmError, match=r"x: cannot be written: File too large"):
+    with (
+        file_size_limit(1000),
+        pytest.raises(CharlmError, match=r"x: cannot be written: File too large"),
+    ):
         write_file(target, b"x" * 1001)
     assert contents(tmp_path) == {target.name: b"old"}
     write_file(target, pieces())
@@ -175,7 +193,9 @@ def test_a_link_is_followed_and_what_is_no_file_is_refused(tmp_path: Path) -> No
             write_file(path, b"new")
 
 
-def test_leftovers_and_temporary_folders_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leftovers_and_temporary_folders_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in (".12.best.safetensors.tmp", ".345.x.tmp", ".notes.tmp", "12.tmp", "file"):
         (tmp_path / name).touch()
     (tmp_path / ".12.corpus.tmp").mkdir()
@@ -277,7 +297,10 @@ def test_the_reason_why_a_new_folder_cannot_be_written_is_told_with_its_name() -
 
 
 def test_a_folder_that_another_process_has_finished_first_is_kept() -> None:
-    with pytest.raises(CharlmError, match=r"^new: exists already; give a new or an empty"), new_folder(Path("new")):
+    with (
+        pytest.raises(CharlmError, match=r"^new: exists already; give a new or an empty"),
+        new_folder(Path("new")),
+    ):
         Path("new/theirs").mkdir(parents=True)
     assert contents(Path()) == {"new": None, "new/theirs": None}
 
@@ -314,10 +337,14 @@ def test_what_a_block_that_fails_would_have_replaced_stays() -> None:
     assert contents(Path()) == before
 
 
-def test_the_names_in_a_new_folder_are_on_the_disk_before_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_names_in_a_new_folder_are_on_the_disk_before_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     synced: list[tuple[int, bool]] = []
     place = Path("deep/in/new")
-    monkeypatch.setattr(os, "fsync", lambda file: synced.append((os.fstat(file).st_ino, place.exists())))
+    monkeypatch.setattr(
+        os, "fsync", lambda file: synced.append((os.fstat(file).st_ino, place.exists()))
+    )
     with new_folder(place):
         pass
     after = [(path.stat().st_ino, True) for path in (Path("deep/in"), Path(), Path("deep"))]
@@ -386,19 +413,28 @@ def test_a_file_with_the_name_of_a_temporary_folder_stays(ended: int) -> None:
 
 def test_a_folder_that_is_not_empty_is_not_free() -> None:
     Path("full/file").mkdir(parents=True)
-    with pytest.raises(CharlmError, match=r"^full: exists already; give a new or an empty folder, or delete this one$"):
+    with pytest.raises(
+        CharlmError,
+        match=r"^full: exists already; give a new or an empty folder, or delete this one$",
+    ):
         check_free(Path("full"))
 
 
 def test_the_working_directory_is_not_free() -> None:
-    with pytest.raises(CharlmError, match=r"^\.: is the working directory or a mount point; name a new folder in it$"):
+    with pytest.raises(
+        CharlmError,
+        match=r"^\.: is the working directory or a mount point; name a new folder in it$",
+    ):
         check_free(Path())
 
 
 def test_a_mount_point_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("mounted").mkdir()
     monkeypatch.setattr(Path, "is_mount", lambda _path: True)
-    with pytest.raises(CharlmError, match=r"^mounted: is the working directory or a mount point; name a new folder in"):
+    with pytest.raises(
+        CharlmError,
+        match=r"^mounted: is the working directory or a mount point; name a new folder in",
+    ):
         check_free(Path("mounted"))
 
 
@@ -413,7 +449,9 @@ with only_writer(pathlib.Path(sys.argv[1])):
 """
 
 
-def test_a_second_writer_is_refused_while_the_process_that_holds_the_lock_lives(tmp_path: Path) -> None:
+def test_a_second_writer_is_refused_while_the_process_that_holds_the_lock_lives(
+    tmp_path: Path,
+) -> None:
     assert not is_held(tmp_path)
     with started([sys.executable, "-c", HOLD, str(tmp_path)]) as (process,):
         assert process.stdout is not None
@@ -456,7 +494,10 @@ def test_a_folder_that_the_other_process_removes_meanwhile_is_named(tmp_path: Pa
                 fcntl.flock(file, fcntl.LOCK_UN)
             return now
 
-        with pytest.raises(CharlmError, match="run: was removed by another process"), only_writer(folder, clock=clock):
+        with (
+            pytest.raises(CharlmError, match="run: was removed by another process"),
+            only_writer(folder, clock=clock),
+        ):
             pass
 
 

@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from charlm.checks import check_name
 from charlm.errors import CharlmError, several_problems
-from charlm.wording import counted, duration, escape_controls, listed, nearest, short_duration, short_number, short_repr
+from charlm.wording import (
+    counted,
+    duration,
+    escape_controls,
+    listed,
+    nearest,
+    short_duration,
+    short_number,
+    short_repr,
+)
 
 ESCAPED = {
     "\x1b[2J": r"\x1b[2J",
@@ -53,13 +62,19 @@ def test_an_error_with_several_problems_is_one_line_for_programs() -> None:
 
 
 def test_a_noun_fits_its_number_and_the_nearest_word_is_spelt_alike() -> None:
-    assert [counted(number, "step") for number in (0, 1, 2000)] == ["0 steps", "1 step", "2,000 steps"]
+    assert [counted(number, "step") for number in (0, 1, 2000)] == [
+        "0 steps",
+        "1 step",
+        "2,000 steps",
+    ]
     for word, expected in (("unit", "units"), ("uints", "units"), ("qqq", None)):
         assert nearest(word, ["layers", "units"]) == expected
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"), [("a", "a"), ("ab", "a or b"), ("abc", "a, b or c")], ids=["one", "two", "three"]
+    ("words", "expected"),
+    [("a", "a"), ("ab", "a or b"), ("abc", "a, b or c")],
+    ids=["one", "two", "three"],
 )
 def test_words_are_listed_with_a_conjunction_before_the_last(words: str, expected: str) -> None:
     assert listed(words, "or") == expected
@@ -74,7 +89,14 @@ def test_another_name_is_refused_with_those_that_would_do() -> None:
 
 def test_a_time_is_written_in_at_most_five_columns() -> None:
     for seconds, expected in (
-        *((0, "0s"), (59.4, "59s"), (59.6, "1m00s"), (307, "5m07s"), (3599, "59m"), (4980, "1h23m")),
+        *(
+            (0, "0s"),
+            (59.4, "59s"),
+            (59.6, "1m00s"),
+            (307, "5m07s"),
+            (3599, "59m"),
+            (4980, "1h23m"),
+        ),
         *((50_000, "13h"), (2 * 86_400 + 4 * 3600 + 59, "2d04h"), (12.9 * 86_400, "12d")),
     ):
         assert duration(seconds) == expected
@@ -101,7 +123,14 @@ def test_a_short_time_has_two_digits(seconds: float, expected: str) -> None:
 
 @pytest.mark.parametrize(
     ("number", "expected"),
-    [(0, "0"), (0.05854, "0.0585"), (8.016, "8.02"), (20, "20"), (216.4, "216"), (27_702.4, "27,702")],
+    [
+        (0, "0"),
+        (0.05854, "0.0585"),
+        (8.016, "8.02"),
+        (20, "20"),
+        (216.4, "216"),
+        (27_702.4, "27,702"),
+    ],
 )
 def test_a_short_number_has_no_exponent(number: float, expected: str) -> None:
     assert short_number(number) == expected

@@ -11,7 +11,14 @@ from charlm.evaluation.baselines import Comparison
 from charlm.evaluation.scoring import Score
 from charlm.runs.summary import SEEDS, RunSummary, differing_settings, group_by_seed
 
-SHOWN_OTHERWISE = {"folder", "text", "settings", "block_means", "ngram_nats_per_char", "ngram_standard_error"}
+SHOWN_OTHERWISE = {
+    "folder",
+    "text",
+    "settings",
+    "block_means",
+    "ngram_nats_per_char",
+    "ngram_standard_error",
+}
 """Fields of a summary that a row has in another form."""
 
 
@@ -22,11 +29,16 @@ def compare_runs(group: Sequence[RunSummary]) -> list[dict[str, Any]]:
     """
     keys, rows = differing_settings(group), []
     scores = [_score(run) for run in group]
-    compared = [run.text is not None and run.split == "validation" and run.nats_per_char is not None for run in group]
+    compared = [
+        run.text is not None and run.split == "validation" and run.nats_per_char is not None
+        for run in group
+    ]
     best = min(compress(scores, compared), key=lambda score: score.nats_per_char, default=None)
     for run, score, is_compared in zip(group, scores, compared, strict=True):
         comparison = _compare(run, score)
-        above = score.minus(best) if best is not None and is_compared and score is not best else None
+        above = (
+            score.minus(best) if best is not None and is_compared and score is not best else None
+        )
         rows.append(
             {
                 "name": run.folder.name,
@@ -34,7 +46,8 @@ def compare_runs(group: Sequence[RunSummary]) -> list[dict[str, Any]]:
                 "standard_error": score.standard_error,
                 "comparison": comparison and asdict(comparison),
                 "total_bits": score.total_bits if score.characters else None,
-                "above_best": above and {"nats_per_char": above.nats, "standard_error": above.standard_error},
+                "above_best": above
+                and {"nats_per_char": above.nats, "standard_error": above.standard_error},
                 "text": run.text and run.text.name,
                 "text_sha256": run.text and run.text.sha256,
                 "settings": {key: run.settings.get(key) for key in keys},

@@ -92,7 +92,9 @@ def evaluate(
             that the model knows, or a loss is not finite; with `copies`, there is no training text.
 
     """
-    path = None if text is None else Path(check_text_path("text", text, in_memory="model.score(text)"))
+    path = (
+        None if text is None else Path(check_text_path("text", text, in_memory="model.score(text)"))
+    )
     if split is not None:
         check_name("split", split, get_args(Split))
     check_name("protocol", protocol, get_args(ScoringProtocol))
@@ -100,10 +102,14 @@ def evaluate(
     check_flag("baselines", baselines)
     check_flag("copies", copies)
     model = load(model, on_event=on_event)
-    is_needed = text is None or copies or baselines  # it is read once, to check that the model was trained on it
+    is_needed = (
+        text is None or copies or baselines
+    )  # it is read once, to check that the model was trained on it
     corpus = run_corpus(model.path, model.trained) if is_needed else None
     if copies and corpus is None:
-        raise CharlmError(f"{model.path}: not in a run that has its text, which the search for copies needs")
+        raise CharlmError(
+            f"{model.path}: not in a run that has its text, which the search for copies needs"
+        )
     training = None if corpus is None else corpus.split("train")
     name, ids, left_out = text_to_score(model, path, split=split, corpus=corpus)
     check_length(name, len(ids), left_out)
@@ -129,7 +135,9 @@ def evaluate(
         total_bits=score.total_bits,
         standard_error=score.standard_error,
         left_out=dict(left_out),
-        baselines={name: simple.nats_per_char for name, simple in scores.items()} if baselines else None,
+        baselines={name: simple.nats_per_char for name, simple in scores.items()}
+        if baselines
+        else None,
         comparison=Comparison.of(score, scores[NGRAM]) if NGRAM in scores else None,
         training_characters=training_characters,
         given_characters=min(training_characters, MAX_TRAINING_CHARACTERS),
@@ -138,7 +146,9 @@ def evaluate(
     )
 
 
-def _with_progress(blocks: Iterable[Floats], text: str, total: int, on_event: OnEvent) -> Iterator[Floats]:
+def _with_progress(
+    blocks: Iterable[Floats], text: str, total: int, on_event: OnEvent
+) -> Iterator[Floats]:
     """Yield the nats of a text unchanged, with an event before the first block and after each."""
     done = 0
     on_event(ScoringProgress(text, done, total))

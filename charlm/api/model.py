@@ -48,7 +48,9 @@ def load(model: "str | Path | Model | None" = None, *, on_event: OnEvent = ignor
     """
     if isinstance(model, Model):
         return model
-    file = find_model(None if model is None else Path(check_path("model", model)), on_event=on_event)
+    file = find_model(
+        None if model is None else Path(check_path("model", model)), on_event=on_event
+    )
     return Model(file, read_model(file))
 
 
@@ -63,7 +65,10 @@ class Surprise:
 
     def _repr_html_(self) -> str:
         """Return the text as HTML: the darker the ground of a character, the greater its surprise."""
-        shades = "".join(f".surprise .l{n}{{background:rgba(214,69,65,{n / 15:.2f})}}" for n in range(1, LEVELS + 1))
+        shades = "".join(
+            f".surprise .l{n}{{background:rgba(214,69,65,{n / 15:.2f})}}"
+            for n in range(1, LEVELS + 1)
+        )
         text = coloured_text(self.characters, [None, *self.nats.tolist()])
         return f'<style>{shades}</style><pre class="surprise" style="white-space:pre-wrap">{text}</pre>'
 
@@ -101,9 +106,13 @@ class Model:
 
     def zero_state(self, batch: int = 1) -> State:
         """Return the state before the first character: zeros, one float32 [batch, H] for each layer."""
-        return self.trained.parameters.zero_state(check_whole("batch", batch, least=0, most=MAX_STREAMS))
+        return self.trained.parameters.zero_state(
+            check_whole("batch", batch, least=0, most=MAX_STREAMS)
+        )
 
-    def step(self, ids: NDArray[Any] | Sequence[int], state: Sequence[Floats] | None = None) -> tuple[Floats, State]:
+    def step(
+        self, ids: NDArray[Any] | Sequence[int], state: Sequence[Floats] | None = None
+    ) -> tuple[Floats, State]:
         """Read one character in each of B streams.
 
         Args:
@@ -166,11 +175,17 @@ class Model:
         from charlm.evaluation.scoring import score_ids
 
         if state is not None and protocol != "stream":
-            raise CharlmError(f"state: given with the protocol {protocol}; only a stream begins at a state")
+            raise CharlmError(
+                f"state: given with the protocol {protocol}; only a stream begins at a state"
+            )
         ids = self._encode(text)
         first = self._state_of(state)
-        with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
-            blocks = score_ids(self.trained.parameters, ids, protocol=protocol, window=window, state=first)
+        with np.errstate(
+            over="ignore", invalid="ignore"
+        ):  # values that are not finite raise a CharlmError
+            blocks = score_ids(
+                self.trained.parameters, ids, protocol=protocol, window=window, state=first
+            )
             return np.concatenate([block.ravel() for block in blocks])
 
     def states(self, text: Text, *, state: Sequence[Floats] | None = None) -> State:
@@ -237,7 +252,9 @@ class Model:
         check_flag("ignore_end", ignore_end)
         sampler = Sampler(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
         seed = random_seed() if seed is None else seed
-        wanted = TextRequest(length, sampler, seed=seed, prompt=prompt, stop=stop or "", ignore_end=ignore_end)
+        wanted = TextRequest(
+            length, sampler, seed=seed, prompt=prompt, stop=stop or "", ignore_end=ignore_end
+        )
         return generate_text(self.trained, wanted)
 
     def _state_of(self, state: Sequence[Floats] | None, *, streams: int = 1) -> State:
@@ -245,7 +262,11 @@ class Model:
         zeros = self.zero_state(streams)
         if state is None:
             return zeros
-        layers = [*state] if isinstance(state, Sequence) or (isinstance(state, np.ndarray) and state.ndim) else []
+        layers = (
+            [*state]
+            if isinstance(state, Sequence) or (isinstance(state, np.ndarray) and state.ndim)
+            else []
+        )
         if len(layers) != len(zeros):
             expected = f"{counted(len(zeros), 'array')}, one for each layer"
             raise CharlmError(f"state: found {short_repr(state)}; must be {expected}")
@@ -254,7 +275,9 @@ class Model:
             array = _as_array(layer)
             if array.dtype.kind not in "fiu" or array.shape != zero.shape:
                 found = f"{array.dtype} of shape {array.shape}"
-                raise CharlmError(f"state: layer {index}: found {found}; must be float32 of shape {zero.shape}")
+                raise CharlmError(
+                    f"state: layer {index}: found {found}; must be float32 of shape {zero.shape}"
+                )
             arrays.append(array.astype(np.float32))
         return tuple(arrays)
 
@@ -264,7 +287,9 @@ class Model:
         return _check_ids(text, len(self.vocabulary), argument="text")
 
 
-def _check_ids(ids: NDArray[Any] | Sequence[int], vocabulary_size: int, *, argument: str = "ids") -> NDArray[np.int64]:
+def _check_ids(
+    ids: NDArray[Any] | Sequence[int], vocabulary_size: int, *, argument: str = "ids"
+) -> NDArray[np.int64]:
     """Return ids that a caller gave as an array, int64 [n].
 
     Raises:
@@ -274,7 +299,9 @@ def _check_ids(ids: NDArray[Any] | Sequence[int], vocabulary_size: int, *, argum
     array = _as_array(ids)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         found = short_repr(ids) if array.ndim == 1 else f"shape {array.shape}"
-        raise CharlmError(f"{argument}: found {found}; must be a text, or whole numbers in a single row")
+        raise CharlmError(
+            f"{argument}: found {found}; must be a text, or whole numbers in a single row"
+        )
     for found in (array.min(initial=0), array.max(initial=0)):
         if not 0 <= found < vocabulary_size:
             raise CharlmError(f"{argument}: found {found}; must be from 0 to {vocabulary_size - 1}")

@@ -29,7 +29,15 @@ from charlm.training.continuing import check_same_run, new_settings
 from charlm.training.costs import Costs
 from charlm.training.decision import Decision, Given
 from charlm.training.outcome import Outcome
-from charlm.training.preparation import Preparation, Text, as_sources, lengthen, prepare, reopen, text_name
+from charlm.training.preparation import (
+    Preparation,
+    Text,
+    as_sources,
+    lengthen,
+    prepare,
+    reopen,
+    text_name,
+)
 from charlm.training.schedule import Schedule, make_schedule
 from charlm.training.session import Session
 from charlm.training.signals import stop_on_signal
@@ -61,7 +69,10 @@ def tokenize(
     name = "default" if recipe is None else check_path("recipe", recipe)
     config = load_config(find_recipe(name), overrides=overrides)
     return write_corpus(
-        as_sources(sources, argument="sources"), Path(check_path("out", out)), config.corpus, on_event=on_event
+        as_sources(sources, argument="sources"),
+        Path(check_path("out", out)),
+        config.corpus,
+        on_event=on_event,
     )
 
 
@@ -131,7 +142,9 @@ class Plan:
             "recipe": self.decision.recipe,
             "reason": self.decision.reason,
             "better": self.decision.better,
-            "notes": [{"kind": type(note).__name__, **asdict(note)} for note in self.decision.notes],
+            "notes": [
+                {"kind": type(note).__name__, **asdict(note)} for note in self.decision.notes
+            ],
         }
 
 
@@ -187,7 +200,9 @@ def plan(
             start_seconds += costs.start_seconds
         problems = find_problems(prepared.corpus)
     config, corpus, decision = prepared.config, prepared.corpus, prepared.decision
-    if config.training.precision != decision.precision.name:  # this processor lacks what was asked for
+    if (
+        config.training.precision != decision.precision.name
+    ):  # this processor lacks what was asked for
         decision = replace(decision, precision=fastest_precision())
     return Plan(
         corpus=corpus,
@@ -228,7 +243,9 @@ def _given(
         return given
     check_whole("epochs", epochs, least=1)
     if given.length_key:
-        raise CharlmError(f"epochs {epochs}: sets the length, and so does {given.length_key}; leave one of them out")
+        raise CharlmError(
+            f"epochs {epochs}: sets the length, and so does {given.length_key}; leave one of them out"
+        )
     if not isinstance(settings.get("training", {}), Mapping):
         return given  # which is refused
     return replace(given, overrides=merge(settings, {"training": {"epochs": epochs}}))
@@ -300,12 +317,22 @@ def train(
     ):
         session = _session_of_worker(session, engines)
         if folder.was_run:
-            begun = open_run(folder.path, verify=False)  # the corpus is verified when the run is reopened
+            begun = open_run(
+                folder.path, verify=False
+            )  # the corpus is verified when the run is reopened
             check_same_run(begun, as_sources(text), given, parent)
             changes = new_settings(begun.config, given)
-            return _continue(folder, changes, minutes, started=started, engines=engines, session=session)
+            return _continue(
+                folder, changes, minutes, started=started, engines=engines, session=session
+            )
         prepared = prepare(
-            text, given=given, folder=folder, engines=engines, session=session, parent=parent, started=started
+            text,
+            given=given,
+            folder=folder,
+            engines=engines,
+            session=session,
+            parent=parent,
+            started=started,
         )
         begun = prepared.begin(folder)
         return train_run(
@@ -374,7 +401,9 @@ def resume(
         own_run(path, session=session, may_continue=True) as folder,
     ):
         session = _session_of_worker(session, engines)
-        return _continue(folder, given.overrides, minutes, started=started, engines=engines, session=session)
+        return _continue(
+            folder, given.overrides, minutes, started=started, engines=engines, session=session
+        )
 
 
 def _run_to_resume(run: str | Path | None) -> Path:
@@ -393,7 +422,9 @@ def _session_of_worker(session: Session, engines: KerasEngines) -> Session:
 
 
 @contextlib.contextmanager
-def _own_path(folder: Path | None, engines: KerasEngines, *, may_continue: bool) -> Iterator[Path | None]:
+def _own_path(
+    folder: Path | None, engines: KerasEngines, *, may_continue: bool
+) -> Iterator[Path | None]:
     """Return the folder that this worker writes: on worker 0 that of the run, on the others one that is removed.
 
     Args:

@@ -22,7 +22,14 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from charlm.cli.output import OutputClosedError, be_quiet, print_aside, say_error, write_result, writing_output
+from charlm.cli.output import (
+    OutputClosedError,
+    be_quiet,
+    print_aside,
+    say_error,
+    write_result,
+    writing_output,
+)
 from charlm.errors import Advice, CharlmError, as_line
 from charlm.wording import as_argument, nearest
 
@@ -45,7 +52,13 @@ USUAL_COMMANDS = {
     "help": "--help",
 }
 """The command by the names that it has in other programs."""
-USUAL_OPTIONS = {"recipe": "--config", "name": "--run", "out": "--run", "output": "--run", "outputdir": "--run"}
+USUAL_OPTIONS = {
+    "recipe": "--config",
+    "name": "--run",
+    "out": "--run",
+    "output": "--run",
+    "outputdir": "--run",
+}
 """The option by the names that it has in other programs."""
 SPELLINGS = {
     **dict.fromkeys(["train", "plan", "tokenize", "show"], "use -s {key}={value}"),
@@ -60,7 +73,9 @@ class Command(click.Command):
     What its docstring says after "Examples:", command lines and below each what it does, ends the help, unbroken.
     """
 
-    def __init__(self, name: str | None = None, *, help: str | None = None, **settings: Any) -> None:
+    def __init__(
+        self, name: str | None = None, *, help: str | None = None, **settings: Any
+    ) -> None:
         about, _, examples = inspect.cleandoc(help or "").partition("Examples:\n")
         super().__init__(name, help=about.rstrip(), **settings)
         self.examples = [line for line in examples.splitlines() if line.strip()]
@@ -75,8 +90,12 @@ class Command(click.Command):
                 hint = _describe_option(error.option_name, arguments, ctx.command)
                 if hint is None:
                     similar = _similar(error.option_name, error.possibilities or ())
-                    raise click.NoSuchOption(error.option_name, possibilities=similar, ctx=ctx) from None
-                raise click.UsageError(f"{error.option_name}: no such option; {hint}", ctx) from None
+                    raise click.NoSuchOption(
+                        error.option_name, possibilities=similar, ctx=ctx
+                    ) from None
+                raise click.UsageError(
+                    f"{error.option_name}: no such option; {hint}", ctx
+                ) from None
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples."""
@@ -92,7 +111,9 @@ class Commands(Command, click.Group):
 
     """
 
-    def __init__(self, *arguments: Any, sections: Mapping[str, Sequence[str]], **settings: Any) -> None:
+    def __init__(
+        self, *arguments: Any, sections: Mapping[str, Sequence[str]], **settings: Any
+    ) -> None:
         super().__init__(*arguments, **settings)
         self.sections = sections
 
@@ -104,7 +125,10 @@ class Commands(Command, click.Group):
         """Write what each command does, under the title that it belongs to."""
         width = max(map(len, self.list_commands(ctx)))
         for title, names in self.sections.items():
-            rows = [(f"{name:{width}}", self.commands[name].get_short_help_str(limit=200)) for name in names]
+            rows = [
+                (f"{name:{width}}", self.commands[name].get_short_help_str(limit=200))
+                for name in names
+            ]
             with formatter.section(title):
                 formatter.write_dl(rows)
 
@@ -116,7 +140,9 @@ class Commands(Command, click.Group):
             return super().resolve_command(ctx, args)
         except click.NoSuchCommand as error:
             group = f"charlm {ctx.info_name}" if ctx.parent else "charlm"
-            meant = _meant_command(error.command_name, self.commands, {} if ctx.parent else USUAL_COMMANDS)
+            meant = _meant_command(
+                error.command_name, self.commands, {} if ctx.parent else USUAL_COMMANDS
+            )
             hint = f"; did you mean {group} {meant}?" if meant else ""
             raise click.UsageError(f"{error.command_name}: no such command{hint}", ctx) from None
 
@@ -198,7 +224,9 @@ def _first_valid(key: str, values: Iterable[str | None]) -> str:
     """Return the first of some values, as YAML, that a setting may have; VALUE if it may have none of them."""
     from charlm.config.file import is_valid
 
-    return next((value for value in values if value is not None and is_valid(f"{key}={value}")), "VALUE")
+    return next(
+        (value for value in values if value is not None and is_valid(f"{key}={value}")), "VALUE"
+    )
 
 
 def _plain(name: str) -> str:
@@ -258,7 +286,9 @@ def missing_package(command: str, error: ModuleNotFoundError) -> CharlmError:
     from charlm.hardware import install_command
 
     package = str(error.name).partition(".")[0]
-    return CharlmError(f"charlm {command} needs {package}, which is not installed: {install_command(package)}")
+    return CharlmError(
+        f"charlm {command} needs {package}, which is not installed: {install_command(package)}"
+    )
 
 
 def _describe(advice: Advice) -> str:
@@ -284,7 +314,11 @@ Suggestions = list[CompletionItem[str]]
 
 def _suggest(names: Mapping[str, str | None], incomplete: str) -> Suggestions:
     """Return files, and those of some names, by what they mean, that begin with what was typed."""
-    found = [CompletionItem(name, help=meaning) for name, meaning in names.items() if name.startswith(incomplete)]
+    found = [
+        CompletionItem(name, help=meaning)
+        for name, meaning in names.items()
+        if name.startswith(incomplete)
+    ]
     return [CompletionItem("", type="file"), *found]
 
 
@@ -337,13 +371,23 @@ host_option = click.option(
 def port_option(default: int) -> Decorator:
     """Return the option --port."""
     port = click.IntRange(0, 65535)
-    return click.option("--port", type=port, metavar="N", default=default, help="Port to listen at; 0 = any free one.")
+    return click.option(
+        "--port",
+        type=port,
+        metavar="N",
+        default=default,
+        help="Port to listen at; 0 = any free one.",
+    )
 
 
 def recipe_option(default: str) -> Decorator:
     """Return the option --config; `default` says which recipe is used without it."""
     text = f"Recipe: a name of those that charlm comes with, or a YAML file.  [default: {default}]"
-    recipe: dict[str, Any] = {"type": NonEmptyPath(), "shell_complete": suggest_recipes, "metavar": "NAME|FILE"}
+    recipe: dict[str, Any] = {
+        "type": NonEmptyPath(),
+        "shell_complete": suggest_recipes,
+        "metavar": "NAME|FILE",
+    }
     return click.option("-c", "--config", "recipe", help=text, **recipe)
 
 
@@ -353,9 +397,16 @@ set_option = click.option(
     metavar="KEY=VALUE",
     help="Override one setting by its dotted key, for instance model.units=256; can be repeated.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON value and nothing else.")
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON value and nothing else."
+)
 quiet_option = click.option(
-    "-q", "--quiet", is_flag=True, expose_value=False, callback=be_quiet, help="Print only the result and errors."
+    "-q",
+    "--quiet",
+    is_flag=True,
+    expose_value=False,
+    callback=be_quiet,
+    help="Print only the result and errors.",
 )
 
 _NAME = "or a part of a name that only one run under runs/ has"
@@ -385,7 +436,10 @@ text_argument = click.argument(
 
 _LENGTH_OPTIONS = (
     click.option(
-        "--epochs", type=COUNT, metavar="N", help="Passes over the training text.  [default: the length in the recipe]"
+        "--epochs",
+        type=COUNT,
+        metavar="N",
+        help="Passes over the training text.  [default: the length in the recipe]",
     ),
     click.option(
         "--minutes",

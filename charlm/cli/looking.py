@@ -8,7 +8,15 @@ from typing import Any
 
 import click
 
-from charlm.cli.command import PATH, Command, host_option, json_option, models_argument, port_option, suggest_runs
+from charlm.cli.command import (
+    PATH,
+    Command,
+    host_option,
+    json_option,
+    models_argument,
+    port_option,
+    suggest_runs,
+)
 from charlm.cli.output import print_json, print_result, say
 from charlm.cli.progress import ProgressDisplay
 from charlm.errors import CharlmError
@@ -88,7 +96,9 @@ def tensorboard(*, runs: Path | None, host: str, port: int) -> None:
     folder = RUNS if runs is None else find_run(runs)
     if not any(folder.rglob("*.tfevents.*")):
         raise CharlmError(f"{folder}: no run here has been trained; train one with: charlm train")
-    address = _launch("--logdir", str(folder), "--samples_per_plugin", KEPT, "--host", host, "--port", str(port))
+    address = _launch(
+        "--logdir", str(folder), "--samples_per_plugin", KEPT, "--host", host, "--port", str(port)
+    )
     say(f"TensorBoard (Ctrl-C ends it): {address}{CHARTS}")
     say("to enlarge a chart, press the frame at its top right")
     if not is_run(folder):

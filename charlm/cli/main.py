@@ -47,7 +47,10 @@ def main() -> None:
         what a command does, its options and examples
 
     """
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in {"strict", "surrogateescape"}:
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in {
+        "strict",
+        "surrogateescape",
+    }:
         sys.stdout.reconfigure(errors="backslashreplace")  # not every encoding has every character
 
 
@@ -131,7 +134,9 @@ def schema() -> None:
 
 
 @main.command(cls=Command)
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), help="bash (4.4 or newer), zsh or fish.")
+@click.argument(
+    "shell", type=click.Choice(["bash", "zsh", "fish"]), help="bash (4.4 or newer), zsh or fish."
+)
 def completion(*, shell: str) -> None:
     """Print the script with which a shell completes charlm.
 
@@ -170,7 +175,16 @@ def info() -> None:
     from charlm.runs.folder import RUNS
 
     precision = fastest_precision()
-    packages = ("click", "pydantic", "safetensors", "tensorboard", "matplotlib", "optuna", "onnx", "starlette")
+    packages = (
+        "click",
+        "pydantic",
+        "safetensors",
+        "tensorboard",
+        "matplotlib",
+        "optuna",
+        "onnx",
+        "starlette",
+    )
     facts = {
         **describe_machine(),
         **versions(*packages),
@@ -182,5 +196,8 @@ def info() -> None:
         "recipes": str(CONFIGS),
         "runs": str(RUNS.resolve()),
     }
-    rows = [(name.replace("_", " "), "-" if value is None else str(value)) for name, value in facts.items()]
+    rows = [
+        (name.replace("_", " "), "-" if value is None else str(value))
+        for name, value in facts.items()
+    ]
     print_result(*align(rows, text_columns={0, 1}))

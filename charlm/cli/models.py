@@ -37,9 +37,20 @@ SERVER_ERROR = 500
 
 @click.command(cls=Command)
 @model_argument
-@click.option("-p", "--prompt", default="", show_default=False, help="Text to continue.  [default: a new line]")
 @click.option(
-    "-n", "--length", type=NATURAL, metavar="N", default=500, help="The most characters to write; 0 = until stopped."
+    "-p",
+    "--prompt",
+    default="",
+    show_default=False,
+    help="Text to continue.  [default: a new line]",
+)
+@click.option(
+    "-n",
+    "--length",
+    type=NATURAL,
+    metavar="N",
+    default=500,
+    help="The most characters to write; 0 = until stopped.",
 )
 @click.option(
     "-t",
@@ -49,7 +60,12 @@ SERVER_ERROR = 500
     help="Below 1 is safer, above 1 is wilder than the model; 0 = always the most likely character.  "
     "[default: what suits the model, chosen at the end of its training]",
 )
-@click.option("--top-k", type=COUNT, metavar="K", help="Choose among the K most likely characters.  [default: all]")
+@click.option(
+    "--top-k",
+    type=COUNT,
+    metavar="K",
+    help="Choose among the K most likely characters.  [default: all]",
+)
 @click.option(
     "--top-p",
     type=click.FloatRange(0, 1, min_open=True),
@@ -62,13 +78,34 @@ SERVER_ERROR = 500
     metavar="P",
     help="Leave out characters less likely than P times the most likely one.  [default: none]",
 )
-@click.option("--seed", type=NATURAL, metavar="N", help="The same seed gives the same text.  [default: random]")
 @click.option(
-    "--samples", type=click.IntRange(1, 10_000), metavar="N", default=1, help="Number of texts; their seeds count up."
+    "--seed",
+    type=NATURAL,
+    metavar="N",
+    help="The same seed gives the same text.  [default: random]",
 )
-@click.option("--stop", metavar="TEXT", help="End the text before the first occurrence of TEXT.  [default: no stop]")
+@click.option(
+    "--samples",
+    type=click.IntRange(1, 10_000),
+    metavar="N",
+    default=1,
+    help="Number of texts; their seeds count up.",
+)
+@click.option(
+    "--stop",
+    metavar="TEXT",
+    help="End the text before the first occurrence of TEXT.  [default: no stop]",
+)
 @json_option
-def sample(*, model: Path | None, prompt: str, seed: int | None, samples: int, as_json: bool, **options: Any) -> None:
+def sample(
+    *,
+    model: Path | None,
+    prompt: str,
+    seed: int | None,
+    samples: int,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Write text from a trained model, as it is generated.
 
     The prompt is written first, as it was given; characters that the model does not know are left out of what it reads.
@@ -94,11 +131,15 @@ def sample(*, model: Path | None, prompt: str, seed: int | None, samples: int, a
     if left_out := loaded.vocabulary.left_out(prompt):
         say(describe_left_out(left_out, "the prompt"))
     seeds = range(first, first + samples)
-    texts = (loaded.generate(prompt, seed=number, ignore_end=endless, **options) for number in seeds)
+    texts = (
+        loaded.generate(prompt, seed=number, ignore_end=endless, **options) for number in seeds
+    )
     if as_json:
         found = [text.finish() for text in texts]
         given = {"model": loaded.path, "prompt": prompt, "left_out": left_out, "seed": first}
-        print_json({**given, "samples": [{**asdict(one), "characters": len(one.text)} for one in found]})
+        print_json(
+            {**given, "samples": [{**asdict(one), "characters": len(one.text)} for one in found]}
+        )
     elif samples > 1:
         for number, text in enumerate(texts, start=1):
             print_aside(f"--- sample {number} of {samples} ---")
@@ -141,14 +182,22 @@ def _stream(*parts: Iterable[str]) -> None:
     default="stream",
     help="stream carries the state from start to end of the text, windows reads each window from the zero state.",
 )
-@click.option("--window", type=COUNT, metavar="N", default=256, help="Characters in a window, for --protocol windows.")
+@click.option(
+    "--window",
+    type=COUNT,
+    metavar="N",
+    default=256,
+    help="Characters in a window, for --protocol windows.",
+)
 @click.option(
     "--baselines",
     is_flag=True,
     help="Add the scores of simple models on the same text, and compare with the 5-gram model.",
 )
 @click.option(
-    "--copies", is_flag=True, help="Add how much of the text occurs word for word in the training text; needs the run."
+    "--copies",
+    is_flag=True,
+    help="Add how much of the text occurs word for word in the training text; needs the run.",
 )
 @json_option
 @click.pass_context
@@ -170,8 +219,13 @@ def evaluate(context: click.Context, /, *, as_json: bool, **options: Any) -> Non
         and how much of the text occurs in the training text
 
     """
-    if options["protocol"] != "windows" and context.get_parameter_source("window") is ParameterSource.COMMANDLINE:
-        raise click.UsageError("--window is the length of the windows of --protocol windows; add that, or leave it out")
+    if (
+        options["protocol"] != "windows"
+        and context.get_parameter_source("window") is ParameterSource.COMMANDLINE
+    ):
+        raise click.UsageError(
+            "--window is the length of the windows of --protocol windows; add that, or leave it out"
+        )
     from charlm.api.evaluation import evaluate
     from charlm.text.vocabulary import describe_left_out
 
@@ -193,8 +247,13 @@ def _lines(found: "Evaluation") -> Iterator[str]:
     yield f"{found.model}: {found.text}, {size}, {found.protocol}"
     scores = {"this model": found.nats_per_char, **(found.baselines or {})}
     figures = [(name, nats, bits(nats), perplexity(nats)) for name, nats in scores.items()]
-    rows = [(name, *(f"{one:.4f}" for one in row)) for name, *row in sorted(figures, key=lambda row: row[1])]
-    yield from (f"  {line}" for line in align([("", "nats", "bits", "perplexity"), *rows], text_columns={0}))
+    rows = [
+        (name, *(f"{one:.4f}" for one in row))
+        for name, *row in sorted(figures, key=lambda row: row[1])
+    ]
+    yield from (
+        f"  {line}" for line in align([("", "nats", "bits", "perplexity"), *rows], text_columns={0})
+    )
     given, of = found.given_characters, found.training_characters
     if found.baselines is not None and of:
         part = f"the last {given:,} of " if given < of else ""
@@ -256,7 +315,10 @@ def export(*, as_json: bool, **options: Any) -> None:
         print_json(asdict(written))
         return
     is_folder = written.path.is_dir()
-    sizes = [f"{name} {size:,} bytes" if is_folder else f"{size:,} bytes" for name, size in written.files.items()]
+    sizes = [
+        f"{name} {size:,} bytes" if is_folder else f"{size:,} bytes"
+        for name, size in written.files.items()
+    ]
     print_result(f"{written.path}: {', '.join(sizes)}")
     if (found := written.check) is not None:
         print_result(
@@ -284,7 +346,12 @@ def export(*, as_json: bool, **options: Any) -> None:
     metavar="URL",
     help="Site whose pages may use the server, for instance https://example.com, or * for every site; can be repeated.",
 )
-@click.option("--log", "has_log", is_flag=True, help="Print a line for each request, not only for server errors.")
+@click.option(
+    "--log",
+    "has_log",
+    is_flag=True,
+    help="Print a line for each request, not only for server errors.",
+)
 def serve(*, has_log: bool, **options: Any) -> None:
     """Serve models at an OpenAI-compatible endpoint, and at / the page that `charlm export --format html` writes.
 

@@ -149,8 +149,14 @@ def align(rows: Sequence[Sequence[str]], *, text_columns: Collection[int] = ()) 
     widths = [max(map(text_width, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
-        cells = [(index, cell, " " * (widths[index] - text_width(cell))) for index, cell in enumerate(row)]
-        padded = [f"{cell}{pad}" if index in text_columns else f"{pad}{cell}" for index, cell, pad in cells]
+        cells = [
+            (index, cell, " " * (widths[index] - text_width(cell)))
+            for index, cell in enumerate(row)
+        ]
+        padded = [
+            f"{cell}{pad}" if index in text_columns else f"{pad}{cell}"
+            for index, cell, pad in cells
+        ]
         lines.append("  ".join(padded).rstrip())
     return lines
 
@@ -175,7 +181,12 @@ def fill(items: Sequence[str], *, width: int, indent: int = 0) -> list[str]:
 
 
 def wrap(
-    words: Iterable[str], width: int, *, indent: str = "", next_indent: str = "", breaks_words: bool = False
+    words: Iterable[str],
+    width: int,
+    *,
+    indent: str = "",
+    next_indent: str = "",
+    breaks_words: bool = False,
 ) -> list[str]:
     """Write words, separated by spaces, in lines of a limited width.
 

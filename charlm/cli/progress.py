@@ -58,7 +58,11 @@ def describe(event: Event, *, columns: int = COLUMNS - PREFIX_COLUMNS) -> list[s
         return [_describe_evaluation(inner, columns)]
     if isinstance(event, WRAPPED):
         width = COLUMNS - PREFIX_COLUMNS
-        return [part for line in _lines(event) for part in wrap(line.split(" "), width, next_indent="  ")]
+        return [
+            part
+            for line in _lines(event)
+            for part in wrap(line.split(" "), width, next_indent="  ")
+        ]
     return [*_lines(event)]
 
 
@@ -132,7 +136,9 @@ def _describe_resume(event: Event) -> Iterator[str]:
         case events.LogDamaged(path, lost, unit):
             yield f"{path}: {counted(lost, f'damaged {unit}')} removed"
         case events.SettingChanged(key, before, after):
-            from charlm.config.file import show_value  # imported here, because no other command needs it
+            from charlm.config.file import (
+                show_value,
+            )  # imported here, because no other command needs it
 
             yield f"{key}: was {show_value(before)}, is now {show_value(after)}"
         case events.Resumed(step, total):
@@ -197,7 +203,9 @@ def _describe_others(event: Event) -> Iterator[str]:
         case events.LastModelTaken(run):
             yield f"{run}: this run has no best model yet; using the model of its last step"
         case events.ServerListening(url, models, needs_key):
-            page = "" if needs_key else f" and, for a browser, at {url}"  # a browser cannot send a key
+            page = (
+                "" if needs_key else f" and, for a browser, at {url}"
+            )  # a browser cannot send a key
             yield f"serving {', '.join(models)} at {url}/v1{page}; Ctrl-C ends it"
         case events.OpenToNetwork(host):
             yield f"--host {host}: open to the network without a key; set CHARLM_API_KEY"
@@ -227,7 +235,9 @@ def _describe_evaluation(event: events.Evaluated, columns: int) -> str:
         split = "train" if event.validation_nats is None else "validation"
         return f"step 0: {split} {event.nats_per_char:.3f} nats"
     left = f", {duration(event.left_seconds)} left" if event.step < event.total else ""
-    validation = "" if event.validation_nats is None else f", validation {event.validation_nats:.3f}"
+    validation = (
+        "" if event.validation_nats is None else f", validation {event.validation_nats:.3f}"
+    )
     best = ", best" if event.is_best else ""
     line = f"step {event.step:,} of {event.total:,}{left}: train {event.train_nats:.3f}{validation}{best}"
     words = " ".join(event.sample.split())
@@ -298,7 +308,10 @@ class ProgressDisplay:
         return self
 
     def __exit__(
-        self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
     ) -> None:
         self._stop_timer()
         self._close_bar()

@@ -8,7 +8,16 @@ from typing import Any
 import click
 
 from charlm.cli.command import PATH, Command, json_option, suggest_runs
-from charlm.cli.output import align, cut, fill, print_json, print_result, say, terminal_width, text_width
+from charlm.cli.output import (
+    align,
+    cut,
+    fill,
+    print_json,
+    print_result,
+    say,
+    terminal_width,
+    text_width,
+)
 from charlm.errors import CharlmError
 from charlm.wording import counted, duration, escape_controls
 
@@ -22,11 +31,30 @@ SHOWN_SETTINGS = 5
 
 @click.command(cls=Command)
 @click.argument(
-    "runs", nargs=-1, type=PATH, shell_complete=suggest_runs, help="Runs, or parts of their names.  [default: all]"
+    "runs",
+    nargs=-1,
+    type=PATH,
+    shell_complete=suggest_runs,
+    help="Runs, or parts of their names.  [default: all]",
 )
-@click.option("--group", "is_grouped", is_flag=True, help="A line for all runs that differ in their seeds alone.")
-@click.option("--samples", "has_samples", is_flag=True, help="Let each run write a text, at its own temperature.")
-@click.option("--all", "shows_all", is_flag=True, help="Show all settings in which runs differ, not only five.")
+@click.option(
+    "--group",
+    "is_grouped",
+    is_flag=True,
+    help="A line for all runs that differ in their seeds alone.",
+)
+@click.option(
+    "--samples",
+    "has_samples",
+    is_flag=True,
+    help="Let each run write a text, at its own temperature.",
+)
+@click.option(
+    "--all",
+    "shows_all",
+    is_flag=True,
+    help="Show all settings in which runs differ, not only five.",
+)
 @json_option
 @click.pass_context
 def runs(
@@ -82,8 +110,14 @@ def runs(
         print_json(rows)
     elif has_samples:
         for row in rows:
-            nats = "no score" if row["nats_per_char"] is None else f"{row['nats_per_char']:.4f} nats per character"
-            print_result(f"--- {row['name']}: {nats} ---", *(row["sample"] or "no model yet").split("\n"))
+            nats = (
+                "no score"
+                if row["nats_per_char"] is None
+                else f"{row['nats_per_char']:.4f} nats per character"
+            )
+            print_result(
+                f"--- {row['name']}: {nats} ---", *(row["sample"] or "no model yet").split("\n")
+            )
     elif rows:
         width = terminal_width()
         changed = () if is_grouped else _changed_texts(rows, width=width)
@@ -124,20 +158,30 @@ def _changed_texts(rows: Sequence[Mapping[str, Any]], *, width: int) -> Iterator
 
 
 def _table(
-    found: Sequence[Mapping[str, Any]], columns: Mapping[str, "Column"], *, width: int, count: int | None
+    found: Sequence[Mapping[str, Any]],
+    columns: Mapping[str, "Column"],
+    *,
+    width: int,
+    count: int | None,
 ) -> list[str]:
     """Return a line for each row, as many columns as fit, and below it the first `count` differing settings or all."""
-    cells = {head: [_cell(row[key], show) for row in found] for head, (key, show) in columns.items()}
+    cells = {
+        head: [_cell(row[key], show) for row in found] for head, (key, show) in columns.items()
+    }
     shown = {head: column for head, column in cells.items() if {*column} != {NO_VALUE}}
     text_columns = {index for index, head in enumerate(shown) if columns[head][1] is _cut}
     for fitting in range(len(shown), 0, -1):
-        rows = [*zip(*([head, *column] for head, column in [*shown.items()][:fitting]), strict=True)]
+        rows = [
+            *zip(*([head, *column] for head, column in [*shown.items()][:fitting]), strict=True)
+        ]
         lines = align(rows, text_columns=text_columns)
         if max(map(text_width, lines)) <= width:
             break
     table = lines[:1]
     for row, line in zip(found, lines[1:], strict=True):
-        values = {key: json.dumps(value, ensure_ascii=False) for key, value in row["settings"].items()}
+        values = {
+            key: json.dumps(value, ensure_ascii=False) for key, value in row["settings"].items()
+        }
         settings = [f"{_cut(key)} {_cut(value)}" for key, value in [*values.items()][:count]]
         table += [line, *fill(settings, width=width, indent=2)]
     return table

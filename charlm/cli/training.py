@@ -77,8 +77,12 @@ def train(*, resume: bool, as_json: bool, **options: Any) -> None:
     new = {name: options.pop(name) for name in ("text", "recipe", "init")}
     is_known_run = resume and not any(new.values())
     if resume and not is_known_run and options["run"] is None:
-        raise click.UsageError("--resume with a text, a recipe or initial weights needs the folder of the run: --run")
-    with ProgressDisplay(first_line="opening the run" if is_known_run else "reading the text") as display:
+        raise click.UsageError(
+            "--resume with a text, a recipe or initial weights needs the folder of the run: --run"
+        )
+    with ProgressDisplay(
+        first_line="opening the run" if is_known_run else "reading the text"
+    ) as display:
         from charlm.api import training
         from charlm.training.signals import Stopped
 
@@ -107,12 +111,17 @@ def _print_outcome(outcome: "Outcome") -> None:
         return
     run = as_argument(folder)
     if outcome.nats_per_char is not None:
-        print_result(f"{folder}: {outcome.nats_per_char:.4f} nats per character on {outcome.measured_on}")
+        print_result(
+            f"{folder}: {outcome.nats_per_char:.4f} nats per character on {outcome.measured_on}"
+        )
     for line in _verdict(outcome):
         print_result(f"  {line}")
     if outcome.suggestion is not None:
         say(_suggestion(outcome.suggestion, outcome))
-    for name, sample in {"the best model": outcome.sample, "the last model": outcome.last_sample}.items():
+    for name, sample in {
+        "the best model": outcome.sample,
+        "the last model": outcome.last_sample,
+    }.items():
         if words := " ".join(sample.split()):
             label = f"{name} generates" if outcome.last_sample else "it generates"
             say(f"{label}: {cut(words, SAMPLE_COLUMNS - len(label) + len('it generates'))}")
@@ -171,7 +180,9 @@ def _suggested_command(suggestion: "Suggestion", outcome: "Outcome") -> str | No
     """Return the command that follows a suggestion; None if there is nothing to run."""
     from charlm.inspection.next_steps import suggested_command
 
-    return suggested_command(suggestion, outcome.folder, has_initial_weights=outcome.has_initial_weights)
+    return suggested_command(
+        suggestion, outcome.folder, has_initial_weights=outcome.has_initial_weights
+    )
 
 
 def _what_is_kept(stopped: "Stopped") -> str:
@@ -237,13 +248,21 @@ def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
     named = decision.reason or "named by you"
     yield "recipe", [f"{decision.recipe}: {named}"]
     yield from (("note", [" ".join(describe(note))]) for note in decision.notes)
-    yield "network", [f"{network.layers} x {network.units} {network.activation} units", f"{network.size:,} weights"]
+    yield (
+        "network",
+        [
+            f"{network.layers} x {network.units} {network.activation} units",
+            f"{network.size:,} weights",
+        ],
+    )
     epochs = short_number(schedule.epochs(schedule.total))
     yield "steps", [f"{schedule.total:,}", f"{epochs} epochs", windows]
     yield "memory", [f"{plan.memory_bytes / 1e9:,.1f} GB"]
     yield "precision", [f"{decision.precision.name}: {decision.precision.reason}"]
     limit = "" if decision.minutes is None else f" of {decision.minutes:g} min"
-    preparations = [f"{name} {short_duration(seconds)}" for name, seconds in before.items() if seconds]
+    preparations = [
+        f"{name} {short_duration(seconds)}" for name, seconds in before.items() if seconds
+    ]
     yield (
         "time",
         [
@@ -255,7 +274,10 @@ def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
             f"end {short_duration(costs.end_seconds)}",
         ],
     )
-    yield "speed", [f"{batches.characters_per_step / costs.step_seconds:,.0f} characters per second"]
+    yield (
+        "speed",
+        [f"{batches.characters_per_step / costs.step_seconds:,.0f} characters per second"],
+    )
     if decision.better is not None:
         yield "better", [f"-c {decision.better} scores better and takes several times as long"]
 
@@ -269,7 +291,9 @@ def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
     metavar="PATH...",
     help="Text: a file, a folder, a .gz file, or - for standard input.",
 )
-@click.option("--out", required=True, type=PATH, help="Folder to write; it must be missing or empty.")
+@click.option(
+    "--out", required=True, type=PATH, help="Folder to write; it must be missing or empty."
+)
 @recipe_option("default")
 @set_option
 @quiet_option
@@ -307,8 +331,19 @@ def tokenize(**options: Any) -> None:
     help="YAML file that names a recipe, and settings with ranges; or space, the one that comes with charlm.",
 )
 @text_argument
-@click.option("--minutes", type=POSITIVE, metavar="X", required=True, help="Minutes after which this call ends.")
-@click.option("--trials", type=COUNT, metavar="N", help="Trials at which the whole search ends.  [default: no limit]")
+@click.option(
+    "--minutes",
+    type=POSITIVE,
+    metavar="X",
+    required=True,
+    help="Minutes after which this call ends.",
+)
+@click.option(
+    "--trials",
+    type=COUNT,
+    metavar="N",
+    help="Trials at which the whole search ends.  [default: no limit]",
+)
 @click.option(
     "--trial-minutes",
     type=POSITIVE,
@@ -316,7 +351,9 @@ def tokenize(**options: Any) -> None:
     help="Minutes that each trial trains.  [default: that of the search; for a new one, a twentieth of --minutes, at "
     "least half a minute]",
 )
-@click.option("--out", type=PATH, help="Folder of the search.  [default: runs/tune-<name of the space>]")
+@click.option(
+    "--out", type=PATH, help="Folder of the search.  [default: runs/tune-<name of the space>]"
+)
 @quiet_option
 def tune(**options: Any) -> None:
     """Search for a better recipe.
@@ -346,7 +383,9 @@ def tune(**options: Any) -> None:
         say(f"{stopped}; the same command continues the search")
         raise
     states = [trial.state.name for trial in result.study.trials]
-    say(f"{counted(len(states), 'trial')}: {states.count('PRUNED'):,} pruned, {states.count('FAIL'):,} failed")
+    say(
+        f"{counted(len(states), 'trial')}: {states.count('PRUNED'):,} pruned, {states.count('FAIL'):,} failed"
+    )
     say(f"compare the trials with: charlm runs {shlex.quote(str(result.folder))}/trial-*")
     best, nats = result.study.best_trial, result.study.best_value
     print_result(

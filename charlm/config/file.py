@@ -40,7 +40,9 @@ def parse_overrides(overrides: Overrides) -> dict[str, Any]:
 
     """
     if isinstance(overrides, Mapping):
-        return nest((str(key), as_json(value, origin=f"override {key}")) for key, value in overrides.items())
+        return nest(
+            (str(key), as_json(value, origin=f"override {key}")) for key, value in overrides.items()
+        )
     try:
         texts = [overrides] if isinstance(overrides, str) else [*overrides]
     except TypeError:
@@ -60,7 +62,9 @@ def nest(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
             place[section] = dict(found) if isinstance(found, dict) else {}
             place = place[section]
         before = place.get(last)
-        place[last] = {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
+        place[last] = (
+            {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
+        )
     return values
 
 
@@ -103,11 +107,15 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     values = read_yaml(path)
     if not isinstance(values, dict | None):
-        raise CharlmError(f"{path}: found {show_value(values)}; a config is a mapping of keys to values")
+        raise CharlmError(
+            f"{path}: found {show_value(values)}; a config is a mapping of keys to values"
+        )
     return values or {}
 
 
-def parse_config(values: Mapping[str, Any], *, origin: str, spelling: Spelling | None = None) -> Config:
+def parse_config(
+    values: Mapping[str, Any], *, origin: str, spelling: Spelling | None = None
+) -> Config:
     """Return the Config that a mapping describes.
 
     Args:
@@ -142,7 +150,9 @@ def flatten(section: BaseModel, before: str = "") -> dict[str, Any]:
     return found
 
 
-def check_resume(before: Config, after: Config, *, origin: str = OVERRIDE) -> dict[str, tuple[Any, Any]]:
+def check_resume(
+    before: Config, after: Config, *, origin: str = OVERRIDE
+) -> dict[str, tuple[Any, Any]]:
     """Refuse to resume a run with settings that a resume may not change.
 
     Args:
@@ -169,7 +179,9 @@ def check_resume(before: Config, after: Config, *, origin: str = OVERRIDE) -> di
     return changes
 
 
-def differences(before: BaseModel, after: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+def differences(
+    before: BaseModel, after: BaseModel, prefix: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
     """Yield the settings in which two sections differ: the dotted key and both values, as JSON has them.
 
     A section that only one of them has is a single difference.
@@ -181,7 +193,9 @@ def differences(before: BaseModel, after: BaseModel, prefix: str = "") -> Iterat
 
     """
     old_values, new_values = dict(before), dict(after)
-    old_plain, new_plain = (section.model_dump(mode="json", warnings=False) for section in (before, after))
+    old_plain, new_plain = (
+        section.model_dump(mode="json", warnings=False) for section in (before, after)
+    )
     for name in dict.fromkeys([*old_values, *new_values]):
         old, new = old_values.get(name), new_values.get(name)
         if isinstance(old, BaseModel) and isinstance(new, BaseModel):
@@ -224,7 +238,9 @@ def section_of(field: FieldInfo) -> type[BaseModel] | None:
     if get_origin(field.annotation) is tuple:
         return None
     kinds = field.annotation, *get_args(field.annotation)
-    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+    return next(
+        (kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None
+    )
 
 
 def named_settings(model: type[BaseModel] = Config, *, section: str = "") -> dict[str, str]:
@@ -325,7 +341,11 @@ def _explain(problem: Mapping[str, Any], model: type[BaseModel], spelling: Spell
 def _expectation(message: str) -> str:
     """Return a message of Pydantic, such as "Input should be 3", as "must be 3"; another message as it is."""
     subject, should, expected = message.partition(" should ")
-    return f"must {expected.partition(' after validation')[0]}" if should and subject.isalpha() else message
+    return (
+        f"must {expected.partition(' after validation')[0]}"
+        if should and subject.isalpha()
+        else message
+    )
 
 
 _MAPPING, _LIST = "must be a mapping of keys to values", "must be a list"
@@ -341,7 +361,9 @@ _EXPECTED = {
 """Message for each kind of error whose message by Pydantic is not for users."""
 
 
-def _meant(problem: Mapping[str, Any], path: list[str], model: type[BaseModel], spelling: Spelling) -> str | None:
+def _meant(
+    problem: Mapping[str, Any], path: list[str], model: type[BaseModel], spelling: Spelling
+) -> str | None:
     """Return the right spelling of a wrong word, key or section; None if it is not known."""
     kind, value = problem["type"], problem["input"]
     if kind == "literal_error":
@@ -404,7 +426,9 @@ class _Loader(yaml.SafeLoader):
         """Return the next node; a tag, an alias and deep nesting are refused."""
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
-            raise yaml.MarkedYAMLError(problem="aliases and tags are not allowed", problem_mark=event.start_mark)
+            raise yaml.MarkedYAMLError(
+                problem="aliases and tags are not allowed", problem_mark=event.start_mark
+            )
         if self._depth > MAX_DEPTH:
             problem = f"more than {MAX_DEPTH} lists or mappings inside each other"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
@@ -419,7 +443,9 @@ class _Loader(yaml.SafeLoader):
         seen = set[str]()
         for key, _ in node.value:
             if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"{key.value!r} occurs twice", problem_mark=key.start_mark)
+                raise yaml.MarkedYAMLError(
+                    problem=f"{key.value!r} occurs twice", problem_mark=key.start_mark
+                )
             seen.add(key.value)
         return mapping
 
@@ -441,7 +467,9 @@ class _Dumper(yaml.SafeDumper):
 
 def _represent_text(dumper: Any, text: str) -> Any:
     """Return a text as a node, with escapes for line breaks: PyYAML reads U+0085 and its like back as spaces."""
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
+    return dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"'
+    )
 
 
 _Loader.yaml_implicit_resolvers = {  # without the numbers of YAML 1.1, in which 1:30.5 is 90.5
@@ -467,7 +495,9 @@ def parse_yaml(text: str, *, origin: str) -> Any:
 
     """
     if len(text) > MAX_CONFIG_BYTES:
-        raise CharlmError(f"{origin}: {len(text):,} characters; a config has at most {MAX_CONFIG_BYTES:,}")
+        raise CharlmError(
+            f"{origin}: {len(text):,} characters; a config has at most {MAX_CONFIG_BYTES:,}"
+        )
     try:
         value = yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError) as error:  # ValueError: no such date, thousands of digits

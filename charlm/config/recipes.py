@@ -80,5 +80,7 @@ def _hint(name: str, names: Sequence[str], file_hint: str) -> str:
 def describe_recipe(name: str) -> str:
     """Return the first paragraph of the head of a recipe as one line: its purpose, and its time on a named machine."""
     lines = (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
-    head = takewhile(lambda line: line.startswith("# "), lines[2:])  # after the schema and the command
+    head = takewhile(
+        lambda line: line.startswith("# "), lines[2:]
+    )  # after the schema and the command
     return " ".join(line.removeprefix("# ") for line in head)

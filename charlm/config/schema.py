@@ -33,7 +33,11 @@ NotNegativeFloat = Annotated[float, Field(ge=0)]
 def _check_named(value: Any) -> Any:
     """Refuse among other values a mapping with further keys, such as `module`, which Keras may import."""
     keys = {"class_name", "config"}
-    is_class = isinstance(value, dict) and value.keys() <= keys and isinstance(value.get("class_name"), str)
+    is_class = (
+        isinstance(value, dict)
+        and value.keys() <= keys
+        and isinstance(value.get("class_name"), str)
+    )
     if not (is_class or value is None or isinstance(value, str)):
         raise ValueError("must be a name, null, or a mapping of class_name and, if need be, config")
     return value
@@ -84,7 +88,9 @@ USUAL_NAMES = {
     "patience": "training.early_stopping",
     "validation_split": "corpus.validation_fraction",
     **dict.fromkeys(["lr", "alpha", "step_size"], "training.optimizer.learning_rate"),
-    **dict.fromkeys(["hidden", "hidden_size", "hidden_dim", "hidden_units", "rnn_size"], "model.units"),
+    **dict.fromkeys(
+        ["hidden", "hidden_size", "hidden_dim", "hidden_units", "rnn_size"], "model.units"
+    ),
     **dict.fromkeys(["num_layers", "n_layer", "n_layers", "depth"], "model.layers"),
     **dict.fromkeys(["embed", "embedding_size", "embedding_dim"], "model.embedding"),
     **dict.fromkeys(["dropout", "drop"], "model.layer_dropout"),
@@ -94,7 +100,9 @@ USUAL_NAMES = {
         "training.sequence_length",
     ),
     **dict.fromkeys(["num_epochs", "n_epochs", "max_epochs"], "training.epochs"),
-    **dict.fromkeys(["max_steps", "num_steps", "iters", "max_iters", "iterations"], "training.steps"),
+    **dict.fromkeys(
+        ["max_steps", "num_steps", "iters", "max_iters", "iterations"], "training.steps"
+    ),
 }
 """The dotted key of a setting, or of a section, by the names that it has in other programs."""
 
@@ -245,7 +253,9 @@ class Teachers(_Section):
     recipe: str | None = None
     """Recipe of the teachers that the run trains before it begins, in its folder teachers/; no other setting reaches
     them."""
-    seeds: Annotated[tuple[Seed, ...], Field(strict=False, json_schema_extra={"uniqueItems": True})] = ()
+    seeds: Annotated[
+        tuple[Seed, ...], Field(strict=False, json_schema_extra={"uniqueItems": True})
+    ] = ()
     """Seed of each of them."""
     models: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Runs or model files in place of a recipe. They must have the vocabulary of the text."""
@@ -358,7 +368,9 @@ class TrainingConfig(_Section):
     @property
     def used_teachers(self) -> Teachers:
         """The teachers that the run learns from; no seeds and no models if there are none, or their weight is 0."""
-        return self.teachers if self.teachers and self.teacher_weight else Teachers.model_construct()
+        return (
+            self.teachers if self.teachers and self.teacher_weight else Teachers.model_construct()
+        )
 
     @property
     def soft_weight(self) -> float:
@@ -371,7 +383,11 @@ class TrainingConfig(_Section):
 
     def has_length_of(self, other: "TrainingConfig") -> bool:
         """Return whether other settings give a run the same length and evaluations."""
-        return (self.steps, self.epochs, self.evaluations) == (other.steps, other.epochs, other.evaluations)
+        return (self.steps, self.epochs, self.evaluations) == (
+            other.steps,
+            other.epochs,
+            other.evaluations,
+        )
 
     def after(self, other: "TrainingConfig", *, at: int, total: int) -> "TrainingConfig":
         """Return the same settings for a run that had other settings until a step.
@@ -384,7 +400,10 @@ class TrainingConfig(_Section):
         """
         if not at:
             return self.model_copy(update={"earlier_lengths": ()})
-        lengths = (*other.earlier_lengths, EarlierLength(until=total, steps=total, evaluations=other.evaluations))
+        lengths = (
+            *other.earlier_lengths,
+            EarlierLength(until=total, steps=total, evaluations=other.evaluations),
+        )
         earlier = [length for length in lengths if length.until < at]
         in_force = next(length for length in lengths if length.until >= at)
         earlier.append(in_force.model_copy(update={"until": at}))
@@ -404,9 +423,13 @@ class TrainingConfig(_Section):
         limits = [] if self.steps is None else [self.steps]
         for before, after in pairwise(changes + limits):
             if before >= after:
-                raise ValueError(f"earlier_lengths: found until {before} before {after}; must increase, up to steps")
+                raise ValueError(
+                    f"earlier_lengths: found until {before} before {after}; must increase, up to steps"
+                )
         if self.soft_weight > 1:
-            raise ValueError(f"teacher_weight + ngram_weight: found {self.soft_weight:g}; must be at most 1")
+            raise ValueError(
+                f"teacher_weight + ngram_weight: found {self.soft_weight:g}; must be at most 1"
+            )
         return self
 
 
@@ -442,7 +465,8 @@ class Config(_Section):
     """Everything that determines a run, except the text."""
 
     model_config = ConfigDict(
-        title="Settings of charlm", json_schema_extra={"$schema": "https://json-schema.org/draft/2020-12/schema"}
+        title="Settings of charlm",
+        json_schema_extra={"$schema": "https://json-schema.org/draft/2020-12/schema"},
     )
 
     recipe: str | None = None
@@ -469,7 +493,11 @@ def merge(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any
     for key, value in others.items():
         before: Any = merged.get(key)
         merged[key] = value
-        if isinstance(value, Mapping) and isinstance(before, Mapping) and _is_same_kind(key, before, value):
+        if (
+            isinstance(value, Mapping)
+            and isinstance(before, Mapping)
+            and _is_same_kind(key, before, value)
+        ):
             merged[key] = merge(before, value)
     return merged
 

@@ -36,13 +36,18 @@ class CompiledGradients:
             self._penalties = model.losses
         self._weights = [weight for weight in self._slots if weight is not None]
         (self._packed,) = call_with_arrays(
-            lambda *arrays: (self._kernel.pack(self._network, self._fill(arrays)),), self._weights, 1
+            lambda *arrays: (self._kernel.pack(self._network, self._fill(arrays)),),
+            self._weights,
+            1,
         )
 
     def _arranged_weights(self) -> list[Tensor | None]:
         """Return the weights in the order of `charlm.engine.kernel.Weights`."""
         shape = self._model.architecture
-        weights = {name: tf.convert_to_tensor(weight) for name, weight in named_weights(self._model).items()}
+        weights = {
+            name: tf.convert_to_tensor(weight)
+            for name, weight in named_weights(self._model).items()
+        }
         blocks: dict[str, dict[str, Tensor]] = {}
         for name, spec in shape.tensors.items():
             if spec.reads:
@@ -67,7 +72,9 @@ class CompiledGradients:
         left = iter(arrays)
         return [None if weight is None else next(left) for weight in self._slots]
 
-    def of_part(self, window: Tensor, state: State, soft: Tensor, *, share: float) -> tuple[State, list[Tensor]]:
+    def of_part(
+        self, window: Tensor, state: State, soft: Tensor, *, share: float
+    ) -> tuple[State, list[Tensor]]:
         """Return the state after a part of a batch, and its share of the loss and the gradients, which can be added.
 
         Args:
@@ -80,7 +87,11 @@ class CompiledGradients:
         masks = self._model.draw_masks(window.shape[0] - 1, window.shape[1])
         given = {"window": window, "state": tf.stack(state)}
         given |= {"soft": tf.cast(soft, tf.float32) if soft.shape[-1] else None}
-        given |= {"recurrent_mask": masks.recurrent, "layer_mask": masks.between, "output_mask": masks.output}
+        given |= {
+            "recurrent_mask": masks.recurrent,
+            "layer_mask": masks.between,
+            "output_mask": masks.output,
+        }
         names = [name for name, tensor in given.items() if tensor is not None]
         inputs, count = [self._packed, *self._weights], len(self._weights)
 
@@ -88,17 +99,26 @@ class CompiledGradients:
             """Compute the gradient from the packed weights, the weights, and the inputs that are given."""
             named: dict[str, Any] = dict(zip(names, arrays[count:], strict=True))
             return self._kernel.gradient(
-                self._network, self._fill(arrays[:count]), packed, share=share, **self._minimized, **named
+                self._network,
+                self._fill(arrays[:count]),
+                packed,
+                share=share,
+                **self._minimized,
+                **named,
             )
 
         last, vector = call_with_arrays(call, [*inputs, *(given[name] for name in names)], 2)
         last = tf.ensure_shape(last, (len(state), *state[0].shape))
-        return tuple(tf.unstack(last)), [tf.ensure_shape(vector, (1 + sum(map(_size, self._weights)),))]
+        return tuple(tf.unstack(last)), [
+            tf.ensure_shape(vector, (1 + sum(map(_size, self._weights)),))
+        ]
 
     def finish(self, sums: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Return the loss and the gradients by `model.trainable_variables`, from what all parts add up to."""
         loss, *flat = tf.split(sums[0], [1, *map(_size, self._weights)])
-        gradients = [tf.reshape(one, weight.shape) for one, weight in zip(flat, self._weights, strict=True)]
+        gradients = [
+            tf.reshape(one, weight.shape) for one, weight in zip(flat, self._weights, strict=True)
+        ]
         targets, variables = [*self._weights, *self._penalties], self._model.trainable_variables
         gradients += [tf.ones(()) for _ in self._penalties]
         return loss[0], self._tape.gradient(targets, variables, output_gradients=gradients)
@@ -108,10 +128,14 @@ def _size(tensor: Tensor) -> int:
     return int(np.prod(tensor.shape))
 
 
-def call_with_arrays(function: Callable[..., Sequence[Any]], inputs: list[Tensor], count: int) -> list[Tensor]:
+def call_with_arrays(
+    function: Callable[..., Sequence[Any]], inputs: list[Tensor], count: int
+) -> list[Tensor]:
     """Return the `count` float32 arrays that a function of arrays returns, as tensors.
 
     `stateful=False` lets several calls run side by side.
     """
-    found: list[Tensor] = tf.nest.flatten(tf.numpy_function(function, inputs, count * [tf.float32], stateful=False))
+    found: list[Tensor] = tf.nest.flatten(
+        tf.numpy_function(function, inputs, count * [tf.float32], stateful=False)
+    )
     return found

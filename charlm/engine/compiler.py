@@ -23,7 +23,15 @@ from charlm.storage import temporary_folder, write_file
 SOURCE = Path(__file__).with_name("kernel.c")
 HEADERS = (Path(__file__).with_name("muon.h"), Path(__file__).with_name("products.h"))
 """What the source includes."""
-OPTIONS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", "-fno-strict-aliasing", "-fPIC", "-shared")
+OPTIONS = (
+    "-std=gnu11",
+    "-O3",
+    "-march=native",
+    "-ffp-contract=fast",
+    "-fno-strict-aliasing",
+    "-fPIC",
+    "-shared",
+)
 OWN_OPTIONS = "CHARLM_CFLAGS"
 """The variable with more options, which come last: -march=x86-64-v3 holds the kernel to older instructions. It is not
 $CFLAGS, which is made for other programs and can make the kernel slow or useless without a word."""
@@ -50,7 +58,9 @@ def open_library(load: Callable[[Path], Library], *, on_event: OnEvent = ignore)
     folder, problem = cache_folder()
     kept = None if folder is None else folder / f"kernel-{_identity(command)}.so"
     if kept is not None and kept.is_file():
-        with contextlib.suppress(OSError, ValueError):  # not our library, for whatever reason: compile it again
+        with contextlib.suppress(
+            OSError, ValueError
+        ):  # not our library, for whatever reason: compile it again
             return load(kept)
     on_event(KernelCompiling(compiler_name(command), COMPILE_SECONDS))
     with temporary_folder() as scratch:  # where a full or noexec cache does no harm
@@ -58,7 +68,9 @@ def open_library(load: Callable[[Path], Library], *, on_event: OnEvent = ignore)
         try:
             loaded = load(library)
         except (OSError, ValueError) as error:
-            raise CharlmError(f"{library.name}, made by {shlex.join(command)}: cannot be loaded: {error}") from None
+            raise CharlmError(
+                f"{library.name}, made by {shlex.join(command)}: cannot be loaded: {error}"
+            ) from None
         if kept is not None:
             try:
                 write_file(kept, library.read_bytes())
@@ -117,13 +129,23 @@ def _compile(command: list[str], folder: Path) -> Path:
     """Return the library, compiled in a folder; raises as `open_library`."""
     library = folder / "kernel.so"
     try:
-        code, errors = _run([*command, *compiler_options(), "-o", str(library), str(SOURCE), "-lm"], folder)
+        code, errors = _run(
+            [*command, *compiler_options(), "-o", str(library), str(SOURCE), "-lm"], folder
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
-        reason = error.strerror if isinstance(error, OSError) else f"no result after {COMPILE_SECONDS} s"
-        raise CharlmError(f"{shlex.join(command)}: cannot compile {SOURCE.name}: {reason}") from None
+        reason = (
+            error.strerror if isinstance(error, OSError) else f"no result after {COMPILE_SECONDS} s"
+        )
+        raise CharlmError(
+            f"{shlex.join(command)}: cannot compile {SOURCE.name}: {reason}"
+        ) from None
     if code or not library.is_file():
-        reason = next((line for line in errors.splitlines() if "error" in line), f"exit code {code}")
-        raise CharlmError(f"{shlex.join(command)}: cannot compile {SOURCE.name}: {reason[:MAX_REASON]}")
+        reason = next(
+            (line for line in errors.splitlines() if "error" in line), f"exit code {code}"
+        )
+        raise CharlmError(
+            f"{shlex.join(command)}: cannot compile {SOURCE.name}: {reason[:MAX_REASON]}"
+        )
     return library
 
 
@@ -163,4 +185,6 @@ def _identity(command: list[str]) -> str:
     found = shutil.which(command[0]) or command[0]
     sources = [path.read_text(encoding="utf-8") for path in (SOURCE, *HEADERS)]
     facts = (sources, command, os.path.realpath(found), Path(found).stat().st_mtime_ns)
-    return hashlib.sha256(repr((*facts, compiler_options(), processor_flags())).encode()).hexdigest()[:20]
+    return hashlib.sha256(
+        repr((*facts, compiler_options(), processor_flags())).encode()
+    ).hexdigest()[:20]

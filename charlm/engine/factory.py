@@ -56,7 +56,9 @@ class _Task(BaseModel):
 
 
 class _TfConfig(BaseModel):
-    cluster: dict[Literal["worker"], list[Annotated[str, Field(pattern=r"^\S+:\d{1,5}$")]]] = Field(min_length=1)
+    cluster: dict[Literal["worker"], list[Annotated[str, Field(pattern=r"^\S+:\d{1,5}$")]]] = Field(
+        min_length=1
+    )
     task: _Task
 
 
@@ -115,10 +117,14 @@ def _start_with_others(count: int, index: int) -> None:
 
     Ctrl-C ends the program while it waits for them; TensorFlow's own handler of SIGTERM is replaced by the one before.
     """
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         if not runtime.start(count, index):
-            raise CharlmError("TF_CONFIG: this program has used TensorFlow before; connect the machines first")
+            raise CharlmError(
+                "TF_CONFIG: this program has used TensorFlow before; connect the machines first"
+            )
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 
 from charlm.config.schema import Config
 from charlm.engine.kernel import load_kernel
-from charlm.engine.model import State, build_model, named_seeds, named_weights, to_parameters, zero_state
+from charlm.engine.model import (
+    State,
+    build_model,
+    named_seeds,
+    named_weights,
+    to_parameters,
+    zero_state,
+)
 from charlm.engine.optimizer import WeightAverage, build_optimizer
 from charlm.engine.scoring import CompiledReader
 from charlm.engine.step import compile_steps, make_objective
@@ -42,23 +49,37 @@ class KerasEngine:
     """
 
     def __init__(
-        self, config: Config, batches: Batches, *, vocabulary_size: int, machines: Machines | None = None
+        self,
+        config: Config,
+        batches: Batches,
+        *,
+        vocabulary_size: int,
+        machines: Machines | None = None,
     ) -> None:
         self.settings, self.batches, precision = config.training, batches, config.training.precision
         self.machines = machines or Machines()
         self.model = build_model(config, vocabulary_size, precision=precision)
         self._kernel = load_kernel() if self.settings.kernel == "compiled" else None
-        self.optimizer = build_optimizer(self.settings.optimizer, precision=precision, kernel=self._kernel)
+        self.optimizer = build_optimizer(
+            self.settings.optimizer, precision=precision, kernel=self._kernel
+        )
         self.optimizer.build(self.model.trainable_variables)
         momentum = self.settings.average_momentum
-        self.average = None if momentum is None else WeightAverage(named_weights(self.model), momentum)
+        self.average = (
+            None if momentum is None else WeightAverage(named_weights(self.model), momentum)
+        )
         self._variables = self._name_variables()
         self.rows = self.machines.rows(batches.batch_size)
         """The rows of a batch that this machine reads."""
         self.library = None if self._kernel is None else self._kernel.sha256
         self.state = self._zero_state()
         self._steps = compile_steps(
-            self.model, self.optimizer, batches, settings=self.settings, machines=self.machines, average=self.average
+            self.model,
+            self.optimizer,
+            batches,
+            settings=self.settings,
+            machines=self.machines,
+            average=self.average,
         )
 
     def begin_with(self, weights: Mapping[str, Floats]) -> None:
@@ -72,7 +93,9 @@ class KerasEngine:
         """Build the graph of a step for windows of each of these lengths, so that no step takes longer than others."""
         for length in lengths:
             windows = np.zeros((0, length + 1, self.rows.stop - self.rows.start), np.int32)
-            self._steps(windows, self.blank_soft_targets(windows), self.state, np.zeros(0, np.float32))
+            self._steps(
+                windows, self.blank_soft_targets(windows), self.state, np.zeros(0, np.float32)
+            )
 
     def take_steps(
         self,
@@ -99,7 +122,10 @@ class KerasEngine:
         soft = self.blank_soft_targets(windows) if soft_targets is None else soft_targets
         started = time.perf_counter()
         results = self._steps(windows, soft, state, rates)
-        losses, norms = results.losses.numpy().tolist(), results.gradient_norms.numpy().tolist()  # waits for them
+        losses, norms = (
+            results.losses.numpy().tolist(),
+            results.gradient_norms.numpy().tolist(),
+        )  # waits for them
         seconds = time.perf_counter() - started
         self.state = results.state
         return StepMetrics(losses, norms, seconds)
@@ -115,7 +141,9 @@ class KerasEngine:
 
     def weights(self) -> dict[str, Floats]:
         """Return a copy of the trained weights, float32, by their names in a model file."""
-        return {name: np.array(variable.numpy()) for name, variable in named_weights(self.model).items()}
+        return {
+            name: np.array(variable.numpy()) for name, variable in named_weights(self.model).items()
+        }
 
     def tensors(self) -> Tensors:
         """Return a copy of everything that decides the next step, by names that Keras does not choose."""
@@ -128,19 +156,29 @@ class KerasEngine:
         """Return the shape of each of these tensors."""
         shapes = {name: tuple(variable.shape) for name, variable in self._variables.items()}
         batch = self.batches.batch_size
-        return shapes | {f"state/rnn.{index}": (batch, layer.shape[1]) for index, layer in enumerate(self.state)}
+        return shapes | {
+            f"state/rnn.{index}": (batch, layer.shape[1]) for index, layer in enumerate(self.state)
+        }
 
     def restore(self, tensors: Tensors) -> None:
         """Restore what `tensors` returned; the shapes must be those of `shapes`."""
         for name, variable in self._variables.items():
             variable.assign(tensors[name])
-        self.state = tuple(tensors[f"state/rnn.{index}"][self.rows] for index in range(len(self.state)))
+        self.state = tuple(
+            tensors[f"state/rnn.{index}"][self.rows] for index in range(len(self.state))
+        )
 
     def blank_soft_targets(self, windows: NDArray[np.int32]) -> NDArray[np.float16]:
         """Return zeros as the soft targets of windows [K, T + 1, R]: [K, T, R, V], or [K, T, R, 0] if unused."""
         steps, length, rows = windows.shape
         return np.zeros(
-            (steps, length - 1, rows, make_objective(self.settings).soft_width(self.model.logits.units)), np.float16
+            (
+                steps,
+                length - 1,
+                rows,
+                make_objective(self.settings).soft_width(self.model.logits.units),
+            ),
+            np.float16,
         )
 
     def _zero_state(self) -> State:
@@ -154,13 +192,20 @@ class KerasEngine:
         weights = named_weights(self.model)
         named = dict(weights)
         if self.average is not None:
-            named = self.average.variables | {f"weights/{name}": variable for name, variable in weights.items()}
+            named = self.average.variables | {
+                f"weights/{name}": variable for name, variable in weights.items()
+            }
         named |= {f"seeds/{name}": variable for name, variable in named_seeds(self.model).items()}
-        named |= {f"optimizer/{name}": variable for name, variable in named_slots(self.optimizer, weights).items()}
+        named |= {
+            f"optimizer/{name}": variable
+            for name, variable in named_slots(self.optimizer, weights).items()
+        }
         return named
 
 
-def named_slots(optimizer: keras.optimizers.Optimizer, weights: Mapping[str, Any]) -> dict[str, Any]:
+def named_slots(
+    optimizer: keras.optimizers.Optimizer, weights: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return every variable of a built optimizer by its name.
 
     Args:
@@ -181,6 +226,12 @@ def named_slots(optimizer: keras.optimizers.Optimizer, weights: Mapping[str, Any
         if id(value) in own:
             named[slot] = value
         elif isinstance(value, Sequence) and len(value) == len(order) and attribute != "_variables":
-            named |= {f"{name}/{slot}": part for name, part in zip(order, value, strict=True) if id(part) in own}
-    assert {id(variable) for variable in named.values()} == own, "a variable of the optimizer has no name"
+            named |= {
+                f"{name}/{slot}": part
+                for name, part in zip(order, value, strict=True)
+                if id(part) in own
+            }
+    assert {id(variable) for variable in named.values()} == own, (
+        "a variable of the optimizer has no name"
+    )
     return named

@@ -45,7 +45,10 @@ class _Window(ctypes.Structure):
         *((name, ctypes.c_long) for name in ("time", "rows", "layers", "units", "characters")),
         *((name, ctypes.c_int) for name in ("activation", "bfloat16", "skip_connections")),
         *((name, ctypes.c_float) for name in ("soft_weight", "temperature", "share")),
-        *((name, ctypes.c_void_p) for name in ("ids", "soft", "state", "recurrent_mask", "layer_mask", "output_mask")),
+        *(
+            (name, ctypes.c_void_p)
+            for name in ("ids", "soft", "state", "recurrent_mask", "layer_mask", "output_mask")
+        ),
         *((name, ctypes.POINTER(ctypes.c_void_p)) for name in ("weights", "gradients")),
         *((name, ctypes.c_void_p) for name in ("last", "losses")),
     ]
@@ -145,7 +148,11 @@ class Kernel:
         parts = iter(np.split(vector, ends[:-1])[1:])
         gradients = [None if weight is None else next(parts) for weight in weights]
         arrays = {"ids": window, "state": state, "soft": soft}
-        arrays |= {"recurrent_mask": recurrent_mask, "layer_mask": layer_mask, "output_mask": output_mask}
+        arrays |= {
+            "recurrent_mask": recurrent_mask,
+            "layer_mask": layer_mask,
+            "output_mask": output_mask,
+        }
         last, losses = self._run(
             network,
             weights,
@@ -171,7 +178,12 @@ class Kernel:
         return self._run(network, weights, packed, {"ids": window, "state": state})
 
     def _run(
-        self, network: Network, weights: Weights, packed: Array, arrays: Mapping[str, Array | None], **fields: Any
+        self,
+        network: Network,
+        weights: Weights,
+        packed: Array,
+        arrays: Mapping[str, Array | None],
+        **fields: Any,
     ) -> tuple[Array, Array]:
         """Read a window; return the state after it, and the losses.
 
@@ -185,7 +197,9 @@ class Kernel:
         present = [weight for weight in weights if weight is not None]
         assert all(array.flags.c_contiguous for array in (*given.values(), *present))
         pointers = {name: array.ctypes.data for name, array in given.items()}
-        window = self._window(network, time=time, rows=rows, weights=_pointers(weights), **pointers, **fields)
+        window = self._window(
+            network, time=time, rows=rows, weights=_pointers(weights), **pointers, **fields
+        )
         memory = self._memory(self._library.run(window, None, None))
         self._library.run(window, packed.ctypes.data, memory.ctypes.data)
         return last, losses
@@ -222,7 +236,9 @@ class Kernel:
         """
         self._check(bfloat16)
         assert all(array.flags.c_contiguous for array in (gradient, momentum, weights, polynomials))
-        new_momentum, new_weights = (_aligned(weights.size).reshape(weights.shape) for _ in range(2))
+        new_momentum, new_weights = (
+            _aligned(weights.size).reshape(weights.shape) for _ in range(2)
+        )
         step = _MuonStep(
             *weights.shape,
             polynomials=len(polynomials),
@@ -251,7 +267,9 @@ class Kernel:
 
     def _check(self, bfloat16: bool) -> None:
         if bfloat16 and not self.has_bfloat16:
-            raise ValueError("this library was compiled without bfloat16, and would write past the end of the arrays")
+            raise ValueError(
+                "this library was compiled without bfloat16, and would write past the end of the arrays"
+            )
 
     def _window(self, network: Network, **fields: Any) -> _Window:
         self._check(network.bfloat16)
@@ -268,7 +286,9 @@ class Kernel:
 
 
 def _pointers(arrays: Weights) -> Any:
-    return (ctypes.c_void_p * len(arrays))(*(None if array is None else array.ctypes.data for array in arrays))
+    return (ctypes.c_void_p * len(arrays))(
+        *(None if array is None else array.ctypes.data for array in arrays)
+    )
 
 
 def _aligned(size: int) -> Array:

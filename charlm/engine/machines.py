@@ -14,7 +14,12 @@ from charlm.engine.model import Tensor
 from charlm.errors import CharlmError
 from charlm.training.machines import Machines
 
-LOST = (tf.errors.UnavailableError, tf.errors.DeadlineExceededError, tf.errors.AbortedError, tf.errors.CancelledError)
+LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+)
 """What TensorFlow raises in an all-reduce, within some ten seconds, if another machine has ended or does not answer."""
 
 
@@ -33,7 +38,9 @@ class ConnectedMachines(Machines):
     def __init__(self, count: int, index: int) -> None:
         self.count, self.index = count, index
         communication = tf.distribute.experimental
-        ring = communication.CommunicationOptions(implementation=communication.CommunicationImplementation.RING)
+        ring = communication.CommunicationOptions(
+            implementation=communication.CommunicationImplementation.RING
+        )
         try:
             self._strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=ring)
         except (tf.errors.OpError, RuntimeError) as error:

@@ -58,29 +58,42 @@ class CharacterRNN(keras.Model):
 
     """
 
-    def __init__(self, config: ModelConfig, shape: Architecture, *, precision: str = "float32") -> None:
+    def __init__(
+        self, config: ModelConfig, shape: Architecture, *, precision: str = "float32"
+    ) -> None:
         policy = "mixed_bfloat16" if precision == "bfloat16" else precision
         super().__init__(name="character_rnn", dtype=policy)
         self.settings, self.architecture, self.precision = config, shape, precision
         self.embedding = None
         if embedding := shape.shapes().get("embedding"):
             drawn = _look_up(config, "input_initializer", embedding) or "uniform"
-            self.embedding = keras.layers.Embedding(*embedding, embeddings_initializer=drawn, dtype=policy)
+            self.embedding = keras.layers.Embedding(
+                *embedding, embeddings_initializer=drawn, dtype=policy
+            )
             self.embedding.build(None)
         self.rnn = [_build_layer(config, shape, index, policy) for index in range(config.layers)]
         dropped = range(1, config.layers) if config.layer_dropout else ()
         # One mask for all steps of a window is what Keras calls spatial.
-        self.between = [keras.layers.SpatialDropout1D(config.layer_dropout, name=f"below_{index}") for index in dropped]
-        self.output_dropout = keras.layers.Dropout(config.output_dropout) if config.output_dropout else None
+        self.between = [
+            keras.layers.SpatialDropout1D(config.layer_dropout, name=f"below_{index}")
+            for index in dropped
+        ]
+        self.output_dropout = (
+            keras.layers.Dropout(config.output_dropout) if config.output_dropout else None
+        )
         # As of 3.15, Keras accepts this argument for a SimpleRNN but, unlike for a GRU or LSTM, does not store it.
         penalty = _look_up(config, "activity_regularizer", (1, 1, config.units))
-        self.penalized = None if penalty is None else keras.layers.Identity(activity_regularizer=penalty)
+        self.penalized = (
+            None if penalty is None else keras.layers.Identity(activity_regularizer=penalty)
+        )
         features, vocabulary_size = shape.tensors["logits.kernel"].shape
         self.logits = keras.layers.Dense(vocabulary_size, name="logits", dtype=policy)
         self.logits.build((None, features))
         self.built = True
 
-    def call(self, ids: Tensor, states: Sequence[Tensor], training: bool = False) -> tuple[Tensor, State]:
+    def call(
+        self, ids: Tensor, states: Sequence[Tensor], training: bool = False
+    ) -> tuple[Tensor, State]:
         """Read a window.
 
         Args:
@@ -93,7 +106,11 @@ class CharacterRNN(keras.Model):
 
         """
         shared = self.embedding
-        x = keras.ops.one_hot(ids, self.logits.units, dtype=self.compute_dtype) if shared is None else shared(ids)
+        x = (
+            keras.ops.one_hot(ids, self.logits.units, dtype=self.compute_dtype)
+            if shared is None
+            else shared(ids)
+        )
         tensors = self.architecture.tensors
         outputs: dict[str, Tensor] = {}
         last: list[Tensor] = []
@@ -117,34 +134,48 @@ class CharacterRNN(keras.Model):
         """Return the masks that the next call in training would use; `model.rnn.dropout` must be 0."""
         units, rate = self.settings.units, self.settings.rnn.recurrent_dropout
         seeds = [layer.cell.seed_generator for layer in self.rnn] if rate else []
-        recurrent = [keras.random.dropout(tf.ones((batch, units)), rate, seed=seed) for seed in seeds]
+        recurrent = [
+            keras.random.dropout(tf.ones((batch, units)), rate, seed=seed) for seed in seeds
+        ]
         between = [layer(tf.ones((batch, 1, units)), training=True)[:, 0] for layer in self.between]
         output = None
         if self.output_dropout is not None:
             ones = tf.ones((batch, time, self.logits.kernel.shape[0]))
             output = tf.transpose(self.output_dropout(ones, training=True), [1, 0, 2])
-        return Masks(tf.stack(recurrent) if recurrent else None, tf.stack(between) if between else None, output)
+        return Masks(
+            tf.stack(recurrent) if recurrent else None,
+            tf.stack(between) if between else None,
+            output,
+        )
 
 
 def _concatenated(tensors: Sequence[Tensor]) -> Tensor:
     return tensors[0] if len(tensors) == 1 else keras.ops.concatenate(tensors, -1)
 
 
-def build_model(config: Config, vocabulary_size: int, *, precision: str = "float32") -> CharacterRNN:
+def build_model(
+    config: Config, vocabulary_size: int, *, precision: str = "float32"
+) -> CharacterRNN:
     """Return the network that a config describes, with weights drawn from its seed; the rest is as in `CharacterRNN`.
 
     Keras takes its seeds from the module `random`, whose numbers for the rest of the program stay as they were.
     """
-    with _SEEDING:  # one network at a time: those that several threads build have the weights of their seeds
+    with (
+        _SEEDING
+    ):  # one network at a time: those that several threads build have the weights of their seeds
         before = random.getstate()
         random.seed(config.seed)
         try:
-            return CharacterRNN(config.model, architecture(config, vocabulary_size), precision=precision)
+            return CharacterRNN(
+                config.model, architecture(config, vocabulary_size), precision=precision
+            )
         finally:
             random.setstate(before)
 
 
-def _build_layer(config: ModelConfig, shape: Architecture, index: int, policy: str) -> keras.layers.SimpleRNN:
+def _build_layer(
+    config: ModelConfig, shape: Architecture, index: int, policy: str
+) -> keras.layers.SimpleRNN:
     """Return a layer of the stack, 0 is the lowest, with drawn weights."""
     spec = shape.tensors[f"rnn.{index}.kernel"]
     inputs, units = spec.shape
@@ -159,11 +190,18 @@ def _build_layer(config: ModelConfig, shape: Architecture, index: int, policy: s
         if kind in _KINDS:
             arguments[key] = _look_up(config, key, shapes[part])
     if has_two_blocks:
-        first = arguments["kernel_initializer"] or keras.initializers.GlorotUniform()  # Keras's own default
+        first = (
+            arguments["kernel_initializer"] or keras.initializers.GlorotUniform()
+        )  # Keras's own default
         others = _look_up(config, "input_initializer", (characters, units))
         arguments["kernel_initializer"] = _TwoBlocks(below, first, others)
     layer = keras.layers.SimpleRNN(
-        units, return_sequences=True, return_state=True, name=f"rnn_{index}", dtype=policy, **arguments
+        units,
+        return_sequences=True,
+        return_state=True,
+        name=f"rnn_{index}",
+        dtype=policy,
+        **arguments,
     )
     layer.build((None, None, inputs))
     return layer
@@ -173,14 +211,19 @@ class _TwoBlocks(keras.initializers.Initializer):
     """Draws the first rows of a matrix with one initializer and the others with another."""
 
     def __init__(
-        self, rows: int, first: keras.initializers.Initializer, others: keras.initializers.Initializer
+        self,
+        rows: int,
+        first: keras.initializers.Initializer,
+        others: keras.initializers.Initializer,
     ) -> None:
         self.rows, self.first, self.others = rows, first, others
 
     def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> Tensor:
         rows, columns = shape
         others = self.others((rows - self.rows, columns), dtype)
-        return tf.concat([self.first((self.rows, columns), dtype), others], 0) if self.rows else others
+        return (
+            tf.concat([self.first((self.rows, columns), dtype), others], 0) if self.rows else others
+        )
 
 
 _KINDS: dict[str, Callable[[Any], Any]] = {
@@ -212,7 +255,9 @@ def _try(kind: str, found: Callable[[Any], Any], shape: tuple[int, ...]) -> None
     def call(shape: tuple[int, ...]) -> Any:
         return found(shape) if kind == "initializer" else found(tf.ones(shape))
 
-    call((1,) * len(shape))  # shows which values cannot be computed with; lists of numbers are broadcast
+    call(
+        (1,) * len(shape)
+    )  # shows which values cannot be computed with; lists of numbers are broadcast
     # A trace shows whether shapes agree. It computes nothing, so that a large tensor takes no memory.
     result = tf.function(call, autograph=False).get_concrete_function(shape).output_shapes
     expected = () if kind == "regularizer" else shape
@@ -235,7 +280,9 @@ def to_parameters(model: CharacterRNN, variables: Mapping[str, Any] | None = Non
 
     """
     weights = named_weights(model)
-    return Parameters(model.architecture, {name: (variables or weights)[name].numpy() for name in weights})
+    return Parameters(
+        model.architecture, {name: (variables or weights)[name].numpy() for name in weights}
+    )
 
 
 def zero_state(model: CharacterRNN, batch: int) -> State:
@@ -245,8 +292,12 @@ def zero_state(model: CharacterRNN, batch: int) -> State:
 
 def named_seeds(model: CharacterRNN) -> dict[str, Any]:
     """Return the state of each random generator of a network by the name of its layer, for instance `rnn.0`."""
-    generators = {f"rnn.{index}": layer.cell.seed_generator for index, layer in enumerate(model.rnn)}
-    generators |= {f"below.{index}": layer.seed_generator for index, layer in enumerate(model.between, start=1)}
+    generators = {
+        f"rnn.{index}": layer.cell.seed_generator for index, layer in enumerate(model.rnn)
+    }
+    generators |= {
+        f"below.{index}": layer.seed_generator for index, layer in enumerate(model.between, start=1)
+    }
     if model.output_dropout is not None:
         generators["logits"] = model.output_dropout.seed_generator
     return {name: generator.state for name, generator in generators.items()}
@@ -261,7 +312,9 @@ def build_stock_model(trained: TrainedModel) -> keras.Model:
     """
     shape = trained.architecture
     settings = {**shape.settings(), "model.rnn.unroll": False}
-    network = build_model(parse_config(nest(settings.items()), origin="model"), shape.vocabulary_size)
+    network = build_model(
+        parse_config(nest(settings.items()), origin="model"), shape.vocabulary_size
+    )
     tensors = trained.parameters.tensors
     for name, weight in named_weights(network).items():
         weight.assign(tensors[name])

@@ -69,7 +69,9 @@ class Muon(keras.optimizers.Muon):
         identity = tf.eye(rows)
         for a, b, c in POLYNOMIALS:
             gram = tf.matmul(x, x, transpose_b=True)
-            square = tf.matmul(gram, gram, transpose_b=True)  # gram is symmetric; a transposed factor is faster
+            square = tf.matmul(
+                gram, gram, transpose_b=True
+            )  # gram is symmetric; a transposed factor is faster
             factor = a * identity + b * tf.cast(gram, tf.float32) + c * tf.cast(square, tf.float32)
             x = tf.matmul(tf.cast(factor, self.precision), x)
         return tf.cast(x, tf.float32)
@@ -81,7 +83,9 @@ class Muon(keras.optimizers.Muon):
         pairs = list(zip(grads, trainable_variables, strict=True))
         matrices = [pair for pair in pairs if self._is_compiled(pair[1])]
         others = [pair for pair in pairs if not self._is_compiled(pair[1])]
-        for group in share_evenly([_work(*gradient.shape) for gradient, _ in matrices], core_count()):
+        for group in share_evenly(
+            [_work(*gradient.shape) for gradient, _ in matrices], core_count()
+        ):
             self._update_matrices([matrices[index] for index in group], learning_rate)
         if others:
             super()._backend_update_step(*zip(*others, strict=True), learning_rate)
@@ -92,10 +96,14 @@ class Muon(keras.optimizers.Muon):
         momentums = [self.momentums[self._get_variable_index(matrix)] for matrix in matrices]
         changed = [*momentums, *matrices]
         inputs = [tf.convert_to_tensor(value) for value in (learning_rate, *gradients, *changed)]
-        for variable, new in zip(changed, call_with_arrays(self._compiled_steps, inputs, len(changed)), strict=True):
+        for variable, new in zip(
+            changed, call_with_arrays(self._compiled_steps, inputs, len(changed)), strict=True
+        ):
             variable.assign(tf.ensure_shape(new, variable.shape))
 
-    def _compiled_steps(self, learning_rate: NDArray[Any], *arrays: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    def _compiled_steps(
+        self, learning_rate: NDArray[Any], *arrays: NDArray[np.float32]
+    ) -> list[NDArray[np.float32]]:
         """Return the momentums and the matrices after a step, from the gradients, momentums and matrices before it."""
         assert self.kernel is not None
         count = len(arrays) // 3
@@ -105,7 +113,9 @@ class Muon(keras.optimizers.Muon):
         for gradient, momentum, matrix in zip(
             arrays[:count], arrays[count : 2 * count], arrays[2 * count :], strict=True
         ):
-            scale = 1.0 if self.rms_rate is None else max(matrix.shape) ** 0.5 * self.rms_rate  # Keras's `lr_adjust`
+            scale = (
+                1.0 if self.rms_rate is None else max(matrix.shape) ** 0.5 * self.rms_rate
+            )  # Keras's `lr_adjust`
             new_momentum, new_matrix = self.kernel.muon_step(
                 gradient,
                 momentum,
@@ -123,7 +133,9 @@ class Muon(keras.optimizers.Muon):
 
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
         """Apply weight decay, but for the matrices whose step includes it."""
-        super()._apply_weight_decay([variable for variable in variables if not self._is_compiled(variable)])
+        super()._apply_weight_decay(
+            [variable for variable in variables if not self._is_compiled(variable)]
+        )
 
     def _is_compiled(self, variable: Any) -> bool:
         return self.kernel is not None and not self._should_use_adamw(variable)
@@ -181,7 +193,9 @@ class WeightAverage:
 
     def __init__(self, weights: Mapping[str, Any], momentum: float) -> None:
         self.weights, self.momentum = weights, momentum
-        self.variables = {name: keras.Variable(weight, trainable=False) for name, weight in weights.items()}
+        self.variables = {
+            name: keras.Variable(weight, trainable=False) for name, weight in weights.items()
+        }
         """The average of each weight."""
 
     def update(self, step: Tensor) -> None:

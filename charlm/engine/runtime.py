@@ -117,7 +117,9 @@ def _signals_held() -> Iterator[None]:
     def hold(number: int, _frame: FrameType | None) -> None:
         held.append(number)
 
-    is_main_thread = threading.current_thread() is threading.main_thread()  # only there, Python changes handlers
+    is_main_thread = (
+        threading.current_thread() is threading.main_thread()
+    )  # only there, Python changes handlers
     caught = [number for number in CAUGHT if is_main_thread and callable(signal.getsignal(number))]
     before = {number: signal.signal(number, hold) for number in caught}
     try:

@@ -53,6 +53,8 @@ class CompiledReader:
         losses = np.empty((len(ids) - 1, ids.shape[1]), np.float32)
         for start in range(0, len(losses), TIMES_AT_ONCE):
             window = ids[start : start + TIMES_AT_ONCE + 1]
-            state, found = self._kernel.losses(self._network, self._weights, self._packed, window=window, state=state)
+            state, found = self._kernel.losses(
+                self._network, self._weights, self._packed, window=window, state=state
+            )
             losses[start : start + TIMES_AT_ONCE] = found
         return losses, state

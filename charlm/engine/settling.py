@@ -16,7 +16,9 @@ def settle_precision(config: Config, *, on_event: OnEvent, is_recorded: bool) ->
     return _with_training(config, precision="float32")
 
 
-def settle_kernel(config: Config, *, on_event: OnEvent = ignore, is_recorded: bool = False) -> Config:
+def settle_kernel(
+    config: Config, *, on_event: OnEvent = ignore, is_recorded: bool = False
+) -> Config:
     """Return the config with what computes the gradients on this machine: the compiled kernel, or Keras.
 
     Args:
@@ -32,7 +34,9 @@ def settle_kernel(config: Config, *, on_event: OnEvent = ignore, is_recorded: bo
     asked = config.training.kernel
     if asked == "keras":
         return config
-    uncovered = [name for name in ("dropout", "activity_regularizer") if getattr(config.model.rnn, name)]
+    uncovered = [
+        name for name in ("dropout", "activity_regularizer") if getattr(config.model.rnn, name)
+    ]
     problems = [f"the compiled kernel lacks model.rnn.{name}" for name in uncovered]
     problem = problems[0] if problems else _find_problem(config.training.precision, on_event)
     if problem is None:

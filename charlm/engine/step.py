@@ -128,14 +128,20 @@ def compile_steps(
     rows, objective = machines.rows(batches.batch_size), make_objective(settings)
     height = rows.stop - rows.start
     sizes = part_sizes(height, settings.parts or 1)
-    gradients_of = GradientsOfParts(model, sizes, objective, machines=machines, compiled=settings.kernel == "compiled")
+    gradients_of = GradientsOfParts(
+        model, sizes, objective, machines=machines, compiled=settings.kernel == "compiled"
+    )
 
     def step(window: Tensor, soft: Tensor, state: State) -> tuple[State, Tensor, Tensor]:
         """Take a step on a window [T + 1, R]; return the state after it, its loss, and the norm of its gradient."""
         if settings.state_reset:
-            seed = tf.stack([batches.seed, tf.cast(optimizer.iterations, tf.int32)])  # so that a step is repeatable
+            seed = tf.stack(
+                [batches.seed, tf.cast(optimizer.iterations, tf.int32)]
+            )  # so that a step is repeatable
             drawn = tf.random.stateless_uniform([batches.batch_size, 1], seed)
-            state = tuple(tf.where(drawn[rows] < settings.state_reset, 0.0, layer) for layer in state)
+            state = tuple(
+                tf.where(drawn[rows] < settings.state_reset, 0.0, layer) for layer in state
+            )
         state, loss, gradients = gradients_of(window, state, soft)
         norm = tf.norm(tf.stack([tf.sqrt(2 * tf.nn.l2_loss(gradient)) for gradient in gradients]))
         if settings.clip_norm is not None:
@@ -165,7 +171,9 @@ def compile_steps(
         """Return the function for windows of T = `length`, whose graph is built at its first call."""
         signature = [
             tf.TensorSpec((None, length + 1, height), tf.int32),
-            tf.TensorSpec((None, length, height, objective.soft_width(model.logits.units)), tf.float16),
+            tf.TensorSpec(
+                (None, length, height, objective.soft_width(model.logits.units)), tf.float16
+            ),
             tuple(tf.TensorSpec((height, layer.units)) for layer in model.rnn),
             tf.TensorSpec((None,)),
         ]
@@ -188,14 +196,22 @@ class GradientsOfParts:
     """
 
     def __init__(
-        self, model: CharacterRNN, sizes: Sequence[int], objective: Objective, *, machines: Machines, compiled: bool
+        self,
+        model: CharacterRNN,
+        sizes: Sequence[int],
+        objective: Objective,
+        *,
+        machines: Machines,
+        compiled: bool,
     ) -> None:
         self._model, self._sizes, self._machines = model, list(sizes), machines
         self._new_gradients: Callable[..., CompiledGradients | _TapeGradients]
         self._new_gradients = CompiledGradients if compiled else _TapeGradients
         self._objective = objective
 
-    def __call__(self, window: Tensor, state: State, soft: Tensor) -> tuple[State, Tensor, list[Tensor]]:
+    def __call__(
+        self, window: Tensor, state: State, soft: Tensor
+    ) -> tuple[State, Tensor, list[Tensor]]:
         """Return the state after a window [T + 1, R], its loss in nats per character, and the gradients.
 
         `soft` has the soft targets of the window, [T, R, V] or [T, R, 0].
@@ -208,7 +224,9 @@ class GradientsOfParts:
         for size, *part in zip(self._sizes, windows, states, softs, strict=True):
             results.append(gradients.of_part(*part, share=size / total))
         self._shift_seeds(-self._machines.index)
-        state = tuple(tf.concat(layer, 0) for layer in zip(*(last for last, _ in results), strict=True))
+        state = tuple(
+            tf.concat(layer, 0) for layer in zip(*(last for last, _ in results), strict=True)
+        )
         own = _add_in_order([tensors for _, tensors in results])
         return state, *gradients.finish(self._machines.sum(own))
 
@@ -233,7 +251,9 @@ class _TapeGradients:
     def __init__(self, model: CharacterRNN, *, temperature: float, soft_weight: float) -> None:
         self._model, self._objective = model, Objective(temperature, soft_weight)
 
-    def of_part(self, window: Tensor, state: State, soft: Tensor, *, share: float) -> tuple[State, list[Tensor]]:
+    def of_part(
+        self, window: Tensor, state: State, soft: Tensor, *, share: float
+    ) -> tuple[State, list[Tensor]]:
         """Return the state after a part of a batch, and its share of the loss and the gradients, which can be added."""
         ids, targets = tf.transpose(window[:-1]), tf.transpose(window[1:])
         with tf.GradientTape() as tape:
@@ -242,7 +262,10 @@ class _TapeGradients:
             loss = minimized = mean_nats(targets, logits)
             if not self._objective.is_plain:
                 minimized = self._objective(targets, tf.transpose(soft, [1, 0, 2]), logits)
-            minimized = tf.add_n([minimized, *(tf.cast(each, tf.float32) for each in self._model.losses)]) * share
+            minimized = (
+                tf.add_n([minimized, *(tf.cast(each, tf.float32) for each in self._model.losses)])
+                * share
+            )
         gradients = tape.gradient(minimized, self._model.trainable_variables)
         state = tuple(tf.cast(layer, tf.float32) for layer in state)
         return state, [loss * share, *map(tf.convert_to_tensor, gradients)]

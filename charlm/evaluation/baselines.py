@@ -73,7 +73,10 @@ def count_ngrams(ids: Ids, *, vocabulary_size: int, order: int = NGRAM_ORDER) ->
         The model of the text.
 
     """
-    below, size = np.zeros(len(ids) + 1, np.int64), 1  # the rank of the n-gram that begins at each position
+    below, size = (
+        np.zeros(len(ids) + 1, np.int64),
+        1,
+    )  # the rank of the n-gram that begins at each position
     found, counts = [], []
     for length in range(1, order + 1):
         last = ids[length - 1 :]
@@ -82,7 +85,9 @@ def count_ngrams(ids: Ids, *, vocabulary_size: int, order: int = NGRAM_ORDER) ->
         )
         position = np.zeros(len(codes), np.int64)
         position[ranks] = np.arange(len(ranks))  # a position of each n-gram
-        counts.append(np.bincount(below[position + 1], minlength=size))  # ids that precede the n-grams one id shorter
+        counts.append(
+            np.bincount(below[position + 1], minlength=size)
+        )  # ids that precede the n-grams one id shorter
         found.append((codes, codes // vocabulary_size, size))
         below, size = ranks, len(codes)
     counts = [*counts[1:], raw_counts]
@@ -140,7 +145,9 @@ def predict_ngrams(model: NGrams, ids: Ids, *, first: int, block: int = BLOCK) -
         The probabilities of ids `first` to n - 1 given the ids before each, float64 arrays [places, V] in text order.
 
     """
-    for before, part in _blocks(model, ids, first=first, block=max(1, block // model.vocabulary_size)):
+    for before, part in _blocks(
+        model, ids, first=first, block=max(1, block // model.vocabulary_size)
+    ):
         yield _probabilities(model, part)[before:]
 
 
@@ -211,7 +218,11 @@ MAX_DICTIONARY_BYTES = 1 << 26
 
 
 def baseline_scores(
-    ids: Ids, vocabulary: Vocabulary, training: Ids | None = None, *, names: Collection[str] = BASELINES
+    ids: Ids,
+    vocabulary: Vocabulary,
+    training: Ids | None = None,
+    *,
+    names: Collection[str] = BASELINES,
 ) -> dict[str, Score]:
     """Score a text with simple models, each of which has read the end of the training text before.
 
@@ -305,7 +316,9 @@ def unigram_nats(ids: Ids, training: Ids, *, vocabulary_size: int) -> float:
 
     """
     counts, wanted = (count_ids(part, vocabulary_size) for part in (training, ids[1:]))
-    return float(wanted @ -np.log((counts + 1) / (len(training) + vocabulary_size))) / (len(ids) - 1)
+    return float(wanted @ -np.log((counts + 1) / (len(training) + vocabulary_size))) / (
+        len(ids) - 1
+    )
 
 
 def compressed_nats(ids: Ids, vocabulary: Vocabulary, training: Ids) -> float | None:
@@ -326,9 +339,12 @@ def compressed_nats(ids: Ids, vocabulary: Vocabulary, training: Ids) -> float | 
 
     """
     before, after = (
-        vocabulary.spell(part, end="\0").encode() for part in (np.concatenate([training, ids[:1]]), ids[1:])
+        vocabulary.spell(part, end="\0").encode()
+        for part in (np.concatenate([training, ids[:1]]), ids[1:])
     )
     dictionary = min(max(len(before) + len(after), 4096), MAX_DICTIONARY_BYTES)
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": dictionary}]
-    added = len(lzma.compress(before + after, filters=filters)) - len(lzma.compress(before, filters=filters))
+    added = len(lzma.compress(before + after, filters=filters)) - len(
+        lzma.compress(before, filters=filters)
+    )
     return None if added < MIN_ADDED_BYTES else 8 * math.log(2) / (len(ids) - 1) * added

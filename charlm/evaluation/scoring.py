@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 
 from charlm.checks import check_name, check_whole
 from charlm.errors import CharlmError
-from charlm.network.reading import BLOCK, VALUES_AT_ONCE, Pieces, cut_pieces, piece_count, read_blocks
+from charlm.network.reading import (
+    BLOCK,
+    VALUES_AT_ONCE,
+    Pieces,
+    cut_pieces,
+    piece_count,
+    read_blocks,
+)
 from charlm.network.rnn import Floats, Parameters, State, nats
 from charlm.wording import counted
 
@@ -79,7 +86,9 @@ class Difference:
     @property
     def is_clear(self) -> bool:
         """Whether the difference is more than three times its error, and than what is shown of it."""
-        return self.standard_error is not None and abs(self.nats) > max(3 * self.standard_error, 5e-5)
+        return self.standard_error is not None and abs(self.nats) > max(
+            3 * self.standard_error, 5e-5
+        )
 
     def __str__(self) -> str:
         """Return its size and error, without its sign."""
@@ -100,7 +109,9 @@ def mean_score(blocks: Iterable[Floats]) -> Score:
     return Score(total / characters, characters, tuple(means))
 
 
-def mean_and_error(values: Floats, positions: NDArray[Any], *, block: int = ERROR_BLOCK) -> tuple[float, float | None]:
+def mean_and_error(
+    values: Floats, positions: NDArray[Any], *, block: int = ERROR_BLOCK
+) -> tuple[float, float | None]:
     """Return the mean of values at some characters of a text, and its standard error by the blocks these lie in.
 
     The blocks hold different numbers of the characters: it is the error of a ratio of sums (Cochran 1977, "Sampling
@@ -165,7 +176,12 @@ def perplexity(nats: float) -> float:
 
 
 def score_ids(
-    parameters: Parameters, ids: NDArray[Any], *, protocol: ScoringProtocol, window: int, state: State | None = None
+    parameters: Parameters,
+    ids: NDArray[Any],
+    *,
+    protocol: ScoringProtocol,
+    window: int,
+    state: State | None = None,
 ) -> Iterator[Floats]:
     """Score a text by a protocol.
 
@@ -186,7 +202,9 @@ def score_ids(
     """
     check_name("protocol", protocol, get_args(ScoringProtocol))
     if len(ids) < 2:
-        raise CharlmError(f"a text of {counted(len(ids), 'character')}: at least 2 are needed for a score")
+        raise CharlmError(
+            f"a text of {counted(len(ids), 'character')}: at least 2 are needed for a score"
+        )
     check_whole("window", window, least=1)
     if protocol == "stream":
         return only_finite(score_stream(parameters, ids, state=state))
@@ -203,7 +221,9 @@ def only_finite(blocks: Iterable[Floats]) -> Iterator[Floats]:
     for block in blocks:
         total = float(block.sum(dtype=np.float64))
         if not math.isfinite(total):
-            raise CharlmError(f"the loss is {total}: the weights are too large; use an earlier checkpoint")
+            raise CharlmError(
+                f"the loss is {total}: the weights are too large; use an earlier checkpoint"
+            )
         yield block
 
 
@@ -231,7 +251,11 @@ def score_stream(
 
 
 def score_windows(
-    parameters: Parameters, ids: NDArray[Any], *, window: int, windows_at_once: int = WINDOWS_AT_ONCE
+    parameters: Parameters,
+    ids: NDArray[Any],
+    *,
+    window: int,
+    windows_at_once: int = WINDOWS_AT_ONCE,
 ) -> Iterator[Floats]:
     """Score consecutive windows, each read from the zero state, as nanoGPT does for its figure.
 
@@ -253,7 +277,10 @@ def score_windows(
     most = min(VALUES_AT_ONCE // window, parameters.rows_at_once(VALUES_AT_ONCE))
     span = window * max(1, min(windows_at_once, most))
     parts = (ids[start : start + span + 1] for start in range(0, len(ids) - 1, span))
-    return (_nats_of_pieces(parameters, part, cut_pieces(part, length=window, warm_up=0)) for part in parts)
+    return (
+        _nats_of_pieces(parameters, part, cut_pieces(part, length=window, warm_up=0))
+        for part in parts
+    )
 
 
 ReadNats = Callable[[NDArray[Any], State], tuple[Floats, State]]

@@ -26,11 +26,17 @@ def summarize(model: TrainedModel) -> str:
     shape = model.architecture
     layers = f"{shape.layers} {'layer' if shape.layers == 1 else 'layers'} of {shape.units} units"
     nats = known_score(model.facts)
-    tail = "" if nats is None else f"; {nats:.2f} nats ({bits(nats):.2f} bits) per character on {MEASURED_ON}"
+    tail = (
+        ""
+        if nats is None
+        else f"; {nats:.2f} nats ({bits(nats):.2f} bits) per character on {MEASURED_ON}"
+    )
     return f"A SimpleRNN of {layers}, {shape.size:,} weights, {len(model.vocabulary):,} characters{tail}."
 
 
-def model_card(model: TrainedModel, *, title: str, program: str, usage: str, names: Iterable[str]) -> str:
+def model_card(
+    model: TrainedModel, *, title: str, program: str, usage: str, names: Iterable[str]
+) -> str:
     """Return the README.md of an export, with the metadata that hubs read at its head.
 
     Args:
@@ -67,7 +73,9 @@ def model_card(model: TrainedModel, *, title: str, program: str, usage: str, nam
     return "\n\n".join(parts) + "\n"
 
 
-_HEAD = "---\nlibrary_name: charlm\npipeline_tag: text-generation\ntags:\n- rnn\n- character-level\n---"
+_HEAD = (
+    "---\nlibrary_name: charlm\npipeline_tag: text-generation\ntags:\n- rnn\n- character-level\n---"
+)
 
 
 def escape_markdown(text: str) -> str:

@@ -42,13 +42,20 @@ def export_html(model: TrainedModel, *, title: str) -> dict[str, bytes]:
     the declared order; model.js computes, page.js is the interface.
     """
     style, *scripts = map(read_shipped, ("page.css", "model.js", "state.js", "page.js", "start.js"))
-    weights = b"".join(tensor.astype("<f4").tobytes() for tensor in model.parameters.tensors.values())
-    data = {"network": script_json(_spec(model, title)), "weights": base64.b64encode(weights).decode()}
+    weights = b"".join(
+        tensor.astype("<f4").tobytes() for tensor in model.parameters.tensors.values()
+    )
+    data = {
+        "network": script_json(_spec(model, title)),
+        "weights": base64.b64encode(weights).decode(),
+    }
     page = Template(read_shipped("page.html")).substitute(
         policy=content_policy(style, *scripts),
         title=html.escape(title),
         style=style,
-        data="\n".join(f'<script type="text/plain" id="{name}">{text}</script>' for name, text in data.items()),
+        data="\n".join(
+            f'<script type="text/plain" id="{name}">{text}</script>' for name, text in data.items()
+        ),
         scripts="\n".join(f"<script>{script}</script>" for script in scripts),
     )
     return {"index.html": page.encode()}
@@ -121,7 +128,9 @@ def export_c(model: TrainedModel) -> dict[str, bytes]:
         -1 if vocabulary.unknown_id is None else vocabulary.unknown_id,
         -1 if vocabulary.end_of_text_id is None else vocabulary.end_of_text_id,
     ]
-    code_points = [C_RESERVED if character is None else ord(character) for character in vocabulary.characters]
+    code_points = [
+        C_RESERVED if character is None else ord(character) for character in vocabulary.characters
+    ]
     matrices = (matrix.astype("<f4").tobytes() for matrix in _matrices(model.parameters))
     head = b"CHARLM-1" + np.array(numbers, "<i4").tobytes() + np.array(code_points, "<u4").tobytes()
     sources = {name: read_shipped(name).encode() for name in C_FILES}
@@ -173,11 +182,24 @@ FORMATS: Mapping[FormatName, Format] = {
         ".html",
     ),
     "onnx": Format(
-        "onnxruntime", lambda model, _: onnx.export_onnx(model), programs.run_onnx, read_shipped("onnx.md"), ".onnx"
+        "onnxruntime",
+        lambda model, _: onnx.export_onnx(model),
+        programs.run_onnx,
+        read_shipped("onnx.md"),
+        ".onnx",
     ),
-    "torch": Format("PyTorch", lambda model, _: export_torch(model), programs.run_torch, read_shipped("torch.md")),
+    "torch": Format(
+        "PyTorch",
+        lambda model, _: export_torch(model),
+        programs.run_torch,
+        read_shipped("torch.md"),
+    ),
     "keras": Format(
-        "Keras", lambda model, _: export_keras(model), programs.run_keras, read_shipped("keras.md"), ".keras"
+        "Keras",
+        lambda model, _: export_keras(model),
+        programs.run_keras,
+        read_shipped("keras.md"),
+        ".keras",
     ),
     "c": Format("C", lambda model, _: export_c(model), programs.run_c, read_shipped("c.md")),
 }
@@ -186,7 +208,9 @@ MIN_TEMPERATURE = 0.01
 """Of the programs in the cards, which divide by it; it chooses as 0 would."""
 
 
-def hub_files(model: TrainedModel, found: Format, files: Mapping[str, bytes], *, title: str) -> dict[str, bytes]:
+def hub_files(
+    model: TrainedModel, found: Format, files: Mapping[str, bytes], *, title: str
+) -> dict[str, bytes]:
     """Return the files of an export and those beside it: the model file, card, license.
 
     Args:
@@ -199,7 +223,11 @@ def hub_files(model: TrainedModel, found: Format, files: Mapping[str, bytes], *,
     shape, temperature = model.architecture, max(model.sampling_temperature, MIN_TEMPERATURE)
     usage = Template(found.usage).substitute(asdict(shape), temperature=f"{temperature:g}")
     card = model_card(model, title=title, program=found.reader, usage=usage, names=files)
-    beside = {MODEL_FILE: model_bytes(model), "README.md": card.encode(), LICENSE: read_shipped(LICENSE).encode()}
+    beside = {
+        MODEL_FILE: model_bytes(model),
+        "README.md": card.encode(),
+        LICENSE: read_shipped(LICENSE).encode(),
+    }
     return beside | dict(files)
 
 
@@ -257,7 +285,9 @@ def export(
     files, checked = found.export(model.trained, title), None
     if check:
         ids = text_to_check(model, run_corpus(model.path, model.trained))
-        checked = check_export(files, ids, model=model.trained, program=found.reader, read_logits=found.read_logits)
+        checked = check_export(
+            files, ids, model=model.trained, program=found.reader, read_logits=found.read_logits
+        )
     if is_file:
         ((_, data),) = files.items()
         files = {path.name: data}
@@ -292,7 +322,9 @@ def text_to_check(model: Model, corpus: Corpus | None) -> NDArray[Any]:
             ids = corpus.split(split, at_most=length)
             if len(ids) >= length or (split == "train" and len(ids)):
                 return np.asarray(ids, np.int64)
-    with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # values that are not finite raise a CharlmError
         *_, state = read_prompt(model.trained.parameters, encode_prompt(model.vocabulary, ""))
         generated = choose_ids(model.trained, state, sampler=Sampler(), seed=1, length=length)
         return np.array([index for index, _ in generated])

@@ -58,7 +58,9 @@ def export_onnx(trained: TrainedModel) -> dict[str, bytes]:
         producer_name="charlm",
         producer_version=__version__,
     )
-    helper.set_model_props(model, {"vocabulary": json.dumps(trained.vocabulary.to_fields(), ensure_ascii=False)})
+    helper.set_model_props(
+        model, {"vocabulary": json.dumps(trained.vocabulary.to_fields(), ensure_ascii=False)}
+    )
     onnx.checker.check_model(model, full_check=True)
     return {FILE: model.SerializeToString()}
 
@@ -69,7 +71,10 @@ def _graph(trained: TrainedModel) -> "GraphProto":
 
     shape, parameters = trained.architecture, trained.parameters
     nodes: list[NodeProto] = []
-    constants: dict[str, Any] = {"logits.kernel": parameters.logits_kernel, "logits.bias": parameters.logits_bias}
+    constants: dict[str, Any] = {
+        "logits.kernel": parameters.logits_kernel,
+        "logits.bias": parameters.logits_bias,
+    }
     outputs = {shape.input: "x"}
 
     def add(operation: str, inputs: list[str], outputs: list[str], **attributes: Any) -> None:
@@ -80,10 +85,19 @@ def _graph(trained: TrainedModel) -> "GraphProto":
         constants["embedding"] = parameters.tensors["embedding"]
         add("Gather", ["embedding", "ids"], ["x"], axis=0)
     else:
-        constants |= {"depth": np.array(shape.vocabulary_size, np.int64), "off_on": np.array([0, 1], np.float32)}
+        constants |= {
+            "depth": np.array(shape.vocabulary_size, np.int64),
+            "off_on": np.array([0, 1], np.float32),
+        }
         add("OneHot", ["ids", "depth", "off_on"], ["x"], axis=-1)
     constants["axis_1"] = np.array([1], np.int64)
-    add("Split", ["state"], [f"state.{index}" for index in range(shape.layers)], axis=0, num_outputs=shape.layers)
+    add(
+        "Split",
+        ["state"],
+        [f"state.{index}" for index in range(shape.layers)],
+        axis=0,
+        num_outputs=shape.layers,
+    )
     for index, layer in enumerate(parameters.layers):
         read = shape.tensors[f"rnn.{index}.kernel"].reads
         add("Concat", [outputs[part] for part in read], [f"inputs.{index}"], axis=2)
@@ -95,7 +109,13 @@ def _graph(trained: TrainedModel) -> "GraphProto":
         constants |= weights
         inputs = [f"inputs.{index}", *weights, "", f"state.{index}"]
         directions, attributes = f"rnn.{index}.directions", RNN_ACTIVATIONS[shape.activation]
-        add("RNN", inputs, [directions, f"next_state.{index}"], hidden_size=layer.units, **attributes)
+        add(
+            "RNN",
+            inputs,
+            [directions, f"next_state.{index}"],
+            hidden_size=layer.units,
+            **attributes,
+        )
         outputs[f"rnn.{index}"] = f"rnn.{index}.output"
         add("Squeeze", [directions, "axis_1"], [f"rnn.{index}.output"])
     add("Concat", [f"next_state.{index}" for index in range(shape.layers)], ["next_state"], axis=0)
@@ -107,10 +127,16 @@ def _graph(trained: TrainedModel) -> "GraphProto":
     return helper.make_graph(
         nodes,
         "character_rnn",
-        [describe("ids", TensorProto.INT64, ["T", "B"]), describe("state", TensorProto.FLOAT, state)],
+        [
+            describe("ids", TensorProto.INT64, ["T", "B"]),
+            describe("state", TensorProto.FLOAT, state),
+        ],
         [
             describe("logits", TensorProto.FLOAT, ["T", "B", shape.vocabulary_size]),
             describe("next_state", TensorProto.FLOAT, state),
         ],
-        [numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in constants.items()],
+        [
+            numpy_helper.from_array(np.ascontiguousarray(value), name)
+            for name, value in constants.items()
+        ],
     )

@@ -63,7 +63,12 @@ class Check:
 
 
 def check_export(
-    files: Mapping[str, bytes], ids: NDArray[Any], *, model: TrainedModel, program: str, read_logits: ReadLogits
+    files: Mapping[str, bytes],
+    ids: NDArray[Any],
+    *,
+    model: TrainedModel,
+    program: str,
+    read_logits: ReadLogits,
 ) -> Check:
     """Let the program that an export is made for read a text from the zero state, and compare its logits.
 
@@ -82,11 +87,15 @@ def check_export(
         for name, data in {MODEL_FILE: model_bytes(model), **files}.items():
             (place / name).write_bytes(data)
         logits = read_logits(place, ids)
-    with np.errstate(over="ignore", invalid="ignore"):  # a difference that is not finite is too large
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # a difference that is not finite is too large
         parameters = model.parameters
         expected = parameters.unroll(ids[:, None], parameters.zero_state(1))[0][:, 0]
         if logits.shape != expected.shape:
-            raise CharlmError(f"check: {program} computes logits of shape {logits.shape}; must be {expected.shape}")
+            raise CharlmError(
+                f"check: {program} computes logits of shape {logits.shape}; must be {expected.shape}"
+            )
         largest = float(np.nan_to_num(np.abs(logits - expected), nan=np.inf).max())
     if largest > TOLERANCE:
         raise CharlmError(
@@ -113,12 +122,16 @@ def run_python(folder: Path, ids: NDArray[Any], *, body: str, needs: Sequence[st
 
     """
     program = _PYTHON.format(body=body.strip())
-    done = _run([sys.executable, "-I", "-c", program, str(folder)], np.asarray(ids, "<i8").tobytes())
+    done = _run(
+        [sys.executable, "-I", "-c", program, str(folder)], np.asarray(ids, "<i8").tobytes()
+    )
     if done.returncode:
         last = _last_line(done.stderr)
         missing = [package for package in needs if f"No module named '{package}" in last]
         if missing:
-            raise CharlmError(f"check: needs {missing[0]}, which is not installed: pip install {' '.join(needs)}")
+            raise CharlmError(
+                f"check: needs {missing[0]}, which is not installed: pip install {' '.join(needs)}"
+            )
         raise CharlmError(f"check: the program failed: {last}")
     return _to_logits(done.stdout, ids)
 
@@ -184,10 +197,16 @@ def run_c(folder: Path, ids: NDArray[Any]) -> Floats:
     sources = [str(folder / name) for name in C_SOURCES]
     with temporary_folder() as place:
         program = str(place / "run")
-        built = _run([*compiler, "-O3", *sources, "-lm", "-o", program], environ=compiler_environment(place))
+        built = _run(
+            [*compiler, "-O3", *sources, "-lm", "-o", program], environ=compiler_environment(place)
+        )
         if built.returncode:
-            raise CharlmError(f"check: {compiler_name(compiler)} failed: {_first_error(built.stderr)}")
-        done = _run([program, str(folder / "model.bin"), "--logits"], np.asarray(ids, "<i4").tobytes())
+            raise CharlmError(
+                f"check: {compiler_name(compiler)} failed: {_first_error(built.stderr)}"
+            )
+        done = _run(
+            [program, str(folder / "model.bin"), "--logits"], np.asarray(ids, "<i4").tobytes()
+        )
         if done.returncode:
             raise CharlmError(f"check: run failed: {_last_line(done.stderr)}")
     return _to_logits(done.stdout, ids)
@@ -207,7 +226,9 @@ def run_browser(folder: Path, ids: NDArray[Any]) -> Floats:
     with temporary_folder() as place:
         check = place / "check.html"
         body = f"<body>{''.join(blocks)}<script>{program}</script>"
-        check.write_text(f"<!doctype html><meta charset=utf-8><title>check</title>{body}", encoding="utf-8")
+        check.write_text(
+            f"<!doctype html><meta charset=utf-8><title>check</title>{body}", encoding="utf-8"
+        )
         options = ["--headless", "--disable-gpu", f"--user-data-dir={place}/profile", "--dump-dom"]
         if os.geteuid() == 0:
             options.append("--no-sandbox")  # Chromium refuses to run as root otherwise
@@ -232,10 +253,17 @@ def _run(
     """Run a program with data on its standard input; `environ` None = the environment of this process."""
     try:
         return subprocess.run(
-            command, input=data, capture_output=True, timeout=TIMEOUT_SECONDS, check=False, env=environ
+            command,
+            input=data,
+            capture_output=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+            env=environ,
         )
     except subprocess.TimeoutExpired:
-        raise CharlmError(f"check: {Path(command[0]).name} did not end within {TIMEOUT_SECONDS} s") from None
+        raise CharlmError(
+            f"check: {Path(command[0]).name} did not end within {TIMEOUT_SECONDS} s"
+        ) from None
 
 
 def _to_logits(data: bytes, ids: NDArray[Any]) -> Floats:

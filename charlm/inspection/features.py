@@ -37,7 +37,10 @@ RESERVED = "end of text or unknown"
 HEADING = re.compile(r"(?:\A|(?<=\n\n))([^\n]{1,39}):$", re.MULTILINE)
 """A short line after a blank one, or the first one, that ends with a colon: for instance the name of a speaker."""
 ENCLOSED = re.compile(
-    "|".join(rf"{re.escape(first)}([^{re.escape(last)}]*?)(?:{re.escape(last)}|(?<=\n)\n|\Z)" for first, last in PAIRS)
+    "|".join(
+        rf"{re.escape(first)}([^{re.escape(last)}]*?)(?:{re.escape(last)}|(?<=\n)\n|\Z)"
+        for first, last in PAIRS
+    )
 )
 """Text between an opening sign and its closing sign; without a closing sign, it ends at an empty line."""
 
@@ -77,7 +80,11 @@ def is_vowel(character: str) -> bool:
 
 def character_kind(character: str | None) -> str:
     """Return which of KINDS a character is; None is RESERVED."""
-    return RESERVED if character is None else next(name for name, is_one in KINDS.items() if is_one(character))
+    return (
+        RESERVED
+        if character is None
+        else next(name for name, is_one in KINDS.items() if is_one(character))
+    )
 
 
 def is_in_word(text: str) -> list[bool]:
@@ -122,7 +129,9 @@ def _is_last_of_word(text: str) -> list[bool]:
 
 FEATURES: Mapping[Kind, Mapping[str, Callable[[str], Sequence[float]]]] = {
     "number": {
-        "position in the line": lambda text: count_within([character != "\n" for character in text]),
+        "position in the line": lambda text: count_within(
+            [character != "\n" for character in text]
+        ),
         "position in the word": lambda text: count_within(is_in_word(text)),
     },
     "yes/no": {

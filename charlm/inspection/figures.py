@@ -41,7 +41,9 @@ COLOURS: Mapping[str, tuple[str, str]] = {
 }
 """Each colour by its name: the hexadecimal digits in the light theme, and in the dark one. Figures are drawn in those
 of the light theme; in the dark one the page inverts their lightness."""
-INK, MUTED, GRID, PAPER, BLUE, ORANGE, GREEN, PURPLE, YELLOW = (light for light, _ in COLOURS.values())
+INK, MUTED, GRID, PAPER, BLUE, ORANGE, GREEN, PURPLE, YELLOW = (
+    light for light, _ in COLOURS.values()
+)
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, YELLOW)
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (7, 3)))
 """Dashes of the lines, in the order of SERIES."""
@@ -67,7 +69,12 @@ _STYLE = {
     **dict.fromkeys(("axes.spines.right", "axes.spines.top", "legend.frameon"), False),
     **dict.fromkeys(("axes.titlesize", "font.size"), 9),
     **dict.fromkeys(("legend.fontsize", "xtick.labelsize", "ytick.labelsize"), 8),
-    **{"axes.facecolor": "none", "grid.color": GRID, "grid.linewidth": 0.6, "font.family": "DejaVu Sans"},
+    **{
+        "axes.facecolor": "none",
+        "grid.color": GRID,
+        "grid.linewidth": 0.6,
+        "font.family": "DejaVu Sans",
+    },
     **{"svg.fonttype": "none", "svg.hashsalt": "charlm", "text.parse_math": False},
 }
 
@@ -106,7 +113,9 @@ def canvas(
 
 def theme_css() -> str:
     """Return the colours as CSS variables, light and dark."""
-    light, dark = (";".join(f"--{name}:{pair[index]}" for name, pair in COLOURS.items()) for index in (0, 1))
+    light, dark = (
+        ";".join(f"--{name}:{pair[index]}" for name, pair in COLOURS.items()) for index in (0, 1)
+    )
     return f":root{{{light}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}"
 
 
@@ -119,7 +128,12 @@ def image(figure: Figure, *, label: str) -> str:
 def as_svg(figure: Figure, *, background: str = "none") -> bytes:
     """Return a figure as a file of SVG in the light theme."""
     file = io.BytesIO()
-    names = ("Date", "Creator", "Format", "Type")  # none of them: the same figure gives the same bytes
+    names = (
+        "Date",
+        "Creator",
+        "Format",
+        "Type",
+    )  # none of them: the same figure gives the same bytes
     with warnings.catch_warnings():
         # the reader of the file has the fonts for its letters
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
@@ -183,7 +197,9 @@ class Panel:
     @property
     def smallest(self) -> float:
         """The smallest finite value of its curves; infinity if there is none."""
-        values = np.concatenate([np.array(curve.y, np.float64) for curve in self.all_curves.values()])
+        values = np.concatenate(
+            [np.array(curve.y, np.float64) for curve in self.all_curves.values()]
+        )
         return float(np.min(values, where=np.isfinite(values), initial=math.inf))
 
 
@@ -230,8 +246,12 @@ def compare_panels(runs: Mapping[str, Sequence[Sequence[Panel]]]) -> list[Panel]
         for same in zip(*seeds, strict=False):  # a run may lack panels that the others have
             for name in same[0].curves:
                 title = f"{same[0].title}: {name}" if name else same[0].title
-                panel = panels.setdefault(title, replace(same[0], title=title, curves={}, extras={}, label=""))
-                curve = mean_curve([each.curves[name] for each in same], is_geometric=panel.y_scale == "log")
+                panel = panels.setdefault(
+                    title, replace(same[0], title=title, curves={}, extras={}, label="")
+                )
+                curve = mean_curve(
+                    [each.curves[name] for each in same], is_geometric=panel.y_scale == "log"
+                )
                 panels[title] = replace(panel, curves={**panel.curves, run: curve})
     return [*panels.values()]
 
@@ -240,10 +260,14 @@ def draw_panels(panels: Sequence[Panel]) -> Figure:
     """Draw panels one below the other, with a legend above them."""
     figure, grid = canvas(*(panel.title for panel in panels), heights=_heights(panels))
     names = dict.fromkeys(name for panel in panels for name in panel.all_curves if name)
-    numbers = {name: index for index, name in enumerate(names)}  # a name has the same style in every panel
+    numbers = {
+        name: index for index, name in enumerate(names)
+    }  # a name has the same style in every panel
     for axes, panel in zip(grid, panels, strict=True):
         axes.set(xlabel=panel.labels[0], ylabel=panel.labels[1])
-        lines = [(numbers.get(name, 0), _short(name), curve) for name, curve in panel.all_curves.items()]
+        lines = [
+            (numbers.get(name, 0), _short(name), curve) for name, curve in panel.all_curves.items()
+        ]
         if panel.x_scale == "names":
             _draw_points(axes, lines, _names_of(panel))
         else:
@@ -270,10 +294,15 @@ def _names_of(panel: Panel) -> list[str]:
 def _heights(panels: Sequence[Panel]) -> list[float]:
     """Return the height of each drawing area in inches; rows of names need a fixed height each."""
     lines = HEIGHT if len(panels) == 1 else 1.5
-    return [0.27 * max(3, len(_names_of(panel))) if panel.x_scale == "names" else lines for panel in panels]
+    return [
+        0.27 * max(3, len(_names_of(panel))) if panel.x_scale == "names" else lines
+        for panel in panels
+    ]
 
 
-def _draw_points(axes: Axes, curves: Sequence[tuple[int, str, Curve]], names: Sequence[str]) -> None:
+def _draw_points(
+    axes: Axes, curves: Sequence[tuple[int, str, Curve]], names: Sequence[str]
+) -> None:
     for index, name, curve in curves:
         values = np.array(curve.y, np.float64)
         rows = [names.index(each) for each in curve.x]
@@ -302,10 +331,14 @@ def _draw_lines(axes: Axes, curves: Sequence[tuple[int, str, Curve]], panel: Pan
         is_drawn = np.isfinite(rows) & (rows > 0) if is_log else np.isfinite(rows)
         line, *edges = np.where(is_drawn, rows, np.nan)
         if edges:
-            axes.fill_between(curve.x, *edges, color=SERIES[index % len(SERIES)], alpha=0.18, linewidth=0)
+            axes.fill_between(
+                curve.x, *edges, color=SERIES[index % len(SERIES)], alpha=0.18, linewidth=0
+            )
         is_point = np.isfinite(line).sum() == 1  # a line does not show a single point
         is_on_axes = not is_log or np.nanmax(line, initial=0) >= FLOOR
-        marker, fill = ("D", "none") if index == 1 else ("o", "full")  # the second point may lie on the first
+        marker, fill = (
+            ("D", "none") if index == 1 else ("o", "full")
+        )  # the second point may lie on the first
         style = {
             **series(index),
             "marker": marker if is_point else "",
@@ -353,4 +386,6 @@ def legend(figure: Figure, *, columns: int = 3) -> None:
     named = {label: handle for handle, label in chain.from_iterable(pairs)}
     if named:
         figure.set_figheight(figure.get_figheight() + LEGEND_LINE * -(-len(named) // columns))
-        figure.legend([*named.values()], [*named], loc="outside upper left", ncols=columns, borderaxespad=0.2)
+        figure.legend(
+            [*named.values()], [*named], loc="outside upper left", ncols=columns, borderaxespad=0.2
+        )

@@ -107,7 +107,9 @@ def find_fixed_points(parameters: Parameters, ids: NDArray[Any], outputs: State)
     """
     widest = max(layer.units for layer in parameters.layers)
     if widest > MAX_UNITS:
-        raise CharlmError(f"a layer has {widest:,} units; fixed points are computed for up to {MAX_UNITS:,}")
+        raise CharlmError(
+            f"a layer has {widest:,} units; fixed points are computed for up to {MAX_UNITS:,}"
+        )
     last = len(ids) - 1
     places = np.unique(np.linspace(last // 2, last, STARTS).round().astype(np.int64))
     starts = np.concatenate([output[places] for output in outputs], 1).astype(np.float64)
@@ -148,7 +150,9 @@ def principal_plane(centred: Floats) -> tuple[Floats, tuple[float, float]]:
         The plane [D, 2]: unit vectors, or zeros where there is no variance; and the two shares, from 0 to 1.
 
     """
-    padded = np.pad(centred, ((0, 2), (0, 1)))  # at least two components, even for one state or one unit
+    padded = np.pad(
+        centred, ((0, 2), (0, 1))
+    )  # at least two components, even for one state or one unit
     _, sizes, rows = np.linalg.svd(padded, full_matrices=False)
     plane = rows[:2, :-1].T * (sizes[:2] > 0)
     total = float(sizes @ sizes) or 1.0
@@ -255,7 +259,9 @@ def point_table(found: FixedPoints, characters: Sequence[str | None]) -> Table:
         "The fixed points. Radius: the factor per step by which a small difference from the point eventually shrinks.",
         {
             "character repeated": [visible(characters[held.id]) for held, _ in rows],
-            "starts that come here": [f"{point.starts if point else 0} of {held.starts}" for held, point in rows],
+            "starts that come here": [
+                f"{point.starts if point else 0} of {held.starts}" for held, point in rows
+            ],
             "radius": [point and point.spectral_radius for _, point in rows],
             "expects next": [_expected(point, characters) for _, point in rows],
         },
@@ -267,20 +273,38 @@ def _expected(point: FixedPoint | None, characters: Sequence[str | None]) -> str
     """Return the likeliest characters at a point with their probabilities, for instance "e (60%)  l (10%)"."""
     if point is None:
         return "does not come to rest"
-    likeliest = [f"{visible(characters[index])} ({chance:.0%})" for index, chance in point.likeliest]
+    likeliest = [
+        f"{visible(characters[index])} ({chance:.0%})" for index, chance in point.likeliest
+    ]
     return "  ".join(likeliest)
 
 
 def draw_path(found: FixedPoints, names: Sequence[str]) -> Figure:
     """Draw the path of the state through the plane, and the fixed points of the characters with these names."""
     figure, (axes,) = canvas("The state on the text, and the fixed points", height=3.2)
-    axes.plot(*found.path.T, color=GRID, linewidth=0.5, marker=".", markersize=3, mec=MUTED, label="state on the text")
+    axes.plot(
+        *found.path.T,
+        color=GRID,
+        linewidth=0.5,
+        marker=".",
+        markersize=3,
+        mec=MUTED,
+        label="state on the text",
+    )
     for colour, name, held in zip(SERIES, names, found.held, strict=False):
-        style: dict[str, Any] = {"marker": "o", "s": 45, "facecolors": "none", "edgecolors": colour, "zorder": 4}
+        style: dict[str, Any] = {
+            "marker": "o",
+            "s": 45,
+            "facecolors": "none",
+            "edgecolors": colour,
+            "zorder": 4,
+        }
         for point in held.points:
             axes.scatter(*point.place, label=f"repeated: {name}", **style)
     first, second = found.shares
-    axes.set(xlabel=f"component 1, {first:.0%} of the variance", ylabel=f"component 2, {second:.0%}")
+    axes.set(
+        xlabel=f"component 1, {first:.0%} of the variance", ylabel=f"component 2, {second:.0%}"
+    )
     legend(figure, columns=2)
     return figure
 

@@ -47,7 +47,9 @@ class LayerGradient(LagCurve):
     """The characters whose losses were followed back."""
 
 
-def gradient_by_lag(trace: Trace, *, positions: int = 200, max_lag: int = 128) -> list[LayerGradient]:
+def gradient_by_lag(
+    trace: Trace, *, positions: int = 200, max_lag: int = 128
+) -> list[LayerGradient]:
     """Follow the gradients of evenly spaced predictions of a text back, and compare their norms with those at lag 0.
 
     Args:
@@ -159,9 +161,7 @@ def _short(life: float) -> str:
 def gradient_table(layers: Sequence[LayerGradient]) -> Table:
     """List the half-life, the slope and the reach of each layer."""
     blocks = counted(layers[0].blocks, "block")
-    errors = (
-        f"± is a standard error from {blocks} of neighbouring predictions; it is unknown if a block lacks the value."
-    )
+    errors = f"± is a standard error from {blocks} of neighbouring predictions; it is unknown if a block lacks the value."
     return Table(
         "Half-life: the lag at which the median has fallen to a half; 1 if one step is enough. Slope: the slope of "
         "ln(median) over the second half of the lags. Visible to: the last lag with at least a thousandth of the "
@@ -181,7 +181,10 @@ def gradient_chart(layers: Sequence[LayerGradient]) -> Chart:
     panel = Panel(
         "Gradient of a loss, k characters earlier",
         ("lag k, characters", "|dL/dh| at lag k / at lag 0"),
-        {f"rnn.{layer.layer}": Curve(layer.lag, layer.median, (layer.low, layer.high)) for layer in layers},
+        {
+            f"rnn.{layer.layer}": Curve(layer.lag, layer.median, (layer.low, layer.high))
+            for layer in layers
+        },
         y_scale="log",
         rule=1,
     )

@@ -46,7 +46,9 @@ class ImpulseResponse:
     """Number of these replacements that did not change the state and were left out."""
 
 
-def impulse_response(trace: Trace, *, positions: int = 128, max_lag: int = 128, seed: int = 0) -> ImpulseResponse:
+def impulse_response(
+    trace: Trace, *, positions: int = 128, max_lag: int = 128, seed: int = 0
+) -> ImpulseResponse:
     """Replace single characters of a text by others that occur in it, and follow the difference.
 
     Both texts are read in one batch, so that equal states are equal to the last bit.
@@ -102,7 +104,9 @@ def impulse_response(trace: Trace, *, positions: int = 128, max_lag: int = 128, 
     )
 
 
-def _draw_replacements(ids: NDArray[np.int64], steps: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+def _draw_replacements(
+    ids: NDArray[np.int64], steps: NDArray[np.int64], seed: int
+) -> NDArray[np.int64]:
     """Return another character of the text for each of some steps [P]; the same one if the text has no other."""
     choices = np.unique(ids)
     shifts = np.random.default_rng(seed).integers(1, max(2, len(choices)), len(steps))
@@ -136,7 +140,9 @@ def impulse_chart(response: ImpulseResponse) -> Chart:
         label="replaced character",
     )
     errors = 2 * response.kl_errors
-    lower = np.maximum(response.kl - errors, response.kl / 10)  # a logarithmic axis has no place for 0
+    lower = np.maximum(
+        response.kl - errors, response.kl / 10
+    )  # a logarithmic axis has no place for 0
     prediction = Panel(
         "Change of the prediction",
         ("lag, characters", "KL divergence, nats"),

@@ -26,7 +26,10 @@ from charlm.training.suggestion import End
 
 
 def inspect_text(
-    reading: Reading, *, only: Collection[str] = (), progress: Callable[[str], object] = lambda _: None
+    reading: Reading,
+    *,
+    only: Collection[str] = (),
+    progress: Callable[[str], object] = lambda _: None,
 ) -> Report:
     """Make the report on a network that reads a text.
 
@@ -85,7 +88,10 @@ def _next_steps(reading: Reading, contents: Mapping[str, Content]) -> NextSteps:
 
 
 def inspect(
-    run: str | Path | Model | None = None, *, text: str | Path | None = None, only: str | Sequence[str] = ()
+    run: str | Path | Model | None = None,
+    *,
+    text: str | Path | None = None,
+    only: str | Sequence[str] = (),
 ) -> Report:
     """Measure the memory, the stability, the units and the errors of a network, without TensorFlow.
 

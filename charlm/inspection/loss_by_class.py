@@ -23,7 +23,15 @@ from charlm.text.vocabulary import Vocabulary
 
 Nats = NDArray[np.floating[Any]]
 
-WORD_PLACES = ("outside words", "letter 1", "letter 2", "letter 3", "letter 4", "letters 5 to 7", "letters from 8")
+WORD_PLACES = (
+    "outside words",
+    "letter 1",
+    "letter 2",
+    "letter 3",
+    "letter 4",
+    "letters 5 to 7",
+    "letters from 8",
+)
 WORD_STARTS = (0, 1, 2, 3, 4, 5, 8)
 """The first place of each of WORD_PLACES."""
 
@@ -83,7 +91,9 @@ def divide_loss(
 
     """
     names = (*KINDS, RESERVED)
-    kind_of_id = np.array([names.index(character_kind(character)) for character in vocabulary.characters])
+    kind_of_id = np.array(
+        [names.index(character_kind(character)) for character in vocabulary.characters]
+    )
     places = count_within(is_in_word(vocabulary.spell(ids, end="\n")))[1:]
     by_ngrams = np.full(len(nats), np.nan) if ngram_nats is None else ngram_nats
     score = mean_score([nats])
@@ -93,11 +103,15 @@ def divide_loss(
         standard_error=score.standard_error,
         comparison=None if ngram_nats is None else Comparison.of(score, mean_score([ngram_nats])),
         by_class=_divide(nats, by_ngrams, kind_of_id[ids[1:]], names),
-        by_word_place=_divide(nats, by_ngrams, np.searchsorted(WORD_STARTS, places, "right") - 1, WORD_PLACES),
+        by_word_place=_divide(
+            nats, by_ngrams, np.searchsorted(WORD_STARTS, places, "right") - 1, WORD_PLACES
+        ),
     )
 
 
-def _divide(nats: Nats, by_ngrams: Nats, classes: NDArray[np.int64], names: Sequence[str]) -> tuple[ClassLoss, ...]:
+def _divide(
+    nats: Nats, by_ngrams: Nats, classes: NDArray[np.int64], names: Sequence[str]
+) -> tuple[ClassLoss, ...]:
     """Return the loss of each class that occurs; `classes` [T - 1] are indices of `names`."""
     total = float(nats.sum(dtype=np.float64))
     divided = []
@@ -106,7 +120,9 @@ def _divide(nats: Nats, by_ngrams: Nats, classes: NDArray[np.int64], names: Sequ
         mean, error = mean_and_error(nats[places], places)
         ngram_mean, ngram_error = mean_and_error(by_ngrams[places], places)
         share = float(nats[places].sum(dtype=np.float64)) / total if total > 0 else 0.0
-        divided.append(ClassLoss(names[kind], len(places), mean, error, ngram_mean, ngram_error, share))
+        divided.append(
+            ClassLoss(names[kind], len(places), mean, error, ngram_mean, ngram_error, share)
+        )
     return tuple(divided)
 
 
@@ -152,7 +168,10 @@ def loss_table(loss: LossByClass) -> Table:
 
 def loss_chart(loss: LossByClass) -> Chart:
     """Draw the losses of the network and of the 5-gram model for each class."""
-    divisions = {"Loss by kind of character": loss.by_class, "Loss by place in the word": loss.by_word_place}
+    divisions = {
+        "Loss by kind of character": loss.by_class,
+        "Loss by place in the word": loss.by_word_place,
+    }
     panels = []
     for title, classes in divisions.items():
         names = ["all characters", *(each.name for each in classes)]
@@ -160,7 +179,10 @@ def loss_chart(loss: LossByClass) -> Chart:
         errors = [loss.standard_error, *(each.standard_error for each in classes)]
         extras = {}
         if loss.comparison is not None:
-            ngram_losses = [loss.comparison.ngram_nats_per_char, *(each.ngram_nats_per_char for each in classes)]
+            ngram_losses = [
+                loss.comparison.ngram_nats_per_char,
+                *(each.ngram_nats_per_char for each in classes),
+            ]
             ngram_errors = [None, *(each.ngram_standard_error for each in classes)]
             extras[NGRAM] = _with_bars(names, ngram_losses, ngram_errors)
         curves = {"": _with_bars(names, losses, errors)}
@@ -175,7 +197,9 @@ def loss_chart(loss: LossByClass) -> Chart:
     )
 
 
-def _with_bars(names: Sequence[str], losses: Sequence[float], errors: Sequence[float | None]) -> Curve:
+def _with_bars(
+    names: Sequence[str], losses: Sequence[float], errors: Sequence[float | None]
+) -> Curve:
     """Return the loss of each class with bars for its standard error; none where that is unknown."""
     return with_errors(names, np.array(losses, np.float64), np.array(errors, np.float64))
 

@@ -62,7 +62,12 @@ class Lyapunov:
 
 
 def lyapunov(
-    trace: Trace, *, most: int = 32, full_up_to: int = 128, warm_up: int = 100, most_steps: int = 1000
+    trace: Trace,
+    *,
+    most: int = 32,
+    full_up_to: int = 128,
+    warm_up: int = 100,
+    most_steps: int = 1000,
 ) -> Lyapunov:
     """Compute the largest Lyapunov exponents along a text, as means of ln |R_ii| of one QR decomposition per character.
 
@@ -80,7 +85,9 @@ def lyapunov(
     steps = range(max(1, skipped), min(len(trace.ids), skipped + most_steps))
     count = dimensions if dimensions <= full_up_to else min(most, dimensions)
     dtype = trace.outputs[0].dtype
-    exponents, errors = _exponents(partial(_push_all, trace), _random_basis(count, dimensions, dtype), steps)
+    exponents, errors = _exponents(
+        partial(_push_all, trace), _random_basis(count, dimensions, dtype), steps
+    )
     layers = []
     for layer, weights in enumerate(trace.parameters.layers):
         (largest,), (error,) = _exponents(
@@ -95,7 +102,9 @@ Push = Callable[[Floats, int], Floats]
 
 
 def _push_all(trace: Trace, differences: Floats, time: int) -> Floats:
-    return push_forward(trace.parameters, differences, tuple(slopes[time] for slopes in trace.slopes))
+    return push_forward(
+        trace.parameters, differences, tuple(slopes[time] for slopes in trace.slopes)
+    )
 
 
 def _push_one(trace: Trace, layer: int, differences: Floats, time: int) -> Floats:
@@ -129,7 +138,9 @@ def _exponents(push: Push, basis: Floats, steps: range) -> tuple[Values, Values]
             with np.errstate(divide="ignore"):
                 logs.append(np.log(np.where(lengths < rounding, 0, lengths)))
     places = np.arange(len(logs))
-    pairs = np.array([mean_and_error(column, places, block=BLOCK) for column in np.transpose(logs)], np.float64)
+    pairs = np.array(
+        [mean_and_error(column, places, block=BLOCK) for column in np.transpose(logs)], np.float64
+    )
     means, errors = pairs[np.argsort(-pairs[:, 0])].T
     return means, errors
 
@@ -138,7 +149,11 @@ def make_lyapunov(reading: Reading) -> Content:
     """Compute the Lyapunov exponents of a network on a text."""
     found = lyapunov(reading.trace)
     lost = int(np.isneginf(found.exponents).sum())
-    note = f"Exponents of \N{MINUS SIGN}\N{INFINITY}: {lost} of {len(found.exponents)}." if lost else ""
+    note = (
+        f"Exponents of \N{MINUS SIGN}\N{INFINITY}: {lost} of {len(found.exponents)}."
+        if lost
+        else ""
+    )
     paragraphs = [text for text in (growth_note(found), note) if text]
     return Content(
         found,
@@ -172,7 +187,10 @@ def growth_note(found: Lyapunov) -> str:
 def lyapunov_table(found: Lyapunov) -> Table:
     """List the largest exponents of the whole state and of each layer on its own."""
     exponents = [*found.exponents.tolist()[:SHOWN], *(layer.exponent for layer in found.layers)]
-    errors = [*found.standard_errors.tolist()[:SHOWN], *(layer.standard_error for layer in found.layers)]
+    errors = [
+        *found.standard_errors.tolist()[:SHOWN],
+        *(layer.standard_error for layer in found.layers),
+    ]
     ranks = range(1, len(found.exponents[:SHOWN]) + 1)
     names = [
         *(f"{WHOLE}, exponent {rank}" for rank in ranks),

@@ -20,7 +20,12 @@ SYMBOLS = {
     "logits.bias": "c",
 }
 """The symbols of tensors in the equations, by their whole name or its last part."""
-STYLES = {"one-hot": ("x", MUTED), "embedding": ("E", GREEN), "rnn": ("h", BLUE), "logits": ("logits", ORANGE)}
+STYLES = {
+    "one-hot": ("x", MUTED),
+    "embedding": ("E", GREEN),
+    "rnn": ("h", BLUE),
+    "logits": ("logits", ORANGE),
+}
 """The label of a part in the unrolled network, and its colour, by the first part of its name."""
 TIMES = "\N{MULTIPLICATION SIGN}"
 TIME_STEPS = ("t\N{MINUS SIGN}1", "t", "t+1")
@@ -73,7 +78,8 @@ def make_network(reading: Reading) -> Content:
     return Content(
         diagram,
         figure=Drawing(
-            partial(draw_network, diagram), "The network rolled and unrolled, with the shapes of its weights."
+            partial(draw_network, diagram),
+            "The network rolled and unrolled, with the shapes of its weights.",
         ),
         table=parameter_table(diagram),
     )
@@ -107,7 +113,9 @@ def draw_network(diagram: Diagram) -> Figure:
         units = parts[level].outputs
         left.text(1.42, level, f"V\n{units}{TIMES}{units}", fontsize=6.5, va="center")
     for x, time in enumerate(TIME_STEPS):
-        _draw_column(right, diagram, [_style(part)[0] for part in parts], x=x, width=0.6, bend=-0.15)
+        _draw_column(
+            right, diagram, [_style(part)[0] for part in parts], x=x, width=0.6, bend=-0.15
+        )
         for start in (-0.7, 0.3) if x == 0 else (x + 0.3,):
             for level in recurrent:
                 _arrow(right, (start, level), (start + 0.4, level), colour=BLUE)
@@ -115,14 +123,20 @@ def draw_network(diagram: Diagram) -> Figure:
     return figure
 
 
-def _draw_column(axes: Axes, diagram: Diagram, labels: Sequence[str], *, x: float, width: float, bend: float) -> None:
+def _draw_column(
+    axes: Axes, diagram: Diagram, labels: Sequence[str], *, x: float, width: float, bend: float
+) -> None:
     """Draw the boxes of all parts one above the other, with the arrows between them and past them."""
     from matplotlib.patches import FancyBboxPatch
 
     top, edge = len(labels) - 1, x - width / 2
     for level, (part, label) in enumerate(zip(diagram.parts, labels, strict=True)):
         box = FancyBboxPatch(
-            (edge, level - HALF_HEIGHT), width, 2 * HALF_HEIGHT, "round,pad=0,rounding_size=0.08", facecolor="none"
+            (edge, level - HALF_HEIGHT),
+            width,
+            2 * HALF_HEIGHT,
+            "round,pad=0,rounding_size=0.08",
+            facecolor="none",
         )
         box.set(edgecolor=_style(part)[1], linewidth=1.4)
         axes.add_patch(box)
@@ -142,15 +156,29 @@ def _style(part: Part) -> tuple[str, str]:
 
 def _label(part: Part) -> str:
     shapes = "  ".join(
-        f"{symbol(name)} {TIMES.join(map(str, shape))}" for name, shape in part.weights.items() if symbol(name) != "V"
+        f"{symbol(name)} {TIMES.join(map(str, shape))}"
+        for name, shape in part.weights.items()
+        if symbol(name) != "V"
     )
     return f"{part.name} \N{RIGHTWARDS ARROW} {part.outputs}\n{shapes}".rstrip()
 
 
 def _arrow(
-    axes: Axes, start: tuple[float, float], end: tuple[float, float], *, bend: float = 0.0, colour: str = MUTED
+    axes: Axes,
+    start: tuple[float, float],
+    end: tuple[float, float],
+    *,
+    bend: float = 0.0,
+    colour: str = MUTED,
 ) -> None:
-    style = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.0, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 8}
+    style = {
+        "arrowstyle": "-|>",
+        "color": colour,
+        "linewidth": 1.0,
+        "shrinkA": 0,
+        "shrinkB": 0,
+        "mutation_scale": 8,
+    }
     axes.annotate("", end, start, arrowprops={**style, "connectionstyle": f"arc3,rad={bend}"})
 
 

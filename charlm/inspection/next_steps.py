@@ -51,7 +51,9 @@ class NextSteps:
     def to_html(self, *, has_other_seeds: bool) -> str:
         """Return the steps as HTML; `has_other_seeds` leaves out a training with another seed."""
         steps = [self.suggestion] if self.suggestion else []
-        steps += [step for step in self.experiments if not has_other_seeds or "seed" not in step.settings]
+        steps += [
+            step for step in self.experiments if not has_other_seeds or "seed" not in step.settings
+        ]
         if not steps:
             return f'<p class="missing">{safe(NO_RUN)}</p>'
         return "".join(_step_html(step) for step in steps)
@@ -65,10 +67,14 @@ NO_RUN = (
 
 def _step_html(step: Step) -> str:
     commands = "\n".join(step.commands)
-    return f"<p>{safe(step.text)}</p>" + (f"<pre><code>{safe(commands)}</code></pre>" if commands else "")
+    return f"<p>{safe(step.text)}</p>" + (
+        f"<pre><code>{safe(commands)}</code></pre>" if commands else ""
+    )
 
 
-def suggested_command(suggestion: Suggestion, run: Path, *, has_initial_weights: bool) -> str | None:
+def suggested_command(
+    suggestion: Suggestion, run: Path, *, has_initial_weights: bool
+) -> str | None:
     """Return the command that follows a suggestion; None if there is nothing to run.
 
     Args:
@@ -78,7 +84,11 @@ def suggested_command(suggestion: Suggestion, run: Path, *, has_initial_weights:
 
     """
     settings = suggested_settings(suggestion)
-    return _training_command(run, settings, has_initial_weights=has_initial_weights) if settings else None
+    return (
+        _training_command(run, settings, has_initial_weights=has_initial_weights)
+        if settings
+        else None
+    )
 
 
 def suggested_settings(suggestion: Suggestion) -> dict[str, Any]:
@@ -147,14 +157,20 @@ def choose_next_steps(
     experiments = []
     for experiment in found[:MOST_EXPERIMENTS]:
         new = run.with_name(f"{run.name}-{experiment.name}")
-        train = _training_command(run, experiment.settings, has_initial_weights=has_initial_weights, new=new)
+        train = _training_command(
+            run, experiment.settings, has_initial_weights=has_initial_weights, new=new
+        )
         page = f"{new.name}.html"
-        inspect = f"charlm inspect {as_argument(run)} {as_argument(new)} --out {as_argument(Path(page))}"
+        inspect = (
+            f"charlm inspect {as_argument(run)} {as_argument(new)} --out {as_argument(Path(page))}"
+        )
         experiments.append(Step(experiment.text, experiment.settings, (train, inspect)))
     return NextSteps(_suggested_step(suggestion, run, has_initial_weights), tuple(experiments))
 
 
-def _suggested_step(suggestion: Suggestion | None, run: Path, has_initial_weights: bool) -> Step | None:
+def _suggested_step(
+    suggestion: Suggestion | None, run: Path, has_initial_weights: bool
+) -> Step | None:
     if suggestion is None:
         return None
     command = suggested_command(suggestion, run, has_initial_weights=has_initial_weights)
@@ -200,7 +216,10 @@ def _other_windows(network: Network) -> Experiment | None:
         f"This network uses {used} of context, and was trained with windows of {length}. {plan} The size of the batch "
         "changes with the windows, so that a step still reads as many characters."
     )
-    settings = {"training.sequence_length": new_length, "training.batch_size": max(1, batch * length // new_length)}
+    settings = {
+        "training.sequence_length": new_length,
+        "training.batch_size": max(1, batch * length // new_length),
+    }
     return Experiment(f"windows-{new_length}", text, settings)
 
 

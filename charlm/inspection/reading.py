@@ -79,7 +79,9 @@ class Origin:
     @classmethod
     def of(cls, trained: TrainedModel, path: Path | None) -> "Origin":
         """Return the origin of a network that was read from a file."""
-        settings = {key: value for key, value in dotted(trained.config) if not isinstance(value, Mapping)}
+        settings = {
+            key: value for key, value in dotted(trained.config) if not isinstance(value, Mapping)
+        }
         seeds = tuple(settings.pop(key, None) for key in SEEDS)
         text = trained.facts.get(CORPUS)
         name = None if path is None else path.name
@@ -159,8 +161,14 @@ class Reading:
             return {}
         training_text = self.training_text[-MAX_TRAINING_CHARACTERS:]
         size = len(self.trained.vocabulary)
-        models = {order: count_ngrams(training_text, vocabulary_size=size, order=order) for order in ORDERS}
-        return {order: np.concatenate([*score_ngrams(model, self.ids)]) for order, model in models.items()}
+        models = {
+            order: count_ngrams(training_text, vocabulary_size=size, order=order)
+            for order in ORDERS
+        }
+        return {
+            order: np.concatenate([*score_ngrams(model, self.ids)])
+            for order, model in models.items()
+        }
 
     def notes(self) -> list[str]:
         """Return the parts of the text and of the training text that were left out, each in a sentence."""
@@ -169,7 +177,9 @@ class Reading:
             left_out = describe_left_out(self.left_out, "the text")
             notes.append(f"{left_out[0].upper()}{left_out[1:]}.")
         if len(self.ids) < len(self.text):
-            notes.append(f"Only the first {len(self.ids):,} of {len(self.text):,} characters of the text were read.")
+            notes.append(
+                f"Only the first {len(self.ids):,} of {len(self.text):,} characters of the text were read."
+            )
         if self.training_text is not None and len(self.training_text) > MAX_TRAINING_CHARACTERS:
             counted = f"the last {MAX_TRAINING_CHARACTERS:,} characters of the training text"
             notes.append(f"The n-grams were counted on {counted}.")

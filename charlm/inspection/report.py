@@ -67,7 +67,9 @@ class Report:
     @property
     def summary(self) -> list[tuple[str, str]]:
         """Predicates about the network, each with the name of its section."""
-        return [(name, content.summary) for name, content in self.contents.items() if content.summary]
+        return [
+            (name, content.summary) for name, content in self.contents.items() if content.summary
+        ]
 
     @cached_property
     def data(self) -> dict[str, Any]:
@@ -118,7 +120,9 @@ def group_by_seed(reports: Sequence[Report]) -> list[list[Report]]:
     """
     groups: dict[object, list[Report]] = {}
     for report in reports:
-        key = report if report.origin.training is None else (report.origin.training, report.text_name)
+        key = (
+            report if report.origin.training is None else (report.origin.training, report.text_name)
+        )
         groups.setdefault(key, []).append(report)
     grouped: list[list[Report]] = []
     for group in groups.values():
@@ -180,7 +184,10 @@ def render_page(reports: Sequence[Report], figures: Mapping[str, Figure]) -> str
     script = _asset("page.js")
     with figure_style():
         sections = "".join(_section(section, reports, figures) for section in SECTIONS.values())
-    links = "".join(f'<li><a href="#{section.name}">{safe(section.title)}</a></li>' for section in SECTIONS.values())
+    links = "".join(
+        f'<li><a href="#{section.name}">{safe(section.title)}</a></li>'
+        for section in SECTIONS.values()
+    )
     return Template(_asset("page.html")).substitute(
         policy=content_policy(style, script),
         version=__version__,
@@ -204,13 +211,18 @@ def _summary(reports: Sequence[Report]) -> str:
     summarized = {name for report in reports for name, _ in report.summary}
     if {"usable_context", "gradient_by_lag"} <= summarized:
         sentences += f'<p class="help">{MEMORY}</p>'
-    return sentences + _table_of_runs(reports) + "".join(_notes(report, len(reports) == 1) for report in reports)
+    return (
+        sentences
+        + _table_of_runs(reports)
+        + "".join(_notes(report, len(reports) == 1) for report in reports)
+    )
 
 
 def _summary_of(report: Report, *, is_alone: bool) -> str:
     """Return the summary of a network, with links to the sections."""
     items = "".join(
-        f'<li>{safe(text)} (<a href="#{name}">{safe(SECTIONS[name].title)}</a>)</li>' for name, text in report.summary
+        f'<li>{safe(text)} (<a href="#{name}">{safe(SECTIONS[name].title)}</a>)</li>'
+        for name, text in report.summary
     )
     subject = "This network" if is_alone else safe(report.name)
     return f'<p class="summary">{subject}</p><ul>{items}</ul>' if items else ""
@@ -220,7 +232,11 @@ def _notes(report: Report, is_alone: bool) -> str:
     """Return the notes of a report, folded."""
     if not report.notes:
         return ""
-    title = "Notes: parts that were left out" if is_alone else f"Notes on {report.name}: parts that were left out"
+    title = (
+        "Notes: parts that were left out"
+        if is_alone
+        else f"Notes on {report.name}: parts that were left out"
+    )
     items = "".join(f"<li>{safe(note)}</li>" for note in report.notes)
     return folded(title, f"<ul>{items}</ul>")
 
@@ -243,11 +259,17 @@ def _section(section: Section, reports: Sequence[Report], figures: Mapping[str, 
     content = ""
     if len(reports) > 1 and name in figures:
         caption = _shared_caption(name, reports)
-        content += _figure(figures[name], f"{', '.join(report.name for report in reports)}: {caption}", caption)
+        content += _figure(
+            figures[name], f"{', '.join(report.name for report in reports)}: {caption}", caption
+        )
     for number, report in enumerate(reports, 1):
         content += f"<h3>{safe(report.name)}</h3>" if len(reports) > 1 else ""
         own = figures.get(name if len(reports) == 1 else f"{name}-{number}")
-        content += MISSING if name not in report.contents else _body(report.name, report.contents[name], own)
+        content += (
+            MISSING
+            if name not in report.contents
+            else _body(report.name, report.contents[name], own)
+        )
     words = f"<h2>{safe(section.title)}</h2>{equation(section.equation)}<p>{safe(section.text)}</p>"
     return f'<section id="{name}"><div class="words">{words}</div><div class="runs">{content}</div></section>\n'
 

@@ -37,7 +37,9 @@ def recurrent_spectra(parameters: Parameters) -> list[RecurrentSpectrum]:
     """
     spectra = []
     for layer, weights in enumerate(parameters.layers):
-        eigenvalues = np.linalg.eigvals(weights.recurrent_kernel.astype(np.float64)).astype(np.complex128)
+        eigenvalues = np.linalg.eigvals(weights.recurrent_kernel.astype(np.float64)).astype(
+            np.complex128
+        )
         eigenvalues = eigenvalues[np.argsort(-np.abs(eigenvalues), kind="stable")]
         spectra.append(RecurrentSpectrum(layer, eigenvalues, float(np.abs(eigenvalues[0]))))
     return spectra
@@ -58,7 +60,10 @@ def make_spectrum(reading: Reading) -> Content:
     return Content(
         spectra,
         basis="Based on the weights alone; no text is read.",
-        figure=Drawing(partial(draw_eigenvalues, spectra), "Eigenvalues of V of each layer, with the unit circle."),
+        figure=Drawing(
+            partial(draw_eigenvalues, spectra),
+            "Eigenvalues of V of each layer, with the unit circle.",
+        ),
         table=table,
     )
 
@@ -68,13 +73,21 @@ def draw_eigenvalues(spectra: Sequence[RecurrentSpectrum]) -> Figure:
     from matplotlib.patches import Circle
 
     columns = min(2, len(spectra))
-    figure, grid = canvas(*(f"V of rnn.{each.layer}" for each in spectra), columns=columns, height=3.4 / columns)
+    figure, grid = canvas(
+        *(f"V of rnn.{each.layer}" for each in spectra), columns=columns, height=3.4 / columns
+    )
     for axes, spectrum in zip(grid, spectra, strict=True):
         axes.add_patch(Circle((0, 0), 1, fill=False, edgecolor=ORANGE, linewidth=1.2, zorder=3))
         values = spectrum.eigenvalues
         axes.plot(values.real, values.imag, linestyle="", marker=".", markersize=3.5, color=BLUE)
         reach = 1.08 * max(1.0, spectrum.spectral_radius)
-        axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xlabel="real", ylabel="imaginary")
+        axes.set(
+            xlim=(-reach, reach),
+            ylim=(-reach, reach),
+            aspect="equal",
+            xlabel="real",
+            ylabel="imaginary",
+        )
     return figure
 
 

@@ -18,7 +18,15 @@ from charlm.inspection.section import Content, Sample, Section
 from charlm.network.gradients import Trace, follow_back, through_inputs
 from charlm.network.reading import VALUES_AT_ONCE
 from charlm.network.rnn import nats, probabilities
-from charlm.text.markup import LEVELS, NATS_PER_LEVEL, coloured_text, number, script_json, to_plain, visible
+from charlm.text.markup import (
+    LEVELS,
+    NATS_PER_LEVEL,
+    coloured_text,
+    number,
+    script_json,
+    to_plain,
+    visible,
+)
 
 Values = NDArray[np.float64]
 
@@ -70,7 +78,9 @@ def predict(trace: Trace, *, lags: int = LAGS) -> Predictions:
     rows = min(ROWS, parameters.rows_at_once(VALUES_AT_ONCE))
     for start in range(0, len(steps), rows):
         now = slice(start, start + rows)
-        logits = parameters.logits([output[:-1, 0][now] for output in trace.outputs]).astype(np.float64)
+        logits = parameters.logits([output[:-1, 0][now] for output in trace.outputs]).astype(
+            np.float64
+        )
         losses[now] = nats(logits, ids[now])
         all_chances = probabilities(logits)
         likeliest[now] = np.argsort(-all_chances, axis=-1, kind="stable")[:, :shown]
@@ -99,12 +109,15 @@ def make_surprise(reading: Reading) -> Content:
     )
 
 
-def list_characters(predictions: Predictions, characters: Sequence[str | None]) -> list[dict[str, Any]]:
+def list_characters(
+    predictions: Predictions, characters: Sequence[str | None]
+) -> list[dict[str, Any]]:
     """Return an object for each predicted character: position, character, nats, likeliest, influence."""
     influence = np.round(predictions.influence, DECIMALS).tolist()
     return [
         {
-            "position": index + 2,  # the first character of the text, which is not predicted, is character 1
+            "position": index
+            + 2,  # the first character of the text, which is not predicted, is character 1
             "character": characters[identity],
             "nats": float(predictions.nats[index]),
             "likeliest": _likeliest(predictions, index, characters),
@@ -114,22 +127,29 @@ def list_characters(predictions: Predictions, characters: Sequence[str | None]) 
     ]
 
 
-def _likeliest(predictions: Predictions, index: int, characters: Sequence[str | None]) -> list[dict[str, Any]]:
+def _likeliest(
+    predictions: Predictions, index: int, characters: Sequence[str | None]
+) -> list[dict[str, Any]]:
     """Return the likeliest characters of a prediction with their probabilities."""
     guesses = predictions.likeliest[index].tolist()
     chances = predictions.probabilities[index].tolist()
     return [
-        {"character": characters[guess], "probability": chance} for guess, chance in zip(guesses, chances, strict=True)
+        {"character": characters[guess], "probability": chance}
+        for guess, chance in zip(guesses, chances, strict=True)
     ]
 
 
 def reader(predictions: Predictions, characters: Sequence[str | None]) -> str:
     """Return the text coloured by surprise, with a panel for the likeliest characters, and the data of its script."""
-    text = coloured_text([characters[index] for index in predictions.ids], predictions.nats.tolist())
+    text = coloured_text(
+        [characters[index] for index in predictions.ids], predictions.nats.tolist()
+    )
     shades = np.rint(LEVELS * np.nan_to_num(predictions.influence)).astype(np.int64)
     data = to_plain(predictions) | {
         "labels": [*map(visible, characters)],
-        "influence": ["".join(map(str, row)) for row in shades.tolist()],  # as levels: a tenth of the size
+        "influence": [
+            "".join(map(str, row)) for row in shades.tolist()
+        ],  # as levels: a tenth of the size
     }
     steps = "".join(
         f'<span class="l{level}">\N{NO-BREAK SPACE}{number(level * NATS_PER_LEVEL)}\N{NO-BREAK SPACE}</span>'

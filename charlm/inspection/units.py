@@ -39,7 +39,9 @@ def centred_ranks(values: NDArray[Any], groups: NDArray[Any]) -> Ranks:
 
     """
     sizes = np.bincount(groups)
-    middle = (np.cumsum(sizes) - (sizes + 1) / 2)[groups]  # of the places of a group, if one comes after the other
+    middle = (np.cumsum(sizes) - (sizes + 1) / 2)[
+        groups
+    ]  # of the places of a group, if one comes after the other
     ranks = np.empty(values.shape, np.float32)
     for row, found in zip(values, ranks, strict=True):
         number = np.unique(row, return_inverse=True)[1]
@@ -50,7 +52,9 @@ def centred_ranks(values: NDArray[Any], groups: NDArray[Any]) -> Ranks:
     return ranks
 
 
-def associate(ranks: Ranks, groups: NDArray[Any], features: NDArray[np.float64], kind: Kind) -> NDArray[np.float64]:
+def associate(
+    ranks: Ranks, groups: NDArray[Any], features: NDArray[np.float64], kind: Kind
+) -> NDArray[np.float64]:
     """Compute the association of every output with every variant of a feature.
 
     Args:
@@ -65,12 +69,16 @@ def associate(ranks: Ranks, groups: NDArray[Any], features: NDArray[np.float64],
     """
     if kind == "yes/no":
         sizes = np.bincount(groups)
-        having = np.array([np.bincount(groups, weights=feature, minlength=len(sizes)) for feature in features])
+        having = np.array(
+            [np.bincount(groups, weights=feature, minlength=len(sizes)) for feature in features]
+        )
         others, sizes_of_rows = features.astype(np.float32), np.ones(len(ranks))
         varying = (having * (sizes - having)).sum(1) / 2
     else:
         others = centred_ranks(features, groups)
-        sizes_of_rows, varying = (np.linalg.norm(each.astype(np.float64), axis=1) for each in (ranks, others))
+        sizes_of_rows, varying = (
+            np.linalg.norm(each.astype(np.float64), axis=1) for each in (ranks, others)
+        )
     sums, scales = ranks @ others.T, np.outer(sizes_of_rows, varying)
     found = np.divide(sums, scales, out=np.zeros(sums.shape, np.float64), where=scales > 0)
     return np.where(varying > 0, np.clip(found, -1, 1), np.nan)
@@ -103,12 +111,16 @@ def shift_within(
     return moved
 
 
-def chance_level(ranks: Ranks, groups: NDArray[Any], features: NDArray[np.float64], kind: Kind) -> float:
+def chance_level(
+    ranks: Ranks, groups: NDArray[Any], features: NDArray[np.float64], kind: Kind
+) -> float:
     """Return the 99th percentile, over K variants of a feature, of the association of the best output.
 
     NaN if the feature does not vary within any group.
     """
-    return float(np.percentile(np.abs(associate(ranks, groups, features, kind)).max(0), CHANCE_PERCENTILE))
+    return float(
+        np.percentile(np.abs(associate(ranks, groups, features, kind)).max(0), CHANCE_PERCENTILE)
+    )
 
 
 MIN_POSITIONS = 200
@@ -201,7 +213,9 @@ def score_units(
     """
     rng = np.random.default_rng(seed)
     joined = np.concatenate(outputs, 1).T
-    places = [(layer, unit) for layer, output in enumerate(outputs) for unit in range(output.shape[1])]
+    places = [
+        (layer, unit) for layer, output in enumerate(outputs) for unit in range(output.shape[1])
+    ]
     whole_text = np.zeros(len(ids), np.int64)
     ranked = [(centred_ranks(joined, groups), groups) for groups in (whole_text, ids)]
     scores = []
@@ -300,7 +314,9 @@ def units_table(units: Units) -> Table:
             "strength": [unit.strength for unit in best],
             "by chance": [feature.chance for feature in features],
             "strength given the character": [unit.strength_given_character for unit in best],
-            "given the character, by chance": [feature.chance_given_character for feature in features],
+            "given the character, by chance": [
+                feature.chance_given_character for feature in features
+            ],
             "units beyond chance": [feature.units_beyond_chance for feature in features],
         },
     )
@@ -316,11 +332,15 @@ def units_chart(units: Units) -> Chart:
         ("|2 AUC \N{MINUS SIGN} 1| or |correlation|", ""),
         {
             "strength": Curve(names, [unit.strength for unit in best]),
-            "strength given the character": Curve(names, [unit.strength_given_character for unit in best]),
+            "strength given the character": Curve(
+                names, [unit.strength_given_character for unit in best]
+            ),
         },
         {
             "chance": Curve(names, [feature.chance for feature in features]),
-            "chance, given the character": Curve(names, [feature.chance_given_character for feature in features]),
+            "chance, given the character": Curve(
+                names, [feature.chance_given_character for feature in features]
+            ),
         },
         x_scale="names",
     )

@@ -96,8 +96,12 @@ def usable_context(
         scores.append((*mean_and_error(losses, places), gain, gain_error))
         if abs(gain) < FLAT:
             break
-    means, errors, gains, gain_errors = np.array(scores, np.float64).T  # an unknown error becomes NaN
-    ngram_scores = [(order, *mean_and_error(each, places)) for order, each in (ngram_nats or {}).items()]
+    means, errors, gains, gain_errors = np.array(
+        scores, np.float64
+    ).T  # an unknown error becomes NaN
+    ngram_scores = [
+        (order, *mean_and_error(each, places)) for order, each in (ngram_nats or {}).items()
+    ]
     orders, ngram_means, ngram_errors = np.array(ngram_scores, np.float64).reshape(-1, 3).T
     return UsableContext(
         characters=np.arange(len(scores)),
@@ -114,7 +118,9 @@ def usable_context(
     )
 
 
-def _nats_of_next(parameters: Parameters, state: State, targets: NDArray[Any]) -> NDArray[np.floating[Any]]:
+def _nats_of_next(
+    parameters: Parameters, state: State, targets: NDArray[Any]
+) -> NDArray[np.floating[Any]]:
     """Return the nats of the character after each of n states, [n], from states of [n, H] and ids [n]."""
     rows = parameters.rows_at_once(VALUES_AT_ONCE)
     parts = []
@@ -223,7 +229,9 @@ def _extra_curves(context: UsableContext) -> dict[str, Curve]:
     extras = {"all earlier characters read": Curve(context.characters, whole)}
     if len(context.ngram_nats):
         known = context.ngram_order - 1
-        extras["n-gram, n = k + 1"] = with_errors(known, context.ngram_nats, context.ngram_standard_errors)
+        extras["n-gram, n = k + 1"] = with_errors(
+            known, context.ngram_nats, context.ngram_standard_errors
+        )
     if context.used is not None:
         extras["context used"] = Curve([context.used], [context.nats[context.used]])
     return extras

@@ -119,4 +119,6 @@ class Architecture:
 
 def architecture(config: "Config", vocabulary_size: int) -> Architecture:
     """Return the architecture that a config describes for a vocabulary of V ids."""
-    return Architecture(vocabulary_size, **{name: attrgetter(key)(config) for name, key in KEYS.items()})
+    return Architecture(
+        vocabulary_size, **{name: attrgetter(key)(config) for name, key in KEYS.items()}
+    )

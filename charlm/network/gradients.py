@@ -97,7 +97,9 @@ def follow_back(
     """
     parameters = trace.parameters
     logits = parameters.logits([output[steps, texts] for output in trace.outputs])
-    by_logits = probabilities(logits)  # less 1 at the target: dL/dlogits of L = -log softmax(logits)[target], [P, V]
+    by_logits = probabilities(
+        logits
+    )  # less 1 at the target: dL/dlogits of L = -log softmax(logits)[target], [P, V]
     by_logits[np.arange(len(steps)), trace.ids[steps + 1, texts]] -= 1
     arriving = [  # at h of each layer, from the logits and from later characters: [P, H]
         by_logits @ layer.logits_kernel.T
@@ -111,17 +113,25 @@ def follow_back(
         gradients, changes = list(arriving), list(arriving)
         for layer in reversed(range(len(arriving))):
             if layer + 1 < len(arriving):
-                gradients[layer] = arriving[layer] + changes[layer + 1] @ parameters.layers[layer + 1].below_kernel.T
+                gradients[layer] = (
+                    arriving[layer]
+                    + changes[layer + 1] @ parameters.layers[layer + 1].below_kernel.T
+                )
             gradients[layer] = np.where(inside, gradients[layer], 0)
             changes[layer] = gradients[layer] * trace.slopes[layer][now, texts]
         yield tuple(gradients), tuple(changes)
-        arriving = [change @ each.recurrent_kernel.T for change, each in zip(changes, parameters.layers, strict=True)]
+        arriving = [
+            change @ each.recurrent_kernel.T
+            for change, each in zip(changes, parameters.layers, strict=True)
+        ]
 
 
 def through_inputs(parameters: Parameters, changes: State) -> Floats:
     """Return dL/dx, [P, V or E], from dL/da of each layer, [P, H]: x is the one-hot character or its embedding."""
     pairs = zip(changes, parameters.layers, strict=True)
-    first, *others = [change @ layer.input_kernel.T for change, layer in pairs if len(layer.input_kernel)]
+    first, *others = [
+        change @ layer.input_kernel.T for change, layer in pairs if len(layer.input_kernel)
+    ]
     return np.asarray(sum(others, first))
 
 
@@ -140,7 +150,9 @@ def push_forward(parameters: Parameters, differences: Floats, slopes: State) -> 
 
     """
     after: list[Floats] = []
-    for part, layer, gain in zip(parameters.split(differences), parameters.layers, slopes, strict=True):
+    for part, layer, gain in zip(
+        parameters.split(differences), parameters.layers, slopes, strict=True
+    ):
         total = part @ layer.recurrent_kernel
         if after:
             total += after[-1] @ layer.below_kernel
@@ -172,7 +184,10 @@ def lag_curves(
     A prediction whose gradient at t is zero is left out of the layer's percentiles.
     """
     flow = follow_back(trace, steps, lags=lags, texts=texts)
-    norms = np.array([[np.linalg.norm(layer, axis=-1) for layer in gradients] for gradients, _ in flow], np.float64)
+    norms = np.array(
+        [[np.linalg.norm(layer, axis=-1) for layer in gradients] for gradients, _ in flow],
+        np.float64,
+    )
     curves = []
     for layer in range(norms.shape[1]):
         known = norms[:, layer, norms[0, layer] > 0]  # [K, P]
@@ -203,7 +218,9 @@ def spectral_radius(matrix: Floats, *, squarings: int = 8) -> float:
     for squaring in range(squarings + 1):
         power = power @ power if squaring else matrix
         norm = float(np.linalg.norm(power))
-        if norm == 0 or not math.isfinite(norm):  # all eigenvalues are 0 (or float32 ends here), or NaN
+        if norm == 0 or not math.isfinite(
+            norm
+        ):  # all eigenvalues are 0 (or float32 ends here), or NaN
             return 0 * norm
         power, before, log_norm = power / np.float32(norm), log_norm, 2 * log_norm + math.log(norm)
         growth = (log_norm - before) / 2 ** (squaring - 1)

@@ -105,7 +105,9 @@ def tensors_sha256(tensors: Tensors) -> str:
     return digest.hexdigest()
 
 
-def model_bytes(model: TrainedModel, *, tensors: Tensors | None = None, training: Any = None) -> bytes:
+def model_bytes(
+    model: TrainedModel, *, tensors: Tensors | None = None, training: Any = None
+) -> bytes:
     """Return the contents of a model file.
 
     Args:
@@ -114,7 +116,10 @@ def model_bytes(model: TrainedModel, *, tensors: Tensors | None = None, training
         training: The further field of a checkpoint, for JSON; None = it is none.
 
     """
-    tensors = {name: np.asarray(tensor, order="C") for name, tensor in (tensors or model.parameters.tensors).items()}
+    tensors = {
+        name: np.asarray(tensor, order="C")
+        for name, tensor in (tensors or model.parameters.tensors).items()
+    }
     fields: dict[str, Any] = {"format": FORMAT, "charlm": __version__, **model.facts}
     fields |= {"vocabulary": model.vocabulary.to_fields(), "config": model.config}
     fields |= {} if training is None else {"training": training}
@@ -162,7 +167,9 @@ def read_model(path: Path) -> TrainedModel:
     return read_tensors(path, only_model=True)[0]
 
 
-def read_tensors(path: Path, *, only_model: bool = False) -> tuple[TrainedModel, dict[str, Any], Tensors]:
+def read_tensors(
+    path: Path, *, only_model: bool = False
+) -> tuple[TrainedModel, dict[str, Any], Tensors]:
     """Return the model in a file, the fields of its metadata, and its tensors; raises what `read_model` raises.
 
     Args:
@@ -180,11 +187,15 @@ def read_tensors(path: Path, *, only_model: bool = False) -> tuple[TrainedModel,
             tensor = file.get_tensor(name)
             _add(digest, name, tensor)
             if name in shapes and not np.isfinite(tensor).all():
-                raise CharlmError(f"{path}: tensor {name}: holds values that are not finite; use an earlier model")
+                raise CharlmError(
+                    f"{path}: tensor {name}: holds values that are not finite; use an earlier model"
+                )
             if name in shapes or not only_model:
                 tensors[name] = tensor
         if digest.hexdigest() != fields.get("tensors_sha256"):
-            raise CharlmError(f"{path}: damaged: the SHA-256 of its tensors is not the one in its metadata")
+            raise CharlmError(
+                f"{path}: damaged: the SHA-256 of its tensors is not the one in its metadata"
+            )
     parameters = Parameters(architecture, {name: tensors[name] for name in shapes})
     facts = {name: value for name, value in fields.items() if name in FACTS}
     return TrainedModel(parameters, vocabulary, fields["config"], facts), fields, tensors
@@ -197,7 +208,9 @@ def _check_tensors(file: Any, shapes: Mapping[str, Shape], path: Path) -> None:
         dtype = tensor.get_dtype()
         if dtype not in (("F32",) if name in shapes else DTYPES):
             expected = "float32" if name in shapes else "a dtype of NumPy"
-            raise CharlmError(f"{path}: tensor {short_repr(name)[1:-1]}: found dtype {dtype}; expected {expected}")
+            raise CharlmError(
+                f"{path}: tensor {short_repr(name)[1:-1]}: found dtype {dtype}; expected {expected}"
+            )
     for name, shape in shapes.items():
         actual = tuple(found[name].get_shape()) if name in found else None
         if actual != shape:
@@ -221,12 +234,19 @@ def read_architecture(fields: Mapping[str, Any], path: Path) -> Architecture:
             },
         }:
             numbers = [layers, units, *([] if embedding is None else [embedding])]
-            if any(type(size) is not int or not 1 <= size <= MAX_SIZE for size in numbers) or layers > MAX_LAYERS:
+            if (
+                any(type(size) is not int or not 1 <= size <= MAX_SIZE for size in numbers)
+                or layers > MAX_LAYERS
+            ):
                 most = f"the sizes of the network must be from 1 to {MAX_SIZE:,}, and {MAX_LAYERS} layers at most"
                 raise CharlmError(f"{path}: {most}")
             if activation not in ACTIVATIONS:
-                raise CharlmError(f"{path}: activation {short_repr(activation)}; must be {', '.join(ACTIVATIONS)}")
-            return Architecture(len(characters), layers, units, embedding, use_bias, activation, skip_connections)
+                raise CharlmError(
+                    f"{path}: activation {short_repr(activation)}; must be {', '.join(ACTIVATIONS)}"
+                )
+            return Architecture(
+                len(characters), layers, units, embedding, use_bias, activation, skip_connections
+            )
     raise CharlmError(f"{path}: damaged: its metadata does not describe a network")
 
 
@@ -241,12 +261,16 @@ def _open(path: Path) -> Iterator[tuple[dict[str, Any], Any]]:
     with open_file(path) as file:
         size = int.from_bytes(file.read(8), "little")
     if size > MAX_HEADER_BYTES:
-        raise CharlmError(f"{path}: not a model file of charlm: its header has more than {MAX_HEADER_BYTES:,} bytes")
+        raise CharlmError(
+            f"{path}: not a model file of charlm: its header has more than {MAX_HEADER_BYTES:,} bytes"
+        )
     try:
         with reading(path), safetensors.safe_open(path, "numpy") as opened:
             yield _fields(opened.metadata() or {}, path), opened
     except (safetensors.SafetensorError, ValueError) as error:
-        raise CharlmError(f"{path}: damaged, or not a model file of charlm: {str(error)[:200]}") from None
+        raise CharlmError(
+            f"{path}: damaged, or not a model file of charlm: {str(error)[:200]}"
+        ) from None
 
 
 def _fields(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
@@ -265,5 +289,7 @@ def _fields(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
     read_architecture(fields, path)
     size = len(json.dumps(fields["config"]))
     if size > MAX_CONFIG_CHARACTERS:
-        raise CharlmError(f"{path}: config of {size:,} characters; expected at most {MAX_CONFIG_CHARACTERS:,}")
+        raise CharlmError(
+            f"{path}: config of {size:,} characters; expected at most {MAX_CONFIG_CHARACTERS:,}"
+        )
     return dict(fields)

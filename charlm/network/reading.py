@@ -80,7 +80,9 @@ def read_blocks(
 
 def _unroll(parameters: Parameters, ids: NDArray[Any], state: State) -> tuple[Floats, State]:
     """Read ids in a thread of its own, which does not have the `np.errstate` of the caller."""
-    with np.errstate(over="ignore", invalid="ignore"):  # the logits show whether the outputs were finite
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # the logits show whether the outputs were finite
         return parameters.unroll(ids, state)
 
 
@@ -101,7 +103,9 @@ class Pieces:
             output[0] = 0
 
 
-def cut_pieces(ids: NDArray[Any], *, streams: int = 1, length: int | None = None, warm_up: int) -> Pieces:
+def cut_pieces(
+    ids: NDArray[Any], *, streams: int = 1, length: int | None = None, warm_up: int
+) -> Pieces:
     """Divide a text into pieces, which are read many times faster than the text from start to end.
 
     There are `streams` pieces, or fewer, so that none is shorter than twice `warm_up`. The first piece is read from the
@@ -170,7 +174,9 @@ class Stepper:
 
     """
 
-    def __init__(self, parameters: Parameters, state: State, *, forbidden: Iterable[int] = ()) -> None:
+    def __init__(
+        self, parameters: Parameters, state: State, *, forbidden: Iterable[int] = ()
+    ) -> None:
         self._activate = ACTIVATIONS[parameters.activation]
         self._bias = parameters.logits_bias.copy()
         self._bias[list(forbidden)] = -np.inf
@@ -215,6 +221,10 @@ class _LayerBuffers:
         self.kernel = parameters.joined_kernels[index]
         self.output = np.empty(units, np.float32)
         self.product = np.empty(self.kernel.shape[1], np.float32)
-        self.to_itself, self.to_above, self.to_logits = np.split(self.product, np.cumsum(widths)[:-1], axis=-1)
-        self.multiply = partial(self.output.dot, self.kernel, self.product)  # a third less overhead than np.matmul
+        self.to_itself, self.to_above, self.to_logits = np.split(
+            self.product, np.cumsum(widths)[:-1], axis=-1
+        )
+        self.multiply = partial(
+            self.output.dot, self.kernel, self.product
+        )  # a third less overhead than np.matmul
         """Multiplies the output by the three matrices, into the buffers of the products."""

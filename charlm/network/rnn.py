@@ -48,7 +48,9 @@ class Layer:
     """The weights of one SimpleRNN layer, and the rows of kernels by what they multiply; there may be none."""
 
     kernel: Floats  # [inputs, H]
-    below_kernel: Floats  # [H, H] or [0, H], the rows of the kernel for the output of the layer below
+    below_kernel: (
+        Floats  # [H, H] or [0, H], the rows of the kernel for the output of the layer below
+    )
     input_kernel: Floats  # [V or E, H] or [0, H], the rows of the kernel for x
     recurrent_kernel: Floats  # [H, H]
     bias: Floats  # [H]; zeros if the network has no biases
@@ -127,7 +129,9 @@ class Parameters:
     @cached_property
     def joined_kernels(self) -> tuple[Floats, ...]:
         """The `output_kernels` of each layer side by side, [H, N]."""
-        return tuple(np.concatenate(self.output_kernels(index), axis=1) for index in range(len(self.layers)))
+        return tuple(
+            np.concatenate(self.output_kernels(index), axis=1) for index in range(len(self.layers))
+        )
 
     def rows_at_once(self, values: int) -> int:
         """Return how many rows of max(V, H) values fit into a number of values; at least 1."""
@@ -139,17 +143,23 @@ class Parameters:
 
     def cast(self, dtype: DTypeLike) -> "Parameters":
         """Return the same weights in another floating dtype; what is computed with them has that dtype."""
-        return Parameters(self.architecture, {name: tensor.astype(dtype) for name, tensor in self.tensors.items()})
+        return Parameters(
+            self.architecture, {name: tensor.astype(dtype) for name, tensor in self.tensors.items()}
+        )
 
     def logits(self, outputs: Sequence[Floats]) -> Floats:
         """Return the logits [..., V] of the outputs of all layers, each [..., H]."""
-        features = np.concatenate(outputs, -1) if self.architecture.skip_connections else outputs[-1]
+        features = (
+            np.concatenate(outputs, -1) if self.architecture.skip_connections else outputs[-1]
+        )
         logits: Floats = features @ self.logits_kernel
         return np.add(logits, self.logits_bias, out=logits)
 
     def zero_state(self, batch: int) -> State:
         """Return the state before the first character: zeros [batch, H] for each layer."""
-        return tuple(np.zeros((batch, layer.units), self.logits_bias.dtype) for layer in self.layers)
+        return tuple(
+            np.zeros((batch, layer.units), self.logits_bias.dtype) for layer in self.layers
+        )
 
     def step(self, ids: NDArray[Any], state: State) -> tuple[Floats, State]:
         """Read one character in each stream.
@@ -180,7 +190,10 @@ class Parameters:
 
         """
         outputs = read_outputs(self, ids, state)
-        last = tuple(output[-1] if len(output) else first for output, first in zip(outputs, state, strict=True))
+        last = tuple(
+            output[-1] if len(output) else first
+            for output, first in zip(outputs, state, strict=True)
+        )
         return self.logits(outputs), last
 
     def _layer(self, index: int) -> Layer:
@@ -210,7 +223,9 @@ class Parameters:
 def advance(parameters: Parameters, ids: NDArray[Any], state: State) -> State:
     """Read one character in each stream; return the state after it, without the logits: `Parameters.step`."""
     outputs, activate = list[Floats](), ACTIVATIONS[parameters.activation]
-    for layer, table, previous in zip(parameters.layers, parameters.input_tables, state, strict=True):
+    for layer, table, previous in zip(
+        parameters.layers, parameters.input_tables, state, strict=True
+    ):
         total = previous @ layer.recurrent_kernel
         total += table[ids] if len(table) > 1 else table
         if outputs:
@@ -237,11 +252,15 @@ def read_outputs(parameters: Parameters, ids: NDArray[Any], state: State) -> Sta
         inputs = table[ids] if len(table) > 1 else np.broadcast_to(table, (*ids.shape, layer.units))
         if outputs:
             inputs = inputs + outputs[-1] @ layer.below_kernel
-        outputs.append(recur(inputs, layer.recurrent_kernel, first, activation=parameters.activation))
+        outputs.append(
+            recur(inputs, layer.recurrent_kernel, first, activation=parameters.activation)
+        )
     return tuple(outputs)
 
 
-def recur(input_projection: Floats, recurrent_kernel: Floats, state: Floats, *, activation: str = "tanh") -> Floats:
+def recur(
+    input_projection: Floats, recurrent_kernel: Floats, state: Floats, *, activation: str = "tanh"
+) -> Floats:
     """Run the recurrence of one layer, h_t = f(input_projection_t + h_{t-1} V).
 
     Args:
@@ -254,7 +273,10 @@ def recur(input_projection: Floats, recurrent_kernel: Floats, state: Floats, *, 
         The outputs h_1 to h_T, of the shape of `input_projection`.
 
     """
-    outputs, activate = np.empty(input_projection.shape, input_projection.dtype), ACTIVATIONS[activation]
+    outputs, activate = (
+        np.empty(input_projection.shape, input_projection.dtype),
+        ACTIVATIONS[activation],
+    )
     for time, now in enumerate(input_projection):
         output = outputs[time]
         np.matmul(state, recurrent_kernel, out=output)
@@ -275,7 +297,9 @@ def nats(logits: Floats, targets: NDArray[Any]) -> Floats:
         float32 [...]; not finite if the logits are not.
 
     """
-    with np.errstate(over="ignore", invalid="ignore"):  # the result shows whether the logits were finite
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # the result shows whether the logits were finite
         return np.asarray(-np.take_along_axis(log_softmax(logits), targets[..., None], -1)[..., 0])
 
 

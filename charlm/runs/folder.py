@@ -34,7 +34,9 @@ _TIME = re.compile(r"^\d{8}-\d{6}-")
 """How the name of a folder that `make_folder` made begins."""
 
 
-def make_folder(text_name: str, *, under: Path = RUNS, now: Callable[[], time.struct_time] = time.localtime) -> Path:
+def make_folder(
+    text_name: str, *, under: Path = RUNS, now: Callable[[], time.struct_time] = time.localtime
+) -> Path:
     """Make a folder for a new run, named by the time and the text, and return it.
 
     Args:
@@ -65,7 +67,9 @@ def is_run(folder: Path) -> bool:
 def check_is_run(folder: Path) -> None:
     """Raise CharlmError unless a run has begun in a folder."""
     if not is_run(folder):
-        raise CharlmError(f"{folder}: not a run: there is no {CONFIG_FILE} or no {METRICS_FILE} in it")
+        raise CharlmError(
+            f"{folder}: not a run: there is no {CONFIG_FILE} or no {METRICS_FILE} in it"
+        )
 
 
 def results(run: Path) -> list[str]:
@@ -73,7 +77,9 @@ def results(run: Path) -> list[str]:
 
     Raises OSError if a name cannot be looked up, so that it is not known what there is.
     """
-    checkpoints = [f"{CHECKPOINTS}/{checkpoint_name(step)}" for step in saved_steps(run / CHECKPOINTS)]
+    checkpoints = [
+        f"{CHECKPOINTS}/{checkpoint_name(step)}" for step in saved_steps(run / CHECKPOINTS)
+    ]
     return [name for name in (BEST, LAST) if (run / name).exists()] + checkpoints
 
 
@@ -94,8 +100,13 @@ def saved_steps(folder: Path) -> list[int]:
 
 def run_of(model: Path) -> Path | None:
     """Return the run in which a model file or a checkpoint lies, or None."""
-    named = model.parent, model.parent.parent  # the absolute ones are needed for a name in the folder of the run
-    return next((folder for folder in (*named, *model.absolute().parents[:2]) if is_run(folder)), None)
+    named = (
+        model.parent,
+        model.parent.parent,
+    )  # the absolute ones are needed for a name in the folder of the run
+    return next(
+        (folder for folder in (*named, *model.absolute().parents[:2]) if is_run(folder)), None
+    )
 
 
 def model_name(model: Path) -> str:
@@ -119,7 +130,10 @@ def newest_unfinished_run(under: Path = RUNS) -> Path:
     runs = [run for run in find_runs(under) if not is_held(run)]
     if not runs:
         raise CharlmError(f"{under}/: every run here is in use by another process")
-    return max(runs, key=lambda run: (not (run / ENDED_FILE).is_file(), (run / METRICS_FILE).stat().st_mtime_ns))
+    return max(
+        runs,
+        key=lambda run: (not (run / ENDED_FILE).is_file(), (run / METRICS_FILE).stat().st_mtime_ns),
+    )
 
 
 def find_runs(under: Path = RUNS) -> list[Path]:
@@ -130,7 +144,9 @@ def find_runs(under: Path = RUNS) -> list[Path]:
     return [under / name for name in names]
 
 
-def find_run(run: Path | None, *, under: Path = RUNS, suits: Callable[[Path], bool] = Path.is_dir) -> Path:
+def find_run(
+    run: Path | None, *, under: Path = RUNS, suits: Callable[[Path], bool] = Path.is_dir
+) -> Path:
     """Return the folder of the run that the user means, which need not be a run.
 
     Args:
@@ -152,13 +168,17 @@ def find_run(run: Path | None, *, under: Path = RUNS, suits: Callable[[Path], bo
     part = str(run)
     found = [part] if part in names else [name for name in names if part in name]
     if len(found) > 1:
-        raise CharlmError(f"{run}: a part of the names of several runs: {', '.join(found)}; must be that of one")
+        raise CharlmError(
+            f"{run}: a part of the names of several runs: {', '.join(found)}; must be that of one"
+        )
     if names and not found:
         words = {word: name for name in names for word in (name, _TIME.sub("", name))}
         near = nearest(part, words)
         hint = f"; did you mean {words[near]}?" if near else near_file_hint(run, suits=suits)
         advice = None if hint else Advice("list runs", under)
-        raise CharlmError(f"{run}: no such folder, and no run has this in its name{hint}", advice=advice)
+        raise CharlmError(
+            f"{run}: no such folder, and no run has this in its name{hint}", advice=advice
+        )
     return under / found[0] if found else run
 
 
@@ -180,11 +200,15 @@ def find_model(model: Path | None, *, on_event: OnEvent = ignore) -> Path:
 
     """
     is_path = model is None or model.exists() or str(model) in run_names()
-    found = (None if is_path else shipped_models().get(str(model))) or find_run(model, suits=_may_be_model)
+    found = (None if is_path else shipped_models().get(str(model))) or find_run(
+        model, suits=_may_be_model
+    )
     if model is None:
         on_event(NewestRunTaken(found))
     if found.is_file() and found.suffix != SUFFIX:
-        raise CharlmError(f"{found}: not a model file (*{SUFFIX})", advice=Advice("use as text", found))
+        raise CharlmError(
+            f"{found}: not a model file (*{SUFFIX})", advice=Advice("use as text", found)
+        )
     if found.is_file():
         return found
     if not found.is_dir():

@@ -71,7 +71,9 @@ def check_parent(config: Config, parent: Parent | None) -> None:
             )
 
 
-def adapt_parent(parent: Parent, config: Config, corpus: Corpus, *, on_event: OnEvent = ignore) -> TrainedModel:
+def adapt_parent(
+    parent: Parent, config: Config, corpus: Corpus, *, on_event: OnEvent = ignore
+) -> TrainedModel:
     """Return the model file init.safetensors of a run: the weights of the parent, for the vocabulary of the corpus.
 
     Args:
@@ -82,12 +84,19 @@ def adapt_parent(parent: Parent, config: Config, corpus: Corpus, *, on_event: On
 
     """
     known, vocabulary = parent.model.vocabulary, corpus.vocabulary
-    counts, matched = count_ids(corpus.split("train"), len(vocabulary)), match_ids(known, vocabulary)
-    is_used = np.array([character is not None for character in vocabulary.characters]) & (counts > 0)
+    counts, matched = (
+        count_ids(corpus.split("train"), len(vocabulary)),
+        match_ids(known, vocabulary),
+    )
+    is_used = np.array([character is not None for character in vocabulary.characters]) & (
+        counts > 0
+    )
     kept, new = (int((is_used & which).sum()) for which in (matched >= 0, matched < 0))
     on_event(InitialWeightsAdapted(parent.path, kept, new))
     parameters = transfer(parent.model.parameters, matched, counts, seed=config.seed)
-    return TrainedModel(parameters, vocabulary, config.model_dump(mode="json"), {"step": 0, "epoch": 0.0})
+    return TrainedModel(
+        parameters, vocabulary, config.model_dump(mode="json"), {"step": 0, "epoch": 0.0}
+    )
 
 
 def match_ids(known: Vocabulary, vocabulary: Vocabulary) -> NDArray[np.int64]:
@@ -105,7 +114,9 @@ def match_ids(known: Vocabulary, vocabulary: Vocabulary) -> NDArray[np.int64]:
     return np.array([ids.get(name, -1) for name in vocabulary.names], np.int64)
 
 
-def transfer(parameters: Parameters, matched: NDArray[np.int64], counts: NDArray[np.int64], *, seed: int) -> Parameters:
+def transfer(
+    parameters: Parameters, matched: NDArray[np.int64], counts: NDArray[np.int64], *, seed: int
+) -> Parameters:
     """Return the weights of a model for another vocabulary.
 
     The weights of known ids are copied, so if no id is new and none is left out, the model predicts as before.
@@ -125,12 +136,16 @@ def transfer(parameters: Parameters, matched: NDArray[np.int64], counts: NDArray
     def rows(table: Floats) -> Floats:
         """Return the rows of all ids, [W, n], from those of the known ids, [V, n]."""
         noise = NOISE * table.std(0) * rng.standard_normal((len(matched), table.shape[1]))
-        return np.where((matched >= 0)[:, None], table[matched], table.mean(0) + noise).astype(np.float32)
+        return np.where((matched >= 0)[:, None], table[matched], table.mean(0) + noise).astype(
+            np.float32
+        )
 
     tensors = dict(parameters.tensors)
     for name, spec in parameters.architecture.tensors.items():
         if ONE_HOT in spec.reads:
-            before, table = np.split(tensors[name], [spec.rows(ONE_HOT).start])  # the rows of the ids are the last
+            before, table = np.split(
+                tensors[name], [spec.rows(ONE_HOT).start]
+            )  # the rows of the ids are the last
             tensors[name] = np.concatenate([before, rows(table)])
     tensors["logits.kernel"] = np.ascontiguousarray(rows(parameters.logits_kernel.T).T)
     tensors["logits.bias"] = _biases(parameters.logits_bias, matched, counts)
@@ -160,5 +175,7 @@ def read_initial(run: Run) -> Parameters | None:
         return None
     model = read_model(run.folder / INIT)
     if model.vocabulary != run.corpus.vocabulary:
-        raise CharlmError(f"{run.folder / INIT}: has another vocabulary than {CORPUS}/; start a new run")
+        raise CharlmError(
+            f"{run.folder / INIT}: has another vocabulary than {CORPUS}/; start a new run"
+        )
     return model.parameters

@@ -18,7 +18,8 @@ TAIL_BYTES = 1 << 20
 def to_line(metrics: Mapping[str, Any]) -> bytes:
     """Return an object as a line; a number that is not finite becomes null, since JSON cannot express it."""
     finite = {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in metrics.items()
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in metrics.items()
     }
     return (json.dumps(finite, allow_nan=False) + "\n").encode()
 
@@ -39,7 +40,9 @@ def read_position(path: Path) -> tuple[float | None, float | None, float | None]
     with open_file(path) as file:
         start = max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES)
         file.seek(start)
-        lines = file.read(TAIL_BYTES).split(b"\n")[start > 0 : -1]  # the first and the last one may be cut
+        lines = file.read(TAIL_BYTES).split(b"\n")[
+            start > 0 : -1
+        ]  # the first and the last one may be cut
     last = parse_line(next(reversed(lines), b"{}"))
     timed = parse_line(next((line for line in reversed(lines) if b'"seconds"' in line), b"{}"))
     if last is None or timed is None:

@@ -132,7 +132,9 @@ def own_folder(
         _check_is_free(path, may_continue=may_continue)
         path.mkdir(parents=True, exist_ok=True)
     with only_writer(path, clock=clock):
-        _check_is_free(path, may_continue=may_continue)  # again, since another process may have been faster
+        _check_is_free(
+            path, may_continue=may_continue
+        )  # again, since another process may have been faster
         folder = RunFolder(path, was_run=is_run(path))
         if not folder.was_run:
             _remove_leftovers(path, on_event)
@@ -149,7 +151,9 @@ def _check_is_free(path: Path, *, may_continue: bool) -> None:
     """Raise CharlmError unless a run may begin in a folder, or continue there."""
     if is_run(path):
         if not may_continue:
-            raise CharlmError(f"{path}: holds a run; name another folder", advice=Advice("resume", path))
+            raise CharlmError(
+                f"{path}: holds a run; name another folder", advice=Advice("resume", path)
+            )
         return
     if not path.exists():
         return
@@ -162,7 +166,12 @@ def is_leftover(folder: Path) -> bool:
     names = {path.name for path in folder.iterdir() if not path.name.endswith(".tmp")}
     metrics = folder / METRICS_FILE
     has_metrics = metrics.is_file() and metrics.stat().st_size > 0
-    return LOCK in names and names <= OF_A_START and not has_metrics and not RunFolder(folder).has_results()
+    return (
+        LOCK in names
+        and names <= OF_A_START
+        and not has_metrics
+        and not RunFolder(folder).has_results()
+    )
 
 
 def _remove_leftovers(folder: Path, on_event: OnEvent) -> None:
@@ -224,5 +233,9 @@ def _link(corpus: Corpus, folder: Path) -> None:
     """
     outer = corpus.folder.parent
     is_within = (outer / LOCK).is_file() and folder.is_relative_to(outer)
-    target = Path(os.path.relpath(corpus.folder, folder.parent)) if is_within else corpus.folder.resolve()
+    target = (
+        Path(os.path.relpath(corpus.folder, folder.parent))
+        if is_within
+        else corpus.folder.resolve()
+    )
     folder.symlink_to(target, target_is_directory=True)

@@ -51,10 +51,15 @@ def open_run(folder: Path, *, overrides: Overrides = (), verify: bool = True) ->
 
     """
     check_is_run(folder)
-    before, config = (load_config(folder / CONFIG_FILE, overrides=values) for values in ((), overrides))
+    before, config = (
+        load_config(folder / CONFIG_FILE, overrides=values) for values in ((), overrides)
+    )
     check_resume(before, config)
     return Run(
-        folder, config, open_corpus(folder / CORPUS, verify=verify), previous=before if config != before else None
+        folder,
+        config,
+        open_corpus(folder / CORPUS, verify=verify),
+        previous=before if config != before else None,
     )
 
 
@@ -84,12 +89,18 @@ def run_corpus(path: Path, model: TrainedModel) -> Corpus | None:
         source = DEFAULT_CORPUS
         settings = parse_config(model.config, origin=str(path)).corpus
         with temporary_folder() as folder:
-            corpus = tokenize([str(source)], folder / CORPUS, settings)  # its ids stay readable without the folder
+            corpus = tokenize(
+                [str(source)], folder / CORPUS, settings
+            )  # its ids stay readable without the folder
     else:
         return None
-    trained_on = model.facts.get(CORPUS, corpus_identity(corpus))  # an imported model does not have it
+    trained_on = model.facts.get(
+        CORPUS, corpus_identity(corpus)
+    )  # an imported model does not have it
     if corpus.vocabulary != model.vocabulary or trained_on != corpus_identity(corpus):
-        raise CharlmError(f"{source}: not the text that the model was trained on: put it back, or name a text")
+        raise CharlmError(
+            f"{source}: not the text that the model was trained on: put it back, or name a text"
+        )
     return corpus
 
 
@@ -98,7 +109,13 @@ def files_of(model: Path) -> list[Path]:
     run = run_of(model)
     if run is None:
         return [model, DEFAULT_CORPUS]
-    return [model, *(run / name for name in (CORPUS, CHECKPOINTS, CONFIG_FILE, METRICS_FILE, ENDED_FILE, BEST, LAST))]
+    return [
+        model,
+        *(
+            run / name
+            for name in (CORPUS, CHECKPOINTS, CONFIG_FILE, METRICS_FILE, ENDED_FILE, BEST, LAST)
+        ),
+    ]
 
 
 def corpus_identity(corpus: Corpus) -> dict[str, Any]:

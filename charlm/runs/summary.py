@@ -132,7 +132,9 @@ def summarize(folder: Path, *, clock: Callable[[], float] = time.time) -> RunSum
             step=max((each for each in (step, *saved) if each is not None), default=None),
             split=score.get("split"),
             nats_per_char=to_number(score.get("nats_per_char")),
-            block_means=tuple(means) if isinstance(means, list) and None not in map(to_number, means) else (),
+            block_means=tuple(means)
+            if isinstance(means, list) and None not in map(to_number, means)
+            else (),
             scored_characters=to_number(score.get("characters")),
             ngram_nats_per_char=to_number(score.get("ngram_nats_per_char")),
             ngram_standard_error=to_number(score.get("ngram_standard_error")),
@@ -156,10 +158,14 @@ def group_by_text(summaries: Sequence[RunSummary]) -> list[list[RunSummary]]:
 
 def group_by_seed(summaries: Sequence[RunSummary]) -> list[list[RunSummary]]:
     """Group summaries of runs on one text that differ in SEEDS alone, in the order of their first run."""
-    return _group(summaries, lambda run: json.dumps([run.recipe, {**run.settings, **dict.fromkeys(SEEDS)}]))
+    return _group(
+        summaries, lambda run: json.dumps([run.recipe, {**run.settings, **dict.fromkeys(SEEDS)}])
+    )
 
 
-def _group(summaries: Sequence[RunSummary], key: Callable[[RunSummary], object]) -> list[list[RunSummary]]:
+def _group(
+    summaries: Sequence[RunSummary], key: Callable[[RunSummary], object]
+) -> list[list[RunSummary]]:
     groups: dict[object, list[RunSummary]] = {}
     for summary in summaries:
         groups.setdefault(key(summary), []).append(summary)
@@ -176,7 +182,12 @@ def differing_settings(summaries: Sequence[RunSummary]) -> list[str]:
     keys = list(dict.fromkeys([*(key for key in IMPORTANT if key in present), *present]))
     recipes = dict.fromkeys(summary.recipe for summary in summaries)
     parts = [*([run for run in summaries if run.recipe == recipe] for recipe in recipes), summaries]
-    found = [key for part in parts for key in keys if len({json.dumps(run.settings.get(key)) for run in part}) > 1]
+    found = [
+        key
+        for part in parts
+        for key in keys
+        if len({json.dumps(run.settings.get(key)) for run in part}) > 1
+    ]
     return list(dict.fromkeys(found))
 
 
@@ -184,8 +195,12 @@ def _read_settings(path: Path) -> dict[str, Any]:
     """Return every setting in the config of a run by its dotted key, also if this version does not know it."""
     values = read_yaml(path)
     if not isinstance(values, dict):
-        raise CharlmError(f"{path}: found {short_repr(values)}; must be a mapping of keys to values")
-    return {key: value for key, value in dotted(values) if value == {} or not isinstance(value, dict)}
+        raise CharlmError(
+            f"{path}: found {short_repr(values)}; must be a mapping of keys to values"
+        )
+    return {
+        key: value for key, value in dotted(values) if value == {} or not isinstance(value, dict)
+    }
 
 
 def _read_text(corpus: Path) -> RunText:
@@ -193,7 +208,9 @@ def _read_text(corpus: Path) -> RunText:
     if manifest.min_count > 1:
         return RunText(manifest.text_name, manifest.ids_sha256, manifest.splits["validation"])
     read = json.dumps([manifest.encoding, *(source.sha256 for source in manifest.sources)]).encode()
-    return RunText(manifest.text_name, hashlib.sha256(read).hexdigest(), manifest.splits["validation"])
+    return RunText(
+        manifest.text_name, hashlib.sha256(read).hexdigest(), manifest.splits["validation"]
+    )
 
 
 def _score_of(facts: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -212,7 +229,9 @@ ReportError = Callable[[Path, CharlmError], object]
 """Takes the folder of a run that cannot be read, and the reason."""
 
 
-def list_runs(runs: str | Path | Sequence[str | Path] = (), *, report: ReportError | None = None) -> list[RunSummary]:
+def list_runs(
+    runs: str | Path | Sequence[str | Path] = (), *, report: ReportError | None = None
+) -> list[RunSummary]:
     """Return how far runs have come, the newest first.
 
     Args:

@@ -52,7 +52,9 @@ def read_prompt_outputs(parameters: Parameters, ids: NDArray[Any]) -> Iterator[S
     """Read a prompt as `read_prompt` does; yield the outputs at every character of a block, float32 [t, 1, H]."""
     state = parameters.zero_state(1)
     for start in range(0, len(ids), PROMPT_BLOCK):
-        with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
+        with np.errstate(
+            over="ignore", invalid="ignore"
+        ):  # values that are not finite raise a CharlmError
             outputs = read_outputs(parameters, ids[start : start + PROMPT_BLOCK, None], state)
         state = tuple(output[-1] for output in outputs)
         yield outputs
@@ -197,7 +199,9 @@ class GrowingText:
 
     """
 
-    def __init__(self, vocabulary: Vocabulary, *, stops: Sequence[str] = (), ignore_end: bool = False) -> None:
+    def __init__(
+        self, vocabulary: Vocabulary, *, stops: Sequence[str] = (), ignore_end: bool = False
+    ) -> None:
         self.stopped_by: StoppedBy | None = None
         """What has ended the text; None as long as it can go on."""
         self._glyphs = vocabulary.glyphs
@@ -241,10 +245,15 @@ class GeneratedText(Iterator[str]):
     def __init__(self, ids: Iterator[int], vocabulary: Vocabulary, wanted: TextRequest) -> None:
         self._ids, self._length, self._read = ids, wanted.length, 0
         stops = [wanted.stop] if wanted.stop else []
-        self._growing, self._pieces = GrowingText(vocabulary, stops=stops, ignore_end=wanted.ignore_end), list[str]()
+        self._growing, self._pieces = (
+            GrowingText(vocabulary, stops=stops, ignore_end=wanted.ignore_end),
+            list[str](),
+        )
 
     def __next__(self) -> str:
-        with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
+        with np.errstate(
+            over="ignore", invalid="ignore"
+        ):  # values that are not finite raise a CharlmError
             while not self._growing.stopped_by and (index := next(self._ids, None)) is not None:
                 self._read += 1
                 if piece := self._growing.read(index, is_last=self._read == self._length):
@@ -265,7 +274,9 @@ class GeneratedText(Iterator[str]):
 
         """
         if self._length == 0:
-            raise CharlmError("length=0 generates without end: iterate over the text, or give a length")
+            raise CharlmError(
+                "length=0 generates without end: iterate over the text, or give a length"
+            )
         for _ in self:
             pass
         return Sample("".join(self._pieces), self.stopped_by)
@@ -287,7 +298,9 @@ def generate_text(model: TrainedModel, wanted: TextRequest) -> GeneratedText:
 
     """
     *_, state = read_prompt(model.parameters, encode_prompt(model.vocabulary, wanted.prompt))
-    steps = choose_ids(model, state, sampler=wanted.sampler, seed=wanted.seed, length=wanted.length or None)
+    steps = choose_ids(
+        model, state, sampler=wanted.sampler, seed=wanted.seed, length=wanted.length or None
+    )
     return GeneratedText((index for index, _ in steps), model.vocabulary, wanted)
 
 

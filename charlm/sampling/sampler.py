@@ -82,7 +82,9 @@ def make_chooser(sampler: Sampler) -> Callable[[Floats, float], int]:
         if is_filtered:
             weights *= _kept(weights, sampler)
         up_to = np.add.accumulate(weights.astype(np.float64))
-        return int(up_to.searchsorted(uniform * up_to.item(-1), "right"))  # item: a float of Python is faster
+        return int(
+            up_to.searchsorted(uniform * up_to.item(-1), "right")
+        )  # item: a float of Python is faster
 
     return choose
 
@@ -111,4 +113,6 @@ def _most_likely(logits: Floats, _: float) -> int:
 
 def not_finite() -> CharlmError:
     """Return the error of logits from which nothing can be chosen."""
-    return CharlmError("the weights are not finite: no character can be chosen; use an earlier checkpoint")
+    return CharlmError(
+        "the weights are not finite: no character can be chosen; use an earlier checkpoint"
+    )

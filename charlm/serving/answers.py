@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 
 from charlm.network.reading import VALUES_AT_ONCE
 from charlm.network.rnn import Floats, State
-from charlm.sampling.generation import GrowingText, choose_ids, empty_prompt, random_seed, read_prompt_outputs
+from charlm.sampling.generation import (
+    GrowingText,
+    choose_ids,
+    empty_prompt,
+    random_seed,
+    read_prompt_outputs,
+)
 from charlm.sampling.sampler import not_finite
 from charlm.serving.models import ServedModel
 from charlm.serving.requests import ChatRequest, CompletionRequest, RequestError
@@ -54,7 +60,9 @@ def _token(vocabulary: Vocabulary, index: int, logits: Floats, *, count: int, of
     wide -= wide.max()
     wide -= np.log(np.exp(wide).sum())
     likeliest = [*np.argsort(-wide, kind="stable")[:count].tolist(), index]
-    named = {vocabulary.names[each]: float(wide[each]) for each in likeliest if wide[each] > -np.inf}
+    named = {
+        vocabulary.names[each]: float(wide[each]) for each in likeliest if wide[each] > -np.inf
+    }
     return Token(vocabulary.names[index], float(wide[index]), named if count else None, offset)
 
 
@@ -89,7 +97,11 @@ class Answer:
     """
 
     def __init__(
-        self, model: ServedModel, wanted: CompletionRequest | ChatRequest, *, turns: Turnstile | None = None
+        self,
+        model: ServedModel,
+        wanted: CompletionRequest | ChatRequest,
+        *,
+        turns: Turnstile | None = None,
     ) -> None:
         self._turns = turns or Turnstile()
         self._trained = model.trained
@@ -145,7 +157,9 @@ class Answer:
         echo = self._first_echo(ids)
         offset = 0
         end = 0
-        for outputs in read_prompt_outputs(self._trained.parameters, ids if len(ids) else empty_prompt(vocabulary)):
+        for outputs in read_prompt_outputs(
+            self._trained.parameters, ids if len(ids) else empty_prompt(vocabulary)
+        ):
             await self._turns.wait()
             start = end
             end += len(outputs[0])
@@ -166,7 +180,9 @@ class Answer:
         token = Token(vocabulary.names[ids[0]], None, None, 0)
         return Piece(vocabulary.glyphs[ids[0]], () if self._wanted.logprobs is None else (token,))
 
-    async def _predict(self, outputs: State, ids: NDArray[np.int64], *, offset: int) -> AsyncIterator[Token]:
+    async def _predict(
+        self, outputs: State, ids: NDArray[np.int64], *, offset: int
+    ) -> AsyncIterator[Token]:
         """Yield the tokens of ids [n], predicted by the outputs of as many characters or more, [t, 1, H] by layer.
 
         There are none if the request asks for no log-probabilities.
@@ -180,7 +196,9 @@ class Answer:
             await self._turns.wait()
             part = ids[start : start + rows]
             with np.errstate(over="ignore", invalid="ignore"):
-                logits = parameters.logits([output[start : start + len(part), 0] for output in outputs])
+                logits = parameters.logits(
+                    [output[start : start + len(part), 0] for output in outputs]
+                )
             if not np.isfinite(logits).all():
                 raise not_finite()
             for index, row in zip(part.tolist(), logits, strict=True):
@@ -201,14 +219,20 @@ class Answer:
             yield Piece(finish_reason="length")
             return
         growing, tokens, chosen = GrowingText(vocabulary, stops=wanted.stop), list[Token](), 0
-        steps = choose_ids(self._trained, state, sampler=wanted.sampler, seed=seed, length=wanted.length)
+        steps = choose_ids(
+            self._trained, state, sampler=wanted.sampler, seed=seed, length=wanted.length
+        )
         while not growing.stopped_by:
             text, before = "", chosen
-            with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
+            with np.errstate(
+                over="ignore", invalid="ignore"
+            ):  # values that are not finite raise a CharlmError
                 for chosen, (index, logits) in enumerate(islice(steps, TURN), before + 1):
                     if wanted.logprobs is not None:
                         place = offset + chosen - 1
-                        tokens.append(_token(vocabulary, index, logits, count=wanted.logprobs, offset=place))
+                        tokens.append(
+                            _token(vocabulary, index, logits, count=wanted.logprobs, offset=place)
+                        )
                     text += growing.read(index, is_last=chosen == wanted.length)
                     if growing.stopped_by:
                         break
@@ -220,21 +244,29 @@ class Answer:
     def usage(self) -> dict[str, int]:
         """Return the object `usage` of the answer by now: characters that were read and chosen."""
         read = sum(map(len, self._prompts))
-        return {"prompt_tokens": read, "completion_tokens": self._chosen, "total_tokens": read + self._chosen}
+        return {
+            "prompt_tokens": read,
+            "completion_tokens": self._chosen,
+            "total_tokens": read + self._chosen,
+        }
 
     def whole(self, texts: Sequence[Sequence[Piece]]) -> dict[str, Any]:
         """Return the answer that holds the pieces of all texts."""
         choices = []
         for index, pieces in enumerate(texts):
             tokens = tuple(token for piece in pieces for token in piece.tokens)
-            joined = Piece("".join(piece.text for piece in pieces), tokens, pieces[-1].finish_reason)
+            joined = Piece(
+                "".join(piece.text for piece in pieces), tokens, pieces[-1].finish_reason
+            )
             message = {"message": {"role": "assistant", "content": joined.text, "refusal": None}}
             choices.append(self._choice(index, joined, message))
         return {**self._head, "choices": choices, "usage": self.usage()}
 
     async def events(self) -> AsyncIterator[dict[str, Any]]:
         """Yield the objects of a streamed answer; errors as `pieces`."""
-        head: dict[str, Any] = self._head | ({"object": "chat.completion.chunk"} if self._is_chat else {})
+        head: dict[str, Any] = self._head | (
+            {"object": "chat.completion.chunk"} if self._is_chat else {}
+        )
         with_usage = self._wanted.stream_options.include_usage
         if with_usage:
             head["usage"] = None
@@ -259,10 +291,17 @@ class Answer:
                 "text_offset": [token.offset for token in piece.tokens],
             }
         content = in_chat if self._is_chat else {"text": piece.text}
-        return {"index": index, **content, "logprobs": logprobs, "finish_reason": piece.finish_reason}
+        return {
+            "index": index,
+            **content,
+            "logprobs": logprobs,
+            "finish_reason": piece.finish_reason,
+        }
 
 
-def prompt_ids(vocabulary: Vocabulary, prompt: str | Sequence[int], *, field: str = "prompt") -> NDArray[np.int64]:
+def prompt_ids(
+    vocabulary: Vocabulary, prompt: str | Sequence[int], *, field: str = "prompt"
+) -> NDArray[np.int64]:
     """Return the ids of a prompt, int64 [n]; n may be 0.
 
     Args:

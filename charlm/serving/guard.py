@@ -39,7 +39,9 @@ PART_BYTES = 65_536
 """The largest part of an answer that is sent at a time. What a client does not read stays in memory."""
 HOST_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?", re.IGNORECASE)
 """A name that a Host header can have, without a port."""
-ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?)(:[0-9]+)?")
+ORIGIN = re.compile(
+    r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?)(:[0-9]+)?"
+)
 """A site as browsers write it in Origin: in lower case and without a path."""
 DEFAULT_PORTS = (("http", ":80"), ("https", ":443"))
 """Schemes and the ports that browsers leave out of Origin."""
@@ -55,7 +57,9 @@ def error_response(error: RequestError) -> Response:
     kind = "invalid_request_error" if error.status < 500 else "server_error"
     content = {"message": error.message, "type": kind, "param": error.param, "code": error.code}
     response = json_response({"error": content}, error.status)
-    response.headers.update({401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "1"}}.get(error.status, {}))
+    response.headers.update(
+        {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "1"}}.get(error.status, {})
+    )
     return response
 
 
@@ -82,7 +86,8 @@ class Access:
                 raise CharlmError(f"allow_hosts: found {short_repr(host)}; {problem}")
         for origin in self.origins:
             has_default_port = any(
-                origin.startswith(f"{scheme}://") and origin.endswith(port) for scheme, port in DEFAULT_PORTS
+                origin.startswith(f"{scheme}://") and origin.endswith(port)
+                for scheme, port in DEFAULT_PORTS
             )
             if origin != "*" and (has_default_port or not ORIGIN.fullmatch(origin)):
                 site = "must be a site as browsers send it, such as https://example.com"
@@ -105,9 +110,13 @@ class Access:
         origin = headers.get("origin")
         if self.key is not None:
             scheme, _, found = headers.get("authorization", "").partition(" ")
-            if scheme.lower() != "bearer" or not hmac.compare_digest(found.strip().encode(), self.key.encode()):
+            if scheme.lower() != "bearer" or not hmac.compare_digest(
+                found.strip().encode(), self.key.encode()
+            ):
                 raise RequestError(
-                    401, "Authorization: must be Bearer and the key of this server", code="invalid_api_key"
+                    401,
+                    "Authorization: must be Bearer and the key of this server",
+                    code="invalid_api_key",
                 )
         elif not self._knows(host):
             allowed = "addresses, localhost, the host that it was started with, and hosts that it was told to allow"
@@ -143,7 +152,9 @@ def guarded(app: ASGIApp, access: Access, *, on_event: OnEvent) -> ASGIApp:
     """
     inner: ASGIApp = Guard(app, access)
     if access.origins:  # browsers first send a preflight request without the key
-        inner = CORSMiddleware(inner, allow_origins=[*access.origins], allow_methods=["*"], allow_headers=["*"])
+        inner = CORSMiddleware(
+            inner, allow_origins=[*access.origins], allow_methods=["*"], allow_headers=["*"]
+        )
     return AccessLog(inner, on_event=on_event)
 
 
@@ -169,7 +180,9 @@ class Guard:
         try:
             self._access.check(Headers(scope=scope))
             if self._requests == MAX_REQUESTS:
-                raise RequestError(429, f"{MAX_REQUESTS} requests are being answered; try again", code="overloaded")
+                raise RequestError(
+                    429, f"{MAX_REQUESTS} requests are being answered; try again", code="overloaded"
+                )
         except RequestError as error:
             await error_response(error)(scope, receive, send)
             return
@@ -234,12 +247,18 @@ class AccessLog:
             if not limit.expired():
                 raise
             problem = f"cut off after {MAX_SECONDS:g} s"
-            if not answer.status:  # otherwise uvicorn closes the connection, because the answer is not complete
-                late = RequestError(503, f"the request took more than {MAX_SECONDS:g} s", code="timeout")
+            if (
+                not answer.status
+            ):  # otherwise uvicorn closes the connection, because the answer is not complete
+                late = RequestError(
+                    503, f"the request took more than {MAX_SECONDS:g} s", code="timeout"
+                )
                 await error_response(late)(scope, receive, answer)
         finally:
             client = scope.get("client") or ("unknown",)
-            path = quote(scope["path"], errors="surrogatepass")  # a space or a line break would make a line ambiguous
+            path = quote(
+                scope["path"], errors="surrogatepass"
+            )  # a space or a line break would make a line ambiguous
             self._on_event(
                 RequestAnswered(
                     client=str(client[0]),

@@ -82,7 +82,9 @@ class RequestError(Exception):
 
     """
 
-    def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
+    def __init__(
+        self, status: int, message: str, *, param: str | None = None, code: str | None = None
+    ) -> None:
         super().__init__(message)
         self.status, self.message, self.param, self.code = status, message, param, code
 
@@ -127,7 +129,9 @@ def _to_parts(value: Any) -> Any:
 
 Text = Annotated[str, AfterValidator(_check_text)]
 Prompt = Annotated[str | list[int], PlainValidator(_check_prompt)]
-Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS), AfterValidator(_check_text)]
+Stop = Annotated[
+    str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS), AfterValidator(_check_text)
+]
 
 
 class _Strict(BaseModel):
@@ -151,7 +155,9 @@ class TextsRequest(_Strict, Filters):
     temperature: Annotated[float, Field(ge=0, le=100)] = 1.0
     n: Annotated[int, Field(ge=1, le=MAX_TEXTS)] = 1
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
-    stop: Annotated[list[Stop], Field(max_length=MAX_STOPS), FailFast(), BeforeValidator(_to_list)] = []
+    stop: Annotated[
+        list[Stop], Field(max_length=MAX_STOPS), FailFast(), BeforeValidator(_to_list)
+    ] = []
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
     user: str | None = None
@@ -170,7 +176,10 @@ class CompletionRequest(TextsRequest):
     """The body of POST /v1/completions."""
 
     prompt: Annotated[
-        list[Prompt], Field(min_length=1, max_length=MAX_TEXTS), FailFast(), BeforeValidator(_to_prompts)
+        list[Prompt],
+        Field(min_length=1, max_length=MAX_TEXTS),
+        FailFast(),
+        BeforeValidator(_to_prompts),
     ] = [""]
     """The texts to continue, or their ids."""
     max_tokens: Annotated[int, Field(ge=0, le=MAX_TOKENS)] = COMPLETION_TOKENS
@@ -207,7 +216,9 @@ class Message(_Strict):
     """One message of a chat."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[list[TextPart], Field(max_length=1024), FailFast(), BeforeValidator(_to_parts)]
+    content: Annotated[
+        list[TextPart], Field(max_length=1024), FailFast(), BeforeValidator(_to_parts)
+    ]
     name: str | None = None
     """The name of the participant; no effect."""
     annotations: Annotated[list[Any], Field(max_length=0)] = []
@@ -229,7 +240,9 @@ class ChatRequest(TextsRequest):
     @property
     def prompts(self) -> list[str | list[int]]:
         """The texts of the messages, a line each: a network of characters knows no roles."""
-        return ["\n".join("".join(part.text for part in message.content) for message in self.messages)]
+        return [
+            "\n".join("".join(part.text for part in message.content) for message in self.messages)
+        ]
 
     @property
     def length(self) -> int:
@@ -302,11 +315,18 @@ def _check_size(wanted: CompletionRequest | ChatRequest) -> None:
         (prompt, read, MAX_PROMPT_CHARACTERS, "characters to read"),
         ("n", texts, MAX_TEXTS, "texts"),
         ("max_tokens", tokens, MAX_TOKENS, "characters to generate, over all texts"),
-        ("echo", reported, MAX_PROMPT_CHARACTERS + MAX_TOKENS, "characters to answer with, over all texts"),
+        (
+            "echo",
+            reported,
+            MAX_PROMPT_CHARACTERS + MAX_TOKENS,
+            "characters to answer with, over all texts",
+        ),
         ("logprobs", logprobs, MAX_LOGPROBS, "log-probabilities, over all texts"),
     ):
         if found > most:
-            raise RequestError(400, f"{param}: {found:,} {what}; must be {most:,} at most", param=param)
+            raise RequestError(
+                400, f"{param}: {found:,} {what}; must be {most:,} at most", param=param
+            )
 
 
 def _without_nulls(value: Any) -> Any:
@@ -316,7 +336,9 @@ def _without_nulls(value: Any) -> Any:
     return [_without_nulls(each) for each in value] if isinstance(value, list) else value
 
 
-def _without_unused(fields: dict[str, Any], unused: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
+def _without_unused(
+    fields: dict[str, Any], unused: Mapping[str, tuple[Any, ...]]
+) -> dict[str, Any]:
     """Drop unsupported fields that are not used; raise RequestError for one that is."""
     kept = dict(fields)
     for name in fields.keys() & unused.keys():
@@ -324,6 +346,8 @@ def _without_unused(fields: dict[str, Any], unused: Mapping[str, tuple[Any, ...]
         allowed = (*unused[name], fields.get("n")) if name == "best_of" else unused[name]
         if value not in allowed:
             expected = " or ".join(json.dumps(each) for each in unused[name])
-            problem = f"found {json.dumps(value)[:100]}; must be {expected}: charlm does not support it"
+            problem = (
+                f"found {json.dumps(value)[:100]}; must be {expected}: charlm does not support it"
+            )
             raise RequestError(400, escape_controls(f"{name}: {problem}"), param=name)
     return kept

@@ -48,11 +48,14 @@ from charlm.serving.requests import (
 )
 from charlm.text.vocabulary import END_OF_TEXT, Vocabulary
 
-PAGE_HEADERS = HEADERS | {
-    "Content-Security-Policy": "frame-ancestors 'none'",  # added to the policy in the page, which cannot say this
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
-}
+PAGE_HEADERS = (
+    HEADERS
+    | {
+        "Content-Security-Policy": "frame-ancestors 'none'",  # added to the policy in the page, which cannot say this
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "no-cache",
+    }
+)
 DRAIN_SECONDS = 5
 """Time in which requests that were begun can finish after the server is told to end."""
 MAX_HEAD_BYTES = 16_384
@@ -97,7 +100,9 @@ def serve(
     if key is not None:
         check_text("key", key)
         if key != key.strip() or not (key.isascii() and key.isprintable() and key):
-            problem = "must be printable ASCII without spaces around it; no request can carry another key"
+            problem = (
+                "must be printable ASCII without spaces around it; no request can carry another key"
+            )
             raise CharlmError(f"key (CHARLM_API_KEY): {problem}")
     if not host:
         raise CharlmError("host: is empty; must be a name or an address, for instance 0.0.0.0")
@@ -112,7 +117,9 @@ def serve(
             on_event(OpenToNetwork(host))
         url = f"http://{f'[{address}]' if ':' in address else address}:{bound_port}"
         for name in ("uvicorn.error", "asyncio"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)  # not a line for each client that leaves
+            logging.getLogger(name).setLevel(
+                logging.CRITICAL
+            )  # not a line for each client that leaves
         config = uvicorn.Config(
             guarded(make_app(shelf), access, on_event=on_event),
             http=_Protocol,
@@ -141,7 +148,9 @@ class _Server(uvicorn.Server):
 
     """
 
-    def __init__(self, config: uvicorn.Config, listening: ServerListening, *, on_event: OnEvent) -> None:
+    def __init__(
+        self, config: uvicorn.Config, listening: ServerListening, *, on_event: OnEvent
+    ) -> None:
         super().__init__(config)
         self._listening = listening
         self._on_event = on_event
@@ -158,7 +167,9 @@ class _Server(uvicorn.Server):
 
         When there are too many open files, there are thousands of these errors a second.
         """
-        if self.should_exit:  # asyncio may still try to accept connections at a socket that is closed
+        if (
+            self.should_exit
+        ):  # asyncio may still try to accept connections at a socket that is closed
             return
         problem = str(context.get("exception") or context["message"])
         now = time.monotonic()
@@ -193,12 +204,17 @@ def listen(host: str, port: int) -> socket.socket:
 
     """
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
         # asyncio sends small answers at once only if a socket names its protocol; else each waits 40 ms for the client.
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-    except (OSError, UnicodeError) as error:  # UnicodeError: the name has a part of more than 63 characters
+    except (
+        OSError,
+        UnicodeError,
+    ) as error:  # UnicodeError: the name has a part of more than 63 characters
         reason = getattr(error, "strerror", None) or error
         raise CharlmError(f"host {host}, port {port}: cannot listen there: {reason}") from None
     return listener
@@ -232,7 +248,9 @@ class Service:
     async def show_page(self, request: Request) -> Response:
         """GET /NAME: the page for writing with a model; GET /: with the first one."""
         model = await self._shelf.find(request.path_params.get("name"))
-        async with self._page_making:  # all who wait for a page would occupy the threads, or make it as well
+        async with (
+            self._page_making
+        ):  # all who wait for a page would occupy the threads, or make it as well
             page = await asyncio.to_thread(getattr, model, "page")
         is_compressed = _accepts_gzip(request.headers.get("accept-encoding", ""))
         etag = f'"{page.digest}{"-gzip" if is_compressed else ""}"'
@@ -254,12 +272,16 @@ class Service:
         """GET /v1/models/NAME: one model."""
         return json_response(_describe(await self._shelf.find(request.path_params["name"])))
 
-    async def complete(self, kind: type[CompletionRequest] | type[ChatRequest], request: Request) -> Response:
+    async def complete(
+        self, kind: type[CompletionRequest] | type[ChatRequest], request: Request
+    ) -> Response:
         """POST /v1/completions and /v1/chat/completions."""
         wanted = await self._parse(kind, request)  # type: ignore[type-var]
         answer = Answer(await self._shelf.find(wanted.model), wanted, turns=self._turns)
         if wanted.stream:
-            return StreamingResponse(_to_lines(answer.events()), media_type="text/event-stream", headers=HEADERS)
+            return StreamingResponse(
+                _to_lines(answer.events()), media_type="text/event-stream", headers=HEADERS
+            )
         texts: list[list[Piece]] = [[] for _ in range(answer.count)]
         async for index, piece in answer.pieces():
             texts[index].append(piece)
@@ -273,14 +295,18 @@ class Service:
         """GET /tokenizer_info: the special tokens of the first model, for programs that score texts."""
         vocabulary = (await self._shelf.find(None)).trained.vocabulary
         end = None if vocabulary.end_of_text_id is None else END_OF_TEXT
-        return json_response({"tokenizer_class": "characters", "bos_token": end, "eos_token": end, "pad_token": None})
+        return json_response(
+            {"tokenizer_class": "characters", "bos_token": end, "eos_token": end, "pad_token": None}
+        )
 
     async def tokenize(self, request: Request) -> Response:
         """POST /tokenize: the ids of a text."""
         wanted = await self._parse(TokenizeRequest, request)
         vocabulary = (await self._shelf.find(wanted.model)).trained.vocabulary
         ids = _encode(vocabulary, wanted.prompt)
-        return json_response({"tokens": ids, "count": len(ids), "max_model_len": MAX_PROMPT_CHARACTERS})
+        return json_response(
+            {"tokens": ids, "count": len(ids), "max_model_len": MAX_PROMPT_CHARACTERS}
+        )
 
     async def detokenize(self, request: Request) -> Response:
         """POST /detokenize: the text of ids."""
@@ -317,7 +343,9 @@ async def _read_body(request: Request) -> bytes:
     async for part in request.stream():
         body += part if len(body) <= MAX_BODY_BYTES else b""
     if len(body) > MAX_BODY_BYTES:
-        raise RequestError(413, f"the body has more than {MAX_BODY_BYTES:,} bytes", code="body_too_large")
+        raise RequestError(
+            413, f"the body has more than {MAX_BODY_BYTES:,} bytes", code="body_too_large"
+        )
     return body
 
 
@@ -363,7 +391,9 @@ def make_app(shelf: Shelf) -> Starlette:
             Route("/detokenize", service.detokenize, methods=["POST"]),
             Route("/v1/models", service.list_models),
             Route("/v1/models/{name}", service.show_model),
-            Route("/v1/completions", partial(service.complete, CompletionRequest), methods=["POST"]),
+            Route(
+                "/v1/completions", partial(service.complete, CompletionRequest), methods=["POST"]
+            ),
             Route("/v1/chat/completions", partial(service.complete, ChatRequest), methods=["POST"]),
             Route("/", service.show_page),
             Route("/{name}", service.show_page),

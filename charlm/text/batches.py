@@ -60,7 +60,9 @@ class Batches:
         """Return the position of the id at which an epoch (0 or more) starts: random, the same for the same seed."""
         return int(np.random.default_rng([self.seed, epoch]).integers(0, self._slack + 1))
 
-    def positions(self, *, epoch: int, first: int, count: int, rows: slice = slice(None)) -> NDArray[np.int64]:
+    def positions(
+        self, *, epoch: int, first: int, count: int, rows: slice = slice(None)
+    ) -> NDArray[np.int64]:
         """Return where the ids of consecutive windows of an epoch are in the text.
 
         Args:
@@ -75,7 +77,9 @@ class Batches:
 
         """
         starts = self.offset(epoch) + np.arange(self.batch_size)[rows] * self._stream_length
-        window = np.arange(first, first + count)[:, None] + self._first_windows(epoch)[rows]  # [N, B]
+        window = (
+            np.arange(first, first + count)[:, None] + self._first_windows(epoch)[rows]
+        )  # [N, B]
         begin = starts + window % self.steps_per_epoch * self.sequence_length
         times = np.arange(self.sequence_length + 1)[:, None]
         return np.asarray(begin[:, None] + times)
@@ -84,7 +88,9 @@ class Batches:
         """Return the window with which each stream starts an epoch, [B]."""
         if not self.shuffle:
             return np.zeros(self.batch_size, np.int64)
-        return np.random.default_rng([self.seed, epoch, 1]).integers(0, self.steps_per_epoch, self.batch_size)
+        return np.random.default_rng([self.seed, epoch, 1]).integers(
+            0, self.steps_per_epoch, self.batch_size
+        )
 
 
 def fit_batches(
@@ -108,10 +114,14 @@ def fit_batches(
     """
     pairs = length - 1
     if pairs < 1:
-        raise CharlmError(f"the training text has {counted(length, 'character')}; at least 2 are needed to predict one")
+        raise CharlmError(
+            f"the training text has {counted(length, 'character')}; at least 2 are needed to predict one"
+        )
     time = min(sequence_length, max(1, pairs // batch_size, min(pairs, SHORT_WINDOW)))
     batch = max(1, min(batch_size, pairs // time))
-    batches = Batches(length=length, batch_size=batch, sequence_length=time, seed=seed, shuffle=shuffle)
+    batches = Batches(
+        length=length, batch_size=batch, sequence_length=time, seed=seed, shuffle=shuffle
+    )
     if (batch, time) == (batch_size, sequence_length):
         return batches, None
     return batches, BatchesReduced(batch, time, batch_size, sequence_length)

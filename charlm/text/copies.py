@@ -100,7 +100,9 @@ def hash_windows(ids: NDArray[Any], window: int) -> NDArray[np.uint64]:
         powers, inverses = (_powers(each, len(ids)) for each in (base, pow(base, -1, int(PRIME))))
         terms = (ids.astype(np.uint64) + np.uint64(1)) * powers % PRIME
         sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(terms)])
-        own = (sums[window : window + windows] - sums[:windows]) % PRIME * inverses[:windows] % PRIME
+        own = (
+            (sums[window : window + windows] - sums[:windows]) % PRIME * inverses[:windows] % PRIME
+        )
         found = found << np.uint64(31) | own
     return found
 
@@ -110,6 +112,8 @@ def _powers(base: int, count: int) -> NDArray[np.uint64]:
     powers = np.ones(max(1, count), np.uint64)
     size = 1
     while size < count:
-        powers[size : 2 * size] = powers[: min(size, count - size)] * np.uint64(pow(base, size, int(PRIME))) % PRIME
+        powers[size : 2 * size] = (
+            powers[: min(size, count - size)] * np.uint64(pow(base, size, int(PRIME))) % PRIME
+        )
         size *= 2
     return powers[:count]

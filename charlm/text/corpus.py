@@ -159,10 +159,16 @@ def split_positions(size: int, config: CorpusConfig) -> dict[Split, tuple[int, i
         config: The fractions.
 
     """
-    validation, test = (Fraction(str(f)) for f in (config.validation_fraction, config.test_fraction))
+    validation, test = (
+        Fraction(str(f)) for f in (config.validation_fraction, config.test_fraction)
+    )
     train_end = max(1, math.floor(size * (1 - validation - test)))
     validation_end = max(train_end, math.floor(size * (1 - test)))
-    return {"train": (0, train_end), "validation": (train_end, validation_end), "test": (validation_end, size)}
+    return {
+        "train": (0, train_end),
+        "validation": (train_end, validation_end),
+        "test": (validation_end, size),
+    }
 
 
 def open_corpus(folder: Path, *, verify: bool = True) -> Corpus:
@@ -186,7 +192,9 @@ def open_corpus(folder: Path, *, verify: bool = True) -> Corpus:
             is_described &= hashlib.file_digest(file, "sha256").hexdigest() == manifest.ids_sha256
     if not is_described:
         expected = f"the {manifest.size:,} ids of {vocabulary.dtype}"
-        raise CharlmError(f"{path}: damaged: not {expected} that {CORPUS_FILE} describes: tokenize the text again")
+        raise CharlmError(
+            f"{path}: damaged: not {expected} that {CORPUS_FILE} describes: tokenize the text again"
+        )
     ids = np.memmap(path, vocabulary.dtype, "r", len(header), (manifest.size,))
     return Corpus(folder=folder, vocabulary=vocabulary, ids=ids, manifest=manifest)
 
@@ -194,7 +202,11 @@ def open_corpus(folder: Path, *, verify: bool = True) -> Corpus:
 def ids_header(size: int, dtype: "np.dtype[Any]") -> bytes:
     """Return how ids.npy begins, given the number of ids and their dtype: as NumPy writes it."""
     buffer = io.BytesIO()
-    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (size,)}
+    header = {
+        "descr": np.lib.format.dtype_to_descr(dtype),
+        "fortran_order": False,
+        "shape": (size,),
+    }
     np.lib.format.write_array_header_1_0(buffer, header)
     return buffer.getvalue()
 

@@ -77,11 +77,15 @@ class Document:
                 while len(data) <= most and (block := file.read(BLOCK_BYTES)):
                     data += block
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise UndecodableError(self.name, f"not a complete gzip file: {error}", "compress it anew") from None
+            raise UndecodableError(
+                self.name, f"not a complete gzip file: {error}", "compress it anew"
+            ) from None
         except OSError as error:
             raise CharlmError(f"{self.name}: cannot be read: {error.strerror}") from None
         if len(data) > most:
-            raise CharlmError(f"{self.name}: more than {most:,} bytes, a sixteenth of the memory; cut it into files")
+            raise CharlmError(
+                f"{self.name}: more than {most:,} bytes, a sixteenth of the memory; cut it into files"
+            )
         return data
 
 
@@ -123,7 +127,9 @@ def _check_source(source: str) -> None:
         raise CharlmError(f"{printable(path)}: is not a regular file; use - for standard input")
     if all((path / name).is_file() for name in RUN_FILES):
         corpus = path / "corpus"
-        raise CharlmError(f"{printable(path)}: is a run, not a text; its text is {printable(corpus)}")
+        raise CharlmError(
+            f"{printable(path)}: is a run, not a text; its text is {printable(corpus)}"
+        )
 
 
 def name_text(sources: Sequence[str]) -> str:
@@ -142,7 +148,10 @@ def name_text(sources: Sequence[str]) -> str:
     if path.name in ("", ".."):
         path = Path(sources[0])
     name = path.absolute().name if os.path.isdir(path) else Path(path.name.removesuffix(".gz")).stem  # noqa: PTH112
-    kept = (c if c in "._-" or unicodedata.category(c)[0] in "LMN" else " " for c in unicodedata.normalize("NFC", name))
+    kept = (
+        c if c in "._-" or unicodedata.category(c)[0] in "LMN" else " "
+        for c in unicodedata.normalize("NFC", name)
+    )
     return "-".join("".join(kept).split())[:MAX_NAME].strip(".-") or "text"
 
 
@@ -208,7 +217,9 @@ def decode(data: bytes | bytearray, *, encoding: str, name: str, is_fixed: bool 
             reason += f" at byte {error.start:,} (0x{data[error.start]:02X})"
         raise UndecodableError(name, reason, _advise(encoding, data, is_fixed=is_fixed)) from None
     if has_too_many_marks(text):
-        raise UndecodableError(name, f"more than {MAX_MARKS:,} combining marks in a row", "leave some out")
+        raise UndecodableError(
+            name, f"more than {MAX_MARKS:,} combining marks in a row", "leave some out"
+        )
     return unicodedata.normalize("NFC", text.removeprefix(BYTE_ORDER_MARK))
 
 

@@ -48,7 +48,9 @@ def _sampled(corpus: Corpus, name: Split) -> NDArray[Any]:
     ids, size = corpus.split(name), MAX_CHARACTERS // PARTS
     if len(ids) <= MAX_CHARACTERS:
         return ids
-    return np.concatenate([ids[start : start + size] for start in np.linspace(0, len(ids) - size, PARTS).astype(int)])
+    return np.concatenate(
+        [ids[start : start + size] for start in np.linspace(0, len(ids) - size, PARTS).astype(int)]
+    )
 
 
 FEW_CHARACTERS, ENOUGH_CHARACTERS = 20_000, 70_000
@@ -72,7 +74,9 @@ MIN_RETURNS = 0.005
 def _check_line_ends(corpus: Corpus) -> Iterator[str]:
     """Find line ends of Windows, of which each costs a character."""
     known = corpus.vocabulary.characters
-    if {"\r", "\n"} <= {*known} and np.mean(_sampled(corpus, "train") == known.index("\r")) > MIN_RETURNS:
+    if {"\r", "\n"} <= {*known} and np.mean(
+        _sampled(corpus, "train") == known.index("\r")
+    ) > MIN_RETURNS:
         yield "line ends: \\r\\n; make them one character (tr -d '\\r' < FILE > NEW)"
 
 
@@ -86,7 +90,9 @@ def _check_blanks(corpus: Corpus) -> Iterator[str]:
     if " " not in corpus.vocabulary.characters:
         return
     ids = _sampled(corpus, "train")
-    edges = np.flatnonzero(np.diff(ids == corpus.vocabulary.characters.index(" "), prepend=False, append=False))
+    edges = np.flatnonzero(
+        np.diff(ids == corpus.vocabulary.characters.index(" "), prepend=False, append=False)
+    )
     rows = edges[1::2] - edges[::2]
     if (share := rows[rows >= BLANKS].sum() / max(1, len(ids))) > MAX_BLANKS:
         yield (
@@ -111,10 +117,15 @@ def _check_validation(corpus: Corpus) -> Iterator[str]:
     if len(corpus.split("train")) < FEW_CHARACTERS or not len(corpus.split("validation")):
         return
     texts = (_sampled(corpus, name) for name in ("train", "validation"))
-    p, q = (counts / counts.sum() for counts in (count_ids(ids, len(corpus.vocabulary)) + 0.5 for ids in texts))
+    p, q = (
+        counts / counts.sum()
+        for counts in (count_ids(ids, len(corpus.vocabulary)) + 0.5 for ids in texts)
+    )
     excess = q * np.log(q / p)
     if (total := excess.sum()) > OTHER_KIND_NATS:
-        names = name_some([repr(corpus.vocabulary.names[i]) for i in np.flatnonzero(excess > total / 10)])
+        names = name_some(
+            [repr(corpus.vocabulary.names[i]) for i in np.flatnonzero(excess > total / 10)]
+        )
         yield (
             f"validation text: the end of the text is of another kind: more of {names} than before it; name the files "
             "in another order, or move the parts of the file"

@@ -34,7 +34,9 @@ def check_same_text(sources: Sequence[str], corpus: Corpus, *, owner: Path) -> N
     else:
         difference = _find_other_document(sources, corpus)
     if difference is not None:
-        raise CharlmError(f"{owner}: the text differs: {difference}; give the text as it was, or name another folder")
+        raise CharlmError(
+            f"{owner}: the text differs: {difference}; give the text as it was, or name another folder"
+        )
 
 
 def _find_other_corpus(folder: Path, corpus: Corpus) -> str | None:

@@ -19,7 +19,11 @@ import numpy as np
 
 from charlm.wording import escape_controls
 
-SPACE, NEWLINE, TAB = "\N{OPEN BOX}", "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}", "\N{RIGHTWARDS ARROW}"
+SPACE, NEWLINE, TAB = (
+    "\N{OPEN BOX}",
+    "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}",
+    "\N{RIGHTWARDS ARROW}",
+)
 CIRCLE = "\N{DOTTED CIRCLE}"
 RESERVED = "\N{WHITE SQUARE}"
 """A reserved id, which is no character."""
@@ -128,7 +132,9 @@ def number(value: float | None) -> str:
     plain = to_plain(value)
     if plain is None:
         return "\N{EN DASH}"
-    return (f"{plain:,}" if isinstance(plain, int) else f"{plain:.4g}").replace("-", "\N{MINUS SIGN}")
+    return (f"{plain:,}" if isinstance(plain, int) else f"{plain:.4g}").replace(
+        "-", "\N{MINUS SIGN}"
+    )
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, caption: str) -> str:
@@ -158,7 +164,9 @@ def with_error(mean: float | None, error: float | None) -> str:
     places = max(0, 1 - math.floor(math.log10(error)))
     if places > DIGITS:
         return number(mean)
-    return f"{mean:.{places}f} \N{PLUS-MINUS SIGN} {error:.{places}f}".replace("-", "\N{MINUS SIGN}")
+    return f"{mean:.{places}f} \N{PLUS-MINUS SIGN} {error:.{places}f}".replace(
+        "-", "\N{MINUS SIGN}"
+    )
 
 
 def _cell(value: object) -> str:

@@ -81,7 +81,9 @@ def describe_rare(counts: NDArray[np.int64], vocabulary: Vocabulary) -> Rare | N
     if not len(occurring):
         return None
     commonest = occurring[np.argsort(-rare[occurring], kind="stable")][:MAX_NAMED]
-    return Rare(distinct=len(occurring), occurrences=int(rare.sum()), commonest="".join(map(chr, commonest)))
+    return Rare(
+        distinct=len(occurring), occurrences=int(rare.sum()), commonest="".join(map(chr, commonest))
+    )
 
 
 def build_vocabulary(
@@ -102,7 +104,9 @@ def build_vocabulary(
     known, smallest = known or Vocabulary(()), config.min_count or 1
     kept = [chr(code_point) for code_point in np.flatnonzero(counts >= smallest)]
     rare = {chr(code_point) for code_point in np.flatnonzero((counts > 0) & (counts < smallest))}
-    vocabulary = known.extend(kept, unknown=not rare <= {*known.characters}, end_of_text=end_of_text)
+    vocabulary = known.extend(
+        kept, unknown=not rare <= {*known.characters}, end_of_text=end_of_text
+    )
     if not any(vocabulary.characters):
         raise CharlmError(f"corpus.min_count: found {smallest}; no character occurs that often")
     return vocabulary
@@ -236,14 +240,22 @@ def _with_progress(
 
 
 def _count_characters(
-    documents: Sequence[Document], config: CorpusConfig, left_out: dict[str, str], *, on_event: OnEvent
+    documents: Sequence[Document],
+    config: CorpusConfig,
+    left_out: dict[str, str],
+    *,
+    on_event: OnEvent,
 ) -> tuple[NDArray[np.int64], dict[Document, Source]]:
     """Return how often each code point occurs, int64 [code points], and what each document with text holds.
 
     The reason why a document is left out is added to `left_out`, by its name. If nothing is left, the error of the
     first one that cannot be decoded is raised.
     """
-    counts, kept, errors = np.zeros(CODE_POINTS, np.int64), dict[Document, Source](), list[UndecodableError]()
+    counts, kept, errors = (
+        np.zeros(CODE_POINTS, np.int64),
+        dict[Document, Source](),
+        list[UndecodableError](),
+    )
     for document in _with_progress(documents, "counting", on_event):
         try:
             data = document.read()
@@ -259,10 +271,16 @@ def _count_characters(
             found = np.bincount(_code_points(part))
             counts[: len(found)] += found
         digest = hashlib.sha256(data).hexdigest()
-        kept[document] = Source(name=document.name, bytes=len(data), characters=len(text), sha256=digest)
+        kept[document] = Source(
+            name=document.name, bytes=len(data), characters=len(text), sha256=digest
+        )
     if errors and not kept:
         others = len(left_out) - 1
-        raise CharlmError(f"{errors[0]}; {counted(others, 'other file')} without text" if others else str(errors[0]))
+        raise CharlmError(
+            f"{errors[0]}; {counted(others, 'other file')} without text"
+            if others
+            else str(errors[0])
+        )
     return counts, kept
 
 
@@ -285,7 +303,9 @@ def _write_ids(
         for document, source in _with_progress(documents.items(), "encoding", on_event):
             text = decode(document.read(), encoding=config.encoding, name=document.name)
             if len(text) != source.characters:
-                raise CharlmError(f"{document.name}: was changed while it was read; try again when nothing writes it")
+                raise CharlmError(
+                    f"{document.name}: was changed while it was read; try again when nothing writes it"
+                )
             for ids in (between, *(table.take(_code_points(part)) for part in _parts(text))):
                 file.write(ids.data)
                 digest.update(ids.data)
@@ -328,7 +348,8 @@ def encode_text(
         return _encode(_corpus_documents(open_corpus(source), split), vocabulary)
     documents, _ = find_documents([str(source)])
     texts = (
-        decode(document.read(), encoding=config.encoding, name=document.name, is_fixed=True) for document in documents
+        decode(document.read(), encoding=config.encoding, name=document.name, is_fixed=True)
+        for document in documents
     )
     ids, left_out = _encode(texts, vocabulary)
     start, end = (0, len(ids)) if split is None else split_positions(len(ids), config)[split]
@@ -337,7 +358,10 @@ def encode_text(
 
 def _corpus_documents(corpus: Corpus, split: Split | None) -> Iterator[str]:
     """Yield the documents of a part of a corpus."""
-    ids, end = corpus.ids if split is None else corpus.split(split), corpus.vocabulary.end_of_text_id
+    ids, end = (
+        corpus.ids if split is None else corpus.split(split),
+        corpus.vocabulary.end_of_text_id,
+    )
     for document in np.split(ids, [] if end is None else np.flatnonzero(ids == end)):
         yield corpus.vocabulary.decode(document)
 

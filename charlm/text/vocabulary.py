@@ -43,7 +43,9 @@ def has_too_many_marks(text: str, *, most: int = MAX_MARKS) -> bool:
 def normalize(text: str) -> str:
     """Return a text in the normal form NFC; raises CharlmError if too many combining marks follow each other."""
     if has_too_many_marks(text, most=MAX_DECODED_MARKS):
-        raise CharlmError(f"text: more than {MAX_DECODED_MARKS:,} combining marks in a row; leave some out")
+        raise CharlmError(
+            f"text: more than {MAX_DECODED_MARKS:,} combining marks in a row; leave some out"
+        )
     return unicodedata.normalize("NFC", text)
 
 
@@ -61,7 +63,9 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.characters)
 
-    def extend(self, characters: Iterable[str], *, unknown: bool, end_of_text: bool) -> "Vocabulary":
+    def extend(
+        self, characters: Iterable[str], *, unknown: bool, end_of_text: bool
+    ) -> "Vocabulary":
         """Return a vocabulary with further ids; those of this one stay as they are.
 
         Args:
@@ -71,16 +75,22 @@ class Vocabulary:
 
         """
         known = {*self.characters}
-        extended = replace(self, characters=(*self.characters, *(c for c in characters if c not in known)))
+        extended = replace(
+            self, characters=(*self.characters, *(c for c in characters if c not in known))
+        )
         for name, is_needed in (("unknown_id", unknown), ("end_of_text_id", end_of_text)):
             if is_needed and getattr(self, name) is None:
-                extended = replace(extended, characters=(*extended.characters, None), **{name: len(extended)})
+                extended = replace(
+                    extended, characters=(*extended.characters, None), **{name: len(extended)}
+                )
         return extended
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The smallest of uint8, uint16 and int32 that holds every id."""
-        return np.dtype(np.uint8 if len(self) <= 1 << 8 else np.uint16 if len(self) <= 1 << 16 else np.int32)
+        return np.dtype(
+            np.uint8 if len(self) <= 1 << 8 else np.uint16 if len(self) <= 1 << 16 else np.int32
+        )
 
     @cached_property
     def table(self) -> NDArray[np.int64]:
@@ -134,7 +144,10 @@ class Vocabulary:
     def names(self) -> tuple[str, ...]:
         """What each id is called: its character, UNKNOWN or END_OF_TEXT."""
         reserved = {self.unknown_id: UNKNOWN, self.end_of_text_id: END_OF_TEXT}
-        return tuple(reserved.get(index) or character or "" for index, character in enumerate(self.characters))
+        return tuple(
+            reserved.get(index) or character or ""
+            for index, character in enumerate(self.characters)
+        )
 
     @cached_property
     def glyphs(self) -> tuple[str, ...]:
@@ -159,7 +172,12 @@ def describe_left_out(left_out: Mapping[str, int], text: str) -> str:
 
     """
     commonest = sorted(left_out.items(), key=lambda item: -item[1])
-    names = name_some([f"{describe_character(character)} {counted(count, 'time')}" for character, count in commonest])
+    names = name_some(
+        [
+            f"{describe_character(character)} {counted(count, 'time')}"
+            for character, count in commonest
+        ]
+    )
     return f"left out of {text}, since the model does not know them: {names}"
 
 
@@ -187,7 +205,9 @@ def vocabulary_of(fields: Any, *, origin: str) -> Vocabulary:
 
     """
     try:
-        characters, unknown, end = (fields[name] for name in ("characters", "unknown_id", "end_of_text_id"))
+        characters, unknown, end = (
+            fields[name] for name in ("characters", "unknown_id", "end_of_text_id")
+        )
         vocabulary = Vocabulary(tuple(characters), unknown, end)
         _check(vocabulary)
     except (ValueError, KeyError, TypeError) as error:
@@ -207,6 +227,8 @@ def _check(vocabulary: Vocabulary) -> None:
     reserved = {index for index, c in enumerate(vocabulary.characters) if c is None}
     named = {vocabulary.unknown_id, vocabulary.end_of_text_id} - {None}
     if reserved != named or any(type(index) is not int for index in named):
-        raise ValueError("unknown_id and end_of_text_id must be the ids that are null in characters")
+        raise ValueError(
+            "unknown_id and end_of_text_id must be the ids that are null in characters"
+        )
     if named and vocabulary.unknown_id == vocabulary.end_of_text_id:
         raise ValueError(f"unknown_id and end_of_text_id are both {vocabulary.unknown_id}")

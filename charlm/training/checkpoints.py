@@ -120,7 +120,9 @@ def save(folder: Path, checkpoint: Checkpoint, *, keeps_all: bool = False) -> No
     remove_others(folder, checkpoint.facts.progress.step, keeps_all=keeps_all)
 
 
-def restore(folder: Path, *, on_event: OnEvent = ignore, shapes: Shapes | None = None) -> Checkpoint:
+def restore(
+    folder: Path, *, on_event: OnEvent = ignore, shapes: Shapes | None = None
+) -> Checkpoint:
     """Return the newest undamaged checkpoint.
 
     Args:
@@ -142,7 +144,10 @@ def restore(folder: Path, *, on_event: OnEvent = ignore, shapes: Shapes | None =
         except CharlmError as error:
             on_event(CheckpointSkipped(str(error)))
             continue
-        if shapes is not None and {name: tensor.shape for name, tensor in found.tensors.items()} != shapes:
+        if (
+            shapes is not None
+            and {name: tensor.shape for name, tensor in found.tensors.items()} != shapes
+        ):
             raise CharlmError(
                 f"{path}: the checkpoint is of another network, optimizer or batch size: to resume the run, leave "
                 f"model, training.optimizer.name and training.batch_size as they were"

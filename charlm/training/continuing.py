@@ -35,8 +35,12 @@ def check_same_run(run: Run, sources: Sequence[str], given: Given, parent: Paren
     check_same_text(sources, run.corpus, owner=run.folder)
     weights = None if parent is None else parent.sha256
     if run.config.training.first_weights != weights:
-        begun = "with random weights" if weights is not None else "with the weights of another model"
-        raise CharlmError(f"{run.folder}: the run began {begun}; name the same initial weights, or another folder")
+        begun = (
+            "with random weights" if weights is not None else "with the weights of another model"
+        )
+        raise CharlmError(
+            f"{run.folder}: the run began {begun}; name the same initial weights, or another folder"
+        )
     if parent is not None:
         given = replace(given, architecture=parent.model.architecture.settings())
     config = given.config_of(run.config) if given.recipe is None else given.config(given.recipe)

@@ -62,7 +62,9 @@ class Costs:
 
     def steps_within(self, settings: TrainingConfig, seconds: float) -> int:
         """Return the most steps, with all evaluations, that take at most `seconds`; 0 = not even one."""
-        left = seconds - self.run_seconds(settings, 0) - settings.evaluations * self.evaluation_seconds
+        left = (
+            seconds - self.run_seconds(settings, 0) - settings.evaluations * self.evaluation_seconds
+        )
         return min(MAX_STEPS, max(0, int(left / self._mean_step_seconds(settings))))
 
     def _mean_step_seconds(self, settings: TrainingConfig) -> float:
@@ -115,7 +117,9 @@ def estimate_costs(config: Config, text: TextFacts, *, slowness: float = 1.0) ->
         step_seconds=slowness * characters * per_character,
         evaluation_seconds=slowness * (0.15 + 5.5e-12 * weights * evaluated),
         start_seconds=slowness * 3.0,
-        end_seconds=slowness * (0.3 + 1e-6 * weights) if config.sampling.chooses_temperature else 0.0,
+        end_seconds=slowness * (0.3 + 1e-6 * weights)
+        if config.sampling.chooses_temperature
+        else 0.0,
         ngram_seconds=slowness * ngram_seconds,
     )
 
@@ -137,7 +141,9 @@ class MachineCosts:
         """Return the costs of a run of a config."""
         estimated = estimate_costs(config, text, slowness=self._slowness)
         found = self._measured.get(_identity(config), estimated)
-        ngram_seconds = estimated.ngram_seconds if self.ngram_seconds is None else self.ngram_seconds
+        ngram_seconds = (
+            estimated.ngram_seconds if self.ngram_seconds is None else self.ngram_seconds
+        )
         return replace(found, ngram_seconds=ngram_seconds if config.training.ngram_weight else 0.0)
 
     def note(self, config: Config, text: TextFacts, costs: Costs) -> None:

@@ -55,7 +55,10 @@ class Given:
         training = self.overrides.get("training")
         if not isinstance(training, Mapping):
             return None
-        return next((f"training.{name}" for name in ("epochs", "steps") if training.get(name) is not None), None)
+        return next(
+            (f"training.{name}" for name in ("epochs", "steps") if training.get(name) is not None),
+            None,
+        )
 
     def gives(self, key: str) -> bool:
         """Return whether a setting of the section `training` is among the overrides."""
@@ -83,7 +86,9 @@ class Given:
 
     def config_of(self, config: Config) -> Config:
         """Return a config with the overrides of the user; raises CharlmError if one is not valid."""
-        return parse_config(merge(config.model_dump(mode="json"), self.overrides), origin="override")
+        return parse_config(
+            merge(config.model_dump(mode="json"), self.overrides), origin="override"
+        )
 
     def check(self) -> Config:
         """Check everything that can be checked before the text is read; return a config with the corpus settings.
@@ -148,11 +153,19 @@ MEMORIZE = Choice(
 QUICK = Choice("quick", "two layers and small batches learn the most in so short a time")
 CHOICES: Mapping[float, tuple[Choice, ...]] = {
     60_000: (
-        Choice("small", "a narrow network and n-grams delay that so short a text is memorised", fewest_epochs=8),
+        Choice(
+            "small",
+            "a narrow network and n-grams delay that so short a text is memorised",
+            fewest_epochs=8,
+        ),
         QUICK,
     ),
     500_000: (
-        Choice("default", "dropout and n-grams keep the network from memorising such a text", fewest_epochs=8),
+        Choice(
+            "default",
+            "dropout and n-grams keep the network from memorising such a text",
+            fewest_epochs=8,
+        ),
         QUICK,
     ),
     2_000_000: (
@@ -183,7 +196,10 @@ CHOICES: Mapping[float, tuple[Choice, ...]] = {
 
 Without a time limit the first is chosen; with one, the first that reads enough in that time.
 """
-CHOSEN = ("default", *dict.fromkeys(choice.recipe for choices in CHOICES.values() for choice in choices))
+CHOSEN = (
+    "default",
+    *dict.fromkeys(choice.recipe for choices in CHOICES.values() for choice in choices),
+)
 """Every recipe that may be chosen, in the order in which overrides are checked against them."""
 
 
@@ -254,10 +270,16 @@ def decide(
         CharlmError: the text is too short, or as `Given.config`.
 
     """
-    characters = text.training + text.validation - (2 if text.is_memorized else 0)  # without the end_of_text ids
+    characters = (
+        text.training + text.validation - (2 if text.is_memorized else 0)
+    )  # without the end_of_text ids
     if characters < FEWEST_CHARACTERS:
-        raise CharlmError(f"the text has {counted(characters, 'character')}; expected at least {FEWEST_CHARACTERS}")
-    choice = _choose(text, given, costs_of, spent_seconds=spent_seconds, kept=kept, tolerance=tolerance)
+        raise CharlmError(
+            f"the text has {counted(characters, 'character')}; expected at least {FEWEST_CHARACTERS}"
+        )
+    choice = _choose(
+        text, given, costs_of, spent_seconds=spent_seconds, kept=kept, tolerance=tolerance
+    )
     config = given.config(choice.recipe)
     settings = config.training
     decided = precision
@@ -270,7 +292,9 @@ def decide(
     notes: list[NgramsLeftOut | FewSteps] = []
     problem = None
     if settings.ngram_weight:
-        is_strict = not choice.reason and minutes is None  # what was asked for is refused instead, elsewhere
+        is_strict = (
+            not choice.reason and minutes is None
+        )  # what was asked for is refused instead, elsewhere
         memory = None if is_strict else memory_bytes
         problem = _ngram_problem(text, costs.ngram_seconds, minutes=minutes, memory_bytes=memory)
     if problem is not None:
@@ -303,7 +327,13 @@ def _minutes(given: Given, choice: Choice) -> float | None:
 
 
 def _choose(
-    text: TextFacts, given: Given, costs_of: CostsOf, *, spent_seconds: float, kept: str | None, tolerance: float
+    text: TextFacts,
+    given: Given,
+    costs_of: CostsOf,
+    *,
+    spent_seconds: float,
+    kept: str | None,
+    tolerance: float,
 ) -> Choice:
     """Return the recipe that the user named, or the one with the lowest expected loss."""
     if given.recipe is not None:
@@ -318,7 +348,9 @@ def _choose(
     for choice in choices:
         if choice.recipe == kept:
             factor = 1 / tolerance
-        characters = _characters_within(given.config(choice.recipe), text, costs_of, minutes, spent_seconds)
+        characters = _characters_within(
+            given.config(choice.recipe), text, costs_of, minutes, spent_seconds
+        )
         fewest = max(choice.fewest_characters, choice.fewest_epochs * text.training)
         if fewest == 0 or characters >= factor * fewest:
             break
@@ -355,7 +387,9 @@ def _ngram_problem(
 def _fitted(settings: TrainingConfig, given: Given, costs: Costs, left: float) -> TrainingConfig:
     """Return settings with the steps and evaluations that fit into the seconds that are left."""
     if not given.gives("evaluations"):
-        settings = settings.model_copy(update={"evaluations": costs.evaluations_within(settings, left)})
+        settings = settings.model_copy(
+            update={"evaluations": costs.evaluations_within(settings, left)}
+        )
     steps = max(1, costs.steps_within(settings, left))
     if given.minutes is None:
         steps = max(steps, FEW_STEPS)
@@ -368,8 +402,13 @@ def _few_steps(settings: TrainingConfig, costs: Costs, spent_seconds: float) -> 
     if steps >= FEW_STEPS:
         return []
     evaluations = settings.evaluations * costs.evaluation_seconds
-    others = costs.run_seconds(settings, FEW_STEPS) - min(FEW_STEPS, settings.evaluations) * costs.evaluation_seconds
-    needed = (spent_seconds + max(others + evaluations, others / (1 - EVALUATION_SHARE))) / USED_SHARE
+    others = (
+        costs.run_seconds(settings, FEW_STEPS)
+        - min(FEW_STEPS, settings.evaluations) * costs.evaluation_seconds
+    )
+    needed = (
+        spent_seconds + max(others + evaluations, others / (1 - EVALUATION_SHARE))
+    ) / USED_SHARE
     return [FewSteps(steps, enough=FEW_STEPS, enough_minutes=math.ceil(needed / 6) / 10)]
 
 

@@ -10,7 +10,13 @@ from threadpoolctl import threadpool_limits
 
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
-from charlm.evaluation.baselines import COMPRESSOR, MAX_TRAINING_CHARACTERS, NGRAM, Comparison, baseline_scores
+from charlm.evaluation.baselines import (
+    COMPRESSOR,
+    MAX_TRAINING_CHARACTERS,
+    NGRAM,
+    Comparison,
+    baseline_scores,
+)
 from charlm.evaluation.scoring import ERROR_BLOCK, MIN_BLOCKS, Score
 from charlm.network.model_file import Tensors, TrainedModel
 from charlm.runs.run import Run
@@ -92,8 +98,14 @@ def open_text(run: Run, *, baselines: Collection[str] = BASELINES) -> EvaluatedT
     corpus = run.corpus
     ids, training = corpus.split("validation", at_most=EVALUATED_CHARACTERS), corpus.split("train")
     if len(ids) < 2:
-        return EvaluatedText(None, "the train text", choose_windows(training[:MAX_TRAINING_CHARACTERS]), {})
-    part = f"first {len(ids):,} characters of the " if len(ids) < len(corpus.split("validation")) else ""
+        return EvaluatedText(
+            None, "the train text", choose_windows(training[:MAX_TRAINING_CHARACTERS]), {}
+        )
+    part = (
+        f"first {len(ids):,} characters of the "
+        if len(ids) < len(corpus.split("validation"))
+        else ""
+    )
     scores = baseline_scores(ids, corpus.vocabulary, training, names=baselines)
     return EvaluatedText(ids, f"the {part}validation text", choose_windows(ids), scores)
 
@@ -121,11 +133,16 @@ def evaluate(
     """
     step, score = model.facts["step"], Score(train_nats, 0)
     check_finite(model.parameters.tensors, step=step)
-    with one_thread(), np.errstate(all="ignore"):  # weights that are too large give a score that is not finite
+    with (
+        one_thread(),
+        np.errstate(all="ignore"),
+    ):  # weights that are too large give a score that is not finite
         if text.ids is not None:
             score = engine.score(model.parameters, text.ids)
             if not np.isfinite(score.nats_per_char):
-                raise DivergenceError(f"the validation loss is {score.nats_per_char} at step {step:,}: {DIVERGED}")
+                raise DivergenceError(
+                    f"the validation loss is {score.nats_per_char} at step {step:,}: {DIVERGED}"
+                )
         written = sample_text(run, model)
     return score, replace(model, facts={**model.facts, "score": _score_facts(score, text)}), written
 
@@ -172,7 +189,9 @@ def sample_text(run: Run, model: TrainedModel) -> str:
     settings = run.config.sampling
     if not settings.length:
         return ""
-    wanted = TextRequest(settings.length, sampler_of(run.config, model), run.config.seed, settings.prompt)
+    wanted = TextRequest(
+        settings.length, sampler_of(run.config, model), run.config.seed, settings.prompt
+    )
     return settings.prompt + "".join(generate_text(model, wanted))
 
 

@@ -93,7 +93,8 @@ class RunLog:
         self._events = EventLog(folder, step=step, on_event=on_event)
         last_steps = {"train": step, "validation": evaluated_step, NGRAM: evaluated_step}
         self._losses = {
-            name: EventLog(folder / name, step=last, on_event=on_event) for name, last in last_steps.items()
+            name: EventLog(folder / name, step=last, on_event=on_event)
+            for name, last in last_steps.items()
         }
         self._metrics = Log(metrics)
 
@@ -146,12 +147,16 @@ class RunLog:
 
     def show_histogram(self, tag: str, values: Floats, *, step: int) -> None:
         """Show TensorBoard how values of any shape are distributed."""
-        finite = values[np.isfinite(values)].astype(np.float64)  # in float32, the width of a range may overflow
+        finite = values[np.isfinite(values)].astype(
+            np.float64
+        )  # in float32, the width of a range may overflow
         self._events.write(histogram_pb(tag, finite, description=description(tag)), step=step)
 
     def show_text(self, tag: str, text: str, *, step: int) -> None:
         """Show TensorBoard a text as it is: as a code block of Markdown."""
-        self._events.write(text_pb(tag, "".join(f"    {line}\n" for line in text.splitlines())), step=step)
+        self._events.write(
+            text_pb(tag, "".join(f"    {line}\n" for line in text.splitlines())), step=step
+        )
 
     def sync(self) -> None:
         """Wait until all lines, all events and the names of their files are on the disk."""
@@ -201,7 +206,9 @@ def show_evaluation(
     for name, values in weights.items():
         log.show_histogram(f"weights/{name}", values, step=step)
     for index, layer in enumerate(parameters.layers):
-        log.show_scalar(f"spectral_radius/layer_{index}", spectral_radius(layer.recurrent_kernel), step=step)
+        log.show_scalar(
+            f"spectral_radius/layer_{index}", spectral_radius(layer.recurrent_kernel), step=step
+        )
     for index, found in enumerate([] if windows is None else probe(parameters, windows)):
         log.show_scalar(f"saturation/layer_{index}", found.saturated_share, step=step)
         log.show_scalar(f"reach_of_gradient/layer_{index}", float(reach(found.gradient)), step=step)

@@ -23,7 +23,13 @@ from charlm.storage import remove_leftovers
 from charlm.text.findings import find_problems
 from charlm.training import saving
 from charlm.training.checkpoints import Progress
-from charlm.training.evaluating import DivergenceError, EvaluatedText, open_text, recites, sample_text
+from charlm.training.evaluating import (
+    DivergenceError,
+    EvaluatedText,
+    open_text,
+    recites,
+    sample_text,
+)
 from charlm.training.interface import Engine
 from charlm.training.logs import RunLog
 from charlm.training.marks import Training
@@ -80,7 +86,9 @@ def _advice_on_divergence(run: Run) -> Iterator[None]:
     except DivergenceError as error:
         if not saved_steps(run.folder / CHECKPOINTS):
             raise
-        raise DivergenceError(str(error), advice=Advice("lower the learning rate", run.folder)) from None
+        raise DivergenceError(
+            str(error), advice=Advice("lower the learning rate", run.folder)
+        ) from None
 
 
 def _take_all_steps(training: Training, deadline: Deadline | None) -> tuple[str, Signals | None]:
@@ -112,7 +120,9 @@ def _take_all_steps(training: Training, deadline: Deadline | None) -> tuple[str,
         losses = training.take_steps(count)
         step_seconds = (progress.seconds - before) / count
         if deadline is not None:
-            deadline.note_steps(training.schedule, first - 1, progress.step, session.clock() - begun)
+            deadline.note_steps(
+                training.schedule, first - 1, progress.step, session.clock() - begun
+            )
         progress.elapsed_seconds = earlier + session.clock() - started
         session.on_event(training.steps_taken(losses))
 
@@ -128,7 +138,9 @@ def _record(training: Training, deadline: Deadline | None) -> None:
     if is_evaluation:
         deadline.note_evaluation(clock() - begun)
     settings = training.run.config.training
-    length = deadline.review(settings, training.schedule, progress.step, is_evaluation=is_evaluation) or (0, 0)
+    length = deadline.review(
+        settings, training.schedule, progress.step, is_evaluation=is_evaluation
+    ) or (0, 0)
     steps, evaluations = map(training.engine.machines.share, length)
     if steps:
         training.change_length(steps, evaluations)
@@ -167,7 +179,12 @@ def _open(
     restored = saving.restore(run, engine, on_event=session.on_event)
     run, schedule, checkpoint = restored.run, restored.schedule, restored.checkpoint
     progress = checkpoint.facts.progress
-    log = RunLog(run.folder, step=progress.step, evaluated_step=progress.evaluated_step, on_event=session.on_event)
+    log = RunLog(
+        run.folder,
+        step=progress.step,
+        evaluated_step=progress.evaluated_step,
+        on_event=session.on_event,
+    )
     stack.callback(log.close)
     training = Training(run, engine, schedule, session, text, soft_targets, log, progress)
     training.best = _best_score(run, progress)
@@ -194,7 +211,9 @@ def _best_score(run: Run, progress: Progress) -> Score | None:
 
 def _score_of(facts: Mapping[str, Any]) -> Score:
     """Return a score that a model file has."""
-    return Score(facts["nats_per_char"], facts.get("characters", 0), tuple(facts.get("block_means", ())))
+    return Score(
+        facts["nats_per_char"], facts.get("characters", 0), tuple(facts.get("block_means", ()))
+    )
 
 
 def _begin(training: Training) -> None:
@@ -236,7 +255,11 @@ def _end(training: Training, deadline: Deadline | None) -> tuple[str, str]:
     A resumed run takes the note back.
     """
     progress, run = training.progress, training.run
-    best = None if progress.best_nats is None else _with_temperature(training, read_model(run.folder / BEST), deadline)
+    best = (
+        None
+        if progress.best_nats is None
+        else _with_temperature(training, read_model(run.folder / BEST), deadline)
+    )
     End(progress.step, suggest_next(training)).write(run.folder / ENDED_FILE)
     if best is None:
         return "", ""
@@ -245,7 +268,9 @@ def _end(training: Training, deadline: Deadline | None) -> tuple[str, str]:
     return sample_text(run, best), last_sample
 
 
-def _with_temperature(training: Training, best: TrainedModel, deadline: Deadline | None) -> TrainedModel:
+def _with_temperature(
+    training: Training, best: TrainedModel, deadline: Deadline | None
+) -> TrainedModel:
     """Return the best model with the temperature at which it writes; one that is chosen is noted in the models."""
     run = training.run
     if not run.config.sampling.chooses_temperature:

@@ -93,7 +93,9 @@ class Machines:
         """
         taken, counts, signals = zip(*self.gather([step, count, signal]).tolist(), strict=True)
         if len({*taken}) > 1:
-            raise CharlmError(f"TF_CONFIG: the machines have resumed at the steps {taken}; give each the same run")
+            raise CharlmError(
+                f"TF_CONFIG: the machines have resumed at the steps {taken}; give each the same run"
+            )
         number = max(signals) if counts[0] else signals[0]
         return 0 if number else counts[0], number
 
@@ -110,7 +112,10 @@ class Machines:
         """
         sections = config.model_dump(mode="json", exclude={"training": {"parts"}})
         facts = {
-            "the versions of charlm, TensorFlow and Keras": [__version__, versions("tensorflow", "keras")],
+            "the versions of charlm, TensorFlow and Keras": [
+                __version__,
+                versions("tensorflow", "keras"),
+            ],
             "the text": [corpus_identity(corpus), corpus.vocabulary.to_fields()],
             **{f"the settings of {name}": values for name, values in sections.items()},
         }

@@ -89,7 +89,12 @@ class Training:
             DivergenceError: the loss or the gradient norm of one of these steps is not finite.
 
         """
-        corpus, schedule, progress, soft = self.run.corpus, self.schedule, self.progress, self.soft_targets
+        corpus, schedule, progress, soft = (
+            self.run.corpus,
+            self.schedule,
+            self.progress,
+            self.soft_targets,
+        )
         first = progress.step
         batches, epoch, window = schedule.place(first)
         positions = batches.positions(epoch=epoch, first=window, count=count, rows=self.engine.rows)
@@ -105,9 +110,13 @@ class Training:
         progress.seconds += metrics.seconds
         progress.pending_losses += metrics.losses
         progress.last_norm = metrics.norms[-1]
-        for step, (loss, norm) in enumerate(zip(metrics.losses, metrics.norms, strict=True), first + 1):
+        for step, (loss, norm) in enumerate(
+            zip(metrics.losses, metrics.norms, strict=True), first + 1
+        ):
             if not (math.isfinite(loss) and math.isfinite(norm)):
-                raise DivergenceError(f"the loss is {loss} and the gradient norm {norm} at step {step:,}: {DIVERGED}")
+                raise DivergenceError(
+                    f"the loss is {loss} and the gradient norm {norm} at step {step:,}: {DIVERGED}"
+                )
         return metrics.losses
 
     def record(self) -> None:
@@ -131,7 +140,9 @@ class Training:
         settings = self.run.config.training
         if settings.is_untrained and self.text.ids is None:
             self._score_training_text()
-        if settings.is_untrained or (settings.first_weights is not None and self.text.ids is not None):
+        if settings.is_untrained or (
+            settings.first_weights is not None and self.text.ids is not None
+        ):
             self._note_evaluation(*self._evaluate(self.network()))
         elif settings.keep_checkpoints:
             self.save()
@@ -159,7 +170,9 @@ class Training:
 
     def _evaluate(self, model: TrainedModel) -> tuple[Score, TrainedModel, str]:
         """Return what `evaluate` returns for the present network."""
-        return evaluate(self.run, self.engine, model, self.text, train_nats=self.progress.train_nats)
+        return evaluate(
+            self.run, self.engine, model, self.text, train_nats=self.progress.train_nats
+        )
 
     def _note_evaluation(self, score: Score, model: TrainedModel, sample: str) -> None:
         """Log, show and save what an evaluation of the present network has found."""
@@ -167,12 +180,16 @@ class Training:
         if self.run.config.training.until_recited:
             self.is_recited = recites(self.run, model)
             if self.is_recited:
-                progress.best_nats = None  # the network that recites the text is the best, whatever its loss is
+                progress.best_nats = (
+                    None  # the network that recites the text is the best, whatever its loss is
+                )
         is_best = self._note_score(score)
         ngram_nats = text.baseline_nats.get(NGRAM)
         with one_thread():
             weights = self.engine.weights()
-            show_evaluation(self.log, model, text.windows, weights=weights, ngram_nats=ngram_nats, sample=sample)
+            show_evaluation(
+                self.log, model, text.windows, weights=weights, ngram_nats=ngram_nats, sample=sample
+            )
         progress.evaluated_step = progress.step
         self.save(model)
         self.session.on_event(self._evaluated(score, is_best=is_best, sample=sample))
@@ -192,7 +209,9 @@ class Training:
         settings = self.run.config.training
         longer = settings.with_steps(steps).model_copy(update={"evaluations": evaluations})
         settings = longer.after(settings, at=self.progress.step, total=before)
-        self.run = replace(self.run, config=self.run.config.model_copy(update={"training": settings}))
+        self.run = replace(
+            self.run, config=self.run.config.model_copy(update={"training": settings})
+        )
         write_config(self.run.folder, self.run.config)
         self.schedule = make_schedule(settings, self.engine.batches)
         self.session.on_event(LengthChanged(before, steps))
@@ -263,7 +282,8 @@ class Training:
                 **self._position("train", progress.train_nats),
                 "learning_rate": float(schedule.rates(progress.step - 1, 1)[0]),
                 "gradient_norm": progress.last_norm,
-                "characters_per_second": characters / max(progress.seconds - progress.logged_seconds, 1e-9),
+                "characters_per_second": characters
+                / max(progress.seconds - progress.logged_seconds, 1e-9),
             }
         )
         progress.pending_losses = []

@@ -69,7 +69,9 @@ class Outcome:
         }
 
 
-def describe_outcome(training: Training, *, reason: str, signal: Signals | None, samples: tuple[str, str]) -> Outcome:
+def describe_outcome(
+    training: Training, *, reason: str, signal: Signals | None, samples: tuple[str, str]
+) -> Outcome:
     """Return how a training ended.
 
     Args:

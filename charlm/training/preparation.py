@@ -33,7 +33,14 @@ from charlm.training.evaluating import BASELINES, EvaluatedText, open_text
 from charlm.training.interface import Engine, EngineFactory
 from charlm.training.session import Session
 from charlm.training.soft_targets import check_teachers, open_soft_targets
-from charlm.training.timing import TIMED_SECONDS, TIMED_SHARE, Deadline, check_reading, measure, time_ngrams
+from charlm.training.timing import (
+    TIMED_SECONDS,
+    TIMED_SHARE,
+    Deadline,
+    check_reading,
+    measure,
+    time_ngrams,
+)
 
 Text = str | Path | Corpus | Sequence[str | Path] | None
 """What `tokenize` takes: files, folders, .gz files, or - for standard input; one of them or several,
@@ -184,10 +191,18 @@ class _Maker:
         config = decision.config
         on_event = self.session.on_event
         check_parent(config, self.parent)
-        config = settle(config, self.corpus, engines=self.engines, parent=self.parent, on_event=on_event)
-        initial = None if self.parent is None else adapt_parent(self.parent, config, self.corpus, on_event=on_event)
+        config = settle(
+            config, self.corpus, engines=self.engines, parent=self.parent, on_event=on_event
+        )
+        initial = (
+            None
+            if self.parent is None
+            else adapt_parent(self.parent, config, self.corpus, on_event=on_event)
+        )
         weights = None if initial is None else initial.parameters
-        engine = new_engine(config, self.corpus, self.engines, initial=weights, session=self.session)
+        engine = new_engine(
+            config, self.corpus, self.engines, initial=weights, session=self.session
+        )
         return config, initial, engine
 
     def within_limit(self, decision: Decision, *, is_plan: bool) -> Preparation:
@@ -227,11 +242,15 @@ class _Maker:
         """Make an engine, and note what its parts cost."""
         config, initial, engine = self.make(decision)
         seconds = min(TIMED_SECONDS, TIMED_SHARE * 60 * (decision.minutes or 0.0))
-        found = self.measure(config, self.corpus, engine, session=self.session, step_seconds=seconds)
+        found = self.measure(
+            config, self.corpus, engine, session=self.session, step_seconds=seconds
+        )
         self.costs.note(decision.config, self.facts, found)
         return config, initial, engine
 
-    def prepared(self, decision: Decision, config: Config, initial: TrainedModel | None, engine: Engine) -> Preparation:
+    def prepared(
+        self, decision: Decision, config: Config, initial: TrainedModel | None, engine: Engine
+    ) -> Preparation:
         """Return the run that could begin."""
         teachers = {
             seed: resolve_teacher(config, self.corpus, seed, engines=self.engines)
@@ -262,7 +281,9 @@ def resolve_teacher(config: Config, corpus: Corpus, seed: int, *, engines: Engin
     return settle(decision.config, corpus, engines=engines)
 
 
-def reopen(folder: Path, *, overrides: Overrides = (), engines: EngineFactory, session: Session) -> tuple[Run, Engine]:
+def reopen(
+    folder: Path, *, overrides: Overrides = (), engines: EngineFactory, session: Session
+) -> tuple[Run, Engine]:
     """Open a run that has begun, and make its engine, in its first state.
 
     What the run asks for and this machine lacks is replaced in the engine, with a line, but not in the config of the
@@ -288,7 +309,12 @@ def reopen(folder: Path, *, overrides: Overrides = (), engines: EngineFactory, s
 
 
 def settle(
-    config: Config, corpus: Corpus, *, engines: EngineFactory, parent: Parent | None = None, on_event: OnEvent = ignore
+    config: Config,
+    corpus: Corpus,
+    *,
+    engines: EngineFactory,
+    parent: Parent | None = None,
+    on_event: OnEvent = ignore,
 ) -> Config:
     """Return the config of a new run, in which nothing is left open, or refuse it.
 
@@ -305,10 +331,14 @@ def settle(
 
     """
     training = config.training
-    parts = training.parts or engines.machines.default_parts(training.batch_size, cores=core_count())
+    parts = training.parts or engines.machines.default_parts(
+        training.batch_size, cores=core_count()
+    )
     filled = {"parts": parts, "first_weights": None if parent is None else parent.sha256}
     settings = settle_corpus_settings(corpus, config.corpus)
-    config = config.model_copy(update={"corpus": settings, "training": training.model_copy(update=filled)})
+    config = config.model_copy(
+        update={"corpus": settings, "training": training.model_copy(update=filled)}
+    )
     check_teachers(config, corpus, available_bytes=memory_bytes())
     config = engines.settle(config, on_event=on_event, is_recorded=False)
     engines.machines.check_same(config, corpus)
@@ -316,7 +346,12 @@ def settle(
 
 
 def new_engine(
-    config: Config, corpus: Corpus, engines: EngineFactory, *, initial: Parameters | None = None, session: Session
+    config: Config,
+    corpus: Corpus,
+    engines: EngineFactory,
+    *,
+    initial: Parameters | None = None,
+    session: Session,
 ) -> Engine:
     """Make the engine of a run; an event tells if the text is too short for its batches.
 
@@ -345,7 +380,9 @@ def new_engine(
     return engine
 
 
-def lengthen(run: Run, engine: Engine, *, minutes: float, started: float, session: Session) -> tuple[Run, Deadline]:
+def lengthen(
+    run: Run, engine: Engine, *, minutes: float, started: float, session: Session
+) -> tuple[Run, Deadline]:
     """Return a run with as many more steps as fit into a time limit, and its deadline.
 
     Args:
@@ -361,7 +398,9 @@ def lengthen(run: Run, engine: Engine, *, minutes: float, started: float, sessio
     """
     seconds = min(TIMED_SECONDS, TIMED_SHARE * 60 * minutes)
     found = measure(run.config, run.corpus, engine, session=session, step_seconds=seconds)
-    deadline = Deadline(60 * minutes, started, session.clock, found, fixed_share(run.config.training))
+    deadline = Deadline(
+        60 * minutes, started, session.clock, found, fixed_share(run.config.training)
+    )
     done = max(saved_steps(run.folder / CHECKPOINTS), default=0)
     settings = deadline.lengthened(run.config.training, engine, done)
     session.on_event(LengthAdded(minutes, (settings.steps or 0) - done))
@@ -393,7 +432,9 @@ def as_sources(text: Text, *, argument: str = "text") -> list[str]:
 def text_name(text: Text) -> str:
     """Return the name of a text; raises CharlmError if it is a corpus that cannot be read."""
     sources = as_sources(text)
-    return read_manifest(Path(sources[0])).text_name if is_one_corpus(sources) else name_text(sources)
+    return (
+        read_manifest(Path(sources[0])).text_name if is_one_corpus(sources) else name_text(sources)
+    )
 
 
 def check_memory(config: Config, vocabulary_size: int, *, available_bytes: int | None) -> None:

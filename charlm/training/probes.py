@@ -7,7 +7,13 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from charlm.network.gradients import LARGEST_SLOPES, SATURATED_BELOW, LagCurve, lag_curves, read_text
+from charlm.network.gradients import (
+    LARGEST_SLOPES,
+    SATURATED_BELOW,
+    LagCurve,
+    lag_curves,
+    read_text,
+)
 from charlm.network.rnn import Floats, Parameters
 
 WINDOWS, WARM_UP, LAGS = 16, 32, 48
@@ -57,7 +63,11 @@ def probe(parameters: Parameters, windows: NDArray[Any]) -> list[LayerProbe]:
         curves = lag_curves(trace, np.full(len(texts), end - 1), lags=lags, texts=texts)
         limit = SATURATED_BELOW * LARGEST_SLOPES.get(parameters.activation, 1.0)
         return [
-            LayerProbe(output[end - lags : end : STRIDE], float((slope[end - lags : end] < limit).mean()), curve)
+            LayerProbe(
+                output[end - lags : end : STRIDE],
+                float((slope[end - lags : end] < limit).mean()),
+                curve,
+            )
             for output, slope, curve in zip(trace.outputs, trace.slopes, curves, strict=True)
         ]
 

@@ -15,7 +15,16 @@ from charlm.errors import CharlmError
 from charlm.events import BestModelLost, KernelChanged, OnEvent, Resumed, SettingChanged
 from charlm.hardware import versions
 from charlm.network.model_file import TrainedModel, read_model, write_model
-from charlm.runs.folder import BEST, CHECKPOINTS, CONFIG_FILE, CORPUS, ENDED_FILE, LAST, checkpoint_name, results
+from charlm.runs.folder import (
+    BEST,
+    CHECKPOINTS,
+    CONFIG_FILE,
+    CORPUS,
+    ENDED_FILE,
+    LAST,
+    checkpoint_name,
+    results,
+)
 from charlm.runs.run import Run, corpus_identity, write_config
 from charlm.storage import UnreadableError, reading, writing
 from charlm.training import checkpoints
@@ -27,7 +36,12 @@ from charlm.training.schedule import Schedule, make_schedule
 
 
 def network(
-    run: Run, engine: Engine, schedule: Schedule, progress: Progress, *, score: Mapping[str, Any] | None = None
+    run: Run,
+    engine: Engine,
+    schedule: Schedule,
+    progress: Progress,
+    *,
+    score: Mapping[str, Any] | None = None,
 ) -> TrainedModel:
     """Return a copy of the network in training, with its score as a model file has it, if it is known."""
     epoch = schedule.epochs_of(progress.characters)
@@ -58,9 +72,15 @@ def save(run: Run, engine: Engine, log: RunLog, model: TrainedModel, progress: P
     tensors = engine.tensors()
     check_finite(tensors, step=progress.step)
     log.sync()
-    written_by = {"charlm": __version__, **versions("numpy", "tensorflow", "keras"), "kernel": engine.library}
+    written_by = {
+        "charlm": __version__,
+        **versions("numpy", "tensorflow", "keras"),
+        "kernel": engine.library,
+    }
     checkpoint = Checkpoint(model, tensors, Facts(versions=written_by, progress=progress))
-    checkpoints.save(run.folder / CHECKPOINTS, checkpoint, keeps_all=run.config.training.keep_checkpoints)
+    checkpoints.save(
+        run.folder / CHECKPOINTS, checkpoint, keeps_all=run.config.training.keep_checkpoints
+    )
     write_model(run.folder / LAST, model)
     if progress.best_nats is not None and progress.best_step == progress.step:
         write_model(run.folder / BEST, model)
@@ -107,14 +127,18 @@ def restore(run: Run, engine: Engine, *, on_event: OnEvent) -> Restored:
 
     """
     folder = run.folder
-    checkpoint = checkpoints.restore(folder / CHECKPOINTS, on_event=on_event, shapes=engine.shapes())
+    checkpoint = checkpoints.restore(
+        folder / CHECKPOINTS, on_event=on_event, shapes=engine.shapes()
+    )
     progress = checkpoint.facts.progress
     if checkpoint.model.facts.get(CORPUS) != corpus_identity(run.corpus):
         raise CharlmError(
             f"{folder / CORPUS}: not the corpus that the run was trained on; put it back, or start a new run"
         )
     before = parse_config(checkpoint.model.config, origin=str(folder / CHECKPOINTS))
-    changes = check_resume(_with_lengths_of(run.config, before), run.config, origin=str(folder / CONFIG_FILE))
+    changes = check_resume(
+        _with_lengths_of(run.config, before), run.config, origin=str(folder / CONFIG_FILE)
+    )
     previous = (run.previous or run.config).training
     if not previous.has_length_of(run.config.training):
         run = _with_new_length(run, previous, progress, engine)
@@ -160,8 +184,12 @@ def _with_new_length(run: Run, previous: TrainingConfig, progress: Progress, eng
 def _leave_other_path(run: Run, checkpoint: Checkpoint, *, on_event: OnEvent) -> None:
     """Remove or replace what steps after a checkpoint have written; the best loss is forgotten with its model."""
     folder, progress = run.folder, checkpoint.facts.progress
-    best = None if progress.best_nats is None else _read_best_of(run, checkpoint)  # before anything is removed
-    checkpoints.remove_others(folder / CHECKPOINTS, progress.step, keeps_all=run.config.training.keep_checkpoints)
+    best = (
+        None if progress.best_nats is None else _read_best_of(run, checkpoint)
+    )  # before anything is removed
+    checkpoints.remove_others(
+        folder / CHECKPOINTS, progress.step, keeps_all=run.config.training.keep_checkpoints
+    )
     with writing(folder):
         (folder / ENDED_FILE).unlink(missing_ok=True)
     write_model(folder / LAST, checkpoint.model)

@@ -146,7 +146,10 @@ class Schedule:
         Where a run becomes shorter, the rate continues from where it is and falls faster. Where a run becomes longer,
         the rate rises to what it would be if the run had had the new length from its start.
         """
-        return np.array([self.peak_rate * self._fraction(step) for step in range(first, first + count)], np.float32)
+        return np.array(
+            [self.peak_rate * self._fraction(step) for step in range(first, first + count)],
+            np.float32,
+        )
 
     def _fraction(self, step: int) -> float:
         """Return the learning rate of a step as a fraction of the peak."""
@@ -157,7 +160,10 @@ class Schedule:
             return 1.0
         stretch = next(stretch for stretch in reversed(self.stretches) if stretch.first <= step)
         progress = self._progress(step, stretch, self._progress_before[stretch.first])
-        return decay.final_fraction + (1 - decay.final_fraction) * (1 + math.cos(math.pi * progress)) / 2
+        return (
+            decay.final_fraction
+            + (1 - decay.final_fraction) * (1 + math.cos(math.pi * progress)) / 2
+        )
 
     @property
     def _warm_up(self) -> int:
@@ -271,8 +277,12 @@ def _stretches(settings: TrainingConfig, batches: Batches) -> tuple[Stretch, ...
     first = stretches[-1].until if stretches else 0
     if stretches and total <= first:
         key = "steps" if settings.epochs is None else "epochs"
-        raise CharlmError(f"training.{key}: gives a run of {total:,} steps, but {first:,} are taken; give it more")
-    last = _stretch(settings, batches, stretches, until=total, total=total, evaluations=settings.evaluations)
+        raise CharlmError(
+            f"training.{key}: gives a run of {total:,} steps, but {first:,} are taken; give it more"
+        )
+    last = _stretch(
+        settings, batches, stretches, until=total, total=total, evaluations=settings.evaluations
+    )
     return (*stretches, last)
 
 
@@ -283,7 +293,10 @@ def _total(settings: TrainingConfig, batches: Batches, stretches: Sequence[Stret
         limits.append(round(settings.epochs * batches.steps_per_epoch / mean_growth(settings)))
     elif settings.epochs is not None:
         last = stretches[-1]
-        wanted = settings.epochs * batches.steps_per_epoch * batches.characters_per_step - last.characters(last.until)
+        wanted = (
+            settings.epochs * batches.steps_per_epoch * batches.characters_per_step
+            - last.characters(last.until)
+        )
         planned = last.characters(last.total) - last.characters(last.until)
         per_step: float = last.phase(last.until).batches.characters_per_step
         if planned:
@@ -322,10 +335,14 @@ def _stretch(
         scale = (total - first) / max(1, last.total - first)
         borders = [border + (scale - 1) * max(0.0, border - first) for border in last.borders]
     evaluations = max(1, evaluations - sum(stretch.marks for stretch in before))
-    return Stretch(first, until, total, evaluations, tuple(borders), _phases(settings, batches, borders))
+    return Stretch(
+        first, until, total, evaluations, tuple(borders), _phases(settings, batches, borders)
+    )
 
 
-def _phases(settings: TrainingConfig, batches: Batches, borders: Iterable[float]) -> tuple[Phase, ...]:
+def _phases(
+    settings: TrainingConfig, batches: Batches, borders: Iterable[float]
+) -> tuple[Phase, ...]:
     """Return the phases of a run that begin at some steps; windows grow as far as the text is long enough."""
     longest = (batches.length - 1) // batches.batch_size
     phases: list[Phase] = []

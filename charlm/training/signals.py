@@ -94,7 +94,11 @@ def stop_on_signal(interruption: Interruption) -> Iterator[None]:
         interruption: Takes the signals.
 
     """
-    caught = [number for number in CAUGHT if number != signals.SIGHUP or signals.getsignal(number) != signals.SIG_IGN]
+    caught = [
+        number
+        for number in CAUGHT
+        if number != signals.SIGHUP or signals.getsignal(number) != signals.SIG_IGN
+    ]
     if threading.current_thread() is not threading.main_thread():
         caught = []
     before = {number: signals.signal(number, interruption.handle) for number in caught}

@@ -103,7 +103,9 @@ def _compute(run: Run, teachers: Mapping[Path, TrainedModel], *, on_event: OnEve
         table = np.zeros(_shape(run.corpus), DTYPE)
     if settings.ngram_weight:
         share = np.float32(settings.ngram_weight / settings.soft_weight)
-        predictions = cross_predict(ids, vocabulary_size=len(run.corpus.vocabulary), on_event=on_event)
+        predictions = cross_predict(
+            ids, vocabulary_size=len(run.corpus.vocabulary), on_event=on_event
+        )
         for rows, predicted in predictions:
             table[rows] = (1 - share) * table[rows] + share * predicted
     return table
@@ -179,8 +181,14 @@ def check_teachers(config: Config, corpus: Corpus, *, available_bytes: int | Non
     if teachers is not None and teachers.recipe is not None:
         recipe = load_config(find_recipe(teachers.recipe))
         if recipe.training.teachers is not None:
-            raise CharlmError(f"training.teachers.recipe: {teachers.recipe} has teachers itself; name one without")
-    if config.training.soft_weight and available_bytes is not None and needed > MEMORY_SHARE * available_bytes:
+            raise CharlmError(
+                f"training.teachers.recipe: {teachers.recipe} has teachers itself; name one without"
+            )
+    if (
+        config.training.soft_weight
+        and available_bytes is not None
+        and needed > MEMORY_SHARE * available_bytes
+    ):
         rows, width = _shape(corpus)
         raise CharlmError(
             f"training.teachers, ngram_weight: the soft targets of {rows:,} characters with {width:,} ids take "
@@ -207,12 +215,18 @@ def _read_teachers(paths: Iterable[Path], corpus: Corpus) -> dict[Path, TrainedM
     teachers = {file: read_model(file) for file in files}
     for file, teacher in teachers.items():
         if teacher.vocabulary != corpus.vocabulary:
-            raise CharlmError(f"{file}: has another vocabulary than the text; name a teacher that read the same text")
+            raise CharlmError(
+                f"{file}: has another vocabulary than the text; name a teacher that read the same text"
+            )
     return teachers
 
 
 def compute_soft_targets(
-    networks: Sequence[Parameters], ids: NDArray[Any], *, streams: int = STREAMS, warm_up: int = WARM_UP
+    networks: Sequence[Parameters],
+    ids: NDArray[Any],
+    *,
+    streams: int = STREAMS,
+    warm_up: int = WARM_UP,
 ) -> SoftTargets:
     """Return the probabilities of each next character of a text, softmax(mean of the logits).
 
@@ -228,7 +242,10 @@ def compute_soft_targets(
     """
     table = np.empty((len(ids) - 1, networks[0].vocabulary_size), DTYPE)
     width = max(network.width for network in networks)
-    read = [read_pieces(network, ids, streams=streams, warm_up=warm_up, width=width) for network in networks]
+    read = [
+        read_pieces(network, ids, streams=streams, warm_up=warm_up, width=width)
+        for network in networks
+    ]
     for pieces in zip(*read, strict=True):
         positions, total = pieces[0][1], pieces[0][0]
         for logits, _ in pieces[1:]:

@@ -119,4 +119,6 @@ class End:
         try:
             return TypeAdapter(cls).validate_json(read_file(path, limit=MAX_BYTES))
         except ValidationError:
-            raise CharlmError(f"{path}: damaged; expected the step at which the run ended") from None
+            raise CharlmError(
+                f"{path}: damaged; expected the step at which the run ended"
+            ) from None

@@ -41,7 +41,9 @@ class Choice:
 RECITAL = Choice(0.0, "always the most likely character, which recites the text")
 
 
-def choose_temperature(run: Run, model: TrainedModel, *, is_over: Callable[[], bool] = lambda: False) -> Choice:
+def choose_temperature(
+    run: Run, model: TrainedModel, *, is_over: Callable[[], bool] = lambda: False
+) -> Choice:
     """Return the lowest of TEMPERATURES at which no text of the network compresses much better than the text.
 
     Args:
@@ -60,9 +62,13 @@ def choose_temperature(run: Run, model: TrainedModel, *, is_over: Callable[[], b
     lower = None
     with one_thread():
         for temperature in TEMPERATURES:
-            is_varied = all(_ratio(text) >= wanted for text in _texts(run, model, temperature, length, is_over))
+            is_varied = all(
+                _ratio(text) >= wanted for text in _texts(run, model, temperature, length, is_over)
+            )
             if is_varied and is_over():
-                return Choice(max(temperature, DEFAULT_TEMPERATURE), "there was no time to compare others")
+                return Choice(
+                    max(temperature, DEFAULT_TEMPERATURE), "there was no time to compare others"
+                )
             if is_varied or temperature == TEMPERATURES[-1]:
                 break
             lower = temperature
@@ -73,7 +79,9 @@ def choose_temperature(run: Run, model: TrainedModel, *, is_over: Callable[[], b
 
 def _pieces(run: Run) -> list[str]:
     """Return the pieces of CHARACTERS of what a run is evaluated on, or all of it if it is shorter."""
-    ids, training = (run.corpus.split(name, at_most=EVALUATED_CHARACTERS) for name in ("validation", "train"))
+    ids, training = (
+        run.corpus.split(name, at_most=EVALUATED_CHARACTERS) for name in ("validation", "train")
+    )
     text = run.corpus.vocabulary.decode(ids if len(ids) > 1 else training)
     starts = range(0, max(1, len(text) - CHARACTERS + 1), CHARACTERS)
     return [text[start : start + CHARACTERS] for start in starts]

@@ -73,8 +73,14 @@ def check_reading(sources: Sequence[str], minutes: float) -> None:
 
     """
     documents, _ = find_documents(path for path in sources if path != "-")
-    sizes = ((document.path, document.path.stat().st_size) for document in documents if document.path is not None)
-    size = sum(bytes * (COMPRESSION if path.suffix.lower() == ".gz" else 1) for path, bytes in sizes)
+    sizes = (
+        (document.path, document.path.stat().st_size)
+        for document in documents
+        if document.path is not None
+    )
+    size = sum(
+        bytes * (COMPRESSION if path.suffix.lower() == ".gz" else 1) for path, bytes in sizes
+    )
     seconds = size / READ_BYTES_PER_SECOND
     if seconds > READING_SHARE * 60 * minutes:
         enough = math.ceil(seconds / READING_SHARE / 60)
@@ -85,7 +91,12 @@ def check_reading(sources: Sequence[str], minutes: float) -> None:
 
 
 def measure(
-    config: Config, corpus: Corpus, engine: Engine, *, session: Session, step_seconds: float = TIMED_SECONDS
+    config: Config,
+    corpus: Corpus,
+    engine: Engine,
+    *,
+    session: Session,
+    step_seconds: float = TIMED_SECONDS,
 ) -> Costs:
     """Take some steps of a run, evaluate and save it, all in a temporary folder that is removed.
 
@@ -107,13 +118,26 @@ def measure(
 
     """
     endless = config.model_copy(update={"training": config.training.with_steps(MAX_STEPS)})
-    with temporary_folder() as folder, session.interruption.at_once(), contextlib.closing(RunLog(folder)) as log:
+    with (
+        temporary_folder() as folder,
+        session.interruption.at_once(),
+        contextlib.closing(RunLog(folder)) as log,
+    ):
         started, run = session.clock(), Run(folder, endless, corpus)
         schedule = make_schedule(endless.training, engine.batches)
         first = next(phase.first for phase in schedule.phases if phase.batches == schedule.batches)
         text = open_text(run, baselines=())
         part = replace(text, ids=None if text.ids is None else text.ids[:TIMED_CHARACTERS])
-        training = Training(run, engine, schedule, Session(clock=session.clock), part, None, log, Progress(step=first))
+        training = Training(
+            run,
+            engine,
+            schedule,
+            Session(clock=session.clock),
+            part,
+            None,
+            log,
+            Progress(step=first),
+        )
         engine.build(schedule.lengths)
         first_state = engine.tensors()
         _time_steps(training, 0.0)  # the first call is slower than the others
@@ -123,7 +147,10 @@ def measure(
         training.progress = Progress(step=first)
         evaluation = _time_evaluation(training, 0 if text.ids is None else len(text.ids))
         end = _time_end(training)
-    shared = [engine.machines.share(round(1e9 * seconds)) / 1e9 for seconds in (step, evaluation, start, end)]
+    shared = [
+        engine.machines.share(round(1e9 * seconds)) / 1e9
+        for seconds in (step, evaluation, start, end)
+    ]
     return Costs(*shared)
 
 
@@ -161,7 +188,12 @@ def time_ngrams(corpus: Corpus, *, session: Session) -> float:
     for _ in predict_ngrams(model, predicted, first=1):
         pass
     ended = session.clock()
-    counting = (NGRAM_PARTS - 1) * (counted - started) / len(part) * (1.0 if len(part) == len(ids) else SORTING)
+    counting = (
+        (NGRAM_PARTS - 1)
+        * (counted - started)
+        / len(part)
+        * (1.0 if len(part) == len(ids) else SORTING)
+    )
     return len(ids) * (counting + (ended - counted) / len(predicted))
 
 
@@ -263,7 +295,9 @@ class Deadline:
         evaluations = schedule.evaluations_after(step)
         done = schedule.evaluations_until(step)
         needed = self._seconds(schedule, step) + evaluations * self._evaluation_seconds
-        shortest, longest = (TOO_SHORT, TOO_LONG) if is_evaluation else (FAR_TOO_SHORT, FAR_TOO_LONG)
+        shortest, longest = (
+            (TOO_SHORT, TOO_LONG) if is_evaluation else (FAR_TOO_SHORT, FAR_TOO_LONG)
+        )
         if shortest * left <= needed <= longest * left:
             return None
         evaluations = self._affordable(evaluations, left)
@@ -285,13 +319,17 @@ class Deadline:
         evaluations = self._affordable(settings.evaluations, left)
         left -= evaluations * self._evaluation_seconds
         schedule = make_schedule(settings, engine.batches)
-        more = engine.machines.share(self._steps_within(left, settings, schedule, step, most=MAX_STEPS - step))
+        more = engine.machines.share(
+            self._steps_within(left, settings, schedule, step, most=MAX_STEPS - step)
+        )
         done = schedule.evaluations_until(step)
         total = engine.machines.share(min(MAX_EVALUATIONS, done + evaluations))
         longer = settings.with_steps(step + more).model_copy(update={"evaluations": total})
         return longer.after(settings, at=step, total=schedule.total)
 
-    def _steps_within(self, left: float, settings: TrainingConfig, schedule: Schedule, step: int, *, most: int) -> int:
+    def _steps_within(
+        self, left: float, settings: TrainingConfig, schedule: Schedule, step: int, *, most: int
+    ) -> int:
         """Return how many more steps fit into the seconds that are left, one at least.
 
         Args:
@@ -305,7 +343,9 @@ class Deadline:
 
         def seconds(more: int) -> float:
             """Return how long some more steps take."""
-            changed = settings.with_steps(step + more).after(settings, at=step, total=schedule.total)
+            changed = settings.with_steps(step + more).after(
+                settings, at=step, total=schedule.total
+            )
             return self._seconds(make_schedule(changed, schedule.batches), step)
 
         return max(1, bisect.bisect_right(range(1, most), left, key=seconds))

@@ -90,7 +90,9 @@ def _train_teacher(folder: Path, engines: EngineFactory, *, session: Session) ->
             outcome = loop.train(teacher, engine, session=session)
         except DivergenceError as error:
             problem = str(error).partition(": ")[0]
-            raise CharlmError(f"{folder}: {problem}: the teacher has diverged; name another recipe or seed") from None
+            raise CharlmError(
+                f"{folder}: {problem}: the teacher has diverged; name another recipe or seed"
+            ) from None
         if outcome.signal is not None:
             stopped = Stopped(outcome.signal)
             stopped.is_saved = True
@@ -98,7 +100,12 @@ def _train_teacher(folder: Path, engines: EngineFactory, *, session: Session) ->
 
 
 def time_teachers(
-    config: Config, corpus: Corpus, engines: EngineFactory, *, session: Session, step_seconds: float = TIMED_SECONDS
+    config: Config,
+    corpus: Corpus,
+    engines: EngineFactory,
+    *,
+    session: Session,
+    step_seconds: float = TIMED_SECONDS,
 ) -> float:
     """Return how many seconds the teachers of a run train, from a few timed steps; 0 = it trains none.
 

@@ -63,7 +63,9 @@ def _read_records(path: Path) -> list[Record]:
             kept_bytes += len(line)
         if file.read(1):
             number = len(records) + 1
-            raise CharlmError(f"{path}: damaged: line {number} is not a JSON object; name another folder")
+            raise CharlmError(
+                f"{path}: damaged: line {number} is not a JSON object; name another folder"
+            )
     with writing(path):
         os.truncate(path, kept_bytes)
     return records

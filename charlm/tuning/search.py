@@ -122,7 +122,14 @@ def tune(
     with stop_on_signal(session.interruption):
         engines = KerasEngines(session)
         return search(
-            loaded, text, folder, engines, session, seconds=seconds, trial_seconds=trial_seconds, trials=trials
+            loaded,
+            text,
+            folder,
+            engines,
+            session,
+            seconds=seconds,
+            trial_seconds=trial_seconds,
+            trials=trials,
         )
 
 
@@ -143,8 +150,14 @@ def search(
     The arguments and errors are those of `tune`, in seconds. `measure` finds out how long the parts of a trial take.
     """
     with writing(folder):
-        if not (folder / JOURNAL).exists() and folder.exists() and any(p.name[0] != "." for p in folder.iterdir()):
-            raise CharlmError(f"{folder}: is not empty, and not the folder of a search; name another folder")
+        if (
+            not (folder / JOURNAL).exists()
+            and folder.exists()
+            and any(p.name[0] != "." for p in folder.iterdir())
+        ):
+            raise CharlmError(
+                f"{folder}: is not empty, and not the folder of a search; name another folder"
+            )
         folder.mkdir(parents=True, exist_ok=True)
     started = session.clock()
     sources = as_sources(text)
@@ -170,7 +183,9 @@ def search(
         found.run_trials(until=started + seconds, trials=trials)
     if not found.has_complete_trial:
         raise CharlmError(f"{folder}: no trial is complete; repeat the search to continue it")
-    return SearchResult(folder, study, folder / BEST_FILE, sources=() if text is None else tuple(sources))
+    return SearchResult(
+        folder, study, folder / BEST_FILE, sources=() if text is None else tuple(sources)
+    )
 
 
 @dataclass
@@ -212,12 +227,16 @@ class _Search:
             self.study.enqueue_trial(self.space.values())
         ended = sum(trial.state.is_finished() for trial in self.study.trials)
         failures = 0
-        while self.session.clock() < until - self.trial_seconds and (trials is None or ended < trials):
+        while self.session.clock() < until - self.trial_seconds and (
+            trials is None or ended < trials
+        ):
             error = self._run_trial()
             failures = 0 if error is None else failures + 1
             ended += 1
             if failures == MAX_FAILURES:
-                raise CharlmError(f"the last {failures} trials have failed, the last one with: {error}")
+                raise CharlmError(
+                    f"the last {failures} trials have failed, the last one with: {error}"
+                )
 
     def _run_trial(self) -> CharlmError | None:
         """Train the run of a trial and record its loss; return why it has failed, or None."""
@@ -253,11 +272,18 @@ class _Search:
         given = Given(str(self.space.recipe), overrides, minutes=self.trial_seconds / 60)
         with own_run(_run_of(self.folder, trial.number), session=session) as place:
             prepared = prepare(
-                self.corpus, given=given, folder=place, engines=self.engines, session=session, measure=self.measure
+                self.corpus,
+                given=given,
+                folder=place,
+                engines=self.engines,
+                session=session,
+                measure=self.measure,
             )
             run = prepared.begin(place)
             try:
-                outcome = train_run(run, prepared.engine, self.engines, session=session, text=prepared.text)
+                outcome = train_run(
+                    run, prepared.engine, self.engines, session=session, text=prepared.text
+                )
             except optuna.TrialPruned:
                 return None
             if outcome.signal is not None:
@@ -276,7 +302,9 @@ class _Search:
         if not path.exists():
             return
         config = load_config(path)
-        config = config.model_copy(update={"recipe": None, "sampling": self.space.config().sampling})
+        config = config.model_copy(
+            update={"recipe": None, "sampling": self.space.config().sampling}
+        )
         head = (
             f"# Trial {best.number} of {len(self.study.trials)} of a search: {best.value:.4f} nats per character on "
             f"the validation text.\n# Its length is that of the trial; a time limit replaces it.\n"
@@ -291,7 +319,9 @@ def _open_study(folder: Path) -> optuna.Study:
         study = optuna.create_study(
             storage=JournalStorage(Journal(folder / JOURNAL)),
             study_name="charlm",
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=PRUNING_TRIALS, n_warmup_steps=PRUNING_INDEX),
+            pruner=optuna.pruners.MedianPruner(
+                n_startup_trials=PRUNING_TRIALS, n_warmup_steps=PRUNING_INDEX
+            ),
             load_if_exists=True,
         )
     except (ValueError, LookupError, TypeError, AssertionError) as error:
@@ -315,9 +345,13 @@ def _open_text(space: Space, sources: Sequence[str], folder: Path, session: Sess
         corpus = open_corpus(folder / CORPUS)
         check_same_text(sources, corpus, owner=folder)
     else:
-        corpus = write_text(sources, folder / CORPUS, space.config().corpus, on_event=session.on_event)
+        corpus = write_text(
+            sources, folder / CORPUS, space.config().corpus, on_event=session.on_event
+        )
     if not len(corpus.split("validation")):
-        raise CharlmError("the text is too short for a validation part, by which a search compares; give more text")
+        raise CharlmError(
+            "the text is too short for a validation part, by which a search compares; give more text"
+        )
     return corpus
 
 

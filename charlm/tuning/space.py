@@ -17,11 +17,25 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution, distribution_to_json
+from optuna.distributions import (
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from charlm.checks import check_flag, check_number, check_path, check_whole
-from charlm.config.file import dotted, explain_all, flatten, nest, parse_config, parse_overrides, read_config, read_yaml
+from charlm.config.file import (
+    dotted,
+    explain_all,
+    flatten,
+    nest,
+    parse_config,
+    parse_overrides,
+    read_config,
+    read_yaml,
+)
 from charlm.config.recipes import YAML_SUFFIXES, find_recipe
 from charlm.config.schema import DECIDED_BY_THE_SEARCH, Config, merge
 from charlm.errors import CharlmError, several_problems
@@ -79,7 +93,11 @@ class Space:
     def values(self) -> dict[str, Any]:
         """Return the values of the recipe that are searched and in their ranges: where the search begins."""
         settings = flatten(self.config())
-        return {key: settings[key] for key, one in self.search.items() if _contains(one, settings.get(key))}
+        return {
+            key: settings[key]
+            for key, one in self.search.items()
+            if _contains(one, settings.get(key))
+        }
 
     def describe(self) -> dict[str, Any]:
         """Return what makes two searches the same, for JSON: every setting, and the ranges."""
@@ -114,12 +132,16 @@ def load_space(path: Path) -> Space:
     except ValidationError as error:
         raise explain_all(error, _File, origin=str(path)) from None
     parsed = {key: _parse_range(value) for key, value in sections.search.items()}
-    wrong_ranges = [f"search: {key}: {problem}" for key, problem in parsed.items() if isinstance(problem, str)]
+    wrong_ranges = [
+        f"search: {key}: {problem}" for key, problem in parsed.items() if isinstance(problem, str)
+    ]
     ranges = {key: one for key, one in parsed.items() if not isinstance(one, str)}
     name = "default" if sections.recipe is None else sections.recipe
     check_path(f"{path}: recipe", name)
     recipe = path.parent / name if Path(name).suffix in YAML_SUFFIXES else find_recipe(name)
-    space = Space(path, recipe, sections.recipe is None, fixed=parse_overrides(sections.fixed), search=ranges)
+    space = Space(
+        path, recipe, sections.recipe is None, fixed=parse_overrides(sections.fixed), search=ranges
+    )
     problems = [*wrong_ranges, *_refused_keys(space), *(_wrong_fixed(space) or _wrong_ends(space))]
     if problems:
         raise several_problems(str(path), problems, count=len(problems))
@@ -173,7 +195,10 @@ def _contains(one: Range, value: Any) -> bool:
 def _refused_keys(space: Space) -> Iterator[str]:
     """Yield a message for each key that a space must not have."""
     fixed = [key for key, _ in dotted(space.fixed)]
-    for section, keys, refused in (("fixed", fixed, DECIDED_BY_THE_SEARCH), ("search", space.search, _NOT_IN_SEARCH)):
+    for section, keys, refused in (
+        ("fixed", fixed, DECIDED_BY_THE_SEARCH),
+        ("search", space.search, _NOT_IN_SEARCH),
+    ):
         for key in keys:
             if reason := _reason_against(key, refused):
                 yield f"{section}: {key}: {reason}; leave it out"
@@ -183,7 +208,9 @@ def _refused_keys(space: Space) -> Iterator[str]:
 
 def _reason_against(key: str, refused: Mapping[str, str]) -> str | None:
     """Return why a setting, or the section that it is in, is refused; None if it is not."""
-    return next((reason for name, reason in refused.items() if f"{key}.".startswith(f"{name}.")), None)
+    return next(
+        (reason for name, reason in refused.items() if f"{key}.".startswith(f"{name}.")), None
+    )
 
 
 def _wrong_fixed(space: Space) -> list[str]:
@@ -202,7 +229,9 @@ def _wrong_ends(space: Space) -> Iterator[str]:
 
     A range of a setting that must not be searched is left out: it has its own message.
     """
-    searched = {key: one for key, one in space.search.items() if not _reason_against(key, _NOT_IN_SEARCH)}
+    searched = {
+        key: one for key, one in space.search.items() if not _reason_against(key, _NOT_IN_SEARCH)
+    }
     for key, one in searched.items():
         for end in one.choices if isinstance(one, CategoricalDistribution) else (one.low, one.high):
             try:

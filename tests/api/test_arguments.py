@@ -14,12 +14,40 @@ from charlm.formats.exporting import export
 
 FLAG = (0, 1, None, "yes")
 TEXT = (5, None, b"x", ["a"])
-PATH = (5, -1, math.nan, "", "two\nlines", "x" * 5000, "nul\0", "\ud800", b"x", object(), {1: 2}, True, 1j)
+PATH = (
+    5,
+    -1,
+    math.nan,
+    "",
+    "two\nlines",
+    "x" * 5000,
+    "nul\0",
+    "\ud800",
+    b"x",
+    object(),
+    {1: 2},
+    True,
+    1j,
+)
 PATHS = (*PATH, [5], ["", "x"])
 COUNT = (-1, 1.5, "3", True, math.nan, [1], 1j)
 NUMBER = (-1, "3", True, math.nan, math.inf, 10**400, [1], 1j)
 NAME = (5, "", "x", ["train"], b"x", 1j)
-IDS = (5, [1.7], [[1]], [[1], [1, 2]], ["a"], [True], None, {1}, np.zeros((2, 2)), [10**400], [-1], [5], object())
+IDS = (
+    5,
+    [1.7],
+    [[1]],
+    [[1], [1, 2]],
+    ["a"],
+    [True],
+    None,
+    {1},
+    np.zeros((2, 2)),
+    [10**400],
+    [-1],
+    [5],
+    object(),
+)
 STATE: tuple[Any, ...] = (
     5,
     [],
@@ -37,7 +65,10 @@ METHODS: dict[str, tuple[dict[str, Any], dict[str, tuple[Any, ...]]]] = {
     "step": ({"ids": [1]}, {"ids": IDS, "state": STATE}),
     "logits": ({"text": "ab"}, {"text": IDS, "state": STATE}),
     "states": ({"text": "ab"}, {"text": IDS, "state": STATE}),
-    "score": ({"text": "ab"}, {"text": IDS, "state": STATE, "protocol": NAME, "window": (*COUNT, 0)}),
+    "score": (
+        {"text": "ab"},
+        {"text": IDS, "state": STATE, "protocol": NAME, "window": (*COUNT, 0)},
+    ),
     "surprise": ({"text": "ab"}, {"text": TEXT}),
     "generate": (
         {"prompt": "a", "length": 1},
@@ -88,7 +119,10 @@ FUNCTIONS: dict[str, tuple[Callable[..., object], dict[str, tuple[Any, ...]]]] =
             "resume": FLAG,
         },
     ),
-    "resume": (charlm.resume, {"run": PATH, "overrides": (5, [5]), "epochs": (*COUNT, 0), "minutes": (*NUMBER, 0)}),
+    "resume": (
+        charlm.resume,
+        {"run": PATH, "overrides": (5, [5]), "epochs": (*COUNT, 0), "minutes": (*NUMBER, 0)},
+    ),
     "tune": (
         charlm.tune,
         {
@@ -111,8 +145,12 @@ CALLED = {("inspect", "run"): "model"}
 """What the message calls an argument, if not by its name."""
 
 
-@pytest.mark.parametrize(("name", "argument"), [(name, key) for name, (_, keys) in METHODS.items() for key in keys])
-def test_a_wrong_value_for_a_method_is_refused_by_name(name: str, argument: str, model_file: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "argument"), [(name, key) for name, (_, keys) in METHODS.items() for key in keys]
+)
+def test_a_wrong_value_for_a_method_is_refused_by_name(
+    name: str, argument: str, model_file: Path
+) -> None:
     model = charlm.load(model_file)
     right, keys = METHODS[name]
     called = CALLED.get((name, argument), argument)
@@ -121,7 +159,9 @@ def test_a_wrong_value_for_a_method_is_refused_by_name(name: str, argument: str,
             getattr(model, name)(**{**right, argument: value})
 
 
-@pytest.mark.parametrize(("name", "argument"), [(name, key) for name, (_, keys) in FUNCTIONS.items() for key in keys])
+@pytest.mark.parametrize(
+    ("name", "argument"), [(name, key) for name, (_, keys) in FUNCTIONS.items() for key in keys]
+)
 def test_a_wrong_value_for_a_function_is_refused_by_name(
     name: str, argument: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,15 +184,23 @@ def test_a_text_where_a_file_is_expected_is_told_to_score_it() -> None:
 
 def test_numpy_numbers_and_an_empty_list_of_ids_are_right(model_file: Path) -> None:
     model = charlm.load(model_file)
-    numbers: dict[str, Any] = {"length": np.int64(30), "temperature": np.float32(0.5), "seed": np.uint8(1)}
-    assert str(model.generate("a", **numbers)) == str(model.generate("a", length=30, temperature=0.5, seed=1))
+    numbers: dict[str, Any] = {
+        "length": np.int64(30),
+        "temperature": np.float32(0.5),
+        "seed": np.uint8(1),
+    }
+    assert str(model.generate("a", **numbers)) == str(
+        model.generate("a", length=30, temperature=0.5, seed=1)
+    )
     assert model.logits([]).shape == (0, 5)
     assert model.step([], None)[0].shape == (0, 5)
     states = [layer.tolist() for layer in model.zero_state()]
     np.testing.assert_array_equal(model.logits("ab", state=states), model.logits("ab"))
 
 
-def test_a_recipe_is_the_file_that_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recipe_is_the_file_that_was_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("tiny").write_text("corpus: {min_count: 2}", encoding="utf-8")
     Path("text.txt").write_text("aab" * 100 + "c", encoding="utf-8")
@@ -160,7 +208,9 @@ def test_a_recipe_is_the_file_that_was_named(tmp_path: Path, monkeypatch: pytest
     assert charlm.tokenize("text.txt", "shipped", recipe="tiny").manifest.min_count == 1
 
 
-def test_a_file_that_is_called_like_standard_input_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_called_like_standard_input_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("-").write_text("ab" * 100, encoding="utf-8")
     assert charlm.tokenize("./-", "corpus").vocabulary.characters == ("a", "b")
@@ -173,14 +223,20 @@ def test_several_texts_may_come_from_any_iterable(tmp_path: Path) -> None:
     assert len(charlm.tokenize(sources, tmp_path / "corpus").manifest.sources) == 2
 
 
-def test_an_output_may_have_a_name_of_several_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_output_may_have_a_name_of_several_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("text.txt").write_text("ab" * 100, encoding="utf-8")
-    assert charlm.tokenize("text.txt", "my little corpus folder").folder == Path("my little corpus folder")
+    assert charlm.tokenize("text.txt", "my little corpus folder").folder == Path(
+        "my little corpus folder"
+    )
 
 
 def test_a_setting_may_be_a_number_of_numpy(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("aab" * 100, encoding="utf-8")
     overrides = {"corpus.min_count": np.int64(2), "corpus.test_fraction": np.float64(0.25)}
-    found = charlm.tokenize(tmp_path / "text.txt", tmp_path / "corpus", overrides=overrides).manifest
+    found = charlm.tokenize(
+        tmp_path / "text.txt", tmp_path / "corpus", overrides=overrides
+    ).manifest
     assert (found.min_count, found.test_fraction) == (2, 0.25)

@@ -42,7 +42,9 @@ def test_a_run_is_its_best_model_and_leaves_out_other_characters(
     model: charlm.Model, plays: charlm.Model, trained_run: Path
 ) -> None:
     assert charlm.load(trained_run).path == plays.path == trained_run / "best.safetensors"
-    assert charlm.load(str(trained_run / "last.safetensors")).path == trained_run / "last.safetensors"
+    assert (
+        charlm.load(str(trained_run / "last.safetensors")).path == trained_run / "last.safetensors"
+    )
     assert charlm.load(plays) is plays
     np.testing.assert_array_equal(plays.score("The€ ferry"), plays.score("The ferry"))
     assert str(plays.generate("€The", seed=1)) == str(plays.generate("The", seed=1))
@@ -55,21 +57,54 @@ def test_a_config_that_is_not_right_is_refused_when_it_is_asked_for(model_file: 
         _ = charlm.load(model_file).config
 
 
-def test_a_text_is_the_same_in_pieces_as_a_whole_and_by_the_command(plays: charlm.Model, model: charlm.Model) -> None:
-    options = ("-p", "The ferry", "-n", 50, "--seed", 1, "-t", 0.5, "--top-k", 5, "--top-p", 0.9, "--min-p", 0.01)
-    settings: dict[str, Any] = {"length": 50, "seed": 1, "temperature": 0.5, "top_k": 5, "top_p": 0.9, "min_p": 0.01}
+def test_a_text_is_the_same_in_pieces_as_a_whole_and_by_the_command(
+    plays: charlm.Model, model: charlm.Model
+) -> None:
+    options = (
+        "-p",
+        "The ferry",
+        "-n",
+        50,
+        "--seed",
+        1,
+        "-t",
+        0.5,
+        "--top-k",
+        5,
+        "--top-p",
+        0.9,
+        "--min-p",
+        0.01,
+    )
+    settings: dict[str, Any] = {
+        "length": 50,
+        "seed": 1,
+        "temperature": 0.5,
+        "top_k": 5,
+        "top_p": 0.9,
+        "min_p": 0.01,
+    }
     pieces = list(plays.generate("The ferry", **settings))
     assert (len(pieces), len("".join(pieces))) == (50, 50)
     assert (whole := str(plays.generate("The ferry", **settings))) == "".join(pieces)
-    assert str(plays.generate("The ferry", **settings, stop=whole[20:24])) == whole[: whole.index(whole[20:24])]
-    assert command("sample", plays.path, *options).stdout == f"The ferry{''.join(pieces)}"
-    assert str(plays.generate(length=30, temperature=0)) == str(plays.generate(length=30, top_k=1, seed=3))
     assert (
-        len(str(model.generate(length=60, seed=1, ignore_end=True))) >= 60 > len(str(model.generate(length=60, seed=1)))
+        str(plays.generate("The ferry", **settings, stop=whole[20:24]))
+        == whole[: whole.index(whole[20:24])]
+    )
+    assert command("sample", plays.path, *options).stdout == f"The ferry{''.join(pieces)}"
+    assert str(plays.generate(length=30, temperature=0)) == str(
+        plays.generate(length=30, top_k=1, seed=3)
+    )
+    assert (
+        len(str(model.generate(length=60, seed=1, ignore_end=True)))
+        >= 60
+        > len(str(model.generate(length=60, seed=1)))
     )
 
 
-def test_a_loss_that_is_not_finite_is_an_error_without_a_warning(model_file: Path, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_is_an_error_without_a_warning(
+    model_file: Path, tmp_path: Path
+) -> None:
     known = read_model(model_file)
     known.parameters.logits_kernel[:] = 3e38
     write_model(model_file, known)
@@ -89,7 +124,11 @@ def test_logits_steps_and_scores_are_those_of_the_definition(plays: charlm.Model
         rows.append(logits[0])
     logits, scores = plays.logits(TEXT), plays.score(ids)
     assert {logits.dtype, scores.dtype} == {np.dtype(np.float32)}
-    check_close([logits, np.stack(rows), scores], [expected, expected, reference.nats(parameters, ids)], atol=5e-5)
+    check_close(
+        [logits, np.stack(rows), scores],
+        [expected, expected, reference.nats(parameters, ids)],
+        atol=5e-5,
+    )
     for text in ("T", "T€"):
         with pytest.raises(CharlmError, match="at least 2"):
             plays.score(text)
@@ -99,11 +138,15 @@ def test_ids_that_are_not_of_the_vocabulary_are_refused(model: charlm.Model) -> 
     wrong: Any
     for wrong, found in (([5], 5), ([0, -1], -1)):
         for call in (model.step, model.logits, model.score):
-            with pytest.raises(CharlmError, match=f"^(ids|text): found {found}; must be from 0 to 4$"):
+            with pytest.raises(
+                CharlmError, match=f"^(ids|text): found {found}; must be from 0 to 4$"
+            ):
                 call(wrong)
 
 
-def test_a_text_is_read_from_a_state_as_the_end_of_both_and_has_the_states_of_its_steps(model: charlm.Model) -> None:
+def test_a_text_is_read_from_a_state_as_the_end_of_both_and_has_the_states_of_its_steps(
+    model: charlm.Model,
+) -> None:
     state, text = model.zero_state(), "abbab\n"
     states, seen = model.states(text), []
     assert [layer.shape for layer in states] == [(6, 4), (6, 4)]
@@ -114,7 +157,11 @@ def test_a_text_is_read_from_a_state_as_the_end_of_both_and_has_the_states_of_it
     check_close(states, [np.concatenate(layer) for layer in zip(*seen, strict=True)], atol=1e-6)
     rest: dict[str, Any] = {"text": text[3:], "state": seen[2]}
     found = [model.logits(**rest), model.score(**rest), *model.states(**rest)]
-    check_close(found, [model.logits(text)[3:], model.score(text)[3:], *(layer[3:] for layer in states)], atol=1e-5)
+    check_close(
+        found,
+        [model.logits(text)[3:], model.score(text)[3:], *(layer[3:] for layer in states)],
+        atol=1e-5,
+    )
     with pytest.raises(CharlmError, match="state: given with the protocol windows"):
         model.score(**rest, protocol="windows")
 
@@ -136,16 +183,31 @@ def test_surprise_shows_each_character_escaped_with_its_nats(model: charlm.Model
 
 def test_the_figures_are_those_of_the_scores_of_the_model(model: charlm.Model, text: Path) -> None:
     text.write_text(70 * ABBA, encoding="utf-8")
-    ways: dict[str, dict[str, Any]] = {"stream": {}, "windows of 7": {"protocol": "windows", "window": 7}}
+    ways: dict[str, dict[str, Any]] = {
+        "stream": {},
+        "windows of 7": {"protocol": "windows", "window": 7},
+    }
     for protocol, settings in ways.items():
-        found, nats = charlm.evaluate(model, text, **settings), model.score(70 * ABBA, **settings).astype(float)
+        found, nats = (
+            charlm.evaluate(model, text, **settings),
+            model.score(70 * ABBA, **settings).astype(float),
+        )
         means = [nats[start : start + 300].mean() for start in range(0, len(nats) - 299, 300)]
         assert found.nats_per_char == pytest.approx(nats.mean(), abs=1e-6)
         assert found.bits_per_char == pytest.approx(nats.mean() / math.log(2), abs=1e-6)
         assert found.perplexity == pytest.approx(math.exp(nats.mean()), abs=1e-4)
         assert found.standard_error == pytest.approx(reference.standard_error(means), rel=0.02)
-        assert (found.characters, found.text, found.protocol) == (70 * len(ABBA) - 1, str(text), protocol)
-        assert (found.baselines, found.copies, found.longest_copy, found.training_characters) == (None, None, "", 0)
+        assert (found.characters, found.text, found.protocol) == (
+            70 * len(ABBA) - 1,
+            str(text),
+            protocol,
+        )
+        assert (found.baselines, found.copies, found.longest_copy, found.training_characters) == (
+            None,
+            None,
+            "",
+            0,
+        )
 
 
 def test_baselines_and_copies_are_those_of_the_training_text(trained_run: Path, text: Path) -> None:
@@ -155,7 +217,9 @@ def test_baselines_and_copies_are_those_of_the_training_text(trained_run: Path, 
     found = charlm.evaluate(trained_run, text, baselines=True, copies=True)
     ids = model.vocabulary.encode(f"QQQ{copied}QQQ")
     scores = baseline_scores(ids, model.vocabulary, training)
-    assert found.baselines == pytest.approx({name: score.nats_per_char for name, score in scores.items()})
+    assert found.baselines == pytest.approx(
+        {name: score.nats_per_char for name, score in scores.items()}
+    )
     assert copied in found.longest_copy
     assert found.copies == find_copies(ids, training)
     assert (found.training_characters, found.given_characters) == (len(training), len(training))
@@ -166,12 +230,16 @@ def test_the_model_is_compared_with_the_5_gram_on_the_same_characters(trained_ru
     found = charlm.evaluate(trained_run, split="train", baselines=True)
     model, ids = charlm.load(trained_run), open_corpus(trained_run / "corpus").split("train")
     nats = model.score(model.vocabulary.decode(ids)).astype(float)
-    five = np.concatenate([*score_ngrams(count_ngrams(ids, vocabulary_size=len(model.vocabulary), order=5), ids)])
+    five = np.concatenate(
+        [*score_ngrams(count_ngrams(ids, vocabulary_size=len(model.vocabulary), order=5), ids)]
+    )
     whole = len(nats) // 300 * 300
     blocks = (five - nats)[:whole].reshape(-1, 300).mean(1).tolist()
     assert found.comparison is not None
     assert found.comparison.margin_nats == pytest.approx(five.mean() - nats.mean(), abs=1e-5)
-    assert found.comparison.standard_error == pytest.approx(reference.standard_error(blocks), rel=0.01)
+    assert found.comparison.standard_error == pytest.approx(
+        reference.standard_error(blocks), rel=0.01
+    )
     assert found.total_bits == pytest.approx(nats.sum() / math.log(2), rel=1e-5)
 
 
@@ -181,8 +249,14 @@ def test_without_the_training_text_there_is_no_comparison(model: charlm.Model, t
 
 
 @pytest.mark.parametrize("split", [None, "train", "validation", "test"])
-def test_the_text_of_the_run_is_scored_and_another_divided_like_it(split: Split | None, trained_run: Path) -> None:
-    model, corpus, part = charlm.load(trained_run), open_corpus(trained_run / "corpus"), split or "validation"
+def test_the_text_of_the_run_is_scored_and_another_divided_like_it(
+    split: Split | None, trained_run: Path
+) -> None:
+    model, corpus, part = (
+        charlm.load(trained_run),
+        open_corpus(trained_run / "corpus"),
+        split or "validation",
+    )
     name, ids, _ = text_to_score(model, None, split=split, corpus=corpus)
     assert name == f"{part} text of the run"
     np.testing.assert_array_equal(ids, corpus.split(part))
@@ -193,8 +267,12 @@ def test_the_text_of_the_run_is_scored_and_another_divided_like_it(split: Split 
         np.testing.assert_array_equal(ids, corpus.split(split))
 
 
-def test_the_best_model_scores_what_was_logged(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    logged = [line["nats_per_char"] for line in read_metrics(trained_run) if line["split"] == "validation"]
+def test_the_best_model_scores_what_was_logged(
+    trained_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged = [
+        line["nats_per_char"] for line in read_metrics(trained_run) if line["split"] == "validation"
+    ]
     best, score = read_model(trained_run / "best.safetensors"), charlm.evaluate(trained_run)
     assert score.nats_per_char == pytest.approx(best.facts["score"]["nats_per_char"], rel=1e-5)
     assert score.nats_per_char == pytest.approx(min(logged), rel=1e-5)
@@ -228,11 +306,15 @@ def test_a_report_on_the_model_that_comes_with_charlm_reads_the_same_text() -> N
 # Wrong arguments
 
 
-def test_an_argument_that_does_not_fit_is_refused(model: charlm.Model, model_file: Path, text: Path) -> None:
+def test_an_argument_that_does_not_fit_is_refused(
+    model: charlm.Model, model_file: Path, text: Path
+) -> None:
     wrong: dict[str, dict[str, Any]] = {
         "protocol: found 'backwards'; must be stream or windows": {"protocol": "backwards"},
         ".*: not in a run that has its text, which the search for copies needs": {"copies": True},
-        ".*: no text was named, and the model is not in a run that has its training text": {"text": None},
+        ".*: no text was named, and the model is not in a run that has its training text": {
+            "text": None
+        },
         r"test part of .*/text\.txt: found 0 characters; expected at least 2": {"split": "test"},
     }
     text.write_text("ab", encoding="utf-8")

@@ -65,7 +65,9 @@ def test_without_tensorflow_training_is_refused_before_the_text_is_read(
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     monkeypatch.setattr(runtime, "HAS_TENSORFLOW", has_wheel)
-    with pytest.raises(CharlmError, match=rf"^TensorFlow is needed for this, but is not installed: {advice}"):
+    with pytest.raises(
+        CharlmError, match=rf"^TensorFlow is needed for this, but is not installed: {advice}"
+    ):
         charlm.train("missing.txt", run="run")
 
 
@@ -76,7 +78,9 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     (folder / "text.txt").write_text(TEXT, encoding="utf-8")
     overrides = {"training.steps": 5, "corpus.test_fraction": 0.1}
     recipe, run = find_recipe("tiny"), folder / "run"
-    return in_a_thread(lambda: charlm.train(folder / "text.txt", recipe=recipe, overrides=overrides, run=run))
+    return in_a_thread(
+        lambda: charlm.train(folder / "text.txt", recipe=recipe, overrides=overrides, run=run)
+    )
 
 
 def test_one_source_or_several_are_tokenized(tmp_path: Path) -> None:
@@ -84,7 +88,9 @@ def test_one_source_or_several_are_tokenized(tmp_path: Path) -> None:
         (tmp_path / name).write_text(TEXT, encoding="utf-8")
     one = charlm.tokenize(str(tmp_path / "a.txt"), tmp_path / "one")
     overrides = {"corpus.min_count": 2}
-    both = charlm.tokenize([tmp_path / "a.txt", str(tmp_path / "b.txt")], str(tmp_path / "both"), overrides=overrides)
+    both = charlm.tokenize(
+        [tmp_path / "a.txt", str(tmp_path / "b.txt")], str(tmp_path / "both"), overrides=overrides
+    )
     assert one.vocabulary.characters == ("\n", "a", "b")
     assert both.manifest.min_count == 2
     assert [len(corpus.manifest.sources) for corpus in (one, both)] == [1, 2]
@@ -92,16 +98,22 @@ def test_one_source_or_several_are_tokenized(tmp_path: Path) -> None:
         charlm.tokenize([], tmp_path / "out")
 
 
-def test_training_prints_nothing(training: Outcome, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_training_prints_nothing(
+    training: Outcome, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     before = [signal.getsignal(number) for number in SIGNALS]
     corpus = charlm.tokenize(training.folder.parent / "text.txt", tmp_path / "corpus")
-    outcome = charlm.train(corpus, recipe="tiny", overrides="training.steps=2", run=str(tmp_path / "run"))
+    outcome = charlm.train(
+        corpus, recipe="tiny", overrides="training.steps=2", run=str(tmp_path / "run")
+    )
     assert outcome.progress.step == 2
     assert capfd.readouterr() == ("", "")
     assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
-def test_a_run_that_was_trained_in_a_thread_is_continued_to_more_steps(training: Outcome, tmp_path: Path) -> None:
+def test_a_run_that_was_trained_in_a_thread_is_continued_to_more_steps(
+    training: Outcome, tmp_path: Path
+) -> None:
     assert (training.progress.step, training.reason, training.signal) == (5, "all steps done", None)
     run = shutil.copytree(training.folder, tmp_path / "run")
     events: list[Event] = []
@@ -135,7 +147,9 @@ def results(outcome: Outcome) -> tuple[str, str]:
 @pytest.mark.slow
 def test_epochs_of_a_training_are_the_setting(text: Path, tmp_path: Path) -> None:
     by_argument = charlm.train(text, recipe="tiny", epochs=2, run=tmp_path / "a")
-    by_setting = charlm.train(text, recipe="tiny", overrides="training.epochs=2", run=tmp_path / "b")
+    by_setting = charlm.train(
+        text, recipe="tiny", overrides="training.epochs=2", run=tmp_path / "b"
+    )
     assert by_argument.progress.step == 2 * STEPS_PER_EPOCH
     assert results(by_argument) == results(by_setting)
 
@@ -163,7 +177,9 @@ def test_epochs_of_a_plan_are_the_setting(text: Path) -> None:
 @pytest.fixture(scope="module")
 def planned(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """Plan a run that was trained."""
-    recipe = shutil.copy(trained_run / "config.yaml", tmp_path_factory.mktemp("planned") / "recipe.yaml")
+    recipe = shutil.copy(
+        trained_run / "config.yaml", tmp_path_factory.mktemp("planned") / "recipe.yaml"
+    )
     return plan(trained_run.parent / "text.txt", recipe=recipe)
 
 
@@ -176,7 +192,9 @@ def test_a_plan_has_the_network_that_is_trained(planned: Plan, trained_run: Path
 def test_a_plan_has_the_steps_that_are_trained(planned: Plan, trained_run: Path) -> None:
     batches = planned.schedule.batches
     assert (planned.schedule.total, batches.batch_size, batches.sequence_length) == (60, 8, 16)
-    assert planned.to_json()["epochs"] == read_model(trained_run / "last.safetensors").facts["epoch"]
+    assert (
+        planned.to_json()["epochs"] == read_model(trained_run / "last.safetensors").facts["epoch"]
+    )
 
 
 def test_a_plan_has_the_evaluations_of_the_recipe(planned: Plan) -> None:
@@ -187,7 +205,9 @@ def test_the_time_of_a_plan_is_the_sum_of_its_parts(planned: Plan) -> None:
     found = planned.to_json()
     steps = 60 * found["step_seconds"]
     evaluations = 2 * found["evaluation_seconds"]
-    assert found["seconds"] == pytest.approx(found["start_seconds"] + steps + evaluations + found["end_seconds"])
+    assert found["seconds"] == pytest.approx(
+        found["start_seconds"] + steps + evaluations + found["end_seconds"]
+    )
 
 
 def test_the_time_of_a_plan_includes_choosing_the_temperature(planned: Plan) -> None:
@@ -234,11 +254,17 @@ def recited(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """Train on a text of one line, until it is recited."""
     folder = tmp_path_factory.mktemp("poem")
     (folder / "poem.txt").write_text(POEM, encoding="utf-8")
-    fast = {"model.units": 32, "training.optimizer.learning_rate": 1e-2, "training.evaluations": 100}
+    fast = {
+        "model.units": 32,
+        "training.optimizer.learning_rate": 1e-2,
+        "training.evaluations": 100,
+    }
     return charlm.train(folder / "poem.txt", overrides=fast, epochs=200, run=folder / "run")
 
 
 @pytest.mark.slow
-def test_a_run_that_has_recited_its_text_takes_no_more_steps(recited: Outcome, tmp_path: Path) -> None:
+def test_a_run_that_has_recited_its_text_takes_no_more_steps(
+    recited: Outcome, tmp_path: Path
+) -> None:
     run = shutil.copytree(recited.folder, tmp_path / "run")
     assert charlm.resume(run).progress.step == recited.progress.step

@@ -46,7 +46,9 @@ def train(text: Path, minutes: float, recipe: str) -> float:
 
 def choice(text: Path, minutes: float) -> str:
     """Return the recipe that is chosen for a time limit."""
-    plan: dict[str, Any] = json.loads(charlm("plan", str(text), "--minutes", str(minutes), "--json"))
+    plan: dict[str, Any] = json.loads(
+        charlm("plan", str(text), "--minutes", str(minutes), "--json")
+    )
     recipe: str = plan["recipe"]
     return recipe
 
@@ -61,10 +63,14 @@ def row(text: Path, minutes: float, recipes: Sequence[str]) -> str:
 
 def main() -> None:
     """Print the table, row by row."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("texts", nargs="+", type=Path, metavar="TEXT")
     parser.add_argument("--minutes", nargs="+", type=float, default=[0.5, 1, 2, 4])
-    parser.add_argument("--recipes", nargs="+", default=["quick", "small", "default", "shakespeare", "5mb"])
+    parser.add_argument(
+        "--recipes", nargs="+", default=["quick", "small", "default", "shakespeare", "5mb"]
+    )
     given = parser.parse_args()
     print(f"| text | minutes | {' | '.join(given.recipes)} | choice |")
     print("|" + "---|" * (len(given.recipes) + 3))

@@ -37,11 +37,34 @@ Record = dict[str, dict[int, list[str]]]
 FORK = multiprocessing.get_context("fork")
 """A mutation is tried in a fork of a process that has imported TensorFlow and nothing of charlm."""
 EXCHANGED: dict[type[ast.AST], Callable[[], Any]] = {
-    **{ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq},
-    **{ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.And: ast.Or, ast.Or: ast.And},
+    **{
+        ast.Lt: ast.LtE,
+        ast.LtE: ast.Lt,
+        ast.Gt: ast.GtE,
+        ast.GtE: ast.Gt,
+        ast.Eq: ast.NotEq,
+        ast.NotEq: ast.Eq,
+    },
+    **{
+        ast.Is: ast.IsNot,
+        ast.IsNot: ast.Is,
+        ast.In: ast.NotIn,
+        ast.NotIn: ast.In,
+        ast.And: ast.Or,
+        ast.Or: ast.And,
+    },
     **{ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.FloorDiv: ast.Mult},
 }
-UNTOUCHED_KEYWORDS = {"help", "metavar", "encoding", "strict", "check", "description", "errors", "stacklevel"}
+UNTOUCHED_KEYWORDS = {
+    "help",
+    "metavar",
+    "encoding",
+    "strict",
+    "check",
+    "description",
+    "errors",
+    "stacklevel",
+}
 UNTOUCHED_CALLS = {"assert_never", "CharlmError", "dataclass", "cast", "TypeVar", "overload"}
 UNTOUCHED_FUNCTIONS = {"__repr__", "__str__"}
 
@@ -68,11 +91,16 @@ def mutations_of(file: str, source: bytes) -> list[Mutation]:
     starts = [0, *itertools.accumulate(map(len, source.splitlines(keepends=True)))]
     found = []
     for node, changed, lines in _visit(ast.parse(source), ()):
-        begin, end = starts[node.lineno - 1] + node.col_offset, starts[node.end_lineno - 1] + node.end_col_offset
+        begin, end = (
+            starts[node.lineno - 1] + node.col_offset,
+            starts[node.end_lineno - 1] + node.end_col_offset,
+        )
         is_simple = isinstance(changed, ast.stmt | ast.Constant | ast.Name | ast.Attribute)
         after = ast.unparse(changed) if is_simple else f"({ast.unparse(changed)})"
         own = tuple(range(node.lineno, node.end_lineno + 1))
-        found.append(Mutation(file, node.lineno, source[begin:end].decode(), after, begin, end, lines + own))
+        found.append(
+            Mutation(file, node.lineno, source[begin:end].decode(), after, begin, end, lines + own)
+        )
     return found
 
 
@@ -123,12 +151,21 @@ def _changes(node: ast.AST) -> Iterator[tuple[ast.AST, ast.AST]]:  # noqa: PLR09
             yield node, ast.Pass()
         case ast.Return(value) if value is not None and not isinstance(value, ast.Constant):
             yield node, ast.Return(ast.Constant(None))
-        case ast.If(test) | ast.IfExp(test) | ast.While(test) if isinstance(test, ast.Name | ast.Attribute | ast.Call):
+        case ast.If(test) | ast.IfExp(test) | ast.While(test) if isinstance(
+            test, ast.Name | ast.Attribute | ast.Call
+        ):
             yield test, ast.UnaryOp(ast.Not(), test)
         case ast.Call(function, arguments, keywords):
             for keyword in keywords:
                 if keyword.arg not in UNTOUCHED_KEYWORDS:
-                    yield node, ast.Call(function, arguments, [other for other in keywords if other is not keyword])
+                    yield (
+                        node,
+                        ast.Call(
+                            function,
+                            arguments,
+                            [other for other in keywords if other is not keyword],
+                        ),
+                    )
 
 
 def draw(sources: dict[str, bytes], *, seed: int, count: int) -> list[Mutation]:
@@ -136,7 +173,9 @@ def draw(sources: dict[str, bytes], *, seed: int, count: int) -> list[Mutation]:
     rng, drawn = random.Random(seed), list[Mutation]()
     left = {file: mutations_of(file, source) for file, source in sources.items()}
     while len(drawn) < count and any(left.values()):
-        (file,) = rng.choices([*left], [bool(left[name]) * source.count(b"\n") for name, source in sources.items()])
+        (file,) = rng.choices(
+            [*left], [bool(left[name]) * source.count(b"\n") for name, source in sources.items()]
+        )
         mutation = left[file].pop(rng.randrange(len(left[file])))
         with contextlib.suppress(SyntaxError):
             ast.parse(mutation.apply(sources[file]))
@@ -148,7 +187,9 @@ def unpack(repository: Path, tree: Path) -> None:
     """Make a copy of the committed tree, without compiled files: a changed one of the same second looks the same."""
     shutil.rmtree(tree, ignore_errors=True)
     tree.mkdir(parents=True)
-    archive = subprocess.run(["git", "archive", "HEAD"], cwd=repository, stdout=subprocess.PIPE, check=True).stdout
+    archive = subprocess.run(
+        ["git", "archive", "HEAD"], cwd=repository, stdout=subprocess.PIPE, check=True
+    ).stdout
     subprocess.run(["tar", "-x"], cwd=tree, input=archive, check=True)
 
 
@@ -158,24 +199,43 @@ def record(tree: Path, record: Path) -> Record:
 
     if not record.exists():
         settings = tree / "coverage.ini"
-        settings.write_text("[run]\ndynamic_context = test_function\ninclude = charlm/*\n", encoding="utf-8")
-        command = [sys.executable, "-m", "coverage", "run", f"--rcfile={settings}", f"--data-file={record}"]
-        subprocess.run([*command, "-m", "pytest", *PYTEST], cwd=tree, stdout=sys.stderr, check=False)
+        settings.write_text(
+            "[run]\ndynamic_context = test_function\ninclude = charlm/*\n", encoding="utf-8"
+        )
+        command = [
+            sys.executable,
+            "-m",
+            "coverage",
+            "run",
+            f"--rcfile={settings}",
+            f"--data-file={record}",
+        ]
+        subprocess.run(
+            [*command, "-m", "pytest", *PYTEST], cwd=tree, stdout=sys.stderr, check=False
+        )
     data = coverage.CoverageData(str(record))
     data.read()
-    return {str(Path(file).relative_to(tree)): data.contexts_by_lineno(file) for file in data.measured_files()}
+    return {
+        str(Path(file).relative_to(tree)): data.contexts_by_lineno(file)
+        for file in data.measured_files()
+    }
 
 
 def tests_of(mutation: Mutation, record: Record, tree: Path) -> list[str]:
     """Return the tests that execute a line; if there are none but in fixtures and processes, all of its folder."""
     lines = record.get(mutation.file, {})
     names = sorted({name for line in mutation.lines for name in lines.get(line, ()) if name})
-    tests = [f"{module.replace('.', '/')}.py::{test}" for module, _, test in (name.rpartition(".") for name in names)]
+    tests = [
+        f"{module.replace('.', '/')}.py::{test}"
+        for module, _, test in (name.rpartition(".") for name in names)
+    ]
     folder = tree / "tests" / Path(mutation.file).parent.name
     return tests or [str(folder if folder.is_dir() else folder.parent)]
 
 
-def work(repository: Path, tree: Path, mutations: list[Mutation], log: Path, record: Record) -> None:
+def work(
+    repository: Path, tree: Path, mutations: list[Mutation], log: Path, record: Record
+) -> None:
     """Try some mutations in a tree of its own, and write each result to the log: it survives if its tests pass."""
     unpack(repository, tree)
     for mutation in mutations:
@@ -191,14 +251,20 @@ def work(repository: Path, tree: Path, mutations: list[Mutation], log: Path, rec
         process.join()
         path.write_bytes(source)
         with log.open("a") as file:
-            file.write(json.dumps({"mutation": mutation, "survived": survived, "tests": len(tests)}) + "\n")
+            file.write(
+                json.dumps({"mutation": mutation, "survived": survived, "tests": len(tests)}) + "\n"
+            )
 
 
 def run_pytest(tree: Path, tests: list[str]) -> None:
     """Run some tests until one fails, in a process of its own; what they say goes to a file beside the tree."""
     os.setsid()
     os.chdir(tree)
-    os.environ |= {"PYTHONPATH": str(tree), "XDG_CACHE_HOME": f"{tree}-cache", "PYTHONDONTWRITEBYTECODE": "1"}
+    os.environ |= {
+        "PYTHONPATH": str(tree),
+        "XDG_CACHE_HOME": f"{tree}-cache",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     sys.path[0], sys.dont_write_bytecode = str(tree), True
     with tree.with_suffix(".log").open("wb") as file:
         for output in (1, 2):
@@ -209,7 +275,10 @@ def run_pytest(tree: Path, tests: list[str]) -> None:
 def read(log: Path) -> dict[Mutation, dict[str, Any]]:
     """Return the results in a file, by their mutations."""
     lines = map(json.loads, log.read_text().splitlines() if log.exists() else [])
-    return {Mutation._make([*line["mutation"][:-1], tuple(line["mutation"][-1])]): line for line in lines}
+    return {
+        Mutation._make([*line["mutation"][:-1], tuple(line["mutation"][-1])]): line
+        for line in lines
+    }
 
 
 def report(results: dict[Mutation, dict[str, Any]]) -> None:
@@ -220,33 +289,55 @@ def report(results: dict[Mutation, dict[str, Any]]) -> None:
             folders[folder].append(result["survived"])
         if result["survived"]:
             before, after = (" ".join(text.split()) for text in (mutation.before, mutation.after))
-            print(f"{mutation.file}:{mutation.line}  {before}  ->  {after}  ({result['tests']} tests)")
+            print(
+                f"{mutation.file}:{mutation.line}  {before}  ->  {after}  ({result['tests']} tests)"
+            )
     for folder, survivals in sorted(folders.items()):
-        print(f"{folder}: {sum(survivals)} of {len(survivals)} survive, {sum(survivals) / len(survivals):.0%}")
+        print(
+            f"{folder}: {sum(survivals)} of {len(survivals)} survive, {sum(survivals) / len(survivals):.0%}"
+        )
 
 
 def main() -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seed", type=int, default=1, help="which mutations are drawn")
     parser.add_argument("--count", type=int, default=200, help="how many mutations")
     parser.add_argument("--workers", type=int, default=2, help="tests are run in as many processes")
-    parser.add_argument("--repository", type=Path, default=Path(__file__).parents[2], help="where charlm is committed")
+    parser.add_argument(
+        "--repository",
+        type=Path,
+        default=Path(__file__).parents[2],
+        help="where charlm is committed",
+    )
     options = parser.parse_args()
     repository, git = options.repository.resolve(), ["git", "rev-parse", "--short=12", "HEAD"]
-    commit = subprocess.run(git, cwd=repository, capture_output=True, text=True, check=True).stdout.strip()
+    commit = subprocess.run(
+        git, cwd=repository, capture_output=True, text=True, check=True
+    ).stdout.strip()
     folder = repository / "build" / "mutations" / commit
     tree, log = folder / "tree", folder / f"seed-{options.seed}.jsonl"
     unpack(repository, tree)
     recorded, known = record(tree, folder / "record"), read(log)
-    sources = {str(path.relative_to(tree)): path.read_bytes() for path in sorted(tree.glob("charlm/**/*.py"))}
-    left = [found for found in draw(sources, seed=options.seed, count=options.count) if found not in known]
+    sources = {
+        str(path.relative_to(tree)): path.read_bytes()
+        for path in sorted(tree.glob("charlm/**/*.py"))
+    }
+    left = [
+        found
+        for found in draw(sources, seed=options.seed, count=options.count)
+        if found not in known
+    ]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with contextlib.suppress(ImportError):  # once for all: it takes longer than most tests
         import tensorflow  # noqa: F401
     shares = [left[first :: options.workers] for first in range(options.workers)]
     workers = [
-        FORK.Process(target=work, args=(repository, folder / f"tree-{number}", share, log, recorded))
+        FORK.Process(
+            target=work, args=(repository, folder / f"tree-{number}", share, log, recorded)
+        )
         for number, share in enumerate(shares)
     ]
     for worker in workers:

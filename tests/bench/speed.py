@@ -79,7 +79,9 @@ def engine_of(recipe: str, settings: dict[str, Any]) -> Any:
     return KerasEngine(config, batches, vocabulary_size=VOCABULARY)
 
 
-def charlm(*, units: int, layers: int, batch: int, time: int, precision: str, kernel: str) -> Figures:
+def charlm(
+    *, units: int, layers: int, batch: int, time: int, precision: str, kernel: str
+) -> Figures:
     """Measure the step that `charlm train` takes, with ten steps in one call."""
     from charlm.training.machines import Machines
 
@@ -100,7 +102,11 @@ def charlm(*, units: int, layers: int, batch: int, time: int, precision: str, ke
         for first in range(0, turns, 10):
             engine.take_steps(windows[: turns - first], rates[: turns - first], reset_state=False)
 
-    return {"charlm" if precision == "float32" else f"charlm {precision}": batch * time * per_second(run)}
+    return {
+        "charlm" if precision == "float32" else f"charlm {precision}": batch
+        * time
+        * per_second(run)
+    }
 
 
 def keras(*, units: int, layers: int, batch: int, time: int) -> Figures:
@@ -109,7 +115,10 @@ def keras(*, units: int, layers: int, batch: int, time: int) -> Figures:
     import tensorflow as tf
 
     cells = [keras.layers.SimpleRNN(units, return_sequences=True) for _ in range(layers)]
-    inputs = [keras.Input((time,), batch_size=batch, dtype="int32"), keras.layers.Embedding(VOCABULARY, EMBEDDING)]
+    inputs = [
+        keras.Input((time,), batch_size=batch, dtype="int32"),
+        keras.layers.Embedding(VOCABULARY, EMBEDDING),
+    ]
     model = keras.Sequential([*inputs, *cells, keras.layers.Dense(VOCABULARY)])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(LEARNING_RATE, clipnorm=1.0), loss)
@@ -152,10 +161,14 @@ def parts(*, recipe: str, kernel: str, precision: str) -> Figures:
 
     training, is_compiled = engine.settings, kernel == "compiled"
     sizes, objective = part_sizes(training.batch_size, training.parts), make_objective(training)
-    of_parts = GradientsOfParts(engine.model, sizes, objective, machines=engine.machines, compiled=is_compiled)
+    of_parts = GradientsOfParts(
+        engine.model, sizes, objective, machines=engine.machines, compiled=is_compiled
+    )
     windows = random_ids(1, training.sequence_length + 1, training.batch_size)
     window, soft_targets = tf.constant(windows[0]), engine.blank_soft_targets(windows)[0]
-    graph = tf.function(lambda: of_parts(window, engine.state, soft_targets), autograph=False).get_concrete_function()
+    graph = tf.function(
+        lambda: of_parts(window, engine.state, soft_targets), autograph=False
+    ).get_concrete_function()
 
     def milliseconds(piece: Callable[[], Any]) -> float:
         return 1000 / per_second(lambda turns: [piece() for _ in range(turns)], min_turns=1)
@@ -176,8 +189,12 @@ def generate(*, units: int, layers: int) -> Figures:
     from charlm.sampling.generation import choose_ids
     from charlm.sampling.sampler import Sampler
 
-    trained = make_random_model([*map(chr, range(32, 97))], layers=layers, units=units, scale=units**-0.5)
-    ids = choose_ids(trained, trained.parameters.zero_state(1), sampler=Sampler(), seed=0, length=None)
+    trained = make_random_model(
+        [*map(chr, range(32, 97))], layers=layers, units=units, scale=units**-0.5
+    )
+    ids = choose_ids(
+        trained, trained.parameters.zero_state(1), sampler=Sampler(), seed=0, length=None
+    )
     return {"characters/s": per_second(lambda turns: deque(itertools.islice(ids, turns), maxlen=0))}
 
 
@@ -197,9 +214,14 @@ def start() -> Figures:
     def trains(process: Process) -> bool:
         return any(line.startswith("charlm: nats per character") for line in process.stderr or ())
 
-    first = [until(writes, "sample", "river-plays", "-n", "1", "--seed", "0") for _ in range(2)]  # one reads the disk
+    first = [
+        until(writes, "sample", "river-plays", "-n", "1", "--seed", "0") for _ in range(2)
+    ]  # one reads the disk
     with tempfile.TemporaryDirectory() as folder:
-        return {"sample, ms": first[1], "train, ms": until(trains, "train", "-c", "default", "--run", f"{folder}/run")}
+        return {
+            "sample, ms": first[1],
+            "train, ms": until(trains, "train", "-c", "default", "--run", f"{folder}/run"),
+        }
 
 
 def measure(workload: str, arguments: dict[str, Any]) -> Figures:
@@ -224,37 +246,54 @@ def main() -> None:
     if sys.argv[1:2] == ["workload"]:
         print(json.dumps(globals()[sys.argv[2]](**json.loads(sys.argv[3]))))
         return
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=["training", "parts", "sampling"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--units", type=int, nargs="+", default=[128, 512])
     for name, number in (("layers", 1), ("batch", 64), ("time", 100)):
         parser.add_argument(f"--{name}", type=int, default=number)
     parser.add_argument("--kernel", choices=["compiled", "keras"], default="compiled")
-    parser.add_argument("--precision", choices=["float32", "bfloat16"], default=fastest_precision().name)
+    parser.add_argument(
+        "--precision", choices=["float32", "bfloat16"], default=fastest_precision().name
+    )
     parser.add_argument("-c", "--config", default="shakespeare", help="a recipe")
     given = parser.parse_args()
     lines: dict[str, list[tuple[str, dict[str, Any]]]] = {}
     if given.what == "parts":
         lines[f"{given.config}, ms"] = [
-            ("parts", {"recipe": given.config, "kernel": given.kernel, "precision": given.precision})
+            (
+                "parts",
+                {"recipe": given.config, "kernel": given.kernel, "precision": given.precision},
+            )
         ]
     for units in given.units if given.what != "parts" else ():
         network = {"units": units, "layers": given.layers}
         sizes = {**network, "batch": given.batch, "time": given.time}
         precisions = ["float32", *["bfloat16"] * multiplies_bfloat16()]
-        own = [("charlm", {**sizes, "kernel": given.kernel, "precision": precision}) for precision in precisions]
+        own = [
+            ("charlm", {**sizes, "kernel": given.kernel, "precision": precision})
+            for precision in precisions
+        ]
         others = [(peer, sizes) for peer in ("keras", "torch") if find_spec(peer)]
-        lines[f"{units} units"] = [("generate", network)] if given.what == "sampling" else own + others
+        lines[f"{units} units"] = (
+            [("generate", network)] if given.what == "sampling" else own + others
+        )
     if given.what == "sampling":
         lines["start"] = [("start", {})]
     found: dict[str, list[Figures]] = {label: [] for label in lines}
     for _ in range(given.rounds):
         for label, workloads in lines.items():
-            found[label].append(with_ratios({k: v for workload in workloads for k, v in measure(*workload).items()}))
+            found[label].append(
+                with_ratios({k: v for workload in workloads for k, v in measure(*workload).items()})
+            )
     for label, rounds in found.items():
         names = dict.fromkeys(name for figures in rounds for name in figures)
-        medians = {name: statistics.median(figures[name] for figures in rounds if name in figures) for name in names}
+        medians = {
+            name: statistics.median(figures[name] for figures in rounds if name in figures)
+            for name in names
+        }
         print(f"{label}: {', '.join(f'{name} {median:,.4g}' for name, median in medians.items())}")
 
 

@@ -22,7 +22,9 @@ FIGURES = {
 @pytest.mark.parametrize("line", FIGURES)
 def test_the_speed_of_each_thing_that_is_measured_is_printed(line: str) -> None:
     command = [sys.executable, str(TESTS / "bench/speed.py"), *line.split(), "--rounds", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(TESTS)})
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(TESTS)}
+    )
     assert re.fullmatch(FIGURES[line], done.stdout), done.stdout + done.stderr
 
 
@@ -33,7 +35,9 @@ def test_the_grid_has_a_loss_for_each_recipe_and_the_choice(tmp_path: Path) -> N
     command = [sys.executable, str(TESTS / "bench/grid.py"), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     row = done.stdout.splitlines()[-1]
-    assert re.fullmatch(r"\| plays \| 0\.1 \| \**\d\.\d{3}\** \| \**\d\.\d{3}\** \| \w+ \|", row), done.stderr
+    assert re.fullmatch(r"\| plays \| 0\.1 \| \**\d\.\d{3}\** \| \**\d\.\d{3}\** \| \w+ \|", row), (
+        done.stderr
+    )
 
 
 @pytest.mark.slow
@@ -43,7 +47,9 @@ def test_the_lstm_learns_to_predict_the_validation_text(tmp_path: Path) -> None:
     options = ["--minutes", "0.2", "--units", "32", "--learning-rate", "0.01", "--threads", "1"]
     command = [sys.executable, str(TESTS / "bench/lstm.py"), str(text), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    summary = re.search(r"^lstm 2 x 32 lr 0\.01: best (\S+) nats per character \(last (\S+)\), ", done.stdout, re.M)
+    summary = re.search(
+        r"^lstm 2 x 32 lr 0\.01: best (\S+) nats per character \(last (\S+)\), ", done.stdout, re.M
+    )
     assert summary, done.stderr
     best, last = map(float, summary.groups())
     chance = math.log(len(set(text.read_text(encoding="utf-8"))))

@@ -20,7 +20,10 @@ pytestmark = pytest.mark.usefixtures("place")
 TARGETS = {
     **{name: f"charlm.api.training.{name}" for name in ("tokenize", "train", "resume", "plan")},
     **{"evaluate": "charlm.api.evaluation.evaluate", "sample": "charlm.api.model.Model.generate"},
-    **{"inspect": "charlm.inspection.inspecting.inspect_runs", "export": "charlm.formats.exporting.export"},
+    **{
+        "inspect": "charlm.inspection.inspecting.inspect_runs",
+        "export": "charlm.formats.exporting.export",
+    },
     **{"serve": "charlm.serving.server.serve", "runs": "charlm.runs.summary.list_runs"},
     **{"tune": "charlm.tuning.search.tune", "config": "charlm.config.file.load_config"},
 }
@@ -31,11 +34,28 @@ RECIPE = {"text": AB, "recipe": "tiny", **SET}
 LENGTH = {"init": Path("m"), "epochs": 3, "minutes": 1.5}
 RESUMED = {"run": Path("r"), "epochs": 3, "minutes": 2.0, **SET}
 SEARCH = {"space": Path("s"), "text": AB, "minutes": 9, "trials": 5, "trial_minutes": 1, "out": OUT}
-DRAWN = {"prompt": "ab", "length": 3, "temperature": 0.5, "top_k": 2, "top_p": 0.9, "min_p": 0.1, "seed": 7}
+DRAWN = {
+    "prompt": "ab",
+    "length": 3,
+    "temperature": 0.5,
+    "top_k": 2,
+    "top_p": 0.9,
+    "min_p": 0.1,
+    "seed": 7,
+}
 SCORED = {"split": "test", "protocol": "windows", "window": 9, "baselines": True, "copies": True}
 CALLS: dict[str, dict[str, Any]] = {
-    "tokenize a b --out o -c tiny -s a=1 -s b=2": {"sources": AB, "out": OUT, "recipe": "tiny", **SET},
-    "train a b -c tiny -s a=1 -s b=2 -r r --init m --epochs 3 --minutes 1.5": {**RECIPE, **LENGTH, "run": Path("r")},
+    "tokenize a b --out o -c tiny -s a=1 -s b=2": {
+        "sources": AB,
+        "out": OUT,
+        "recipe": "tiny",
+        **SET,
+    },
+    "train a b -c tiny -s a=1 -s b=2 -r r --init m --epochs 3 --minutes 1.5": {
+        **RECIPE,
+        **LENGTH,
+        "run": Path("r"),
+    },
     "train --resume -r r -s a=1 -s b=2 --epochs 3 --minutes 2 --json": RESUMED,
     "train a b -c tiny -s a=1 -s b=2 -r r --resume --epochs 3": {
         **RECIPE,
@@ -50,8 +70,15 @@ CALLS: dict[str, dict[str, Any]] = {
     "evaluate m a --split test --protocol windows --window 9 --baselines --copies --json": SCORED
     | {"model": Path("m"), "text": Path("a")},
     "inspect a b --text t --out o --json": {"runs": AB, "text": Path("t"), "out": OUT},
-    "export m --format onnx --out o --check --json": {"model": Path("m"), "format": "onnx", "out": OUT, "check": True},
-    "serve a b --host ::1 --port 5 --allow-host c --allow-host d --allow-origin https://e --log": {"runs": AB}
+    "export m --format onnx --out o --check --json": {
+        "model": Path("m"),
+        "format": "onnx",
+        "out": OUT,
+        "check": True,
+    },
+    "serve a b --host ::1 --port 5 --allow-host c --allow-host d --allow-origin https://e --log": {
+        "runs": AB
+    }
     | {"host": "::1", "port": 5, "allow_hosts": ("c", "d"), "allow_origins": ("https://e",)},
     "runs a b --group --json": {"runs": AB},
     "runs a b --samples": {"runs": AB},
@@ -68,7 +95,9 @@ OF_THE_TERMINAL = {"self", "on_event", "report"}
 
 
 @pytest.mark.parametrize("line", CALLS)
-def test_an_option_is_an_argument_or_the_default_of_the_library(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_option_is_an_argument_or_the_default_of_the_library(
+    line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = "resume" if line.startswith("train --resume") else line.split(maxsplit=1)[0]
     expected, target = CALLS[line], TARGETS[name]
     if line.startswith("serve"):
@@ -82,7 +111,10 @@ def test_an_option_is_an_argument_or_the_default_of_the_library(line: str, monke
     parameters = inspect.signature(function)
     given = parameters.bind(*double.call_args.args, **double.call_args.kwargs).arguments
     found = {name: value for name, value in given.items() if name not in OF_THE_TERMINAL}
-    defaults = {name: None if one.default is one.empty else one.default for name, one in parameters.parameters.items()}
+    defaults = {
+        name: None if one.default is one.empty else one.default
+        for name, one in parameters.parameters.items()
+    }
     assert found == {name: defaults[name] for name in found} | expected
 
 
@@ -105,7 +137,9 @@ def test_plan_takes_what_train_takes() -> None:
 
 
 def test_the_length_is_shared_by_train_and_plan() -> None:
-    assert {"text", "--epochs", "--minutes", "--init"} <= parameters_of("train") & parameters_of("plan")
+    assert {"text", "--epochs", "--minutes", "--init"} <= parameters_of("train") & parameters_of(
+        "plan"
+    )
 
 
 REFUSED = """
@@ -204,11 +238,15 @@ def test_a_refusal_is_one_line_that_names_what_is_wrong(row: str) -> None:
         pytest.param("tune space --minutes 1", "optuna", "optuna", id="tune"),
     ],
 )
-def test_a_missing_package_is_named(command: str, package: str, installs: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named(
+    command: str, package: str, installs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setattr("charlm.hardware.versions", lambda *names: dict.fromkeys(names))
     for module in ("charlm.serving.server", "charlm.tuning.search"):
         monkeypatch.delitem(sys.modules, module, raising=False)
         monkeypatch.delattr(module, raising=False)
     name = command.partition(" ")[0]
-    check_failure(command, f"charlm {name} needs {package}, which is not installed: pip install {installs}")
+    check_failure(
+        command, f"charlm {name} needs {package}, which is not installed: pip install {installs}"
+    )

@@ -37,7 +37,9 @@ def test_the_help_names_every_command_and_the_defaults() -> None:
     command = charlm("--help")
     assert command.exit_code == 0
     listed = command.stdout.partition("Train:\n")[2].partition("Examples:\n")[0]
-    assert set(re.findall(r"^  (\w+) ", listed, re.MULTILINE)) == {name.split()[0] for name in all_commands()}
+    assert set(re.findall(r"^  (\w+) ", listed, re.MULTILINE)) == {
+        name.split()[0] for name in all_commands()
+    }
     assert "[default: 8000;" in re.sub(r"\s+", " ", charlm("serve", "--help").stdout)
     assert charlm("--version").stdout == f"charlm, version {__version__}\n"
 
@@ -70,7 +72,12 @@ def test_a_shell_completes_commands_recipes_runs_and_models_where_each_is_meant(
     make_run(Path("runs/rill"))
     models = {"rill", "river-plays"}
     for line, expected in (
-        *(("sample ri", models), ("train --init ri", models), ("train -r ri", {"rill"}), ("runs ri", {"rill"})),
+        *(
+            ("sample ri", models),
+            ("train --init ri", models),
+            ("train -r ri", {"rill"}),
+            ("runs ri", {"rill"}),
+        ),
         *(("train -c ti", {"tiny"}), ("eval", {"evaluate"})),
     ):
         *words, last = line.split()
@@ -129,7 +136,10 @@ def test_every_recipe_is_listed_with_what_it_is_for_and_shown_with_every_value()
     assert all(f"{name} {describe_recipe(name)}" in shown for name in recipe_names())
     assert shown.count(" For ") == len(recipe_names())
     config = load_config(find_recipe("tiny"), overrides=["model.units=3"]).model_dump(mode="json")
-    assert parse_yaml(charlm("config", "show", "tiny", "-s", "model.units=3").stdout, origin="test") == config
+    assert (
+        parse_yaml(charlm("config", "show", "tiny", "-s", "model.units=3").stdout, origin="test")
+        == config
+    )
 
 
 def test_the_script_of_each_shell_asks_charlm_what_completes_a_word() -> None:
@@ -151,10 +161,22 @@ def run_command(call: Callable[[], object], *options: str) -> Result:
     ("error", "exit_code", "message"),
     [
         (CharlmError("text.txt: no such file"), 1, "charlm: text.txt: no such file\n"),
-        (OSError(errno.EACCES, "Permission denied", "text.txt"), 1, "charlm: text.txt: Permission denied\n"),
-        (ModuleNotFoundError(name="absl.logging"), 1, f"charlm: absl: this package {NOT_INSTALLED}\n"),
+        (
+            OSError(errno.EACCES, "Permission denied", "text.txt"),
+            1,
+            "charlm: text.txt: Permission denied\n",
+        ),
+        (
+            ModuleNotFoundError(name="absl.logging"),
+            1,
+            f"charlm: absl: this package {NOT_INSTALLED}\n",
+        ),
         (output.OutputClosedError(), 0, ""),  # a reader of standard output that has gone
-        *((KeyboardInterrupt(), 130, ""), (Stopped(signal.SIGTERM), 143, ""), (Stopped(signal.SIGHUP), 129, "")),
+        *(
+            (KeyboardInterrupt(), 130, ""),
+            (Stopped(signal.SIGTERM), 143, ""),
+            (Stopped(signal.SIGHUP), 129, ""),
+        ),
         (click.UsageError("found \x1b[31m"), 2, "found \\x1b[31m\n"),
         (click.UsageError("x" * 50_000), 2, f"{'x' * 750} ... {'x' * 750}\n"),
     ],
@@ -171,7 +193,9 @@ def test_an_error_is_a_line_and_an_exit_code_and_a_defect_not_hidden(
             run_command(Mock(side_effect=defect))
 
 
-def test_results_and_what_is_said_have_no_control_characters_and_a_quiet_command_says_its_errors_alone() -> None:
+def test_results_and_what_is_said_have_no_control_characters_and_a_quiet_command_says_its_errors_alone() -> (
+    None
+):
     def talk() -> None:
         output.say("a\x1b[31m")
         output.print_result("runs/\x1b[31mred: 1.5", "\u202eb")
@@ -188,12 +212,18 @@ def test_something_can_be_said_outside_of_a_command(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().err == "charlm: from a thread\n"
 
 
-def test_bars_are_shown_on_a_terminal_that_moves_its_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bars_are_shown_on_a_terminal_that_moves_its_cursor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def look() -> None:
         monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
         output.print_result(str(output.shows_progress()))
 
-    for options, terminal, is_shown in (((), "xterm", True), ((), "dumb", False), (("-q",), "xterm", False)):
+    for options, terminal, is_shown in (
+        ((), "xterm", True),
+        ((), "dumb", False),
+        (("-q",), "xterm", False),
+    ):
         monkeypatch.setenv("TERM", terminal)
         assert run_command(look, *options).stdout == f"{is_shown}\n"
 
@@ -228,7 +258,11 @@ def test_a_text_is_cut_to_a_width(text: str, width: int, expected: str) -> None:
         pytest.param([], 9, 2, [], id="none"),
         pytest.param(["a 1", "b 2", "c 3"], 9, 0, ["a 1, b 2,", "c 3"], id="whole items"),
         pytest.param(
-            ["a 1", "two words and more", "c 3"], 12, 2, ["  a 1, two", "  words and", "  more, c 3"], id="words"
+            ["a 1", "two words and more", "c 3"],
+            12,
+            2,
+            ["  a 1, two", "  words and", "  more, c 3"],
+            id="words",
         ),
         pytest.param(["abcdefgh", "c"], 7, 2, ["  abcde", "  fgh,", "  c"], id="long word"),
         pytest.param(["日本語", "中文"], 9, 1, [" 日本語,", " 中文"], id="wide"),
@@ -240,7 +274,9 @@ def test_lines_are_filled(items: list[str], width: int, indent: int, lines: list
 
 
 @pytest.mark.parametrize(("columns", "width"), [("200", 200), ("39", 40)])
-def test_output_is_as_wide_as_the_terminal(columns: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_is_as_wide_as_the_terminal(
+    columns: str, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", columns)
     assert output.terminal_width() == width
 
@@ -289,15 +325,25 @@ def test_a_name_that_only_resembles_a_command_is_answered_without_a_hint(name: s
 @pytest.mark.parametrize(
     ("line", "advice"),
     [
-        pytest.param("train --dropout s.txt", "use -s model.layer_dropout=VALUE", id="text is no number"),
+        pytest.param(
+            "train --dropout s.txt", "use -s model.layer_dropout=VALUE", id="text is no number"
+        ),
         pytest.param("train --dropout 0.2 s.txt", "use -s model.layer_dropout=0.2", id="number"),
         pytest.param("train --prompt s.txt", "use -s sampling.prompt=s.txt", id="text"),
-        pytest.param("train --until-recited s.txt", "use -s training.until_recited=true", id="flag"),
-        pytest.param("train --shuffle false s.txt", "use -s training.shuffle=false", id="flag with a value"),
-        pytest.param("train --no-shuffle s.txt", "use -s training.shuffle=false", id="negated flag"),
+        pytest.param(
+            "train --until-recited s.txt", "use -s training.until_recited=true", id="flag"
+        ),
+        pytest.param(
+            "train --shuffle false s.txt", "use -s training.shuffle=false", id="flag with a value"
+        ),
+        pytest.param(
+            "train --no-shuffle s.txt", "use -s training.shuffle=false", id="negated flag"
+        ),
         pytest.param("train --no-clip-norm", "use -s training.clip_norm=null", id="negated limit"),
         pytest.param("train --no-units 5", "use -s model.units=VALUE", id="negated number"),
-        pytest.param("train --optimizer adm", "use -s training.optimizer.name=VALUE", id="unknown optimizer"),
+        pytest.param(
+            "train --optimizer adm", "use -s training.optimizer.name=VALUE", id="unknown optimizer"
+        ),
         pytest.param("train --seeds 3", "use -s seed=3", id="seeds of teachers"),
         pytest.param("train --recipe -q", "use --config VALUE", id="option without a value"),
         pytest.param(
@@ -319,15 +365,25 @@ def test_an_unknown_option_is_answered_with_a_setting_that_is_valid(line: str, a
         pytest.param("train --model x", "No such option '--model'.", id="section"),
         pytest.param("train --teachers tiny", "No such option '--teachers'.", id="teachers"),
         pytest.param("plan --out x", "No such option '--out'.", id="similar only in its dashes"),
-        pytest.param("train --epoch 3", "No such option '--epoch'. Did you mean '--epochs'?", id="misspelt option"),
+        pytest.param(
+            "train --epoch 3",
+            "No such option '--epoch'. Did you mean '--epochs'?",
+            id="misspelt option",
+        ),
     ],
 )
-def test_an_unknown_option_that_no_setting_answers_is_left_to_click(line: str, message: str) -> None:
+def test_an_unknown_option_that_no_setting_answers_is_left_to_click(
+    line: str, message: str
+) -> None:
     assert run_line(line).stderr.endswith(f"Error: {message}\n")
 
 
-@pytest.mark.parametrize("line", ["config show mybook", "sample mybook", "runs mybook", "tune mybook --minutes 1"])
-@pytest.mark.parametrize("has_run", [pytest.param(False, id="no runs"), pytest.param(True, id="a run")])
+@pytest.mark.parametrize(
+    "line", ["config show mybook", "sample mybook", "runs mybook", "tune mybook --minutes 1"]
+)
+@pytest.mark.parametrize(
+    "has_run", [pytest.param(False, id="no runs"), pytest.param(True, id="a run")]
+)
 def test_a_text_is_not_proposed_for_a_recipe_a_model_or_a_run(line: str, *, has_run: bool) -> None:
     Path("mybook.txt").touch()
     if has_run:
@@ -369,7 +425,12 @@ def test_each_problem_of_a_file_is_a_line() -> None:
 
 @pytest.mark.parametrize(
     ("name", "argument"),
-    [("runs/a", "runs/a"), ("-dash", "./-dash"), ("a b", "'a b'"), ("-a 'b'", "'./-a '\"'\"'b'\"'\"''")],
+    [
+        ("runs/a", "runs/a"),
+        ("-dash", "./-dash"),
+        ("a b", "'a b'"),
+        ("-a 'b'", "'./-a '\"'\"'b'\"'\"''"),
+    ],
 )
 def test_a_path_in_an_advice_is_one_argument_and_not_an_option(name: str, argument: str) -> None:
     assert as_argument(Path(name)) == argument

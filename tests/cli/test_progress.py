@@ -63,7 +63,9 @@ def test_the_scores_of_simple_models_are_reported(tmp_path: Path) -> None:
         pytest.param(67, 1, id="2,439 characters"),
     ],
 )
-def test_the_scores_of_simple_models_need_2400_characters(repetitions: int, lines: int, tmp_path: Path) -> None:
+def test_the_scores_of_simple_models_need_2400_characters(
+    repetitions: int, lines: int, tmp_path: Path
+) -> None:
     trained = train(tmp_path / "run", text=repetitions * TEXT)
     assert len([line for line in trained.said if line.startswith(SCORES)]) == lines
 
@@ -84,7 +86,9 @@ def test_a_long_line_is_wrapped_between_words() -> None:
 
 def steps_taken(step: int, speed: float) -> StepsTaken:
     """Return the event of a run of 50 steps after a step with a loss of 1.25 nats."""
-    return StepsTaken(step=step, losses=(1.5, 1.25), total=50, characters_per_second=speed, left_seconds=9.0)
+    return StepsTaken(
+        step=step, losses=(1.5, 1.25), total=50, characters_per_second=speed, left_seconds=9.0
+    )
 
 
 @pytest.mark.parametrize(
@@ -133,7 +137,9 @@ def test_a_line_is_printed_above_the_bar(capsys: pytest.CaptureFixture[str]) -> 
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_every_long_task_has_a_bar(event: Event, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_long_task_has_a_bar(
+    event: Event, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with ProgressDisplay(has_bar=True) as display:
         display(event)
     shown = capsys.readouterr().err
@@ -141,7 +147,9 @@ def test_every_long_task_has_a_bar(event: Event, name: str, capsys: pytest.Captu
     assert " 1 of 3" in shown
 
 
-def test_a_slow_start_is_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_start_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(progress, "FIRST_LINE_SECONDS", 0.0)
     shown = ""
     with ProgressDisplay(first_line="reading the text"):
@@ -160,7 +168,13 @@ def test_a_quick_start_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 EVALUATED = Evaluated(
-    step=250, total=1000, train_nats=1.2345, validation_nats=1.5, is_best=True, sample="", left_seconds=1500.0
+    step=250,
+    total=1000,
+    train_nats=1.2345,
+    validation_nats=1.5,
+    is_best=True,
+    sample="",
+    left_seconds=1500.0,
 )
 START = "step 250 of 1,000, 25m left: train 1.234, validation 1.500, best"
 
@@ -175,7 +189,9 @@ def test_an_evaluation_without_a_validation_text_has_a_single_loss() -> None:
 
 
 def test_an_evaluation_of_the_initial_weights_has_no_training_loss() -> None:
-    assert describe(replace(EVALUATED, step=0, train_nats=None)) == ["step 0: validation 1.500 nats"]
+    assert describe(replace(EVALUATED, step=0, train_nats=None)) == [
+        "step 0: validation 1.500 nats"
+    ]
 
 
 def test_an_evaluation_without_steps_has_the_loss_on_the_only_text() -> None:
@@ -191,7 +207,9 @@ def test_other_events_of_a_teacher_are_not_told() -> None:
     assert describe(TeacherEvent(1, NoValidationText())) == []
 
 
-@pytest.mark.parametrize("columns", [16, 40, len(START), len(START) + 14, len(START) + 15, 100, 200])
+@pytest.mark.parametrize(
+    "columns", [16, 40, len(START), len(START) + 14, len(START) + 15, 100, 200]
+)
 def test_the_line_of_an_evaluation_ends_with_as_much_of_the_sample_as_fits(columns: int) -> None:
     evaluated = replace(EVALUATED, sample="The ferry\n\nlies on the mud.")
     [line] = describe(evaluated, columns=columns)
@@ -252,7 +270,21 @@ EXAMPLES: dict[type[Event], Event] = {
         events.TeachersReading: (2,),
         events.NgramProgress: (0, 10),
         events.SoftTargetsDamaged: (PATH,),
-        events.Started: (PATH, "plays", "9 characters", (), "tiny", 1, 2, 3, "keras", 4, 5.0, 6, (7,)),
+        events.Started: (
+            PATH,
+            "plays",
+            "9 characters",
+            (),
+            "tiny",
+            1,
+            2,
+            3,
+            "keras",
+            4,
+            5.0,
+            6,
+            (7,),
+        ),
         events.NoValidationText: (),
         events.BaselinesScored: ({"5-gram": 1.5},),
         events.StepsTaken: (1, (1.5,), 2, 100.0, 9.0),
@@ -280,12 +312,18 @@ SILENT = {events.Saved, events.Ended}
 
 def event_types() -> list[type[Event]]:
     """Return all types of events."""
-    found = [value for value in vars(events).values() if isinstance(value, type) and issubclass(value, Event)]
+    found = [
+        value
+        for value in vars(events).values()
+        if isinstance(value, type) and issubclass(value, Event)
+    ]
     return [kind for kind in found if kind is not Event and kind not in SILENT]
 
 
 @pytest.mark.parametrize("kind", event_types(), ids=lambda kind: kind.__name__)
-def test_an_event_is_told_or_moves_a_bar(kind: type[Event], capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_event_is_told_or_moves_a_bar(
+    kind: type[Event], capsys: pytest.CaptureFixture[str]
+) -> None:
     with ProgressDisplay(has_bar=True) as display:
         display(EXAMPLES[kind])
     assert capsys.readouterr().err
@@ -308,11 +346,17 @@ def test_an_event_is_told_or_moves_a_bar(kind: type[Event], capsys: pytest.Captu
             EXAMPLES[events.FewSteps],
             "9 steps will teach the network little; --minutes 1.5 would allow 200",
         ),
-        (EXAMPLES[events.BatchesReduced], "short text: 1 window of 2 characters a step, not 3 of 4"),
+        (
+            EXAMPLES[events.BatchesReduced],
+            "short text: 1 window of 2 characters a step, not 3 of 4",
+        ),
         (EXAMPLES[events.LogDamaged], "runs/a: 2 damaged lines removed"),
         (EXAMPLES[events.SettingChanged], "training.steps: was 1, is now 2"),
         (EXAMPLES[events.Resumed], "resumed at step 1 of 2"),
-        (events.Resumed(2, 2), "resumed at step 2 of 2, its end; --epochs N or --minutes N makes it longer"),
+        (
+            events.Resumed(2, 2),
+            "resumed at step 2 of 2, its end; --epochs N or --minutes N makes it longer",
+        ),
         (EXAMPLES[events.LengthChanged], "this machine has become slower: 8 steps instead of 9"),
         (events.LengthChanged(8, 9), "this machine has become faster: 9 steps instead of 8"),
         (EXAMPLES[events.TemperatureChosen], "sampling temperature 0.5"),

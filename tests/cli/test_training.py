@@ -42,7 +42,9 @@ Report = Callable[..., Result]
 
 OUTCOME = Outcome(
     folder=Path("runs/a b"),
-    progress=Progress(step=1500, best_step=1500, best_nats=1.25, seconds=50.4, elapsed_seconds=60.4),
+    progress=Progress(
+        step=1500, best_step=1500, best_nats=1.25, seconds=50.4, elapsed_seconds=60.4
+    ),
     nats_per_char=1.25,
     is_uncertain=False,
     split="validation",
@@ -56,7 +58,9 @@ OUTCOME = Outcome(
     suggestion=None,
 )
 """A training whose last model is the best."""
-BEST_EARLIER = Progress(step=1500, best_step=1400, best_nats=1.25, seconds=50.4, elapsed_seconds=60.4)
+BEST_EARLIER = Progress(
+    step=1500, best_step=1400, best_nats=1.25, seconds=50.4, elapsed_seconds=60.4
+)
 BEST_AT_START = Progress(step=1500, best_step=0, best_nats=1.25, seconds=50.4, elapsed_seconds=60.4)
 HIGHER = Difference(0.0144, 0.0013)
 
@@ -97,7 +101,10 @@ def test_the_best_loss_of_a_training_is_reported(trained_run: Path, tmp_path: Pa
 
 
 def test_a_training_ends_with_its_score(report: Report) -> None:
-    assert report().stdout.splitlines()[0] == "runs/a b: 1.2500 nats per character on the validation text"
+    assert (
+        report().stdout.splitlines()[0]
+        == "runs/a b: 1.2500 nats per character on the validation text"
+    )
 
 
 def test_a_training_without_a_best_model_has_no_score(report: Report) -> None:
@@ -155,7 +162,9 @@ NGRAM = "5-gram model (1.5000)"
         ),
     ],
 )
-def test_the_score_is_compared_with_a_5_gram_once(comparison: Comparison, line: str, report: Report) -> None:
+def test_the_score_is_compared_with_a_5_gram_once(
+    comparison: Comparison, line: str, report: Report
+) -> None:
     command = report(comparison=comparison)
     assert results(command) == [line]
     assert "5-gram" not in command.stderr
@@ -164,11 +173,16 @@ def test_the_score_is_compared_with_a_5_gram_once(comparison: Comparison, line: 
 @pytest.mark.parametrize(
     "changes",
     [
-        pytest.param({"is_uncertain": True, "comparison": Comparison(1.5, 0.25, None, 35)}, id="short validation"),
+        pytest.param(
+            {"is_uncertain": True, "comparison": Comparison(1.5, 0.25, None, 35)},
+            id="short validation",
+        ),
         pytest.param({"split": "train", "comparison": None}, id="no validation text"),
     ],
 )
-def test_without_a_standard_error_there_is_no_comparison(changes: dict[str, Any], report: Report) -> None:
+def test_without_a_standard_error_there_is_no_comparison(
+    changes: dict[str, Any], report: Report
+) -> None:
     assert "5-gram" not in report(**changes).output
 
 
@@ -179,11 +193,15 @@ SINCE = "  best at step 1,400 of 1,500; the last evaluation is"
     ("difference", "line"),
     [
         pytest.param(HIGHER, f"{SINCE} 0.0144 ± 0.0013 nats above it", id="clear"),
-        pytest.param(Difference(2e-5, 1e-3), f"{SINCE} 0.0000 ± 0.0010 nats above it", id="unclear"),
+        pytest.param(
+            Difference(2e-5, 1e-3), f"{SINCE} 0.0000 ± 0.0010 nats above it", id="unclear"
+        ),
         pytest.param(Difference(0.0144, None), f"{SINCE} 0.0144 nats above it", id="unknown error"),
     ],
 )
-def test_a_best_model_that_came_early_is_told_with_its_step(difference: Difference, line: str, report: Report) -> None:
+def test_a_best_model_that_came_early_is_told_with_its_step(
+    difference: Difference, line: str, report: Report
+) -> None:
     assert results(report(progress=BEST_EARLIER, difference=difference, comparison=None)) == [line]
 
 
@@ -202,8 +220,12 @@ def test_otherwise_the_step_of_the_best_model_is_not_told(
 
 
 def test_initial_weights_that_are_the_best_are_told(report: Report) -> None:
-    command = report(progress=BEST_AT_START, difference=HIGHER, comparison=None, has_initial_weights=True)
-    assert results(command) == ["  no evaluation was better than the initial weights, which are in best.safetensors"]
+    command = report(
+        progress=BEST_AT_START, difference=HIGHER, comparison=None, has_initial_weights=True
+    )
+    assert results(command) == [
+        "  no evaluation was better than the initial weights, which are in best.safetensors"
+    ]
 
 
 # A run without steps
@@ -246,8 +268,15 @@ def test_an_uncertain_choice_of_the_best_model_names_the_last_one(report: Report
 
 
 def test_an_uncertain_choice_of_the_best_model_shows_a_sample_of_both(report: Report) -> None:
-    samples = [line for line in said(report(**UNCERTAIN, last_sample="The heron\nwaits")) if "generates: " in line]
-    assert samples == ["the best model generates: The ferry lies", "the last model generates: The heron waits"]
+    samples = [
+        line
+        for line in said(report(**UNCERTAIN, last_sample="The heron\nwaits"))
+        if "generates: " in line
+    ]
+    assert samples == [
+        "the best model generates: The ferry lies",
+        "the last model generates: The heron waits",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -299,7 +328,9 @@ AGAIN = "charlm train 'runs/a b'/corpus -c 'runs/a b'/config.yaml --epochs 8"
         ),
     ],
 )
-def test_a_training_ends_with_its_suggestion(suggestion: Suggestion, line: str, report: Report) -> None:
+def test_a_training_ends_with_its_suggestion(
+    suggestion: Suggestion, line: str, report: Report
+) -> None:
     with_suggestion = said(report(suggestion=suggestion))
     without = said(report())
     assert [each for each in with_suggestion if each not in without] == [line]
@@ -336,7 +367,9 @@ def test_a_suggestion_can_be_followed(tmp_path: Path) -> None:
     assert (before.training.steps, after.training.steps) == (60, 120)
     assert after.model == before.model
     lower = read_model(tmp_path / "second" / "best.safetensors").facts["score"]["nats_per_char"]
-    assert lower < read_model(tmp_path / "first" / "best.safetensors").facts["score"]["nats_per_char"]
+    assert (
+        lower < read_model(tmp_path / "first" / "best.safetensors").facts["score"]["nats_per_char"]
+    )
 
 
 # Other ends
@@ -347,7 +380,9 @@ def test_a_training_that_a_signal_ends_exits_with_its_number(report: Report) -> 
 
 
 def test_a_training_that_a_signal_ends_reports_only_how_to_resume(report: Report) -> None:
-    command = report(signal=Signals.SIGTERM, reason="stopped by SIGTERM", suggestion=Suggestion("short text"))
+    command = report(
+        signal=Signals.SIGTERM, reason="stopped by SIGTERM", suggestion=Suggestion("short text")
+    )
     assert command.stdout == ""
     assert said(command)[1:] == ["continue with: charlm train --resume -r 'runs/a b'"]
 
@@ -370,9 +405,14 @@ def test_a_training_that_diverges_at_once_leaves_nothing_behind(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("line", "target", "advice"),
     [
-        pytest.param("train", "api.training.train", "nothing was trained, and nothing is kept", id="train"),
         pytest.param(
-            "tune space --minutes 1", "tuning.search.tune", "the same command continues the search", id="tune"
+            "train", "api.training.train", "nothing was trained, and nothing is kept", id="train"
+        ),
+        pytest.param(
+            "tune space --minutes 1",
+            "tuning.search.tune",
+            "the same command continues the search",
+            id="tune",
         ),
     ],
 )
@@ -401,7 +441,9 @@ RESUME = "continue with: charlm train --resume -r runs/a"
     ("run", "is_saved", "kept"),
     [
         pytest.param(None, False, "nothing was trained, and nothing is kept", id="new run"),
-        pytest.param(Path("runs/a"), False, f"the run is as it was; {RESUME}", id="run that continued"),
+        pytest.param(
+            Path("runs/a"), False, f"the run is as it was; {RESUME}", id="run that continued"
+        ),
         pytest.param(Path("runs/a"), True, RESUME, id="run in a teacher"),
     ],
 )
@@ -415,9 +457,17 @@ def test_a_training_that_is_stopped_before_its_first_step_tells_what_is_kept(
     assert said(command) == [f"stopped by SIGINT; {kept}"]
 
 
-def test_a_training_prints_its_outcome_as_json(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_prints_its_outcome_as_json(
+    report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
     suggestion = Suggestion("still learning", epochs=20)
-    outcome = replace(OUTCOME, suggestion=suggestion, standard_error=0.01, epochs=10.0, baseline_nats={"5-gram": 1.5})
+    outcome = replace(
+        OUTCOME,
+        suggestion=suggestion,
+        standard_error=0.01,
+        epochs=10.0,
+        baseline_nats={"5-gram": 1.5},
+    )
     monkeypatch.setattr("charlm.api.training.train", Mock(return_value=outcome))
     assert json_of("train") == {
         "run": "runs/a b",
@@ -446,7 +496,9 @@ def first_night(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run the command of a nightly job once; return the folder of its text and its run."""
     folder = tmp_path_factory.mktemp("nightly")
     text = write_plays(folder / "text.txt")
-    command = charlm("train", text, "-c", "tiny", "-s", "training.steps=20", "-r", folder / "run", "--resume")
+    command = charlm(
+        "train", text, "-c", "tiny", "-s", "training.steps=20", "-r", folder / "run", "--resume"
+    )
     assert command.exit_code == 0, command.stderr
     return folder
 
@@ -483,7 +535,10 @@ def test_a_start_that_was_killed_begins_again(nightly: tuple[Path, Path]) -> Non
             remove(path)
     command = charlm("train", text, "-c", "tiny", "-s", "training.steps=20", "-r", run, "--resume")
     assert command.exit_code == 0, command.stderr
-    assert f"charlm: {run}: a training was killed here before it had begun; starting again\n" in command.stderr
+    assert (
+        f"charlm: {run}: a training was killed here before it had begun; starting again\n"
+        in command.stderr
+    )
 
 
 def test_a_start_that_was_killed_needs_its_text(nightly: tuple[Path, Path]) -> None:
@@ -505,7 +560,9 @@ NOTE = NgramsLeftOut(seconds=9.0, memory_bytes=None)
 WEIGHTS = (60 * 512 + 512 * 512 + 512) + (2 * 512 * 512 + 512) + (512 * 60 + 60)
 
 
-def make_plan(folder: Path, *, reason: str = "it suits the text", minutes: float | None = None) -> Plan:
+def make_plan(
+    folder: Path, *, reason: str = "it suits the text", minutes: float | None = None
+) -> Plan:
     """Make the plan of a run of 80 steps, with teachers and n-grams."""
     settings = TrainingConfig(steps=80, growing_windows=True, evaluations=20)
     batches = Batches(length=18_000, batch_size=32, sequence_length=64, seed=1)
@@ -545,7 +602,9 @@ def show_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     """Return a function that returns what `charlm plan` prints of a plan on a wide terminal."""
 
     def show(**changes: Any) -> str:
-        monkeypatch.setattr("charlm.api.training.plan", Mock(return_value=make_plan(tmp_path, **changes)))
+        monkeypatch.setattr(
+            "charlm.api.training.plan", Mock(return_value=make_plan(tmp_path, **changes))
+        )
         monkeypatch.setenv("COLUMNS", "400")
         return charlm("plan").stdout
 
@@ -566,7 +625,10 @@ FIGURES = {
     "steps": (80, "steps       80, "),
     "epochs": (pytest.approx(6.656, abs=0.001), "6.66 epochs"),
     "precision": ("bfloat16", "precision   bfloat16: "),
-    "precision_reason": ("this processor multiplies it faster", ": this processor multiplies it faster"),
+    "precision_reason": (
+        "this processor multiplies it faster",
+        ": this processor multiplies it faster",
+    ),
     "memory_bytes": (1_500_000_000, "memory      1.5 GB"),
     "seconds": (pytest.approx(SECONDS), "time        1m10s "),
     "minutes": (3.0, " of 3 min in all, "),
@@ -617,7 +679,9 @@ def test_the_problems_of_a_text_are_in_the_json(tmp_path: Path) -> None:
     assert make_plan(tmp_path).to_json()["text"]["findings"] == [PROBLEM]
 
 
-def test_a_recipe_that_the_user_names_is_printed_without_another_reason(show_plan: Callable[..., str]) -> None:
+def test_a_recipe_that_the_user_names_is_printed_without_another_reason(
+    show_plan: Callable[..., str],
+) -> None:
     assert "recipe      small: named by you\n" in show_plan(reason="")
 
 
@@ -625,7 +689,9 @@ def test_a_plan_without_a_time_limit_prints_the_time_alone(show_plan: Callable[.
     assert "time        1m10s in all, start 10 s, teachers 33 s, " in show_plan()
 
 
-def test_a_plan_fits_into_a_narrow_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_fits_into_a_narrow_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("charlm.api.training.plan", Mock(return_value=make_plan(tmp_path)))
     monkeypatch.setenv("COLUMNS", "40")
     assert max(map(len, charlm("plan").stdout.splitlines())) <= 40
@@ -642,11 +708,15 @@ def test_a_plan_is_printed_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_the_corpus_is_summarized_with_files_that_are_left_out(tmp_path: Path) -> None:
     sources = write_texts(tmp_path, "abba\n" * 50, b"\xff")
-    command = charlm("tokenize", sources, "--out", tmp_path / "corpus", "-s", "corpus.test_fraction=0.1")
+    command = charlm(
+        "tokenize", sources, "--out", tmp_path / "corpus", "-s", "corpus.test_fraction=0.1"
+    )
     assert command.stdout == (
         f"{tmp_path}/corpus: 250 characters, a vocabulary of 3, 1 document: train 200, validation 25, test 25\n"
     )
-    assert f"files: 1 left out: {sources}/01.txt (not valid utf-8 at byte 0 (0xFF));" in command.stderr
+    assert (
+        f"files: 1 left out: {sources}/01.txt (not valid utf-8 at byte 0 (0xFF));" in command.stderr
+    )
 
 
 # Searching
@@ -660,7 +730,9 @@ def search(monkeypatch: pytest.MonkeyPatch) -> Result:
     trials = [SimpleNamespace(state=SimpleNamespace(name=name)) for name in states]
     study = SimpleNamespace(trials=trials, best_trial=SimpleNamespace(number=3), best_value=1.25)
     folder = Path("runs/tune a")
-    result = SimpleNamespace(folder=folder, study=study, best=folder / "best.yaml", sources=("my text",))
+    result = SimpleNamespace(
+        folder=folder, study=study, best=folder / "best.yaml", sources=("my text",)
+    )
     monkeypatch.setattr("charlm.tuning.search.tune", Mock(return_value=result))
     return charlm("tune", "space", "--minutes", 1)
 

@@ -29,7 +29,9 @@ TAUGHT = "training: {teachers: {recipe: a, seeds: [1]}}"
 PENALTY = "model: {rnn: {kernel_regularizer: {class_name: L2, config: {l2: 0.1}}}}"
 
 
-def optimizer(name: str, rate: float, decay: float | None, momentum: float | None) -> dict[str, Any]:
+def optimizer(
+    name: str, rate: float, decay: float | None, momentum: float | None
+) -> dict[str, Any]:
     """Return the settings of an optimizer."""
     values = {"name": name, "learning_rate": rate, "weight_decay": decay, "momentum": momentum}
     return {f"training.optimizer.{key}": value for key, value in values.items()}
@@ -50,15 +52,28 @@ def test_an_override_replaces_what_the_file_says_and_what_belongs_to_that() -> N
     expected: Any
     for text, overrides, expected in (
         *(
-            ("model: {embedding: 4, layers: 2}", f"model.embedding={value}", {"model.embedding": e, "model.layers": 2})
+            (
+                "model: {embedding: 4, layers: 2}",
+                f"model.embedding={value}",
+                {"model.embedding": e, "model.layers": 2},
+            )
             for value, e in (("", None), ("null", None), ("8", 8))
         ),
         ("", "training.schedule.warmup_steps=8", {"training.schedule.warmup_steps": 8}),
-        ("", ["model.rnn.dropout=1e-2", "seed=3", "seed=4"], {"model.rnn.dropout": 0.01, "seed": 4}),
+        (
+            "",
+            ["model.rnn.dropout=1e-2", "seed=3", "seed=4"],
+            {"model.rnn.dropout": 0.01, "seed": 4},
+        ),
         *(
             (LENGTH, overrides, length(None, 5))
             for overrides in (
-                *("training.steps=5", ["training={steps: 5}"], {"training": {"steps": 5}}, {"training.steps": 5}),
+                *(
+                    "training.steps=5",
+                    ["training={steps: 5}"],
+                    {"training": {"steps": 5}},
+                    {"training.steps": 5},
+                ),
                 {"training": {"steps": 6}, "training.steps": 5},
             )
         ),
@@ -71,11 +86,27 @@ def test_an_override_replaces_what_the_file_says_and_what_belongs_to_that() -> N
         ("training: {steps: 3}", (), length(None, 3, 64)),
         (MUON, "training.optimizer={name: sgd, momentum: 0.1}", optimizer("sgd", 0.002, None, 0.1)),
         (MUON, "training.optimizer={name: muon, momentum: 0.1}", optimizer("muon", 0.5, 0.3, 0.1)),
-        (MUON, ["training.optimizer.learning_rate=1", "training.optimizer.name=sgd"], optimizer("sgd", 1, None, None)),
-        (MUON, ["training.optimizer.name=sgd", "training.optimizer.learning_rate=1"], optimizer("sgd", 1, None, None)),
-        ("training: {optimizer: {learning_rate: 1}}", "training.optimizer.name=adam", optimizer("adam", 1, None, None)),
+        (
+            MUON,
+            ["training.optimizer.learning_rate=1", "training.optimizer.name=sgd"],
+            optimizer("sgd", 1, None, None),
+        ),
+        (
+            MUON,
+            ["training.optimizer.name=sgd", "training.optimizer.learning_rate=1"],
+            optimizer("sgd", 1, None, None),
+        ),
+        (
+            "training: {optimizer: {learning_rate: 1}}",
+            "training.optimizer.name=adam",
+            optimizer("adam", 1, None, None),
+        ),
         *(
-            (PENALTY, f"model.rnn.kernel_regularizer={value}", {"model.rnn.kernel_regularizer": expected})
+            (
+                PENALTY,
+                f"model.rnn.kernel_regularizer={value}",
+                {"model.rnn.kernel_regularizer": expected},
+            )
             for value, expected in (
                 *(("l2", "l2"), ("null", None), ("{class_name: L1}", {"class_name": "L1"})),
                 ("{config: {l1: 1}}", {"class_name": "L2", "config": {"l2": 0.1, "l1": 1}}),
@@ -91,7 +122,11 @@ def test_a_wrong_file_or_override_is_refused() -> None:
     for text, override, message in (
         *(
             (text, (), f"some.yaml: found {found}; a config is a mapping of keys to values")
-            for text, found in (("[seed]", "['seed']"), ("just words", "'just words'"), ("true", "true"))
+            for text, found in (
+                ("[seed]", "['seed']"),
+                ("just words", "'just words'"),
+                ("true", "true"),
+            )
         ),
         ("seed: 1.5", "seed=1", "some.yaml: seed: found 1.5; "),
         ("seed: 1", "seed", "override seed: must be KEY=VALUE"),
@@ -100,7 +135,11 @@ def test_a_wrong_file_or_override_is_refused() -> None:
         ("seed: 1", "model.units=many", "override: model.units: found 'many'; "),
         ("seed: 1", "seed=[", "override seed: "),
         ("seed: 1", "seed=*x", "override seed: line 1, column 1: not valid YAML: aliases and tags"),
-        ("seed: 1", "training.optimizer" + ".x" * 5000 + "=1", "override: training.optimizer.x: found {'x': {'x'"),
+        (
+            "seed: 1",
+            "training.optimizer" + ".x" * 5000 + "=1",
+            "override: training.optimizer.x: found {'x': {'x'",
+        ),
     ):
         with pytest.raises(CharlmError) as error:
             load(text, override)
@@ -214,19 +253,29 @@ def problems_of(values: dict[str, Any], origin: str = "test") -> tuple[str, ...]
     ],
 )
 def test_a_usual_name_is_answered_with_the_setting(name: str, key: str) -> None:
-    assert problems_of({name: 3}) == (f"test: {name}: found 3; there is no such key; did you mean {key}?",)
+    assert problems_of({name: 3}) == (
+        f"test: {name}: found 3; there is no such key; did you mean {key}?",
+    )
 
 
 @pytest.mark.parametrize(
     ("override", "meant"),
     [
         pytest.param("lr=0.1", "training.optimizer.learning_rate=0.1", id="usual name"),
-        pytest.param("training.lr=0.1", "training.optimizer.learning_rate=0.1", id="usual name in a section"),
+        pytest.param(
+            "training.lr=0.1", "training.optimizer.learning_rate=0.1", id="usual name in a section"
+        ),
         pytest.param("epochs=3", "training.epochs=3", id="without its section"),
         pytest.param("optimizer=adam", "training.optimizer.name=adam", id="name of an optimizer"),
-        pytest.param("training.optimizer=adam", "training.optimizer.name=adam", id="name in place of a section"),
+        pytest.param(
+            "training.optimizer=adam",
+            "training.optimizer.name=adam",
+            id="name in place of a section",
+        ),
         pytest.param("shuffel=true", "training.shuffle=true", id="truth value"),
-        pytest.param("lr=high", "training.optimizer.learning_rate", id="value that would be refused"),
+        pytest.param(
+            "lr=high", "training.optimizer.learning_rate", id="value that would be refused"
+        ),
         pytest.param("optimizer=adm", "training.optimizer", id="unknown optimizer"),
         pytest.param("modell={units: 3}", "model", id="section"),
     ],
@@ -264,7 +313,11 @@ def test_overrides_are_valid_or_not(override: str, expected: bool) -> None:
 
 
 def test_all_problems_of_a_config_are_told_in_their_order() -> None:
-    values = {"sed": 1, "model": {"units": "x", "layers": 0}, "training": {"optimizer": {"name": "adm"}}}
+    values = {
+        "sed": 1,
+        "model": {"units": "x", "layers": 0},
+        "training": {"optimizer": {"name": "adm"}},
+    }
     first, *others = problems_of(values)
     assert first == "test: 4 errors"
     assert [problem.partition(":")[0] for problem in others] == [
@@ -277,7 +330,8 @@ def test_all_problems_of_a_config_are_told_in_their_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "last"), [pytest.param(10, "x9: ", id="ten"), pytest.param(1012, "and 1,002 more", id="more")]
+    ("count", "last"),
+    [pytest.param(10, "x9: ", id="ten"), pytest.param(1012, "and 1,002 more", id="more")],
 )
 def test_at_most_ten_problems_are_shown(count: int, last: str) -> None:
     first, *others = problems_of({f"x{number}": 1 for number in range(count)})
@@ -296,7 +350,10 @@ def test_a_wrong_value_is_one_problem(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("key", DECIDED_BY_THE_TASK)
 def test_a_setting_that_the_task_decides_is_refused_with_the_reason(key: str) -> None:
     reason = DECIDED_BY_THE_TASK[key]
-    check_refused(f"model: {{rnn: {{{key}: 1}}}}", f"model.rnn: found {{'{key}': 1}}; {key} is not a setting: {reason}")
+    check_refused(
+        f"model: {{rnn: {{{key}: 1}}}}",
+        f"model.rnn: found {{'{key}': 1}}; {key} is not a setting: {reason}",
+    )
 
 
 def test_a_long_value_is_cut_and_controls_are_escaped() -> None:
@@ -307,7 +364,11 @@ def test_a_long_value_is_cut_and_controls_are_escaped() -> None:
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
     max_leaves=3,
 )
@@ -322,7 +383,10 @@ def test_any_mapping_is_a_config_or_refused_in_one_line(flat: dict[str, Any]) ->
         message = str(error)
     else:
         message = "test: "
-        assert parse_config(parse_yaml(file.dump_config(config), origin="again"), origin="again") == config
+        assert (
+            parse_config(parse_yaml(file.dump_config(config), origin="again"), origin="again")
+            == config
+        )
     assert re.fullmatch(r"test: [^\n]*", message)
 
 
@@ -330,8 +394,17 @@ def test_any_mapping_is_a_config_or_refused_in_one_line(flat: dict[str, Any]) ->
 
 
 RESUMABLE = {
-    *("training.epochs", "training.steps", "training.optimizer.learning_rate", "training.early_stopping"),
-    *("training.schedule.name", "training.schedule.warmup_steps", "training.schedule.final_fraction"),
+    *(
+        "training.epochs",
+        "training.steps",
+        "training.optimizer.learning_rate",
+        "training.early_stopping",
+    ),
+    *(
+        "training.schedule.name",
+        "training.schedule.warmup_steps",
+        "training.schedule.final_fraction",
+    ),
     *("training.evaluations", "training.keep_checkpoints", "training.log_every"),
 }
 
@@ -339,36 +412,50 @@ RESUMABLE = {
 def change(section: Any, key: str, value: Any) -> Any:
     """Return a config with another value, which is not checked."""
     name, _, rest = key.partition(".")
-    return section.model_copy(update={name: change(getattr(section, name), rest, value) if rest else value})
+    return section.model_copy(
+        update={name: change(getattr(section, name), rest, value) if rest else value}
+    )
 
 
 @pytest.mark.parametrize("key", flatten(Config()))
-def test_what_decided_the_steps_so_far_is_refused_and_the_rest_returned_with_both_values(key: str) -> None:
+def test_what_decided_the_steps_so_far_is_refused_and_the_rest_returned_with_both_values(
+    key: str,
+) -> None:
     before = flatten(Config())[key]
     if key in RESUMABLE or key.startswith("sampling."):
         assert file.check_resume(Config(), change(Config(), key, "new")) == {key: (before, "new")}
     else:
         with pytest.raises(CharlmError) as caught:
-            file.check_resume(Config(), change(Config(), key, {"class_name": "L2"}), origin="a file")
-        assert str(caught.value).startswith(f"a file: {key}: found {{'class_name': 'L2'}}; must be ")
+            file.check_resume(
+                Config(), change(Config(), key, {"class_name": "L2"}), origin="a file"
+            )
+        assert str(caught.value).startswith(
+            f"a file: {key}: found {{'class_name': 'L2'}}; must be "
+        )
         assert str(caught.value).endswith("start a new run")
 
 
 @pytest.mark.parametrize("is_added", [True, False], ids=["added", "removed"])
-def test_a_section_that_a_resume_adds_or_removes_is_refused_with_both_values(is_added: bool) -> None:
+def test_a_section_that_a_resume_adds_or_removes_is_refused_with_both_values(
+    is_added: bool,
+) -> None:
     taught = Config(training=TrainingConfig(teachers=Teachers(models=("a",))))
     before, after = (Config(), taught) if is_added else (taught, Config())
     with pytest.raises(
-        CharlmError, match=r"^override: training\.teachers.*: found .*; must be .*, as at the start of the run"
+        CharlmError,
+        match=r"^override: training\.teachers.*: found .*; must be .*, as at the start of the run",
     ):
         file.check_resume(before, after)
 
 
-def test_a_resume_without_changes_has_none_and_one_that_is_refused_says_both_values_as_yaml_has_them() -> None:
+def test_a_resume_without_changes_has_none_and_one_that_is_refused_says_both_values_as_yaml_has_them() -> (
+    None
+):
     assert file.check_resume(Config(), Config()) == {}
     changed = change(change(Config(), "training.shuffle", True), "training.steps", 3)
     with pytest.raises(
-        CharlmError, match=r"^override: training\.shuffle: found true; must be false, as at the start of the run"
+        CharlmError,
+        match=r"^override: training\.shuffle: found true; must be false, as at the start of the run",
     ):
         file.check_resume(Config(), changed)
 
@@ -382,7 +469,11 @@ def parse(text: str) -> Any:
 
 def test_plain_yaml_is_read() -> None:
     for text, value in (
-        *(("a: 1", {"a": 1}), ("[true, null, ~, 1.5, text]", [True, None, None, 1.5, "text"]), ("", None)),
+        *(
+            ("a: 1", {"a": 1}),
+            ("[true, null, ~, 1.5, text]", [True, None, None, 1.5, "text"]),
+            ("", None),
+        ),
         *(("[no, On]", [False, True]), ("-9223372036854775808", -(2**63)), ("1: 2", {"1": 2})),
         *((" " * 99_999 + "1", 1), ("[" * 32 + "]" * 32, json.loads("[" * 32 + "]" * 32))),
         *((text, 0.001) for text in ("1e-3", "1E-3", "1.0e-3", "+1e-3", "0.001", "1.e-3", ".1e-2")),
@@ -399,12 +490,18 @@ def test_the_problem_is_named_with_its_line_and_column() -> None:
         ("[" * 1000, "line 1, column 34: not valid YAML: more than 32 lists"),
         ("[a]: 1", "line 1, column 1: not valid YAML: found unhashable key"),
         *(
-            (f"a: {number}", f"line 1, column 4: not valid YAML: '{number}' is not a decimal number; put a text")
+            (
+                f"a: {number}",
+                f"line 1, column 4: not valid YAML: '{number}' is not a decimal number; put a text",
+            )
             for number in ("010", "0x1f", "1:30", "1_000", "0b11")
         ),
         ("a: " + "9" * 5000, "not valid YAML: Exceeds the limit"),
         ("a: 1e999", "a: found inf; expected a finite number"),
-        ("a: 2001-01-01", "found {'a': datetime.date(2001, 1, 1)}; must be what JSON can express; put a date"),
+        (
+            "a: 2001-01-01",
+            "found {'a': datetime.date(2001, 1, 1)}; must be what JSON can express; put a date",
+        ),
         ("a: 2001-13-01", "not valid YAML: month must be in 1..12"),
         ('a: "\\ud800"', r"a: found '\ud800', which has an unpaired surrogate"),
         (" " * 100_001, "100,001 characters; a config has at most 100,000"),
@@ -419,7 +516,13 @@ def test_a_number_of_yaml_1_1_and_what_is_nearly_one_is_a_text(text: str) -> Non
     assert parse(text) == text
 
 
-LONG = ("9" * 99_000, "9" * 4000 + "e", "9" * 50_000 + "." + "9" * 49_000 + "e", "1." * 49_000, "1:" * 40_000 + "1.0")
+LONG = (
+    "9" * 99_000,
+    "9" * 4000 + "e",
+    "9" * 50_000 + "." + "9" * 49_000 + "e",
+    "1." * 49_000,
+    "1:" * 40_000 + "1.0",
+)
 """With a pattern that backtracks, reading or writing one of them takes minutes."""
 
 
@@ -434,7 +537,9 @@ def test_a_value_of_a_program_is_taken_as_json_has_it_or_refused() -> None:
     assert plain == parse(file.dump_yaml([twice, twice])) == 2 * [{"a": [1, None, "x: y"]}]
     twice["self"] = twice
     for value in (b"x", {1}, object, twice):
-        with pytest.raises(CharlmError, match=r"^override a: found .*; must be what JSON can express"):
+        with pytest.raises(
+            CharlmError, match=r"^override a: found .*; must be what JSON can express"
+        ):
             file.as_json(value, origin="override a")
 
 
@@ -443,9 +548,58 @@ def test_keys_are_written_in_their_order_and_letters_as_they_are() -> None:
 
 
 PARTS = [
-    *("!!int ", "!!set ", "! ", "'", '"', "maybe", "true", "~", "0x", "_", "-", "+", ".", ".inf", "1:"),
-    *("1e", "e9", "9", "9", "[", "]", "{", "}", ", ", ": ", "- ", "? ", "\n", " ", "&a ", "*a", "<<", "="),
-    *("|", ">", "#", "%", "---", "...", "\\x", "\\ud800", "\x00", "\x85", "\u2028", "\ufeff", "[" * 40),
+    *(
+        "!!int ",
+        "!!set ",
+        "! ",
+        "'",
+        '"',
+        "maybe",
+        "true",
+        "~",
+        "0x",
+        "_",
+        "-",
+        "+",
+        ".",
+        ".inf",
+        "1:",
+    ),
+    *(
+        "1e",
+        "e9",
+        "9",
+        "9",
+        "[",
+        "]",
+        "{",
+        "}",
+        ", ",
+        ": ",
+        "- ",
+        "? ",
+        "\n",
+        " ",
+        "&a ",
+        "*a",
+        "<<",
+        "=",
+    ),
+    *(
+        "|",
+        ">",
+        "#",
+        "%",
+        "---",
+        "...",
+        "\\x",
+        "\\ud800",
+        "\x00",
+        "\x85",
+        "\u2028",
+        "\ufeff",
+        "[" * 40,
+    ),
     *("9" * 5000, "2001-01-01", ": {a: 1}", "010"),
 ]
 fragments = st.lists(st.sampled_from(PARTS), max_size=12).map("".join)
@@ -466,11 +620,32 @@ def test_any_text_is_yaml_or_refused_in_one_line(text: str) -> None:
 
 
 @settings(max_examples=150)
-@example({text: text for text in ("1e5", "no", "~", "null", "0x1", "=", "<<", "2001-01-01", "1:30", "- x", "", "\x85")})
+@example(
+    {
+        text: text
+        for text in (
+            "1e5",
+            "no",
+            "~",
+            "null",
+            "0x1",
+            "=",
+            "<<",
+            "2001-01-01",
+            "1:30",
+            "- x",
+            "",
+            "\x85",
+        )
+    }
+)
 @given(
     st.dictionaries(
         texts,
-        texts | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.booleans(),
+        texts
+        | st.integers(-(2**63), 2**63 - 1)
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.booleans(),
     )
 )
 def test_what_is_written_is_read_back(values: dict[str, Any]) -> None:

@@ -7,15 +7,32 @@ from pathlib import Path
 import pytest
 from commands import charlm
 
-from charlm.config.file import dump_config, flatten, load_config, parse_config, parse_yaml, section_of, walk
+from charlm.config.file import (
+    dump_config,
+    flatten,
+    load_config,
+    parse_config,
+    parse_yaml,
+    section_of,
+    walk,
+)
 from charlm.config.recipes import CONFIGS, find_recipe, find_space, recipe_names
-from charlm.config.schema import ACTIVATIONS, Config, EarlierLength, SamplingConfig, Teachers, TrainingConfig
+from charlm.config.schema import (
+    ACTIVATIONS,
+    Config,
+    EarlierLength,
+    SamplingConfig,
+    Teachers,
+    TrainingConfig,
+)
 from charlm.errors import CharlmError
 from charlm.network.rnn import ACTIVATIONS as NUMPY_ACTIVATIONS
 
 
 def test_the_weights_of_the_soft_targets_leave_something_to_the_text() -> None:
-    assert TrainingConfig(ngram_weight=0.9).soft_weight == 0.9  # teacher_weight counts with teachers
+    assert (
+        TrainingConfig(ngram_weight=0.9).soft_weight == 0.9
+    )  # teacher_weight counts with teachers
     assert TrainingConfig(ngram_weight=0.5, teachers=Teachers(models=("a",))).soft_weight == 1
     assert {*ACTIVATIONS} == {*NUMPY_ACTIVATIONS}
 
@@ -38,17 +55,39 @@ def changed_length(*untils: int, steps: int | None = 100) -> str:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        pytest.param(changed_length(91), "until: found 91; must be at most steps, 90", id="after the end"),
-        pytest.param(changed_length(5, 5), "found until 5 before 5; must increase, up to steps", id="same step"),
-        pytest.param(changed_length(7, 5), "found until 7 before 5; must increase, up to steps", id="wrong order"),
-        pytest.param(changed_length(7, steps=7), "found until 7 before 7; must increase", id="new length too short"),
-        pytest.param(changed_length(0), "training.earlier_lengths.0.until: found 0; must be greater", id="step 0"),
+        pytest.param(
+            changed_length(91), "until: found 91; must be at most steps, 90", id="after the end"
+        ),
+        pytest.param(
+            changed_length(5, 5),
+            "found until 5 before 5; must increase, up to steps",
+            id="same step",
+        ),
+        pytest.param(
+            changed_length(7, 5),
+            "found until 7 before 5; must increase, up to steps",
+            id="wrong order",
+        ),
+        pytest.param(
+            changed_length(7, steps=7),
+            "found until 7 before 7; must increase",
+            id="new length too short",
+        ),
+        pytest.param(
+            changed_length(0),
+            "training.earlier_lengths.0.until: found 0; must be greater",
+            id="step 0",
+        ),
         pytest.param(
             "training: {earlier_lengths: [{until: 5, steps: 9}]}",
             "training.earlier_lengths.0.evaluations: is missing",
             id="a key is missing",
         ),
-        pytest.param("training: {earlier_lengths: 5}", "training.earlier_lengths: found 5; must be", id="no list"),
+        pytest.param(
+            "training: {earlier_lengths: 5}",
+            "training.earlier_lengths: found 5; must be",
+            id="no list",
+        ),
     ],
 )
 def test_earlier_lengths_that_contradict_each_other_are_refused(text: str, problem: str) -> None:
@@ -58,16 +97,22 @@ def test_earlier_lengths_that_contradict_each_other_are_refused(text: str, probl
 
 @pytest.mark.parametrize("untils", [(), (5,), (5, 6, 89)], ids=["none", "one", "three"])
 @pytest.mark.parametrize("steps", [100, None], ids=["steps", "epochs"])
-def test_earlier_lengths_are_written_as_they_are_read(untils: tuple[int, ...], steps: int | None) -> None:
+def test_earlier_lengths_are_written_as_they_are_read(
+    untils: tuple[int, ...], steps: int | None
+) -> None:
     text = changed_length(*untils, steps=steps)
     config = parse_config(parse_yaml(text, origin="test"), origin="test")
-    assert config.training.earlier_lengths == tuple(EarlierLength(until=at, steps=90, evaluations=3) for at in untils)
+    assert config.training.earlier_lengths == tuple(
+        EarlierLength(until=at, steps=90, evaluations=3) for at in untils
+    )
     assert parse_config(parse_yaml(dump_config(config), origin="again"), origin="again") == config
 
 
 def test_earlier_lengths_are_a_single_setting_as_json_has_it() -> None:
     config = parse_config(parse_yaml(changed_length(5), origin="test"), origin="test")
-    assert flatten(config)["training.earlier_lengths"] == [{"until": 5, "steps": 90, "evaluations": 3}]
+    assert flatten(config)["training.earlier_lengths"] == [
+        {"until": 5, "steps": 90, "evaluations": 3}
+    ]
 
 
 def settings(*, steps: int, evaluations: int) -> TrainingConfig:
@@ -92,7 +137,9 @@ def test_a_second_change_of_length_keeps_the_first() -> None:
 
 
 def test_a_run_can_be_lengthened_at_its_end() -> None:
-    longer = settings(steps=90, evaluations=6).after(settings(steps=50, evaluations=4), at=50, total=50)
+    longer = settings(steps=90, evaluations=6).after(
+        settings(steps=50, evaluations=4), at=50, total=50
+    )
     assert longer.earlier_lengths == (EarlierLength(until=50, steps=50, evaluations=4),)
 
 
@@ -118,7 +165,9 @@ def test_the_settings_of_a_changed_length_are_valid() -> None:
 
 
 def test_the_schema_that_ships_is_up_to_date() -> None:
-    is_current = (CONFIGS / "schema.json").read_text(encoding="utf-8") == charlm("config", "schema").stdout
+    is_current = (CONFIGS / "schema.json").read_text(encoding="utf-8") == charlm(
+        "config", "schema"
+    ).stdout
     assert is_current, "regenerate it: charlm config schema > configs/schema.json"
 
 
@@ -144,13 +193,22 @@ def test_the_name_of_a_recipe_is_not_a_file_of_the_current_folder_and_a_path_is(
     Path("default").write_text("model: {units: 3}\n", encoding="utf-8")
     assert load_config(find_recipe("default")).model.units != 3
     assert load_config(find_recipe("./default")).model.units == 3
-    assert [find_recipe(name) for name in ("a/some.yaml", "some.yml")] == [Path("a/some.yaml"), Path("some.yml")]
-    with pytest.raises(CharlmError, match=r"^tinny: no such recipe or YAML file; did you mean tiny\?"):
+    assert [find_recipe(name) for name in ("a/some.yaml", "some.yml")] == [
+        Path("a/some.yaml"),
+        Path("some.yml"),
+    ]
+    with pytest.raises(
+        CharlmError, match=r"^tinny: no such recipe or YAML file; did you mean tiny\?"
+    ):
         find_recipe("tinny")
 
 
 def test_the_search_space_is_proposed_for_a_search_only() -> None:
-    with pytest.raises(CharlmError, match=r"^spac: no such recipe or YAML file; charlm comes with 5mb, "):
+    with pytest.raises(
+        CharlmError, match=r"^spac: no such recipe or YAML file; charlm comes with 5mb, "
+    ):
         find_recipe("spac")
-    with pytest.raises(CharlmError, match=r"^spac: no such search space or YAML file; did you mean space\?"):
+    with pytest.raises(
+        CharlmError, match=r"^spac: no such search space or YAML file; did you mean space\?"
+    ):
         find_space("spac")

@@ -38,7 +38,12 @@ charlm export runs/mine --format c --out c && cp c/*.[ch] c/model.bin ."""
 FIRST_LINE = "python3 -m venv .venv"
 CHARACTERS, FEW_CHARACTERS = 30_000, 3000
 FEW_STEPS = " -s training.steps=20 -s training.teachers=null"
-LEFT_OUT = ("curl", "pytest", ".bashrc", *(() if Path("/usr/share/man/man3").is_dir() else ("man3",)))
+LEFT_OUT = (
+    "curl",
+    "pytest",
+    ".bashrc",
+    *(() if Path("/usr/share/man/man3").is_dir() else ("man3",)),
+)
 SERVERS = ("charlm serve", "charlm tensorboard")
 LONG = re.compile(r"--minutes 60\b")
 LENGTH = re.compile(r"training\.(steps|epochs)=|--epochs ")
@@ -54,7 +59,11 @@ def shell_lines(page: str) -> Iterator[str]:
 def run(command: str, folder: Path, environment: dict[str, str]) -> None:
     """Run a line in a shell; end the program if it fails."""
     started = time.monotonic()
-    pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    pipes: dict[str, Any] = {
+        "stdin": subprocess.DEVNULL,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.STDOUT,
+    }
     shell = ["bash", "-euo", "pipefail", "-c", command]
     done = subprocess.run(shell, cwd=folder, env=environment, text=True, check=False, **pipes)
     print(f"{time.monotonic() - started:6.1f} s  {command}", flush=True)
@@ -70,16 +79,24 @@ def left_out(folder: str, names: list[str]) -> list[str]:
 
 def main() -> None:
     """Follow the pages; exit code 1 names the first line that fails."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--all", action="store_true", help="every line as it is, in a new environment")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--all", action="store_true", help="every line as it is, in a new environment"
+    )
     is_whole = parser.parse_args().all
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background ignores it; servers inherit it
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell in the background ignores it; servers inherit it
     with tempfile.TemporaryDirectory() as folder:
         tree, home = Path(folder) / "charlm", Path(folder) / "home"
         shutil.copytree(ROOT, tree, ignore=left_out)
         home.mkdir()
         text = (tree / "data" / "river_plays.txt").read_text(encoding="utf-8")
-        (tree / "mytext.txt").write_text(text[: CHARACTERS if is_whole else FEW_CHARACTERS], encoding="utf-8")
+        (tree / "mytext.txt").write_text(
+            text[: CHARACTERS if is_whole else FEW_CHARACTERS], encoding="utf-8"
+        )
         programs = tree / ".venv/bin" if is_whole else Path(sys.prefix) / "bin"
         environment = {**os.environ, "HOME": str(home), "PATH": f"{programs}:{os.environ['PATH']}"}
         for page in PAGES + MORE_PAGES if is_whole else PAGES:
@@ -88,11 +105,21 @@ def main() -> None:
                 run(BROUGHT, tree, environment)
             is_long = is_whole and page in PAGES
             for line in shell_lines((tree / page).read_text(encoding="utf-8")):
-                _follow(line.split("  #")[0].strip(), tree, environment, is_whole=is_whole, is_long=is_long)
+                _follow(
+                    line.split("  #")[0].strip(),
+                    tree,
+                    environment,
+                    is_whole=is_whole,
+                    is_long=is_long,
+                )
 
 
-def _follow(command: str, tree: Path, environment: dict[str, str], *, is_whole: bool, is_long: bool) -> None:
-    if any(part in command for part in LEFT_OUT) or (command.startswith(FIRST_LINE) and not is_whole):
+def _follow(
+    command: str, tree: Path, environment: dict[str, str], *, is_whole: bool, is_long: bool
+) -> None:
+    if any(part in command for part in LEFT_OUT) or (
+        command.startswith(FIRST_LINE) and not is_whole
+    ):
         print(f"left out  {command}", flush=True)
     elif command.startswith(SERVERS):
         run(f"timeout -k 60 -s INT {SERVING_SECONDS} {command} || [ $? = 124 ]", tree, environment)

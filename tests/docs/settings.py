@@ -16,7 +16,12 @@ from charlm.config.file import section_of, walk
 from charlm.config.schema import DECIDED_BY_THE_TASK, Config
 
 PAGE = Path(__file__).parents[2] / "docs/settings.md"
-LIMITS = {"minimum": "\u2265", "exclusiveMinimum": ">", "maximum": "\u2264", "exclusiveMaximum": "<"}
+LIMITS = {
+    "minimum": "\u2265",
+    "exclusiveMinimum": ">",
+    "maximum": "\u2264",
+    "exclusiveMaximum": "<",
+}
 
 BILLION = re.compile(r",? *\u2264 1,000,000,000(\.0)?$")
 """An upper bound that goes unsaid."""
@@ -48,8 +53,14 @@ def lines(key: str, section: type[BaseModel]) -> Iterator[str]:
         if field.default is None and section_of(field):
             cells = ("section or null", "`null`", f"{field.description} {see}")
         elif not section_of(field):
-            default = yaml.safe_dump([settings[name]["default"]], default_flow_style=True, width=1000).strip()[1:-1]
-            cells = (values(settings[name]), f"`{default}`", " ".join((field.description or "").split()))
+            default = yaml.safe_dump(
+                [settings[name]["default"]], default_flow_style=True, width=1000
+            ).strip()[1:-1]
+            cells = (
+                values(settings[name]),
+                f"`{default}`",
+                " ".join((field.description or "").split()),
+            )
         yield "| " + " | ".join(cell.replace("|", r"\|") for cell in (f"`{name}`", *cells)) + " |"
 
 

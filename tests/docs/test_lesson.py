@@ -46,7 +46,11 @@ def lesson_sections() -> dict[str, tuple[str, str]]:
             sections[heading] = prose, f"{evidence}{source}\n{printed_by(cell)}\n"
             continue
         for part in re.split(r"^(?=##? )", source, flags=re.MULTILINE):
-            heading = part.splitlines()[0] if part.startswith("#") and not part.startswith("###") else heading
+            heading = (
+                part.splitlines()[0]
+                if part.startswith("#") and not part.startswith("###")
+                else heading
+            )
             prose, evidence = sections.get(heading, ("", ""))
             sections[heading] = f"{prose}{part}\n\n", evidence
     return sections
@@ -107,7 +111,9 @@ def slopes_shorten_what_higher_kernels_lengthen() -> bool:
     factor = rows(r"factor of V D (?=\[)")
     higher = slice(1, None)
     is_longer = (radius[:, higher] > 1).all() and (radius[:, 0] < 1).all() and (factor < 1).all()
-    is_ordered = (np.diff(saturated[:, higher]) > 0).all() and (np.diff(factor[:, higher]) < 0).all()
+    is_ordered = (np.diff(saturated[:, higher]) > 0).all() and (
+        np.diff(factor[:, higher]) < 0
+    ).all()
     return bool(is_longer and is_ordered)
 
 
@@ -125,7 +131,10 @@ def largest_exponent_differs_between_seeds() -> bool:
 
 def largest_exponent_is_that_of_a_layer() -> bool:
     largest, factor = rows("largest exponents ")[:, 0], rows(r"factor of V D (?=\[)")
-    return bool(np.allclose(np.exp(largest), factor.max(axis=1), atol=0.01) and factor[largest.argmax()].argmax() == 0)
+    return bool(
+        np.allclose(np.exp(largest), factor.max(axis=1), atol=0.01)
+        and factor[largest.argmax()].argmax() == 0
+    )
 
 
 def lucky_network_scores_no_better() -> bool:
@@ -144,13 +153,17 @@ def lstm_is_better_by_more_than_the_spread() -> bool:
 
 
 def lstm_gradient_is_not_longer() -> bool:
-    rnn, lstm = rows(r"steps back with a tenth of \|dL/dh\|:").reshape(2, 2, 3)  # before, after; seed
+    rnn, lstm = rows(r"steps back with a tenth of \|dL/dh\|:").reshape(
+        2, 2, 3
+    )  # before, after; seed
     return bool((lstm.max(axis=1) < rnn.min(axis=1)).all() and rnn[1].max() < rnn[0].min())
 
 
 def lstm_is_better_from_the_first_character() -> bool:
     differences = rows(r"characters? read: +SimpleRNN [\d.]+, LSTM [\d.]+, difference ")[:, 0]
-    return bool(differences.shape == (4,) and differences.min() > 0.05 and np.ptp(differences) < 0.05)
+    return bool(
+        differences.shape == (4,) and differences.min() > 0.05 and np.ptp(differences) < 0.05
+    )
 
 
 def three_inputs_make_five_digits_equal() -> bool:
@@ -159,22 +172,31 @@ def three_inputs_make_five_digits_equal() -> bool:
 
 
 def tanh_fails_where_others_succeed() -> bool:
-    tanh, relu, lstm = (rows(rf"elements, {kind}.*mean squared error ") for kind in ("tanh", "ReLU", "LSTM"))
+    tanh, relu, lstm = (
+        rows(rf"elements, {kind}.*mean squared error ") for kind in ("tanh", "ReLU", "LSTM")
+    )
     constant = 1 / 6  # the error of the best constant answer
     is_partial = tanh[0].max() < constant / 2 and tanh[1].min() > 0.9 * constant
     is_learnt = np.median(relu, axis=1).max() < constant / 5 and relu.max() < constant / 2
-    is_exact = (np.median(lstm, axis=1) < np.median(relu, axis=1)).all() and (lstm > constant / 2).sum() == 1
+    is_exact = (np.median(lstm, axis=1) < np.median(relu, axis=1)).all() and (
+        lstm > constant / 2
+    ).sum() == 1
     return bool(is_partial and is_learnt and is_exact)
 
 
 def training_makes_only_the_gradient_of_gates_longer() -> bool:
-    tanh, relu, lstm = rows("gradient at the first element: before training ").reshape(3, 2, 3)  # before, after; seed
+    tanh, relu, lstm = rows("gradient at the first element: before training ").reshape(
+        3, 2, 3
+    )  # before, after; seed
     is_shorter = tanh[1].max() < tanh[0].min() and lstm[0].max() < tanh[0].min()
     return bool(is_shorter and relu.min() > 0.1 and lstm[1].min() > 100 * lstm[0].max())
 
 
 def v_at_zero_is_close_to_bigrams() -> bool:
-    networks, bigrams = rows(r"network with V = 0, seed \d: "), rows("counted bigrams, on the same characters: ")
+    networks, bigrams = (
+        rows(r"network with V = 0, seed \d: "),
+        rows("counted bigrams, on the same characters: "),
+    )
     return bool((np.abs(networks - bigrams) < 0.06).all())
 
 
@@ -217,7 +239,11 @@ def test_claims_of_the_lesson_hold_in_its_outputs(claim: str) -> None:
 def test_cited_works_are_in_the_sources(page: str) -> None:
     sources = " ".join(text_of("docs/understanding.md").partition("\n## Sources\n")[2].split())
     authors = r"([A-Z][\w-]+)(?:(?:, [A-Z][\w-]+)*,? and [A-Z][\w-]+|\s+et al\.)?"
-    cited = set(re.findall(authors + r"\s+\(?((?:19|20)\d\d)\b", text_of(page).partition("\n## Sources\n")[0]))
+    cited = set(
+        re.findall(
+            authors + r"\s+\(?((?:19|20)\d\d)\b", text_of(page).partition("\n## Sources\n")[0]
+        )
+    )
     assert len(cited) > 5
     for author, year in cited:
         assert re.search(rf"- {author}\b[^:]* {year}: ", sources), f"{author} {year}"

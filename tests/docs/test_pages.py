@@ -36,7 +36,9 @@ def test_relative_links_lead_to_files_and_headings(page: Path) -> None:
     for path, anchor in links:
         target = page.parent / path if path else page
         assert target.exists(), path
-        assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), f"{path}#{anchor}"
+        assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), (
+            f"{path}#{anchor}"
+        )
 
 
 @every_page
@@ -48,7 +50,12 @@ def test_quoted_commands_options_settings_and_recipes_exist(page: Path) -> None:
         except (click.UsageError, KeyError) as error:
             pytest.fail(f"charlm {' '.join(arguments)}: {error}")
         assert recipe.isupper() or find_recipe(recipe).suffix == ".yaml"
-    known = {option for command in all_commands().values() for parameter in command.params for option in parameter.opts}
+    known = {
+        option
+        for command in all_commands().values()
+        for parameter in command.params
+        for option in parameter.opts
+    }
     assert {*re.findall(r"`(--[a-z-]+)", text)} - known <= {"--help"}
     for override in re.findall(r"-s ([a-z_.]+=[^\s`'\")]+)", text):
         load_config(find_recipe("default"), overrides=[override])
@@ -78,14 +85,18 @@ WITHOUT_A_NAME = {"default": "charlm train"}
 
 @pytest.mark.parametrize("recipe", recipe_names())
 def test_a_recipe_opens_with_its_command(recipe: str) -> None:
-    command = find_recipe(recipe).read_text(encoding="utf-8").splitlines()[1].removeprefix("# ")  # after the schema
+    command = (
+        find_recipe(recipe).read_text(encoding="utf-8").splitlines()[1].removeprefix("# ")
+    )  # after the schema
     if recipe in WITHOUT_A_NAME:
         assert command == WITHOUT_A_NAME[recipe]
     else:
         assert parse_command(command.removeprefix("charlm ").split())["recipe"] == recipe
 
 
-@pytest.mark.parametrize("page", ["README.md", pytest.param("docs/library.md", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "page", ["README.md", pytest.param("docs/library.md", marks=pytest.mark.slow)]
+)
 def test_quoted_library_code_runs(page: str) -> None:
     write_plays(Path("mytext.txt"))
     blocks = code_blocks(text_of(page), "python")
@@ -94,11 +105,20 @@ def test_quoted_library_code_runs(page: str) -> None:
         exec(block.replace('recipe="default"', 'recipe="tiny"'), {})
 
 
-def test_the_program_that_reads_a_model_writes_what_charlm_writes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_program_that_reads_a_model_writes_what_charlm_writes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     check, program = code_blocks(text_of("docs/model-file.md"), "python")
-    command = next(line for line in quoted_commands(text_of("docs/model-file.md")) if line[0] == "sample")
+    command = next(
+        line for line in quoted_commands(text_of("docs/model-file.md")) if line[0] == "sample"
+    )
     for embedding, skip in product((None, 3), (False, True)):
-        network: dict[str, Any] = {"layers": 2, "units": 8, "embedding": embedding, "skip_connections": skip}
+        network: dict[str, Any] = {
+            "layers": 2,
+            "units": 8,
+            "embedding": embedding,
+            "skip_connections": skip,
+        }
         write_model(Path("best.safetensors"), make_random_model("The quick\n", **network))
         exec(check, {})
         exec(program, {})
@@ -108,7 +128,10 @@ def test_the_program_that_reads_a_model_writes_what_charlm_writes(capsys: pytest
 def test_the_check_of_a_model_notices_damage(trained: TrainedModel) -> None:
     path, check = Path("best.safetensors"), code_blocks(text_of("docs/model-file.md"), "python")[0]
     write_model(path, trained)
-    for old, new in ((b'step\\": 7', b'step\\": 8'), (trained.parameters.logits_bias.tobytes(), bytes(20))):
+    for old, new in (
+        (b'step\\": 7', b'step\\": 8'),
+        (trained.parameters.logits_bias.tobytes(), bytes(20)),
+    ):
         damaged = path.read_bytes().replace(old, new)
         assert damaged != path.read_bytes()
         Path("damaged").write_bytes(damaged)
@@ -120,7 +143,9 @@ def test_the_folders_of_the_architecture_are_those_of_the_package() -> None:
     listed = re.findall(r"^\| `([\w.]+/?)` \|", text_of("docs/architecture.md"), re.MULTILINE)
     found = [path for path in (ROOT / "charlm").iterdir() if path.suffix in {".py", ".typed"}]
     folders = [path.parent for path in (ROOT / "charlm").glob("*/__init__.py")]
-    assert sorted(listed) == sorted([path.name for path in found] + [f"{path.name}/" for path in folders])
+    assert sorted(listed) == sorted(
+        [path.name for path in found] + [f"{path.name}/" for path in folders]
+    )
 
 
 def test_the_readme_is_short_and_has_a_command_that_runs_charlm_and_one_that_tests_it() -> None:
@@ -145,33 +170,49 @@ def test_the_worked_example_prints_what_the_page_says(capsys: pytest.CaptureFixt
 def test_every_picture_is_used_and_follows_the_theme_of_the_reader() -> None:
     pages = "".join(map(text_of, ("README.md", "docs/understanding.md", "docs/lesson.ipynb")))
     pictures = [*(ROOT / "docs/pictures").iterdir()]
-    assert {*re.findall(r"\]\((?:docs/)?pictures/([^)]+)\)", pages)} == {path.name for path in pictures}
+    assert {*re.findall(r"\]\((?:docs/)?pictures/([^)]+)\)", pages)} == {
+        path.name for path in pictures
+    }
     for path in (path for path in pictures if path.suffix == ".svg"):
         assert "prefers-color-scheme" in path.read_text(encoding="utf-8")
 
 
 def test_the_lesson_is_kept_with_its_outputs_and_is_small() -> None:
-    cells = [cell for cell in json.loads(LESSON.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    cells = [
+        cell
+        for cell in json.loads(LESSON.read_text(encoding="utf-8"))["cells"]
+        if cell["cell_type"] == "code"
+    ]
     assert [cell["execution_count"] for cell in cells] == [*range(1, len(cells) + 1)]
     assert sum(bool(cell["outputs"]) for cell in cells) > len(cells) / 2
-    assert not [output for cell in cells for output in cell["outputs"] if output["output_type"] == "error"]
+    assert not [
+        output for cell in cells for output in cell["outputs"] if output["output_type"] == "error"
+    ]
     assert LESSON.stat().st_size < MAX_BYTES
 
 
 @pytest.mark.nightly
-def test_the_lesson_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lesson_runs_from_top_to_bottom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     nbclient = pytest.importorskip("nbclient", reason="missing: nbclient")
     nbformat = pytest.importorskip("nbformat", reason="missing: nbformat")
     pytest.importorskip("ipykernel", reason="missing: ipykernel")
-    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    monkeypatch.setenv(
+        "PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    )
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     lesson = nbformat.read(shutil.copy(LESSON, tmp_path), 4)
     try:
         nbclient.NotebookClient(lesson, timeout=MAX_SECONDS, kernel_name="python3").execute()
     finally:
-        for info in tmp_path.glob(".tensorboard-info/pid-*.info"):  # TensorBoard outlives the notebook
+        for info in tmp_path.glob(
+            ".tensorboard-info/pid-*.info"
+        ):  # TensorBoard outlives the notebook
             with contextlib.suppress(ProcessLookupError):
                 os.kill(json.loads(info.read_text(encoding="utf-8"))["pid"], signal.SIGTERM)
-    printed = "".join(output.get("text", "") for cell in lesson.cells for output in cell.get("outputs", ()))
+    printed = "".join(
+        output.get("text", "") for cell in lesson.cells for output in cell.get("outputs", ())
+    )
     assert "[0.75582339 0.92270988]" in printed, "the numbers of the recurrence by hand"
     assert "step 2,560 of 2,560" in printed

@@ -19,11 +19,21 @@ _shared: dict[str, CharacterRNN] = {}
 
 
 def config(
-    *, seed: int = 1, activation: str = "tanh", use_bias: bool = True, rnn: dict[str, Any] | None = None, **model: Any
+    *,
+    seed: int = 1,
+    activation: str = "tanh",
+    use_bias: bool = True,
+    rnn: dict[str, Any] | None = None,
+    **model: Any,
 ) -> Config:
     """Return the Config of a small network whose biases are not zero."""
     orthogonal = {"class_name": "Orthogonal", "config": {"gain": 1.0}}
-    arguments = {"activation": activation, "use_bias": use_bias, "bias_initializer": "random_normal", **(rnn or {})}
+    arguments = {
+        "activation": activation,
+        "use_bias": use_bias,
+        "bias_initializer": "random_normal",
+        **(rnn or {}),
+    }
     arguments = {"kernel_initializer": orthogonal, "recurrent_initializer": orthogonal, **arguments}
     return Config(seed=seed, model=ModelConfig(**{"units": 8, **model}, rnn=RnnConfig(**arguments)))
 
@@ -59,4 +69,8 @@ def read(model: CharacterRNN, *, training: bool = False) -> NDArray[np.float32]:
 
 def layer_weights(model: CharacterRNN, name: str) -> list[NDArray[np.float32]]:
     """Return the weights of all layers that have this name in weights.safetensors."""
-    return [w.numpy() for key, w in named_weights(model).items() if key.startswith("rnn.") and key.endswith(f".{name}")]
+    return [
+        w.numpy()
+        for key, w in named_weights(model).items()
+        if key.startswith("rnn.") and key.endswith(f".{name}")
+    ]

@@ -28,7 +28,9 @@ is_complete = True
 """
 
 
-def load(module: str, *, before: str = "", call: str = "runtime.load()") -> "subprocess.CompletedProcess[str]":
+def load(
+    module: str, *, before: str = "", call: str = "runtime.load()"
+) -> "subprocess.CompletedProcess[str]":
     """Load a module instead of TensorFlow, in a process that runs some lines before."""
     Path("tensorflow.py").write_text(module, encoding="utf-8")
     path = os.pathsep.join([str(Path.cwd()), *filter(None, sys.path)])
@@ -69,5 +71,9 @@ def test_an_ignored_signal_stays_ignored_during_the_import_of_tensorflow() -> No
 
 def test_tensorflow_is_imported_in_a_thread_that_cannot_handle_signals() -> None:
     before = "from concurrent.futures import ThreadPoolExecutor\n"
-    done = load("raise ImportError", before=before, call="ThreadPoolExecutor().submit(runtime.load).result()")
+    done = load(
+        "raise ImportError",
+        before=before,
+        call="ThreadPoolExecutor().submit(runtime.load).result()",
+    )
     assert done.stdout.split() == ["ImportError", "False"]

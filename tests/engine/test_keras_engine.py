@@ -40,14 +40,21 @@ BATCHES = Batches(length=1000, batch_size=B, sequence_length=T, seed=1)
 IDS = np.random.default_rng(0).integers(0, V, 1000).astype(np.int32)
 
 
-def make(*overrides: str, batches: Batches = BATCHES, machines: Machines | None = None) -> KerasEngine:
+def make(
+    *overrides: str, batches: Batches = BATCHES, machines: Machines | None = None
+) -> KerasEngine:
     config = load_config(find_recipe("tiny"), overrides=[*SETTINGS, *overrides])
     return KerasEngine(config, batches, vocabulary_size=V, machines=machines)
 
 
-def take(engine: Engine, first: int, count: int, batches: Batches = BATCHES, reset: bool | None = None) -> StepMetrics:
+def take(
+    engine: Engine, first: int, count: int, batches: Batches = BATCHES, reset: bool | None = None
+) -> StepMetrics:
     """Take steps first to first + count - 1 of the text."""
-    windows, rates = IDS[batches.positions(epoch=0, first=first, count=count)], np.full(count, 3e-3, np.float32)
+    windows, rates = (
+        IDS[batches.positions(epoch=0, first=first, count=count)],
+        np.full(count, 3e-3, np.float32),
+    )
     return engine.take_steps(windows, rates, reset_state=first == 0 if reset is None else reset)
 
 
@@ -62,10 +69,14 @@ def test_an_engine_restored_from_tensors_in_any_order_continues_to_the_bit(optim
 
 
 def test_an_engine_begins_with_given_weights() -> None:
-    weights = {name: np.full(shape.shape, 0.5, np.float32) for name, shape in make().weights().items()}
+    weights = {
+        name: np.full(shape.shape, 0.5, np.float32) for name, shape in make().weights().items()
+    }
     for engine in (make(), make("training.average_momentum=null")):
         engine.begin_with(weights)
-        assert bytes_of(engine.weights()) == bytes_of(engine.parameters().tensors) == bytes_of(weights)
+        assert (
+            bytes_of(engine.weights()) == bytes_of(engine.parameters().tensors) == bytes_of(weights)
+        )
 
 
 @pytest.mark.parametrize("kernel", ["compiled", "keras"])
@@ -81,8 +92,16 @@ def test_a_score_is_that_of_the_text_from_start_to_end(kernel: str) -> None:
 def test_tensors_and_shapes_have_the_same_names() -> None:
     engine = make()
     assert {name: tensor.shape for name, tensor in engine.tensors().items()} == engine.shapes()
-    assert {"weights/rnn.1.kernel", "logits.bias", "seeds/rnn.0", "state/rnn.1"} <= engine.shapes().keys()
-    assert {"optimizer/iterations", "optimizer/rnn.0.recurrent_kernel/momentums"} <= engine.shapes().keys()
+    assert {
+        "weights/rnn.1.kernel",
+        "logits.bias",
+        "seeds/rnn.0",
+        "state/rnn.1",
+    } <= engine.shapes().keys()
+    assert {
+        "optimizer/iterations",
+        "optimizer/rnn.0.recurrent_kernel/momentums",
+    } <= engine.shapes().keys()
 
 
 def test_parameters_are_the_average_of_the_weights_after_each_step() -> None:
@@ -91,7 +110,10 @@ def test_parameters_are_the_average_of_the_weights_after_each_step() -> None:
     for step in (1, 2, 3):
         take(engine, step - 1, 1)
         momentum = min(0.25, (1 + step) / (10 + step))
-        average = {name: momentum * average[name] + (1 - momentum) * new for name, new in engine.weights().items()}
+        average = {
+            name: momentum * average[name] + (1 - momentum) * new
+            for name, new in engine.weights().items()
+        }
     check_close(engine.parameters().tensors.values(), average.values(), rtol=1e-4, atol=1e-6)
 
 
@@ -101,7 +123,9 @@ def test_the_state_goes_on_from_call_to_call_unless_it_is_reset() -> None:
     for engine in (twice, reset, blank):
         take(engine, 0, 1)
     tensors = blank.tensors()
-    blank.restore(tensors | {name: 0 * tensors[name] for name in tensors if name.startswith("state/")})
+    blank.restore(
+        tensors | {name: 0 * tensors[name] for name in tensors if name.startswith("state/")}
+    )
     assert take(twice, 1, 1).losses == losses[1:]
     after = take(reset, 1, 1, reset=True).losses
     assert after == take(blank, 1, 1).losses
@@ -149,13 +173,21 @@ MODEL = {
 }
 DEEP_MODEL = {"skip_connections": True, "layer_dropout": 0.5, "input_initializer": "ones"}
 OPTIMIZER = {"name": "sgd", "learning_rate": 0.25, "weight_decay": 0.25}
-TRAINING = {"clip_norm": 0.01, "average_momentum": 0.01, "loss_temperature": 0.5, "state_reset": 0.5}
+TRAINING = {
+    "clip_norm": 0.01,
+    "average_momentum": 0.01,
+    "loss_temperature": 0.5,
+    "state_reset": 0.5,
+}
 OTHERS: dict[str, tuple[Any, tuple[str, ...]]] = {
     **{f"model.{key}": (value, ()) for key, value in MODEL.items()},
     **{f"model.{key}": (value, (DEEP,)) for key, value in DEEP_MODEL.items()},
     **{f"training.optimizer.{key}": (value, ()) for key, value in OPTIMIZER.items()},
     "training.optimizer.momentum": (0.5, (SGD,)),
-    **{f"training.{key}": (value, ()) for key, value in {**TRAINING, "precision": "bfloat16"}.items()},
+    **{
+        f"training.{key}": (value, ())
+        for key, value in {**TRAINING, "precision": "bfloat16"}.items()
+    },
 }
 """Another value of each setting that the engine reads, and the settings with which it has an effect."""
 SPEED_ALONE = {"model.rnn.unroll": True, "training.parts": 3, "training.kernel": "keras"}
@@ -173,7 +205,11 @@ def test_every_setting_changes_the_weights_but_for_those_of_the_speed() -> None:
         config = load_config(find_recipe("tiny"), overrides=[*usual, *overrides])
         engine = KerasEngine(config, batches, vocabulary_size=V)
         windows = IDS[batches.positions(epoch=0, first=0, count=2)]
-        engine.take_steps(windows, np.full(2, config.training.optimizer.learning_rate, np.float32), reset_state=True)
+        engine.take_steps(
+            windows,
+            np.full(2, config.training.optimizer.learning_rate, np.float32),
+            reset_state=True,
+        )
         return engine.parameters().tensors
 
     for key, (value, others) in OTHERS.items():
@@ -205,7 +241,9 @@ def test_an_optimizer_is_built_by_its_name_with_its_arguments_and_takes_a_step(n
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("shape", [(6, 6), (12, 5), (5, 12), (1, 7)])
-def test_an_update_keeps_the_axes_and_brings_singular_values_near_1(shape: tuple[int, int], precision: str) -> None:
+def test_an_update_keeps_the_axes_and_brings_singular_values_near_1(
+    shape: tuple[int, int], precision: str
+) -> None:
     optimizer = Muon()
     optimizer.precision = precision
     wanted = np.random.default_rng(0).normal(size=shape).astype(np.float32)
@@ -220,11 +258,15 @@ def test_an_update_keeps_the_axes_and_brings_singular_values_near_1(shape: tuple
     assert np.all((inside > 0.6) & (inside < 1.4))
 
 
-@pytest.mark.parametrize("fields", [{}, {"weight_decay": 0.2, "nesterov": False, "rms_rate": None}], ids=str)
+@pytest.mark.parametrize(
+    "fields", [{}, {"weight_decay": 0.2, "nesterov": False, "rms_rate": None}], ids=str
+)
 def test_muon_by_the_kernel_is_muon_by_keras(fields: dict[str, Any]) -> None:
     rng = np.random.default_rng(0)
     shapes = [(6, 6), (12, 5), (7,), (5, 12), (3, 40)]
-    starts, *gradients = ([rng.normal(size=shape).astype(np.float32) for shape in shapes] for _ in range(4))
+    starts, *gradients = (
+        [rng.normal(size=shape).astype(np.float32) for shape in shapes] for _ in range(4)
+    )
     settings = OptimizerConfig(name="muon", learning_rate=0.1)
     results = []
     for kernel in (None, load_kernel()):
@@ -271,16 +313,25 @@ def test_the_polynomials_are_minimax_and_bring_the_interval_together() -> None:
 
 
 @pytest.mark.parametrize("is_recorded", [False, True], ids=["new run", "resumed run"])
-def test_without_bfloat16_float32_is_announced(is_recorded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_bfloat16_float32_is_announced(
+    is_recorded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     config = Config(training=TrainingConfig(precision="bfloat16", kernel="keras"))
     events: list[Event] = []
-    settled = KerasEngines(Session()).settle(config, on_event=events.append, is_recorded=is_recorded)
+    settled = KerasEngines(Session()).settle(
+        config, on_event=events.append, is_recorded=is_recorded
+    )
     assert settled.training.precision == "float32"
     problem = "this processor cannot multiply bfloat16"
-    assert events == [SettingReplaced("training.precision", "float32", problem, changes_bits=is_recorded)]
+    assert events == [
+        SettingReplaced("training.precision", "float32", problem, changes_bits=is_recorded)
+    ]
     events.clear()
-    assert KerasEngines(Session()).settle(settled, on_event=events.append, is_recorded=is_recorded) == settled
+    assert (
+        KerasEngines(Session()).settle(settled, on_event=events.append, is_recorded=is_recorded)
+        == settled
+    )
     assert events == []
 
 
@@ -288,7 +339,11 @@ TASK = {"type": "worker", "index": 1}
 
 
 def variables(worker: Any, task: dict[str, Any], **jobs: list[str]) -> dict[str, str]:
-    return {"TF_CONFIG": json.dumps({"cluster": {"worker": worker, **jobs}, "task": task, "environment": "cloud"})}
+    return {
+        "TF_CONFIG": json.dumps(
+            {"cluster": {"worker": worker, **jobs}, "task": task, "environment": "cloud"}
+        )
+    }
 
 
 def test_tf_config_says_how_many_machines_there_are_and_which_one_this_is() -> None:
@@ -307,6 +362,8 @@ def test_another_tf_config_is_refused_in_a_line_that_shows_the_right_one() -> No
         variables("a:1", TASK),
         {"TF_CONFIG": "[" * 10_000},
     ):
-        with pytest.raises(CharlmError, match=r'^TF_CONFIG: must be \{"cluster": .*\}, with N from 0') as refused:
+        with pytest.raises(
+            CharlmError, match=r'^TF_CONFIG: must be \{"cluster": .*\}, with N from 0'
+        ) as refused:
             read_tf_config(wrong)
         assert len(str(refused.value).splitlines()) == 1

@@ -39,10 +39,22 @@ from charlm.network.architecture import Architecture
 Shape = tuple[int, int, int, int, int]
 Kernels = Callable[[str], Kernel]
 SHAPES: list[Shape] = [
-    *((1, 1, 1, 1, 2), (5, 1, 2, 7, 9), (3, 7, 3, 16, 5), (4, 13, 2, 333, 65), (9, 60, 4, 40, 96), (2, 3, 1, 5, 5000))
+    *(
+        (1, 1, 1, 1, 2),
+        (5, 1, 2, 7, 9),
+        (3, 7, 3, 16, 5),
+        (4, 13, 2, 333, 65),
+        (9, 60, 4, 40, 96),
+        (2, 3, 1, 5, 5000),
+    )
 ]
 """T, R, L, H, V: also those that are no multiple of a block, a panel or a tile."""
-FUNCTIONS: dict[str, Any] = {"tanh": tf.tanh, "relu": tf.nn.relu, "linear": tf.identity, "sigmoid": tf.sigmoid}
+FUNCTIONS: dict[str, Any] = {
+    "tanh": tf.tanh,
+    "relu": tf.nn.relu,
+    "linear": tf.identity,
+    "sigmoid": tf.sigmoid,
+}
 EMULATED = {
     name: ["-I", str(Path(__file__).with_name("emulated")), *(f"-D{macro}" for macro in macros)]
     for name, macros in {
@@ -67,7 +79,9 @@ CASES = [
     *itertools.product(SHAPES, STRUCTURES),
     *(
         (SHAPES[2], {"activation": activation, "skips": skips, "has_masks": has_masks})
-        for activation, skips, has_masks in itertools.product(ACTIVATIONS, [False, True], [False, True])
+        for activation, skips, has_masks in itertools.product(
+            ACTIVATIONS, [False, True], [False, True]
+        )
     ),
 ]
 
@@ -89,7 +103,9 @@ def kernel_for(make_once: MakeOnce) -> Kernels:
         else:
             command = [*find_compiler(), *options, *EMULATED[name]]
         command += [str(compiler.SOURCE), "-lm", "-o"]
-        return Kernel(make_once(f"{name}.so", lambda path: subprocess.run([*command, path], check=True)))
+        return Kernel(
+            make_once(f"{name}.so", lambda path: subprocess.run([*command, path], check=True))
+        )
 
     return kernel
 
@@ -122,7 +138,10 @@ class Case:
         def mask(*shape: int) -> NDArray[Any]:
             return ((rng.random(shape) > 0.3) / 0.7).astype(np.float32)
 
-        tables = [normal(characters if self.skips or not layer else 1, units, scale=0.3) for layer in range(layers)]
+        tables = [
+            normal(characters if self.skips or not layer else 1, units, scale=0.3)
+            for layer in range(layers)
+        ]
         self.weights: list[NDArray[Any] | None] = []
         for layer, table in enumerate(tables):
             is_read = self.skips or layer == layers - 1
@@ -133,18 +152,32 @@ class Case:
             for matrix in (recurrent, above, logits) if self.bfloat16 else ():
                 if matrix is not None:
                     bits = matrix.view(np.uint32)
-                    bits[:, ::2] = bits[:, ::2] & 0xFFFF0000 | 0x8000  # between two bfloat16: the even one is nearest
+                    bits[:, ::2] = (
+                        bits[:, ::2] & 0xFFFF0000 | 0x8000
+                    )  # between two bfloat16: the even one is nearest
         self.weights.append(normal(characters))
         shape = Architecture(characters, layers, units, None, True, self.activation, self.skips)
         self.network = Network(shape, bfloat16=self.bfloat16)
-        self.options: dict[str, Any] = {"window": rng.integers(0, characters, (time + 1, rows), np.int32)}
-        self.options |= {"state": normal(layers, rows, units, scale=0.5), "share": 0.5, "temperature": self.temperature}
+        self.options: dict[str, Any] = {
+            "window": rng.integers(0, characters, (time + 1, rows), np.int32)
+        }
+        self.options |= {
+            "state": normal(layers, rows, units, scale=0.5),
+            "share": 0.5,
+            "temperature": self.temperature,
+        }
         if self.has_masks:
-            self.options |= {"recurrent_mask": mask(layers, rows, units), "output_mask": mask(time, rows, features)}
+            self.options |= {
+                "recurrent_mask": mask(layers, rows, units),
+                "output_mask": mask(time, rows, features),
+            }
             self.options |= {"layer_mask": mask(layers - 1, rows, units)} if layers > 1 else {}
         if self.is_soft:
             soft = rng.random((time, rows, characters))
-            self.options |= {"soft": (soft / soft.sum(-1, keepdims=True)).astype(np.float32), "soft_weight": 0.6}
+            self.options |= {
+                "soft": (soft / soft.sum(-1, keepdims=True)).astype(np.float32),
+                "soft_weight": 0.6,
+            }
 
     def found(self, kernel: Kernel) -> tuple[NDArray[Any], float, list[NDArray[Any]]]:
         """Return the last state, the loss and the gradients that the kernel computes."""
@@ -155,16 +188,29 @@ class Case:
         present = [weight for weight in self.weights if weight is not None]
         sizes = np.cumsum([1, *(weight.size for weight in present)])
         parts = np.split(vector, sizes[:-1])[1:]
-        return last, float(vector[0]), [one.reshape(w.shape) for one, w in zip(parts, present, strict=True)]
+        return (
+            last,
+            float(vector[0]),
+            [one.reshape(w.shape) for one, w in zip(parts, present, strict=True)],
+        )
 
     def expected(self) -> tuple[Any, Any, list[Any]]:
         """Return the same by the equations of kernel.c, in float64; TensorFlow differentiates them."""
         time, rows, layers, units, characters = self.shape
-        slots = [None if weight is None else tf.Variable(weight.astype(float)) for weight in self.weights]
+        slots = [
+            None if weight is None else tf.Variable(weight.astype(float)) for weight in self.weights
+        ]
         weights = [weight for weight in slots if weight is not None]
         tables, matrices, above, logits = (slots[first:-1:4] for first in range(4))
-        given = {name: value.astype(float) for name, value in self.options.items() if isinstance(value, np.ndarray)}
-        m, n = (given.get(name, np.ones((layers, rows, units))) for name in ("recurrent_mask", "layer_mask"))
+        given = {
+            name: value.astype(float)
+            for name, value in self.options.items()
+            if isinstance(value, np.ndarray)
+        }
+        m, n = (
+            given.get(name, np.ones((layers, rows, units)))
+            for name in ("recurrent_mask", "layer_mask")
+        )
         o, h, loss, minimised = given.get("output_mask", np.ones(time)), [*given["state"]], 0.0, 0.0
         r = rounded if self.bfloat16 else tf.identity
         with tf.GradientTape() as tape:
@@ -180,8 +226,14 @@ class Case:
                 hard = np.eye(characters)[targets]
                 wanted = 0.4 * hard + 0.6 * given["soft"][step] if self.is_soft else hard
                 loss -= tf.reduce_sum(hard * tf.nn.log_softmax(z)) * 0.5 / (time * rows)
-                minimised -= tf.reduce_sum(wanted * tf.nn.log_softmax(z / self.temperature)) * 0.5 / (time * rows)
-        gradients = [tf.convert_to_tensor(gradient).numpy() for gradient in tape.gradient(minimised, weights)]
+                minimised -= (
+                    tf.reduce_sum(wanted * tf.nn.log_softmax(z / self.temperature))
+                    * 0.5
+                    / (time * rows)
+                )
+        gradients = [
+            tf.convert_to_tensor(gradient).numpy() for gradient in tape.gradient(minimised, weights)
+        ]
         return np.array(h), np.float64(loss), gradients
 
 
@@ -193,7 +245,9 @@ def expected(**fields: Any) -> tuple[Any, Any, list[Any]]:
 
 @pytest.mark.parametrize("processor", KERNELS)
 @pytest.mark.parametrize(("shape", "fields"), CASES, ids=str)
-def test_results_equal_float64(processor: str, shape: Shape, fields: dict[str, Any], kernel_for: Kernels) -> None:
+def test_results_equal_float64(
+    processor: str, shape: Shape, fields: dict[str, Any], kernel_for: Kernels
+) -> None:
     case = Case(shape, **fields)
     last, loss, gradients = case.found(kernel_for(processor))
     wanted, wanted_loss, wanted_gradients = expected(**asdict(case))
@@ -203,7 +257,9 @@ def test_results_equal_float64(processor: str, shape: Shape, fields: dict[str, A
 
 @pytest.mark.parametrize("processor", KERNELS)
 @pytest.mark.parametrize("skips", [False, True], ids=["plain", "skips"])
-def test_losses_alone_are_those_of_a_window_without_dropout(skips: bool, processor: str, kernel_for: Kernels) -> None:
+def test_losses_alone_are_those_of_a_window_without_dropout(
+    skips: bool, processor: str, kernel_for: Kernels
+) -> None:
     kernel, case = kernel_for(processor), Case((4, 13, 2, 333, 65), skips=skips)
     last, loss, _ = case.found(kernel)
     packed = kernel.pack(case.network, case.weights)
@@ -218,7 +274,14 @@ POLYNOMIALS = np.array([[3.5, -5.0, 2.2], [1.9, -1.2, 0.3]], np.float32)
 
 
 def muon_step(
-    gradient: Any, momentum: Any, weights: Any, *, nesterov: bool, factor: float, decay: float, rate: float
+    gradient: Any,
+    momentum: Any,
+    weights: Any,
+    *,
+    nesterov: bool,
+    factor: float,
+    decay: float,
+    rate: float,
 ) -> tuple[Any, Any]:
     """Return the momentum and the weights after a step by the equations of muon.h, in float64."""
     momentum = factor * momentum + gradient
@@ -244,7 +307,12 @@ def test_a_step_of_muon_equals_float64(
     expected = muon_step(*given.astype(float), nesterov=nesterov, factor=0.75, **options)
     for bfloat16 in (False, True)[: 1 + kernel.has_bfloat16]:
         found = kernel.muon_step(
-            *given, polynomials=POLYNOMIALS, nesterov=nesterov, bfloat16=bfloat16, momentum_factor=0.75, **options
+            *given,
+            polynomials=POLYNOMIALS,
+            nesterov=nesterov,
+            bfloat16=bfloat16,
+            momentum_factor=0.75,
+            **options,
         )
         check_close(found[:1], expected[:1], atol=1e-6, rtol=1e-6)
         check_close(found[1:], expected[1:], atol=0.1 if bfloat16 else 2e-5)
@@ -257,7 +325,9 @@ def test_denormal_numbers_are_as_before_after_a_call(kernel_for: Kernels) -> Non
 
 @pytest.mark.parametrize("shape", SHAPES[:-1], ids=str)
 @pytest.mark.parametrize("processor", WITH_BFLOAT16)
-def test_bfloat16_rounds_nothing_but_factors(shape: Shape, processor: str, kernel_for: Kernels) -> None:
+def test_bfloat16_rounds_nothing_but_factors(
+    shape: Shape, processor: str, kernel_for: Kernels
+) -> None:
     """Few numbers lie so near to the middle between two bfloat16 that float64 takes the other."""
     case = Case(shape, has_masks=True, bfloat16=True)
     last, loss, gradients = case.found(kernel_for(processor))
@@ -328,7 +398,9 @@ def load(events: list[Event]) -> str:
     return settle_kernel(Config(), on_event=events.append).training.kernel
 
 
-def test_the_kernel_is_compiled_once_for_the_user(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_kernel_is_compiled_once_for_the_user(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("CC")
     monkeypatch.setenv("CHARLM_CFLAGS", "-O0")
     events: list[Event] = []
@@ -356,13 +428,17 @@ def test_a_library_that_is_damaged_or_not_for_the_user_alone_is_not_loaded(cache
     assert not [*cache.glob("*.so")]
 
 
-def test_without_a_home_the_kernel_is_for_the_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_home_the_kernel_is_for_the_process_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(Path, "home", Mock(side_effect=RuntimeError("no home")))
     assert compiler.cache_folder({}) == (None, "no home")
 
 
 @pytest.mark.usefixtures("cache")
-def test_a_library_is_of_a_source_compiler_processor_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_is_of_a_source_compiler_processor_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     script, source = write_script(tmp_path / "compiler", ': > "$2"'), tmp_path / "kernel.c"
     monkeypatch.setenv("CC", str(script))
     monkeypatch.setattr(compiler, "SOURCE", source)
@@ -380,11 +456,15 @@ def test_a_library_is_of_a_source_compiler_processor_options(tmp_path: Path, mon
         assert len(events) == 1
 
 
-def test_without_a_compiler_ziglang_is_used(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_compiler_ziglang_is_used(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Here a package of that name that takes the options of another compiler."""
     package = tmp_path / "ziglang"
     package.mkdir()
-    program = f"import subprocess, sys; sys.exit(subprocess.call([{os.environ['CC']!r}, *sys.argv[2:]]))"
+    program = (
+        f"import subprocess, sys; sys.exit(subprocess.call([{os.environ['CC']!r}, *sys.argv[2:]]))"
+    )
     (package / "__main__.py").write_text(program)
     (package / "__init__.py").touch()
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -414,36 +494,53 @@ def check_replaced(event: Event, reason: str, *, changes_bits: bool) -> None:
 @pytest.mark.parametrize(
     ("command", "reason"),
     [
-        ("missing", r"no C compiler \(looked for CC=missing\); .*; with a compiler, training is 2 to 6 times as fast"),
+        (
+            "missing",
+            r"no C compiler \(looked for CC=missing\); .*; with a compiler, training is 2 to 6 times as fast",
+        ),
         ("false", "false: cannot compile kernel.c: exit code 1"),
     ],
 )
 @pytest.mark.usefixtures("cache")
-def test_without_a_compiler_keras_is_told(command: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_compiler_keras_is_told(
+    command: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CC", command)
     events: list[Event] = []
     assert load(events) == "keras"
     check_replaced(events[-1], reason, changes_bits=False)
     wanted = Config(training=TrainingConfig(epochs=1, kernel="compiled"))
-    with pytest.raises(CharlmError, match=f"^training.kernel: found compiled; must be keras: {reason}"):
+    with pytest.raises(
+        CharlmError, match=f"^training.kernel: found compiled; must be keras: {reason}"
+    ):
         settle_kernel(wanted, on_event=events.append)
-    assert settle_kernel(wanted, on_event=events.append, is_recorded=True).training.kernel == "keras"
+    assert (
+        settle_kernel(wanted, on_event=events.append, is_recorded=True).training.kernel == "keras"
+    )
     check_replaced(events[-1], reason, changes_bits=True)
     is_found = command == "false"
-    assert describe_kernel().startswith("compiled by false" if is_found else "Keras's: no C compiler")
+    assert describe_kernel().startswith(
+        "compiled by false" if is_found else "Keras's: no C compiler"
+    )
 
 
-def test_a_compiler_that_hangs_is_ended_whole(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiler_that_hangs_is_ended_whole(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     compiles = write_script(tmp_path / "hangs", f"sleep 60 & echo $! > {tmp_path}/child; wait")
     monkeypatch.setenv("CC", str(compiles))
     begun, seconds = tmp_path / "child", 0.1
     begun.touch()
-    while not begun.read_text():  # if the machine is busy, the time may be over before the compiler has begun
+    while (
+        not begun.read_text()
+    ):  # if the machine is busy, the time may be over before the compiler has begun
         monkeypatch.setattr(compiler, "COMPILE_SECONDS", seconds := 2 * seconds)
         events: list[Event] = []
         assert load(events) == "keras"
         check_replaced(
-            events[1], f".*{compiles}: cannot compile kernel.c: no result after {seconds} s", changes_bits=False
+            events[1],
+            f".*{compiles}: cannot compile kernel.c: no result after {seconds} s",
+            changes_bits=False,
         )
     child = Path("/proc") / begun.read_text().strip()
     end = time.monotonic() + 30
@@ -454,17 +551,29 @@ def test_a_compiler_that_hangs_is_ended_whole(cache: Path, tmp_path: Path, monke
 
 @pytest.mark.parametrize(
     ("arguments", "windows"),
-    [pytest.param([], 163, marks=pytest.mark.slow), pytest.param(["large"], 216, marks=pytest.mark.nightly)],
+    [
+        pytest.param([], 163, marks=pytest.mark.slow),
+        pytest.param(["large"], 216, marks=pytest.mark.nightly),
+    ],
 )
 @pytest.mark.parametrize("processor", ["native", "x86-64-v3", *EMULATED])
 @pytest.mark.usefixtures("kernel_for")
-def test_the_sanitizers_find_nothing(processor: str, arguments: list[str], windows: int, tmp_path: Path) -> None:
+def test_the_sanitizers_find_nothing(
+    processor: str, arguments: list[str], windows: int, tmp_path: Path
+) -> None:
     """The tiles of a processor are not instrumented, the emulated ones are."""
     options = EMULATED.get(processor, [f"-march={processor}"])
     program = Path(__file__).with_name("run_kernel.c")
-    checks = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-I", str(compiler.SOURCE.parent)]
+    checks = [
+        "-fsanitize=address,undefined",
+        "-fno-sanitize-recover=all",
+        "-I",
+        str(compiler.SOURCE.parent),
+    ]
     command = [*find_compiler(), "-std=gnu11", "-O1", "-g", "-Wno-psabi", *options, *checks]
     subprocess.run([*command, "-o", tmp_path / "run", program, "-lm"], check=True)
-    done = subprocess.run([tmp_path / "run", *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [tmp_path / "run", *arguments], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"{windows} windows, 144 steps of Muon\n"

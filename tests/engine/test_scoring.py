@@ -20,7 +20,9 @@ TEXT = np.random.default_rng(0).integers(0, 5, 1003)
 def test_an_estimate_by_the_kernel_is_that_by_numpy(network: dict[str, Any]) -> None:
     parameters = random_parameters(scale=0.5, **network)
     expected = estimate_stream(parameters, TEXT, streams=7, warm_up=20)
-    found = estimate_stream(parameters, TEXT, streams=7, warm_up=20, read=CompiledReader(load_kernel(), parameters))
+    found = estimate_stream(
+        parameters, TEXT, streams=7, warm_up=20, read=CompiledReader(load_kernel(), parameters)
+    )
     assert found.characters == 1002
     assert found.nats_per_char == pytest.approx(expected.nats_per_char, abs=1e-6)
     assert found.block_means == pytest.approx(expected.block_means, abs=1e-6)
@@ -29,8 +31,12 @@ def test_an_estimate_by_the_kernel_is_that_by_numpy(network: dict[str, Any]) -> 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_one_stream_by_the_kernel_is_the_text_from_start_to_end(activation: str) -> None:
     parameters = random_parameters(scale=0.25, layers=2, units=7, activation=activation)
-    found = estimate_stream(parameters, TEXT, streams=1, read=CompiledReader(load_kernel(), parameters))
-    assert found.nats_per_char == pytest.approx(mean_score(score_stream(parameters, TEXT)).nats_per_char, abs=1e-6)
+    found = estimate_stream(
+        parameters, TEXT, streams=1, read=CompiledReader(load_kernel(), parameters)
+    )
+    assert found.nats_per_char == pytest.approx(
+        mean_score(score_stream(parameters, TEXT)).nats_per_char, abs=1e-6
+    )
 
 
 def test_the_number_of_cores_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:

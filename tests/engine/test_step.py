@@ -34,7 +34,11 @@ REGULARIZED: dict[str, Any] = {
     "activity_regularizer": {"class_name": "L1", "config": {"l1": 0.05}},
 }
 NETWORKS: list[dict[str, Any]] = [
-    *({}, {"layers": 2, "embedding": 3, "skip_connections": True}, {"layers": 2, "rnn": REGULARIZED}),
+    *(
+        {},
+        {"layers": 2, "embedding": 3, "skip_connections": True},
+        {"layers": 2, "rnn": REGULARIZED},
+    ),
     {"rnn": {"activation": "sigmoid", "use_bias": False, "unroll": True}},
 ]
 Arrays = list[NDArray[Any]]
@@ -43,13 +47,17 @@ Arrays = list[NDArray[Any]]
 class Trainer:
     """A small network and its compiled step; a rate of 1 subtracts the gradient."""
 
-    def __init__(self, *, batch: int = B, training: dict[str, Any] | None = None, **model: Any) -> None:
+    def __init__(
+        self, *, batch: int = B, training: dict[str, Any] | None = None, **model: Any
+    ) -> None:
         self.model = build_model(config(**model), V)
         optimizer = keras.optimizers.SGD()
         optimizer.build(self.model.trainable_variables)
         settings = TrainingConfig(**{"steps": 1, "clip_norm": None, "parts": 2, **(training or {})})
         batches = Batches(length=1000, batch_size=batch, sequence_length=T, seed=0)
-        self.run = compile_steps(self.model, optimizer, batches, settings=settings, machines=Machines())
+        self.run = compile_steps(
+            self.model, optimizer, batches, settings=settings, machines=Machines()
+        )
 
     def take(
         self, windows: NDArray[np.int32], *, rate: Any = 1.0, state: Any = None, soft: Any = None
@@ -60,9 +68,14 @@ class Trainer:
         soft = np.zeros((count, T, batch, 0), np.float16) if soft is None else soft
         state = zero_state(self.model, batch) if state is None else state
         results = self.run(windows, soft, state, np.broadcast_to(np.float32(rate), count))
-        return results, [old - new.numpy() for old, new in zip(before, self.model.trainable_variables, strict=True)]
+        return results, [
+            old - new.numpy()
+            for old, new in zip(before, self.model.trainable_variables, strict=True)
+        ]
 
-    def whole_batch_gradients(self, state: Any = None, temperature: float = 1.0, weight: float = 0.0) -> Arrays:
+    def whole_batch_gradients(
+        self, state: Any = None, temperature: float = 1.0, weight: float = 0.0
+    ) -> Arrays:
         """Return the gradients of Keras's own losses on a window, over as many streams as the state has, at once."""
         state = zero_state(self.model, B) if state is None else state
         rows = len(state[0])
@@ -71,7 +84,9 @@ class Trainer:
         with tf.GradientTape() as tape:
             logits, _ = self.model(WINDOWS[0, :-1, :rows].T, state)
             pairs = zip(losses, targets, strict=True)
-            hard, soft = (loss(from_logits=True)(wanted, logits / temperature) for loss, wanted in pairs)
+            hard, soft = (
+                loss(from_logits=True)(wanted, logits / temperature) for loss, wanted in pairs
+            )
             minimised = tf.add_n([(1 - weight) * hard + weight * soft, *self.model.losses])
             gradients = tape.gradient(minimised, self.model.trainable_variables)
         return [np.array(tf.convert_to_tensor(gradient)) for gradient in gradients]
@@ -81,15 +96,24 @@ class Trainer:
 
 
 def check_gradient(
-    network: dict[str, Any], parts: int, *, batch: int = B, temperature: float = 1.0, weight: float = 0.0
+    network: dict[str, Any],
+    parts: int,
+    *,
+    batch: int = B,
+    temperature: float = 1.0,
+    weight: float = 0.0,
 ) -> None:
     """Compare the gradient of a batch in parts with that of the whole."""
     training = {"parts": parts, "loss_temperature": temperature, "ngram_weight": weight}
     trainer = Trainer(training=training, batch=batch, **network)
     state = tuple(layer + 0.1 for layer in zero_state(trainer.model, batch))
     expected = trainer.whole_batch_gradients(state, temperature, weight)
-    _, found = trainer.take(WINDOWS[:1, :, :batch], state=state, soft=SOFT[..., :batch, :] if weight else None)
-    check_close(found, expected, rtol=1e-5, atol=2e-4 if weight else 1e-6)  # float16 rounds the soft targets
+    _, found = trainer.take(
+        WINDOWS[:1, :, :batch], state=state, soft=SOFT[..., :batch, :] if weight else None
+    )
+    check_close(
+        found, expected, rtol=1e-5, atol=2e-4 if weight else 1e-6
+    )  # float16 rounds the soft targets
 
 
 def test_the_gradient_of_a_batch_in_parts_is_that_of_the_whole() -> None:
@@ -106,7 +130,9 @@ def test_the_gradient_of_a_compiled_graph_is_that_of_the_whole_batch() -> None:
     check_gradient(NETWORKS[-1], 2)
 
 
-def test_a_gradient_above_the_clip_norm_is_scaled_down_to_it_and_its_norm_before_is_returned() -> None:
+def test_a_gradient_above_the_clip_norm_is_scaled_down_to_it_and_its_norm_before_is_returned() -> (
+    None
+):
     trainer = Trainer(training={"clip_norm": 0.1})
     gradients = trainer.whole_batch_gradients()
     norm = np.linalg.norm(np.concatenate([gradient.ravel() for gradient in gradients]))
@@ -126,11 +152,15 @@ def test_each_step_uses_its_own_learning_rate() -> None:
 
 
 @pytest.mark.parametrize("settings", [{"loss_temperature": 0.5}, {"ngram_weight": 1.0}], ids=str)
-def test_the_losses_are_nats_per_character_of_the_text_whatever_is_minimised(settings: dict[str, Any]) -> None:
+def test_the_losses_are_nats_per_character_of_the_text_whatever_is_minimised(
+    settings: dict[str, Any],
+) -> None:
     trainer = Trainer(rnn=REGULARIZED, training=settings)
     parameters = to_parameters(trainer.model)
     logits, _ = parameters.unroll(WINDOWS[0, :-1], parameters.zero_state(B))
-    losses = trainer.take(WINDOWS[:1], soft=SOFT if "ngram_weight" in settings else None)[0].losses.numpy()
+    losses = trainer.take(WINDOWS[:1], soft=SOFT if "ngram_weight" in settings else None)[
+        0
+    ].losses.numpy()
     assert losses == pytest.approx([nats(logits, WINDOWS[0, 1:]).mean()], rel=1e-6)
 
 
@@ -170,9 +200,17 @@ def test_which_streams_start_anew_does_not_depend_on_how_steps_are_grouped() -> 
 
 COMPILED: list[dict[str, Any]] = [
     *({}, {"layers": 3, "skip_connections": True, "units": 20}, {"layers": 2, "use_bias": False}),
-    *({"layers": 2, "embedding": 4, "skip_connections": True}, {"layers": 2, "embedding": 4, "units": 7}),
+    *(
+        {"layers": 2, "embedding": 4, "skip_connections": True},
+        {"layers": 2, "embedding": 4, "units": 7},
+    ),
     {"layers": 2, "layer_dropout": 0.3, "output_dropout": 0.3},
-    {"layers": 3, "skip_connections": True, "output_dropout": 0.2, "rnn": {"recurrent_dropout": 0.3}},
+    {
+        "layers": 3,
+        "skip_connections": True,
+        "output_dropout": 0.2,
+        "rnn": {"recurrent_dropout": 0.3},
+    },
     {"layers": 2, "rnn": {"kernel_regularizer": "l2", "bias_regularizer": "l1"}},
     *({"activation": "relu", "units": 7}, {"activation": "sigmoid"}, {"activation": "linear"}),
 ]
@@ -190,7 +228,10 @@ def results(
     """Return the loss of a window, the gradients, and the state after it."""
     if compiled and not any(shutil.which(name) for name in COMPILERS):
         pytest.skip("missing: a C compiler")
-    model, wanted = build_model(config(**settings), V, precision=precision), objective or Objective()
+    model, wanted = (
+        build_model(config(**settings), V, precision=precision),
+        objective or Objective(),
+    )
     gradients_of = GradientsOfParts(model, sizes, wanted, machines=Machines(), compiled=compiled)
     window, soft = tf.constant(WINDOWS[0]), tf.constant(SOFT[0, ..., : wanted.soft_width(V)])
     compute = tf.function(lambda: gradients_of(window, zero_state(model, B), soft), autograph=False)
@@ -199,12 +240,19 @@ def results(
 
 
 OBJECTIVES = Objective(0.8, 0.6), Objective(temperature=0.9)
-CASES = [*((network, Objective()) for network in COMPILED), *((COMPILED[1], each) for each in OBJECTIVES)]
+CASES = [
+    *((network, Objective()) for network in COMPILED),
+    *((COMPILED[1], each) for each in OBJECTIVES),
+]
 
 
 @pytest.mark.parametrize(("settings", "objective"), CASES, ids=str)
-def test_loss_gradients_and_state_are_those_of_keras(settings: dict[str, Any], objective: Objective) -> None:
-    expected, found = (results(settings, objective, compiled=compiled) for compiled in (False, True))
+def test_loss_gradients_and_state_are_those_of_keras(
+    settings: dict[str, Any], objective: Objective
+) -> None:
+    expected, found = (
+        results(settings, objective, compiled=compiled) for compiled in (False, True)
+    )
     check_close(found, expected, atol=2e-6, rtol=1e-4)
 
 
@@ -212,11 +260,15 @@ def test_loss_gradients_and_state_are_those_of_keras(settings: dict[str, Any], o
 def test_bfloat16_changes_them_only_by_rounding(settings: dict[str, Any]) -> None:
     if not multiplies_bfloat16():
         pytest.skip("this processor does not multiply bfloat16")
-    expected, found = (results(settings, compiled=compiled, precision="bfloat16") for compiled in (False, True))
+    expected, found = (
+        results(settings, compiled=compiled, precision="bfloat16") for compiled in (False, True)
+    )
     check_close(found, expected, of_peak=0.03)
 
 
-def test_in_a_graph_results_repeat_to_the_bit_and_are_those_of_the_whole_batch_however_it_is_cut() -> None:
+def test_in_a_graph_results_repeat_to_the_bit_and_are_those_of_the_whole_batch_however_it_is_cut() -> (
+    None
+):
     tf.config.run_functions_eagerly(False)
     check_close(*(results(COMPILED[6]) for _ in range(2)))
     expected, *others = (results(COMPILED[1], sizes=sizes) for sizes in ((3, 4), (7,), (2, 2, 3)))

@@ -45,13 +45,22 @@ TEXT = np.random.default_rng(4).integers(0, 5, 60).astype(np.uint8)
 def test_the_standard_error_is_that_of_means_of_300_characters_however_they_come(size: int) -> None:
     rng = np.random.default_rng(0)
     hard = np.repeat(rng.normal(2, 0.5, 5), 600)[:2700]  # passages, for both
-    texts = [np.append(hard + rng.normal(0, 0.1, 2700), [9.0] * 299).astype(np.float32) for _ in range(2)]
+    texts = [
+        np.append(hard + rng.normal(0, 0.1, 2700), [9.0] * 299).astype(np.float32) for _ in range(2)
+    ]
     one, other = (mean_score(np.split(text, range(size, len(text), size))) for text in texts)
-    means = [[text[300 * block :][:300].astype(np.float64).mean() for block in range(9)] for text in texts]
+    means = [
+        [text[300 * block :][:300].astype(np.float64).mean() for block in range(9)]
+        for text in texts
+    ]
     assert one.standard_error == pytest.approx(reference.standard_error(means[0]), rel=0.01)
     differences = [a - b for a, b in zip(*means, strict=True)]
-    assert one.difference_error(other) == pytest.approx(reference.standard_error(differences), rel=0.01)
-    assert mean_score([np.array([1.0], np.float32), np.array([[2.0], [6.0]], np.float32)]) == Score(3.0, 3)
+    assert one.difference_error(other) == pytest.approx(
+        reference.standard_error(differences), rel=0.01
+    )
+    assert mean_score([np.array([1.0], np.float32), np.array([[2.0], [6.0]], np.float32)]) == Score(
+        3.0, 3
+    )
     assert mean_score([np.ones(2400)]).standard_error == 0
     assert mean_score([texts[0][:2399]]).standard_error is None
     assert mean_score([texts[0][:2400]]).standard_error is not None
@@ -60,7 +69,9 @@ def test_the_standard_error_is_that_of_means_of_300_characters_however_they_come
 
 @pytest.mark.parametrize("blocks", [8, 16, 80])
 @pytest.mark.parametrize(("correlation", "least"), [(0.0, 0.005), (0.3, 0.03)])
-def test_of_100_means_about_5_are_further_off_than_two_errors(blocks: int, correlation: float, least: float) -> None:
+def test_of_100_means_about_5_are_further_off_than_two_errors(
+    blocks: int, correlation: float, least: float
+) -> None:
     rng, process = np.random.default_rng(1), np.zeros((2000, 20 + blocks))
     for time in range(1, process.shape[1]):
         process[:, time] = correlation * process[:, time - 1] + rng.normal(size=len(process))
@@ -83,8 +94,12 @@ def test_stream_scores_each_id_given_all_ids_before_it(parameters: Parameters) -
 
 
 @pytest.mark.parametrize("window", [1, 7, 59, 60, 1000])
-def test_a_window_is_scored_from_the_zero_state_among_others_or_alone(parameters: Parameters, window: int) -> None:
-    windows = [TEXT[start : start + window + 1].tolist() for start in range(0, len(TEXT) - 1, window)]
+def test_a_window_is_scored_from_the_zero_state_among_others_or_alone(
+    parameters: Parameters, window: int
+) -> None:
+    windows = [
+        TEXT[start : start + window + 1].tolist() for start in range(0, len(TEXT) - 1, window)
+    ]
     expected = [score for text in windows for score in reference.nats(parameters, text)]
     options: Any
     for options in ({}, {"windows_at_once": 3}):
@@ -99,7 +114,9 @@ def test_estimate_reads_each_piece_after_its_warm_up(parameters: Parameters) -> 
     expected = [*reference.nats(parameters, text[:8]), *pieces[0], *pieces[1]]
     estimate = estimate_stream(parameters, TEXT[:22], streams=3, warm_up=2)
     assert estimate.nats_per_char == pytest.approx(np.mean(expected), abs=1e-5)
-    assert estimate_stream(parameters, TEXT, streams=1) == mean_score(score_stream(parameters, TEXT))
+    assert estimate_stream(parameters, TEXT, streams=1) == mean_score(
+        score_stream(parameters, TEXT)
+    )
 
 
 def test_what_cannot_be_scored_is_refused(parameters: Parameters) -> None:
@@ -128,7 +145,10 @@ def test_windows_that_overflow_in_several_threads_are_refused_without_a_warning(
 
 
 def test_the_error_of_a_mean_of_some_characters_is_that_of_a_ratio_of_sums() -> None:
-    rng, positions = np.random.default_rng(0), np.array([0, 299, 300, 650, 899, 1000, 1300, 1500, 2000, 2399])
+    rng, positions = (
+        np.random.default_rng(0),
+        np.array([0, 299, 300, 650, 899, 1000, 1300, 1500, 2000, 2399]),
+    )
     values = rng.random(10)
     mean, error = mean_and_error(values, positions)
     sums = [(values - values.mean())[positions // 300 == block].sum() for block in range(8)]
@@ -145,12 +165,17 @@ def test_a_difference_is_clear_beyond_three_errors_and_what_is_shown_of_it() -> 
         *((6e-5, 0.0, True), (4e-5, 0.0, False)),
     ):
         assert Difference(nats, error).is_clear is is_clear
-    assert (str(Difference(-0.25, 0.0125)), str(Difference(0.25, None))) == ("0.2500 ± 0.0125 nats", "0.2500 nats")
+    assert (str(Difference(-0.25, 0.0125)), str(Difference(0.25, None))) == (
+        "0.2500 ± 0.0125 nats",
+        "0.2500 nats",
+    )
     assert Score(3.5, 9).minus(Score(1.25, 9)) == Difference(2.25, None)
 
 
 def test_bits_and_perplexity_are_those_of_the_definition_and_infinite_beyond_a_float() -> None:
-    assert [scoring.bits(1.5), scoring.perplexity(1.5)] == pytest.approx([1.5 * math.log2(math.e), math.e**1.5])
+    assert [scoring.bits(1.5), scoring.perplexity(1.5)] == pytest.approx(
+        [1.5 * math.log2(math.e), math.e**1.5]
+    )
     assert scoring.perplexity(1e4) == scoring.perplexity(math.inf) == math.inf
 
 
@@ -203,13 +228,21 @@ class Definition:
         return (kept + lost * below) / sum(counts)
 
 
-@given(training=TEXTS, text=TEXTS, order=st.integers(1, 5), first=st.integers(0, 5), block=st.integers(1, 40))
+@given(
+    training=TEXTS,
+    text=TEXTS,
+    order=st.integers(1, 5),
+    first=st.integers(0, 5),
+    block=st.integers(1, 40),
+)
 def test_predictions_and_nats_are_those_of_the_definition(
     training: list[int], text: list[int], order: int, first: int, block: int
 ) -> None:
     definition, ids = Definition(training, 4, order), np.array(text, np.uint8)
     contexts = [tuple(text[max(0, i - order + 1) : i]) for i in range(len(text))]
-    expected = [[definition.probability(context, index) for index in range(4)] for context in contexts]
+    expected = [
+        [definition.probability(context, index) for index in range(4)] for context in contexts
+    ]
     model = count_ngrams(np.array(training, np.uint8), vocabulary_size=4, order=order)
     found = [row for rows in predict_ngrams(model, ids, first=first, block=block) for row in rows]
     np.testing.assert_allclose(found, expected[first:], rtol=1e-9)
@@ -238,16 +271,24 @@ TRAINING, HELD = LETTERS.encode(PLAYS[:30_000]), LETTERS.encode(PLAYS[30_000:])
 def test_score_of_the_compressor_is_what_the_text_adds_to_the_training_text() -> None:
     before, both = PLAYS[:30_001].encode(), PLAYS.encode()
     added = len(lzma.compress(both, preset=9)) - len(lzma.compress(before, preset=9))
-    assert compressed_nats(HELD, LETTERS, TRAINING) == pytest.approx(8 * math.log(2) * added / 9_999, rel=0.02)
+    assert compressed_nats(HELD, LETTERS, TRAINING) == pytest.approx(
+        8 * math.log(2) * added / 9_999, rel=0.02
+    )
     for length, added in ((580, 180), (740, 232)):  # fewer than 200 bytes say little
         both = PLAYS[: 30_000 + length].encode()
-        assert len(lzma.compress(both, preset=9)) - len(lzma.compress(before, preset=9)) == pytest.approx(added, abs=15)
+        assert len(lzma.compress(both, preset=9)) - len(
+            lzma.compress(before, preset=9)
+        ) == pytest.approx(added, abs=15)
         assert ("lzma" in baseline_scores(HELD[:length], LETTERS, TRAINING)) == (added > 200)
 
 
 def test_a_text_too_short_or_too_uniform_for_the_compressor_has_no_score_of_it() -> None:
     uniform = np.zeros(5_000, int)
-    for training, text in ((TRAINING, HELD[:2]), (TRAINING, uniform), (np.zeros(50_000, int), uniform)):
+    for training, text in (
+        (TRAINING, HELD[:2]),
+        (TRAINING, uniform),
+        (np.zeros(50_000, int), uniform),
+    ):
         assert set(baseline_scores(text, LETTERS, training)) == {"uniform", "unigram", "5-gram"}
 
 
@@ -261,10 +302,14 @@ def nats_of_baselines(*arguments: Any) -> dict[str, float]:
     return {name: score.nats_per_char for name, score in scores.items()}
 
 
-def test_every_baseline_has_its_score_on_all_characters_but_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_baseline_has_its_score_on_all_characters_but_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     size = len(LETTERS)
     counts = np.bincount(TRAINING, minlength=size) + 1
-    five = np.concatenate(list(score_ngrams(count_ngrams(TRAINING, vocabulary_size=size, order=5), HELD)))
+    five = np.concatenate(
+        list(score_ngrams(count_ngrams(TRAINING, vocabulary_size=size, order=5), HELD))
+    )
     assert len(five) == 9_999
     assert nats_of_baselines(TRAINING) == {
         "uniform": pytest.approx(math.log(size)),
@@ -275,7 +320,9 @@ def test_every_baseline_has_its_score_on_all_characters_but_the_first(monkeypatc
     alone = {"uniform": math.log(size), "lzma": compressed_nats(HELD, LETTERS, TRAINING[:0])}
     assert nats_of_baselines() == alone  # without a training text
     expected = nats_of_baselines(TRAINING[-1_000:])
-    monkeypatch.setattr(baselines, "MAX_TRAINING_CHARACTERS", 1_000)  # only the end of a long one is used
+    monkeypatch.setattr(
+        baselines, "MAX_TRAINING_CHARACTERS", 1_000
+    )  # only the end of a long one is used
     assert nats_of_baselines(TRAINING) == expected
 
 
@@ -286,8 +333,12 @@ def test_the_comparison_has_the_margin_and_the_error_of_the_paired_blocks() -> N
     rng = np.random.default_rng(2)
     hard = np.repeat(rng.normal(2, 0.5, 40), 250)[:9_999]  # passages that are hard for both models
     nats = hard + rng.normal(0, 0.1, 9_999)
-    five = np.concatenate([*score_ngrams(count_ngrams(TRAINING, vocabulary_size=len(LETTERS), order=5), HELD)])
-    comparison = Comparison.of(mean_score([nats]), baseline_scores(HELD, LETTERS, TRAINING)["5-gram"])
+    five = np.concatenate(
+        [*score_ngrams(count_ngrams(TRAINING, vocabulary_size=len(LETTERS), order=5), HELD)]
+    )
+    comparison = Comparison.of(
+        mean_score([nats]), baseline_scores(HELD, LETTERS, TRAINING)["5-gram"]
+    )
     blocks = (five - nats)[: 33 * 300].reshape(33, 300).mean(1).tolist()
     assert comparison.ngram_nats_per_char == pytest.approx(five.mean())
     assert comparison.margin_nats == pytest.approx(five.mean() - nats.mean())
@@ -352,4 +403,6 @@ def test_windows_of_a_network_with_a_large_vocabulary_are_read_in_little_memory(
     parameters = random_parameters(vocabulary_size=100_000, units=1)
     with memory_limit(40_000_000):  # the logits of 128 windows at once are 51 MB
         score = mean_score(score_windows(parameters, np.arange(200), window=1))
-    assert score.nats_per_char == pytest.approx(mean_score(score_stream(parameters, np.arange(200))).nats_per_char, 0.1)
+    assert score.nats_per_char == pytest.approx(
+        mean_score(score_stream(parameters, np.arange(200))).nats_per_char, 0.1
+    )

@@ -49,9 +49,17 @@ def damage(run: Path, kind: str) -> None:
             (run / "last.safetensors").unlink(missing_ok=True)
 
 
-DAMAGES = ("cut checkpoint", "lost checkpoint", "half a line", "unfinished files", "no last.safetensors")
+DAMAGES = (
+    "cut checkpoint",
+    "lost checkpoint",
+    "half a line",
+    "unfinished files",
+    "no last.safetensors",
+)
 EVENTS = st.tuples(
-    st.sampled_from([interrupt_after, crash_after]), st.integers(1, 50), st.lists(st.sampled_from(DAMAGES), max_size=2)
+    st.sampled_from([interrupt_after, crash_after]),
+    st.integers(1, 50),
+    st.lists(st.sampled_from(DAMAGES), max_size=2),
 )
 
 
@@ -59,7 +67,8 @@ EVENTS = st.tuples(
 @settings(max_examples=25, deadline=None)
 @given(st.lists(EVENTS, min_size=1, max_size=4))
 def test_a_run_ends_like_one_that_was_left_alone(
-    tmp_path_factory: pytest.TempPathFactory, history: list[tuple[Callable[[int], Faults], int, list[str]]]
+    tmp_path_factory: pytest.TempPathFactory,
+    history: list[tuple[Callable[[int], Faults], int, list[str]]],
 ) -> None:
     whole = train(tmp_path_factory.mktemp("whole") / "run")
     with tempfile.TemporaryDirectory() as place:
@@ -72,7 +81,9 @@ def test_a_run_ends_like_one_that_was_left_alone(
                     train(run.parent, faults=end(step))
             newest, *_ = saved_steps(run / "checkpoints") or [0]
             models = (*run.glob("*.safetensors"), *run.glob("checkpoints/step-*"))
-            assert max([read_fields(path)["step"] for path in models], default=0) <= newest  # one path
+            assert (
+                max([read_fields(path)["step"] for path in models], default=0) <= newest
+            )  # one path
             for kind in damages:
                 damage(run, kind)
         ended = resume(run)
@@ -85,7 +96,10 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/fd"
 OVERRIDES = ("training.steps=20", "sampling.length=4")
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 WATCHERS: list[Callable[[], object]] = []
-STARTS = [pytest.param(0, marks=pytest.mark.slow), *(pytest.param(n, marks=pytest.mark.nightly) for n in (1, 2))]
+STARTS = [
+    pytest.param(0, marks=pytest.mark.slow),
+    *(pytest.param(n, marks=pytest.mark.nightly) for n in (1, 2)),
+]
 starts = pytest.mark.parametrize("start", STARTS)
 """Every third write is tried, from this one on: all of them at night."""
 
@@ -93,7 +107,9 @@ starts = pytest.mark.parametrize("start", STARTS)
 def hook(event: str, arguments: tuple[Any, ...]) -> None:
     """Tell the watcher of a call that writes, before it."""
     is_write = event in {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"}
-    is_write |= event == "open" and not isinstance(arguments[0], int) and bool(arguments[2] & WRITES)
+    is_write |= (
+        event == "open" and not isinstance(arguments[0], int) and bool(arguments[2] & WRITES)
+    )
     if WATCHERS and is_write:
         watcher = WATCHERS.pop()  # which makes such calls itself
         try:
@@ -109,7 +125,11 @@ class Disk:
     """What is on the disk of a folder: the contents of files and the names in folders when they were synchronised."""
 
     def __init__(self, root: Path) -> None:
-        self.root, self.files, self.folders = root, dict[int, bytes](), dict[int, dict[str, tuple[int, bool]]]()
+        self.root, self.files, self.folders = (
+            root,
+            dict[int, bytes](),
+            dict[int, dict[str, tuple[int, bool]]](),
+        )
         self.kept: list[int] = []
         """Descriptors, so that no number of a file is used again."""
         for path in (root, *root.iterdir()):
@@ -122,14 +142,18 @@ class Disk:
         self.kept.append(os.dup(descriptor))
         number, path = os.fstat(descriptor).st_ino, Path(f"/proc/self/fd/{descriptor}").resolve()
         if path.is_dir():
-            self.folders[number] = {entry.name: (entry.inode(), entry.is_dir()) for entry in os.scandir(path)}
+            self.folders[number] = {
+                entry.name: (entry.inode(), entry.is_dir()) for entry in os.scandir(path)
+            }
         else:
             self.files[number] = Path(f"/proc/self/fd/{descriptor}").read_bytes()
 
     def rebuild(self, target: Path, number: int | None = None) -> Path:
         """Write what is left when the power fails."""
         target.mkdir()
-        for name, (found, is_folder) in self.folders.get(number or self.root.stat().st_ino, {}).items():
+        for name, (found, is_folder) in self.folders.get(
+            number or self.root.stat().st_ino, {}
+        ).items():
             if is_folder:
                 self.rebuild(target / name, found)
             else:
@@ -138,7 +162,9 @@ class Disk:
 
 
 @contextmanager
-def watching(watcher: Callable[[], object], monkeypatch: pytest.MonkeyPatch, disk: Disk) -> Iterator[None]:
+def watching(
+    watcher: Callable[[], object], monkeypatch: pytest.MonkeyPatch, disk: Disk
+) -> Iterator[None]:
     """Call a function before each call that writes."""
 
     def fsync(descriptor: int) -> None:
@@ -162,7 +188,9 @@ def train_in(root: Path, promised: list[int]) -> Trained:
         shutil.rmtree(root / "run", ignore_errors=True)
         begin(root / "run", *OVERRIDES, text=root / "text.txt")
     promised.append(0)
-    return resume(root / "run", faults=Faults(after_call=lambda step: promised.append((step - 1) // 4 * 4)))
+    return resume(
+        root / "run", faults=Faults(after_call=lambda step: promised.append((step - 1) // 4 * 4))
+    )
 
 
 def copy_text(reference: Trained, root: Path) -> Path:
@@ -195,7 +223,11 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 def test_a_run_that_ends_before_any_write_goes_on_and_keeps_what_was_saved(
     cause: str, start: int, reference: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root, promised, left = copy_text(reference, tmp_path / "root"), list[int](), dict[Path, int | None]()
+    root, promised, left = (
+        copy_text(reference, tmp_path / "root"),
+        list[int](),
+        dict[Path, int | None](),
+    )
     disk, numbers = Disk(root), itertools.count(-start)
 
     def keep() -> None:
@@ -222,9 +254,15 @@ def test_a_write_that_fails_is_told(
 ) -> None:
     number, has_failed = start, True
     while has_failed:
-        root, promised, waiting = copy_text(reference, tmp_path / f"{number}"), list[int](), iter(range(number, -1, -1))
+        root, promised, waiting = (
+            copy_text(reference, tmp_path / f"{number}"),
+            list[int](),
+            iter(range(number, -1, -1)),
+        )
 
-        def fail(waiting: Iterator[int] = waiting, code: int = (errno.ENOSPC, errno.EIO)[number % 2]) -> None:
+        def fail(
+            waiting: Iterator[int] = waiting, code: int = (errno.ENOSPC, errno.EIO)[number % 2]
+        ) -> None:
             if next(waiting, None) == 0:  # once
                 raise OSError(code, os.strerror(code))
 

@@ -39,7 +39,10 @@ GRACE_SECONDS, MACHINE_SECONDS = 60, 600
 
 def newest_step(run: Path) -> int:
     """Return the step of the newest checkpoint of a run; -1 if there is none."""
-    return max((int(path.stem.removeprefix("step-")) for path in run.glob("checkpoints/step-*")), default=-1)
+    return max(
+        (int(path.stem.removeprefix("step-")) for path in run.glob("checkpoints/step-*")),
+        default=-1,
+    )
 
 
 def differences(one: Path, other: Path) -> set[str]:
@@ -57,7 +60,10 @@ def parts_of(run: Path) -> dict[str, Any]:
         found = {
             **repeatable_files(folder),
             **{path.name: path.read_bytes() for path in folder.glob(SOFT_TARGETS)},
-            "metrics.jsonl": [{key: line[key] for key in line if key not in CLOCK} for line in read_metrics(folder)],
+            "metrics.jsonl": [
+                {key: line[key] for key in line if key not in CLOCK}
+                for line in read_metrics(folder)
+            ],
             "tensorboard": event_steps(folder),
         }
         parts |= {str(folder.relative_to(run) / name): value for name, value in found.items()}
@@ -72,7 +78,9 @@ def nightly_command(text: Path, run: Path, *overrides: str) -> list[str]:
 
 def run_to_its_end(line: list[str], variables: Mapping[str, str] | None = None) -> None:
     """Give a command, with these further variables of the environment, and check that it is done."""
-    ended = subprocess.run(line, env={**os.environ, **(variables or {})}, capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        line, env={**os.environ, **(variables or {})}, capture_output=True, text=True, check=False
+    )
     assert ended.returncode == 0, ended.stderr
 
 
@@ -80,7 +88,12 @@ def run_to_its_end(line: list[str], variables: Mapping[str, str] | None = None) 
 
 
 START = (
-    *("training.steps=60", "training.evaluations=3", "training.growing_windows=true", "sampling.length=40"),
+    *(
+        "training.steps=60",
+        "training.evaluations=3",
+        "training.growing_windows=true",
+        "sampling.length=40",
+    ),
     *("training.ngram_weight=0.3", "training.teacher_weight=0.3"),
 )
 TEACHERS = "training.teachers={recipe: tiny, seeds: [1, 2]}"
@@ -125,9 +138,13 @@ MOMENTS_WITHOUT_TEACHERS = {
 
 def write_many_texts(folder: Path) -> Path:
     """Write the beginning of the plays as many small files, and return their folder."""
-    plays = write_plays(folder / "plays.txt", characters=DOCUMENTS * CHARACTERS_PER_DOCUMENT).read_text("utf-8")
+    plays = write_plays(
+        folder / "plays.txt", characters=DOCUMENTS * CHARACTERS_PER_DOCUMENT
+    ).read_text("utf-8")
     starts = range(0, len(plays), CHARACTERS_PER_DOCUMENT)
-    return write_texts(folder, *(plays[start : start + CHARACTERS_PER_DOCUMENT] for start in starts))
+    return write_texts(
+        folder, *(plays[start : start + CHARACTERS_PER_DOCUMENT] for start in starts)
+    )
 
 
 def wait_for_moment(process: Process, folder: Path, pattern: str, *, later_seconds: float) -> None:
@@ -155,15 +172,21 @@ def test_a_killed_start_ends_like_an_undisturbed_one_if_it_is_repeated(
     if pattern.startswith("cache"):
         variables["XDG_CACHE_HOME"] = str(tmp_path / "cache")
     with started(line, env={**os.environ, **variables}) as (process,):
-        wait_for_moment(process, tmp_path, pattern, later_seconds=random.Random(seed).uniform(0, seconds))
+        wait_for_moment(
+            process, tmp_path, pattern, later_seconds=random.Random(seed).uniform(0, seconds)
+        )
         process.kill()
     run_to_its_end(line, variables)
     assert differences(undisturbed, tmp_path / "run") == set()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("pattern", "seconds"), MOMENTS_WITHOUT_TEACHERS.values(), ids=MOMENTS_WITHOUT_TEACHERS)
-def test_a_start_that_gets_two_signals_ends_cleanly(pattern: str, seconds: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("pattern", "seconds"), MOMENTS_WITHOUT_TEACHERS.values(), ids=MOMENTS_WITHOUT_TEACHERS
+)
+def test_a_start_that_gets_two_signals_ends_cleanly(
+    pattern: str, seconds: float, tmp_path: Path
+) -> None:
     rng = random.Random(0)
     run = tmp_path / "run"
     with started(nightly_command(write_many_texts(tmp_path), run, *START)) as (process,):
@@ -181,7 +204,12 @@ def test_a_start_that_gets_two_signals_ends_cleanly(pattern: str, seconds: float
 
 
 TRAINING = (
-    *("model.layers=2", "model.layer_dropout=0.1", "model.output_dropout=0.1", "sampling.length=40"),
+    *(
+        "model.layers=2",
+        "model.layer_dropout=0.1",
+        "model.output_dropout=0.1",
+        "sampling.length=40",
+    ),
     *("training.average_momentum=0.9", "training.state_reset=0.1", "training.log_every=10"),
     *("training.shuffle=true", "training.growing_windows=true"),
     *("training.steps=720", "training.evaluations=36"),
@@ -249,9 +277,13 @@ def test_a_run_that_is_killed_again_and_again_ends_like_an_uninterrupted_one(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("until", [".lock", "best.safetensors"])
-def test_a_signal_before_the_first_step_or_a_second_one_stops_at_once(until: str, tmp_path: Path) -> None:
+def test_a_signal_before_the_first_step_or_a_second_one_stops_at_once(
+    until: str, tmp_path: Path
+) -> None:
     endless = settings("training.steps=100000", "training.evaluations=1000")
-    with started(command_line("train", "-c", "tiny", *endless, "-r", tmp_path / "run")) as (process,):
+    with started(command_line("train", "-c", "tiny", *endless, "-r", tmp_path / "run")) as (
+        process,
+    ):
         wait_until((tmp_path / "run" / until).is_file, [process])
         both_at_one_moment = [signal.SIGSTOP, INTERRUPT, TERMINATE, signal.SIGCONT]
         for number in [TERMINATE] if until == ".lock" else both_at_one_moment:
@@ -268,9 +300,19 @@ def test_a_signal_before_the_first_step_or_a_second_one_stops_at_once(until: str
 STEPS = 200
 LOST = "charlm: TF_CONFIG: another worker has ended or does not answer"
 DIFFICULT = (
-    *("model.layers=2", "model.skip_connections=true", "model.layer_dropout=0.2", "model.rnn.dropout=0.1"),
+    *(
+        "model.layers=2",
+        "model.skip_connections=true",
+        "model.layer_dropout=0.2",
+        "model.rnn.dropout=0.1",
+    ),
     *("training.average_momentum=0.9", "training.state_reset=0.1", "training.optimizer.name=muon"),
-    *("training.parts=2", "training.batch_size=12", "training.schedule.name=constant", "training.evaluations=20"),
+    *(
+        "training.parts=2",
+        "training.batch_size=12",
+        "training.schedule.name=constant",
+        "training.evaluations=20",
+    ),
 )
 """Everything that machines could do differently."""
 
@@ -295,8 +337,15 @@ def training(lines: Sequence[list[str]]) -> Iterator[list[Process]]:
     with contextlib.ExitStack() as stack:
         for index, line in enumerate(lines):
             config = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
-            variables = {**os.environ, "TF_CONFIG": config if len(lines) > 1 else ""}  # a single one is a machine alone
-            options: dict[str, Any] = {"stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL, "env": variables}
+            variables = {
+                **os.environ,
+                "TF_CONFIG": config if len(lines) > 1 else "",
+            }  # a single one is a machine alone
+            options: dict[str, Any] = {
+                "stderr": subprocess.STDOUT,
+                "stdin": subprocess.DEVNULL,
+                "env": variables,
+            }
             processes += stack.enter_context(started(line, **options))
         yield processes
 
@@ -304,7 +353,10 @@ def training(lines: Sequence[list[str]]) -> Iterator[list[Process]]:
 def train_with(*lines: list[str], code: int = 0) -> list[str]:
     """Run a command line for each worker; return what each has printed, once it has ended with this exit code."""
     with training(lines) as processes:
-        ended = [(process.communicate(timeout=MACHINE_SECONDS)[0], process.returncode) for process in processes]
+        ended = [
+            (process.communicate(timeout=MACHINE_SECONDS)[0], process.returncode)
+            for process in processes
+        ]
     assert [found for _, found in ended] == [code] * len(ended), ended
     return [printed for printed, _ in ended]
 
@@ -320,7 +372,9 @@ def of_two(text: Path) -> Path:
     """Return a run of two machines."""
     run = text.parent / "two"
     _, told = train_with(*2 * [train_line(text, run, steps=STEPS)])
-    lines = [line for line in told.splitlines() if line != "charlm: reading the text"]  # printed after half a second
+    lines = [
+        line for line in told.splitlines() if line != "charlm: reading the text"
+    ]  # printed after half a second
     assert lines == [
         "charlm: TF_CONFIG: this is worker 1; waiting for 1 other worker",
         "charlm: all steps done; the run is on worker 0",
@@ -331,7 +385,9 @@ def of_two(text: Path) -> Path:
 @pytest.mark.slow
 def test_machines_add_up_the_gradients_of_one(text: Path, tmp_path: Path) -> None:
     """Without dropout; the last bits differ, as the sums are in another order."""
-    line = command_line("train", text, "-c", "tiny", *settings("training.steps=10", "training.batch_size=12"))
+    line = command_line(
+        "train", text, "-c", "tiny", *settings("training.steps=10", "training.batch_size=12")
+    )
     found = []
     for count in (1, 2, 3):
         train_with(*count * [[*line, "-r", str(tmp_path / str(count))]])
@@ -342,7 +398,9 @@ def test_machines_add_up_the_gradients_of_one(text: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_a_lost_machine_ends_the_other_and_two_go_on_to_the_same_bits(of_two: Path, text: Path, tmp_path: Path) -> None:
+def test_a_lost_machine_ends_the_other_and_two_go_on_to_the_same_bits(
+    of_two: Path, text: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     for lost, number, begin in ((1, KILL, text), (0, KILL, None), (1, signal.SIGSTOP, None)):
         before = newest_step(run)
@@ -369,10 +427,16 @@ def test_other_settings_another_text_and_a_missing_one_end_all(
     other = tmp_path / "other.txt"
     if first is not None:
         other.write_text(text.read_text(encoding="utf-8")[first:], encoding="utf-8")
-    lines = train_line(text, tmp_path / "run", steps=20), train_line(other, tmp_path / "run", *options, steps=20)
+    lines = (
+        train_line(text, tmp_path / "run", steps=20),
+        train_line(other, tmp_path / "run", *options, steps=20),
+    )
     for index, printed in enumerate(train_with(*lines, code=1)):
         if first is not None:
-            assert f"TF_CONFIG: worker 1 differs from worker 0 in {found}; must be the same on all" in printed
+            assert (
+                f"TF_CONFIG: worker 1 differs from worker 0 in {found}; must be the same on all"
+                in printed
+            )
         else:
             assert (LOST, "other.txt: no such file or folder")[index] in printed
     assert not (tmp_path / "run").exists()

@@ -15,12 +15,21 @@ from charlm.network.rnn import Floats
 
 SOURCE = FILES / "charlm.c"
 HEADER = FILES / "charlm.h"
-STATUSES = re.findall(r"^    (CHARLM_[A-Z0-9_]+)[ ,]", HEADER.read_text(encoding="utf-8"), re.MULTILINE)
+STATUSES = re.findall(
+    r"^    (CHARLM_[A-Z0-9_]+)[ ,]", HEADER.read_text(encoding="utf-8"), re.MULTILINE
+)
 """The names of the statuses, by number."""
 SIGNATURES: dict[str, tuple[Any, ...]] = {
     "charlm_load": (c_char_p, POINTER(c_void_p)),
     "charlm_load_memory": (c_void_p, c_size_t, POINTER(c_void_p)),
-    "charlm_encode": (c_void_p, c_char_p, c_size_t, POINTER(c_int32), POINTER(c_size_t), POINTER(c_size_t)),
+    "charlm_encode": (
+        c_void_p,
+        c_char_p,
+        c_size_t,
+        POINTER(c_int32),
+        POINTER(c_size_t),
+        POINTER(c_size_t),
+    ),
     "charlm_decode": (c_void_p, c_int32, c_char_p, POINTER(c_size_t)),
     "charlm_new_state": (c_void_p, POINTER(c_void_p)),
     "charlm_copy_state": (c_void_p, c_void_p),
@@ -79,7 +88,15 @@ class CharlmC:
         """Return the ids of a text, and how many characters were left out."""
         data, count, left_out = text.encode(), c_size_t(), c_size_t()
         ids = (c_int32 * len(data))()
-        self.use("charlm_encode", model, data, len(data), ids, ctypes.byref(count), ctypes.byref(left_out))
+        self.use(
+            "charlm_encode",
+            model,
+            data,
+            len(data),
+            ids,
+            ctypes.byref(count),
+            ctypes.byref(left_out),
+        )
         return ids[: count.value], left_out.value
 
     def decode(self, model: c_void_p, index: int) -> str:
@@ -93,10 +110,14 @@ class CharlmC:
         """Return the logits of a state, float32 [V], which may be changed."""
         return np.ctypeslib.as_array(self.functions.charlm_logits(state), (size,))
 
-    def sample(self, state: c_void_p, *, temperature: float = 1.0, top_k: int = 0, random: c_uint64) -> int:
+    def sample(
+        self, state: c_void_p, *, temperature: float = 1.0, top_k: int = 0, random: c_uint64
+    ) -> int:
         """Return the next id, which is not read."""
         index = c_int32()
-        self.use("charlm_sample", state, temperature, top_k, ctypes.byref(random), ctypes.byref(index))
+        self.use(
+            "charlm_sample", state, temperature, top_k, ctypes.byref(random), ctypes.byref(index)
+        )
         return index.value
 
     def generate(self, state: c_void_p, *, random: c_uint64, length: int = 1) -> list[int]:

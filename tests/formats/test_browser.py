@@ -53,7 +53,9 @@ class Browser:
 
     def wait(self) -> None:
         """Wait until nothing is being read or written."""
-        self.driver.execute_async_script("const done = arguments[0]; setTimeout(() => page.job.done.then(done), 20)")
+        self.driver.execute_async_script(
+            "const done = arguments[0]; setTimeout(() => page.job.done.then(done), 20)"
+        )
 
     def click(self, name: str) -> None:
         """Click an element by its id, and wait."""
@@ -62,7 +64,11 @@ class Browser:
 
     def spans(self, attribute: str) -> list[Any]:
         """Return an attribute of each character of the text."""
-        return list(self.script(f"return [...page.on.text.children].map((span) => span.{attribute} ?? null)"))
+        return list(
+            self.script(
+                f"return [...page.on.text.children].map((span) => span.{attribute} ?? null)"
+            )
+        )
 
     def press(self, key: str) -> None:
         """Press a key outside of the fields, and wait."""
@@ -85,12 +91,21 @@ class Browser:
 def driver() -> Iterator[Any]:
     """Run a headless Chromium that writes down its requests and the errors of scripts."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="missing: selenium")
-    programs = [next(filter(None, map(shutil.which, names)), None) for names in (BROWSERS, ("chromedriver",))]
+    programs = [
+        next(filter(None, map(shutil.which, names)), None)
+        for names in (BROWSERS, ("chromedriver",))
+    ]
     if None in programs:
         pytest.skip("missing: chromium or chromedriver")
     options = webdriver.ChromeOptions()
     options.binary_location = programs[0]
-    for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "window-size=1280,1000"):
+    for argument in (
+        "headless=new",
+        "no-sandbox",
+        "disable-gpu",
+        "disable-dev-shm-usage",
+        "window-size=1280,1000",
+    ):
         options.add_argument(f"--{argument}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(programs[1]))
@@ -101,11 +116,18 @@ def driver() -> Iterator[Any]:
 @pytest.fixture
 def browser(driver: Any) -> Iterator[Browser]:
     """Return the browser; the test fails if a script failed or anything but the file was asked for."""
-    driver.get_log("browser"), driver.get_log("performance")  # what comes from here on is of this test
+    (
+        driver.get_log("browser"),
+        driver.get_log("performance"),
+    )  # what comes from here on is of this test
     yield Browser(driver)
     assert driver.get_log("browser") == []
     messages = [json.loads(line["message"])["message"] for line in driver.get_log("performance")]
-    urls = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    urls = [
+        m["params"]["request"]["url"]
+        for m in messages
+        if m["method"] == "Network.requestWillBeSent"
+    ]
     assert [url for url in urls if not url.startswith(("file://", "data:"))] == []
 
 
@@ -115,7 +137,9 @@ def model(browser: Browser, tmp_path: Path) -> Model:
     return browser.open(tmp_path / "page.html", make_deep_model())
 
 
-def test_the_same_seed_gives_the_text_of_charlm_also_in_parts(browser: Browser, model: Model) -> None:
+def test_the_same_seed_gives_the_text_of_charlm_also_in_parts(
+    browser: Browser, model: Model
+) -> None:
     browser.fill(prompt="The ", temperature=0.8, top_p=0.9, seed=7, length=100)
     for _ in range(3):
         browser.click("write")
@@ -151,7 +175,9 @@ def test_a_prompt_with_a_combining_accent_is_read_and_a_stop_text_with_one_ends_
 
 
 def test_the_colours_and_the_states_are_those_of_charlm(browser: Browser, model: Model) -> None:
-    text = "The ferry lies on the mud.\n" + str(model.generate("The ", length=200, temperature=0.5, seed=1))
+    text = "The ferry lies on the mud.\n" + str(
+        model.generate("The ", length=200, temperature=0.5, seed=1)
+    )
     browser.fill(prompt=text)
     np.testing.assert_allclose(browser.spans("state"), np.hstack(model.states(text)), atol=1e-5)
     (first, *nats), (no_level, *levels) = browser.spans("dataset.nats"), browser.spans("className")
@@ -162,12 +188,18 @@ def test_the_colours_and_the_states_are_those_of_charlm(browser: Browser, model:
     assert {*expected} == {*range(5)}
 
 
-def test_the_keyboard_starts_and_stops_and_a_new_prompt_begins_anew(browser: Browser, model: Model) -> None:
+def test_the_keyboard_starts_and_stops_and_a_new_prompt_begins_anew(
+    browser: Browser, model: Model
+) -> None:
     browser.fill(prompt="The ", length=100_000, pace=30)
     keys = pytest.importorskip("selenium.webdriver", reason="missing: selenium").Keys
     browser.find("prompt").send_keys(keys.CONTROL, keys.ENTER)
-    has_some = "document.getElementById('text').textContent.length > 8 ? done() : setTimeout(look, 20)"
-    browser.driver.execute_async_script(f"const done = arguments[0], look = () => {has_some}; look()")
+    has_some = (
+        "document.getElementById('text').textContent.length > 8 ? done() : setTimeout(look, 20)"
+    )
+    browser.driver.execute_async_script(
+        f"const done = arguments[0], look = () => {has_some}; look()"
+    )
     assert browser.find("write").text == "Stop"
     browser.press("Escape")
     assert browser.find("write").text == "Write"
@@ -178,7 +210,9 @@ def test_the_keyboard_starts_and_stops_and_a_new_prompt_begins_anew(browser: Bro
     assert (browser.text_of("text"), browser.find("write").text) == ("A boat", "Write")
 
 
-def test_the_likeliest_characters_are_offered_and_unknown_ones_named(browser: Browser, model: Model) -> None:
+def test_the_likeliest_characters_are_offered_and_unknown_ones_named(
+    browser: Browser, model: Model
+) -> None:
     browser.fill(prompt="The é")
     assert browser.text_of("status").endswith(": é")
     offered = browser.choices
@@ -212,7 +246,9 @@ def test_the_page_begins_at_the_temperature_of_the_recipe_and_offers_no_reserved
     assert "the model ended the text" in browser.text_of("status")
 
 
-def test_nothing_is_wider_than_the_page_and_every_field_and_button_has_a_name(browser: Browser, tmp_path: Path) -> None:
+def test_nothing_is_wider_than_the_page_and_every_field_and_button_has_a_name(
+    browser: Browser, tmp_path: Path
+) -> None:
     for width in (400, 1280):
         metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
         browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
@@ -220,7 +256,10 @@ def test_nothing_is_wider_than_the_page_and_every_field_and_button_has_a_name(br
         browser.fill(prompt="The ", length=200, seed=1, unit=0)
         browser.click("off")
         browser.click("write")
-        root, fields = "document.documentElement", "input, select, textarea, button, canvas, [tabindex]"
+        root, fields = (
+            "document.documentElement",
+            "input, select, textarea, button, canvas, [tabindex]",
+        )
         assert browser.script(f"return {root}.scrollWidth - {root}.clientWidth") == 0
         for element in browser.driver.find_elements("css selector", fields):
             assert element.accessible_name.strip(), element.get_attribute("outerHTML")
@@ -231,7 +270,11 @@ def test_the_keyboard_chooses_a_unit_and_a_character(browser: Browser, model: Mo
     keys = pytest.importorskip("selenium.webdriver", reason="missing: selenium").Keys
     browser.fill(prompt="The ferry", unit=7)
     values = model.states("The ferry")[0][:, 7]
-    for pressed, position in (((), -1), ((keys.ARROW_LEFT, keys.ARROW_LEFT), -2), ((keys.HOME, keys.ARROW_RIGHT), 1)):
+    for pressed, position in (
+        ((), -1),
+        ((keys.ARROW_LEFT, keys.ARROW_LEFT), -2),
+        ((keys.HOME, keys.ARROW_RIGHT), 1),
+    ):
         if pressed:
             browser.find("text").send_keys(*pressed)
         assert browser.text_of("unit-value") == f"rnn.0, unit 7: {minus(values[position])}"
@@ -252,7 +295,9 @@ def without_unit(parameters: Parameters, layer: int, unit: int) -> Parameters:
 
 
 @pytest.mark.parametrize("layer", range(LAYERS))
-def test_a_unit_that_is_off_is_0_until_it_is_on_again(browser: Browser, model: Model, layer: int) -> None:
+def test_a_unit_that_is_off_is_0_until_it_is_on_again(
+    browser: Browser, model: Model, layer: int
+) -> None:
     unit, written = 5, "The "
     whole, part = model.trained.parameters, without_unit(model.trained.parameters, layer, unit)
     state = tuple(output[-1:].copy() for output in model.states(written))

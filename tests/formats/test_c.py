@@ -26,8 +26,21 @@ def test_the_weights_begin_with_the_sizes_and_have_every_number(trained: Trained
     data = export_c(trained)["model.bin"]
     head = np.frombuffer(data[8:44], "<i4").tolist()
     assert data[:8] == b"CHARLM-1"
-    assert head == [5, 2, 4, 5, 0, 0, 0, 3, 4]  # V, layers, H, width, no embedding, no skips, tanh, reserved ids
-    assert np.frombuffer(export_c(make_model(layers=1))["model.bin"][36:44], "<i4").tolist() == [-1, -1]
+    assert head == [
+        5,
+        2,
+        4,
+        5,
+        0,
+        0,
+        0,
+        3,
+        4,
+    ]  # V, layers, H, width, no embedding, no skips, tanh, reserved ids
+    assert np.frombuffer(export_c(make_model(layers=1))["model.bin"][36:44], "<i4").tolist() == [
+        -1,
+        -1,
+    ]
     assert len(data) == 44 + 4 * 5 + 4 * trained.architecture.size
     assert np.frombuffer(data[44:64], "<u4").tolist() == [10, 97, 98, 2**32 - 1, 2**32 - 1]
 
@@ -39,7 +52,14 @@ Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the program, without a warning, and with checks of every access to memory."""
     target = tmp_path_factory.mktemp("c") / "run"
-    options = ["-O1", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined", "-fno-sanitize-recover"]
+    options = [
+        "-O1",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-fsanitize=address,undefined",
+        "-fno-sanitize-recover",
+    ]
     sources = [str(SOURCE), str(SOURCE.with_name("main.c"))]
     subprocess.run(["cc", *options, *sources, "-lm", "-o", str(target)], check=True)
     return target
@@ -49,7 +69,9 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(program: Path, tmp_path: Path) -> Run:
     """Return a function that runs the program with a model, or with its file as it is given."""
 
-    def run(model: TrainedModel | bytes, *arguments: str | bytes, stdout: int = subprocess.PIPE) -> Any:
+    def run(
+        model: TrainedModel | bytes, *arguments: str | bytes, stdout: int = subprocess.PIPE
+    ) -> Any:
         data = model if isinstance(model, bytes) else export_c(model)["model.bin"]
         (tmp_path / "model.bin").write_bytes(data)
         command = [program, tmp_path / "model.bin", *arguments]
@@ -75,7 +97,9 @@ def check_text(trained: TrainedModel, run: Run, prompt: str) -> bytes:
 @pytest.mark.slow
 @every_prompt
 @pytest.mark.parametrize("likely", [0, 3, 4], ids=["line break", "unknown id", "end of text"])
-def test_it_prints_what_charlm_prints(trained: TrainedModel, run: Run, likely: int, prompt: str) -> None:
+def test_it_prints_what_charlm_prints(
+    trained: TrainedModel, run: Run, likely: int, prompt: str
+) -> None:
     trained.parameters.logits_bias[likely] += 100.0
     assert check_text(trained, run, prompt) == b""
 
@@ -83,15 +107,25 @@ def test_it_prints_what_charlm_prints(trained: TrainedModel, run: Run, likely: i
 @pytest.mark.slow
 @every_prompt
 def test_characters_without_an_id_are_left_out_and_counted(run: Run, prompt: str) -> None:
-    trained = make_model(characters=(*STRANGE, "a", "b"), layers=2, skip_connections=True, scale=1.0)
+    trained = make_model(
+        characters=(*STRANGE, "a", "b"), layers=2, skip_connections=True, scale=1.0
+    )
     assert (b"left out 1 characters" in check_text(trained, run, prompt)) == ("X" in prompt)
 
 
 @pytest.mark.slow
-def test_a_text_is_drawn_at_the_probabilities_of_the_network(trained: TrainedModel, run: Run) -> None:
+def test_a_text_is_drawn_at_the_probabilities_of_the_network(
+    trained: TrainedModel, run: Run
+) -> None:
     for tensor in trained.parameters.tensors.values():
         tensor[:] = 0
-    trained.parameters.logits_bias[:] = [0, np.log(2), np.log(4), 9, -np.inf]  # "\n", "a", "b", unknown, end of text
+    trained.parameters.logits_bias[:] = [
+        0,
+        np.log(2),
+        np.log(4),
+        9,
+        -np.inf,
+    ]  # "\n", "a", "b", unknown, end of text
 
     def draw(*options: str) -> list[float]:
         text = run(trained, "a", "7000", *options).stdout.decode()[1:]
@@ -125,7 +159,9 @@ BAD_ARGUMENTS: dict[str, tuple[str, list[str | bytes]]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("message", "arguments"), BAD_ARGUMENTS.values(), ids=BAD_ARGUMENTS)
-def test_a_bad_argument_is_refused_in_a_line(run: Run, message: str, arguments: list[str | bytes]) -> None:
+def test_a_bad_argument_is_refused_in_a_line(
+    run: Run, message: str, arguments: list[str | bytes]
+) -> None:
     done = run(make_model(), *arguments)
     assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (1, b"", 1)
     assert message in done.stderr.decode()
@@ -153,14 +189,25 @@ def fuzzer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("fuzz") / "fuzz"
     options = ["-O1", "-g", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"]
     program = str(Path(__file__).with_name("fuzz_charlm.c"))
-    command = ["clang", *options, f'-DCHARLM_C="{SOURCE}"', "-I", str(SOURCE.parent), program, "-lm"]
+    command = [
+        "clang",
+        *options,
+        f'-DCHARLM_C="{SOURCE}"',
+        "-I",
+        str(SOURCE.parent),
+        program,
+        "-lm",
+    ]
     subprocess.run([*command, "-o", target], check=True)
     return target
 
 
 def fuzz(fuzzer: Path, *arguments: str) -> bytes:
     """Return what the fuzzing program reports; it must find nothing."""
-    small = {**os.environ, "ASAN_OPTIONS": "quarantine_size_mb=16"}  # what was freed is kept, beyond libFuzzer's 2 GB
+    small = {
+        **os.environ,
+        "ASAN_OPTIONS": "quarantine_size_mb=16",
+    }  # what was freed is kept, beyond libFuzzer's 2 GB
     done = subprocess.run([fuzzer, *arguments], env=small, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr[-5000:].decode("utf-8", "replace")
     return done.stderr
@@ -180,10 +227,19 @@ def test_fuzzing_finds_no_access_outside_the_memory(fuzzer: Path, trained: Train
     Path("corpus").mkdir()
     for number, data in enumerate(fuzzed_inputs(trained, failing=0)):
         Path(f"corpus/{number}").write_bytes(data)
-    limits = ["-max_len=4096", "-timeout=10", "-detect_leaks=0", "-verbosity=1"]  # the program counts its blocks
-    limits += [f"-max_total_time={FUZZ_SECONDS}"] if FUZZ_SECONDS else ["-seed=1", f"-runs={FUZZ_RUNS}"]
+    limits = [
+        "-max_len=4096",
+        "-timeout=10",
+        "-detect_leaks=0",
+        "-verbosity=1",
+    ]  # the program counts its blocks
+    limits += (
+        [f"-max_total_time={FUZZ_SECONDS}"] if FUZZ_SECONDS else ["-seed=1", f"-runs={FUZZ_RUNS}"]
+    )
     report = fuzz(fuzzer, *limits, "corpus")
-    tries, covered = (int(re.findall(pattern, report)[-1]) for pattern in (rb"#(\d+)\s", rb"cov: (\d+)"))
+    tries, covered = (
+        int(re.findall(pattern, report)[-1]) for pattern in (rb"#(\d+)\s", rb"cov: (\d+)")
+    )
     assert tries >= FUZZ_RUNS
     assert covered > 100
 

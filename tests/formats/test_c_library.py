@@ -39,8 +39,20 @@ def library(make_once: MakeOnce) -> CharlmC:
         compiler = find_compiler()
     except CharlmError:
         pytest.skip("missing: a C compiler")
-    command = [*compiler, "-std=c11", "-O1", *WARNINGS, "-fPIC", "-shared", str(SOURCE), "-lm", "-o"]
-    return CharlmC(make_once("charlm.so", lambda path: subprocess.run([*command, path], check=True)))
+    command = [
+        *compiler,
+        "-std=c11",
+        "-O1",
+        *WARNINGS,
+        "-fPIC",
+        "-shared",
+        str(SOURCE),
+        "-lm",
+        "-o",
+    ]
+    return CharlmC(
+        make_once("charlm.so", lambda path: subprocess.run([*command, path], check=True))
+    )
 
 
 @pytest.fixture
@@ -70,7 +82,9 @@ def test_logits_are_those_of_the_reference(library: CharlmC, network: dict[str, 
     np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_model_can_be_loaded_from_memory_that_is_not_aligned(library: CharlmC, trained: TrainedModel) -> None:
+def test_model_can_be_loaded_from_memory_that_is_not_aligned(
+    library: CharlmC, trained: TrainedModel
+) -> None:
     data = export_c(trained)["model.bin"]
     memory, model = ctypes.create_string_buffer(b"x" + data), c_void_p()
     library.use("charlm_load_memory", ctypes.addressof(memory) + 1, len(data), ctypes.byref(model))
@@ -118,19 +132,25 @@ def with_word(data: bytes, place: int, word: int) -> bytes:
 
 
 @pytest.mark.parametrize("kept", NOT_A_MODEL.values(), ids=NOT_A_MODEL)
-def test_data_without_a_header_is_no_model(library: CharlmC, trained: TrainedModel, kept: int) -> None:
+def test_data_without_a_header_is_no_model(
+    library: CharlmC, trained: TrainedModel, kept: int
+) -> None:
     status, model = library.load_bytes(export_c(trained)["model.bin"][:kept])
     assert (status, model.value) == ("CHARLM_NOT_A_MODEL", None)
 
 
 @pytest.mark.parametrize("place", [0, 1])
-def test_data_with_another_beginning_is_no_model(library: CharlmC, trained: TrainedModel, place: int) -> None:
+def test_data_with_another_beginning_is_no_model(
+    library: CharlmC, trained: TrainedModel, place: int
+) -> None:
     status, model = library.load_bytes(with_word(export_c(trained)["model.bin"], place, 0))
     assert (status, model.value) == ("CHARLM_NOT_A_MODEL", None)
 
 
 @pytest.mark.parametrize("kept", CUT.values(), ids=CUT)
-def test_data_that_is_cut_short_is_damaged(library: CharlmC, trained: TrainedModel, kept: int) -> None:
+def test_data_that_is_cut_short_is_damaged(
+    library: CharlmC, trained: TrainedModel, kept: int
+) -> None:
     status, model = library.load_bytes(export_c(trained)["model.bin"][:kept])
     assert (status, model.value) == ("CHARLM_DAMAGED", None)
 
@@ -141,7 +161,9 @@ def test_data_that_is_too_long_is_damaged(library: CharlmC, trained: TrainedMode
 
 
 @pytest.mark.parametrize(("place", "word"), WRONG_WORDS.values(), ids=WRONG_WORDS)
-def test_impossible_number_is_damage(library: CharlmC, trained: TrainedModel, place: int, word: int) -> None:
+def test_impossible_number_is_damage(
+    library: CharlmC, trained: TrainedModel, place: int, word: int
+) -> None:
     status, model = library.load_bytes(with_word(export_c(trained)["model.bin"], place, word))
     assert (status, model.value) == ("CHARLM_DAMAGED", None)
 
@@ -154,9 +176,13 @@ def test_file_that_cannot_be_read_is_told_from_a_damaged_one(library: CharlmC, p
 
 
 @pytest.mark.parametrize(
-    ("kept", "status"), [(None, "CHARLM_OK"), (100, "CHARLM_DAMAGED"), (0, "CHARLM_NOT_A_MODEL")], ids=str
+    ("kept", "status"),
+    [(None, "CHARLM_OK"), (100, "CHARLM_DAMAGED"), (0, "CHARLM_NOT_A_MODEL")],
+    ids=str,
 )
-def test_file_is_loaded_as_memory_is(library: CharlmC, trained: TrainedModel, kept: int | None, status: str) -> None:
+def test_file_is_loaded_as_memory_is(
+    library: CharlmC, trained: TrainedModel, kept: int | None, status: str
+) -> None:
     Path("model.bin").write_bytes(export_c(trained)["model.bin"][:kept])
     model = c_void_p(1)
     assert library.call("charlm_load", b"model.bin", ctypes.byref(model)) == status
@@ -169,7 +195,10 @@ def test_file_is_loaded_as_memory_is(library: CharlmC, trained: TrainedModel, ke
 def test_ids_are_those_of_charlm(library: CharlmC) -> None:
     trained = make_model(characters=STRANGE)
     text = "".join(reversed(STRANGE))
-    assert library.encode(library.load(trained), text) == (trained.vocabulary.encode(text).tolist(), 0)
+    assert library.encode(library.load(trained), text) == (
+        trained.vocabulary.encode(text).tolist(),
+        0,
+    )
 
 
 def test_character_without_an_id_becomes_the_unknown_id(library: CharlmC, model: c_void_p) -> None:
@@ -191,8 +220,12 @@ def test_id_is_decoded_as_its_character(library: CharlmC, character: str) -> Non
     assert library.decode(model, STRANGE.index(character)) == character
 
 
-@pytest.mark.parametrize(("index", "expected"), [(3, "\ufffd"), (4, "")], ids=["unknown", "end of text"])
-def test_reserved_id_is_decoded_as_in_charlm(library: CharlmC, model: c_void_p, index: int, expected: str) -> None:
+@pytest.mark.parametrize(
+    ("index", "expected"), [(3, "\ufffd"), (4, "")], ids=["unknown", "end of text"]
+)
+def test_reserved_id_is_decoded_as_in_charlm(
+    library: CharlmC, model: c_void_p, index: int, expected: str
+) -> None:
     assert library.decode(model, index) == expected
 
 
@@ -211,11 +244,15 @@ BAD_TEXTS = {
 @pytest.mark.parametrize("text", BAD_TEXTS.values(), ids=BAD_TEXTS)
 def test_text_that_is_not_utf8_has_no_ids(library: CharlmC, model: c_void_p, text: bytes) -> None:
     ids, count, left_out = (c_int32 * 8)(), c_size_t(9), c_size_t(9)
-    status = library.call("charlm_encode", model, text, len(text), ids, ctypes.byref(count), ctypes.byref(left_out))
+    status = library.call(
+        "charlm_encode", model, text, len(text), ids, ctypes.byref(count), ctypes.byref(left_out)
+    )
     assert (status, count.value, left_out.value) == ("CHARLM_NOT_UTF8", 0, 0)
 
 
-def test_prompt_that_is_not_utf8_leaves_the_state_as_it_was(library: CharlmC, state: c_void_p) -> None:
+def test_prompt_that_is_not_utf8_leaves_the_state_as_it_was(
+    library: CharlmC, state: c_void_p
+) -> None:
     before = library.logits(state, V).copy()
     assert library.call("charlm_read_text", state, b"ab\xff", 3, None) == "CHARLM_NOT_UTF8"
     np.testing.assert_array_equal(library.logits(state, V), before)
@@ -230,7 +267,9 @@ def test_prompt_that_is_not_utf8_leaves_the_state_as_it_was(library: CharlmC, st
     ],
     ids=["end of text", "line break", "first id"],
 )
-def test_prompt_without_ids_begins_a_text(library: CharlmC, vocabulary: Vocabulary, start: int) -> None:
+def test_prompt_without_ids_begins_a_text(
+    library: CharlmC, vocabulary: Vocabulary, start: int
+) -> None:
     model = library.load(make_model(vocabulary=vocabulary))
     state, expected = library.new_state(model), library.new_state(model)
     assert library.read_text(state, "é") == 1
@@ -250,8 +289,14 @@ def test_text_without_ids_changes_no_state_that_has_read(library: CharlmC) -> No
 
 
 def test_two_models_do_not_disturb_each_other(library: CharlmC, trained: TrainedModel) -> None:
-    models = [library.load(trained), library.load(make_model(characters=STRANGE, layers=3, embedding=3))]
-    alone = [library.generate(library.new_state(model, ""), random=c_uint64(1), length=200) for model in models]
+    models = [
+        library.load(trained),
+        library.load(make_model(characters=STRANGE, layers=3, embedding=3)),
+    ]
+    alone = [
+        library.generate(library.new_state(model, ""), random=c_uint64(1), length=200)
+        for model in models
+    ]
     states = [library.new_state(model, "") for model in models]
     seeds = [c_uint64(1), c_uint64(1)]
     interleaved: list[list[int]] = [[], []]
@@ -261,7 +306,9 @@ def test_two_models_do_not_disturb_each_other(library: CharlmC, trained: Trained
     assert interleaved == alone
 
 
-def test_copied_state_continues_the_text(library: CharlmC, model: c_void_p, state: c_void_p) -> None:
+def test_copied_state_continues_the_text(
+    library: CharlmC, model: c_void_p, state: c_void_p
+) -> None:
     copy = library.new_state(model)
     library.use("charlm_copy_state", copy, state)
     expected = library.generate(state, random=c_uint64(1), length=50)
@@ -288,7 +335,9 @@ def test_changed_logits_are_drawn_from(library: CharlmC, state: c_void_p) -> Non
     assert drawn.count(1) / 4000 == pytest.approx(0.75, abs=0.02)
 
 
-@pytest.mark.parametrize(("temperature", "top_k"), [(0.0, 0), (1.0, 1)], ids=["temperature 0", "top 1"])
+@pytest.mark.parametrize(
+    ("temperature", "top_k"), [(0.0, 0), (1.0, 1)], ids=["temperature 0", "top 1"]
+)
 def test_likeliest_id_is_the_first_of_equal_ones(
     library: CharlmC, state: c_void_p, temperature: float, top_k: int
 ) -> None:
@@ -309,27 +358,40 @@ def test_logits_that_allow_no_choice_are_refused(
 ) -> None:
     library.logits(state, V)[:] = logits
     seed, index = c_uint64(1), c_int32(7)
-    assert library.call("charlm_sample", state, 0.0, 0, ctypes.byref(seed), ctypes.byref(index)) == status
+    assert (
+        library.call("charlm_sample", state, 0.0, 0, ctypes.byref(seed), ctypes.byref(index))
+        == status
+    )
     assert index.value == -1
 
 
 def test_unknown_id_alone_is_no_choice(library: CharlmC) -> None:
-    state = library.new_state(library.load(make_model(vocabulary=Vocabulary((None,), unknown_id=0))), "")
+    state = library.new_state(
+        library.load(make_model(vocabulary=Vocabulary((None,), unknown_id=0))), ""
+    )
     seed, index = c_uint64(1), c_int32()
     status = library.call("charlm_sample", state, 1.0, 0, ctypes.byref(seed), ctypes.byref(index))
     assert status == "CHARLM_NO_CHOICE"
 
 
 @pytest.mark.parametrize("temperature", [-0.1, np.nan, np.inf])
-def test_impossible_temperature_is_refused(library: CharlmC, state: c_void_p, temperature: float) -> None:
+def test_impossible_temperature_is_refused(
+    library: CharlmC, state: c_void_p, temperature: float
+) -> None:
     seed, index = c_uint64(1), c_int32()
-    status = library.call("charlm_sample", state, temperature, 0, ctypes.byref(seed), ctypes.byref(index))
+    status = library.call(
+        "charlm_sample", state, temperature, 0, ctypes.byref(seed), ctypes.byref(index)
+    )
     assert status == "CHARLM_BAD_TEMPERATURE"
 
 
-def test_state_that_has_read_nothing_has_no_next_character(library: CharlmC, model: c_void_p) -> None:
+def test_state_that_has_read_nothing_has_no_next_character(
+    library: CharlmC, model: c_void_p
+) -> None:
     seed, index = c_uint64(1), c_int32()
-    status = library.call("charlm_sample", library.new_state(model), 1.0, 0, ctypes.byref(seed), ctypes.byref(index))
+    status = library.call(
+        "charlm_sample", library.new_state(model), 1.0, 0, ctypes.byref(seed), ctypes.byref(index)
+    )
     assert status == "CHARLM_NOTHING_READ"
 
 
@@ -354,14 +416,18 @@ def test_id_out_of_range_has_no_character(library: CharlmC, model: c_void_p, ind
     assert text.value == b""
 
 
-def test_state_of_another_model_is_not_copied(library: CharlmC, trained: TrainedModel, state: c_void_p) -> None:
+def test_state_of_another_model_is_not_copied(
+    library: CharlmC, trained: TrainedModel, state: c_void_p
+) -> None:
     other = library.new_state(library.load(trained))
     assert library.call("charlm_copy_state", other, state) == "CHARLM_DIFFERENT_MODELS"
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_null_is_refused(library: CharlmC, name: str) -> None:
-    arguments = [1 if kind in {c_size_t, c_int32, ctypes.c_double} else None for kind in SIGNATURES[name]]
+    arguments = [
+        1 if kind in {c_size_t, c_int32, ctypes.c_double} else None for kind in SIGNATURES[name]
+    ]
     assert library.call(name, *arguments) == "CHARLM_NULL"
 
 
@@ -396,7 +462,9 @@ def compiler_for(name: str) -> list[str]:
 @pytest.mark.parametrize("name", LANGUAGES)
 @pytest.mark.parametrize("level", ["-O0", "-O3"])
 def test_it_compiles_without_a_warning(name: str, level: str) -> None:
-    subprocess.run([*compiler_for(name), level, *WARNINGS, "-c", SOURCE, "-o", "charlm.o"], check=True)
+    subprocess.run(
+        [*compiler_for(name), level, *WARNINGS, "-c", SOURCE, "-o", "charlm.o"], check=True
+    )
 
 
 @pytest.mark.slow
@@ -405,7 +473,16 @@ def test_program_on_the_page_prints_500_characters(name: str) -> None:
     Path("model.bin").write_bytes(export_c(make_model(characters="\n The"))["model.bin"])
     (code,) = code_blocks(text_of("docs/export.md"), "c")
     Path("yours.c").write_text(code, encoding="utf-8")
-    command = [*compiler_for(name), "-O3", *WARNINGS, "yours.c", str(SOURCE), *LINKED, "-o", "yours"]
+    command = [
+        *compiler_for(name),
+        "-O3",
+        *WARNINGS,
+        "yours.c",
+        str(SOURCE),
+        *LINKED,
+        "-o",
+        "yours",
+    ]
     subprocess.run(command, check=True)
     done = subprocess.run(["./yours"], capture_output=True, text=True, check=True)
     assert len(done.stdout) == 500
@@ -424,21 +501,36 @@ def test_program_on_the_page_explains_a_failure() -> None:
 def test_it_has_only_functions_with_its_prefix() -> None:
     """Letters of nm: T is a public function; D, B and C are data that can change; U is used from elsewhere."""
     subprocess.run(["cc", "-O1", "-c", SOURCE, "-o", "charlm.o"], check=True)
-    lines = subprocess.run(["nm", "charlm.o"], capture_output=True, text=True, check=True).stdout.splitlines()
+    lines = subprocess.run(
+        ["nm", "charlm.o"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
     symbols = [line.split()[-2:] for line in lines]
     public = [name.lstrip("_") for kind, name in symbols if kind.isupper() and kind != "U"]
     assert len(public) == len(SIGNATURES) + 6
     assert all(name.startswith("charlm_") for name in public)
     assert {kind for kind, _ in symbols}.isdisjoint("BbCDdS")
     used = {name.lstrip("_") for kind, name in symbols if kind == "U"}
-    assert used.isdisjoint({"exit", "abort", "printf", "fprintf", "puts", "putchar", "fwrite", "stdout", "stderr"})
+    assert used.isdisjoint(
+        {"exit", "abort", "printf", "fprintf", "puts", "putchar", "fwrite", "stdout", "stderr"}
+    )
 
 
 def cross_compile(target: str) -> None:
     """Build the example program with ziglang, without a warning, as ./run."""
     pytest.importorskip("ziglang", reason="missing: ziglang")
     sources = [str(SOURCE), str(SOURCE.with_name("main.c"))]
-    command = [sys.executable, "-m", "ziglang", "cc", "-target", target, "-O2", *WARNINGS, *sources, *LINKED]
+    command = [
+        sys.executable,
+        "-m",
+        "ziglang",
+        "cc",
+        "-target",
+        target,
+        "-O2",
+        *WARNINGS,
+        *sources,
+        *LINKED,
+    ]
     subprocess.run([*command, "-o", "run"], check=True)
 
 
@@ -464,7 +556,16 @@ def test_sizes_of_32_bits_are_enough(trained: TrainedModel) -> None:
 def test_two_threads_generate_the_same_text_with_one_model(trained: TrainedModel) -> None:
     Path("model.bin").write_bytes(export_c(trained)["model.bin"])
     program = Path(__file__).with_name("threads.c")
-    command = ["cc", "-O1", "-g", "-fsanitize=thread", str(program), str(SOURCE), *LINKED, "-pthread"]
+    command = [
+        "cc",
+        "-O1",
+        "-g",
+        "-fsanitize=thread",
+        str(program),
+        str(SOURCE),
+        *LINKED,
+        "-pthread",
+    ]
     built = subprocess.run([*command, "-o", "threads"], capture_output=True, check=False)
     if built.returncode:
         pytest.skip("missing: the thread sanitizer")

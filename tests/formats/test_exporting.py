@@ -28,14 +28,25 @@ from charlm.training.evaluating import EVALUATED_CHARACTERS
 
 def card_of(trained: TrainedModel, score: Any) -> str:
     known = replace(trained, facts={"score": score})
-    return model_card(known, title="plays", program="C", usage="./run", names=["charlm.h", "charlm.c", "model.bin"])
+    return model_card(
+        known,
+        title="plays",
+        program="C",
+        usage="./run",
+        names=["charlm.h", "charlm.c", "model.bin"],
+    )
 
 
-def test_the_card_has_the_score_if_it_is_known_the_settings_and_the_command(trained: TrainedModel) -> None:
+def test_the_card_has_the_score_if_it_is_known_the_settings_and_the_command(
+    trained: TrainedModel,
+) -> None:
     card = card_of(trained, {"split": "validation", "nats_per_char": 1.5})
     assert card.startswith("---\nlibrary_name: charlm\n")
     assert "license:" not in card.partition("\n---\n")[0]  # the text is not ours
-    assert "1.5000 nats per character (2.1640 bits) on at most 200,000 characters of unseen text." in card
+    assert (
+        "1.5000 nats per character (2.1640 bits) on at most 200,000 characters of unseen text."
+        in card
+    )
     assert f"```yaml\n{dump_yaml(trained.config)}```" in card
     assert "charlm train TEXT -c settings.yaml" in card
     assert "## Use\n\n./run\n\nThe export is `charlm.h`, `charlm.c` and `model.bin`." in card
@@ -48,8 +59,14 @@ def test_names_become_no_markdown_and_no_html_and_a_text_cannot_end_its_code_blo
 
 
 @pytest.mark.parametrize("name", ["onnx", "torch", "keras", "c"])
-def test_the_card_writes_at_the_temperature_of_the_recipe(trained: TrainedModel, name: FormatName) -> None:
-    for temperature, shown in ((0.5, "0.5"), (0.0, "0.01"), (0.25, "0.25")):  # the programs divide by it
+def test_the_card_writes_at_the_temperature_of_the_recipe(
+    trained: TrainedModel, name: FormatName
+) -> None:
+    for temperature, shown in (
+        (0.5, "0.5"),
+        (0.0, "0.01"),
+        (0.25, "0.25"),
+    ):  # the programs divide by it
         own = replace(trained, config={"sampling": {"temperature": temperature}})
         card = hub_files(own, FORMATS[name], {"x": b""}, title="plays")["README.md"].decode()
         usage = card[card.index("## Use") : card.index("## Score")]
@@ -69,13 +86,19 @@ def test_a_folder_has_the_export_the_card_and_the_model_file(model: Model, tmp_p
     assert tuple(FORMATS) == get_args(FormatName)
     written = export(model, tmp_path / "out", format="c")
     of_the_format = ["charlm.h", "charlm.c", "main.c", "model.bin"]
-    assert names(tmp_path / "out") == sorted(["README.md", "LICENSE", "model.safetensors", *of_the_format])
+    assert names(tmp_path / "out") == sorted(
+        ["README.md", "LICENSE", "model.safetensors", *of_the_format]
+    )
     sizes = {name: (tmp_path / "out" / name).stat().st_size for name in of_the_format}
     assert (written.path, written.files, written.check) == (tmp_path / "out", sizes, None)
-    assert str(load(tmp_path / "out/model.safetensors").generate("a", seed=1)) == str(model.generate("a", seed=1))
+    assert str(load(tmp_path / "out/model.safetensors").generate("a", seed=1)) == str(
+        model.generate("a", seed=1)
+    )
 
 
-def test_a_file_name_of_the_format_gives_that_file_alone_which_is_replaced(model: Model, tmp_path: Path) -> None:
+def test_a_file_name_of_the_format_gives_that_file_alone_which_is_replaced(
+    model: Model, tmp_path: Path
+) -> None:
     for earlier in ("", "mine"):
         (tmp_path / "page.html").write_text(earlier, encoding="utf-8")
         written = export(model, tmp_path / "page.html", format="html")
@@ -98,11 +121,15 @@ def test_where_a_folder_is_to_be_what_exists_is_left_as_it_is(model: Model, tmp_
 def test_an_export_that_is_refused_leaves_nothing_behind(model: Model, tmp_path: Path) -> None:
     message = r"torch.nn.RNN has no activation sigmoid, only tanh and relu; the formats html, onnx, keras and c"
     with pytest.raises(CharlmError, match=message):
-        export(Model(model.path, make_model(activation="sigmoid")), tmp_path / "out", format="torch")
+        export(
+            Model(model.path, make_model(activation="sigmoid")), tmp_path / "out", format="torch"
+        )
     assert names(tmp_path) == ["model.safetensors"]
 
 
-def test_a_failed_check_leaves_nothing(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_check_leaves_nothing(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The PATH has a C compiler whose program writes zeros."""
     program, compiler = "#!/bin/sh\\nhead -c 200000 /dev/zero", tmp_path / "cc"
     script = f'while [ $# -gt 1 ]; do shift; done\nprintf "{program}" > "$1"\nchmod +x "$1"\n'
@@ -116,7 +143,9 @@ def test_a_failed_check_leaves_nothing(model: Model, tmp_path: Path, monkeypatch
     assert names(tmp_path) == ["cc", "model.safetensors"]
 
 
-def test_the_card_has_names_escaped_and_no_paths(trained: TrainedModel, trained_run: Path, tmp_path: Path) -> None:
+def test_the_card_has_names_escaped_and_no_paths(
+    trained: TrainedModel, trained_run: Path, tmp_path: Path
+) -> None:
     trained.config["training"]["first_weights"] = 64 * "1"
     export(Model(tmp_path / os.fsdecode(b"a\xff\x1b"), trained), tmp_path / "strange", format="c")
     card = (tmp_path / "strange/README.md").read_text(encoding="utf-8")
@@ -186,12 +215,17 @@ def test_the_page_lists_its_tensors_in_the_order_of_its_weights(network: dict[st
     names, sizes = zip(*network_of(page)["tensors"], strict=True)
     parts = np.split(np.frombuffer(base64.b64decode(weights), "<f4"), np.cumsum(sizes)[:-1])
     found = {name: part.tolist() for name, part in zip(names, parts, strict=True)}
-    assert found == {name: tensor.ravel().tolist() for name, tensor in trained.parameters.tensors.items()}
+    assert found == {
+        name: tensor.ravel().tolist() for name, tensor in trained.parameters.tensors.items()
+    }
 
 
 def test_only_a_score_on_unseen_text_is_called_so() -> None:
     for split, score in (
-        ("validation", "1.50 nats (2.16 bits) per character on at most 200,000 characters of unseen text."),
+        (
+            "validation",
+            "1.50 nats (2.16 bits) per character on at most 200,000 characters of unseen text.",
+        ),
         ("train", ""),
     ):
         scored = replace(make_model(), facts={"score": {"split": split, "nats_per_char": 1.5}})

@@ -27,7 +27,13 @@ from charlm.training.logs import remove_events
 
 TEXT = "the cat sat on the mat.\n" * 40
 SETTINGS = (
-    *("model.units=6", "model.layers=2", "training.batch_size=4", "training.sequence_length=8", "training.parts=2"),
+    *(
+        "model.units=6",
+        "model.layers=2",
+        "training.batch_size=4",
+        "training.sequence_length=8",
+        "training.parts=2",
+    ),
     *("training.steps=10", "training.evaluations=2", "training.kernel=keras"),
     "sampling.length=0",
 )
@@ -42,19 +48,29 @@ def make(folder: Path) -> None:
     for name in ("model.safetensors", "run/best.safetensors", "run/last.safetensors"):
         model = read_model(folder / name)
         weights = {key: tensor.tolist() for key, tensor in model.parameters.tensors.items()}
-        text = str(generate_text(model, TextRequest(40, Sampler(temperature=0), seed=0, ignore_end=True)))
+        text = str(
+            generate_text(model, TextRequest(40, Sampler(temperature=0), seed=0, ignore_end=True))
+        )
         expected[name] = {"weights": weights, "text": text}
     (folder / "expected.json").write_text(json.dumps(expected) + "\n", encoding="utf-8")
 
 
 def _make_model(path: Path) -> None:
     settings = ModelConfig(layers=2, units=3, embedding=2, skip_connections=True)
-    config, vocabulary = Config(model=settings), Vocabulary(("\n", " ", "a", "é", "😀", None, None), 5, 6)
+    config, vocabulary = (
+        Config(model=settings),
+        Vocabulary(("\n", " ", "a", "é", "😀", None, None), 5, 6),
+    )
     shape = architecture(config, len(vocabulary))
     rng = np.random.default_rng(0)
-    tensors = {name: rng.standard_normal(size).astype(np.float32) for name, size in shape.shapes().items()}
+    tensors = {
+        name: rng.standard_normal(size).astype(np.float32) for name, size in shape.shapes().items()
+    }
     facts = {"step": 7, "epoch": 1.5, "score": {"split": "validation", "nats_per_char": 1.25}}
-    write_model(path, TrainedModel(Parameters(shape, tensors), vocabulary, config.model_dump(mode="json"), facts))
+    write_model(
+        path,
+        TrainedModel(Parameters(shape, tensors), vocabulary, config.model_dump(mode="json"), facts),
+    )
 
 
 def _make_run(folder: Path) -> None:
@@ -63,7 +79,9 @@ def _make_run(folder: Path) -> None:
         with contextlib.chdir(scratch):
             Path("text.txt").write_text(TEXT, encoding="utf-8")
             settings = [argument for setting in SETTINGS for argument in ("-s", setting)]
-            charlm(["train", "text.txt", "-c", "tiny", *settings, "-r", "run"], standalone_mode=False)
+            charlm(
+                ["train", "text.txt", "-c", "tiny", *settings, "-r", "run"], standalone_mode=False
+            )
         run = Path(scratch) / "run"
         remove_events(run)
         for path in (*run.glob(".*"), run / "checkpoints/step-5.safetensors"):

@@ -36,7 +36,9 @@ def show(values: Any) -> str:
 def describe_figure(figure: Figure) -> Iterator[str]:
     """Yield the size of a figure, its legend, and the titles, limits, labels and artists of its axes."""
     yield f"{show(figure.get_size_inches())} inches, {figure.get_layout_engine()!r:.40}"
-    yield from (f"legend {[text.get_text() for text in legend.get_texts()]}" for legend in figure.legends)
+    yield from (
+        f"legend {[text.get_text() for text in legend.get_texts()]}" for legend in figure.legends
+    )
     for axes in figure.axes:
         place = axes.get_subplotspec()
         geometry = place and tuple(map(int, place.get_geometry()))
@@ -52,10 +54,17 @@ def describe_artist(artist: Artist) -> Iterator[str]:
     """Yield how an artist looks and where it is."""
     match artist:
         case Line2D():
-            look = (artist.get_color(), artist.get_linestyle(), artist.get_marker(), artist.get_linewidth())
+            look = (
+                artist.get_color(),
+                artist.get_linestyle(),
+                artist.get_marker(),
+                artist.get_linewidth(),
+            )
             yield f"line {artist.get_label()} {look}: {show(artist.get_xydata())}"
         case Collection():
-            edges = np.unique(np.concatenate([[[0, 0]], *(path.vertices for path in artist.get_paths())]), axis=0)
+            edges = np.unique(
+                np.concatenate([[[0, 0]], *(path.vertices for path in artist.get_paths())]), axis=0
+            )
             colour, offsets = show(artist.get_facecolor()), show(artist.get_offsets())
             yield f"points {artist.get_label()} {colour}: {show(edges)}, {offsets}"
         case Annotation(arrow_patch=arrow) if arrow is not None:
@@ -80,7 +89,12 @@ class Outline(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.lines.append(
-            " ".join([tag, *(f"{name}={value}" for name, value in attrs if name not in ("src", "content"))])
+            " ".join(
+                [
+                    tag,
+                    *(f"{name}={value}" for name, value in attrs if name not in ("src", "content")),
+                ]
+            )
         )
 
     def handle_data(self, data: str) -> None:
@@ -94,7 +108,11 @@ def describe() -> list[str]:
     figures = draw_figures([shown])
     page = Outline(render_page([shown], figures)).lines
     figures["network with everything"] = draw_network(list_parts(large))
-    return [*(line for name in figures for line in (f"# {name}", *describe_figure(figures[name]))), "# page", *page]
+    return [
+        *(line for name in figures for line in (f"# {name}", *describe_figure(figures[name]))),
+        "# page",
+        *page,
+    ]
 
 
 if __name__ == "__main__":

@@ -13,7 +13,9 @@ from charlm.network.rnn import Parameters, State, read_outputs
 REGISTER_IDS = 3
 
 
-def shift_register(depth: int, *, reads: int | None = None, activation: str = "linear") -> Parameters:
+def shift_register(
+    depth: int, *, reads: int | None = None, activation: str = "linear"
+) -> Parameters:
     """Return a network that holds the last `depth` characters one-hot, and knows nothing of those before.
 
     Args:
@@ -32,7 +34,9 @@ def shift_register(depth: int, *, reads: int | None = None, activation: str = "l
     return one_layer_of(kernel, recurrent, logits, activation=activation)
 
 
-def one_layer(recurrent: NDArray[Any], *, activation: str = "linear", ids: int = 3, seed: int = 0) -> Parameters:
+def one_layer(
+    recurrent: NDArray[Any], *, activation: str = "linear", ids: int = 3, seed: int = 0
+) -> Parameters:
     """Return a layer with this recurrent kernel V, [H, H], and random other weights."""
     rng = np.random.default_rng(seed)
     units = len(recurrent)
@@ -53,4 +57,6 @@ def traced(parameters: Parameters, ids: Sequence[int] | NDArray[Any]) -> Trace:
 
 def states_of(parameters: Parameters, ids: Sequence[int] | NDArray[Any]) -> State:
     """Return the outputs of each layer on a text, float32 [T, H]."""
-    return read_outputs(parameters, np.asarray(ids), tuple(layer[0] for layer in parameters.zero_state(1)))
+    return read_outputs(
+        parameters, np.asarray(ids), tuple(layer[0] for layer in parameters.zero_state(1))
+    )

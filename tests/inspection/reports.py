@@ -15,12 +15,29 @@ from charlm.inspection.section import Content
 from charlm.inspection.sections import SECTIONS
 from charlm.text.vocabulary import Vocabulary
 
-CHARACTERS = (" ", "\n", "a", "b", "<", "&", '"', "\x1b", "\u202e", "\u05d0", "\u0301", "$", "\u4e2d", None)
+CHARACTERS = (
+    " ",
+    "\n",
+    "a",
+    "b",
+    "<",
+    "&",
+    '"',
+    "\x1b",
+    "\u202e",
+    "\u05d0",
+    "\u0301",
+    "$",
+    "\u4e2d",
+    None,
+)
 """With those that could break a page: markup, a control character, right-to-left marks and letters, a bare accent."""
 SMALL = Limits(300, 200, 20)
 
 
-def report(*, name: str = "runs/one", only: tuple[str, ...] = tuple(SECTIONS), **settings: int) -> Report:
+def report(
+    *, name: str = "runs/one", only: tuple[str, ...] = tuple(SECTIONS), **settings: int
+) -> Report:
     """Return a report on a random network and a random text, with some sections."""
     made = _make(**settings)
     return replace(made, name=name, contents={section: made.contents[section] for section in only})

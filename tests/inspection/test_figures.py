@@ -36,12 +36,18 @@ def points(line: Any) -> list[list[float]]:
 
 def line(figure: Figure, label: str) -> list[list[float]]:
     """Return the points of the line with a label."""
-    return points(next(each for each in figure.axes[0].lines if str(each.get_label()).startswith(label)))
+    return points(
+        next(each for each in figure.axes[0].lines if str(each.get_label()).startswith(label))
+    )
 
 
 def test_the_context_is_drawn_with_its_errors_beside_the_n_grams() -> None:
     numbers: dict[str, Any] = {
-        **{"characters": np.array([0, 1, 2]), "nats": np.array([4.0, 3, 2]), "standard_errors": np.full(3, 0.25)},
+        **{
+            "characters": np.array([0, 1, 2]),
+            "nats": np.array([4.0, 3, 2]),
+            "standard_errors": np.full(3, 0.25),
+        },
         **{"gains": np.array([2.5, 1.5, 0.005]), "gain_errors": np.full(3, 0.002)},
         **{"ngram_order": np.array([2, 3]), "ngram_nats": np.array([2.5, 1])},
         **{"ngram_standard_errors": np.full(2, 0.125), "whole_nats": 1.5, "used": 2},
@@ -63,7 +69,9 @@ def test_the_context_is_drawn_with_its_errors_beside_the_n_grams() -> None:
 
 def test_an_exponent_of_minus_infinity_is_not_drawn() -> None:
     exponents = np.array([-0.05, -0.4, -np.inf])
-    chart = lyapunov_chart(replace(found("lyapunov").data, exponents=exponents, standard_errors=np.zeros(3)))
+    chart = lyapunov_chart(
+        replace(found("lyapunov").data, exponents=exponents, standard_errors=np.zeros(3))
+    )
     drawn = points(chart.draw().axes[0].lines[0])
     np.testing.assert_array_equal(drawn, [[1, -0.05], [2, -0.4], [3, np.nan]])
 
@@ -74,7 +82,9 @@ def log_panel(*values: float, band: tuple[list[float], ...] = ()) -> Panel:
     return Panel("a", ("x", "y"), {"a": curve}, y_scale="log")
 
 
-def test_a_logarithmic_axis_ends_where_rounding_begins_and_without_a_positive_value_is_linear() -> None:
+def test_a_logarithmic_axis_ends_where_rounding_begins_and_without_a_positive_value_is_linear() -> (
+    None
+):
     figure = draw_panels([log_panel(1, 0.1, band=([1e-67, 1e-50], [1, 1]))])
     assert figure.axes[0].get_ylim() == (1e-10, 3)
     low, high = draw_panels([log_panel(0.3, 0.5)]).axes[0].get_ylim()
@@ -117,7 +127,8 @@ def test_the_users_own_settings_do_not_count_and_come_back() -> None:
 
 def test_runs_that_differ_in_their_seed_are_their_mean_with_its_standard_error() -> None:
     one, two, other = (
-        [Panel("a", ("x", "y"), {"b": Curve(range(3), values)})] for values in ([1, 4, 0], [3, 4, 9], [5] * 3)
+        [Panel("a", ("x", "y"), {"b": Curve(range(3), values)})]
+        for values in ([1, 4, 0], [3, 4, 9], [5] * 3)
     )
     (panel,) = compare_panels({"seeds": [one, two], "other": [other]})
     mean, alone = panel.curves["seeds"], panel.curves["other"]
@@ -129,9 +140,13 @@ def test_runs_that_differ_in_their_seed_are_their_mean_with_its_standard_error()
 
 def test_on_logarithmic_axes_the_mean_is_geometric() -> None:
     """Otherwise one curve that falls slowly would hide all others."""
-    mean = mean_curve([Curve(range(3), [1.0, 1e-2, 0.0]), Curve(range(3), [1.0, 1e-8, 1.0])], is_geometric=True)
+    mean = mean_curve(
+        [Curve(range(3), [1.0, 1e-2, 0.0]), Curve(range(3), [1.0, 1e-8, 1.0])], is_geometric=True
+    )
     np.testing.assert_allclose(np.asarray(mean.y), np.array([1, 1e-5, 0]), rtol=1e-9)
-    np.testing.assert_allclose(np.array(mean.band)[:, :2], np.array([[1, 1e-8], [1, 1e-2]]), rtol=1e-9)
+    np.testing.assert_allclose(
+        np.array(mean.band)[:, :2], np.array([[1, 1e-8], [1, 1e-2]]), rtol=1e-9
+    )
 
 
 @pytest.mark.filterwarnings("error")
@@ -145,8 +160,12 @@ def test_means_of_curves_without_values_are_gaps() -> None:
     [
         pytest.param([1, 1e-9], "", id="all drawn"),
         pytest.param([1, 1e-11], "Values below 1e-10 are not drawn.", id="below the axis"),
-        pytest.param([1, 0], "Values below 1e-10, and values of 0 or less, are not drawn.", id="zero"),
-        pytest.param([1, -1], "Values below 1e-10, and values of 0 or less, are not drawn.", id="negative"),
+        pytest.param(
+            [1, 0], "Values below 1e-10, and values of 0 or less, are not drawn.", id="zero"
+        ),
+        pytest.param(
+            [1, -1], "Values below 1e-10, and values of 0 or less, are not drawn.", id="negative"
+        ),
         pytest.param([1, np.nan], "", id="a gap"),
     ],
 )
@@ -163,8 +182,14 @@ def test_the_mean_of_a_linear_axis_draws_everything() -> None:
     "panel",
     [
         pytest.param(log_panel(1e-18, 0), id="one point below the axis"),
-        pytest.param(Panel("a" * 200, ("x", "y"), {"a$\\x$ _{b}": Curve([0, 1], [1, 2])}), id="signs of formulas"),
-        pytest.param(Panel("\u4e2d", ("x", "y"), {"\U0001f600": Curve([0, 1], [1, 2])}), id="letters without a font"),
+        pytest.param(
+            Panel("a" * 200, ("x", "y"), {"a$\\x$ _{b}": Curve([0, 1], [1, 2])}),
+            id="signs of formulas",
+        ),
+        pytest.param(
+            Panel("\u4e2d", ("x", "y"), {"\U0001f600": Curve([0, 1], [1, 2])}),
+            id="letters without a font",
+        ),
     ],
 )
 def test_a_strange_panel_is_drawn_without_a_warning(panel: Panel) -> None:
@@ -188,7 +213,15 @@ def test_the_legend_has_every_run(name: str, shown: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(1e-10, "10⁻¹⁰"), (1e-3, "10⁻³"), (0.01, "0.01"), (1, "1"), (1000, "1000"), (1e4, "10⁴"), (1e12, "10¹²")],
+    [
+        (1e-10, "10⁻¹⁰"),
+        (1e-3, "10⁻³"),
+        (0.01, "0.01"),
+        (1, "1"),
+        (1000, "1000"),
+        (1e4, "10⁴"),
+        (1e12, "10¹²"),
+    ],
 )
 def test_powers_of_ten_are_written_in_the_same_way(value: float, text: str) -> None:
     axes = draw_panels([log_panel(value, value)]).axes[0]
@@ -214,7 +247,10 @@ def test_the_legend_of_many_layers_is_as_wide_as_the_figure() -> None:
 
 def test_an_image_is_a_whole_file_without_the_time_that_runs_nothing_and_loads_nothing() -> None:
     with figure_style():
-        html, again = (image(lyapunov_chart(found("lyapunov").data).draw(), label='a < "b\u202e\x1b') for _ in range(2))
+        html, again = (
+            image(lyapunov_chart(found("lyapunov").data).draw(), label='a < "b\u202e\x1b')
+            for _ in range(2)
+        )
     assert html == again
     start = r'<img class="chart" alt="a &lt; &quot;b\\u202e\\x1b" src='
     data = re.fullmatch(start + r'"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)">', html)

@@ -8,7 +8,12 @@ from inspection.networks import states_of
 from models import one_layer_of, random_parameters
 
 from charlm.errors import CharlmError
-from charlm.inspection.fixed_points import RepeatedCharacter, find_fixed_points, repeat_character, repetitions_for
+from charlm.inspection.fixed_points import (
+    RepeatedCharacter,
+    find_fixed_points,
+    repeat_character,
+    repetitions_for,
+)
 from charlm.inspection.section import Sample
 from charlm.network.rnn import Parameters
 
@@ -36,10 +41,15 @@ def test_both_ends_of_a_switch_are_stable_and_found_from_the_states_of_the_text(
     h = 0.95750402  # h = tanh(2 h), by bisection
     for point in held.points:
         assert point.spectral_radius == pytest.approx(2 * (1 - h**2), rel=1e-5)
-    assert [point.starts for point in held.points] == [2, 1]  # the one that most starts come to is first
+    assert [point.starts for point in held.points] == [
+        2,
+        1,
+    ]  # the one that most starts come to is first
     assert {point.likeliest[0][0] for point in held.points} == {1, 2}
     places = sorted(abs(point.place[0]) for point in held.points)
-    assert places == pytest.approx(sorted(abs(end - outputs[0].mean(dtype=np.float64)) for end in (h, -h)), abs=1e-6)
+    assert places == pytest.approx(
+        sorted(abs(end - outputs[0].mean(dtype=np.float64)) for end in (h, -h)), abs=1e-6
+    )
     assert found.shares == (1, 0)
     assert not found.path[:, 1].any()
 
@@ -63,7 +73,9 @@ def test_the_spectral_radius_is_that_of_the_whole_stack(skip_connections: bool) 
     logits, after = parameters.cast(np.float64).step(ids[0], tuple(moved))
     joined = np.concatenate(after, 1)
     jacobian = (joined[1:] - joined[0]) / size
-    assert held.points[0].spectral_radius == pytest.approx(np.abs(np.linalg.eigvals(jacobian)).max(), rel=1e-3)
+    assert held.points[0].spectral_radius == pytest.approx(
+        np.abs(np.linalg.eigvals(jacobian)).max(), rel=1e-3
+    )
     assert held.points[0].likeliest[0][0] == logits[0].argmax()
 
 
@@ -79,7 +91,9 @@ def test_the_commonest_characters_are_held_and_a_layer_that_is_too_wide_is_refus
 def network(kernel: Any, activation: str = "linear") -> Parameters:
     """Return a network of one layer and one character that has no weight, h <- f(h V)."""
     units = len(kernel)
-    return one_layer_of(np.zeros((1, units)), kernel, np.zeros((units, 1)), activation=activation).cast(np.float64)
+    return one_layer_of(
+        np.zeros((1, units)), kernel, np.zeros((units, 1)), activation=activation
+    ).cast(np.float64)
 
 
 def rotation(angle: float, *, factor: float = 1) -> Parameters:
@@ -98,7 +112,9 @@ def rotation(angle: float, *, factor: float = 1) -> Parameters:
         pytest.param(rotation(np.pi / 2), [1.0, 0.0], False, id="turns in four steps"),
         pytest.param(rotation(np.sqrt(2)), [1.0, 0.0], False, id="turns and never returns"),
         pytest.param(rotation(2 * np.pi / 5, factor=0.9948), [1.0, 0.0], True, id="spirals in"),
-        pytest.param(rotation(2 * np.pi / 5, factor=0.99999), [1.0, 0.0], False, id="spirals in too slowly"),
+        pytest.param(
+            rotation(2 * np.pi / 5, factor=0.99999), [1.0, 0.0], False, id="spirals in too slowly"
+        ),
         pytest.param(network([[1.5]], "relu"), [1.0], False, id="grows"),
         pytest.param(network([[1.5]], "relu"), [-1e4], True, id="stays at zero"),
     ],
@@ -124,10 +140,13 @@ def test_a_large_network_reads_a_character_less_often(weights: int, expected: in
 
 
 @pytest.mark.parametrize(
-    ("most", "is_at_rest"), [pytest.param(1, False, id="once"), pytest.param(3000, True, id="often")]
+    ("most", "is_at_rest"),
+    [pytest.param(1, False, id="once"), pytest.param(3000, True, id="often")],
 )
 def test_a_character_is_repeated_at_most_so_often(most: int, is_at_rest: bool) -> None:
-    assert repeat_character(network([[0.99]]), 0, np.ones((1, 1)), most=most)[1].tolist() == [is_at_rest]
+    assert repeat_character(network([[0.99]]), 0, np.ones((1, 1)), most=most)[1].tolist() == [
+        is_at_rest
+    ]
 
 
 def test_the_path_is_that_of_the_principal_components_of_all_layers() -> None:

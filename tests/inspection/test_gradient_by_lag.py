@@ -29,7 +29,10 @@ def test_the_gradient_of_a_linear_unit_is_a_power_of_its_weight() -> None:
     assert curve.positions == Sample(12, 60, 9)
     assert curve.slope == pytest.approx(math.log(0.5))
     assert [curve.half_life_error, curve.slope_error] == pytest.approx([0, 0], abs=1e-12)
-    assert gradient_summary([curve]) == "has a gradient that halves in 1 character and is visible 9 characters back"
+    assert (
+        gradient_summary([curve])
+        == "has a gradient that halves in 1 character and is visible 9 characters back"
+    )
 
 
 def far_slopes(trace: Trace) -> list[float | None]:
@@ -47,7 +50,9 @@ def test_the_slopes_of_a_stack_are_exponents_of_the_whole_state() -> None:
     assert lyapunov(trace).exponents == pytest.approx(np.log([0.8, 0.5]), abs=1e-2)
     assert lyapunov(trace).positions == Sample(51, 200, 150)  # after a quarter of the text
     parameters.layers[0].recurrent_kernel[...] = 0.9
-    assert far_slopes(traced(parameters, trace.ids[:, 0])) == pytest.approx(np.log([0.9, 0.8]), abs=1e-2)
+    assert far_slopes(traced(parameters, trace.ids[:, 0])) == pytest.approx(
+        np.log([0.9, 0.8]), abs=1e-2
+    )
 
 
 def test_half_lives_have_the_errors_of_blocks_of_predictions() -> None:
@@ -67,7 +72,11 @@ def test_half_lives_have_the_errors_of_blocks_of_predictions() -> None:
     ("weights", "expected"),
     [
         pytest.param([0.5], "halves in 1 character and is visible 9 characters back", id="fades"),
-        pytest.param([1], "does not halve within 10 characters and is visible 10 characters back or more", id="lasts"),
+        pytest.param(
+            [1],
+            "does not halve within 10 characters and is visible 10 characters back or more",
+            id="lasts",
+        ),
         pytest.param(
             [0.5, 1],
             "halves in 1 to more than 10 characters, depending on the layer, and is visible 10 characters back or more",
@@ -76,7 +85,9 @@ def test_half_lives_have_the_errors_of_blocks_of_predictions() -> None:
         pytest.param([0], "halves in 1 character and is not visible one character back", id="ends"),
     ],
 )
-def test_the_summary_says_how_fast_the_gradient_shrinks(weights: list[float], expected: str) -> None:
+def test_the_summary_says_how_fast_the_gradient_shrinks(
+    weights: list[float], expected: str
+) -> None:
     layers: list[LayerGradient] = []
     for weight in weights:
         trace = traced(one_layer(np.array([[float(weight)]])), random_ids(60))
@@ -85,10 +96,13 @@ def test_the_summary_says_how_fast_the_gradient_shrinks(weights: list[float], ex
 
 
 @pytest.mark.parametrize(
-    ("predictions", "blocks"), [pytest.param(80, 8, id="many"), pytest.param(3, 3, id="fewer than blocks")]
+    ("predictions", "blocks"),
+    [pytest.param(80, 8, id="many"), pytest.param(3, 3, id="fewer than blocks")],
 )
 def test_the_table_says_how_many_blocks_its_errors_are_from(predictions: int, blocks: int) -> None:
-    layers = gradient_by_lag(traced(random_parameters(), random_ids(400, ids=5)), positions=predictions, max_lag=20)
+    layers = gradient_by_lag(
+        traced(random_parameters(), random_ids(400, ids=5)), positions=predictions, max_lag=20
+    )
     assert layers[0].positions.count == predictions
     assert f"from {blocks} blocks of neighbouring predictions" in gradient_table(layers).caption
 
@@ -99,6 +113,8 @@ def test_a_short_text_has_fewer_lags() -> None:
 
 
 def test_the_half_life_is_that_of_the_definition() -> None:
-    assert half_life(np.array([1, 0.8, 0.4, 0.3])) == pytest.approx(1 + np.log(0.8 / 0.5) / np.log(0.8 / 0.4))
+    assert half_life(np.array([1, 0.8, 0.4, 0.3])) == pytest.approx(
+        1 + np.log(0.8 / 0.5) / np.log(0.8 / 0.4)
+    )
     assert half_life(np.array([1, 2, 0.7])) is None
     assert half_life(np.array([1, 0.1])) == 1  # there is nothing below a character

@@ -10,7 +10,9 @@ from charlm.errors import CharlmError
 from charlm.inspection.impulse_response import divergence, impulse_response
 
 
-def test_the_response_of_a_register_is_zero_after_its_depth_and_a_leaky_unit_never_forgets() -> None:
+def test_the_response_of_a_register_is_zero_after_its_depth_and_a_leaky_unit_never_forgets() -> (
+    None
+):
     for activation in ("linear", "relu"):
         trace = traced(shift_register(5, reads=2, activation=activation), random_ids(80))
         found = impulse_response(trace, positions=10, max_lag=12)
@@ -21,18 +23,25 @@ def test_the_response_of_a_register_is_zero_after_its_depth_and_a_leaky_unit_nev
         np.testing.assert_array_equal(found.kl[[1, 3, 4, 9]], 0)
         assert found.kl[2] > 1
         assert found.positions.count == 10
-    leaky = impulse_response(traced(one_layer(np.array([[0.5]])), random_ids(60)), positions=9, max_lag=20)
+    leaky = impulse_response(
+        traced(one_layer(np.array([[0.5]])), random_ids(60)), positions=9, max_lag=20
+    )
     for values in (leaky.state, leaky.state_low, leaky.state_high, leaky.linear):
         np.testing.assert_allclose(values, 0.5 ** np.arange(21), rtol=1e-6)
 
 
 def test_the_change_is_that_of_two_readings() -> None:
-    parameters, ids = random_parameters(layers=2, vocabulary_size=2, scale=0.6), random_ids(20, ids=2)
+    parameters, ids = (
+        random_parameters(layers=2, vocabulary_size=2, scale=0.6),
+        random_ids(20, ids=2),
+    )
     found = impulse_response(traced(parameters, ids), positions=1, max_lag=6)
     changed = [1 - int(ids[0]), *ids[1:].tolist()]  # with two characters there is one replacement
     sizes, kls = [], []
     for end in range(1, 8):
-        (logits, state), (others, other) = (reference.read(parameters, text[:end]) for text in (ids.tolist(), changed))
+        (logits, state), (others, other) = (
+            reference.read(parameters, text[:end]) for text in (ids.tolist(), changed)
+        )
         sizes.append(np.linalg.norm(np.concatenate(other) - np.concatenate(state)))
         kls.append(float(divergence(logits[-1], others[-1])))
     np.testing.assert_allclose(found.state, np.array(sizes) / sizes[0], rtol=1e-6)

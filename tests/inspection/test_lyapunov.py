@@ -19,8 +19,12 @@ def test_the_eigenvalues_of_a_triangle_are_its_diagonal() -> None:
     assert spectrum.spectral_radius == pytest.approx(3)
 
 
-@pytest.mark.parametrize("kind", [{}, {"layers": 2, "skip_connections": True, "activation": "sigmoid"}])
-def test_the_sum_of_the_exponents_is_the_mean_logarithm_of_the_determinant(kind: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "kind", [{}, {"layers": 2, "skip_connections": True, "activation": "sigmoid"}]
+)
+def test_the_sum_of_the_exponents_is_the_mean_logarithm_of_the_determinant(
+    kind: dict[str, Any],
+) -> None:
     """The Jacobian of all layers is block triangular: its determinant is the product of |V| and of the slopes."""
     trace = traced(random_parameters(scale=0.7, **kind), random_ids(300, ids=5))
     found = lyapunov(trace, warm_up=1)
@@ -68,7 +72,10 @@ def test_the_largest_exponent_has_the_standard_error_of_blocks_of_100_characters
 
 def test_a_layer_on_its_own_has_the_exponent_of_the_product_of_its_jacobians() -> None:
     """Computed from the product itself, rescaled at each step, in place of QR decompositions."""
-    trace = traced(random_parameters(layers=2, units=4, skip_connections=True, scale=0.6), random_ids(900, ids=5))
+    trace = traced(
+        random_parameters(layers=2, units=4, skip_connections=True, scale=0.6),
+        random_ids(900, ids=5),
+    )
     found = lyapunov(trace, warm_up=100)
     for layer, weights in enumerate(trace.parameters.layers):
         product = np.eye(4)
@@ -90,7 +97,8 @@ def test_the_layer_of_a_single_layer_has_the_largest_exponent_of_the_state() -> 
 
 
 @pytest.mark.parametrize(
-    ("weight", "is_warned"), [pytest.param(0.99, False, id="shrinks"), pytest.param(1.01, True, id="grows")]
+    ("weight", "is_warned"),
+    [pytest.param(0.99, False, id="shrinks"), pytest.param(1.01, True, id="grows")],
 )
 def test_a_network_that_amplifies_differences_is_warned_of(weight: float, is_warned: bool) -> None:
     found = lyapunov(traced(one_layer(np.array([[weight]])), random_ids(900)))

@@ -24,15 +24,21 @@ def config(**changes: Any) -> Config:
     return load_config(find_recipe("tiny"), overrides=changes)
 
 
-def contents(*, used: int | None = None, largest: float = -0.3, longest: int = 0) -> dict[str, Content]:
+def contents(
+    *, used: int | None = None, largest: float = -0.3, longest: int = 0
+) -> dict[str, Content]:
     """Return sections of a report that say how much context is used, and how small differences grow."""
     sections = dict(report().contents)
     context = replace(sections["usable_context"].data, used=used)
     found = sections["lyapunov"].data
     exponents = np.array([largest, *found.exponents[1:]])
-    layers = tuple(replace(each, exponent=-0.1 if each.layer == longest else -0.5) for each in found.layers)
+    layers = tuple(
+        replace(each, exponent=-0.1 if each.layer == longest else -0.5) for each in found.layers
+    )
     sections["usable_context"] = replace(sections["usable_context"], data=context)
-    sections["lyapunov"] = replace(sections["lyapunov"], data=replace(found, exponents=exponents, layers=layers))
+    sections["lyapunov"] = replace(
+        sections["lyapunov"], data=replace(found, exponents=exponents, layers=layers)
+    )
     return sections
 
 
@@ -48,10 +54,22 @@ WINDOWS = {"training.sequence_length": 16, "training.batch_size": 8}
 @pytest.mark.parametrize(
     ("used", "expected"),
     [
-        pytest.param(4, {"training.sequence_length": 2, "training.batch_size": 64}, id="much shorter than windows"),
-        pytest.param(8, {"training.sequence_length": 4, "training.batch_size": 32}, id="half of a window"),
-        pytest.param(9, {"training.sequence_length": 32, "training.batch_size": 4}, id="more than half of a window"),
-        pytest.param(2, {"training.sequence_length": 1, "training.batch_size": 128}, id="two characters"),
+        pytest.param(
+            4,
+            {"training.sequence_length": 2, "training.batch_size": 64},
+            id="much shorter than windows",
+        ),
+        pytest.param(
+            8, {"training.sequence_length": 4, "training.batch_size": 32}, id="half of a window"
+        ),
+        pytest.param(
+            9,
+            {"training.sequence_length": 32, "training.batch_size": 4},
+            id="more than half of a window",
+        ),
+        pytest.param(
+            2, {"training.sequence_length": 1, "training.batch_size": 128}, id="two characters"
+        ),
     ],
 )
 def test_windows_are_made_shorter_than_the_context_or_longer_if_they_may_limit_it(
@@ -61,7 +79,9 @@ def test_windows_are_made_shorter_than_the_context_or_longer_if_they_may_limit_i
 
 
 def test_without_a_known_context_no_other_windows_are_proposed() -> None:
-    assert not [settings for settings in steps(WINDOWS, used=None) if "training.sequence_length" in settings]
+    assert not [
+        settings for settings in steps(WINDOWS, used=None) if "training.sequence_length" in settings
+    ]
 
 
 def test_another_seed_is_always_proposed() -> None:
@@ -69,9 +89,12 @@ def test_another_seed_is_always_proposed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("largest", "is_proposed"), [pytest.param(0.01, True, id="grows"), pytest.param(-0.01, False, id="shrinks")]
+    ("largest", "is_proposed"),
+    [pytest.param(0.01, True, id="grows"), pytest.param(-0.01, False, id="shrinks")],
 )
-def test_a_network_that_amplifies_differences_is_to_learn_more_slowly(largest: float, is_proposed: bool) -> None:
+def test_a_network_that_amplifies_differences_is_to_learn_more_slowly(
+    largest: float, is_proposed: bool
+) -> None:
     found = steps({"training.optimizer.learning_rate": 0.004}, largest=largest, used=4)
     assert ({"training.optimizer.learning_rate": 0.002} in found) == is_proposed
     assert len(found) == 3
@@ -84,7 +107,9 @@ def test_an_untrained_network_is_to_be_trained() -> None:
 
 @pytest.mark.parametrize("used", [0, 1])
 def test_a_network_that_uses_no_context_to_speak_of_gets_no_shorter_windows(used: int) -> None:
-    assert not [settings for settings in steps(WINDOWS, used=used) if "training.sequence_length" in settings]
+    assert not [
+        settings for settings in steps(WINDOWS, used=used) if "training.sequence_length" in settings
+    ]
 
 
 def test_next_to_other_seeds_no_further_seed_is_proposed() -> None:
@@ -93,13 +118,17 @@ def test_next_to_other_seeds_no_further_seed_is_proposed() -> None:
     assert "training.sequence_length" in html
 
 
-@pytest.mark.parametrize(("layers", "other"), [pytest.param(1, 2, id="one layer"), pytest.param(2, 1, id="a stack")])
+@pytest.mark.parametrize(
+    ("layers", "other"), [pytest.param(1, 2, id="one layer"), pytest.param(2, 1, id="a stack")]
+)
 def test_another_depth_is_proposed(layers: int, other: int) -> None:
     assert {"model.layers": other} in steps({"model.layers": layers}, used=4)
 
 
 def test_the_layer_that_remembers_longest_is_named() -> None:
-    chosen = choose_next_steps(RUN, config(**{"model.layers": 2}), contents(longest=1, used=4), None)
+    chosen = choose_next_steps(
+        RUN, config(**{"model.layers": 2}), contents(longest=1, used=4), None
+    )
     assert "rnn.1 remembers longest" in chosen.experiments[2].text
 
 
@@ -107,7 +136,10 @@ def test_the_commands_train_the_experiment_and_compare_it() -> None:
     chosen = choose_next_steps(Path("my runs/plays"), config(), contents(used=4), None)
     train, inspect = chosen.experiments[1].commands
     folder = "'my runs/plays'"
-    assert train == f"charlm train {folder}/corpus -c {folder}/config.yaml -s seed=2 -r 'my runs/plays-seed-2'"
+    assert (
+        train
+        == f"charlm train {folder}/corpus -c {folder}/config.yaml -s seed=2 -r 'my runs/plays-seed-2'"
+    )
     assert inspect == f"charlm inspect {folder} 'my runs/plays-seed-2' --out plays-seed-2.html"
 
 
@@ -120,8 +152,12 @@ def test_every_command_of_an_experiment_is_valid() -> None:
 
 
 def test_a_run_with_initial_weights_is_repeated_with_them() -> None:
-    chosen = choose_next_steps(RUN, config(**{"training.first_weights": "0" * 64}), contents(), None)
-    assert all("--init runs/plays/init.safetensors" in step.commands[0] for step in chosen.experiments)
+    chosen = choose_next_steps(
+        RUN, config(**{"training.first_weights": "0" * 64}), contents(), None
+    )
+    assert all(
+        "--init runs/plays/init.safetensors" in step.commands[0] for step in chosen.experiments
+    )
 
 
 def test_the_suggestion_of_the_training_comes_first_on_the_page() -> None:
@@ -144,4 +180,6 @@ def test_a_suggestion_without_settings_has_no_command() -> None:
 def test_a_model_outside_a_run_has_no_experiments() -> None:
     chosen = report().next_steps
     assert chosen == NextSteps()
-    assert "training text of this model is not in its folder" in chosen.to_html(has_other_seeds=False)
+    assert "training text of this model is not in its folder" in chosen.to_html(
+        has_other_seeds=False
+    )

@@ -38,18 +38,30 @@ def reading(trained: TrainedModel, *, length: int = 400, **changes: Any) -> Read
     return replace(Reading("trained", trained, "a text", random_ids(length), SMALL), **changes)
 
 
-def test_a_report_has_every_part_that_can_be_made_and_notes_what_is_left_out(trained: TrainedModel) -> None:
+def test_a_report_has_every_part_that_can_be_made_and_notes_what_is_left_out(
+    trained: TrainedModel,
+) -> None:
     named: list[str] = []
-    found = inspect_text(reading(trained, training_text=random_ids(500, seed=9)), progress=named.append)
+    found = inspect_text(
+        reading(trained, training_text=random_ids(500, seed=9)), progress=named.append
+    )
     assert named == [name.replace("_", " ") for name in SECTIONS]
     assert [*found.contents] == [*SECTIONS]
     loss, context = found.get("loss_by_class"), found.get("usable_context")
-    assert (len(found.get("surprise")), loss.positions.count, context.positions.count) == (299, 299, 199)
+    assert (len(found.get("surprise")), loss.positions.count, context.positions.count) == (
+        299,
+        299,
+        199,
+    )
     assert context.ngram_order.tolist() == [*range(2, 10)]
     assert found.notes == ("Only the first 300 of 400 characters of the text were read.",)
-    left_out, _, ngrams = reading(trained, training_text=np.zeros(1_000_001, np.uint8), left_out={"X": 2}).notes()
+    left_out, _, ngrams = reading(
+        trained, training_text=np.zeros(1_000_001, np.uint8), left_out={"X": 2}
+    ).notes()
     assert left_out.endswith("'X' (U+0058) 2 times.")
-    assert ngrams == "The n-grams were counted on the last 1,000,000 characters of the training text."
+    assert (
+        ngrams == "The n-grams were counted on the last 1,000,000 characters of the training text."
+    )
 
 
 def test_a_text_has_one_loss_whatever_part_gives_it(trained: TrainedModel) -> None:
@@ -59,11 +71,15 @@ def test_a_text_has_one_loss_whatever_part_gives_it(trained: TrainedModel) -> No
     assert context.whole_nats == pytest.approx(loss.nats_per_char)
     assert context.ngram_order[3] == 5
     assert loss.comparison.ngram_nats_per_char == pytest.approx(context.ngram_nats[3])
-    assert loss.nats_per_char == pytest.approx(mean_score(score_stream(trained.parameters, ids)).nats_per_char)
+    assert loss.nats_per_char == pytest.approx(
+        mean_score(score_stream(trained.parameters, ids)).nats_per_char
+    )
     assert found.data["usable_context"]["positions"] == {"first": 2, "last": 400, "count": 399}
 
 
-def test_a_text_that_is_short_or_strange_still_has_a_report_of_finite_numbers(trained: TrainedModel) -> None:
+def test_a_text_that_is_short_or_strange_still_has_a_report_of_finite_numbers(
+    trained: TrainedModel,
+) -> None:
     strange = np.array([4, 3, 4, 3, 0])  # the end of a text and the unknown character
     for ids in (np.array([0, 1]), np.zeros(50, np.int64), strange, np.tile([3, 4, 3, 1], 75)):
         found = inspect_text(reading(trained, text=ids, training_text=ids))
@@ -84,9 +100,13 @@ def test_products_run_on_one_thread_while_a_report_is_made(trained: TrainedModel
     assert seen == {1}
 
 
-def test_a_text_without_a_prediction_and_weights_that_are_too_large_are_refused(trained: TrainedModel) -> None:
+def test_a_text_without_a_prediction_and_weights_that_are_too_large_are_refused(
+    trained: TrainedModel,
+) -> None:
     for length in (0, 1):
-        with pytest.raises(CharlmError, match=f"a text: found {length} characters?; expected at least 2"):
+        with pytest.raises(
+            CharlmError, match=f"a text: found {length} characters?; expected at least 2"
+        ):
             inspect_text(reading(trained, length=length))
     trained.parameters.logits_bias[...] = [3e38, -3e38, 3e38, 0, 0]
     with pytest.raises(CharlmError, match="the weights are too large"):
@@ -95,7 +115,9 @@ def test_a_text_without_a_prediction_and_weights_that_are_too_large_are_refused(
 
 def test_the_more_parameters_the_fewer_characters_are_read(trained: TrainedModel) -> None:
     assert limits_for(trained.parameters) == Limits(100_000, 15_000, 400)
-    assert limits_for(random_parameters(units=1000)) == Limits(69_238, 10_385, 276)  # 1,011,005 parameters
+    assert limits_for(random_parameters(units=1000)) == Limits(
+        69_238, 10_385, 276
+    )  # 1,011,005 parameters
     assert limits_for(random_parameters(units=1000, layers=4)).context == 2_500
     many = random_parameters(vocabulary_size=40_000)
     read = reading(replace(trained, parameters=many), length=3000, limits=Limits(3000, 3000, 20))
@@ -105,7 +127,9 @@ def test_the_more_parameters_the_fewer_characters_are_read(trained: TrainedModel
 
 @pytest.mark.slow
 def test_the_memory_of_a_report_does_not_grow_with_the_vocabulary_times_the_text() -> None:
-    characters = [chr(0xF0000 + index) for index in range(60_000)] + [chr(0x100000 + index) for index in range(60_000)]
+    characters = [chr(0xF0000 + index) for index in range(60_000)] + [
+        chr(0x100000 + index) for index in range(60_000)
+    ]
     model = make_random_model(characters, units=2)
     text = np.random.default_rng(0).integers(0, 300, 400)
     read = reading(model, text=text, limits=limits_for(model.parameters))
@@ -129,12 +153,20 @@ def test_a_value_becomes_plain() -> None:
         assert json.dumps(found, allow_nan=False) == json.dumps(expected)
 
 
-def test_each_layer_has_its_gradient_by_lag_and_its_radius_and_a_part_that_could_not_be_made_is_null() -> None:
+def test_each_layer_has_its_gradient_by_lag_and_its_radius_and_a_part_that_could_not_be_made_is_null() -> (
+    None
+):
     found, empty = report(layers=3).data, report(only=()).data
     assert [curve["layer"] for curve in found["gradient_by_lag"]] == [0, 1, 2]
     assert found["gradient_by_lag"][0]["median"][0] == 1
-    assert found["spectral_radius"] == [pytest.approx(layer["spectral_radius"]) for layer in found["spectrum"]]
-    assert (empty["surprise"], empty["gradient_by_lag"], empty["spectral_radius"]) == (None, None, [])
+    assert found["spectral_radius"] == [
+        pytest.approx(layer["spectral_radius"]) for layer in found["spectrum"]
+    ]
+    assert (empty["surprise"], empty["gradient_by_lag"], empty["spectral_radius"]) == (
+        None,
+        None,
+        [],
+    )
 
 
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)">\x1b[31m\u202e\u2028'
@@ -169,7 +201,11 @@ def page_of(*reports: Report) -> str:
 
 def test_the_page_leads_nowhere_and_its_policy_allows_the_one_style_and_script_alone() -> None:
     elements = Elements(page_of(text_report("lyapunov")))
-    content = next(at["content"] for _, at in elements.found if at.get("http-equiv") == "Content-Security-Policy")
+    content = next(
+        at["content"]
+        for _, at in elements.found
+        if at.get("http-equiv") == "Content-Security-Policy"
+    )
     policy = dict(part.strip().split(" ", 1) for part in (content or "").split(";"))
     assert (policy["default-src"], policy["img-src"]) == ("'none'", "data:")
     assert policy["base-uri"] == policy["form-action"] == "'none'"
@@ -184,14 +220,18 @@ def test_the_page_leads_nowhere_and_its_policy_allows_the_one_style_and_script_a
         assert "style" not in attributes
         assert not any(name.startswith("on") for name in attributes)
         for name in ("src", "href", "xlink:href", "action"):
-            assert (attributes.get(name) or "#").startswith(("#", "data:,", "data:image/svg+xml;base64,"))
+            assert (attributes.get(name) or "#").startswith(
+                ("#", "data:,", "data:image/svg+xml;base64,")
+            )
 
 
 def test_hostile_texts_are_shown_and_do_nothing() -> None:
     hostile = replace(text_report(name=HOSTILE), text_name=HOSTILE, notes=(HOSTILE,))
     page = page_of(hostile, hostile)
     elements = Elements(page)
-    assert [tag for tag, _ in elements.found if tag in {"script", "img"}] == ["script"] * 3  # two of them are data
+    assert [tag for tag, _ in elements.found if tag in {"script", "img"}] == [
+        "script"
+    ] * 3  # two of them are data
     assert not set(page) & {"\x1b", "\u202e", "\u2028"}
     assert "&lt;/script&gt;&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "<" in CHARACTERS  # no data of the script can end it
@@ -245,14 +285,21 @@ def test_fixed_points_name_their_starts() -> None:
     basis = report().contents["fixed_points"].basis
     assert "the states after 240 characters (1 to 240)." in basis
     assert "the most common of 240 characters (1 to 240)." in basis
-    assert "up to 12,800 times, starting from the state after each of these characters: 120, 180, 240." in basis
+    assert (
+        "up to 12,800 times, starting from the state after each of these characters: 120, 180, 240."
+        in basis
+    )
 
 
 @pytest.mark.parametrize(
     ("sample", "text"),
     [
         pytest.param(Sample.of(range(4, 9)), "5 characters (5 to 9)", id="every character"),
-        pytest.param(Sample.of(np.array([0, 1000, 2000])), "3 evenly spaced characters (1 to 2,001)", id="spaced"),
+        pytest.param(
+            Sample.of(np.array([0, 1000, 2000])),
+            "3 evenly spaced characters (1 to 2,001)",
+            id="spaced",
+        ),
         pytest.param(Sample.of(range(1)), "1 character (1)", id="one"),
     ],
 )
@@ -264,14 +311,20 @@ def test_the_caption_of_the_fixed_points_says_how_much_variance_is_not_shown() -
     content = report().contents["fixed_points"]
     shown = sum(content.data.shares)
     assert content.figure is not None
-    assert f"holds {shown:.0%} of the variance of these states; {1 - shown:.0%} is not shown." in content.figure.caption
+    assert (
+        f"holds {shown:.0%} of the variance of these states; {1 - shown:.0%} is not shown."
+        in content.figure.caption
+    )
 
 
 def test_the_legend_of_the_fixed_points_has_the_characters_themselves() -> None:
     figure = report().figures["fixed_points"]
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     most_common = [CHARACTERS[held.id] for held in report().get("fixed_points").held if held.points]
-    assert labels == ["state on the text", *(f"repeated: {visible(character)}" for character in most_common)]
+    assert labels == [
+        "state on the text",
+        *(f"repeated: {visible(character)}" for character in most_common),
+    ]
     assert len(labels) > 1
 
 
@@ -282,7 +335,9 @@ def test_an_axis_that_is_cut_off_is_said_to_be(section: str) -> None:
     assert ("are not drawn" in chart.details) == bool(clipping_note(chart.panels))
 
 
-def with_origin(name: str, seed: int, *, training: str | None = "recipe and text", file: str = "best") -> Report:
+def with_origin(
+    name: str, seed: int, *, training: str | None = "recipe and text", file: str = "best"
+) -> Report:
     """Return a report on a network of some origin."""
     origin = Origin(training and f"{training} {file}", (seed, None))
     return replace(report(only=("usable_context", "network")), name=name, origin=origin)
@@ -293,13 +348,31 @@ def with_origin(name: str, seed: int, *, training: str | None = "recipe and text
     [
         pytest.param([with_origin("a", 1), with_origin("b", 2)], ["ab"], id="two seeds"),
         pytest.param([with_origin("a", 1), with_origin("b", 1)], ["a", "b"], id="a run twice"),
-        pytest.param([with_origin("a", 1), with_origin("b", 1, file="last")], ["a", "b"], id="two files of a run"),
-        pytest.param([with_origin("a", 1), with_origin("b", 2, file="last")], ["a", "b"], id="other files of two runs"),
-        pytest.param([with_origin("a", 1), with_origin("b", 2, training="other")], ["a", "b"], id="other settings"),
         pytest.param(
-            [with_origin(n, s, training=None) for n, s in (("a", 1), ("b", 2))], ["a", "b"], id="unknown text"
+            [with_origin("a", 1), with_origin("b", 1, file="last")],
+            ["a", "b"],
+            id="two files of a run",
         ),
-        pytest.param([with_origin(n, s) for n, s in (("a", 1), ("b", 2), ("c", 2))], ["a", "b", "c"], id="one twice"),
+        pytest.param(
+            [with_origin("a", 1), with_origin("b", 2, file="last")],
+            ["a", "b"],
+            id="other files of two runs",
+        ),
+        pytest.param(
+            [with_origin("a", 1), with_origin("b", 2, training="other")],
+            ["a", "b"],
+            id="other settings",
+        ),
+        pytest.param(
+            [with_origin(n, s, training=None) for n, s in (("a", 1), ("b", 2))],
+            ["a", "b"],
+            id="unknown text",
+        ),
+        pytest.param(
+            [with_origin(n, s) for n, s in (("a", 1), ("b", 2), ("c", 2))],
+            ["a", "b", "c"],
+            id="one twice",
+        ),
         pytest.param(
             [with_origin("a", 1), replace(with_origin("b", 2), text_name="other text")],
             ["a", "b"],
@@ -350,7 +423,10 @@ def test_runs_that_differ_in_their_seeds_alone_are_one_line_with_a_caption_that_
     reports = [with_origin("a", 1), with_origin("b", 2), with_origin("c", 1, training="other")]
     figures = draw_figures(reports)
     assert [*figures] == [*(f"network-{run}" for run in (1, 2, 3)), "usable_context"]
-    assert [text.get_text() for text in figures["usable_context"].legends[0].get_texts()] == ["a and 1 more seed", "c"]
+    assert [text.get_text() for text in figures["usable_context"].legends[0].get_texts()] == [
+        "a and 1 more seed",
+        "c",
+    ]
     page = render_page(reports, figures)
     assert page.count('class="chart"') == page.count(" alt=") == page.count("<figcaption>") == 4
     assert "the mean of 2 runs that differ only in their seeds" in page
@@ -359,7 +435,10 @@ def test_runs_that_differ_in_their_seeds_alone_are_one_line_with_a_caption_that_
 def test_two_files_of_one_run_are_two_lines_and_no_mean() -> None:
     reports = [with_origin("a", 1), with_origin("b", 1, file="last")]
     figures = draw_figures(reports)
-    assert [text.get_text() for text in figures["usable_context"].legends[0].get_texts()] == ["a", "b"]
+    assert [text.get_text() for text in figures["usable_context"].legends[0].get_texts()] == [
+        "a",
+        "b",
+    ]
     assert len(group_by_seed(reports)) == 2
 
 
@@ -383,7 +462,9 @@ def test_a_page_that_would_replace_the_model_is_refused(model_file: Path, text: 
 
 def test_a_text_of_unknown_characters_is_refused(trained: TrainedModel) -> None:
     unknown = reading(trained, length=0, left_out={"X": 2})
-    with pytest.raises(CharlmError, match="a text: found 0 characters that the model knows; expected at least 2"):
+    with pytest.raises(
+        CharlmError, match="a text: found 0 characters that the model knows; expected at least 2"
+    ):
         inspect_text(unknown)
 
 
@@ -394,16 +475,24 @@ def test_a_damaged_suggestion_is_a_note(trained_run: Path) -> None:
     assert any("ended.json: damaged" in note for note in made.notes)
 
 
-def test_one_report_is_an_object_in_json_and_several_are_a_list(model_file: Path, text: Path) -> None:
+def test_one_report_is_an_object_in_json_and_several_are_a_list(
+    model_file: Path, text: Path
+) -> None:
     (report,) = inspect_runs([model_file], text=text)
     assert to_json([report])["name"] == str(model_file)
     assert [run["name"] for run in to_json([report, report])["runs"]] == [str(model_file)] * 2
 
 
-def test_a_loaded_model_is_read_and_only_the_parts_that_are_asked_for(model_file: Path, text: Path) -> None:
+def test_a_loaded_model_is_read_and_only_the_parts_that_are_asked_for(
+    model_file: Path, text: Path
+) -> None:
     model = charlm.load(model_file)
-    whole, part = (charlm.inspect(model, text=text, only=only) for only in ((), ("loss_by_class", "spectrum")))
-    assert [one["nats"] for one in whole.data["surprise"]] == pytest.approx(model.score(ABBA).tolist(), rel=1e-4)
+    whole, part = (
+        charlm.inspect(model, text=text, only=only) for only in ((), ("loss_by_class", "spectrum"))
+    )
+    assert [one["nats"] for one in whole.data["surprise"]] == pytest.approx(
+        model.score(ABBA).tolist(), rel=1e-4
+    )
     made = {name for name in SECTIONS if part.data[name] is not None}
     assert made == {"loss_by_class", "spectrum"}
     assert all(part.data[name] == whole.data[name] for name in (*made, "name", "spectral_radius"))
@@ -420,11 +509,14 @@ def test_a_part_that_does_not_exist_is_refused(model_file: Path, text: Path) -> 
         charlm.inspect(model_file, text=text, only=["spectrum"]).get("spektrum")
 
 
-def test_a_page_that_cannot_be_written_or_would_replace_the_text_is_refused(model_file: Path, text: Path) -> None:
+def test_a_page_that_cannot_be_written_or_would_replace_the_text_is_refused(
+    model_file: Path, text: Path
+) -> None:
     for out in ("", "missing/report.html", "text"):
         place = text if out == "text" else text.parent / out
         with pytest.raises(
-            CharlmError, match=r"must be the name of a file|(is a file that is read|is in .*, which is read)"
+            CharlmError,
+            match=r"must be the name of a file|(is a file that is read|is in .*, which is read)",
         ):
             inspect_runs([model_file], text=text, out=place)
         assert text.read_text(encoding="utf-8") == ABBA

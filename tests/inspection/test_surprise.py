@@ -41,11 +41,16 @@ def test_the_influence_is_the_gradient_by_the_input(*, skip_connections: bool) -
     found = predict(traced(parameters, np.array(ids)), lags=5).influence[-1]
 
     def loss(row: int, column: int, step: float) -> float:
-        tensors: dict[str, Any] = {name: tensor.astype(np.float64) for name, tensor in parameters.tensors.items()}
+        tensors: dict[str, Any] = {
+            name: tensor.astype(np.float64) for name, tensor in parameters.tensors.items()
+        }
         tensors["embedding"][row, column] += step
         return reference.nats(Parameters(parameters.architecture, tensors), ids)[-1]
 
-    slopes = [[(loss(row, at, 1e-5) - loss(row, at, -1e-5)) / 2e-5 for at in range(3)] for row in ids[4::-1]]
+    slopes = [
+        [(loss(row, at, 1e-5) - loss(row, at, -1e-5)) / 2e-5 for at in range(3)]
+        for row in ids[4::-1]
+    ]
     expected = np.linalg.norm(slopes, axis=1)
     np.testing.assert_allclose(found, expected / expected.max(), atol=1e-7)
 
@@ -56,7 +61,9 @@ def test_the_page_has_the_numbers_of_the_json_and_colours_each_character_by_its_
     characters, page = list_characters(predictions, vocabulary), reader(predictions, vocabulary)
     levels = [int(level or 0) for level in re.findall(r'<span(?: class="l(\d)")? title', page)]
     assert levels == [min(9, int(each["nats"] / 0.75)) for each in characters]
-    data = json.loads(page.partition('<script type="application/json">')[2].partition("</script>")[0])
+    data = json.loads(
+        page.partition('<script type="application/json">')[2].partition("</script>")[0]
+    )
     assert data["nats"] == pytest.approx([each["nats"] for each in characters], rel=1e-6)
     assert data["labels"] == ["a", "b", "<", "↵", "□"]
     for i, each in enumerate(characters):
@@ -64,7 +71,9 @@ def test_the_page_has_the_numbers_of_the_json_and_colours_each_character_by_its_
         assert each["character"] == vocabulary[data["ids"][i]]
         guesses = [vocabulary[index] for index in data["likeliest"][i]]
         assert [guess["character"] for guess in each["likeliest"]] == guesses
-        assert [int(level) for level in data["influence"][i]] == np.rint(9 * np.array(each["influence"])).tolist()
+        assert [int(level) for level in data["influence"][i]] == np.rint(
+            9 * np.array(each["influence"])
+        ).tolist()
 
 
 # The loss by class
@@ -82,20 +91,37 @@ def losses(table: tuple[ClassLoss, ...]) -> dict[str, tuple[int, float]]:
 def test_each_character_is_counted_in_its_class() -> None:
     found = divide_loss(NATS, IDS, VOCABULARY)
     single = {"upper case": (1, 8), "digit": (1, 3), "line break": (1, 4), "punctuation": (1, 6)}
-    assert losses(found.by_class) == {"lower case": (3, (1 + 5 + 9) / 3), "space": (2, (2 + 7) / 2), **single}
-    assert losses(found.by_word_place) == {"outside words": (5, 22 / 5), "letter 1": (2, 13 / 2), "letter 2": (2, 5)}
+    assert losses(found.by_class) == {
+        "lower case": (3, (1 + 5 + 9) / 3),
+        "space": (2, (2 + 7) / 2),
+        **single,
+    }
+    assert losses(found.by_word_place) == {
+        "outside words": (5, 22 / 5),
+        "letter 1": (2, 13 / 2),
+        "letter 2": (2, 5),
+    }
 
 
 def test_a_letter_is_counted_at_its_place_in_the_word() -> None:
     vocabulary = Vocabulary(characters=(" ", "a"))
-    table = divide_loss(np.arange(11.0), vocabulary.encode(" aaaaaaaaaa "), vocabulary).by_word_place
+    table = divide_loss(
+        np.arange(11.0), vocabulary.encode(" aaaaaaaaaa "), vocabulary
+    ).by_word_place
     singles = {f"letter {place}": (1, place - 1) for place in (1, 2, 3, 4)}
-    assert losses(table) == {"outside words": (1, 10), **singles, "letters 5 to 7": (3, 5), "letters from 8": (3, 8)}
+    assert losses(table) == {
+        "outside words": (1, 10),
+        **singles,
+        "letters 5 to 7": (3, 5),
+        "letters from 8": (3, 8),
+    }
 
 
 def test_the_n_gram_model_is_divided_in_the_same_way_and_without_loss_there_are_no_shares() -> None:
     found = divide_loss(NATS, IDS, VOCABULARY, ngram_nats=2 * NATS)
-    assert found.comparison == Comparison(ngram_nats_per_char=10, margin_nats=5, standard_error=None, characters=9)
+    assert found.comparison == Comparison(
+        ngram_nats_per_char=10, margin_nats=5, standard_error=None, characters=9
+    )
     for row in (*found.by_class, *found.by_word_place):
         assert row.ngram_nats_per_char == pytest.approx(2 * row.nats_per_char)
     assert np.isnan(divide_loss(NATS, IDS, VOCABULARY).by_class[0].ngram_nats_per_char)
@@ -123,25 +149,52 @@ def test_the_errors_are_those_of_blocks_of_300_characters() -> None:
     nats, by_ngrams = rng.random((2, 2400))
     found = divide_loss(nats, ids, VOCABULARY, ngram_nats=by_ngrams)
     blocks, gains = nats.reshape(8, 300), (by_ngrams - nats).reshape(8, 300).mean(1).tolist()
-    assert found.standard_error == pytest.approx(reference.standard_error(blocks.mean(1).tolist()), rel=0.01)
+    assert found.standard_error == pytest.approx(
+        reference.standard_error(blocks.mean(1).tolist()), rel=0.01
+    )
     assert found.comparison is not None
     assert found.comparison.margin_nats == pytest.approx(by_ngrams.mean() - nats.mean())
-    assert found.comparison.standard_error == pytest.approx(reference.standard_error(gains), rel=0.01)
-    breaks = next(each for each in found.by_class if each.name == "line break")  # every other character
-    assert breaks.standard_error == pytest.approx(reference.standard_error(blocks[:, ::2].mean(1).tolist()), rel=0.01)
+    assert found.comparison.standard_error == pytest.approx(
+        reference.standard_error(gains), rel=0.01
+    )
+    breaks = next(
+        each for each in found.by_class if each.name == "line break"
+    )  # every other character
+    assert breaks.standard_error == pytest.approx(
+        reference.standard_error(blocks[:, ::2].mean(1).tolist()), rel=0.01
+    )
     ngram_blocks = by_ngrams.reshape(8, 300)[:, ::2].mean(1).tolist()
-    assert breaks.ngram_standard_error == pytest.approx(reference.standard_error(ngram_blocks), rel=0.01)
+    assert breaks.ngram_standard_error == pytest.approx(
+        reference.standard_error(ngram_blocks), rel=0.01
+    )
 
 
 @pytest.mark.parametrize(
     ("comparison", "ending"),
     [
-        pytest.param(Comparison(1.5, 0.25, 0.01, 2_400), f", {Comparison(1.5, 0.25, 0.01, 2_400)}", id="clear"),
-        pytest.param(Comparison(1.5, 0.02, 0.01, 2_400), f", {Comparison(1.5, 0.02, 0.01, 2_400)}", id="not clear"),
+        pytest.param(
+            Comparison(1.5, 0.25, 0.01, 2_400),
+            f", {Comparison(1.5, 0.25, 0.01, 2_400)}",
+            id="clear",
+        ),
+        pytest.param(
+            Comparison(1.5, 0.02, 0.01, 2_400),
+            f", {Comparison(1.5, 0.02, 0.01, 2_400)}",
+            id="not clear",
+        ),
         pytest.param(Comparison(1.5, 0.25, None, 99), "", id="short text"),
         pytest.param(None, "", id="training text not known"),
     ],
 )
-def test_the_summary_has_the_score_and_the_comparison(comparison: Comparison | None, ending: str) -> None:
-    loss = replace(divide_loss(NATS, IDS, VOCABULARY), nats_per_char=1.25, standard_error=0.021, comparison=comparison)
-    assert loss_summary(loss) == f"scores 1.250 \N{PLUS-MINUS SIGN} 0.021 nats per character{ending}"
+def test_the_summary_has_the_score_and_the_comparison(
+    comparison: Comparison | None, ending: str
+) -> None:
+    loss = replace(
+        divide_loss(NATS, IDS, VOCABULARY),
+        nats_per_char=1.25,
+        standard_error=0.021,
+        comparison=comparison,
+    )
+    assert (
+        loss_summary(loss) == f"scores 1.250 \N{PLUS-MINUS SIGN} 0.021 nats per character{ending}"
+    )

@@ -19,8 +19,14 @@ def test_the_nats_are_those_of_the_definition() -> None:
     whole = np.array(reference.nats(parameters, ids))
     found = usable_context(parameters, np.array(ids), whole, most=4)
     for k, mean in zip(found.characters.tolist(), found.nats, strict=True):
-        nats = [reference.nats(parameters, ids[max(0, target - k) : target + 1])[-1] for target in range(1, 12) if k]
-        nothing = np.log(np.exp(parameters.logits_bias).sum()) - parameters.logits_bias[ids[1:]]  # h = 0
+        nats = [
+            reference.nats(parameters, ids[max(0, target - k) : target + 1])[-1]
+            for target in range(1, 12)
+            if k
+        ]
+        nothing = (
+            np.log(np.exp(parameters.logits_bias).sum()) - parameters.logits_bias[ids[1:]]
+        )  # h = 0
         assert mean == pytest.approx(np.mean(nats or nothing), rel=1e-5)
     assert len(found.characters) > 2
     np.testing.assert_allclose(found.gains, found.nats - whole.mean(), atol=1e-6)
@@ -61,7 +67,8 @@ def test_the_context_that_is_used_ends_where_all_gains_are_small(
 
 
 @pytest.mark.parametrize(
-    ("characters", "used"), [pytest.param(8, 2, id="long enough"), pytest.param(7, None, id="short")]
+    ("characters", "used"),
+    [pytest.param(8, 2, id="long enough"), pytest.param(7, None, id="short")],
 )
 def test_a_text_is_four_times_as_long_as_the_context(characters: int, used: int | None) -> None:
     assert context_used(np.array([1.0, 0.5, 0.0]), np.zeros(3), characters=characters) == used
@@ -79,19 +86,30 @@ def test_the_summary_says_what_further_characters_do(gain: float, text: str) -> 
     context = usable_context(parameters, ids, np.concatenate([*score_stream(parameters, ids)]))
     gains = np.full(4, gain)
     changed = replace(context, used=3, gains=gains, gain_errors=np.full(4, 0.0011))
-    assert context_summary(changed) == f"uses 3 characters of context: {text} ± 0.0011 nats per character"
+    assert (
+        context_summary(changed)
+        == f"uses 3 characters of context: {text} ± 0.0011 nats per character"
+    )
 
 
 def test_means_of_the_context_have_the_errors_of_blocks() -> None:
-    parameters, ids, rng = random_parameters(scale=0.5), random_ids(2401, ids=5), np.random.default_rng(0)
+    parameters, ids, rng = (
+        random_parameters(scale=0.5),
+        random_ids(2401, ids=5),
+        np.random.default_rng(0),
+    )
     whole, by_ngrams = rng.random((2, 2400))
     found = usable_context(parameters, ids, whole, most=1, ngram_nats={2: by_ngrams})
-    alone = nats(parameters.logits(advance(parameters, ids[:-1], parameters.zero_state(2400))), ids[1:])
+    alone = nats(
+        parameters.logits(advance(parameters, ids[:-1], parameters.zero_state(2400))), ids[1:]
+    )
     for mean, error, values in (
         (found.ngram_nats[0], found.ngram_standard_errors[0], by_ngrams),
         (found.nats[1], found.standard_errors[1], alone),
         (found.gains[1], found.gain_errors[1], alone - whole),
     ):
         assert mean == pytest.approx(values.mean(), rel=1e-4)
-        assert error == pytest.approx(reference.standard_error(values.reshape(8, 300).mean(1).tolist()), rel=0.01)
+        assert error == pytest.approx(
+            reference.standard_error(values.reshape(8, 300).mean(1).tolist()), rel=0.01
+        )
     assert found.ngram_order.tolist() == [2]

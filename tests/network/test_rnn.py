@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from charlm.config.schema import Config
 from charlm.network import gradients, rnn
 from charlm.network.architecture import Architecture, architecture
-from charlm.network.gradients import DERIVATIVES, follow_back, lag_curves, push_forward, read_text, spectral_radius
+from charlm.network.gradients import (
+    DERIVATIVES,
+    follow_back,
+    lag_curves,
+    push_forward,
+    read_text,
+    spectral_radius,
+)
 from charlm.network.reading import Stepper, read_blocks, read_pieces
 from charlm.network.rnn import Parameters, nats, recur
 
@@ -27,7 +34,10 @@ def test_recurrence_of_two_units_over_1_2_3_4_gives_the_known_states() -> None:
     u, v, b = random.random((2, 1)), random.random((2, 2)), random.random(2)
     x = np.array([1.0, 2.0, 3.0, 4.0])[:, None]
     states = recur((x * u[:, 0] + b)[:, None, :], v.T, np.zeros((1, 2)))
-    first, second = [0.75582339, 0.98644211, 0.99682389, 0.99895519], [0.92270988, 0.99692686, 0.99944992, 0.99986996]
+    first, second = (
+        [0.75582339, 0.98644211, 0.99682389, 0.99895519],
+        [0.92270988, 0.99692686, 0.99944992, 0.99986996],
+    )
     np.testing.assert_allclose(states[:, 0].T, [first, second], atol=5e-9)
 
 
@@ -42,7 +52,9 @@ def test_step_and_unroll_equal_the_definition(network: dict[str, Any]) -> None:
     check_close([np.stack(rows), *state], [whole, *last], atol=1e-5)
     for stream in range(3):
         logits, expected = reference.read(parameters, IDS[:, stream].tolist())
-        check_close([whole[:, stream], *(output[stream] for output in last)], [logits, *expected], atol=1e-5)
+        check_close(
+            [whole[:, stream], *(output[stream] for output in last)], [logits, *expected], atol=1e-5
+        )
 
 
 def test_the_given_state_is_not_changed_also_not_by_an_empty_window() -> None:
@@ -59,7 +71,10 @@ def test_the_given_state_is_not_changed_also_not_by_an_empty_window() -> None:
 def test_activation_equals_its_definition() -> None:
     x = np.linspace(-8, 8, 65, dtype=np.float32)
     for name, activation in rnn.ACTIVATIONS.items():
-        expected, result = [reference.ACTIVATIONS[name](value) for value in x.tolist()], activation(x)
+        expected, result = (
+            [reference.ACTIVATIONS[name](value) for value in x.tolist()],
+            activation(x),
+        )
         assert result.dtype == np.float32
         np.testing.assert_allclose(result, expected, rtol=2e-6, atol=5e-7)
         assert np.isfinite(activation(np.array([-1e4, 1e4], np.float32))).all()
@@ -68,7 +83,10 @@ def test_activation_equals_its_definition() -> None:
 def test_nats_are_minus_the_logarithm_of_the_softmax() -> None:
     logits = np.random.default_rng(5).standard_normal((2, 3, 4)).astype(np.float32)
     targets = np.array([[0, 1, 2], [3, 3, 0]])
-    expected = [[reference.log_sum_exp(logits[t, b]) - logits[t, b, targets[t, b]] for b in range(3)] for t in range(2)]
+    expected = [
+        [reference.log_sum_exp(logits[t, b]) - logits[t, b, targets[t, b]] for b in range(3)]
+        for t in range(2)
+    ]
     result = nats(logits, targets)
     assert result.dtype == np.float32
     np.testing.assert_allclose(result, expected, rtol=1e-5)
@@ -82,13 +100,21 @@ def test_a_config_decides_the_tensors_with_the_names_and_shapes_of_the_format() 
     plain = {"layers": 2, "units": 4}
     recurrent = {f"rnn.{layer}.recurrent_kernel": (4, 4) for layer in (0, 1)}
     assert architecture(Config.model_validate({"model": plain}), 5).shapes() == {
-        **{"rnn.0.kernel": (5, 4), "rnn.1.kernel": (4, 4), "rnn.0.bias": (4,), "rnn.1.bias": (4,), **recurrent},
+        **{
+            "rnn.0.kernel": (5, 4),
+            "rnn.1.kernel": (4, 4),
+            "rnn.0.bias": (4,),
+            "rnn.1.bias": (4,),
+            **recurrent,
+        },
         **{"logits.kernel": (4, 5), "logits.bias": (5,)},
     }
     rnn = {"use_bias": False, "activation": "relu"}
     model = {**plain, "embedding": 3, "skip_connections": True, "rnn": rnn}
     found = architecture(Config.model_validate({"model": model}), 5)
-    assert found == Architecture(5, 2, 4, embedding=3, use_bias=False, activation="relu", skip_connections=True)
+    assert found == Architecture(
+        5, 2, 4, embedding=3, use_bias=False, activation="relu", skip_connections=True
+    )
     assert found.shapes() == {
         **{"embedding": (5, 3), "rnn.0.kernel": (3, 4), "rnn.1.kernel": (7, 4), **recurrent},
         **{"logits.kernel": (8, 5), "logits.bias": (5,)},
@@ -100,7 +126,10 @@ def test_a_kernel_declares_the_parts_that_its_rows_multiply_in_their_order() -> 
     tensors = random_parameters(layers=2, embedding=3, skip_connections=True).architecture.tensors
     assert {name: [*spec.reads.items()] for name, spec in tensors.items() if spec.reads} == {
         **{"embedding": [("one-hot", 5)], "rnn.0.kernel": [("embedding", 3)]},
-        **{"rnn.1.kernel": [("rnn.0", 4), ("embedding", 3)], "logits.kernel": [("rnn.0", 4), ("rnn.1", 4)]},
+        **{
+            "rnn.1.kernel": [("rnn.0", 4), ("embedding", 3)],
+            "logits.kernel": [("rnn.0", 4), ("rnn.1", 4)],
+        },
         **{f"rnn.{layer}.recurrent_kernel": [(f"rnn.{layer}", 4)] for layer in range(2)},
     }
     rows = [tensors["rnn.1.kernel"].rows(part) for part in ("rnn.0", "embedding", "rnn.1")]
@@ -141,7 +170,9 @@ FEW = np.random.default_rng(2).integers(0, 5, 6)
 
 
 @pytest.mark.parametrize("network", reference.NETWORKS, ids=str)
-def test_stepper_equals_step_but_for_forbidden_ids_which_have_a_logit_of_minus_infinity(network: Any) -> None:
+def test_stepper_equals_step_but_for_forbidden_ids_which_have_a_logit_of_minus_infinity(
+    network: Any,
+) -> None:
     parameters = random_parameters(**network)
     _, state = parameters.unroll(FEW[::-1, None], parameters.zero_state(1))
     free, bound = Stepper(parameters, state), Stepper(parameters, state, forbidden=[1, 4])
@@ -157,7 +188,9 @@ def test_stepper_equals_step_but_for_forbidden_ids_which_have_a_logit_of_minus_i
 
 READ = [0, 3, 1, 1, 4, 2, 0, 2]
 SHORT = np.array(READ[:6])
-POINTS = np.array([-7.3, -2.9, -1.1, -0.6, -0.05, 0.04, 0.3, 0.9, 1.4, 3.2, 5.7, 6.4])  # no kink among them
+POINTS = np.array(
+    [-7.3, -2.9, -1.1, -0.6, -0.05, 0.04, 0.3, 0.9, 1.4, 3.2, 5.7, 6.4]
+)  # no kink among them
 STEP = 1e-6
 
 
@@ -166,7 +199,9 @@ def test_the_slope_is_that_of_central_differences() -> None:
     for activation in DERIVATIVES:
         f = np.vectorize(reference.ACTIVATIONS[activation], otypes=[float])
         expected = (f(POINTS + STEP) - f(POINTS - STEP)) / (2 * STEP)
-        np.testing.assert_allclose(gradients.slope(activation, f(POINTS)), expected, rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(
+            gradients.slope(activation, f(POINTS)), expected, rtol=1e-6, atol=1e-8
+        )
 
 
 AT = 5
@@ -185,7 +220,9 @@ def loss(parameters: Parameters, time: int, layer: int, nudge: NDArray[Any]) -> 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_gradient_of_the_whole_state_is_that_of_central_differences(kind: dict[str, Any]) -> None:
+def test_the_gradient_of_the_whole_state_is_that_of_central_differences(
+    kind: dict[str, Any],
+) -> None:
     parameters = random_parameters(scale=0.7, **kind)
     expected, state = reference.read(parameters, READ)
     trace = traced(parameters, READ)
@@ -197,7 +234,10 @@ def test_the_gradient_of_the_whole_state_is_that_of_central_differences(kind: di
     for lag, (taught, _) in enumerate(follow_back(trace, np.array([AT]), lags=AT + 1)):
         for layer, (gradient,) in enumerate(taught):
             nudges = 1e-5 * np.eye(len(gradient))
-            ends = [[loss(parameters, AT - lag, layer, sign * nudge) for nudge in nudges] for sign in (1, -1)]
+            ends = [
+                [loss(parameters, AT - lag, layer, sign * nudge) for nudge in nudges]
+                for sign in (1, -1)
+            ]
             np.testing.assert_allclose(gradient, np.subtract(ends[0], ends[1]) / 2e-5, atol=1e-9)
 
 
@@ -225,7 +265,9 @@ def test_a_curve_has_percentiles_of_the_predictions_each_followed_as_if_alone() 
     alone = lag_curves(traced(parameters, texts[:, 1]), np.array([9]), lags=5)
     check_close([one.median for one in both], [one.median for one in alone], rtol=1e-12)
     parameters.logits_kernel[...] = 0  # a gradient of zero is not divided by
-    assert np.isnan(lag_curves(traced(parameters, texts[:, 0]), np.array([9]), lags=4)[0].median).all()
+    assert np.isnan(
+        lag_curves(traced(parameters, texts[:, 0]), np.array([9]), lags=4)[0].median
+    ).all()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -238,7 +280,9 @@ def test_everything_has_the_dtype_of_the_weights(dtype: type) -> None:
 
 def test_the_radius_is_the_size_of_the_largest_eigenvalue() -> None:
     for size, scale, seed in product((1, 2, 30, 200), (1e-3, 1.0, 1e3), range(5)):
-        matrix = (scale * np.random.default_rng(seed).standard_normal((size, size))).astype(np.float32)
+        matrix = (scale * np.random.default_rng(seed).standard_normal((size, size))).astype(
+            np.float32
+        )
         expected = np.abs(np.linalg.eigvals(matrix.astype(np.float64))).max()
         assert spectral_radius(matrix) == pytest.approx(expected, rel=1e-2), (size, scale, seed)
     assert spectral_radius(np.eye(5, k=1, dtype=np.float32)) == 0  # it only shifts

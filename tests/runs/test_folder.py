@@ -23,14 +23,18 @@ def make_run(folder: Path, *models: str, written_at: int = 0) -> Path:
     return folder
 
 
-def test_a_new_folder_is_named_by_the_time_and_the_text_and_belongs_to_one_run(tmp_path: Path) -> None:
+def test_a_new_folder_is_named_by_the_time_and_the_text_and_belongs_to_one_run(
+    tmp_path: Path,
+) -> None:
     noon, runs = time.struct_time((2001, 2, 3, 12, 0, 0, 5, 34, 0)), tmp_path / "deep/runs"
     for name in ("20010203-120000-plays", "20010203-120000-plays-2", "20010203-120000-plays-3"):
         assert folder.make_folder("plays", under=runs, now=lambda: noon) == runs / name
         assert (runs / name).is_dir()
 
 
-def test_the_newest_run_is_the_one_with_the_last_written_metrics_and_a_resume_prefers_one_that_goes_on() -> None:
+def test_the_newest_run_is_the_one_with_the_last_written_metrics_and_a_resume_prefers_one_that_goes_on() -> (
+    None
+):
     runs = Path("runs")
     events: list[Event] = []
     for place in ("nowhere", "runs"):
@@ -43,7 +47,9 @@ def test_the_newest_run_is_the_one_with_the_last_written_metrics_and_a_resume_pr
         make_run(runs / name, "best", written_at=age)
     assert find_runs() == [runs / name for name in "abc"]
     assert find_run(None) == folder.newest_unfinished_run() == runs / "a"
-    assert find_model(None, on_event=events.append) == find_model(None) == runs / "a/best.safetensors"
+    assert (
+        find_model(None, on_event=events.append) == find_model(None) == runs / "a/best.safetensors"
+    )
     assert events == [NewestRunTaken(runs / "a")]
     for ended, newest in (("a", "c"), ("c", "b"), ("b", "a")):
         (runs / ended / "ended.json").touch()
@@ -56,7 +62,9 @@ def test_the_newest_run_is_the_one_with_the_last_written_metrics_and_a_resume_pr
 NAMES = ("20010203-120000-plays", "20010203-120001-plays-2", "20010204-120000-letters", "letters")
 
 
-def test_a_part_of_a_name_means_the_only_run_that_has_it_or_the_one_with_that_name(tmp_path: Path) -> None:
+def test_a_part_of_a_name_means_the_only_run_that_has_it_or_the_one_with_that_name(
+    tmp_path: Path,
+) -> None:
     for name in NAMES:
         make_run(tmp_path / name)
     (tmp_path / "tune-space").mkdir()
@@ -80,7 +88,10 @@ def test_a_resume_prefers_a_run_that_no_other_process_trains() -> None:
 
 def test_a_resume_is_refused_if_every_run_is_in_use() -> None:
     run = make_run(Path("runs/a"), "best")
-    with only_writer(run), pytest.raises(CharlmError, match="every run here is in use by another process"):
+    with (
+        only_writer(run),
+        pytest.raises(CharlmError, match="every run here is in use by another process"),
+    ):
         folder.newest_unfinished_run()
 
 
@@ -97,7 +108,9 @@ def test_the_name_of_a_model_that_comes_with_charlm_means_it_unless_a_run_has_th
     assert find_model(Path("river-plays")) == Path("runs/river-plays/best.safetensors")
 
 
-def test_a_run_means_its_best_model_or_else_its_last_with_a_line_or_what_would_do_is_said(tmp_path: Path) -> None:
+def test_a_run_means_its_best_model_or_else_its_last_with_a_line_or_what_would_do_is_said(
+    tmp_path: Path,
+) -> None:
     run = make_run(tmp_path / "run", "last")
     events: list[Event] = []
     assert find_model(run, on_event=events.append) == find_model(run) == run / "last.safetensors"
@@ -118,7 +131,9 @@ def test_a_run_means_its_best_model_or_else_its_last_with_a_line_or_what_would_d
             find_model(tmp_path / name)
 
 
-def test_models_and_checkpoints_are_results_called_like_their_run_and_a_log_is_none(tmp_path: Path) -> None:
+def test_models_and_checkpoints_are_results_called_like_their_run_and_a_log_is_none(
+    tmp_path: Path,
+) -> None:
     run = make_run(tmp_path / "run", "best", "last", "checkpoints/step-5", "checkpoints/step-10")
     (run / "checkpoints/notes").touch()
     found = results(run)

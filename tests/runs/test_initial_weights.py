@@ -32,8 +32,12 @@ def begin_adapted(folder: Path, parent: Path | None, text: str, **options: Any) 
     return begin_with(folder, options.pop("settings", {}), text=source, parent=parent, **options)
 
 
-def test_a_setting_that_does_not_fit_the_parent_is_refused_with_its_key(tmp_path: Path, model_file: Path) -> None:
-    of_the_parent = "must be .*, as in .*model.safetensors, whose weights training begins with; leave"
+def test_a_setting_that_does_not_fit_the_parent_is_refused_with_its_key(
+    tmp_path: Path, model_file: Path
+) -> None:
+    of_the_parent = (
+        "must be .*, as in .*model.safetensors, whose weights training begins with; leave"
+    )
     needs_a_parent = "must be the weights that training begins with; name .* \\(init\\)"
     for key, value, message in (
         *(("model.units", 5, of_the_parent), ("model.rnn.activation", "relu", of_the_parent)),
@@ -44,14 +48,18 @@ def test_a_setting_that_does_not_fit_the_parent_is_refused_with_its_key(tmp_path
                 begin_adapted(tmp_path / "run", parent, "abba\n", settings={key: value})
 
 
-def test_the_ids_of_the_parent_stay_and_a_corpus_keeps_its_own(tmp_path: Path, model_file: Path) -> None:
+def test_the_ids_of_the_parent_stay_and_a_corpus_keeps_its_own(
+    tmp_path: Path, model_file: Path
+) -> None:
     events: list[Event] = []
     run = begin_adapted(tmp_path / "run", model_file, "a\u00e9a\n" * 5, on_event=events.append)
     assert run.corpus.vocabulary.characters == ("\n", "a", "b", None, None, "\u00e9")
     assert InitialWeightsAdapted(model_file, known=2, new=1) in events
     (tmp_path / "text.txt").write_text("xbb" * 9, encoding="utf-8")
     corpus = tokenize([str(tmp_path / "text.txt")], tmp_path / "corpus", CorpusConfig())
-    run = begin_with(tmp_path / "own", (), text=corpus.folder, parent=model_file, on_event=events.append)
+    run = begin_with(
+        tmp_path / "own", (), text=corpus.folder, parent=model_file, on_event=events.append
+    )
     assert run.corpus.vocabulary.characters == ("b", "x")
     assert InitialWeightsAdapted(model_file, known=1, new=1) in events
     first = initial_weights.read_initial(run)
@@ -60,10 +68,15 @@ def test_the_ids_of_the_parent_stay_and_a_corpus_keeps_its_own(tmp_path: Path, m
     assert first.logits_bias[0] == read_model(model_file).parameters.logits_bias[2]
 
 
-def test_a_run_has_the_shape_and_weights_of_a_parent_and_no_more_need_of_it(tmp_path: Path, model_file: Path) -> None:
+def test_a_run_has_the_shape_and_weights_of_a_parent_and_no_more_need_of_it(
+    tmp_path: Path, model_file: Path
+) -> None:
     run = begin_adapted(tmp_path / "run", model_file, "abba\n" * 5, settings={"training.steps": 7})
     assert (run.config.model.layers, run.config.model.units) == (2, 4)
-    assert (run.config.training.steps, run.config.training.batch_size) == (7, load_config(TINY).training.batch_size)
+    assert (run.config.training.steps, run.config.training.batch_size) == (
+        7,
+        load_config(TINY).training.batch_size,
+    )
     weights = read_model(model_file).parameters.tensors
     assert run.config.training.first_weights == tensors_sha256(weights)
     parent = model_file.rename(tmp_path / "elsewhere.safetensors")
@@ -77,7 +90,9 @@ def test_a_run_has_the_shape_and_weights_of_a_parent_and_no_more_need_of_it(tmp_
     message = r"run/init\.safetensors: has another vocabulary than corpus/; start a new run"
     with pytest.raises(CharlmError, match=message):
         initial_weights.read_initial(open_run(run.folder))
-    recipe = run.folder.rename(tmp_path / "first") / "config.yaml"  # it can be used again with the same parent
+    recipe = (
+        run.folder.rename(tmp_path / "first") / "config.yaml"
+    )  # it can be used again with the same parent
     again = begin_adapted(tmp_path / "run", parent, "abba\n" * 5, recipe=recipe)
     assert again.config.model_copy(update={"recipe": "tiny"}) == run.config
 
@@ -125,5 +140,7 @@ def test_a_new_id_has_the_bias_of_a_known_one_that_is_as_frequent() -> None:
     parameters.logits_bias[0] += 5
     child = initial_weights.transfer(parameters, np.array([0, 1, 2, 3, 4, -1]), numbers, seed=0)
     assert child.logits_bias[5] == pytest.approx(child.logits_bias[2] + 1, abs=1e-5)
-    unknown = initial_weights.transfer(random_parameters(), np.array([-1, -1]), np.array([1, 2]), seed=0)
+    unknown = initial_weights.transfer(
+        random_parameters(), np.array([-1, -1]), np.array([1, 2]), seed=0
+    )
     np.testing.assert_allclose(unknown.logits_bias, np.log([2 / 5, 3 / 5]), rtol=1e-6)

@@ -31,7 +31,9 @@ def path(tmp_path: Path) -> Path:
         pytest.param(-1, -1, [], id="nothing has been logged"),
     ],
 )
-def test_lines_of_later_steps_are_removed(step: int, evaluated_step: int, kept: list[str], path: Path) -> None:
+def test_lines_of_later_steps_are_removed(
+    step: int, evaluated_step: int, kept: list[str], path: Path
+) -> None:
     path.write_text("".join([FIRST, SECOND, EVALUATION, LATER]), encoding="utf-8")
     assert cut_metrics(path, step=step, evaluated_step=evaluated_step) == 0
     assert path.read_text(encoding="utf-8") == "".join(kept)
@@ -50,12 +52,18 @@ def test_lines_of_later_steps_are_removed(step: int, evaluated_step: int, kept: 
         pytest.param(["x\n"], [], 1, id="only"),
         pytest.param([FIRST, LATER, "x\n"], [FIRST], 0, id="after a later step"),
         pytest.param([FIRST, SECOND, '{"step": 2, "spl'], [FIRST, SECOND], 0, id="without an end"),
-        pytest.param([FIRST, SECOND, '{"step": 2}'], [FIRST, SECOND], 0, id="without its line break"),
-        pytest.param([FIRST, "x\n", SECOND, "{"], [FIRST, SECOND], 1, id="damaged, then one without an end"),
+        pytest.param(
+            [FIRST, SECOND, '{"step": 2}'], [FIRST, SECOND], 0, id="without its line break"
+        ),
+        pytest.param(
+            [FIRST, "x\n", SECOND, "{"], [FIRST, SECOND], 1, id="damaged, then one without an end"
+        ),
         pytest.param([], [], 0, id="empty file"),
     ],
 )
-def test_damaged_lines_are_removed_alone(lines: list[str], kept: list[str], damaged: int, path: Path) -> None:
+def test_damaged_lines_are_removed_alone(
+    lines: list[str], kept: list[str], damaged: int, path: Path
+) -> None:
     path.write_text("".join(lines), encoding="utf-8")
     assert cut_metrics(path, step=2, evaluated_step=2) == damaged
     assert path.read_text(encoding="utf-8") == "".join(kept)
@@ -75,6 +83,9 @@ def test_a_file_that_is_missing_is_not_made(path: Path) -> None:
 def test_a_full_disk_leaves_a_damaged_file_as_it_was(path: Path) -> None:
     path.write_text(FIRST + "x\n" + SECOND, encoding="utf-8")
     before = contents(path.parent)
-    with file_size_limit(len(FIRST)), pytest.raises(CharlmError, match=r"metrics\.jsonl: cannot be written: File too"):
+    with (
+        file_size_limit(len(FIRST)),
+        pytest.raises(CharlmError, match=r"metrics\.jsonl: cannot be written: File too"),
+    ):
         cut_metrics(path, step=9, evaluated_step=9)
     assert contents(path.parent) == before

@@ -61,7 +61,9 @@ def test_nobody_else_can_own_the_folder_meanwhile(tmp_path: Path) -> None:
         ("run", "holds a run; name another folder"),
     ],
 )
-def test_a_folder_that_is_not_free_is_refused_and_stays(name: str, message: str, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_free_is_refused_and_stays(
+    name: str, message: str, tmp_path: Path
+) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "full/thesis").mkdir(parents=True)
     make_run(tmp_path / "run")
@@ -92,7 +94,10 @@ def test_a_folder_without_a_name_is_named_by_the_time_and_the_text() -> None:
 
 def test_a_place_that_cannot_be_written_is_named() -> None:
     Path("runs").symlink_to("missing")
-    with pytest.raises(CharlmError, match=r"^runs: cannot be written: File exists"), own_folder(None):
+    with (
+        pytest.raises(CharlmError, match=r"^runs: cannot be written: File exists"),
+        own_folder(None),
+    ):
         pass
 
 
@@ -119,7 +124,9 @@ STARTS = {
 
 @pytest.mark.parametrize("files", STARTS.values(), ids=STARTS)
 @pytest.mark.parametrize("may_continue", [False, True])
-def test_what_a_killed_start_has_left_is_removed(files: tuple[str, ...], may_continue: bool, tmp_path: Path) -> None:
+def test_what_a_killed_start_has_left_is_removed(
+    files: tuple[str, ...], may_continue: bool, tmp_path: Path
+) -> None:
     leave(tmp_path / "run", *files)
     events: list[Event] = []
     with own_folder(tmp_path / "run", may_continue=may_continue, on_event=events.append) as folder:
@@ -140,10 +147,15 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("files", OTHERS.values(), ids=OTHERS)
-def test_a_folder_with_anything_else_is_refused_and_stays(files: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_folder_with_anything_else_is_refused_and_stays(
+    files: tuple[str, ...], tmp_path: Path
+) -> None:
     leave(tmp_path / "run", *files)
     before = contents(tmp_path)
-    with pytest.raises(CharlmError, match="is not an empty folder"), own_folder(tmp_path / "run", may_continue=True):
+    with (
+        pytest.raises(CharlmError, match="is not an empty folder"),
+        own_folder(tmp_path / "run", may_continue=True),
+    ):
         pass
     assert contents(tmp_path) == before
 
@@ -159,7 +171,12 @@ def test_lines_in_the_log_are_never_removed(tmp_path: Path) -> None:
 # What is left after an error
 
 
-TRAINED = ("best.safetensors", "last.safetensors", "checkpoints/step-0.safetensors", "teachers/2/last.safetensors")
+TRAINED = (
+    "best.safetensors",
+    "last.safetensors",
+    "checkpoints/step-0.safetensors",
+    "teachers/2/last.safetensors",
+)
 NOT_TRAINED = (
     *("events.out.tfevents.1", "train/events.out.tfevents.1"),
     *("checkpoints/notes", "teachers/2/config.yaml", "soft_targets.bin"),
@@ -176,7 +193,9 @@ def interrupt_with(path: Path, name: str, corpus: Corpus) -> None:
 
 
 @pytest.mark.parametrize("name", NOT_TRAINED)
-def test_a_new_run_that_was_not_trained_is_removed(name: str, tmp_path: Path, corpus: Corpus) -> None:
+def test_a_new_run_that_was_not_trained_is_removed(
+    name: str, tmp_path: Path, corpus: Corpus
+) -> None:
     interrupt_with(tmp_path / "deep/in/run", name, corpus)
     assert names(tmp_path) == ["corpus", "text.txt"]
     assert len(open_corpus(corpus.folder).ids) == 20  # which the run links to
@@ -195,7 +214,9 @@ def test_a_new_run_that_was_trained_stays(name: str, tmp_path: Path, corpus: Cor
     assert (tmp_path / "run" / name).exists()
 
 
-def test_a_run_that_had_begun_stays_although_it_was_not_trained(tmp_path: Path, corpus: Corpus) -> None:
+def test_a_run_that_had_begun_stays_although_it_was_not_trained(
+    tmp_path: Path, corpus: Corpus
+) -> None:
     begin(tmp_path / "run", corpus)
     before = contents(tmp_path / "run")
     with interrupted(), own_folder(tmp_path / "run", may_continue=True):
@@ -212,7 +233,9 @@ def test_nothing_is_left_under_runs_either() -> None:
 # Beginning
 
 
-def test_config_yaml_is_written_last(tmp_path: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_yaml_is_written_last(
+    tmp_path: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
     written: list[str] = []
 
     def note(path: Path, _config: Config) -> None:
@@ -226,7 +249,9 @@ def test_config_yaml_is_written_last(tmp_path: Path, corpus: Corpus, monkeypatch
     assert written == [".lock", "corpus", "metrics.jsonl"]
 
 
-def test_a_teacher_begins_with_its_run_and_links_to_its_text(tmp_path: Path, corpus: Corpus) -> None:
+def test_a_teacher_begins_with_its_run_and_links_to_its_text(
+    tmp_path: Path, corpus: Corpus
+) -> None:
     with own_folder(tmp_path / "run") as folder:
         folder.add_text([str(tmp_path / "text.txt")], CorpusConfig())
         folder.begin(Config(), corpus, teachers={7: Config(seed=7)})

@@ -32,7 +32,9 @@ def begin(folder: Path, corpus: Corpus) -> runs.Run:
     return begin_with(folder, ["seed=5"], text=corpus.folder)
 
 
-def test_a_new_run_has_a_config_metrics_and_a_corpus_or_a_link_to_one(tmp_path: Path, corpus: Corpus) -> None:
+def test_a_new_run_has_a_config_metrics_and_a_corpus_or_a_link_to_one(
+    tmp_path: Path, corpus: Corpus
+) -> None:
     for name in ("empty", "elsewhere"):
         (tmp_path / name).mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
@@ -49,19 +51,28 @@ def test_a_new_run_has_a_config_metrics_and_a_corpus_or_a_link_to_one(tmp_path: 
     assert runs.open_run(tmp_path / "own").corpus.manifest == corpus.manifest
 
 
-def test_a_run_can_be_opened_with_other_settings_but_those_that_must_stay(tmp_path: Path, corpus: Corpus) -> None:
+def test_a_run_can_be_opened_with_other_settings_but_those_that_must_stay(
+    tmp_path: Path, corpus: Corpus
+) -> None:
     begin(tmp_path / "run", corpus)
     run = runs.open_run(tmp_path / "run", overrides=["training.epochs=3"])
     assert (run.config.seed, run.config.training.epochs) == (5, 3)
     assert len(run.corpus.ids) == 20
     (corpus.folder / "ids.npy").unlink()  # which is read later
-    with pytest.raises(CharlmError, match=r"^override: model\.units: found 9; must be 16, as at the start of the run"):
+    with pytest.raises(
+        CharlmError,
+        match=r"^override: model\.units: found 9; must be 16, as at the start of the run",
+    ):
         runs.open_run(tmp_path / "run", overrides=["model.units=9"])
 
 
-def test_a_model_has_the_corpus_of_its_run(tmp_path: Path, corpus: Corpus, trained: TrainedModel) -> None:
+def test_a_model_has_the_corpus_of_its_run(
+    tmp_path: Path, corpus: Corpus, trained: TrainedModel
+) -> None:
     run = begin(tmp_path / "run", corpus)
-    trained = replace(trained, vocabulary=corpus.vocabulary, facts={"corpus": runs.corpus_identity(corpus)})
+    trained = replace(
+        trained, vocabulary=corpus.vocabulary, facts={"corpus": runs.corpus_identity(corpus)}
+    )
     for model in (trained, replace(trained, facts={})):  # an imported one does not know its text
         found = runs.run_corpus(run.folder / "best.safetensors", model)
         assert found is not None
@@ -70,8 +81,12 @@ def test_a_model_has_the_corpus_of_its_run(tmp_path: Path, corpus: Corpus, train
     for other, fraction in (("dcba\n" * 4, 0.1), ("abcd\n" * 4, 0.5), ("bcd\n" * 5, 0.1)):
         (tmp_path / "text.txt").write_text(other, encoding="utf-8")
         shutil.rmtree(corpus.folder)
-        tokenize([str(tmp_path / "text.txt")], corpus.folder, CorpusConfig(validation_fraction=fraction))
-        with pytest.raises(CharlmError, match="run/corpus: not the text that the model was trained on"):
+        tokenize(
+            [str(tmp_path / "text.txt")], corpus.folder, CorpusConfig(validation_fraction=fraction)
+        )
+        with pytest.raises(
+            CharlmError, match="run/corpus: not the text that the model was trained on"
+        ):
             runs.run_corpus(run.folder / "best.safetensors", trained)
     (run.folder / "corpus").unlink()
     assert runs.run_corpus(run.folder / "best.safetensors", trained) is None
@@ -102,7 +117,10 @@ def test_changed_plays_are_not_taken_for_the_training_text(
     changed = tmp_path / "plays.txt"
     changed.write_text(DEFAULT_CORPUS.read_text(encoding="utf-8")[::-1], encoding="utf-8")
     monkeypatch.setattr(runs, "DEFAULT_CORPUS", changed)
-    with pytest.raises(CharlmError, match=r"plays\.txt: not the text that the model was trained on: put it back, or"):
+    with pytest.raises(
+        CharlmError,
+        match=r"plays\.txt: not the text that the model was trained on: put it back, or",
+    ):
         runs.run_corpus(SHIPPED, shipped)
 
 

@@ -20,7 +20,14 @@ from charlm.errors import CharlmError
 from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Floats
 from charlm.sampling import generation
-from charlm.sampling.generation import GrowingText, Sample, TextRequest, choose_ids, generate_text, read_prompt
+from charlm.sampling.generation import (
+    GrowingText,
+    Sample,
+    TextRequest,
+    choose_ids,
+    generate_text,
+    read_prompt,
+)
 from charlm.sampling.sampler import Sampler, make_chooser
 from charlm.text.vocabulary import Vocabulary
 
@@ -43,11 +50,15 @@ def test_a_prompt_is_read_from_the_zero_state_block_by_block(length: int) -> Non
 def generate(trained: TrainedModel, sampler: Sampler, *, length: int, seed: int = 0) -> list[int]:
     """Return the ids that follow the prompt."""
     *_, state = read_prompt(trained.parameters, PROMPT)
-    return [index for index, _ in choose_ids(trained, state, sampler=sampler, seed=seed, length=length)]
+    return [
+        index for index, _ in choose_ids(trained, state, sampler=sampler, seed=seed, length=length)
+    ]
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.5])
-def test_ids_are_chosen_by_the_seed_and_the_unknown_id_never(trained: TrainedModel, temperature: float) -> None:
+def test_ids_are_chosen_by_the_seed_and_the_unknown_id_never(
+    trained: TrainedModel, temperature: float
+) -> None:
     sampler = Sampler(temperature=temperature)
     text, choose = PROMPT.tolist(), make_chooser(sampler)
     for uniform in np.random.default_rng([7, 0]).random(60).tolist():
@@ -66,7 +77,9 @@ def test_ids_are_chosen_by_the_seed_and_the_unknown_id_never(trained: TrainedMod
 # Prompts
 
 
-def test_a_prompt_without_known_characters_is_read_as_an_end_of_text_a_line_break_or_the_first_id() -> None:
+def test_a_prompt_without_known_characters_is_read_as_an_end_of_text_a_line_break_or_the_first_id() -> (
+    None
+):
     ab = Vocabulary(("a", "b"))
     for vocabulary, prompt, expected in (
         (Vocabulary(("a", "\n", None), end_of_text_id=2), "", [2]),
@@ -83,13 +96,17 @@ def test_text_follows_the_ids_of_the_prompt(trained: TrainedModel, prompt: str) 
     model = replace(trained, vocabulary=Vocabulary(("\n", "a", "b", "c", None), unknown_id=4))
     found = generate_text(model, TextRequest(30, Sampler(), seed=3, prompt=prompt))
     *_, state = read_prompt(model.parameters, generation.encode_prompt(model.vocabulary, prompt))
-    expected = [index for index, _ in choose_ids(model, state, sampler=Sampler(), seed=3, length=30)]
+    expected = [
+        index for index, _ in choose_ids(model, state, sampler=Sampler(), seed=3, length=30)
+    ]
     assert next(found) == model.vocabulary.characters[expected[0]]
     assert found.stopped_by is None
     assert found.finish() == Sample(model.vocabulary.decode(np.array(expected)), "length")
 
 
-def test_length_of_zero_has_no_end_and_takes_no_memory_and_one_below_it_is_refused(trained: TrainedModel) -> None:
+def test_length_of_zero_has_no_end_and_takes_no_memory_and_one_below_it_is_refused(
+    trained: TrainedModel,
+) -> None:
     text = generate_text(trained, TextRequest(0, Sampler(), seed=0, ignore_end=True))
     with memory_limit(60_000):
         assert sum(1 for _ in islice(text, 5000)) == 5000
@@ -116,8 +133,13 @@ def read(ids: Sequence[int], growing: GrowingText) -> list[str]:
     return pieces
 
 
-@given(text=st.text("ab", min_size=1, max_size=20), stops=st.lists(st.text("ab", min_size=1, max_size=5), max_size=4))
-def test_a_text_ends_before_the_stop_text_that_is_complete_first(text: str, stops: list[str]) -> None:
+@given(
+    text=st.text("ab", min_size=1, max_size=20),
+    stops=st.lists(st.text("ab", min_size=1, max_size=5), max_size=4),
+)
+def test_a_text_ends_before_the_stop_text_that_is_complete_first(
+    text: str, stops: list[str]
+) -> None:
     ends = [end for end in range(len(text) + 1) if any(text[:end].endswith(stop) for stop in stops)]
     kept = text[: min(ends, default=len(text))]
     longest = max((len(stop) for stop in stops if kept.endswith(stop)), default=0)
@@ -134,7 +156,9 @@ def test_a_stop_text_of_many_combining_marks_is_refused_before_it_is_normalized(
 def test_what_may_be_the_beginning_of_a_stop_text_is_held_back() -> None:
     assert read([0, 0, 0, 1, 0], GrowingText(ABC, stops=["aab"])) == ["", "", "a", ""]
     assert read([0, 1, 2], GrowingText(ABC, stops=["abb"])) == ["", "", "abc"]
-    text = generation.GeneratedText(iter([0, 0, 0, 1, 0, 0]), ABC, TextRequest(6, GREEDY, seed=0, stop="aab"))
+    text = generation.GeneratedText(
+        iter([0, 0, 0, 1, 0, 0]), ABC, TextRequest(6, GREEDY, seed=0, stop="aab")
+    )
     assert list(text) == ["a"]
     assert text.finish() == Sample("a", "stop text")
 
@@ -178,7 +202,11 @@ def logits_of(*shares: float) -> Floats:
 
 
 def test_value_out_of_range_is_refused_with_its_option() -> None:
-    ranges = {"temperature": (-0.1, math.nan, math.inf), "top_k": (0,), "top_p": (0.0, 1.01, math.nan)}
+    ranges = {
+        "temperature": (-0.1, math.nan, math.inf),
+        "top_k": (0,),
+        "top_p": (0.0, 1.01, math.nan),
+    }
     for option, values in {**ranges, "min_p": (-0.1, 1.1)}.items():
         for value in values:
             with pytest.raises(CharlmError, match=f"{option}: found {value}; must be"):
@@ -201,13 +229,21 @@ def test_temperature_and_filters_give_the_probabilities_computed_by_hand() -> No
         (Sampler(min_p=0), SHARES),
         (Sampler(min_p=0.3), [0, 2 / 3, 0, 1 / 3]),
         (Sampler(min_p=1), [0, 1, 0, 0]),
-        (Sampler(temperature=0.5, top_p=0.7), [0, 1, 0, 0]),  # of 16/22, 4/22, ...: the temperature comes first
-        (Sampler(top_k=2, top_p=0.6), [0, 2 / 3, 0, 1 / 3]),  # top-p counts as without top-k, by which 2/3 were enough,
+        (
+            Sampler(temperature=0.5, top_p=0.7),
+            [0, 1, 0, 0],
+        ),  # of 16/22, 4/22, ...: the temperature comes first
+        (
+            Sampler(top_k=2, top_p=0.6),
+            [0, 2 / 3, 0, 1 / 3],
+        ),  # top-p counts as without top-k, by which 2/3 were enough,
     ):
         np.testing.assert_allclose(shares(logits_of(*SHARES), sampler), expected, atol=1e-3)
 
 
-def test_the_first_id_whose_cumulative_probability_exceeds_the_number_is_chosen_and_of_equals_the_lowest() -> None:
+def test_the_first_id_whose_cumulative_probability_exceeds_the_number_is_chosen_and_of_equals_the_lowest() -> (
+    None
+):
     uniform = np.array([0.0, 0.12, 0.13, 0.62, 0.63, 0.74, 0.76, 0.999])
     assert choose(logits_of(*SHARES), Sampler(), uniform) == [0, 0, 1, 1, 2, 2, 3, 3]
     even = logits_of(0.25, 0.25, 0.25, 0.25)
@@ -219,18 +255,35 @@ def test_the_first_id_whose_cumulative_probability_exceeds_the_number_is_chosen_
 def test_extreme_logits_and_temperatures_do_not_overflow(temperature: float) -> None:
     sampler = Sampler(temperature=temperature)
     with np.errstate(over="ignore"):
-        assert shares(np.array([-1e4, 1e4, -np.inf, 3e4], np.float32), sampler).tolist() == [0, 0, 0, 1]
-        assert shares(np.array([-3e38, 3e38, -np.inf, 0], np.float32), sampler).tolist() == [0, 1, 0, 0]
+        assert shares(np.array([-1e4, 1e4, -np.inf, 3e4], np.float32), sampler).tolist() == [
+            0,
+            0,
+            0,
+            1,
+        ]
+        assert shares(np.array([-3e38, 3e38, -np.inf, 0], np.float32), sampler).tolist() == [
+            0,
+            1,
+            0,
+            0,
+        ]
 
 
 def test_logits_that_are_not_finite_are_refused() -> None:
-    for temperature, row in product((0.0, 1.0), ([0.0, math.nan], [0.0, math.inf], [-math.inf, -math.inf])):
+    for temperature, row in product(
+        (0.0, 1.0), ([0.0, math.nan], [0.0, math.inf], [-math.inf, -math.inf])
+    ):
         choose = make_chooser(Sampler(temperature=temperature))
-        with pytest.raises(CharlmError, match="the weights are not finite"), np.errstate(invalid="ignore"):
+        with (
+            pytest.raises(CharlmError, match="the weights are not finite"),
+            np.errstate(invalid="ignore"),
+        ):
             choose(np.array(row, np.float32), 0.5)
 
 
 @given(some_logits, samplers, st.floats(0, 1, exclude_max=True))
-def test_id_of_probability_zero_is_never_chosen(logits: Floats, sampler: Sampler, uniform: float) -> None:
+def test_id_of_probability_zero_is_never_chosen(
+    logits: Floats, sampler: Sampler, uniform: float
+) -> None:
     logits[[0, 6]] = -np.inf
     assert choose(logits, sampler, np.array([uniform]))[0] not in {0, 6}

@@ -47,16 +47,28 @@ def texts(wanted: Answer) -> list[str]:
     return found
 
 
-def sampled(trained: TrainedModel, prompt: str, *, seed: int = 5, length: int = 100, **options: Any) -> str:
+def sampled(
+    trained: TrainedModel, prompt: str, *, seed: int = 5, length: int = 100, **options: Any
+) -> str:
     return str(generate_text(trained, TextRequest(length, Sampler(**options), seed, prompt=prompt)))
 
 
-def test_a_text_is_that_of_sample_with_the_seed_of_the_request_plus_its_number(trained: TrainedModel) -> None:
+def test_a_text_is_that_of_sample_with_the_seed_of_the_request_plus_its_number(
+    trained: TrainedModel,
+) -> None:
     settings: dict[str, Any] = {"temperature": 1.7, "top_k": 3, "top_p": 0.9, "min_p": 0.01}
     for model in (trained, endless(trained)):
         found = texts(answer(model, prompt=["ab", "b\na"], n=3, **settings))
-        assert found == [sampled(model, prompt, seed=5 + k, **settings) for prompt in ("ab", "b\na") for k in range(3)]
-        chat = answer(model, is_chat=True, messages=[{"role": "user", "content": text} for text in ("ab", "xb")])
+        assert found == [
+            sampled(model, prompt, seed=5 + k, **settings)
+            for prompt in ("ab", "b\na")
+            for k in range(3)
+        ]
+        chat = answer(
+            model,
+            is_chat=True,
+            messages=[{"role": "user", "content": text} for text in ("ab", "xb")],
+        )
         assert texts(chat) == [sampled(model, "ab\nxb")]
     assert {*map(len, found)} == {100}
     assert len({*found}) >= 3  # by their seeds
@@ -73,7 +85,9 @@ def test_requests_write_in_turn_and_do_not_change_each_other(trained: TrainedMod
         return text
 
     async def both() -> list[str]:
-        long, short = (answer(endless(trained), prompt="ab", max_tokens=TURN * count) for count in (20, 2))
+        long, short = (
+            answer(endless(trained), prompt="ab", max_tokens=TURN * count) for count in (20, 2)
+        )
         return [*await asyncio.gather(write("long", long), write("short", short))]
 
     long, short = asyncio.run(both())
@@ -109,7 +123,9 @@ def test_the_event_loop_has_a_turn_between_any_two_parts_of_the_work() -> None:
 def test_the_log_probabilities_are_those_of_the_model_itself(trained: TrainedModel) -> None:
     model = replace(trained, vocabulary=Vocabulary(("\n", "a", "b", "c", None), unknown_id=4))
     for count in (0, 2, 20):
-        pieces = listed(answer(model, prompt="ab", logprobs=count, temperature=0.5, max_tokens=40).pieces())
+        pieces = listed(
+            answer(model, prompt="ab", logprobs=count, temperature=0.5, max_tokens=40).pieces()
+        )
         tokens = [token for _, piece in pieces for token in piece.tokens]
         text = "".join(piece.text for _, piece in pieces)
         assert "".join(token.text for token in tokens) == text
@@ -120,20 +136,30 @@ def test_the_log_probabilities_are_those_of_the_model_itself(trained: TrainedMod
         for token, index, expected in zip(tokens, ids[2:], logprobs[1:-1], strict=True):
             assert token.logprob == pytest.approx(expected[index], abs=1e-4)
             named = {*np.argsort(-expected)[:count].tolist(), index}
-            likeliest = {model.vocabulary.names[each]: pytest.approx(expected[each], abs=1e-4) for each in named}
+            likeliest = {
+                model.vocabulary.names[each]: pytest.approx(expected[each], abs=1e-4)
+                for each in named
+            }
             assert token.likeliest == (likeliest if count else None)
 
 
 @pytest.mark.parametrize("length", [1, 2, 256, 257, 600])
-def test_a_repeated_prompt_has_the_log_probabilities_of_its_characters(length: int, trained: TrainedModel) -> None:
+def test_a_repeated_prompt_has_the_log_probabilities_of_its_characters(
+    length: int, trained: TrainedModel
+) -> None:
     prompt = "".join(np.random.default_rng(length).choice([*"ab\n"], length))
     wanted = answer(endless(trained), prompt=prompt, echo=True, logprobs=1, max_tokens=5)
     pieces = [piece for _, piece in listed(wanted.pieces())]
     text = "".join(piece.text for piece in pieces)
     assert text == prompt + sampled(endless(trained), prompt, length=5)
     tokens = [token for piece in pieces for token in piece.tokens]
-    assert ("".join(token.text for token in tokens), [token.offset for token in tokens]) == (text, [*range(len(text))])
-    logits = reference.read(trained.parameters, endless(trained).vocabulary.encode(text).tolist())[0]
+    assert ("".join(token.text for token in tokens), [token.offset for token in tokens]) == (
+        text,
+        [*range(len(text))],
+    )
+    logits = reference.read(trained.parameters, endless(trained).vocabulary.encode(text).tolist())[
+        0
+    ]
     logprobs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     ids = endless(trained).vocabulary.encode(text)
     expected = [row[index] for row, index in zip(logprobs, ids[1:], strict=False)]
@@ -172,26 +198,40 @@ def test_a_text_ends_before_a_stop_text_with_the_tokens_before_it(trained: Train
     wanted = answer(endless(trained), prompt="ab", stop=[stop, "no"], logprobs=0, max_tokens=60)
     ((_, piece),) = listed(wanted.pieces())
     assert piece.text == whole[: whole.index(stop)]
-    assert ("".join(token.text for token in piece.tokens), piece.finish_reason) == (piece.text, "stop")
+    assert ("".join(token.text for token in piece.tokens), piece.finish_reason) == (
+        piece.text,
+        "stop",
+    )
     assert piece.tokens[0].likeliest is None
 
 
 def test_usage_counts_what_was_read_and_chosen(trained: TrainedModel) -> None:
     wanted = answer(endless(trained), prompt=["ab", "a"], n=2, max_tokens=7)
     texts(wanted)
-    assert wanted.usage() == {"prompt_tokens": 3, "completion_tokens": 4 * 7, "total_tokens": 3 + 4 * 7}
+    assert wanted.usage() == {
+        "prompt_tokens": 3,
+        "completion_tokens": 4 * 7,
+        "total_tokens": 3 + 4 * 7,
+    }
     wanted = answer(trained, prompt="ab", max_tokens=60, seed=1)
     (text,) = texts(wanted)
     assert len(text) < 60  # an end of text is chosen, too
     assert wanted.usage()["completion_tokens"] == len(text) + 1
 
 
-def test_a_completion_joins_the_pieces_of_each_text_and_has_tokens_in_the_legacy_form(trained: TrainedModel) -> None:
-    found = answer(trained, prompt="ab", n=2).whole([[Piece("a"), Piece("b", (), "stop")], [Piece("c", (), "length")]])
+def test_a_completion_joins_the_pieces_of_each_text_and_has_tokens_in_the_legacy_form(
+    trained: TrainedModel,
+) -> None:
+    found = answer(trained, prompt="ab", n=2).whole(
+        [[Piece("a"), Piece("b", (), "stop")], [Piece("c", (), "length")]]
+    )
     assert found["id"].startswith("cmpl-")
     assert (found["object"], found["model"]) == ("text_completion", "m")
     ended = {"index": 0, "text": "ab", "finish_reason": "stop", "logprobs": None}
-    assert found["choices"] == [ended, {**ended, "index": 1, "text": "c", "finish_reason": "length"}]
+    assert found["choices"] == [
+        ended,
+        {**ended, "index": 1, "text": "c", "finish_reason": "length"},
+    ]
     assert found["usage"] == {"prompt_tokens": 2, "completion_tokens": 0, "total_tokens": 2}
     pieces = [
         Piece("a", (Token("a", -2.0, None, 0),)),
@@ -203,7 +243,9 @@ def test_a_completion_joins_the_pieces_of_each_text_and_has_tokens_in_the_legacy
     assert found["text_offset"] == [0, 1]
 
 
-def test_a_chat_is_a_message_of_the_assistant_that_comes_back_as_part_of_the_next_turn(trained: TrainedModel) -> None:
+def test_a_chat_is_a_message_of_the_assistant_that_comes_back_as_part_of_the_next_turn(
+    trained: TrainedModel,
+) -> None:
     found = answer(trained, is_chat=True, messages=MESSAGES).whole([[Piece("a\n", (), "stop")]])
     assert (found["id"][:9], found["object"]) == ("chatcmpl-", "chat.completion")
     (choice,) = found["choices"]
@@ -211,18 +253,27 @@ def test_a_chat_is_a_message_of_the_assistant_that_comes_back_as_part_of_the_nex
     assert (choice["logprobs"], choice["finish_reason"]) == (None, "stop")
     of_a_client = {"annotations": None, "audio": None, "function_call": None, "tool_calls": None}
     messages = [*MESSAGES, choice["message"] | of_a_client, {"role": "user", "content": "?"}]
-    assert parse_request(ChatRequest, json.dumps({"messages": messages}).encode()).prompts == ["ab\na\n\n?"]
+    assert parse_request(ChatRequest, json.dumps({"messages": messages}).encode()).prompts == [
+        "ab\na\n\n?"
+    ]
 
 
 def test_events_of_a_completion_carry_pieces_of_text(trained: TrainedModel) -> None:
     found = listed(answer(endless(trained), prompt="ab", stream=True).events())
-    assert "".join(event["choices"][0]["text"] for event in found) == sampled(endless(trained), "ab")
+    assert "".join(event["choices"][0]["text"] for event in found) == sampled(
+        endless(trained), "ab"
+    )
     assert [event["choices"][0]["finish_reason"] for event in found] == [*[None] * 3, "length"]
     assert not any("usage" in event for event in found)
 
 
 def test_events_of_a_chat_begin_with_the_role_and_end_with_the_usage(trained: TrainedModel) -> None:
-    options: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}, "n": 2, "max_tokens": 3}
+    options: dict[str, Any] = {
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "n": 2,
+        "max_tokens": 3,
+    }
     found = listed(answer(endless(trained), is_chat=True, messages=MESSAGES, **options).events())
     assert {event["object"] for event in found} == {"chat.completion.chunk"}
     first, second, *texts, usage = found

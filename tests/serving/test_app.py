@@ -43,7 +43,13 @@ async def ask(
     """Return the status, the headers and the body of the answer to a request such as GET /."""
     method, path = request.split(" ", 1)
     named = {"host": "localhost", **(headers or {})}
-    scope = {"type": "http", "method": method, "path": path, "query_string": b"", "http_version": "1.1"}
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "query_string": b"",
+        "http_version": "1.1",
+    }
     scope["headers"] = [(name.lower().encode(), value.encode()) for name, value in named.items()]
     sent, unread = list[Any](), [{"type": "http.request", "body": body}]
 
@@ -65,7 +71,9 @@ class FakeShelf(Shelf):
 
     def __init__(self, *trained: TrainedModel) -> None:
         super().__init__([])
-        self._models = {name: ServedModel(name, each, 9) for name, each in zip("ab", trained, strict=False)}
+        self._models = {
+            name: ServedModel(name, each, 9) for name, each in zip("ab", trained, strict=False)
+        }
         for name, model in self._models.items():
             model.__dict__["page"] = Page.of(name.encode())
 
@@ -77,7 +85,9 @@ class FakeShelf(Shelf):
     async def find(self, name: str | None) -> ServedModel:
         """Return a model, or refuse as a shelf does."""
         return (
-            self._models["a" if name is None else name] if name in {None, *self._models} else await super().find(name)
+            self._models["a" if name is None else name]
+            if name in {None, *self._models}
+            else await super().find(name)
         )
 
 
@@ -97,21 +107,35 @@ def test_each_model_has_an_entry(trained: TrainedModel) -> None:
 def test_each_model_has_a_page(path: str, page: bytes, trained: TrainedModel) -> None:
     status, headers, found = asyncio.run(ask(serving(trained, trained), f"GET {path}"))
     assert (status, found, headers["content-type"]) == (200, page, "text/html; charset=utf-8")
-    expected = {"content-security-policy": "frame-ancestors 'none'", "x-content-type-options": "nosniff"}
-    assert headers == {**headers, **expected, "referrer-policy": "no-referrer", "cache-control": "no-cache"}
+    expected = {
+        "content-security-policy": "frame-ancestors 'none'",
+        "x-content-type-options": "nosniff",
+    }
+    assert headers == {
+        **headers,
+        **expected,
+        "referrer-policy": "no-referrer",
+        "cache-control": "no-cache",
+    }
     assert (headers["vary"], headers.get("content-encoding")) == ("Accept-Encoding", None)
 
 
 @pytest.mark.parametrize("accepted", ["gzip", "br, GZIP", "gzip;q=0.5", "deflate, gzip; q=1.0"])
-def test_the_page_is_compressed_for_a_client_that_takes_it(accepted: str, trained: TrainedModel) -> None:
-    _, headers, found = asyncio.run(ask(serving(trained), "GET /", headers={"accept-encoding": accepted}))
+def test_the_page_is_compressed_for_a_client_that_takes_it(
+    accepted: str, trained: TrainedModel
+) -> None:
+    _, headers, found = asyncio.run(
+        ask(serving(trained), "GET /", headers={"accept-encoding": accepted})
+    )
     assert headers["content-encoding"] == "gzip"
     assert gzip.decompress(found) == b"a"
 
 
 @pytest.mark.parametrize("accepted", ["", "br", "gzip;q=0", "gzip; q=0.0", "xgzip"])
 def test_the_page_is_not_compressed_for_other_clients(accepted: str, trained: TrainedModel) -> None:
-    _, headers, found = asyncio.run(ask(serving(trained), "GET /", headers={"accept-encoding": accepted}))
+    _, headers, found = asyncio.run(
+        ask(serving(trained), "GET /", headers={"accept-encoding": accepted})
+    )
     assert ("content-encoding" in headers, found) == (False, b"a")
 
 
@@ -121,7 +145,9 @@ def test_a_page_that_the_client_has_is_not_sent_again(trained: TrainedModel) -> 
     compressed = asyncio.run(ask(app, "GET /a", headers={"accept-encoding": "gzip"}))[1]["etag"]
     other = asyncio.run(ask(app, "GET /b"))[1]["etag"]
     assert len({plain, compressed, other}) == 3
-    status, headers, found = asyncio.run(ask(app, "GET /a", headers={"if-none-match": f'"x", W/{plain}'}))
+    status, headers, found = asyncio.run(
+        ask(app, "GET /a", headers={"if-none-match": f'"x", W/{plain}'})
+    )
     assert (status, found, headers["etag"]) == (304, b"", plain)
     assert asyncio.run(ask(app, "GET /b", headers={"if-none-match": plain}))[0] == 200
 
@@ -129,7 +155,9 @@ def test_a_page_that_the_client_has_is_not_sent_again(trained: TrainedModel) -> 
 @pytest.mark.parametrize(("model", "name"), [(None, "a"), ("b", "b")])
 def test_the_model_of_a_name_answers(model: str | None, name: str, trained: TrainedModel) -> None:
     body = json.dumps({"model": model, "max_tokens": 3}).encode()
-    status, headers, answer = asyncio.run(ask(serving(trained, trained), "POST /v1/completions", body))
+    status, headers, answer = asyncio.run(
+        ask(serving(trained, trained), "POST /v1/completions", body)
+    )
     assert (status, answer["model"], answer["object"]) == (200, name, "text_completion")
     assert (headers["cache-control"], headers["x-content-type-options"]) == ("no-store", "nosniff")
 
@@ -195,7 +223,12 @@ def test_one_page_is_made_at_a_time() -> None:
 
 @pytest.mark.parametrize(
     ("size", "parts"),
-    [(0, [0]), (PART_BYTES, [PART_BYTES]), (PART_BYTES + 1, [PART_BYTES, 1]), (2 * PART_BYTES, [PART_BYTES] * 2)],
+    [
+        (0, [0]),
+        (PART_BYTES, [PART_BYTES]),
+        (PART_BYTES + 1, [PART_BYTES, 1]),
+        (2 * PART_BYTES, [PART_BYTES] * 2),
+    ],
     ids=["empty", "one part", "a byte more", "two parts"],
 )
 @pytest.mark.parametrize("more_body", [False, True])
@@ -206,7 +239,9 @@ def test_a_long_body_is_sent_in_parts(size: int, parts: list[int], more_body: bo
         sent.append(message)
 
     body = (b"0123456789" * size)[:size]
-    asyncio.run(send_in_parts({"type": "http.response.body", "body": body, "more_body": more_body}, send))
+    asyncio.run(
+        send_in_parts({"type": "http.response.body", "body": body, "more_body": more_body}, send)
+    )
     assert [len(message["body"]) for message in sent] == parts
     assert b"".join(message["body"] for message in sent) == body
     assert [message["more_body"] for message in sent] == [*[True] * (len(parts) - 1), more_body]
@@ -226,23 +261,35 @@ def test_a_text_has_the_ids_of_its_characters_and_back(trained: TrainedModel) ->
     body = b'{"prompt": "ab?\\n", "add_special_tokens": false}'
     tokens = asyncio.run(ask(app, "POST /tokenize", body))[2]
     assert tokens == {"tokens": [1, 2, 3, 0], "count": 4, "max_model_len": 65_536}
-    assert asyncio.run(ask(app, "POST /detokenize", b'{"tokens": [1, 2, 3, 4, 0]}'))[2] == {"prompt": "ab\ufffd\n"}
+    assert asyncio.run(ask(app, "POST /detokenize", b'{"tokens": [1, 2, 3, 4, 0]}'))[2] == {
+        "prompt": "ab\ufffd\n"
+    }
 
 
 def test_the_end_of_a_text_has_a_name_if_the_model_has_it(trained: TrainedModel) -> None:
     app = serving(trained)
     info = asyncio.run(ask(app, "GET /tokenizer_info"))[2]
     assert (info["bos_token"], info["eos_token"]) == ("<|endoftext|>", "<|endoftext|>")
-    assert asyncio.run(ask(app, "POST /tokenize", b'{"prompt": "<|endoftext|>"}'))[2]["tokens"] == [4]
+    assert asyncio.run(ask(app, "POST /tokenize", b'{"prompt": "<|endoftext|>"}'))[2]["tokens"] == [
+        4
+    ]
     plain = serving(make_random_model("<|endoftx>"))
     assert asyncio.run(ask(plain, "GET /tokenizer_info"))[2]["bos_token"] is None
-    assert asyncio.run(ask(plain, "POST /tokenize", b'{"prompt": "<|endoftext|>"}'))[2]["count"] == 13
+    assert (
+        asyncio.run(ask(plain, "POST /tokenize", b'{"prompt": "<|endoftext|>"}'))[2]["count"] == 13
+    )
 
 
-@pytest.mark.parametrize("body", [b'{"tokens": [5]}', b'{"tokens": [-1]}', b'{"tokens": ["a"]}', b"{}"])
+@pytest.mark.parametrize(
+    "body", [b'{"tokens": [5]}', b'{"tokens": [-1]}', b'{"tokens": ["a"]}', b"{}"]
+)
 def test_what_is_no_list_of_ids_is_refused(body: bytes, trained: TrainedModel) -> None:
     status, _, answer = asyncio.run(ask(serving(trained), "POST /detokenize", body))
-    assert (status, answer["error"]["type"], answer["error"]["param"]) == (400, "invalid_request_error", "tokens")
+    assert (status, answer["error"]["type"], answer["error"]["param"]) == (
+        400,
+        "invalid_request_error",
+        "tokens",
+    )
 
 
 # What is refused
@@ -250,7 +297,10 @@ def test_what_is_no_list_of_ids_is_refused(body: bytes, trained: TrainedModel) -
 
 def test_a_wrong_request_is_refused_with_an_error_object(trained: TrainedModel) -> None:
     requests: tuple[tuple[str, bytes, dict[str, str], int, str | None], ...] = (
-        *(("GET /other", b"", {}, 404, "model_not_found"), ("GET /v1/models/other", b"", {}, 404, "model_not_found")),
+        *(
+            ("GET /other", b"", {}, 404, "model_not_found"),
+            ("GET /v1/models/other", b"", {}, 404, "model_not_found"),
+        ),
         *(("GET /a/b", b"", {}, 404, None), ("GET /v1/completions", b"", {}, 405, None)),
         ("POST /v1/completions", b'{"model": "\\u202e"}', {}, 404, "model_not_found"),
         ("POST /v1/completions", b" " * (1 << 20), {}, 400, None),
@@ -261,12 +311,16 @@ def test_a_wrong_request_is_refused_with_an_error_object(trained: TrainedModel) 
     for request, body, headers, status, code in requests:
         found, answered, answer = asyncio.run(ask(serving(trained), request, body, headers))
         error = answer["error"]
-        assert (found, error["type"], error["code"]) == (status, "invalid_request_error", code), request
+        assert (found, error["type"], error["code"]) == (status, "invalid_request_error", code), (
+            request
+        )
         assert error["message"].isprintable()
         assert "access-control-allow-origin" not in answered
 
 
-def test_a_request_without_the_key_and_weights_that_are_not_finite_are_refused(trained: TrainedModel) -> None:
+def test_a_request_without_the_key_and_weights_that_are_not_finite_are_refused(
+    trained: TrainedModel,
+) -> None:
     nan = {"logits.bias": np.full(5, np.nan, np.float32)}
     broken = replace(trained, parameters=with_tensors(trained.parameters, nan))
     app, key = serving(broken, key="secret"), {"authorization": "Bearer secret"}
@@ -286,7 +340,13 @@ def test_256_requests_are_answered_at_once_and_their_places_are_free_again() -> 
 
         async def wait(scope: Scope, receive: Receive, send: Send) -> None:
             await release.wait()
-            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": 200,
+                    "headers": [(b"content-type", b"text/plain")],
+                }
+            )
 
         app = Guard(wait, LOCAL)
         waiting = [asyncio.create_task(ask(app, "GET /")) for _ in range(256)]
@@ -294,7 +354,11 @@ def test_256_requests_are_answered_at_once_and_their_places_are_free_again() -> 
         status, headers, answer = await ask(app, "GET /")
         assert (headers["retry-after"], answer["error"]["code"]) == ("1", "overloaded")
         release.set()
-        return [status, *(found[0] for found in await asyncio.gather(*waiting)), (await ask(app, "GET /"))[0]]
+        return [
+            status,
+            *(found[0] for found in await asyncio.gather(*waiting)),
+            (await ask(app, "GET /"))[0],
+        ]
 
     assert asyncio.run(try_all()) == [429, *[200] * 257]
 
@@ -302,7 +366,16 @@ def test_256_requests_are_answered_at_once_and_their_places_are_free_again() -> 
 # Host, Origin and the key
 
 
-OTHERS = ("evil.example", "localhost.evil.example", "texts.example.org", "127.0.0.1.nip.io", "", ":80", "[::1", "[]")
+OTHERS = (
+    "evil.example",
+    "localhost.evil.example",
+    "texts.example.org",
+    "127.0.0.1.nip.io",
+    "",
+    ":80",
+    "[::1",
+    "[]",
+)
 
 
 def status_of(headers: dict[str, str], key: str | None = None, **access: Any) -> int:
@@ -314,8 +387,18 @@ def status_of(headers: dict[str, str], key: str | None = None, **access: Any) ->
     return 200
 
 
-def test_only_addresses_localhost_and_the_name_of_the_server_are_answered_or_those_who_have_the_key() -> None:
-    own = ("localhost", "LOCALHOST:8000", "127.0.0.1:80", "[::1]:8000", "10.1.2.3", "texts.example.org.", "localhost.")
+def test_only_addresses_localhost_and_the_name_of_the_server_are_answered_or_those_who_have_the_key() -> (
+    None
+):
+    own = (
+        "localhost",
+        "LOCALHOST:8000",
+        "127.0.0.1:80",
+        "[::1]:8000",
+        "10.1.2.3",
+        "texts.example.org.",
+        "localhost.",
+    )
     for name in own:
         for headers in ({"host": name}, {"host": name, "origin": f"http://{name}"}):
             assert status_of(headers, hosts=["other", "Texts.example.org"]) == 200, headers
@@ -327,9 +410,22 @@ def test_only_addresses_localhost_and_the_name_of_the_server_are_answered_or_tho
 def test_pages_of_other_sites_and_requests_without_the_key_are_refused() -> None:
     for origin in ("null", "http://evil.example", "http://localhost", "http://["):
         assert status_of({"host": "localhost:8000", "origin": origin}, None) == 403, origin
-    assert status_of({"host": "localhost", "origin": "null", "authorization": "Bearer secret"}, "secret") == 403
+    assert (
+        status_of(
+            {"host": "localhost", "origin": "null", "authorization": "Bearer secret"}, "secret"
+        )
+        == 403
+    )
     assert status_of({"host": "localhost"}, "secret") == 401
-    for wrong in ("", "Bearer", "Bearer wrong", "secret", "Bearer secret2", "Bearer s\xe9cret", "Basic secret"):
+    for wrong in (
+        "",
+        "Bearer",
+        "Bearer wrong",
+        "secret",
+        "Bearer secret2",
+        "Bearer s\xe9cret",
+        "Basic secret",
+    ):
         assert status_of({"host": "localhost", "authorization": wrong}, "secret") == 401, wrong
 
 
@@ -338,15 +434,23 @@ def test_pages_of_an_allowed_site_may_ask_but_need_the_key(origins: list[str]) -
     headers = {"host": "localhost", "origin": "https://site.example"}
     assert status_of(headers, origins=origins) == 200
     assert status_of(headers, "secret", origins=origins) == 401
-    assert status_of({**headers, "origin": "https://other.example"}, origins=["https://site.example"]) == 403
+    assert (
+        status_of({**headers, "origin": "https://other.example"}, origins=["https://site.example"])
+        == 403
+    )
 
 
 def test_a_browser_learns_which_sites_may_ask(trained: TrainedModel) -> None:
     access = Access(["localhost"], ["https://site.example"], "secret")
     app = guarded(make_app(FakeShelf(trained)), access, on_event=lambda _: None)
-    question = {"access-control-request-method": "POST", "access-control-request-headers": "authorization, x-stainless"}
+    question = {
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization, x-stainless",
+    }
     allowed, other = ({"origin": f"https://{name}.example"} for name in ("site", "other"))
-    status, headers, _ = asyncio.run(ask(app, "OPTIONS /v1/completions", headers={**allowed, **question}))
+    status, headers, _ = asyncio.run(
+        ask(app, "OPTIONS /v1/completions", headers={**allowed, **question})
+    )
     assert (status, headers["access-control-allow-origin"]) == (200, "https://site.example")
     assert "x-stainless" in headers["access-control-allow-headers"]
     assert asyncio.run(ask(app, "OPTIONS /v1/completions", headers={**other, **question}))[0] == 400
@@ -361,14 +465,28 @@ def test_an_allowed_name_is_known_however_it_is_written(written: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["", "https://a.example", "a b", "a/b", "a?", "\n", "a.example:80", "*", "*.a.example", "m\u00fc.example", "."],
+    [
+        "",
+        "https://a.example",
+        "a b",
+        "a/b",
+        "a?",
+        "\n",
+        "a.example:80",
+        "*",
+        "*.a.example",
+        "m\u00fc.example",
+        ".",
+    ],
 )
 def test_what_is_no_host_cannot_be_allowed(host: str) -> None:
     with pytest.raises(CharlmError, match=r"^allow_hosts: found .*; must be a name"):
         Access([host])
 
 
-@pytest.mark.parametrize("origin", ["https://a.example:8443", "https://[::1]", "chrome-extension://abc", "app://x-y"])
+@pytest.mark.parametrize(
+    "origin", ["https://a.example:8443", "https://[::1]", "chrome-extension://abc", "app://x-y"]
+)
 def test_a_site_has_a_scheme_and_may_have_a_port(origin: str) -> None:
     assert status_of({"host": "localhost", "origin": origin}, origins=[origin]) == 200
 
@@ -380,7 +498,9 @@ def test_a_site_has_a_scheme_and_may_have_a_port(origin: str) -> None:
      "https://a\n.example"],
 )  # fmt: skip
 def test_what_is_no_site_cannot_be_allowed(origin: str) -> None:
-    with pytest.raises(CharlmError, match=r"^allow_origins: found .*; must be a site as browsers send it"):
+    with pytest.raises(
+        CharlmError, match=r"^allow_origins: found .*; must be a site as browsers send it"
+    ):
         Access([], [origin])
 
 
@@ -400,7 +520,12 @@ def answered(handler: ASGIApp, request: str = "GET /v1/models", **headers: str) 
 def test_every_answer_is_reported_also_a_refusal(trained: TrainedModel) -> None:
     app = make_app(FakeShelf(trained))
     event = answered(app)
-    assert (event.client, event.method, event.path, event.status) == ("unknown", "GET", "/v1/models", 200)
+    assert (event.client, event.method, event.path, event.status) == (
+        "unknown",
+        "GET",
+        "/v1/models",
+        200,
+    )
     assert event.size_bytes == len(b'{"object": "list", "data": []}') + len(
         b'{"id": "a", "object": "model", "created": 9, "owned_by": "charlm"}'
     )
@@ -430,7 +555,9 @@ def test_an_unexpected_error_is_reported_with_the_answer() -> None:
     assert (event.status, event.problem) == (500, "ZeroDivisionError(None)")
 
 
-def test_a_request_that_takes_too_long_is_answered_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_that_takes_too_long_is_answered_and_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def wait(scope: Scope, receive: Receive, send: Send) -> None:
         await asyncio.Event().wait()
 
@@ -469,7 +596,9 @@ def test_a_model_that_is_replaced_is_read_again(models: list[Path]) -> None:
     assert events == [ModelReloaded("one")]
 
 
-def test_a_damaged_or_missing_file_leaves_the_old_model_until_it_is_whole_again(models: list[Path]) -> None:
+def test_a_damaged_or_missing_file_leaves_the_old_model_until_it_is_whole_again(
+    models: list[Path],
+) -> None:
     events: list[Event] = []
     shelf = open_shelf(models[:1], on_event=events.append)
     data = models[0].read_bytes()
@@ -496,7 +625,11 @@ def test_models_of_the_same_run_have_the_names_of_their_files(trained_run: Path)
 
 def test_an_open_address_without_a_key_is_warned_of(model_file: Path) -> None:
     warning = OpenToNetwork("0.0.0.0")
-    for host, key, expected in (("127.0.0.1", None, []), ("0.0.0.0", "secret", []), ("0.0.0.0", None, [warning])):
+    for host, key, expected in (
+        ("127.0.0.1", None, []),
+        ("0.0.0.0", "secret", []),
+        ("0.0.0.0", None, [warning]),
+    ):
         events: list[Event] = []
 
         def stop_listening(event: Event, events: list[Event] = events) -> None:
@@ -511,8 +644,12 @@ def test_an_open_address_without_a_key_is_warned_of(model_file: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["", " secret", "secret\n", "cl\u00e9", "a\tb"])
-def test_a_key_that_no_request_can_carry_is_refused_and_not_told(key: str, model_file: Path) -> None:
-    with pytest.raises(CharlmError, match=r"^key \(CHARLM_API_KEY\): must be printable ASCII") as caught:
+def test_a_key_that_no_request_can_carry_is_refused_and_not_told(
+    key: str, model_file: Path
+) -> None:
+    with pytest.raises(
+        CharlmError, match=r"^key \(CHARLM_API_KEY\): must be printable ASCII"
+    ) as caught:
         serve([model_file], host="127.0.0.1", port=0, key=key)
     assert not key.strip() or key.strip() not in str(caught.value)
 

@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from charlm.serving.requests import ChatRequest, CompletionRequest, RequestError, TokenizeRequest, parse_request
+from charlm.serving.requests import (
+    ChatRequest,
+    CompletionRequest,
+    RequestError,
+    TokenizeRequest,
+    parse_request,
+)
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 
@@ -21,14 +27,23 @@ def chat(**fields: Any) -> ChatRequest:
 
 
 def test_prompt_and_stop_are_a_text_or_a_list() -> None:
-    for given, prompt, stop in (("ab", ["ab"], ["ab"]), (["ab", "c"], ["ab", "c"], ["ab", "c"]), (None, [""], [])):
+    for given, prompt, stop in (
+        ("ab", ["ab"], ["ab"]),
+        (["ab", "c"], ["ab", "c"], ["ab", "c"]),
+        (None, [""], []),
+    ):
         wanted = completion(prompt=given, stop=given)
         assert (wanted.prompt, wanted.stop) == (prompt, stop)
 
 
 def test_a_chat_is_read_as_lines_and_the_length_of_a_text_has_a_default() -> None:
     parts = [{"type": "text", "text": "you "}, {"type": "text", "text": "there"}]
-    wanted = chat(messages=[{"role": "system", "content": "Hear"}, {"role": "user", "content": parts, "name": None}])
+    wanted = chat(
+        messages=[
+            {"role": "system", "content": "Hear"},
+            {"role": "user", "content": parts, "name": None},
+        ]
+    )
     assert wanted.prompts == ["Hear\nyou there"]
     assert (completion().length, chat().length, chat(max_tokens=9).length) == (16, 256, 9)
     assert chat(max_completion_tokens=3).length == 3
@@ -36,15 +51,32 @@ def test_a_chat_is_read_as_lines_and_the_length_of_a_text_has_a_default() -> Non
 
 BORDERS: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
     *(({"temperature": 100}, {"temperature": 100.1}), ({"temperature": 0}, {"temperature": -0.1})),
-    *(({"top_p": 1}, {"top_p": 1.1}), ({"top_p": 1e-9}, {"top_p": 0}), ({"top_k": 1}, {"top_k": 0})),
-    *(({"min_p": 1}, {"min_p": 1.1}), ({"min_p": 0}, {"min_p": -0.1}), ({"n": 128}, {"n": 129}), ({}, {"n": 0})),
-    *(({"seed": 2**63 - 1}, {"seed": 2**63}), ({"seed": 0}, {"seed": -1}), ({"model": "3"}, {"model": 3})),
+    *(
+        ({"top_p": 1}, {"top_p": 1.1}),
+        ({"top_p": 1e-9}, {"top_p": 0}),
+        ({"top_k": 1}, {"top_k": 0}),
+    ),
+    *(
+        ({"min_p": 1}, {"min_p": 1.1}),
+        ({"min_p": 0}, {"min_p": -0.1}),
+        ({"n": 128}, {"n": 129}),
+        ({}, {"n": 0}),
+    ),
+    *(
+        ({"seed": 2**63 - 1}, {"seed": 2**63}),
+        ({"seed": 0}, {"seed": -1}),
+        ({"model": "3"}, {"model": 3}),
+    ),
     *(
         ({"max_tokens": 1}, {"max_tokens": 0}),
         ({"max_tokens": 0, "echo": True}, {"echo": 1}),
         ({"max_tokens": 65_536}, {"max_tokens": 65_537}),
     ),
-    *(({}, {"max_tokens": True}), ({}, {"max_tokens": 10**18}), ({"max_tokens": 32_768, "n": 2}, {})),
+    *(
+        ({}, {"max_tokens": True}),
+        ({}, {"max_tokens": 10**18}),
+        ({"max_tokens": 32_768, "n": 2}, {}),
+    ),
     *(
         ({}, {"max_tokens": 32_769, "n": 2}),
         ({"logprobs": 20}, {"logprobs": 21}),
@@ -60,7 +92,11 @@ BORDERS: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
         ({}, {"prompt": [[0.5]]}),
         ({}, {"prompt": "\ud800"}),
     ),
-    *(({"prompt": "\u0301" * 999}, {"prompt": "\u0301" * 1001}), ({}, {"stop": "\ud800"}), ({}, {"functions": []})),
+    *(
+        ({"prompt": "\u0301" * 999}, {"prompt": "\u0301" * 1001}),
+        ({}, {"stop": "\ud800"}),
+        ({}, {"functions": []}),
+    ),
 )
 """Fields that are taken, and others that are not; {} = none to try."""
 
@@ -85,30 +121,52 @@ def check_refusal(kind: Any, body: bytes, name: str | None, message: str = "") -
 
 def test_what_a_chat_does_not_support_is_refused() -> None:
     wrong: list[dict[str, Any]] = [
-        *({"messages": []}, {"messages": [{"role": "tool", "content": "a"}]}, {"messages": [{"role": "user"}]}),
+        *(
+            {"messages": []},
+            {"messages": [{"role": "tool", "content": "a"}]},
+            {"messages": [{"role": "user"}]},
+        ),
         *(
             {"messages": [{**MESSAGES[0], **wrong}]}
             for wrong in ({"name": 5}, {"content": "\ud800"}, {"annotations": [1]})
         ),
-        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+        {
+            "messages": [
+                {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}
+            ]
+        },
         {"messages": [{"role": "user", "content": "a" * 65_537}]},
-        *({"tools": [{"type": "function"}]}, {"response_format": {"type": "json_object"}}, {"logprobs": 1}),
+        *(
+            {"tools": [{"type": "function"}]},
+            {"response_format": {"type": "json_object"}},
+            {"logprobs": 1},
+        ),
     ]
     for fields in wrong:
-        check_refusal(ChatRequest, json.dumps({"messages": MESSAGES, **fields}).encode(), next(iter(fields)))
+        check_refusal(
+            ChatRequest, json.dumps({"messages": MESSAGES, **fields}).encode(), next(iter(fields))
+        )
 
 
 def test_what_is_not_a_json_object_is_refused() -> None:
     for body in (b"", b"{", b"[]", b"3", b"null", b"\xff\xfe", b"[" * 100_000, b'{"a":' * 50_000):
         check_refusal(CompletionRequest, body, None)
     for number in (b"NaN", b"1e999", b"9" * 4000):
-        check_refusal(CompletionRequest, b'{"temperature": ' + number + b"}", "temperature", "temperature: found ")
+        check_refusal(
+            CompletionRequest,
+            b'{"temperature": ' + number + b"}",
+            "temperature",
+            "temperature: found ",
+        )
     check_refusal(CompletionRequest, b'{"seed":' + b"9" * 5000 + b"}", None)
 
 
 def test_the_message_has_the_field_what_was_found_and_what_would_do() -> None:
     for body, message in (
-        (b'{"temprature": 1}', "temprature: found 1; there is no such key; did you mean temperature?"),
+        (
+            b'{"temprature": 1}',
+            "temprature: found 1; there is no such key; did you mean temperature?",
+        ),
         (b'{"prompt": 5}', "prompt: found 5; must be a valid string or list"),
         (
             b'{"n": 3, "max_tokens": 60000}',
@@ -118,20 +176,40 @@ def test_the_message_has_the_field_what_was_found_and_what_would_do() -> None:
         check_refusal(CompletionRequest, body, message.partition(":")[0], message)
 
 
-NEUTRAL = {"frequency_penalty": 0.0, "presence_penalty": 0, "best_of": 1, "echo": False, "logit_bias": {}, "suffix": ""}
+NEUTRAL = {
+    "frequency_penalty": 0.0,
+    "presence_penalty": 0,
+    "best_of": 1,
+    "echo": False,
+    "logit_bias": {},
+    "suffix": "",
+}
 
 
 def test_fields_that_are_not_used_have_no_effect() -> None:
     assert completion(**NEUTRAL, store=False, service_tier="auto") == completion()
     assert completion(n=3, best_of=3) == completion(n=3)
-    chat_fields = {"logprobs": False, "top_logprobs": 0, "response_format": {"type": "text"}, "tools": []}
-    assert chat(**chat_fields, tool_choice="none", parallel_tool_calls=True, reasoning_effort="none") == chat()
+    chat_fields = {
+        "logprobs": False,
+        "top_logprobs": 0,
+        "response_format": {"type": "text"},
+        "tools": [],
+    }
+    assert (
+        chat(**chat_fields, tool_choice="none", parallel_tool_calls=True, reasoning_effort="none")
+        == chat()
+    )
     assert chat(stream_options={"include_obfuscation": False}) == chat()
 
 
 @pytest.mark.parametrize(
     "field",
-    [{"user": "me"}, {"safety_identifier": "me"}, {"prompt_cache_key": "x"}, {"metadata": {"a": "b"}}],
+    [
+        {"user": "me"},
+        {"safety_identifier": "me"},
+        {"prompt_cache_key": "x"},
+        {"metadata": {"a": "b"}},
+    ],
     ids=lambda field: next(iter(field)),
 )
 def test_fields_for_the_use_of_the_caller_have_no_effect(field: dict[str, Any]) -> None:

@@ -38,7 +38,9 @@ def serving(*models: Path | str) -> Iterator[tuple[Process, int]]:
 
 
 @contextmanager
-def ask(port: int, request: str = "POST /v1/completions", **fields: Any) -> Iterator[http.client.HTTPResponse]:
+def ask(
+    port: int, request: str = "POST /v1/completions", **fields: Any
+) -> Iterator[http.client.HTTPResponse]:
     """Send a request; the connection is closed in the end."""
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)) as connection:
         method, path = request.split()
@@ -67,7 +69,9 @@ def test_clients_that_leave_free_their_places(port: int) -> None:
     body: dict[str, Any] = {"prompt": "The ", "max_tokens": LONG}
     with ExitStack() as stack:
         for _ in range(MAX_REQUESTS // 2):
-            waiting = stack.enter_context(closing(http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)))
+            waiting = stack.enter_context(
+                closing(http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS))
+            )
             waiting.request("POST", "/v1/completions", json.dumps(body))
             assert stack.enter_context(ask(port, **body, stream=True)).status == 200
         assert status_and_retry() == (429, "1")
@@ -80,9 +84,13 @@ def test_openai_gets_and_chats_the_text_that_sample_writes(port: int, trained_ru
     expected = sampled["samples"][0]["text"]
     settings = {"model": trained_run.name, "max_tokens": 60, "seed": 5, "temperature": 0.7}
     chat = {**settings, "messages": [{"role": "user", "content": "The "}]}
-    with openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0) as client:
+    with openai.OpenAI(
+        base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0
+    ) as client:
         answer = client.completions.create(**settings, prompt="The ", logprobs=1)
-        scored = client.completions.create(**settings | {"max_tokens": 0}, prompt="The ", logprobs=1, echo=True)
+        scored = client.completions.create(
+            **settings | {"max_tokens": 0}, prompt="The ", logprobs=1, echo=True
+        )
         message = client.chat.completions.create(**chat).choices[0].message
         events = list(client.chat.completions.create(**chat, stream=True))
     assert answer.choices[0].text == "".join(answer.choices[0].logprobs.tokens) == expected
@@ -107,12 +115,17 @@ def test_sigterm_finishes_what_was_begun_and_takes_nothing_more(trained_run: Pat
         assert (process.returncode, said.count("\n")) == (128 + signal.SIGTERM, 1)  # no traceback
     *lines, last = filter(None, events.splitlines())
     assert last == "data: [DONE]"
-    assert sum(len(json.loads(line.removeprefix("data: "))["choices"][0]["text"]) for line in lines) > 10_000
+    assert (
+        sum(len(json.loads(line.removeprefix("data: "))["choices"][0]["text"]) for line in lines)
+        > 10_000
+    )
 
 
 def test_many_clients_at_once_are_all_answered_and_memory_is_flat(trained_run: Path) -> None:
     def status(number: int) -> int:
-        with ask(port, prompt="The ", max_tokens=1 + number % 20, stream=number % 2 == 0) as response:
+        with ask(
+            port, prompt="The ", max_tokens=1 + number % 20, stream=number % 2 == 0
+        ) as response:
             return response.status if response.read() else 0
 
     def megabytes() -> float:
@@ -142,7 +155,16 @@ def test_a_replaced_model_is_served_and_each_request_has_a_line(tmp_path: Path) 
         assert text(port) == str(load(path).generate("a", temperature=0, length=20)) != before
         process.send_signal(signal.SIGTERM)
         _, lines = process.communicate(timeout=SECONDS)
-    assert len(re.findall(r" 127\.0\.0\.1 POST /v1/completions 200 \d\.\d{3} s \d+ bytes$", lines, re.MULTILINE)) == 2
+    assert (
+        len(
+            re.findall(
+                r" 127\.0\.0\.1 POST /v1/completions 200 \d\.\d{3} s \d+ bytes$",
+                lines,
+                re.MULTILINE,
+            )
+        )
+        == 2
+    )
     assert "mine: the file was replaced, and the new model is served" in lines
 
 
@@ -167,7 +189,10 @@ def test_too_many_connections_are_reported_in_one_line(model_file: Path) -> None
             stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=SECONDS))
         assert process.stderr is not None
         process.stderr.readline()  # that it listens
-        assert process.stderr.readline() == "charlm: the server has a problem: [Errno 24] Too many open files\n"
+        assert (
+            process.stderr.readline()
+            == "charlm: the server has a problem: [Errno 24] Too many open files\n"
+        )
         stack.close()
         with ask(port, "GET /health") as response:
             assert response.status == 200
@@ -176,8 +201,17 @@ def test_too_many_connections_are_reported_in_one_line(model_file: Path) -> None
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-def test_clients_that_leave_in_the_middle_of_an_answer_leave_no_lines(stream: bool, trained_run: Path) -> None:
-    fields = {"prompt": "The " * 128, "n": 128, "max_tokens": 0, "echo": True, "logprobs": 0, "stream": stream}
+def test_clients_that_leave_in_the_middle_of_an_answer_leave_no_lines(
+    stream: bool, trained_run: Path
+) -> None:
+    fields = {
+        "prompt": "The " * 128,
+        "n": 128,
+        "max_tokens": 0,
+        "echo": True,
+        "logprobs": 0,
+        "stream": stream,
+    }
     body = json.dumps(fields).encode()
     head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     no_linger = struct.pack("ii", 1, 0)  # closing resets the connection

@@ -16,15 +16,28 @@ def by_brute_force(text: str, training: str, least: int) -> tuple[float, str, in
     """Return the share of ids in spans of `least`, the longest span, and its first position in the training text."""
     spans = [text[i : i + n] for n in range(len(text), 0, -1) for i in range(len(text) - n + 1)]
     longest = next((span for span in spans if span in training), "")
-    covered = {i + k for i in range(len(text) - least + 1) for k in range(least) if text[i : i + least] in training}
+    covered = {
+        i + k
+        for i in range(len(text) - least + 1)
+        for k in range(least)
+        if text[i : i + least] in training
+    }
     return len(covered) / max(1, len(text)), longest, training.index(longest) if longest else None
 
 
 SPANS = st.tuples(st.integers(0, 200), st.integers(0, 60))
 
 
-@given(st.text("abc", max_size=60), st.text("ab", max_size=200), SPANS, st.integers(1, 6), st.integers(1, 100))
-def test_spans_are_by_brute_force(text: str, training: str, copied: tuple[int, int], least: int, block: int) -> None:
+@given(
+    st.text("abc", max_size=60),
+    st.text("ab", max_size=200),
+    SPANS,
+    st.integers(1, 6),
+    st.integers(1, 100),
+)
+def test_spans_are_by_brute_force(
+    text: str, training: str, copied: tuple[int, int], least: int, block: int
+) -> None:
     text += training[copied[0] : sum(copied)]
     found = find_copies(ids(text), ids(training), min_span=least, block=block)
     share, longest, position = by_brute_force(text, training, least)

@@ -90,7 +90,9 @@ def damage() -> None:
         pytest.param(lambda: Path("sources/04.txt").rename("sources/05.txt"), id="renamed file"),
         pytest.param(compress, id="compressed file"),
         pytest.param(lambda: Path("sources/02.txt").unlink(), id="empty file removed"),
-        pytest.param(lambda: Path("sources/03.txt").write_bytes(b"\xe9"), id="other bytes that are no text"),
+        pytest.param(
+            lambda: Path("sources/03.txt").write_bytes(b"\xe9"), id="other bytes that are no text"
+        ),
         pytest.param(lambda: Path("sources/001.txt").touch(), id="new empty file"),
         pytest.param(damage, id="new file that is no text"),
     ],
@@ -105,7 +107,9 @@ def test_a_text_is_the_same_by_another_path(texts: Path) -> None:
     check(make(str(texts)), str(texts.absolute()))
 
 
-def test_a_text_from_standard_input_has_its_text(texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_from_standard_input_has_its_text(
+    texts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     corpus = make(str(texts / "00.txt"))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"abba\n")))
     check(corpus, "-")
@@ -159,16 +163,30 @@ def swap() -> None:
             "sources/01.txt has changed since the run began",
             id="file that is no text now",
         ),
-        pytest.param(lambda: Path("sources/01.txt").unlink(), "sources/01.txt is missing", id="missing file"),
-        pytest.param(lambda: Path("sources/05.txt").write_text("b"), "sources/05.txt is new", id="new file"),
-        pytest.param(lambda: Path("sources/02.txt").write_text("b"), "sources/02.txt is new", id="file that was empty"),
         pytest.param(
-            lambda: Path("sources/03.txt").write_text("b"), "sources/03.txt is new", id="file that was no text"
+            lambda: Path("sources/01.txt").unlink(), "sources/01.txt is missing", id="missing file"
         ),
         pytest.param(
-            lambda: Path("sources/05.txt").write_text("aabb\n"), "sources/05.txt is new", id="second copy of a file"
+            lambda: Path("sources/05.txt").write_text("b"), "sources/05.txt is new", id="new file"
         ),
-        pytest.param(swap, "its files are in another order than when the run began", id="other order"),
+        pytest.param(
+            lambda: Path("sources/02.txt").write_text("b"),
+            "sources/02.txt is new",
+            id="file that was empty",
+        ),
+        pytest.param(
+            lambda: Path("sources/03.txt").write_text("b"),
+            "sources/03.txt is new",
+            id="file that was no text",
+        ),
+        pytest.param(
+            lambda: Path("sources/05.txt").write_text("aabb\n"),
+            "sources/05.txt is new",
+            id="second copy of a file",
+        ),
+        pytest.param(
+            swap, "its files are in another order than when the run began", id="other order"
+        ),
     ],
 )
 def test_the_file_that_differs_is_named(change: Change, message: str, texts: Path) -> None:
@@ -184,7 +202,9 @@ def test_a_memorized_text_that_has_changed_is_refused(texts: Path) -> None:
     assert difference(corpus, "sources/00.txt") == "sources/00.txt has changed since the run began"
 
 
-def test_another_text_from_standard_input_is_named(texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_text_from_standard_input_is_named(
+    texts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     corpus = make(str(texts / "00.txt"))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"abab\n")))
     assert difference(corpus, "-") == "standard input has changed since the run began"
@@ -222,8 +242,12 @@ def test_a_corpus_that_the_run_links_to_has_its_text(corpus: Corpus) -> None:
     check(corpus, str(RUN / "link"))
 
 
-@pytest.mark.parametrize("is_memorized", [pytest.param(False, id="as it was"), pytest.param(True, id="memorized")])
-def test_a_corpus_has_the_text_of_a_run_that_has_memorized_it(*, is_memorized: bool, corpus: Corpus) -> None:
+@pytest.mark.parametrize(
+    "is_memorized", [pytest.param(False, id="as it was"), pytest.param(True, id="memorized")]
+)
+def test_a_corpus_has_the_text_of_a_run_that_has_memorized_it(
+    *, is_memorized: bool, corpus: Corpus
+) -> None:
     other = make_other()
     if is_memorized:
         memorize(other, other.folder)
@@ -234,9 +258,17 @@ def test_a_corpus_has_the_text_of_a_run_that_has_memorized_it(*, is_memorized: b
     ("text", "settings", "message"),
     [
         pytest.param(
-            "cdcdcd\n", {}, "other has another vocabulary than when the run began", id="same ids, other characters"
+            "cdcdcd\n",
+            {},
+            "other has another vocabulary than when the run began",
+            id="same ids, other characters",
         ),
-        pytest.param("bababa\n", {}, "other has other ids than when the run began", id="same characters, other ids"),
+        pytest.param(
+            "bababa\n",
+            {},
+            "other has other ids than when the run began",
+            id="same characters, other ids",
+        ),
         pytest.param(
             "ababab\n",
             {"validation_fraction": 0.5},
@@ -245,14 +277,19 @@ def test_a_corpus_has_the_text_of_a_run_that_has_memorized_it(*, is_memorized: b
         ),
     ],
 )
-def test_another_corpus_is_refused(text: str, settings: dict[str, Any], message: str, corpus: Corpus) -> None:
+def test_another_corpus_is_refused(
+    text: str, settings: dict[str, Any], message: str, corpus: Corpus
+) -> None:
     make_other(text, **settings)
     assert difference(corpus, "other") == message
 
 
 def test_another_corpus_than_the_memorized_one_is_refused(corpus: Corpus) -> None:
     make_other("bababa\n")
-    assert difference(memorize(corpus, corpus.folder), "other") == "other has other ids than when the run began"
+    assert (
+        difference(memorize(corpus, corpus.folder), "other")
+        == "other has other ids than when the run began"
+    )
 
 
 def test_a_corpus_is_not_read_as_one_of_several_texts(corpus: Corpus) -> None:

@@ -42,7 +42,9 @@ def test_an_unknown_character_becomes_the_unknown_id_or_is_left_out_and_counted(
 
 @pytest.mark.parametrize("read", [ABC.encode, ABC.left_out], ids=["encode", "left out"])
 def test_a_long_row_of_combining_marks_is_refused(read: Callable[[str], object]) -> None:
-    with pytest.raises(CharlmError, match=r"^text: more than 4,000 combining marks in a row; leave some out$"):
+    with pytest.raises(
+        CharlmError, match=r"^text: more than 4,000 combining marks in a row; leave some out$"
+    ):
         read("a" + 4000 * "\u0301\u0316")
 
 
@@ -54,7 +56,9 @@ def test_a_document_with_as_many_combining_marks_as_are_allowed_can_be_encoded(m
 
 def test_what_is_left_out_is_named_with_how_often_the_commonest_first() -> None:
     line = describe_left_out({"\n": 1, "é": 2000, **dict.fromkeys("0123456789", 3)}, "book.txt")
-    assert line.startswith("left out of book.txt, since the model does not know them: 'é' (U+00E9) 2,000 times, '0'")
+    assert line.startswith(
+        "left out of book.txt, since the model does not know them: 'é' (U+00E9) 2,000 times, '0'"
+    )
     assert line.endswith("'8' (U+0038) 3 times and 2 more")
     assert "U+000A 1 time" in describe_left_out({"\n": 1}, "x")
 
@@ -68,15 +72,24 @@ def test_a_vocabulary_with_a_wrong_field_is_refused() -> None:
         ({"characters": ["a", "a"]}, "occurs twice"),
         ({"characters": ["a", "\ud800"]}, "not one character"),
         ({"unknown_id": 0}, "must be the ids that are null"),
-        ({"characters": ["a", None], "unknown_id": 1, "end_of_text_id": 1}, "unknown_id and end_of_text_id are both 1"),
+        (
+            {"characters": ["a", None], "unknown_id": 1, "end_of_text_id": 1},
+            "unknown_id and end_of_text_id are both 1",
+        ),
     ):
         fields = ABC.to_fields() | change
         with pytest.raises(CharlmError, match=f"^x: not a vocabulary: .*{reason}"):
             vocabulary_of(fields, origin="x")
 
 
-def test_further_ids_come_after_those_that_there_are_with_reserved_ones_if_they_are_missing() -> None:
+def test_further_ids_come_after_those_that_there_are_with_reserved_ones_if_they_are_missing() -> (
+    None
+):
     extended = RESERVED.extend("bcd", unknown=True, end_of_text=True)
     assert extended == Vocabulary(("a", "b", None, None, "c", "d"), unknown_id=2, end_of_text_id=3)
-    assert ABC.extend("d", unknown=False, end_of_text=True) == Vocabulary(("a", "b", "c", "d", None), end_of_text_id=4)
-    assert ABC.extend("", unknown=True, end_of_text=True) == Vocabulary(("a", "b", "c", None, None), 3, 4)
+    assert ABC.extend("d", unknown=False, end_of_text=True) == Vocabulary(
+        ("a", "b", "c", "d", None), end_of_text_id=4
+    )
+    assert ABC.extend("", unknown=True, end_of_text=True) == Vocabulary(
+        ("a", "b", "c", None, None), 3, 4
+    )

@@ -28,7 +28,11 @@ SHAPES = {name: tensor.shape for name, tensor in WEIGHTS.items()}
 
 def checkpoint_of(progress: Progress, tensors: Tensors) -> Checkpoint:
     """Return a checkpoint with the weights of MODEL and these tensors."""
-    return Checkpoint(MODEL, {**WEIGHTS, **tensors}, Facts(versions={"charlm": "1", "keras": None}, progress=progress))
+    return Checkpoint(
+        MODEL,
+        {**WEIGHTS, **tensors},
+        Facts(versions={"charlm": "1", "keras": None}, progress=progress),
+    )
 
 
 def save(folder: Path, *steps: int, keeps_all: bool = False) -> None:
@@ -40,17 +44,29 @@ def save(folder: Path, *steps: int, keeps_all: bool = False) -> None:
 def test_everything_is_restored_to_the_bit(tmp_path: Path) -> None:
     progress = Progress(seconds=0.1, best_nats=np.nextafter(1.5, 2), pending_losses=[1 / 3, 1e-300])
     tensors: Tensors = {}
-    for dtype, shape in product(("float32", "float16", "int64", "uint8", "bool"), ((), (0, 2), (2, 3, 4))):
+    for dtype, shape in product(
+        ("float32", "float16", "int64", "uint8", "bool"), ((), (0, 2), (2, 3, 4))
+    ):
         kind, count = np.dtype(dtype), int(np.prod(shape))
-        data = np.random.default_rng(0).integers(0, 2 if dtype == "bool" else 256, (count, kind.itemsize), np.uint8)
+        data = np.random.default_rng(0).integers(
+            0, 2 if dtype == "bool" else 256, (count, kind.itemsize), np.uint8
+        )
         tensors[f"{dtype} {shape}"] = data.view(kind).reshape(shape)
     saved = checkpoint_of(progress, tensors)
     checkpoints.save(tmp_path, saved)
     found = checkpoints.restore(tmp_path, on_event=refuse_events)
-    assert (found.facts, found.model.facts, found.model.config) == (saved.facts, MODEL.facts, MODEL.config)
+    assert (found.facts, found.model.facts, found.model.config) == (
+        saved.facts,
+        MODEL.facts,
+        MODEL.config,
+    )
     for name, tensor in tensors.items():
         same = found.tensors[name]
-        assert (same.dtype, same.shape, same.tobytes()) == (tensor.dtype, tensor.shape, tensor.tobytes())
+        assert (same.dtype, same.shape, same.tobytes()) == (
+            tensor.dtype,
+            tensor.shape,
+            tensor.tobytes(),
+        )
 
 
 def test_the_newest_two_are_kept_or_all(tmp_path: Path) -> None:
@@ -88,15 +104,34 @@ def replace_value(key: str, value: Any) -> Callable[[Path], None]:
         *(
             replace_value(f"progress.{name}", value)
             for name, value in (
-                *(("step", 1), ("step", True), ("evaluations_without_best", 1 << 60), ("best_nats", float("nan"))),
-                *((name, -1) for name in ("step", "seconds", "elapsed_seconds", "best_step", "evaluated_step")),
+                *(
+                    ("step", 1),
+                    ("step", True),
+                    ("evaluations_without_best", 1 << 60),
+                    ("best_nats", float("nan")),
+                ),
+                *(
+                    (name, -1)
+                    for name in (
+                        "step",
+                        "seconds",
+                        "elapsed_seconds",
+                        "best_step",
+                        "evaluated_step",
+                    )
+                ),
                 *(("lowest_nats", 10**400), ("pending_losses", [1.5, None]), ("more", 1)),
-                *(("phases", phases) for phases in ([[0, 0]], [[1, 4]], [[0, 4], [3, 8]], [[0, 4], [1, 4]], [[0]])),
+                *(
+                    ("phases", phases)
+                    for phases in ([[0, 0]], [[1, 4]], [[0, 4], [3, 8]], [[0, 4], [1, 4]], [[0]])
+                ),
             )
         ),
     ],
 )
-def test_a_damaged_checkpoint_is_named_and_one_before_is_used(damage: Callable[[Path], None], tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_named_and_one_before_is_used(
+    damage: Callable[[Path], None], tmp_path: Path
+) -> None:
     save(tmp_path, 1, 2)
     damage(tmp_path / "step-2.safetensors")
     events: list[Event] = []
@@ -138,10 +173,14 @@ def test_a_checkpoint_that_cannot_be_read_is_not_skipped(
 def test_a_field_that_is_missing_has_its_default(tmp_path: Path) -> None:
     save(tmp_path, 1)
     replace_value("progress", {"step": 1, "best_nats": 1.5})(tmp_path / "step-1.safetensors")
-    assert checkpoints.restore(tmp_path, on_event=refuse_events).facts.progress == Progress(step=1, best_nats=1.5)
+    assert checkpoints.restore(tmp_path, on_event=refuse_events).facts.progress == Progress(
+        step=1, best_nats=1.5
+    )
 
 
-def test_restoring_is_refused_without_a_checkpoint_or_if_its_tensors_have_other_shapes(tmp_path: Path) -> None:
+def test_restoring_is_refused_without_a_checkpoint_or_if_its_tensors_have_other_shapes(
+    tmp_path: Path,
+) -> None:
     for folder in (tmp_path, tmp_path / "missing"):
         with pytest.raises(CharlmError, match="no undamaged checkpoint"):
             checkpoints.restore(folder, on_event=refuse_events)
@@ -180,14 +219,18 @@ def test_all_machines_do_what_the_first_does_unless_a_signal_ends_the_run() -> N
 
 
 def test_copies_of_a_run_at_different_steps_are_refused() -> None:
-    with pytest.raises(CharlmError, match=r"have resumed at the steps \(7, 9\); give each the same run"):
+    with pytest.raises(
+        CharlmError, match=r"have resumed at the steps \(7, 9\); give each the same run"
+    ):
         Played(0, [9, 1, 0]).agree(step=7, count=1, signal=0)
 
 
 def test_each_machine_computes_consecutive_rows_and_as_many_as_the_others() -> None:
     machine = Played(2, [0], [0])
     assert machine.rows(12) == slice(8, 12)
-    with pytest.raises(CharlmError, match=r"training\.batch_size: found 13; must be divisible by 3"):
+    with pytest.raises(
+        CharlmError, match=r"training\.batch_size: found 13; must be divisible by 3"
+    ):
         machine.rows(13)
 
 

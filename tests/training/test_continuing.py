@@ -50,12 +50,16 @@ def test_without_a_recipe_only_what_is_given_is_compared(run: Run, text: Path) -
 
 def test_another_text_is_refused(run: Run, text: Path) -> None:
     text.write_text(TEXT.replace("a", "e"), encoding="utf-8")
-    with pytest.raises(CharlmError, match=rf"^{run.folder}: the text differs: .*text\.txt has changed since"):
+    with pytest.raises(
+        CharlmError, match=rf"^{run.folder}: the text differs: .*text\.txt has changed since"
+    ):
         check_same_run(run, [str(text)], given(*SMALL), None)
 
 
 @pytest.mark.parametrize("recipe", ["tiny", None], ids=["with a recipe", "without a recipe"])
-def test_another_setting_is_refused_with_both_values(recipe: str | None, run: Run, text: Path) -> None:
+def test_another_setting_is_refused_with_both_values(
+    recipe: str | None, run: Run, text: Path
+) -> None:
     message = rf"^model\.units: found 9, but the run in {run.folder} has 8; give the same settings"
     with pytest.raises(CharlmError, match=message):
         check_same_run(run, [str(text)], given(*SMALL, "model.units=9", recipe=recipe), None)
@@ -84,10 +88,20 @@ def test_another_setting_of_the_corpus_is_refused(run: Run, text: Path) -> None:
     ("wanted", "found"),
     [
         pytest.param("training.parts=null", "training.parts=2", id="parts"),
-        pytest.param("training.precision=auto", "training.precision=bfloat16", id="chosen precision"),
-        pytest.param("training.precision=bfloat16", "training.precision=float32", id="precision that is missing"),
+        pytest.param(
+            "training.precision=auto", "training.precision=bfloat16", id="chosen precision"
+        ),
+        pytest.param(
+            "training.precision=bfloat16",
+            "training.precision=float32",
+            id="precision that is missing",
+        ),
         pytest.param("training.kernel=auto", "training.kernel=keras", id="kernel"),
-        pytest.param("training.ngram_weight=0.4", "training.ngram_weight=0.0", id="n-grams that were left out"),
+        pytest.param(
+            "training.ngram_weight=0.4",
+            "training.ngram_weight=0.0",
+            id="n-grams that were left out",
+        ),
     ],
 )
 def test_what_was_decided_when_the_run_began_is_not_compared(
@@ -105,26 +119,34 @@ def test_what_was_decided_when_the_run_began_is_not_compared(
         pytest.param("training.ngram_weight=0.4", "training.ngram_weight=0.5", id="n-grams"),
     ],
 )
-def test_a_value_that_is_given_is_compared(wanted: str, found: str, text: Path, tmp_path: Path) -> None:
+def test_a_value_that_is_given_is_compared(
+    wanted: str, found: str, text: Path, tmp_path: Path
+) -> None:
     run = fake_runs.begin(tmp_path / "decided", found, text=text)
     with pytest.raises(CharlmError, match=wanted.partition("=")[0]):
         check_same_run(run, [str(text)], given(*SMALL, wanted), None)
 
 
-@pytest.mark.parametrize("setting", ["training.epochs=3", "training.evaluations=9", "training.schedule.name=constant"])
+@pytest.mark.parametrize(
+    "setting", ["training.epochs=3", "training.evaluations=9", "training.schedule.name=constant"]
+)
 def test_what_a_resume_may_change_is_not_compared(setting: str, run: Run, text: Path) -> None:
     check_same_run(run, [str(text)], given(*SMALL, setting), None)
 
 
 def test_other_initial_weights_are_refused(run: Run, text: Path, model_file: Path) -> None:
-    with pytest.raises(CharlmError, match=r"the run began with random weights; name the same initial weights"):
+    with pytest.raises(
+        CharlmError, match=r"the run began with random weights; name the same initial weights"
+    ):
         check_same_run(run, [str(text)], given(*SMALL), read_parent(model_file))
 
 
 def test_missing_initial_weights_are_refused(text: Path, model_file: Path, tmp_path: Path) -> None:
     run = fake_runs.begin_with(tmp_path / "run", (), text=text, parent=model_file)
     check_same_run(run, [str(text)], given(), read_parent(model_file))
-    with pytest.raises(CharlmError, match=r"the run began with the weights of another model; name the same"):
+    with pytest.raises(
+        CharlmError, match=r"the run began with the weights of another model; name the same"
+    ):
         check_same_run(run, [str(text)], given(), None)
 
 

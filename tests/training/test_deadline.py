@@ -11,7 +11,17 @@ from typing import Any
 
 import pytest
 from fake_engine import Faults, crash_after, interrupt_after
-from fake_runs import TEXT, Clock, Trained, begin_with, engine_of, resume, timed_steps, train, train_begun
+from fake_runs import (
+    TEXT,
+    Clock,
+    Trained,
+    begin_with,
+    engine_of,
+    resume,
+    timed_steps,
+    train,
+    train_begun,
+)
 
 from charlm.config.file import load_config
 from charlm.config.schema import EarlierLength, TrainingConfig
@@ -81,10 +91,14 @@ class Simulation:
 
     def review(self, *, is_evaluation: bool) -> tuple[int, int] | None:
         """Return the length that the run should have, and change it."""
-        found = self.deadline.review(self.settings, self.schedule, self.step, is_evaluation=is_evaluation)
+        found = self.deadline.review(
+            self.settings, self.schedule, self.step, is_evaluation=is_evaluation
+        )
         if found is not None:
             steps, evaluations = found
-            changed = self.settings.with_steps(steps).model_copy(update={"evaluations": evaluations})
+            changed = self.settings.with_steps(steps).model_copy(
+                update={"evaluations": evaluations}
+            )
             self.settings = changed.after(self.settings, at=self.step, total=self.schedule.total)
             self.changes.append((self.step, is_evaluation))
         return found
@@ -163,7 +177,9 @@ def test_the_number_of_evaluations_stays_if_they_fit() -> None:
         pytest.param(1.6, True, id="far slower"),
     ],
 )
-def test_between_evaluations_only_a_plan_that_is_far_off_is_changed(slowness: float, is_changed: bool) -> None:
+def test_between_evaluations_only_a_plan_that_is_far_off_is_changed(
+    slowness: float, is_changed: bool
+) -> None:
     simulation = Simulation(lambda _second: slowness)
     simulation.take_steps(FIRST_EVALUATION - 10)
     found = simulation.review(is_evaluation=False)
@@ -212,7 +228,11 @@ def test_windows_that_grow_are_counted_by_their_characters() -> None:
     characters = schedule.characters(steps) - schedule.characters(FIRST_EVALUATION)
     read = schedule.characters(FIRST_EVALUATION) / BATCHES.characters_per_step
     speed = (read * 0.3 + 5) / (read + 5 / 0.1)
-    more = characters / BATCHES.characters_per_step * speed + (evaluations - 1) * 1.0 + 2.0 * speed / 0.1
+    more = (
+        characters / BATCHES.characters_per_step * speed
+        + (evaluations - 1) * 1.0
+        + 2.0 * speed / 0.1
+    )
     assert 94.0 < simulation.clock.now + more <= 96.0
 
 
@@ -243,7 +263,9 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return train(tmp_path_factory.mktemp("done") / "run", "training.steps=60")
 
 
-def lengthened(done: Trained, *, costs: Costs, settings: TrainingConfig | None = None) -> TrainingConfig:
+def lengthened(
+    done: Trained, *, costs: Costs, settings: TrainingConfig | None = None
+) -> TrainingConfig:
     """Return the settings of the run with as many more steps as fit into the limit."""
     run = open_run(done.folder)
     engine = engine_of(run)
@@ -275,7 +297,9 @@ def test_a_run_that_goes_on_with_longer_windows_is_counted_by_its_characters(don
     found = lengthened(done, costs=costs, settings=settings)
     batches = engine_of(open_run(done.folder)).batches
     schedule = make_schedule(found, batches)
-    read = (schedule.characters(schedule.total) - schedule.characters(60)) / batches.characters_per_step
+    read = (
+        schedule.characters(schedule.total) - schedule.characters(60)
+    ) / batches.characters_per_step
     assert 88 - 2 <= read * 0.5 <= 89
 
 
@@ -293,14 +317,18 @@ def suddenly(slowness: float, *, at: float) -> Speed:
 
 @pytest.mark.parametrize("at", [0.0, 30.0, 60.0])
 @pytest.mark.parametrize("slowness", [1.1, 1.5, 2.0, 3.0])
-def test_a_run_on_a_machine_that_becomes_slower_ends_inside_the_limit(slowness: float, at: float) -> None:
+def test_a_run_on_a_machine_that_becomes_slower_ends_inside_the_limit(
+    slowness: float, at: float
+) -> None:
     simulation = Simulation(suddenly(slowness, at=at)).run()
     assert simulation.clock.now <= LIMIT
 
 
 @pytest.mark.parametrize("at", [0.0, 30.0])
 @pytest.mark.parametrize("slowness", [0.3, 0.7, 1.5, 2.0])
-def test_a_run_on_a_machine_of_another_speed_uses_nine_tenths_of_the_limit(slowness: float, at: float) -> None:
+def test_a_run_on_a_machine_of_another_speed_uses_nine_tenths_of_the_limit(
+    slowness: float, at: float
+) -> None:
     simulation = Simulation(suddenly(slowness, at=at)).run()
     assert 0.9 * LIMIT <= simulation.clock.now <= LIMIT
 
@@ -342,7 +370,13 @@ def train_slowing(folder: Path, *overrides: str, fault: Faults | None = None) ->
     clock = Clock()
     costs = Costs(step_seconds=1.0, evaluation_seconds=0.0)
     deadline = Deadline(RUN_STEPS / 0.96, 0.0, clock, costs, fixed_share=0.0)
-    return train(folder, *overrides, faults=timed_steps(clock, slowing, fault=fault), clock=clock, deadline=deadline)
+    return train(
+        folder,
+        *overrides,
+        faults=timed_steps(clock, slowing, fault=fault),
+        clock=clock,
+        deadline=deadline,
+    )
 
 
 def weights_of(run: Path) -> str:
@@ -350,7 +384,11 @@ def weights_of(run: Path) -> str:
     return tensors_sha256(read_tensors(run / "last.safetensors")[2])
 
 
-@pytest.fixture(scope="module", params=[(), ("training.growing_windows=true",)], ids=["one length", "growing windows"])
+@pytest.fixture(
+    scope="module",
+    params=[(), ("training.growing_windows=true",)],
+    ids=["one length", "growing windows"],
+)
 def overrides(request: pytest.FixtureRequest) -> tuple[str, ...]:
     """Return further settings of a run."""
     found: tuple[str, ...] = request.param
@@ -405,7 +443,9 @@ def test_the_config_of_a_changed_run_repeats_its_weights(slowed: Trained, tmp_pa
     assert weights_of(repeat(slowed.folder, tmp_path).folder) == weights_of(slowed.folder)
 
 
-def test_the_config_of_a_changed_run_repeats_its_model_files(slowed: Trained, tmp_path: Path) -> None:
+def test_the_config_of_a_changed_run_repeats_its_model_files(
+    slowed: Trained, tmp_path: Path
+) -> None:
     """Their facts too, such as the name of the recipe."""
     again = repeat(slowed.folder, tmp_path)
     for name in ("last.safetensors", "best.safetensors"):
@@ -416,7 +456,9 @@ def test_the_config_of_a_changed_run_repeats_its_losses(slowed: Trained, tmp_pat
     assert repeat(slowed.folder, tmp_path).repeatable_metrics == slowed.repeatable_metrics
 
 
-@pytest.mark.parametrize("step", [17, *(pytest.param(step, marks=pytest.mark.slow) for step in (20, 23))])
+@pytest.mark.parametrize(
+    "step", [17, *(pytest.param(step, marks=pytest.mark.slow) for step in (20, 23))]
+)
 @pytest.mark.parametrize(
     "fault",
     [pytest.param(interrupt_after, id="stopped"), pytest.param(crash_after, id="killed")],
@@ -446,7 +488,9 @@ def test_a_run_that_is_stopped_after_its_last_change_ends_like_one_that_is_not(
 
 def test_a_run_that_becomes_faster_is_lengthened(tmp_path: Path) -> None:
     clock = Clock()
-    deadline = Deadline(RUN_STEPS / 0.96, 0.0, clock, Costs(1.0, evaluation_seconds=0.0), fixed_share=0.0)
+    deadline = Deadline(
+        RUN_STEPS / 0.96, 0.0, clock, Costs(1.0, evaluation_seconds=0.0), fixed_share=0.0
+    )
     faults = timed_steps(clock, lambda _step: 0.5)
     faster = train(tmp_path / "run", faults=faults, clock=clock, deadline=deadline)
     assert faster.outcome.progress.step > RUN_STEPS
@@ -461,5 +505,8 @@ def test_a_run_without_a_deadline_keeps_its_length(tmp_path: Path) -> None:
 
 
 def test_each_change_is_at_a_step_of_its_own(slowed: Trained) -> None:
-    untils = [length.until for length in load_config(slowed.folder / "config.yaml").training.earlier_lengths]
+    untils = [
+        length.until
+        for length in load_config(slowed.folder / "config.yaml").training.earlier_lengths
+    ]
     assert untils == sorted(set(untils))

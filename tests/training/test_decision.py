@@ -99,7 +99,9 @@ def seconds_of(decision: Decision, characters: int, costs: Costs) -> float:
 # The recipe
 
 
-@pytest.mark.parametrize("characters", [size for size in SIZES if choices_of(size)[0].minutes is None])
+@pytest.mark.parametrize(
+    "characters", [size for size in SIZES if choices_of(size)[0].minutes is None]
+)
 def test_without_a_time_limit_the_first_recipe_for_the_size_is_chosen(characters: int) -> None:
     best = choices_of(characters)[0]
     found = decide_text(characters)
@@ -113,8 +115,13 @@ def test_the_size_of_a_recipe_ends_at_its_limit(limit: float) -> None:
     largest = TextFacts(training=int(limit) - 1, validation=100, vocabulary=VOCABULARY)
     next_larger = replace(largest, training=int(limit))
     fast = costs_on(0.01)
-    assert decide(largest, Given(), precision=FLOAT32, costs_of=fast).recipe == below[index][0].recipe
-    assert decide(next_larger, Given(), precision=FLOAT32, costs_of=fast).recipe == above[index][0].recipe
+    assert (
+        decide(largest, Given(), precision=FLOAT32, costs_of=fast).recipe == below[index][0].recipe
+    )
+    assert (
+        decide(next_larger, Given(), precision=FLOAT32, costs_of=fast).recipe
+        == above[index][0].recipe
+    )
 
 
 @pytest.mark.parametrize("choices", CHOICES.values(), ids=lambda choices: choices[0].recipe)
@@ -127,7 +134,9 @@ def test_the_recipes_for_a_size_can_be_named(choices: tuple[Choice, ...]) -> Non
 @pytest.mark.parametrize("minutes", [None, *MINUTES])
 @pytest.mark.parametrize("characters", SIZES)
 @pytest.mark.parametrize("recipe", ["tiny", "default", "5mb"])
-def test_a_named_recipe_is_never_replaced(recipe: str, characters: int, minutes: float | None, slowness: float) -> None:
+def test_a_named_recipe_is_never_replaced(
+    recipe: str, characters: int, minutes: float | None, slowness: float
+) -> None:
     found = decide_text(characters, recipe=recipe, minutes=minutes, costs_of=costs_on(slowness))
     named = load_config(find_recipe(recipe))
     assert (found.recipe, found.reason, found.better) == (recipe, "", None)
@@ -185,7 +194,9 @@ def test_with_a_time_limit_the_first_recipe_with_enough_epochs_is_chosen(
     assert decide_text(100_000, minutes=minutes, costs_of=costs_of).recipe == recipe
 
 
-def test_n_grams_that_are_left_out_do_not_count_against_a_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_n_grams_that_are_left_out_do_not_count_against_a_recipe(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Four epochs of the best recipe take 35 of 60 seconds once its n-grams, which would take hours, are left out."""
     monkeypatch.setattr("charlm.training.decision.CHOICES", TABLE)
     costs = Costs(step_seconds=0.1, evaluation_seconds=0.0, ngram_seconds=1e4)
@@ -200,7 +211,9 @@ def test_n_grams_that_are_left_out_do_not_count_against_a_recipe(monkeypatch: py
 )
 @pytest.mark.parametrize("minutes", MINUTES)
 @pytest.mark.parametrize("slowness", SLOWNESS)
-def test_a_recipe_that_is_kept_is_not_replaced(characters: int, recipe: str, minutes: float, slowness: float) -> None:
+def test_a_recipe_that_is_kept_is_not_replaced(
+    characters: int, recipe: str, minutes: float, slowness: float
+) -> None:
     found = decide_text(characters, minutes=minutes, costs_of=costs_on(slowness), kept=recipe)
     assert found.recipe == recipe
 
@@ -226,7 +239,9 @@ def test_a_better_recipe_is_proposed_unless_the_user_limits_the_time(minutes: fl
 
 @pytest.mark.parametrize("characters", [0, 1, 19])
 def test_a_text_below_20_characters_is_refused(characters: int) -> None:
-    with pytest.raises(CharlmError, match=f"the text has {characters} characters?; expected at least 20"):
+    with pytest.raises(
+        CharlmError, match=f"the text has {characters} characters?; expected at least 20"
+    ):
         decide_text(characters)
 
 
@@ -243,7 +258,9 @@ def test_a_text_that_is_to_be_recited_is_memorised() -> None:
 
 
 def test_a_short_text_with_validation_text_is_not_memorised() -> None:
-    found = decide(TextFacts(training=900, validation=100, vocabulary=VOCABULARY), Given(), precision=FLOAT32)
+    found = decide(
+        TextFacts(training=900, validation=100, vocabulary=VOCABULARY), Given(), precision=FLOAT32
+    )
     assert found.recipe == choices_of(1_000)[0].recipe
 
 
@@ -290,7 +307,9 @@ def test_a_recipe_that_does_not_exist_is_refused() -> None:
 @pytest.mark.parametrize("recipe", [None, "tiny"])
 def test_minutes_with_another_length_are_refused(recipe: str | None, key: str) -> None:
     given = Given(recipe=recipe, overrides={"training": {key: 5}}, minutes=3)
-    with pytest.raises(CharlmError, match=rf"^minutes 3: sets the length, and so does training\.{key}; "):
+    with pytest.raises(
+        CharlmError, match=rf"^minutes 3: sets the length, and so does training\.{key}; "
+    ):
         given.check()
 
 
@@ -309,11 +328,17 @@ def test_minutes_with_teachers_are_refused(recipe: str | None) -> None:
 @pytest.mark.parametrize(
     "training",
     [
-        pytest.param({**TEACHERS["training"], "teacher_weight": 0}, id="teachers that do not count"),
-        pytest.param({"teachers": {"models": ["a.safetensors"]}}, id="models that are trained already"),
+        pytest.param(
+            {**TEACHERS["training"], "teacher_weight": 0}, id="teachers that do not count"
+        ),
+        pytest.param(
+            {"teachers": {"models": ["a.safetensors"]}}, id="models that are trained already"
+        ),
     ],
 )
-def test_minutes_with_teachers_that_are_not_trained_are_accepted(training: Mapping[str, Any]) -> None:
+def test_minutes_with_teachers_that_are_not_trained_are_accepted(
+    training: Mapping[str, Any],
+) -> None:
     Given(recipe="tiny", overrides={"training": training}, minutes=3).check()
 
 
@@ -321,7 +346,9 @@ def test_minutes_with_teachers_that_are_not_trained_are_accepted(training: Mappi
 
 
 @pytest.mark.parametrize("precision", [FLOAT32, BFLOAT16], ids=["float32", "bfloat16"])
-def test_automatic_precision_is_what_the_processor_multiplies_faster(precision: FastPrecision) -> None:
+def test_automatic_precision_is_what_the_processor_multiplies_faster(
+    precision: FastPrecision,
+) -> None:
     found = decide_text(MUON_CHARACTERS, "training.precision=auto", precision=precision)
     assert found.precision == precision
     assert found.config.training.precision == precision.name
@@ -344,7 +371,9 @@ def decide_ngrams(ngram_seconds: float, *, minutes: float | None = 1.0, **option
     return decide_text(100_000, settings, minutes=minutes, costs_of=always(costs), **options)
 
 
-@pytest.mark.parametrize(("seconds", "is_kept"), [(0.0, True), (12.0, True), (12.1, False), (1e4, False)])
+@pytest.mark.parametrize(
+    ("seconds", "is_kept"), [(0.0, True), (12.0, True), (12.1, False), (1e4, False)]
+)
 def test_n_grams_take_at_most_a_fifth_of_the_time_limit(seconds: float, is_kept: bool) -> None:
     found = decide_ngrams(seconds)
     assert found.config.training.ngram_weight == (0.4 if is_kept else 0)
@@ -358,7 +387,9 @@ def test_the_time_of_n_grams_that_are_left_out_is_used_for_steps() -> None:
 
 def test_the_time_of_n_grams_that_are_counted_is_taken_from_the_steps() -> None:
     fewer = decide_ngrams(0.0).steps - decide_ngrams(10.0).steps
-    assert fewer == pytest.approx(10 / COSTS.step_seconds, abs=COSTS.evaluation_seconds / COSTS.step_seconds * 3)
+    assert fewer == pytest.approx(
+        10 / COSTS.step_seconds, abs=COSTS.evaluation_seconds / COSTS.step_seconds * 3
+    )
 
 
 def test_without_a_time_limit_n_grams_may_take_any_time() -> None:
@@ -376,13 +407,17 @@ NEEDED = 2 * 90_000 * VOCABULARY
     [(4 * NEEDED, True), (4 * NEEDED - 1, False), (None, True)],
     ids=["just enough", "a byte less", "unknown"],
 )
-def test_n_grams_whose_predictions_do_not_fit_are_left_out(memory_bytes: int | None, is_kept: bool) -> None:
+def test_n_grams_whose_predictions_do_not_fit_are_left_out(
+    memory_bytes: int | None, is_kept: bool
+) -> None:
     found = decide_ngrams(1.0, minutes=None, memory_bytes=memory_bytes)
     assert found.config.training.ngram_weight == (0.4 if is_kept else 0)
     assert found.notes == (() if is_kept else (NgramsLeftOut(seconds=None, memory_bytes=NEEDED),))
 
 
-@pytest.mark.parametrize(("minutes", "is_kept"), [(None, True), (1.0, False)], ids=["no limit", "limit"])
+@pytest.mark.parametrize(
+    ("minutes", "is_kept"), [(None, True), (1.0, False)], ids=["no limit", "limit"]
+)
 def test_n_grams_of_a_named_recipe_are_left_out_for_memory_only_with_a_time_limit(
     minutes: float | None, is_kept: bool
 ) -> None:
@@ -392,7 +427,9 @@ def test_n_grams_of_a_named_recipe_are_left_out_for_memory_only_with_a_time_limi
 
 
 def test_n_grams_that_are_not_asked_for_are_not_mentioned() -> None:
-    found = decide_text(100_000, "training.ngram_weight=0", minutes=60, costs_of=always(COSTS), memory_bytes=1)
+    found = decide_text(
+        100_000, "training.ngram_weight=0", minutes=60, costs_of=always(COSTS), memory_bytes=1
+    )
     assert found.notes == ()
 
 
@@ -403,7 +440,9 @@ def test_n_grams_that_are_not_asked_for_are_not_mentioned() -> None:
 @pytest.mark.parametrize("slowness", SLOWNESS)
 @pytest.mark.parametrize("minutes", [5.0, 10.0, 60.0])
 @pytest.mark.parametrize("characters", SIZES)
-def test_the_run_ends_within_the_time_limit(characters: int, minutes: float, slowness: float, spent: float) -> None:
+def test_the_run_ends_within_the_time_limit(
+    characters: int, minutes: float, slowness: float, spent: float
+) -> None:
     costs_of = costs_on(slowness)
     found = decide_text(characters, minutes=minutes, costs_of=costs_of, spent_seconds=spent)
     costs = costs_of(found.config, text_of(characters))
@@ -416,7 +455,9 @@ def test_the_run_ends_within_the_time_limit(characters: int, minutes: float, slo
 def test_the_run_uses_the_time_that_is_planned_for(minutes: float, growing: str) -> None:
     """A 25th of the limit is left for what is not measured; windows that grow may leave out their longest steps."""
     setting = f"training.growing_windows={growing}"
-    found = decide_text(1_000_000, setting, minutes=minutes, costs_of=always(COSTS), spent_seconds=5.0)
+    found = decide_text(
+        1_000_000, setting, minutes=minutes, costs_of=always(COSTS), spent_seconds=5.0
+    )
     seconds = 5.0 + COSTS.start_seconds + seconds_of(found, 1_000_000, COSTS)
     assert seconds == pytest.approx(0.96 * 60 * minutes, abs=3 * COSTS.step_seconds)
 
@@ -426,7 +467,9 @@ def test_steps_fill_the_time_that_evaluations_leave(evaluations: int) -> None:
     setting = f"training.evaluations={evaluations}"
     settings = (setting, "training.ngram_weight=0")
     found = decide_text(100_000, *settings, recipe="default", minutes=1, costs_of=always(COSTS))
-    left = 0.96 * 60 - COSTS.start_seconds - COSTS.end_seconds - evaluations * COSTS.evaluation_seconds
+    left = (
+        0.96 * 60 - COSTS.start_seconds - COSTS.end_seconds - evaluations * COSTS.evaluation_seconds
+    )
     assert found.steps == math.floor(left / COSTS.step_seconds)
 
 
@@ -447,7 +490,9 @@ def test_given_evaluations_are_kept() -> None:
 
 @pytest.mark.parametrize("evaluation_seconds", [0.0, 0.1, 1.0, 3.0])
 @pytest.mark.parametrize("minutes", MINUTES[1:])
-def test_evaluations_take_at_most_a_fifth_of_the_time(minutes: float, evaluation_seconds: float) -> None:
+def test_evaluations_take_at_most_a_fifth_of_the_time(
+    minutes: float, evaluation_seconds: float
+) -> None:
     costs = replace(COSTS, evaluation_seconds=evaluation_seconds)
     found = decide_text(100_000, minutes=minutes, costs_of=always(costs))
     wanted = load_config(find_recipe(str(found.recipe))).training.evaluations
@@ -462,7 +507,9 @@ def test_there_is_an_evaluation_even_if_it_takes_longer() -> None:
 
 def test_a_recipe_with_a_single_evaluation_keeps_it() -> None:
     Path("once.yaml").write_text("training: {steps: 9, evaluations: 1}", encoding="utf-8")
-    assert decide_text(100_000, recipe="once.yaml", minutes=1, costs_of=always(COSTS)).evaluations == 1
+    assert (
+        decide_text(100_000, recipe="once.yaml", minutes=1, costs_of=always(COSTS)).evaluations == 1
+    )
 
 
 def minutes_advised(decision: Decision) -> float | None:
@@ -477,7 +524,9 @@ def minutes_advised(decision: Decision) -> float | None:
 def test_the_time_that_is_proposed_for_a_run_of_few_steps_allows_200(
     settings: list[str], step_seconds: float, evaluation_seconds: float
 ) -> None:
-    costs_of = always(replace(COSTS, step_seconds=step_seconds, evaluation_seconds=evaluation_seconds))
+    costs_of = always(
+        replace(COSTS, step_seconds=step_seconds, evaluation_seconds=evaluation_seconds)
+    )
     short = decide_text(100_000, *settings, minutes=1, costs_of=costs_of)
     advised = minutes_advised(short)
     assert short.steps < 200
@@ -492,13 +541,19 @@ def test_a_run_of_200_steps_is_long_enough() -> None:
     assert minutes_advised(found) is None
 
 
-@pytest.mark.parametrize("evaluations", [[], ["training.evaluations=5"]], ids=["automatic", "given"])
+@pytest.mark.parametrize(
+    "evaluations", [[], ["training.evaluations=5"]], ids=["automatic", "given"]
+)
 @pytest.mark.parametrize("slowness", SLOWNESS)
 @pytest.mark.parametrize("recipe", ["tiny", "default", "5mb"])
-def test_more_time_never_gives_fewer_steps(recipe: str, slowness: float, evaluations: list[str]) -> None:
+def test_more_time_never_gives_fewer_steps(
+    recipe: str, slowness: float, evaluations: list[str]
+) -> None:
     limits = [0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 600]
     steps = [
-        decide_text(1_000_000, *evaluations, recipe=recipe, minutes=minutes, costs_of=costs_on(slowness)).steps
+        decide_text(
+            1_000_000, *evaluations, recipe=recipe, minutes=minutes, costs_of=costs_on(slowness)
+        ).steps
         for minutes in limits
     ]
     assert all(before <= after for before, after in pairwise(steps))
@@ -507,7 +562,13 @@ def test_more_time_never_gives_fewer_steps(recipe: str, slowness: float, evaluat
 def test_a_second_more_gives_more_steps_of_the_same_evaluations() -> None:
     limits = [second / 60 for second in range(20, 40)]
     steps = [
-        decide_text(100_000, "training.evaluations=5", recipe="default", minutes=minutes, costs_of=always(COSTS)).steps
+        decide_text(
+            100_000,
+            "training.evaluations=5",
+            recipe="default",
+            minutes=minutes,
+            costs_of=always(COSTS),
+        ).steps
         for minutes in limits
     ]
     assert [after - before for before, after in pairwise(steps)] == pytest.approx([9.6] * 19, abs=1)
@@ -517,7 +578,10 @@ def test_a_second_more_gives_more_steps_of_the_same_evaluations() -> None:
 @pytest.mark.parametrize("recipe", ["tiny", "default", "5mb"])
 def test_a_slower_machine_never_reads_more_characters(recipe: str, minutes: float | None) -> None:
     characters = [
-        characters_read(decide_text(1_000_000, recipe=recipe, minutes=minutes, costs_of=costs_on(slowness)), 1_000_000)
+        characters_read(
+            decide_text(1_000_000, recipe=recipe, minutes=minutes, costs_of=costs_on(slowness)),
+            1_000_000,
+        )
         for slowness in (0.1, 0.5, 1, 2, 4, 16)
     ]
     assert all(before >= after for before, after in pairwise(characters))
@@ -608,7 +672,9 @@ def test_earlier_lengths_are_dropped_with_new_epochs(changed: str) -> None:
 def test_earlier_lengths_that_are_given_with_a_length_are_kept(changed: str) -> None:
     """So that an override can describe a run whose length has changed."""
     training = {"steps": 50, "earlier_lengths": [{"until": 10, "steps": 40, "evaluations": 4}]}
-    found = decide(text_of(100_000), Given(recipe=changed, overrides={"training": training}), precision=FLOAT32)
+    found = decide(
+        text_of(100_000), Given(recipe=changed, overrides={"training": training}), precision=FLOAT32
+    )
     assert [length.until for length in found.config.training.earlier_lengths] == [10]
     assert found.steps == 50
 
@@ -682,13 +748,16 @@ def test_a_step_with_a_shorter_window_takes_less_time() -> None:
     assert PARTS.run_seconds(growing, 1500) == pytest.approx(12 + 1000 + 50)
 
 
-@pytest.mark.parametrize(("seconds", "steps"), [(0, 0), (62.9, 0), (63, 1), (162, 100), (1e12, 10**9)])
+@pytest.mark.parametrize(
+    ("seconds", "steps"), [(0, 0), (62.9, 0), (63, 1), (162, 100), (1e12, 10**9)]
+)
 def test_the_most_steps_that_fit_are_found(seconds: float, steps: int) -> None:
     assert PARTS.steps_within(SETTINGS, seconds) == steps
 
 
 @pytest.mark.parametrize(
-    ("seconds", "evaluations"), [(0, 1), (10, 1), (111.9, 1), (112, 2), (162, 3), (212, 4), (262, 5), (1e6, 5)]
+    ("seconds", "evaluations"),
+    [(0, 1), (10, 1), (111.9, 1), (112, 2), (162, 3), (212, 4), (262, 5), (1e6, 5)],
 )
 def test_a_fifth_of_the_time_goes_to_evaluations(seconds: float, evaluations: int) -> None:
     assert PARTS.evaluations_within(SETTINGS, seconds) == evaluations

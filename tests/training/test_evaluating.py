@@ -22,20 +22,30 @@ from charlm.training.checkpoints import Progress
 from charlm.training.evaluating import open_text, sample_text
 
 
-def test_each_line_has_the_keys_of_the_contract_and_the_position_in_the_run(reference: Trained) -> None:
+def test_each_line_has_the_keys_of_the_contract_and_the_position_in_the_run(
+    reference: Trained,
+) -> None:
     position = {"step", "epoch", "characters", "seconds", "split", "nats_per_char", "bits_per_char"}
     training = position | {"learning_rate", "gradient_norm", "characters_per_second"}
     for line in reference.metrics:
         assert set(line) == (training if line["split"] == "train" else position)
-    assert [line["step"] for line in reference.metrics if line["split"] == "train"] == list(range(5, 51, 5))
+    assert [line["step"] for line in reference.metrics if line["split"] == "train"] == list(
+        range(5, 51, 5)
+    )
     assert list(reference.validation()) == list(range(10, 51, 10))
-    assert (line["step"], line["epoch"], line["characters"]) == (50, 50 / STEPS_PER_EPOCH, 50 * 4 * 4)
+    assert (line["step"], line["epoch"], line["characters"]) == (
+        50,
+        50 / STEPS_PER_EPOCH,
+        50 * 4 * 4,
+    )
     assert line["bits_per_char"] == pytest.approx(line["nats_per_char"] / math.log(2))
     ended = json.loads((reference.folder / "ended.json").read_text(encoding="utf-8"))
     assert ended == {"step": 50, "suggestion": None}
 
 
-def test_without_a_validation_text_the_training_loss_decides_the_best_and_the_user_is_told(tmp_path: Path) -> None:
+def test_without_a_validation_text_the_training_loss_decides_the_best_and_the_user_is_told(
+    tmp_path: Path,
+) -> None:
     trained = train(tmp_path / "run", "corpus.validation_fraction=0")
     assert any("no validation text" in line for line in trained.said)
     assert (trained.outcome.split, trained.outcome.measured_on) == ("train", "the train text")
@@ -44,7 +54,9 @@ def test_without_a_validation_text_the_training_loss_decides_the_best_and_the_us
     assert read_model(trained.folder / BEST).facts["score"]["split"] == "train"
 
 
-def test_a_score_on_a_part_of_the_validation_text_says_so(reference: Trained, tmp_path: Path) -> None:
+def test_a_score_on_a_part_of_the_validation_text_says_so(
+    reference: Trained, tmp_path: Path
+) -> None:
     assert reference.outcome.measured_on == "the validation text"
     part = open_text(make_run(tmp_path, text="ab" * 1_100_000))
     assert part.measured_on == "the first 200,000 characters of the validation text"
@@ -62,7 +74,9 @@ def test_a_run_is_saved_once_a_minute_of_training_between_its_marks(tmp_path: Pa
 def test_the_user_is_told_the_losses_of_every_evaluation(tmp_path: Path) -> None:
     trained = train(tmp_path / "run", clock=lambda: 0.0)
     scores = trained.validation()
-    losses = {line["step"]: line["nats_per_char"] for line in trained.metrics if line["split"] == "train"}
+    losses = {
+        line["step"]: line["nats_per_char"] for line in trained.metrics if line["split"] == "train"
+    }
     best = {step for step in scores if scores[step] == min(scores[n] for n in scores if n <= step)}
     assert [line for line in trained.said if line.startswith("step ")] == [
         f"step {step} of 50{', 0s left' * (step < 50)}: train {losses[step]:.3f}, validation {scores[step]:.3f}"
@@ -105,13 +119,20 @@ def test_the_sample_at_the_end_is_that_of_the_best_model(best_first: Trained) ->
     assert sample == sample_text(run, best) != sample_text(run, last)
 
 
-def test_a_long_validation_text_leaves_no_doubt_which_model_is_the_best(best_first: Trained) -> None:
+def test_a_long_validation_text_leaves_no_doubt_which_model_is_the_best(
+    best_first: Trained,
+) -> None:
     assert not best_first.outcome.is_uncertain
 
 
-def test_the_outcome_has_the_difference_of_the_last_score_from_the_best(best_first: Trained) -> None:
+def test_the_outcome_has_the_difference_of_the_last_score_from_the_best(
+    best_first: Trained,
+) -> None:
     ids = open_run(best_first.folder).corpus.split("validation")
-    best, last = (estimate_stream(read_model(best_first.folder / name).parameters, ids) for name in (BEST, LAST))
+    best, last = (
+        estimate_stream(read_model(best_first.folder / name).parameters, ids)
+        for name in (BEST, LAST)
+    )
     difference = best_first.outcome.difference
     assert difference is not None
     assert difference.nats == pytest.approx(last.nats_per_char - best.nats_per_char)
@@ -143,7 +164,9 @@ def test_a_short_validation_text_gives_no_suggestion(uncertain: Trained) -> None
     assert uncertain.outcome.suggestion is None
 
 
-def test_an_uncertain_choice_shows_a_sample_of_the_best_model_and_of_the_last(uncertain: Trained) -> None:
+def test_an_uncertain_choice_shows_a_sample_of_the_best_model_and_of_the_last(
+    uncertain: Trained,
+) -> None:
     run, outcome = open_run(uncertain.folder), uncertain.outcome
     best, last = (sample_text(run, read_model(uncertain.folder / name)) for name in (BEST, LAST))
     assert best != last
@@ -154,8 +177,12 @@ def test_an_uncertain_choice_shows_a_sample_of_the_best_model_and_of_the_last(un
     ("text", "settings", "faults"),
     [
         pytest.param(LONG_TEXT, (), FIRST_IS_BEST, id="long validation text"),
-        pytest.param(TEXT, ("corpus.validation_fraction=0",), FIRST_IS_BEST, id="no validation text"),
-        pytest.param(TEXT, (), Faults(weights=lambda step: step / 50), id="the last model is the best"),
+        pytest.param(
+            TEXT, ("corpus.validation_fraction=0",), FIRST_IS_BEST, id="no validation text"
+        ),
+        pytest.param(
+            TEXT, (), Faults(weights=lambda step: step / 50), id="the last model is the best"
+        ),
         pytest.param(TEXT, ("sampling.length=0",), FIRST_IS_BEST, id="no samples"),
     ],
 )
@@ -171,22 +198,32 @@ def test_otherwise_the_last_model_has_no_sample(
 
 @pytest.mark.parametrize("steps", [47, 50])  # saved before its evaluation, and after it
 def test_a_best_model_that_is_the_last_one_has_its_score(steps: int, tmp_path: Path) -> None:
-    falling = Faults(weights=lambda step: step / 50)  # the weights that are evaluated, so that the last are the best
+    falling = Faults(
+        weights=lambda step: step / 50
+    )  # the weights that are evaluated, so that the last are the best
     trained = train(tmp_path / "run", f"training.steps={steps}", text=LONG_TEXT, faults=falling)
     best, last = (read_model(trained.folder / name) for name in (BEST, LAST))
     assert best.facts["step"] == last.facts["step"] == steps
     ids = open_run(trained.folder).corpus.split("validation")
     score = estimate_stream(best.parameters, ids)
-    assert best.facts["score"]["nats_per_char"] == trained.validation()[steps] == pytest.approx(score.nats_per_char)
+    assert (
+        best.facts["score"]["nats_per_char"]
+        == trained.validation()[steps]
+        == pytest.approx(score.nats_per_char)
+    )
     assert best.facts["score"]["block_means"] == pytest.approx(score.block_means, abs=1e-6)
     assert len(score.block_means) == 10
 
 
-def test_the_best_model_is_compared_with_the_5_gram_counted_on_the_training_text(tmp_path: Path) -> None:
+def test_the_best_model_is_compared_with_the_5_gram_counted_on_the_training_text(
+    tmp_path: Path,
+) -> None:
     trained = train(tmp_path / "run", text=LONG_TEXT)
     corpus, best = open_run(trained.folder).corpus, read_model(trained.folder / BEST)
     ids, size = corpus.split("validation"), len(corpus.vocabulary)
-    ngram = mean_score(score_ngrams(count_ngrams(corpus.split("train"), vocabulary_size=size, order=5), ids))
+    ngram = mean_score(
+        score_ngrams(count_ngrams(corpus.split("train"), vocabulary_size=size, order=5), ids)
+    )
     score, comparison = estimate_stream(best.parameters, ids), trained.outcome.comparison
     assert comparison is not None
     assert comparison.ngram_nats_per_char == pytest.approx(ngram.nats_per_char)
@@ -206,7 +243,9 @@ def test_the_comparison_of_a_resumed_run_is_that_of_its_best_model_before(tmp_pa
     assert first.comparison is not None
     assert later.comparison is not None
     assert later.comparison.margin_nats == first.comparison.margin_nats
-    assert later.comparison.standard_error == pytest.approx(first.comparison.standard_error, rel=1e-4)
+    assert later.comparison.standard_error == pytest.approx(
+        first.comparison.standard_error, rel=1e-4
+    )
 
 
 def test_without_a_validation_text_there_is_no_comparison(tmp_path: Path) -> None:
@@ -215,8 +254,12 @@ def test_without_a_validation_text_there_is_no_comparison(tmp_path: Path) -> Non
     assert set(read_model(trained.folder / BEST).facts["score"]) == {"split", "nats_per_char"}
 
 
-def make_run(folder: Path, *, text: str = "abcd" * 10, sampling: SamplingConfig | None = None) -> Run:
-    config = Config(training=TrainingConfig(epochs=1), sampling=sampling or SamplingConfig(), seed=3)
+def make_run(
+    folder: Path, *, text: str = "abcd" * 10, sampling: SamplingConfig | None = None
+) -> Run:
+    config = Config(
+        training=TrainingConfig(epochs=1), sampling=sampling or SamplingConfig(), seed=3
+    )
     return Run(folder / "run", config, make_corpus(folder, text))
 
 
@@ -224,7 +267,11 @@ def make_run(folder: Path, *, text: str = "abcd" * 10, sampling: SamplingConfig 
 def test_a_loss_that_is_lower_is_the_best(before: float | None) -> None:
     progress = Progress(step=9, best_nats=before, best_step=5, evaluations_without_best=1)
     assert progress.compare(1.9)
-    assert (progress.best_nats, progress.best_step, progress.evaluations_without_best) == (1.9, 9, 0)
+    assert (progress.best_nats, progress.best_step, progress.evaluations_without_best) == (
+        1.9,
+        9,
+        0,
+    )
 
 
 @pytest.mark.parametrize(
@@ -240,12 +287,22 @@ def test_a_loss_that_is_lower_is_the_best(before: float | None) -> None:
 def test_any_other_loss_leaves_the_best(before: float | None, nats: float) -> None:
     progress = Progress(step=9, best_nats=before, best_step=5, evaluations_without_best=1)
     assert not progress.compare(nats)
-    assert (progress.best_nats, progress.best_step, progress.evaluations_without_best) == (before, 5, 2)
+    assert (progress.best_nats, progress.best_step, progress.evaluations_without_best) == (
+        before,
+        5,
+        2,
+    )
 
 
-def test_the_sample_is_that_of_charlm_sample_with_its_prompt(trained: TrainedModel, tmp_path: Path) -> None:
+def test_the_sample_is_that_of_charlm_sample_with_its_prompt(
+    trained: TrainedModel, tmp_path: Path
+) -> None:
     settings = SamplingConfig(length=30, prompt="ab", top_k=2, temperature=0.8)
-    expected = "".join(generate_text(trained, TextRequest(30, Sampler(temperature=0.8, top_k=2), seed=3, prompt="ab")))
+    expected = "".join(
+        generate_text(
+            trained, TextRequest(30, Sampler(temperature=0.8, top_k=2), seed=3, prompt="ab")
+        )
+    )
     assert sample_text(make_run(tmp_path, sampling=settings), trained) == f"ab{expected}"
 
 

@@ -8,7 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from run_folders import EVENT_FOLDERS, event_files, event_steps, metrics_line, names, read_events, read_metrics
+from run_folders import (
+    EVENT_FOLDERS,
+    event_files,
+    event_steps,
+    metrics_line,
+    names,
+    read_events,
+    read_metrics,
+)
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util.tensor_util import make_ndarray
@@ -36,15 +44,21 @@ def events(trained_run: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
-def test_the_loss_of_a_folder_is_that_of_metrics_jsonl(split: str, events: dict[str, Any], trained_run: Path) -> None:
+def test_the_loss_of_a_folder_is_that_of_metrics_jsonl(
+    split: str, events: dict[str, Any], trained_run: Path
+) -> None:
     lines = [line for line in read_metrics(trained_run) if line["split"] == split]
     expected = {line["step"]: line["nats_per_char"] for line in lines}
     assert values_of(events[split], "loss") == pytest.approx(expected)
 
 
-def test_the_loss_of_the_5_gram_model_is_a_constant_line(events: dict[str, Any], trained_run: Path) -> None:
+def test_the_loss_of_the_5_gram_model_is_a_constant_line(
+    events: dict[str, Any], trained_run: Path
+) -> None:
     corpus = open_corpus(trained_run / "corpus")
-    scores = baseline_scores(corpus.split("validation"), corpus.vocabulary, corpus.split("train"), names=[NGRAM])
+    scores = baseline_scores(
+        corpus.split("validation"), corpus.vocabulary, corpus.split("train"), names=[NGRAM]
+    )
     nats = scores[NGRAM].nats_per_char
     assert values_of(events["5-gram"], "loss") == pytest.approx({0: nats, 30: nats, 60: nats})
 
@@ -65,7 +79,9 @@ def test_figures_of_a_log_line_are_those_of_metrics_jsonl(
     assert values_of(events["."], tag) == pytest.approx(expected)
 
 
-def test_the_spectral_radius_is_that_of_the_last_kernel(events: dict[str, Any], trained_run: Path) -> None:
+def test_the_spectral_radius_is_that_of_the_last_kernel(
+    events: dict[str, Any], trained_run: Path
+) -> None:
     kernel = read_model(trained_run / "last.safetensors").parameters.layers[0].recurrent_kernel
     found = values_of(events["."], "spectral_radius/layer_0")[60]
     assert found == pytest.approx(np.abs(np.linalg.eigvals(kernel)).max(), rel=1e-2)
@@ -80,7 +96,9 @@ def text_of(events: dict[str, Any], tag: str) -> str:
 
 
 def test_the_config_is_shown_as_it_is_in_the_run(events: dict[str, Any], trained_run: Path) -> None:
-    assert text_of(events, "config") + "\n" == (trained_run / "config.yaml").read_text(encoding="utf-8")
+    assert text_of(events, "config") + "\n" == (trained_run / "config.yaml").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_a_sample_is_shown_in_its_length(events: dict[str, Any]) -> None:
@@ -92,7 +110,13 @@ AT_LOGS = {
     "./speed/characters_per_second",
 }
 AT_EVALUATIONS = {
-    *("validation/loss", "./sample", "./spectral_radius/layer_0", "./saturation/layer_0", "./state/layer_0"),
+    *(
+        "validation/loss",
+        "./sample",
+        "./spectral_radius/layer_0",
+        "./saturation/layer_0",
+        "./state/layer_0",
+    ),
     *("./reach_of_gradient/layer_0", "./weights/logits.kernel", "./weights/logits.bias"),
     *(f"./weights/rnn.0.{name}" for name in ("kernel", "recurrent_kernel", "bias")),
 }
@@ -101,7 +125,9 @@ AT_EVALUATIONS = {
 @pytest.mark.usefixtures("events")
 def test_each_tag_is_written_at_every_log_or_evaluation(trained_run: Path) -> None:
     expected = {"./config": [0], "5-gram/loss": [0, 30, 60]}
-    expected |= {tag: [10, 20, 30, 40, 50, 60] for tag in AT_LOGS} | {tag: [30, 60] for tag in AT_EVALUATIONS}
+    expected |= {tag: [10, 20, 30, 40, 50, 60] for tag in AT_LOGS} | {
+        tag: [30, 60] for tag in AT_EVALUATIONS
+    }
     assert event_steps(trained_run) == expected
 
 
@@ -187,7 +213,9 @@ CLOCKS = [
 
 
 @pytest.mark.parametrize("seconds", CLOCKS)
-def test_tensorboard_shows_the_events_of_a_resumed_run_whatever_the_clock_was(seconds: float, tmp_path: Path) -> None:
+def test_tensorboard_shows_the_events_of_a_resumed_run_whatever_the_clock_was(
+    seconds: float, tmp_path: Path
+) -> None:
     log_losses(tmp_path, 5)
     for path in tmp_path.rglob("events.*"):
         path.rename(path.with_name(f"events.out.tfevents.{int(1e9 * seconds):019}"))
@@ -201,8 +229,14 @@ def test_tensorboard_shows_the_events_of_a_resumed_run_whatever_the_clock_was(se
         pytest.param([], "0000000100000000000", id="the first file"),
         pytest.param(["0000000099000000000"], "0000000100000000000", id="older"),
         pytest.param(["0000000100000000000"], "0000000100000000001", id="of the same moment"),
-        pytest.param(["0000000300000000000", "0000000200000000000"], "0000000300000000001", id="ahead"),
-        pytest.param(["0000000300000000000.copy", "x", ""], "0000000100000000000", id="names without a number"),
+        pytest.param(
+            ["0000000300000000000", "0000000200000000000"], "0000000300000000001", id="ahead"
+        ),
+        pytest.param(
+            ["0000000300000000000.copy", "x", ""],
+            "0000000100000000000",
+            id="names without a number",
+        ),
     ],
 )
 def test_an_event_file_is_named_by_the_time_and_sorts_last(
@@ -265,7 +299,9 @@ def steps_in(path: Path) -> list[int]:
         pytest.param(-1, [], id="all"),
     ],
 )
-def test_events_of_later_steps_are_removed(step: int, expected: list[int], event_file: Path) -> None:
+def test_events_of_later_steps_are_removed(
+    step: int, expected: list[int], event_file: Path
+) -> None:
     assert cut_events(event_file, step=step) == 0
     assert steps_in(event_file) == expected
 
@@ -281,7 +317,9 @@ def test_events_of_later_steps_are_removed(step: int, expected: list[int], event
         pytest.param(-1, id="all but a byte"),
     ],
 )
-def test_an_event_that_was_not_written_whole_is_removed_and_no_damage(kept_bytes: int, event_file: Path) -> None:
+def test_an_event_that_was_not_written_whole_is_removed_and_no_damage(
+    kept_bytes: int, event_file: Path
+) -> None:
     data = event_file.read_bytes()
     last = spans_of(event_file)[-1]
     stop = last.start + kept_bytes % len(last)
@@ -296,7 +334,9 @@ CHECKSUM = -1
 """The position in a record of the last byte of its checksum."""
 
 
-@pytest.mark.parametrize("position", [pytest.param(DATA, id="data"), pytest.param(CHECKSUM, id="checksum")])
+@pytest.mark.parametrize(
+    "position", [pytest.param(DATA, id="data"), pytest.param(CHECKSUM, id="checksum")]
+)
 @pytest.mark.parametrize(
     ("damaged", "expected"),
     [
@@ -327,7 +367,9 @@ def test_a_record_that_is_no_event_is_removed_alone(event_file: Path) -> None:
     assert event_file.read_bytes() == whole
 
 
-@pytest.mark.parametrize("position", [pytest.param(0, id="length"), pytest.param(11, id="checksum of the length")])
+@pytest.mark.parametrize(
+    "position", [pytest.param(0, id="length"), pytest.param(11, id="checksum of the length")]
+)
 def test_a_damaged_length_loses_the_rest(position: int, event_file: Path) -> None:
     spans = spans_of(event_file)
     flip(event_file, spans[3][position])

@@ -36,7 +36,16 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from charlm.config.file import walk
 from charlm.config.schema import Config
 from charlm.errors import Advice, CharlmError
-from charlm.events import BestModelLost, Evaluated, Event, KernelChanged, OnEvent, Resumed, SettingChanged, StepsTaken
+from charlm.events import (
+    BestModelLost,
+    Evaluated,
+    Event,
+    KernelChanged,
+    OnEvent,
+    Resumed,
+    SettingChanged,
+    StepsTaken,
+)
 from charlm.network.model_file import read_model
 from charlm.runs.metrics import cut_metrics
 from charlm.runs.run import open_run
@@ -48,12 +57,21 @@ from charlm.training.suggestion import End
 # Repeatable
 
 
-STOPS = [(7, "false"), (STEPS_PER_EPOCH + 10, "false"), (49, "false"), (50, "false"), (7, "true"), (30, "true")]
+STOPS = [
+    (7, "false"),
+    (STEPS_PER_EPOCH + 10, "false"),
+    (49, "false"),
+    (50, "false"),
+    (7, "true"),
+    (30, "true"),
+]
 """Between two logs; at an evaluation in an epoch; a step before the end; at it, unevaluated; with growing windows."""
 
 
 @pytest.mark.parametrize(("step", "growing"), STOPS)
-def test_an_interrupted_run_ends_like_a_whole_one(step: int, growing: str, reference: Trained, tmp_path: Path) -> None:
+def test_an_interrupted_run_ends_like_a_whole_one(
+    step: int, growing: str, reference: Trained, tmp_path: Path
+) -> None:
     setting = f"training.growing_windows={growing}"
     whole = reference if growing == "false" else train(tmp_path / "whole", setting)
     stopped = train(tmp_path / "run", setting, faults=interrupt_after(step))
@@ -119,11 +137,23 @@ def lose_the_newest(folder: Path) -> Path:
     ("damage", "step"),
     [
         pytest.param(lambda folder: crash(folder, step=13), 10, id="killed"),
-        pytest.param(lambda folder: crash(folder, step=50), 40, id="killed at the end", marks=pytest.mark.slow),
         pytest.param(
-            lambda folder: train_watched(folder, fail_at(25, StepsTaken)), 20, id="an error", marks=pytest.mark.slow
+            lambda folder: crash(folder, step=50),
+            40,
+            id="killed at the end",
+            marks=pytest.mark.slow,
         ),
-        pytest.param(lambda folder: train_watched(folder, fail_at(30, Evaluated)), 30, id="an error at an evaluation"),
+        pytest.param(
+            lambda folder: train_watched(folder, fail_at(25, StepsTaken)),
+            20,
+            id="an error",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            lambda folder: train_watched(folder, fail_at(30, Evaluated)),
+            30,
+            id="an error at an evaluation",
+        ),
         pytest.param(lose_everything, 0, id="everything lost", marks=pytest.mark.slow),
         pytest.param(lose_the_newest, 40, id="the newest checkpoint lost"),
         pytest.param(lambda folder: train(folder).folder, 50, id="nothing"),
@@ -139,22 +169,34 @@ def test_a_run_that_was_damaged_ends_like_a_whole_one(
     assert step or {len(files) for files in event_files(resumed.folder).values()} == {1}
     check_events(resumed.folder, last=50)
     again = resume(resumed.folder)
-    assert (again.outcome.reason, again.files(), again.metrics) == ("all steps done", resumed.files(), resumed.metrics)
+    assert (again.outcome.reason, again.files(), again.metrics) == (
+        "all steps done",
+        resumed.files(),
+        resumed.metrics,
+    )
 
 
-def test_a_run_without_checkpoints_does_not_start_again_if_a_model_would_be_lost(tmp_path: Path) -> None:
+def test_a_run_without_checkpoints_does_not_start_again_if_a_model_would_be_lost(
+    tmp_path: Path,
+) -> None:
     folder = train(tmp_path / "run", "training.steps=10").folder
     shutil.rmtree(folder / "checkpoints")
     (folder / "last.safetensors").unlink()
     before = contents(folder)
-    with pytest.raises(CharlmError, match=r"checkpoints: no checkpoint to continue from, but the run has best\.safe"):
+    with pytest.raises(
+        CharlmError,
+        match=r"checkpoints: no checkpoint to continue from, but the run has best\.safe",
+    ):
         resume(folder)
     assert contents(folder) == before
 
 
 def test_a_run_keeps_every_checkpoint_and_that_of_the_beginning(tmp_path: Path) -> None:
     kept = train(tmp_path / "kept", "training.keep_checkpoints=true")
-    steps = {int(path.stem.removeprefix("step-")): path for path in (kept.folder / "checkpoints").iterdir()}
+    steps = {
+        int(path.stem.removeprefix("step-")): path
+        for path in (kept.folder / "checkpoints").iterdir()
+    }
     assert sorted(steps) == list(range(0, 51, 10))
     first = engine_of(open_run(kept.folder)).parameters()
     assert bytes_of(read_model(steps[0]).parameters.tensors) == bytes_of(first.tensors)
@@ -193,25 +235,36 @@ def test_a_run_that_still_improves_suggests_twice_its_epochs(tmp_path: Path) -> 
         pytest.param(90 * TEXT, ("corpus.validation_fraction=0",), id="no validation text"),
     ],
 )
-def test_a_run_without_a_standard_error_suggests_nothing(text: str, settings: tuple[str, ...], tmp_path: Path) -> None:
-    assert train(tmp_path / "run", *settings, text=text, faults=FIRST_IS_BEST).outcome.suggestion is None
+def test_a_run_without_a_standard_error_suggests_nothing(
+    text: str, settings: tuple[str, ...], tmp_path: Path
+) -> None:
+    assert (
+        train(tmp_path / "run", *settings, text=text, faults=FIRST_IS_BEST).outcome.suggestion
+        is None
+    )
 
 
 def test_a_run_that_a_signal_ends_suggests_nothing(tmp_path: Path) -> None:
-    faults = Faults(weights=lambda step: step / 20_000, after_call=interrupt_after(40).after_call, is_slow=True)
+    faults = Faults(
+        weights=lambda step: step / 20_000, after_call=interrupt_after(40).after_call, is_slow=True
+    )
     outcome = train(tmp_path / "run", text=90 * TEXT, faults=faults).outcome
     assert outcome.signal == signal.SIGINT
     assert outcome.suggestion is None
 
 
-def test_early_stopping_ends_a_run_after_that_many_evaluations_without_a_new_best(tmp_path: Path) -> None:
+def test_early_stopping_ends_a_run_after_that_many_evaluations_without_a_new_best(
+    tmp_path: Path,
+) -> None:
     overconfident = Faults(weights=lambda step: 1.0 if step <= 10 else float(step))
     trained = train(tmp_path / "run", "training.early_stopping=2", faults=overconfident)
     assert trained.outcome.reason == "no new best in 2 evaluations"
     assert list(trained.validation()) == [10, 20, 30]
 
 
-def test_each_step_and_each_evaluation_is_reported_once_with_its_loss(tmp_path: Path, reference: Trained) -> None:
+def test_each_step_and_each_evaluation_is_reported_once_with_its_loss(
+    tmp_path: Path, reference: Trained
+) -> None:
     events: list[Event] = []
     train_watched(tmp_path / "run", events.append)
     seen: dict[int, float] = {}
@@ -219,7 +272,9 @@ def test_each_step_and_each_evaluation_is_reported_once_with_its_loss(tmp_path: 
         first = taken.step - len(taken.losses) + 1
         seen.update(enumerate(taken.losses, first))
     assert [*seen] == list(range(2, 51))
-    evaluated = {event.step: event.nats_per_char for event in events if isinstance(event, Evaluated)}
+    evaluated = {
+        event.step: event.nats_per_char for event in events if isinstance(event, Evaluated)
+    }
     assert evaluated == reference.validation()
     for line in reference.metrics:
         if line["split"] == "train" and line["step"] > 5:
@@ -245,14 +300,30 @@ def weights_from(step: int, factor: float) -> Faults:
 @pytest.mark.parametrize(
     ("faults", "message"),
     [
-        pytest.param(loss_at(25, math.nan), "the loss is nan .* at step 25: training has", id="no loss"),
-        pytest.param(loss_at(25, math.inf), "the loss is inf .* at step 25: training has", id="an infinite loss"),
-        pytest.param(state_from(20, math.inf), "not every weight is finite at step 20", id="an infinite state"),
-        pytest.param(weights_from(20, math.nan), "not every weight is finite at step 20", id="no weights"),
+        pytest.param(
+            loss_at(25, math.nan), "the loss is nan .* at step 25: training has", id="no loss"
+        ),
+        pytest.param(
+            loss_at(25, math.inf),
+            "the loss is inf .* at step 25: training has",
+            id="an infinite loss",
+        ),
+        pytest.param(
+            state_from(20, math.inf),
+            "not every weight is finite at step 20",
+            id="an infinite state",
+        ),
+        pytest.param(
+            weights_from(20, math.nan), "not every weight is finite at step 20", id="no weights"
+        ),
     ],
 )
-def test_a_run_that_diverges_ends_with_advice_and_a_checkpoint(faults: Faults, message: str, tmp_path: Path) -> None:
-    with pytest.raises(DivergenceError, match=rf"^{message}.* lower training\.optimizer\.learning_rate"):
+def test_a_run_that_diverges_ends_with_advice_and_a_checkpoint(
+    faults: Faults, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        DivergenceError, match=rf"^{message}.* lower training\.optimizer\.learning_rate"
+    ):
         train(tmp_path / "run", faults=faults)
     kept = checkpoints.restore(tmp_path / "run/run/checkpoints", on_event=refuse_events)
     assert kept.facts.progress.step in {10, 20}
@@ -266,7 +337,11 @@ def test_a_run_that_diverges_ends_with_advice_and_a_checkpoint(faults: Faults, m
     [
         pytest.param(loss_at(25, math.nan), (), id="between two evaluations"),
         pytest.param(weights_from(20, math.nan), (), id="at an evaluation"),
-        pytest.param(loss_at(5, math.nan), ("training.keep_checkpoints=true",), id="after the checkpoint of step 0"),
+        pytest.param(
+            loss_at(5, math.nan),
+            ("training.keep_checkpoints=true",),
+            id="after the checkpoint of step 0",
+        ),
     ],
 )
 def test_a_run_that_diverges_after_a_checkpoint_can_be_resumed(
@@ -285,8 +360,12 @@ def test_a_run_that_diverges_after_a_checkpoint_can_be_resumed(
         pytest.param(weights_from(10, math.nan), id="at its first evaluation"),
     ],
 )
-def test_a_run_that_diverges_before_its_first_checkpoint_mentions_no_resume(faults: Faults, tmp_path: Path) -> None:
-    with pytest.raises(DivergenceError, match=r"training has diverged: lower training\.optimizer") as caught:
+def test_a_run_that_diverges_before_its_first_checkpoint_mentions_no_resume(
+    faults: Faults, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        DivergenceError, match=r"training has diverged: lower training\.optimizer"
+    ) as caught:
         train(tmp_path / "run", faults=faults)
     assert caught.value.advice is None
 
@@ -294,8 +373,12 @@ def test_a_run_that_diverges_before_its_first_checkpoint_mentions_no_resume(faul
 # The weights of another model
 
 
-def test_a_run_begins_with_the_weights_of_a_model_and_needs_it_no_more(reference: Trained, tmp_path: Path) -> None:
-    parent = Path(shutil.copy(reference.folder / "last.safetensors", tmp_path / "parent.safetensors"))
+def test_a_run_begins_with_the_weights_of_a_model_and_needs_it_no_more(
+    reference: Trained, tmp_path: Path
+) -> None:
+    parent = Path(
+        shutil.copy(reference.folder / "last.safetensors", tmp_path / "parent.safetensors")
+    )
     whole = train(tmp_path / "whole", parent=parent)
     assert whole.validation()[0] == pytest.approx(reference.validation()[50], rel=1e-5)
     assert "step 0: validation" in "".join(whole.said)
@@ -305,7 +388,9 @@ def test_a_run_begins_with_the_weights_of_a_model_and_needs_it_no_more(reference
     check_same(resume(stopped.folder), whole)
 
 
-def test_a_run_that_gets_worse_keeps_its_initial_weights_as_its_best(reference: Trained, tmp_path: Path) -> None:
+def test_a_run_that_gets_worse_keeps_its_initial_weights_as_its_best(
+    reference: Trained, tmp_path: Path
+) -> None:
     worse = Faults(weights=lambda step: 1.0 if step == 0 else 50.0)
     child = train(tmp_path / "child", faults=worse, parent=reference.folder / "last.safetensors")
     assert child.outcome.progress.best_step == 0
@@ -325,13 +410,36 @@ def test_a_run_that_gets_worse_than_its_initial_weights_suggests_nothing(tmp_pat
 
 
 OTHERS: dict[str, Any] = {
-    **{"seed": 2, "corpus.encoding": "latin-1", "corpus.min_count": 2, "corpus.validation_fraction": 0.2},
+    **{
+        "seed": 2,
+        "corpus.encoding": "latin-1",
+        "corpus.min_count": 2,
+        "corpus.validation_fraction": 0.2,
+    },
     **{"corpus.test_fraction": 0.1, "training.batch_size": 5, "training.sequence_length": 5},
-    **{"training.growing_windows": True, "training.shuffle": False, "training.data_seed": 7, "training.epochs": 1},
-    **{"training.steps": 40, "training.schedule.name": "constant", "training.schedule.warmup_steps": 3},
-    **{"training.schedule.final_fraction": 0.5, "training.ngram_weight": 0.3, "training.early_stopping": 1},
+    **{
+        "training.growing_windows": True,
+        "training.shuffle": False,
+        "training.data_seed": 7,
+        "training.epochs": 1,
+    },
+    **{
+        "training.steps": 40,
+        "training.schedule.name": "constant",
+        "training.schedule.warmup_steps": 3,
+    },
+    **{
+        "training.schedule.final_fraction": 0.5,
+        "training.ngram_weight": 0.3,
+        "training.early_stopping": 1,
+    },
     **{"training.evaluations": 4, "training.keep_checkpoints": True, "training.log_every": 7},
-    **{"sampling.length": 9, "sampling.prompt": "b", "sampling.temperature": 3.0, "sampling.top_k": 1},
+    **{
+        "sampling.length": 9,
+        "sampling.prompt": "b",
+        "sampling.temperature": 3.0,
+        "sampling.top_k": 1,
+    },
     **{"sampling.top_p": 0.1, "sampling.min_p": 0.9},
     "training.earlier_lengths": [{"until": 5, "steps": 10, "evaluations": 2}],
 }
@@ -339,14 +447,25 @@ OTHERS: dict[str, Any] = {
 
 
 def test_the_table_has_every_setting_that_the_loop_reads() -> None:
-    elsewhere = {"recipe", "training.first_weights", "training.teacher_weight", "training.until_recited"}
+    elsewhere = {
+        "recipe",
+        "training.first_weights",
+        "training.teacher_weight",
+        "training.until_recited",
+    }
     read = {key for key in SETTINGS - OF_ENGINES - elsewhere if ".teachers." not in key}
     assert read == OTHERS.keys()
 
 
 def test_a_setting_of_the_table_that_is_a_name_has_two_values() -> None:
-    names = {key: get_args(field.annotation) for key, field in walk(Config) if get_origin(field.annotation) is Literal}
-    assert {key: len(names[key]) for key in OTHERS.keys() & names.keys()} == {"training.schedule.name": 2}
+    names = {
+        key: get_args(field.annotation)
+        for key, field in walk(Config)
+        if get_origin(field.annotation) is Literal
+    }
+    assert {key: len(names[key]) for key in OTHERS.keys() & names.keys()} == {
+        "training.schedule.name": 2
+    }
 
 
 def written(folder: Path, *overrides: str) -> list[Any]:
@@ -369,11 +488,15 @@ def test_the_same_settings_write_the_same(usual: list[Any], tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("key", OTHERS)
-def test_every_setting_changes_what_a_run_writes(key: str, usual: list[Any], tmp_path: Path) -> None:
+def test_every_setting_changes_what_a_run_writes(
+    key: str, usual: list[Any], tmp_path: Path
+) -> None:
     assert written(tmp_path / "run", f"{key}={OTHERS[key]}") != usual
 
 
-def test_a_resume_says_if_the_kernel_is_another_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resume_says_if_the_kernel_is_another_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for before, now, lines in (("a", "b", 1), ("a", "a", 0), (None, "b", 0), ("a", None, 0)):
         monkeypatch.setattr(FakeEngine, "library", before)
         run = train(tmp_path / f"{before} {now}", "training.steps=10").folder
@@ -381,12 +504,18 @@ def test_a_resume_says_if_the_kernel_is_another_library(tmp_path: Path, monkeypa
         assert len(resume(run, "training.steps=20").of_type(KernelChanged)) == lines
 
 
-def test_the_logs_are_on_the_disk_before_a_checkpoint_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_logs_are_on_the_disk_before_a_checkpoint_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     synced: list[tuple[int, int]] = []
-    monkeypatch.setattr(os, "fsync", lambda file: synced.append((os.fstat(file).st_ino, os.fstat(file).st_size)))
+    monkeypatch.setattr(
+        os, "fsync", lambda file: synced.append((os.fstat(file).st_ino, os.fstat(file).st_size))
+    )
     run = train(tmp_path / "run", "training.steps=10").folder
     found = (run / "checkpoints/step-10.safetensors").stat()
-    saved = max(index for index, one in enumerate(synced) if one == (found.st_ino, found.st_size))  # numbers come again
+    saved = max(
+        index for index, one in enumerate(synced) if one == (found.st_ino, found.st_size)
+    )  # numbers come again
     paths = [run / "metrics.jsonl", *run.rglob("events.*")]
     assert len(paths) == 5
     for path in paths:
@@ -414,19 +543,27 @@ def other_text(run: Path) -> None:
 
 def in_config(old: str, new: str) -> Callable[[Path], object]:
     """Return what changes the config of a run."""
-    return lambda run: (run / "config.yaml").write_text((run / "config.yaml").read_text().replace(old, new))
+    return lambda run: (run / "config.yaml").write_text(
+        (run / "config.yaml").read_text().replace(old, new)
+    )
 
 
 @pytest.mark.parametrize(
     ("change", "steps", "message"),
     [
-        (in_config("tanh", "relu"), 20, r"run/config\.yaml: model\.rnn\.activation: found 'relu'; must be 'tanh'"),
+        (
+            in_config("tanh", "relu"),
+            20,
+            r"run/config\.yaml: model\.rnn\.activation: found 'relu'; must be 'tanh'",
+        ),
         (in_config("units: 8", "units: 9"), 20, "another network, optimizer or batch"),
         (other_text, 20, "run/corpus: not the corpus that the run was trained on"),
         (lambda _: None, 9, r"training.steps: gives a run of 9 steps, but 10 are taken"),
     ],
 )
-def test_a_run_that_was_changed_is_refused_and_stays(change: Any, steps: int, message: str, tmp_path: Path) -> None:
+def test_a_run_that_was_changed_is_refused_and_stays(
+    change: Any, steps: int, message: str, tmp_path: Path
+) -> None:
     run = train(tmp_path / "run", "training.steps=10").folder
     change(run)
     before = contents(run)
@@ -435,7 +572,9 @@ def test_a_run_that_was_changed_is_refused_and_stays(change: Any, steps: int, me
     assert contents(run) == before
 
 
-def test_settings_that_a_resume_changes_are_said_and_logged_once_also_if_it_crashes(tmp_path: Path) -> None:
+def test_settings_that_a_resume_changes_are_said_and_logged_once_also_if_it_crashes(
+    tmp_path: Path,
+) -> None:
     trained = train(tmp_path / "run", "training.steps=10")
     resumed = resume(trained.folder, "training.steps=20", "training.log_every=7")
     changes = resumed.of_type(SettingChanged)
@@ -446,7 +585,13 @@ def test_settings_that_a_resume_changes_are_said_and_logged_once_also_if_it_cras
     for _ in range(2):
         found = [line for line in resume(trained.folder).metrics if line.get("event") == "settings"]
         assert [(line["step"], line["changes"]) for line in found] == [
-            (10, {"training.steps": {"from": 10, "to": 20}, "training.log_every": {"from": 5, "to": 7}}),
+            (
+                10,
+                {
+                    "training.steps": {"from": 10, "to": 20},
+                    "training.log_every": {"from": 5, "to": 7},
+                },
+            ),
             (20, {"training.steps": {"from": 20, "to": 40}}),
         ]
 
@@ -454,7 +599,9 @@ def test_settings_that_a_resume_changes_are_said_and_logged_once_also_if_it_cras
 # The best model of a run that leaves a path
 
 
-def test_a_missing_best_of_other_weights_is_told_and_written_by_the_next_evaluation(tmp_path: Path) -> None:
+def test_a_missing_best_of_other_weights_is_told_and_written_by_the_next_evaluation(
+    tmp_path: Path,
+) -> None:
     worse = Faults(weights=lambda step: 1.0 if step <= 10 else 50.0)
     trained = train(tmp_path / "run", "training.steps=30", "training.evaluations=3", faults=worse)
     assert trained.outcome.progress.best_step == 10
@@ -465,7 +612,9 @@ def test_a_missing_best_of_other_weights_is_told_and_written_by_the_next_evaluat
 
 
 @pytest.mark.parametrize("keep", ["false", pytest.param("true", marks=pytest.mark.slow)])
-def test_a_resume_from_an_older_checkpoint_leaves_nothing_of_the_abandoned_path(keep: str, tmp_path: Path) -> None:
+def test_a_resume_from_an_older_checkpoint_leaves_nothing_of_the_abandoned_path(
+    keep: str, tmp_path: Path
+) -> None:
     """The best network is that of step 10, until that of the end; if all are kept, it is best again."""
     wavering = Faults(weights=lambda step: {10: 0.9, 50: 1.0}.get(step, 0.1))
     folder = train(tmp_path / "run", f"training.keep_checkpoints={keep}", faults=wavering).folder
@@ -477,14 +626,23 @@ def test_a_resume_from_an_older_checkpoint_leaves_nothing_of_the_abandoned_path(
     assert all(line["step"] <= 49 for line in read_metrics(folder))
     newest = {tag: max(steps) for tag, steps in event_steps(folder).items() if "loss" in tag}
     assert newest == {"train/loss": 45, "validation/loss": 40, "5-gram/loss": 40}
-    assert max(event.step for path in folder.rglob("events.*") for event in EventFileLoader(str(path)).Load()) <= 49
+    assert (
+        max(
+            event.step
+            for path in folder.rglob("events.*")
+            for event in EventFileLoader(str(path)).Load()
+        )
+        <= 49
+    )
     assert not (folder / "ended.json").exists()
     assert read_model(folder / "last.safetensors").facts["step"] == 49
     best = folder / "best.safetensors"
     assert read_model(best).facts["step"] == 10 if keep == "true" else not best.exists()
 
 
-def test_a_cut_log_forgets_a_line_without_an_end_and_an_evaluation_that_is_repeated(tmp_path: Path) -> None:
+def test_a_cut_log_forgets_a_line_without_an_end_and_an_evaluation_that_is_repeated(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "metrics.jsonl"
     lines = [metrics_line(step=1), metrics_line(step=2), metrics_line(step=2, split="validation")]
     for step, evaluated_step, kept in ((2, 2, 3), (2, 1, 2), (1, 1, 1), (-1, -1, 0), (9, 9, 3)):
@@ -496,8 +654,12 @@ def test_a_cut_log_forgets_a_line_without_an_end_and_an_evaluation_that_is_repea
 # A run that is lengthened
 
 
-@pytest.fixture(scope="module", params=["false", "true"], ids=["windows of one length", "growing windows"])
-def lengthened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Trained]:
+@pytest.fixture(
+    scope="module", params=["false", "true"], ids=["windows of one length", "growing windows"]
+)
+def lengthened(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> list[Trained]:
     """Train a run, and lengthen it at its end, in its middle and at its end again."""
     folder = tmp_path_factory.mktemp("lengthened") / "run"
     runs = [train(folder, f"training.growing_windows={request.param}")]
@@ -530,14 +692,22 @@ def test_tensorboard_reads_each_step_of_a_lengthened_run_once(tmp_path: Path) ->
     check_events(run, last=100)
 
 
-def test_a_lengthened_run_can_be_repeated_from_its_config(lengthened: list[Trained], tmp_path: Path) -> None:
+def test_a_lengthened_run_can_be_repeated_from_its_config(
+    lengthened: list[Trained], tmp_path: Path
+) -> None:
     folder = lengthened[-1].folder
     recipe = shutil.copy(folder / "config.yaml", tmp_path / "recipe.yaml")
     run = begin_with(tmp_path / "again", (), text=folder.parent / "text.txt", recipe=recipe)
     again = train_begun(run)
-    rates = [{line["step"]: line.get("learning_rate") for line in run.metrics} for run in (lengthened[-1], again)]
+    rates = [
+        {line["step"]: line.get("learning_rate") for line in run.metrics}
+        for run in (lengthened[-1], again)
+    ]
     assert rates[0] == rates[1]
-    weights = [read_model(run.folder / "last.safetensors").parameters.tensors for run in (lengthened[-1], again)]
+    weights = [
+        read_model(run.folder / "last.safetensors").parameters.tensors
+        for run in (lengthened[-1], again)
+    ]
     for name, tensor in weights[0].items():
         np.testing.assert_array_equal(weights[1][name], tensor)
 
@@ -564,7 +734,9 @@ def test_a_resume_that_changes_nothing_leaves_an_early_stopped_run_ended(tmp_pat
 # What a resumed run still knows
 
 
-@pytest.mark.parametrize("step", [45, 50], ids=["before the last evaluation", "after the last evaluation"])
+@pytest.mark.parametrize(
+    "step", [45, 50], ids=["before the last evaluation", "after the last evaluation"]
+)
 def test_the_suggestion_survives_a_resume(step: int, tmp_path: Path) -> None:
     text = 90 * TEXT
     whole = train(tmp_path / "whole", text=text)

@@ -131,7 +131,9 @@ def test_the_windows_depend_on_the_data_seed_if_there_is_one(tmp_path: Path) -> 
 def windows(corpus: Corpus, *, seed: int, data_seed: int | None) -> list[int]:
     """Return the positions that the first steps of the second epoch read."""
     training = TrainingConfig(data_seed=data_seed, shuffle=True, batch_size=4, sequence_length=4)
-    engine = new_engine(Config(seed=seed, training=training), corpus, FakeEngines(), session=Session())
+    engine = new_engine(
+        Config(seed=seed, training=training), corpus, FakeEngines(), session=Session()
+    )
     found: list[int] = engine.batches.positions(epoch=1, first=0, count=5).ravel().tolist()
     return found
 
@@ -140,17 +142,31 @@ def windows(corpus: Corpus, *, seed: int, data_seed: int | None) -> list[int]:
     ("recipe", "overrides", "minutes", "message"),
     [
         pytest.param(
-            None, ["training.epochs=null", "training.steps=null"], None, "epochs or steps must be given", id="no length"
+            None,
+            ["training.epochs=null", "training.steps=null"],
+            None,
+            "epochs or steps must be given",
+            id="no length",
         ),
         pytest.param("tiny", ["model.unit=5"], None, "did you mean model.units", id="unknown key"),
-        pytest.param(None, ["training.steps=5"], 1.0, "minutes 1: sets the length", id="two lengths"),
         pytest.param(
-            "tiny", ["training.teachers={recipe: tiny, seeds: [2]}"], 3.0, "training.teachers=null", id="teachers"
+            None, ["training.steps=5"], 1.0, "minutes 1: sets the length", id="two lengths"
+        ),
+        pytest.param(
+            "tiny",
+            ["training.teachers={recipe: tiny, seeds: [2]}"],
+            3.0,
+            "training.teachers=null",
+            id="teachers",
         ),
     ],
 )
 def test_a_mistake_is_refused_before_the_text_is_read(
-    recipe: str | None, overrides: list[str], minutes: float | None, message: str, preparing: Preparing
+    recipe: str | None,
+    overrides: list[str],
+    minutes: float | None,
+    message: str,
+    preparing: Preparing,
 ) -> None:
     with pytest.raises(CharlmError, match=message):
         preparing.prepare("missing.txt", *overrides, recipe=recipe, minutes=minutes)
@@ -169,21 +185,29 @@ def test_a_short_text_is_memorised_whole(characters: int, preparing: Preparing) 
 
 
 @pytest.mark.parametrize("characters", [1_998, 1_999])
-def test_a_text_just_below_2000_characters_is_memorised(characters: int, preparing: Preparing) -> None:
+def test_a_text_just_below_2000_characters_is_memorised(
+    characters: int, preparing: Preparing
+) -> None:
     """The ends of its text are no characters."""
     assert preparing.prepare(characters).config.recipe == "memorize"
 
 
 @pytest.mark.parametrize("characters", [2_000, 2_500])
-def test_a_text_of_2000_characters_keeps_its_validation_text(characters: int, preparing: Preparing) -> None:
+def test_a_text_of_2000_characters_keeps_its_validation_text(
+    characters: int, preparing: Preparing
+) -> None:
     found = preparing.prepare(characters)
     assert found.config.recipe == SHORTEST.recipe
     assert len(found.corpus.split("validation")) == characters // 10
 
 
 @pytest.mark.parametrize("characters", [2, 18, 19])
-def test_a_text_below_20_characters_is_refused_by_its_length(characters: int, preparing: Preparing) -> None:
-    with pytest.raises(CharlmError, match=f"^the text has {characters} characters; expected at least 20"):
+def test_a_text_below_20_characters_is_refused_by_its_length(
+    characters: int, preparing: Preparing
+) -> None:
+    with pytest.raises(
+        CharlmError, match=f"^the text has {characters} characters; expected at least 20"
+    ):
         preparing.prepare(characters)
 
 
@@ -218,7 +242,9 @@ def test_a_recipe_for_reciting_keeps_all_of_the_text(preparing: Preparing) -> No
     assert len(found.corpus.split("validation")) == 0
 
 
-def prepare_again(first: Preparation, preparing: Preparing, text: Text, *, has_recipe: bool) -> Preparation:
+def prepare_again(
+    first: Preparation, preparing: Preparing, text: Text, *, has_recipe: bool
+) -> Preparation:
     """Prepare a run once more, perhaps with the config of the first one as its recipe."""
     write_config(first.corpus.folder.parent, first.config)
     recipe = str(first.corpus.folder.parent / "config.yaml") if has_recipe else None
@@ -235,7 +261,9 @@ def test_the_config_of_a_memorised_text_repeats_its_ids(preparing: Preparing) ->
 
 
 @pytest.mark.parametrize("has_recipe", [True, False], ids=["its config", "no recipe"])
-def test_the_corpus_of_a_memorised_text_is_memorised_as_it_is(has_recipe: bool, preparing: Preparing) -> None:
+def test_the_corpus_of_a_memorised_text_is_memorised_as_it_is(
+    has_recipe: bool, preparing: Preparing
+) -> None:
     """A run can be repeated from its own corpus: there is no second end before and after the text."""
     first = preparing.prepare(500)
     again = prepare_again(first, preparing, first.corpus.folder, has_recipe=has_recipe)
@@ -272,7 +300,11 @@ def test_given_settings_replace_those_of_the_recipe(preparing: Preparing) -> Non
 
 @pytest.mark.parametrize(
     ("setting", "parts"),
-    [("training.batch_size=32", min(core_count(), 4)), ("training.batch_size=8", 1), ("training.parts=3", 3)],
+    [
+        ("training.batch_size=32", min(core_count(), 4)),
+        ("training.batch_size=8", 1),
+        ("training.parts=3", 3),
+    ],
 )
 def test_each_core_has_a_part_of_a_batch(setting: str, parts: int, preparing: Preparing) -> None:
     assert preparing.prepare(10_000, setting, recipe="tiny").config.training.parts == parts
@@ -296,10 +328,14 @@ class TestMemory:
         check_memory(self.config(optimizer), 3, available_bytes=4 * numbers * WEIGHTS)
 
     def test_a_network_with_a_byte_less_is_refused(self, optimizer: str, numbers: int) -> None:
-        with pytest.raises(CharlmError, match=f"^model: {WEIGHTS} weights; training them with {optimizer} needs"):
+        with pytest.raises(
+            CharlmError, match=f"^model: {WEIGHTS} weights; training them with {optimizer} needs"
+        ):
             check_memory(self.config(optimizer), 3, available_bytes=4 * numbers * WEIGHTS - 1)
 
-    def test_nothing_is_refused_if_the_memory_is_unknown(self, optimizer: str, numbers: int) -> None:
+    def test_nothing_is_refused_if_the_memory_is_unknown(
+        self, optimizer: str, numbers: int
+    ) -> None:
         assert numbers
         check_memory(self.config(optimizer), 3, available_bytes=None)
 
@@ -322,7 +358,9 @@ def measure_run(engines: FakeEngines, run: Run, *, seconds: float = 50.0) -> Cos
 
 
 @pytest.mark.parametrize(("seconds", "calls"), [(50.0, 20), (5.0, 5), (0.0, 1)])
-def test_twenty_steps_are_timed_or_those_of_some_seconds(seconds: float, calls: int, run: Run) -> None:
+def test_twenty_steps_are_timed_or_those_of_some_seconds(
+    seconds: float, calls: int, run: Run
+) -> None:
     """The first call is not timed; steps beyond the three of the run are."""
     taken: list[int] = []
     engines = FakeEngines(Faults(after_call=taken.append, is_slow=True))
@@ -357,7 +395,11 @@ def test_teachers_take_the_time_of_their_runs(run: Run) -> None:
     """Two teachers: each a step at its start, and twelve steps, of a second each; nothing else takes time."""
     Path("teacher.yaml").write_text("training: {steps: 12, evaluations: 2}", encoding="utf-8")
     text = run.folder.parent / "text.txt"
-    taught = begin(run.folder.with_name("taught"), "training.teachers={recipe: teacher.yaml, seeds: [2, 3]}", text=text)
+    taught = begin(
+        run.folder.with_name("taught"),
+        "training.teachers={recipe: teacher.yaml, seeds: [2, 3]}",
+        text=text,
+    )
     clock = Clock()
     engines = FakeEngines(timed_steps(clock))
     found = time_teachers(taught.config, taught.corpus, engines, session=Session(clock=clock))
@@ -373,7 +415,9 @@ def test_the_time_of_n_grams_is_that_of_a_short_text_in_ten_parts(run: Run) -> N
     assert time_ngrams(run.corpus, session=Session(clock=ticking(1.0))) == pytest.approx(9 * 1 + 1)
 
 
-def test_the_time_of_n_grams_of_a_long_text_is_that_of_a_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_of_n_grams_of_a_long_text_is_that_of_a_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of 90,000 training characters 50,000 are counted, in a second; sorting makes the rest slower."""
     corpus = make_corpus(tmp_path, "abba\n" * 20_000)
     count = Mock(wraps=count_ngrams)
@@ -405,12 +449,20 @@ def test_other_recipes_are_estimated_from_the_speed_that_was_measured() -> None:
     estimated, other = (estimate_costs(config, FACTS) for config in (TINY, WIDE))
     costs.note(TINY, FACTS, COSTS)
     found = costs(WIDE, FACTS)
-    assert found.step_seconds / other.step_seconds == pytest.approx(COSTS.step_seconds / estimated.step_seconds)
+    assert found.step_seconds / other.step_seconds == pytest.approx(
+        COSTS.step_seconds / estimated.step_seconds
+    )
 
 
-@pytest.mark.parametrize(("weight", "seconds"), [(0.4, 7.0), (0.0, 0.0)], ids=["with n-grams", "without"])
-def test_the_time_of_n_grams_counts_only_for_a_run_that_learns_from_them(weight: float, seconds: float) -> None:
-    config = TINY.model_copy(update={"training": TINY.training.model_copy(update={"ngram_weight": weight})})
+@pytest.mark.parametrize(
+    ("weight", "seconds"), [(0.4, 7.0), (0.0, 0.0)], ids=["with n-grams", "without"]
+)
+def test_the_time_of_n_grams_counts_only_for_a_run_that_learns_from_them(
+    weight: float, seconds: float
+) -> None:
+    config = TINY.model_copy(
+        update={"training": TINY.training.model_copy(update={"ngram_weight": weight})}
+    )
     assert MachineCosts(ngram_seconds=7.0)(config, FACTS).ngram_seconds == seconds
 
 
@@ -427,7 +479,9 @@ def test_the_steps_that_fit_are_in_the_config(preparing: Preparing) -> None:
 def test_the_time_before_the_run_counts(tmp_path: Path) -> None:
     """The command began 20 seconds before."""
     preparing = Preparing(tmp_path)
-    found = preparing.prepare(10_000, "training.evaluations=3", recipe="tiny", minutes=1, started=-20.0)
+    found = preparing.prepare(
+        10_000, "training.evaluations=3", recipe="tiny", minutes=1, started=-20.0
+    )
     assert found.config.training.steps == 350
 
 
@@ -478,9 +532,13 @@ def write_sparse(folder: Path, name: str, size: int) -> Path:
         pytest.param("text.gz", 76_000_000, id="compressed text"),
     ],
 )
-def test_a_text_that_takes_a_quarter_of_the_limit_to_read_is_refused(name: str, size: int, tmp_path: Path) -> None:
+def test_a_text_that_takes_a_quarter_of_the_limit_to_read_is_refused(
+    name: str, size: int, tmp_path: Path
+) -> None:
     """20 MB are read in a second; a byte that is compressed stands for four."""
-    with pytest.raises(CharlmError, match=r"^minutes 1: reading 0\.3 GB of text takes about 15s; give it 2 minutes"):
+    with pytest.raises(
+        CharlmError, match=r"^minutes 1: reading 0\.3 GB of text takes about 15s; give it 2 minutes"
+    ):
         check_reading([str(write_sparse(tmp_path, name, size))], 1)
 
 
@@ -514,7 +572,9 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> Mock:
     return count
 
 
-def test_n_grams_of_a_run_with_a_time_limit_are_counted_once(counting: Mock, preparing: Preparing) -> None:
+def test_n_grams_of_a_run_with_a_time_limit_are_counted_once(
+    counting: Mock, preparing: Preparing
+) -> None:
     """Ten parts of the text: when the run is prepared, and not again when it is trained."""
     prepared = preparing.prepare(5_000, "training.ngram_weight=0.4", recipe="tiny", minutes=1)
     assert counting.call_count == 10
@@ -539,7 +599,9 @@ def test_n_grams_that_would_take_too_long_are_not_counted(counting: Mock, tmp_pa
 @pytest.mark.parametrize("is_plan", [False, True], ids=["train", "plan"])
 def test_a_decision_notes_that_n_grams_are_left_out(is_plan: bool, tmp_path: Path) -> None:
     preparing = Preparing(tmp_path, clock=ticking(1.0))
-    found = preparing.prepare(50_000, "training.ngram_weight=0.4", recipe="tiny", minutes=0.1, is_plan=is_plan)
+    found = preparing.prepare(
+        50_000, "training.ngram_weight=0.4", recipe="tiny", minutes=0.1, is_plan=is_plan
+    )
     assert found.decision.config.training.ngram_weight == 0
     assert any(isinstance(note, NgramsLeftOut) for note in found.decision.notes)
 
@@ -548,14 +610,18 @@ def test_what_was_decided_is_told_with_its_notes_last(tmp_path: Path) -> None:
     preparing = Preparing(tmp_path, clock=ticking(1.0))
     found = preparing.prepare(50_000, "training.ngram_weight=0.4", recipe="tiny", minutes=0.1)
     notes = found.decision.notes
-    told = [event for event in preparing.events if isinstance(event, (Decided, NgramsLeftOut, FewSteps))]
+    told = [
+        event for event in preparing.events if isinstance(event, (Decided, NgramsLeftOut, FewSteps))
+    ]
     assert told == [found.decision.event(found.engine.batches), *notes]
 
 
 def test_a_plan_tells_nothing_since_it_returns_what_was_decided(tmp_path: Path) -> None:
     preparing = Preparing(tmp_path, clock=ticking(1.0))
     preparing.prepare(50_000, "training.ngram_weight=0.4", recipe="tiny", minutes=0.1, is_plan=True)
-    assert not [event for event in preparing.events if isinstance(event, (Decided, NgramsLeftOut, FewSteps))]
+    assert not [
+        event for event in preparing.events if isinstance(event, (Decided, NgramsLeftOut, FewSteps))
+    ]
 
 
 # A run that goes on
@@ -564,7 +630,9 @@ def test_a_plan_tells_nothing_since_it_returns_what_was_decided(tmp_path: Path) 
 @pytest.mark.parametrize("growing", ["false", "true"])
 def test_a_run_gets_the_steps_that_fit_into_more_minutes(growing: str, tmp_path: Path) -> None:
     """A step takes a second, and the measurement some of the 576 seconds that are planned for."""
-    trained = train(tmp_path / "trained", f"training.growing_windows={growing}", "training.steps=60")
+    trained = train(
+        tmp_path / "trained", f"training.growing_windows={growing}", "training.steps=60"
+    )
     run = open_run(trained.folder)
     clock = Clock()
     engine = engine_of(run, FakeEngines(timed_steps(clock)))
@@ -593,6 +661,8 @@ def test_the_user_is_told_how_many_more_steps_a_run_gets(tmp_path: Path) -> None
     events: list[Event] = []
     clock = Clock()
     engine = engine_of(run, FakeEngines(timed_steps(clock)))
-    longer, _ = lengthen(run, engine, minutes=2, started=0.0, session=Session(events.append, clock=clock))
+    longer, _ = lengthen(
+        run, engine, minutes=2, started=0.0, session=Session(events.append, clock=clock)
+    )
     assert longer.config.training.steps is not None
     assert events[-1] == LengthAdded(2, longer.config.training.steps - 50)

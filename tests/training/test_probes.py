@@ -29,13 +29,19 @@ def test_windows_are_spread_over_the_text_and_a_short_one_has_fewer_and_shorter_
 def test_the_gradient_of_a_linear_network_is_a_power_of_its_factor(factor: float) -> None:
     (layer,) = probe(one_layer(factor * np.eye(2), ids=5), WINDOWS)
     expected = factor ** np.arange(48)
-    check_close([layer.gradient.low, layer.gradient.median, layer.gradient.high], 3 * [expected], rtol=1e-4)
+    check_close(
+        [layer.gradient.low, layer.gradient.median, layer.gradient.high], 3 * [expected], rtol=1e-4
+    )
     assert layer.saturated_share == 0
 
 
 def test_large_weights_saturate_and_small_ones_do_not() -> None:
-    for activation, (scale, low, high) in product(("tanh", "sigmoid"), ((1e-3, 0, 0), (100, 0.9, 1))):
-        layers = probe(random_parameters(layers=2, units=8, activation=activation, scale=scale), WINDOWS)
+    for activation, (scale, low, high) in product(
+        ("tanh", "sigmoid"), ((1e-3, 0, 0), (100, 0.9, 1))
+    ):
+        layers = probe(
+            random_parameters(layers=2, units=8, activation=activation, scale=scale), WINDOWS
+        )
         assert all(low <= layer.saturated_share <= high for layer in layers)
     for h, share in ((0.895, 0), (0.905, 1)):  # a unit of tanh beyond 0.9
         unit = one_layer_of(np.full((5, 1), np.arctanh(h)), np.zeros((1, 1)), np.ones((1, 5)))
@@ -43,7 +49,13 @@ def test_large_weights_saturate_and_small_ones_do_not() -> None:
 
 
 def test_the_gradient_reaches_to_the_first_lag_at_which_it_is_below_a_tenth() -> None:
-    cases = ([1, 0.5, 0.09, 0.2], 2), ([1, 0.5, 0.2], 3), ([1, np.nan, 0.5], 1), ([np.nan], 0), ([1, np.inf, 0.0], 2)
+    cases = (
+        ([1, 0.5, 0.09, 0.2], 2),
+        ([1, 0.5, 0.2], 3),
+        ([1, np.nan, 0.5], 1),
+        ([np.nan], 0),
+        ([1, np.inf, 0.0], 2),
+    )
     for median, lag in cases:
         values = np.array(median)
         assert reach(LagCurve(0, np.arange(len(values)), values, values, values)) == lag

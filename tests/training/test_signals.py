@@ -19,7 +19,10 @@ def hangup_is_not_ignored() -> Iterator[None]:
 
 @pytest.mark.parametrize("number", CAUGHT)
 def test_a_signal_is_raised_at_once_unless_it_is_deferred(number: signal.Signals) -> None:
-    with stop_on_signal(Interruption()), pytest.raises(Stopped, match=f"stopped by {number.name}") as stopped:
+    with (
+        stop_on_signal(Interruption()),
+        pytest.raises(Stopped, match=f"stopped by {number.name}") as stopped,
+    ):
         signal.raise_signal(number)
     assert stopped.value.exit_code == 128 + number
 

@@ -89,7 +89,9 @@ DAMAGES = pytest.mark.parametrize(
         pytest.param(flip(-33), id="last row"),
         pytest.param(flip(-1), id="digest"),
         pytest.param(lambda path: os.truncate(path, path.stat().st_size - 1), id="short"),
-        pytest.param(lambda path: os.truncate(path, path.stat().st_size - 32), id="without a digest"),
+        pytest.param(
+            lambda path: os.truncate(path, path.stat().st_size - 32), id="without a digest"
+        ),
         pytest.param(lambda path: os.truncate(path, path.stat().st_size + 1), id="long"),
         pytest.param(lambda path: os.truncate(path, 0), id="empty"),
     ],
@@ -97,13 +99,17 @@ DAMAGES = pytest.mark.parametrize(
 
 
 @DAMAGES
-def test_a_run_does_not_keep_damaged_soft_targets(damage: Callable[[Path], None], run: Run, path: Path) -> None:
+def test_a_run_does_not_keep_damaged_soft_targets(
+    damage: Callable[[Path], None], run: Run, path: Path
+) -> None:
     damage(path)
     assert not keeps_soft_targets(run)
 
 
 @DAMAGES
-def test_damaged_soft_targets_are_computed_again(damage: Callable[[Path], None], run: Run, path: Path) -> None:
+def test_damaged_soft_targets_are_computed_again(
+    damage: Callable[[Path], None], run: Run, path: Path
+) -> None:
     before = path.read_bytes()
     damage(path)
     open_soft_targets(run)
@@ -111,7 +117,9 @@ def test_damaged_soft_targets_are_computed_again(damage: Callable[[Path], None],
 
 
 @DAMAGES
-def test_damaged_soft_targets_are_reported(damage: Callable[[Path], None], run: Run, path: Path) -> None:
+def test_damaged_soft_targets_are_reported(
+    damage: Callable[[Path], None], run: Run, path: Path
+) -> None:
     damage(path)
     assert events_of(run) == [SoftTargetsDamaged(path), *COUNTING]
 
@@ -126,7 +134,10 @@ def test_soft_targets_that_are_there_are_not_computed(run: Run) -> None:
 
 
 def test_the_teachers_are_counted_before_they_read_the_text(reference: Trained) -> None:
-    copies = [shutil.copy(reference.folder / "best.safetensors", f"{number}.safetensors") for number in (1, 2)]
+    copies = [
+        shutil.copy(reference.folder / "best.safetensors", f"{number}.safetensors")
+        for number in (1, 2)
+    ]
     run = begin(f"training.teachers={{models: [{', '.join(copies)}]}}")
     assert events_of(run) == [TeachersReading(2)]
 
@@ -136,5 +147,7 @@ def test_soft_targets_that_cannot_be_read_are_not_computed_again(
     use: Callable[[Run], object], run: Run, path: Path
 ) -> None:
     replace_by_folder(path)
-    with pytest.raises(UnreadableError, match=r"soft_targets\.bin: cannot be read: Is a directory$"):
+    with pytest.raises(
+        UnreadableError, match=r"soft_targets\.bin: cannot be read: Is a directory$"
+    ):
         use(run)

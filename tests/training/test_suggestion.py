@@ -38,12 +38,20 @@ def suggest_after(**changes: Any) -> Suggestion | None:
         pytest.param({}, id="settled"),
         pytest.param({"best_step": 1}, id="best at the start"),
         pytest.param({"best_step": 100, "has_two_evaluations": False}, id="one evaluation"),
-        pytest.param({"comparison": WORSE, "training_characters": 70_000}, id="worse on a long text"),
-        pytest.param({"comparison": SIMILAR, "training_characters": 10_000}, id="similar on a short text"),
-        pytest.param({"comparison": None, "training_characters": 10_000}, id="not compared on a short text"),
+        pytest.param(
+            {"comparison": WORSE, "training_characters": 70_000}, id="worse on a long text"
+        ),
+        pytest.param(
+            {"comparison": SIMILAR, "training_characters": 10_000}, id="similar on a short text"
+        ),
+        pytest.param(
+            {"comparison": None, "training_characters": 10_000}, id="not compared on a short text"
+        ),
         pytest.param({"lzma_nats": None}, id="lzma unknown"),
         pytest.param({"lzma_nats": 1.46}, id="nearly as good as lzma"),
-        pytest.param({"lzma_nats": 1.0, "comparison": WORSE}, id="worse than lzma, worse than a 5-gram"),
+        pytest.param(
+            {"lzma_nats": 1.0, "comparison": WORSE}, id="worse than lzma, worse than a 5-gram"
+        ),
     ],
 )
 def test_without_clear_evidence_nothing_is_suggested(changes: dict[str, Any]) -> None:
@@ -55,9 +63,18 @@ def test_without_clear_evidence_nothing_is_suggested(changes: dict[str, Any]) ->
     [
         pytest.param({}, "still learning", 8, id="better than a 5-gram"),
         pytest.param({"comparison": None}, "still learning", 8, id="not compared"),
-        pytest.param({"comparison": WORSE, "epochs": 2.0}, "still learning", 4, id="worse after two epochs"),
-        pytest.param({"comparison": WORSE, "epochs": 1.9}, "too few steps", 4, id="worse before two epochs"),
-        pytest.param({"comparison": SIMILAR, "epochs": 1.9}, "still learning", 4, id="similar before two epochs"),
+        pytest.param(
+            {"comparison": WORSE, "epochs": 2.0}, "still learning", 4, id="worse after two epochs"
+        ),
+        pytest.param(
+            {"comparison": WORSE, "epochs": 1.9}, "too few steps", 4, id="worse before two epochs"
+        ),
+        pytest.param(
+            {"comparison": SIMILAR, "epochs": 1.9},
+            "still learning",
+            4,
+            id="similar before two epochs",
+        ),
     ],
 )
 def test_a_run_that_still_improves_is_repeated_with_twice_the_epochs(
@@ -81,12 +98,16 @@ def test_twice_the_steps_are_suggested_where_twice_the_epochs_are_far_from_whole
 @pytest.mark.parametrize(
     ("changes", "kind"),
     [
-        pytest.param({"comparison": WORSE, "training_characters": 69_999}, "short text", id="short text"),
+        pytest.param(
+            {"comparison": WORSE, "training_characters": 69_999}, "short text", id="short text"
+        ),
         pytest.param({"lzma_nats": 1.4}, "long repeats", id="better than a 5-gram"),
         pytest.param({"lzma_nats": 1.4, "comparison": None}, "long repeats", id="not compared"),
     ],
 )
-def test_a_text_that_suits_another_model_is_explained_without_a_new_run(changes: dict[str, Any], kind: str) -> None:
+def test_a_text_that_suits_another_model_is_explained_without_a_new_run(
+    changes: dict[str, Any], kind: str
+) -> None:
     found = suggest_after(**changes)
     assert found is not None
     assert (found.kind, found.epochs) == (kind, None)
@@ -100,7 +121,9 @@ SHORT = {"comparison": WORSE, "training_characters": 10_000}
     [
         pytest.param({"best_step": 100, "lzma_nats": 1.0}, "still learning", id="learning, lzma"),
         pytest.param({"best_step": 100, **SHORT}, "still learning", id="learning, short"),
-        pytest.param({"best_step": 100, "epochs": 1.0, **SHORT}, "too few steps", id="few steps, short"),
+        pytest.param(
+            {"best_step": 100, "epochs": 1.0, **SHORT}, "too few steps", id="few steps, short"
+        ),
         pytest.param(
             {"best_step": 50, "lzma_nats": 1.0, **SHORT},
             "short text",
@@ -109,7 +132,9 @@ SHORT = {"comparison": WORSE, "training_characters": 10_000}
         pytest.param({"lzma_nats": 1.0, **SHORT}, "short text", id="short, lzma"),
     ],
 )
-def test_what_concerns_the_run_comes_before_what_concerns_the_text(changes: dict[str, Any], kind: str) -> None:
+def test_what_concerns_the_run_comes_before_what_concerns_the_text(
+    changes: dict[str, Any], kind: str
+) -> None:
     found = suggest_after(**changes)
     assert found is not None
     assert found.kind == kind
@@ -127,7 +152,9 @@ def test_what_concerns_the_run_comes_before_what_concerns_the_text(changes: dict
         pytest.param(Suggestion("too few steps", settings={"training.steps": 80}), id="steps"),
     ],
 )
-def test_the_end_of_a_run_keeps_its_suggestion(suggestion: Suggestion | None, tmp_path: Path) -> None:
+def test_the_end_of_a_run_keeps_its_suggestion(
+    suggestion: Suggestion | None, tmp_path: Path
+) -> None:
     End(40, suggestion).write(tmp_path / "ended.json")
     assert End.read(tmp_path / "ended.json") == End(40, suggestion)
 
@@ -143,7 +170,9 @@ def test_a_run_that_has_not_ended_has_no_end(tmp_path: Path) -> None:
         pytest.param("[]", id="a list"),
         pytest.param('{"step": "x"}', id="no step"),
         pytest.param('{"step": 1, "suggestion": {"kind": "rest"}}', id="an unknown kind"),
-        pytest.param('{"step": 1, "suggestion": {"kind": "short text", "epochs": "x"}}', id="no number"),
+        pytest.param(
+            '{"step": 1, "suggestion": {"kind": "short text", "epochs": "x"}}', id="no number"
+        ),
     ],
 )
 def test_a_damaged_end_is_named(content: str, tmp_path: Path) -> None:

@@ -45,7 +45,11 @@ class Generator:
 
     def __call__(self, _: TrainedModel, wanted: TextRequest) -> Iterator[str]:
         self.texts += 1
-        characters = string.ascii_letters if self.is_good(wanted.sampler.temperature, wanted.seed) else self.others
+        characters = (
+            string.ascii_letters
+            if self.is_good(wanted.sampler.temperature, wanted.seed)
+            else self.others
+        )
         yield from random.Random(wanted.seed).choices(characters, k=wanted.length)
 
 
@@ -54,7 +58,9 @@ def choose(run: Trained, generator: Generator, *, texts_in_time: int = 1_000) ->
     model = read_model(run.folder / BEST)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(temperature, "generate_text", generator)
-        return choose_temperature(open_run(run.folder), model, is_over=lambda: generator.texts >= texts_in_time)
+        return choose_temperature(
+            open_run(run.folder), model, is_over=lambda: generator.texts >= texts_in_time
+        )
 
 
 @pytest.mark.parametrize(
@@ -62,10 +68,19 @@ def choose(run: Trained, generator: Generator, *, texts_in_time: int = 1_000) ->
     [
         pytest.param(lambda *_: True, "a", 0.5, id="the lowest"),
         pytest.param(lambda heat, _: heat > 0.75, "a", 0.8, id="from 0.8 on"),
-        pytest.param(lambda heat, seed: heat > 0.65 or seed != 3, "a", 0.7, id="one text of four is bad below 0.7"),
+        pytest.param(
+            lambda heat, seed: heat > 0.65 or seed != 3,
+            "a",
+            0.7,
+            id="one text of four is bad below 0.7",
+        ),
         pytest.param(lambda *_: False, "a", 1.0, id="none"),
-        pytest.param(lambda *_: False, string.ascii_letters[:30], 1.0, id="86% of the bits of the text"),
-        pytest.param(lambda *_: False, string.ascii_letters[:44], 0.5, id="96% of the bits of the text"),
+        pytest.param(
+            lambda *_: False, string.ascii_letters[:30], 1.0, id="86% of the bits of the text"
+        ),
+        pytest.param(
+            lambda *_: False, string.ascii_letters[:44], 0.5, id="96% of the bits of the text"
+        ),
     ],
 )
 def test_the_lowest_temperature_with_varied_texts_is_chosen(
@@ -111,7 +126,9 @@ def test_a_run_whose_time_is_over_says_that_no_temperatures_were_compared(tmp_pa
     text.write_text(LETTERS, encoding="utf-8")
     run = begin(tmp_path / "run", LENGTH, text=text)
     engine = engine_of(run, FakeEngines())
-    deadline = Deadline(seconds=1.0, started=-9.0, clock=lambda: 0.0, costs=Costs(0.1, 0.1), fixed_share=0.0)
+    deadline = Deadline(
+        seconds=1.0, started=-9.0, clock=lambda: 0.0, costs=Costs(0.1, 0.1), fixed_share=0.0
+    )
     events: list[Event] = []
     loop.train(run, engine, session=Session(events.append), deadline=deadline)
     assert TemperatureChosen(0.7, NO_TIME) in events

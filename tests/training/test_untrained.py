@@ -31,10 +31,14 @@ def test_a_run_without_steps_ends_as_not_trained(untrained: Trained) -> None:
     assert (untrained.folder / "ended.json").is_file()
 
 
-@pytest.mark.parametrize("name", ["best.safetensors", "last.safetensors", "checkpoints/step-0.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["best.safetensors", "last.safetensors", "checkpoints/step-0.safetensors"]
+)
 def test_the_network_is_saved_as_it_was_initialised(name: str, untrained: Trained) -> None:
     first = engine_of(open_run(untrained.folder)).parameters()
-    assert bytes_of(read_model(untrained.folder / name).parameters.tensors) == bytes_of(first.tensors)
+    assert bytes_of(read_model(untrained.folder / name).parameters.tensors) == bytes_of(
+        first.tensors
+    )
 
 
 def test_the_network_is_evaluated_once(untrained: Trained) -> None:
@@ -69,7 +73,9 @@ def test_without_validation_text_the_loss_is_on_the_training_text(tmp_path: Path
     run = open_run(trained.folder)
     engine = engine_of(run)
     expected = engine.score(engine.parameters(), run.corpus.split("train")).nats_per_char
-    assert [(line["split"], line["nats_per_char"]) for line in trained.metrics] == [("train", expected)]
+    assert [(line["split"], line["nats_per_char"]) for line in trained.metrics] == [
+        ("train", expected)
+    ]
     assert trained.outcome.nats_per_char == expected
     assert f"step 0: train {expected:.3f} nats" in trained.said
 
@@ -83,9 +89,14 @@ def test_soft_targets_are_computed_when_the_first_step_is_taken(tmp_path: Path) 
 def test_teachers_are_trained_when_the_first_step_is_taken(tmp_path: Path) -> None:
     recipe = "{model: {units: 4}, training: {batch_size: 4, sequence_length: 4, steps: 3}, sampling: {length: 0}}"
     Path("teacher.yaml").write_text(recipe, encoding="utf-8")
-    trained = train(tmp_path / "run", NO_STEPS, "training.teachers={recipe: teacher.yaml, seeds: [2]}")
+    trained = train(
+        tmp_path / "run", NO_STEPS, "training.teachers={recipe: teacher.yaml, seeds: [2]}"
+    )
     assert trained.of_type(TeacherStarted) == []
-    assert [event.number for event in resume(trained.folder, "training.steps=10").of_type(TeacherStarted)] == [1]
+    assert [
+        event.number
+        for event in resume(trained.folder, "training.steps=10").of_type(TeacherStarted)
+    ] == [1]
 
 
 def test_a_resume_leaves_a_run_without_steps_as_it_is(tmp_path: Path) -> None:
@@ -95,23 +106,34 @@ def test_a_resume_leaves_a_run_without_steps_as_it_is(tmp_path: Path) -> None:
     check_same(resumed, trained)
 
 
-@pytest.mark.parametrize("growing", ["false", "true"], ids=["windows of one length", "growing windows"])
-def test_a_run_that_gets_steps_later_ends_with_the_same_weights(growing: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "growing", ["false", "true"], ids=["windows of one length", "growing windows"]
+)
+def test_a_run_that_gets_steps_later_ends_with_the_same_weights(
+    growing: str, tmp_path: Path
+) -> None:
     windows = f"training.growing_windows={growing}"
     untrained = train(tmp_path / "untrained", NO_STEPS, windows)
     longer = resume(untrained.folder, "training.steps=40")
     whole = train(tmp_path / "whole", "training.steps=40", windows)
-    assert weights_of(longer.folder / "last.safetensors") == weights_of(whole.folder / "last.safetensors")
+    assert weights_of(longer.folder / "last.safetensors") == weights_of(
+        whole.folder / "last.safetensors"
+    )
     assert [*longer.validation()] == [0, *whole.validation()]
     assert open_run(longer.folder).config.training.earlier_lengths == ()
 
 
 def test_a_resume_may_give_epochs_to_a_run_without_steps(tmp_path: Path) -> None:
     untrained = train(tmp_path / "run", NO_STEPS)
-    assert resume(untrained.folder, "training.epochs=2").outcome.progress.step == 2 * fake_runs.STEPS_PER_EPOCH
+    assert (
+        resume(untrained.folder, "training.epochs=2").outcome.progress.step
+        == 2 * fake_runs.STEPS_PER_EPOCH
+    )
 
 
-def test_the_weights_of_another_model_can_be_evaluated_without_steps(reference: Trained, tmp_path: Path) -> None:
+def test_the_weights_of_another_model_can_be_evaluated_without_steps(
+    reference: Trained, tmp_path: Path
+) -> None:
     parent = reference.folder / "last.safetensors"
     trained = train(tmp_path / "run", NO_STEPS, parent=parent)
     assert trained.outcome.nats_per_char == pytest.approx(reference.validation()[50], rel=1e-5)

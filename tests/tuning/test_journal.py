@@ -73,7 +73,10 @@ def test_a_last_line_that_was_not_written_whole_is_removed(rest: bytes, path: Pa
 def test_a_damaged_line_before_the_last_is_refused(path: Path) -> None:
     damaged = WHOLE + b"damaged\n" + WHOLE
     path.write_bytes(damaged)
-    with pytest.raises(CharlmError, match=r"study\.journal: damaged: line 3 is not a JSON object; name another folder"):
+    with pytest.raises(
+        CharlmError,
+        match=r"study\.journal: damaged: line 3 is not a JSON object; name another folder",
+    ):
         Journal(path)
     assert path.read_bytes() == damaged
 

@@ -76,7 +76,9 @@ class SearchFolder:
     def run(
         self,
         faults: Faults | None = None,
-        costs: Callable[[Config], Costs] = lambda _config: Costs(step_seconds=0.5, evaluation_seconds=0.0),
+        costs: Callable[[Config], Costs] = lambda _config: Costs(
+            step_seconds=0.5, evaluation_seconds=0.0
+        ),
         **options: Any,
     ) -> SearchResult:
         """Search; the parts of a trial take as long as `costs` returns for its config."""
@@ -92,7 +94,9 @@ class SearchFolder:
         engines = FakeEngines(faults or Faults())
         session = Session(self.events.append, clock=ticking(self.tick))
         with stop_on_signal(session.interruption):
-            return search(load_space(path), source, self.out, engines, session, measure=measure, **options)
+            return search(
+                load_space(path), source, self.out, engines, session, measure=measure, **options
+            )
 
 
 RATE = "training.optimizer.learning_rate"
@@ -156,7 +160,9 @@ def test_the_best_recipe_names_its_trial_and_its_score_in_its_head(searched: Sea
     _, result = searched
     best = min(result.study.trials, key=lambda trial: trial.value or 9)
     head = result.best.read_text(encoding="utf-8").splitlines()
-    assert head[0].startswith(f"# Trial {best.number} of 4 of a search: {best.value:.4f} nats per character")
+    assert head[0].startswith(
+        f"# Trial {best.number} of 4 of a search: {best.value:.4f} nats per character"
+    )
 
 
 def test_a_search_returns_the_text_as_it_was_given(searched: Searched) -> None:
@@ -169,11 +175,17 @@ def test_the_best_recipe_is_that_of_the_best_trial_with_a_sample(searched: Searc
     best = min(result.study.trials, key=lambda trial: trial.value or 9)
     found = load_config(result.best)
     trained = load_config(searching.out / f"trial-{best.number:04}" / "config.yaml")
-    assert (found.model, found.training, found.corpus) == (trained.model, trained.training, trained.corpus)
+    assert (found.model, found.training, found.corpus) == (
+        trained.model,
+        trained.training,
+        trained.corpus,
+    )
     assert found.sampling.length > trained.sampling.length == 0
 
 
-def test_without_a_recipe_the_space_is_over_the_one_that_suits_the_text(searching: SearchFolder) -> None:
+def test_without_a_recipe_the_space_is_over_the_one_that_suits_the_text(
+    searching: SearchFolder,
+) -> None:
     searching.space = SPACE.replace("recipe: tiny", "")
     searching.run(trials=1)
     shortest = next(iter(CHOICES.values()))
@@ -181,12 +193,19 @@ def test_without_a_recipe_the_space_is_over_the_one_that_suits_the_text(searchin
     assert recipe in {choice.recipe for choice in shortest}
 
 
-def steps_by_width(searching: SearchFolder, trials: int, costs: Callable[[Config], Costs]) -> dict[Any, Any]:
+def steps_by_width(
+    searching: SearchFolder, trials: int, costs: Callable[[Config], Costs]
+) -> dict[Any, Any]:
     """Return how many steps each width of a network trains, after ten evaluations."""
-    searching.space = SPACE.replace("model.units: 8, ", "") + "  model.units: {categorical: [4, 16]}\n"
+    searching.space = (
+        SPACE.replace("model.units: 8, ", "") + "  model.units: {categorical: [4, 16]}\n"
+    )
     result = searching.run(trials=trials, costs=costs)
     assert all([*trial.intermediate_values] == [*range(1, 11)] for trial in result.study.trials)
-    runs = {trial.params["model.units"]: searching.out / f"trial-{trial.number:04}" for trial in result.study.trials}
+    runs = {
+        trial.params["model.units"]: searching.out / f"trial-{trial.number:04}"
+        for trial in result.study.trials
+    }
     return {units: summarize(run).step for units, run in runs.items()}
 
 
@@ -205,13 +224,17 @@ def test_the_start_of_a_trial_counts(searching: SearchFolder) -> None:
     late = SearchFolder(searching.folder / "late", tick=1.0)
     late.folder.mkdir()
     late.run(trials=1)
-    steps = [summarize(one.out / "trial-0000").settings["training.steps"] for one in (searching, late)]
+    steps = [
+        summarize(one.out / "trial-0000").settings["training.steps"] for one in (searching, late)
+    ]
     assert steps[1] < steps[0]
 
 
 def test_a_slower_network_trains_fewer_steps(searching: SearchFolder) -> None:
     """Of 24.96 seconds, a step takes half a second or two."""
-    found = steps_by_width(searching, 4, lambda config: Costs(config.model.units / 8, evaluation_seconds=0.0))
+    found = steps_by_width(
+        searching, 4, lambda config: Costs(config.model.units / 8, evaluation_seconds=0.0)
+    )
     assert found == {4: 49, 16: 12}
 
 
@@ -228,7 +251,9 @@ def test_hopeless_trials_end_early_and_are_not_the_best(searching: SearchFolder)
     assert pruned[0].number >= 4
     assert all(3 <= len(trial.intermediate_values) < 10 for trial in pruned)
     assert result.study.best_trial not in pruned
-    assert any(line.startswith(f"trial {pruned[0].number}: pruned; best ") for line in searching.said)
+    assert any(
+        line.startswith(f"trial {pruned[0].number}: pruned; best ") for line in searching.said
+    )
 
 
 def test_the_times_of_a_search_are_given_in_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +271,9 @@ def test_a_search_begins_no_trial_that_does_not_fit_into_its_time(searching: Sea
     assert states(searching.run(seconds=TRIAL_SECONDS + 0.015)) == ["COMPLETE"]
 
 
-def test_a_signal_ends_the_search_its_trial_has_failed_and_the_next_search_goes_on(searching: SearchFolder) -> None:
+def test_a_signal_ends_the_search_its_trial_has_failed_and_the_next_search_goes_on(
+    searching: SearchFolder,
+) -> None:
     with pytest.raises(Stopped):
         searching.run(faults=interrupt_after(20))
     assert states(searching.run(trials=3)) == ["FAIL", "COMPLETE", "COMPLETE"]
@@ -260,10 +287,15 @@ def test_a_search_that_goes_on_does_not_draw_the_same_values_again(searching: Se
 
 def test_a_trial_that_fails_does_not_end_the_search(searching: SearchFolder) -> None:
     searching.space = THREE_RATES
-    result = searching.run(faults=Faults(loss=lambda _step, rate: float("nan") if rate > 3e-3 else None), trials=6)
+    result = searching.run(
+        faults=Faults(loss=lambda _step, rate: float("nan") if rate > 3e-3 else None), trials=6
+    )
     failed = result.study.get_trials(states=(TrialState.FAIL,))
     assert {trial.params[RATE] for trial in failed} == {4e-3}
-    assert any(line.startswith(f"trial {failed[0].number}: failed: the loss is nan") for line in searching.said)
+    assert any(
+        line.startswith(f"trial {failed[0].number}: failed: the loss is nan")
+        for line in searching.said
+    )
 
 
 def test_a_search_ends_if_every_trial_fails(searching: SearchFolder) -> None:
@@ -292,7 +324,9 @@ def test_a_search_that_goes_on_keeps_the_length_of_its_trials(searching: SearchF
             "out: holds a search with another recipe; name",
             id="recipe",
         ),
-        pytest.param({}, {"trial_seconds": 60.0}, "holds a search with another length of trials", id="length"),
+        pytest.param(
+            {}, {"trial_seconds": 60.0}, "holds a search with another length of trials", id="length"
+        ),
         pytest.param(
             {},
             {"seconds": 26.0, "trial_seconds": None},
@@ -337,7 +371,10 @@ def test_a_search_continues_without_the_run_of_its_best_trial(searching: SearchF
 @pytest.mark.slow
 def test_a_folder_in_which_another_process_searches_is_refused(searching: SearchFolder) -> None:
     searching.run(trials=1)
-    with only_writer(searching.out), pytest.raises(CharlmError, match=r"out: process .* wait for it"):
+    with (
+        only_writer(searching.out),
+        pytest.raises(CharlmError, match=r"out: process .* wait for it"),
+    ):
         searching.run(trials=3)
 
 
@@ -359,7 +396,9 @@ def test_a_new_search_has_twenty_trials_of_half_a_minute_or_more(
     assert summarize(searching.out / "trial-0000").settings["training.steps"] == expected
 
 
-def test_a_folder_with_something_else_and_a_damaged_journal_are_refused(searching: SearchFolder) -> None:
+def test_a_folder_with_something_else_and_a_damaged_journal_are_refused(
+    searching: SearchFolder,
+) -> None:
     searching.out.mkdir()
     (searching.out / "letter.txt").touch()
     with pytest.raises(CharlmError, match="out: is not empty, and not the folder of a search"):
@@ -378,7 +417,11 @@ def check_is_best(result: SearchResult) -> None:
     best = min(complete, key=lambda trial: trial.value or 9)
     trained = load_config(result.folder / f"trial-{best.number:04}" / "config.yaml")
     found = load_config(result.best)
-    assert (found.model, found.training, found.corpus) == (trained.model, trained.training, trained.corpus)
+    assert (found.model, found.training, found.corpus) == (
+        trained.model,
+        trained.training,
+        trained.corpus,
+    )
 
 
 @dataclass
@@ -423,24 +466,36 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Killed:
     "percent",
     [
         *range(0, 101, 50),
-        *(pytest.param(percent, marks=pytest.mark.slow) for percent in range(0, 101, 4) if percent % 50),
+        *(
+            pytest.param(percent, marks=pytest.mark.slow)
+            for percent in range(0, 101, 4)
+            if percent % 50
+        ),
     ],
 )
-def test_a_search_goes_on_after_a_kill_in_a_record_of_its_journal(percent: int, killed: Killed) -> None:
+def test_a_search_goes_on_after_a_kill_in_a_record_of_its_journal(
+    percent: int, killed: Killed
+) -> None:
     moment = round(percent / 100 * (len(killed.snapshots) - 1))
     result = killed.at(moment).run(trials=2)
     assert sorted(states(result)) in (["COMPLETE", "COMPLETE"], ["COMPLETE", "FAIL"])
     check_is_best(result)
 
 
-@pytest.mark.parametrize("moment", [pytest.param(-2, id="in the last result"), pytest.param(-1, id="after it")])
-def test_the_best_recipe_is_written_after_a_kill_without_another_trial(moment: int, killed: Killed) -> None:
+@pytest.mark.parametrize(
+    "moment", [pytest.param(-2, id="in the last result"), pytest.param(-1, id="after it")]
+)
+def test_the_best_recipe_is_written_after_a_kill_without_another_trial(
+    moment: int, killed: Killed
+) -> None:
     searching = killed.at(moment)
     (searching.out / "best.yaml").unlink()
     check_is_best(searching.run(trials=0))
 
 
-def test_the_best_recipe_of_an_older_trial_is_replaced_without_another_trial(searching: SearchFolder) -> None:
+def test_the_best_recipe_of_an_older_trial_is_replaced_without_another_trial(
+    searching: SearchFolder,
+) -> None:
     best = searching.run(trials=2).best
     expected = best.read_bytes()
     best.write_text("recipe: tiny", encoding="utf-8")
@@ -452,11 +507,15 @@ def test_a_search_without_a_complete_trial_has_no_best_recipe(searching: SearchF
     with pytest.raises(CharlmError, match="the last 3 trials have failed"):
         searching.run(faults=Faults(loss=lambda _step, _rate: float("nan")))
     (searching.out / "best.yaml").touch()
-    with pytest.raises(CharlmError, match="out: no trial is complete; repeat the search to continue it"):
+    with pytest.raises(
+        CharlmError, match="out: no trial is complete; repeat the search to continue it"
+    ):
         searching.run(trials=0)
 
 
-@pytest.mark.parametrize("syncs", [0, 3, 15, *(pytest.param(syncs, marks=pytest.mark.slow) for syncs in range(4, 15))])
+@pytest.mark.parametrize(
+    "syncs", [0, 3, 15, *(pytest.param(syncs, marks=pytest.mark.slow) for syncs in range(4, 15))]
+)
 def test_a_full_disk_ends_a_search_and_the_next_one_goes_on(
     syncs: int, searching: SearchFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -473,14 +532,18 @@ def test_a_full_disk_ends_a_search_and_the_next_one_goes_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(CharlmError, match=r"study\.journal: cannot be written: No space left on device"):
+        with pytest.raises(
+            CharlmError, match=r"study\.journal: cannot be written: No space left on device"
+        ):
             searching.run()
     result = searching.run(trials=2)
     assert states(result)[-1] == "COMPLETE"
     check_is_best(result)
 
 
-def test_a_lock_file_of_optuna_is_not_waited_for(searching: SearchFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_file_of_optuna_is_not_waited_for(
+    searching: SearchFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Optuna's own journal would wait forever: the link of a relative path leads nowhere."""
     monkeypatch.chdir(searching.folder)
     relative = SearchFolder(Path())
@@ -489,7 +552,9 @@ def test_a_lock_file_of_optuna_is_not_waited_for(searching: SearchFolder, monkey
     assert states(relative.run(trials=2)) == ["COMPLETE", "COMPLETE"]
 
 
-def test_a_search_that_was_killed_before_its_text_was_read_begins_again(searching: SearchFolder) -> None:
+def test_a_search_that_was_killed_before_its_text_was_read_begins_again(
+    searching: SearchFolder,
+) -> None:
     searching.out.mkdir()
     for name in (".lock", ".12.corpus.tmp"):
         (searching.out / name).touch()
@@ -528,7 +593,9 @@ def test_each_kind_of_range_is_read() -> None:
 def test_a_recipe_file_is_found_beside_the_space() -> None:
     Path("other").mkdir()
     Path("other/mine.yaml").write_text("model: {units: 7}\ntraining: {epochs: 1}", encoding="utf-8")
-    Path("other/space.yaml").write_text("recipe: mine.yaml\nsearch: {model.layers: {int: [1, 2]}}", encoding="utf-8")
+    Path("other/space.yaml").write_text(
+        "recipe: mine.yaml\nsearch: {model.layers: {int: [1, 2]}}", encoding="utf-8"
+    )
     assert load_space(Path("other/space.yaml")).config().model.units == 7
 
 
@@ -539,28 +606,49 @@ def test_a_mistake_is_answered_in_one_line_that_names_the_key() -> None:
     for text, message in (
         ("{}", "search: is missing"),
         ("search: {}", "search: found {}; must have at least 1 item"),
-        (f"serch: 1\nsearch: {UNITS}", "serch: found 1; there is no such key; did you mean search?"),
+        (
+            f"serch: 1\nsearch: {UNITS}",
+            "serch: found 1; there is no such key; did you mean search?",
+        ),
         (f"recipe: tiyn\nsearch: {UNITS}", "did you mean tiny?"),
-        (f"fixed: {{model.layer: 2}}\nsearch: {UNITS}", "fixed: model.layer: found 2; there is no such key"),
+        (
+            f"fixed: {{model.layer: 2}}\nsearch: {UNITS}",
+            "fixed: model.layer: found 2; there is no such key",
+        ),
         (f"fixed: {{model.units: 8}}\nsearch: {UNITS}", "model.units: is in fixed and in search"),
-        ("search: {model.unit: {int: [8, 16]}}", "search: model.unit: found 8; there is no such key"),
+        (
+            "search: {model.unit: {int: [8, 16]}}",
+            "search: model.unit: found 8; there is no such key",
+        ),
         (
             "search: {training.optimizer: {categorical: [adam]}}",
             "training.optimizer: found 'adam'; must be a mapping of keys to values; did you mean "
             "training.optimizer.name?",
         ),
-        ("search: {model.units: [8, 16]}", "search: model.units: found [8, 16]; must be {int: [low, high]}"),
+        (
+            "search: {model.units: [8, 16]}",
+            "search: model.units: found [8, 16]; must be {int: [low, high]}",
+        ),
         (
             "search: {model.units: {int: [8, 16], float: [8, 16]}}",
             "search: model.units: float: there is no such option",
         ),
-        ("search: {model.units: {int: [8, 16, 32]}}", "found {'int': [8, 16, 32]}; must be {int: [low, high]}"),
+        (
+            "search: {model.units: {int: [8, 16, 32]}}",
+            "found {'int': [8, 16, 32]}; must be {int: [low, high]}",
+        ),
         ("search: {model.units: {int: [16, 8]}}", "found {'int': [16, 8]}; "),
         ("search: {model.units: {int: [0, 16]}}", "search: model.units: found 0"),
         ("search: {model.units: {categorical: [8, wide]}}", "search: model.units: found 'wide'"),
-        ("search: {model.layer_dropout: {float: [0, 1.5]}}", "search: model.layer_dropout: found 1.5"),
+        (
+            "search: {model.layer_dropout: {float: [0, 1.5]}}",
+            "search: model.layer_dropout: found 1.5",
+        ),
         (f"search: {{{RATE}: {{float: [0, 1], log: true}}}}", f"{RATE}: found {{"),
-        (f"fixed: {{training: {{steps: 5}}}}\nsearch: {UNITS}", "fixed: training.steps: the length of a trial"),
+        (
+            f"fixed: {{training: {{steps: 5}}}}\nsearch: {UNITS}",
+            "fixed: training.steps: the length of a trial",
+        ),
         ("search: {seed: {int: [1, 9]}}", "seed: the best seed is luck"),
         ("search: {sampling.top_k: {int: [1, 9]}}", "sampling.top_k: it does not change the loss"),
         ("search: {training.steps: {int: [1, 9]}}", "training.steps: the length of a trial"),
@@ -618,18 +706,44 @@ def test_all_mistakes_are_told(text: str, keys: list[str]) -> None:
 @pytest.mark.parametrize(
     ("values", "problem"),
     [
-        pytest.param("{float: [0, 1], step: 1e-320}", "the step is too small for the range", id="too many steps"),
-        pytest.param("{float: [0, 1], step: 0}", "step: found 0; must be a number, above 0", id="no step"),
-        pytest.param("{int: [1, 4], step: 1e-320}", "step: found 1e-320; must be a whole number", id="tiny whole step"),
         pytest.param(
-            "{int: [1, 4], step: 1.5}", "step: found 1.5; must be a whole number", id="fraction as whole step"
+            "{float: [0, 1], step: 1e-320}",
+            "the step is too small for the range",
+            id="too many steps",
         ),
-        pytest.param("{int: [1, 4], step: null}", "step: found None; must be a whole number", id="null as step"),
-        pytest.param("{int: [1, 4], log: maybe}", "log: found 'maybe'; must be True or False", id="text as flag"),
-        pytest.param("{int: [1, 4], name: x}", "name: there is no such option; a range may have step", id="option"),
+        pytest.param(
+            "{float: [0, 1], step: 0}", "step: found 0; must be a number, above 0", id="no step"
+        ),
+        pytest.param(
+            "{int: [1, 4], step: 1e-320}",
+            "step: found 1e-320; must be a whole number",
+            id="tiny whole step",
+        ),
+        pytest.param(
+            "{int: [1, 4], step: 1.5}",
+            "step: found 1.5; must be a whole number",
+            id="fraction as whole step",
+        ),
+        pytest.param(
+            "{int: [1, 4], step: null}",
+            "step: found None; must be a whole number",
+            id="null as step",
+        ),
+        pytest.param(
+            "{int: [1, 4], log: maybe}",
+            "log: found 'maybe'; must be True or False",
+            id="text as flag",
+        ),
+        pytest.param(
+            "{int: [1, 4], name: x}",
+            "name: there is no such option; a range may have step",
+            id="option",
+        ),
         pytest.param("{int: [true, 4]}", "must be {int: [low, high]}", id="flag as end"),
         pytest.param("{float: [a, 4]}", "must be {int: [low, high]}", id="text as end"),
-        pytest.param("{categorical: [1], step: 1}", "must be {int: [low, high]}", id="step of a list"),
+        pytest.param(
+            "{categorical: [1], step: 1}", "must be {int: [low, high]}", id="step of a list"
+        ),
     ],
 )
 def test_a_range_that_optuna_would_misread_is_refused(values: str, problem: str) -> None:
@@ -639,7 +753,9 @@ def test_a_range_that_optuna_would_misread_is_refused(values: str, problem: str)
     assert problem in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ['"a\\0.yaml"', "x" * 300, '""'], ids=["zero", "long name", "empty name"])
+@pytest.mark.parametrize(
+    "name", ['"a\\0.yaml"', "x" * 300, '""'], ids=["zero", "long name", "empty name"]
+)
 def test_a_recipe_that_cannot_be_a_file_is_refused(name: str) -> None:
     with pytest.raises(CharlmError, match=r"^space\.yaml: recipe: "):
         load(f"recipe: {name}\nsearch: {UNITS}")
@@ -662,8 +778,16 @@ def test_a_search_begins_with_the_values_of_the_recipe_that_are_in_their_ranges(
     shipped, recipe = load_space(find_recipe("space")), load_config(find_recipe("default"))
     assert len(shipped.search) == len(shipped.values()) >= 5
     layers, units = recipe.model.layers, recipe.model.units
-    for first, last, known in ((layers, 64, True), (layers + 1, 64, False), (1, layers, True), (1, layers - 1, False)):
+    for first, last, known in (
+        (layers, 64, True),
+        (layers + 1, 64, False),
+        (1, layers, True),
+        (1, layers - 1, False),
+    ):
         ranges = f"{{model.layers: {{int: [{first}, {last}]}}, model.units: {{categorical: [8, {units}]}}}}"
         space = load(f"fixed: {{model: {{output_dropout: 0.5}}}}\nsearch: {ranges}")
-        assert space.values() == {"model.units": units, **({"model.layers": layers} if known else {})}
+        assert space.values() == {
+            "model.units": units,
+            **({"model.layers": layers} if known else {}),
+        }
         assert space.config().model == recipe.model.model_copy(update={"output_dropout": 0.5})

@@ -19,7 +19,11 @@ class Network(nn.Module):  # type: ignore[misc]
         layers, units, width = (settings[key] for key in ("layers", "units", "embedding"))
         self.skips, options = settings["skip_connections"], settings["rnn"]
         self.embedding, width = nn.Embedding(size, width) if width else None, width or size
-        rnn = {"hidden_size": units, "nonlinearity": options["activation"], "bias": options["use_bias"]}
+        rnn = {
+            "hidden_size": units,
+            "nonlinearity": options["activation"],
+            "bias": options["use_bias"],
+        }
         one = nn.RNN(width, num_layers=1 if self.skips else layers, **rnn)
         above = (nn.RNN(units + width, **rnn) for _ in range(layers - 1))
         self.rnn = nn.ModuleList([one, *above]) if self.skips else one
@@ -27,13 +31,20 @@ class Network(nn.Module):  # type: ignore[misc]
 
     def forward(self, ids: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Read ids [T, B] from a state [layers, B, H] -> logits [T, B, V], the state after them."""
-        x = self.embedding(ids) if self.embedding else nn.functional.one_hot(ids, self.logits.out_features).float()
+        x = (
+            self.embedding(ids)
+            if self.embedding
+            else nn.functional.one_hot(ids, self.logits.out_features).float()
+        )
         if not self.skips:
             outputs, state = self.rnn(x, state)
             return self.logits(outputs), state
         outputs, states = list[Tensor](), list[Tensor]()
         for layer, rnn in enumerate(self.rnn):
-            output, last = rnn(torch.cat([*outputs[-1:], x], -1), None if state is None else state[layer : layer + 1])
+            output, last = rnn(
+                torch.cat([*outputs[-1:], x], -1),
+                None if state is None else state[layer : layer + 1],
+            )
             outputs, states = [*outputs, output], [*states, last]
         return self.logits(torch.cat(outputs, -1)), torch.cat(states)
 
@@ -45,12 +56,16 @@ def to_torch(weights: dict[str, Tensor], *, skips: bool) -> dict[str, Tensor]:
         part, _, kind = name.rpartition(".")
         if part.startswith("rnn."):
             place = f"{part}.{{}}_l0" if skips else f"rnn.{{}}_l{part[4:]}"
-            kernel = {"kernel": "weight_ih", "recurrent_kernel": "weight_hh", "bias": "bias_ih"}[kind]
+            kernel = {"kernel": "weight_ih", "recurrent_kernel": "weight_hh", "bias": "bias_ih"}[
+                kind
+            ]
             named[place.format(kernel)] = weight.T.contiguous() if weight.dim() == 2 else weight
             if kind == "bias":
                 named[place.format("bias_hh")] = torch.zeros_like(weight)
         else:  # embedding, logits.kernel, logits.bias
-            torch_name = {"kernel": "logits.weight", "bias": "logits.bias"}.get(kind, "embedding.weight")
+            torch_name = {"kernel": "logits.weight", "bias": "logits.bias"}.get(
+                kind, "embedding.weight"
+            )
             named[torch_name] = weight.T.contiguous() if kind == "kernel" else weight
     return named
 
