@@ -97,7 +97,7 @@ class FakeEngine(Engine):
         self.step = np.array(0, np.int64)
         self.hidden = np.zeros((batches.batch_size, 3), np.float32)
 
-    def begin_with(self, weights: Mapping[str, Floats]) -> None:
+    def load_initial_weights(self, weights: Mapping[str, Floats]) -> None:
         self.bias = weights["logits.bias"].copy()
 
     def build(self, lengths: Iterable[int]) -> None:

@@ -16,7 +16,7 @@ from charlm.cli.progress import describe
 from charlm.config.file import Overrides, parse_overrides
 from charlm.events import Event, OnEvent, ignore
 from charlm.network.model_file import read_tensors, tensors_sha256
-from charlm.runs.initial_weights import read_initial, read_parent
+from charlm.runs.initial_weights import read_initial_model, read_initial_weights
 from charlm.runs.ownership import own_folder
 from charlm.runs.run import Run, open_run
 from charlm.training.decision import Given
@@ -161,16 +161,16 @@ def train(
     folder: Path,
     *overrides: str,
     text: str = TEXT,
-    parent: Path | None = None,
+    init: Path | None = None,
     faults: Faults | None = None,
     clock: Callable[[], float] = time.perf_counter,
     deadline: Deadline | None = None,
 ) -> Trained:
-    """Train in folder/run with the settings SMALL and these overrides, perhaps from a parent or under a deadline."""
+    """Train in folder/run with the settings SMALL and these overrides, perhaps from other initial weights or under a deadline."""
     folder.mkdir()
     source = folder / "text.txt"
     source.write_text(text, encoding="utf-8")
-    run = begin(folder / "run", *overrides, text=source, parent=parent)
+    run = begin(folder / "run", *overrides, text=source, init=init)
     return train_begun(run, faults=faults, clock=clock, deadline=deadline)
 
 
@@ -185,28 +185,28 @@ def train_begun(
     return _train(run, FakeEngines(faults or Faults()), clock=clock, deadline=deadline)
 
 
-def begin(folder: Path, *overrides: str, text: Path, parent: Path | None = None) -> Run:
-    """Begin a run with the settings SMALL and these overrides, perhaps from the weights of a parent."""
-    return begin_with(folder, [*SMALL, *overrides], text=text, parent=parent)
+def begin(folder: Path, *overrides: str, text: Path, init: Path | None = None) -> Run:
+    """Begin a run with the settings SMALL and these overrides, perhaps from initial weights."""
+    return begin_run(folder, [*SMALL, *overrides], text=text, init=init)
 
 
-def begin_with(
+def begin_run(
     folder: Path,
     overrides: Overrides,
     *,
     text: Path,
     recipe: str | Path = "tiny",
-    parent: Path | None = None,
+    init: Path | None = None,
     on_event: OnEvent = ignore,
 ) -> Run:
-    """Begin a run of a recipe, perhaps from the weights of a parent."""
+    """Begin a run of a recipe, perhaps from initial weights."""
     with own_folder(folder) as owned:
         prepared = prepare(
             text,
             given=Given(recipe=str(recipe), overrides=parse_overrides(overrides)),
             folder=owned,
             engines=FakeEngines(),
-            parent=None if parent is None else read_parent(parent),
+            init=None if init is None else read_initial_model(init),
             session=Session(on_event),
         )
         return prepared.begin(owned)
@@ -243,7 +243,7 @@ def _train(
         own_run(run.folder, session=session, may_continue=True),
     ):
         engine = new_engine(
-            run.config, run.corpus, engines, initial=read_initial(run), session=session
+            run.config, run.corpus, engines, initial=read_initial_weights(run), session=session
         )
         outcome = train_run(run, engine, engines, session=session, deadline=deadline)
     return Trained(run.folder, outcome, events, engines.made[0])

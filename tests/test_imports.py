@@ -121,7 +121,7 @@ def test_the_package_itself_offers_the_library_and_gives_its_version_to_all() ->
 
 
 def test_only_the_engine_imports_tensorflow_or_keras_and_only_servers_use_the_network() -> None:
-    """`urllib.parse` takes addresses apart and opens none; several machines are connected by TensorFlow."""
+    """`urllib.parse` takes addresses apart and opens none; several workers are connected by TensorFlow."""
     users = [(room_of(name_of(path)), name) for path in MODULES for name in imports(path)]
     for packages, room in ((FRAMEWORKS, "engine"), (NETWORK, "serving")):
         of_packages = [(user, name) for user, name in users if name.partition(".")[0] in packages]

@@ -18,7 +18,7 @@ from charlm.events import OnEvent, ignore
 from charlm.hardware import fastest_precision, peak_memory_bytes
 from charlm.network.architecture import Architecture, architecture
 from charlm.runs.folder import check_is_run, find_run, is_run, newest_unfinished_run
-from charlm.runs.initial_weights import read_parent
+from charlm.runs.initial_weights import read_initial_model
 from charlm.runs.ownership import RunFolder, is_leftover
 from charlm.runs.run import open_run
 from charlm.storage import temporary_folder, writing
@@ -179,7 +179,7 @@ def plan(
     check_tensorflow()
     session = Session(on_event)
     started = session.clock()
-    parent = None if init is None else read_parent(Path(check_path("init", init)))
+    initial_model = None if init is None else read_initial_model(Path(check_path("init", init)))
     given = _given(recipe, overrides, epochs, minutes)
     with stop_on_signal(session.interruption), temporary_folder() as folder:
         engines = KerasEngines(session)
@@ -189,7 +189,7 @@ def plan(
             folder=RunFolder(folder),
             engines=engines,
             session=session,
-            parent=parent,
+            init=initial_model,
             started=started,
             is_plan=True,
         )
@@ -268,7 +268,7 @@ def train(
     TensorFlow's threads are set for the whole process. In the main thread, Ctrl-C, SIGTERM and SIGHUP write a
     checkpoint and end the training; in another thread, signals are left to the program.
 
-    If the variable TF_CONFIG names several machines, each of them must call this with the same arguments, on its own
+    If the variable TF_CONFIG names several workers, each of them must call this with the same arguments, on its own
     copies of the text and of models. Only the first one, worker 0, has events and writes `run`.
 
     Args:
@@ -283,7 +283,7 @@ def train(
             If the machine becomes slower or faster, the length of the run changes at an evaluation; its config records
             that, so that the run can be repeated. None = as long as the recipe says.
         init: The model whose weights training begins with: a run, whose best one counts, or a model file. Characters
-            are matched by what they are, and the shape of the network is that of the model. None = the first weights
+            are matched by what they are, and the shape of the network is that of the model. None = the initial weights
             are drawn at random.
         run: The folder of the run; None = a new one under runs/, named by the time and the text. It must be missing or
             empty; what a training has left there that was killed before it had begun is removed.
@@ -297,7 +297,7 @@ def train(
             with an override of the length or is too short, `init` is no model or does not fit the overrides or the
             text, the run that would be continued has another text or other settings, a file cannot be written, or
             training has diverged; before the first checkpoint, nothing is left behind. Or TF_CONFIG is not valid, the
-            machines would not train the same, or another one is lost.
+            workers would not train the same, or another one is lost.
         Stopped: a signal came before the first step; it is a KeyboardInterrupt. Nothing is left behind, or a run that
             can be resumed.
 
@@ -305,7 +305,7 @@ def train(
     check_tensorflow()
     session = Session(on_event)
     started = session.clock()
-    parent = None if init is None else read_parent(Path(check_path("init", init)))
+    initial_model = None if init is None else read_initial_model(Path(check_path("init", init)))
     given = _given(recipe, overrides, epochs, minutes)
     path = None if run is None else Path(check_path("run", run))
     check_flag("resume", resume)
@@ -320,7 +320,7 @@ def train(
             begun = open_run(
                 folder.path, verify=False
             )  # the corpus is verified when the run is reopened
-            check_same_run(begun, as_sources(text), given, parent)
+            check_same_run(begun, as_sources(text), given, initial_model)
             changes = new_settings(begun.config, given)
             return _continue(
                 folder, changes, minutes, started=started, engines=engines, session=session
@@ -331,7 +331,7 @@ def train(
             folder=folder,
             engines=engines,
             session=session,
-            parent=parent,
+            init=initial_model,
             started=started,
         )
         begun = prepared.begin(folder)
@@ -372,7 +372,7 @@ def resume(
 ) -> Outcome:
     """Continue a run from its newest checkpoint, exactly as if it had not been interrupted.
 
-    Of several machines, see `train`, each needs the folder of the run or a copy of it; their number may be another one
+    Of several workers, see `train`, each needs the folder of the run or a copy of it; their number may be another one
     than before, and the result then differs in the last bits.
 
     Args:
@@ -386,7 +386,7 @@ def resume(
     Raises:
         CharlmError: the folder is not a run, a key or a value is not right or may not change in a run, the text is not
             that of the run, no checkpoint is whole, a file cannot be written, or training has diverged. Or of several
-            machines, what `train` says.
+            workers, what `train` says.
         Stopped: a signal came before the first step; it is a KeyboardInterrupt.
 
     """
@@ -418,7 +418,7 @@ def _run_to_resume(run: str | Path | None) -> Path:
 
 def _session_of_worker(session: Session, engines: KerasEngines) -> Session:
     """Return the session of this worker: only worker 0 tells its caller of events."""
-    return session if engines.machines.index == 0 else session.silent()
+    return session if engines.workers.index == 0 else session.silent()
 
 
 @contextlib.contextmanager
@@ -433,7 +433,7 @@ def _own_path(
         may_continue: Whether the folder may hold a run, of which the other workers write a copy.
 
     """
-    if engines.machines.index == 0:
+    if engines.workers.index == 0:
         yield folder
         return
     with temporary_folder() as scratch:

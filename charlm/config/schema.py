@@ -290,7 +290,7 @@ class EarlierLength(_Section):
 class TrainingConfig(_Section):
     """How the network is trained, evaluated and saved."""
 
-    first_weights: str | None = None
+    initial_weights: str | None = None
     """SHA-256 of the weights that training begins with; `charlm train --init MODEL` sets it. null = random weights."""
     batch_size: Positive = 64
     """Streams of text that a step reads side by side. A text too short for one window in each gets fewer."""
@@ -343,7 +343,7 @@ class TrainingConfig(_Section):
     compiled, if there is a C compiler, and neither `rnn.dropout` nor an activity regularizer is used. Both round
     differently; only the bits of the compiled one are the same on any number of cores."""
     parts: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """Parts into which a batch, or the rows of a machine, is cut; each is computed on one core. null = the number of
+    """Parts into which a batch, or the rows of a worker, is cut; each is computed on one core. null = the number of
     cores when the run begins, or fewer, so that a part has at least 8 rows. It decides how sums are rounded, so a run
     keeps it."""
     until_recited: bool = False
@@ -352,7 +352,7 @@ class TrainingConfig(_Section):
     early_stopping: Resumable[Positive | None] = None
     """Evaluations in a row without a new best validation loss after which the run ends."""
     evaluations: Resumable[Evaluations] = 20
-    """Marks of the run, evenly over its steps: at each, the network is evaluated on the first 200,000 characters of the
+    """Number of evaluations, evenly spaced over the steps: at each, the network is evaluated on the first 200,000 characters of the
     validation text, writes a text, and is saved. Between them it is saved once a minute."""
     keep_checkpoints: Resumable[bool] = False
     """Whether the run keeps every checkpoint, and one before the first step. They are three to four times as large as a
@@ -472,7 +472,7 @@ class Config(_Section):
     recipe: str | None = None
     """Name of the recipe that the run began with; `charlm train` sets it."""
     seed: Seed = 1
-    """Seed of every random choice in a run: first weights, dropout, generated text, windows."""
+    """Seed of every random choice in a run: initial weights, dropout, generated text, windows."""
     corpus: CorpusConfig = CorpusConfig()
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()

@@ -1,4 +1,4 @@
-"""Makes the engines of a program, once it is known how many machines there are; TensorFlow starts with the first."""
+"""Makes the engines of a program, once it is known how many workers there are; TensorFlow starts with the first."""
 
 import contextlib
 import os
@@ -10,13 +10,13 @@ from pydantic import BaseModel, Field, ValidationError
 
 from charlm.config.schema import Config
 from charlm.engine import runtime
-from charlm.engine.settling import settle_kernel, settle_precision
+from charlm.engine.resolving import resolve_kernel, resolve_precision
 from charlm.errors import CharlmError
 from charlm.events import EngineStarting, OnEvent, ThreadsKept, WaitingForWorkers
 from charlm.text.batches import Batches
 from charlm.training.interface import EngineFactory
-from charlm.training.machines import Machines
 from charlm.training.session import Session
+from charlm.training.workers import Workers
 
 if TYPE_CHECKING:
     from charlm.engine.keras_engine import KerasEngine
@@ -27,12 +27,12 @@ class KerasEngines(EngineFactory):
 
     Args:
         session: The user of the training.
-        machines: The machines that share each batch.
+        workers: The workers that share each batch.
 
     """
 
-    def __init__(self, session: Session, machines: Machines | None = None) -> None:
-        self._session, self.machines = session, machines or Machines()
+    def __init__(self, session: Session, workers: Workers | None = None) -> None:
+        self._session, self.workers = session, workers or Workers()
 
     def __call__(self, config: Config, batches: Batches, *, vocabulary_size: int) -> "KerasEngine":
         """Return an engine with newly drawn weights."""
@@ -42,12 +42,12 @@ class KerasEngines(EngineFactory):
             self._session.on_event(ThreadsKept())
         from charlm.engine.keras_engine import KerasEngine
 
-        return KerasEngine(config, batches, vocabulary_size=vocabulary_size, machines=self.machines)
+        return KerasEngine(config, batches, vocabulary_size=vocabulary_size, workers=self.workers)
 
-    def settle(self, config: Config, *, on_event: OnEvent, is_recorded: bool) -> Config:
+    def resolve(self, config: Config, *, on_event: OnEvent, is_recorded: bool) -> Config:
         """Return the config with the kernel and the precision that this machine trains with."""
-        config = settle_precision(config, on_event=on_event, is_recorded=is_recorded)
-        return settle_kernel(config, on_event=on_event, is_recorded=is_recorded)
+        config = resolve_precision(config, on_event=on_event, is_recorded=is_recorded)
+        return resolve_kernel(config, on_event=on_event, is_recorded=is_recorded)
 
 
 class _Task(BaseModel):
@@ -63,7 +63,7 @@ class _TfConfig(BaseModel):
 
 
 def read_tf_config(variables: Mapping[str, str] = os.environ) -> tuple[int, int]:
-    """Return how many machines the variable TF_CONFIG names, and which of them this is; 1 and 0 if it is not set.
+    """Return how many workers the variable TF_CONFIG names, and which of them this is; 1 and 0 if it is not set.
 
     Raises:
         CharlmError: the variable is not JSON of the one form that is taken.
@@ -85,14 +85,14 @@ def read_tf_config(variables: Mapping[str, str] = os.environ) -> tuple[int, int]
 
 @contextlib.contextmanager
 def connected_engines(session: Session) -> Iterator[KerasEngines]:
-    """Return what makes the engines of a training, for a block; the machines of TF_CONFIG are connected before.
+    """Return what makes the engines of a training, for a block; the workers of TF_CONFIG are connected before.
 
     Args:
         session: The user of the training.
 
     Raises:
-        CharlmError: TF_CONFIG is not valid, the address of this machine cannot be used, TensorFlow has been used
-            before in this program, or another machine is lost in the block.
+        CharlmError: TF_CONFIG is not valid, the address of this worker cannot be used, TensorFlow has been used
+            before in this program, or another worker is lost in the block.
 
     """
     count, index = read_tf_config()
@@ -101,7 +101,7 @@ def connected_engines(session: Session) -> Iterator[KerasEngines]:
         return
     session.on_event(WaitingForWorkers(index, count - 1))
     _start_with_others(count, index)
-    from charlm.engine.machines import LOST, connect
+    from charlm.engine.workers import LOST, connect
 
     try:
         yield KerasEngines(session, connect(count, index))
@@ -113,7 +113,7 @@ def connected_engines(session: Session) -> Iterator[KerasEngines]:
 
 
 def _start_with_others(count: int, index: int) -> None:
-    """Start TensorFlow with the other machines.
+    """Start TensorFlow with the other workers.
 
     Ctrl-C ends the program while it waits for them; TensorFlow's own handler of SIGTERM is replaced by the one before.
     """
@@ -123,7 +123,7 @@ def _start_with_others(count: int, index: int) -> None:
     try:
         if not runtime.start(count, index):
             raise CharlmError(
-                "TF_CONFIG: this program has used TensorFlow before; connect the machines first"
+                "TF_CONFIG: this program has used TensorFlow before; connect the workers first"
             )
     finally:
         for number, handler in before.items():

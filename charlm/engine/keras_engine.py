@@ -1,6 +1,6 @@
 """The training engine in Keras: weights, optimizer, hidden state, and the compiled step that changes them.
 
-Axes: B batch, R rows of the batch on this machine (B on a single one), T time, V vocabulary, K steps in one call.
+Axes: B batch, R rows of the batch on this worker (B on a single one), T time, V vocabulary, K steps in one call.
 """
 
 import time
@@ -30,7 +30,7 @@ from charlm.network.rnn import Floats, Parameters
 from charlm.text.batches import Batches
 from charlm.text.vocabulary import Ids
 from charlm.training.interface import StepMetrics
-from charlm.training.machines import Machines
+from charlm.training.workers import Workers
 
 
 class KerasEngine:
@@ -40,11 +40,11 @@ class KerasEngine:
         config: Every setting; if `training.parts` is None, a batch is one part.
         batches: How the text is cut into windows.
         vocabulary_size: V, the number of ids.
-        machines: The machines that share each batch; None = this one alone.
+        workers: The workers that share each batch; None = this one alone.
 
     Raises:
         CharlmError: Keras does not have, or cannot use, an initializer, regularizer or constraint that the config
-            names; or the machines cannot share the batch.
+            names; or the workers cannot share the batch.
 
     """
 
@@ -54,10 +54,10 @@ class KerasEngine:
         batches: Batches,
         *,
         vocabulary_size: int,
-        machines: Machines | None = None,
+        workers: Workers | None = None,
     ) -> None:
         self.settings, self.batches, precision = config.training, batches, config.training.precision
-        self.machines = machines or Machines()
+        self.workers = workers or Workers()
         self.model = build_model(config, vocabulary_size, precision=precision)
         self._kernel = load_kernel() if self.settings.kernel == "compiled" else None
         self.optimizer = build_optimizer(
@@ -69,8 +69,8 @@ class KerasEngine:
             None if momentum is None else WeightAverage(named_weights(self.model), momentum)
         )
         self._variables = self._name_variables()
-        self.rows = self.machines.rows(batches.batch_size)
-        """The rows of a batch that this machine reads."""
+        self.rows = self.workers.rows(batches.batch_size)
+        """The rows of a batch that this worker reads."""
         self.library = None if self._kernel is None else self._kernel.sha256
         self.state = self._zero_state()
         self._steps = compile_steps(
@@ -78,11 +78,11 @@ class KerasEngine:
             self.optimizer,
             batches,
             settings=self.settings,
-            machines=self.machines,
+            workers=self.workers,
             average=self.average,
         )
 
-    def begin_with(self, weights: Mapping[str, Floats]) -> None:
+    def load_initial_weights(self, weights: Mapping[str, Floats]) -> None:
         """Replace the weights that were drawn, and their average, before the first step."""
         for name, tensor in weights.items():
             self._variables[name].assign(tensor)
@@ -147,7 +147,7 @@ class KerasEngine:
 
     def tensors(self) -> Tensors:
         """Return a copy of everything that decides the next step, by names that Keras does not choose."""
-        gathered = [self.machines.gather(np.array(layer)) for layer in self.state]
+        gathered = [self.workers.gather(np.array(layer)) for layer in self.state]
         states = [layer.reshape(-1, layer.shape[-1]) for layer in gathered]
         variables = {name: np.array(variable.numpy()) for name, variable in self._variables.items()}
         return variables | {f"state/rnn.{index}": layer for index, layer in enumerate(states)}

@@ -52,14 +52,14 @@ def is_loaded() -> bool:
     return "tensorflow" in sys.modules
 
 
-def start(machines: int = 1, index: int = 0) -> bool:
+def start(workers: int = 1, index: int = 0) -> bool:
     """Import TensorFlow, hide graphics cards, and set its threads: one for each operation, one operation for each core.
 
     Must be called before any other module of `charlm.engine` is imported, except after `load`. A second call changes
     nothing.
 
     Args:
-        machines: How many machines train together: they are connected before TensorFlow's first operation, as they
+        workers: How many workers train together: they are connected before TensorFlow's first operation, as they
             cannot be after it.
         index: Which of them this is.
 
@@ -68,7 +68,7 @@ def start(machines: int = 1, index: int = 0) -> bool:
 
     Raises:
         CharlmError: TensorFlow is not installed, the program has imported Keras with another backend before, or the
-            address of this machine cannot be used.
+            address of this worker cannot be used.
 
     """
     load()
@@ -86,17 +86,17 @@ def start(machines: int = 1, index: int = 0) -> bool:
         tf.config.threading.set_inter_op_parallelism_threads(core_count())
     except RuntimeError:  # the program has used TensorFlow before
         return False
-    if machines > 1:
-        from charlm.engine.machines import connect
+    if workers > 1:
+        from charlm.engine.workers import connect
 
-        connect(machines, index)
+        connect(workers, index)
     with _silence():
         tf.zeros(1)  # the first operation initializes the devices, which write to standard error
     return True
 
 
 def load() -> None:
-    """Import TensorFlow without starting it, so that other machines can still be connected; raises as `start`."""
+    """Import TensorFlow without starting it, so that other workers can still be connected; raises as `start`."""
     check_tensorflow()
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)

@@ -1,10 +1,10 @@
 """The training step, compiled: what it minimises, and how it takes the hidden state and returns the next one.
 
 A batch is split into parts, one for each core. Each part runs its own forward and backward pass, and the gradients are
-added in a fixed order, so that a run is repeatable to the last bit on the same machine. Of several machines, each reads
+added in a fixed order, so that a run is repeatable to the last bit on the same machine. Of several workers, each reads
 its own rows, and their gradients are added last.
 
-Axes: B batch, R rows of the batch on this machine (B on a single one), T time, V vocabulary, K steps in one call.
+Axes: B batch, R rows of the batch on this worker (B on a single one), T time, V vocabulary, K steps in one call.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from charlm.engine.compiled import CompiledGradients
 from charlm.engine.model import CharacterRNN, State, Tensor, named_seeds
 from charlm.engine.optimizer import WeightAverage
 from charlm.text.batches import Batches
-from charlm.training.machines import Machines
+from charlm.training.workers import Workers
 
 
 def mean_nats(targets: Tensor, logits: Tensor) -> Tensor:
@@ -108,7 +108,7 @@ def compile_steps(
     batches: Batches,
     *,
     settings: TrainingConfig,
-    machines: Machines,
+    workers: Workers,
     average: WeightAverage | None = None,
 ) -> TrainSteps:
     """Return the compiled function that takes steps of training.
@@ -119,17 +119,17 @@ def compile_steps(
         model: The network; its weights are trained.
         optimizer: A Keras optimizer, built on `model.trainable_variables`.
         batches: Decides B, and the seed of `state_reset`.
-        settings: What the gradient is of and what computes it, the parts of this machine (None = one), `clip_norm` and
+        settings: What the gradient is of and what computes it, the parts of this worker (None = one), `clip_norm` and
             `state_reset`.
-        machines: The machines that share each batch.
+        workers: The workers that share each batch.
         average: The average of the weights to update after each step, or None.
 
     """
-    rows, objective = machines.rows(batches.batch_size), make_objective(settings)
+    rows, objective = workers.rows(batches.batch_size), make_objective(settings)
     height = rows.stop - rows.start
     sizes = part_sizes(height, settings.parts or 1)
     gradients_of = GradientsOfParts(
-        model, sizes, objective, machines=machines, compiled=settings.kernel == "compiled"
+        model, sizes, objective, workers=workers, compiled=settings.kernel == "compiled"
     )
 
     def step(window: Tensor, soft: Tensor, state: State) -> tuple[State, Tensor, Tensor]:
@@ -184,13 +184,13 @@ def compile_steps(
 
 
 class GradientsOfParts:
-    """The gradients of a batch, added over its parts in a fixed order, then over the machines.
+    """The gradients of a batch, added over its parts in a fixed order, then over the workers.
 
     Args:
         model: The network.
-        sizes: The rows of each part of this machine.
+        sizes: The rows of each part of this worker.
         objective: What the gradients are of.
-        machines: The machines that share each batch.
+        workers: The workers that share each batch.
         compiled: Whether kernel.c computes them.
 
     """
@@ -201,10 +201,10 @@ class GradientsOfParts:
         sizes: Sequence[int],
         objective: Objective,
         *,
-        machines: Machines,
+        workers: Workers,
         compiled: bool,
     ) -> None:
-        self._model, self._sizes, self._machines = model, list(sizes), machines
+        self._model, self._sizes, self._workers = model, list(sizes), workers
         self._new_gradients: Callable[..., CompiledGradients | _TapeGradients]
         self._new_gradients = CompiledGradients if compiled else _TapeGradients
         self._objective = objective
@@ -216,22 +216,22 @@ class GradientsOfParts:
 
         `soft` has the soft targets of the window, [T, R, V] or [T, R, 0].
         """
-        total = self._machines.count * sum(self._sizes)
+        total = self._workers.count * sum(self._sizes)
         states = zip(*(tf.split(layer, self._sizes) for layer in state), strict=True)
         windows, softs = (tf.split(values, self._sizes, axis=1) for values in (window, soft))
         gradients, results = self._new_gradients(self._model, **vars(self._objective)), []
-        self._shift_seeds(self._machines.index)
+        self._shift_seeds(self._workers.index)
         for size, *part in zip(self._sizes, windows, states, softs, strict=True):
             results.append(gradients.of_part(*part, share=size / total))
-        self._shift_seeds(-self._machines.index)
+        self._shift_seeds(-self._workers.index)
         state = tuple(
             tf.concat(layer, 0) for layer in zip(*(last for last, _ in results), strict=True)
         )
         own = _add_in_order([tensors for _, tensors in results])
-        return state, *gradients.finish(self._machines.sum(own))
+        return state, *gradients.finish(self._workers.sum(own))
 
     def _shift_seeds(self, change: int) -> None:
-        """Change the seeds of the network, so that every machine draws other masks for its rows."""
+        """Change the seeds of the network, so that every worker draws other masks for its rows."""
         for seed in named_seeds(self._model).values() if change else ():
             seed.assign_add(tf.cast(tf.constant([change, 0]), seed.dtype))
 

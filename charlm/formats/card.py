@@ -49,7 +49,7 @@ def model_card(
     """
     nats, settings = known_score(model.facts), dump_yaml(model.config)
     files = listed((f"`{name}`" for name in names), "and")
-    has_parent = re.search(r"^  first_weights: '?\w{64}", settings, re.MULTILINE)
+    has_initial_weights = re.search(r"^  initial_weights: '?\w{64}", settings, re.MULTILINE)
     parts = [
         _HEAD,
         f"# {escape_markdown(title)}",
@@ -63,7 +63,7 @@ def model_card(
         if nats is None
         else f"{nats:.4f} nats per character ({bits(nats):.4f} bits) on {MEASURED_ON}.",
         "## How it was trained",
-        f"```sh\ncharlm train TEXT -c settings.yaml{' --init MODEL' if has_parent else ''}\n```",
+        f"```sh\ncharlm train TEXT -c settings.yaml{' --init MODEL' if has_initial_weights else ''}\n```",
         "The settings, `settings.yaml`:",
         fenced(settings, "yaml"),
         "## License",

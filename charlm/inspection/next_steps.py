@@ -150,7 +150,7 @@ def choose_next_steps(
         suggestion: The suggestion of its training; None = nothing.
 
     """
-    has_initial_weights = config.training.first_weights is not None
+    has_initial_weights = config.training.initial_weights is not None
     network = Network(config, contents)
     proposals = FOR_UNTRAINED if config.training.is_untrained else FOR_TRAINED
     found = [experiment for propose in proposals if (experiment := propose(network)) is not None]

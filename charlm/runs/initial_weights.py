@@ -1,6 +1,6 @@
-"""The initial weights of a run that are those of another model, its parent, adapted to the text of the run.
+"""The initial weights of a run, taken from another model and adapted to the text of the run.
 
-They are kept in the run as the model file init.safetensors, so a resume does not need the parent. Characters are
+They are kept in the run as the model file init.safetensors, so a resume does not need that model. Characters are
 matched by what they are. A new id gets the mean of the rows of the known ids, with a little noise (Hewitt 2021,
 "Initializing new word embeddings for pretrained language models"), and a bias of the logits that fits how often it
 occurs.
@@ -33,7 +33,7 @@ epochs, 0.1 scores 1.650, 0.3 1.620, and 1.0 1.615 nats per character."""
 
 
 @dataclass(frozen=True)
-class Parent:
+class InitialModel:
     """A trained model whose weights a run begins with."""
 
     path: Path
@@ -46,44 +46,44 @@ class Parent:
         return tensors_sha256(self.model.parameters.tensors)
 
 
-def read_parent(path: Path) -> Parent:
+def read_initial_model(path: Path) -> InitialModel:
     """Read the model that a path means, see `find_model`; raises CharlmError if there is none."""
     file = find_model(path)
-    return Parent(file, read_model(file))
+    return InitialModel(file, read_model(file))
 
 
-def check_parent(config: Config, parent: Parent | None) -> None:
-    """Raise CharlmError if a config names other first weights than those of the parent, or another shape."""
-    given = config.training.first_weights
-    if given is not None and (parent is None or given != parent.sha256):
+def check_initial_model(config: Config, init: InitialModel | None) -> None:
+    """Raise CharlmError if a config names initial weights or a shape other than the model has."""
+    given = config.training.initial_weights
+    if given is not None and (init is None or given != init.sha256):
         raise CharlmError(
-            f"training.first_weights: found {show_value(given)}; must be the weights that training begins with; name "
-            f"the model that has them (init), or set training.first_weights=null"
+            f"training.initial_weights: found {show_value(given)}; must be the weights that training begins with; name "
+            f"the model that has them (init), or set training.initial_weights=null"
         )
-    if parent is None:
+    if init is None:
         return
     settings = flatten(config)
-    for key, value in parent.model.architecture.settings().items():
+    for key, value in init.model.architecture.settings().items():
         if settings[key] != value:
             raise CharlmError(
-                f"{key}: found {show_value(settings[key])}; must be {show_value(value)}, as in {parent.path}, whose "
+                f"{key}: found {show_value(settings[key])}; must be {show_value(value)}, as in {init.path}, whose "
                 f"weights training begins with; leave the setting out"
             )
 
 
-def adapt_parent(
-    parent: Parent, config: Config, corpus: Corpus, *, on_event: OnEvent = ignore
+def adapt_initial_model(
+    init: InitialModel, config: Config, corpus: Corpus, *, on_event: OnEvent = ignore
 ) -> TrainedModel:
-    """Return the model file init.safetensors of a run: the weights of the parent, for the vocabulary of the corpus.
+    """Return the model file init.safetensors of a run: the weights of the model, for the vocabulary of the corpus.
 
     Args:
-        parent: The model.
-        config: Every setting of the run, of the same shape as the parent.
+        init: The model.
+        config: Every setting of the run, of the same shape as the model.
         corpus: Its text.
         on_event: Called with InitialWeightsAdapted.
 
     """
-    known, vocabulary = parent.model.vocabulary, corpus.vocabulary
+    known, vocabulary = init.model.vocabulary, corpus.vocabulary
     counts, matched = (
         count_ids(corpus.split("train"), len(vocabulary)),
         match_ids(known, vocabulary),
@@ -92,8 +92,8 @@ def adapt_parent(
         counts > 0
     )
     kept, new = (int((is_used & which).sum()) for which in (matched >= 0, matched < 0))
-    on_event(InitialWeightsAdapted(parent.path, kept, new))
-    parameters = transfer(parent.model.parameters, matched, counts, seed=config.seed)
+    on_event(InitialWeightsAdapted(init.path, kept, new))
+    parameters = transfer(init.model.parameters, matched, counts, seed=config.seed)
     return TrainedModel(
         parameters, vocabulary, config.model_dump(mode="json"), {"step": 0, "epoch": 0.0}
     )
@@ -164,14 +164,14 @@ def _biases(biases: Floats, matched: NDArray[np.int64], counts: NDArray[np.int64
     return np.where(matched >= 0, biases[matched], log_frequencies + offset).astype(np.float32)
 
 
-def read_initial(run: Run) -> Parameters | None:
+def read_initial_weights(run: Run) -> Parameters | None:
     """Return the weights that a run begins with, or None if they are drawn at random.
 
     Raises:
         CharlmError: init.safetensors of the run is missing or damaged, or has another vocabulary than the text.
 
     """
-    if run.config.training.first_weights is None:
+    if run.config.training.initial_weights is None:
         return None
     model = read_model(run.folder / INIT)
     if model.vocabulary != run.corpus.vocabulary:

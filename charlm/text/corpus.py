@@ -220,7 +220,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise CharlmError(f"{path}: not that of a corpus: {explain(error, Manifest)}") from None
 
 
-def settle_corpus_settings(corpus: Corpus, given: CorpusConfig) -> CorpusConfig:
+def resolve_corpus_settings(corpus: Corpus, given: CorpusConfig) -> CorpusConfig:
     """Return the settings that a corpus was made with, as its manifest has them.
 
     Args:

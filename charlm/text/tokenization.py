@@ -45,7 +45,7 @@ MAX_UNKNOWN = 0.005
 """The largest share of a text that the automatic min_count leaves out."""
 
 
-def settle_min_count(config: CorpusConfig, counts: NDArray[np.int64]) -> CorpusConfig:
+def resolve_min_count(config: CorpusConfig, counts: NDArray[np.int64]) -> CorpusConfig:
     """Return the settings with a number for min_count: as given, or else what the text suggests.
 
     Every character takes a row of weights, an output, and its share of the softmax in each step, whether it occurs a
@@ -152,7 +152,7 @@ def tokenize(
     counts, kept = _count_characters(found, config, left_out, on_event=on_event)
     if not kept:
         raise CharlmError(f"{', '.join(sources)}: no text")
-    config = settle_min_count(config, counts)
+    config = resolve_min_count(config, counts)
     vocabulary = build_vocabulary(counts, config, known, end_of_text=len(kept) > 1)
     size = sum(source.characters for source in kept.values()) + len(kept) - 1
     with new_folder(out) as folder:

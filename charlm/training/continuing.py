@@ -7,17 +7,19 @@ from typing import Any
 from charlm.config.file import differences, is_resumable, show_value
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
-from charlm.runs.initial_weights import Parent
+from charlm.runs.initial_weights import InitialModel
 from charlm.runs.run import Run
-from charlm.text.corpus import settle_corpus_settings
+from charlm.text.corpus import resolve_corpus_settings
 from charlm.text.identity import check_same_text
 from charlm.training.decision import Given
 
-NOT_COMPARED = ("recipe", "corpus.", "training.first_weights", "training.earlier_lengths")
+NOT_COMPARED = ("recipe", "corpus.", "training.initial_weights", "training.earlier_lengths")
 """Settings that are compared in another way, or not at all, by how their keys begin."""
 
 
-def check_same_run(run: Run, sources: Sequence[str], given: Given, parent: Parent | None) -> None:
+def check_same_run(
+    run: Run, sources: Sequence[str], given: Given, init: InitialModel | None
+) -> None:
     """Check that a command names the text, the settings and the initial weights that a run has.
 
     Settings that a resume may change are not compared, nor are those that were decided when the run began.
@@ -26,25 +28,25 @@ def check_same_run(run: Run, sources: Sequence[str], given: Given, parent: Paren
         run: The run.
         sources: The text that the command names.
         given: What else the command gives.
-        parent: The model whose weights the command names as initial weights.
+        init: The model whose weights the command names as initial weights.
 
     Raises:
         CharlmError: something differs; the message names it, and what the run has.
 
     """
     check_same_text(sources, run.corpus, owner=run.folder)
-    weights = None if parent is None else parent.sha256
-    if run.config.training.first_weights != weights:
+    weights = None if init is None else init.sha256
+    if run.config.training.initial_weights != weights:
         begun = (
             "with random weights" if weights is not None else "with the weights of another model"
         )
         raise CharlmError(
             f"{run.folder}: the run began {begun}; name the same initial weights, or another folder"
         )
-    if parent is not None:
-        given = replace(given, architecture=parent.model.architecture.settings())
+    if init is not None:
+        given = replace(given, architecture=init.model.architecture.settings())
     config = given.config_of(run.config) if given.recipe is None else given.config(given.recipe)
-    settle_corpus_settings(run.corpus, config.corpus)
+    resolve_corpus_settings(run.corpus, config.corpus)
     for key, wanted, found in differences(config, run.config):
         is_compared = not key.startswith(NOT_COMPARED) and not is_resumable(key)
         if is_compared and not _is_decided(key, wanted, found):

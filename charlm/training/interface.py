@@ -19,7 +19,7 @@ from charlm.network.model_file import Tensors
 from charlm.network.rnn import Floats, Parameters
 from charlm.text.batches import Batches
 from charlm.text.vocabulary import Ids
-from charlm.training.machines import Machines
+from charlm.training.workers import Workers
 
 Shapes = Mapping[str, tuple[int, ...]]
 """The shape of each of these arrays."""
@@ -42,13 +42,13 @@ class Engine(Protocol):
     batches: Batches
     """How the training text is cut into windows of `sequence_length`."""
     rows: slice
-    """The rows of a batch that this machine reads: all, unless several machines share each batch."""
-    machines: Machines = Machines()
-    """The machines that share each batch."""
+    """The rows of a batch that this machine reads: all, unless several workers share each batch."""
+    workers: Workers = Workers()
+    """The workers that share each batch."""
     library: str | None = None
     """The SHA-256 of the compiled program that takes the steps, as its results differ in the last bits; None = none."""
 
-    def begin_with(self, weights: Mapping[str, Floats]) -> None:
+    def load_initial_weights(self, weights: Mapping[str, Floats]) -> None:
         """Replace the weights that were drawn, before the first step.
 
         Args:
@@ -111,14 +111,14 @@ class Engine(Protocol):
 class EngineFactory(Protocol):
     """Makes the engines of a program."""
 
-    machines: Machines = Machines()
-    """The machines that share each batch."""
+    workers: Workers = Workers()
+    """The workers that share each batch."""
 
     def __call__(self, config: Config, batches: Batches, *, vocabulary_size: int) -> Engine:
         """Return an engine with newly drawn weights.
 
         Args:
-            config: Every setting, as `settle` has left it.
+            config: Every setting, as `resolve` has left it.
             batches: How the training text is cut into windows.
             vocabulary_size: V, the number of ids.
 
@@ -127,7 +127,7 @@ class EngineFactory(Protocol):
 
         """
 
-    def settle(self, config: Config, *, on_event: OnEvent, is_recorded: bool) -> Config:
+    def resolve(self, config: Config, *, on_event: OnEvent, is_recorded: bool) -> Config:
         """Return the config with the kernel and the precision that this machine trains with.
 
         Args:

@@ -22,6 +22,7 @@ from charlm.runs.run import Run
 from charlm.storage import remove_leftovers
 from charlm.text.findings import find_problems
 from charlm.training import saving
+from charlm.training.active_run import ActiveRun
 from charlm.training.checkpoints import Progress
 from charlm.training.evaluating import (
     DivergenceError,
@@ -32,7 +33,6 @@ from charlm.training.evaluating import (
 )
 from charlm.training.interface import Engine
 from charlm.training.logs import RunLog
-from charlm.training.marks import Training
 from charlm.training.outcome import Outcome, describe_outcome, suggest_next
 from charlm.training.schedule import Schedule, make_schedule
 from charlm.training.session import Session
@@ -91,7 +91,7 @@ def _advice_on_divergence(run: Run) -> Iterator[None]:
         ) from None
 
 
-def _take_all_steps(training: Training, deadline: Deadline | None) -> tuple[str, Signals | None]:
+def _take_all_steps(training: ActiveRun, deadline: Deadline | None) -> tuple[str, Signals | None]:
     """Take steps until the run ends, and save; return why it ends, and the signal that ends it.
 
     Raises:
@@ -104,7 +104,7 @@ def _take_all_steps(training: Training, deadline: Deadline | None) -> tuple[str,
     while True:
         _record(training, deadline)
         reason, signal = _ending(training), session.interruption.signal
-        count, number = training.engine.machines.agree(
+        count, number = training.engine.workers.agree(
             step=progress.step,
             count=0 if reason or signal else training.next_count(step_seconds=step_seconds),
             signal=0 if reason or signal is None else signal,
@@ -127,7 +127,7 @@ def _take_all_steps(training: Training, deadline: Deadline | None) -> tuple[str,
         session.on_event(training.steps_taken(losses))
 
 
-def _record(training: Training, deadline: Deadline | None) -> None:
+def _record(training: ActiveRun, deadline: Deadline | None) -> None:
     """Log, evaluate and save what is due, then change the length of a run that would not end at its deadline."""
     progress, clock = training.progress, training.session.clock
     begun, evaluated = clock(), progress.evaluated_step
@@ -141,12 +141,12 @@ def _record(training: Training, deadline: Deadline | None) -> None:
     length = deadline.review(
         settings, training.schedule, progress.step, is_evaluation=is_evaluation
     ) or (0, 0)
-    steps, evaluations = map(training.engine.machines.share, length)
+    steps, evaluations = map(training.engine.workers.share, length)
     if steps:
         training.change_length(steps, evaluations)
 
 
-def _ending(training: Training) -> str | None:
+def _ending(training: ActiveRun) -> str | None:
     """Return why the run ends here, or None; a signal is no such reason, as the run can be resumed then."""
     progress, patience = training.progress, training.run.config.training.early_stopping
     if progress.evaluated_step == progress.step >= training.schedule.total:
@@ -165,7 +165,7 @@ def _open(
     *,
     session: Session,
     text: EvaluatedText,
-) -> Training:
+) -> ActiveRun:
     """Return a run at the step from which it continues; its logs are closed with the stack."""
     for folder in (run.folder, run.folder / CHECKPOINTS):
         remove_leftovers(folder)
@@ -175,7 +175,7 @@ def _open(
         log = stack.enter_context(contextlib.closing(RunLog(run.folder, on_event=session.on_event)))
         log.describe(run.config, ngram_nats=text.baseline_nats.get(NGRAM))
         schedule = make_schedule(run.config.training, engine.batches)
-        return Training(run, engine, schedule, session, text, soft_targets, log, Progress())
+        return ActiveRun(run, engine, schedule, session, text, soft_targets, log, Progress())
     restored = saving.restore(run, engine, on_event=session.on_event)
     run, schedule, checkpoint = restored.run, restored.schedule, restored.checkpoint
     progress = checkpoint.facts.progress
@@ -186,7 +186,7 @@ def _open(
         on_event=session.on_event,
     )
     stack.callback(log.close)
-    training = Training(run, engine, schedule, session, text, soft_targets, log, progress)
+    training = ActiveRun(run, engine, schedule, session, text, soft_targets, log, progress)
     training.best = _best_score(run, progress)
     score = checkpoint.model.facts.get("score")
     if score is not None and training.best is not None and progress.best_step != progress.step:
@@ -216,7 +216,7 @@ def _score_of(facts: Mapping[str, Any]) -> Score:
     )
 
 
-def _begin(training: Training) -> None:
+def _begin(training: ActiveRun) -> None:
     """Tell what is trained, record step 0, and do everything that would slow down the first step."""
     run, session, text = training.run, training.session, training.text
     if training.saved is None:
@@ -249,7 +249,7 @@ def _started(run: Run, schedule: Schedule) -> Started:
     )
 
 
-def _end(training: Training, deadline: Deadline | None) -> tuple[str, str]:
+def _end(training: ActiveRun, deadline: Deadline | None) -> tuple[str, str]:
     """Note that the run is complete; return what the best network generates, and the last one if that counts.
 
     A resumed run takes the note back.
@@ -269,7 +269,7 @@ def _end(training: Training, deadline: Deadline | None) -> tuple[str, str]:
 
 
 def _with_temperature(
-    training: Training, best: TrainedModel, deadline: Deadline | None
+    training: ActiveRun, best: TrainedModel, deadline: Deadline | None
 ) -> TrainedModel:
     """Return the best model with the temperature at which it writes; one that is chosen is noted in the models."""
     run = training.run

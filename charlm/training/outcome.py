@@ -8,8 +8,8 @@ from typing import Any
 
 from charlm.evaluation.baselines import COMPRESSOR, Comparison
 from charlm.evaluation.scoring import Difference
+from charlm.training.active_run import ActiveRun
 from charlm.training.checkpoints import Progress
-from charlm.training.marks import Training
 from charlm.training.suggestion import Evidence, Suggestion, suggest
 
 
@@ -45,7 +45,7 @@ class Outcome:
     has_initial_weights: bool = False
     """Whether training began with the weights of another model, which are in init.safetensors."""
     worker: int = 0
-    """Which of the machines of TF_CONFIG this is; the run is in the folder of worker 0 alone."""
+    """Which of the workers of TF_CONFIG this is; the run is in the folder of worker 0 alone."""
     standard_error: float | None = None
     """Standard error of `nats_per_char`, in nats; None for fewer than 2,400 characters."""
     epochs: float = 0.0
@@ -70,7 +70,7 @@ class Outcome:
 
 
 def describe_outcome(
-    training: Training, *, reason: str, signal: Signals | None, samples: tuple[str, str]
+    training: ActiveRun, *, reason: str, signal: Signals | None, samples: tuple[str, str]
 ) -> Outcome:
     """Return how a training ended.
 
@@ -97,15 +97,15 @@ def describe_outcome(
         sample=sample,
         last_sample=last_sample,
         suggestion=None if signal else suggest_next(training),
-        has_initial_weights=run.config.training.first_weights is not None,
-        worker=training.engine.machines.index,
+        has_initial_weights=run.config.training.initial_weights is not None,
+        worker=training.engine.workers.index,
         standard_error=None if best is None else best.standard_error,
         epochs=training.schedule.epochs_of(progress.characters),
         baseline_nats=text.baseline_nats,
     )
 
 
-def suggest_next(training: Training) -> Suggestion | None:
+def suggest_next(training: ActiveRun) -> Suggestion | None:
     """Return what to try after a run; None = nothing, or its validation text is too short to know."""
     progress, text, best, run = training.progress, training.text, training.best, training.run
     if text.ids is None or text.is_short or best is None or not progress.best_step:

@@ -21,10 +21,15 @@ from charlm.network.architecture import architecture
 from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Parameters
 from charlm.runs.folder import CHECKPOINTS, CORPUS, saved_steps
-from charlm.runs.initial_weights import Parent, adapt_parent, check_parent, read_initial
+from charlm.runs.initial_weights import (
+    InitialModel,
+    adapt_initial_model,
+    check_initial_model,
+    read_initial_weights,
+)
 from charlm.runs.ownership import RunFolder, is_one_corpus
 from charlm.runs.run import Run, open_run
-from charlm.text.corpus import Corpus, read_manifest, settle_corpus_settings
+from charlm.text.corpus import Corpus, read_manifest, resolve_corpus_settings
 from charlm.text.documents import name_text
 from charlm.text.tokenization import memorize
 from charlm.training.costs import Costs, MachineCosts, TextFacts, fixed_share
@@ -88,7 +93,7 @@ def prepare(
     folder: RunFolder,
     engines: EngineFactory,
     session: Session,
-    parent: Parent | None = None,
+    init: InitialModel | None = None,
     started: float | None = None,
     is_plan: bool = False,
     measure: Measure = measure,
@@ -103,33 +108,33 @@ def prepare(
         folder: The folder of the run; the text is written there.
         engines: Makes the engines.
         session: The user of the training.
-        parent: The model whose weights training begins with; None = random weights.
+        init: The model whose weights training begins with; None = random weights.
         started: When the command began, by the clock of the session; None = now.
         is_plan: Whether the run is only planned: then n-grams are estimated instead of counted.
         measure: Finds out how long the parts of a run take, see `charlm.training.timing.measure`.
 
     Raises:
-        CharlmError: a key or value is not valid, the parent does not fit the overrides or the text, the text or a
+        CharlmError: a key or value is not valid, the initial model does not fit the overrides or the text, the text or a
             teacher cannot be read, the network or the soft targets of the teachers do not fit into the memory, or the
             workers do not agree.
         Stopped: a signal came.
 
     """
     started = session.clock() if started is None else started
-    if parent is not None:
-        given = replace(given, architecture=parent.model.architecture.settings())
+    if init is not None:
+        given = replace(given, architecture=init.model.architecture.settings())
     config = given.check()
-    check_parent(config, parent)
+    check_initial_model(config, init)
     sources = as_sources(text)
     if given.minutes is not None and not is_one_corpus(sources):
         check_reading(sources, given.minutes)
-    known = None if parent is None else parent.model.vocabulary
+    known = None if init is None else init.model.vocabulary
     corpus = folder.add_text(sources, config.corpus, known=known, on_event=session.on_event)
     is_memorized = _is_memorized(given, config, corpus)
     if is_memorized:
         corpus = memorize(corpus, folder.path / CORPUS)
     facts = TextFacts.of(corpus, is_memorized=is_memorized)
-    maker = _Maker(corpus, facts, given, folder.path, engines, session, parent, started, measure)
+    maker = _Maker(corpus, facts, given, folder.path, engines, session, init, started, measure)
     decision = maker.decide()
     if decision.minutes is None:
         prepared = maker.prepared(decision, *maker.make(decision))
@@ -161,7 +166,7 @@ class _Maker:
     folder: Path
     engines: EngineFactory
     session: Session
-    parent: Parent | None
+    init: InitialModel | None
     started: float
     measure: Measure
 
@@ -184,20 +189,20 @@ class _Maker:
 
     def _shared(self, seconds: float) -> float:
         """Return the seconds that worker 0 has passed, so that all workers decide the same."""
-        return self.engines.machines.share(round(1e9 * seconds)) / 1e9
+        return self.engines.workers.share(round(1e9 * seconds)) / 1e9
 
     def make(self, decision: Decision) -> tuple[Config, TrainedModel | None, Engine]:
         """Return the config with nothing left open, the initial weights and the engine of a decision."""
         config = decision.config
         on_event = self.session.on_event
-        check_parent(config, self.parent)
-        config = settle(
-            config, self.corpus, engines=self.engines, parent=self.parent, on_event=on_event
+        check_initial_model(config, self.init)
+        config = resolve(
+            config, self.corpus, engines=self.engines, init=self.init, on_event=on_event
         )
         initial = (
             None
-            if self.parent is None
-            else adapt_parent(self.parent, config, self.corpus, on_event=on_event)
+            if self.init is None
+            else adapt_initial_model(self.init, config, self.corpus, on_event=on_event)
         )
         weights = None if initial is None else initial.parameters
         engine = new_engine(
@@ -278,7 +283,7 @@ def resolve_teacher(config: Config, corpus: Corpus, seed: int, *, engines: Engin
     settings = {"seed": seed, "corpus": config.corpus.model_dump(mode="json"), "sampling.length": 0}
     given = Given(recipe=config.training.teachers.recipe, overrides=nest(settings.items()))
     decision = decide(TextFacts.of(corpus), given, precision=fastest_precision())
-    return settle(decision.config, corpus, engines=engines)
+    return resolve(decision.config, corpus, engines=engines)
 
 
 def reopen(
@@ -297,23 +302,25 @@ def reopen(
 
     Raises:
         CharlmError: the folder is not a run, an override is not valid or may not change in a run, the corpus or the
-            first weights are missing or damaged, there is too little memory, or the machines do not agree.
+            initial weights are missing or damaged, there is too little memory, or the workers do not agree.
         Stopped: a signal came.
 
     """
     run = open_run(folder, overrides=overrides)
-    engines.machines.check_same(run.config, run.corpus)
+    engines.workers.check_same(run.config, run.corpus)
     session.on_event(Resuming(folder))
-    config = engines.settle(run.config, on_event=session.on_event, is_recorded=True)
-    return run, new_engine(config, run.corpus, engines, initial=read_initial(run), session=session)
+    config = engines.resolve(run.config, on_event=session.on_event, is_recorded=True)
+    return run, new_engine(
+        config, run.corpus, engines, initial=read_initial_weights(run), session=session
+    )
 
 
-def settle(
+def resolve(
     config: Config,
     corpus: Corpus,
     *,
     engines: EngineFactory,
-    parent: Parent | None = None,
+    init: InitialModel | None = None,
     on_event: OnEvent = ignore,
 ) -> Config:
     """Return the config of a new run, in which nothing is left open, or refuse it.
@@ -322,26 +329,24 @@ def settle(
         config: Every setting that the user, the recipe or a search has given.
         corpus: The text.
         engines: Makes the engines.
-        parent: The model whose weights training begins with; None = random weights.
+        init: The model whose weights training begins with; None = random weights.
         on_event: Called with SettingReplaced and the events of the kernel.
 
     Raises:
         CharlmError: a setting of the section corpus is not that of the text, a teacher cannot be used, there is too
-            little memory for what teachers say, this machine lacks what is asked for, or the machines do not agree.
+            little memory for what teachers say, this machine lacks what is asked for, or the workers do not agree.
 
     """
     training = config.training
-    parts = training.parts or engines.machines.default_parts(
-        training.batch_size, cores=core_count()
-    )
-    filled = {"parts": parts, "first_weights": None if parent is None else parent.sha256}
-    settings = settle_corpus_settings(corpus, config.corpus)
+    parts = training.parts or engines.workers.default_parts(training.batch_size, cores=core_count())
+    filled = {"parts": parts, "initial_weights": None if init is None else init.sha256}
+    settings = resolve_corpus_settings(corpus, config.corpus)
     config = config.model_copy(
         update={"corpus": settings, "training": training.model_copy(update=filled)}
     )
     check_teachers(config, corpus, available_bytes=memory_bytes())
-    config = engines.settle(config, on_event=on_event, is_recorded=False)
-    engines.machines.check_same(config, corpus)
+    config = engines.resolve(config, on_event=on_event, is_recorded=False)
+    engines.workers.check_same(config, corpus)
     return config
 
 
@@ -356,7 +361,7 @@ def new_engine(
     """Make the engine of a run; an event tells if the text is too short for its batches.
 
     Args:
-        config: Every setting of the run, settled for this machine.
+        config: Every setting of the run, resolved for this machine.
         corpus: Its text.
         engines: Makes the engine.
         initial: The weights that training begins with, of the shapes that the config gives; None = they are drawn at
@@ -374,7 +379,7 @@ def new_engine(
     with session.interruption.at_once():
         engine = engines(config, batches, vocabulary_size=len(corpus.vocabulary))
         if initial is not None:
-            engine.begin_with(initial.tensors)
+            engine.load_initial_weights(initial.tensors)
     if shrunk is not None:
         session.on_event(shrunk)
     return engine

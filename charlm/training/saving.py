@@ -1,6 +1,6 @@
-"""The state of a run in its folder: begun, saved at a mark, and restored.
+"""The state of a run in its folder: begun, saved, and restored.
 
-A mark is written in this order: metrics, events, the checkpoint, then the models from the same arrays. A resumed run
+An evaluation is written in this order: metrics, events, the checkpoint, then the models from the same arrays. A resumed run
 keeps of all of them what belongs to the path that it continues, so that no step is missing or occurs twice.
 """
 

@@ -68,16 +68,16 @@ class Stretch:
         """Return the characters that the first `step` steps read, over all streams, repetitions counted."""
         return self.phase(step).characters_after(step)
 
-    def next_mark(self, step: int) -> int:
-        """Return the first mark after a step: mark k of n is the first step at which k / n of the stretch is done."""
+    def next_evaluation(self, step: int) -> int:
+        """Return the step of the next evaluation: the k-th of n is due when k / n of the stretch is done."""
         done = max(0, step - self.first)
         length = self.total - self.first
         number = done * self.evaluations // length + 1
         return self.first + -(-number * length // self.evaluations)
 
     @property
-    def marks(self) -> int:
-        """The number of marks in the stretch."""
+    def evaluation_count(self) -> int:
+        """Number of evaluations in the stretch."""
         steps = self.until - self.first
         return min(steps, steps * self.evaluations // (self.total - self.first))
 
@@ -192,25 +192,28 @@ class Schedule:
         return max(0, stretch.characters(step) - begin) / max(1, length)
 
     def logs_at(self, step: int) -> bool:
-        """Return whether a line is logged after a step: every `log_every` steps, and at every mark."""
-        return step % self.log_every == 0 or self.is_mark(step)
+        """Return whether a line is logged after a step: every `log_every` steps, and at each evaluation."""
+        return step % self.log_every == 0 or self.evaluates_at(step)
 
-    def is_mark(self, step: int) -> bool:
-        """Return whether the network is evaluated and saved after a step: the last one is a mark, step 0 is none."""
-        return step > 0 and step == self.next_mark(step - 1)
+    def evaluates_at(self, step: int) -> bool:
+        """Return whether the network is evaluated and saved after a step; step 0 never is, the last step always."""
+        return step > 0 and step == self.next_evaluation(step - 1)
 
-    def next_mark(self, step: int) -> int:
-        """Return the first mark after a step; those of each stretch are spread evenly."""
+    def next_evaluation(self, step: int) -> int:
+        """Return the step of the next evaluation; the evaluations of a stretch are spaced evenly."""
         if step >= self.total:
             return step + 1
-        marks = ((stretch, stretch.next_mark(step)) for stretch in self.stretches)
-        return next(mark for stretch, mark in marks if mark <= stretch.until)
+        for stretch in self.stretches:
+            evaluation = stretch.next_evaluation(step)
+            if evaluation <= stretch.until:
+                return evaluation
+        raise AssertionError("the last step of a run is an evaluation")
 
     def evaluations_after(self, step: int) -> int:
         """Return how many evaluations the run has after a step."""
         count = 0
         while step < self.total:
-            step = self.next_mark(step)
+            step = self.next_evaluation(step)
             count += 1
         return count
 
@@ -222,7 +225,7 @@ class Schedule:
         """Return the number of steps until something happens: 1 or more, if `step` is less than `total`."""
         batches, _, window = self.place(step)
         return min(
-            self.next_mark(step) - step,
+            self.next_evaluation(step) - step,
             batches.steps_per_epoch - window,
             self.log_every - step % self.log_every,
             *(phase.first - step for phase in self.phases if phase.first > step),
@@ -334,7 +337,7 @@ def _stretch(
         first = last.until
         scale = (total - first) / max(1, last.total - first)
         borders = [border + (scale - 1) * max(0.0, border - first) for border in last.borders]
-    evaluations = max(1, evaluations - sum(stretch.marks for stretch in before))
+    evaluations = max(1, evaluations - sum(stretch.evaluation_count for stretch in before))
     return Stretch(
         first, until, total, evaluations, tuple(borders), _phases(settings, batches, borders)
     )

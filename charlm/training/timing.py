@@ -28,13 +28,13 @@ from charlm.sampling.sampler import Sampler
 from charlm.storage import temporary_folder
 from charlm.text.corpus import Corpus
 from charlm.text.documents import find_documents
+from charlm.training.active_run import ActiveRun
 from charlm.training.checkpoints import Progress
 from charlm.training.costs import EVALUATION_SHARE, MAX_STEPS, Costs
 from charlm.training.decision import USED_SHARE
 from charlm.training.evaluating import DivergenceError, one_thread, open_text
 from charlm.training.interface import Engine
 from charlm.training.logs import RunLog
-from charlm.training.marks import Training
 from charlm.training.schedule import Schedule, make_schedule
 from charlm.training.session import Session
 from charlm.training.soft_targets import NGRAM_ORDER, NGRAM_PARTS
@@ -128,7 +128,7 @@ def measure(
         first = next(phase.first for phase in schedule.phases if phase.batches == schedule.batches)
         text = open_text(run, baselines=())
         part = replace(text, ids=None if text.ids is None else text.ids[:TIMED_CHARACTERS])
-        training = Training(
+        training = ActiveRun(
             run,
             engine,
             schedule,
@@ -148,13 +148,13 @@ def measure(
         evaluation = _time_evaluation(training, 0 if text.ids is None else len(text.ids))
         end = _time_end(training)
     shared = [
-        engine.machines.share(round(1e9 * seconds)) / 1e9
+        engine.workers.share(round(1e9 * seconds)) / 1e9
         for seconds in (step, evaluation, start, end)
     ]
     return Costs(*shared)
 
 
-def _time_evaluation(training: Training, characters: int) -> float:
+def _time_evaluation(training: ActiveRun, characters: int) -> float:
     """Return in how many seconds the network is evaluated on a text of some characters, from a part of it."""
     clock, ids = training.session.clock, training.text.ids
     training.evaluate()  # the first evaluation is slower than the others
@@ -166,7 +166,7 @@ def _time_evaluation(training: Training, characters: int) -> float:
     return seconds + (ids_read(characters) / ids_read(len(ids)) - 1) * training.scoring_seconds
 
 
-def _time_end(training: Training) -> float:
+def _time_end(training: ActiveRun) -> float:
     """Generate a little text; return in how many seconds a sampling temperature is usually found."""
     run, clock = training.run, training.session.clock
     if not run.config.sampling.chooses_temperature:
@@ -197,11 +197,11 @@ def time_ngrams(corpus: Corpus, *, session: Session) -> float:
     return len(ids) * (counting + (ended - counted) / len(predicted))
 
 
-def _time_steps(training: Training, seconds: float) -> float:
+def _time_steps(training: ActiveRun, seconds: float) -> float:
     """Take TIMED_STEPS, or those of some seconds, at least one call of the engine; return the seconds of one step."""
     progress, clock, step_seconds = training.progress, training.session.clock, math.inf
     first, started, now = progress.step, clock(), -math.inf
-    while count := training.engine.machines.share(
+    while count := training.engine.workers.share(
         training.next_count(step_seconds=step_seconds)
         if now - started < seconds and progress.step - first < TIMED_STEPS
         else 0
@@ -319,11 +319,11 @@ class Deadline:
         evaluations = self._affordable(settings.evaluations, left)
         left -= evaluations * self._evaluation_seconds
         schedule = make_schedule(settings, engine.batches)
-        more = engine.machines.share(
+        more = engine.workers.share(
             self._steps_within(left, settings, schedule, step, most=MAX_STEPS - step)
         )
         done = schedule.evaluations_until(step)
-        total = engine.machines.share(min(MAX_EVALUATIONS, done + evaluations))
+        total = engine.workers.share(min(MAX_EVALUATIONS, done + evaluations))
         longer = settings.with_steps(step + more).model_copy(update={"evaluations": total})
         return longer.after(settings, at=step, total=schedule.total)
 

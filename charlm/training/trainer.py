@@ -49,7 +49,7 @@ def train_run(
     """Train a run that has begun, from its newest checkpoint if there is one, to its end or a signal.
 
     Args:
-        run: Its folder, which this process owns, settled config and corpus.
+        run: Its folder, which this process owns, resolved config and corpus.
         engine: What computes its steps, in its first state.
         engines: Makes those of its teachers.
         session: What the training shares with its caller; signals are handled.

@@ -83,7 +83,7 @@ def charlm(
     *, units: int, layers: int, batch: int, time: int, precision: str, kernel: str
 ) -> Figures:
     """Measure the step that `charlm train` takes, with ten steps in one call."""
-    from charlm.training.machines import Machines
+    from charlm.training.workers import Workers
 
     settings = {
         "batch_size": batch,
@@ -92,7 +92,7 @@ def charlm(
         "kernel": kernel,
         "clip_norm": 1.0,
     }
-    settings["parts"] = Machines().default_parts(batch, cores=core_count())
+    settings["parts"] = Workers().default_parts(batch, cores=core_count())
     engine = engine_of("tiny", {"model": {"layers": layers, "units": units}, "training": settings})
     import numpy as np
 
@@ -162,7 +162,7 @@ def parts(*, recipe: str, kernel: str, precision: str) -> Figures:
     training, is_compiled = engine.settings, kernel == "compiled"
     sizes, objective = part_sizes(training.batch_size, training.parts), make_objective(training)
     of_parts = GradientsOfParts(
-        engine.model, sizes, objective, machines=engine.machines, compiled=is_compiled
+        engine.model, sizes, objective, workers=engine.workers, compiled=is_compiled
     )
     windows = random_ids(1, training.sequence_length + 1, training.batch_size)
     window, soft_targets = tf.constant(windows[0]), engine.blank_soft_targets(windows)[0]

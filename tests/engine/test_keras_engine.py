@@ -25,8 +25,8 @@ from charlm.events import Event, SettingReplaced
 from charlm.hardware import multiplies_bfloat16
 from charlm.text.batches import Batches
 from charlm.training.interface import Engine, StepMetrics
-from charlm.training.machines import Machines
 from charlm.training.session import Session
+from charlm.training.workers import Workers
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -41,10 +41,10 @@ IDS = np.random.default_rng(0).integers(0, V, 1000).astype(np.int32)
 
 
 def make(
-    *overrides: str, batches: Batches = BATCHES, machines: Machines | None = None
+    *overrides: str, batches: Batches = BATCHES, workers: Workers | None = None
 ) -> KerasEngine:
     config = load_config(find_recipe("tiny"), overrides=[*SETTINGS, *overrides])
-    return KerasEngine(config, batches, vocabulary_size=V, machines=machines)
+    return KerasEngine(config, batches, vocabulary_size=V, workers=workers)
 
 
 def take(
@@ -73,7 +73,7 @@ def test_an_engine_begins_with_given_weights() -> None:
         name: np.full(shape.shape, 0.5, np.float32) for name, shape in make().weights().items()
     }
     for engine in (make(), make("training.average_momentum=null")):
-        engine.begin_with(weights)
+        engine.load_initial_weights(weights)
         assert (
             bytes_of(engine.weights()) == bytes_of(engine.parameters().tensors) == bytes_of(weights)
         )
@@ -151,11 +151,11 @@ def test_tensorflow_does_not_warn_of_several_graphs(caplog: pytest.LogCaptureFix
     assert caplog.records == []
 
 
-def test_one_of_several_machines_has_the_state_of_its_rows() -> None:
-    whole, second = make("training.state_reset=0"), Machines()
+def test_one_of_several_workers_has_the_state_of_its_rows() -> None:
+    whole, second = make("training.state_reset=0"), Workers()
     take(whole, 0, 1)
     second.count, second.index = 2, 1
-    engine = make("training.state_reset=0", machines=second)
+    engine = make("training.state_reset=0", workers=second)
     engine.restore(whole.tensors())
     check_close(engine.state, [layer[B // 2 :] for layer in whole.state])
     windows = IDS[BATCHES.positions(epoch=0, first=0, count=1)][..., B // 2 :]
@@ -309,7 +309,7 @@ def test_the_polynomials_are_minimax_and_bring_the_interval_together() -> None:
     assert (x.min(), x.max()) == pytest.approx((0.68, 1.32), abs=0.01)
 
 
-# What this machine trains with, and which machines TF_CONFIG names
+# What this machine trains with, and which workers TF_CONFIG names
 
 
 @pytest.mark.parametrize("is_recorded", [False, True], ids=["new run", "resumed run"])
@@ -319,18 +319,18 @@ def test_without_bfloat16_float32_is_announced(
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     config = Config(training=TrainingConfig(precision="bfloat16", kernel="keras"))
     events: list[Event] = []
-    settled = KerasEngines(Session()).settle(
+    resolved = KerasEngines(Session()).resolve(
         config, on_event=events.append, is_recorded=is_recorded
     )
-    assert settled.training.precision == "float32"
+    assert resolved.training.precision == "float32"
     problem = "this processor cannot multiply bfloat16"
     assert events == [
         SettingReplaced("training.precision", "float32", problem, changes_bits=is_recorded)
     ]
     events.clear()
     assert (
-        KerasEngines(Session()).settle(settled, on_event=events.append, is_recorded=is_recorded)
-        == settled
+        KerasEngines(Session()).resolve(resolved, on_event=events.append, is_recorded=is_recorded)
+        == resolved
     )
     assert events == []
 
@@ -346,7 +346,7 @@ def variables(worker: Any, task: dict[str, Any], **jobs: list[str]) -> dict[str,
     }
 
 
-def test_tf_config_says_how_many_machines_there_are_and_which_one_this_is() -> None:
+def test_tf_config_says_how_many_workers_there_are_and_which_one_this_is() -> None:
     assert read_tf_config(variables(["host-1:2222", "[::1]:80", "10.0.0.1:3"], TASK)) == (3, 1)
     assert read_tf_config({"TF_CONFIG": " "}) == read_tf_config({}) == (1, 0)
 

@@ -30,7 +30,7 @@ from charlm.engine import compiler
 from charlm.engine import kernel as module
 from charlm.engine.compiler import compiler_options, describe_kernel
 from charlm.engine.kernel import Kernel, Network, load_kernel
-from charlm.engine.settling import settle_kernel
+from charlm.engine.resolving import resolve_kernel
 from charlm.errors import CharlmError
 from charlm.events import Event, KernelCompiling, KernelNotKept, SettingReplaced
 from charlm.hardware import find_compiler
@@ -395,7 +395,7 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quick: Path) -> Path:
 def load(events: list[Event]) -> str:
     """Return what computes the gradients of a config that leaves it open; events are added to the list."""
     module.LOADED.clear()
-    return settle_kernel(Config(), on_event=events.append).training.kernel
+    return resolve_kernel(Config(), on_event=events.append).training.kernel
 
 
 def test_the_kernel_is_compiled_once_for_the_user(
@@ -513,9 +513,9 @@ def test_without_a_compiler_keras_is_told(
     with pytest.raises(
         CharlmError, match=f"^training.kernel: found compiled; must be keras: {reason}"
     ):
-        settle_kernel(wanted, on_event=events.append)
+        resolve_kernel(wanted, on_event=events.append)
     assert (
-        settle_kernel(wanted, on_event=events.append, is_recorded=True).training.kernel == "keras"
+        resolve_kernel(wanted, on_event=events.append, is_recorded=True).training.kernel == "keras"
     )
     check_replaced(events[-1], reason, changes_bits=True)
     is_found = command == "false"

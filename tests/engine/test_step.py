@@ -20,7 +20,7 @@ from charlm.engine.step import GradientsOfParts, Objective, StepResults, compile
 from charlm.hardware import COMPILERS, multiplies_bfloat16
 from charlm.network.rnn import nats
 from charlm.text.batches import Batches
-from charlm.training.machines import Machines
+from charlm.training.workers import Workers
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -56,7 +56,7 @@ class Trainer:
         settings = TrainingConfig(**{"steps": 1, "clip_norm": None, "parts": 2, **(training or {})})
         batches = Batches(length=1000, batch_size=batch, sequence_length=T, seed=0)
         self.run = compile_steps(
-            self.model, optimizer, batches, settings=settings, machines=Machines()
+            self.model, optimizer, batches, settings=settings, workers=Workers()
         )
 
     def take(
@@ -232,7 +232,7 @@ def results(
         build_model(config(**settings), V, precision=precision),
         objective or Objective(),
     )
-    gradients_of = GradientsOfParts(model, sizes, wanted, machines=Machines(), compiled=compiled)
+    gradients_of = GradientsOfParts(model, sizes, wanted, workers=Workers(), compiled=compiled)
     window, soft = tf.constant(WINDOWS[0]), tf.constant(SOFT[0, ..., : wanted.soft_width(V)])
     compute = tf.function(lambda: gradients_of(window, zero_state(model, B), soft), autograph=False)
     state, loss, gradients = compute()

@@ -2,7 +2,7 @@
 
 A run that was killed at any moment ends like an undisturbed one if the same command is given again, to the byte:
 models, state, metrics, TensorBoard's steps. Several processes on loopback train one run by TF_CONFIG, as several
-machines would.
+workers would.
 """
 
 import contextlib
@@ -295,7 +295,7 @@ def test_a_signal_before_the_first_step_or_a_second_one_stops_at_once(
         checkpoints.restore(tmp_path / "run/checkpoints", on_event=refuse_events)
 
 
-# Several machines
+# Several workers
 
 STEPS = 200
 LOST = "charlm: TF_CONFIG: another worker has ended or does not answer"
@@ -314,7 +314,7 @@ DIFFICULT = (
         "training.evaluations=20",
     ),
 )
-"""Everything that machines could do differently."""
+"""Everything that workers could do differently."""
 
 
 def train_line(text: Path | None, run: Path, *options: str, steps: int) -> list[str]:
@@ -340,7 +340,7 @@ def training(lines: Sequence[list[str]]) -> Iterator[list[Process]]:
             variables = {
                 **os.environ,
                 "TF_CONFIG": config if len(lines) > 1 else "",
-            }  # a single one is a machine alone
+            }  # a single one is a single worker
             options: dict[str, Any] = {
                 "stderr": subprocess.STDOUT,
                 "stdin": subprocess.DEVNULL,
@@ -369,7 +369,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def of_two(text: Path) -> Path:
-    """Return a run of two machines."""
+    """Return a run of two workers."""
     run = text.parent / "two"
     _, told = train_with(*2 * [train_line(text, run, steps=STEPS)])
     lines = [
@@ -383,7 +383,7 @@ def of_two(text: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_machines_add_up_the_gradients_of_one(text: Path, tmp_path: Path) -> None:
+def test_workers_add_up_the_gradients_of_one(text: Path, tmp_path: Path) -> None:
     """Without dropout; the last bits differ, as the sums are in another order."""
     line = command_line(
         "train", text, "-c", "tiny", *settings("training.steps=10", "training.batch_size=12")
@@ -398,7 +398,7 @@ def test_machines_add_up_the_gradients_of_one(text: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_a_lost_machine_ends_the_other_and_two_go_on_to_the_same_bits(
+def test_a_lost_worker_ends_the_other_and_two_go_on_to_the_same_bits(
     of_two: Path, text: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"

@@ -146,7 +146,7 @@ def test_a_failed_check_leaves_nothing(
 def test_the_card_has_names_escaped_and_no_paths(
     trained: TrainedModel, trained_run: Path, tmp_path: Path
 ) -> None:
-    trained.config["training"]["first_weights"] = 64 * "1"
+    trained.config["training"]["initial_weights"] = 64 * "1"
     export(Model(tmp_path / os.fsdecode(b"a\xff\x1b"), trained), tmp_path / "strange", format="c")
     card = (tmp_path / "strange/README.md").read_text(encoding="utf-8")
     assert "xff" in card

@@ -153,7 +153,7 @@ def test_every_command_of_an_experiment_is_valid() -> None:
 
 def test_a_run_with_initial_weights_is_repeated_with_them() -> None:
     chosen = choose_next_steps(
-        RUN, config(**{"training.first_weights": "0" * 64}), contents(), None
+        RUN, config(**{"training.initial_weights": "0" * 64}), contents(), None
     )
     assert all(
         "--init runs/plays/init.safetensors" in step.commands[0] for step in chosen.experiments

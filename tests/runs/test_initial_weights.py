@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import reference
 from arrays import bytes_of
-from fake_runs import begin_with
+from fake_runs import begin_run
 from models import random_parameters
 
 from charlm.config.file import load_config
@@ -25,11 +25,11 @@ from charlm.text.vocabulary import Vocabulary
 TINY = find_recipe("tiny")
 
 
-def begin_adapted(folder: Path, parent: Path | None, text: str, **options: Any) -> Run:
-    """Begin a run on a text with the weights of a parent."""
+def begin_adapted(folder: Path, init: Path | None, text: str, **options: Any) -> Run:
+    """Begin a run on a text with initial weights."""
     source = folder.parent / "text.txt"
     source.write_text(text, encoding="utf-8")
-    return begin_with(folder, options.pop("settings", {}), text=source, parent=parent, **options)
+    return begin_run(folder, options.pop("settings", {}), text=source, init=init, **options)
 
 
 def test_a_setting_that_does_not_fit_the_parent_is_refused_with_its_key(
@@ -38,14 +38,17 @@ def test_a_setting_that_does_not_fit_the_parent_is_refused_with_its_key(
     of_the_parent = (
         "must be .*, as in .*model.safetensors, whose weights training begins with; leave"
     )
-    needs_a_parent = "must be the weights that training begins with; name .* \\(init\\)"
+    needs_initial_weights = "must be the weights that training begins with; name .* \\(init\\)"
     for key, value, message in (
         *(("model.units", 5, of_the_parent), ("model.rnn.activation", "relu", of_the_parent)),
-        *(("model.embedding", 3, of_the_parent), ("training.first_weights", "abc", needs_a_parent)),
+        *(
+            ("model.embedding", 3, of_the_parent),
+            ("training.initial_weights", "abc", needs_initial_weights),
+        ),
     ):
-        for parent in (model_file, *([None] if message == needs_a_parent else [])):
+        for init in (model_file, *([None] if message == needs_initial_weights else [])):
             with pytest.raises(CharlmError, match=f"^{key}: found {value!r}; {message}"):
-                begin_adapted(tmp_path / "run", parent, "abba\n", settings={key: value})
+                begin_adapted(tmp_path / "run", init, "abba\n", settings={key: value})
 
 
 def test_the_ids_of_the_parent_stay_and_a_corpus_keeps_its_own(
@@ -57,12 +60,12 @@ def test_the_ids_of_the_parent_stay_and_a_corpus_keeps_its_own(
     assert InitialWeightsAdapted(model_file, known=2, new=1) in events
     (tmp_path / "text.txt").write_text("xbb" * 9, encoding="utf-8")
     corpus = tokenize([str(tmp_path / "text.txt")], tmp_path / "corpus", CorpusConfig())
-    run = begin_with(
-        tmp_path / "own", (), text=corpus.folder, parent=model_file, on_event=events.append
+    run = begin_run(
+        tmp_path / "own", (), text=corpus.folder, init=model_file, on_event=events.append
     )
     assert run.corpus.vocabulary.characters == ("b", "x")
     assert InitialWeightsAdapted(model_file, known=1, new=1) in events
-    first = initial_weights.read_initial(run)
+    first = initial_weights.read_initial_weights(run)
     assert first is not None
     assert read_model(run.folder / "init.safetensors").facts["step"] == 0
     assert first.logits_bias[0] == read_model(model_file).parameters.logits_bias[2]
@@ -78,10 +81,10 @@ def test_a_run_has_the_shape_and_weights_of_a_parent_and_no_more_need_of_it(
         load_config(TINY).training.batch_size,
     )
     weights = read_model(model_file).parameters.tensors
-    assert run.config.training.first_weights == tensors_sha256(weights)
-    parent = model_file.rename(tmp_path / "elsewhere.safetensors")
+    assert run.config.training.initial_weights == tensors_sha256(weights)
+    init = model_file.rename(tmp_path / "elsewhere.safetensors")
     opened = open_run(run.folder)
-    first = initial_weights.read_initial(opened)
+    first = initial_weights.read_initial_weights(opened)
     assert opened.config == run.config
     assert first is not None
     assert bytes_of(first.tensors) == bytes_of(weights)
@@ -89,11 +92,11 @@ def test_a_run_has_the_shape_and_weights_of_a_parent_and_no_more_need_of_it(
     tokenize([str(tmp_path / "text.txt")], run.folder / "corpus", CorpusConfig())
     message = r"run/init\.safetensors: has another vocabulary than corpus/; start a new run"
     with pytest.raises(CharlmError, match=message):
-        initial_weights.read_initial(open_run(run.folder))
+        initial_weights.read_initial_weights(open_run(run.folder))
     recipe = (
         run.folder.rename(tmp_path / "first") / "config.yaml"
-    )  # it can be used again with the same parent
-    again = begin_adapted(tmp_path / "run", parent, "abba\n" * 5, recipe=recipe)
+    )  # it can be used again with the same initial model
+    again = begin_adapted(tmp_path / "run", init, "abba\n" * 5, recipe=recipe)
     assert again.config.model_copy(update={"recipe": "tiny"}) == run.config
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_runs import begin_with
+from fake_runs import begin_run
 from run_folders import names
 
 from charlm.config.file import load_config
@@ -29,7 +29,7 @@ TINY = find_recipe("tiny")
 
 
 def begin(folder: Path, corpus: Corpus) -> runs.Run:
-    return begin_with(folder, ["seed=5"], text=corpus.folder)
+    return begin_run(folder, ["seed=5"], text=corpus.folder)
 
 
 def test_a_new_run_has_a_config_metrics_and_a_corpus_or_a_link_to_one(
@@ -46,7 +46,7 @@ def test_a_new_run_has_a_config_metrics_and_a_corpus_or_a_link_to_one(
         assert run.config.seed == 5
         assert (folder / "metrics.jsonl").read_bytes() == b""
         assert (folder / "corpus").readlink() == corpus.folder.resolve()
-    begin_with(tmp_path / "own", (), text=tmp_path / "text.txt")
+    begin_run(tmp_path / "own", (), text=tmp_path / "text.txt")
     assert not (tmp_path / "own/corpus").is_symlink()
     assert runs.open_run(tmp_path / "own").corpus.manifest == corpus.manifest
 

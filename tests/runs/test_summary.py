@@ -147,7 +147,7 @@ def test_the_text_of_a_run_is_the_same_whatever_ids_a_parent_gives_its_character
 ) -> None:
     anew = train(tmp_path / "anew").folder
     parent = train(tmp_path / "parent", text=TEXT.replace("a", "z")).folder
-    child = train(tmp_path / "child", parent=parent).folder
+    child = train(tmp_path / "child", init=parent).folder
     rare = train(tmp_path / "rare", "corpus.min_count=2").folder
     texts = [summarize(run).text for run in (anew, parent, child, rare)]
     assert texts[0] == texts[2]

@@ -22,7 +22,7 @@ from charlm.text.corpus import (
     count_ids,
     is_corpus,
     open_corpus,
-    settle_corpus_settings,
+    resolve_corpus_settings,
     split_positions,
 )
 from charlm.text.findings import find_omissions, find_problems
@@ -125,7 +125,7 @@ def test_the_settings_of_a_corpus_are_taken_over_and_others_that_are_written_ref
     written: dict[str, Any]
     corpus = make_corpus(tmp_path, "abba" * 10, **made)
     for written in ({}, {"min_count": None}, {"min_count": 2}):
-        assert settle_corpus_settings(corpus, CorpusConfig(**written)) == CorpusConfig(**made)
+        assert resolve_corpus_settings(corpus, CorpusConfig(**written)) == CorpusConfig(**made)
     written = {
         "encoding": "no such",
         "min_count": 1,
@@ -136,7 +136,7 @@ def test_the_settings_of_a_corpus_are_taken_over_and_others_that_are_written_ref
         there = made.get(key, 0.1)
         message = rf"^corpus\.{key}: found {value!r}, but .*out was made with {there!r}; leave the setting out, or tok"
         with pytest.raises(CharlmError, match=message):
-            settle_corpus_settings(corpus, CorpusConfig(**{key: value}))
+            resolve_corpus_settings(corpus, CorpusConfig(**{key: value}))
 
 
 # Possible problems

@@ -30,7 +30,7 @@ from charlm.events import Event, TextProgress
 from charlm.text import documents
 from charlm.text.corpus import Corpus, Rare, Split, open_corpus
 from charlm.text.documents import Document, check_encoding, decode, find_documents, name_text
-from charlm.text.tokenization import encode_text, memorize, settle_min_count, tokenize
+from charlm.text.tokenization import encode_text, memorize, resolve_min_count, tokenize
 from charlm.text.vocabulary import Vocabulary
 from charlm.wording import escape_controls
 
@@ -110,11 +110,11 @@ def test_the_automatic_min_count_leaves_out_what_is_rare_in_a_large_text_of_many
         counts = np.array(
             [0, *(count for characters, count in occurrences for _ in range(characters))], np.int64
         )
-        assert settle_min_count(CorpusConfig(), counts) == CorpusConfig(min_count=expected)
-        assert settle_min_count(CorpusConfig(min_count=7), counts).min_count == 7
+        assert resolve_min_count(CorpusConfig(), counts) == CorpusConfig(min_count=expected)
+        assert resolve_min_count(CorpusConfig(min_count=7), counts).min_count == 7
 
 
-def test_the_settled_min_count_and_the_rare_characters_are_recorded(tmp_path: Path) -> None:
+def test_the_resolved_min_count_and_the_rare_characters_are_recorded(tmp_path: Path) -> None:
     accents = "".join(map(chr, range(0x100, 0x200)))
     corpus = make_corpus(tmp_path, "ab\n" * 700_000 + accents + "éé\x85")
     assert corpus.manifest.min_count == 2

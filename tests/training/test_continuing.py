@@ -8,7 +8,7 @@ from fake_runs import SMALL
 
 from charlm.config.file import parse_overrides
 from charlm.errors import CharlmError
-from charlm.runs.initial_weights import read_parent
+from charlm.runs.initial_weights import read_initial_model
 from charlm.runs.run import Run, open_run
 from charlm.training.continuing import check_same_run, new_settings
 from charlm.training.decision import Given
@@ -138,12 +138,12 @@ def test_other_initial_weights_are_refused(run: Run, text: Path, model_file: Pat
     with pytest.raises(
         CharlmError, match=r"the run began with random weights; name the same initial weights"
     ):
-        check_same_run(run, [str(text)], given(*SMALL), read_parent(model_file))
+        check_same_run(run, [str(text)], given(*SMALL), read_initial_model(model_file))
 
 
 def test_missing_initial_weights_are_refused(text: Path, model_file: Path, tmp_path: Path) -> None:
-    run = fake_runs.begin_with(tmp_path / "run", (), text=text, parent=model_file)
-    check_same_run(run, [str(text)], given(), read_parent(model_file))
+    run = fake_runs.begin_run(tmp_path / "run", (), text=text, init=model_file)
+    check_same_run(run, [str(text)], given(), read_initial_model(model_file))
     with pytest.raises(
         CharlmError, match=r"the run began with the weights of another model; name the same"
     ):

@@ -15,7 +15,7 @@ from fake_runs import (
     TEXT,
     Clock,
     Trained,
-    begin_with,
+    begin_run,
     engine_of,
     resume,
     timed_steps,
@@ -107,7 +107,7 @@ class Simulation:
         """Take all steps, evaluations and the end of the run."""
         while self.step < self.schedule.total:
             self.take_steps(min(10, self.schedule.steps_to_next_event(self.step)))
-            is_evaluation = self.schedule.is_mark(self.step)
+            is_evaluation = self.schedule.evaluates_at(self.step)
             if is_evaluation:
                 self.evaluate()
             if self.step < self.schedule.total:
@@ -125,7 +125,7 @@ def at_first_evaluation(slowness: float, **options: Any) -> Simulation:
 
 
 def test_the_first_evaluation_is_where_these_tests_take_it() -> None:
-    assert make_schedule(SETTINGS, BATCHES).next_mark(0) == FIRST_EVALUATION
+    assert make_schedule(SETTINGS, BATCHES).next_evaluation(0) == FIRST_EVALUATION
 
 
 # One review
@@ -436,7 +436,7 @@ def repeat(run: Path, folder: Path) -> Trained:
     """Train again from the config.yaml of a run, without a time limit."""
     source = folder / "text.txt"
     source.write_text(TEXT, encoding="utf-8")
-    return train_begun(begin_with(folder / "again", [], text=source, recipe=run / "config.yaml"))
+    return train_begun(begin_run(folder / "again", [], text=source, recipe=run / "config.yaml"))
 
 
 def test_the_config_of_a_changed_run_repeats_its_weights(slowed: Trained, tmp_path: Path) -> None:

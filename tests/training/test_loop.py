@@ -19,7 +19,7 @@ from fake_runs import (
     STEPS_PER_EPOCH,
     TEXT,
     Trained,
-    begin_with,
+    begin_run,
     check_same,
     check_same_end,
     engine_of,
@@ -376,15 +376,13 @@ def test_a_run_that_diverges_before_its_first_checkpoint_mentions_no_resume(
 def test_a_run_begins_with_the_weights_of_a_model_and_needs_it_no_more(
     reference: Trained, tmp_path: Path
 ) -> None:
-    parent = Path(
-        shutil.copy(reference.folder / "last.safetensors", tmp_path / "parent.safetensors")
-    )
-    whole = train(tmp_path / "whole", parent=parent)
+    init = Path(shutil.copy(reference.folder / "last.safetensors", tmp_path / "parent.safetensors"))
+    whole = train(tmp_path / "whole", init=init)
     assert whole.validation()[0] == pytest.approx(reference.validation()[50], rel=1e-5)
     assert "step 0: validation" in "".join(whole.said)
-    stopped = train(tmp_path / "run", parent=parent, faults=interrupt_after(5))
+    stopped = train(tmp_path / "run", init=init, faults=interrupt_after(5))
     assert stopped.outcome.progress.step == 5
-    parent.unlink()
+    init.unlink()
     check_same(resume(stopped.folder), whole)
 
 
@@ -392,16 +390,16 @@ def test_a_run_that_gets_worse_keeps_its_initial_weights_as_its_best(
     reference: Trained, tmp_path: Path
 ) -> None:
     worse = Faults(weights=lambda step: 1.0 if step == 0 else 50.0)
-    child = train(tmp_path / "child", faults=worse, parent=reference.folder / "last.safetensors")
+    child = train(tmp_path / "child", faults=worse, init=reference.folder / "last.safetensors")
     assert child.outcome.progress.best_step == 0
     assert read_model(child.folder / "best.safetensors").facts["step"] == 0
     assert child.outcome.has_initial_weights
 
 
 def test_a_run_that_gets_worse_than_its_initial_weights_suggests_nothing(tmp_path: Path) -> None:
-    parent = train(tmp_path / "parent", text=90 * TEXT).folder / "last.safetensors"
+    init = train(tmp_path / "parent", text=90 * TEXT).folder / "last.safetensors"
     worse = Faults(weights=lambda step: 1.0 if step == 0 else 50.0)
-    outcome = train(tmp_path / "child", text=90 * TEXT, faults=worse, parent=parent).outcome
+    outcome = train(tmp_path / "child", text=90 * TEXT, faults=worse, init=init).outcome
     assert not outcome.is_uncertain
     assert (outcome.progress.best_step, outcome.suggestion) == (0, None)
 
@@ -449,7 +447,7 @@ OTHERS: dict[str, Any] = {
 def test_the_table_has_every_setting_that_the_loop_reads() -> None:
     elsewhere = {
         "recipe",
-        "training.first_weights",
+        "training.initial_weights",
         "training.teacher_weight",
         "training.until_recited",
     }
@@ -697,7 +695,7 @@ def test_a_lengthened_run_can_be_repeated_from_its_config(
 ) -> None:
     folder = lengthened[-1].folder
     recipe = shutil.copy(folder / "config.yaml", tmp_path / "recipe.yaml")
-    run = begin_with(tmp_path / "again", (), text=folder.parent / "text.txt", recipe=recipe)
+    run = begin_run(tmp_path / "again", (), text=folder.parent / "text.txt", recipe=recipe)
     again = train_begun(run)
     rates = [
         {line["step"]: line.get("learning_rate") for line in run.metrics}

@@ -23,11 +23,11 @@ from charlm.config.schema import (
 from charlm.errors import CharlmError
 from charlm.runs.run import Run
 from charlm.text.batches import Batches
+from charlm.training.active_run import ActiveRun
 from charlm.training.checkpoints import Progress
 from charlm.training.evaluating import open_text
 from charlm.training.interface import StepMetrics
 from charlm.training.logs import RunLog
-from charlm.training.marks import Training
 from charlm.training.schedule import GROWTH, Phase, Schedule, Stretch, make_schedule, mean_growth
 from charlm.training.session import Session
 
@@ -68,16 +68,21 @@ def test_marks_are_spread_evenly_over_a_run_and_the_last_one_is_its_end(
     total: int, evaluations: int
 ) -> None:
     schedule = make_schedule(TrainingConfig(steps=total, evaluations=evaluations), BATCHES)
-    marks = [step for step in range(total + 1) if schedule.is_mark(step)]
-    assert marks == sorted({math.ceil(total * k / evaluations) for k in range(1, evaluations + 1)})
-    expected = [next(mark for mark in marks if mark > step) for step in range(total)]
-    assert [schedule.next_mark(step) for step in range(total)] == expected
+    evaluated = [step for step in range(total + 1) if schedule.evaluates_at(step)]
+    assert evaluated == sorted(
+        {math.ceil(total * k / evaluations) for k in range(1, evaluations + 1)}
+    )
+    expected = [
+        next(step_of_evaluation for step_of_evaluation in evaluated if step_of_evaluation > step)
+        for step in range(total)
+    ]
+    assert [schedule.next_evaluation(step) for step in range(total)] == expected
 
 
 def test_a_run_is_logged_at_its_steps_and_its_marks_where_calls_end_as_at_the_end_of_an_epoch() -> (
     None
 ):
-    assert [step for step in range(51) if SCHEDULE.is_mark(step)] == [13, 25, 38, 50]
+    assert [step for step in range(51) if SCHEDULE.evaluates_at(step)] == [13, 25, 38, 50]
     assert [step for step in range(1, 26) if SCHEDULE.logs_at(step)] == [5, 10, 13, 15, 20, 25]
     steps = [0]
     while steps[-1] < SCHEDULE.total:
@@ -218,9 +223,9 @@ def changed(*changes: tuple[int, int, int], steps: int, **options: Any) -> list[
     return schedules
 
 
-def marks_of(schedule: Schedule) -> list[int]:
-    """Return the marks of a schedule."""
-    return [step for step in range(schedule.total + 1) if schedule.is_mark(step)]
+def evaluations_of(schedule: Schedule) -> list[int]:
+    """Return the steps of a schedule at which the network is evaluated."""
+    return [step for step in range(schedule.total + 1) if schedule.evaluates_at(step)]
 
 
 def half_cosine(progress: float, final: float) -> float:
@@ -248,7 +253,7 @@ def test_a_run_that_keeps_its_length_is_as_it_was_before_lengths_could_change() 
     assert {step: schedule.rates(step, 1)[0] for step in expected} == {
         step: np.float32(rate) for step, rate in expected.items()
     }
-    assert marks_of(schedule) == [143, 286, 429, 572, 715, 858, 1000]
+    assert evaluations_of(schedule) == [143, 286, 429, 572, 715, 858, 1000]
 
 
 def test_the_rate_of_a_shorter_run_continues_from_where_it_is() -> None:
@@ -340,7 +345,7 @@ def test_the_evaluations_that_are_left_are_spread_over_the_steps_that_are_left(
     change: tuple[int, int, int], expected: list[int]
 ) -> None:
     _, after = changed(change, steps=100, evaluations=4)
-    assert marks_of(after) == expected
+    assert evaluations_of(after) == expected
 
 
 def test_the_growth_of_windows_fits_the_steps_that_are_left() -> None:
@@ -420,7 +425,7 @@ def test_nothing_before_a_change_is_rewritten(chain: Chain) -> None:
         for step in range(at + 1):
             assert after.characters(step) == before.characters(step)
             assert after.epochs(step) == before.epochs(step)
-            assert after.is_mark(step) == before.is_mark(step)
+            assert after.evaluates_at(step) == before.evaluates_at(step)
         for step in range(at):
             assert after.place(step) == before.place(step)
             assert after.resets_state_at(step) == before.resets_state_at(step)
@@ -466,16 +471,18 @@ def test_changed_windows_grow_and_are_read_one_after_another(chain: Chain) -> No
 def test_changed_marks_are_as_many_as_wanted_up_to_the_end(chain: Chain) -> None:
     schedule = chain[0][-1]
     at, _, evaluations = chain[1][-1]
-    marks = marks_of(schedule)
-    done = sum(mark <= at for mark in marks)
+    evaluated = evaluations_of(schedule)
+    done = sum(step_of_evaluation <= at for step_of_evaluation in evaluated)
     steps = schedule.total - at
     left = max(1, evaluations - done)
-    assert marks[-1] == schedule.total
-    assert marks[done:] == sorted({at + math.ceil(steps * k / left) for k in range(1, left + 1)})
+    assert evaluated[-1] == schedule.total
+    assert evaluated[done:] == sorted(
+        {at + math.ceil(steps * k / left) for k in range(1, left + 1)}
+    )
     ends = [0]
     while ends[-1] < schedule.total:
         ends.append(ends[-1] + schedule.steps_to_next_event(ends[-1]))
-    assert {*marks, *(change for change, *_ in chain[1])} <= {*ends}
+    assert {*evaluated, *(change for change, *_ in chain[1])} <= {*ends}
 
 
 # Calls of the engine
@@ -509,7 +516,7 @@ def take_calls(
     )
     engine, log = Mock(rows=slice(None), take_steps=Mock(side_effect=take_steps)), Mock(spec=RunLog)
     schedule = make_schedule(config, SMALL)
-    training = Training(
+    training = ActiveRun(
         run, engine, schedule, Session(), open_text(run), soft_targets, log, progress
     )
     while progress.step < until:

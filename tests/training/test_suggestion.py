@@ -35,7 +35,7 @@ def suggest_after(**changes: Any) -> Suggestion | None:
 @pytest.mark.parametrize(
     "changes",
     [
-        pytest.param({}, id="settled"),
+        pytest.param({}, id="resolved"),
         pytest.param({"best_step": 1}, id="best at the start"),
         pytest.param({"best_step": 100, "has_two_evaluations": False}, id="one evaluation"),
         pytest.param(

@@ -134,10 +134,10 @@ def test_a_resume_may_give_epochs_to_a_run_without_steps(tmp_path: Path) -> None
 def test_the_weights_of_another_model_can_be_evaluated_without_steps(
     reference: Trained, tmp_path: Path
 ) -> None:
-    parent = reference.folder / "last.safetensors"
-    trained = train(tmp_path / "run", NO_STEPS, parent=parent)
+    init = reference.folder / "last.safetensors"
+    trained = train(tmp_path / "run", NO_STEPS, init=init)
     assert trained.outcome.nats_per_char == pytest.approx(reference.validation()[50], rel=1e-5)
-    assert weights_of(trained.folder / "best.safetensors") == weights_of(parent)
+    assert weights_of(trained.folder / "best.safetensors") == weights_of(init)
 
 
 # With the engine that trains

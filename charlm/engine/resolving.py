@@ -7,8 +7,8 @@ from charlm.events import OnEvent, SettingReplaced, ignore
 from charlm.hardware import multiplies_bfloat16
 
 
-def settle_precision(config: Config, *, on_event: OnEvent, is_recorded: bool) -> Config:
-    """Return the config with a precision that this machine multiplies in; see `settle_kernel`."""
+def resolve_precision(config: Config, *, on_event: OnEvent, is_recorded: bool) -> Config:
+    """Return the config with a precision that this machine multiplies in; see `resolve_kernel`."""
     if config.training.precision != "bfloat16" or multiplies_bfloat16():
         return config
     problem = "this processor cannot multiply bfloat16"
@@ -16,7 +16,7 @@ def settle_precision(config: Config, *, on_event: OnEvent, is_recorded: bool) ->
     return _with_training(config, precision="float32")
 
 
-def settle_kernel(
+def resolve_kernel(
     config: Config, *, on_event: OnEvent = ignore, is_recorded: bool = False
 ) -> Config:
     """Return the config with what computes the gradients on this machine: the compiled kernel, or Keras.

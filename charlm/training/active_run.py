@@ -1,8 +1,8 @@
 """A run in progress: how far it is, the steps that it takes, and what is recorded of it between them.
 
 How steps are grouped into calls of the engine depends on the clock; what they compute does not. Losses are checked one
-by one, so that this is repeatable too. Training losses are logged; at a mark, the network is evaluated, shown and
-saved.
+by one, so that this is repeatable too. Training losses are logged; at an evaluation, the network is
+scored, shown and saved.
 """
 
 import math
@@ -45,7 +45,7 @@ SAVE_SECONDS = 60.0
 
 
 @dataclass
-class Training:
+class ActiveRun:
     """A run in progress."""
 
     run: Run
@@ -129,11 +129,11 @@ class Training:
         progress = self.progress
         if self.schedule.logs_at(progress.step):
             self._log_steps()
-        if self.schedule.is_mark(progress.step):
+        if self.schedule.evaluates_at(progress.step):
             if progress.evaluated_step != progress.step:
                 self.evaluate()
-        elif self.engine.machines.share(progress.seconds - self.saved_seconds >= SAVE_SECONDS):
-            self.save()  # every machine has a part of the state
+        elif self.engine.workers.share(progress.seconds - self.saved_seconds >= SAVE_SECONDS):
+            self.save()  # every worker has a part of the state
 
     def record_start(self) -> None:
         """Evaluate step 0 if no step follows or its weights are another model's, else save it if all steps are kept."""
@@ -141,7 +141,7 @@ class Training:
         if settings.is_untrained and self.text.ids is None:
             self._score_training_text()
         if settings.is_untrained or (
-            settings.first_weights is not None and self.text.ids is not None
+            settings.initial_weights is not None and self.text.ids is not None
         ):
             self._note_evaluation(*self._evaluate(self.network()))
         elif settings.keep_checkpoints:
@@ -156,7 +156,7 @@ class Training:
         self.log.log(self._position("train", score.nats_per_char))
 
     def evaluate(self) -> None:
-        """Evaluate and save at a mark; after a signal, leave the evaluation to the resumed run."""
+        """Evaluate and save; after a signal, leave the evaluation to the resumed run."""
         model = self.network()
         started = self.session.clock()
         try:

@@ -1,6 +1,6 @@
-"""Several machines by TensorFlow's own engine: MultiWorkerMirroredStrategy, which reads TF_CONFIG.
+"""Several workers by TensorFlow's own engine: MultiWorkerMirroredStrategy, which reads TF_CONFIG.
 
-All that passes between them is an all-reduce, in a ring: the same number of machines gives the same bits.
+All that passes between them is an all-reduce, in a ring: the same number of workers gives the same bits.
 """
 
 from functools import cache
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from charlm.engine.model import Tensor
 from charlm.errors import CharlmError
-from charlm.training.machines import Machines
+from charlm.training.workers import Workers
 
 LOST = (
     tf.errors.UnavailableError,
@@ -20,18 +20,18 @@ LOST = (
     tf.errors.AbortedError,
     tf.errors.CancelledError,
 )
-"""What TensorFlow raises in an all-reduce, within some ten seconds, if another machine has ended or does not answer."""
+"""What TensorFlow raises in an all-reduce, within some ten seconds, if another worker has ended or does not answer."""
 
 
-class ConnectedMachines(Machines):
-    """The machines of TF_CONFIG; returns when all of them have come.
+class ConnectedWorkers(Workers):
+    """The workers of TF_CONFIG; returns when all of them have come.
 
     Args:
         count: How many there are, 2 or more.
         index: Which of them this is.
 
     Raises:
-        CharlmError: the address of this machine cannot be used.
+        CharlmError: the address of this worker cannot be used.
 
     """
 
@@ -49,13 +49,13 @@ class ConnectedMachines(Machines):
         self._total = tf.function(self._all_reduce)
 
     def sum(self, tensors: list[Tensor]) -> list[Tensor]:
-        """Return the sums over all machines, by one all-reduce; see `Machines.sum`."""
+        """Return the sums over all workers, by one all-reduce; see `Workers.sum`."""
         flat = self._all_reduce(tf.concat([tf.reshape(tensor, [-1]) for tensor in tensors], 0))
         sums = tf.split(flat, [tensor.shape.num_elements() for tensor in tensors])
         return [tf.reshape(one, tensor.shape) for one, tensor in zip(sums, tensors, strict=True)]
 
     def total(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Return the sum over all machines of an array."""
+        """Return the sum over all workers of an array."""
         return np.asarray(self._total(tf.constant(array)))
 
     def _all_reduce(self, value: Tensor) -> Tensor:
@@ -67,6 +67,6 @@ class ConnectedMachines(Machines):
 
 
 @cache
-def connect(count: int, index: int) -> Machines:
-    """Return the machines of TF_CONFIG, which a process connects once; raises CharlmError as `ConnectedMachines`."""
-    return ConnectedMachines(count, index)
+def connect(count: int, index: int) -> Workers:
+    """Return the workers of TF_CONFIG, which a process connects once; raises CharlmError as `ConnectedWorkers`."""
+    return ConnectedWorkers(count, index)

@@ -1,7 +1,7 @@
-"""Machines that train a run together: what one tells the others, and what must be the same on all of them.
+"""Workers that train a run together: what one tells the others, and what must be the same on all of them.
 
-Every machine runs the same program on its own copy of the text, and computes the gradients of its own rows of each
-batch. The run is that of machine 0. This module has a machine alone; `charlm.engine.machines` connects several.
+Every worker runs the same program on its own copy of the text, and computes the gradients of its own rows of each
+batch. The run is that of worker 0. This module has a single worker; `charlm.engine.workers` connects several.
 """
 
 import hashlib
@@ -19,95 +19,95 @@ from charlm.runs.run import corpus_identity
 from charlm.text.corpus import Corpus
 
 MIN_ROWS = 8
-"""The rows that a part of a batch has at least, unless the batch has fewer; see `Machines.default_parts`."""
+"""The rows that a part of a batch has at least, unless the batch has fewer; see `Workers.default_parts`."""
 DIGITS = 15
 """How much of a SHA-256 in hexadecimal is compared: as much as an int64 holds."""
 
 
-class Machines:
-    """The machines of a run; this class is a machine alone. Every machine must call each method."""
+class Workers:
+    """The workers of a run; this class is a single worker. Every worker must call each method."""
 
     count: int = 1
     index: int = 0
     """Which of them this is."""
 
     def sum(self, tensors: list[Any]) -> list[Any]:
-        """Return the sums over all machines of float32 tensors of TensorFlow, within a graph."""
+        """Return the sums over all workers of float32 tensors of TensorFlow, within a graph."""
         return tensors
 
     def total(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Return the sum over all machines of an array."""
+        """Return the sum over all workers of an array."""
         return array
 
     def rows(self, batch_size: int) -> slice:
-        """Return the rows of a batch that this machine computes.
+        """Return the rows of a batch that this worker computes.
 
         Raises:
-            CharlmError: there are not as many for each machine.
+            CharlmError: there are not as many for each worker.
 
         """
         if batch_size % self.count:
             raise CharlmError(
-                f"training.batch_size: found {batch_size}; must be divisible by {self.count}, the machines of TF_CONFIG"
+                f"training.batch_size: found {batch_size}; must be divisible by {self.count}, the workers of TF_CONFIG"
             )
         rows = batch_size // self.count
         return slice(self.index * rows, (self.index + 1) * rows)
 
     def default_parts(self, batch_size: int, *, cores: int) -> int:
-        """Return the number of parts into which this machine cuts its rows: one a core, of MIN_ROWS rows or more.
+        """Return the number of parts into which this worker cuts its rows: one a core, of MIN_ROWS rows or more.
 
         A product with few rows leaves most of a core idle. Beside parts of 32 rows, a core is 94% as fast with 16 rows,
         73% with 8 and 51% with 4 (measured with 512 units). The cores that get no part are free for other work.
 
         Args:
-            batch_size: The rows of a batch, over all machines.
+            batch_size: The rows of a batch, over all workers.
             cores: The cores of the machine, 1 or more.
 
         """
         return max(1, min(cores, batch_size // self.count // MIN_ROWS))
 
     def gather(self, own: ArrayLike) -> NDArray[Any]:
-        """Return what each machine has passed, [machines, ...]: int64 or float32, of the same shape on each."""
+        """Return what each worker has passed, [workers, ...]: int64 or float32, of the same shape on each."""
         array = np.asarray(own)
         every = np.zeros((self.count, *array.shape), array.dtype)
         every[self.index] = array
         return self.total(every)
 
     def share(self, number: int) -> int:
-        """Return the number that machine 0 has passed."""
+        """Return the number that worker 0 has passed."""
         return int(self.gather([int(number)])[0, 0])
 
     def agree(self, *, step: int, count: int, signal: int) -> tuple[int, int]:
-        """Return how many steps all machines take next, 0 = the run ends, and the signal that ends it, 0 = none.
+        """Return how many steps all workers take next, 0 = the run ends, and the signal that ends it, 0 = none.
 
-        Machine 0 decides, unless another one has received a signal.
+        Worker 0 decides, unless another one has received a signal.
 
         Args:
-            step: How many steps this machine has taken.
+            step: How many steps this worker has taken.
             count: How many it would take next; 0 = it would end here.
             signal: The number of a signal that it has received; 0 = none.
 
         Raises:
-            CharlmError: the machines have taken different numbers of steps.
+            CharlmError: the workers have taken different numbers of steps.
 
         """
         taken, counts, signals = zip(*self.gather([step, count, signal]).tolist(), strict=True)
         if len({*taken}) > 1:
             raise CharlmError(
-                f"TF_CONFIG: the machines have resumed at the steps {taken}; give each the same run"
+                f"TF_CONFIG: the workers have resumed at the steps {taken}; give each the same run"
             )
         number = max(signals) if counts[0] else signals[0]
         return 0 if number else counts[0], number
 
     def check_same(self, config: Config, corpus: Corpus) -> None:
-        """Check that all machines would train the same.
+        """Check that all workers would train the same.
 
         Args:
             config: Every setting; `training.parts` may differ.
             corpus: The text.
 
         Raises:
-            CharlmError: the versions, the text or the settings of a machine are not those of machine 0.
+            CharlmError: the versions, the text or the settings of a worker are not those of worker 0.
 
         """
         sections = config.model_dump(mode="json", exclude={"training": {"parts"}})
