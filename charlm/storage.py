@@ -130,7 +130,7 @@ def write_file(target: Path, data: bytes | Iterable[bytes]) -> None:
 
     Args:
         target: The file, in a folder that exists. A link is followed.
-        data: Its contents, whole or in pieces.
+        data: Its contents, whole or in chunks.
 
     Raises:
         CharlmError: the disk is full, the place cannot be written, or something other than a file is there; an old
@@ -150,10 +150,10 @@ def write_file(target: Path, data: bytes | Iterable[bytes]) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def write_synced(path: Path, pieces: Iterable[bytes]) -> None:
+def write_synced(path: Path, chunks: Iterable[bytes]) -> None:
     """Write a file in place, and wait until it is on the disk; raises OSError."""
     with path.open("wb") as file:
-        file.writelines(pieces)
+        file.writelines(chunks)
         file.flush()
         os.fsync(file.fileno())
 

@@ -19,7 +19,7 @@ from charlm.network.model_file import read_tensors, tensors_sha256
 from charlm.runs.initial_weights import read_initial_model, read_initial_weights
 from charlm.runs.ownership import own_folder
 from charlm.runs.run import Run, open_run
-from charlm.training.decision import Given
+from charlm.training.decision import UserSettings
 from charlm.training.interface import Engine
 from charlm.training.outcome import Outcome
 from charlm.training.preparation import new_engine, prepare
@@ -203,7 +203,7 @@ def begin_run(
     with own_folder(folder) as owned:
         prepared = prepare(
             text,
-            given=Given(recipe=str(recipe), overrides=parse_overrides(overrides)),
+            user=UserSettings(recipe=str(recipe), overrides=parse_overrides(overrides)),
             folder=owned,
             engines=FakeEngines(),
             init=None if init is None else read_initial_model(init),

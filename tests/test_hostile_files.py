@@ -1,4 +1,4 @@
-"""Files of strangers, and of charlm itself: whatever is in one, its reader refuses it in one line."""
+"""Untrusted and damaged files: whatever a file holds, its reader refuses it in one line."""
 
 import copy
 import json

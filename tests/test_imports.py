@@ -1,4 +1,4 @@
-"""The rooms of charlm/: imports run one way, those inside functions counted, few modules use TensorFlow or sockets."""
+"""The packages of charlm/: imports run one way, those inside functions counted, few modules use TensorFlow or sockets."""
 
 import ast
 import functools
@@ -9,34 +9,30 @@ import charlm
 
 PACKAGE = Path(charlm.__file__).parent
 ABOVE_LIBRARY = ("tuning", "inspection", "formats")
-ROOMS = (
-    *(
-        "__main__",
-        "cli",
-        "serving",
-        *ABOVE_LIBRARY,
-        "api",
-        "engine",
-        "training",
-        "evaluation",
-        "sampling",
-    ),
-    *(
-        "runs",
-        "network",
-        "text",
-        "config",
-        "storage",
-        "hardware",
-        "events",
-        "checks",
-        "errors",
-        "wording",
-    ),
+PACKAGES = (
+    "__main__",
+    "cli",
+    "serving",
+    *ABOVE_LIBRARY,
+    "api",
+    "engine",
+    "training",
+    "evaluation",
+    "sampling",
+    "runs",
+    "network",
+    "text",
+    "config",
+    "storage",
+    "hardware",
+    "events",
+    "checks",
+    "errors",
+    "wording",
 )
-"""From the top down: a room imports itself and those after it."""
-BESIDE = {("evaluation", "sampling"), *itertools.combinations(ABOVE_LIBRARY, 2)}
-"""Rooms on one floor, which do not import each other."""
+"""From the top down: a package imports itself and those after it."""
+SAME_LEVEL = {("evaluation", "sampling"), *itertools.combinations(ABOVE_LIBRARY, 2)}
+"""Packages on one level, which do not import each other."""
 FRAMEWORKS = {"tensorflow", "keras"}
 NETWORK = {
     "socket",
@@ -63,7 +59,7 @@ def name_of(path: Path) -> str:
 NAMES = {name_of(path) for path in MODULES}
 
 
-def room_of(module: str) -> str:
+def package_of(module: str) -> str:
     """Return the folder or file at the top of charlm/ that a module lies in; "" is the package itself."""
     return module.split(".")[1] if "." in module else ""
 
@@ -87,30 +83,30 @@ def own_imports(path: Path) -> set[str]:
     return {name if name in NAMES else name.rpartition(".")[0] for name in own}
 
 
-def test_every_folder_and_file_at_the_top_has_its_place_in_the_order() -> None:
+def test_every_folder_and_file_at_the_top_is_ordered() -> None:
     top = {
         path.stem
         for path in PACKAGE.iterdir()
         if path.suffix == ".py" or (path / "__init__.py").is_file()
     }
-    assert top - {"__init__"} == {*ROOMS}
+    assert top - {"__init__"} == {*PACKAGES}
     assert 15 <= len(top) <= 22
 
 
-def test_a_module_imports_only_from_its_own_room_and_those_below() -> None:
+def test_a_module_imports_only_from_packages_below() -> None:
     for name, target in [
         (name_of(path), target) for path in MODULES for target in own_imports(path)
     ]:
-        room, other = room_of(name), room_of(target)
-        if room and other and room != other:
-            assert ROOMS.index(room) < ROOMS.index(other), f"{name} imports {target}"
-            assert (room, other) not in BESIDE, f"{name} imports {target}"
+        package, other = package_of(name), package_of(target)
+        if package and other and package != other:
+            assert PACKAGES.index(package) < PACKAGES.index(other), f"{name} imports {target}"
+            assert (package, other) not in SAME_LEVEL, f"{name} imports {target}"
 
 
 def test_the_package_itself_offers_the_library_and_gives_its_version_to_all() -> None:
     """The one exception from the order: it fetches the library when asked, and others read its version alone."""
     library = {"api", "errors", "inspection", "runs", "tuning"}
-    assert {room_of(target) for target in own_imports(PACKAGE / "__init__.py")} <= library
+    assert {package_of(target) for target in own_imports(PACKAGE / "__init__.py")} <= library
     taken = {
         name
         for path in MODULES
@@ -121,8 +117,10 @@ def test_the_package_itself_offers_the_library_and_gives_its_version_to_all() ->
 
 
 def test_only_the_engine_imports_tensorflow_or_keras_and_only_servers_use_the_network() -> None:
-    """`urllib.parse` takes addresses apart and opens none; several workers are connected by TensorFlow."""
-    users = [(room_of(name_of(path)), name) for path in MODULES for name in imports(path)]
-    for packages, room in ((FRAMEWORKS, "engine"), (NETWORK, "serving")):
-        of_packages = [(user, name) for user, name in users if name.partition(".")[0] in packages]
-        assert {user for user, name in of_packages if not name.startswith("urllib.parse")} == {room}
+    """`urllib.parse` only parses addresses; several workers are connected by TensorFlow."""
+    users = [(package_of(name_of(path)), name) for path in MODULES for name in imports(path)]
+    for libraries, package in ((FRAMEWORKS, "engine"), (NETWORK, "serving")):
+        of_packages = [(user, name) for user, name in users if name.partition(".")[0] in libraries]
+        assert {user for user, name in of_packages if not name.startswith("urllib.parse")} == {
+            package
+        }

@@ -239,7 +239,7 @@ class Model:
             ignore_end: Whether to continue with a blank line when the model ends the text.
 
         Returns:
-            An iterator over the pieces of the text; `str` of it is the whole text.
+            An iterator over the chunks of the text; `str` of it is the whole text.
 
         Raises:
             CharlmError: an argument is out of range.

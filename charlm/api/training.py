@@ -27,7 +27,7 @@ from charlm.text.findings import find_problems
 from charlm.text.tokenization import tokenize as write_corpus
 from charlm.training.continuing import check_same_run, new_settings
 from charlm.training.costs import Costs
-from charlm.training.decision import Decision, Given
+from charlm.training.decision import Decision, UserSettings
 from charlm.training.outcome import Outcome
 from charlm.training.preparation import (
     Preparation,
@@ -180,12 +180,12 @@ def plan(
     session = Session(on_event)
     started = session.clock()
     initial_model = None if init is None else read_initial_model(Path(check_path("init", init)))
-    given = _given(recipe, overrides, epochs, minutes)
+    user = _user_settings(recipe, overrides, epochs, minutes)
     with stop_on_signal(session.interruption), temporary_folder() as folder:
         engines = KerasEngines(session)
         prepared = prepare(
             text,
-            given=given,
+            user=user,
             folder=RunFolder(folder),
             engines=engines,
             session=session,
@@ -226,29 +226,29 @@ def _measure_all(prepared: Preparation, engines: KerasEngines, session: Session)
     return replace(measured, teacher_seconds=teacher_seconds, ngram_seconds=ngram_seconds)
 
 
-def _given(
+def _user_settings(
     recipe: str | Path | None,
     overrides: Overrides,
     epochs: int | None,
     minutes: float | None,
-) -> Given:
+) -> UserSettings:
     """Return what the user gave; raises CharlmError if `epochs` is given together with a length among the overrides."""
     settings = parse_overrides(overrides)
-    given = Given(
+    user = UserSettings(
         recipe=None if recipe is None else check_path("recipe", recipe),
         overrides=settings,
         minutes=None if minutes is None else check_number("minutes", minutes, least=0, above=True),
     )
     if epochs is None:
-        return given
+        return user
     check_whole("epochs", epochs, least=1)
-    if given.length_key:
+    if user.length_key:
         raise CharlmError(
-            f"epochs {epochs}: sets the length, and so does {given.length_key}; leave one of them out"
+            f"epochs {epochs}: sets the length, and so does {user.length_key}; leave one of them out"
         )
     if not isinstance(settings.get("training", {}), Mapping):
-        return given  # which is refused
-    return replace(given, overrides=merge(settings, {"training": {"epochs": epochs}}))
+        return user  # which is refused
+    return replace(user, overrides=merge(settings, {"training": {"epochs": epochs}}))
 
 
 def train(
@@ -306,7 +306,7 @@ def train(
     session = Session(on_event)
     started = session.clock()
     initial_model = None if init is None else read_initial_model(Path(check_path("init", init)))
-    given = _given(recipe, overrides, epochs, minutes)
+    user = _user_settings(recipe, overrides, epochs, minutes)
     path = None if run is None else Path(check_path("run", run))
     check_flag("resume", resume)
     with (
@@ -320,14 +320,14 @@ def train(
             begun = open_run(
                 folder.path, verify=False
             )  # the corpus is verified when the run is reopened
-            check_same_run(begun, as_sources(text), given, initial_model)
-            changes = new_settings(begun.config, given)
+            check_same_run(begun, as_sources(text), user, initial_model)
+            changes = new_settings(begun.config, user)
             return _continue(
                 folder, changes, minutes, started=started, engines=engines, session=session
             )
         prepared = prepare(
             text,
-            given=given,
+            user=user,
             folder=folder,
             engines=engines,
             session=session,
@@ -392,8 +392,8 @@ def resume(
     """
     session = Session(on_event)
     started = session.clock()
-    given = _given(None, overrides, epochs, minutes)
-    given.check_minutes()
+    user = _user_settings(None, overrides, epochs, minutes)
+    user.check_minutes()
     with (
         stop_on_signal(session.interruption),
         connected_engines(session) as engines,
@@ -402,7 +402,7 @@ def resume(
     ):
         session = _session_of_worker(session, engines)
         return _continue(
-            folder, given.overrides, minutes, started=started, engines=engines, session=session
+            folder, user.overrides, minutes, started=started, engines=engines, session=session
         )
 
 

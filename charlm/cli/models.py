@@ -156,8 +156,8 @@ def _shown(text: str) -> str:
 def _stream(*parts: Iterable[str]) -> None:
     try:
         for part in parts:
-            for piece in part:
-                write_result(_shown(piece))
+            for chunk in part:
+                write_result(_shown(chunk))
     finally:  # after Ctrl-C too, so that the prompt of the shell starts a line
         if sys.stdout.isatty():
             write_result("\n")

@@ -20,17 +20,17 @@ from charlm.errors import CharlmError
 from charlm.network.reading import (
     BLOCK,
     VALUES_AT_ONCE,
-    Pieces,
-    cut_pieces,
-    piece_count,
+    Segments,
+    cut_segments,
     read_blocks,
+    segment_count,
 )
 from charlm.network.rnn import Floats, Parameters, State, nats
 from charlm.wording import counted
 
 WINDOWS_AT_ONCE = 128
 STREAMS, WARM_UP = 64, 256
-"""The pieces of a text that are read side by side, and how many characters are read before each of them."""
+"""The segments of a text that are read side by side, and how many characters are read before each of them."""
 ERROR_BLOCK, MIN_BLOCKS = 300, 8
 """Losses of neighbouring characters depend on each other: a standard error is that of the means of so many characters,
 and is not known with fewer blocks."""
@@ -278,7 +278,7 @@ def score_windows(
     span = window * max(1, min(windows_at_once, most))
     parts = (ids[start : start + span + 1] for start in range(0, len(ids) - 1, span))
     return (
-        _nats_of_pieces(parameters, part, cut_pieces(part, length=window, warm_up=0))
+        _nats_of_segments(parameters, part, cut_segments(part, length=window, warm_up=0))
         for part in parts
     )
 
@@ -295,33 +295,33 @@ def estimate_stream(
     warm_up: int = WARM_UP,
     read: ReadNats | None = None,
 ) -> Score:
-    """Estimate the score of `score_stream`, many times faster, by reading pieces of the text side by side.
+    """Estimate the score of `score_stream`, many times faster, by reading segments of the text side by side.
 
     Args:
         parameters: The weights.
         ids: Integers [n], n >= 2.
-        streams: The number of pieces, at most; 1 or more.
-        warm_up: How many ids to read before each piece, 0 or more; see `cut_pieces`.
+        streams: The number of segments, at most; 1 or more.
+        warm_up: How many ids to read before each segment, 0 or more; see `cut_segments`.
         read: Computes the nats with the same weights; None = with NumPy.
 
     Returns:
         The mean over ids 1 to n - 1.
 
     """
-    pieces = cut_pieces(ids, streams=streams, warm_up=warm_up)
-    return mean_score([_nats_of_pieces(parameters, ids, pieces, read=read)])
+    segments = cut_segments(ids, streams=streams, warm_up=warm_up)
+    return mean_score([_nats_of_segments(parameters, ids, segments, read=read)])
 
 
-def _nats_of_pieces(
-    parameters: Parameters, ids: NDArray[Any], pieces: Pieces, *, read: ReadNats | None = None
+def _nats_of_segments(
+    parameters: Parameters, ids: NDArray[Any], segments: Segments, *, read: ReadNats | None = None
 ) -> Floats:
-    """Return the nats of all ids [n] but the first, float32 [n - 1], from the pieces of the text."""
+    """Return the nats of all ids [n] but the first, float32 [n - 1], from the segments of the text."""
     read = read or partial(_read_nats, parameters)
-    state = parameters.zero_state(len(pieces.starts))
-    if pieces.before is not None:
-        _, state = read(pieces.before, state)
-        pieces.forget_first(state)
-    losses, _ = read(pieces.ids, state)
+    state = parameters.zero_state(len(segments.starts))
+    if segments.before is not None:
+        _, state = read(segments.before, state)
+        segments.forget_first(state)
+    losses, _ = read(segments.ids, state)
     return losses.T.ravel()[: len(ids) - 1]
 
 
@@ -338,5 +338,5 @@ def _read_nats(parameters: Parameters, ids: NDArray[Any], state: State) -> tuple
 
 
 def ids_read(length: int, *, streams: int = STREAMS, warm_up: int = WARM_UP) -> int:
-    """Return how many ids `estimate_stream` reads of a text of `length` ids: each piece, and what comes before it."""
-    return length + warm_up * piece_count(length, streams=streams, warm_up=warm_up)
+    """Return how many ids `estimate_stream` reads of a text of `length` ids: each segment, and what comes before it."""
+    return length + warm_up * segment_count(length, streams=streams, warm_up=warm_up)

@@ -1,6 +1,6 @@
 """The model card of an export: what a model is, how it is used, its score, its settings, and the files beside it.
 
-The card says what the model file says, which may come from a stranger. So nothing in it may become Markdown or HTML:
+The card says what the model file says, which may be untrusted. So nothing in it may become Markdown or HTML:
 texts are in code blocks with fences longer than any row of backticks in them, names are escaped.
 """
 

@@ -1,4 +1,4 @@
-"""Texts read fast: long ones with bounded memory, in blocks or in pieces side by side, and one character at a time.
+"""Texts read fast: long ones with bounded memory, in blocks or in segments side by side, and one character at a time.
 
 `Stepper` is `Parameters.step` arranged for the speed of generation. The output h_t of a layer is multiplied by up to
 three matrices: the recurrent kernel of the layer, the kernel of the layer above and the kernel of the logits. Here they
@@ -87,63 +87,63 @@ def _unroll(parameters: Parameters, ids: NDArray[Any], state: State) -> tuple[Fl
 
 
 @dataclass(frozen=True, eq=False)
-class Pieces:
-    """A text in S pieces, to be read side by side; integers."""
+class Segments:
+    """A text in S segments, to be read side by side; integers."""
 
     starts: NDArray[np.int64]
-    """The position of the first id of each piece, [S]."""
+    """The position of the first id of each segment, [S]."""
     before: NDArray[Any] | None
-    """The ids before each piece and its first id, [warm-up + 1, S]; None if nothing is read before."""
+    """The ids before each segment and its first id, [warm-up + 1, S]; None if nothing is read before."""
     ids: NDArray[Any]
-    """The ids of each piece and the one that follows, [T + 1, S]; the last piece is filled up with the last id."""
+    """The ids of each segment and the one that follows, [T + 1, S]; the last segment is filled up with the last id."""
 
     def forget_first(self, state: State) -> None:
-        """Replace the state before the first piece, which nothing precedes, by the zero state."""
+        """Replace the state before the first segment, which nothing precedes, by the zero state."""
         for output in state:
             output[0] = 0
 
 
-def cut_pieces(
+def cut_segments(
     ids: NDArray[Any], *, streams: int = 1, length: int | None = None, warm_up: int
-) -> Pieces:
-    """Divide a text into pieces, which are read many times faster than the text from start to end.
+) -> Segments:
+    """Divide a text into segments, which are read many times faster than the text from start to end.
 
-    There are `streams` pieces, or fewer, so that none is shorter than twice `warm_up`. The first piece is read from the
-    zero state, every other piece from the state after the `warm_up` ids before it. The results are close to those of a
-    stream if the network forgets within `warm_up` ids; with a single piece they are the same.
+    There are `streams` segments, or fewer, so that none is shorter than twice `warm_up`. The first segment is read from the
+    zero state, every other segment from the state after the `warm_up` ids before it. The results are close to those of a
+    stream if the network forgets within `warm_up` ids; with a single segment they are the same.
 
     Args:
         ids: Integers [n], n >= 2; the last one is not read.
-        streams: The number of pieces, at most; 1 or more.
-        length: The ids in each piece but the last, which may have fewer, 1 or more; None = as `streams` says.
-        warm_up: How many ids to read before each piece, 0 or more.
+        streams: The number of segments, at most; 1 or more.
+        length: The ids in each segment but the last, which may have fewer, 1 or more; None = as `streams` says.
+        warm_up: How many ids to read before each segment, 0 or more.
 
     """
     last = len(ids) - 1
-    length = length or -(-last // piece_count(last, streams=streams, warm_up=warm_up))
+    length = length or -(-last // segment_count(last, streams=streams, warm_up=warm_up))
     starts = np.arange(0, last, length)
     before = None
     if len(starts) > 1 and warm_up:
         before = sliding_window_view(ids, warm_up + 1)[np.maximum(starts - warm_up, 0)].T
     padded = np.pad(ids, (0, length * len(starts) - last), mode="edge")
-    return Pieces(starts, before, sliding_window_view(padded, length + 1)[starts].T)
+    return Segments(starts, before, sliding_window_view(padded, length + 1)[starts].T)
 
 
-def piece_count(length: int, *, streams: int, warm_up: int) -> int:
-    """Return the number of pieces that `cut_pieces` divides so many ids into."""
+def segment_count(length: int, *, streams: int, warm_up: int) -> int:
+    """Return the number of segments that `cut_segments` divides so many ids into."""
     return max(1, min(streams, length // max(1, 2 * warm_up)))
 
 
-def read_pieces(
+def read_segments(
     parameters: Parameters, ids: NDArray[Any], *, streams: int, warm_up: int, width: int = 0
 ) -> Iterator[tuple[Floats, NDArray[np.int64]]]:
-    """Read a text in pieces, side by side.
+    """Read a text in segments, side by side.
 
     Args:
         parameters: The weights.
-        ids: As for `cut_pieces`, like `streams` and `warm_up`.
-        streams: The number of pieces, at most.
-        warm_up: How many ids to read before each piece.
+        ids: As for `cut_segments`, like `streams` and `warm_up`.
+        streams: The number of segments, at most.
+        warm_up: How many ids to read before each segment.
         width: As for `read_blocks`.
 
     Yields:
@@ -151,14 +151,14 @@ def read_pieces(
         n - 2 comes once.
 
     """
-    pieces = cut_pieces(ids, streams=streams, warm_up=warm_up)
-    state = parameters.zero_state(len(pieces.starts))
-    if pieces.before is not None:
-        *_, (_, state) = read_blocks(parameters, pieces.before[:-1], state)
-        pieces.forget_first(state)
+    segments = cut_segments(ids, streams=streams, warm_up=warm_up)
+    state = parameters.zero_state(len(segments.starts))
+    if segments.before is not None:
+        *_, (_, state) = read_blocks(parameters, segments.before[:-1], state)
+        segments.forget_first(state)
     time = 0
-    for logits, _ in read_blocks(parameters, pieces.ids[:-1], state, width=width):
-        positions = pieces.starts + np.arange(time, time + len(logits))[:, None]
+    for logits, _ in read_blocks(parameters, segments.ids[:-1], state, width=width):
+        positions = segments.starts + np.arange(time, time + len(logits))[:, None]
         is_real = positions < len(ids) - 1
         yield logits[is_real], positions[is_real]
         time += len(logits)

@@ -236,16 +236,16 @@ class GrowingText:
 
 
 class GeneratedText(Iterator[str]):
-    """A text as it is generated: iterate over it for pieces as they come, or call `str` for the whole text.
+    """A text as it is generated: iterate over it for chunks as they come, or call `str` for the whole text.
 
-    The prompt is not part of the text. A piece has one character or more: characters are held back as long as they
+    The prompt is not part of the text. A chunk has one character or more: characters are held back as long as they
     could be the beginning of the stop text.
     """
 
     def __init__(self, ids: Iterator[int], vocabulary: Vocabulary, wanted: TextRequest) -> None:
         self._ids, self._length, self._read = ids, wanted.length, 0
         stops = [wanted.stop] if wanted.stop else []
-        self._growing, self._pieces = (
+        self._growing, self._chunks = (
             GrowingText(vocabulary, stops=stops, ignore_end=wanted.ignore_end),
             list[str](),
         )
@@ -256,14 +256,14 @@ class GeneratedText(Iterator[str]):
         ):  # values that are not finite raise a CharlmError
             while not self._growing.stopped_by and (index := next(self._ids, None)) is not None:
                 self._read += 1
-                if piece := self._growing.read(index, is_last=self._read == self._length):
+                if chunk := self._growing.read(index, is_last=self._read == self._length):
                     if self._length:  # an endless text takes no memory
-                        self._pieces.append(piece)
-                    return piece
+                        self._chunks.append(chunk)
+                    return chunk
         raise StopIteration
 
     def __str__(self) -> str:
-        """Return the whole text, including the pieces that were iterated over before."""
+        """Return the whole text, including the chunks that were iterated over before."""
         return self.finish().text
 
     def finish(self) -> Sample:
@@ -279,7 +279,7 @@ class GeneratedText(Iterator[str]):
             )
         for _ in self:
             pass
-        return Sample("".join(self._pieces), self.stopped_by)
+        return Sample("".join(self._chunks), self.stopped_by)
 
     @property
     def stopped_by(self) -> StoppedBy | None:
@@ -288,7 +288,7 @@ class GeneratedText(Iterator[str]):
 
 
 def generate_text(model: TrainedModel, wanted: TextRequest) -> GeneratedText:
-    """Read the prompt, and generate a text piece by piece.
+    """Read the prompt, and generate a text chunk by chunk.
 
     It ends after `length` ids, just before the stop text, or when the model chooses the end-of-text id.
 

@@ -1,4 +1,4 @@
-"""A request -> the pieces of its texts -> the objects of the OpenAI API.
+"""A request -> the chunks of its texts -> the objects of the OpenAI API.
 
 All requests are answered in turn, a few characters each, so that none waits long.
 """
@@ -46,7 +46,7 @@ class Token(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Piece:
+class Chunk:
     """The next part of a text."""
 
     text: str = ""
@@ -118,8 +118,8 @@ class Answer:
             "model": model.name,
         }
 
-    async def pieces(self) -> AsyncIterator[tuple[int, Piece]]:
-        """Yield the pieces of the texts as they become certain, each with the index of its text.
+    async def chunks(self) -> AsyncIterator[tuple[int, Chunk]]:
+        """Yield the chunks of the texts as they become certain, each with the index of its text.
 
         Between two turns the other requests have theirs. A turn is taken in the loop of events itself: in a thread, the
         two would wait for each other, and half as many characters come out.
@@ -129,7 +129,7 @@ class Answer:
 
         """
         first_seed = random_seed() if self._wanted.seed is None else self._wanted.seed
-        unfinished: dict[int, Iterator[Piece]] = {}
+        unfinished: dict[int, Iterator[Chunk]] = {}
         for ids in self._prompts:
             state: State = ()
             numbers = range(len(unfinished), len(unfinished) + self._wanted.n)
@@ -145,13 +145,13 @@ class Answer:
         while unfinished:
             for index, text in [*unfinished.items()]:
                 await self._turns.wait()
-                piece = next(text)
-                if piece.finish_reason:
+                chunk = next(text)
+                if chunk.finish_reason:
                     del unfinished[index]
-                if piece.text or piece.finish_reason:
-                    yield index, piece
+                if chunk.text or chunk.finish_reason:
+                    yield index, chunk
 
-    async def _read(self, ids: NDArray[np.int64]) -> AsyncIterator[tuple[State, Piece]]:
+    async def _read(self, ids: NDArray[np.int64]) -> AsyncIterator[tuple[State, Chunk]]:
         """Read a prompt block by block; yield the state after each block, and the part of the prompt to repeat."""
         vocabulary = self._trained.vocabulary
         echo = self._first_echo(ids)
@@ -167,18 +167,18 @@ class Answer:
                 predicted = ids[start + 1 : end + 1]
                 place = offset + len(echo.text)
                 tokens = [token async for token in self._predict(outputs, predicted, offset=place)]
-                echo = Piece(echo.text + vocabulary.decode(predicted), (*echo.tokens, *tokens))
+                echo = Chunk(echo.text + vocabulary.decode(predicted), (*echo.tokens, *tokens))
             yield tuple(output[-1] for output in outputs), echo
             offset += len(echo.text)
-            echo = Piece()
+            echo = Chunk()
 
-    def _first_echo(self, ids: NDArray[np.int64]) -> Piece:
+    def _first_echo(self, ids: NDArray[np.int64]) -> Chunk:
         """Return the first character of a prompt, which nothing predicts, if the prompt is to be repeated."""
         if not self._wanted.echo or not len(ids):
-            return Piece()
+            return Chunk()
         vocabulary = self._trained.vocabulary
         token = Token(vocabulary.names[ids[0]], None, None, 0)
-        return Piece(vocabulary.glyphs[ids[0]], () if self._wanted.logprobs is None else (token,))
+        return Chunk(vocabulary.glyphs[ids[0]], () if self._wanted.logprobs is None else (token,))
 
     async def _predict(
         self, outputs: State, ids: NDArray[np.int64], *, offset: int
@@ -205,7 +205,7 @@ class Answer:
                 yield _token(vocabulary, index, row, count=self._wanted.logprobs, offset=offset)
                 offset += len(vocabulary.glyphs[index])
 
-    def _generate(self, state: State, seed: int, *, offset: int) -> Iterator[Piece]:
+    def _generate(self, state: State, seed: int, *, offset: int) -> Iterator[Chunk]:
         """Choose the characters of a turn, and yield the text that has become certain.
 
         Args:
@@ -216,7 +216,7 @@ class Answer:
         """
         wanted, vocabulary = self._wanted, self._trained.vocabulary
         if not wanted.length:
-            yield Piece(finish_reason="length")
+            yield Chunk(finish_reason="length")
             return
         growing, tokens, chosen = GrowingText(vocabulary, stops=wanted.stop), list[Token](), 0
         steps = choose_ids(
@@ -238,7 +238,7 @@ class Answer:
                         break
             self._chosen += chosen - before
             reason = growing.stopped_by and ("length" if growing.stopped_by == "length" else "stop")
-            yield Piece(text, tuple(tokens[: len(text)]), reason)
+            yield Chunk(text, tuple(tokens[: len(text)]), reason)
             tokens = tokens[len(text) :]
 
     def usage(self) -> dict[str, int]:
@@ -250,20 +250,20 @@ class Answer:
             "total_tokens": read + self._chosen,
         }
 
-    def whole(self, texts: Sequence[Sequence[Piece]]) -> dict[str, Any]:
-        """Return the answer that holds the pieces of all texts."""
+    def whole(self, texts: Sequence[Sequence[Chunk]]) -> dict[str, Any]:
+        """Return the answer that holds the chunks of all texts."""
         choices = []
-        for index, pieces in enumerate(texts):
-            tokens = tuple(token for piece in pieces for token in piece.tokens)
-            joined = Piece(
-                "".join(piece.text for piece in pieces), tokens, pieces[-1].finish_reason
+        for index, chunks in enumerate(texts):
+            tokens = tuple(token for chunk in chunks for token in chunk.tokens)
+            joined = Chunk(
+                "".join(chunk.text for chunk in chunks), tokens, chunks[-1].finish_reason
             )
             message = {"message": {"role": "assistant", "content": joined.text, "refusal": None}}
             choices.append(self._choice(index, joined, message))
         return {**self._head, "choices": choices, "usage": self.usage()}
 
     async def events(self) -> AsyncIterator[dict[str, Any]]:
-        """Yield the objects of a streamed answer; errors as `pieces`."""
+        """Yield the objects of a streamed answer; errors as `chunks`."""
         head: dict[str, Any] = self._head | (
             {"object": "chat.completion.chunk"} if self._is_chat else {}
         )
@@ -273,29 +273,29 @@ class Answer:
         if self._is_chat:
             for index in range(self.count):
                 delta = {"delta": {"role": "assistant", "content": ""}}
-                yield {**head, "choices": [self._choice(index, Piece(), delta)]}
-        async for index, piece in self.pieces():
-            delta = {"delta": {"content": piece.text} if piece.text else {}}
-            yield {**head, "choices": [self._choice(index, piece, delta)]}
+                yield {**head, "choices": [self._choice(index, Chunk(), delta)]}
+        async for index, chunk in self.chunks():
+            delta = {"delta": {"content": chunk.text} if chunk.text else {}}
+            yield {**head, "choices": [self._choice(index, chunk, delta)]}
         if with_usage:
             yield {**head, "choices": [], "usage": self.usage()}
 
-    def _choice(self, index: int, piece: Piece, in_chat: Mapping[str, Any]) -> dict[str, Any]:
+    def _choice(self, index: int, chunk: Chunk, in_chat: Mapping[str, Any]) -> dict[str, Any]:
         """Return a text as answers have it: in a completion by itself, in a chat as `in_chat`."""
         logprobs = None
         if self._wanted.logprobs is not None:
             logprobs = {
-                "tokens": [token.text for token in piece.tokens],
-                "token_logprobs": [token.logprob for token in piece.tokens],
-                "top_logprobs": [token.likeliest for token in piece.tokens],
-                "text_offset": [token.offset for token in piece.tokens],
+                "tokens": [token.text for token in chunk.tokens],
+                "token_logprobs": [token.logprob for token in chunk.tokens],
+                "top_logprobs": [token.likeliest for token in chunk.tokens],
+                "text_offset": [token.offset for token in chunk.tokens],
             }
-        content = in_chat if self._is_chat else {"text": piece.text}
+        content = in_chat if self._is_chat else {"text": chunk.text}
         return {
             "index": index,
             **content,
             "logprobs": logprobs,
-            "finish_reason": piece.finish_reason,
+            "finish_reason": chunk.finish_reason,
         }
 
 

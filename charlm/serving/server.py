@@ -23,7 +23,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from charlm.checks import check_each, check_path, check_text, check_whole
 from charlm.errors import CharlmError
 from charlm.events import OnEvent, OpenToNetwork, ServerListening, ServerProblem, ignore
-from charlm.serving.answers import Answer, Piece, Turnstile, prompt_ids
+from charlm.serving.answers import Answer, Chunk, Turnstile, prompt_ids
 from charlm.serving.guard import (
     HEADERS,
     HEALTH,
@@ -282,9 +282,9 @@ class Service:
             return StreamingResponse(
                 _to_lines(answer.events()), media_type="text/event-stream", headers=HEADERS
             )
-        texts: list[list[Piece]] = [[] for _ in range(answer.count)]
-        async for index, piece in answer.pieces():
-            texts[index].append(piece)
+        texts: list[list[Chunk]] = [[] for _ in range(answer.count)]
+        async for index, chunk in answer.chunks():
+            texts[index].append(chunk)
             if await request.is_disconnected():
                 raise ClientDisconnect
         if wanted.logprobs is not None:

@@ -1,6 +1,6 @@
 """HTML of pages: labels of characters, equations, numbers, tables, and texts with a colour for each character.
 
-What a function here is given is text; what it returns is escaped. Every text in a report may come from a stranger.
+What a function here is given is text; what it returns is escaped. Every text in a report may be untrusted.
 Nothing in it may act on the page, neither as HTML nor by turning the direction of writing. Axes: T characters.
 """
 

@@ -11,14 +11,14 @@ from charlm.runs.initial_weights import InitialModel
 from charlm.runs.run import Run
 from charlm.text.corpus import resolve_corpus_settings
 from charlm.text.identity import check_same_text
-from charlm.training.decision import Given
+from charlm.training.decision import UserSettings
 
 NOT_COMPARED = ("recipe", "corpus.", "training.initial_weights", "training.earlier_lengths")
 """Settings that are compared in another way, or not at all, by how their keys begin."""
 
 
 def check_same_run(
-    run: Run, sources: Sequence[str], given: Given, init: InitialModel | None
+    run: Run, sources: Sequence[str], user: UserSettings, init: InitialModel | None
 ) -> None:
     """Check that a command names the text, the settings and the initial weights that a run has.
 
@@ -27,7 +27,7 @@ def check_same_run(
     Args:
         run: The run.
         sources: The text that the command names.
-        given: What else the command gives.
+        user: What else the command gives.
         init: The model whose weights the command names as initial weights.
 
     Raises:
@@ -44,8 +44,8 @@ def check_same_run(
             f"{run.folder}: the run began {begun}; name the same initial weights, or another folder"
         )
     if init is not None:
-        given = replace(given, architecture=init.model.architecture.settings())
-    config = given.config_of(run.config) if given.recipe is None else given.config(given.recipe)
+        user = replace(user, architecture=init.model.architecture.settings())
+    config = user.config_of(run.config) if user.recipe is None else user.config(user.recipe)
     resolve_corpus_settings(run.corpus, config.corpus)
     for key, wanted, found in differences(config, run.config):
         is_compared = not key.startswith(NOT_COMPARED) and not is_resumable(key)
@@ -70,7 +70,7 @@ def _is_decided(key: str, given: Any, found: Any) -> bool:
     return False
 
 
-def new_settings(config: Config, given: Given) -> dict[str, Any]:
+def new_settings(config: Config, user: UserSettings) -> dict[str, Any]:
     """Return the given settings that differ from a run and that a resume may change, by dotted keys."""
-    changes = differences(config, given.config_of(config))
+    changes = differences(config, user.config_of(config))
     return {key: new for key, _, new in changes if is_resumable(key)}

@@ -37,8 +37,8 @@ FEW_STEPS = 200
 
 
 @dataclass(frozen=True)
-class Given:
-    """What the user gave; it is kept, except for n-grams that do not fit into the time or the memory."""
+class UserSettings:
+    """Recipe, settings and time limit that the user has chosen; all are kept, except for n-grams that do not fit into the time or the memory."""
 
     recipe: str | None = None
     """Name or file of a recipe; None = the decision chooses one."""
@@ -60,7 +60,7 @@ class Given:
             None,
         )
 
-    def gives(self, key: str) -> bool:
+    def sets(self, key: str) -> bool:
         """Return whether a setting of the section `training` is among the overrides."""
         training = self.overrides.get("training")
         return isinstance(training, Mapping) and key in training
@@ -109,7 +109,7 @@ class Given:
         return config
 
     def check_minutes(self) -> None:
-        """Raise CharlmError if both a time limit and a length are given."""
+        """Raise CharlmError if both a time limit and a length are user."""
         minutes = self.minutes
         if minutes is not None and self.length_key:
             raise CharlmError(
@@ -245,7 +245,7 @@ class Decision:
 
 def decide(
     text: TextFacts,
-    given: Given,
+    user: UserSettings,
     *,
     precision: FastPrecision,
     costs_of: CostsOf = estimate_costs,
@@ -258,7 +258,7 @@ def decide(
 
     Args:
         text: The size of the text.
-        given: What the user gave.
+        user: What the user gave.
         costs_of: Returns the costs of a run on this machine.
         precision: The number format that this processor multiplies faster.
         spent_seconds: How much of the time limit is over; what has been spent is not in the costs.
@@ -267,7 +267,7 @@ def decide(
         tolerance: By which factor the costs may be wrong before another recipe replaces that one.
 
     Raises:
-        CharlmError: the text is too short, or as `Given.config`.
+        CharlmError: the text is too short, or as `UserSettings.config`.
 
     """
     characters = (
@@ -278,16 +278,16 @@ def decide(
             f"the text has {counted(characters, 'character')}; expected at least {FEWEST_CHARACTERS}"
         )
     choice = _choose(
-        text, given, costs_of, spent_seconds=spent_seconds, kept=kept, tolerance=tolerance
+        text, user, costs_of, spent_seconds=spent_seconds, kept=kept, tolerance=tolerance
     )
-    config = given.config(choice.recipe)
+    config = user.config(choice.recipe)
     settings = config.training
     decided = precision
     if settings.precision == "auto":
         settings = settings.model_copy(update={"precision": precision.name})
     else:
         decided = FastPrecision(settings.precision, "as the recipe or a setting asks for")
-    minutes = _minutes(given, choice)
+    minutes = _minutes(user, choice)
     costs = costs_of(config, text)
     notes: list[NgramsLeftOut | FewSteps] = []
     problem = None
@@ -303,7 +303,7 @@ def decide(
         costs = replace(costs, ngram_seconds=0.0)
     if minutes is not None:
         left = USED_SHARE * 60 * minutes - spent_seconds - costs.start_seconds
-        settings = _fitted(settings, given, costs, left)
+        settings = _fitted(settings, user, costs, left)
         notes += _few_steps(settings, costs, 60 * minutes - left)
     config = config.model_copy(update={"training": settings})
     return Decision(
@@ -315,20 +315,20 @@ def decide(
         reason=choice.reason,
         notes=tuple(notes),
         minutes=minutes,
-        better=None if given.minutes else choice.better,
+        better=None if user.minutes else choice.better,
     )
 
 
-def _minutes(given: Given, choice: Choice) -> float | None:
+def _minutes(user: UserSettings, choice: Choice) -> float | None:
     """Return the time limit of a run; None = it has none."""
-    if given.minutes is not None:
-        return given.minutes
-    return None if given.length_key else choice.minutes
+    if user.minutes is not None:
+        return user.minutes
+    return None if user.length_key else choice.minutes
 
 
 def _choose(
     text: TextFacts,
-    given: Given,
+    user: UserSettings,
     costs_of: CostsOf,
     *,
     spent_seconds: float,
@@ -336,12 +336,12 @@ def _choose(
     tolerance: float,
 ) -> Choice:
     """Return the recipe that the user named, or the one with the lowest expected loss."""
-    if given.recipe is not None:
-        return Choice(given.recipe, "")
+    if user.recipe is not None:
+        return Choice(user.recipe, "")
     if text.is_memorized:
         return MEMORIZE
     choices = next(choices for limit, choices in CHOICES.items() if text.training < limit)
-    minutes = _minutes(given, choices[0])
+    minutes = _minutes(user, choices[0])
     if minutes is None:
         return choices[0]
     factor = 1.0 if kept is None else tolerance
@@ -349,7 +349,7 @@ def _choose(
         if choice.recipe == kept:
             factor = 1 / tolerance
         characters = _characters_within(
-            given.config(choice.recipe), text, costs_of, minutes, spent_seconds
+            user.config(choice.recipe), text, costs_of, minutes, spent_seconds
         )
         fewest = max(choice.fewest_characters, choice.fewest_epochs * text.training)
         if fewest == 0 or characters >= factor * fewest:
@@ -384,14 +384,16 @@ def _ngram_problem(
     return None
 
 
-def _fitted(settings: TrainingConfig, given: Given, costs: Costs, left: float) -> TrainingConfig:
+def _fitted(
+    settings: TrainingConfig, user: UserSettings, costs: Costs, left: float
+) -> TrainingConfig:
     """Return settings with the steps and evaluations that fit into the seconds that are left."""
-    if not given.gives("evaluations"):
+    if not user.sets("evaluations"):
         settings = settings.model_copy(
             update={"evaluations": costs.evaluations_within(settings, left)}
         )
     steps = max(1, costs.steps_within(settings, left))
-    if given.minutes is None:
+    if user.minutes is None:
         steps = max(steps, FEW_STEPS)
     return settings.with_steps(steps)
 

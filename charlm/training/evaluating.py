@@ -172,8 +172,8 @@ def recites(run: Run, model: TrainedModel) -> bool:
     wanted = TextRequest(len(text) + 1, Sampler(temperature=0.0), run.config.seed)
     generated = ""
     with one_thread():
-        for piece in generate_text(model, wanted):
-            generated += piece
+        for chunk in generate_text(model, wanted):
+            generated += chunk
             if not text.startswith(generated):
                 return False
     return generated == text

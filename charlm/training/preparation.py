@@ -33,7 +33,13 @@ from charlm.text.corpus import Corpus, read_manifest, resolve_corpus_settings
 from charlm.text.documents import name_text
 from charlm.text.tokenization import memorize
 from charlm.training.costs import Costs, MachineCosts, TextFacts, fixed_share
-from charlm.training.decision import MEMORIZED_CHARACTERS, Decision, Given, batches_of, decide
+from charlm.training.decision import (
+    MEMORIZED_CHARACTERS,
+    Decision,
+    UserSettings,
+    batches_of,
+    decide,
+)
 from charlm.training.evaluating import BASELINES, EvaluatedText, open_text
 from charlm.training.interface import Engine, EngineFactory
 from charlm.training.session import Session
@@ -89,7 +95,7 @@ class Preparation:
 def prepare(
     text: Text,
     *,
-    given: Given,
+    user: UserSettings,
     folder: RunFolder,
     engines: EngineFactory,
     session: Session,
@@ -104,7 +110,7 @@ def prepare(
 
     Args:
         text: What is trained on.
-        given: What the user gave.
+        user: What the user gave.
         folder: The folder of the run; the text is written there.
         engines: Makes the engines.
         session: The user of the training.
@@ -122,19 +128,19 @@ def prepare(
     """
     started = session.clock() if started is None else started
     if init is not None:
-        given = replace(given, architecture=init.model.architecture.settings())
-    config = given.check()
+        user = replace(user, architecture=init.model.architecture.settings())
+    config = user.check()
     check_initial_model(config, init)
     sources = as_sources(text)
-    if given.minutes is not None and not is_one_corpus(sources):
-        check_reading(sources, given.minutes)
+    if user.minutes is not None and not is_one_corpus(sources):
+        check_reading(sources, user.minutes)
     known = None if init is None else init.model.vocabulary
     corpus = folder.add_text(sources, config.corpus, known=known, on_event=session.on_event)
-    is_memorized = _is_memorized(given, config, corpus)
+    is_memorized = _is_memorized(user, config, corpus)
     if is_memorized:
         corpus = memorize(corpus, folder.path / CORPUS)
     facts = TextFacts.of(corpus, is_memorized=is_memorized)
-    maker = _Maker(corpus, facts, given, folder.path, engines, session, init, started, measure)
+    maker = _Maker(corpus, facts, user, folder.path, engines, session, init, started, measure)
     decision = maker.decide()
     if decision.minutes is None:
         prepared = maker.prepared(decision, *maker.make(decision))
@@ -147,11 +153,11 @@ def prepare(
     return prepared
 
 
-def _is_memorized(given: Given, config: Config, corpus: Corpus) -> bool:
+def _is_memorized(user: UserSettings, config: Config, corpus: Corpus) -> bool:
     """Return whether a network is to recite the whole text, because it is short or the recipe says so."""
-    if given.recipe is not None:
+    if user.recipe is not None:
         return config.training.until_recited
-    is_free = not given.architecture and "corpus" not in given.overrides
+    is_free = not user.architecture and "corpus" not in user.overrides
     has_one_document = len(corpus.manifest.sources) == 1
     return is_free and has_one_document and len(corpus.ids) < MEMORIZED_CHARACTERS
 
@@ -162,7 +168,7 @@ class _Maker:
 
     corpus: Corpus
     facts: TextFacts
-    given: Given
+    user: UserSettings
     folder: Path
     engines: EngineFactory
     session: Session
@@ -178,7 +184,7 @@ class _Maker:
         spent = self.session.clock() - self.started
         return decide(
             self.facts,
-            self.given,
+            self.user,
             kept=kept,
             tolerance=tolerance,
             costs_of=self.costs,
@@ -281,8 +287,8 @@ def resolve_teacher(config: Config, corpus: Corpus, seed: int, *, engines: Engin
     """
     assert config.training.teachers is not None, "the run has teachers"
     settings = {"seed": seed, "corpus": config.corpus.model_dump(mode="json"), "sampling.length": 0}
-    given = Given(recipe=config.training.teachers.recipe, overrides=nest(settings.items()))
-    decision = decide(TextFacts.of(corpus), given, precision=fastest_precision())
+    user = UserSettings(recipe=config.training.teachers.recipe, overrides=nest(settings.items()))
+    decision = decide(TextFacts.of(corpus), user, precision=fastest_precision())
     return resolve(decision.config, corpus, engines=engines)
 
 
@@ -326,7 +332,7 @@ def resolve(
     """Return the config of a new run, in which nothing is left open, or refuse it.
 
     Args:
-        config: Every setting that the user, the recipe or a search has given.
+        config: Every setting that the user, the recipe or a search has user.
         corpus: The text.
         engines: Makes the engines.
         init: The model whose weights training begins with; None = random weights.

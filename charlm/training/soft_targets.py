@@ -1,6 +1,6 @@
 """The soft targets of a run: what its teachers, and n-grams, give to each next character of the training text.
 
-They are computed once, before training: the teachers read the text in pieces side by side, and the n-grams of each part
+They are computed once, before training: the teachers read the text in segments side by side, and the n-grams of each part
 are counted on the others, since what has counted a text is too sure of it. They are kept in the run as soft_targets.bin
 (float16 [N, V], little-endian, then the SHA-256 of these bytes), so that a resumed run learns from the same bits. Row n
 belongs to the character after position n of the training text.
@@ -26,7 +26,7 @@ from charlm.errors import CharlmError
 from charlm.evaluation.baselines import count_ngrams, predict_ngrams
 from charlm.events import NgramProgress, OnEvent, SoftTargetsDamaged, TeachersReading, ignore
 from charlm.network.model_file import TrainedModel, read_model
-from charlm.network.reading import read_pieces
+from charlm.network.reading import read_segments
 from charlm.network.rnn import Parameters, probabilities
 from charlm.runs.folder import SOFT_TARGETS, TEACHERS, find_model
 from charlm.runs.run import Run
@@ -35,7 +35,7 @@ from charlm.text.corpus import Corpus
 
 DTYPE = np.dtype("<f2")
 STREAMS, WARM_UP = 256, 512
-"""The pieces of the text that are read side by side, and how many characters are read before each of them."""
+"""The segments of the text that are read side by side, and how many characters are read before each of them."""
 MEMORY_SHARE = 0.25
 """The share of the memory that the soft targets may take while they are computed."""
 ROWS_AT_ONCE = 1 << 14
@@ -233,7 +233,7 @@ def compute_soft_targets(
     Args:
         networks: The weights of each network, one or more, with the same V.
         ids: Integers [N + 1], N >= 1.
-        streams: See `charlm.network.reading.read_pieces`.
+        streams: See `charlm.network.reading.read_segments`.
         warm_up: See there.
 
     Returns:
@@ -243,12 +243,12 @@ def compute_soft_targets(
     table = np.empty((len(ids) - 1, networks[0].vocabulary_size), DTYPE)
     width = max(network.width for network in networks)
     read = [
-        read_pieces(network, ids, streams=streams, warm_up=warm_up, width=width)
+        read_segments(network, ids, streams=streams, warm_up=warm_up, width=width)
         for network in networks
     ]
-    for pieces in zip(*read, strict=True):
-        positions, total = pieces[0][1], pieces[0][0]
-        for logits, _ in pieces[1:]:
+    for segments in zip(*read, strict=True):
+        positions, total = segments[0][1], segments[0][0]
+        for logits, _ in segments[1:]:
             total += logits
         table[positions] = probabilities(total / np.float32(len(networks)))
     return table

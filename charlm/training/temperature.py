@@ -18,9 +18,9 @@ from charlm.training.evaluating import EVALUATED_CHARACTERS, one_thread, sampler
 TEMPERATURES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """What is tried, from the lowest on; the last one, the probabilities of the network, is taken if none will do."""
 TEXTS, CHARACTERS = 4, 2000
-"""The texts that are written at a temperature, and the length of each and of a piece of the text that was learnt."""
+"""The texts that are written at a temperature, and the length of each and of a segment of the text that was learnt."""
 SHARE = 0.9
-"""No text may compress to less than this share of what a piece of the text compresses to."""
+"""No text may compress to less than this share of what a segment of the text compresses to."""
 TYPICAL_CHARACTERS = 2 * TEXTS * CHARACTERS
 """What is written until one is found, as a rule: a temperature that will not do is given up at its first bad text."""
 
@@ -56,9 +56,9 @@ def choose_temperature(
         CharlmError: the logits are not finite.
 
     """
-    pieces = _pieces(run)
-    length = max(1, len(pieces[0]))
-    wanted = SHARE * float(np.median([_ratio(piece) for piece in pieces]))
+    segments = _segments(run)
+    length = max(1, len(segments[0]))
+    wanted = SHARE * float(np.median([_ratio(segment) for segment in segments]))
     lower = None
     with one_thread():
         for temperature in TEMPERATURES:
@@ -77,8 +77,8 @@ def choose_temperature(
     return Choice(temperature, f"at {lower:g} the output repeats itself more than the text does")
 
 
-def _pieces(run: Run) -> list[str]:
-    """Return the pieces of CHARACTERS of what a run is evaluated on, or all of it if it is shorter."""
+def _segments(run: Run) -> list[str]:
+    """Return the segments of CHARACTERS of what a run is evaluated on, or all of it if it is shorter."""
     ids, training = (
         run.corpus.split(name, at_most=EVALUATED_CHARACTERS) for name in ("validation", "train")
     )

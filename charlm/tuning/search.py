@@ -38,7 +38,7 @@ from charlm.storage import only_writer, remove_leftovers, write_file, writing
 from charlm.text.corpus import Corpus, is_corpus, open_corpus
 from charlm.text.identity import check_same_text
 from charlm.training.costs import Costs, TextFacts
-from charlm.training.decision import Given, decide
+from charlm.training.decision import UserSettings, decide
 from charlm.training.interface import EngineFactory
 from charlm.training.preparation import as_sources, prepare
 from charlm.training.session import Session
@@ -174,7 +174,7 @@ def search(
             )
         if space.is_advised:
             space = replace(space, recipe=_recipe_for(space, corpus, seconds=length))
-        Given(str(space.recipe), space.overrides({}), minutes=length / 60).check()
+        UserSettings(str(space.recipe), space.overrides({}), minutes=length / 60).check()
         _check_is_same(study, folder, {**space.describe(), "length of trials": length})
         found = _Search(space, folder, corpus, study, engines, session, length, measure)
         found.forget_interrupted_trials()
@@ -269,11 +269,11 @@ class _Search:
 
         session = replace(self.session, on_event=report)
         overrides = self.space.overrides({**trial.params, **FOR_TRIALS})
-        given = Given(str(self.space.recipe), overrides, minutes=self.trial_seconds / 60)
+        user = UserSettings(str(self.space.recipe), overrides, minutes=self.trial_seconds / 60)
         with own_run(_run_of(self.folder, trial.number), session=session) as place:
             prepared = prepare(
                 self.corpus,
-                given=given,
+                user=user,
                 folder=place,
                 engines=self.engines,
                 session=session,
@@ -357,8 +357,8 @@ def _open_text(space: Space, sources: Sequence[str], folder: Path, session: Sess
 
 def _recipe_for(space: Space, corpus: Corpus, *, seconds: float) -> Path:
     """Return the recipe that trials of some seconds search over, if the space names none."""
-    given = Given(overrides=space.overrides({}), minutes=seconds / 60)
-    decision = decide(TextFacts.of(corpus), given, precision=fastest_precision())
+    user = UserSettings(overrides=space.overrides({}), minutes=seconds / 60)
+    decision = decide(TextFacts.of(corpus), user, precision=fastest_precision())
     return find_recipe(str(decision.recipe))
 
 

@@ -109,9 +109,12 @@ def test_a_window_is_scored_from_the_zero_state_among_others_or_alone(
 
 
 def test_estimate_reads_each_piece_after_its_warm_up(parameters: Parameters) -> None:
-    text = TEXT[:22].tolist()  # 21 pairs: pieces of 7
-    pieces = reference.nats(parameters, text[5:15])[2:], reference.nats(parameters, text[12:22])[2:]
-    expected = [*reference.nats(parameters, text[:8]), *pieces[0], *pieces[1]]
+    text = TEXT[:22].tolist()  # 21 pairs: segments of 7
+    segments = (
+        reference.nats(parameters, text[5:15])[2:],
+        reference.nats(parameters, text[12:22])[2:],
+    )
+    expected = [*reference.nats(parameters, text[:8]), *segments[0], *segments[1]]
     estimate = estimate_stream(parameters, TEXT[:22], streams=3, warm_up=2)
     assert estimate.nats_per_char == pytest.approx(np.mean(expected), abs=1e-5)
     assert estimate_stream(parameters, TEXT, streams=1) == mean_score(

@@ -23,7 +23,7 @@ from charlm.network.gradients import (
     read_text,
     spectral_radius,
 )
-from charlm.network.reading import Stepper, read_blocks, read_pieces
+from charlm.network.reading import Stepper, read_blocks, read_segments
 from charlm.network.rnn import Parameters, nats, recur
 
 IDS = np.random.default_rng(1).integers(0, 5, (7, 3))  # [T, B]
@@ -136,7 +136,7 @@ def test_a_kernel_declares_the_parts_that_its_rows_multiply_in_their_order() -> 
     assert rows == [slice(0, 4), slice(4, 7), slice(0, 0)]
 
 
-# Long texts, in blocks and in pieces side by side
+# Long texts, in blocks and in segments side by side
 
 
 TEXT = np.random.default_rng(4).integers(0, 5, 101)
@@ -158,11 +158,11 @@ def test_blocks_give_the_logits_of_the_whole_text(streams: int, block: int, valu
 def test_pieces_give_each_position_once_and_the_logits_of_a_stream_if_the_network_forgets() -> None:
     parameters = random_parameters(layers=2, scale=0.3)
     for streams, warm_up in ((1, 0), (2, 20), (7, 14), (64, 1), (64, 0)):
-        pieces = [*read_pieces(parameters, TEXT, streams=streams, warm_up=warm_up)]
-        assert sorted(np.concatenate([positions for _, positions in pieces])) == [*range(100)]
+        segments = [*read_segments(parameters, TEXT, streams=streams, warm_up=warm_up)]
+        assert sorted(np.concatenate([positions for _, positions in segments])) == [*range(100)]
     expected, _ = parameters.unroll(TEXT[:-1, None], parameters.zero_state(1))
     for streams in (2, 4):
-        for logits, positions in read_pieces(parameters, TEXT, streams=streams, warm_up=20):
+        for logits, positions in read_segments(parameters, TEXT, streams=streams, warm_up=20):
             np.testing.assert_allclose(logits, expected[positions, 0], atol=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""What `charlm runs` tells of a run, from its files, which may be growing or come from a stranger; metrics.jsonl."""
+"""What `charlm runs` tells of a run, from its files, which may still grow or be untrusted; metrics.jsonl."""
 
 import json
 import math

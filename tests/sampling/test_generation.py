@@ -124,13 +124,13 @@ ABC = Vocabulary(("a", "b", "c", None, None), unknown_id=3, end_of_text_id=4)
 
 
 def read(ids: Sequence[int], growing: GrowingText) -> list[str]:
-    """Return the pieces of a text of ids, up to its end."""
-    pieces = []
+    """Return the chunks of a text of ids, up to its end."""
+    chunks = []
     for place, index in enumerate(ids, start=1):
-        pieces.append(growing.read(index, is_last=place == len(ids)))
+        chunks.append(growing.read(index, is_last=place == len(ids)))
         if growing.stopped_by:
             break
-    return pieces
+    return chunks
 
 
 @given(

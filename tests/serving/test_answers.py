@@ -13,7 +13,7 @@ import reference
 from charlm.network.model_file import TrainedModel
 from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
-from charlm.serving.answers import TURN, Answer, Piece, Token, Turnstile
+from charlm.serving.answers import TURN, Answer, Chunk, Token, Turnstile
 from charlm.serving.models import ServedModel
 from charlm.serving.requests import ChatRequest, CompletionRequest, RequestError, parse_request
 from charlm.text.vocabulary import Vocabulary
@@ -42,8 +42,8 @@ def listed(written: AsyncIterator[Any]) -> list[Any]:
 def texts(wanted: Answer) -> list[str]:
     """Return the whole texts of an answer."""
     found = [""] * wanted.count
-    for index, piece in listed(wanted.pieces()):
-        found[index] += piece.text
+    for index, chunk in listed(wanted.chunks()):
+        found[index] += chunk.text
     return found
 
 
@@ -79,9 +79,9 @@ def test_requests_write_in_turn_and_do_not_change_each_other(trained: TrainedMod
 
     async def write(name: str, wanted: Answer) -> str:
         text = ""
-        async for _, piece in wanted.pieces():
+        async for _, chunk in wanted.chunks():
             order.append(name)
-            text += piece.text
+            text += chunk.text
         return text
 
     async def both() -> list[str]:
@@ -123,11 +123,11 @@ def test_the_event_loop_has_a_turn_between_any_two_parts_of_the_work() -> None:
 def test_the_log_probabilities_are_those_of_the_model_itself(trained: TrainedModel) -> None:
     model = replace(trained, vocabulary=Vocabulary(("\n", "a", "b", "c", None), unknown_id=4))
     for count in (0, 2, 20):
-        pieces = listed(
-            answer(model, prompt="ab", logprobs=count, temperature=0.5, max_tokens=40).pieces()
+        chunks = listed(
+            answer(model, prompt="ab", logprobs=count, temperature=0.5, max_tokens=40).chunks()
         )
-        tokens = [token for _, piece in pieces for token in piece.tokens]
-        text = "".join(piece.text for _, piece in pieces)
+        tokens = [token for _, chunk in chunks for token in chunk.tokens]
+        text = "".join(chunk.text for _, chunk in chunks)
         assert "".join(token.text for token in tokens) == text
         assert len(text) == 40
         ids = model.vocabulary.encode("ab" + text).tolist()
@@ -149,10 +149,10 @@ def test_a_repeated_prompt_has_the_log_probabilities_of_its_characters(
 ) -> None:
     prompt = "".join(np.random.default_rng(length).choice([*"ab\n"], length))
     wanted = answer(endless(trained), prompt=prompt, echo=True, logprobs=1, max_tokens=5)
-    pieces = [piece for _, piece in listed(wanted.pieces())]
-    text = "".join(piece.text for piece in pieces)
+    chunks = [chunk for _, chunk in listed(wanted.chunks())]
+    text = "".join(chunk.text for chunk in chunks)
     assert text == prompt + sampled(endless(trained), prompt, length=5)
-    tokens = [token for piece in pieces for token in piece.tokens]
+    tokens = [token for chunk in chunks for token in chunk.tokens]
     assert ("".join(token.text for token in tokens), [token.offset for token in tokens]) == (
         text,
         [*range(len(text))],
@@ -171,15 +171,15 @@ def test_a_repeated_prompt_has_the_log_probabilities_of_its_characters(
 
 def test_a_prompt_can_be_repeated_without_a_text_after_it(trained: TrainedModel) -> None:
     wanted = answer(trained, prompt=["ab", ""], echo=True, max_tokens=0, n=2)
-    pieces = listed(wanted.pieces())
-    assert [(index, piece.text) for index, piece in pieces if piece.text] == [(0, "ab"), (1, "ab")]
-    assert [piece.finish_reason for _, piece in pieces if not piece.text] == ["length"] * 4
+    chunks = listed(wanted.chunks())
+    assert [(index, chunk.text) for index, chunk in chunks if chunk.text] == [(0, "ab"), (1, "ab")]
+    assert [chunk.finish_reason for _, chunk in chunks if not chunk.text] == ["length"] * 4
     assert wanted.usage() == {"prompt_tokens": 2, "completion_tokens": 0, "total_tokens": 2}
 
 
 def test_a_prompt_may_be_ids_with_reserved_ones(trained: TrainedModel) -> None:
     wanted = answer(trained, prompt=[4, 1, 3, 2], echo=True, logprobs=0, max_tokens=0)
-    tokens = [token for _, piece in listed(wanted.pieces()) for token in piece.tokens]
+    tokens = [token for _, chunk in listed(wanted.chunks()) for token in chunk.tokens]
     assert [token.text for token in tokens] == ["<|endoftext|>", "a", "<|unknown|>", "b"]
     assert [token.offset for token in tokens] == [0, 0, 1, 2]
     assert texts(wanted) == ["a\ufffdb"]
@@ -196,13 +196,13 @@ def test_a_text_ends_before_a_stop_text_with_the_tokens_before_it(trained: Train
     whole = sampled(endless(trained), "ab", length=60)
     stop = whole[20:24]
     wanted = answer(endless(trained), prompt="ab", stop=[stop, "no"], logprobs=0, max_tokens=60)
-    ((_, piece),) = listed(wanted.pieces())
-    assert piece.text == whole[: whole.index(stop)]
-    assert ("".join(token.text for token in piece.tokens), piece.finish_reason) == (
-        piece.text,
+    ((_, chunk),) = listed(wanted.chunks())
+    assert chunk.text == whole[: whole.index(stop)]
+    assert ("".join(token.text for token in chunk.tokens), chunk.finish_reason) == (
+        chunk.text,
         "stop",
     )
-    assert piece.tokens[0].likeliest is None
+    assert chunk.tokens[0].likeliest is None
 
 
 def test_usage_counts_what_was_read_and_chosen(trained: TrainedModel) -> None:
@@ -223,7 +223,7 @@ def test_a_completion_joins_the_pieces_of_each_text_and_has_tokens_in_the_legacy
     trained: TrainedModel,
 ) -> None:
     found = answer(trained, prompt="ab", n=2).whole(
-        [[Piece("a"), Piece("b", (), "stop")], [Piece("c", (), "length")]]
+        [[Chunk("a"), Chunk("b", (), "stop")], [Chunk("c", (), "length")]]
     )
     assert found["id"].startswith("cmpl-")
     assert (found["object"], found["model"]) == ("text_completion", "m")
@@ -233,11 +233,11 @@ def test_a_completion_joins_the_pieces_of_each_text_and_has_tokens_in_the_legacy
         {**ended, "index": 1, "text": "c", "finish_reason": "length"},
     ]
     assert found["usage"] == {"prompt_tokens": 2, "completion_tokens": 0, "total_tokens": 2}
-    pieces = [
-        Piece("a", (Token("a", -2.0, None, 0),)),
-        Piece("b", (Token("b", -1.0, {"c": -0.5, "b": -1.0}, 1),), "stop"),
+    chunks = [
+        Chunk("a", (Token("a", -2.0, None, 0),)),
+        Chunk("b", (Token("b", -1.0, {"c": -0.5, "b": -1.0}, 1),), "stop"),
     ]
-    found = answer(trained, logprobs=1).whole([pieces])["choices"][0]["logprobs"]
+    found = answer(trained, logprobs=1).whole([chunks])["choices"][0]["logprobs"]
     assert (found["tokens"], found["token_logprobs"]) == (["a", "b"], [-2.0, -1.0])
     assert found["top_logprobs"] == [None, {"c": -0.5, "b": -1.0}]
     assert found["text_offset"] == [0, 1]
@@ -246,7 +246,7 @@ def test_a_completion_joins_the_pieces_of_each_text_and_has_tokens_in_the_legacy
 def test_a_chat_is_a_message_of_the_assistant_that_comes_back_as_part_of_the_next_turn(
     trained: TrainedModel,
 ) -> None:
-    found = answer(trained, is_chat=True, messages=MESSAGES).whole([[Piece("a\n", (), "stop")]])
+    found = answer(trained, is_chat=True, messages=MESSAGES).whole([[Chunk("a\n", (), "stop")]])
     assert (found["id"][:9], found["object"]) == ("chatcmpl-", "chat.completion")
     (choice,) = found["choices"]
     assert choice["message"] == {"role": "assistant", "content": "a\n", "refusal": None}

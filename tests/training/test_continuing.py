@@ -11,7 +11,7 @@ from charlm.errors import CharlmError
 from charlm.runs.initial_weights import read_initial_model
 from charlm.runs.run import Run, open_run
 from charlm.training.continuing import check_same_run, new_settings
-from charlm.training.decision import Given
+from charlm.training.decision import UserSettings
 
 TEXT = "abcde " * 60
 
@@ -30,22 +30,22 @@ def run(text: Path, tmp_path: Path) -> Run:
     return fake_runs.begin(tmp_path / "run", text=text)
 
 
-def given(*overrides: str, recipe: str | None = "tiny") -> Given:
+def settings_of(*overrides: str, recipe: str | None = "tiny") -> UserSettings:
     """Return what a command gives."""
-    return Given(recipe=recipe, overrides=parse_overrides(overrides))
+    return UserSettings(recipe=recipe, overrides=parse_overrides(overrides))
 
 
 def test_the_command_that_has_begun_the_run_means_it(run: Run, text: Path) -> None:
-    check_same_run(run, [str(text)], given(*SMALL), None)
+    check_same_run(run, [str(text)], settings_of(*SMALL), None)
 
 
 def test_a_text_that_was_moved_is_the_same(run: Run, text: Path) -> None:
     moved = text.rename(text.with_name("moved.txt"))
-    check_same_run(run, [str(moved)], given(*SMALL), None)
+    check_same_run(run, [str(moved)], settings_of(*SMALL), None)
 
 
 def test_without_a_recipe_only_what_is_given_is_compared(run: Run, text: Path) -> None:
-    check_same_run(run, [str(text)], given("model.units=8", recipe=None), None)
+    check_same_run(run, [str(text)], settings_of("model.units=8", recipe=None), None)
 
 
 def test_another_text_is_refused(run: Run, text: Path) -> None:
@@ -53,7 +53,7 @@ def test_another_text_is_refused(run: Run, text: Path) -> None:
     with pytest.raises(
         CharlmError, match=rf"^{run.folder}: the text differs: .*text\.txt has changed since"
     ):
-        check_same_run(run, [str(text)], given(*SMALL), None)
+        check_same_run(run, [str(text)], settings_of(*SMALL), None)
 
 
 @pytest.mark.parametrize("recipe", ["tiny", None], ids=["with a recipe", "without a recipe"])
@@ -62,26 +62,26 @@ def test_another_setting_is_refused_with_both_values(
 ) -> None:
     message = rf"^model\.units: found 9, but the run in {run.folder} has 8; give the same settings"
     with pytest.raises(CharlmError, match=message):
-        check_same_run(run, [str(text)], given(*SMALL, "model.units=9", recipe=recipe), None)
+        check_same_run(run, [str(text)], settings_of(*SMALL, "model.units=9", recipe=recipe), None)
 
 
 def test_another_recipe_is_refused(run: Run, text: Path) -> None:
     with pytest.raises(CharlmError, match=r"^model\..*: found .*, but the run in "):
-        check_same_run(run, [str(text)], given(*SMALL, recipe="default"), None)
+        check_same_run(run, [str(text)], settings_of(*SMALL, recipe="default"), None)
 
 
 def test_missing_teachers_are_refused(text: Path, tmp_path: Path) -> None:
     teachers = "training.teachers={recipe: tiny, seeds: [1]}"
     run = fake_runs.begin(tmp_path / "taught", teachers, text=text)
-    check_same_run(run, [str(text)], given(*SMALL, teachers), None)
+    check_same_run(run, [str(text)], settings_of(*SMALL, teachers), None)
     with pytest.raises(CharlmError, match=r"^training\.teachers.*: found .*, but the run in "):
-        check_same_run(run, [str(text)], given(*SMALL), None)
+        check_same_run(run, [str(text)], settings_of(*SMALL), None)
 
 
 def test_another_setting_of_the_corpus_is_refused(run: Run, text: Path) -> None:
     overrides = (*SMALL, "corpus.validation_fraction=0.3")
     with pytest.raises(CharlmError, match=r"^corpus\.validation_fraction: found 0\.3, but "):
-        check_same_run(run, [str(text)], given(*overrides), None)
+        check_same_run(run, [str(text)], settings_of(*overrides), None)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_what_was_decided_when_the_run_began_is_not_compared(
     wanted: str, found: str, text: Path, tmp_path: Path
 ) -> None:
     run = fake_runs.begin(tmp_path / "decided", found, text=text)
-    check_same_run(run, [str(text)], given(*SMALL, wanted), None)
+    check_same_run(run, [str(text)], settings_of(*SMALL, wanted), None)
 
 
 @pytest.mark.parametrize(
@@ -124,32 +124,32 @@ def test_a_value_that_is_given_is_compared(
 ) -> None:
     run = fake_runs.begin(tmp_path / "decided", found, text=text)
     with pytest.raises(CharlmError, match=wanted.partition("=")[0]):
-        check_same_run(run, [str(text)], given(*SMALL, wanted), None)
+        check_same_run(run, [str(text)], settings_of(*SMALL, wanted), None)
 
 
 @pytest.mark.parametrize(
     "setting", ["training.epochs=3", "training.evaluations=9", "training.schedule.name=constant"]
 )
 def test_what_a_resume_may_change_is_not_compared(setting: str, run: Run, text: Path) -> None:
-    check_same_run(run, [str(text)], given(*SMALL, setting), None)
+    check_same_run(run, [str(text)], settings_of(*SMALL, setting), None)
 
 
 def test_other_initial_weights_are_refused(run: Run, text: Path, model_file: Path) -> None:
     with pytest.raises(
         CharlmError, match=r"the run began with random weights; name the same initial weights"
     ):
-        check_same_run(run, [str(text)], given(*SMALL), read_initial_model(model_file))
+        check_same_run(run, [str(text)], settings_of(*SMALL), read_initial_model(model_file))
 
 
 def test_missing_initial_weights_are_refused(text: Path, model_file: Path, tmp_path: Path) -> None:
     run = fake_runs.begin_run(tmp_path / "run", (), text=text, init=model_file)
-    check_same_run(run, [str(text)], given(), read_initial_model(model_file))
+    check_same_run(run, [str(text)], settings_of(), read_initial_model(model_file))
     with pytest.raises(
         CharlmError, match=r"the run began with the weights of another model; name the same"
     ):
-        check_same_run(run, [str(text)], given(), None)
+        check_same_run(run, [str(text)], settings_of(), None)
 
 
 def test_the_settings_that_change_the_run_are_those_that_are_given(run: Run) -> None:
-    wanted = given("training.steps=70", "training.log_every=5", "model.units=8")
+    wanted = settings_of("training.steps=70", "training.log_every=5", "model.units=8")
     assert new_settings(open_run(run.folder).config, wanted) == {"training.steps": 70}

@@ -20,7 +20,7 @@ from charlm.events import FewSteps, NgramsLeftOut
 from charlm.hardware import FastPrecision
 from charlm.text.batches import fit_batches
 from charlm.training.costs import Costs, CostsOf, TextFacts, estimate_costs, fixed_share
-from charlm.training.decision import CHOICES, Choice, Decision, Given, batches_of, decide
+from charlm.training.decision import CHOICES, Choice, Decision, UserSettings, batches_of, decide
 from charlm.training.schedule import make_schedule
 
 FLOAT32 = FastPrecision("float32", "this processor has no instructions that multiply bfloat16")
@@ -68,8 +68,8 @@ def decide_text(
     **options: Any,
 ) -> Decision:
     """Decide how a run on a text of some characters is trained, with these overrides."""
-    given = Given(recipe=recipe, overrides=parse_overrides(settings), minutes=minutes)
-    return decide(text_of(characters), given, precision=precision, **options)
+    user = UserSettings(recipe=recipe, overrides=parse_overrides(settings), minutes=minutes)
+    return decide(text_of(characters), user, precision=precision, **options)
 
 
 def choices_of(characters: int) -> tuple[Choice, ...]:
@@ -116,10 +116,11 @@ def test_the_size_of_a_recipe_ends_at_its_limit(limit: float) -> None:
     next_larger = replace(largest, training=int(limit))
     fast = costs_on(0.01)
     assert (
-        decide(largest, Given(), precision=FLOAT32, costs_of=fast).recipe == below[index][0].recipe
+        decide(largest, UserSettings(), precision=FLOAT32, costs_of=fast).recipe
+        == below[index][0].recipe
     )
     assert (
-        decide(next_larger, Given(), precision=FLOAT32, costs_of=fast).recipe
+        decide(next_larger, UserSettings(), precision=FLOAT32, costs_of=fast).recipe
         == above[index][0].recipe
     )
 
@@ -230,7 +231,7 @@ def test_a_better_recipe_is_proposed_unless_the_user_limits_the_time(minutes: fl
     limits = [limit for limit, choices in CHOICES.items() if choices[0] in with_better]
     for choice, limit in zip(with_better, limits, strict=True):
         text = TextFacts(training=int(min(limit, 1e9)) - 1, validation=100, vocabulary=VOCABULARY)
-        found = decide(text, Given(minutes=minutes), precision=FLOAT32)
+        found = decide(text, UserSettings(minutes=minutes), precision=FLOAT32)
         assert found.better == (choice.better if minutes is None else None)
 
 
@@ -253,24 +254,26 @@ MEMORIZED = TextFacts(training=902, validation=0, vocabulary=VOCABULARY, is_memo
 
 
 def test_a_text_that_is_to_be_recited_is_memorised() -> None:
-    found = decide(MEMORIZED, Given(), precision=FLOAT32)
+    found = decide(MEMORIZED, UserSettings(), precision=FLOAT32)
     assert (found.recipe, found.config.training.until_recited) == ("memorize", True)
 
 
 def test_a_short_text_with_validation_text_is_not_memorised() -> None:
     found = decide(
-        TextFacts(training=900, validation=100, vocabulary=VOCABULARY), Given(), precision=FLOAT32
+        TextFacts(training=900, validation=100, vocabulary=VOCABULARY),
+        UserSettings(),
+        precision=FLOAT32,
     )
     assert found.recipe == choices_of(1_000)[0].recipe
 
 
 def test_a_short_text_is_not_memorised_with_a_named_recipe() -> None:
     text = TextFacts(training=900, validation=0, vocabulary=VOCABULARY)
-    assert decide(text, Given(recipe="tiny"), precision=FLOAT32).recipe == "tiny"
+    assert decide(text, UserSettings(recipe="tiny"), precision=FLOAT32).recipe == "tiny"
 
 
 def test_a_text_can_be_memorised_within_a_time_limit() -> None:
-    found = decide(MEMORIZED, Given(minutes=1), precision=FLOAT32, costs_of=always(COSTS))
+    found = decide(MEMORIZED, UserSettings(minutes=1), precision=FLOAT32, costs_of=always(COSTS))
     assert (found.recipe, found.minutes) == ("memorize", 1)
 
 
@@ -278,51 +281,51 @@ def test_a_text_can_be_memorised_within_a_time_limit() -> None:
 
 
 def test_an_override_that_only_some_recipes_take_is_accepted_without_a_recipe() -> None:
-    assert Given(overrides=MOMENTUM).check().training.optimizer.momentum == 0.9
+    assert UserSettings(overrides=MOMENTUM).check().training.optimizer.momentum == 0.9
 
 
 def test_an_override_that_the_chosen_recipe_takes_is_used() -> None:
-    found = decide(text_of(MUON_CHARACTERS), Given(overrides=MOMENTUM), precision=FLOAT32)
+    found = decide(text_of(MUON_CHARACTERS), UserSettings(overrides=MOMENTUM), precision=FLOAT32)
     assert found.config.training.optimizer.name == "muon"
     assert found.config.training.optimizer.momentum == 0.9
 
 
 def test_an_override_that_the_named_recipe_does_not_take_is_refused() -> None:
     with pytest.raises(CharlmError, match="adam has no momentum"):
-        Given(recipe="tiny", overrides=MOMENTUM).check()
+        UserSettings(recipe="tiny", overrides=MOMENTUM).check()
 
 
 @pytest.mark.parametrize("recipe", [None, "tiny"])
 def test_an_override_that_no_recipe_takes_is_refused(recipe: str | None) -> None:
     with pytest.raises(CharlmError, match=r"training\.step: .* did you mean training\.steps=5\?"):
-        Given(recipe=recipe, overrides={"training": {"step": 5}}).check()
+        UserSettings(recipe=recipe, overrides={"training": {"step": 5}}).check()
 
 
 def test_a_recipe_that_does_not_exist_is_refused() -> None:
     with pytest.raises(CharlmError, match=r"^tinny: .* did you mean tiny\?"):
-        Given(recipe="tinny").check()
+        UserSettings(recipe="tinny").check()
 
 
 @pytest.mark.parametrize("key", ["steps", "epochs"])
 @pytest.mark.parametrize("recipe", [None, "tiny"])
 def test_minutes_with_another_length_are_refused(recipe: str | None, key: str) -> None:
-    given = Given(recipe=recipe, overrides={"training": {key: 5}}, minutes=3)
+    user = UserSettings(recipe=recipe, overrides={"training": {key: 5}}, minutes=3)
     with pytest.raises(
         CharlmError, match=rf"^minutes 3: sets the length, and so does training\.{key}; "
     ):
-        given.check()
+        user.check()
 
 
 def test_minutes_with_a_length_of_null_are_accepted() -> None:
-    given = Given(overrides={"training": {"epochs": None, "steps": 7}})
-    assert given.length_key == "training.steps"
-    Given(overrides={"training": {"early_stopping": 5}}, minutes=3).check()
+    user = UserSettings(overrides={"training": {"epochs": None, "steps": 7}})
+    assert user.length_key == "training.steps"
+    UserSettings(overrides={"training": {"early_stopping": 5}}, minutes=3).check()
 
 
 @pytest.mark.parametrize("recipe", [None, "tiny"])
 def test_minutes_with_teachers_are_refused(recipe: str | None) -> None:
     with pytest.raises(CharlmError, match=r"^minutes 3: .* training\.teachers=null$"):
-        Given(recipe=recipe, overrides=TEACHERS, minutes=3).check()
+        UserSettings(recipe=recipe, overrides=TEACHERS, minutes=3).check()
 
 
 @pytest.mark.parametrize(
@@ -339,7 +342,7 @@ def test_minutes_with_teachers_are_refused(recipe: str | None) -> None:
 def test_minutes_with_teachers_that_are_not_trained_are_accepted(
     training: Mapping[str, Any],
 ) -> None:
-    Given(recipe="tiny", overrides={"training": training}, minutes=3).check()
+    UserSettings(recipe="tiny", overrides={"training": training}, minutes=3).check()
 
 
 # Precision
@@ -673,7 +676,9 @@ def test_earlier_lengths_that_are_given_with_a_length_are_kept(changed: str) -> 
     """So that an override can describe a run whose length has changed."""
     training = {"steps": 50, "earlier_lengths": [{"until": 10, "steps": 40, "evaluations": 4}]}
     found = decide(
-        text_of(100_000), Given(recipe=changed, overrides={"training": training}), precision=FLOAT32
+        text_of(100_000),
+        UserSettings(recipe=changed, overrides={"training": training}),
+        precision=FLOAT32,
     )
     assert [length.until for length in found.config.training.earlier_lengths] == [10]
     assert found.steps == 50

@@ -30,7 +30,7 @@ from charlm.runs.run import Run, open_run, write_config
 from charlm.text.corpus import Corpus, open_corpus
 from charlm.text.tokenization import tokenize
 from charlm.training.costs import Costs, MachineCosts, TextFacts, estimate_costs
-from charlm.training.decision import CHOICES, Given
+from charlm.training.decision import CHOICES, UserSettings
 from charlm.training.preparation import (
     Preparation,
     Text,
@@ -91,7 +91,7 @@ class Preparing:
         run.mkdir()
         return prepare(
             text,
-            given=Given(recipe=recipe, overrides=parse_overrides(overrides), minutes=minutes),
+            user=UserSettings(recipe=recipe, overrides=parse_overrides(overrides), minutes=minutes),
             folder=RunFolder(run),
             engines=FakeEngines(),
             session=Session(self.events.append, clock=self.clock),

@@ -211,7 +211,7 @@ class Page {
 
   async consume(characters, job, { pace, className }) {
     if (job.isReplaced) return job;
-    const pieces = document.createDocumentFragment(), started = performance.now();
+    const fragment = document.createDocumentFragment(), started = performance.now();
     let count = 0, frameStart = started, reason;
     for (;;) {
       const { value, done } = await characters.next();
@@ -219,11 +219,11 @@ class Page {
         reason = value;
         break;
       }
-      pieces.append(this.makeCharacter(value, className));
+      fragment.append(this.makeCharacter(value, className));
       count++;
       if (pace) await pause(started + (1000 * count) / pace - performance.now());
       if (performance.now() - frameStart > FRAME_MS || pace) {
-        this.show(pieces);
+        this.show(fragment);
         await this.look();
         await nextFrame();
         frameStart = performance.now();
@@ -232,7 +232,7 @@ class Page {
     }
     await characters.return();
     if (job.isReplaced) return job;
-    this.show(pieces);
+    this.show(fragment);
     await this.look();
     if (this.chosen !== null) this.attempt(this.paint());
     return { isDone: true, isReplaced: false, count, reason };
@@ -250,9 +250,9 @@ class Page {
   }
 
   /** Adds characters to the text, and keeps its end in view if it was. */
-  show(pieces) {
+  show(fragment) {
     const box = this.on.text, wasAtEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
-    box.append(pieces);
+    box.append(fragment);
     if (wasAtEnd) box.scrollTop = box.scrollHeight;
   }
 
