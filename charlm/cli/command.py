@@ -1,13 +1,13 @@
-"""What commands are made of: their class, and the types, arguments and options that several of them share.
+"""The class of all commands, and the types, arguments and options that several commands share.
 
-A command has help with examples, and every error is one line and an exit code:
+A command's help ends with examples. Every error is one line on standard error and an exit code:
 
-    0        done, or the reader of standard output has gone
-    1        an error, told in a line on standard error
+    0        done, or standard output was closed
+    1        an error
     2        wrong usage
     128 + n  ended by signal n
 
-A shell completes recipes and runs from names of files: it must be fast.
+Shell completion runs the code that suggests recipes and runs on every key, so it must be fast.
 """
 
 import contextlib
@@ -51,7 +51,7 @@ USUAL_COMMANDS = {
     "version": "--version",
     "help": "--help",
 }
-"""The command by the names that it has in other programs."""
+"""charlm's commands by their names in other programs."""
 USUAL_OPTIONS = {
     "recipe": "--config",
     "name": "--run",
@@ -59,18 +59,18 @@ USUAL_OPTIONS = {
     "output": "--run",
     "outputdir": "--run",
 }
-"""The option by the names that it has in other programs."""
-SPELLINGS = {
+"""charlm's options by their names in other programs."""
+HOW_TO_SET = {
     **dict.fromkeys(["train", "plan", "tokenize", "show"], "use -s {key}={value}"),
     "tune": "in the search space, use fixed: {{{key}: {value}}}",
 }
-"""The advice on a setting, by command."""
+"""How a setting is given to each command that has settings."""
 
 
 class Command(click.Command):
-    """A command of `charlm`, or their group.
+    """A command of `charlm`, or the group of all commands.
 
-    What its docstring says after "Examples:", command lines and below each what it does, ends the help, unbroken.
+    The part of its docstring after "Examples:" is printed at the end of the help as it is.
     """
 
     def __init__(
@@ -82,20 +82,17 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments, or print the help or the version and exit."""
-        arguments = [*args]  # the parser takes its arguments away
+        arguments = [*args]  # click removes what it has parsed
         with _exit_codes(), writing_output():
             try:
                 return super().parse_args(ctx, args)
             except click.NoSuchOption as error:
-                hint = _describe_option(error.option_name, arguments, ctx.command)
-                if hint is None:
-                    similar = _similar(error.option_name, error.possibilities or ())
-                    raise click.NoSuchOption(
-                        error.option_name, possibilities=similar, ctx=ctx
-                    ) from None
-                raise click.UsageError(
-                    f"{error.option_name}: no such option; {hint}", ctx
-                ) from None
+                option = error.option_name
+                hint = _hint_for_option(option, arguments, ctx.command)
+                if hint is not None:
+                    raise click.UsageError(f"{option}: no such option; {hint}", ctx) from None
+                similar = _similar(option, error.possibilities or ())
+                raise click.NoSuchOption(option, possibilities=similar, ctx=ctx) from None
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples."""
@@ -107,7 +104,7 @@ class Commands(Command, click.Group):
     """A group of commands.
 
     Args:
-        sections: The names of the commands by the title under which help lists them.
+        sections: Names of the commands by the title of their section in the help.
 
     """
 
@@ -118,49 +115,51 @@ class Commands(Command, click.Group):
         self.sections = sections
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of all commands, in the order of help."""
+        """Return the names of all commands in the order of the help."""
         return [*chain.from_iterable(self.sections.values())]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write what each command does, under the title that it belongs to."""
+        """Write a line for each command, by section."""
         width = max(map(len, self.list_commands(ctx)))
         for title, names in self.sections.items():
-            rows = [
-                (f"{name:{width}}", self.commands[name].get_short_help_str(limit=200))
-                for name in names
-            ]
+            rows = []
+            for name in names:
+                about = self.commands[name].get_short_help_str(limit=200)
+                rows.append((name.ljust(width), about))
             with formatter.section(title):
                 formatter.write_dl(rows)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command that is named; an unknown name is answered with the command that was probably meant."""
+        """Return the named command; the error for an unknown name suggests another."""
         try:
             return super().resolve_command(ctx, args)
         except click.NoSuchCommand as error:
-            group = f"charlm {ctx.info_name}" if ctx.parent else "charlm"
-            meant = _meant_command(
-                error.command_name, self.commands, {} if ctx.parent else USUAL_COMMANDS
-            )
-            hint = f"; did you mean {group} {meant}?" if meant else ""
+            if ctx.parent is None:
+                group = "charlm"
+                similar = _similar_command(error.command_name, self.commands, USUAL_COMMANDS)
+            else:
+                group = f"charlm {ctx.info_name}"
+                similar = _similar_command(error.command_name, self.commands, {})
+            hint = f"; did you mean {group} {similar}?" if similar else ""
             raise click.UsageError(f"{error.command_name}: no such command{hint}", ctx) from None
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that was named, and write what is left of its results."""
+        """Run the named command, and flush standard output."""
         with _exit_codes():
             result = super().invoke(ctx)
             write_result("")
             return result
 
 
-def _meant_command(name: str, commands: Iterable[str], usual: Mapping[str, str]) -> str | None:
-    """Return the command that an unknown name probably means; None if no name is similar.
+def _similar_command(name: str, commands: Iterable[str], usual: Mapping[str, str]) -> str | None:
+    """Return the command that an unknown name probably means, or None.
 
     Args:
         name: The unknown name.
-        commands: The names of the commands.
-        usual: The commands by the names that they have in other programs.
+        commands: Names of the commands.
+        usual: Commands by their names in other programs.
 
     """
     if name in usual:
@@ -170,86 +169,91 @@ def _meant_command(name: str, commands: Iterable[str], usual: Mapping[str, str])
 
 
 def _similar(option: str, options: Iterable[str]) -> list[str]:
-    """Return the options that are spelt like a given one even without their dashes, which all options share."""
+    """Return the options with a similar name; the dashes, which all have, do not count."""
     return [name for name in options if nearest(_plain(option), [_plain(name)])]
 
 
-def _describe_option(option: str, arguments: Sequence[str], command: click.Command) -> str | None:
-    """Return the advice on an unknown option: another option, or a setting of the command.
+def _hint_for_option(option: str, arguments: Sequence[str], command: click.Command) -> str | None:
+    """Return which option or setting to use for an unknown option, or None.
 
     Args:
-        option: The option, with its dashes.
-        arguments: The arguments of the command, among them the option and its value.
+        option: The unknown option, with its dashes.
+        arguments: All arguments of the command.
         command: The command.
-
-    Returns:
-        The end of a message; None if no option or setting has such a name.
 
     """
     from charlm.config.schema import DECIDED_BY_THE_SEARCH
 
-    if command.name not in SPELLINGS:
+    if command.name not in HOW_TO_SET:
         return None
-    word, given = _plain(option), _value_of(option, arguments)
+    word = _plain(option)
+    value = _value_of(option, arguments)
     if USUAL_OPTIONS.get(word) in _option_names(command):
-        return f"use {USUAL_OPTIONS[word]} {shlex.quote(given or 'VALUE')}"
-    is_off = word.startswith("no")  # as in --no-shuffle: the name of no setting begins so
-    key = _meant_setting(word.removeprefix("no"), command)
+        return f"use {USUAL_OPTIONS[word]} {shlex.quote(value or 'VALUE')}"
+    is_off = word.startswith("no")  # --no-shuffle; no setting begins with these letters
+    key = _similar_setting(word.removeprefix("no"), command)
     if key is None:
         return None
     if command.name == "tune" and key in DECIDED_BY_THE_SEARCH:
         return f"{key} cannot be set for a search: {DECIDED_BY_THE_SEARCH[key]}"
-    values = ("false", "null") if is_off else (given, "true")
-    return SPELLINGS[command.name].format(key=key, value=shlex.quote(_first_valid(key, values)))
+    candidates = ("false", "null") if is_off else (value, "true")
+    valid = shlex.quote(_first_valid(key, candidates))
+    return HOW_TO_SET[command.name].format(key=key, value=valid)
 
 
 def _option_names(command: click.Command) -> set[str]:
-    """Return the names of the options of a command, with their dashes."""
     return {name for param in command.params for name in param.opts}
 
 
-def _meant_setting(word: str, command: click.Command) -> str | None:
-    """Return the dotted key of the setting of a command that a word names; None if there is none, or an option."""
+def _similar_setting(word: str, command: click.Command) -> str | None:
+    """Return the dotted key of the setting that a word names, or None.
+
+    If a real option has the nearest name, the answer is None too: click then suggests that option.
+    """
     from charlm.config.file import key_for_value, named_settings
 
     section = "corpus." if command.name == "tokenize" else ""
-    names = {_plain(name): key for name, key in named_settings().items() if key.startswith(section)}
-    near = nearest(word, names.keys() - USUAL_OPTIONS.keys(), similarity=0.85)
+    keys = {_plain(name): key for name, key in named_settings().items() if key.startswith(section)}
+    near = nearest(word, keys.keys() - USUAL_OPTIONS.keys(), similarity=0.85)
     if near is None or near in map(_plain, _option_names(command)):
         return None
-    return key_for_value(names[near])
+    return key_for_value(keys[near])
 
 
 def _first_valid(key: str, values: Iterable[str | None]) -> str:
-    """Return the first of some values, as YAML, that a setting may have; VALUE if it may have none of them."""
+    """Return the first of these YAML values that is valid for a setting, or VALUE."""
     from charlm.config.file import is_valid
 
-    return next(
-        (value for value in values if value is not None and is_valid(f"{key}={value}")), "VALUE"
-    )
+    for value in values:
+        if value is not None and is_valid(f"{key}={value}"):
+            return value
+    return "VALUE"
 
 
 def _plain(name: str) -> str:
-    """Return the name of an option or a setting without dashes and underscores."""
+    """Return the name of an option or a setting in lower case, without dashes and underscores."""
     return name.lower().replace("-", "").replace("_", "")
 
 
 def _value_of(option: str, arguments: Sequence[str]) -> str | None:
-    """Return the word that follows an option, which may be its value; None if there is none."""
+    """Return the word after an option, which may be its value, or None."""
     for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True):
         name, equals, value = argument.partition("=")
-        if name == option and equals:
+        if name != option:
+            continue
+        if equals:
             return value
-        if name == option and not following.startswith("-"):
+        if not following.startswith("-"):
             return following
     return None
 
 
 @contextlib.contextmanager
 def _exit_codes() -> Iterator[None]:
-    """Turn the errors of a block into a line and an exit code.
+    """Turn every error in the block into a line and an exit code.
 
-    Click does so with usage errors. They quote arguments, which may be long or have characters that control a terminal.
+    click handles usage errors itself, but they quote arguments, which may be long or contain
+    control characters.
     """
     try:
         yield
@@ -259,7 +263,7 @@ def _exit_codes() -> Iterator[None]:
     except OutputClosedError:
         sys.exit(0)
     except CharlmError as error:
-        hint = "" if error.advice is None else f"; {_describe(error.advice)}"
+        hint = "" if error.advice is None else f"; {_advised_command(error.advice)}"
         message, *problems = error.lines
         say_error(f"{message}{hint}")
         for problem in problems:
@@ -282,7 +286,7 @@ def _exit_codes() -> Iterator[None]:
 
 
 def missing_package(command: str, error: ModuleNotFoundError) -> CharlmError:
-    """Return the error for a command that needs an optional package, which is not installed."""
+    """Return the error for a command whose optional package is not installed."""
     from charlm.hardware import install_command
 
     package = str(error.name).partition(".")[0]
@@ -291,19 +295,18 @@ def missing_package(command: str, error: ModuleNotFoundError) -> CharlmError:
     )
 
 
-def _describe(advice: Advice) -> str:
-    """Return the command that helps after an error."""
+def _advised_command(advice: Advice) -> str:
     path = "" if advice.path is None else as_argument(advice.path)
     commands = {
         "train": "train one with: charlm train",
-        "begin": f"begin it again with: charlm train TEXT -r {path}",
-        "use as text": f"to train on this text: charlm train {path}; to score it: charlm evaluate RUN {path}",
-        "name a text": f"name one: charlm evaluate {path} TEXT, or charlm inspect {path} --text TEXT --out REPORT.html",
+        "begin": f"start it again with: charlm train TEXT -r {path}",
+        "use as text": f"to train on this text: charlm train {path}; "
+        f"to score it: charlm evaluate RUN {path}",
+        "name a text": f"name one: charlm evaluate {path} TEXT, "
+        f"or charlm inspect {path} --text TEXT --out REPORT.html",
         "resume": f"continue it with: charlm train --resume -r {path}",
-        "lower the learning rate": (
-            "the last checkpoint is whole; continue from it with: "
-            f"charlm train --resume -r {path} -s training.optimizer.learning_rate=X"
-        ),
+        "lower the learning rate": "the last checkpoint is intact; continue from it with: "
+        f"charlm train --resume -r {path} -s training.optimizer.learning_rate=X",
         "list runs": f"charlm runs lists the runs under {path}/",
     }
     return commands[advice.kind]
@@ -313,13 +316,18 @@ Suggestions = list[CompletionItem[str]]
 
 
 def _suggest(names: Mapping[str, str | None], incomplete: str) -> Suggestions:
-    """Return files, and those of some names, by what they mean, that begin with what was typed."""
-    found = [
-        CompletionItem(name, help=meaning)
-        for name, meaning in names.items()
-        if name.startswith(incomplete)
-    ]
-    return [CompletionItem("", type="file"), *found]
+    """Return the files and the names that begin with what was typed.
+
+    Args:
+        names: The help text for each name.
+        incomplete: The text that was typed.
+
+    """
+    suggestions: Suggestions = [CompletionItem("", type="file")]
+    for name, about in names.items():
+        if name.startswith(incomplete):
+            suggestions.append(CompletionItem(name, help=about))
+    return suggestions
 
 
 def suggest_recipes(_: click.Context, _param: click.Parameter, incomplete: str) -> Suggestions:
@@ -337,7 +345,7 @@ def suggest_runs(_: click.Context, _param: click.Parameter, incomplete: str) -> 
 
 
 def suggest_models(_: click.Context, _param: click.Parameter, incomplete: str) -> Suggestions:
-    """Return the runs under runs/ and the models that come with charlm, and files."""
+    """Return the runs under runs/, the models that come with charlm, and files."""
     from charlm.config.recipes import shipped_models
     from charlm.runs.folder import run_names
 
@@ -347,7 +355,8 @@ def suggest_models(_: click.Context, _param: click.Parameter, incomplete: str) -
 class NonEmptyPath(click.Path):
     """A path that is not empty.
 
-    An empty argument is usually a shell variable without a value. Python would take it for the current folder.
+    An empty argument is usually an unset shell variable. Python would read it as the current
+    folder.
     """
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -358,44 +367,51 @@ class NonEmptyPath(click.Path):
 
 
 PATH = NonEmptyPath(path_type=Path)
-COUNT, NATURAL = click.IntRange(min=1), click.IntRange(min=0)
+COUNT = click.IntRange(min=1)
+NATURAL = click.IntRange(min=0)
 POSITIVE = click.FloatRange(min=0, min_open=True)
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 host_option = click.option(
-    "--host", default="127.0.0.1", help="Address to listen at; 0.0.0.0 = for other machines too."
+    "--host",
+    default="127.0.0.1",
+    help="Address to listen on; 0.0.0.0 = reachable from other machines.",
 )
 
 
 def port_option(default: int) -> Decorator:
     """Return the option --port."""
-    port = click.IntRange(0, 65535)
     return click.option(
         "--port",
-        type=port,
+        type=click.IntRange(0, 65535),
         metavar="N",
         default=default,
-        help="Port to listen at; 0 = any free one.",
+        help="Port to listen on; 0 = any free port.",
     )
 
 
 def recipe_option(default: str) -> Decorator:
-    """Return the option --config; `default` says which recipe is used without it."""
-    text = f"Recipe: a name of those that charlm comes with, or a YAML file.  [default: {default}]"
-    recipe: dict[str, Any] = {
-        "type": NonEmptyPath(),
-        "shell_complete": suggest_recipes,
-        "metavar": "NAME|FILE",
-    }
-    return click.option("-c", "--config", "recipe", help=text, **recipe)
+    """Return the option --config; `default` is the help text for the recipe used without it."""
+    return click.option(
+        "-c",
+        "--config",
+        "recipe",
+        type=NonEmptyPath(),
+        shell_complete=suggest_recipes,
+        metavar="NAME|FILE",
+        help=f"Recipe: the name of one that comes with charlm, or a YAML file.  "
+        f"[default: {default}]",
+    )
 
 
 set_option = click.option(
-    *("-s", "--set", "overrides"),
+    "-s",
+    "--set",
+    "overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Override one setting by its dotted key, for instance model.units=256; can be repeated.",
+    help="Change one setting by its dotted key, for example model.units=256; can be repeated.",
 )
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON value and nothing else."
@@ -409,29 +425,29 @@ quiet_option = click.option(
     help="Print only the result and errors.",
 )
 
-_NAME = "or a part of a name that only one run under runs/ has"
+_PART_OF_A_NAME = "a unique part of the name of a run under runs/"
 model_argument = click.argument(
     "model",
     required=False,
     type=PATH,
     shell_complete=suggest_models,
-    help=f"A run or a model file, {_NAME}; or river-plays, the model that comes with charlm.  "
-    "[default: the newest run]",
+    help=f"A run, a model file, or {_PART_OF_A_NAME}; or river-plays, the model that comes with "
+    "charlm.  [default: the newest run]",
 )
 models_argument = click.argument(
     "runs",
     nargs=-1,
     type=PATH,
     shell_complete=suggest_models,
-    help=f"Runs or model files, {_NAME}.  [default: the newest run]",
+    help=f"Runs, model files, or {_PART_OF_A_NAME}.  [default: the newest run]",
 )
 text_argument = click.argument(
     "text",
     nargs=-1,
     type=PATH,
-    callback=lambda _context, _param, found: found or None,
-    help="Text: files, folders, .gz files, - for standard input; or one folder that tokenize "
-    "wrote.  [default: the plays that come with charlm]",
+    callback=lambda _context, _param, paths: paths or None,
+    help="Text: files, folders, .gz files, or - for standard input; or a folder made by charlm "
+    "tokenize.  [default: the plays that come with charlm]",
 )
 
 _LENGTH_OPTIONS = (
@@ -439,27 +455,28 @@ _LENGTH_OPTIONS = (
         "--epochs",
         type=COUNT,
         metavar="N",
-        help="Passes over the training text.  [default: the length in the recipe]",
+        help="Passes over the training text.  [default: as in the recipe]",
     ),
     click.option(
         "--minutes",
         type=POSITIVE,
         metavar="X",
-        help="Time limit of the whole command: as many steps as fit into X minutes.  [default: no limit]",
+        help="Time limit for the whole command; as many steps are taken as fit.  "
+        "[default: no limit]",
     ),
     click.option(
         "--init",
         type=PATH,
         metavar="MODEL",
         shell_complete=suggest_models,
-        help="Begin with the weights of another model, a run or a model file; characters are matched by what they "
-        "are.  [default: random weights]",
+        help="Start from the weights of another run or model file; characters that both texts "
+        "have keep their weights.  [default: random weights]",
     ),
 )
 
 
 def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add what `train` and `plan` share: the text, the recipe, settings, the length and the initial weights."""
+    """Add the arguments and options that `train` and `plan` share."""
     recipe = recipe_option("the recipe with the lowest expected loss for the text and the time")
     for option in reversed((text_argument, recipe, set_option, *_LENGTH_OPTIONS)):
         command = option(command)

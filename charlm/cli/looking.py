@@ -1,4 +1,4 @@
-"""The commands that show what a network does and how it was trained: `inspect` and `tensorboard`."""
+"""The commands `inspect` and `tensorboard`."""
 
 import signal
 import sys
@@ -28,30 +28,29 @@ from charlm.errors import CharlmError
     "--text",
     type=PATH,
     metavar="FILE",
-    help="File, folder of files, corpus, or - for standard input.  [default: the validation part of the text that the "
-    "model was trained on]",
+    help="File, folder of files, corpus, or - for standard input.  "
+    "[default: the validation part of the model's own text]",
 )
-@click.option("--out", type=PATH, metavar="FILE.html", help="Page to write.")
+@click.option("--out", type=PATH, metavar="FILE.html", help="File for the report.")
 @json_option
 def inspect(*, as_json: bool, **options: Any) -> None:
-    """Show what a network does: how far it remembers, what its units follow, where it errs.
+    """Show how a network works: how far it remembers, what its units detect, where it errs.
 
-    The page holds the text coloured by surprise, the usable context, gradients by lag, Lyapunov exponents, units and
-    more, and ends with what to try next. It is one file that loads nothing from elsewhere. Several runs share their
-    axes; runs that differ only in their seeds are averaged. Name the page with --out, or print the numbers with
-    --json.
+    The report shows the text coloured by surprise, the usable context, gradients by lag, Lyapunov
+    exponents, units and more, and ends with what to try next. It is one self-contained HTML file.
+    Several runs are drawn in the same axes; runs that differ only in their seeds are averaged.
 
     Examples:
       charlm inspect --out report.html
-        a page about the newest run
+        a report on the newest run
       charlm inspect small large --out report.html
         two runs in the same axes
       charlm inspect --text mytext.txt --json
-        the numbers, for another text
+        the numbers, measured on another text
 
     """
     if options["out"] is None and not as_json:
-        raise click.UsageError("name a page with --out FILE.html, or print the numbers with --json")
+        raise click.UsageError("add --out FILE.html for a report, or --json for the numbers")
     from charlm.inspection.inspecting import inspect_runs, to_json
 
     with ProgressDisplay() as display:
@@ -63,9 +62,9 @@ def inspect(*, as_json: bool, **options: Any) -> None:
 
 
 KEPT = "text=100000"
-"""TensorBoard keeps all texts of a tag, not only ten. 0, its word for all, shows none in version 2.21."""
+"""How many texts of a tag TensorBoard shows; its default is 10, and 0 for all is broken in 2.21."""
 CHARTS = "?smoothing=0#timeseries"
-"""The tab TIME SERIES at the address of TensorBoard, without smoothing, which would draw a falling loss too high."""
+"""Address of the TIME SERIES tab; smoothing is off because it draws a falling loss too high."""
 
 
 @click.command(cls=Command)
@@ -74,21 +73,22 @@ CHARTS = "?smoothing=0#timeseries"
     required=False,
     type=PATH,
     shell_complete=suggest_runs,
-    help="Folder of runs, or a run, or a part of a name that only one run under runs/ has.  [default: runs/]",
+    help="Folder of runs, a run, or a unique part of the name of a run under runs/.  "
+    "[default: runs/]",
 )
 @host_option
 @port_option(6006)
 def tensorboard(*, runs: Path | None, host: str, port: int) -> None:
-    """Open TensorBoard on runs.
+    """Start TensorBoard.
 
-    The first chart has the loss of each run on the training text, on the validation text, and of a 5-gram model. Runs
-    that begin later appear. Ctrl-C ends it.
+    The first chart shows the training and validation loss of each run, and the validation loss of
+    a 5-gram model. New runs appear while it is open. Ctrl-C stops it.
 
     Examples:
       charlm tensorboard
         all runs under runs/, at http://127.0.0.1:6006
       charlm tensorboard tiny --port 0
-        one run, at any free port
+        one run, on any free port
 
     """
     from charlm.runs.folder import RUNS, find_run, is_run
@@ -99,20 +99,21 @@ def tensorboard(*, runs: Path | None, host: str, port: int) -> None:
     address = _launch(
         "--logdir", str(folder), "--samples_per_plugin", KEPT, "--host", host, "--port", str(port)
     )
-    say(f"TensorBoard (Ctrl-C ends it): {address}{CHARTS}")
-    say("to enlarge a chart, press the frame at its top right")
+    say(f"TensorBoard (Ctrl-C stops it): {address}{CHARTS}")
+    say("to enlarge a chart, click the frame at its top right")
     if not is_run(folder):
-        say("to compare the runs by their validation loss, type validation into Filter runs")
+        say("to compare validation losses only, type validation into Filter runs")
     signal.pause()
 
 
 def _launch(*arguments: str) -> str:
-    """Start TensorBoard in a thread, and return its address once it listens.
+    """Start TensorBoard in a thread, and return its address when it accepts connections.
 
-    It does without TensorFlow, by its own hook: importing that takes seconds and writes messages.
+    Importing TensorFlow would take seconds and print messages. The module `notf` tells TensorBoard
+    to do without it.
 
     Raises:
-        CharlmError: it cannot listen there.
+        CharlmError: TensorBoard cannot listen on this address.
 
     """
     sys.modules["tensorboard.compat.notf"] = types.ModuleType("notf")

@@ -1,7 +1,7 @@
-"""The command `charlm`: the group of all commands, and those of the setup: recipes, versions, completion.
+"""The command `charlm`, and the commands for recipes, versions and shell completion.
 
-Only click is imported at the top of the command modules, so that the help and the first character come at once; each
-command imports what it calls inside its body.
+Command modules import only click at the top, so that help appears immediately. Each command
+imports the code that it calls inside its body.
 """
 
 import io
@@ -23,7 +23,7 @@ SECTIONS = {
     "Look at runs": ("runs", "inspect", "tensorboard"),
     "Setup": ("config", "info", "completion"),
 }
-"""The commands by the title under which help lists them."""
+"""Names of the commands by the title of their section in the help."""
 
 
 @click.group(
@@ -35,29 +35,35 @@ SECTIONS = {
 def main() -> None:
     """Train, watch and sample character-level SimpleRNN language models.
 
-    Results go to standard output, everything else to standard error. The exit code is 0 if a command is done, 1 if it
-    failed, and 2 for wrong usage.
+    Results go to standard output, everything else to standard error. The exit code is 0 if the
+    command succeeded, 1 if it failed, and 2 for wrong usage.
 
     Examples:
       charlm train mytext.txt
-        train a model on a text; it is a run under runs/
+        train a model on a text; the run is saved under runs/
       charlm sample
-        write text from the newest run
+        generate text with the newest run
       charlm COMMAND --help
-        what a command does, its options and examples
+        show the options and examples of a command
 
     """
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in {
-        "strict",
-        "surrogateescape",
-    }:
-        sys.stdout.reconfigure(errors="backslashreplace")  # not every encoding has every character
+    stdout = sys.stdout
+    if isinstance(stdout, io.TextIOWrapper) and stdout.errors in {"strict", "surrogateescape"}:
+        stdout.reconfigure(errors="backslashreplace")  # its encoding may lack some characters
 
 
 for command in (
-    *(training.train, training.plan, training.tokenize, training.tune),
-    *(models.sample, models.evaluate, models.serve, models.export),
-    *(runs.runs, looking.inspect, looking.tensorboard),
+    training.train,
+    training.plan,
+    training.tokenize,
+    training.tune,
+    models.sample,
+    models.evaluate,
+    models.serve,
+    models.export,
+    runs.runs,
+    looking.inspect,
+    looking.tensorboard,
 ):
     main.add_command(command)
 
@@ -68,27 +74,26 @@ def config() -> None:
 
     Examples:
       charlm config list
-        the recipes that charlm comes with
+        list the recipes that come with charlm
       charlm config show shakespeare > mine.yaml
-        a recipe of your own, with every setting, to edit
+        start a recipe of your own, with every setting
 
     """
 
 
 @config.command("list", cls=Command)
 def list_() -> None:
-    """List the recipes that charlm comes with: what each is for, and its time and score on a named machine.
+    """List the recipes that come with charlm: purpose, training time and score.
 
     Examples:
       charlm config list
-        names, and what each is for
+        names and purposes
 
     """
     from charlm.config.recipes import describe_recipe, recipe_names
 
-    recipes = {name: describe_recipe(name) for name in recipe_names()}
     page = click.HelpFormatter(width=terminal_width())
-    page.write_dl(list(recipes.items()))
+    page.write_dl([(name, describe_recipe(name)) for name in recipe_names()])
     print_result(*page.getvalue().splitlines())
 
 
@@ -97,7 +102,7 @@ def list_() -> None:
     "name",
     metavar="NAME|FILE",
     shell_complete=suggest_recipes,
-    help="Recipe: a name of those that charlm comes with, or a YAML file.",
+    help="Recipe: the name of one that comes with charlm, or a YAML file.",
 )
 @set_option
 def show(*, name: str, overrides: tuple[str, ...]) -> None:
@@ -105,9 +110,9 @@ def show(*, name: str, overrides: tuple[str, ...]) -> None:
 
     Examples:
       charlm config show tiny
-        every value that the recipe tiny trains with
+        show every value of the recipe tiny
       charlm config show mine.yaml -s model.units=64
-        a file with one value replaced
+        show a recipe file with one value changed
 
     """
     from charlm.config.file import dump_config, load_config
@@ -120,12 +125,12 @@ def show(*, name: str, overrides: tuple[str, ...]) -> None:
 def schema() -> None:
     """Print the JSON Schema of a recipe: every setting with its meaning, values and default.
 
-    An editor that knows YAML schemas completes and checks a recipe whose first line is
+    An editor that supports YAML schemas completes and checks a recipe whose first line is
     "# yaml-language-server: $schema=schema.json".
 
     Examples:
       charlm config schema > schema.json
-        a file that an editor can check recipes with
+        write the schema for your editor
 
     """
     from charlm.config.schema import Config
@@ -138,13 +143,11 @@ def schema() -> None:
     "shell", type=click.Choice(["bash", "zsh", "fish"]), help="bash (4.4 or newer), zsh or fish."
 )
 def completion(*, shell: str) -> None:
-    """Print the script with which a shell completes charlm.
-
-    It completes commands, options, recipes and runs. A key takes a tenth of a second: nothing heavy is imported.
+    """Print a script that completes commands, options, recipes and runs in your shell.
 
     Examples:
       charlm completion bash >> ~/.bashrc
-        for every bash that starts from now on
+        for every bash started from now on
       charlm completion zsh >> ~/.zshrc
         for zsh, after the line with compinit
       charlm completion fish > ~/.config/fish/completions/charlm.fish
@@ -153,20 +156,21 @@ def completion(*, shell: str) -> None:
     """
     from click.shell_completion import get_completion_class
 
-    found = get_completion_class(shell)
-    assert found is not None
-    print_result(*found(main, {}, "charlm", "_CHARLM_COMPLETE").source().splitlines())
+    completion_class = get_completion_class(shell)
+    assert completion_class is not None
+    script = completion_class(main, {}, "charlm", "_CHARLM_COMPLETE").source()
+    print_result(*script.splitlines())
 
 
 @main.command(cls=Command)
 def info() -> None:
-    """Show versions, machine and paths, to paste into an issue.
+    """Show versions, machine and paths, to paste into a bug report.
 
-    Nothing is sent anywhere, and TensorFlow is not imported. A package that is not installed is shown as a dash.
+    Nothing is sent anywhere. A dash means that a package is not installed.
 
     Examples:
       charlm info
-        what a report of a problem should have
+        everything that a bug report should contain
 
     """
     from charlm.config.recipes import CONFIGS
@@ -196,8 +200,7 @@ def info() -> None:
         "recipes": str(CONFIGS),
         "runs": str(RUNS.resolve()),
     }
-    rows = [
-        (name.replace("_", " "), "-" if value is None else str(value))
-        for name, value in facts.items()
-    ]
+    rows = []
+    for name, value in facts.items():
+        rows.append((name.replace("_", " "), "-" if value is None else str(value)))
     print_result(*align(rows, text_columns={0, 1}))

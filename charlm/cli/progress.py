@@ -1,4 +1,4 @@
-"""Show the events of a long task: as lines on standard error, and as a progress bar on a terminal."""
+"""Events as lines on standard error, and as a progress bar on a terminal."""
 
 import contextlib
 import os
@@ -18,26 +18,21 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 COLUMNS = 80
-"""Width of a line if standard error is not a terminal, or its width is not known."""
+"""Line width if standard error is not a terminal or its width is unknown."""
 PREFIX_COLUMNS = len("charlm: ")
 """Width of the prefix of every line."""
 MIN_SAMPLE_COLUMNS = 12
-"""Width of the shortest part of a sample that is shown."""
+"""Smallest width of a sample that is worth showing."""
 WRAPPED = (events.Decided, events.NgramsLeftOut, events.FewSteps, events.Started)
-"""Events whose lines may be long."""
+"""Events whose lines are wrapped because they may be long."""
 FIRST_LINE_SECONDS = 0.5
-"""The longest time that a command is silent in the beginning."""
+"""Longest silence at the start of a command."""
 LONG_TEXT = 500_000
-"""Characters of a text that takes long to score."""
+"""Length of a text that takes long to score, in characters."""
 
 
 def line_columns(descriptor: int = 2) -> int:
-    """Return the width of a line on standard error, without the prefix.
-
-    Args:
-        descriptor: The file descriptor of standard error.
-
-    """
+    """Return the width of a line on standard error without the prefix, in columns."""
     columns = 0
     with contextlib.suppress(OSError):  # not a terminal
         columns = os.get_terminal_size(descriptor).columns
@@ -45,44 +40,41 @@ def line_columns(descriptor: int = 2) -> int:
 
 
 def describe(event: Event, *, columns: int = COLUMNS - PREFIX_COLUMNS) -> list[str]:
-    """Return an event as lines for the user; none if it only moves a progress bar.
+    """Return the lines that describe an event; none if it only moves a progress bar.
 
     Args:
         event: The event.
-        columns: The width of the line of an evaluation, which is cut. What was decided and the problems of a text are
-            wrapped.
+        columns: Largest width of the line for an evaluation.
 
     """
     inner = event.event if isinstance(event, events.TeacherEvent) else event
     if isinstance(inner, events.Evaluated):
         return [_describe_evaluation(inner, columns)]
-    if isinstance(event, WRAPPED):
-        width = COLUMNS - PREFIX_COLUMNS
-        return [
-            part
-            for line in _lines(event)
-            for part in wrap(line.split(" "), width, next_indent="  ")
-        ]
-    return [*_lines(event)]
-
-
-def _lines(event: Event) -> Iterator[str]:
-    """Yield an event as lines of any width."""
-    for describe_part in (_describe_start, _describe_resume, _describe_training, _describe_others):
-        yield from describe_part(event)
+    lines = [
+        *_describe_start(event),
+        *_describe_resume(event),
+        *_describe_training(event),
+        *_describe_others(event),
+    ]
+    if not isinstance(event, WRAPPED):
+        return lines
+    wrapped: list[str] = []
+    for line in lines:
+        wrapped += wrap(line.split(" "), COLUMNS - PREFIX_COLUMNS, next_indent="  ")
+    return wrapped
 
 
 def _describe_start(event: Event) -> Iterator[str]:
-    """Yield the lines of an event before a run begins."""
+    """Yield the lines for an event before a run starts."""
     match event:
         case events.EngineStarting():
-            yield "loading TensorFlow, which takes some seconds"
+            yield "loading TensorFlow, which takes a few seconds"
         case events.ThreadsKept():
-            yield "TensorFlow was used before in this program and keeps its threads: training is slower"
+            yield "training is slower: this program used TensorFlow before, which keeps its threads"
         case events.WaitingForWorkers(worker, others):
             yield f"TF_CONFIG: this is worker {worker}; waiting for {counted(others, 'other worker')}"
         case events.KernelCompiling(compiler, limit):
-            yield f"kernel: compiling it once for this processor with {compiler}, at most {limit} s"
+            yield f"kernel: compiling with {compiler}, once per processor, at most {limit} s"
         case events.KernelNotKept(problem):
             yield f"kernel: compiled for this process only: {problem}"
         case events.SettingReplaced(key, used, problem, changes_bits):
@@ -91,35 +83,36 @@ def _describe_start(event: Event) -> Iterator[str]:
         case events.Decided():
             yield from _describe_decision(event)
         case events.NgramsLeftOut(None, memory_bytes):
-            yield f"training without n-grams: their predictions would take {(memory_bytes or 0) / 1e9:,.1f} GB"
+            gigabytes = (memory_bytes or 0) / 1e9
+            yield f"training without n-grams: their predictions would need {gigabytes:,.1f} GB"
         case events.NgramsLeftOut(float(seconds), _):
             yield f"training without n-grams: counting them would take {duration(seconds)}"
         case events.FewSteps(steps, enough, minutes):
             few = counted(steps, "step")
-            yield f"{few} will teach the network little; --minutes {minutes:g} would allow {enough:,}"
+            yield f"{few} will teach the network little; --minutes {minutes:g} allows {enough:,}"
         case events.BatchesReduced(batch_size, length, wanted_batch_size, wanted_length):
             windows = counted(batch_size, "window")
             wanted = f"{wanted_batch_size} of {wanted_length}"
-            yield f"short text: {windows} of {length} characters a step, not {wanted}"
+            yield f"short text: {windows} of {length} characters per step instead of {wanted}"
         case events.InitialWeightsAdapted(path, known, new):
-            yield f"init: {path}: characters of the text: {known} known, {new} new"
+            yield f"initial weights from {path}: {known} known characters, {new} new"
 
 
 def _describe_decision(event: events.Decided) -> Iterator[str]:
     if event.reason:
         yield f"recipe {event.recipe}: {event.reason}"
     if event.better is not None:
-        yield f"recipe {event.better} scores better and takes several times as long: -c {event.better}"
+        yield f"-c {event.better} scores better but takes several times as long"
     if event.minutes is not None:
         steps = f"{counted(event.steps, 'step')} ({short_number(event.epochs)} epochs)"
         yield f"training for {event.minutes:g} min: {steps}, {counted(event.evaluations, 'evaluation')}"
 
 
 def _describe_resume(event: Event) -> Iterator[str]:
-    """Yield the lines of an event of a run that begins again or continues."""
+    """Yield the lines for an event of a run that restarts or resumes."""
     match event:
         case events.LeftoverRemoved(run):
-            yield f"{run}: a training was killed here before it had begun; starting again"
+            yield f"{run}: a training was killed here before its first step; starting again"
         case events.Resuming(run):
             yield f"resuming {run}"
         case events.LengthAdded(minutes, steps):
@@ -127,27 +120,25 @@ def _describe_resume(event: Event) -> Iterator[str]:
         case events.CheckpointSkipped(problem):
             yield f"{problem}; trying the checkpoint before it"
         case events.KernelChanged():
-            yield "kernel: compiled again since this run was saved; results will not be bit-identical"
+            yield "kernel: recompiled since this run was saved; results will not be bit-identical"
         case events.BestModelLost(path, step, last):
             yield (
-                f"{path}: is not the model of step {step:,}, the best so far; the next evaluation writes it again; "
-                f"until then use {last}"
+                f"{path}: is not the best model, of step {step:,}; the next evaluation replaces "
+                f"it; until then use {last}"
             )
         case events.LogDamaged(path, lost, unit):
             yield f"{path}: {counted(lost, f'damaged {unit}')} removed"
         case events.SettingChanged(key, before, after):
-            from charlm.config.file import (
-                show_value,
-            )  # imported here, because no other command needs it
+            from charlm.config.file import show_value  # only this event needs pydantic
 
-            yield f"{key}: was {show_value(before)}, is now {show_value(after)}"
+            yield f"{key}: {show_value(before)} is now {show_value(after)}"
         case events.Resumed(step, total):
-            longer = "" if step < total else ", its end; --epochs N or --minutes N makes it longer"
+            longer = "" if step < total else ", the end; extend the run with --epochs or --minutes"
             yield f"resumed at step {step:,} of {total:,}{longer}"
 
 
 def _describe_training(event: Event) -> Iterator[str]:
-    """Yield the lines of an event of a run."""
+    """Yield the lines for an event of a running training."""
     match event:
         case events.TeacherStarted(number, count, run):
             yield f"teacher {number} of {count}: {run}"
@@ -160,7 +151,7 @@ def _describe_training(event: Event) -> Iterator[str]:
         case events.Started():
             yield from _describe_run(event)
         case events.NoValidationText():
-            yield "there is no validation text: the best model is the one with the lowest training loss"
+            yield "no validation text: the best model is the one with the lowest training loss"
         case events.BaselinesScored(scores):
             shown = ", ".join(f"{name} {nats:.3f}" for name, nats in scores.items())
             yield f"nats per character (lower is better): {shown}"
@@ -168,59 +159,59 @@ def _describe_training(event: Event) -> Iterator[str]:
             change = "slower" if steps < before else "faster"
             yield f"this machine has become {change}: {steps:,} steps instead of {before:,}"
         case events.TemperatureChosen(temperature, reason):
-            why = reason and f" ({reason})"
+            why = f" ({reason})" if reason else ""
             yield f"sampling temperature {temperature:g}{why}"
 
 
 def _describe_run(event: events.Started) -> Iterator[str]:
-    lengths = ", ".join(map(str, event.sequence_lengths))
-    windows = counted(event.batch_size, "window")
     yield f"training on {event.text_name} with the recipe {event.recipe}:"
     yield event.text_summary
     yield f"{event.layers} x {event.units} units, {event.weights:,} weights; kernel: {event.kernel}"
-    yield f"{counted(event.steps, 'step')} of {windows} of {lengths} characters, {short_number(event.epochs)} epochs"
+    windows = counted(event.batch_size, "window")
+    lengths = ", ".join(map(str, event.sequence_lengths))
+    epochs = short_number(event.epochs)
+    yield f"{counted(event.steps, 'step')} of {windows} of {lengths} characters, {epochs} epochs"
     yield from event.problems
 
 
 def _describe_others(event: Event) -> Iterator[str]:
-    """Yield the lines of an event of a search, a model or a server."""
+    """Yield the lines for an event of a search, a model or a server."""
     match event:
         case events.SearchStarted(recipe, seconds, trials):
-            yield f"recipe {recipe}; a trial trains {seconds:,.0f} s, at most {trials:,} fit"
+            yield f"recipe {recipe}; {seconds:,.0f} s per trial, time for {trials:,} trials"
         case events.TrialStarted(number, values):
-            shown = [
-                f"{key.rpartition('.')[2]} {f'{value:.4g}' if isinstance(value, float) else value}"
-                for key, value in values.items()
-            ]
-            yield f"trial {number}: {', '.join(shown)}"
+            settings = []
+            for key, value in values.items():
+                shown = f"{value:.4g}" if isinstance(value, float) else value
+                settings.append(f"{key.rpartition('.')[2]} {shown}")
+            yield f"trial {number}: {', '.join(settings)}"
         case events.TrialFailed(number, problem):
             yield f"trial {number}: failed: {problem}"
         case events.TrialEnded(number, nats, best_nats, best_number):
             result = "pruned" if nats is None else f"{nats:.4f} nats per character"
             yield f"trial {number}: {result}; best {best_nats:.4f} (trial {best_number})"
         case events.NewestRunTaken(run):
-            yield f"{run}: the newest run, because none is named"
+            yield f"using the newest run, {run}"
         case events.LastModelTaken(run):
-            yield f"{run}: this run has no best model yet; using the model of its last step"
+            yield f"{run}: no best model yet; using the model of the last step"
         case events.ServerListening(url, models, needs_key):
-            page = (
-                "" if needs_key else f" and, for a browser, at {url}"
-            )  # a browser cannot send a key
-            yield f"serving {', '.join(models)} at {url}/v1{page}; Ctrl-C ends it"
+            # A browser cannot send a key.
+            page = "" if needs_key else f", with a page for browsers at {url}"
+            yield f"serving {', '.join(models)} at {url}/v1{page}; Ctrl-C stops it"
         case events.OpenToNetwork(host):
             yield f"--host {host}: open to the network without a key; set CHARLM_API_KEY"
         case events.ModelReloaded(name):
-            yield f"{name}: the file was replaced, and the new model is served"
+            yield f"{name}: the file was replaced; serving the new model"
         case events.ModelNotReloaded(name, problem):
-            yield f"{name}: the file was replaced, but the old model is still served: {problem}"
+            yield f"{name}: the file was replaced, but still serving the old model: {problem}"
         case events.ServerProblem(problem):
-            yield f"the server has a problem: {problem}"
+            yield f"server: {problem}"
         case events.RequestAnswered():
             yield _describe_answer(event)
 
 
 def _describe_answer(event: events.RequestAnswered) -> str:
-    """Return the line of an access log: time, client, request, status, duration, size, and an unexpected error."""
+    """Return the line of the access log for a request."""
     now = time.strftime("%Y-%m-%d %H:%M:%S")
     problem = "" if event.problem is None else f": {event.problem}"
     return (
@@ -230,67 +221,69 @@ def _describe_answer(event: events.RequestAnswered) -> str:
 
 
 def _describe_evaluation(event: events.Evaluated, columns: int) -> str:
-    """Return the line for an evaluation, which ends with the beginning of the sample."""
+    """Return the line for an evaluation; the start of the sample fills the rest of the line."""
+    nats = event.validation_nats
     if not event.step:
-        split = "train" if event.validation_nats is None else "validation"
+        split = "train" if nats is None else "validation"
         return f"step 0: {split} {event.nats_per_char:.3f} nats"
     left = f", {duration(event.left_seconds)} left" if event.step < event.total else ""
-    validation = (
-        "" if event.validation_nats is None else f", validation {event.validation_nats:.3f}"
-    )
-    best = ", best" if event.is_best else ""
-    line = f"step {event.step:,} of {event.total:,}{left}: train {event.train_nats:.3f}{validation}{best}"
+    line = f"step {event.step:,} of {event.total:,}{left}: train {event.train_nats:.3f}"
+    if nats is not None:
+        line += f", validation {nats:.3f}"
+    if event.is_best:
+        line += ", best"
     words = " ".join(event.sample.split())
     free = columns - text_width(line) - len(' ""')
-    has_sample = bool(words) and free >= MIN_SAMPLE_COLUMNS
-    return f'{line} "{beginning(words, free)}"' if has_sample else beginning(line, columns)
+    if words and free >= MIN_SAMPLE_COLUMNS:
+        return f'{line} "{beginning(words, free)}"'
+    return beginning(line, columns)
 
 
 @dataclass(frozen=True)
 class _BarState:
-    """The state of a progress bar."""
+    """State of a progress bar."""
 
     name: str
-    """The task; another name is another bar."""
+    """Name of the task; each task has a bar."""
     done: int
     total: int
     unit: str
     details: str = ""
-    """A text that is shown after the numbers."""
+    """Text after the numbers."""
     stays: bool = False
     """Whether the bar stays on the screen when it is full."""
 
 
 def _bar_state(event: Event) -> _BarState | None:
-    """Return the state of the progress bar after an event; None if the event moves no bar."""
-    state = None
+    """Return the state of the progress bar after an event; None if the event has no bar."""
     match event:
         case events.TextProgress(stage, done, total):
-            state = _BarState(f"{stage} characters", done, total, "file")
+            return _BarState(f"{stage} characters", done, total, "file")
         case events.NgramProgress(done, total):
-            state = _BarState("counting n-grams", done, total, "part")
+            return _BarState("counting n-grams", done, total, "part")
         case events.StepsTaken(step, losses, total, characters_per_second, left_seconds):
-            from tqdm import tqdm  # imported here, because no other command needs it
+            from tqdm import tqdm  # here, for a fast start of other commands
 
             left = f"{duration(left_seconds)} left" if step < total else "last evaluation"
-            details = f"{left}, {tqdm.format_sizeof(characters_per_second)} char/s, loss {losses[-1]:.3f} nats"
-            state = _BarState("", step, total, "step", details, stays=True)
+            speed = f"{tqdm.format_sizeof(characters_per_second)} char/s"
+            details = f"{left}, {speed}, loss {losses[-1]:.3f} nats"
+            return _BarState("", step, total, "step", details, stays=True)
         case events.TeacherEvent(number, inner):
-            own_state = _bar_state(inner)
-            state = own_state and replace(own_state, name=f"teacher {number}", stays=False)
+            state = _bar_state(inner)
+            return state and replace(state, name=f"teacher {number}", stays=False)
         case events.ScoringProgress(_, done, total):
-            state = _BarState("scoring", done, total, "character")
+            return _BarState("scoring", done, total, "character")
         case events.ReportProgress(run, part, done, total):
-            state = _BarState("report", done, total, "part", escape_controls(f"{run}: {part}"))
-    return state
+            return _BarState("report", done, total, "part", escape_controls(f"{run}: {part}"))
+    return None
 
 
 class ProgressDisplay:
-    """Shows the events of a task on standard error; a context manager, which removes the bar in the end.
+    """Shows the events of a task on standard error; a context manager that removes the bar.
 
     Args:
-        has_bar: Whether to show a progress bar; None = if standard error is a terminal and the command is not quiet.
-        first_line: A line that is printed if nothing else is shown in the first half second; "" = none.
+        has_bar: Whether to show a progress bar; None = on a terminal, if the command is not quiet.
+        first_line: Line printed if nothing else appears in the first half second; "" = none.
 
     """
 
@@ -298,7 +291,8 @@ class ProgressDisplay:
         self._has_bar = shows_progress() if has_bar is None else has_bar
         self._bar: tqdm[NoReturn] | None = None
         self._name = ""
-        is_shown = first_line and not is_quiet()  # asked here, since a thread belongs to no command
+        # Checked here: is_quiet does not work in the thread of the timer.
+        is_shown = first_line and not is_quiet()
         self._timer = threading.Timer(FIRST_LINE_SECONDS, say, [first_line]) if is_shown else None
 
     def __enter__(self) -> "ProgressDisplay":
@@ -362,20 +356,22 @@ class ProgressDisplay:
 
 
 def _new_bar(state: _BarState) -> "tqdm[NoReturn]":
-    """Return a progress bar that starts where its task is."""
-    from tqdm import tqdm  # imported here, because no other command needs it
+    """Return a progress bar that starts at the present state."""
+    from tqdm import tqdm
 
+    percentage = f"{state.name} {{percentage:3.0f}}%"
+    numbers = f"{state.unit} {{n_fmt}} of {{total_fmt}}{{postfix}}"
     return tqdm(
         total=state.total,
         initial=state.done,
         leave=state.stays,
         dynamic_ncols=True,
-        bar_format=f"{state.name} {{percentage:3.0f}}%|{{bar}}| {state.unit} {{n_fmt}} of {{total_fmt}}{{postfix}}",
+        bar_format=f"{percentage}|{{bar}}| {numbers}",
     )
 
 
 def _describe_scoring(event: events.ScoringProgress) -> list[str]:
-    """Return a line about a text that takes long to score."""
+    """Return a line for a text that takes long to score."""
     if event.total < LONG_TEXT:
         return []
     return [f"scoring {counted(event.total, 'character')} of {event.text}"]

@@ -22,11 +22,12 @@ from charlm.errors import CharlmError
 from charlm.wording import counted, duration, escape_controls
 
 MAX_WIDTH = 40
-"""Columns of a name, a setting or its value."""
+"""Largest width of a name, a setting or its value, in terminal columns."""
 SAMPLE_CHARACTERS = 300
 NO_VALUE = "-"
 SHOWN_SETTINGS = 5
-"""The number of differing settings below a run, unless all are shown."""
+"""Number of differing settings shown below a run without --all."""
+Row = Mapping[str, Any]
 
 
 @click.command(cls=Command)
@@ -35,25 +36,25 @@ SHOWN_SETTINGS = 5
     nargs=-1,
     type=PATH,
     shell_complete=suggest_runs,
-    help="Runs, or parts of their names.  [default: all]",
+    help="Runs, or unique parts of their names.  [default: all]",
 )
 @click.option(
     "--group",
     "is_grouped",
     is_flag=True,
-    help="A line for all runs that differ in their seeds alone.",
+    help="Show one line for all runs that differ only in their seeds.",
 )
 @click.option(
     "--samples",
     "has_samples",
     is_flag=True,
-    help="Let each run write a text, at its own temperature.",
+    help="Generate a text with each run.",
 )
 @click.option(
     "--all",
     "shows_all",
     is_flag=True,
-    help="Show all settings in which runs differ, not only five.",
+    help="Show every setting in which runs differ, not only five.",
 )
 @json_option
 @click.pass_context
@@ -66,73 +67,60 @@ def runs(
     shows_all: bool,
     as_json: bool,
 ) -> None:
-    """List runs: state, step, score, text, recipe, speed, weights, age, and the settings in which they differ.
+    """List runs: state, step, score, text, recipe, speed, weights, age and differing settings.
 
-    A run is training, done, or stopped; one that was stopped goes on with charlm train --resume -r RUN. The score is
-    that of its best model in nats per character; the column 5-gram says how much better or worse that is than a 5-gram
-    model, or unclear if the difference is within three standard errors. Runs on one text stand together; how far a run
-    is above the best of them is followed by the standard error of that difference. Of the settings in which they
-    differ, the five that matter most are shown. The age is the time since the last line
-    of its log. Columns that do not fit the terminal are left out. A run that cannot be read is left out, with a line on
-    standard error; the exit code is 1 if such a run was named, or if none is left.
+    A run is training, done or stopped; charlm train --resume -r RUN continues a stopped run. The
+    score is the loss of the best model in nats per character. The column 5-gram shows how much
+    better or worse a 5-gram model is, or "unclear" if the difference is within three standard
+    errors. Runs on the same text are listed together; "above best" is the distance to the best of
+    them, and ± its standard error. The age is the time since the last entry in the log. Columns
+    that do not fit the terminal are left out. Unreadable runs are reported; the exit code is 1 if
+    you named such a run, or if no run can be shown.
 
     Examples:
       charlm runs
-        all runs under runs/, the newest first
+        list all runs under runs/, the newest first
       charlm runs tiny default
-        two runs, by parts of their names
+        compare two runs, by parts of their names
       charlm runs --samples
-        what each run writes, one below the other
+        compare texts that the runs generate
       charlm runs --group
-        mean and deviation of the scores of runs that differ in their seeds alone
+        show mean and standard deviation over seeds
       charlm runs --json > runs.json
-        for another program, with every digit
+        write every digit for another program
 
     """
     from charlm.api.comparing import compare_runs, compare_seeds
     from charlm.runs.summary import group_by_text, list_runs
 
+    if is_grouped and has_samples:
+        raise click.UsageError("--group and --samples cannot be used together")
     unreadable: list[Path] = []
 
     def report(folder: Path, error: CharlmError) -> None:
-        """Tell the user why a run is left out."""
         say(str(error))
         unreadable.append(folder)
 
-    if is_grouped and has_samples:
-        raise click.UsageError("--samples shows each run, --group none; leave one of them out")
-    found = list_runs(runs, report=report)
-    make_rows, columns = (compare_seeds, SEED_COLUMNS) if is_grouped else (compare_runs, COLUMNS)
-    rows = [row for group in group_by_text(found) for row in make_rows(group)]
-    for row in rows if has_samples else ():
-        row["sample"] = _sample(row["run"])
+    summaries = list_runs(runs, report=report)
+    compare = compare_seeds if is_grouped else compare_runs
+    rows = [row for group in group_by_text(summaries) for row in compare(group)]
+    if has_samples:
+        for row in rows:
+            row["sample"] = _sample(row["run"])
     if rows and as_json:
         print_json(rows)
     elif has_samples:
-        for row in rows:
-            nats = (
-                "no score"
-                if row["nats_per_char"] is None
-                else f"{row['nats_per_char']:.4f} nats per character"
-            )
-            print_result(
-                f"--- {row['name']}: {nats} ---", *(row["sample"] or "no model yet").split("\n")
-            )
+        _print_samples(rows)
     elif rows:
-        width = terminal_width()
-        changed = () if is_grouped else _changed_texts(rows, width=width)
-        count = None if shows_all else SHOWN_SETTINGS
-        print_result(*_table(rows, columns, width=width, count=count), *changed)
-        shown = {key for row in rows for key in [*row["settings"]][:count]}
-        hidden = {key for row in rows for key in row["settings"]} - shown
-        if hidden:
-            say(f"{counted(len(hidden), 'more differing setting')} not shown; --all shows them")
-    if not found or (runs and unreadable):
+        _print_table(
+            rows, is_grouped=is_grouped, shown_settings=None if shows_all else SHOWN_SETTINGS
+        )
+    if not summaries or (runs and unreadable):
         context.exit(1)
 
 
 def _sample(run: str) -> str | None:
-    """Return a text that a run writes, with the same random numbers as the others; None if it has no model yet."""
+    """Return a text generated with the same seed for every run; None if a run has no model yet."""
     from charlm.api.model import load
 
     try:
@@ -142,49 +130,71 @@ def _sample(run: str) -> str | None:
         return None
 
 
-def _changed_texts(rows: Sequence[Mapping[str, Any]], *, width: int) -> Iterator[str]:
-    """Yield lines for each text that has changed between runs: those runs have its name, but not the same contents."""
+def _print_samples(rows: Sequence[Row]) -> None:
+    for row in rows:
+        nats = row["nats_per_char"]
+        score = "no score" if nats is None else f"{nats:.4f} nats per character"
+        sample = row["sample"] or "no model yet"
+        print_result(f"--- {row['name']}: {score} ---", *sample.split("\n"))
+
+
+def _print_table(rows: Sequence[Row], *, is_grouped: bool, shown_settings: int | None) -> None:
+    """Print a line for each row, as many columns as fit, and some or all differing settings."""
+    width = terminal_width()
+    table = _fitting_columns(rows, SEED_COLUMNS if is_grouped else COLUMNS, width=width)
+    print_result(table[0])
+    hidden: set[str] = set()
+    for row, line in zip(rows, table[1:], strict=True):
+        keys = [*row["settings"]]
+        shown = keys[:shown_settings]
+        hidden.update(keys[len(shown) :])
+        settings = [f"{_cut(key)} {_cut(_as_json(row['settings'][key]))}" for key in shown]
+        print_result(line, *fill(settings, width=width, indent=2))
+    if not is_grouped:
+        print_result(*_changed_texts(rows, width=width))
+    if hidden:
+        say(f"{counted(len(hidden), 'more differing setting')} not shown; --all shows them")
+
+
+def _as_json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _fitting_columns(
+    rows: Sequence[Row], columns: Mapping[str, "Column"], *, width: int
+) -> list[str]:
+    """Return a table with the first columns that fit, without columns that have no value."""
+    table: list[list[str]] = []
+    text_columns: set[int] = set()
+    for head, (key, show) in columns.items():
+        cells = [_cell(row[key], show) for row in rows]
+        if {*cells} == {NO_VALUE}:
+            continue
+        if show is _cut:
+            text_columns.add(len(table))
+        table.append([head, *cells])
+    lines: list[str] = []
+    while table:
+        lines = align([*zip(*table, strict=True)], text_columns=text_columns)
+        if max(map(text_width, lines)) <= width:
+            break
+        table.pop()
+    return lines
+
+
+def _changed_texts(rows: Sequence[Row], *, width: int) -> Iterator[str]:
+    """Yield a warning for each name under which runs have been trained on different texts."""
     scored = [row for row in rows if row["total_bits"] is not None]
     for name in dict.fromkeys(row["text"] for row in scored):
         same_name = [row for row in scored if row["text"] == name]
         if len({row["text_sha256"] for row in same_name}) < 2:
             continue
-        totals = [
-            f"{_cut(row['name'])} {row['total_bits']:,.0f} bits over {row['scored_characters']:,} validation characters"
-            for row in same_name
-        ]
-        yield f"{_cut(name)} has changed: nats per character of different texts do not compare; total bits:"
+        totals = []
+        for row in same_name:
+            characters = f"{row['scored_characters']:,} validation characters"
+            totals.append(f"{_cut(row['name'])} {row['total_bits']:,.0f} bits over {characters}")
+        yield f"{_cut(name)} has changed, so nats per character cannot be compared; total bits:"
         yield from fill(totals, width=width, indent=2)
-
-
-def _table(
-    found: Sequence[Mapping[str, Any]],
-    columns: Mapping[str, "Column"],
-    *,
-    width: int,
-    count: int | None,
-) -> list[str]:
-    """Return a line for each row, as many columns as fit, and below it the first `count` differing settings or all."""
-    cells = {
-        head: [_cell(row[key], show) for row in found] for head, (key, show) in columns.items()
-    }
-    shown = {head: column for head, column in cells.items() if {*column} != {NO_VALUE}}
-    text_columns = {index for index, head in enumerate(shown) if columns[head][1] is _cut}
-    for fitting in range(len(shown), 0, -1):
-        rows = [
-            *zip(*([head, *column] for head, column in [*shown.items()][:fitting]), strict=True)
-        ]
-        lines = align(rows, text_columns=text_columns)
-        if max(map(text_width, lines)) <= width:
-            break
-    table = lines[:1]
-    for row, line in zip(found, lines[1:], strict=True):
-        values = {
-            key: json.dumps(value, ensure_ascii=False) for key, value in row["settings"].items()
-        }
-        settings = [f"{_cut(key)} {_cut(value)}" for key, value in [*values.items()][:count]]
-        table += [line, *fill(settings, width=width, indent=2)]
-    return table
 
 
 def _cell(value: Any, show: Callable[[Any], str]) -> str:
@@ -195,24 +205,24 @@ def _cut(text: str) -> str:
     return cut(escape_controls(text), MAX_WIDTH)
 
 
-def _margin(found: Mapping[str, Any]) -> str:
+def _margin(comparison: Row) -> str:
     from charlm.evaluation.baselines import Comparison
 
-    match Comparison(**found).verdict:
+    match Comparison(**comparison).verdict:
         case "not compared":
             return NO_VALUE
         case "no clear difference":
             return "unclear"
         case verdict:
-            return f"{abs(found['margin_nats']):.4f} {verdict}"
+            return f"{abs(comparison['margin_nats']):.4f} {verdict}"
 
 
-def _above(found: Mapping[str, float | None]) -> str:
-    return f"+{found['nats_per_char']:.4f}"
+def _above(difference: Row) -> str:
+    return f"+{difference['nats_per_char']:.4f}"
 
 
-def _error_above(found: Mapping[str, float | None]) -> str:
-    return _cell(found["standard_error"], "{:.4f}".format)
+def _error_above(difference: Row) -> str:
+    return _cell(difference["standard_error"], "{:.4f}".format)
 
 
 Column = tuple[str, Callable[[Any], str]]
@@ -230,7 +240,7 @@ COLUMNS: Mapping[str, Column] = {
     "weights": ("weights", "{:,}".format),
     "age": ("age_seconds", duration),
 }
-"""The key of a row in each column by its head, and what shows a value that is not None; text is on the left."""
+"""Columns of the table by title: the key of the row, and a function that formats its value."""
 SEED_COLUMNS: Mapping[str, Column] = {
     "runs": ("scored", str),
     "mean nats": ("nats_per_char", "{:.4f}".format),
@@ -238,4 +248,4 @@ SEED_COLUMNS: Mapping[str, Column] = {
     "text": ("text", _cut),
     "recipe": ("recipe", _cut),
 }
-"""The same with --group: the runs with a score, and the mean and standard deviation of these."""
+"""Columns of the table with --group."""

@@ -1,4 +1,4 @@
-"""The commands that train or lead to it: `train`, `plan`, `tokenize` and `tune`."""
+"""The commands `train`, `plan`, `tokenize` and `tune`."""
 
 import shlex
 import sys
@@ -32,10 +32,9 @@ if TYPE_CHECKING:
     from charlm.training.checkpoints import Progress
     from charlm.training.outcome import Outcome
     from charlm.training.signals import Stopped
-    from charlm.training.suggestion import Suggestion
 
 SAMPLE_COLUMNS = 70
-"""How much of a sample is shown at the end."""
+"""Length of the sample shown when training ends, in terminal columns."""
 
 
 @click.command(cls=Command)
@@ -45,44 +44,45 @@ SAMPLE_COLUMNS = 70
     "--run",
     type=PATH,
     shell_complete=suggest_runs,
-    help="Folder of the run, missing or empty; with --resume, it may hold the run.  [default: runs/<time>-<text>]",
+    help="Folder for the run, new or empty; with --resume, the run to continue.  "
+    "[default: runs/<time>-<text>]",
 )
 @click.option(
     "--resume",
     is_flag=True,
-    help="Continue --run, or the newest run that has not ended, or the newest. With TEXT: continue --run if it holds a "
-    "run on this text, else begin it.",
+    help="Continue --run, or else the newest unfinished run, or else the newest run. With TEXT: "
+    "continue --run if it exists, or start it.",
 )
 @json_option
 @quiet_option
 def train(*, resume: bool, as_json: bool, **options: Any) -> None:
     """Train a model on a text.
 
-    A run is a folder with the settings, the text as ids, the log of training, and the models best.safetensors and
-    last.safetensors. Ctrl-C writes a checkpoint first; --resume continues from there as if nothing had happened.
+    A run is a folder with the settings, the text as ids, the training log, and the models
+    best.safetensors and last.safetensors. Ctrl-C saves a checkpoint first; --resume continues from
+    it as if nothing had happened.
 
     Examples:
       charlm train mytext.txt
-        train with the recipe that is chosen for the text
+        train with the recipe that suits the text
       charlm train mytext.txt -c shakespeare -s model.units=256 -r runs/small
-        another recipe, a setting, a folder
+        choose a recipe, a setting and a folder
       charlm train mytext.txt --minutes 10
-        the recipe and the steps that give the lowest loss in ten minutes
+        reach the lowest loss that ten minutes allow
       charlm train --resume
-        continue the newest run that has not ended
+        continue the newest unfinished run
       charlm train mytext.txt -r runs/nightly --resume
-        continue the run in runs/nightly if there is one, else begin it
+        continue the run in runs/nightly if there is one, or start it
 
     """
     new = {name: options.pop(name) for name in ("text", "recipe", "init")}
     is_known_run = resume and not any(new.values())
     if resume and not is_known_run and options["run"] is None:
         raise click.UsageError(
-            "--resume with a text, a recipe or initial weights needs the folder of the run: --run"
+            "--resume with a text, a recipe or initial weights also needs --run, the run's folder"
         )
-    with ProgressDisplay(
-        first_line="opening the run" if is_known_run else "reading the text"
-    ) as display:
+    first_line = "opening the run" if is_known_run else "reading the text"
+    with ProgressDisplay(first_line=first_line) as display:
         from charlm.api import training
         from charlm.training.signals import Stopped
 
@@ -92,56 +92,72 @@ def train(*, resume: bool, as_json: bool, **options: Any) -> None:
         except Stopped as stopped:
             say(f"{stopped}; {_what_is_kept(stopped)}")
             raise
+    command = _suggested_command(outcome)
     if outcome.worker != 0:
         say(f"{outcome.reason}; the run is on worker 0")
     elif as_json:
-        print_json(_to_json(outcome))
+        result = outcome.to_json()
+        if outcome.suggestion is not None:
+            result["suggestion"] = {**result["suggestion"], "command": command}
+        print_json(result)
     else:
-        _print_outcome(outcome)
+        _print_outcome(outcome, command)
     if outcome.signal is not None:
         sys.exit(128 + outcome.signal)
 
 
-def _print_outcome(outcome: "Outcome") -> None:
-    """Print how a training ended, what its model is worth, and what to do next."""
-    progress, folder = outcome.progress, outcome.folder
-    say(f"{outcome.reason}{_time_taken(progress)}")
+def _print_outcome(outcome: "Outcome", command: str | None) -> None:
+    """Print why training ended, how good the model is, and what to do next.
+
+    Args:
+        outcome: The outcome of the training.
+        command: The command that follows the suggestion, if there is one.
+
+    """
+    say(f"{outcome.reason}{_time_taken(outcome.progress)}")
     if outcome.signal is not None:
-        say(_how_to_resume(folder))
+        say(_how_to_resume(outcome.folder))
         return
-    run = as_argument(folder)
+    run = as_argument(outcome.folder)
     if outcome.nats_per_char is not None:
-        print_result(
-            f"{folder}: {outcome.nats_per_char:.4f} nats per character on {outcome.measured_on}"
-        )
+        nats = f"{outcome.nats_per_char:.4f} nats per character"
+        print_result(f"{outcome.folder}: {nats} on {outcome.measured_on}")
     for line in _verdict(outcome):
         print_result(f"  {line}")
     if outcome.suggestion is not None:
-        say(_suggestion(outcome.suggestion, outcome))
-    for name, sample in {
-        "the best model": outcome.sample,
-        "the last model": outcome.last_sample,
-    }.items():
-        if words := " ".join(sample.split()):
-            label = f"{name} generates" if outcome.last_sample else "it generates"
-            say(f"{label}: {cut(words, SAMPLE_COLUMNS - len(label) + len('it generates'))}")
+        from charlm.inspection.next_steps import REASONS
+
+        reason = REASONS[outcome.suggestion.kind]
+        say(reason if command is None else f"{reason}: {command}")
+    if outcome.last_sample:
+        _say_sample("the best model generates", outcome.sample)
+        _say_sample("the last model generates", outcome.last_sample)
+    else:
+        _say_sample("it generates", outcome.sample)
     say(f"generate text: charlm sample {run}")
-    say(f"see what it does: charlm inspect {run} --out report.html")
+    say(f"look inside: charlm inspect {run} --out report.html")
+
+
+def _say_sample(label: str, sample: str) -> None:
+    columns = SAMPLE_COLUMNS + len("it generates") - len(label)
+    words = " ".join(sample.split())
+    if words:
+        say(f"{label}: {cut(words, columns)}")
 
 
 def _time_taken(progress: "Progress") -> str:
-    """Return how long a run has taken, as the end of a line; "" for a run without steps."""
+    """Return the steps and the time of a run as the end of a line, or "" for a run of 0 steps."""
     if not progress.step:
         return ""
     evaluating = max(0, progress.elapsed_seconds - progress.seconds)
     return (
-        f": {counted(progress.step, 'step')} in {duration(progress.seconds)}, plus {duration(evaluating)} for "
-        f"evaluations, samples and checkpoints"
+        f": {counted(progress.step, 'step')} in {duration(progress.seconds)}, plus "
+        f"{duration(evaluating)} for evaluations, samples and checkpoints"
     )
 
 
 def _verdict(outcome: "Outcome") -> Iterator[str]:
-    """Yield what the score of a training on validation text is worth."""
+    """Yield how good a validation loss is: compared with a 5-gram model, and with the last one."""
     if outcome.split != "validation":
         return
     progress, comparison = outcome.progress, outcome.comparison
@@ -150,7 +166,7 @@ def _verdict(outcome: "Outcome") -> Iterator[str]:
     if not progress.step:
         return
     if outcome.is_uncertain:
-        yield "fewer than 2,400 characters of validation text: which model is the best is uncertain;"
+        yield "fewer than 2,400 validation characters: too few to tell which model is best;"
         yield f"the last one is {outcome.folder}/last.safetensors"
     if progress.best_nats is not None and progress.best_step == 0:
         yield "no evaluation was better than the initial weights, which are in best.safetensors"
@@ -159,127 +175,101 @@ def _verdict(outcome: "Outcome") -> Iterator[str]:
         yield f"{best}; the last evaluation is {outcome.difference} above it"
 
 
-def _to_json(outcome: "Outcome") -> dict[str, Any]:
-    """Return how a training ended as plain data, with the command that a suggestion means."""
-    found = outcome.to_json()
-    if outcome.suggestion is not None:
-        command = _suggested_command(outcome.suggestion, outcome)
-        found["suggestion"] = {**found["suggestion"], "command": command}
-    return found
-
-
-def _suggestion(suggestion: "Suggestion", outcome: "Outcome") -> str:
-    """Return a suggestion as a line, with the command that follows it."""
-    from charlm.inspection.next_steps import REASONS
-
-    command = _suggested_command(suggestion, outcome)
-    return REASONS[suggestion.kind] if command is None else f"{REASONS[suggestion.kind]}: {command}"
-
-
-def _suggested_command(suggestion: "Suggestion", outcome: "Outcome") -> str | None:
-    """Return the command that follows a suggestion; None if there is nothing to run."""
+def _suggested_command(outcome: "Outcome") -> str | None:
+    """Return the command that follows the suggestion of a training, or None."""
+    if outcome.suggestion is None:
+        return None
     from charlm.inspection.next_steps import suggested_command
 
     return suggested_command(
-        suggestion, outcome.folder, has_initial_weights=outcome.has_initial_weights
+        outcome.suggestion, outcome.folder, has_initial_weights=outcome.has_initial_weights
     )
 
 
 def _what_is_kept(stopped: "Stopped") -> str:
-    """Return what is left of a training that was stopped before its first step."""
+    """Return what a training leaves that was stopped before its first step."""
     if stopped.run is None:
-        return "nothing was trained, and nothing is kept"
-    unchanged = "" if stopped.is_saved else "the run is as it was; "
+        return "nothing was trained or kept"
+    unchanged = "" if stopped.is_saved else "the run is unchanged; "
     return f"{unchanged}{_how_to_resume(stopped.run)}"
 
 
 def _how_to_resume(folder: Path) -> str:
-
     return f"continue with: charlm train --resume -r {as_argument(folder)}"
 
 
 INDENT = 12
+"""Width of the first column of a plan."""
 
 
 @click.command(cls=Command)
 @training_options
 @json_option
 def plan(*, as_json: bool, **options: Any) -> None:
-    """Show what train would do with the same arguments: recipe, sizes, memory, steps and time.
+    """Show what train would do: recipe, network, memory, steps and time.
 
-    A few steps are timed on this machine, and undone; nothing is trained, and nothing is left behind. The time is in
-    hours, minutes and seconds, the memory in bytes (JSON) or gigabytes.
+    A few steps are timed on this machine and undone; no files are left behind.
 
     Examples:
       charlm plan mytext.txt
-        what charlm train mytext.txt would do
+        show what charlm train mytext.txt would do
       charlm plan mytext.txt --minutes 10
-        the recipe and the steps for ten minutes
+        show the recipe and the steps for ten minutes
       charlm plan mytext.txt -c shakespeare-15m -s training.epochs=5 --json
-        another recipe, shorter, for a script
+        plan a shorter run of another recipe, for a script
 
     """
     with ProgressDisplay(first_line="reading the text") as display:
         from charlm.api import training
 
-        found = training.plan(**options, on_event=display)
+        plan = training.plan(**options, on_event=display)
     if as_json:
-        print_json(found.to_json())
-    else:
-        print_result(*_lines(found, width=terminal_width()))
-
-
-def _lines(plan: "Plan", *, width: int) -> Iterator[str]:
-    """Yield the plan as lines of `subject  facts`; facts that do not fit continue below."""
+        print_json(plan.to_json())
+        return
     for subject, facts in _facts(plan):
-        lines = fill(facts, width=width, indent=INDENT)
-        yield subject.ljust(INDENT) + lines[0].strip()
-        yield from lines[1:]
+        first, *others = fill(facts, width=terminal_width(), indent=INDENT)
+        print_result(subject.ljust(INDENT) + first.strip(), *others)
 
 
 def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
-    """Yield the subjects of a plan, each with its facts."""
-    schedule, costs, network, decision = plan.schedule, plan.costs, plan.architecture, plan.decision
-    batches = schedule.batches
-    windows = f"{counted(batches.batch_size, 'window')} of {', '.join(map(str, schedule.lengths))} characters each"
-    before = {"teachers": costs.teacher_seconds, "n-grams": costs.ngram_seconds}
+    """Yield each subject of a plan with its facts."""
+    decision = plan.decision
     yield "text", plan.corpus.summary.split(", ")
-    yield from (("problem", [problem]) for problem in plan.problems)
-    named = decision.reason or "named by you"
-    yield "recipe", [f"{decision.recipe}: {named}"]
-    yield from (("note", [" ".join(describe(note))]) for note in decision.notes)
-    yield (
-        "network",
-        [
-            f"{network.layers} x {network.units} {network.activation} units",
-            f"{network.size:,} weights",
-        ],
-    )
+    for problem in plan.problems:
+        yield "problem", [problem]
+    yield "recipe", [f"{decision.recipe}: {decision.reason or 'chosen by you'}"]
+    for note in decision.notes:
+        yield "note", [" ".join(describe(note))]
+    network = plan.architecture
+    units = f"{network.layers} x {network.units} {network.activation} units"
+    yield "network", [units, f"{network.size:,} weights"]
+    schedule = plan.schedule
+    lengths = ", ".join(map(str, schedule.lengths))
+    windows = f"{counted(schedule.batches.batch_size, 'window')} of {lengths} characters each"
     epochs = short_number(schedule.epochs(schedule.total))
     yield "steps", [f"{schedule.total:,}", f"{epochs} epochs", windows]
     yield "memory", [f"{plan.memory_bytes / 1e9:,.1f} GB"]
     yield "precision", [f"{decision.precision.name}: {decision.precision.reason}"]
-    limit = "" if decision.minutes is None else f" of {decision.minutes:g} min"
-    preparations = [
-        f"{name} {short_duration(seconds)}" for name, seconds in before.items() if seconds
-    ]
-    yield (
-        "time",
-        [
-            f"{short_duration(plan.seconds)}{limit} in all",
-            f"start {short_duration(plan.start_seconds)}",
-            *preparations,
-            f"{short_duration(costs.step_seconds)} per step",
-            f"{counted(plan.evaluations, 'evaluation')} of {short_duration(costs.evaluation_seconds)} each",
-            f"end {short_duration(costs.end_seconds)}",
-        ],
-    )
-    yield (
-        "speed",
-        [f"{batches.characters_per_step / costs.step_seconds:,.0f} characters per second"],
-    )
+    yield "time", [*_times(plan)]
+    speed = schedule.batches.characters_per_step / plan.costs.step_seconds
+    yield "speed", [f"{speed:,.0f} characters per second"]
     if decision.better is not None:
-        yield "better", [f"-c {decision.better} scores better and takes several times as long"]
+        yield "better", [f"-c {decision.better} scores better but takes several times as long"]
+
+
+def _times(plan: "Plan") -> Iterator[str]:
+    """Yield the total time of a plan, and the time of each part."""
+    costs, minutes = plan.costs, plan.decision.minutes
+    limit = "" if minutes is None else f" of {minutes:g} min"
+    yield f"{short_duration(plan.seconds)}{limit} in total"
+    yield f"start {short_duration(plan.start_seconds)}"
+    for name, seconds in (("teachers", costs.teacher_seconds), ("n-grams", costs.ngram_seconds)):
+        if seconds:
+            yield f"{name} {short_duration(seconds)}"
+    yield f"{short_duration(costs.step_seconds)} per step"
+    evaluations = counted(plan.evaluations, "evaluation")
+    yield f"{evaluations} of {short_duration(costs.evaluation_seconds)} each"
+    yield f"end {short_duration(costs.end_seconds)}"
 
 
 @click.command(cls=Command)
@@ -291,26 +281,24 @@ def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
     metavar="PATH...",
     help="Text: a file, a folder, a .gz file, or - for standard input.",
 )
-@click.option(
-    "--out", required=True, type=PATH, help="Folder to write; it must be missing or empty."
-)
+@click.option("--out", required=True, type=PATH, help="Folder for the corpus, new or empty.")
 @recipe_option("default")
 @set_option
 @quiet_option
 def tokenize(**options: Any) -> None:
-    """Turn text into a corpus on disk.
+    """Turn text into a corpus: ids, vocabulary and splits in a folder.
 
-    Each file is a document; the model learns where one ends. Of the recipe, only the section corpus is used: it says
-    how the text is decoded, what gets an id, and which parts are for validation and test. Training on a text makes its
-    corpus by itself; a corpus on disk pays if several runs share it.
+    Each file is a document, and the model learns where documents end. Only the section corpus of
+    the recipe is used: the encoding, the characters that get an id, and the validation and test
+    splits. charlm train tokenizes a text by itself; a corpus saves time if several runs share it.
 
     Examples:
       charlm tokenize book.txt --out corpus
-        a corpus of one document
+        make a corpus of one document
       charlm tokenize texts --out corpus -s corpus.encoding=cp1252
-        the files of a folder, which are not UTF-8
+        make a corpus of a folder of files that are not UTF-8
       charlm train corpus
-        train on it
+        train on a corpus
 
     """
     from charlm.api.training import tokenize
@@ -318,8 +306,8 @@ def tokenize(**options: Any) -> None:
 
     with ProgressDisplay() as display:
         corpus = tokenize(**options, on_event=display)
-    for finding in find_omissions(corpus):
-        say(finding)
+    for omission in find_omissions(corpus):
+        say(omission)
     print_result(f"{options['out']}: {corpus.summary}")
 
 
@@ -328,7 +316,8 @@ def tokenize(**options: Any) -> None:
     "space",
     type=PATH,
     metavar="SPACE.yaml",
-    help="YAML file that names a recipe, and settings with ranges; or space, the one that comes with charlm.",
+    help="YAML file with a recipe, and settings with ranges; or space, the one that comes with "
+    "charlm.",
 )
 @text_argument
 @click.option(
@@ -336,37 +325,37 @@ def tokenize(**options: Any) -> None:
     type=POSITIVE,
     metavar="X",
     required=True,
-    help="Minutes after which this call ends.",
+    help="Time limit for this command.",
 )
 @click.option(
     "--trials",
     type=COUNT,
     metavar="N",
-    help="Trials at which the whole search ends.  [default: no limit]",
+    help="Number of trials at which the search ends.  [default: no limit]",
 )
 @click.option(
     "--trial-minutes",
     type=POSITIVE,
     metavar="X",
-    help="Minutes that each trial trains.  [default: that of the search; for a new one, a twentieth of --minutes, at "
-    "least half a minute]",
+    help="Training time of each trial.  [default: as in the search so far; in a new search, a "
+    "twentieth of --minutes, at least half a minute]",
 )
 @click.option(
-    "--out", type=PATH, help="Folder of the search.  [default: runs/tune-<name of the space>]"
+    "--out", type=PATH, help="Folder for the search.  [default: runs/tune-<name of the space>]"
 )
 @quiet_option
 def tune(**options: Any) -> None:
     """Search for a better recipe.
 
-    Each trial is a run that trains for the same time; trials that are worse than half of the others at the same point
-    end early. The best recipe is written as a YAML file for train. The same command again continues the search, even
-    if it was interrupted.
+    Every trial trains a run for the same time; a trial that is worse than half of the others at
+    the same point is stopped early. The best recipe is saved as a YAML file for charlm train.
+    Repeat the command to continue the search, even after an interruption.
 
     Examples:
       charlm tune space mytext.txt --minutes 60
-        an hour over the search space that comes with charlm
+        search for an hour in the search space that comes with charlm
       charlm tune mine.yaml mytext.txt --minutes 60 --trials 20 --out runs/mine
-        at most 20 trials of another space
+        try at most 20 trials in a space of your own
 
     """
     from charlm.evaluation.scoring import bits, perplexity
@@ -380,17 +369,18 @@ def tune(**options: Any) -> None:
         with ProgressDisplay() as display:
             result = search(**options, on_event=display)
     except Stopped as stopped:
-        say(f"{stopped}; the same command continues the search")
+        say(f"{stopped}; repeat the command to continue the search")
         raise
-    states = [trial.state.name for trial in result.study.trials]
-    say(
-        f"{counted(len(states), 'trial')}: {states.count('PRUNED'):,} pruned, {states.count('FAIL'):,} failed"
+    study = result.study
+    states = [trial.state.name for trial in study.trials]
+    trials = counted(len(states), "trial")
+    say(f"{trials}: {states.count('PRUNED'):,} pruned, {states.count('FAIL'):,} failed")
+    say(f"compare the trials: charlm runs {shlex.quote(str(result.folder))}/trial-*")
+    nats = study.best_value
+    score = (
+        f"{nats:.4f} nats per character ({bits(nats):.4f} bits, perplexity {perplexity(nats):.2f})"
     )
-    say(f"compare the trials with: charlm runs {shlex.quote(str(result.folder))}/trial-*")
-    best, nats = result.study.best_trial, result.study.best_value
-    print_result(
-        f"{result.best}: {nats:.4f} nats per character ({bits(nats):.4f} bits, perplexity {perplexity(nats):.2f}) on "
-        f"the validation text: trial {best.number} of {len(states):,}"
-    )
+    trial = f"trial {study.best_trial.number} of {len(states):,}"
+    print_result(f"{result.best}: {score} on the validation text: {trial}")
     text = "".join(f" {shlex.quote(source)}" for source in result.sources)
-    say(f"train it with: charlm train{text} -c {as_argument(result.best)}")
+    say(f"train with it: charlm train{text} -c {as_argument(result.best)}")
