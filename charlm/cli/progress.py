@@ -55,6 +55,7 @@ def describe(event: Event, *, columns: int = COLUMNS - PREFIX_COLUMNS) -> list[s
         *_describe_resume(event),
         *_describe_training(event),
         *_describe_others(event),
+        *_describe_server(event),
     ]
     if not isinstance(event, WRAPPED):
         return lines
@@ -72,7 +73,8 @@ def _describe_start(event: Event) -> Iterator[str]:
         case events.ThreadsKept():
             yield "training is slower: this program used TensorFlow before, which keeps its threads"
         case events.WaitingForWorkers(worker, others):
-            yield f"TF_CONFIG: this is worker {worker}; waiting for {counted(others, 'other worker')}"
+            waiting = counted(others, "other worker")
+            yield f"TF_CONFIG: this is worker {worker}; waiting for {waiting}"
         case events.KernelCompiling(compiler, limit):
             yield f"kernel: compiling with {compiler}, once per processor, at most {limit} s"
         case events.KernelNotKept(problem):
@@ -105,7 +107,8 @@ def _describe_decision(event: events.Decided) -> Iterator[str]:
         yield f"-c {event.better} scores better but takes several times as long"
     if event.minutes is not None:
         steps = f"{counted(event.steps, 'step')} ({short_number(event.epochs)} epochs)"
-        yield f"training for {event.minutes:g} min: {steps}, {counted(event.evaluations, 'evaluation')}"
+        evaluations = counted(event.evaluations, "evaluation")
+        yield f"training for {event.minutes:g} min: {steps}, {evaluations}"
 
 
 def _describe_resume(event: Event) -> Iterator[str]:
@@ -175,7 +178,7 @@ def _describe_run(event: events.Started) -> Iterator[str]:
 
 
 def _describe_others(event: Event) -> Iterator[str]:
-    """Yield the lines for an event of a search, a model or a server."""
+    """Yield the lines for an event of a search or a model."""
     match event:
         case events.SearchStarted(recipe, seconds, trials):
             yield f"recipe {recipe}; {seconds:,.0f} s per trial, time for {trials:,} trials"
@@ -194,6 +197,11 @@ def _describe_others(event: Event) -> Iterator[str]:
             yield f"using the newest run, {run}"
         case events.LastModelTaken(run):
             yield f"{run}: no best model yet; using the model of the last step"
+
+
+def _describe_server(event: Event) -> Iterator[str]:
+    """Yield the lines for an event of a server."""
+    match event:
         case events.ServerListening(url, models, needs_key):
             # A browser cannot send a key.
             page = "" if needs_key else f", with a page for browsers at {url}"

@@ -175,7 +175,7 @@ REFUSED = """
 1 | plan text.txt --minutes 3 -s training.epochs=9 | minutes 3: sets the length, and so does training.epochs;
 1 | train --resume -r missing | missing: not a run
 1 | tune nonsense --minutes 1 | nonsense: no such search space or YAML file; charlm comes with space
-2 | evaluate m.safetensors --window 100 | --window is the length of the windows
+2 | evaluate m.safetensors --window 100 | --window has an effect only with --protocol windows
 2 | evaluate m.safetensors --protocol windows --window 0 | '--window'
 2 | inspect m.safetensors --text text.txt | --out FILE.html
 2 | tran | tran: no such command; did you mean charlm train?
@@ -214,9 +214,9 @@ REFUSED = """
 2 | sample m.safetensors --top-p 1.1 | 1.1 is not in the range
 2 | sample m.safetensors --min-p 1.1 | 1.1 is not in the range
 2 | sample m.safetensors -n 0 --json | -n 0 has no end
-2 | train --resume text.txt | needs the folder of the run: --run
-2 | train --resume -c tiny | needs the folder of the run: --run
-2 | train --resume --init m.safetensors | needs the folder of the run: --run
+2 | train --resume text.txt | also needs --run, the run's folder
+2 | train --resume -c tiny | also needs --run, the run's folder
+2 | train --resume --init m.safetensors | also needs --run, the run's folder
 2 | train text.txt --epochs 0 | 0 is not in the range
 2 | plan text.txt --epochs 1.5 | '--epochs'
 2 | plan text.txt --minutes 0 | 0.0 is not in the range

@@ -156,8 +156,8 @@ def test_the_score_is_printed_and_in_the_json_with_the_protocol(trained_run: Pat
     score = evaluate(trained_run, split="train", protocol="windows", window=100)
     nats = score.nats_per_char
     assert printed.startswith(
-        f"{trained_run}/best.safetensors: train text of the run, 15,999 characters, {found['total_bits']:,.0f} bits in "
-        "all, windows of 100\n"
+        f"{trained_run}/best.safetensors: train text of the run: 15,999 characters, "
+        f"{found['total_bits']:,.0f} bits in total (protocol windows of 100)\n"
     )
     assert (found["protocol"], found["characters"]) == ("windows of 100", 15_999)
     for key, value in (
@@ -168,7 +168,10 @@ def test_the_score_is_printed_and_in_the_json_with_the_protocol(trained_run: Pat
         assert found[key] == pytest.approx(value)
         assert f"{value:.4f}" in printed
     assert found["standard_error"] == pytest.approx(score.standard_error)
-    assert f"by blocks of 300 characters: {score.standard_error:.4f} nats\n" in printed
+    assert (
+        f"standard error of this model's mean: {score.standard_error:.4f} nats (blocks of 300 characters)\n"
+        in printed
+    )
 
 
 @pytest.mark.usefixtures("place")
@@ -218,7 +221,7 @@ def test_baselines_are_a_table_with_the_model_and_the_best_first(trained_run: Pa
     for nats, bits, perplexity in scores:
         assert bits == pytest.approx(nats / math.log(2), abs=1e-3)
         assert perplexity == pytest.approx(math.exp(nats), rel=1e-3)
-    assert "the 16,000 characters of the training text" in note
+    assert "baselines use all 16,000 characters of the training text" in note
     assert comparison.startswith("  this model: not compared with a 5-gram model")
     assert comparison.endswith(": 1,999 characters are too few to know the error")
 
@@ -246,7 +249,7 @@ def test_copies_are_told_with_their_place_in_the_training_text(
     assert found["copies"] == {"share": 50 / 52, "length": 50, "start": 2, "position": 100}
     assert found["longest_copy"] == copied
     assert last.startswith(
-        "  96.2% occurs in the training text in spans of 20 or more; the longest has 50 characters"
+        "  96.2% is copied from the training text in spans of 20 characters or more; longest: 50 characters at position 100,"
     )
 
 
@@ -258,5 +261,5 @@ def test_the_files_and_their_sizes_and_the_check_are_printed(
     names = ("charlm.h", "charlm.c", "main.c", "model.bin")
     sizes = [f"{name} {(tmp_path / 'out' / name).stat().st_size:,} bytes" for name in names]
     assert files == f"{tmp_path}/out: {', '.join(sizes)}"
-    assert check.startswith("C: the largest difference of a logit over 10,000 characters is ")
+    assert check.startswith("C: logits differ by at most ")
     assert command.stderr == ""

@@ -119,7 +119,7 @@ def test_a_line_is_printed_above_the_bar(capsys: pytest.CaptureFixture[str]) -> 
     with ProgressDisplay(has_bar=True) as display:
         display(steps_taken(1, 32.0))
         display(NoValidationText())
-    before, line, after = capsys.readouterr().err.partition("charlm: there is no validation text")
+    before, line, after = capsys.readouterr().err.partition("charlm: no validation text")
     assert line
     assert "step 1 of 50" in before
     assert "step 1 of 50" in after
@@ -340,22 +340,22 @@ def test_an_event_is_told_or_moves_a_bar(
         (EXAMPLES[events.NgramsLeftOut], "training without n-grams: counting them would take 9s"),
         (
             events.NgramsLeftOut(None, 3_000_000_000),
-            "training without n-grams: their predictions would take 3.0 GB",
+            "training without n-grams: their predictions would need 3.0 GB",
         ),
         (
             EXAMPLES[events.FewSteps],
-            "9 steps will teach the network little; --minutes 1.5 would allow 200",
+            "9 steps will teach the network little; --minutes 1.5 allows 200",
         ),
         (
             EXAMPLES[events.BatchesReduced],
-            "short text: 1 window of 2 characters a step, not 3 of 4",
+            "short text: 1 window of 2 characters per step instead of 3 of 4",
         ),
         (EXAMPLES[events.LogDamaged], "runs/a: 2 damaged lines removed"),
-        (EXAMPLES[events.SettingChanged], "training.steps: was 1, is now 2"),
+        (EXAMPLES[events.SettingChanged], "training.steps: 1 is now 2"),
         (EXAMPLES[events.Resumed], "resumed at step 1 of 2"),
         (
             events.Resumed(2, 2),
-            "resumed at step 2 of 2, its end; --epochs N or --minutes N makes it longer",
+            "resumed at step 2 of 2, the end; extend the run with --epochs or --minutes",
         ),
         (EXAMPLES[events.LengthChanged], "this machine has become slower: 8 steps instead of 9"),
         (events.LengthChanged(8, 9), "this machine has become faster: 9 steps instead of 8"),

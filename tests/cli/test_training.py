@@ -119,7 +119,7 @@ def test_a_training_ends_with_its_reason_its_steps_and_its_time(report: Report) 
 def test_a_training_ends_with_the_commands_that_use_the_model(report: Report) -> None:
     assert said(report())[-2:] == [
         "generate text: charlm sample 'runs/a b'",
-        "see what it does: charlm inspect 'runs/a b' --out report.html",
+        "look inside: charlm inspect 'runs/a b' --out report.html",
     ]
 
 
@@ -262,7 +262,7 @@ UNCERTAIN = {
 
 def test_an_uncertain_choice_of_the_best_model_names_the_last_one(report: Report) -> None:
     assert results(report(**UNCERTAIN))[:2] == [
-        "  fewer than 2,400 characters of validation text: which model is the best is uncertain;",
+        "  fewer than 2,400 validation characters: too few to tell which model is best;",
         "  the last one is runs/a b/last.safetensors",
     ]
 
@@ -405,13 +405,11 @@ def test_a_training_that_diverges_at_once_leaves_nothing_behind(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("line", "target", "advice"),
     [
-        pytest.param(
-            "train", "api.training.train", "nothing was trained, and nothing is kept", id="train"
-        ),
+        pytest.param("train", "api.training.train", "nothing was trained or kept", id="train"),
         pytest.param(
             "tune space --minutes 1",
             "tuning.search.tune",
-            "the same command continues the search",
+            "repeat the command to continue the search",
             id="tune",
         ),
     ],
@@ -440,9 +438,9 @@ RESUME = "continue with: charlm train --resume -r runs/a"
 @pytest.mark.parametrize(
     ("run", "is_saved", "kept"),
     [
-        pytest.param(None, False, "nothing was trained, and nothing is kept", id="new run"),
+        pytest.param(None, False, "nothing was trained or kept", id="new run"),
         pytest.param(
-            Path("runs/a"), False, f"the run is as it was; {RESUME}", id="run that continued"
+            Path("runs/a"), False, f"the run is unchanged; {RESUME}", id="run that continued"
         ),
         pytest.param(Path("runs/a"), True, RESUME, id="run in a teacher"),
     ],
@@ -536,7 +534,7 @@ def test_a_start_that_was_killed_begins_again(nightly: tuple[Path, Path]) -> Non
     command = charlm("train", text, "-c", "tiny", "-s", "training.steps=20", "-r", run, "--resume")
     assert command.exit_code == 0, command.stderr
     assert (
-        f"charlm: {run}: a training was killed here before it had begun; starting again\n"
+        f"charlm: {run}: a training was killed here before its first step; starting again\n"
         in command.stderr
     )
 
@@ -631,7 +629,7 @@ FIGURES = {
     ),
     "memory_bytes": (1_500_000_000, "memory      1.5 GB"),
     "seconds": (pytest.approx(SECONDS), "time        1m10s "),
-    "minutes": (3.0, " of 3 min in all, "),
+    "minutes": (3.0, " of 3 min in total, "),
     "teacher_seconds": (33, "teachers 33 s"),
     "ngram_seconds": (7, "n-grams 7 s"),
     "start_seconds": (10, "start 10 s"),
@@ -682,11 +680,11 @@ def test_the_problems_of_a_text_are_in_the_json(tmp_path: Path) -> None:
 def test_a_recipe_that_the_user_names_is_printed_without_another_reason(
     show_plan: Callable[..., str],
 ) -> None:
-    assert "recipe      small: named by you\n" in show_plan(reason="")
+    assert "recipe      small: chosen by you\n" in show_plan(reason="")
 
 
 def test_a_plan_without_a_time_limit_prints_the_time_alone(show_plan: Callable[..., str]) -> None:
-    assert "time        1m10s in all, start 10 s, teachers 33 s, " in show_plan()
+    assert "time        1m10s in total, start 10 s, teachers 33 s, " in show_plan()
 
 
 def test_a_plan_fits_into_a_narrow_terminal(
@@ -748,6 +746,6 @@ def test_a_search_ends_with_its_best_recipe(search: Result) -> None:
 def test_a_search_ends_with_its_trials_compared_before_the_best_is_trained(search: Result) -> None:
     assert said(search) == [
         "6 trials: 3 pruned, 1 failed",
-        "compare the trials with: charlm runs 'runs/tune a'/trial-*",
-        "train it with: charlm train 'my text' -c 'runs/tune a/best.yaml'",
+        "compare the trials: charlm runs 'runs/tune a'/trial-*",
+        "train with it: charlm train 'my text' -c 'runs/tune a/best.yaml'",
     ]
