@@ -1,1 +1,1 @@
-"""What the library offers and the commands call: one function for each thing that a user does."""
+"""The Python library: one function for each command, which calls it."""

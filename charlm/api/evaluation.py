@@ -1,4 +1,4 @@
-"""The quality of a model: its score on a text, beside those of a compressor and n-grams, and what of it is copied."""
+"""Evaluate a model on a text, compared with a compressor and n-gram models; find copied text."""
 
 import math
 from collections import Counter
@@ -28,39 +28,39 @@ from charlm.wording import counted
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How well a model predicts a text."""
+    """Loss of a model on a text."""
 
     model: Path
-    """The file of the model."""
+    """Path of the model file."""
     text: str
-    """The name of the text that was scored, for the user."""
+    """Name of the scored text, for the user."""
     protocol: str
-    """How it was read: stream, or windows of so many characters."""
+    """Protocol: `stream` or `windows of N`."""
     nats_per_char: float
-    """The mean over the scored characters; lower is better."""
+    """Mean loss; lower is better."""
     bits_per_char: float
     perplexity: float | None
-    """exp(nats_per_char); None if a float cannot hold it."""
+    """exp(nats_per_char); None if it is too large for a float."""
     characters: int
-    """The number of scored characters: all but the first."""
+    """Number of scored characters: all but the first."""
     total_bits: float
-    """Bits for all scored characters: bits_per_char times characters."""
+    """Loss of all scored characters together, in bits."""
     standard_error: float | None
-    """Of the mean, in nats, if other such text were drawn; None below 2,400 characters."""
+    """Standard error of the mean loss, in nats; None for fewer than 2,400 characters."""
     left_out: Mapping[str, int]
-    """How often each character occurs that was left out of the text, because the model does not know it."""
+    """Count of each character that was left out because the model does not know it."""
     baselines: dict[str, float] | None
-    """What simple models score on the same text, see `baseline_scores`; None if they were not asked for."""
+    """Losses of simple models on the same text, see `baseline_scores`; None if not requested."""
     comparison: Comparison | None
-    """The model compared with the 5-gram model; None without baselines, or if the training text is not known."""
+    """Comparison with the 5-gram model; None without baselines or without the training text."""
     training_characters: int
-    """The length of the training text; 0 if it is not known, or was not needed."""
+    """Length of the training text; 0 if it is unknown or was not needed."""
     given_characters: int
-    """How many characters of the training text the simple models were given, at most."""
+    """Number of training characters that the simple models use."""
     copies: Copies | None
-    """What of the text occurs in the training text; None if it was not asked for."""
+    """Verbatim overlap with the training text; None if not requested."""
     longest_copy: str
-    """The longest span that occurs there."""
+    """Longest span of the text that occurs in the training text."""
 
 
 def evaluate(
@@ -74,27 +74,26 @@ def evaluate(
     copies: bool = False,
     on_event: OnEvent = ignore,
 ) -> Evaluation:
-    """Score a model on a text in a file; for a text in memory there is `Model.score`.
+    """Score a model on a text in a file. For a text in memory, see `Model.score`.
 
     Args:
-        model: A model, or what `charlm.load` takes.
-        text: A file, a folder of files, a corpus, or - for standard input; None = the text that the model was trained
-            on, if the model is in a run or comes with charlm. Characters that the model does not know are left out.
-        split: The part of the text to score; None = all of `text`, or the validation part of the training text.
-        protocol: stream reads the text once from start to end, windows reads each window from the zero state.
-        window: Characters in a window, 1 or more.
-        baselines: Whether to add what a compressor and n-gram models score.
-        copies: Whether to add how much of the text occurs word for word in the training text, which must be known.
-        on_event: As for `charlm.load`, and with ScoringProgress.
+        model: A model, or an argument of `charlm.load`.
+        text: A file, a folder of files, a corpus, or - for standard input. None = the text of the
+            model, if it is in a run or comes with charlm. Unknown characters are left out.
+        split: Part of the text; None = all of `text`, or the validation part of the model's text.
+        protocol: `stream` reads the text once; `windows` starts each window from the zero state.
+        window: Window length in characters, 1 or more.
+        baselines: Whether to score a compressor and n-gram models too.
+        copies: Whether to measure the verbatim overlap with the training text.
+        on_event: Called with ScoringProgress and the events of `charlm.load`.
 
     Raises:
-        CharlmError: there is no model, an argument is out of range, the text cannot be read, has less than 2 characters
-            that the model knows, or a loss is not finite; with `copies`, there is no training text.
+        CharlmError: An argument is out of range, the text cannot be read or has fewer than two
+            known characters, a loss is not finite, or `copies` needs an unknown training text.
 
     """
-    path = (
-        None if text is None else Path(check_text_path("text", text, in_memory="model.score(text)"))
-    )
+    if text is not None:
+        text = Path(check_text_path("text", text, in_memory="model.score(text)"))
     if split is not None:
         check_name("split", split, get_args(Split))
     check_name("protocol", protocol, get_args(ScoringProtocol))
@@ -102,54 +101,57 @@ def evaluate(
     check_flag("baselines", baselines)
     check_flag("copies", copies)
     model = load(model, on_event=on_event)
-    is_needed = (
-        text is None or copies or baselines
-    )  # it is read once, to check that the model was trained on it
-    corpus = run_corpus(model.path, model.trained) if is_needed else None
-    if copies and corpus is None:
-        raise CharlmError(
-            f"{model.path}: not in a run that has its text, which the search for copies needs"
-        )
-    training = None if corpus is None else corpus.split("train")
-    name, ids, left_out = text_to_score(model, path, split=split, corpus=corpus)
+    needs_corpus = text is None or copies or baselines
+    corpus = run_corpus(model.path, model.trained) if needs_corpus else None
+    name, ids, left_out = text_to_score(model, text, split=split, corpus=corpus)
     check_length(name, len(ids), left_out)
+    training = None if corpus is None else corpus.split("train")
+    overlap = None
+    if copies:
+        if training is None:
+            raise CharlmError(
+                f"{model.path}: copies cannot be found, because the training text is not known"
+            )
+        overlap = find_copies(ids, training)
+    blocks = score_ids(model.trained.parameters, ids, protocol=protocol, window=window)
     from threadpoolctl import threadpool_limits
 
-    # Values that are not finite raise a CharlmError. A stream has small products, and many streams have own threads.
+    # A stream has small products, and many streams have threads of their own. A loss that is not
+    # finite raises a CharlmError.
     with threadpool_limits(1, "blas"), np.errstate(over="ignore", invalid="ignore"):
-        blocks = score_ids(model.trained.parameters, ids, protocol=protocol, window=window)
         score = mean_score(_with_progress(blocks, name, len(ids) - 1, on_event))
-    copied = find_copies(ids, training) if copies and training is not None else None
-    start, length = (0, 0) if copied is None else (copied.start or 0, copied.length)
-    training_characters = 0 if training is None else len(training)
-    as_perplexity = perplexity(score.nats_per_char)
     scores = baseline_scores(ids, model.vocabulary, training) if baselines else {}
+    baseline_nats = {name: baseline.nats_per_char for name, baseline in scores.items()}
+    longest_copy = ""
+    if overlap is not None and overlap.start is not None:
+        span = ids[overlap.start : overlap.start + overlap.length]
+        longest_copy = model.vocabulary.decode(span)
+    perplexity_or_inf = perplexity(score.nats_per_char)
+    training_characters = 0 if training is None else len(training)
     return Evaluation(
         model=model.path,
         text=name,
         protocol=protocol if protocol == "stream" else f"windows of {window}",
         nats_per_char=score.nats_per_char,
         bits_per_char=bits(score.nats_per_char),
-        perplexity=as_perplexity if math.isfinite(as_perplexity) else None,
+        perplexity=perplexity_or_inf if math.isfinite(perplexity_or_inf) else None,
         characters=score.characters,
         total_bits=score.total_bits,
         standard_error=score.standard_error,
         left_out=dict(left_out),
-        baselines={name: simple.nats_per_char for name, simple in scores.items()}
-        if baselines
-        else None,
+        baselines=baseline_nats if baselines else None,
         comparison=Comparison.of(score, scores[NGRAM]) if NGRAM in scores else None,
         training_characters=training_characters,
         given_characters=min(training_characters, MAX_TRAINING_CHARACTERS),
-        copies=copied,
-        longest_copy=model.vocabulary.decode(ids[start : start + length]),
+        copies=overlap,
+        longest_copy=longest_copy,
     )
 
 
 def _with_progress(
     blocks: Iterable[Floats], text: str, total: int, on_event: OnEvent
 ) -> Iterator[Floats]:
-    """Yield the nats of a text unchanged, with an event before the first block and after each."""
+    """Yield blocks of losses unchanged, with an event before the first block and after each."""
     done = 0
     on_event(ScoringProgress(text, done, total))
     for block in blocks:
@@ -159,11 +161,11 @@ def _with_progress(
 
 
 def check_length(text: str, characters: int, left_out: Mapping[str, int]) -> None:
-    """Raise CharlmError if a text is too short for a prediction.
+    """Raise CharlmError if a text has fewer than two characters that the model knows.
 
     Args:
-        text: Its name, for the user.
-        characters: How many of its characters the model knows.
+        text: Name of the text, for the message.
+        characters: Number of characters that the model knows.
         left_out: Count of each character that the model does not know.
 
     """
@@ -178,25 +180,25 @@ def check_length(text: str, characters: int, left_out: Mapping[str, int]) -> Non
 def text_to_score(
     model: Model, text: Path | None, *, split: Split | None, corpus: Corpus | None
 ) -> tuple[str, NDArray[Any], Counter[str]]:
-    """Return the text that a model is asked to score.
+    """Read the text to score.
 
     Args:
-        model: What `charlm.load` returned.
-        text: A file, a folder of files, a corpus, or - for standard input; None = the text of `corpus`.
-        split: Which part of it; None = all of `text`, or the validation part of `corpus`.
-        corpus: The text that the model was trained on; None = it is not known.
+        model: The model.
+        text: A file, a folder of files, a corpus, or - for standard input; None = `corpus`.
+        split: Part of the text; None = all of `text`, or the validation part of `corpus`.
+        corpus: The text that the model was trained on; None = unknown.
 
     Returns:
-        A name of the text for the user, its ids, integers [n]; n may be 0; and how often each character occurs that was
-        left out, because the model does not know it.
+        A name of the text for the user; its ids, integers [n], n may be 0; and the count of each
+        character that was left out because the model does not know it.
 
     Raises:
-        CharlmError: there is no such text, or as `encode_text`.
+        CharlmError: The text cannot be read, or there is none.
 
     """
     if text is None:
         if corpus is None:
-            problem = f"{model.path}: no text was named, and the model is not in a run that has its training text"
+            problem = f"{model.path}: its training text is not known, and no text was named"
             raise CharlmError(problem, advice=Advice("name a text", model.path))
         split = split or "validation"
         owner = corpus.manifest.text_name if run_of(model.path) is None else "the run"

@@ -1,4 +1,4 @@
-"""A trained model in memory: it writes text, scores text, and can be stepped through by hand. No TensorFlow.
+"""A trained model in memory: generate text, score text, or step through it by hand.
 
 Axes: B batch, T time, V vocabulary, H units.
 """
@@ -29,86 +29,86 @@ if TYPE_CHECKING:
     from charlm.evaluation.scoring import ScoringProtocol
 
 MAX_STREAMS = 1_000_000
-"""The largest number of streams of a state."""
+"""Largest batch size of a state."""
 Text = str | NDArray[Any] | Sequence[int]
-"""Characters, or ids, integers [T]."""
+"""Text as characters, or as ids, integers [T]."""
 
 
 def load(model: "str | Path | Model | None" = None, *, on_event: OnEvent = ignore) -> "Model":
     """Load a trained model.
 
     Args:
-        model: A model file or a checkpoint; or a run, of which the model with the best score is taken, or a part of the
-            name of one run under runs/; or river-plays; None = the newest run. A loaded model is returned as it is.
+        model: A model file, a checkpoint, a run (its best model), a unique part of the name of a
+            run under runs/, or river-plays; None = the newest run. A Model is returned unchanged.
         on_event: Called with NewestRunTaken and LastModelTaken.
 
     Raises:
-        CharlmError: there is no model, or it is damaged.
+        CharlmError: There is no such model, or it is damaged.
 
     """
     if isinstance(model, Model):
         return model
-    file = find_model(
-        None if model is None else Path(check_path("model", model)), on_event=on_event
-    )
+    if model is not None:
+        model = Path(check_path("model", model))
+    file = find_model(model, on_event=on_event)
     return Model(file, read_model(file))
 
 
 @dataclass(frozen=True, eq=False)
 class Surprise:
-    """How much each character of a text surprises a model."""
+    """Loss of a model at each character of a text; a notebook shows it as coloured text."""
 
     characters: tuple[str, ...]
-    """The text, T characters."""
+    """Characters of the text; there are T of them."""
     nats: Floats
-    """-log p of each but the first, given those before it, float32 [T - 1]."""
+    """Losses -log p of all characters but the first, float32 [T - 1]."""
 
     def _repr_html_(self) -> str:
-        """Return the text as HTML: the darker the ground of a character, the greater its surprise."""
-        shades = "".join(
-            f".surprise .l{n}{{background:rgba(214,69,65,{n / 15:.2f})}}"
-            for n in range(1, LEVELS + 1)
-        )
+        """Return the text as HTML, with a darker background for a higher loss."""
+        shades = ""
+        for level in range(1, LEVELS + 1):
+            shades += f".surprise .l{level}{{background:rgba(214,69,65,{level / 15:.2f})}}"
         text = coloured_text(self.characters, [None, *self.nats.tolist()])
-        return f'<style>{shades}</style><pre class="surprise" style="white-space:pre-wrap">{text}</pre>'
+        style = 'class="surprise" style="white-space:pre-wrap"'
+        return f"<style>{shades}</style><pre {style}>{text}</pre>"
 
 
 class Model:
-    """A trained network with its vocabulary; `charlm.load` returns one.
+    """A trained network with its vocabulary; see `charlm.load`.
 
-    Characters that it does not know are left out of a text.
+    Methods leave out characters that the model does not know.
     """
 
     def __init__(self, path: Path, trained: TrainedModel) -> None:
         self.path = path
-        """The file of the model."""
+        """Path of the model file."""
         self.trained = trained
-        """The network, its vocabulary and its config."""
+        """Network, vocabulary and config."""
 
     def __repr__(self) -> str:
-        shape = self.trained.architecture
-        return f"<Model {self.path}: {shape.layers} x {shape.units} units, {shape.vocabulary_size} ids>"
+        network = self.trained.architecture
+        units = f"{network.layers} x {network.units} units"
+        return f"<Model {self.path}: {units}, {network.vocabulary_size} ids>"
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The characters by id."""
+        """Characters by id."""
         return self.trained.vocabulary
 
     @cached_property
     def config(self) -> "Config":
-        """Every setting of the run that made the model; raises CharlmError if the file does not have such."""
+        """Settings of the run that trained the model; raises CharlmError if they are invalid."""
         return self.trained.parse_config(origin=str(self.path))
 
     @property
     def sampling_temperature(self) -> float:
-        """The temperature of the recipe, 0 or more."""
+        """Default temperature of `generate`, 0 or more."""
         return self.trained.sampling_temperature
 
     def zero_state(self, batch: int = 1) -> State:
-        """Return the state before the first character: zeros, one float32 [batch, H] for each layer."""
-        return self.trained.parameters.zero_state(
-            check_whole("batch", batch, least=0, most=MAX_STREAMS)
-        )
+        """Return the state before the first character: zeros, float32 [batch, H] for each layer."""
+        streams = check_whole("batch", batch, least=0, most=MAX_STREAMS)
+        return self.trained.parameters.zero_state(streams)
 
     def step(
         self, ids: NDArray[Any] | Sequence[int], state: Sequence[Floats] | None = None
@@ -116,35 +116,33 @@ class Model:
         """Read one character in each of B streams.
 
         Args:
-            ids: Integers [B], 0 to V - 1.
-            state: One float32 [B, H] for each layer; None = the zero state.
+            ids: Ids, integers [B] from 0 to V - 1.
+            state: Hidden state, float32 [B, H] for each layer; None = zeros.
 
         Returns:
-            The logits of the next character, float32 [B, V], and the state after this character.
+            The logits of the next character, float32 [B, V], and the new state.
 
         Raises:
-            CharlmError: an id is out of range, or the state is not one of B streams of this network.
+            CharlmError: An id is out of range, or the state has the wrong shape.
 
         """
         ids = _check_ids(ids, len(self.vocabulary))
         return self.trained.parameters.step(ids, self._state_of(state, streams=len(ids)))
 
     def logits(self, text: Text, *, state: Sequence[Floats] | None = None) -> Floats:
-        """Return the logits after each character of a text.
+        """Return the logits after each character of a text, float32 [T, V].
 
         Args:
             text: Characters, or ids, integers [T].
-            state: The state before the text, one float32 [1, H] for each layer; None = the zero state.
-
-        Returns:
-            float32 [T, V].
+            state: Hidden state before the text, float32 [1, H] for each layer; None = zeros.
 
         Raises:
-            CharlmError: an id is out of range.
+            CharlmError: An id is out of range, or the state has the wrong shape.
 
         """
         ids = self._encode(text)
-        return self.trained.parameters.unroll(ids[:, None], self._state_of(state))[0][:, 0]
+        logits, _ = self.trained.parameters.unroll(ids[:, None], self._state_of(state))
+        return logits[:, 0]
 
     def score(
         self,
@@ -154,59 +152,49 @@ class Model:
         window: int = 256,
         state: Sequence[Floats] | None = None,
     ) -> Floats:
-        """Return the loss of each character of a text but the first, given those before it.
+        """Return the losses -log p of all characters of a text but the first, float32 [T - 1].
 
-        The mean of the losses is what `charlm.evaluate` and `charlm evaluate` report as nats per character.
+        `charlm.evaluate` reports their mean as nats per character.
 
         Args:
             text: Characters, or ids, integers [T].
-            protocol: stream reads the text once from start to end, windows reads each window from the zero state.
-            window: Characters in a window, 1 or more.
-            state: Where a stream begins, one float32 [1, H] for each layer; None = the zero state. Windows always
-                begin at the zero state.
-
-        Returns:
-            -log p in nats, float32 [T - 1].
+            protocol: `stream` reads the text once; `windows` starts each window from zeros.
+            window: Window length in characters, 1 or more.
+            state: Hidden state before a stream, float32 [1, H] for each layer; None = zeros.
 
         Raises:
-            CharlmError: T < 2, an argument is out of range or a state given for windows, or a loss is not finite.
+            CharlmError: T < 2, an argument is out of range, windows are combined with a state, or
+                a loss is not finite.
 
         """
         from charlm.evaluation.scoring import score_ids
 
         if state is not None and protocol != "stream":
-            raise CharlmError(
-                f"state: given with the protocol {protocol}; only a stream begins at a state"
-            )
+            raise CharlmError(f"state: cannot be used with the protocol {protocol}, only stream")
         ids = self._encode(text)
         first = self._state_of(state)
-        with np.errstate(
-            over="ignore", invalid="ignore"
-        ):  # values that are not finite raise a CharlmError
+        with np.errstate(over="ignore", invalid="ignore"):  # score_ids raises a CharlmError
             blocks = score_ids(
                 self.trained.parameters, ids, protocol=protocol, window=window, state=first
             )
             return np.concatenate([block.ravel() for block in blocks])
 
     def states(self, text: Text, *, state: Sequence[Floats] | None = None) -> State:
-        """Return the hidden state of each layer after each character of a text.
+        """Return the hidden states after each character, float32 [T, H] for each layer.
 
         Args:
             text: Characters, or ids, integers [T].
-            state: The state before the text, one float32 [1, H] for each layer; None = the zero state.
-
-        Returns:
-            float32 [T, H] for each layer, lowest first.
+            state: Hidden state before the text, float32 [1, H] for each layer; None = zeros.
 
         Raises:
-            CharlmError: as for `logits`.
+            CharlmError: An id is out of range, or the state has the wrong shape.
 
         """
         first = tuple(layer[0] for layer in self._state_of(state))
         return read_outputs(self.trained.parameters, self._encode(text), first)
 
     def surprise(self, text: str) -> "Surprise":
-        """Return the loss of each character of a text, which a notebook colours; raises what `score` raises."""
+        """Return the losses of a text for display in a notebook; see `score` for errors."""
         check_text("text", text)
         ids = self._encode(text)
         return Surprise(tuple(self.vocabulary.glyphs[index] for index in ids), self.score(ids))
@@ -224,25 +212,26 @@ class Model:
         stop: str | None = None,
         ignore_end: bool = False,
     ) -> GeneratedText:
-        """Generate a text that continues a prompt: the prompt is read at once, each character when it is asked for.
+        """Generate a text that continues a prompt.
 
         Args:
-            prompt: What the model reads first; the text does not repeat it.
-            length: The most characters to generate; 0 = without end.
-            temperature: 0 always chooses the most likely character; below 1 is safer, above 1 wilder than the model.
+            prompt: Text that the model reads first; the result does not repeat it.
+            length: Largest number of characters; 0 = unlimited.
+            temperature: Divisor of the logits, 0 or more; 0 = always the most likely character,
                 None = `self.sampling_temperature`.
-            top_k: Choose among the k most likely characters, 1 or more; None = all.
-            top_p: Choose among the fewest characters whose probabilities reach this sum, above 0 and at most 1.
+            top_k: Sample from the k most likely characters, 1 or more; None = all.
+            top_p: Sample from the smallest set of characters whose probabilities add up to this,
+                above 0 and at most 1; None = all.
             min_p: Leave out characters less likely than this share of the most likely one, 0 to 1.
-            seed: 0 or more; the same seed gives the same text. None = a random seed.
-            stop: The text ends before the first occurrence of this one.
+            seed: Seed, 0 or more; the same seed gives the same text. None = a random seed.
+            stop: Text before which the result ends.
             ignore_end: Whether to continue with a blank line when the model ends the text.
 
         Returns:
-            An iterator over the chunks of the text; `str` of it is the whole text.
+            An iterator that generates the text chunk by chunk; `str` of it is the whole text.
 
         Raises:
-            CharlmError: an argument is out of range.
+            CharlmError: An argument is out of range.
 
         """
         temperature = self.sampling_temperature if temperature is None else temperature
@@ -250,23 +239,23 @@ class Model:
         if stop is not None:
             check_text("stop", stop)
         check_flag("ignore_end", ignore_end)
-        sampler = Sampler(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
-        seed = random_seed() if seed is None else seed
-        wanted = TextRequest(
-            length, sampler, seed=seed, prompt=prompt, stop=stop or "", ignore_end=ignore_end
+        request = TextRequest(
+            length,
+            Sampler(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p),
+            seed=random_seed() if seed is None else seed,
+            prompt=prompt,
+            stop=stop or "",
+            ignore_end=ignore_end,
         )
-        return generate_text(self.trained, wanted)
+        return generate_text(self.trained, request)
 
     def _state_of(self, state: Sequence[Floats] | None, *, streams: int = 1) -> State:
-        """Return a state that a caller gave as float32 [streams, H] for each layer; None = the zero state."""
+        """Return a caller's state as float32 [streams, H] for each layer; None = zeros."""
         zeros = self.zero_state(streams)
         if state is None:
             return zeros
-        layers = (
-            [*state]
-            if isinstance(state, Sequence) or (isinstance(state, np.ndarray) and state.ndim)
-            else []
-        )
+        is_array = isinstance(state, np.ndarray) and state.ndim > 0
+        layers = [*state] if is_array or isinstance(state, Sequence) else []
         if len(layers) != len(zeros):
             expected = f"{counted(len(zeros), 'array')}, one for each layer"
             raise CharlmError(f"state: found {short_repr(state)}; must be {expected}")
@@ -274,9 +263,9 @@ class Model:
         for index, (layer, zero) in enumerate(zip(layers, zeros, strict=True)):
             array = _as_array(layer)
             if array.dtype.kind not in "fiu" or array.shape != zero.shape:
-                found = f"{array.dtype} of shape {array.shape}"
                 raise CharlmError(
-                    f"state: layer {index}: found {found}; must be float32 of shape {zero.shape}"
+                    f"state: layer {index}: found {array.dtype} of shape {array.shape}; "
+                    f"must be float32 of shape {zero.shape}"
                 )
             arrays.append(array.astype(np.float32))
         return tuple(arrays)
@@ -290,26 +279,21 @@ class Model:
 def _check_ids(
     ids: NDArray[Any] | Sequence[int], vocabulary_size: int, *, argument: str = "ids"
 ) -> NDArray[np.int64]:
-    """Return ids that a caller gave as an array, int64 [n].
-
-    Raises:
-        CharlmError: they are not whole numbers from 0 to V - 1 in a single row.
-
-    """
+    """Return a caller's ids as int64 [n]; raises CharlmError if they are not such ids."""
     array = _as_array(ids)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-        found = short_repr(ids) if array.ndim == 1 else f"shape {array.shape}"
+        value = short_repr(ids) if array.ndim == 1 else f"shape {array.shape}"
         raise CharlmError(
-            f"{argument}: found {found}; must be a text, or whole numbers in a single row"
+            f"{argument}: found {value}; must be a text, or whole numbers in a single row"
         )
-    for found in (array.min(initial=0), array.max(initial=0)):
-        if not 0 <= found < vocabulary_size:
-            raise CharlmError(f"{argument}: found {found}; must be from 0 to {vocabulary_size - 1}")
+    for index in (array.min(initial=0), array.max(initial=0)):
+        if not 0 <= index < vocabulary_size:
+            raise CharlmError(f"{argument}: found {index}; must be from 0 to {vocabulary_size - 1}")
     return array.astype(np.int64)
 
 
 def _as_array(values: Any) -> NDArray[Any]:
-    """Return values as an array; of objects, if NumPy has no other."""
+    """Return values as an array; an empty one of objects if NumPy refuses them."""
     try:
         return np.asarray(values)
     except (ValueError, OverflowError):  # rows of different lengths

@@ -1,4 +1,4 @@
-"""From text to a trained model: tokenize, plan, train, resume. `Plan.to_json` is what a program reads."""
+"""Tokenize a text, plan a training, train a model, and resume a run."""
 
 import contextlib
 import shutil
@@ -18,7 +18,7 @@ from charlm.events import OnEvent, ignore
 from charlm.hardware import fastest_precision, peak_memory_bytes
 from charlm.network.architecture import Architecture, architecture
 from charlm.runs.folder import check_is_run, find_run, is_run, newest_unfinished_run
-from charlm.runs.initial_weights import read_initial_model
+from charlm.runs.initial_weights import InitialModel, read_initial_model
 from charlm.runs.ownership import RunFolder, is_leftover
 from charlm.runs.run import open_run
 from charlm.storage import temporary_folder, writing
@@ -56,14 +56,14 @@ def tokenize(
     """Turn text into a corpus on disk.
 
     Args:
-        sources: Files, folders, .gz files, or - for standard input; one of them or several.
-        out: The folder to write; it must be missing or empty.
-        recipe: A name in configs/, or a YAML file; its `corpus` section decides how text becomes ids. None = default.
-        overrides: Values that replace those of the recipe.
+        sources: One or several of: files, folders, .gz files, - for standard input.
+        out: Folder for the corpus, new or empty.
+        recipe: Name of a recipe, or a YAML file; only its section `corpus` is used. None = default.
+        overrides: Settings that replace settings of the recipe.
         on_event: Called with TextProgress.
 
     Raises:
-        CharlmError: a key or a value is not right, a source cannot be read, or `out` cannot be written.
+        CharlmError: A setting is invalid, a source cannot be read, or `out` cannot be written.
 
     """
     name = "default" if recipe is None else check_path("recipe", recipe)
@@ -78,38 +78,37 @@ def tokenize(
 
 @dataclass(frozen=True)
 class Plan:
-    """What a training would do."""
+    """Plan of a training."""
 
     corpus: Corpus
-    """The text that would be trained on; its folder is gone."""
+    """Text to train on; its folder no longer exists."""
     problems: list[str]
-    """Possible problems in the text, each as a line for the user."""
+    """Possible problems in the text, a line for each."""
     decision: Decision
-    """How the run would be trained, and why."""
     architecture: Architecture
     schedule: Schedule
-    """The steps of the whole run, and what they would read."""
     start_seconds: float
-    """Time from the text to the first step: tokenizing it, TensorFlow, the network, its graph."""
+    """Time until the first step: tokenizing, TensorFlow, network and graph."""
     costs: Costs
-    """How long a step, an evaluation and the rest of the run take on this machine."""
+    """Measured times of the other parts of the run."""
     memory_bytes: int
-    """The most memory that this process has held, the timed steps included."""
+    """Peak memory of this process, including the timed steps."""
 
     @property
     def evaluations(self) -> int:
-        """How often the network would be evaluated: at most once per step, and once if there is no step."""
+        """Number of evaluations: at most one per step, and one for a run of 0 steps."""
         return max(1, min(self.decision.evaluations, self.schedule.total))
 
     @property
     def seconds(self) -> float:
-        """How long the whole training takes."""
+        """Expected time of the whole training."""
         settings = self.decision.config.training
         return self.start_seconds + self.costs.run_seconds(settings, self.schedule.total)
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as plain data."""
         batches = self.schedule.batches
+        notes = [{"kind": type(note).__name__, **asdict(note)} for note in self.decision.notes]
         return {
             "parameters": self.architecture.size,
             "shapes": {name: list(shape) for name, shape in self.architecture.shapes().items()},
@@ -142,9 +141,7 @@ class Plan:
             "recipe": self.decision.recipe,
             "reason": self.decision.reason,
             "better": self.decision.better,
-            "notes": [
-                {"kind": type(note).__name__, **asdict(note)} for note in self.decision.notes
-            ],
+            "notes": notes,
         }
 
 
@@ -158,28 +155,15 @@ def plan(
     init: str | Path | None = None,
     on_event: OnEvent = ignore,
 ) -> Plan:
-    """Find out what `train` would do with the same arguments, from a few steps that are timed and undone.
+    """Return what `train` would do with the same arguments, from a few timed steps.
 
-    Everything is written to a temporary folder, which is removed. TensorFlow's threads are set for the whole process.
-
-    Args:
-        text: As for `train`.
-        recipe: As for `train`.
-        overrides: As for `train`.
-        epochs: As for `train`.
-        minutes: As for `train`.
-        init: As for `train`.
-        on_event: Called with the events before the first step.
-
-    Raises:
-        CharlmError: as `train` before its first step.
-        Stopped: a signal came; it is a KeyboardInterrupt.
-
+    All files are written to a temporary folder. Sets TensorFlow's threads for the whole process.
+    Arguments and errors are those of `train`.
     """
     check_tensorflow()
     session = Session(on_event)
     started = session.clock()
-    initial_model = None if init is None else read_initial_model(Path(check_path("init", init)))
+    initial_model = _initial_model(init)
     user = _user_settings(recipe, overrides, epochs, minutes)
     with stop_on_signal(session.interruption), temporary_folder() as folder:
         engines = KerasEngines(session)
@@ -199,17 +183,16 @@ def plan(
             costs = _measure_all(prepared, engines, session)
             start_seconds += costs.start_seconds
         problems = find_problems(prepared.corpus)
-    config, corpus, decision = prepared.config, prepared.corpus, prepared.decision
-    if (
-        config.training.precision != decision.precision.name
-    ):  # this processor lacks what was asked for
+    training = prepared.config.training
+    decision = prepared.decision
+    if training.precision != decision.precision.name:  # not available on this processor
         decision = replace(decision, precision=fastest_precision())
     return Plan(
-        corpus=corpus,
+        corpus=prepared.corpus,
         problems=problems,
         decision=decision,
-        architecture=architecture(config, len(corpus.vocabulary)),
-        schedule=make_schedule(config.training, prepared.engine.batches),
+        architecture=architecture(prepared.config, len(prepared.corpus.vocabulary)),
+        schedule=make_schedule(training, prepared.engine.batches),
         start_seconds=start_seconds,
         costs=costs,
         memory_bytes=peak_memory_bytes(),
@@ -217,13 +200,18 @@ def plan(
 
 
 def _measure_all(prepared: Preparation, engines: KerasEngines, session: Session) -> Costs:
-    """Return the costs of a run without a time limit, its teachers and n-grams included."""
-    config, corpus = prepared.config, prepared.corpus
-    measured = measure(config, corpus, prepared.engine, session=session)
+    """Return the costs of a run without a time limit, including teachers and n-grams."""
+    config = prepared.config
+    corpus = prepared.corpus
+    costs = measure(config, corpus, prepared.engine, session=session)
     teacher_seconds = time_teachers(config, corpus, engines, session=session)
     learns_from_ngrams = config.training.ngram_weight > 0 and not config.training.is_untrained
     ngram_seconds = time_ngrams(corpus, session=session) if learns_from_ngrams else 0.0
-    return replace(measured, teacher_seconds=teacher_seconds, ngram_seconds=ngram_seconds)
+    return replace(costs, teacher_seconds=teacher_seconds, ngram_seconds=ngram_seconds)
+
+
+def _initial_model(init: str | Path | None) -> InitialModel | None:
+    return None if init is None else read_initial_model(Path(check_path("init", init)))
 
 
 def _user_settings(
@@ -232,22 +220,22 @@ def _user_settings(
     epochs: int | None,
     minutes: float | None,
 ) -> UserSettings:
-    """Return what the user gave; raises CharlmError if `epochs` is given together with a length among the overrides."""
+    """Return the checked arguments; raises CharlmError if epochs and overrides set the length."""
+    if recipe is not None:
+        recipe = check_path("recipe", recipe)
+    if minutes is not None:
+        minutes = check_number("minutes", minutes, least=0, above=True)
     settings = parse_overrides(overrides)
-    user = UserSettings(
-        recipe=None if recipe is None else check_path("recipe", recipe),
-        overrides=settings,
-        minutes=None if minutes is None else check_number("minutes", minutes, least=0, above=True),
-    )
+    user = UserSettings(recipe=recipe, overrides=settings, minutes=minutes)
     if epochs is None:
         return user
     check_whole("epochs", epochs, least=1)
     if user.length_key:
         raise CharlmError(
-            f"epochs {epochs}: sets the length, and so does {user.length_key}; leave one of them out"
+            f"epochs {epochs}: {user.length_key} sets the length too; leave one of them out"
         )
     if not isinstance(settings.get("training", {}), Mapping):
-        return user  # which is refused
+        return user  # parsing the config refuses it
     return replace(user, overrides=merge(settings, {"training": {"epochs": epochs}}))
 
 
@@ -263,65 +251,60 @@ def train(
     resume: bool = False,
     on_event: OnEvent = ignore,
 ) -> Outcome:
-    """Train a model in a new run, or continue the run that the same call has begun.
+    """Train a model in a new run, or continue the run of an earlier call.
 
-    TensorFlow's threads are set for the whole process. In the main thread, Ctrl-C, SIGTERM and SIGHUP write a
-    checkpoint and end the training; in another thread, signals are left to the program.
+    Sets TensorFlow's threads for the whole process. In the main thread, Ctrl-C, SIGTERM and SIGHUP
+    save a checkpoint and end the training; in other threads, signals are left to the program.
 
-    If the variable TF_CONFIG names several workers, each of them must call this with the same arguments, on its own
-    copies of the text and of models. Only the first one, worker 0, has events and writes `run`.
+    With several workers in TF_CONFIG, every worker must make the same call on its own copies of
+    the text and the models. Only worker 0 emits events and writes `run`.
 
     Args:
-        text: What `tokenize` takes: files, folders, .gz files, or - for standard input; one of them or
-            several, each file a document. Or a corpus that it made, or the folder of one. None = the plays that come
-            with charlm.
-        recipe: A name in configs/, or a YAML file. None = the one with the lowest expected loss for a text of this size
-            and the time limit, see `charlm.training.decision.decide`.
-        overrides: Values that replace those of the recipe.
+        text: One or several of: files, folders, .gz files, - for standard input; every file is a
+            document. Or a corpus, or the folder of one. None = the plays that come with charlm.
+        recipe: Name of a recipe, or a YAML file. None = the recipe with the lowest expected loss
+            for the text and the time limit, see `charlm.training.decision.decide`.
+        overrides: Settings that replace settings of the recipe.
         epochs: Passes over the training text; replaces the length in the recipe.
-        minutes: Time limit of the call. Some steps are timed, and the steps that fit replace the length in the recipe.
-            If the machine becomes slower or faster, the length of the run changes at an evaluation; its config records
-            that, so that the run can be repeated. None = as long as the recipe says.
-        init: The model whose weights training begins with: a run, whose best one counts, or a model file. Characters
-            are matched by what they are, and the shape of the network is that of the model. None = the initial weights
-            are drawn at random.
-        run: The folder of the run; None = a new one under runs/, named by the time and the text. It must be missing or
-            empty; what a training has left there that was killed before it had begun is removed.
-        resume: Whether to continue the run in `run`, if there is one. It must have the same text, settings and initial
-            weights; settings that a resume may change, `epochs` among them, change it.
-        on_event: Called with each event of `charlm.events`, for instance StepsTaken and Evaluated. An exception that
-            it raises ends the training, which can be resumed from its newest checkpoint.
+        minutes: Time limit of the call; replaces the length in the recipe by as many steps as fit.
+            If the machine becomes slower or faster, the number of steps changes at an evaluation.
+            The config records such changes, so the run can be repeated. None = no limit.
+        init: Run or model file with the initial weights. Known characters keep their weights, and
+            the network gets the shape of the model. None = random weights.
+        run: Folder of the run, new or empty; files of a training that was killed before its first
+            step are removed. None = a new folder under runs/, named by the time and the text.
+        resume: Whether to continue the run in `run` if there is one. Text, settings and initial
+            weights must be the same, except for settings that may change in a run, like `epochs`.
+        on_event: Called with each event of `charlm.events`. An exception that it raises ends the
+            training, which can be resumed from its newest checkpoint.
 
     Raises:
-        CharlmError: TensorFlow is not installed, a key, a value or the text is not right, `minutes` is given together
-            with an override of the length or is too short, `init` is no model or does not fit the overrides or the
-            text, the run that would be continued has another text or other settings, a file cannot be written, or
-            training has diverged; before the first checkpoint, nothing is left behind. Or TF_CONFIG is not valid, the
-            workers would not train the same, or another one is lost.
-        Stopped: a signal came before the first step; it is a KeyboardInterrupt. Nothing is left behind, or a run that
-            can be resumed.
+        CharlmError: An argument, a setting or the text is invalid or does not fit the others, a
+            file cannot be written, training diverges, TensorFlow is missing, TF_CONFIG is invalid,
+            or the connection to another worker is lost. Before the first checkpoint, nothing is
+            left behind.
+        Stopped: A signal came before the first step; a subclass of KeyboardInterrupt. Nothing is
+            left behind, or a run that can be resumed.
 
     """
     check_tensorflow()
     session = Session(on_event)
     started = session.clock()
-    initial_model = None if init is None else read_initial_model(Path(check_path("init", init)))
+    initial_model = _initial_model(init)
     user = _user_settings(recipe, overrides, epochs, minutes)
     path = None if run is None else Path(check_path("run", run))
     check_flag("resume", resume)
     with (
         stop_on_signal(session.interruption),
         connected_engines(session) as engines,
-        _own_path(path, engines, may_continue=resume) as own,
-        own_run(own, session=session, text_name=text_name(text), may_continue=resume) as folder,
+        _path_of_worker(path, engines, may_continue=resume) as path,
+        own_run(path, session=session, text_name=text_name(text), may_continue=resume) as folder,
     ):
         session = _session_of_worker(session, engines)
         if folder.was_run:
-            begun = open_run(
-                folder.path, verify=False
-            )  # the corpus is verified when the run is reopened
-            check_same_run(begun, as_sources(text), user, initial_model)
-            changes = new_settings(begun.config, user)
+            earlier = open_run(folder.path, verify=False)  # `reopen` verifies the corpus
+            check_same_run(earlier, as_sources(text), user, initial_model)
+            changes = new_settings(earlier.config, user)
             return _continue(
                 folder, changes, minutes, started=started, engines=engines, session=session
             )
@@ -334,9 +317,8 @@ def train(
             init=initial_model,
             started=started,
         )
-        begun = prepared.begin(folder)
         return train_run(
-            begun,
+            prepared.begin(folder),
             prepared.engine,
             engines,
             session=session,
@@ -354,12 +336,12 @@ def _continue(
     engines: KerasEngines,
     session: Session,
 ) -> Outcome:
-    """Continue a run to its end, or for some minutes; the arguments and errors are those of `resume`."""
-    begun, engine = reopen(folder.path, overrides=overrides, engines=engines, session=session)
+    """Continue a run to its end or for some minutes; see `resume` for the errors."""
+    run, engine = reopen(folder.path, overrides=overrides, engines=engines, session=session)
     deadline = None
     if minutes is not None:
-        begun, deadline = lengthen(begun, engine, minutes=minutes, started=started, session=session)
-    return train_run(begun, engine, engines, session=session, deadline=deadline)
+        run, deadline = lengthen(run, engine, minutes=minutes, started=started, session=session)
+    return train_run(run, engine, engines, session=session, deadline=deadline)
 
 
 def resume(
@@ -372,22 +354,23 @@ def resume(
 ) -> Outcome:
     """Continue a run from its newest checkpoint, exactly as if it had not been interrupted.
 
-    Of several workers, see `train`, each needs the folder of the run or a copy of it; their number may be another one
-    than before, and the result then differs in the last bits.
+    With several workers, see `train`, each needs the run folder or a copy of it. The number of
+    workers may change; the result then differs in the last bits.
 
     Args:
-        run: The folder of the run, or a part of its name under runs/; None = the newest that has not ended, or the
-            newest if all have.
-        overrides: Values that replace those of the run's config.
-        epochs: Passes over the training text of the whole run; replaces the length of the run.
-        minutes: Time limit of the call: as many more steps are taken as fit; None = to the end of the run.
-        on_event: As for `train`.
+        run: Folder of the run, or a unique part of the name of a run under runs/; None = the
+            newest unfinished run, or the newest run if all are finished.
+        overrides: Settings that replace settings of the run.
+        epochs: Length of the whole run in passes over the training text.
+        minutes: Time limit of the call; as many more steps are taken as fit. None = until the end
+            of the run.
+        on_event: See `train`.
 
     Raises:
-        CharlmError: the folder is not a run, a key or a value is not right or may not change in a run, the text is not
-            that of the run, no checkpoint is whole, a file cannot be written, or training has diverged. Or of several
-            workers, what `train` says.
-        Stopped: a signal came before the first step; it is a KeyboardInterrupt.
+        CharlmError: The folder is not a run, a setting is invalid or may not change in a run, the
+            corpus has changed, there is no intact checkpoint, a file cannot be written, training
+            diverges, or the connection to another worker is lost.
+        Stopped: A signal came before the first step; a subclass of KeyboardInterrupt.
 
     """
     session = Session(on_event)
@@ -397,7 +380,7 @@ def resume(
     with (
         stop_on_signal(session.interruption),
         connected_engines(session) as engines,
-        _own_path(_run_to_resume(run), engines, may_continue=True) as path,
+        _path_of_worker(_run_to_resume(run), engines, may_continue=True) as path,
         own_run(path, session=session, may_continue=True) as folder,
     ):
         session = _session_of_worker(session, engines)
@@ -407,38 +390,38 @@ def resume(
 
 
 def _run_to_resume(run: str | Path | None) -> Path:
-    """Return the folder of the run that is named, or of the newest that can be continued; raises CharlmError."""
+    """Return the folder of the named run, or of the newest run that can be continued."""
     folder = newest_unfinished_run() if run is None else find_run(Path(check_path("run", run)))
     if folder.is_dir() and not is_run(folder) and is_leftover(folder):
-        problem = f"{folder}: a training was killed here before it had begun"
+        problem = f"{folder}: a training was killed here before its first step"
         raise CharlmError(problem, advice=Advice("begin", folder))
     check_is_run(folder)
     return folder
 
 
 def _session_of_worker(session: Session, engines: KerasEngines) -> Session:
-    """Return the session of this worker: only worker 0 tells its caller of events."""
+    """Return the session of this worker; only worker 0 emits events."""
     return session if engines.workers.index == 0 else session.silent()
 
 
 @contextlib.contextmanager
-def _own_path(
+def _path_of_worker(
     folder: Path | None, engines: KerasEngines, *, may_continue: bool
 ) -> Iterator[Path | None]:
-    """Return the folder that this worker writes: on worker 0 that of the run, on the others one that is removed.
+    """Yield the folder that this worker writes: the run on worker 0, a temporary one on others.
 
     Args:
-        folder: The folder of the run; None = a new one.
-        engines: Makes the engines.
-        may_continue: Whether the folder may hold a run, of which the other workers write a copy.
+        folder: Folder of the run; None = a new one.
+        engines: Engines of this worker.
+        may_continue: Whether the folder may hold a run, which other workers copy.
 
     """
     if engines.workers.index == 0:
         yield folder
         return
     with temporary_folder() as scratch:
-        own = scratch / "run"
+        copy = scratch / "run"
         if folder is not None and may_continue and is_run(folder):
-            with writing(own):
-                shutil.copytree(folder, own, symlinks=True)
-        yield own
+            with writing(copy):
+                shutil.copytree(folder, copy, symlinks=True)
+        yield copy

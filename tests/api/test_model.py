@@ -162,7 +162,7 @@ def test_a_text_is_read_from_a_state_as_the_end_of_both_and_has_the_states_of_it
         [model.logits(text)[3:], model.score(text)[3:], *(layer[3:] for layer in states)],
         atol=1e-5,
     )
-    with pytest.raises(CharlmError, match="state: given with the protocol windows"):
+    with pytest.raises(CharlmError, match="state: cannot be used with the protocol windows"):
         model.score(**rest, protocol="windows")
 
 
@@ -311,8 +311,8 @@ def test_an_argument_that_does_not_fit_is_refused(
 ) -> None:
     wrong: dict[str, dict[str, Any]] = {
         "protocol: found 'backwards'; must be stream or windows": {"protocol": "backwards"},
-        ".*: not in a run that has its text, which the search for copies needs": {"copies": True},
-        ".*: no text was named, and the model is not in a run that has its training text": {
+        ".*: copies cannot be found, because the training text is not known": {"copies": True},
+        ".*: its training text is not known, and no text was named": {
             "text": None
         },
         r"test part of .*/text\.txt: found 0 characters; expected at least 2": {"split": "test"},

@@ -151,8 +151,8 @@ REFUSED = """
 1 | sample m.safetensors --min-p nan | min_p: found nan; must be a number, from 0 to 1
 1 | serve m.safetensors --host LONG | port 8000: cannot listen there
 1 | tokenize LONG --out out | which is a text, not the path of a file
-1 | evaluate m.safetensors | not in a run that has its training text; name one: charlm evaluate m.safetensors TEXT, or
-1 | inspect m.safetensors --json | its training text; name one: charlm evaluate m.safetensors TEXT, or charlm inspect m
+1 | evaluate m.safetensors | its training text is not known, and no text was named; name one: charlm evaluate m.safetensors TEXT, or
+1 | inspect m.safetensors --json | its training text is not known, and no text was named; name one: charlm evaluate m.safetensors TEXT, or charlm inspect m
 1 | sample text.txt | not a model file (*.safetensors); to train on this text: charlm train text.txt; to score it:
 1 | plan txt.txt | txt.txt: no such file or folder; did you mean text.txt?
 1 | plan text.txt -c escap.yml | escap.yml: no such recipe or YAML file; did you mean escape.yaml?
@@ -166,12 +166,12 @@ REFUSED = """
 1 | tokenize text.txt --out out -c escape.yaml | escape.yaml: \\x1b[31m\\n: found
 1 | train text.txt -r out --minutes 3 -s training.steps=9 | minutes 3: sets the length, and so does training.steps;
 1 | train text.txt -r out --minutes 3 --epochs 2 | minutes 3: sets the length, and so does training.epochs;
-1 | train text.txt -r out --epochs 2 -s training.steps=9 | epochs 2: sets the length, and so does training.steps;
-1 | train text.txt -r out --epochs 2 -s training.epochs=3 | epochs 2: sets the length, and so does training.epochs;
+1 | train text.txt -r out --epochs 2 -s training.steps=9 | epochs 2: training.steps sets the length too;
+1 | train text.txt -r out --epochs 2 -s training.epochs=3 | epochs 2: training.epochs sets the length too;
 1 | train --resume -r missing --minutes 3 --epochs 2 | minutes 3: sets the length, and so does training.epochs;
-1 | train --resume -r missing --epochs 2 -s training.steps=9 | epochs 2: sets the length, and so does training.steps;
+1 | train --resume -r missing --epochs 2 -s training.steps=9 | epochs 2: training.steps sets the length too;
 1 | plan text.txt --minutes 3 --epochs 2 | minutes 3: sets the length, and so does training.epochs;
-1 | plan text.txt --epochs 2 -s training.steps=9 | epochs 2: sets the length, and so does training.steps;
+1 | plan text.txt --epochs 2 -s training.steps=9 | epochs 2: training.steps sets the length too;
 1 | plan text.txt --minutes 3 -s training.epochs=9 | minutes 3: sets the length, and so does training.epochs;
 1 | train --resume -r missing | missing: not a run
 1 | tune nonsense --minutes 1 | nonsense: no such search space or YAML file; charlm comes with space
