@@ -1,1 +1,1 @@
-"""Settings: what they are (schema), what is wrong with them (validation), YAML (file, yaml), and recipes."""
+"""Settings: schema, YAML files, and the recipes that come with charlm."""

@@ -1,7 +1,6 @@
-"""A YAML text or file -> a `Config` and back, what is wrong with a value of a model, and what a resume may change.
+"""Read and write a `Config` as YAML, compare configs, and explain invalid values.
 
-YAML is restricted to what JSON can express: it is read from untrusted sources, and written so that it reads back the
-same.
+YAML is untrusted and restricted to values that JSON can express.
 """
 
 import json
@@ -22,27 +21,28 @@ from charlm.storage import read_file
 from charlm.wording import nearest, short_repr
 
 Overrides = str | Iterable[str] | Mapping[str, Any]
-"""Values that replace those of a config: one `KEY=VALUE` as on the command line, several of them, or a mapping of
-dotted keys, or of sections as in a YAML file, to values."""
+"""Settings that replace settings of a config: one or several texts `KEY=VALUE`, a mapping of dotted
+keys to values, or a mapping of sections as in a YAML file."""
 
 
 OVERRIDE = "override"
-"""Origin of an override: the first word of a message about it."""
+"""Start of messages about an override."""
 Spelling = Literal["override", "file", "key"]
-"""How a message writes a setting: KEY=VALUE, as a part of a YAML file, or as a dotted key alone."""
+"""Form of a setting in a message: KEY=VALUE, YAML, or only the dotted key."""
 
 
 def parse_overrides(overrides: Overrides) -> dict[str, Any]:
-    """Return overrides as nested mappings, as a YAML file has them; if a key occurs twice, the last value counts.
+    """Return overrides as nested mappings; the last value of a repeated key counts.
 
     Raises:
-        CharlmError: a text is not KEY=VALUE with a value in YAML, or a value is nothing that JSON has.
+        CharlmError: A text is not KEY=VALUE, or JSON cannot express a value.
 
     """
     if isinstance(overrides, Mapping):
-        return nest(
-            (str(key), as_json(value, origin=f"override {key}")) for key, value in overrides.items()
-        )
+        pairs = []
+        for key, value in overrides.items():
+            pairs.append((str(key), as_json(value, origin=f"override {key}")))
+        return nest(pairs)
     try:
         texts = [overrides] if isinstance(overrides, str) else [*overrides]
     except TypeError:
@@ -52,24 +52,25 @@ def parse_overrides(overrides: Overrides) -> dict[str, Any]:
 
 
 def nest(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Return values by dotted keys as nested mappings; if a key occurs twice, the last value counts."""
+    """Return values by dotted keys as nested mappings; the last value of a repeated key counts."""
     values: dict[str, Any] = {}
     for key, value in pairs:
         *sections, last = key.split(".")
-        place = values
+        mapping = values
         for section in sections:
-            found = place.get(section)
-            place[section] = dict(found) if isinstance(found, dict) else {}
-            place = place[section]
-        before = place.get(last)
-        place[last] = (
-            {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
-        )
+            before = mapping.get(section)
+            mapping[section] = dict(before) if isinstance(before, dict) else {}
+            mapping = mapping[section]
+        before = mapping.get(last)
+        if isinstance(before, dict) and isinstance(value, dict):
+            mapping[last] = {**before, **value}
+        else:
+            mapping[last] = value
     return values
 
 
 def dotted(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield what nested mappings hold by dotted keys; a mapping comes before what is in it."""
+    """Yield the dotted key and the value of each item, a mapping before its own items."""
     for key, value in values.items():
         yield f"{before}{key}", value
         if isinstance(value, Mapping):
@@ -80,35 +81,35 @@ def load_config(path: Path, *, overrides: Overrides = (), origin: str = OVERRIDE
     """Read a config from a YAML file.
 
     Args:
-        path: A file of at most 100,000 bytes, UTF-8.
-        overrides: Values that replace those of the file.
-        origin: What the message of an error in them starts with.
+        path: YAML file, UTF-8, of at most 100,000 bytes.
+        overrides: Settings that replace settings of the file.
+        origin: Start of messages about an override.
 
     Raises:
-        CharlmError: the file cannot be read, is too large, or is not a mapping in YAML, or a key or value is not valid;
-            the message has every problem, and names the file or override, the key, the value and the nearest valid
-            key.
+        CharlmError: The file cannot be read or is not a YAML mapping, or keys or values are
+            invalid; the message describes every problem.
 
     """
     values = read_config(path)
-    config, others = parse_config(values, origin=str(path)), parse_overrides(overrides)
+    config = parse_config(values, origin=str(path))
+    others = parse_overrides(overrides)
     return parse_config(merge(values, others), origin=origin) if others else config
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Return the mapping in the YAML file of a config; its keys and values are not checked.
+    """Return the mapping in a YAML file, without checking its keys and values.
 
     Args:
-        path: A file of at most 100,000 bytes, UTF-8; an empty one is an empty mapping.
+        path: YAML file, UTF-8, of at most 100,000 bytes; an empty file is an empty mapping.
 
     Raises:
-        CharlmError: the file cannot be read, is too large, or is not a mapping in YAML.
+        CharlmError: The file cannot be read or is not a YAML mapping.
 
     """
     values = read_yaml(path)
     if not isinstance(values, dict | None):
         raise CharlmError(
-            f"{path}: found {show_value(values)}; a config is a mapping of keys to values"
+            f"{path}: found {show_value(values)}; must be a mapping of keys to values"
         )
     return values or {}
 
@@ -116,15 +117,15 @@ def read_config(path: Path) -> dict[str, Any]:
 def parse_config(
     values: Mapping[str, Any], *, origin: str, spelling: Spelling | None = None
 ) -> Config:
-    """Return the Config that a mapping describes.
+    """Return the config with these values and defaults for the rest.
 
     Args:
-        values: Sections and settings as in a YAML file; what is missing has its default.
-        origin: What the message of an error starts with: a file or an option.
-        spelling: How a message writes what was probably meant; None = as the origin does.
+        values: Sections and settings as in a YAML file.
+        origin: Start of messages: a file or an option.
+        spelling: Form of settings in suggestions; None = the form that suits the origin.
 
     Raises:
-        CharlmError: keys are unknown or values are not valid; the message describes each of them.
+        CharlmError: Keys are unknown or values are invalid; the message describes every problem.
 
     """
     try:
@@ -134,46 +135,47 @@ def parse_config(
 
 
 def dump_config(config: Config) -> str:
-    """Return a config as YAML, defaults included; `parse_yaml` reads it back."""
+    """Return a config with all defaults as YAML; `parse_yaml` reads it back."""
     return dump_yaml(config.model_dump(mode="json"))
 
 
 def flatten(section: BaseModel, before: str = "") -> dict[str, Any]:
-    """Return the settings of a config, or of a section whose key is `before`, by dotted keys, as JSON has them."""
-    found: dict[str, Any] = {}
+    """Return the settings of a config, or of a section with the key `before`, by dotted keys."""
+    settings: dict[str, Any] = {}
     plain = section.model_dump(mode="json", warnings=False)
     for name, value in section:
         if isinstance(value, BaseModel):
-            found |= flatten(value, f"{before}{name}.")
+            settings |= flatten(value, f"{before}{name}.")
         else:
-            found[before + name] = plain[name]
-    return found
+            settings[before + name] = plain[name]
+    return settings
 
 
 def check_resume(
     before: Config, after: Config, *, origin: str = OVERRIDE
 ) -> dict[str, tuple[Any, Any]]:
-    """Refuse to resume a run with settings that a resume may not change.
+    """Check that a resumed run changes only settings that may change.
 
     Args:
-        before: The settings that the run has.
-        after: The settings to continue with.
-        origin: What the message of an error starts with: a file or an option.
+        before: Settings of the run so far.
+        after: Settings to continue with.
+        origin: Start of messages: a file or an option.
 
     Returns:
-        The old and the new value of each setting that changes, by dotted keys.
+        The old and the new value of each changed setting, by dotted keys.
 
     Raises:
-        CharlmError: settings differ that are not marked as Resumable; the message names each of them.
+        CharlmError: Settings differ that are not Resumable; the message names all of them.
 
     """
     changes = {key: (old, new) for key, old, new in differences(before, after)}
-    problems = [
-        f"{key}: found {show_value(new)}; must be {show_value(old)}, as at the start of the run: it decided the steps "
-        f"that have been taken; leave it as it was, or start a new run"
-        for key, (old, new) in changes.items()
-        if not is_resumable(key)
-    ]
+    problems = []
+    for key, (old, new) in changes.items():
+        if not is_resumable(key):
+            problems.append(
+                f"{key}: found {show_value(new)}; must be {show_value(old)} as before, because it "
+                f"shaped the steps already taken; keep it, or start a new run"
+            )
     if problems:
         raise several_problems(origin, problems, count=len(problems))
     return changes
@@ -182,22 +184,23 @@ def check_resume(
 def differences(
     before: BaseModel, after: BaseModel, prefix: str = ""
 ) -> Iterator[tuple[str, Any, Any]]:
-    """Yield the settings in which two sections differ: the dotted key and both values, as JSON has them.
+    """Yield the dotted key, the old and the new value of each setting that differs.
 
-    A section that only one of them has is a single difference.
+    A section that only one of the two has is a single difference.
 
     Args:
-        before: A config, or a section of one.
-        after: The same of another config.
-        prefix: What the keys start with.
+        before: A config or a section.
+        after: A config or a section of the same type.
+        prefix: Start of the dotted keys.
 
     """
-    old_values, new_values = dict(before), dict(after)
-    old_plain, new_plain = (
-        section.model_dump(mode="json", warnings=False) for section in (before, after)
-    )
+    old_values = dict(before)
+    new_values = dict(after)
+    old_plain = before.model_dump(mode="json", warnings=False)
+    new_plain = after.model_dump(mode="json", warnings=False)
     for name in dict.fromkeys([*old_values, *new_values]):
-        old, new = old_values.get(name), new_values.get(name)
+        old = old_values.get(name)
+        new = new_values.get(name)
         if isinstance(old, BaseModel) and isinstance(new, BaseModel):
             yield from differences(old, new, f"{prefix}{name}.")
         elif old_plain.get(name) != new_plain.get(name):
@@ -205,7 +208,7 @@ def differences(
 
 
 def is_resumable(key: str) -> bool:
-    """Return whether a resume may change a setting, given its dotted key."""
+    """Return whether the setting with this dotted key may change when a run is resumed."""
     resumable = (name for name, field in walk(Config) if RESUMABLE in field.metadata)
     return any(f"{key}.".startswith(f"{name}.") for name in resumable)
 
@@ -215,64 +218,66 @@ def _parse(override: str) -> tuple[str, Any]:
     check_text("overrides", override)
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
-        raise CharlmError(f"override {override}: must be KEY=VALUE, for instance training.epochs=3")
+        raise CharlmError(f"override {override}: must be KEY=VALUE, for example training.epochs=3")
     return key.strip(), parse_yaml(text, origin=f"override {key.strip()}")
 
 
 def walk(model: type[BaseModel], before: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Yield every field of a model with its dotted key; a field that is a model comes before those in it.
+    """Yield the dotted key and the field of each setting and section, a section before its fields.
 
     Args:
-        model: The model.
-        before: What the keys start with.
+        model: A config or a section.
+        before: Start of the dotted keys.
 
     """
     for name, field in model.model_fields.items():
         yield before + name, field
-        if section := section_of(field):
+        section = section_of(field)
+        if section is not None:
             yield from walk(section, f"{before}{name}.")
 
 
 def section_of(field: FieldInfo) -> type[BaseModel] | None:
-    """Return the model that a field holds, or may hold; None if it holds a value, or several models."""
+    """Return the section type of a field; None for a plain setting or a list of sections."""
     if get_origin(field.annotation) is tuple:
         return None
-    kinds = field.annotation, *get_args(field.annotation)
-    return next(
-        (kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None
-    )
+    for kind in (field.annotation, *get_args(field.annotation)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None
 
 
 def named_settings(model: type[BaseModel] = Config, *, section: str = "") -> dict[str, str]:
-    """Return the dotted key of each setting or section of a model by its own last name and by its usual names.
+    """Return the dotted keys of settings and sections by their last names and usual names.
 
-    A last name that several sections have is left out, and so are the settings of teachers: they are not valid alone.
-    Those of the given section are always there.
+    Names that occur in several sections are left out, except in `section`. Settings of teachers are
+    left out because they are not valid alone.
 
     Args:
-        model: The model.
-        section: The dotted key of a section; its settings come first if several settings have one name.
+        model: A config or a section.
+        section: Dotted key of the section to prefer.
 
     """
     keys = [key for key, _ in walk(model)]
     by_last_name = dict[str, list[str]]()
+    in_section = {}
     for key in keys:
+        parent, _, name = key.rpartition(".")
         if ".teachers." not in key:
-            by_last_name.setdefault(key.rpartition(".")[2], []).append(key)
-    last_names = {name: found[0] for name, found in by_last_name.items() if len(found) == 1}
-    usual_names = {name: key for name, key in USUAL_NAMES.items() if key in keys}
-    own_names = {key.rpartition(".")[2]: key for key in keys if key.rpartition(".")[0] == section}
-    return {**last_names, **usual_names, **own_names}
+            by_last_name.setdefault(name, []).append(key)
+        if parent == section:
+            in_section[name] = key
+    unique = {name: same[0] for name, same in by_last_name.items() if len(same) == 1}
+    usual = {name: key for name, key in USUAL_NAMES.items() if key in keys}
+    return {**unique, **usual, **in_section}
 
 
 def key_for_value(key: str) -> str | None:
-    """Return the dotted key that takes a single value: that of a setting, or of the name of a section.
+    """Return the dotted key that a single value is for, or None for a section without a name.
 
     Args:
-        key: The dotted key of a setting or section, for instance training.optimizer.
-
-    Returns:
-        The key, for instance training.optimizer.name; None for a section without a name.
+        key: Dotted key of a setting or section; for training.optimizer, the result is
+            training.optimizer.name.
 
     """
     field = dict(walk(Config))[key]
@@ -282,7 +287,7 @@ def key_for_value(key: str) -> str | None:
 
 
 def is_valid(overrides: Overrides) -> bool:
-    """Return whether overrides are valid if every other setting has its default."""
+    """Return whether overrides are valid together with the defaults."""
     try:
         Config.model_validate(parse_overrides(overrides))
     except (CharlmError, ValidationError):
@@ -291,7 +296,6 @@ def is_valid(overrides: Overrides) -> bool:
 
 
 def _has_name(field: FieldInfo) -> bool:
-    """Return whether a field holds a section with a setting `name`."""
     section = section_of(field)
     return section is not None and "name" in section.model_fields
 
@@ -299,13 +303,13 @@ def _has_name(field: FieldInfo) -> bool:
 def explain_all(
     error: ValidationError, model: type[BaseModel], *, origin: str, spelling: Spelling | None = None
 ) -> CharlmError:
-    """Return an error that describes every problem that a model has found, one for each key.
+    """Return an error that describes every problem found by a model, one for each key.
 
     Args:
-        error: What the model raised.
-        model: The model, from whose keys the nearest to an unknown one is proposed.
-        origin: What the message starts with: a file or an option.
-        spelling: How the message writes what was probably meant; None = as the origin does.
+        error: Error raised by the model.
+        model: The model, whose keys are suggested for unknown keys.
+        origin: Start of the message: a file or an option.
+        spelling: Form of settings in suggestions; None = the form that suits the origin.
 
     """
     spelling = spelling or ("override" if origin == OVERRIDE else "file")
@@ -315,40 +319,41 @@ def explain_all(
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """Return the first problem that a model has found: the key, the value, and the values that it may have.
+    """Return the first problem found by a model, with the key, the value and the valid values.
 
     Args:
-        error: What the model raised.
-        model: The model, from whose keys the nearest to an unknown one is proposed.
+        error: Error raised by the model.
+        model: The model, whose keys are suggested for unknown keys.
 
     """
     return _explain(error.errors()[0], model, "file")
 
 
 def _explain(problem: Mapping[str, Any], model: type[BaseModel], spelling: Spelling) -> str:
-    """Return a problem that Pydantic has found as a line, with a hint if the right spelling is known."""
-    kind, path, value = problem["type"], [str(part) for part in problem["loc"]], problem["input"]
+    """Return a problem found by Pydantic as a line, with a suggestion if there is one."""
+    kind = problem["type"]
+    path = [str(part) for part in problem["loc"]]
     message = problem["msg"].removeprefix("Value error, ")
-    expected = _EXPECTED.get(kind) or _expectation(message)
+    line = _EXPECTED.get(kind) or _expectation(message)
     has_value = kind != "missing" and (path or kind != "value_error")
-    line = f"found {show_value(value)}; {expected}" if has_value else expected
+    if has_value:
+        line = f"found {show_value(problem['input'])}; {line}"
     if path:
         line = f"{'.'.join(path)}: {line}"
-    meant = _meant(problem, path, model, spelling)
-    return f"{line}; did you mean {meant}?" if meant else line
+    suggestion = _suggestion(problem, path, model, spelling)
+    return f"{line}; did you mean {suggestion}?" if suggestion else line
 
 
 def _expectation(message: str) -> str:
-    """Return a message of Pydantic, such as "Input should be 3", as "must be 3"; another message as it is."""
+    """Return the Pydantic message "Input should be 3" as "must be 3", and others unchanged."""
     subject, should, expected = message.partition(" should ")
-    return (
-        f"must {expected.partition(' after validation')[0]}"
-        if should and subject.isalpha()
-        else message
-    )
+    if should and subject.isalpha():
+        return f"must {expected.partition(' after validation')[0]}"
+    return message
 
 
-_MAPPING, _LIST = "must be a mapping of keys to values", "must be a list"
+_MAPPING = "must be a mapping of keys to values"
+_LIST = "must be a list"
 _EXPECTED = {
     "extra_forbidden": "there is no such key",
     "missing": "is missing",
@@ -358,13 +363,13 @@ _EXPECTED = {
     "tuple_type": _LIST,
     "list_type": _LIST,
 }
-"""Message for each kind of error whose message by Pydantic is not for users."""
+"""Messages that replace messages of Pydantic, by the type of the error."""
 
 
-def _meant(
+def _suggestion(
     problem: Mapping[str, Any], path: list[str], model: type[BaseModel], spelling: Spelling
 ) -> str | None:
-    """Return the right spelling of a wrong word, key or section; None if it is not known."""
+    """Return the probable spelling of a wrong value, key or section, or None."""
     kind, value = problem["type"], problem["input"]
     if kind == "literal_error":
         return nearest(str(value), re.findall("'(.*?)'", problem["ctx"]["expected"]))
@@ -384,13 +389,13 @@ def _meant(
 
 
 def _spell(key: str, value: Any, spelling: Spelling, *, is_name: bool) -> str:
-    """Return a setting with its value, or its key alone if that value would be refused.
+    """Return a setting with its value, or only its key if the value is invalid.
 
     Args:
-        key: The dotted key of a setting or section.
-        value: The value that the user gave.
-        spelling: How to write it.
-        is_name: Whether the value is the name of the section, for instance of an optimizer.
+        key: Dotted key of a setting or section.
+        value: Value that the user chose.
+        spelling: Form of the setting.
+        is_name: Whether the value is the name in the section, for example of an optimizer.
 
     """
     if is_name and spelling == "file":
@@ -406,24 +411,24 @@ MAX_CONFIG_BYTES = 100_000
 _INT, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
 _NUMBER = re.compile(
     r"""(?: [-+]? (?: (?: [0-9]++\.[0-9]*+ | \.[0-9]++ ) (?: [eE][-+]?[0-9]++ )?+  # 1.5, .5, 1.5e-3
-                  | [0-9]++ [eE][-+]?[0-9]++                                     # 1e-3, a text in YAML 1.1
+                  | [0-9]++ [eE][-+]?[0-9]++  # 1e-3, a text in YAML 1.1
                   | \.(?:inf|Inf|INF) )
           | \.(?:nan|NaN|NAN) ) $""",
     re.VERBOSE,
 )
-"""A number that is not whole. The quantifiers are possessive: a million digits take milliseconds."""
+"""Number that is not whole. Possessive quantifiers keep the time linear in the number of digits."""
 _DECIMAL = re.compile(r"[-+]?(?:0|[1-9][0-9]*+)")
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without tags, aliases (a few hundred bytes of them can fill the memory) and repeated keys."""
+    """YAML without tags, repeated keys and aliases, a few of which can fill the memory."""
 
     def __init__(self, stream: Any) -> None:
         super().__init__(stream)
         self._depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Return the next node; a tag, an alias and deep nesting are refused."""
+        """Return the next node; refuse tags, aliases and deep nesting."""
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
             raise yaml.MarkedYAMLError(
@@ -438,7 +443,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        """Return a mapping; a key that occurs twice is refused."""
+        """Return a mapping; refuse repeated keys."""
         mapping = super().construct_mapping(node, deep)  # refuses a key that is a list or a mapping
         seen = set[str]()
         for key, _ in node.value:
@@ -450,7 +455,7 @@ class _Loader(yaml.SafeLoader):
         return mapping
 
     def construct_yaml_int(self, node: Any) -> int:
-        """Return a whole number; what only YAML 1.1 takes for one is refused: 010 is 8 there, and 1:30 is 90."""
+        """Return a whole number; refuse 010 and 1:30, which are 8 and 90 in YAML 1.1."""
         if not _DECIMAL.fullmatch(node.value):
             problem = f"{short_repr(node.value)} is not a decimal number; put a text in quotes"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
@@ -458,7 +463,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Safe YAML without aliases: a value that is there twice is written twice."""
+    """Safe YAML without aliases; repeated values are written in full."""
 
     def ignore_aliases(self, data: Any) -> bool:
         """Return True."""
@@ -466,10 +471,9 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: Any, text: str) -> Any:
-    """Return a text as a node, with escapes for line breaks: PyYAML reads U+0085 and its like back as spaces."""
-    return dumper.represent_scalar(
-        "tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"'
-    )
+    """Return a text as a node; PyYAML would read an unescaped U+0085 back as a space."""
+    style = None if text.isprintable() else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 _Loader.yaml_implicit_resolvers = {  # without the numbers of YAML 1.1, in which 1:30.5 is 90.5
@@ -478,20 +482,20 @@ _Loader.yaml_implicit_resolvers = {  # without the numbers of YAML 1.1, in which
 }
 _Loader.add_constructor(_INT, _Loader.construct_yaml_int)
 _Dumper.add_representer(str, _represent_text)
-for _class in (_Loader, _Dumper):  # what the one reads as a number, the other must quote
+for _class in (_Loader, _Dumper):  # the dumper must quote texts that the loader reads as numbers
     _class.add_implicit_resolver(_FLOAT, _NUMBER, [*"-+.0123456789"])
 
 
 def parse_yaml(text: str, *, origin: str) -> Any:
-    """Return the value that a YAML text holds.
+    """Return the value of a YAML text.
 
     Args:
-        text: At most 100,000 characters of YAML that JSON could express.
-        origin: What the message of an error starts with: a file or an option.
+        text: YAML, at most 100,000 characters.
+        origin: Start of messages: a file or an option.
 
     Raises:
-        CharlmError: the text is longer, not YAML, nested too deep, or has an alias, a tag, a repeated key or
-            a whole number that is not decimal, with the line and column; or as `as_json`.
+        CharlmError: The text is too long, not YAML, nested too deeply, or contains an alias, a tag,
+            a repeated key or a value that JSON cannot express.
 
     """
     if len(text) > MAX_CONFIG_BYTES:
@@ -509,13 +513,13 @@ def parse_yaml(text: str, *, origin: str) -> Any:
 
 
 def read_yaml(path: Path) -> Any:
-    """Return the value that a YAML file holds.
+    """Return the value of a YAML file.
 
     Args:
-        path: A file of at most 100,000 bytes, UTF-8.
+        path: YAML file, UTF-8, of at most 100,000 bytes.
 
     Raises:
-        CharlmError: the file cannot be read, or as `parse_yaml`.
+        CharlmError: The file cannot be read, or `parse_yaml` refuses its text.
 
     """
     try:
@@ -526,30 +530,30 @@ def read_yaml(path: Path) -> Any:
 
 
 def dump_yaml(values: Any) -> str:
-    """Return a mapping as YAML, its keys in their order; `parse_yaml` reads it back."""
+    """Return a mapping as YAML in the order of its keys; `parse_yaml` reads it back."""
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def as_json(value: Any, *, origin: str) -> Any:
-    """Return a value as JSON has it: a tuple is a list, and every key a text.
+    """Return a value as JSON represents it: tuples as lists, and keys as texts.
 
     Raises:
-        CharlmError: JSON cannot express the value, for instance a date or a mapping that holds itself, or `check_json`
-            refuses it; the message starts with `origin`.
+        CharlmError: JSON cannot express the value, for example a date, or `check_json` refuses it;
+            the message starts with `origin`.
 
     """
     try:
         plain = json.loads(json.dumps(value, default=_plain_number))
     except (ValueError, TypeError, RecursionError) as error:
         hint = "; put a date in quotes" if "date" in str(error) else ""
-        problem = f"must be what JSON can express{hint}"
+        problem = f"must be a value that JSON can express{hint}"
         raise CharlmError(f"{origin}: found {short_repr(value)}; {problem}") from None
     check_json(plain, origin=origin)
     return plain
 
 
 def _plain_number(value: Any) -> int | float:
-    """Return a number of NumPy as one of Python, for `json.dumps`."""
+    """Return a NumPy number as a Python number, for `json.dumps`."""
     if isinstance(value, Integral):
         return int(value)
     if isinstance(value, Real):
@@ -558,5 +562,5 @@ def _plain_number(value: Any) -> int | float:
 
 
 def show_value(value: Any) -> str:
-    """Return a value as a line of YAML would have it, with long parts left out."""
+    """Return a value as in YAML, shortened if it is long."""
     return json.dumps(value) if value is None or isinstance(value, bool) else short_repr(value)

@@ -1,4 +1,4 @@
-"""The files that come with charlm: recipes, a schema and a search space in configs/; a text and a model in data/."""
+"""Files that come with charlm: recipes and a search space, a text and a model."""
 
 from collections.abc import Sequence
 from itertools import takewhile
@@ -13,20 +13,20 @@ _PACKAGE = Path(__file__).parent.parent
 
 
 def _shipped(name: str) -> Path:
-    """Return a folder inside the installed package, or beside the package in a source checkout."""
+    """Return a folder inside the installed package, or next to the package in a checkout."""
     installed = _PACKAGE / name
     return installed if installed.is_dir() else _PACKAGE.parent / name
 
 
 CONFIGS = _shipped("configs")
 SPACE = "space"
-"""The name of the file in configs/ that is not a recipe, but what `charlm tune` searches."""
+"""Name of the search space in configs/, which is not a recipe."""
 DATA = _shipped("data")
 DEFAULT_CORPUS = DATA / "river_plays.txt"
 
 
 def shipped_models() -> dict[str, Path]:
-    """Return the model files that come with charlm by their names."""
+    """Return the model files that come with charlm by name."""
     return {path.stem: path for path in sorted(DATA.glob("*.safetensors"))}
 
 
@@ -36,26 +36,27 @@ def recipe_names() -> list[str]:
 
 
 def find_recipe(name: str) -> Path:
-    """Return the file of a recipe, given its name in configs/ or the path of any YAML file.
+    """Return the path of a recipe, given its name in configs/ or the path of a YAML file.
 
-    A name in configs/ comes first: a file of that name in the current folder is `./NAME`.
+    Names in configs/ come first; `./NAME` is a file in the current folder. A path that ends in
+    .yaml is returned even if the file is missing, unless a similar file exists.
 
     Raises:
-        CharlmError: `name` is neither a recipe nor a file; the message names the nearest recipe or YAML file. A path
-            that ends in .yaml and is similar to no YAML file is returned.
+        CharlmError: There is no such recipe or file; the message suggests a similar one.
 
     """
     return _find(name, kind="recipe", names=recipe_names())
 
 
 def find_space(name: str) -> Path:
-    """Return the file of a search space, given its name in configs/ or its path; as `find_recipe`."""
+    """Return the path of a search space, given its name in configs/ or its path."""
     return _find(name, kind="search space", names=[SPACE])
 
 
 def _find(name: str, *, kind: str, names: Sequence[str]) -> Path:
-    """Return a file in configs/ or the YAML file at a path; `names` are those in configs/ that are of this kind."""
-    path, shipped = Path(name), CONFIGS / f"{name}.yaml"
+    """Return a file in configs/, or a YAML file; `names` are suggestions for a wrong name."""
+    path = Path(name)
+    shipped = CONFIGS / f"{name}.yaml"
     if name == shipped.stem and shipped.is_file():
         return shipped
     file_hint = "" if path.exists() else near_file_hint(path, suits=_is_yaml_file)
@@ -70,7 +71,7 @@ def _is_yaml_file(path: Path) -> bool:
 
 
 def _hint(name: str, names: Sequence[str], file_hint: str) -> str:
-    """Return the end of a message about an unknown name: a similar one, or else a similar file, or else all names."""
+    """Return the end of a message about an unknown name, with a similar name or all names."""
     near = None if Path(name).suffix in YAML_SUFFIXES else nearest(name, names)
     if near:
         return f"; did you mean {near}?"
@@ -78,9 +79,8 @@ def _hint(name: str, names: Sequence[str], file_hint: str) -> str:
 
 
 def describe_recipe(name: str) -> str:
-    """Return the first paragraph of the head of a recipe as one line: its purpose, and its time on a named machine."""
+    """Return the first paragraph of a recipe's comment as one line: purpose and training time."""
     lines = (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
-    head = takewhile(
-        lambda line: line.startswith("# "), lines[2:]
-    )  # after the schema and the command
-    return " ".join(line.removeprefix("# ") for line in head)
+    after_schema_and_command = lines[2:]
+    comment = takewhile(lambda line: line.startswith("# "), after_schema_and_command)
+    return " ".join(line.removeprefix("# ") for line in comment)

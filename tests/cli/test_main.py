@@ -348,7 +348,7 @@ def test_a_name_that_only_resembles_a_command_is_answered_without_a_hint(name: s
         pytest.param("train --recipe -q", "use --config VALUE", id="option without a value"),
         pytest.param(
             "tune space --minutes 1 --epochs 3",
-            "training.epochs cannot be set for a search: the length of a trial is a time, given when the search begins",
+            "training.epochs cannot be set for a search: the length of a trial is a time, chosen when the search begins",
             id="decided by the search",
         ),
     ],

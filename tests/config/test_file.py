@@ -121,7 +121,7 @@ def test_an_override_replaces_what_the_file_says_and_what_belongs_to_that() -> N
 def test_a_wrong_file_or_override_is_refused() -> None:
     for text, override, message in (
         *(
-            (text, (), f"some.yaml: found {found}; a config is a mapping of keys to values")
+            (text, (), f"some.yaml: found {found}; must be a mapping of keys to values")
             for text, found in (
                 ("[seed]", "['seed']"),
                 ("just words", "'just words'"),
@@ -151,7 +151,7 @@ def test_a_wrong_file_or_override_is_refused() -> None:
 
 
 TEACHERS = "training.teachers: .* {recipe: NAME, seeds: .* {models: [FILE.*"
-INITIALIZER = "model.input_initializer: found {.*}; .* of class_name.*"
+INITIALIZER = "model.input_initializer: found {.*}; .* with class_name.*"
 MISTAKES = {
     "sed: 3": "sed: found 3; there is no such key; did you mean seed?",
     "xyzzy: 1": "xyzzy: found 1; there is no such key",
@@ -193,7 +193,7 @@ MISTAKES = {
     "training: {precision: 16}": "training.precision: found 16; must be 'auto', 'float32' or 'bfloat16'",
     "training: {clip_norm: 0}": "training.clip_norm: found 0; .* greater than or equal to 0.000000001",
     "training: {steps: 9007199254740993}": "training.steps: found 9007199254740993; .* 1000000000",
-    "training: {steps: null, epochs: null}": "training: found {.*}; epochs or steps must be given",
+    "training: {steps: null, epochs: null}": "training: found {.*}; epochs or steps must be set",
     "training: {ngram_weight: 0.6, teachers: {models: [a]}}": "training: .*; teacher_weight .* found 1.1; .*",
     "training: {teachers: {recip: a}}": ".*teachers.recip: .*; did you mean training.teachers.recipe?",
     "training: {teachers: {recipe: a, seds: [1]}}": ".*teachers.seds: .*; did you mean training.teachers.seeds?",
@@ -443,7 +443,7 @@ def test_a_section_that_a_resume_adds_or_removes_is_refused_with_both_values(
     before, after = (Config(), taught) if is_added else (taught, Config())
     with pytest.raises(
         CharlmError,
-        match=r"^override: training\.teachers.*: found .*; must be .*, as at the start of the run",
+        match=r"^override: training\.teachers.*: found .*; must be .* as before",
     ):
         file.check_resume(before, after)
 
@@ -455,7 +455,7 @@ def test_a_resume_without_changes_has_none_and_one_that_is_refused_says_both_val
     changed = change(change(Config(), "training.shuffle", True), "training.steps", 3)
     with pytest.raises(
         CharlmError,
-        match=r"^override: training\.shuffle: found true; must be false, as at the start of the run",
+        match=r"^override: training\.shuffle: found true; must be false as before",
     ):
         file.check_resume(Config(), changed)
 
@@ -500,7 +500,7 @@ def test_the_problem_is_named_with_its_line_and_column() -> None:
         ("a: 1e999", "a: found inf; expected a finite number"),
         (
             "a: 2001-01-01",
-            "found {'a': datetime.date(2001, 1, 1)}; must be what JSON can express; put a date",
+            "found {'a': datetime.date(2001, 1, 1)}; must be a value that JSON can express; put a date",
         ),
         ("a: 2001-13-01", "not valid YAML: month must be in 1..12"),
         ('a: "\\ud800"', r"a: found '\ud800', which has an unpaired surrogate"),
@@ -538,7 +538,7 @@ def test_a_value_of_a_program_is_taken_as_json_has_it_or_refused() -> None:
     twice["self"] = twice
     for value in (b"x", {1}, object, twice):
         with pytest.raises(
-            CharlmError, match=r"^override a: found .*; must be what JSON can express"
+            CharlmError, match=r"^override a: found .*; must be a value that JSON can express"
         ):
             file.as_json(value, origin="override a")
 

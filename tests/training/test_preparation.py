@@ -145,7 +145,7 @@ def windows(corpus: Corpus, *, seed: int, data_seed: int | None) -> list[int]:
             None,
             ["training.epochs=null", "training.steps=null"],
             None,
-            "epochs or steps must be given",
+            "epochs or steps must be set",
             id="no length",
         ),
         pytest.param("tiny", ["model.unit=5"], None, "did you mean model.units", id="unknown key"),
