@@ -6,8 +6,8 @@
     model = charlm.load(outcome.folder)
     print(model.generate("Once upon a time", length=200))
 
-`import charlm` imports no other package: what a name needs is imported when the name is first used. Every error that
-a caller can mend is a `CharlmError`.
+`import charlm` is fast, because each name is imported on first use. Every error that a caller can
+fix is a `CharlmError`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -33,8 +33,9 @@ __all__ = [
     "load",
     "resume",
     "tokenize",
+    "train",
+    "tune",
 ]
-__all__ += ["train", "tune"]
 
 _MODULES = {
     **dict.fromkeys(("Model", "load"), "charlm.api.model"),
@@ -45,7 +46,7 @@ _MODULES = {
     "tune": "charlm.tuning.search",
 }
 
-if not TYPE_CHECKING:  # a type checker would take it for a promise that every name exists
+if not TYPE_CHECKING:  # with it, a type checker would accept every name
 
     def __getattr__(name: str) -> Any:
         """Return a name of the library, imported on first use."""
@@ -57,5 +58,5 @@ if not TYPE_CHECKING:  # a type checker would take it for a promise that every n
         return value
 
     def __dir__() -> list[str]:
-        """Return all names, those that are not imported yet included."""
+        """Return all names, including names that are not imported yet."""
         return sorted({*globals(), *__all__})

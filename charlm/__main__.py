@@ -1,4 +1,4 @@
-"""`python -m charlm`, and the command `charlm`."""
+"""Entry point of `charlm` and `python -m charlm`: signals, closed streams and exit codes."""
 
 import atexit
 import gc
@@ -10,14 +10,14 @@ from types import FrameType, TracebackType
 from typing import NoReturn
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""The signals that end the program."""
+"""Signals that end the program."""
 STREAMS = ("stdin", "stdout", "stderr")
-"""The standard streams by their descriptors: 0, 1 and 2."""
+"""Names of the standard streams, in the order of their descriptors."""
 GARBAGE_THRESHOLDS = (100_000, 50, 100)
-"""When Python looks for reference cycles that nothing uses; it does so after 700 new objects by default.
+"""Thresholds of Python's garbage collector, whose first default is 700 objects.
 
-TensorFlow's import makes hundreds of thousands of objects that stay. To search them again and again would take a
-quarter of the start of `charlm train`.
+Importing TensorFlow makes hundreds of thousands of permanent objects. With the default, collecting
+would take a quarter of the start of `charlm train`.
 """
 
 
@@ -29,33 +29,29 @@ def main() -> None:
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     try:
         try:
-            from charlm.cli.main import (
-                main as run_commands,
-            )  # here, since a signal may come while it is imported
+            from charlm.cli import main as commands  # here, so that signals can interrupt it
 
-            run_commands()
+            commands.main()
         finally:
             _handle_signals(_do_nothing)
     except (SystemExit, KeyboardInterrupt) as end:
-        _handle_signals(_do_nothing)  # the line above may have been interrupted
-        _handle_signals(
-            signal.SIG_IGN
-        )  # the interpreter sets the default action for a function when it ends
-        code = (
-            end.code
-            if isinstance(end, SystemExit)
-            else getattr(end, "exit_code", 128 + signal.SIGINT)
-        )
+        _handle_signals(_do_nothing)  # the same line above may have been interrupted
+        # Python restores the default action when it exits, except for SIG_IGN.
+        _handle_signals(signal.SIG_IGN)
+        if isinstance(end, SystemExit):
+            code = end.code
+        else:
+            code = getattr(end, "exit_code", 128 + signal.SIGINT)
         if "tensorflow" in sys.modules and isinstance(code, int):
-            _exit_at_once(code)
+            _exit_immediately(code)
         sys.exit(code)
 
 
 def open_closed_streams() -> None:
-    """Open each standard stream that is closed on the null device, so that commands can read and write as usual.
+    """Open closed standard streams on the null device, so that commands work as usual.
 
-    A shell closes them with `<&-`, `>&-` or `2>&-`. Python then has None instead of a stream, and the next file that is
-    opened gets the descriptor of the closed stream.
+    A shell closes them with `<&-`, `>&-` or `2>&-`. Python then has None instead of a stream, and
+    the next file to be opened gets the descriptor of the closed stream.
     """
     for number, name in enumerate(STREAMS):
         mode = "r" if name == "stdin" else "w"
@@ -75,19 +71,19 @@ def _is_open(descriptor: int) -> bool:
 
 
 def _open_null_device(descriptor: int, mode: str) -> None:
-    """Open the null device as a descriptor that is closed, while all smaller ones are open."""
+    """Open the null device with a closed descriptor; all smaller descriptors are open."""
     flags = os.O_RDONLY if mode == "r" else os.O_WRONLY
-    opened = os.open(os.devnull, flags)  # gets the smallest number that is free
+    opened = os.open(os.devnull, flags)  # the operating system uses the smallest free number
     assert opened == descriptor
     os.set_inheritable(descriptor, True)  # like any standard stream
 
 
 def clean_up_on_signals() -> None:
-    """Let the first SIGINT, SIGTERM or SIGHUP end the program like an error, so that it removes its temporary files.
+    """Turn the first SIGINT, SIGTERM or SIGHUP into an exception, so that files are cleaned up.
 
-    The default of the last two is to end at once. Further signals are ignored while the program ends: they would tear
-    what cleans up, or end the interpreter with a traceback. A signal that is ignored stays ignored, so that nohup
-    works. `charlm train` and `charlm serve` have handlers of their own while they work.
+    Further signals are ignored, because they would interrupt the clean-up. A signal that is ignored
+    already stays ignored, for nohup. `charlm train` and `charlm serve` replace these handlers while
+    they run.
     """
     for number in ENDING:
         if signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}:
@@ -95,19 +91,19 @@ def clean_up_on_signals() -> None:
 
 
 def _exit_by_signal(number: int, frame: FrameType | None) -> NoReturn:
-    _handle_signals(_do_nothing)  # not SIG_IGN: Python would tell of a signal that has come already
+    _handle_signals(_do_nothing)  # not SIG_IGN, with which Python reports a pending signal
     if _is_importing(frame):
-        _exit_at_once(128 + number)
+        _exit_immediately(128 + number)
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     sys.exit(128 + number)
 
 
 def _is_importing(frame: FrameType | None) -> bool:
-    """Return whether a frame belongs to an import, in which a signal must not raise an exception.
+    """Return whether a frame belongs to an import, which an exception must not interrupt.
 
-    NumPy, ml_dtypes and pydantic turn an exception that interrupts their import into an error of their own, or print
-    it: they are written in C and Rust.
+    NumPy, ml_dtypes and pydantic, which are written in C and Rust, would print the exception or
+    turn it into another one.
     """
     while frame is not None:
         if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
@@ -119,9 +115,9 @@ def _is_importing(frame: FrameType | None) -> bool:
 def _show_error(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    """Print an uncaught error as Python does, but not one that was caused by a signal.
+    """Print an uncaught error as Python does, unless a signal caused it.
 
-    `main` catches what a signal raises, but the C++ code of TensorFlow prints some of it before.
+    `main` catches the exceptions of signals, but TensorFlow's C++ code reports some of them first.
     """
     cause: BaseException | None = error
     while cause is not None:
@@ -140,9 +136,9 @@ def _handle_signals(handler: Callable[[int, FrameType | None], None] | signal.Ha
         signal.signal(number, handler)
 
 
-def _exit_at_once(exit_code: int) -> NoReturn:
-    """Exit without the rest of Python's clean-up, which takes a second once TensorFlow is imported."""
-    atexit._run_exitfuncs()  # among them TensorFlow's, which removes its temporary files
+def _exit_immediately(exit_code: int) -> NoReturn:
+    """Exit without Python's own clean-up, which takes a second after TensorFlow was imported."""
+    atexit._run_exitfuncs()  # TensorFlow removes its temporary files here
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(exit_code)

@@ -1,4 +1,4 @@
-"""Check values from outside: JSON from untrusted files and requests, and the arguments of library calls."""
+"""Check untrusted JSON and the arguments of library calls."""
 
 import json
 import math
@@ -12,22 +12,24 @@ from charlm.errors import CharlmError
 from charlm.wording import listed, short_repr
 
 MAX_DEPTH = 32
-"""Number of lists and mappings that may be inside each other in untrusted JSON or YAML."""
+"""Largest nesting depth of lists and mappings in untrusted JSON or YAML."""
 INTEGERS = range(-(2**63), 2**63)
-"""The whole numbers that untrusted JSON or YAML may hold."""
-MAX_NAME_BYTES, MAX_PATH = 255, 4095
-"""Largest length of the name of a file and of a path on Linux."""
+"""Whole numbers allowed in untrusted JSON or YAML."""
+MAX_NAME_BYTES = 255
+"""Largest length of a file name on Linux, in bytes."""
+MAX_PATH = 4095
+"""Largest length of a path on Linux."""
 
 
 def parse_json(text: str | bytes, *, origin: str) -> Any:
     """Return the value of an untrusted JSON text.
 
     Args:
-        text: The JSON text, as text or in UTF-8.
-        origin: What the message of an error starts with, for instance the path of the file.
+        text: JSON, as text or in UTF-8.
+        origin: Start of messages, for example the path of the file.
 
     Raises:
-        CharlmError: the text is not JSON, or `check_json` refuses the value.
+        CharlmError: The text is not JSON, or `check_json` refuses the value.
 
     """
     try:
@@ -39,17 +41,19 @@ def parse_json(text: str | bytes, *, origin: str) -> Any:
 
 
 def check_json(value: Any, *, origin: str, keys: tuple[Any, ...] = ()) -> None:
-    """Refuse a value that other code might not be able to handle.
+    """Check that other code can handle a value.
 
-    Texts must be valid Unicode, numbers finite and of at most 64 bits, and lists and mappings at most MAX_DEPTH deep.
+    Texts must be valid Unicode, numbers finite and of at most 64 bits, and lists and mappings at
+    most MAX_DEPTH deep.
 
     Args:
-        value: A value as `json.loads` returns it.
-        origin: What the message of an error starts with.
-        keys: The keys and indices that lead to the value, joined only for an error message, because keys can be huge.
+        value: Value returned by `json.loads`.
+        origin: Start of messages.
+        keys: Keys and indices that lead to the value; they can be huge, so only an error joins
+            them.
 
     Raises:
-        CharlmError: the value is none of these.
+        CharlmError: The value breaks one of these rules.
 
     """
     problem = _problem_in_json(value, depth=len(keys))
@@ -66,7 +70,7 @@ def check_json(value: Any, *, origin: str, keys: tuple[Any, ...] = ()) -> None:
 
 
 def _problem_in_json(value: Any, *, depth: int) -> str | None:
-    """Return the reason to refuse a value, without looking inside it; None if there is no reason."""
+    """Return the reason to refuse a value itself, without its items, or None."""
     if isinstance(value, str):
         try:
             value.encode()
@@ -83,105 +87,97 @@ def _problem_in_json(value: Any, *, depth: int) -> str | None:
     return None
 
 
-def check_name(argument: str, found: Any, names: Iterable[str]) -> None:
-    """Refuse an argument that is not one of some names.
-
-    Args:
-        argument: The name of the argument, for the message.
-        found: Its value.
-        names: The values that it may have, one or more.
-
-    Raises:
-        CharlmError: the value is none of the names.
-
-    """
+def check_name(argument: str, value: Any, names: Iterable[str]) -> None:
+    """Raise CharlmError if the value of an argument is not one of these names."""
     allowed = [*names]
-    if not isinstance(found, str) or found not in allowed:
-        raise CharlmError(f"{argument}: found {short_repr(found)}; must be {listed(allowed, 'or')}")
+    if not isinstance(value, str) or value not in allowed:
+        raise CharlmError(f"{argument}: found {short_repr(value)}; must be {listed(allowed, 'or')}")
 
 
-def check_whole(argument: str, found: Any, *, least: int, most: int | None = None) -> int:
-    """Return an argument that is a whole number in a range; a NumPy integer is one.
+def check_whole(argument: str, value: Any, *, least: int, most: int | None = None) -> int:
+    """Return the value of an argument that must be a whole number; NumPy integers are allowed.
 
     Args:
-        argument: The name of the argument, for the message.
-        found: Its value.
-        least: The smallest value that it may have.
-        most: The largest value that it may have; None = no limit.
+        argument: Name of the argument, for the message.
+        value: Value of the argument.
+        least: Smallest allowed value.
+        most: Largest allowed value; None = no limit.
 
     Raises:
-        CharlmError: the value is of another type or out of range.
+        CharlmError: The value is not a whole number, or out of range.
 
     """
-    is_whole = isinstance(found, Integral) and not isinstance(found, bool)
-    if not is_whole or found < least or (most is not None and found > most):
+    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not is_whole or value < least or (most is not None and value > most):
         allowed = f"{least:,} or more" if most is None else f"from {least:,} to {most:,}"
         raise CharlmError(
-            f"{argument}: found {short_repr(found)}; must be a whole number, {allowed}"
+            f"{argument}: found {short_repr(value)}; must be a whole number, {allowed}"
         )
-    return int(found)
+    return int(value)
 
 
 def check_number(
-    argument: str, found: Any, *, least: float, above: bool = False, most: float = math.inf
+    argument: str, value: Any, *, least: float, above: bool = False, most: float = math.inf
 ) -> float:
-    """Return an argument that is a finite number in a range; a NumPy number is one.
+    """Return the value of an argument that must be a finite number; NumPy numbers are allowed.
 
     Args:
-        argument: The name of the argument, for the message.
-        found: Its value.
-        least: The lower end of the range.
+        argument: Name of the argument, for the message.
+        value: Value of the argument.
+        least: Lower end of the range.
         above: Whether the value must be above the lower end.
-        most: The largest value that it may have.
+        most: Largest allowed value.
 
     Raises:
-        CharlmError: the value is of another type, not finite or out of range.
+        CharlmError: The value is not a finite number, or out of range.
 
     """
-    try:
-        value = math.nan if isinstance(found, bool) or not isinstance(found, Real) else float(found)
-    except OverflowError:  # a whole number of hundreds of digits
-        value = math.inf
-    is_above = value > least if above else value >= least
-    if not math.isfinite(value) or not is_above or value > most:
-        if most == math.inf:
-            allowed = f"above {least:g}" if above else f"{least:g} or more"
-        else:
-            allowed = (
-                f"above {least:g} and at most {most:g}" if above else f"from {least:g} to {most:g}"
-            )
-        raise CharlmError(f"{argument}: found {short_repr(found)}; must be a number, {allowed}")
+    number = math.nan
+    if isinstance(value, Real) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:  # a whole number with hundreds of digits
+            number = math.inf
+    is_in_range = least < number <= most or (number == least and not above)
+    if math.isfinite(number) and is_in_range:
+        return number
+    if above:
+        allowed = (
+            f"above {least:g}" if most == math.inf else f"above {least:g} and at most {most:g}"
+        )
+    else:
+        allowed = f"{least:g} or more" if most == math.inf else f"from {least:g} to {most:g}"
+    raise CharlmError(f"{argument}: found {short_repr(value)}; must be a number, {allowed}")
+
+
+def check_flag(argument: str, value: Any) -> None:
+    """Raise CharlmError if the value of an argument is neither true nor false."""
+    if not isinstance(value, bool):
+        raise CharlmError(f"{argument}: found {short_repr(value)}; must be True or False")
+
+
+def check_text(argument: str, value: Any) -> str:
+    """Return the value of an argument; raises CharlmError if it is not a text."""
+    if not isinstance(value, str):
+        raise CharlmError(f"{argument}: found {short_repr(value)}; must be a text")
     return value
 
 
-def check_flag(argument: str, found: Any) -> None:
-    """Refuse an argument that is neither true nor false; raises CharlmError."""
-    if not isinstance(found, bool):
-        raise CharlmError(f"{argument}: found {short_repr(found)}; must be True or False")
-
-
-def check_text(argument: str, found: Any) -> str:
-    """Return an argument that is a text; raises CharlmError if it is none."""
-    if not isinstance(found, str):
-        raise CharlmError(f"{argument}: found {short_repr(found)}; must be a text")
-    return found
-
-
-def check_path(argument: str, found: Any, *, hint: str = "") -> str:
-    """Return an argument that can be the path of a file, as it was given: a Path would drop `./`.
+def check_path(argument: str, value: Any, *, hint: str = "") -> str:
+    """Return the value of an argument that must be a path, unchanged: a Path would drop `./`.
 
     Args:
-        argument: The name of the argument, for the message.
-        found: Its value.
-        hint: The end of the message about a text where a path is expected.
+        argument: Name of the argument, for the message.
+        value: Value of the argument.
+        hint: End of the message about a text instead of a path.
 
     Raises:
-        CharlmError: the value is not a path, is empty, or cannot be the name of a file.
+        CharlmError: The value is not a path, is empty, or cannot be the name of a file.
 
     """
-    name = os.fspath(found) if isinstance(found, os.PathLike) else found
+    name = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(name, str):
-        raise CharlmError(f"{argument}: found {short_repr(found)}; must be the path of a file")
+        raise CharlmError(f"{argument}: found {short_repr(value)}; must be the path of a file")
     if not name:
         raise CharlmError(f"{argument}: the path is empty")
     try:
@@ -197,20 +193,22 @@ def check_path(argument: str, found: Any, *, hint: str = "") -> str:
     return name
 
 
-def check_text_path(argument: str, found: Any, *, in_memory: str = "") -> str:
-    """Return an argument that can be the path of a text, as it was given; recognize a text itself.
+def check_text_path(argument: str, value: Any, *, in_memory: str = "") -> str:
+    """Return the value of an argument that must be the path of a text, unchanged.
 
     Args:
-        argument: The name of the argument, for the message.
-        found: Its value.
-        in_memory: The call that takes a text in memory, for the message; "" = there is none.
+        argument: Name of the argument, for the message.
+        value: Value of the argument.
+        in_memory: Call for a text in memory, for the message; "" = there is none.
 
     Raises:
-        CharlmError: as `check_path`, or the value has several words and no such file exists.
+        CharlmError: `check_path` refuses the value, or it seems to be a text itself.
 
     """
-    hint = f"write it to a file{f', or use {in_memory} in Python' if in_memory else ''}"
-    name = check_path(argument, found, hint=f": {hint}")
+    hint = "write it to a file"
+    if in_memory:
+        hint += f", or use {in_memory} in Python"
+    name = check_path(argument, value, hint=f": {hint}")
     has_words = name.count(" ") >= 2 and "/" not in name and not Path(name).suffix
     if has_words and not _exists(Path(name)):
         raise CharlmError(
@@ -219,48 +217,43 @@ def check_text_path(argument: str, found: Any, *, in_memory: str = "") -> str:
     return name
 
 
-def check_each(argument: str, found: Any, check: Callable[[str, Any], str]) -> list[str]:
-    """Return an argument that is a text or a path, or several of them, as a list; each is checked."""
-    is_single = isinstance(found, str | bytes | os.PathLike | Mapping) or not isinstance(
-        found, Iterable
-    )
-    return [check(argument, each) for each in ([found] if is_single else found)]
+def check_each(argument: str, value: Any, check: Callable[[str, Any], str]) -> list[str]:
+    """Return the checked items of an argument, which is one item or several."""
+    is_single = isinstance(value, str | bytes | os.PathLike | Mapping)
+    items = [value] if is_single or not isinstance(value, Iterable) else value
+    return [check(argument, item) for item in items]
 
 
-def check_names(argument: str, found: Any, names: Iterable[str]) -> None:
-    """Refuse an argument that is not a list of names; a single name is a list of one, as `check_name` says."""
-    for each in found if isinstance(found, list | tuple | set | frozenset) else [found]:
-        check_name(argument, each, names)
+def check_names(argument: str, value: Any, names: Iterable[str]) -> None:
+    """Raise CharlmError if the value of an argument is not one or several of these names."""
+    for item in value if isinstance(value, list | tuple | set | frozenset) else [value]:
+        check_name(argument, item, names)
 
 
 def _can_be_path(name: str) -> bool:
-    """Return whether a text can be a path that somebody has typed: it is not too long, and has a single line."""
-    longest = max(len(part.encode("utf-8", "surrogatepass")) for part in name.split("/"))
-    return (
-        longest <= MAX_NAME_BYTES
-        and len(name) <= MAX_PATH
-        and "\n" not in name
-        and "\0" not in name
-    )
+    """Return whether somebody may have typed this as a path: short enough, and a single line."""
+    if len(name) > MAX_PATH or "\n" in name or "\0" in name:
+        return False
+    parts = name.encode("utf-8", "surrogatepass").split(b"/")
+    return max(map(len, parts)) <= MAX_NAME_BYTES
 
 
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except (OSError, ValueError):  # too long, or with a zero character
+    except (OSError, ValueError):  # too long, or with a null character
         return False
 
 
 def check_not_read(out: Path, *, read: Collection[Path]) -> None:
-    """Refuse to write over a file that the same call reads.
+    """Check that a file to write is not one that the same call reads.
 
     Args:
-        out: The file to write.
-        read: The files and folders that are read.
+        out: Path of the file to write.
+        read: Files and folders that are read.
 
     Raises:
-        CharlmError: the file exists, and is one of these, lies in one of these folders, or a link in one of them leads
-            to it.
+        CharlmError: The file is one of these, or in one of these folders, or linked from there.
 
     """
     if not _exists(out):
@@ -272,8 +265,12 @@ def check_not_read(out: Path, *, read: Collection[Path]) -> None:
 
 
 def _is_inside(file: Path, folder: Path) -> bool:
-    """Return whether an existing file lies in a folder, which may be a file, or a link in the folder leads to it."""
+    """Return whether an existing file is in a folder, or a link in the folder leads to it."""
     if folder.resolve() in file.resolve().parents:
         return True
-    entries = (Path(place, name) for place, _, names in os.walk(folder) for name in names)
-    return any(_exists(entry) and entry.samefile(file) for entry in entries)
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            entry = Path(parent, name)
+            if _exists(entry) and entry.samefile(file):
+                return True
+    return False

@@ -1,4 +1,4 @@
-"""`CharlmError`, the one exception that a user is meant to read."""
+"""`CharlmError`, the exception for errors that a user can fix."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from typing import Literal
 from charlm.wording import escape_controls
 
 MAX_CHARACTERS = 1500
-"""Of a message: a longer one, with a key or a path of thousands of characters, is shown without its middle."""
+"""Largest length of a message; the middle of a longer one is left out."""
 MAX_PROBLEMS = 10
-"""The largest number of problems of one file that are shown."""
+"""Largest number of problems shown for one file."""
 
 
 @dataclass(frozen=True)
 class Advice:
-    """What helps after an error. The command line turns it into a command."""
+    """Advice after an error, which the command line turns into a command."""
 
     kind: Literal[
         "train",
@@ -28,19 +28,19 @@ class Advice:
         "list runs",
     ]
     path: Path | None = None
-    """The text, the model or the run that the error is about."""
+    """Path of the text, model or run in question."""
 
 
 class CharlmError(Exception):
-    """Something outside the program is wrong: a file, a setting, a text.
+    """An error in a file, a setting or a text, which a user can fix.
 
-    The message is one line. It names the file or key, what was found there, and what is expected. Control characters in
-    it are written as escapes. The command line prints it and exits with `exit_code`.
+    The message is one line that names the file or key, the value found, and the value expected.
+    Control characters are escaped. The command line prints it and exits with `exit_code`.
 
     Args:
-        message: What is wrong.
-        advice: What helps.
-        problems: Several errors in the file or option that the message names. The command line prints a line for each.
+        message: Description of the error.
+        advice: Advice for the user.
+        problems: Descriptions of several errors in the same file or option, printed on a line each.
 
     """
 
@@ -51,13 +51,13 @@ class CharlmError(Exception):
     ) -> None:
         self.advice = advice
         self.lines = tuple(as_line(line) for line in (message, *problems))
-        """The message, and each problem."""
+        """Message and problems, a line each."""
         details = "; ".join(problems)
         super().__init__(as_line(f"{message}: {details}" if problems else message))
 
 
 def as_line(message: str) -> str:
-    """Return a message as one line of limited length."""
+    """Return a message as a single line of limited length."""
     line = escape_controls(message)
     if len(line) > MAX_CHARACTERS:
         return f"{line[: MAX_CHARACTERS // 2]} ... {line[-MAX_CHARACTERS // 2 :]}"
@@ -65,12 +65,12 @@ def as_line(message: str) -> str:
 
 
 def several_problems(origin: str, problems: Iterable[str], *, count: int) -> CharlmError:
-    """Return an error about all problems of a file or an option.
+    """Return an error about one or more problems of a file or an option.
 
     Args:
-        origin: The file or option.
-        problems: A line for each problem; only the first ten are read.
-        count: The number of problems, 1 or more.
+        origin: Name of the file or option.
+        problems: Description of each problem; only the first ten are used.
+        count: Number of problems, 1 or more.
 
     """
     shown = list(islice(problems, MAX_PROBLEMS))

@@ -1,8 +1,7 @@
-"""Events: a long task tells its caller what happens while it works.
+"""Events of long tasks.
 
-Functions that take long have the argument `on_event`: a function that is called with each event as it happens. An event
-is a frozen dataclass of plain data. `charlm/cli/` turns events into lines and progress bars; a program can do something
-else with them:
+Long tasks call their argument `on_event` with each event, a frozen dataclass of plain data.
+`charlm/cli/` turns events into lines and progress bars. Another program can use them too:
 
     from charlm import events, train
 
@@ -12,7 +11,7 @@ else with them:
 
     train("mytext.txt", on_event=show)
 
-An exception that the function raises ends the task. Losses are in nats per character, times in seconds.
+An exception from the function ends the task. Losses are in nats per character, times in seconds.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,15 +22,15 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Event:
-    """Something that has happened."""
+    """Base class of all events."""
 
 
 OnEvent = Callable[[Event], object]
-"""Takes an event."""
+"""Function that is called with an event."""
 
 
 def ignore(_event: Event) -> None:
-    """Do nothing with an event."""
+    """Ignore an event."""
 
 
 # Reading text
@@ -39,14 +38,14 @@ def ignore(_event: Event) -> None:
 
 @dataclass(frozen=True)
 class TextProgress(Event):
-    """Some files of a text are read; emitted before the first file and after each."""
+    """A text file was read; also emitted before the first file."""
 
     stage: Literal["counting", "encoding"]
-    """First all files are read to count their characters, then again to encode them as ids."""
+    """Stage of reading: all files are read twice, to count characters and to encode them as ids."""
     done: int
-    """The number of files that are done."""
+    """Number of files read so far."""
     total: int
-    """The number of files."""
+    """Number of files."""
 
 
 # Deciding how to train
@@ -59,17 +58,17 @@ class EngineStarting(Event):
 
 @dataclass(frozen=True)
 class ThreadsKept(Event):
-    """The program has used TensorFlow before, which keeps its threads: training is slower."""
+    """The program used TensorFlow before, which keeps its threads, so training is slower."""
 
 
 @dataclass(frozen=True)
 class WaitingForWorkers(Event):
-    """A worker waits until the others have started."""
+    """A worker waits for the others to start."""
 
     worker: int
     """Index of this worker."""
     others: int
-    """The number of other workers."""
+    """Number of other workers."""
 
 
 @dataclass(frozen=True)
@@ -79,41 +78,41 @@ class KernelCompiling(Event):
     compiler: str
     """Name of the compiler."""
     limit_seconds: int
-    """The longest time that the compiler may take."""
+    """Time limit of the compiler."""
 
 
 @dataclass(frozen=True)
 class KernelNotKept(Event):
-    """The compiled kernel cannot be saved: every process compiles it again."""
+    """The compiled kernel cannot be saved, so every process must compile it again."""
 
     problem: str
 
 
 @dataclass(frozen=True)
 class SettingReplaced(Event):
-    """The machine cannot do as a setting says, and uses another value."""
+    """The value of a setting is not available on this machine and was replaced."""
 
     key: str
-    """The dotted key of the setting."""
+    """Dotted key of the setting."""
     used: str
-    """The value that is used."""
+    """Value that is used instead."""
     problem: str
-    """Why the value that was asked for cannot be used."""
+    """Reason why the value is not available."""
     changes_bits: bool
-    """Whether a run continues with another value than before, so that its results will not be bit-identical."""
+    """Whether a resumed run changes its value, so that results are not bit-identical."""
 
 
 @dataclass(frozen=True)
 class Decided(Event):
-    """It is decided how the run is trained."""
+    """Recipe and length of the run were decided."""
 
     recipe: str | None
     reason: str
-    """Why this recipe was chosen; empty if the user named it."""
+    """Reason for this recipe; empty if the user chose it."""
     better: str | None
-    """A recipe that scores better and takes several times as long; None if there is none."""
+    """Recipe that scores better but takes several times as long; None if there is none."""
     minutes: float | None
-    """The time limit; None = the run has none."""
+    """Time limit; None = no limit."""
     steps: int
     epochs: float
     evaluations: int
@@ -121,28 +120,28 @@ class Decided(Event):
 
 @dataclass(frozen=True)
 class NgramsLeftOut(Event):
-    """The run does without the n-grams that its recipe asks for."""
+    """The run is trained without the n-grams of its recipe."""
 
     seconds: float | None
-    """The time to count them, if that is the reason."""
+    """Time to count them, if it is the reason."""
     memory_bytes: int | None
-    """The memory for their predictions, if that is the reason."""
+    """Memory for their predictions, if it is the reason."""
 
 
 @dataclass(frozen=True)
 class FewSteps(Event):
-    """So few steps fit into the time limit that the network will learn little."""
+    """The time limit allows too few steps for the network to learn much."""
 
     steps: int
     enough: int
-    """The number of steps that would be enough."""
+    """Number of steps that would be enough."""
     enough_minutes: float
-    """The time limit that would allow them."""
+    """Time limit that allows them."""
 
 
 @dataclass(frozen=True)
 class BatchesReduced(Event):
-    """The text is too short for the batches that the settings ask for."""
+    """The text is too short for the batches in the settings, so they were reduced."""
 
     batch_size: int
     sequence_length: int
@@ -152,14 +151,14 @@ class BatchesReduced(Event):
 
 @dataclass(frozen=True)
 class InitialWeightsAdapted(Event):
-    """The weights of another model were adapted to the characters of the text."""
+    """The initial weights were adapted to the characters of the text."""
 
     path: Path
-    """The file of that model."""
+    """Path of the model file."""
     known: int
-    """The number of characters that the model knows."""
+    """Number of characters that the model knows."""
     new: int
-    """The number of characters that it does not know."""
+    """Number of characters that the model does not know."""
 
 
 # Resuming
@@ -167,68 +166,68 @@ class InitialWeightsAdapted(Event):
 
 @dataclass(frozen=True)
 class LeftoverRemoved(Event):
-    """A folder that was left by a training which was killed before it had begun was emptied."""
+    """A folder was emptied in which a training was killed before its first step."""
 
     run: Path
 
 
 @dataclass(frozen=True)
 class Resuming(Event):
-    """A run is opened to be continued."""
+    """A run is being opened to continue it."""
 
     run: Path
 
 
 @dataclass(frozen=True)
 class LengthAdded(Event):
-    """A run that continues takes as many more steps as fit into a time limit."""
+    """A resumed run was extended by the steps that fit into a time limit."""
 
     minutes: float
     steps: int
-    """The number of further steps."""
+    """Number of further steps."""
 
 
 @dataclass(frozen=True)
 class CheckpointSkipped(Event):
-    """A checkpoint is damaged; the one before it is tried."""
+    """A checkpoint is damaged, so the checkpoint before it is tried."""
 
     problem: str
-    """The file, and the damage."""
+    """File and damage, as a clause for the user."""
 
 
 @dataclass(frozen=True)
 class KernelChanged(Event):
-    """The kernel was compiled again since the run was saved, so results will not be bit-identical."""
+    """The kernel was recompiled since the run was saved; results will not be bit-identical."""
 
 
 @dataclass(frozen=True)
 class BestModelLost(Event):
-    """The best model is neither in its file nor in a checkpoint; the next evaluation writes it again."""
+    """The best model was lost; the next evaluation replaces it."""
 
     path: Path
-    """The file that should have it."""
+    """File of the best model."""
     step: int
-    """The step of the best model."""
+    """Step of the best model."""
     last: Path
-    """The file of the last model, which can be used until then."""
+    """File of the last model, which can be used until then."""
 
 
 @dataclass(frozen=True)
 class LogDamaged(Event):
-    """A log of the run was damaged; what could not be read was removed from it."""
+    """A damaged part of a log was removed."""
 
     path: Path
     lost: int
-    """The number of lines of metrics.jsonl, or of bytes of an event file, that were removed."""
+    """Number of lines removed from metrics.jsonl, or of bytes removed from an event file."""
     unit: Literal["line", "byte"]
 
 
 @dataclass(frozen=True)
 class SettingChanged(Event):
-    """A resume changes a setting of the run."""
+    """A setting of the run changes as it is resumed."""
 
     key: str
-    """The dotted key of the setting."""
+    """Dotted key of the setting."""
     before: object
     after: object
 
@@ -238,9 +237,9 @@ class Resumed(Event):
     """A run continues from a checkpoint."""
 
     step: int
-    """The step of the checkpoint."""
+    """Step of the checkpoint."""
     total: int
-    """The steps of the whole run; the run has reached its end if `step` is the same."""
+    """Number of steps of the whole run; equal to `step` at the end of the run."""
 
 
 # Soft targets
@@ -248,19 +247,19 @@ class Resumed(Event):
 
 @dataclass(frozen=True)
 class TeacherStarted(Event):
-    """A teacher of the run is trained now."""
+    """The training of a teacher begins."""
 
     number: int
     """Number of the teacher, from 1."""
     count: int
-    """The number of teachers."""
+    """Number of all teachers."""
     run: Path
-    """The folder of the teacher."""
+    """Folder of the teacher."""
 
 
 @dataclass(frozen=True)
 class TeacherEvent(Event):
-    """Something has happened in the training of a teacher."""
+    """An event in the training of a teacher."""
 
     number: int
     """Number of the teacher, from 1."""
@@ -269,25 +268,25 @@ class TeacherEvent(Event):
 
 @dataclass(frozen=True)
 class TeachersReading(Event):
-    """The teachers read the training text, to predict its characters."""
+    """The teachers are about to predict the training text."""
 
     count: int
-    """The number of teachers."""
+    """Number of teachers."""
 
 
 @dataclass(frozen=True)
 class NgramProgress(Event):
-    """The n-grams of some parts of the training text are counted; emitted before the first part and after each."""
+    """The n-grams of a part of the text were counted; also emitted before the first part."""
 
     done: int
-    """The number of parts that are done."""
+    """Number of parts counted so far."""
     total: int
-    """The number of parts."""
+    """Number of parts."""
 
 
 @dataclass(frozen=True)
 class SoftTargetsDamaged(Event):
-    """The file of soft targets is damaged; they are computed again."""
+    """The file of soft targets is damaged, so they are computed again."""
 
     path: Path
 
@@ -297,55 +296,55 @@ class SoftTargetsDamaged(Event):
 
 @dataclass(frozen=True)
 class Started(Event):
-    """A new run takes its first step now."""
+    """A new run is about to take its first step."""
 
     run: Path
     text_name: str
     text_summary: str
-    """The number of characters, the size of the vocabulary and the number of documents."""
+    """Number of characters, size of the vocabulary and number of documents, as text."""
     problems: tuple[str, ...]
     """Possible problems in the text."""
     recipe: str | None
     layers: int
     units: int
     weights: int
-    """The number of weights."""
+    """Number of weights of the network."""
     kernel: str
     steps: int
     epochs: float
     batch_size: int
-    """The number of windows of each step."""
+    """Number of windows in each step."""
     sequence_lengths: tuple[int, ...]
-    """The characters in a window; several if windows grow."""
+    """Window lengths in characters; several if windows grow."""
 
 
 @dataclass(frozen=True)
 class NoValidationText(Event):
-    """The text is too short for a validation part: the best model is the one with the lowest training loss."""
+    """There is no validation text, so the best model is the one with the lowest training loss."""
 
 
 @dataclass(frozen=True)
 class BaselinesScored(Event):
-    """Simple models are scored on the validation text."""
+    """Simple models were scored on the validation text."""
 
     nats_per_char: Mapping[str, float]
-    """Their scores by name."""
+    """Losses of the models by name."""
 
 
 @dataclass(frozen=True)
 class StepsTaken(Event):
-    """A run has taken some steps."""
+    """Some steps were taken."""
 
     step: int
-    """The last of these steps; the first step of a run is 1."""
+    """Number of the last of these steps; the first step of a run is 1."""
     losses: tuple[float, ...]
-    """Their training losses in nats per character."""
+    """Training loss of each step."""
     total: int
-    """The steps of the whole run."""
+    """Number of steps of the whole run."""
     characters_per_second: float
-    """The speed since the start of the run."""
+    """Mean speed since the start of the run."""
     left_seconds: float
-    """Expected time for the rest of the run, evaluations included."""
+    """Expected time for the rest of the run, including evaluations."""
 
 
 @dataclass(frozen=True)
@@ -354,22 +353,22 @@ class Evaluated(Event):
 
     step: int
     total: int
-    """The steps of the whole run."""
+    """Number of steps of the whole run."""
     train_nats: float | None
-    """The mean training loss since the last log line; before the first step, the loss on the training text, or None if
-    there is a validation text."""
+    """Mean training loss since the last log entry; before the first step, loss on the training
+    text, or None if there is a validation text."""
     validation_nats: float | None
-    """The loss on the validation text; None if there is no such text."""
+    """Validation loss; None if there is no validation text."""
     is_best: bool
-    """Whether the loss is lower than at all evaluations before."""
+    """Whether this is the lowest loss so far."""
     sample: str
-    """A text that the network generates; may be empty."""
+    """Text generated by the network; may be empty."""
     left_seconds: float
-    """Expected time for the rest of the run, evaluations included."""
+    """Expected time for the rest of the run, including evaluations."""
 
     @property
     def nats_per_char(self) -> float:
-        """The loss that decides which network is the best."""
+        """Loss that decides which model is the best."""
         nats = self.train_nats if self.validation_nats is None else self.validation_nats
         assert nats is not None, "a network is evaluated on one of the two texts"
         return nats
@@ -377,40 +376,40 @@ class Evaluated(Event):
 
 @dataclass(frozen=True)
 class Saved(Event):
-    """A checkpoint was written."""
+    """A checkpoint was saved."""
 
     step: int
     path: Path
-    """The file of the checkpoint."""
+    """Path of the checkpoint."""
 
 
 @dataclass(frozen=True)
 class LengthChanged(Event):
-    """The machine has become slower or faster, so the run gets another length, to end at its time limit."""
+    """The machine became slower or faster, so the length was changed to keep the time limit."""
 
     before: int
-    """The steps of the whole run until now."""
+    """Number of steps of the whole run before the change."""
     steps: int
-    """The steps of the whole run from now on."""
+    """Number of steps of the whole run after the change."""
 
 
 @dataclass(frozen=True)
 class TemperatureChosen(Event):
-    """The sampling temperature of the model is chosen."""
+    """The sampling temperature of the model was chosen."""
 
     temperature: float
     reason: str
-    """Why; empty if no lower temperature was compared."""
+    """Reason, as a clause for the user; empty if no lower temperature was tried."""
 
 
 @dataclass(frozen=True)
 class Ended(Event):
-    """A run has ended."""
+    """The run ended."""
 
     run: Path
     reason: str
     step: int
-    """The number of steps that were taken."""
+    """Number of steps taken."""
 
 
 # Searching
@@ -418,27 +417,27 @@ class Ended(Event):
 
 @dataclass(frozen=True)
 class SearchStarted(Event):
-    """A search for a recipe begins or continues."""
+    """A search for a recipe starts or continues."""
 
     recipe: str
     trial_seconds: float
-    """The training time of each trial."""
+    """Training time of each trial."""
     trials: int
-    """The most trials that fit into the time of the call."""
+    """Largest number of trials that fit into the time limit."""
 
 
 @dataclass(frozen=True)
 class TrialStarted(Event):
-    """A trial of a search begins."""
+    """A trial of a search starts."""
 
     number: int
     values: Mapping[str, object]
-    """The values that are tried, by the dotted keys of their settings."""
+    """Values to try, by the dotted keys of their settings."""
 
 
 @dataclass(frozen=True)
 class TrialFailed(Event):
-    """A trial has failed."""
+    """A trial failed."""
 
     number: int
     problem: str
@@ -446,15 +445,15 @@ class TrialFailed(Event):
 
 @dataclass(frozen=True)
 class TrialEnded(Event):
-    """A trial has ended."""
+    """A trial ended."""
 
     number: int
     nats_per_char: float | None
-    """Its lowest validation loss; None if the trial was ended early, because others were better."""
+    """Lowest validation loss of the trial; None if it was pruned because others were better."""
     best_nats: float
-    """The lowest loss of all trials."""
+    """Lowest validation loss of all trials."""
     best_number: int
-    """The trial of that loss."""
+    """Number of the trial with the lowest loss."""
 
 
 # Looking at models
@@ -462,42 +461,42 @@ class TrialEnded(Event):
 
 @dataclass(frozen=True)
 class NewestRunTaken(Event):
-    """No run was named, so this one, the newest, is used."""
+    """No run was named, so the newest run is used."""
 
     run: Path
 
 
 @dataclass(frozen=True)
 class LastModelTaken(Event):
-    """A run has no best model yet, so the model of its last step is used."""
+    """The run has no best model yet, so the model of its last step is used."""
 
     run: Path
 
 
 @dataclass(frozen=True)
 class ScoringProgress(Event):
-    """Some characters of a text are scored; emitted before the first and after each block."""
+    """A block of a text was scored; also emitted before the first block."""
 
     text: str
-    """The name of the text."""
+    """Name of the text."""
     done: int
-    """The number of characters that are scored."""
+    """Number of characters scored so far."""
     total: int
-    """The number of characters to score."""
+    """Number of characters to score."""
 
 
 @dataclass(frozen=True)
 class ReportProgress(Event):
-    """A part of a report is about to be made."""
+    """A section of a report is about to be computed."""
 
     run: str
-    """The name of the run."""
+    """Name of the run."""
     part: str
-    """The name of the part, for the user."""
+    """Name of the section, for the user."""
     done: int
-    """The number of parts that are done, over all runs."""
+    """Number of sections computed so far, over all runs."""
     total: int
-    """The number of parts, over all runs."""
+    """Number of sections, over all runs."""
 
 
 # Serving
@@ -509,56 +508,56 @@ class ServerListening(Event):
 
     url: str
     models: tuple[str, ...]
-    """The names of the models that it serves."""
+    """Names of the served models."""
     needs_key: bool
-    """Whether requests must carry a key."""
+    """Whether requests need a key."""
 
 
 @dataclass(frozen=True)
 class OpenToNetwork(Event):
-    """The server listens to other machines, and asks for no key."""
+    """The server accepts requests from other machines without a key."""
 
     host: str
 
 
 @dataclass(frozen=True)
 class ModelReloaded(Event):
-    """The file of a model was replaced, and the server has read it again."""
+    """A model file was replaced, and the server uses the new model."""
 
     name: str
-    """The name of the model."""
+    """Name of the model."""
 
 
 @dataclass(frozen=True)
 class ModelNotReloaded(Event):
-    """The file of a model was replaced by one that cannot be used; the server keeps the old model."""
+    """A model file was replaced by an unusable file; the server keeps the old model."""
 
     name: str
-    """The name of the model."""
+    """Name of the model."""
     problem: str
 
 
 @dataclass(frozen=True)
 class ServerProblem(Event):
-    """Something went wrong in the server outside of a request, for instance too many files are open."""
+    """An error in the server outside of a request, for example too many open files."""
 
     problem: str
 
 
 @dataclass(frozen=True)
 class RequestAnswered(Event):
-    """The server has answered a request, or has given up."""
+    """A request was answered or aborted."""
 
     client: str
-    """The address of the client."""
+    """Address of the client."""
     method: str
     path: str
-    """The path in percent-encoding, without blanks and control characters."""
+    """Percent-encoded path, without spaces and control characters."""
     status: int
-    """The HTTP status; 0 if there was no answer."""
+    """HTTP status; 0 if there was no answer."""
     seconds: float
-    """The time from the head of the request to the end of the answer."""
+    """Time from the start of the request to the end of the answer."""
     size_bytes: int
-    """The size of the answer without its head."""
+    """Size of the body of the answer."""
     problem: str | None
-    """An unexpected error; None if there was none."""
+    """Unexpected error, or None."""

@@ -1,7 +1,4 @@
-"""The machine: cores, memory, processor, C compiler, and the versions of the packages that speed depends on.
-
-It is examined without TensorFlow.
-"""
+"""Cores, memory, processor, C compiler and package versions of this machine, without TensorFlow."""
 
 import contextlib
 import importlib.metadata
@@ -22,40 +19,42 @@ from charlm.errors import CharlmError
 
 CPUINFO = Path("/proc/cpuinfo")
 CONTROL_GROUP = Path("/sys/fs/cgroup/memory.max")
-"""The memory limit of a container on Linux: bytes, or the word max."""
+"""File with the memory limit of a container on Linux: bytes, or the word max."""
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
-"""The processor time of a container on Linux: microseconds or the word max, in a period of so many microseconds."""
-BFLOAT16, TILES = "avx512_bf16", "amx_bf16"
-"""The flags of processors that multiply bfloat16: in vectors, and in tiles."""
+"""File with the CPU time of a container on Linux: time and period in microseconds, or max."""
+BFLOAT16 = "avx512_bf16"
+"""Flag of processors that multiply bfloat16 vectors."""
+TILES = "amx_bf16"
+"""Flag of processors that multiply bfloat16 tiles."""
 ISAS_WITHOUT_BFLOAT16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI"}
-"""Values of ONEDNN_MAX_CPU_ISA, which holds TensorFlow's products to older instructions than the processor has."""
+"""Values of ONEDNN_MAX_CPU_ISA that restrict TensorFlow to instructions without bfloat16."""
 PRODUCT_THREADS = (
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
     "OMP_NUM_THREADS",
 )
-"""What the libraries that NumPy multiplies with read when they are loaded."""
+"""Environment variables with the number of threads of NumPy's matrix products."""
 HAS_TENSORFLOW = sys.version_info < (3, 14) and (sys.platform, platform.machine()) != (
     "darwin",
     "x86_64",
 )
 """Whether TensorFlow has a wheel for this machine and this Python."""
 DISTRIBUTIONS = {"yaml": "pyyaml", "google": "protobuf", "PIL": "pillow", "absl": "absl-py"}
-"""The name under which pip installs a module, if it has another name."""
+"""Names of packages that differ from the names of their modules."""
 NEEDED_TOGETHER = (("tensorflow", "tensorboard"), ("starlette", "uvicorn"))
-"""Optional packages of training, and of `charlm serve`."""
+"""Packages that are installed together, for training and for `charlm serve`."""
 PACKAGES = ("numpy", "tensorflow", "keras", "torch")
 COMPILERS = ("cc", "gcc", "clang")
-"""The C compilers that are looked for, if $CC names none."""
+"""C compilers to look for if $CC is not set."""
 COMPILER_PACKAGE = "ziglang"
-"""The Python package with a C compiler, used if $CC is not set and no compiler is on the PATH."""
+"""Python package with a C compiler, used if $CC is not set and no compiler is on the PATH."""
 COMPILER_FOLDERS = ("TMPDIR", "ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR")
-"""Environment variables for the folder of a compiler's temporary files, and for the caches of ziglang."""
+"""Environment variables for temporary files of a compiler, and for the caches of ziglang."""
 
 
 def describe_machine() -> dict[str, str | int | None]:
-    """Return what speed depends on besides charlm: processor, usable cores, versions (None = not installed)."""
+    """Return processor, usable cores and package versions; None = not installed."""
     return {
         "cpu": processor_name(),
         "cores": core_count(),
@@ -66,12 +65,12 @@ def describe_machine() -> dict[str, str | int | None]:
 
 
 def versions(*packages: str) -> dict[str, str | None]:
-    """Return the installed version of each package, without importing it; None = not installed."""
+    """Return the installed version of each package without importing it; None = not installed."""
     return {package: _version(package) for package in packages}
 
 
 def install_command(module: str) -> str:
-    """Return the command that installs a missing module and the packages that it is used with, in any folder."""
+    """Return the command that installs a missing module and the packages that belong to it."""
     package = DISTRIBUTIONS.get(module, module)
     group = next((group for group in NEEDED_TOGETHER if package in group), (package,))
     wanted = [name for name in group if name != "tensorflow" or HAS_TENSORFLOW]
@@ -80,50 +79,51 @@ def install_command(module: str) -> str:
 
 
 def core_count(*, quota: Path = CPU_QUOTA) -> int:
-    """Return the number of cores that this process may use: those of its affinity, or the share of its container.
+    """Return the number of cores that this process may use.
 
     Args:
-        quota: The file that holds the processor time of the container.
+        quota: File with the CPU time of the container.
 
     """
-    usable = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
     with contextlib.suppress(OSError, ValueError, ZeroDivisionError):  # no container, or no limit
         time, period = map(int, quota.read_text(encoding="ascii").split())
-        return max(1, min(usable, -(-time // period)))
-    return usable
+        return max(1, min(cores, -(-time // period)))
+    return cores
 
 
 def limit_product_threads(count: int) -> None:
-    """Let NumPy's products of matrices share a number of cores, 1 or more, unless the environment says otherwise.
+    """Limit NumPy's matrix products to some threads, unless the environment sets a number.
 
-    It has no effect once NumPy is imported.
+    Has no effect after NumPy is imported.
     """
     for name in PRODUCT_THREADS:
         os.environ.setdefault(name, str(count))
 
 
 def processor_name(*, cpuinfo: Path = CPUINFO) -> str:
-    """Return the model name of the processor in `cpuinfo`, or what Python knows of it if there is none."""
-    models = [value for key, value in _read_pairs(cpuinfo) if key == "model name"]
-    return next(iter(models), platform.processor() or platform.machine())
+    """Return the model name of the processor, or its architecture if the name is unknown."""
+    names = _values(cpuinfo, "model name")
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def processor_flags(*, cpuinfo: Path = CPUINFO) -> tuple[str, ...]:
-    """Return what decides about the instructions of the processor: the flags in `cpuinfo`, or its name."""
-    flags = [value for key, value in _read_pairs(cpuinfo) if key in {"flags", "Features"}]
+    """Return the instruction set flags of the processor, or its name if they are unknown."""
+    flags = _values(cpuinfo, "flags", "Features")
     return tuple(sorted({*flags[0].split()})) if flags else (processor_name(cpuinfo=cpuinfo),)
 
 
 def multiplies_bfloat16(
     *, cpuinfo: Path = CPUINFO, environ: Mapping[str, str] = os.environ
 ) -> bool:
-    """Return whether the processor has instructions that multiply bfloat16; without them, that is many times slower.
+    """Return whether the processor has instructions for bfloat16 products.
 
     Args:
-        cpuinfo: The file that describes the processor.
-        environ: The environment; ONEDNN_MAX_CPU_ISA can rule these instructions out.
+        cpuinfo: File that describes the processor.
+        environ: Environment variables; ONEDNN_MAX_CPU_ISA can exclude these instructions.
 
     """
     if environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in ISAS_WITHOUT_BFLOAT16:
@@ -133,43 +133,40 @@ def multiplies_bfloat16(
 
 @dataclass(frozen=True)
 class FastPrecision:
-    """The number format in which a processor multiplies matrices faster."""
+    """Number format of the fastest matrix products."""
 
     name: Literal["float32", "bfloat16"]
     reason: str
-    """Why, as a clause for the user."""
+    """Reason, as a clause for the user."""
 
 
 def fastest_precision(
     *, cpuinfo: Path = CPUINFO, environ: Mapping[str, str] = os.environ
 ) -> FastPrecision:
-    """Return the number format in which this processor multiplies faster; arguments as `multiplies_bfloat16`.
+    """Return the number format in which this processor multiplies matrices fastest.
 
-    Measured on two cores, in GFLOP/s of float32 and bfloat16: AMD Zen 5 with avx512_bf16 525 and 1,050; Intel with
-    avx512_bf16 and without tiles 411 and 195.
+    Measured on two cores, float32 and bfloat16: AMD Zen 5 with avx512_bf16, 525 and 1,050 GFLOP/s;
+    Intel with avx512_bf16 but without tiles, 411 and 195 GFLOP/s.
     """
     if not multiplies_bfloat16(cpuinfo=cpuinfo, environ=environ):
-        return FastPrecision("float32", "this processor has no instructions that multiply bfloat16")
+        return FastPrecision("float32", "this processor has no instructions for bfloat16")
     if TILES in processor_flags(cpuinfo=cpuinfo):
         return FastPrecision("bfloat16", f"this processor multiplies it in tiles ({TILES})")
-    vendors = [value for key, value in _read_pairs(cpuinfo) if key == "vendor_id"]
-    if "AuthenticAMD" in vendors:
-        return FastPrecision(
-            "bfloat16", f"this AMD processor multiplies it twice as fast as float32 ({BFLOAT16})"
-        )
-    return FastPrecision(
-        "float32", f"this processor multiplies bfloat16 ({BFLOAT16}) slower than float32"
-    )
+    if "AuthenticAMD" in _values(cpuinfo, "vendor_id"):
+        reason = f"this AMD processor multiplies it twice as fast as float32 ({BFLOAT16})"
+        return FastPrecision("bfloat16", reason)
+    reason = f"this processor multiplies bfloat16 ({BFLOAT16}) slower than float32"
+    return FastPrecision("float32", reason)
 
 
 def find_compiler(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Return the command of the C compiler: $CC, cc, gcc, clang, or the one in the Python package ziglang.
+    """Return the command of the C compiler: $CC, cc, gcc, clang, or the Python package ziglang.
 
     Args:
-        environ: The environment; PATH says where compilers are looked for, CC may name one, with arguments.
+        environ: Environment variables; CC may contain arguments, PATH is searched.
 
     Raises:
-        CharlmError: no compiler was found; the message says how to get one.
+        CharlmError: There is no compiler; the message explains how to get one.
 
     """
     try:
@@ -192,27 +189,27 @@ def find_compiler(environ: Mapping[str, str] = os.environ) -> list[str]:
 
 
 def compiler_name(command: Sequence[str]) -> str:
-    """Return the name of a compiler for the user."""
+    """Return the name of a compiler, for messages."""
     return COMPILER_PACKAGE if COMPILER_PACKAGE in command else command[0]
 
 
 def compiler_environment(folder: Path) -> dict[str, str]:
-    """Return the environment in which a compiler writes its temporary files and caches to a folder."""
+    """Return environment variables that direct temporary files and caches to a folder."""
     return {**os.environ, **dict.fromkeys(COMPILER_FOLDERS, str(folder))}
 
 
 def memory_bytes(
     *, control_group: Path = CONTROL_GROUP, sysconf: Callable[[str], int] = os.sysconf
 ) -> int | None:
-    """Return the memory that this process may use, in bytes: that of the machine or of its container; None = unknown.
+    """Return the memory of the machine or of its container, in bytes; None = unknown.
 
     Args:
-        control_group: The file that holds the limit of the container.
-        sysconf: Returns values of the operating system by name, as `os.sysconf` does.
+        control_group: File with the memory limit of the container.
+        sysconf: Function like `os.sysconf`.
 
     """
-    limits = [0]
-    with contextlib.suppress(OSError, ValueError):  # it does not tell
+    limits = []
+    with contextlib.suppress(OSError, ValueError):  # unknown
         limits.append(sysconf("SC_PHYS_PAGES") * sysconf("SC_PAGE_SIZE"))
     with contextlib.suppress(OSError, ValueError):  # no container, or no limit
         limits.append(int(control_group.read_text(encoding="ascii")))
@@ -220,20 +217,19 @@ def memory_bytes(
 
 
 def peak_memory_bytes() -> int:
-    """Return the most memory that this process has held at once so far, in bytes."""
+    """Return the peak memory of this process, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak  # only macOS counts in bytes
 
 
-def _read_pairs(cpuinfo: Path) -> list[tuple[str, str]]:
-    """Return the key and value of each line of `cpuinfo`; none if it cannot be read."""
+def _values(cpuinfo: Path, *keys: str) -> list[str]:
+    """Return all values of some keys in `cpuinfo`; none if it cannot be read."""
     try:
         lines = cpuinfo.read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
-    return [
-        (key.strip(), value.strip()) for key, _, value in (line.partition(":") for line in lines)
-    ]
+    pairs = [line.partition(":") for line in lines]
+    return [value.strip() for key, _, value in pairs if key.strip() in keys]
 
 
 def _version(package: str) -> str | None:

@@ -1,8 +1,9 @@
-"""Files and folders: read so that a pipe or a size does no harm, and written whole or not at all.
+"""Read untrusted files safely, write files and folders atomically, and lock folders.
 
-A file or a folder is written under the temporary name `.PROCESS.NAME.tmp` next to its target, synced, and then renamed:
-a reader sees the old contents or the new ones, and so does the next process after a crash. PROCESS is the number of the
-process that writes. The lock of a folder is released by the operating system when a process ends, even if it is killed.
+A file or a folder is written under the temporary name `.PROCESS.NAME.tmp` next to its target,
+synced, and renamed, so that a reader or a crash never sees half of it. PROCESS is the id of the
+writing process. The operating system releases the lock of a folder when its process ends, even if
+it is killed.
 """
 
 import contextlib
@@ -24,57 +25,53 @@ from charlm.errors import CharlmError
 from charlm.wording import nearest
 
 MAX_NAME = 40
-"""The number of characters of a name that its temporary name keeps, which must not become too long."""
+"""Largest number of characters of a name that its temporary name keeps."""
 MAX_NAMES_COMPARED = 2000
-"""The number of names in a folder that are compared with a missing one."""
+"""Largest number of names in a folder that are compared with a missing name."""
 TEMPORARY_NAME = re.compile(r"\.(?P<process>[0-9]+)\.(?P<name>.+)\.tmp", re.DOTALL)
 
 
 class UnreadableError(CharlmError):
-    """A file cannot be read, for instance for lack of permission, so its contents are unknown."""
+    """A file cannot be read, for example for lack of permission, so its contents are unknown."""
 
 
 def read_file(path: Path, *, limit: int) -> bytes:
     """Return the contents of a regular file.
 
     Args:
-        path: The file.
+        path: Path of the file.
         limit: Largest size in bytes, 0 or more.
 
     Raises:
-        CharlmError: the file is larger than `limit`, a device or a pipe; the message starts with the path.
-        UnreadableError: it is missing, a folder, or cannot be read.
+        CharlmError: The file is larger than `limit`, a device or a pipe.
+        UnreadableError: The file is missing, a folder, or cannot be read.
 
     """
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > limit:
             raise CharlmError(f"{path}: {size:,} bytes; must be at most {limit:,}")
-        return file.read(size)  # allocates as many bytes as it is asked for
+        return file.read(size)  # read(limit) would allocate `limit` bytes
 
 
 @contextlib.contextmanager
 def open_file(path: Path) -> Iterator[BufferedReader]:
-    """Open a regular file for reading as a stream.
-
-    Args:
-        path: The file.
-
-    Yields:
-        The open file.
+    """Open a regular file for reading.
 
     Raises:
-        CharlmError: the file is a device or a pipe.
-        UnreadableError: it is missing, a folder, or cannot be opened; or an OSError occurs in the block.
+        CharlmError: The file is a device or a pipe.
+        UnreadableError: The file is missing, a folder, or cannot be opened; or an OSError occurs
+            in the block.
 
     """
-    with (
-        reading(path),
-        open(path, "rb", opener=lambda name, mode: os.open(name, mode | os.O_NONBLOCK)) as file,
-    ):
+    with reading(path), open(path, "rb", opener=_open_without_waiting) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise CharlmError(f"{path}: is not a regular file")
         yield file
+
+
+def _open_without_waiting(name: str, mode: int) -> int:
+    return os.open(name, mode | os.O_NONBLOCK)  # else a pipe would wait for its writer
 
 
 @contextlib.contextmanager
@@ -83,35 +80,36 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)  # an OSError of a library may have no number
+        reason = error.strerror or str(error)  # the OSError of a library may have no strerror
         raise UnreadableError(f"{path}: cannot be read: {reason}") from None
 
 
 def near_file_hint(path: Path, *, suits: Callable[[Path], bool] = lambda _: True) -> str:
-    """Return "; did you mean NAME?" with the most similar name in the folder of a missing file, or "".
+    """Return "; did you mean NAME?" if the folder of a missing file has a similar name, or "".
 
     Args:
-        path: The missing file or folder.
-        suits: Returns whether a file or folder is of the kind that is missing.
+        path: Path of the missing file or folder.
+        suits: Whether a file or folder is of the right kind.
 
     """
     with contextlib.suppress(OSError, ValueError), os.scandir(path.parent) as entries:
-        names = [entry.name for entry in islice(entries, MAX_NAMES_COMPARED) if suits(Path(entry))]
-        near = nearest(
-            path.name, [name for name in names if not name.startswith(".")], similarity=0.7
-        )
+        names = []
+        for entry in islice(entries, MAX_NAMES_COMPARED):
+            if not entry.name.startswith(".") and suits(Path(entry)):
+                names.append(entry.name)
+        near = nearest(path.name, names, similarity=0.7)
         if near is not None:
             return f"; did you mean {path.with_name(near)}?"
     return ""
 
 
 def printable(path: Path) -> str:
-    """Return the name of a file as text that UTF-8 can encode; file systems allow any bytes."""
+    """Return the name of a file as valid Unicode; file systems allow any bytes."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a regular file in hexadecimal digits, whatever its size; raises CharlmError as above."""
+    """Return the SHA-256 of a regular file in hexadecimal digits; see `open_file` for errors."""
     with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -126,32 +124,32 @@ def writing(target: Path) -> Iterator[None]:
 
 
 def write_file(target: Path, data: bytes | Iterable[bytes]) -> None:
-    """Write a file, replacing an old one in a single step.
+    """Write a file; an old file is replaced atomically.
 
     Args:
-        target: The file, in a folder that exists. A link is followed.
-        data: Its contents, whole or in chunks.
+        target: Path of the file, in an existing folder. A link is followed.
+        data: Contents, whole or in chunks.
 
     Raises:
-        CharlmError: the disk is full, the place cannot be written, or something other than a file is there; an old
-            file is left as it was.
+        CharlmError: The disk is full, the folder cannot be written, or `target` is not a file; an
+            old file is unchanged.
 
     """
-    place = Path(os.path.realpath(target))
-    temporary = _temporary_path(place)
+    path = Path(os.path.realpath(target))
+    temporary = _temporary_path(path)
     with writing(target):
-        if place.exists() and not place.is_file():
+        if path.exists() and not path.is_file():
             raise CharlmError(f"{target}: is not a regular file; name another")
         try:
             write_synced(temporary, [data] if isinstance(data, bytes) else data)
-            temporary.replace(place)
-            sync_folder(place.parent)
+            temporary.replace(path)
+            sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
 
 def write_synced(path: Path, chunks: Iterable[bytes]) -> None:
-    """Write a file in place, and wait until it is on the disk; raises OSError."""
+    """Write a file in place and wait until it is on the disk; raises OSError."""
     with path.open("wb") as file:
         file.writelines(chunks)
         file.flush()
@@ -159,25 +157,22 @@ def write_synced(path: Path, chunks: Iterable[bytes]) -> None:
 
 
 def check_free(target: Path) -> None:
-    """Check that a new folder can be put somewhere.
-
-    Args:
-        target: The folder; a link is followed.
+    """Check that a new folder can be made; a link is followed.
 
     Raises:
-        CharlmError: something is there that is not an empty folder, or the folder cannot be replaced because it is
-            the working directory or a mount point.
+        CharlmError: The path exists and is not an empty folder, or it is the working directory or a
+            mount point.
 
     """
-    place = Path(os.path.realpath(target))
+    path = Path(os.path.realpath(target))
     with writing(target):
-        if not place.exists():
+        if not path.exists():
             return
-        if not place.is_dir() or any(place.iterdir()):
+        if not path.is_dir() or any(path.iterdir()):
             raise CharlmError(
-                f"{target}: exists already; give a new or an empty folder, or delete this one"
+                f"{target}: exists already; name a new or an empty folder, or delete this one"
             )
-        if place.is_mount() or place.samefile(Path.cwd()):
+        if path.is_mount() or path.samefile(Path.cwd()):
             raise CharlmError(
                 f"{target}: is the working directory or a mount point; name a new folder in it"
             )
@@ -187,85 +182,80 @@ def check_free(target: Path) -> None:
 def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """Make a folder that is complete when it appears.
 
-    The block fills a temporary folder next to the target. When the block ends, the folder is synced and renamed. If the
-    block fails, all of it is removed, and the target is unchanged.
+    The block fills a temporary folder next to the target, which is synced and renamed at the end.
+    If the block fails, everything is removed, and the target is unchanged.
 
     Args:
-        target: The folder. It must be missing or empty, unless it is replaced. Missing parents are made. A link to an
-            empty folder is followed.
-        replace: Whether a folder, file or link at the target is removed when the block has ended. The folder that a
-            link leads to stays.
+        target: Path of the folder. It must be new or empty, unless it is replaced. Missing parents
+            are made. A link to an empty folder is followed.
+        replace: Whether to replace a folder, file or link at the target. The target of a link is
+            kept.
 
     Yields:
-        The temporary folder. The block syncs the files that it writes there.
+        The temporary folder. The block must sync the files that it writes.
 
     Raises:
-        CharlmError: `check_free` refuses the target, now or because another process was faster; or an OSError occurs in
-            the block.
+        CharlmError: `check_free` refuses the target, at the start or at the end; or an OSError
+            occurs in the block.
 
     """
-    place = target if replace else Path(os.path.realpath(target))
+    path = target if replace else Path(os.path.realpath(target))
     with writing(target), contextlib.ExitStack() as undo:
         if not replace:
             check_free(target)
-        temporary = _temporary_path(place)
-        made = _make_parents(place, undo)
-        _remove_abandoned(place)
+        temporary = _temporary_path(path)
+        parents = _make_parents(path, undo)
+        _remove_abandoned(path)
         undo.callback(_try_to_remove, temporary)
         temporary.mkdir()
         yield temporary
         sync_folder(temporary)
         if replace:
-            remove(place)
+            remove(path)
         try:
-            temporary.rename(place)
+            temporary.rename(path)
         except OSError:
             check_free(target)  # another process may have been faster
             raise
-        undo.pop_all()  # from here on, the folder stays
-        for path in (place, *made):
-            sync_folder(path.parent)
+        undo.pop_all()
+        for new in (path, *parents):
+            sync_folder(new.parent)
 
 
-def _temporary_path(place: Path) -> Path:
-    """Return where this process writes a file or a folder before it is renamed to its place."""
-    return place.with_name(f".{os.getpid()}.{place.name[:MAX_NAME]}.tmp")
+def _temporary_path(path: Path) -> Path:
+    """Return the path under which this process writes a file or a folder before the renaming."""
+    return path.with_name(f".{os.getpid()}.{path.name[:MAX_NAME]}.tmp")
 
 
 def _make_parents(path: Path, undo: contextlib.ExitStack) -> list[Path]:
-    """Make the missing parents of a path, to be removed again by `undo` if they are empty then; return them."""
-    made = [parent for parent in reversed(path.parents) if not parent.exists()]
-    for parent in made:
+    """Make and return the missing parents of a path; `undo` removes those that are empty."""
+    missing = [parent for parent in reversed(path.parents) if not parent.exists()]
+    for parent in missing:
         undo.callback(_try_to_remove_empty, parent)
         parent.mkdir(exist_ok=True)
-    return made
+    return missing
 
 
-def _remove_abandoned(place: Path) -> None:
-    """Remove the temporary folders for a target that killed processes have left."""
-    for path in place.parent.iterdir():
-        found = TEMPORARY_NAME.fullmatch(path.name)
-        if (
-            found is None
-            or found["name"] != place.name[:MAX_NAME]
-            or path.is_symlink()
-            or not path.is_dir()
-        ):
+def _remove_abandoned(target: Path) -> None:
+    """Remove temporary folders of killed processes for the same target."""
+    for path in target.parent.iterdir():
+        match = TEMPORARY_NAME.fullmatch(path.name)
+        if match is None or match["name"] != target.name[:MAX_NAME]:
             continue
-        process = int(found["process"])
-        if process == os.getpid() or not _is_running(
-            process
-        ):  # an earlier process may have had our number
+        if path.is_symlink() or not path.is_dir():
+            continue
+        process = int(match["process"])
+        # An earlier process may have had the id of this one.
+        if process == os.getpid() or not _is_running(process):
             _try_to_remove(path)
 
 
 def _is_running(process: int) -> bool:
-    """Return whether there is a process of some number."""
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:  # it belongs to another user
+    except PermissionError:  # the process belongs to another user
         return True
     return True
 
@@ -281,7 +271,7 @@ def _try_to_remove_empty(folder: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link, or a folder and its contents, if there is one; raises OSError."""
+    """Remove a file, a link, or a folder with its contents, if it exists; raises OSError."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -289,13 +279,13 @@ def remove(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files and folders that killed processes have left in a folder, which has no other writer now."""
+    """Remove temporary files and folders of killed processes; nobody else may write here now."""
     for path in folder.glob(".[0-9]*.tmp"):
         remove(path)
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk."""
+    """Wait until the entries of a folder are on the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -305,19 +295,19 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """Make a folder among the temporary files of the system for the length of a block; raises OSError."""
+    """Make a temporary folder for the duration of the block; raises OSError."""
     with tempfile.TemporaryDirectory(prefix="charlm-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
 
 class Log:
-    """A file that grows by complete records: of a record that cannot be written, nothing stays in the file.
+    """A file that grows by complete records: a record is written completely or not at all.
 
     Args:
-        path: The file; it is made if it is missing.
+        path: Path of the file, which is made if it is missing.
 
     Raises:
-        CharlmError: the file cannot be opened for writing.
+        CharlmError: The file cannot be opened for writing.
 
     """
 
@@ -337,7 +327,7 @@ class Log:
             raise
 
     def sync(self) -> None:
-        """Wait until all records are on the disk; raises CharlmError if they cannot be written."""
+        """Wait until all records are on the disk; raises CharlmError if that fails."""
         with writing(self.path):
             os.fsync(self._file.fileno())
 
@@ -353,22 +343,22 @@ def _write_all(file: FileIO, data: bytes) -> None:
 
 
 LOCK = ".lock"
-"""The lock of the folder of a run or a search, which has one writer."""
+"""Name of the lock file in the folder of a run or a search."""
 PATIENCE_SECONDS = 1.0
-"""How long a writer waits for a lock: `is_held` takes it for an instant."""
+"""Time that a writer waits for a lock, because `is_held` holds it for a moment."""
 
 
 @contextlib.contextmanager
 def only_writer(folder: Path, *, clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
-    """Hold the lock of the folder of a run or a search for the length of a block.
+    """Hold the lock of the folder of a run or a search for the duration of the block.
 
     Args:
         folder: The folder.
-        clock: Returns the time in seconds.
+        clock: Clock in seconds.
 
     Raises:
-        CharlmError: another process holds the lock for longer than a second, and the message names it; or that process
-            has removed the folder; or the folder cannot be written, or its file system has no locks.
+        CharlmError: Another process, which the message names, holds the lock or has removed the
+            folder; or the folder cannot be written, or its file system has no locks.
 
     """
     path = folder / LOCK
@@ -376,7 +366,7 @@ def only_writer(folder: Path, *, clock: Callable[[], float] = time.monotonic) ->
     with contextlib.ExitStack() as stack:
         with writing(path):
             file = stack.enter_context(path.open("a+b", buffering=0))
-            while not _lock(file):
+            while not _try_to_lock(file):
                 if clock() > end:
                     holder = _read_holder(file)
                     raise CharlmError(
@@ -385,16 +375,14 @@ def only_writer(folder: Path, *, clock: Callable[[], float] = time.monotonic) ->
                 time.sleep(0.01)
             if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 raise CharlmError(f"{folder}: was removed by another process meanwhile; try again")
-        with contextlib.suppress(
-            OSError
-        ):  # the name of the holder is for messages only, and the disk may be full
+        with contextlib.suppress(OSError):  # the disk may be full, and only messages need this
             file.truncate(0)
             file.write(f"process {os.getpid()} on {platform.node()}\n".encode())
         yield
 
 
-def _lock(file: FileIO) -> bool:
-    """Take the lock of a file; return False if another process holds it."""
+def _try_to_lock(file: FileIO) -> bool:
+    """Lock a file, and return whether that succeeded."""
     try:
         fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -403,17 +391,19 @@ def _lock(file: FileIO) -> bool:
 
 
 def _read_holder(file: FileIO) -> str:
-    """Return which process holds a lock, as it has written into the file."""
+    """Return the name of the process that holds a lock."""
     file.seek(0)
     holder = file.read(200) or b""
     return holder.decode("utf-8", "replace").strip() or "another process"
 
 
 def is_held(run: Path) -> bool:
-    """Return whether a running process holds the lock of a run folder; one that cannot be looked at is not held."""
+    """Return whether a running process holds the lock of a run folder."""
     try:
         with (run / LOCK).open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError as error:  # another error: no lock, or a file system without locks
-        return isinstance(error, BlockingIOError)
+    except BlockingIOError:
+        return True
+    except OSError:  # no lock file, or a file system without locks
+        return False
     return False

@@ -298,7 +298,7 @@ def test_the_reason_why_a_new_folder_cannot_be_written_is_told_with_its_name() -
 
 def test_a_folder_that_another_process_has_finished_first_is_kept() -> None:
     with (
-        pytest.raises(CharlmError, match=r"^new: exists already; give a new or an empty"),
+        pytest.raises(CharlmError, match=r"^new: exists already; name a new or an empty"),
         new_folder(Path("new")),
     ):
         Path("new/theirs").mkdir(parents=True)
@@ -415,7 +415,7 @@ def test_a_folder_that_is_not_empty_is_not_free() -> None:
     Path("full/file").mkdir(parents=True)
     with pytest.raises(
         CharlmError,
-        match=r"^full: exists already; give a new or an empty folder, or delete this one$",
+        match=r"^full: exists already; name a new or an empty folder, or delete this one$",
     ):
         check_free(Path("full"))
 

@@ -202,7 +202,7 @@ def test_the_corpus_describes_itself_and_its_sources(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_empty_is_left_alone_and_a_corpus_is_no_source(tmp_path: Path) -> None:
     sources, message = (
         str(write_texts(tmp_path, "abc")),
-        "exists already; give a new or an empty folder",
+        "exists already; name a new or an empty folder",
     )
     for occupied in ("file", "folder/file"):
         path = tmp_path / occupied
