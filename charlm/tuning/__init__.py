@@ -1,1 +1,1 @@
-"""`charlm tune`: a search over recipes. Its trials are runs; Optuna proposes them and ends the hopeless ones."""
+"""`charlm tune`: a search for recipes, with Optuna over runs."""

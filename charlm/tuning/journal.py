@@ -1,4 +1,4 @@
-"""The journal of a search: Optuna's record of its trials, a JSON object per line."""
+"""The journal of a search: Optuna's records as a JSON object per line."""
 
 import contextlib
 import json
@@ -17,17 +17,17 @@ Record = dict[str, Any]
 
 
 class Journal(BaseJournalBackend):
-    """Optuna's journal in a file that has one writer, the holder of the lock of the search's folder.
+    """Optuna's journal in a file with a single writer, the owner of the search's folder.
 
-    Optuna's own JournalFileBackend leaves part of a line in the file if the disk is full, and then cannot read it. It
-    also makes a lock file. If a killed process has left one, the next process waits for it: for 30 seconds, or forever
-    if the path is relative.
+    Optuna's JournalFileBackend leaves a partial line if the disk is full, and then cannot read its
+    file. After a killed process, it waits for the lock file: 30 seconds, or forever if the path is
+    relative.
 
     Args:
-        path: The file; it is made when the first record is written. A last line that was not written whole is removed.
+        path: Path of the file, made with the first record. A partial last line is removed.
 
     Raises:
-        CharlmError: the file cannot be read or cut, or another line than the last one is damaged.
+        CharlmError: The file cannot be read or truncated, or a line before the last is damaged.
 
     """
 
@@ -36,11 +36,11 @@ class Journal(BaseJournalBackend):
         self._records = _read_records(path)
 
     def read_logs(self, log_number_from: int) -> Iterator[Record]:
-        """Return the records from a number on; the first record is number 0."""
+        """Return the records from an index on."""
         return iter(self._records[log_number_from:])
 
     def append_logs(self, logs: list[Record]) -> None:
-        """Write records; raises CharlmError if they cannot be written, and then leaves the file as it was."""
+        """Write records; raises CharlmError and leaves the file unchanged if that fails."""
         lines = [json.dumps(record, separators=(",", ":")) for record in logs]
         with contextlib.closing(Log(self._path)) as log:
             log.write("".join(f"{line}\n" for line in lines).encode())
@@ -49,7 +49,7 @@ class Journal(BaseJournalBackend):
 
 
 def _read_records(path: Path) -> list[Record]:
-    """Return the records in a journal, and remove a damaged last line."""
+    """Return the records of a journal, and remove a damaged last line."""
     if not path.exists():
         return []
     records: list[Record] = []

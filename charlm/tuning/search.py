@@ -1,8 +1,7 @@
-"""The search: Optuna proposes values, each trial is an ordinary run of the recipe with these values.
+"""The search of `charlm tune`: Optuna proposes settings, and each trial trains an ordinary run.
 
-Before a trial, a few steps of its network are timed, so that all trials take the same time. The number of steps that
-follows is in the config of its run. So a trial can be repeated, which one that ends by the clock cannot, and its
-learning rates fall to their end.
+A few steps of each network are timed first, so that all trials take the same time. The resulting
+number of steps is in the config of the run, so a trial can be repeated.
 """
 
 import itertools
@@ -48,33 +47,36 @@ from charlm.training.trainer import own_run, train_run
 from charlm.tuning.journal import Journal
 from charlm.tuning.space import Space, load_space
 
-BEST_FILE, JOURNAL = "best.yaml", "study.journal"
+BEST_FILE = "best.yaml"
+JOURNAL = "study.journal"
 TRIALS = 20
-"""Trials that would fit into the time of a search if none were pruned."""
+"""Number of unpruned trials that fit into the time of a new search by default."""
 MIN_TRIAL_SECONDS = 30.0
-"""A new search makes its trials no shorter unless it is told to: in less time, networks differ by luck."""
+"""Shortest trial by default; in less time, differences between networks are mostly chance."""
 FOR_TRIALS = {"training.evaluations": 10, "training.early_stopping": None, "sampling.length": 0}
-"""Settings of every trial: its evaluations are compared with those of other trials."""
+"""Settings of every trial, so that evaluations of trials can be compared."""
 RANDOM_TRIALS = 8
-"""Trials before the sampler learns from earlier ones."""
-PRUNING_TRIALS, PRUNING_INDEX = 4, 3
-"""Trials that are never pruned, and the evaluation from which on others are."""
+"""Number of random trials before the sampler uses earlier results."""
+PRUNING_TRIALS = 4
+"""Number of trials before pruning starts."""
+PRUNING_INDEX = 3
+"""First evaluation at which a trial can be pruned."""
 MAX_FAILURES = 3
-"""Trials that fail one after the other, after which something must be wrong with all of them."""
+"""Number of failures in a row that end the search."""
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search has found."""
+    """Result of a search."""
 
     folder: Path
-    """The folder of the search, with the run of each trial."""
+    """Folder of the search, with the run of each trial."""
     study: optuna.Study
-    """Optuna's record of all trials: their values (`params`), their losses in nats per character, their states."""
+    """Optuna's study: settings (`params`), losses in nats per character and states of trials."""
     best: Path
-    """The recipe of the best trial."""
+    """Recipe of the best trial."""
     sources: tuple[str, ...]
-    """The text as it was given; empty = the plays that come with charlm."""
+    """Text as the user named it; empty = the plays that come with charlm."""
 
 
 def tune(
@@ -87,25 +89,27 @@ def tune(
     out: str | Path | None = None,
     on_event: OnEvent = ignore,
 ) -> SearchResult:
-    """Search for the recipe with the lowest validation loss after the same time of training.
+    """Search for the recipe with the lowest validation loss after the same training time.
 
-    If the same search has begun in the folder, it continues. TensorFlow's threads are set for the whole process.
+    Continues the same search if the folder contains it. Sets TensorFlow's threads for the whole
+    process.
 
     Args:
-        space: The YAML file of what is searched, see docs/tuning.md; or the name of the one that comes with charlm.
-        text: What `charlm.train` takes; None = the plays that come with charlm.
-        minutes: The time of this call, more than 0.
-        trials: The number of trials of the whole search at which it ends; None = any.
-        trial_minutes: How long each trial trains, more than 0 and at most half of `minutes`; None = what the search
-            has, for a new one a twentieth of `minutes`, but no less than half a minute.
-        out: The folder of the search; None = tune- and the name of the space, under runs/.
-        on_event: Called with the events of a search and of reading the text, see `charlm.events`.
+        space: YAML file of the search space, see docs/tuning.md, or the name of the search space
+            that comes with charlm.
+        text: See `charlm.train`; None = the plays that come with charlm.
+        minutes: Time limit of this call, above 0.
+        trials: Number of trials at which the search ends; None = no limit.
+        trial_minutes: Training time of each trial, above 0 and below `minutes`; None = as in the
+            search so far, or a twentieth of `minutes`, at least half a minute, in a new search.
+        out: Folder of the search; None = runs/tune-NAME with the name of the search space.
+        on_event: Called with events of the search and of reading the text.
 
     Raises:
-        CharlmError: TensorFlow is not installed, the space or the text is not right, a trial takes longer than
-            `minutes`, the folder holds another search or another process searches there, several trials in a row have
-            failed, or none is complete, or a file cannot be written.
-        Stopped: a signal came; it is a KeyboardInterrupt.
+        CharlmError: TensorFlow is missing, the search space or the text is invalid, a trial takes
+            longer than `minutes`, the folder contains another search or is in use, several trials
+            in a row fail, no trial is complete, or a file cannot be written.
+        Stopped: A signal came; a subclass of KeyboardInterrupt.
 
     """
     loaded = load_space(find_space(check_path("space", space)))
@@ -145,19 +149,18 @@ def search(
     trials: int | None = None,
     measure: Callable[..., Costs] = measure,
 ) -> SearchResult:
-    """Begin a search in a folder or continue it, until its time is over or it has enough trials.
+    """Start or continue a search in a folder.
 
-    The arguments and errors are those of `tune`, in seconds. `measure` finds out how long the parts of a trial take.
+    Arguments and errors are those of `tune`, with times in seconds; `measure` measures the costs of
+    a trial.
     """
     with writing(folder):
-        if (
-            not (folder / JOURNAL).exists()
-            and folder.exists()
-            and any(p.name[0] != "." for p in folder.iterdir())
-        ):
-            raise CharlmError(
-                f"{folder}: is not empty, and not the folder of a search; name another folder"
-            )
+        if folder.exists() and not (folder / JOURNAL).exists():
+            names = [path.name for path in folder.iterdir()]
+            if not all(name.startswith(".") for name in names):
+                raise CharlmError(
+                    f"{folder}: is not empty, and not the folder of a search; name another folder"
+                )
         folder.mkdir(parents=True, exist_ok=True)
     started = session.clock()
     sources = as_sources(text)
@@ -170,27 +173,27 @@ def search(
         length = length or min(seconds / 2, max(seconds / TRIALS, MIN_TRIAL_SECONDS))
         if length >= seconds:
             raise CharlmError(
-                f"minutes: found {seconds / 60:g}; a trial of this search takes {length / 60:g}; give more"
+                f"minutes: found {seconds / 60:g}; must be more than {length / 60:g}, the length "
+                f"of a trial of this search"
             )
         if space.is_advised:
             space = replace(space, recipe=_recipe_for(space, corpus, seconds=length))
         UserSettings(str(space.recipe), space.overrides({}), minutes=length / 60).check()
         _check_is_same(study, folder, {**space.describe(), "length of trials": length})
-        found = _Search(space, folder, corpus, study, engines, session, length, measure)
-        found.forget_interrupted_trials()
-        found.write_best()  # the file of a process that was killed after its last trial is out of date
+        running = _Search(space, folder, corpus, study, engines, session, length, measure)
+        running.fail_interrupted_trials()
+        running.write_best()  # an earlier process may have been killed before it could
         session.on_event(SearchStarted(space.recipe.stem, length, int(seconds // length)))
-        found.run_trials(until=started + seconds, trials=trials)
-    if not found.has_complete_trial:
+        running.run_trials(until=started + seconds, trials=trials)
+    if not running.has_complete_trial:
         raise CharlmError(f"{folder}: no trial is complete; repeat the search to continue it")
-    return SearchResult(
-        folder, study, folder / BEST_FILE, sources=() if text is None else tuple(sources)
-    )
+    named = () if text is None else tuple(sources)
+    return SearchResult(folder, study, folder / BEST_FILE, named)
 
 
 @dataclass
 class _Search:
-    """A search in its folder, which this process owns."""
+    """A search in a folder that this process owns."""
 
     space: Space
     folder: Path
@@ -199,47 +202,45 @@ class _Search:
     engines: EngineFactory
     session: Session
     trial_seconds: float
-    """The training time of each trial."""
+    """Training time of each trial."""
     measure: Callable[..., Costs]
 
     @property
     def has_complete_trial(self) -> bool:
-        """Whether a trial was trained to its end."""
+        """Whether any trial was trained to its end."""
         return bool(self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
 
-    def forget_interrupted_trials(self) -> None:
-        """Note that trials which a stopped process has begun have failed."""
-        for stale in self.study.get_trials(states=(TrialState.RUNNING,)):
-            self.study.tell(stale.number, state=TrialState.FAIL)
+    def fail_interrupted_trials(self) -> None:
+        """Mark trials of an interrupted process as failed."""
+        for trial in self.study.get_trials(states=(TrialState.RUNNING,)):
+            self.study.tell(trial.number, state=TrialState.FAIL)
 
     def run_trials(self, *, until: float, trials: int | None) -> None:
-        """Run trials while another one can end in time.
+        """Run trials as long as there is time for another one.
 
         Args:
-            until: When the call has to end, by the clock of the session.
-            trials: The number of trials of the whole search at which it ends; None = any.
+            until: End of the call, by the clock of the session.
+            trials: Number of trials at which the search ends; None = no limit.
 
         Raises:
-            CharlmError: several trials in a row have failed, or a file cannot be written.
+            CharlmError: Several trials in a row failed, or a file cannot be written.
 
         """
         if not self.study.trials:
             self.study.enqueue_trial(self.space.values())
         ended = sum(trial.state.is_finished() for trial in self.study.trials)
         failures = 0
-        while self.session.clock() < until - self.trial_seconds and (
-            trials is None or ended < trials
-        ):
+        while trials is None or ended < trials:
+            if self.session.clock() >= until - self.trial_seconds:
+                return
             error = self._run_trial()
-            failures = 0 if error is None else failures + 1
             ended += 1
+            failures = 0 if error is None else failures + 1
             if failures == MAX_FAILURES:
-                raise CharlmError(
-                    f"the last {failures} trials have failed, the last one with: {error}"
-                )
+                raise CharlmError(f"the last {failures} trials failed, the last one with: {error}")
 
     def _run_trial(self) -> CharlmError | None:
-        """Train the run of a trial and record its loss; return why it has failed, or None."""
+        """Train the run of a trial and record its loss; return the error of a failed trial."""
         study, session = self.study, self.session
         trial = study.ask({**self.space.search})
         session.on_event(TrialStarted(trial.number, trial.params))
@@ -251,35 +252,25 @@ class _Search:
             return error
         study.tell(trial, nats, state=TrialState.PRUNED if nats is None else TrialState.COMPLETE)
         self.write_best()
-        best = study.best_trial  # there is one: the first trials are not pruned
+        best = study.best_trial  # exists, because the first trials are not pruned
         session.on_event(TrialEnded(trial.number, nats, float(best.value or 0.0), best.number))
         return None
 
     def _train(self, trial: optuna.Trial) -> float | None:
-        """Train the run of a trial; return its lowest loss, None if it was ended because others were better."""
-        evaluations = itertools.count(1)
-
-        def report(event: Event) -> None:
-            """Report an evaluation, and end a trial that is worse than the median of the others."""
-            if not isinstance(event, Evaluated):
-                return
-            trial.report(event.nats_per_char, next(evaluations))
-            if event.step < event.total and trial.should_prune():
-                raise optuna.TrialPruned
-
-        session = replace(self.session, on_event=report)
+        """Train the run of a trial, and return its lowest loss, or None if it was pruned."""
+        session = replace(self.session, on_event=_Pruner(trial))
         overrides = self.space.overrides({**trial.params, **FOR_TRIALS})
         user = UserSettings(str(self.space.recipe), overrides, minutes=self.trial_seconds / 60)
-        with own_run(_run_of(self.folder, trial.number), session=session) as place:
+        with own_run(_run_of(self.folder, trial.number), session=session) as folder:
             prepared = prepare(
                 self.corpus,
                 user=user,
-                folder=place,
+                folder=folder,
                 engines=self.engines,
                 session=session,
                 measure=self.measure,
             )
-            run = prepared.begin(place)
+            run = prepared.begin(folder)
             try:
                 outcome = train_run(
                     run, prepared.engine, self.engines, session=session, text=prepared.text
@@ -291,9 +282,9 @@ class _Search:
             return outcome.nats_per_char
 
     def write_best(self) -> None:
-        """Write the config of the best trial as a recipe, with the sampling that the search has left out.
+        """Save the config of the best trial as a recipe, with the sampling settings of the space.
 
-        Nothing is written if no trial is complete, or if the run of the best trial was removed.
+        Nothing is saved if no trial is complete or the run of the best trial was removed.
         """
         if not self.has_complete_trial:
             return
@@ -301,32 +292,47 @@ class _Search:
         path = _run_of(self.folder, best.number) / CONFIG_FILE
         if not path.exists():
             return
-        config = load_config(path)
-        config = config.model_copy(
-            update={"recipe": None, "sampling": self.space.config().sampling}
-        )
+        sampling = self.space.config().sampling
+        config = load_config(path).model_copy(update={"recipe": None, "sampling": sampling})
         head = (
-            f"# Trial {best.number} of {len(self.study.trials)} of a search: {best.value:.4f} nats per character on "
-            f"the validation text.\n# Its length is that of the trial; a time limit replaces it.\n"
+            f"# Trial {best.number} of {len(self.study.trials)} of a search: "
+            f"{best.value:.4f} nats per character on the validation text.\n"
+            f"# It has the length of the trial, unless you set a time limit.\n"
         )
         recipe = dump_yaml(config.model_dump(mode="json", exclude_defaults=True))
         write_file(self.folder / BEST_FILE, (head + recipe).encode())
 
 
+class _Pruner:
+    """Reports the evaluations of a trial, and ends it if it is worse than the median of others."""
+
+    def __init__(self, trial: optuna.Trial) -> None:
+        self._trial = trial
+        self._evaluations = itertools.count(1)
+
+    def __call__(self, event: Event) -> None:
+        if not isinstance(event, Evaluated):
+            return
+        self._trial.report(event.nats_per_char, next(self._evaluations))
+        if event.step < event.total and self._trial.should_prune():
+            raise optuna.TrialPruned
+
+
 def _open_study(folder: Path) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    pruner = optuna.pruners.MedianPruner(
+        n_startup_trials=PRUNING_TRIALS, n_warmup_steps=PRUNING_INDEX
+    )
     try:
         study = optuna.create_study(
             storage=JournalStorage(Journal(folder / JOURNAL)),
             study_name="charlm",
-            pruner=optuna.pruners.MedianPruner(
-                n_startup_trials=PRUNING_TRIALS, n_warmup_steps=PRUNING_INDEX
-            ),
+            pruner=pruner,
             load_if_exists=True,
         )
     except (ValueError, LookupError, TypeError, AssertionError) as error:
         raise CharlmError(f"{folder / JOURNAL}: damaged: {error}; name another folder") from None
-    # seeded by the number of trials: with one seed, a search that continues would draw the same values again
+    # With a constant seed, a continued search would repeat its random values.
     study.sampler = optuna.samplers.TPESampler(
         seed=len(study.trials), n_startup_trials=RANDOM_TRIALS, multivariate=True
     )
@@ -334,39 +340,37 @@ def _open_study(folder: Path) -> optuna.Study:
 
 
 def _open_text(space: Space, sources: Sequence[str], folder: Path, session: Session) -> Corpus:
-    """Return the text of the search in a folder.
+    """Return the text of a search.
 
     Raises:
-        CharlmError: the text is not the one that the search began with, or has no validation part, by which trials are
-            compared.
+        CharlmError: The text differs from the text so far, or has no validation part.
 
     """
-    if is_corpus(folder / CORPUS):
-        corpus = open_corpus(folder / CORPUS)
+    path = folder / CORPUS
+    if is_corpus(path):
+        corpus = open_corpus(path)
         check_same_text(sources, corpus, owner=folder)
     else:
-        corpus = write_text(
-            sources, folder / CORPUS, space.config().corpus, on_event=session.on_event
-        )
+        corpus = write_text(sources, path, space.config().corpus, on_event=session.on_event)
     if not len(corpus.split("validation")):
         raise CharlmError(
-            "the text is too short for a validation part, by which a search compares; give more text"
+            "the text is too short for a validation part, which a search needs; use more text"
         )
     return corpus
 
 
 def _recipe_for(space: Space, corpus: Corpus, *, seconds: float) -> Path:
-    """Return the recipe that trials of some seconds search over, if the space names none."""
+    """Return the best recipe for a text and the length of a trial, for a space without a recipe."""
     user = UserSettings(overrides=space.overrides({}), minutes=seconds / 60)
     decision = decide(TextFacts.of(corpus), user, precision=fastest_precision())
     return find_recipe(str(decision.recipe))
 
 
 def _check_is_same(study: optuna.Study, folder: Path, identity: dict[str, Any]) -> None:
-    """Note what makes two searches the same, or refuse a folder that holds another."""
+    """Record the identity of a search, or raise CharlmError if the folder has another search."""
     for name, value in identity.items():
         if study.user_attrs.get(name, value) != value:
-            raise CharlmError(f"{folder}: holds a search with another {name}; name another folder")
+            raise CharlmError(f"{folder}: has a search with another {name}; name another folder")
         study.set_user_attr(name, value)
 
 

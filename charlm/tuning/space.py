@@ -1,17 +1,17 @@
-"""The YAML file of a search: a recipe, values that replace some of its own, and settings with the ranges to search.
+"""Search spaces: YAML files with a recipe, fixed settings, and ranges to search.
 
-    recipe: default                  # left out: the recipe that suits the text
+    recipe: default                  # default: the recipe that suits the text
     fixed: {model.layers: 2}
     search:
       model.units: {int: [128, 512], step: 64}
       training.optimizer.learning_rate: {float: [1e-3, 1e-2], log: true}
       model.rnn.activation: {categorical: [tanh, relu]}
 
-Ranges are Optuna's distributions. Keys and values are checked here, before anything is trained.
+Ranges become Optuna distributions. All keys and values are checked before anything is trained.
 """
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -44,45 +44,45 @@ from charlm.wording import short_repr
 Range = IntDistribution | FloatDistribution | CategoricalDistribution
 
 NOT_SEARCHED = {
-    "corpus": "losses on another text, or on the same text with other characters, do not compare",
+    "corpus": "losses on different texts or vocabularies cannot be compared",
     "seed": "the best seed is luck, not a better recipe",
     "sampling": "it does not change the loss",
 }
-"""Settings that may be fixed but not searched, with the reason; those inside them are meant, too."""
+"""Settings and sections that can be fixed but not searched, with the reason."""
 _NOT_IN_SEARCH = {**DECIDED_BY_THE_SEARCH, **NOT_SEARCHED}
 
 
 @dataclass(frozen=True)
 class Space:
-    """What is searched."""
+    """A search space."""
 
     path: Path
-    """The file it was read from."""
+    """Path of the YAML file."""
     recipe: Path
-    """The file of the recipe."""
+    """Path of the recipe."""
     is_advised: bool
-    """Whether the file names no recipe, so that the search takes the one that suits the text."""
+    """Whether the file names no recipe, so that the recipe depends on the text."""
     fixed: Mapping[str, Any]
-    """Values that replace those of the recipe, by sections as in a YAML file."""
+    """Settings that replace settings of the recipe, by sections."""
     search: Mapping[str, Range]
-    """The settings that are searched, by dotted keys."""
+    """Range of each searched setting, by dotted keys."""
 
     def overrides(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the fixed values and these, which have dotted keys, by sections as in a YAML file."""
+        """Return the fixed settings and values by dotted keys, together by sections."""
         return merge(self.fixed, nest(values.items()))
 
     @cached_property
     def recipe_values(self) -> Mapping[str, Any]:
-        """The values of the recipe; its file is read once, since a space may have thousands of values to check."""
+        """Settings of the recipe, read only once because a space may have thousands of values."""
         values = read_config(self.recipe)
         parse_config(values, origin=str(self.recipe))
         return values
 
     def config(self, values: Mapping[str, Any] | None = None) -> Config:
-        """Return the recipe with the fixed values and these, by dotted keys.
+        """Return the recipe with the fixed settings and values by dotted keys.
 
         Raises:
-            CharlmError: the file of the recipe cannot be read, or the values are not valid together.
+            CharlmError: The recipe cannot be read, or the values are not valid together.
 
         """
         settings = merge(self.recipe_values, self.overrides(values or {}))
@@ -91,23 +91,21 @@ class Space:
         return parse_config(settings, origin=f"{self.path}: fixed")
 
     def values(self) -> dict[str, Any]:
-        """Return the values of the recipe that are searched and in their ranges: where the search begins."""
+        """Return the searched settings of the recipe that are inside their ranges."""
         settings = flatten(self.config())
-        return {
-            key: settings[key]
-            for key, one in self.search.items()
-            if _contains(one, settings.get(key))
-        }
+        inside = {}
+        for key, distribution in self.search.items():
+            if _contains(distribution, settings.get(key)):
+                inside[key] = settings[key]
+        return inside
 
     def describe(self) -> dict[str, Any]:
-        """Return what makes two searches the same, for JSON: every setting, and the ranges."""
-        ranges = {key: distribution_to_json(one) for key, one in self.search.items()}
+        """Return settings and ranges as plain data, for comparison with another search."""
+        ranges = {key: distribution_to_json(value) for key, value in self.search.items()}
         return {"recipe": self.config().model_dump(mode="json"), "search": ranges}
 
 
 class _File(BaseModel):
-    """The sections of the file."""
-
     model_config = ConfigDict(extra="forbid", strict=True)
 
     recipe: str | None = None
@@ -116,44 +114,46 @@ class _File(BaseModel):
 
 
 def load_space(path: Path) -> Space:
-    """Read the space of a search from a YAML file.
+    """Read a search space from a YAML file.
 
     Args:
-        path: A file of at most 100,000 bytes, UTF-8. The path of a recipe in it is relative to its folder.
+        path: YAML file, UTF-8, of at most 100,000 bytes. A recipe file is relative to its folder.
 
     Raises:
-        CharlmError: the file cannot be read or is not of the form above, the recipe cannot be read, or keys or values
-            at the ends of ranges are not valid; the message describes each of them. Ends are checked only if the fixed
-            values are valid.
+        CharlmError: The file or the recipe cannot be read, or keys, fixed values or the ends of
+            ranges are invalid; the message describes every problem. The ends are checked only if
+            the fixed values are valid.
 
     """
     try:
         sections = _File.model_validate(read_yaml(path))
     except ValidationError as error:
         raise explain_all(error, _File, origin=str(path)) from None
-    parsed = {key: _parse_range(value) for key, value in sections.search.items()}
-    wrong_ranges = [
-        f"search: {key}: {problem}" for key, problem in parsed.items() if isinstance(problem, str)
-    ]
-    ranges = {key: one for key, one in parsed.items() if not isinstance(one, str)}
+    problems = []
+    ranges = {}
+    for key, value in sections.search.items():
+        try:
+            ranges[key] = _parse_range(value)
+        except CharlmError as error:
+            problems.append(f"search: {key}: {error}")
     name = "default" if sections.recipe is None else sections.recipe
     check_path(f"{path}: recipe", name)
     recipe = path.parent / name if Path(name).suffix in YAML_SUFFIXES else find_recipe(name)
-    space = Space(
-        path, recipe, sections.recipe is None, fixed=parse_overrides(sections.fixed), search=ranges
-    )
-    problems = [*wrong_ranges, *_refused_keys(space), *(_wrong_fixed(space) or _wrong_ends(space))]
+    fixed = parse_overrides(sections.fixed)
+    space = Space(path, recipe, sections.recipe is None, fixed, ranges)
+    problems += _refused_keys(space)
+    problems += _wrong_fixed(space) or _wrong_ends(space)
     if problems:
         raise several_problems(str(path), problems, count=len(problems))
     return space
 
 
-def _parse_range(value: Any) -> Range | str:
-    """Return a range, or a message if it is not valid."""
+def _parse_range(value: Any) -> Range:
+    """Return a range; raises CharlmError if it is invalid."""
     problem = "must be {int: [low, high]}, {float: [low, high]} or {categorical: [value, ...]}"
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # with one, Optuna would change the range
+            warnings.simplefilter("error")  # Optuna warns when it changes a range
             match value:
                 case {"int": [low, high], **options} if {type(low), type(high)} == {int}:
                     return IntDistribution(low, high, **_check_options(options, is_whole=True))
@@ -161,60 +161,60 @@ def _parse_range(value: Any) -> Range | str:
                     return FloatDistribution(low, high, **_check_options(options, is_whole=False))
                 case {"categorical": [*choices]} if len(value) == 1:
                     return CategoricalDistribution(choices)
-    except CharlmError as error:
-        return str(error)
     except (ValueError, Warning) as error:
         problem = str(error).splitlines()[0]
     except ArithmeticError:  # the number of steps has more digits than a decimal number
         problem = "the step is too small for the range"
-    return f"found {short_repr(value)}; {problem}"
+    raise CharlmError(f"found {short_repr(value)}; {problem}")
 
 
 def _check_options(options: Mapping[Any, Any], *, is_whole: bool) -> dict[str, Any]:
-    """Return the options of a range, `step` and `log`; raises CharlmError if there is another one or a wrong value."""
+    """Return the checked options `step` and `log` of a range; raises CharlmError."""
     checked: dict[str, Any] = {}
-    for name, found in options.items():
+    for name, value in options.items():
         if name == "step" and is_whole:
-            checked[name] = check_whole(name, found, least=1)
+            checked[name] = check_whole(name, value, least=1)
         elif name == "step":
-            checked[name] = check_number(name, found, least=0, above=True)
+            checked[name] = check_number(name, value, least=0, above=True)
         elif name == "log":
-            check_flag(name, found)
-            checked[name] = found
+            check_flag(name, value)
+            checked[name] = value
         else:
             raise CharlmError(f"{name}: there is no such option; a range may have step and log")
     return checked
 
 
-def _contains(one: Range, value: Any) -> bool:
-    if isinstance(one, CategoricalDistribution):
-        return value in one.choices
-    return type(value) in {int, float} and one.low <= value <= one.high
+def _contains(distribution: Range, value: Any) -> bool:
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    return type(value) in {int, float} and distribution.low <= value <= distribution.high
 
 
 def _refused_keys(space: Space) -> Iterator[str]:
-    """Yield a message for each key that a space must not have."""
+    """Yield a message for each key that is not allowed in its section."""
     fixed = [key for key, _ in dotted(space.fixed)]
     for section, keys, refused in (
         ("fixed", fixed, DECIDED_BY_THE_SEARCH),
         ("search", space.search, _NOT_IN_SEARCH),
     ):
         for key in keys:
-            if reason := _reason_against(key, refused):
+            reason = _reason_against(key, refused)
+            if reason is not None:
                 yield f"{section}: {key}: {reason}; leave it out"
     for key in sorted({*fixed} & space.search.keys()):
-        yield f"{key}: is in fixed and in search; leave it in one of them"
+        yield f"{key}: is in fixed and in search; leave one of them out"
 
 
 def _reason_against(key: str, refused: Mapping[str, str]) -> str | None:
-    """Return why a setting, or the section that it is in, is refused; None if it is not."""
-    return next(
-        (reason for name, reason in refused.items() if f"{key}.".startswith(f"{name}.")), None
-    )
+    """Return the reason why a setting or its section is refused, or None."""
+    for name, reason in refused.items():
+        if f"{key}.".startswith(f"{name}."):
+            return reason
+    return None
 
 
 def _wrong_fixed(space: Space) -> list[str]:
-    """Return a message for each fixed value that is not valid; raises CharlmError if the recipe is not."""
+    """Return a message for each invalid fixed value; raises CharlmError for an invalid recipe."""
     values = merge(space.recipe_values, space.fixed)
     try:
         parse_config(values, origin="fixed")
@@ -224,18 +224,20 @@ def _wrong_fixed(space: Space) -> list[str]:
     return []
 
 
-def _wrong_ends(space: Space) -> Iterator[str]:
-    """Yield a message for each range with an end that is not valid; each end is checked on its own.
-
-    A range of a setting that must not be searched is left out: it has its own message.
-    """
-    searched = {
-        key: one for key, one in space.search.items() if not _reason_against(key, _NOT_IN_SEARCH)
-    }
-    for key, one in searched.items():
-        for end in one.choices if isinstance(one, CategoricalDistribution) else (one.low, one.high):
+def _wrong_ends(space: Space) -> list[str]:
+    """Return a message for each range with an invalid end; each end is checked separately."""
+    problems = []
+    for key, distribution in space.search.items():
+        if _reason_against(key, _NOT_IN_SEARCH):  # has another message
+            continue
+        if isinstance(distribution, CategoricalDistribution):
+            values: Iterable[Any] = distribution.choices
+        else:
+            values = (distribution.low, distribution.high)
+        for value in values:
             try:
-                space.config({key: end})
+                space.config({key: value})
             except CharlmError as error:
-                yield str(error).removeprefix(f"{space.path}: ")
+                problems.append(str(error).removeprefix(f"{space.path}: "))
                 break
+    return problems

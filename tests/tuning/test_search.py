@@ -135,7 +135,7 @@ def test_the_user_is_told_how_trials_end(searched: Searched) -> None:
     searching, result = searched
     first = result.study.trials[0]
     assert searching.said[:3] == [
-        "recipe tiny; a trial trains 26 s, at most 38 fit",
+        "recipe tiny; 26 s per trial, time for 38 trials",
         "trial 0: learning_rate 0.002, layers 1",
         f"trial 0: {first.value:.4f} nats per character; best {first.value:.4f} (trial 0)",
     ]
@@ -299,7 +299,7 @@ def test_a_trial_that_fails_does_not_end_the_search(searching: SearchFolder) -> 
 
 
 def test_a_search_ends_if_every_trial_fails(searching: SearchFolder) -> None:
-    with pytest.raises(CharlmError, match="the last 3 trials have failed"):
+    with pytest.raises(CharlmError, match="the last 3 trials failed"):
         searching.run(faults=Faults(loss=lambda _step, _rate: float("nan")))
 
 
@@ -315,22 +315,22 @@ def test_a_search_that_goes_on_keeps_the_length_of_its_trials(searching: SearchF
         pytest.param(
             {"space": SPACE.replace("1e-1", "5e-2")},
             {},
-            "out: holds a search with another search; name another folder",
+            "out: has a search with another search; name another folder",
             id="range",
         ),
         pytest.param(
             {"space": SPACE.replace("units: 8", "units: 9")},
             {},
-            "out: holds a search with another recipe; name",
+            "out: has a search with another recipe; name",
             id="recipe",
         ),
         pytest.param(
-            {}, {"trial_seconds": 60.0}, "holds a search with another length of trials", id="length"
+            {}, {"trial_seconds": 60.0}, "has a search with another length of trials", id="length"
         ),
         pytest.param(
             {},
             {"seconds": 26.0, "trial_seconds": None},
-            r"minutes: found 0\.433333; a trial of .* takes 0\.433333",
+            r"minutes: found 0\.433333; must be more than 0\.433333",
             id="time",
         ),
     ],
@@ -504,7 +504,7 @@ def test_the_best_recipe_of_an_older_trial_is_replaced_without_another_trial(
 
 
 def test_a_search_without_a_complete_trial_has_no_best_recipe(searching: SearchFolder) -> None:
-    with pytest.raises(CharlmError, match="the last 3 trials have failed"):
+    with pytest.raises(CharlmError, match="the last 3 trials failed"):
         searching.run(faults=Faults(loss=lambda _step, _rate: float("nan")))
     (searching.out / "best.yaml").touch()
     with pytest.raises(
