@@ -1,6 +1,6 @@
-"""Models for other programs: the formats, and the files that `charlm export` writes.
+"""Export a model for other programs.
 
-ONNX has a module of its own. `charlm.formats.programs` reads an export back.
+ONNX is in `charlm.formats.onnx`; `charlm.formats.programs` runs an export to check it.
 
 Axes: T time, V vocabulary, E embedding, H units. All arrays are float32.
 """
@@ -36,37 +36,41 @@ from charlm.wording import escape_controls
 
 
 def export_html(model: TrainedModel, *, title: str) -> dict[str, bytes]:
-    """Return index.html, the page of a model with a title.
+    """Return index.html, a self-contained page with a title.
 
-    It loads nothing; its content policy allows only its own scripts and style. The weights are float32 in base64, in
+    The content policy allows only its own scripts and style. The weights are float32 in base64, in
     the declared order; model.js computes, page.js is the interface.
     """
-    style, *scripts = map(read_shipped, ("page.css", "model.js", "state.js", "page.js", "start.js"))
-    weights = b"".join(
-        tensor.astype("<f4").tobytes() for tensor in model.parameters.tensors.values()
-    )
-    data = {
-        "network": script_json(_spec(model, title)),
-        "weights": base64.b64encode(weights).decode(),
-    }
+    style = read_shipped("page.css")
+    scripts = [read_shipped(f"{name}.js") for name in ("model", "state", "page", "start")]
+    tensors = model.parameters.tensors
+    weights = b"".join(tensor.astype("<f4").tobytes() for tensor in tensors.values())
+    spec = script_json(_spec(model, title))
     page = Template(read_shipped("page.html")).substitute(
         policy=content_policy(style, *scripts),
         title=html.escape(title),
         style=style,
-        data="\n".join(
-            f'<script type="text/plain" id="{name}">{text}</script>' for name, text in data.items()
-        ),
+        data=f"{_data('network', spec)}\n{_data('weights', base64.b64encode(weights).decode())}",
         scripts="\n".join(f"<script>{script}</script>" for script in scripts),
     )
     return {"index.html": page.encode()}
 
 
+def _data(name: str, text: str) -> str:
+    return f'<script type="text/plain" id="{name}">{text}</script>'
+
+
 def _spec(model: TrainedModel, title: str) -> dict[str, Any]:
     shape = model.architecture
-    about = {"summary": summarize(model), "temperature": model.sampling_temperature}
+    about = {
+        "summary": summarize(model),
+        "temperature": model.sampling_temperature,
+        "layers": shape.layers,
+        "units": shape.units,
+    }
     return {
         "title": title,
-        "about": {**about, "layers": shape.layers, "units": shape.units},
+        "about": about,
         "architecture": asdict(shape),
         "tensors": [[name, tensor.size] for name, tensor in model.parameters.tensors.items()],
         "vocabulary": model.vocabulary.to_fields(),
@@ -74,49 +78,49 @@ def _spec(model: TrainedModel, title: str) -> dict[str, Any]:
 
 
 TORCH_ACTIVATIONS = ("tanh", "relu")
-"""Those of `torch.nn.RNN`."""
+"""Activations of `torch.nn.RNN`."""
 
 
 def export_torch(model: TrainedModel) -> dict[str, bytes]:
-    """Return a module for PyTorch that builds the network from the model file beside it.
+    """Return a PyTorch module that builds the network from the model file in the same folder.
 
-    Without skip connections the network is one `torch.nn.RNN` of all layers; with them it is one for each layer.
-    PyTorch is not imported.
+    The network is a `torch.nn.RNN`, or one for each layer with skip connections. PyTorch is not
+    imported.
 
     Raises:
-        CharlmError: the activation is not one of `torch.nn.RNN`.
+        CharlmError: `torch.nn.RNN` does not have the activation.
 
     """
     activation = model.parameters.activation
     if activation not in TORCH_ACTIVATIONS:
         raise CharlmError(
-            f"format torch: torch.nn.RNN has no activation {activation}, only {' and '.join(TORCH_ACTIVATIONS)}; "
-            f"the formats html, onnx, keras and c have all"
+            f"format torch: torch.nn.RNN has no activation {activation}, only "
+            f"{' and '.join(TORCH_ACTIVATIONS)}; html, onnx, keras and c have all activations"
         )
     return {"torch_network.py": read_shipped("torch_network.py").encode()}
 
 
 C_ACTIVATIONS = {"tanh": 0, "relu": 1, "sigmoid": 2, "linear": 3}
-"""The numbers of `activate` in charlm.c."""
+"""Numbers of activations in charlm.c."""
 C_RESERVED = 0xFFFFFFFF
+"""Code point of reserved ids in model.bin."""
 C_FILES = ("charlm.h", *programs.C_SOURCES)
-"""The library and the example program."""
+"""Files of the library and the example program."""
 
 
 def export_c(model: TrainedModel) -> dict[str, bytes]:
-    """Return a library in C, an example program, and model.bin, which the library loads.
+    """Return the C library, an example program, and model.bin, which the library loads.
 
-    The library is charlm.h and charlm.c, the program main.c. Nothing of the model becomes C code.
-
-    model.bin is little-endian. It begins with the bytes CHARLM-1 and nine int32: V, layers, H, the width of the input
-    (E, or V without an embedding), whether there is an embedding, whether there are skip connections, the number of the
-    activation, and the unknown id and the end-of-text id (-1 = none). Then follow the code
-    point of each id, uint32 [V] (2^32 - 1 = reserved), and float32 matrices, row after row: the embedding [V, E] if
-    there is one; for each layer the kernel of the layer below [H, H] (none for layer 0), the kernel of the input
-    [V or E, H] if the layer reads it, the bias [H] (zeros if there is none) and the recurrent kernel [H, H]; the kernel
-    [features, V] and the bias [V] of the logits.
+    model.bin is little-endian. It starts with the bytes CHARLM-1 and nine int32: V, layers, H, the
+    width of the input (E, or V without an embedding), 1 or 0 for an embedding, 1 or 0 for skip
+    connections, the number of the activation, the unknown id, and the end-of-text id (-1 = none).
+    Then follow the code points of the ids, uint32 [V], and float32 matrices by rows: the embedding
+    [V, E], if present; for each layer the kernel of the layer below [H, H] (except for layer 0),
+    the kernel of the characters [V or E, H] if the layer reads them, the bias [H] (zeros if there is
+    none), and the recurrent kernel [H, H]; then kernel [features, V] and bias [V] of the logits.
     """
-    shape, vocabulary = model.architecture, model.vocabulary
+    shape = model.architecture
+    vocabulary = model.vocabulary
     numbers = [
         shape.vocabulary_size,
         shape.layers,
@@ -149,7 +153,7 @@ def _matrices(parameters: Parameters) -> Iterator[Floats]:
 
 
 def export_keras(model: TrainedModel) -> dict[str, bytes]:
-    """Return model.keras, a network of stock layers; every activation of charlm is one of Keras."""
+    """Return model.keras, a network of standard Keras layers."""
     from charlm.engine import runtime
 
     runtime.start()
@@ -160,17 +164,18 @@ def export_keras(model: TrainedModel) -> dict[str, bytes]:
 
 @dataclass(frozen=True)
 class Format:
-    """A format."""
+    """A format of `charlm export`."""
 
     reader: str
-    """What reads it, for the user."""
+    """Program that reads the format, for the user."""
     export: Callable[[TrainedModel, str], dict[str, bytes]]
-    """From a model and the name of the model to the files by name; raises CharlmError if they cannot be made."""
+    """Function that makes the files, by name, from a model and its name; may raise CharlmError."""
     read_logits: ReadLogits
+    """Function that runs an export in its program."""
     usage: str
-    """How to use it, in Markdown; a `string.Template` with `layers`, `units` and `temperature`."""
+    """Instructions in Markdown; a `string.Template` with `layers`, `units` and `temperature`."""
     suffix: str | None = None
-    """The suffix of its file, if it has a single one."""
+    """Suffix of the file, if the format has a single file."""
 
 
 FORMATS: Mapping[FormatName, Format] = {
@@ -205,47 +210,49 @@ FORMATS: Mapping[FormatName, Format] = {
 }
 
 MIN_TEMPERATURE = 0.01
-"""Of the programs in the cards, which divide by it; it chooses as 0 would."""
+"""Smallest temperature in example programs, which divide by it; it has the effect of 0."""
 
 
 def hub_files(
-    model: TrainedModel, found: Format, files: Mapping[str, bytes], *, title: str
+    model: TrainedModel, format: Format, files: Mapping[str, bytes], *, title: str
 ) -> dict[str, bytes]:
-    """Return the files of an export and those beside it: the model file, card, license.
+    """Return the files of an export with the model file, the model card and the license.
 
     Args:
         model: The model.
-        found: The format.
-        files: The files of the export.
-        title: The name of the model, for the user.
+        format: Format of the export.
+        files: Files of the export.
+        title: Name of the model, for the user.
 
     """
-    shape, temperature = model.architecture, max(model.sampling_temperature, MIN_TEMPERATURE)
-    usage = Template(found.usage).substitute(asdict(shape), temperature=f"{temperature:g}")
-    card = model_card(model, title=title, program=found.reader, usage=usage, names=files)
-    beside = {
+    temperature = max(model.sampling_temperature, MIN_TEMPERATURE)
+    facts = asdict(model.architecture)
+    usage = Template(format.usage).substitute(facts, temperature=f"{temperature:g}")
+    card = model_card(model, title=title, program=format.reader, usage=usage, names=files)
+    return {
         MODEL_FILE: model_bytes(model),
         "README.md": card.encode(),
         LICENSE: read_shipped(LICENSE).encode(),
+        **files,
     }
-    return beside | dict(files)
 
 
-CHECKED_CHARACTERS, CHECKED_LOGITS = 10_000, 1 << 22
-"""T, the length of the text that a check reads, and T V, the number of logits that it compares, at most: a browser
-takes a hundred bytes for each."""
+CHECKED_CHARACTERS = 10_000
+"""Largest length T of the text that a check reads."""
+CHECKED_LOGITS = 1 << 22
+"""Largest number of logits T V that a check compares; a browser needs 100 bytes for each."""
 
 
 @dataclass(frozen=True)
 class Export:
-    """What `export` has written."""
+    """Result of `export`."""
 
     path: Path
-    """The folder, or the single file."""
+    """Path of the folder, or of the single file."""
     files: Mapping[str, int]
-    """The size in bytes of each file of the format, by name, without those that describe the model."""
+    """Size in bytes of each file of the format, without card, license and model file."""
     check: Check | None
-    """None if it was not asked for."""
+    """Result of the check; None if not requested."""
 
 
 def export(
@@ -256,75 +263,74 @@ def export(
     check: bool = False,
     on_event: OnEvent = ignore,
 ) -> Export:
-    """Write a model for another program.
+    """Export a model for another program. Nothing is written if an error occurs.
 
     Args:
-        model: A model, or what `charlm.load` takes.
-        out: The folder to write, missing or empty: the export, a model card, a license, and the model file, so
-            that charlm reads it too. Or a file with the suffix .html, .onnx or .keras of the format, which is
-            replaced: then the export alone is written.
+        model: A model, or an argument of `charlm.load`.
+        out: A new or empty folder for the export, a model card, a license and the model file; or
+            a single file with the suffix of the format, which is replaced.
         format: html, onnx, torch, keras or c.
-        check: Whether the other program must first compute the same logits as charlm over a text of 10,000
-            characters, fewer if the vocabulary has more than 419: the validation text of the run, its training text if
-            that is too short, or a text that the model writes if it is not in its run.
-        on_event: As for `charlm.load`.
+        check: Whether to run the export first and compare its logits over up to 10,000 characters
+            (fewer for more than 419 ids) of the validation text, the training text or a generated
+            text.
+        on_event: See `charlm.load`.
 
     Raises:
-        CharlmError: there is no model, the format cannot hold the network, a package or a program that it needs is
-            missing, the check fails, or `out` is a folder that is not empty or cannot be written. Nothing is written
-            then.
+        CharlmError: There is no such model, the format does not support the network, a package or
+            a program is missing, the check fails, or `out` cannot be written.
 
     """
     check_name("format", format, get_args(FormatName))
     check_flag("check", check)
     path = Path(check_path("out", out))
-    model, found = load(model, on_event=on_event), FORMATS[format]
+    model = load(model, on_event=on_event)
+    chosen = FORMATS[format]
     is_file = _is_single_file(path, format)
     check_not_read(path, read=files_of(model.path))
     title = escape_controls(model_name(model.path)) or "charlm"
-    files, checked = found.export(model.trained, title), None
+    files = chosen.export(model.trained, title)
+    result = None
     if check:
         ids = text_to_check(model, run_corpus(model.path, model.trained))
-        checked = check_export(
-            files, ids, model=model.trained, program=found.reader, read_logits=found.read_logits
+        result = check_export(
+            files, ids, model=model.trained, program=chosen.reader, read_logits=chosen.read_logits
         )
     if is_file:
-        ((_, data),) = files.items()
+        (data,) = files.values()
         files = {path.name: data}
         write_file(path, data)
     else:
         with writing(path):
             path.mkdir(parents=True, exist_ok=True)
-        for name, data in hub_files(model.trained, found, files, title=title).items():
+        for name, data in hub_files(model.trained, chosen, files, title=title).items():
             write_file(path / name, data)
-    return Export(path, {name: len(data) for name, data in files.items()}, checked)
+    return Export(path, {name: len(data) for name, data in files.items()}, result)
 
 
 def _is_single_file(path: Path, name: FormatName) -> bool:
-    """Return whether a path names the file of a format; refuse that of another one, and a folder that is not free."""
+    """Return whether a path is the single file of a format; raises CharlmError for a wrong path."""
     suffix = FORMATS[name].suffix
     if suffix and path.suffix == suffix:
         return True
     file = f", or a file whose name ends in {suffix}" if suffix else ""
-    if path.suffix and path.suffix in {each.suffix for each in FORMATS.values()}:
+    if path.suffix and path.suffix in {format.suffix for format in FORMATS.values()}:
         raise CharlmError(f"{path}: the format {name} must be a folder{file}")
     with writing(path):
-        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-            raise CharlmError(f"{path}: exists already; name a new or an empty folder{file}")
+        is_free = not path.exists() or (path.is_dir() and not any(path.iterdir()))
+    if not is_free:
+        raise CharlmError(f"{path}: exists already; name a new or an empty folder{file}")
     return False
 
 
 def text_to_check(model: Model, corpus: Corpus | None) -> NDArray[Any]:
-    """Return the text that a check reads, integers [T]: of the run if it has one, else written by the model."""
+    """Return the text that a check reads, integers [T]: part of the corpus, or generated."""
     length = max(1, min(CHECKED_CHARACTERS, CHECKED_LOGITS // len(model.vocabulary)))
     if corpus is not None:
         for split in ("validation", "train"):
             ids = corpus.split(split, at_most=length)
             if len(ids) >= length or (split == "train" and len(ids)):
                 return np.asarray(ids, np.int64)
-    with np.errstate(
-        over="ignore", invalid="ignore"
-    ):  # values that are not finite raise a CharlmError
+    with np.errstate(over="ignore", invalid="ignore"):  # choose_ids raises a CharlmError
         *_, state = read_prompt(model.trained.parameters, encode_prompt(model.vocabulary, ""))
         generated = choose_ids(model.trained, state, sampler=Sampler(), seed=1, length=length)
         return np.array([index for index, _ in generated])

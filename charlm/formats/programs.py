@@ -1,8 +1,7 @@
-"""The programs of the exports: the files that become part of one, the other programs that read one, and the check.
+"""Check an export by running it in its own program, and compare the logits with charlm's.
 
-The latter read ids and return logits, as processes of their own: charlm does not import PyTorch or onnxruntime, and a
-program that crashes does not end it. In a Python of its own, charlm cannot be imported, so that what is loaded needs
-nothing of it.
+The programs are separate processes, so charlm does not import PyTorch or onnxruntime, and a crash
+does no harm. charlm cannot be imported there, which shows that an export does not need it.
 
 Axes: T time, V vocabulary.
 """
@@ -34,32 +33,33 @@ from charlm.wording import short_repr
 FILES = Path(__file__).parent / "files"
 TIMEOUT_SECONDS = 600
 C_SOURCES = ("charlm.c", "main.c")
-"""The library and the example program of the format c; both include charlm.h."""
+"""C files of the library and of the example program; both include charlm.h."""
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 def read_shipped(name: str) -> str:
-    """Return the text of a file in files/ by its name."""
+    """Return the text of a file in files/."""
     return (FILES / name).read_text(encoding="utf-8")
 
 
 ReadLogits = Callable[[Path, NDArray[Any]], Floats]
-"""Returns what a program computes from a folder with an export and the model file: ids [T] -> logits [T, V]."""
+"""Function that runs the export in a folder: ids [T] -> logits [T, V]."""
 TOLERANCE = 1e-4
-"""The largest difference of a logit. Sums of float32 are taken in another order: 1e-5 is usual over 10,000 steps."""
+"""Largest allowed difference of a logit; rounding causes about 1e-5 over 10,000 characters."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """How far the logits of an export are from those of charlm."""
+    """Result of a check."""
 
     program: str
-    """What has read the export."""
+    """Program that ran the export."""
     characters: int
-    """T, the length of the text."""
+    """Length T of the text."""
     largest_difference: float
-    """Of a logit."""
+    """Largest difference of a logit from charlm's."""
     tolerance: float
+    """Largest allowed difference."""
 
 
 def check_export(
@@ -70,77 +70,72 @@ def check_export(
     program: str,
     read_logits: ReadLogits,
 ) -> Check:
-    """Let the program that an export is made for read a text from the zero state, and compare its logits.
+    """Run an export on a text from the zero state, and compare its logits with charlm's.
 
     Args:
-        files: The files of the export.
-        ids: The text, integers [T], T >= 1.
+        files: Files of the export.
+        ids: Text, integers [T], T >= 1.
         model: The model.
-        program: What reads the export, for the user.
-        read_logits: Runs it.
+        program: Name of the program, for messages.
+        read_logits: Function that runs the export.
 
     Raises:
-        CharlmError: the program is missing or fails, or its logits have another shape or are too far off.
+        CharlmError: The program is missing or fails, or its logits differ too much.
 
     """
-    with temporary_folder() as place:
+    with temporary_folder() as folder:
         for name, data in {MODEL_FILE: model_bytes(model), **files}.items():
-            (place / name).write_bytes(data)
-        logits = read_logits(place, ids)
-    with np.errstate(
-        over="ignore", invalid="ignore"
-    ):  # a difference that is not finite is too large
-        parameters = model.parameters
+            (folder / name).write_bytes(data)
+        logits = read_logits(folder, ids)
+    parameters = model.parameters
+    with np.errstate(over="ignore", invalid="ignore"):  # a difference may be infinite
         expected = parameters.unroll(ids[:, None], parameters.zero_state(1))[0][:, 0]
         if logits.shape != expected.shape:
             raise CharlmError(
-                f"check: {program} computes logits of shape {logits.shape}; must be {expected.shape}"
+                f"check: {program} computes logits of shape {logits.shape}; "
+                f"must be {expected.shape}"
             )
         largest = float(np.nan_to_num(np.abs(logits - expected), nan=np.inf).max())
     if largest > TOLERANCE:
         raise CharlmError(
-            f"check: a logit of {program} differs by {largest:.2g} over {len(ids):,} characters; must be "
-            f"{TOLERANCE:g} at most; nothing was written"
+            f"check: a logit of {program} differs by {largest:.2g} over {len(ids):,} characters; "
+            f"must be at most {TOLERANCE:g}; nothing was written"
         )
     return Check(program, len(ids), largest, TOLERANCE)
 
 
 def run_python(folder: Path, ids: NDArray[Any], *, body: str, needs: Sequence[str]) -> Floats:
-    """Run a Python program that reads an export.
+    """Run an export in a Python program, and return its logits, float32 [T, V].
 
     Args:
-        folder: The folder of the export.
-        ids: Integers [T].
-        body: The program: it finds `folder`, a path, and `ids`, int64 [T], and leaves `logits`, [T, V].
-        needs: The packages that it imports, for the error message.
-
-    Returns:
-        The logits, float32 [T, V].
+        folder: Folder of the export.
+        ids: Text, integers [T].
+        body: Program that uses the variables `folder` and `ids`, int64 [T], and sets `logits`.
+        needs: Packages that the program imports, for messages.
 
     Raises:
-        CharlmError: a package is missing, or the program fails.
+        CharlmError: A package is missing, or the program fails.
 
     """
     program = _PYTHON.format(body=body.strip())
-    done = _run(
-        [sys.executable, "-I", "-c", program, str(folder)], np.asarray(ids, "<i8").tobytes()
-    )
-    if done.returncode:
-        last = _last_line(done.stderr)
-        missing = [package for package in needs if f"No module named '{package}" in last]
-        if missing:
+    command = [sys.executable, "-I", "-c", program, str(folder)]
+    done = _run(command, np.asarray(ids, "<i8").tobytes())
+    if done.returncode == 0:
+        return _to_logits(done.stdout, ids)
+    last = _last_line(done.stderr)
+    for package in needs:
+        if f"No module named '{package}" in last:
             raise CharlmError(
-                f"check: needs {missing[0]}, which is not installed: pip install {' '.join(needs)}"
+                f"check: needs {package}, which is not installed: pip install {' '.join(needs)}"
             )
-        raise CharlmError(f"check: the program failed: {last}")
-    return _to_logits(done.stdout, ids)
+    raise CharlmError(f"check: the program failed: {last}")
 
 
 _PYTHON = """
 import os, sys
 answer = os.fdopen(os.dup(1), "wb")
-os.dup2(2, 1)  # what else the program prints is no answer
-sys.modules["charlm"] = None  # nothing of charlm may be needed
+os.dup2(2, 1)  # other output is not part of the answer
+sys.modules["charlm"] = None  # an export must not need charlm
 import numpy as np
 folder = sys.argv[1]
 ids = np.frombuffer(sys.stdin.buffer.read(), "<i8")
@@ -184,10 +179,10 @@ logits = model.predict([ids[None].astype("int32"), *states], verbose=0)[0][0]
 
 
 def run_c(folder: Path, ids: NDArray[Any]) -> Floats:
-    """Build the C program of an export and let it read the export's model.bin; as `run_python`.
+    """Compile the C program of an export, and return its logits, float32 [T, V].
 
     Raises:
-        CharlmError: there is no C compiler, or the program cannot be built or fails.
+        CharlmError: There is no C compiler, or the program cannot be compiled or fails.
 
     """
     try:
@@ -195,62 +190,59 @@ def run_c(folder: Path, ids: NDArray[Any]) -> Floats:
     except CharlmError as error:
         raise CharlmError(f"check: {error}") from None
     sources = [str(folder / name) for name in C_SOURCES]
-    with temporary_folder() as place:
-        program = str(place / "run")
-        built = _run(
-            [*compiler, "-O3", *sources, "-lm", "-o", program], environ=compiler_environment(place)
-        )
+    with temporary_folder() as scratch:
+        program = str(scratch / "run")
+        command = [*compiler, "-O3", *sources, "-lm", "-o", program]
+        built = _run(command, environ=compiler_environment(scratch))
         if built.returncode:
-            raise CharlmError(
-                f"check: {compiler_name(compiler)} failed: {_first_error(built.stderr)}"
-            )
-        done = _run(
-            [program, str(folder / "model.bin"), "--logits"], np.asarray(ids, "<i4").tobytes()
-        )
+            problem = _first_error(built.stderr)
+            raise CharlmError(f"check: {compiler_name(compiler)} failed: {problem}")
+        data = np.asarray(ids, "<i4").tobytes()
+        done = _run([program, str(folder / "model.bin"), "--logits"], data)
         if done.returncode:
             raise CharlmError(f"check: run failed: {_last_line(done.stderr)}")
     return _to_logits(done.stdout, ids)
 
 
 def run_browser(folder: Path, ids: NDArray[Any]) -> Floats:
-    """Let a browser run the scripts of the index.html of an export, without its interface; as `run_python`.
+    """Run model.js with the data of an exported page in a browser, and return its logits.
 
     Raises:
-        CharlmError: there is no Chromium on the PATH, or the scripts fail.
+        CharlmError: There is no Chromium on the PATH, or the script fails.
 
     """
     browser = _find_browser()
     page = (folder / "index.html").read_text(encoding="utf-8")
-    blocks = re.findall(r'<script type="text/plain".*?</script>', page)
-    program = f"{read_shipped('model.js')}{read_shipped('check.js').replace('$ids', json.dumps(ids.tolist()))}"
-    with temporary_folder() as place:
-        check = place / "check.html"
-        body = f"<body>{''.join(blocks)}<script>{program}</script>"
-        check.write_text(
-            f"<!doctype html><meta charset=utf-8><title>check</title>{body}", encoding="utf-8"
-        )
-        options = ["--headless", "--disable-gpu", f"--user-data-dir={place}/profile", "--dump-dom"]
+    data = "".join(re.findall(r'<script type="text/plain".*?</script>', page))
+    script = read_shipped("model.js")
+    script += read_shipped("check.js").replace("$ids", json.dumps(ids.tolist()))
+    with temporary_folder() as scratch:
+        check = scratch / "check.html"
+        head = "<!doctype html><meta charset=utf-8><title>check</title>"
+        check.write_text(f"{head}<body>{data}<script>{script}</script>", encoding="utf-8")
+        profile = f"--user-data-dir={scratch}/profile"
+        options = ["--headless", "--disable-gpu", profile, "--dump-dom"]
         if os.geteuid() == 0:
             options.append("--no-sandbox")  # Chromium refuses to run as root otherwise
         done = _run([browser, *options, check.as_uri()])
-    found = re.search(rb"<body>([A-Za-z0-9+/=\s]+)</body>", done.stdout)
-    if done.returncode or found is None:
+    result = re.search(rb"<body>([A-Za-z0-9+/=\s]+)</body>", done.stdout)
+    if done.returncode or result is None:
         raise CharlmError(f"check: {Path(browser).name} failed: {_last_line(done.stderr)}")
-    return _to_logits(base64.b64decode(found[1]), ids)
+    return _to_logits(base64.b64decode(result[1]), ids)
 
 
 def _find_browser() -> str:
-    """Return the path of the first browser that is on the PATH."""
-    found = next(filter(None, map(shutil.which, _BROWSERS)), None)
-    if found is None:
-        raise CharlmError(f"check: needs a browser on the PATH, one of {', '.join(_BROWSERS)}")
-    return found
+    for name in _BROWSERS:
+        path = shutil.which(name)
+        if path is not None:
+            return path
+    raise CharlmError(f"check: needs a browser on the PATH, one of {', '.join(_BROWSERS)}")
 
 
 def _run(
     command: Sequence[str], data: bytes = b"", *, environ: Mapping[str, str] | None = None
 ) -> "subprocess.CompletedProcess[bytes]":
-    """Run a program with data on its standard input; `environ` None = the environment of this process."""
+    """Run a program with data on its standard input; `environ` None = the present environment."""
     try:
         return subprocess.run(
             command,
@@ -276,6 +268,6 @@ def _last_line(errors: bytes) -> str:
 
 
 def _first_error(errors: bytes) -> str:
-    """Return the line of a compiler's first error, or its last line if none is called an error."""
+    """Return the first line of a compiler that contains the word error, or its last line."""
     lines = [line for line in errors.splitlines() if b"error" in line]
     return _last_line(lines[0] if lines else errors)

@@ -119,7 +119,7 @@ def test_where_a_folder_is_to_be_what_exists_is_left_as_it_is(model: Model, tmp_
 
 
 def test_an_export_that_is_refused_leaves_nothing_behind(model: Model, tmp_path: Path) -> None:
-    message = r"torch.nn.RNN has no activation sigmoid, only tanh and relu; the formats html, onnx, keras and c"
+    message = r"torch.nn.RNN has no activation sigmoid, only tanh and relu; html, onnx, keras and c"
     with pytest.raises(CharlmError, match=message):
         export(
             Model(model.path, make_model(activation="sigmoid")), tmp_path / "out", format="torch"

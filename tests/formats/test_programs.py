@@ -209,7 +209,7 @@ def test_the_largest_difference_of_a_logit_is_found_and_must_be_within_the_toler
     assert (found.program, found.characters) == ("another program", 5)
     for error in (1.1e-4, np.nan, np.inf):
         with pytest.raises(
-            CharlmError, match=r"a logit of another program differs by .*; must be 0\.0001 at most"
+            CharlmError, match=r"a logit of another program differs by .*; must be at most 0\.0001"
         ):
             check(trained, error=error)
     with pytest.raises(
