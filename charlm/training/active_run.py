@@ -182,7 +182,14 @@ class ActiveRun:
             self.is_recited = recites(self.run, model)
             if self.is_recited:  # the best network, whatever its loss
                 progress.best_nats = None
-        is_best = self._note_score(evaluation.score)
+        score = evaluation.score
+        if text.ids is not None:
+            self.log.log(self._position("validation", score.nats_per_char))
+        if self.best is not None:
+            self.difference = score.minus(self.best)
+        is_best = progress.compare(score.nats_per_char)
+        if is_best:
+            self.best = score
         with one_thread():
             show_evaluation(
                 self.log,
@@ -199,23 +206,12 @@ class ActiveRun:
             step=progress.step,
             total=self.schedule.total,
             train_nats=progress.train_nats if has_train_nats else None,
-            validation_nats=None if text.ids is None else evaluation.score.nats_per_char,
+            validation_nats=None if text.ids is None else score.nats_per_char,
             is_best=is_best,
             sample=evaluation.sample,
             left_seconds=self._left_seconds,
         )
         self.session.on_event(event)
-
-    def _note_score(self, score: Score) -> bool:
-        """Log the score of this step, and return whether it is the best so far."""
-        if self.text.ids is not None:
-            self.log.log(self._position("validation", score.nats_per_char))
-        if self.best is not None:
-            self.difference = score.minus(self.best)
-        is_best = self.progress.compare(score.nats_per_char)
-        if is_best:
-            self.best = score
-        return is_best
 
     def change_length(self, steps: int, evaluations: int) -> None:
         """Change the length of the run from this step on, and record that in its config.

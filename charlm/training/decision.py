@@ -67,10 +67,7 @@ class UserSettings:
         return None
 
     def config(self, recipe: str | None) -> Config:
-        """Return the config of a recipe with the user's settings.
-
-        Args:
-            recipe: A name in configs/ or a YAML file; None = the defaults.
+        """Return the config of a recipe (None = the defaults) with the user's settings.
 
         Raises:
             CharlmError: the recipe cannot be read, or a key or value is not valid.
@@ -94,16 +91,16 @@ class UserSettings:
         """Check what can be checked before the text is read; return a config for reading the text.
 
         Raises:
-            CharlmError: the recipe, a key or a value is not valid for any recipe that may be
-                chosen; or a time limit is combined with a length or with teachers.
+            CharlmError: no recipe that may be chosen accepts the overrides, or a time limit is
+                combined with a length or with teachers.
 
         """
         self.check_minutes()
         config = self._first_valid_config()
         if self.minutes is not None and config.training.used_teachers.seeds:
             raise CharlmError(
-                f"minutes {self.minutes:g}: the recipe first trains teachers, which take the time "
-                f"that they need; leave them out with training.teachers=null"
+                f"minutes {self.minutes:g}: does not limit the teachers that the recipe trains "
+                f"first; leave one of them out: training.teachers=null"
             )
         return config
 
@@ -146,15 +143,15 @@ class Choice:
 
 MEMORIZE = Choice(
     "memorize",
-    f"a text below {MEMORIZED_CHARACTERS:,} characters can only be memorised: the network is "
-    "trained on all of it, until it can recite it",
+    f"a text below {MEMORIZED_CHARACTERS:,} characters can only be memorised: training uses all "
+    "of it, and ends when the network recites it",
 )
 QUICK = Choice("quick", "two layers and small batches learn the most in such a short time")
 CHOICES: Mapping[float, tuple[Choice, ...]] = {
     60_000: (
         Choice(
             "small",
-            "a narrow network and n-grams keep it from memorising such a short text too soon",
+            "with a narrow network and n-grams, such a short text is memorised later",
             fewest_epochs=8,
         ),
         QUICK,
@@ -225,7 +222,7 @@ class Decision:
     """Recipe with a lower loss that takes longer, or None."""
 
     def event(self, batches: Batches) -> Decided:
-        """Return the decision as an event, for a run that reads some batches."""
+        """Return the event of this decision, for a run that reads some batches."""
         return Decided(
             recipe=self.recipe,
             reason=self.reason,
@@ -252,9 +249,9 @@ def decide(
 
     Args:
         text: Size of the text.
-        user: Settings of the user.
-        costs_of: Function that returns the costs of a run on this machine.
-        precision: Number format that this processor multiplies fastest.
+        user: Choices of the user.
+        precision: Fastest number format of this processor.
+        costs_of: Returns the costs of a run on this machine.
         spent_seconds: Time of the command until now.
         memory_bytes: Memory of this machine; None = unknown.
         kept: Recipe that was chosen before; None = choose freely.
@@ -276,7 +273,7 @@ def decide(
     if settings.precision == "auto":
         settings = settings.model_copy(update={"precision": precision.name})
     else:
-        precision = FastPrecision(settings.precision, "as the recipe or a setting asks for")
+        precision = FastPrecision(settings.precision, "set by the recipe or the user")
     if minutes is None and not choice.reason:
         memory_bytes = None  # n-grams that the user asked for are refused later, not left out
     problem = _ngram_problem(settings, text, costs, minutes=minutes, memory_bytes=memory_bytes)
@@ -303,7 +300,6 @@ def decide(
 
 
 def _check_length(text: TextFacts) -> None:
-    """Raise CharlmError if a text is too short to train on."""
     characters = text.training + text.validation
     if text.is_memorized:
         characters -= 2  # the end_of_text ids
@@ -315,7 +311,6 @@ def _check_length(text: TextFacts) -> None:
 
 
 def _minutes(user: UserSettings, choice: Choice) -> float | None:
-    """Return the time limit of a run, or None."""
     if user.minutes is not None:
         return user.minutes
     return None if user.length_key else choice.minutes
@@ -359,7 +354,7 @@ def _choose(
 def _characters_within(
     config: Config, text: TextFacts, costs_of: CostsOf, minutes: float, spent_seconds: float
 ) -> float:
-    """Return how many characters a recipe reads within a time limit, over all epochs."""
+    """Return how many characters a recipe can read, over all epochs."""
     costs = costs_of(config, text)
     if costs.ngram_seconds > NGRAM_SHARE * 60 * minutes:
         costs = replace(costs, ngram_seconds=0.0)  # they would be left out
@@ -378,7 +373,7 @@ def _ngram_problem(
     minutes: float | None,
     memory_bytes: int | None,
 ) -> NgramsLeftOut | None:
-    """Return why a run must do without the n-grams of its recipe, or None."""
+    """Return why the n-grams of a recipe must be left out, or None."""
     if not settings.ngram_weight:
         return None
     if minutes is not None and costs.ngram_seconds > NGRAM_SHARE * 60 * minutes:

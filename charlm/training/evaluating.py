@@ -100,7 +100,7 @@ def open_text(run: Run, *, baselines: Collection[str] = BASELINES) -> EvaluatedT
     ids = corpus.split("validation", at_most=EVALUATED_CHARACTERS)
     if len(ids) < 2:
         windows = choose_windows(training[:MAX_TRAINING_CHARACTERS])
-        return EvaluatedText(None, "the train text", windows, {})
+        return EvaluatedText(None, "the training text", windows, {})
     measured_on = "the validation text"
     if len(ids) < len(corpus.split("validation")):
         measured_on = f"the first {len(ids):,} characters of {measured_on}"

@@ -34,9 +34,10 @@ from charlm.training.evaluating import (
 from charlm.training.interface import Engine
 from charlm.training.logs import RunLog
 from charlm.training.outcome import Outcome, describe_outcome, suggest_next
+from charlm.training.saving import Restored
 from charlm.training.schedule import Schedule, make_schedule
 from charlm.training.session import Session
-from charlm.training.soft_targets import SoftTargets, open_soft_targets
+from charlm.training.soft_targets import open_soft_targets
 from charlm.training.suggestion import End
 from charlm.training.temperature import RECITAL, choose_temperature
 from charlm.training.timing import Deadline
@@ -170,48 +171,42 @@ def _open(
     for folder in (run.folder, run.folder / CHECKPOINTS):
         remove_leftovers(folder)
     soft_targets = open_soft_targets(run, on_event=session.on_event)
+    restored = None
+    progress = Progress()
+    logged_step = logged_evaluation = -1
     if saved_steps(run.folder / CHECKPOINTS):
-        return _reopen(run, engine, logs, soft_targets, session=session, text=text)
-    saving.begin(run)
-    log = RunLog(run.folder, on_event=session.on_event)
-    logs.callback(log.close)
-    log.describe(run.config, ngram_nats=text.baseline_nats.get(NGRAM))
-    schedule = make_schedule(run.config.training, engine.batches)
-    return ActiveRun(run, engine, schedule, session, text, soft_targets, log, Progress())
-
-
-def _reopen(
-    run: Run,
-    engine: Engine,
-    logs: contextlib.ExitStack,
-    soft_targets: SoftTargets | None,
-    *,
-    session: Session,
-    text: EvaluatedText,
-) -> ActiveRun:
-    """Open a run at its newest checkpoint."""
-    restored = saving.restore(run, engine, on_event=session.on_event)
-    run, schedule, checkpoint = restored.run, restored.schedule, restored.checkpoint
-    progress = checkpoint.facts.progress
+        restored = saving.restore(run, engine, on_event=session.on_event)
+        run = restored.run
+        progress = restored.checkpoint.facts.progress
+        logged_step, logged_evaluation = progress.step, progress.evaluated_step
+    else:
+        saving.begin(run)
     log = RunLog(
-        run.folder,
-        step=progress.step,
-        evaluated_step=progress.evaluated_step,
-        on_event=session.on_event,
+        run.folder, step=logged_step, evaluated_step=logged_evaluation, on_event=session.on_event
     )
     logs.callback(log.close)
+    schedule = make_schedule(run.config.training, engine.batches)
     training = ActiveRun(run, engine, schedule, session, text, soft_targets, log, progress)
+    if restored is None:
+        log.describe(run.config, ngram_nats=text.baseline_nats.get(NGRAM))
+    else:
+        _resume(training, restored)
+    return training
+
+
+def _resume(training: ActiveRun, restored: Restored) -> None:
+    """Restore the results of the last evaluation, and log changed settings."""
+    run, progress, model = training.run, training.progress, restored.checkpoint.model
     training.best = _best_score(run, progress)
-    score = checkpoint.model.facts.get("score")
+    score = model.facts.get("score")
     if score is not None and training.best is not None and progress.best_step != progress.step:
         training.difference = _score_of(score).minus(training.best)
     if restored.changes:
-        log.log_changes(restored.changes, step=progress.step)
+        training.log.log_changes(restored.changes, step=progress.step)
         training.save(training.network(score=score))  # so that each change is logged once
     training.note_saved()
     if run.config.training.until_recited and progress.evaluated_step == progress.step:
-        training.is_recited = recites(run, checkpoint.model)
-    return training
+        training.is_recited = recites(run, model)
 
 
 def _best_score(run: Run, progress: Progress) -> Score | None:

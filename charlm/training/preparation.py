@@ -1,7 +1,6 @@
 """Preparation of a run: its text is read, its settings are decided, and its engine is made.
 
-Every run passes through one of two functions, once in each process and on each worker: `prepare` if
-it is new, for instance a trial of a search or a teacher, and `reopen` if it continues.
+In each process, a new run passes through `prepare`, and a run that continues through `reopen`.
 """
 
 import math
@@ -96,26 +95,15 @@ def prepare(
     is_plan: bool = False,
     measure: Measure = measure,
 ) -> Preparation:
-    """Read the text, decide how a new run is trained, and make its engine.
+    """Read the text into the folder, decide how a new run is trained, and make its engine.
 
-    With a time limit, the engine is timed and n-grams are counted first, so that their costs are
-    known.
-
-    Args:
-        text: The text to train on.
-        user: Settings of the user.
-        folder: Folder of the run; the text is written there.
-        engines: Factory for the engine.
-        session: The caller's side of the training.
-        init: Model with the initial weights; None = random weights.
-        started: Time when the command began, by the clock of the session; None = now.
-        is_plan: Whether the run is only planned; n-grams are then estimated instead of counted.
-        measure: Function that returns the costs of a run, see `charlm.training.timing.measure`.
+    With a time limit, the engine is timed and n-grams are counted, so that their costs are known. A
+    plan only estimates the n-grams. `started` is the time when the command began, by the clock of
+    the session; None = now. `measure` returns the costs of a run, like `timing.measure`.
 
     Raises:
-        CharlmError: a key or value is not valid, the initial weights do not fit the settings or the
-            text, the text or a teacher cannot be read, there is too little memory for the network
-            or the soft targets, or the workers differ.
+        CharlmError: a setting is not valid, the initial weights do not fit, the text or a teacher
+            cannot be read, there is too little memory, or the workers differ.
         Stopped: a signal arrived.
 
     """
@@ -147,7 +135,6 @@ def prepare(
 
 
 def _is_memorized(user: UserSettings, config: Config, corpus: Corpus) -> bool:
-    """Return whether the network should recite the text: the recipe says so, or it is short."""
     if user.recipe is not None:
         return config.training.until_recited
     has_one_document = len(corpus.manifest.sources) == 1
@@ -171,21 +158,19 @@ class _Maker:
     costs: MachineCosts = field(default_factory=MachineCosts)
 
     def decide(self, *, kept: str | None = None, tolerance: float = math.inf) -> Decision:
-        """Decide with the costs that are known until now."""
+        seconds = self.session.clock() - self.started
         return decide(
             self.facts,
             self.user,
             precision=fastest_precision(),
             costs_of=self.costs,
-            # The seconds of worker 0, so that all workers decide the same.
-            spent_seconds=self.engines.workers.share_seconds(self.session.clock() - self.started),
+            spent_seconds=self.engines.workers.share_seconds(seconds),
             memory_bytes=memory_bytes(),
             kept=kept,
             tolerance=tolerance,
         )
 
     def make(self, decision: Decision) -> Preparation:
-        """Resolve the config of a decision, and make its engine."""
         corpus, engines, on_event = self.corpus, self.engines, self.session.on_event
         check_initial_model(decision.config, self.init)
         config = resolve(
@@ -201,7 +186,7 @@ class _Maker:
         return Preparation(corpus, decision, config, initial, engine, teachers=teachers)
 
     def make_within(self, minutes: float, decision: Decision, *, is_plan: bool) -> Preparation:
-        """Make an engine, decide again with its measured costs, and fit the run into the time."""
+        """Make an engine, measure it, and fit the run into the time."""
         if decision.config.training.ngram_weight or decision.notes:
             seconds = time_ngrams(self.corpus, session=self.session)
             self.costs.ngram_seconds = self.engines.workers.share_seconds(seconds)
@@ -221,17 +206,18 @@ class _Maker:
         training = config.training.with_steps(decision.steps)
         training = training.model_copy(update={"evaluations": decision.evaluations})
         costs = self.costs(decision.config, self.facts)
+        fixed = fixed_share(training)
+        deadline = Deadline(60 * minutes, self.started, self.session.clock, costs, fixed)
         return replace(
             prepared,
             decision=decision,
             config=config.model_copy(update={"training": training}),
             costs=costs,
             text=text,
-            deadline=_deadline(minutes, self.started, self.session, costs, config),
+            deadline=deadline,
         )
 
     def _make_and_measure(self, minutes: float, decision: Decision) -> Preparation:
-        """Make an engine, and record the costs of its run."""
         prepared = self.make(decision)
         costs = self.measure(
             prepared.config,
@@ -244,25 +230,8 @@ class _Maker:
         return prepared
 
 
-def _deadline(
-    minutes: float, started: float, session: Session, costs: Costs, config: Config
-) -> Deadline:
-    return Deadline(60 * minutes, started, session.clock, costs, fixed_share(config.training))
-
-
 def resolve_teacher(config: Config, corpus: Corpus, seed: int, *, engines: EngineFactory) -> Config:
-    """Return the resolved config of a teacher, which shares only its text with the run.
-
-    Args:
-        config: Every setting of the run, whose `training.teachers` name a recipe.
-        corpus: Text of the run.
-        seed: Seed of the teacher.
-        engines: Factory for the engine.
-
-    Raises:
-        CharlmError: as for `prepare`.
-
-    """
+    """Return the resolved config of a run's teacher, which shares only its text with the run."""
     assert config.training.teachers is not None, "the run has teachers"
     settings = {"seed": seed, "corpus": config.corpus.model_dump(mode="json"), "sampling.length": 0}
     user = UserSettings(recipe=config.training.teachers.recipe, overrides=nest(settings.items()))
@@ -276,13 +245,7 @@ def reopen(
     """Open a run that has begun, and make its engine in its first state.
 
     If this machine lacks something that the config asks for, the engine uses a replacement and an
-    event tells so; the config of the run stays as it is.
-
-    Args:
-        folder: Folder of the run.
-        overrides: Settings that replace those of the run.
-        engines: Factory for the engine.
-        session: The caller's side of the training.
+    event reports it; the config of the run stays unchanged.
 
     Raises:
         CharlmError: the folder is not a run, an override is not valid or may not change in a run,
@@ -309,12 +272,7 @@ def resolve(
 ) -> Config:
     """Return the resolved config of a new run, or refuse it.
 
-    Args:
-        config: Every setting from the user, the recipe or a search.
-        corpus: The text.
-        engines: Factory for the engine.
-        init: Model with the initial weights; None = random weights.
-        on_event: Called with SettingReplaced and the events of the kernel.
+    Events are SettingReplaced and those of the kernel.
 
     Raises:
         CharlmError: the corpus settings differ from those of the text, a teacher is not usable,
@@ -342,14 +300,9 @@ def new_engine(
     initial: Parameters | None = None,
     session: Session,
 ) -> Engine:
-    """Make the engine of a run; an event tells if the text is too short for its batches.
+    """Make the engine of a run; an event reports if the text is too short for its batches.
 
-    Args:
-        config: Every setting of the run, resolved for this machine.
-        corpus: Text of the run.
-        engines: Factory for the engine.
-        initial: Initial weights in the shapes of the config; None = random weights.
-        session: The caller's side of the training; a signal interrupts this function.
+    The initial weights have the shapes of the config; None = random weights.
 
     Raises:
         CharlmError: the text is too short, there is too little memory, or the engine lacks
@@ -373,39 +326,25 @@ def lengthen(
 ) -> tuple[Run, Deadline]:
     """Return a run with as many more steps as fit into a time limit, and its deadline.
 
-    Args:
-        run: A run that has begun.
-        engine: Engine of the run, in its first state.
-        minutes: Time limit of the command.
-        started: Time when the command began, by the clock of the session.
-        session: The session of a `stop_on_signal` block.
+    `started` is the time when the command began, by the clock of the session.
 
     Raises:
         Stopped: a signal arrived.
 
     """
-    costs = measure(
-        run.config, run.corpus, engine, session=session, step_seconds=timed_seconds(minutes)
-    )
-    deadline = _deadline(minutes, started, session, costs, run.config)
+    seconds = timed_seconds(minutes)
+    costs = measure(run.config, run.corpus, engine, session=session, step_seconds=seconds)
+    settings = run.config.training
+    deadline = Deadline(60 * minutes, started, session.clock, costs, fixed_share(settings))
     done = max(saved_steps(run.folder / CHECKPOINTS), default=0)
-    settings = deadline.lengthened(run.config.training, engine, done)
+    settings = deadline.lengthened(settings, engine, done)
     session.on_event(LengthAdded(minutes, (settings.steps or 0) - done))
     config = run.config.model_copy(update={"training": settings})
     return replace(run, config=config, previous=run.previous or run.config), deadline
 
 
 def as_sources(text: Text, *, argument: str = "text") -> list[str]:
-    """Return the files, or the corpus, of a text.
-
-    Args:
-        text: The text.
-        argument: Name of the argument for the message of an error.
-
-    Raises:
-        CharlmError: the value is not a Text.
-
-    """
+    """Return the files, or the corpus, of a text; raises CharlmError if it is not a Text."""
     if isinstance(text, Corpus):
         return [str(text.folder)]
     if text is None:
@@ -427,12 +366,8 @@ def text_name(text: Text) -> str:
 def check_memory(config: Config, vocabulary_size: int, *, available_bytes: int | None) -> None:
     """Check that there is enough memory to train a network.
 
-    The check is a lower limit: 4 bytes for each weight, its gradient, and each optimizer slot.
-
-    Args:
-        config: Every setting of the run.
-        vocabulary_size: V, the number of ids.
-        available_bytes: Memory of the machine; None = unknown, and nothing is refused.
+    The check is a lower limit: 4 bytes for each weight, its gradient, and each optimizer slot. If
+    the memory is unknown (None), nothing is refused.
 
     Raises:
         CharlmError: there is too little memory.

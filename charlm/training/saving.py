@@ -32,7 +32,7 @@ from charlm.training.checkpoints import Checkpoint, Facts, Progress
 from charlm.training.evaluating import check_finite
 from charlm.training.interface import Engine
 from charlm.training.logs import RunLog, remove_events
-from charlm.training.schedule import Schedule, make_schedule
+from charlm.training.schedule import make_schedule
 
 
 def save(run: Run, engine: Engine, log: RunLog, model: TrainedModel, progress: Progress) -> None:
@@ -90,7 +90,6 @@ class Restored:
 
     run: Run
     """The run, with the lengths that it had before this step."""
-    schedule: Schedule
     checkpoint: Checkpoint
     changes: dict[str, tuple[Any, Any]]
     """Old and new value of each setting that has changed since, by dotted key."""
@@ -120,11 +119,10 @@ def restore(run: Run, engine: Engine, *, on_event: OnEvent) -> Restored:
     previous = (run.previous or run.config).training
     if not previous.has_length_of(run.config.training):
         run = _with_new_length(run, previous, progress, engine)
-    schedule = make_schedule(run.config.training, engine.batches)
-    if progress.step > schedule.total:
+    total = make_schedule(run.config.training, engine.batches).total
+    if progress.step > total:
         raise CharlmError(
-            f"{folder}: is at step {progress.step:,}, beyond its end ({schedule.total:,}); make it "
-            f"longer"
+            f"{folder}: is at step {progress.step:,}, beyond its end ({total:,}); make it longer"
         )
     engine.restore(checkpoint.tensors)
     saved_library = checkpoint.facts.versions.get("kernel")
@@ -134,8 +132,8 @@ def restore(run: Run, engine: Engine, *, on_event: OnEvent) -> Restored:
     write_config(folder, run.config)
     for key, (old, new) in changes.items():
         on_event(SettingChanged(key, old, new))
-    on_event(Resumed(progress.step, schedule.total))
-    return Restored(run, schedule, checkpoint, changes)
+    on_event(Resumed(progress.step, total))
+    return Restored(run, checkpoint, changes)
 
 
 def _changes(run: Run, checkpoint: Checkpoint) -> dict[str, tuple[Any, Any]]:
