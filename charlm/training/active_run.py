@@ -1,4 +1,4 @@
-"""A run in progress: its steps, and what is logged, evaluated and saved between them.
+"""A run in progress: its steps, and the logs, evaluations and checkpoints between them.
 
 The clock decides how steps are grouped into calls of the engine, but never their results. Losses
 are checked one by one, so that the end of a diverged run is repeatable, too.
@@ -77,18 +77,13 @@ class ActiveRun:
     def next_count(self, *, step_seconds: float) -> int:
         """Return the number of steps for the next call, from 1 up to the next event.
 
-        Args:
-            step_seconds: Time of a step in the last call; infinite = unknown.
-
+        `step_seconds` is the time of a step in the last call; infinite = unknown.
         """
         count = min(MAX_STEPS_PER_CALL, max(1, int(SECONDS_PER_CALL / step_seconds)))
         return min(count, self.schedule.steps_to_next_event(self.progress.step))
 
     def take_steps(self, count: int) -> list[float]:
-        """Take steps, and return the loss of each in nats per character.
-
-        Args:
-            count: Number of steps from `next_count`, on this worker or on worker 0.
+        """Take steps up to the next event; return the loss of each in nats per character.
 
         Raises:
             DivergenceError: the loss or the gradient norm of a step is not finite.
@@ -214,11 +209,7 @@ class ActiveRun:
         self.session.on_event(event)
 
     def change_length(self, steps: int, evaluations: int) -> None:
-        """Change the length of the run from this step on, and record that in its config.
-
-        Args:
-            steps: Length of the whole run, more than the steps taken.
-            evaluations: Evaluations of the whole run.
+        """Change the length and evaluations of the run, and record that in its config.
 
         Raises:
             CharlmError: the config cannot be written.
@@ -270,12 +261,7 @@ class ActiveRun:
         return self.progress.elapsed_seconds / max(done, 1) * left
 
     def steps_taken(self, losses: Sequence[float]) -> StepsTaken:
-        """Return the event after some steps.
-
-        Args:
-            losses: Loss of each of these steps, in nats per character.
-
-        """
+        """Return the event after steps with some losses in nats per character."""
         progress = self.progress
         return StepsTaken(
             step=progress.step,

@@ -1,10 +1,9 @@
 """Checkpoints: the exact state of a run, so that a resumed run continues to the bit.
 
-A checkpoint is the model file of a step, checkpoints/step-N.safetensors, with more tensors
-(optimizer slots, random seeds, hidden state, and the trained weights if the model has their
-average) and the field `training` (`Facts`). The newest two are kept, or all of them. A damaged
-checkpoint is skipped and the user is told. One that cannot be read is never skipped: it may be
-undamaged, and later steps would be lost.
+A checkpoint is a model file, checkpoints/step-N.safetensors, with more tensors (optimizer slots,
+random seeds, hidden state, and the trained weights if the model has their average) and the field
+`training` (`Facts`). A damaged checkpoint is skipped. One that cannot be read is not: it may be
+undamaged, and its steps would be lost.
 """
 
 import math
@@ -34,7 +33,7 @@ class _Fields(BaseModel):
 
 
 class Progress(_Fields):
-    """The progress of a run, which is all that the training loop resumes; fields have defaults."""
+    """The progress of a run, the only state of the training loop that is resumed."""
 
     step: Count = 0
     """Number of steps taken."""
@@ -66,12 +65,7 @@ class Progress(_Fields):
     """Value of `characters` at the last log line."""
 
     def compare(self, nats: float) -> bool:
-        """Record an evaluation at this step, and return whether its loss is the best so far.
-
-        Args:
-            nats: The loss in nats per character; if it is not finite, it is never the best.
-
-        """
+        """Record an evaluation, and return whether its loss is finite and the best so far."""
         self.evaluations += 1
         is_best = math.isfinite(nats) and (self.best_nats is None or nats < self.best_nats)
         if is_best:
@@ -103,12 +97,7 @@ class Checkpoint(NamedTuple):
 
 
 def save(folder: Path, checkpoint: Checkpoint, *, keeps_all: bool = False) -> None:
-    """Write a checkpoint, and remove older ones.
-
-    Args:
-        folder: The checkpoints of a run; it is made if it is missing.
-        checkpoint: The state to write; it replaces a checkpoint of the same step.
-        keeps_all: Whether to keep all checkpoints instead of the newest KEPT.
+    """Write a checkpoint into the folder, and keep all others, or only the newest KEPT.
 
     Raises:
         CharlmError: the checkpoint cannot be written.
@@ -127,12 +116,7 @@ def save(folder: Path, checkpoint: Checkpoint, *, keeps_all: bool = False) -> No
 def restore(
     folder: Path, *, on_event: OnEvent = ignore, shapes: Shapes | None = None
 ) -> Checkpoint:
-    """Return the newest undamaged checkpoint.
-
-    Args:
-        folder: The checkpoints of a run.
-        on_event: Called with CheckpointSkipped for each damaged checkpoint.
-        shapes: Required shapes of the tensors by name; None = any.
+    """Return the newest undamaged checkpoint, whose tensors must have some shapes (None = any).
 
     Raises:
         CharlmError: there is no undamaged checkpoint, or the newest has tensors of other shapes.
@@ -159,12 +143,7 @@ def restore(
 
 
 def remove_others(folder: Path, step: int, *, keeps_all: bool) -> None:
-    """Remove the checkpoints of later steps, and old ones.
-
-    Args:
-        folder: The checkpoints of a run.
-        step: Present step of the run.
-        keeps_all: Whether to keep all checkpoints instead of the newest KEPT.
+    """Keep the checkpoints up to a step, or only the newest KEPT of them, and remove the others.
 
     Raises:
         CharlmError: a checkpoint cannot be removed.

@@ -24,12 +24,6 @@ def check_same_run(
 
     Settings that a resume may change, or that were decided when the run began, may differ.
 
-    Args:
-        run: The run.
-        sources: Text that the command names.
-        user: Settings in the command.
-        init: Model with the initial weights that the command names.
-
     Raises:
         CharlmError: something differs.
 

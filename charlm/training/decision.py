@@ -46,7 +46,7 @@ class UserSettings:
     recipe: str | None = None
     """Name or file of a recipe; None = choose one."""
     overrides: Mapping[str, Any] = field(default_factory=dict)
-    """Settings that replace those of the recipe, nested by section as in a YAML file."""
+    """Settings that replace the values in the recipe, nested by section as in a YAML file."""
     architecture: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the network with the initial weights, by dotted keys; empty = random weights."""
     minutes: float | None = None
@@ -196,12 +196,12 @@ CHOSEN = (
     "default",
     *dict.fromkeys(choice.recipe for choices in CHOICES.values() for choice in choices),
 )
-"""Recipes that may be chosen, in the order in which overrides are checked against them."""
+"""Recipes that may be chosen; overrides are checked against them in this order."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """The way in which a run is trained."""
+    """A decision on how a run is trained."""
 
     recipe: str | None
     """Name of the recipe; None if the run has none."""
@@ -255,7 +255,7 @@ def decide(
         spent_seconds: Time of the command until now.
         memory_bytes: Memory of this machine; None = unknown.
         kept: Recipe that was chosen before; None = choose freely.
-        tolerance: Factor by which costs must be wrong before that recipe is replaced.
+        tolerance: Factor that costs may be wrong without replacing that recipe.
 
     Raises:
         CharlmError: the text is too short, or `UserSettings.config` raises it.

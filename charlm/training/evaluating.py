@@ -55,12 +55,12 @@ class EvaluatedText:
     ids: Ids | None
     """Validation text, integers [n]; None if it has fewer than 2 ids."""
     measured_on: str
-    """Description for the user of the text with the best score, and of the part that is read."""
+    """Description of the text for the user, with its length if only a part is read."""
     windows: NDArray[Any] | None
     """Windows from `choose_windows`, of the training text if there is no validation text."""
     baselines: Mapping[str, Score]
-    """Scores of a 5-gram model (interpolated modified Kneser-Ney) and of LZMA, both of which have
-    read the end of the training text; empty if there is no validation text."""
+    """Scores of a 5-gram model (interpolated modified Kneser-Ney) and of LZMA after reading the end
+    of the training text; empty if there is no validation text."""
 
     @property
     def is_short(self) -> bool:
@@ -88,12 +88,9 @@ class EvaluatedText:
 
 
 def open_text(run: Run, *, baselines: Collection[str] = BASELINES) -> EvaluatedText:
-    """Return the text that the evaluations of a run read.
+    """Return the text that the evaluations of a run read, with the scores of simple models.
 
-    Args:
-        run: The run.
-        baselines: Simple models to score. The 5-gram takes up to half a second, lzma two seconds.
-
+    The 5-gram takes up to half a second, lzma up to two seconds.
     """
     corpus = run.corpus
     training = corpus.split("train")
@@ -128,12 +125,7 @@ def evaluate(
 ) -> Evaluation:
     """Score a network, and generate a sample.
 
-    Args:
-        run: The run.
-        engine: The engine, which computes the score.
-        model: The network.
-        text: Text to read.
-        train_nats: Training loss, which is the score if there is no validation text.
+    Without a validation text, the score is the training loss, `train_nats`.
 
     Raises:
         DivergenceError: a weight or the score is not finite.
@@ -168,12 +160,9 @@ def _score_facts(score: Score, text: EvaluatedText) -> dict[str, Any]:
 
 
 def recites(run: Run, model: TrainedModel) -> bool:
-    """Return whether a network generates its training text word for word, without a prompt.
+    """Return whether a network generates its training text, from one end_of_text id to the next.
 
-    Args:
-        run: The run, whose training text begins and ends with the end_of_text id.
-        model: The network; the most likely character is always chosen.
-
+    The most likely character is always chosen.
     """
     text = run.corpus.vocabulary.decode(run.corpus.split("train"))
     request = TextRequest(len(text) + 1, Sampler(temperature=0.0), run.config.seed)

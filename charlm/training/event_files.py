@@ -32,7 +32,7 @@ CHECKSUM_BYTES = 4
 
 
 def new_event_file(folder: Path) -> Path:
-    """Return the path of a new event file, whose name sorts after those in the folder.
+    """Return the path of a new event file, whose name sorts after all others.
 
     TensorBoard reads the files in the order of their names, and never returns to an earlier one.
     The number in the name is the time in nanoseconds, with leading zeros before 2001. If an older

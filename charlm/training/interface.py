@@ -1,6 +1,6 @@
 """The interface between training and an engine, which hides TensorFlow.
 
-Training decides which windows are read, at which learning rates, and when. The engine holds and
+Training decides on the windows and the learning rate of each step. The engine holds and
 changes the weights, the optimizer, the random seeds and the hidden state. The real engine is
 `charlm.engine.keras_engine`.
 

@@ -55,8 +55,8 @@ def train(
 
     Args:
         run: The run, whose folder this process owns.
-        engine: The engine, in its first state; see `charlm.training.preparation.new_engine`.
-        session: The caller's side of the training; signals are handled.
+        engine: The engine, in its first state.
+        session: The caller's side, in a `stop_on_signal` block.
         deadline: Time limit of the run; None = it takes all its steps.
         text: What its evaluations read; None = open it now.
 

@@ -51,7 +51,7 @@ a corpus that `tokenize` made, or its folder. None = the plays that come with ch
 MINUTES_FOR_LZMA = 1.0
 """Shortest time limit for a comparison with lzma, which takes seconds."""
 TOLERANCE = 1.3
-"""Factor by which costs must be wrong before a recipe whose engine was made is replaced."""
+"""Factor that costs may be wrong without replacing a recipe after its engine was made."""
 Measure = Callable[..., Costs]
 TWO_SLOTS = {"adam", "adamw"}
 """Optimizers that always keep two numbers for each weight."""
@@ -272,7 +272,7 @@ def resolve(
 ) -> Config:
     """Return the resolved config of a new run, or refuse it.
 
-    Events are SettingReplaced and those of the kernel.
+    Events report the kernel, and settings that this machine cannot follow.
 
     Raises:
         CharlmError: the corpus settings differ from those of the text, a teacher is not usable,

@@ -22,7 +22,7 @@ its zero state."""
 STRIDE = 6
 """Characters between two states that are counted in the histogram."""
 REACHED = 0.1
-"""Size of a gradient, as a share of its size at lag 0, down to which it counts as reaching back."""
+"""Smallest gradient that counts as reaching back, as a share of its size at lag 0."""
 
 
 @dataclass(frozen=True, eq=False)

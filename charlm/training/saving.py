@@ -38,13 +38,6 @@ from charlm.training.schedule import make_schedule
 def save(run: Run, engine: Engine, log: RunLog, model: TrainedModel, progress: Progress) -> None:
     """Sync the logs, then write a checkpoint, the last model, and the best one if it is this one.
 
-    Args:
-        run: The run.
-        engine: The network in training.
-        log: The logs of the run.
-        model: The same network as a model, with its score if it has been evaluated.
-        progress: Progress of the run.
-
     Raises:
         CharlmError: a file cannot be written.
         DivergenceError: a weight is not finite; nothing is written.

@@ -1,8 +1,7 @@
 """The schedule of a run: its events, the windows that its steps read, and its learning rates.
 
 A schedule is a function of the step, never of the clock. The length of a run may change while it
-trains, which leaves earlier steps as they were: the config records each earlier length and the last
-step with that length.
+trains; the config records each earlier length, so that earlier steps stay as they were.
 """
 
 import math
@@ -21,8 +20,7 @@ from charlm.text.batches import Batches
 MAX_WARM_UP = 0.1
 """Largest share of a run's steps for the warm-up, so that a short run does not end in it."""
 GROWTH = ((0.1, 0.25), (0.3, 0.5), (0.4, 1), (0.2, 2))
-"""Phases of growing windows: the share of all characters that is read in a phase, and the length of
-its windows as a multiple of `training.sequence_length`."""
+"""Phases of growing windows: share of the characters, and window length / `sequence_length`."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Phase:
         return self.characters + (step - self.first) * self.batches.characters_per_step
 
     def window(self, step: int) -> int:
-        """Return the window that is read after `step` steps, counted as if all had this length."""
+        """Return the number of a step's window, counted as if all windows had this length."""
         return round(self.characters / self.batches.characters_per_step) + step - self.first
 
 
@@ -53,11 +51,11 @@ class Stretch:
     until: int
     """Last step of the stretch."""
     total: int
-    """Planned steps of the whole run during the stretch; `until`, or more if that was changed."""
+    """Planned steps of the whole run, `until` or more."""
     evaluations: int
-    """Planned evaluations between `first` and `total`, evenly spaced."""
+    """Planned evaluations from `first` to `total`."""
     borders: tuple[float, ...]
-    """Steps at which the window length changes, not rounded, and the last step."""
+    """Steps where the window length changes, not rounded, and the last step."""
     phases: tuple[Phase, ...]
     """Phases of the whole run up to `total`."""
 
@@ -85,7 +83,7 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Schedule:
-    """The steps at which a run logs, is evaluated and ends, and what each step reads."""
+    """The events and the learning rates of a run, and the windows that each step reads."""
 
     stretches: tuple[Stretch, ...]
     """All steps of the run; a single stretch if its length never changed."""
@@ -137,12 +135,12 @@ class Schedule:
     def rates(self, first: int, count: int) -> NDArray[np.float32]:
         """Return the learning rates of the `count` steps after the first `first`, float32 [count].
 
-        The rate rises linearly over `warmup_steps`, but over at most MAX_WARM_UP of the run. Then
-        it stays at its peak (constant), or falls to `final_fraction` of it at the last step, along
-        half a cosine (Loshchilov and Hutter 2017, equation 5).
+        The rate rises linearly over `warmup_steps`, or MAX_WARM_UP of the run if that is less. Then
+        it is constant, or falls to `final_fraction` of its peak along half a cosine (Loshchilov and
+        Hutter 2017, equation 5).
 
-        When a run becomes shorter, the rate continues from its present value and falls faster. When
-        a run becomes longer, the rate rises to its value in a run that always had the new length.
+        When a run becomes shorter, the rate falls faster from its present value. When a run becomes
+        longer, the rate rises to its value in a run that always had the new length.
         """
         rates = [self.peak_rate * self._fraction(step) for step in range(first, first + count)]
         return np.array(rates, np.float32)
@@ -231,11 +229,7 @@ def _growth(settings: TrainingConfig) -> tuple[tuple[float, float], ...]:
 
 
 def make_schedule(settings: TrainingConfig, batches: Batches) -> Schedule:
-    """Return the schedule of a run.
-
-    Args:
-        settings: The section `training` of the config.
-        batches: Division of the training text into windows of `sequence_length`.
+    """Return the schedule of a run, from batches with windows of `sequence_length`.
 
     Raises:
         CharlmError: the run would end before the step at which its length was changed.
@@ -277,7 +271,6 @@ def _stretches(settings: TrainingConfig, batches: Batches) -> tuple[Stretch, ...
 
 
 def _total(settings: TrainingConfig, batches: Batches, stretches: Sequence[Stretch]) -> int:
-    """Return the length of a run in steps, after stretches of other lengths."""
     limits = [] if settings.steps is None else [settings.steps]
     if settings.epochs is not None:
         epoch_steps = settings.epochs * batches.steps_per_epoch
@@ -290,7 +283,7 @@ def _total(settings: TrainingConfig, batches: Batches, stretches: Sequence[Stret
 
 
 def _step_after(characters: int, stretch: Stretch) -> int:
-    """Return the step that has read some characters, at the mean speed planned after a stretch."""
+    """Return the step after some characters, at the mean speed planned after a stretch."""
     done = stretch.characters(stretch.until)
     planned = stretch.characters(stretch.total) - done
     per_step: float = stretch.phase(stretch.until).batches.characters_per_step
@@ -308,17 +301,7 @@ def _stretch(
     total: int,
     evaluations: int,
 ) -> Stretch:
-    """Return the next stretch of a run.
-
-    Args:
-        settings: The section `training` of the config.
-        batches: Division of the training text into windows of `sequence_length`.
-        before: Stretches before this one.
-        until: Last step of the stretch.
-        total: Planned steps of the whole run.
-        evaluations: Planned evaluations of the whole run.
-
-    """
+    """Return the next stretch; `total` and `evaluations` count from the start of the run."""
     if before:
         last = before[-1]
         first = last.until

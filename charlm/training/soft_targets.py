@@ -1,10 +1,9 @@
 """Soft targets: predictions of teachers and n-grams for each character of the training text.
 
-They are computed once, before training. The teachers read segments of the text in parallel. The
-n-grams of each part are counted on the other parts, since a model is too sure of a text on which it
-was counted. The run keeps them in soft_targets.bin (float16 [N, V], little-endian, then the SHA-256
-of these bytes), so that a resumed run learns from the same bits. Row n predicts the character after
-position n of the training text.
+They are computed once, before training. The n-grams of each part of the text are counted on the
+other parts, since a model is too sure of its own text. The run keeps the soft targets in
+soft_targets.bin (float16 [N, V], little-endian, then the SHA-256 of these bytes), so that a resumed
+run learns from the same bits. Row n predicts the character after position n.
 
 Axes: N characters, V vocabulary.
 """
@@ -43,9 +42,8 @@ ROWS_AT_ONCE = 1 << 14
 BLOCK_BYTES = 1 << 20
 """Number of bytes of the file that are verified at a time."""
 NGRAM_PARTS, NGRAM_ORDER = 10, 12
-"""Number of parts of the text, each predicted by the n-grams of the others, and length of the
-n-grams. For prose, 12 characters are no worse and little better than 6; for repetitive text such as
-source code, they are better."""
+"""Number of parts of the text, and length of the n-grams. For prose, 12 characters are little
+better than 6; for repetitive text such as source code, they are clearly better."""
 
 SoftTargets = NDArray[np.float16]
 """Probabilities of the next character, float16 [N, V]."""
@@ -54,13 +52,9 @@ SoftTargets = NDArray[np.float16]
 def open_soft_targets(run: Run, *, on_event: OnEvent = ignore) -> SoftTargets | None:
     """Return the soft targets of a run; compute them if they are missing or damaged.
 
-    Args:
-        run: The run.
-        on_event: Called with `SoftTargetsDamaged`, `TeachersReading` and each `NgramProgress`.
-
     Returns:
-        float16 [N, V], memory-mapped, N = characters of the training text - 1; None if the run has
-        no soft targets or no steps.
+        float16 [N, V], memory-mapped, N = characters of the training text - 1; None if the run
+        needs no soft targets.
 
     Raises:
         CharlmError: a teacher cannot be read or has another vocabulary than the text, or the file
@@ -118,7 +112,7 @@ def cross_predict(
     Args:
         ids: Integers [N + 1], N >= 1.
         vocabulary_size: V.
-        parts: Number of parts, 2 or more, of nearly equal length.
+        parts: Number of parts, 2 or more.
         on_event: Called with `NgramProgress` before the first part and after each.
 
     Yields:
@@ -139,7 +133,7 @@ def cross_predict(
 
 
 def keeps_soft_targets(run: Run) -> bool:
-    """Return whether a run has undamaged soft targets, so that it no longer needs its teachers.
+    """Return whether a run has undamaged soft targets.
 
     Raises:
         UnreadableError: the file exists and cannot be read.
@@ -159,11 +153,11 @@ def keeps_soft_targets(run: Run) -> bool:
 
 
 def check_teachers(config: Config, corpus: Corpus, *, available_bytes: int | None) -> None:
-    """Check, before a run begins, that its teachers are usable and its soft targets fit in memory.
+    """Check that the teachers of a new run are usable and its soft targets fit in memory.
 
     Raises:
-        CharlmError: a teacher cannot be read or has another vocabulary than the text, the recipe of
-            teachers cannot be read or has teachers itself, or there is too little memory.
+        CharlmError: a teacher or its recipe cannot be read, a teacher has another vocabulary than
+            the text, a recipe has teachers itself, or there is too little memory.
 
     """
     settings = config.training
@@ -189,7 +183,6 @@ def _size_bytes(corpus: Corpus) -> int:
 
 
 def _shape(corpus: Corpus) -> tuple[int, int]:
-    """Return the shape [N, V] of the soft targets for a text."""
     return len(corpus.split("train")) - 1, len(corpus.vocabulary)
 
 
@@ -221,8 +214,8 @@ def compute_soft_targets(
     Args:
         networks: Weights of each network, one or more, with the same V.
         ids: Integers [N + 1], N >= 1.
-        streams: As for `charlm.network.reading.read_segments`.
-        warm_up: As for `charlm.network.reading.read_segments`.
+        streams: Number of segments that are read in parallel.
+        warm_up: Number of characters that are read before each segment.
 
     Returns:
         float16 [N, V], little-endian.

@@ -1,4 +1,4 @@
-"""What the evaluations of a finished run show, and at most one suggestion for the next run.
+"""Suggestions for the next run, from the evaluations of a finished run.
 
 Each kind of suggestion was tested on at least six texts, see docs/recipes.md.
 """
@@ -24,7 +24,7 @@ SHORT_TEXT = 70_000
 """Characters of training text below which a 5-gram model is hard to beat; networks were better on
 every longer text."""
 LZMA_MARGIN = 0.05
-"""Nats per character by which lzma must be better to show that a text has long-range repeats."""
+"""Smallest advantage of lzma, in nats per character, that shows long-range repeats in a text."""
 MAX_BYTES = 10_000
 """Maximum size of ended.json."""
 

@@ -101,4 +101,4 @@ def _texts(
 def _compression_ratio(text: str) -> float:
     """Return the compressed size as a share of the original size."""
     data = text.encode("utf-8", "replace")
-    return len(zlib.compress(data)) / max(1, len(data))
+    return len(zlib.compress(data)) / len(data)

@@ -1,16 +1,15 @@
 """Time of a run: the measured costs of its parts, and the deadline of a run with a time limit.
 
-A few steps and one evaluation are timed, and then undone:
+A few steps and one evaluation are timed, and then undone. With S steps, a run takes
 
     seconds(S) = start + teachers + n-grams + S * step + evaluations * evaluation + end
 
-S is the number of steps; the end is the choice of the sampling temperature. If windows grow, S
-steps count as the steps of `sequence_length` that read as many characters. The results hold for
-this machine under its present load.
+where the end is the choice of the sampling temperature. If windows grow, steps are converted to
+steps of `sequence_length`.
 
-During training, the rest of a run with a time limit is planned again: at each evaluation, from the
-speed since the last one, and between evaluations if the plan is far off. The config of the run
-records every change, so that the run is repeatable.
+During training, the rest of a run with a time limit is planned again at each evaluation, and
+between evaluations if the plan is far off. The config of the run records every change, so that the
+run is repeatable.
 """
 
 import bisect
@@ -43,41 +42,33 @@ from charlm.training.temperature import TYPICAL_CHARACTERS
 from charlm.wording import duration
 
 TIMED_STEPS, TIMED_SECONDS = 20, 3.0
-"""Number of steps that are timed, and the time after which no further steps are timed."""
+"""Number of steps that are timed, and the longest time for them."""
 TIMED_SHARE = 0.03
 """Largest share of a time limit for timing steps."""
 TIMED_CHARACTERS, TIMED_SAMPLE = 32_768, 200
-"""Characters of validation text that are scored to time an evaluation, enough for all streams, and
-characters that are generated to time the end of a run."""
+"""Characters that are scored to time an evaluation, and that are generated to time the end."""
 TIMED_NGRAM_CHARACTERS, TIMED_PREDICTIONS = 50_000, 2_000
-"""Characters of a text that are counted, and that are predicted, to time n-grams."""
+"""Characters that are counted, and that are predicted, to time n-grams."""
 SORTING = 1.3
-"""Time per character to count the n-grams of a long text, relative to its timed part, since n-grams
-are sorted."""
+"""Time per character of a long text, relative to its timed part, since n-grams are sorted."""
 READ_BYTES_PER_SECOND, COMPRESSION = 20_000_000, 4
 """Speed of tokenizing on two cores of an AMD EPYC, and typical compression ratio of a .gz file."""
 READING_SHARE = 0.25
 """Largest share of a time limit for reading text."""
 TOO_SHORT, TOO_LONG = 0.9, 1.03
-"""Expected time of a run as a share of the time left, below or above which an evaluation changes
-its length."""
+"""Expected time of the rest of a run, as a share of the time left, that an evaluation tolerates."""
 FAR_TOO_SHORT, FAR_TOO_LONG = 0.8, 1.15
-"""Shares below or above which the length changes between evaluations."""
+"""Shares that are tolerated between evaluations."""
 MEASURED_SHARE = 0.05
-"""Share of the time limit for which steps must run until their speed counts as much as the speed
-that was measured before the run."""
+"""Weight of the speed that was measured before the run, as a share of the time limit."""
 KEPT_SHARE = 0.3
 """Weight of earlier steps in the speed after an evaluation."""
 MIN_RANGE = 1_000
-"""Steps by which a short run may become longer; a long run may become three times as long."""
+"""Number of steps that may be added to a short run; a long run may triple its length."""
 
 
 def check_reading(sources: Sequence[str], minutes: float) -> None:
-    """Refuse a text that cannot be read within a time limit, before any of it is read.
-
-    Args:
-        sources: Files, folders, or - for standard input, whose size is unknown.
-        minutes: The time limit.
+    """Refuse a text that is too large for a time limit; - (standard input) counts as empty.
 
     Raises:
         CharlmError: a source does not exist, or the files are too large.
@@ -99,7 +90,7 @@ def check_reading(sources: Sequence[str], minutes: float) -> None:
 
 
 def timed_seconds(minutes: float) -> float:
-    """Return for how many seconds steps are timed if a command has a time limit."""
+    """Return for how many seconds to time steps within a time limit."""
     return min(TIMED_SECONDS, TIMED_SHARE * 60 * minutes)
 
 
@@ -111,19 +102,14 @@ def measure(
     session: Session,
     step_seconds: float = TIMED_SECONDS,
 ) -> Costs:
-    """Measure the costs of a run in a temporary folder, and set its engine back.
-
-    The engine then gives the same bytes as a new one.
+    """Measure the costs of a run on worker 0, and set its engine back to its first state.
 
     Args:
-        config: Every setting of the run; `training.parts` is a number.
+        config: Resolved config of the run.
         corpus: Text of the run.
-        engine: Engine of the run, in its first state.
-        session: The session of a `stop_on_signal` block; a signal interrupts this function.
+        engine: Engine in its first state, which then gives the same bytes as a new one.
+        session: Session of a `stop_on_signal` block.
         step_seconds: Longest time for steps; 0 = a single call of the engine after the first.
-
-    Returns:
-        The costs on worker 0, which all workers use.
 
     Raises:
         CharlmError: the temporary folder cannot be written.
@@ -198,7 +184,7 @@ def time_ngrams(corpus: Corpus, *, session: Session) -> float:
 
 
 def _time_steps(training: ActiveRun, seconds: float) -> float:
-    """Take up to TIMED_STEPS steps for some seconds, at least one call; return seconds per step."""
+    """Return the seconds of a step, from at least one call of the engine."""
     progress, clock = training.progress, training.session.clock
     workers = training.engine.workers
     first = progress.step
@@ -279,7 +265,7 @@ class Deadline:
         Args:
             settings: The section `training` of the config.
             schedule: Schedule of these settings.
-            step: Step of the run, more than 0 and less than its length.
+            step: Step of the run, after the first and before the last.
             is_evaluation: Whether the run has just been evaluated.
 
         """
@@ -298,14 +284,7 @@ class Deadline:
         return step + more, schedule.evaluations_until(step) + evaluations
 
     def lengthened(self, settings: TrainingConfig, engine: Engine, step: int) -> TrainingConfig:
-        """Return settings with as many more steps as fit, at least one.
-
-        Args:
-            settings: The section `training` of the config of a run.
-            engine: Engine of the run.
-            step: Step of the run.
-
-        """
+        """Return settings for a run at a step with as many more steps as fit, at least one."""
         schedule = make_schedule(settings, engine.batches)
         more, evaluations = self._fit(
             self._left, settings.evaluations, settings, schedule, step, most=MAX_STEPS - step
@@ -326,23 +305,12 @@ class Deadline:
         *,
         most: int,
     ) -> tuple[int, int]:
-        """Return how many more steps and evaluations fit into the time, at least one of each.
-
-        Args:
-            left: Seconds left.
-            evaluations: Largest number of evaluations.
-            settings: The section `training` of the config until now.
-            schedule: Schedule of these settings.
-            step: Step of the run.
-            most: Largest number of steps, not included.
-
-        """
+        """Return how many more steps (below `most`) and evaluations fit, at least one of each."""
         affordable = int(EVALUATION_SHARE * left / max(self._evaluation_seconds, 1e-9))
         evaluations = max(1, min(evaluations, affordable))
         left -= evaluations * self._evaluation_seconds
 
         def seconds(more: int) -> float:
-            """Return the time of some more steps."""
             longer = settings.with_steps(step + more)
             longer = longer.after(settings, at=step, total=schedule.total)
             return self._seconds(make_schedule(longer, schedule.batches), step)

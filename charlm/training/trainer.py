@@ -48,13 +48,8 @@ def train_run(
 ) -> Outcome:
     """Train a run that has begun, from its newest checkpoint to its end or a signal.
 
-    Args:
-        run: The run, whose folder this process owns.
-        engine: The engine of the run, in its first state.
-        engines: Factory for the engines of its teachers.
-        session: The caller's side of the training; signals are handled.
-        deadline: Time limit of the run; None = it takes all its steps.
-        text: What its evaluations read; None = open it now.
+    The engine is in its first state; `engines` makes the engines of teachers. The other arguments
+    are as for `loop.train`.
 
     Raises:
         CharlmError: a teacher cannot be trained, or `loop.train` raises it.
@@ -105,7 +100,7 @@ def time_teachers(
 ) -> float:
     """Return how many seconds the teachers of a run train, from a few timed steps; 0 = no teachers.
 
-    Arguments and errors are those of `measure` and `prepare`; `engines` makes a teacher's engine.
+    See `measure` and `prepare` for arguments and errors; `engines` makes a teacher's engine.
     """
     settings = config.training
     seeds = settings.used_teachers.seeds

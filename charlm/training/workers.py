@@ -1,4 +1,4 @@
-"""Workers that train a run together: what they exchange, and what must be equal on all of them.
+"""Workers that train a run together: the values that they exchange, and checks that they agree.
 
 Every worker runs the same program on its own copy of the text, and computes the gradients of its
 own rows of each batch. Worker 0 owns the run. The class here is a single worker;
@@ -60,12 +60,7 @@ class Workers:
 
         Each part has a core and at least MIN_ROWS rows, since products with few rows waste most of
         a core. Compared with parts of 32 rows, a core reaches 94% of the speed with 16 rows, 73%
-        with 8 and 51% with 4 (measured with 512 units). Cores without a part can do other work.
-
-        Args:
-            batch_size: Rows of a batch, over all workers.
-            cores: Number of cores of the machine, 1 or more.
-
+        with 8 and 51% with 4 (measured with 512 units).
         """
         return max(1, min(cores, batch_size // self.count // MIN_ROWS))
 
@@ -85,15 +80,14 @@ class Workers:
         return self.share(round(1e9 * seconds)) / 1e9
 
     def agree(self, *, step: int, count: int, signal: int) -> tuple[int, int]:
-        """Return how many steps all workers take next, and the signal that ends the run.
+        """Agree on the number of next steps (0 = end the run) and on a signal (0 = none).
 
-        Worker 0 decides, unless another worker has received a signal. The number of steps is 0 if
-        the run ends, the signal is 0 if there was none.
+        Worker 0 decides, unless another worker has received a signal.
 
         Args:
             step: Number of steps that this worker has taken.
-            count: Number of steps that it would take next; 0 = it would end the run.
-            signal: Number of a signal that it has received; 0 = none.
+            count: Number of next steps that it suggests.
+            signal: Number of a signal that it has received.
 
         Raises:
             CharlmError: the workers have taken different numbers of steps.
@@ -109,11 +103,7 @@ class Workers:
         return 0 if number else counts[0], number
 
     def check_same(self, config: Config, corpus: Corpus) -> None:
-        """Check that all workers have the same versions, text and settings.
-
-        Args:
-            config: Every setting; `training.parts` may differ.
-            corpus: The text.
+        """Check that all workers have the same versions, text and settings (except for parts).
 
         Raises:
             CharlmError: a worker differs from worker 0.
