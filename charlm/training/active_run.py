@@ -138,8 +138,8 @@ class ActiveRun:
         has_validation_text = self.text.ids is not None
         if settings.is_untrained and not has_validation_text:
             self._score_training_text()
-        has_known_weights = settings.initial_weights is not None and has_validation_text
-        if settings.is_untrained or has_known_weights:
+        has_initial_weights = settings.initial_weights is not None
+        if settings.is_untrained or (has_initial_weights and has_validation_text):
             self._note_evaluation(self._evaluate(self.network()))
         elif settings.keep_checkpoints:
             self.save()

@@ -97,7 +97,7 @@ class Checkpoint(NamedTuple):
 
 
 def save(folder: Path, checkpoint: Checkpoint, *, keeps_all: bool = False) -> None:
-    """Write a checkpoint into the folder, and keep all others, or only the newest KEPT.
+    """Write a checkpoint into the folder, and keep all earlier ones, or only the newest KEPT.
 
     Raises:
         CharlmError: the checkpoint cannot be written.

@@ -125,15 +125,11 @@ def estimate_costs(config: Config, text: TextFacts, *, slowness: float = 1.0) ->
 
 
 class MachineCosts:
-    """The costs of runs on this machine, measured, or estimated from other measurements.
+    """The costs of runs on this machine, measured, or estimated from other measurements."""
 
-    Args:
-        ngram_seconds: Time to count the n-grams of the text; None = estimate it.
-
-    """
-
-    def __init__(self, ngram_seconds: float | None = None) -> None:
-        self.ngram_seconds = ngram_seconds
+    def __init__(self) -> None:
+        self.ngram_seconds: float | None = None
+        """Time to count the n-grams of the text; None = estimate it."""
         self._measured: dict[str, Costs] = {}
         self._slowness = EXPECTED_SLOWNESS
 

@@ -56,9 +56,9 @@ READ_BYTES_PER_SECOND, COMPRESSION = 20_000_000, 4
 READING_SHARE = 0.25
 """Largest share of a time limit for reading text."""
 TOO_SHORT, TOO_LONG = 0.9, 1.03
-"""Expected time of the rest of a run, as a share of the time left, that an evaluation tolerates."""
+"""Bounds for the expected time of a run's rest, as a share of the time left, at an evaluation."""
 FAR_TOO_SHORT, FAR_TOO_LONG = 0.8, 1.15
-"""Shares that are tolerated between evaluations."""
+"""Wider bounds between evaluations."""
 MEASURED_SHARE = 0.05
 """Weight of the speed that was measured before the run, as a share of the time limit."""
 KEPT_SHARE = 0.3
@@ -225,7 +225,7 @@ class Deadline:
         self._work = self._elapsed / self.costs.step_seconds
 
     def _work_of(self, schedule: Schedule, first: int, last: int) -> float:
-        """Return the steps between two steps, converted to steps of `sequence_length`."""
+        """Return the work between two steps, in steps of `sequence_length`."""
         characters = schedule.characters(last) - schedule.characters(first)
         converted = characters / schedule.batches.characters_per_step
         return self.fixed_share * (last - first) + (1 - self.fixed_share) * converted

@@ -21,7 +21,7 @@ from charlm.training.schedule import make_schedule
 from charlm.training.session import Session
 from charlm.training.signals import Stopped
 from charlm.training.soft_targets import keeps_soft_targets
-from charlm.training.timing import TIMED_SECONDS, Deadline, measure
+from charlm.training.timing import Deadline, measure
 
 
 @contextlib.contextmanager
@@ -91,12 +91,7 @@ def _train_teacher(folder: Path, engines: EngineFactory, *, session: Session) ->
 
 
 def time_teachers(
-    config: Config,
-    corpus: Corpus,
-    engines: EngineFactory,
-    *,
-    session: Session,
-    step_seconds: float = TIMED_SECONDS,
+    config: Config, corpus: Corpus, engines: EngineFactory, *, session: Session
 ) -> float:
     """Return how many seconds the teachers of a run train, from a few timed steps; 0 = no teachers.
 
@@ -109,6 +104,6 @@ def time_teachers(
     silent = session.silent()
     teacher = resolve_teacher(config, corpus, seeds[0], engines=engines)
     engine = new_engine(teacher, corpus, engines, session=silent)
-    costs = measure(teacher, corpus, engine, session=silent, step_seconds=step_seconds)
+    costs = measure(teacher, corpus, engine, session=silent)
     steps = make_schedule(teacher.training, engine.batches).total
     return len(seeds) * (costs.start_seconds + costs.run_seconds(teacher.training, steps))

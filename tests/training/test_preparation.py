@@ -463,7 +463,9 @@ def test_the_time_of_n_grams_counts_only_for_a_run_that_learns_from_them(
     config = TINY.model_copy(
         update={"training": TINY.training.model_copy(update={"ngram_weight": weight})}
     )
-    assert MachineCosts(ngram_seconds=7.0)(config, FACTS).ngram_seconds == seconds
+    costs = MachineCosts()
+    costs.ngram_seconds = 7.0
+    assert costs(config, FACTS).ngram_seconds == seconds
 
 
 # A time limit
