@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
@@ -25,11 +24,19 @@ from charlm.training.timing import Deadline, measure
 
 
 @contextlib.contextmanager
-def own_run(path: Path | None, *, session: Session, **options: Any) -> Iterator[RunFolder]:
+def own_run(
+    path: Path | None, *, session: Session, text_name: str = "", may_continue: bool = False
+) -> Iterator[RunFolder]:
     """Own the folder of a run in a block, see `own_folder`; Stopped then names a kept run."""
     folder: RunFolder | None = None
     try:
-        with own_folder(path, clock=session.clock, on_event=session.on_event, **options) as folder:
+        with own_folder(
+            path,
+            text_name=text_name,
+            may_continue=may_continue,
+            clock=session.clock,
+            on_event=session.on_event,
+        ) as folder:
             yield folder
     except Stopped as stopped:
         if folder is not None and is_run(folder.path):
