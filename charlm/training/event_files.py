@@ -9,7 +9,6 @@ import re
 import struct
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -54,25 +53,13 @@ def new_event_file(folder: Path) -> Path:
     return folder / f"events.out.tfevents.{number:019}"
 
 
-@dataclass(frozen=True)
-class Record:
-    """A record of an event file."""
+def read_events(file: BinaryIO) -> Iterator[tuple[range, Event | None]]:
+    """Yield the events of an event file with the positions of their bytes; None for a damaged one.
 
-    span: range
-    """Positions of its bytes in the file."""
-    event: Event | None
-    """Event in the record; None if the record is damaged."""
-
-
-def read_records(file: BinaryIO) -> Iterator[Record]:
-    """Read the records of an event file, except an incomplete one at the end.
+    An incomplete record at the end is ignored.
 
     A record is the length of its data (8 bytes), a checksum of these bytes, the data, and its
     checksum. If the length is damaged, the rest of the file counts as one damaged record.
-
-    Args:
-        file: An event file, open at its beginning.
-
     """
     start = 0
     end = os.fstat(file.fileno()).st_size
@@ -80,14 +67,14 @@ def read_records(file: BinaryIO) -> Iterator[Record]:
         head = file.read(HEAD_BYTES)
         length, checksum = struct.unpack("<QI", head)
         if masked_crc32c(head[:8]) != checksum:
-            yield Record(range(start, end), None)
+            yield range(start, end), None
             return
         stop = start + HEAD_BYTES + length + CHECKSUM_BYTES
         if stop > end:
             return
         data = file.read(length)
         checksum = int.from_bytes(file.read(CHECKSUM_BYTES), "little")
-        yield Record(range(start, stop), _parse_event(data, checksum))
+        yield range(start, stop), _parse_event(data, checksum)
         start = stop
 
 
@@ -121,13 +108,13 @@ def cut_events(path: Path, *, step: int) -> int:
     kept: list[range] = []
     lost_bytes = 0
     with writing(path), path.open("rb") as file:
-        for record in read_records(file):
-            if record.event is None:
-                lost_bytes += len(record.span)
-            elif record.event.step > step:
+        for span, event in read_events(file):
+            if event is None:
+                lost_bytes += len(span)
+            elif event.step > step:
                 break
             else:
-                kept.append(record.span)
+                kept.append(span)
     keep_spans(path, kept)
     return lost_bytes
 
