@@ -1,1 +1,1 @@
-"""Training: the loop, its schedule, checkpoints, logs and validation. No TensorFlow: an engine takes the steps."""
+"""Training: the loop, its schedule, checkpoints, logs and evaluations, all without TensorFlow."""

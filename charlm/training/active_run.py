@@ -1,12 +1,11 @@
-"""A run in progress: how far it is, the steps that it takes, and what is recorded of it between them.
+"""A run in progress: its steps, and the logs, evaluations and checkpoints between them.
 
-How steps are grouped into calls of the engine depends on the clock; what they compute does not. Losses are checked one
-by one, so that this is repeatable too. Training losses are logged; at an evaluation, the network is
-scored, shown and saved.
+The clock decides how steps are grouped into calls of the engine, but never their results. Losses
+are checked one by one, so that the end of a diverged run is repeatable, too.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,8 +15,8 @@ from charlm.evaluation.baselines import NGRAM
 from charlm.evaluation.scoring import Difference, Score
 from charlm.events import Evaluated, LengthChanged, Saved, StepsTaken
 from charlm.network.model_file import TrainedModel
-from charlm.runs.folder import CHECKPOINTS, checkpoint_name
-from charlm.runs.run import Run, write_config
+from charlm.runs.folder import CHECKPOINTS, CORPUS, checkpoint_name
+from charlm.runs.run import Run, corpus_identity, write_config
 from charlm.training import saving
 from charlm.training.checkpoints import Progress
 from charlm.training.evaluating import (
@@ -25,6 +24,7 @@ from charlm.training.evaluating import (
     EVALUATED_CHARACTERS,
     DivergenceError,
     EvaluatedText,
+    Evaluation,
     evaluate,
     one_thread,
     recites,
@@ -37,11 +37,11 @@ from charlm.training.signals import Stopped
 from charlm.training.soft_targets import SoftTargets
 
 MAX_STEPS_PER_CALL = 10
-"""The most steps in one call of the engine: more would save no time."""
+"""Largest number of steps in a call of the engine; more would not be faster."""
 SECONDS_PER_CALL = 0.5
-"""If a call would take longer than this, it gets fewer steps, so that a signal is answered soon."""
+"""Longest time of a call with several steps, so that a signal is answered soon."""
 SAVE_SECONDS = 60.0
-"""The training between two checkpoints, at most."""
+"""Longest training time between two checkpoints."""
 
 
 @dataclass
@@ -57,93 +57,90 @@ class ActiveRun:
     log: RunLog
     progress: Progress
     difference: Difference | None = None
-    """How the last evaluation differs from the best one before it; None before the second evaluation."""
+    """Loss of the last evaluation minus the best loss before it; None before the second one."""
     best: Score | None = None
-    """The score of the best model so far; None = there is none."""
+    """Score of the best model so far, or None."""
     saved: tuple[int, int] | None = None
-    """The step and the evaluated step of the last checkpoint."""
+    """Step and evaluated step of the last checkpoint."""
     saved_seconds: float = 0.0
-    """How long the run had trained then."""
+    """Training time at the last checkpoint."""
     scoring_seconds: float = 0.0
-    """How long the last evaluation took to score the text and to generate one."""
+    """Time of the last evaluation for its score and its sample."""
     is_recited: bool = False
-    """Whether the last network that was evaluated recites its training text."""
+    """Whether the last evaluated network recites its training text."""
+
+    @property
+    def epochs(self) -> float:
+        """Number of passes over the training text."""
+        return self.schedule.epochs_of(self.progress.characters)
 
     def next_count(self, *, step_seconds: float) -> int:
-        """Return how many steps the next call of the engine takes: 1 or more, at most up to the next event.
+        """Return the number of steps for the next call, from 1 up to the next event.
 
-        Args:
-            step_seconds: How long one of the last call took; infinite = that is not known yet.
-
+        `step_seconds` is the time of a step in the last call; infinite = unknown.
         """
-        most = min(MAX_STEPS_PER_CALL, max(1, int(SECONDS_PER_CALL / step_seconds)))
-        return min(most, self.schedule.steps_to_next_event(self.progress.step))
+        count = min(MAX_STEPS_PER_CALL, max(1, int(SECONDS_PER_CALL / step_seconds)))
+        return min(count, self.schedule.steps_to_next_event(self.progress.step))
 
     def take_steps(self, count: int) -> list[float]:
-        """Take steps, and count them in `progress`; return the loss of each in nats per character.
-
-        Args:
-            count: What `next_count` has returned, here or on the machine that decides.
+        """Take steps up to the next event; return the loss of each in nats per character.
 
         Raises:
-            DivergenceError: the loss or the gradient norm of one of these steps is not finite.
+            DivergenceError: the loss or the gradient norm of a step is not finite.
 
         """
-        corpus, schedule, progress, soft = (
-            self.run.corpus,
-            self.schedule,
-            self.progress,
-            self.soft_targets,
-        )
+        schedule, progress = self.schedule, self.progress
         first = progress.step
         batches, epoch, window = schedule.place(first)
         positions = batches.positions(epoch=epoch, first=window, count=count, rows=self.engine.rows)
-        ids = corpus.split("train")[positions]
+        ids = self.run.corpus.split("train")[positions]
+        soft_targets = None
+        if self.soft_targets is not None:
+            soft_targets = np.asarray(self.soft_targets[positions[:, :-1]])
         metrics = self.engine.take_steps(
             np.asarray(ids, np.int32),
             schedule.rates(first, count),
             reset_state=schedule.resets_state_at(first),
-            soft_targets=None if soft is None else np.asarray(soft[positions[:, :-1]]),
+            soft_targets=soft_targets,
         )
         progress.step += count
         progress.characters += count * batches.characters_per_step
         progress.seconds += metrics.seconds
         progress.pending_losses += metrics.losses
         progress.last_norm = metrics.norms[-1]
-        for step, (loss, norm) in enumerate(
-            zip(metrics.losses, metrics.norms, strict=True), first + 1
-        ):
-            if not (math.isfinite(loss) and math.isfinite(norm)):
+        steps = zip(metrics.losses, metrics.norms, strict=True)
+        for step, (loss, norm) in enumerate(steps, first + 1):
+            if not math.isfinite(loss) or not math.isfinite(norm):
                 raise DivergenceError(
                     f"the loss is {loss} and the gradient norm {norm} at step {step:,}: {DIVERGED}"
                 )
         return metrics.losses
 
     def record(self) -> None:
-        """Log, evaluate and save if it is due at this step and not done yet.
+        """Log, evaluate and save if that is due at this step.
 
         Raises:
             CharlmError: training has diverged, or a file cannot be read or written.
 
         """
-        progress = self.progress
-        if self.schedule.logs_at(progress.step):
+        progress, schedule = self.progress, self.schedule
+        if schedule.logs_at(progress.step):
             self._log_steps()
-        if self.schedule.evaluates_at(progress.step):
+        if schedule.evaluates_at(progress.step):
             if progress.evaluated_step != progress.step:
                 self.evaluate()
         elif self.engine.workers.share(progress.seconds - self.saved_seconds >= SAVE_SECONDS):
             self.save()  # every worker has a part of the state
 
     def record_start(self) -> None:
-        """Evaluate step 0 if no step follows or its weights are another model's, else save it if all steps are kept."""
+        """Evaluate step 0 if the weights are another model's or no step follows, or save it."""
         settings = self.run.config.training
-        if settings.is_untrained and self.text.ids is None:
+        has_validation_text = self.text.ids is not None
+        if settings.is_untrained and not has_validation_text:
             self._score_training_text()
-        if settings.is_untrained or (
-            settings.initial_weights is not None and self.text.ids is not None
-        ):
-            self._note_evaluation(*self._evaluate(self.network()))
+        has_initial_weights = settings.initial_weights is not None
+        if settings.is_untrained or (has_initial_weights and has_validation_text):
+            self._note_evaluation(self._evaluate(self.network()))
         elif settings.keep_checkpoints:
             self.save()
 
@@ -156,50 +153,63 @@ class ActiveRun:
         self.log.log(self._position("train", score.nats_per_char))
 
     def evaluate(self) -> None:
-        """Evaluate and save; after a signal, leave the evaluation to the resumed run."""
+        """Evaluate and save; after a signal, only save: the resumed run will evaluate."""
         model = self.network()
         started = self.session.clock()
         try:
             with self.session.interruption.at_once():
-                found = self._evaluate(model)
+                evaluation = self._evaluate(model)
         except Stopped:
             self.session.interruption.withstand()
-            return self.save(model)
+            self.save(model)
+            return
         self.scoring_seconds = self.session.clock() - started
-        self._note_evaluation(*found)
+        self._note_evaluation(evaluation)
 
-    def _evaluate(self, model: TrainedModel) -> tuple[Score, TrainedModel, str]:
-        """Return what `evaluate` returns for the present network."""
-        return evaluate(
-            self.run, self.engine, model, self.text, train_nats=self.progress.train_nats
-        )
+    def _evaluate(self, model: TrainedModel) -> Evaluation:
+        train_nats = self.progress.train_nats
+        return evaluate(self.run, self.engine, model, self.text, train_nats=train_nats)
 
-    def _note_evaluation(self, score: Score, model: TrainedModel, sample: str) -> None:
-        """Log, show and save what an evaluation of the present network has found."""
-        progress, text = self.progress, self.text
+    def _note_evaluation(self, evaluation: Evaluation) -> None:
+        """Log, show and save the results of an evaluation of the present network."""
+        progress, text, model = self.progress, self.text, evaluation.model
         if self.run.config.training.until_recited:
             self.is_recited = recites(self.run, model)
-            if self.is_recited:
-                progress.best_nats = (
-                    None  # the network that recites the text is the best, whatever its loss is
-                )
-        is_best = self._note_score(score)
-        ngram_nats = text.baseline_nats.get(NGRAM)
+            if self.is_recited:  # the best network, whatever its loss
+                progress.best_nats = None
+        score = evaluation.score
+        if text.ids is not None:
+            self.log.log(self._position("validation", score.nats_per_char))
+        if self.best is not None:
+            self.difference = score.minus(self.best)
+        is_best = progress.compare(score.nats_per_char)
+        if is_best:
+            self.best = score
         with one_thread():
-            weights = self.engine.weights()
             show_evaluation(
-                self.log, model, text.windows, weights=weights, ngram_nats=ngram_nats, sample=sample
+                self.log,
+                model,
+                text.windows,
+                weights=self.engine.weights(),
+                ngram_nats=text.baseline_nats.get(NGRAM),
+                sample=evaluation.sample,
             )
         progress.evaluated_step = progress.step
         self.save(model)
-        self.session.on_event(self._evaluated(score, is_best=is_best, sample=sample))
+        has_train_nats = progress.step > 0 or text.ids is None
+        event = Evaluated(
+            step=progress.step,
+            total=self.schedule.total,
+            train_nats=progress.train_nats if has_train_nats else None,
+            validation_nats=None if text.ids is None else score.nats_per_char,
+            is_best=is_best,
+            sample=evaluation.sample,
+            left_seconds=self._left_seconds,
+        )
+        self.session.on_event(event)
 
     def change_length(self, steps: int, evaluations: int) -> None:
-        """Give the run another length from here on, and record that in its config.
-
-        Args:
-            steps: The length of the whole run, more than the steps taken.
-            evaluations: The evaluations of the whole run.
+        """Change the length and evaluations of the run, and record that in its config.
 
         Raises:
             CharlmError: the config cannot be written.
@@ -209,104 +219,81 @@ class ActiveRun:
         settings = self.run.config.training
         longer = settings.with_steps(steps).model_copy(update={"evaluations": evaluations})
         settings = longer.after(settings, at=self.progress.step, total=before)
-        self.run = replace(
-            self.run, config=self.run.config.model_copy(update={"training": settings})
-        )
-        write_config(self.run.folder, self.run.config)
+        config = self.run.config.model_copy(update={"training": settings})
+        self.run = replace(self.run, config=config)
+        write_config(self.run.folder, config)
         self.schedule = make_schedule(settings, self.engine.batches)
         self.session.on_event(LengthChanged(before, steps))
 
-    def network(self) -> TrainedModel:
-        """Return a copy of the present network, without a score."""
-        return saving.network(self.run, self.engine, self.schedule, self.progress)
+    def network(self, *, score: Mapping[str, Any] | None = None) -> TrainedModel:
+        """Return a copy of the present network, with its score, if known, as in a model file."""
+        facts: dict[str, Any] = {"step": self.progress.step, "epoch": self.epochs}
+        facts[CORPUS] = corpus_identity(self.run.corpus)
+        if score is not None:
+            facts["score"] = score
+        return TrainedModel(
+            parameters=self.engine.parameters(),
+            vocabulary=self.run.corpus.vocabulary,
+            config=self.run.config.model_dump(mode="json"),
+            facts=facts,
+        )
 
     def save(self, model: TrainedModel | None = None) -> None:
-        """Save the run with its present network, unless nothing has happened since it was saved."""
-        if self.saved != (self.progress.step, self.progress.evaluated_step):
-            saving.save(self.run, self.engine, self.log, model or self.network(), self.progress)
-            self.note_saved()
-            path = self.run.folder / CHECKPOINTS / checkpoint_name(self.progress.step)
-            self.session.on_event(Saved(self.progress.step, path))
+        """Save the run with its present network, unless it is saved already."""
+        progress = self.progress
+        if self.saved == (progress.step, progress.evaluated_step):
+            return
+        saving.save(self.run, self.engine, self.log, model or self.network(), progress)
+        self.note_saved()
+        path = self.run.folder / CHECKPOINTS / checkpoint_name(progress.step)
+        self.session.on_event(Saved(progress.step, path))
 
     def note_saved(self) -> None:
-        """Note that the run is saved as it is."""
+        """Record that the present state of the run is saved."""
         self.saved = self.progress.step, self.progress.evaluated_step
         self.saved_seconds = self.progress.seconds
 
     @property
-    def left_seconds(self) -> float:
-        """Expected time for the rest of the run, evaluations included."""
+    def _left_seconds(self) -> float:
+        """Expected time for the rest of the run, with its evaluations."""
         done = self.progress.characters
         left = self.schedule.characters(self.schedule.total) - done
         return self.progress.elapsed_seconds / max(done, 1) * left
 
     def steps_taken(self, losses: Sequence[float]) -> StepsTaken:
-        """Return the event after some steps.
-
-        Args:
-            losses: The loss of each of these steps, in nats per character.
-
-        """
+        """Return the event after steps with some losses in nats per character."""
         progress = self.progress
         return StepsTaken(
             step=progress.step,
             losses=tuple(losses),
             total=self.schedule.total,
             characters_per_second=progress.characters / max(progress.seconds, 1e-9),
-            left_seconds=self.left_seconds,
-        )
-
-    def _evaluated(self, score: Score, *, is_best: bool, sample: str) -> Evaluated:
-        """Return the event after an evaluation."""
-        progress = self.progress
-        has_train_nats = progress.step > 0 or self.text.ids is None
-        return Evaluated(
-            step=progress.step,
-            total=self.schedule.total,
-            train_nats=progress.train_nats if has_train_nats else None,
-            validation_nats=None if self.text.ids is None else score.nats_per_char,
-            is_best=is_best,
-            sample=sample,
-            left_seconds=self.left_seconds,
+            left_seconds=self._left_seconds,
         )
 
     def _log_steps(self) -> None:
         """Log the steps since the last line, if there are any."""
-        progress, schedule = self.progress, self.schedule
+        progress = self.progress
         if not progress.pending_losses:
             return
         progress.train_nats = float(np.mean(progress.pending_losses))
         characters = progress.characters - progress.logged_characters
-        self.log.log(
-            {
-                **self._position("train", progress.train_nats),
-                "learning_rate": float(schedule.rates(progress.step - 1, 1)[0]),
-                "gradient_norm": progress.last_norm,
-                "characters_per_second": characters
-                / max(progress.seconds - progress.logged_seconds, 1e-9),
-            }
-        )
+        seconds = max(progress.seconds - progress.logged_seconds, 1e-9)
+        line = self._position("train", progress.train_nats)
+        line["learning_rate"] = float(self.schedule.rates(progress.step - 1, 1)[0])
+        line["gradient_norm"] = progress.last_norm
+        line["characters_per_second"] = characters / seconds
+        self.log.log(line)
         progress.pending_losses = []
         progress.logged_seconds = progress.seconds
         progress.logged_characters = progress.characters
-
-    def _note_score(self, score: Score) -> bool:
-        """Log the score of this step, and return whether it is the best so far."""
-        if self.text.ids is not None:
-            self.log.log(self._position("validation", score.nats_per_char))
-        if self.best is not None:
-            self.difference = score.minus(self.best)
-        is_best = self.progress.compare(score.nats_per_char)
-        if is_best:
-            self.best = score
-        return is_best
 
     def _position(self, split: str, nats: float) -> dict[str, Any]:
         """Return the fields that every line of metrics.jsonl has."""
         progress = self.progress
         return {
             "step": progress.step,
-            "epoch": self.schedule.epochs_of(progress.characters),
+            "epoch": self.epochs,
             "characters": progress.characters,
             "seconds": progress.seconds,
             "split": split,

@@ -1,9 +1,9 @@
-"""The exact state of a run, saved and restored: everything that decides how training continues.
+"""Checkpoints: the exact state of a run, so that a resumed run continues to the bit.
 
-A checkpoint is the model file of a step, checkpoints/step-N.safetensors, with more tensors (optimizer slots, random
-seeds, hidden state, trained weights where the model is their average) and the field `training` (`Facts`). The newest
-two are kept, or all. If one is damaged, the one before it is used, and the user is told. One that cannot be read may
-still be sound, so it is never skipped: the steps after the one before it would be lost.
+A checkpoint is a model file, checkpoints/step-N.safetensors, with more tensors (optimizer slots,
+random seeds, hidden state, and the trained weights if the model has their average) and the field
+`training` (`Facts`). A damaged checkpoint is skipped. One that cannot be read is not: it may be
+undamaged, and its steps would be lost.
 """
 
 import math
@@ -21,9 +21,9 @@ from charlm.storage import UnreadableError, write_file, writing
 from charlm.training.interface import Shapes
 
 MAX_COUNT = 1 << 53
-"""The largest count: a float holds every smaller one exactly."""
+"""Largest count; a float is exact up to it."""
 KEPT = 2
-"""The number of checkpoints that are kept."""
+"""Number of checkpoints that a run keeps."""
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Seconds = Annotated[float, Field(ge=0)]
 
@@ -33,59 +33,56 @@ class _Fields(BaseModel):
 
 
 class Progress(_Fields):
-    """How far a run is; the only state of the training loop that is resumed. One that is missing has its default."""
+    """The progress of a run, the only state of the training loop that is resumed."""
 
     step: Count = 0
-    """The number of steps taken."""
+    """Number of steps taken."""
     characters: Count = 0
-    """The number of characters that these steps read, over all streams, repetitions counted."""
+    """Number of characters read, over all streams and epochs."""
     seconds: Seconds = 0.0
-    """The time of training alone, without evaluation and start-up."""
+    """Training time without evaluations and start-up."""
     elapsed_seconds: Seconds = 0.0
-    """The time since the first step, evaluations included, over all resumptions."""
+    """Time since the first step with evaluations, over all sessions."""
     best_nats: float | None = None
-    """The lowest loss on the validation text so far, in nats per character."""
+    """Lowest validation loss so far, in nats per character."""
     best_step: Count = 0
-    """The step of that loss."""
+    """Step of the lowest validation loss."""
     evaluations: Count = 0
-    """The number of evaluations so far."""
+    """Number of evaluations."""
     evaluations_without_best: Count = 0
-    """The number of evaluations since that loss."""
+    """Number of evaluations since the best one."""
     evaluated_step: Count = 0
-    """The step of the last complete evaluation; one that a signal cut short is repeated on resume."""
+    """Step of the last complete evaluation; a resumed run repeats an interrupted evaluation."""
     pending_losses: list[float] = []
-    """The losses of the steps since the last log line, in nats per character."""
+    """Losses of the steps since the last log line, in nats per character."""
     train_nats: float = 0.0
-    """The training loss of the last log line, in nats per character."""
+    """Training loss of the last log line, in nats per character."""
     last_norm: float = 0.0
-    """The gradient norm of the last step, before clipping."""
+    """Gradient norm of the last step, before clipping."""
     logged_seconds: Seconds = 0.0
-    """`seconds` at the last log line."""
+    """Value of `seconds` at the last log line."""
     logged_characters: Count = 0
-    """`characters` at the last log line."""
+    """Value of `characters` at the last log line."""
 
     def compare(self, nats: float) -> bool:
-        """Note an evaluation at this step, and return whether its loss is the best so far.
-
-        Args:
-            nats: The loss in nats per character; if it is not finite, it is never the best.
-
-        """
+        """Record an evaluation, and return whether its loss is finite and the best so far."""
         self.evaluations += 1
         is_best = math.isfinite(nats) and (self.best_nats is None or nats < self.best_nats)
         if is_best:
-            self.best_nats, self.best_step, self.evaluations_without_best = nats, self.step, 0
+            self.best_nats = nats
+            self.best_step = self.step
+            self.evaluations_without_best = 0
         else:
             self.evaluations_without_best += 1
         return is_best
 
 
 class Facts(_Fields):
-    """What a checkpoint says beside its model."""
+    """The fields of a checkpoint that its model does not have."""
 
     versions: dict[str, str | None]
-    """Of charlm and its dependencies that wrote this; for the reader, never checked. None = missing. And `kernel`, the
-    SHA-256 of the compiled library, since a resume with another one says so."""
+    """Versions of charlm and its dependencies, for information; None = not installed. The entry
+    `kernel` is the SHA-256 of the compiled library: a resume reports a different one."""
     progress: Progress
 
 
@@ -93,86 +90,72 @@ class Checkpoint(NamedTuple):
     """The state of a run after a step."""
 
     model: TrainedModel
-    """The network of the step, with the settings and the text of the run."""
+    """Network of the step, with the settings and the text of the run."""
     tensors: Tensors
-    """The state of the engine, the weights of the model included."""
+    """State of the engine, with the weights of the model."""
     facts: Facts
 
 
 def save(folder: Path, checkpoint: Checkpoint, *, keeps_all: bool = False) -> None:
-    """Write the checkpoint of a step, and remove all but the newest.
-
-    Args:
-        folder: The checkpoints of a run; it is made if it is missing.
-        checkpoint: The state to write; it replaces one of the same step.
-        keeps_all: Whether all checkpoints stay, or the newest KEPT alone.
+    """Write a checkpoint into the folder, and keep all earlier ones, or only the newest KEPT.
 
     Raises:
         CharlmError: the checkpoint cannot be written.
         ValueError: a number in the progress is not finite.
 
     """
+    step = checkpoint.facts.progress.step
     training = checkpoint.facts.model_dump(mode="json")
     data = model_bytes(checkpoint.model, tensors=checkpoint.tensors, training=training)
     with writing(folder):
         folder.mkdir(exist_ok=True)
-        write_file(folder / checkpoint_name(checkpoint.facts.progress.step), data)
-    remove_others(folder, checkpoint.facts.progress.step, keeps_all=keeps_all)
+        write_file(folder / checkpoint_name(step), data)
+    remove_others(folder, step, keeps_all=keeps_all)
 
 
 def restore(
     folder: Path, *, on_event: OnEvent = ignore, shapes: Shapes | None = None
 ) -> Checkpoint:
-    """Return the newest undamaged checkpoint.
-
-    Args:
-        folder: The checkpoints of a run.
-        on_event: Called with CheckpointSkipped for each damaged checkpoint.
-        shapes: The shapes that the tensors must have, by name; None = any.
+    """Return the newest undamaged checkpoint, whose tensors must have some shapes (None = any).
 
     Raises:
-        CharlmError: there is no undamaged checkpoint, or the newest has tensors of other shapes; the one before it
-            would not do either.
-        UnreadableError: a checkpoint cannot be read, so that it is not known whether it is damaged.
+        CharlmError: there is no undamaged checkpoint, or the newest has tensors of other shapes.
+        UnreadableError: a checkpoint cannot be read, so it is unknown whether it is damaged.
 
     """
-    for path in (folder / checkpoint_name(step) for step in saved_steps(folder)):
+    for step in saved_steps(folder):
+        path = folder / checkpoint_name(step)
         try:
-            found = _read(path)
+            checkpoint = _read(path)
         except UnreadableError:
             raise
         except CharlmError as error:
             on_event(CheckpointSkipped(str(error)))
             continue
-        if (
-            shapes is not None
-            and {name: tensor.shape for name, tensor in found.tensors.items()} != shapes
-        ):
+        tensor_shapes = {name: tensor.shape for name, tensor in checkpoint.tensors.items()}
+        if shapes is not None and tensor_shapes != shapes:
             raise CharlmError(
-                f"{path}: the checkpoint is of another network, optimizer or batch size: to resume the run, leave "
-                f"model, training.optimizer.name and training.batch_size as they were"
+                f"{path}: the checkpoint does not fit the settings; to resume the run, undo "
+                f"changes of model, training.optimizer.name and training.batch_size"
             )
-        return found
+        return checkpoint
     raise CharlmError(f"{folder}: no undamaged checkpoint to continue from; start a new run")
 
 
 def remove_others(folder: Path, step: int, *, keeps_all: bool) -> None:
-    """Remove the checkpoints of later steps, and all but the newest up to this one.
-
-    Args:
-        folder: The checkpoints of a run.
-        step: That of the run.
-        keeps_all: Whether all checkpoints stay, or the newest KEPT alone.
+    """Keep the checkpoints up to a step, or only the newest KEPT of them, and remove the others.
 
     Raises:
-        CharlmError: one cannot be removed.
+        CharlmError: a checkpoint cannot be removed.
 
     """
     steps = saved_steps(folder)
-    kept = [earlier for earlier in steps if earlier <= step][: None if keeps_all else KEPT]
+    kept = [earlier for earlier in steps if earlier <= step]
+    if not keeps_all:
+        kept = kept[:KEPT]
     with writing(folder):
-        for other in set(steps).difference(kept):
-            (folder / checkpoint_name(other)).unlink(missing_ok=True)
+        for removed in set(steps).difference(kept):
+            (folder / checkpoint_name(removed)).unlink(missing_ok=True)
 
 
 def _read(path: Path) -> Checkpoint:
@@ -181,6 +164,7 @@ def _read(path: Path) -> Checkpoint:
         facts = Facts.model_validate(fields.get("training"))
     except ValidationError as error:
         raise CharlmError(f"{path}: damaged: training: {explain(error, Facts)}") from None
-    if path.name != checkpoint_name(facts.progress.step):
-        raise CharlmError(f"{path}: damaged: it is of step {facts.progress.step:,}")
+    step = facts.progress.step
+    if path.name != checkpoint_name(step):
+        raise CharlmError(f"{path}: damaged: it belongs to step {step:,}")
     return Checkpoint(model, tensors, facts)

@@ -1,4 +1,4 @@
-"""Check that a command which may continue a run has the text and the settings of that run."""
+"""Checks that a command which may continue a run names its text and its settings."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,32 +14,24 @@ from charlm.text.identity import check_same_text
 from charlm.training.decision import UserSettings
 
 NOT_COMPARED = ("recipe", "corpus.", "training.initial_weights", "training.earlier_lengths")
-"""Settings that are compared in another way, or not at all, by how their keys begin."""
+"""Beginnings of the keys that are compared differently, or not at all."""
 
 
 def check_same_run(
     run: Run, sources: Sequence[str], user: UserSettings, init: InitialModel | None
 ) -> None:
-    """Check that a command names the text, the settings and the initial weights that a run has.
+    """Check that a command names the text, the settings and the initial weights of a run.
 
-    Settings that a resume may change are not compared, nor are those that were decided when the run began.
-
-    Args:
-        run: The run.
-        sources: The text that the command names.
-        user: What else the command gives.
-        init: The model whose weights the command names as initial weights.
+    Settings that a resume may change, or that were decided when the run began, may differ.
 
     Raises:
-        CharlmError: something differs; the message names it, and what the run has.
+        CharlmError: something differs.
 
     """
     check_same_text(sources, run.corpus, owner=run.folder)
     weights = None if init is None else init.sha256
     if run.config.training.initial_weights != weights:
-        begun = (
-            "with random weights" if weights is not None else "with the weights of another model"
-        )
+        begun = "with random weights" if init else "with the weights of another model"
         raise CharlmError(
             f"{run.folder}: the run began {begun}; name the same initial weights, or another folder"
         )
@@ -47,18 +39,18 @@ def check_same_run(
         user = replace(user, architecture=init.model.architecture.settings())
     config = user.config_of(run.config) if user.recipe is None else user.config(user.recipe)
     resolve_corpus_settings(run.corpus, config.corpus)
-    for key, wanted, found in differences(config, run.config):
-        is_compared = not key.startswith(NOT_COMPARED) and not is_resumable(key)
-        if is_compared and not _is_decided(key, wanted, found):
-            raise CharlmError(
-                f"{key}: found {show_value(wanted)}, but the run in {run.folder} has {show_value(found)}; give the "
-                f"same settings, or name another folder"
-            )
+    for key, wanted, present in differences(config, run.config):
+        if key.startswith(NOT_COMPARED) or is_resumable(key) or _is_decided(key, wanted, present):
+            continue
+        raise CharlmError(
+            f"{key}: found {show_value(wanted)}, but the run in {run.folder} has "
+            f"{show_value(present)}; give the same settings, or name another folder"
+        )
 
 
-def _is_decided(key: str, given: Any, found: Any) -> bool:
-    """Return whether the value that a run has follows from a given value when the run begins."""
-    match key, given, found:
+def _is_decided(key: str, wanted: Any, present: Any) -> bool:
+    """Return whether a run that begins with the wanted value may end up with the present one."""
+    match key, wanted, present:
         case "training.parts", None, _:
             return True
         case "training.precision" | "training.kernel", "auto", _:
@@ -71,6 +63,6 @@ def _is_decided(key: str, given: Any, found: Any) -> bool:
 
 
 def new_settings(config: Config, user: UserSettings) -> dict[str, Any]:
-    """Return the given settings that differ from a run and that a resume may change, by dotted keys."""
+    """Return the user's settings that change a run and may do so, by dotted keys."""
     changes = differences(config, user.config_of(config))
     return {key: new for key, _, new in changes if is_resumable(key)}

@@ -1,4 +1,4 @@
-"""What the parts of a run cost on this machine: estimated, or as `charlm.training.timing` has measured them."""
+"""The cost of each part of a run on this machine, estimated or measured by `timing`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,12 +9,14 @@ from charlm.text.corpus import Corpus
 from charlm.training.schedule import mean_growth
 
 EVALUATION_SHARE = 0.2
-"""The largest share of a time limit that evaluations take, if there are more than FEWEST_EVALUATIONS."""
-FEWEST_EVALUATIONS = 1
+"""Largest share of a time limit for evaluations; there is at least one in any case."""
 MAX_STEPS = 1_000_000_000
-"""The largest number of steps that a config takes."""
+"""Largest number of steps that a config accepts."""
 EXPECTED_SLOWNESS = 1.2
-"""How many times as long as on the processor of `estimate_costs` a machine is expected to take, before it is timed."""
+"""Expected time of an unmeasured machine, relative to the processor of `estimate_costs`."""
+CHARACTER_SECONDS, STEP_SECONDS = 7.3e-12, 1.7e-10
+"""Seconds of a step per weight on two cores of an AMD EPYC (Zen 5): for each character read, and,
+with Muon, for each character of one stream, since Muon's work does not grow with the streams."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class TextFacts:
     vocabulary: int
     """Number of ids."""
     is_memorized: bool = False
-    """Whether a network is to recite the text, which then has no validation part."""
+    """Whether a network should learn to recite the text, which then has no validation part."""
 
     @classmethod
     def of(cls, corpus: Corpus, *, is_memorized: bool = False) -> "TextFacts":
@@ -39,72 +41,70 @@ class TextFacts:
 
 @dataclass(frozen=True)
 class Costs:
-    """How long each part of a run takes on this machine, in seconds."""
+    """The time that each part of a run takes on this machine, in seconds."""
 
     step_seconds: float
-    """One step of `sequence_length` characters in each stream, with the reading of its windows."""
+    """Time of one step with windows of `sequence_length` characters."""
     evaluation_seconds: float
-    """One evaluation, with its sample, logs and checkpoint."""
+    """Time of one evaluation, with its sample, logs and checkpoint."""
     start_seconds: float = 0.0
-    """Building the engine, and its first call."""
+    """Time to build the engine and to call it once."""
     end_seconds: float = 0.0
-    """What follows the last evaluation: choosing the sampling temperature."""
+    """Time to choose the sampling temperature after the last evaluation."""
     teacher_seconds: float = 0.0
-    """The teachers that the run trains first; 0 = there are none."""
+    """Time to train the teachers of the run."""
     ngram_seconds: float = 0.0
-    """Counting the n-grams that the run learns from; 0 = there are none."""
+    """Time to count the n-grams that the run learns from."""
+
+    def seconds_without_evaluations(self, settings: TrainingConfig, steps: int) -> float:
+        """Return the time of a run after its start, without its evaluations."""
+        training = steps * self._mean_step_seconds(settings)
+        return self.teacher_seconds + self.ngram_seconds + training + self.end_seconds
 
     def run_seconds(self, settings: TrainingConfig, steps: int) -> float:
-        """Return how long a run of some steps takes after its start."""
-        training = steps * self._mean_step_seconds(settings)
+        """Return the time of a run after its start."""
         evaluations = min(steps, settings.evaluations) * self.evaluation_seconds
-        return self.teacher_seconds + self.ngram_seconds + training + evaluations + self.end_seconds
+        return self.seconds_without_evaluations(settings, steps) + evaluations
 
     def steps_within(self, settings: TrainingConfig, seconds: float) -> int:
-        """Return the most steps, with all evaluations, that take at most `seconds`; 0 = not even one."""
-        left = (
-            seconds - self.run_seconds(settings, 0) - settings.evaluations * self.evaluation_seconds
-        )
+        """Return the most steps that fit into some seconds with all evaluations, 0 or more."""
+        fixed_seconds = self.seconds_without_evaluations(settings, 0)
+        left = seconds - fixed_seconds - settings.evaluations * self.evaluation_seconds
         return min(MAX_STEPS, max(0, int(left / self._mean_step_seconds(settings))))
 
+    def evaluations_within(self, settings: TrainingConfig, seconds: float) -> int:
+        """Return how many of its evaluations a run of some seconds has time for, 1 or more."""
+        left = seconds - self.seconds_without_evaluations(settings, 0)
+        affordable = int(EVALUATION_SHARE * left / max(self.evaluation_seconds, 1e-9))
+        return max(1, min(settings.evaluations, affordable))
+
     def _mean_step_seconds(self, settings: TrainingConfig) -> float:
-        """Return how long a step takes on average, if windows grow."""
+        """Return the mean time of a step, which differs from `step_seconds` if windows grow."""
         fixed = fixed_share(settings)
         return self.step_seconds * (fixed + (1 - fixed) * mean_growth(settings))
 
-    def evaluations_within(self, settings: TrainingConfig, seconds: float) -> int:
-        """Return how many evaluations a run of some seconds has: fewer if they would take too large a share."""
-        left = EVALUATION_SHARE * (seconds - self.run_seconds(settings, 0))
-        affordable = int(left / max(self.evaluation_seconds, 1e-9))
-        fewest = min(FEWEST_EVALUATIONS, settings.evaluations)
-        return max(fewest, min(settings.evaluations, affordable))
-
 
 CostsOf = Callable[[Config, TextFacts], Costs]
-"""Returns what a run of a config costs on this machine, measured or estimated."""
-
-
-CHARACTER_SECONDS, STEP_SECONDS = 7.3e-12, 1.7e-10
-"""Seconds of a step on two cores of an AMD EPYC (Zen 5): for each weight and character that it reads; and for each
-weight and character of one stream, which Muon takes for any number of streams."""
+"""Function that returns the costs of a run on this machine, measured or estimated."""
 
 
 def fixed_share(settings: TrainingConfig) -> float:
-    """Return the share of a step's time that does not depend on how many characters the step reads, 0 to 1."""
+    """Return the share of a step's time that is independent of its characters, 0 to 1."""
     if settings.optimizer.name != "muon":
         return 0.0
     return STEP_SECONDS / (STEP_SECONDS + CHARACTER_SECONDS * settings.batch_size)
 
 
 def estimate_costs(config: Config, text: TextFacts, *, slowness: float = 1.0) -> Costs:
-    """Estimate what a run costs before anything is timed.
+    """Estimate the costs of a run before anything is timed.
 
-    The factors were measured with four recipes and batches of 16 to 128: they are within a third of every measurement.
+    The factors were fitted to four recipes with batches of 16 to 128, and are within a third of
+    every measurement.
 
     Args:
         config: Every setting of the run.
         text: The size of its text.
-        slowness: How many times as long as on that processor everything takes.
+        slowness: Time that this machine takes, relative to the processor that was measured.
 
     """
     settings = config.training
@@ -112,48 +112,44 @@ def estimate_costs(config: Config, text: TextFacts, *, slowness: float = 1.0) ->
     characters = settings.batch_size * settings.sequence_length
     per_character = weights * (CHARACTER_SECONDS + STEP_SECONDS / settings.batch_size)
     evaluated = min(text.validation, 200_000)
+    chooses_temperature = config.sampling.chooses_temperature
+    end_seconds = 0.3 + 1e-6 * weights if chooses_temperature else 0.0
     ngram_seconds = 1.5e-7 * text.training * text.vocabulary if settings.ngram_weight else 0.0
     return Costs(
         step_seconds=slowness * characters * per_character,
         evaluation_seconds=slowness * (0.15 + 5.5e-12 * weights * evaluated),
         start_seconds=slowness * 3.0,
-        end_seconds=slowness * (0.3 + 1e-6 * weights)
-        if config.sampling.chooses_temperature
-        else 0.0,
+        end_seconds=slowness * end_seconds,
         ngram_seconds=slowness * ngram_seconds,
     )
 
 
 class MachineCosts:
-    """The costs of runs on this machine: as measured, or estimated and scaled by what was measured.
+    """The costs of runs on this machine, measured, or estimated from other measurements."""
 
-    Args:
-        ngram_seconds: How long it takes to count the n-grams of the text; None = estimate that too.
-
-    """
-
-    def __init__(self, ngram_seconds: float | None = None) -> None:
-        self.ngram_seconds = ngram_seconds
+    def __init__(self) -> None:
+        self.ngram_seconds: float | None = None
+        """Time to count the n-grams of the text; None = estimate it."""
         self._measured: dict[str, Costs] = {}
         self._slowness = EXPECTED_SLOWNESS
 
     def __call__(self, config: Config, text: TextFacts) -> Costs:
-        """Return the costs of a run of a config."""
+        """Return the costs of a run."""
         estimated = estimate_costs(config, text, slowness=self._slowness)
-        found = self._measured.get(_identity(config), estimated)
-        ngram_seconds = (
-            estimated.ngram_seconds if self.ngram_seconds is None else self.ngram_seconds
-        )
-        return replace(found, ngram_seconds=ngram_seconds if config.training.ngram_weight else 0.0)
+        costs = self._measured.get(_identity(config), estimated)
+        ngram_seconds = estimated.ngram_seconds
+        if config.training.ngram_weight and self.ngram_seconds is not None:
+            ngram_seconds = self.ngram_seconds
+        return replace(costs, ngram_seconds=ngram_seconds)
 
     def note(self, config: Config, text: TextFacts, costs: Costs) -> None:
-        """Note what was measured for a config whose engine has started; other recipes are estimated from it."""
+        """Record measured costs of a config whose engine has started; they scale the estimates."""
         self._measured[_identity(config)] = replace(costs, start_seconds=0.0)
         self._slowness = costs.step_seconds / estimate_costs(config, text).step_seconds
 
 
 def _identity(config: Config) -> str:
-    """Return what the costs of a step and an evaluation depend on, as a text."""
+    """Return a text of the settings that decide the time of a step and an evaluation."""
     network = config.model.model_dump_json()
     training = config.training
     return f"{network} {training.batch_size} {training.sequence_length} {training.optimizer.name}"

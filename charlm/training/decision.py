@@ -1,9 +1,10 @@
-"""How a run is trained: one decision, which `train`, `plan`, `tune` and teachers share.
+"""The decision on how a run is trained, shared by `train`, `plan`, `tune` and teachers.
 
-`decide` chooses the recipe, the length, the number of evaluations and the precision from the size of the text, what the
-user gave, the time limit and the costs on this machine. It reads no text, trains nothing and looks at no clock.
+`decide` chooses the recipe, the length, the number of evaluations and the precision. It needs the
+size of the text, the user's settings, the time limit and the costs on this machine. It reads no
+text, trains nothing and uses no clock.
 
-The rule for a time limit comes from a measured grid: tests/bench/grid.py, docs/recipes.md.
+The choice of a recipe for a time limit was measured, see tests/bench/grid.py and docs/recipes.md.
 """
 
 import math
@@ -24,102 +25,97 @@ from charlm.training.soft_targets import DTYPE, MEMORY_SHARE
 from charlm.wording import counted
 
 MEMORIZED_CHARACTERS = 2_000
-"""A shorter text can only be memorised."""
+"""Length below which a text can only be memorised."""
 FEWEST_CHARACTERS = 20
-"""A shorter text is not trained on: there is nothing to learn."""
+"""Length below which a text is refused, since a network can learn nothing from it."""
 NGRAM_SHARE = 0.2
-"""The largest share of a time limit in which n-grams are counted; n-grams that take longer are left out."""
+"""Largest share of a time limit for counting n-grams; if that is too short, they are left out."""
 USED_SHARE = 0.96
-"""The share of a time limit that is planned for; the rest is for what is not measured, such as the end of the process.
-"""
+"""Share of a time limit that is planned; the rest is for unmeasured work, such as the exit."""
 FEW_STEPS = 200
-"""With fewer steps, a network learns little more than how often each character occurs."""
+"""Number of steps that a network needs to learn more than how frequent each character is."""
 
 
 @dataclass(frozen=True)
 class UserSettings:
-    """Recipe, settings and time limit that the user has chosen; all are kept, except for n-grams that do not fit into the time or the memory."""
+    """Recipe, settings and time limit that the user has chosen.
+
+    All are kept, except for n-grams that a chosen recipe has no time or memory for.
+    """
 
     recipe: str | None = None
-    """Name or file of a recipe; None = the decision chooses one."""
+    """Name or file of a recipe; None = choose one."""
     overrides: Mapping[str, Any] = field(default_factory=dict)
-    """Settings that replace those of the recipe, by sections as in a YAML file."""
+    """Settings that replace the values in the recipe, nested by section as in a YAML file."""
     architecture: Mapping[str, Any] = field(default_factory=dict)
-    """Settings of the network whose weights training begins with, by dotted keys; empty = random weights."""
+    """Settings of the network with the initial weights, by dotted keys; empty = random weights."""
     minutes: float | None = None
-    """The time limit of the whole command, in minutes."""
+    """Time limit of the whole command."""
+
+    @property
+    def training(self) -> Mapping[str, Any]:
+        """The section `training` of the overrides; empty if it is missing or not valid."""
+        training = self.overrides.get("training")
+        return training if isinstance(training, Mapping) else {}
 
     @property
     def length_key(self) -> str | None:
-        """The setting that gives the length of the run; None if no setting does."""
-        training = self.overrides.get("training")
-        if not isinstance(training, Mapping):
-            return None
-        return next(
-            (f"training.{name}" for name in ("epochs", "steps") if training.get(name) is not None),
-            None,
-        )
-
-    def sets(self, key: str) -> bool:
-        """Return whether a setting of the section `training` is among the overrides."""
-        training = self.overrides.get("training")
-        return isinstance(training, Mapping) and key in training
+        """Key of the override that gives the length of the run, or None."""
+        for name in ("epochs", "steps"):
+            if self.training.get(name) is not None:
+                return f"training.{name}"
+        return None
 
     def config(self, recipe: str | None) -> Config:
-        """Return the config that a recipe and everything given make together.
-
-        Args:
-            recipe: A name in configs/ or a YAML file; None = the defaults.
+        """Return the config of a recipe (None = the defaults) with the user's settings.
 
         Raises:
             CharlmError: the recipe cannot be read, or a key or value is not valid.
 
         """
-        others = merge(nest(self.architecture.items()), self.overrides)
+        settings = merge(nest(self.architecture.items()), self.overrides)
         if self.length_key or self.minutes:
-            others = merge({"training": {"earlier_lengths": []}}, others)
+            settings = merge({"training": {"earlier_lengths": []}}, settings)
         if recipe is None:
-            return parse_config(others, origin="override")
+            return parse_config(settings, origin="override")
         path = find_recipe(recipe)
-        config = load_config(path, overrides=others)
+        config = load_config(path, overrides=settings)
         return config.model_copy(update={"recipe": config.recipe or path.stem})
 
     def config_of(self, config: Config) -> Config:
-        """Return a config with the overrides of the user; raises CharlmError if one is not valid."""
-        return parse_config(
-            merge(config.model_dump(mode="json"), self.overrides), origin="override"
-        )
+        """Return a config with the user's overrides; raises CharlmError if one is not valid."""
+        settings = merge(config.model_dump(mode="json"), self.overrides)
+        return parse_config(settings, origin="override")
 
     def check(self) -> Config:
-        """Check everything that can be checked before the text is read; return a config with the corpus settings.
+        """Check what can be checked before the text is read; return a config for reading the text.
 
         Raises:
-            CharlmError: a recipe, key or value is not valid, for any recipe that may be chosen; or the minutes are
-                given together with a length or teachers.
+            CharlmError: no recipe that may be chosen accepts the overrides, or a time limit is
+                combined with a length or with teachers.
 
         """
         self.check_minutes()
-        minutes = self.minutes
-        config = self.config(self.recipe) if self.recipe is not None else self._any_config()
-        if minutes is not None and config.training.used_teachers.seeds:
+        config = self._first_valid_config()
+        if self.minutes is not None and config.training.used_teachers.seeds:
             raise CharlmError(
-                f"minutes {minutes:g}: the recipe trains teachers first, for as long as they need; leave them out: "
-                f"training.teachers=null"
+                f"minutes {self.minutes:g}: does not limit the teachers that the recipe trains "
+                f"first; leave one of them out: training.teachers=null"
             )
         return config
 
     def check_minutes(self) -> None:
-        """Raise CharlmError if both a time limit and a length are user."""
-        minutes = self.minutes
-        if minutes is not None and self.length_key:
+        """Raise CharlmError if the user has given both a time limit and a length."""
+        if self.minutes is not None and self.length_key:
             raise CharlmError(
-                f"minutes {minutes:g}: sets the length, and so does {self.length_key}; leave one of them out"
+                f"minutes {self.minutes:g}: sets the length, and so does {self.length_key}; leave "
+                f"one of them out"
             )
 
-    def _any_config(self) -> Config:
-        """Return the config of the first recipe that takes the overrides; raise the first error if none does."""
+    def _first_valid_config(self) -> Config:
+        """Return the config of the user's recipe, or of the first one that the overrides fit."""
         problems: list[CharlmError] = []
-        for recipe in CHOSEN:
+        for recipe in CHOSEN if self.recipe is None else (self.recipe,):
             try:
                 return self.config(recipe)
             except CharlmError as error:
@@ -129,33 +125,33 @@ class UserSettings:
 
 @dataclass(frozen=True)
 class Choice:
-    """A recipe that may be chosen without being named, and when."""
+    """A recipe that may be chosen, and the condition for it."""
 
     recipe: str | None
-    """A name in configs/, or whatever the user named."""
+    """Name in configs/, or the recipe that the user named."""
     reason: str
-    """Why, for the user; "" = the user named it."""
+    """Explanation for the user; "" if the user named the recipe."""
     fewest_epochs: float = 0.0
-    """With a time limit, it is chosen if it reads the training text at least so often."""
+    """Passes over the training text that must fit into a time limit."""
     fewest_characters: int = 0
-    """With a time limit, it is chosen if it reads at least so many characters, repetitions counted."""
+    """Characters, over all epochs, that must fit into a time limit."""
     minutes: float | None = None
-    """The time limit if the user gave none; None = the length in the recipe."""
+    """Time limit if the user gave none; None = train for the length in the recipe."""
     better: str | None = None
-    """A recipe that scores better and takes longer, or None."""
+    """Recipe with a lower loss that takes longer, or None."""
 
 
 MEMORIZE = Choice(
     "memorize",
-    f"a text below {MEMORIZED_CHARACTERS:,} characters can only be memorised: it is trained "
-    "without a validation part, until it can be recited",
+    f"a text below {MEMORIZED_CHARACTERS:,} characters can only be memorised: training uses all "
+    "of it, and ends when the network recites it",
 )
-QUICK = Choice("quick", "two layers and small batches learn the most in so short a time")
+QUICK = Choice("quick", "two layers and small batches learn the most in such a short time")
 CHOICES: Mapping[float, tuple[Choice, ...]] = {
     60_000: (
         Choice(
             "small",
-            "a narrow network and n-grams delay that so short a text is memorised",
+            "with a narrow network and n-grams, such a short text is memorised later",
             fewest_epochs=8,
         ),
         QUICK,
@@ -163,7 +159,7 @@ CHOICES: Mapping[float, tuple[Choice, ...]] = {
     500_000: (
         Choice(
             "default",
-            "dropout and n-grams keep the network from memorising such a text",
+            "dropout and n-grams keep the network from memorising a text of this size",
             fewest_epochs=8,
         ),
         QUICK,
@@ -180,7 +176,7 @@ CHOICES: Mapping[float, tuple[Choice, ...]] = {
     math.inf: (
         Choice(
             "5mb",
-            "such a long text is barely memorised: wide layers, no dropout",
+            "a text of this size is too long to memorise, so wide layers need no dropout",
             fewest_characters=16_000_000,
             minutes=10,
         ),
@@ -192,7 +188,7 @@ CHOICES: Mapping[float, tuple[Choice, ...]] = {
         QUICK,
     ),
 }
-"""The recipes for a text with fewer characters of training text than the key, the best one first.
+"""Recipes for texts whose training part has fewer characters than the key, the best recipe first.
 
 Without a time limit the first is chosen; with one, the first that reads enough in that time.
 """
@@ -200,38 +196,33 @@ CHOSEN = (
     "default",
     *dict.fromkeys(choice.recipe for choices in CHOICES.values() for choice in choices),
 )
-"""Every recipe that may be chosen, in the order in which overrides are checked against them."""
+"""Recipes that may be chosen; overrides are checked against them in this order."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """How a run is trained."""
+    """A decision on how a run is trained."""
 
     recipe: str | None
-    """The name of the recipe; None = the run has none."""
+    """Name of the recipe; None if the run has none."""
     config: Config
     """Every setting, with the length, the evaluations and the precision decided."""
     steps: int
-    """The length of the run."""
+    """Length of the run."""
     evaluations: int
     precision: FastPrecision
-    """The number format of the products, and why."""
+    """Number format of the matrix products, and the reason for it."""
     reason: str
-    """Why this recipe, for the user; "" = the user named it."""
+    """Explanation for the user of why this recipe was chosen; "" if the user named it."""
     notes: tuple[NgramsLeftOut | FewSteps, ...]
-    """What else was decided for the user."""
+    """Other decisions that the user should know of."""
     minutes: float | None
-    """The time limit; None = the run is as long as its config says."""
+    """Time limit; None = the run has the length in its config."""
     better: str | None
-    """A recipe that scores better and takes longer, or None."""
+    """Recipe with a lower loss that takes longer, or None."""
 
     def event(self, batches: Batches) -> Decided:
-        """Return the decision as an event.
-
-        Args:
-            batches: How the training text is cut into windows.
-
-        """
+        """Return the event of this decision, for a run that reads some batches."""
         return Decided(
             recipe=self.recipe,
             reason=self.reason,
@@ -257,53 +248,42 @@ def decide(
     """Decide how a run is trained.
 
     Args:
-        text: The size of the text.
-        user: What the user gave.
+        text: Size of the text.
+        user: Choices of the user.
+        precision: Fastest number format of this processor.
         costs_of: Returns the costs of a run on this machine.
-        precision: The number format that this processor multiplies faster.
-        spent_seconds: How much of the time limit is over; what has been spent is not in the costs.
-        memory_bytes: The memory of this machine; None = unknown.
-        kept: The recipe that was chosen before; None = choose freely.
-        tolerance: By which factor the costs may be wrong before another recipe replaces that one.
+        spent_seconds: Time of the command until now.
+        memory_bytes: Memory of this machine; None = unknown.
+        kept: Recipe that was chosen before; None = choose freely.
+        tolerance: Factor that costs may be wrong without replacing that recipe.
 
     Raises:
-        CharlmError: the text is too short, or as `UserSettings.config`.
+        CharlmError: the text is too short, or `UserSettings.config` raises it.
 
     """
-    characters = (
-        text.training + text.validation - (2 if text.is_memorized else 0)
-    )  # without the end_of_text ids
-    if characters < FEWEST_CHARACTERS:
-        raise CharlmError(
-            f"the text has {counted(characters, 'character')}; expected at least {FEWEST_CHARACTERS}"
-        )
+    _check_length(text)
     choice = _choose(
         text, user, costs_of, spent_seconds=spent_seconds, kept=kept, tolerance=tolerance
     )
+    minutes = _minutes(user, choice)
     config = user.config(choice.recipe)
     settings = config.training
-    decided = precision
+    costs = costs_of(config, text)
+    notes: list[NgramsLeftOut | FewSteps] = []
     if settings.precision == "auto":
         settings = settings.model_copy(update={"precision": precision.name})
     else:
-        decided = FastPrecision(settings.precision, "as the recipe or a setting asks for")
-    minutes = _minutes(user, choice)
-    costs = costs_of(config, text)
-    notes: list[NgramsLeftOut | FewSteps] = []
-    problem = None
-    if settings.ngram_weight:
-        is_strict = (
-            not choice.reason and minutes is None
-        )  # what was asked for is refused instead, elsewhere
-        memory = None if is_strict else memory_bytes
-        problem = _ngram_problem(text, costs.ngram_seconds, minutes=minutes, memory_bytes=memory)
+        precision = FastPrecision(settings.precision, "set by the recipe or the user")
+    if minutes is None and not choice.reason:
+        memory_bytes = None  # n-grams that the user asked for are refused later, not left out
+    problem = _ngram_problem(settings, text, costs, minutes=minutes, memory_bytes=memory_bytes)
     if problem is not None:
         notes.append(problem)
         settings = settings.model_copy(update={"ngram_weight": 0.0})
         costs = replace(costs, ngram_seconds=0.0)
     if minutes is not None:
-        left = USED_SHARE * 60 * minutes - spent_seconds - costs.start_seconds
-        settings = _fitted(settings, user, costs, left)
+        left = _seconds_left(minutes, spent_seconds, costs)
+        settings = _fit_length(settings, user, costs, left)
         notes += _few_steps(settings, costs, 60 * minutes - left)
     config = config.model_copy(update={"training": settings})
     return Decision(
@@ -311,7 +291,7 @@ def decide(
         config=config,
         steps=make_schedule(settings, batches_of(config, text.training)[0]).total,
         evaluations=settings.evaluations,
-        precision=decided,
+        precision=precision,
         reason=choice.reason,
         notes=tuple(notes),
         minutes=minutes,
@@ -319,11 +299,26 @@ def decide(
     )
 
 
+def _check_length(text: TextFacts) -> None:
+    characters = text.training + text.validation
+    if text.is_memorized:
+        characters -= 2  # the end_of_text ids
+    if characters < FEWEST_CHARACTERS:
+        raise CharlmError(
+            f"the text has {counted(characters, 'character')}; expected at least "
+            f"{FEWEST_CHARACTERS}"
+        )
+
+
 def _minutes(user: UserSettings, choice: Choice) -> float | None:
-    """Return the time limit of a run; None = it has none."""
     if user.minutes is not None:
         return user.minutes
     return None if user.length_key else choice.minutes
+
+
+def _seconds_left(minutes: float, spent_seconds: float, costs: Costs) -> float:
+    """Return the part of a time limit that a run has after its start."""
+    return USED_SHARE * 60 * minutes - spent_seconds - costs.start_seconds
 
 
 def _choose(
@@ -348,10 +343,9 @@ def _choose(
     for choice in choices:
         if choice.recipe == kept:
             factor = 1 / tolerance
-        characters = _characters_within(
-            user.config(choice.recipe), text, costs_of, minutes, spent_seconds
-        )
         fewest = max(choice.fewest_characters, choice.fewest_epochs * text.training)
+        config = user.config(choice.recipe)
+        characters = _characters_within(config, text, costs_of, minutes, spent_seconds)
         if fewest == 0 or characters >= factor * fewest:
             break
     return replace(choice, minutes=choices[0].minutes)
@@ -360,62 +354,61 @@ def _choose(
 def _characters_within(
     config: Config, text: TextFacts, costs_of: CostsOf, minutes: float, spent_seconds: float
 ) -> float:
-    """Return how many characters a recipe reads within a time limit, repetitions counted."""
+    """Return how many characters a recipe can read, over all epochs."""
     costs = costs_of(config, text)
     if costs.ngram_seconds > NGRAM_SHARE * 60 * minutes:
-        costs = replace(costs, ngram_seconds=0.0)  # they are left out
-    left = USED_SHARE * 60 * minutes - spent_seconds - costs.start_seconds
-    settings = config.training
-    settings = settings.model_copy(update={"evaluations": costs.evaluations_within(settings, left)})
+        costs = replace(costs, ngram_seconds=0.0)  # they would be left out
+    left = _seconds_left(minutes, spent_seconds, costs)
+    evaluations = costs.evaluations_within(config.training, left)
+    settings = config.training.model_copy(update={"evaluations": evaluations})
     batches, _ = batches_of(config, text.training)
-    steps = costs.steps_within(settings, left)
-    return steps * mean_growth(settings) * batches.characters_per_step
+    return costs.steps_within(settings, left) * mean_growth(settings) * batches.characters_per_step
 
 
 def _ngram_problem(
-    text: TextFacts, seconds: float, *, minutes: float | None, memory_bytes: int | None
+    settings: TrainingConfig,
+    text: TextFacts,
+    costs: Costs,
+    *,
+    minutes: float | None,
+    memory_bytes: int | None,
 ) -> NgramsLeftOut | None:
-    """Return why a run does without the n-grams that its recipe asks for; None = it has them."""
-    if minutes is not None and seconds > NGRAM_SHARE * 60 * minutes:
-        return NgramsLeftOut(seconds=seconds, memory_bytes=None)
-    needed = DTYPE.itemsize * text.training * text.vocabulary
-    if memory_bytes is not None and needed > MEMORY_SHARE * memory_bytes:
-        return NgramsLeftOut(seconds=None, memory_bytes=needed)
+    """Return why the n-grams of a recipe must be left out, or None."""
+    if not settings.ngram_weight:
+        return None
+    if minutes is not None and costs.ngram_seconds > NGRAM_SHARE * 60 * minutes:
+        return NgramsLeftOut(seconds=costs.ngram_seconds, memory_bytes=None)
+    needed_bytes = DTYPE.itemsize * text.training * text.vocabulary
+    if memory_bytes is not None and needed_bytes > MEMORY_SHARE * memory_bytes:
+        return NgramsLeftOut(seconds=None, memory_bytes=needed_bytes)
     return None
 
 
-def _fitted(
+def _fit_length(
     settings: TrainingConfig, user: UserSettings, costs: Costs, left: float
 ) -> TrainingConfig:
-    """Return settings with the steps and evaluations that fit into the seconds that are left."""
-    if not user.sets("evaluations"):
-        settings = settings.model_copy(
-            update={"evaluations": costs.evaluations_within(settings, left)}
-        )
-    steps = max(1, costs.steps_within(settings, left))
-    if user.minutes is None:
-        steps = max(steps, FEW_STEPS)
-    return settings.with_steps(steps)
+    """Return settings with the steps and evaluations that fit into some seconds."""
+    if "evaluations" not in user.training:
+        evaluations = costs.evaluations_within(settings, left)
+        settings = settings.model_copy(update={"evaluations": evaluations})
+    fewest = FEW_STEPS if user.minutes is None else 1
+    return settings.with_steps(max(fewest, costs.steps_within(settings, left)))
 
 
 def _few_steps(settings: TrainingConfig, costs: Costs, spent_seconds: float) -> list[FewSteps]:
-    """Return a note that says how much time would allow enough steps; none if there are enough."""
+    """Return a note with the time that would allow enough steps; none if there are enough."""
     steps = settings.steps or 0
     if steps >= FEW_STEPS:
         return []
+    seconds = costs.seconds_without_evaluations(settings, FEW_STEPS)
     evaluations = settings.evaluations * costs.evaluation_seconds
-    others = (
-        costs.run_seconds(settings, FEW_STEPS)
-        - min(FEW_STEPS, settings.evaluations) * costs.evaluation_seconds
-    )
-    needed = (
-        spent_seconds + max(others + evaluations, others / (1 - EVALUATION_SHARE))
-    ) / USED_SHARE
-    return [FewSteps(steps, enough=FEW_STEPS, enough_minutes=math.ceil(needed / 6) / 10)]
+    seconds = max(seconds + evaluations, seconds / (1 - EVALUATION_SHARE))
+    minutes = math.ceil((spent_seconds + seconds) / USED_SHARE / 6) / 10
+    return [FewSteps(steps, enough=FEW_STEPS, enough_minutes=minutes)]
 
 
 def batches_of(config: Config, training_characters: int) -> tuple[Batches, BatchesReduced | None]:
-    """Return how a training text is cut into windows, and what was reduced for a short one, see `fit_batches`."""
+    """Return the batches of a training text, and an event if it is too short for the settings."""
     settings = config.training
     return fit_batches(
         training_characters,

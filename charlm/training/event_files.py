@@ -1,7 +1,7 @@
-"""The event files that TensorBoard reads: their format and their names, and how a resumed run cuts them.
+"""The event files of TensorBoard: their format, their names, and how a resumed run cuts them.
 
-They are written without TensorFlow: `tf.summary` would notice a full disk late, leave half an event in the file, and
-raise its own kind of error.
+They are written without TensorFlow, since `tf.summary` would notice a full disk late, leave half an
+event in the file, and raise its own kind of error.
 """
 
 import os
@@ -9,7 +9,6 @@ import re
 import struct
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,7 +23,7 @@ from charlm.runs.cutting import keep_spans
 from charlm.storage import Log, sync_folder, writing
 
 EVENT_FILE = re.compile(r"events\.out\.tfevents\.([0-9]{1,19})")
-"""The name of an event file; the group is its number."""
+"""Pattern of the name of an event file; the group is its number."""
 HEAD_BYTES = 12
 """Size of the head of an event: the length of the data, and a checksum of the length."""
 CHECKSUM_BYTES = 4
@@ -32,11 +31,11 @@ CHECKSUM_BYTES = 4
 
 
 def new_event_file(folder: Path) -> Path:
-    """Return the path of a new event file. Its name sorts after the names of the other event files in the folder.
+    """Return the path of a new event file, whose name sorts after all others.
 
-    TensorBoard reads the files in the order of their names and does not go back to one before the last. The number in
-    the name is the time in nanoseconds. It has 19 digits from 2001 to 2286, so earlier times get leading zeros. If the
-    clock was ahead when an older file was named, the new number is one more than the number of that file.
+    TensorBoard reads the files in the order of their names, and never returns to an earlier one.
+    The number in the name is the time in nanoseconds, with leading zeros before 2001. If an older
+    file has a later time because the clock was wrong, the number is one more than its number.
 
     Args:
         folder: The folder of a run.
@@ -54,25 +53,13 @@ def new_event_file(folder: Path) -> Path:
     return folder / f"events.out.tfevents.{number:019}"
 
 
-@dataclass(frozen=True)
-class Record:
-    """A record of an event file."""
+def read_events(file: BinaryIO) -> Iterator[tuple[range, Event | None]]:
+    """Yield the events of an event file with the positions of their bytes; None for a damaged one.
 
-    span: range
-    """The positions of its bytes in the file."""
-    event: Event | None
-    """The event in it; None if the record is damaged."""
+    An incomplete record at the end is ignored.
 
-
-def read_records(file: BinaryIO) -> Iterator[Record]:
-    """Read the records of an event file, but not one at its end that was not written whole.
-
-    A record is the length of its data (8 bytes), a checksum of these bytes, the data, and a checksum of the data. If
-    the length is damaged, nothing tells where the next record begins, so the rest of the file is one damaged record.
-
-    Args:
-        file: An event file, open at its beginning.
-
+    A record is the length of its data (8 bytes), a checksum of these bytes, the data, and its
+    checksum. If the length is damaged, the rest of the file counts as one damaged record.
     """
     start = 0
     end = os.fstat(file.fileno()).st_size
@@ -80,14 +67,14 @@ def read_records(file: BinaryIO) -> Iterator[Record]:
         head = file.read(HEAD_BYTES)
         length, checksum = struct.unpack("<QI", head)
         if masked_crc32c(head[:8]) != checksum:
-            yield Record(range(start, end), None)
+            yield range(start, end), None
             return
         stop = start + HEAD_BYTES + length + CHECKSUM_BYTES
         if stop > end:
             return
         data = file.read(length)
         checksum = int.from_bytes(file.read(CHECKSUM_BYTES), "little")
-        yield Record(range(start, stop), _parse_event(data, checksum))
+        yield range(start, stop), _parse_event(data, checksum)
         start = stop
 
 
@@ -101,18 +88,18 @@ def _parse_event(data: bytes, checksum: int) -> Event | None:
 
 
 def cut_events(path: Path, *, step: int) -> int:
-    """Remove from an event file the events of later steps, damaged records, and an end that was not written whole.
+    """Remove events of later steps, damaged records and an incomplete end from an event file.
 
-    A resumed run writes the events of later steps again; TensorBoard's fast loader would show the old ones until then.
-    TensorBoard's other loader reads no further than a damaged record.
+    A resumed run writes the events of later steps again, but TensorBoard's fast loader would show
+    the old ones until then. TensorBoard's other loader stops at a damaged record.
 
     Args:
         path: The event file.
-        step: The last step whose events stay.
+        step: The last step to keep.
 
     Returns:
-        The number of bytes that were lost to damage. An end that was not written whole is what a killed process leaves,
-        and does not count.
+        The number of bytes lost to damage. An incomplete end does not count, since a killed process
+        may leave one.
 
     Raises:
         CharlmError: the file cannot be read or written.
@@ -121,27 +108,27 @@ def cut_events(path: Path, *, step: int) -> int:
     kept: list[range] = []
     lost_bytes = 0
     with writing(path), path.open("rb") as file:
-        for record in read_records(file):
-            if record.event is None:
-                lost_bytes += len(record.span)
-            elif record.event.step > step:
+        for span, event in read_events(file):
+            if event is None:
+                lost_bytes += len(span)
+            elif event.step > step:
                 break
             else:
-                kept.append(record.span)
+                kept.append(span)
     keep_spans(path, kept)
     return lost_bytes
 
 
 class EventLog:
-    """The event files in a folder: the files of earlier sessions, and a new one, which begins with its first event.
+    """The event files in a folder, from earlier sessions and a new one that the first event opens.
 
-    TensorBoard draws each folder with event files as a line of its own colour. A folder that is missing is made with
-    its first event. Methods raise CharlmError if a file cannot be read or written.
+    TensorBoard draws each folder with event files as a line in another colour. The first event
+    makes a missing folder. Methods raise CharlmError if a file cannot be read or written.
 
     Args:
         folder: The folder.
-        step: The step that the run is at; later events, and damaged ones, are removed.
-        on_event: Called with a `LogDamaged` for each file that was damaged.
+        step: Present step of the run; later and damaged events are removed.
+        on_event: Called with a `LogDamaged` for each damaged file.
 
     """
 
@@ -161,7 +148,7 @@ class EventLog:
         _write(self._file, Event(step=step, summary=summary))
 
     def sync(self) -> None:
-        """Wait until all events and the name of their file are on the disk."""
+        """Wait until all events and the name of the file are on the disk."""
         if self._file is None:
             return
         self._file.sync()
@@ -179,13 +166,13 @@ class EventLog:
             self._folder.mkdir(exist_ok=True)
         file = Log(new_event_file(self._folder))
         _write(file, Event(file_version="brain.Event:2"))
-        # TensorBoard forgets what earlier files contain of this and later steps
+        # makes TensorBoard forget later steps of earlier files
         _write(file, Event(step=self._step + 1, session_log=SessionLog(status=SessionLog.START)))
         return file
 
 
 def _write(file: Log, event: Event) -> None:
-    """Append an event to a file, with the present time."""
+    """Append an event with the present time."""
     event.wall_time = time.time()
     RecordWriter(file).write(event.SerializeToString())
 

@@ -1,7 +1,8 @@
 """The interface between training and an engine, which hides TensorFlow.
 
-Training decides which windows are read, at which learning rates, and when. The engine holds and changes the weights,
-the optimizer, the random seeds and the hidden state. `charlm.engine.keras_engine` is the real engine.
+Training decides on the windows and the learning rate of each step. The engine holds and
+changes the weights, the optimizer, the random seeds and the hidden state. The real engine is
+`charlm.engine.keras_engine`.
 
 Axes: B batch, T time, V vocabulary, K steps in one call.
 """
@@ -22,42 +23,42 @@ from charlm.text.vocabulary import Ids
 from charlm.training.workers import Workers
 
 Shapes = Mapping[str, tuple[int, ...]]
-"""The shape of each of these arrays."""
+"""Shapes of tensors by name."""
 
 
 class StepMetrics(NamedTuple):
     """The results of K steps of training."""
 
     losses: list[float]
-    """The loss of each step in nats per character, [K]."""
+    """Loss of each step in nats per character, [K]."""
     norms: list[float]
-    """The gradient norm of each step before clipping, [K]."""
+    """Gradient norm of each step before clipping, [K]."""
     seconds: float
-    """The time that all steps took together."""
+    """Time of all steps together."""
 
 
 class Engine(Protocol):
     """A network in training."""
 
     batches: Batches
-    """How the training text is cut into windows of `sequence_length`."""
+    """Division of the training text into windows of `sequence_length`."""
     rows: slice
-    """The rows of a batch that this machine reads: all, unless several workers share each batch."""
+    """Rows of a batch that this worker reads."""
     workers: Workers = Workers()
-    """The workers that share each batch."""
+    """Workers that share each batch."""
     library: str | None = None
-    """The SHA-256 of the compiled program that takes the steps, as its results differ in the last bits; None = none."""
+    """SHA-256 of the compiled kernel, which decides the last bits of the results; None = Keras."""
 
     def load_initial_weights(self, weights: Mapping[str, Floats]) -> None:
-        """Replace the weights that were drawn, before the first step.
+        """Replace the random weights, before the first step.
 
         Args:
-            weights: All weights by their names in a model file, float32, of the shapes that the engine has.
+            weights: All weights by their names in a model file, float32, in the engine's shapes.
 
         """
 
     def build(self, lengths: Iterable[int]) -> None:
-        """Do everything that would make the first step with windows of one of these lengths slower than the others."""
+        """Do everything that would slow down the first step with windows of some lengths."""
 
     def take_steps(
         self,
@@ -70,56 +71,56 @@ class Engine(Protocol):
         """Take K steps of training, one for each window.
 
         Args:
-            windows: Ids, int32 [K, T + 1, B], only the columns `rows`; the first T rows of a window are the inputs, the
-                last T the targets.
-            rates: The learning rate of each step, float32 [K].
-            reset_state: Whether the first window starts from the zero state, as at the start of an epoch.
-            soft_targets: The teachers' probabilities of the next character, float16 [K, T, B, V], only the columns
-                `rows`; None if the config has no teachers.
+            windows: Ids, int32 [K, T + 1, B], only the columns `rows`; the first T rows of a window
+                are the inputs, the last T the targets.
+            rates: Learning rate of each step, float32 [K].
+            reset_state: Whether the first window starts from the zero state, as in a new epoch.
+            soft_targets: Probabilities of the next character, float16 [K, T, B, V], only the
+                columns `rows`; None if the run has no soft targets.
 
         """
 
     def parameters(self) -> Parameters:
-        """Return a copy of the weights to evaluate and save: of their average if one is kept."""
+        """Return a copy of the weights to evaluate and save, or of their average if one is kept."""
 
     def score(self, parameters: Parameters, ids: Ids) -> Score:
         """Return the loss on a text, as `charlm.evaluation.scoring.estimate_stream` does.
 
         Args:
-            parameters: The weights of the network.
+            parameters: Weights of the network.
             ids: The text, integers [n], n >= 2.
 
         """
         return estimate_stream(parameters, ids)
 
     def weights(self) -> dict[str, Floats]:
-        """Return a copy of the trained weights, float32, by their names in a model file, for histograms."""
+        """Return a copy of the trained weights for histograms, float32, by name in a model file."""
 
     def tensors(self) -> Tensors:
-        """Return a copy of everything that decides the next step, by names that do not depend on a framework.
+        """Return a copy of the state that decides the next step, by framework-independent names.
 
-        Among them are the tensors of `parameters`, under their names in a model file.
+        It contains the tensors of `parameters` under their names in a model file.
         """
 
     def shapes(self) -> Shapes:
-        """Return the shape of each of these tensors."""
+        """Return the shapes of `tensors`."""
 
     def restore(self, tensors: Tensors) -> None:
-        """Restore what `tensors` returned; the caller has checked the shapes."""
+        """Restore a state from `tensors`; the caller has checked the shapes."""
 
 
 class EngineFactory(Protocol):
-    """Makes the engines of a program."""
+    """A factory for the engines of a program."""
 
     workers: Workers = Workers()
-    """The workers that share each batch."""
+    """Workers that share each batch."""
 
     def __call__(self, config: Config, batches: Batches, *, vocabulary_size: int) -> Engine:
-        """Return an engine with newly drawn weights.
+        """Return an engine with random weights.
 
         Args:
-            config: Every setting, as `resolve` has left it.
-            batches: How the training text is cut into windows.
+            config: Every setting, resolved by `resolve`.
+            batches: Division of the training text into windows.
             vocabulary_size: V, the number of ids.
 
         Raises:
@@ -133,10 +134,11 @@ class EngineFactory(Protocol):
         Args:
             config: Every setting.
             on_event: Called with SettingReplaced for each setting that this machine lacks.
-            is_recorded: Whether the config is that of a run which has begun: what this machine lacks is then replaced.
+            is_recorded: Whether the config is from a run that has begun; settings that this machine
+                lacks are then replaced instead of refused.
 
         Raises:
-            CharlmError: the config, which is not recorded, asks for something that this machine does not have.
+            CharlmError: this machine lacks something that a config without a run asks for.
 
         """
         return config

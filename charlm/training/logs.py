@@ -1,7 +1,8 @@
-"""The logs of a run: metrics.jsonl, and event files for TensorBoard, with more that is computed at an evaluation.
+"""The logs of a run: metrics.jsonl, and event files for TensorBoard, which show more.
 
-The losses are in the folders train, validation and 5-gram, all with the tag `loss`, so that TensorBoard draws them as
-lines of different colours in one chart. Everything else is in the event file of the run itself.
+The losses are in the folders train, validation and 5-gram, all with the tag `loss`, so that
+TensorBoard draws them in one chart in different colours. Everything else is in the folder of the
+run itself.
 """
 
 from collections.abc import Mapping
@@ -29,27 +30,29 @@ from charlm.training.event_files import EventLog, event_files
 from charlm.training.probes import probe, reach
 
 LOSS = "loss"
-"""The tag of the loss, which is first in TensorBoard because it is first in the alphabet."""
+"""Tag of the loss, the first in the alphabet and thus in TensorBoard."""
 LOSS_FOLDERS = ("train", "validation", NGRAM)
-"""The folders of a run with the loss of the network on the two texts, and of a 5-gram model on the validation text."""
+"""Folders of a run with its losses, and with the loss of a 5-gram model on the validation text."""
 DESCRIPTIONS: Mapping[str, str] = {
-    LOSS: "Nats per character. train: the mean of the steps since the point before. validation: the network on the "
-    "validation text. 5-gram: a 5-gram model (interpolated modified Kneser-Ney) on the validation text.",
-    "optimization/gradient_norm": "Norm of the gradient of the step that is logged, before clipping.",
-    "reach_of_gradient": "Lag k in characters at which |dL_t/dh_(t-k)| / |dL_t/dh_t|, the median of the windows, falls "
-    "below a tenth: how far back the gradient of one prediction reaches; 48 = at least so far.",
-    "saturation": "Share of the units and positions at which the slope of the activation is below 0.19 of its largest: "
-    "|h| > 0.9 for tanh, an output of 0 for relu.",
-    "spectral_radius": "Largest size of an eigenvalue of the recurrent kernel V.",
+    LOSS: "Nats per character. train: mean of the steps since the previous point. validation: the "
+    "network on the validation text. 5-gram: a 5-gram model (interpolated modified Kneser-Ney) on "
+    "the validation text.",
+    "optimization/gradient_norm": "Norm of the gradient at the logged step, before clipping.",
+    "reach_of_gradient": "Lag k in characters at which the median over windows of "
+    "|dL_t/dh_(t-k)| / |dL_t/dh_t| falls below a tenth: the reach of a prediction's gradient; "
+    "48 = 48 or more.",
+    "saturation": "Share of units and positions whose activation has a slope below 0.19 of the "
+    "largest one: |h| > 0.9 for tanh, an output of 0 for relu.",
+    "spectral_radius": "Largest absolute eigenvalue of the recurrent kernel V.",
     "state": "Outputs h of the units while the network reads validation text.",
 }
-"""The meaning of a tag, or of all tags that begin with it and a slash; TensorBoard shows it next to the chart."""
+"""Meaning of a tag, or of all tags that begin with it and a slash, shown next to the chart."""
 SCALARS: Mapping[str, str] = {
     "gradient_norm": "optimization/gradient_norm",
     "learning_rate": "optimization/learning_rate",
     "characters_per_second": "speed/characters_per_second",
 }
-"""The tags of the optional figures of a log line, by their names in metrics.jsonl."""
+"""Tags of the optional fields of a log line."""
 
 
 def description(tag: str) -> str | None:
@@ -58,22 +61,23 @@ def description(tag: str) -> str | None:
 
 
 def remove_events(folder: Path) -> None:
-    """Remove all event files of a run, and the folders of its losses."""
+    """Remove all event files of a run, and the folders with its losses."""
     with writing(folder):
         for path in (*event_files(folder), *(folder / name for name in LOSS_FOLDERS)):
             remove(path)
 
 
 class RunLog:
-    """The log files of a run, open to be written; its methods raise CharlmError if one cannot be.
+    """The open log files of a run; its methods raise CharlmError if one cannot be written.
 
-    What was written of later steps is removed: a resumed run writes it again. So are damaged lines and events.
+    Logs of later steps are removed, since a resumed run writes them again. Damaged lines and events
+    are removed, too.
 
     Args:
-        folder: The folder of the run.
-        step: The step that the run is at; -1 = nothing has been logged.
-        evaluated_step: The last step whose evaluation counts.
-        on_event: Called with a `LogDamaged` for each file that was damaged.
+        folder: Folder of the run.
+        step: Present step of the run; -1 = nothing has been logged.
+        evaluated_step: Step of the last evaluation to keep.
+        on_event: Called with a `LogDamaged` for each damaged file.
 
     """
 
@@ -99,24 +103,13 @@ class RunLog:
         self._metrics = Log(metrics)
 
     def describe(self, config: Config, *, ngram_nats: float | None) -> None:
-        """Show TensorBoard the facts that stay the same during a run.
-
-        Args:
-            config: Every setting.
-            ngram_nats: The loss of the 5-gram model, whose line begins at step 0; None = it is not known.
-
-        """
+        """Show TensorBoard the config and the loss of the 5-gram model (None = unknown)."""
         self.show_text("config", dump_config(config), step=0)
         if ngram_nats is not None:
             self.show_loss(NGRAM, ngram_nats, step=0)
 
     def log(self, metrics: Mapping[str, Any]) -> None:
-        """Write a log line or the loss of an evaluation.
-
-        Args:
-            metrics: step, split, nats_per_char, any of SCALARS, and what else metrics.jsonl is to have.
-
-        """
+        """Write a line with step, split, nats_per_char and others; TensorBoard shows SCALARS."""
         step, split, nats = metrics["step"], metrics["split"], metrics["nats_per_char"]
         self._metrics.write(to_line({**metrics, "bits_per_char": bits(nats)}))
         self.show_loss(split, nats, step=step)
@@ -125,20 +118,13 @@ class RunLog:
                 self.show_scalar(tag, metrics[name], step=step)
 
     def log_changes(self, changes: Mapping[str, tuple[Any, Any]], *, step: int) -> None:
-        """Write the settings that a resume has changed, each with its old and its new value."""
+        """Write the old and the new value of each setting that a resume has changed."""
         event = {"event": "settings", "step": step, "split": None, "nats_per_char": None}
-        found = {key: {"from": old, "to": new} for key, (old, new) in changes.items()}
-        self._metrics.write(to_line({**event, "changes": found}))
+        values = {key: {"from": old, "to": new} for key, (old, new) in changes.items()}
+        self._metrics.write(to_line({**event, "changes": values}))
 
     def show_loss(self, name: str, nats: float, *, step: int) -> None:
-        """Show TensorBoard a point of a line in the chart of the losses.
-
-        Args:
-            name: One of LOSS_FOLDERS.
-            nats: The loss, in nats per character.
-            step: The step of the run.
-
-        """
+        """Show TensorBoard a loss in nats per character; the name is one of LOSS_FOLDERS."""
         self._losses[name].write(scalar_pb(LOSS, nats, description=description(LOSS)), step=step)
 
     def show_scalar(self, tag: str, value: float, *, step: int) -> None:
@@ -146,17 +132,15 @@ class RunLog:
         self._events.write(scalar_pb(tag, value, description=description(tag)), step=step)
 
     def show_histogram(self, tag: str, values: Floats, *, step: int) -> None:
-        """Show TensorBoard how values of any shape are distributed."""
-        finite = values[np.isfinite(values)].astype(
-            np.float64
-        )  # in float32, the width of a range may overflow
+        """Show TensorBoard the distribution of values of any shape."""
+        finite = values[np.isfinite(values)]
+        finite = finite.astype(np.float64)  # in float32, the width of a range may overflow
         self._events.write(histogram_pb(tag, finite, description=description(tag)), step=step)
 
     def show_text(self, tag: str, text: str, *, step: int) -> None:
-        """Show TensorBoard a text as it is: as a code block of Markdown."""
-        self._events.write(
-            text_pb(tag, "".join(f"    {line}\n" for line in text.splitlines())), step=step
-        )
+        """Show TensorBoard a text as it is, as a code block of Markdown."""
+        lines = [f"    {line}\n" for line in text.splitlines()]
+        self._events.write(text_pb(tag, "".join(lines)), step=step)
 
     def sync(self) -> None:
         """Wait until all lines, all events and the names of their files are on the disk."""
@@ -174,7 +158,7 @@ class RunLog:
 
     @property
     def _event_logs(self) -> list[EventLog]:
-        """All logs that TensorBoard reads."""
+        """The logs for TensorBoard."""
         return [self._events, *self._losses.values()]
 
 
@@ -190,12 +174,12 @@ def show_evaluation(
     """Show TensorBoard the state of a network at an evaluation.
 
     Args:
-        log: The logs of the run.
-        model: The network: with the average of the weights if one is kept.
-        windows: What `choose_windows` returned.
-        weights: The trained weights by their names in a model file.
-        ngram_nats: The loss of the 5-gram model; None = it is not known.
-        sample: The text that the network generates, or "".
+        log: Logs of the run.
+        model: The network, with the average of the weights if one is kept.
+        windows: Ids from `choose_windows`.
+        weights: Trained weights by name.
+        ngram_nats: Loss of the 5-gram model; None = unknown.
+        sample: Text generated by the network, or "".
 
     """
     parameters, step = model.parameters, model.facts["step"]
@@ -206,10 +190,12 @@ def show_evaluation(
     for name, values in weights.items():
         log.show_histogram(f"weights/{name}", values, step=step)
     for index, layer in enumerate(parameters.layers):
-        log.show_scalar(
-            f"spectral_radius/layer_{index}", spectral_radius(layer.recurrent_kernel), step=step
-        )
-    for index, found in enumerate([] if windows is None else probe(parameters, windows)):
-        log.show_scalar(f"saturation/layer_{index}", found.saturated_share, step=step)
-        log.show_scalar(f"reach_of_gradient/layer_{index}", float(reach(found.gradient)), step=step)
-        log.show_histogram(f"state/layer_{index}", found.states, step=step)
+        radius = spectral_radius(layer.recurrent_kernel)
+        log.show_scalar(f"spectral_radius/layer_{index}", radius, step=step)
+    if windows is None:
+        return
+    for index, layer_probe in enumerate(probe(parameters, windows)):
+        gradient_reach = float(reach(layer_probe.gradient))
+        log.show_scalar(f"saturation/layer_{index}", layer_probe.saturated_share, step=step)
+        log.show_scalar(f"reach_of_gradient/layer_{index}", gradient_reach, step=step)
+        log.show_histogram(f"state/layer_{index}", layer_probe.states, step=step)

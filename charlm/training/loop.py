@@ -1,7 +1,7 @@
-"""The training loop: it alternates steps with logs, evaluations, samples and checkpoints, and says how a run ended.
+"""The training loop: steps alternate with logs, evaluations, samples and checkpoints.
 
-A step never depends on the clock or on how steps are grouped into calls. So a run is repeatable to the last bit,
-however often it is interrupted and resumed.
+A step never depends on the clock or on the grouping of steps into calls. A run is therefore
+repeatable to the bit, however often it is interrupted and resumed.
 """
 
 import contextlib
@@ -34,6 +34,7 @@ from charlm.training.evaluating import (
 from charlm.training.interface import Engine
 from charlm.training.logs import RunLog
 from charlm.training.outcome import Outcome, describe_outcome, suggest_next
+from charlm.training.saving import Restored
 from charlm.training.schedule import Schedule, make_schedule
 from charlm.training.session import Session
 from charlm.training.soft_targets import open_soft_targets
@@ -50,26 +51,26 @@ def train(
     deadline: Deadline | None = None,
     text: EvaluatedText | None = None,
 ) -> Outcome:
-    """Train from the newest checkpoint, or from step 0 if there is none, until a limit of the config or a signal.
+    """Train from the newest checkpoint, or from step 0, to the end of the run or a signal.
 
     Args:
-        run: Its folder, which this process owns, config and corpus.
-        engine: What computes the steps, in its first state; see `charlm.training.preparation.new_engine`.
-        session: What the training shares with its caller; signals are handled.
-        deadline: When the run has to end; None = it takes all its steps.
+        run: The run, whose folder this process owns.
+        engine: The engine, in its first state.
+        session: The caller's side, in a `stop_on_signal` block.
+        deadline: Time limit of the run; None = it takes all its steps.
         text: What its evaluations read; None = open it now.
 
     Raises:
-        CharlmError: a teacher cannot be used, training has diverged, the text is too short, no checkpoint is whole, the
-            newest does not fit the config or the text, there is none although the run has been trained, or a file
-            cannot be read or written. The last checkpoint is then as it was.
-        Stopped: a signal came before the first step, when there is nothing to save; or a second signal came.
+        CharlmError: a teacher is not usable, training has diverged, the text is too short, no
+            checkpoint is undamaged or fits the config and the text, or a file cannot be read or
+            written. The last checkpoint is then unchanged.
+        Stopped: a signal arrived before the first step, or a second signal arrived.
 
     """
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as logs:
         with session.interruption.at_once():
             text = text or open_text(run)
-            training = _open(run, engine, stack, session=session, text=text)
+            training = _open(run, engine, logs, session=session, text=text)
             _begin(training)
         with session.interruption.deferred(), _advice_on_divergence(run):
             reason, signal = _take_all_steps(training, deadline)
@@ -80,74 +81,74 @@ def train(
 
 @contextlib.contextmanager
 def _advice_on_divergence(run: Run) -> Iterator[None]:
-    """Add advice to the error of a training that diverges, if the run has a checkpoint to continue from."""
+    """Add advice to a DivergenceError if the run has a checkpoint to continue from."""
     try:
         yield
     except DivergenceError as error:
         if not saved_steps(run.folder / CHECKPOINTS):
             raise
-        raise DivergenceError(
-            str(error), advice=Advice("lower the learning rate", run.folder)
-        ) from None
+        advice = Advice("lower the learning rate", run.folder)
+        raise DivergenceError(str(error), advice=advice) from None
 
 
 def _take_all_steps(training: ActiveRun, deadline: Deadline | None) -> tuple[str, Signals | None]:
-    """Take steps until the run ends, and save; return why it ends, and the signal that ends it.
+    """Take steps until the run ends, and save it; return why it ends, and the signal that ends it.
 
     Raises:
         CharlmError: training has diverged, or a file cannot be read or written.
-        Stopped: a second signal came.
+        Stopped: a second signal arrived.
 
     """
-    progress, session, step_seconds = training.progress, training.session, math.inf
-    started, earlier = session.clock(), progress.elapsed_seconds
+    progress, session = training.progress, training.session
+    started = session.clock() - progress.elapsed_seconds
+    step_seconds = math.inf
     while True:
         _record(training, deadline)
-        reason, signal = _ending(training), session.interruption.signal
+        reason = _reason_to_end(training)
+        signal = session.interruption.signal
         count, number = training.engine.workers.agree(
             step=progress.step,
             count=0 if reason or signal else training.next_count(step_seconds=step_seconds),
             signal=0 if reason or signal is None else signal,
         )
         if not count:
-            progress.elapsed_seconds = earlier + session.clock() - started
+            progress.elapsed_seconds = session.clock() - started
             training.save()
             if number:
-                return f"stopped by {Signals(number).name}", Signals(number)
+                signal = Signals(number)
+                return f"stopped by {signal.name}", signal
             return reason or "ended by worker 0", None
-        first, before = progress.step + 1, progress.seconds
-        begun = session.clock()
+        first = progress.step
+        seconds = progress.seconds
+        call_started = session.clock()
         losses = training.take_steps(count)
-        step_seconds = (progress.seconds - before) / count
+        step_seconds = (progress.seconds - seconds) / count
+        now = session.clock()
         if deadline is not None:
-            deadline.note_steps(
-                training.schedule, first - 1, progress.step, session.clock() - begun
-            )
-        progress.elapsed_seconds = earlier + session.clock() - started
+            deadline.note_steps(training.schedule, first, progress.step, now - call_started)
+        progress.elapsed_seconds = now - started
         session.on_event(training.steps_taken(losses))
 
 
 def _record(training: ActiveRun, deadline: Deadline | None) -> None:
-    """Log, evaluate and save what is due, then change the length of a run that would not end at its deadline."""
+    """Log, evaluate and save, then change the length of a run that would miss its deadline."""
     progress, clock = training.progress, training.session.clock
-    begun, evaluated = clock(), progress.evaluated_step
+    started, evaluated_step = clock(), progress.evaluated_step
     training.record()
-    is_evaluation = progress.evaluated_step != evaluated
-    if deadline is None or not progress.step or _ending(training):
+    if deadline is None or not progress.step or _reason_to_end(training):
         return
+    is_evaluation = progress.evaluated_step != evaluated_step
     if is_evaluation:
-        deadline.note_evaluation(clock() - begun)
-    settings = training.run.config.training
-    length = deadline.review(
-        settings, training.schedule, progress.step, is_evaluation=is_evaluation
-    ) or (0, 0)
-    steps, evaluations = map(training.engine.workers.share, length)
+        deadline.note_evaluation(clock() - started)
+    settings, schedule = training.run.config.training, training.schedule
+    length = deadline.review(settings, schedule, progress.step, is_evaluation=is_evaluation)
+    steps, evaluations = map(training.engine.workers.share, length or (0, 0))
     if steps:
         training.change_length(steps, evaluations)
 
 
-def _ending(training: ActiveRun) -> str | None:
-    """Return why the run ends here, or None; a signal is no such reason, as the run can be resumed then."""
+def _reason_to_end(training: ActiveRun) -> str | None:
+    """Return why the run ends at this step for good, or None."""
     progress, patience = training.progress, training.run.config.training.early_stopping
     if progress.evaluated_step == progress.step >= training.schedule.total:
         return "all steps done" if progress.step else "not trained: the run has no steps"
@@ -161,48 +162,55 @@ def _ending(training: ActiveRun) -> str | None:
 def _open(
     run: Run,
     engine: Engine,
-    stack: contextlib.ExitStack,
+    logs: contextlib.ExitStack,
     *,
     session: Session,
     text: EvaluatedText,
 ) -> ActiveRun:
-    """Return a run at the step from which it continues; its logs are closed with the stack."""
+    """Open a run at the step from which it continues; its logs are closed with `logs`."""
     for folder in (run.folder, run.folder / CHECKPOINTS):
         remove_leftovers(folder)
     soft_targets = open_soft_targets(run, on_event=session.on_event)
-    if not saved_steps(run.folder / CHECKPOINTS):
+    restored = None
+    progress = Progress()
+    logged_step = logged_evaluation = -1
+    if saved_steps(run.folder / CHECKPOINTS):
+        restored = saving.restore(run, engine, on_event=session.on_event)
+        run = restored.run
+        progress = restored.checkpoint.facts.progress
+        logged_step, logged_evaluation = progress.step, progress.evaluated_step
+    else:
         saving.begin(run)
-        log = stack.enter_context(contextlib.closing(RunLog(run.folder, on_event=session.on_event)))
-        log.describe(run.config, ngram_nats=text.baseline_nats.get(NGRAM))
-        schedule = make_schedule(run.config.training, engine.batches)
-        return ActiveRun(run, engine, schedule, session, text, soft_targets, log, Progress())
-    restored = saving.restore(run, engine, on_event=session.on_event)
-    run, schedule, checkpoint = restored.run, restored.schedule, restored.checkpoint
-    progress = checkpoint.facts.progress
     log = RunLog(
-        run.folder,
-        step=progress.step,
-        evaluated_step=progress.evaluated_step,
-        on_event=session.on_event,
+        run.folder, step=logged_step, evaluated_step=logged_evaluation, on_event=session.on_event
     )
-    stack.callback(log.close)
+    logs.callback(log.close)
+    schedule = make_schedule(run.config.training, engine.batches)
     training = ActiveRun(run, engine, schedule, session, text, soft_targets, log, progress)
-    training.best = _best_score(run, progress)
-    score = checkpoint.model.facts.get("score")
-    if score is not None and training.best is not None and progress.best_step != progress.step:
-        training.difference = _score_of(score).minus(training.best)
-    if restored.changes:
-        log.log_changes(restored.changes, step=progress.step)
-        model = saving.network(run, engine, schedule, progress, score=score)
-        training.save(model)  # with these settings, so that they are noted once
-    training.note_saved()
-    if run.config.training.until_recited and progress.evaluated_step == progress.step:
-        training.is_recited = recites(run, checkpoint.model)
+    if restored is None:
+        log.describe(run.config, ngram_nats=text.baseline_nats.get(NGRAM))
+    else:
+        _resume(training, restored)
     return training
 
 
+def _resume(training: ActiveRun, restored: Restored) -> None:
+    """Restore the results of the last evaluation, and log changed settings."""
+    run, progress, model = training.run, training.progress, restored.checkpoint.model
+    training.best = _best_score(run, progress)
+    score = model.facts.get("score")
+    if score is not None and training.best is not None and progress.best_step != progress.step:
+        training.difference = _score_of(score).minus(training.best)
+    if restored.changes:
+        training.log.log_changes(restored.changes, step=progress.step)
+        training.save(training.network(score=score))  # so that each change is logged once
+    training.note_saved()
+    if run.config.training.until_recited and progress.evaluated_step == progress.step:
+        training.is_recited = recites(run, model)
+
+
 def _best_score(run: Run, progress: Progress) -> Score | None:
-    """Return the score of the best model of a run that is resumed, with its blocks from best.safetensors."""
+    """Return the score of the best model of a resumed run, with the blocks in best.safetensors."""
     if progress.best_nats is None:
         return None
     facts = read_fields(run.folder / BEST).get("score", {})
@@ -210,14 +218,13 @@ def _best_score(run: Run, progress: Progress) -> Score | None:
 
 
 def _score_of(facts: Mapping[str, Any]) -> Score:
-    """Return a score that a model file has."""
-    return Score(
-        facts["nats_per_char"], facts.get("characters", 0), tuple(facts.get("block_means", ()))
-    )
+    """Return a score from the fields of a model file."""
+    block_means = tuple(facts.get("block_means", ()))
+    return Score(facts["nats_per_char"], facts.get("characters", 0), block_means)
 
 
 def _begin(training: ActiveRun) -> None:
-    """Tell what is trained, record step 0, and do everything that would slow down the first step."""
+    """Announce a new run, record step 0, and do everything that would slow down the first step."""
     run, session, text = training.run, training.session, training.text
     if training.saved is None:
         session.on_event(_started(run, training.schedule))
@@ -230,7 +237,7 @@ def _begin(training: ActiveRun) -> None:
 
 
 def _started(run: Run, schedule: Schedule) -> Started:
-    """Return the event of a new run: what is trained on what, and possible problems in the text."""
+    """Return the event of a new run, with problems in its text."""
     model = run.config.model
     return Started(
         run=run.folder,
@@ -250,39 +257,43 @@ def _started(run: Run, schedule: Schedule) -> Started:
 
 
 def _end(training: ActiveRun, deadline: Deadline | None) -> tuple[str, str]:
-    """Note that the run is complete; return what the best network generates, and the last one if that counts.
+    """Choose the temperature, and write ended.json, which a resumed run removes.
 
-    A resumed run takes the note back.
+    Returns:
+        Samples of the best network, and of the last one if it might be better.
+
     """
     progress, run = training.progress, training.run
-    best = (
-        None
-        if progress.best_nats is None
-        else _with_temperature(training, read_model(run.folder / BEST), deadline)
-    )
+    best = None
+    if progress.best_nats is not None:
+        best = read_model(run.folder / BEST)
+        if run.config.sampling.chooses_temperature:
+            best = _choose_temperature(training, best, deadline)
     End(progress.step, suggest_next(training)).write(run.folder / ENDED_FILE)
     if best is None:
         return "", ""
-    has_two = training.text.is_short and progress.best_step != progress.step
-    last_sample = sample_text(run, read_model(run.folder / LAST)) if has_two else ""
+    may_be_better = training.text.is_short and progress.best_step != progress.step
+    last_sample = sample_text(run, read_model(run.folder / LAST)) if may_be_better else ""
     return sample_text(run, best), last_sample
 
 
-def _with_temperature(
+def _choose_temperature(
     training: ActiveRun, best: TrainedModel, deadline: Deadline | None
 ) -> TrainedModel:
-    """Return the best model with the temperature at which it writes; one that is chosen is noted in the models."""
+    """Write the sampling temperature into the models of a run; return the best one."""
     run = training.run
-    if not run.config.sampling.chooses_temperature:
-        return best
-    is_over = (lambda: False) if deadline is None else (lambda: deadline.is_over)
-    choice = RECITAL if training.is_recited else choose_temperature(run, best, is_over=is_over)
+    choice = RECITAL
+    if not training.is_recited:
+        choice = choose_temperature(
+            run, best, is_over=lambda: deadline is not None and deadline.is_over
+        )
     training.session.on_event(TemperatureChosen(choice.temperature, choice.reason))
+    best = _with_temperature(best, choice.temperature)
+    write_model(run.folder / BEST, best)
+    last = read_model(run.folder / LAST)
+    write_model(run.folder / LAST, _with_temperature(last, choice.temperature))
+    return best
 
-    def noted(model: TrainedModel) -> TrainedModel:
-        """Return a model with what was chosen."""
-        return replace(model, facts={**model.facts, "temperature": choice.temperature})
 
-    write_model(run.folder / BEST, noted(best))
-    write_model(run.folder / LAST, noted(read_model(run.folder / LAST)))
-    return noted(best)
+def _with_temperature(model: TrainedModel, temperature: float) -> TrainedModel:
+    return replace(model, facts={**model.facts, "temperature": temperature})

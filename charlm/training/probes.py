@@ -1,4 +1,4 @@
-"""What the layers of a network do while they read validation text: saturation, and how far gradients reach back."""
+"""Activity of a network's layers on validation text: saturation, and the reach of gradients."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,26 +17,27 @@ from charlm.network.gradients import (
 from charlm.network.rnn import Floats, Parameters
 
 WINDOWS, WARM_UP, LAGS = 16, 32, 48
-"""B windows of WARM_UP + LAGS characters; the state after the first ones is no longer that of the start."""
+"""Number of windows, and their length, WARM_UP + LAGS characters. The warm-up lets a network forget
+its zero state."""
 STRIDE = 6
-"""Every so many characters, the states are counted in the histogram."""
+"""Characters between two states that are counted in the histogram."""
 REACHED = 0.1
-"""The share of the gradient at lag 0 that counts as reached."""
+"""Smallest gradient that counts as reaching back, as a share of its size at lag 0."""
 
 
 @dataclass(frozen=True, eq=False)
 class LayerProbe:
-    """What one layer did."""
+    """The activity of one layer."""
 
     states: Floats
-    """A sample of its outputs h, float32 of any shape."""
+    """Sample of the outputs h, float32 of any shape."""
     saturated_share: float
-    """The share of units and positions at which the slope of the activation is below 0.19 of its largest."""
+    """Share of units and positions whose activation has a slope below 0.19 of the largest one."""
     gradient: LagCurve
 
 
 def choose_windows(ids: NDArray[Any]) -> NDArray[Any] | None:
-    """Return evenly spaced windows of a text, integers [T + 1, B]; None if it has fewer than 2 ids."""
+    """Return evenly spaced windows of a text, integers [T + 1, B]; None for fewer than 2 ids."""
     length = min(WARM_UP + LAGS, len(ids) - 1)
     if length < 1:
         return None
@@ -46,33 +47,31 @@ def choose_windows(ids: NDArray[Any]) -> NDArray[Any] | None:
 
 
 def probe(parameters: Parameters, windows: NDArray[Any]) -> list[LayerProbe]:
-    """Read windows with a network, and follow the gradient of the last prediction of each back.
+    """Read windows with a network, and follow the gradient of each last prediction back in time.
 
     Args:
         parameters: The weights.
-        windows: What `choose_windows` returned.
+        windows: Ids from `choose_windows`, integers [T + 1, B].
 
     Returns:
-        What each layer did, lowest first.
+        A probe of each layer, lowest first.
 
     """
-    with np.errstate(all="ignore"):  # weights that are not finite show as NaN
+    end = len(windows) - 1
+    lags = min(LAGS, end)
+    texts = np.arange(windows.shape[1])
+    limit = SATURATED_BELOW * LARGEST_SLOPES.get(parameters.activation, 1.0)
+    probes = []
+    with np.errstate(all="ignore"):  # weights that are not finite give NaN
         trace = read_text(parameters, windows)
-        end = len(windows) - 1
-        lags, texts = min(LAGS, end), np.arange(windows.shape[1])
         curves = lag_curves(trace, np.full(len(texts), end - 1), lags=lags, texts=texts)
-        limit = SATURATED_BELOW * LARGEST_SLOPES.get(parameters.activation, 1.0)
-        return [
-            LayerProbe(
-                output[end - lags : end : STRIDE],
-                float((slope[end - lags : end] < limit).mean()),
-                curve,
-            )
-            for output, slope, curve in zip(trace.outputs, trace.slopes, curves, strict=True)
-        ]
+        for output, slope, curve in zip(trace.outputs, trace.slopes, curves, strict=True):
+            saturated_share = float((slope[end - lags : end] < limit).mean())
+            probes.append(LayerProbe(output[end - lags : end : STRIDE], saturated_share, curve))
+    return probes
 
 
 def reach(curve: LagCurve) -> int:
-    """Return the lag at which the median of a gradient by lag has fallen to a tenth; its length if it has not."""
+    """Return the first lag with a median gradient below a tenth, or else the curve's length."""
     below = np.flatnonzero(np.nan_to_num(curve.median, nan=0.0) < REACHED)
     return int(below[0]) if len(below) else len(curve.median)

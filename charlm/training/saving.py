@@ -1,10 +1,10 @@
 """The state of a run in its folder: begun, saved, and restored.
 
-An evaluation is written in this order: metrics, events, the checkpoint, then the models from the same arrays. A resumed run
-keeps of all of them what belongs to the path that it continues, so that no step is missing or occurs twice.
+An evaluation writes in this order: metrics, events, the checkpoint, then the models from the same
+arrays. A resumed run removes everything later than its checkpoint, so that no step is missing or
+occurs twice.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,37 +32,11 @@ from charlm.training.checkpoints import Checkpoint, Facts, Progress
 from charlm.training.evaluating import check_finite
 from charlm.training.interface import Engine
 from charlm.training.logs import RunLog, remove_events
-from charlm.training.schedule import Schedule, make_schedule
-
-
-def network(
-    run: Run,
-    engine: Engine,
-    schedule: Schedule,
-    progress: Progress,
-    *,
-    score: Mapping[str, Any] | None = None,
-) -> TrainedModel:
-    """Return a copy of the network in training, with its score as a model file has it, if it is known."""
-    epoch = schedule.epochs_of(progress.characters)
-    facts = {"step": progress.step, "epoch": epoch, CORPUS: corpus_identity(run.corpus)}
-    return TrainedModel(
-        parameters=engine.parameters(),
-        vocabulary=run.corpus.vocabulary,
-        config=run.config.model_dump(mode="json"),
-        facts=facts if score is None else {**facts, "score": score},
-    )
+from charlm.training.schedule import make_schedule
 
 
 def save(run: Run, engine: Engine, log: RunLog, model: TrainedModel, progress: Progress) -> None:
-    """Write the logs to the disk, then a checkpoint, the last model, and the best one if it is that of this step.
-
-    Args:
-        run: Its folder and config.
-        engine: The network in training.
-        log: Its logs.
-        model: What `network` returned, with its score if it has been evaluated.
-        progress: How far the run is.
+    """Sync the logs, then write a checkpoint, the last model, and the best one if it is this one.
 
     Raises:
         CharlmError: a file cannot be written.
@@ -72,14 +46,14 @@ def save(run: Run, engine: Engine, log: RunLog, model: TrainedModel, progress: P
     tensors = engine.tensors()
     check_finite(tensors, step=progress.step)
     log.sync()
-    written_by = {
-        "charlm": __version__,
-        **versions("numpy", "tensorflow", "keras"),
-        "kernel": engine.library,
-    }
-    checkpoint = Checkpoint(model, tensors, Facts(versions=written_by, progress=progress))
+    packages = versions("numpy", "tensorflow", "keras")
+    facts = Facts(
+        versions={"charlm": __version__, **packages, "kernel": engine.library}, progress=progress
+    )
     checkpoints.save(
-        run.folder / CHECKPOINTS, checkpoint, keeps_all=run.config.training.keep_checkpoints
+        run.folder / CHECKPOINTS,
+        Checkpoint(model, tensors, facts),
+        keeps_all=run.config.training.keep_checkpoints,
     )
     write_model(run.folder / LAST, model)
     if progress.best_nats is not None and progress.best_step == progress.step:
@@ -90,15 +64,16 @@ def begin(run: Run) -> None:
     """Write the beginning of a run at step 0.
 
     Raises:
-        CharlmError: the run has been trained, so that something would be lost, or a file cannot be written.
+        CharlmError: the run has been trained and would be overwritten, or a file cannot be written.
 
     """
     if found := results(run.folder):
         raise CharlmError(
-            f"{run.folder / CHECKPOINTS}: no checkpoint to continue from, but the run has {', '.join(found)}, which "
-            f"would be overwritten; put the checkpoints back, or start a new run"
+            f"{run.folder / CHECKPOINTS}: no checkpoint to continue from, but the run has "
+            f"{', '.join(found)}, which would be overwritten; put the checkpoints back, or start a "
+            f"new run"
         )
-    remove_events(run.folder)  # a run that was killed before its first checkpoint has left them
+    remove_events(run.folder)  # left by a run that was killed before its first checkpoint
     write_config(run.folder, run.config)
 
 
@@ -107,22 +82,19 @@ class Restored:
     """A run at the step of a checkpoint."""
 
     run: Run
-    """With the lengths that it had before this step."""
-    schedule: Schedule
+    """The run, with the lengths that it had before this step."""
     checkpoint: Checkpoint
     changes: dict[str, tuple[Any, Any]]
-    """The old and the new value of each setting that has changed since, by its dotted key."""
+    """Old and new value of each setting that has changed since, by dotted key."""
 
 
 def restore(run: Run, engine: Engine, *, on_event: OnEvent) -> Restored:
-    """Continue from the newest undamaged checkpoint.
-
-    The models of the run are then those of the path that the checkpoint is on: what a later step had written is
-    removed or replaced.
+    """Continue from the newest undamaged checkpoint, and remove everything that is later.
 
     Raises:
-        CharlmError: there is none, or it is of another network or format, another text, or a run with other settings
-            that a resume may not change, or beyond the end of this one, or a file cannot be written.
+        CharlmError: there is no undamaged checkpoint; or it has another network, format or text,
+            settings that a resume may not change, or a step beyond the end of the run; or a file
+            cannot be written.
         UnreadableError: a checkpoint or the best model cannot be read; nothing has been removed.
 
     """
@@ -133,60 +105,64 @@ def restore(run: Run, engine: Engine, *, on_event: OnEvent) -> Restored:
     progress = checkpoint.facts.progress
     if checkpoint.model.facts.get(CORPUS) != corpus_identity(run.corpus):
         raise CharlmError(
-            f"{folder / CORPUS}: not the corpus that the run was trained on; put it back, or start a new run"
+            f"{folder / CORPUS}: not the corpus that the run was trained on; put it back, or start "
+            f"a new run"
         )
-    before = parse_config(checkpoint.model.config, origin=str(folder / CHECKPOINTS))
-    changes = check_resume(
-        _with_lengths_of(run.config, before), run.config, origin=str(folder / CONFIG_FILE)
-    )
+    changes = _changes(run, checkpoint)
     previous = (run.previous or run.config).training
     if not previous.has_length_of(run.config.training):
         run = _with_new_length(run, previous, progress, engine)
-    schedule = make_schedule(run.config.training, engine.batches)
-    if progress.step > schedule.total:
+    total = make_schedule(run.config.training, engine.batches).total
+    if progress.step > total:
         raise CharlmError(
-            f"{folder}: is at step {progress.step:,}, beyond its end ({schedule.total:,}): make it longer"
+            f"{folder}: is at step {progress.step:,}, beyond its end ({total:,}); make it longer"
         )
     engine.restore(checkpoint.tensors)
-    if None is not checkpoint.facts.versions.get("kernel") != engine.library is not None:
+    saved_library = checkpoint.facts.versions.get("kernel")
+    if None not in (saved_library, engine.library) and saved_library != engine.library:
         on_event(KernelChanged())
-    _leave_other_path(run, checkpoint, on_event=on_event)
+    _remove_later(run, checkpoint, on_event=on_event)
     write_config(folder, run.config)
     for key, (old, new) in changes.items():
         on_event(SettingChanged(key, old, new))
-    on_event(Resumed(progress.step, schedule.total))
-    return Restored(run, schedule, checkpoint, changes)
+    on_event(Resumed(progress.step, total))
+    return Restored(run, checkpoint, changes)
 
 
-def _with_lengths_of(config: Config, other: Config) -> Config:
-    """Return another config with the earlier lengths of a config, which a run changes by itself."""
-    lengths = {"earlier_lengths": config.training.earlier_lengths}
-    return other.model_copy(update={"training": other.training.model_copy(update=lengths)})
+def _changes(run: Run, checkpoint: Checkpoint) -> dict[str, tuple[Any, Any]]:
+    """Return the settings that differ from a checkpoint; raises CharlmError if one may not."""
+    before = parse_config(checkpoint.model.config, origin=str(run.folder / CHECKPOINTS))
+    # A run itself changes its earlier lengths.
+    lengths = {"earlier_lengths": run.config.training.earlier_lengths}
+    before = _with_training(before, before.training.model_copy(update=lengths))
+    return check_resume(before, run.config, origin=str(run.folder / CONFIG_FILE))
+
+
+def _with_training(config: Config, training: TrainingConfig) -> Config:
+    return config.model_copy(update={"training": training})
 
 
 def _with_new_length(run: Run, previous: TrainingConfig, progress: Progress, engine: Engine) -> Run:
-    """Return a run whose length was changed, with the lengths that it had until now.
+    """Return a run whose length was changed, with a record of its lengths until now.
 
-    Its further steps have evaluations as often as the steps before, unless the number of evaluations was changed.
-    Evaluations without a new best are counted from zero, so that early stopping does not end the longer run at once.
+    Evaluations stay as frequent as before, unless their number was changed. Early stopping starts
+    counting again, so that it does not end the longer run immediately.
     """
     schedule = make_schedule(previous, engine.batches)
     settings = run.config.training.after(previous, at=progress.step, total=schedule.total)
     if settings.evaluations == previous.evaluations and schedule.total:
         done = schedule.evaluations_until(progress.step)
-        longer = make_schedule(settings, engine.batches).total - progress.step
-        more = max(1, round(previous.evaluations * longer / schedule.total))
+        steps_left = make_schedule(settings, engine.batches).total - progress.step
+        more = max(1, round(previous.evaluations * steps_left / schedule.total))
         settings = settings.model_copy(update={"evaluations": min(MAX_EVALUATIONS, done + more)})
     progress.evaluations_without_best = 0
-    return replace(run, config=run.config.model_copy(update={"training": settings}))
+    return replace(run, config=_with_training(run.config, settings))
 
 
-def _leave_other_path(run: Run, checkpoint: Checkpoint, *, on_event: OnEvent) -> None:
-    """Remove or replace what steps after a checkpoint have written; the best loss is forgotten with its model."""
+def _remove_later(run: Run, checkpoint: Checkpoint, *, on_event: OnEvent) -> None:
+    """Remove or replace the results of steps after a checkpoint."""
     folder, progress = run.folder, checkpoint.facts.progress
-    best = (
-        None if progress.best_nats is None else _read_best_of(run, checkpoint)
-    )  # before anything is removed
+    best = _find_best(run, checkpoint)  # before anything is removed
     checkpoints.remove_others(
         folder / CHECKPOINTS, progress.step, keeps_all=run.config.training.keep_checkpoints
     )
@@ -203,26 +179,29 @@ def _leave_other_path(run: Run, checkpoint: Checkpoint, *, on_event: OnEvent) ->
         progress.best_nats = None
 
 
-def _read_best_of(run: Run, checkpoint: Checkpoint) -> TrainedModel | None:
-    """Return the best model up to a checkpoint, from wherever it is kept; None if it is nowhere.
+def _find_best(run: Run, checkpoint: Checkpoint) -> TrainedModel | None:
+    """Return the best model up to a checkpoint; None if no undamaged file has it.
 
     Raises:
         UnreadableError: a file that may have it cannot be read.
 
     """
-    step = checkpoint.facts.progress.best_step
-    if step == checkpoint.facts.progress.step:
+    progress = checkpoint.facts.progress
+    if progress.best_nats is None:
+        return None
+    step = progress.best_step
+    if step == progress.step:
         return checkpoint.model
     for path in (run.folder / BEST, run.folder / CHECKPOINTS / checkpoint_name(step)):
         with reading(path):
-            is_there = path.exists()
-        if not is_there:
+            exists = path.exists()
+        if not exists:
             continue
         try:
             model = read_model(path)
         except UnreadableError:
             raise
-        except CharlmError:  # it is damaged
+        except CharlmError:  # damaged
             continue
         if model.facts.get("step") == step:
             return model

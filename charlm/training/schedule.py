@@ -1,7 +1,7 @@
-"""What a run does when: its events, the windows that its steps read, its learning rates.
+"""The schedule of a run: its events, the windows that its steps read, and its learning rates.
 
-All of it is a function of the step, never of the clock. The length of a run may change while it trains. The steps
-before a change stay as they were: the config records each earlier length and the step until which it was in force.
+A schedule is a function of the step, never of the clock. The length of a run may change while it
+trains; the config records each earlier length, so that earlier steps stay as they were.
 """
 
 import math
@@ -18,28 +18,27 @@ from charlm.errors import CharlmError
 from charlm.text.batches import Batches
 
 MAX_WARM_UP = 0.1
-"""The share of the steps of a run over which the learning rate rises at most: a short run would end as it has risen."""
+"""Largest share of a run's steps for the warm-up, so that a short run does not end in it."""
 GROWTH = ((0.1, 0.25), (0.3, 0.5), (0.4, 1), (0.2, 2))
-"""How windows grow: of all the characters that a run reads, which share in windows of how many times
-`training.sequence_length`."""
+"""Phases of growing windows: share of the characters, and window length / `sequence_length`."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """Steps of a run that read windows of one length."""
+    """Steps of a run with windows of one length."""
 
     first: int
-    """The steps before them."""
+    """Number of steps before the phase."""
     characters: int
-    """The characters that those have read."""
+    """Number of characters read before the phase."""
     batches: Batches
 
     def characters_after(self, step: int) -> int:
-        """Return the characters that the first `step` steps read, over all streams, repetitions counted."""
+        """Return the number of characters read by a step, over all streams and epochs."""
         return self.characters + (step - self.first) * self.batches.characters_per_step
 
     def window(self, step: int) -> int:
-        """Return which window the step after `step` others reads, counted as if all had had this length."""
+        """Return the number of a step's window, counted as if all windows had this length."""
         return round(self.characters / self.batches.characters_per_step) + step - self.first
 
 
@@ -48,169 +47,158 @@ class Stretch:
     """Steps of a run between two changes of its length."""
 
     first: int
-    """The number of steps before the stretch."""
+    """Number of steps before the stretch."""
     until: int
-    """The step at which the stretch ends."""
+    """Last step of the stretch."""
     total: int
-    """The length of the run that the stretch follows, in steps from its start: `until`, or more if it was changed."""
+    """Planned steps of the whole run, `until` or more."""
     evaluations: int
-    """The evaluations after step `first`, evenly over the steps up to `total`."""
+    """Planned evaluations from `first` to `total`."""
     borders: tuple[float, ...]
-    """The steps at which windows would change their length, before they are rounded, and the last step."""
+    """Steps where the window length changes, not rounded, and the last step."""
     phases: tuple[Phase, ...]
-    """All steps of the run up to `total`, by the length of their windows."""
+    """Phases of the whole run up to `total`."""
 
     def phase(self, step: int) -> Phase:
-        """Return the phase with the step after `step` others."""
+        """Return the phase after `step` steps."""
         return next(phase for phase in reversed(self.phases) if phase.first <= step)
 
     def characters(self, step: int) -> int:
-        """Return the characters that the first `step` steps read, over all streams, repetitions counted."""
+        """Return the number of characters read by a step, over all streams and epochs."""
         return self.phase(step).characters_after(step)
 
     def next_evaluation(self, step: int) -> int:
-        """Return the step of the next evaluation: the k-th of n is due when k / n of the stretch is done."""
+        """Return the step of the next evaluation; the k-th of n is after k / n of the stretch."""
         done = max(0, step - self.first)
         length = self.total - self.first
         number = done * self.evaluations // length + 1
-        return self.first + -(-number * length // self.evaluations)
+        return self.first - -number * length // self.evaluations  # rounded up
 
     @property
     def evaluation_count(self) -> int:
-        """Number of evaluations in the stretch."""
+        """Number of evaluations that take place in the stretch."""
         steps = self.until - self.first
         return min(steps, steps * self.evaluations // (self.total - self.first))
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The steps at which a run logs, is evaluated and saved, and ends, and what each of them reads."""
+    """The events and the learning rates of a run, and the windows that each step reads."""
 
     stretches: tuple[Stretch, ...]
-    """All steps, by the length that the run had; a single stretch if it never changed."""
+    """All steps of the run; a single stretch if its length never changed."""
     log_every: int
     batches: Batches
-    """How the training text is cut into windows of `sequence_length`."""
+    """Division of the training text into windows of `sequence_length`."""
     peak_rate: float
-    """The highest learning rate."""
+    """Highest learning rate."""
     decay: ScheduleConfig
-    """How the learning rate changes with the characters read."""
+    """Settings of the learning rate after its peak."""
 
     @property
     def total(self) -> int:
-        """The steps of the whole run."""
+        """Number of steps of the whole run."""
         return self.stretches[-1].total
 
     @property
     def phases(self) -> tuple[Phase, ...]:
-        """All steps, by the length of their windows."""
+        """All phases of the run."""
         return self.stretches[-1].phases
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        """The lengths of the windows of each phase, T."""
+        """Window length of each phase, T."""
         return tuple(phase.batches.sequence_length for phase in self.phases)
 
-    def phase(self, step: int) -> Phase:
-        """Return the phase with the step after `step` others."""
-        return self.stretches[-1].phase(step)
-
     def place(self, step: int) -> tuple[Batches, int, int]:
-        """Return what the step after `step` others reads: how the text is cut, the epoch, and the window in it."""
-        phase = self.phase(step)
+        """Return the batches, the epoch and the window that are read after `step` steps."""
+        phase = self.stretches[-1].phase(step)
         return phase.batches, *divmod(phase.window(step), phase.batches.steps_per_epoch)
 
     def resets_state_at(self, step: int) -> bool:
-        """Return whether the step after `step` others starts from the zero state: in a new epoch, or a new phase."""
-        return step == self.phase(step).first or self.place(step)[2] == 0
+        """Return whether an epoch or a phase begins after `step` steps, with the zero state."""
+        is_new_phase = any(phase.first == step for phase in self.phases)
+        return is_new_phase or self.place(step)[2] == 0
 
     def characters(self, step: int) -> int:
-        """Return the characters that the first `step` steps read, over all streams, repetitions counted."""
+        """Return the number of characters read by a step, over all streams and epochs."""
         return self.stretches[-1].characters(step)
 
     def epochs(self, step: int) -> float:
-        """Return how often the first `step` steps read the training text."""
+        """Return the number of passes over the training text by a step."""
         return self.epochs_of(self.characters(step))
 
     def epochs_of(self, characters: int) -> float:
-        """Return how often a run that has read some characters has read the training text."""
+        """Return the number of passes over the training text after some characters."""
         return characters / (self.batches.steps_per_epoch * self.batches.characters_per_step)
 
     def rates(self, first: int, count: int) -> NDArray[np.float32]:
-        """Return the learning rates of the `count` steps after the first `first` ones, float32 [count].
+        """Return the learning rates of the `count` steps after the first `first`, float32 [count].
 
-        The rate rises linearly over `warmup_steps`, but over no more than MAX_WARM_UP of the run. Then it stays at its
-        peak (constant), or falls to `final_fraction` of it at the last step, along half a cosine (Loshchilov and Hutter
-        2017, equation 5).
+        The rate rises linearly over `warmup_steps`, or MAX_WARM_UP of the run if that is less. Then
+        it is constant, or falls to `final_fraction` of its peak along half a cosine (Loshchilov and
+        Hutter 2017, equation 5).
 
-        Where a run becomes shorter, the rate continues from where it is and falls faster. Where a run becomes longer,
-        the rate rises to what it would be if the run had had the new length from its start.
+        When a run becomes shorter, the rate falls faster from its present value. When a run becomes
+        longer, the rate rises to its value in a run that always had the new length.
         """
-        return np.array(
-            [self.peak_rate * self._fraction(step) for step in range(first, first + count)],
-            np.float32,
-        )
+        rates = [self.peak_rate * self._fraction(step) for step in range(first, first + count)]
+        return np.array(rates, np.float32)
 
     def _fraction(self, step: int) -> float:
-        """Return the learning rate of a step as a fraction of the peak."""
-        decay = self.decay
+        """Return the learning rate as a fraction of the peak."""
         if step < self._warm_up:
             return (step + 1) / (self._warm_up + 1)
-        if decay.name == "constant":
+        if self.decay.name == "constant":
             return 1.0
         stretch = next(stretch for stretch in reversed(self.stretches) if stretch.first <= step)
         progress = self._progress(step, stretch, self._progress_before[stretch.first])
-        return (
-            decay.final_fraction
-            + (1 - decay.final_fraction) * (1 + math.cos(math.pi * progress)) / 2
-        )
+        final = self.decay.final_fraction
+        return final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2
 
     @property
     def _warm_up(self) -> int:
-        """The steps of the warm-up, which the first length of the run decides."""
+        """Steps of the warm-up, limited by the first length of the run."""
         return min(self.decay.warmup_steps, int(MAX_WARM_UP * self.stretches[0].total))
 
     @cached_property
     def _progress_before(self) -> dict[int, float]:
-        """How far the learning rate has fallen by the first step of each stretch: 0 = at its peak, 1 = at its end."""
+        """Progress of the decay by the first step of each stretch, 0 (at the peak) to 1."""
         progress = 0.0
-        found = {0: progress}
+        progress_before = {0: progress}
         for stretch, following in pairwise(self.stretches):
             continued = self._progress(following.first, stretch, progress)
             progress = min(continued, self._share(following.first, following, since=0))
-            found[following.first] = progress
-        return found
+            progress_before[following.first] = progress
+        return progress_before
 
     def _progress(self, step: int, stretch: Stretch, before: float) -> float:
-        """Return how far the learning rate has fallen at a step of a stretch, in proportion to the characters read."""
+        """Return the progress of the decay in a stretch, in proportion to the characters read."""
         return min(1.0, before + (1 - before) * self._share(step, stretch, since=stretch.first))
 
     def _share(self, step: int, stretch: Stretch, *, since: int) -> float:
-        """Return how much of what a run reads between a step, or its warm-up, and its last step is read by a step."""
+        """Return the share of the characters after a step, or after the warm-up, read by a step."""
         begin = stretch.characters(max(since, self._warm_up))
         length = stretch.characters(stretch.total - 1) - begin
         return max(0, stretch.characters(step) - begin) / max(1, length)
 
     def logs_at(self, step: int) -> bool:
-        """Return whether a line is logged after a step: every `log_every` steps, and at each evaluation."""
+        """Return whether a line is logged after a step: every `log_every`, and if evaluated."""
         return step % self.log_every == 0 or self.evaluates_at(step)
 
     def evaluates_at(self, step: int) -> bool:
-        """Return whether the network is evaluated and saved after a step; step 0 never is, the last step always."""
+        """Return whether the network is evaluated after a step; always after the last step."""
         return step > 0 and step == self.next_evaluation(step - 1)
 
     def next_evaluation(self, step: int) -> int:
-        """Return the step of the next evaluation; the evaluations of a stretch are spaced evenly."""
+        """Return the step of the next evaluation, evenly spaced within each stretch."""
         if step >= self.total:
             return step + 1
-        for stretch in self.stretches:
-            evaluation = stretch.next_evaluation(step)
-            if evaluation <= stretch.until:
-                return evaluation
-        raise AssertionError("the last step of a run is an evaluation")
+        evaluations = ((stretch.next_evaluation(step), stretch.until) for stretch in self.stretches)
+        return next(evaluation for evaluation, until in evaluations if evaluation <= until)
 
     def evaluations_after(self, step: int) -> int:
-        """Return how many evaluations the run has after a step."""
+        """Return the number of evaluations after a step."""
         count = 0
         while step < self.total:
             step = self.next_evaluation(step)
@@ -218,23 +206,21 @@ class Schedule:
         return count
 
     def evaluations_until(self, step: int) -> int:
-        """Return how many evaluations the run has up to a step, the step itself included."""
+        """Return the number of evaluations up to and including a step."""
         return self.evaluations_after(0) - self.evaluations_after(step)
 
     def steps_to_next_event(self, step: int) -> int:
-        """Return the number of steps until something happens: 1 or more, if `step` is less than `total`."""
+        """Return the number of steps to the next event, 1 or more, for a step before the last."""
         batches, _, window = self.place(step)
-        return min(
-            self.next_evaluation(step) - step,
-            batches.steps_per_epoch - window,
-            self.log_every - step % self.log_every,
-            *(phase.first - step for phase in self.phases if phase.first > step),
-            *(stretch.first - step for stretch in self.stretches if stretch.first > step),
-        )
+        new_epoch = step + batches.steps_per_epoch - window
+        next_log = step + self.log_every - step % self.log_every
+        phases = [phase.first for phase in self.phases if phase.first > step]
+        stretches = [stretch.first for stretch in self.stretches if stretch.first > step]
+        return min(self.next_evaluation(step), new_epoch, next_log, *phases, *stretches) - step
 
 
 def mean_growth(settings: TrainingConfig) -> float:
-    """Return the mean length of the windows of a run over `sequence_length`; 1 if they do not grow."""
+    """Return the mean window length of a run over `sequence_length`; 1 if windows do not grow."""
     return 1 / sum(share / factor for share, factor in _growth(settings))
 
 
@@ -243,11 +229,7 @@ def _growth(settings: TrainingConfig) -> tuple[tuple[float, float], ...]:
 
 
 def make_schedule(settings: TrainingConfig, batches: Batches) -> Schedule:
-    """Return the schedule of a run.
-
-    Args:
-        settings: The section `training` of the config.
-        batches: How the training text is cut into windows of `sequence_length`.
+    """Return the schedule of a run, from batches with windows of `sequence_length`.
 
     Raises:
         CharlmError: the run would end before the step at which its length was changed.
@@ -263,25 +245,24 @@ def make_schedule(settings: TrainingConfig, batches: Batches) -> Schedule:
 
 
 def _stretches(settings: TrainingConfig, batches: Batches) -> tuple[Stretch, ...]:
-    """Return the stretches of a run. A change of length rescales what is left of the phases."""
+    """Return the stretches of a run; a change of length rescales the remaining phases."""
     stretches: list[Stretch] = []
     for length in settings.earlier_lengths:
-        stretches.append(
-            _stretch(
-                settings,
-                batches,
-                stretches,
-                until=length.until,
-                total=length.steps,
-                evaluations=length.evaluations,
-            )
+        stretch = _stretch(
+            settings,
+            batches,
+            stretches,
+            until=length.until,
+            total=length.steps,
+            evaluations=length.evaluations,
         )
+        stretches.append(stretch)
     total = _total(settings, batches, stretches)
-    first = stretches[-1].until if stretches else 0
-    if stretches and total <= first:
+    if stretches and total <= stretches[-1].until:
         key = "steps" if settings.epochs is None else "epochs"
         raise CharlmError(
-            f"training.{key}: gives a run of {total:,} steps, but {first:,} are taken; give it more"
+            f"training.{key}: gives a run of {total:,} steps, but it is at step "
+            f"{stretches[-1].until:,}; must be larger"
         )
     last = _stretch(
         settings, batches, stretches, until=total, total=total, evaluations=settings.evaluations
@@ -290,22 +271,25 @@ def _stretches(settings: TrainingConfig, batches: Batches) -> tuple[Stretch, ...
 
 
 def _total(settings: TrainingConfig, batches: Batches, stretches: Sequence[Stretch]) -> int:
-    """Return the length of a run in steps, after stretches of other lengths."""
     limits = [] if settings.steps is None else [settings.steps]
-    if settings.epochs is not None and not stretches:
-        limits.append(round(settings.epochs * batches.steps_per_epoch / mean_growth(settings)))
-    elif settings.epochs is not None:
-        last = stretches[-1]
-        wanted = (
-            settings.epochs * batches.steps_per_epoch * batches.characters_per_step
-            - last.characters(last.until)
-        )
-        planned = last.characters(last.total) - last.characters(last.until)
-        per_step: float = last.phase(last.until).batches.characters_per_step
-        if planned:
-            per_step = planned / (last.total - last.until)
-        limits.append(last.until + round(wanted / per_step))
+    if settings.epochs is not None:
+        epoch_steps = settings.epochs * batches.steps_per_epoch
+        if stretches:
+            characters = epoch_steps * batches.characters_per_step
+            limits.append(_step_after(characters, stretches[-1]))
+        else:
+            limits.append(round(epoch_steps / mean_growth(settings)))
     return min(limits)
+
+
+def _step_after(characters: int, stretch: Stretch) -> int:
+    """Return the step after some characters, at the mean speed planned after a stretch."""
+    done = stretch.characters(stretch.until)
+    planned = stretch.characters(stretch.total) - done
+    per_step: float = stretch.phase(stretch.until).batches.characters_per_step
+    if planned:
+        per_step = planned / (stretch.total - stretch.until)
+    return stretch.until + round((characters - done) / per_step)
 
 
 def _stretch(
@@ -317,36 +301,25 @@ def _stretch(
     total: int,
     evaluations: int,
 ) -> Stretch:
-    """Return the stretch of a run that follows some others, until the length of the run changes again.
-
-    Args:
-        settings: The section `training` of the config.
-        batches: How the training text is cut into windows of `sequence_length`.
-        before: The stretches before this one.
-        until: The step at which the stretch ends.
-        total: The length of the run in steps, as it is until then.
-        evaluations: The evaluations of the run, as they are until then.
-
-    """
-    if not before:
-        scale = total * mean_growth(settings)
-        borders = [0.0, *accumulate(scale * share / factor for share, factor in _growth(settings))]
-        first = 0
-    else:
+    """Return the next stretch; `total` and `evaluations` count from the start of the run."""
+    if before:
         last = before[-1]
         first = last.until
         scale = (total - first) / max(1, last.total - first)
         borders = [border + (scale - 1) * max(0.0, border - first) for border in last.borders]
+    else:
+        first = 0
+        scale = total * mean_growth(settings)
+        borders = [0.0, *accumulate(scale * share / factor for share, factor in _growth(settings))]
     evaluations = max(1, evaluations - sum(stretch.evaluation_count for stretch in before))
-    return Stretch(
-        first, until, total, evaluations, tuple(borders), _phases(settings, batches, borders)
-    )
+    phases = _phases(settings, batches, borders)
+    return Stretch(first, until, total, evaluations, tuple(borders), phases)
 
 
 def _phases(
     settings: TrainingConfig, batches: Batches, borders: Iterable[float]
 ) -> tuple[Phase, ...]:
-    """Return the phases of a run that begin at some steps; windows grow as far as the text is long enough."""
+    """Return the phases that begin at some steps; the text limits the length of their windows."""
     longest = (batches.length - 1) // batches.batch_size
     phases: list[Phase] = []
     for first, (_, factor) in zip(map(round, borders), _growth(settings), strict=False):

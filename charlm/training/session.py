@@ -3,8 +3,9 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
-from charlm.events import OnEvent, TeacherEvent, ignore
+from charlm.events import Event, OnEvent, TeacherEvent, ignore
 from charlm.training.signals import Interruption
 
 
@@ -13,16 +14,19 @@ class Session:
     """The caller of a training."""
 
     on_event: OnEvent = ignore
-    """Called with each event; an exception that it raises ends the training."""
+    """Function that is called with each event; an exception that it raises ends the training."""
     interruption: Interruption = field(default_factory=Interruption)
-    """The signal that ends the training before its last step."""
+    """The signal that ends the training early."""
     clock: Callable[[], float] = time.perf_counter
-    """Returns the time in seconds. Times are measured with it; no step depends on it."""
+    """Function that returns the time in seconds; no result of a step depends on it."""
 
     def silent(self) -> "Session":
-        """Return a session whose events are dropped."""
+        """Return a session that drops its events."""
         return replace(self, on_event=ignore)
 
     def of_teacher(self, number: int) -> "Session":
-        """Return the session of a teacher, whose events are passed on as those of a teacher."""
-        return replace(self, on_event=lambda event: self.on_event(TeacherEvent(number, event)))
+        """Return a session that passes its events on as events of a teacher."""
+        return replace(self, on_event=partial(self._report_teacher, number))
+
+    def _report_teacher(self, number: int, event: Event) -> None:
+        self.on_event(TeacherEvent(number, event))

@@ -1,7 +1,7 @@
 """The signals that end a training: Ctrl-C, SIGTERM and SIGHUP.
 
-A signal ends the program immediately if nothing can be lost, otherwise after the present step. Once `Stopped` has been
-raised, further signals are ignored, so that nothing disturbs the code that cleans up.
+A signal ends the program immediately if nothing can be lost, otherwise after the present step. Once
+`Stopped` has been raised, further signals are ignored, so that nothing disturbs the cleanup.
 """
 
 import contextlib
@@ -20,11 +20,11 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, signal: signals.Signals) -> None:
         super().__init__(f"stopped by {signal.name}")
         self.exit_code = 128 + signal
-        """The exit code that a shell reports for a process ended by the signal."""
+        """Exit code that a shell reports for a process ended by the signal."""
         self.run: Path | None = None
-        """The folder of the run that was stopped and can be continued; None if nothing is kept."""
+        """Folder of the stopped run, which can be continued; None if nothing is kept."""
         self.is_saved = False
-        """Whether something was trained and saved before; if not, a run that continued is as it was."""
+        """Whether some training was saved; if not, a continued run is unchanged."""
 
 
 class Interruption:
@@ -32,9 +32,9 @@ class Interruption:
 
     def __init__(self) -> None:
         self.signal: signals.Signals | None = None
-        """The last signal that was handled; None if there was none."""
+        """Last signal received, or None."""
         self.is_deferred = False
-        """Whether the first signal is only recorded. If not, and for a second signal, Stopped is raised."""
+        """Whether the first signal is only recorded instead of raising Stopped."""
         self.is_raised = False
         """Whether Stopped was raised, so that further signals are ignored."""
 
@@ -49,9 +49,9 @@ class Interruption:
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """Raise Stopped at the first signal during a block, or before the block if a signal was recorded.
+        """Raise Stopped at the first signal during a block, or before it if one was recorded.
 
-        Interrupted code may raise a different error (TensorFlow does). It becomes Stopped, too.
+        Interrupted code may raise a different error (TensorFlow does), which becomes Stopped, too.
         """
         before = self.is_deferred
         try:
@@ -68,7 +68,7 @@ class Interruption:
             self.is_deferred = before
 
     def withstand(self) -> None:
-        """Go on after Stopped was caught: the next signal raises it again."""
+        """Continue after Stopped was caught: the next signal raises it again."""
         self.is_raised = False
 
     def handle(self, number: int, _frame: FrameType | None) -> None:
@@ -87,18 +87,16 @@ class Interruption:
 def stop_on_signal(interruption: Interruption) -> Iterator[None]:
     """Handle signals during a block, immediately unless they are deferred.
 
-    An ignored SIGHUP stays ignored, so that nohup works. Outside the main thread Python allows no handlers: signals are
-    left as they are.
+    An ignored SIGHUP stays ignored, so that nohup works. Outside the main thread, where Python
+    allows no handlers, signals are left to the program.
 
     Args:
-        interruption: Takes the signals.
+        interruption: The recipient of the signals.
 
     """
-    caught = [
-        number
-        for number in CAUGHT
-        if number != signals.SIGHUP or signals.getsignal(number) != signals.SIG_IGN
-    ]
+    caught = list(CAUGHT)
+    if signals.getsignal(signals.SIGHUP) == signals.SIG_IGN:
+        caught.remove(signals.SIGHUP)
     if threading.current_thread() is not threading.main_thread():
         caught = []
     before = {number: signals.signal(number, interruption.handle) for number in caught}

@@ -1,9 +1,9 @@
-"""The soft targets of a run: what its teachers, and n-grams, give to each next character of the training text.
+"""Soft targets: predictions of teachers and n-grams for each character of the training text.
 
-They are computed once, before training: the teachers read the text in segments side by side, and the n-grams of each part
-are counted on the others, since what has counted a text is too sure of it. They are kept in the run as soft_targets.bin
-(float16 [N, V], little-endian, then the SHA-256 of these bytes), so that a resumed run learns from the same bits. Row n
-belongs to the character after position n of the training text.
+They are computed once, before training. The n-grams of each part of the text are counted on the
+other parts, since a model is too sure of its own text. The run keeps the soft targets in
+soft_targets.bin (float16 [N, V], little-endian, then the SHA-256 of these bytes), so that a resumed
+run learns from the same bits. Row n predicts the character after position n.
 
 Axes: N characters, V vocabulary.
 """
@@ -11,8 +11,7 @@ Axes: N characters, V vocabulary.
 import hashlib
 import itertools
 import math
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,36 +34,32 @@ from charlm.text.corpus import Corpus
 
 DTYPE = np.dtype("<f2")
 STREAMS, WARM_UP = 256, 512
-"""The segments of the text that are read side by side, and how many characters are read before each of them."""
+"""Number of segments that are read in parallel, and of characters that are read before each."""
 MEMORY_SHARE = 0.25
-"""The share of the memory that the soft targets may take while they are computed."""
+"""Largest share of the memory for soft targets while they are computed."""
 ROWS_AT_ONCE = 1 << 14
-DIGEST_BYTES = hashlib.sha256().digest_size
-"""The size of the digest at the end of the file."""
+"""Number of rows that are written at a time."""
 BLOCK_BYTES = 1 << 20
-"""How much of the file is read at a time to verify it."""
+"""Number of bytes of the file that are verified at a time."""
 NGRAM_PARTS, NGRAM_ORDER = 10, 12
-"""The parts of the text that are predicted by the n-grams of the others, and the length of these. Prose gains little by
-more than 6 characters, and loses nothing; source code, which repeats itself, gains."""
+"""Number of parts of the text, and length of the n-grams. For prose, 12 characters are little
+better than 6; for repetitive text such as source code, they are clearly better."""
 
 SoftTargets = NDArray[np.float16]
 """Probabilities of the next character, float16 [N, V]."""
 
 
 def open_soft_targets(run: Run, *, on_event: OnEvent = ignore) -> SoftTargets | None:
-    """Return the soft targets of a run; they are computed now if the run does not have them, or if they are damaged.
-
-    Args:
-        run: Its folder, config and corpus.
-        on_event: Called with `SoftTargetsDamaged`, `TeachersReading` and each `NgramProgress`.
+    """Return the soft targets of a run; compute them if they are missing or damaged.
 
     Returns:
-        float16 [N, V], memory-mapped, N = characters of the training text - 1; None if the config asks for none, or
-        for no step.
+        float16 [N, V], memory-mapped, N = characters of the training text - 1; None if the run
+        needs no soft targets.
 
     Raises:
-        CharlmError: a teacher cannot be read or has another vocabulary than the text, or the file cannot be written.
-        UnreadableError: the file is there and cannot be read.
+        CharlmError: a teacher cannot be read or has another vocabulary than the text, or the file
+            cannot be written.
+        UnreadableError: the file exists and cannot be read.
 
     """
     settings = run.config.training
@@ -74,10 +69,10 @@ def open_soft_targets(run: Run, *, on_event: OnEvent = ignore) -> SoftTargets | 
     if not keeps_soft_targets(run):
         if path.exists():
             on_event(SoftTargetsDamaged(path))
-        own = [run.folder / TEACHERS / str(seed) for seed in settings.used_teachers.seeds]
-        teachers = _read_teachers([*map(Path, settings.used_teachers.models), *own], run.corpus)
-        table = _compute(run, teachers, on_event=on_event)
-        write_file(path, _contents(table))
+        teachers = settings.used_teachers
+        trained = [run.folder / TEACHERS / str(seed) for seed in teachers.seeds]
+        models = _read_teachers([*map(Path, teachers.models), *trained], run.corpus)
+        write_file(path, _contents(_compute(run, models, on_event=on_event)))
     return np.memmap(path, DTYPE, "r", shape=_shape(run.corpus))
 
 
@@ -91,21 +86,19 @@ def _contents(table: SoftTargets) -> Iterator[bytes]:
     yield digest.digest()
 
 
-def _compute(run: Run, teachers: Mapping[Path, TrainedModel], *, on_event: OnEvent) -> SoftTargets:
-    """Return the mean of what the teachers and the n-grams predict, by their weights."""
+def _compute(run: Run, teachers: Sequence[TrainedModel], *, on_event: OnEvent) -> SoftTargets:
+    """Return the weighted mean of the predictions of the teachers and the n-grams."""
     settings = run.config.training
     ids = run.corpus.split("train")
     if teachers:
         on_event(TeachersReading(len(teachers)))
-        networks = [teacher.parameters for teacher in teachers.values()]
-        table = compute_soft_targets(networks, ids)
+        table = compute_soft_targets([teacher.parameters for teacher in teachers], ids)
     else:
         table = np.zeros(_shape(run.corpus), DTYPE)
     if settings.ngram_weight:
         share = np.float32(settings.ngram_weight / settings.soft_weight)
-        predictions = cross_predict(
-            ids, vocabulary_size=len(run.corpus.vocabulary), on_event=on_event
-        )
+        vocabulary_size = len(run.corpus.vocabulary)
+        predictions = cross_predict(ids, vocabulary_size=vocabulary_size, on_event=on_event)
         for rows, predicted in predictions:
             table[rows] = (1 - share) * table[rows] + share * predicted
     return table
@@ -114,24 +107,24 @@ def _compute(run: Run, teachers: Mapping[Path, TrainedModel], *, on_event: OnEve
 def cross_predict(
     ids: NDArray[Any], *, vocabulary_size: int, parts: int = NGRAM_PARTS, on_event: OnEvent = ignore
 ) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-    """Predict each part of a text by the n-grams of all the others.
+    """Predict each part of a text with the n-grams of all other parts.
 
     Args:
         ids: Integers [N + 1], N >= 1.
         vocabulary_size: V.
-        parts: Of nearly the same length, 2 or more.
+        parts: Number of parts, 2 or more.
         on_event: Called with `NgramProgress` before the first part and after each.
 
     Yields:
-        Neighbouring rows of a table [N, V], and what is predicted for the characters after them; all rows in order.
+        Consecutive rows of a table [N, V], and the predictions for them; all rows in order.
 
     """
     ids = ids.astype(np.int64)
     borders = np.linspace(0, len(ids), parts + 1).astype(int).tolist()
     on_event(NgramProgress(done=0, total=parts))
     for done, (start, end) in enumerate(itertools.pairwise(borders), start=1):
-        others = np.concatenate([ids[:start], ids[end:]])
-        model = count_ngrams(others, vocabulary_size=vocabulary_size, order=NGRAM_ORDER)
+        counted = np.concatenate([ids[:start], ids[end:]])
+        model = count_ngrams(counted, vocabulary_size=vocabulary_size, order=NGRAM_ORDER)
         row = max(start, 1) - 1
         for predicted in predict_ngrams(model, ids[:end], first=row + 1):
             yield slice(row, row + len(predicted)), predicted
@@ -140,74 +133,61 @@ def cross_predict(
 
 
 def keeps_soft_targets(run: Run) -> bool:
-    """Return whether a run has its soft targets, undamaged, so that its teachers are needed no more.
+    """Return whether a run has undamaged soft targets.
 
     Raises:
-        UnreadableError: the file is there and cannot be read.
+        UnreadableError: the file exists and cannot be read.
 
     """
     path = run.folder / SOFT_TARGETS
     with reading(path):
-        is_there = path.exists()
-    return is_there and _is_intact(path, size=_bytes(run.corpus))
-
-
-def _is_intact(path: Path, *, size: int) -> bool:
-    """Return whether a file has rows of some size, in bytes, and then their digest."""
+        exists = path.exists()
+    if not exists:
+        return False
+    size = _size_bytes(run.corpus)
+    digest = hashlib.sha256()
     with open_file(path) as file:
-        if os.fstat(file.fileno()).st_size != size + DIGEST_BYTES:
-            return False
-        digest = hashlib.sha256()
-        rest = size
-        while rest:
-            block = file.read(min(rest, BLOCK_BYTES))
-            if not block:
-                return False
-            digest.update(block)
-            rest -= len(block)
-        return file.read() == digest.digest()
+        for start in range(0, size, BLOCK_BYTES):
+            digest.update(file.read(min(BLOCK_BYTES, size - start)))
+        return file.read(digest.digest_size + 1) == digest.digest()
 
 
 def check_teachers(config: Config, corpus: Corpus, *, available_bytes: int | None) -> None:
-    """Check, before a run begins, that it can learn from its teachers, and hold what they predict.
+    """Check that the teachers of a new run are usable and its soft targets fit in memory.
 
     Raises:
-        CharlmError: one that is named cannot be read or has another vocabulary than the text, their recipe cannot be
-            read or has teachers itself, or there is too little memory for the soft targets.
+        CharlmError: a teacher or its recipe cannot be read, a teacher has another vocabulary than
+            the text, a recipe has teachers itself, or there is too little memory.
 
     """
-    _read_teachers(map(Path, config.training.used_teachers.models), corpus)
-    teachers, needed = config.training.teachers, _bytes(corpus)
-    if teachers is not None and teachers.recipe is not None:
-        recipe = load_config(find_recipe(teachers.recipe))
-        if recipe.training.teachers is not None:
-            raise CharlmError(
-                f"training.teachers.recipe: {teachers.recipe} has teachers itself; name one without"
-            )
-    if (
-        config.training.soft_weight
-        and available_bytes is not None
-        and needed > MEMORY_SHARE * available_bytes
-    ):
-        rows, width = _shape(corpus)
+    settings = config.training
+    _read_teachers(map(Path, settings.used_teachers.models), corpus)
+    recipe = None if settings.teachers is None else settings.teachers.recipe
+    if recipe is not None and load_config(find_recipe(recipe)).training.teachers is not None:
+        raise CharlmError(f"training.teachers.recipe: {recipe} has teachers itself; name another")
+    if not settings.soft_weight or available_bytes is None:
+        return
+    needed_bytes = _size_bytes(corpus)
+    if needed_bytes > MEMORY_SHARE * available_bytes:
+        rows, columns = _shape(corpus)
         raise CharlmError(
-            f"training.teachers, ngram_weight: the soft targets of {rows:,} characters with {width:,} ids take "
-            f"{needed / 1e9:,.1f} GB, more than a quarter of the memory of this machine: use a shorter text, "
-            f"or none of them: training.ngram_weight=0, training.teacher_weight=0"
+            f"training.teachers, ngram_weight: the soft targets of {rows:,} characters with "
+            f"{columns:,} ids take {needed_bytes / 1e9:,.1f} GB, more than a quarter of the memory "
+            f"of this machine; use a shorter text, or no soft targets: training.ngram_weight=0, "
+            f"training.teacher_weight=0"
         )
 
 
-def _bytes(corpus: Corpus) -> int:
+def _size_bytes(corpus: Corpus) -> int:
     return math.prod(_shape(corpus)) * DTYPE.itemsize
 
 
 def _shape(corpus: Corpus) -> tuple[int, int]:
-    """Return the shape [N, V] of the soft targets for a text."""
     return len(corpus.split("train")) - 1, len(corpus.vocabulary)
 
 
-def _read_teachers(paths: Iterable[Path], corpus: Corpus) -> dict[Path, TrainedModel]:
-    """Return some teachers by their files; their vocabulary is that of the text."""
+def _read_teachers(paths: Iterable[Path], corpus: Corpus) -> list[TrainedModel]:
+    """Read teachers, and check that they have the vocabulary of the text."""
     try:
         files = [find_model(path) for path in paths]
     except CharlmError as error:
@@ -216,9 +196,10 @@ def _read_teachers(paths: Iterable[Path], corpus: Corpus) -> dict[Path, TrainedM
     for file, teacher in teachers.items():
         if teacher.vocabulary != corpus.vocabulary:
             raise CharlmError(
-                f"{file}: has another vocabulary than the text; name a teacher that read the same text"
+                f"{file}: has another vocabulary than the text; name a teacher that was trained on "
+                f"the same text"
             )
-    return teachers
+    return [*teachers.values()]
 
 
 def compute_soft_targets(
@@ -231,10 +212,10 @@ def compute_soft_targets(
     """Return the probabilities of each next character of a text, softmax(mean of the logits).
 
     Args:
-        networks: The weights of each network, one or more, with the same V.
+        networks: Weights of each network, one or more, with the same V.
         ids: Integers [N + 1], N >= 1.
-        streams: See `charlm.network.reading.read_segments`.
-        warm_up: See there.
+        streams: Number of segments that are read in parallel.
+        warm_up: Number of characters that are read before each segment.
 
     Returns:
         float16 [N, V], little-endian.
@@ -242,12 +223,12 @@ def compute_soft_targets(
     """
     table = np.empty((len(ids) - 1, networks[0].vocabulary_size), DTYPE)
     width = max(network.width for network in networks)
-    read = [
+    readings = [
         read_segments(network, ids, streams=streams, warm_up=warm_up, width=width)
         for network in networks
     ]
-    for segments in zip(*read, strict=True):
-        positions, total = segments[0][1], segments[0][0]
+    for segments in zip(*readings, strict=True):
+        total, positions = segments[0]
         for logits, _ in segments[1:]:
             total += logits
         table[positions] = probabilities(total / np.float32(len(networks)))

@@ -1,6 +1,6 @@
-"""What the evaluations of a run have shown, and at most one suggestion of what to try next.
+"""Suggestions for the next run, from the evaluations of a finished run.
 
-A suggestion is a new run with other settings. Each kind was followed on at least six texts, see docs/recipes.md.
+Each kind of suggestion was tested on at least six texts, see docs/recipes.md.
 """
 
 import json
@@ -17,90 +17,92 @@ from charlm.storage import read_file, write_file
 
 Kind = Literal["still learning", "too few steps", "short text", "long repeats"]
 FEW_EPOCHS = 2.0
-"""A network that has read its text less often and loses to a 5-gram model has had too few steps."""
+"""Epochs below which a network that is worse than a 5-gram model needs more steps."""
 MAX_ROUNDING = 0.1
-"""How much the suggested epochs may be rounded, as a share."""
+"""Largest relative change when the suggested epochs are rounded to a whole number."""
 SHORT_TEXT = 70_000
-"""Below so many characters of training text, a 5-gram model was hard to beat; above, networks beat it on every text."""
+"""Characters of training text below which a 5-gram model is hard to beat; networks were better on
+every longer text."""
 LZMA_MARGIN = 0.05
-"""By how many nats per character lzma has to be better for the text to have long-range repeats."""
+"""Smallest advantage of lzma, in nats per character, that shows long-range repeats in a text."""
 MAX_BYTES = 10_000
-"""The most bytes of ended.json."""
+"""Maximum size of ended.json."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of a run at its end."""
+    """Facts about a finished run that decide on a suggestion."""
 
     step: int
-    """The last step."""
+    """Last step."""
     best_step: int
-    """The step of the best model; 0 = the initial weights."""
+    """Step of the best model; 0 = the initial weights."""
     epochs: float
-    """How often the training text was read."""
+    """Passes over the training text."""
     has_two_evaluations: bool
     """Whether the last evaluation can be compared with an earlier one."""
     comparison: Comparison | None
-    """The best model compared with the 5-gram model; None = it was not compared."""
+    """Comparison of the best model with the 5-gram model; None = not compared."""
     best_nats: float
-    """The lowest validation loss, in nats per character."""
+    """Lowest validation loss, in nats per character."""
     lzma_nats: float | None
-    """What lzma scores on the same text, in nats per character; None = it is not known."""
+    """Score of lzma on the same text, in nats per character; None = unknown."""
     training_characters: int
-    """The length of the training text."""
+    """Length of the training text."""
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """What to try next, and why."""
+    """An idea for the next run; without epochs and settings, only an explanation of the result."""
 
     kind: Kind
     epochs: int | None = None
-    """Passes over the training text of a new run; None = the settings say, or there is nothing to run."""
+    """Epochs of the new run; None = unchanged."""
     settings: Mapping[str, Any] | None = None
-    """Other settings of the new run, by dotted keys; None = they stay."""
+    """Changed settings of the new run, by dotted keys; None = no changes."""
 
 
 def suggest(evidence: Evidence) -> Suggestion | None:
-    """Return what to try after a run, from all that is known of it; None = nothing.
+    """Return a suggestion for the next run, or None if there is none.
 
-    A run whose last evaluation is its best has not begun to memorise its text. How much the last evaluations gained
-    does not count: the falling learning rate flattens the end of every run.
+    If the last evaluation is the best, the network has not begun to memorise its text. The gain of
+    the last evaluations is ignored, since the falling learning rate flattens the end of every run.
 
     Args:
-        evidence: What is known of the run, which has a validation text that is long enough for an error.
+        evidence: Facts about a run whose validation text is long enough for a standard error.
 
     """
     is_last = evidence.best_step == evidence.step
-    loses = evidence.comparison is not None and evidence.comparison.verdict == "worse"
-    has_few_steps = loses and evidence.epochs < FEW_EPOCHS
-    if is_last and (evidence.has_two_evaluations or has_few_steps):
-        return _twice_as_long("too few steps" if has_few_steps else "still learning", evidence)
-    if loses and evidence.training_characters < SHORT_TEXT:
+    is_worse = evidence.comparison is not None and evidence.comparison.verdict == "worse"
+    has_few_steps = is_worse and evidence.epochs < FEW_EPOCHS
+    if is_last and has_few_steps:
+        return _twice_as_long("too few steps", evidence)
+    if is_last and evidence.has_two_evaluations:
+        return _twice_as_long("still learning", evidence)
+    if is_worse and evidence.training_characters < SHORT_TEXT:
         return Suggestion("short text")
     lzma = evidence.lzma_nats
-    if lzma is not None and lzma < evidence.best_nats - LZMA_MARGIN and not loses:
+    if not is_worse and lzma is not None and lzma < evidence.best_nats - LZMA_MARGIN:
         return Suggestion("long repeats")
     return None
 
 
 def _twice_as_long(kind: Kind, evidence: Evidence) -> Suggestion:
-    """Return a suggestion to train for twice the epochs, or twice the steps if these epochs are not nearly whole."""
-    wanted = 2 * evidence.epochs
-    epochs = round(wanted)
-    if abs(epochs - wanted) > MAX_ROUNDING * wanted:
+    """Suggest twice the epochs, or twice the steps if that is not close to a whole number."""
+    doubled = 2 * evidence.epochs
+    epochs = round(doubled)
+    if abs(epochs - doubled) > MAX_ROUNDING * doubled:
         return Suggestion(kind, settings={"training.steps": 2 * evidence.step})
     return Suggestion(kind, epochs=epochs)
 
 
 @dataclass(frozen=True)
 class End:
-    """What ended.json says of a run that has ended."""
+    """The contents of ended.json, the file of a finished run."""
 
     step: int
-    """The last step."""
+    """Last step."""
     suggestion: Suggestion | None = None
-    """What to try next; None = nothing."""
 
     def write(self, path: Path) -> None:
         """Write the file; raises CharlmError if it cannot be written."""
@@ -108,7 +110,7 @@ class End:
 
     @classmethod
     def read(cls, path: Path) -> "End | None":
-        """Return what the file says; None if there is none, so that the run has not ended.
+        """Read the file; return None if there is none because the run has not ended.
 
         Raises:
             CharlmError: the file cannot be read, or is damaged.
@@ -119,6 +121,5 @@ class End:
         try:
             return TypeAdapter(cls).validate_json(read_file(path, limit=MAX_BYTES))
         except ValidationError:
-            raise CharlmError(
-                f"{path}: damaged; expected the step at which the run ended"
-            ) from None
+            problem = f"{path}: damaged; expected the step at which the run ended"
+            raise CharlmError(problem) from None

@@ -1,7 +1,7 @@
-"""The temperature at which a network writes, chosen from what it writes when its training has ended.
+"""The sampling temperature of a trained network, chosen from texts that it generates.
 
-At a low temperature a network repeats itself, the more the more its text does; at a high one it writes nonsense. What
-repeats itself compresses better than the text that was learnt.
+At a low temperature a network repeats itself, and more so if its training text is repetitive. At a
+high temperature it generates nonsense. Repetitive output compresses better than the training text.
 """
 
 import zlib
@@ -16,17 +16,18 @@ from charlm.sampling.generation import TextRequest, generate_text
 from charlm.training.evaluating import EVALUATED_CHARACTERS, one_thread, sampler_of
 
 TEMPERATURES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-"""What is tried, from the lowest on; the last one, the probabilities of the network, is taken if none will do."""
+"""Temperatures to try, in this order; the last is used if the output repeats itself at all others.
+"""
 TEXTS, CHARACTERS = 4, 2000
-"""The texts that are written at a temperature, and the length of each and of a segment of the text that was learnt."""
+"""Number of texts to generate at each temperature, and the length of each in characters. The
+segments of the text that they are compared with are as long."""
 SHARE = 0.9
-"""No text may compress to less than this share of what a segment of the text compresses to."""
+"""Lowest compression ratio of a generated text, as a share of the ratio of the text's segments."""
 TYPICAL_CHARACTERS = 2 * TEXTS * CHARACTERS
-"""What is written until one is found, as a rule: a temperature that will not do is given up at its first bad text."""
-
-
+"""Typical number of characters generated until a temperature is found; a temperature is rejected at
+its first repetitive text."""
 DEFAULT_TEMPERATURE = 0.7
-"""What is taken if there is no time to compare any."""
+"""Lowest temperature that is used if the time is too short to compare them."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Choice:
 
     temperature: float
     reason: str
-    """Why, for the user; "" = no lower temperature was compared."""
+    """Explanation for the user; "" = the lowest temperature was good enough."""
 
 
 RECITAL = Choice(0.0, "always the most likely character, which recites the text")
@@ -44,11 +45,11 @@ RECITAL = Choice(0.0, "always the most likely character, which recites the text"
 def choose_temperature(
     run: Run, model: TrainedModel, *, is_over: Callable[[], bool] = lambda: False
 ) -> Choice:
-    """Return the lowest of TEMPERATURES at which no text of the network compresses much better than the text.
+    """Return the lowest of TEMPERATURES at which the output is about as varied as the text.
 
     Args:
-        run: Its text, of which the validation part counts, the training part if there is none; and its config, which
-            gives the prompt, the seed of the first text, and what else restricts the choice of a character.
+        run: The run, whose validation text, or else training text, is the standard. Its config
+            gives the prompt, the seed of the first text, and the other sampling settings.
         model: The network.
         is_over: Returns whether a time limit has passed; no further text is then generated.
 
@@ -58,31 +59,28 @@ def choose_temperature(
     """
     segments = _segments(run)
     length = max(1, len(segments[0]))
-    wanted = SHARE * float(np.median([_ratio(segment) for segment in segments]))
-    lower = None
+    ratios = [_compression_ratio(segment) for segment in segments]
+    lowest_ratio = SHARE * float(np.median(ratios))
+    reason = ""
     with one_thread():
         for temperature in TEMPERATURES:
-            is_varied = all(
-                _ratio(text) >= wanted for text in _texts(run, model, temperature, length, is_over)
-            )
+            texts = _texts(run, model, temperature, length, is_over)
+            is_varied = all(_compression_ratio(text) >= lowest_ratio for text in texts)
             if is_varied and is_over():
-                return Choice(
-                    max(temperature, DEFAULT_TEMPERATURE), "there was no time to compare others"
-                )
+                safe = max(temperature, DEFAULT_TEMPERATURE)
+                return Choice(safe, "there was no time to compare others")
             if is_varied or temperature == TEMPERATURES[-1]:
                 break
-            lower = temperature
-    if lower is None:
-        return Choice(temperature, "")
-    return Choice(temperature, f"at {lower:g} the output repeats itself more than the text does")
+            reason = f"at {temperature:g} the output repeats itself more than the text does"
+    return Choice(temperature, reason)
 
 
 def _segments(run: Run) -> list[str]:
-    """Return the segments of CHARACTERS of what a run is evaluated on, or all of it if it is shorter."""
-    ids, training = (
-        run.corpus.split(name, at_most=EVALUATED_CHARACTERS) for name in ("validation", "train")
-    )
-    text = run.corpus.vocabulary.decode(ids if len(ids) > 1 else training)
+    """Return the evaluated text in segments of CHARACTERS, or all of it if it is shorter."""
+    ids = run.corpus.split("validation", at_most=EVALUATED_CHARACTERS)
+    if len(ids) < 2:
+        ids = run.corpus.split("train", at_most=EVALUATED_CHARACTERS)
+    text = run.corpus.vocabulary.decode(ids)
     starts = range(0, max(1, len(text) - CHARACTERS + 1), CHARACTERS)
     return [text[start : start + CHARACTERS] for start in starts]
 
@@ -90,17 +88,17 @@ def _segments(run: Run) -> list[str]:
 def _texts(
     run: Run, model: TrainedModel, temperature: float, length: int, is_over: Callable[[], bool]
 ) -> Iterator[str]:
-    """Yield what the network generates at a temperature, each text by its own seed, until the time is over."""
-    settings = run.config.sampling
+    """Yield texts generated at a temperature, each with its own seed, until the time is over."""
     sampler = replace(sampler_of(run.config, model), temperature=temperature)
+    prompt = run.config.sampling.prompt
     for seed in range(run.config.seed, run.config.seed + TEXTS):
         if is_over():
             return
-        wanted = TextRequest(length, sampler, seed, settings.prompt, ignore_end=True)
-        yield "".join(generate_text(model, wanted))
+        request = TextRequest(length, sampler, seed, prompt, ignore_end=True)
+        yield "".join(generate_text(model, request))
 
 
-def _ratio(text: str) -> float:
-    """Return to which share of its bytes a text is compressed."""
+def _compression_ratio(text: str) -> float:
+    """Return the compressed size as a share of the original size."""
     data = text.encode("utf-8", "replace")
-    return len(zlib.compress(data)) / max(1, len(data))
+    return len(zlib.compress(data)) / len(data)

@@ -1,9 +1,8 @@
-"""Train a run: first its teachers, each in a run inside it, then the run itself."""
+"""Training of a run: first its teachers, each in a run inside it, then the run itself."""
 
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
@@ -21,15 +20,23 @@ from charlm.training.schedule import make_schedule
 from charlm.training.session import Session
 from charlm.training.signals import Stopped
 from charlm.training.soft_targets import keeps_soft_targets
-from charlm.training.timing import TIMED_SECONDS, Deadline, measure
+from charlm.training.timing import Deadline, measure
 
 
 @contextlib.contextmanager
-def own_run(path: Path | None, *, session: Session, **options: Any) -> Iterator[RunFolder]:
-    """Own the folder of a run for a block, see `own_folder`; a Stopped that ends it gets the run that was kept."""
+def own_run(
+    path: Path | None, *, session: Session, text_name: str = "", may_continue: bool = False
+) -> Iterator[RunFolder]:
+    """Own the folder of a run in a block, see `own_folder`; Stopped then names a kept run."""
     folder: RunFolder | None = None
     try:
-        with own_folder(path, clock=session.clock, on_event=session.on_event, **options) as folder:
+        with own_folder(
+            path,
+            text_name=text_name,
+            may_continue=may_continue,
+            clock=session.clock,
+            on_event=session.on_event,
+        ) as folder:
             yield folder
     except Stopped as stopped:
         if folder is not None and is_run(folder.path):
@@ -46,19 +53,14 @@ def train_run(
     deadline: Deadline | None = None,
     text: EvaluatedText | None = None,
 ) -> Outcome:
-    """Train a run that has begun, from its newest checkpoint if there is one, to its end or a signal.
+    """Train a run that has begun, from its newest checkpoint to its end or a signal.
 
-    Args:
-        run: Its folder, which this process owns, resolved config and corpus.
-        engine: What computes its steps, in its first state.
-        engines: Makes those of its teachers.
-        session: What the training shares with its caller; signals are handled.
-        deadline: When the run has to end; None = it takes all its steps.
-        text: What its evaluations read; None = it is opened now.
+    The engine is in its first state; `engines` makes the engines of teachers. The other arguments
+    are as for `loop.train`.
 
     Raises:
         CharlmError: a teacher cannot be trained, or `loop.train` raises it.
-        Stopped: a signal came before the first step, or while a teacher was trained, which has been saved.
+        Stopped: a signal arrived before the first step, or while a teacher was trained and saved.
 
     """
     _train_teachers(run, engines, session=session)
@@ -66,10 +68,7 @@ def train_run(
 
 
 def _train_teachers(run: Run, engines: EngineFactory, *, session: Session) -> None:
-    """Train the teachers of a run, one after the other, unless the run has their soft targets or takes no step.
-
-    A teacher that has ended is left as it is, one that was interrupted continues.
-    """
+    """Train the teachers that have not ended, unless the run has their soft targets."""
     settings = run.config.training
     seeds = settings.used_teachers.seeds
     if settings.is_untrained or not seeds or keeps_soft_targets(run):
@@ -83,7 +82,6 @@ def _train_teachers(run: Run, engines: EngineFactory, *, session: Session) -> No
 
 
 def _train_teacher(folder: Path, engines: EngineFactory, *, session: Session) -> None:
-    """Train a teacher to its end; raises CharlmError or Stopped."""
     with own_folder(folder, may_continue=True, clock=session.clock):
         teacher, engine = reopen(folder, engines=engines, session=session)
         try:
@@ -100,16 +98,11 @@ def _train_teacher(folder: Path, engines: EngineFactory, *, session: Session) ->
 
 
 def time_teachers(
-    config: Config,
-    corpus: Corpus,
-    engines: EngineFactory,
-    *,
-    session: Session,
-    step_seconds: float = TIMED_SECONDS,
+    config: Config, corpus: Corpus, engines: EngineFactory, *, session: Session
 ) -> float:
-    """Return how many seconds the teachers of a run train, from a few timed steps; 0 = it trains none.
+    """Return how many seconds the teachers of a run train, from a few timed steps; 0 = no teachers.
 
-    The arguments and errors are those of `measure` and `prepare`; `engines` makes the engine of a teacher.
+    See `measure` and `prepare` for arguments and errors; `engines` makes a teacher's engine.
     """
     settings = config.training
     seeds = settings.used_teachers.seeds
@@ -118,6 +111,6 @@ def time_teachers(
     silent = session.silent()
     teacher = resolve_teacher(config, corpus, seeds[0], engines=engines)
     engine = new_engine(teacher, corpus, engines, session=silent)
-    one = measure(teacher, corpus, engine, session=silent, step_seconds=step_seconds)
+    costs = measure(teacher, corpus, engine, session=silent)
     steps = make_schedule(teacher.training, engine.batches).total
-    return len(seeds) * (one.start_seconds + one.run_seconds(teacher.training, steps))
+    return len(seeds) * (costs.start_seconds + costs.run_seconds(teacher.training, steps))

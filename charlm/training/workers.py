@@ -1,7 +1,8 @@
-"""Workers that train a run together: what one tells the others, and what must be the same on all of them.
+"""Workers that train a run together: the values that they exchange, and checks that they agree.
 
-Every worker runs the same program on its own copy of the text, and computes the gradients of its own rows of each
-batch. The run is that of worker 0. This module has a single worker; `charlm.engine.workers` connects several.
+Every worker runs the same program on its own copy of the text, and computes the gradients of its
+own rows of each batch. Worker 0 owns the run. The class here is a single worker;
+`charlm.engine.workers` connects several.
 """
 
 import hashlib
@@ -19,110 +20,106 @@ from charlm.runs.run import corpus_identity
 from charlm.text.corpus import Corpus
 
 MIN_ROWS = 8
-"""The rows that a part of a batch has at least, unless the batch has fewer; see `Workers.default_parts`."""
+"""Fewest rows in a part of a batch, unless the batch itself has fewer."""
 DIGITS = 15
-"""How much of a SHA-256 in hexadecimal is compared: as much as an int64 holds."""
+"""Number of hexadecimal digits of a SHA-256 that are compared; they fit into an int64."""
 
 
 class Workers:
-    """The workers of a run; this class is a single worker. Every worker must call each method."""
+    """The workers of a run, here a single one. Every worker must call each method."""
 
     count: int = 1
     index: int = 0
-    """Which of them this is."""
+    """Number of this worker, from 0."""
 
     def sum(self, tensors: list[Any]) -> list[Any]:
-        """Return the sums over all workers of float32 tensors of TensorFlow, within a graph."""
+        """Return the sums over all workers of float32 TensorFlow tensors, within a graph."""
         return tensors
 
     def total(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Return the sum over all workers of an array."""
+        """Return the sum of an array over all workers."""
         return array
 
     def rows(self, batch_size: int) -> slice:
         """Return the rows of a batch that this worker computes.
 
         Raises:
-            CharlmError: there are not as many for each worker.
+            CharlmError: the rows cannot be divided evenly among the workers.
 
         """
         if batch_size % self.count:
             raise CharlmError(
-                f"training.batch_size: found {batch_size}; must be divisible by {self.count}, the workers of TF_CONFIG"
+                f"training.batch_size: found {batch_size}; must be divisible by {self.count}, the "
+                f"number of workers in TF_CONFIG"
             )
         rows = batch_size // self.count
         return slice(self.index * rows, (self.index + 1) * rows)
 
     def default_parts(self, batch_size: int, *, cores: int) -> int:
-        """Return the number of parts into which this worker cuts its rows: one a core, of MIN_ROWS rows or more.
+        """Return the number of parts that this worker cuts its rows into.
 
-        A product with few rows leaves most of a core idle. Beside parts of 32 rows, a core is 94% as fast with 16 rows,
-        73% with 8 and 51% with 4 (measured with 512 units). The cores that get no part are free for other work.
-
-        Args:
-            batch_size: The rows of a batch, over all workers.
-            cores: The cores of the machine, 1 or more.
-
+        Each part has a core and at least MIN_ROWS rows, since products with few rows waste most of
+        a core. Compared with parts of 32 rows, a core reaches 94% of the speed with 16 rows, 73%
+        with 8 and 51% with 4 (measured with 512 units).
         """
         return max(1, min(cores, batch_size // self.count // MIN_ROWS))
 
-    def gather(self, own: ArrayLike) -> NDArray[Any]:
-        """Return what each worker has passed, [workers, ...]: int64 or float32, of the same shape on each."""
-        array = np.asarray(own)
-        every = np.zeros((self.count, *array.shape), array.dtype)
-        every[self.index] = array
-        return self.total(every)
+    def gather(self, values: ArrayLike) -> NDArray[Any]:
+        """Return the values of all workers, [workers, ...]: int64 or float32 of equal shape."""
+        array = np.asarray(values)
+        gathered = np.zeros((self.count, *array.shape), array.dtype)
+        gathered[self.index] = array
+        return self.total(gathered)
 
     def share(self, number: int) -> int:
-        """Return the number that worker 0 has passed."""
-        return int(self.gather([int(number)])[0, 0])
+        """Return the number that worker 0 passed."""
+        return int(self.gather(int(number))[0])
+
+    def share_seconds(self, seconds: float) -> float:
+        """Return the seconds that worker 0 passed, to the nanosecond."""
+        return self.share(round(1e9 * seconds)) / 1e9
 
     def agree(self, *, step: int, count: int, signal: int) -> tuple[int, int]:
-        """Return how many steps all workers take next, 0 = the run ends, and the signal that ends it, 0 = none.
+        """Agree on the number of next steps (0 = end the run) and on a signal (0 = none).
 
-        Worker 0 decides, unless another one has received a signal.
+        Worker 0 decides, unless another worker has received a signal.
 
         Args:
-            step: How many steps this worker has taken.
-            count: How many it would take next; 0 = it would end here.
-            signal: The number of a signal that it has received; 0 = none.
+            step: Number of steps that this worker has taken.
+            count: Number of next steps that it suggests.
+            signal: Number of a signal that it has received.
 
         Raises:
             CharlmError: the workers have taken different numbers of steps.
 
         """
-        taken, counts, signals = zip(*self.gather([step, count, signal]).tolist(), strict=True)
-        if len({*taken}) > 1:
+        steps, counts, signals = zip(*self.gather([step, count, signal]).tolist(), strict=True)
+        if len({*steps}) > 1:
             raise CharlmError(
-                f"TF_CONFIG: the workers have resumed at the steps {taken}; give each the same run"
+                f"TF_CONFIG: the workers resumed at different steps {steps}; copy the run of "
+                f"worker 0 to all of them"
             )
         number = max(signals) if counts[0] else signals[0]
         return 0 if number else counts[0], number
 
     def check_same(self, config: Config, corpus: Corpus) -> None:
-        """Check that all workers would train the same.
-
-        Args:
-            config: Every setting; `training.parts` may differ.
-            corpus: The text.
+        """Check that all workers have the same versions, text and settings (except for parts).
 
         Raises:
-            CharlmError: the versions, the text or the settings of a worker are not those of worker 0.
+            CharlmError: a worker differs from worker 0.
 
         """
         sections = config.model_dump(mode="json", exclude={"training": {"parts"}})
-        facts = {
-            "the versions of charlm, TensorFlow and Keras": [
-                __version__,
-                versions("tensorflow", "keras"),
-            ],
-            "the text": [corpus_identity(corpus), corpus.vocabulary.to_fields()],
-            **{f"the settings of {name}": values for name, values in sections.items()},
-        }
+        packages = [__version__, versions("tensorflow", "keras")]
+        text = [corpus_identity(corpus), corpus.vocabulary.to_fields()]
+        facts = {"the versions of charlm, TensorFlow and Keras": packages, "the text": text}
+        facts |= {f"the settings of {name}": values for name, values in sections.items()}
         for name, fact in facts.items():
             digest = hashlib.sha256(json.dumps(fact, sort_keys=True).encode()).hexdigest()
-            found = self.gather([int(digest[:DIGITS], 16)]).tolist()
-            if others := [str(index) for index, one in enumerate(found) if one != found[0]]:
+            first, *others = self.gather(int(digest[:DIGITS], 16)).tolist()
+            different = [str(i) for i, other in enumerate(others, start=1) if other != first]
+            if different:
                 raise CharlmError(
-                    f"TF_CONFIG: worker {', '.join(others)} differs from worker 0 in {name}; must be the same on all"
+                    f"TF_CONFIG: worker {', '.join(different)} differs from worker 0 in {name}; "
+                    f"must be the same on all"
                 )

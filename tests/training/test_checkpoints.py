@@ -187,7 +187,7 @@ def test_restoring_is_refused_without_a_checkpoint_or_if_its_tensors_have_other_
     save(tmp_path, 1)
     shapes: Any
     for shapes in ({"step": (1,)}, {"other": ()}, {}):
-        with pytest.raises(CharlmError, match="another network, optimizer or batch size"):
+        with pytest.raises(CharlmError, match="the checkpoint does not fit the settings"):
             checkpoints.restore(tmp_path, on_event=refuse_events, shapes={**SHAPES, **shapes})
 
 
@@ -220,7 +220,7 @@ def test_all_workers_do_what_the_first_does_unless_a_signal_ends_the_run() -> No
 
 def test_copies_of_a_run_at_different_steps_are_refused() -> None:
     with pytest.raises(
-        CharlmError, match=r"have resumed at the steps \(7, 9\); give each the same run"
+        CharlmError, match=r"resumed at different steps \(7, 9\); copy the run of worker 0"
     ):
         Played(0, [9, 1, 0]).agree(step=7, count=1, signal=0)
 

@@ -48,7 +48,7 @@ def test_without_a_validation_text_the_training_loss_decides_the_best_and_the_us
 ) -> None:
     trained = train(tmp_path / "run", "corpus.validation_fraction=0")
     assert any("no validation text" in line for line in trained.said)
-    assert (trained.outcome.split, trained.outcome.measured_on) == ("train", "the train text")
+    assert (trained.outcome.split, trained.outcome.measured_on) == ("train", "the training text")
     evaluated = [line["nats_per_char"] for line in trained.metrics if line["step"] % 10 == 0]
     assert trained.outcome.progress.best_nats == min(evaluated)
     assert read_model(trained.folder / BEST).facts["score"]["split"] == "train"

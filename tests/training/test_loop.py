@@ -554,9 +554,9 @@ def in_config(old: str, new: str) -> Callable[[Path], object]:
             20,
             r"run/config\.yaml: model\.rnn\.activation: found 'relu'; must be 'tanh'",
         ),
-        (in_config("units: 8", "units: 9"), 20, "another network, optimizer or batch"),
+        (in_config("units: 8", "units: 9"), 20, "does not fit the settings; to resume the run"),
         (other_text, 20, "run/corpus: not the corpus that the run was trained on"),
-        (lambda _: None, 9, r"training.steps: gives a run of 9 steps, but 10 are taken"),
+        (lambda _: None, 9, r"training.steps: gives a run of 9 steps, but it is at step 10"),
     ],
 )
 def test_a_run_that_was_changed_is_refused_and_stays(

@@ -463,7 +463,9 @@ def test_the_time_of_n_grams_counts_only_for_a_run_that_learns_from_them(
     config = TINY.model_copy(
         update={"training": TINY.training.model_copy(update={"ngram_weight": weight})}
     )
-    assert MachineCosts(ngram_seconds=7.0)(config, FACTS).ngram_seconds == seconds
+    costs = MachineCosts()
+    costs.ngram_seconds = 7.0
+    assert costs(config, FACTS).ngram_seconds == seconds
 
 
 # A time limit
@@ -537,7 +539,7 @@ def test_a_text_that_takes_a_quarter_of_the_limit_to_read_is_refused(
 ) -> None:
     """20 MB are read in a second; a byte that is compressed stands for four."""
     with pytest.raises(
-        CharlmError, match=r"^minutes 1: reading 0\.3 GB of text takes about 15s; give it 2 minutes"
+        CharlmError, match=r"^minutes 1: reading 0\.3 GB of text takes about 15s; allow 2 minutes"
     ):
         check_reading([str(write_sparse(tmp_path, name, size))], 1)
 

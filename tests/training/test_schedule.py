@@ -379,7 +379,7 @@ def test_a_run_that_ends_before_its_last_change_is_refused() -> None:
         == 2 * STEPS_PER_EPOCH
     )
     with pytest.raises(
-        CharlmError, match=r"training\.epochs: gives a run of 23 steps, but 23 are taken"
+        CharlmError, match=r"training\.epochs: gives a run of 23 steps, but it is at step 23"
     ):
         make_schedule(TrainingConfig(epochs=1, earlier_lengths=(length,)), BATCHES)
 
