@@ -16,9 +16,9 @@ from charlm.evaluation.baselines import NGRAM, NGRAM_ORDER, Comparison
 from charlm.evaluation.scoring import ERROR_BLOCK, MIN_BLOCKS, mean_and_error, mean_score
 from charlm.inspection.features import KINDS, RESERVED, character_kind, count_within, is_in_word
 from charlm.inspection.figures import Curve, Panel, with_errors
+from charlm.inspection.html import with_error
 from charlm.inspection.reading import Reading
 from charlm.inspection.section import Chart, Content, Sample, Section, Table
-from charlm.text.markup import with_error
 from charlm.text.vocabulary import Vocabulary
 
 Nats = NDArray[np.floating[Any]]

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from charlm.evaluation.scoring import mean_and_error
 from charlm.inspection.figures import Curve, Panel, with_errors
+from charlm.inspection.html import with_error
 from charlm.inspection.reading import Reading
 from charlm.inspection.section import Chart, Content, Sample, Section, Table
 from charlm.network.gradients import Trace, push_forward
 from charlm.network.rnn import Floats
-from charlm.text.markup import safe, with_error
+from charlm.text.markup import safe
 
 Values = NDArray[np.float64]
 

@@ -25,11 +25,12 @@ from charlm.inspection.figures import (
     image,
     theme_css,
 )
+from charlm.inspection.html import equation, folded, table, to_plain
 from charlm.inspection.next_steps import NextSteps
 from charlm.inspection.reading import Origin
 from charlm.inspection.section import Chart, Content, Drawing, Section
 from charlm.inspection.sections import SECTIONS
-from charlm.text.markup import content_policy, equation, folded, safe, table, to_plain
+from charlm.text.markup import content_policy, safe
 from charlm.wording import counted
 
 

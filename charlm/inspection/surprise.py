@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.evaluation.scoring import only_finite
+from charlm.inspection.html import number, to_plain
 from charlm.inspection.reading import Reading
 from charlm.inspection.section import Content, Sample, Section
 from charlm.network.gradients import Trace, follow_back, through_inputs
@@ -22,9 +23,7 @@ from charlm.text.markup import (
     LEVELS,
     NATS_PER_LEVEL,
     coloured_text,
-    number,
     script_json,
-    to_plain,
     visible,
 )
 

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from charlm.evaluation.scoring import ERROR_BLOCK, mean_and_error
 from charlm.inspection.figures import Curve, Panel, clipping_note, with_errors
+from charlm.inspection.html import with_error
 from charlm.inspection.reading import Reading
 from charlm.inspection.section import Chart, Content, Sample, Section, Table
 from charlm.network.reading import VALUES_AT_ONCE
 from charlm.network.rnn import Parameters, State, advance
 from charlm.network.rnn import nats as character_nats
-from charlm.text.markup import with_error
 from charlm.wording import counted
 
 Values = NDArray[np.float64]
