@@ -191,7 +191,7 @@ class Panel:
 
 
 def clipping_note(panels: Sequence[Panel]) -> str:
-    """Return a sentence about values that are too small for logarithmic axes, or an empty string."""
+    """Return a sentence about values too small for logarithmic axes; empty if there are none."""
     smallest = math.inf
     for panel in panels:
         if panel.y_scale == "log":

@@ -71,7 +71,7 @@ class RepeatedCharacter:
     at_rest: int
     """Number of starting states that come to rest."""
     points: tuple[FixedPoint, ...]
-    """Fixed points, those with the most starts first."""
+    """Fixed points, most starts first."""
 
 
 @dataclass(frozen=True, eq=False)

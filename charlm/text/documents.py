@@ -29,7 +29,7 @@ MAX_NAME = 50
 NOT_FOR_FILES = {"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7"}
 """Text encodings of Python that are escapes, or decode to surrogates."""
 OWN_FILES = ("metrics.jsonl", "corpus.json")
-"""Files by which a folder of texts shows that a run or a corpus of charlm is in it."""
+"""Files that identify a run or a corpus of charlm in a folder of texts."""
 RUN_FILES = ("config.yaml", "metrics.jsonl")
 """Files of a run that has begun."""
 

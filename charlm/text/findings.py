@@ -16,11 +16,11 @@ MAX_CHARACTERS = 2_000_000
 PARTS = 20
 """Number of parts of a longer text that are checked."""
 FEW_CHARACTERS = 20_000
-"""With less training text, networks were barely better than 5-gram models."""
+"""Length of a training text below which networks were barely better than 5-gram models."""
 ENOUGH_CHARACTERS = 70_000
-"""With this much training text, networks were better than 5-gram models on every text."""
+"""Length of a training text above which networks were always better than 5-gram models."""
 MIN_RETURNS = 0.005
-"""Share of carriage returns from which on a text has Windows line endings."""
+"""Share of carriage returns above which a text has Windows line endings."""
 MIN_SPACES = 4
 """Number of spaces that make a long run."""
 MAX_SPACES = 0.1

@@ -52,7 +52,7 @@ def _compare_corpus(folder: Path, corpus: Corpus) -> str | None:
 
 
 def _compare_documents(sources: Sequence[str], corpus: Corpus) -> str | None:
-    """Describe the first difference between documents on disk and those of a corpus, if any."""
+    """Describe the first difference between documents on disk and in a corpus, if any."""
     expected = [source.sha256 for source in corpus.manifest.sources]
     expected_names = {source.sha256: source.name for source in corpus.manifest.sources}
     documents, _ = find_documents(sources)

@@ -37,7 +37,7 @@ from charlm.text.vocabulary import MAX_CODE_POINT, MAX_NAMED, Vocabulary
 from charlm.wording import counted
 
 FEW_DISTINCT = 256
-"""Number of different characters up to which an automatic min_count keeps all of them."""
+"""Number of different characters that an automatic min_count always keeps."""
 RARE = 1_000_000
 """A character that occurs less than once in this many characters is rare."""
 MAX_UNKNOWN = 0.005
@@ -72,34 +72,26 @@ def resolve_min_count(config: CorpusConfig, counts: NDArray[np.int64]) -> Corpus
 
 
 def _build_vocabulary(
-    counts: NDArray[np.int64], config: CorpusConfig, known: Vocabulary | None, *, end_of_text: bool
-) -> Vocabulary:
-    """Return the known ids, then characters by code point, the unknown and the end_of_text id.
+    counts: NDArray[np.int64], min_count: int, known: Vocabulary | None, *, end_of_text: bool
+) -> tuple[Vocabulary, Rare | None]:
+    """Return the vocabulary of a text, and the rare characters that share its unknown id, if any.
 
-    Raises CharlmError if no character occurs min_count times.
+    The known ids come first, then more characters by code point, the unknown id and the end_of_text
+    id. Raises CharlmError if no character occurs min_count times.
     """
     known = known or Vocabulary(())
-    min_count = config.min_count or 1
-    frequent = map(chr, np.flatnonzero(counts >= min_count))
-    rare = {*map(chr, np.flatnonzero((counts > 0) & (counts < min_count)))}
-    is_unknown = not rare <= {*known.characters}
-    vocabulary = known.extend(frequent, unknown=is_unknown, end_of_text=end_of_text)
+    new = {chr(code_point): int(counts[code_point]) for code_point in np.flatnonzero(counts)}
+    for character in known.characters:
+        new.pop(character or "", None)
+    frequent = [character for character, count in new.items() if count >= min_count]
+    rare = Counter({character: count for character, count in new.items() if count < min_count})
+    vocabulary = known.extend(frequent, unknown=bool(rare), end_of_text=end_of_text)
     if not vocabulary.distinct:
         raise CharlmError(f"corpus.min_count: found {min_count}; no character occurs that often")
-    return vocabulary
-
-
-def _describe_rare(counts: NDArray[np.int64], vocabulary: Vocabulary) -> Rare | None:
-    """Return the characters of a text that share the unknown id; None if there are none."""
-    rare = counts.copy()
-    rare[[ord(character) for character in vocabulary.characters if character is not None]] = 0
-    occurring = np.flatnonzero(rare)
-    if not len(occurring):
-        return None
-    commonest = occurring[np.argsort(-rare[occurring], kind="stable")][:MAX_NAMED]
-    return Rare(
-        distinct=len(occurring), occurrences=int(rare.sum()), commonest="".join(map(chr, commonest))
-    )
+    if not rare:
+        return vocabulary, None
+    commonest = "".join(character for character, _ in rare.most_common(MAX_NAMED))
+    return vocabulary, Rare(distinct=len(rare), occurrences=rare.total(), commonest=commonest)
 
 
 def tokenize(
@@ -138,7 +130,9 @@ def tokenize(
     if not kept:
         raise CharlmError(f"{', '.join(sources)}: no text")
     config = resolve_min_count(config, counts)
-    vocabulary = _build_vocabulary(counts, config, known, end_of_text=len(kept) > 1)
+    vocabulary, rare = _build_vocabulary(
+        counts, config.min_count or 1, known, end_of_text=len(kept) > 1
+    )
     size = sum(source.characters for source in kept.values()) + len(kept) - 1
     with new_folder(out) as folder:
         digest = _write_ids(
@@ -148,7 +142,7 @@ def tokenize(
             format=2,
             charlm=__version__,
             **config.model_dump(),
-            rare=_describe_rare(counts, vocabulary),
+            rare=rare,
             sources=tuple(kept.values()),
             left_out=left_out,
             size=size,

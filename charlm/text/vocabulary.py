@@ -73,7 +73,7 @@ class Vocabulary:
     def extend(
         self, characters: Iterable[str], *, unknown: bool, end_of_text: bool
     ) -> "Vocabulary":
-        """Return a vocabulary with more ids after those of this one.
+        """Return a vocabulary with more ids after the existing ids.
 
         Args:
             characters: Characters that get ids in this order, unless they have one.
