@@ -322,9 +322,9 @@ def _draw_lines(axes: Axes, panel: Panel, names: Sequence[str]) -> None:
         line, *edges = values
         if edges:
             axes.fill_between(curve.x, *edges, color=colour, alpha=0.18, linewidth=0)
-        is_point = np.isfinite(line).sum() == 1  # which only a marker shows
+        is_point = np.isfinite(line).sum() == 1  # only a marker shows it
         is_on_axes = not is_log or np.nanmax(line, initial=0) >= FLOOR
-        is_second = bool(name) and names.index(name) == 1  # its point may cover the first
+        is_second = bool(name) and names.index(name) == 1  # its point may cover that of the first
         axes.plot(
             curve.x,
             line,

@@ -177,11 +177,7 @@ def _same_points(points: Floats) -> list[list[Floats]]:
 def _describe(parameters: Parameters, ends: list[Floats], place: Floats) -> FixedPoint:
     """Return the stability of a point, and the likeliest next characters there.
 
-    Args:
-        parameters: The weights, float64.
-        ends: The states that came to the point, which are equal up to rounding, [D] each.
-        place: The point in the plane, [2].
-
+    The states `ends` [D], which came to the point, are equal up to rounding.
     """
     state = parameters.split(ends[0])
     # No layer reads the layers above it, so the whole Jacobian has the eigenvalues of its layers.

@@ -32,7 +32,7 @@ class LayerGradient(LagCurve):
     """The gradient at one layer by lag."""
 
     half_life: float | None
-    """Lag in characters at which `median` reaches 1/2, see `half_life`; None if it does not."""
+    """Lag in characters where `median` reaches 1/2, see `half_life`; None if it does not."""
     half_life_error: float | None
     """Standard error of the half-life from blocks of predictions; None if a block has none."""
     slope: float | None
@@ -90,7 +90,7 @@ def _error(measure: Callable[[Values], float | None], medians: Sequence[Values])
 
 
 def half_life(curve: Values) -> float | None:
-    """Return the lag at which a curve [K] that begins at 1 reaches 1/2; None if it does not.
+    """Return the lag where a curve [K] that begins at 1 reaches 1/2; None if it does not.
 
     The logarithm of the curve is interpolated between two lags, but the result is at least 1.
     """
@@ -161,7 +161,7 @@ def gradient_table(layers: Sequence[LayerGradient]) -> Table:
     """List the half-life, the slope and the reach of each layer."""
     blocks = counted(layers[0].blocks, "block")
     return Table(
-        "Half-life: the lag at which the median has fallen to 1/2; 1 if one step is enough. "
+        "Half-life: the lag where the median has fallen to 1/2; 1 if one step is enough. "
         "Slope: the slope of ln(median) over the second half of the lags. Visible to: the last "
         "lag with at least 1/1000 of the gradient at lag 0 of the same layer. ± is a standard "
         f"error from {blocks} of neighbouring predictions; it is unknown if a block lacks the "

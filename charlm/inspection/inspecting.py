@@ -142,13 +142,12 @@ def inspect_runs(
     page = None if out is None else Path(check_path("out", out))
     if str(source) == "-" and len(paths) > 1:
         raise CharlmError("standard input can be read for one run only; name a file")
-    if page is not None:
-        if page.is_dir() or not page.parent.is_dir():
-            raise CharlmError(f"{page}: must be the name of a file in a folder that exists")
-        check_not_read(page, read=() if source is None else [source])
+    if page is not None and (page.is_dir() or not page.parent.is_dir()):
+        raise CharlmError(f"{page}: must be the name of a file in a folder that exists")
     models = [load(path, on_event=on_event) for path in paths]
     if page is not None:
-        check_not_read(page, read=[file for model in models for file in files_of(model.path)])
+        read = [file for model in models for file in files_of(model.path)]
+        check_not_read(page, read=read if source is None else [*read, source])
     reports: list[Report] = []
     parts = len(models) * len({*(sections or SECTIONS)})
     done = itertools.count()

@@ -120,13 +120,8 @@ def _random_basis(count: int, dimensions: int, dtype: np.dtype[Any]) -> Floats:
 def _exponents(push: Push, basis: Floats, steps: range) -> tuple[Values, Values]:
     """Return the largest exponents of a product of Jacobians, and their standard errors.
 
-    The exponents are the means of ln |R_ii| of one QR decomposition per character.
-
-    Args:
-        push: The product with the Jacobian of a step.
-        basis: Orthonormal differences at step 0, one for each exponent, [n, D].
-        steps: The steps that count.
-
+    The exponents are the means of ln |R_ii| of one QR decomposition per character. The basis [n, D]
+    has an orthonormal difference for each exponent.
     """
     logs = []
     for time in range(1, steps.stop):

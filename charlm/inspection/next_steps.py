@@ -1,4 +1,4 @@
-"""What to try next with a run: the suggestion of its training, and experiments with its network.
+"""Next steps with a run: the suggestion of its training, and experiments with its network.
 
 The texts name commands, for the readers of a page.
 """
@@ -54,7 +54,7 @@ class Step:
 
 @dataclass(frozen=True)
 class NextSteps:
-    """What to try next with a run."""
+    """The next steps with a run."""
 
     suggestion: Step | None = None
     """Suggestion of its training; None = no suggestion, or the run has not ended."""

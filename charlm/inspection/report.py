@@ -53,7 +53,7 @@ class Report:
     """Each section by its name. A section that could not be made is missing, and a note says
     why."""
     next_steps: NextSteps
-    """What to try next with the run."""
+    """Next steps with the run."""
 
     def get(self, name: str) -> Any:
         """Return the data of a section; None if it is missing.

@@ -241,14 +241,8 @@ def _best_units(
 ) -> FeatureScores:
     """Return the units that follow a feature most closely.
 
-    Args:
-        feature: The feature.
-        layer_units: H.
-        associations: The association of each output with the feature, float64 [N]: on the whole
-            text, and among positions with the same character, NaN if the character determines the
-            feature.
-        chances: The level of chance for each of the two.
-
+    Associations [N] and chances come in pairs: on the whole text, and among positions with the same
+    character, where they are NaN if the character determines the feature.
     """
     association, given_character = associations
     chance, chance_given = chances
