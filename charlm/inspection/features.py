@@ -1,4 +1,4 @@
-"""Features of a text: properties that each of its characters has or has not, and counts.
+"""Features of a text: yes/no properties of each character, and counts.
 
 Axes: T the characters of the text.
 """
@@ -7,7 +7,6 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -19,8 +18,8 @@ Kind = Literal["yes/no", "number"]
 
 VOWELS = frozenset("aeiou")
 APOSTROPHES = frozenset("'\N{RIGHT SINGLE QUOTATION MARK}")
-PAIRS = (("(", ")"), ("[", "]"), ("{", "}"), ("“", "”"), ("„", "“"), ("«", "»"), ('"', '"'))
-"""Opening signs, each with its closing one."""
+PAIRS = {"(": ")", "[": "]", "{": "}", "“": "”", "„": "“", "«": "»", '"': '"'}
+"""Closing signs by their opening sign."""
 KINDS: Mapping[str, Callable[[str], bool]] = {
     "lower case": str.islower,
     "upper case": str.isupper,
@@ -31,18 +30,19 @@ KINDS: Mapping[str, Callable[[str], bool]] = {
     "punctuation": lambda character: unicodedata.category(character).startswith("P"),
     "other": lambda _: True,
 }
-"""The test for each kind of character; the first kind whose test succeeds applies."""
+"""Test for each kind of character; the first kind whose test succeeds applies."""
 RESERVED = "end of text or unknown"
-"""The kind of an id that is no character."""
+"""Kind of a reserved id."""
 HEADING = re.compile(r"(?:\A|(?<=\n\n))([^\n]{1,39}):$", re.MULTILINE)
-"""A short line after a blank one, or the first one, that ends with a colon: for instance the name of a speaker."""
+"""A short line at the start or after an empty line that ends with a colon, such as a speaker's
+name."""
 ENCLOSED = re.compile(
     "|".join(
         rf"{re.escape(first)}([^{re.escape(last)}]*?)(?:{re.escape(last)}|(?<=\n)\n|\Z)"
-        for first, last in PAIRS
+        for first, last in PAIRS.items()
     )
 )
-"""Text between an opening sign and its closing sign; without a closing sign, it ends at an empty line."""
+"""Text between an opening sign and its closing sign, or up to an empty line."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,30 +65,53 @@ def features_of(ids: NDArray[Any], vocabulary: Vocabulary) -> tuple[Feature, ...
 
     """
     text = vocabulary.spell(ids, end="\n")
-    found = [
-        Feature(name, kind, np.array(function(text), np.float64))
-        for kind, functions in FEATURES.items()
-        for name, function in functions.items()
+    words = is_in_word(text)
+    breaks = [character == "\n" for character in text]
+    vowels = [is_vowel(character) for character in text]
+    values: dict[Kind, dict[str, Sequence[float]]] = {
+        "number": {
+            "position in the line": count_within([not is_break for is_break in breaks]),
+            "position in the word": count_within(words),
+        },
+        "yes/no": {
+            "inside a word": words,
+            "upper case": [character.isupper() for character in text],
+            "digit": [character.isdigit() for character in text],
+            "heading before a colon": _marked(HEADING, text),
+            "in quotes or brackets": _marked(ENCLOSED, text),
+            "vowel": vowels,
+            "vowel next": _next(vowels),
+            "end of a word next": [
+                here and not after for here, after in zip(words, _next(words), strict=False)
+            ],
+            "line break next": _next(breaks),
+        },
+    }
+    features = [
+        Feature(name, kind, np.array(row, np.float64))
+        for kind, rows in values.items()
+        for name, row in rows.items()
     ]
-    return tuple(feature for feature in found if feature.values.size and np.ptp(feature.values) > 0)
+    return tuple(feature for feature in features if len(set(feature.values.tolist())) > 1)
 
 
 def is_vowel(character: str) -> bool:
-    """Return whether a character is a vowel of the Latin alphabet, with or without accents."""
+    """Return whether a character is a Latin vowel, with or without accents."""
     return unicodedata.normalize("NFD", character)[:1].lower() in VOWELS
 
 
 def character_kind(character: str | None) -> str:
-    """Return which of KINDS a character is; None is RESERVED."""
-    return (
-        RESERVED
-        if character is None
-        else next(name for name, is_one in KINDS.items() if is_one(character))
-    )
+    """Return which of KINDS a character is, or RESERVED for None."""
+    if character is None:
+        return RESERVED
+    return next(name for name, is_kind in KINDS.items() if is_kind(character))
 
 
 def is_in_word(text: str) -> list[bool]:
-    """Return for each character whether it is part of a word: a letter with its marks, or an apostrophe between two."""
+    """Return whether each character is part of a word.
+
+    A word is letters with their combining marks, and apostrophes between two letters.
+    """
     letters: list[bool] = []
     for character in text:
         is_mark = not character.isascii() and unicodedata.category(character)[0] == "M"
@@ -101,8 +124,9 @@ def is_in_word(text: str) -> list[bool]:
 
 
 def count_within(marks: Sequence[bool]) -> list[int]:
-    """Return for each position how many marks in a row end there, 0 where there is no mark."""
-    counts, count = [], 0
+    """Return the number of marks in a row that end at each position, 0 where there is no mark."""
+    counts = []
+    count = 0
     for mark in marks:
         count = count + 1 if mark else 0
         counts.append(count)
@@ -112,38 +136,11 @@ def count_within(marks: Sequence[bool]) -> list[int]:
 def _marked(pattern: re.Pattern[str], text: str) -> list[bool]:
     """Mark the characters in the last group of each match of a pattern."""
     marks = [False] * len(text)
-    for found in pattern.finditer(text):
-        start, end = found.span(found.lastindex or 0)
+    for match in pattern.finditer(text):
+        start, end = match.span(match.lastindex or 0)
         marks[start:end] = [True] * (end - start)
     return marks
 
 
 def _next(marks: Sequence[bool]) -> list[bool]:
-    return [*marks[1:], False] if marks else []
-
-
-def _is_last_of_word(text: str) -> list[bool]:
-    inside = is_in_word(text)
-    return [here and not after for here, after in zip(inside, _next(inside), strict=True)]
-
-
-FEATURES: Mapping[Kind, Mapping[str, Callable[[str], Sequence[float]]]] = {
-    "number": {
-        "position in the line": lambda text: count_within(
-            [character != "\n" for character in text]
-        ),
-        "position in the word": lambda text: count_within(is_in_word(text)),
-    },
-    "yes/no": {
-        "inside a word": is_in_word,
-        "upper case": lambda text: [character.isupper() for character in text],
-        "digit": lambda text: [character.isdigit() for character in text],
-        "heading before a colon": partial(_marked, HEADING),
-        "in quotes or brackets": partial(_marked, ENCLOSED),
-        "vowel": lambda text: [is_vowel(character) for character in text],
-        "vowel next": lambda text: _next([is_vowel(character) for character in text]),
-        "end of a word next": _is_last_of_word,
-        "line break next": lambda text: _next([character == "\n" for character in text]),
-    },
-}
-"""The functions from a text to a value for each character, by kind and name."""
+    return [*marks[1:], False]

@@ -1,8 +1,9 @@
-"""Where the state comes to rest when one character is repeated: the fixed points that attract it.
+"""Fixed points that attract the state while one character is repeated.
 
-With the character c repeated, the state follows h <- F(h) = f(x_c U + h V + b) in each layer. A fixed point has
-F(h) = h. Repeating the character finds fixed points that attract. Sussillo and Barak (2013, "Opening the black box")
-minimise the speed |F(h) - h| instead, which also finds points that repel.
+While the character c is repeated, the state follows h <- F(h) = f(x_c U + h V + b) in each layer,
+and F(h) = h at a fixed point. Repetition finds the fixed points that attract. Sussillo and Barak
+(2013, "Opening the black box") minimise the speed |F(h) - h| instead, which also finds points that
+repel.
 
 Axes: S states side by side, H units of a layer, D units of all layers, T characters of the text.
 """
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
-from charlm.inspection.figures import GRID, MUTED, SERIES, Figure, canvas, legend
+from charlm.inspection.figures import GRID, MUTED, SERIES, Figure, canvas, draw_legend
 from charlm.inspection.reading import FULL_SIZE, MOST_STATES, Reading
 from charlm.inspection.section import Content, Drawing, Sample, Section, Table
 from charlm.network.gradients import slope
@@ -26,7 +27,7 @@ from charlm.text.markup import visible
 from charlm.wording import counted
 
 MAX_UNITS = 1024
-"""The most units of a layer: the time for the eigenvalues grows with their cube."""
+"""The most units of a layer; the time for the eigenvalues grows with their cube."""
 CHARACTERS = 3
 """Number of characters that are repeated, one at a time."""
 STARTS = 3
@@ -34,13 +35,13 @@ STARTS = 3
 LIKELIEST = 3
 """Number of likely next characters that are listed for a fixed point."""
 PATH = 400
-"""The number of characters whose states are drawn."""
+"""Number of characters whose states are drawn."""
 REPETITIONS = 12_800
 """The most repetitions in a network of up to FULL_SIZE parameters; fewer in a larger one."""
 AT_REST = 1e-9
 """Largest change of a unit in one step, relative to 1 + the largest |h|, for a state at rest."""
 NEAR = 1e-6
-"""Largest distance of a unit between two points that count as one."""
+"""Largest distance of a unit between two points that count as the same."""
 
 
 @dataclass(frozen=True)
@@ -48,39 +49,40 @@ class FixedPoint:
     """A state that stays the same while a character is repeated."""
 
     place: tuple[float, float]
-    """Its coordinates in the plane of `FixedPoints.path`."""
+    """Coordinates in the plane of `FixedPoints.path`."""
     spectral_radius: float
-    """Factor per step by which a small difference from the point eventually shrinks: the largest modulus of an
-    eigenvalue of the Jacobian of F, V diag f'(a) in each layer."""
+    """Factor per step by which a small difference from the point eventually shrinks: the largest
+    modulus of an eigenvalue of the Jacobian of F, V diag f'(a) in each layer."""
     starts: int
-    """Number of starting states that came here."""
+    """Number of starting states that end here."""
     likeliest: tuple[tuple[int, float], ...]
-    """The ids that the network expects next at this point, with their probabilities, likeliest first."""
+    """Ids that the network expects next at this point, with their probabilities, likeliest
+    first."""
 
 
 @dataclass(frozen=True)
 class RepeatedCharacter:
-    """Where the state comes to rest while one character is repeated."""
+    """Fixed points of the state while one character is repeated."""
 
     id: int
-    """The id of the character."""
+    """Id of the character."""
     starts: int
-    """The number of states of the text that were started from."""
+    """Number of starting states."""
     at_rest: int
-    """Number of starting states that came to rest."""
+    """Number of starting states that come to rest."""
     points: tuple[FixedPoint, ...]
-    """Points where states came to rest; the point with the most starts is first."""
+    """Fixed points, most starts first."""
 
 
 @dataclass(frozen=True, eq=False)
 class FixedPoints:
-    """Where the state comes to rest while a character is repeated, and the path that it takes while it reads a text."""
+    """Fixed points of repeated characters, and the path of the state on a text."""
 
     held: tuple[RepeatedCharacter, ...]
     """The most common characters of the text, most common first."""
     path: Floats
-    """States of all layers after the first characters of the text, projected on the plane of their first two principal
-    components, with their mean at the origin: float64 [up to PATH, 2]."""
+    """States of all layers after the first characters of the text, projected on the plane of their
+    first two principal components, with their mean at the origin: float64 [up to PATH, 2]."""
     shares: tuple[float, float]
     """The share of the variance of these states along each component, from 0 to 1."""
     repetitions: int
@@ -88,27 +90,27 @@ class FixedPoints:
     positions: Sample
     """Characters that were read before each state of the path."""
     counted: Sample
-    """The characters among which the most common ones were found."""
+    """Characters among which the most common ones were found."""
     starts: tuple[int, ...]
     """Characters that were read before each starting state."""
 
 
 def find_fixed_points(parameters: Parameters, ids: NDArray[Any], outputs: State) -> FixedPoints:
-    """Find where the state comes to rest for each of the most common characters of a text.
+    """Find the fixed points of the state for each of the most common characters of a text.
 
     Args:
         parameters: The weights.
         ids: The text, integers [T], T >= 1.
-        outputs: The states after each of its characters, finite, [T, H] for each layer.
+        outputs: The states after each character, finite, [T, H] for each layer.
 
     Raises:
         CharlmError: a layer has more than MAX_UNITS units.
 
     """
-    widest = max(layer.units for layer in parameters.layers)
-    if widest > MAX_UNITS:
+    units = parameters.architecture.units
+    if units > MAX_UNITS:
         raise CharlmError(
-            f"a layer has {widest:,} units; fixed points are computed for up to {MAX_UNITS:,}"
+            f"a layer has {units:,} units; fixed points are computed for up to {MAX_UNITS:,}"
         )
     last = len(ids) - 1
     places = np.unique(np.linspace(last // 2, last, STARTS).round().astype(np.int64))
@@ -141,18 +143,18 @@ def repetitions_for(weights: int) -> int:
 
 
 def principal_plane(centred: Floats) -> tuple[Floats, tuple[float, float]]:
-    """Return the first two principal components of states whose mean is 0, and their shares of the variance.
+    """Return the first two principal components of states whose mean is 0, with their variance.
 
     Args:
         centred: The states, [T, D].
 
     Returns:
-        The plane [D, 2]: unit vectors, or zeros where there is no variance; and the two shares, from 0 to 1.
+        The plane [D, 2]: unit vectors, or zeros where there is no variance; and the share of the
+        variance along each vector, from 0 to 1.
 
     """
-    padded = np.pad(
-        centred, ((0, 2), (0, 1))
-    )  # at least two components, even for one state or one unit
+    # zeros give at least two components, even for a single state or unit
+    padded = np.pad(centred, ((0, 2), (0, 1)))
     _, sizes, rows = np.linalg.svd(padded, full_matrices=False)
     plane = rows[:2, :-1].T * (sizes[:2] > 0)
     total = float(sizes @ sizes) or 1.0
@@ -161,56 +163,53 @@ def principal_plane(centred: Floats) -> tuple[Floats, tuple[float, float]]:
 
 
 def _same_points(points: Floats) -> list[list[Floats]]:
-    """Return points [n, D] in groups of equal ones, the largest group first."""
+    """Return points [n, D] in groups of the same point, the largest group first."""
     groups: list[list[Floats]] = []
     for point in points:
-        same = next((group for group in groups if np.allclose(point, group[0], NEAR, NEAR)), None)
-        if same is None:
-            groups.append([point])
+        same = [group for group in groups if np.allclose(point, group[0], NEAR, NEAR)]
+        if same:
+            same[0].append(point)
         else:
-            same.append(point)
+            groups.append([point])
     return sorted(groups, key=len, reverse=True)
 
 
 def _describe(parameters: Parameters, ends: list[Floats], place: Floats) -> FixedPoint:
     """Return the stability of a point, and the likeliest next characters there.
 
-    Args:
-        parameters: The weights, float64.
-        ends: The states that came to the point, equal but for rounding, [D] each.
-        place: The point in the plane, [2].
-
+    The states `ends` [D], which came to the point, are equal up to rounding.
     """
     state = parameters.split(ends[0])
-    # The Jacobian of all layers has the eigenvalues of its layers, since no layer reads the layers above it.
+    # No layer reads the layers above it, so the whole Jacobian has the eigenvalues of its layers.
     jacobians = [
         layer.recurrent_kernel * slope(parameters.activation, part)
         for layer, part in zip(parameters.layers, state, strict=True)
     ]
-    sizes = np.concatenate([np.abs(np.linalg.eigvals(jacobian)) for jacobian in jacobians])
+    moduli = np.abs([np.linalg.eigvals(jacobian) for jacobian in jacobians])
     chances = probabilities(parameters.logits(state))
     likeliest = np.argsort(-chances, kind="stable")[:LIKELIEST].tolist()
+    x, y = place.tolist()
     return FixedPoint(
-        place=(float(place[0]), float(place[1])),
-        spectral_radius=float(sizes.max()),
+        place=(x, y),
+        spectral_radius=float(moduli.max()),
         starts=len(ends),
-        likeliest=tuple((choice, float(chances[choice])) for choice in likeliest),
+        likeliest=tuple((index, float(chances[index])) for index in likeliest),
     )
 
 
 def repeat_character(
     parameters: Parameters, index: int, starts: Floats, *, most: int = REPETITIONS
 ) -> tuple[Floats, NDArray[np.bool_]]:
-    """Read one character over and over until every state is at rest.
+    """Read one character repeatedly until every state is at rest.
 
     Args:
         parameters: The weights, float64.
         index: The id of the character.
-        starts: The states to begin at, all layers side by side, [S, D].
-        most: How often to read it at most, 1 or more.
+        starts: The states at the beginning, all layers side by side, [S, D].
+        most: The largest number of repetitions, 1 or more.
 
     Returns:
-        The states at the end, [S, D], and which of them are at rest, [S].
+        The states at the end, [S, D], and whether each of them is at rest, [S].
 
     """
     ids = np.full(len(starts), index)
@@ -228,38 +227,43 @@ def repeat_character(
 
 
 def make_fixed_points(reading: Reading) -> Content:
-    """Find where the state comes to rest for each of the most common characters of a text."""
+    """Find the fixed points of a network for the most common characters of a text."""
     found = find_fixed_points(reading.parameters, reading.ids[:MOST_STATES], reading.states)
     starts = ", ".join(f"{character:,}" for character in found.starts)
-    basis = (
-        f"The path shows the states after {found.positions}. The repeated characters are the most common of "
-        f"{found.counted}. Each is read up to {counted(found.repetitions, 'time')}, starting from the state "
-        f"after each of these characters: {starts}."
-    )
-    names = [visible(reading.characters[held.id]) for held in found.held]
     shown = sum(found.shares)
-    variance = f"The plane holds {shown:.0%} of the variance of these states; {1 - shown:.0%} is not shown."
-    caption = (
-        "The states of all layers while the network reads the text, in the plane of their first two principal "
-        "components, and the fixed points of repeated characters. "
-        f"{variance if shown else 'The state is always the same.'}"
-    )
+    variance = "The state is always the same."
+    if shown:
+        variance = (
+            f"The plane holds {shown:.0%} of the variance of these states; "
+            f"{1 - shown:.0%} is not shown."
+        )
     return Content(
         found,
-        basis=basis,
-        figure=Drawing(partial(draw_path, found, names), caption),
+        basis=(
+            f"The path shows the states after {found.positions}. The repeated characters are the "
+            f"most common of {found.counted}. Each is read up to "
+            f"{counted(found.repetitions, 'time')}, starting from the state after each of these "
+            f"characters: {starts}."
+        ),
+        figure=Drawing(
+            partial(draw_path, found, reading.characters),
+            "The states of all layers while the network reads the text, in the plane of their "
+            "first two principal components, and the fixed points of repeated characters. "
+            f"{variance}",
+        ),
         table=point_table(found, reading.characters),
     )
 
 
 def point_table(found: FixedPoints, characters: Sequence[str | None]) -> Table:
-    """List the fixed points of each repeated character; a dash if no start came to rest."""
+    """List the fixed points of each repeated character."""
     rows = [(held, point) for held in found.held for point in held.points or (None,)]
     return Table(
-        "The fixed points. Radius: the factor per step by which a small difference from the point eventually shrinks.",
+        "The fixed points. Radius: the factor per step by which a small difference from the point "
+        "eventually shrinks.",
         {
             "character repeated": [visible(characters[held.id]) for held, _ in rows],
-            "starts that come here": [
+            "starts that end here": [
                 f"{point.starts if point else 0} of {held.starts}" for held, point in rows
             ],
             "radius": [point and point.spectral_radius for _, point in rows],
@@ -270,18 +274,17 @@ def point_table(found: FixedPoints, characters: Sequence[str | None]) -> Table:
 
 
 def _expected(point: FixedPoint | None, characters: Sequence[str | None]) -> str:
-    """Return the likeliest characters at a point with their probabilities, for instance "e (60%)  l (10%)"."""
+    """Return the likeliest characters at a point with their probabilities: "e (60%)  l (10%)"."""
     if point is None:
         return "does not come to rest"
-    likeliest = [
+    return "  ".join(
         f"{visible(characters[index])} ({chance:.0%})" for index, chance in point.likeliest
-    ]
-    return "  ".join(likeliest)
+    )
 
 
-def draw_path(found: FixedPoints, names: Sequence[str]) -> Figure:
-    """Draw the path of the state through the plane, and the fixed points of the characters with these names."""
-    figure, (axes,) = canvas("The state on the text, and the fixed points", height=3.2)
+def draw_path(found: FixedPoints, characters: Sequence[str | None]) -> Figure:
+    """Draw the path of the state through the plane, and the fixed points."""
+    figure, (axes,) = canvas("The state on the text, and the fixed points", heights=[3.2])
     axes.plot(
         *found.path.T,
         color=GRID,
@@ -291,21 +294,20 @@ def draw_path(found: FixedPoints, names: Sequence[str]) -> Figure:
         mec=MUTED,
         label="state on the text",
     )
-    for colour, name, held in zip(SERIES, names, found.held, strict=False):
-        style: dict[str, Any] = {
-            "marker": "o",
-            "s": 45,
-            "facecolors": "none",
-            "edgecolors": colour,
-            "zorder": 4,
-        }
+    for colour, held in zip(SERIES, found.held, strict=False):
         for point in held.points:
-            axes.scatter(*point.place, label=f"repeated: {name}", **style)
+            axes.scatter(
+                *point.place,
+                label=f"repeated: {visible(characters[held.id])}",
+                s=45,
+                facecolors="none",
+                edgecolors=colour,
+                zorder=4,
+            )
     first, second = found.shares
-    axes.set(
-        xlabel=f"component 1, {first:.0%} of the variance", ylabel=f"component 2, {second:.0%}"
-    )
-    legend(figure, columns=2)
+    axes.set_xlabel(f"component 1, {first:.0%} of the variance")
+    axes.set_ylabel(f"component 2, {second:.0%}")
+    draw_legend(figure, columns=2)
     return figure
 
 
@@ -314,10 +316,10 @@ SECTION = Section(
     title="Fixed points",
     equation="F(h) = f(x_c U + h V + b) = h, the character c repeated",
     text=(
-        "One character is repeated until the state comes to rest, that is, until a step changes no unit by more than "
-        "1e-9 (1 + max |h|). Where it comes to rest is a fixed point that attracts the state; "
-        "points that repel it are not found in this way. A radius near 1 means that the network approaches the point "
-        "slowly."
+        "One character is repeated until the state comes to rest: until a step changes no unit by "
+        "more than 1e-9 (1 + max |h|). The state has then reached a fixed point that attracts it. "
+        "Points that repel the state are not found in this way. A radius near 1 means that the "
+        "network approaches the point slowly."
     ),
     make=make_fixed_points,
 )

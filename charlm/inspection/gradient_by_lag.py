@@ -32,17 +32,18 @@ class LayerGradient(LagCurve):
     """The gradient at one layer by lag."""
 
     half_life: float | None
-    """Lag in characters at which `median` reaches 1/2, see `half_life`; None if it does not."""
+    """Lag in characters where `median` reaches 1/2, see `half_life`; None if it does not."""
     half_life_error: float | None
-    """Standard error of the half-life from blocks of predictions; None if a block has no half-life."""
+    """Standard error of the half-life from blocks of predictions; None if a block has none."""
     slope: float | None
-    """Slope of ln `median` over the second half of the lags, in nats per character; None if nothing is left there."""
+    """Slope of ln `median` over the second half of the lags, in nats per character; None if the
+    median is 0 there."""
     slope_error: float | None
     """Standard error of the slope from blocks of predictions; None if a block has no slope."""
     visible_to: int
     """Last lag with a `median` of at least VISIBLE; at most the largest lag that was followed."""
     blocks: int
-    """The number of blocks of neighbouring predictions behind the standard errors."""
+    """Number of blocks of neighbouring predictions behind the standard errors."""
     positions: Sample
     """The characters whose losses were followed back."""
 
@@ -50,19 +51,19 @@ class LayerGradient(LagCurve):
 def gradient_by_lag(
     trace: Trace, *, positions: int = 200, max_lag: int = 128
 ) -> list[LayerGradient]:
-    """Follow the gradients of evenly spaced predictions of a text back, and compare their norms with those at lag 0.
+    """Follow the gradients of evenly spaced predictions back, relative to their norms at lag 0.
 
     Args:
-        trace: One text, read; T >= 2.
-        positions: How many predictions to follow at most, 1 or more. Predictions with fewer characters before them than
-            the largest lag are left out, but never more than half of the text.
+        trace: The trace of one text; T >= 2.
+        positions: The most predictions to follow, 1 or more. Predictions with fewer characters
+            before them than the largest lag are left out, but never more than half of the text.
         max_lag: The largest lag, 1 or more; it is smaller for a short text.
 
     """
     last = len(trace.ids) - 2
     first = min(max_lag, last // 2)
     steps = np.unique(np.linspace(first, last, min(positions, last + 1 - first)).astype(np.int64))
-    lags = min(max_lag, int(steps.min())) + 1
+    lags = min(max_lag, int(steps[0])) + 1
     blocks = np.array_split(steps, min(BLOCKS, len(steps)))
     block_curves = [lag_curves(trace, block, lags=lags) for block in blocks]
     layers = []
@@ -83,16 +84,15 @@ def gradient_by_lag(
 
 
 def _error(measure: Callable[[Values], float | None], medians: Sequence[Values]) -> float | None:
-    """Return the standard error of a measure from the curves of blocks; None if it is not known in one of them."""
+    """Return the standard error of a measure over blocks; None if it is unknown in a block."""
     values = [measure(median) for median in medians]
     return None if None in values else standard_error(np.array(values, np.float64))
 
 
 def half_life(curve: Values) -> float | None:
-    """Return the lag at which a curve [K] that begins at 1 reaches 1/2; None if it does not.
+    """Return the lag where a curve [K] that begins at 1 reaches 1/2; None if it does not.
 
-    Between two lags of 1 or more, the logarithm of the curve is interpolated. If the curve has fallen so far at lag 1,
-    the result is 1.
+    The logarithm of the curve is interpolated between two lags, but the result is at least 1.
     """
     below = np.flatnonzero(curve <= 0.5)
     if not len(below):
@@ -101,12 +101,15 @@ def half_life(curve: Values) -> float | None:
     if lag == 1:
         return 1.0
     with np.errstate(divide="ignore"):
-        before, after = np.log2(curve[lag - 1]), np.log2(curve[lag])
+        before, after = np.log2(curve[lag - 1 : lag + 1])
     return float(lag - 1 + (before + 1) / (before - after))
 
 
 def far_slope(curve: Values) -> float | None:
-    """Return the slope of the logarithm of a curve [K] over the second half of its lags; None if it is not above 0."""
+    """Return the slope of the logarithm of a curve [K] over the second half of its lags.
+
+    It is None for fewer than 2 lags, or if the curve is not above 0 there.
+    """
     far = curve[len(curve) // 2 :]
     if len(far) < 2 or not (far > 0).all():
         return None
@@ -126,46 +129,43 @@ def make_gradient(reading: Reading) -> Content:
 
 
 def gradient_summary(layers: Sequence[LayerGradient]) -> str:
-    """Return how fast the gradient shrinks, and how far back it is visible; empty for a text without a lag.
-
-    Layers that no gradient reaches do not count.
-    """
+    """Return how fast the gradient shrinks, and how far back it is visible; empty if unknown."""
     last = int(layers[0].lag[-1])
     layers = [layer for layer in layers if np.isfinite(layer.median[0])]
     if not last or not layers:
         return ""
-    lives = [math.inf if layer.half_life is None else layer.half_life for layer in layers]
+    lives = [layer.half_life or math.inf for layer in layers]
     reach = max(layer.visible_to for layer in layers)
     if min(lives) > last:
         halves = f"does not halve within {counted(last, 'character')}"
     else:
-        halves = f"halves in {_range_of(min(lives), max(lives), last)}"
+        halves = f"halves in {_range_of(lives, last)}"
     if reach == 0:
         return f"has a gradient that {halves} and is not visible one character back"
     more = " or more" if reach == last else ""
     return f"has a gradient that {halves} and is visible {counted(reach, 'character')} back{more}"
 
 
-def _range_of(shortest: float, longest: float, last: int) -> str:
-    """Return two half-lives as a range with their unit; a half-life beyond the last lag is "more than" that lag."""
-    named = [_short(life) if life <= last else f"more than {last}" for life in (shortest, longest)]
-    if named[0] == named[1]:
-        return f"{named[0]} character" if named[0] == "1" else f"{named[0]} characters"
-    return f"{named[0]} to {named[1]} characters, depending on the layer,"
-
-
-def _short(life: float) -> str:
-    return f"{life:.1f}".removesuffix(".0")
+def _range_of(lives: Sequence[float], last: int) -> str:
+    """Return half-lives as a range; a half-life beyond the last lag is "more than" that lag."""
+    shortest, longest = (
+        f"{life:.1f}".removesuffix(".0") if life <= last else f"more than {last}"
+        for life in (min(lives), max(lives))
+    )
+    if shortest == longest:
+        return "1 character" if shortest == "1" else f"{shortest} characters"
+    return f"{shortest} to {longest} characters, depending on the layer,"
 
 
 def gradient_table(layers: Sequence[LayerGradient]) -> Table:
     """List the half-life, the slope and the reach of each layer."""
     blocks = counted(layers[0].blocks, "block")
-    errors = f"± is a standard error from {blocks} of neighbouring predictions; it is unknown if a block lacks the value."
     return Table(
-        "Half-life: the lag at which the median has fallen to a half; 1 if one step is enough. Slope: the slope of "
-        "ln(median) over the second half of the lags. Visible to: the last lag with at least a thousandth of the "
-        f"gradient at lag 0 of the same layer. {errors}",
+        "Half-life: the lag where the median has fallen to 1/2; 1 if one step is enough. "
+        "Slope: the slope of ln(median) over the second half of the lags. Visible to: the last "
+        "lag with at least 1/1000 of the gradient at lag 0 of the same layer. ± is a standard "
+        f"error from {blocks} of neighbouring predictions; it is unknown if a block lacks the "
+        "value.",
         {
             "layer": [layer.layer for layer in layers],
             "half-life, characters": [(layer.half_life, layer.half_life_error) for layer in layers],
@@ -178,21 +178,23 @@ def gradient_table(layers: Sequence[LayerGradient]) -> Table:
 
 def gradient_chart(layers: Sequence[LayerGradient]) -> Chart:
     """Draw the size of the gradient by lag, a line for each layer."""
+    curves = {
+        f"rnn.{layer.layer}": Curve(layer.lag, layer.median, (layer.low, layer.high))
+        for layer in layers
+    }
     panel = Panel(
         "Gradient of a loss, k characters earlier",
         ("lag k, characters", "|dL/dh| at lag k / at lag 0"),
-        {
-            f"rnn.{layer.layer}": Curve(layer.lag, layer.median, (layer.low, layer.high))
-            for layer in layers
-        },
+        curves,
         y_scale="log",
         rule=1,
     )
-    caption = "Size of the gradient at the state of each layer by lag, relative to lag 0: the median over predictions."
+    note = clipping_note([panel])
     return Chart(
         [panel],
-        caption,
-        f"Bands: the 10th to the 90th percentile of the predictions. {clipping_note([panel])}".rstrip(),
+        "Size of the gradient at the state of each layer by lag, relative to lag 0: the median "
+        "over the predictions.",
+        f"Bands: the 10th to the 90th percentile of the predictions. {note}".rstrip(),
     )
 
 
@@ -201,11 +203,13 @@ SECTION = Section(
     title="The gradient by lag",
     equation="dL/dh_{t-1} = dL/dh_t D_t V^T, D_t = diag f'(a_t), a_t = x_t U + h_{t-1} V + b",
     text=(
-        "The loss of one prediction is followed back through the text. A falling line means that the loss teaches "
-        "little about what came k characters earlier: the gradient vanishes. A rising line means that it explodes. It "
-        "counts as visible down to a thousandth of its size. Training cuts it off at the border of a window; this "
-        "figure does not. Far back, the lines are nearly straight. Their slope at a layer follows the largest Lyapunov "
-        "exponent of that layer and the layers above it, because the gradient also arrives through them."
+        "The loss of one prediction is followed back through the text. A falling line means that "
+        "the loss teaches little about what came k characters earlier: the gradient vanishes. A "
+        "rising line means that it explodes. The gradient counts as visible down to 1/1000 of its "
+        "size. Training cuts it off at the border of a window; this figure does not. Far back, "
+        "the lines are nearly straight. The slope at a layer follows the largest Lyapunov "
+        "exponent of that layer and the layers above it, because the gradient also arrives "
+        "through them."
     ),
     make=make_gradient,
 )

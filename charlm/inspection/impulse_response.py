@@ -1,9 +1,8 @@
-"""The impulse response: how the effect of a replaced character fades from the state and from the predictions.
+"""The impulse response: the fading effect of a replaced character on the state and the predictions.
 
 Axes: K lags, P replaced characters.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,18 +27,19 @@ class ImpulseResponse:
     lag: NDArray[np.int64]
     """0, 1, ..., int64 [K]."""
     state: Values
-    """Norm of the change of the whole state, divided by that at lag 0: the median, float64 [K]."""
+    """Norm of the change of the whole state, relative to lag 0: the median, float64 [K]."""
     state_low: Values
-    """The 10th percentile of the same, float64 [K]."""
+    """The 10th percentile of the same ratio, float64 [K]."""
     state_high: Values
-    """The 90th percentile of the same, float64 [K]."""
+    """The 90th percentile of the same ratio, float64 [K]."""
     linear: Values
-    """Median of the linear prediction dh_{t+1} = dh_t V D_{t+1} of the same ratio, from dh at lag 0, float64 [K]."""
+    """Median of the same ratio as the linear prediction dh_{t+1} = dh_t V D_{t+1} gives it from dh
+    at lag 0, float64 [K]."""
     kl: Values
-    """KL(p || q) in nats, where p predicts the next character in the text as it is, and q after the replacement: the
-    mean, float64 [K]."""
+    """KL(p || q) in nats, where p predicts the next character in the text as it is, and q after the
+    replacement: the mean, float64 [K]."""
     kl_errors: Values
-    """Standard error of each mean over the replacements, float64 [K]; NaN for a single replacement."""
+    """Standard error of each mean over the replacements, float64 [K]; NaN for one replacement."""
     positions: Sample
     """The characters that were replaced, one at a time."""
     unchanged: int
@@ -51,32 +51,62 @@ def impulse_response(
 ) -> ImpulseResponse:
     """Replace single characters of a text by others that occur in it, and follow the difference.
 
-    Both texts are read in one batch, so that equal states are equal to the last bit.
-
     Args:
-        trace: One text, read; T >= 2.
-        positions: How many characters to replace at most, one at a time: 1 or more, evenly spaced.
+        trace: The trace of one text; T >= 2.
+        positions: The most characters to replace, evenly spaced, 1 or more.
         max_lag: The largest lag, 1 or more; it is smaller for a short text.
-        seed: Seed of the replacements, which are drawn from the other characters of the text with equal probability.
+        seed: Seed of the replacements, drawn from the other characters with equal probability.
 
     Raises:
-        CharlmError: no replacement changes the state, for instance because all characters of the text are the same.
+        CharlmError: no replacement changes the state, for instance because all characters of the
+            text are the same.
 
     """
-    parameters = trace.parameters
     lags = min(max_lag, (len(trace.ids) - 1) // 2) + 1
     steps = np.unique(np.linspace(0, len(trace.ids) - lags, positions).astype(np.int64))
+    changes, linear, kl = _follow(trace, steps, lags, seed)
+    is_changed = changes[0] > 0
+    if not is_changed.any():
+        raise CharlmError("no character of the text can be replaced by one that changes the state")
+    changes, linear, kl = (values[:, is_changed] for values in (changes, linear, kl))
+    low, median, high = np.percentile(changes / changes[0], [10, 50, 90], axis=1)
+    count = kl.shape[1]
+    kl_errors = np.full(lags, np.nan)
+    if count > 1:
+        kl_errors = kl.std(1, ddof=1) / np.sqrt(count)
+    return ImpulseResponse(
+        lag=np.arange(lags),
+        state=median,
+        state_low=low,
+        state_high=high,
+        linear=np.median(linear / changes[0], axis=1),
+        kl=kl.mean(1),
+        kl_errors=kl_errors,
+        positions=Sample.of(steps),
+        unchanged=len(steps) - count,
+    )
+
+
+def _follow(
+    trace: Trace, steps: NDArray[np.int64], lags: int, seed: int
+) -> tuple[Values, Values, Values]:
+    """Return the norms of the changes and of their linear predictions, and KL, each [K, P].
+
+    The text and its replacements are read in one batch, so that equal states have equal bits.
+    """
+    parameters = trace.parameters
     count = len(steps)
     replacements = _draw_replacements(trace.ids[:, 0], steps, seed)
-    now = tuple(
-        np.tile(np.where((steps == 0)[:, None], before[0], outputs[steps - 1, 0]), (2, 1))
-        for before, outputs in zip(trace.before, trace.outputs, strict=True)
-    )
+    state = []
+    for first, outputs in zip(trace.before, trace.outputs, strict=True):
+        before = np.where((steps == 0)[:, None], first[0], outputs[steps - 1, 0])
+        state.append(np.concatenate([before, before]))
+    now = tuple(state)
     predicted: NDArray[Any] = np.empty(0)
     changes, linear, kl = np.empty((3, lags, count))
     for lag in range(lags):
         ids = trace.ids[steps + lag, 0]
-        now = advance(parameters, np.concatenate([ids, replacements if lag == 0 else ids]), now)
+        now = advance(parameters, np.concatenate([ids, ids if lag else replacements]), now)
         change = np.concatenate([output[count:] - output[:count] for output in now], axis=-1)
         slopes = tuple(slope(parameters.activation, output[:count]) for output in now)
         predicted = push_forward(parameters, predicted, slopes) if lag else change
@@ -84,37 +114,26 @@ def impulse_response(
         changes[lag] = np.linalg.norm(change.astype(np.float64), axis=-1)
         linear[lag] = np.linalg.norm(predicted.astype(np.float64), axis=-1)
         kl[lag] = divergence(logits[:count], logits[count:])
-    is_changed = changes[0] > 0
-    if not is_changed.any():
-        raise CharlmError("no character of the text can be replaced by one that changes the state")
-    relative = changes[:, is_changed] / changes[0, is_changed]
-    low, median, high = np.percentile(relative, [10, 50, 90], axis=1)
-    kl = kl[:, is_changed]
-    count = kl.shape[1]
-    return ImpulseResponse(
-        lag=np.arange(lags),
-        state=median,
-        state_low=low,
-        state_high=high,
-        linear=np.median(linear[:, is_changed] / changes[0, is_changed], axis=1),
-        kl=kl.mean(1),
-        kl_errors=kl.std(1, ddof=1) / math.sqrt(count) if count > 1 else np.full(lags, np.nan),
-        positions=Sample.of(steps),
-        unchanged=int((~is_changed).sum()),
-    )
+    return changes, linear, kl
 
 
 def _draw_replacements(
     ids: NDArray[np.int64], steps: NDArray[np.int64], seed: int
 ) -> NDArray[np.int64]:
-    """Return another character of the text for each of some steps [P]; the same one if the text has no other."""
+    """Return another character of the text for each step [P], if the text has another one."""
     choices = np.unique(ids)
     shifts = np.random.default_rng(seed).integers(1, max(2, len(choices)), len(steps))
     return np.asarray(choices[(np.searchsorted(choices, ids[steps]) + shifts) % len(choices)])
 
 
 def divergence(logits: NDArray[Any], other: NDArray[Any]) -> Values:
-    """Return KL(p || q) = sum p (ln p - ln q) in nats, float64 [...], of p = softmax(logits) and q = softmax(other)."""
+    """Return KL(p || q) = sum p (ln p - ln q) in nats, float64 [...].
+
+    Args:
+        logits: The logits of p, [..., V].
+        other: The logits of q, [..., V].
+
+    """
     log_p = log_softmax(logits.astype(np.float64))
     log_q = log_softmax(other.astype(np.float64))
     return np.asarray(np.maximum(0, (np.exp(log_p) * (log_p - log_q)).sum(-1)))
@@ -125,12 +144,14 @@ def make_impulse(reading: Reading) -> Content:
     response = impulse_response(reading.trace, positions=reading.limits.replacements)
     basis = f"Based on replacements of {response.positions}, one at a time."
     if response.unchanged:
-        basis += f" Left out because nothing changed: {counted(response.unchanged, 'replacement')}."
+        basis += (
+            f" {counted(response.unchanged, 'replacement')} left out: the state did not change."
+        )
     return Content(response, basis=basis, figure=impulse_chart(response))
 
 
 def impulse_chart(response: ImpulseResponse) -> Chart:
-    """Draw the effect of a replaced character on the state and on the prediction, on logarithmic axes."""
+    """Draw the effect of a replaced character on the state and on the prediction."""
     state = Panel(
         "Change of the state",
         ("lag, characters", "|dh| / |dh| at lag 0"),
@@ -140,9 +161,7 @@ def impulse_chart(response: ImpulseResponse) -> Chart:
         label="replaced character",
     )
     errors = 2 * response.kl_errors
-    lower = np.maximum(
-        response.kl - errors, response.kl / 10
-    )  # a logarithmic axis has no place for 0
+    lower = np.maximum(response.kl - errors, response.kl / 10)  # above 0, for the logarithmic axis
     prediction = Panel(
         "Change of the prediction",
         ("lag, characters", "KL divergence, nats"),
@@ -152,12 +171,12 @@ def impulse_chart(response: ImpulseResponse) -> Chart:
     panels = [state, prediction]
     return Chart(
         panels,
-        "Change of the state (median) and of the prediction (mean) by lag, on logarithmic axes: a straight line is a "
-        "constant factor per character.",
-        "Dashed: the linear prediction. While it follows the curve, the network responds like a time-varying linear "
-        "filter. Bands: the 10th to the 90th percentile of the replacements for the state; ±2 standard errors of the "
-        "mean for the prediction, cut off "
-        f"at a tenth of the mean. {clipping_note(panels)}".rstrip(),
+        "Change of the state (median) and of the prediction (mean) by lag, on logarithmic axes: a "
+        "straight line is a constant factor per character.",
+        "Dashed: the linear prediction. While it follows the curve, the network responds like a "
+        "time-varying linear filter. Bands: the 10th to the 90th percentile of the replacements "
+        "for the state; ±2 standard errors of the mean for the prediction, cut off at a tenth of "
+        f"the mean. {clipping_note(panels)}".rstrip(),
     )
 
 
@@ -166,10 +185,11 @@ SECTION = Section(
     title="The impulse response",
     equation="linear prediction: dh_{t+1} = dh_t V D_{t+1}",
     text=(
-        "One character of the text is replaced by another character of the text, chosen at random, and the text "
-        "continues as before. A falling curve means that the difference fades from the state, or from the "
-        "predictions. Their difference is the Kullback-Leibler divergence KL(p || q) = sum of p ln (p / q): p predicts "
-        "the next character in the text as it is, q after the replacement."
+        "One character of the text is replaced by another character of the text, chosen at "
+        "random, and the text continues as before. A falling curve means that the difference "
+        "fades from the state, or from the predictions. Predictions are compared by the "
+        "Kullback-Leibler divergence KL(p || q) = sum of p ln (p / q): p predicts the next "
+        "character in the text as it is, q after the replacement."
     ),
     make=make_impulse,
 )

@@ -1,7 +1,8 @@
 """Make the report on a network that reads a text, and write the page."""
 
 import itertools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,12 @@ def inspect_text(
 ) -> Report:
     """Make the report on a network that reads a text.
 
-    NumPy's products run on a single thread. They are small, and threads that wait for each other keep the processor
-    busy: next to other work, eigenvalues and exponents took seven times as long.
+    The products of NumPy run on a single thread. They are small, and threads that wait for each
+    other slow it down: next to other work, eigenvalues and exponents took seven times as long.
 
     Args:
         reading: The network and the text.
-        only: The names of the sections to make; none = all.
+        only: Names of the sections to make; none = all.
         progress: Called with the name of each section before it is made.
 
     Raises:
@@ -78,7 +79,7 @@ def inspect_text(
 
 
 def _next_steps(reading: Reading, contents: Mapping[str, Content]) -> NextSteps:
-    """Return what to try next with the run of a network; only a run that has its text can be trained again."""
+    """Return what to try next with a run; without its text it cannot be trained again."""
     run = None if reading.path is None else run_of(reading.path)
     if run is None or not is_corpus(run / CORPUS):
         return NextSteps()
@@ -96,15 +97,16 @@ def inspect(
     """Measure the memory, the stability, the units and the errors of a network, without TensorFlow.
 
     Args:
-        run: A run or a model file, a part of the name of a run, or a loaded model; None = the newest run under
-            runs/.
-        text: A file, a folder of files, a corpus, or - for standard input; None = the validation text of the run.
-        only: The parts of the report to make, by the keys of its JSON, for instance ["usable_context"]; none = all.
-            The figure of a part has its name too.
+        run: A run or a model file, a part of the name of a run, or a loaded model; None = the
+            newest run under runs/.
+        text: A file, a folder of files, a corpus, or - for standard input; None = the validation
+            text of the run.
+        only: The sections to make, by their keys in the JSON, for instance ["usable_context"]; none
+            = all.
 
     Raises:
-        CharlmError: there is no model, or it is damaged; there is no such part; the text cannot be read, or has less
-            than 2 characters that the model knows; or a loss is not finite.
+        CharlmError: there is no model, or it is damaged; there is no such section; the text cannot
+            be read, or has fewer than 2 characters that the model knows; or a loss is not finite.
 
     """
     return inspect_runs(() if run is None else (run,), text=text, only=only)[0]
@@ -121,16 +123,16 @@ def inspect_runs(
     """Make reports on several runs, without TensorFlow.
 
     Args:
-        runs: Runs or model files, parts of the names of runs, or loaded models; none = the newest run under runs/.
+        runs: Runs or model files, parts of the names of runs, or loaded models; none = the newest
+            run under runs/.
         out: The page to write, on which the runs share their figures; None = no page.
-        text: A file, a folder of files, a corpus, or - for standard input; None = the validation text of each run.
-        only: The parts of the report to make, by the keys of its JSON, for instance ["usable_context"]; none = all.
-        on_event: As for `charlm.load`, and with ReportProgress.
+        text: See `inspect`.
+        only: See `inspect`.
+        on_event: Called with the events of `charlm.load`, and each ReportProgress.
 
     Raises:
-        CharlmError: there is no model, or it is damaged; there is no such part; the text cannot be read, or has less
-            than 2 characters that the model knows; a loss is not finite; or the page cannot be written, or would
-            replace a file that is read.
+        CharlmError: see `inspect`; or the page cannot be written, or would replace a file that is
+            read.
 
     """
     check_names("only", only, SECTIONS)
@@ -139,28 +141,27 @@ def inspect_runs(
     source = None if text is None else Path(check_text_path("text", text))
     page = None if out is None else Path(check_path("out", out))
     if str(source) == "-" and len(paths) > 1:
-        raise CharlmError("standard input can be read for one run only: name a file")
-    if page is not None:
-        if page.is_dir() or not page.parent.is_dir():
-            raise CharlmError(f"{page}: must be the name of a file, in a folder that exists")
-        check_not_read(page, read=() if source is None else [source])
+        raise CharlmError("standard input can be read for one run only; name a file")
+    if page is not None and (page.is_dir() or not page.parent.is_dir()):
+        raise CharlmError(f"{page}: must be the name of a file in a folder that exists")
     models = [load(path, on_event=on_event) for path in paths]
     if page is not None:
-        check_not_read(page, read=[file for model in models for file in files_of(model.path)])
+        read = [file for model in models for file in files_of(model.path)]
+        check_not_read(page, read=read if source is None else [*read, source])
     reports: list[Report] = []
     parts = len(models) * len({*(sections or SECTIONS)})
     done = itertools.count()
     for path, model in zip(paths, models, strict=True):
         reading = _reading(model, None if isinstance(path, Model) else path, source)
-
-        def report(part: str, run: str = reading.name) -> None:
-            """Tell that a part of the report on a run is about to be made."""
-            on_event(ReportProgress(run, part, next(done), parts))
-
-        reports.append(inspect_text(reading, only=sections, progress=report))
+        progress = partial(_report, on_event, reading.name, done, parts)
+        reports.append(inspect_text(reading, only=sections, progress=progress))
     if page is not None:
         write_file(page, render_page(reports, draw_figures(reports)).encode())
     return reports
+
+
+def _report(on_event: OnEvent, run: str, done: Iterator[int], parts: int, section: str) -> None:
+    on_event(ReportProgress(run, section, next(done), parts))
 
 
 def _reading(model: Model, path: str | Path | None, text: Path | None) -> Reading:
@@ -179,6 +180,6 @@ def _reading(model: Model, path: str | Path | None, text: Path | None) -> Readin
 
 
 def to_json(reports: Sequence[Report]) -> dict[str, Any]:
-    """Return reports as an object for `json.dumps`: the report itself if there is one, else {"runs": [...]}."""
+    """Return reports as an object for `json.dumps`: a single report, or {"runs": [...]}."""
     objects = [report.data for report in reports]
     return objects[0] if len(objects) == 1 else {"runs": objects}

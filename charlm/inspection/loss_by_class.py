@@ -1,6 +1,6 @@
 """The loss by kind of the predicted character, and by its place in the word.
 
-The mean over the classes of a division, weighted by their numbers of characters, is the mean over the text.
+The mean over the classes of a division, weighted by their characters, is the mean over the text.
 
 Axes: T characters of the text.
 """
@@ -15,25 +15,24 @@ from numpy.typing import NDArray
 from charlm.evaluation.baselines import NGRAM, NGRAM_ORDER, Comparison
 from charlm.evaluation.scoring import ERROR_BLOCK, MIN_BLOCKS, mean_and_error, mean_score
 from charlm.inspection.features import KINDS, RESERVED, character_kind, count_within, is_in_word
-from charlm.inspection.figures import Curve, Panel, with_errors
+from charlm.inspection.figures import Panel, with_errors
+from charlm.inspection.html import with_error
 from charlm.inspection.reading import Reading
 from charlm.inspection.section import Chart, Content, Sample, Section, Table
-from charlm.text.markup import with_error
 from charlm.text.vocabulary import Vocabulary
 
 Nats = NDArray[np.floating[Any]]
 
-WORD_PLACES = (
-    "outside words",
-    "letter 1",
-    "letter 2",
-    "letter 3",
-    "letter 4",
-    "letters 5 to 7",
-    "letters from 8",
-)
-WORD_STARTS = (0, 1, 2, 3, 4, 5, 8)
-"""The first place of each of WORD_PLACES."""
+WORD_PLACES = {
+    0: "outside words",
+    1: "letter 1",
+    2: "letter 2",
+    3: "letter 3",
+    4: "letter 4",
+    5: "letters 5 to 7",
+    8: "letters from 8",
+}
+"""Classes of places in a word by their first place."""
 
 
 @dataclass(frozen=True)
@@ -41,19 +40,19 @@ class ClassLoss:
     """The loss on the characters of one class."""
 
     name: str
-    """The name of the class, for the user."""
+    """Name of the class for the user."""
     characters: int
-    """The number of scored characters in the class, 1 or more."""
+    """Number of scored characters in the class, 1 or more."""
     nats_per_char: float
     """Mean loss on these characters, in nats."""
     standard_error: float | None
-    """Standard error of the mean, see `charlm.evaluation.scoring.mean_and_error`; None if unknown."""
+    """Standard error of the mean, see `mean_and_error`; None if unknown."""
     ngram_nats_per_char: float
-    """Mean loss of the 5-gram model on the same characters, in nats; NaN if there is no such model."""
+    """Mean loss of the 5-gram model on the same characters, in nats; NaN without such a model."""
     ngram_standard_error: float | None
-    """Standard error of that mean; None if unknown."""
+    """Standard error of the mean loss of the 5-gram model; None if unknown."""
     share_of_loss: float
-    """The total loss of the class as a share of the total loss on the text, from 0 to 1."""
+    """Total loss of the class as a share of the total loss on the text, from 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +64,9 @@ class LossByClass:
     nats_per_char: float
     """Mean loss on all of them, in nats."""
     standard_error: float | None
-    """Standard error of the mean, see `charlm.evaluation.scoring.Score`; None for fewer than 2,400 characters."""
+    """Standard error of the mean, see `Score`; None for fewer than 2,400 characters."""
     comparison: Comparison | None
-    """The network compared with the 5-gram model; None if the training text is not known."""
+    """The network compared with the 5-gram model; None if the training text is unknown."""
     by_class: tuple[ClassLoss, ...]
     """The loss by the kind of the character: lower case, upper case, ..."""
     by_word_place: tuple[ClassLoss, ...]
@@ -84,28 +83,28 @@ def divide_loss(
     """Divide the loss on a text by classes of the scored characters.
 
     Args:
-        nats: The nats of ids 1 to T - 1, as `charlm.evaluation.scoring` yields them, [T - 1].
+        nats: The nats of ids 1 to T - 1, [T - 1].
         ids: The text, integers [T], T >= 2.
         vocabulary: The characters by id.
-        ngram_nats: The nats of the same ids by the 5-gram model, [T - 1]; None = there is no such model.
+        ngram_nats: The nats of the same ids by the 5-gram model, [T - 1], if there is one.
 
     """
-    names = (*KINDS, RESERVED)
-    kind_of_id = np.array(
-        [names.index(character_kind(character)) for character in vocabulary.characters]
-    )
-    places = count_within(is_in_word(vocabulary.spell(ids, end="\n")))[1:]
+    kinds = [*KINDS, RESERVED]
+    kind_of_id = [kinds.index(character_kind(each)) for each in vocabulary.characters]
+    letters = count_within(is_in_word(vocabulary.spell(ids, end="\n")))[1:]
+    places = np.searchsorted([*WORD_PLACES], letters, "right") - 1
     by_ngrams = np.full(len(nats), np.nan) if ngram_nats is None else ngram_nats
     score = mean_score([nats])
+    comparison = None
+    if ngram_nats is not None:
+        comparison = Comparison.of(score, mean_score([ngram_nats]))
     return LossByClass(
         positions=Sample.of(range(1, len(ids))),
         nats_per_char=score.nats_per_char,
         standard_error=score.standard_error,
-        comparison=None if ngram_nats is None else Comparison.of(score, mean_score([ngram_nats])),
-        by_class=_divide(nats, by_ngrams, kind_of_id[ids[1:]], names),
-        by_word_place=_divide(
-            nats, by_ngrams, np.searchsorted(WORD_STARTS, places, "right") - 1, WORD_PLACES
-        ),
+        comparison=comparison,
+        by_class=_divide(nats, by_ngrams, np.array(kind_of_id)[ids[1:]], kinds),
+        by_word_place=_divide(nats, by_ngrams, places, [*WORD_PLACES.values()]),
     )
 
 
@@ -114,16 +113,14 @@ def _divide(
 ) -> tuple[ClassLoss, ...]:
     """Return the loss of each class that occurs; `classes` [T - 1] are indices of `names`."""
     total = float(nats.sum(dtype=np.float64))
-    divided = []
-    for kind in np.unique(classes).tolist():
-        places = np.flatnonzero(classes == kind)
-        mean, error = mean_and_error(nats[places], places)
-        ngram_mean, ngram_error = mean_and_error(by_ngrams[places], places)
+    losses = []
+    for index in np.unique(classes).tolist():
+        places = np.flatnonzero(classes == index)
+        score = mean_and_error(nats[places], places)
+        ngram_score = mean_and_error(by_ngrams[places], places)
         share = float(nats[places].sum(dtype=np.float64)) / total if total > 0 else 0.0
-        divided.append(
-            ClassLoss(names[kind], len(places), mean, error, ngram_mean, ngram_error, share)
-        )
-    return tuple(divided)
+        losses.append(ClassLoss(names[index], len(places), *score, *ngram_score, share))
+    return tuple(losses)
 
 
 def make_loss(reading: Reading) -> Content:
@@ -140,7 +137,7 @@ def make_loss(reading: Reading) -> Content:
 
 
 def loss_summary(loss: LossByClass) -> str:
-    """Return the loss, and how it compares with the 5-gram model if the error of the difference is known."""
+    """Return the loss, and its comparison with the 5-gram model if the error is known."""
     score = f"scores {with_error(loss.nats_per_char, loss.standard_error)} nats per character"
     if loss.comparison is None or loss.comparison.verdict == "not compared":
         return score
@@ -156,52 +153,59 @@ def loss_table(loss: LossByClass) -> Table:
         "nats per character": [(each.nats_per_char, each.standard_error) for each in classes],
     }
     if loss.comparison is not None:
-        ngrams = [(each.ngram_nats_per_char, each.ngram_standard_error) for each in classes]
-        columns["nats per character, 5-gram"] = ngrams
+        columns["nats per character, 5-gram"] = [
+            (each.ngram_nats_per_char, each.ngram_standard_error) for each in classes
+        ]
     columns["share of the loss"] = [each.share_of_loss for each in classes]
     return Table(
-        f"Loss by class. ± is a standard error from blocks of {ERROR_BLOCK} characters. It is unknown for a class that "
-        f"occurs in fewer than {MIN_BLOCKS} blocks.",
+        f"Loss by class. ± is a standard error from blocks of {ERROR_BLOCK} characters; it is "
+        f"unknown for a class that occurs in fewer than {MIN_BLOCKS} blocks.",
         columns,
     )
 
 
 def loss_chart(loss: LossByClass) -> Chart:
     """Draw the losses of the network and of the 5-gram model for each class."""
-    divisions = {
-        "Loss by kind of character": loss.by_class,
-        "Loss by place in the word": loss.by_word_place,
-    }
-    panels = []
-    for title, classes in divisions.items():
-        names = ["all characters", *(each.name for each in classes)]
-        losses = [loss.nats_per_char, *(each.nats_per_char for each in classes)]
-        errors = [loss.standard_error, *(each.standard_error for each in classes)]
-        extras = {}
-        if loss.comparison is not None:
-            ngram_losses = [
-                loss.comparison.ngram_nats_per_char,
-                *(each.ngram_nats_per_char for each in classes),
-            ]
-            ngram_errors = [None, *(each.ngram_standard_error for each in classes)]
-            extras[NGRAM] = _with_bars(names, ngram_losses, ngram_errors)
-        curves = {"": _with_bars(names, losses, errors)}
-        labels = ("nats per character", "")
-        panels.append(Panel(title, labels, curves, extras, x_scale="names", label="network"))
-    bars = f"Bars: ±1 standard error from blocks of {ERROR_BLOCK} characters."
-    lower = "Where the diamond is left of the circle, the 5-gram model has the lower loss."
+    comparison = loss.comparison
+    whole = ClassLoss(
+        name="all characters",
+        characters=loss.positions.count,
+        nats_per_char=loss.nats_per_char,
+        standard_error=loss.standard_error,
+        ngram_nats_per_char=np.nan if comparison is None else comparison.ngram_nats_per_char,
+        ngram_standard_error=None,
+        share_of_loss=1.0,
+    )
+    details = f"Bars: ±1 standard error from blocks of {ERROR_BLOCK} characters."
+    if comparison is not None:
+        lower = "the diamond is to the left of the circle"
+        details = f"Where {lower}, the 5-gram model has the lower loss. {details}"
     return Chart(
-        panels,
+        [
+            _loss_panel("Loss by kind of character", [whole, *loss.by_class], comparison),
+            _loss_panel("Loss by place in the word", [whole, *loss.by_word_place], comparison),
+        ],
         "Mean loss by the kind of the predicted character, and by its place in the word.",
-        bars if loss.comparison is None else f"{lower} {bars}",
+        details,
     )
 
 
-def _with_bars(
-    names: Sequence[str], losses: Sequence[float], errors: Sequence[float | None]
-) -> Curve:
-    """Return the loss of each class with bars for its standard error; none where that is unknown."""
-    return with_errors(names, np.array(losses, np.float64), np.array(errors, np.float64))
+def _loss_panel(title: str, rows: Sequence[ClassLoss], comparison: Comparison | None) -> Panel:
+    names = [row.name for row in rows]
+    table = [
+        (row.nats_per_char, row.standard_error, row.ngram_nats_per_char, row.ngram_standard_error)
+        for row in rows
+    ]
+    losses, errors, ngram_losses, ngram_errors = np.array(table, np.float64).T
+    ngrams = with_errors(names, ngram_losses, ngram_errors)
+    return Panel(
+        title,
+        ("nats per character", ""),
+        {"": with_errors(names, losses, errors)},
+        {} if comparison is None else {NGRAM: ngrams},
+        x_scale="names",
+        label="network",
+    )
 
 
 SECTION = Section(
@@ -209,9 +213,10 @@ SECTION = Section(
     title="Where the loss comes from",
     equation="L = sum over classes of (characters of the class / characters) L_{class}",
     text=(
-        "The loss is divided by kind of the predicted character, and by its place in the word. The first letters of "
-        "words usually cost most, because the spelling of a word is easier to predict than the next word. A 5-gram "
-        "model predicts a character from the 4 characters before it, by counts of the training text."
+        "The loss is divided by kind of the predicted character, and by its place in the word. "
+        "The first letters of words usually cost most, because the spelling of a word is easier "
+        "to predict than the next word. A 5-gram model predicts a character from the 4 characters "
+        "before it, with counts of the training text."
     ),
     make=make_loss,
 )

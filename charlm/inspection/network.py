@@ -1,7 +1,7 @@
-"""The parts of a network with their shapes, drawn rolled, with its loop, and unrolled over three characters."""
+"""The parts of a network with their shapes, drawn rolled, with its loop, and unrolled over time."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,14 +19,14 @@ SYMBOLS = {
     "logits.kernel": "W",
     "logits.bias": "c",
 }
-"""The symbols of tensors in the equations, by their whole name or its last part."""
+"""Symbols of tensors in the equations, by their whole name or its last part."""
 STYLES = {
     "one-hot": ("x", MUTED),
     "embedding": ("E", GREEN),
     "rnn": ("h", BLUE),
     "logits": ("logits", ORANGE),
 }
-"""The label of a part in the unrolled network, and its colour, by the first part of its name."""
+"""Label in the unrolled network and colour of a part, by the first part of its name."""
 TIMES = "\N{MULTIPLICATION SIGN}"
 TIME_STEPS = ("t\N{MINUS SIGN}1", "t", "t+1")
 HALF_HEIGHT = 0.3
@@ -40,9 +40,9 @@ class Part:
     name: str
     """one-hot, embedding, rnn.0, rnn.1, ..., logits."""
     outputs: int
-    """The number of its outputs."""
+    """Number of outputs."""
     weights: Mapping[str, Shape]
-    """The shape of each of its tensors by the name in a model file."""
+    """Shape of each tensor by its name in a model file."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,11 @@ class Diagram:
     parts: tuple[Part, ...]
     skip_connections: bool
     parameters: int
-    """The number of weights of all parts together."""
+    """Number of weights of all parts."""
 
 
 def symbol(tensor: str) -> str:
-    """Return the name of a tensor in the equations: E, U, V, b, W or c."""
+    """Return the symbol of a tensor in the equations: E, U, V, b, W or c."""
     return SYMBOLS.get(tensor) or SYMBOLS[tensor.rpartition(".")[2]]
 
 
@@ -75,12 +75,10 @@ def list_parts(parameters: Parameters) -> Diagram:
 def make_network(reading: Reading) -> Content:
     """List the parts of a network."""
     diagram = list_parts(reading.parameters)
+    caption = "The network rolled and unrolled, with the shapes of its weights."
     return Content(
         diagram,
-        figure=Drawing(
-            partial(draw_network, diagram),
-            "The network rolled and unrolled, with the shapes of its weights.",
-        ),
+        figure=Drawing(partial(draw_network, diagram), caption),
         table=parameter_table(diagram),
     )
 
@@ -102,68 +100,68 @@ def parameter_table(diagram: Diagram) -> Table:
 def draw_network(diagram: Diagram) -> Figure:
     """Draw the parts from the bottom up: on the left rolled, on the right unrolled."""
     parts = diagram.parts
-    figure, (left, right) = canvas("Rolled", "Unrolled", columns=2, height=0.72 * len(parts))
-    for axes, limits in ((left, (-2.05, 1.75)), (right, (-0.75, 2.75))):
-        axes.set(xlim=limits, ylim=(-0.75, len(parts) - 0.2))
+    figure, (left, right) = canvas("Rolled", "Unrolled", heights=[0.72 * len(parts)])
+    left.set_xlim(-2.05, 1.75)
+    right.set_xlim(-0.75, 2.75)
+    for axes in (left, right):
+        axes.set_ylim(-0.75, len(parts) - 0.2)
         axes.set_axis_off()
     recurrent = [level for level, part in enumerate(parts) if part.name.startswith("rnn")]
-    _draw_column(left, diagram, [*map(_label, parts)], x=0, width=2.0, bend=-0.3)
+    _draw_column(left, diagram, x=0, width=2.0, is_rolled=True)
     for level in recurrent:
-        _arrow(left, (1.0, level + 0.15), (1.0, level - 0.15), bend=-2.2, colour=BLUE)
+        _draw_arrow(left, (1.0, level + 0.15), (1.0, level - 0.15), bend=-2.2, colour=BLUE)
         units = parts[level].outputs
         left.text(1.42, level, f"V\n{units}{TIMES}{units}", fontsize=6.5, va="center")
     for x, time in enumerate(TIME_STEPS):
-        _draw_column(
-            right, diagram, [_style(part)[0] for part in parts], x=x, width=0.6, bend=-0.15
-        )
+        _draw_column(right, diagram, x=x, width=0.6, is_rolled=False)
         for start in (-0.7, 0.3) if x == 0 else (x + 0.3,):
             for level in recurrent:
-                _arrow(right, (start, level), (start + 0.4, level), colour=BLUE)
+                _draw_arrow(right, (start, level), (start + 0.4, level), colour=BLUE)
         right.text(x, -0.55, time, ha="center", va="center", fontsize=8, color=MUTED)
     return figure
 
 
-def _draw_column(
-    axes: Axes, diagram: Diagram, labels: Sequence[str], *, x: float, width: float, bend: float
-) -> None:
-    """Draw the boxes of all parts one above the other, with the arrows between them and past them."""
+def _draw_column(axes: Axes, diagram: Diagram, *, x: float, width: float, is_rolled: bool) -> None:
+    """Draw the boxes of all parts one above the other, with the arrows between and past them."""
     from matplotlib.patches import FancyBboxPatch
 
-    top, edge = len(labels) - 1, x - width / 2
-    for level, (part, label) in enumerate(zip(diagram.parts, labels, strict=True)):
+    top = len(diagram.parts) - 1
+    edge = x - width / 2
+    for level, part in enumerate(diagram.parts):
+        symbol_of_part, colour = STYLES[part.name.partition(".")[0]]
         box = FancyBboxPatch(
             (edge, level - HALF_HEIGHT),
             width,
             2 * HALF_HEIGHT,
             "round,pad=0,rounding_size=0.08",
             facecolor="none",
+            edgecolor=colour,
+            linewidth=1.4,
         )
-        box.set(edgecolor=_style(part)[1], linewidth=1.4)
         axes.add_patch(box)
+        label = _shapes_label(part) if is_rolled else symbol_of_part
         axes.text(x, level, label, ha="center", va="center", fontsize=7.5, linespacing=1.35)
         if level < top:
-            _arrow(axes, (x, level + HALF_HEIGHT), (x, level + 1 - HALF_HEIGHT))
-    for level in range(1, top) if diagram.skip_connections else ():
+            _draw_arrow(axes, (x, level + HALF_HEIGHT), (x, level + 1 - HALF_HEIGHT))
+    if not diagram.skip_connections:
+        return
+    bend = -0.3 if is_rolled else -0.15
+    for level in range(1, top):
         if level > 1:
-            _arrow(axes, (edge, 0), (edge, level - 0.1), bend=bend)
+            _draw_arrow(axes, (edge, 0), (edge, level - 0.1), bend=bend)
         if level < top - 1:
-            _arrow(axes, (edge, level + 0.1), (edge, top), bend=bend, colour=ORANGE)
+            _draw_arrow(axes, (edge, level + 0.1), (edge, top), bend=bend, colour=ORANGE)
 
 
-def _style(part: Part) -> tuple[str, str]:
-    return STYLES[part.name.partition(".")[0]]
+def _shapes_label(part: Part) -> str:
+    """Return the name, the number of outputs and the shapes of a part; V is drawn at its loop."""
+    shapes = {symbol(name): TIMES.join(map(str, shape)) for name, shape in part.weights.items()}
+    shapes.pop("V", None)
+    listed = "  ".join(f"{name} {shape}" for name, shape in shapes.items())
+    return f"{part.name} \N{RIGHTWARDS ARROW} {part.outputs}\n{listed}".rstrip()
 
 
-def _label(part: Part) -> str:
-    shapes = "  ".join(
-        f"{symbol(name)} {TIMES.join(map(str, shape))}"
-        for name, shape in part.weights.items()
-        if symbol(name) != "V"
-    )
-    return f"{part.name} \N{RIGHTWARDS ARROW} {part.outputs}\n{shapes}".rstrip()
-
-
-def _arrow(
+def _draw_arrow(
     axes: Axes,
     start: tuple[float, float],
     end: tuple[float, float],
@@ -178,8 +176,9 @@ def _arrow(
         "shrinkA": 0,
         "shrinkB": 0,
         "mutation_scale": 8,
+        "connectionstyle": f"arc3,rad={bend}",
     }
-    axes.annotate("", end, start, arrowprops={**style, "connectionstyle": f"arc3,rad={bend}"})
+    axes.annotate("", end, start, arrowprops=style)
 
 
 SECTION = Section(
@@ -187,11 +186,12 @@ SECTION = Section(
     title="The network",
     equation="h_t = f(x_t U + h_{t-1} V + b), h_0 = 0, logits_t = h_t W + c",
     text=(
-        "A recurrent network applies the same weights at every step: the loop on the left stands for the chain on the "
-        "right. x is the input of a layer: the character, one-hot or as a row of the embedding E, and in a stack "
-        "also the output of the layer below. With skip connections, every layer reads the character, and the logits "
-        "read every layer. Vectors are rows. The equations on this page are those of a single layer; in a stack, a "
-        "change of one layer also reaches the layers above it within the same step."
+        "A recurrent network applies the same weights at every step: the loop on the left stands "
+        "for the chain on the right. x is the input of a layer: the character, one-hot or as a "
+        "row of the embedding E, and in a stack also the output of the layer below. With skip "
+        "connections, every layer reads the character, and the logits read every layer. Vectors "
+        "are rows. The equations on this page are for a single layer; in a stack, a change of one "
+        "layer also reaches the layers above it within the same step."
     ),
     make=make_network,
 )

@@ -1,4 +1,4 @@
-"""Next steps with a run: the suggestion of its training, and experiments that suit its network.
+"""Next steps with a run: the suggestion of its training, and experiments with its network.
 
 The texts name commands, for the readers of a page.
 """
@@ -22,9 +22,16 @@ REASONS = {
     "still learning": "still learning at the end; train twice as long",
     "too few steps": "too few steps to beat a 5-gram model; train twice as long",
     "short text": "a 5-gram model is hard to beat below 70,000 characters of training text",
-    "long repeats": "lzma compresses this text better: it has long-range repeats, which a recurrent network forgets",
+    "long repeats": (
+        "lzma compresses this text better: it has long-range repeats, which a recurrent network "
+        "forgets"
+    ),
 }
 """Text of a suggestion by its kind."""
+NO_RUN = (
+    "The training text of this model is not in its folder, so its training cannot be repeated. To "
+    "compare it with a network of your own: charlm train mytext.txt"
+)
 
 
 @dataclass(frozen=True)
@@ -34,9 +41,15 @@ class Step:
     text: str
     """Instructions and their reason, in full sentences."""
     settings: Mapping[str, Any]
-    """The settings of the new run that differ, by dotted keys; empty if there is nothing to run."""
+    """Settings of the new run that differ, by dotted keys; empty if there is nothing to run."""
     commands: tuple[str, ...] = ()
-    """The commands that try it; none if there is nothing to run."""
+    """Commands that try it; none if there is nothing to run."""
+
+    def to_html(self) -> str:
+        """Return the text and the commands as HTML."""
+        commands = safe("\n".join(self.commands))
+        code = f"<pre><code>{commands}</code></pre>" if commands else ""
+        return f"<p>{safe(self.text)}</p>{code}"
 
 
 @dataclass(frozen=True)
@@ -44,32 +57,25 @@ class NextSteps:
     """The next steps with a run."""
 
     suggestion: Step | None = None
-    """The suggestion of its training; None = nothing, or the run has not ended."""
+    """Suggestion of its training; None = no suggestion, or the run has not ended."""
     experiments: tuple[Step, ...] = ()
     """Experiments that suit its network; none for a model outside a run."""
 
     def to_html(self, *, has_other_seeds: bool) -> str:
-        """Return the steps as HTML; `has_other_seeds` leaves out a training with another seed."""
+        """Return the steps as HTML.
+
+        Args:
+            has_other_seeds: Whether other seeds are on the page, so that another one is no
+                experiment.
+
+        """
         steps = [self.suggestion] if self.suggestion else []
         steps += [
             step for step in self.experiments if not has_other_seeds or "seed" not in step.settings
         ]
         if not steps:
             return f'<p class="missing">{safe(NO_RUN)}</p>'
-        return "".join(_step_html(step) for step in steps)
-
-
-NO_RUN = (
-    "The training text of this model is not in its folder, so its training cannot be repeated. To compare it with a "
-    "network of your own: charlm train mytext.txt"
-)
-
-
-def _step_html(step: Step) -> str:
-    commands = "\n".join(step.commands)
-    return f"<p>{safe(step.text)}</p>" + (
-        f"<pre><code>{safe(commands)}</code></pre>" if commands else ""
-    )
+        return "".join(step.to_html() for step in steps)
 
 
 def suggested_command(
@@ -84,22 +90,18 @@ def suggested_command(
 
     """
     settings = suggested_settings(suggestion)
-    return (
-        _training_command(run, settings, has_initial_weights=has_initial_weights)
-        if settings
-        else None
-    )
+    if not settings:
+        return None
+    return _training_command(run, settings, has_initial_weights=has_initial_weights)
 
 
 def suggested_settings(suggestion: Suggestion) -> dict[str, Any]:
-    """Return the settings of the run that a suggestion asks for, by dotted keys; empty if there is nothing to run."""
+    """Return the settings that a suggestion changes, by dotted keys; empty if there are none."""
     epochs = {} if suggestion.epochs is None else {"training.epochs": suggestion.epochs}
     return {**epochs, **(suggestion.settings or {})}
 
 
-def _training_command(
-    run: Path, settings: Mapping[str, Any], *, has_initial_weights: bool, new: Path | None = None
-) -> str:
+def _training_command(run: Path, settings: Mapping[str, Any], *, has_initial_weights: bool) -> str:
     """Return the command that trains with other settings on the text of a run."""
     folder = as_argument(run)
     parts = [f"charlm train {folder}/corpus -c {folder}/config.yaml"]
@@ -107,23 +109,7 @@ def _training_command(
         parts.append(f"--epochs {value}" if key == "training.epochs" else f"-s {key}={value}")
     if has_initial_weights:
         parts.append(f"--init {folder}/init.safetensors")
-    if new is not None:
-        parts.append(f"-r {as_argument(new)}")
     return " ".join(parts)
-
-
-@dataclass(frozen=True)
-class Network:
-    """The facts about a network on which the choice of experiments depends."""
-
-    config: Config
-    """Every setting of its run."""
-    contents: Mapping[str, Content]
-    """The sections of its report by name."""
-
-    def data(self, section: str) -> Any:
-        """Return the data of a section; None if it is missing."""
-        return self.contents[section].data if section in self.contents else None
 
 
 @dataclass(frozen=True)
@@ -135,7 +121,7 @@ class Experiment:
     text: str
     """Instructions and their reason, in full sentences."""
     settings: Mapping[str, Any]
-    """The settings that differ, by dotted keys."""
+    """Settings that differ, by dotted keys."""
 
 
 def choose_next_steps(
@@ -147,111 +133,116 @@ def choose_next_steps(
         run: The folder of its run, which has the text.
         config: Every setting of the run.
         contents: The sections of its report by name.
-        suggestion: The suggestion of its training; None = nothing.
+        suggestion: The suggestion of its training, if any.
 
     """
     has_initial_weights = config.training.initial_weights is not None
-    network = Network(config, contents)
+    data = {name: content.data for name, content in contents.items()}
     proposals = FOR_UNTRAINED if config.training.is_untrained else FOR_TRAINED
-    found = [experiment for propose in proposals if (experiment := propose(network)) is not None]
-    experiments = []
-    for experiment in found[:MOST_EXPERIMENTS]:
+    experiments = [propose(config, data) for propose in proposals]
+    chosen = [experiment for experiment in experiments if experiment is not None]
+    steps = []
+    for experiment in chosen[:MOST_EXPERIMENTS]:
         new = run.with_name(f"{run.name}-{experiment.name}")
-        train = _training_command(
-            run, experiment.settings, has_initial_weights=has_initial_weights, new=new
+        folder = as_argument(new)
+        page = as_argument(Path(f"{new.name}.html"))
+        train = _training_command(run, experiment.settings, has_initial_weights=has_initial_weights)
+        inspect = f"charlm inspect {as_argument(run)} {folder} --out {page}"
+        steps.append(Step(experiment.text, experiment.settings, (f"{train} -r {folder}", inspect)))
+    suggested = None
+    if suggestion is not None:
+        command = suggested_command(suggestion, run, has_initial_weights=has_initial_weights)
+        reason = REASONS[suggestion.kind]
+        suggested = Step(
+            f"{reason[0].upper()}{reason[1:]}.",
+            suggested_settings(suggestion),
+            (command,) if command else (),
         )
-        page = f"{new.name}.html"
-        inspect = (
-            f"charlm inspect {as_argument(run)} {as_argument(new)} --out {as_argument(Path(page))}"
-        )
-        experiments.append(Step(experiment.text, experiment.settings, (train, inspect)))
-    return NextSteps(_suggested_step(suggestion, run, has_initial_weights), tuple(experiments))
+    return NextSteps(suggested, tuple(steps))
 
 
-def _suggested_step(
-    suggestion: Suggestion | None, run: Path, has_initial_weights: bool
-) -> Step | None:
-    if suggestion is None:
-        return None
-    command = suggested_command(suggestion, run, has_initial_weights=has_initial_weights)
-    reason = REASONS[suggestion.kind]
-    text = f"{reason[0].upper()}{reason[1:]}."
-    return Step(text, suggested_settings(suggestion), (command,) if command else ())
+Propose = Callable[[Config, Mapping[str, Any]], Experiment | None]
+"""A function from the settings of a run, and the data of its report by section, to an
+experiment."""
 
 
-def _train(_: Network) -> Experiment:
+def _train(_config: Config, _data: Mapping[str, Any]) -> Experiment:
     """Propose to train a network that has not been trained."""
-    text = "This network has not been trained. Train it for one epoch. Which of the numbers on this page change most?"
+    text = (
+        "This network has not been trained. Train it for one epoch. Which of the numbers on this "
+        "page change most?"
+    )
     return Experiment("trained", text, {"training.epochs": 1})
 
 
-def _lower_learning_rate(network: Network) -> Experiment | None:
+def _lower_learning_rate(config: Config, data: Mapping[str, Any]) -> Experiment | None:
     """Propose half the learning rate for a network that amplifies differences."""
-    found = network.data("lyapunov")
-    rate = network.config.training.optimizer.learning_rate
-    if found is None or not found.exponents[0] > 0:
+    lyapunov = data.get("lyapunov")
+    if lyapunov is None or not lyapunov.exponents[0] > 0:
         return None
     text = (
-        "Small differences grow in this network: its largest Lyapunov exponent is above 0. Halve the learning rate. "
-        "Does the exponent fall below 0, and does the loss fall too?"
+        "Small differences grow in this network: its largest Lyapunov exponent is above 0. Halve "
+        "the learning rate. Does the exponent fall below 0, and does the loss fall too?"
     )
-    return Experiment("calm", text, {"training.optimizer.learning_rate": rate / 2})
+    rate = config.training.optimizer.learning_rate / 2
+    return Experiment("calm", text, {"training.optimizer.learning_rate": rate})
 
 
-def _other_windows(network: Network) -> Experiment | None:
-    """Propose windows shorter than the context that the network uses, or longer ones if they may limit it."""
-    context = network.data("usable_context")
-    training = network.config.training
-    length, batch = training.sequence_length, training.batch_size
+def _other_windows(config: Config, data: Mapping[str, Any]) -> Experiment | None:
+    """Propose windows shorter than the context used, or longer if they may limit it."""
+    context = data.get("usable_context")
     if context is None or context.used is None or context.used < MIN_CONTEXT:
         return None
-    used = counted(context.used, "character")
+    length = config.training.sequence_length
     if 2 * context.used > length:
         new_length = 2 * length
         plan = f"Train with windows of {new_length}. Does it use more?"
     else:
         new_length = context.used // 2
-        plan = f"Train with windows of {new_length}, half of this context. Does it still use {context.used}?"
+        plan = (
+            f"Train with windows of {new_length}, half of this context. Does it still use "
+            f"{context.used}?"
+        )
     text = (
-        f"This network uses {used} of context, and was trained with windows of {length}. {plan} The size of the batch "
-        "changes with the windows, so that a step still reads as many characters."
+        f"This network uses {counted(context.used, 'character')} of context, and was trained with "
+        f"windows of {length}. {plan} The batch size changes with the windows, so that a step "
+        "still reads the same number of characters."
     )
     settings = {
         "training.sequence_length": new_length,
-        "training.batch_size": max(1, batch * length // new_length),
+        "training.batch_size": max(1, config.training.batch_size * length // new_length),
     }
     return Experiment(f"windows-{new_length}", text, settings)
 
 
-def _other_seed(network: Network) -> Experiment:
+def _other_seed(config: Config, _data: Mapping[str, Any]) -> Experiment:
     """Propose the same training with another seed."""
-    seed = network.config.seed + 1
     text = (
-        "Train the same network again with another seed. A number that differs clearly between seeds is a property of "
-        "this one network, not of its recipe."
+        "Train the same network again with another seed. A number that differs clearly between "
+        "seeds is a property of this one network, not of its recipe."
     )
+    seed = config.seed + 1
     return Experiment(f"seed-{seed}", text, {"seed": seed})
 
 
-def _other_depth(network: Network) -> Experiment | None:
+def _other_depth(config: Config, data: Mapping[str, Any]) -> Experiment | None:
     """Propose a single layer instead of a stack, or a second layer."""
-    found = network.data("lyapunov")
-    layers = network.config.model.layers
+    layers = config.model.layers
     if layers == 1:
         text = "This network has one layer. Add a second one. Which layer remembers longer?"
         return Experiment("2-layers", text, {"model.layers": 2})
-    if found is None:
+    lyapunov = data.get("lyapunov")
+    if lyapunov is None:
         return None
-    longest = max(found.layers, key=lambda each: each.exponent).layer
+    longest = max(lyapunov.layers, key=lambda each: each.exponent).layer
     text = (
-        f"In this stack of {layers} layers, rnn.{longest} remembers longest on its own. Train a single layer. Does it "
-        "remember as long, and how much worse is its loss?"
+        f"In this stack of {layers} layers, rnn.{longest} remembers longest on its own. Train a "
+        "single layer. Does it remember as long, and how much worse is its loss?"
     )
     return Experiment("1-layer", text, {"model.layers": 1})
 
 
-Propose = Callable[[Network], Experiment | None]
 FOR_UNTRAINED: tuple[Propose, ...] = (_train, _other_seed, _other_depth)
-"""Functions that propose an experiment with an untrained network, or none, the most important first."""
+"""Proposals for an untrained network, the most important first."""
 FOR_TRAINED: tuple[Propose, ...] = (_lower_learning_rate, _other_windows, _other_seed, _other_depth)
-"""The same for a trained network."""
+"""Proposals for a trained network, the most important first."""

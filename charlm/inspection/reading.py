@@ -1,4 +1,4 @@
-"""A network and the text that it reads, with the results that several sections of a report share."""
+"""A network and the text that it reads, with results that several sections share."""
 
 import json
 from collections.abc import Mapping
@@ -21,15 +21,15 @@ from charlm.runs.folder import CORPUS
 from charlm.text.vocabulary import describe_left_out
 
 ORDERS = range(2, 10)
-"""The orders of the n-grams that are counted. An n-gram of order n predicts from n - 1 characters."""
+"""Orders of the n-grams that are counted; an n-gram of order n predicts from n - 1 characters."""
 MOST_STATES = 5_000
 """Largest number of characters whose states are held in memory."""
 MOST_TRACED = 2_000
 """Largest number of characters that are read with their derivatives."""
 MOST_LOGITS = 20_000_000
-"""Largest number of logits after these characters; an array of some of them is held in memory."""
+"""Largest number of logits after these characters."""
 MOST_VALUES = 1 << 24
-"""Largest number of outputs of a layer in memory while contexts are compared: 64 MB."""
+"""Largest number of outputs of a layer in memory while contexts are compared, in 64 MB."""
 FULL_SIZE = 700_000
 """Largest number of weights for the full number of characters."""
 DOUBLE_UP_TO = 1_600_000
@@ -40,22 +40,22 @@ SEEDS = ("seed", "training.data_seed")
 
 @dataclass(frozen=True)
 class Limits:
-    """The numbers of characters that a report is based on."""
+    """Limits for the characters that a report is based on."""
 
     characters: int
-    """The characters that are read at most."""
+    """Characters that are read."""
     context: int
-    """The characters that are predicted from the last k only."""
+    """Characters that are predicted from only the last k."""
     predictions: int
-    """The predictions whose gradients are followed back."""
+    """Predictions whose gradients are followed back."""
     replacements: int = 128
-    """The characters that are replaced, one at a time, at most."""
+    """Characters that are replaced, one at a time."""
 
 
 def limits_for(parameters: Parameters) -> Limits:
-    """Return the limits for a network: beyond FULL_SIZE parameters, they fall as the network grows.
+    """Return the limits for a network; beyond FULL_SIZE parameters, they fall as the network grows.
 
-    With them, a report takes less than 1 GB next to the model and the text, whatever the vocabulary.
+    They keep the memory of a report below 1 GB, in addition to the model and the text.
     """
     scale = min(1.0, FULL_SIZE / parameters.architecture.size)
     rows = MOST_LOGITS // parameters.vocabulary_size
@@ -69,12 +69,13 @@ def limits_for(parameters: Parameters) -> Limits:
 
 @dataclass(frozen=True)
 class Origin:
-    """The training of a network: its settings and text, and separately its random choices."""
+    """The training of a network, with its random choices apart from the rest."""
 
     training: str | None
-    """The settings but the seeds, the training text, and the name of the model file. None = the text is not known."""
+    """Settings without the seeds, training text, and name of the model file; None = unknown
+    text."""
     seeds: tuple[Any, ...]
-    """The values of SEEDS."""
+    """Values of SEEDS."""
 
     @classmethod
     def of(cls, trained: TrainedModel, path: Path | None) -> "Origin":
@@ -94,19 +95,19 @@ class Reading:
     """A network and a text that it reads."""
 
     name: str
-    """The path of the run, for the user."""
+    """Path of the run, for the user."""
     trained: TrainedModel
     text_name: str
-    """The name of the text, for the user."""
+    """Name of the text, for the user."""
     text: NDArray[Any]
-    """The ids of the whole text, integers [n], n >= 2."""
+    """Ids of the whole text, integers [n], n >= 2."""
     limits: Limits
     training_text: NDArray[Any] | None = None
-    """The ids of the text that the network was trained on, integers [m]; None if it is not known."""
+    """Ids of the training text, integers [m]; None if it is unknown."""
     left_out: Mapping[str, int] = field(default_factory=dict)
-    """Count of each character that the model does not know, and that was left out of the text."""
+    """Number of occurrences of each character left out because the model does not know it."""
     path: Path | None = None
-    """The file of the model; None if it was never in a file."""
+    """File of the model; None if it was never in a file."""
 
     @property
     def parameters(self) -> Parameters:
@@ -140,7 +141,7 @@ class Reading:
         """The outputs of every layer at the beginning of the text, float32 [up to MOST_STATES, H].
 
         Raises:
-            CharlmError: an output is not finite, as the activations relu and linear can make it.
+            CharlmError: an output is not finite, which can happen with relu and linear.
 
         """
         first = tuple(layer[0] for layer in self.parameters.zero_state(1))
@@ -151,36 +152,44 @@ class Reading:
 
     @cached_property
     def nats(self) -> NDArray[np.floating[Any]]:
-        """The nats of all ids but the first, read as one stream: float32 [n - 1]; CharlmError if not finite."""
+        """The nats of all ids but the first, read as one stream, float32 [n - 1].
+
+        Raises:
+            CharlmError: a loss is not finite.
+
+        """
         return np.concatenate([*only_finite(score_stream(self.parameters, self.ids))])
 
     @cached_property
     def ngram_nats(self) -> dict[int, NDArray[np.float64]]:
-        """The nats of all ids but the first by n-grams, float64 [n - 1] by order; empty without the training text."""
+        """The nats of all ids but the first by n-grams, float64 [n - 1] by order.
+
+        It is empty without the training text.
+        """
         if self.training_text is None or not len(self.training_text):
             return {}
         training_text = self.training_text[-MAX_TRAINING_CHARACTERS:]
         size = len(self.trained.vocabulary)
-        models = {
-            order: count_ngrams(training_text, vocabulary_size=size, order=order)
-            for order in ORDERS
-        }
-        return {
-            order: np.concatenate([*score_ngrams(model, self.ids)])
-            for order, model in models.items()
-        }
+        nats = {}
+        for order in ORDERS:
+            model = count_ngrams(training_text, vocabulary_size=size, order=order)
+            nats[order] = np.concatenate([*score_ngrams(model, self.ids)])
+        return nats
 
     def notes(self) -> list[str]:
-        """Return the parts of the text and of the training text that were left out, each in a sentence."""
+        """Return a sentence about each part of the texts that was left out."""
         notes: list[str] = []
         if self.left_out:
             left_out = describe_left_out(self.left_out, "the text")
             notes.append(f"{left_out[0].upper()}{left_out[1:]}.")
         if len(self.ids) < len(self.text):
             notes.append(
-                f"Only the first {len(self.ids):,} of {len(self.text):,} characters of the text were read."
+                f"Only the first {len(self.ids):,} of {len(self.text):,} characters of the text "
+                "were read."
             )
         if self.training_text is not None and len(self.training_text) > MAX_TRAINING_CHARACTERS:
-            counted = f"the last {MAX_TRAINING_CHARACTERS:,} characters of the training text"
-            notes.append(f"The n-grams were counted on {counted}.")
+            notes.append(
+                f"The n-grams were counted on the last {MAX_TRAINING_CHARACTERS:,} characters of "
+                "the training text."
+            )
         return notes

@@ -1,7 +1,8 @@
 """The parts of a section of a report.
 
-Each section has a module of its own, which computes the numbers, draws and explains them, and names the characters that
-they are based on. `charlm.inspection.sections` lists the sections, `charlm.inspection.report` makes pages of them.
+Each section has a module that computes the numbers, draws and explains them, and names the
+characters that they are based on. `charlm.inspection.sections` lists the sections, and
+`charlm.inspection.report` makes pages of them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,24 +17,24 @@ from charlm.inspection.reading import Reading
 
 @dataclass(frozen=True)
 class Sample:
-    """The characters of a text that a number is based on. The first character of the text is character 1."""
+    """The characters of a text that a number is based on, counted from 1."""
 
     first: int
     last: int
     count: int
-    """The number of characters, which are evenly spaced from first to last."""
+    """Number of characters, evenly spaced from first to last."""
 
     @classmethod
     def of(cls, indices: range | NDArray[Any]) -> "Sample":
-        """Return the sample with these indices of ids: rising, at least one, counted from 0."""
+        """Return the sample with these indices of ids: at least one, rising, counted from 0."""
         return cls(int(indices[0]) + 1, int(indices[-1]) + 1, len(indices))
 
     def __str__(self) -> str:
-        """Return for instance "1,999 characters (2 to 2,000)"."""
+        """Return the sample in words: "1,999 characters (2 to 2,000)"."""
         if self.count == 1:
             return f"1 character ({self.first:,})"
-        is_whole = self.count == self.last - self.first + 1
-        spacing = "" if is_whole else "evenly spaced "
+        is_every = self.count == self.last - self.first + 1
+        spacing = "" if is_every else "evenly spaced "
         return f"{self.count:,} {spacing}characters ({self.first:,} to {self.last:,})"
 
 
@@ -45,7 +46,7 @@ class Chart:
     caption: str
     """A description of the figure in full sentences."""
     details: str = ""
-    """A description of the bands and extra curves, which only the figure of a single run has, in full sentences."""
+    """A description of the bands and extra curves of a single run, in full sentences."""
 
     def draw(self) -> Figure:
         """Draw the panels of a single run."""
@@ -54,7 +55,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure that each run has for itself."""
+    """A figure of a single run."""
 
     draw: Callable[[], Figure]
     caption: str
@@ -68,10 +69,10 @@ class Table:
     caption: str
     """A description of the columns and their errors in full sentences."""
     columns: Mapping[str, Sequence[object]]
-    """The cells of each column by its heading: numbers, None for a missing one, pairs of a number and its standard
-    error, or texts."""
+    """Cells of each column by its heading: numbers, None for a missing number, pairs of a number
+    and its standard error, or texts."""
     is_open: bool = False
-    """Whether the reader sees it without opening it."""
+    """Whether the table is visible from the start."""
 
     @property
     def rows(self) -> list[tuple[object, ...]]:
@@ -84,15 +85,15 @@ class Content:
     """A section of the report on one network."""
 
     data: Any
-    """The value in the JSON: dataclasses, arrays, lists and numbers."""
+    """Value in the JSON: dataclasses, arrays, lists and numbers."""
     basis: str = ""
     """A sentence about the characters that the numbers are based on."""
     figure: Chart | Drawing | None = None
     table: Table | None = None
     html: str = ""
-    """HTML that the page shows in addition."""
+    """Additional HTML on the page."""
     summary: str = ""
-    """A predicate for the first sentence of the page: "uses 9 characters of context"; empty = none."""
+    """A predicate for the summary of the page: "uses 9 characters of context"; empty = none."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +101,11 @@ class Section:
     """A section of every report."""
 
     name: str
-    """Its key in the JSON, the name of its figure, and its anchor on the page."""
+    """Key in the JSON, name of the figure, and anchor on the page."""
     title: str
     equation: str
-    """Its equation in the names of the code; _t and _{t-k} are subscripts, ^T and ^{-1} superscripts."""
+    """Equation in the names of the code, see `charlm.inspection.html.equation`."""
     text: str
     """An explanation of the figure, with definitions."""
     make: Callable[[Reading], Content]
-    """Makes the section for one network; raises CharlmError or LinAlgError if it cannot."""
+    """A function that makes the section for one network; raises CharlmError or LinAlgError."""

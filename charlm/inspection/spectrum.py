@@ -1,8 +1,9 @@
-"""The eigenvalues of the recurrent kernels: which differences V alone would shrink or amplify.
+"""The eigenvalues of the recurrent kernels: the differences that V alone would shrink or amplify.
 
 Axes: H units.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -37,10 +38,9 @@ def recurrent_spectra(parameters: Parameters) -> list[RecurrentSpectrum]:
     """
     spectra = []
     for layer, weights in enumerate(parameters.layers):
-        eigenvalues = np.linalg.eigvals(weights.recurrent_kernel.astype(np.float64)).astype(
-            np.complex128
-        )
-        eigenvalues = eigenvalues[np.argsort(-np.abs(eigenvalues), kind="stable")]
+        values = np.linalg.eigvals(weights.recurrent_kernel.astype(np.float64))
+        order = np.argsort(-np.abs(values), kind="stable")
+        eigenvalues = values[order].astype(np.complex128)
         spectra.append(RecurrentSpectrum(layer, eigenvalues, float(np.abs(eigenvalues[0]))))
     return spectra
 
@@ -51,19 +51,17 @@ def make_spectrum(reading: Reading) -> Content:
     table = Table(
         "The spectral radius of V: the largest modulus of an eigenvalue.",
         {
-            "layer": [each.layer for each in spectra],
-            "units": [len(each.eigenvalues) for each in spectra],
-            "spectral radius of V": [each.spectral_radius for each in spectra],
+            "layer": [spectrum.layer for spectrum in spectra],
+            "units": [len(spectrum.eigenvalues) for spectrum in spectra],
+            "spectral radius of V": [spectrum.spectral_radius for spectrum in spectra],
         },
         is_open=True,
     )
+    caption = "Eigenvalues of V of each layer, with the unit circle."
     return Content(
         spectra,
         basis="Based on the weights alone; no text is read.",
-        figure=Drawing(
-            partial(draw_eigenvalues, spectra),
-            "Eigenvalues of V of each layer, with the unit circle.",
-        ),
+        figure=Drawing(partial(draw_eigenvalues, spectra), caption),
         table=table,
     )
 
@@ -72,22 +70,16 @@ def draw_eigenvalues(spectra: Sequence[RecurrentSpectrum]) -> Figure:
     """Draw the eigenvalues of V in the complex plane, with the unit circle, for each layer."""
     from matplotlib.patches import Circle
 
-    columns = min(2, len(spectra))
-    figure, grid = canvas(
-        *(f"V of rnn.{each.layer}" for each in spectra), columns=columns, height=3.4 / columns
-    )
+    titles = [f"V of rnn.{spectrum.layer}" for spectrum in spectra]
+    heights = [1.7] * math.ceil(len(spectra) / 2) if len(spectra) > 1 else [3.4]
+    figure, grid = canvas(*titles, heights=heights)
     for axes, spectrum in zip(grid, spectra, strict=True):
         axes.add_patch(Circle((0, 0), 1, fill=False, edgecolor=ORANGE, linewidth=1.2, zorder=3))
         values = spectrum.eigenvalues
         axes.plot(values.real, values.imag, linestyle="", marker=".", markersize=3.5, color=BLUE)
         reach = 1.08 * max(1.0, spectrum.spectral_radius)
-        axes.set(
-            xlim=(-reach, reach),
-            ylim=(-reach, reach),
-            aspect="equal",
-            xlabel="real",
-            ylabel="imaginary",
-        )
+        limits = (-reach, reach)
+        axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel="real", ylabel="imaginary")
     return figure
 
 
@@ -96,11 +88,13 @@ SECTION = Section(
     title="The eigenvalues of V",
     equation="v V = λ v",
     text=(
-        "An eigenvalue inside the circle belongs to a direction that V alone would shrink to nothing in the end; one "
-        "outside, to a direction that V alone would amplify. But V never acts alone: each step multiplies a difference "
-        "by V D, where the slopes D change with the text. How fast a difference really shrinks or grows is measured "
-        "by the Lyapunov exponents below. The spectral radius of V D does not give this rate, because the matrices "
-        "of different steps do not share their eigenvectors."
+        "V alone would shrink differences in the direction of an eigenvalue inside the circle, "
+        "and amplify differences in the other directions. But V never acts alone: each step "
+        "multiplies "
+        "a difference by V D, where the slopes D change with the text. The Lyapunov exponents "
+        "below measure how fast a difference really shrinks or grows. The spectral radius of V D "
+        "does not give this rate, because the matrices of different steps have different "
+        "eigenvectors."
     ),
     make=make_spectrum,
 )

@@ -1,15 +1,18 @@
 """The association of single units with features of the text, compared with chance.
 
-For a yes/no feature the association is 2 AUC - 1, AUC the probability that an output is higher at a position with the
-feature than at one without (Mann and Whitney 1947); pairs are compared only within a group (van Elteren 1960):
+For a yes/no feature the association is 2 AUC - 1, where AUC is the probability that an output is
+higher at a position with the feature than at one without (Mann and Whitney 1947). Pairs of
+positions are compared only within a group (van Elteren 1960):
 
-    2 AUC - 1 = sum of R over the positions with the feature / (sum over groups of with * without / 2)
+    2 AUC - 1 = sum of R over the positions with the feature / (sum over groups of with * without /
+    2)
 
-R is the rank of the output in its group, less the mean rank. For a number it is the correlation of R with the ranks of
-the feature, made in the same way. Ties share their mean rank, and their pairs count as half. The groups are the whole
-text, or the positions with the same character: then the association is what the character itself does not explain.
+R is the rank of the output in its group, minus the mean rank. For a number, the association is the
+correlation of R with the ranks of the feature in the same groups. Ties share their mean rank. The
+groups are the whole text, or the positions with the same character; the second association is the
+part that the character itself does not explain.
 
-Axes: T the characters of the text, H the units of a layer, N those of all layers, K variants of a feature.
+Axes: T characters of the text, H units of a layer, N units of all layers, K variants of a feature.
 """
 
 from collections.abc import Sequence
@@ -28,6 +31,19 @@ from charlm.text.vocabulary import Vocabulary
 from charlm.wording import counted
 
 Ranks = NDArray[np.float32]
+Values = NDArray[np.float64]
+
+MIN_POSITIONS = 200
+"""The fewest characters of a text whose features are scored."""
+MIN_COUNT = 20
+"""The fewest positions with a yes/no feature, and without it; with fewer, some unit separates them
+by chance."""
+SHIFTS = 200
+"""Number of circular shifts of a feature that give the level of chance."""
+BEST = 3
+"""Number of units that are listed for a feature."""
+CHANCE_PERCENTILE = 99
+"""Percentile over the shifts that counts as the level of chance."""
 
 
 def centred_ranks(values: NDArray[Any], groups: NDArray[Any]) -> Ranks:
@@ -39,101 +55,81 @@ def centred_ranks(values: NDArray[Any], groups: NDArray[Any]) -> Ranks:
 
     """
     sizes = np.bincount(groups)
-    middle = (np.cumsum(sizes) - (sizes + 1) / 2)[
-        groups
-    ]  # of the places of a group, if one comes after the other
+    mean_ranks = (np.cumsum(sizes) - (sizes + 1) / 2)[groups]  # of groups one after the other
     ranks = np.empty(values.shape, np.float32)
-    for row, found in zip(values, ranks, strict=True):
-        number = np.unique(row, return_inverse=True)[1]
-        _, inverse, counts = np.unique(
-            groups.astype(np.int64) * len(row) + number, return_inverse=True, return_counts=True
-        )
-        found[:] = (np.cumsum(counts) - (counts + 1) / 2)[inverse] - middle
+    for index, row in enumerate(values):
+        numbers = np.unique(row, return_inverse=True)[1]
+        keys = groups.astype(np.int64) * len(row) + numbers
+        _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
+        ranks[index] = (np.cumsum(counts) - (counts + 1) / 2)[inverse] - mean_ranks
     return ranks
 
 
-def associate(
-    ranks: Ranks, groups: NDArray[Any], features: NDArray[np.float64], kind: Kind
-) -> NDArray[np.float64]:
+def associate(ranks: Ranks, groups: NDArray[Any], features: Values, kind: Kind) -> Values:
     """Compute the association of every output with every variant of a feature.
 
     Args:
         ranks: R of N outputs within the groups, [N, T].
-        groups: Of each position, integers [T], 0 or more.
+        groups: The group of each position, integers [T], 0 or more.
         features: [K, T]; 0 or 1 if the kind is yes/no.
-        kind: Of the feature.
+        kind: The kind of the feature.
 
     Returns:
-        [N, K], from -1 to 1; 0 if the output does not vary within any group, NaN if the feature does not.
+        [N, K], from -1 to 1; 0 if the output does not vary within any group, NaN if the feature
+        does not.
 
     """
     if kind == "yes/no":
         sizes = np.bincount(groups)
-        having = np.array(
-            [np.bincount(groups, weights=feature, minlength=len(sizes)) for feature in features]
-        )
-        others, sizes_of_rows = features.astype(np.float32), np.ones(len(ranks))
-        varying = (having * (sizes - having)).sum(1) / 2
+        counts = np.array([np.bincount(groups, row, minlength=len(sizes)) for row in features])
+        varying = (counts * (sizes - counts)).sum(1) / 2
+        weights = features.astype(np.float32)
+        scales = np.tile(varying, (len(ranks), 1))
     else:
-        others = centred_ranks(features, groups)
-        sizes_of_rows, varying = (
-            np.linalg.norm(each.astype(np.float64), axis=1) for each in (ranks, others)
-        )
-    sums, scales = ranks @ others.T, np.outer(sizes_of_rows, varying)
-    found = np.divide(sums, scales, out=np.zeros(sums.shape, np.float64), where=scales > 0)
-    return np.where(varying > 0, np.clip(found, -1, 1), np.nan)
+        weights = centred_ranks(features, groups)
+        norms = np.linalg.norm(ranks.astype(np.float64), axis=1)
+        varying = np.linalg.norm(weights.astype(np.float64), axis=1)
+        scales = np.outer(norms, varying)
+    sums = (ranks @ weights.T).astype(np.float64)
+    association = np.divide(sums, scales, out=np.zeros_like(sums), where=scales > 0)
+    return np.where(varying > 0, np.clip(association, -1, 1), np.nan)
 
 
 def shift_within(
-    values: NDArray[np.float64], groups: NDArray[Any], *, count: int, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Return a feature moved round the positions of each group by random distances, [count, T].
+    values: Values, groups: NDArray[Any], *, count: int, rng: np.random.Generator
+) -> Values:
+    """Return a feature shifted round the positions of each group by random distances, [count, T].
 
-    Each group keeps its values, so that as many pairs are compared as with the feature itself. A distance is a
-    twentieth of the group or more, in both directions.
+    Each group keeps its values, so that as many pairs are compared as for the feature itself. A
+    distance is at least 1/20 of the group in both directions.
 
     Args:
         values: The feature, [T].
-        groups: Of each position, integers [T], 0 or more.
-        count: How many variants to return.
-        rng: Draws the distances.
+        groups: The group of each position, integers [T], 0 or more.
+        count: Number of variants.
+        rng: Source of the distances.
 
     """
     order = np.argsort(groups, kind="stable")
+    group = groups[order]
     sizes = np.bincount(groups)
     least = -(-sizes // 20)
-    size, start = (each[groups[order]] for each in (sizes, np.cumsum(sizes) - sizes))
-    place = np.arange(len(values)) - start
-    moved = np.empty((count, len(values)))
-    for row in moved:
-        distance = rng.integers(least, np.maximum(sizes - least, least) + 1)[groups[order]]
-        row[order] = values[order][start + (place + distance) % size]
-    return moved
+    starts = (np.cumsum(sizes) - sizes)[group]
+    places = np.arange(len(values)) - starts
+    shifted = np.empty((count, len(values)))
+    for row in shifted:
+        distances = rng.integers(least, np.maximum(sizes - least, least) + 1)[group]
+        row[order] = values[order][starts + (places + distances) % sizes[group]]
+    return shifted
 
 
-def chance_level(
-    ranks: Ranks, groups: NDArray[Any], features: NDArray[np.float64], kind: Kind
-) -> float:
-    """Return the 99th percentile, over K variants of a feature, of the association of the best output.
+def chance_level(ranks: Ranks, groups: NDArray[Any], features: Values, kind: Kind) -> float:
+    """Return a percentile, over K variants of a feature, of the association of the best output.
 
-    NaN if the feature does not vary within any group.
+    It is NaN if the feature does not vary within any group.
     """
-    return float(
-        np.percentile(np.abs(associate(ranks, groups, features, kind)).max(0), CHANCE_PERCENTILE)
-    )
-
-
-MIN_POSITIONS = 200
-"""The fewest characters of a text whose features are scored."""
-MIN_COUNT = 20
-"""Smallest number of positions with a yes/no feature, and of positions without it. With fewer, some unit separates them
-by chance."""
-SHIFTS = 200
-"""Number of circular shifts of a feature that give the level of chance."""
-BEST = 3
-"""Number of units that are listed for a feature."""
-CHANCE_PERCENTILE = 99
-"""Percentile over the shifts that counts as the level of chance."""
+    best = np.abs(associate(ranks, groups, features, kind)).max(0)
+    return float(np.percentile(best, CHANCE_PERCENTILE))
 
 
 @dataclass(frozen=True)
@@ -145,35 +141,36 @@ class UnitScore:
     unit: int
     """Index of the unit in its layer, from 0."""
     score: float
-    """For a yes/no feature the AUC, from 0 to 1: the probability that the output of the unit is higher at a position
-    with the feature than at one without. For a number the rank correlation, from -1 to 1."""
+    """The AUC of a yes/no feature, from 0 to 1: the probability that the output is higher at a
+    position with the feature than at one without. The rank correlation of a number, from -1 to
+    1."""
     strength: float
     """|2 AUC - 1| or |correlation|, from 0 to 1."""
     strength_given_character: float | None
-    """Strength among positions with the same character, from 0 to 1. The character does not explain it. None if the
-    character decides the feature."""
+    """Strength among positions with the same character, from 0 to 1, which the character does not
+    explain. None if the character determines the feature."""
     is_beyond_chance: bool | None
-    """Whether both strengths exceed what chance gives; None if the character decides the feature."""
+    """Whether both strengths exceed chance; None if the character determines the feature."""
 
 
 @dataclass(frozen=True)
 class FeatureScores:
-    """A feature, what chance gives on it, and the units that follow it most closely."""
+    """A feature, its level of chance, and the units that follow it most closely."""
 
     feature: str
-    """The name of the feature."""
+    """Name of the feature."""
     kind: Kind
     """Whether it is a yes/no feature or a number."""
     chance: float
-    """The strength that the best unit of the network reaches by chance, from 0 to 1: the 99th percentile over circular
-    shifts of the feature against the text."""
+    """Strength that the best unit reaches by chance, from 0 to 1: the 99th percentile over circular
+    shifts of the feature."""
     chance_given_character: float | None
-    """The strength given the character that the best unit reaches by chance, over shifts among the positions with the
-    same character; None if the character decides the feature."""
+    """Strength given the character that the best unit reaches by chance, over shifts among
+    positions with the same character; None if the character determines the feature."""
     best: tuple[UnitScore, ...]
     """The strongest units of all layers, strongest first."""
     units_beyond_chance: int | None
-    """Number of units beyond chance; None if the character decides the feature."""
+    """Number of units beyond chance; None if the character determines the feature."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,10 +182,10 @@ class Units:
     shifts: int
     """Number of circular shifts that gave the level of chance."""
     units: int
-    """The number of units of all layers."""
+    """Number of units of all layers."""
     features: tuple[FeatureScores, ...]
-    """The features that vary in the text; a yes/no feature occurs, and is missing, at least MIN_COUNT times. Empty for
-    a text of fewer than MIN_POSITIONS characters."""
+    """Features that vary in the text. A yes/no feature occurs, and is missing, at least MIN_COUNT
+    times. Empty for a text of fewer than MIN_POSITIONS characters."""
 
 
 def score_units(
@@ -198,7 +195,6 @@ def score_units(
     *,
     features: Sequence[Feature] | None = None,
     shifts: int = SHIFTS,
-    seed: int = 0,
 ) -> Units:
     """Score every unit of a network on every feature of a text.
 
@@ -206,83 +202,75 @@ def score_units(
         outputs: The outputs of each layer on the text, [T, H]; T may be 0.
         ids: The text, integers [T].
         vocabulary: The characters by id.
-        features: The features, each [T]; None = those of `features_of`.
-        shifts: How many circular shifts chance is estimated from; 1 or more.
-        seed: Of the shifts.
+        features: The features, each [T]; None = all features that vary in the text.
+        shifts: Number of circular shifts for the level of chance, 1 or more.
 
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     joined = np.concatenate(outputs, 1).T
-    places = [
-        (layer, unit) for layer, output in enumerate(outputs) for unit in range(output.shape[1])
-    ]
     whole_text = np.zeros(len(ids), np.int64)
     ranked = [(centred_ranks(joined, groups), groups) for groups in (whole_text, ids)]
     scores = []
     for feature in features_of(ids, vocabulary) if features is None else features:
         if not _is_frequent(feature):
             continue
-        strengths, chances = [], []
+        associations = []
+        chances = []
         for ranks, groups in ranked:
             association = associate(ranks, groups, feature.values[None], feature.kind)[:, 0]
             variants = shift_within(feature.values, groups, count=shifts, rng=rng)
-            strengths.append(association)
+            associations.append(association)
             chances.append(chance_level(ranks, groups, variants, feature.kind))
-        scores.append(_best_units(feature, places, strengths, chances))
-    return Units(Sample.of(range(len(ids))), shifts, len(places), tuple(scores))
+        scores.append(_best_units(feature, outputs[0].shape[1], associations, chances))
+    return Units(Sample.of(range(len(ids))), shifts, len(joined), tuple(scores))
 
 
 def _is_frequent(feature: Feature) -> bool:
-    """Return whether a feature can be scored: the text is long enough, and a yes/no feature is not too rare."""
-    if len(feature.values) < MIN_POSITIONS:
-        return False
+    """Return whether a feature can be scored: in a long text, and not too rarely."""
+    characters = len(feature.values)
     present = np.count_nonzero(feature.values)
-    rarest = min(present, len(feature.values) - present)
-    return bool(feature.kind == "number" or rarest >= MIN_COUNT)
+    is_rare = min(present, characters - present) < MIN_COUNT
+    return characters >= MIN_POSITIONS and (feature.kind == "number" or not is_rare)
 
 
 def _best_units(
     feature: Feature,
-    places: Sequence[tuple[int, int]],
-    associations: Sequence[NDArray[np.float64]],
+    layer_units: int,
+    associations: Sequence[Values],
     chances: Sequence[float],
 ) -> FeatureScores:
     """Return the units that follow a feature most closely.
 
-    Args:
-        feature: The feature.
-        places: The layer and the unit of each output, [N].
-        associations: The association of each output with the feature, float64 [N]: on the whole text, and among
-            positions with the same character; the second is NaN if the character decides the feature.
-        chances: What chance gives for each of the two.
-
+    Associations [N] and chances come in pairs: on the whole text, and among positions with the same
+    character, where they are NaN if the character determines the feature.
     """
-    association, given = associations
-    strength = np.abs(association)
-    strength_given = np.abs(given)
+    association, given_character = associations
     chance, chance_given = chances
-    is_decided = bool(np.isnan(chance_given))
+    strength = np.abs(association)
+    strength_given = np.abs(given_character)
     is_beyond = (strength > chance) & (strength_given > chance_given)
+    is_determined = bool(np.isnan(chance_given))
     best = []
     for index in np.argsort(-strength, kind="stable")[:BEST].tolist():
-        layer, unit = places[index]
-        score = (association[index] + 1) / 2 if feature.kind == "yes/no" else association[index]
-        unit_score = UnitScore(
-            layer=layer,
-            unit=unit,
+        score = association[index]
+        if feature.kind == "yes/no":
+            score = (score + 1) / 2
+        unit = UnitScore(
+            layer=index // layer_units,
+            unit=index % layer_units,
             score=float(score),
             strength=float(strength[index]),
-            strength_given_character=None if is_decided else float(strength_given[index]),
-            is_beyond_chance=None if is_decided else bool(is_beyond[index]),
+            strength_given_character=None if is_determined else float(strength_given[index]),
+            is_beyond_chance=None if is_determined else bool(is_beyond[index]),
         )
-        best.append(unit_score)
+        best.append(unit)
     return FeatureScores(
         feature=feature.name,
         kind=feature.kind,
         chance=chance,
-        chance_given_character=None if is_decided else chance_given,
+        chance_given_character=None if is_determined else chance_given,
         best=tuple(best),
-        units_beyond_chance=None if is_decided else int(is_beyond.sum()),
+        units_beyond_chance=None if is_determined else int(is_beyond.sum()),
     )
 
 
@@ -299,58 +287,56 @@ def make_units(reading: Reading) -> Content:
     )
 
 
+def _columns(units: Units) -> dict[str, list[float | None]]:
+    """Return the strengths of the best unit on each feature, and their levels of chance."""
+    best = [feature.best[0] for feature in units.features]
+    return {
+        "strength": [unit.strength for unit in best],
+        "chance": [feature.chance for feature in units.features],
+        "strength given the character": [unit.strength_given_character for unit in best],
+        "chance, given the character": [
+            feature.chance_given_character for feature in units.features
+        ],
+    }
+
+
 def units_table(units: Units) -> Table:
     """List the best unit on each feature."""
-    features = units.features
-    best = [feature.best[0] for feature in features]
+    best = [feature.best[0] for feature in units.features]
     return Table(
-        "The best unit on each feature. A dash: the character alone determines the feature, so there is nothing left "
-        "to compare among positions with the same character. Units beyond chance are all units with both strengths "
-        "above chance.",
+        "The best unit on each feature. A dash: the character alone determines the feature, so "
+        "there is nothing to compare among positions with the same character. Units beyond "
+        "chance: all units with both strengths above chance.",
         {
-            "feature": [feature.feature for feature in features],
+            "feature": [feature.feature for feature in units.features],
             "best unit": [f"rnn.{unit.layer}, unit {unit.unit}" for unit in best],
             "AUC or correlation": [unit.score for unit in best],
-            "strength": [unit.strength for unit in best],
-            "by chance": [feature.chance for feature in features],
-            "strength given the character": [unit.strength_given_character for unit in best],
-            "given the character, by chance": [
-                feature.chance_given_character for feature in features
-            ],
-            "units beyond chance": [feature.units_beyond_chance for feature in features],
+            **_columns(units),
+            "units beyond chance": [feature.units_beyond_chance for feature in units.features],
         },
     )
 
 
 def units_chart(units: Units) -> Chart:
-    """Draw how closely the best unit follows each feature, and what chance gives."""
-    features = units.features
-    names = [feature.feature for feature in features]
-    best = [feature.best[0] for feature in features]
+    """Draw how closely the best unit follows each feature, and the level of chance."""
+    names = [feature.feature for feature in units.features]
+    curves = {name: Curve(names, values) for name, values in _columns(units).items()}
     panel = Panel(
         "The best unit on each feature",
         ("|2 AUC \N{MINUS SIGN} 1| or |correlation|", ""),
-        {
-            "strength": Curve(names, [unit.strength for unit in best]),
-            "strength given the character": Curve(
-                names, [unit.strength_given_character for unit in best]
-            ),
-        },
-        {
-            "chance": Curve(names, [feature.chance for feature in features]),
-            "chance, given the character": Curve(
-                names, [feature.chance_given_character for feature in features]
-            ),
-        },
+        {name: curves[name] for name in ("strength", "strength given the character")},
+        {name: curves[name] for name in ("chance", "chance, given the character")},
         x_scale="names",
     )
     return Chart(
         [panel],
-        f"The unit with the highest strength of {counted(units.units, 'unit')} on each feature, and the strength of "
-        "the same unit among positions with the same character, unless the character alone determines the feature.",
-        f"Circle and diamond: these two strengths. Cross and stroke: the {CHANCE_PERCENTILE}th percentile of each over "
-        f"{units.shifts} random shifts of the feature. A unit follows a feature if its circle lies to the right of the "
-        "cross and its diamond to the right of the stroke.",
+        f"The strongest of {counted(units.units, 'unit')} on each feature, and the strength of the "
+        "same unit among positions with the same character, unless the character alone determines "
+        "the feature.",
+        f"Circle and diamond: these two strengths. Cross and stroke: the {CHANCE_PERCENTILE}th "
+        f"percentile of each over {units.shifts} random shifts of the feature. A unit follows a "
+        "feature if its circle is to the right of the cross and its diamond to the right of the "
+        "stroke.",
     )
 
 
@@ -359,14 +345,16 @@ SECTION = Section(
     title="What single units follow",
     equation="strength = |2 AUC - 1| of h_t[unit] for a feature of the text, or |rank correlation|",
     text=(
-        "The figure shows the unit that follows each feature of the text most closely. AUC is the probability that "
-        "the output is higher at a character with the feature than at one without; for a number, such as the position "
-        "in the line, it is a rank correlation. Given the character, only positions with the same character are "
-        "compared, so that knowing the character just read is not enough. The outputs are those after the character "
-        "was read. Chance is the strength that the best of all units reaches on the feature shifted along the text by "
-        "a random distance. The position in the word counts from 1 and is 0 outside words. A word is letters, with "
-        "apostrophes between them. A heading is a line of up to 40 characters that follows an empty line and ends "
-        "with a colon. Quotes and brackets extend to their closing sign, or to an empty line."
+        "The figure shows the unit that follows each feature of the text most closely. AUC is the "
+        "probability that the output is higher at a character with the feature than at one "
+        "without; for a number, such as the position in the line, the figure shows a rank "
+        "correlation. Given the character, only positions with the same character are compared, "
+        "so that knowing this character is not enough. Outputs are measured after the character "
+        "was read. Chance is the strength that the best of all units reaches on the feature "
+        "shifted along the text by a random distance. The position in the word counts from 1 and "
+        "is 0 outside words. A word is a row of letters, with apostrophes between them. A heading "
+        "is a line of up to 40 characters that follows an empty line and ends with a colon. "
+        "Quotes and brackets extend to their closing sign, or to an empty line."
     ),
     make=make_units,
 )

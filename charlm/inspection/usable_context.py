@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from charlm.evaluation.scoring import ERROR_BLOCK, mean_and_error
 from charlm.inspection.figures import Curve, Panel, clipping_note, with_errors
+from charlm.inspection.html import with_error
 from charlm.inspection.reading import Reading
 from charlm.inspection.section import Chart, Content, Sample, Section, Table
 from charlm.network.reading import VALUES_AT_ONCE
 from charlm.network.rnn import Parameters, State, advance
 from charlm.network.rnn import nats as character_nats
-from charlm.text.markup import with_error
 from charlm.wording import counted
 
 Values = NDArray[np.float64]
@@ -34,21 +34,24 @@ FLAT = 0.001
 class UsableContext:
     """The mean loss of a network that reads only the last k characters before each prediction.
 
-    Where a text has fewer than k characters before a prediction, the network reads all of them.
+    At the beginning of the text, where there are fewer than k characters, the network reads all of
+    them.
     """
 
     characters: NDArray[np.int64]
-    """k = 0, 1, 2, ..., int64 [n]: up to the first k whose gain is below FLAT, or to the largest that was tried."""
+    """k = 0, 1, 2, ..., int64 [n]: up to the first k with a gain below FLAT, or to the largest
+    k."""
     nats: Values
     """Loss in nats per character, each prediction starting from the zero state, float64 [n]."""
     standard_errors: Values
-    """Standard error of each loss, see `charlm.evaluation.scoring.mean_and_error`, float64 [n]; NaN if unknown."""
+    """Standard error of each loss, see `mean_and_error`, float64 [n]; NaN if unknown."""
     gains: Values
-    """Decrease of the loss when all earlier characters are read, in nats per character, float64 [n]."""
+    """Decrease of the loss when all earlier characters are read, in nats per character, float64
+    [n]."""
     gain_errors: Values
-    """Standard error of each gain, from the differences character by character, float64 [n]; NaN if unknown."""
+    """Standard error of each gain, from the paired differences, float64 [n]; NaN if unknown."""
     ngram_order: NDArray[np.int64]
-    """Orders k + 1 of the n-gram models of the training text, int64 [m]; empty if that text is not known."""
+    """Orders k + 1 of the n-gram models of the training text, int64 [m]; empty if it is unknown."""
     ngram_nats: Values
     """Loss of each n-gram model on the same characters, in nats per character, float64 [m]."""
     ngram_standard_errors: Values
@@ -56,8 +59,9 @@ class UsableContext:
     whole_nats: float
     """Loss when the text is read from its beginning, in nats per character."""
     used: int | None
-    """The smallest k such that the gains at k and at every larger k are at most USED, or at most two standard errors;
-    None if there is no such k, an error is not known, or the text has fewer than 4 k characters."""
+    """The smallest k such that the gains at k and at every larger k are at most USED, or at most
+    two standard errors; None if there is no such k, an error is unknown, or the text has fewer than
+    4 k characters."""
     positions: Sample
     """The characters that were predicted."""
 
@@ -72,15 +76,15 @@ def usable_context(
 ) -> UsableContext:
     """Score the characters of a text, predicting each from the k characters before it.
 
-    The network starts from the zero state at every character of the text at once. After k steps, each of these readings
-    predicts the character k places further on, so that one pass gives every k.
+    One batch holds a reading from every character of the text, each from the zero state. After k
+    steps, each reading predicts the character k places further on, so one pass gives every k.
 
     Args:
         parameters: The weights.
         ids: The text, integers [n], n >= 2.
         nats: The nats of ids 1 to n - 1 when the text is read as one stream, [n - 1].
         most: The largest k, 1 or more.
-        ngram_nats: The nats of ids 1 to n - 1 by n-gram models, [n - 1], by their order in rising order.
+        ngram_nats: The nats of ids 1 to n - 1 by n-gram models, [n - 1], by rising order.
 
     """
     places = np.arange(len(nats))
@@ -88,28 +92,26 @@ def usable_context(
     scores = []
     for k in range(min(most, len(nats)) + 1):
         if k:
-            begun = len(ids) - k  # the number of readings whose next character is still in the text
-            state = advance(parameters, ids[k - 1 : -1], tuple(layer[:begun] for layer in state))
+            readings = len(ids) - k  # whose next character is still in the text
+            state = tuple(layer[:readings] for layer in state)
+            state = advance(parameters, ids[k - 1 : -1], state)
         predicted = _nats_of_next(parameters, state, ids[max(1, k) :])
         losses = np.concatenate([nats[: max(0, k - 1)], predicted])
         gain, gain_error = mean_and_error(losses - nats, places)
         scores.append((*mean_and_error(losses, places), gain, gain_error))
         if abs(gain) < FLAT:
             break
-    means, errors, gains, gain_errors = np.array(
-        scores, np.float64
-    ).T  # an unknown error becomes NaN
-    ngram_scores = [
-        (order, *mean_and_error(each, places)) for order, each in (ngram_nats or {}).items()
-    ]
-    orders, ngram_means, ngram_errors = np.array(ngram_scores, np.float64).reshape(-1, 3).T
+    # an unknown error becomes NaN
+    means, errors, gains, gain_errors = np.array(scores, np.float64).T
+    ngram_scores = [mean_and_error(each, places) for each in (ngram_nats or {}).values()]
+    ngram_means, ngram_errors = np.array(ngram_scores, np.float64).reshape(-1, 2).T
     return UsableContext(
         characters=np.arange(len(scores)),
         nats=means,
         standard_errors=errors,
         gains=gains,
         gain_errors=gain_errors,
-        ngram_order=orders.astype(np.int64),
+        ngram_order=np.array([*(ngram_nats or {})], np.int64),
         ngram_nats=ngram_means,
         ngram_standard_errors=ngram_errors,
         whole_nats=float(np.mean(nats, dtype=np.float64)),
@@ -121,31 +123,28 @@ def usable_context(
 def _nats_of_next(
     parameters: Parameters, state: State, targets: NDArray[Any]
 ) -> NDArray[np.floating[Any]]:
-    """Return the nats of the character after each of n states, [n], from states of [n, H] and ids [n]."""
+    """Return the nats of the character after each of n states, [n], from states of [n, H]."""
     rows = parameters.rows_at_once(VALUES_AT_ONCE)
     parts = []
     for start in range(0, len(targets), rows):
-        outputs = [layer[start : start + rows] for layer in state]
-        parts.append(character_nats(parameters.logits(outputs), targets[start : start + rows]))
+        block = slice(start, start + rows)
+        logits = parameters.logits([layer[block] for layer in state])
+        parts.append(character_nats(logits, targets[block]))
     return np.concatenate(parts)
 
 
 def context_used(gains: Values, errors: Values, *, characters: int) -> int | None:
-    """Return the smallest k from which on all gains are small.
+    """Return the context that a network uses, see `UsableContext.used`.
 
     Args:
         gains: The gains at k = 0, 1, 2, ..., in nats per character, float64 [n].
-        errors: The standard error of each, float64 [n]; NaN if unknown.
-        characters: The length of the text; it has to be 4 times as long as the context.
-
-    Returns:
-        The context, see `UsableContext.used`.
+        errors: The standard error of each gain, float64 [n]; NaN if unknown.
+        characters: The length of the text, which must be 4 times the context.
 
     """
     is_small = gains <= np.maximum(USED, 2 * errors)  # False where the error is NaN
-    large = np.flatnonzero(~is_small)
-    smallest = int(large[-1]) + 1 if len(large) else 0
-    return smallest if smallest < len(gains) and 4 * smallest <= characters else None
+    used = int(np.flatnonzero(~is_small).max(initial=-1)) + 1
+    return used if used < len(gains) and 4 * used <= characters else None
 
 
 def make_context(reading: Reading) -> Content:
@@ -164,7 +163,7 @@ def make_context(reading: Reading) -> Content:
 
 
 def context_summary(context: UsableContext) -> str:
-    """Return how many characters of context the network uses, and how much the earlier ones improve the loss."""
+    """Return the number of characters that the network uses, and the gain from earlier ones."""
     if context.used is None:
         return ""
     gain = float(context.gains[context.used])
@@ -176,22 +175,27 @@ def context_summary(context: UsableContext) -> str:
 
 def context_table(context: UsableContext) -> Table:
     """List the loss and the gain for each k."""
-    losses = list(zip(context.nats.tolist(), context.standard_errors.tolist(), strict=True))
-    gains = list(zip(context.gains.tolist(), context.gain_errors.tolist(), strict=True))
+    losses = zip(context.nats.tolist(), context.standard_errors.tolist(), strict=True)
+    gains = zip(context.gains.tolist(), context.gain_errors.tolist(), strict=True)
     return Table(
-        "Loss from the last k characters, and how much lower it is when all earlier characters are read, in nats per "
-        f"character. ± is a standard error from blocks of {ERROR_BLOCK} characters.",
-        {"k": context.characters.tolist(), "loss from the last k": losses, "gain from all": gains},
+        "Loss from the last k characters, and how much lower it is when all earlier characters are "
+        "read, in nats per character. ± is a standard error from blocks of "
+        f"{ERROR_BLOCK} characters.",
+        {
+            "k": context.characters.tolist(),
+            "loss from the last k": [*losses],
+            "gain from all": [*gains],
+        },
     )
 
 
 def context_chart(context: UsableContext) -> Chart:
-    """Draw the loss by the number of characters that the network reads, and the gain from reading all."""
+    """Draw the loss by the number of characters read, and the gain from reading all."""
     k = context.characters
-    labels = "k, characters read"
+    labels = ("k, characters read", "nats per character")
     loss = Panel(
         "Loss from the last k characters",
-        (labels, "nats per character"),
+        labels,
         {"": with_errors(k, context.nats, context.standard_errors)},
         _extra_curves(context),
         label="network",
@@ -199,7 +203,7 @@ def context_chart(context: UsableContext) -> Chart:
     )
     gain = Panel(
         "Gain from all earlier characters",
-        (labels, "nats per character"),
+        labels,
         {"": with_errors(k, context.gains, context.gain_errors)},
         label="network",
         x_scale="doublings",
@@ -207,30 +211,27 @@ def context_chart(context: UsableContext) -> Chart:
         rule=USED,
     )
     panels = [loss, gain]
-    details = [
-        f"Bands: ±1 standard error from blocks of {ERROR_BLOCK} characters. The error of the gain is paired: it comes "
-        "from the differences of the same characters."
-    ]
+    ngrams = ""
     if len(context.ngram_nats):
-        details.append(
-            "Where the line of the n-grams is lower, an n-gram model predicts better from the same characters."
-        )
+        ngrams = "Where its line is lower, an n-gram model predicts better from k characters. "
     return Chart(
         panels,
-        "Top: the loss when only the last k characters are read. Bottom: how much lower the loss is when all earlier "
-        f"characters are read, on a logarithmic axis; the thin line is at {USED} nats.",
-        " ".join([*details, clipping_note(panels)]).rstrip(),
+        "Top: the loss when only the last k characters are read. Bottom: how much lower the loss "
+        "is when all earlier characters are read, on a logarithmic axis; the thin line is at "
+        f"{USED} nats.",
+        f"Bands: ±1 standard error from blocks of {ERROR_BLOCK} characters; the error of the gain "
+        "is paired, from the differences on the same characters. "
+        f"{ngrams}{clipping_note(panels)}".rstrip(),
     )
 
 
 def _extra_curves(context: UsableContext) -> dict[str, Curve]:
-    """Return the extra curves for the loss of a single run."""
-    whole = np.full(len(context.characters), context.whole_nats)
-    extras = {"all earlier characters read": Curve(context.characters, whole)}
+    """Return the curves of a single run for comparison with its loss."""
+    k = context.characters
+    extras = {"all earlier characters read": Curve(k, np.full(len(k), context.whole_nats))}
     if len(context.ngram_nats):
-        known = context.ngram_order - 1
         extras["n-gram, n = k + 1"] = with_errors(
-            known, context.ngram_nats, context.ngram_standard_errors
+            context.ngram_order - 1, context.ngram_nats, context.ngram_standard_errors
         )
     if context.used is not None:
         extras["context used"] = Curve([context.used], [context.nats[context.used]])
@@ -242,10 +243,11 @@ SECTION = Section(
     title="How much context it uses",
     equation="L(k) = mean of -log p(id_t | id_{t-k}, ..., id_{t-1}), gain(k) = L(k) - L(all)",
     text=(
-        "The network starts from the zero state, reads only the last k characters, and predicts the next one. Where "
-        "the loss stops falling, the network makes no use of what lies further back. The context that it uses ends "
-        f"where all earlier characters together improve the loss by at most {USED} nats, or by no more than two "
-        "standard errors. For small k the comparison with n-grams is unfair to the network, which rarely starts from "
+        "The network starts from the zero state, reads only the last k characters, and predicts "
+        "the next one. Where the loss stops falling, the network makes no use of earlier "
+        "characters. The context that it uses is the smallest k such that all earlier characters "
+        f"together improve the loss by at most {USED} nats, or by at most two standard errors. For "
+        "small k the comparison with n-grams is unfair to the network, which rarely starts from "
         "the zero state in training."
     ),
     make=make_context,

@@ -1,1 +1,1 @@
-"""Text -> ids: documents, their decoding, the vocabulary, the corpus on disk, and the windows that training reads."""
+"""Text -> ids: documents, the vocabulary, the corpus on disk, and the windows for training."""

@@ -1,9 +1,10 @@
-"""Ids -> windows [T + 1, B] for truncated backpropagation, with the state carried from window to window.
+"""Ids -> windows [T + 1, B] for truncated backpropagation, with the state carried between windows.
 
-The text is cut into B contiguous streams, and each stream into windows of T characters. A step reads one window of
-every stream. Window w + 1 continues where window w ended, so the state can be carried. Each epoch starts at a new
-random offset, so that windows have other boundaries. With `shuffle`, each stream starts each epoch at a random window
-and wraps around, so that a step combines other windows in each epoch.
+The text is cut into B contiguous streams, and each stream into windows of T characters. A step
+reads one window of every stream. Window w + 1 continues where window w ended, so the state can be
+carried. Each epoch starts at a new random offset, which moves the borders of the windows. With
+`shuffle`, each stream also starts each epoch at a random window and wraps around, so that a step
+combines different windows in each epoch.
 
 Axes: B batch (streams), T time, N windows.
 """
@@ -18,21 +19,21 @@ from charlm.events import BatchesReduced
 from charlm.wording import counted
 
 SHORT_WINDOW = 16
-"""Characters. Of a short text, windows are made this short before the number of streams is reduced."""
+"""Characters; a short text gets windows this short before it gets fewer streams."""
 
 
 @dataclass(frozen=True)
 class Batches:
-    """How a text of `length` ids is cut into B streams and windows of T characters."""
+    """The division of a text of `length` ids into B streams and windows of T characters."""
 
     length: int
-    """At least B * T + 1, so that each stream has a window."""
+    """Number of ids, at least B * T + 1 so that each stream has a window."""
     batch_size: int
     """B, 1 or more."""
     sequence_length: int
     """T, 1 or more."""
     seed: int
-    """Of the offsets and the shuffle, 0 or more."""
+    """Seed of the offsets and the shuffle, 0 or more."""
     shuffle: bool = False
 
     @property
@@ -46,82 +47,81 @@ class Batches:
         return self.batch_size * self.sequence_length
 
     @property
-    def _slack(self) -> int:
-        """The largest offset of an epoch: ids that no window needs, but less than a window."""
-        windows = max(1, (self.length - 1) // self.batch_size // self.sequence_length)
-        spare = self.length - 1 - windows * self.batch_size * self.sequence_length
+    def _largest_offset(self) -> int:
+        """Number of ids that fit into no window, limited to less than a window."""
+        predicted = self.length - 1
+        windows = max(1, predicted // self.characters_per_step)
+        spare = predicted - windows * self.characters_per_step
         return min(spare, self.sequence_length - 1)
 
     @property
     def _stream_length(self) -> int:
-        return (self.length - 1 - self._slack) // self.batch_size
+        return (self.length - 1 - self._largest_offset) // self.batch_size
 
     def offset(self, epoch: int) -> int:
-        """Return the position of the id at which an epoch (0 or more) starts: random, the same for the same seed."""
-        return int(np.random.default_rng([self.seed, epoch]).integers(0, self._slack + 1))
+        """Return the random position of the first id of an epoch, the same for the same seed."""
+        return int(np.random.default_rng([self.seed, epoch]).integers(0, self._largest_offset + 1))
 
     def positions(
         self, *, epoch: int, first: int, count: int, rows: slice = slice(None)
     ) -> NDArray[np.int64]:
-        """Return where the ids of consecutive windows of an epoch are in the text.
+        """Return the positions in the text of the ids of consecutive windows.
 
         Args:
             epoch: 0 or more.
             first: The first window, 0 to `steps_per_epoch` - 1.
             count: N, the number of windows.
-            rows: Which of the B streams are read.
+            rows: The streams to read.
 
         Returns:
-            int64 [N, T + 1, B], or only the columns `rows`. The first T rows of a window are the inputs, the last T the
-            targets.
+            int64 [N, T + 1, B], B being the number of streams read. The first T rows of a window
+            are the inputs, the last T the targets.
 
         """
-        starts = self.offset(epoch) + np.arange(self.batch_size)[rows] * self._stream_length
-        window = (
-            np.arange(first, first + count)[:, None] + self._first_windows(epoch)[rows]
-        )  # [N, B]
-        begin = starts + window % self.steps_per_epoch * self.sequence_length
+        streams = np.arange(self.batch_size)[rows]
+        windows = np.arange(first, first + count)[:, None] + self._first_windows(epoch)[rows]
+        starts = self.offset(epoch) + streams * self._stream_length
+        starts = starts + windows % self.steps_per_epoch * self.sequence_length  # [N, B]
         times = np.arange(self.sequence_length + 1)[:, None]
-        return np.asarray(begin[:, None] + times)
+        return np.asarray(starts[:, None] + times)
 
     def _first_windows(self, epoch: int) -> NDArray[np.int64]:
-        """Return the window with which each stream starts an epoch, [B]."""
+        """Return the first window of each stream in an epoch, [B]."""
         if not self.shuffle:
             return np.zeros(self.batch_size, np.int64)
-        return np.random.default_rng([self.seed, epoch, 1]).integers(
-            0, self.steps_per_epoch, self.batch_size
-        )
+        rng = np.random.default_rng([self.seed, epoch, 1])
+        return rng.integers(0, self.steps_per_epoch, self.batch_size)
 
 
 def fit_batches(
     length: int, *, batch_size: int, sequence_length: int, seed: int, shuffle: bool = False
 ) -> tuple[Batches, BatchesReduced | None]:
-    """Return how a text is cut, with shorter windows and then fewer streams if it is too short for one window in each.
+    """Cut a text into streams and windows, smaller than asked if the text is too short.
 
     Args:
         length: Ids in the text.
         batch_size: The wanted B, 1 or more.
-        sequence_length: The wanted T, 1 or more.
-        seed: Of the offsets and the shuffle, 0 or more.
+        sequence_length: The wanted T, 1 or more. Windows are shortened before streams are dropped.
+        seed: Seed of the offsets and the shuffle, 0 or more.
         shuffle: Whether each stream starts each epoch at a random window.
 
     Returns:
-        The batches, and what was reduced, or None.
+        The batches; and the reduction, or None.
 
     Raises:
         CharlmError: `length` is less than 2, so that there is nothing to predict.
 
     """
-    pairs = length - 1
-    if pairs < 1:
+    predicted = length - 1
+    if predicted < 1:
         raise CharlmError(
-            f"the training text has {counted(length, 'character')}; at least 2 are needed to predict one"
+            f"the training text has {counted(length, 'character')}; "
+            "at least 2 are needed to predict one"
         )
-    time = min(sequence_length, max(1, pairs // batch_size, min(pairs, SHORT_WINDOW)))
-    batch = max(1, min(batch_size, pairs // time))
-    batches = Batches(
-        length=length, batch_size=batch, sequence_length=time, seed=seed, shuffle=shuffle
-    )
+    shortest = min(predicted, SHORT_WINDOW)
+    time = min(sequence_length, max(1, predicted // batch_size, shortest))
+    batch = max(1, min(batch_size, predicted // time))
+    batches = Batches(length, batch, time, seed, shuffle)
     if (batch, time) == (batch_size, sequence_length):
         return batches, None
     return batches, BatchesReduced(batch, time, batch_size, sequence_length)

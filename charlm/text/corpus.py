@@ -1,7 +1,7 @@
 """A corpus: text as ids on disk, memory-mapped and split into training, validation and test text.
 
-A corpus is a folder with `ids.npy`, an array of NumPy, and `corpus.json`: the vocabulary, the splits and the sources.
-Making one from text is left to `charlm.text.tokenization`.
+A corpus is a folder with `ids.npy`, a NumPy array, and `corpus.json`, which holds the vocabulary,
+the splits and the sources. `charlm.text.tokenization` makes a corpus from text.
 """
 
 import hashlib
@@ -24,13 +24,14 @@ from charlm.text.documents import name_text
 from charlm.text.vocabulary import Ids, Vocabulary, vocabulary_of
 from charlm.wording import counted, short_repr
 
-IDS_FILE, CORPUS_FILE = "ids.npy", "corpus.json"
+IDS_FILE = "ids.npy"
+CORPUS_FILE = "corpus.json"
 Split = Literal["train", "validation", "test"]
 SPLITS = get_args(Split)
 MAX_MANIFEST_BYTES = 1 << 30
 """Enough for millions of documents."""
 BLOCK = 1 << 20
-"""Ids that are counted at a time: NumPy converts them to int64 first."""
+"""Ids counted at a time; NumPy converts them to int64 first."""
 
 
 class Source(BaseModel):
@@ -39,13 +40,13 @@ class Source(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True)
 
     name: str
-    """As messages show it."""
+    """Name in messages."""
     bytes: int
-    """After decompression."""
+    """Size in bytes after decompression."""
     characters: int
-    """After normalisation."""
+    """Number of characters after normalisation."""
     sha256: str
-    """Of the bytes after decompression."""
+    """Digest of the bytes after decompression."""
 
 
 class Rare(BaseModel):
@@ -54,49 +55,49 @@ class Rare(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True)
 
     distinct: int
-    """How many different ones there are."""
+    """Number of different characters."""
     occurrences: int
-    """How often they occur, all together."""
+    """Number of occurrences of all of them together."""
     commonest: str
-    """At most MAX_NAMED of them, the commonest first."""
+    """Up to MAX_NAMED of them, most common first."""
 
 
 class Manifest(CorpusConfig):
-    """The contents of corpus.json: which text the ids were made from, and with which settings."""
+    """The contents of corpus.json: the text and the settings that the ids were made from."""
 
     format: Literal[2]
     charlm: str
-    """Version of charlm that wrote the corpus."""
+    """Version of charlm that made the corpus."""
     min_count: int
     rare: Rare | None = None
-    """None = every character has an id of its own, or this was not recorded."""
+    """None = every character has its own id, or rare characters were not recorded."""
     sources: tuple[Source, ...]
     left_out: dict[str, str]
-    """Why files were left out, by their names: empty, not valid in the encoding."""
+    """Reason for each file that was left out, by its name: empty, not valid in the encoding."""
     size: int
-    """Number of ids, those between documents included."""
+    """Number of ids, including the ids between documents."""
     ids_sha256: str
-    """Of the ids in ids.npy, little-endian."""
+    """Digest of the ids in ids.npy, little-endian."""
     splits: dict[Split, tuple[int, int]]
-    """Start and end of train, validation and test as positions in ids.npy; each starts where the one before ends."""
+    """Start and end of train, validation and test, which follow one another in ids.npy."""
     vocabulary: dict[str, Any]
-    """See `charlm.text.vocabulary.Vocabulary.to_fields`."""
+    """Fields of the vocabulary, see `charlm.text.vocabulary.Vocabulary.to_fields`."""
 
     @field_validator("splits")
     @classmethod
-    def _are_all_there(cls, found: dict[Split, tuple[int, int]]) -> dict[Split, tuple[int, int]]:
-        if {*found} != {*SPLITS}:
+    def _check_names(cls, splits: dict[Split, tuple[int, int]]) -> dict[Split, tuple[int, int]]:
+        if splits.keys() != {*SPLITS}:
             raise ValueError(f"must have {', '.join(SPLITS)}")
-        return found
+        return splits
 
     @property
     def characters(self) -> int:
-        """The number of characters of all documents together."""
+        """Number of characters in all documents."""
         return sum(source.characters for source in self.sources)
 
     @property
     def text_name(self) -> str:
-        """The name of the text, for the user and for the folder of a run."""
+        """Name of the text in messages and in the folder name of a run."""
         return name_text([source.name for source in self.sources])
 
 
@@ -107,7 +108,7 @@ class Corpus:
     folder: Path
     vocabulary: Vocabulary
     ids: Ids
-    """[size], memory-mapped and read-only: uint8, uint16 or int32, the smallest that holds the vocabulary."""
+    """[size], memory-mapped and read-only, in the dtype of the vocabulary."""
     manifest: Manifest
 
     @property
@@ -116,14 +117,11 @@ class Corpus:
         return self.manifest.splits
 
     def split(self, name: Split, *, at_most: int | None = None) -> Ids:
-        """Return the ids of a part of the text.
+        """Return the ids of a split as a view, [n].
 
         Args:
-            name: Which part.
-            at_most: The number of ids at its beginning to return, 0 or more; None = all.
-
-        Returns:
-            A view of `ids`, [n]; n may be 0.
+            name: The split.
+            at_most: Limit for n, 0 or more; None = no limit.
 
         """
         start, end = self.splits[name]
@@ -131,37 +129,36 @@ class Corpus:
 
     @property
     def summary(self) -> str:
-        """One line for the user: the size of the text, its vocabulary, and the ids in each split."""
-        sizes = (f"{name} {end - start:,}" for name, (start, end) in self.splits.items())
+        """The size of the text, its vocabulary and its splits in a line for the user."""
+        sizes = [f"{name} {end - start:,}" for name, (start, end) in self.splits.items()]
         return f"{self.size_summary}: {', '.join(sizes)}"
 
     @property
     def size_summary(self) -> str:
-        """The size of the text, its vocabulary and its documents, for the user."""
-        distinct = sum(character is not None for character in self.vocabulary.characters)
-        text = f"{counted(self.manifest.characters, 'character')}, a vocabulary of {distinct:,}"
-        return f"{text}, {counted(len(self.manifest.sources), 'document')}"
+        """The size of the text, its vocabulary and its documents for the user."""
+        characters = counted(self.manifest.characters, "character")
+        documents = counted(len(self.manifest.sources), "document")
+        return f"{characters}, a vocabulary of {self.vocabulary.distinct:,}, {documents}"
 
 
 def is_corpus(path: Path) -> bool:
-    """Return whether a path is a folder that `tokenize` wrote; raises OSError if it cannot be looked up."""
+    """Return whether a path is a corpus; raises OSError if the path cannot be read."""
     return (path / CORPUS_FILE).is_file()
 
 
 def split_positions(size: int, config: CorpusConfig) -> dict[Split, tuple[int, int]]:
     """Return the start and end of train, validation and test, in this order.
 
-    Validation starts at floor(size * (1 - validation_fraction - test_fraction)), but at 1 at least; test starts at
-    floor(size * (1 - test_fraction)). The fractions are taken as the decimal numbers that were written.
+    Validation starts at floor(size * (1 - validation_fraction - test_fraction)), at least at 1;
+    test starts at floor(size * (1 - test_fraction)). The fractions are exact decimal numbers.
 
     Args:
         size: Number of ids, 1 or more.
         config: The fractions.
 
     """
-    validation, test = (
-        Fraction(str(f)) for f in (config.validation_fraction, config.test_fraction)
-    )
+    validation = Fraction(str(config.validation_fraction))
+    test = Fraction(str(config.test_fraction))
     train_end = max(1, math.floor(size * (1 - validation - test)))
     validation_end = max(train_end, math.floor(size * (1 - test)))
     return {
@@ -172,85 +169,81 @@ def split_positions(size: int, config: CorpusConfig) -> dict[Split, tuple[int, i
 
 
 def open_corpus(folder: Path, *, verify: bool = True) -> Corpus:
-    """Open a folder that `tokenize` wrote.
+    """Open the corpus in a folder.
 
     Args:
         folder: The folder.
-        verify: Whether to read ids.npy once, and refuse it unless it is the file that corpus.json describes. Only for
-            a file that this process has just written there is no need.
+        verify: Whether to read ids.npy and compare its digest with corpus.json. Only a file that
+            this process has just written needs no verification.
 
     Raises:
         CharlmError: a file is missing or damaged, or the files do not belong together.
 
     """
-    manifest, path = read_manifest(folder), folder / IDS_FILE
+    manifest = read_manifest(folder)
+    path = folder / IDS_FILE
     vocabulary = vocabulary_of(manifest.vocabulary, origin=str(folder / CORPUS_FILE))
     header = ids_header(manifest.size, vocabulary.dtype)
     with open_file(path) as file:
-        is_described = file.read(len(header)) == header
-        if verify:  # the file is read, not mapped, so that it does not count as memory in use
-            is_described &= hashlib.file_digest(file, "sha256").hexdigest() == manifest.ids_sha256
-    if not is_described:
-        expected = f"the {manifest.size:,} ids of {vocabulary.dtype}"
+        is_intact = file.read(len(header)) == header
+        if verify:  # reading the file uses less memory than mapping it
+            is_intact &= hashlib.file_digest(file, "sha256").hexdigest() == manifest.ids_sha256
+    if not is_intact:
         raise CharlmError(
-            f"{path}: damaged: not {expected} that {CORPUS_FILE} describes: tokenize the text again"
+            f"{path}: damaged; expected the {manifest.size:,} ids of type {vocabulary.dtype} "
+            f"that {CORPUS_FILE} describes; tokenize the text again"
         )
     ids = np.memmap(path, vocabulary.dtype, "r", len(header), (manifest.size,))
     return Corpus(folder=folder, vocabulary=vocabulary, ids=ids, manifest=manifest)
 
 
 def ids_header(size: int, dtype: "np.dtype[Any]") -> bytes:
-    """Return how ids.npy begins, given the number of ids and their dtype: as NumPy writes it."""
+    """Return the header of the .npy file of `size` ids."""
+    descr = np.lib.format.dtype_to_descr(dtype)
     buffer = io.BytesIO()
-    header = {
-        "descr": np.lib.format.dtype_to_descr(dtype),
-        "fortran_order": False,
-        "shape": (size,),
-    }
-    np.lib.format.write_array_header_1_0(buffer, header)
+    np.lib.format.write_array_header_1_0(
+        buffer, {"descr": descr, "fortran_order": False, "shape": (size,)}
+    )
     return buffer.getvalue()
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Return what corpus.json holds; raises CharlmError if it is missing or not valid."""
+    """Read corpus.json; raises CharlmError if it is missing or not valid."""
     path = folder / CORPUS_FILE
     try:
         return Manifest.model_validate_json(read_file(path, limit=MAX_MANIFEST_BYTES))
     except ValidationError as error:
-        raise CharlmError(f"{path}: not that of a corpus: {explain(error, Manifest)}") from None
+        raise CharlmError(f"{path}: not a valid corpus: {explain(error, Manifest)}") from None
 
 
-def resolve_corpus_settings(corpus: Corpus, given: CorpusConfig) -> CorpusConfig:
-    """Return the settings that a corpus was made with, as its manifest has them.
+def resolve_corpus_settings(corpus: Corpus, config: CorpusConfig) -> CorpusConfig:
+    """Return the settings that a corpus was made with.
 
     Args:
-        corpus: What `open_corpus` returned.
-        given: The settings of the config; those that were written, not left out or null, must be the settings of the
-            corpus.
+        corpus: The corpus.
+        config: The settings of the user. A setting that is neither left out nor null must have the
+            value that the corpus was made with.
 
     Raises:
-        CharlmError: a setting that was written is not that of the corpus; the message names the key.
+        CharlmError: a setting differs; the message names the key.
 
     """
-    made = corpus.manifest.model_dump(include=set(CorpusConfig.model_fields))
-    for key, value in given.model_dump(exclude_unset=True, exclude_none=True).items():
-        if value != made[key]:
+    resolved = corpus.manifest.model_dump(include=set(CorpusConfig.model_fields))
+    for key, value in config.model_dump(exclude_unset=True, exclude_none=True).items():
+        if value != resolved[key]:
             raise CharlmError(
-                f"corpus.{key}: found {short_repr(value)}, but {corpus.folder} was made with {short_repr(made[key])}; "
-                f"leave the setting out, or tokenize the text again"
+                f"corpus.{key}: found {short_repr(value)}, but {corpus.folder} was made with "
+                f"{short_repr(resolved[key])}; leave the setting out, or tokenize the text again"
             )
-    return CorpusConfig(**made)
+    return CorpusConfig(**resolved)
 
 
 def count_ids(ids: NDArray[Any], size: int) -> NDArray[np.int64]:
-    """Return how often each id occurs.
+    """Return how often each id occurs, int64 [size].
 
     Args:
-        ids: Integers [n], 0 to size - 1; memory-mapped ones are read block by block.
-        size: V, the number of ids, 1 or more.
-
-    Returns:
-        int64 [V].
+        ids: Integers [n], 0 to size - 1, which may be memory-mapped.
+        size: The number of different ids, 1 or more.
 
     """
     counts = np.zeros(size, np.int64)

@@ -1,4 +1,4 @@
-"""Sources named by the user -> documents -> text: each file is read whole, decoded, and brought into normal form NFC.
+"""Sources named by the user -> documents -> text in the normal form NFC.
 
 A source is a file, a folder or standard input. Files whose names end in .gz are decompressed.
 """
@@ -22,25 +22,25 @@ from charlm.wording import short_repr
 STANDARD_INPUT = "-"
 BLOCK_BYTES = 1 << 20
 MEMORY_SHARE = 16
-"""A document takes up to eleven times its size in memory; it may have a sixteenth of the machine's."""
+"""Divisor of the memory for a document; tokenizing takes up to eleven times its size."""
 BYTE_ORDER_MARK = "\ufeff"
 MAX_NAME = 50
-"""The longest name of a text, in characters: a folder with the time and this in its name has at most 255 bytes."""
+"""Characters in the name of a text; the folder name of a run also has a time, in 255 bytes."""
 NOT_FOR_FILES = {"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7"}
-"""Python has these as text encodings, but they are escapes or decode to surrogates."""
+"""Text encodings of Python that are escapes, or decode to surrogates."""
 OWN_FILES = ("metrics.jsonl", "corpus.json")
-"""What a run and a corpus of charlm have: they may lie in the folder of the texts that they are made from."""
+"""Files that identify a run or a corpus of charlm in a folder of texts."""
 RUN_FILES = ("config.yaml", "metrics.jsonl")
-"""The files of a run that has begun."""
+"""Files of a run that has begun."""
 
 
 class UndecodableError(CharlmError):
     """A document is not valid in its encoding, or not a complete gzip file.
 
     Args:
-        name: What messages call the document.
-        reason: What was found in it, and where.
-        advice: What would do, if this is the only document.
+        name: The name of the document in messages.
+        reason: The defect and its position.
+        advice: Instructions for the user, if this is the only document.
 
     """
 
@@ -54,58 +54,60 @@ class Document:
     """One text."""
 
     name: str
-    """What messages call it."""
+    """Name in messages."""
     path: Path | None
-    """Its file; None = standard input."""
+    """File of the document; None = standard input."""
     data: bytes = b""
-    """What came from standard input."""
+    """Bytes read from standard input."""
 
     def read(self) -> bytes | bytearray:
         """Return the decompressed bytes.
 
         Raises:
             CharlmError: the file cannot be read, or is larger than a sixteenth of the memory.
-            UndecodableError: its name ends in .gz, and it is not a complete gzip file.
+            UndecodableError: the name ends in .gz, but the file is not a complete gzip file.
 
         """
         if self.path is None:
             return self.data
-        most, data = (memory_bytes() or sys.maxsize) // MEMORY_SHARE, bytearray()
+        limit = (memory_bytes() or sys.maxsize) // MEMORY_SHARE
+        data = bytearray()
         try:
             with self.path.open("rb") as raw:
                 file = gzip.GzipFile(fileobj=raw) if self.path.suffix.lower() == ".gz" else raw
-                while len(data) <= most and (block := file.read(BLOCK_BYTES)):
+                while len(data) <= limit and (block := file.read(BLOCK_BYTES)):
                     data += block
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise UndecodableError(
-                self.name, f"not a complete gzip file: {error}", "compress it anew"
-            ) from None
+            reason = f"not a complete gzip file: {error}"
+            raise UndecodableError(self.name, reason, "compress it again") from None
         except OSError as error:
             raise CharlmError(f"{self.name}: cannot be read: {error.strerror}") from None
-        if len(data) > most:
+        if len(data) > limit:
             raise CharlmError(
-                f"{self.name}: more than {most:,} bytes, a sixteenth of the memory; cut it into files"
+                f"{self.name}: larger than {limit:,} bytes, a sixteenth of the memory; "
+                "split it into several files"
             )
         return data
 
 
 def find_documents(sources: Iterable[str]) -> tuple[list[Document], dict[str, str]]:
-    """Return the documents that some sources name, in the order of the sources, each file once.
+    """Return the documents in some sources, in the order of the sources, each file once.
 
     Args:
-        sources: Files, folders or `-` for standard input. The files of a folder and of its subfolders are sorted; what
-            is hidden there, or called __pycache__, does not count.
+        sources: Files, folders or `-` for standard input. Folders are read with their subfolders,
+            in sorted order, without hidden files and __pycache__.
 
     Returns:
-        The documents; and the reason for each file or folder that was left out, by its name: runs and corpora of
-        charlm, links to folders, and what is not a regular file.
+        The documents; and the reason for each file or folder that was left out, by its name: runs
+        and corpora of charlm, links to folders, devices, pipes and sockets.
 
     Raises:
         CharlmError: a source does not exist, or is a run, a device, a pipe or a socket.
-        UnreadableError: a source cannot be looked up, for instance because a path in it is too long.
+        UnreadableError: a source cannot be looked up, for instance because its path is too long.
 
     """
-    documents, left_out = dict[str, Document](), dict[str, str]()
+    documents: dict[str, Document] = {}
+    left_out: dict[str, str] = {}
     for source in dict.fromkeys(sources):
         if source == STANDARD_INPUT:
             documents[source] = Document(source, None, sys.stdin.buffer.read())
@@ -126,87 +128,88 @@ def _check_source(source: str) -> None:
     if not path.is_file() and not path.is_dir():
         raise CharlmError(f"{printable(path)}: is not a regular file; use - for standard input")
     if all((path / name).is_file() for name in RUN_FILES):
-        corpus = path / "corpus"
-        raise CharlmError(
-            f"{printable(path)}: is a run, not a text; its text is {printable(corpus)}"
-        )
+        corpus = printable(path / "corpus")
+        raise CharlmError(f"{printable(path)}: is a run, not a text; its text is {corpus}")
+
+
+def _files(path: Path, left_out: dict[str, str]) -> Iterator[Path]:
+    """Yield the files of a source, and add the names and reasons of others to `left_out`."""
+    if not path.is_dir():
+        yield path
+        return
+    for entry in sorted(path.iterdir()):
+        if entry.name.startswith(".") or entry.name == "__pycache__":
+            continue
+        if entry.is_dir() and entry.is_symlink():
+            left_out[printable(entry)] = "a link to a folder"
+        elif any((entry / name).exists() for name in OWN_FILES):
+            left_out[printable(entry)] = "a run or a corpus of charlm"
+        elif entry.is_dir() or entry.is_file():
+            yield from _files(entry, left_out)
+        else:
+            left_out[printable(entry)] = "not a regular file"
 
 
 def name_text(sources: Sequence[str]) -> str:
     """Return a name for a text, given its sources or the names of its documents.
 
     Returns:
-        The name of the file without its suffix, or that of the folder; of several sources, that of the folder which
-        they have in common, or else that of the first. It has 1 to MAX_NAME letters, digits, `.`, `_` and `-`.
+        The name of the file without its suffix, or of the folder. Several sources are named after
+        the folder that contains all of them, otherwise after the first source. The name has 1 to
+        MAX_NAME letters, digits, `.`, `_` and `-`.
 
     """
     sources = ["stdin" if source == STANDARD_INPUT else source for source in sources] or ["text"]
     try:
         path = Path(os.path.commonpath(sources))
-    except ValueError:  # some paths are absolute, some are not
+    except ValueError:  # absolute and relative paths
         path = Path()
     if path.name in ("", ".."):
         path = Path(sources[0])
-    name = path.absolute().name if os.path.isdir(path) else Path(path.name.removesuffix(".gz")).stem  # noqa: PTH112
-    kept = (
-        c if c in "._-" or unicodedata.category(c)[0] in "LMN" else " "
-        for c in unicodedata.normalize("NFC", name)
-    )
-    return "-".join("".join(kept).split())[:MAX_NAME].strip(".-") or "text"
-
-
-def _files(path: Path, left_out: dict[str, str]) -> Iterator[Path]:
-    """Yield the files of a source but hidden and compiled ones; add what else is left out to `left_out`."""
-    if not path.is_dir():
-        yield path
-        return
-    for each in sorted(path.iterdir()):
-        if each.name.startswith(".") or each.name == "__pycache__":
-            continue
-        if each.is_dir() and each.is_symlink():
-            left_out[printable(each)] = "a link to a folder"
-        elif any((each / name).exists() for name in OWN_FILES):
-            left_out[printable(each)] = "a run or a corpus of charlm"
-        elif each.is_dir() or each.is_file():
-            yield from _files(each, left_out)
-        else:
-            left_out[printable(each)] = "not a regular file"
+    name = Path(path.name.removesuffix(".gz")).stem
+    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir can raise
+        name = path.absolute().name
+    allowed = [
+        character if character in "._-" or unicodedata.category(character)[0] in "LMN" else " "
+        for character in unicodedata.normalize("NFC", name)
+    ]
+    return "-".join("".join(allowed).split())[:MAX_NAME].strip(".-") or "text"
 
 
 def check_encoding(encoding: str, *, key: str = "corpus.encoding") -> None:
-    """Raise CharlmError if Python does not have an encoding, or if it is not one of text files.
+    """Raise CharlmError unless Python has an encoding of text files of this name.
 
     Args:
-        encoding: A name.
-        key: What the message calls the setting.
+        encoding: The name.
+        key: The setting in the message.
 
     """
     try:
         "".encode(encoding)
-        known = codecs.lookup(encoding).name not in NOT_FOR_FILES
+        is_known = codecs.lookup(encoding).name not in NOT_FOR_FILES
     except (LookupError, ValueError):
-        known = False
-    if not known:
+        is_known = False
+    if not is_known:
         raise CharlmError(
-            f"{key}: found {short_repr(encoding)}, which is not an encoding of text files that Python has; "
-            f"there are utf-8, utf-16, cp1252, latin-1, gb18030 and many more"
+            f"{key}: found {short_repr(encoding)}; expected an encoding of text files that Python "
+            "has, for instance utf-8, utf-16, cp1252, latin-1 or gb18030"
         )
 
 
 def decode(data: bytes | bytearray, *, encoding: str, name: str, is_fixed: bool = False) -> str:
     """Return the text of a document in the normal form NFC.
 
-    Line ends stay as they are; a byte order mark at the start is dropped.
+    Line endings are kept; a byte order mark at the start is dropped.
 
     Args:
-        data: Its bytes.
+        data: The bytes of the document.
         encoding: A name that `check_encoding` accepts.
-        name: What messages call the document.
-        is_fixed: Whether the encoding is that of a model, so that messages do not advise another one.
+        name: The name of the document in messages.
+        is_fixed: Whether a model determines the encoding, so that another one is no advice.
 
     Raises:
-        UndecodableError: the bytes are not valid in this encoding; the message names the offset of the first invalid
-            byte and suggests other settings. Or too many combining marks follow each other.
+        UndecodableError: the bytes are not valid in this encoding, or there are too many combining
+            marks in a row. The message has the offset of the first invalid byte and advice.
 
     """
     try:
@@ -217,9 +220,8 @@ def decode(data: bytes | bytearray, *, encoding: str, name: str, is_fixed: bool 
             reason += f" at byte {error.start:,} (0x{data[error.start]:02X})"
         raise UndecodableError(name, reason, _advise(encoding, data, is_fixed=is_fixed)) from None
     if has_too_many_marks(text):
-        raise UndecodableError(
-            name, f"more than {MAX_MARKS:,} combining marks in a row", "leave some out"
-        )
+        reason = f"more than {MAX_MARKS:,} combining marks in a row"
+        raise UndecodableError(name, reason, "remove some of them")
     return unicodedata.normalize("NFC", text.removeprefix(BYTE_ORDER_MARK))
 
 
@@ -229,6 +231,6 @@ def _advise(encoding: str, data: bytes | bytearray, *, is_fixed: bool) -> str:
     if is_fixed:
         return f"the model reads {encoding}: convert the text"
     return (
-        "name its encoding, for instance corpus.encoding=cp1252; for data that is not text, "
+        "set its encoding, for instance corpus.encoding=cp1252; for data that is not text, "
         "corpus.encoding=latin-1 gives each byte an id"
     )

@@ -1,8 +1,6 @@
-"""Possible problems in a text, found before training on it, and what helps.
+"""Possible problems of a text, found before training on it, with advice.
 
-A text of more than MAX_CHARACTERS is looked at in parts, so that the time does not grow with its size.
-
-Axes: V vocabulary.
+Only parts of a text longer than MAX_CHARACTERS are checked, so that the time stays short.
 """
 
 from collections.abc import Iterator
@@ -16,117 +14,120 @@ from charlm.text.vocabulary import name_some
 
 MAX_CHARACTERS = 2_000_000
 PARTS = 20
-"""The number of parts that are looked at in a longer text."""
+"""Number of parts of a longer text that are checked."""
+FEW_CHARACTERS = 20_000
+"""Length of a training text below which networks were barely better than 5-gram models."""
+ENOUGH_CHARACTERS = 70_000
+"""Length of a training text above which networks were always better than 5-gram models."""
+MIN_RETURNS = 0.005
+"""Share of carriage returns above which a text has Windows line endings."""
+MIN_SPACES = 4
+"""Number of spaces that make a long run."""
+MAX_SPACES = 0.1
+"""Share of a text that may be in long runs of spaces. A network that has learnt more of them writes
+little else at a low temperature."""
+MAX_DIVERGENCE = 0.2
+"""Divergence in nats per character above which the validation text differs from the training text.
+Most texts had 0.01 to 0.13; texts that end with another author, a table or another language had
+0.22 and more."""
 
 
 def find_problems(corpus: Corpus) -> list[str]:
-    """Return the possible problems of a text, each as a line for the user that says what helps."""
-    checks = (_check_length, _check_line_ends, _check_blanks, _check_validation)
-    return [*find_omissions(corpus), *(problem for check in checks for problem in check(corpus))]
+    """Return the possible problems of a text, each with advice in a line for the user."""
+    checks = (find_omissions, _check_length, _check_line_endings, _check_spaces, _check_validation)
+    return [problem for check in checks for problem in check(corpus)]
 
 
 def find_omissions(corpus: Corpus) -> Iterator[str]:
-    """Find what of the text was left out when it was tokenized: rare characters, and files."""
+    """Yield a line for the user about rare characters, and one about files that were left out."""
     manifest = corpus.manifest
-    if (rare := manifest.rare) is not None:
-        known = sum(character is not None for character in corpus.vocabulary.characters)
-        named = ", ".join(map(repr, rare.commonest))
+    rare = manifest.rare
+    if rare is not None:
+        total = corpus.vocabulary.distinct + rare.distinct
+        commonest = ", ".join(map(repr, rare.commonest))
         yield (
-            f"rare characters: {rare.distinct:,} of {known + rare.distinct:,} share the unknown id, "
-            f"{rare.occurrences / manifest.characters:.2%} of the text; the commonest are {named}; "
-            f"corpus.min_count={manifest.min_count} decides it, and corpus.min_count=1 keeps all"
+            f"rare characters: {rare.distinct:,} of {total:,} share the unknown id, "
+            f"{rare.occurrences / manifest.characters:.2%} of the text; most common: {commonest}; "
+            f"corpus.min_count={manifest.min_count} sets the limit, corpus.min_count=1 keeps all"
         )
-    if left_out := manifest.left_out:
-        names = name_some([f"{name} ({reason})" for name, reason in left_out.items()], most=3)
-        is_undecodable = any("valid" in reason for reason in left_out.values())
+    if manifest.left_out:
+        files = [f"{name} ({reason})" for name, reason in manifest.left_out.items()]
+        is_undecodable = any("valid" in reason for reason in manifest.left_out.values())
         advice = f"; if a file is text, convert it to {manifest.encoding}" if is_undecodable else ""
-        yield f"files: {len(left_out):,} left out: {names}{advice}"
+        yield f"files: {len(files):,} left out: {name_some(files, most=3)}{advice}"
 
 
-def _sampled(corpus: Corpus, name: Split) -> NDArray[Any]:
-    """Return the ids of a split, integers [n]; of a long one PARTS parts that stand for it."""
-    ids, size = corpus.split(name), MAX_CHARACTERS // PARTS
+def _sample(corpus: Corpus, split: Split) -> NDArray[Any]:
+    """Return the ids of a split, or evenly spaced parts of a long one."""
+    ids = corpus.split(split)
     if len(ids) <= MAX_CHARACTERS:
         return ids
-    return np.concatenate(
-        [ids[start : start + size] for start in np.linspace(0, len(ids) - size, PARTS).astype(int)]
-    )
-
-
-FEW_CHARACTERS, ENOUGH_CHARACTERS = 20_000, 70_000
-"""With less training text, networks were hardly better than 5-grams; with so much, they were better on every text."""
+    size = MAX_CHARACTERS // PARTS
+    starts = np.linspace(0, len(ids) - size, PARTS).astype(int)
+    return np.concatenate([ids[start : start + size] for start in starts])
 
 
 def _check_length(corpus: Corpus) -> Iterator[str]:
-    """Find a text that is too short to learn much from, but not one that is memorised, which has no validation part."""
+    """Find a short training text, unless it is memorised and has no validation text."""
     characters = len(corpus.split("train"))
     if characters < FEW_CHARACTERS and len(corpus.split("validation")):
         yield (
-            f"length: from {characters:,} characters a network learns little more than a 5-gram model does; "
-            f"{ENOUGH_CHARACTERS:,} and more are better"
+            f"length: {characters:,} characters of training text; "
+            f"a 5-gram model is hard to beat below {ENOUGH_CHARACTERS:,}"
         )
 
 
-MIN_RETURNS = 0.005
-"""The share of the characters that are carriage returns, from which on they are line ends of Windows."""
+def _check_line_endings(corpus: Corpus) -> Iterator[str]:
+    characters = corpus.vocabulary.characters
+    if "\r" not in characters or "\n" not in characters:
+        return
+    is_return = _sample(corpus, "train") == characters.index("\r")
+    if is_return.mean() > MIN_RETURNS:
+        yield (
+            "line endings: \\r\\n, as on Windows; each costs an extra character; "
+            "remove \\r with tr -d '\\r' < FILE > NEW"
+        )
 
 
-def _check_line_ends(corpus: Corpus) -> Iterator[str]:
-    """Find line ends of Windows, of which each costs a character."""
-    known = corpus.vocabulary.characters
-    if {"\r", "\n"} <= {*known} and np.mean(
-        _sampled(corpus, "train") == known.index("\r")
-    ) > MIN_RETURNS:
-        yield "line ends: \\r\\n; make them one character (tr -d '\\r' < FILE > NEW)"
-
-
-BLANKS, MAX_BLANKS = 4, 0.1
-"""Blanks in a row that are many, and the share of the characters that may be in such rows: a network that has learnt
-them writes little else at a low temperature."""
-
-
-def _check_blanks(corpus: Corpus) -> Iterator[str]:
-    """Find a training text that is indented, or laid out in columns, by rows of blanks."""
+def _check_spaces(corpus: Corpus) -> Iterator[str]:
+    """Find a training text that is indented, or laid out in columns, with spaces."""
     if " " not in corpus.vocabulary.characters:
         return
-    ids = _sampled(corpus, "train")
-    edges = np.flatnonzero(
-        np.diff(ids == corpus.vocabulary.characters.index(" "), prepend=False, append=False)
-    )
-    rows = edges[1::2] - edges[::2]
-    if (share := rows[rows >= BLANKS].sum() / max(1, len(ids))) > MAX_BLANKS:
+    is_space = _sample(corpus, "train") == corpus.vocabulary.characters.index(" ")
+    edges = np.flatnonzero(np.diff(is_space, prepend=False, append=False))
+    lengths = edges[1::2] - edges[::2]
+    share = lengths[lengths >= MIN_SPACES].sum() / max(1, len(is_space))
+    if share > MAX_SPACES:
         yield (
-            f"blanks: {share:.0%} of the characters are in rows of {BLANKS} and more; a network repeats these "
-            "without end; indent by tabs (unexpand -t 4 --first-only FILE > NEW), or collapse them where they mean "
-            "nothing (tr -s ' ' < FILE > NEW); this changes the text, and nats per character of different texts do not "
-            "compare: compare the total bits of an evaluation"
+            f"spaces: {share:.0%} of the characters are in runs of {MIN_SPACES} or more spaces, "
+            "which a network learns to repeat without end; indent with tabs "
+            "(unexpand -t 4 --first-only FILE > NEW), or collapse spaces that mean nothing "
+            "(tr -s ' ' < FILE > NEW); the loss per character of the new text cannot be compared "
+            "with the loss on the old text: compare the total bits of an evaluation"
         )
-
-
-OTHER_KIND_NATS = 0.2
-"""What the frequencies of the training text cost beside its own on a validation text of another kind, in nats per
-character. Most texts had 0.01 to 0.13, those that end with another author, a table or another language 0.22 and more.
-"""
 
 
 def _check_validation(corpus: Corpus) -> Iterator[str]:
-    """Find a validation text with other characters than the training text, or with other frequencies of them.
+    """Find a validation text with other frequencies of characters than the training text.
 
-    By the divergence KL(q || p) = sum of q ln(q / p), p the frequencies in the training text, q in the validation text.
+    The measure is the divergence KL(q || p) = sum of q ln(q / p), with the frequencies p of the
+    training text and q of the validation text.
     """
     if len(corpus.split("train")) < FEW_CHARACTERS or not len(corpus.split("validation")):
         return
-    texts = (_sampled(corpus, name) for name in ("train", "validation"))
-    p, q = (
-        counts / counts.sum()
-        for counts in (count_ids(ids, len(corpus.vocabulary)) + 0.5 for ids in texts)
-    )
+    p = _frequencies(corpus, "train")
+    q = _frequencies(corpus, "validation")
     excess = q * np.log(q / p)
-    if (total := excess.sum()) > OTHER_KIND_NATS:
-        names = name_some(
-            [repr(corpus.vocabulary.names[i]) for i in np.flatnonzero(excess > total / 10)]
-        )
+    divergence = excess.sum()
+    if divergence > MAX_DIVERGENCE:
+        frequent = np.flatnonzero(excess > divergence / 10)
+        names = name_some([repr(corpus.vocabulary.names[index]) for index in frequent])
         yield (
-            f"validation text: the end of the text is of another kind: more of {names} than before it; name the files "
-            "in another order, or move the parts of the file"
+            f"validation text: the end of the text differs from the rest: more of {names}; "
+            "name the files in another order, or move parts of the file"
         )
+
+
+def _frequencies(corpus: Corpus, split: Split) -> NDArray[np.float64]:
+    counts = count_ids(_sample(corpus, split), len(corpus.vocabulary)) + 0.5
+    return np.asarray(counts / counts.sum())

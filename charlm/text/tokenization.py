@@ -1,8 +1,7 @@
 """Text files -> ids: a corpus on disk, or the ids that a model has for a text.
 
-A corpus is made in two passes over the files, each of which is in memory as a whole: the first counts the characters,
-and decides which get an id of their own and which are too rare for that; the second writes the ids. Opening a corpus is
-left to `charlm.text.corpus`.
+Two passes over the files make a corpus, with one file in memory at a time. The first pass counts
+the characters, to decide which get their own id; the second writes the ids.
 """
 
 import hashlib
@@ -34,88 +33,65 @@ from charlm.text.corpus import (
     split_positions,
 )
 from charlm.text.documents import Document, UndecodableError, check_encoding, decode, find_documents
-from charlm.text.vocabulary import MAX_NAMED, Vocabulary
+from charlm.text.vocabulary import MAX_CODE_POINT, MAX_NAMED, Vocabulary
 from charlm.wording import counted
 
-CHARACTERS_THAT_COST_LITTLE = 256
-"""A text of no more different characters keeps them all, if min_count is automatic."""
+FEW_DISTINCT = 256
+"""Number of different characters that an automatic min_count always keeps."""
 RARE = 1_000_000
-"""What occurs less than once in so many characters is rare."""
+"""A character that occurs less than once in this many characters is rare."""
 MAX_UNKNOWN = 0.005
 """The largest share of a text that the automatic min_count leaves out."""
+CODE_POINTS = MAX_CODE_POINT + 1
+BLOCK = 1 << 20
+"""Characters counted or looked up at a time; NumPy takes 8 bytes for each."""
+
+Item = TypeVar("Item")
 
 
 def resolve_min_count(config: CorpusConfig, counts: NDArray[np.int64]) -> CorpusConfig:
-    """Return the settings with a number for min_count: as given, or else what the text suggests.
+    """Return the settings with a number for min_count, chosen for the text if it is None.
 
-    Every character takes a row of weights, an output, and its share of the softmax in each step, whether it occurs a
-    thousand times or once. What occurs less than once in a million characters cannot be learnt.
+    Every character costs a row of weights, an output, and its share of the softmax in each step. A
+    character that occurs less than once in a million characters cannot be learnt.
 
     Args:
-        config: Its min_count may be None.
-        counts: How often each code point occurs, int64 [code points].
+        config: The settings.
+        counts: The number of occurrences of each code point, int64 [code points].
 
     """
     if config.min_count is not None:
         return config
     occurring = np.sort(counts[counts > 0])
-    smallest = 1
-    if len(occurring) > CHARACTERS_THAT_COST_LITTLE:
+    min_count = 1
+    if len(occurring) > FEW_DISTINCT:
         total = int(occurring.sum())
-        too_many = int(np.searchsorted(np.cumsum(occurring), MAX_UNKNOWN * total, side="right"))
-        smallest = max(1, min(total // RARE, int(occurring[too_many])))
-    return config.model_copy(update={"min_count": smallest})
+        limit = np.searchsorted(np.cumsum(occurring), MAX_UNKNOWN * total, side="right")
+        min_count = max(1, min(total // RARE, int(occurring[limit])))
+    return config.model_copy(update={"min_count": min_count})
 
 
-def describe_rare(counts: NDArray[np.int64], vocabulary: Vocabulary) -> Rare | None:
-    """Return which characters of a text have no id of their own; None = each has.
+def _build_vocabulary(
+    counts: NDArray[np.int64], min_count: int, known: Vocabulary | None, *, end_of_text: bool
+) -> tuple[Vocabulary, Rare | None]:
+    """Return the vocabulary of a text, and the rare characters that share its unknown id, if any.
 
-    Args:
-        counts: How often each code point occurs, int64 [code points].
-        vocabulary: That of the text.
-
+    The known ids come first, then more characters by code point, the unknown id and the end_of_text
+    id. Raises CharlmError if no character occurs min_count times.
     """
-    rare = counts.copy()
-    rare[[ord(character) for character in vocabulary.characters if character is not None]] = 0
-    occurring = np.flatnonzero(rare)
-    if not len(occurring):
-        return None
-    commonest = occurring[np.argsort(-rare[occurring], kind="stable")][:MAX_NAMED]
-    return Rare(
-        distinct=len(occurring), occurrences=int(rare.sum()), commonest="".join(map(chr, commonest))
-    )
-
-
-def build_vocabulary(
-    counts: NDArray[np.int64], config: CorpusConfig, known: Vocabulary | None, *, end_of_text: bool
-) -> Vocabulary:
-    """Return the known ids, then further characters by code point, the unknown id, and the end_of_text id.
-
-    Args:
-        counts: How often each code point occurs, int64 [code points].
-        config: Its min_count is a number.
-        known: A vocabulary whose ids are kept; None = none.
-        end_of_text: Whether there is an end_of_text id.
-
-    Raises:
-        CharlmError: no character occurs min_count times.
-
-    """
-    known, smallest = known or Vocabulary(()), config.min_count or 1
-    kept = [chr(code_point) for code_point in np.flatnonzero(counts >= smallest)]
-    rare = {chr(code_point) for code_point in np.flatnonzero((counts > 0) & (counts < smallest))}
-    vocabulary = known.extend(
-        kept, unknown=not rare <= {*known.characters}, end_of_text=end_of_text
-    )
-    if not any(vocabulary.characters):
-        raise CharlmError(f"corpus.min_count: found {smallest}; no character occurs that often")
-    return vocabulary
-
-
-CODE_POINTS = 0x110000
-"""The number of Unicode code points."""
-BLOCK = 1 << 20
-"""Characters that are counted or looked up at a time: NumPy takes 8 bytes for each."""
+    known = known or Vocabulary(())
+    new = {chr(code_point): int(counts[code_point]) for code_point in np.flatnonzero(counts)}
+    for character in known.characters:
+        new.pop(character or "", None)
+    frequent = [character for character, count in new.items() if count >= min_count]
+    rare = Counter({character: count for character, count in new.items() if count < min_count})
+    vocabulary = known.extend(frequent, unknown=bool(rare), end_of_text=end_of_text)
+    if not vocabulary.distinct:
+        raise CharlmError(f"corpus.min_count: found {min_count}; no character occurs that often")
+    if not rare:
+        return vocabulary, None
+    commonest = "".join(character for character, _ in rare.most_common(MAX_NAMED))
+    return vocabulary, Rare(distinct=len(rare), occurrences=rare.total(), commonest=commonest)
 
 
 def tokenize(
@@ -128,40 +104,45 @@ def tokenize(
 ) -> Corpus:
     """Write the text of some sources as a corpus, and open it.
 
-    Each file is a document; between two documents is the end_of_text id. Files that are empty, or not valid in the
-    encoding, are left out, and the corpus names them. The folder appears when the corpus is complete.
+    Each file is a document, with the end_of_text id between two. Files that are empty, or not valid
+    in the encoding, are left out and recorded in the corpus. The folder appears when it is
+    complete.
 
     Args:
         sources: Files, folders, .gz files, or `-` for standard input.
         out: The folder of the corpus, missing or empty.
-        config: How the text is decoded, turned into ids and split.
-        known: A vocabulary whose ids the corpus takes over, also those of characters that do not occur; None = none.
+        config: The settings for decoding, ids and splits.
+        known: A vocabulary whose ids the corpus keeps, even for characters that do not occur.
         on_event: Called with each `TextProgress`.
 
     Raises:
-        CharlmError: `out` holds something or cannot be written; a source does not exist, cannot be read, or is a
-            corpus; or there is no text. Nothing stays of what was written.
+        CharlmError: `out` is not empty or cannot be written; a source does not exist, cannot be
+            read, or is a corpus; or there is no text. Nothing is left behind.
 
     """
     check_encoding(config.encoding)
     check_free(out)
-    found, left_out = find_documents(sources)
-    for source in map(Path, sources):
-        if is_corpus(source):
-            raise CharlmError(f"{source}: is a corpus, not text")
-    counts, kept = _count_characters(found, config, left_out, on_event=on_event)
+    documents, left_out = find_documents(sources)
+    for source in sources:
+        if is_corpus(Path(source)):
+            raise CharlmError(f"{Path(source)}: is a corpus, not text")
+    counts, kept = _count_characters(documents, config, left_out, on_event)
     if not kept:
         raise CharlmError(f"{', '.join(sources)}: no text")
     config = resolve_min_count(config, counts)
-    vocabulary = build_vocabulary(counts, config, known, end_of_text=len(kept) > 1)
+    vocabulary, rare = _build_vocabulary(
+        counts, config.min_count or 1, known, end_of_text=len(kept) > 1
+    )
     size = sum(source.characters for source in kept.values()) + len(kept) - 1
     with new_folder(out) as folder:
-        digest = _write_ids(folder / IDS_FILE, kept, size, vocabulary, config, on_event=on_event)
+        digest = _write_ids(
+            folder / IDS_FILE, kept, size, vocabulary, config.encoding, on_event=on_event
+        )
         manifest = Manifest(
             format=2,
             charlm=__version__,
             **config.model_dump(),
-            rare=describe_rare(counts, vocabulary),
+            rare=rare,
             sources=tuple(kept.values()),
             left_out=left_out,
             size=size,
@@ -174,14 +155,14 @@ def tokenize(
 
 
 def memorize(corpus: Corpus, folder: Path) -> Corpus:
-    """Write a short text anew so that a network can recite it, and open it.
+    """Write a short text so that a network can recite it, and open it.
 
-    All of it is training text, and an end_of_text id stands before and after it: a network that is asked for a text
-    without a prompt reads that id first, and ends the text at the other one. Such a corpus stays as it is.
+    All of it becomes training text, with an end_of_text id before and after it: a network without a
+    prompt reads that id first, and predicts it after the text. A memorized corpus stays as it is.
 
     Args:
         corpus: The text.
-        folder: The folder of the new corpus; what is there is replaced, but not what a link leads to.
+        folder: The folder of the new corpus. It is replaced, but not the target of a link.
 
     Raises:
         CharlmError: the folder cannot be written.
@@ -197,65 +178,57 @@ def memorize(corpus: Corpus, folder: Path) -> Corpus:
 
 
 def is_memorized(corpus: Corpus) -> bool:
-    """Return whether a corpus is one that `memorize` returns: it begins and ends with the end_of_text id."""
+    """Return whether a corpus begins and ends with the end_of_text id, as `memorize` writes it."""
     end = corpus.vocabulary.end_of_text_id
     return end is not None and bool(corpus.ids[0] == corpus.ids[-1] == end)
 
 
 def memorized(corpus: Corpus) -> tuple[NDArray[Any], Manifest]:
-    """Return what `memorize` writes for a corpus that is not memorized: its ids, integers [n], and its manifest."""
+    """Return the ids, integers [n], and the manifest that `memorize` writes for a corpus."""
     vocabulary = corpus.vocabulary.extend((), unknown=False, end_of_text=True)
     end = np.array([vocabulary.end_of_text_id], vocabulary.dtype)
     ids = np.concatenate([end, np.asarray(corpus.ids, vocabulary.dtype), end])
-    settings = CorpusConfig(validation_fraction=0.0, test_fraction=0.0)
+    unsplit = CorpusConfig(validation_fraction=0.0, test_fraction=0.0)
     changes = {
         "validation_fraction": 0.0,
         "test_fraction": 0.0,
         "size": len(ids),
         "ids_sha256": hashlib.sha256(ids.data).hexdigest(),
-        "splits": split_positions(len(ids), settings),
+        "splits": split_positions(len(ids), unsplit),
         "vocabulary": vocabulary.to_fields(),
     }
     return ids, corpus.manifest.model_copy(update=changes)
 
 
 def _write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the corpus.json of a new corpus; raises OSError."""
     text = manifest.model_dump_json(indent=1)
     write_synced(folder / CORPUS_FILE, [f"{text}\n".encode()])
-
-
-Item = TypeVar("Item")
 
 
 def _with_progress(
     items: Collection[Item], stage: Literal["counting", "encoding"], on_event: OnEvent
 ) -> Iterator[Item]:
-    """Yield one item for each file, and emit how many are done before the first one and after each."""
-    total = len(items)
-    on_event(TextProgress(stage, done=0, total=total))
+    """Yield the item of each file, and emit the number of files done before and after each."""
+    on_event(TextProgress(stage, done=0, total=len(items)))
     for done, item in enumerate(items, start=1):
         yield item
-        on_event(TextProgress(stage, done=done, total=total))
+        on_event(TextProgress(stage, done=done, total=len(items)))
 
 
 def _count_characters(
     documents: Sequence[Document],
     config: CorpusConfig,
     left_out: dict[str, str],
-    *,
     on_event: OnEvent,
 ) -> tuple[NDArray[np.int64], dict[Document, Source]]:
-    """Return how often each code point occurs, int64 [code points], and what each document with text holds.
+    """Return the counts of code points, int64 [code points], and the documents that have text.
 
-    The reason why a document is left out is added to `left_out`, by its name. If nothing is left, the error of the
-    first one that cannot be decoded is raised.
+    The names and reasons of other documents are added to `left_out`. If no document has text, the
+    first decoding error is raised.
     """
-    counts, kept, errors = (
-        np.zeros(CODE_POINTS, np.int64),
-        dict[Document, Source](),
-        list[UndecodableError](),
-    )
+    counts = np.zeros(CODE_POINTS, np.int64)
+    kept: dict[Document, Source] = {}
+    errors: list[UndecodableError] = []
     for document in _with_progress(documents, "counting", on_event):
         try:
             data = document.read()
@@ -267,20 +240,17 @@ def _count_characters(
         if not text:
             left_out[document.name] = "empty"
             continue
-        for part in _parts(text):
-            found = np.bincount(_code_points(part))
-            counts[: len(found)] += found
+        for code_points in _code_points(text):
+            block_counts = np.bincount(code_points)
+            counts[: len(block_counts)] += block_counts
         digest = hashlib.sha256(data).hexdigest()
         kept[document] = Source(
             name=document.name, bytes=len(data), characters=len(text), sha256=digest
         )
     if errors and not kept:
-        others = len(left_out) - 1
-        raise CharlmError(
-            f"{errors[0]}; {counted(others, 'other file')} without text"
-            if others
-            else str(errors[0])
-        )
+        more = len(left_out) - 1
+        others = f"; {counted(more, 'other file')} without text" if more else ""
+        raise CharlmError(f"{errors[0]}{others}")
     return counts, kept
 
 
@@ -289,56 +259,58 @@ def _write_ids(
     documents: Mapping[Document, Source],
     size: int,
     vocabulary: Vocabulary,
-    config: CorpusConfig,
+    encoding: str,
     *,
     on_event: OnEvent,
 ) -> str:
-    """Write the ids of documents as a .npy file, the end_of_text id between two; return their SHA-256."""
+    """Write the ids of documents as a .npy file, and return their SHA-256."""
     table = np.full(CODE_POINTS, vocabulary.unknown_id or 0, vocabulary.dtype)
-    known = vocabulary.table >= 0
-    table[: len(known)][known] = vocabulary.table[known]
-    digest, between = hashlib.sha256(), np.zeros(0, table.dtype)
+    is_known = vocabulary.table >= 0
+    table[: len(is_known)][is_known] = vocabulary.table[is_known]
+    digest = hashlib.sha256()
+    separator = np.zeros(0, table.dtype)
     with path.open("wb") as file:
         file.write(ids_header(size, table.dtype))
         for document, source in _with_progress(documents.items(), "encoding", on_event):
-            text = decode(document.read(), encoding=config.encoding, name=document.name)
+            text = decode(document.read(), encoding=encoding, name=document.name)
             if len(text) != source.characters:
                 raise CharlmError(
-                    f"{document.name}: was changed while it was read; try again when nothing writes it"
+                    f"{document.name}: changed while charlm was reading it; "
+                    "try again when no program writes to it"
                 )
-            for ids in (between, *(table.take(_code_points(part)) for part in _parts(text))):
+            for ids in (separator, *map(table.take, _code_points(text))):
                 file.write(ids.data)
                 digest.update(ids.data)
-            between = np.array([vocabulary.end_of_text_id or 0], table.dtype)
+            separator = np.array([vocabulary.end_of_text_id or 0], table.dtype)
         file.flush()
         os.fsync(file.fileno())
     return digest.hexdigest()
 
 
-def _parts(text: str) -> Iterator[str]:
+def _blocks(text: str) -> Iterator[str]:
     return (text[start : start + BLOCK] for start in range(0, len(text), BLOCK))
 
 
-def _code_points(text: str) -> NDArray[np.uint32]:
-    return np.frombuffer(text.encode("utf-32-le"), np.uint32)
+def _code_points(text: str) -> Iterator[NDArray[np.uint32]]:
+    return (np.frombuffer(block.encode("utf-32-le"), np.uint32) for block in _blocks(text))
 
 
 def encode_text(
     source: Path, vocabulary: Vocabulary, config: CorpusConfig, *, split: Split | None = None
 ) -> tuple[NDArray[Any], Counter[str]]:
-    """Return the ids that the vocabulary of a model has for a text.
+    """Return the ids that a model has for a text.
 
-    Between two documents is the end_of_text id, as in training, if the vocabulary has one.
+    The end_of_text id separates documents, as in training, if the vocabulary has one.
 
     Args:
-        source: A file, a folder of files, or - for standard input; or a corpus, whose vocabulary may be another one.
-        vocabulary: That of the model.
-        config: How the model's own text was decoded and split.
-        split: Which part of the text; None = all.
+        source: A file, a folder of files, or - for standard input; or a corpus with any vocabulary.
+        vocabulary: The vocabulary of the model.
+        config: The settings of the training text of the model.
+        split: The part of the text; None = all.
 
     Returns:
-        The ids, integers [n], n may be 0; and which characters were left out, because the model does not know them,
-        with how often each occurs.
+        The ids, integers [n], n may be 0; and the number of occurrences of each character that was
+        left out because the model does not know it.
 
     Raises:
         CharlmError: there is no such text, or it cannot be decoded.
@@ -352,28 +324,28 @@ def encode_text(
         for document in documents
     )
     ids, left_out = _encode(texts, vocabulary)
-    start, end = (0, len(ids)) if split is None else split_positions(len(ids), config)[split]
-    return ids[start:end], left_out
+    if split is not None:
+        start, end = split_positions(len(ids), config)[split]
+        ids = ids[start:end]
+    return ids, left_out
 
 
 def _corpus_documents(corpus: Corpus, split: Split | None) -> Iterator[str]:
-    """Yield the documents of a part of a corpus."""
-    ids, end = (
-        corpus.ids if split is None else corpus.split(split),
-        corpus.vocabulary.end_of_text_id,
-    )
-    for document in np.split(ids, [] if end is None else np.flatnonzero(ids == end)):
-        yield corpus.vocabulary.decode(document)
+    """Yield the documents in a corpus, or in one of its splits."""
+    ids = corpus.ids if split is None else corpus.split(split)
+    end = corpus.vocabulary.end_of_text_id
+    borders = np.flatnonzero(ids == (-1 if end is None else end))
+    return map(corpus.vocabulary.decode, np.split(ids, borders))
 
 
 def _encode(texts: Iterable[str], vocabulary: Vocabulary) -> tuple[NDArray[Any], Counter[str]]:
-    """Return the ids of documents, and which characters were left out."""
-    parts: list[NDArray[Any]] = []
+    """Return the ids of documents, and the characters that were left out."""
+    parts = [np.zeros(0, vocabulary.dtype)]
     left_out = Counter[str]()
     for text in filter(None, texts):
-        if parts and vocabulary.end_of_text_id is not None:
+        if len(parts) > 1 and vocabulary.end_of_text_id is not None:
             parts.append(np.array([vocabulary.end_of_text_id], vocabulary.dtype))
-        for part in _parts(text):
-            left_out += vocabulary.left_out(part)
-            parts.append(vocabulary.encode(part).astype(vocabulary.dtype))
-    return np.concatenate(parts) if parts else np.zeros(0, vocabulary.dtype), left_out
+        for block in _blocks(text):
+            left_out += vocabulary.left_out(block)
+            parts.append(vocabulary.encode(block).astype(vocabulary.dtype))
+    return np.concatenate(parts), left_out

@@ -72,7 +72,7 @@ def test_the_scores_of_simple_models_need_2400_characters(
 
 def test_the_user_is_told_what_is_wrong_with_the_text(tmp_path: Path) -> None:
     said = train(tmp_path / "run", text="ab    c\n" * 200).said
-    assert any(line.startswith("blanks: 50% of the characters ") for line in said)
+    assert any(line.startswith("spaces: 50% of the characters ") for line in said)
 
 
 def test_a_long_line_is_wrapped_between_words() -> None:

@@ -119,7 +119,7 @@ def test_every_colour_of_letters_and_lines_stands_out_from_the_paper() -> None:
 def test_the_users_own_settings_do_not_count_and_come_back() -> None:
     with matplotlib.rc_context({"font.size": 40, "axes.grid": False}):
         with figure_style():
-            figure, (axes,) = figures.canvas("a")
+            figure, (axes,) = figures.canvas("a", heights=[2])
             assert axes.title.get_fontsize() == 9
         assert matplotlib.rcParams["font.size"] == 40
     assert isinstance(figure, Figure)

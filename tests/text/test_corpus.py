@@ -89,16 +89,14 @@ def test_a_manifest_with_a_wrong_value_is_refused_with_its_key(tmp_path: Path) -
         ),
     ):
         path.write_text(json.dumps(whole | change))
-        with pytest.raises(CharlmError, match=rf"corpus\.json: not that of a corpus: .*{reason}"):
+        with pytest.raises(CharlmError, match=rf"corpus\.json: not a valid corpus: .*{reason}"):
             open_corpus(tmp_path / "out")
 
 
 def test_ids_that_are_not_those_of_the_corpus_are_refused(tmp_path: Path) -> None:
     path = make_corpus(tmp_path, "abc").folder / "ids.npy"
     assert open_corpus(tmp_path / "out").ids.tolist() == [0, 1, 2]
-    message = (
-        r"damaged: not the 3 ids of uint8 that corpus\.json describes: tokenize the text again"
-    )
+    message = r"damaged; expected the 3 ids of type uint8 that corpus\.json describes; tokenize the text again"
     for ids in (
         np.zeros(2, np.uint8),
         np.zeros(3, np.uint8),
@@ -146,8 +144,8 @@ def test_rare_characters_are_counted_and_named_with_the_key_that_decides(tmp_pat
     corpus = make_corpus(tmp_path, "ab" * 98 + "éé" + "\x85e", min_count=3)
     (found,) = find_omissions(corpus)
     assert found == (
-        "rare characters: 3 of 5 share the unknown id, 2.00% of the text; the commonest are 'é', 'e', '\\x85'; "
-        "corpus.min_count=3 decides it, and corpus.min_count=1 keeps all"
+        "rare characters: 3 of 5 share the unknown id, 2.00% of the text; most common: 'é', 'e', '\\x85'; "
+        "corpus.min_count=3 sets the limit, corpus.min_count=1 keeps all"
     )
     assert found in find_problems(corpus)
 
@@ -165,29 +163,29 @@ def letters(length: int) -> str:
     return "".join(random.Random(0).choices("abcdefgh", k=length))
 
 
-def test_new_characters_a_short_text_and_many_blanks_are_found(tmp_path: Path) -> None:
+def test_new_characters_a_short_text_and_many_spaces_are_found(tmp_path: Path) -> None:
     for text, *findings in (
         (letters(23_000 - 72) + 72 * "z",),
         (
             letters(23_000 - 73) + 73 * "z",
-            "validation text: .* kind: more of 'z' than before it; name the files in an",
+            "validation text: .* differs from the rest: more of 'z'; name the files in an",
         ),
-        (letters(20_700) + 2300 * "a", "validation text: .* kind: more of 'a' than before it; "),
-        (letters(18_000) + 2000 * "z", "length: from 18,000 characters"),
-        (letters(22_222), "length: from 19,999 characters"),
+        (letters(20_700) + 2300 * "a", "validation text: .* differs from the rest: more of 'a'; "),
+        (letters(18_000) + 2000 * "z", "length: 18,000 characters"),
+        (letters(22_222), "length: 19,999 characters"),
         (letters(22_223),),
         (DEFAULT_CORPUS.read_text(encoding="utf-8"),),
-        ("abcdefg\r\n" * 2600, r"line ends: \\r\\n; .*\(tr -d '\\r' < FILE > NEW\)"),
-        *((("a" * 198 + "\r\n") * 150,), (("a" * 197 + "\r\n") * 150, "line ends: ")),
-        (letters(23_000) + "\r",),  # without "\r", such a text would have no line ends
+        ("abcdefg\r\n" * 2600, r"line endings: \\r\\n.* tr -d '\\r' < FILE > NEW"),
+        *((("a" * 198 + "\r\n") * 150,), (("a" * 197 + "\r\n") * 150, "line endings: ")),
+        (letters(23_000) + "\r",),  # without "\r", such a text would have no line breaks
         *(("a   b" * 5000,), (("    " + "c" * 36) * 600,)),
         *(
-            ("    ab" * 4000, "blanks: 67% .* in rows of 4"),
-            (("c" * 35 + "    ") * 600, "blanks: 10%"),
+            ("    ab" * 4000, "spaces: 67% .* in runs of 4"),
+            (("c" * 35 + "    ") * 600, "spaces: 10%"),
         ),
         (
             "ab" * 700_000 + "    ab" * 200_000,
-            "blanks: 27%",
+            "spaces: 27%",
             "validation text",
         ),  # 2.6 million, looked at in parts
     ):
@@ -196,9 +194,11 @@ def test_new_characters_a_short_text_and_many_blanks_are_found(tmp_path: Path) -
         assert all(map(re.match, findings, found)), found
 
 
-def test_the_advice_to_indent_by_tabs_says_which_scores_compare_afterwards(tmp_path: Path) -> None:
+def test_the_advice_to_indent_with_tabs_says_which_scores_compare_afterwards(
+    tmp_path: Path,
+) -> None:
     (found,) = find_problems(make_corpus(tmp_path, "    ab" * 4000))
-    assert "indent by tabs" in found
+    assert "indent with tabs" in found
     assert found.endswith("compare the total bits of an evaluation")
 
 

@@ -36,7 +36,7 @@ def difference(corpus: Corpus, *sources: str) -> str:
     """Return what the error says about sources that do not have the text of a corpus."""
     with pytest.raises(CharlmError) as caught:
         check(corpus, *sources)
-    begin, end = "runs/x: the text differs: ", "; give the text as it was, or name another folder"
+    begin, end = "runs/x: the text differs: ", "; use the original text, or name a new folder"
     message = str(caught.value)
     assert message.startswith(begin)
     assert message.endswith(end)
@@ -185,7 +185,7 @@ def swap() -> None:
             id="second copy of a file",
         ),
         pytest.param(
-            swap, "its files are in another order than when the run began", id="other order"
+            swap, "the order of the files has changed since the run began", id="other order"
         ),
     ],
 )
@@ -260,19 +260,19 @@ def test_a_corpus_has_the_text_of_a_run_that_has_memorized_it(
         pytest.param(
             "cdcdcd\n",
             {},
-            "other has another vocabulary than when the run began",
+            "the vocabulary of other has changed since the run began",
             id="same ids, other characters",
         ),
         pytest.param(
             "bababa\n",
             {},
-            "other has other ids than when the run began",
+            "the text of other has changed since the run began",
             id="same characters, other ids",
         ),
         pytest.param(
             "ababab\n",
             {"validation_fraction": 0.5},
-            "other is split at other places than when the run began",
+            "the split of other has changed since the run began",
             id="same ids, other splits",
         ),
     ],
@@ -288,7 +288,7 @@ def test_another_corpus_than_the_memorized_one_is_refused(corpus: Corpus) -> Non
     make_other("bababa\n")
     assert (
         difference(memorize(corpus, corpus.folder), "other")
-        == "other has other ids than when the run began"
+        == "the text of other has changed since the run began"
     )
 
 
