@@ -61,7 +61,7 @@ def test_a_run_can_be_opened_with_other_settings_but_those_that_must_stay(
     (corpus.folder / "ids.npy").unlink()  # which is read later
     with pytest.raises(
         CharlmError,
-        match=r"^override: model\.units: found 9; must be 16, as at the start of the run",
+        match=r"^override: model\.units: found 9; must be 16 as before",
     ):
         runs.open_run(tmp_path / "run", overrides=["model.units=9"])
 
