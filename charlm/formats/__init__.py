@@ -1,4 +1,4 @@
-"""Export: a network as files that other programs read. One module for each format; `exporting` has their table."""
+"""Exports of a model for other programs; `exporting` lists the formats."""
 
 from typing import Literal
 

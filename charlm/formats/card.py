@@ -1,7 +1,7 @@
-"""The model card of an export: what a model is, how it is used, its score, its settings, and the files beside it.
+"""The model card of an export.
 
-The card says what the model file says, which may be untrusted. So nothing in it may become Markdown or HTML:
-texts are in code blocks with fences longer than any row of backticks in them, names are escaped.
+A model file is untrusted, so nothing in it may become Markdown or HTML: texts are in code blocks
+with fences longer than any row of backticks in them, and names are escaped.
 """
 
 import re
@@ -16,59 +16,68 @@ from charlm.wording import escape_controls, listed
 
 LICENSE = "LICENSE"
 MEASURED_ON = "at most 200,000 characters of unseen text"
-"""What the score in a model file is of, see `charlm.training.evaluating`."""
+"""Text on which the score in a model file was measured; see `charlm.training.evaluating`."""
 MODEL_FILE = "model.safetensors"
-"""The model itself, which lies beside every export, so that charlm reads it too."""
+"""Name of the model file in an export, so that charlm can read the folder too."""
 
 
 def summarize(model: TrainedModel) -> str:
-    """Return what a model is, in a sentence."""
+    """Return a description of a model in one sentence."""
     shape = model.architecture
-    layers = f"{shape.layers} {'layer' if shape.layers == 1 else 'layers'} of {shape.units} units"
+    layers = "layer" if shape.layers == 1 else "layers"
+    parts = [
+        f"A SimpleRNN of {shape.layers} {layers} of {shape.units} units",
+        f"{shape.size:,} weights",
+        f"{len(model.vocabulary):,} characters",
+    ]
+    description = ", ".join(parts)
     nats = known_score(model.facts)
-    tail = (
-        ""
-        if nats is None
-        else f"; {nats:.2f} nats ({bits(nats):.2f} bits) per character on {MEASURED_ON}"
-    )
-    return f"A SimpleRNN of {layers}, {shape.size:,} weights, {len(model.vocabulary):,} characters{tail}."
+    if nats is None:
+        return f"{description}."
+    return f"{description}; {nats:.2f} nats ({bits(nats):.2f} bits) per character on {MEASURED_ON}."
 
 
 def model_card(
     model: TrainedModel, *, title: str, program: str, usage: str, names: Iterable[str]
 ) -> str:
-    """Return the README.md of an export, with the metadata that hubs read at its head.
+    """Return the README.md of an export, starting with metadata for model hubs.
 
     Args:
         model: The model.
-        title: Its name, for the user; any text.
-        program: What reads the export.
-        usage: How to use it, in Markdown.
-        names: The names of the files of the export.
+        title: Name of the model, for the user.
+        program: Program that reads the export.
+        usage: Instructions in Markdown.
+        names: Names of the files of the export.
 
     """
-    nats, settings = known_score(model.facts), dump_yaml(model.config)
     files = listed((f"`{name}`" for name in names), "and")
-    has_initial_weights = re.search(r"^  initial_weights: '?\w{64}", settings, re.MULTILINE)
+    nats = known_score(model.facts)
+    if nats is None:
+        score = "Unknown: the model file has no score on a validation text."
+    else:
+        score = f"{nats:.4f} nats per character ({bits(nats):.4f} bits) on {MEASURED_ON}."
+    settings = dump_yaml(model.config)
+    command = "charlm train TEXT -c settings.yaml"
+    if re.search(r"^  initial_weights: '?\w{64}", settings, re.MULTILINE):
+        command += " --init MODEL"
+    exported = f"exported by charlm {__version__} for {program}"
     parts = [
         _HEAD,
         f"# {escape_markdown(title)}",
-        f"A character-level language model, exported by charlm {__version__} for {program}. {summarize(model)}",
+        f"A character-level language model, {exported}. {summarize(model)}",
         "## Use",
         usage,
-        f"The export is {files}. `{MODEL_FILE}` is the model as charlm keeps it: "
-        f"`charlm sample {MODEL_FILE}` writes text, `charlm.load` loads it in Python.",
+        f"The export is {files}. `{MODEL_FILE}` is the model file of charlm: `charlm sample "
+        f"{MODEL_FILE}` generates text, and `charlm.load` loads it in Python.",
         "## Score",
-        "Not known: the model file has none of a validation text."
-        if nats is None
-        else f"{nats:.4f} nats per character ({bits(nats):.4f} bits) on {MEASURED_ON}.",
-        "## How it was trained",
-        f"```sh\ncharlm train TEXT -c settings.yaml{' --init MODEL' if has_initial_weights else ''}\n```",
+        score,
+        "## Training",
+        f"```sh\n{command}\n```",
         "The settings, `settings.yaml`:",
         fenced(settings, "yaml"),
         "## License",
-        f"The code in this folder is under the MIT license in `{LICENSE}`. The text that the model was trained on may "
-        "have terms of its own: whoever publishes the model names its license at the head of this page.",
+        f"The code in this folder has the MIT license in `{LICENSE}`. The training text may have "
+        f"other terms: if you publish the model, name its license at the top of this page.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -79,12 +88,12 @@ _HEAD = (
 
 
 def escape_markdown(text: str) -> str:
-    """Return a text for one line of Markdown: control characters as escapes, its markup as plain characters."""
+    """Return a text for a line of Markdown, with markup and control characters escaped."""
     return re.sub(r"([\\`*_{}\[\]()<>#+!|&~$-])", r"\\\1", escape_controls(text))
 
 
 def fenced(text: str, language: str) -> str:
-    """Return a code block whose fence is longer than every row of backticks in the text."""
+    """Return a code block with a fence that is longer than any row of backticks in the text."""
     longest = max((len(row) for row in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{escape_controls(text, keep=chr(10)).rstrip(chr(10))}\n{fence}"

@@ -116,8 +116,8 @@ def export_c(model: TrainedModel) -> dict[str, bytes]:
     connections, the number of the activation, the unknown id, and the end-of-text id (-1 = none).
     Then follow the code points of the ids, uint32 [V], and float32 matrices by rows: the embedding
     [V, E], if present; for each layer the kernel of the layer below [H, H] (except for layer 0),
-    the kernel of the characters [V or E, H] if the layer reads them, the bias [H] (zeros if there is
-    none), and the recurrent kernel [H, H]; then kernel [features, V] and bias [V] of the logits.
+    the kernel of the characters [V or E, H] if the layer reads them, the bias [H] (zeros without a
+    bias), and the recurrent kernel [H, H]; then kernel [features, V] and bias [V] of the logits.
     """
     shape = model.architecture
     vocabulary = model.vocabulary

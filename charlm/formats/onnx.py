@@ -1,4 +1,4 @@
-"""ONNX: the network as one model.onnx, with time-major RNN nodes and the state as an input and an output.
+"""Export to ONNX, with time-major RNN nodes and the state as an input and an output.
 
 onnxruntime reads opset 22 and IR version 10 at most, and refuses RNN nodes with layout=1.
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FILE = "model.onnx"
 OPSET, IR_VERSION = 21, 10
 MAX_BYTES = 2_000_000_000
-"""A protocol buffer cannot be larger than 2 GiB."""
+"""Largest size of a file; a protocol buffer cannot be larger than 2 GiB."""
 
 RNN_ACTIVATIONS: Mapping[str, Mapping[str, Any]] = {
     "tanh": {"activations": ["Tanh"]},
@@ -29,17 +29,18 @@ RNN_ACTIVATIONS: Mapping[str, Mapping[str, Any]] = {
     "sigmoid": {"activations": ["Sigmoid"]},
     "linear": {"activations": ["Affine"], "activation_alpha": [1.0], "activation_beta": [0.0]},
 }
-"""The attributes of an RNN node by the name of the activation."""
+"""Attributes of an RNN node by the name of the activation."""
 
 
 def export_onnx(trained: TrainedModel) -> dict[str, bytes]:
     """Return model.onnx.
 
-    Its inputs are `ids`, int64 [T, B], and `state`, float32 [L, B, H]; its outputs `logits`, float32 [T, B, V], and
-    `next_state`, float32 [L, B, H]. The metadata holds `vocabulary`, the object of a model file, as JSON.
+    The inputs are `ids`, int64 [T, B], and `state`, float32 [L, B, H]; the outputs are `logits`,
+    float32 [T, B, V], and `next_state`, float32 [L, B, H]. The metadata has the `vocabulary` of the
+    model file as JSON.
 
     Raises:
-        CharlmError: the package onnx is not installed, or the network is larger than a protocol buffer can be.
+        CharlmError: The package onnx is not installed, or the network is too large.
 
     """
     try:
@@ -49,7 +50,8 @@ def export_onnx(trained: TrainedModel) -> dict[str, bytes]:
         raise CharlmError("format onnx: needs the package onnx: pip install onnx") from None
     if 4 * trained.architecture.size > MAX_BYTES:
         raise CharlmError(
-            f"format onnx: {trained.architecture.size:,} weights; a file must be {MAX_BYTES:,} bytes at most"
+            f"format onnx: {trained.architecture.size:,} weights; a file must have at most "
+            f"{MAX_BYTES:,} bytes"
         )
     model = helper.make_model(
         _graph(trained),
@@ -58,18 +60,17 @@ def export_onnx(trained: TrainedModel) -> dict[str, bytes]:
         producer_name="charlm",
         producer_version=__version__,
     )
-    helper.set_model_props(
-        model, {"vocabulary": json.dumps(trained.vocabulary.to_fields(), ensure_ascii=False)}
-    )
+    vocabulary = json.dumps(trained.vocabulary.to_fields(), ensure_ascii=False)
+    helper.set_model_props(model, {"vocabulary": vocabulary})
     onnx.checker.check_model(model, full_check=True)
     return {FILE: model.SerializeToString()}
 
 
 def _graph(trained: TrainedModel) -> "GraphProto":
-    """Return the graph of the whole network."""
     from onnx import TensorProto, helper, numpy_helper
 
-    shape, parameters = trained.architecture, trained.parameters
+    shape = trained.architecture
+    parameters = trained.parameters
     nodes: list[NodeProto] = []
     constants: dict[str, Any] = {
         "logits.kernel": parameters.logits_kernel,
@@ -78,7 +79,6 @@ def _graph(trained: TrainedModel) -> "GraphProto":
     outputs = {shape.input: "x"}
 
     def add(operation: str, inputs: list[str], outputs: list[str], **attributes: Any) -> None:
-        """Add a node."""
         nodes.append(helper.make_node(operation, inputs, outputs, name=outputs[0], **attributes))
 
     if "embedding" in parameters.tensors:
@@ -91,13 +91,8 @@ def _graph(trained: TrainedModel) -> "GraphProto":
         }
         add("OneHot", ["ids", "depth", "off_on"], ["x"], axis=-1)
     constants["axis_1"] = np.array([1], np.int64)
-    add(
-        "Split",
-        ["state"],
-        [f"state.{index}" for index in range(shape.layers)],
-        axis=0,
-        num_outputs=shape.layers,
-    )
+    states = [f"state.{index}" for index in range(shape.layers)]
+    add("Split", ["state"], states, axis=0, num_outputs=shape.layers)
     for index, layer in enumerate(parameters.layers):
         read = shape.tensors[f"rnn.{index}.kernel"].reads
         add("Concat", [outputs[part] for part in read], [f"inputs.{index}"], axis=2)
@@ -108,14 +103,9 @@ def _graph(trained: TrainedModel) -> "GraphProto":
         }
         constants |= weights
         inputs = [f"inputs.{index}", *weights, "", f"state.{index}"]
-        directions, attributes = f"rnn.{index}.directions", RNN_ACTIVATIONS[shape.activation]
-        add(
-            "RNN",
-            inputs,
-            [directions, f"next_state.{index}"],
-            hidden_size=layer.units,
-            **attributes,
-        )
+        directions = f"rnn.{index}.directions"
+        attributes = {"hidden_size": layer.units, **RNN_ACTIVATIONS[shape.activation]}
+        add("RNN", inputs, [directions, f"next_state.{index}"], **attributes)
         outputs[f"rnn.{index}"] = f"rnn.{index}.output"
         add("Squeeze", [directions, "axis_1"], [f"rnn.{index}.output"])
     add("Concat", [f"next_state.{index}" for index in range(shape.layers)], ["next_state"], axis=0)
@@ -123,7 +113,8 @@ def _graph(trained: TrainedModel) -> "GraphProto":
     add("Concat", [outputs[part] for part in read], ["features"], axis=2)
     add("MatMul", ["features", "logits.kernel"], ["logits.product"])
     add("Add", ["logits.product", "logits.bias"], ["logits"])
-    describe, state = helper.make_tensor_value_info, [shape.layers, "B", shape.units]
+    describe = helper.make_tensor_value_info
+    state = [shape.layers, "B", shape.units]
     return helper.make_graph(
         nodes,
         "character_rnn",

@@ -150,7 +150,8 @@ run_onnx = partial(
     body="""
 import onnxruntime
 session = onnxruntime.InferenceSession(f"{folder}/model.onnx")
-state = np.zeros([size if isinstance(size, int) else 1 for size in session.get_inputs()[1].shape], np.float32)
+layers, _, units = session.get_inputs()[1].shape
+state = np.zeros([layers, 1, units], np.float32)
 logits = session.run(["logits"], {"ids": ids[:, None], "state": state})[0][:, 0]
 """,
 )

@@ -1,1 +1,1 @@
-"""The HTTP server: an endpoint like the OpenAI API, and a page for each model."""
+"""The HTTP server: an OpenAI-compatible API and web pages."""

@@ -1,6 +1,6 @@
-"""A request -> the chunks of its texts -> the objects of the OpenAI API.
+"""Generate the texts of a request, and convert them to objects of the OpenAI API.
 
-All requests are answered in turn, a few characters each, so that none waits long.
+All requests take turns of a few characters, so that none waits long.
 """
 
 import asyncio
@@ -29,25 +29,24 @@ from charlm.serving.requests import ChatRequest, CompletionRequest, RequestError
 from charlm.text.vocabulary import Vocabulary
 
 TURN = 32
-"""The characters that a text gets in a turn: about two milliseconds of a small network."""
+"""Number of characters per turn, about 2 ms with a small network."""
 
 
 class Token(NamedTuple):
-    """A character of an answer, in the legacy form of log-probabilities."""
+    """A character of an answer with its log-probabilities."""
 
     text: str
     logprob: float | None
-    """log p given the characters before it, by the model itself: before temperature and filters. None for the first
-    character of a prompt."""
+    """log p before temperature and filters; None for the first character of a prompt."""
     likeliest: dict[str, float] | None
-    """log p of the likeliest tokens in its place, and of the token itself; None = not asked for, or not known."""
+    """log p of the most likely tokens and of this token; None if unknown or not requested."""
     offset: int
-    """Its position in the text of the answer."""
+    """Position in the text of the answer."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """The next part of a text."""
+    """The next characters of a text."""
 
     text: str = ""
     tokens: tuple[Token, ...] = ()
@@ -55,62 +54,74 @@ class Chunk:
 
 
 def _token(vocabulary: Vocabulary, index: int, logits: Floats, *, count: int, offset: int) -> Token:
-    """Return the token of an id, given the logits [V] before it and how many likely tokens to name."""
-    wide = logits.astype(np.float64)
-    wide -= wide.max()
-    wide -= np.log(np.exp(wide).sum())
-    likeliest = [*np.argsort(-wide, kind="stable")[:count].tolist(), index]
-    named = {
-        vocabulary.names[each]: float(wide[each]) for each in likeliest if wide[each] > -np.inf
-    }
-    return Token(vocabulary.names[index], float(wide[index]), named if count else None, offset)
+    """Return the token of an id.
+
+    Args:
+        vocabulary: Characters by id.
+        index: The id.
+        logits: Logits before this character, float32 [V].
+        count: Number of most likely tokens to report.
+        offset: Position in the text of the answer.
+
+    """
+    log_p = logits.astype(np.float64)
+    log_p -= log_p.max()
+    log_p -= np.log(np.exp(log_p).sum())
+    name = vocabulary.names[index]
+    if not count:
+        return Token(name, float(log_p[index]), None, offset)
+    likeliest = {}
+    for candidate in (*np.argsort(-log_p, kind="stable")[:count].tolist(), index):
+        if log_p[candidate] > -np.inf:
+            likeliest[vocabulary.names[candidate]] = float(log_p[candidate])
+    return Token(name, float(log_p[index]), likeliest, offset)
 
 
 class Turnstile:
-    """Lets requests take turns, in the order in which they ask.
+    """Lets requests take turns in the order in which they arrive.
 
-    The event loop runs between two turns, so a quick request waits for one turn at most.
+    The event loop runs between two turns, so a quick request waits for at most one turn.
     """
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
 
     async def wait(self) -> None:
-        """Wait until it is the caller's turn, which lasts until its next `await`."""
+        """Wait for a turn, which lasts until the caller's next `await`."""
         async with self._lock:
             await asyncio.sleep(0)
 
 
 class Answer:
-    """The texts that answer a request: `n` of each prompt, one prompt after the other.
+    """The texts that answer a request: `n` for each prompt, in the order of the prompts.
 
-    Text k of a prompt is the text that `charlm sample` generates with the seed of the request plus k.
+    Text k of a prompt equals that of `charlm sample` with the seed of the request plus k.
 
     Args:
-        model: The model that generates the texts.
-        wanted: The request; without a seed it gets a random one.
-        turns: The turnstile that all requests of a server share; None = there is no other request.
+        model: Model that generates the texts.
+        request: Parsed request; without a seed it gets a random one.
+        turns: Turnstile shared by all requests of a server; None = there are no other requests.
 
     Raises:
-        RequestError: with status 400; an id of a prompt is not one of the model.
+        RequestError: An id in a prompt is invalid; status 400.
 
     """
 
     def __init__(
         self,
         model: ServedModel,
-        wanted: CompletionRequest | ChatRequest,
+        request: CompletionRequest | ChatRequest,
         *,
         turns: Turnstile | None = None,
     ) -> None:
         self._turns = turns or Turnstile()
         self._trained = model.trained
-        self._wanted = wanted
-        self._prompts = [prompt_ids(model.trained.vocabulary, prompt) for prompt in wanted.prompts]
-        self.count = wanted.n * len(wanted.prompts)
-        """The number of texts."""
-        self._chosen = 0  # ids, those held back and ends of texts included
-        self._is_chat = isinstance(wanted, ChatRequest)
+        self._request = request
+        self._prompts = [prompt_ids(model.trained.vocabulary, prompt) for prompt in request.prompts]
+        self.count = request.n * len(request.prompts)
+        """Number of texts."""
+        self._chosen = 0  # ids chosen, including text held back and ends of texts
+        self._is_chat = isinstance(request, ChatRequest)
         self._head = {
             "id": f"{'chatcmpl' if self._is_chat else 'cmpl'}-{secrets.token_hex(12)}",
             "object": "chat.completion" if self._is_chat else "text_completion",
@@ -119,23 +130,24 @@ class Answer:
         }
 
     async def chunks(self) -> AsyncIterator[tuple[int, Chunk]]:
-        """Yield the chunks of the texts as they become certain, each with the index of its text.
+        """Yield chunks of all texts, each with the index of its text.
 
-        Between two turns the other requests have theirs. A turn is taken in the loop of events itself: in a thread, the
-        two would wait for each other, and half as many characters come out.
+        Other requests run between two turns. Turns run in the event loop itself; threads would wait
+        for each other, at half the speed.
 
         Raises:
-            CharlmError: the logits are not finite.
+            CharlmError: The logits are not finite.
 
         """
-        first_seed = random_seed() if self._wanted.seed is None else self._wanted.seed
+        request = self._request
+        first_seed = random_seed() if request.seed is None else request.seed
         unfinished: dict[int, Iterator[Chunk]] = {}
         for ids in self._prompts:
+            numbers = range(len(unfinished), len(unfinished) + request.n)
             state: State = ()
-            numbers = range(len(unfinished), len(unfinished) + self._wanted.n)
             offset = 0
-            async for after, echo in self._read(ids):
-                state = after
+            async for next_state, echo in self._read(ids):
+                state = next_state
                 offset += len(echo.text)
                 if echo.text or echo.tokens:
                     for number in numbers:
@@ -152,97 +164,104 @@ class Answer:
                     yield index, chunk
 
     async def _read(self, ids: NDArray[np.int64]) -> AsyncIterator[tuple[State, Chunk]]:
-        """Read a prompt block by block; yield the state after each block, and the part of the prompt to repeat."""
+        """Read a prompt; yield the state after each block, and the part of the prompt to echo."""
         vocabulary = self._trained.vocabulary
         echo = self._first_echo(ids)
         offset = 0
         end = 0
-        for outputs in read_prompt_outputs(
-            self._trained.parameters, ids if len(ids) else empty_prompt(vocabulary)
-        ):
+        prompt = ids if len(ids) else empty_prompt(vocabulary)
+        for outputs in read_prompt_outputs(self._trained.parameters, prompt):
             await self._turns.wait()
             start = end
             end += len(outputs[0])
-            if self._wanted.echo:
+            if self._request.echo:
                 predicted = ids[start + 1 : end + 1]
-                place = offset + len(echo.text)
-                tokens = [token async for token in self._predict(outputs, predicted, offset=place)]
+                position = offset + len(echo.text)
+                predictions = self._predict(outputs, predicted, offset=position)
+                tokens = [token async for token in predictions]
                 echo = Chunk(echo.text + vocabulary.decode(predicted), (*echo.tokens, *tokens))
             yield tuple(output[-1] for output in outputs), echo
             offset += len(echo.text)
             echo = Chunk()
 
     def _first_echo(self, ids: NDArray[np.int64]) -> Chunk:
-        """Return the first character of a prompt, which nothing predicts, if the prompt is to be repeated."""
-        if not self._wanted.echo or not len(ids):
+        """Return the first character of a prompt to echo, which has no prediction."""
+        if not self._request.echo or not len(ids):
             return Chunk()
         vocabulary = self._trained.vocabulary
-        token = Token(vocabulary.names[ids[0]], None, None, 0)
-        return Chunk(vocabulary.glyphs[ids[0]], () if self._wanted.logprobs is None else (token,))
+        glyph = vocabulary.glyphs[ids[0]]
+        if self._request.logprobs is None:
+            return Chunk(glyph)
+        return Chunk(glyph, (Token(vocabulary.names[ids[0]], None, None, 0),))
 
     async def _predict(
         self, outputs: State, ids: NDArray[np.int64], *, offset: int
     ) -> AsyncIterator[Token]:
-        """Yield the tokens of ids [n], predicted by the outputs of as many characters or more, [t, 1, H] by layer.
+        """Yield the tokens of ids with their log-probabilities, if the request asks for them.
 
-        There are none if the request asks for no log-probabilities.
+        Args:
+            outputs: Outputs of each layer before these ids, [T, 1, H] with T >= n.
+            ids: Ids [n].
+            offset: Position of the first id in the text of the answer.
+
         """
-        if self._wanted.logprobs is None:
+        if self._request.logprobs is None:
             return
         parameters = self._trained.parameters
         vocabulary = self._trained.vocabulary
         rows = min(TURN, parameters.rows_at_once(VALUES_AT_ONCE))
         for start in range(0, len(ids), rows):
             await self._turns.wait()
-            part = ids[start : start + rows]
+            segment = ids[start : start + rows]
+            rows_of_outputs = [output[start : start + len(segment), 0] for output in outputs]
             with np.errstate(over="ignore", invalid="ignore"):
-                logits = parameters.logits(
-                    [output[start : start + len(part), 0] for output in outputs]
-                )
+                logits = parameters.logits(rows_of_outputs)
             if not np.isfinite(logits).all():
                 raise not_finite()
-            for index, row in zip(part.tolist(), logits, strict=True):
-                yield _token(vocabulary, index, row, count=self._wanted.logprobs, offset=offset)
+            for index, row in zip(segment.tolist(), logits, strict=True):
+                yield _token(vocabulary, index, row, count=self._request.logprobs, offset=offset)
                 offset += len(vocabulary.glyphs[index])
 
     def _generate(self, state: State, seed: int, *, offset: int) -> Iterator[Chunk]:
-        """Choose the characters of a turn, and yield the text that has become certain.
+        """Generate a text, a turn for each chunk.
 
         Args:
-            state: The state after the prompt.
-            seed: The seed of the random numbers.
-            offset: The length of the repeated prompt.
+            state: State after the prompt.
+            seed: Seed of the text.
+            offset: Length of the echoed prompt.
 
         """
-        wanted, vocabulary = self._wanted, self._trained.vocabulary
-        if not wanted.length:
+        request = self._request
+        vocabulary = self._trained.vocabulary
+        if not request.length:
             yield Chunk(finish_reason="length")
             return
-        growing, tokens, chosen = GrowingText(vocabulary, stops=wanted.stop), list[Token](), 0
+        growing = GrowingText(vocabulary, stops=request.stop)
+        tokens: list[Token] = []
+        chosen = 0
         steps = choose_ids(
-            self._trained, state, sampler=wanted.sampler, seed=seed, length=wanted.length
+            self._trained, state, sampler=request.sampler, seed=seed, length=request.length
         )
         while not growing.stopped_by:
-            text, before = "", chosen
-            with np.errstate(
-                over="ignore", invalid="ignore"
-            ):  # values that are not finite raise a CharlmError
-                for chosen, (index, logits) in enumerate(islice(steps, TURN), before + 1):
-                    if wanted.logprobs is not None:
-                        place = offset + chosen - 1
+            text = ""
+            with np.errstate(over="ignore", invalid="ignore"):  # choose_ids raises a CharlmError
+                for index, logits in islice(steps, TURN):
+                    if request.logprobs is not None:
+                        position = offset + chosen
+                        count = request.logprobs
                         tokens.append(
-                            _token(vocabulary, index, logits, count=wanted.logprobs, offset=place)
+                            _token(vocabulary, index, logits, count=count, offset=position)
                         )
-                    text += growing.read(index, is_last=chosen == wanted.length)
+                    chosen += 1
+                    self._chosen += 1
+                    text += growing.read(index, is_last=chosen == request.length)
                     if growing.stopped_by:
                         break
-            self._chosen += chosen - before
-            reason = growing.stopped_by and ("length" if growing.stopped_by == "length" else "stop")
-            yield Chunk(text, tuple(tokens[: len(text)]), reason)
+            yield Chunk(text, tuple(tokens[: len(text)]), _finish_reason(growing))
             tokens = tokens[len(text) :]
 
     def usage(self) -> dict[str, int]:
-        """Return the object `usage` of the answer by now: characters that were read and chosen."""
+        """Return the object `usage`: the numbers of characters read and chosen so far."""
         read = sum(map(len, self._prompts))
         return {
             "prompt_tokens": read,
@@ -251,23 +270,22 @@ class Answer:
         }
 
     def whole(self, texts: Sequence[Sequence[Chunk]]) -> dict[str, Any]:
-        """Return the answer that holds the chunks of all texts."""
+        """Return the complete answer, given the chunks of each text."""
         choices = []
         for index, chunks in enumerate(texts):
+            text = "".join(chunk.text for chunk in chunks)
             tokens = tuple(token for chunk in chunks for token in chunk.tokens)
-            joined = Chunk(
-                "".join(chunk.text for chunk in chunks), tokens, chunks[-1].finish_reason
-            )
-            message = {"message": {"role": "assistant", "content": joined.text, "refusal": None}}
+            message = {"message": {"role": "assistant", "content": text, "refusal": None}}
+            joined = Chunk(text, tokens, chunks[-1].finish_reason)
             choices.append(self._choice(index, joined, message))
         return {**self._head, "choices": choices, "usage": self.usage()}
 
     async def events(self) -> AsyncIterator[dict[str, Any]]:
-        """Yield the objects of a streamed answer; errors as `chunks`."""
-        head: dict[str, Any] = self._head | (
-            {"object": "chat.completion.chunk"} if self._is_chat else {}
-        )
-        with_usage = self._wanted.stream_options.include_usage
+        """Yield the objects of a streamed answer; see `chunks` for errors."""
+        head: dict[str, Any] = dict(self._head)
+        if self._is_chat:
+            head["object"] = "chat.completion.chunk"
+        with_usage = self._request.stream_options.include_usage
         if with_usage:
             head["usage"] = None
         if self._is_chat:
@@ -281,9 +299,9 @@ class Answer:
             yield {**head, "choices": [], "usage": self.usage()}
 
     def _choice(self, index: int, chunk: Chunk, in_chat: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a text as answers have it: in a completion by itself, in a chat as `in_chat`."""
+        """Return the object `choice` of a text; `in_chat` is its content in a chat."""
         logprobs = None
-        if self._wanted.logprobs is not None:
+        if self._request.logprobs is not None:
             logprobs = {
                 "tokens": [token.text for token in chunk.tokens],
                 "token_logprobs": [token.logprob for token in chunk.tokens],
@@ -299,24 +317,30 @@ class Answer:
         }
 
 
+def _finish_reason(growing: GrowingText) -> Literal["stop", "length"] | None:
+    if growing.stopped_by is None:
+        return None
+    return "length" if growing.stopped_by == "length" else "stop"
+
+
 def prompt_ids(
     vocabulary: Vocabulary, prompt: str | Sequence[int], *, field: str = "prompt"
 ) -> NDArray[np.int64]:
     """Return the ids of a prompt, int64 [n]; n may be 0.
 
     Args:
-        vocabulary: The characters by id.
+        vocabulary: Characters by id.
         prompt: A text, whose unknown characters are left out, or ids.
-        field: The field of the request, for an error.
+        field: Field of the request, for messages.
 
     Raises:
-        RequestError: with status 400; an id is not in the vocabulary.
+        RequestError: An id is not in the vocabulary; status 400.
 
     """
     if isinstance(prompt, str):
         return vocabulary.encode(prompt)
-    wrong = next((index for index in prompt if not 0 <= index < len(vocabulary)), None)
-    if wrong is not None:
-        message = f"{field}: found the id {wrong}; must be from 0 to {len(vocabulary) - 1}"
-        raise RequestError(400, message, param=field)
+    for index in prompt:
+        if not 0 <= index < len(vocabulary):
+            message = f"{field}: found the id {index}; must be from 0 to {len(vocabulary) - 1}"
+            raise RequestError(400, message, param=field)
     return np.array(prompt, np.int64)

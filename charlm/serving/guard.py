@@ -1,8 +1,8 @@
-"""The checks before each request, the limits while it is answered, and the report after it.
+"""Check each request, limit it while it is answered, and report it afterwards.
 
-A page of another site can make a reader's browser send requests to 127.0.0.1. Such a request names its page in Origin.
-With DNS rebinding it does not, because the page's own name then leads to this machine; but that name is in Host. An
-address in Host cannot be rebound.
+A page of another site can make a browser send requests to 127.0.0.1. The header Origin then names
+that site. With DNS rebinding, the name of the site itself leads to this machine; then the header
+Host contains that name. An address in Host cannot be rebound.
 """
 
 import asyncio
@@ -27,131 +27,134 @@ from charlm.serving.requests import RequestError
 from charlm.wording import short_repr
 
 MAX_REQUESTS = 256
-"""The largest number of requests that are answered at the same time."""
+"""Largest number of requests at a time."""
 MAX_SECONDS = 300.0
-"""The longest time that a request may take, from its head to the end of its answer."""
+"""Time limit of a request, from its head to the end of its answer."""
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 HEALTH = "/health"
-"""The path for programs that watch whether the server runs. It is answered without a key and whatever the Host is."""
+"""Path of health checks, which need no key and may have any Host."""
 PROBLEM = "charlm.problem"
-"""The entry of a request's scope for the unexpected error that its handler had."""
+"""Key of the unexpected error of a handler in the scope of its request."""
 PART_BYTES = 65_536
-"""The largest part of an answer that is sent at a time. What a client does not read stays in memory."""
+"""Size of the parts in which an answer is sent; unread parts stay in memory."""
 HOST_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?", re.IGNORECASE)
-"""A name that a Host header can have, without a port."""
+"""Name in a Host header, without a port."""
 ORIGIN = re.compile(
     r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?)(:[0-9]+)?"
 )
-"""A site as browsers write it in Origin: in lower case and without a path."""
+"""Web site as browsers write it in Origin: lower case, no path."""
 DEFAULT_PORTS = (("http", ":80"), ("https", ":443"))
-"""Schemes and the ports that browsers leave out of Origin."""
+"""Ports that browsers leave out of Origin, by scheme."""
+EXTRA_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "1"}}
+"""Additional headers of errors, by status."""
 
 
 def json_response(content: Any, status: int = 200) -> Response:
-    """Return an answer that is a JSON value, in ASCII: a message may quote an unpaired surrogate."""
+    """Return an answer in JSON, as ASCII because a message may quote an unpaired surrogate."""
     return Response(json.dumps(content), status, media_type="application/json", headers=HEADERS)
 
 
 def error_response(error: RequestError) -> Response:
-    """Return the answer to a request that is refused."""
+    """Return the answer to a refused request."""
     kind = "invalid_request_error" if error.status < 500 else "server_error"
     content = {"message": error.message, "type": kind, "param": error.param, "code": error.code}
     response = json_response({"error": content}, error.status)
-    response.headers.update(
-        {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "1"}}.get(error.status, {})
-    )
+    response.headers.update(EXTRA_HEADERS.get(error.status, {}))
     return response
 
 
 @dataclass(frozen=True)
 class Access:
-    """The clients that may use the server.
+    """Rules about which clients may use the server.
 
     Raises:
-        CharlmError: a host or an origin is not written as browsers send it.
+        CharlmError: A host or an origin is not in the form in which browsers send it.
 
     """
 
     hosts: Collection[str]
-    """Names that may be in Host next to addresses and localhost; with a key, any name may."""
+    """Names allowed in Host in addition to addresses and localhost; with a key, all are allowed."""
     origins: Collection[str] = ()
-    """Sites whose pages may use the server, such as https://example.com; * = every site."""
+    """Web sites whose pages may use the server, for example https://example.com; * = all."""
     key: str | None = None
-    """The bearer token that requests must have; None = no token."""
+    """Bearer token that requests need; None = no token."""
 
     def __post_init__(self) -> None:
         for host in self.hosts:
             if not HOST_NAME.fullmatch(host):
-                problem = "must be a name without a port, for instance example.com"
+                problem = "must be a name without a port, for example example.com"
                 raise CharlmError(f"allow_hosts: found {short_repr(host)}; {problem}")
         for origin in self.origins:
-            has_default_port = any(
-                origin.startswith(f"{scheme}://") and origin.endswith(port)
-                for scheme, port in DEFAULT_PORTS
-            )
-            if origin != "*" and (has_default_port or not ORIGIN.fullmatch(origin)):
-                site = "must be a site as browsers send it, such as https://example.com"
-                problem = f"{site} (lower case, no path, no default port), or * for every site"
-                raise CharlmError(f"allow_origins: found {short_repr(origin)}; {problem}")
+            if origin != "*" and not _is_origin(origin):
+                raise CharlmError(
+                    f"allow_origins: found {short_repr(origin)}; must be a site as browsers send "
+                    f"it, such as https://example.com (lower case, no path, no default port), or * "
+                    f"for all sites"
+                )
 
     def check(self, headers: Mapping[str, str]) -> None:
-        """Refuse a request without the key of the server, or one that a page of another site has sent.
+        """Refuse a request without the key, or from a page of another site.
 
         The key is compared in constant time.
 
         Args:
-            headers: The headers of the request; their names are in lower case.
+            headers: Headers of the request, with names in lower case.
 
         Raises:
-            RequestError: with status 401 or 403.
+            RequestError: The request is refused, with status 401 or 403.
 
         """
         host = headers.get("host", "")
-        origin = headers.get("origin")
         if self.key is not None:
-            scheme, _, found = headers.get("authorization", "").partition(" ")
-            if scheme.lower() != "bearer" or not hmac.compare_digest(
-                found.strip().encode(), self.key.encode()
-            ):
-                raise RequestError(
-                    401,
-                    "Authorization: must be Bearer and the key of this server",
-                    code="invalid_api_key",
-                )
+            scheme, _, token = headers.get("authorization", "").partition(" ")
+            is_equal = hmac.compare_digest(token.strip().encode(), self.key.encode())
+            if scheme.lower() != "bearer" or not is_equal:
+                message = "Authorization: must be Bearer and the key of this server"
+                raise RequestError(401, message, code="invalid_api_key")
         elif not self._knows(host):
-            allowed = "addresses, localhost, the host that it was started with, and hosts that it was told to allow"
-            message = f"Host: found {host[:100]!r}; a server without a key answers to {allowed}"
+            message = (
+                f"Host: found {host[:100]!r}; a server without a key accepts only addresses, "
+                f"localhost, its own name, and names that it was told to allow"
+            )
             raise RequestError(403, message, code="host_not_allowed")
+        origin = headers.get("origin")
         if origin is not None and not self._allows(origin, host):
-            message = f"Origin: found {origin[:100]!r}; must be this server, or an origin that it was told to allow"
+            message = f"Origin: found {origin[:100]!r}; must be this server or an allowed site"
             raise RequestError(403, message, code="origin_not_allowed")
 
     def _knows(self, host: str) -> bool:
-        """Return whether a Host header has an address, localhost or an allowed name in it."""
-        allowed = {"localhost", *(name.lower().rstrip(".") for name in self.hosts)}
+        """Return whether a Host header is an address, localhost or an allowed name."""
+        allowed = {name.lower().rstrip(".") for name in self.hosts}
         try:
             name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
-            return name in allowed or bool(ipaddress.ip_address(name))
+            return name == "localhost" or name in allowed or bool(ipaddress.ip_address(name))
         except ValueError:
             return False
 
     def _allows(self, origin: str, host: str) -> bool:
-        """Return whether a page may use the server, because it comes from this server or from an allowed site."""
+        """Return whether an origin is this server or an allowed site."""
         is_own = origin.partition("://")[2].lower() == host.lower()
         return is_own or "*" in self.origins or origin in self.origins
+
+
+def _is_origin(text: str) -> bool:
+    for scheme, port in DEFAULT_PORTS:
+        if text.startswith(f"{scheme}://") and text.endswith(port):
+            return False
+    return ORIGIN.fullmatch(text) is not None
 
 
 def guarded(app: ASGIApp, access: Access, *, on_event: OnEvent) -> ASGIApp:
     """Return an application that checks every request and reports every answer.
 
     Args:
-        app: The handlers.
-        access: The clients that may use the server.
+        app: Application with the handlers.
+        access: Rules about which clients may use the server.
         on_event: Called with RequestAnswered.
 
     """
     inner: ASGIApp = Guard(app, access)
-    if access.origins:  # browsers first send a preflight request without the key
+    if access.origins:  # browsers send a preflight request without the key
         inner = CORSMiddleware(
             inner, allow_origins=[*access.origins], allow_methods=["*"], allow_headers=["*"]
         )
@@ -159,11 +162,11 @@ def guarded(app: ASGIApp, access: Access, *, on_event: OnEvent) -> ASGIApp:
 
 
 class Guard:
-    """Refuses clients that may not use the server, and any client while there are too many requests.
+    """Refuses forbidden clients, and all clients while there are too many requests.
 
     Args:
-        app: The handlers.
-        access: The clients that may use the server.
+        app: Application with the handlers.
+        access: Rules about which clients may use the server.
 
     """
 
@@ -173,16 +176,15 @@ class Guard:
         self._requests = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check a request, and hand it on if it may be answered."""
+        """Check a request, and pass it on if it is allowed."""
         if scope["path"] == HEALTH:
             await self._app(scope, receive, send)
             return
         try:
             self._access.check(Headers(scope=scope))
             if self._requests == MAX_REQUESTS:
-                raise RequestError(
-                    429, f"{MAX_REQUESTS} requests are being answered; try again", code="overloaded"
-                )
+                message = f"{MAX_REQUESTS} requests are being answered; try again"
+                raise RequestError(429, message, code="overloaded")
         except RequestError as error:
             await error_response(error)(scope, receive, send)
             return
@@ -194,7 +196,7 @@ class Guard:
 
 
 async def send_in_parts(message: Message, send: Send) -> None:
-    """Send a message of an answer, and a long body in parts, waiting for the client between them."""
+    """Send a message, a long body in parts, and wait for the client between parts."""
     body = message.get("body", b"")
     start = 0
     while len(body) - start > PART_BYTES:
@@ -206,13 +208,13 @@ async def send_in_parts(message: Message, send: Send) -> None:
 
 @dataclass
 class SentAnswer:
-    """Sends the messages of an answer, and notes its status and size."""
+    """Sends the messages of an answer, and records its status and size."""
 
     send: Send
     status: int = 0
-    """The HTTP status; 0 = the answer has not begun."""
+    """HTTP status; 0 = nothing was sent yet."""
     size_bytes: int = 0
-    """The size of what was sent, without the head."""
+    """Size of the body sent so far."""
 
     async def __call__(self, message: Message) -> None:
         """Send a message."""
@@ -223,10 +225,10 @@ class SentAnswer:
 
 
 class AccessLog:
-    """Ends a request that takes too long, and reports how each one was answered.
+    """Ends requests that take too long, and reports every answer.
 
     Args:
-        app: What answers requests.
+        app: Application that answers requests.
         on_event: Called with RequestAnswered.
 
     """
@@ -247,18 +249,13 @@ class AccessLog:
             if not limit.expired():
                 raise
             problem = f"cut off after {MAX_SECONDS:g} s"
-            if (
-                not answer.status
-            ):  # otherwise uvicorn closes the connection, because the answer is not complete
-                late = RequestError(
-                    503, f"the request took more than {MAX_SECONDS:g} s", code="timeout"
-                )
-                await error_response(late)(scope, receive, answer)
+            if not answer.status:  # otherwise uvicorn closes the connection
+                message = f"the request took more than {MAX_SECONDS:g} s"
+                error = RequestError(503, message, code="timeout")
+                await error_response(error)(scope, receive, answer)
         finally:
             client = scope.get("client") or ("unknown",)
-            path = quote(
-                scope["path"], errors="surrogatepass"
-            )  # a space or a line break would make a line ambiguous
+            path = quote(scope["path"], errors="surrogatepass")  # no spaces in the log
             self._on_event(
                 RequestAnswered(
                     client=str(client[0]),

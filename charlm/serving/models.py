@@ -1,4 +1,4 @@
-"""The models that a server has: each is read again when its file is replaced, and has a page for its users."""
+"""Served models, which are reloaded when their files are replaced, and their web pages."""
 
 import asyncio
 import gzip
@@ -20,51 +20,51 @@ from charlm.wording import short_repr
 
 @dataclass(frozen=True)
 class Page:
-    """A page as it is sent."""
+    """Web page, ready to be sent."""
 
     html: bytes
     compressed: bytes
-    """The page, compressed with gzip."""
+    """HTML compressed with gzip."""
     digest: str
-    """A name for the contents of the page."""
+    """Digest of the HTML."""
 
     @classmethod
     def of(cls, html: bytes) -> "Page":
-        """Return a page, ready to be sent."""
+        """Return a page with its compressed form and its digest."""
         return cls(html, gzip.compress(html, mtime=0), hashlib.sha256(html).hexdigest()[:32])
 
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model under the name that requests use."""
+    """A model with the name that requests use."""
 
     name: str
     trained: TrainedModel
     created: int
-    """The time when the file was written, in seconds since 1970."""
+    """Modification time of the file, in seconds since 1970."""
 
     @cached_property
     def page(self) -> Page:
-        """The page that `charlm export --format html` writes; making it takes a second for a large model."""
+        """Page of `charlm export --format html`, which takes a second for a large model."""
         return Page.of(export_html(self.trained, title=self.name)["index.html"])
 
 
 Version = tuple[int, int, int]
-"""The inode, the size and the time of modification of a file, which differ if it was replaced."""
+"""Inode, size and modification time of a file, which change when it is replaced."""
 
 
 class ModelFile:
-    """A model file that is read again when it has been replaced.
+    """A model file that is reloaded when it is replaced.
 
-    A request that began with the old model keeps it. While a new file is damaged or missing, the old model stays.
+    Running requests keep the old model, and a damaged or missing file is ignored.
 
     Args:
-        name: The name that requests use.
-        path: The file.
+        name: Name that requests use.
+        path: Path of the file.
         on_event: Called with ModelReloaded and ModelNotReloaded.
 
     Raises:
-        CharlmError: the file is missing or damaged.
+        CharlmError: The file is missing or damaged.
 
     """
 
@@ -81,7 +81,7 @@ class ModelFile:
         return ServedModel(self.name, trained, int(self._path.stat().st_mtime))
 
     async def current(self) -> ServedModel:
-        """Return the model in the file, which is read again in a thread if it has changed."""
+        """Return the model, after reloading it in a thread if the file has changed."""
         if self._is_new(_version(self._path)):
             async with self._lock:
                 version = _version(self._path)
@@ -103,19 +103,19 @@ class ModelFile:
 
 
 def _version(path: Path) -> Version | None:
-    """Return the version of a file; None if it is missing."""
+    """Return the version of a file, or None if it is missing."""
     try:
-        found = path.stat()
+        stat = path.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 class Shelf:
     """All models of a server.
 
     Args:
-        files: The models, at least one; a request that names none gets the first.
+        files: Models, at least one; a request without a name gets the first.
 
     """
 
@@ -124,11 +124,11 @@ class Shelf:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the models."""
+        """Names of the models."""
         return tuple(self._files)
 
     async def find(self, name: str | None) -> ServedModel:
-        """Return the model of a name; raises RequestError with status 404 if there is none."""
+        """Return the model with a name; raises RequestError with status 404 if there is none."""
         if name is None:
             return await next(iter(self._files.values())).current()
         if name not in self._files:
@@ -138,17 +138,17 @@ class Shelf:
 
 
 def open_shelf(runs: Sequence[Path], *, on_event: OnEvent = ignore) -> Shelf:
-    """Read the models that a server is asked to serve.
+    """Read the models to serve.
 
-    A model is called by its run, or by its file if that is not in a run. Models that would have the same name, such as
-    two checkpoints of a run, have the name of the file after it.
+    The name of a model is that of its run, or of its file outside a run. The name of the file is
+    added if names are not unique, as for two checkpoints of a run.
 
     Args:
-        runs: Runs or model files, or parts of the names of runs; none = the newest run under runs/.
-        on_event: As for `charlm.load`, and with ModelReloaded and ModelNotReloaded.
+        runs: Runs, model files, or unique parts of names of runs; empty = the newest run.
+        on_event: Called with ModelReloaded, ModelNotReloaded and the events of `charlm.load`.
 
     Raises:
-        CharlmError: there is no model, one is damaged, or two have the same name.
+        CharlmError: There is no such model, a model is damaged, or names are not unique.
 
     """
     paths = [find_model(run, on_event=on_event) for run in runs or (None,)]

@@ -1,7 +1,6 @@
-"""Parse the bodies of requests. A field or value that is not supported is refused by name; nothing is ignored.
+"""Parse the bodies of requests: fields of the OpenAI API, and the filters of `charlm sample`.
 
-The fields are those of the OpenAI API, and the filters of `charlm sample`. An unsupported field is accepted if its
-value means that it is not used.
+Unsupported fields are accepted if their value has no effect, and otherwise refused by name.
 """
 
 import json
@@ -32,19 +31,21 @@ from charlm.wording import escape_controls
 
 MAX_BODY_BYTES = 1 << 20
 MAX_TEXTS = 128
-"""The largest number of texts in an answer, over all prompts."""
+"""Largest number of texts in an answer, over all prompts."""
 MAX_PROMPT_CHARACTERS = 65_536
-"""The largest number of characters in all prompts of a request."""
+"""Largest number of characters in all prompts of a request."""
 MAX_TOKENS = 65_536
-"""The largest number of characters to generate, over all texts of an answer; a token is a character."""
+"""Largest number of characters (tokens) to generate, over all texts of an answer."""
 MAX_STOPS = 16
 MAX_STOP_CHARACTERS = 1000
 MAX_LIKELIEST = 20
 MAX_LOGPROBS = 131_072
-"""The largest number of log-probabilities in an answer, over all its texts: they take about 20 MB."""
+"""Largest number of log-probabilities in an answer, which need about 20 MB."""
 MAX_SEED = 2**63 - 1
-COMPLETION_TOKENS, CHAT_TOKENS = 16, 256
-"""The length of a text if the request names none, in characters; 16 is the default of the OpenAI API."""
+COMPLETION_TOKENS = 16
+"""Default length of a text in characters, as in the OpenAI API."""
+CHAT_TOKENS = 256
+"""Default length of a text in a chat."""
 UNUSED: Mapping[str, tuple[Any, ...]] = {
     "frequency_penalty": (0,),
     "presence_penalty": (0,),
@@ -54,7 +55,7 @@ UNUSED: Mapping[str, tuple[Any, ...]] = {
     "store": (False,),
     "service_tier": ("auto", "default"),
 }
-"""Fields of the OpenAI API that charlm does not support, with the values that mean that they are not used."""
+"""Unsupported fields of the OpenAI API, with the values that have no effect."""
 UNUSED_IN_CHAT: Mapping[str, tuple[Any, ...]] = {
     **UNUSED,
     "logprobs": (False,),
@@ -68,17 +69,17 @@ UNUSED_IN_CHAT: Mapping[str, tuple[Any, ...]] = {
     "function_call": ("none", "auto"),
     "reasoning_effort": ("none",),
 }
-"""Unsupported fields of a chat."""
+"""Unsupported fields in a chat, with the values that have no effect."""
 
 
 class RequestError(Exception):
     """A request is refused.
 
     Args:
-        status: The HTTP status, 400 to 599.
-        message: One line: what was found, and what is expected.
-        param: The field of the request that is wrong, or None.
-        code: A word for programs, or None.
+        status: HTTP status, 400 to 599.
+        message: Message in one line: the value found, and the value expected.
+        param: Name of the wrong field, or None.
+        code: Error code for programs, or None.
 
     """
 
@@ -86,11 +87,14 @@ class RequestError(Exception):
         self, status: int, message: str, *, param: str | None = None, code: str | None = None
     ) -> None:
         super().__init__(message)
-        self.status, self.message, self.param, self.code = status, message, param, code
+        self.status = status
+        self.message = message
+        self.param = param
+        self.code = code
 
 
 def _check_text(text: str) -> str:
-    """Return a text in the normal form in which models read it, which can have more characters."""
+    """Return a text in normal form NFC, which can be longer."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -101,23 +105,26 @@ def _check_text(text: str) -> str:
 
 
 def _to_list(value: Any) -> Any:
-    """Return a text as a list of one, a list as it is."""
+    """Return a list unchanged, and a text as a list of one item."""
     if not isinstance(value, str | list):
         raise ValueError("must be a valid string or list")
     return [value] if isinstance(value, str) else value
 
 
+def _is_ids(value: Any) -> bool:
+    return isinstance(value, list) and all(type(item) is int for item in value)
+
+
 def _to_prompts(value: Any) -> Any:
-    """Return a text, or a list of ids, as a list of one; other lists as they are."""
-    is_ids = isinstance(value, list) and value and all(type(each) is int for each in value)
-    return [value] if is_ids else _to_list(value)
+    """Return a list of prompts, given one or several."""
+    return [value] if value and _is_ids(value) else _to_list(value)
 
 
 def _check_prompt(value: Any) -> Any:
-    """Return a prompt, a text or a list of ids; the model decides which ids there are."""
+    """Return a prompt, which is a text or a list of ids; the range of ids depends on the model."""
     if isinstance(value, str):
         return _check_text(value)
-    if not isinstance(value, list) or not all(type(each) is int for each in value):
+    if not _is_ids(value):
         raise ValueError("must be a text or a list of ids")
     return value
 
@@ -146,10 +153,10 @@ class StreamOptions(_Strict):
 
 
 class TextsRequest(_Strict, Filters):
-    """The fields that both kinds of requests have."""
+    """Fields of completions and chats."""
 
     unused: ClassVar[Mapping[str, tuple[Any, ...]]] = UNUSED
-    """The fields that may have only some values; they have no effect."""
+    """Unsupported fields, with the values that have no effect."""
 
     model: str | None = None
     temperature: Annotated[float, Field(ge=0, le=100)] = 1.0
@@ -161,14 +168,14 @@ class TextsRequest(_Strict, Filters):
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
     user: str | None = None
-    """A name for the caller's own use. This field and the next three have no effect on a text in the OpenAI API."""
+    """Name for the caller's own use. This field and the next three have no effect."""
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     metadata: dict[str, str] = {}
 
     @property
     def sampler(self) -> Sampler:
-        """The settings of the choice of each character."""
+        """Sampler with these filters and this temperature."""
         return Sampler.of(self, temperature=self.temperature)
 
 
@@ -181,12 +188,12 @@ class CompletionRequest(TextsRequest):
         FailFast(),
         BeforeValidator(_to_prompts),
     ] = [""]
-    """The texts to continue, or their ids."""
+    """Texts to continue, or their ids."""
     max_tokens: Annotated[int, Field(ge=0, le=MAX_TOKENS)] = COMPLETION_TOKENS
     logprobs: Annotated[int, Field(ge=0, le=MAX_LIKELIEST)] | None = None
-    """The number of likeliest tokens to report next to the log-probability of each token; None = report neither."""
+    """Number of most likely tokens to report for each token; None = no log-probabilities."""
     echo: bool = False
-    """Whether the answer begins with the prompt, whose tokens then have log-probabilities as well."""
+    """Whether the answer starts with the prompt and its log-probabilities."""
 
     @model_validator(mode="after")
     def _generate_or_repeat_something(self) -> "CompletionRequest":
@@ -196,33 +203,33 @@ class CompletionRequest(TextsRequest):
 
     @property
     def prompts(self) -> list[str | list[int]]:
-        """The texts to continue, or their ids."""
+        """Texts to continue, or their ids."""
         return self.prompt
 
     @property
     def length(self) -> int:
-        """The most characters of each text."""
+        """Largest length of each text."""
         return self.max_tokens
 
 
 class TextPart(_Strict):
-    """A part of a message; the only kind is text."""
+    """Part of a message; only text is supported."""
 
     type: Literal["text"]
     text: Text
 
 
 class Message(_Strict):
-    """One message of a chat."""
+    """Message of a chat."""
 
     role: Literal["system", "developer", "user", "assistant"]
     content: Annotated[
         list[TextPart], Field(max_length=1024), FailFast(), BeforeValidator(_to_parts)
     ]
     name: str | None = None
-    """The name of the participant; no effect."""
+    """Name of the participant, without effect."""
     annotations: Annotated[list[Any], Field(max_length=0)] = []
-    """Always empty: the API returns it with messages, and clients send it back."""
+    """Empty list, which clients send back as they have received it."""
 
 
 class ChatRequest(TextsRequest):
@@ -234,33 +241,32 @@ class ChatRequest(TextsRequest):
 
     unused: ClassVar[Mapping[str, tuple[Any, ...]]] = UNUSED_IN_CHAT
     logprobs: ClassVar[None] = None
-    """They have another form in a chat, which is not supported."""
+    """Log-probabilities, whose form in a chat is not supported."""
     echo: ClassVar[bool] = False
 
     @property
     def prompts(self) -> list[str | list[int]]:
-        """The texts of the messages, a line each: a network of characters knows no roles."""
-        return [
-            "\n".join("".join(part.text for part in message.content) for message in self.messages)
-        ]
+        """Prompt with the text of each message on a line, without roles."""
+        lines = ["".join(part.text for part in message.content) for message in self.messages]
+        return ["\n".join(lines)]
 
     @property
     def length(self) -> int:
-        """The most characters of each text."""
+        """Largest length of each text."""
         return self.max_completion_tokens or self.max_tokens
 
 
 class TokenizeRequest(_Strict):
-    """The body of POST /tokenize, as vLLM has it."""
+    """The body of POST /tokenize, as in vLLM."""
 
     model: str | None = None
     prompt: Annotated[Text, Field(max_length=MAX_PROMPT_CHARACTERS)]
     add_special_tokens: bool = False
-    """No effect: charlm adds no ids to a text."""
+    """Flag without effect, because charlm adds no special tokens."""
 
 
 class DetokenizeRequest(_Strict):
-    """The body of POST /detokenize, as vLLM has it."""
+    """The body of POST /detokenize, as in vLLM."""
 
     model: str | None = None
     tokens: Annotated[list[int], Field(max_length=MAX_PROMPT_CHARACTERS), FailFast()]
@@ -270,15 +276,15 @@ Body = TypeVar("Body", CompletionRequest, ChatRequest, TokenizeRequest, Detokeni
 
 
 def parse_request(kind: type[Body], body: bytes) -> Body:
-    """Return the request in a body; a field that is null is taken as left out.
+    """Return the request in a body; a null field has its default.
 
     Args:
-        kind: The class of the request.
+        kind: Class of the request.
         body: JSON in UTF-8.
 
     Raises:
-        RequestError: with status 400; the body is not JSON, a field is unknown or out of range, or more is asked for
-            than a server answers for one request.
+        RequestError: The body is not JSON, a field is unknown or invalid, or the answer would be
+            too large; status 400.
 
     """
     try:
@@ -292,62 +298,58 @@ def parse_request(kind: type[Body], body: bytes) -> Body:
     if issubclass(kind, TextsRequest):
         fields = _without_unused(fields, kind.unused)
     try:
-        wanted = kind.model_validate(fields)
+        request = kind.model_validate(fields)
     except ValidationError as error:
         message = escape_controls(explain(error, kind))[:500]
-        place = error.errors(include_url=False)[0]["loc"]  # of a problem with several fields: ()
-        param = str(place[0])[:100] if place else message.partition(":")[0]
+        path = error.errors(include_url=False)[0]["loc"]  # empty if several fields are wrong
+        param = str(path[0])[:100] if path else message.partition(":")[0]
         raise RequestError(400, message, param=param) from None
-    if isinstance(wanted, CompletionRequest | ChatRequest):
-        _check_size(wanted)
-    return wanted
+    if isinstance(request, CompletionRequest | ChatRequest):
+        _check_size(request)
+    return request
 
 
-def _check_size(wanted: CompletionRequest | ChatRequest) -> None:
-    """Refuse a request for more than a server answers for one request; raises RequestError."""
-    texts = wanted.n * len(wanted.prompts)
-    read = sum(map(len, wanted.prompts))
-    tokens = texts * wanted.length
-    reported = tokens + (wanted.n * read if wanted.echo else 0)
-    logprobs = 0 if wanted.logprobs is None else reported * max(1, wanted.logprobs)
-    prompt = "prompt" if isinstance(wanted, CompletionRequest) else "messages"
-    for param, found, most, what in (
+def _check_size(request: CompletionRequest | ChatRequest) -> None:
+    """Raise RequestError if the answer would be too large."""
+    texts = request.n * len(request.prompts)
+    read = sum(map(len, request.prompts))
+    tokens = texts * request.length
+    reported = tokens + (request.n * read if request.echo else 0)
+    logprobs = 0 if request.logprobs is None else reported * max(1, request.logprobs)
+    prompt = "prompt" if isinstance(request, CompletionRequest) else "messages"
+    most_reported = MAX_PROMPT_CHARACTERS + MAX_TOKENS
+    for param, number, most, unit in (
         (prompt, read, MAX_PROMPT_CHARACTERS, "characters to read"),
         ("n", texts, MAX_TEXTS, "texts"),
         ("max_tokens", tokens, MAX_TOKENS, "characters to generate, over all texts"),
-        (
-            "echo",
-            reported,
-            MAX_PROMPT_CHARACTERS + MAX_TOKENS,
-            "characters to answer with, over all texts",
-        ),
+        ("echo", reported, most_reported, "characters to answer with, over all texts"),
         ("logprobs", logprobs, MAX_LOGPROBS, "log-probabilities, over all texts"),
     ):
-        if found > most:
-            raise RequestError(
-                400, f"{param}: {found:,} {what}; must be {most:,} at most", param=param
-            )
+        if number > most:
+            message = f"{param}: {number:,} {unit}; must be at most {most:,}"
+            raise RequestError(400, message, param=param)
 
 
 def _without_nulls(value: Any) -> Any:
-    """Return a JSON value without the fields that are null."""
+    """Return a JSON value without null fields."""
     if isinstance(value, dict):
-        return {name: _without_nulls(each) for name, each in value.items() if each is not None}
-    return [_without_nulls(each) for each in value] if isinstance(value, list) else value
+        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    return value
 
 
 def _without_unused(
     fields: dict[str, Any], unused: Mapping[str, tuple[Any, ...]]
 ) -> dict[str, Any]:
-    """Drop unsupported fields that are not used; raise RequestError for one that is."""
-    kept = dict(fields)
+    """Return the supported fields; raise RequestError if another one would have an effect."""
+    supported = dict(fields)
     for name in fields.keys() & unused.keys():
-        value = kept.pop(name)
-        allowed = (*unused[name], fields.get("n")) if name == "best_of" else unused[name]
-        if value not in allowed:
-            expected = " or ".join(json.dumps(each) for each in unused[name])
-            problem = (
-                f"found {json.dumps(value)[:100]}; must be {expected}: charlm does not support it"
-            )
-            raise RequestError(400, escape_controls(f"{name}: {problem}"), param=name)
-    return kept
+        value = supported.pop(name)
+        is_default = name == "best_of" and value == fields.get("n")
+        if value not in unused[name] and not is_default:
+            expected = " or ".join(json.dumps(item) for item in unused[name])
+            shown = json.dumps(value)[:100]
+            message = f"{name}: found {shown}; must be {expected}: charlm does not support it"
+            raise RequestError(400, escape_controls(message), param=name)
+    return supported

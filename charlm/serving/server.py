@@ -1,4 +1,4 @@
-"""An HTTP endpoint for trained models, as the OpenAI API has it, and their pages for writing."""
+"""HTTP server with an OpenAI-compatible API and a web page for each model."""
 
 import asyncio
 import ipaddress
@@ -48,21 +48,18 @@ from charlm.serving.requests import (
 )
 from charlm.text.vocabulary import END_OF_TEXT, Vocabulary
 
-PAGE_HEADERS = (
-    HEADERS
-    | {
-        "Content-Security-Policy": "frame-ancestors 'none'",  # added to the policy in the page, which cannot say this
-        "Referrer-Policy": "no-referrer",
-        "Cache-Control": "no-cache",
-    }
-)
+PAGE_HEADERS = HEADERS | {
+    "Content-Security-Policy": "frame-ancestors 'none'",  # not allowed in the policy of a page
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
 DRAIN_SECONDS = 5
-"""Time in which requests that were begun can finish after the server is told to end."""
+"""Time for pending requests to finish after the server is stopped."""
 MAX_HEAD_BYTES = 16_384
 SMALL_BODY_BYTES = 8192
-"""The largest body that is parsed while other bodies wait: in about the time of a turn."""
+"""Size up to which a body is parsed without waiting for other bodies."""
 REPEAT_SECONDS = 60.0
-"""The time between two reports of the same problem of the server."""
+"""Time between two reports of the same problem."""
 
 
 def serve(
@@ -75,39 +72,34 @@ def serve(
     allow_origins: str | Sequence[str] = (),
     on_event: OnEvent = ignore,
 ) -> None:
-    """Answer requests until Ctrl-C or SIGTERM, then finish those that were begun. Must be called in the main thread.
-
-    A model is read again when its file is replaced.
+    """Serve models until Ctrl-C or SIGTERM. Must be called in the main thread.
 
     Args:
-        runs: Runs or model files, or parts of the names of runs; none = the newest run under runs/.
-        host: The address to listen at; anything but loopback is open to the network.
-        port: 0 to 65535; 0 = any free one.
-        key: The key that requests must have, as OpenAI's clients send it; None = no key.
-        allow_hosts: Further names that may be in the header Host, for instance that of a proxy.
-        allow_origins: Sites whose pages may use the server, such as https://example.com; * = every site.
-        on_event: Called with ServerListening, OpenToNetwork, RequestAnswered, ModelReloaded, ModelNotReloaded and
-            ServerProblem.
+        runs: Runs, model files, or unique parts of names of runs; empty = the newest run.
+        host: Address to listen on; other machines can reach any address but loopback.
+        port: Port, 0 to 65535; 0 = any free port.
+        key: Bearer token that requests need; None = no token.
+        allow_hosts: Additional names allowed in the header Host, for example of a proxy.
+        allow_origins: Web sites whose pages may use the server, for example https://example.com;
+            * = all.
+        on_event: Called with ServerListening, OpenToNetwork, RequestAnswered, ModelReloaded,
+            ModelNotReloaded and ServerProblem.
 
     Raises:
-        CharlmError: an argument is wrong, the key cannot occur in a request, there is no model, one is damaged, two
-            have the same name, or the address is taken.
+        CharlmError: An argument is invalid, there is no such model, a model is damaged, two models
+            have the same name, or the address is not available.
 
     """
     paths = [Path(run) for run in check_each("runs", runs, check_path)]
     check_text("host", host)
     check_whole("port", port, least=0, most=65535)
     if key is not None:
-        check_text("key", key)
-        if key != key.strip() or not (key.isascii() and key.isprintable() and key):
-            problem = (
-                "must be printable ASCII without spaces around it; no request can carry another key"
-            )
-            raise CharlmError(f"key (CHARLM_API_KEY): {problem}")
+        _check_key(key)
     if not host:
-        raise CharlmError("host: is empty; must be a name or an address, for instance 0.0.0.0")
-    own_name = [host] if HOST_NAME.fullmatch(host) else []  # an address in Host is always accepted
-    hosts = own_name + check_each("allow_hosts", allow_hosts, check_text)
+        raise CharlmError("host: is empty; must be a name or an address, for example 0.0.0.0")
+    hosts = check_each("allow_hosts", allow_hosts, check_text)
+    if HOST_NAME.fullmatch(host):  # addresses in Host are always allowed
+        hosts.append(host)
     access = Access(hosts, check_each("allow_origins", allow_origins, check_text), key)
     shelf = open_shelf(paths, on_event=on_event)
     with listen(host, port) as listener:
@@ -115,11 +107,8 @@ def serve(
         address, bound_port = listener.getsockname()[:2]
         if key is None and not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
             on_event(OpenToNetwork(host))
-        url = f"http://{f'[{address}]' if ':' in address else address}:{bound_port}"
-        for name in ("uvicorn.error", "asyncio"):
-            logging.getLogger(name).setLevel(
-                logging.CRITICAL
-            )  # not a line for each client that leaves
+        for name in ("uvicorn.error", "asyncio"):  # they log every lost connection
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         config = uvicorn.Config(
             guarded(make_app(shelf), access, on_event=on_event),
             http=_Protocol,
@@ -132,18 +121,29 @@ def serve(
             timeout_graceful_shutdown=DRAIN_SECONDS,
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         )
+        name_in_url = f"[{address}]" if ":" in address else address
+        url = f"http://{name_in_url}:{bound_port}"
         listening = ServerListening(url, shelf.names, needs_key=key is not None)
         _Server(config, listening, on_event=on_event).run(sockets=[listener])
 
 
-class _Server(uvicorn.Server):
-    """A server that reports when it listens, and what goes wrong outside of a request.
+def _check_key(key: str) -> None:
+    check_text("key", key)
+    if not key or key != key.strip() or not key.isascii() or not key.isprintable():
+        raise CharlmError(
+            "key (CHARLM_API_KEY): must be printable ASCII without spaces around it; no request "
+            "can carry another key"
+        )
 
-    No signal would end it without its own handlers.
+
+class _Server(uvicorn.Server):
+    """A server that reports when it is ready, and problems outside of requests.
+
+    Without the signal handlers of uvicorn.Server, no signal would stop it.
 
     Args:
-        config: Its settings.
-        listening: The event for the moment when it listens.
+        config: Configuration of uvicorn.
+        listening: Event for the moment when the server is ready.
         on_event: Called with this event, and with ServerProblem.
 
     """
@@ -157,19 +157,17 @@ class _Server(uvicorn.Server):
         self._reported: dict[str, float] = {}  # when each problem was reported
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen."""
+        """Start to listen."""
         asyncio.get_running_loop().set_exception_handler(self._report)
         await super().startup(sockets)
         self._on_event(self._listening)
 
     def _report(self, _: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
-        """Report an error that no request has had; asyncio would print a traceback, and often.
+        """Report an error outside of requests, for which asyncio would print a traceback.
 
-        When there are too many open files, there are thousands of these errors a second.
+        With too many open files, there are thousands of these errors per second.
         """
-        if (
-            self.should_exit
-        ):  # asyncio may still try to accept connections at a socket that is closed
+        if self.should_exit:  # asyncio may still accept connections on the closed socket
             return
         problem = str(context.get("exception") or context["message"])
         now = time.monotonic()
@@ -179,13 +177,10 @@ class _Server(uvicorn.Server):
 
 
 class _Protocol(H11Protocol):
-    """The protocol of uvicorn, without its error when a client breaks HTTP after its answer has begun.
-
-    uvicorn then begins a second answer, which h11 refuses (uvicorn 0.54).
-    """
+    """The protocol of uvicorn 0.54, without a second answer if a client breaks HTTP."""
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse a request that is not HTTP, or close the connection if its answer has begun."""
+        """Refuse a request that is not HTTP, or close the connection during an answer."""
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             super().send_400_response(msg)
         else:
@@ -193,45 +188,42 @@ class _Protocol(H11Protocol):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that is bound to an address.
+    """Return a socket bound to an address.
 
     Args:
-        host: A name or an address.
-        port: 0 to 65535; 0 = any free one.
+        host: Name or address.
+        port: Port, 0 to 65535; 0 = any free port.
 
     Raises:
-        CharlmError: the address does not exist on this machine, or is taken.
+        CharlmError: The address is not available on this machine, or in use.
 
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        # asyncio sends small answers at once only if a socket names its protocol; else each waits 40 ms for the client.
+        # Without an explicit protocol, asyncio delays small answers by 40 ms.
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-    except (
-        OSError,
-        UnicodeError,
-    ) as error:  # UnicodeError: the name has a part of more than 63 characters
+    except (OSError, UnicodeError) as error:  # UnicodeError: a name that is too long
         reason = getattr(error, "strerror", None) or error
         raise CharlmError(f"host {host}, port {port}: cannot listen there: {reason}") from None
     return listener
 
 
 class Service:
-    """The handlers of the routes.
+    """Handlers of the routes.
 
     Args:
-        shelf: The models; a request that names none gets the first.
+        shelf: Models; a request without a name gets the first.
 
     """
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
         self._turns = Turnstile()
-        self._bodies = Turnstile()  # their own, so that texts do not wait for all of them
+        self._bodies = Turnstile()  # separate, so that texts do not wait for all bodies
         self._page_making = asyncio.Lock()
 
     async def _parse(self, kind: type[Body], request: Request) -> Body:
@@ -242,21 +234,19 @@ class Service:
         return parse_request(kind, body)
 
     async def show_health(self, _: Request) -> Response:
-        """GET /health: that the server runs."""
+        """GET /health."""
         return json_response({"status": "ok"})
 
     async def show_page(self, request: Request) -> Response:
-        """GET /NAME: the page for writing with a model; GET /: with the first one."""
+        """GET /NAME: the page of a model; GET /: the page of the first model."""
         model = await self._shelf.find(request.path_params.get("name"))
-        async with (
-            self._page_making
-        ):  # all who wait for a page would occupy the threads, or make it as well
+        async with self._page_making:  # or every waiting request would make the page in a thread
             page = await asyncio.to_thread(getattr, model, "page")
         is_compressed = _accepts_gzip(request.headers.get("accept-encoding", ""))
-        etag = f'"{page.digest}{"-gzip" if is_compressed else ""}"'
+        etag = f'"{page.digest}-gzip"' if is_compressed else f'"{page.digest}"'
         headers = PAGE_HEADERS | {"ETag": etag, "Vary": "Accept-Encoding"}
-        known = request.headers.get("if-none-match", "").split(",")
-        if etag in [name.strip().removeprefix("W/") for name in known]:
+        cached = request.headers.get("if-none-match", "").split(",")
+        if etag in [name.strip().removeprefix("W/") for name in cached]:
             return Response(status_code=304, headers=headers)
         if is_compressed:
             headers["Content-Encoding"] = "gzip"
@@ -264,21 +254,21 @@ class Service:
         return Response(content, media_type="text/html", headers=headers)
 
     async def list_models(self, _: Request) -> Response:
-        """GET /v1/models: the models."""
+        """GET /v1/models."""
         models = [await self._shelf.find(name) for name in self._shelf.names]
         return json_response({"object": "list", "data": [_describe(model) for model in models]})
 
     async def show_model(self, request: Request) -> Response:
-        """GET /v1/models/NAME: one model."""
+        """GET /v1/models/NAME."""
         return json_response(_describe(await self._shelf.find(request.path_params["name"])))
 
     async def complete(
         self, kind: type[CompletionRequest] | type[ChatRequest], request: Request
     ) -> Response:
         """POST /v1/completions and /v1/chat/completions."""
-        wanted = await self._parse(kind, request)  # type: ignore[type-var]
-        answer = Answer(await self._shelf.find(wanted.model), wanted, turns=self._turns)
-        if wanted.stream:
+        fields = await self._parse(kind, request)  # type: ignore[type-var]
+        answer = Answer(await self._shelf.find(fields.model), fields, turns=self._turns)
+        if fields.stream:
             return StreamingResponse(
                 _to_lines(answer.events()), media_type="text/event-stream", headers=HEADERS
             )
@@ -287,13 +277,13 @@ class Service:
             texts[index].append(chunk)
             if await request.is_disconnected():
                 raise ClientDisconnect
-        if wanted.logprobs is not None:
+        if fields.logprobs is not None:
             await self._turns.wait()
         return json_response(answer.whole(texts))
 
     async def describe_tokenizer(self, _: Request) -> Response:
-        """GET /tokenizer_info: the special tokens of the first model, for programs that score texts."""
-        vocabulary = (await self._shelf.find(None)).trained.vocabulary
+        """GET /tokenizer_info: special tokens of the first model."""
+        vocabulary = await self._vocabulary(None)
         end = None if vocabulary.end_of_text_id is None else END_OF_TEXT
         return json_response(
             {"tokenizer_class": "characters", "bos_token": end, "eos_token": end, "pad_token": None}
@@ -301,23 +291,25 @@ class Service:
 
     async def tokenize(self, request: Request) -> Response:
         """POST /tokenize: the ids of a text."""
-        wanted = await self._parse(TokenizeRequest, request)
-        vocabulary = (await self._shelf.find(wanted.model)).trained.vocabulary
-        ids = _encode(vocabulary, wanted.prompt)
+        fields = await self._parse(TokenizeRequest, request)
+        ids = _encode(await self._vocabulary(fields.model), fields.prompt)
         return json_response(
             {"tokens": ids, "count": len(ids), "max_model_len": MAX_PROMPT_CHARACTERS}
         )
 
     async def detokenize(self, request: Request) -> Response:
         """POST /detokenize: the text of ids."""
-        wanted = await self._parse(DetokenizeRequest, request)
-        vocabulary = (await self._shelf.find(wanted.model)).trained.vocabulary
-        ids = prompt_ids(vocabulary, wanted.tokens, field="tokens")
+        fields = await self._parse(DetokenizeRequest, request)
+        vocabulary = await self._vocabulary(fields.model)
+        ids = prompt_ids(vocabulary, fields.tokens, field="tokens")
         return json_response({"prompt": vocabulary.decode(ids)})
+
+    async def _vocabulary(self, name: str | None) -> Vocabulary:
+        return (await self._shelf.find(name)).trained.vocabulary
 
 
 def _encode(vocabulary: Vocabulary, text: str) -> list[int]:
-    """Return the ids of a text, or the end-of-text id for its name."""
+    """Return the ids of a text; the name of the end-of-text token has a single id."""
     if text == END_OF_TEXT and vocabulary.end_of_text_id is not None:
         return [vocabulary.end_of_text_id]
     ids: list[int] = vocabulary.encode(text).tolist()
@@ -325,7 +317,7 @@ def _encode(vocabulary: Vocabulary, text: str) -> list[int]:
 
 
 def _accepts_gzip(header: str) -> bool:
-    """Return whether a client takes an answer that is compressed with gzip, by its header Accept-Encoding."""
+    """Return whether the header Accept-Encoding allows gzip."""
     for coding in header.lower().split(","):
         name, _, quality = coding.replace(" ", "").partition(";q=")
         if name == "gzip":
@@ -338,7 +330,7 @@ def _describe(model: ServedModel) -> dict[str, Any]:
 
 
 async def _read_body(request: Request) -> bytes:
-    """Return the body; one that is too large is read to its end, so that the client sees the refusal."""
+    """Return the body; read even a large one to its end, so that the client sees the error."""
     body = b""
     async for part in request.stream():
         body += part if len(body) <= MAX_BODY_BYTES else b""
@@ -350,7 +342,7 @@ async def _read_body(request: Request) -> bytes:
 
 
 async def _to_lines(events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
-    """Yield server-sent events with these objects, and a last one for the end or for an error."""
+    """Yield objects as server-sent events, and a last event for the end or an error."""
     last = b"[DONE]"
     try:
         async for event in events:
@@ -365,7 +357,7 @@ def _unusable(error: CharlmError) -> RequestError:
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
-    """Return the answer for an error of a handler. It is async because Starlette calls other functions in a thread."""
+    """Return the answer for an exception; not async, it would be called in a thread."""
     match error:
         case RequestError():
             return error_response(error)
@@ -380,9 +372,8 @@ async def _refuse(request: Request, error: Exception) -> Response:
 
 
 def make_app(shelf: Shelf) -> Starlette:
-    """Return the application that serves models; a request that names none gets the first."""
+    """Return the application that serves models; a request without a name gets the first."""
     service = Service(shelf)
-
     app = Starlette(
         routes=[
             Route(HEALTH, service.show_health),

@@ -108,7 +108,7 @@ class UserSettings:
         """Raise CharlmError if the user has given both a time limit and a length."""
         if self.minutes is not None and self.length_key:
             raise CharlmError(
-                f"minutes {self.minutes:g}: sets the length, and so does {self.length_key}; leave "
+                f"minutes {self.minutes:g}: {self.length_key} sets the length too; leave "
                 f"one of them out"
             )
 

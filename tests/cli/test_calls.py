@@ -164,15 +164,15 @@ REFUSED = """
 1 | tensorboard missing | missing: no run here has been trained
 1 | train corpus -r out -s corpus.encoding=latin-1 | corpus.encoding: found 'latin-1', but corpus was
 1 | tokenize text.txt --out out -c escape.yaml | escape.yaml: \\x1b[31m\\n: found
-1 | train text.txt -r out --minutes 3 -s training.steps=9 | minutes 3: sets the length, and so does training.steps;
-1 | train text.txt -r out --minutes 3 --epochs 2 | minutes 3: sets the length, and so does training.epochs;
+1 | train text.txt -r out --minutes 3 -s training.steps=9 | minutes 3: training.steps sets the length too;
+1 | train text.txt -r out --minutes 3 --epochs 2 | minutes 3: training.epochs sets the length too;
 1 | train text.txt -r out --epochs 2 -s training.steps=9 | epochs 2: training.steps sets the length too;
 1 | train text.txt -r out --epochs 2 -s training.epochs=3 | epochs 2: training.epochs sets the length too;
-1 | train --resume -r missing --minutes 3 --epochs 2 | minutes 3: sets the length, and so does training.epochs;
+1 | train --resume -r missing --minutes 3 --epochs 2 | minutes 3: training.epochs sets the length too;
 1 | train --resume -r missing --epochs 2 -s training.steps=9 | epochs 2: training.steps sets the length too;
-1 | plan text.txt --minutes 3 --epochs 2 | minutes 3: sets the length, and so does training.epochs;
+1 | plan text.txt --minutes 3 --epochs 2 | minutes 3: training.epochs sets the length too;
 1 | plan text.txt --epochs 2 -s training.steps=9 | epochs 2: training.steps sets the length too;
-1 | plan text.txt --minutes 3 -s training.epochs=9 | minutes 3: sets the length, and so does training.epochs;
+1 | plan text.txt --minutes 3 -s training.epochs=9 | minutes 3: training.epochs sets the length too;
 1 | train --resume -r missing | missing: not a run
 1 | tune nonsense --minutes 1 | nonsense: no such search space or YAML file; charlm comes with space
 2 | evaluate m.safetensors --window 100 | --window has an effect only with --protocol windows

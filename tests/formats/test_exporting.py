@@ -50,7 +50,7 @@ def test_the_card_has_the_score_if_it_is_known_the_settings_and_the_command(
     assert f"```yaml\n{dump_yaml(trained.config)}```" in card
     assert "charlm train TEXT -c settings.yaml" in card
     assert "## Use\n\n./run\n\nThe export is `charlm.h`, `charlm.c` and `model.bin`." in card
-    assert card_of(trained, "good").count("Not known") == 1
+    assert card_of(trained, "good").count("Unknown") == 1
 
 
 def test_names_become_no_markdown_and_no_html_and_a_text_cannot_end_its_code_block() -> None:

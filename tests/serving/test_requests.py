@@ -170,7 +170,7 @@ def test_the_message_has_the_field_what_was_found_and_what_would_do() -> None:
         (b'{"prompt": 5}', "prompt: found 5; must be a valid string or list"),
         (
             b'{"n": 3, "max_tokens": 60000}',
-            "max_tokens: 180,000 characters to generate, over all texts; must be 65,536",
+            "max_tokens: 180,000 characters to generate, over all texts; must be at most 65,536",
         ),
     ):
         check_refusal(CompletionRequest, body, message.partition(":")[0], message)

@@ -311,7 +311,7 @@ def test_a_recipe_that_does_not_exist_is_refused() -> None:
 def test_minutes_with_another_length_are_refused(recipe: str | None, key: str) -> None:
     user = UserSettings(recipe=recipe, overrides={"training": {key: 5}}, minutes=3)
     with pytest.raises(
-        CharlmError, match=rf"^minutes 3: sets the length, and so does training\.{key}; "
+        CharlmError, match=rf"^minutes 3: training\.{key} sets the length too; "
     ):
         user.check()
 

@@ -1,4 +1,4 @@
-"""The network of this folder in PyTorch; needs torch and safetensors. Usage: network, characters = load()."""
+"""The network in PyTorch; needs torch and safetensors. Usage: network, characters = load()."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ MODEL_FILE = Path(__file__).with_name("model.safetensors")
 
 
 class Network(nn.Module):  # type: ignore[misc]
-    """Characters -> logits of the next one: torch.nn.RNN layers, with skip connections one module for each layer."""
+    """SimpleRNN language model: one torch.nn.RNN, or one for each layer with skip connections."""
 
     def __init__(self, settings: dict[str, Any], size: int) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Network(nn.Module):  # type: ignore[misc]
         self.logits = nn.Linear(units * layers if self.skips else units, size)
 
     def forward(self, ids: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Read ids [T, B] from a state [layers, B, H] -> logits [T, B, V], the state after them."""
+        """Read ids [T, B] with a state [layers, B, H]; return logits [T, B, V] and a state."""
         x = (
             self.embedding(ids)
             if self.embedding
@@ -50,7 +50,7 @@ class Network(nn.Module):  # type: ignore[misc]
 
 
 def to_torch(weights: dict[str, Tensor], *, skips: bool) -> dict[str, Tensor]:
-    """Return weights under the names of PyTorch, which transposes kernels, and adds a second bias, here zero."""
+    """Return weights as PyTorch has them: other names, transposed, with a second bias of zero."""
     named = {}
     for name, weight in weights.items():
         part, _, kind = name.rpartition(".")
@@ -71,7 +71,7 @@ def to_torch(weights: dict[str, Tensor], *, skips: bool) -> dict[str, Tensor]:
 
 
 def load(path: str | Path = MODEL_FILE) -> tuple[Network, list[str | None]]:
-    """Return the network of a model file of charlm, and the character of each id (None = reserved)."""
+    """Return the network of a model file, and the character of each id (None = reserved)."""
     with safe_open(path, "pt") as file:
         facts = json.loads(file.metadata()["charlm"])
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
