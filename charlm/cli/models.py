@@ -111,8 +111,8 @@ def sample(
 ) -> None:
     """Generate text with a trained model, printed character by character.
 
-    The text starts with the prompt. The model does not read characters of the prompt that it does
-    not know.
+    The text starts with the prompt. Characters of the prompt that the model does not know are
+    printed, but not read.
 
     Examples:
       charlm sample

@@ -151,7 +151,7 @@ CHOICES: Mapping[float, tuple[Choice, ...]] = {
     60_000: (
         Choice(
             "small",
-            "with a narrow network and n-grams, such a short text is memorised later",
+            "a narrow network and n-grams delay memorising a text this short",
             fewest_epochs=8,
         ),
         QUICK,
