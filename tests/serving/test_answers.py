@@ -1,4 +1,4 @@
-"""A request -> its texts, those of `charlm sample` whatever else is written -> the objects of the OpenAI API."""
+"""The texts of a request, which equal those of `charlm sample`, as objects of the OpenAI API."""
 
 import asyncio
 import json
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
+from numpy.typing import NDArray
 
 from charlm.network.model_file import TrainedModel
 from charlm.sampling.generation import TextRequest, generate_text
@@ -21,168 +22,95 @@ from charlm.text.vocabulary import Vocabulary
 MESSAGES = [{"role": "user", "content": "ab"}]
 
 
-def answer(trained: TrainedModel, *, is_chat: bool = False, **fields: Any) -> Answer:
-    body = json.dumps({"max_tokens": 100, "seed": 5, **fields}).encode()
-    wanted = parse_request(ChatRequest, body) if is_chat else parse_request(CompletionRequest, body)
-    return Answer(ServedModel("m", trained, 0), wanted)
-
-
+@pytest.fixture
 def endless(trained: TrainedModel) -> TrainedModel:
-    """Return the model whose texts end by their length alone."""
+    """Return the model with a vocabulary without reserved ids, so that it never ends a text."""
     return replace(trained, vocabulary=Vocabulary(("\n", "a", "b", "c", "d")))
 
 
-def listed(written: AsyncIterator[Any]) -> list[Any]:
+def answer(model: TrainedModel, **fields: Any) -> Answer:
+    """Return the answer to a completion."""
+    body = json.dumps({"max_tokens": 100, "seed": 5, **fields}).encode()
+    return Answer(ServedModel("m", model, 0), parse_request(CompletionRequest, body))
+
+
+def chat_answer(model: TrainedModel, **fields: Any) -> Answer:
+    """Return the answer to a chat."""
+    settings = {"messages": MESSAGES, "max_tokens": 100, "seed": 5}
+    body = json.dumps({**settings, **fields}).encode()
+    return Answer(ServedModel("m", model, 0), parse_request(ChatRequest, body))
+
+
+def collect(items: AsyncIterator[Any]) -> list[Any]:
     async def read() -> list[Any]:
-        return [each async for each in written]
+        return [item async for item in items]
 
     return asyncio.run(read())
 
 
-def texts(wanted: Answer) -> list[str]:
+def texts(answer: Answer) -> list[str]:
     """Return the whole texts of an answer."""
-    found = [""] * wanted.count
-    for index, chunk in listed(wanted.chunks()):
-        found[index] += chunk.text
-    return found
+    whole = [""] * answer.count
+    for index, chunk in collect(answer.chunks()):
+        whole[index] += chunk.text
+    return whole
+
+
+def tokens(answer: Answer) -> list[Token]:
+    """Return the tokens of an answer with a single text."""
+    return [token for _, chunk in collect(answer.chunks()) for token in chunk.tokens]
 
 
 def sampled(
-    trained: TrainedModel, prompt: str, *, seed: int = 5, length: int = 100, **options: Any
+    model: TrainedModel, prompt: str, *, seed: int = 5, length: int = 100, **options: Any
 ) -> str:
-    return str(generate_text(trained, TextRequest(length, Sampler(**options), seed, prompt=prompt)))
+    """Return the text of `charlm sample`."""
+    request = TextRequest(length, Sampler(**options), seed, prompt=prompt)
+    return str(generate_text(model, request))
 
 
-def test_a_text_is_that_of_sample_with_the_seed_of_the_request_plus_its_number(
-    trained: TrainedModel,
+def logprobs_of(model: TrainedModel, ids: list[int], *, choices: int) -> NDArray[Any]:
+    """Return log p after each id for the first ids of the vocabulary, by the reference."""
+    logits = reference.read(model.parameters, ids)[0][:, :choices]
+    return np.asarray(logits - np.log(np.exp(logits).sum(-1, keepdims=True)))
+
+
+# Texts
+
+SETTINGS: dict[str, Any] = {"temperature": 1.7, "top_k": 3, "top_p": 0.9, "min_p": 0.01}
+
+
+@pytest.mark.parametrize("model", ["trained", "endless"])
+def test_a_text_is_that_of_sample_with_the_seed_plus_its_number(
+    model: str, request: pytest.FixtureRequest
 ) -> None:
-    settings: dict[str, Any] = {"temperature": 1.7, "top_k": 3, "top_p": 0.9, "min_p": 0.01}
-    for model in (trained, endless(trained)):
-        found = texts(answer(model, prompt=["ab", "b\na"], n=3, **settings))
-        assert found == [
-            sampled(model, prompt, seed=5 + k, **settings)
-            for prompt in ("ab", "b\na")
-            for k in range(3)
-        ]
-        chat = answer(
-            model,
-            is_chat=True,
-            messages=[{"role": "user", "content": text} for text in ("ab", "xb")],
-        )
-        assert texts(chat) == [sampled(model, "ab\nxb")]
-    assert {*map(len, found)} == {100}
-    assert len({*found}) >= 3  # by their seeds
+    network: TrainedModel = request.getfixturevalue(model)
+    expected = []
+    for prompt in ("ab", "b\na"):
+        expected += [sampled(network, prompt, seed=5 + k, **SETTINGS) for k in range(3)]
+    assert texts(answer(network, prompt=["ab", "b\na"], n=3, **SETTINGS)) == expected
 
 
-def test_requests_write_in_turn_and_do_not_change_each_other(trained: TrainedModel) -> None:
-    order: list[str] = []
-
-    async def write(name: str, wanted: Answer) -> str:
-        text = ""
-        async for _, chunk in wanted.chunks():
-            order.append(name)
-            text += chunk.text
-        return text
-
-    async def both() -> list[str]:
-        long, short = (
-            answer(endless(trained), prompt="ab", max_tokens=TURN * count) for count in (20, 2)
-        )
-        return [*await asyncio.gather(write("long", long), write("short", short))]
-
-    long, short = asyncio.run(both())
-    assert long.startswith(short)
-    assert len(short) == TURN * 2
-    assert order.index("short") <= 2
-    assert len(order) - order[::-1].index("short") <= 6
+def test_texts_of_one_prompt_differ_by_their_seeds(endless: TrainedModel) -> None:
+    assert len({*texts(answer(endless, prompt="ab", n=3))}) == 3
 
 
-def test_the_event_loop_has_a_turn_between_any_two_parts_of_the_work() -> None:
-    async def find_most_at_once() -> int:
-        turns = Turnstile()
-        done = 0
-
-        async def work() -> None:
-            nonlocal done
-            for _ in range(3):
-                await turns.wait()
-                done += 1
-
-        tasks = [asyncio.create_task(work()) for _ in range(5)]
-        most = 0
-        while not all(task.done() for task in tasks):
-            before = done
-            await asyncio.sleep(0)
-            most = max(most, done - before)
-        assert done == 15
-        return most
-
-    assert asyncio.run(find_most_at_once()) == 1
+def test_a_chat_continues_the_lines_of_its_messages(trained: TrainedModel) -> None:
+    messages = [{"role": "user", "content": text} for text in ("ab", "xb")]
+    assert texts(chat_answer(trained, messages=messages)) == [sampled(trained, "ab\nxb")]
 
 
-def test_the_log_probabilities_are_those_of_the_model_itself(trained: TrainedModel) -> None:
-    model = replace(trained, vocabulary=Vocabulary(("\n", "a", "b", "c", None), unknown_id=4))
-    for count in (0, 2, 20):
-        chunks = listed(
-            answer(model, prompt="ab", logprobs=count, temperature=0.5, max_tokens=40).chunks()
-        )
-        tokens = [token for _, chunk in chunks for token in chunk.tokens]
-        text = "".join(chunk.text for _, chunk in chunks)
-        assert "".join(token.text for token in tokens) == text
-        assert len(text) == 40
-        ids = model.vocabulary.encode("ab" + text).tolist()
-        logits = reference.read(model.parameters, ids)[0][:, :4]  # the unknown id is never chosen
-        logprobs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-        for token, index, expected in zip(tokens, ids[2:], logprobs[1:-1], strict=True):
-            assert token.logprob == pytest.approx(expected[index], abs=1e-4)
-            named = {*np.argsort(-expected)[:count].tolist(), index}
-            likeliest = {
-                model.vocabulary.names[each]: pytest.approx(expected[each], abs=1e-4)
-                for each in named
-            }
-            assert token.likeliest == (likeliest if count else None)
+def test_a_text_ends_before_a_stop_text(endless: TrainedModel) -> None:
+    whole = sampled(endless, "ab", length=60)
+    stop = whole[20:24]
+    stopped = answer(endless, prompt="ab", stop=[stop, "no"], logprobs=0, max_tokens=60)
+    ((_, chunk),) = collect(stopped.chunks())
+    assert chunk.text == whole[: whole.index(stop)]
+    assert "".join(token.text for token in chunk.tokens) == chunk.text
+    assert chunk.finish_reason == "stop"
 
 
-@pytest.mark.parametrize("length", [1, 2, 256, 257, 600])
-def test_a_repeated_prompt_has_the_log_probabilities_of_its_characters(
-    length: int, trained: TrainedModel
-) -> None:
-    prompt = "".join(np.random.default_rng(length).choice([*"ab\n"], length))
-    wanted = answer(endless(trained), prompt=prompt, echo=True, logprobs=1, max_tokens=5)
-    chunks = [chunk for _, chunk in listed(wanted.chunks())]
-    text = "".join(chunk.text for chunk in chunks)
-    assert text == prompt + sampled(endless(trained), prompt, length=5)
-    tokens = [token for chunk in chunks for token in chunk.tokens]
-    assert ("".join(token.text for token in tokens), [token.offset for token in tokens]) == (
-        text,
-        [*range(len(text))],
-    )
-    logits = reference.read(trained.parameters, endless(trained).vocabulary.encode(text).tolist())[
-        0
-    ]
-    logprobs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-    ids = endless(trained).vocabulary.encode(text)
-    expected = [row[index] for row, index in zip(logprobs, ids[1:], strict=False)]
-    assert (tokens[0].logprob, tokens[0].likeliest) == (None, None)
-    np.testing.assert_allclose([token.logprob for token in tokens[1:]], expected, atol=1e-4)
-    for token, row in zip(tokens[1:], logprobs, strict=False):
-        assert max((token.likeliest or {}).values()) == pytest.approx(row.max(), abs=1e-4)
-
-
-def test_a_prompt_can_be_repeated_without_a_text_after_it(trained: TrainedModel) -> None:
-    wanted = answer(trained, prompt=["ab", ""], echo=True, max_tokens=0, n=2)
-    chunks = listed(wanted.chunks())
-    assert [(index, chunk.text) for index, chunk in chunks if chunk.text] == [(0, "ab"), (1, "ab")]
-    assert [chunk.finish_reason for _, chunk in chunks if not chunk.text] == ["length"] * 4
-    assert wanted.usage() == {"prompt_tokens": 2, "completion_tokens": 0, "total_tokens": 2}
-
-
-def test_a_prompt_may_be_ids_with_reserved_ones(trained: TrainedModel) -> None:
-    wanted = answer(trained, prompt=[4, 1, 3, 2], echo=True, logprobs=0, max_tokens=0)
-    tokens = [token for _, chunk in listed(wanted.chunks()) for token in chunk.tokens]
-    assert [token.text for token in tokens] == ["<|endoftext|>", "a", "<|unknown|>", "b"]
-    assert [token.offset for token in tokens] == [0, 0, 1, 2]
-    assert texts(wanted) == ["a\ufffdb"]
+def test_ids_of_a_text_are_the_same_prompt(trained: TrainedModel) -> None:
     assert texts(answer(trained, prompt=[1, 2])) == texts(answer(trained, prompt="ab"))
 
 
@@ -192,94 +120,193 @@ def test_an_id_that_the_model_lacks_is_refused(index: int, trained: TrainedModel
         answer(trained, prompt=[1, index])
 
 
-def test_a_text_ends_before_a_stop_text_with_the_tokens_before_it(trained: TrainedModel) -> None:
-    whole = sampled(endless(trained), "ab", length=60)
-    stop = whole[20:24]
-    wanted = answer(endless(trained), prompt="ab", stop=[stop, "no"], logprobs=0, max_tokens=60)
-    ((_, chunk),) = listed(wanted.chunks())
-    assert chunk.text == whole[: whole.index(stop)]
-    assert ("".join(token.text for token in chunk.tokens), chunk.finish_reason) == (
-        chunk.text,
-        "stop",
-    )
-    assert chunk.tokens[0].likeliest is None
+# Turns
 
 
-def test_usage_counts_what_was_read_and_chosen(trained: TrainedModel) -> None:
-    wanted = answer(endless(trained), prompt=["ab", "a"], n=2, max_tokens=7)
-    texts(wanted)
-    assert wanted.usage() == {
-        "prompt_tokens": 3,
-        "completion_tokens": 4 * 7,
-        "total_tokens": 3 + 4 * 7,
+def test_a_short_request_does_not_wait_for_a_long_one(endless: TrainedModel) -> None:
+    order: list[str] = []
+
+    async def generate(name: str, length: int) -> str:
+        text = ""
+        async for _, chunk in answer(endless, prompt="ab", max_tokens=length).chunks():
+            order.append(name)
+            text += chunk.text
+        return text
+
+    async def generate_both() -> list[str]:
+        return [*await asyncio.gather(generate("long", 20 * TURN), generate("short", 2 * TURN))]
+
+    long, short = asyncio.run(generate_both())
+    assert len(short) == 2 * TURN
+    assert long.startswith(short)
+    assert order.index("short") <= 2
+    last_short = len(order) - order[::-1].index("short")
+    assert last_short <= 6
+
+
+def test_the_event_loop_has_a_turn_between_any_two_turns() -> None:
+    turns = Turnstile()
+    done: list[int] = []
+
+    async def work(number: int) -> None:
+        for _ in range(3):
+            await turns.wait()
+            done.append(number)
+
+    async def count_most_at_once() -> int:
+        tasks = [asyncio.create_task(work(number)) for number in range(5)]
+        most = 0
+        while not all(task.done() for task in tasks):
+            before = len(done)
+            await asyncio.sleep(0)
+            most = max(most, len(done) - before)
+        return most
+
+    assert asyncio.run(count_most_at_once()) == 1
+    assert len(done) == 15
+
+
+# Log-probabilities
+
+
+@pytest.mark.parametrize("count", [0, 2, 20])
+def test_log_probabilities_are_those_of_the_model_itself(count: int, trained: TrainedModel) -> None:
+    vocabulary = Vocabulary(("\n", "a", "b", "c", None), unknown_id=4)
+    model = replace(trained, vocabulary=vocabulary)
+    given = tokens(answer(model, prompt="ab", logprobs=count, temperature=0.5, max_tokens=40))
+    text = "".join(token.text for token in given)
+    assert len(text) == 40
+    ids = vocabulary.encode("ab" + text).tolist()
+    expected = logprobs_of(model, ids, choices=4)  # the unknown id is never chosen
+    for token, index, row in zip(given, ids[2:], expected[1:-1], strict=True):
+        assert token.logprob == pytest.approx(row[index], abs=1e-4)
+        named = {*np.argsort(-row)[:count].tolist(), index}
+        likeliest = {vocabulary.names[each]: pytest.approx(row[each], abs=1e-4) for each in named}
+        assert token.likeliest == (likeliest if count else None)
+
+
+@pytest.mark.parametrize("length", [1, 2, 256, 257, 600])
+def test_an_echoed_prompt_has_log_probabilities(length: int, endless: TrainedModel) -> None:
+    prompt = "".join(np.random.default_rng(length).choice([*"ab\n"], length))
+    first, *others = tokens(answer(endless, prompt=prompt, echo=True, logprobs=1, max_tokens=5))
+    text = prompt + sampled(endless, prompt, length=5)
+    assert "".join(token.text for token in (first, *others)) == text
+    assert [token.offset for token in (first, *others)] == [*range(len(text))]
+    assert (first.logprob, first.likeliest) == (None, None)
+    ids = endless.vocabulary.encode(text).tolist()
+    expected = logprobs_of(endless, ids, choices=5)
+    for token, index, row in zip(others, ids[1:], expected, strict=False):
+        assert token.logprob == pytest.approx(row[index], abs=1e-4)
+        assert max((token.likeliest or {}).values()) == pytest.approx(row.max(), abs=1e-4)
+
+
+def test_an_echo_of_ids_has_the_names_of_reserved_ids(trained: TrainedModel) -> None:
+    echo = answer(trained, prompt=[4, 1, 3, 2], echo=True, logprobs=0, max_tokens=0)
+    given = tokens(echo)
+    assert [token.text for token in given] == ["<|endoftext|>", "a", "<|unknown|>", "b"]
+    assert [token.offset for token in given] == [0, 0, 1, 2]
+    assert texts(echo) == ["a\ufffdb"]
+
+
+def test_a_prompt_can_be_echoed_without_a_text_after_it(trained: TrainedModel) -> None:
+    echo = answer(trained, prompt=["ab", ""], echo=True, max_tokens=0, n=2)
+    assert texts(echo) == ["ab", "ab", "", ""]
+    reasons = [chunk.finish_reason for _, chunk in collect(echo.chunks()) if not chunk.text]
+    assert reasons == ["length"] * 4
+    assert echo.usage() == {"prompt_tokens": 2, "completion_tokens": 0, "total_tokens": 2}
+
+
+# Objects of the API
+
+
+def test_usage_counts_the_characters_read_or_chosen(endless: TrainedModel) -> None:
+    four = answer(endless, prompt=["ab", "a"], n=2, max_tokens=7)
+    texts(four)
+    assert four.usage() == {"prompt_tokens": 3, "completion_tokens": 28, "total_tokens": 31}
+
+
+def test_usage_counts_the_end_of_a_text(trained: TrainedModel) -> None:
+    ended = answer(trained, prompt="ab", max_tokens=60, seed=1)
+    (text,) = texts(ended)
+    assert len(text) < 60
+    assert ended.usage()["completion_tokens"] == len(text) + 1
+
+
+def test_a_completion_joins_the_chunks_of_each_text(trained: TrainedModel) -> None:
+    chunks = [[Chunk("a"), Chunk("b", (), "stop")], [Chunk("c", (), "length")]]
+    whole = answer(trained, prompt="ab", n=2).whole(chunks)
+    assert whole["id"].startswith("cmpl-")
+    assert (whole["object"], whole["model"]) == ("text_completion", "m")
+    assert whole["choices"] == [
+        {"index": 0, "text": "ab", "finish_reason": "stop", "logprobs": None},
+        {"index": 1, "text": "c", "finish_reason": "length", "logprobs": None},
+    ]
+    assert whole["usage"] == {"prompt_tokens": 2, "completion_tokens": 0, "total_tokens": 2}
+
+
+def test_log_probabilities_have_the_legacy_form(trained: TrainedModel) -> None:
+    first = Chunk("a", (Token("a", -2.0, None, 0),))
+    second = Chunk("b", (Token("b", -1.0, {"c": -0.5, "b": -1.0}, 1),), "stop")
+    (choice,) = answer(trained, logprobs=1).whole([[first, second]])["choices"]
+    assert choice["logprobs"] == {
+        "tokens": ["a", "b"],
+        "token_logprobs": [-2.0, -1.0],
+        "top_logprobs": [None, {"c": -0.5, "b": -1.0}],
+        "text_offset": [0, 1],
     }
-    wanted = answer(trained, prompt="ab", max_tokens=60, seed=1)
-    (text,) = texts(wanted)
-    assert len(text) < 60  # an end of text is chosen, too
-    assert wanted.usage()["completion_tokens"] == len(text) + 1
 
 
-def test_a_completion_joins_the_pieces_of_each_text_and_has_tokens_in_the_legacy_form(
-    trained: TrainedModel,
-) -> None:
-    found = answer(trained, prompt="ab", n=2).whole(
-        [[Chunk("a"), Chunk("b", (), "stop")], [Chunk("c", (), "length")]]
-    )
-    assert found["id"].startswith("cmpl-")
-    assert (found["object"], found["model"]) == ("text_completion", "m")
-    ended = {"index": 0, "text": "ab", "finish_reason": "stop", "logprobs": None}
-    assert found["choices"] == [
-        ended,
-        {**ended, "index": 1, "text": "c", "finish_reason": "length"},
-    ]
-    assert found["usage"] == {"prompt_tokens": 2, "completion_tokens": 0, "total_tokens": 2}
-    chunks = [
-        Chunk("a", (Token("a", -2.0, None, 0),)),
-        Chunk("b", (Token("b", -1.0, {"c": -0.5, "b": -1.0}, 1),), "stop"),
-    ]
-    found = answer(trained, logprobs=1).whole([chunks])["choices"][0]["logprobs"]
-    assert (found["tokens"], found["token_logprobs"]) == (["a", "b"], [-2.0, -1.0])
-    assert found["top_logprobs"] == [None, {"c": -0.5, "b": -1.0}]
-    assert found["text_offset"] == [0, 1]
-
-
-def test_a_chat_is_a_message_of_the_assistant_that_comes_back_as_part_of_the_next_turn(
-    trained: TrainedModel,
-) -> None:
-    found = answer(trained, is_chat=True, messages=MESSAGES).whole([[Chunk("a\n", (), "stop")]])
-    assert (found["id"][:9], found["object"]) == ("chatcmpl-", "chat.completion")
-    (choice,) = found["choices"]
+def test_a_chat_is_a_message_of_the_assistant(trained: TrainedModel) -> None:
+    whole = chat_answer(trained).whole([[Chunk("a\n", (), "stop")]])
+    assert whole["id"].startswith("chatcmpl-")
+    assert whole["object"] == "chat.completion"
+    (choice,) = whole["choices"]
     assert choice["message"] == {"role": "assistant", "content": "a\n", "refusal": None}
     assert (choice["logprobs"], choice["finish_reason"]) == (None, "stop")
-    of_a_client = {"annotations": None, "audio": None, "function_call": None, "tool_calls": None}
-    messages = [*MESSAGES, choice["message"] | of_a_client, {"role": "user", "content": "?"}]
-    assert parse_request(ChatRequest, json.dumps({"messages": messages}).encode()).prompts == [
-        "ab\na\n\n?"
-    ]
 
 
-def test_events_of_a_completion_carry_pieces_of_text(trained: TrainedModel) -> None:
-    found = listed(answer(endless(trained), prompt="ab", stream=True).events())
-    assert "".join(event["choices"][0]["text"] for event in found) == sampled(
-        endless(trained), "ab"
-    )
-    assert [event["choices"][0]["finish_reason"] for event in found] == [*[None] * 3, "length"]
-    assert not any("usage" in event for event in found)
+def test_a_client_can_send_a_message_back_in_its_next_turn(trained: TrainedModel) -> None:
+    (choice,) = chat_answer(trained).whole([[Chunk("a\n", (), "stop")]])["choices"]
+    nulls = {"annotations": None, "audio": None, "function_call": None, "tool_calls": None}
+    messages = [*MESSAGES, choice["message"] | nulls, {"role": "user", "content": "?"}]
+    request = parse_request(ChatRequest, json.dumps({"messages": messages}).encode())
+    assert request.prompts == ["ab\na\n\n?"]
 
 
-def test_events_of_a_chat_begin_with_the_role_and_end_with_the_usage(trained: TrainedModel) -> None:
-    options: dict[str, Any] = {
-        "stream": True,
-        "stream_options": {"include_usage": True},
-        "n": 2,
-        "max_tokens": 3,
-    }
-    found = listed(answer(endless(trained), is_chat=True, messages=MESSAGES, **options).events())
-    assert {event["object"] for event in found} == {"chat.completion.chunk"}
-    first, second, *texts, usage = found
-    assert [one["choices"][0]["index"] for one in (first, second)] == [0, 1]
-    assert first["choices"][0]["delta"] == {"role": "assistant", "content": ""}
-    assert [text["choices"][0]["finish_reason"] for text in texts] == ["length"] * 2
-    assert texts[0]["choices"][0]["delta"] == {"content": sampled(endless(trained), "ab", length=3)}
-    assert all(event["usage"] is None for event in (first, second, *texts))
-    assert (usage["choices"], usage["usage"]["completion_tokens"]) == ([], 6)
+def test_events_of_a_completion_have_chunks_of_text(endless: TrainedModel) -> None:
+    events = collect(answer(endless, prompt="ab", stream=True).events())
+    choices = [event["choices"][0] for event in events]
+    assert "".join(choice["text"] for choice in choices) == sampled(endless, "ab")
+    assert [choice["finish_reason"] for choice in choices] == [None, None, None, "length"]
+    assert not any("usage" in event for event in events)
+
+
+@pytest.fixture
+def chat_events(endless: TrainedModel) -> list[dict[str, Any]]:
+    """Return the events of a chat with two texts of three characters and the usage."""
+    options = {"stream": True, "stream_options": {"include_usage": True}, "n": 2, "max_tokens": 3}
+    return collect(chat_answer(endless, **options).events())
+
+
+def test_events_of_a_chat_start_with_the_role_of_each_text(
+    chat_events: list[dict[str, Any]],
+) -> None:
+    assert {event["object"] for event in chat_events} == {"chat.completion.chunk"}
+    choices = [event["choices"][0] for event in chat_events[:2]]
+    assert [choice["index"] for choice in choices] == [0, 1]
+    assert choices[0]["delta"] == {"role": "assistant", "content": ""}
+
+
+def test_events_of_a_chat_have_the_text(
+    chat_events: list[dict[str, Any]], endless: TrainedModel
+) -> None:
+    choices = [event["choices"][0] for event in chat_events[2:-1]]
+    assert [choice["finish_reason"] for choice in choices] == ["length"] * 2
+    assert choices[0]["delta"] == {"content": sampled(endless, "ab", length=3)}
+
+
+def test_events_of_a_chat_end_with_the_usage(chat_events: list[dict[str, Any]]) -> None:
+    *others, last = chat_events
+    assert last["choices"] == []
+    assert last["usage"]["completion_tokens"] == 6
+    assert all(event["usage"] is None for event in others)
