@@ -1,4 +1,4 @@
-"""The page in headless Chromium: it writes what charlm writes, shows what charlm computes, and asks for nothing."""
+"""The page in headless Chromium: its text and its pictures, without a request to any server."""
 
 import json
 import shutil
@@ -23,16 +23,17 @@ LAYERS, UNITS = 2, 48
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
-def minus(value: float) -> str:
-    """Return a number as the page writes it."""
+def shown_number(value: float) -> str:
+    """Return a number as the page writes it, with a minus sign instead of a hyphen."""
     return f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
 
 
 class Browser:
-    """The page in Chromium, and what a user does with it."""
+    """The page in Chromium, with the actions of a user."""
 
     def __init__(self, driver: Any) -> None:
-        self.driver, self.script = driver, driver.execute_script
+        self.driver = driver
+        self.script = driver.execute_script
 
     def open(self, path: Path, trained: TrainedModel, *, title: str = "plays") -> Model:
         """Write the page of a model, open it, and return the model."""
@@ -45,14 +46,18 @@ class Browser:
         return self.driver.find_element("id", name)
 
     def fill(self, **values: str | float) -> None:
-        """Set fields, as if they had been filled in; `_` is - in a name."""
-        script = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input', {bubbles: true}))"
+        """Set fields as a user would; an underscore in a name stands for a hyphen."""
+        script = """
+            const [field, value] = arguments;
+            field.value = value;
+            field.dispatchEvent(new Event('input', {bubbles: true}));
+        """
         for name, value in values.items():
             self.script(script, self.find(name.replace("_", "-")), str(value))
         self.wait()
 
     def wait(self) -> None:
-        """Wait until nothing is being read or written."""
+        """Wait until the page has read its prompt and written its text."""
         self.driver.execute_async_script(
             "const done = arguments[0]; setTimeout(() => page.job.done.then(done), 20)"
         )
@@ -82,52 +87,45 @@ class Browser:
 
     @property
     def choices(self) -> list[str]:
-        """The characters on the buttons, likeliest first."""
-        script = "return [...document.querySelectorAll('#next button')].map((button) => button.dataset.text)"
+        """The characters on the buttons, the most probable first."""
+        script = """
+            const buttons = [...document.querySelectorAll('#next button')];
+            return buttons.map((button) => button.dataset.text);
+        """
         return list(self.script(script))
 
 
 @pytest.fixture(scope="module")
 def driver() -> Iterator[Any]:
-    """Run a headless Chromium that writes down its requests and the errors of scripts."""
+    """Start a headless Chromium that logs its requests and the errors of scripts."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="missing: selenium")
-    programs = [
-        next(filter(None, map(shutil.which, names)), None)
-        for names in (BROWSERS, ("chromedriver",))
-    ]
-    if None in programs:
+    installed = [path for path in map(shutil.which, BROWSERS) if path]
+    chromedriver = shutil.which("chromedriver")
+    if not installed or not chromedriver:
         pytest.skip("missing: chromium or chromedriver")
     options = webdriver.ChromeOptions()
-    options.binary_location = programs[0]
-    for argument in (
-        "headless=new",
-        "no-sandbox",
-        "disable-gpu",
-        "disable-dev-shm-usage",
-        "window-size=1280,1000",
-    ):
-        options.add_argument(f"--{argument}")
+    options.binary_location = installed[0]
+    options.add_argument("--headless=new")
+    options.add_argument("--no-sandbox")
+    options.add_argument("--disable-gpu")
+    options.add_argument("--disable-dev-shm-usage")
+    options.add_argument("--window-size=1280,1000")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(programs[1]))
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(chromedriver))
     yield driver
     driver.quit()
 
 
 @pytest.fixture
 def browser(driver: Any) -> Iterator[Browser]:
-    """Return the browser; the test fails if a script failed or anything but the file was asked for."""
-    (
-        driver.get_log("browser"),
-        driver.get_log("performance"),
-    )  # what comes from here on is of this test
+    """Return the browser, and check afterwards that no script failed and no server was asked."""
+    for log in ("browser", "performance"):
+        driver.get_log(log)  # this empties the log of the test before
     yield Browser(driver)
     assert driver.get_log("browser") == []
     messages = [json.loads(line["message"])["message"] for line in driver.get_log("performance")]
-    urls = [
-        m["params"]["request"]["url"]
-        for m in messages
-        if m["method"] == "Network.requestWillBeSent"
-    ]
+    requests = [each for each in messages if each["method"] == "Network.requestWillBeSent"]
+    urls = [request["params"]["request"]["url"] for request in requests]
     assert [url for url in urls if not url.startswith(("file://", "data:"))] == []
 
 
@@ -188,9 +186,7 @@ def test_the_colours_and_the_states_are_those_of_charlm(browser: Browser, model:
     assert {*expected} == {*range(5)}
 
 
-def test_the_keyboard_starts_and_stops_and_a_new_prompt_begins_anew(
-    browser: Browser, model: Model
-) -> None:
+def test_the_keyboard_starts_and_stops_the_text(browser: Browser, model: Model) -> None:
     browser.fill(prompt="The ", length=100_000, pace=30)
     keys = pytest.importorskip("selenium.webdriver", reason="missing: selenium").Keys
     browser.find("prompt").send_keys(keys.CONTROL, keys.ENTER)
@@ -277,7 +273,7 @@ def test_the_keyboard_chooses_a_unit_and_a_character(browser: Browser, model: Mo
     ):
         if pressed:
             browser.find("text").send_keys(*pressed)
-        assert browser.text_of("unit-value") == f"rnn.0, unit 7: {minus(values[position])}"
+        assert browser.text_of("unit-value") == f"rnn.0, unit 7: {shown_number(values[position])}"
     browser.press("Escape")
     assert "after the last character" in browser.text_of("state-note")
     browser.fill(unit=UNITS)  # they are numbered from 0
@@ -285,7 +281,7 @@ def test_the_keyboard_chooses_a_unit_and_a_character(browser: Browser, model: Mo
 
 
 def without_unit(parameters: Parameters, layer: int, unit: int) -> Parameters:
-    """Return the weights without those that read a unit: the network computes as if its value were 0."""
+    """Return the weights with those that read a unit set to 0, as if the unit were always 0."""
     tensors = {name: tensor.copy() for name, tensor in parameters.tensors.items()}
     tensors[f"rnn.{layer}.recurrent_kernel"][unit] = 0
     if layer + 1 < LAYERS:

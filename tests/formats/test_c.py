@@ -1,4 +1,4 @@
-"""The weights for C programs, the example program, which prints what charlm prints, and fuzzing of the library."""
+"""The weights for C programs, the example program and fuzzing of the library in C."""
 
 import os
 import re
@@ -18,31 +18,31 @@ from charlm.formats.exporting import export_c
 from charlm.network.model_file import TrainedModel, write_model
 
 FUZZ_SECONDS = os.environ.get("CHARLM_FUZZ_SECONDS")
-"""For how long random inputs are tried; without it, FUZZ_RUNS inputs of one seed are."""
+"""How long to try random inputs, in seconds; if unset, the test tries FUZZ_RUNS inputs."""
 FUZZ_RUNS = 400_000
+HEADER_BYTES = 44
 
 
-def test_the_weights_begin_with_the_sizes_and_have_every_number(trained: TrainedModel) -> None:
+def test_the_header_has_the_sizes_of_the_network(trained: TrainedModel) -> None:
     data = export_c(trained)["model.bin"]
-    head = np.frombuffer(data[8:44], "<i4").tolist()
+    vocabulary_size, layers, units, width = 5, 2, 4, 5
+    embedding, skip_connections, tanh = 0, 0, 0
+    unknown_id, end_of_text_id = 3, 4
     assert data[:8] == b"CHARLM-1"
-    assert head == [
-        5,
-        2,
-        4,
-        5,
-        0,
-        0,
-        0,
-        3,
-        4,
-    ]  # V, layers, H, width, no embedding, no skips, tanh, reserved ids
-    assert np.frombuffer(export_c(make_model(layers=1))["model.bin"][36:44], "<i4").tolist() == [
-        -1,
-        -1,
+    assert np.frombuffer(data[8:HEADER_BYTES], "<i4").tolist() == [
+        *(vocabulary_size, layers, units, width),
+        *(embedding, skip_connections, tanh),
+        *(unknown_id, end_of_text_id),
     ]
-    assert len(data) == 44 + 4 * 5 + 4 * trained.architecture.size
-    assert np.frombuffer(data[44:64], "<u4").tolist() == [10, 97, 98, 2**32 - 1, 2**32 - 1]
+    assert len(data) == HEADER_BYTES + 4 * vocabulary_size + 4 * trained.architecture.size
+    code_points = np.frombuffer(data, "<u4", count=vocabulary_size, offset=HEADER_BYTES)
+    reserved = 2**32 - 1
+    assert code_points.tolist() == [ord("\n"), ord("a"), ord("b"), reserved, reserved]
+
+
+def test_reserved_ids_that_are_missing_are_minus_one() -> None:
+    data = export_c(make_model(layers=1))["model.bin"]
+    assert np.frombuffer(data[HEADER_BYTES - 8 : HEADER_BYTES], "<i4").tolist() == [-1, -1]
 
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
@@ -50,7 +50,7 @@ Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the program, without a warning, and with checks of every access to memory."""
+    """Compile the example program with sanitizers and with warnings as errors."""
     target = tmp_path_factory.mktemp("c") / "run"
     options = [
         "-O1",
@@ -67,7 +67,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(program: Path, tmp_path: Path) -> Run:
-    """Return a function that runs the program with a model, or with its file as it is given."""
+    """Return a function that runs the example program on a model or on the bytes of its file."""
 
     def run(
         model: TrainedModel | bytes, *arguments: str | bytes, stdout: int = subprocess.PIPE
@@ -85,7 +85,7 @@ every_prompt = pytest.mark.parametrize("prompt", PROMPTS.values(), ids=PROMPTS)
 
 
 def check_text(trained: TrainedModel, run: Run, prompt: str) -> bytes:
-    """Check that both programs print the same text; return the messages of the one in C."""
+    """Check that both programs print the same text, and return the messages of the C program."""
     write_model(Path("model.safetensors"), trained)
     expected = charlm("sample", "model.safetensors", "-p", prompt, "-n", 100, "-t", 0)
     done = run(trained, prompt, "100", "0")
@@ -119,13 +119,8 @@ def test_a_text_is_drawn_at_the_probabilities_of_the_network(
 ) -> None:
     for tensor in trained.parameters.tensors.values():
         tensor[:] = 0
-    trained.parameters.logits_bias[:] = [
-        0,
-        np.log(2),
-        np.log(4),
-        9,
-        -np.inf,
-    ]  # "\n", "a", "b", unknown, end of text
+    line_break, a, b, unknown, end_of_text = 0.0, np.log(2), np.log(4), 9.0, -np.inf
+    trained.parameters.logits_bias[:] = [line_break, a, b, unknown, end_of_text]
 
     def draw(*options: str) -> list[float]:
         text = run(trained, "a", "7000", *options).stdout.decode()[1:]
@@ -203,18 +198,16 @@ def fuzzer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def fuzz(fuzzer: Path, *arguments: str) -> bytes:
-    """Return what the fuzzing program reports; it must find nothing."""
-    small = {
-        **os.environ,
-        "ASAN_OPTIONS": "quarantine_size_mb=16",
-    }  # what was freed is kept, beyond libFuzzer's 2 GB
-    done = subprocess.run([fuzzer, *arguments], env=small, capture_output=True, check=False)
+    """Run the fuzzing program, check that it finds no error, and return its report."""
+    # The sanitizer keeps freed memory, by default more than libFuzzer's limit of 2 GB.
+    environment = {**os.environ, "ASAN_OPTIONS": "quarantine_size_mb=16"}
+    done = subprocess.run([fuzzer, *arguments], env=environment, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr[-5000:].decode("utf-8", "replace")
     return done.stderr
 
 
 def fuzzed_inputs(trained: TrainedModel, *, failing: int) -> list[bytes]:
-    """Return inputs with models that differ in what they have; `failing` is the allocation that fails, 0 = none."""
+    """Return inputs with different models; the allocation number `failing` fails (0: none)."""
     wide = make_model(characters="aé€😀", layers=2, units=3, embedding=3, activation="relu")
     skipping = make_model(layers=2, skip_connections=True, activation="sigmoid")
     prompt = "aé€😀x".encode()
@@ -227,25 +220,19 @@ def test_fuzzing_finds_no_access_outside_the_memory(fuzzer: Path, trained: Train
     Path("corpus").mkdir()
     for number, data in enumerate(fuzzed_inputs(trained, failing=0)):
         Path(f"corpus/{number}").write_bytes(data)
-    limits = [
-        "-max_len=4096",
-        "-timeout=10",
-        "-detect_leaks=0",
-        "-verbosity=1",
-    ]  # the program counts its blocks
-    limits += (
-        [f"-max_total_time={FUZZ_SECONDS}"] if FUZZ_SECONDS else ["-seed=1", f"-runs={FUZZ_RUNS}"]
-    )
-    report = fuzz(fuzzer, *limits, "corpus")
-    tries, covered = (
-        int(re.findall(pattern, report)[-1]) for pattern in (rb"#(\d+)\s", rb"cov: (\d+)")
-    )
-    assert tries >= FUZZ_RUNS
-    assert covered > 100
+    options = ["-max_len=4096", "-timeout=10", "-verbosity=1"]
+    options.append("-detect_leaks=0")  # the program counts its allocations itself
+    if FUZZ_SECONDS:
+        options.append(f"-max_total_time={FUZZ_SECONDS}")
+    else:
+        options += ["-seed=1", f"-runs={FUZZ_RUNS}"]
+    report = fuzz(fuzzer, *options, "corpus")
+    assert int(re.findall(rb"#(\d+)\s", report)[-1]) >= FUZZ_RUNS
+    assert int(re.findall(rb"cov: (\d+)", report)[-1]) > 100
 
 
 ALLOCATIONS = 6
-"""The blocks of a model and a state."""
+"""How many blocks a model and a state allocate together."""
 
 
 @pytest.mark.slow
@@ -253,7 +240,7 @@ ALLOCATIONS = 6
 def test_a_failed_allocation_is_a_status_that_leaves_no_memory(
     fuzzer: Path, trained: TrainedModel, failing: int
 ) -> None:
-    """The last case has one more than there are, so that none fails."""
+    """In the last case no allocation fails, because there are fewer."""
     for number, data in enumerate(fuzzed_inputs(trained, failing=failing)):
         Path(f"input-{number}").write_bytes(data)
     fuzz(fuzzer, "-detect_leaks=0", "input-0", "input-1", "input-2")

@@ -1,4 +1,4 @@
-"""The library in C: what it computes, and the status that it returns for each mistake."""
+"""The library in C: its results, and the status that it returns for each error."""
 
 import ctypes
 import platform
@@ -39,20 +39,13 @@ def library(make_once: MakeOnce) -> CharlmC:
         compiler = find_compiler()
     except CharlmError:
         pytest.skip("missing: a C compiler")
-    command = [
-        *compiler,
-        "-std=c11",
-        "-O1",
-        *WARNINGS,
-        "-fPIC",
-        "-shared",
-        str(SOURCE),
-        "-lm",
-        "-o",
-    ]
-    return CharlmC(
-        make_once("charlm.so", lambda path: subprocess.run([*command, path], check=True))
-    )
+    options = ["-std=c11", "-O1", *WARNINGS, "-fPIC", "-shared"]
+    command = [*compiler, *options, str(SOURCE), "-lm", "-o"]
+
+    def compile_to(path: Path) -> None:
+        subprocess.run([*command, path], check=True)
+
+    return CharlmC(make_once("charlm.so", compile_to))
 
 
 @pytest.fixture
@@ -473,17 +466,8 @@ def test_program_on_the_page_prints_500_characters(name: str) -> None:
     Path("model.bin").write_bytes(export_c(make_model(characters="\n The"))["model.bin"])
     (code,) = code_blocks(text_of("docs/export.md"), "c")
     Path("yours.c").write_text(code, encoding="utf-8")
-    command = [
-        *compiler_for(name),
-        "-O3",
-        *WARNINGS,
-        "yours.c",
-        str(SOURCE),
-        *LINKED,
-        "-o",
-        "yours",
-    ]
-    subprocess.run(command, check=True)
+    command = [*compiler_for(name), "-O3", *WARNINGS, "yours.c", str(SOURCE), *LINKED]
+    subprocess.run([*command, "-o", "yours"], check=True)
     done = subprocess.run(["./yours"], capture_output=True, text=True, check=True)
     assert len(done.stdout) == 500
 
@@ -499,7 +483,7 @@ def test_program_on_the_page_explains_a_failure() -> None:
 
 @pytest.mark.slow
 def test_it_has_only_functions_with_its_prefix() -> None:
-    """Letters of nm: T is a public function; D, B and C are data that can change; U is used from elsewhere."""
+    """In the output of nm, T is a public function, B, C and D are writable data, U is imported."""
     subprocess.run(["cc", "-O1", "-c", SOURCE, "-o", "charlm.o"], check=True)
     lines = subprocess.run(
         ["nm", "charlm.o"], capture_output=True, text=True, check=True
@@ -519,19 +503,8 @@ def cross_compile(target: str) -> None:
     """Build the example program with ziglang, without a warning, as ./run."""
     pytest.importorskip("ziglang", reason="missing: ziglang")
     sources = [str(SOURCE), str(SOURCE.with_name("main.c"))]
-    command = [
-        sys.executable,
-        "-m",
-        "ziglang",
-        "cc",
-        "-target",
-        target,
-        "-O2",
-        *WARNINGS,
-        *sources,
-        *LINKED,
-    ]
-    subprocess.run([*command, "-o", "run"], check=True)
+    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", target, "-O2", *WARNINGS]
+    subprocess.run([*compiler, *sources, *LINKED, "-o", "run"], check=True)
 
 
 @pytest.mark.nightly
@@ -556,17 +529,9 @@ def test_sizes_of_32_bits_are_enough(trained: TrainedModel) -> None:
 def test_two_threads_generate_the_same_text_with_one_model(trained: TrainedModel) -> None:
     Path("model.bin").write_bytes(export_c(trained)["model.bin"])
     program = Path(__file__).with_name("threads.c")
-    command = [
-        "cc",
-        "-O1",
-        "-g",
-        "-fsanitize=thread",
-        str(program),
-        str(SOURCE),
-        *LINKED,
-        "-pthread",
-    ]
-    built = subprocess.run([*command, "-o", "threads"], capture_output=True, check=False)
+    compiler = ["cc", "-O1", "-g", "-fsanitize=thread", "-pthread"]
+    command = [*compiler, str(program), str(SOURCE), *LINKED, "-o", "threads"]
+    built = subprocess.run(command, capture_output=True, check=False)
     if built.returncode:
         pytest.skip("missing: the thread sanitizer")
     done = subprocess.run(["./threads", "model.bin"], capture_output=True, text=True, check=False)

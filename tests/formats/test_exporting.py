@@ -1,4 +1,4 @@
-"""The formats, what `export` writes and refuses, the model card, and the page for writing."""
+"""The files of an export: formats, refusals, the model card, and the web page."""
 
 import base64
 import json
@@ -21,56 +21,69 @@ from charlm.formats import FormatName
 from charlm.formats.card import escape_markdown, fenced, model_card
 from charlm.formats.exporting import FORMATS, export, export_html, hub_files, text_to_check
 from charlm.network.model_file import TrainedModel
-from charlm.training.evaluating import EVALUATED_CHARACTERS
 
 # The card
 
 
 def card_of(trained: TrainedModel, score: Any) -> str:
-    known = replace(trained, facts={"score": score})
-    return model_card(
-        known,
-        title="plays",
-        program="C",
-        usage="./run",
-        names=["charlm.h", "charlm.c", "model.bin"],
-    )
+    scored = replace(trained, facts={"score": score})
+    files = ["charlm.h", "charlm.c", "model.bin"]
+    return model_card(scored, title="plays", program="C", usage="./run", names=files)
 
 
-def test_the_card_has_the_score_if_it_is_known_the_settings_and_the_command(
-    trained: TrainedModel,
-) -> None:
-    card = card_of(trained, {"split": "validation", "nats_per_char": 1.5})
+@pytest.fixture
+def card(trained: TrainedModel) -> str:
+    """Return the card of a model with a validation loss."""
+    return card_of(trained, {"split": "validation", "nats_per_char": 1.5})
+
+
+def test_the_card_starts_with_metadata_without_a_license(card: str) -> None:
     assert card.startswith("---\nlibrary_name: charlm\n")
-    assert "license:" not in card.partition("\n---\n")[0]  # the text is not ours
-    assert (
-        "1.5000 nats per character (2.1640 bits) on at most 200,000 characters of unseen text."
-        in card
-    )
+    metadata, _, _ = card.partition("\n---\n")
+    assert "license:" not in metadata  # the text is not ours
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "1.5000 nats per character (2.1640 bits) on at most 200,000 characters of unseen text.",
+        "charlm train TEXT -c settings.yaml",
+        "## Use\n\n./run\n\nThe export is `charlm.h`, `charlm.c` and `model.bin`.",
+    ],
+    ids=["score", "command", "files"],
+)
+def test_the_card_has_a_part(part: str, card: str) -> None:
+    assert part in card
+
+
+def test_the_card_has_the_settings(card: str, trained: TrainedModel) -> None:
     assert f"```yaml\n{dump_yaml(trained.config)}```" in card
-    assert "charlm train TEXT -c settings.yaml" in card
-    assert "## Use\n\n./run\n\nThe export is `charlm.h`, `charlm.c` and `model.bin`." in card
+
+
+def test_the_card_says_that_a_score_is_unknown(trained: TrainedModel) -> None:
     assert card_of(trained, "good").count("Unknown") == 1
 
 
-def test_names_become_no_markdown_and_no_html_and_a_text_cannot_end_its_code_block() -> None:
+def test_the_markup_of_a_name_is_escaped() -> None:
     assert escape_markdown("<b>[x](y)\n|`") == r"\<b\>\[x\]\(y\)\\n\|\`"
+
+
+def test_a_text_cannot_end_its_code_block() -> None:
     assert fenced("a\n````\n# b", "text") == "`````text\na\n````\n# b\n`````"
 
 
+@pytest.mark.parametrize(
+    ("temperature", "shown"),
+    [(0.5, "0.5"), (0.25, "0.25"), (0.0, "0.01")],  # the programs divide by it
+)
 @pytest.mark.parametrize("name", ["onnx", "torch", "keras", "c"])
-def test_the_card_writes_at_the_temperature_of_the_recipe(
-    trained: TrainedModel, name: FormatName
+def test_the_program_in_the_card_has_the_temperature_of_the_model(
+    name: FormatName, temperature: float, shown: str, trained: TrainedModel
 ) -> None:
-    for temperature, shown in (
-        (0.5, "0.5"),
-        (0.0, "0.01"),
-        (0.25, "0.25"),
-    ):  # the programs divide by it
-        own = replace(trained, config={"sampling": {"temperature": temperature}})
-        card = hub_files(own, FORMATS[name], {"x": b""}, title="plays")["README.md"].decode()
-        usage = card[card.index("## Use") : card.index("## Score")]
-        assert f'"The " 500 {shown}\n' in usage or f"/ {shown}" in usage
+    model = replace(trained, config={"sampling": {"temperature": temperature}})
+    card = hub_files(model, FORMATS[name], {"x": b""}, title="plays")["README.md"].decode()
+    usage = card[card.index("## Use") : card.index("## Score")]
+    assert f'"The " 500 {shown}\n' in usage or f"/ {shown}" in usage
 
 
 # What export writes
@@ -82,59 +95,77 @@ def model(model_file: Path) -> Model:
     return load(model_file)
 
 
-def test_a_folder_has_the_export_the_card_and_the_model_file(model: Model, tmp_path: Path) -> None:
+def test_every_name_of_a_format_has_a_format() -> None:
     assert tuple(FORMATS) == get_args(FormatName)
-    written = export(model, tmp_path / "out", format="c")
-    of_the_format = ["charlm.h", "charlm.c", "main.c", "model.bin"]
-    assert names(tmp_path / "out") == sorted(
-        ["README.md", "LICENSE", "model.safetensors", *of_the_format]
-    )
-    sizes = {name: (tmp_path / "out" / name).stat().st_size for name in of_the_format}
-    assert (written.path, written.files, written.check) == (tmp_path / "out", sizes, None)
-    assert str(load(tmp_path / "out/model.safetensors").generate("a", seed=1)) == str(
-        model.generate("a", seed=1)
-    )
 
 
-def test_a_file_name_of_the_format_gives_that_file_alone_which_is_replaced(
+C_EXPORT = ["charlm.h", "charlm.c", "main.c", "model.bin"]
+
+
+def test_an_exported_folder_also_has_card_license_or_model_file(
     model: Model, tmp_path: Path
 ) -> None:
-    for earlier in ("", "mine"):
-        (tmp_path / "page.html").write_text(earlier, encoding="utf-8")
-        written = export(model, tmp_path / "page.html", format="html")
-        assert "<html" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    export(model, tmp_path / "out", format="c")
+    others = ["README.md", "LICENSE", "model.safetensors"]
+    assert names(tmp_path / "out") == sorted([*C_EXPORT, *others])
+
+
+def test_the_result_has_the_sizes_of_the_files_of_the_format(model: Model, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    result = export(model, folder, format="c")
+    sizes = {name: (folder / name).stat().st_size for name in C_EXPORT}
+    assert (result.path, result.files, result.check) == (folder, sizes, None)
+
+
+def test_the_exported_model_file_is_the_model(model: Model, tmp_path: Path) -> None:
+    export(model, tmp_path / "out", format="c")
+    exported = load(tmp_path / "out/model.safetensors")
+    assert str(exported.generate("a", seed=1)) == str(model.generate("a", seed=1))
+
+
+def test_a_single_file_of_a_format_is_replaced(model: Model, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text("mine", encoding="utf-8")
+    result = export(model, page, format="html")
+    assert "<html" in page.read_text(encoding="utf-8")
     assert names(tmp_path) == ["model.safetensors", "page.html"]
-    assert written.files == {"page.html": (tmp_path / "page.html").stat().st_size}
+    assert result.files == {"page.html": page.stat().st_size}
 
 
-def test_where_a_folder_is_to_be_what_exists_is_left_as_it_is(model: Model, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["folder", "file"])
+def test_an_existing_path_is_not_replaced_by_a_folder(
+    name: str, model: Model, tmp_path: Path
+) -> None:
     (tmp_path / "folder").mkdir()
     for path in (tmp_path / "folder/mine", tmp_path / "file"):
         path.write_text("mine", encoding="utf-8")
     before = contents(tmp_path)
-    for name in ("folder", "file"):
-        with pytest.raises(CharlmError, match=f"{name}: exists already"):
-            export(model, tmp_path / name, format="c")
+    with pytest.raises(CharlmError, match=f"{name}: exists already"):
+        export(model, tmp_path / name, format="c")
     assert contents(tmp_path) == before
 
 
-def test_an_export_that_is_refused_leaves_nothing_behind(model: Model, tmp_path: Path) -> None:
+def test_a_refused_export_leaves_nothing_behind(model: Model, tmp_path: Path) -> None:
+    sigmoid = Model(model.path, make_model(activation="sigmoid"))
     message = r"torch.nn.RNN has no activation sigmoid, only tanh and relu; html, onnx, keras and c"
     with pytest.raises(CharlmError, match=message):
-        export(
-            Model(model.path, make_model(activation="sigmoid")), tmp_path / "out", format="torch"
-        )
+        export(sigmoid, tmp_path / "out", format="torch")
     assert names(tmp_path) == ["model.safetensors"]
 
 
-def test_a_failed_check_leaves_nothing(
+COMPILER = """#!/bin/sh
+while [ $# -gt 1 ]; do shift; done
+printf "#!/bin/sh\\nhead -c 200000 /dev/zero" > "$1"
+chmod +x "$1"
+"""
+"""A C compiler whose program writes zeros."""
+
+
+def test_a_failed_check_leaves_nothing_behind(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The PATH has a C compiler whose program writes zeros."""
-    program, compiler = "#!/bin/sh\\nhead -c 200000 /dev/zero", tmp_path / "cc"
-    script = f'while [ $# -gt 1 ]; do shift; done\nprintf "{program}" > "$1"\nchmod +x "$1"\n'
-    compiler.write_text(f"#!/bin/sh\n{script}", encoding="utf-8")
-    compiler.chmod(0o755)
+    (tmp_path / "cc").write_text(COMPILER, encoding="utf-8")
+    (tmp_path / "cc").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.delenv("CC", raising=False)
     message = r"check: a logit of C differs by .* over 10,000 characters; .* nothing was"
@@ -143,18 +174,28 @@ def test_a_failed_check_leaves_nothing(
     assert names(tmp_path) == ["cc", "model.safetensors"]
 
 
-def test_the_card_has_names_escaped_and_no_paths(
-    trained: TrainedModel, trained_run: Path, tmp_path: Path
+def exported_card(model: Model, folder: Path) -> str:
+    export(model, folder, format="c")
+    return (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_an_unprintable_name_is_escaped_in_the_card(trained: TrainedModel, tmp_path: Path) -> None:
+    card = exported_card(Model(tmp_path / os.fsdecode(b"a\xff\x1b"), trained), tmp_path / "out")
+    assert "xff" in card
+    assert "\x1b" not in card
+
+
+def test_the_command_in_the_card_names_initial_weights(
+    trained: TrainedModel, tmp_path: Path
 ) -> None:
     trained.config["training"]["initial_weights"] = 64 * "1"
-    export(Model(tmp_path / os.fsdecode(b"a\xff\x1b"), trained), tmp_path / "strange", format="c")
-    card = (tmp_path / "strange/README.md").read_text(encoding="utf-8")
-    assert "xff" in card
+    card = exported_card(Model(tmp_path / "m", trained), tmp_path / "out")
     assert "charlm train TEXT -c settings.yaml --init MODEL\n" in card
-    assert "\x1b" not in card
-    export(load(trained_run), tmp_path / "out", format="c")
-    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-    assert f"on at most {EVALUATED_CHARACTERS:,} characters of unseen text." in card
+
+
+def test_the_card_of_a_run_has_no_path(trained_run: Path, tmp_path: Path) -> None:
+    card = exported_card(load(trained_run), tmp_path / "out")
+    assert "on at most 200,000 characters of unseen text." in card
     assert "charlm train TEXT -c settings.yaml\n" in card
     assert str(trained_run.parent) not in card
 
@@ -165,7 +206,7 @@ def test_the_text_of_a_check_is_shorter_for_a_large_vocabulary() -> None:
     assert len(ids) == 838  # of 5,000 logits each: 4,190,000, at most 2^22
 
 
-# The page for writing
+# The web page
 
 HOSTILE = '</title><script>alert("x")</script>'
 
@@ -179,56 +220,68 @@ def elements(page: str, name: str) -> list[str]:
 
 
 def network_of(page: str) -> Any:
-    (found,) = re.findall(r'<script type="text/plain" id="network">(.*?)</script>', page, re.DOTALL)
-    return json.loads(found)
+    (text,) = re.findall(r'<script type="text/plain" id="network">(.*?)</script>', page, re.DOTALL)
+    return json.loads(text)
 
 
-def test_the_page_names_no_other_place_and_its_policy_allows_none() -> None:
+def test_the_page_names_no_other_address() -> None:
+    page = page_of(make_model())
+    assert "://" not in page
+    assert re.findall(r"""(?:src|href)=["']?([^"'>]*)""", page) == ["data:,"]
+
+
+def test_the_policy_of_the_page_allows_only_its_own_scripts_with_their_styles() -> None:
     page = page_of(make_model())
     (policy,) = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', page)
     directives = dict(part.split(" ", 1) for part in policy.split("; "))
     assert directives.pop("script-src").count("sha256-") == len(elements(page, "script"))
     assert directives.pop("style-src").count("sha256-") == len(elements(page, "style"))
-    assert "unsafe" not in policy
     assert directives.pop("img-src") == "data:"
-    assert set(directives) == {"default-src", "base-uri", "form-action"}
-    assert set(directives.values()) == {"'none'"}
-    assert "://" not in page
-    assert re.findall(r"""(?:src|href)=["']?([^"'>]*)""", page) == ["data:,"]
+    assert directives == dict.fromkeys(["default-src", "base-uri", "form-action"], "'none'")
 
 
-def test_nothing_in_a_model_or_a_title_becomes_markup() -> None:
+@pytest.fixture
+def hostile() -> str:
+    """Return the page of a model with hostile characters under a hostile title."""
+    return page_of(make_model(characters=STRANGE), title=HOSTILE)
+
+
+def test_hostile_names_become_no_markup(hostile: str) -> None:
     plain = page_of(make_model(characters="abcdefghijklmnopq"[: len(STRANGE)]))
-    hostile = page_of(make_model(characters=STRANGE), title=HOSTILE)
-    for page in (plain, hostile):
-        assert len(re.findall(r"<[a-zA-Z/!]", page)) == len(re.findall(r"<[a-zA-Z/!]", plain))
-        assert "alert(" not in "".join(elements(page, "script"))
+    tags = re.compile(r"<[a-zA-Z/!]")
+    assert len(tags.findall(hostile)) == len(tags.findall(plain))
+    assert "alert(" not in "".join(elements(hostile, "script"))
+
+
+def test_hostile_names_are_unchanged_in_the_data(hostile: str) -> None:
     network = network_of(hostile)
-    assert (network["vocabulary"]["characters"], network["title"]) == ([*STRANGE], HOSTILE)
+    assert network["vocabulary"]["characters"] == [*STRANGE]
+    assert network["title"] == HOSTILE
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=str)
 def test_the_page_lists_its_tensors_in_the_order_of_its_weights(network: dict[str, Any]) -> None:
     trained = make_model(**network)
     page = page_of(trained)
-    (weights,) = re.findall(r'<script type="text/plain" id="weights">(.*?)</script>', page)
+    (encoded,) = re.findall(r'<script type="text/plain" id="weights">(.*?)</script>', page)
+    weights = np.frombuffer(base64.b64decode(encoded), "<f4")
     names, sizes = zip(*network_of(page)["tensors"], strict=True)
-    parts = np.split(np.frombuffer(base64.b64decode(weights), "<f4"), np.cumsum(sizes)[:-1])
-    found = {name: part.tolist() for name, part in zip(names, parts, strict=True)}
-    assert found == {
-        name: tensor.ravel().tolist() for name, tensor in trained.parameters.tensors.items()
-    }
+    parts = np.split(weights, np.cumsum(sizes)[:-1])
+    assert names == tuple(trained.parameters.tensors)
+    for part, tensor in zip(parts, trained.parameters.tensors.values(), strict=True):
+        np.testing.assert_array_equal(part, tensor.ravel())
 
 
-def test_only_a_score_on_unseen_text_is_called_so() -> None:
-    for split, score in (
+@pytest.mark.parametrize(
+    ("split", "end"),
+    [
+        ("train", "5 characters."),
         (
             "validation",
             "1.50 nats (2.16 bits) per character on at most 200,000 characters of unseen text.",
         ),
-        ("train", ""),
-    ):
-        scored = replace(make_model(), facts={"score": {"split": split, "nats_per_char": 1.5}})
-        summary = network_of(page_of(scored))["about"]["summary"]
-        assert summary.endswith(score)
-        assert ("bits" in summary) == bool(score)
+    ],
+)
+def test_the_page_has_a_score_only_on_unseen_text(split: str, end: str) -> None:
+    scored = replace(make_model(), facts={"score": {"split": split, "nats_per_char": 1.5}})
+    assert network_of(page_of(scored))["about"]["summary"].endswith(end)
