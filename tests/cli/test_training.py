@@ -67,7 +67,7 @@ HIGHER = Difference(0.0144, 0.0013)
 
 @pytest.fixture
 def report(monkeypatch: pytest.MonkeyPatch) -> Report:
-    """Return a function that runs `charlm train`, where training ends as OUTCOME with some changes."""
+    """Return a function that runs `charlm train` with OUTCOME, changed, as its result."""
 
     def train(**changes: Any) -> Result:
         outcome = replace(OUTCOME, **changes)
@@ -77,13 +77,13 @@ def report(monkeypatch: pytest.MonkeyPatch) -> Report:
     return train
 
 
-def results(command: Result) -> list[str]:
+def lines_below_score(command: Result) -> list[str]:
     """Return the lines of standard output below the score."""
     return command.stdout.splitlines()[1:]
 
 
-def said(command: Result) -> list[str]:
-    """Return the lines of standard error."""
+def messages(command: Result) -> list[str]:
+    """Return the lines of standard error without their prefix."""
     lines = command.stderr.splitlines()
     assert all(line.startswith("charlm: ") for line in lines)
     return [line.removeprefix("charlm: ") for line in lines]
@@ -113,11 +113,11 @@ def test_a_training_without_a_best_model_has_no_score(report: Report) -> None:
 
 def test_a_training_ends_with_its_reason_its_steps_and_its_time(report: Report) -> None:
     spent = "all steps done: 1,500 steps in 50s, plus 10s for evaluations, samples and checkpoints"
-    assert said(report())[0] == spent
+    assert messages(report())[0] == spent
 
 
 def test_a_training_ends_with_the_commands_that_use_the_model(report: Report) -> None:
-    assert said(report())[-2:] == [
+    assert messages(report())[-2:] == [
         "generate text: charlm sample 'runs/a b'",
         "look inside: charlm inspect 'runs/a b' --out report.html",
     ]
@@ -132,11 +132,11 @@ def test_a_training_ends_with_the_commands_that_use_the_model(report: Report) ->
     ],
 )
 def test_a_training_ends_with_a_sample_in_one_line(sample: str, line: str, report: Report) -> None:
-    assert line in said(report(sample=sample))
+    assert line in messages(report(sample=sample))
 
 
 def test_an_empty_sample_is_not_shown(report: Report) -> None:
-    assert not [line for line in said(report(sample="")) if "generates" in line]
+    assert not [line for line in messages(report(sample="")) if "generates" in line]
 
 
 NGRAM = "5-gram model (1.5000)"
@@ -157,7 +157,8 @@ NGRAM = "5-gram model (1.5000)"
         ),
         pytest.param(
             Comparison(1.5, 0.02, 0.01, 9_999),
-            f"  not clearly different from a {NGRAM}: 0.0200 ± 0.0100 nats per character better, on 9,999 characters",
+            f"  not clearly different from a {NGRAM}: 0.0200 ± 0.0100 nats per character better, "
+            "on 9,999 characters",
             id="no clear difference",
         ),
     ],
@@ -166,7 +167,7 @@ def test_the_score_is_compared_with_a_5_gram_once(
     comparison: Comparison, line: str, report: Report
 ) -> None:
     command = report(comparison=comparison)
-    assert results(command) == [line]
+    assert lines_below_score(command) == [line]
     assert "5-gram" not in command.stderr
 
 
@@ -199,10 +200,12 @@ SINCE = "  best at step 1,400 of 1,500; the last evaluation is"
         pytest.param(Difference(0.0144, None), f"{SINCE} 0.0144 nats above it", id="unknown error"),
     ],
 )
-def test_a_best_model_that_came_early_is_told_with_its_step(
+def test_the_step_of_an_early_best_model_is_reported(
     difference: Difference, line: str, report: Report
 ) -> None:
-    assert results(report(progress=BEST_EARLIER, difference=difference, comparison=None)) == [line]
+    assert lines_below_score(
+        report(progress=BEST_EARLIER, difference=difference, comparison=None)
+    ) == [line]
 
 
 @pytest.mark.parametrize(
@@ -213,17 +216,19 @@ def test_a_best_model_that_came_early_is_told_with_its_step(
         pytest.param(BEST_EARLIER, None, id="resumed at its end"),
     ],
 )
-def test_otherwise_the_step_of_the_best_model_is_not_told(
+def test_the_step_of_the_best_model_is_otherwise_left_out(
     progress: Progress, difference: Difference | None, report: Report
 ) -> None:
-    assert results(report(progress=progress, difference=difference, comparison=None)) == []
+    assert (
+        lines_below_score(report(progress=progress, difference=difference, comparison=None)) == []
+    )
 
 
-def test_initial_weights_that_are_the_best_are_told(report: Report) -> None:
+def test_initial_weights_that_are_the_best_are_reported(report: Report) -> None:
     command = report(
         progress=BEST_AT_START, difference=HIGHER, comparison=None, has_initial_weights=True
     )
-    assert results(command) == [
+    assert lines_below_score(command) == [
         "  no evaluation was better than the initial weights, which are in best.safetensors"
     ]
 
@@ -240,12 +245,12 @@ NO_STEPS = {
 }
 
 
-def test_a_run_without_steps_has_a_reason_and_no_time(report: Report) -> None:
-    assert said(report(**NO_STEPS))[0] == "not trained: the run has no steps"
+def test_a_run_without_steps_has_a_reason_instead_of_a_time(report: Report) -> None:
+    assert messages(report(**NO_STEPS))[0] == "not trained: the run has no steps"
 
 
 def test_a_run_without_steps_compares_its_model_with_no_other(report: Report) -> None:
-    assert results(report(**NO_STEPS, is_uncertain=True)) == []
+    assert lines_below_score(report(**NO_STEPS, is_uncertain=True)) == []
 
 
 # A validation text of fewer than 2,400 characters
@@ -257,11 +262,11 @@ UNCERTAIN = {
     "comparison": Comparison(1.5, 0.25, None, 35),
     "is_uncertain": True,
 }
-"""What a training on a short text ends with."""
+"""The changes of the outcome for a short text."""
 
 
 def test_an_uncertain_choice_of_the_best_model_names_the_last_one(report: Report) -> None:
-    assert results(report(**UNCERTAIN))[:2] == [
+    assert lines_below_score(report(**UNCERTAIN))[:2] == [
         "  fewer than 2,400 validation characters: too few to tell which model is best;",
         "  the last one is runs/a b/last.safetensors",
     ]
@@ -270,7 +275,7 @@ def test_an_uncertain_choice_of_the_best_model_names_the_last_one(report: Report
 def test_an_uncertain_choice_of_the_best_model_shows_a_sample_of_both(report: Report) -> None:
     samples = [
         line
-        for line in said(report(**UNCERTAIN, last_sample="The heron\nwaits"))
+        for line in messages(report(**UNCERTAIN, last_sample="The heron\nwaits"))
         if "generates: " in line
     ]
     assert samples == [
@@ -286,7 +291,7 @@ def test_an_uncertain_choice_of_the_best_model_shows_a_sample_of_both(report: Re
         pytest.param({"is_uncertain": False, "split": "train"}, id="no validation text"),
     ],
 )
-def test_otherwise_the_choice_of_the_best_model_is_not_called_uncertain(
+def test_a_long_validation_text_makes_the_choice_certain(
     changes: dict[str, Any], report: Report
 ) -> None:
     assert "uncertain" not in report(**changes).output
@@ -313,7 +318,8 @@ AGAIN = "charlm train 'runs/a b'/corpus -c 'runs/a b'/config.yaml --epochs 8"
         ),
         pytest.param(
             Suggestion("still learning", settings={"training.steps": 90}),
-            f"still learning at the end; train twice as long: {AGAIN.replace('--epochs 8', '-s training.steps=90')}",
+            "still learning at the end; train twice as long: "
+            "charlm train 'runs/a b'/corpus -c 'runs/a b'/config.yaml -s training.steps=90",
             id="by steps",
         ),
         pytest.param(
@@ -323,7 +329,8 @@ AGAIN = "charlm train 'runs/a b'/corpus -c 'runs/a b'/config.yaml --epochs 8"
         ),
         pytest.param(
             Suggestion("long repeats"),
-            "lzma compresses this text better: it has long-range repeats, which a recurrent network forgets",
+            "lzma compresses this text better: it has long-range repeats, which a recurrent "
+            "network forgets",
             id="long repeats",
         ),
     ],
@@ -331,8 +338,8 @@ AGAIN = "charlm train 'runs/a b'/corpus -c 'runs/a b'/config.yaml --epochs 8"
 def test_a_training_ends_with_its_suggestion(
     suggestion: Suggestion, line: str, report: Report
 ) -> None:
-    with_suggestion = said(report(suggestion=suggestion))
-    without = said(report())
+    with_suggestion = messages(report(suggestion=suggestion))
+    without = messages(report())
     assert [each for each in with_suggestion if each not in without] == [line]
 
 
@@ -384,12 +391,12 @@ def test_a_training_that_a_signal_ends_reports_only_how_to_resume(report: Report
         signal=Signals.SIGTERM, reason="stopped by SIGTERM", suggestion=Suggestion("short text")
     )
     assert command.stdout == ""
-    assert said(command)[1:] == ["continue with: charlm train --resume -r 'runs/a b'"]
+    assert messages(command)[1:] == ["continue with: charlm train --resume -r 'runs/a b'"]
 
 
 def test_another_worker_reports_where_the_run_is(report: Report) -> None:
     command = report(worker=1)
-    assert (command.stdout, said(command)) == ("", ["all steps done; the run is on worker 0"])
+    assert (command.stdout, messages(command)) == ("", ["all steps done; the run is on worker 0"])
 
 
 def test_a_training_that_diverges_at_once_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -414,14 +421,14 @@ def test_a_training_that_diverges_at_once_leaves_nothing_behind(tmp_path: Path) 
         ),
     ],
 )
-def test_a_command_that_is_stopped_tells_how_it_goes_on(
+def test_a_stopped_command_explains_how_to_continue(
     line: str, target: str, advice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("optuna", reason="missing: optuna")
     monkeypatch.setattr(f"charlm.{target}", Mock(side_effect=Stopped(Signals.SIGTERM)))
     command = charlm(*line.split())
     assert command.exit_code == 128 + 15
-    assert said(command)[0] == f"stopped by SIGTERM; {advice}"
+    assert messages(command)[0] == f"stopped by SIGTERM; {advice}"
 
 
 def stopped(*, run: Path | None, is_saved: bool) -> Stopped:
@@ -445,14 +452,14 @@ RESUME = "continue with: charlm train --resume -r runs/a"
         pytest.param(Path("runs/a"), True, RESUME, id="run in a teacher"),
     ],
 )
-def test_a_training_that_is_stopped_before_its_first_step_tells_what_is_kept(
+def test_a_training_that_is_stopped_early_reports_what_it_kept(
     run: Path | None, is_saved: bool, kept: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     error = stopped(run=run, is_saved=is_saved)
     monkeypatch.setattr("charlm.api.training.resume", Mock(side_effect=error))
     command = charlm("train", "--resume", "-r", "runs/a")
     assert command.exit_code == 130
-    assert said(command) == [f"stopped by SIGINT; {kept}"]
+    assert messages(command) == [f"stopped by SIGINT; {kept}"]
 
 
 def test_a_training_prints_its_outcome_as_json(
@@ -486,12 +493,12 @@ def test_a_training_prints_its_outcome_as_json(
     }
 
 
-# One command that begins a run and continues it
+# A command that starts a run and later continues it
 
 
 @pytest.fixture(scope="module")
 def first_night(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Run the command of a nightly job once; return the folder of its text and its run."""
+    """Run the command of a nightly job once, and return the folder with its text and run."""
     folder = tmp_path_factory.mktemp("nightly")
     text = write_plays(folder / "text.txt")
     command = charlm(
@@ -516,7 +523,7 @@ def test_the_same_command_continues_the_run(nightly: tuple[Path, Path]) -> None:
     assert summarize(run).step == 30
 
 
-def test_another_text_is_refused_and_the_run_stays(nightly: tuple[Path, Path]) -> None:
+def test_another_text_is_refused(nightly: tuple[Path, Path]) -> None:
     text, run = nightly
     text.write_text("Another text.\n" * 100, encoding="utf-8")
     before = contents(run)
@@ -526,7 +533,7 @@ def test_another_text_is_refused_and_the_run_stays(nightly: tuple[Path, Path]) -
     assert contents(run) == before
 
 
-def test_a_start_that_was_killed_begins_again(nightly: tuple[Path, Path]) -> None:
+def test_a_killed_start_is_repeated(nightly: tuple[Path, Path]) -> None:
     text, run = nightly
     for path in run.iterdir():
         if path.name not in {".lock", "corpus"}:
@@ -539,14 +546,16 @@ def test_a_start_that_was_killed_begins_again(nightly: tuple[Path, Path]) -> Non
     )
 
 
-def test_a_start_that_was_killed_needs_its_text(nightly: tuple[Path, Path]) -> None:
+def test_a_killed_start_cannot_be_resumed_without_its_text(nightly: tuple[Path, Path]) -> None:
     _, run = nightly
     for path in run.iterdir():
         if path.name not in {".lock", "corpus"}:
             remove(path)
     command = charlm("train", "--resume", "-r", run)
     assert command.exit_code == 1
-    killed = f"charlm: {run}: a training was killed here before its first step; start it again with: "
+    killed = (
+        f"charlm: {run}: a training was killed here before its first step; start it again with: "
+    )
     assert command.stderr == f"{killed}charlm train TEXT -r {run}\n"
 
 
@@ -597,7 +606,7 @@ def make_plan(
 
 @pytest.fixture
 def show_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """Return a function that returns what `charlm plan` prints of a plan on a wide terminal."""
+    """Return a function that runs `charlm plan` on a wide terminal and returns its output."""
 
     def show(**changes: Any) -> str:
         monkeypatch.setattr(
@@ -610,7 +619,7 @@ def show_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
 
 
 SECONDS = 10 + 33 + 7 + 80 * 0.1 * 2 / 3 + 20 * 0.5 + 4.2
-"""The start, teachers, n-grams, steps (of two thirds of their full length), evaluations and the end."""
+"""Start, teachers, n-grams, steps of two thirds of the full length, evaluations and end."""
 FIGURES = {
     "text": (
         {"characters": 20_000, "vocabulary": 2, "documents": 1},
@@ -646,7 +655,7 @@ FIGURES = {
         "note        training without n-grams: counting them would take 9s",
     ),
 }
-"""The figures of a plan by their JSON keys: the value, or some of its items, and what is printed of it."""
+"""The value of each JSON key of a plan, or some items of it, and the printed line."""
 
 
 @pytest.mark.parametrize("key", FIGURES)
@@ -677,7 +686,7 @@ def test_the_problems_of_a_text_are_in_the_json(tmp_path: Path) -> None:
     assert make_plan(tmp_path).to_json()["text"]["findings"] == [PROBLEM]
 
 
-def test_a_recipe_that_the_user_names_is_printed_without_another_reason(
+def test_a_recipe_that_the_user_names_needs_no_reason(
     show_plan: Callable[..., str],
 ) -> None:
     assert "recipe      small: chosen by you\n" in show_plan(reason="")
@@ -704,13 +713,14 @@ def test_a_plan_is_printed_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 # Tokenizing
 
 
-def test_the_corpus_is_summarized_with_files_that_are_left_out(tmp_path: Path) -> None:
+def test_the_corpus_is_summarized(tmp_path: Path) -> None:
     sources = write_texts(tmp_path, "abba\n" * 50, b"\xff")
     command = charlm(
         "tokenize", sources, "--out", tmp_path / "corpus", "-s", "corpus.test_fraction=0.1"
     )
     assert command.stdout == (
-        f"{tmp_path}/corpus: 250 characters, a vocabulary of 3, 1 document: train 200, validation 25, test 25\n"
+        f"{tmp_path}/corpus: 250 characters, a vocabulary of 3, 1 document: "
+        "train 200, validation 25, test 25\n"
     )
     assert (
         f"files: 1 left out: {sources}/01.txt (not valid utf-8 at byte 0 (0xFF));" in command.stderr
@@ -738,13 +748,13 @@ def search(monkeypatch: pytest.MonkeyPatch) -> Result:
 def test_a_search_ends_with_its_best_recipe(search: Result) -> None:
     bits, perplexity = 1.25 / np.log(2), np.exp(1.25)
     assert search.stdout == (
-        f"runs/tune a/best.yaml: 1.2500 nats per character ({bits:.4f} bits, perplexity {perplexity:.2f}) on the "
-        "validation text: trial 3 of 6\n"
+        f"runs/tune a/best.yaml: 1.2500 nats per character ({bits:.4f} bits, "
+        f"perplexity {perplexity:.2f}) on the validation text: trial 3 of 6\n"
     )
 
 
 def test_a_search_ends_with_its_trials_compared_before_the_best_is_trained(search: Result) -> None:
-    assert said(search) == [
+    assert messages(search) == [
         "6 trials: 3 pruned, 1 failed",
         "compare the trials: charlm runs 'runs/tune a'/trial-*",
         "train with it: charlm train 'my text' -c 'runs/tune a/best.yaml'",
