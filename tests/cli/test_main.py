@@ -1,4 +1,4 @@
-"""The command `charlm`: its commands, their help, errors as exit codes, and where all of them print."""
+"""The command `charlm`: its commands, their help, exit codes and output."""
 
 import errno
 import platform
@@ -33,56 +33,81 @@ from charlm.wording import as_argument
 # Help
 
 
-def test_the_help_names_every_command_and_the_defaults() -> None:
+def test_the_help_lists_every_command() -> None:
     command = charlm("--help")
     assert command.exit_code == 0
-    listed = command.stdout.partition("Train:\n")[2].partition("Examples:\n")[0]
-    assert set(re.findall(r"^  (\w+) ", listed, re.MULTILINE)) == {
-        name.split()[0] for name in all_commands()
-    }
+    table = command.stdout.partition("Train:\n")[2].partition("Examples:\n")[0]
+    listed = {*re.findall(r"^  (\w+) ", table, re.MULTILINE)}
+    assert listed == {name.split()[0] for name in all_commands()}
+
+
+def test_the_help_shows_defaults() -> None:
     assert "[default: 8000;" in re.sub(r"\s+", " ", charlm("serve", "--help").stdout)
+
+
+def test_the_version_is_printed() -> None:
     assert charlm("--version").stdout == f"charlm, version {__version__}\n"
 
 
 @pytest.mark.parametrize("name", all_commands())
-def test_every_command_has_help_on_a_screen_with_examples_that_can_be_parsed(name: str) -> None:
-    found, command = all_commands()[name], charlm(*name.split(), "--help")
-    assert isinstance(found, Command)
+def test_the_help_of_a_command_fits_on_a_screen(name: str) -> None:
+    command = charlm(*name.split(), "--help")
     assert (command.exit_code, command.stderr) == (0, "")
     assert command.stdout.startswith(f"Usage: main {name} ")
-    assert not re.search(r"\d{8}|RANGE|INTEGER|FLOAT", command.stdout)  # which nobody can read
     assert command.stdout.count("\n") <= 50
-    assert (found.help or "").partition("\n")[0].endswith(".")
-    assert all(argument.help for argument in found.params if isinstance(argument, click.Argument))
-    assert all(f"\n{line}\n" in command.stdout for line in found.examples)  # however long
-    for example in found.examples[::2]:
+
+
+@pytest.mark.parametrize("name", all_commands())
+def test_the_help_of_a_command_has_no_ranges_of_click(name: str) -> None:
+    assert not re.search(r"\d{8}|RANGE|INTEGER|FLOAT", charlm(*name.split(), "--help").stdout)
+
+
+@pytest.mark.parametrize("name", all_commands())
+def test_every_argument_of_a_command_is_described(name: str) -> None:
+    command = all_commands()[name]
+    assert (command.help or "").partition("\n")[0].endswith(".")
+    for parameter in command.params:
+        if isinstance(parameter, click.Argument):
+            assert parameter.help, parameter.name
+
+
+@pytest.mark.parametrize("name", all_commands())
+def test_the_examples_of_a_command_are_valid(name: str) -> None:
+    command = all_commands()[name]
+    assert isinstance(command, Command)
+    assert any(example.startswith(f"  charlm {name}") for example in command.examples)
+    shown = charlm(*name.split(), "--help").stdout
+    for line in command.examples:
+        assert f"\n{line}\n" in shown  # the help does not wrap it
+    for example in command.examples[::2]:
         program, *arguments = shlex.split(example)
         assert program == "charlm"
         parse_command(arguments)
-    assert any(example.startswith(f"  charlm {name}") for example in found.examples)
 
 
-def test_a_group_without_a_command_prints_its_help() -> None:
-    for line in ("", "config"):
-        command, asked = run_line(line), run_line(f"{line} --help")
-        assert (command.exit_code, command.stdout, command.stderr) == (2, "", asked.stdout)
+@pytest.mark.parametrize("line", ["", "config"])
+def test_a_group_without_a_command_prints_its_help(line: str) -> None:
+    command, help_command = run_line(line), run_line(f"{line} --help")
+    assert (command.exit_code, command.stdout) == (2, "")
+    assert command.stderr == help_command.stdout
 
 
-def test_a_shell_completes_commands_recipes_runs_and_models_where_each_is_meant() -> None:
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("sample ri", {"rill", "river-plays"}),
+        ("train --init ri", {"rill", "river-plays"}),
+        ("train -r ri", {"rill"}),
+        ("runs ri", {"rill"}),
+        ("train -c ti", {"tiny"}),
+        ("eval", {"evaluate"}),
+    ],
+)
+def test_a_shell_completes_a_word(line: str, expected: set[str]) -> None:
     make_run(Path("runs/rill"))
-    models = {"rill", "river-plays"}
-    for line, expected in (
-        *(
-            ("sample ri", models),
-            ("train --init ri", models),
-            ("train -r ri", {"rill"}),
-            ("runs ri", {"rill"}),
-        ),
-        *(("train -c ti", {"tiny"}), ("eval", {"evaluate"})),
-    ):
-        *words, last = line.split()
-        found = ShellComplete(main, {}, "charlm", "_CHARLM_COMPLETE").get_completions(words, last)
-        assert {item.value for item in found if item.type == "plain"} == expected
+    *words, last = line.split()
+    completions = ShellComplete(main, {}, "charlm", "_CHARLM_COMPLETE").get_completions(words, last)
+    assert {item.value for item in completions if item.type == "plain"} == expected
 
 
 @pytest.fixture(scope="module")
@@ -131,27 +156,29 @@ def test_info_has_the_folder_of_runs() -> None:
     assert re.split(r"  +", lines[-1]) == ["runs", str(Path.cwd() / "runs")]
 
 
-def test_every_recipe_is_listed_with_what_it_is_for_and_shown_with_every_value() -> None:
+def test_every_recipe_is_listed_with_its_purpose() -> None:
     shown = " ".join(charlm("config", "list").stdout.split())
-    assert all(f"{name} {describe_recipe(name)}" in shown for name in recipe_names())
+    for name in recipe_names():
+        assert f"{name} {describe_recipe(name)}" in shown
     assert shown.count(" For ") == len(recipe_names())
-    config = load_config(find_recipe("tiny"), overrides=["model.units=3"]).model_dump(mode="json")
-    assert (
-        parse_yaml(charlm("config", "show", "tiny", "-s", "model.units=3").stdout, origin="test")
-        == config
-    )
 
 
-def test_the_script_of_each_shell_asks_charlm_what_completes_a_word() -> None:
-    for shell in ("bash", "zsh", "fish"):
-        assert f"_CHARLM_COMPLETE={shell}_complete" in charlm("completion", shell).stdout
+def test_a_recipe_is_shown_with_all_settings() -> None:
+    config = load_config(find_recipe("tiny"), overrides=["model.units=3"])
+    shown = charlm("config", "show", "tiny", "-s", "model.units=3").stdout
+    assert parse_yaml(shown, origin="test") == config.model_dump(mode="json")
 
 
-NOT_INSTALLED = "is not installed: pip install absl-py"
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_there_is_a_completion_script_for_each_shell(shell: str) -> None:
+    assert f"_CHARLM_COMPLETE={shell}_complete" in charlm("completion", shell).stdout
+
+
+# Errors and output
 
 
 def run_command(call: Callable[[], object], *options: str) -> Result:
-    """Run a command of a group that does nothing else."""
+    """Run a function as a command."""
     command = quiet_option(Command("call", callback=call))
     group = Commands("group", sections={"": ["call"]}, commands={"call": command})
     return CliRunner().invoke(group, ["call", *options], catch_exceptions=False)
@@ -169,63 +196,77 @@ def run_command(call: Callable[[], object], *options: str) -> Result:
         (
             ModuleNotFoundError(name="absl.logging"),
             1,
-            f"charlm: absl: this package {NOT_INSTALLED}\n",
+            "charlm: absl: this package is not installed: pip install absl-py\n",
         ),
-        (output.OutputClosedError(), 0, ""),  # a reader of standard output that has gone
-        *(
-            (KeyboardInterrupt(), 130, ""),
-            (Stopped(signal.SIGTERM), 143, ""),
-            (Stopped(signal.SIGHUP), 129, ""),
-        ),
+        (output.OutputClosedError(), 0, ""),  # nobody reads standard output any more
+        (KeyboardInterrupt(), 130, ""),
+        (Stopped(signal.SIGTERM), 143, ""),
+        (Stopped(signal.SIGHUP), 129, ""),
         (click.UsageError("found \x1b[31m"), 2, "found \\x1b[31m\n"),
         (click.UsageError("x" * 50_000), 2, f"{'x' * 750} ... {'x' * 750}\n"),
     ],
     ids=lambda value: repr(value)[:50],
 )
-def test_an_error_is_a_line_and_an_exit_code_and_a_defect_not_hidden(
+def test_an_error_is_one_line_with_an_exit_code(
     error: BaseException, exit_code: int, message: str
 ) -> None:
     command = run_command(Mock(side_effect=error))
     assert (command.exit_code, command.stdout) == (exit_code, "")
     assert command.stderr.rpartition("Error: ")[2] == message
-    for defect in (ZeroDivisionError(), ModuleNotFoundError(name="charlm.missing")):
-        with pytest.raises(type(defect)):
-            run_command(Mock(side_effect=defect))
 
 
-def test_results_and_what_is_said_have_no_control_characters_and_a_quiet_command_says_its_errors_alone() -> (
-    None
-):
-    def talk() -> None:
-        output.say("a\x1b[31m")
-        output.print_result("runs/\x1b[31mred: 1.5", "\u202eb")
-        raise CharlmError("why it failed")
-
-    for options, said in (((), "charlm: a\\x1b[31m\n"), (("-q",), "")):
-        command = run_command(talk, *options)
-        assert command.stdout == "runs/\\x1b[31mred: 1.5\n\\u202eb\n"
-        assert (command.exit_code, command.stderr) == (1, f"{said}charlm: why it failed\n")
+@pytest.mark.parametrize(
+    "defect",
+    [ZeroDivisionError(), ModuleNotFoundError(name="charlm.missing")],
+    ids=["division", "import"],
+)
+def test_a_defect_of_charlm_has_a_traceback(defect: Exception) -> None:
+    with pytest.raises(type(defect)):
+        run_command(Mock(side_effect=defect))
 
 
-def test_something_can_be_said_outside_of_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+def print_and_fail() -> None:
+    """Print a message and two lines of results with control characters, and raise an error."""
+    output.say("a\x1b[31m")
+    output.print_result("runs/\x1b[31mred: 1.5", "\u202eb")
+    raise CharlmError("why it failed")
+
+
+def test_output_has_no_control_characters() -> None:
+    command = run_command(print_and_fail)
+    assert command.exit_code == 1
+    assert command.stdout == "runs/\\x1b[31mred: 1.5\n\\u202eb\n"
+    assert command.stderr == "charlm: a\\x1b[31m\ncharlm: why it failed\n"
+
+
+def test_a_quiet_command_prints_only_results_and_errors() -> None:
+    command = run_command(print_and_fail, "-q")
+    assert command.stdout == "runs/\\x1b[31mred: 1.5\n\\u202eb\n"
+    assert command.stderr == "charlm: why it failed\n"
+
+
+def test_a_message_can_be_printed_by_a_thread(capsys: pytest.CaptureFixture[str]) -> None:
     output.say("from a thread")
     assert capsys.readouterr().err == "charlm: from a thread\n"
 
 
-def test_bars_are_shown_on_a_terminal_that_moves_its_cursor(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("options", "terminal", "expected"),
+    [
+        pytest.param([], "xterm", True, id="terminal"),
+        pytest.param([], "dumb", False, id="terminal without a cursor"),
+        pytest.param(["-q"], "xterm", False, id="quiet"),
+    ],
+)
+def test_progress_bars_are_shown_on_a_terminal(
+    options: list[str], terminal: str, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def look() -> None:
+    def print_whether_shown() -> None:
         monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
         output.print_result(str(output.shows_progress()))
 
-    for options, terminal, is_shown in (
-        ((), "xterm", True),
-        ((), "dumb", False),
-        (("-q",), "xterm", False),
-    ):
-        monkeypatch.setenv("TERM", terminal)
-        assert run_command(look, *options).stdout == f"{is_shown}\n"
+    monkeypatch.setenv("TERM", terminal)
+    assert run_command(print_whether_shown, *options).stdout == f"{expected}\n"
 
 
 def test_tables_are_aligned() -> None:
@@ -248,7 +289,7 @@ def test_tables_are_aligned() -> None:
         pytest.param("", 1, "", id="empty"),
     ],
 )
-def test_a_text_is_cut_to_a_width(text: str, width: int, expected: str) -> None:
+def test_a_text_is_shortened_to_a_width(text: str, width: int, expected: str) -> None:
     assert output.cut(text, width) == expected
 
 
@@ -281,6 +322,9 @@ def test_output_is_as_wide_as_the_terminal(
     assert output.terminal_width() == width
 
 
+# Suggestions
+
+
 @pytest.mark.parametrize(
     ("name", "meant"),
     [
@@ -309,14 +353,14 @@ def test_output_is_as_wide_as_the_terminal(
         ("help", "--help"),
     ],
 )
-def test_a_usual_or_misspelt_name_is_answered_with_a_command(name: str, meant: str) -> None:
+def test_an_unknown_command_gets_a_suggestion(name: str, meant: str) -> None:
     command = charlm(name)
     assert command.exit_code == 2
     assert command.stderr.endswith(f"{name}: no such command; did you mean charlm {meant}?\n")
 
 
 @pytest.mark.parametrize("name", ["remove", "start", "verify", "merge", "setup"])
-def test_a_name_that_only_resembles_a_command_is_answered_without_a_hint(name: str) -> None:
+def test_a_similar_word_with_another_meaning_gets_no_suggestion(name: str) -> None:
     command = charlm(name)
     assert command.exit_code == 2
     assert command.stderr.endswith(f"{name}: no such command\n")
@@ -326,7 +370,7 @@ def test_a_name_that_only_resembles_a_command_is_answered_without_a_hint(name: s
     ("line", "advice"),
     [
         pytest.param(
-            "train --dropout s.txt", "use -s model.layer_dropout=VALUE", id="text is no number"
+            "train --dropout s.txt", "use -s model.layer_dropout=VALUE", id="not a number"
         ),
         pytest.param("train --dropout 0.2 s.txt", "use -s model.layer_dropout=0.2", id="number"),
         pytest.param("train --prompt s.txt", "use -s sampling.prompt=s.txt", id="text"),
@@ -348,12 +392,13 @@ def test_a_name_that_only_resembles_a_command_is_answered_without_a_hint(name: s
         pytest.param("train --recipe -q", "use --config VALUE", id="option without a value"),
         pytest.param(
             "tune space --minutes 1 --epochs 3",
-            "training.epochs cannot be set for a search: the length of a trial is a time, chosen when the search begins",
+            "training.epochs cannot be set for a search: the length of a trial is a time, "
+            "chosen when the search begins",
             id="decided by the search",
         ),
     ],
 )
-def test_an_unknown_option_is_answered_with_a_setting_that_is_valid(line: str, advice: str) -> None:
+def test_an_unknown_option_gets_the_setting_to_use(line: str, advice: str) -> None:
     command = run_line(line)
     assert command.exit_code == 2
     assert command.stderr.endswith(f": no such option; {advice}\n")
@@ -364,7 +409,7 @@ def test_an_unknown_option_is_answered_with_a_setting_that_is_valid(line: str, a
     [
         pytest.param("train --model x", "No such option '--model'.", id="section"),
         pytest.param("train --teachers tiny", "No such option '--teachers'.", id="teachers"),
-        pytest.param("plan --out x", "No such option '--out'.", id="similar only in its dashes"),
+        pytest.param("plan --out x", "No such option '--out'.", id="too different"),
         pytest.param(
             "train --epoch 3",
             "No such option '--epoch'. Did you mean '--epochs'?",
@@ -372,9 +417,7 @@ def test_an_unknown_option_is_answered_with_a_setting_that_is_valid(line: str, a
         ),
     ],
 )
-def test_an_unknown_option_that_no_setting_answers_is_left_to_click(
-    line: str, message: str
-) -> None:
+def test_an_unknown_option_without_such_a_setting_is_left_to_click(line: str, message: str) -> None:
     assert run_line(line).stderr.endswith(f"Error: {message}\n")
 
 
@@ -384,7 +427,7 @@ def test_an_unknown_option_that_no_setting_answers_is_left_to_click(
 @pytest.mark.parametrize(
     "has_run", [pytest.param(False, id="no runs"), pytest.param(True, id="a run")]
 )
-def test_a_text_is_not_proposed_for_a_recipe_a_model_or_a_run(line: str, *, has_run: bool) -> None:
+def test_a_text_is_not_suggested_as_another_kind_of_file(line: str, *, has_run: bool) -> None:
     Path("mybook.txt").touch()
     if has_run:
         make_run(Path("runs/rill"))
@@ -398,11 +441,11 @@ def test_a_text_is_not_proposed_for_a_recipe_a_model_or_a_run(line: str, *, has_
     [
         pytest.param("config show mybook", "mybook.yaml", id="recipe"),
         pytest.param("sample mybook.safetensor", "mybook.safetensors", id="model"),
-        pytest.param("runs mybok.safetensor", None, id="model in place of a run"),
-        pytest.param("runs books", "books2", id="folder in place of a run"),
+        pytest.param("runs mybok.safetensor", None, id="model instead of a run"),
+        pytest.param("runs books", "books2", id="folder instead of a run"),
     ],
 )
-def test_a_missing_file_is_answered_with_one_of_its_kind(line: str, meant: str | None) -> None:
+def test_a_file_of_the_same_kind_is_suggested(line: str, meant: str | None) -> None:
     make_run(Path("runs/rill"))
     Path("books2").mkdir()
     for suffix in ("txt", "yaml", "safetensors"):
@@ -411,7 +454,7 @@ def test_a_missing_file_is_answered_with_one_of_its_kind(line: str, meant: str |
     assert hint == (f"{meant}?" if meant else "")
 
 
-def test_each_problem_of_a_file_is_a_line() -> None:
+def test_each_error_in_a_file_has_a_line() -> None:
     Path("wrong.yaml").write_text('sed: 1\nmodel: {units: many}\n"\\e[31m": 2', encoding="utf-8")
     command = charlm("config", "show", "wrong.yaml")
     assert (command.exit_code, command.stdout) == (1, "")
@@ -432,6 +475,6 @@ def test_each_problem_of_a_file_is_a_line() -> None:
         ("-a 'b'", "'./-a '\"'\"'b'\"'\"''"),
     ],
 )
-def test_a_path_in_an_advice_is_one_argument_and_not_an_option(name: str, argument: str) -> None:
+def test_a_path_becomes_one_argument_of_a_command_line(name: str, argument: str) -> None:
     assert as_argument(Path(name)) == argument
     assert [str(Path(part)) for part in shlex.split(argument)] == [name]
