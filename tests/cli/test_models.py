@@ -1,4 +1,4 @@
-"""What `charlm sample` writes to a pipe, to a terminal and as JSON."""
+"""What `charlm sample`, `evaluate` and `export` print, on a terminal, in a pipe and as JSON."""
 
 import math
 import os
@@ -22,73 +22,94 @@ from charlm.text.vocabulary import Vocabulary
 
 
 def sample(*arguments: str | Path | float) -> str:
+    """Return the standard output of `charlm sample`."""
     command = charlm("sample", *arguments)
     assert command.exit_code == 0, command.stderr
     return command.stdout
 
 
-def always(trained: TrainedModel, character: str, path: Path) -> Path:
-    """Write a model whose most likely character is always the same; return its file."""
+def write_repeating_model(trained: TrainedModel, character: str, path: Path) -> Path:
+    """Write a model that always predicts the same character, and return its path."""
     bias = np.zeros(len(trained.vocabulary), np.float32)
     bias[trained.vocabulary.characters.index(character)] = 1000
-    write_model(
-        path, replace(trained, parameters=with_tensors(trained.parameters, {"logits.bias": bias}))
-    )
+    parameters = with_tensors(trained.parameters, {"logits.bias": bias})
+    write_model(path, replace(trained, parameters=parameters))
     return path
 
 
 # The text
 
 
-def test_without_a_temperature_that_of_the_recipe_is_used(
-    trained: TrainedModel, tmp_path: Path
-) -> None:
-    endless, cool = (
-        replace(trained, vocabulary=Vocabulary(tuple("\nabcd"))),
-        tmp_path / "cool.safetensors",
-    )
-    write_model(
-        cool, replace(endless, config={**endless.config, "sampling": {"temperature": 0.25}})
-    )
-    texts = [
-        sample(cool, "-n", 50, "--seed", 1, *options) for options in ((), ("-t", 0.25), ("-t", 0.8))
-    ]
-    assert texts[0] == texts[1] != texts[2]
+@pytest.fixture
+def cool_model(trained: TrainedModel, tmp_path: Path) -> Path:
+    """Write a model whose recipe samples at a temperature of 0.25."""
+    path = tmp_path / "cool.safetensors"
+    vocabulary = Vocabulary(tuple("\nabcd"))
+    config = {**trained.config, "sampling": {"temperature": 0.25}}
+    write_model(path, replace(trained, vocabulary=vocabulary, config=config))
+    return path
 
 
-def test_characters_left_out_of_the_prompt_are_named_and_in_the_json(trained_run: Path) -> None:
+def test_the_default_temperature_is_that_of_the_recipe(cool_model: Path) -> None:
+    arguments = (cool_model, "-n", 50, "--seed", 1)
+    assert sample(*arguments) == sample(*arguments, "-t", 0.25)
+
+
+def test_another_temperature_gives_another_text(cool_model: Path) -> None:
+    arguments = (cool_model, "-n", 50, "--seed", 1)
+    assert sample(*arguments) != sample(*arguments, "-t", 0.8)
+
+
+def test_unknown_characters_of_the_prompt_are_reported(trained_run: Path) -> None:
     command = charlm("sample", trained_run, "-p", "€The€ ferry", "-n", 1)
     assert command.stderr.startswith("charlm: left out of the prompt")
     assert "'€' (U+20AC) 2 times" in command.stderr
     assert command.stdout.startswith("€The€ ferry")
-    assert json_of("sample", trained_run, "-p", "€The€ ferry", "-n", 1)["left_out"] == {"€": 2}
 
 
-def test_several_samples_are_those_of_the_json_with_their_prompt_and_length(
-    trained_run: Path,
-) -> None:
-    arguments = ("sample", trained_run, "-p", "The", "-n", 10, "--samples", 3, "--seed", 5)
-    command, found = charlm(*arguments), json_of(*arguments)
-    assert (found["model"], found["prompt"], found["seed"]) == (
-        str(trained_run / "best.safetensors"),
-        "The",
-        5,
-    )
-    assert [
-        (len(one["text"]), one["characters"], one["stopped_by"]) for one in found["samples"]
-    ] == 3 * [(10, 10, "length")]
-    assert command.stderr.splitlines() == [f"--- sample {number} of 3 ---" for number in (1, 2, 3)]
-    assert command.stdout == "".join(f"The{one['text']}\n" for one in found["samples"])
-    assert len({one["text"] for one in found["samples"]}) == 3
+def test_unknown_characters_of_the_prompt_are_in_the_json(trained_run: Path) -> None:
+    result = json_of("sample", trained_run, "-p", "€The€ ferry", "-n", 1)
+    assert result["left_out"] == {"€": 2}
+
+
+THREE_SAMPLES = ("-p", "The", "-n", 10, "--samples", 3, "--seed", 5)
+
+
+def test_the_json_has_every_sample(trained_run: Path) -> None:
+    result = json_of("sample", trained_run, *THREE_SAMPLES)
+    samples = result.pop("samples")
+    assert result == {
+        "model": str(trained_run / "best.safetensors"),
+        "prompt": "The",
+        "left_out": {},
+        "seed": 5,
+    }
+    assert len({each["text"] for each in samples}) == 3
+    for each in samples:
+        assert (len(each["text"]), each["characters"], each["stopped_by"]) == (10, 10, "length")
+
+
+def test_several_samples_have_headings(trained_run: Path) -> None:
+    command = charlm("sample", trained_run, *THREE_SAMPLES)
+    samples = json_of("sample", trained_run, *THREE_SAMPLES)["samples"]
+    assert command.stdout == "".join(f"The{each['text']}\n" for each in samples)
+    assert command.stderr.splitlines() == [
+        "--- sample 1 of 3 ---",
+        "--- sample 2 of 3 ---",
+        "--- sample 3 of 3 ---",
+    ]
 
 
 # Terminals and pipes
 
 
-def on_a_terminal(*arguments: str | Path, interrupt: bool = False) -> bytes:
-    """Return what a command writes to a terminal; `interrupt` sends it SIGINT when it has begun to write."""
-    ours, terminal = pty.openpty()
-    with os.fdopen(ours, "rb", buffering=0) as reader:
+def sample_on_terminal(*arguments: str | Path, interrupt: bool = False) -> bytes:
+    """Return the output of `charlm sample` on a terminal.
+
+    With `interrupt`, the command gets SIGINT after its first output.
+    """
+    master, terminal = pty.openpty()
+    with os.fdopen(master, "rb", buffering=0) as reader:
         command = command_line("sample", *arguments)
         with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=terminal) as process:
             os.close(terminal)
@@ -98,125 +119,124 @@ def on_a_terminal(*arguments: str | Path, interrupt: bool = False) -> bytes:
                     if interrupt and not written:
                         process.send_signal(signal.SIGINT)
                     written += block
-            except OSError:  # how Linux reports the end of a terminal
+            except OSError:  # Linux reports the end of a terminal like this
                 pass
     assert process.returncode == (130 if interrupt else 0)
     return written
 
 
-def test_control_characters_are_escaped_on_a_terminal_and_not_in_a_pipe(
-    trained: TrainedModel, tmp_path: Path
-) -> None:
+@pytest.fixture
+def escape_model(trained: TrainedModel, tmp_path: Path) -> Path:
+    """Write a model that always predicts the control character ESC."""
     vocabulary = Vocabulary(("\n", "\x1b", "é", None, None), unknown_id=3, end_of_text_id=4)
-    escaping = always(
-        replace(trained, vocabulary=vocabulary), "\x1b", tmp_path / "escaping.safetensors"
-    )
-    assert (
-        on_a_terminal(escaping, "-p", "é\n\x1b", "-n", "2") == "é\r\n\\x1b\\x1b\\x1b\r\n".encode()
-    )
-    assert sample(escaping, "-n", 2) == "\x1b\x1b"
+    model = replace(trained, vocabulary=vocabulary)
+    return write_repeating_model(model, "\x1b", tmp_path / "escape.safetensors")
+
+
+def test_control_characters_are_escaped_on_a_terminal(escape_model: Path) -> None:
+    written = sample_on_terminal(escape_model, "-p", "é\n\x1b", "-n", "2")
+    assert written == "é\r\n\\x1b\\x1b\\x1b\r\n".encode()
+
+
+def test_control_characters_are_written_to_a_pipe(escape_model: Path) -> None:
+    assert sample(escape_model, "-n", 2) == "\x1b\x1b"
 
 
 def test_ctrl_c_ends_the_line_on_a_terminal(trained: TrainedModel, tmp_path: Path) -> None:
-    written = on_a_terminal(
-        always(trained, "a", tmp_path / "endless.safetensors"), "-n", "0", interrupt=True
-    )
+    model = write_repeating_model(trained, "a", tmp_path / "endless.safetensors")
+    written = sample_on_terminal(model, "-n", "0", interrupt=True)
     assert written.rstrip(b"\r\n").strip(b"a") == b""
     assert written.endswith(b"a\r\n")
 
 
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["text", "json"])
 def test_characters_that_the_output_cannot_encode_are_escaped(
-    trained: TrainedModel, tmp_path: Path
+    options: list[str], trained: TrainedModel, tmp_path: Path
 ) -> None:
     vocabulary = Vocabulary(("\n", "中", "b", None, None), unknown_id=3, end_of_text_id=4)
-    model = always(replace(trained, vocabulary=vocabulary), "中", tmp_path / "chinese.safetensors")
-    for extra in ([], ["--json"]):
-        done = run_process(
-            "sample", model, "-n", "2", *extra, variables={"PYTHONIOENCODING": "ascii"}, timeout=60
-        )
-        assert (done.returncode, done.stderr) == (0, "")
-        assert "\\u4e2d\\u4e2d" in done.stdout
+    chinese = replace(trained, vocabulary=vocabulary)
+    model = write_repeating_model(chinese, "中", tmp_path / "chinese.safetensors")
+    ascii_output = {"PYTHONIOENCODING": "ascii"}
+    done = run_process("sample", model, "-n", "2", *options, variables=ascii_output, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\u4e2d\\u4e2d" in done.stdout
 
 
 # Scores
 
 
-def test_the_score_is_printed_and_in_the_json_with_the_protocol(trained_run: Path) -> None:
-    given = (
-        "evaluate",
-        trained_run,
-        "--split",
-        "train",
-        "--protocol",
-        "windows",
-        "--window",
-        "100",
-    )
-    found, printed = json_of(*given), charlm(*given).stdout
+WINDOWS = ("--split", "train", "--protocol", "windows", "--window", "100")
+
+
+def test_the_json_has_the_score(trained_run: Path) -> None:
+    result = json_of("evaluate", trained_run, *WINDOWS)
     score = evaluate(trained_run, split="train", protocol="windows", window=100)
     nats = score.nats_per_char
+    assert result["protocol"] == "windows of 100"
+    assert result["characters"] == 15_999
+    assert result["nats_per_char"] == pytest.approx(nats)
+    assert result["bits_per_char"] == pytest.approx(nats / math.log(2))
+    assert result["perplexity"] == pytest.approx(math.exp(nats))
+    assert result["standard_error"] == pytest.approx(score.standard_error)
+
+
+def test_the_score_is_printed(trained_run: Path) -> None:
+    printed = charlm("evaluate", trained_run, *WINDOWS).stdout
+    result = json_of("evaluate", trained_run, *WINDOWS)
     assert printed.startswith(
         f"{trained_run}/best.safetensors: train text of the run: 15,999 characters, "
-        f"{found['total_bits']:,.0f} bits in total (protocol windows of 100)\n"
+        f"{result['total_bits']:,.0f} bits in total (protocol windows of 100)\n"
     )
-    assert (found["protocol"], found["characters"]) == ("windows of 100", 15_999)
-    for key, value in (
-        ("nats_per_char", nats),
-        ("bits_per_char", nats / math.log(2)),
-        ("perplexity", math.exp(nats)),
-    ):
-        assert found[key] == pytest.approx(value)
-        assert f"{value:.4f}" in printed
-    assert found["standard_error"] == pytest.approx(score.standard_error)
-    assert (
-        f"standard error of this model's mean: {score.standard_error:.4f} nats (blocks of 300 characters)\n"
-        in printed
-    )
+    assert f"{result['nats_per_char']:.4f}" in printed
+    assert f"{result['bits_per_char']:.4f}" in printed
+    assert f"{result['perplexity']:.4f}" in printed
+    error = f"{result['standard_error']:.4f} nats (blocks of 300 characters)"
+    assert f"standard error of this model's mean: {error}\n" in printed
 
 
 @pytest.mark.usefixtures("place")
-def test_characters_left_out_of_the_text_are_named_and_in_the_json() -> None:
-    given = ("evaluate", "m.safetensors", "other.txt")
-    command, found = charlm(*given), json_of(*given)
+def test_unknown_characters_of_a_text_are_reported() -> None:
+    command = charlm("evaluate", "m.safetensors", "other.txt")
     assert command.stderr.startswith("charlm: left out of other.txt")
     assert "'X' (U+0058) 1 time" in command.stderr
-    assert (found["left_out"], found["characters"], found["text"]) == ({"X": 1}, 3, "other.txt")
-    assert set(found) == {
-        *(
-            "model",
-            "text",
-            "protocol",
-            "nats_per_char",
-            "bits_per_char",
-            "perplexity",
-            "characters",
-            "standard_error",
-        ),
-        *(
-            "left_out",
-            "baselines",
-            "training_characters",
-            "given_characters",
-            "copies",
-            "longest_copy",
-        ),
-        *("total_bits", "comparison"),
-    }
 
 
-def test_baselines_are_a_table_with_the_model_and_the_best_first(trained_run: Path) -> None:
-    _, head, *rows, note, comparison = charlm(
-        "evaluate", trained_run, "--baselines"
-    ).stdout.splitlines()
+@pytest.mark.usefixtures("place")
+def test_unknown_characters_of_a_text_are_in_the_json() -> None:
+    result = json_of("evaluate", "m.safetensors", "other.txt")
+    assert (result["left_out"], result["characters"]) == ({"X": 1}, 3)
+    assert result["text"] == "other.txt"
+
+
+@pytest.mark.usefixtures("place")
+def test_the_json_of_a_score_has_these_keys() -> None:
+    assert [*json_of("evaluate", "m.safetensors", "text.txt")] == [
+        "model",
+        "text",
+        "protocol",
+        "nats_per_char",
+        "bits_per_char",
+        "perplexity",
+        "characters",
+        "total_bits",
+        "standard_error",
+        "left_out",
+        "baselines",
+        "comparison",
+        "training_characters",
+        "given_characters",
+        "copies",
+        "longest_copy",
+    ]
+
+
+def test_baselines_are_a_table(trained_run: Path) -> None:
+    lines = charlm("evaluate", trained_run, "--baselines").stdout.splitlines()
+    _, head, *rows, note, comparison = lines
     assert head.split() == ["nats", "bits", "perplexity"]
-    assert {row[:12].strip() for row in rows} == {
-        "uniform",
-        "lzma",
-        "unigram",
-        "5-gram",
-        "this model",
-    }
-    scores = [tuple(map(float, row[12:].split())) for row in rows]
+    names = {row[:12].strip() for row in rows}
+    assert names == {"uniform", "lzma", "unigram", "5-gram", "this model"}
+    scores = [[float(cell) for cell in row[12:].split()] for row in rows]
     assert scores == sorted(scores)
     for nats, bits, perplexity in scores:
         assert bits == pytest.approx(nats / math.log(2), abs=1e-3)
@@ -226,36 +246,49 @@ def test_baselines_are_a_table_with_the_model_and_the_best_first(trained_run: Pa
     assert comparison.endswith(": 1,999 characters are too few to know the error")
 
 
-def test_the_comparison_is_one_sentence_and_in_the_json(trained_run: Path) -> None:
-    given = ("evaluate", trained_run, "--split", "train", "--baselines")
-    found, printed = json_of(*given), charlm(*given).stdout
-    comparison = found["comparison"]
-    assert set(comparison) == {"ngram_nats_per_char", "margin_nats", "standard_error", "characters"}
-    assert comparison["ngram_nats_per_char"] == found["baselines"]["5-gram"]
-    assert comparison["margin_nats"] == pytest.approx(
-        found["baselines"]["5-gram"] - found["nats_per_char"]
-    )
-    assert f"  this model: {Comparison(**comparison)}\n" in printed
+def test_the_json_has_the_comparison_with_a_5_gram(trained_run: Path) -> None:
+    result = json_of("evaluate", trained_run, "--split", "train", "--baselines")
+    ngram_nats = result["baselines"]["5-gram"]
+    assert result["comparison"] == {
+        "ngram_nats_per_char": ngram_nats,
+        "margin_nats": pytest.approx(ngram_nats - result["nats_per_char"]),
+        "standard_error": result["comparison"]["standard_error"],
+        "characters": 15_999,
+    }
+    assert result["comparison"]["standard_error"] > 0
 
 
-def test_copies_are_told_with_their_place_in_the_training_text(
-    trained_run: Path, tmp_path: Path
-) -> None:
+def test_the_comparison_with_a_5_gram_is_printed(trained_run: Path) -> None:
+    arguments = ("evaluate", trained_run, "--split", "train", "--baselines")
+    comparison = Comparison(**json_of(*arguments)["comparison"])
+    assert f"  this model: {comparison}\n" in charlm(*arguments).stdout
+
+
+@pytest.fixture
+def copied_text(trained_run: Path, tmp_path: Path) -> Path:
+    """Write a text with 50 characters from position 100 of the training text."""
     corpus = open_corpus(trained_run / "corpus")
     copied = corpus.vocabulary.decode(corpus.split("train")[100:150])
-    (tmp_path / "text.txt").write_text(f"QQ{copied}", encoding="utf-8")
-    given = ("evaluate", trained_run, tmp_path / "text.txt", "--copies")
-    found, last = json_of(*given), charlm(*given).stdout.splitlines()[-1]
-    assert found["copies"] == {"share": 50 / 52, "length": 50, "start": 2, "position": 100}
-    assert found["longest_copy"] == copied
-    assert last.startswith(
-        "  96.2% is copied from the training text in spans of 20 characters or more; longest: 50 characters at position 100,"
+    path = tmp_path / "text.txt"
+    path.write_text(f"QQ{copied}", encoding="utf-8")
+    return path
+
+
+def test_the_json_has_the_copies(trained_run: Path, copied_text: Path) -> None:
+    result = json_of("evaluate", trained_run, copied_text, "--copies")
+    assert result["copies"] == {"share": 50 / 52, "length": 50, "start": 2, "position": 100}
+    assert result["longest_copy"] == copied_text.read_text(encoding="utf-8")[2:]
+
+
+def test_copies_are_printed(trained_run: Path, copied_text: Path) -> None:
+    line = charlm("evaluate", trained_run, copied_text, "--copies").stdout.splitlines()[-1]
+    assert line.startswith(
+        "  96.2% is copied from the training text in spans of 20 characters or more; "
+        "longest: 50 characters at position 100,"
     )
 
 
-def test_the_files_and_their_sizes_and_the_check_are_printed(
-    model_file: Path, tmp_path: Path
-) -> None:
+def test_the_files_of_an_export_are_printed(model_file: Path, tmp_path: Path) -> None:
     command = charlm("export", model_file, "--format", "c", "--out", tmp_path / "out", "--check")
     files, check = command.stdout.splitlines()
     names = ("charlm.h", "charlm.c", "main.c", "model.bin")
