@@ -14,7 +14,7 @@ def check_close(
     rtol: float = 0.0,
     of_peak: float = 0.0,
 ) -> None:
-    """Check that arrays are those that are expected, in their order; without a tolerance, to the last bit.
+    """Check that arrays are equal, in their order; without a tolerance, to the bit.
 
     Args:
         found: The arrays.

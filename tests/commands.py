@@ -27,12 +27,12 @@ def json_of(*arguments: str | Path | float) -> Any:
 
 
 def run_line(line: str) -> Result:
-    """Run a command line as a shell would split it; LONG stands for a file name that is too long."""
+    """Run a command line, split like in a shell; LONG is a file name that is too long."""
     return charlm(*shlex.split(line.replace("LONG", 300 * "x")))
 
 
 def check_failure(line: str, expected: str, *, code: int = 1) -> None:
-    """Check that a command fails: wrong usage ends with code 2 and a line, all else with code 1 and one line."""
+    """Check the message and the exit code of a command line that fails."""
     command = run_line(line)
     assert (command.exit_code, command.stdout) == (code, "")
     *others, message = messages(command)
@@ -51,7 +51,7 @@ def messages(command: Result) -> list[str]:
 
 
 def all_commands() -> dict[str, click.Command]:
-    """Return every command of `charlm` by its name; those of a group have its name before their own."""
+    """Return every command of charlm by name, with the name of its group in front."""
     return dict(_commands_of(main))
 
 

@@ -11,9 +11,8 @@ from collections.abc import Callable, Generator
 from importlib.util import find_spec
 from pathlib import Path
 
-os.environ.setdefault(
-    "OPENBLAS_NUM_THREADS", "1"
-)  # read when NumPy is imported; the workers fill the cores
+# NumPy reads this when it is imported. The pytest workers already use all cores.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import fake_runs
 import pytest
@@ -31,19 +30,17 @@ collect_ignore = [] if CAN_TRAIN else ["engine"]
 
 
 def pytest_report_header() -> list[str]:
-    """Say which tests are left out."""
-    return (
-        []
-        if CAN_TRAIN
-        else ["without TensorFlow, the tests of the engine and those that train are left out"]
-    )
+    """Report the tests that are left out."""
+    if CAN_TRAIN:
+        return []
+    return ["without TensorFlow, the tests of the engine and those that train are left out"]
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Fail a test that skips because something is missing, if this is CI: CI installs what the tests need.
+    """In CI, which installs what the tests need, fail a test that skips for a missing package.
 
     Without TensorFlow, skip a test that was told so.
     """
@@ -88,14 +85,14 @@ FOLDERS = itertools.count()
 
 @pytest.fixture(autouse=True)
 def empty_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run every test in an empty folder of its own, so that what lies in the checkout (runs/) changes nothing."""
+    """Run every test in an empty folder, so that files in the checkout have no effect."""
     # A number of our own: pytest's would list all folders so far before each test.
     monkeypatch.chdir(tmp_path_factory.mktemp(f"empty-{next(FOLDERS)}", numbered=False))
 
 
 @pytest.fixture(scope="session")
 def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
-    """Return a function that returns a file of some name, made by a function of its path, once for all workers."""
+    """Return a function that makes a file once for all workers, and returns its path."""
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent
@@ -141,7 +138,7 @@ def text(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Train the recipe tiny on the beginning of the plays, once for all tests, which only read the run."""
+    """Train the recipe tiny on the start of the plays; the run is shared by all tests."""
     folder = tmp_path_factory.mktemp("trained")
     text = write_plays(folder / "text.txt")
     if not CAN_TRAIN:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def file_size_limit(size_bytes: int) -> Iterator[None]:
-    """Let no file of this process grow beyond a size: what is written up to there stays, then writing fails."""
+    """Limit the size of the files that this process writes; writing more fails."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
     try:

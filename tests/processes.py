@@ -20,7 +20,7 @@ def command_line(*arguments: str | Path | float) -> list[str]:
 def run_process(
     *arguments: str | Path | float, variables: Mapping[str, str] | None = None, **options: Any
 ) -> "subprocess.CompletedProcess[str]":
-    """Run a command to its end, with these variables of the environment; further options are those of a process."""
+    """Run a command with more environment variables and options of `subprocess.run`."""
     environment = {**os.environ, **(variables or {})}
     return subprocess.run(
         command_line(*arguments),

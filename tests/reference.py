@@ -1,4 +1,4 @@
-"""The network by its definition, in float64 and one character at a time, to compare the implementations with."""
+"""A reference implementation of the network: float64, one character at a time."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +38,7 @@ def read(
     *,
     nudges: Mapping[tuple[int, int], Doubles] | None = None,
 ) -> tuple[Doubles, list[Doubles]]:
-    """Return the logits after each of n ids, [n, V], and the state after the last one, [H] for each layer.
+    """Return the logits [n, V] after each of n ids, and the last state, [H] for each layer.
 
     `nudges` is added to the output of a layer at a time, by (time, layer): for central differences.
     """
@@ -76,7 +76,7 @@ def log_sum_exp(row: NDArray[Any]) -> float:
 
 
 def standard_error(means: Sequence[float]) -> float:
-    """Return the standard error of a mean, given those of 8 blocks or more, which correlate with their neighbours."""
+    """Return the standard error of a mean, given the means of at least 8 correlated blocks."""
     count, mean = len(means), math.fsum(means) / len(means)
     apart = [each - mean for each in means]
     total = math.fsum(each * each for each in apart)

@@ -1,4 +1,4 @@
-"""The process of a command: signals that come close together, and standard streams that are full, lost or limited."""
+"""The process of a command: signals during its start and end, and broken standard streams."""
 
 import os
 import signal
@@ -42,10 +42,12 @@ main()
 
 
 @pytest.mark.parametrize("moment", ["unwinding", "exit functions", "finalization"])
-def test_the_first_of_two_signals_decides_and_the_second_changes_nothing(moment: str) -> None:
-    for first, second in permutations(ENDING, 2):
-        done = run([sys.executable, "-c", PROGRAM, str(int(first)), str(int(second)), moment])
-        assert (done.returncode, done.stdout, done.stderr) == (128 + first, b"cleaned up\n", b"")
+@pytest.mark.parametrize(("first", "second"), [*permutations(ENDING, 2)])
+def test_the_first_of_two_signals_decides(
+    first: signal.Signals, second: signal.Signals, moment: str
+) -> None:
+    done = run([sys.executable, "-c", PROGRAM, str(int(first)), str(int(second)), moment])
+    assert (done.returncode, done.stdout, done.stderr) == (128 + first, b"cleaned up\n", b"")
 
 
 def test_a_signal_after_the_command_leaves_its_exit_code() -> None:
@@ -65,8 +67,8 @@ except BaseException:
 
 
 @pytest.mark.parametrize("number", ENDING)
-def test_a_signal_during_an_import_is_no_error_of_the_module(number: signal.Signals) -> None:
-    """C code turns the exception of a signal into an error of its own, as this module does."""
+def test_a_signal_during_an_import_is_not_an_error(number: signal.Signals) -> None:
+    """The module raises another exception, like modules in C do."""
     Path("interrupted.py").write_text(INTERRUPTED_IMPORT, encoding="utf-8")
     program = PROGRAM.replace("os.kill(os.getpid(), first)", "import interrupted")
     done = run([sys.executable, "-c", program, "0", "0", ""], SIGNAL=str(int(number)))
@@ -111,6 +113,7 @@ def test_c_code_prints_errors_but_not_those_of_signals(statement: str, is_shown:
 def run(
     command: list[str], stdout: Any = subprocess.PIPE, **variables: str
 ) -> "subprocess.CompletedProcess[bytes]":
+    """Run a command with more environment variables."""
     environment = {**os.environ, **variables}
     return subprocess.run(
         command, stdout=stdout, stderr=subprocess.PIPE, env=environment, check=False, timeout=60
@@ -127,17 +130,13 @@ def test_a_full_disk_behind_standard_output_is_one_line(extra: list[str], model_
 
 
 @pytest.mark.parametrize("variables", [{"PYTHONUTF8": "0", "LC_ALL": "C"}, {"TERM": "dumb"}])
-def test_a_locale_or_a_terminal_without_features_is_enough(
-    variables: dict[str, str], model_file: Path
-) -> None:
+def test_a_simple_locale_or_terminal_is_enough(variables: dict[str, str], model_file: Path) -> None:
     done = run(command_line("sample", model_file, "-p", "ab", "-n", 3), **variables)
     assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("arguments", [["sample", "-n", "0"], ["runs", "--json"]])
-def test_a_reader_of_results_that_has_gone_is_no_error(
-    arguments: list[str], trained_run: Path
-) -> None:
+def test_a_closed_pipe_is_not_an_error(arguments: list[str], trained_run: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = run(command_line(*arguments, trained_run), writer)
@@ -145,7 +144,7 @@ def test_a_reader_of_results_that_has_gone_is_no_error(
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_a_message_that_the_encoding_cannot_express_is_still_a_line() -> None:
+def test_a_message_is_escaped_for_the_encoding_of_the_terminal() -> None:
     done = run(command_line("sample", "中"), PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
     assert done.stderr.startswith(b"charlm: ")
@@ -166,7 +165,7 @@ CLOSED = [
 
 
 def run_closed(closed: str, *arguments: str | Path | float) -> "subprocess.CompletedProcess[bytes]":
-    """Run a command whose shell closes some standard streams; the others are kept."""
+    """Run a command with some standard streams closed."""
     return run(["sh", "-c", f'exec "$@" {closed}', "sh", *command_line(*arguments)])
 
 
@@ -197,12 +196,10 @@ def test_a_command_works_with_closed_streams(
 @pytest.mark.parametrize("closed", CLOSED)
 def test_a_command_that_fails_with_closed_streams_has_its_exit_code(closed: str) -> None:
     done = run_closed(closed, "sample", "missing")
-    message = (
-        b""
-        if "2>&-" in closed
-        else b"charlm: missing: no such file or folder; must be a run or a model file\n"
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (1, b"", message)
+    message = b"charlm: missing: no such file or folder; must be a run or a model file\n"
+    is_error_closed = "2>&-" in closed
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr == (b"" if is_error_closed else message)
 
 
 def test_closed_standard_input_is_an_empty_text() -> None:

@@ -16,48 +16,72 @@ PHYSICAL_BYTES = 1000 * 4096
 SYSTEM = {"SC_PHYS_PAGES": 1000, "SC_PAGE_SIZE": 4096}
 
 
-def test_the_memory_is_the_lower_of_machine_and_container_or_unknown(tmp_path: Path) -> None:
-    def memory(sysconf: Callable[[str], int] = SYSTEM.__getitem__) -> int | None:
-        return hardware.memory_bytes(control_group=tmp_path / "limit", sysconf=sysconf)
-
-    assert memory() == PHYSICAL_BYTES
-    for error in (ValueError("unrecognized configuration name"), OSError(22, "Invalid argument")):
-        assert memory(Mock(side_effect=error)) is None
-    limits = {
-        f"{PHYSICAL_BYTES - 1}\n": PHYSICAL_BYTES - 1,
-        f"{PHYSICAL_BYTES + 1}\n": PHYSICAL_BYTES,
-    }
-    for text, expected in {
-        **dict.fromkeys(("max\n", "", "\xff"), PHYSICAL_BYTES),
-        **limits,
-    }.items():
-        (tmp_path / "limit").write_text(text, encoding="latin-1")
-        assert memory() == expected
+def memory(limit: Path, sysconf: Callable[[str], int] = SYSTEM.__getitem__) -> int | None:
+    """Return the memory of a machine, with a limit of a container in a file."""
+    return hardware.memory_bytes(control_group=limit, sysconf=sysconf)
 
 
-def test_the_most_memory_is_what_the_system_says_in_bytes() -> None:
-    status = Path("/proc/self/status")  # Linux has it
-    shown = (
-        re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="utf-8"))
-        if status.exists()
-        else None
-    )
-    expected = 1024 * int(shown[1]) if shown else hardware.peak_memory_bytes()
-    assert hardware.peak_memory_bytes() == pytest.approx(expected, rel=0.05)
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        pytest.param(f"{PHYSICAL_BYTES - 1}\n", PHYSICAL_BYTES - 1, id="lower limit"),
+        pytest.param(f"{PHYSICAL_BYTES + 1}\n", PHYSICAL_BYTES, id="higher limit"),
+        pytest.param("max\n", PHYSICAL_BYTES, id="no limit"),
+        pytest.param("", PHYSICAL_BYTES, id="empty file"),
+        pytest.param("\xff", PHYSICAL_BYTES, id="not ASCII"),
+    ],
+)
+def test_the_memory_is_limited_by_the_container(limit: str, expected: int, tmp_path: Path) -> None:
+    (tmp_path / "limit").write_text(limit, encoding="latin-1")
+    assert memory(tmp_path / "limit") == expected
 
 
-def test_a_processor_has_its_name_and_is_told_from_others_without_bfloat16(tmp_path: Path) -> None:
-    core = "processor\t: 0\nmodel name\t: A Processor: Fast\nflags\t\t: fpu avx512_bf16 avx512f\n\n"
-    for name, text in (
-        ("new", core * 2),
-        ("old", "model name\t: avx512_bf16\nflags\t\t: fpu avx512_bf16x avx2\n"),
-    ):
-        (tmp_path / name).write_text(text)
-    assert hardware.processor_name(cpuinfo=tmp_path / "new") == "A Processor: Fast"
-    found = [
-        hardware.multiplies_bfloat16(cpuinfo=tmp_path / name) for name in ("new", "old", "missing")
-    ]
-    assert found == [True, False, False]
+def test_outside_a_container_the_memory_is_that_of_the_machine() -> None:
+    assert memory(Path("missing")) == PHYSICAL_BYTES
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("unrecognized configuration name"), OSError(22, "Invalid argument")],
+    ids=["unknown name", "system error"],
+)
+def test_the_memory_may_be_unknown(error: Exception) -> None:
+    assert memory(Path("missing"), Mock(side_effect=error)) is None
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux has /proc")
+def test_the_peak_memory_is_that_of_the_system() -> None:
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    match = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert match is not None
+    assert hardware.peak_memory_bytes() == pytest.approx(1024 * int(match[1]), rel=0.05)
+
+
+CPUINFO = "processor\t: 0\nmodel name\t: A Processor: Fast\nflags\t\t: fpu avx512_bf16 avx512f\n\n"
+
+
+def test_the_processor_has_a_name(tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text(2 * CPUINFO, encoding="utf-8")
+    assert hardware.processor_name(cpuinfo=tmp_path / "cpuinfo") == "A Processor: Fast"
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "expected"),
+    [
+        pytest.param(2 * CPUINFO, True, id="flag"),
+        pytest.param("model name\t: avx512_bf16\nflags\t\t: fpu avx2\n", False, id="name"),
+        pytest.param("flags\t\t: fpu avx512_bf16x avx2\n", False, id="longer flag"),
+    ],
+)
+def test_a_processor_multiplies_bfloat16_if_it_has_the_flag(
+    cpuinfo: str, expected: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "cpuinfo").write_text(cpuinfo, encoding="utf-8")
+    assert hardware.multiplies_bfloat16(cpuinfo=tmp_path / "cpuinfo") == expected
+
+
+def test_an_unknown_processor_does_not_multiply_bfloat16() -> None:
+    assert not hardware.multiplies_bfloat16(cpuinfo=Path("missing"))
 
 
 AMD = "vendor_id\t: AuthenticAMD\nflags\t\t: {flags}\n"
@@ -92,7 +116,7 @@ def test_the_fastest_precision_follows_from_the_processor(
     assert reason in found.reason
 
 
-def test_a_processor_that_describes_nothing_multiplies_float32(tmp_path: Path) -> None:
+def test_an_unknown_processor_uses_float32(tmp_path: Path) -> None:
     found = hardware.fastest_precision(cpuinfo=tmp_path / "missing", environ={})
     assert found.name == "float32"
 
@@ -113,7 +137,7 @@ def test_the_environment_can_rule_bfloat16_out(isa: str, precision: str, tmp_pat
     assert found.name == precision
 
 
-def test_the_machine_is_described_by_processor_cores_and_versions() -> None:
+def test_the_description_of_the_machine() -> None:
     description = hardware.describe_machine()
     assert list(description) == [
         "cpu",
@@ -140,27 +164,31 @@ def test_product_threads_are_limited_unless_the_environment_says_otherwise(
     assert [os.environ[name] for name in hardware.PRODUCT_THREADS] == ["2", "2", "2", "5"]
 
 
-def test_the_cores_are_those_that_a_container_may_use(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("quota", "cores"),
+    [
+        pytest.param("150000 100000", 2, id="one and a half"),
+        pytest.param("50000 100000", 1, id="a half"),
+        pytest.param("max 100000", 64, id="no limit"),
+        pytest.param("", 64, id="empty file"),
+        pytest.param("1 0", 64, id="period of zero"),
+        pytest.param(None, 64, id="no file"),
+    ],
+)
+def test_the_cores_are_limited_by_the_container(
+    quota: str | None, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {*range(64)}, raising=False)
-    assert hardware.core_count(quota=tmp_path / "cpu.max") == 64
-    for quota, cores in (
-        ("150000 100000", 2),
-        ("50000 100000", 1),
-        ("max 100000", 64),
-        ("", 64),
-        ("1 0", 64),
-    ):
+    if quota is not None:
         (tmp_path / "cpu.max").write_text(quota, encoding="ascii")
-        assert hardware.core_count(quota=tmp_path / "cpu.max") == cores
+    assert hardware.core_count(quota=tmp_path / "cpu.max") == cores
 
 
 # The C compiler
 
 
 def put_programs(folder: Path, *names: str) -> dict[str, str]:
-    """Write programs that do nothing; return an environment whose PATH has only them."""
+    """Write empty programs, and return an environment with only them on the PATH."""
     for name in names:
         (folder / name).touch(mode=0o755)
     return {"PATH": str(folder)}
@@ -190,7 +218,7 @@ def test_a_compiler_named_by_cc_that_is_missing_is_not_replaced(tmp_path: Path) 
         hardware.find_compiler({**environ, "CC": "mine -x"})
 
 
-def test_without_a_compiler_a_package_is_named_that_brings_one(
+def test_without_a_compiler_the_message_names_a_package_with_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hardware, "COMPILER_PACKAGE", "nothing_such")
@@ -204,7 +232,7 @@ def test_without_a_compiler_a_package_is_named_that_brings_one(
 @pytest.mark.parametrize(
     ("module", "distribution"), [("yaml", "pyyaml"), ("PIL", "pillow"), ("optuna", "optuna")]
 )
-def test_a_missing_module_is_installed_under_the_name_that_pip_knows(
+def test_a_missing_module_is_installed_by_its_name_on_pypi(
     module: str, distribution: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hardware, "versions", lambda *packages: dict.fromkeys(packages))

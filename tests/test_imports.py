@@ -1,4 +1,4 @@
-"""The packages of charlm/: imports run one way, those inside functions counted, few modules use TensorFlow or sockets."""
+"""The packages of charlm/ import each other in one direction, also inside functions."""
 
 import ast
 import functools
@@ -60,13 +60,13 @@ NAMES = {name_of(path) for path in MODULES}
 
 
 def package_of(module: str) -> str:
-    """Return the folder or file at the top of charlm/ that a module lies in; "" is the package itself."""
+    """Return the package of a module, or "" for charlm itself."""
     return module.split(".")[1] if "." in module else ""
 
 
 @functools.cache
 def imports(path: Path) -> tuple[str, ...]:
-    """Return the dotted names that a module imports anywhere, as far as they can be told from its text."""
+    """Return the dotted names of all import statements of a module."""
     names: list[str] = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -83,7 +83,7 @@ def own_imports(path: Path) -> set[str]:
     return {name if name in NAMES else name.rpartition(".")[0] for name in own}
 
 
-def test_every_folder_and_file_at_the_top_is_ordered() -> None:
+def test_every_package_is_in_the_order() -> None:
     top = {
         path.stem
         for path in PACKAGE.iterdir()
@@ -103,8 +103,8 @@ def test_a_module_imports_only_from_packages_below() -> None:
             assert (package, other) not in SAME_LEVEL, f"{name} imports {target}"
 
 
-def test_the_package_itself_offers_the_library_and_gives_its_version_to_all() -> None:
-    """The one exception from the order: it fetches the library when asked, and others read its version alone."""
+def test_the_package_itself_is_outside_the_order() -> None:
+    """The package itself imports the library lazily, and all others may import its version."""
     library = {"api", "errors", "inspection", "runs", "tuning"}
     assert {package_of(target) for target in own_imports(PACKAGE / "__init__.py")} <= library
     taken = {
@@ -116,11 +116,21 @@ def test_the_package_itself_offers_the_library_and_gives_its_version_to_all() ->
     assert taken - NAMES == {"charlm.__version__"}
 
 
-def test_only_the_engine_imports_tensorflow_or_keras_and_only_servers_use_the_network() -> None:
-    """`urllib.parse` only parses addresses; several workers are connected by TensorFlow."""
-    users = [(package_of(name_of(path)), name) for path in MODULES for name in imports(path)]
-    for libraries, package in ((FRAMEWORKS, "engine"), (NETWORK, "serving")):
-        of_packages = [(user, name) for user, name in users if name.partition(".")[0] in libraries]
-        assert {user for user, name in of_packages if not name.startswith("urllib.parse")} == {
-            package
-        }
+def users_of(libraries: set[str]) -> set[str]:
+    """Return the packages of charlm that import one of some libraries."""
+    users = set()
+    for path in MODULES:
+        for name in imports(path):
+            is_parser = name.startswith("urllib.parse")  # it only parses addresses
+            if name.partition(".")[0] in libraries and not is_parser:
+                users.add(package_of(name_of(path)))
+    return users
+
+
+def test_only_the_engine_imports_a_framework() -> None:
+    assert users_of(FRAMEWORKS) == {"engine"}
+
+
+def test_only_the_server_uses_the_network() -> None:
+    """Several workers are connected by TensorFlow."""
+    assert users_of(NETWORK) == {"serving"}

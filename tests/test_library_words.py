@@ -1,4 +1,4 @@
-"""Library packages speak of settings and files, never of the command line, which is only one of their users."""
+"""Messages of library packages name settings and files, not commands or options."""
 
 import ast
 import re
@@ -30,7 +30,7 @@ WORDS = {
 
 
 def texts_of(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the strings of a module with their lines; docstrings and options of other programs are left out."""
+    """Yield the line and the text of each string of a module, without docstrings."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     parents = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     bodies = [node.body for node in ast.walk(tree) if isinstance(node, parents)]

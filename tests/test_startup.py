@@ -1,8 +1,10 @@
-"""What a command and the library import: nobody waits for a package that is not used."""
+"""The packages that a command or the library imports, which decide how fast it starts."""
 
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 TENSORFLOW = {"tensorflow", "keras"}
 HEAVY = {*TENSORFLOW, "numpy", "yaml", "pydantic", "tqdm", "safetensors"}
@@ -16,7 +18,7 @@ for line in sys.argv[1:]:
 
 
 def imported_by(program: str, *arguments: str | Path) -> list[set[str]]:
-    """Return the packages that a program has imported each time that it prints its modules on standard error."""
+    """Return the imported packages, each time that a program prints its modules to stderr."""
     command = [sys.executable, "-c", program, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -24,18 +26,20 @@ def imported_by(program: str, *arguments: str | Path) -> list[set[str]]:
     return [{module.partition(".")[0] for module in line} for line in lines]
 
 
-def test_help_imports_only_click_and_information_neither_tensorflow_nor_numpy() -> None:
-    *helped, told, shown = imported_by(
-        RUN_COMMANDS, "--help", "train --help", "info", "config show tiny"
-    )
-    for packages in helped:
-        assert "click" in packages
-        assert packages.isdisjoint(HEAVY)
-    for packages in (told, shown):
-        assert packages.isdisjoint({*TENSORFLOW, "numpy"})
+@pytest.mark.parametrize("line", ["--help", "train --help"])
+def test_help_imports_only_click(line: str) -> None:
+    (packages,) = imported_by(RUN_COMMANDS, line)
+    assert "click" in packages
+    assert packages.isdisjoint(HEAVY)
 
 
-def test_what_does_not_train_does_not_import_tensorflow(
+@pytest.mark.parametrize("line", ["info", "config show tiny"])
+def test_information_is_shown_without_numpy(line: str) -> None:
+    (packages,) = imported_by(RUN_COMMANDS, line)
+    assert packages.isdisjoint({*TENSORFLOW, "numpy"})
+
+
+def test_commands_that_do_not_train_import_no_framework(
     model_file: Path, trained_run: Path
 ) -> None:
     Path("text.txt").write_text("abba", encoding="utf-8")
@@ -52,16 +56,15 @@ def test_what_does_not_train_does_not_import_tensorflow(
         assert packages.isdisjoint({*TENSORFLOW, "torch", "onnx", "h5py"})
 
 
-def test_a_mistake_in_a_config_is_reported_before_tensorflow_is_imported() -> None:
+def test_a_wrong_config_is_reported_before_tensorflow_is_imported() -> None:
     program = RUN_COMMANDS.replace("    main(", "    with contextlib.suppress(SystemExit): main(")
     (packages,) = imported_by(program, "train -s model.unit=3 -r run")
     assert packages.isdisjoint(TENSORFLOW)
 
 
-def test_the_library_imports_what_is_used_when_it_is_used(model_file: Path) -> None:
-    """What trains and scores does not import TensorFlow before it is called."""
+def test_the_library_imports_a_package_when_it_is_used(model_file: Path) -> None:
     steps = (
-        "import sys, charlm\ntry:\n    raise charlm.CharlmError('wrong')\nexcept charlm.CharlmError:\n    pass",
+        "import sys, charlm\ntry: raise charlm.CharlmError('')\nexcept charlm.CharlmError: pass",
         "model = charlm.load(sys.argv[1])\nmodel.step([0])\nstr(model.generate(temperature=1))",
         "charlm.train, charlm.evaluate",
     )

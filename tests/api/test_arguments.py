@@ -1,4 +1,4 @@
-"""Every wrong value that a caller of the library can pass is a CharlmError that names the argument."""
+"""Wrong arguments of the library: each is a CharlmError that names the argument."""
 
 import math
 from collections.abc import Callable
@@ -175,10 +175,10 @@ def test_a_wrong_value_for_a_function_is_refused_by_name(
 
 
 def test_a_text_where_a_file_is_expected_is_told_to_score_it() -> None:
-    with pytest.raises(
-        CharlmError,
-        match=r"^text: found 'To be\\nor not'\.\.\., which is a text, .*, or use model\.score\(text\) in Python$",
-    ):
+    message = (
+        r"^text: found 'To be\\nor not'\.\.\., which is a text, .* model\.score\(text\) in Python$"
+    )
+    with pytest.raises(CharlmError, match=message):
         charlm.evaluate("river-plays", "To be\nor not")
 
 

@@ -34,7 +34,7 @@ def plays(trained_run: Path) -> charlm.Model:
 
 @pytest.fixture
 def model(model_file: Path) -> charlm.Model:
-    """Load the random model, which knows a line break, a, b, the unknown character and the end of a text."""
+    """Load a random model with a line break, a, b, an unknown id and an end-of-text id."""
     return charlm.load(model_file)
 
 
@@ -312,9 +312,7 @@ def test_an_argument_that_does_not_fit_is_refused(
     wrong: dict[str, dict[str, Any]] = {
         "protocol: found 'backwards'; must be stream or windows": {"protocol": "backwards"},
         ".*: copies cannot be found, because the training text is not known": {"copies": True},
-        ".*: its training text is not known, and no text was named": {
-            "text": None
-        },
+        ".*: its training text is not known, and no text was named": {"text": None},
         r"test part of .*/text\.txt: found 0 characters; expected at least 2": {"split": "test"},
     }
     text.write_text("ab", encoding="utf-8")

@@ -2,9 +2,10 @@
 
     python tests/bench/grid.py TEXT... --minutes 0.5 1 2 4 --recipes quick default shakespeare 5mb
 
-Every cell of the table is a training: `charlm train TEXT -c RECIPE --minutes N`. A recipe may have settings of its own,
-`shakespeare:training.batch_size=32`. The choice is what `charlm plan TEXT --minutes N` says. Run it while nothing else
-runs: a time limit holds more steps on an idle machine. Shorter limits show what slower machines do in longer ones.
+Every cell of the table is the result of `charlm train TEXT -c RECIPE --minutes N`. A recipe can be
+changed, for instance `shakespeare:training.batch_size=32`. The last column is the recipe that
+`charlm plan TEXT --minutes N` chooses. Run it on an idle machine, where more steps fit into the
+time. A slow machine behaves like a fast one with a shorter limit.
 
 docs/recipes.md has the results, and how its texts were made.
 """
@@ -35,7 +36,7 @@ def options(recipe: str) -> list[str]:
 
 
 def train(text: Path, minutes: float, recipe: str) -> float:
-    """Train within a time limit; return the validation loss of the best model, in nats per character."""
+    """Train within a time limit, and return the validation loss, in nats per character."""
     with tempfile.TemporaryDirectory() as folder:
         run = f"{folder}/run"
         charlm("train", str(text), *options(recipe), "--minutes", str(minutes), "-r", run, "-q")
@@ -54,7 +55,7 @@ def choice(text: Path, minutes: float) -> str:
 
 
 def row(text: Path, minutes: float, recipes: Sequence[str]) -> str:
-    """Return a row of the table: the losses of all recipes, the lowest one in bold, and the choice."""
+    """Return a row of the table: the loss of each recipe, the lowest in bold, and the choice."""
     losses = [train(text, minutes, recipe) for recipe in recipes]
     lowest = min(losses)
     cells = [f"**{loss:.3f}**" if loss == lowest else f"{loss:.3f}" for loss in losses]

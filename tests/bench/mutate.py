@@ -1,11 +1,13 @@
-"""Which changes of charlm do the tests not notice? A mutation changes one line; the tests that execute it are run.
+"""Find changes of charlm that the tests do not notice, by mutation testing.
 
     .venv/bin/pip install coverage
     .venv/bin/python tests/bench/mutate.py --seed 1 --count 200
 
-Prints every mutation that survives, and the share of each folder. It works in build/mutations/COMMIT: a copy of the
-committed tree, which test executes which lines (recorded once, in the time of the fast tests), and a line of JSON for
-each mutation, so that a run that was stopped goes on.
+A mutation changes one line. The script runs the tests that execute this line; a mutation survives
+if they all pass. It prints every survivor, and their share for each folder. Its files are in
+build/mutations/COMMIT: a copy of the committed tree, the lines that each test executes (recorded
+once, which takes as long as the fast tests), and a line of JSON for each mutation. A stopped run
+continues from there.
 """
 
 import argparse
@@ -105,7 +107,7 @@ def mutations_of(file: str, source: bytes) -> list[Mutation]:
 
 
 def _visit(node: ast.AST, lines: tuple[int, ...]) -> Iterator[tuple[Any, ast.AST, tuple[int, ...]]]:
-    """Yield each node that can be changed, what it becomes, and the lines that execute it; none outside functions."""
+    """Yield each node in a function that can be changed, its replacement, and its lines."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         if node.name not in UNTOUCHED_FUNCTIONS:
             for statement in node.body:
@@ -184,7 +186,7 @@ def draw(sources: dict[str, bytes], *, seed: int, count: int) -> list[Mutation]:
 
 
 def unpack(repository: Path, tree: Path) -> None:
-    """Make a copy of the committed tree, without compiled files: a changed one of the same second looks the same."""
+    """Copy the committed tree without compiled files, which can hide a change."""
     shutil.rmtree(tree, ignore_errors=True)
     tree.mkdir(parents=True)
     archive = subprocess.run(
@@ -222,7 +224,7 @@ def record(tree: Path, record: Path) -> Record:
 
 
 def tests_of(mutation: Mutation, record: Record, tree: Path) -> list[str]:
-    """Return the tests that execute a line; if there are none but in fixtures and processes, all of its folder."""
+    """Return the tests that execute a line, or all of its folder if no test does."""
     lines = record.get(mutation.file, {})
     names = sorted({name for line in mutation.lines for name in lines.get(line, ()) if name})
     tests = [
@@ -236,7 +238,7 @@ def tests_of(mutation: Mutation, record: Record, tree: Path) -> list[str]:
 def work(
     repository: Path, tree: Path, mutations: list[Mutation], log: Path, record: Record
 ) -> None:
-    """Try some mutations in a tree of its own, and write each result to the log: it survives if its tests pass."""
+    """Try mutations in a copy of the tree, and log for each whether its tests pass."""
     unpack(repository, tree)
     for mutation in mutations:
         path, tests = tree / mutation.file, tests_of(mutation, record, tree)
@@ -257,7 +259,7 @@ def work(
 
 
 def run_pytest(tree: Path, tests: list[str]) -> None:
-    """Run some tests until one fails, in a process of its own; what they say goes to a file beside the tree."""
+    """Run tests in a new process until one fails; their output goes to a file next to the tree."""
     os.setsid()
     os.chdir(tree)
     os.environ |= {
@@ -294,7 +296,8 @@ def report(results: dict[Mutation, dict[str, Any]]) -> None:
             )
     for folder, survivals in sorted(folders.items()):
         print(
-            f"{folder}: {sum(survivals)} of {len(survivals)} survive, {sum(survivals) / len(survivals):.0%}"
+            f"{folder}: {sum(survivals)} of {len(survivals)} survive, "
+            f"{sum(survivals) / len(survivals):.0%}"
         )
 
 

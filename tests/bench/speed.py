@@ -1,21 +1,27 @@
 """The speed of training, of the parts of a step, and of sampling.
 
-    PYTHONPATH=tests python tests/bench/speed.py training --units 512 --layers 2     beside stock Keras and PyTorch
-    PYTHONPATH=tests python tests/bench/speed.py parts -c shakespeare                where the time of a step goes
-    PYTHONPATH=tests python tests/bench/speed.py sampling                            sampling and start
+    export PYTHONPATH=tests
+    python tests/bench/speed.py training --units 512 --layers 2    compare with Keras and PyTorch
+    python tests/bench/speed.py parts -c shakespeare               time of each part of a step
+    python tests/bench/speed.py sampling                           sampling and start
 
-training: characters a second, charlm/peer beside the faster of the others. The networks are the same except for the
-input, which charlm looks up in the kernel and the others in an embedding. A step is the forward and the backward pass,
-clipping the gradient to a norm of 1, and Adam. charlm runs in float32 and, if the processor multiplies it, in bfloat16.
-CHARLM_CFLAGS=-march=x86-64-v3 ONEDNN_MAX_CPU_ISA=AVX2 measures it as on a processor that has no more than AVX2.
-parts: milliseconds of a step; of its gradients alone; of the rest, the optimizer and the average of the weights; and of
-the score of EVALUATED characters. --precision float32 or bfloat16 replaces the faster one of this processor.
-sampling: characters a second at temperature 1; milliseconds from the start of a process to the first character of
-`charlm sample` and to the first step of `charlm train`.
+training: characters per second, and the ratio of charlm to the faster of the others (charlm/peer).
+The networks are the same except for the input: charlm reads a row of the kernel, the others an
+embedding. A step is the forward and the backward pass, clipping the gradient to a norm of 1, and
+Adam. charlm is measured in float32 and, if the processor supports it, in bfloat16. To measure it as
+on a processor with AVX2 only, set CHARLM_CFLAGS=-march=x86-64-v3 ONEDNN_MAX_CPU_ISA=AVX2.
 
-Each workload runs in a process of its own, since workloads want different threads and settings. There it is warmed up,
-and the best of several repetitions counts. Workloads take turns, round by round, so that all are measured under the
-same load. Ratios are formed within a round. The median of the rounds is printed.
+parts: milliseconds of a step, of its gradients, of the rest (the optimizer and the average of the
+weights), and of scoring EVALUATED characters. --precision is float32 or bfloat16; by default, the
+faster one on this processor.
+
+sampling: characters per second at temperature 1, and milliseconds from the start of a process to
+the first character of `charlm sample` and to the first step of `charlm train`.
+
+Each workload runs in its own process, because workloads need different threads and settings. After
+a warm-up, the best of several repetitions counts. Workloads take turns in rounds, so that all are
+measured under the same load. Ratios are computed within a round, and the median over the rounds is
+printed.
 """
 
 import argparse
@@ -41,7 +47,7 @@ EVALUATED = 50_000
 
 
 def per_second(run: Callable[[int], object], *, seconds: float = 0.2, min_turns: int = 5) -> float:
-    """Return the turns per second of the fastest repetition of at least some seconds, after a warm-up of one turn."""
+    """Return the calls per second of the fastest repetition, after one call to warm up."""
 
     def elapsed_seconds(turns: int) -> float:
         start = time.perf_counter()
@@ -150,7 +156,7 @@ def torch(*, units: int, layers: int, batch: int, time: int) -> Figures:
 
 
 def parts(*, recipe: str, kernel: str, precision: str) -> Figures:
-    """Measure the milliseconds of the parts of a recipe's training, with random weights and characters."""
+    """Measure the parts of a training step, in milliseconds, with random weights and characters."""
     settings = {"parts": core_count(), "kernel": kernel, "precision": precision}
     engine = engine_of(recipe, {f"training.{name}": value for name, value in settings.items()})
     import numpy as np
@@ -199,7 +205,7 @@ def generate(*, units: int, layers: int) -> Figures:
 
 
 def start() -> Figures:
-    """Measure the milliseconds to the first character of `charlm sample`, and to the first step of `charlm train`."""
+    """Measure the time to the first character and to the first training step, in milliseconds."""
 
     def until(seen: Callable[[Process], bool], *line: str) -> float:
         begun = time.perf_counter()

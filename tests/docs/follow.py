@@ -1,19 +1,19 @@
 """Follow the pages word for word, as a new user would.
 
-    .venv/bin/python tests/docs/follow.py        README.md and docs/understanding.md, quickly, with this Python
-    python tests/docs/follow.py --all            all pages but docs/scale.md, in an environment that a line makes
+    .venv/bin/python tests/docs/follow.py    README.md and docs/understanding.md, with this Python
+    python tests/docs/follow.py --all        all pages except docs/scale.md, in a new environment
 
-The checkout is copied to a new folder, HOME is an empty one, and every line of the blocks of shell commands is
-run in the order of the pages. What a reader must bring is made here. Some lines are run in another way, and the script
-prints what it runs:
+The script copies the checkout to a new folder, sets HOME to an empty one, and runs every line of
+the blocks of shell commands in the order of the pages. It makes the files that a reader must bring.
+It prints every command, and changes some:
 
-- a search that takes an hour is given one minute;
-- a command that serves is ended with Ctrl-C after a while;
-- the tests, what changes the user's shell and what downloads are left out.
+- A search that takes an hour gets one minute.
+- A server is stopped with Ctrl-C after a while.
+- The tests, downloads and commands that change the user's shell are left out.
 
-Without --all, and on the pages after the first two, a training that has the length of its recipe takes a few steps,
-without teachers. Without --all, mytext.txt is short, a search takes some seconds, and the line that makes an
-environment is left out.
+Without --all, and on the pages after the first two, a training takes a few steps and has no
+teachers, unless the command sets its length. Without --all, mytext.txt is short, a search takes
+some seconds, and the line that makes an environment is left out.
 """
 
 import argparse
@@ -51,7 +51,7 @@ SERVING_SECONDS = 20
 
 
 def shell_lines(page: str) -> Iterator[str]:
-    """Yield the commands of a page: the lines of its blocks of shell commands, continued lines joined."""
+    """Yield the shell commands of a page, with continued lines joined."""
     for block in re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
         yield from filter(None, block.replace("\\\n", " ").splitlines())
 
@@ -72,7 +72,7 @@ def run(command: str, folder: Path, environment: dict[str, str]) -> None:
 
 
 def left_out(folder: str, names: list[str]) -> list[str]:
-    """Return which names in a folder of the checkout are not the project's: hidden ones, caches, and what it made."""
+    """Return the names in a folder that are not copied: hidden files, caches and outputs."""
     made = ("runs", "dist", "build") if Path(folder) == ROOT else ()
     return [name for name in names if name.startswith(".") or name in (*made, "__pycache__")]
 

@@ -2,7 +2,8 @@
 
     PYTHONPATH=tests python -m docs.pictures
 
-reads the runs in runs/ and writes docs/pictures/*.svg, in colours that follow the theme of the reader.
+reads the runs in runs/ and writes docs/pictures/*.svg, in colours that follow the theme of the
+reader.
 """
 
 import re

@@ -1,6 +1,8 @@
-"""docs/settings.md from `charlm.config.schema`: PYTHONPATH=tests python -m docs.settings, in the root of a checkout.
+"""Write docs/settings.md from `charlm.config.schema`.
 
-Each section of the config gets a table; what stands above the first is left as it is.
+    PYTHONPATH=tests python -m docs.settings
+
+Each section of the config gets a table. The text above the first table is not changed.
 """
 
 import inspect
@@ -65,7 +67,7 @@ def lines(key: str, section: type[BaseModel]) -> Iterator[str]:
 
 
 def values(kind: dict[str, Any]) -> str:
-    """Return which values a type takes, given its JSON Schema, for instance `integer >= 1 or null`."""
+    """Return the values that a JSON Schema allows, for instance `integer >= 1 or null`."""
     if "anyOf" in kind:
         return " or ".join(map(values, kind["anyOf"]))
     if "enum" in kind:

@@ -1,4 +1,4 @@
-"""The lesson and docs/understanding.md: their numbers and claims are checked against the stored outputs and the code.
+"""The lesson and docs/understanding.md: their numbers and claims agree with the outputs.
 
 The stored notebook is read; nothing is trained.
 """
@@ -76,7 +76,7 @@ def test_numbers_in_the_prose_of_the_lesson_are_in_its_cells(heading: str) -> No
 
 
 def rows(pattern: str) -> NDArray[np.float64]:
-    """Return the numbers that follow a pattern in the printed lines that contain it, a row for each line."""
+    """Return the numbers after a pattern in printed lines, a row for each line."""
     rests = re.findall(rf"{pattern}(.*)", OUTPUT)
     assert rests, pattern
     return np.array([[float(number) for number in NUMBER.findall(rest)] for rest in rests])
@@ -105,7 +105,7 @@ def one_gradient_reaches_further() -> bool:
     return bool(furthest > 1.5 * max(others))
 
 
-def slopes_shorten_what_higher_kernels_lengthen() -> bool:
+def slopes_shorten_the_gradient() -> bool:
     radius = rows("radius of V ")[:, :4]  # [seed, layer]
     saturated = rows(r"radius of V .*saturated ")[:, :4]
     factor = rows(r"factor of V D (?=\[)")
@@ -117,7 +117,7 @@ def slopes_shorten_what_higher_kernels_lengthen() -> bool:
     return bool(is_longer and is_ordered)
 
 
-def headings_have_a_unit_in_every_network() -> bool:
+def every_network_follows_headings() -> bool:
     (line,) = re.findall("heading before a colon.*", OUTPUT)
     return bool(line.count("*") == 3)
 
@@ -207,12 +207,12 @@ def largest_gain_keeps_relu_closest() -> bool:
 
 CLAIMS: dict[str, Callable[[], bool]] = {
     "The scores are nearly equal": windows_score_alike,
-    "the longer the windows, the more the network gains from characters far back": windows_reach_further_back,
+    "the longer the windows, the more the network gains from": windows_reach_further_back,
     "The ± is the larger one here": text_error_is_larger_than_the_spread,
     "The three networks use nearly the same context": contexts_are_alike,
     "In the third, the line of the lowest layer bends": one_gradient_reaches_further,
-    "In all layers but the lowest, $V$ alone would lengthen": slopes_shorten_what_higher_kernels_lengthen,
-    "All three networks have a unit that follows the heading": headings_have_a_unit_in_every_network,
+    "In all layers but the lowest, $V$ alone would lengthen": slopes_shorten_the_gradient,
+    "All three networks have a unit that follows the heading": every_network_follows_headings,
     "a single direction fades far more slowly": largest_exponent_differs_between_seeds,
     "It is the same thing that section 8 showed": largest_exponent_is_that_of_a_layer,
     "The score of that network is no better for it": lucky_network_scores_no_better,

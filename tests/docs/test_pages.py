@@ -1,4 +1,4 @@
-"""The README and docs/: links lead somewhere, commands and settings exist, code runs, and so does the lesson."""
+"""README and docs/: links, commands, settings and code are valid, and the lesson runs."""
 
 import contextlib
 import json
@@ -26,7 +26,7 @@ from charlm.tuning.space import load_space
 LESSON = ROOT / "docs/lesson.ipynb"
 MAX_BYTES = 1_500_000
 MAX_SECONDS = 900
-"""For a cell: a processor without bfloat16 trains the recipe `default` for five minutes beside another test."""
+"""The time limit of a cell, in which a slow processor trains the recipe `default`."""
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 

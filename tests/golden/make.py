@@ -2,9 +2,10 @@
 
     python tests/golden/make.py
 
-They show that files of earlier versions of charlm can still be read. So the files of a released format are never made
-again, even if this script changes. The folders are numbered by the format of model files. If it changes, raise its
-number, let this script write the next folder, and commit both. The script never overwrites a folder.
+They show that files of earlier versions of charlm can still be read. So the files of a released
+format are never written again, even if this script changes. The folders are numbered by the format
+of model files. If it changes, increase its number, write the next folder with this script, and
+commit both. The script never overwrites a folder.
 """
 
 import contextlib
@@ -40,7 +41,7 @@ SETTINGS = (
 
 
 def make(folder: Path) -> None:
-    """Write model.safetensors, run/ and expected.json into a new folder: all weights, and the most likely texts."""
+    """Write a model, a run, and their weights and most likely texts into a new folder."""
     folder.mkdir()
     _make_model(folder / "model.safetensors")
     _make_run(folder / "run")
