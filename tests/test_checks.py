@@ -57,7 +57,7 @@ def nested(depth: int) -> Any:
         pytest.param(nested(33), "more than 32 lists or mappings inside each other", id="33 lists"),
     ],
 )
-def test_json_that_later_code_cannot_handle_is_refused_by_its_key(value: Any, message: str) -> None:
+def test_unusual_json_is_refused(value: Any, message: str) -> None:
     with pytest.raises(CharlmError, match=message):
         check_json(value, origin="x")
 
@@ -83,7 +83,7 @@ class UnshownKey(str):
         raise AssertionError("the key was formatted")
 
 
-def test_keys_are_only_joined_for_a_message() -> None:
+def test_keys_are_joined_only_for_a_message() -> None:
     # A key of a megabyte with a million values would otherwise take hours.
     check_json({UnshownKey("a"): {UnshownKey("b"): [0, {}]}}, origin="x")
 
@@ -91,7 +91,7 @@ def test_keys_are_only_joined_for_a_message() -> None:
 @pytest.mark.parametrize(
     "text", ["", "{", "[" * 100_000, "9" * 5000, b"\xff"], ids=lambda text: str(text[:3])
 )
-def test_what_is_not_json_is_refused_in_a_short_line(text: str | bytes) -> None:
+def test_invalid_json_is_refused_in_a_short_line(text: str | bytes) -> None:
     with pytest.raises(CharlmError, match=r"^x: not valid JSON: .{1,200}$"):
         parse_json(text, origin="x")
 
@@ -102,18 +102,18 @@ def test_whole_numbers_are_accepted(found: Any) -> None:
 
 
 @pytest.mark.parametrize("found", [0, 3, 1.0, True, "1", None, [1], math.nan])
-def test_what_is_not_a_whole_number_in_range_is_refused(found: Any) -> None:
+def test_a_wrong_whole_number_is_refused(found: Any) -> None:
     with pytest.raises(CharlmError, match=r"^n: found .*; must be a whole number, from 1 to 2$"):
         check_whole("n", found, least=1, most=2)
 
 
 @pytest.mark.parametrize("found", [-0.1, 1.1, math.nan, math.inf, "1", None, True, 1j])
-def test_what_is_not_a_number_in_range_is_refused(found: Any) -> None:
+def test_a_wrong_number_is_refused(found: Any) -> None:
     with pytest.raises(CharlmError, match=r"^x: found .*; must be a number, from 0 to 1$"):
         check_number("x", found, least=0, most=1)
 
 
-def test_the_lower_end_of_a_range_can_be_left_out() -> None:
+def test_a_range_can_start_above_its_lower_end() -> None:
     assert check_number("x", 0, least=0) == 0
     with pytest.raises(CharlmError, match=r"^x: found 0; must be a number, above 0$"):
         check_number("x", 0, least=0, above=True)
@@ -130,7 +130,7 @@ def test_a_flag_is_a_bool(found: Any) -> None:
     ["a\nb", "x" * 256, "a/" * 2500, "nul\0"],
     ids=["two lines", "long name", "long path", "zero"],
 )
-def test_a_text_where_a_path_is_expected_is_recognized(found: str) -> None:
+def test_a_text_instead_of_a_path_is_recognized(found: str) -> None:
     with pytest.raises(
         CharlmError, match=r"^text: found '.*'\.\.\., which is a text, not the path of a file$"
     ):
@@ -149,7 +149,7 @@ def test_several_words_without_a_file_may_be_a_text(kind: type) -> None:
 
 
 @pytest.mark.parametrize("found", [1, None, ["a"], "", b"x", "\ud800", "\ud800" * 100])
-def test_what_is_no_path_is_refused(found: Any) -> None:
+def test_a_wrong_path_is_refused(found: Any) -> None:
     with pytest.raises(
         CharlmError,
         match=r"^text: (found .*(must be the path of a file|surrogate)|the path is empty)$",
@@ -160,7 +160,7 @@ def test_what_is_no_path_is_refused(found: Any) -> None:
 @pytest.mark.parametrize(
     "found", ["missing.txt", "a b c.txt", "folder/with some words", "./x", "-", "./-"]
 )
-def test_any_other_path_is_returned_as_it_was_given(found: str) -> None:
+def test_a_path_is_returned_unchanged(found: str) -> None:
     assert check_text_path("text", found) == check_path("text", found) == found
 
 
@@ -195,7 +195,7 @@ def test_a_single_path_is_a_list_of_one(found: Any) -> None:
 
 
 @pytest.mark.parametrize("found", [5, b"ab", {"a": 1}, None])
-def test_what_is_neither_a_path_nor_several_is_refused(found: Any) -> None:
+def test_a_wrong_list_of_paths_is_refused(found: Any) -> None:
     with pytest.raises(CharlmError, match=r"^text: found .*; must be the path of a file$"):
         check_each("text", found, check_path)
 

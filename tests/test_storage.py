@@ -1,4 +1,4 @@
-"""Reading and writing files whole, logs that grow, and the lock of a folder."""
+"""Reading and writing whole files, logs, new folders and locks."""
 
 import errno
 import fcntl
@@ -35,19 +35,27 @@ from charlm.storage import (
 )
 
 
-def test_a_file_as_large_as_the_limit_is_read_and_what_is_larger_or_no_file_refused(
-    tmp_path: Path,
-) -> None:
-    (tmp_path / "file").write_bytes(b"abcd")
-    os.mkfifo(tmp_path / "pipe")
-    assert read_file(tmp_path / "file", limit=4) == b"abcd"
-    for name, message in (
-        ("file", r"file: 4 bytes; must be at most 3"),
-        (".", f"^{re.escape(str(tmp_path))}: .* directory$"),
-        ("pipe", "pipe: is not a regular file"),  # nobody writes to it
-    ):
-        with pytest.raises(CharlmError, match=message):
-            read_file(tmp_path / name, limit=3)
+def test_a_file_as_large_as_the_limit_is_read() -> None:
+    Path("file").write_bytes(b"abcd")
+    assert read_file(Path("file"), limit=4) == b"abcd"
+
+
+def test_a_file_above_the_limit_is_refused() -> None:
+    Path("file").write_bytes(b"abcd")
+    with pytest.raises(CharlmError, match="^file: 4 bytes; must be at most 3"):
+        read_file(Path("file"), limit=3)
+
+
+def test_a_folder_cannot_be_read_as_a_file() -> None:
+    Path("folder").mkdir()
+    with pytest.raises(CharlmError, match="^folder: .* directory$"):
+        read_file(Path("folder"), limit=3)
+
+
+def test_a_pipe_is_not_waited_for() -> None:
+    os.mkfifo("pipe")
+    with pytest.raises(CharlmError, match="^pipe: is not a regular file"):
+        read_file(Path("pipe"), limit=3)
 
 
 @pytest.mark.parametrize(
@@ -60,35 +68,37 @@ def test_a_file_as_large_as_the_limit_is_read_and_what_is_larger_or_no_file_refu
         pytest.param("nothing", "", id="nothing similar"),
         pytest.param("missing/my.yaml", "", id="no such folder"),
         pytest.param("my.yaml/my.yaml", "", id="file as folder"),
-        pytest.param("my\0yaml", "; did you mean my.yaml?", id="no path"),
+        pytest.param("my\0yaml", "; did you mean my.yaml?", id="zero character"),
         pytest.param("", "", id="empty"),
     ],
 )
-def test_a_missing_file_is_answered_with_a_similar_one(missing: str, hint: str) -> None:
+def test_a_similar_file_is_suggested(missing: str, hint: str) -> None:
     Path("texts").mkdir()
     for name in ("my.yaml", "texts/mytext.txt", ".hidden.yaml"):
         Path(name).touch()
     assert near_file_hint(Path(missing)) == hint
 
 
-def test_only_files_that_suit_are_proposed() -> None:
-    for name in ("mytext.txt", "mytext.yaml"):
-        Path(name).touch()
-    assert (
-        near_file_hint(Path("mytext"), suits=lambda path: path.suffix == ".yaml")
-        == "; did you mean mytext.yaml?"
-    )
+def is_yaml(path: Path) -> bool:
+    """Return whether a path has the suffix of YAML files."""
+    return path.suffix == ".yaml"
+
+
+def test_only_suitable_files_are_suggested() -> None:
+    Path("mytext.txt").touch()
+    Path("mytext.yaml").touch()
+    assert near_file_hint(Path("mytext"), suits=is_yaml) == "; did you mean mytext.yaml?"
     assert near_file_hint(Path("mytext"), suits=Path.is_dir) == ""
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
-def test_a_folder_that_cannot_be_read_gives_no_hint() -> None:
+def test_nothing_is_suggested_from_an_unreadable_folder() -> None:
     Path("closed").mkdir(mode=0o300)
     Path("closed/my.yaml").touch()
     assert near_file_hint(Path("closed/my.yml")) == ""
 
 
-def test_only_some_names_of_a_large_folder_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_names_of_a_large_folder_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "MAX_NAMES_COMPARED", 0)
     Path("my.yaml").touch()
     assert near_file_hint(Path("my.yml")) == ""
@@ -126,23 +136,29 @@ def test_the_reason_of_an_error_without_a_number_is_its_message() -> None:
         raise OSError("no such device")
 
 
-def test_a_log_grows_by_whole_records_also_when_it_is_opened_again(tmp_path: Path) -> None:
-    for record in (b"one\n", b"two\n"):
-        log = Log(tmp_path / "log")
-        log.write(record)
-        log.sync()
-        log.close()
-    log = Log(tmp_path / "log")
-    with (
-        file_size_limit(11),
-        pytest.raises(CharlmError, match=r"log: cannot be written: File too large"),
-    ):
-        log.write(b"does not fit")
+@pytest.fixture
+def log() -> Iterator[Log]:
+    """Open a log that has a record from before."""
+    Path("log").write_bytes(b"one\n")
+    log = Log(Path("log"))
+    yield log
     log.close()
-    assert (tmp_path / "log").read_bytes() == b"one\ntwo\n"
 
 
-def test_a_file_is_on_the_disk_before_its_place(
+def test_a_record_is_appended_to_a_log(log: Log) -> None:
+    log.write(b"two\n")
+    log.sync()
+    assert Path("log").read_bytes() == b"one\ntwo\n"
+
+
+def test_a_record_that_does_not_fit_on_the_disk_is_not_written_in_part(log: Log) -> None:
+    message = "log: cannot be written: File too large"
+    with file_size_limit(7), pytest.raises(CharlmError, match=message):
+        log.write(b"does not fit")
+    assert Path("log").read_bytes() == b"one\n"
+
+
+def test_a_file_is_on_the_disk_before_it_gets_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target, synced = tmp_path / "target", []
@@ -157,64 +173,77 @@ def test_a_file_is_on_the_disk_before_its_place(
     assert synced == [(file.st_ino, 3, False), (folder.st_ino, folder.st_size, True)]
 
 
-def test_a_file_in_pieces_takes_its_place_after_the_last_one_and_an_error_leaves_the_old_one(
-    tmp_path: Path,
-) -> None:
-    target = tmp_path / ("\u00fc" * 127 + "x")  # 255 bytes, the longest name
+@pytest.fixture
+def old_file() -> Path:
+    """Write a file with the longest possible name, 255 bytes."""
+    path = Path("\u00fc" * 127 + "x")
+    path.write_bytes(b"old")
+    return path
 
-    def pieces(error: type[BaseException] | None = None) -> Iterator[bytes]:
-        yield b"ne"
-        assert target.read_bytes() == b"old"
-        if error:
-            raise error
-        yield b"w"
 
-    write_file(target, b"old")
+def chunks_of(path: Path, *, error: BaseException | None = None) -> Iterator[bytes]:
+    """Yield new contents of a file in two chunks, and check that the old file is still there."""
+    yield b"ne"
+    assert path.read_bytes() == b"old"
+    if error:
+        raise error
+    yield b"w"
+
+
+def test_a_file_is_replaced_after_the_last_chunk(old_file: Path) -> None:
+    write_file(old_file, chunks_of(old_file))
+    assert contents(Path()) == {old_file.name: b"new"}
+
+
+def test_an_interrupted_write_leaves_the_old_file(old_file: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        write_file(target, pieces(KeyboardInterrupt))
-    with (
-        file_size_limit(1000),
-        pytest.raises(CharlmError, match=r"x: cannot be written: File too large"),
-    ):
-        write_file(target, b"x" * 1001)
-    assert contents(tmp_path) == {target.name: b"old"}
-    write_file(target, pieces())
-    assert contents(tmp_path) == {target.name: b"new"}
+        write_file(old_file, chunks_of(old_file, error=KeyboardInterrupt()))
+    assert contents(Path()) == {old_file.name: b"old"}
 
 
-def test_a_link_is_followed_and_what_is_no_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "link").symlink_to("f")
-    write_file(tmp_path / "link", b"new")
-    assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "f").read_bytes() == b"new"
-    os.mkfifo(tmp_path / "pipe")
-    for path in (tmp_path / "pipe", Path("/dev/null")):
-        with pytest.raises(CharlmError, match=f"^{path}: is not a regular file"):
-            write_file(path, b"new")
+def test_a_full_disk_leaves_the_old_file(old_file: Path) -> None:
+    message = "x: cannot be written: File too large"
+    with file_size_limit(1000), pytest.raises(CharlmError, match=message):
+        write_file(old_file, b"x" * 1001)
+    assert contents(Path()) == {old_file.name: b"old"}
 
 
-def test_leftovers_and_temporary_folders_are_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_target_of_a_link_is_written() -> None:
+    Path("link").symlink_to("target")
+    write_file(Path("link"), b"new")
+    assert Path("link").is_symlink()
+    assert Path("target").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("path", ["pipe", "/dev/null"])
+def test_only_regular_files_are_written(path: str) -> None:
+    os.mkfifo("pipe")
+    with pytest.raises(CharlmError, match=f"^{path}: is not a regular file"):
+        write_file(Path(path), b"new")
+
+
+def test_temporary_files_of_ended_processes_are_removed() -> None:
     for name in (".12.best.safetensors.tmp", ".345.x.tmp", ".notes.tmp", "12.tmp", "file"):
-        (tmp_path / name).touch()
-    (tmp_path / ".12.corpus.tmp").mkdir()
-    (tmp_path / ".12.corpus.tmp/ids.npy").touch()
-    storage.remove_leftovers(tmp_path)
-    kept = names(tmp_path)
-    assert kept == [".notes.tmp", "12.tmp", "file"]
+        Path(name).touch()
+    Path(".12.corpus.tmp").mkdir()
+    Path(".12.corpus.tmp/ids.npy").touch()
+    storage.remove_leftovers(Path())
+    assert names(Path()) == [".notes.tmp", "12.tmp", "file"]
+
+
+def test_a_temporary_folder_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with temporary_folder() as folder:
         (folder / "file").touch()
-        assert names(tmp_path) == sorted([*kept, folder.name])
-    assert names(tmp_path) == kept
+        assert names(tmp_path) == [folder.name]
+    assert names(tmp_path) == []
 
 
 # New folders
 
 
 def make_place(name: str) -> Path:
-    """Make what is at a place before a folder is put there, and return the place."""
+    """Prepare the place of a new folder, and return its path."""
     match name:
         case "empty":
             Path("empty").mkdir()
@@ -237,7 +266,7 @@ PLACES = pytest.mark.parametrize(
 
 
 @PLACES
-def test_a_new_folder_has_what_the_block_has_written(name: str) -> None:
+def test_a_new_folder_has_the_files_of_the_block(name: str) -> None:
     place = make_place(name)
     with new_folder(place) as folder:
         (folder / "file").write_bytes(b"new")
@@ -245,7 +274,7 @@ def test_a_new_folder_has_what_the_block_has_written(name: str) -> None:
 
 
 @PLACES
-def test_a_new_folder_is_empty_or_missing_until_the_block_has_ended(name: str) -> None:
+def test_a_new_folder_appears_when_the_block_ends(name: str) -> None:
     place = make_place(name)
     with new_folder(place) as folder:
         (folder / "file").touch()
@@ -284,19 +313,19 @@ def test_a_link_to_the_place_of_a_new_folder_stays_a_link() -> None:
     assert names(Path("elsewhere")) == ["file"]
 
 
-def test_a_parent_that_has_something_else_by_now_stays() -> None:
+def test_a_parent_with_other_files_stays() -> None:
     with pytest.raises(KeyboardInterrupt), new_folder(Path("deep/in/new")):
         fail_after(Path("deep/other"), KeyboardInterrupt())
     assert contents(Path()) == {"deep": None, "deep/other": b""}
 
 
-def test_the_reason_why_a_new_folder_cannot_be_written_is_told_with_its_name() -> None:
+def test_an_error_of_a_new_folder_names_it() -> None:
     with pytest.raises(CharlmError) as caught, new_folder(Path("new")):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert str(caught.value) == "new: cannot be written: No space left on device"
 
 
-def test_a_folder_that_another_process_has_finished_first_is_kept() -> None:
+def test_a_folder_that_another_process_made_is_kept() -> None:
     with (
         pytest.raises(CharlmError, match=r"^new: exists already; name a new or an empty"),
         new_folder(Path("new")),
@@ -305,7 +334,7 @@ def test_a_folder_that_another_process_has_finished_first_is_kept() -> None:
     assert contents(Path()) == {"new": None, "new/theirs": None}
 
 
-def test_what_a_new_folder_replaces_is_removed() -> None:
+def test_a_new_folder_can_replace_another() -> None:
     Path("old").mkdir()
     Path("old/file").touch()
     with new_folder(Path("old"), replace=True) as folder:
@@ -314,7 +343,7 @@ def test_what_a_new_folder_replaces_is_removed() -> None:
     assert contents(Path()) == {"old": None, "old/other": b"new"}
 
 
-def test_a_link_that_a_new_folder_replaces_is_removed_alone() -> None:
+def test_a_new_folder_can_replace_a_link() -> None:
     place = make_place("link")
     Path("elsewhere/file").write_bytes(b"old")
     with new_folder(place, replace=True) as folder:
@@ -328,7 +357,7 @@ def test_a_link_that_a_new_folder_replaces_is_removed_alone() -> None:
     }
 
 
-def test_what_a_block_that_fails_would_have_replaced_stays() -> None:
+def test_a_block_that_fails_replaces_nothing() -> None:
     Path("old").mkdir()
     Path("old/file").write_bytes(b"old")
     before = contents(Path())
@@ -369,7 +398,7 @@ with new_folder(pathlib.Path("new")) as folder:
 """
 
 
-def test_what_a_killed_process_has_left_of_a_new_folder_is_removed_by_the_next() -> None:
+def test_the_temporary_folder_of_a_killed_process_is_removed() -> None:
     with started([sys.executable, "-c", KILLED]) as (process,):
         process.communicate()
     assert names(Path()) == [f".{process.pid}.new.tmp"]
@@ -378,7 +407,7 @@ def test_what_a_killed_process_has_left_of_a_new_folder_is_removed_by_the_next()
     assert names(Path()) == ["new"]
 
 
-def test_the_temporary_folder_of_a_process_that_had_our_number_is_removed() -> None:
+def test_the_temporary_folder_of_a_process_with_the_same_number_is_removed() -> None:
     leftover = Path(f".{os.getpid()}.new.tmp")
     leftover.mkdir()
     (leftover / "half").touch()
@@ -387,7 +416,7 @@ def test_the_temporary_folder_of_a_process_that_had_our_number_is_removed() -> N
     assert contents(Path()) == {"new": None}
 
 
-def test_the_temporary_folder_of_a_process_that_still_runs_stays() -> None:
+def test_the_temporary_folder_of_a_running_process_stays() -> None:
     theirs = Path(f".{os.getppid()}.new.tmp")
     theirs.mkdir()
     with new_folder(Path("new")):
@@ -449,9 +478,7 @@ with only_writer(pathlib.Path(sys.argv[1])):
 """
 
 
-def test_a_second_writer_is_refused_while_the_process_that_holds_the_lock_lives(
-    tmp_path: Path,
-) -> None:
+def test_a_second_writer_is_refused(tmp_path: Path) -> None:
     assert not is_held(tmp_path)
     with started([sys.executable, "-c", HOLD, str(tmp_path)]) as (process,):
         assert process.stdout is not None
@@ -465,21 +492,23 @@ def test_a_second_writer_is_refused_while_the_process_that_holds_the_lock_lives(
         assert not is_held(tmp_path)
 
 
-def test_a_look_at_the_lock_does_not_keep_a_writer_out(tmp_path: Path) -> None:
+def test_a_writer_waits_for_a_process_that_only_checks_the_lock(tmp_path: Path) -> None:
     with (tmp_path / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
         times = iter([0.0, 0.5])
 
         def clock() -> float:
-            """Tell the time, and release the lock at the second time."""
-            fcntl.flock(file, fcntl.LOCK_SH if (now := next(times)) == 0 else fcntl.LOCK_UN)
+            """Return the time, and release the lock in the second call."""
+            now = next(times)
+            if now > 0:
+                fcntl.flock(file, fcntl.LOCK_UN)
             return now
 
         with only_writer(tmp_path, clock=clock):
             assert is_held(tmp_path)
 
 
-def test_a_folder_that_the_other_process_removes_meanwhile_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_another_process_removes_is_reported(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
     with (folder / ".lock").open("w") as file:
@@ -487,7 +516,7 @@ def test_a_folder_that_the_other_process_removes_meanwhile_is_named(tmp_path: Pa
         times = iter([0.0, 0.5])
 
         def clock() -> float:
-            """Tell the time, and remove the folder at the second time."""
+            """Return the time, and remove the folder in the second call."""
             now = next(times)
             if now:
                 shutil.rmtree(folder)
@@ -501,7 +530,7 @@ def test_a_folder_that_the_other_process_removes_meanwhile_is_named(tmp_path: Pa
             pass
 
 
-def test_the_name_of_the_holder_needs_no_room_on_the_disk(tmp_path: Path) -> None:
+def test_a_lock_needs_no_space_on_the_disk(tmp_path: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
