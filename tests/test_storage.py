@@ -3,7 +3,6 @@
 import errno
 import fcntl
 import os
-import re
 import resource
 import shutil
 import signal
@@ -42,19 +41,19 @@ def test_a_file_as_large_as_the_limit_is_read() -> None:
 
 def test_a_file_above_the_limit_is_refused() -> None:
     Path("file").write_bytes(b"abcd")
-    with pytest.raises(CharlmError, match="^file: 4 bytes; must be at most 3"):
+    with pytest.raises(CharlmError, match=r"^file: 4 bytes; must be at most 3"):
         read_file(Path("file"), limit=3)
 
 
 def test_a_folder_cannot_be_read_as_a_file() -> None:
     Path("folder").mkdir()
-    with pytest.raises(CharlmError, match="^folder: .* directory$"):
+    with pytest.raises(CharlmError, match=r"^folder: .* directory$"):
         read_file(Path("folder"), limit=3)
 
 
 def test_a_pipe_is_not_waited_for() -> None:
     os.mkfifo("pipe")
-    with pytest.raises(CharlmError, match="^pipe: is not a regular file"):
+    with pytest.raises(CharlmError, match=r"^pipe: is not a regular file"):
         read_file(Path("pipe"), limit=3)
 
 

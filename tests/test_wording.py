@@ -109,7 +109,7 @@ def test_one_of_several_names_is_accepted() -> None:
 
 
 def test_another_name_is_refused() -> None:
-    with pytest.raises(CharlmError, match="^part: found 'x'; must be a, b or c$"):
+    with pytest.raises(CharlmError, match=r"^part: found 'x'; must be a, b or c$"):
         check_name("part", "x", ["a", "b", "c"])
 
 
