@@ -1,8 +1,8 @@
-"""Whatever happens to a run, it ends with the same weights: what Hypothesis makes up, and an end at any write.
+"""Runs with faults at random moments and at every write end with the same weights.
 
-The engine is the fake one. A process is killed, the machine loses power, or a call fails: one of those that open,
-rename, make, cut or remove something in the folder of the run, or that wait until something is on the disk. Without
-power, a file has what it had when it was last synchronised, and a folder the names.
+The engine is the fake one. Faults are a killed process, a power failure, and a failing system call:
+one that opens, renames, creates, truncates, removes or synchronises a file or folder of the run.
+After a power failure, a file has the contents, and a folder the names, of its last synchronisation.
 """
 
 import errno
@@ -30,7 +30,7 @@ from charlm.runs.folder import is_run, saved_steps
 
 
 def damage(run: Path, kind: str) -> None:
-    """Damage a run as a disk that loses what was written last, or a killed process; an older checkpoint stays."""
+    """Damage the newest files of a run; an older checkpoint stays."""
     checkpoints = run / "checkpoints"
     steps = saved_steps(checkpoints)
     newest = checkpoints / f"step-{steps[0]}.safetensors" if len(steps) > 1 else None
@@ -122,24 +122,24 @@ sys.addaudithook(hook)
 
 
 class Disk:
-    """What is on the disk of a folder: the contents of files and the names in folders when they were synchronised."""
+    """The synchronised contents of a folder, which survive a power failure."""
 
     def __init__(self, root: Path) -> None:
-        self.root, self.files, self.folders = (
-            root,
-            dict[int, bytes](),
-            dict[int, dict[str, tuple[int, bool]]](),
-        )
-        self.kept: list[int] = []
-        """Descriptors, so that no number of a file is used again."""
+        self.root = root
+        self.files: dict[int, bytes] = {}
+        """The contents of files by inode."""
+        self.folders: dict[int, dict[str, tuple[int, bool]]] = {}
+        """The entries of folders by inode: inode and whether it is a folder, by name."""
+        self.descriptors: list[int] = []
+        """Open descriptors, so that no inode is used again."""
         for path in (root, *root.iterdir()):
             descriptor = os.open(path, os.O_RDONLY)
             self.synchronise(descriptor)
             os.close(descriptor)
 
     def synchronise(self, descriptor: int) -> None:
-        """Take `os.fsync` for done."""
-        self.kept.append(os.dup(descriptor))
+        """Record the present contents of a file or folder."""
+        self.descriptors.append(os.dup(descriptor))
         number, path = os.fstat(descriptor).st_ino, Path(f"/proc/self/fd/{descriptor}").resolve()
         if path.is_dir():
             self.folders[number] = {
@@ -149,15 +149,15 @@ class Disk:
             self.files[number] = Path(f"/proc/self/fd/{descriptor}").read_bytes()
 
     def rebuild(self, target: Path, number: int | None = None) -> Path:
-        """Write what is left when the power fails."""
+        """Write the contents after a power failure to a new folder."""
         target.mkdir()
-        for name, (found, is_folder) in self.folders.get(
-            number or self.root.stat().st_ino, {}
-        ).items():
+        if number is None:
+            number = self.root.stat().st_ino
+        for name, (inode, is_folder) in self.folders.get(number, {}).items():
             if is_folder:
-                self.rebuild(target / name, found)
+                self.rebuild(target / name, inode)
             else:
-                (target / name).write_bytes(self.files.get(found, b""))
+                (target / name).write_bytes(self.files.get(inode, b""))
         return target
 
 
@@ -178,34 +178,37 @@ def watching(
             yield
         finally:
             WATCHERS.clear()
-            for descriptor in disk.kept:
+            for descriptor in disk.descriptors:
                 os.close(descriptor)
 
 
-def train_in(root: Path, promised: list[int]) -> Trained:
-    """Begin the run of a folder if it has not begun, and train it; `promised` takes the steps that are saved."""
+def train_in(root: Path, saved: list[int]) -> Trained:
+    """Start or resume the run of a folder, train it, and append the saved steps to a list."""
     if not is_run(root / "run"):
         shutil.rmtree(root / "run", ignore_errors=True)
         begin(root / "run", *OVERRIDES, text=root / "text.txt")
-    promised.append(0)
-    return resume(
-        root / "run", faults=Faults(after_call=lambda step: promised.append((step - 1) // 4 * 4))
-    )
+    saved.append(0)
+
+    def record(step: int) -> None:
+        saved.append((step - 1) // 4 * 4)  # a checkpoint every 4 steps
+
+    return resume(root / "run", faults=Faults(after_call=record))
 
 
 def copy_text(reference: Trained, root: Path) -> Path:
+    """Copy the text of a run to a new folder, and return the folder."""
     root.mkdir()
     return Path(shutil.copy(reference.folder.parent / "text.txt", root)).parent
 
 
-def check_goes_on(root: Path, reference: Trained, promised: int | None) -> None:
-    """Train what is left of a run to its end, which is that of a run that was left alone."""
+def check_continues(root: Path, reference: Trained, saved_step: int | None) -> None:
+    """Check that a run continues from its last saved step and ends like the reference."""
     for model in root.glob("run/*.safetensors"):
         read_model(model)
-    assert promised is None or is_run(root / "run")
+    assert saved_step is None or is_run(root / "run")
     trained = train_in(root, [])
     first = [line for line in trained.said if line.startswith("resumed at step ")]
-    assert int(first[0].split()[3] if first else 0) >= (promised or 0)
+    assert int(first[0].split()[3] if first else 0) >= (saved_step or 0)
     assert trained.files() == reference.files()
     assert trained.repeatable_metrics == reference.repeatable_metrics
     assert [path.name for path in root.rglob(".*")] == [".lock"]
@@ -220,55 +223,51 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 @linux
 @starts
 @pytest.mark.parametrize("cause", ["killed", "without power"])
-def test_a_run_that_ends_before_any_write_goes_on_and_keeps_what_was_saved(
+def test_a_run_that_ends_before_any_write_continues(
     cause: str, start: int, reference: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root, promised, left = (
-        copy_text(reference, tmp_path / "root"),
-        list[int](),
-        dict[Path, int | None](),
-    )
-    disk, numbers = Disk(root), itertools.count(-start)
+    root = copy_text(reference, tmp_path / "root")
+    disk = Disk(root)
+    numbers = itertools.count(-start)
+    saved: list[int] = []
+    copies: dict[Path, int | None] = {}
 
-    def keep() -> None:
+    def copy_some() -> None:
         if next(numbers) % 3:
             return
-        target = tmp_path / f"left-{len(left)}"
+        target = tmp_path / f"copy-{len(copies)}"
         if cause == "killed":
             shutil.copytree(root, target)
         else:
             disk.rebuild(target)
-        left[target] = promised[-1] if promised else None
+        copies[target] = saved[-1] if saved else None
 
-    with watching(keep, monkeypatch, disk):
-        train_in(root, promised)
-    assert len(left) > 25
-    for place, step in left.items():
-        check_goes_on(place, reference, step)
+    with watching(copy_some, monkeypatch, disk):
+        train_in(root, saved)
+    assert len(copies) > 25
+    for copy, step in copies.items():
+        check_continues(copy, reference, step)
 
 
 @linux
 @starts
-def test_a_write_that_fails_is_told(
+def test_a_run_continues_after_a_failed_write(
     start: int, reference: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number, has_failed = start, True
     while has_failed:
-        root, promised, waiting = (
-            copy_text(reference, tmp_path / f"{number}"),
-            list[int](),
-            iter(range(number, -1, -1)),
-        )
+        root = copy_text(reference, tmp_path / f"{number}")
+        saved: list[int] = []
+        countdown = iter(range(number, -1, -1))
+        code = errno.EIO if number % 2 else errno.ENOSPC
 
-        def fail(
-            waiting: Iterator[int] = waiting, code: int = (errno.ENOSPC, errno.EIO)[number % 2]
-        ) -> None:
-            if next(waiting, None) == 0:  # once
+        def fail_once(countdown: Iterator[int] = countdown, code: int = code) -> None:
+            if next(countdown, None) == 0:
                 raise OSError(code, os.strerror(code))
 
-        with suppress(CharlmError), watching(fail, monkeypatch, Disk(root)):
-            train_in(root, promised)
-        has_failed = next(waiting, None) is None
-        check_goes_on(root, reference, promised[-1] if promised else None)
+        with suppress(CharlmError), watching(fail_once, monkeypatch, Disk(root)):
+            train_in(root, saved)
+        has_failed = next(countdown, None) is None
+        check_continues(root, reference, saved[-1] if saved else None)
         number += 3
     assert number > 80

@@ -1,8 +1,8 @@
 """Real `charlm train` processes that are stopped or killed, or that train one run together.
 
-A run that was killed at any moment ends like an undisturbed one if the same command is given again, to the byte:
-models, state, metrics, TensorBoard's steps. Several processes on loopback train one run by TF_CONFIG, as several
-workers would.
+If the same command is repeated after a kill at any moment, the run ends like an uninterrupted one,
+to the byte: models, state, metrics, and the steps in TensorBoard. Several processes on this machine
+train one run as workers, with TF_CONFIG.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ from charlm.training import checkpoints
 
 KILL, HANG_UP, INTERRUPT, TERMINATE = signal.SIGKILL, signal.SIGHUP, signal.SIGINT, signal.SIGTERM
 GRACE_SECONDS, MACHINE_SECONDS = 60, 600
-"""Nothing takes so long unless it hangs, even on a busy machine."""
+"""Time limits: only a process that hangs takes longer, even on a busy machine."""
 
 
 def newest_step(run: Path) -> int:
@@ -45,8 +45,20 @@ def newest_step(run: Path) -> int:
     )
 
 
+def wait_for_step(
+    run: Path, step: int, processes: Sequence[Process], *, seconds: float = math.inf
+) -> None:
+    """Wait until a run has a checkpoint of a step, at most for some seconds."""
+    end = time.monotonic() + seconds
+    wait_until(
+        lambda: newest_step(run) >= step or time.monotonic() > end,
+        processes,
+        seconds=MACHINE_SECONDS,
+    )
+
+
 def differences(one: Path, other: Path) -> set[str]:
-    """Return the names of the parts in which two runs differ; what depends on the clock is left out."""
+    """Return the names of the parts in which two runs differ."""
     found = parts_of(one)
     expected = parts_of(other)
     same = {name for name in found if name in expected and found[name] == expected[name]}
@@ -54,7 +66,7 @@ def differences(one: Path, other: Path) -> set[str]:
 
 
 def parts_of(run: Path) -> dict[str, Any]:
-    """Return everything in a run and its teachers that must not depend on when it was stopped."""
+    """Return the parts of a run and its teachers that do not depend on the clock."""
     parts: dict[str, Any] = {}
     for folder in (run, *run.glob("teachers/*")):
         found = {
@@ -72,12 +84,12 @@ def parts_of(run: Path) -> dict[str, Any]:
 
 
 def nightly_command(text: Path, run: Path, *overrides: str) -> list[str]:
-    """Return the command that begins a run, or continues it if it has begun; it may be given again and again."""
+    """Return the command that starts a run, or continues it when repeated."""
     return command_line("train", text, "-c", "tiny", *settings(*overrides), "-r", run, "--resume")
 
 
 def run_to_its_end(line: list[str], variables: Mapping[str, str] | None = None) -> None:
-    """Give a command, with these further variables of the environment, and check that it is done."""
+    """Run a command with more environment variables, and check that it succeeds."""
     ended = subprocess.run(
         line, env={**os.environ, **(variables or {})}, capture_output=True, text=True, check=False
     )
@@ -154,18 +166,18 @@ def wait_for_moment(process: Process, folder: Path, pattern: str, *, later_secon
 
 
 @pytest.fixture
-def undisturbed(make_once: MakeOnce, tmp_path: Path) -> Path:
+def uninterrupted_start(make_once: MakeOnce, tmp_path: Path) -> Path:
     """Return the run of a start that nothing has disturbed."""
-    text = write_many_texts(tmp_path / "undisturbed")
+    text = write_many_texts(tmp_path / "uninterrupted-start")
     return make_once(
-        "undisturbed-start",
+        "uninterrupted-start",
         lambda run: run_to_its_end(nightly_command(text, run, *START, TEACHERS)),
     )
 
 
 @pytest.mark.parametrize(("pattern", "seconds", "seed"), KILLS)
-def test_a_killed_start_ends_like_an_undisturbed_one_if_it_is_repeated(
-    pattern: str, seconds: float, seed: int, undisturbed: Path, tmp_path: Path
+def test_a_killed_start_can_be_repeated(
+    pattern: str, seconds: float, seed: int, uninterrupted_start: Path, tmp_path: Path
 ) -> None:
     line = nightly_command(write_many_texts(tmp_path), tmp_path / "run", *START, TEACHERS)
     variables = {"TMPDIR": str(tmp_path)}  # where a killed process leaves its temporary files
@@ -177,7 +189,7 @@ def test_a_killed_start_ends_like_an_undisturbed_one_if_it_is_repeated(
         )
         process.kill()
     run_to_its_end(line, variables)
-    assert differences(undisturbed, tmp_path / "run") == set()
+    assert differences(uninterrupted_start, tmp_path / "run") == set()
 
 
 @pytest.mark.slow
@@ -215,14 +227,14 @@ TRAINING = (
     *("training.steps=720", "training.evaluations=36"),
 )
 MOST_STEPS = 100
-"""The most steps from one end of a training to the next: it is to have steps left after the last one."""
+"""The largest number of steps between interruptions, so that steps remain after the last one."""
 RESUME_SECONDS = 3.0
-"""About how long it takes until a command that continues a run has taken steps."""
+"""The approximate time until a resumed run takes its first step."""
 
 
 @pytest.fixture
 def uninterrupted(make_once: MakeOnce, tmp_path: Path) -> Path:
-    """Return the run of a training that nothing has interrupted."""
+    """Return a run that was not interrupted."""
     text = write_plays(tmp_path / "plays.txt")
     return make_once(
         "uninterrupted-training",
@@ -256,19 +268,18 @@ def test_a_stopped_run_ends_like_an_uninterrupted_one(uninterrupted: Path, tmp_p
         *(pytest.param(4, seed, marks=pytest.mark.nightly) for seed in range(1, 11)),
     ],
 )
-def test_a_run_that_is_killed_again_and_again_ends_like_an_uninterrupted_one(
+def test_a_run_that_is_killed_many_times_ends_like_an_uninterrupted_one(
     kills: int, seed: int, uninterrupted: Path, tmp_path: Path
 ) -> None:
-    """Every other kill comes while the run is continued, before it takes a step."""
+    """Every second kill comes while the run is being resumed, before its first step."""
     rng = random.Random(seed)
     run = tmp_path / "run"
     line = nightly_command(write_plays(tmp_path / "text.txt"), run, *TRAINING)
     for kill in range(kills):
         later = newest_step(run) + rng.randint(1, MOST_STEPS)
         seconds = rng.uniform(0, RESUME_SECONDS) if kill % 2 else math.inf
-        end = time.monotonic() + seconds
         with started(line) as (process,):
-            wait_until(lambda: newest_step(run) >= later or time.monotonic() > end, [process])  # noqa: B023
+            wait_for_step(run, later, [process], seconds=seconds)
             time.sleep(rng.uniform(0, 0.05))
             process.kill()
     run_to_its_end(line)
@@ -277,9 +288,7 @@ def test_a_run_that_is_killed_again_and_again_ends_like_an_uninterrupted_one(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("until", [".lock", "best.safetensors"])
-def test_a_signal_before_the_first_step_or_a_second_one_stops_at_once(
-    until: str, tmp_path: Path
-) -> None:
+def test_a_second_signal_stops_immediately(until: str, tmp_path: Path) -> None:
     endless = settings("training.steps=100000", "training.evaluations=1000")
     with started(command_line("train", "-c", "tiny", *endless, "-r", tmp_path / "run")) as (
         process,
@@ -318,14 +327,14 @@ DIFFICULT = (
 
 
 def train_line(text: Path | None, run: Path, *options: str, steps: int) -> list[str]:
-    """Return the command line of a training with DIFFICULT settings; without a text, of a resume."""
+    """Return the command of a training with DIFFICULT settings, or of a resume without a text."""
     begin = ["--resume"] if text is None else [str(text), "-c", "tiny", *settings(*DIFFICULT)]
     return command_line("train", *begin, "-r", run, *settings(f"training.steps={steps}"), *options)
 
 
 @contextlib.contextmanager
 def training(lines: Sequence[list[str]]) -> Iterator[list[Process]]:
-    """Start a command line for each worker, at free ports that the system does not give away itself."""
+    """Start a command line for each worker at free ports below those of the system."""
     with contextlib.ExitStack() as stack:
         ports: list[int] = []
         while len(ports) < len(lines):
@@ -351,7 +360,7 @@ def training(lines: Sequence[list[str]]) -> Iterator[list[Process]]:
 
 
 def train_with(*lines: list[str], code: int = 0) -> list[str]:
-    """Run a command line for each worker; return what each has printed, once it has ended with this exit code."""
+    """Run a command line for each worker, check the exit codes, and return the outputs."""
     with training(lines) as processes:
         ended = [
             (process.communicate(timeout=MACHINE_SECONDS)[0], process.returncode)
@@ -398,14 +407,12 @@ def test_workers_add_up_the_gradients_of_one(text: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_a_lost_worker_ends_the_other_and_two_go_on_to_the_same_bits(
-    of_two: Path, text: Path, tmp_path: Path
-) -> None:
+def test_a_run_continues_after_a_lost_worker(of_two: Path, text: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     for lost, number, begin in ((1, KILL, text), (0, KILL, None), (1, signal.SIGSTOP, None)):
         before = newest_step(run)
         with training(2 * [train_line(begin, run, steps=STEPS)]) as processes:
-            wait_until(lambda: newest_step(run) >= before + 20, processes, seconds=MACHINE_SECONDS)  # noqa: B023
+            wait_for_step(run, before + 20, processes)
             processes[lost].send_signal(number)
             printed, _ = processes[1 - lost].communicate(timeout=60)
             assert processes[1 - lost].returncode == 1
@@ -421,7 +428,7 @@ def test_a_lost_worker_ends_the_other_and_two_go_on_to_the_same_bits(
     ("first", "options", "found"),
     [(0, ["-s", "model.units=17"], "the settings of model"), (1, [], "the text"), (None, [], "")],
 )
-def test_other_settings_another_text_and_a_missing_one_end_all(
+def test_workers_with_different_arguments_are_refused(
     first: int | None, options: list[str], found: str, text: Path, tmp_path: Path
 ) -> None:
     other = tmp_path / "other.txt"

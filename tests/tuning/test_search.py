@@ -1,4 +1,4 @@
-"""A search with the fake engine: what it finds, when it ends, how it goes on; and the YAML file of its space."""
+"""A search with the fake engine: results, end, continuation, and the file of its space."""
 
 import contextlib
 import errno
@@ -49,12 +49,12 @@ TRIAL_SECONDS = 26.0
 TRIAL_STEPS = 49
 """The steps of half a second that fit."""
 TICK = 1e-6
-"""Seconds by which the clock goes on each time it is read: too little to change the steps that fit."""
+"""Seconds by which the clock advances each time it is read: too few to change the steps."""
 
 
 @dataclass
 class SearchFolder:
-    """A folder with a space and a text, in which searches run as processes would, one after the other."""
+    """A folder with a space and a text, in which searches run one after the other."""
 
     folder: Path
     space: str = SPACE
@@ -131,7 +131,7 @@ def test_the_first_trial_is_the_recipe(searched: Searched) -> None:
     assert searched[1].study.trials[0].params == {RATE: 2e-3, "model.layers": 1}
 
 
-def test_the_user_is_told_how_trials_end(searched: Searched) -> None:
+def test_the_end_of_each_trial_is_reported(searched: Searched) -> None:
     searching, result = searched
     first = result.study.trials[0]
     assert searching.said[:3] == [
@@ -156,7 +156,7 @@ def test_every_trial_has_the_same_length(searched: Searched, number: int) -> Non
     assert (settings["training.steps"], settings["training.evaluations"]) == (TRIAL_STEPS, 10)
 
 
-def test_the_best_recipe_names_its_trial_and_its_score_in_its_head(searched: Searched) -> None:
+def test_the_best_recipe_starts_with_its_trial(searched: Searched) -> None:
     _, result = searched
     best = min(result.study.trials, key=lambda trial: trial.value or 9)
     head = result.best.read_text(encoding="utf-8").splitlines()
@@ -165,12 +165,12 @@ def test_the_best_recipe_names_its_trial_and_its_score_in_its_head(searched: Sea
     )
 
 
-def test_a_search_returns_the_text_as_it_was_given(searched: Searched) -> None:
+def test_a_search_returns_its_text(searched: Searched) -> None:
     searching, result = searched
     assert result.sources == (str(searching.folder / "text.txt"),)
 
 
-def test_the_best_recipe_is_that_of_the_best_trial_with_a_sample(searched: Searched) -> None:
+def test_the_best_recipe_has_the_settings_of_the_best_trial(searched: Searched) -> None:
     searching, result = searched
     best = min(result.study.trials, key=lambda trial: trial.value or 9)
     found = load_config(result.best)
@@ -183,7 +183,7 @@ def test_the_best_recipe_is_that_of_the_best_trial_with_a_sample(searched: Searc
     assert found.sampling.length > trained.sampling.length == 0
 
 
-def test_without_a_recipe_the_space_is_over_the_one_that_suits_the_text(
+def test_the_default_recipe_of_a_search_depends_on_the_text(
     searching: SearchFolder,
 ) -> None:
     searching.space = SPACE.replace("recipe: tiny", "")
@@ -244,7 +244,7 @@ def test_a_trial_that_has_time_for_one_step_has_one(searching: SearchFolder) -> 
 
 
 @pytest.mark.slow
-def test_hopeless_trials_end_early_and_are_not_the_best(searching: SearchFolder) -> None:
+def test_hopeless_trials_are_pruned(searching: SearchFolder) -> None:
     result = searching.run(trials=14)
     pruned = result.study.get_trials(states=(TrialState.PRUNED,))
     assert pruned
@@ -265,13 +265,13 @@ def test_the_times_of_a_search_are_given_in_minutes(monkeypatch: pytest.MonkeyPa
     assert called.call_args.kwargs == {"seconds": 120, "trial_seconds": 30, "trials": 3}
 
 
-def test_a_search_begins_no_trial_that_does_not_fit_into_its_time(searching: SearchFolder) -> None:
+def test_a_trial_that_does_not_fit_is_not_started(searching: SearchFolder) -> None:
     """The first trial begins in time; the clock is read more than once in it."""
     searching.tick = 0.01
     assert states(searching.run(seconds=TRIAL_SECONDS + 0.015)) == ["COMPLETE"]
 
 
-def test_a_signal_ends_the_search_its_trial_has_failed_and_the_next_search_goes_on(
+def test_a_search_continues_after_a_signal(
     searching: SearchFolder,
 ) -> None:
     with pytest.raises(Stopped):
@@ -279,7 +279,7 @@ def test_a_signal_ends_the_search_its_trial_has_failed_and_the_next_search_goes_
     assert states(searching.run(trials=3)) == ["FAIL", "COMPLETE", "COMPLETE"]
 
 
-def test_a_search_that_goes_on_does_not_draw_the_same_values_again(searching: SearchFolder) -> None:
+def test_a_continued_search_draws_new_values(searching: SearchFolder) -> None:
     for trials in (2, 3, 4):
         result = searching.run(trials=trials)
     assert len({trial.params[RATE] for trial in result.study.trials}) == 4
@@ -303,7 +303,7 @@ def test_a_search_ends_if_every_trial_fails(searching: SearchFolder) -> None:
         searching.run(faults=Faults(loss=lambda _step, _rate: float("nan")))
 
 
-def test_a_search_that_goes_on_keeps_the_length_of_its_trials(searching: SearchFolder) -> None:
+def test_a_continued_search_keeps_the_length_of_its_trials(searching: SearchFolder) -> None:
     searching.run(trials=1)
     searching.run(trials=2, trial_seconds=None)
     assert summarize(searching.out / "trial-0001").settings["training.steps"] == TRIAL_STEPS
@@ -335,7 +335,7 @@ def test_a_search_that_goes_on_keeps_the_length_of_its_trials(searching: SearchF
         ),
     ],
 )
-def test_what_does_not_fit_a_search_is_refused(
+def test_a_different_search_is_refused(
     fields: dict[str, Any], options: dict[str, Any], message: str, searching: SearchFolder
 ) -> None:
     searching.run(trials=1)
@@ -344,7 +344,7 @@ def test_what_does_not_fit_a_search_is_refused(
     assert len(searching.run(trials=1).study.trials) == 1
 
 
-def test_a_text_that_has_changed_since_the_search_began_is_refused(searching: SearchFolder) -> None:
+def test_a_text_that_has_changed_is_refused(searching: SearchFolder) -> None:
     searching.run(trials=1)
     changed = SearchFolder(searching.folder, text=TEXT.replace("a", "b"))
     with pytest.raises(CharlmError, match=r"out: the text differs: .*text\.txt has changed since"):
@@ -396,13 +396,15 @@ def test_a_new_search_has_twenty_trials_of_half_a_minute_or_more(
     assert summarize(searching.out / "trial-0000").settings["training.steps"] == expected
 
 
-def test_a_folder_with_something_else_and_a_damaged_journal_are_refused(
-    searching: SearchFolder,
-) -> None:
+def test_a_folder_with_other_files_is_refused(searching: SearchFolder) -> None:
     searching.out.mkdir()
     (searching.out / "letter.txt").touch()
     with pytest.raises(CharlmError, match="out: is not empty, and not the folder of a search"):
         searching.run()
+
+
+def test_a_damaged_journal_is_refused(searching: SearchFolder) -> None:
+    searching.out.mkdir()
     (searching.out / "study.journal").write_bytes(b"half a rec\n{}\n")
     with pytest.raises(CharlmError, match=r"study\.journal: damaged: "):
         searching.run()
@@ -441,7 +443,7 @@ class Killed:
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Killed:
-    """Search with two trials; two moments are in the middle and at the end of each record of the journal."""
+    """Search with two trials, and copy the folder in the middle and at the end of each record."""
     folder = tmp_path_factory.mktemp("killed")
     found = Killed(SearchFolder(folder), [])
     append = Journal.append_logs
@@ -473,7 +475,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Killed:
         ),
     ],
 )
-def test_a_search_goes_on_after_a_kill_in_a_record_of_its_journal(
+def test_a_search_continues_after_a_kill_in_a_record_of_its_journal(
     percent: int, killed: Killed
 ) -> None:
     moment = round(percent / 100 * (len(killed.snapshots) - 1))
@@ -516,7 +518,7 @@ def test_a_search_without_a_complete_trial_has_no_best_recipe(searching: SearchF
 @pytest.mark.parametrize(
     "syncs", [0, 3, 15, *(pytest.param(syncs, marks=pytest.mark.slow) for syncs in range(4, 15))]
 )
-def test_a_full_disk_ends_a_search_and_the_next_one_goes_on(
+def test_a_search_continues_after_a_full_disk(
     syncs: int, searching: SearchFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk is full after the journal was synced some times."""
@@ -552,7 +554,7 @@ def test_a_lock_file_of_optuna_is_not_waited_for(
     assert states(relative.run(trials=2)) == ["COMPLETE", "COMPLETE"]
 
 
-def test_a_search_that_was_killed_before_its_text_was_read_begins_again(
+def test_a_search_that_was_killed_early_starts_again(
     searching: SearchFolder,
 ) -> None:
     searching.out.mkdir()
@@ -590,7 +592,7 @@ def test_each_kind_of_range_is_read() -> None:
     assert config.training.batch_size == 8
 
 
-def test_a_recipe_file_is_found_beside_the_space() -> None:
+def test_a_recipe_file_is_found_next_to_the_space() -> None:
     Path("other").mkdir()
     Path("other/mine.yaml").write_text("model: {units: 7}\ntraining: {epochs: 1}", encoding="utf-8")
     Path("other/space.yaml").write_text(
@@ -602,8 +604,9 @@ def test_a_recipe_file_is_found_beside_the_space() -> None:
 UNITS = "{model.units: {int: [8, 16]}}"
 
 
-def test_a_mistake_is_answered_in_one_line_that_names_the_key() -> None:
-    for text, message in (
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
         ("{}", "search: is missing"),
         ("search: {}", "search: found {}; must have at least 1 item"),
         (
@@ -652,12 +655,15 @@ def test_a_mistake_is_answered_in_one_line_that_names_the_key() -> None:
         ("search: {seed: {int: [1, 9]}}", "seed: the best seed is luck"),
         ("search: {sampling.top_k: {int: [1, 9]}}", "sampling.top_k: it does not change the loss"),
         ("search: {training.steps: {int: [1, 9]}}", "training.steps: the length of a trial"),
-    ):
-        with pytest.raises(CharlmError) as caught:
-            load(text)
-        assert message in str(caught.value)
-        assert str(caught.value).isprintable()
-        assert ".yaml" in str(caught.value) or "no such recipe" in str(caught.value)
+    ],
+    ids=lambda text: text[:40],
+)
+def test_an_error_in_a_space_is_reported_in_one_line(text: str, message: str) -> None:
+    with pytest.raises(CharlmError) as caught:
+        load(text)
+    assert message in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert ".yaml" in str(caught.value) or "no such recipe" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -674,7 +680,8 @@ def test_a_mistake_is_answered_in_one_line_that_names_the_key() -> None:
             id="keys",
         ),
         pytest.param(
-            "search: {model.unit: {int: [1, 2]}, model.units: {int: [0, 2]}, model.layers: {int: [1, 2]}}",
+            "search: {model.unit: {int: [1, 2]}, model.units: {int: [0, 2]}, "
+            "model.layers: {int: [1, 2]}}",
             ["model.unit", "model.units"],
             id="ends",
         ),
@@ -695,7 +702,7 @@ def test_a_mistake_is_answered_in_one_line_that_names_the_key() -> None:
         ),
     ],
 )
-def test_all_mistakes_are_told(text: str, keys: list[str]) -> None:
+def test_all_errors_in_a_space_are_reported(text: str, keys: list[str]) -> None:
     with pytest.raises(CharlmError) as caught:
         load(text)
     first, *problems = caught.value.lines
@@ -761,7 +768,7 @@ def test_a_recipe_that_cannot_be_a_file_is_refused(name: str) -> None:
         load(f"recipe: {name}\nsearch: {UNITS}")
 
 
-def test_the_recipe_is_read_once_however_many_values_are_searched() -> None:
+def test_the_recipe_is_read_once() -> None:
     Path("mine.yaml").write_text("model: {units: 7}\ntraining: {epochs: 1}", encoding="utf-8")
     space = load(f"recipe: mine.yaml\nsearch: {UNITS}")
     Path("mine.yaml").unlink()
@@ -769,25 +776,34 @@ def test_the_recipe_is_read_once_however_many_values_are_searched() -> None:
 
 
 @given(st.text(alphabet="{}[]:, \n-abint1.5e", max_size=60))
-def test_any_text_is_a_space_or_is_refused_with_an_error_of_charlm(text: str) -> None:
+def test_any_text_is_a_space_or_refused(text: str) -> None:
     with contextlib.suppress(CharlmError):
         assert load(f"search: {text}").search
 
 
-def test_a_search_begins_with_the_values_of_the_recipe_that_are_in_their_ranges() -> None:
-    shipped, recipe = load_space(find_recipe("space")), load_config(find_recipe("default"))
-    assert len(shipped.search) == len(shipped.values()) >= 5
-    layers, units = recipe.model.layers, recipe.model.units
-    for first, last, known in (
-        (layers, 64, True),
-        (layers + 1, 64, False),
-        (1, layers, True),
-        (1, layers - 1, False),
-    ):
-        ranges = f"{{model.layers: {{int: [{first}, {last}]}}, model.units: {{categorical: [8, {units}]}}}}"
-        space = load(f"fixed: {{model: {{output_dropout: 0.5}}}}\nsearch: {ranges}")
-        assert space.values() == {
-            "model.units": units,
-            **({"model.layers": layers} if known else {}),
-        }
-        assert space.config().model == recipe.model.model_copy(update={"output_dropout": 0.5})
+def test_the_default_space_contains_its_recipe() -> None:
+    space = load_space(find_recipe("space"))
+    assert len(space.search) == len(space.values()) >= 5
+
+
+LAYERS = load_config(find_recipe("default")).model.layers
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "expected"),
+    [
+        pytest.param(LAYERS, 64, {"model.layers": LAYERS}, id="lower end"),
+        pytest.param(1, LAYERS, {"model.layers": LAYERS}, id="upper end"),
+        pytest.param(LAYERS + 1, 64, {}, id="below the range"),
+        pytest.param(1, LAYERS - 1, {}, id="above the range"),
+    ],
+)
+def test_a_search_starts_with_the_values_of_the_recipe(
+    first: int, last: int, expected: dict[str, int]
+) -> None:
+    model = load_config(find_recipe("default")).model
+    layers = f"model.layers: {{int: [{first}, {last}]}}"
+    units = f"model.units: {{categorical: [8, {model.units}]}}"
+    space = load(f"fixed: {{model: {{output_dropout: 0.5}}}}\nsearch: {{{layers}, {units}}}")
+    assert space.values() == {"model.units": model.units, **expected}
+    assert space.config().model == model.model_copy(update={"output_dropout": 0.5})
