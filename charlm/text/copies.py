@@ -50,8 +50,8 @@ def find_copies(ids: Ids, training: Ids, *, min_span: int = MIN_SPAN, block: int
         block: Ids of the training text to read at a time, 1 or more.
 
     """
-    most_ids = len(ids) + min(block, len(training))
-    powers = [_powers(base, most_ids) for base in BASES]
+    max_ids = len(ids) + min(block, len(training))
+    powers = [_powers(base, max_ids) for base in BASES]
     positions_of = partial(_first_positions, ids, training, block=block, powers=powers)
 
     is_copied = np.zeros(len(ids), bool)
@@ -107,7 +107,7 @@ def _hash_windows(ids: Ids, length: int, powers: Sequence[Hashes]) -> Hashes:
 
 
 def _powers(base: int, count: int) -> Hashes:
-    """Return the first `count` powers of a base modulo PRIME, doubling their number in each step."""
+    """Return the first `count` powers of a base modulo PRIME, by repeated doubling."""
     powers = np.ones(1, np.uint64)
     while len(powers) < count:
         factor = np.uint64(pow(base, len(powers), int(PRIME)))

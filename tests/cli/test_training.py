@@ -546,7 +546,9 @@ def test_a_start_that_was_killed_needs_its_text(nightly: tuple[Path, Path]) -> N
             remove(path)
     command = charlm("train", "--resume", "-r", run)
     assert command.exit_code == 1
-    killed = f"charlm: {run}: a training was killed here before its first step; start it again with: "
+    killed = (
+        f"charlm: {run}: a training was killed here before its first step; start it again with: "
+    )
     assert command.stderr == f"{killed}charlm train TEXT -r {run}\n"
 
 
