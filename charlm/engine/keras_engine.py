@@ -157,7 +157,7 @@ class KerasEngine:
         return shapes
 
     def restore(self, tensors: Tensors) -> None:
-        """Restore a state from `tensors`; the shapes must be those of `shapes`."""
+        """Restore a state from `tensors`; the caller has checked the shapes."""
         for name, variable in self._variables.items():
             variable.assign(tensors[name])
         layers = [tensors[f"state/rnn.{index}"] for index in range(len(self.state))]

@@ -36,7 +36,7 @@ TIMES_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class Network:
-    """The settings of a network that the kernel needs besides its weights."""
+    """The settings of a network that the kernel needs, in addition to the weights."""
 
     architecture: Architecture
     bfloat16: bool
@@ -105,7 +105,7 @@ class Kernel:
         """The memory of the last call in each thread."""
 
     def pack(self, network: Network, weights: Weights) -> Array:
-        """Return the weights in the order in which `gradient` multiplies them, float32 [n]."""
+        """Return the weights in the memory layout that `gradient` needs, float32 [n]."""
         window = self._window(network, weights, {})
         packed = _aligned(self._library.pack_weights(window, None))
         self._library.pack_weights(window, packed.ctypes.data)
@@ -179,7 +179,7 @@ class Kernel:
     def losses(
         self, network: Network, weights: Weights, packed: Array, *, window: Array, state: Array
     ) -> tuple[Array, Array]:
-        """Read a window without dropout; the arguments are those of `gradient`.
+        """Read a window without dropout; see `gradient` for the arguments.
 
         Returns:
             The state after the last character, [L, R, H], and the loss of each character in nats,

@@ -286,7 +286,7 @@ def _add_in_order(parts: Sequence[list[Tensor]]) -> list[Tensor]:
 
 
 class _TapeGradients:
-    """The gradients by Keras, for all settings; the methods are those of CompiledGradients."""
+    """The gradients by Keras, for all settings, with the methods of CompiledGradients."""
 
     def __init__(self, model: CharacterRNN, *, temperature: float, soft_weight: float) -> None:
         self._model = model

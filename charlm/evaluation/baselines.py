@@ -81,7 +81,7 @@ Verdict = Literal["better", "worse", "no clear difference", "not compared"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """A model's score compared with that of the 5-gram model on the same characters.
+    """A comparison of a model's score with the 5-gram model on the same characters.
 
     The 5-gram model learns from the last MAX_TRAINING_CHARACTERS ids of the training text.
     """
@@ -97,7 +97,7 @@ class Comparison:
 
     @classmethod
     def of(cls, score: Score, ngram: Score) -> "Comparison":
-        """Compare the score of a model with that of the 5-gram model on the same text."""
+        """Compare the scores of a model and of the 5-gram model on the same text."""
         margin = ngram.minus(score)
         return cls(ngram.nats_per_char, margin.nats, margin.standard_error, ngram.characters)
 

@@ -45,7 +45,7 @@ ScoringProtocol = Literal["stream", "windows"]
 
 @dataclass(frozen=True)
 class Score:
-    """How well a model predicts a text; lower is better."""
+    """The mean loss of a model on a text; lower is better."""
 
     nats_per_char: float
     """Mean over the scored characters."""

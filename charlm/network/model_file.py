@@ -113,7 +113,7 @@ def model_bytes(
 
     Args:
         model: The model.
-        tensors: All tensors of a checkpoint, including those of the model; None = only the model.
+        tensors: All tensors of a checkpoint, including the weights; None = only the weights.
         training: The additional JSON field of a checkpoint; None = not a checkpoint.
 
     """
