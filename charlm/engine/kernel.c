@@ -43,8 +43,8 @@ INLINE vector tanh_of(vector x) {
         + 4.89352518554385e-03f);
 }
 
-/* exp of numbers up to 0, as in Cephes: 2^n times a polynomial of the remainder. Values below -87 are
-   clamped. */
+/* exp of numbers up to 0, as in Cephes: 2^n times a polynomial of the remainder. Values below -87
+   are clamped. */
 INLINE vector exp_of(vector x) {
     x = choose(x < splat(-87), splat(-87), x);
     const float shift = 12582912; /* 1.5 2^23: rounds to whole numbers */
@@ -73,21 +73,24 @@ enum { RECURRENT, ABOVE, LOGITS, READERS };
 
 typedef struct { /* as in charlm.engine.kernel */
     long time, rows, layers, units, characters; /* T, R, L, H, N */
-    int activation, bfloat16, skips; /* skips: all layers read the character, the logits all layers */
+    int activation, bfloat16;
+    int skips; /* whether all layers read the character, and the logits read all layers */
     float soft_weight, temperature, share; /* w; tau; factor of the mean over T and R */
     const int32_t *ids;        /* [T + 1, R]: x at 0 to T - 1, y at 1 to T */
     const float *soft;         /* q [T, R, N], or NULL */
     const float *state;        /* h_0 [L, R, H] */
-    const float *recurrent_mask, *layer_mask, *output_mask; /* m, n [L, R, H], o [T, R, H or L H], or NULL */
-    const float *const *weights; /* for each layer its table [N or 1, H], V [H, H], the U of the next layer, W [H, N] or
-                                    NULL; last, c */
+    const float *recurrent_mask, *layer_mask; /* m, n [L, R, H], or NULL */
+    const float *output_mask;                 /* o [T, R, H or L H], or NULL */
+    const float *const *weights; /* for each layer: table [N or 1, H], V [H, H], U of the next layer,
+                                    W [H, N], or NULL; last, c */
     float *const *gradients;     /* in the same order; NULL = compute only losses */
     float *last, *losses;        /* h_T [L, R, H]; the loss of each character in nats [T, R] */
 } Window;
 
 typedef struct {
-    float *h, *factor, *input[READERS], *a;       /* input of each reader: the factor, times its mask */
-    Packed weights[READERS], transposed[READERS]; /* weights of each reader */
+    float *h, *factor, *a;
+    float *input[READERS]; /* of each reader: the factor, or h times a mask as a factor */
+    Packed weights[READERS], transposed[READERS];
 } Layer;
 
 typedef struct { /* the memory of a part of a batch */
@@ -105,7 +108,7 @@ typedef struct { /* the memory of a part of a batch */
 /* The address of a number in an array of factors. */
 #define AT(array, numbers) ((array) + (numbers) / p->format.half)
 
-/* Return the dropout mask of a reader for the h of a layer at a time, 1 to T, and a row; NULL = none. */
+/* Return the dropout mask of a reader for the h of a layer at a time, 1 to T, and a row, or NULL. */
 INLINE const float *mask_of(const Window *w, long layer, int reader, long time, long row) {
     const float *masks[] = {w->recurrent_mask, w->layer_mask, w->output_mask};
     if (!masks[reader]) return NULL;
@@ -115,7 +118,9 @@ INLINE const float *mask_of(const Window *w, long layer, int reader, long time, 
 }
 
 /* Return the number of characters for the logits, or of units for a layer. */
-INLINE long output_size(const Window *w, int reader) { return reader == LOGITS ? w->characters : w->units; }
+INLINE long output_size(const Window *w, int reader) {
+    return reader == LOGITS ? w->characters : w->units;
+}
 
 /* Write the inputs of all readers from the h of a layer at a time, 0 to T, for a row. */
 static void write_inputs(const Part *p, long layer, long time, long row) {
@@ -240,7 +245,8 @@ static void forward(const Part *p, long begin, long times) {
 
 /* Add the gradient with respect to h that comes back from a reader, through its mask if it has one,
    to sums, for some places that begin at a time. */
-static void add_gradient(const Part *p, long layer, int reader, const float *from, long time, long places, float *sums) {
+static void add_gradient(const Part *p, long layer, int reader, const float *from, long time,
+                         long places, float *sums) {
     const Window *w = p->w;
     const long R = w->rows, P = p->padded;
     const int is_masked = mask_of(w, layer, reader, 1, 0) != NULL;
@@ -253,7 +259,7 @@ static void add_gradient(const Part *p, long layer, int reader, const float *fro
     }
 }
 
-/* Compute the a of all layers for some times from `begin` on, and add to the gradients of the tables. */
+/* Compute the a of all layers for some times from `begin` on, and add to the gradients of tables. */
 static void backward(const Part *p, long begin, long times) {
     const Window *w = p->w;
     const long R = w->rows, P = p->padded, units = w->units, first = begin * R;
@@ -262,7 +268,8 @@ static void backward(const Part *p, long begin, long times) {
         memset(p->sums, 0, 4 * times * R * P);
         if (w->weights[4 * layer + 1 + LOGITS])
             add_gradient(p, layer, LOGITS, AT(p->d, first * p->padded_characters), begin + 1, times * R, p->sums);
-        if (layer < w->layers - 1) add_gradient(p, layer, ABOVE, AT(l[1].a, first * P), begin + 1, times * R, p->sums);
+        if (layer < w->layers - 1)
+            add_gradient(p, layer, ABOVE, AT(l[1].a, first * P), begin + 1, times * R, p->sums);
         for (long time = begin + times - 1; time >= begin; time--) {
             float *sums = p->sums + (time - begin) * R * P;
             if (time < w->time - 1)
@@ -285,8 +292,8 @@ typedef float eight __attribute__((vector_size(32), aligned(4), may_alias));
 typedef uint16_t eight_halves __attribute__((vector_size(16), aligned(2), may_alias));
 typedef uint32_t eight_pairs __attribute__((vector_size(32), aligned(4), may_alias));
 
-/* Pack ROWS columns of a left factor [places, P] side by side. Eight columns are stored at a time; the
-   next store overwrites two of them. */
+/* Pack ROWS columns of a left factor [places, P] side by side. Eight columns are stored at a time;
+   the next store overwrites two of them. */
 INLINE void pack_rows(float *to, const float *left, long depth, long places, long P, int bfloat16) {
     if (!bfloat16) {
         EACH(k, depth) *(eight *)(to + ROWS * k) = k < places ? *(const eight *)(left + k * P) : (eight){0};
@@ -302,10 +309,11 @@ INLINE void pack_rows(float *to, const float *left, long depth, long places, lon
     }
 }
 
-/* Pack a block of a left factor for dV, dU or dW: ROWS of its columns side by side, or, with tiles, 16
-   pairs of each of TILES columns. */
+/* Pack a block of a left factor for dV, dU or dW: ROWS of its columns side by side, or, with tiles,
+   16 pairs of each of TILES columns. */
 static Product pack_left(const Part *p, const float *left, long first, long places, const Packed *right) {
-    const long P = p->padded, depth = MIN(p->depth - first, BLOCK);
+    const long P = p->padded;
+    const long depth = MIN(p->depth - first, BLOCK);
     places -= first * p->format.half;
     left += first * P;
     if (!p->format.tiles) {
@@ -330,7 +338,8 @@ static void add_weight_gradients(Part *p) {
     const Packed rights[] = {{depth, P, right_of[0]}, {depth, P, right_of[1]}, {depth, Q, right_of[2]}};
     pack(&rights[2], p->d, places, p->format.bfloat16);
     for (long i = w->layers - 1; i >= 0; i--) {
-        pack(&rights[i % 2], p->layers[i].a, places, p->format.bfloat16); /* the a of the layer above is still packed */
+        /* The a of the layer above is still packed in the other of the two. */
+        pack(&rights[i % 2], p->layers[i].a, places, p->format.bfloat16);
         EACH(reader, READERS) {
             const Packed *right = &rights[reader == LOGITS ? 2 : (i + reader) % 2];
             const float *left = AT(p->layers[i].input[reader], reader == RECURRENT ? 0 : w->rows * P);
@@ -347,7 +356,7 @@ static void add_weight_gradients(Part *p) {
     }
 }
 
-/* Divide the memory of a layer: h, a (only for gradients), and the packed weights and input of each reader. */
+/* Divide the memory of a layer: h, a (only for gradients), and the weights and inputs of readers. */
 static void allocate_layer(const Part *p, long layer, Memory *packed, Memory *work) {
     const Window *w = p->w;
     Layer *l = p->layers + layer;
@@ -366,7 +375,7 @@ static void allocate_layer(const Part *p, long layer, Memory *packed, Memory *wo
     }
 }
 
-/* Divide the memory for the packed weights and for a part of a batch. Only gradients need d and a. */
+/* Divide the memory for packed weights and for a part of a batch. Only gradients need d and a. */
 static Part allocate_part(const Window *w, Layer *layers, Memory *packed, Memory *work) {
     Part p = {.w = w, .layers = layers, .format = format_of(w->bfloat16)};
     const long unit = p.format.unit, half = p.format.half, places = w->time * w->rows;
@@ -374,7 +383,8 @@ static Part allocate_part(const Window *w, Layer *layers, Memory *packed, Memory
     const long Q = p.padded_characters = round_up(w->characters, unit);
     const long longer = MAX(P, Q);
     EACH(layer, w->layers) allocate_layer(&p, layer, packed, work);
-    const int overlaps = p.format.tiles && w->rows % TILES; /* a tile would add to the sums of the next time */
+    /* A tile beyond the last row would add to the sums of the next time. */
+    const int overlaps = p.format.tiles && w->rows % TILES;
     p.times = overlaps ? 1 : MAX(1, MIN(w->time, AT_ONCE / MAX(1, w->rows)));
     p.sums = allocate(work, (MAX(p.times * w->rows, P) + TILES) * longer);
     if (w->gradients) {
@@ -439,7 +449,8 @@ long run(const Window *w, float *packed_weights, float *floats) {
         }
     }
     if (w->gradients) {
-        for (long end = w->time; end > 0; end -= p.times) backward(&p, MAX(0, end - p.times), MIN(p.times, end));
+        for (long end = w->time; end > 0; end -= p.times)
+            backward(&p, MAX(0, end - p.times), MIN(p.times, end));
         add_weight_gradients(&p);
     }
     EACH(layer, w->layers) EACH(r, R)

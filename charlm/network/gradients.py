@@ -4,8 +4,8 @@
     g_t = dL/dh_t,  d_t = dL/da_t = g_t D_t,  from t to t - 1 in one layer: g_{t-1} = d_t V^T
     (Werbos 1990)
 
-These functions measure a network; `charlm.engine` trains with automatic differentiation. Results have
-the dtype of the weights, float32 or float64 (`Parameters.cast`). Axes: T time, B texts, P rows
+These functions measure a network; `charlm.engine` trains with automatic differentiation. Results
+have the dtype of the weights, float32 or float64 (`Parameters.cast`). Axes: T time, B texts, P rows
 (predictions or texts), K lags, L layers, V vocabulary, E embedding, H units.
 """
 
