@@ -32,6 +32,9 @@ LARGEST_SLOPES = {"sigmoid": 1 / 4}
 SATURATED_BELOW = 0.19
 """Share of the largest f'(a) below which a unit is saturated; for tanh, |h| > 0.9."""
 
+SQUARINGS = 8
+"""Squarings of a matrix for its spectral radius; each of them halves the error."""
+
 
 def slope(activation: str, h: Floats) -> Floats:
     """Return f'(a) from h = f(a), in the shape and dtype of h."""
@@ -186,10 +189,10 @@ def lag_curves(
     return tuple(curves)
 
 
-def spectral_radius(matrix: Floats, *, squarings: int = 8) -> float:
+def spectral_radius(matrix: Floats) -> float:
     """Estimate the largest absolute eigenvalue by repeated squaring.
 
-        rho = lim |M^k|^(1/k)   (Gelfand 1941), here (|M^(2n)| / |M^n|)^(1/n), n = 2^(squarings - 1)
+        rho = lim |M^k|^(1/k)   (Gelfand 1941), here (|M^(2n)| / |M^n|)^(1/n), n = 2^(SQUARINGS - 1)
 
     This is many times faster than computing all eigenvalues. The ratio cancels the constant factor
     of |M^k|, so the result is exact for an orthogonal matrix. Each square is scaled to a Frobenius
@@ -197,7 +200,6 @@ def spectral_radius(matrix: Floats, *, squarings: int = 8) -> float:
 
     Args:
         matrix: float32 [H, H].
-        squarings: Number of squarings, 1 or more; each of them halves the error.
 
     Returns:
         The radius, 0 or more; NaN if a value of the matrix is not finite.
@@ -206,7 +208,7 @@ def spectral_radius(matrix: Floats, *, squarings: int = 8) -> float:
     power = matrix
     log_norm = 0.0
     growth = 0.0
-    for squaring in range(squarings + 1):
+    for squaring in range(SQUARINGS + 1):
         if squaring:
             power = power @ power
         norm = float(np.linalg.norm(power))
