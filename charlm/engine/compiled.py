@@ -91,9 +91,8 @@ class CompiledGradients:
         shape = self._model.architecture
         variables = named_weights(self._model)
         weights = {name: tf.convert_to_tensor(variables[name]) for name in variables}
-        blocks = {
-            name: _split_rows(weights[name], spec.reads) for name, spec in shape.tensors.items()
-        }
+        kernels = {name: spec for name, spec in shape.tensors.items() if spec.reads}
+        blocks = {name: _split_rows(weights[name], spec.reads) for name, spec in kernels.items()}
         arranged: list[Tensor | None] = []
         for index in range(shape.layers):
             table = blocks[f"rnn.{index}.kernel"].get(shape.input)
@@ -130,7 +129,7 @@ class CompiledGradients:
 def _split_rows(weight: Tensor, reads: Mapping[str, int]) -> dict[str, Tensor]:
     """Return the rows of a weight that multiply the output of each part, by part."""
     rows = tf.split(weight, list(reads.values())) if len(reads) > 1 else [weight]
-    return dict(zip(reads, rows, strict=False))
+    return dict(zip(reads, rows, strict=True))
 
 
 def _size(tensor: Tensor) -> int:

@@ -110,7 +110,7 @@ class Parameters:
 
     @cached_property
     def input_tables(self) -> tuple[Floats, ...]:
-        """X U + b for each character and layer, [V, H]; [1, H], only b, for a layer without x.
+        """The input x U + b of each character to each layer, [V, H]; [1, H], only b, without x.
 
         The product of a one-hot vector with a matrix is a row of the matrix, so a step only looks
         it up.
