@@ -17,7 +17,7 @@ pytest.importorskip("optuna", reason="missing: optuna")
 from charlm.api.evaluation import evaluate
 from charlm.api.model import load
 from charlm.config.file import load_config
-from charlm.engine.factory import read_tf_config
+from charlm.engine.runtime import read_tf_config
 from charlm.errors import MAX_CHARACTERS, CharlmError
 from charlm.events import CheckpointSkipped, Event
 from charlm.formats.exporting import FORMATS, hub_files

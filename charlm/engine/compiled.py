@@ -1,12 +1,12 @@
-"""The loss of a window and its gradient by kernel.c, as operations of TensorFlow's graph.
+"""The loss of a window and its gradient by the compiled kernel, as TensorFlow operations.
 
 Axes: T time, R rows, V characters, H units, L layers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from charlm.engine.kernel import Network, load_kernel
@@ -14,46 +14,85 @@ from charlm.engine.model import CharacterRNN, State, Tensor, named_weights
 
 
 class CompiledGradients:
-    """The gradients of a step by every weight of a network, a part of the batch at a time.
+    """The gradients of a step with respect to every weight, one part of the batch at a time.
 
-    The kernel knows no embedding and no bias: a layer that reads characters has a table with a row for each, which is
-    the product of the embedding with the rows of its kernel for inputs, plus the bias. TensorFlow differentiates that.
+    The kernel has no embedding and no bias. A layer that reads characters has a table with one row
+    for each character: the embedding times the kernel rows for inputs, plus the bias. TensorFlow
+    differentiates this table.
 
     Args:
-        model: The network; its settings are those that the kernel covers.
-        temperature: Divisor of the logits in what is minimised.
-        soft_weight: The weight of the soft targets.
+        model: The network, with settings that the kernel supports.
+        temperature: Divisor of the logits in the objective.
+        soft_weight: Weight of the soft targets.
 
     """
 
     def __init__(self, model: CharacterRNN, *, temperature: float, soft_weight: float) -> None:
-        shape = model.architecture
-        self._model, self._kernel = model, load_kernel()
-        self._network = Network(shape, bfloat16=model.precision == "bfloat16")
-        self._minimized: dict[str, Any] = {"temperature": temperature, "soft_weight": soft_weight}
+        self._model = model
+        self._kernel = load_kernel()
+        self._network = Network(model.architecture, bfloat16=model.precision == "bfloat16")
+        self._objective = {"temperature": temperature, "soft_weight": soft_weight}
         with tf.GradientTape() as self._tape:
-            self._slots = self._arranged_weights()
+            self._slots = self._arrange_weights()
             self._penalties = model.losses
         self._weights = [weight for weight in self._slots if weight is not None]
-        (self._packed,) = call_with_arrays(
-            lambda *arrays: (self._kernel.pack(self._network, self._fill(arrays)),),
-            self._weights,
-            1,
-        )
+        (self._packed,) = call_with_arrays(self._pack, self._weights, 1)
 
-    def _arranged_weights(self) -> list[Tensor | None]:
+    def of_part(
+        self, window: Tensor, state: State, soft: Tensor, *, share: float
+    ) -> tuple[State, list[Tensor]]:
+        """Compute a part of a batch.
+
+        Args:
+            window: Ids, int32 [T + 1, R].
+            state: The state before the first character.
+            soft: The soft targets, float16 [T, R, V], or [T, R, 0] if they are not used.
+            share: Share of the rows of the batch that are in this part.
+
+        Returns:
+            The state after the last character, and tensors to add over all parts: the share of the
+            loss and of the gradients.
+
+        """
+        length, rows = window.shape
+        masks = self._model.draw_masks(length - 1, rows)
+        options = {
+            "window": window,
+            "state": tf.stack(state),
+            "soft": tf.cast(soft, tf.float32) if soft.shape[-1] else None,
+            "recurrent_mask": masks.recurrent,
+            "layer_mask": masks.between,
+            "output_mask": masks.output,
+        }
+        present = {name: tensor for name, tensor in options.items() if tensor is not None}
+        inputs = [self._packed, *self._weights, *present.values()]
+        last, vector = call_with_arrays(partial(self._gradient, list(present), share), inputs, 2)
+        last = tf.ensure_shape(last, (len(state), *state[0].shape))
+        vector = tf.ensure_shape(vector, (1 + sum(map(_size, self._weights)),))
+        return tuple(tf.unstack(last)), [vector]
+
+    def finish(self, sums: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Return the loss, and the gradients in the order of `model.trainable_variables`.
+
+        Args:
+            sums: The sums of the tensors of all parts.
+
+        """
+        loss, *blocks = tf.split(sums[0], [1, *map(_size, self._weights)])
+        pairs = zip(blocks, self._weights, strict=True)
+        gradients = [tf.reshape(block, weight.shape) for block, weight in pairs]
+        gradients += [tf.ones(()) for _ in self._penalties]
+        targets = [*self._weights, *self._penalties]
+        variables = self._model.trainable_variables
+        return loss[0], self._tape.gradient(targets, variables, output_gradients=gradients)
+
+    def _arrange_weights(self) -> list[Tensor | None]:
         """Return the weights in the order of `charlm.engine.kernel.Weights`."""
         shape = self._model.architecture
-        weights = {
-            name: tf.convert_to_tensor(weight)
-            for name, weight in named_weights(self._model).items()
-        }
-        blocks: dict[str, dict[str, Tensor]] = {}
-        for name, spec in shape.tensors.items():
-            if spec.reads:
-                widths = list(spec.reads.values())
-                rows = tf.split(weights[name], widths) if len(widths) > 1 else [weights[name]]
-                blocks[name] = dict(zip(spec.reads, rows, strict=True))
+        variables = named_weights(self._model)
+        weights = {name: tf.convert_to_tensor(variables[name]) for name in variables}
+        kernels = {name: spec for name, spec in shape.tensors.items() if spec.reads}
+        blocks = {name: _split_rows(weights[name], spec.reads) for name, spec in kernels.items()}
         arranged: list[Tensor | None] = []
         for index in range(shape.layers):
             table = blocks[f"rnn.{index}.kernel"].get(shape.input)
@@ -61,81 +100,54 @@ class CompiledGradients:
                 table = tf.zeros((1, shape.units))
             elif shape.embedding:
                 table = tf.matmul(weights["embedding"], table)
-            bias = weights.get(f"rnn.{index}.bias")
-            arranged.append(table if bias is None else table + bias)
-            for name in shape.readers(index):
-                arranged.append(blocks.get(name, {}).get(f"rnn.{index}"))
+            if shape.use_bias:
+                table += weights[f"rnn.{index}.bias"]
+            arranged.append(table)
+            for reader in shape.readers(index):
+                arranged.append(blocks.get(reader, {}).get(f"rnn.{index}"))
         return [*arranged, weights["logits.bias"]]
 
     def _fill(self, arrays: Sequence[Any]) -> list[Any]:
-        """Return the arrays of the weights in the places that they have in the kernel."""
-        left = iter(arrays)
-        return [None if weight is None else next(left) for weight in self._slots]
+        """Return the arrays of the weights, with None for missing weights."""
+        remaining = iter(arrays)
+        return [None if weight is None else next(remaining) for weight in self._slots]
 
-    def of_part(
-        self, window: Tensor, state: State, soft: Tensor, *, share: float
-    ) -> tuple[State, list[Tensor]]:
-        """Return the state after a part of a batch, and its share of the loss and the gradients, which can be added.
+    def _pack(self, *arrays: Any) -> list[Any]:
+        return [self._kernel.pack(self._network, self._fill(arrays))]
 
-        Args:
-            window: Ids, int32 [T + 1, R].
-            state: The state before the first character.
-            soft: The soft targets, float16 [T, R, V], or [T, R, 0] if they are not used.
-            share: The part's share of the rows of the batch.
+    def _gradient(
+        self, names: Sequence[str], share: float, packed: Any, *arrays: Any
+    ) -> tuple[Any, Any]:
+        """Call the kernel with the packed weights, the weights, and options named by `names`."""
+        count = len(self._weights)
+        options: dict[str, Any] = dict(zip(names, arrays[count:], strict=True))
+        options |= self._objective
+        weights = self._fill(arrays[:count])
+        return self._kernel.gradient(self._network, weights, packed, share=share, **options)
 
-        """
-        masks = self._model.draw_masks(window.shape[0] - 1, window.shape[1])
-        given = {"window": window, "state": tf.stack(state)}
-        given |= {"soft": tf.cast(soft, tf.float32) if soft.shape[-1] else None}
-        given |= {
-            "recurrent_mask": masks.recurrent,
-            "layer_mask": masks.between,
-            "output_mask": masks.output,
-        }
-        names = [name for name, tensor in given.items() if tensor is not None]
-        inputs, count = [self._packed, *self._weights], len(self._weights)
 
-        def call(packed: Any, *arrays: Any) -> tuple[Any, ...]:
-            """Compute the gradient from the packed weights, the weights, and the inputs that are given."""
-            named: dict[str, Any] = dict(zip(names, arrays[count:], strict=True))
-            return self._kernel.gradient(
-                self._network,
-                self._fill(arrays[:count]),
-                packed,
-                share=share,
-                **self._minimized,
-                **named,
-            )
-
-        last, vector = call_with_arrays(call, [*inputs, *(given[name] for name in names)], 2)
-        last = tf.ensure_shape(last, (len(state), *state[0].shape))
-        return tuple(tf.unstack(last)), [
-            tf.ensure_shape(vector, (1 + sum(map(_size, self._weights)),))
-        ]
-
-    def finish(self, sums: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Return the loss and the gradients by `model.trainable_variables`, from what all parts add up to."""
-        loss, *flat = tf.split(sums[0], [1, *map(_size, self._weights)])
-        gradients = [
-            tf.reshape(one, weight.shape) for one, weight in zip(flat, self._weights, strict=True)
-        ]
-        targets, variables = [*self._weights, *self._penalties], self._model.trainable_variables
-        gradients += [tf.ones(()) for _ in self._penalties]
-        return loss[0], self._tape.gradient(targets, variables, output_gradients=gradients)
+def _split_rows(weight: Tensor, reads: Mapping[str, int]) -> dict[str, Tensor]:
+    """Return the rows of a weight that multiply the output of each part, by part."""
+    rows = tf.split(weight, list(reads.values())) if len(reads) > 1 else [weight]
+    return dict(zip(reads, rows, strict=True))
 
 
 def _size(tensor: Tensor) -> int:
-    return int(np.prod(tensor.shape))
+    return int(tensor.shape.num_elements())
 
 
 def call_with_arrays(
     function: Callable[..., Sequence[Any]], inputs: list[Tensor], count: int
 ) -> list[Tensor]:
-    """Return the `count` float32 arrays that a function of arrays returns, as tensors.
+    """Return the float32 tensors of a function that takes and returns arrays.
 
-    `stateful=False` lets several calls run side by side.
+    Args:
+        function: Takes an array for each input; it must have no state, so that several calls can
+            run in parallel.
+        inputs: The tensors to pass.
+        count: Number of arrays that the function returns.
+
     """
-    found: list[Tensor] = tf.nest.flatten(
-        tf.numpy_function(function, inputs, count * [tf.float32], stateful=False)
-    )
-    return found
+    outputs = tf.numpy_function(function, inputs, count * [tf.float32], stateful=False)
+    tensors: list[Tensor] = tf.nest.flatten(outputs)
+    return tensors

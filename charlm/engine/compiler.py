@@ -1,7 +1,8 @@
-"""The library that the machine's C compiler makes of kernel.c.
+"""Compilation of kernel.c with the C compiler of this machine.
 
-It is compiled when it is first used, for the processor at hand, so that it uses all of its instructions and nobody has
-to build a wheel for each. It is kept in the user's cache folder.
+The kernel is compiled on first use, for the processor of this machine. So it uses all instructions
+of the processor, and nobody has to build a wheel for each processor. The library is kept in the
+user's cache folder.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ from charlm.storage import temporary_folder, write_file
 
 SOURCE = Path(__file__).with_name("kernel.c")
 HEADERS = (Path(__file__).with_name("muon.h"), Path(__file__).with_name("products.h"))
-"""What the source includes."""
+"""Headers that the source includes."""
 OPTIONS = (
     "-std=gnu11",
     "-O3",
@@ -32,48 +33,50 @@ OPTIONS = (
     "-fPIC",
     "-shared",
 )
-OWN_OPTIONS = "CHARLM_CFLAGS"
-"""The variable with more options, which come last: -march=x86-64-v3 holds the kernel to older instructions. It is not
-$CFLAGS, which is made for other programs and can make the kernel slow or useless without a word."""
+OPTIONS_VARIABLE = "CHARLM_CFLAGS"
+"""Environment variable with options that follow OPTIONS. For instance, -march=x86-64-v3 limits the
+kernel to older instructions. $CFLAGS is not used: it is set for other programs, and could silently
+make the kernel slow or unusable."""
 MAX_REASON = 300
-"""Characters of what a compiler has said that a message shows."""
+"""Characters of a compiler's output that a message shows."""
 COMPILE_SECONDS = 60
-"""How long the compiler may take: gcc and clang need 1.4 to 3.3 s on two slow, shared cores, ziglang's 5 s and more."""
+"""Time limit of the compiler. On two slow, shared cores, gcc and clang need 1.4 to 3.3 s, and
+ziglang needs 5 s or more."""
 Library = TypeVar("Library")
 
 
 def open_library(load: Callable[[Path], Library], *, on_event: OnEvent = ignore) -> Library:
-    """Return the library, compiled if the cache folder does not have it yet.
+    """Return the library; compile it if it is not in the cache folder.
 
     Args:
-        load: Loads it; raises OSError or ValueError if it is another library or none.
+        load: Loads a library; raises OSError or ValueError if it is unusable.
         on_event: Called with KernelCompiling and KernelNotKept.
 
     Raises:
-        CharlmError: there is no C compiler, it fails or takes longer than COMPILE_SECONDS, or the library cannot be
-            loaded.
+        CharlmError: there is no C compiler, it fails or takes longer than COMPILE_SECONDS, or the
+            library cannot be loaded.
 
     """
     command = _find_training_compiler()
     folder, problem = cache_folder()
-    kept = None if folder is None else folder / f"kernel-{_identity(command)}.so"
-    if kept is not None and kept.is_file():
-        with contextlib.suppress(
-            OSError, ValueError
-        ):  # not our library, for whatever reason: compile it again
-            return load(kept)
+    cached = None if folder is None else folder / f"kernel-{_identity(command)}.so"
+    if cached is not None and cached.is_file():
+        # A library that cannot be loaded is compiled again.
+        with contextlib.suppress(OSError, ValueError):
+            return load(cached)
     on_event(KernelCompiling(compiler_name(command), COMPILE_SECONDS))
-    with temporary_folder() as scratch:  # where a full or noexec cache does no harm
+    # The cache may be full or mounted noexec, so the library is loaded from a temporary folder.
+    with temporary_folder() as scratch:
         library = _compile(command, scratch)
         try:
             loaded = load(library)
         except (OSError, ValueError) as error:
             raise CharlmError(
-                f"{library.name}, made by {shlex.join(command)}: cannot be loaded: {error}"
+                f"{library.name}, compiled by {shlex.join(command)}: cannot be loaded: {error}"
             ) from None
-        if kept is not None:
+        if cached is not None:
             try:
-                write_file(kept, library.read_bytes())
+                write_file(cached, library.read_bytes())
             except CharlmError as error:
                 problem = str(error)
     if problem is not None:
@@ -82,12 +85,7 @@ def open_library(load: Callable[[Path], Library], *, on_event: OnEvent = ignore)
 
 
 def _find_training_compiler() -> list[str]:
-    """Return the command of the C compiler.
-
-    Raises:
-        CharlmError: no compiler was found; the message adds how much faster training would be with one.
-
-    """
+    """Return the command of the C compiler; the error says how much faster training would be."""
     try:
         return find_compiler()
     except CharlmError as error:
@@ -95,25 +93,27 @@ def _find_training_compiler() -> list[str]:
 
 
 def describe_kernel() -> str:
-    """Return what computes gradients in training on this machine, in words."""
+    """Return a description of the kernel that training uses on this machine."""
     try:
         return f"compiled by {compiler_name(_find_training_compiler())}"
     except CharlmError as error:
-        return f"Keras's: {error}"
+        return f"Keras, because there is {error}"
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> tuple[Path | None, str | None]:
-    """Return the folder that keeps the library, made if it is missing; or None, and why it cannot be trusted or used.
+    """Return the folder for the library, or None and the reason why it cannot be used.
 
-    It is charlm/ in $XDG_CACHE_HOME or ~/.cache. What lies in it is run, so nobody else may write there.
+    The folder is charlm/ in $XDG_CACHE_HOME or ~/.cache; it is made if it is missing. Its files are
+    executed, so nobody else may be able to write there.
     """
-    given = environ.get("XDG_CACHE_HOME", "")
+    configured = Path(environ.get("XDG_CACHE_HOME", ""))
     try:
-        folder = (Path(given) if Path(given).is_absolute() else Path.home() / ".cache") / "charlm"
+        parent = configured if configured.is_absolute() else Path.home() / ".cache"
     except RuntimeError as error:
         return None, str(error)
+    folder = parent / "charlm"
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
         facts = folder.lstat()
     except OSError as error:
@@ -122,37 +122,34 @@ def cache_folder(environ: Mapping[str, str] = os.environ) -> tuple[Path | None, 
         return None, f"{folder} is a link"
     if facts.st_uid != os.getuid() or facts.st_mode & 0o022:
         return None, f"{folder} can be written by others"
-    return (folder, None) if os.access(folder, os.W_OK) else (None, f"{folder} cannot be written")
+    if not os.access(folder, os.W_OK):
+        return None, f"{folder} cannot be written"
+    return folder, None
 
 
 def _compile(command: list[str], folder: Path) -> Path:
-    """Return the library, compiled in a folder; raises as `open_library`."""
+    """Compile the library in a folder; raise the errors of `open_library`."""
     library = folder / "kernel.so"
+    arguments = [*command, *compiler_options(), "-o", str(library), str(SOURCE), "-lm"]
+    problem = None
     try:
-        code, errors = _run(
-            [*command, *compiler_options(), "-o", str(library), str(SOURCE), "-lm"], folder
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        reason = (
-            error.strerror if isinstance(error, OSError) else f"no result after {COMPILE_SECONDS} s"
-        )
-        raise CharlmError(
-            f"{shlex.join(command)}: cannot compile {SOURCE.name}: {reason}"
-        ) from None
-    if code or not library.is_file():
-        reason = next(
-            (line for line in errors.splitlines() if "error" in line), f"exit code {code}"
-        )
-        raise CharlmError(
-            f"{shlex.join(command)}: cannot compile {SOURCE.name}: {reason[:MAX_REASON]}"
-        )
+        code, output = _run(arguments, folder)
+        if code or not library.is_file():
+            errors = (line for line in output.splitlines() if "error" in line)
+            problem = next(errors, f"exit code {code}")[:MAX_REASON]
+    except subprocess.TimeoutExpired:
+        problem = f"no result after {COMPILE_SECONDS} s"
+    except OSError as error:
+        problem = str(error.strerror)
+    if problem is not None:
+        raise CharlmError(f"{shlex.join(command)}: cannot compile {SOURCE.name}: {problem}")
     return library
 
 
 def _run(command: list[str], folder: Path) -> tuple[int, str]:
-    """Return the exit code and the messages of a compiler, whose temporary files go to a folder.
+    """Run a compiler with temporary files in a folder; return its exit code and its messages.
 
-    What it has started ends with it, also after an error.
+    All processes that it started are ended, also after an error.
     """
     with subprocess.Popen(
         command,
@@ -173,18 +170,17 @@ def _run(command: list[str], folder: Path) -> tuple[int, str]:
 
 
 def compiler_options() -> list[str]:
-    """Return ours, then those in OWN_OPTIONS; raises CharlmError if these are not quoted as a shell has them."""
+    """Return OPTIONS and the user's options; raise CharlmError if their quotes do not match."""
     try:
-        return [*OPTIONS, *shlex.split(os.environ.get(OWN_OPTIONS, ""))]
+        return [*OPTIONS, *shlex.split(os.environ.get(OPTIONS_VARIABLE, ""))]
     except ValueError as error:
-        raise CharlmError(f"{OWN_OPTIONS}: {error}") from None
+        raise CharlmError(f"{OPTIONS_VARIABLE}: {error}") from None
 
 
 def _identity(command: list[str]) -> str:
-    """Return a name for what the library depends on: the source, the compiler and the processor."""
-    found = shutil.which(command[0]) or command[0]
+    """Return a hash of everything that the library depends on: source, compiler and processor."""
+    program = Path(shutil.which(command[0]) or command[0])
     sources = [path.read_text(encoding="utf-8") for path in (SOURCE, *HEADERS)]
-    facts = (sources, command, os.path.realpath(found), Path(found).stat().st_mtime_ns)
-    return hashlib.sha256(
-        repr((*facts, compiler_options(), processor_flags())).encode()
-    ).hexdigest()[:20]
+    facts = [sources, command, os.path.realpath(program), program.stat().st_mtime_ns]
+    facts += [compiler_options(), processor_flags()]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:20]

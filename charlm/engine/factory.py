@@ -1,18 +1,22 @@
-"""Makes the engines of a program, once it is known how many workers there are; TensorFlow starts with the first."""
+"""The factory for engines, which also decides on the kernel and the precision of this machine."""
 
 import contextlib
-import os
-import signal
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Literal
-
-from pydantic import BaseModel, Field, ValidationError
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from charlm.config.schema import Config
 from charlm.engine import runtime
-from charlm.engine.resolving import resolve_kernel, resolve_precision
+from charlm.engine.kernel import load_kernel
 from charlm.errors import CharlmError
-from charlm.events import EngineStarting, OnEvent, ThreadsKept, WaitingForWorkers
+from charlm.events import (
+    EngineStarting,
+    OnEvent,
+    SettingReplaced,
+    ThreadsKept,
+    WaitingForWorkers,
+    ignore,
+)
+from charlm.hardware import multiplies_bfloat16
 from charlm.text.batches import Batches
 from charlm.training.interface import EngineFactory
 from charlm.training.session import Session
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class KerasEngines(EngineFactory):
-    """Makes engines in Keras; implements `charlm.training.interface.EngineFactory`.
+    """A factory for engines in Keras; TensorFlow starts with the first engine.
 
     Args:
         session: The user of the training.
@@ -32,10 +36,11 @@ class KerasEngines(EngineFactory):
     """
 
     def __init__(self, session: Session, workers: Workers | None = None) -> None:
-        self._session, self.workers = session, workers or Workers()
+        self._session = session
+        self.workers = workers or Workers()
 
     def __call__(self, config: Config, batches: Batches, *, vocabulary_size: int) -> "KerasEngine":
-        """Return an engine with newly drawn weights."""
+        """Return an engine with random weights."""
         if not runtime.is_loaded():
             self._session.on_event(EngineStarting())
         if not runtime.start():
@@ -46,85 +51,95 @@ class KerasEngines(EngineFactory):
 
     def resolve(self, config: Config, *, on_event: OnEvent, is_recorded: bool) -> Config:
         """Return the config with the kernel and the precision that this machine trains with."""
-        config = resolve_precision(config, on_event=on_event, is_recorded=is_recorded)
+        if config.training.precision == "bfloat16" and not multiplies_bfloat16():
+            problem = "this processor cannot multiply bfloat16"
+            on_event(
+                SettingReplaced("training.precision", "float32", problem, changes_bits=is_recorded)
+            )
+            config = _with_training(config, precision="float32")
         return resolve_kernel(config, on_event=on_event, is_recorded=is_recorded)
-
-
-class _Task(BaseModel):
-    type: Literal["worker"]
-    index: int = Field(ge=0)
-
-
-class _TfConfig(BaseModel):
-    cluster: dict[Literal["worker"], list[Annotated[str, Field(pattern=r"^\S+:\d{1,5}$")]]] = Field(
-        min_length=1
-    )
-    task: _Task
-
-
-def read_tf_config(variables: Mapping[str, str] = os.environ) -> tuple[int, int]:
-    """Return how many workers the variable TF_CONFIG names, and which of them this is; 1 and 0 if it is not set.
-
-    Raises:
-        CharlmError: the variable is not JSON of the one form that is taken.
-
-    """
-    text = variables.get("TF_CONFIG", "")
-    if not text.strip():
-        return 1, 0
-    with contextlib.suppress(ValidationError):
-        found = _TfConfig.model_validate_json(text)
-        workers = found.cluster["worker"]
-        if found.task.index < len(workers):
-            return len(workers), found.task.index
-    raise CharlmError(
-        'TF_CONFIG: must be {"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": N}}, '
-        "with N from 0 to the number of workers less 1"
-    )
 
 
 @contextlib.contextmanager
 def connected_engines(session: Session) -> Iterator[KerasEngines]:
-    """Return what makes the engines of a training, for a block; the workers of TF_CONFIG are connected before.
+    """Connect the workers of TF_CONFIG, and return a factory for engines during a block.
 
     Args:
         session: The user of the training.
 
     Raises:
-        CharlmError: TF_CONFIG is not valid, the address of this worker cannot be used, TensorFlow has been used
-            before in this program, or another worker is lost in the block.
+        CharlmError: TF_CONFIG is not valid, the address of this worker cannot be used, TensorFlow
+            has been used before in this program, or another worker is lost in the block.
 
     """
-    count, index = read_tf_config()
+    count, index = runtime.read_tf_config()
     if count == 1:
         yield KerasEngines(session)
         return
     session.on_event(WaitingForWorkers(index, count - 1))
-    _start_with_others(count, index)
+    runtime.start_with_others(count, index)
     from charlm.engine.workers import LOST, connect
 
     try:
         yield KerasEngines(session, connect(count, index))
     except LOST:
         raise CharlmError(
-            "TF_CONFIG: another worker has ended or does not answer; it may say why; resume the run to continue it "
-            "from its last checkpoint"
+            "TF_CONFIG: another worker has ended or does not answer; its output may say why; "
+            "resume the run to continue it from its last checkpoint"
         ) from None
 
 
-def _start_with_others(count: int, index: int) -> None:
-    """Start TensorFlow with the other workers.
+def resolve_kernel(
+    config: Config, *, on_event: OnEvent = ignore, is_recorded: bool = False
+) -> Config:
+    """Return the config with the kernel of this machine: the compiled kernel, or Keras.
 
-    Ctrl-C ends the program while it waits for them; TensorFlow's own handler of SIGTERM is replaced by the one before.
+    Args:
+        config: Every setting of a run.
+        on_event: Called with KernelCompiling, KernelNotKept and SettingReplaced.
+        is_recorded: Whether the config is from a run that has begun; Keras then replaces a kernel
+            that this machine lacks.
+
+    Raises:
+        CharlmError: the config asks for the compiled kernel, which is missing or does not support a
+            setting.
+
     """
-    before = {
-        number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    choice = config.training.kernel
+    if choice == "keras":
+        return config
+    unsupported = _unsupported_setting(config)
+    if unsupported is None:
+        problem = _kernel_problem(config.training.precision, on_event)
+    else:
+        problem = f"the compiled kernel does not support model.rnn.{unsupported}"
+    if problem is None:
+        return _with_training(config, kernel="compiled")
+    is_chosen = choice == "compiled"
+    if is_chosen and not is_recorded:
+        raise CharlmError(f"training.kernel: found compiled; must be keras: {problem}")
+    if is_chosen or unsupported is None:
+        on_event(SettingReplaced("training.kernel", "keras", problem, changes_bits=is_chosen))
+    return _with_training(config, kernel="keras")
+
+
+def _unsupported_setting(config: Config) -> str | None:
+    """Return a setting of the layers that the kernel does not support, or None."""
+    settings = config.model.rnn
+    names = (name for name in ("dropout", "activity_regularizer") if getattr(settings, name))
+    return next(names, None)
+
+
+def _kernel_problem(precision: str, on_event: OnEvent) -> str | None:
+    """Return the reason why this machine has no kernel for a precision, or None if it has one."""
     try:
-        if not runtime.start(count, index):
-            raise CharlmError(
-                "TF_CONFIG: this program has used TensorFlow before; connect the workers first"
-            )
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        kernel = load_kernel(on_event)
+    except CharlmError as error:
+        return str(error)
+    if precision == "bfloat16" and not kernel.has_bfloat16:
+        return "it was compiled without bfloat16, which this processor has; see $CHARLM_CFLAGS"
+    return None
+
+
+def _with_training(config: Config, **settings: str) -> Config:
+    return config.model_copy(update={"training": config.training.model_copy(update=settings)})

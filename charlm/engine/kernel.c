@@ -1,35 +1,38 @@
-/* The loss of a window and its gradient with respect to every weight, for some rows of a batch; or the loss alone.
+/* The loss of a window and its gradient with respect to every weight, for some rows of a batch; or
+   the loss alone.
 
      h_t = f((n g_t) U + (m h_{t-1}) V + table[x_t])    z_t = sum over layers of (o h_t) W + c    t = 1 to T
      loss_t = log sum exp z_t - z_t[y_t]
      minimised: the mean of (1 - w) H(y, p) + w H(q, p) over all t and rows,  p = softmax(z / tau)
 
-   in each layer, where g is the h of the layer below, x the characters that are read and y those that follow. A layer
-   that reads no character has a table of one row. m, n and o are dropout masks, q soft targets. The backward pass goes
-   from t = T to 1 and from the uppermost layer down. With d_t = d minimised / d z_t, b the a of the layer above, and
-   a_{T+1} = 0:
+   In each layer, g is the h of the layer below, x the input characters and y the target characters.
+   A layer that reads no character has a table of one row. m, n and o are dropout masks, q the soft
+   targets. The backward pass runs from t = T to 1 and from the top layer down. With d_t = d minimised
+   / d z_t, b the a of the layer above, and a_{T+1} = 0:
 
      a_t = f'(h_t) (o (d_t W^T) + n (b_t U^T) + m (a_{t+1} V^T))
      dV = sum of (m h_{t-1})^T a_t    dU = sum of (n g_t)^T a_t    dW = sum of (o h_t)^T d_t
      dtable[x_t] += a_t               dc = sum of d_t
 
-   A place is a time and a row. The weights are packed once a step, for all parts of a batch. For dV, dU and dW, the
-   columns of the left matrix become the rows of a product; BLOCK places of it are packed at a time. Every sum runs in
-   the order of its index, then of its summands as above (in dtable from t = T down), however the rows of a batch are
-   divided: results repeat to the bit. h in f' and the loss are float32. Arrays from outside are C-contiguous.
+   A place is the index of a time and a row. The weights are packed once a step, for all parts of a
+   batch. For dV, dU and dW, the columns of the left matrix become the rows of a product; BLOCK places
+   are packed at a time. Every sum adds its terms in index order, then in the order of the equations
+   (for dtable from t = T down), however a batch is divided into rows, so results repeat to the bit.
+   The loss, and h in f', are float32. Arrays of the caller are C-contiguous.
 
    Axes: T time, R rows, H units, N characters, L layers; P and Q are H and N, padded.
-     of each layer: h [T + 1, R, P]; h as a factor, and times m, n or o if they are given; a [T, R, P], a factor
-     d [T, R, Q], a factor */
+     each layer: h [T + 1, R, P]; h as a factor, once for each mask; a [T, R, P], a factor
+     all layers together: d [T, R, Q], a factor */
 
 #include "muon.h"
 
-#define AT_ONCE 32 /* places that a layer reads before the next one does */
-#define BLOCK 256  /* places, or pairs of them, that are added up at a time for the gradients of weights */
+#define AT_ONCE 32 /* places that a layer reads before the next layer reads them */
+#define BLOCK 256  /* places, or pairs of places, in a block of the gradients of weights */
 
+/* Activation functions, in the order of charlm.config.schema.ACTIVATIONS. */
 enum { TANH, RELU, SIGMOID, LINEAR };
 
-/* tanh as the quotient of two polynomials, as Eigen computes it; accurate to a few units in the last place. */
+/* tanh as a quotient of two polynomials, as in Eigen; accurate to a few units in the last place. */
 INLINE vector tanh_of(vector x) {
     const float limit = 7.90531110763549805f;
     x = choose(x > splat(limit), splat(limit), choose(x < splat(-limit), splat(-limit), x));
@@ -40,7 +43,8 @@ INLINE vector tanh_of(vector x) {
         + 4.89352518554385e-03f);
 }
 
-/* exp of numbers up to 0, as Cephes computes it: 2^n times a polynomial of the rest. Numbers below -87 are clamped. */
+/* exp of numbers up to 0, as in Cephes: 2^n times a polynomial of the remainder. Values below -87
+   are clamped. */
 INLINE vector exp_of(vector x) {
     x = choose(x < splat(-87), splat(-87), x);
     const float shift = 12582912; /* 1.5 2^23: rounds to whole numbers */
@@ -53,7 +57,7 @@ INLINE vector exp_of(vector x) {
 
 INLINE vector activate(int f, vector a) {
     if (f == TANH) return tanh_of(a);
-    if (f == RELU) return choose(a <= splat(0), splat(0), a); /* NaN stays */
+    if (f == RELU) return choose(a <= splat(0), splat(0), a); /* keeps NaN */
     return f == SIGMOID ? tanh_of(a * 0.5f) * 0.5f + 0.5f : a;
 }
 
@@ -64,41 +68,47 @@ INLINE vector slope(int f, vector h) {
     return f == SIGMOID ? h * (1.0f - h) : splat(1);
 }
 
-enum { RECURRENT, ABOVE, LOGITS, READERS }; /* who reads h: the layer itself at t + 1, by V; the next, by U; by W */
+/* The readers of h: the same layer at t + 1 (V), the next layer (U), the logits (W). */
+enum { RECURRENT, ABOVE, LOGITS, READERS };
 
 typedef struct { /* as in charlm.engine.kernel */
     long time, rows, layers, units, characters; /* T, R, L, H, N */
-    int activation, bfloat16, skips; /* with skips, every layer reads the character, and the logits read every layer */
-    float soft_weight, temperature, share; /* w, tau; results are those of the mean over T and R, times the share */
+    int activation, bfloat16;
+    int skips; /* whether all layers read the character, and the logits read all layers */
+    float soft_weight, temperature, share; /* w; tau; factor of the mean over T and R */
     const int32_t *ids;        /* [T + 1, R]: x at 0 to T - 1, y at 1 to T */
     const float *soft;         /* q [T, R, N], or NULL */
     const float *state;        /* h_0 [L, R, H] */
-    const float *recurrent_mask, *layer_mask, *output_mask; /* m, n [L, R, H], o [T, R, H or L H], or NULL */
-    const float *const *weights; /* of each layer the table [N or 1, H], V [H, H], U of the next, W [H, N]; last, c */
-    float *const *gradients;     /* the same; NULL = there is none */
+    const float *recurrent_mask, *layer_mask; /* m, n [L, R, H], or NULL */
+    const float *output_mask;                 /* o [T, R, H or L H], or NULL */
+    const float *const *weights; /* for each layer: table [N or 1, H], V [H, H], U of the next layer,
+                                    W [H, N], or NULL; last, c */
+    float *const *gradients;     /* in the same order; NULL = compute only losses */
     float *last, *losses;        /* h_T [L, R, H]; the loss of each character in nats [T, R] */
 } Window;
 
 typedef struct {
-    float *h, *factor, *read[READERS], *a; /* what each reader reads: the factor, or the factor times a mask */
-    Packed matrix[READERS][2];             /* the weights of each reader, and transposed */
+    float *h, *factor, *a;
+    float *input[READERS]; /* of each reader: the factor, or h times a mask as a factor */
+    Packed weights[READERS], transposed[READERS];
 } Layer;
 
-typedef struct { /* a part of a batch in work */
+typedef struct { /* the memory of a part of a batch */
     const Window *w;
     Layer *layers;
     Format format;
     long padded, padded_characters; /* P, Q */
     float *d;
-    float *sums, *masked; /* sums of products for some times [places, P or Q]; for dV, dU and dW [P, P or Q] */
-    long times;           /* how many times are read together */
+    float *sums, *masked; /* sums of products [places, P or Q]; for dV, dU and dW [P, P or Q] */
+    long times;           /* number of times that are read together */
     float *left, *right;  /* packed factors for dV, dU and dW */
-    long depth;           /* of these: places, or pairs of places */
+    long depth;           /* number of packed places, or pairs of places */
 } Part;
 
-#define AT(array, numbers) ((array) + (numbers) / p->format.half) /* a place in an array of factors */
+/* The address of a number in an array of factors. */
+#define AT(array, numbers) ((array) + (numbers) / p->format.half)
 
-/* The dropout mask through which a reader reads the h of a layer at a time, 1 to T, for a row; NULL = none. */
+/* Return the dropout mask of a reader for the h of a layer at a time, 1 to T, and a row, or NULL. */
 INLINE const float *mask_of(const Window *w, long layer, int reader, long time, long row) {
     const float *masks[] = {w->recurrent_mask, w->layer_mask, w->output_mask};
     if (!masks[reader]) return NULL;
@@ -107,22 +117,27 @@ INLINE const float *mask_of(const Window *w, long layer, int reader, long time, 
     return time ? masks[reader] + (((time - 1) * w->rows + row) * all + before) * w->units : NULL;
 }
 
-/* Write what is read of the h of a layer at a time, 0 to T, for a row. */
-static void write_factors(const Part *p, long layer, long time, long row) {
+/* Return the number of characters for the logits, or of units for a layer. */
+INLINE long output_size(const Window *w, int reader) {
+    return reader == LOGITS ? w->characters : w->units;
+}
+
+/* Write the inputs of all readers from the h of a layer at a time, 0 to T, for a row. */
+static void write_inputs(const Part *p, long layer, long time, long row) {
     const Layer *l = p->layers + layer;
     const long place = (time * p->w->rows + row) * p->padded;
     const vector *h = (const vector *)(l->h + place);
     if (l->factor != l->h) EACH_VECTOR(at, p->padded) store_rounded(l->factor, place + at, h[at / WIDTH], 1);
-    EACH(reader, READERS) if (l->read[reader] != l->factor) {
+    EACH(reader, READERS) if (l->input[reader] != l->factor) {
         const float *mask = mask_of(p->w, layer, reader, time, row);
         EACH_VECTOR(at, p->padded) {
             const vector scale = mask ? load(mask + at, p->w->units - at) : splat(1);
-            store_rounded(l->read[reader], place + at, h[at / WIDTH] * scale, p->format.bfloat16);
+            store_rounded(l->input[reader], place + at, h[at / WIDTH] * scale, p->format.bfloat16);
         }
     }
 }
 
-/* Where the row of a character begins in the table of a layer. */
+/* Return the start of the row of a character in the table of a layer. */
 INLINE long table_row(const Window *w, long layer, long place) {
     return layer == 0 || w->skips ? w->ids[place] * w->units : 0;
 }
@@ -133,8 +148,8 @@ INLINE float highest(vector v) {
     return top;
 }
 
-/* Add the bias to a row of logits, the sums of W, and subtract the largest from all; padded ones get a probability of
-   0. NaN is not the largest, but stays. */
+/* Add the bias to a row of sums, and subtract the largest logit from all logits. Padding gets a
+   probability of 0. NaN does not count as the largest logit, but is kept. */
 INLINE void finish_logits(const Part *p, float *z) {
     const long N = p->w->characters;
     const float *bias = p->w->weights[4 * p->w->layers];
@@ -151,33 +166,34 @@ INLINE void finish_logits(const Part *p, float *z) {
     EACH_VECTOR(n, p->padded_characters) *(vector *)(z + n) -= largest;
 }
 
-/* Return the loss at a place from the sums of W. */
-static float loss_of(const Part *p, long place, float *z) {
+/* Return the loss at a place from the sums of (o h) W. */
+static float softmax_loss(const Part *p, long place, float *z) {
     vector sum = {0};
     finish_logits(p, z);
-    const float of_target = z[p->w->ids[place + p->w->rows]];
+    const float target_logit = z[p->w->ids[place + p->w->rows]];
     EACH_VECTOR(n, p->padded_characters) sum += exp_of(*(vector *)(z + n));
-    return logf(sum_of(sum)) - of_target;
+    return logf(sum_of(sum)) - target_logit;
 }
 
-/* Return the same, and write d. */
-static float loss_and_d(const Part *p, long place, float *z) {
+/* Return the loss at a place, write d, and add d to the gradient of the bias. */
+static float softmax_loss_and_gradient(const Part *p, long place, float *z) {
     const Window *w = p->w;
-    const float warmth = 1 / w->temperature, hard = w->soft ? 1 - w->soft_weight : 1;
-    const float weight = w->share / (w->time * w->rows) * warmth;
+    const float inverse_temperature = 1 / w->temperature;
+    const float hard = w->soft ? 1 - w->soft_weight : 1;
+    const float weight = w->share / (w->time * w->rows) * inverse_temperature;
     const long target = w->ids[place + w->rows], N = w->characters;
     float *d_bias = w->gradients[4 * w->layers];
-    vector sum = {0}, warm_sum = {0};
+    vector sum = {0}, soft_sum = {0};
     finish_logits(p, z);
-    const float of_target = z[target];
+    const float target_logit = z[target];
     EACH_VECTOR(n, p->padded_characters) {
         vector *x = (vector *)(z + n);
-        const vector plain = exp_of(*x);
-        sum += plain;
-        *x = warmth == 1 ? plain : exp_of(*x * warmth);
-        warm_sum += *x;
+        const vector unscaled = exp_of(*x);
+        sum += unscaled;
+        *x = inverse_temperature == 1 ? unscaled : exp_of(*x * inverse_temperature);
+        soft_sum += *x;
     }
-    const float scale = 1 / sum_of(warm_sum);
+    const float scale = 1 / sum_of(soft_sum);
     EACH_VECTOR(n, p->padded_characters) {
         vector d = *(vector *)(z + n) * scale;
         if (w->soft) d -= load(w->soft + place * N + n, N - n) * w->soft_weight;
@@ -187,29 +203,29 @@ static float loss_and_d(const Part *p, long place, float *z) {
         store_rounded(p->d, place * p->padded_characters + n, d, p->format.bfloat16);
         store(d_bias + n, load(d_bias + n, N - n) + d, N - n);
     }
-    return logf(sum_of(sum)) - of_target;
+    return logf(sum_of(sum)) - target_logit;
 }
 
-/* Add what a reader makes of the h of a layer to sums, for so many places from a time on. */
-static void read_by(const Part *p, long layer, int reader, long time, long places, float *sums) {
+/* Add the input of a reader times its weights to sums, for some places that begin at a time. */
+static void add_input(const Part *p, long layer, int reader, long time, long places, float *sums) {
     const Layer *l = p->layers + layer;
-    const float *left = AT(l->read[reader], time * p->w->rows * p->padded);
-    add_rows(&p->format, left, places, &l->matrix[reader][0], sums, 0);
+    const float *left = AT(l->input[reader], time * p->w->rows * p->padded);
+    add_rows(&p->format, left, places, &l->weights[reader], sums, 0);
 }
 
 /* Compute the h of all layers for some times from `begin` on, and the logits without bias.
 
-   A layer reads all of these characters before the next one begins, so that its own matrix stays in the cache, and its
-   readers multiply all of these places together. */
+   A layer reads all of these characters before the next layer reads them. So its own matrix stays in
+   the cache, and its readers multiply all of these places together. */
 static void forward(const Part *p, long begin, long times) {
     const Window *w = p->w;
     const long R = w->rows, P = p->padded, places = times * R;
     EACH(layer, w->layers) {
         memset(p->sums, 0, 4 * places * P);
-        if (layer) read_by(p, layer - 1, ABOVE, begin + 1, places, p->sums);
+        if (layer) add_input(p, layer - 1, ABOVE, begin + 1, places, p->sums);
         EACH(time, times) {
             float *sums = p->sums + time * R * P;
-            read_by(p, layer, RECURRENT, begin + time, R, sums);
+            add_input(p, layer, RECURRENT, begin + time, R, sums);
             EACH(r, R) {
                 const long place = (begin + time) * R + r;
                 const float *table = w->weights[4 * layer] + table_row(w, layer, place);
@@ -218,23 +234,24 @@ static void forward(const Part *p, long begin, long times) {
                     const vector sum = *(vector *)(sums + r * P + at) + load(table + at, w->units - at);
                     *(vector *)(h + at) = activate(w->activation, sum);
                 }
-                write_factors(p, layer, begin + time + 1, r);
+                write_inputs(p, layer, begin + time + 1, r);
             }
         }
     }
     memset(p->sums, 0, 4 * places * p->padded_characters);
     EACH(layer, w->layers) if (w->weights[4 * layer + 1 + LOGITS])
-        read_by(p, layer, LOGITS, begin + 1, places, p->sums);
+        add_input(p, layer, LOGITS, begin + 1, places, p->sums);
 }
 
-/* Add to sums what goes back from a reader of the h of a layer, through its mask if it has one, for so many places from
-   a time on. */
-static void read_back(const Part *p, long layer, int reader, const float *from, long time, long places, float *sums) {
+/* Add the gradient with respect to h that comes back from a reader, through its mask if it has one,
+   to sums, for some places that begin at a time. */
+static void add_gradient(const Part *p, long layer, int reader, const float *from, long time,
+                         long places, float *sums) {
     const Window *w = p->w;
     const long R = w->rows, P = p->padded;
     const int is_masked = mask_of(w, layer, reader, 1, 0) != NULL;
     float *added = is_masked ? memset(p->masked, 0, 4 * places * P) : sums;
-    add_rows(&p->format, from, places, &p->layers[layer].matrix[reader][1], added, 0);
+    add_rows(&p->format, from, places, &p->layers[layer].transposed[reader], added, 0);
     if (is_masked) EACH(place, places) {
         const float *mask = mask_of(w, layer, reader, time + place / R, place % R);
         EACH_VECTOR(at, P) *(vector *)(sums + place * P + at) +=
@@ -242,7 +259,7 @@ static void read_back(const Part *p, long layer, int reader, const float *from, 
     }
 }
 
-/* Compute the a of all layers for some times from `begin` on, and add to the gradients of the tables. */
+/* Compute the a of all layers for some times from `begin` on, and add to the gradients of tables. */
 static void backward(const Part *p, long begin, long times) {
     const Window *w = p->w;
     const long R = w->rows, P = p->padded, units = w->units, first = begin * R;
@@ -250,12 +267,13 @@ static void backward(const Part *p, long begin, long times) {
         const Layer *l = p->layers + layer;
         memset(p->sums, 0, 4 * times * R * P);
         if (w->weights[4 * layer + 1 + LOGITS])
-            read_back(p, layer, LOGITS, AT(p->d, first * p->padded_characters), begin + 1, times * R, p->sums);
-        if (layer < w->layers - 1) read_back(p, layer, ABOVE, AT(l[1].a, first * P), begin + 1, times * R, p->sums);
+            add_gradient(p, layer, LOGITS, AT(p->d, first * p->padded_characters), begin + 1, times * R, p->sums);
+        if (layer < w->layers - 1)
+            add_gradient(p, layer, ABOVE, AT(l[1].a, first * P), begin + 1, times * R, p->sums);
         for (long time = begin + times - 1; time >= begin; time--) {
             float *sums = p->sums + (time - begin) * R * P;
             if (time < w->time - 1)
-                read_back(p, layer, RECURRENT, AT(l->a, (time + 1) * R * P), time + 1, R, sums);
+                add_gradient(p, layer, RECURRENT, AT(l->a, (time + 1) * R * P), time + 1, R, sums);
             EACH(r, R) {
                 const long place = time * R + r;
                 const float *h = l->h + (place + R) * P;
@@ -274,7 +292,8 @@ typedef float eight __attribute__((vector_size(32), aligned(4), may_alias));
 typedef uint16_t eight_halves __attribute__((vector_size(16), aligned(2), may_alias));
 typedef uint32_t eight_pairs __attribute__((vector_size(32), aligned(4), may_alias));
 
-/* Pack ROWS columns of a left factor [places, P] side by side. Eight are stored at a time: the next overwrite two. */
+/* Pack ROWS columns of a left factor [places, P] side by side. Eight columns are stored at a time;
+   the next store overwrites two of them. */
 INLINE void pack_rows(float *to, const float *left, long depth, long places, long P, int bfloat16) {
     if (!bfloat16) {
         EACH(k, depth) *(eight *)(to + ROWS * k) = k < places ? *(const eight *)(left + k * P) : (eight){0};
@@ -290,9 +309,11 @@ INLINE void pack_rows(float *to, const float *left, long depth, long places, lon
     }
 }
 
-/* Pack a block of a left factor for dV, dU or dW: ROWS of its columns side by side; or of TILES, 16 pairs of each. */
+/* Pack a block of a left factor for dV, dU or dW: ROWS of its columns side by side, or, with tiles,
+   16 pairs of each of TILES columns. */
 static Product pack_left(const Part *p, const float *left, long first, long places, const Packed *right) {
-    const long P = p->padded, depth = MIN(p->depth - first, BLOCK);
+    const long P = p->padded;
+    const long depth = MIN(p->depth - first, BLOCK);
     places -= first * p->format.half;
     left += first * P;
     if (!p->format.tiles) {
@@ -309,19 +330,20 @@ static Product pack_left(const Part *p, const float *left, long first, long plac
     return (Product){p->left, 16, TILES, TILES * depth, TILES, right, first, depth};
 }
 
-/* The gradient of the weights of each reader of each layer: left^T right, added up over all places. */
-static void gradients_of_weights(Part *p) {
+/* Compute the gradients of the weights of all readers: left^T right, summed over all places. */
+static void add_weight_gradients(Part *p) {
     const Window *w = p->w;
     const long places = w->time * w->rows, depth = p->depth, P = p->padded, Q = p->padded_characters;
     float *right_of[] = {p->right, p->right + depth * P, p->right + 2 * depth * P};
     const Packed rights[] = {{depth, P, right_of[0]}, {depth, P, right_of[1]}, {depth, Q, right_of[2]}};
     pack(&rights[2], p->d, places, p->format.bfloat16);
     for (long i = w->layers - 1; i >= 0; i--) {
-        pack(&rights[i % 2], p->layers[i].a, places, p->format.bfloat16); /* the a above is kept */
+        /* The a of the layer above is still packed in the other of the two. */
+        pack(&rights[i % 2], p->layers[i].a, places, p->format.bfloat16);
         EACH(reader, READERS) {
             const Packed *right = &rights[reader == LOGITS ? 2 : (i + reader) % 2];
-            const float *left = AT(p->layers[i].read[reader], reader == RECURRENT ? 0 : w->rows * P);
-            const long columns = reader == LOGITS ? w->characters : w->units;
+            const float *left = AT(p->layers[i].input[reader], reader == RECURRENT ? 0 : w->rows * P);
+            const long columns = output_size(w, reader);
             float *gradient = w->gradients[4 * i + 1 + reader];
             if (!gradient) continue;
             memset(p->sums, 0, 4 * P * right->columns);
@@ -334,78 +356,87 @@ static void gradients_of_weights(Part *p) {
     }
 }
 
-/* Lay out the packed weights and the memory of a part, if there is memory; sizes: how many floats both have. Without
-   gradients, there is no memory for d and a. */
-static Part lay_out(const Window *w, Layer *layers, float *packed, float *work, long sizes[2]) {
+/* Divide the memory of a layer: h, a (only for gradients), and the weights and inputs of readers. */
+static void allocate_layer(const Part *p, long layer, Memory *packed, Memory *work) {
+    const Window *w = p->w;
+    Layer *l = p->layers + layer;
+    const long P = p->padded, half = p->format.half;
+    const long places = w->time * w->rows, states = places + w->rows;
+    l->h = allocate(work, states * P);
+    l->factor = w->bfloat16 ? allocate(work, states * P / half) : l->h;
+    if (w->gradients) l->a = allocate(work, places * P / half);
+    EACH(reader, READERS) {
+        l->input[reader] = l->factor;
+        if (!w->weights[4 * layer + 1 + reader]) continue;
+        const long columns = reader == LOGITS ? p->padded_characters : P;
+        if (mask_of(w, layer, reader, 1, 0)) l->input[reader] = allocate(work, states * P / half);
+        l->weights[reader] = (Packed){P / half, columns, allocate(packed, P * columns / half)};
+        l->transposed[reader] = (Packed){columns / half, P, allocate(packed, P * columns / half)};
+    }
+}
+
+/* Divide the memory for packed weights and for a part of a batch. Only gradients need d and a. */
+static Part allocate_part(const Window *w, Layer *layers, Memory *packed, Memory *work) {
     Part p = {.w = w, .layers = layers, .format = format_of(w->bfloat16)};
-    const long unit = p.format.unit, half = p.format.half, has_gradients = w->gradients != NULL;
-    const long P = p.padded = round_up(w->units, unit), Q = p.padded_characters = round_up(w->characters, unit);
-    const long longer = MAX(P, Q), places = w->time * w->rows;
-    sizes[0] = sizes[1] = 0;
-    EACH(layer, w->layers) {
-        Layer *l = layers + layer;
-        l->h = allocate(work, &sizes[1], (places + w->rows) * P);
-        l->factor = w->bfloat16 ? allocate(work, &sizes[1], (places + w->rows) * P / 2) : l->h;
-        if (has_gradients) l->a = allocate(work, &sizes[1], places * P / half);
-        EACH(reader, READERS) {
-            const long shape[] = {P, reader == LOGITS ? Q : P}, is_read = w->weights[4 * layer + 1 + reader] != NULL;
-            const int is_masked = is_read && mask_of(w, layer, reader, 1, 0);
-            l->read[reader] = is_masked ? allocate(work, &sizes[1], (places + w->rows) * P / half) : l->factor;
-            if (is_read) EACH(way, 2) l->matrix[reader][way] = (Packed){
-                shape[way] / half, shape[1 - way], allocate(packed, &sizes[0], P * shape[1] / half)};
-        }
-    }
-    const int overlaps = p.format.tiles && w->rows % TILES; /* a tile would add to the sums of the next time */
+    const long unit = p.format.unit, half = p.format.half, places = w->time * w->rows;
+    const long P = p.padded = round_up(w->units, unit);
+    const long Q = p.padded_characters = round_up(w->characters, unit);
+    const long longer = MAX(P, Q);
+    EACH(layer, w->layers) allocate_layer(&p, layer, packed, work);
+    /* A tile beyond the last row would add to the sums of the next time. */
+    const int overlaps = p.format.tiles && w->rows % TILES;
     p.times = overlaps ? 1 : MAX(1, MIN(w->time, AT_ONCE / MAX(1, w->rows)));
-    p.sums = allocate(work, &sizes[1], (MAX(p.times * w->rows, P) + TILES) * longer);
-    if (has_gradients) {
-        p.d = allocate(work, &sizes[1], places * Q / half);
-        p.masked = allocate(work, &sizes[1], (p.times * w->rows + TILES) * P);
+    p.sums = allocate(work, (MAX(p.times * w->rows, P) + TILES) * longer);
+    if (w->gradients) {
+        p.d = allocate(work, places * Q / half);
+        p.masked = allocate(work, (p.times * w->rows + TILES) * P);
         p.depth = round_up(places, half * unit) / half;
-        p.left = allocate(work, &sizes[1], (P + ROWS) * MIN(p.depth, BLOCK));
-        p.right = allocate(work, &sizes[1], (2 * P + Q) * p.depth);
+        p.left = allocate(work, (P + ROWS) * MIN(p.depth, BLOCK));
+        p.right = allocate(work, (2 * P + Q) * p.depth);
     }
-    allocate(work, &sizes[1], TILES * longer); /* tiles may end beyond the last row */
+    allocate(work, TILES * longer); /* tiles may extend beyond the last row */
     return p;
 }
 
-/* Pack the weights, for all parts of a step; return how many floats that takes, or only this if there is no memory. */
-long pack_weights(const Window *w, float *packed) {
+/* Pack the weights, for all parts of a step. Return the number of floats that this needs; without
+   memory, do nothing else. */
+long pack_weights(const Window *w, float *floats) {
     Layer layers[w->layers];
-    long sizes[2];
-    const Part p = lay_out(w, layers, packed, NULL, sizes);
-    const long P = p.padded, longer = MAX(P, p.padded_characters), half = p.format.half;
-    float *padded = allocate(packed, &sizes[0], P * longer), *factor = allocate(packed, &sizes[0], P * longer / half);
-    if (!packed) return sizes[0];
-    EACH(i, w->layers * READERS) {
-        const int reads_logits = i % READERS == LOGITS;
-        const long columns = reads_logits ? w->characters : w->units, stride = reads_logits ? p.padded_characters : P;
-        const float *weights = w->weights[4 * (i / READERS) + 1 + i % READERS];
-        const Packed *m = layers[i / READERS].matrix[i % READERS];
+    Memory packed = {floats, 0}, work = {NULL, 0};
+    const Part p = allocate_part(w, layers, &packed, &work);
+    const long P = p.padded, longer = MAX(P, p.padded_characters);
+    float *padded = allocate(&packed, P * longer);
+    float *factor = allocate(&packed, P * longer / p.format.half);
+    if (!floats) return packed.used;
+    EACH(layer, w->layers) EACH(reader, READERS) {
+        const float *weights = w->weights[4 * layer + 1 + reader];
         if (!weights) continue;
+        const Layer *l = layers + layer;
+        const long columns = output_size(w, reader), stride = l->weights[reader].columns;
         memset(padded, 0, 4 * P * stride);
         EACH(r, w->units) memcpy(padded + r * stride, weights + r * columns, 4 * columns);
         round_factor(&p.format, factor, padded, P * stride);
-        pack(&m[0], factor, P, p.format.bfloat16);
-        pack_transposed(&m[1], factor);
+        pack(&l->weights[reader], factor, P, p.format.bfloat16);
+        pack_transposed(&l->transposed[reader], factor);
     }
-    return sizes[0];
+    return packed.used;
 }
 
-/* Compute the losses and the last state of a part; and the gradients, which must be 0 before, unless they are NULL.
-   Return how many floats of work that takes, or only this if there is no memory. */
-long run(const Window *w, float *packed, float *work) {
+/* Compute the losses and the last state of a part, and add to the gradients unless they are NULL; the
+   caller sets them to 0. Return the number of floats of memory that this needs; without memory, do
+   nothing else. */
+long run(const Window *w, float *packed_weights, float *floats) {
     Layer layers[w->layers];
-    long sizes[2];
-    Part p = lay_out(w, layers, packed, work, sizes);
-    if (!work) return sizes[1];
+    Memory packed = {packed_weights, 0}, work = {floats, 0};
+    Part p = allocate_part(w, layers, &packed, &work);
+    if (!floats) return work.used;
     const long R = w->rows, P = p.padded, places = w->time * R;
     const unsigned long denormals = flush_denormals();
     begin_tiles(&p.format);
     EACH(layer, w->layers) EACH(r, R) {
         const float *state = w->state + (layer * R + r) * w->units;
         EACH_VECTOR(at, P) *(vector *)(layers[layer].h + r * P + at) = load(state + at, w->units - at);
-        write_factors(&p, layer, 0, r);
+        write_inputs(&p, layer, 0, r);
     }
     for (long begin = 0; begin < w->time; begin += p.times) {
         const long times = MIN(p.times, w->time - begin);
@@ -413,19 +444,21 @@ long run(const Window *w, float *packed, float *work) {
         EACH(i, times * R) {
             const long place = begin * R + i;
             float *z = p.sums + i * p.padded_characters;
-            w->losses[place] = w->gradients ? loss_and_d(&p, place, z) : loss_of(&p, place, z);
+            w->losses[place] = w->gradients ? softmax_loss_and_gradient(&p, place, z)
+                                            : softmax_loss(&p, place, z);
         }
     }
     if (w->gradients) {
-        for (long end = w->time; end > 0; end -= p.times) backward(&p, MAX(0, end - p.times), MIN(p.times, end));
-        gradients_of_weights(&p);
+        for (long end = w->time; end > 0; end -= p.times)
+            backward(&p, MAX(0, end - p.times), MIN(p.times, end));
+        add_weight_gradients(&p);
     }
     EACH(layer, w->layers) EACH(r, R)
         memcpy(w->last + (layer * R + r) * w->units, layers[layer].h + (places + r) * P, 4 * w->units);
     end_tiles(&p.format);
     restore_denormals(denormals);
-    return sizes[1];
+    return work.used;
 }
 
-/* Whether this was compiled for a processor that multiplies bfloat16. */
+/* Whether the library was compiled for a processor that multiplies bfloat16. */
 const int has_bfloat16 = BFLOAT16;

@@ -1,15 +1,16 @@
-"""kernel.c: the loss of a window and its gradient, called from NumPy.
+"""The compiled kernel, called from NumPy: losses and gradients of windows, and steps of Muon.
 
-Axes: T time, R rows, V characters, H units, L layers.
+Axes: T time, R rows or streams, V characters, H units, L layers.
 """
 
 import ctypes
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,40 +18,46 @@ from numpy.typing import NDArray
 from charlm.config.schema import ACTIVATIONS
 from charlm.engine.compiler import open_library
 from charlm.events import OnEvent, ignore
+from charlm.hardware import core_count
 from charlm.network.architecture import Architecture
+from charlm.network.rnn import Floats, Parameters, State
 from charlm.storage import file_sha256
 
 Array = NDArray[Any]
 Weights = Sequence[Array | None]
 """The weights of a network, float32, in the order of kernel.c.
 
-For each layer its table, which has what each character adds to the layer, with its bias, [V, H], or [1, H] if it reads
-no character; and the rows of `Architecture.readers` that read its output, None if there are none. Then the bias of the
-logits."""
+For each layer: its table with the input of each character plus the bias, [V, H], or [1, H] if the
+layer reads no character; then the rows of `Architecture.readers` that read its output, None if
+there are none. Last, the bias of the logits."""
+TIMES_AT_ONCE = 64
+"""Characters of each stream that one call reads without gradients; limits the memory."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """What the kernel must know of a network besides its weights."""
+    """The settings of a network that the kernel needs, in addition to the weights."""
 
     architecture: Architecture
     bfloat16: bool
     """Whether the factors of products are rounded to bfloat16."""
 
 
+def _fields(kind: Any, *names: str) -> list[tuple[str, Any]]:
+    return [(name, kind) for name in names]
+
+
 class _Window(ctypes.Structure):
     """The struct Window in kernel.c."""
 
     _fields_: ClassVar = [
-        *((name, ctypes.c_long) for name in ("time", "rows", "layers", "units", "characters")),
-        *((name, ctypes.c_int) for name in ("activation", "bfloat16", "skip_connections")),
-        *((name, ctypes.c_float) for name in ("soft_weight", "temperature", "share")),
-        *(
-            (name, ctypes.c_void_p)
-            for name in ("ids", "soft", "state", "recurrent_mask", "layer_mask", "output_mask")
-        ),
-        *((name, ctypes.POINTER(ctypes.c_void_p)) for name in ("weights", "gradients")),
-        *((name, ctypes.c_void_p) for name in ("last", "losses")),
+        *_fields(ctypes.c_long, "time", "rows", "layers", "units", "characters"),
+        *_fields(ctypes.c_int, "activation", "bfloat16", "skip_connections"),
+        *_fields(ctypes.c_float, "soft_weight", "temperature", "share"),
+        *_fields(ctypes.c_void_p, "ids", "soft", "state"),
+        *_fields(ctypes.c_void_p, "recurrent_mask", "layer_mask", "output_mask"),
+        *_fields(ctypes.POINTER(ctypes.c_void_p), "weights", "gradients"),
+        *_fields(ctypes.c_void_p, "last", "losses"),
     ]
 
 
@@ -58,23 +65,28 @@ class _MuonStep(ctypes.Structure):
     """The struct MuonStep in muon.h."""
 
     _fields_: ClassVar = [
-        *((name, ctypes.c_long) for name in ("rows", "columns", "polynomials")),
-        *((name, ctypes.c_int) for name in ("bfloat16", "nesterov")),
-        *((name, ctypes.c_float) for name in ("momentum", "decay", "rate")),
-        *((name, ctypes.c_void_p) for name in ("abc", "gradient", "momentums", "weights")),
-        *((name, ctypes.c_void_p) for name in ("new_momentums", "new_weights")),
+        *_fields(ctypes.c_long, "rows", "columns", "polynomials"),
+        *_fields(ctypes.c_int, "bfloat16", "nesterov"),
+        *_fields(ctypes.c_float, "momentum", "decay", "rate"),
+        *_fields(ctypes.c_void_p, "abc", "gradient", "momentums", "weights"),
+        *_fields(ctypes.c_void_p, "new_momentums", "new_weights"),
     ]
 
 
+Struct = TypeVar("Struct", bound=ctypes.Structure)
+
+
 class Kernel:
-    """The compiled library. A call releases the interpreter's lock, so that the parts of a batch run side by side.
+    """The compiled library.
+
+    A call releases the interpreter's lock, so threads can compute the parts of a batch in parallel.
 
     Args:
         path: The library.
 
     Raises:
         OSError: it cannot be loaded.
-        ValueError: it is another library.
+        ValueError: it is a different library.
 
     """
 
@@ -83,23 +95,18 @@ class Kernel:
         self.has_bfloat16 = bool(ctypes.c_int.in_dll(self._library, "has_bfloat16").value)
         """Whether it was compiled for a processor that multiplies bfloat16."""
         self.sha256 = file_sha256(path)
-        """Of the library: another one may compute other bits."""
-        window, array = ctypes.POINTER(_Window), ctypes.c_void_p
-        arguments = {
-            "pack_weights": [window, array],
-            "run": [window, array, array],
-            "muon_step": [ctypes.POINTER(_MuonStep), array],
-        }
-        for name, types in arguments.items():
-            function = getattr(self._library, name)
-            function.argtypes = types
-            function.restype = ctypes.c_long
-        self._own = threading.local()
-        """`memory` is what the last call in a thread worked with."""
+        """SHA-256 of the library; another library may compute different bits."""
+        window = ctypes.POINTER(_Window)
+        array = ctypes.c_void_p
+        self._declare("pack_weights", window, array)
+        self._declare("run", window, array, array)
+        self._declare("muon_step", ctypes.POINTER(_MuonStep), array)
+        self._of_thread = threading.local()
+        """The memory of the last call in each thread."""
 
     def pack(self, network: Network, weights: Weights) -> Array:
-        """Return the weights as `gradient` multiplies with them, float32 [n]."""
-        window = self._window(network, weights=_pointers(weights))
+        """Return the weights in the memory layout that `gradient` needs, float32 [n]."""
+        window = self._window(network, weights, {})
         packed = _aligned(self._library.pack_weights(window, None))
         self._library.pack_weights(window, packed.ctypes.data)
         return packed
@@ -120,35 +127,36 @@ class Kernel:
         soft_weight: float = 0.0,
         share: float = 1.0,
     ) -> tuple[Array, Array]:
-        """Compute the loss of a window and the gradient of what is minimised; kernel.c has the equations.
+        """Compute the loss of a window and the gradient of the objective; see kernel.c.
 
         Args:
             network: The network.
             weights: Its weights.
-            packed: What `pack` returned for them.
-            window: Ids, int32 [T + 1, R]: the inputs are rows 0 to T - 1, the targets rows 1 to T.
-            state: Before the first character, [L, R, H].
-            soft: The soft targets [T, R, V], or None.
-            recurrent_mask: By which each layer's h is multiplied before it reads it, [L, R, H], or None.
-            layer_mask: The same before the next layer reads it, [L - 1, R, H], or None.
-            output_mask: The same before the logits read it, [T, R, H or L H], or None.
-            temperature: Divisor of the logits in what is minimised.
-            soft_weight: The weight of the soft targets.
-            share: By which the mean over the window is multiplied.
+            packed: The result of `pack` for these weights.
+            window: Ids, int32 [T + 1, R]: rows 0 to T - 1 are the inputs, rows 1 to T the targets.
+            state: The state before the first character, [L, R, H].
+            soft: Soft targets, [T, R, V].
+            recurrent_mask: Dropout mask of each layer's state before the layer itself reads it,
+                [L, R, H].
+            layer_mask: Dropout mask of each output before the next layer reads it, [L - 1, R, H].
+            output_mask: Dropout mask of the features before the logits read them,
+                [T, R, H or L H].
+            temperature: Divisor of the logits in the objective.
+            soft_weight: Weight of the soft targets.
+            share: Factor of the mean over the window.
 
         Returns:
-            The state after the last character [L, R, H]; and the loss in nats and the gradients, one after the other in
-            the order of the weights, as one vector.
+            The state after the last character, [L, R, H]; and a vector with the loss in nats and
+            the gradients, in the order of the weights.
 
         """
-        present = [weight for weight in weights if weight is not None]
-        ends = np.cumsum([1, *(weight.size for weight in present)])
-        vector = _aligned(ends[-1])
+        sizes = [0 if weight is None else weight.size for weight in weights]
+        vector = _aligned(1 + sum(sizes))
         vector[:] = 0
-        parts = iter(np.split(vector, ends[:-1])[1:])
-        gradients = [None if weight is None else next(parts) for weight in weights]
-        arrays = {"ids": window, "state": state, "soft": soft}
-        arrays |= {
+        blocks = np.split(vector[1:], np.cumsum(sizes)[:-1])
+        gradients = [block if block.size else None for block in blocks]
+        options = {
+            "soft": soft,
             "recurrent_mask": recurrent_mask,
             "layer_mask": layer_mask,
             "output_mask": output_mask,
@@ -157,7 +165,9 @@ class Kernel:
             network,
             weights,
             packed,
-            arrays,
+            ids=window,
+            state=state,
+            options=options,
             gradients=_pointers(gradients),
             soft_weight=soft_weight,
             temperature=temperature,
@@ -169,40 +179,14 @@ class Kernel:
     def losses(
         self, network: Network, weights: Weights, packed: Array, *, window: Array, state: Array
     ) -> tuple[Array, Array]:
-        """Read a window without dropout; the arguments are those of `gradient`.
+        """Read a window without dropout; see `gradient` for the arguments.
 
         Returns:
-            The state after the last character [L, R, H], and the loss of each character in nats, [T, R].
+            The state after the last character, [L, R, H], and the loss of each character in nats,
+            [T, R].
 
         """
-        return self._run(network, weights, packed, {"ids": window, "state": state})
-
-    def _run(
-        self,
-        network: Network,
-        weights: Weights,
-        packed: Array,
-        arrays: Mapping[str, Array | None],
-        **fields: Any,
-    ) -> tuple[Array, Array]:
-        """Read a window; return the state after it, and the losses.
-
-        `arrays` and `fields` are fields of `_Window` by name.
-        """
-        given = {name: array for name, array in arrays.items() if array is not None}
-        time, rows = len(given["ids"]) - 1, given["ids"].shape[1]
-        last = np.empty_like(given["state"])
-        losses = np.empty((time, rows), np.float32)
-        given |= {"last": last, "losses": losses}
-        present = [weight for weight in weights if weight is not None]
-        assert all(array.flags.c_contiguous for array in (*given.values(), *present))
-        pointers = {name: array.ctypes.data for name, array in given.items()}
-        window = self._window(
-            network, time=time, rows=rows, weights=_pointers(weights), **pointers, **fields
-        )
-        memory = self._memory(self._library.run(window, None, None))
-        self._library.run(window, packed.ctypes.data, memory.ctypes.data)
-        return last, losses
+        return self._run(network, weights, packed, ids=window, state=state, options={})
 
     def muon_step(
         self,
@@ -217,93 +201,192 @@ class Kernel:
         decay: float,
         rate: float,
     ) -> tuple[Array, Array]:
-        """Take a step of Muon with a matrix; muon.h has the equations.
+        """Take a step of Muon for a matrix; see muon.h.
 
         Args:
             gradient: float32 [rows, columns].
-            momentum: The same.
-            weights: The same.
+            momentum: float32 [rows, columns].
+            weights: float32 [rows, columns].
             polynomials: a, b and c of each iteration, float32 [n, 3].
             nesterov: Whether the momentum is Nesterov's.
             bfloat16: Whether the factors of products are rounded to bfloat16.
-            momentum_factor: By which the momentum is multiplied.
-            decay: The share of the weights that is subtracted.
-            rate: By which the orthogonal matrix is multiplied before it is subtracted.
+            momentum_factor: Factor of the old momentum.
+            decay: Share of the weights that is subtracted.
+            rate: Factor of the orthogonal matrix that is subtracted from the weights.
 
         Returns:
             The momentum and the weights after the step.
 
         """
         self._check(bfloat16)
-        assert all(array.flags.c_contiguous for array in (gradient, momentum, weights, polynomials))
-        new_momentum, new_weights = (
-            _aligned(weights.size).reshape(weights.shape) for _ in range(2)
-        )
-        step = _MuonStep(
-            *weights.shape,
+        new_momentum = _aligned(weights.size).reshape(weights.shape)
+        new_weights = _aligned(weights.size).reshape(weights.shape)
+        arrays = {
+            "abc": polynomials,
+            "gradient": gradient,
+            "momentums": momentum,
+            "weights": weights,
+            "new_momentums": new_momentum,
+            "new_weights": new_weights,
+        }
+        rows, columns = weights.shape
+        step = _fill(
+            _MuonStep,
+            arrays,
+            rows=rows,
+            columns=columns,
             polynomials=len(polynomials),
             bfloat16=bfloat16,
             nesterov=nesterov,
             momentum=momentum_factor,
             decay=decay,
             rate=rate,
-            abc=polynomials.ctypes.data,
-            gradient=gradient.ctypes.data,
-            momentums=momentum.ctypes.data,
-            weights=weights.ctypes.data,
-            new_momentums=new_momentum.ctypes.data,
-            new_weights=new_weights.ctypes.data,
         )
-        memory = self._memory(self._library.muon_step(step, None))
-        self._library.muon_step(step, memory.ctypes.data)
+        self._call(self._library.muon_step, step)
         return new_momentum, new_weights
 
-    def _memory(self, size: int) -> Array:
-        """Return at least so many floats to work with, which the next call in this thread uses again."""
-        memory: Array | None = getattr(self._own, "memory", None)
-        if memory is None or memory.size < size:
-            memory = self._own.memory = _aligned(size)
-        return memory
+    def _declare(self, name: str, *arguments: Any) -> None:
+        function = getattr(self._library, name)
+        function.argtypes = arguments
+        function.restype = ctypes.c_long
 
-    def _check(self, bfloat16: bool) -> None:
-        if bfloat16 and not self.has_bfloat16:
-            raise ValueError(
-                "this library was compiled without bfloat16, and would write past the end of the arrays"
-            )
+    def _run(
+        self,
+        network: Network,
+        weights: Weights,
+        packed: Array,
+        *,
+        ids: Array,
+        state: Array,
+        options: Mapping[str, Array | None],
+        **values: Any,
+    ) -> tuple[Array, Array]:
+        """Read a window; return the state after it, and the losses.
 
-    def _window(self, network: Network, **fields: Any) -> _Window:
+        `options` and `values` are further fields of `_Window`.
+        """
+        time = len(ids) - 1
+        rows = ids.shape[1]
+        last = np.empty_like(state)
+        losses = np.empty((time, rows), np.float32)
+        arrays = {"ids": ids, "state": state, "last": last, "losses": losses, **options}
+        window = self._window(network, weights, arrays, time=time, rows=rows, **values)
+        self._call(self._library.run, window, packed.ctypes.data)
+        return last, losses
+
+    def _window(
+        self,
+        network: Network,
+        weights: Weights,
+        arrays: Mapping[str, Array | None],
+        **values: Any,
+    ) -> _Window:
         self._check(network.bfloat16)
         shape = network.architecture
-        return _Window(
+        return _fill(
+            _Window,
+            arrays,
             layers=shape.layers,
             units=shape.units,
             characters=shape.vocabulary_size,
             activation=ACTIVATIONS.index(shape.activation),
             skip_connections=shape.skip_connections,
             bfloat16=network.bfloat16,
-            **fields,
+            weights=_pointers(weights),
+            **values,
         )
+
+    def _call(self, function: Callable[..., int], *arguments: Any) -> None:
+        """Call a function with the memory that it needs; the thread keeps the memory."""
+        size = function(*arguments, None)
+        memory: Array | None = getattr(self._of_thread, "memory", None)
+        if memory is None or memory.size < size:
+            memory = self._of_thread.memory = _aligned(size)
+        function(*arguments, memory.ctypes.data)
+
+    def _check(self, bfloat16: bool) -> None:
+        if bfloat16 and not self.has_bfloat16:
+            raise ValueError("the library was compiled without bfloat16; use float32")
+
+
+def _fill(struct: type[Struct], arrays: Mapping[str, Array | None], **values: Any) -> Struct:
+    """Return a struct with pointers to C-contiguous arrays, and other values."""
+    present = {name: array for name, array in arrays.items() if array is not None}
+    assert all(array.flags.c_contiguous for array in present.values())
+    pointers = {name: array.ctypes.data for name, array in present.items()}
+    return struct(**pointers, **values)
 
 
 def _pointers(arrays: Weights) -> Any:
-    return (ctypes.c_void_p * len(arrays))(
-        *(None if array is None else array.ctypes.data for array in arrays)
-    )
+    assert all(array is None or array.flags.c_contiguous for array in arrays)
+    addresses = [None if array is None else array.ctypes.data for array in arrays]
+    return (ctypes.c_void_p * len(arrays))(*addresses)
 
 
 def _aligned(size: int) -> Array:
-    """Return float32 [size] that begin at a multiple of 64 bytes, as vectors are loaded; TensorFlow copies others."""
+    """Return float32 [size] aligned to 64 bytes for vectors; TensorFlow copies other arrays."""
     memory = np.empty(4 * size + 64, np.uint8)
     start = -memory.ctypes.data % 64
     return memory[start : start + 4 * size].view(np.float32)
 
 
 LOADED: list[Kernel] = []
-"""The kernel of this process, once it is loaded."""
+"""The kernel of this process once it is loaded, else nothing."""
 
 
 def load_kernel(on_event: OnEvent = ignore) -> Kernel:
-    """Return the kernel of this process; arguments and errors are those of `charlm.engine.compiler.open_library`."""
+    """Return the kernel of this process; see `charlm.engine.compiler.open_library`."""
     if not LOADED:
         LOADED.append(open_library(Kernel, on_event=on_event))
     return LOADED[0]
+
+
+class CompiledReader:
+    """A reader of texts that uses the kernel; implements `charlm.evaluation.scoring.ReadNats`.
+
+    It is many times faster than NumPy. The results do not depend on the number of cores that share
+    the streams, since the kernel computes each stream independently.
+
+    Args:
+        kernel: The kernel.
+        parameters: The weights, float32.
+
+    """
+
+    def __init__(self, kernel: Kernel, parameters: Parameters) -> None:
+        self._kernel = kernel
+        self._network = Network(parameters.architecture, bfloat16=False)
+        self._weights: list[Floats | None] = []
+        for index, table in enumerate(parameters.input_tables):
+            self._weights.append(table)
+            for rows in parameters.output_kernels(index):
+                self._weights.append(rows if rows.size else None)
+        self._weights.append(parameters.logits_bias)
+        self._packed = kernel.pack(self._network, self._weights)
+
+    def __call__(self, ids: NDArray[Any], state: State) -> tuple[Floats, State]:
+        """Read ids, [T + 1, R].
+
+        Returns:
+            The nats of ids 1 to T, float32 [T, R], and the state after id T - 1.
+
+        """
+        streams = ids.shape[1]
+        groups = np.array_split(np.arange(streams), min(core_count(), streams))
+        windows = [np.ascontiguousarray(ids[:, group], np.int32) for group in groups]
+        states = [np.array([layer[group] for layer in state]) for group in groups]
+        with ThreadPoolExecutor(len(groups)) as threads:
+            results = threads.map(self._read_streams, windows, states)
+            losses, last = zip(*results, strict=True)
+        return np.concatenate(losses, axis=1), tuple(np.concatenate(last, axis=1))
+
+    def _read_streams(self, ids: NDArray[np.int32], state: Floats) -> tuple[Floats, Floats]:
+        """Read streams, [T + 1, R], from a state, [L, R, H], in one thread."""
+        blocks: list[Floats] = []
+        for start in range(0, len(ids) - 1, TIMES_AT_ONCE):
+            window = ids[start : start + TIMES_AT_ONCE + 1]
+            state, losses = self._kernel.losses(
+                self._network, self._weights, self._packed, window=window, state=state
+            )
+            blocks.append(losses)
+        return np.concatenate(blocks), state

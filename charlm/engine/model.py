@@ -1,6 +1,6 @@
-"""The network in Keras: `keras.layers.SimpleRNN` itself, as a config describes it, its weights by name, and its file.
+"""The network in Keras, made of `keras.layers.SimpleRNN`; its weights by name, and its .keras file.
 
-A `.keras` file of stock layers loads in a Keras that knows nothing of charlm.
+A `.keras` file contains only layers of Keras, so it can be loaded without charlm.
 
 Axes: B batch, T time, V vocabulary, H units. Weights are float32; ids are int32.
 """
@@ -29,14 +29,14 @@ _SEEDING = threading.Lock()
 
 
 class Masks(NamedTuple):
-    """The masks of dropout for a window: 0, or 1 / (1 - rate). None where nothing is dropped."""
+    """The dropout masks of a window: 0, or 1 / (1 - rate). None without dropout."""
 
     recurrent: Tensor | None
-    """Of the state that each layer reads, [L, B, H]."""
+    """Mask of each layer's state before the layer itself reads it, [L, B, H]."""
     between: Tensor | None
-    """Of what each layer but the first reads of the one below, [L - 1, B, H]."""
+    """Mask of each layer's output before the next layer reads it, [L - 1, B, H]."""
     output: Tensor | None
-    """Of what the logits read, [T, B, features]."""
+    """Mask of the features before the logits read them, [T, B, features]."""
 
 
 class CharacterRNN(keras.Model):
@@ -48,13 +48,13 @@ class CharacterRNN(keras.Model):
 
     Args:
         config: The settings of the network.
-        shape: Its tensors.
-        precision: float32; or bfloat16, which is Keras's policy `mixed_bfloat16`: the weights are float32, all that is
-            computed from them is bfloat16.
+        shape: The shapes of its tensors.
+        precision: float32, or bfloat16, which is Keras's policy `mixed_bfloat16`: float32 weights,
+            and bfloat16 for everything that is computed from them.
 
     Raises:
-        CharlmError: Keras does not have, or cannot use, an initializer, regularizer or constraint; the message names
-            the key.
+        CharlmError: Keras does not have, or cannot use, an initializer, regularizer or constraint;
+            the message names the key.
 
     """
 
@@ -63,29 +63,33 @@ class CharacterRNN(keras.Model):
     ) -> None:
         policy = "mixed_bfloat16" if precision == "bfloat16" else precision
         super().__init__(name="character_rnn", dtype=policy)
-        self.settings, self.architecture, self.precision = config, shape, precision
+        self.settings = config
+        self.architecture = shape
+        self.precision = precision
         self.embedding = None
-        if embedding := shape.shapes().get("embedding"):
-            drawn = _look_up(config, "input_initializer", embedding) or "uniform"
+        if shape.embedding:
+            sizes = shape.tensors["embedding"].shape
+            initializer = _look_up(config, "input_initializer", sizes) or "uniform"
             self.embedding = keras.layers.Embedding(
-                *embedding, embeddings_initializer=drawn, dtype=policy
+                *sizes, embeddings_initializer=initializer, dtype=policy
             )
             self.embedding.build(None)
         self.rnn = [_build_layer(config, shape, index, policy) for index in range(config.layers)]
+        # Keras's spatial dropout has one mask for all steps of a window.
         dropped = range(1, config.layers) if config.layer_dropout else ()
-        # One mask for all steps of a window is what Keras calls spatial.
         self.between = [
             keras.layers.SpatialDropout1D(config.layer_dropout, name=f"below_{index}")
             for index in dropped
         ]
-        self.output_dropout = (
-            keras.layers.Dropout(config.output_dropout) if config.output_dropout else None
-        )
-        # As of 3.15, Keras accepts this argument for a SimpleRNN but, unlike for a GRU or LSTM, does not store it.
+        self.output_dropout = None
+        if config.output_dropout:
+            self.output_dropout = keras.layers.Dropout(config.output_dropout)
+        # As of 3.15, Keras accepts this argument for a SimpleRNN but, unlike for a GRU or LSTM,
+        # does not store it.
         penalty = _look_up(config, "activity_regularizer", (1, 1, config.units))
-        self.penalized = (
-            None if penalty is None else keras.layers.Identity(activity_regularizer=penalty)
-        )
+        self.penalized = None
+        if penalty is not None:
+            self.penalized = keras.layers.Identity(activity_regularizer=penalty)
         features, vocabulary_size = shape.tensors["logits.kernel"].shape
         self.logits = keras.layers.Dense(vocabulary_size, name="logits", dtype=policy)
         self.logits.build((None, features))
@@ -99,26 +103,26 @@ class CharacterRNN(keras.Model):
         Args:
             ids: Characters, [B, T], 0 to V - 1.
             states: The state before the first character, [B, H] for each layer.
-            training: Whether to drop what the settings say; the penalty on outputs is then among `losses`.
+            training: Whether to apply dropout; `losses` then has the penalty on outputs.
 
         Returns:
             The logits, [B, T, V], and the state after the last character.
 
         """
-        shared = self.embedding
-        x = (
-            keras.ops.one_hot(ids, self.logits.units, dtype=self.compute_dtype)
-            if shared is None
-            else shared(ids)
-        )
+        if self.embedding is None:
+            x = keras.ops.one_hot(ids, self.logits.units, dtype=self.compute_dtype)
+        else:
+            x = self.embedding(ids)
         tensors = self.architecture.tensors
         outputs: dict[str, Tensor] = {}
         last: list[Tensor] = []
         sources = {self.architecture.input: x}
         for index, (layer, state) in enumerate(zip(self.rnn, states, strict=True)):
-            read = [sources[part] for part in tensors[f"rnn.{index}.kernel"].reads]
-            output, state_after = layer(_concatenated(read), initial_state=state, training=training)
-            last.append(state_after)
+            inputs = [sources[part] for part in tensors[f"rnn.{index}.kernel"].reads]
+            output, last_state = layer(
+                _concatenated(inputs), initial_state=state, training=training
+            )
+            last.append(last_state)
             if self.penalized is not None:
                 output = self.penalized(output)
             outputs[f"rnn.{index}"] = output
@@ -131,22 +135,24 @@ class CharacterRNN(keras.Model):
         return self.logits(features), tuple(last)
 
     def draw_masks(self, time: int, batch: int) -> Masks:
-        """Return the masks that the next call in training would use; `model.rnn.dropout` must be 0."""
-        units, rate = self.settings.units, self.settings.rnn.recurrent_dropout
-        seeds = [layer.cell.seed_generator for layer in self.rnn] if rate else []
-        recurrent = [
-            keras.random.dropout(tf.ones((batch, units)), rate, seed=seed) for seed in seeds
-        ]
-        between = [layer(tf.ones((batch, 1, units)), training=True)[:, 0] for layer in self.between]
+        """Return the masks that the next call would use; `model.rnn.dropout` must be 0."""
+        units = self.settings.units
+        rate = self.settings.rnn.recurrent_dropout
+        recurrent = None
+        if rate:
+            ones = tf.ones((batch, units))
+            seeds = [layer.cell.seed_generator for layer in self.rnn]
+            recurrent = tf.stack([keras.random.dropout(ones, rate, seed=seed) for seed in seeds])
+        between = None
+        if self.between:
+            ones = tf.ones((batch, 1, units))
+            masks = [layer(ones, training=True) for layer in self.between]
+            between = tf.stack([mask[:, 0] for mask in masks])
         output = None
         if self.output_dropout is not None:
             ones = tf.ones((batch, time, self.logits.kernel.shape[0]))
             output = tf.transpose(self.output_dropout(ones, training=True), [1, 0, 2])
-        return Masks(
-            tf.stack(recurrent) if recurrent else None,
-            tf.stack(between) if between else None,
-            output,
-        )
+        return Masks(recurrent, between, output)
 
 
 def _concatenated(tensors: Sequence[Tensor]) -> Tensor:
@@ -156,19 +162,17 @@ def _concatenated(tensors: Sequence[Tensor]) -> Tensor:
 def build_model(
     config: Config, vocabulary_size: int, *, precision: str = "float32"
 ) -> CharacterRNN:
-    """Return the network that a config describes, with weights drawn from its seed; the rest is as in `CharacterRNN`.
+    """Return the network of a config, with weights drawn from its seed; see `CharacterRNN`.
 
-    Keras takes its seeds from the module `random`, whose numbers for the rest of the program stay as they were.
+    Keras takes its seeds from the module `random`, whose state is restored for the rest of the
+    program.
     """
-    with (
-        _SEEDING
-    ):  # one network at a time: those that several threads build have the weights of their seeds
+    shape = architecture(config, vocabulary_size)
+    with _SEEDING:  # networks that several threads build must not share their random numbers
         before = random.getstate()
         random.seed(config.seed)
         try:
-            return CharacterRNN(
-                config.model, architecture(config, vocabulary_size), precision=precision
-            )
+            return CharacterRNN(config.model, shape, precision=precision)
         finally:
             random.setstate(before)
 
@@ -176,7 +180,7 @@ def build_model(
 def _build_layer(
     config: ModelConfig, shape: Architecture, index: int, policy: str
 ) -> keras.layers.SimpleRNN:
-    """Return a layer of the stack, 0 is the lowest, with drawn weights."""
+    """Return a layer of the stack with random weights; 0 is the lowest layer."""
     spec = shape.tensors[f"rnn.{index}.kernel"]
     inputs, units = spec.shape
     characters = spec.reads.get(ONE_HOT, 0)
@@ -190,11 +194,11 @@ def _build_layer(
         if kind in _KINDS:
             arguments[key] = _look_up(config, key, shapes[part])
     if has_two_blocks:
-        first = (
-            arguments["kernel_initializer"] or keras.initializers.GlorotUniform()
-        )  # Keras's own default
-        others = _look_up(config, "input_initializer", (characters, units))
-        arguments["kernel_initializer"] = _TwoBlocks(below, first, others)
+        upper = arguments["kernel_initializer"]
+        if upper is None:
+            upper = keras.initializers.GlorotUniform()  # as in Keras
+        lower = _look_up(config, "input_initializer", (characters, units))
+        arguments["kernel_initializer"] = _TwoBlocks(below, upper, lower)
     layer = keras.layers.SimpleRNN(
         units,
         return_sequences=True,
@@ -208,22 +212,24 @@ def _build_layer(
 
 
 class _TwoBlocks(keras.initializers.Initializer):
-    """Draws the first rows of a matrix with one initializer and the others with another."""
+    """An initializer that draws the upper and the lower rows of a matrix with two initializers."""
 
     def __init__(
         self,
         rows: int,
-        first: keras.initializers.Initializer,
-        others: keras.initializers.Initializer,
+        upper: keras.initializers.Initializer,
+        lower: keras.initializers.Initializer,
     ) -> None:
-        self.rows, self.first, self.others = rows, first, others
+        self.rows = rows
+        self.upper = upper
+        self.lower = lower
 
     def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> Tensor:
         rows, columns = shape
-        others = self.others((rows - self.rows, columns), dtype)
-        return (
-            tf.concat([self.first((self.rows, columns), dtype), others], 0) if self.rows else others
-        )
+        lower = self.lower((rows - self.rows, columns), dtype)
+        if not self.rows:
+            return lower
+        return tf.concat([self.upper((self.rows, columns), dtype), lower], 0)
 
 
 _KINDS: dict[str, Callable[[Any], Any]] = {
@@ -231,34 +237,34 @@ _KINDS: dict[str, Callable[[Any], Any]] = {
     "regularizer": keras.regularizers.get,
     "constraint": keras.constraints.get,
 }
-"""How Keras looks up each kind of object."""
+"""Functions of Keras that look up each kind of object."""
 
 
 def _look_up(config: ModelConfig, key: str, shape: tuple[int, ...]) -> Any:
-    """Return the object that a setting names, after trying it for a tensor of a shape."""
-    kind, is_own = key.rpartition("_")[2], key == "input_initializer"
-    value = getattr(config if is_own else config.rnn, key)
+    """Return the object of a setting, after trying it with a tensor of a shape."""
+    kind = key.rpartition("_")[2]
+    is_of_model = key == "input_initializer"
+    value = getattr(config if is_of_model else config.rnn, key)
     try:
-        found = _KINDS[kind](value)
-        if found is not None:
-            _try(kind, found, shape)
+        function = _KINDS[kind](value)
+        if function is not None:
+            _try(kind, function, shape)
     except Exception as error:  # Keras and TensorFlow raise many types for a wrong value
         problem = (str(error).strip() or type(error).__name__).splitlines()[0]
-        name = f"model.{key}" if is_own else f"model.rnn.{key}"
+        name = f"model.{key}" if is_of_model else f"model.rnn.{key}"
         raise CharlmError(f"{name}: found {short_repr(value)}; Keras says: {problem}") from None
-    return found
+    return function
 
 
-def _try(kind: str, found: Callable[[Any], Any], shape: tuple[int, ...]) -> None:
-    """Call an initializer, regularizer or constraint as for a tensor of a shape; refuse a result of another shape."""
+def _try(kind: str, function: Callable[[Any], Any], shape: tuple[int, ...]) -> None:
+    """Call an initializer, regularizer or constraint; raise ValueError for a wrong result shape."""
 
     def call(shape: tuple[int, ...]) -> Any:
-        return found(shape) if kind == "initializer" else found(tf.ones(shape))
+        return function(shape) if kind == "initializer" else function(tf.ones(shape))
 
-    call(
-        (1,) * len(shape)
-    )  # shows which values cannot be computed with; lists of numbers are broadcast
-    # A trace shows whether shapes agree. It computes nothing, so that a large tensor takes no memory.
+    # This call shows whether the values can be computed; lists of numbers are broadcast.
+    call((1,) * len(shape))
+    # A trace shows whether shapes agree. It computes nothing, so a large tensor takes no memory.
     result = tf.function(call, autograph=False).get_concrete_function(shape).output_shapes
     expected = () if kind == "regularizer" else shape
     if result != expected:
@@ -266,23 +272,25 @@ def _try(kind: str, found: Callable[[Any], Any], shape: tuple[int, ...]) -> None
 
 
 def named_weights(model: CharacterRNN) -> dict[str, Any]:
-    """Return the trained Keras variables, which Keras lists in the declared order, by their names in a model file."""
+    """Return the trained Keras variables by their names in a model file.
+
+    Keras and the architecture list them in the same order.
+    """
     return dict(zip(model.architecture.tensors, model.trainable_variables, strict=True))
 
 
 def to_parameters(model: CharacterRNN, variables: Mapping[str, Any] | None = None) -> Parameters:
-    """Return a copy of the weights for the NumPy engine.
+    """Return a copy of the weights for NumPy.
 
     Args:
         model: The network.
-        variables: Variables to copy instead of the weights, by their names in a model file, perhaps with others; or
-            None.
+        variables: Variables to copy instead of the weights, by their names in a model file; other
+            names are ignored.
 
     """
-    weights = named_weights(model)
-    return Parameters(
-        model.architecture, {name: (variables or weights)[name].numpy() for name in weights}
-    )
+    variables = variables or named_weights(model)
+    names = model.architecture.tensors
+    return Parameters(model.architecture, {name: variables[name].numpy() for name in names})
 
 
 def zero_state(model: CharacterRNN, batch: int) -> State:
@@ -291,7 +299,7 @@ def zero_state(model: CharacterRNN, batch: int) -> State:
 
 
 def named_seeds(model: CharacterRNN) -> dict[str, Any]:
-    """Return the state of each random generator of a network by the name of its layer, for instance `rnn.0`."""
+    """Return the state of each random generator by the name of its layer, for instance `rnn.0`."""
     generators = {
         f"rnn.{index}": layer.cell.seed_generator for index, layer in enumerate(model.rnn)
     }
@@ -304,20 +312,18 @@ def named_seeds(model: CharacterRNN) -> dict[str, Any]:
 
 
 def build_stock_model(trained: TrainedModel) -> keras.Model:
-    """Return the network as a functional model of stock layers, with the weights of the trained model.
+    """Return the network as a functional model of Keras layers, with the trained weights.
 
-    Its inputs are `ids`, integers [B, T], and `state_0`, `state_1`, ..., float32 [B, H] for each layer; its outputs are
-    the logits, float32 [B, T, V], and the states after the last id. The layers are called `embedding`, `rnn_0`,
-    `rnn_1`, ..., `logits`; without an embedding, `keras.ops.one_hot` takes its place.
+    Inputs: `ids`, integers [B, T], and `state_0`, `state_1`, ..., float32 [B, H] for each layer.
+    Outputs: the logits, float32 [B, T, V], and the states after the last id. The layers are called
+    `embedding` (or `keras.ops.one_hot` is used), `rnn_0`, `rnn_1`, ..., `logits`.
     """
     shape = trained.architecture
     settings = {**shape.settings(), "model.rnn.unroll": False}
-    network = build_model(
-        parse_config(nest(settings.items()), origin="model"), shape.vocabulary_size
-    )
-    tensors = trained.parameters.tensors
+    config = parse_config(nest(settings.items()), origin="model")
+    network = build_model(config, shape.vocabulary_size)
     for name, weight in named_weights(network).items():
-        weight.assign(tensors[name])
+        weight.assign(trained.parameters.tensors[name])
     ids = keras.Input((None,), dtype="int32", name="ids")
     states = [keras.Input((shape.units,), name=f"state_{index}") for index in range(shape.layers)]
     logits, last = network.call(ids, states)
@@ -325,9 +331,9 @@ def build_stock_model(trained: TrainedModel) -> keras.Model:
 
 
 def write_keras_file(trained: TrainedModel) -> bytes:
-    """Return the contents of a `.keras` file of the network; `build_stock_model` describes it."""
+    """Return the contents of a `.keras` file of the network; see `build_stock_model`."""
     model = build_stock_model(trained)
-    with temporary_folder() as folder:  # Keras writes to a path alone
+    with temporary_folder() as folder:  # Keras writes only to a path
         path = folder / "model.keras"
         model.save(path)
         return path.read_bytes()

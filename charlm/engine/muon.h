@@ -1,18 +1,19 @@
-/* A step of Muon (Jordan et al. 2024) with a matrix of weights w and its gradient g; m is the momentum, mu its factor.
+/* A step of Muon (Jordan et al. 2024) for a matrix of weights w with the gradient g and momentum m.
 
      m <- mu m + g,  x = g + mu m with Nesterov's acceleration, else m
      x <- x / |x|, then for each polynomial (a, b, c):  x <- (a I + b G + c G G) x,  G = x x^T
      w <- (1 - decay) w - rate x
 
-   The polynomials lead to the nearest orthogonal matrix. G and G G are symmetric: only their blocks on and below the
-   diagonal are computed. With bfloat16, the factors of products are rounded; sums are float32.
+   The polynomials move x to the nearest orthogonal matrix. G and G G are symmetric, so only their
+   blocks on and below the diagonal are computed. With bfloat16, the factors of products are rounded;
+   sums are float32.
 
-   Axes: P the shorter side of the matrix, Q the longer one, both padded. A matrix with more rows than columns is
-   transposed on the way in and on the way out. */
+   Axes: P the shorter side of the matrix, Q the longer one, both padded. A matrix with more rows
+   than columns is transposed before the iterations and again after them. */
 
 #include "products.h"
 
-/* Copy what lies below the diagonal of a square matrix to above it; its size is a multiple of WIDTH. */
+/* Copy the lower triangle of a square matrix to the upper one; its size is a multiple of WIDTH. */
 static void mirror(float *square, long size) {
     for (long row = 0; row < size; row += WIDTH) {
         float *left = square + row * size;
@@ -24,13 +25,13 @@ static void mirror(float *square, long size) {
 typedef struct { /* as in charlm.engine.kernel */
     long rows, columns, polynomials;
     int bfloat16, nesterov;
-    float momentum, decay, rate; /* mu; decay is the share of the weights that is subtracted */
-    const float *abc;            /* of each polynomial */
+    float momentum, decay, rate; /* mu; share of the weights that is subtracted; learning rate */
+    const float *abc;            /* coefficients [polynomials, 3] */
     const float *gradient, *momentums, *weights;
     float *new_momentums, *new_weights;
 } MuonStep;
 
-/* Update the momentum, and write what is orthogonalized; return its norm. */
+/* Update the momentum, and write the matrix x that is orthogonalized; return its norm. */
 static float update_momentum(const MuonStep *step, float *x) {
     const long count = step->rows * step->columns;
     double total = 0;
@@ -49,20 +50,21 @@ static float update_momentum(const MuonStep *step, float *x) {
     return (float)sqrt(total);
 }
 
-/* Take a step of Muon with a matrix. Return how many floats of memory that takes, or only this if there is none. */
-long muon_step(const MuonStep *step, float *memory) {
+/* Take a step of Muon with a matrix. Return the number of floats of memory that it needs; without
+   memory, do nothing else. */
+long muon_step(const MuonStep *step, float *floats) {
     const Format format = format_of(step->bfloat16);
     const long rows = step->rows, columns = step->columns, half = format.half, is_tall = rows > columns;
     const long P = round_up(MIN(rows, columns), format.unit), Q = round_up(MAX(rows, columns), format.unit);
-    long used = 0;
-    float *x = allocate(memory, &used, rows * columns);
-    float *wide = allocate(memory, &used, P * Q);           /* x, padded, not taller than wide */
-    float *rounded = allocate(memory, &used, P * Q / half); /* the same as a factor */
-    float *gram = allocate(memory, &used, P * P);
-    float *square = allocate(memory, &used, P * P);
-    float *factor = allocate(memory, &used, P * P / half);
-    float *panels = allocate(memory, &used, P * Q / half);
-    if (!memory) return used;
+    Memory memory = {floats, 0};
+    float *x = allocate(&memory, rows * columns);
+    float *padded = allocate(&memory, P * Q);         /* x, or its transpose if x is tall */
+    float *rounded = allocate(&memory, P * Q / half); /* the padded x as a factor */
+    float *gram = allocate(&memory, P * P);
+    float *square = allocate(&memory, P * P);
+    float *factor = allocate(&memory, P * P / half);
+    float *panels = allocate(&memory, P * Q / half);
+    if (!floats) return memory.used;
 
     const Packed transposed_x = {Q / half, P, panels};
     const Packed packed_gram = {P / half, P, panels};
@@ -70,14 +72,14 @@ long muon_step(const MuonStep *step, float *memory) {
     const unsigned long denormals = flush_denormals();
     begin_tiles(&format);
     const float scale = 1 / (update_momentum(step, x) + 1e-7f); /* the spectral norm is then at most 1 */
-    memset(wide, 0, 4 * P * Q);
-    if (is_tall) transpose(wide, Q, x, columns, rows, columns);
-    else EACH(i, rows) memcpy(wide + i * Q, x + i * columns, 4 * columns);
-    EACH_VECTOR(at, P * Q) *(vector *)(wide + at) *= scale;
+    memset(padded, 0, 4 * P * Q);
+    if (is_tall) transpose(padded, Q, x, columns, rows, columns);
+    else EACH(i, rows) memcpy(padded + i * Q, x + i * columns, 4 * columns);
+    EACH_VECTOR(at, P * Q) *(vector *)(padded + at) *= scale;
 
     EACH(n, step->polynomials) {
         const float a = step->abc[3 * n], b = step->abc[3 * n + 1], c = step->abc[3 * n + 2];
-        round_factor(&format, rounded, wide, P * Q);
+        round_factor(&format, rounded, padded, P * Q);
         pack_transposed(&transposed_x, rounded);
         memset(gram, 0, 4 * P * P);
         add_rows(&format, rounded, P, &transposed_x, gram, 1);
@@ -93,11 +95,11 @@ long muon_step(const MuonStep *step, float *memory) {
         mirror(gram, P);
         round_factor(&format, factor, gram, P * P);
         pack(&packed_x, rounded, P, format.bfloat16);
-        memset(wide, 0, 4 * P * Q);
-        add_rows(&format, factor, P, &packed_x, wide, 0);
+        memset(padded, 0, 4 * P * Q);
+        add_rows(&format, factor, P, &packed_x, padded, 0);
     }
-    if (is_tall) transpose(x, columns, wide, Q, columns, rows);
-    else EACH(i, rows) memcpy(x + i * columns, wide + i * Q, 4 * columns);
+    if (is_tall) transpose(x, columns, padded, Q, columns, rows);
+    else EACH(i, rows) memcpy(x + i * columns, padded + i * Q, 4 * columns);
     EACH_VECTOR(at, rows * columns) {
         const long left = rows * columns - at;
         const vector kept = load(step->weights + at, left) * (1 - step->decay);
@@ -105,5 +107,5 @@ long muon_step(const MuonStep *step, float *memory) {
     }
     end_tiles(&format);
     restore_denormals(denormals);
-    return used;
+    return memory.used;
 }

@@ -1,16 +1,15 @@
-"""The optimizer of a config, the average of the weights that it updates, and Muon with fast matrix products.
+"""The optimizer of a config, with a faster Muon, and the average of the weights.
 
-The learning rate is set at every step.
+Muon (Jordan et al. 2024, with the scale of Liu et al. 2025, equation 4) replaces the momentum of a
+matrix by the nearest orthogonal matrix, so that no direction is learnt much faster than another. It
+finds that matrix with iterations of three products of the matrix's size. With Keras's five
+iterations, that is about as much work as the gradient, so the number of iterations and the speed of
+the products decide whether Muon is worth it. The rounding of bfloat16 does not harm the result.
 
-Muon (Jordan et al. 2024, with the scale of Liu et al. 2025, equation 4) updates a matrix not along the moving average
-of its gradient but along the nearest orthogonal matrix, so that no direction is learnt much faster than another. An
-iteration finds it with three products of the matrix's own size a step. With Keras's five steps that is about as much
-work as the gradient, so the number of steps and the speed of these products decide whether Muon pays off. The iteration
-tolerates the rounding of bfloat16.
-
-It applies an odd polynomial p(x) = a x + b x^3 + c x^5 to the singular values of a matrix. Instead of the same
-polynomial every time, each iteration uses the one that is best for the interval in which the singular values lie by
-then (Amsel et al. 2025, "The Polar Express"): the minimax approximation of 1. So three iterations do the work of five.
+An iteration applies an odd polynomial p(x) = a x + b x^3 + c x^5 to the singular values of a
+matrix. Keras uses the same polynomial every time. Here, each iteration uses the minimax
+approximation of 1 on the interval that contains the singular values at that point (Amsel et al.
+2025, "The Polar Express"). So three iterations do the work of five.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,25 +32,26 @@ POLYNOMIALS = (
     (3.456423482465975, -2.2619066820609377, 0.418843881571326),
     (2.793617425491335, -2.084269870735374, 0.4645438866243433),
 )
-"""a, b and c of each iteration: together they bring singular values from 0.01 to 1 into 0.68 to 1.32.
+"""a, b and c of each iteration: together they move singular values in 0.01 to 1 to 0.68 to 1.32.
 
-By the Remez algorithm, for intervals whose lower end is 0.1 of the upper one at least, equally far from 1 at both ends;
-all but the last are stretched by 1.01, so that rounding leads to no value beyond the interval."""
+They are computed by the Remez algorithm for intervals whose lower end is at least 0.1 of the upper
+end, with the same error at both ends. All except the last are stretched by 1.01, so that rounding
+does not produce values outside the interval."""
 
 
 class Muon(keras.optimizers.Muon):
     """`keras.optimizers.Muon` with three faster iterations."""
 
     precision = "float32"
-    """The precision of matrix products and of their results, float32 or bfloat16."""
+    """Precision of matrix products and of their results, float32 or bfloat16."""
     kernel: Kernel | None = None
-    """The compiled kernel, which updates the matrices; None = TensorFlow does."""
+    """The compiled kernel that updates the matrices; None = TensorFlow."""
 
     def zeropower_via_newtonschulz5(self, x: Tensor, steps: int) -> Tensor:
-        """Return approximately U V^T for x = U S V^T, a matrix whose singular values are near 1.
+        """Return approximately U V^T for x = U S V^T, with singular values near 1.
 
-        Starting from x / |x|, for each of POLYNOMIALS: x <- (a I + b A + c A A) x with A = x x^T (Jordan et al. 2024).
-        The name of this method is that of the one it replaces.
+        Starting from x / |x|, for each of POLYNOMIALS: x <- (a I + b A + c A A) x with A = x x^T
+        (Jordan et al. 2024). This replaces the method of Keras.
 
         Args:
             x: float32 [rows, columns].
@@ -69,9 +69,8 @@ class Muon(keras.optimizers.Muon):
         identity = tf.eye(rows)
         for a, b, c in POLYNOMIALS:
             gram = tf.matmul(x, x, transpose_b=True)
-            square = tf.matmul(
-                gram, gram, transpose_b=True
-            )  # gram is symmetric; a transposed factor is faster
+            # gram is symmetric; a transposed factor is faster
+            square = tf.matmul(gram, gram, transpose_b=True)
             factor = a * identity + b * tf.cast(gram, tf.float32) + c * tf.cast(square, tf.float32)
             x = tf.matmul(tf.cast(factor, self.precision), x)
         return tf.cast(x, tf.float32)
@@ -79,87 +78,93 @@ class Muon(keras.optimizers.Muon):
     def _backend_update_step(
         self, grads: Sequence[Tensor], trainable_variables: Sequence[Any], learning_rate: Tensor
     ) -> None:
-        """Update the weights; with the kernel, the matrices are shared among the cores."""
-        pairs = list(zip(grads, trainable_variables, strict=True))
-        matrices = [pair for pair in pairs if self._is_compiled(pair[1])]
-        others = [pair for pair in pairs if not self._is_compiled(pair[1])]
-        for group in share_evenly(
-            [_work(*gradient.shape) for gradient, _ in matrices], core_count()
-        ):
-            self._update_matrices([matrices[index] for index in group], learning_rate)
+        """Update the weights; with the kernel, the matrices are divided among the cores."""
+        compiled: list[tuple[Tensor, Any]] = []
+        others: list[tuple[Tensor, Any]] = []
+        for gradient, variable in zip(grads, trainable_variables, strict=True):
+            group = compiled if self._is_compiled(variable) else others
+            group.append((gradient, variable))
+        amounts = [_work(*gradient.shape) for gradient, _ in compiled]
+        for indices in share_evenly(amounts, core_count()):
+            self._update_matrices([compiled[index] for index in indices], learning_rate)
         if others:
             super()._backend_update_step(*zip(*others, strict=True), learning_rate)
 
     def _update_matrices(self, pairs: Sequence[tuple[Tensor, Any]], learning_rate: Tensor) -> None:
-        """Update some matrices, each with its gradient, by the kernel, one after the other."""
+        """Update some matrices, each with its gradient, one after the other in the kernel."""
         gradients, matrices = zip(*pairs, strict=True)
         momentums = [self.momentums[self._get_variable_index(matrix)] for matrix in matrices]
-        changed = [*momentums, *matrices]
-        inputs = [tf.convert_to_tensor(value) for value in (learning_rate, *gradients, *changed)]
-        for variable, new in zip(
-            changed, call_with_arrays(self._compiled_steps, inputs, len(changed)), strict=True
-        ):
-            variable.assign(tf.ensure_shape(new, variable.shape))
+        variables = [*momentums, *matrices]
+        inputs = [tf.convert_to_tensor(value) for value in (learning_rate, *gradients, *variables)]
+        new_values = call_with_arrays(self._compiled_steps, inputs, len(variables))
+        for variable, value in zip(variables, new_values, strict=True):
+            variable.assign(tf.ensure_shape(value, variable.shape))
 
     def _compiled_steps(
         self, learning_rate: NDArray[Any], *arrays: NDArray[np.float32]
     ) -> list[NDArray[np.float32]]:
-        """Return the momentums and the matrices after a step, from the gradients, momentums and matrices before it."""
+        """Return new momentums and matrices from the gradients, momentums and matrices."""
         assert self.kernel is not None
         count = len(arrays) // 3
-        polynomials = np.array(POLYNOMIALS, np.float32)
-        momentums: list[NDArray[np.float32]] = []
-        matrices: list[NDArray[np.float32]] = []
+        rate = float(learning_rate)
+        new_momentums: list[NDArray[np.float32]] = []
+        new_matrices: list[NDArray[np.float32]] = []
         for gradient, momentum, matrix in zip(
             arrays[:count], arrays[count : 2 * count], arrays[2 * count :], strict=True
         ):
-            scale = (
-                1.0 if self.rms_rate is None else max(matrix.shape) ** 0.5 * self.rms_rate
-            )  # Keras's `lr_adjust`
+            scale = 1.0
+            if self.rms_rate is not None:
+                scale = max(matrix.shape) ** 0.5 * self.rms_rate  # as Keras's `lr_adjust`
             new_momentum, new_matrix = self.kernel.muon_step(
                 gradient,
                 momentum,
                 matrix,
-                polynomials=polynomials,
+                polynomials=np.array(POLYNOMIALS, np.float32),
                 nesterov=self.nesterov,
                 bfloat16=self.precision == "bfloat16",
                 momentum_factor=self.momentum,
-                decay=float(learning_rate) * (self.weight_decay or 0.0),
-                rate=float(learning_rate) * scale,
+                decay=rate * (self.weight_decay or 0.0),
+                rate=rate * scale,
             )
-            momentums.append(new_momentum)
-            matrices.append(new_matrix)
-        return momentums + matrices
+            new_momentums.append(new_momentum)
+            new_matrices.append(new_matrix)
+        return new_momentums + new_matrices
 
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
-        """Apply weight decay, but for the matrices whose step includes it."""
-        super()._apply_weight_decay(
-            [variable for variable in variables if not self._is_compiled(variable)]
-        )
+        """Apply weight decay, except to matrices whose step includes it."""
+        others = [variable for variable in variables if not self._is_compiled(variable)]
+        super()._apply_weight_decay(others)
 
     def _is_compiled(self, variable: Any) -> bool:
         return self.kernel is not None and not self._should_use_adamw(variable)
 
 
 def _work(rows: int, columns: int) -> int:
-    """Return how long an iteration of Muon takes for a matrix, in no particular unit."""
+    """Return the relative time of an iteration of Muon for a matrix."""
     shorter, longer = sorted((rows, columns))
     return shorter**2 * (shorter + 3 * longer)
 
 
 def share_evenly(amounts: Sequence[int], count: int) -> list[list[int]]:
-    """Divide work into at most so many groups that take about equally long; return the indices in each group."""
+    """Divide work into at most `count` groups of similar total amounts.
+
+    Returns:
+        The indices of the amounts in each group.
+
+    """
     groups: list[list[int]] = [[] for _ in range(min(count, len(amounts)))]
+    totals = [0] * len(groups)
     for index in sorted(range(len(amounts)), key=lambda index: -amounts[index]):
-        smallest = min(groups, key=lambda group: sum(amounts[each] for each in group))
-        smallest.append(index)
+        smallest = totals.index(min(totals))
+        groups[smallest].append(index)
+        totals[smallest] += amounts[index]
     return groups
 
 
 _OPTIMIZERS = {
     "adam": keras.optimizers.Adam,
     "adamw": keras.optimizers.AdamW,
-    "muon": partial(Muon, adam_beta_2=0.99),  # for the weights that are no matrices
+    "muon": partial(Muon, adam_beta_2=0.99),  # for weights that are not matrices
     "sgd": keras.optimizers.SGD,
 }
 
@@ -167,36 +172,39 @@ _OPTIMIZERS = {
 def build_optimizer(
     config: OptimizerConfig, *, precision: str = "float32", kernel: Kernel | None = None
 ) -> keras.optimizers.Optimizer:
-    """Return the Keras optimizer that a config describes.
+    """Return the Keras optimizer of a config.
 
     Args:
-        config: The name, the learning rate and the arguments.
-        precision: The precision of the matrix products of Muon, float32 or bfloat16.
-        kernel: What updates the matrices of Muon; None = TensorFlow.
+        config: Its name, learning rate and arguments.
+        precision: Precision of Muon's matrix products, float32 or bfloat16.
+        kernel: The kernel that updates Muon's matrices; None = TensorFlow.
 
     """
-    built = _OPTIMIZERS[config.name](learning_rate=config.learning_rate, **config.arguments)
-    if isinstance(built, Muon):
-        built.precision = precision
-        built.kernel = kernel
-    return built
+    optimizer = _OPTIMIZERS[config.name](learning_rate=config.learning_rate, **config.arguments)
+    if isinstance(optimizer, Muon):
+        optimizer.precision = precision
+        optimizer.kernel = kernel
+    return optimizer
 
 
 class WeightAverage:
-    """The moving averages of trained variables; they start at the present values.
+    """The moving averages of trained variables, which start at their current values.
+
+        average <- m_t average + (1 - m_t) weights,  m_t = min(momentum, (1 + t) / (10 + t))
 
     Args:
         weights: The trained Keras variables by name, float32 of any shape.
-        momentum: The limit of m_t, 0 or more and less than 1; 0 makes the average equal to the weights.
+        momentum: 0 or more and less than 1; 0 makes the average equal to the weights.
 
     """
 
     def __init__(self, weights: Mapping[str, Any], momentum: float) -> None:
-        self.weights, self.momentum = weights, momentum
+        self.weights = weights
+        self.momentum = momentum
         self.variables = {
             name: keras.Variable(weight, trainable=False) for name, weight in weights.items()
         }
-        """The average of each weight."""
+        """The average of each weight by name."""
 
     def update(self, step: Tensor) -> None:
         """Update the averages after step t, an integer scalar of 1 or more."""

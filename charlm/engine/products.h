@@ -1,11 +1,12 @@
-/* Vectors, and products of matrices: rows times a matrix whose columns are packed into panels.
+/* Vectors and matrix products. The columns of the right matrix are packed into panels.
 
-   A panel holds COLUMNS columns of the right matrix, one row after the other, so that a row of a panel fills VECTORS
-   vector registers. `add_product` keeps the sums of a block of rows in registers while it walks down a panel. Every sum
-   runs in the order of its index, however the rows are divided into blocks, so results repeat to the bit.
+   A panel holds COLUMNS columns, row by row, so a row of a panel fills VECTORS vector registers.
+   `add_product` keeps the sums of a block of rows in registers while it reads a panel. Every sum
+   adds its terms in index order, whatever the size of the blocks, so results repeat to the bit.
 
-   With bfloat16, the factors of a product are rounded to it, and the sums are float32. A bfloat16 takes half of a
-   float: rows of the left matrix hold pairs of neighbouring columns, panels hold pairs of neighbouring rows. */
+   With bfloat16, both factors are rounded to bfloat16 and the sums are float32. Two bfloat16 share
+   the space of a float: the left matrix holds pairs of neighbouring columns, and a panel holds
+   pairs of neighbouring rows. */
 
 #include <math.h>
 #include <stdint.h>
@@ -41,7 +42,7 @@
 #define FMA(a, b, c) ((a) * (b) + (c))
 #endif
 #define ROWS 6   /* rows of a block: its sums fill the registers */
-#define TILES 32 /* rows of a block on a processor that multiplies tiles */
+#define TILES 32 /* rows of a block on a processor with tiles (AMX) */
 #define COLUMNS (WIDTH * VECTORS)
 
 typedef float vector __attribute__((vector_size(4 * WIDTH)));
@@ -57,7 +58,7 @@ INLINE vector splat(float x) { return x - (vector){0}; }
 INLINE vector choose(integers i, vector a, vector b) { return (vector)(((integers)a & i) | ((integers)b & ~i)); }
 INLINE long round_up(long count, long unit) { return (count + unit - 1) / unit * unit; }
 
-/* Load a vector; if fewer than WIDTH numbers are left, only those, and zeros. */
+/* Load a vector; if fewer than WIDTH numbers are left, fill it up with zeros. */
 INLINE vector load(const float *from, long left) {
     vector v = {0};
     if (left >= WIDTH) return *(const loose *)from;
@@ -65,6 +66,7 @@ INLINE vector load(const float *from, long left) {
     return v;
 }
 
+/* Store a vector, or its first numbers if fewer than WIDTH are left. */
 INLINE void store(float *to, vector v, long left) {
     if (left >= WIDTH) *(loose *)to = v;
     else if (left > 0) memcpy(to, &v, 4 * left);
@@ -76,19 +78,19 @@ INLINE float sum_of(vector v) {
     return sum;
 }
 
-/* Store a whole vector at a place of an array, whose numbers are bfloat16 or float32. */
-INLINE void store_rounded(float *to, long place, vector v, int bfloat16) {
+/* Store a whole vector at an index of an array of bfloat16 or float32 numbers. */
+INLINE void store_rounded(float *to, long index, vector v, int bfloat16) {
 #ifdef __AVX512BF16__
     if (bfloat16) {
-        _mm256_storeu_si256((__m256i *)((uint16_t *)to + place), (__m256i)_mm512_cvtneps_pbh((__m512)v));
+        _mm256_storeu_si256((__m256i *)((uint16_t *)to + index), (__m256i)_mm512_cvtneps_pbh((__m512)v));
         return;
     }
 #endif
-    *(loose *)(to + place) = v;
+    *(loose *)(to + index) = v;
 }
 
-/* Denormal numbers are many times slower than others, and too small to matter. Treat them as zero in this thread;
-   return how it treated them before, for `restore_denormals`. */
+/* Treat denormal numbers as zero in this thread: they are many times slower than other numbers, and
+   too small to matter. Return the previous mode for `restore_denormals`. */
 static unsigned long flush_denormals(void) {
     unsigned long before = 0;
 #if defined(__SSE__)
@@ -114,7 +116,7 @@ static void restore_denormals(unsigned long before) {
 typedef struct {
     int bfloat16; /* whether the factors of products are bfloat16 */
     int tiles;    /* whether the processor multiplies them in tiles */
-    long half;    /* how many numbers of a factor fill a float: 2 or 1 */
+    long half;    /* numbers of a factor in the space of a float: 2 for bfloat16, else 1 */
     long unit;    /* rows and columns are padded to a multiple of this */
 } Format;
 
@@ -129,21 +131,21 @@ static Format format_of(int bfloat16) {
 
 /* A packed matrix. */
 typedef struct {
-    long depth;   /* its rows, or pairs of rows */
+    long depth;   /* number of rows, or of pairs of rows */
     long columns; /* a multiple of WIDTH */
     float *panels;
 } Packed;
 
-/* A product. Strides are in floats. */
+/* A product of a left matrix with a packed right matrix. Strides are in floats. */
 typedef struct {
     const float *left;
-    long row, column, block; /* strides from a row of `left` to the next, from a column, and from a block of rows */
+    long row, column, block; /* strides from one row, column or block of rows of `left` to the next */
     long height;             /* rows in a block */
     const Packed *right;
-    long first, depth; /* the rows of `right` that are multiplied: from the first on, so many */
+    long first, depth; /* first row of `right` to multiply, and number of rows */
 } Product;
 
-/* Pack a matrix [rows, columns] of factors; rows beyond it are zero. */
+/* Pack a matrix [rows, columns] of factors; add zeros for missing rows. */
 INLINE void pack(const Packed *m, const float *from, long rows, int bfloat16) {
     const long depth = m->depth, columns = m->columns;
     EACH(k, depth) for (long column = 0; column < columns; column += COLUMNS) {
@@ -162,19 +164,19 @@ INLINE void pack(const Packed *m, const float *from, long rows, int bfloat16) {
     }
 }
 
-/* Write the transpose of a matrix [rows, columns] of floats, in blocks that fit the first cache. */
+/* Transpose a matrix [rows, columns] of floats, in blocks that fit into the first cache. */
 INLINE void transpose(float *to, long to_stride, const float *from, long from_stride, long rows, long columns) {
     for (long row = 0; row < rows; row += 16) for (long column = 0; column < columns; column += 16) {
         const long height = MIN(16, rows - row), width = MIN(16, columns - column);
         const float *source = from + row * from_stride + column;
         float *target = to + column * to_stride + row;
-        if (height == 16 && width == 16) /* the compiler knows these */
+        if (height == 16 && width == 16) /* sizes that the compiler knows are faster */
             EACH(j, 16) EACH(i, 16) target[j * to_stride + i] = source[i * from_stride + j];
         else EACH(j, width) EACH(i, height) target[j * to_stride + i] = source[i * from_stride + j];
     }
 }
 
-/* Pack the transpose of a matrix [rows, columns] of floats, or of pairs. */
+/* Pack the transpose of a matrix [rows, columns] of floats or pairs. */
 static void pack_transposed(const Packed *m, const float *from) {
     const long rows = m->columns, columns = m->depth;
     for (long row = 0; row < rows; row += COLUMNS) {
@@ -183,12 +185,13 @@ static void pack_transposed(const Packed *m, const float *from) {
     }
 }
 
-/* Round an array of floats, a multiple of WIDTH, if factors are bfloat16. */
+/* Copy an array of floats, rounded if factors are bfloat16; its size is a multiple of WIDTH. */
 static void round_factor(const Format *format, float *to, const float *from, long count) {
     EACH_VECTOR(at, count) store_rounded(to, at, *(const vector *)(from + at), format->bfloat16);
 }
 
-/* Add left [rows, depth] times a panel [depth, vectors] to sums [rows, vectors], whose rows are `stride` apart. */
+/* Add left [rows, depth] times a panel [depth, vectors] to sums [rows, vectors]; `stride` separates
+   the rows of the sums. */
 INLINE void multiply(int bfloat16, const Product *p, const float *left, const float *panel, float *sums, long stride,
                      long rows, long vectors) {
     vector sum[ROWS][VECTORS];
@@ -209,7 +212,7 @@ INLINE void multiply(int bfloat16, const Product *p, const float *left, const fl
     EACH(r, rows) EACH(v, vectors) *(vector *)(sums + r * stride + v * WIDTH) = sum[r][v];
 }
 
-/* The same for numbers of rows and vectors that the compiler knows, so that the sums stay in registers. */
+/* Call `multiply` with constant numbers of rows and vectors, so that the sums stay in registers. */
 static void multiply_block(int bfloat16, const Product *p, const float *left, const float *panel, float *sums,
                            long stride, long rows, long vectors) {
 #define CASE(b, r, v) case 64 * b + 8 * r + v: return multiply(b, p, left, panel, sums, stride, r, v);
@@ -237,7 +240,7 @@ static void end_tiles(const Format *format) {
     if (format->tiles) _tile_release();
 }
 
-/* The same as `multiply` for TILES rows, by tiles of 16 rows and 16 columns, four at a time. */
+/* Do the work of `multiply` for TILES rows, with four tiles of 16 rows and 16 columns at a time. */
 static void multiply_tiles(const Product *p, const float *left, const float *panel, float *sums, long stride,
                            long vectors) {
     const long left_bytes = 4 * p->row, panel_bytes = 4 * vectors * WIDTH, sums_bytes = 4 * stride;
@@ -271,13 +274,13 @@ static void multiply_tiles(const Product *p, const float *left, const float *pan
 
 /* Add a product to sums [rows, columns of the right matrix].
 
-   If the result is symmetric, `is_symmetric` leaves out the blocks of rows that lie above the diagonal. */
+   With `is_symmetric`, the blocks of rows above the diagonal are left out. */
 static void add_product(const Format *format, const Product *p, float *sums, long rows, int is_symmetric) {
     const long stride = p->right->columns, height = p->height;
     for (long column = 0; column < stride; column += COLUMNS) {
         const long vectors = MIN(stride - column, COLUMNS) / WIDTH;
         const float *panel = p->right->panels + column * p->right->depth + p->first * vectors * WIDTH;
-        const long top = is_symmetric ? column / height : 0; /* a block */
+        const long top = is_symmetric ? column / height : 0; /* the first block of rows */
         const float *left = p->left + top * p->block;
         for (long row = top * height; row < rows; row += height, left += p->block) {
             float *block = sums + row * stride + column;
@@ -292,8 +295,8 @@ static void add_product(const Format *format, const Product *p, float *sums, lon
     }
 }
 
-/* Add the product of rows, which lie one after the other, with a packed matrix to sums; see `add_product`. All blocks
-   of rows but the last have the same height. */
+/* Add the product of contiguous rows with a packed matrix to sums; see `add_product`. All blocks of
+   rows but the last have the same height. */
 static void add_rows(const Format *format, const float *left, long rows, const Packed *right, float *sums,
                      int is_symmetric) {
     const long blocks = round_up(rows, ROWS) / ROWS;
@@ -302,9 +305,15 @@ static void add_rows(const Format *format, const float *left, long rows, const P
     add_product(format, &p, sums, rows, is_symmetric);
 }
 
-/* Return the next floats of the memory, at a multiple of 64 bytes, and count them; NULL if there is no memory yet. */
-static float *allocate(float *memory, long *used, long floats) {
-    float *allocated = memory ? memory + *used : NULL;
-    *used += round_up(floats, 16);
+/* Memory that is divided among arrays; with a start of NULL, the arrays are only counted. */
+typedef struct {
+    float *start;
+    long used; /* floats */
+} Memory;
+
+/* Return the next floats of the memory, aligned to 64 bytes; NULL if it has no start. */
+static float *allocate(Memory *memory, long floats) {
+    float *allocated = memory->start ? memory->start + memory->used : NULL;
+    memory->used += round_up(floats, 16);
     return allocated;
 }

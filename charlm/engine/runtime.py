@@ -1,8 +1,9 @@
-"""How TensorFlow starts: without messages, and with its threads set up for a recurrent network.
+"""The start of TensorFlow: its threads, messages and settings, and the connection of workers.
 
-The products of one step of a recurrent network are too small to be shared between cores: the cores would wait for each
-other at every character. So each operation gets one thread, and as many operations run at once as there are cores. The
-batch is split into parts, and each core runs its part from the first character of the window to the last.
+The products of one step of a recurrent network are too small to share between cores: the cores
+would wait for each other at every character. So each operation gets one thread, and as many
+operations run in parallel as there are cores. The batch is split into parts, and each core computes
+a part from the first character of the window to the last.
 """
 
 import contextlib
@@ -13,8 +14,11 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import FrameType
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, ValidationError
 
 from charlm.errors import CharlmError
 from charlm.hardware import HAS_TENSORFLOW, core_count, install_command
@@ -22,20 +26,15 @@ from charlm.storage import temporary_folder
 from charlm.training.signals import CAUGHT
 
 ENVIRONMENT = {"TF_ENABLE_ONEDNN_OPTS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-"""Variables that TensorFlow reads when it is imported; a value set by the user is kept.
+"""Variables that TensorFlow reads when it is imported; values set by the user are kept.
 
-oneDNN's kernels were measured 1.4 to 1.8 times as fast, also on processors for which TensorFlow turns them off. The log
-level silences messages about devices that do not exist.
+oneDNN was measured 1.4 to 1.8 times as fast, also on processors for which TensorFlow disables it.
+The log level hides messages about devices that do not exist.
 """
 
 
 def check_tensorflow() -> None:
-    """Check that TensorFlow is installed, without importing it.
-
-    Raises:
-        CharlmError: it is not; the message has the command that installs it, or says for which machines it has wheels.
-
-    """
+    """Raise CharlmError if TensorFlow is not installed; do not import it."""
     if importlib.util.find_spec("tensorflow") is not None:
         return
     problem = "TensorFlow is needed for this, but is not installed"
@@ -43,7 +42,8 @@ def check_tensorflow() -> None:
         raise CharlmError(f"{problem}: {install_command('tensorflow')}")
     machine = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
     raise CharlmError(
-        f"{problem}: it needs Python 3.11 to 3.13 on Linux or on a Mac with Apple silicon; found {machine}"
+        f"{problem}: it needs Python 3.11 to 3.13 on Linux or on a Mac with Apple silicon; found "
+        f"{machine}"
     )
 
 
@@ -53,29 +53,31 @@ def is_loaded() -> bool:
 
 
 def start(workers: int = 1, index: int = 0) -> bool:
-    """Import TensorFlow, hide graphics cards, and set its threads: one for each operation, one operation for each core.
+    """Import TensorFlow without GPUs, and set its threads as described at the top of this module.
 
-    Must be called before any other module of `charlm.engine` is imported, except after `load`. A second call changes
-    nothing.
+    Call this before you import any other module of `charlm.engine`, except after `load`. A second
+    call changes nothing.
 
     Args:
-        workers: How many workers train together: they are connected before TensorFlow's first operation, as they
-            cannot be after it.
-        index: Which of them this is.
+        workers: Number of workers that train together. They are connected here, because that is
+            impossible after TensorFlow's first operation.
+        index: Number of this worker, from 0.
 
     Returns:
-        Whether the threads are those; they are not if the program has used TensorFlow before, which then keeps its own.
+        Whether the threads were set. If the program has used TensorFlow before, TensorFlow keeps
+        its threads.
 
     Raises:
-        CharlmError: TensorFlow is not installed, the program has imported Keras with another backend before, or the
-            address of this worker cannot be used.
+        CharlmError: TensorFlow is not installed, the program has imported Keras with another
+            backend, or the address of this worker cannot be used.
 
     """
     load()
     import tensorflow as tf
 
-    # Grappler, TensorFlow's optimizer of graphs, takes longer than all else that builds a step, and makes it no faster.
-    # It also moves the tanh of a step behind the concatenation of the states and keeps the old shape.
+    # Grappler, TensorFlow's graph optimizer, takes most of the time of building a step and does not
+    # make it faster. It also moves the tanh of a step behind the concatenation of the states and
+    # keeps the old shape.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     if tf.config.threading.get_inter_op_parallelism_threads():  # 0 = not set yet
         return True
@@ -96,7 +98,7 @@ def start(workers: int = 1, index: int = 0) -> bool:
 
 
 def load() -> None:
-    """Import TensorFlow without starting it, so that other workers can still be connected; raises as `start`."""
+    """Import TensorFlow without starting it, so workers can still be connected; see `start`."""
     check_tensorflow()
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -107,19 +109,19 @@ def load() -> None:
 
 @contextlib.contextmanager
 def _signals_held() -> Iterator[None]:
-    """Handle the first signal that comes during a block after the block.
+    """Delay the first signal during a block until the end of the block.
 
-    An exception in the middle of TensorFlow's import becomes another error, and leaves modules that are half imported:
-    a program that goes on could not train any more. Signals without a handler in Python act as always.
+    An exception during TensorFlow's import would turn into another error and leave half-imported
+    modules, so the program could not train any more. Signals without a Python handler are not
+    delayed.
     """
     held: list[int] = []
 
     def hold(number: int, _frame: FrameType | None) -> None:
         held.append(number)
 
-    is_main_thread = (
-        threading.current_thread() is threading.main_thread()
-    )  # only there, Python changes handlers
+    # Python allows only the main thread to change handlers.
+    is_main_thread = threading.current_thread() is threading.main_thread()
     caught = [number for number in CAUGHT if is_main_thread and callable(signal.getsignal(number))]
     before = {number: signal.signal(number, hold) for number in caught}
     try:
@@ -133,18 +135,18 @@ def _signals_held() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _plain_keras() -> Iterator[None]:
-    """Let Keras, if it is imported in the block, read no settings of the user, and import no matplotlib.
+    """Prevent Keras from reading the user's settings or importing matplotlib during a block.
 
-    Keras takes the number format of every weight from the keras.json of the user, raises errors of its own for values
-    that it does not know, and writes the file if there is none. It imports matplotlib.pyplot for its image galleries if
-    it can, which takes half a second and makes caches in the home of the user; without it, only
-    `keras.visualization.plot_image_gallery` does not work. TensorFlow imports Keras.
+    TensorFlow imports Keras. Keras would read the number format of every weight from the user's
+    keras.json, fail on unknown values, and write the file if it is missing. It would also import
+    matplotlib.pyplot, which takes half a second and writes caches into the user's home. Without
+    matplotlib, only `keras.visualization.plot_image_gallery` does not work.
     """
     if "keras" in sys.modules:
         yield
         return
     before = {name: os.environ.get(name) for name in ("KERAS_HOME", "KERAS_BACKEND")}
-    # None is how Python marks a module that must not be imported
+    # None marks a module that must not be imported.
     hidden = sys.modules.setdefault("matplotlib", None) is None  # type: ignore[arg-type]
     with temporary_folder() as empty:
         os.environ.update(KERAS_HOME=str(empty), KERAS_BACKEND="tensorflow")
@@ -160,12 +162,13 @@ def _plain_keras() -> Iterator[None]:
 
 
 def _set_keras() -> None:
-    """Set what the engine needs of Keras, also if the program has imported Keras before; refuse another backend."""
+    """Set the defaults of Keras, which the program may have imported before; check its backend."""
     import keras
 
     if (backend := keras.config.backend()) != "tensorflow":
         raise CharlmError(
-            f"KERAS_BACKEND: found {backend}, with which this program has imported Keras; must be tensorflow"
+            f"KERAS_BACKEND: this program has imported Keras with the backend {backend}; must be "
+            f"tensorflow"
         )
     keras.config.set_floatx("float32")
     keras.config.set_dtype_policy("float32")
@@ -173,10 +176,10 @@ def _set_keras() -> None:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Hold back what C++ code writes to standard error, and write it after all if the block raises an Exception.
+    """Hide the output of C++ code to standard error during a block, unless it raises an Exception.
 
-    TensorFlow reports missing GPUs before its log level can be set (tensorflow issue 62075). A signal that ends the
-    block is no failure: nothing is written.
+    TensorFlow reports missing GPUs before its log level can be set (tensorflow issue 62075). If a
+    signal ends the block, nothing is written.
     """
     saved = os.dup(2)
     with tempfile.TemporaryFile() as held:
@@ -190,3 +193,60 @@ def _silence() -> Iterator[None]:
         finally:
             os.dup2(saved, 2)
             os.close(saved)
+
+
+class _Task(BaseModel):
+    type: Literal["worker"]
+    index: int = Field(ge=0)
+
+
+_Address = Annotated[str, Field(pattern=r"^\S+:\d{1,5}$")]
+
+
+class _TfConfig(BaseModel):
+    cluster: dict[Literal["worker"], list[_Address]] = Field(min_length=1)
+    task: _Task
+
+
+def read_tf_config(variables: Mapping[str, str] = os.environ) -> tuple[int, int]:
+    """Return the number of workers in the variable TF_CONFIG, and the index of this worker.
+
+    Without the variable, they are 1 and 0.
+
+    Raises:
+        CharlmError: the variable is not valid.
+
+    """
+    text = variables.get("TF_CONFIG", "")
+    if not text.strip():
+        return 1, 0
+    with contextlib.suppress(ValidationError):
+        config = _TfConfig.model_validate_json(text)
+        workers = config.cluster["worker"]
+        if config.task.index < len(workers):
+            return len(workers), config.task.index
+    raise CharlmError(
+        'TF_CONFIG: must be {"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", '
+        '"index": N}}, with N from 0 to the number of workers less 1'
+    )
+
+
+def start_with_others(count: int, index: int) -> None:
+    """Start TensorFlow and wait for the other workers; Ctrl-C ends the program meanwhile.
+
+    TensorFlow installs its own handler of SIGTERM; the previous one is restored.
+
+    Raises:
+        CharlmError: the program has used TensorFlow before, or `start` fails.
+
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
+    try:
+        if not start(count, index):
+            raise CharlmError(
+                "TF_CONFIG: this program has used TensorFlow before; connect the workers first"
+            )
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

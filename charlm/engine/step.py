@@ -1,15 +1,16 @@
-"""The training step, compiled: what it minimises, and how it takes the hidden state and returns the next one.
+"""The compiled training step: the objective, and a step from one hidden state to the next.
 
-A batch is split into parts, one for each core. Each part runs its own forward and backward pass, and the gradients are
-added in a fixed order, so that a run is repeatable to the last bit on the same machine. Of several workers, each reads
-its own rows, and their gradients are added last.
+A batch is split into parts, one for each core. Each part has its own forward and backward pass. The
+gradients are added in a fixed order, so a run repeats to the last bit on the same machine. With
+several workers, each worker reads its own rows, and their gradients are added last.
 
-Axes: B batch, R rows of the batch on this worker (B on a single one), T time, V vocabulary, K steps in one call.
+Axes: B batch, R rows of the batch on this worker (B on a single one), T time, V vocabulary, K steps
+in one call.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache, partial
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import keras
@@ -25,28 +26,29 @@ from charlm.training.workers import Workers
 
 
 def mean_nats(targets: Tensor, logits: Tensor) -> Tensor:
-    """Return the loss in nats per character: ids int32 of any shape, logits float32 [..., V] -> float32 []."""
+    """Return the mean loss in nats: ids int32 [...], logits float32 [..., V] -> float32 []."""
     return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits))
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What training minimises, apart from regularization.
+    """The value that training minimises, without regularization.
 
         (1 - w) * H(text, p) + w * H(q, p),  p = softmax(logits / temperature)
 
-    H is the cross entropy, w the weight of the soft targets q, which are the probabilities of the teachers (Hinton et
-    al. 2015). H is linear in its first argument, so that both terms are one cross entropy.
+    H is the cross entropy, and w is the weight of the soft targets q, the probabilities of the
+    teachers (Hinton et al. 2015). H is linear in its first argument, so both terms are computed as
+    one cross entropy.
     """
 
     temperature: float = 1.0
-    """Divisor of the logits, more than 0."""
+    """Divisor of the logits, above 0."""
     soft_weight: float = 0.0
     """w, the weight of the soft targets, 0 to 1."""
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is the loss itself."""
+        """Whether the objective is the loss itself."""
         return self.temperature == 1 and not self.soft_weight
 
     def soft_width(self, vocabulary_size: int) -> int:
@@ -57,8 +59,8 @@ class Objective:
         """Return the value to minimise.
 
         Args:
-            targets: The ids that follow, int32 [B, T].
-            soft_targets: The probabilities q, float16 [B, T, V], or [B, T, 0] if they are not used.
+            targets: Ids of the next characters, int32 [B, T].
+            soft_targets: The probabilities q, float16 [B, T, V], or [B, T, 0] if not used.
             logits: float32 [B, T, V].
 
         Returns:
@@ -74,113 +76,138 @@ class Objective:
 
 
 def make_objective(settings: TrainingConfig) -> Objective:
-    """Return the objective that the settings ask for."""
+    """Return the objective of a config."""
     return Objective(settings.loss_temperature, settings.soft_weight)
 
 
 class StepResults(NamedTuple):
-    """The result of one call of the compiled function."""
+    """The results of K steps."""
 
     state: State
     """The hidden state after the last step, float32 [R, H] for each layer."""
     losses: Tensor
-    """The loss of each step in nats per character, float32 [K], at temperature 1 and without regularization."""
+    """Loss of each step in nats per character, float32 [K], at temperature 1, unregularized."""
     gradient_norms: Tensor
-    """The global norm of each step's gradient before clipping, float32 [K]."""
+    """Global norm of each step's gradient before clipping, float32 [K]."""
 
 
 def part_sizes(rows: int, parts: int) -> list[int]:
-    """Return the rows of each part of R rows; at most R parts are used."""
+    """Return the number of rows in each part of R rows; there are at most R parts."""
     return [len(part) for part in np.array_split(np.arange(rows), min(parts, rows))]
 
 
-TrainSteps = Callable[[Any, Any, State, Any], StepResults]
-"""Takes K steps: (windows int32 [K, T + 1, R], soft targets float16, state, learning rates float32 [K]) -> results.
-
-Rows 0 to T - 1 of a window are the inputs, rows 1 to T the targets. The soft targets are [K, T, R, V], or [K, T, R, 0]
-if the objective does not use them.
-"""
-
-
-def compile_steps(
-    model: CharacterRNN,
-    optimizer: keras.optimizers.Optimizer,
-    batches: Batches,
-    *,
-    settings: TrainingConfig,
-    workers: Workers,
-    average: WeightAverage | None = None,
-) -> TrainSteps:
-    """Return the compiled function that takes steps of training.
+class TrainSteps:
+    """A compiled function that takes steps of training.
 
     It updates the weights, their average and the optimizer in place.
 
     Args:
-        model: The network; its weights are trained.
+        model: The network to train.
         optimizer: A Keras optimizer, built on `model.trainable_variables`.
-        batches: Decides B, and the seed of `state_reset`.
-        settings: What the gradient is of and what computes it, the parts of this worker (None = one), `clip_norm` and
+        batches: The source of B and of the seed of `state_reset`.
+        settings: The objective, kernel, parts of this worker (None = one), `clip_norm` and
             `state_reset`.
         workers: The workers that share each batch.
         average: The average of the weights to update after each step, or None.
 
     """
-    rows, objective = workers.rows(batches.batch_size), make_objective(settings)
-    height = rows.stop - rows.start
-    sizes = part_sizes(height, settings.parts or 1)
-    gradients_of = GradientsOfParts(
-        model, sizes, objective, workers=workers, compiled=settings.kernel == "compiled"
-    )
 
-    def step(window: Tensor, soft: Tensor, state: State) -> tuple[State, Tensor, Tensor]:
-        """Take a step on a window [T + 1, R]; return the state after it, its loss, and the norm of its gradient."""
-        if settings.state_reset:
-            seed = tf.stack(
-                [batches.seed, tf.cast(optimizer.iterations, tf.int32)]
-            )  # so that a step is repeatable
-            drawn = tf.random.stateless_uniform([batches.batch_size, 1], seed)
-            state = tuple(
-                tf.where(drawn[rows] < settings.state_reset, 0.0, layer) for layer in state
-            )
-        state, loss, gradients = gradients_of(window, state, soft)
-        norm = tf.norm(tf.stack([tf.sqrt(2 * tf.nn.l2_loss(gradient)) for gradient in gradients]))
-        if settings.clip_norm is not None:
-            gradients, _ = tf.clip_by_global_norm(gradients, settings.clip_norm, use_norm=norm)
-        optimizer.apply(gradients, model.trainable_variables)
-        if average is not None:
-            average.update(optimizer.iterations)
-        return state, loss, norm
+    def __init__(
+        self,
+        model: CharacterRNN,
+        optimizer: keras.optimizers.Optimizer,
+        batches: Batches,
+        *,
+        settings: TrainingConfig,
+        workers: Workers,
+        average: WeightAverage | None = None,
+    ) -> None:
+        self._model = model
+        self._optimizer = optimizer
+        self._batches = batches
+        self._settings = settings
+        self._average = average
+        self._rows = workers.rows(batches.batch_size)
+        self._height = self._rows.stop - self._rows.start
+        self._objective = make_objective(settings)
+        self._gradients = GradientsOfParts(
+            model,
+            part_sizes(self._height, settings.parts or 1),
+            self._objective,
+            workers=workers,
+            compiled=settings.kernel == "compiled",
+        )
+        self._functions: dict[int, Any] = {}
+        """The compiled function for each length of a window."""
 
-    def steps(windows: Tensor, soft_targets: Tensor, state: State, rates: Tensor) -> StepResults:
-        """Take K steps; see `TrainSteps`."""
-        count = tf.shape(windows)[0]
+    def __call__(self, windows: Any, soft_targets: Any, state: State, rates: Any) -> StepResults:
+        """Take K steps.
 
-        def step_at(index: Tensor, state: State, losses: Any, norms: Any) -> tuple[Any, ...]:
-            """Take the step at an index, 0 to K - 1; return the index of the next, and the results so far."""
-            optimizer.learning_rate.assign(rates[index])
-            state, loss, norm = step(windows[index], soft_targets[index], state)
-            return index + 1, state, losses.write(index, loss), norms.write(index, norm)
+        Args:
+            windows: Ids, int32 [K, T + 1, R]: rows 0 to T - 1 of a window are the inputs, rows 1 to
+                T the targets.
+            soft_targets: float16 [K, T, R, V], or [K, T, R, 0] if the objective does not use them.
+            state: The state before the first step.
+            rates: Learning rates, float32 [K].
 
-        losses, norms = (tf.TensorArray(tf.float32, count) for _ in range(2))
-        none_yet = (0, state, losses, norms)
-        _, state, losses, norms = tf.while_loop(lambda index, *_: index < count, step_at, none_yet)
-        return StepResults(state, losses.stack(), norms.stack())
+        """
+        length = windows.shape[1] - 1
+        if length not in self._functions:
+            self._functions[length] = self._compile(length)
+        results: StepResults = self._functions[length](windows, soft_targets, state, rates)
+        return results
 
-    @cache
-    def of_length(length: int) -> Any:
-        """Return the function for windows of T = `length`, whose graph is built at its first call."""
+    def _compile(self, length: int) -> Any:
+        """Return the function for windows of T = `length`; its first call builds the graph."""
+        soft_width = self._objective.soft_width(self._model.logits.units)
         signature = [
-            tf.TensorSpec((None, length + 1, height), tf.int32),
-            tf.TensorSpec(
-                (None, length, height, objective.soft_width(model.logits.units)), tf.float16
-            ),
-            tuple(tf.TensorSpec((height, layer.units)) for layer in model.rnn),
+            tf.TensorSpec((None, length + 1, self._height), tf.int32),
+            tf.TensorSpec((None, length, self._height, soft_width), tf.float16),
+            tuple(tf.TensorSpec((self._height, layer.units)) for layer in self._model.rnn),
             tf.TensorSpec((None,)),
         ]
-        # autograph is slower than the graph; of several graphs of one function, which are meant, TensorFlow would warn
-        return tf.function(partial(steps), autograph=False, input_signature=signature)
+        # Without autograph, the graph is built faster. TensorFlow warns about several graphs of one
+        # function, which are intended here, so each graph has its own partial.
+        return tf.function(partial(self._take), autograph=False, input_signature=signature)
 
-    return lambda windows, *others: of_length(windows.shape[1] - 1)(windows, *others)
+    def _take(
+        self, windows: Tensor, soft_targets: Tensor, state: State, rates: Tensor
+    ) -> StepResults:
+        count = tf.shape(windows)[0]
+
+        def take_step(index: Tensor, state: State, losses: Any, norms: Any) -> tuple[Any, ...]:
+            self._optimizer.learning_rate.assign(rates[index])
+            state, loss, norm = self._take_one(windows[index], soft_targets[index], state)
+            return index + 1, state, losses.write(index, loss), norms.write(index, norm)
+
+        losses = tf.TensorArray(tf.float32, count)
+        norms = tf.TensorArray(tf.float32, count)
+        _, state, losses, norms = tf.while_loop(
+            lambda index, *_: index < count, take_step, (0, state, losses, norms)
+        )
+        return StepResults(state, losses.stack(), norms.stack())
+
+    def _take_one(self, window: Tensor, soft: Tensor, state: State) -> tuple[State, Tensor, Tensor]:
+        """Take a step; return the state after it, its loss, and the norm of its gradient."""
+        state, loss, gradients = self._gradients(window, self._reset_at_random(state), soft)
+        norm = tf.norm(tf.stack([tf.sqrt(2 * tf.nn.l2_loss(gradient)) for gradient in gradients]))
+        clip_norm = self._settings.clip_norm
+        if clip_norm is not None:
+            gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)
+        self._optimizer.apply(gradients, self._model.trainable_variables)
+        if self._average is not None:
+            self._average.update(self._optimizer.iterations)
+        return state, loss, norm
+
+    def _reset_at_random(self, state: State) -> State:
+        """Return the state with zeros in some streams, at the rate of `state_reset`."""
+        rate = self._settings.state_reset
+        if not rate:
+            return state
+        # The seed depends on the step, so that a step can be repeated.
+        seed = tf.stack([self._batches.seed, tf.cast(self._optimizer.iterations, tf.int32)])
+        drawn = tf.random.stateless_uniform([self._batches.batch_size, 1], seed)
+        return tuple(tf.where(drawn[self._rows] < rate, 0.0, layer) for layer in state)
 
 
 class GradientsOfParts:
@@ -188,10 +215,10 @@ class GradientsOfParts:
 
     Args:
         model: The network.
-        sizes: The rows of each part of this worker.
-        objective: What the gradients are of.
+        sizes: Number of rows in each part of this worker.
+        objective: The objective.
         workers: The workers that share each batch.
-        compiled: Whether kernel.c computes them.
+        compiled: Whether the compiled kernel computes the gradients.
 
     """
 
@@ -204,72 +231,84 @@ class GradientsOfParts:
         workers: Workers,
         compiled: bool,
     ) -> None:
-        self._model, self._sizes, self._workers = model, list(sizes), workers
+        self._model = model
+        self._sizes = list(sizes)
+        self._workers = workers
+        self._objective = objective
         self._new_gradients: Callable[..., CompiledGradients | _TapeGradients]
         self._new_gradients = CompiledGradients if compiled else _TapeGradients
-        self._objective = objective
 
     def __call__(
         self, window: Tensor, state: State, soft: Tensor
     ) -> tuple[State, Tensor, list[Tensor]]:
-        """Return the state after a window [T + 1, R], its loss in nats per character, and the gradients.
+        """Compute a batch.
 
-        `soft` has the soft targets of the window, [T, R, V] or [T, R, 0].
+        Args:
+            window: Ids, int32 [T + 1, R].
+            state: The state before the first character.
+            soft: The soft targets, float16 [T, R, V], or [T, R, 0] if they are not used.
+
+        Returns:
+            The state after the window, its loss in nats per character, and the gradients.
+
         """
-        total = self._workers.count * sum(self._sizes)
-        states = zip(*(tf.split(layer, self._sizes) for layer in state), strict=True)
-        windows, softs = (tf.split(values, self._sizes, axis=1) for values in (window, soft))
-        gradients, results = self._new_gradients(self._model, **vars(self._objective)), []
+        rows = self._workers.count * sum(self._sizes)
+        windows = tf.split(window, self._sizes, axis=1)
+        softs = tf.split(soft, self._sizes, axis=1)
+        layers = [tf.split(layer, self._sizes) for layer in state]
+        states = zip(*layers, strict=True)
+        gradients = self._new_gradients(self._model, **asdict(self._objective))
         self._shift_seeds(self._workers.index)
-        for size, *part in zip(self._sizes, windows, states, softs, strict=True):
-            results.append(gradients.of_part(*part, share=size / total))
+        results = [
+            gradients.of_part(*part, share=size / rows)
+            for size, *part in zip(self._sizes, windows, states, softs, strict=True)
+        ]
         self._shift_seeds(-self._workers.index)
-        state = tuple(
-            tf.concat(layer, 0) for layer in zip(*(last for last, _ in results), strict=True)
-        )
-        own = _add_in_order([tensors for _, tensors in results])
-        return state, *gradients.finish(self._workers.sum(own))
+        last_states, tensors = zip(*results, strict=True)
+        state = tuple(tf.concat(layer, 0) for layer in zip(*last_states, strict=True))
+        loss, total = gradients.finish(self._workers.sum(_add_in_order(tensors)))
+        return state, loss, total
 
     def _shift_seeds(self, change: int) -> None:
-        """Change the seeds of the network, so that every worker draws other masks for its rows."""
-        for seed in named_seeds(self._model).values() if change else ():
-            seed.assign_add(tf.cast(tf.constant([change, 0]), seed.dtype))
+        """Change the seeds of the network, so that every worker draws different masks."""
+        if change:
+            for seed in named_seeds(self._model).values():
+                seed.assign_add(tf.cast(tf.constant([change, 0]), seed.dtype))
 
 
-def _add_in_order(parts: list[list[Tensor]]) -> list[Tensor]:
-    """Return the sums over the parts: of the first 2^k and the others, 2^k < parts, and so on within both."""
+def _add_in_order(parts: Sequence[list[Tensor]]) -> list[Tensor]:
+    """Return the sums over the parts: of the first 2^k and the rest, 2^k < parts, recursively."""
     if len(parts) == 1:
         return parts[0]
     middle = 1 << (len(parts) - 1).bit_length() - 1
-    sums = _add_in_order(parts[:middle]), _add_in_order(parts[middle:])
-    return [one + other for one, other in zip(*sums, strict=True)]
+    pairs = zip(_add_in_order(parts[:middle]), _add_in_order(parts[middle:]), strict=True)
+    return [first + second for first, second in pairs]
 
 
 class _TapeGradients:
-    """The gradients by Keras, for all that a config can name; the methods are those of CompiledGradients."""
+    """The gradients by Keras, for all settings, with the methods of CompiledGradients."""
 
     def __init__(self, model: CharacterRNN, *, temperature: float, soft_weight: float) -> None:
-        self._model, self._objective = model, Objective(temperature, soft_weight)
+        self._model = model
+        self._objective = Objective(temperature, soft_weight)
 
     def of_part(
         self, window: Tensor, state: State, soft: Tensor, *, share: float
     ) -> tuple[State, list[Tensor]]:
-        """Return the state after a part of a batch, and its share of the loss and the gradients, which can be added."""
-        ids, targets = tf.transpose(window[:-1]), tf.transpose(window[1:])
+        ids = tf.transpose(window[:-1])
+        targets = tf.transpose(window[1:])
         with tf.GradientTape() as tape:
             logits, state = self._model(ids, state, training=True)
             logits = tf.cast(logits, tf.float32)
-            loss = minimized = mean_nats(targets, logits)
+            loss = mean_nats(targets, logits)
+            minimised = loss
             if not self._objective.is_plain:
-                minimized = self._objective(targets, tf.transpose(soft, [1, 0, 2]), logits)
-            minimized = (
-                tf.add_n([minimized, *(tf.cast(each, tf.float32) for each in self._model.losses)])
-                * share
-            )
-        gradients = tape.gradient(minimized, self._model.trainable_variables)
+                minimised = self._objective(targets, tf.transpose(soft, [1, 0, 2]), logits)
+            penalties = [tf.cast(penalty, tf.float32) for penalty in self._model.losses]
+            minimised = tf.add_n([minimised, *penalties]) * share
+        gradients = tape.gradient(minimised, self._model.trainable_variables)
         state = tuple(tf.cast(layer, tf.float32) for layer in state)
         return state, [loss * share, *map(tf.convert_to_tensor, gradients)]
 
     def finish(self, sums: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Return the loss and the gradients by `model.trainable_variables`, from what all parts add up to."""
         return sums[0], sums[1:]

@@ -1,6 +1,6 @@
-"""Several workers by TensorFlow's own engine: MultiWorkerMirroredStrategy, which reads TF_CONFIG.
+"""Several workers, connected by TensorFlow's MultiWorkerMirroredStrategy, which reads TF_CONFIG.
 
-All that passes between them is an all-reduce, in a ring: the same number of workers gives the same bits.
+They communicate only by all-reduce in a ring, so the same number of workers gives the same bits.
 """
 
 from functools import cache
@@ -20,15 +20,15 @@ LOST = (
     tf.errors.AbortedError,
     tf.errors.CancelledError,
 )
-"""What TensorFlow raises in an all-reduce, within some ten seconds, if another worker has ended or does not answer."""
+"""Errors of an all-reduce if another worker has ended, or has not answered for ten seconds."""
 
 
 class ConnectedWorkers(Workers):
-    """The workers of TF_CONFIG; returns when all of them have come.
+    """The workers of TF_CONFIG; the constructor waits for all of them.
 
     Args:
-        count: How many there are, 2 or more.
-        index: Which of them this is.
+        count: Number of workers, 2 or more.
+        index: Number of this worker, from 0.
 
     Raises:
         CharlmError: the address of this worker cannot be used.
@@ -36,7 +36,8 @@ class ConnectedWorkers(Workers):
     """
 
     def __init__(self, count: int, index: int) -> None:
-        self.count, self.index = count, index
+        self.count = count
+        self.index = index
         communication = tf.distribute.experimental
         ring = communication.CommunicationOptions(
             implementation=communication.CommunicationImplementation.RING
@@ -49,24 +50,26 @@ class ConnectedWorkers(Workers):
         self._total = tf.function(self._all_reduce)
 
     def sum(self, tensors: list[Tensor]) -> list[Tensor]:
-        """Return the sums over all workers, by one all-reduce; see `Workers.sum`."""
+        """Return the sums over all workers, with a single all-reduce."""
         flat = self._all_reduce(tf.concat([tf.reshape(tensor, [-1]) for tensor in tensors], 0))
         sums = tf.split(flat, [tensor.shape.num_elements() for tensor in tensors])
-        return [tf.reshape(one, tensor.shape) for one, tensor in zip(sums, tensors, strict=True)]
+        pairs = zip(sums, tensors, strict=True)
+        return [tf.reshape(total, tensor.shape) for total, tensor in pairs]
 
     def total(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Return the sum over all workers of an array."""
+        """Return the sum of an array over all workers."""
         return np.asarray(self._total(tf.constant(array)))
 
     def _all_reduce(self, value: Tensor) -> Tensor:
-        def reduce(own: Tensor) -> Tensor:
-            """Reduce; the copy gives the value the device of the replica, without which the strategy refuses it."""
-            return tf.distribute.get_replica_context().all_reduce("sum", tf.identity(own))
+        return self._strategy.run(_reduce_in_replica, args=(value,))
 
-        return self._strategy.run(reduce, args=(value,))
+
+def _reduce_in_replica(value: Tensor) -> Tensor:
+    # The strategy refuses a value that is not on the device of the replica; the copy is.
+    return tf.distribute.get_replica_context().all_reduce("sum", tf.identity(value))
 
 
 @cache
 def connect(count: int, index: int) -> Workers:
-    """Return the workers of TF_CONFIG, which a process connects once; raises CharlmError as `ConnectedWorkers`."""
+    """Return the workers of TF_CONFIG, connected once in a process; see `ConnectedWorkers`."""
     return ConnectedWorkers(count, index)

@@ -1,1 +1,1 @@
-"""How well a model predicts a text, and how well compressors and n-gram models do."""
+"""The loss of a network on a text, compared with n-gram models and a compressor."""

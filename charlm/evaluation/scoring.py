@@ -1,7 +1,7 @@
-"""The nats of each character of a text, given characters before it, and their mean.
+"""The nats of each character of a text given the characters before it, and their mean.
 
-Each function scores every id of a text but the first, exactly once. They differ in which ids before it the model has
-read. The nats are not finite if the logits are not.
+Each function scores every id of a text except the first, exactly once. They differ in the ids that
+the model has read before it. The nats are not finite if the logits are not.
 
 Axes: T time, B batch.
 """
@@ -29,135 +29,149 @@ from charlm.network.rnn import Floats, Parameters, State, nats
 from charlm.wording import counted
 
 WINDOWS_AT_ONCE = 128
-STREAMS, WARM_UP = 64, 256
-"""The segments of a text that are read side by side, and how many characters are read before each of them."""
-ERROR_BLOCK, MIN_BLOCKS = 300, 8
-"""Losses of neighbouring characters depend on each other: a standard error is that of the means of so many characters,
-and is not known with fewer blocks."""
+STREAMS = 64
+"""Number of segments of a text that are read side by side."""
+WARM_UP = 256
+"""Number of characters that are read before each segment."""
+ERROR_BLOCK = 300
+"""Characters in a block. Losses of neighbouring characters depend on each other, so standard errors
+are computed from the means of blocks."""
+MIN_BLOCKS = 8
+"""Fewest blocks for a standard error."""
 MAX_CORRELATION = 0.8
-"""Of neighbouring blocks, in a standard error."""
+"""Largest correlation of neighbouring blocks that a standard error assumes."""
 ScoringProtocol = Literal["stream", "windows"]
 
 
 @dataclass(frozen=True)
 class Score:
-    """How well a model predicts a text; lower is better."""
+    """The mean loss of a model on a text; lower is better."""
 
     nats_per_char: float
-    """The mean over the scored characters."""
+    """Mean over the scored characters."""
     characters: int
-    """The number of scored characters: all but the first."""
+    """Number of scored characters: all except the first."""
     block_means: tuple[float, ...] = field(default=(), repr=False)
-    """The mean of each whole block of ERROR_BLOCK characters, in text order."""
+    """Mean of each complete block of ERROR_BLOCK characters, in text order."""
 
     @property
     def standard_error(self) -> float | None:
-        """The standard error of the mean, in nats, if other such text were drawn; see `error_of_sum`."""
+        """Standard error of the mean in nats; None for fewer than 2,400 characters."""
         return standard_error(np.array(self.block_means))
 
     @property
     def total_bits(self) -> float:
-        """Bits for all scored characters together; they compare even between two spellings of the same content."""
+        """Bits of all scored characters, comparable between two spellings of the same content."""
         return bits(self.nats_per_char * self.characters)
 
     def difference_error(self, other: "Score") -> float | None:
-        """Return the standard error of the difference from another score of the same text, in nats; None as above.
+        """Return the standard error of the difference from another score of the same text, in nats.
 
-        Two models find the same passages hard, so that it is less than the two errors suggest.
+        The same passages are hard for both models, so this error is smaller than the errors of the
+        two scores suggest. It is None for fewer than 2,400 characters.
         """
         if len(self.block_means) != len(other.block_means):
             return None
         return standard_error(np.subtract(self.block_means, other.block_means))
 
     def minus(self, other: "Score") -> "Difference":
-        """Return how this score differs from an earlier one of the same text."""
+        """Return the difference from an earlier score of the same text."""
         return Difference(self.nats_per_char - other.nats_per_char, self.difference_error(other))
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How a score differs from an earlier one of the same text; above 0, it is worse."""
+    """The difference of a score from an earlier one of the same text; positive if worse."""
 
     nats: float
-    """The difference of the means."""
+    """Difference of the means."""
     standard_error: float | None
-    """Its standard error; None if it is not known."""
+    """Standard error of the difference; None if it is not known."""
 
     @property
     def is_clear(self) -> bool:
-        """Whether the difference is more than three times its error, and than what is shown of it."""
-        return self.standard_error is not None and abs(self.nats) > max(
-            3 * self.standard_error, 5e-5
-        )
+        """Whether the difference exceeds three standard errors, and is not 0.0000 when rounded."""
+        if self.standard_error is None:
+            return False
+        return abs(self.nats) > max(3 * self.standard_error, 5e-5)
 
     def __str__(self) -> str:
-        """Return its size and error, without its sign."""
+        """Return the absolute difference and its error."""
         error = "" if self.standard_error is None else f" ± {self.standard_error:.4f}"
         return f"{abs(self.nats):.4f}{error} nats"
 
 
 def mean_score(blocks: Iterable[Floats]) -> Score:
-    """Return the mean of the nats of a text in blocks, float32 of any shape, at least one value; sums are float64."""
-    total, characters, left, means = 0.0, 0, np.empty(0, np.float32), list[float]()
+    """Return the score of a text from its nats, arrays of any shape with at least one value."""
+    total = 0.0
+    characters = 0
+    remaining = np.empty(0, np.float32)
+    means: list[float] = []
     for block in blocks:
         total += float(block.sum(dtype=np.float64))
         characters += block.size
-        left = np.concatenate([left, block.ravel()])
-        whole = len(left) // ERROR_BLOCK * ERROR_BLOCK
-        means += left[:whole].reshape(-1, ERROR_BLOCK).mean(1, dtype=np.float64).tolist()
-        left = left[whole:]
+        remaining = np.concatenate([remaining, block.ravel()])
+        end = len(remaining) // ERROR_BLOCK * ERROR_BLOCK
+        means += remaining[:end].reshape(-1, ERROR_BLOCK).mean(1, dtype=np.float64).tolist()
+        remaining = remaining[end:]
     return Score(total / characters, characters, tuple(means))
 
 
 def mean_and_error(
     values: Floats, positions: NDArray[Any], *, block: int = ERROR_BLOCK
 ) -> tuple[float, float | None]:
-    """Return the mean of values at some characters of a text, and its standard error by the blocks these lie in.
+    """Return the mean of values at some characters of a text, and its standard error.
 
-    The blocks hold different numbers of the characters: it is the error of a ratio of sums (Cochran 1977, "Sampling
-    techniques").
+    The blocks of the text contain different numbers of these characters, so this is the error of a
+    ratio of sums (Cochran 1977, "Sampling techniques").
 
     Args:
         values: [n], n >= 1.
-        positions: Where they are in the text, integers [n].
+        positions: Positions of the values in the text, integers [n].
         block: Characters in a block.
 
     Returns:
-        Both; the error is None if the mean is not finite, or the characters lie in fewer than MIN_BLOCKS blocks.
+        The mean and its error. The error is None if the mean is not finite, or the characters are
+        in fewer than MIN_BLOCKS blocks.
 
     """
     mean = float(np.mean(values, dtype=np.float64))
     if not math.isfinite(mean):
         return mean, None
-    _, places = np.unique(positions // block, return_inverse=True)
-    error = error_of_sum(np.asarray(np.bincount(places, weights=values - mean), np.float64))
+    _, blocks = np.unique(positions // block, return_inverse=True)
+    error = error_of_sum(np.bincount(blocks, weights=values - mean).astype(np.float64, copy=False))
     return mean, None if error is None else error / len(values)
 
 
 def standard_error(means: NDArray[np.float64]) -> float | None:
-    """Return the standard error of the mean of the means of blocks of a text [k]; None as `error_of_sum`."""
+    """Return the standard error of a mean from the means of blocks, [k]; see `error_of_sum`."""
     error = error_of_sum(means - means.mean()) if len(means) else None
     return None if error is None else error / len(means)
 
 
-def error_of_sum(apart: NDArray[np.float64]) -> float | None:
-    """Return the standard error of a sum over a text, if other such text were drawn.
+def error_of_sum(deviations: NDArray[np.float64]) -> float | None:
+    """Return the standard error of a sum over a text, for other texts of the same kind.
 
-    Neighbouring blocks are alike, as an autoregressive process of the first order: with the correlation r of neighbours
-    (without its bias, Kendall 1954), the variance is (1 + r) / (1 - r) times that of independent blocks. The error is
-    made larger so that twice the error holds what 95% of Student's t does (Abramowitz and Stegun 1964, 26.7.5).
+    Neighbouring blocks are modelled as an autoregressive process of order 1: with the correlation r
+    of neighbours (without its bias, Kendall 1954), the variance is (1 + r) / (1 - r) times the
+    variance of independent blocks. The error is scaled so that twice the error covers 95% of
+    Student's t distribution (Abramowitz and Stegun 1964, 26.7.5).
 
     Args:
-        apart: How much the sum over each block is above its share of the whole, in text order: [k], of sum 0.
+        deviations: The sum over each block minus its share of the total, in text order, [k]; their
+            sum is 0.
 
     Returns:
-        The error; None with fewer than MIN_BLOCKS blocks.
+        The error; None for fewer than MIN_BLOCKS blocks.
 
     """
-    count, total = len(apart), float(apart @ apart)
-    if count < MIN_BLOCKS or not total:
-        return None if count < MIN_BLOCKS else 0.0
-    correlation = (count * float(apart[1:] @ apart[:-1]) / total + 1) / (count - 4)
+    count = len(deviations)
+    if count < MIN_BLOCKS:
+        return None
+    total = float(deviations @ deviations)
+    if not total:
+        return 0.0
+    correlation = (count * float(deviations[1:] @ deviations[:-1]) / total + 1) / (count - 4)
     correlation = min(max(correlation, 0.0), MAX_CORRELATION)
     inflation = (1 + correlation) / (1 - correlation)
     freedom = max(3.0, (count - 1) / inflation)
@@ -166,12 +180,12 @@ def error_of_sum(apart: NDArray[np.float64]) -> float | None:
 
 
 def bits(nats: float) -> float:
-    """Convert nats to bits: nats / ln 2."""
+    """Convert nats to bits."""
     return nats / math.log(2)
 
 
 def perplexity(nats: float) -> float:
-    """Return exp(nats), or infinity if that is too large for a float."""
+    """Return exp(nats), or infinity if it is too large for a float."""
     return math.exp(nats) if nats < 700 else math.inf
 
 
@@ -188,16 +202,17 @@ def score_ids(
     Args:
         parameters: The weights.
         ids: Integers [n], n >= 2.
-        protocol: stream reads the text once from start to end, windows reads each window from the zero state.
-        window: The number of characters in a window, 1 or more; for the protocol windows.
-        state: Where a stream begins, [1, H] for each layer; None = the zero state.
+        protocol: `stream` reads the text from start to end; `windows` reads each window from the
+            zero state.
+        window: Number of characters in a window, 1 or more, for the protocol `windows`.
+        state: The state before the first id of a stream, [1, H] for each layer; None = zeros.
 
     Yields:
         The nats of ids 1 to n - 1, float32 arrays in text order.
 
     Raises:
-        CharlmError: at once, there is no such protocol, n < 2, or the window is less than 1; while iterating, the nats
-            are not finite.
+        CharlmError: immediately if the protocol is unknown, n < 2, or the window is less than 1;
+            while iterating if the nats are not finite.
 
     """
     check_name("protocol", protocol, get_args(ScoringProtocol))
@@ -212,12 +227,7 @@ def score_ids(
 
 
 def only_finite(blocks: Iterable[Floats]) -> Iterator[Floats]:
-    """Yield blocks of nats, float32 arrays of any shape, unchanged.
-
-    Raises:
-        CharlmError: while iterating, the sum of a block is not finite.
-
-    """
+    """Yield blocks of nats, arrays of any shape; raise CharlmError if a sum is not finite."""
     for block in blocks:
         total = float(block.sum(dtype=np.float64))
         if not math.isfinite(total):
@@ -230,21 +240,23 @@ def only_finite(blocks: Iterable[Floats]) -> Iterator[Floats]:
 def score_stream(
     parameters: Parameters, ids: NDArray[Any], *, block: int = BLOCK, state: State | None = None
 ) -> Iterator[Floats]:
-    """Score a text that is read once from start to end: each id is scored given all ids before it.
+    """Score a text that is read from start to end: each id is scored given all ids before it.
 
-    The memory taken does not grow with n.
+    The memory does not grow with n.
 
     Args:
         parameters: The weights.
         ids: Integers [n], n >= 2.
-        block: How many ids to read at once, at most; 1 or more.
-        state: The state before the first id, [1, H] for each layer; None = the zero state.
+        block: Largest number of ids to read at a time, 1 or more.
+        state: The state before the first id, [1, H] for each layer; None = zeros.
 
     Yields:
         The nats of ids 1 to n - 1, float32 arrays in text order.
 
     """
-    state, first = parameters.zero_state(1) if state is None else state, 1
+    if state is None:
+        state = parameters.zero_state(1)
+    first = 1
     for logits, _ in read_blocks(parameters, ids[:-1, None], state, block=block):
         yield nats(logits[:, 0], ids[first : first + len(logits)])
         first += len(logits)
@@ -257,34 +269,34 @@ def score_windows(
     window: int,
     windows_at_once: int = WINDOWS_AT_ONCE,
 ) -> Iterator[Floats]:
-    """Score consecutive windows, each read from the zero state, as nanoGPT does for its figure.
+    """Score consecutive windows, each read from the zero state, as nanoGPT does.
 
-    The window that begins at s = 0, W, 2W, ... reads ids s to s + W - 1 and scores ids s + 1 to s + W, each given the 1
-    to W ids before it in the window. The last window may be shorter.
+    The window at s = 0, W, 2W, ... reads ids s to s + W - 1 and scores ids s + 1 to s + W, each
+    given the 1 to W ids before it in the window. The last window may be shorter.
 
     Args:
         parameters: The weights.
         ids: Integers [n], n >= 2.
         window: W, the number of ids in a window, 1 or more.
-        windows_at_once: How many windows to read side by side, at most; 1 or more. Fewer if their characters or the
-            logits after one character of each are more than VALUES_AT_ONCE values.
+        windows_at_once: Largest number of windows to read side by side, 1 or more. There are fewer
+            if their ids, or their logits for one character, exceed VALUES_AT_ONCE values.
 
     Yields:
         The nats of ids 1 to n - 1, float32 arrays in text order.
 
     """
     window = min(window, len(ids) - 1)
-    most = min(VALUES_AT_ONCE // window, parameters.rows_at_once(VALUES_AT_ONCE))
-    span = window * max(1, min(windows_at_once, most))
-    parts = (ids[start : start + span + 1] for start in range(0, len(ids) - 1, span))
-    return (
-        _nats_of_segments(parameters, part, cut_segments(part, length=window, warm_up=0))
-        for part in parts
-    )
+    rows = parameters.rows_at_once(VALUES_AT_ONCE)
+    span = window * max(1, min(windows_at_once, VALUES_AT_ONCE // window, rows))
+    for start in range(0, len(ids) - 1, span):
+        part = ids[start : start + span + 1]
+        segments = cut_segments(part, length=window, warm_up=0)
+        yield _nats_of_segments(part, segments, partial(_read_nats, parameters), parameters)
 
 
 ReadNats = Callable[[NDArray[Any], State], tuple[Floats, State]]
-"""Reads ids, [T + 1, B], from a state; returns the nats of ids 1 to T, float32 [T, B], and the state after id T - 1."""
+"""A function that reads ids, [T + 1, B], from a state, and returns the nats of ids 1 to T, float32
+[T, B], and the state after id T - 1."""
 
 
 def estimate_stream(
@@ -295,28 +307,28 @@ def estimate_stream(
     warm_up: int = WARM_UP,
     read: ReadNats | None = None,
 ) -> Score:
-    """Estimate the score of `score_stream`, many times faster, by reading segments of the text side by side.
+    """Estimate the score of `score_stream` much faster, by reading segments side by side.
 
     Args:
         parameters: The weights.
         ids: Integers [n], n >= 2.
-        streams: The number of segments, at most; 1 or more.
-        warm_up: How many ids to read before each segment, 0 or more; see `cut_segments`.
-        read: Computes the nats with the same weights; None = with NumPy.
+        streams: Largest number of segments, 1 or more.
+        warm_up: Number of ids to read before each segment, 0 or more; see `cut_segments`.
+        read: Function that computes the nats with the same weights; None = with NumPy.
 
     Returns:
-        The mean over ids 1 to n - 1.
+        The score of ids 1 to n - 1.
 
     """
     segments = cut_segments(ids, streams=streams, warm_up=warm_up)
-    return mean_score([_nats_of_segments(parameters, ids, segments, read=read)])
+    read = read or partial(_read_nats, parameters)
+    return mean_score([_nats_of_segments(ids, segments, read, parameters)])
 
 
 def _nats_of_segments(
-    parameters: Parameters, ids: NDArray[Any], segments: Segments, *, read: ReadNats | None = None
+    ids: NDArray[Any], segments: Segments, read: ReadNats, parameters: Parameters
 ) -> Floats:
-    """Return the nats of all ids [n] but the first, float32 [n - 1], from the segments of the text."""
-    read = read or partial(_read_nats, parameters)
+    """Return the nats of all ids [n] except the first, float32 [n - 1]."""
     state = parameters.zero_state(len(segments.starts))
     if segments.before is not None:
         _, state = read(segments.before, state)
@@ -327,16 +339,15 @@ def _nats_of_segments(
 
 def _read_nats(parameters: Parameters, ids: NDArray[Any], state: State) -> tuple[Floats, State]:
     """Compute nats with NumPy; see `ReadNats`."""
-    losses = np.empty((len(ids) - 1, ids.shape[1]), np.float32)
-    time = 0
-    for logits, after in read_blocks(parameters, ids[:-1], state):
-        now = slice(time, time + len(logits))
-        losses[now] = nats(logits, ids[1:][now])
-        state = after
-        time = now.stop
-    return losses, state
+    losses: list[Floats] = []
+    time = 1
+    for logits, last in read_blocks(parameters, ids[:-1], state):
+        losses.append(nats(logits, ids[time : time + len(logits)]))
+        time += len(logits)
+        state = last
+    return np.concatenate(losses), state
 
 
 def ids_read(length: int, *, streams: int = STREAMS, warm_up: int = WARM_UP) -> int:
-    """Return how many ids `estimate_stream` reads of a text of `length` ids: each segment, and what comes before it."""
+    """Return the number of ids that `estimate_stream` reads for `length` ids, with warm-ups."""
     return length + warm_up * segment_count(length, streams=streams, warm_up=warm_up)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.evaluation.baselines import NGRAM, NGRAM_ORDER, Comparison
+from charlm.evaluation.baselines import NGRAM, Comparison
+from charlm.evaluation.ngrams import NGRAM_ORDER
 from charlm.evaluation.scoring import ERROR_BLOCK, MIN_BLOCKS, mean_and_error, mean_score
 from charlm.inspection.features import KINDS, RESERVED, character_kind, count_within, is_in_word
 from charlm.inspection.figures import Panel, with_errors

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from charlm.config.file import dotted
 from charlm.errors import CharlmError
-from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS, count_ngrams, score_ngrams
+from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS
+from charlm.evaluation.ngrams import count_ngrams, score_ngrams
 from charlm.evaluation.scoring import only_finite, score_stream
 from charlm.network.gradients import Trace, read_text
 from charlm.network.model_file import TrainedModel

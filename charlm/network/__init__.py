@@ -1,1 +1,1 @@
-"""The network in NumPy: its mathematics, its shapes, its loss, and the file that holds it on disk."""
+"""The network in NumPy: its equations, shapes and losses, and the model file."""

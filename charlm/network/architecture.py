@@ -1,6 +1,6 @@
-"""The sizes of a network, and its tensors: the name and shape of each, and which parts of the network it reads.
+"""The sizes of a network, and the single declaration of its tensors: names, shapes and inputs.
 
-This is the only place that declares them. Axes: V vocabulary, E embedding, H units.
+Axes: V vocabulary, E embedding, H units.
 """
 
 import math
@@ -18,34 +18,35 @@ KEYS = {
     **{name: f"model.{name}" for name in ("layers", "units", "embedding", "skip_connections")},
     **{name: f"model.rnn.{name}" for name in ("use_bias", "activation")},
 }
-"""The setting that each field of an architecture has in a config, but for the size of the vocabulary."""
+"""The key of each field of an architecture in a config; the vocabulary size has no key."""
 ONE_HOT = "one-hot"
-"""The part that a character enters as a one-hot vector."""
+"""Name of the part that turns a character into a one-hot vector."""
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """The name and shape of a tensor, and the parts whose outputs it multiplies."""
+    """A tensor and the parts of the network whose outputs it multiplies."""
 
     name: str
-    """Its name in a model file: that of its part and, if the part has several tensors, its kind."""
+    """Name in a model file: the part and, if the part has several tensors, the kind."""
     reads: Mapping[str, int]
-    """The parts whose outputs its rows multiply, in the order of the rows, and the width of each; empty for a bias."""
+    """Width of each part whose output the rows multiply, in row order; empty for a bias."""
     columns: int
 
     @property
     def part(self) -> str:
-        """The part of the network that it belongs to: embedding, rnn.0, rnn.1, ..., logits."""
+        """Part of the network that contains the tensor: embedding, rnn.0, rnn.1, ..., logits."""
         return self.name.rpartition(".")[0] or self.name
 
     @property
     def shape(self) -> Shape:
         """[rows, columns], or [columns] for a bias."""
-        rows = [sum(self.reads.values())] if self.reads else []
-        return (*rows, self.columns)
+        if not self.reads:
+            return (self.columns,)
+        return sum(self.reads.values()), self.columns
 
     def rows(self, part: str) -> slice:
-        """Return the rows that multiply the output of a part: none if the tensor does not read it."""
+        """Return the rows that multiply the output of a part, an empty slice if there are none."""
         start = 0
         for name, width in self.reads.items():
             if name == part:
@@ -56,7 +57,7 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Architecture:
-    """The settings that decide the shapes of the weights and how the weights are used."""
+    """The settings that determine the shapes and the use of the weights."""
 
     vocabulary_size: int
     """V, the number of ids."""
@@ -73,12 +74,12 @@ class Architecture:
 
     @property
     def input(self) -> str:
-        """The part whose output is x, the character as the layers read it: the embedding, or the one-hot vector."""
+        """The part that computes x, the layers' input: the embedding or the one-hot vector."""
         return "embedding" if self.embedding else ONE_HOT
 
     @cached_property
     def tensors(self) -> Mapping[str, TensorSpec]:
-        """Every tensor by its name, in the order of a computation."""
+        """Every tensor by its name, in the order of the forward pass."""
         specs: list[TensorSpec] = []
         if self.embedding:
             specs.append(TensorSpec("embedding", {ONE_HOT: self.vocabulary_size}, self.embedding))
@@ -100,7 +101,7 @@ class Architecture:
         return {spec.name: spec for spec in specs}
 
     def readers(self, index: int) -> tuple[str, str, str]:
-        """Return the tensors that may read the output of a layer: its own, that of the next layer and the logits'."""
+        """Return the tensors of the layer, the next layer and the logits that read its output."""
         return f"rnn.{index}.recurrent_kernel", f"rnn.{index + 1}.kernel", "logits.kernel"
 
     def shapes(self) -> dict[str, Shape]:
@@ -113,12 +114,11 @@ class Architecture:
         return sum(map(math.prod, self.shapes().values()))
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings of a config that describe this architecture, by dotted keys."""
+        """Return the settings of this architecture in a config by their dotted keys."""
         return {key: getattr(self, name) for name, key in KEYS.items()}
 
 
 def architecture(config: "Config", vocabulary_size: int) -> Architecture:
-    """Return the architecture that a config describes for a vocabulary of V ids."""
-    return Architecture(
-        vocabulary_size, **{name: attrgetter(key)(config) for name, key in KEYS.items()}
-    )
+    """Return the architecture of a config for a vocabulary of V ids."""
+    settings = {name: attrgetter(key)(config) for name, key in KEYS.items()}
+    return Architecture(vocabulary_size, **settings)

@@ -1,11 +1,12 @@
-"""Derivatives of the network in NumPy: a text read, gradients followed back, and the radius of V.
+"""Derivatives of the network in NumPy: gradients back in time, and the spectral radius of V.
 
     a_t = x_t U + h_{t-1} V + b,  h_t = f(a_t),  D_t = diag f'(a_t)
-    g_t = dL/dh_t,  d_t = dL/da_t = g_t D_t,  and from t to t - 1 through one layer: g_{t-1} = d_t V^T    (Werbos 1990)
+    g_t = dL/dh_t,  d_t = dL/da_t = g_t D_t,  from t to t - 1 in one layer: g_{t-1} = d_t V^T
+    (Werbos 1990)
 
-`charlm.engine` trains with automatic differentiation; this is for what a network shows of itself. The dtype is that of
-the weights, float32 or float64 (`Parameters.cast`). Axes: T time, B texts, P rows (predictions or texts), K lags, L
-layers, V vocabulary, E embedding, H units.
+These functions measure a network; `charlm.engine` trains with automatic differentiation. Results
+have the dtype of the weights, float32 or float64 (`Parameters.cast`). Axes: T time, B texts, P rows
+(predictions or texts), K lags, L layers, V vocabulary, E embedding, H units.
 """
 
 import math
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.network.rnn import Floats, Parameters, State, advance, probabilities
+from charlm.network.rnn import Floats, Parameters, State, probabilities, read_outputs
 
 DERIVATIVES: Mapping[str, Callable[[Floats], Any]] = {
     "tanh": lambda h: 1 - h * h,
@@ -25,21 +26,24 @@ DERIVATIVES: Mapping[str, Callable[[Floats], Any]] = {
     "sigmoid": lambda h: h * (1 - h),
     "linear": np.ones_like,
 }
-"""f'(a) by the name of f, from h = f(a); at a kink the slope of one side."""
+"""f'(a) as a function of h = f(a), by the name of f; at a kink, the slope of one side."""
 LARGEST_SLOPES = {"sigmoid": 1 / 4}
 """The largest f'(a) by the name of f, where it is not 1."""
 SATURATED_BELOW = 0.19
-"""As a share of the largest f'(a): where tanh has |h| > 0.9, since 1 - 0.9 ** 2 = 0.19."""
+"""Share of the largest f'(a) below which a unit is saturated; for tanh, |h| > 0.9."""
+
+SQUARINGS = 8
+"""Squarings of a matrix for its spectral radius; each of them halves the error."""
 
 
 def slope(activation: str, h: Floats) -> Floats:
-    """Return f'(a) from h = f(a), of the shape and dtype of h; `activation` is a key of DERIVATIVES."""
+    """Return f'(a) from h = f(a), in the shape and dtype of h."""
     return np.asarray(DERIVATIVES[activation](h), h.dtype)
 
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """What happened while B texts of T characters were read side by side."""
+    """The inputs and outputs of a network that read B texts of T characters side by side."""
 
     parameters: Parameters
     ids: NDArray[np.int64]
@@ -57,77 +61,67 @@ class Trace:
 
 
 def read_text(parameters: Parameters, ids: NDArray[Any]) -> Trace:
-    """Read texts side by side from the zero state, and keep their outputs.
+    """Read texts side by side from the zero state, and keep the outputs.
 
     Args:
-        parameters: The weights; their dtype is that of the result.
+        parameters: The weights.
         ids: Integers [T, B], or [T] for a single text.
 
     Returns:
-        The trace; values that overflow are not finite in it.
+        The trace; it contains values that are not finite if the network overflows.
 
     """
     columns = np.asarray(ids, np.int64).reshape(len(ids), -1)
     before = parameters.zero_state(columns.shape[1])
-    outputs = tuple(np.empty((len(columns), *first.shape), first.dtype) for first in before)
-    now = before
     with np.errstate(over="ignore", invalid="ignore"):
-        for time, characters in enumerate(columns):
-            now = advance(parameters, characters, now)
-            for kept, output in zip(outputs, now, strict=True):
-                kept[time] = output
+        outputs = read_outputs(parameters, columns, before)
     return Trace(parameters, columns, before, outputs)
 
 
 def follow_back(
     trace: Trace, steps: NDArray[np.int64], *, lags: int, texts: NDArray[np.int64] | int = 0
 ) -> Iterator[tuple[State, State]]:
-    """Follow the gradients of the losses of single predictions back, all of them side by side.
+    """Follow the gradients of the losses of single predictions back in time, side by side.
 
     Args:
-        trace: Texts, read; the loss is that of their next character.
-        steps: The steps t that made the predictions, int64 [P], 0 to T - 2. A gradient at a step before the text is
-            zero.
-        lags: How many steps to yield, the first being t itself.
-        texts: In which text each prediction was made, int64 [P].
+        trace: The texts; the loss of a prediction is the loss of the next character.
+        steps: The steps t of the predictions, int64 [P], 0 to T - 2. Gradients at steps before the
+            text are zero.
+        lags: Number of steps to yield, including t itself.
+        texts: The text of each prediction, int64 [P].
 
     Yields:
         For k = 0, 1, ..., lags - 1: dL_t/dh_{t-k} and dL_t/da_{t-k} of each layer, [P, H].
 
     """
-    parameters = trace.parameters
-    logits = parameters.logits([output[steps, texts] for output in trace.outputs])
-    by_logits = probabilities(
-        logits
-    )  # less 1 at the target: dL/dlogits of L = -log softmax(logits)[target], [P, V]
+    layers = trace.parameters.layers
+    logits = trace.parameters.logits([output[steps, texts] for output in trace.outputs])
+    # dL/dlogits of L = -log softmax(logits)[target] is softmax(logits), minus 1 at the target.
+    by_logits = probabilities(logits)
     by_logits[np.arange(len(steps)), trace.ids[steps + 1, texts]] -= 1
-    arriving = [  # at h of each layer, from the logits and from later characters: [P, H]
-        by_logits @ layer.logits_kernel.T
-        if len(layer.logits_kernel)
-        else np.zeros((len(steps), layer.units), by_logits.dtype)
-        for layer in parameters.layers
+    zeros = np.zeros((len(steps), layers[0].units), by_logits.dtype)
+    # The gradients that reach h of each layer from the logits and from later characters, [P, H].
+    arriving = [
+        by_logits @ layer.logits_kernel.T if len(layer.logits_kernel) else zeros for layer in layers
     ]
     for lag in range(lags):
         now = np.maximum(steps - lag, 0)
-        inside = (steps >= lag)[:, None]
-        gradients, changes = list(arriving), list(arriving)
-        for layer in reversed(range(len(arriving))):
-            if layer + 1 < len(arriving):
-                gradients[layer] = (
-                    arriving[layer]
-                    + changes[layer + 1] @ parameters.layers[layer + 1].below_kernel.T
-                )
-            gradients[layer] = np.where(inside, gradients[layer], 0)
-            changes[layer] = gradients[layer] * trace.slopes[layer][now, texts]
+        is_inside = (steps >= lag)[:, None]
+        gradients = list(arriving)
+        changes = list(arriving)
+        for index in reversed(range(len(layers))):
+            gradient = arriving[index]
+            if index + 1 < len(layers):
+                gradient = gradient + changes[index + 1] @ layers[index + 1].below_kernel.T
+            gradients[index] = np.where(is_inside, gradient, 0)
+            changes[index] = gradients[index] * trace.slopes[index][now, texts]
         yield tuple(gradients), tuple(changes)
-        arriving = [
-            change @ each.recurrent_kernel.T
-            for change, each in zip(changes, parameters.layers, strict=True)
-        ]
+        pairs = zip(changes, layers, strict=True)
+        arriving = [change @ layer.recurrent_kernel.T for change, layer in pairs]
 
 
 def through_inputs(parameters: Parameters, changes: State) -> Floats:
-    """Return dL/dx, [P, V or E], from dL/da of each layer, [P, H]: x is the one-hot character or its embedding."""
+    """Return dL/dx, [P, V or E], from dL/da of each layer, [P, H]; x is the input of the layers."""
     pairs = zip(changes, parameters.layers, strict=True)
     first, *others = [
         change @ layer.input_kernel.T for change, layer in pairs if len(layer.input_kernel)
@@ -136,23 +130,22 @@ def through_inputs(parameters: Parameters, changes: State) -> Floats:
 
 
 def push_forward(parameters: Parameters, differences: Floats, slopes: State) -> Floats:
-    """Multiply differences of the state before a step by the Jacobian of the step, of all layers together.
+    """Multiply differences of the state before a step by the Jacobian of the step.
 
         d_l <- (d_l V_l + d_{l-1} U_l) D_l,  from the lowest layer l up
 
     Args:
         parameters: The weights.
-        differences: Small differences of the whole state, lowest layer first: [n, sum of H].
+        differences: Small differences of the state, lowest layer first, [n, sum of H].
         slopes: f'(a_t) of each layer at the step, [n, H] or [1, H].
 
     Returns:
         The differences after the step, [n, sum of H].
 
     """
+    parts = parameters.split(differences)
     after: list[Floats] = []
-    for part, layer, gain in zip(
-        parameters.split(differences), parameters.layers, slopes, strict=True
-    ):
+    for part, layer, gain in zip(parts, parameters.layers, slopes, strict=True):
         total = part @ layer.recurrent_kernel
         if after:
             total += after[-1] @ layer.below_kernel
@@ -162,35 +155,33 @@ def push_forward(parameters: Parameters, differences: Floats, slopes: State) -> 
 
 @dataclass(frozen=True, eq=False)
 class LagCurve:
-    """How the gradient of the loss at t reaches one layer k characters earlier: |dL_t/dh_{t-k}| / |dL_t/dh_t|."""
+    """The relative gradient in one layer k characters before t: |dL_t/dh_{t-k}| / |dL_t/dh_t|."""
 
     layer: int
-    """From 0, lowest first."""
+    """Index of the layer, from 0, lowest first."""
     lag: NDArray[np.int64]
     """k = 0, 1, ..., int64 [K]."""
     median: NDArray[np.float64]
-    """Over the predictions, float64 [K]; 1 at lag 0. NaN, like the others, if no prediction has a gradient."""
+    """Median over the predictions, float64 [K], 1 at lag 0; NaN if no prediction has a gradient."""
     low: NDArray[np.float64]
-    """The 10th percentile, float64 [K]."""
+    """10th percentile, float64 [K]; NaN as the median."""
     high: NDArray[np.float64]
-    """The 90th percentile, float64 [K]."""
+    """90th percentile, float64 [K]; NaN as the median."""
 
 
 def lag_curves(
     trace: Trace, steps: NDArray[np.int64], *, lags: int, texts: NDArray[np.int64] | int = 0
 ) -> tuple[LagCurve, ...]:
-    """Return the curve of each layer over some predictions; the arguments are those of `follow_back`.
+    """Return the curve of each layer over some predictions; see `follow_back` for the arguments.
 
-    A prediction whose gradient at t is zero is left out of the layer's percentiles.
+    Predictions whose gradient at t is zero are left out.
     """
-    flow = follow_back(trace, steps, lags=lags, texts=texts)
-    norms = np.array(
-        [[np.linalg.norm(layer, axis=-1) for layer in gradients] for gradients, _ in flow],
-        np.float64,
-    )
-    curves = []
-    for layer in range(norms.shape[1]):
-        known = norms[:, layer, norms[0, layer] > 0]  # [K, P]
+    norms: list[list[Floats]] = []
+    for gradients, _ in follow_back(trace, steps, lags=lags, texts=texts):
+        norms.append([np.linalg.norm(gradient, axis=-1) for gradient in gradients])
+    curves: list[LagCurve] = []
+    for layer, of_layer in enumerate(np.array(norms, np.float64).swapaxes(0, 1)):
+        known = of_layer[:, of_layer[0] > 0]  # [K, P]
         low, median, high = np.full((3, lags), np.nan)
         if known.size:
             low, median, high = np.percentile(known / known[0], [10, 50, 90], axis=1)
@@ -198,30 +189,35 @@ def lag_curves(
     return tuple(curves)
 
 
-def spectral_radius(matrix: Floats, *, squarings: int = 8) -> float:
-    """Estimate the largest size of an eigenvalue from repeated squares, many times faster than all eigenvalues.
+def spectral_radius(matrix: Floats) -> float:
+    """Estimate the largest absolute eigenvalue by repeated squaring.
 
-        rho = lim |M^k|^(1/k)   (Gelfand 1941), here (|M^(2n)| / |M^n|)^(1/n) with n = 2^(squarings - 1)
+        rho = lim |M^k|^(1/k)   (Gelfand 1941), here (|M^(2n)| / |M^n|)^(1/n), n = 2^(SQUARINGS - 1)
 
-    The ratio leaves out the constant factor of |M^k|, so that it is exact for an orthogonal matrix. Each square is
-    scaled to a Frobenius norm of 1, so that nothing overflows.
+    This is many times faster than computing all eigenvalues. The ratio cancels the constant factor
+    of |M^k|, so the result is exact for an orthogonal matrix. Each square is scaled to a Frobenius
+    norm of 1 to avoid overflow.
 
     Args:
         matrix: float32 [H, H].
-        squarings: How often to square, 1 or more; the error falls by half each time.
 
     Returns:
         The radius, 0 or more; NaN if a value of the matrix is not finite.
 
     """
-    power, log_norm, growth = matrix, 0.0, 0.0
-    for squaring in range(squarings + 1):
-        power = power @ power if squaring else matrix
+    power = matrix
+    log_norm = 0.0
+    growth = 0.0
+    for squaring in range(SQUARINGS + 1):
+        if squaring:
+            power = power @ power
         norm = float(np.linalg.norm(power))
-        if norm == 0 or not math.isfinite(
-            norm
-        ):  # all eigenvalues are 0 (or float32 ends here), or NaN
-            return 0 * norm
-        power, before, log_norm = power / np.float32(norm), log_norm, 2 * log_norm + math.log(norm)
+        if norm == 0:  # all eigenvalues are 0, or below the range of float32
+            return 0.0
+        if not math.isfinite(norm):
+            return math.nan
+        power = power / np.float32(norm)
+        before = log_norm
+        log_norm = 2 * before + math.log(norm)
         growth = (log_norm - before) / 2 ** (squaring - 1)
     return math.exp(growth)

@@ -1,10 +1,11 @@
-"""A trained model on disk: one safetensors file, with everything else that its use takes in the file's own metadata.
+"""The model file: a safetensors file with the weights, and with everything else in its metadata.
 
-The metadata has one entry, `charlm`, a JSON object with the fields of `model_bytes`, the SHA-256 of the tensors, and
-at its end that of the text before. (With two entries, safetensors would write them in either order.) A checkpoint is
-such a file with more tensors and one more field.
-A file holds no code and is untrusted: sizes are checked before memory is allocated, checksums before anything is used,
-and the metadata as a whole when it is read, so that no other code has to expect a strange text, number or depth.
+The metadata has one entry, `charlm`: a JSON object with the fields of `model_bytes`, the SHA-256 of
+the tensors, and finally the SHA-256 of the JSON text before. (safetensors would write two entries
+in random order.) A checkpoint has more tensors and one more field.
+A file contains no code and is untrusted. Sizes are checked before memory is allocated, checksums
+before anything is used, and the metadata when it is read, so other code need not expect strange
+texts, numbers or depths.
 """
 
 import contextlib
@@ -35,20 +36,20 @@ if TYPE_CHECKING:
 
 FORMAT = 4
 ENTRY = "charlm"
-"""The entry of the metadata of the file."""
+"""Name of the metadata entry."""
 FACTS = ("step", "epoch", "score", "corpus", "temperature")
-"""The fields of a model besides those that its use takes."""
+"""Fields that describe a model, but are not needed to use it."""
 MAX_HEADER_BYTES = 1 << 25
-"""The largest header that is read: enough for a vocabulary of every character of Unicode."""
+"""Size limit of a header, enough for a vocabulary of all Unicode characters."""
 MAX_SIZE = 1 << 21
-"""The largest layer or embedding."""
+"""Size limit of a layer or embedding."""
 MAX_LAYERS = 64
 MAX_CONFIG_CHARACTERS = 100_000
-"""The largest config in the metadata, as JSON."""
-DTYPES = {*("BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "F32", "F64")}
-"""The dtypes of tensors that NumPy has, as safetensors calls them."""
+"""Length limit of a config as JSON."""
+DTYPES = {"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "F32", "F64"}
+"""Names in safetensors of the dtypes that NumPy has."""
 UNCHOSEN_TEMPERATURE = 0.7
-"""At which a network writes whose training has not ended, and whose user has not said."""
+"""Sampling temperature of a model whose training has not ended, unless the user sets one."""
 
 Tensors = dict[str, NDArray[Any]]
 """Arrays of any dtype by name."""
@@ -56,14 +57,14 @@ Tensors = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A trained model: all that sampling and scoring need."""
+    """A trained model, with everything that sampling and scoring need."""
 
     parameters: Parameters
     vocabulary: Vocabulary
     config: Mapping[str, Any]
-    """Every setting of the run, by sections as in config.yaml."""
+    """Every setting of the run, in sections as in config.yaml."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """Its step, epoch, score, text (`corpus`), and the `temperature` that was chosen when its training had ended."""
+    """Step, epoch, score, text (`corpus`), and the `temperature` chosen at the end of training."""
 
     @property
     def architecture(self) -> Architecture:
@@ -77,7 +78,7 @@ class TrainedModel:
             origin: The file to name in an error.
 
         Raises:
-            CharlmError: it is not a valid config.
+            CharlmError: the config is not valid.
 
         """
         from charlm.config.file import parse_config  # sampling must not wait for pydantic
@@ -86,14 +87,14 @@ class TrainedModel:
 
     @property
     def sampling_temperature(self) -> float:
-        """At which it writes unless another is asked for, 0 or more.
+        """The default sampling temperature, 0 or more.
 
-        That of its config, else the one that was chosen when its training had ended, else UNCHOSEN_TEMPERATURE.
+        It is set in the config, or chosen at the end of training, or else UNCHOSEN_TEMPERATURE.
         """
-        for place in (self.config.get("sampling"), self.facts):
-            match place:
-                case {"temperature": int(found) | float(found)} if 0 <= found < math.inf:
-                    return float(found)
+        for section in (self.config.get("sampling"), self.facts):
+            match section:
+                case {"temperature": int(value) | float(value)} if 0 <= value < math.inf:
+                    return float(value)
         return UNCHOSEN_TEMPERATURE
 
 
@@ -112,42 +113,40 @@ def model_bytes(
 
     Args:
         model: The model.
-        tensors: All tensors of a checkpoint, those of the model included; None = those of the model.
-        training: The further field of a checkpoint, for JSON; None = it is none.
+        tensors: All tensors of a checkpoint, including the weights; None = only the weights.
+        training: The additional JSON field of a checkpoint; None = not a checkpoint.
 
     """
-    tensors = {
-        name: np.asarray(tensor, order="C")
-        for name, tensor in (tensors or model.parameters.tensors).items()
-    }
+    tensors = tensors or model.parameters.tensors
+    arrays = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     fields: dict[str, Any] = {"format": FORMAT, "charlm": __version__, **model.facts}
     fields |= {"vocabulary": model.vocabulary.to_fields(), "config": model.config}
-    fields |= {} if training is None else {"training": training}
-    fields["tensors_sha256"] = tensors_sha256(tensors)
-    data: bytes = safetensors.numpy.save(
-        tensors, {ENTRY: seal(json.dumps(fields, ensure_ascii=False, allow_nan=False)[:-1])}
-    )
+    if training is not None:
+        fields["training"] = training
+    fields["tensors_sha256"] = tensors_sha256(arrays)
+    text = json.dumps(fields, ensure_ascii=False, allow_nan=False)
+    data: bytes = safetensors.numpy.save(arrays, {ENTRY: seal(text[:-1])})
     return data
 
 
-def seal(begun: str) -> str:
-    """Return a JSON object, given all but its closing bracket, with the SHA-256 of what is given as its last field."""
-    return f'{begun}, "sha256": "{hashlib.sha256(begun.encode()).hexdigest()}"}}'
+def seal(start: str) -> str:
+    """Complete a JSON object, which lacks its closing bracket, with the SHA-256 of its text."""
+    return f'{start}, "sha256": "{hashlib.sha256(start.encode()).hexdigest()}"}}'
 
 
 def write_model(path: Path, model: TrainedModel) -> None:
-    """Write a model file; an existing one is replaced in a single step. Raises CharlmError if it cannot be written."""
+    """Write or replace a model file atomically; raise CharlmError if it cannot be written."""
     write_file(path, model_bytes(model))
 
 
 def read_fields(path: Path) -> dict[str, Any]:
-    """Return what the metadata of a model file says; the tensors are not read.
+    """Return the fields in the metadata of a model file, without reading its tensors.
 
-    `vocabulary` and `config` are checked as far as the shapes of the network depend on them. The other fields may hold
-    anything that JSON can express.
+    `vocabulary` and `config` are only checked as far as the shapes of the network depend on them.
+    The other fields may contain any JSON.
 
     Raises:
-        CharlmError: the file is damaged, or of a format that this version of charlm does not read.
+        CharlmError: the file is damaged, or has a format that this version does not read.
         UnreadableError: the file is missing or cannot be read.
 
     """
@@ -159,8 +158,8 @@ def read_model(path: Path) -> TrainedModel:
     """Read a model file, or the model in a checkpoint.
 
     Raises:
-        CharlmError: the file is damaged, of an unknown format, or its tensors are not those of the network that it
-            describes.
+        CharlmError: the file is damaged or has an unknown format, or its tensors do not fit its
+            config.
         UnreadableError: the file is missing or cannot be read.
 
     """
@@ -170,31 +169,33 @@ def read_model(path: Path) -> TrainedModel:
 def read_tensors(
     path: Path, *, only_model: bool = False
 ) -> tuple[TrainedModel, dict[str, Any], Tensors]:
-    """Return the model in a file, the fields of its metadata, and its tensors; raises what `read_model` raises.
+    """Return the model in a file, the fields of its metadata, and its tensors; see `read_model`.
 
     Args:
         path: The file.
-        only_model: Whether to keep the tensors of the model alone in memory.
+        only_model: Whether to return only the tensors of the model.
 
     """
     with _open(path) as (fields, file):
         vocabulary = vocabulary_of(fields.get("vocabulary"), origin=str(path))
         architecture = read_architecture(fields, path)
-        shapes, names = architecture.shapes(), file.keys()
+        shapes = architecture.shapes()
         _check_tensors(file, shapes, path)
-        digest, tensors = hashlib.sha256(), dict[str, NDArray[Any]]()
-        for name in sorted(names):
+        digest = hashlib.sha256()
+        tensors: Tensors = {}
+        for name in sorted(file.keys()):
             tensor = file.get_tensor(name)
             _add(digest, name, tensor)
             if name in shapes and not np.isfinite(tensor).all():
                 raise CharlmError(
-                    f"{path}: tensor {name}: holds values that are not finite; use an earlier model"
+                    f"{path}: tensor {name}: contains values that are not finite; use an earlier "
+                    f"model"
                 )
             if name in shapes or not only_model:
                 tensors[name] = tensor
         if digest.hexdigest() != fields.get("tensors_sha256"):
             raise CharlmError(
-                f"{path}: damaged: the SHA-256 of its tensors is not the one in its metadata"
+                f"{path}: damaged: the SHA-256 of its tensors differs from the one in its metadata"
             )
     parameters = Parameters(architecture, {name: tensors[name] for name in shapes})
     facts = {name: value for name, value in fields.items() if name in FACTS}
@@ -202,24 +203,25 @@ def read_tensors(
 
 
 def _check_tensors(file: Any, shapes: Mapping[str, Shape], path: Path) -> None:
-    """Refuse an open file whose tensors are not those of a network, before any of them is read."""
-    found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-    for name, tensor in found.items():
+    """Check the dtypes and shapes of the tensors before they are read."""
+    slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+    for name, tensor in slices.items():
         dtype = tensor.get_dtype()
-        if dtype not in (("F32",) if name in shapes else DTYPES):
+        if dtype not in DTYPES or (name in shapes and dtype != "F32"):
             expected = "float32" if name in shapes else "a dtype of NumPy"
             raise CharlmError(
                 f"{path}: tensor {short_repr(name)[1:-1]}: found dtype {dtype}; expected {expected}"
             )
     for name, shape in shapes.items():
-        actual = tuple(found[name].get_shape()) if name in found else None
+        if name not in slices:
+            raise CharlmError(f"{path}: tensor {name}: missing; its config says {shape}")
+        actual = tuple(slices[name].get_shape())
         if actual != shape:
-            problem = "missing" if actual is None else f"shape {actual}"
-            raise CharlmError(f"{path}: tensor {name}: {problem}; its config says {shape}")
+            raise CharlmError(f"{path}: tensor {name}: shape {actual}; its config says {shape}")
 
 
 def read_architecture(fields: Mapping[str, Any], path: Path) -> Architecture:
-    """Return the architecture that the metadata of a file describes; raises CharlmError if it is not possible."""
+    """Return the architecture in the metadata of a file; raise CharlmError if it is not valid."""
     match fields:
         case {
             "vocabulary": {"characters": [*characters]},
@@ -233,13 +235,13 @@ def read_architecture(fields: Mapping[str, Any], path: Path) -> Architecture:
                 }
             },
         }:
-            numbers = [layers, units, *([] if embedding is None else [embedding])]
-            if (
-                any(type(size) is not int or not 1 <= size <= MAX_SIZE for size in numbers)
-                or layers > MAX_LAYERS
-            ):
-                most = f"the sizes of the network must be from 1 to {MAX_SIZE:,}, and {MAX_LAYERS} layers at most"
-                raise CharlmError(f"{path}: {most}")
+            sizes = [layers, units, 1 if embedding is None else embedding]
+            are_sizes = all(type(size) is int and 1 <= size <= MAX_SIZE for size in sizes)
+            if not are_sizes or layers > MAX_LAYERS:
+                raise CharlmError(
+                    f"{path}: the sizes of the network must be from 1 to {MAX_SIZE:,}, and "
+                    f"{MAX_LAYERS} layers at most"
+                )
             if activation not in ACTIVATIONS:
                 raise CharlmError(
                     f"{path}: activation {short_repr(activation)}; must be {', '.join(ACTIVATIONS)}"
@@ -257,34 +259,36 @@ def _add(digest: Any, name: str, tensor: NDArray[Any]) -> None:
 
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[tuple[dict[str, Any], Any]]:
-    """Open a model file; yield the fields of its metadata, and the open file of safetensors."""
+    """Open a model file; yield the fields of its metadata, and the file opened by safetensors."""
     with open_file(path) as file:
         size = int.from_bytes(file.read(8), "little")
     if size > MAX_HEADER_BYTES:
         raise CharlmError(
-            f"{path}: not a model file of charlm: its header has more than {MAX_HEADER_BYTES:,} bytes"
+            f"{path}: not a model file of charlm: its header has more than {MAX_HEADER_BYTES:,} "
+            f"bytes"
         )
     try:
         with reading(path), safetensors.safe_open(path, "numpy") as opened:
             yield _fields(opened.metadata() or {}, path), opened
     except (safetensors.SafetensorError, ValueError) as error:
-        raise CharlmError(
-            f"{path}: damaged, or not a model file of charlm: {str(error)[:200]}"
-        ) from None
+        reason = str(error)[:200]
+        raise CharlmError(f"{path}: damaged, or not a model file of charlm: {reason}") from None
 
 
 def _fields(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
     if ENTRY not in metadata:
-        raise CharlmError(f"{path}: not a model file of charlm: its metadata has no entry {ENTRY}")
+        raise CharlmError(
+            f"{path}: not a model file of charlm: its metadata lacks the entry {ENTRY}"
+        )
     text = metadata[ENTRY]
     if seal(text.rpartition(', "sha256"')[0]) != text:
         raise CharlmError(f"{path}: damaged: the SHA-256 of its metadata is wrong")
     fields = parse_json(text, origin=f"{path}: metadata")
-    found = fields.get("format") if isinstance(fields, dict) else None
-    if found != FORMAT:
+    version = fields.get("format") if isinstance(fields, dict) else None
+    if version != FORMAT:
         raise CharlmError(
-            f"{path}: format {short_repr(found)}; charlm {__version__} reads format {FORMAT}: use the version of "
-            f"charlm that wrote it"
+            f"{path}: format {short_repr(version)}; charlm {__version__} reads format {FORMAT}: "
+            f"use the version of charlm that wrote it"
         )
     read_architecture(fields, path)
     size = len(json.dumps(fields["config"]))

@@ -1,11 +1,11 @@
-"""Texts read fast: long ones with bounded memory, in blocks or in segments side by side, and one character at a time.
+"""Fast reading of long texts in blocks or in parallel segments, or of one character at a time.
 
-`Stepper` is `Parameters.step` arranged for the speed of generation. The output h_t of a layer is multiplied by up to
-three matrices: the recurrent kernel of the layer, the kernel of the layer above and the kernel of the logits. Here they
-are the columns of a single matrix, [V | U above | W], so that a layer takes one product a step; `Parameters.step` takes
-two or three. Buffers are allocated once.
+`Stepper` does the work of `Parameters.step` faster, for generation. Up to three matrices multiply
+the output h_t of a layer: the recurrent kernel, the kernel of the layer above, and the kernel of
+the logits. `Stepper` joins them into one matrix, [V | U above | W], so a layer needs a single
+product for each character. Buffers are allocated once.
 
-Axes: B batch, T time, V vocabulary, H units. All arrays are float32 unless said otherwise.
+Axes: B batch, T time, V vocabulary, H units. Arrays are float32 unless specified otherwise.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,8 +22,8 @@ from charlm.network.rnn import ACTIVATIONS, Floats, Parameters, State
 
 BLOCK = 2048
 VALUES_AT_ONCE = 1 << 21  # 8 MB
-STREAMS_A_THREAD = 32
-"""How many streams a thread reads, at least; the groups do not depend on the machine, so neither do the bits."""
+STREAMS_PER_THREAD = 32
+"""Fewest streams in a thread. The groups are the same on every machine, and so are the bits."""
 
 
 def read_blocks(
@@ -37,16 +37,18 @@ def read_blocks(
 ) -> Iterator[tuple[Floats, State]]:
     """Read ids in blocks of t steps.
 
-    Many streams are read in groups by threads of our own, each with products of a single thread. The threads of NumPy's
-    own products wait for each other without pause: beside busy processes, that took four times as long.
+    Threads read groups of streams, each with single-threaded matrix products. NumPy's own threads
+    busy-wait for each other: next to busy processes, that took four times as long.
 
     Args:
         parameters: The weights.
         ids: Integers [T, B].
-        state: The state to begin at.
+        state: The state before the first character.
         block: The largest t, 1 or more.
-        values_at_once: How many values an array of logits or outputs may have; it limits the memory.
-        width: The values for each character, at least: for equal blocks of several networks, the largest of theirs.
+        values_at_once: Largest number of values in an array of logits or outputs; limits the
+            memory.
+        width: Smallest number of values to assume for each character; the largest width of several
+            networks gives all of them equal blocks.
 
     Yields:
         The logits after each character of a block, float32 [t, B, V], and the state after it.
@@ -54,14 +56,14 @@ def read_blocks(
     """
     streams = ids.shape[1]
     size = max(1, min(block, values_at_once // (max(width, parameters.width) * streams)))
-    groups = np.array_split(np.arange(streams), max(1, streams // STREAMS_A_THREAD))
+    groups = np.array_split(np.arange(streams), max(1, streams // STREAMS_PER_THREAD))
     if len(groups) == 1:
         for start in range(0, len(ids), size):
             logits, state = parameters.unroll(ids[start : start + size], state)
             yield logits, state
         return
 
-    from concurrent.futures import ThreadPoolExecutor  # generation must not wait for these
+    from concurrent.futures import ThreadPoolExecutor  # generation must not wait for imports
 
     from threadpoolctl import threadpool_limits
 
@@ -70,35 +72,33 @@ def read_blocks(
         states: list[State] = [tuple(layer[group] for layer in state) for group in groups]
         for start in range(0, len(ids), size):
             blocks = [part[start : start + size] for part in parts]
-            read = list(threads.map(partial(_unroll, parameters), blocks, states))
-            states = [after for _, after in read]
-            yield (
-                np.concatenate([logits for logits, _ in read], 1),
-                tuple(map(np.concatenate, zip(*states, strict=True))),
-            )
+            results = threads.map(partial(_unroll, parameters), blocks, states)
+            all_logits, last = zip(*results, strict=True)
+            states = list(last)
+            state = tuple(map(np.concatenate, zip(*states, strict=True)))
+            yield np.concatenate(all_logits, 1), state
 
 
 def _unroll(parameters: Parameters, ids: NDArray[Any], state: State) -> tuple[Floats, State]:
-    """Read ids in a thread of its own, which does not have the `np.errstate` of the caller."""
-    with np.errstate(
-        over="ignore", invalid="ignore"
-    ):  # the logits show whether the outputs were finite
+    """Read ids in a thread, which does not have the `np.errstate` of the caller."""
+    # The logits show whether the outputs were finite.
+    with np.errstate(over="ignore", invalid="ignore"):
         return parameters.unroll(ids, state)
 
 
 @dataclass(frozen=True, eq=False)
 class Segments:
-    """A text in S segments, to be read side by side; integers."""
+    """A text divided into S segments that are read side by side."""
 
     starts: NDArray[np.int64]
-    """The position of the first id of each segment, [S]."""
+    """Position of the first id of each segment, int64 [S]."""
     before: NDArray[Any] | None
-    """The ids before each segment and its first id, [warm-up + 1, S]; None if nothing is read before."""
+    """Warm-up ids and first id of each segment, [warm-up + 1, S]; None without warm-up."""
     ids: NDArray[Any]
-    """The ids of each segment and the one that follows, [T + 1, S]; the last segment is filled up with the last id."""
+    """Ids of each segment and the next id, [T + 1, S]; padded with the last id."""
 
     def forget_first(self, state: State) -> None:
-        """Replace the state before the first segment, which nothing precedes, by the zero state."""
+        """Set the state before the first segment, which has no warm-up, to zero."""
         for output in state:
             output[0] = 0
 
@@ -106,17 +106,18 @@ class Segments:
 def cut_segments(
     ids: NDArray[Any], *, streams: int = 1, length: int | None = None, warm_up: int
 ) -> Segments:
-    """Divide a text into segments, which are read many times faster than the text from start to end.
+    """Divide a text into segments; reading them side by side is many times faster.
 
-    There are `streams` segments, or fewer, so that none is shorter than twice `warm_up`. The first segment is read from the
-    zero state, every other segment from the state after the `warm_up` ids before it. The results are close to those of a
-    stream if the network forgets within `warm_up` ids; with a single segment they are the same.
+    No segment is shorter than twice `warm_up`. The first segment is read from the zero state, every
+    other segment from the state after the `warm_up` ids before it. If the network forgets within
+    `warm_up` ids, the results are close to reading the text from start to end.
 
     Args:
-        ids: Integers [n], n >= 2; the last one is not read.
-        streams: The number of segments, at most; 1 or more.
-        length: The ids in each segment but the last, which may have fewer, 1 or more; None = as `streams` says.
-        warm_up: How many ids to read before each segment, 0 or more.
+        ids: Integers [n], n >= 2; the last id is not read.
+        streams: Largest number of segments, 1 or more.
+        length: Number of ids in each segment, 1 or more; the last one may have fewer. None = it
+            depends on `streams`.
+        warm_up: Number of ids to read before each segment, 0 or more.
 
     """
     last = len(ids) - 1
@@ -130,7 +131,7 @@ def cut_segments(
 
 
 def segment_count(length: int, *, streams: int, warm_up: int) -> int:
-    """Return the number of segments that `cut_segments` divides so many ids into."""
+    """Return the number of segments that `cut_segments` makes from `length` ids."""
     return max(1, min(streams, length // max(1, 2 * warm_up)))
 
 
@@ -141,14 +142,14 @@ def read_segments(
 
     Args:
         parameters: The weights.
-        ids: As for `cut_segments`, like `streams` and `warm_up`.
-        streams: The number of segments, at most.
-        warm_up: How many ids to read before each segment.
-        width: As for `read_blocks`.
+        ids: The text; see `cut_segments`.
+        streams: Largest number of segments.
+        warm_up: Number of ids to read before each segment.
+        width: See `read_blocks`.
 
     Yields:
-        Logits, float32 [m, V], and the positions of the ids after which they are, int64 [m]. Each position from 0 to
-        n - 2 comes once.
+        Logits, float32 [m, V], and the position of the last id before each of them, int64 [m]. Each
+        position from 0 to n - 2 occurs once.
 
     """
     segments = cut_segments(ids, streams=streams, warm_up=warm_up)
@@ -165,12 +166,12 @@ def read_segments(
 
 
 class Stepper:
-    """One stream, read one character at a time.
+    """A stream that is read one character at a time.
 
     Args:
-        parameters: The weights. They are not changed.
-        state: The state to begin at, [1, H] for each layer; it is not changed.
-        forbidden: Ids whose logits are always minus infinity.
+        parameters: The weights.
+        state: The state before the first character, [1, H] for each layer; it is not changed.
+        forbidden: Ids whose logits are set to minus infinity.
 
     """
 
@@ -189,7 +190,7 @@ class Stepper:
 
     @property
     def logits(self) -> Floats:
-        """The logits after the last character read, [V], in a buffer that the next access overwrites."""
+        """The logits after the last character, [V], in a buffer that the next access overwrites."""
         first, *others = self._to_logits
         np.add(first, self._bias, out=self._logits)
         for other in others:
@@ -210,7 +211,7 @@ class Stepper:
 
 
 class _LayerBuffers:
-    """The input table of a layer, its output, and the products of its output with the three matrices."""
+    """The buffers of a layer: its output, and the products of the output with three matrices."""
 
     def __init__(self, parameters: Parameters, index: int) -> None:
         units = parameters.layers[index].units
@@ -224,7 +225,6 @@ class _LayerBuffers:
         self.to_itself, self.to_above, self.to_logits = np.split(
             self.product, np.cumsum(widths)[:-1], axis=-1
         )
-        self.multiply = partial(
-            self.output.dot, self.kernel, self.product
-        )  # a third less overhead than np.matmul
-        """Multiplies the output by the three matrices, into the buffers of the products."""
+        # ndarray.dot has a third less overhead than np.matmul.
+        self.multiply = partial(self.output.dot, self.kernel, self.product)
+        """Function that writes the products of the output with the three matrices."""

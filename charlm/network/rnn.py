@@ -1,11 +1,11 @@
-"""The mathematics of the network in NumPy: its parameters, one step, a window of steps, and the loss.
+"""The network in NumPy: its weights, its recurrence, and the loss.
 
     h_t = f(x_t U + h_{t-1} V + b),  h_0 = 0        (Elman 1990)
     logits_t = h_t W + c
     nats_t = -log softmax(logits_t)[id_{t+1}] = log(sum(exp(logits_t))) - logits_t[id_{t+1}]
 
-Axes: B batch, T time, V vocabulary, E embedding, H units. Weights are float32, or what `Parameters.cast` makes of them;
-what is computed has their dtype.
+Axes: B batch, T time, V vocabulary, E embedding, H units. Weights are float32, or the dtype that
+`Parameters.cast` was given; results have the dtype of the weights.
 `charlm.engine.model` trains the same equations with TensorFlow; a parity test compares the two.
 """
 
@@ -21,7 +21,7 @@ from charlm.network.architecture import Architecture
 
 Floats = NDArray[np.floating[Any]]
 State = tuple[Floats, ...]
-"""The output of each layer at the last step, [B, H] for each layer, lowest first."""
+"""The output of each layer at the last step, [B, H] for each layer, lowest layer first."""
 
 
 def _sigmoid(x: Floats, out: Floats | None = None) -> Floats:
@@ -37,24 +37,22 @@ ACTIVATIONS: Mapping[str, Callable[..., Floats]] = {
     "sigmoid": _sigmoid,
     "linear": lambda x, out=None: x,
 }
-"""The activation functions by their names in Keras, with Keras's definitions: floats -> floats of the same shape.
+"""Activation functions by their names in Keras: floats -> floats of the same shape.
 
-`out`, an array for the result, may be the argument itself, and only that.
+`out` may only be the argument itself, which is then overwritten.
 """
 
 
 @dataclass(frozen=True)
 class Layer:
-    """The weights of one SimpleRNN layer, and the rows of kernels by what they multiply; there may be none."""
+    """The weights of a SimpleRNN layer; kernel rows are split by the values that they multiply."""
 
     kernel: Floats  # [inputs, H]
-    below_kernel: (
-        Floats  # [H, H] or [0, H], the rows of the kernel for the output of the layer below
-    )
-    input_kernel: Floats  # [V or E, H] or [0, H], the rows of the kernel for x
+    below_kernel: Floats  # [H, H] or [0, H]: rows of the kernel for the output of the layer below
+    input_kernel: Floats  # [V or E, H] or [0, H]: rows of the kernel for x
     recurrent_kernel: Floats  # [H, H]
     bias: Floats  # [H]; zeros if the network has no biases
-    logits_kernel: Floats  # [H, V] or [0, V], the rows of W for the output of this layer
+    logits_kernel: Floats  # [H, V] or [0, V]: rows of W for the output of this layer
 
     @property
     def units(self) -> int:
@@ -64,16 +62,16 @@ class Layer:
 
 @dataclass(frozen=True)
 class Parameters:
-    """The weights of the network, and the settings that decide how they are used.
+    """The weights of the network, and the settings that determine how they are used.
 
-    The input of layer 0 is x: the one-hot character or its embedding. The input of every other layer is the output
-    of the layer below; with skip connections it is [output below, x], and the logits read the outputs of all layers,
-    lowest first (Graves 2013).
+    The input of layer 0 is x: the one-hot character or its embedding. The input of every other
+    layer is the output of the layer below. With skip connections, it is [output below, x], and the
+    logits read the outputs of all layers, lowest first (Graves 2013).
     """
 
     architecture: Architecture
     tensors: dict[str, Floats]
-    """The weights by name, with the shapes that the architecture declares."""
+    """The weights by name, with the shapes of the architecture."""
 
     @property
     def vocabulary_size(self) -> int:
@@ -97,69 +95,70 @@ class Parameters:
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
-        """The weights of each layer, lowest first."""
+        """The weights of each layer, lowest layer first."""
         return tuple(map(self._layer, range(self.architecture.layers)))
 
     @property
     def width(self) -> int:
-        """The most values that an array has for each character: V or H."""
+        """The largest number of values in an array for each character: V or H."""
         return max(self.vocabulary_size, self.architecture.units)
 
     @property
     def state_size(self) -> int:
-        """The units of all layers together."""
+        """The total number of units in all layers."""
         return self.architecture.layers * self.architecture.units
 
     @cached_property
     def input_tables(self) -> tuple[Floats, ...]:
-        """The contribution of each character to each layer, x U + b, [V, H]; [1, H], just b, for a layer without x.
+        """The input x U + b of each character to each layer, [V, H]; [1, H], only b, without x.
 
-        The product of a one-hot vector with a matrix is a row of the matrix: a step looks it up.
+        The product of a one-hot vector with a matrix is a row of the matrix, so a step only looks
+        it up.
         """
         return tuple(map(self._input_table, self.layers))
 
     def output_kernels(self, index: int) -> list[Floats]:
-        """Return the matrices [H, n] by which the layer, the next one and the logits read its output; n may be 0."""
+        """Return the matrices that multiply the output of a layer, [H, n]; n may be 0.
+
+        They belong to the layer itself, to the next layer and to the logits.
+        """
         layer = self.layers[index]
-        none = np.empty((layer.units, 0), self.logits_bias.dtype)
-        above = self.layers[index + 1].below_kernel if index + 1 < len(self.layers) else none
-        logits = layer.logits_kernel if len(layer.logits_kernel) else none
+        empty = np.empty((layer.units, 0), self.logits_bias.dtype)
+        above = self.layers[index + 1].below_kernel if index + 1 < len(self.layers) else empty
+        logits = layer.logits_kernel if len(layer.logits_kernel) else empty
         return [layer.recurrent_kernel, above, logits]
 
     @cached_property
     def joined_kernels(self) -> tuple[Floats, ...]:
         """The `output_kernels` of each layer side by side, [H, N]."""
-        return tuple(
-            np.concatenate(self.output_kernels(index), axis=1) for index in range(len(self.layers))
-        )
+        indices = range(len(self.layers))
+        return tuple(np.concatenate(self.output_kernels(index), axis=1) for index in indices)
 
     def rows_at_once(self, values: int) -> int:
-        """Return how many rows of max(V, H) values fit into a number of values; at least 1."""
+        """Return the number of rows of max(V, H) values that fit into `values`, at least 1."""
         return max(1, values // self.width)
 
     def split(self, joined: Floats) -> State:
-        """Return what each layer has, [..., H], from what all layers have side by side, [..., sum of H]."""
+        """Split values of all layers side by side, [..., sum of H], into layers, [..., H]."""
         return tuple(np.split(joined, len(self.layers), -1))
 
     def cast(self, dtype: DTypeLike) -> "Parameters":
-        """Return the same weights in another floating dtype; what is computed with them has that dtype."""
-        return Parameters(
-            self.architecture, {name: tensor.astype(dtype) for name, tensor in self.tensors.items()}
-        )
+        """Return the same weights in another floating dtype, which results then have too."""
+        tensors = {name: tensor.astype(dtype) for name, tensor in self.tensors.items()}
+        return Parameters(self.architecture, tensors)
 
     def logits(self, outputs: Sequence[Floats]) -> Floats:
-        """Return the logits [..., V] of the outputs of all layers, each [..., H]."""
-        features = (
-            np.concatenate(outputs, -1) if self.architecture.skip_connections else outputs[-1]
-        )
+        """Return the logits, [..., V], from the outputs of all layers, each [..., H]."""
+        features = outputs[-1]
+        if self.architecture.skip_connections:
+            features = np.concatenate(outputs, -1)
         logits: Floats = features @ self.logits_kernel
         return np.add(logits, self.logits_bias, out=logits)
 
     def zero_state(self, batch: int) -> State:
-        """Return the state before the first character: zeros [batch, H] for each layer."""
-        return tuple(
-            np.zeros((batch, layer.units), self.logits_bias.dtype) for layer in self.layers
-        )
+        """Return the state before the first character: zeros, [batch, H] for each layer."""
+        dtype = self.logits_bias.dtype
+        return tuple(np.zeros((batch, layer.units), dtype) for layer in self.layers)
 
     def step(self, ids: NDArray[Any], state: State) -> tuple[Floats, State]:
         """Read one character in each stream.
@@ -178,8 +177,8 @@ class Parameters:
     def unroll(self, ids: NDArray[Any], state: State) -> tuple[Floats, State]:
         """Read a window of characters in each stream.
 
-        The result is that of T calls of `step`, up to rounding. It is faster: each layer multiplies its inputs at all
-        times by its kernel at once.
+        The result equals T calls of `step`, up to rounding. It is faster, because each layer
+        multiplies its inputs at all times by its kernel together.
 
         Args:
             ids: Integers [T, B], 0 to V - 1; T may be 0.
@@ -190,10 +189,7 @@ class Parameters:
 
         """
         outputs = read_outputs(self, ids, state)
-        last = tuple(
-            output[-1] if len(output) else first
-            for output, first in zip(outputs, state, strict=True)
-        )
+        last = state if not len(ids) else tuple(output[-1] for output in outputs)
         return self.logits(outputs), last
 
     def _layer(self, index: int) -> Layer:
@@ -209,30 +205,22 @@ class Parameters:
         )
 
     def _rows(self, tensor: str, part: str) -> Floats:
-        """Return the rows of a tensor that multiply the output of a part; none if it does not read that part."""
+        """Return the rows of a tensor that multiply the output of a part; there may be none."""
         return self.tensors[tensor][self.architecture.tensors[tensor].rows(part)]
 
     def _input_table(self, layer: Layer) -> Floats:
         if not len(layer.input_kernel):
             return layer.bias[None]
-        embedding = self.tensors.get("embedding")
-        table = layer.input_kernel if embedding is None else embedding @ layer.input_kernel
+        table = layer.input_kernel
+        if self.architecture.embedding:
+            table = self.tensors["embedding"] @ table
         return table + layer.bias
 
 
 def advance(parameters: Parameters, ids: NDArray[Any], state: State) -> State:
-    """Read one character in each stream; return the state after it, without the logits: `Parameters.step`."""
-    outputs, activate = list[Floats](), ACTIVATIONS[parameters.activation]
-    for layer, table, previous in zip(
-        parameters.layers, parameters.input_tables, state, strict=True
-    ):
-        total = previous @ layer.recurrent_kernel
-        total += table[ids] if len(table) > 1 else table
-        if outputs:
-            total += outputs[-1] @ layer.below_kernel
-        activate(total, out=total)
-        outputs.append(total)
-    return tuple(outputs)
+    """Read one character in each stream, [B]; return the state after it, [B, H] for each layer."""
+    outputs = read_outputs(parameters, ids[None], state)
+    return tuple(output[0] for output in outputs)
 
 
 def read_outputs(parameters: Parameters, ids: NDArray[Any], state: State) -> State:
@@ -244,17 +232,17 @@ def read_outputs(parameters: Parameters, ids: NDArray[Any], state: State) -> Sta
         state: [B, H] for each layer, or [H]; it is not changed.
 
     Returns:
-        The outputs h_1 to h_T of each layer, [T, B, H] or [T, H]; `outputs[t]` follows the character `ids[t]`.
+        The outputs h_1 to h_T of each layer, [T, B, H] or [T, H]; `outputs[t]` is the output after
+        the character `ids[t]`.
 
     """
     outputs: list[Floats] = []
+    activation = parameters.activation
     for layer, table, first in zip(parameters.layers, parameters.input_tables, state, strict=True):
         inputs = table[ids] if len(table) > 1 else np.broadcast_to(table, (*ids.shape, layer.units))
         if outputs:
             inputs = inputs + outputs[-1] @ layer.below_kernel
-        outputs.append(
-            recur(inputs, layer.recurrent_kernel, first, activation=parameters.activation)
-        )
+        outputs.append(recur(inputs, layer.recurrent_kernel, first, activation=activation))
     return tuple(outputs)
 
 
@@ -270,48 +258,46 @@ def recur(
         activation: The name of f, a key of ACTIVATIONS.
 
     Returns:
-        The outputs h_1 to h_T, of the shape of `input_projection`.
+        The outputs h_1 to h_T, in the shape of `input_projection`.
 
     """
-    outputs, activate = (
-        np.empty(input_projection.shape, input_projection.dtype),
-        ACTIVATIONS[activation],
-    )
-    for time, now in enumerate(input_projection):
+    activate = ACTIVATIONS[activation]
+    outputs = np.empty(input_projection.shape, input_projection.dtype)
+    for time, inputs in enumerate(input_projection):
         output = outputs[time]
         np.matmul(state, recurrent_kernel, out=output)
-        output += now
+        output += inputs
         activate(output, out=output)
         state = output
     return outputs
 
 
 def nats(logits: Floats, targets: NDArray[Any]) -> Floats:
-    """Compute -log softmax(logits)[target], without overflow for finite logits of any size.
+    """Compute -log softmax(logits)[target], without overflow for finite logits.
 
     Args:
         logits: float32 [..., V].
-        targets: The ids that follow, integers [...], 0 to V - 1.
+        targets: Ids of the next characters, integers [...], 0 to V - 1.
 
     Returns:
         float32 [...]; not finite if the logits are not.
 
     """
-    with np.errstate(
-        over="ignore", invalid="ignore"
-    ):  # the result shows whether the logits were finite
-        return np.asarray(-np.take_along_axis(log_softmax(logits), targets[..., None], -1)[..., 0])
+    # The result shows whether the logits were finite.
+    with np.errstate(over="ignore", invalid="ignore"):
+        chosen = np.take_along_axis(log_softmax(logits), targets[..., None], -1)
+    return np.asarray(-chosen[..., 0])
 
 
 def log_softmax(logits: Floats) -> Floats:
-    """Return log softmax(logits), [..., V], of the dtype of the logits, without overflow for finite logits."""
+    """Return log softmax(logits), [..., V], in the same dtype, without overflow."""
     below_peak = logits - logits.max(-1, keepdims=True)
     below_peak -= np.log(np.exp(below_peak).sum(-1, keepdims=True))
     return np.asarray(below_peak)
 
 
 def probabilities(logits: NDArray[Any]) -> NDArray[Any]:
-    """Return softmax(logits), [..., V], of the dtype of the logits, without overflow for finite logits of any size."""
+    """Return softmax(logits), [..., V], in the same dtype, without overflow."""
     result = np.exp(logits - logits.max(-1, keepdims=True))
     result /= result.sum(-1, keepdims=True)
     return np.asarray(result)

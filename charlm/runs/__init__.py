@@ -1,1 +1,1 @@
-"""Run folders: their files, their metrics, how a run begins, and how runs compare."""
+"""Run folders: their files and metrics, their start, and comparisons of runs."""

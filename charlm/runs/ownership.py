@@ -1,8 +1,9 @@
-"""The folder of a run, owned by this process from its first file to the end of the command.
+"""The folder of a run, which a process owns from the first file to the end of the command.
 
-A run begins in an order that survives a kill at any moment: the lock, the text, with a time limit the soft targets, the
-initial weights, the runs of its teachers, metrics.jsonl, and config.yaml last. A folder without config.yaml is no run:
-the next command empties it and begins again.
+A run can be killed at any moment while it begins, because its files are written in this order: the
+lock, the text, the soft targets (if there is a time limit), the initial weights, the runs of its
+teachers, metrics.jsonl, and finally config.yaml. A folder without config.yaml is not a run: the
+next command empties it and begins again.
 """
 
 import contextlib
@@ -33,17 +34,17 @@ from charlm.text.corpus import Corpus, is_corpus, open_corpus
 from charlm.text.tokenization import tokenize
 from charlm.text.vocabulary import Vocabulary
 
-OF_A_START = {LOCK, CORPUS, SOFT_TARGETS, INIT, TEACHERS, METRICS_FILE}
-"""The files and folders that a start writes before config.yaml."""
+FILES_BEFORE_CONFIG = {LOCK, CORPUS, SOFT_TARGETS, INIT, TEACHERS, METRICS_FILE}
+"""Files and folders that are written before config.yaml."""
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of a run that nobody else writes."""
+    """The folder of a run that only this process writes."""
 
     path: Path
     was_run: bool = False
-    """Whether the run had begun before."""
+    """Whether the run has begun earlier."""
 
     def add_text(
         self,
@@ -53,7 +54,7 @@ class RunFolder:
         known: Vocabulary | None = None,
         on_event: OnEvent = ignore,
     ) -> Corpus:
-        """Write the text of a new run as its corpus; the arguments and errors are those of `write_text`."""
+        """Write the text of a new run as its corpus; see `write_text`."""
         return write_text(sources, self.path / CORPUS, settings, known=known, on_event=on_event)
 
     def begin(
@@ -64,13 +65,13 @@ class RunFolder:
         initial: TrainedModel | None = None,
         teachers: Mapping[int, Config] | None = None,
     ) -> Run:
-        """Begin a run whose text was added: write everything else that it needs, and config.yaml last.
+        """Begin a run whose text was added: write its other files, and config.yaml last.
 
         Args:
-            config: Every setting, with nothing left open.
+            config: Every setting, resolved.
             corpus: The text.
-            initial: The weights that training begins with; None = they are drawn at random.
-            teachers: The config of each teacher that the run trains first, by its seed; None = there are none.
+            initial: The initial weights; None = random.
+            teachers: The config of each teacher that the run trains first, by its seed.
 
         Raises:
             CharlmError: the folder cannot be written.
@@ -92,9 +93,11 @@ class RunFolder:
         return Run(self.path, config, corpus)
 
     def has_results(self) -> bool:
-        """Return whether the run or one of its teachers has been trained and saved."""
+        """Return whether the run or one of its teachers has saved a model."""
         teachers = self.path / TEACHERS
-        runs = [self.path, *(teachers.iterdir() if teachers.is_dir() else ())]
+        runs = [self.path]
+        if teachers.is_dir():
+            runs += teachers.iterdir()
         return any(results(run) for run in runs)
 
 
@@ -107,34 +110,35 @@ def own_folder(
     clock: Callable[[], float] = time.monotonic,
     on_event: OnEvent = ignore,
 ) -> Iterator[RunFolder]:
-    """Own the folder of a run for a block that begins the run or continues it.
+    """Own the folder of a run during a block that begins or continues the run.
 
-    If an error ends the block before a new run has saved anything, the folder is removed again.
+    If an error ends the block before a new run has saved anything, the folder is removed.
 
     Args:
-        path: A folder that is missing, empty or left by a killed start, or, if `may_continue`, holds a run; None = a
-            new one under runs/, named by the time and the text.
-        text_name: Name of the text, see `charlm.text.documents.name_text`.
-        may_continue: Whether the folder may hold a run.
-        clock: Returns the time in seconds.
+        path: A folder that is missing, empty, left over from a killed start, or, with
+            `may_continue`, a run; None = a new folder under runs/, named after the time and the
+            text.
+        text_name: Name of the text; see `charlm.text.documents.name_text`.
+        may_continue: Whether the folder may be a run.
+        clock: Function that returns the time in seconds.
         on_event: Called with LeftoverRemoved.
 
     Raises:
-        CharlmError: the folder holds something else, another process owns it, or it cannot be written.
+        CharlmError: the folder contains something else, another process owns it, or it cannot be
+            written.
 
     """
     named = path or RUNS
     with writing(named):
-        made = [each for each in (named, *named.parents) if not each.exists()]
+        made = [folder for folder in (named, *named.parents) if not folder.exists()]
         if path is None:
             path = make_folder(text_name)
             made = [path, *made]
         _check_is_free(path, may_continue=may_continue)
         path.mkdir(parents=True, exist_ok=True)
     with only_writer(path, clock=clock):
-        _check_is_free(
-            path, may_continue=may_continue
-        )  # again, since another process may have been faster
+        # Another process may have begun a run before this one got the lock.
+        _check_is_free(path, may_continue=may_continue)
         folder = RunFolder(path, was_run=is_run(path))
         if not folder.was_run:
             _remove_leftovers(path, on_event)
@@ -148,43 +152,43 @@ def own_folder(
 
 
 def _check_is_free(path: Path, *, may_continue: bool) -> None:
-    """Raise CharlmError unless a run may begin in a folder, or continue there."""
+    """Raise CharlmError unless a run may begin or continue in a folder."""
     if is_run(path):
         if not may_continue:
-            raise CharlmError(
-                f"{path}: holds a run; name another folder", advice=Advice("resume", path)
-            )
+            problem = f"{path}: contains a run; name another folder"
+            raise CharlmError(problem, advice=Advice("resume", path))
         return
     if not path.exists():
         return
-    if not path.is_dir() or not (is_leftover(path) or not any(path.iterdir())):
+    is_free = path.is_dir() and (is_leftover(path) or not any(path.iterdir()))
+    if not is_free:
         raise CharlmError(f"{path}: is not an empty folder; name another")
 
 
 def is_leftover(folder: Path) -> bool:
-    """Return whether a folder holds nothing but the files of a start that was killed before config.yaml."""
+    """Return whether a folder contains only files of a start that was killed before config.yaml."""
     names = {path.name for path in folder.iterdir() if not path.name.endswith(".tmp")}
     metrics = folder / METRICS_FILE
     has_metrics = metrics.is_file() and metrics.stat().st_size > 0
     return (
         LOCK in names
-        and names <= OF_A_START
+        and names <= FILES_BEFORE_CONFIG
         and not has_metrics
         and not RunFolder(folder).has_results()
     )
 
 
 def _remove_leftovers(folder: Path, on_event: OnEvent) -> None:
-    """Empty a folder that a killed start has left."""
-    left = [path for path in folder.iterdir() if path.name != LOCK]
-    for path in left:
+    """Remove the files of a killed start from a folder."""
+    leftovers = [path for path in folder.iterdir() if path.name != LOCK]
+    for path in leftovers:
         remove(path)
-    if left:
+    if leftovers:
         on_event(LeftoverRemoved(folder))
 
 
 def _abandon(folder: Path, made: Sequence[Path]) -> None:
-    """Remove everything in the folder of a run, the lock last, and the folders that were made for it."""
+    """Empty the folder of a run, its lock last, and remove the folders that were made for it."""
     for path in sorted(folder.iterdir(), key=lambda path: path.name == LOCK):
         remove(path)
     for path in made:
@@ -199,14 +203,14 @@ def write_text(
     known: Vocabulary | None = None,
     on_event: OnEvent = ignore,
 ) -> Corpus:
-    """Turn a text into a corpus in a folder, or make the folder a link to a corpus, and open it.
+    """Write a text as a corpus, or link to an existing corpus, and open it.
 
     Args:
         sources: Files, folders, .gz files, or - for standard input; or the folder of a corpus.
-        folder: The folder, which does not exist.
+        folder: The folder to make.
         settings: The section `corpus` of the config.
-        known: The vocabulary of the model whose weights training begins with: its characters keep their ids, and the
-            text gets ids for the characters that it lacks.
+        known: The vocabulary of the initial weights: its characters keep their ids, and other
+            characters of the text get new ids.
         on_event: Called with TextProgress.
 
     Raises:
@@ -222,20 +226,17 @@ def write_text(
 
 
 def is_one_corpus(sources: Sequence[str]) -> bool:
-    """Return whether a text is given as the folder of a corpus."""
+    """Return whether the text is the folder of a corpus."""
     return len(sources) == 1 and is_corpus(Path(sources[0]))
 
 
 def _link(corpus: Corpus, folder: Path) -> None:
-    """Make a folder a link to a corpus.
+    """Make a link to a corpus.
 
-    The link is relative within the folder of a run or a search, which can be moved as a whole.
+    Within the folder of a run or a search, the link is relative, so that the folder can be moved.
     """
     outer = corpus.folder.parent
-    is_within = (outer / LOCK).is_file() and folder.is_relative_to(outer)
-    target = (
-        Path(os.path.relpath(corpus.folder, folder.parent))
-        if is_within
-        else corpus.folder.resolve()
-    )
+    target = corpus.folder.resolve()
+    if (outer / LOCK).is_file() and folder.is_relative_to(outer):
+        target = Path(os.path.relpath(corpus.folder, folder.parent))
     folder.symlink_to(target, target_is_directory=True)

@@ -1,4 +1,4 @@
-"""A run that has begun: its settings and its text. `charlm.training` trains it."""
+"""A run that has begun, with its settings and its text; `charlm.training` trains it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,10 +31,9 @@ class Run:
 
     folder: Path
     config: Config
-    """Every setting."""
     corpus: Corpus
     previous: Config | None = None
-    """The config before this command changed it; None if it did not."""
+    """The config before this command changed it; None if it is unchanged."""
 
 
 def open_run(folder: Path, *, overrides: Overrides = (), verify: bool = True) -> Run:
@@ -42,43 +41,38 @@ def open_run(folder: Path, *, overrides: Overrides = (), verify: bool = True) ->
 
     Args:
         folder: The folder of the run.
-        overrides: Settings that replace those of the run.
-        verify: Whether to read the corpus once and check that it is undamaged.
+        overrides: Settings to change.
+        verify: Whether to read the whole corpus and check that it is undamaged.
 
     Raises:
-        CharlmError: the folder is not a run, a file of it is a link, an override is not valid or may not change in a
-            run, or the corpus is missing or damaged.
+        CharlmError: the folder is not a run, one of its files is a link, an override is not valid
+            or may not change in a run, or the corpus is missing or damaged.
 
     """
     check_is_run(folder)
-    before, config = (
-        load_config(folder / CONFIG_FILE, overrides=values) for values in ((), overrides)
-    )
+    before = load_config(folder / CONFIG_FILE)
+    config = load_config(folder / CONFIG_FILE, overrides=overrides)
     check_resume(before, config)
-    return Run(
-        folder,
-        config,
-        open_corpus(folder / CORPUS, verify=verify),
-        previous=before if config != before else None,
-    )
+    corpus = open_corpus(folder / CORPUS, verify=verify)
+    return Run(folder, config, corpus, previous=before if config != before else None)
 
 
 def write_config(folder: Path, config: Config) -> None:
-    """Write the config.yaml of a run: every value, defaults included."""
+    """Write the config.yaml of a run, with all defaults."""
     write_file(folder / CONFIG_FILE, dump_config(config).encode())
 
 
 def run_corpus(path: Path, model: TrainedModel) -> Corpus | None:
-    """Return the text that a model was trained on, or None if it is not known.
+    """Return the training text of a model, or None if it is not known.
 
-    A model in a run was trained on the corpus of the run, and the model that comes with charlm on the plays.
+    It is the corpus of the model's run, or the plays for the model that comes with charlm.
 
     Args:
         path: The model file.
         model: Its contents.
 
     Raises:
-        CharlmError: the text is damaged, or is not the one that the model was trained on.
+        CharlmError: the text is damaged, or the model was trained on a different text.
 
     """
     run = run_of(path)
@@ -89,15 +83,13 @@ def run_corpus(path: Path, model: TrainedModel) -> Corpus | None:
         source = DEFAULT_CORPUS
         settings = parse_config(model.config, origin=str(path)).corpus
         with temporary_folder() as folder:
-            corpus = tokenize(
-                [str(source)], folder / CORPUS, settings
-            )  # its ids stay readable without the folder
+            # The ids remain readable after the folder is removed.
+            corpus = tokenize([str(source)], folder / CORPUS, settings)
     else:
         return None
-    trained_on = model.facts.get(
-        CORPUS, corpus_identity(corpus)
-    )  # an imported model does not have it
-    if corpus.vocabulary != model.vocabulary or trained_on != corpus_identity(corpus):
+    identity = corpus_identity(corpus)
+    trained_on = model.facts.get(CORPUS, identity)  # missing in an imported model
+    if corpus.vocabulary != model.vocabulary or trained_on != identity:
         raise CharlmError(
             f"{source}: not the text that the model was trained on: put it back, or name a text"
         )
@@ -105,21 +97,16 @@ def run_corpus(path: Path, model: TrainedModel) -> Corpus | None:
 
 
 def files_of(model: Path) -> list[Path]:
-    """Return a model file, and what belongs to it: the files of its run, or else the text that comes with charlm."""
+    """Return a model file with the files of its run, or with the text that comes with charlm."""
     run = run_of(model)
     if run is None:
         return [model, DEFAULT_CORPUS]
-    return [
-        model,
-        *(
-            run / name
-            for name in (CORPUS, CHECKPOINTS, CONFIG_FILE, METRICS_FILE, ENDED_FILE, BEST, LAST)
-        ),
-    ]
+    names = (CORPUS, CHECKPOINTS, CONFIG_FILE, METRICS_FILE, ENDED_FILE, BEST, LAST)
+    return [model, *(run / name for name in names)]
 
 
 def corpus_identity(corpus: Corpus) -> dict[str, Any]:
-    """Return what makes a text the same for a run, for JSON: the SHA-256 of its ids, and where it is split."""
+    """Return the identity of a text for JSON: the SHA-256 of its ids, and the ranges of splits."""
     return {
         "ids_sha256": corpus.manifest.ids_sha256,
         "splits": {name: list(borders) for name, borders in corpus.splits.items()},

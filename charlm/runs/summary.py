@@ -1,7 +1,8 @@
-"""What `charlm runs` tells of each run: its state, score, speed, text and settings, and in which settings runs differ.
+"""Summaries of runs: state, score, speed, text and settings, and how the settings differ.
 
-The score is that of best.safetensors: it belongs to weights that can be used. Step, time and speed are from the last
-line of metrics.jsonl, which may be growing. A value that a run does not have yet is None.
+The score is read from best.safetensors, so it belongs to weights that can be used. Step, time and
+speed are read from the end of metrics.jsonl, which may be growing. Values that a run does not have
+yet are None.
 """
 
 import hashlib
@@ -34,7 +35,7 @@ from charlm.text.corpus import is_corpus, read_manifest
 from charlm.wording import short_repr
 
 SEEDS = ("seed", "training.data_seed")
-"""The settings of the random choices of a run."""
+"""Settings of the random numbers of a run."""
 IMPORTANT = (
     *SEEDS,
     "model.units",
@@ -49,59 +50,59 @@ IMPORTANT = (
     "training.ngram_weight",
     "training.optimizer.name",
 )
-"""The settings that tell most about a run, the most important first."""
+"""The most interesting settings of a run, the most important first."""
 State = Literal["training", "stopped", "done"]
-"""training: a process trains it now; done: it has reached its end; stopped: neither, so that it can be resumed."""
+"""training: a process trains it now; done: it has reached its end; stopped: it can be resumed."""
 
 
 @dataclass(frozen=True)
 class RunText:
-    """The text of a run. Two are equal if losses on them compare: both have the same characters, and score the same."""
+    """The text of a run. Losses on equal texts can be compared."""
 
     name: str = field(compare=False)
-    """For the user, see `charlm.text.documents.name_text`."""
+    """Name for the user; see `charlm.text.documents.name_text`."""
     sha256: str
-    """Of the documents and how they are read; of the ids, if some stand for any rare character.
+    """SHA-256 of the documents and their encoding, or of the ids if rare characters share an id.
 
-    Where a character has an id of its own, the number of the id does not count: it depends on the parent of the run.
+    Otherwise the numbers of the ids do not matter; they depend on the initial weights of the run.
     """
     validation: tuple[int, int]
-    """Start and end of the validation text, as positions in the ids."""
+    """Start and end of the validation text in the ids."""
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """How far a run has come."""
+    """The progress and results of a run."""
 
     folder: Path
     state: State
     step: float | None
-    """The last step in the log, or of the newest checkpoint if that is later; None if there is none."""
+    """Last step in the log or of the newest checkpoint, whichever is later."""
     split: str | None
-    """The text of the score: validation, or train if there is no validation text."""
+    """Text of the score: `validation`, or `train` if there is no validation text."""
     nats_per_char: float | None
-    """The score of the best model."""
+    """Loss of the best model."""
     block_means: tuple[float, ...]
-    """The means of blocks of the validation text that make the score, see `charlm.evaluation.scoring`; may be empty."""
+    """Mean losses of blocks of the text, see `charlm.evaluation.scoring`; may be empty."""
     scored_characters: float | None
-    """How many characters of the validation text make the score."""
+    """Number of characters that were scored."""
     ngram_nats_per_char: float | None
-    """The score of the 5-gram model on the same characters."""
+    """Loss of the 5-gram model on the same characters."""
     ngram_standard_error: float | None
-    """Standard error of the difference between the two scores; None for fewer than 2,400 characters."""
+    """Standard error of the difference of both losses; None for fewer than 2,400 characters."""
     best_step: float | None
-    """The step of the score."""
+    """Step of the best model."""
     seconds: float | None
-    """The time of training, without evaluations and start-up."""
+    """Time of training, without evaluations and start-up."""
     characters_per_second: float | None
     weights: int | None
-    """The number of weights."""
+    """Number of weights."""
     age_seconds: float
-    """The time since the last line of the log."""
+    """Time since the last entry in the log."""
     recipe: str | None
-    """The name of the recipe that the run began with."""
+    """Name of the recipe that the run began with."""
     text: RunText | None
-    """None if the run has no corpus, for instance because it was copied without."""
+    """The text; None if the run has no corpus, for instance because it was copied without."""
     settings: Mapping[str, Any]
     """Every setting by its dotted key."""
 
@@ -111,7 +112,7 @@ def summarize(folder: Path, *, clock: Callable[[], float] = time.time) -> RunSum
 
     Args:
         folder: The folder.
-        clock: Returns the time in seconds since 1970.
+        clock: Function that returns the time in seconds since 1970.
 
     Raises:
         CharlmError: the folder is not a run, or a file of the run is missing, damaged or a link.
@@ -119,22 +120,22 @@ def summarize(folder: Path, *, clock: Callable[[], float] = time.time) -> RunSum
     """
     try:
         check_is_run(folder)
-        settings, metrics = _read_settings(folder / CONFIG_FILE), folder / METRICS_FILE
-        (step, seconds, speed), best = read_position(metrics), folder / BEST
-        model = read_fields(best) if best.exists() else {}
-        score, recipe = _score_of(model), settings.pop("recipe", None)
-        means = score.get("block_means")
+        settings = _read_settings(folder / CONFIG_FILE)
+        recipe = settings.pop("recipe", None)
+        metrics = folder / METRICS_FILE
+        step, seconds, speed = read_position(metrics)
         saved = map(to_number, saved_steps(folder / CHECKPOINTS)[:1])
-        ended: State = "done" if (folder / ENDED_FILE).is_file() else "stopped"
+        steps = [number for number in (step, *saved) if number is not None]
+        best = folder / BEST
+        model = read_fields(best) if best.exists() else {}
+        score = _score_of(model)
         return RunSummary(
             folder,
-            state="training" if is_held(folder) else ended,
-            step=max((each for each in (step, *saved) if each is not None), default=None),
+            state=_state_of(folder),
+            step=max(steps, default=None),
             split=score.get("split"),
             nats_per_char=to_number(score.get("nats_per_char")),
-            block_means=tuple(means)
-            if isinstance(means, list) and None not in map(to_number, means)
-            else (),
+            block_means=_numbers(score.get("block_means")),
             scored_characters=to_number(score.get("characters")),
             ngram_nats_per_char=to_number(score.get("ngram_nats_per_char")),
             ngram_standard_error=to_number(score.get("ngram_standard_error")),
@@ -151,15 +152,29 @@ def summarize(folder: Path, *, clock: Callable[[], float] = time.time) -> RunSum
         raise CharlmError(f"{error.filename or folder}: cannot be read: {error.strerror}") from None
 
 
+def _state_of(folder: Path) -> State:
+    if is_held(folder):
+        return "training"
+    return "done" if (folder / ENDED_FILE).is_file() else "stopped"
+
+
+def _numbers(values: Any) -> tuple[float, ...]:
+    """Return a list of numbers from a file, or nothing if it is something else."""
+    if not isinstance(values, list) or None in map(to_number, values):
+        return ()
+    return tuple(values)
+
+
 def group_by_text(summaries: Sequence[RunSummary]) -> list[list[RunSummary]]:
-    """Group summaries by the text of the run; groups, and summaries in a group, are in the order of their first run."""
+    """Group summaries by the text of the run, in the order of the first run of each group."""
     return _group(summaries, lambda run: run.text)
 
 
 def group_by_seed(summaries: Sequence[RunSummary]) -> list[list[RunSummary]]:
-    """Group summaries of runs on one text that differ in SEEDS alone, in the order of their first run."""
+    """Group summaries of runs on one text that differ only in SEEDS."""
+    without_seeds = dict.fromkeys(SEEDS)
     return _group(
-        summaries, lambda run: json.dumps([run.recipe, {**run.settings, **dict.fromkeys(SEEDS)}])
+        summaries, lambda run: json.dumps([run.recipe, {**run.settings, **without_seeds}])
     )
 
 
@@ -175,80 +190,78 @@ def _group(
 def differing_settings(summaries: Sequence[RunSummary]) -> list[str]:
     """Return the keys of the settings that differ between runs.
 
-    First come those that differ between runs of the same recipe: somebody has set them. Important settings come before
-    others.
+    Settings that differ between runs of the same recipe come first, because users have set them.
+    Important settings come before other settings.
     """
-    present = dict.fromkeys(key for summary in summaries for key in summary.settings)
-    keys = list(dict.fromkeys([*(key for key in IMPORTANT if key in present), *present]))
-    recipes = dict.fromkeys(summary.recipe for summary in summaries)
-    parts = [*([run for run in summaries if run.recipe == recipe] for recipe in recipes), summaries]
-    found = [
-        key
-        for part in parts
-        for key in keys
-        if len({json.dumps(run.settings.get(key)) for run in part}) > 1
-    ]
-    return list(dict.fromkeys(found))
+    present = dict.fromkeys(key for run in summaries for key in run.settings)
+    important = [key for key in IMPORTANT if key in present]
+    keys = dict.fromkeys([*important, *present])
+    groups = [*_group(summaries, lambda run: run.recipe), summaries]
+    differing: dict[str, None] = {}
+    for group in groups:
+        for key in keys:
+            values = {json.dumps(run.settings.get(key)) for run in group}
+            if len(values) > 1:
+                differing[key] = None
+    return list(differing)
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
-    """Return every setting in the config of a run by its dotted key, also if this version does not know it."""
+    """Return all settings in the config of a run, even unknown ones, by their dotted keys."""
     values = read_yaml(path)
     if not isinstance(values, dict):
-        raise CharlmError(
-            f"{path}: found {short_repr(values)}; must be a mapping of keys to values"
-        )
-    return {
-        key: value for key, value in dotted(values) if value == {} or not isinstance(value, dict)
-    }
+        problem = f"{path}: found {short_repr(values)}; must be a mapping of keys to values"
+        raise CharlmError(problem)
+    pairs = dotted(values)
+    return {key: value for key, value in pairs if value == {} or not isinstance(value, dict)}
 
 
 def _read_text(corpus: Path) -> RunText:
     manifest = read_manifest(corpus)
-    if manifest.min_count > 1:
-        return RunText(manifest.text_name, manifest.ids_sha256, manifest.splits["validation"])
-    read = json.dumps([manifest.encoding, *(source.sha256 for source in manifest.sources)]).encode()
-    return RunText(
-        manifest.text_name, hashlib.sha256(read).hexdigest(), manifest.splits["validation"]
-    )
+    sha256 = manifest.ids_sha256
+    if manifest.min_count <= 1:
+        sources = [source.sha256 for source in manifest.sources]
+        sha256 = hashlib.sha256(json.dumps([manifest.encoding, *sources]).encode()).hexdigest()
+    return RunText(manifest.text_name, sha256, manifest.splits["validation"])
 
 
 def _score_of(facts: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the score in the fields of a model file; it is empty before the first evaluation."""
+    """Return the score in the fields of a model file, empty before the first evaluation."""
     score = facts.get("score")
     return score if isinstance(score, dict) else {}
 
 
 def known_score(facts: Mapping[str, Any]) -> float | None:
-    """Return the score on the validation text in the fields of a model file, in nats per character; None if none."""
+    """Return the validation loss in the fields of a model file, in nats per character, or None."""
     score = _score_of(facts)
-    return to_number(score.get("nats_per_char")) if score.get("split") == "validation" else None
+    if score.get("split") != "validation":
+        return None
+    return to_number(score.get("nats_per_char"))
 
 
 ReportError = Callable[[Path, CharlmError], object]
-"""Takes the folder of a run that cannot be read, and the reason."""
+"""A function that is called with the folder of an unreadable run and its error."""
 
 
 def list_runs(
     runs: str | Path | Sequence[str | Path] = (), *, report: ReportError | None = None
 ) -> list[RunSummary]:
-    """Return how far runs have come, the newest first.
+    """Return summaries of runs, the newest first.
 
     Args:
-        runs: Their folders, or parts of their names under runs/; none = all under runs/.
-        report: Called with the folder and the error of each run that cannot be read, which is then left out; None = the
-            error is raised.
+        runs: Folders, or parts of the names of runs under runs/; none = all runs under runs/.
+        report: Called for each unreadable run, which is then left out; None = the error is raised.
 
     Raises:
         CharlmError: there is no run; or `report` is None, and a run cannot be read.
 
     """
-    found = []
+    summaries: list[RunSummary] = []
     for folder in [*map(Path, check_each("runs", runs, check_path))] or find_runs():
         try:
-            found.append(summarize(find_run(folder)))
+            summaries.append(summarize(find_run(folder)))
         except CharlmError as error:
             if report is None:
                 raise
             report(folder, error)
-    return sorted(found, key=lambda run: run.age_seconds)
+    return sorted(summaries, key=lambda run: run.age_seconds)

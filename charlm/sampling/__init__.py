@@ -1,1 +1,1 @@
-"""Logits -> ids -> text, and how much of that text occurs in the training text."""
+"""Generation: from logits to ids to text."""

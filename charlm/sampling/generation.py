@@ -1,7 +1,7 @@
-"""A prompt -> text, one character at a time.
+"""Generation of text from a prompt, one character at a time.
 
-`choose_ids` is the loop of every text, on ids; `generate_text` adds prompts, stop texts and the end of a text to it.
-Several texts are several of them, each with the random numbers of its own seed.
+`choose_ids` is the loop that chooses ids; `generate_text` adds prompts, stop texts and the end of
+the text. Several texts are generated one after the other, each with random numbers from its seed.
 
 Axes: V vocabulary, H units.
 """
@@ -25,16 +25,18 @@ from charlm.sampling.sampler import Sampler, make_chooser
 from charlm.text.vocabulary import Vocabulary, normalize
 
 PROMPT_BLOCK = 256
+"""Characters of a prompt that are read at a time."""
 RANDOM_SEEDS = 2**32
-"""A seed that is drawn is below this: short enough to be typed."""
-DRAWS = 256  # random numbers drawn at once
+"""Upper limit of random seeds, which must be short enough to type."""
+DRAWS = 256
+"""Random numbers that are drawn at a time."""
 BORDER = "\n\n"
-"""The text of an end-of-text id that does not end the sample."""
+"""Text of an end-of-text id that does not end the sample."""
 StoppedBy = Literal["length", "stop text", "end of text"]
 
 
 def read_prompt(parameters: Parameters, ids: NDArray[Any]) -> Iterator[State]:
-    """Read a prompt block by block; the blocks are always the same, for the same bits.
+    """Read a prompt in blocks, which are always the same, so the bits are too.
 
     Args:
         parameters: The weights.
@@ -49,13 +51,13 @@ def read_prompt(parameters: Parameters, ids: NDArray[Any]) -> Iterator[State]:
 
 
 def read_prompt_outputs(parameters: Parameters, ids: NDArray[Any]) -> Iterator[State]:
-    """Read a prompt as `read_prompt` does; yield the outputs at every character of a block, float32 [t, 1, H]."""
+    """Read a prompt in blocks of t characters; yield the layers' outputs, float32 [t, 1, H]."""
     state = parameters.zero_state(1)
     for start in range(0, len(ids), PROMPT_BLOCK):
-        with np.errstate(
-            over="ignore", invalid="ignore"
-        ):  # values that are not finite raise a CharlmError
-            outputs = read_outputs(parameters, ids[start : start + PROMPT_BLOCK, None], state)
+        block = ids[start : start + PROMPT_BLOCK, None]
+        # Values that are not finite raise a CharlmError later.
+        with np.errstate(over="ignore", invalid="ignore"):
+            outputs = read_outputs(parameters, block, state)
         state = tuple(output[-1] for output in outputs)
         yield outputs
 
@@ -63,24 +65,26 @@ def read_prompt_outputs(parameters: Parameters, ids: NDArray[Any]) -> Iterator[S
 def choose_ids(
     model: TrainedModel, state: State, *, sampler: Sampler, seed: int, length: int | None
 ) -> Iterator[tuple[int, Floats]]:
-    """Choose one id after the other; the unknown id is never chosen.
+    """Choose ids one after the other, except the unknown id.
 
     Args:
         model: The model.
-        state: The state to begin at, float32 [1, H] for each layer.
-        sampler: How each id is chosen.
-        seed: Of the random numbers, 0 or more.
-        length: The number of ids, 0 or more; None = without end.
+        state: The state before the first id, float32 [1, H] for each layer.
+        sampler: The settings of the choice.
+        seed: Seed of the random numbers, 0 or more.
+        length: Number of ids, 0 or more; None = endless.
 
     Yields:
-        The next id, and the logits from which it was chosen, float32 [V], in a buffer that the next step overwrites.
+        The next id, and its logits, float32 [V], in a buffer that the next step overwrites.
 
     Raises:
-        CharlmError: while iterating, the vocabulary has only the unknown id, or the logits are not finite.
+        CharlmError: while iterating if the vocabulary has only the unknown id, or the logits are
+            not finite.
 
     """
     stepper = Stepper(model.parameters, state, forbidden=_forbidden_ids(model.vocabulary))
-    choose, advance = make_chooser(sampler), stepper.advance
+    choose = make_chooser(sampler)
+    advance = stepper.advance
     for uniform in islice(_uniforms(seed), length):
         logits = stepper.logits
         chosen = choose(logits, uniform)
@@ -89,20 +93,20 @@ def choose_ids(
 
 
 def random_seed() -> int:
-    """Return a seed for a text that is asked for without one."""
+    """Return a random seed."""
     return secrets.randbelow(RANDOM_SEEDS)
 
 
 def _uniforms(seed: int) -> Iterator[float]:
-    """Yield random numbers in [0, 1) without end."""
-    stream = np.random.default_rng([seed, 0])
+    """Yield an endless stream of random numbers in [0, 1)."""
+    generator = np.random.default_rng([seed, 0])
     while True:
-        yield from stream.random(DRAWS).tolist()
+        yield from generator.random(DRAWS).tolist()
 
 
 @dataclass(frozen=True)
 class TextRequest:
-    """A text that is wanted.
+    """The settings of a text to generate.
 
     Raises:
         CharlmError: a value is out of range; the message names the field.
@@ -110,17 +114,17 @@ class TextRequest:
     """
 
     length: int
-    """The most characters to choose, 0 or more; 0 = without end."""
+    """Largest number of characters, 0 or more; 0 = endless."""
     sampler: Sampler
-    """How each id is chosen."""
+    """The settings of the choice of each id."""
     seed: int
-    """Of the random numbers, 0 or more."""
+    """Seed of the random numbers, 0 or more."""
     prompt: str = ""
-    """The text to continue; `encode_prompt` says what an empty one means."""
+    """The text to continue; see `encode_prompt` for an empty one."""
     stop: str = ""
-    """The text before which the text ends; "" = none."""
+    """Stop text: the text ends before its first occurrence; "" = none."""
     ignore_end: bool = False
-    """Whether an end-of-text id becomes a blank line, instead of ending the text."""
+    """Whether an end-of-text id becomes a blank line instead of ending the text."""
 
     def __post_init__(self) -> None:
         check_whole("seed", self.seed, least=0)
@@ -133,18 +137,19 @@ class Sample:
 
     text: str
     stopped_by: StoppedBy | None
-    """What ended the text; None as long as it can go on."""
+    """The reason why the text ended; None while it can continue."""
 
 
 class StopTexts:
-    """Finds the first of some texts to be complete in a text that comes one character at a time.
+    """A search for stop texts in a text that arrives one character at a time.
 
-    Each text keeps the number of its characters that the end of the text matches. After a mismatch it goes on with the
-    longest shorter match, which is known in advance (Knuth, Morris and Pratt 1977): so a character takes the same time
-    on average, however long the texts are.
+    For each stop text, the search keeps the number of characters that match the end of the text.
+    After a mismatch it continues with the longest shorter match, from a table (Knuth, Morris and
+    Pratt 1977), so the average time for a character does not depend on the lengths of the stop
+    texts.
 
     Args:
-        stops: The texts, none of them empty; they are brought into the normal form NFC.
+        stops: The stop texts, none of them empty; they are normalized to NFC.
 
     Raises:
         CharlmError: too many combining marks follow each other.
@@ -157,7 +162,7 @@ class StopTexts:
         self._matched = [0] * len(self._stops)
 
     def read(self, character: str) -> int:
-        """Read the next character; return the length of the longest text that is complete now, or 0."""
+        """Read a character; return the length of the longest stop text that ends here, or 0."""
         complete = 0
         for number, stop in enumerate(self._stops):
             matched = self._matched[number]
@@ -172,12 +177,12 @@ class StopTexts:
 
     @property
     def begun(self) -> int:
-        """The number of characters at the end of the text that may be the beginning of one of the texts."""
+        """Number of characters at the end of the text that may begin a stop text."""
         return max(self._matched, default=0)
 
 
 def _shorter_matches(stop: str) -> list[int]:
-    """Return the length of the longest proper beginning of stop[: k + 1] that is also its end, for each k."""
+    """Return, for each k, the length of the longest proper prefix and suffix of stop[: k + 1]."""
     lengths = [0]
     for character in stop[1:]:
         length = lengths[-1]
@@ -188,14 +193,12 @@ def _shorter_matches(stop: str) -> list[int]:
 
 
 class GrowingText:
-    """The text of ids as they are chosen.
-
-    Characters that may be the beginning of a stop text are held back.
+    """A text that grows as ids are chosen; characters that may begin a stop text are held back.
 
     Args:
         vocabulary: The characters by id.
-        stops: The texts before the first of which the text ends, none of them empty.
-        ignore_end: Whether an end-of-text id becomes a blank line, instead of ending the text.
+        stops: Stop texts, none of them empty; the text ends before the first of them.
+        ignore_end: Whether an end-of-text id becomes a blank line instead of ending the text.
 
     """
 
@@ -203,25 +206,30 @@ class GrowingText:
         self, vocabulary: Vocabulary, *, stops: Sequence[str] = (), ignore_end: bool = False
     ) -> None:
         self.stopped_by: StoppedBy | None = None
-        """What has ended the text; None as long as it can go on."""
+        """The reason why the text ended; None while it can continue."""
         self._glyphs = vocabulary.glyphs
-        self._ignore_end, self._end_id = ignore_end, vocabulary.end_of_text_id
+        self._end_id = vocabulary.end_of_text_id
+        self._ignore_end = ignore_end
         self._stops = StopTexts(stops) if stops else None
         self._held = ""
 
     def read(self, index: int, *, is_last: bool) -> str:
-        """Return the text that has become certain by the next id.
+        """Return the text that is certain after the next id.
 
         Args:
             index: The id.
             is_last: Whether the text ends with it.
 
         """
-        if index == self._end_id and not self._ignore_end:
-            self.stopped_by = "end of text"
-        elif is_last:
+        if is_last:
             self.stopped_by = "length"
-        new = self._glyphs[index] if index != self._end_id else BORDER if self._ignore_end else ""
+        if index != self._end_id:
+            new = self._glyphs[index]
+        elif self._ignore_end:
+            new = BORDER
+        else:
+            new = ""
+            self.stopped_by = "end of text"
         if self._stops is None:
             return new
         for character in new:
@@ -230,52 +238,56 @@ class GrowingText:
             if length:
                 self.stopped_by = "stop text"
                 return self._held[:-length]
-        certain = len(self._held) - (0 if self.stopped_by else self._stops.begun)
-        text, self._held = self._held[:certain], self._held[certain:]
+        held = 0 if self.stopped_by else self._stops.begun
+        end = len(self._held) - held
+        text = self._held[:end]
+        self._held = self._held[end:]
         return text
 
 
 class GeneratedText(Iterator[str]):
-    """A text as it is generated: iterate over it for chunks as they come, or call `str` for the whole text.
+    """A text during generation: iterate over its chunks, or call `str` for the whole text.
 
-    The prompt is not part of the text. A chunk has one character or more: characters are held back as long as they
-    could be the beginning of the stop text.
+    The text does not include the prompt. A chunk has one or more characters; characters that may
+    begin the stop text are held back.
     """
 
-    def __init__(self, ids: Iterator[int], vocabulary: Vocabulary, wanted: TextRequest) -> None:
-        self._ids, self._length, self._read = ids, wanted.length, 0
-        stops = [wanted.stop] if wanted.stop else []
-        self._growing, self._chunks = (
-            GrowingText(vocabulary, stops=stops, ignore_end=wanted.ignore_end),
-            list[str](),
-        )
+    def __init__(self, ids: Iterator[int], vocabulary: Vocabulary, request: TextRequest) -> None:
+        self._ids = enumerate(ids, start=1)
+        self._length = request.length
+        stops = [request.stop] if request.stop else []
+        self._growing = GrowingText(vocabulary, stops=stops, ignore_end=request.ignore_end)
+        self._chunks: list[str] = []
 
     def __next__(self) -> str:
-        with np.errstate(
-            over="ignore", invalid="ignore"
-        ):  # values that are not finite raise a CharlmError
-            while not self._growing.stopped_by and (index := next(self._ids, None)) is not None:
-                self._read += 1
-                if chunk := self._growing.read(index, is_last=self._read == self._length):
-                    if self._length:  # an endless text takes no memory
+        if self.stopped_by:
+            raise StopIteration
+        # Values that are not finite raise a CharlmError.
+        with np.errstate(over="ignore", invalid="ignore"):
+            for count, index in self._ids:
+                chunk = self._growing.read(index, is_last=count == self._length)
+                if chunk:
+                    if self._length:  # an endless text is not kept in memory
                         self._chunks.append(chunk)
                     return chunk
+                if self.stopped_by:
+                    break
         raise StopIteration
 
     def __str__(self) -> str:
-        """Return the whole text, including the chunks that were iterated over before."""
+        """Return the whole text, including the chunks of earlier iterations."""
         return self.finish().text
 
     def finish(self) -> Sample:
-        """Generate the rest of the text, and return all of it.
+        """Generate the rest of the text, and return the whole text.
 
         Raises:
-            CharlmError: the text has no end.
+            CharlmError: the text is endless.
 
         """
         if self._length == 0:
             raise CharlmError(
-                "length=0 generates without end: iterate over the text, or give a length"
+                "length=0 generates without end: iterate over the text, or set a length"
             )
         for _ in self:
             pass
@@ -283,29 +295,24 @@ class GeneratedText(Iterator[str]):
 
     @property
     def stopped_by(self) -> StoppedBy | None:
-        """What ended the text: its length, the stop text or the model; None as long as it can go on."""
+        """The reason why the text ended; None while it can continue."""
         return self._growing.stopped_by
 
 
-def generate_text(model: TrainedModel, wanted: TextRequest) -> GeneratedText:
-    """Read the prompt, and generate a text chunk by chunk.
+def generate_text(model: TrainedModel, request: TextRequest) -> GeneratedText:
+    """Read the prompt, and return a text that is generated during iteration.
 
-    It ends after `length` ids, just before the stop text, or when the model chooses the end-of-text id.
-
-    Args:
-        model: The model.
-        wanted: The text.
-
+    It ends after `length` ids, before the stop text, or when the model chooses the end-of-text id.
     """
-    *_, state = read_prompt(model.parameters, encode_prompt(model.vocabulary, wanted.prompt))
+    *_, state = read_prompt(model.parameters, encode_prompt(model.vocabulary, request.prompt))
     steps = choose_ids(
-        model, state, sampler=wanted.sampler, seed=wanted.seed, length=wanted.length or None
+        model, state, sampler=request.sampler, seed=request.seed, length=request.length or None
     )
-    return GeneratedText((index for index, _ in steps), model.vocabulary, wanted)
+    return GeneratedText((index for index, _ in steps), model.vocabulary, request)
 
 
 def _forbidden_ids(vocabulary: Vocabulary) -> set[int]:
-    """Return the ids that are never chosen: the unknown id, if there is one."""
+    """Return the ids that must not be chosen: the unknown id, if there is one."""
     if vocabulary.unknown_id is None:
         return set()
     if len(vocabulary) == 1:
@@ -314,11 +321,11 @@ def _forbidden_ids(vocabulary: Vocabulary) -> set[int]:
 
 
 def encode_prompt(vocabulary: Vocabulary, prompt: str) -> NDArray[np.int64]:
-    """Return the ids that the model reads before it generates, at least one.
+    """Return the ids that the model reads before it generates text.
 
     Args:
         vocabulary: The characters by id.
-        prompt: The text to continue; characters that are not in the vocabulary are left out.
+        prompt: The text to continue; characters that are not in the vocabulary are dropped.
 
     Returns:
         int64 [n], n >= 1.
@@ -329,7 +336,7 @@ def encode_prompt(vocabulary: Vocabulary, prompt: str) -> NDArray[np.int64]:
 
 
 def empty_prompt(vocabulary: Vocabulary) -> NDArray[np.int64]:
-    """Return what stands for a prompt without ids, int64 [1]: the end-of-text id, else a line break, else id 0."""
+    """Return the ids of an empty prompt, int64 [1]: end of text, else a line break, else id 0."""
     if vocabulary.end_of_text_id is not None:
         return np.array([vocabulary.end_of_text_id])
     return np.maximum(vocabulary.look_up("\n"), 0)

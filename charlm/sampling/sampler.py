@@ -1,9 +1,10 @@
-"""Logits -> an id: temperature, top-k, top-p and min-p, and the random choice.
+"""The choice of an id from logits: temperature, top-k, top-p, min-p and a random number.
 
-The temperature is applied first: p = softmax(logits / temperature). Each filter is then applied to p, independently of
-the others. An id that all filters keep can be chosen; the probabilities of these ids are scaled to sum to 1. The choice
-inverts the cumulative distribution: the first id for which the sum of the probabilities up to and including it exceeds
-a random number. An id of probability 0 is never chosen.
+The temperature is applied first: p = softmax(logits / temperature). Each filter is then applied to
+p, independently of the other filters. The ids that all filters keep can be chosen; their
+probabilities are scaled to a sum of 1. The chosen id is the first one for which the sum of the
+probabilities up to and including it exceeds the random number. An id of probability 0 is never
+chosen.
 
 Axes: V vocabulary.
 """
@@ -19,12 +20,13 @@ from charlm.checks import check_number, check_whole
 from charlm.errors import CharlmError
 from charlm.network.rnn import Floats
 
-_TINY, _HUGE = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+_SMALLEST = float(np.finfo(np.float32).tiny)
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sampler:
-    """The settings of the choice; None = the filter is not applied.
+    """The settings of the choice; None = no such filter.
 
     Raises:
         CharlmError: a value is out of range; the message names the setting.
@@ -32,21 +34,23 @@ class Sampler:
     """
 
     temperature: float = 1.0
-    """0 or more, finite: 0 = always the most likely id; below 1 is safer, above 1 wilder than the model."""
+    """Finite, 0 or more; 0 = always the most likely id. Likely ids become more likely below 1."""
     top_k: int | None = None
-    """1 or more: keep the k most likely ids; of equally likely ids, the lowest."""
+    """Keep the k most likely ids, 1 or more; of equally likely ids, the lowest."""
     top_p: float | None = None
-    """Above 0, at most 1: keep the fewest, most likely ids whose probabilities reach this sum (Holtzman 2020)."""
+    """Keep the most likely ids until their probabilities reach this sum, above 0 to 1 (Holtzman
+    2020)."""
     min_p: float | None = None
-    """0 to 1: keep the ids at least this many times as likely as the most likely id (Nguyen 2024)."""
+    """Keep ids with at least this share of the largest probability, 0 to 1 (Nguyen 2024)."""
 
     @classmethod
     def of(cls, filters: object, *, temperature: float) -> "Sampler":
-        """Return the choice at a temperature with the filters of a config or a request: attributes of the same names.
+        """Return a sampler with a temperature and the filters of a config or a request.
 
-        Their class is `charlm.config.schema.Filters`, which is not imported, as sampling starts without pydantic.
+        The class of `filters` is `charlm.config.schema.Filters`, which is not imported: sampling
+        starts without pydantic.
         """
-        names = (field.name for field in fields(cls) if field.name != "temperature")
+        names = [field.name for field in fields(cls) if field.name != "temperature"]
         return cls(temperature=temperature, **{name: getattr(filters, name) for name in names})
 
     def __post_init__(self) -> None:
@@ -60,18 +64,18 @@ class Sampler:
 
 
 def make_chooser(sampler: Sampler) -> Callable[[Floats, float], int]:
-    """Return what chooses an id, given logits, float32 [V], and a random number in [0, 1).
+    """Return a function that chooses an id from logits, float32 [V], and a number in [0, 1).
 
-    It raises CharlmError if the largest logit is not finite.
+    The function raises CharlmError if the largest logit is not finite.
     """
     if sampler.temperature == 0:
         return _most_likely
     is_tempered = sampler.temperature != 1
     is_filtered = replace(sampler, temperature=1.0) != Sampler()
-    scale = np.float32(min(max(1 / sampler.temperature, _TINY), _HUGE))  # finite, and above 0
+    # The scale must be finite and above 0 in float32.
+    scale = np.float32(min(max(1 / sampler.temperature, _SMALLEST), _LARGEST))
 
     def choose(logits: Floats, uniform: float) -> int:
-        """Choose an id."""
         largest = logits[logits.argmax()]  # NaN if a logit is NaN
         if not math.isfinite(largest):
             raise not_finite()
@@ -81,22 +85,21 @@ def make_chooser(sampler: Sampler) -> Callable[[Floats, float], int]:
         np.exp(weights, out=weights)
         if is_filtered:
             weights *= _kept(weights, sampler)
-        up_to = np.add.accumulate(weights.astype(np.float64))
-        return int(
-            up_to.searchsorted(uniform * up_to.item(-1), "right")
-        )  # item: a float of Python is faster
+        sums = np.add.accumulate(weights.astype(np.float64))
+        total = sums.item(-1)  # a Python float is faster
+        return int(sums.searchsorted(uniform * total, "right"))
 
     return choose
 
 
 def _kept(weights: Floats, sampler: Sampler) -> NDArray[np.bool_]:
-    """Return which ids all filters keep, bool [V], given the weights, of which the largest is 1."""
+    """Return whether all filters keep each id, bool [V]; the largest of the weights is 1."""
     order = np.argsort(-weights, kind="stable")
     ranked = weights[order]
     is_leading = np.ones(len(weights), np.bool_)
     if sampler.top_p is not None and sampler.top_p < 1:
-        up_to = ranked.cumsum(dtype=np.float64)
-        is_leading = up_to - ranked < sampler.top_p * up_to[-1]
+        sums = ranked.cumsum(dtype=np.float64)
+        is_leading = sums - ranked < sampler.top_p * sums[-1]
     if sampler.top_k is not None:
         is_leading[sampler.top_k :] = False
     kept = np.empty_like(is_leading)
@@ -105,14 +108,14 @@ def _kept(weights: Floats, sampler: Sampler) -> NDArray[np.bool_]:
 
 
 def _most_likely(logits: Floats, _: float) -> int:
-    chosen = int(logits.argmax())  # if a logit is NaN, the first such id
+    chosen = int(logits.argmax())  # the first NaN, if there is one
     if not math.isfinite(logits[chosen]):
         raise not_finite()
     return chosen
 
 
 def not_finite() -> CharlmError:
-    """Return the error of logits from which nothing can be chosen."""
+    """Return the error for logits that are not finite."""
     return CharlmError(
         "the weights are not finite: no character can be chosen; use an earlier checkpoint"
     )

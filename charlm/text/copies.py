@@ -6,13 +6,16 @@ Axes: n ids of the text, m ids of the training text.
 """
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ids = NDArray[Any]
+Hashes = NDArray[np.uint64]
 
 MIN_SPAN = 20
 """Length of the shortest span that counts as copied; texts of one language share shorter ones."""
@@ -47,32 +50,34 @@ def find_copies(ids: Ids, training: Ids, *, min_span: int = MIN_SPAN, block: int
         block: Ids of the training text to read at a time, 1 or more.
 
     """
-
-    def is_missing(length: int) -> bool:
-        """Return whether no span of a length occurs in the training text."""
-        return bool((_first_positions(ids, training, length, block) < 0).all())
+    max_ids = len(ids) + min(block, len(training))
+    powers = [_powers(base, max_ids) for base in BASES]
+    positions_of = partial(_first_positions, ids, training, block=block, powers=powers)
 
     is_copied = np.zeros(len(ids), bool)
-    for start in np.flatnonzero(_first_positions(ids, training, min_span, block) >= 0):
+    for start in np.flatnonzero(positions_of(min_span) >= 0):
         is_copied[start : start + min_span] = True
     share = float(is_copied.mean()) if len(ids) else 0.0
+
     lengths = range(1, min(len(ids), len(training)) + 1)
-    longest = bisect_left(lengths, True, key=is_missing)
+    longest = bisect_left(lengths, True, key=lambda length: bool((positions_of(length) < 0).all()))
     if not longest:
         return Copies(share, 0, None, None)
-    positions = _first_positions(ids, training, longest, block)
+    positions = positions_of(longest)
     first = int((positions >= 0).argmax())
     return Copies(share, longest, first, int(positions[first]))
 
 
-def _first_positions(ids: Ids, training: Ids, length: int, block: int) -> NDArray[np.int64]:
+def _first_positions(
+    ids: Ids, training: Ids, length: int, *, block: int, powers: Sequence[Hashes]
+) -> NDArray[np.int64]:
     """Return the first position of each window in the training text; -1 if it is missing."""
-    hashes, indices = np.unique(_hash_windows(ids, length), return_inverse=True)
+    hashes, indices = np.unique(_hash_windows(ids, length, powers), return_inverse=True)
     positions = np.full(len(hashes), -1)
     if not len(hashes):
         return positions
     for start in range(0, len(training) - length + 1, block):
-        candidates = _hash_windows(training[start : start + block + length - 1], length)
+        candidates = _hash_windows(training[start : start + block + length - 1], length, powers)
         nearest = np.minimum(np.searchsorted(hashes, candidates), len(hashes) - 1)
         is_new = (hashes[nearest] == candidates) & (positions[nearest] < 0)
         matches = np.flatnonzero(is_new)[::-1]  # backwards: the first match is written last
@@ -80,28 +85,31 @@ def _first_positions(ids: Ids, training: Ids, length: int, block: int) -> NDArra
     return positions[indices]
 
 
-def _hash_windows(ids: Ids, length: int) -> NDArray[np.uint64]:
+def _hash_windows(ids: Ids, length: int, powers: Sequence[Hashes]) -> Hashes:
     """Return the hash of the window of `length` ids at each position, uint64 [n - length + 1].
 
     Two polynomial hashes (Karp and Rabin 1987) modulo PRIME are joined, so that different windows
     collide with a probability of about 2^-62. (Modulo 2^64 any base fails on regular texts such as
-    the Thue-Morse sequence.) The windows grow by doubling, one bit of `length` after the other:
+    the Thue-Morse sequence.) They are differences of prefix sums. The last factor, for N powers of
+    the base b, makes the hash independent of the position i:
 
-        hash_{k+l}(i) = hash_k(i) b^l + hash_l(i + k)
+        hash(i) = (P(i + length) - P(i)) b^(N - 1 - i),  P(i) = sum_{k<i} (id_k + 1) b^k
     """
-    if length > len(ids):
-        return np.zeros(0, np.uint64)
-    letters = ids.astype(np.uint64) + np.uint64(1)
-    joined = np.zeros(len(ids) - length + 1, np.uint64)
-    for base in BASES:
-        hashes = letters
-        size = 1
-        for bit in f"{length:b}"[1:]:
-            power = np.uint64(pow(base, size, int(PRIME)))
-            hashes = (hashes[:-size] * power + hashes[size:]) % PRIME
-            size *= 2
-            if bit == "1":
-                hashes = (hashes[:-1] * np.uint64(base) + letters[size:]) % PRIME
-                size += 1
+    count = max(0, len(ids) - length + 1)
+    joined = np.zeros(count, np.uint64)
+    for base_powers in powers:
+        terms = (ids.astype(np.uint64) + np.uint64(1)) * base_powers[: len(ids)] % PRIME
+        sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(terms)])
+        differences = (sums[length : length + count] - sums[:count]) % PRIME
+        hashes = differences * base_powers[::-1][:count] % PRIME
         joined = joined << np.uint64(31) | hashes
     return joined
+
+
+def _powers(base: int, count: int) -> Hashes:
+    """Return the first `count` powers of a base modulo PRIME, by repeated doubling."""
+    powers = np.ones(1, np.uint64)
+    while len(powers) < count:
+        factor = np.uint64(pow(base, len(powers), int(PRIME)))
+        powers = np.concatenate([powers, powers * factor % PRIME])
+    return powers[:count]

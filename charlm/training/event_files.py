@@ -19,7 +19,7 @@ from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from charlm.events import LogDamaged, OnEvent
-from charlm.runs.cutting import keep_spans
+from charlm.runs.metrics import keep_spans
 from charlm.storage import Log, sync_folder, writing
 
 EVENT_FILE = re.compile(r"events\.out\.tfevents\.([0-9]{1,19})")

@@ -22,7 +22,7 @@ from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
-from charlm.evaluation.baselines import count_ngrams, predict_ngrams
+from charlm.evaluation.ngrams import count_ngrams, predict_ngrams
 from charlm.events import NgramProgress, OnEvent, SoftTargetsDamaged, TeachersReading, ignore
 from charlm.network.model_file import TrainedModel, read_model
 from charlm.network.reading import read_segments

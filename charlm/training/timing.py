@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 
 from charlm.config.schema import MAX_EVALUATIONS, Config, TrainingConfig
 from charlm.errors import CharlmError
-from charlm.evaluation.baselines import count_ngrams, predict_ngrams
+from charlm.evaluation.ngrams import count_ngrams, predict_ngrams
 from charlm.evaluation.scoring import ids_read
 from charlm.runs.run import Run
 from charlm.sampling.generation import TextRequest, generate_text

@@ -18,7 +18,8 @@ import charlm
 from charlm.api.evaluation import text_to_score
 from charlm.config.recipes import DEFAULT_CORPUS
 from charlm.errors import CharlmError
-from charlm.evaluation.baselines import baseline_scores, count_ngrams, score_ngrams
+from charlm.evaluation.baselines import baseline_scores
+from charlm.evaluation.ngrams import count_ngrams, score_ngrams
 from charlm.network.model_file import read_model, write_model
 from charlm.text.copies import find_copies
 from charlm.text.corpus import Split, open_corpus

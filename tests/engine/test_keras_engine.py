@@ -15,10 +15,11 @@ from fake_engine import OF_ENGINES
 from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config, OptimizerConfig, TrainingConfig
-from charlm.engine.factory import KerasEngines, read_tf_config
+from charlm.engine.factory import KerasEngines
 from charlm.engine.keras_engine import KerasEngine
 from charlm.engine.kernel import load_kernel
 from charlm.engine.optimizer import POLYNOMIALS, Muon, build_optimizer, share_evenly
+from charlm.engine.runtime import read_tf_config
 from charlm.errors import CharlmError
 from charlm.evaluation.scoring import mean_score, score_stream
 from charlm.events import Event, SettingReplaced

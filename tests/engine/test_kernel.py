@@ -29,8 +29,8 @@ from charlm.config.schema import ACTIVATIONS, Config, TrainingConfig
 from charlm.engine import compiler
 from charlm.engine import kernel as module
 from charlm.engine.compiler import compiler_options, describe_kernel
+from charlm.engine.factory import resolve_kernel
 from charlm.engine.kernel import Kernel, Network, load_kernel
-from charlm.engine.resolving import resolve_kernel
 from charlm.errors import CharlmError
 from charlm.events import Event, KernelCompiling, KernelNotKept, SettingReplaced
 from charlm.hardware import find_compiler
@@ -520,7 +520,7 @@ def test_without_a_compiler_keras_is_told(
     check_replaced(events[-1], reason, changes_bits=True)
     is_found = command == "false"
     assert describe_kernel().startswith(
-        "compiled by false" if is_found else "Keras's: no C compiler"
+        "compiled by false" if is_found else "Keras, because there is no C compiler"
     )
 
 

@@ -71,6 +71,6 @@ def test_a_program_that_has_imported_keras_with_another_backend_is_told() -> Non
         f"import keras; keras.config.backend = lambda: 'jax'\n{SHOW}", KERAS_BACKEND="tensorflow"
     )
     assert (
-        "CharlmError: KERAS_BACKEND: found jax, with which this program has imported Keras; "
+        "CharlmError: KERAS_BACKEND: this program has imported Keras with the backend jax; "
         in done.stderr
     )

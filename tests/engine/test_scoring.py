@@ -7,9 +7,8 @@ import pytest
 import reference
 from models import random_parameters
 
-from charlm.engine import scoring
-from charlm.engine.kernel import load_kernel
-from charlm.engine.scoring import CompiledReader
+from charlm.engine import kernel
+from charlm.engine.kernel import CompiledReader, load_kernel
 from charlm.evaluation.scoring import estimate_stream, mean_score, score_stream
 from charlm.network.rnn import ACTIVATIONS
 
@@ -45,7 +44,7 @@ def test_the_number_of_cores_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> 
     ids = TEXT.reshape(17, 59)
     results = []
     for cores in (1, 2, 3, 100):
-        monkeypatch.setattr(scoring, "core_count", lambda cores=cores: cores)
+        monkeypatch.setattr(kernel, "core_count", lambda cores=cores: cores)
         losses, state = read(ids, parameters.zero_state(59))
         results.append((losses.tobytes(), [layer.tobytes() for layer in state]))
     assert all(result == results[0] for result in results)

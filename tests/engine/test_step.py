@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from charlm.config.schema import TrainingConfig
 from charlm.engine.model import build_model, to_parameters, zero_state
-from charlm.engine.step import GradientsOfParts, Objective, StepResults, compile_steps
+from charlm.engine.step import GradientsOfParts, Objective, StepResults, TrainSteps
 from charlm.hardware import COMPILERS, multiplies_bfloat16
 from charlm.network.rnn import nats
 from charlm.text.batches import Batches
@@ -55,9 +55,7 @@ class Trainer:
         optimizer.build(self.model.trainable_variables)
         settings = TrainingConfig(**{"steps": 1, "clip_norm": None, "parts": 2, **(training or {})})
         batches = Batches(length=1000, batch_size=batch, sequence_length=T, seed=0)
-        self.run = compile_steps(
-            self.model, optimizer, batches, settings=settings, workers=Workers()
-        )
+        self.run = TrainSteps(self.model, optimizer, batches, settings=settings, workers=Workers())
 
     def take(
         self, windows: NDArray[np.int32], *, rate: Any = 1.0, state: Any = None, soft: Any = None

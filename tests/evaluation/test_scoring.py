@@ -21,10 +21,8 @@ from charlm.evaluation.baselines import (
     Verdict,
     baseline_scores,
     compressed_nats,
-    count_ngrams,
-    predict_ngrams,
-    score_ngrams,
 )
+from charlm.evaluation.ngrams import count_ngrams, predict_ngrams, score_ngrams
 from charlm.evaluation.scoring import (
     Difference,
     Score,

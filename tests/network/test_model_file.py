@@ -229,8 +229,8 @@ UNDESCRIBED = "does not describe a network"
             lambda path: lengthen_header(path, (1 << 25) + 1),
             "its header has more than 33,554,432 bytes",
         ),
-        (save(), "its metadata has no entry charlm"),
-        (save(other="3"), "its metadata has no entry charlm"),
+        (save(), "its metadata lacks the entry charlm"),
+        (save(other="3"), "its metadata lacks the entry charlm"),
         *(
             (save(charlm=text), "the SHA-256 of its metadata is wrong")
             for text in ("[" * 100_000, '{"format": 4}')

@@ -58,7 +58,7 @@ def test_nobody_else_can_own_the_folder_meanwhile(tmp_path: Path) -> None:
     [
         ("file", "is not an empty folder; name another"),
         ("full", "is not an empty folder; name another"),
-        ("run", "holds a run; name another folder"),
+        ("run", "contains a run; name another folder"),
     ],
 )
 def test_a_folder_that_is_not_free_is_refused_and_stays(

@@ -11,7 +11,8 @@ from fake_engine import Faults, crash_after
 from fake_runs import STEPS_PER_EPOCH, TEXT, Trained, resume, train
 
 from charlm.config.schema import Config, SamplingConfig, TrainingConfig
-from charlm.evaluation.baselines import baseline_scores, count_ngrams, score_ngrams
+from charlm.evaluation.baselines import baseline_scores
+from charlm.evaluation.ngrams import count_ngrams, score_ngrams
 from charlm.evaluation.scoring import estimate_stream, mean_score
 from charlm.network.model_file import TrainedModel, read_model
 from charlm.runs.folder import BEST, LAST, saved_steps

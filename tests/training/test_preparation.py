@@ -22,7 +22,7 @@ from charlm.config.file import load_config, parse_overrides
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config, TrainingConfig
 from charlm.errors import CharlmError
-from charlm.evaluation.baselines import count_ngrams
+from charlm.evaluation.ngrams import count_ngrams
 from charlm.events import Decided, Event, FewSteps, LengthAdded, NgramsLeftOut
 from charlm.hardware import core_count
 from charlm.runs.ownership import RunFolder

@@ -13,7 +13,7 @@ from fake_runs import TEXT, Trained, check_same_end, engine_of, repeatable_files
 from models import random_parameters
 
 from charlm.errors import Advice, CharlmError
-from charlm.evaluation.baselines import count_ngrams, predict_ngrams
+from charlm.evaluation.ngrams import count_ngrams, predict_ngrams
 from charlm.events import Event, NgramProgress, TeachersReading, TeacherStarted
 from charlm.network.model_file import read_model
 from charlm.runs.run import Run, open_run
