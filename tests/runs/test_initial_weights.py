@@ -35,9 +35,7 @@ def begin_adapted(folder: Path, init: Path | None, text: str, **options: Any) ->
 def test_a_setting_that_does_not_fit_the_parent_is_refused_with_its_key(
     tmp_path: Path, model_file: Path
 ) -> None:
-    of_the_parent = (
-        "must be .*, as in .*model.safetensors, which has the initial weights; remove"
-    )
+    of_the_parent = "must be .*, as in .*model.safetensors, which has the initial weights; remove"
     needs_initial_weights = "must be the SHA-256 of the initial weights; name .* \\(init\\)"
     for key, value, message in (
         *(("model.units", 5, of_the_parent), ("model.rnn.activation", "relu", of_the_parent)),

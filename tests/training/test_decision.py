@@ -310,9 +310,7 @@ def test_a_recipe_that_does_not_exist_is_refused() -> None:
 @pytest.mark.parametrize("recipe", [None, "tiny"])
 def test_minutes_with_another_length_are_refused(recipe: str | None, key: str) -> None:
     user = UserSettings(recipe=recipe, overrides={"training": {key: 5}}, minutes=3)
-    with pytest.raises(
-        CharlmError, match=rf"^minutes 3: training\.{key} sets the length too; "
-    ):
+    with pytest.raises(CharlmError, match=rf"^minutes 3: training\.{key} sets the length too; "):
         user.check()
 
 
