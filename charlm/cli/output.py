@@ -59,8 +59,8 @@ def write_result(text: str) -> None:
     """Write part of a result to standard output, and flush it.
 
     Raises:
-        OutputClosedError: standard output was closed.
-        CharlmError: the text cannot be written, for example because the disk is full.
+        OutputClosedError: Standard output was closed.
+        CharlmError: The text cannot be written, for example because the disk is full.
 
     """
     with writing_output():
@@ -83,8 +83,8 @@ def writing_output() -> Iterator[None]:
     """Turn an OSError in the block, which only writes to standard output, into a clear error.
 
     Raises:
-        OutputClosedError: standard output was closed.
-        CharlmError: standard output cannot be written.
+        OutputClosedError: Standard output was closed.
+        CharlmError: Standard output cannot be written.
 
     """
     try:

@@ -53,7 +53,7 @@ def open_library(load: Callable[[Path], Library], *, on_event: OnEvent = ignore)
         on_event: Called with KernelCompiling and KernelNotKept.
 
     Raises:
-        CharlmError: there is no C compiler, it fails or takes longer than COMPILE_SECONDS, or the
+        CharlmError: There is no C compiler, it fails or takes longer than COMPILE_SECONDS, or the
             library cannot be loaded.
 
     """

@@ -101,7 +101,7 @@ def resolve_kernel(
             that this machine lacks.
 
     Raises:
-        CharlmError: the config asks for the compiled kernel, which is missing or does not support a
+        CharlmError: The config asks for the compiled kernel, which is missing or does not support a
             setting.
 
     """

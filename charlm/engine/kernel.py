@@ -85,8 +85,8 @@ class Kernel:
         path: The library.
 
     Raises:
-        OSError: it cannot be loaded.
-        ValueError: it is a different library.
+        OSError: It cannot be loaded.
+        ValueError: It is a different library.
 
     """
 

@@ -214,7 +214,7 @@ def read_tf_config(variables: Mapping[str, str] = os.environ) -> tuple[int, int]
     Without the variable, they are 1 and 0.
 
     Raises:
-        CharlmError: the variable is not valid.
+        CharlmError: The variable is not valid.
 
     """
     text = variables.get("TF_CONFIG", "")
@@ -237,7 +237,7 @@ def start_with_others(count: int, index: int) -> None:
     TensorFlow installs its own handler of SIGTERM; the previous one is restored.
 
     Raises:
-        CharlmError: the program has used TensorFlow before, or `start` fails.
+        CharlmError: The program has used TensorFlow before, or `start` fails.
 
     """
     numbers = (signal.SIGINT, signal.SIGTERM)

@@ -31,7 +31,7 @@ class ConnectedWorkers(Workers):
         index: Number of this worker, from 0.
 
     Raises:
-        CharlmError: the address of this worker cannot be used.
+        CharlmError: The address of this worker cannot be used.
 
     """
 

@@ -211,7 +211,7 @@ def score_ids(
         The nats of ids 1 to n - 1, float32 arrays in text order.
 
     Raises:
-        CharlmError: immediately if the protocol is unknown, n < 2, or the window is less than 1;
+        CharlmError: Immediately if the protocol is unknown, n < 2, or the window is less than 1;
             while iterating if the nats are not finite.
 
     """

@@ -104,7 +104,7 @@ def find_fixed_points(parameters: Parameters, ids: NDArray[Any], outputs: State)
         outputs: The states after each character, finite, [T, H] for each layer.
 
     Raises:
-        CharlmError: a layer has more than MAX_UNITS units.
+        CharlmError: A layer has more than MAX_UNITS units.
 
     """
     units = parameters.architecture.units

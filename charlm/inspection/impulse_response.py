@@ -58,7 +58,7 @@ def impulse_response(
         seed: Seed of the replacements, drawn from the other characters with equal probability.
 
     Raises:
-        CharlmError: no replacement changes the state, for instance because all characters of the
+        CharlmError: No replacement changes the state, for instance because all characters of the
             text are the same.
 
     """

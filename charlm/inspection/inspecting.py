@@ -43,7 +43,7 @@ def inspect_text(
         progress: Called with the name of each section before it is made.
 
     Raises:
-        CharlmError: the text has fewer than 2 characters, or a loss is not finite.
+        CharlmError: The text has fewer than 2 characters, or a loss is not finite.
 
     """
     check_length(reading.text_name, len(reading.text), reading.left_out)
@@ -105,7 +105,7 @@ def inspect(
             = all.
 
     Raises:
-        CharlmError: there is no model, or it is damaged; there is no such section; the text cannot
+        CharlmError: There is no model, or it is damaged; there is no such section; the text cannot
             be read, or has fewer than 2 characters that the model knows; or a loss is not finite.
 
     """
@@ -131,7 +131,7 @@ def inspect_runs(
         on_event: Called with the events of `charlm.load`, and each ReportProgress.
 
     Raises:
-        CharlmError: see `inspect`; or the page cannot be written, or would replace a file that is
+        CharlmError: See `inspect`; or the page cannot be written, or would replace a file that is
             read.
 
     """

@@ -142,7 +142,7 @@ class Reading:
         """The outputs of every layer at the beginning of the text, float32 [up to MOST_STATES, H].
 
         Raises:
-            CharlmError: an output is not finite, which can happen with relu and linear.
+            CharlmError: An output is not finite, which can happen with relu and linear.
 
         """
         first = tuple(layer[0] for layer in self.parameters.zero_state(1))
@@ -156,7 +156,7 @@ class Reading:
         """The nats of all ids but the first, read as one stream, float32 [n - 1].
 
         Raises:
-            CharlmError: a loss is not finite.
+            CharlmError: A loss is not finite.
 
         """
         return np.concatenate([*only_finite(score_stream(self.parameters, self.ids))])

@@ -59,7 +59,7 @@ class Report:
         """Return the data of a section; None if it is missing.
 
         Raises:
-            CharlmError: there is no such section.
+            CharlmError: There is no such section.
 
         """
         check_name("section", name, SECTIONS)

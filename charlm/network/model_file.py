@@ -78,7 +78,7 @@ class TrainedModel:
             origin: The file to name in an error.
 
         Raises:
-            CharlmError: the config is not valid.
+            CharlmError: The config is not valid.
 
         """
         from charlm.config.file import parse_config  # sampling must not wait for pydantic
@@ -146,8 +146,8 @@ def read_fields(path: Path) -> dict[str, Any]:
     The other fields may contain any JSON.
 
     Raises:
-        CharlmError: the file is damaged, or has a format that this version does not read.
-        UnreadableError: the file is missing or cannot be read.
+        CharlmError: The file is damaged, or has a format that this version does not read.
+        UnreadableError: The file is missing or cannot be read.
 
     """
     with _open(path) as (fields, _):
@@ -158,9 +158,9 @@ def read_model(path: Path) -> TrainedModel:
     """Read a model file, or the model in a checkpoint.
 
     Raises:
-        CharlmError: the file is damaged or has an unknown format, or its tensors do not fit its
+        CharlmError: The file is damaged or has an unknown format, or its tensors do not fit its
             config.
-        UnreadableError: the file is missing or cannot be read.
+        UnreadableError: The file is missing or cannot be read.
 
     """
     return read_tensors(path, only_model=True)[0]

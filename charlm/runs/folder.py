@@ -50,7 +50,7 @@ def make_folder(
         now: Function that returns the local time.
 
     Raises:
-        OSError: the folder cannot be made.
+        OSError: The folder cannot be made.
 
     """
     under.mkdir(parents=True, exist_ok=True)
@@ -120,7 +120,7 @@ def newest_unfinished_run(under: Path = RUNS) -> Path:
     Runs that another process is training are ignored.
 
     Raises:
-        CharlmError: there is no run, or all are in use.
+        CharlmError: There is no run, or all are in use.
 
     """
     runs = [run for run in find_runs(under) if not is_held(run)]
@@ -200,7 +200,7 @@ def find_model(model: Path | None, *, on_event: OnEvent = ignore) -> Path:
         on_event: Called with NewestRunTaken and LastModelTaken.
 
     Raises:
-        CharlmError: there is no such file or run, several runs match, or the run has no model.
+        CharlmError: There is no such file or run, several runs match, or the run has no model.
 
     """
     if model is not None and not model.exists() and str(model) not in run_names():

@@ -33,7 +33,7 @@ def read_position(path: Path) -> tuple[float | None, float | None, float | None]
         characters per second. None = unknown.
 
     Raises:
-        CharlmError: the file cannot be read, is a link, or one of these lines is not a JSON object.
+        CharlmError: The file cannot be read, is a link, or one of these lines is not a JSON object.
 
     """
     with open_file(path) as file:
@@ -68,7 +68,7 @@ def cut_metrics(path: Path, *, step: int, evaluated_step: int) -> int:
         killed process leaves, does not count.
 
     Raises:
-        CharlmError: the file cannot be read or written.
+        CharlmError: The file cannot be read or written.
 
     """
     with writing(path):
@@ -109,7 +109,7 @@ def keep_spans(path: Path, spans: Sequence[range]) -> None:
         spans: Positions of bytes, in order, without overlaps.
 
     Raises:
-        CharlmError: the file cannot be read or written.
+        CharlmError: The file cannot be read or written.
 
     """
     size = sum(map(len, spans))

@@ -74,7 +74,7 @@ class RunFolder:
             teachers: The config of each teacher that the run trains first, by its seed.
 
         Raises:
-            CharlmError: the folder cannot be written.
+            CharlmError: The folder cannot be written.
 
         """
         corpus = replace(corpus, folder=self.path / CORPUS)
@@ -124,7 +124,7 @@ def own_folder(
         on_event: Called with LeftoverRemoved.
 
     Raises:
-        CharlmError: the folder contains something else, another process owns it, or it cannot be
+        CharlmError: The folder contains something else, another process owns it, or it cannot be
             written.
 
     """
@@ -214,7 +214,7 @@ def write_text(
         on_event: Called with TextProgress.
 
     Raises:
-        CharlmError: the text cannot be read, or the folder cannot be written.
+        CharlmError: The text cannot be read, or the folder cannot be written.
 
     """
     if not is_one_corpus(sources):

@@ -45,7 +45,7 @@ def open_run(folder: Path, *, overrides: Overrides = (), verify: bool = True) ->
         verify: Whether to read the whole corpus and check that it is undamaged.
 
     Raises:
-        CharlmError: the folder is not a run, one of its files is a link, an override is not valid
+        CharlmError: The folder is not a run, one of its files is a link, an override is not valid
             or may not change in a run, or the corpus is missing or damaged.
 
     """
@@ -72,7 +72,7 @@ def run_corpus(path: Path, model: TrainedModel) -> Corpus | None:
         model: Its contents.
 
     Raises:
-        CharlmError: the text is damaged, or the model was trained on a different text.
+        CharlmError: The text is damaged, or the model was trained on a different text.
 
     """
     run = run_of(path)

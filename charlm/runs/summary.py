@@ -115,7 +115,7 @@ def summarize(folder: Path, *, clock: Callable[[], float] = time.time) -> RunSum
         clock: Function that returns the time in seconds since 1970.
 
     Raises:
-        CharlmError: the folder is not a run, or a file of the run is missing, damaged or a link.
+        CharlmError: The folder is not a run, or a file of the run is missing, damaged or a link.
 
     """
     try:
@@ -253,7 +253,7 @@ def list_runs(
         report: Called for each unreadable run, which is then left out; None = the error is raised.
 
     Raises:
-        CharlmError: there is no run; or `report` is None, and a run cannot be read.
+        CharlmError: There is no run; or `report` is None, and a run cannot be read.
 
     """
     summaries: list[RunSummary] = []

@@ -78,7 +78,7 @@ def choose_ids(
         The next id, and its logits, float32 [V], in a buffer that the next step overwrites.
 
     Raises:
-        CharlmError: while iterating if the vocabulary has only the unknown id, or the logits are
+        CharlmError: While iterating if the vocabulary has only the unknown id, or the logits are
             not finite.
 
     """
@@ -109,7 +109,7 @@ class TextRequest:
     """The settings of a text to generate.
 
     Raises:
-        CharlmError: a value is out of range; the message names the field.
+        CharlmError: A value is out of range; the message names the field.
 
     """
 
@@ -152,7 +152,7 @@ class StopTexts:
         stops: The stop texts, none of them empty; they are normalized to NFC.
 
     Raises:
-        CharlmError: too many combining marks follow each other.
+        CharlmError: Too many combining marks follow each other.
 
     """
 
@@ -282,7 +282,7 @@ class GeneratedText(Iterator[str]):
         """Generate the rest of the text, and return the whole text.
 
         Raises:
-            CharlmError: the text is endless.
+            CharlmError: The text is endless.
 
         """
         if self._length == 0:

@@ -29,7 +29,7 @@ class Sampler:
     """The settings of the choice; None = no such filter.
 
     Raises:
-        CharlmError: a value is out of range; the message names the setting.
+        CharlmError: A value is out of range; the message names the setting.
 
     """
 

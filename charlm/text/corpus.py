@@ -177,7 +177,7 @@ def open_corpus(folder: Path, *, verify: bool = True) -> Corpus:
             this process has just written needs no verification.
 
     Raises:
-        CharlmError: a file is missing or damaged, or the files do not belong together.
+        CharlmError: A file is missing or damaged, or the files do not belong together.
 
     """
     manifest = read_manifest(folder)
@@ -225,7 +225,7 @@ def resolve_corpus_settings(corpus: Corpus, config: CorpusConfig) -> CorpusConfi
             value that the corpus was made with.
 
     Raises:
-        CharlmError: a setting differs; the message names the key.
+        CharlmError: A setting differs; the message names the key.
 
     """
     resolved = corpus.manifest.model_dump(include=set(CorpusConfig.model_fields))

@@ -64,8 +64,8 @@ class Document:
         """Return the decompressed bytes.
 
         Raises:
-            CharlmError: the file cannot be read, or is larger than a sixteenth of the memory.
-            UndecodableError: the name ends in .gz, but the file is not a complete gzip file.
+            CharlmError: The file cannot be read, or is larger than a sixteenth of the memory.
+            UndecodableError: The name ends in .gz, but the file is not a complete gzip file.
 
         """
         if self.path is None:
@@ -102,8 +102,8 @@ def find_documents(sources: Iterable[str]) -> tuple[list[Document], dict[str, st
         and corpora of charlm, links to folders, devices, pipes and sockets.
 
     Raises:
-        CharlmError: a source does not exist, or is a run, a device, a pipe or a socket.
-        UnreadableError: a source cannot be looked up, for instance because its path is too long.
+        CharlmError: A source does not exist, or is a run, a device, a pipe or a socket.
+        UnreadableError: A source cannot be looked up, for instance because its path is too long.
 
     """
     documents: dict[str, Document] = {}
@@ -208,7 +208,7 @@ def decode(data: bytes | bytearray, *, encoding: str, name: str, is_fixed: bool 
         is_fixed: Whether a model determines the encoding, so that another one is no advice.
 
     Raises:
-        UndecodableError: the bytes are not valid in this encoding, or there are too many combining
+        UndecodableError: The bytes are not valid in this encoding, or there are too many combining
             marks in a row. The message has the offset of the first invalid byte and advice.
 
     """

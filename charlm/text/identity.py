@@ -24,8 +24,8 @@ def check_same_text(sources: Sequence[str], corpus: Corpus, *, owner: Path) -> N
         owner: The folder of that run or search, for the message.
 
     Raises:
-        CharlmError: the text differs, or a source cannot be read; the message names the source.
-        OSError: a source cannot be looked up.
+        CharlmError: The text differs, or a source cannot be read; the message names the source.
+        OSError: A source cannot be looked up.
 
     """
     folder = Path(sources[0])

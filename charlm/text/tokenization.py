@@ -165,7 +165,7 @@ def memorize(corpus: Corpus, folder: Path) -> Corpus:
         folder: The folder of the new corpus. It is replaced, but not the target of a link.
 
     Raises:
-        CharlmError: the folder cannot be written.
+        CharlmError: The folder cannot be written.
 
     """
     if is_memorized(corpus):
@@ -313,7 +313,7 @@ def encode_text(
         left out because the model does not know it.
 
     Raises:
-        CharlmError: there is no such text, or it cannot be decoded.
+        CharlmError: There is no such text, or it cannot be decoded.
 
     """
     if is_corpus(source):

@@ -126,7 +126,7 @@ class Vocabulary:
         A character without an id becomes the unknown id, or is left out if there is none.
 
         Raises:
-            CharlmError: there are too many combining marks in a row.
+            CharlmError: There are too many combining marks in a row.
 
         """
         ids = self.look_up(normalize(text))
@@ -204,7 +204,7 @@ def vocabulary_of(fields: Any, *, origin: str) -> Vocabulary:
         origin: The beginning of an error message.
 
     Raises:
-        CharlmError: a field is missing or not valid.
+        CharlmError: A field is missing or not valid.
 
     """
     try:

@@ -86,7 +86,7 @@ class ActiveRun:
         """Take steps up to the next event; return the loss of each in nats per character.
 
         Raises:
-            DivergenceError: the loss or the gradient norm of a step is not finite.
+            DivergenceError: The loss or the gradient norm of a step is not finite.
 
         """
         schedule, progress = self.schedule, self.progress
@@ -120,7 +120,7 @@ class ActiveRun:
         """Log, evaluate and save if that is due at this step.
 
         Raises:
-            CharlmError: training has diverged, or a file cannot be read or written.
+            CharlmError: Training has diverged, or a file cannot be read or written.
 
         """
         progress, schedule = self.progress, self.schedule
@@ -212,7 +212,7 @@ class ActiveRun:
         """Change the length and evaluations of the run, and record that in its config.
 
         Raises:
-            CharlmError: the config cannot be written.
+            CharlmError: The config cannot be written.
 
         """
         before = self.schedule.total

@@ -100,8 +100,8 @@ def save(folder: Path, checkpoint: Checkpoint, *, keeps_all: bool = False) -> No
     """Write a checkpoint into the folder, and keep all earlier ones, or only the newest KEPT.
 
     Raises:
-        CharlmError: the checkpoint cannot be written.
-        ValueError: a number in the progress is not finite.
+        CharlmError: The checkpoint cannot be written.
+        ValueError: A number in the progress is not finite.
 
     """
     step = checkpoint.facts.progress.step
@@ -119,8 +119,8 @@ def restore(
     """Return the newest undamaged checkpoint, whose tensors must have some shapes (None = any).
 
     Raises:
-        CharlmError: there is no undamaged checkpoint, or the newest has tensors of other shapes.
-        UnreadableError: a checkpoint cannot be read, so it is unknown whether it is damaged.
+        CharlmError: There is no undamaged checkpoint, or the newest has tensors of other shapes.
+        UnreadableError: A checkpoint cannot be read, so it is unknown whether it is damaged.
 
     """
     for step in saved_steps(folder):
@@ -146,7 +146,7 @@ def remove_others(folder: Path, step: int, *, keeps_all: bool) -> None:
     """Keep the checkpoints up to a step, or only the newest KEPT of them, and remove the others.
 
     Raises:
-        CharlmError: a checkpoint cannot be removed.
+        CharlmError: A checkpoint cannot be removed.
 
     """
     steps = saved_steps(folder)

@@ -25,7 +25,7 @@ def check_same_run(
     Settings that a resume may change, or that were decided when the run began, may differ.
 
     Raises:
-        CharlmError: something differs.
+        CharlmError: Something differs.
 
     """
     check_same_text(sources, run.corpus, owner=run.folder)

@@ -70,7 +70,7 @@ class UserSettings:
         """Return the config of a recipe (None = the defaults) with the user's settings.
 
         Raises:
-            CharlmError: the recipe cannot be read, or a key or value is not valid.
+            CharlmError: The recipe cannot be read, or a key or value is not valid.
 
         """
         settings = merge(nest(self.architecture.items()), self.overrides)
@@ -91,7 +91,7 @@ class UserSettings:
         """Check what can be checked before the text is read; return a config for reading the text.
 
         Raises:
-            CharlmError: no recipe that may be chosen accepts the overrides, or a time limit is
+            CharlmError: No recipe that may be chosen accepts the overrides, or a time limit is
                 combined with a length or with teachers.
 
         """
@@ -258,7 +258,7 @@ def decide(
         tolerance: Factor that costs may be wrong without replacing that recipe.
 
     Raises:
-        CharlmError: the text is too short, or `UserSettings.config` raises it.
+        CharlmError: The text is too short, or `UserSettings.config` raises it.
 
     """
     _check_length(text)

@@ -128,7 +128,7 @@ def evaluate(
     Without a validation text, the score is the training loss, `train_nats`.
 
     Raises:
-        DivergenceError: a weight or the score is not finite.
+        DivergenceError: A weight or the score is not finite.
 
     """
     step = model.facts["step"]
@@ -179,7 +179,7 @@ def sample_text(run: Run, model: TrainedModel) -> str:
     """Return a sample with the prompt and the seed of the run; "" if its length is 0.
 
     Raises:
-        CharlmError: the logits are not finite.
+        CharlmError: The logits are not finite.
 
     """
     settings = run.config.sampling

@@ -41,7 +41,7 @@ def new_event_file(folder: Path) -> Path:
         folder: The folder of a run.
 
     Raises:
-        CharlmError: the folder cannot be read.
+        CharlmError: The folder cannot be read.
 
     """
     with writing(folder):
@@ -102,7 +102,7 @@ def cut_events(path: Path, *, step: int) -> int:
         may leave one.
 
     Raises:
-        CharlmError: the file cannot be read or written.
+        CharlmError: The file cannot be read or written.
 
     """
     kept: list[range] = []

@@ -124,7 +124,7 @@ class EngineFactory(Protocol):
             vocabulary_size: V, the number of ids.
 
         Raises:
-            CharlmError: the config asks for something that the framework does not have.
+            CharlmError: The config asks for something that the framework does not have.
 
         """
 
@@ -138,7 +138,7 @@ class EngineFactory(Protocol):
                 lacks are then replaced instead of refused.
 
         Raises:
-            CharlmError: this machine lacks something that a config without a run asks for.
+            CharlmError: This machine lacks something that a config without a run asks for.
 
         """
         return config

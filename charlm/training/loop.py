@@ -61,10 +61,10 @@ def train(
         text: What its evaluations read; None = open it now.
 
     Raises:
-        CharlmError: a teacher is not usable, training has diverged, the text is too short, no
+        CharlmError: A teacher is not usable, training has diverged, the text is too short, no
             checkpoint is undamaged or fits the config and the text, or a file cannot be read or
             written. The last checkpoint is then unchanged.
-        Stopped: a signal arrived before the first step, or a second signal arrived.
+        Stopped: A signal arrived before the first step, or a second signal arrived.
 
     """
     with contextlib.ExitStack() as logs:
@@ -95,8 +95,8 @@ def _take_all_steps(training: ActiveRun, deadline: Deadline | None) -> tuple[str
     """Take steps until the run ends, and save it; return why it ends, and the signal that ends it.
 
     Raises:
-        CharlmError: training has diverged, or a file cannot be read or written.
-        Stopped: a second signal arrived.
+        CharlmError: Training has diverged, or a file cannot be read or written.
+        Stopped: A second signal arrived.
 
     """
     progress, session = training.progress, training.session

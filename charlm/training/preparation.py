@@ -102,9 +102,9 @@ def prepare(
     the session; None = now. `measure` returns the costs of a run, like `timing.measure`.
 
     Raises:
-        CharlmError: a setting is not valid, the initial weights do not fit, the text or a teacher
+        CharlmError: A setting is not valid, the initial weights do not fit, the text or a teacher
             cannot be read, there is too little memory, or the workers differ.
-        Stopped: a signal arrived.
+        Stopped: A signal arrived.
 
     """
     started = session.clock() if started is None else started
@@ -248,10 +248,10 @@ def reopen(
     event reports it; the config of the run stays unchanged.
 
     Raises:
-        CharlmError: the folder is not a run, an override is not valid or may not change in a run,
+        CharlmError: The folder is not a run, an override is not valid or may not change in a run,
             the corpus or the initial weights are missing or damaged, there is too little memory, or
             the workers differ.
-        Stopped: a signal arrived.
+        Stopped: A signal arrived.
 
     """
     run = open_run(folder, overrides=overrides)
@@ -275,7 +275,7 @@ def resolve(
     Events report the kernel, and settings that this machine cannot follow.
 
     Raises:
-        CharlmError: the corpus settings differ from those of the text, a teacher is not usable,
+        CharlmError: The corpus settings differ from those of the text, a teacher is not usable,
             there is too little memory for the soft targets, this machine lacks something that the
             config asks for, or the workers differ.
 
@@ -305,9 +305,9 @@ def new_engine(
     The initial weights have the shapes of the config; None = random weights.
 
     Raises:
-        CharlmError: the text is too short, there is too little memory, or the engine lacks
+        CharlmError: The text is too short, there is too little memory, or the engine lacks
             something that the config asks for.
-        Stopped: a signal arrived.
+        Stopped: A signal arrived.
 
     """
     check_memory(config, len(corpus.vocabulary), available_bytes=memory_bytes())
@@ -329,7 +329,7 @@ def lengthen(
     `started` is the time when the command began, by the clock of the session.
 
     Raises:
-        Stopped: a signal arrived.
+        Stopped: A signal arrived.
 
     """
     seconds = timed_seconds(minutes)
@@ -370,7 +370,7 @@ def check_memory(config: Config, vocabulary_size: int, *, available_bytes: int |
     the memory is unknown (None), nothing is refused.
 
     Raises:
-        CharlmError: there is too little memory.
+        CharlmError: There is too little memory.
 
     """
     optimizer = config.training.optimizer.name

@@ -39,8 +39,8 @@ def save(run: Run, engine: Engine, log: RunLog, model: TrainedModel, progress: P
     """Sync the logs, then write a checkpoint, the last model, and the best one if it is this one.
 
     Raises:
-        CharlmError: a file cannot be written.
-        DivergenceError: a weight is not finite; nothing is written.
+        CharlmError: A file cannot be written.
+        DivergenceError: A weight is not finite; nothing is written.
 
     """
     tensors = engine.tensors()
@@ -64,7 +64,7 @@ def begin(run: Run) -> None:
     """Write the beginning of a run at step 0.
 
     Raises:
-        CharlmError: the run has been trained and would be overwritten, or a file cannot be written.
+        CharlmError: The run has been trained and would be overwritten, or a file cannot be written.
 
     """
     if found := results(run.folder):
@@ -92,10 +92,10 @@ def restore(run: Run, engine: Engine, *, on_event: OnEvent) -> Restored:
     """Continue from the newest undamaged checkpoint, and remove everything that is later.
 
     Raises:
-        CharlmError: there is no undamaged checkpoint; or it has another network, format or text,
+        CharlmError: There is no undamaged checkpoint; or it has another network, format or text,
             settings that a resume may not change, or a step beyond the end of the run; or a file
             cannot be written.
-        UnreadableError: a checkpoint or the best model cannot be read; nothing has been removed.
+        UnreadableError: A checkpoint or the best model cannot be read; nothing has been removed.
 
     """
     folder = run.folder
@@ -183,7 +183,7 @@ def _find_best(run: Run, checkpoint: Checkpoint) -> TrainedModel | None:
     """Return the best model up to a checkpoint; None if no undamaged file has it.
 
     Raises:
-        UnreadableError: a file that may have it cannot be read.
+        UnreadableError: A file that may have it cannot be read.
 
     """
     progress = checkpoint.facts.progress

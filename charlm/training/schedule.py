@@ -232,7 +232,7 @@ def make_schedule(settings: TrainingConfig, batches: Batches) -> Schedule:
     """Return the schedule of a run, from batches with windows of `sequence_length`.
 
     Raises:
-        CharlmError: the run would end before the step at which its length was changed.
+        CharlmError: The run would end before the step at which its length was changed.
 
     """
     return Schedule(

@@ -57,9 +57,9 @@ def open_soft_targets(run: Run, *, on_event: OnEvent = ignore) -> SoftTargets | 
         needs no soft targets.
 
     Raises:
-        CharlmError: a teacher cannot be read or has another vocabulary than the text, or the file
+        CharlmError: A teacher cannot be read or has another vocabulary than the text, or the file
             cannot be written.
-        UnreadableError: the file exists and cannot be read.
+        UnreadableError: The file exists and cannot be read.
 
     """
     settings = run.config.training
@@ -136,7 +136,7 @@ def keeps_soft_targets(run: Run) -> bool:
     """Return whether a run has undamaged soft targets.
 
     Raises:
-        UnreadableError: the file exists and cannot be read.
+        UnreadableError: The file exists and cannot be read.
 
     """
     path = run.folder / SOFT_TARGETS
@@ -156,7 +156,7 @@ def check_teachers(config: Config, corpus: Corpus, *, available_bytes: int | Non
     """Check that the teachers of a new run are usable and its soft targets fit in memory.
 
     Raises:
-        CharlmError: a teacher or its recipe cannot be read, a teacher has another vocabulary than
+        CharlmError: A teacher or its recipe cannot be read, a teacher has another vocabulary than
             the text, a recipe has teachers itself, or there is too little memory.
 
     """

@@ -113,7 +113,7 @@ class End:
         """Read the file; return None if there is none because the run has not ended.
 
         Raises:
-            CharlmError: the file cannot be read, or is damaged.
+            CharlmError: The file cannot be read, or is damaged.
 
         """
         if not path.exists():

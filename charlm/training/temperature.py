@@ -54,7 +54,7 @@ def choose_temperature(
         is_over: Returns whether a time limit has passed; no further text is then generated.
 
     Raises:
-        CharlmError: the logits are not finite.
+        CharlmError: The logits are not finite.
 
     """
     segments = _segments(run)

@@ -71,7 +71,7 @@ def check_reading(sources: Sequence[str], minutes: float) -> None:
     """Refuse a text that is too large for a time limit; - (standard input) counts as empty.
 
     Raises:
-        CharlmError: a source does not exist, or the files are too large.
+        CharlmError: A source does not exist, or the files are too large.
 
     """
     documents, _ = find_documents(path for path in sources if path != "-")
@@ -112,8 +112,8 @@ def measure(
         step_seconds: Longest time for steps; 0 = a single call of the engine after the first.
 
     Raises:
-        CharlmError: the temporary folder cannot be written.
-        Stopped: a signal arrived.
+        CharlmError: The temporary folder cannot be written.
+        Stopped: A signal arrived.
 
     """
     endless = config.model_copy(update={"training": config.training.with_steps(MAX_STEPS)})

@@ -59,8 +59,8 @@ def train_run(
     are as for `loop.train`.
 
     Raises:
-        CharlmError: a teacher cannot be trained, or `loop.train` raises it.
-        Stopped: a signal arrived before the first step, or while a teacher was trained and saved.
+        CharlmError: A teacher cannot be trained, or `loop.train` raises it.
+        Stopped: A signal arrived before the first step, or while a teacher was trained and saved.
 
     """
     _train_teachers(run, engines, session=session)

@@ -44,7 +44,7 @@ class Workers:
         """Return the rows of a batch that this worker computes.
 
         Raises:
-            CharlmError: the rows cannot be divided evenly among the workers.
+            CharlmError: The rows cannot be divided evenly among the workers.
 
         """
         if batch_size % self.count:
@@ -90,7 +90,7 @@ class Workers:
             signal: Number of a signal that it has received.
 
         Raises:
-            CharlmError: the workers have taken different numbers of steps.
+            CharlmError: The workers have taken different numbers of steps.
 
         """
         steps, counts, signals = zip(*self.gather([step, count, signal]).tolist(), strict=True)
@@ -106,7 +106,7 @@ class Workers:
         """Check that all workers have the same versions, text and settings (except for parts).
 
         Raises:
-            CharlmError: a worker differs from worker 0.
+            CharlmError: A worker differs from worker 0.
 
         """
         sections = config.model_dump(mode="json", exclude={"training": {"parts"}})
