@@ -298,9 +298,8 @@ def test_a_recipe_that_does_not_exist_is_refused() -> None:
 
 
 @pytest.mark.parametrize("key", ["steps", "epochs"])
-@pytest.mark.parametrize("recipe", [None, "tiny"])
-def test_minutes_with_another_length_are_refused(recipe: str | None, key: str) -> None:
-    user = user_settings(f"training.{key}=5", recipe=recipe, minutes=3)
+def test_minutes_with_another_length_are_refused(key: str) -> None:
+    user = user_settings(f"training.{key}=5", minutes=3)
     message = rf"^minutes 3: sets the length, and so does training\.{key}; "
     with pytest.raises(CharlmError, match=message):
         user.check()
@@ -315,11 +314,10 @@ def test_the_length_is_not_a_key_that_is_null() -> None:
     assert user.length_key == "training.steps"
 
 
-@pytest.mark.parametrize("recipe", [None, "tiny"])
-def test_minutes_with_teachers_are_refused(recipe: str | None) -> None:
+def test_minutes_with_teachers_are_refused() -> None:
     teachers = "training.teachers={recipe: tiny, seeds: [2]}"
     with pytest.raises(CharlmError, match=r"^minutes 3: .* training\.teachers=null$"):
-        user_settings(teachers, recipe=recipe, minutes=3).check()
+        user_settings(teachers, minutes=3).check()
 
 
 @pytest.mark.parametrize(
@@ -458,14 +456,6 @@ def test_the_run_uses_96_percent_of_the_time_limit(minutes: float, growing: str)
     assert seconds == pytest.approx(0.96 * 60 * minutes, abs=3 * COSTS.step_seconds)
 
 
-@pytest.mark.parametrize(("evaluations", "steps"), [(1, 469), (7, 414), (20, 296)])
-def test_steps_fill_the_time_that_evaluations_leave(evaluations: int, steps: int) -> None:
-    """57.6 s are planned; the start takes 3 s, the end 2 s, an evaluation 1 s, a step 0.11 s."""
-    settings = [f"training.evaluations={evaluations}", "training.ngram_weight=0"]
-    costs = replace(COSTS, step_seconds=0.11)
-    assert decide_within(1, *settings, recipe="default", costs=costs).steps == steps
-
-
 @pytest.mark.parametrize("spent", [0.0, 1e6])
 @pytest.mark.parametrize("minutes", [1e-6, 0.05])
 @pytest.mark.parametrize("characters", [20, 1_000, 1_000_000])
@@ -531,17 +521,6 @@ def test_more_time_never_gives_fewer_steps(
         for minutes in (0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 600)
     ]
     assert steps == sorted(steps)
-
-
-@each_length
-@each_recipe
-def test_a_slower_machine_never_reads_more_characters(recipe: str, minutes: float | None) -> None:
-    decisions = [
-        decide_on(1_000_000, recipe=recipe, minutes=minutes, costs_of=costs_on(slowness))
-        for slowness in (16, 4, 2, 1, 0.5, 0.1)
-    ]
-    characters = [characters_read(decision, 1_000_000) for decision in decisions]
-    assert characters == sorted(characters)
 
 
 # The time limit of a long text

@@ -17,8 +17,7 @@ from corpora import make_corpus, text_of
 from fake_engine import FakeEngines, Faults
 from fake_runs import TEXT, Clock, begin, engine_of, ticking, timed_steps, train
 
-from charlm.config.file import load_config, parse_overrides
-from charlm.config.recipes import find_recipe
+from charlm.config.file import parse_overrides
 from charlm.config.schema import Config, TrainingConfig
 from charlm.errors import CharlmError
 from charlm.evaluation.baselines import count_ngrams
@@ -227,22 +226,6 @@ def test_the_corpus_of_a_memorised_text_gets_no_second_ends(
 ) -> None:
     again = prepare_again(memorized, memorized.corpus.folder, has_recipe=has_recipe)
     assert again.corpus.ids.tolist() == memorized.corpus.ids.tolist()
-
-
-# The recipe
-
-
-def test_without_a_recipe_one_is_chosen_for_the_text(preparing: Preparing) -> None:
-    config = preparing.prepare(10_000).config
-    assert config.recipe == SHORTEST.recipe
-    assert config.model == load_config(find_recipe(str(SHORTEST.recipe))).model
-
-
-def test_settings_of_the_user_replace_those_of_the_recipe(preparing: Preparing) -> None:
-    config = preparing.prepare(10_000, "model.units=9", "corpus.min_count=2").config
-    expected = load_config(find_recipe(str(SHORTEST.recipe)))
-    assert (config.model.units, config.corpus.min_count) == (9, 2)
-    assert config.training.batch_size == expected.training.batch_size
 
 
 @pytest.mark.parametrize(
