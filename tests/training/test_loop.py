@@ -139,7 +139,7 @@ def fail_at(step: int, kind: type[StepsTaken] | type[Evaluated]) -> OnEvent:
 
 
 def lose_everything(folder: Path) -> Path:
-    """Remove all models and checkpoints of a run, and leave unfinished files of a killed process."""
+    """Remove all models and checkpoints of a run, and add unfinished files of a killed process."""
     run = train(folder).folder
     for path in (*run.glob("*.safetensors"), *run.glob("checkpoints/*")):
         path.unlink()
@@ -394,12 +394,6 @@ def test_a_run_that_diverges_before_its_first_checkpoint_advises_no_resume(
 
 
 # The weights of another model
-
-
-def test_a_run_begins_with_the_weights_of_a_model(reference: Trained, tmp_path: Path) -> None:
-    child = train(tmp_path / "child", init=reference.folder / "last.safetensors")
-    assert child.validation()[0] == pytest.approx(reference.validation()[50], rel=1e-5)
-    assert "step 0: validation" in "".join(child.said)
 
 
 def test_a_resumed_run_does_not_need_the_model_with_its_initial_weights(
