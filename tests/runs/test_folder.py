@@ -121,7 +121,9 @@ def named_runs(tmp_path: Path) -> Path:
     ],
 )
 def test_a_part_of_a_name_means_the_only_run_with_it(
-    part: str, name: str, named_runs: Path
+    part: str,
+    name: str,
+    named_runs: Path,
 ) -> None:
     assert find_run(Path(part), under=named_runs) == named_runs / name
 

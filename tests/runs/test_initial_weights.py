@@ -50,7 +50,9 @@ def child(model_file: Path) -> Run:
     [("model.units", 5), ("model.rnn.activation", "relu"), ("model.embedding", 3)],
 )
 def test_a_setting_that_does_not_fit_the_parent_is_refused(
-    key: str, value: Any, model_file: Path
+    key: str,
+    value: Any,
+    model_file: Path,
 ) -> None:
     message = "must be .*, as in .*model.safetensors, whose weights training begins with; leave"
     with pytest.raises(CharlmError, match=f"^{key}: found {value!r}; {message}"):
@@ -93,7 +95,8 @@ def test_initial_weights_for_another_corpus_are_refused(child: Run) -> None:
 
 
 def test_the_config_of_a_run_can_be_used_again_with_its_parent(
-    child: Run, model_file: Path
+    child: Run,
+    model_file: Path,
 ) -> None:
     recipe = child.folder.rename("first") / "config.yaml"
     again = begin(model_file, "abba\n" * 5, {}, recipe=recipe)
@@ -132,7 +135,9 @@ OTHER = Vocabulary((None, "c", "x", "a"), end_of_text_id=0)
     ids=["fewer ids", "more ids"],
 )
 def test_ids_are_matched_by_their_characters_or_purpose(
-    known: Vocabulary, new: Vocabulary, matched: list[int]
+    known: Vocabulary,
+    new: Vocabulary,
+    matched: list[int],
 ) -> None:
     assert match_ids(known, new).tolist() == matched
 

@@ -34,7 +34,10 @@ def path(tmp_path: Path) -> Path:
     ],
 )
 def test_lines_of_later_steps_are_removed(
-    step: int, evaluated_step: int, kept: list[str], path: Path
+    step: int,
+    evaluated_step: int,
+    kept: list[str],
+    path: Path,
 ) -> None:
     path.write_text("".join([FIRST, SECOND, EVALUATION, LATER]), encoding="utf-8")
     assert cut_metrics(path, step=step, evaluated_step=evaluated_step) == 0
@@ -124,7 +127,9 @@ def test_any_other_value_is_read_as_none(value: Any) -> None:
     ],
 )
 def test_the_position_is_that_of_the_last_whole_lines(
-    lines: list[str], position: tuple[float | None, ...], path: Path
+    lines: list[str],
+    position: tuple[float | None, ...],
+    path: Path,
 ) -> None:
     path.write_text("".join(lines), encoding="utf-8")
     assert read_position(path) == position

@@ -110,7 +110,9 @@ def leave(path: Path, *files: str) -> None:
 )
 @pytest.mark.parametrize("may_continue", [False, True])
 def test_the_files_of_a_killed_start_are_removed(
-    files: str, may_continue: bool, tmp_path: Path
+    files: str,
+    may_continue: bool,
+    tmp_path: Path,
 ) -> None:
     leave(tmp_path / "run", ".lock", *files.split())
     events: list[Event] = []
@@ -173,7 +175,9 @@ def interrupt_start(path: Path, name: str, corpus: Corpus) -> None:
     ],
 )
 def test_a_new_run_that_was_not_trained_is_removed(
-    name: str, tmp_path: Path, corpus: Corpus
+    name: str,
+    tmp_path: Path,
+    corpus: Corpus,
 ) -> None:
     """The corpus that it links to stays."""
     interrupt_start(tmp_path / "deep/in/run", name, corpus)
@@ -221,7 +225,9 @@ def test_an_interrupted_start_leaves_no_folder_of_runs() -> None:
 
 
 def test_config_yaml_is_written_last(
-    tmp_path: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    corpus: Corpus,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     written: list[str] = []
     monkeypatch.setattr(

@@ -51,7 +51,8 @@ def test_a_run_can_be_opened_with_other_settings(run: Run) -> None:
 
 
 def test_a_setting_that_must_stay_is_refused_before_the_ids_are_read(
-    run: Run, corpus: Corpus
+    run: Run,
+    corpus: Corpus,
 ) -> None:
     (corpus.folder / "ids.npy").unlink()
     message = r"^override: model\.units: found 9; must be 16 as before"
@@ -71,7 +72,10 @@ def model(trained: TrainedModel, corpus: Corpus) -> TrainedModel:
 
 @pytest.mark.parametrize("is_imported", [False, True], ids=["trained here", "imported"])
 def test_a_model_has_the_corpus_of_its_run(
-    is_imported: bool, run: Run, corpus: Corpus, model: TrainedModel
+    is_imported: bool,
+    run: Run,
+    corpus: Corpus,
+    model: TrainedModel,
 ) -> None:
     """An imported model does not know its text."""
     if is_imported:
@@ -99,7 +103,11 @@ def test_a_model_of_a_run_without_a_corpus_has_no_text(run: Run, model: TrainedM
     ],
 )
 def test_another_corpus_is_refused(
-    text: str, fraction: float, run: Run, corpus: Corpus, model: TrainedModel
+    text: str,
+    fraction: float,
+    run: Run,
+    corpus: Corpus,
+    model: TrainedModel,
 ) -> None:
     source = corpus.folder.with_name("text.txt")
     source.write_text(text, encoding="utf-8")
@@ -129,7 +137,9 @@ def test_the_shipped_model_has_the_plays(shipped: TrainedModel) -> None:
 
 
 def test_changed_plays_are_refused_as_the_training_text(
-    shipped: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shipped: TrainedModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     changed = tmp_path / "plays.txt"
     changed.write_text(DEFAULT_CORPUS.read_text(encoding="utf-8")[::-1], encoding="utf-8")

@@ -32,10 +32,14 @@ def scored(tmp_path: Path, trained: TrainedModel) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("checkpoint", "step"), [("step-000000008", 9), ("step-000000012", 12)], ids=["log", "saved"]
+    ("checkpoint", "step"),
+    [("step-000000008", 9), ("step-000000012", 12)],
+    ids=["log", "saved"],
 )
 def test_the_step_is_the_later_one_of_log_or_checkpoint(
-    checkpoint: str, step: int, scored: Path
+    checkpoint: str,
+    step: int,
+    scored: Path,
 ) -> None:
     (scored / "checkpoints" / checkpoint).mkdir(parents=True)
     assert summarize(scored).step == step
@@ -70,7 +74,9 @@ def test_a_summary_has_the_text_of_the_run_with_its_settings(trained_run: Path) 
 
 @pytest.mark.parametrize("means", [None, 3, "1.5", ["1.5"], [1.5, None], {"1.5": 1}])
 def test_block_means_that_are_no_numbers_are_left_out(
-    means: Any, tmp_path: Path, trained: TrainedModel
+    means: Any,
+    tmp_path: Path,
+    trained: TrainedModel,
 ) -> None:
     score = {"split": "validation", "nats_per_char": 1.5, "block_means": means}
     run = make_run(tmp_path / "run", metrics="{}\n")
@@ -101,7 +107,9 @@ def test_a_summary_has_the_score_of_a_5_gram_model(tmp_path: Path, trained: Trai
 
 @pytest.mark.parametrize("wrong", [None, "1.5", -1.0, [1.5]])
 def test_a_score_of_a_5_gram_model_that_is_no_number_is_left_out(
-    wrong: Any, tmp_path: Path, trained: TrainedModel
+    wrong: Any,
+    tmp_path: Path,
+    trained: TrainedModel,
 ) -> None:
     values = dict.fromkeys(NGRAM_KEYS, wrong)
     run = make_scored_run(tmp_path / "run", trained, 1.5, more=values)

@@ -52,7 +52,9 @@ def test_the_facts_are_restored_exactly(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int64", "uint8", "bool"])
 @pytest.mark.parametrize("shape", [(), (0, 2), (2, 3, 4)], ids=str)
 def test_a_tensor_is_restored_to_the_bit(
-    dtype: str, shape: tuple[int, ...], tmp_path: Path
+    dtype: str,
+    shape: tuple[int, ...],
+    tmp_path: Path,
 ) -> None:
     kind = np.dtype(dtype)
     values = 2 if dtype == "bool" else 256
@@ -97,7 +99,10 @@ def replace_value(key: str, value: Any) -> Callable[[Path], None]:
 
 
 def check_skipped(
-    folder: Path, damage: Callable[[Path], object], *, problem: str = "damaged"
+    folder: Path,
+    damage: Callable[[Path], object],
+    *,
+    problem: str = "damaged",
 ) -> None:
     """Check that a damaged checkpoint is reported, and the one before it restored."""
     save(folder, 1, 2)
@@ -164,7 +169,9 @@ def replace_by_dead_link(path: Path) -> None:
     ],
 )
 def test_a_checkpoint_that_cannot_be_read_is_not_skipped(
-    replace: Callable[[Path], None], reason: str, tmp_path: Path
+    replace: Callable[[Path], None],
+    reason: str,
+    tmp_path: Path,
 ) -> None:
     save(tmp_path, 1, 2)
     replace(tmp_path / "step-2.safetensors")
@@ -193,7 +200,8 @@ def test_a_folder_without_a_checkpoint_is_refused(name: str, tmp_path: Path) -> 
     ],
 )
 def test_a_checkpoint_with_other_tensors_is_refused(
-    shapes: dict[str, tuple[int, ...]], tmp_path: Path
+    shapes: dict[str, tuple[int, ...]],
+    tmp_path: Path,
 ) -> None:
     save(tmp_path, 1)
     with pytest.raises(CharlmError, match="the checkpoint does not fit the settings"):

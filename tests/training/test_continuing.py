@@ -101,7 +101,11 @@ def test_another_setting_of_the_corpus_is_refused(run: Run) -> None:
     ],
 )
 def test_a_value_that_was_decided_when_the_run_began_is_not_compared(
-    key: str, command: str, run_value: str, text: Path, tmp_path: Path
+    key: str,
+    command: str,
+    run_value: str,
+    text: Path,
+    tmp_path: Path,
 ) -> None:
     run = fake_runs.begin(tmp_path / "decided", f"training.{key}={run_value}", text=text)
     check(run, f"training.{key}={command}")
@@ -112,7 +116,11 @@ def test_a_value_that_was_decided_when_the_run_began_is_not_compared(
     [("parts", "1", "2"), ("precision", "float32", "bfloat16"), ("ngram_weight", "0.4", "0.5")],
 )
 def test_a_value_of_the_user_is_compared(
-    key: str, command: str, run_value: str, text: Path, tmp_path: Path
+    key: str,
+    command: str,
+    run_value: str,
+    text: Path,
+    tmp_path: Path,
 ) -> None:
     run = fake_runs.begin(tmp_path / "decided", f"training.{key}={run_value}", text=text)
     with pytest.raises(CharlmError, match=rf"training\.{key}"):
@@ -120,7 +128,8 @@ def test_a_value_of_the_user_is_compared(
 
 
 @pytest.mark.parametrize(
-    "setting", ["training.epochs=3", "training.evaluations=9", "training.schedule.name=constant"]
+    "setting",
+    ["training.epochs=3", "training.evaluations=9", "training.schedule.name=constant"],
 )
 def test_a_setting_that_a_resume_may_change_is_not_compared(setting: str, run: Run) -> None:
     check(run, setting)

@@ -217,7 +217,8 @@ def test_a_run_before_its_last_step_keeps_its_length() -> None:
     ],
 )
 def test_evaluations_that_take_longer_become_fewer(
-    evaluation_seconds: float, evaluations: int
+    evaluation_seconds: float,
+    evaluations: int,
 ) -> None:
     """One evaluation is done."""
     assert review_evaluated(1.0, evaluation_seconds=evaluation_seconds)[1] == evaluations
@@ -282,12 +283,18 @@ def lengthened(done: Trained, **costs: float) -> TrainingConfig:
             id="a fifth of the time is for evaluations",
         ),
         pytest.param(
-            {"step_seconds": 1000.0, "evaluation_seconds": 1.0}, 1, 5, id="at least one step"
+            {"step_seconds": 1000.0, "evaluation_seconds": 1.0},
+            1,
+            5,
+            id="at least one step",
         ),
     ],
 )
 def test_a_run_gets_as_many_more_steps_as_fit(
-    costs: dict[str, float], steps: int, evaluations: int, done: Trained
+    costs: dict[str, float],
+    steps: int,
+    evaluations: int,
+    done: Trained,
 ) -> None:
     settings = lengthened(done, **costs)
     assert settings.steps == 60 + steps
@@ -300,7 +307,8 @@ def test_a_run_gets_as_many_more_steps_as_fit(
 @pytest.mark.parametrize("at", [0.0, 30.0, 60.0])
 @pytest.mark.parametrize("slowness", [1.1, 1.5, 2.0, 3.0])
 def test_a_run_on_a_machine_that_becomes_slower_ends_within_the_limit(
-    slowness: float, at: float
+    slowness: float,
+    at: float,
 ) -> None:
     simulation = Simulation(lambda second: slowness if second >= at else 1.0).run()
     assert simulation.clock.now <= LIMIT
@@ -309,7 +317,8 @@ def test_a_run_on_a_machine_that_becomes_slower_ends_within_the_limit(
 @pytest.mark.parametrize("at", [0.0, 30.0])
 @pytest.mark.parametrize("slowness", [0.3, 0.7, 1.5, 2.0])
 def test_a_run_on_a_machine_of_another_speed_uses_nine_tenths_of_the_limit(
-    slowness: float, at: float
+    slowness: float,
+    at: float,
 ) -> None:
     simulation = Simulation(lambda second: slowness if second >= at else 1.0).run()
     assert 0.9 * LIMIT <= simulation.clock.now <= LIMIT
@@ -431,7 +440,10 @@ def test_the_config_of_a_changed_run_repeats_it(slowed: Trained, tmp_path: Path)
     [pytest.param(interrupt_after, id="stopped"), pytest.param(crash_after, id="killed")],
 )
 def test_a_changed_run_that_is_interrupted_ends_as_its_config_says(
-    fault: Callable[[int], Faults], step: int, windows: str, tmp_path: Path
+    fault: Callable[[int], Faults],
+    step: int,
+    windows: str,
+    tmp_path: Path,
 ) -> None:
     """It continues without its deadline, with the length that it had then."""
     run = tmp_path / "run/run"
@@ -445,7 +457,9 @@ def test_a_changed_run_that_is_interrupted_ends_as_its_config_says(
 
 
 def test_a_run_that_is_stopped_after_its_last_change_ends_like_one_that_is_not(
-    slowed: Trained, windows: str, tmp_path: Path
+    slowed: Trained,
+    windows: str,
+    tmp_path: Path,
 ) -> None:
     changed_at = slowed.config.training.earlier_lengths[-1].until
     fault = interrupt_after(changed_at + 1)

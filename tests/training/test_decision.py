@@ -55,7 +55,9 @@ def costs_on(slowness: float) -> CostsOf:
 
 
 def user_settings(
-    *settings: str, recipe: str | None = None, minutes: float | None = None
+    *settings: str,
+    recipe: str | None = None,
+    minutes: float | None = None,
 ) -> UserSettings:
     return UserSettings(recipe=recipe, overrides=parse_overrides(settings), minutes=minutes)
 
@@ -116,7 +118,8 @@ def seconds_of(decision: Decision, characters: int, costs: Costs) -> float:
 
 
 @pytest.mark.parametrize(
-    "characters", [size for size in SIZES if choices_of(size)[0].minutes is None]
+    "characters",
+    [size for size in SIZES if choices_of(size)[0].minutes is None],
 )
 def test_without_a_time_limit_the_first_recipe_for_the_size_is_chosen(characters: int) -> None:
     best = choices_of(characters)[0]
@@ -128,7 +131,8 @@ def test_without_a_time_limit_the_first_recipe_for_the_size_is_chosen(characters
 
 @pytest.mark.parametrize(("limit", "next_limit"), [*pairwise(CHOICES)])
 def test_a_text_at_the_limit_of_a_recipe_gets_the_next_recipe(
-    limit: float, next_limit: float
+    limit: float,
+    next_limit: float,
 ) -> None:
     at_limit = TextFacts(training=int(limit), validation=100, vocabulary=60)
     below = replace(at_limit, training=at_limit.training - 1)
@@ -148,7 +152,10 @@ def test_every_recipe_that_may_be_chosen_exists() -> None:
 @each_size
 @each_recipe
 def test_a_named_recipe_is_never_replaced(
-    recipe: str, characters: int, minutes: float | None, slowness: float
+    recipe: str,
+    characters: int,
+    minutes: float | None,
+    slowness: float,
 ) -> None:
     decision = decide_on(characters, recipe=recipe, minutes=minutes, costs_of=costs_on(slowness))
     named = load_config(find_recipe(recipe))
@@ -169,7 +176,9 @@ def test_without_minutes_a_named_recipe_keeps_all_of_its_settings(recipe: str) -
 @each_length
 @each_size
 def test_settings_of_the_user_are_kept(
-    characters: int, minutes: float | None, slowness: float
+    characters: int,
+    minutes: float | None,
+    slowness: float,
 ) -> None:
     settings = ["training.batch_size=24", "model.units=200", "seed=7"]
     decision = decide_on(characters, *settings, minutes=minutes, costs_of=costs_on(slowness))
@@ -199,7 +208,8 @@ def three_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_with_a_time_limit_the_first_recipe_with_enough_epochs_is_chosen(
-    minutes: float | None, recipe: str
+    minutes: float | None,
+    recipe: str,
 ) -> None:
     """Four epochs of the best take 70 s, two of the second 35 s, one of the last 70 s."""
     step_seconds = {256: 0.2, 192: 0.1, 16: 0.1}
@@ -226,7 +236,10 @@ def test_n_grams_that_are_left_out_do_not_count_against_a_recipe() -> None:
 @pytest.mark.parametrize("minutes", MINUTES)
 @each_slowness
 def test_a_recipe_that_is_kept_is_not_replaced(
-    characters: int, recipe: str, minutes: float, slowness: float
+    characters: int,
+    recipe: str,
+    minutes: float,
+    slowness: float,
 ) -> None:
     costs_of = costs_on(slowness)
     decision = decide_on(characters, minutes=minutes, costs_of=costs_of, kept=recipe)
@@ -248,7 +261,8 @@ def test_no_better_recipe_is_proposed_within_a_time_limit_of_the_user() -> None:
 
 
 @pytest.mark.parametrize(
-    ("characters", "length"), [(0, "0 characters"), (1, "1 character"), (19, "19 characters")]
+    ("characters", "length"),
+    [(0, "0 characters"), (1, "1 character"), (19, "19 characters")],
 )
 def test_a_text_below_20_characters_is_refused(characters: int, length: str) -> None:
     with pytest.raises(CharlmError, match=f"the text has {length}; expected at least 20"):
@@ -436,7 +450,10 @@ def test_n_grams_that_are_not_used_are_not_mentioned() -> None:
 @pytest.mark.parametrize("minutes", [5.0, 10.0, 60.0])
 @each_size
 def test_the_run_ends_within_the_time_limit(
-    characters: int, minutes: float, slowness: float, spent: float
+    characters: int,
+    minutes: float,
+    slowness: float,
+    spent: float,
 ) -> None:
     costs_of = costs_on(slowness)
     decision = decide_on(characters, minutes=minutes, costs_of=costs_of, spent_seconds=spent)
@@ -474,7 +491,8 @@ def test_evaluations_of_the_user_are_kept() -> None:
 @pytest.mark.parametrize("evaluation_seconds", [0.0, 0.1, 1.0, 3.0])
 @pytest.mark.parametrize("minutes", MINUTES[1:])
 def test_evaluations_take_at_most_a_fifth_of_the_time(
-    minutes: float, evaluation_seconds: float
+    minutes: float,
+    evaluation_seconds: float,
 ) -> None:
     decision = decide_within(minutes, costs=replace(COSTS, evaluation_seconds=evaluation_seconds))
     recipe = load_config(find_recipe(str(decision.recipe)))
@@ -491,7 +509,9 @@ def write_recipe(name: str, text: str) -> str:
 @pytest.mark.parametrize("step_seconds", [1.0, 5.0])
 @each_evaluations
 def test_the_time_that_is_proposed_for_a_run_of_few_steps_allows_200(
-    evaluations: list[str], step_seconds: float, evaluation_seconds: float
+    evaluations: list[str],
+    step_seconds: float,
+    evaluation_seconds: float,
 ) -> None:
     costs = replace(COSTS, step_seconds=step_seconds, evaluation_seconds=evaluation_seconds)
     short = decide_within(1, *evaluations, costs=costs)
@@ -512,7 +532,9 @@ def test_no_longer_time_is_proposed_for_a_run_of_200_steps() -> None:
 @each_slowness
 @each_recipe
 def test_more_time_never_gives_fewer_steps(
-    recipe: str, slowness: float, evaluations: list[str]
+    recipe: str,
+    slowness: float,
+    evaluations: list[str],
 ) -> None:
     steps = [
         decide_on(
@@ -588,7 +610,9 @@ def test_earlier_lengths_are_kept_without_a_new_length(changed: str) -> None:
     ],
 )
 def test_earlier_lengths_are_dropped_with_a_new_length(
-    changed: str, setting: str, steps: int
+    changed: str,
+    setting: str,
+    steps: int,
 ) -> None:
     decision = decide_on(100_000, setting, recipe=changed)
     assert decision.config.training.earlier_lengths == ()
@@ -659,7 +683,8 @@ def test_a_step_with_a_shorter_window_takes_less_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "steps"), [(0, 0), (62.9, 0), (63, 1), (162, 100), (1e12, 10**9)]
+    ("seconds", "steps"),
+    [(0, 0), (62.9, 0), (63, 1), (162, 100), (1e12, 10**9)],
 )
 def test_as_many_steps_are_taken_as_fit(seconds: float, steps: int) -> None:
     assert PARTS.steps_within(SETTINGS, seconds) == steps

@@ -31,10 +31,14 @@ NO_VALIDATION_TEXT = "corpus.validation_fraction=0"
 
 
 @pytest.mark.parametrize(
-    ("split", "keys", "interval"), [("train", TRAINING, 5), ("validation", POSITION, 10)]
+    ("split", "keys", "interval"),
+    [("train", TRAINING, 5), ("validation", POSITION, 10)],
 )
 def test_the_lines_of_a_split_have_its_keys(
-    split: str, keys: set[str], interval: int, reference: Trained
+    split: str,
+    keys: set[str],
+    interval: int,
+    reference: Trained,
 ) -> None:
     lines = [line for line in reference.metrics if line["split"] == split]
     assert [line["step"] for line in lines] == [*range(interval, 51, interval)]
@@ -83,7 +87,10 @@ def test_the_user_is_told_the_losses_of_every_evaluation(tmp_path: Path) -> None
 
 
 def make_run(
-    folder: Path, *, text: str = "abcd" * 10, sampling: SamplingConfig | None = None
+    folder: Path,
+    *,
+    text: str = "abcd" * 10,
+    sampling: SamplingConfig | None = None,
 ) -> Run:
     """Make a run that has not been trained."""
     training = TrainingConfig(epochs=1)
@@ -292,7 +299,8 @@ def uncertain(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 
 def test_only_a_short_validation_text_makes_the_best_model_uncertain(
-    uncertain: Trained, best_first: Trained
+    uncertain: Trained,
+    best_first: Trained,
 ) -> None:
     assert uncertain.outcome.nats_per_char == uncertain.validation()[10]
     assert uncertain.outcome.is_uncertain
@@ -309,7 +317,7 @@ def test_a_short_validation_text_gives_no_suggestion(uncertain: Trained) -> None
     assert uncertain.outcome.suggestion is None
 
 
-def test_an_uncertain_outcome_has_samples_of_the_best_model_and_the_last(
+def test_an_uncertain_outcome_has_a_sample_of_the_last_model_as_well(
     uncertain: Trained,
 ) -> None:
     best, last = (sample_of(uncertain, name) for name in (BEST, LAST))
@@ -323,20 +331,27 @@ def test_an_uncertain_outcome_has_samples_of_the_best_model_and_the_last(
         pytest.param(LONG_TEXT, SAMPLED, FIRST_IS_BEST, id="long validation text"),
         pytest.param(TEXT, NO_VALIDATION_TEXT, FIRST_IS_BEST, id="no validation text"),
         pytest.param(
-            TEXT, SAMPLED, Faults(weights=lambda step: step / 50), id="the last model is the best"
+            TEXT,
+            SAMPLED,
+            Faults(weights=lambda step: step / 50),
+            id="the last model is the best",
         ),
         pytest.param(TEXT, "sampling.length=0", FIRST_IS_BEST, id="no samples"),
     ],
 )
 def test_otherwise_the_last_model_has_no_sample(
-    text: str, setting: str, faults: Faults, tmp_path: Path
+    text: str,
+    setting: str,
+    faults: Faults,
+    tmp_path: Path,
 ) -> None:
     trained = train(tmp_path / "run", SAMPLED, setting, text=text, faults=faults)
     assert trained.outcome.last_sample == ""
 
 
 def test_a_sample_is_the_text_that_charlm_sample_generates(
-    trained: TrainedModel, tmp_path: Path
+    trained: TrainedModel,
+    tmp_path: Path,
 ) -> None:
     settings = SamplingConfig(length=30, prompt="ab", top_k=2, temperature=0.8)
     request = TextRequest(30, Sampler(temperature=0.8, top_k=2), seed=3, prompt="ab")

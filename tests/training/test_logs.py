@@ -55,7 +55,11 @@ def values_of(events: Any, tag: str) -> dict[int, float]:
     ],
 )
 def test_a_curve_has_the_values_of_metrics_jsonl(
-    curve: str, split: str, key: str, events: dict[str, Any], trained_run: Path
+    curve: str,
+    split: str,
+    key: str,
+    events: dict[str, Any],
+    trained_run: Path,
 ) -> None:
     lines = [line for line in read_metrics(trained_run) if line["split"] == split]
     expected = {line["step"]: line[key] for line in lines}
@@ -64,7 +68,8 @@ def test_a_curve_has_the_values_of_metrics_jsonl(
 
 
 def test_the_loss_of_the_5_gram_model_is_a_constant_line(
-    events: dict[str, Any], trained_run: Path
+    events: dict[str, Any],
+    trained_run: Path,
 ) -> None:
     corpus = open_corpus(trained_run / "corpus")
     validation, training = corpus.split("validation"), corpus.split("train")
@@ -74,7 +79,8 @@ def test_the_loss_of_the_5_gram_model_is_a_constant_line(
 
 
 def test_the_spectral_radius_is_that_of_the_last_kernel(
-    events: dict[str, Any], trained_run: Path
+    events: dict[str, Any],
+    trained_run: Path,
 ) -> None:
     kernel = read_model(trained_run / "last.safetensors").parameters.layers[0].recurrent_kernel
     radius = values_of(events["."], "spectral_radius/layer_0")[60]
@@ -207,7 +213,8 @@ def test_all_events_of_a_run_are_removed(tmp_path: Path) -> None:
     ],
 )
 def test_tensorboard_reads_the_events_of_a_resumed_run_whatever_the_clock_was(
-    seconds: float, tmp_path: Path
+    seconds: float,
+    tmp_path: Path,
 ) -> None:
     log_losses(tmp_path, 5)
     for path in tmp_path.rglob("events.*"):
@@ -224,12 +231,17 @@ def test_tensorboard_reads_the_events_of_a_resumed_run_whatever_the_clock_was(
         pytest.param("0000000100000000000", "0000000100000000001", id="of the same moment"),
         pytest.param("0000000300000000000 0000000200000000000", "0000000300000000001", id="ahead"),
         pytest.param(
-            "0000000300000000000.copy x", "0000000100000000000", id="names without a number"
+            "0000000300000000000.copy x",
+            "0000000100000000000",
+            id="names without a number",
         ),
     ],
 )
 def test_an_event_file_is_named_by_the_time_but_sorts_last(
-    existing: str, number: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    existing: str,
+    number: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("time.time_ns", lambda: 100_000_000_000)
     for suffix in existing.split():
@@ -306,7 +318,8 @@ DATA = 15
 
 
 @pytest.mark.parametrize(
-    "position", [pytest.param(DATA, id="data"), pytest.param(-1, id="checksum")]
+    "position",
+    [pytest.param(DATA, id="data"), pytest.param(-1, id="checksum")],
 )
 @pytest.mark.parametrize(
     ("damaged", "kept"),
@@ -319,7 +332,10 @@ DATA = 15
     ],
 )
 def test_only_damaged_events_are_removed(
-    position: int, damaged: list[int], kept: list[int], event_file: Path
+    position: int,
+    damaged: list[int],
+    kept: list[int],
+    event_file: Path,
 ) -> None:
     spans = [spans_of(event_file)[index] for index in damaged]
     for span in spans:
@@ -339,7 +355,8 @@ def test_a_record_that_is_no_event_is_removed(event_file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "position", [pytest.param(0, id="length"), pytest.param(11, id="checksum of the length")]
+    "position",
+    [pytest.param(0, id="length"), pytest.param(11, id="checksum of the length")],
 )
 def test_a_damaged_length_loses_the_rest_of_the_file(position: int, event_file: Path) -> None:
     spans = spans_of(event_file)

@@ -95,7 +95,10 @@ def test_a_signal_ends_a_run_without_an_evaluation(step: int, tmp_path: Path) ->
     ],
 )
 def test_an_interrupted_run_ends_like_a_whole_one(
-    step: int, growing: str, reference: Trained, tmp_path: Path
+    step: int,
+    growing: str,
+    reference: Trained,
+    tmp_path: Path,
 ) -> None:
     setting = f"training.growing_windows={growing}"
     whole = reference if growing == "false" else train(tmp_path / "whole", setting)
@@ -180,7 +183,10 @@ def lose_newest_checkpoint(folder: Path) -> Path:
     ],
 )
 def test_a_damaged_run_ends_like_a_whole_one(
-    damage: Callable[[Path], Path], step: int, reference: Trained, tmp_path: Path
+    damage: Callable[[Path], Path],
+    step: int,
+    reference: Trained,
+    tmp_path: Path,
 ) -> None:
     resumed = resume(damage(tmp_path / "run"))
     assert resumed.of_type(Resumed) == ([Resumed(step, 50)] if step else [])
@@ -226,7 +232,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return train(tmp_path_factory.mktemp("kept") / "run", KEEP)
 
 
-def test_a_run_keeps_all_checkpoints_and_that_of_step_0(kept: Trained) -> None:
+def test_a_run_keeps_all_checkpoints_from_step_0_on(kept: Trained) -> None:
     names = {path.stem for path in (kept.folder / "checkpoints").iterdir()}
     assert names == {f"step-{step}" for step in range(0, 51, 10)}
 
@@ -302,7 +308,8 @@ def watched_events(tmp_path: Path) -> list[Event]:
 
 
 def test_each_step_is_reported_once_with_its_loss(
-    watched_events: list[Event], reference: Trained
+    watched_events: list[Event],
+    reference: Trained,
 ) -> None:
     losses: dict[int, float] = {}
     for event in watched_events:
@@ -316,7 +323,8 @@ def test_each_step_is_reported_once_with_its_loss(
 
 
 def test_each_evaluation_is_reported_once_with_its_loss(
-    watched_events: list[Event], reference: Trained
+    watched_events: list[Event],
+    reference: Trained,
 ) -> None:
     evaluations = [event for event in watched_events if isinstance(event, Evaluated)]
     losses = [(event.step, event.nats_per_char) for event in evaluations]
@@ -347,15 +355,21 @@ def weights_from(step: int, factor: float) -> Faults:
         pytest.param(loss_at(25, math.nan), "the loss is nan .* at step 25", id="nan loss"),
         pytest.param(loss_at(25, math.inf), "the loss is inf .* at step 25", id="infinite loss"),
         pytest.param(
-            state_from(20, math.inf), "not every weight is finite at step 20", id="infinite state"
+            state_from(20, math.inf),
+            "not every weight is finite at step 20",
+            id="infinite state",
         ),
         pytest.param(
-            weights_from(20, math.nan), "not every weight is finite at step 20", id="nan weights"
+            weights_from(20, math.nan),
+            "not every weight is finite at step 20",
+            id="nan weights",
         ),
     ],
 )
 def test_a_run_that_diverges_ends_with_a_sound_checkpoint(
-    faults: Faults, message: str, tmp_path: Path
+    faults: Faults,
+    message: str,
+    tmp_path: Path,
 ) -> None:
     run = tmp_path / "run/run"
     advice = r": training has diverged: .*lower training\.optimizer\.learning_rate"
@@ -386,7 +400,8 @@ def test_a_run_that_diverges_after_the_checkpoint_of_step_0_advises_a_resume(
     ],
 )
 def test_a_run_that_diverges_before_its_first_checkpoint_advises_no_resume(
-    faults: Faults, tmp_path: Path
+    faults: Faults,
+    tmp_path: Path,
 ) -> None:
     with pytest.raises(DivergenceError) as caught:
         train(tmp_path / "run", faults=faults)
@@ -397,7 +412,8 @@ def test_a_run_that_diverges_before_its_first_checkpoint_advises_no_resume(
 
 
 def test_a_resumed_run_does_not_need_the_model_with_its_initial_weights(
-    reference: Trained, tmp_path: Path
+    reference: Trained,
+    tmp_path: Path,
 ) -> None:
     init = Path(shutil.copy(reference.folder / "last.safetensors", tmp_path / "parent.safetensors"))
     whole = train(tmp_path / "whole", init=init)
@@ -507,7 +523,9 @@ def test_the_same_settings_write_the_same(usual: list[Any], tmp_path: Path) -> N
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_every_setting_changes_the_files_of_a_run(
-    change: str, usual: list[Any], tmp_path: Path
+    change: str,
+    usual: list[Any],
+    tmp_path: Path,
 ) -> None:
     assert files_written(tmp_path / "run", change) != usual
 
@@ -535,7 +553,8 @@ def test_a_resume_reports_another_kernel(
 
 
 def test_the_logs_are_synced_before_a_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     synced: list[tuple[int, int]] = []
 
@@ -579,7 +598,10 @@ def check_refused(run: Path, message: str, *, steps: int = 20) -> None:
     ],
 )
 def test_a_run_whose_network_was_changed_is_refused(
-    old: str, new: str, message: str, ten_steps: Path
+    old: str,
+    new: str,
+    message: str,
+    ten_steps: Path,
 ) -> None:
     config = ten_steps / "config.yaml"
     config.write_text(config.read_text().replace(old, new))
@@ -638,7 +660,8 @@ def test_a_best_model_that_is_lost_is_reported(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("keep", ["false", pytest.param("true", marks=pytest.mark.slow)])
 def test_a_resume_from_an_older_checkpoint_removes_everything_later(
-    keep: str, tmp_path: Path
+    keep: str,
+    tmp_path: Path,
 ) -> None:
     """The best network is that of step 50, and that of step 10 before."""
     wavering = Faults(weights=lambda step: {10: 0.9, 50: 1.0}.get(step, 0.1))
@@ -697,7 +720,8 @@ def rates_by_step(run: Trained) -> dict[int, float | None]:
 
 
 def test_a_lengthened_run_can_be_repeated_from_its_config(
-    lengthened: Trained, tmp_path: Path
+    lengthened: Trained,
+    tmp_path: Path,
 ) -> None:
     folder = lengthened.folder
     recipe = shutil.copy(folder / "config.yaml", tmp_path / "recipe.yaml")
@@ -724,10 +748,14 @@ def long_run(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 
 @pytest.mark.parametrize(
-    "step", [45, 50], ids=["before the last evaluation", "after the last evaluation"]
+    "step",
+    [45, 50],
+    ids=["before the last evaluation", "after the last evaluation"],
 )
 def test_a_resumed_run_has_the_same_suggestion(
-    step: int, long_run: Trained, tmp_path: Path
+    step: int,
+    long_run: Trained,
+    tmp_path: Path,
 ) -> None:
     stopped = train(tmp_path / "run", text=LONG_TEXT, faults=interrupt_after(step))
     resumed = resume(stopped.folder)

@@ -144,7 +144,8 @@ def test_settings_are_checked_before_the_text_is_read(preparing: Preparing) -> N
 
 @pytest.mark.parametrize("characters", [20, 500, 1_999])
 def test_a_text_below_2000_characters_is_memorised_whole(
-    characters: int, preparing: Preparing
+    characters: int,
+    preparing: Preparing,
 ) -> None:
     """The ends of its text are no characters."""
     prepared = preparing.prepare(characters)
@@ -174,7 +175,9 @@ def test_the_ends_of_a_short_text_do_not_count_as_characters(preparing: Preparin
     ],
 )
 def test_a_short_text_is_split_if_the_user_has_decided_on_it(
-    overrides: list[str], recipe: str | None, preparing: Preparing
+    overrides: list[str],
+    recipe: str | None,
+    preparing: Preparing,
 ) -> None:
     prepared = preparing.prepare(500, *overrides, recipe=recipe)
     assert len(prepared.corpus.split("validation")) == 50
@@ -213,7 +216,8 @@ def prepare_again(memorized: Preparation, text: Path, *, has_recipe: bool) -> Pr
 
 
 def test_the_config_of_a_memorised_text_repeats_its_ids(
-    memorized: Preparation, tmp_path: Path
+    memorized: Preparation,
+    tmp_path: Path,
 ) -> None:
     again = prepare_again(memorized, tmp_path / "text.txt", has_recipe=True)
     assert again.corpus.ids.tolist() == memorized.corpus.ids.tolist()
@@ -222,10 +226,14 @@ def test_the_config_of_a_memorised_text_repeats_its_ids(
 
 @pytest.mark.parametrize("has_recipe", [True, False], ids=["its config", "no recipe"])
 def test_the_corpus_of_a_memorised_text_gets_no_second_ends(
-    has_recipe: bool, memorized: Preparation
+    has_recipe: bool,
+    memorized: Preparation,
 ) -> None:
     again = prepare_again(memorized, memorized.corpus.folder, has_recipe=has_recipe)
     assert again.corpus.ids.tolist() == memorized.corpus.ids.tolist()
+
+
+# Parts of a batch
 
 
 @pytest.mark.parametrize(
@@ -348,7 +356,8 @@ def test_the_time_of_n_grams_is_that_of_a_short_text_in_ten_parts(run: Run) -> N
 
 
 def test_the_time_of_n_grams_of_a_long_text_is_that_of_a_part(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Of 90,000 characters 50,000 are counted, in a second; sorting makes the rest slower."""
     corpus = make_corpus(tmp_path, "abba\n" * 20_000)
@@ -390,10 +399,13 @@ def test_other_recipes_are_estimated_from_the_measured_speed(measured: MachineCo
 
 
 @pytest.mark.parametrize(
-    ("weight", "seconds"), [(0.4, 7.0), (0.0, 0.0)], ids=["with n-grams", "without"]
+    ("weight", "seconds"),
+    [(0.4, 7.0), (0.0, 0.0)],
+    ids=["with n-grams", "without"],
 )
 def test_the_time_of_n_grams_counts_only_for_a_run_that_learns_from_them(
-    weight: float, seconds: float
+    weight: float,
+    seconds: float,
 ) -> None:
     training = TINY.training.model_copy(update={"ngram_weight": weight})
     costs = MachineCosts()
@@ -414,7 +426,9 @@ def test_the_time_of_n_grams_counts_only_for_a_run_that_learns_from_them(
     ],
 )
 def test_the_config_has_the_steps_that_fit(
-    started: float, steps: int, preparing: Preparing
+    started: float,
+    steps: int,
+    preparing: Preparing,
 ) -> None:
     """57.6 s are planned: three evaluations of 0.5 s and the end leave 55.05 s."""
     prepared = preparing.prepare_minute("training.evaluations=3", started=started)
@@ -437,7 +451,9 @@ def test_a_run_without_a_time_limit_is_not_measured(preparing: Preparing) -> Non
 
 @pytest.mark.parametrize(("minutes", "seconds"), [(0.2, 0.36), (1.0, 1.8), (60.0, 3.0)])
 def test_steps_are_timed_for_3_percent_of_the_limit_up_to_three_seconds(
-    minutes: float, seconds: float, preparing: Preparing
+    minutes: float,
+    seconds: float,
+    preparing: Preparing,
 ) -> None:
     preparing.prepare(10_000, recipe="tiny", minutes=minutes)
     assert preparing.measured_seconds == [pytest.approx(seconds)]
@@ -458,7 +474,9 @@ def write_sparse(path: Path, size: int) -> Path:
     ],
 )
 def test_a_text_that_takes_a_quarter_of_the_limit_to_read_is_refused(
-    name: str, size: int, tmp_path: Path
+    name: str,
+    size: int,
+    tmp_path: Path,
 ) -> None:
     """20 MB are read in a second; a compressed byte counts as four."""
     path = write_sparse(tmp_path / name, size)
@@ -498,7 +516,8 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> Mock:
 
 
 def test_n_grams_of_a_run_with_a_time_limit_are_counted_once(
-    counting: Mock, preparing: Preparing
+    counting: Mock,
+    preparing: Preparing,
 ) -> None:
     """Ten parts of the text are counted when the run is prepared, and none when it is trained."""
     prepared = preparing.prepare(5_000, NGRAMS, recipe="tiny", minutes=1)
@@ -525,7 +544,8 @@ def decision_events(preparing: Preparing) -> list[Event]:
 
 
 def test_n_grams_that_would_take_too_long_are_not_counted(
-    counting: Mock, preparing: Preparing
+    counting: Mock,
+    preparing: Preparing,
 ) -> None:
     assert prepare_without_time(preparing).config.training.ngram_weight == 0
     assert counting.call_count == 0

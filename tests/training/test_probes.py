@@ -43,10 +43,15 @@ def test_the_gradient_of_a_linear_network_is_a_power_of_its_factor(factor: float
 
 @pytest.mark.parametrize("activation", ["tanh", "sigmoid"])
 @pytest.mark.parametrize(
-    ("scale", "low", "high"), [(1e-3, 0, 0), (100, 0.9, 1)], ids=["small", "large"]
+    ("scale", "low", "high"),
+    [(1e-3, 0, 0), (100, 0.9, 1)],
+    ids=["small", "large"],
 )
 def test_large_weights_saturate_units(
-    activation: str, scale: float, low: float, high: float
+    activation: str,
+    scale: float,
+    low: float,
+    high: float,
 ) -> None:
     network = random_parameters(layers=2, units=8, activation=activation, scale=scale)
     for layer in probe(network, WINDOWS):

@@ -43,10 +43,12 @@ def test_nothing_is_removed_if_a_file_cannot_be_read(name: str, run: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "damage", [pytest.param(Path.unlink, id="missing"), pytest.param(cut, id="damaged")]
+    "damage",
+    [pytest.param(Path.unlink, id="missing"), pytest.param(cut, id="damaged")],
 )
 def test_a_lost_best_model_is_replaced_at_the_next_evaluation(
-    damage: Callable[[Path], None], run: Path
+    damage: Callable[[Path], None],
+    run: Path,
 ) -> None:
     damage(run / BEST)
     resume(run, faults=FIRST_IS_BEST)

@@ -69,7 +69,9 @@ def calls_of(schedule: Schedule) -> list[int]:
     [(2, None, 2 * STEPS_PER_EPOCH), (None, 7, 7), (2, 7, 7), (1, 1000, STEPS_PER_EPOCH)],
 )
 def test_a_run_ends_at_the_first_of_two_limits(
-    epochs: int | None, steps: int | None, total: int
+    epochs: int | None,
+    steps: int | None,
+    total: int,
 ) -> None:
     assert schedule_of(epochs=epochs, steps=steps).total == total
 
@@ -221,7 +223,9 @@ def test_the_rate_of_a_shorter_run_continues_from_its_present_value() -> None:
 
 
 @pytest.mark.parametrize(
-    "at", [50, 100, 101], ids=["in the middle", "before the last step", "at the end"]
+    "at",
+    [50, 100, 101],
+    ids=["in the middle", "before the last step", "at the end"],
 )
 def test_the_rate_of_a_longer_run_is_that_of_a_run_of_the_new_length(at: int) -> None:
     _, after = changed((at, 251, 4), steps=101, final_fraction=0.1)
@@ -247,7 +251,9 @@ def test_the_past_of_a_run_that_is_lengthened_at_its_end_stays() -> None:
 
 
 @pytest.mark.parametrize(
-    "is_growing", [False, True], ids=["windows of one length", "growing windows"]
+    "is_growing",
+    [False, True],
+    ids=["windows of one length", "growing windows"],
 )
 @pytest.mark.parametrize("at", [60, 2 * STEPS_PER_EPOCH], ids=["in the middle", "at the end"])
 def test_a_run_that_is_lengthened_to_some_epochs_reads_as_many(at: int, is_growing: bool) -> None:
@@ -274,13 +280,16 @@ def test_a_constant_rate_stays_constant() -> None:
     ("change", "expected"),
     [
         pytest.param(
-            (50, 200, 10), [25, 50, 69, 88, 107, 125, 144, 163, 182, 200], id="at an evaluation"
+            (50, 200, 10),
+            [25, 50, 69, 88, 107, 125, 144, 163, 182, 200],
+            id="at an evaluation",
         ),
         pytest.param((60, 200, 2), [25, 50, 200], id="no evaluation left"),
     ],
 )
 def test_the_remaining_evaluations_are_spread_over_the_remaining_steps(
-    change: Change, expected: list[int]
+    change: Change,
+    expected: list[int],
 ) -> None:
     _, after = changed(change, steps=100, evaluations=4)
     assert evaluations_of(after) == expected

@@ -45,7 +45,8 @@ def test_a_deferred_signal_is_recorded(number: signal.Signals, interruption: Int
 
 @each_signal
 def test_a_second_signal_is_raised_although_signals_are_deferred(
-    number: signal.Signals, interruption: Interruption
+    number: signal.Signals,
+    interruption: Interruption,
 ) -> None:
     with interruption.deferred():
         signal.raise_signal(number)

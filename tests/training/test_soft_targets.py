@@ -126,7 +126,10 @@ def test_the_teachers_are_reported_before_they_read_the_text(teachers: str) -> N
     ],
 )
 def test_a_resumed_run_does_not_need_what_it_can_replace(
-    kind: str, lost: str, tmp_path: Path, teachers: str
+    kind: str,
+    lost: str,
+    tmp_path: Path,
+    teachers: str,
 ) -> None:
     setting = teachers if kind == "teachers" else NGRAMS
     whole = train(tmp_path / "whole", setting)
@@ -225,7 +228,9 @@ def resize(change: int) -> Callable[[Path], None]:
     ],
 )
 def test_damaged_soft_targets_are_reported_when_they_are_computed_again(
-    damage: Callable[[Path], None], run: Run, path: Path
+    damage: Callable[[Path], None],
+    run: Run,
+    path: Path,
 ) -> None:
     before = path.read_bytes()
     damage(path)
@@ -244,7 +249,9 @@ def test_soft_targets_that_exist_are_not_computed_again(run: Run) -> None:
 
 @pytest.mark.parametrize("use", [keeps_soft_targets, open_soft_targets])
 def test_soft_targets_that_cannot_be_read_are_not_computed_again(
-    use: Callable[[Run], object], run: Run, path: Path
+    use: Callable[[Run], object],
+    run: Run,
+    path: Path,
 ) -> None:
     replace_by_folder(path)
     message = r"soft_targets\.bin: cannot be read: Is a directory$"

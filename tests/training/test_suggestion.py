@@ -57,10 +57,16 @@ def test_without_clear_evidence_nothing_is_suggested(changes: dict[str, Any]) ->
         pytest.param({}, "still learning", 8, id="better than a 5-gram"),
         pytest.param({"comparison": None}, "still learning", 8, id="not compared"),
         pytest.param(
-            {"comparison": WORSE, "epochs": 2.0}, "still learning", 4, id="worse after two epochs"
+            {"comparison": WORSE, "epochs": 2.0},
+            "still learning",
+            4,
+            id="worse after two epochs",
         ),
         pytest.param(
-            {"comparison": WORSE, "epochs": 1.9}, "too few steps", 4, id="worse before two epochs"
+            {"comparison": WORSE, "epochs": 1.9},
+            "too few steps",
+            4,
+            id="worse before two epochs",
         ),
         pytest.param(
             {"comparison": WORSE, "epochs": 1.0, "has_two_evaluations": False},
@@ -80,7 +86,9 @@ def test_without_clear_evidence_nothing_is_suggested(changes: dict[str, Any]) ->
     ],
 )
 def test_twice_the_epochs_are_suggested_after_a_run_that_still_improves(
-    changes: dict[str, Any], kind: str, epochs: int
+    changes: dict[str, Any],
+    kind: str,
+    epochs: int,
 ) -> None:
     suggestion = suggest_after(best_step=100, **changes)
     assert suggestion is not None
@@ -102,7 +110,8 @@ def test_twice_the_steps_are_suggested_if_twice_the_epochs_are_far_from_whole() 
     ],
 )
 def test_a_text_that_suits_another_model_is_explained_without_a_new_run(
-    changes: dict[str, Any], kind: str
+    changes: dict[str, Any],
+    kind: str,
 ) -> None:
     suggestion = suggest_after(**changes)
     assert suggestion is not None
@@ -121,7 +130,8 @@ def test_a_text_that_suits_another_model_is_explained_without_a_new_run(
     ],
 )
 def test_the_end_of_a_run_keeps_its_suggestion(
-    suggestion: Suggestion | None, tmp_path: Path
+    suggestion: Suggestion | None,
+    tmp_path: Path,
 ) -> None:
     End(40, suggestion).write(tmp_path / "ended.json")
     assert End.read(tmp_path / "ended.json") == End(40, suggestion)
@@ -139,7 +149,8 @@ def test_a_run_that_has_not_ended_has_no_end(tmp_path: Path) -> None:
         pytest.param('{"step": "x"}', id="no step"),
         pytest.param('{"step": 1, "suggestion": {"kind": "rest"}}', id="an unknown kind"),
         pytest.param(
-            '{"step": 1, "suggestion": {"kind": "short text", "epochs": "x"}}', id="no number"
+            '{"step": 1, "suggestion": {"kind": "short text", "epochs": "x"}}',
+            id="no number",
         ),
     ],
 )

@@ -67,13 +67,17 @@ def choose(run: Trained, generator: Generator, *, texts_in_time: int = 1_000) ->
         pytest.param(lambda *_: True, 0.5, id="all are good"),
         pytest.param(lambda heat, _: heat > 0.75, 0.8, id="from 0.8 on"),
         pytest.param(
-            lambda heat, seed: heat > 0.65 or seed != 3, 0.7, id="one of four is bad below 0.7"
+            lambda heat, seed: heat > 0.65 or seed != 3,
+            0.7,
+            id="one of four is bad below 0.7",
         ),
         pytest.param(lambda *_: False, 1.0, id="none is good"),
     ],
 )
 def test_the_lowest_temperature_with_varied_texts_is_chosen(
-    is_good: IsGood, chosen: float, run: Trained
+    is_good: IsGood,
+    chosen: float,
+    run: Trained,
 ) -> None:
     assert choose(run, Generator(is_good)).temperature == chosen
 
@@ -86,7 +90,9 @@ def test_the_lowest_temperature_with_varied_texts_is_chosen(
     ],
 )
 def test_a_text_is_varied_if_it_is_compressed_little_better_than_the_training_text(
-    letters: int, chosen: float, run: Trained
+    letters: int,
+    chosen: float,
+    run: Trained,
 ) -> None:
     generator = Generator(lambda *_: False, string.ascii_letters[:letters])
     assert choose(run, generator).temperature == chosen
@@ -101,7 +107,9 @@ def test_a_text_is_varied_if_it_is_compressed_little_better_than_the_training_te
     ],
 )
 def test_the_reason_is_that_the_next_lower_temperature_repeats_itself(
-    lowest_good: float, reason: str, run: Trained
+    lowest_good: float,
+    reason: str,
+    run: Trained,
 ) -> None:
     assert choose(run, Generator(lambda heat, _: heat >= lowest_good)).reason == reason
 
@@ -117,7 +125,10 @@ def test_the_reason_is_that_the_next_lower_temperature_repeats_itself(
     ],
 )
 def test_a_search_whose_time_is_over_generates_no_further_text(
-    lowest_good: float, texts: int, chosen: float, run: Trained
+    lowest_good: float,
+    texts: int,
+    chosen: float,
+    run: Trained,
 ) -> None:
     generator = Generator(lambda heat, _: heat >= lowest_good)
     assert choose(run, generator, texts_in_time=texts) == Choice(chosen, NO_TIME)

@@ -117,7 +117,9 @@ def stopped(tmp_path: Path) -> Run:
 
 
 def test_a_run_that_was_interrupted_in_a_teacher_ends_like_a_whole_one(
-    stopped: Run, tmp_path: Path, taught: Trained
+    stopped: Run,
+    tmp_path: Path,
+    taught: Trained,
 ) -> None:
     moved = stopped.folder.rename(tmp_path / "moved")
     resumed = resume(moved)
@@ -144,7 +146,8 @@ def test_a_run_that_another_process_trains_is_refused(taught: Trained) -> None:
 
 
 @pytest.mark.parametrize(
-    "step", [pytest.param(3, id="without a checkpoint"), pytest.param(8, id="with a checkpoint")]
+    "step",
+    [pytest.param(3, id="without a checkpoint"), pytest.param(8, id="with a checkpoint")],
 )
 def test_a_teacher_that_diverges_is_named_by_its_folder(step: int, tmp_path: Path) -> None:
     run = begin(tmp_path / "a")

@@ -31,7 +31,8 @@ def test_a_run_without_steps_ends_as_not_trained(untrained: Trained) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["best.safetensors", "last.safetensors", "checkpoints/step-0.safetensors"]
+    "name",
+    ["best.safetensors", "last.safetensors", "checkpoints/step-0.safetensors"],
 )
 def test_the_network_is_saved_with_its_initial_weights(name: str, untrained: Trained) -> None:
     initial = engine_of(open_run(untrained.folder)).parameters()
@@ -99,10 +100,13 @@ def test_a_resume_leaves_a_run_without_steps_as_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "growing", ["false", "true"], ids=["windows of one length", "growing windows"]
+    "growing",
+    ["false", "true"],
+    ids=["windows of one length", "growing windows"],
 )
 def test_a_run_that_gets_steps_later_ends_with_the_same_weights(
-    growing: str, tmp_path: Path
+    growing: str,
+    tmp_path: Path,
 ) -> None:
     windows = f"training.growing_windows={growing}"
     untrained = train(tmp_path / "untrained", NO_STEPS, windows)
@@ -121,7 +125,8 @@ def test_a_resume_may_give_epochs_to_a_run_without_steps(tmp_path: Path) -> None
 
 
 def test_the_weights_of_another_model_can_be_evaluated_without_steps(
-    reference: Trained, tmp_path: Path
+    reference: Trained,
+    tmp_path: Path,
 ) -> None:
     init = reference.folder / "last.safetensors"
     trained = train(tmp_path / "run", NO_STEPS, init=init)

@@ -38,7 +38,10 @@ THIRD_OF_THREE = PlayedWorker(2, [0], [0])
     ],
 )
 def test_all_workers_agree(
-    first: tuple[int, int], second: tuple[int, int], agreed: tuple[int, int], index: int
+    first: tuple[int, int],
+    second: tuple[int, int],
+    agreed: tuple[int, int],
+    index: int,
 ) -> None:
     suggestions = [first, second]
     worker = PlayedWorker(index, [7, *suggestions[1 - index]])
@@ -63,7 +66,8 @@ def test_rows_that_cannot_be_divided_evenly_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "cores", "parts"), [(64, 2, 2), (64, 16, 8), (7, 4, 1), (16, 4, 2), (1, 1, 1)]
+    ("rows", "cores", "parts"),
+    [(64, 2, 2), (64, 16, 8), (7, 4, 1), (16, 4, 2), (1, 1, 1)],
 )
 def test_each_core_gets_a_part_of_8_rows_or_more(rows: int, cores: int, parts: int) -> None:
     assert Workers().default_parts(rows, cores=cores) == parts
