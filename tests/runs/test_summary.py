@@ -61,14 +61,19 @@ def test_a_run_with_an_end_is_done(scored: Path) -> None:
 
 def test_a_new_run_has_no_values(tmp_path: Path) -> None:
     summary = summarize(make_run(tmp_path / "new"))
-    assert (summary.step, summary.seconds, summary.text) == (None, None, None)
-    assert (summary.nats_per_char, summary.weights) == (None, None)
+    assert summary.step is None
+    assert summary.seconds is None
+    assert summary.text is None
+    assert summary.nats_per_char is None
+    assert summary.weights is None
 
 
 def test_a_summary_has_the_text_of_the_run_with_its_settings(trained_run: Path) -> None:
     summary = summarize(trained_run)
     assert summary.text is not None
-    assert (summary.text.name, summary.recipe, summary.state) == ("text", "tiny", "done")
+    assert summary.text.name == "text"
+    assert summary.recipe == "tiny"
+    assert summary.state == "done"
     assert summary.settings["corpus.test_fraction"] == 0.1
 
 
