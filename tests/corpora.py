@@ -1,4 +1,4 @@
-"""Small corpora made from texts, and back."""
+"""Small corpora, made from texts."""
 
 from pathlib import Path
 from typing import Any
@@ -9,27 +9,26 @@ from charlm.text.corpus import Corpus
 from charlm.text.tokenization import tokenize
 
 ABBA = "abba\nab\n" * 12
-"""A text of which the random model of `trained` knows all characters."""
+"""A text with characters that the random model of `trained` knows."""
 
 
 def write_texts(folder: Path, *texts: str | bytes) -> Path:
-    """Write texts as the files 00.txt, 01.txt, ... of folder/sources, and return that folder."""
+    """Write texts as the files 00.txt, 01.txt, ... in folder/sources, and return that folder."""
     sources = folder / "sources"
     sources.mkdir(parents=True)
     for index, text in enumerate(texts):
-        (sources / f"{index:02}.txt").write_bytes(
-            text if isinstance(text, bytes) else text.encode()
-        )
+        data = text if isinstance(text, bytes) else text.encode()
+        (sources / f"{index:02}.txt").write_bytes(data)
     return sources
 
 
 def make_corpus(folder: Path, *texts: str | bytes, **settings: Any) -> Corpus:
-    """Tokenize texts, which are written to folder/sources, as the corpus folder/out."""
+    """Write texts to folder/sources, and tokenize them as the corpus folder/out."""
     return tokenize([str(write_texts(folder, *texts))], folder / "out", CorpusConfig(**settings))
 
 
 def text_of(corpus: Corpus) -> str:
-    """Return the text of all documents, one after the other."""
+    """Return the joined text of all documents."""
     return corpus.vocabulary.decode(corpus.ids)
 
 

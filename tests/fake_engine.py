@@ -1,8 +1,8 @@
-"""A tiny engine without TensorFlow, in a few lines of NumPy: it learns how often each id occurs.
+"""A tiny engine in NumPy, without TensorFlow. It learns how often each id occurs.
 
-Its weights are those of the config's network, all zero except the bias of the logits, which is trained with momentum.
-The gradient also depends on the hidden state, on a random seed that changes at every step, and on the number of steps,
-so that the tests notice a checkpoint in which one of them is missing.
+It has the weights of the config's network, all zero except the bias of the logits, which is trained
+with momentum. The gradient also depends on the hidden state and on a random seed that changes at
+every step, so that the tests notice a checkpoint without one of them.
 """
 
 import signal
@@ -23,33 +23,39 @@ from charlm.text.batches import Batches
 from charlm.training.interface import Engine, EngineFactory, Shapes, StepMetrics
 
 LEARNING_RATE_SCALE = 20.0
+STATE = ("bias", "momentum", "seed", "step", "hidden")
+"""Names of the tensors of a checkpoint."""
 SETTINGS = {key for key, field in walk(Config) if not section_of(field)}
 OF_ENGINES = {key for key in SETTINGS if key.startswith(("model.", "training.optimizer."))} | {
-    *(
-        "training.loss_temperature",
-        "training.clip_norm",
-        "training.average_momentum",
-        "training.state_reset",
-    ),
-    *("training.precision", "training.kernel", "training.parts"),
+    "training.loss_temperature",
+    "training.clip_norm",
+    "training.average_momentum",
+    "training.state_reset",
+    "training.precision",
+    "training.kernel",
+    "training.parts",
 }
-"""Settings that an engine reads, which this one does not do: see tests/engine/test_keras_engine.py."""
+"""Settings that a real engine reads and this one ignores; see tests/engine/test_keras_engine.py."""
 
 
 @dataclass
 class Faults:
-    """What goes wrong, as functions of the number of steps that the engine has taken."""
+    """Faults of an engine, as functions of the number of steps that it has taken."""
 
     after_call: Callable[[int], object] = lambda _step: None
-    """Called after some steps: it may raise, send signals or damage files."""
+    """Function that is called after some steps: it may raise, send signals or damage files."""
     loss: Callable[[int, float], float | None] = lambda _step, _rate: None
-    """Returns the loss that a step reports at a learning rate; None = the true one."""
+    """Loss that a step reports at a learning rate; None = the true one."""
     weights: Callable[[int], float] = lambda _step: 1.0
-    """Returns a factor for the weights that are evaluated and saved in models."""
+    """Factor for the weights that are evaluated and saved in models."""
     state: Callable[[int], float] = lambda _step: 0.0
-    """Returns a number that is added to the tensors that are saved."""
+    """Number that is added to the tensors that are saved."""
     is_slow: bool = False
     """Whether a call claims to take a second, so that the next one has a single step."""
+
+
+FIRST_IS_BEST = Faults(weights=lambda step: 1.0 if step <= 10 else float(step))
+"""Faults that make each evaluation after step 10 worse than the one before."""
 
 
 def interrupt_after(step: int) -> Faults:
@@ -70,7 +76,7 @@ def crash_after(step: int) -> Faults:
 
 @dataclass
 class FakeEngines(EngineFactory):
-    """Makes fake engines with the same faults, and keeps them for inspection."""
+    """A factory of fake engines with the same faults, which keeps them for inspection."""
 
     faults: Faults = field(default_factory=Faults)
     made: list["FakeEngine"] = field(default_factory=list)
@@ -82,12 +88,14 @@ class FakeEngines(EngineFactory):
 
 
 class FakeEngine(Engine):
-    """Implements `charlm.training.interface.Engine`."""
+    """A fake engine."""
 
     def __init__(
         self, config: Config, batches: Batches, *, vocabulary_size: int, faults: Faults
     ) -> None:
-        self.faults, self.is_built, self.batches = faults, False, batches
+        self.faults = faults
+        self.is_built = False
+        self.batches = batches
         self.rows = slice(None)
         self.architecture = architecture(config, vocabulary_size)
         rng = np.random.default_rng(config.seed)
@@ -115,19 +123,19 @@ class FakeEngine(Engine):
         started = time.perf_counter()
         if reset_state:
             self.hidden = np.zeros_like(self.hidden)
+        losses: list[float] = []
+        norms: list[float] = []
         with np.errstate(all="ignore"):  # a rate may be so high that training diverges
-            results = []
             for index, (window, rate) in enumerate(zip(windows, rates, strict=True)):
-                results.append(self._take_step(window, float(rate)))
+                loss, norm = self._take_step(window, float(rate))
+                losses.append(loss)
+                norms.append(norm)
                 if soft_targets is not None:
-                    self.bias += np.float32(0.01) * soft_targets[index].astype(np.float32).mean(
-                        (0, 1)
-                    )
+                    mean = soft_targets[index].astype(np.float32).mean((0, 1))
+                    self.bias += np.float32(0.01) * mean
         self.faults.after_call(int(self.step))
-        losses, norms = ([*column] for column in zip(*results, strict=True))
-        return StepMetrics(
-            losses, norms, 1.0 if self.faults.is_slow else time.perf_counter() - started
-        )
+        seconds = 1.0 if self.faults.is_slow else time.perf_counter() - started
+        return StepMetrics(losses, norms, seconds)
 
     def _take_step(self, window: NDArray[np.int32], rate: float) -> tuple[float, float]:
         predicted = np.exp(self.bias) / np.exp(self.bias).sum()
@@ -138,33 +146,29 @@ class FakeEngine(Engine):
         loss = float(-(observed * np.log(predicted)).sum())
         self.bias = (self.bias - LEARNING_RATE_SCALE * rate * self.momentum).astype(np.float32)
         self.hidden = (0.5 * self.hidden + window[:-1].mean(0)[:, None]).astype(np.float32)
-        self.seed, self.step = self.seed + 1, self.step + 1
+        self.seed = self.seed + 1
+        self.step = self.step + 1
         reported = self.faults.loss(int(self.step), rate)
         return loss if reported is None else reported, float(np.linalg.norm(gradient))
 
     def parameters(self) -> Parameters:
         factor = np.float32(self.faults.weights(int(self.step)))
-        return Parameters(
-            self.architecture, {name: tensor * factor for name, tensor in self.weights().items()}
-        )
+        tensors = {name: tensor * factor for name, tensor in self.weights().items()}
+        return Parameters(self.architecture, tensors)
 
     def weights(self) -> dict[str, Floats]:
-        zeros = {
-            name: np.zeros(shape, np.float32) for name, shape in self.architecture.shapes().items()
-        }
+        shapes = self.architecture.shapes()
+        zeros = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
         return zeros | {"logits.bias": self.bias.copy()}
 
     def tensors(self) -> Tensors:
-        names = ("bias", "momentum", "seed", "step", "hidden")
-        shift = self.faults.state(int(self.step))
-        tensors: dict[str, NDArray[Any]] = {name: np.array(getattr(self, name)) for name in names}
-        if shift:
-            tensors["bias"] = self.bias + np.float32(shift)
+        tensors: dict[str, NDArray[Any]] = {name: np.array(getattr(self, name)) for name in STATE}
+        tensors["bias"] += np.float32(self.faults.state(int(self.step)))
         return tensors | self.parameters().tensors
 
     def shapes(self) -> Shapes:
         return {name: tensor.shape for name, tensor in self.tensors().items()}
 
     def restore(self, tensors: Tensors) -> None:
-        for name in ("bias", "momentum", "seed", "step", "hidden"):
+        for name in STATE:
             setattr(self, name, tensors[name].copy())

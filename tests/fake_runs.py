@@ -13,9 +13,10 @@ from fake_engine import FakeEngine, FakeEngines, Faults
 from run_folders import read_metrics
 
 from charlm.cli.progress import describe
-from charlm.config.file import Overrides, parse_overrides
+from charlm.config.file import Overrides, load_config, parse_overrides
+from charlm.config.schema import Config
 from charlm.events import Event, OnEvent, ignore
-from charlm.network.model_file import read_tensors, tensors_sha256
+from charlm.network.model_file import TrainedModel, read_model, read_tensors, tensors_sha256
 from charlm.runs.initial_weights import read_initial_model, read_initial_weights
 from charlm.runs.ownership import own_folder
 from charlm.runs.run import Run, open_run
@@ -29,14 +30,21 @@ from charlm.training.timing import Deadline
 from charlm.training.trainer import own_run, train_run
 
 STEPS_PER_EPOCH = 20
-TEXT = "".join(
-    random.Random(0).choices("abcde ", weights=[9, 5, 3, 2, 1, 4], k=364)
-)  # nine tenths are for training: 20 windows of 4 characters in 4 streams, and a few more characters
-SMALL = (
-    *("model.units=8", "training.batch_size=4", "training.sequence_length=4", "training.steps=50"),
-    *("training.log_every=5", "training.evaluations=5"),
-    *("sampling.length=0", "training.shuffle=true", "training.parts=2"),
-)
+TEXT = "".join(random.Random(0).choices("abcde ", weights=[9, 5, 3, 2, 1, 4], k=364))
+"""A text whose training part has 20 windows of 4 characters in 4 streams, and a few more."""
+LONG_TEXT = 90 * TEXT
+"""A text whose validation part is long enough for a standard error."""
+SMALL = [
+    "model.units=8",
+    "sampling.length=0",
+    "training.batch_size=4",
+    "training.sequence_length=4",
+    "training.shuffle=true",
+    "training.parts=2",
+    "training.steps=50",
+    "training.log_every=5",
+    "training.evaluations=5",
+]
 Kind = TypeVar("Kind", bound=Event)
 CLOCK = {"seconds", "characters_per_second"}
 
@@ -60,47 +68,54 @@ class Trained:
         return [event for event in self.events if isinstance(event, kind)]
 
     @property
+    def config(self) -> Config:
+        """The settings in config.yaml."""
+        return load_config(self.folder / "config.yaml")
+
+    def model(self, name: str) -> TrainedModel:
+        """Return a model of the run."""
+        return read_model(self.folder / name)
+
+    @property
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl."""
         return read_metrics(self.folder)
 
     @property
     def repeatable_metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl without the values that depend on the clock, and without changes of settings."""
+        """The lines of metrics.jsonl without changes of settings and values of the clock."""
         lines = [line for line in self.metrics if line.get("event") != "settings"]
         return [{key: value for key, value in line.items() if key not in CLOCK} for line in lines]
 
     def validation(self) -> dict[int, float]:
         """Return the validation loss in nats per character by step."""
-        return {
-            line["step"]: line["nats_per_char"]
-            for line in self.metrics
-            if line["split"] == "validation"
-        }
+        lines = [line for line in self.metrics if line["split"] == "validation"]
+        return {line["step"]: line["nats_per_char"] for line in lines}
 
     def files(self) -> dict[str, bytes]:
         """Return the files that must not depend on the clock."""
         return repeatable_files(self.folder)
 
 
-def check_same(found: Trained, expected: Trained) -> None:
-    """Check that two runs have ended alike, but for the time that they took."""
-    assert found.repeatable_metrics == expected.repeatable_metrics
-    assert found.files() == expected.files()
+def check_same(run: Trained, expected: Trained) -> None:
+    """Check that two runs are equal, except for the time that they took."""
+    assert run.repeatable_metrics == expected.repeatable_metrics
+    assert run.files() == expected.files()
 
 
-def check_same_end(found: Trained, expected: Trained) -> None:
-    """Check that two runs have ended alike, of which one was interrupted and has a checkpoint of that step."""
-    assert found.repeatable_metrics == expected.repeatable_metrics
-    last = f"step-{expected.outcome.progress.step}.safetensors"
-    wanted = {
-        name: data for name, data in expected.files().items() if "step-" not in name or name == last
-    }
-    assert found.files() | wanted == found.files()
+def check_same_end(resumed: Trained, whole: Trained) -> None:
+    """Check that a run that was interrupted has the models and last checkpoint of a whole one."""
+    assert resumed.repeatable_metrics == whole.repeatable_metrics
+    files = whole.files()
+    last = f"step-{whole.outcome.progress.step}.safetensors"
+    earlier = {name for name in files if "step-" in name and name != last}
+    resumed_files = resumed.files()
+    for name in files.keys() - earlier:
+        assert resumed_files[name] == files[name], name
 
 
 def refuse_events(event: Event) -> None:
-    """Fail: nothing should be told."""
+    """Fail, since no event is expected."""
     pytest.fail(str(event))
 
 
@@ -121,18 +136,18 @@ def timed_steps(
     *,
     fault: Faults | None = None,
 ) -> Faults:
-    """Return what sets a clock forward with each step of an engine, besides another fault; every call has one step.
+    """Return a fault that sets a clock forward with each step; every call has one step.
 
     Args:
-        clock: What is set forward.
-        step_seconds: Returns how long the step after some others takes.
-        fault: What else happens after a call.
+        clock: The clock.
+        step_seconds: Returns the time of the step after some others.
+        fault: Another fault after a call.
 
     """
     taken = [0]
 
     def after_call(step: int) -> None:
-        """Set the clock forward; an engine that was set back begins again."""
+        """Set the clock forward; measuring may have set the engine back to its first step."""
         first = min(taken[0], step - 1)
         taken[0] = step
         clock.now += sum(map(step_seconds, range(first, step)))
@@ -143,18 +158,18 @@ def timed_steps(
 
 
 def ticking(seconds: float) -> Callable[[], float]:
-    """Return a clock that goes on by some seconds each time it is read."""
+    """Return a clock that advances by some seconds each time it is read."""
     ticks = count()
     return lambda: seconds * next(ticks)
 
 
 def repeatable_files(run: Path) -> dict[str, bytes]:
-    """Return what of a run must not depend on the clock: the models, and the tensors of each checkpoint."""
+    """Return the models of a run, and a digest of the tensors of each checkpoint."""
     models = {path.name: path.read_bytes() for path in run.glob("*.safetensors")}
-    checkpoints = {
-        path.name: tensors_sha256(read_tensors(path)[2]) for path in run.glob("checkpoints/*")
-    }
-    return models | {name: digest.encode() for name, digest in checkpoints.items()}
+    for path in run.glob("checkpoints/*"):
+        _, _, tensors = read_tensors(path)
+        models[path.name] = tensors_sha256(tensors).encode()
+    return models
 
 
 def train(
@@ -166,7 +181,7 @@ def train(
     clock: Callable[[], float] = time.perf_counter,
     deadline: Deadline | None = None,
 ) -> Trained:
-    """Train in folder/run with the settings SMALL and these overrides, perhaps from other initial weights or under a deadline."""
+    """Train a new run in folder/run with the settings SMALL and these overrides."""
     folder.mkdir()
     source = folder / "text.txt"
     source.write_text(text, encoding="utf-8")
@@ -186,7 +201,7 @@ def train_begun(
 
 
 def begin(folder: Path, *overrides: str, text: Path, init: Path | None = None) -> Run:
-    """Begin a run with the settings SMALL and these overrides, perhaps from initial weights."""
+    """Begin a run with the settings SMALL and these overrides."""
     return begin_run(folder, [*SMALL, *overrides], text=text, init=init)
 
 
@@ -199,7 +214,7 @@ def begin_run(
     init: Path | None = None,
     on_event: OnEvent = ignore,
 ) -> Run:
-    """Begin a run of a recipe, perhaps from initial weights."""
+    """Begin a run of a recipe."""
     with own_folder(folder) as owned:
         prepared = prepare(
             text,

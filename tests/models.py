@@ -1,4 +1,4 @@
-"""Models made by hand: random ones, and changes of their files with correct checksums, so that only these are wrong."""
+"""Random models, and model files that are changed but keep correct checksums."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ from charlm.text.vocabulary import Vocabulary
 
 
 def random_parameters(*, scale: float = 1.0, seed: int = 0, **network: Any) -> Parameters:
-    """Return normally distributed weights of a plain network, or of one with other fields of `Architecture`."""
+    """Return normally distributed weights of a plain network with some fields of `Architecture`."""
     plain = {
         "vocabulary_size": 5,
         "layers": 1,
@@ -26,33 +26,29 @@ def random_parameters(*, scale: float = 1.0, seed: int = 0, **network: Any) -> P
         "embedding": None,
         "use_bias": True,
         "activation": "tanh",
+        "skip_connections": False,
     }
-    architecture = Architecture(**{**plain, "skip_connections": False, **network})
+    architecture = Architecture(**{**plain, **network})
     rng = np.random.default_rng(seed)
-    shapes = architecture.shapes()
-    return Parameters(
-        architecture,
-        {
-            name: (scale * rng.standard_normal(shape)).astype(np.float32)
-            for name, shape in shapes.items()
-        },
-    )
+    tensors = {
+        name: (scale * rng.standard_normal(shape)).astype(np.float32)
+        for name, shape in architecture.shapes().items()
+    }
+    return Parameters(architecture, tensors)
 
 
 def one_layer_of(
     kernel: Any, recurrent_kernel: Any, logits_kernel: Any, *, activation: str = "tanh"
 ) -> Parameters:
-    """Return a network of one layer with some kernels, [V, H], [H, H] and [H, V], whose biases are zero."""
+    """Return a network of one layer with kernels [V, H], [H, H] and [H, V], and zero biases."""
     ids, units = np.shape(kernel)
     parameters = random_parameters(vocabulary_size=ids, units=units, activation=activation, scale=0)
     kernels = {
-        "rnn.0.kernel": kernel,
-        "rnn.0.recurrent_kernel": recurrent_kernel,
-        "logits.kernel": logits_kernel,
+        "rnn.0.kernel": np.array(kernel, np.float32),
+        "rnn.0.recurrent_kernel": np.array(recurrent_kernel, np.float32),
+        "logits.kernel": np.array(logits_kernel, np.float32),
     }
-    return with_tensors(
-        parameters, {name: np.array(value, np.float32) for name, value in kernels.items()}
-    )
+    return with_tensors(parameters, kernels)
 
 
 def with_tensors(parameters: Parameters, changed: Mapping[str, Any]) -> Parameters:
@@ -88,24 +84,22 @@ def weights_of(path: Path) -> str:
 
 
 def read_parts(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the fields in the metadata of a model file, and its tensors; nothing is checked."""
+    """Return the metadata and the tensors of a model file without checks."""
     with safe_open(path, "numpy") as file:
         fields = json.loads(file.metadata()["charlm"])
         return fields, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 def write_parts(path: Path, fields: dict[str, Any], tensors: dict[str, Any]) -> None:
-    """Write a model file of these parts, with the checksums that they have."""
-    fields = {
-        name: value for name, value in fields.items() if name not in {"sha256", "tensors_sha256"}
-    }
-    fields["tensors_sha256"] = tensors_sha256(tensors)
-    text = seal(json.dumps(fields, ensure_ascii=False)[:-1])
+    """Write a model file with some metadata and tensors, and correct checksums."""
+    sealed = {name: value for name, value in fields.items() if name != "sha256"}
+    sealed["tensors_sha256"] = tensors_sha256(tensors)
+    text = seal(json.dumps(sealed, ensure_ascii=False)[:-1])
     path.write_bytes(safetensors.numpy.save(dict(tensors), {"charlm": text}))
 
 
 def change_model(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change the fields of a model file, and renew its checksums."""
+    """Change the metadata of a model file, and correct its checksums."""
     fields, tensors = read_parts(path)
     change(fields)
     write_parts(path, fields, tensors)

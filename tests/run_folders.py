@@ -16,7 +16,7 @@ def names(folder: Path) -> list[str]:
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:
-    """Return the bytes of every file under a folder but the lock; None = a folder or a link that leads nowhere."""
+    """Return the bytes of all files under a folder except locks; None = a folder or a dead link."""
     paths = [path for path in folder.rglob("*") if path.name != ".lock"]
     return {
         str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
@@ -30,11 +30,10 @@ def metrics_line(**metrics: Any) -> str:
 
 
 def make_run(folder: Path, *, metrics: str = "", **model: Any) -> Path:
-    """Make a run without a model, with these contents of metrics.jsonl and these settings under `model`."""
+    """Make a run without a model, with some settings in the section `model`."""
     folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(
-        dump_config(parse_config({"model": model}, origin="test")), encoding="utf-8"
-    )
+    config = parse_config({"model": model}, origin="test")
+    (folder / "config.yaml").write_text(dump_config(config), encoding="utf-8")
     (folder / "metrics.jsonl").write_text(metrics, encoding="utf-8")
     return folder
 
@@ -49,7 +48,7 @@ def make_scored_run(
     more: Mapping[str, Any] = MappingProxyType({}),
     **model: Any,
 ) -> Path:
-    """Make a run whose best model has a score, perhaps with more facts; training 1,000 characters took two seconds."""
+    """Make a run whose best model has a score; training 1,000 characters took two seconds."""
     run = make_run(folder, metrics=metrics_line(step=9, characters=1000, seconds=2.0), **model)
     score = {"split": split, "nats_per_char": nats, "block_means": [*block_means], **more}
     facts = {"step": 7, "epoch": 1.0, "score": score}
@@ -62,22 +61,27 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def flip_bit(path: Path, position: int) -> None:
+    """Flip a bit of a byte of a file."""
+    data = bytearray(path.read_bytes())
+    data[position] ^= 0x10
+    path.write_bytes(data)
+
+
 def replace_by_folder(path: Path) -> None:
-    """Put a folder in the place of a file."""
+    """Replace a file by a folder."""
     path.unlink()
     path.mkdir()
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
     """Return the lines of the metrics.jsonl of a run."""
-    return [
-        json.loads(line)
-        for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    ]
+    text = (run / "metrics.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
 
 
 def read_events(folder: Path) -> Any:
-    """Return what TensorBoard reads in a folder with event files, every tensor of it."""
+    """Return everything that TensorBoard reads in a folder with event files."""
     from tensorboard.backend.event_processing import plugin_event_accumulator
 
     events = plugin_event_accumulator.EventAccumulator(str(folder), size_guidance={"tensors": 0})
@@ -90,17 +94,17 @@ EVENT_FOLDERS = (".", "train", "validation", "5-gram")
 
 
 def event_files(run: Path) -> dict[str, list[str]]:
-    """Return the names of the event files in each folder of a run that has some."""
+    """Return the names of the event files in each folder of a run."""
     paths = sorted(run.rglob("*tfevents*"))
     folders = dict.fromkeys(str(path.parent.relative_to(run)) for path in paths)
     return {name: [path.name for path in paths if path.parent == run / name] for name in folders}
 
 
 def event_steps(run: Path) -> dict[str, list[int]]:
-    """Return the steps of each tag that TensorBoard reads in a run; the tag begins with its folder."""
-    found: dict[str, list[int]] = {}
+    """Return the steps of each FOLDER/TAG that TensorBoard reads in a run."""
+    steps: dict[str, list[int]] = {}
     for name in event_files(run):
         events = read_events(run / name)
         for tag in events.Tags()["tensors"]:
-            found[f"{name}/{tag}"] = [event.step for event in events.Tensors(tag)]
-    return found
+            steps[f"{name}/{tag}"] = [event.step for event in events.Tensors(tag)]
+    return steps

@@ -1,4 +1,4 @@
-"""Runs that begin with the weights of another model."""
+"""Runs that begin with the weights of another model, the initial model."""
 
 import shutil
 from pathlib import Path
@@ -17,7 +17,8 @@ from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
 from charlm.events import Event, InitialWeightsAdapted
 from charlm.network.model_file import read_model, tensors_sha256
-from charlm.runs import initial_weights
+from charlm.network.rnn import Parameters
+from charlm.runs.initial_weights import match_ids, read_initial_weights, transfer
 from charlm.runs.run import Run, open_run
 from charlm.text.tokenization import tokenize
 from charlm.text.vocabulary import Vocabulary
@@ -25,86 +26,123 @@ from charlm.text.vocabulary import Vocabulary
 TINY = find_recipe("tiny")
 
 
-def begin_adapted(folder: Path, init: Path | None, text: str, **options: Any) -> Run:
-    """Begin a run on a text with initial weights."""
-    source = folder.parent / "text.txt"
-    source.write_text(text, encoding="utf-8")
-    return begin_run(folder, options.pop("settings", {}), text=source, init=init, **options)
+def begin(init: Path | None, text: str, settings: dict[str, Any], **options: Any) -> Run:
+    """Begin a run on a text in the folder `run`, perhaps with initial weights."""
+    Path("text.txt").write_text(text, encoding="utf-8")
+    return begin_run(Path("run"), settings, text=Path("text.txt"), init=init, **options)
 
 
-def test_a_setting_that_does_not_fit_the_parent_is_refused_with_its_key(
-    tmp_path: Path, model_file: Path
+def initial_weights_of(run: Run) -> Parameters:
+    """Return the initial weights of a run with an initial model."""
+    weights = read_initial_weights(run)
+    assert weights is not None
+    return weights
+
+
+@pytest.fixture
+def adapted(model_file: Path) -> Run:
+    """Begin a run with the weights of a model."""
+    return begin(model_file, "abba\n" * 5, {"training.steps": 7})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("model.units", 5), ("model.rnn.activation", "relu"), ("model.embedding", 3)],
+)
+def test_a_setting_that_does_not_fit_the_initial_model_is_refused(
+    key: str,
+    value: Any,
+    model_file: Path,
 ) -> None:
-    of_the_parent = "must be .*, as in .*model.safetensors, which has the initial weights; remove"
-    needs_initial_weights = "must be the SHA-256 of the initial weights; name .* \\(init\\)"
-    for key, value, message in (
-        *(("model.units", 5, of_the_parent), ("model.rnn.activation", "relu", of_the_parent)),
-        *(
-            ("model.embedding", 3, of_the_parent),
-            ("training.initial_weights", "abc", needs_initial_weights),
-        ),
-    ):
-        for init in (model_file, *([None] if message == needs_initial_weights else [])):
-            with pytest.raises(CharlmError, match=f"^{key}: found {value!r}; {message}"):
-                begin_adapted(tmp_path / "run", init, "abba\n", settings={key: value})
+    message = "must be .*, as in .*model.safetensors, which has the initial weights; remove"
+    with pytest.raises(CharlmError, match=f"^{key}: found {value!r}; {message}"):
+        begin(model_file, "abba\n", {key: value})
 
 
-def test_the_ids_of_the_parent_stay_and_a_corpus_keeps_its_own(
-    tmp_path: Path, model_file: Path
-) -> None:
-    events: list[Event] = []
-    run = begin_adapted(tmp_path / "run", model_file, "a\u00e9a\n" * 5, on_event=events.append)
-    assert run.corpus.vocabulary.characters == ("\n", "a", "b", None, None, "\u00e9")
-    assert InitialWeightsAdapted(model_file, known=2, new=1) in events
-    (tmp_path / "text.txt").write_text("xbb" * 9, encoding="utf-8")
-    corpus = tokenize([str(tmp_path / "text.txt")], tmp_path / "corpus", CorpusConfig())
-    run = begin_run(
-        tmp_path / "own", (), text=corpus.folder, init=model_file, on_event=events.append
-    )
-    assert run.corpus.vocabulary.characters == ("b", "x")
-    assert InitialWeightsAdapted(model_file, known=1, new=1) in events
-    first = initial_weights.read_initial_weights(run)
-    assert first is not None
-    assert read_model(run.folder / "init.safetensors").facts["step"] == 0
-    assert first.logits_bias[0] == read_model(model_file).parameters.logits_bias[2]
+@pytest.mark.parametrize("has_model", [True, False], ids=["another model", "no model"])
+def test_the_initial_model_of_a_recipe_is_needed(has_model: bool, model_file: Path) -> None:
+    message = r"must be the SHA-256 of the initial weights; name .* \(init\)"
+    with pytest.raises(CharlmError, match=rf"^training.initial_weights: found 'abc'; {message}"):
+        begin(model_file if has_model else None, "abba\n", {"training.initial_weights": "abc"})
 
 
-def test_a_run_has_the_shape_and_weights_of_a_parent_and_no_more_need_of_it(
-    tmp_path: Path, model_file: Path
-) -> None:
-    run = begin_adapted(tmp_path / "run", model_file, "abba\n" * 5, settings={"training.steps": 7})
-    assert (run.config.model.layers, run.config.model.units) == (2, 4)
-    assert (run.config.training.steps, run.config.training.batch_size) == (
-        7,
-        load_config(TINY).training.batch_size,
-    )
+def test_a_run_has_the_network_of_its_initial_model(adapted: Run) -> None:
+    batch_size = load_config(TINY).training.batch_size
+    assert (adapted.config.model.layers, adapted.config.model.units) == (2, 4)
+    assert adapted.config.training.steps == 7
+    assert adapted.config.training.batch_size == batch_size
+
+
+def test_a_run_records_the_weights_of_its_initial_model(adapted: Run, model_file: Path) -> None:
     weights = read_model(model_file).parameters.tensors
-    assert run.config.training.initial_weights == tensors_sha256(weights)
-    init = model_file.rename(tmp_path / "elsewhere.safetensors")
-    opened = open_run(run.folder)
-    first = initial_weights.read_initial_weights(opened)
-    assert opened.config == run.config
-    assert first is not None
-    assert bytes_of(first.tensors) == bytes_of(weights)
-    shutil.rmtree(run.folder / "corpus")
-    tokenize([str(tmp_path / "text.txt")], run.folder / "corpus", CorpusConfig())
+    assert adapted.config.training.initial_weights == tensors_sha256(weights)
+
+
+def test_a_run_keeps_the_weights_of_its_initial_model(adapted: Run, model_file: Path) -> None:
+    weights = read_model(model_file).parameters.tensors
+    model_file.unlink()
+    opened = open_run(adapted.folder)
+    assert opened.config == adapted.config
+    assert bytes_of(initial_weights_of(opened).tensors) == bytes_of(weights)
+
+
+def test_initial_weights_for_another_corpus_are_refused(adapted: Run) -> None:
+    shutil.rmtree(adapted.folder / "corpus")
+    tokenize(["text.txt"], adapted.folder / "corpus", CorpusConfig())
     message = r"run/init\.safetensors: has another vocabulary than corpus/; start a new run"
     with pytest.raises(CharlmError, match=message):
-        initial_weights.read_initial_weights(open_run(run.folder))
-    recipe = (
-        run.folder.rename(tmp_path / "first") / "config.yaml"
-    )  # it can be used again with the same initial model
-    again = begin_adapted(tmp_path / "run", init, "abba\n" * 5, recipe=recipe)
-    assert again.config.model_copy(update={"recipe": "tiny"}) == run.config
+        read_initial_weights(open_run(adapted.folder))
+
+
+def test_the_config_of_a_run_can_be_used_again_with_its_initial_model(
+    adapted: Run,
+    model_file: Path,
+) -> None:
+    recipe = adapted.folder.rename("first") / "config.yaml"
+    again = begin(model_file, "abba\n" * 5, {}, recipe=recipe)
+    assert again.config.model_copy(update={"recipe": "tiny"}) == adapted.config
+
+
+# Vocabularies
+
+
+def test_a_text_gets_the_ids_of_the_initial_model(model_file: Path) -> None:
+    events: list[Event] = []
+    run = begin(model_file, "a\u00e9a\n" * 5, {}, on_event=events.append)
+    assert run.corpus.vocabulary.characters == ("\n", "a", "b", None, None, "\u00e9")
+    assert InitialWeightsAdapted(model_file, known=2, new=1) in events
+
+
+def test_a_corpus_keeps_its_ids(model_file: Path) -> None:
+    Path("text.txt").write_text("xbb" * 9, encoding="utf-8")
+    corpus = tokenize(["text.txt"], Path("corpus"), CorpusConfig())
+    events: list[Event] = []
+    run = begin_run(Path("run"), (), text=corpus.folder, init=model_file, on_event=events.append)
+    assert run.corpus.vocabulary.characters == ("b", "x")
+    assert InitialWeightsAdapted(model_file, known=1, new=1) in events
+    assert read_model(run.folder / "init.safetensors").facts["step"] == 0
+    bias = read_model(model_file).parameters.logits_bias
+    assert initial_weights_of(run).logits_bias[0] == bias[2]
 
 
 KNOWN = Vocabulary(("a", "b", "c", None, None), unknown_id=3, end_of_text_id=4)
 OTHER = Vocabulary((None, "c", "x", "a"), end_of_text_id=0)
 
 
-def test_characters_and_reserved_ids_are_matched_by_what_they_are() -> None:
-    assert initial_weights.match_ids(KNOWN, OTHER).tolist() == [4, 2, -1, 0]
-    assert initial_weights.match_ids(OTHER, KNOWN).tolist() == [3, -1, 1, -1, 0]
+@pytest.mark.parametrize(
+    ("known", "new", "matched"),
+    [(KNOWN, OTHER, [4, 2, -1, 0]), (OTHER, KNOWN, [3, -1, 1, -1, 0])],
+    ids=["fewer ids", "more ids"],
+)
+def test_ids_are_matched_by_their_characters_or_purpose(
+    known: Vocabulary,
+    new: Vocabulary,
+    matched: list[int],
+) -> None:
+    assert match_ids(known, new).tolist() == matched
+
+
+# The transfer of weights
 
 
 @pytest.mark.parametrize("network", reference.NETWORKS, ids=str)
@@ -112,36 +150,37 @@ def test_a_model_predicts_known_characters_as_before(network: dict[str, Any]) ->
     parameters = random_parameters(**network)
     order = np.array([2, 0, 4, 1, 3])
     ids = np.array([[0, 1, 2, 3, 4, 2, 1]]).T
-    moved = initial_weights.transfer(parameters, order, np.ones(5, np.int64), seed=0)
+    moved = transfer(parameters, order, np.ones(5, np.int64), seed=0)
     expected, _ = parameters.unroll(order[ids], parameters.zero_state(1))
     logits, _ = moved.unroll(ids, moved.zero_state(1))
     np.testing.assert_allclose(logits, expected[..., order], atol=1e-5)
 
 
-def test_rows_of_new_ids_scatter_around_the_mean_of_the_known_ones() -> None:
-    parameters = random_parameters(units=300)
+@pytest.mark.parametrize("table", ["kernel", "logits kernel"])
+def test_rows_of_new_ids_scatter_around_the_mean_of_the_known_ones(table: str) -> None:
+    source = random_parameters(units=300)
     matched = np.array([0, 1, 2, 3, 4, *40 * [-1]])
-    child = initial_weights.transfer(parameters, matched, np.ones(45, np.int64), seed=0)
-    for table, rows in (
-        (parameters.layers[0].kernel, child.layers[0].kernel[5:]),
-        (parameters.logits_kernel.T, child.logits_kernel.T[5:]),
-    ):
-        deviations = (rows - table.mean(0)) / table.std(0)
-        assert deviations.mean() == pytest.approx(0, abs=0.01)
-        assert deviations.std() == pytest.approx(0.3, rel=0.05)
-
-
-def test_a_new_id_has_the_bias_of_a_known_one_that_is_as_frequent() -> None:
-    """If the known biases are log frequencies plus a constant on average, so is that of a new id."""
-    numbers = np.array([1, 5, 9, 30, 2, 9])
-    parameters = random_parameters()
-    parameters.logits_bias[...] = np.log((numbers[:5] + 1) / (56 + 6)) + 3
-    child = initial_weights.transfer(parameters, np.array([0, 1, 2, 3, 4, -1]), numbers, seed=0)
-    assert child.logits_bias[5] == pytest.approx(child.logits_bias[2], abs=1e-5)
-    parameters.logits_bias[0] += 5
-    child = initial_weights.transfer(parameters, np.array([0, 1, 2, 3, 4, -1]), numbers, seed=0)
-    assert child.logits_bias[5] == pytest.approx(child.logits_bias[2] + 1, abs=1e-5)
-    unknown = initial_weights.transfer(
-        random_parameters(), np.array([-1, -1]), np.array([1, 2]), seed=0
+    target = transfer(source, matched, np.ones(45, np.int64), seed=0)
+    known, new = (
+        model.layers[0].kernel if table == "kernel" else model.logits_kernel.T
+        for model in (source, target)
     )
-    np.testing.assert_allclose(unknown.logits_bias, np.log([2 / 5, 3 / 5]), rtol=1e-6)
+    deviations = (new[5:] - known.mean(0)) / known.std(0)
+    assert deviations.mean() == pytest.approx(0, abs=0.01)
+    assert deviations.std() == pytest.approx(0.3, rel=0.05)
+
+
+@pytest.mark.parametrize("shift", [0, 5])
+def test_a_new_id_has_the_bias_of_a_known_one_that_is_as_frequent(shift: float) -> None:
+    """The biases of five known ids are log frequencies plus a constant, on average."""
+    counts = np.array([1, 5, 9, 30, 2, 9])
+    parameters = random_parameters()
+    parameters.logits_bias[...] = np.log((counts[:5] + 1) / (56 + 6)) + 3
+    parameters.logits_bias[0] += shift
+    target = transfer(parameters, np.array([0, 1, 2, 3, 4, -1]), counts, seed=0)
+    assert target.logits_bias[5] == pytest.approx(target.logits_bias[2] + shift / 5, abs=1e-5)
+
+
+def test_without_known_ids_the_biases_are_log_frequencies() -> None:
+    target = transfer(random_parameters(), np.array([-1, -1]), np.array([1, 2]), seed=0)
+    np.testing.assert_allclose(target.logits_bias, np.log([2 / 5, 3 / 5]), rtol=1e-6)

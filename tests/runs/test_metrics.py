@@ -1,13 +1,16 @@
-"""Which lines of a metrics.jsonl stay when a run goes on."""
+"""metrics.jsonl: how a resumed run cuts it, and how far a run is according to it."""
 
+import json
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
-from limits import file_size_limit
+from limits import file_size_limit, memory_limit
 from run_folders import contents, metrics_line
 
 from charlm.errors import CharlmError
-from charlm.runs.metrics import cut_metrics
+from charlm.runs.metrics import cut_metrics, read_position, to_line, to_number
 
 FIRST = metrics_line(step=1)
 SECOND = metrics_line(step=2)
@@ -17,7 +20,7 @@ LATER = metrics_line(step=3)
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Return where a metrics.jsonl is; it is missing."""
+    """Return the path of a metrics.jsonl that does not exist."""
     return tmp_path / "metrics.jsonl"
 
 
@@ -27,12 +30,14 @@ def path(tmp_path: Path) -> Path:
         pytest.param(9, 9, [FIRST, SECOND, EVALUATION, LATER], id="none is later"),
         pytest.param(2, 2, [FIRST, SECOND, EVALUATION], id="one is later"),
         pytest.param(2, 1, [FIRST, SECOND], id="the evaluation is repeated"),
-        pytest.param(0, 0, [], id="all are later"),
-        pytest.param(-1, -1, [], id="nothing has been logged"),
+        pytest.param(-1, -1, [], id="all are later"),
     ],
 )
 def test_lines_of_later_steps_are_removed(
-    step: int, evaluated_step: int, kept: list[str], path: Path
+    step: int,
+    evaluated_step: int,
+    kept: list[str],
+    path: Path,
 ) -> None:
     path.write_text("".join([FIRST, SECOND, EVALUATION, LATER]), encoding="utf-8")
     assert cut_metrics(path, step=step, evaluated_step=evaluated_step) == 0
@@ -40,39 +45,33 @@ def test_lines_of_later_steps_are_removed(
 
 
 @pytest.mark.parametrize(
-    ("lines", "kept", "damaged"),
+    ("lines", "damaged"),
     [
-        pytest.param([FIRST, "damaged\n", SECOND], [FIRST, SECOND], 1, id="no JSON"),
-        pytest.param([FIRST, "\n", SECOND], [FIRST, SECOND], 1, id="empty"),
-        pytest.param([FIRST, "[1]\n", SECOND], [FIRST, SECOND], 1, id="no object"),
-        pytest.param([FIRST, "\0" * 9 + "\n", SECOND], [FIRST, SECOND], 1, id="zeros"),
-        pytest.param([FIRST, 9999 * "[" + "\n", SECOND], [FIRST, SECOND], 1, id="deep"),
-        pytest.param(["x\n", FIRST, "x\n", "x\n", SECOND], [FIRST, SECOND], 3, id="several"),
-        pytest.param([FIRST, SECOND, "x\n"], [FIRST, SECOND], 1, id="last"),
-        pytest.param(["x\n"], [], 1, id="only"),
-        pytest.param([FIRST, LATER, "x\n"], [FIRST], 0, id="after a later step"),
-        pytest.param([FIRST, SECOND, '{"step": 2, "spl'], [FIRST, SECOND], 0, id="without an end"),
-        pytest.param(
-            [FIRST, SECOND, '{"step": 2}'], [FIRST, SECOND], 0, id="without its line break"
-        ),
-        pytest.param(
-            [FIRST, "x\n", SECOND, "{"], [FIRST, SECOND], 1, id="damaged, then one without an end"
-        ),
-        pytest.param([], [], 0, id="empty file"),
+        pytest.param([FIRST, "damaged\n", SECOND], 1, id="no JSON"),
+        pytest.param([FIRST, "\n", SECOND], 1, id="empty"),
+        pytest.param([FIRST, "[1]\n", SECOND], 1, id="no object"),
+        pytest.param([FIRST, "\0" * 9 + "\n", SECOND], 1, id="zeros"),
+        pytest.param([FIRST, "\xff\xfe\n", SECOND], 1, id="no UTF-8"),
+        pytest.param([FIRST, 9999 * "[" + "\n", SECOND], 1, id="deep"),
+        pytest.param(["x\n", FIRST, "x\n", "x\n", SECOND], 3, id="several"),
+        pytest.param([FIRST, SECOND, "x\n"], 1, id="last"),
+        pytest.param([FIRST, SECOND, LATER, "x\n"], 0, id="after a later step"),
+        pytest.param([FIRST, SECOND, '{"step": 2, "spl'], 0, id="without an end"),
+        pytest.param([FIRST, SECOND, '{"step": 2}'], 0, id="without its line break"),
+        pytest.param([FIRST, "x\n", SECOND, "{"], 1, id="damaged, then one without an end"),
     ],
 )
-def test_damaged_lines_are_removed_alone(
-    lines: list[str], kept: list[str], damaged: int, path: Path
-) -> None:
-    path.write_text("".join(lines), encoding="utf-8")
+def test_only_damaged_lines_are_removed(lines: list[str], damaged: int, path: Path) -> None:
+    path.write_text("".join(lines), encoding="latin-1")
     assert cut_metrics(path, step=2, evaluated_step=2) == damaged
-    assert path.read_text(encoding="utf-8") == "".join(kept)
-
-
-def test_a_line_that_is_no_text_is_removed_alone(path: Path) -> None:
-    path.write_bytes(FIRST.encode() + b"\xff\xfe\n" + SECOND.encode())
-    assert cut_metrics(path, step=2, evaluated_step=2) == 1
     assert path.read_text(encoding="utf-8") == FIRST + SECOND
+
+
+@pytest.mark.parametrize(("text", "damaged"), [("", 0), ("x\n", 1)])
+def test_a_file_without_a_sound_line_becomes_empty(text: str, damaged: int, path: Path) -> None:
+    path.write_text(text, encoding="utf-8")
+    assert cut_metrics(path, step=2, evaluated_step=2) == damaged
+    assert path.read_bytes() == b""
 
 
 def test_a_file_that_is_missing_is_not_made(path: Path) -> None:
@@ -83,9 +82,62 @@ def test_a_file_that_is_missing_is_not_made(path: Path) -> None:
 def test_a_full_disk_leaves_a_damaged_file_as_it_was(path: Path) -> None:
     path.write_text(FIRST + "x\n" + SECOND, encoding="utf-8")
     before = contents(path.parent)
-    with (
-        file_size_limit(len(FIRST)),
-        pytest.raises(CharlmError, match=r"metrics\.jsonl: cannot be written: File too"),
-    ):
+    message = r"metrics\.jsonl: cannot be written: File too"
+    with file_size_limit(len(FIRST)), pytest.raises(CharlmError, match=message):
         cut_metrics(path, step=9, evaluated_step=9)
     assert contents(path.parent) == before
+
+
+# Lines
+
+
+def test_a_number_that_is_not_finite_is_written_as_null() -> None:
+    line = to_line({"a": math.nan, "b": math.inf, "c": -math.inf, "d": 1.5})
+    assert json.loads(line) == {"a": None, "b": None, "c": None, "d": 1.5}
+    assert line.endswith(b"}\n")
+
+
+@pytest.mark.parametrize("value", [0, 0.5, 10**18 - 1])
+def test_a_number_from_0_to_below_1e18_is_read(value: float) -> None:
+    assert to_number(value) == value
+
+
+@pytest.mark.parametrize("value", [None, "1", True, [1], math.nan, -math.inf, -3, 1e30, 10**18])
+def test_any_other_value_is_read_as_none(value: Any) -> None:
+    assert to_number(value) is None
+
+
+# The position
+
+
+@pytest.mark.parametrize(
+    ("lines", "position"),
+    [
+        pytest.param(
+            [
+                metrics_line(characters=10, seconds=1.0),
+                metrics_line(characters=30, seconds=2.0),
+                '{"step": 5}\n',
+                '{"characters": 90, "seconds": 9',
+            ],
+            (5, 2.0, 15.0),
+            id="the speed of the last line with a time",
+        ),
+        pytest.param([metrics_line(step=3)], (3, None, None), id="no time"),
+    ],
+)
+def test_the_position_is_that_of_the_last_whole_lines(
+    lines: list[str],
+    position: tuple[float | None, ...],
+    path: Path,
+) -> None:
+    path.write_text("".join(lines), encoding="utf-8")
+    assert read_position(path) == position
+
+
+def test_only_the_end_of_a_file_of_ten_gigabytes_is_read(path: Path) -> None:
+    with path.open("wb") as file:
+        file.seek(10 << 30)  # takes no space on the disk
+        file.write(b"\n" + metrics_line(characters=30, seconds=2.0).encode())
+    with memory_limit(20_000_000):
+        assert read_position(path) == (None, 2.0, 15.0)

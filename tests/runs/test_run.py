@@ -1,4 +1,4 @@
-"""Beginning a run, and opening it again."""
+"""Beginning a run, opening it again, and finding the text of a model."""
 
 import shutil
 from dataclasses import replace
@@ -9,91 +9,117 @@ from fake_runs import begin_run
 from run_folders import names
 
 from charlm.config.file import load_config
-from charlm.config.recipes import DEFAULT_CORPUS, find_recipe, shipped_models
+from charlm.config.recipes import DEFAULT_CORPUS, shipped_models
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
 from charlm.network.model_file import TrainedModel, read_model
 from charlm.runs import run as runs
+from charlm.runs.run import Run, corpus_identity, open_run, run_corpus
 from charlm.text.corpus import Corpus
 from charlm.text.tokenization import tokenize
 
 
 @pytest.fixture
-def corpus(tmp_path: Path) -> Corpus:
-    """Make a corpus of 20 characters."""
-    (tmp_path / "text.txt").write_text("abcd\n" * 4, encoding="utf-8")
-    return tokenize([str(tmp_path / "text.txt")], tmp_path / "corpus", CorpusConfig())
+def run(tmp_path: Path, corpus: Corpus) -> Run:
+    return begin_run(tmp_path / "run", ["seed=5"], text=corpus.folder)
 
 
-TINY = find_recipe("tiny")
-
-
-def begin(folder: Path, corpus: Corpus) -> runs.Run:
-    return begin_run(folder, ["seed=5"], text=corpus.folder)
-
-
-def test_a_new_run_has_a_config_metrics_and_a_corpus_or_a_link_to_one(
-    tmp_path: Path, corpus: Corpus
-) -> None:
-    for name in ("empty", "elsewhere"):
-        (tmp_path / name).mkdir()
+@pytest.mark.parametrize("place", ["run", "deep/in/run", "empty", "link"])
+def test_a_new_run_has_its_files(place: str, tmp_path: Path, corpus: Corpus) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "elsewhere").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
-    for place in ("run", "deep/in/run", "empty", "link"):
-        folder = tmp_path / place
-        run = begin(folder, corpus)
-        assert names(folder) == [".lock", "config.yaml", "corpus", "metrics.jsonl"]
-        assert load_config(folder / "config.yaml") == run.config
-        assert run.config.seed == 5
-        assert (folder / "metrics.jsonl").read_bytes() == b""
-        assert (folder / "corpus").readlink() == corpus.folder.resolve()
-    begin_run(tmp_path / "own", (), text=tmp_path / "text.txt")
-    assert not (tmp_path / "own/corpus").is_symlink()
-    assert runs.open_run(tmp_path / "own").corpus.manifest == corpus.manifest
+    folder = tmp_path / place
+    run = begin_run(folder, ["seed=5"], text=corpus.folder)
+    assert names(folder) == [".lock", "config.yaml", "corpus", "metrics.jsonl"]
+    assert load_config(folder / "config.yaml") == run.config
+    assert run.config.seed == 5
+    assert (folder / "metrics.jsonl").read_bytes() == b""
+    assert (folder / "corpus").readlink() == corpus.folder.resolve()
 
 
-def test_a_run_can_be_opened_with_other_settings_but_those_that_must_stay(
-    tmp_path: Path, corpus: Corpus
+def test_a_run_on_a_text_has_a_corpus_of_its_own(tmp_path: Path, corpus: Corpus) -> None:
+    begin_run(tmp_path / "run", (), text=tmp_path / "text.txt")
+    assert not (tmp_path / "run/corpus").is_symlink()
+    assert open_run(tmp_path / "run").corpus.manifest == corpus.manifest
+
+
+def test_a_run_can_be_opened_with_other_settings(run: Run) -> None:
+    opened = open_run(run.folder, overrides=["training.epochs=3"])
+    assert opened.config.seed == 5
+    assert opened.config.training.epochs == 3
+    assert len(opened.corpus.ids) == 20
+
+
+def test_a_setting_that_must_stay_is_refused_before_the_ids_are_read(
+    run: Run,
+    corpus: Corpus,
 ) -> None:
-    begin(tmp_path / "run", corpus)
-    run = runs.open_run(tmp_path / "run", overrides=["training.epochs=3"])
-    assert (run.config.seed, run.config.training.epochs) == (5, 3)
-    assert len(run.corpus.ids) == 20
-    (corpus.folder / "ids.npy").unlink()  # which is read later
-    with pytest.raises(
-        CharlmError,
-        match=r"^override: model\.units: found 9; must be 16 as before",
-    ):
-        runs.open_run(tmp_path / "run", overrides=["model.units=9"])
+    (corpus.folder / "ids.npy").unlink()
+    message = r"^override: model\.units: found 9; must be 16 as before"
+    with pytest.raises(CharlmError, match=message):
+        open_run(run.folder, overrides=["model.units=9"])
 
 
+# The text of a model
+
+
+@pytest.fixture
+def model(trained: TrainedModel, corpus: Corpus) -> TrainedModel:
+    """Return a model that was trained on the corpus."""
+    facts = {"corpus": corpus_identity(corpus)}
+    return replace(trained, vocabulary=corpus.vocabulary, facts=facts)
+
+
+@pytest.mark.parametrize("is_imported", [False, True], ids=["trained here", "imported"])
 def test_a_model_has_the_corpus_of_its_run(
-    tmp_path: Path, corpus: Corpus, trained: TrainedModel
+    is_imported: bool,
+    run: Run,
+    corpus: Corpus,
+    model: TrainedModel,
 ) -> None:
-    run = begin(tmp_path / "run", corpus)
-    trained = replace(
-        trained, vocabulary=corpus.vocabulary, facts={"corpus": runs.corpus_identity(corpus)}
-    )
-    for model in (trained, replace(trained, facts={})):  # an imported one does not know its text
-        found = runs.run_corpus(run.folder / "best.safetensors", model)
-        assert found is not None
-        assert (found.folder, found.manifest) == (run.folder / "corpus", corpus.manifest)
-    assert runs.run_corpus(tmp_path / "copy.safetensors", trained) is None
-    for other, fraction in (("dcba\n" * 4, 0.1), ("abcd\n" * 4, 0.5), ("bcd\n" * 5, 0.1)):
-        (tmp_path / "text.txt").write_text(other, encoding="utf-8")
-        shutil.rmtree(corpus.folder)
-        tokenize(
-            [str(tmp_path / "text.txt")], corpus.folder, CorpusConfig(validation_fraction=fraction)
-        )
-        with pytest.raises(
-            CharlmError, match="run/corpus: not the text that the model was trained on"
-        ):
-            runs.run_corpus(run.folder / "best.safetensors", trained)
+    """An imported model does not know its text."""
+    if is_imported:
+        model = replace(model, facts={})
+    read = run_corpus(run.folder / "best.safetensors", model)
+    assert read is not None
+    assert (read.folder, read.manifest) == (run.folder / "corpus", corpus.manifest)
+
+
+def test_a_copy_of_a_model_has_no_text(run: Run, model: TrainedModel) -> None:
+    assert run_corpus(run.folder.with_name("copy.safetensors"), model) is None
+
+
+def test_a_model_of_a_run_without_a_corpus_has_no_text(run: Run, model: TrainedModel) -> None:
     (run.folder / "corpus").unlink()
-    assert runs.run_corpus(run.folder / "best.safetensors", trained) is None
+    assert run_corpus(run.folder / "best.safetensors", model) is None
 
 
-# The model that comes with charlm
+@pytest.mark.parametrize(
+    ("text", "fraction"),
+    [
+        pytest.param("dcba\n" * 4, 0.1, id="another text"),
+        pytest.param("abcd\n" * 4, 0.5, id="another split"),
+        pytest.param("bcd\n" * 5, 0.1, id="another vocabulary"),
+    ],
+)
+def test_another_corpus_is_refused(
+    text: str,
+    fraction: float,
+    run: Run,
+    corpus: Corpus,
+    model: TrainedModel,
+) -> None:
+    source = corpus.folder.with_name("text.txt")
+    source.write_text(text, encoding="utf-8")
+    shutil.rmtree(corpus.folder)
+    tokenize([str(source)], corpus.folder, CorpusConfig(validation_fraction=fraction))
+    message = "run/corpus: not the text that the model was trained on"
+    with pytest.raises(CharlmError, match=message):
+        run_corpus(run.folder / "best.safetensors", model)
 
+
+# The shipped model
 
 SHIPPED = shipped_models()["river-plays"]
 
@@ -103,26 +129,26 @@ def shipped() -> TrainedModel:
     return read_model(SHIPPED)
 
 
-def test_the_model_that_comes_with_charlm_has_the_plays(shipped: TrainedModel) -> None:
-    corpus = runs.run_corpus(SHIPPED, shipped)
+def test_the_shipped_model_has_the_plays(shipped: TrainedModel) -> None:
+    corpus = run_corpus(SHIPPED, shipped)
     assert corpus is not None
     plays = DEFAULT_CORPUS.read_text(encoding="utf-8")
     assert corpus.vocabulary.decode(corpus.ids) == plays
     assert corpus.vocabulary.decode(corpus.split("validation")) == plays[len(plays) * 9 // 10 :]
 
 
-def test_changed_plays_are_not_taken_for_the_training_text(
-    shipped: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_changed_plays_are_refused_as_the_training_text(
+    shipped: TrainedModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     changed = tmp_path / "plays.txt"
     changed.write_text(DEFAULT_CORPUS.read_text(encoding="utf-8")[::-1], encoding="utf-8")
     monkeypatch.setattr(runs, "DEFAULT_CORPUS", changed)
-    with pytest.raises(
-        CharlmError,
-        match=r"plays\.txt: not the text that the model was trained on: put it back, or",
-    ):
-        runs.run_corpus(SHIPPED, shipped)
+    message = r"plays\.txt: not the text that the model was trained on: put it back, or"
+    with pytest.raises(CharlmError, match=message):
+        run_corpus(SHIPPED, shipped)
 
 
-def test_a_copy_of_the_model_elsewhere_has_no_text(shipped: TrainedModel, tmp_path: Path) -> None:
-    assert runs.run_corpus(Path(shutil.copy(SHIPPED, tmp_path)), shipped) is None
+def test_a_copy_of_the_shipped_model_has_no_text(shipped: TrainedModel, tmp_path: Path) -> None:
+    assert run_corpus(Path(shutil.copy(SHIPPED, tmp_path)), shipped) is None

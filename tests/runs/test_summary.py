@@ -1,6 +1,5 @@
-"""What `charlm runs` tells of a run, from its files, which may still grow or be untrusted; metrics.jsonl."""
+"""Summaries of runs, made from files that may still grow or be untrusted."""
 
-import json
 import math
 import os
 from dataclasses import replace
@@ -9,205 +8,234 @@ from typing import Any
 
 import pytest
 from fake_runs import TEXT, train
-from limits import memory_limit
-from run_folders import make_run, make_scored_run, metrics_line
+from run_folders import make_run, make_scored_run
 
 from charlm.errors import CharlmError
 from charlm.network.model_file import TrainedModel, write_model
-from charlm.runs import summary
-from charlm.runs.metrics import read_position, to_line, to_number
-from charlm.runs.summary import RunSummary, RunText, list_runs, summarize
+from charlm.runs.summary import (
+    RunSummary,
+    RunText,
+    differing_settings,
+    group_by_seed,
+    group_by_text,
+    known_score,
+    list_runs,
+    summarize,
+)
 from charlm.storage import only_writer
 
 
 @pytest.fixture
 def scored(tmp_path: Path, trained: TrainedModel) -> Path:
-    """Make a run with a score."""
+    """Make a run with a score, whose log ends at step 9."""
     return make_scored_run(tmp_path / "run", trained, 1.5)
 
 
-def test_a_run_is_training_done_or_stopped_at_the_step_of_its_log_or_its_checkpoint(
+@pytest.mark.parametrize(
+    ("checkpoint", "step"),
+    [("step-000000008", 9), ("step-000000012", 12)],
+    ids=["log", "saved"],
+)
+def test_the_step_is_the_later_one_of_log_or_checkpoint(
+    checkpoint: str,
+    step: int,
     scored: Path,
 ) -> None:
-    for name, step in (("step-000000008", 9), ("step-000000012", 12)):
-        (scored / "checkpoints" / name).mkdir(parents=True)
-        assert (summarize(scored).step, summarize(scored).state) == (step, "stopped")
+    (scored / "checkpoints" / checkpoint).mkdir(parents=True)
+    assert summarize(scored).step == step
+
+
+def test_a_run_without_an_end_is_stopped(scored: Path) -> None:
+    assert summarize(scored).state == "stopped"
+
+
+def test_a_run_that_a_process_writes_is_training(scored: Path) -> None:
     with only_writer(scored):
         assert summarize(scored).state == "training"
+
+
+def test_a_run_with_an_end_is_done(scored: Path) -> None:
     (scored / "ended.json").touch()
     assert summarize(scored).state == "done"
-    blank = summarize(make_run(scored.with_name("blank")))
-    assert (blank.step, blank.nats_per_char, blank.weights, blank.seconds, blank.text) == (
-        None,
-    ) * 5
 
 
-def test_the_text_and_the_recipe_are_those_of_the_run(trained_run: Path) -> None:
-    found = summarize(trained_run)
-    assert found.text is not None
-    assert (found.text.name, found.recipe, found.state) == ("text", "tiny", "done")
-    assert found.settings["corpus.test_fraction"] == 0.1
+def test_a_new_run_has_no_values(tmp_path: Path) -> None:
+    summary = summarize(make_run(tmp_path / "new"))
+    assert summary.step is None
+    assert summary.seconds is None
+    assert summary.text is None
+    assert summary.nats_per_char is None
+    assert summary.weights is None
+
+
+def test_a_summary_has_the_text_of_the_run_with_its_settings(trained_run: Path) -> None:
+    summary = summarize(trained_run)
+    assert summary.text is not None
+    assert summary.text.name == "text"
+    assert summary.recipe == "tiny"
+    assert summary.state == "done"
+    assert summary.settings["corpus.test_fraction"] == 0.1
 
 
 @pytest.mark.parametrize("means", [None, 3, "1.5", ["1.5"], [1.5, None], {"1.5": 1}])
-def test_what_is_no_mean_or_no_name_is_left_out(
-    means: Any, tmp_path: Path, trained: TrainedModel
+def test_block_means_that_are_no_numbers_are_left_out(
+    means: Any,
+    tmp_path: Path,
+    trained: TrainedModel,
 ) -> None:
-    facts = {
-        "step": 7,
-        "score": {"split": "validation", "nats_per_char": 1.5, "block_means": means},
-    }
+    score = {"split": "validation", "nats_per_char": 1.5, "block_means": means}
     run = make_run(tmp_path / "run", metrics="{}\n")
-    write_model(run / "best.safetensors", TrainedModel(**{**vars(trained), "facts": facts}))
+    write_model(run / "best.safetensors", replace(trained, facts={"step": 7, "score": score}))
+    assert summarize(run).block_means == ()
+
+
+def test_a_recipe_that_is_no_name_is_left_out(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
     (run / "config.yaml").write_text("recipe: 5\nseed: 2", encoding="utf-8")
-    found = summarize(run)
-    assert (found.block_means, found.recipe, found.settings) == ((), None, {"seed": 2})
+    summary = summarize(run)
+    assert (summary.recipe, summary.settings) == (None, {"seed": 2})
+
+
+def ngram_score_of(run: Path) -> tuple[float | None, ...]:
+    summary = summarize(run)
+    return summary.scored_characters, summary.ngram_nats_per_char, summary.ngram_standard_error
+
+
+NGRAM_KEYS = ("characters", "ngram_nats_per_char", "ngram_standard_error")
+
+
+def test_a_summary_has_the_score_of_a_5_gram_model(tmp_path: Path, trained: TrainedModel) -> None:
+    values = dict(zip(NGRAM_KEYS, (99, 2.5, 0), strict=True))
+    run = make_scored_run(tmp_path / "run", trained, 1.5, more=values)
+    assert ngram_score_of(run) == (99, 2.5, 0)
 
 
 @pytest.mark.parametrize("wrong", [None, "1.5", -1.0, [1.5]])
-def test_what_is_no_score_of_a_5_gram_is_left_out(
-    wrong: Any, tmp_path: Path, trained: TrainedModel
-) -> None:
-    names = ("characters", "ngram_nats_per_char", "ngram_standard_error")
-    right = summarize(
-        make_scored_run(
-            tmp_path / "right", trained, 1.5, more=dict(zip(names, (99, 2.5, 0), strict=True))
-        )
-    )
-    found = summarize(
-        make_scored_run(tmp_path / "wrong", trained, 1.5, more=dict.fromkeys(names, wrong))
-    )
-    assert (right.scored_characters, right.ngram_nats_per_char, right.ngram_standard_error) == (
-        99,
-        2.5,
-        0,
-    )
-    assert (found.scored_characters, found.ngram_nats_per_char, found.ngram_standard_error) == (
-        None,
-        None,
-        None,
-    )
-
-
-def test_runs_are_listed_from_the_newest_and_those_that_cannot_be_read_reported(
+def test_a_score_of_a_5_gram_model_that_is_no_number_is_left_out(
+    wrong: Any,
+    tmp_path: Path,
     trained: TrainedModel,
 ) -> None:
-    for name, age in (("a", 3), ("b", 1), ("c", 2)):
-        made = make_scored_run(Path("runs") / name, trained, 1.5)
-        os.utime(made / "metrics.jsonl", (1000 - age, 1000 - age))
-    assert [found.folder.name for found in list_runs()] == ["b", "c", "a"]
-    assert [found.folder.name for found in list_runs(["a", "runs/b"])] == ["b", "a"]
-    Path("runs/c/config.yaml").write_text("- units", encoding="utf-8")
-    reported: list[Any] = []
-    assert [
-        found.folder.name for found in list_runs(report=lambda *found: reported.append(found))
-    ] == ["b", "a"]
-    assert [(folder, "config.yaml" in str(error)) for folder, error in reported] == [
-        (Path("runs/c"), True)
-    ]
-    with pytest.raises(CharlmError, match=r"config\.yaml"):
-        list_runs()
+    values = dict.fromkeys(NGRAM_KEYS, wrong)
+    run = make_scored_run(tmp_path / "run", trained, 1.5, more=values)
+    assert ngram_score_of(run) == (None, None, None)
 
 
-def run(folder: str, text: RunText | None, **settings: object) -> RunSummary:
-    blank = dict.fromkeys(RunSummary.__dataclass_fields__)
-    return RunSummary(**{**blank, "folder": Path(folder), "text": text, "settings": settings})  # type: ignore[arg-type]
-
-
-def test_runs_are_grouped_by_text_and_compared_by_their_settings() -> None:
-    one, other = RunText("a", "x", (8, 10)), RunText("b", "y", (8, 10))
-    runs = [
-        run("1", one, units=3, seed=1),
-        run("2", other, units=5),
-        run("3", replace(one, name="c"), units=4, seed=1),
-    ]
-    groups = summary.group_by_text(runs)
-    assert [[str(found.folder) for found in group] for group in groups] == [["1", "3"], ["2"]]
-    assert [summary.differing_settings(group) for group in groups] == [["units"], []]
-    of_recipes = [
-        replace(run(str(index), None, units=units, epochs=epochs), recipe=recipe)
-        for index, (recipe, units, epochs) in enumerate([("a", 3, 1), ("a", 3, 2), ("b", 4, 1)])
-    ]
-    assert summary.differing_settings(of_recipes) == [
-        "epochs",
-        "units",
-    ]  # those within one recipe come first
-    seeds = [
-        run(str(number), one, **{"units": 3 + number // 2, "seed": number}) for number in range(3)
-    ]
-    seeds += [
-        replace(seeds[0], settings={**seeds[0].settings, "training.data_seed": 9}),
-        replace(seeds[0], recipe="b"),
-    ]
-    assert [len(group) for group in summary.group_by_seed(seeds)] == [3, 1, 1]
-
-
-def test_the_text_of_a_run_is_the_same_whatever_ids_a_parent_gives_its_characters(
-    tmp_path: Path,
-) -> None:
-    anew = train(tmp_path / "anew").folder
-    parent = train(tmp_path / "parent", text=TEXT.replace("a", "z")).folder
-    child = train(tmp_path / "child", init=parent).folder
-    rare = train(tmp_path / "rare", "corpus.min_count=2").folder
-    texts = [summarize(run).text for run in (anew, parent, child, rare)]
-    assert texts[0] == texts[2]
-    assert len({*texts}) == 3
-
-
-def test_what_is_not_a_score_is_none() -> None:
-    wrong: list[Any] = [
+@pytest.mark.parametrize(
+    "score",
+    [
         None,
         3,
         [],
         {},
         {"split": "<b>", "nats_per_char": 1.5},
         {"split": "train", "nats_per_char": 1},
+        *({"split": "validation", "nats_per_char": nats} for nats in (None, "1.5", True, math.nan)),
+        {"split": "validation", "nats_per_char": 10**400},
+    ],
+)
+def test_a_score_that_is_no_number_for_the_validation_text_is_none(score: Any) -> None:
+    assert known_score({"score": score}) is None
+
+
+def test_the_text_of_a_run_does_not_depend_on_the_ids_of_its_characters(tmp_path: Path) -> None:
+    """A run has the ids of the model with its initial weights."""
+    run = train(tmp_path / "run").folder
+    parent = train(tmp_path / "parent", text=TEXT.replace("a", "z")).folder
+    child = train(tmp_path / "child", init=parent).folder
+    rare = train(tmp_path / "rare", "corpus.min_count=2").folder
+    assert summarize(child).text == summarize(run).text
+    assert len({summarize(folder).text for folder in (run, parent, rare)}) == 3
+
+
+# Several runs
+
+
+@pytest.fixture
+def three_runs(trained: TrainedModel) -> None:
+    """Make the runs b, c and a under runs/, from the newest."""
+    for age, name in enumerate("bca"):
+        run = make_scored_run(Path("runs") / name, trained, 1.5)
+        os.utime(run / "metrics.jsonl", (1000 - age, 1000 - age))
+
+
+def names_of(summaries: list[RunSummary]) -> str:
+    return " ".join(summary.folder.name for summary in summaries)
+
+
+@pytest.mark.usefixtures("three_runs")
+@pytest.mark.parametrize(("runs", "names"), [([], "b c a"), (["a", "runs/b"], "b a")])
+def test_runs_are_listed_from_the_newest(runs: list[str], names: str) -> None:
+    assert names_of(list_runs(runs)) == names
+
+
+@pytest.mark.usefixtures("three_runs")
+def test_a_run_that_cannot_be_read_is_refused() -> None:
+    Path("runs/c/config.yaml").write_text("- units", encoding="utf-8")
+    with pytest.raises(CharlmError, match=r"config\.yaml"):
+        list_runs()
+
+
+@pytest.mark.usefixtures("three_runs")
+def test_a_run_that_cannot_be_read_can_be_reported() -> None:
+    Path("runs/c/config.yaml").write_text("- units", encoding="utf-8")
+    reported: list[Path] = []
+    summaries = list_runs(report=lambda folder, _error: reported.append(folder))
+    assert names_of(summaries) == "b a"
+    assert reported == [Path("runs/c")]
+
+
+PLAYS = RunText("plays", "x", (8, 10))
+LETTERS = RunText("letters", "y", (8, 10))
+
+
+def summary_of(
+    folder: str = "run",
+    *,
+    text: RunText | None = PLAYS,
+    recipe: str | None = None,
+    **settings: Any,
+) -> RunSummary:
+    """Return a summary with some settings."""
+    values = dict.fromkeys(RunSummary.__dataclass_fields__)
+    known = {"folder": Path(folder), "text": text, "recipe": recipe, "settings": settings}
+    return RunSummary(**{**values, **known})  # type: ignore[arg-type]
+
+
+def test_runs_are_grouped_by_text_whatever_its_name() -> None:
+    runs = [
+        summary_of("1"),
+        summary_of("2", text=LETTERS),
+        summary_of("3", text=replace(PLAYS, name="copy")),
     ]
-    wrong += [
-        {"split": "validation", "nats_per_char": nats}
-        for nats in (None, "1.5", True, math.nan, 10**400)
+    assert [names_of(group) for group in group_by_text(runs)] == ["1 3", "2"]
+
+
+def test_runs_that_differ_only_in_their_seeds_are_grouped() -> None:
+    runs = [
+        summary_of("1", units=3, seed=0),
+        summary_of("2", units=3, seed=1),
+        summary_of("3", units=4, seed=2),
+        replace(summary_of("4"), settings={"units": 3, "seed": 0, "training.data_seed": 9}),
+        summary_of("5", units=3, seed=0, recipe="b"),
     ]
-    for score in wrong:
-        assert summary.known_score({"score": score}) is None, score
+    assert [names_of(group) for group in group_by_seed(runs)] == ["1 2 4", "3", "5"]
 
 
-# metrics.jsonl
-
-
-def read(tmp_path: Path, *lines: str) -> tuple[float | None, float | None, float | None]:
-    """Return how far a run is according to these contents of metrics.jsonl."""
-    (tmp_path / "metrics.jsonl").write_text("".join(lines), encoding="utf-8")
-    return read_position(tmp_path / "metrics.jsonl")
-
-
-def test_a_number_that_is_not_finite_is_null() -> None:
-    metrics = {"a": math.nan, "b": math.inf, "c": -math.inf, "d": 1.5}
-    assert json.loads(to_line(metrics)) == {"a": None, "b": None, "c": None, "d": 1.5}
-    assert to_line(metrics).endswith(b"}\n")
-
-
-def test_speed_is_that_of_the_last_line_with_a_time_and_the_step_that_of_the_last_whole_line(
-    tmp_path: Path,
-) -> None:
-    lines = [
-        metrics_line(characters=10, seconds=1.0),
-        metrics_line(characters=30, seconds=2.0),
-        '{"step": 5}\n',
+def test_settings_that_are_equal_do_not_differ() -> None:
+    assert differing_settings([summary_of(units=3, seed=1), summary_of(units=4, seed=1)]) == [
+        "units"
     ]
-    half = '{"characters": 90, "seconds": 9'
-    assert read(tmp_path, *lines, half) == (5, 2.0, 15.0)
-    assert read(tmp_path, metrics_line(step=3)) == (3, None, None)
 
 
-def test_only_the_end_of_a_file_of_ten_gigabytes_is_read(tmp_path: Path) -> None:
-    with (tmp_path / "metrics.jsonl").open("wb") as file:
-        file.seek(10 << 30)  # takes no room on the disk
-        file.write(b"\n" + metrics_line(characters=30, seconds=2.0).encode())
-    with memory_limit(20_000_000):
-        assert read_position(tmp_path / "metrics.jsonl") == (None, 2.0, 15.0)
+def test_a_single_run_has_no_differing_settings() -> None:
+    assert differing_settings([summary_of(units=5)]) == []
 
 
-def test_value_that_is_not_a_number_from_0_to_below_1e18_is_none() -> None:
-    assert [to_number(value) for value in (0, 0.5, 10**18 - 1)] == [0, 0.5, 10**18 - 1]
-    wrong: list[Any] = [None, "1", True, [1], math.nan, -math.inf, -3, 1e30, 10**18]
-    assert [to_number(value) for value in wrong] == [None] * len(wrong)
+def test_settings_that_differ_within_a_recipe_come_first() -> None:
+    runs = [
+        summary_of(recipe="a", units=3, epochs=1),
+        summary_of(recipe="a", units=3, epochs=2),
+        summary_of(recipe="b", units=4, epochs=1),
+    ]
+    assert differing_settings(runs) == ["epochs", "units"]

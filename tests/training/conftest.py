@@ -1,4 +1,4 @@
-"""A run trained with the fake engine, for all tests of this folder."""
+"""A run trained with the fake engine."""
 
 import pytest
 from fake_runs import Trained, train
@@ -6,5 +6,5 @@ from fake_runs import Trained, train
 
 @pytest.fixture(scope="session")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Train without interruption; tests only read the run."""
+    """Train a run without interruption, which tests only read."""
     return train(tmp_path_factory.mktemp("reference") / "run")

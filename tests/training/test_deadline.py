@@ -1,11 +1,12 @@
-"""The deadline of a run: when its length changes, what it becomes, and that the run can then be repeated.
+"""Runs with a deadline: when their length changes, to what, and that they can then be repeated.
 
-The speed of the machine is given by a clock that only the simulation, or the fake engine, sets forward.
+The clock advances only when the simulation, or the fake engine, sets it forward.
 """
 
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,11 @@ from fake_runs import (
     train,
     train_begun,
 )
+from models import weights_of
 
 from charlm.config.file import load_config
 from charlm.config.schema import EarlierLength, TrainingConfig
 from charlm.events import LengthChanged
-from charlm.network.model_file import read_tensors, tensors_sha256
 from charlm.runs.run import open_run
 from charlm.text.batches import Batches
 from charlm.training.costs import Costs
@@ -34,38 +35,38 @@ from charlm.training.schedule import Schedule, make_schedule
 from charlm.training.timing import Deadline
 
 LIMIT = 100.0
-"""Seconds, of which 96 are planned for."""
+"""Time limit in seconds; 96 are planned."""
 BATCHES = Batches(length=100_000, batch_size=4, sequence_length=16, seed=1)
 COSTS = Costs(step_seconds=0.1, evaluation_seconds=1.0, end_seconds=2.0)
 STEPS = 890
-"""With five evaluations and the end, they take the 96 seconds."""
-SETTINGS = TrainingConfig(steps=STEPS, evaluations=5)
+"""Steps that take 96 seconds together with five evaluations and the end."""
 FIRST_EVALUATION = 178
-"""The step of the first evaluation."""
+"""Step of the first evaluation."""
+SETTINGS = TrainingConfig(steps=STEPS, evaluations=5)
 
-Speed = Callable[[float], float]
-"""Returns how many times as long as planned a step takes, at some second."""
+Slowness = Callable[[float], float]
+"""Function that returns the time of a step at some second, relative to the plan."""
 
 
 @dataclass
 class Simulation:
-    """A run that takes steps and evaluations as the training loop does, on a machine whose speed is given."""
+    """A run that takes steps and evaluations as the training loop does."""
 
-    slowness: Speed = lambda _second: 1.0
+    slowness: Slowness = lambda _second: 1.0
     evaluation_seconds: float = 1.0
     settings: TrainingConfig = SETTINGS
-    clock: Clock = field(default_factory=Clock)
-    changes: list[tuple[int, bool]] = field(default_factory=list)
-    """The step of each change, and whether there was an evaluation."""
-    evaluation_total: float = 0.0
-    """The seconds of all evaluations."""
     fixed_share: float = 0.0
-    """The share of a step's time that does not depend on its characters."""
+    """Share of a step's time that does not depend on its characters."""
+    clock: Clock = field(default_factory=Clock)
+    step: int = 0
+    changes: int = 0
+    """Number of changes of the length."""
+    evaluation_total: float = 0.0
+    """Time of all evaluations."""
 
     def __post_init__(self) -> None:
         """Begin at the start of the time limit."""
         self.deadline = Deadline(LIMIT, 0.0, self.clock, COSTS, self.fixed_share)
-        self.step = 0
 
     @property
     def schedule(self) -> Schedule:
@@ -75,13 +76,14 @@ class Simulation:
     def take_steps(self, count: int) -> None:
         """Take some steps."""
         schedule = self.schedule
-        characters = schedule.characters(self.step + count) - schedule.characters(self.step)
-        read = characters / BATCHES.characters_per_step
-        whole_steps = self.fixed_share * count + (1 - self.fixed_share) * read
-        seconds = whole_steps * COSTS.step_seconds * self.slowness(self.clock.now)
-        self.clock.now += seconds
-        self.deadline.note_steps(schedule, self.step, self.step + count, seconds)
+        first = self.step
         self.step += count
+        characters = schedule.characters(self.step) - schedule.characters(first)
+        full_steps = characters / BATCHES.characters_per_step
+        work = self.fixed_share * count + (1 - self.fixed_share) * full_steps
+        seconds = work * COSTS.step_seconds * self.slowness(self.clock.now)
+        self.clock.now += seconds
+        self.deadline.note_steps(schedule, first, self.step, seconds)
 
     def evaluate(self) -> None:
         """Evaluate the network."""
@@ -90,18 +92,16 @@ class Simulation:
         self.deadline.note_evaluation(self.evaluation_seconds)
 
     def review(self, *, is_evaluation: bool) -> tuple[int, int] | None:
-        """Return the length that the run should have, and change it."""
-        found = self.deadline.review(
+        """Change the length of the run; return its new steps and evaluations, or None."""
+        length = self.deadline.review(
             self.settings, self.schedule, self.step, is_evaluation=is_evaluation
         )
-        if found is not None:
-            steps, evaluations = found
-            changed = self.settings.with_steps(steps).model_copy(
-                update={"evaluations": evaluations}
-            )
-            self.settings = changed.after(self.settings, at=self.step, total=self.schedule.total)
-            self.changes.append((self.step, is_evaluation))
-        return found
+        if length is not None:
+            steps, evaluations = length
+            longer = self.settings.with_steps(steps).model_copy(update={"evaluations": evaluations})
+            self.settings = longer.after(self.settings, at=self.step, total=self.schedule.total)
+            self.changes += 1
+        return length
 
     def run(self) -> "Simulation":
         """Take all steps, evaluations and the end of the run."""
@@ -116,80 +116,85 @@ class Simulation:
         return self
 
 
-def at_first_evaluation(slowness: float, **options: Any) -> Simulation:
-    """Return a run that has just been evaluated for the first time, on a machine of some slowness."""
+def evaluated_once(slowness: float, **options: Any) -> Simulation:
+    """Return a run that has just been evaluated for the first time."""
     simulation = Simulation(lambda _second: slowness, **options)
     simulation.take_steps(FIRST_EVALUATION)
     simulation.evaluate()
     return simulation
 
 
-def test_the_first_evaluation_is_where_these_tests_take_it() -> None:
+def review_evaluated(slowness: float, **options: Any) -> tuple[int, int]:
+    """Return the new steps and evaluations of a run after its first evaluation."""
+    length = evaluated_once(slowness, **options).review(is_evaluation=True)
+    assert length is not None
+    return length
+
+
+def seconds_left(simulation: Simulation, steps: float, evaluations: int) -> float:
+    """Return the expected time of the rest of a run, with some steps and evaluations.
+
+    The time of a step is a mean of the measured steps and of five seconds at the planned speed.
+    """
+    taken = simulation.schedule.characters(simulation.step) / BATCHES.characters_per_step
+    step_seconds = (simulation.clock.now - simulation.evaluation_total + 5) / (taken + 5 / 0.1)
+    end = 2.0 * step_seconds / 0.1
+    return steps * step_seconds + evaluations * 1.0 + end
+
+
+def test_the_first_evaluation_is_where_these_tests_expect_it() -> None:
     assert make_schedule(SETTINGS, BATCHES).next_evaluation(0) == FIRST_EVALUATION
 
 
-# One review
+# A single review
 
 
 @pytest.mark.parametrize("is_evaluation", [True, False])
 @pytest.mark.parametrize("slowness", [0.98, 1.0, 1.02])
 def test_a_run_on_time_keeps_its_length(slowness: float, is_evaluation: bool) -> None:
-    assert at_first_evaluation(slowness).review(is_evaluation=is_evaluation) is None
+    assert evaluated_once(slowness).review(is_evaluation=is_evaluation) is None
 
 
 @pytest.mark.parametrize("slowness", [1.2, 1.5, 2.0])
-def test_a_slow_run_is_shortened_at_an_evaluation(slowness: float) -> None:
-    found = at_first_evaluation(slowness).review(is_evaluation=True)
-    assert found is not None
-    assert FIRST_EVALUATION < found[0] < STEPS
-
-
-@pytest.mark.parametrize("slowness", [1.2, 1.5, 2.0])
-def test_the_end_that_is_predicted_for_a_shortened_run_is_inside_the_limit(slowness: float) -> None:
-    """The speed is a mean of that of the steps, and of that before the run for 5 seconds."""
-    simulation = at_first_evaluation(slowness)
+def test_a_slow_run_is_shortened_to_96_percent_of_the_limit(slowness: float) -> None:
+    simulation = evaluated_once(slowness)
     steps, evaluations = simulation.review(is_evaluation=True) or (0, 0)
-    seconds = FIRST_EVALUATION * 0.1 * slowness
-    speed = (seconds + 5) / (FIRST_EVALUATION + 5 / 0.1)
-    more = (steps - FIRST_EVALUATION) * speed + (evaluations - 1) * 1.0 + 2.0 * speed / 0.1
-    assert 95.0 < simulation.clock.now + more <= 96.0
+    assert FIRST_EVALUATION < steps < STEPS
+    left = seconds_left(simulation, steps - FIRST_EVALUATION, evaluations - 1)
+    assert 95.0 < simulation.clock.now + left <= 96.0
 
 
 @pytest.mark.parametrize("slowness", [0.3, 0.6, 0.8])
 def test_a_fast_run_is_lengthened_at_an_evaluation(slowness: float) -> None:
-    found = at_first_evaluation(slowness).review(is_evaluation=True)
-    assert found is not None
-    assert found[0] > STEPS
+    assert review_evaluated(slowness)[0] > STEPS
 
 
-def test_the_number_of_evaluations_stays_if_they_fit() -> None:
-    assert (at_first_evaluation(2.0).review(is_evaluation=True) or (0, 0))[1] == 5
-    assert (at_first_evaluation(0.5).review(is_evaluation=True) or (0, 0))[1] == 5
+@pytest.mark.parametrize("slowness", [0.5, 2.0])
+def test_the_number_of_evaluations_stays_if_they_fit(slowness: float) -> None:
+    assert review_evaluated(slowness)[1] == 5
 
 
-@pytest.mark.parametrize(
-    ("slowness", "is_changed"),
-    [
-        pytest.param(0.3, True, id="far faster"),
-        pytest.param(0.9, False, id="a little faster"),
-        pytest.param(1.0, False, id="on time"),
-        pytest.param(1.1, False, id="a little slower"),
-        pytest.param(1.6, True, id="far slower"),
-    ],
-)
-def test_between_evaluations_only_a_plan_that_is_far_off_is_changed(
-    slowness: float, is_changed: bool
-) -> None:
+def review_between_evaluations(slowness: float) -> tuple[int, int] | None:
     simulation = Simulation(lambda _second: slowness)
     simulation.take_steps(FIRST_EVALUATION - 10)
-    found = simulation.review(is_evaluation=False)
-    assert (found is not None) == is_changed
-    assert found is None or (found[0] < STEPS) == (slowness > 1)
+    return simulation.review(is_evaluation=False)
+
+
+@pytest.mark.parametrize("slowness", [0.9, 1.0, 1.1])
+def test_between_evaluations_a_plan_that_is_a_little_off_is_kept(slowness: float) -> None:
+    assert review_between_evaluations(slowness) is None
+
+
+@pytest.mark.parametrize("slowness", [0.3, 1.6])
+def test_between_evaluations_a_plan_that_is_far_off_is_changed(slowness: float) -> None:
+    length = review_between_evaluations(slowness)
+    assert length is not None
+    assert (length[0] < STEPS) == (slowness > 1)
 
 
 @pytest.mark.parametrize("step", [1, 100, STEPS - 2])
 @pytest.mark.parametrize("is_evaluation", [True, False])
-def test_a_run_whose_time_is_over_has_one_more_step(step: int, is_evaluation: bool) -> None:
+def test_a_run_has_one_more_step_after_the_limit(step: int, is_evaluation: bool) -> None:
     simulation = Simulation()
     simulation.take_steps(step)
     simulation.clock.now = 2 * LIMIT
@@ -197,43 +202,37 @@ def test_a_run_whose_time_is_over_has_one_more_step(step: int, is_evaluation: bo
     assert steps == step + 1
 
 
-def test_a_run_before_its_last_step_is_left_alone() -> None:
+def test_a_run_before_its_last_step_keeps_its_length() -> None:
     simulation = Simulation()
     simulation.take_steps(STEPS - 1)
     simulation.clock.now = 2 * LIMIT
     assert simulation.review(is_evaluation=True) is None
 
 
-def test_evaluations_that_take_longer_become_fewer() -> None:
-    """After the first, 71 seconds are left: two evaluations of 5 seconds are within a fifth of them, three are not."""
-    simulation = at_first_evaluation(1.0, evaluation_seconds=5.0)
-    _, evaluations = simulation.review(is_evaluation=True) or (0, 0)
-    assert evaluations == 1 + 2
+@pytest.mark.parametrize(
+    ("evaluation_seconds", "evaluations"),
+    [
+        pytest.param(5.0, 1 + 2, id="two are within a fifth of the time"),
+        pytest.param(30.0, 1 + 1, id="one is more than a fifth of the time"),
+    ],
+)
+def test_evaluations_that_take_longer_become_fewer(
+    evaluation_seconds: float,
+    evaluations: int,
+) -> None:
+    """One evaluation is done."""
+    assert review_evaluated(1.0, evaluation_seconds=evaluation_seconds)[1] == evaluations
 
 
-def test_there_is_one_more_evaluation_even_if_it_takes_longer() -> None:
-    simulation = at_first_evaluation(1.0, evaluation_seconds=30.0)
-    _, evaluations = simulation.review(is_evaluation=True) or (0, 0)
-    assert evaluations == 2
-
-
-def test_windows_that_grow_are_counted_by_their_characters() -> None:
+def test_steps_with_growing_windows_count_by_their_characters() -> None:
     """The rest of the run reads longer windows than the part before."""
     settings = SETTINGS.model_copy(update={"growing_windows": True})
-    simulation = Simulation(lambda _second: 3.0, settings=settings)
-    simulation.take_steps(FIRST_EVALUATION)
-    simulation.evaluate()
+    simulation = evaluated_once(3.0, settings=settings)
     steps, evaluations = simulation.review(is_evaluation=True) or (0, 0)
     schedule = simulation.schedule
     characters = schedule.characters(steps) - schedule.characters(FIRST_EVALUATION)
-    read = schedule.characters(FIRST_EVALUATION) / BATCHES.characters_per_step
-    speed = (read * 0.3 + 5) / (read + 5 / 0.1)
-    more = (
-        characters / BATCHES.characters_per_step * speed
-        + (evaluations - 1) * 1.0
-        + 2.0 * speed / 0.1
-    )
-    assert 94.0 < simulation.clock.now + more <= 96.0
+    left = seconds_left(simulation, characters / BATCHES.characters_per_step, evaluations - 1)
+    assert 94.0 < simulation.clock.now + left <= 96.0
 
 
 def test_short_windows_do_not_make_a_run_on_time_look_slow() -> None:
@@ -244,109 +243,100 @@ def test_short_windows_do_not_make_a_run_on_time_look_slow() -> None:
     assert simulation.review(is_evaluation=False) is None
 
 
-@pytest.mark.parametrize(("now", "is_over"), [(0.0, False), (100.0, False), (100.1, True)])
-def test_the_limit_is_over_after_its_last_second(now: float, is_over: bool) -> None:
-    assert Deadline(LIMIT, 0.0, Clock(now), COSTS, 64).is_over == is_over
+@pytest.mark.parametrize(
+    ("started", "now", "is_over"),
+    [(0.0, 0.0, False), (0.0, 100.0, False), (0.0, 100.1, True), (50.0, 149.0, False)],
+)
+def test_the_limit_is_over_after_its_last_second(started: float, now: float, is_over: bool) -> None:
+    assert Deadline(LIMIT, started, Clock(now), COSTS, 0.0).is_over == is_over
 
 
-def test_the_limit_begins_with_the_command() -> None:
-    assert not Deadline(LIMIT, 50.0, Clock(149.0), COSTS, 64).is_over
-    assert Deadline(LIMIT, 50.0, Clock(151.0), COSTS, 64).is_over
-
-
-# More steps for a run that goes on
+# More steps for a run that has ended
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Train a run of 60 steps and five evaluations; tests only read it."""
+    """Train a run of 60 steps and five evaluations, which tests only read."""
     return train(tmp_path_factory.mktemp("done") / "run", "training.steps=60")
 
 
-def lengthened(
-    done: Trained, *, costs: Costs, settings: TrainingConfig | None = None
-) -> TrainingConfig:
-    """Return the settings of the run with as many more steps as fit into the limit."""
+def lengthened(done: Trained, **costs: float) -> TrainingConfig:
+    """Return the settings of the run with as many more steps as fit into 96 seconds."""
+    deadline = Deadline(LIMIT, 0.0, Clock(), Costs(**costs), fixed_share=0.0)
     run = open_run(done.folder)
-    engine = engine_of(run)
-    deadline = Deadline(LIMIT, 0.0, Clock(), costs, fixed_share=0.0)
-    return deadline.lengthened(settings or run.config.training, engine, 60)
+    return deadline.lengthened(run.config.training, engine_of(run), 60)
 
 
-def test_a_run_that_goes_on_gets_the_steps_that_fit(done: Trained) -> None:
-    """Of 96 seconds the end takes 2 and five evaluations 5; a step takes half a second."""
-    found = lengthened(done, costs=Costs(step_seconds=0.5, evaluation_seconds=1.0, end_seconds=2.0))
-    assert found.steps == 60 + 89 * 2
+@pytest.mark.parametrize(
+    ("costs", "steps", "evaluations"),
+    [
+        pytest.param(
+            {"step_seconds": 0.5, "evaluation_seconds": 1.0, "end_seconds": 2.0},
+            89 * 2,
+            5,
+            id="five evaluations and the end leave 89 s",
+        ),
+        pytest.param(
+            {"step_seconds": 1.0, "evaluation_seconds": 15.0},
+            81,
+            1,
+            id="a fifth of the time is for evaluations",
+        ),
+        pytest.param(
+            {"step_seconds": 1000.0, "evaluation_seconds": 1.0},
+            1,
+            5,
+            id="at least one step",
+        ),
+    ],
+)
+def test_a_run_gets_as_many_more_steps_as_fit(
+    costs: dict[str, float],
+    steps: int,
+    evaluations: int,
+    done: Trained,
+) -> None:
+    settings = lengthened(done, **costs)
+    assert settings.steps == 60 + steps
+    assert settings.evaluations == 5 + evaluations
 
 
-def test_a_run_that_continues_gets_as_many_evaluations_as_it_had(done: Trained) -> None:
-    found = lengthened(done, costs=Costs(step_seconds=0.5, evaluation_seconds=1.0, end_seconds=2.0))
-    assert found.evaluations == 5 + 5
-
-
-def test_the_evaluations_of_a_run_that_goes_on_take_a_fifth_of_the_time(done: Trained) -> None:
-    """Of 96 seconds, one evaluation of 15 is within a fifth; the rest is for steps of a second."""
-    found = lengthened(done, costs=Costs(step_seconds=1.0, evaluation_seconds=15.0))
-    assert found.steps == 60 + 81
-
-
-def test_a_run_that_goes_on_with_longer_windows_is_counted_by_its_characters(done: Trained) -> None:
-    """With two and a half times the steps, the last windows are twice as long."""
-    settings = open_run(done.folder).config.training.model_copy(update={"growing_windows": True})
-    costs = Costs(step_seconds=0.5, evaluation_seconds=1.0, end_seconds=2.0)
-    found = lengthened(done, costs=costs, settings=settings)
-    batches = engine_of(open_run(done.folder)).batches
-    schedule = make_schedule(found, batches)
-    read = (
-        schedule.characters(schedule.total) - schedule.characters(60)
-    ) / batches.characters_per_step
-    assert 88 - 2 <= read * 0.5 <= 89
-
-
-def test_a_run_that_goes_on_has_at_least_one_more_step(done: Trained) -> None:
-    assert lengthened(done, costs=Costs(step_seconds=1000.0, evaluation_seconds=1.0)).steps == 61
-
-
-# Whole runs
-
-
-def suddenly(slowness: float, *, at: float) -> Speed:
-    """Return the speed of a machine that changes at some second."""
-    return lambda second: slowness if second >= at else 1.0
+# Simulated runs
 
 
 @pytest.mark.parametrize("at", [0.0, 30.0, 60.0])
 @pytest.mark.parametrize("slowness", [1.1, 1.5, 2.0, 3.0])
-def test_a_run_on_a_machine_that_becomes_slower_ends_inside_the_limit(
-    slowness: float, at: float
+def test_a_run_on_a_machine_that_becomes_slower_ends_within_the_limit(
+    slowness: float,
+    at: float,
 ) -> None:
-    simulation = Simulation(suddenly(slowness, at=at)).run()
+    simulation = Simulation(lambda second: slowness if second >= at else 1.0).run()
     assert simulation.clock.now <= LIMIT
 
 
 @pytest.mark.parametrize("at", [0.0, 30.0])
 @pytest.mark.parametrize("slowness", [0.3, 0.7, 1.5, 2.0])
 def test_a_run_on_a_machine_of_another_speed_uses_nine_tenths_of_the_limit(
-    slowness: float, at: float
+    slowness: float,
+    at: float,
 ) -> None:
-    simulation = Simulation(suddenly(slowness, at=at)).run()
+    simulation = Simulation(lambda second: slowness if second >= at else 1.0).run()
+    assert 0.9 * LIMIT <= simulation.clock.now <= LIMIT
+
+
+def test_a_run_on_a_machine_that_is_slow_for_a_while_uses_nine_tenths_of_the_limit() -> None:
+    simulation = Simulation(lambda second: 3.0 if 20 <= second < 40 else 1.0).run()
     assert 0.9 * LIMIT <= simulation.clock.now <= LIMIT
 
 
 def test_a_run_on_time_is_never_changed() -> None:
     simulation = Simulation().run()
-    assert simulation.changes == []
-    assert simulation.step == STEPS
-
-
-def test_a_machine_that_is_slow_for_a_while_still_ends_inside_the_limit() -> None:
-    simulation = Simulation(lambda second: 3.0 if 20 <= second < 40 else 1.0).run()
-    assert 0.9 * LIMIT <= simulation.clock.now <= LIMIT
+    assert (simulation.changes, simulation.step) == (0, STEPS)
 
 
 @pytest.mark.parametrize("evaluation_seconds", [0.0, 3.0, 6.0])
 def test_evaluations_take_at_most_a_quarter_of_the_limit(evaluation_seconds: float) -> None:
-    """A fifth of what is left after the first one, whose time was not known."""
+    """They take a fifth of the time after the first one, whose time was unknown."""
     simulation = Simulation(evaluation_seconds=evaluation_seconds).run()
     assert simulation.evaluation_total <= 0.25 * LIMIT
     assert simulation.clock.now <= LIMIT
@@ -355,9 +345,11 @@ def test_evaluations_take_at_most_a_quarter_of_the_limit(evaluation_seconds: flo
 # Runs of the training loop
 
 RUN_STEPS = 50
-"""The steps that a run of `fake_runs` has, with five evaluations."""
+"""The planned steps of a run of `fake_runs`, which has five evaluations."""
+RUN_LIMIT = RUN_STEPS / 0.96
+"""A time limit in seconds for the planned steps of a second."""
 SLOW_FROM = 15
-"""The step from which a step takes three times as long."""
+"""The step from which a step takes three seconds."""
 
 
 def slowing(step: int) -> float:
@@ -365,71 +357,56 @@ def slowing(step: int) -> float:
     return 1.0 if step < SLOW_FROM else 3.0
 
 
-def train_slowing(folder: Path, *overrides: str, fault: Faults | None = None) -> Trained:
-    """Train a run whose machine becomes slower, under a deadline that the planned steps would just meet."""
+def train_within_limit(
+    folder: Path,
+    *overrides: str,
+    step_seconds: Callable[[int], float] = slowing,
+    fault: Faults | None = None,
+) -> Trained:
+    """Train a run with a time limit on a machine whose speed is not the planned one."""
     clock = Clock()
     costs = Costs(step_seconds=1.0, evaluation_seconds=0.0)
-    deadline = Deadline(RUN_STEPS / 0.96, 0.0, clock, costs, fixed_share=0.0)
-    return train(
-        folder,
-        *overrides,
-        faults=timed_steps(clock, slowing, fault=fault),
-        clock=clock,
-        deadline=deadline,
-    )
-
-
-def weights_of(run: Path) -> str:
-    """Return the SHA-256 of the last weights of a run."""
-    return tensors_sha256(read_tensors(run / "last.safetensors")[2])
+    deadline = Deadline(RUN_LIMIT, 0.0, clock, costs, fixed_share=0.0)
+    faults = timed_steps(clock, step_seconds, fault=fault)
+    return train(folder, *overrides, faults=faults, clock=clock, deadline=deadline)
 
 
 @pytest.fixture(
-    scope="module",
-    params=[(), ("training.growing_windows=true",)],
-    ids=["one length", "growing windows"],
+    scope="module", params=["false", "true"], ids=["windows of one length", "growing windows"]
 )
-def overrides(request: pytest.FixtureRequest) -> tuple[str, ...]:
-    """Return further settings of a run."""
-    found: tuple[str, ...] = request.param
-    return found
+def windows(request: pytest.FixtureRequest) -> str:
+    return f"training.growing_windows={request.param}"
 
 
 @pytest.fixture(scope="module")
-def slowed(overrides: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Train a run whose machine becomes slower; tests only read it."""
-    return train_slowing(tmp_path_factory.mktemp("slowed") / "run", *overrides)
+def slowed(windows: str, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Train a run whose machine becomes slower, which tests only read."""
+    return train_within_limit(tmp_path_factory.mktemp("slowed") / "run", windows)
 
 
-def test_a_run_that_becomes_slower_records_its_earlier_length(slowed: Trained) -> None:
-    settings = load_config(slowed.folder / "config.yaml").training
-    first = settings.earlier_lengths[0]
+def test_a_run_that_becomes_slower_records_its_earlier_lengths(slowed: Trained) -> None:
+    first, *_ = lengths = slowed.config.training.earlier_lengths
     assert first == EarlierLength(until=first.until, steps=RUN_STEPS, evaluations=5)
+    assert all(length.until < following.until for length, following in pairwise(lengths))
 
 
 def test_a_run_is_as_planned_until_the_machine_becomes_slower(tmp_path: Path) -> None:
-    slowed = train_slowing(tmp_path / "run")
-    settings = load_config(slowed.folder / "config.yaml").training
-    assert settings.earlier_lengths[0].until > SLOW_FROM
+    slowed = train_within_limit(tmp_path / "run")
+    assert slowed.config.training.earlier_lengths[0].until > SLOW_FROM
 
 
 def test_a_run_that_becomes_slower_ends_at_its_new_length(slowed: Trained) -> None:
-    settings = load_config(slowed.folder / "config.yaml").training
-    assert slowed.outcome.progress.step == settings.steps
     assert slowed.outcome.reason == "all steps done"
+    assert slowed.outcome.progress.step == slowed.config.training.steps
     assert slowed.outcome.progress.step < RUN_STEPS
-
-
-def test_a_run_is_evaluated_at_its_new_end(slowed: Trained) -> None:
     assert max(slowed.validation()) == slowed.outcome.progress.step
 
 
 def test_the_user_is_told_the_new_length(slowed: Trained) -> None:
-    settings = load_config(slowed.folder / "config.yaml").training
     changes = slowed.of_type(LengthChanged)
-    assert len(changes) >= len(settings.earlier_lengths)
-    assert changes[0].steps < changes[0].before
-    assert changes[-1].steps == settings.steps
+    assert len(changes) >= len(slowed.config.training.earlier_lengths)
+    assert changes[0].steps < changes[0].before == RUN_STEPS
+    assert changes[-1].steps == slowed.config.training.steps
 
 
 def repeat(run: Path, folder: Path) -> Trained:
@@ -439,74 +416,66 @@ def repeat(run: Path, folder: Path) -> Trained:
     return train_begun(begin_run(folder / "again", [], text=source, recipe=run / "config.yaml"))
 
 
-def test_the_config_of_a_changed_run_repeats_its_weights(slowed: Trained, tmp_path: Path) -> None:
-    assert weights_of(repeat(slowed.folder, tmp_path).folder) == weights_of(slowed.folder)
+def last_weights(run: Trained) -> str:
+    return weights_of(run.folder / "last.safetensors")
 
 
-def test_the_config_of_a_changed_run_repeats_its_model_files(
-    slowed: Trained, tmp_path: Path
-) -> None:
-    """Their facts too, such as the name of the recipe."""
-    again = repeat(slowed.folder, tmp_path)
+def test_the_config_of_a_changed_run_repeats_it(slowed: Trained, tmp_path: Path) -> None:
+    repeated = repeat(slowed.folder, tmp_path)
+    assert repeated.repeatable_metrics == slowed.repeatable_metrics
     for name in ("last.safetensors", "best.safetensors"):
-        assert (again.folder / name).read_bytes() == (slowed.folder / name).read_bytes()
-
-
-def test_the_config_of_a_changed_run_repeats_its_losses(slowed: Trained, tmp_path: Path) -> None:
-    assert repeat(slowed.folder, tmp_path).repeatable_metrics == slowed.repeatable_metrics
+        assert (repeated.folder / name).read_bytes() == (slowed.folder / name).read_bytes()
 
 
 @pytest.mark.parametrize(
-    "step", [17, *(pytest.param(step, marks=pytest.mark.slow) for step in (20, 23))]
+    "step",
+    [
+        17,
+        pytest.param(20, marks=pytest.mark.slow),
+        pytest.param(23, marks=pytest.mark.slow),
+    ],
 )
 @pytest.mark.parametrize(
     "fault",
     [pytest.param(interrupt_after, id="stopped"), pytest.param(crash_after, id="killed")],
 )
 def test_a_changed_run_that_is_interrupted_ends_as_its_config_says(
-    fault: Callable[[int], Faults], step: int, overrides: tuple[str, ...], tmp_path: Path
+    fault: Callable[[int], Faults],
+    step: int,
+    windows: str,
+    tmp_path: Path,
 ) -> None:
-    """It goes on without its deadline, with the length that it had then; so does a repetition from its config."""
-    folder = tmp_path / "run"
+    """It continues without its deadline, with the length that it had then."""
+    run = tmp_path / "run/run"
     with contextlib.suppress(ZeroDivisionError):
-        train_slowing(folder, *overrides, fault=fault(step))
-    settings = load_config(folder / "run" / "config.yaml").training
+        train_within_limit(run.parent, windows, fault=fault(step))
+    settings = load_config(run / "config.yaml").training
     assert settings.earlier_lengths
-    resumed = resume(folder / "run")
+    resumed = resume(run)
     assert resumed.outcome.progress.step == settings.steps
-    assert weights_of(repeat(resumed.folder, tmp_path).folder) == weights_of(resumed.folder)
+    assert last_weights(repeat(run, tmp_path)) == last_weights(resumed)
 
 
 def test_a_run_that_is_stopped_after_its_last_change_ends_like_one_that_is_not(
-    slowed: Trained, overrides: tuple[str, ...], tmp_path: Path
+    slowed: Trained,
+    windows: str,
+    tmp_path: Path,
 ) -> None:
-    changed_at = load_config(slowed.folder / "config.yaml").training.earlier_lengths[-1].until
-    stopped = train_slowing(tmp_path / "run", *overrides, fault=interrupt_after(changed_at + 1))
+    changed_at = slowed.config.training.earlier_lengths[-1].until
+    fault = interrupt_after(changed_at + 1)
+    stopped = train_within_limit(tmp_path / "run", windows, fault=fault)
     assert stopped.outcome.signal is not None
-    assert weights_of(resume(stopped.folder).folder) == weights_of(slowed.folder)
+    assert last_weights(resume(stopped.folder)) == last_weights(slowed)
 
 
 def test_a_run_that_becomes_faster_is_lengthened(tmp_path: Path) -> None:
-    clock = Clock()
-    deadline = Deadline(
-        RUN_STEPS / 0.96, 0.0, clock, Costs(1.0, evaluation_seconds=0.0), fixed_share=0.0
-    )
-    faults = timed_steps(clock, lambda _step: 0.5)
-    faster = train(tmp_path / "run", faults=faults, clock=clock, deadline=deadline)
-    assert faster.outcome.progress.step > RUN_STEPS
-    assert clock.now <= RUN_STEPS / 0.96
+    faster = train_within_limit(tmp_path / "run", step_seconds=lambda _step: 0.5)
+    steps = faster.outcome.progress.step
+    assert RUN_STEPS < steps <= RUN_LIMIT / 0.5
 
 
 def test_a_run_without_a_deadline_keeps_its_length(tmp_path: Path) -> None:
     clock = Clock()
-    found = train(tmp_path / "run", faults=timed_steps(clock, slowing), clock=clock)
-    assert found.outcome.progress.step == RUN_STEPS
-    assert load_config(found.folder / "config.yaml").training.earlier_lengths == ()
-
-
-def test_each_change_is_at_a_step_of_its_own(slowed: Trained) -> None:
-    untils = [
-        length.until
-        for length in load_config(slowed.folder / "config.yaml").training.earlier_lengths
-    ]
-    assert untils == sorted(set(untils))
+    trained = train(tmp_path / "run", faults=timed_steps(clock, slowing), clock=clock)
+    assert trained.outcome.progress.step == RUN_STEPS
+    assert trained.config.training.earlier_lengths == ()

@@ -12,6 +12,7 @@ from run_folders import (
     EVENT_FOLDERS,
     event_files,
     event_steps,
+    flip_bit,
     metrics_line,
     names,
     read_events,
@@ -29,118 +30,119 @@ from charlm.training.event_files import cut_events, new_event_file
 from charlm.training.logs import LOSS_FOLDERS, RunLog, remove_events
 
 
+@pytest.fixture(scope="module")
+def events(trained_run: Path) -> dict[str, Any]:
+    """Return everything that TensorBoard reads in each folder of a run."""
+    pytest.importorskip("tensorflow", reason="the engine writes the events of these tests")
+    return {name: read_events(trained_run / name) for name in EVENT_FOLDERS}
+
+
 def values_of(events: Any, tag: str) -> dict[int, float]:
     return {event.step: float(make_ndarray(event.tensor_proto)) for event in events.Tensors(tag)}
 
 
-@pytest.fixture(scope="module")
-def events(trained_run: Path) -> dict[str, Any]:
-    """Return what TensorBoard reads in each folder of a run."""
-    pytest.importorskip("tensorflow", reason="the engine writes what these tests read")
-    return {name: read_events(trained_run / name) for name in EVENT_FOLDERS}
-
-
-# What is shown
-
-
-@pytest.mark.parametrize("split", ["train", "validation"])
-def test_the_loss_of_a_folder_is_that_of_metrics_jsonl(
-    split: str, events: dict[str, Any], trained_run: Path
-) -> None:
-    lines = [line for line in read_metrics(trained_run) if line["split"] == split]
-    expected = {line["step"]: line["nats_per_char"] for line in lines}
-    assert values_of(events[split], "loss") == pytest.approx(expected)
-
-
-def test_the_loss_of_the_5_gram_model_is_a_constant_line(
-    events: dict[str, Any], trained_run: Path
-) -> None:
-    corpus = open_corpus(trained_run / "corpus")
-    scores = baseline_scores(
-        corpus.split("validation"), corpus.vocabulary, corpus.split("train"), names=[NGRAM]
-    )
-    nats = scores[NGRAM].nats_per_char
-    assert values_of(events["5-gram"], "loss") == pytest.approx({0: nats, 30: nats, 60: nats})
+# The events of a trained run
 
 
 @pytest.mark.parametrize(
-    ("tag", "key"),
+    ("curve", "split", "key"),
     [
-        ("optimization/gradient_norm", "gradient_norm"),
-        ("optimization/learning_rate", "learning_rate"),
-        ("speed/characters_per_second", "characters_per_second"),
+        ("train/loss", "train", "nats_per_char"),
+        ("validation/loss", "validation", "nats_per_char"),
+        ("./optimization/gradient_norm", "train", "gradient_norm"),
+        ("./optimization/learning_rate", "train", "learning_rate"),
+        ("./speed/characters_per_second", "train", "characters_per_second"),
     ],
 )
-def test_figures_of_a_log_line_are_those_of_metrics_jsonl(
-    tag: str, key: str, events: dict[str, Any], trained_run: Path
+def test_a_curve_has_the_values_of_metrics_jsonl(
+    curve: str,
+    split: str,
+    key: str,
+    events: dict[str, Any],
+    trained_run: Path,
 ) -> None:
-    lines = [line for line in read_metrics(trained_run) if line["split"] == "train"]
+    lines = [line for line in read_metrics(trained_run) if line["split"] == split]
     expected = {line["step"]: line[key] for line in lines}
-    assert values_of(events["."], tag) == pytest.approx(expected)
+    folder, _, tag = curve.partition("/")
+    assert values_of(events[folder], tag) == pytest.approx(expected)
+
+
+def test_the_loss_of_the_5_gram_model_is_a_constant_line(
+    events: dict[str, Any],
+    trained_run: Path,
+) -> None:
+    corpus = open_corpus(trained_run / "corpus")
+    validation, training = corpus.split("validation"), corpus.split("train")
+    scores = baseline_scores(validation, corpus.vocabulary, training, names=[NGRAM])
+    expected = dict.fromkeys((0, 30, 60), scores[NGRAM].nats_per_char)
+    assert values_of(events["5-gram"], "loss") == pytest.approx(expected)
 
 
 def test_the_spectral_radius_is_that_of_the_last_kernel(
-    events: dict[str, Any], trained_run: Path
+    events: dict[str, Any],
+    trained_run: Path,
 ) -> None:
     kernel = read_model(trained_run / "last.safetensors").parameters.layers[0].recurrent_kernel
-    found = values_of(events["."], "spectral_radius/layer_0")[60]
-    assert found == pytest.approx(np.abs(np.linalg.eigvals(kernel)).max(), rel=1e-2)
+    radius = values_of(events["."], "spectral_radius/layer_0")[60]
+    assert radius == pytest.approx(np.abs(np.linalg.eigvals(kernel)).max(), rel=1e-2)
 
 
 def text_of(events: dict[str, Any], tag: str) -> str:
-    """Return the last text of a tag, which is shown as a code block."""
-    shown = events["."].Tensors(tag)[-1].tensor_proto.string_val[0].decode()
-    lines = shown.splitlines()
+    """Return the last text of a tag, which is a code block."""
+    block = events["."].Tensors(tag)[-1].tensor_proto.string_val[0].decode()
+    lines = block.splitlines()
     assert all(line.startswith("    ") for line in lines)
     return "\n".join(line[4:] for line in lines)
 
 
-def test_the_config_is_shown_as_it_is_in_the_run(events: dict[str, Any], trained_run: Path) -> None:
-    assert text_of(events, "config") + "\n" == (trained_run / "config.yaml").read_text(
-        encoding="utf-8"
-    )
+def test_the_config_is_that_of_the_run(events: dict[str, Any], trained_run: Path) -> None:
+    config = (trained_run / "config.yaml").read_text(encoding="utf-8")
+    assert text_of(events, "config") + "\n" == config
 
 
-def test_a_sample_is_shown_in_its_length(events: dict[str, Any]) -> None:
+def test_a_sample_has_its_whole_length(events: dict[str, Any]) -> None:
     assert len(text_of(events, "sample")) == pytest.approx(80, abs=1)  # a last line break
 
 
-AT_LOGS = {
-    *("train/loss", "./optimization/gradient_norm", "./optimization/learning_rate"),
+AT_LOGS = [
+    "train/loss",
+    "./optimization/gradient_norm",
+    "./optimization/learning_rate",
     "./speed/characters_per_second",
-}
-AT_EVALUATIONS = {
-    *(
-        "validation/loss",
-        "./sample",
-        "./spectral_radius/layer_0",
-        "./saturation/layer_0",
-        "./state/layer_0",
-    ),
-    *("./reach_of_gradient/layer_0", "./weights/logits.kernel", "./weights/logits.bias"),
-    *(f"./weights/rnn.0.{name}" for name in ("kernel", "recurrent_kernel", "bias")),
-}
+]
+AT_EVALUATIONS = [
+    "validation/loss",
+    "./sample",
+    "./spectral_radius/layer_0",
+    "./saturation/layer_0",
+    "./state/layer_0",
+    "./reach_of_gradient/layer_0",
+    "./weights/rnn.0.kernel",
+    "./weights/rnn.0.recurrent_kernel",
+    "./weights/rnn.0.bias",
+    "./weights/logits.kernel",
+    "./weights/logits.bias",
+]
 
 
 @pytest.mark.usefixtures("events")
 def test_each_tag_is_written_at_every_log_or_evaluation(trained_run: Path) -> None:
     expected = {"./config": [0], "5-gram/loss": [0, 30, 60]}
-    expected |= {tag: [10, 20, 30, 40, 50, 60] for tag in AT_LOGS} | {
-        tag: [30, 60] for tag in AT_EVALUATIONS
-    }
+    expected |= {tag: [10, 20, 30, 40, 50, 60] for tag in AT_LOGS}
+    expected |= {tag: [30, 60] for tag in AT_EVALUATIONS}
     assert event_steps(trained_run) == expected
 
 
 def test_the_loss_is_the_first_group_of_charts() -> None:
-    groups = {tag.split("/")[1] for tag in {*AT_LOGS, *AT_EVALUATIONS} - {"./sample"}}
-    assert min(groups) == "loss"
+    charts = {*AT_LOGS, *AT_EVALUATIONS} - {"./sample"}
+    assert min(tag.split("/")[1] for tag in charts) == "loss"
 
 
 # The folders
 
 
 def log_losses(folder: Path, *steps: int, at: int = -1) -> None:
-    """Log the loss on both texts, the learning rate and the 5-gram model at some steps of a run that is at a step."""
+    """Continue the logs of a run at a step, and log its losses and learning rate at some steps."""
     with contextlib.closing(RunLog(folder, step=at, evaluated_step=at)) as log:
         for step in steps:
             log.log({"step": step, "split": "train", "nats_per_char": 1.5, "learning_rate": 0.5})
@@ -148,7 +150,16 @@ def log_losses(folder: Path, *steps: int, at: int = -1) -> None:
             log.show_loss(NGRAM, 1.5, step=step)
 
 
-TAGS = ("train/loss", "validation/loss", "5-gram/loss", "./optimization/learning_rate")
+def reopen_log(folder: Path, *, step: int, evaluated_step: int | None = None) -> list[Event]:
+    """Continue the logs of a run at a step, without new lines; return the events."""
+    happened: list[Event] = []
+    evaluated_step = step if evaluated_step is None else evaluated_step
+    RunLog(folder, step=step, evaluated_step=evaluated_step, on_event=happened.append).close()
+    return happened
+
+
+LOSSES = ("train/loss", "validation/loss", "5-gram/loss")
+TAGS = (*LOSSES, "./optimization/learning_rate")
 
 
 def test_a_log_without_events_leaves_no_folder(tmp_path: Path) -> None:
@@ -156,44 +167,32 @@ def test_a_log_without_events_leaves_no_folder(tmp_path: Path) -> None:
     assert names(tmp_path) == ["metrics.jsonl"]
 
 
-def test_without_validation_text_there_is_no_folder_for_it(tmp_path: Path) -> None:
+def test_a_run_without_validation_text_has_no_folder_for_it(tmp_path: Path) -> None:
     with contextlib.closing(RunLog(tmp_path)) as log:
         log.log({"step": 5, "split": "train", "nats_per_char": 1.5})
     assert [*event_files(tmp_path)] == ["train"]
 
 
-def test_the_events_of_later_steps_are_removed_in_every_folder(tmp_path: Path) -> None:
-    log_losses(tmp_path, 5, 10, 15)
-    log_losses(tmp_path, at=10)
-    assert event_steps(tmp_path) == {tag: [5, 10] for tag in TAGS}
-
-
-def test_each_step_is_once_in_every_folder_of_a_resumed_run(tmp_path: Path) -> None:
+def test_a_resumed_run_has_each_step_once_in_every_folder(tmp_path: Path) -> None:
     log_losses(tmp_path, 5, 10, 15)
     log_losses(tmp_path, 15, 20, at=10)
     assert event_steps(tmp_path) == {tag: [5, 10, 15, 20] for tag in TAGS}
 
 
-@pytest.mark.parametrize("name", LOSS_FOLDERS)
-def test_damage_in_the_folder_of_a_loss_is_told(name: str, tmp_path: Path) -> None:
-    log_losses(tmp_path, 5, 10)
-    (path,) = (tmp_path / name).iterdir()
-    span = spans_of(path)[2]
-    flip(path, span[DATA])
-    happened: list[Event] = []
-    RunLog(tmp_path, step=10, evaluated_step=10, on_event=happened.append).close()
-    assert happened == [LogDamaged(path, len(span), "byte")]
-
-
 def test_an_evaluation_that_is_repeated_is_removed(tmp_path: Path) -> None:
     log_losses(tmp_path, 5, 10)
-    RunLog(tmp_path, step=10, evaluated_step=5).close()
+    reopen_log(tmp_path, step=10, evaluated_step=5)
     steps = event_steps(tmp_path)
-    assert {tag: steps[tag] for tag in TAGS[:3]} == {
-        "train/loss": [5, 10],
-        "validation/loss": [5],
-        "5-gram/loss": [5],
-    }
+    assert [steps[tag] for tag in LOSSES] == [[5, 10], [5], [5]]
+
+
+@pytest.mark.parametrize("folder", [".", *LOSS_FOLDERS])
+def test_damage_in_an_event_file_is_reported(folder: str, tmp_path: Path) -> None:
+    log_losses(tmp_path, 5, 10)
+    (path,) = (tmp_path / folder).glob("events.*")
+    span = spans_of(path)[2]
+    flip_bit(path, span[DATA])
+    assert reopen_log(tmp_path, step=10) == [LogDamaged(path, len(span), "byte")]
 
 
 def test_all_events_of_a_run_are_removed(tmp_path: Path) -> None:
@@ -205,16 +204,17 @@ def test_all_events_of_a_run_are_removed(tmp_path: Path) -> None:
 # The names of event files
 
 
-CLOCKS = [
-    pytest.param(100.0, id="a clock that begins in 1970"),
-    pytest.param(time.time() - 3600, id="an hour behind"),
-    pytest.param(time.time() + 3600, id="an hour ahead"),
-]
-
-
-@pytest.mark.parametrize("seconds", CLOCKS)
-def test_tensorboard_shows_the_events_of_a_resumed_run_whatever_the_clock_was(
-    seconds: float, tmp_path: Path
+@pytest.mark.parametrize(
+    "seconds",
+    [
+        pytest.param(100.0, id="a clock that begins in 1970"),
+        pytest.param(time.time() - 3600, id="an hour behind"),
+        pytest.param(time.time() + 3600, id="an hour ahead"),
+    ],
+)
+def test_tensorboard_reads_the_events_of_a_resumed_run_whatever_the_clock_was(
+    seconds: float,
+    tmp_path: Path,
 ) -> None:
     log_losses(tmp_path, 5)
     for path in tmp_path.rglob("events.*"):
@@ -224,49 +224,46 @@ def test_tensorboard_shows_the_events_of_a_resumed_run_whatever_the_clock_was(
 
 
 @pytest.mark.parametrize(
-    ("existing", "expected"),
+    ("existing", "number"),
     [
-        pytest.param([], "0000000100000000000", id="the first file"),
-        pytest.param(["0000000099000000000"], "0000000100000000000", id="older"),
-        pytest.param(["0000000100000000000"], "0000000100000000001", id="of the same moment"),
+        pytest.param("", "0000000100000000000", id="the first file"),
+        pytest.param("0000000099000000000", "0000000100000000000", id="older"),
+        pytest.param("0000000100000000000", "0000000100000000001", id="of the same moment"),
+        pytest.param("0000000300000000000 0000000200000000000", "0000000300000000001", id="ahead"),
         pytest.param(
-            ["0000000300000000000", "0000000200000000000"], "0000000300000000001", id="ahead"
-        ),
-        pytest.param(
-            ["0000000300000000000.copy", "x", ""],
+            "0000000300000000000.copy x",
             "0000000100000000000",
             id="names without a number",
         ),
     ],
 )
-def test_an_event_file_is_named_by_the_time_and_sorts_last(
-    existing: list[str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_event_file_is_named_by_the_time_but_sorts_last(
+    existing: str,
+    number: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("time.time_ns", lambda: 100_000_000_000)
-    for number in existing:
-        (tmp_path / f"events.out.tfevents.{number}").touch()
-    assert new_event_file(tmp_path) == tmp_path / f"events.out.tfevents.{expected}"
+    for suffix in existing.split():
+        (tmp_path / f"events.out.tfevents.{suffix}").touch()
+    assert new_event_file(tmp_path) == tmp_path / f"events.out.tfevents.{number}"
 
 
 # Cutting
 
 
-STEPS = (0, 0, 5, 10, 15)
-"""The steps of the events of `event_file`; the first two mark the beginning of the file."""
-
-
 @pytest.fixture
 def event_file(tmp_path: Path) -> Path:
-    """Write an event file with an event at each of STEPS."""
+    """Write an event file with events of steps 0, 0, 5, 10 and 15; the first two begin the file."""
     with contextlib.closing(RunLog(tmp_path)) as log:
-        for step in STEPS[2:]:
+        for step in (5, 10, 15):
             log.show_text("sample", "x", step=step)
     (path,) = tmp_path.glob("events.*")
     return path
 
 
 def spans_of(path: Path) -> list[range]:
-    """Return where each event of an event file begins and ends, by TensorFlow's description of the format."""
+    """Return the span of each event of a file, by TensorFlow's description of the format."""
     data = path.read_bytes()
     spans: list[range] = []
     start = 0
@@ -277,20 +274,13 @@ def spans_of(path: Path) -> list[range]:
     return spans
 
 
-def flip(path: Path, position: int) -> None:
-    """Change a bit of a byte of a file."""
-    data = bytearray(path.read_bytes())
-    data[position] ^= 0x10
-    path.write_bytes(data)
-
-
 def steps_in(path: Path) -> list[int]:
     """Return the steps of the events that TensorBoard reads in an event file."""
     return [event.step for event in EventFileLoader(str(path)).Load()]
 
 
 @pytest.mark.parametrize(
-    ("step", "expected"),
+    ("step", "kept"),
     [
         pytest.param(99, [0, 0, 5, 10, 15], id="none"),
         pytest.param(15, [0, 0, 5, 10, 15], id="none after the last"),
@@ -299,11 +289,9 @@ def steps_in(path: Path) -> list[int]:
         pytest.param(-1, [], id="all"),
     ],
 )
-def test_events_of_later_steps_are_removed(
-    step: int, expected: list[int], event_file: Path
-) -> None:
+def test_events_of_later_steps_are_removed(step: int, kept: list[int], event_file: Path) -> None:
     assert cut_events(event_file, step=step) == 0
-    assert steps_in(event_file) == expected
+    assert steps_in(event_file) == kept
 
 
 @pytest.mark.parametrize(
@@ -317,28 +305,24 @@ def test_events_of_later_steps_are_removed(
         pytest.param(-1, id="all but a byte"),
     ],
 )
-def test_an_event_that_was_not_written_whole_is_removed_and_no_damage(
-    kept_bytes: int, event_file: Path
-) -> None:
+def test_an_unfinished_event_is_removed_without_a_report(kept_bytes: int, event_file: Path) -> None:
     data = event_file.read_bytes()
     last = spans_of(event_file)[-1]
-    stop = last.start + kept_bytes % len(last)
-    event_file.write_bytes(data[:stop])
+    event_file.write_bytes(data[: last.start + kept_bytes % len(last)])
     assert cut_events(event_file, step=99) == 0
     assert event_file.read_bytes() == data[: last.start]
 
 
 DATA = 15
-"""The position in a record of a byte of its data."""
-CHECKSUM = -1
-"""The position in a record of the last byte of its checksum."""
+"""Position in a record of a byte of its data."""
 
 
 @pytest.mark.parametrize(
-    "position", [pytest.param(DATA, id="data"), pytest.param(CHECKSUM, id="checksum")]
+    "position",
+    [pytest.param(DATA, id="data"), pytest.param(-1, id="checksum")],
 )
 @pytest.mark.parametrize(
-    ("damaged", "expected"),
+    ("damaged", "kept"),
     [
         pytest.param([1], [0, 5, 10, 15], id="second"),
         pytest.param([3], [0, 0, 5, 15], id="in the middle"),
@@ -347,17 +331,20 @@ CHECKSUM = -1
         pytest.param([4], [0, 0, 5, 10], id="last"),
     ],
 )
-def test_a_damaged_event_is_removed_alone(
-    position: int, damaged: list[int], expected: list[int], event_file: Path
+def test_only_damaged_events_are_removed(
+    position: int,
+    damaged: list[int],
+    kept: list[int],
+    event_file: Path,
 ) -> None:
-    spans = spans_of(event_file)
-    for index in damaged:
-        flip(event_file, spans[index][position])
-    assert cut_events(event_file, step=99) == sum(len(spans[index]) for index in damaged)
-    assert steps_in(event_file) == expected
+    spans = [spans_of(event_file)[index] for index in damaged]
+    for span in spans:
+        flip_bit(event_file, span[position])
+    assert cut_events(event_file, step=99) == sum(map(len, spans))
+    assert steps_in(event_file) == kept
 
 
-def test_a_record_that_is_no_event_is_removed_alone(event_file: Path) -> None:
+def test_a_record_that_is_no_event_is_removed(event_file: Path) -> None:
     whole = event_file.read_bytes()
     middle = spans_of(event_file)[3].start
     foreign = io.BytesIO()
@@ -368,38 +355,27 @@ def test_a_record_that_is_no_event_is_removed_alone(event_file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "position", [pytest.param(0, id="length"), pytest.param(11, id="checksum of the length")]
+    "position",
+    [pytest.param(0, id="length"), pytest.param(11, id="checksum of the length")],
 )
-def test_a_damaged_length_loses_the_rest(position: int, event_file: Path) -> None:
+def test_a_damaged_length_loses_the_rest_of_the_file(position: int, event_file: Path) -> None:
     spans = spans_of(event_file)
-    flip(event_file, spans[3][position])
+    flip_bit(event_file, spans[3][position])
     assert cut_events(event_file, step=99) == len(spans[3]) + len(spans[4])
     assert steps_in(event_file) == [0, 0, 5]
 
 
-def test_damage_after_a_later_step_does_not_count(event_file: Path) -> None:
-    flip(event_file, spans_of(event_file)[4][DATA])
+def test_damage_after_a_later_step_is_not_reported(event_file: Path) -> None:
+    flip_bit(event_file, spans_of(event_file)[4][DATA])
     assert cut_events(event_file, step=7) == 0
     assert steps_in(event_file) == [0, 0, 5]
 
 
-def test_a_run_that_goes_on_tells_of_damaged_event_files(event_file: Path) -> None:
-    span = spans_of(event_file)[3]
-    flip(event_file, span[DATA])
-    happened: list[Event] = []
-    RunLog(event_file.parent, step=15, on_event=happened.append).close()
-    assert happened == [LogDamaged(event_file, len(span), "byte")]
+def test_a_resume_does_not_report_sound_event_files(event_file: Path) -> None:
+    assert reopen_log(event_file.parent, step=5) == []
 
 
-def test_a_run_that_goes_on_is_silent_about_sound_event_files(event_file: Path) -> None:
-    happened: list[Event] = []
-    RunLog(event_file.parent, step=5, on_event=happened.append).close()
-    assert happened == []
-
-
-def test_a_run_that_goes_on_tells_of_damaged_lines(tmp_path: Path) -> None:
+def test_a_resume_reports_damaged_lines(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text(metrics_line(step=1) + "damaged\n[]\n" + metrics_line(step=2), encoding="utf-8")
-    happened: list[Event] = []
-    RunLog(tmp_path, step=2, on_event=happened.append).close()
-    assert happened == [LogDamaged(path, 2, "line")]
+    assert reopen_log(tmp_path, step=2) == [LogDamaged(path, 2, "line")]

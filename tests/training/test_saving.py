@@ -1,9 +1,10 @@
-"""What a resume keeps and removes when a file of the run is missing, damaged or cannot be read."""
+"""What a resume keeps or removes if a file of the run is missing, damaged or unreadable."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fake_engine import Faults
+from fake_engine import FIRST_IS_BEST
 from fake_runs import resume, train
 from run_folders import contents, cut, replace_by_folder
 
@@ -11,22 +12,19 @@ from charlm.network.model_file import read_model
 from charlm.runs.folder import BEST, CHECKPOINTS
 from charlm.storage import UnreadableError
 
-WORSE = Faults(weights=lambda step: 1.0 if step <= 10 else float(step))
-"""Makes the network of step 10 the best of a run."""
-
 
 @pytest.fixture
-def left(tmp_path: Path) -> Path:
-    """Train 50 steps, and damage the last checkpoint: a resume leaves what step 50 has written."""
-    run = train(tmp_path / "run", faults=WORSE).folder
-    cut(run / CHECKPOINTS / "step-50.safetensors")
-    return run
+def run(tmp_path: Path) -> Path:
+    """Train 50 steps, and damage the last checkpoint; the best network is that of step 10."""
+    folder = train(tmp_path / "run", faults=FIRST_IS_BEST).folder
+    cut(folder / CHECKPOINTS / "step-50.safetensors")
+    return folder
 
 
-def test_the_best_model_stays_if_the_run_goes_on_before_it_ended(left: Path) -> None:
-    before = (left / BEST).read_bytes()
-    resume(left, faults=WORSE)
-    assert (left / BEST).read_bytes() == before
+def test_a_resume_from_an_earlier_checkpoint_keeps_the_best_model(run: Path) -> None:
+    before = (run / BEST).read_bytes()
+    resume(run, faults=FIRST_IS_BEST)
+    assert (run / BEST).read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -36,29 +34,33 @@ def test_the_best_model_stays_if_the_run_goes_on_before_it_ended(left: Path) -> 
         pytest.param(f"{CHECKPOINTS}/step-40.safetensors", id="checkpoint"),
     ],
 )
-def test_nothing_is_removed_if_a_file_cannot_be_read(name: str, left: Path) -> None:
-    replace_by_folder(left / name)
-    before = contents(left)
+def test_nothing_is_removed_if_a_file_cannot_be_read(name: str, run: Path) -> None:
+    replace_by_folder(run / name)
+    before = contents(run)
     with pytest.raises(UnreadableError, match=rf"{name}: cannot be read: Is a directory$"):
-        resume(left, faults=WORSE)
-    assert contents(left) == before
+        resume(run, faults=FIRST_IS_BEST)
+    assert contents(run) == before
 
 
-def test_a_best_model_that_is_missing_is_written_by_the_next_evaluation(left: Path) -> None:
-    (left / BEST).unlink()
-    resume(left, faults=WORSE)
-    assert read_model(left / BEST).facts["step"] == 50
+@pytest.mark.parametrize(
+    "damage",
+    [pytest.param(Path.unlink, id="missing"), pytest.param(cut, id="damaged")],
+)
+def test_a_lost_best_model_is_replaced_at_the_next_evaluation(
+    damage: Callable[[Path], None],
+    run: Path,
+) -> None:
+    damage(run / BEST)
+    resume(run, faults=FIRST_IS_BEST)
+    assert read_model(run / BEST).facts["step"] == 50
 
 
-def test_a_best_model_that_is_damaged_is_written_by_the_next_evaluation(left: Path) -> None:
-    cut(left / BEST)
-    resume(left, faults=WORSE)
-    assert read_model(left / BEST).facts["step"] == 50
-
-
-def test_the_best_model_is_taken_from_a_checkpoint_that_the_resume_removes(tmp_path: Path) -> None:
-    run = train(tmp_path / "run", "training.keep_checkpoints=true", faults=WORSE).folder
+def test_the_best_model_is_restored_from_a_checkpoint_that_the_resume_removes(
+    tmp_path: Path,
+) -> None:
+    keep = "training.keep_checkpoints"
+    run = train(tmp_path / "run", f"{keep}=true", faults=FIRST_IS_BEST).folder
     (run / BEST).unlink()
-    resume(run, "training.keep_checkpoints=false", faults=WORSE)
+    resume(run, f"{keep}=false", faults=FIRST_IS_BEST)
     assert not (run / CHECKPOINTS / "step-10.safetensors").exists()
     assert read_model(run / BEST).facts["step"] == 10

@@ -1,4 +1,4 @@
-"""What is suggested after a run."""
+"""Suggestions for the next run, and ended.json, which keeps them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ BETTER = Comparison(1.75, 0.25, 0.01, 9_999)
 WORSE = Comparison(1.25, -0.25, 0.01, 9_999)
 SIMILAR = Comparison(1.5, -0.01, 0.01, 9_999)
 
-SETTLED = Evidence(
+OVERFITTED = Evidence(
     step=100,
     best_step=90,
     epochs=4.0,
@@ -24,34 +24,27 @@ SETTLED = Evidence(
     lzma_nats=2.0,
     training_characters=100_000,
 )
-"""A run that has begun to memorise its text, and beats every simple model."""
+"""A run that has begun to memorise its text, and is better than every simple model."""
+SHORT = {"comparison": WORSE, "training_characters": 69_999}
 
 
 def suggest_after(**changes: Any) -> Suggestion | None:
-    """Return what is suggested after the run SETTLED with some changes."""
-    return suggest(replace(SETTLED, **changes))
+    """Return the suggestion after the run OVERFITTED with some changes."""
+    return suggest(replace(OVERFITTED, **changes))
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        pytest.param({}, id="resolved"),
+        pytest.param({}, id="better than all simple models"),
         pytest.param({"best_step": 1}, id="best at the start"),
         pytest.param({"best_step": 100, "has_two_evaluations": False}, id="one evaluation"),
-        pytest.param(
-            {"comparison": WORSE, "training_characters": 70_000}, id="worse on a long text"
-        ),
-        pytest.param(
-            {"comparison": SIMILAR, "training_characters": 10_000}, id="similar on a short text"
-        ),
-        pytest.param(
-            {"comparison": None, "training_characters": 10_000}, id="not compared on a short text"
-        ),
+        pytest.param({**SHORT, "training_characters": 70_000}, id="worse on a long text"),
+        pytest.param({**SHORT, "comparison": SIMILAR}, id="similar on a short text"),
+        pytest.param({**SHORT, "comparison": None}, id="not compared on a short text"),
         pytest.param({"lzma_nats": None}, id="lzma unknown"),
         pytest.param({"lzma_nats": 1.46}, id="nearly as good as lzma"),
-        pytest.param(
-            {"lzma_nats": 1.0, "comparison": WORSE}, id="worse than lzma, worse than a 5-gram"
-        ),
+        pytest.param({"lzma_nats": 1.0, "comparison": WORSE}, id="worse than lzma and a 5-gram"),
     ],
 )
 def test_without_clear_evidence_nothing_is_suggested(changes: dict[str, Any]) -> None:
@@ -64,10 +57,22 @@ def test_without_clear_evidence_nothing_is_suggested(changes: dict[str, Any]) ->
         pytest.param({}, "still learning", 8, id="better than a 5-gram"),
         pytest.param({"comparison": None}, "still learning", 8, id="not compared"),
         pytest.param(
-            {"comparison": WORSE, "epochs": 2.0}, "still learning", 4, id="worse after two epochs"
+            {"comparison": WORSE, "epochs": 2.0},
+            "still learning",
+            4,
+            id="worse after two epochs",
         ),
         pytest.param(
-            {"comparison": WORSE, "epochs": 1.9}, "too few steps", 4, id="worse before two epochs"
+            {"comparison": WORSE, "epochs": 1.9},
+            "too few steps",
+            4,
+            id="worse before two epochs",
+        ),
+        pytest.param(
+            {"comparison": WORSE, "epochs": 1.0, "has_two_evaluations": False},
+            "too few steps",
+            2,
+            id="worse after one evaluation",
         ),
         pytest.param(
             {"comparison": SIMILAR, "epochs": 1.9},
@@ -75,85 +80,58 @@ def test_without_clear_evidence_nothing_is_suggested(changes: dict[str, Any]) ->
             4,
             id="similar before two epochs",
         ),
+        pytest.param({"lzma_nats": 1.0}, "still learning", 8, id="worse than lzma"),
+        pytest.param(SHORT, "still learning", 8, id="short text"),
+        pytest.param({"epochs": 1.0, **SHORT}, "too few steps", 2, id="few steps, short text"),
     ],
 )
-def test_a_run_that_still_improves_is_repeated_with_twice_the_epochs(
-    changes: dict[str, Any], kind: str, epochs: int
+def test_twice_the_epochs_are_suggested_after_a_run_that_still_improves(
+    changes: dict[str, Any],
+    kind: str,
+    epochs: int,
 ) -> None:
-    found = suggest_after(best_step=100, **changes)
-    assert found is not None
-    assert (found.kind, found.epochs, found.settings) == (kind, epochs, None)
+    suggestion = suggest_after(best_step=100, **changes)
+    assert suggestion is not None
+    assert (suggestion.kind, suggestion.epochs, suggestion.settings) == (kind, epochs, None)
 
 
-def test_a_run_with_one_evaluation_has_had_too_few_steps_if_it_loses_early() -> None:
-    found = suggest_after(best_step=100, comparison=WORSE, epochs=1.0, has_two_evaluations=False)
-    assert found == Suggestion("too few steps", epochs=2)
-
-
-def test_twice_the_steps_are_suggested_where_twice_the_epochs_are_far_from_whole() -> None:
-    found = suggest_after(best_step=100, epochs=0.2)
-    assert found == Suggestion("still learning", settings={"training.steps": 200})
+def test_twice_the_steps_are_suggested_if_twice_the_epochs_are_far_from_whole() -> None:
+    suggestion = suggest_after(best_step=100, epochs=0.2)
+    assert suggestion == Suggestion("still learning", settings={"training.steps": 200})
 
 
 @pytest.mark.parametrize(
     ("changes", "kind"),
     [
-        pytest.param(
-            {"comparison": WORSE, "training_characters": 69_999}, "short text", id="short text"
-        ),
+        pytest.param(SHORT, "short text", id="short text"),
+        pytest.param({"lzma_nats": 1.0, **SHORT}, "short text", id="short text, worse than lzma"),
         pytest.param({"lzma_nats": 1.4}, "long repeats", id="better than a 5-gram"),
         pytest.param({"lzma_nats": 1.4, "comparison": None}, "long repeats", id="not compared"),
     ],
 )
 def test_a_text_that_suits_another_model_is_explained_without_a_new_run(
-    changes: dict[str, Any], kind: str
+    changes: dict[str, Any],
+    kind: str,
 ) -> None:
-    found = suggest_after(**changes)
-    assert found is not None
-    assert (found.kind, found.epochs) == (kind, None)
+    suggestion = suggest_after(**changes)
+    assert suggestion is not None
+    assert (suggestion.kind, suggestion.epochs) == (kind, None)
 
 
-SHORT = {"comparison": WORSE, "training_characters": 10_000}
-
-
-@pytest.mark.parametrize(
-    ("changes", "kind"),
-    [
-        pytest.param({"best_step": 100, "lzma_nats": 1.0}, "still learning", id="learning, lzma"),
-        pytest.param({"best_step": 100, **SHORT}, "still learning", id="learning, short"),
-        pytest.param(
-            {"best_step": 100, "epochs": 1.0, **SHORT}, "too few steps", id="few steps, short"
-        ),
-        pytest.param(
-            {"best_step": 50, "lzma_nats": 1.0, **SHORT},
-            "short text",
-            id="overfitting, short, lzma",
-        ),
-        pytest.param({"lzma_nats": 1.0, **SHORT}, "short text", id="short, lzma"),
-    ],
-)
-def test_what_concerns_the_run_comes_before_what_concerns_the_text(
-    changes: dict[str, Any], kind: str
-) -> None:
-    found = suggest_after(**changes)
-    assert found is not None
-    assert found.kind == kind
-
-
-# What ended.json says
+# ended.json
 
 
 @pytest.mark.parametrize(
     "suggestion",
     [
         pytest.param(None, id="nothing"),
-        pytest.param(Suggestion("short text"), id="no settings"),
         pytest.param(Suggestion("still learning", epochs=8), id="epochs"),
         pytest.param(Suggestion("too few steps", settings={"training.steps": 80}), id="steps"),
     ],
 )
 def test_the_end_of_a_run_keeps_its_suggestion(
-    suggestion: Suggestion | None, tmp_path: Path
+    suggestion: Suggestion | None,
+    tmp_path: Path,
 ) -> None:
     End(40, suggestion).write(tmp_path / "ended.json")
     assert End.read(tmp_path / "ended.json") == End(40, suggestion)
@@ -171,11 +149,12 @@ def test_a_run_that_has_not_ended_has_no_end(tmp_path: Path) -> None:
         pytest.param('{"step": "x"}', id="no step"),
         pytest.param('{"step": 1, "suggestion": {"kind": "rest"}}', id="an unknown kind"),
         pytest.param(
-            '{"step": 1, "suggestion": {"kind": "short text", "epochs": "x"}}', id="no number"
+            '{"step": 1, "suggestion": {"kind": "short text", "epochs": "x"}}',
+            id="no number",
         ),
     ],
 )
-def test_a_damaged_end_is_named(content: str, tmp_path: Path) -> None:
+def test_a_damaged_end_is_refused(content: str, tmp_path: Path) -> None:
     path = tmp_path / "ended.json"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(CharlmError, match=r"ended\.json: damaged; expected"):

@@ -1,28 +1,27 @@
-"""A run without steps: the network as it was initialised, evaluated and saved, which can be trained later."""
+"""A run without steps: its network is evaluated and saved with its initial weights."""
 
-import json
 from pathlib import Path
 
-import fake_runs
 import pytest
 from arrays import bytes_of
-from fake_runs import TEXT, Trained, check_same, engine_of, resume, train
+from fake_runs import LONG_TEXT, STEPS_PER_EPOCH, Trained, check_same, engine_of, resume, train
 from models import weights_of
 from run_folders import event_steps
 
 import charlm
 from charlm.api.training import Plan, plan
 from charlm.events import Evaluated, NgramProgress, Resumed, TeacherStarted
-from charlm.network.model_file import read_model
 from charlm.runs.run import open_run
 from charlm.runs.summary import summarize
 
 NO_STEPS = "training.steps=0"
+NGRAMS = "training.ngram_weight=0.5"
 
 
 @pytest.fixture(scope="module")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return train(tmp_path_factory.mktemp("untrained") / "run", NO_STEPS, text=90 * TEXT)
+    """Train a run without steps, which tests only read."""
+    return train(tmp_path_factory.mktemp("untrained") / "run", NO_STEPS, text=LONG_TEXT)
 
 
 def test_a_run_without_steps_ends_as_not_trained(untrained: Trained) -> None:
@@ -32,24 +31,22 @@ def test_a_run_without_steps_ends_as_not_trained(untrained: Trained) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["best.safetensors", "last.safetensors", "checkpoints/step-0.safetensors"]
+    "name",
+    ["best.safetensors", "last.safetensors", "checkpoints/step-0.safetensors"],
 )
-def test_the_network_is_saved_as_it_was_initialised(name: str, untrained: Trained) -> None:
-    first = engine_of(open_run(untrained.folder)).parameters()
-    assert bytes_of(read_model(untrained.folder / name).parameters.tensors) == bytes_of(
-        first.tensors
-    )
+def test_the_network_is_saved_with_its_initial_weights(name: str, untrained: Trained) -> None:
+    initial = engine_of(open_run(untrained.folder)).parameters()
+    assert bytes_of(untrained.model(name).parameters.tensors) == bytes_of(initial.tensors)
 
 
 def test_the_network_is_evaluated_once(untrained: Trained) -> None:
-    validation = untrained.validation()
-    assert [*validation] == [0]
-    assert [event.nats_per_char for event in untrained.of_type(Evaluated)] == [validation[0]]
-    assert untrained.outcome.nats_per_char == validation[0]
+    (event,) = untrained.of_type(Evaluated)
+    assert untrained.validation() == {0: event.nats_per_char}
+    assert untrained.outcome.nats_per_char == event.nats_per_char
 
 
 @pytest.mark.parametrize("tag", ["validation/loss", "5-gram/loss", "./spectral_radius/layer_0"])
-def test_the_evaluation_is_shown_to_tensorboard_once(tag: str, untrained: Trained) -> None:
+def test_tensorboard_reads_the_evaluation_once(tag: str, untrained: Trained) -> None:
     assert event_steps(untrained.folder)[tag] == [0]
 
 
@@ -64,39 +61,35 @@ def test_nothing_is_suggested_for_a_run_without_steps(untrained: Trained) -> Non
 
 def test_a_summary_has_the_score_of_a_run_without_steps(untrained: Trained) -> None:
     summary = summarize(untrained.folder)
-    found = (summary.state, summary.step, summary.best_step, summary.nats_per_char)
-    assert found == ("done", 0, 0, untrained.outcome.nats_per_char)
+    assert (summary.state, summary.step, summary.best_step) == ("done", 0, 0)
+    assert summary.nats_per_char == untrained.outcome.nats_per_char
 
 
-def test_without_validation_text_the_loss_is_on_the_training_text(tmp_path: Path) -> None:
+def test_without_validation_text_the_loss_is_measured_on_the_training_text(tmp_path: Path) -> None:
     trained = train(tmp_path / "run", NO_STEPS, "corpus.validation_fraction=0")
     run = open_run(trained.folder)
     engine = engine_of(run)
     expected = engine.score(engine.parameters(), run.corpus.split("train")).nats_per_char
-    assert [(line["split"], line["nats_per_char"]) for line in trained.metrics] == [
-        ("train", expected)
-    ]
+    (line,) = trained.metrics
+    assert (line["split"], line["nats_per_char"]) == ("train", expected)
     assert trained.outcome.nats_per_char == expected
     assert f"step 0: train {expected:.3f} nats" in trained.said
 
 
 def test_soft_targets_are_computed_when_the_first_step_is_taken(tmp_path: Path) -> None:
-    trained = train(tmp_path / "run", NO_STEPS, "training.ngram_weight=0.5")
+    trained = train(tmp_path / "run", NO_STEPS, NGRAMS)
     assert trained.of_type(NgramProgress) == []
     assert resume(trained.folder, "training.steps=10").of_type(NgramProgress)
 
 
 def test_teachers_are_trained_when_the_first_step_is_taken(tmp_path: Path) -> None:
-    recipe = "{model: {units: 4}, training: {batch_size: 4, sequence_length: 4, steps: 3}, sampling: {length: 0}}"
+    training = "{batch_size: 4, sequence_length: 4, steps: 3}"
+    recipe = f"{{model: {{units: 4}}, training: {training}, sampling: {{length: 0}}}}"
     Path("teacher.yaml").write_text(recipe, encoding="utf-8")
-    trained = train(
-        tmp_path / "run", NO_STEPS, "training.teachers={recipe: teacher.yaml, seeds: [2]}"
-    )
+    teachers = "training.teachers={recipe: teacher.yaml, seeds: [2]}"
+    trained = train(tmp_path / "run", NO_STEPS, teachers)
     assert trained.of_type(TeacherStarted) == []
-    assert [
-        event.number
-        for event in resume(trained.folder, "training.steps=10").of_type(TeacherStarted)
-    ] == [1]
+    assert len(resume(trained.folder, "training.steps=10").of_type(TeacherStarted)) == 1
 
 
 def test_a_resume_leaves_a_run_without_steps_as_it_is(tmp_path: Path) -> None:
@@ -107,32 +100,33 @@ def test_a_resume_leaves_a_run_without_steps_as_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "growing", ["false", "true"], ids=["windows of one length", "growing windows"]
+    "growing",
+    ["false", "true"],
+    ids=["windows of one length", "growing windows"],
 )
 def test_a_run_that_gets_steps_later_ends_with_the_same_weights(
-    growing: str, tmp_path: Path
+    growing: str,
+    tmp_path: Path,
 ) -> None:
     windows = f"training.growing_windows={growing}"
     untrained = train(tmp_path / "untrained", NO_STEPS, windows)
     longer = resume(untrained.folder, "training.steps=40")
     whole = train(tmp_path / "whole", "training.steps=40", windows)
-    assert weights_of(longer.folder / "last.safetensors") == weights_of(
-        whole.folder / "last.safetensors"
-    )
+    name = "last.safetensors"
+    assert weights_of(longer.folder / name) == weights_of(whole.folder / name)
     assert [*longer.validation()] == [0, *whole.validation()]
-    assert open_run(longer.folder).config.training.earlier_lengths == ()
+    assert longer.config.training.earlier_lengths == ()
 
 
 def test_a_resume_may_give_epochs_to_a_run_without_steps(tmp_path: Path) -> None:
     untrained = train(tmp_path / "run", NO_STEPS)
-    assert (
-        resume(untrained.folder, "training.epochs=2").outcome.progress.step
-        == 2 * fake_runs.STEPS_PER_EPOCH
-    )
+    longer = resume(untrained.folder, "training.epochs=2")
+    assert longer.outcome.progress.step == 2 * STEPS_PER_EPOCH
 
 
 def test_the_weights_of_another_model_can_be_evaluated_without_steps(
-    reference: Trained, tmp_path: Path
+    reference: Trained,
+    tmp_path: Path,
 ) -> None:
     init = reference.folder / "last.safetensors"
     trained = train(tmp_path / "run", NO_STEPS, init=init)
@@ -142,34 +136,31 @@ def test_the_weights_of_another_model_can_be_evaluated_without_steps(
 
 # With the engine that trains
 
-
-TINY = ("training.steps=0", "sampling.length=20")
+TEXT = "abba\n" * 200
+TINY = (NO_STEPS, "sampling.length=20")
 
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write a text of 1,000 characters."""
     path = tmp_path_factory.mktemp("text") / "text.txt"
-    path.write_text("abba\n" * 200, encoding="utf-8")
+    path.write_text(TEXT, encoding="utf-8")
     return path
 
 
-def test_an_untrained_network_scores_what_training_evaluated(text: Path, tmp_path: Path) -> None:
+def test_an_untrained_network_has_the_score_of_its_evaluation(text: Path, tmp_path: Path) -> None:
     outcome = charlm.train(text, recipe="tiny", overrides=TINY, run=tmp_path / "run")
-    model = charlm.load(outcome.folder)
-    validation = ("abba\n" * 200)[900:]
-    assert model.score(validation).mean() == pytest.approx(outcome.nats_per_char, abs=1e-5)
+    losses = charlm.load(outcome.folder).score(TEXT[900:])
+    assert losses.mean() == pytest.approx(outcome.nats_per_char, abs=1e-5)
 
 
 @pytest.fixture(scope="module")
 def planned(text: Path) -> Plan:
-    overrides = [*TINY, "training.ngram_weight=0.5"]
-    return plan(text, recipe="tiny", overrides=overrides)
+    return plan(text, recipe="tiny", overrides=[*TINY, NGRAMS])
 
 
 def test_a_plan_without_steps_has_one_evaluation(planned: Plan) -> None:
-    found = json.loads(json.dumps(planned.to_json()))
-    assert (found["steps"], found["epochs"], found["evaluations"]) == (0, 0, 1)
+    fields = planned.to_json()
+    assert (fields["steps"], fields["epochs"], fields["evaluations"]) == (0, 0, 1)
 
 
 def test_a_plan_without_steps_counts_no_ngrams(planned: Plan) -> None:

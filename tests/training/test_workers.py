@@ -1,0 +1,82 @@
+"""The values that several workers exchange.
+
+One worker plays its part here with the numbers of the others; real ones are in tests/faults.
+"""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from charlm.errors import CharlmError
+from charlm.training.workers import Workers
+
+
+class PlayedWorker(Workers):
+    """A worker that receives fixed numbers from the others."""
+
+    def __init__(self, index: int, *others: list[int]) -> None:
+        self.count = 1 + len(others)
+        self.index = index
+        self.others = np.array(others)
+
+    def total(self, array: NDArray[np.int64]) -> NDArray[np.int64]:
+        others = self.others.reshape(self.count - 1, -1)
+        return array + np.insert(others, self.index, 0, axis=0)
+
+
+THIRD_OF_THREE = PlayedWorker(2, [0], [0])
+
+
+@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize(
+    ("first", "second", "agreed"),
+    [
+        pytest.param((5, 0), (3, 0), (5, 0), id="worker 0 decides on the steps"),
+        pytest.param((5, 0), (3, 15), (0, 15), id="a signal on any worker ends the run"),
+        pytest.param((0, 0), (3, 15), (0, 0), id="worker 0 ends the run before a signal"),
+        pytest.param((0, 2), (3, 15), (0, 2), id="the signal of worker 0 comes first"),
+    ],
+)
+def test_all_workers_agree(
+    first: tuple[int, int],
+    second: tuple[int, int],
+    agreed: tuple[int, int],
+    index: int,
+) -> None:
+    suggestions = [first, second]
+    worker = PlayedWorker(index, [7, *suggestions[1 - index]])
+    count, signal = suggestions[index]
+    assert worker.agree(step=7, count=count, signal=signal) == agreed
+
+
+def test_copies_of_a_run_at_different_steps_are_refused() -> None:
+    message = r"resumed at different steps \(7, 9\); copy the run of worker 0"
+    with pytest.raises(CharlmError, match=message):
+        PlayedWorker(0, [9, 1, 0]).agree(step=7, count=1, signal=0)
+
+
+def test_each_worker_computes_an_equal_share_of_the_rows() -> None:
+    assert THIRD_OF_THREE.rows(12) == slice(8, 12)
+
+
+def test_rows_that_cannot_be_divided_evenly_are_refused() -> None:
+    message = r"training\.batch_size: found 13; must be divisible by 3"
+    with pytest.raises(CharlmError, match=message):
+        THIRD_OF_THREE.rows(13)
+
+
+@pytest.mark.parametrize(
+    ("rows", "cores", "parts"),
+    [(64, 2, 2), (64, 16, 8), (7, 4, 1), (16, 4, 2), (1, 1, 1)],
+)
+def test_each_core_gets_a_part_of_8_rows_or_more(rows: int, cores: int, parts: int) -> None:
+    assert Workers().default_parts(rows, cores=cores) == parts
+    assert THIRD_OF_THREE.default_parts(3 * rows, cores=cores) == parts
+
+
+def test_a_single_worker_gets_its_own_numbers_back() -> None:
+    alone = Workers()
+    rows = np.arange(6, dtype=np.float32).reshape(3, 2)
+    np.testing.assert_array_equal(alone.gather(rows), rows[None])
+    assert alone.share(5) == 5
+    assert alone.rows(64) == slice(0, 64)
