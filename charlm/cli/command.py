@@ -64,7 +64,7 @@ HOW_TO_SET = {
     **dict.fromkeys(["train", "plan", "tokenize", "show"], "use -s {key}={value}"),
     "tune": "in the search space, use fixed: {{{key}: {value}}}",
 }
-"""How a setting is given to each command that has settings."""
+"""Advice to set a setting, for each command that has settings."""
 
 
 class Command(click.Command):

@@ -90,7 +90,7 @@ def train(*, resume: bool, as_json: bool, **options: Any) -> None:
         try:
             outcome = call(**options, on_event=display)
         except Stopped as stopped:
-            say(f"{stopped}; {_what_is_kept(stopped)}")
+            say(f"{stopped}; {_describe_kept(stopped)}")
             raise
     command = _suggested_command(outcome)
     if outcome.worker != 0:
@@ -186,8 +186,8 @@ def _suggested_command(outcome: "Outcome") -> str | None:
     )
 
 
-def _what_is_kept(stopped: "Stopped") -> str:
-    """Return what a training leaves that was stopped before its first step."""
+def _describe_kept(stopped: "Stopped") -> str:
+    """Describe the files of a training that was stopped before its first step."""
     if stopped.run is None:
         return "nothing was trained or kept"
     unchanged = "" if stopped.is_saved else "the run is unchanged; "

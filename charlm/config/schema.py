@@ -292,7 +292,7 @@ class EarlierLength(_Section):
 
 
 class TrainingConfig(_Section):
-    """How the network is trained, evaluated and saved."""
+    """Training, evaluation and checkpoints."""
 
     initial_weights: str | None = None
     """SHA-256 of the initial weights, set by `charlm train --init MODEL`; null = random weights."""

@@ -157,7 +157,7 @@ class ActiveRun:
         model = self.network()
         started = self.session.clock()
         try:
-            with self.session.interruption.at_once():
+            with self.session.interruption.immediate():
                 evaluation = self._evaluate(model)
         except Stopped:
             self.session.interruption.withstand()

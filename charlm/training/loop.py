@@ -68,7 +68,7 @@ def train(
 
     """
     with contextlib.ExitStack() as logs:
-        with session.interruption.at_once():
+        with session.interruption.immediate():
             text = text or open_text(run)
             training = _open(run, engine, logs, session=session, text=text)
             _begin(training)

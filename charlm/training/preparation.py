@@ -312,7 +312,7 @@ def new_engine(
     """
     check_memory(config, len(corpus.vocabulary), available_bytes=memory_bytes())
     batches, reduced = batches_of(config, len(corpus.split("train")))
-    with session.interruption.at_once():
+    with session.interruption.immediate():
         engine = engines(config, batches, vocabulary_size=len(corpus.vocabulary))
         if initial is not None:
             engine.load_initial_weights(initial.tensors)

@@ -48,7 +48,7 @@ class Interruption:
             self.is_deferred = False
 
     @contextlib.contextmanager
-    def at_once(self) -> Iterator[None]:
+    def immediate(self) -> Iterator[None]:
         """Raise Stopped at the first signal during a block, or before it if one was recorded.
 
         Interrupted code may raise a different error (TensorFlow does), which becomes Stopped, too.

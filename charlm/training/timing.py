@@ -121,7 +121,7 @@ def measure(
     first = next(phase.first for phase in schedule.phases if phase.batches == schedule.batches)
     with (
         temporary_folder() as folder,
-        session.interruption.at_once(),
+        session.interruption.immediate(),
         contextlib.closing(RunLog(folder)) as log,
     ):
         started = session.clock()

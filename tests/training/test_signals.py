@@ -86,7 +86,7 @@ def test_a_block_at_once_can_be_interrupted_inside_a_deferred_block(
     interruption: Interruption,
 ) -> None:
     with interruption.deferred():
-        with pytest.raises(Stopped), interruption.at_once():
+        with pytest.raises(Stopped), interruption.immediate():
             signal.raise_signal(signal.SIGTERM)
         assert interruption.is_deferred
 
@@ -101,12 +101,12 @@ def fail(*numbers: signal.Signals) -> None:
 
 
 def test_an_error_after_a_signal_becomes_stopped(interruption: Interruption) -> None:
-    with pytest.raises(Stopped), interruption.at_once():
+    with pytest.raises(Stopped), interruption.immediate():
         fail(signal.SIGTERM)
 
 
 def test_an_error_without_a_signal_is_unchanged(interruption: Interruption) -> None:
-    with pytest.raises(AssertionError), interruption.at_once():
+    with pytest.raises(AssertionError), interruption.immediate():
         fail()
 
 

@@ -1,4 +1,4 @@
-/* The network in plain JavaScript, and a source of characters for the page (page.js says what it asks of a source).
+/* The network in plain JavaScript, and a source of characters for the page (page.js describes sources).
 
    h_t = f(x_t U + h_{t-1} V + b) in each layer, logits_t = h_t W + c (Elman 1990); with skip connections every layer
    reads x too, and the logits read all layers (Graves 2013). */
@@ -11,22 +11,22 @@ const ACTIVATIONS = {
   linear: (x) => x,
 };
 
-/** A matrix [rows, columns], stored as blocks of four columns: a product is one run through memory. */
+/** A matrix [rows, columns], stored in blocks of four columns, so that a product reads memory in order. */
 class Matrix {
   constructor(values, rows, columns) {
     this.rows = rows;
-    this.blocks = Math.ceil(columns / 4);  // the last one is filled up with zeros
+    this.blocks = Math.ceil(columns / 4);  // the last block is filled with zeros
     this.values = new Float32Array(4 * this.blocks * rows);
     for (let row = 0; row < rows; row++)
       for (let column = 0; column < columns; column++)
         this.values[4 * ((column >> 2) * rows + row) + (column & 3)] = values[row * columns + column];
   }
 
-  /** Adds x [rows], the values of `x` from `start` on, times the matrix to y [4 * blocks]. */
+  /** Adds the product of a vector and the matrix to y [4 * blocks]; the vector is x[start:start + rows]. */
   multiplyAdd(x, start, y) {
     const { values, rows, blocks } = this, end = start + rows;
     for (let block = 0, at = 0; block < blocks; block++) {
-      let a = 0, b = 0, c = 0, d = 0;  // four sums do not wait for each other
+      let a = 0, b = 0, c = 0, d = 0;  // four independent sums
       for (let row = start; row < end; row++, at += 4) {
         const value = x[row];
         a += value * values[at];
@@ -44,7 +44,7 @@ class Matrix {
 
 /** The network: `step` reads a character. The state, [H] for each layer in one Float32Array, belongs to the caller. */
 class Network {
-  /** `spec` has the sizes of the network; `tensors` the weights by their names in a model file. */
+  /** `spec` has the sizes of the network, and `tensors` the weights by their names in a model file. */
   constructor(spec, tensors) {
     this.spec = spec;
     this.activate = ACTIVATIONS[spec.activation];
@@ -54,10 +54,10 @@ class Network {
     this.layers = Array.from({ length: layers }, (_, layer) => this.makeLayer(layer, tensors));
     this.logitsKernel = new Matrix(tensors["logits.kernel"], units * (skips ? layers : 1), V);
     this.logitsBias = tensors["logits.bias"];
-    this.sums = new Float64Array(units + 3);  // room for the zeros in the last block
+    this.sums = new Float64Array(units + 3);  // 3 more for the zeros in the last block
     this.paddedLogits = new Float64Array(V + 3);
     this.logits = this.paddedLogits.subarray(0, V);
-    this.off = new Uint8Array(layers * units);  // 1 for a unit that is switched off: its value is 0
+    this.off = new Uint8Array(layers * units);  // 1 for each unit that is switched off
   }
 
   makeLayer(layer, tensors) {
@@ -77,7 +77,7 @@ class Network {
     return new Float32Array(this.spec.layers * this.spec.units);
   }
 
-  /** Reads a character: changes the state and returns the logits of the next one, which the next call overwrites. */
+  /** Reads a character, changes the state, and returns the next logits; the next call overwrites them. */
   step(id, state) {
     const { units } = this.spec, { sums, off, activate } = this;
     this.layers.forEach((layer, index) => {
@@ -92,7 +92,7 @@ class Network {
     return this.readLogits(state);
   }
 
-  /** Returns the logits of the next character after a state, which the next call overwrites. */
+  /** Returns the next logits after a state; the next call overwrites them. */
   readLogits(state) {
     this.logits.set(this.logitsBias);
     this.logitsKernel.multiplyAdd(state, state.length - this.logitsKernel.rows, this.paddedLogits);
@@ -100,7 +100,7 @@ class Network {
   }
 }
 
-/** Returns the numbers in a text of base64: float32, little-endian, as a Float32Array. */
+/** Decodes float32 numbers, little-endian, from base64. */
 function decodeWeights(base64) {
   const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
   const view = new DataView(bytes.buffer);
@@ -116,7 +116,7 @@ function buildNetwork(spec, base64) {
   return new Network(spec.architecture, tensors);
 }
 
-/** The random numbers of NumPy: `default_rng([seed, 0]).random()`, so that a seed means what it means to charlm. */
+/** The random numbers of NumPy, `default_rng([seed, 0]).random()`, so that a seed gives the text of charlm. */
 class Random {
   constructor(seed) {
     const words = this.seedWords(seed);
@@ -126,7 +126,7 @@ class Random {
     this.advance();
   }
 
-  /** SeedSequence of NumPy: mixes [seed, 0] into a pool of four words, and draws eight from it. */
+  /** NumPy's SeedSequence: mixes [seed, 0] into a pool of four words, and draws eight words from it. */
   seedWords(seed) {
     const entropy = [];
     for (let rest = BigInt(seed); entropy.length === 0 || rest > 0n; rest >>= 32n) entropy.push(Number(rest & 0xffffffffn));
@@ -155,7 +155,7 @@ class Random {
     this.state = BigInt.asUintN(128, this.state * 0x2360ed051fc65da44385df649fccf645n + this.increment);
   }
 
-  /** Returns the next number in [0, 1), of PCG64 (O'Neill 2014). */
+  /** Returns the next number of PCG64 (O'Neill 2014), in [0, 1). */
   next() {
     this.advance();
     const folded = BigInt.asUintN(64, (this.state >> 64n) ^ this.state), turn = this.state >> 122n;
@@ -172,7 +172,7 @@ function softmax(logits) {
   return weights.map((weight) => weight / total);
 }
 
-/** Chooses an id as charlm does: temperature first, then top-p, then the inverse of the cumulative distribution. */
+/** Chooses an id like charlm: temperature, then top-p, then the inverse of the cumulative distribution. */
 function choose(logits, { temperature, topP }, uniform) {
   const largest = logits.reduce((a, b) => Math.max(a, b), -Infinity);
   if (!Number.isFinite(largest)) throw new Error("The weights are not finite: no character can be chosen.");
@@ -189,7 +189,7 @@ function choose(logits, { temperature, topP }, uniform) {
   return last;
 }
 
-/** Sets the weights to 0 but for the fewest, largest that reach the share topP of their sum. */
+/** Keeps the smallest number of largest weights that reach the share topP of the sum; the others become 0. */
 function keepLikeliest(weights, topP) {
   const order = Array.from(weights.keys()).sort((a, b) => weights[b] - weights[a] || a - b);
   const goal = topP * weights.reduce((a, b) => a + b, 0);
@@ -201,7 +201,7 @@ function keepLikeliest(weights, topP) {
   }
 }
 
-/** A source of characters for the page: the network, and the text that it has read. */
+/** A source of characters for the page: the network and the text that it has read. */
 class LocalSource {
   constructor(spec, base64) {
     this.info = spec.about;
@@ -219,19 +219,19 @@ class LocalSource {
     this.random = null;
   }
 
-  /** Switches units off or on, from the present state on. */
+  /** Switches units off or on, from the present state. */
   switchUnits(indices, isOff) {
     for (const index of indices) this.off[index] = isOff;
     this.refresh();
   }
 
-  /** Sets the units that are off to 0 in the state, and computes what may come next. */
+  /** Sets the units that are off to 0 in the state, and computes the next logits. */
   refresh() {
     this.off.forEach((isOff, index) => { if (isOff) this.state[index] = 0; });
     if (this.logits !== null) this.logits = this.network.readLogits(this.state);
   }
 
-  /** Reads a text from the zero state; yields each character with its nats (null for the first) and the state after it. */
+  /** Reads a text from the zero state; yields each character with its nats (null for the first) and the state. */
   async *read(text) {
     const ids = this.encode(text);
     this.begin();
@@ -239,11 +239,11 @@ class LocalSource {
     for (const id of ids) yield* this.put(id);
   }
 
-  /** Continues the text until it has `length` characters more, or up to the stop text or its end; returns why. */
+  /** Continues the text by `length` characters, up to the stop text or its end; returns the reason for the end. */
   async *write({ temperature, topP, seed, stop: givenStop, length }) {
-    const stop = givenStop.normalize("NFC");  // as the model's characters are
+    const stop = givenStop.normalize("NFC");  // like the characters of the model
     if (this.random === null || this.seed !== seed) this.random = new Random((this.seed = seed));
-    const held = [];  // the characters that may begin the stop text, and what was before each
+    const held = [];  // characters that may begin the stop text, each with the state before it
     const heldText = () => held.map(({ step }) => step.text).join("");
     try {
       for (let count = 0; count < length; count++) {
@@ -259,7 +259,7 @@ class LocalSource {
       }
       while (held.length) yield held.shift().step;
       return "the length is reached";
-    } finally {  // what has not been shown is taken back
+    } finally {  // characters that were not shown are taken back
       if (held.length) this.restore(held[0].before);
     }
   }
@@ -273,12 +273,12 @@ class LocalSource {
     this.refresh();
   }
 
-  /** Appends a text, for instance a character that the user has chosen; yields its characters. */
+  /** Appends a text, for instance a character chosen by the user; yields its characters. */
   async *append(text) {
     for (const id of this.encode(text)) yield* this.put(id);
   }
 
-  /** Returns what may come next, likeliest first, and the state. */
+  /** Returns the next characters, the most likely first, and the state. */
   async look(count = 9) {
     const probabilities = softmax(this.logits);
     const ids = Array.from(probabilities.keys()).filter((id) => this.characters[id] !== null);
@@ -287,7 +287,7 @@ class LocalSource {
     return { likely, state: this.snapshot() };
   }
 
-  /** Returns the ids of a text; a character that the model does not know is left out, and kept in `leftOut`. */
+  /** Returns the ids of a text; unknown characters are left out and listed in `leftOut`. */
   encode(text) {
     const known = [...text.normalize("NFC")].map((character) => [character, this.ids.get(character) ?? this.unknownId]);
     this.leftOut = known.filter(([, id]) => id === null).map(([character]) => character);

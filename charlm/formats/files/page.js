@@ -1,31 +1,33 @@
-/* The page that writes text: its controls, the coloured text, the next characters, the state.
+/* The page that writes text: its controls, the coloured text, the next characters and the state.
 
-   `startPage(source)` asks a source of characters, which keeps the text and computes (model.js has one that runs in the
-   browser):
+   `startPage(source)` uses a source, which keeps the text and computes the characters. model.js has one that
+   runs in the browser. A source has:
 
-     source.info                       {summary, temperature, layers, units}: what the model is, in a sentence, and the
-                                       temperature of its recipe
-     source.read(text)                 async iterator of {text, nats, state}: begins anew with a text; nats is null for
-                                       the first character, state is that after the character
-     source.write(settings)            the same: continues; settings are {temperature, topP, seed, stop, length}; its
-                                       return value says why it ended
-     source.append(text)               the same: adds what the user has chosen
-     source.leftOut                    the characters of what was read last that the model does not know
+     source.info                       {summary, temperature, layers, units}: a sentence about the model, the
+                                       temperature of its recipe, and its size
+     source.read(text)                 an async iterator of {text, nats, state} that starts with a new text; nats is
+                                       null for the first character, state is the state after the character
+     source.write(settings)            such an iterator that continues the text; settings are {temperature, topP, seed,
+                                       stop, length}; its return value is the reason for the end
+     source.append(text)               such an iterator that adds a text chosen by the user
+     source.leftOut                    unknown characters of the text that was read last
      source.look()                     a promise of {likely: [{text, probability}], state}
-     source.off, switchUnits(indices, isOff)   1 for each unit that is off; switches some off or on
+     source.off                        1 for each unit that is off
+     source.switchUnits(indices, isOff)   switches units off or on
 
-   A state has a value for each unit, one layer after the other, the lowest first; a unit is named by its index there.
+   A state is a list of the values of all units, from the lowest layer to the highest. The index of a unit is its
+   index in this list.
 
-   An iterator is closed when the user stops it. An Error that a source throws is shown by its message. */
+   An iterator is closed when the user stops it. An Error thrown by a source is shown to the user. */
 "use strict";
 
-const SURPRISE_NATS = [0.7, 1.6, 3, 5];  // where the colours s1 to s4 begin: chances of 50%, 20%, 5% and 0.7%
+const SURPRISE_NATS = [0.7, 1.6, 3, 5];  // limits of the colours s1 to s4: probabilities of 50%, 20%, 5% and 0.7%
 const FRAME_MS = 12;
-const KEPT_VALUES = 1 << 24;  // of states after characters, 64 MB: older ones are dropped
+const KEPT_VALUES = 1 << 24;  // values of states after characters, 64 MB; older states are dropped
 const NAMES = new Map([[" ", ["␣", "space"]], ["\n", ["↵", "new line"]], ["\t", ["⇥", "tab"]], ["\r", ["␍", "return"]],
   ["\u00a0", ["⍽", "no-break space"]]]);
 
-/** Returns what a character looks like on a button, and its name. */
+/** Returns the label of a character on a button, and its name. */
 function describeCharacter(text) {
   if (NAMES.has(text)) return NAMES.get(text);
   if (!/^[\p{C}\p{Z}]$/u.test(text)) return [text, text];
@@ -50,17 +52,17 @@ const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, mil
 class Page {
   constructor(source) {
     this.source = source;
-    this.job = null;  // what is being read or written; another one replaces it
-    this.kept = [];  // the characters that have the state after them as `state`, oldest first
-    this.here = null;  // the index of the character whose state is shown; null = the last one
-    this.chosen = null;  // the unit that colours the text; null = surprise does
+    this.job = null;  // the iterator that is running; a new one replaces it
+    this.kept = [];  // elements of characters with the state after them as `state`, the oldest first
+    this.here = null;  // index of the character whose state is shown; null = the last one
+    this.chosen = null;  // index of the unit that colours the text; null = colours of surprise
     this.on = Object.fromEntries(Array.from(document.querySelectorAll("main [id]"), (element) => [element.id, element]));
     this.view = new StateView(this.on.state);
     this.listen();
     this.present(source.info);
   }
 
-  /** Begins with a model, at the temperature of its recipe. */
+  /** Starts with a model, at the temperature of its recipe. */
   present(model) {
     const { on } = this;
     Object.assign(this, { model, off: this.source.off, state: null });
@@ -77,7 +79,7 @@ class Page {
 
   drawLegend() {
     const { legend } = this.on, { chosen } = this;
-    legend.textContent = chosen === null ? "Background: the chance that the model gave a character."
+    legend.textContent = chosen === null ? "Background: the probability that the model gave each character."
       : `Background: ${this.unitName(chosen)} after a character; blue is negative, orange positive, strongest at ${this.largest.toFixed(2)}.`;
     if (chosen !== null) return;
     ["50% or more", "< 50%", "< 20%", "< 5%", "< 0.7%"].forEach((label, level) => {
@@ -152,7 +154,7 @@ class Page {
     return this.job?.isWriting ?? false;
   }
 
-  /** Begins anew with the prompt. */
+  /** Starts again with the prompt. */
   async restart() {
     const { isDone, isReplaced } = await this.run(this.source.read(this.on.prompt.value), { isNew: true });
     if (isReplaced) return;
@@ -249,7 +251,7 @@ class Page {
     return span;
   }
 
-  /** Adds characters to the text, and keeps its end in view if it was. */
+  /** Adds characters to the text, and scrolls if the end of the text was in view. */
   show(fragment) {
     const box = this.on.text, wasAtEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
     box.append(fragment);
@@ -298,13 +300,13 @@ class Page {
   async goTo(index) {
     const { children } = this.on.text;
     const state = index === null ? this.last : children[index].state;
-    if (!state || (index !== null && !children[index])) return;  // it was dropped, or the text has changed
+    if (!state || (index !== null && !children[index])) return;  // the state was dropped, or the text has changed
     this.mark(index);
     this.state = state;
     this.drawState();
   }
 
-  /** Waits for what may fail, and says why it did. */
+  /** Waits for a promise, and shows its error if it fails. */
   attempt(work) {
     return work.catch((error) => this.say(error.message, true));
   }
@@ -358,7 +360,7 @@ class Page {
     return `rnn.${Math.floor(index / this.model.units)}, unit ${index % this.model.units}`;
   }
 
-  /** Says the value of a unit in the state that is shown. */
+  /** Shows the value of a unit in the displayed state. */
   nameUnit(index = this.chosen) {
     const { on, off } = this;
     if (!this.state) return;
@@ -368,7 +370,7 @@ class Page {
       : `${this.unitName(index)}: ${signed(this.state[index])}${off[index] ? ", now off" : ""}`;
   }
 
-  /** Switches units off or on: the text that exists stays, what comes after it changes. */
+  /** Switches units off or on; this changes the next characters, not the text so far. */
   async switchUnits(indices, isOff) {
     this.source.switchUnits(indices, isOff);
     this.countOff();
@@ -398,7 +400,7 @@ class Page {
   showDetail(target) {
     if (target?.parentNode !== this.on.text) return;
     const { nats, value } = target.dataset, [glyph] = describeCharacter(target.textContent), facts = [];
-    if (nats) facts.push(`a chance of ${percent(Math.exp(-nats))}, ${Number(nats).toFixed(2)} nats, ${bits(nats)} bits`);
+    if (nats) facts.push(`probability ${percent(Math.exp(-nats))}, ${Number(nats).toFixed(2)} nats, ${bits(nats)} bits`);
     if (value) facts.push(`${this.unitName(this.chosen)}: ${signed(Number(value))}`);
     this.on.detail.textContent = facts.length ? `${glyph}: ${facts.join("; ")}` : "";
   }
@@ -416,10 +418,10 @@ class Page {
     this.on.write.textContent = this.isWriting ? "Stop" : "Write";
   }
 
-  /** Says which characters of the prompt the model does not know. */
+  /** Shows the characters of the prompt that the model does not know. */
   sayLeftOut() {
     const names = [...new Set(this.source.leftOut)].map((character) => describeCharacter(character)[0]);
-    this.say(names.length ? `The model does not know these characters, they are left out: ${names.join(" ")}` : "");
+    this.say(names.length ? `The model does not know these characters, so they are left out: ${names.join(" ")}` : "");
   }
 
   say(message, isWrong = false) {
@@ -428,7 +430,7 @@ class Page {
   }
 }
 
-/** Starts the page with a source of characters; returns it. */
+/** Starts the page with a source of characters, and returns the page. */
 function startPage(source) {
   return new Page(source);
 }

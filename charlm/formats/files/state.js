@@ -1,16 +1,16 @@
-/* The state on the page: a cell for each unit, a block of rows for each layer, the lowest first. */
+/* The state on the page: a cell for each unit, and a block of rows for each layer, the lowest layer first. */
 "use strict";
 
-const CELL_WIDTH = 11, BLOCK_GAP = 4;  // in pixels, the least width
+const CELL_WIDTH = 11, BLOCK_GAP = 4;  // in pixels; cells may be wider
 
 class StateView {
   constructor(canvas) {
     this.canvas = canvas;
-    this.places = [];  // the left and the top edge of the cell of each unit
+    this.places = [];  // left and top of the cell of each unit
   }
 
-  /** Draws a state, from -1, or the lowest value, to its opposite: a frame around the chosen unit, a dot on those that
-      are off. Returns the largest size of a value, or 1. */
+  /** Draws a state with a frame around the chosen unit and a dot on units that are off. The colours range from -m to m,
+      where m is the largest absolute value, at least 1. Returns m. */
   draw(state, { layers, units }, { chosen, off }) {
     const { canvas } = this, width = canvas.clientWidth, ratio = window.devicePixelRatio || 1;
     const rows = Math.ceil(units / Math.max(16, Math.floor(width / CELL_WIDTH))), columns = Math.ceil(units / rows);
@@ -44,7 +44,7 @@ class StateView {
     return largest;
   }
 
-  /** Returns the unit of the cell that the pointer is in; null if it is in none. */
+  /** Returns the unit of the cell under the pointer, or null. */
   unitAt({ offsetX: x, offsetY: y }) {
     const [width, height] = this.size;
     const index = this.places.findIndex(([left, top]) => x >= left && x < left + width && y >= top && y < top + height);

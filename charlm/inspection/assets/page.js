@@ -9,7 +9,7 @@ function element(name, text, kind) {
   return made;
 }
 
-// A passage is one stop of the Tab key; the arrow keys walk through its characters, and so does the mouse.
+// The Tab key moves to a passage; the arrow keys and the mouse move through its characters.
 function walk(passage, show, leave) {
   const spans = passage.children;
   let now = -1;
@@ -21,12 +21,12 @@ function walk(passage, show, leave) {
     if (fromKeyboard) scrollTo(spans[now]);
     show(now);
   }
-  function scrollTo(span) {  // within the passage: the page stays where it is
+  function scrollTo(span) {  // scrolls the passage, not the page
     const box = passage.getBoundingClientRect(), place = span.getBoundingClientRect();
     if (place.top < box.top) passage.scrollTop -= box.top - place.top + 20;
     if (place.bottom > box.bottom) passage.scrollTop += place.bottom - box.bottom + 20;
   }
-  function vertical(direction) {  // the nearest character of the next line, as it is displayed
+  function vertical(direction) {  // moves to the nearest character of the line above or below
     const from = spans[now].getBoundingClientRect();
     for (let i = now + direction, best = -1, line = null; ; i += direction) {
       const place = spans[i] && spans[i].getBoundingClientRect();
@@ -83,7 +83,7 @@ function reader(view) {
     paint(data.influence[i], i);
     panel.replaceChildren();
     const nats = data.nats[i], came = data.ids[i];
-    // The first character of the text, which is not predicted, is character 1.
+    // Character 1 is the first character of the text, which is not predicted.
     panel.append(element("p", `Character ${(i + 2).toLocaleString("en")}, ${data.labels[came]}: ${digits(nats)} nats, ` +
       `probability ${digits(Math.exp(-nats))}. The network expected:`));
     data.likeliest[i].forEach((id, k) => panel.append(bar(data.labels[id], data.probabilities[i][k], id === came)));
