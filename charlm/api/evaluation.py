@@ -5,16 +5,22 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charlm.api.model import Model, load
 from charlm.checks import check_flag, check_name, check_text_path, check_whole
 from charlm.errors import Advice, CharlmError
 from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS, NGRAM, Comparison, baseline_scores
-from charlm.evaluation.scoring import ScoringProtocol, bits, mean_score, perplexity, score_ids
+from charlm.evaluation.scoring import (
+    Score,
+    ScoringProtocol,
+    bits,
+    mean_score,
+    perplexity,
+    score_ids,
+)
 from charlm.events import OnEvent, ScoringProgress, ignore
 from charlm.network.rnn import Floats
 from charlm.runs.folder import run_of
@@ -23,6 +29,7 @@ from charlm.text.copies import Copies, find_copies
 from charlm.text.corpus import Corpus, Split
 from charlm.text.documents import check_encoding
 from charlm.text.tokenization import encode_text
+from charlm.text.vocabulary import Ids
 from charlm.wording import counted
 
 
@@ -106,28 +113,13 @@ def evaluate(
     name, ids, left_out = text_to_score(model, text, split=split, corpus=corpus)
     check_length(name, len(ids), left_out)
     training = None if corpus is None else corpus.split("train")
-    overlap = None
-    if copies:
-        if training is None:
-            raise CharlmError(
-                f"{model.path}: copies cannot be found, because the training text is not known"
-            )
-        overlap = find_copies(ids, training)
+    training_characters = 0 if training is None else len(training)
+    overlap = _overlap(model, ids, training) if copies else None
     blocks = score_ids(model.trained.parameters, ids, protocol=protocol, window=window)
-    from threadpoolctl import threadpool_limits
-
-    # A stream has small products, and many streams have threads of their own. A loss that is not
-    # finite raises a CharlmError.
-    with threadpool_limits(1, "blas"), np.errstate(over="ignore", invalid="ignore"):
-        score = mean_score(_with_progress(blocks, name, len(ids) - 1, on_event))
+    score = _mean_score(_with_progress(blocks, name, len(ids) - 1, on_event))
     scores = baseline_scores(ids, model.vocabulary, training) if baselines else {}
     baseline_nats = {name: baseline.nats_per_char for name, baseline in scores.items()}
-    longest_copy = ""
-    if overlap is not None and overlap.start is not None:
-        span = ids[overlap.start : overlap.start + overlap.length]
-        longest_copy = model.vocabulary.decode(span)
     perplexity_or_inf = perplexity(score.nats_per_char)
-    training_characters = 0 if training is None else len(training)
     return Evaluation(
         model=model.path,
         text=name,
@@ -144,8 +136,32 @@ def evaluate(
         training_characters=training_characters,
         given_characters=min(training_characters, MAX_TRAINING_CHARACTERS),
         copies=overlap,
-        longest_copy=longest_copy,
+        longest_copy="" if overlap is None else _longest_copy(overlap, model, ids),
     )
+
+
+def _overlap(model: Model, ids: Ids, training: Ids | None) -> Copies:
+    """Return the verbatim overlap of a text with the training text of a model."""
+    if training is None:
+        problem = "copies cannot be found, because the training text is not known"
+        raise CharlmError(f"{model.path}: {problem}")
+    return find_copies(ids, training)
+
+
+def _longest_copy(copies: Copies, model: Model, ids: Ids) -> str:
+    """Return the longest span of a text that occurs in the training text."""
+    if copies.start is None:
+        return ""
+    return model.vocabulary.decode(ids[copies.start : copies.start + copies.length])
+
+
+def _mean_score(blocks: Iterable[Floats]) -> Score:
+    """Return the score of blocks of losses; a loss that is not finite raises CharlmError."""
+    from threadpoolctl import threadpool_limits
+
+    # The products of a single stream are small; many streams have their own threads.
+    with threadpool_limits(1, "blas"), np.errstate(over="ignore", invalid="ignore"):
+        return mean_score(blocks)
 
 
 def _with_progress(
@@ -179,7 +195,7 @@ def check_length(text: str, characters: int, left_out: Mapping[str, int]) -> Non
 
 def text_to_score(
     model: Model, text: Path | None, *, split: Split | None, corpus: Corpus | None
-) -> tuple[str, NDArray[Any], Counter[str]]:
+) -> tuple[str, Ids, Counter[str]]:
     """Read the text to score.
 
     Args:

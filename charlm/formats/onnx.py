@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from charlm import __version__
 from charlm.errors import CharlmError
 from charlm.network.model_file import TrainedModel
+from charlm.network.rnn import Parameters
 
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
@@ -54,7 +56,7 @@ def export_onnx(trained: TrainedModel) -> dict[str, bytes]:
             f"{MAX_BYTES:,} bytes"
         )
     model = helper.make_model(
-        _graph(trained),
+        _GraphBuilder(trained.parameters).build(),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="charlm",
@@ -66,68 +68,93 @@ def export_onnx(trained: TrainedModel) -> dict[str, bytes]:
     return {FILE: model.SerializeToString()}
 
 
-def _graph(trained: TrainedModel) -> "GraphProto":
-    from onnx import TensorProto, helper, numpy_helper
+class _GraphBuilder:
+    """Builds the graph of a network; each node is named after its first output."""
 
-    shape = trained.architecture
-    parameters = trained.parameters
-    nodes: list[NodeProto] = []
-    constants: dict[str, Any] = {
-        "logits.kernel": parameters.logits_kernel,
-        "logits.bias": parameters.logits_bias,
-    }
-    outputs = {shape.input: "x"}
+    def __init__(self, parameters: Parameters) -> None:
+        self.parameters = parameters
+        self.architecture = parameters.architecture
+        self.nodes: list[NodeProto] = []
+        self.constants: dict[str, NDArray[Any]] = {"axis_1": np.array([1], np.int64)}
+        self.outputs = {self.architecture.input: "x"}
+        """The name of the value that each part of the network computes."""
 
-    def add(operation: str, inputs: list[str], outputs: list[str], **attributes: Any) -> None:
-        nodes.append(helper.make_node(operation, inputs, outputs, name=outputs[0], **attributes))
+    def build(self) -> "GraphProto":
+        """Return the whole graph."""
+        from onnx import TensorProto, helper, numpy_helper
 
-    if "embedding" in parameters.tensors:
-        constants["embedding"] = parameters.tensors["embedding"]
-        add("Gather", ["embedding", "ids"], ["x"], axis=0)
-    else:
-        constants |= {
-            "depth": np.array(shape.vocabulary_size, np.int64),
-            "off_on": np.array([0, 1], np.float32),
-        }
-        add("OneHot", ["ids", "depth", "off_on"], ["x"], axis=-1)
-    constants["axis_1"] = np.array([1], np.int64)
-    states = [f"state.{index}" for index in range(shape.layers)]
-    add("Split", ["state"], states, axis=0, num_outputs=shape.layers)
-    for index, layer in enumerate(parameters.layers):
-        read = shape.tensors[f"rnn.{index}.kernel"].reads
-        add("Concat", [outputs[part] for part in read], [f"inputs.{index}"], axis=2)
-        weights = {
-            f"rnn.{index}.kernel": layer.kernel.T[None],
-            f"rnn.{index}.recurrent_kernel": layer.recurrent_kernel.T[None],
-            f"rnn.{index}.bias": np.pad(layer.bias, (0, layer.units))[None],  # ONNX adds two biases
-        }
-        constants |= weights
-        inputs = [f"inputs.{index}", *weights, "", f"state.{index}"]
-        directions = f"rnn.{index}.directions"
-        attributes = {"hidden_size": layer.units, **RNN_ACTIVATIONS[shape.activation]}
-        add("RNN", inputs, [directions, f"next_state.{index}"], **attributes)
-        outputs[f"rnn.{index}"] = f"rnn.{index}.output"
-        add("Squeeze", [directions, "axis_1"], [f"rnn.{index}.output"])
-    add("Concat", [f"next_state.{index}" for index in range(shape.layers)], ["next_state"], axis=0)
-    read = shape.tensors["logits.kernel"].reads
-    add("Concat", [outputs[part] for part in read], ["features"], axis=2)
-    add("MatMul", ["features", "logits.kernel"], ["logits.product"])
-    add("Add", ["logits.product", "logits.bias"], ["logits"])
-    describe = helper.make_tensor_value_info
-    state = [shape.layers, "B", shape.units]
-    return helper.make_graph(
-        nodes,
-        "character_rnn",
-        [
+        self._add_input()
+        for index in range(self.architecture.layers):
+            self._add_layer(index)
+        self._add_logits()
+        network = self.architecture
+        state = [network.layers, "B", network.units]
+        logits = ["T", "B", network.vocabulary_size]
+        describe = helper.make_tensor_value_info
+        inputs = [
             describe("ids", TensorProto.INT64, ["T", "B"]),
             describe("state", TensorProto.FLOAT, state),
-        ],
-        [
-            describe("logits", TensorProto.FLOAT, ["T", "B", shape.vocabulary_size]),
+        ]
+        outputs = [
+            describe("logits", TensorProto.FLOAT, logits),
             describe("next_state", TensorProto.FLOAT, state),
-        ],
-        [
+        ]
+        constants = [
             numpy_helper.from_array(np.ascontiguousarray(value), name)
-            for name, value in constants.items()
-        ],
-    )
+            for name, value in self.constants.items()
+        ]
+        return helper.make_graph(self.nodes, "character_rnn", inputs, outputs, constants)
+
+    def _add(
+        self, operation: str, inputs: list[str], outputs: list[str], **attributes: Any
+    ) -> None:
+        from onnx import helper
+
+        node = helper.make_node(operation, inputs, outputs, name=outputs[0], **attributes)
+        self.nodes.append(node)
+
+    def _concatenate(self, tensor: str, output: str) -> None:
+        """Concatenate the parts of the network that a tensor multiplies."""
+        reads = self.architecture.tensors[tensor].reads
+        self._add("Concat", [self.outputs[part] for part in reads], [output], axis=2)
+
+    def _add_input(self) -> None:
+        """Add the input of the first layer, and split the state into layers."""
+        embedding = self.parameters.tensors.get("embedding")
+        if embedding is not None:
+            self.constants["embedding"] = embedding
+            self._add("Gather", ["embedding", "ids"], ["x"], axis=0)
+        else:
+            self.constants["depth"] = np.array(self.architecture.vocabulary_size, np.int64)
+            self.constants["off_on"] = np.array([0, 1], np.float32)
+            self._add("OneHot", ["ids", "depth", "off_on"], ["x"], axis=-1)
+        layers = self.architecture.layers
+        states = [f"state.{index}" for index in range(layers)]
+        self._add("Split", ["state"], states, axis=0, num_outputs=layers)
+
+    def _add_layer(self, index: int) -> None:
+        layer = self.parameters.layers[index]
+        prefix = f"rnn.{index}"
+        self._concatenate(f"{prefix}.kernel", f"inputs.{index}")
+        weights = {
+            f"{prefix}.kernel": layer.kernel.T[None],
+            f"{prefix}.recurrent_kernel": layer.recurrent_kernel.T[None],
+            f"{prefix}.bias": np.pad(layer.bias, (0, layer.units))[None],  # ONNX adds two biases
+        }
+        self.constants |= weights
+        inputs = [f"inputs.{index}", *weights, "", f"state.{index}"]
+        outputs = [f"{prefix}.directions", f"next_state.{index}"]
+        activation = RNN_ACTIVATIONS[self.architecture.activation]
+        self._add("RNN", inputs, outputs, hidden_size=layer.units, **activation)
+        self.outputs[prefix] = f"{prefix}.output"
+        self._add("Squeeze", [f"{prefix}.directions", "axis_1"], [f"{prefix}.output"])
+
+    def _add_logits(self) -> None:
+        """Add the logits, and join the states of the layers."""
+        states = [f"next_state.{index}" for index in range(self.architecture.layers)]
+        self._add("Concat", states, ["next_state"], axis=0)
+        self.constants["logits.kernel"] = self.parameters.logits_kernel
+        self.constants["logits.bias"] = self.parameters.logits_bias
+        self._concatenate("logits.kernel", "features")
+        self._add("MatMul", ["features", "logits.kernel"], ["logits.product"])
+        self._add("Add", ["logits.product", "logits.bias"], ["logits"])
