@@ -83,7 +83,7 @@ def _problem_in_json(value: Any, *, depth: int) -> str | None:
         if not math.isfinite(value):
             return f"found {value}; expected a finite number"
     elif isinstance(value, list | dict) and depth == MAX_DEPTH:
-        return f"more than {MAX_DEPTH} lists or mappings inside each other"
+        return f"lists or mappings nested more than {MAX_DEPTH} levels deep"
     return None
 
 
@@ -159,7 +159,7 @@ def check_flag(argument: str, value: Any) -> None:
 def check_text(argument: str, value: Any) -> str:
     """Return the value of an argument; raises CharlmError if it is not a text."""
     if not isinstance(value, str):
-        raise CharlmError(f"{argument}: found {short_repr(value)}; must be a text")
+        raise CharlmError(f"{argument}: found {short_repr(value)}; must be a string")
     return value
 
 
@@ -260,8 +260,8 @@ def check_not_read(out: Path, *, read: Collection[Path]) -> None:
         return
     for path in read:
         if _exists(path) and (path.samefile(out) or _is_inside(out, path)):
-            place = f"is in {path}, which is read" if path.is_dir() else "is a file that is read"
-            raise CharlmError(f"{out}: {place}; name another file")
+            place = f"in the input folder {path}" if path.is_dir() else "also an input file"
+            raise CharlmError(f"{out}: {place}; choose another file")
 
 
 def _is_inside(file: Path, folder: Path) -> bool:

@@ -66,7 +66,7 @@ def open_file(path: Path) -> Iterator[BufferedReader]:
     """
     with reading(path), open(path, "rb", opener=_open_without_waiting) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise CharlmError(f"{path}: is not a regular file")
+            raise CharlmError(f"{path}: not a regular file")
         yield file
 
 
@@ -139,7 +139,7 @@ def write_file(target: Path, data: bytes | Iterable[bytes]) -> None:
     temporary = _temporary_path(path)
     with writing(target):
         if path.exists() and not path.is_file():
-            raise CharlmError(f"{target}: is not a regular file; name another")
+            raise CharlmError(f"{target}: not a regular file; choose another")
         try:
             write_synced(temporary, [data] if isinstance(data, bytes) else data)
             temporary.replace(path)
@@ -170,11 +170,11 @@ def check_free(target: Path) -> None:
             return
         if not path.is_dir() or any(path.iterdir()):
             raise CharlmError(
-                f"{target}: exists already; name a new or an empty folder, or delete this one"
+                f"{target}: already exists; choose a new or empty folder, or delete this one"
             )
         if path.is_mount() or path.samefile(Path.cwd()):
             raise CharlmError(
-                f"{target}: is the working directory or a mount point; name a new folder in it"
+                f"{target}: the working directory or a mount point; choose a new folder in it"
             )
 
 
@@ -370,11 +370,14 @@ def only_writer(folder: Path, *, clock: Callable[[], float] = time.monotonic) ->
                 if clock() > end:
                     holder = _read_holder(file)
                     raise CharlmError(
-                        f"{folder}: {holder} is training here; wait for it, or name another folder"
+                        f"{folder}: {holder} is training here; wait for it, or choose another "
+                        "folder"
                     )
                 time.sleep(0.01)
             if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                raise CharlmError(f"{folder}: was removed by another process meanwhile; try again")
+                raise CharlmError(
+                    f"{folder}: was removed by another process in the meantime; try again"
+                )
         with contextlib.suppress(OSError):  # the disk may be full, and only messages need this
             file.truncate(0)
             file.write(f"process {os.getpid()} on {platform.node()}\n".encode())

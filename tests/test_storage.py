@@ -53,7 +53,7 @@ def test_a_folder_cannot_be_read_as_a_file() -> None:
 
 def test_a_pipe_is_not_waited_for() -> None:
     os.mkfifo("pipe")
-    with pytest.raises(CharlmError, match=r"^pipe: is not a regular file"):
+    with pytest.raises(CharlmError, match=r"^pipe: not a regular file"):
         read_file(Path("pipe"), limit=3)
 
 
@@ -217,7 +217,7 @@ def test_the_target_of_a_link_is_written() -> None:
 @pytest.mark.parametrize("path", ["pipe", "/dev/null"])
 def test_only_regular_files_are_written(path: str) -> None:
     os.mkfifo("pipe")
-    with pytest.raises(CharlmError, match=f"^{path}: is not a regular file"):
+    with pytest.raises(CharlmError, match=f"^{path}: not a regular file"):
         write_file(Path(path), b"new")
 
 
@@ -326,7 +326,7 @@ def test_an_error_of_a_new_folder_names_it() -> None:
 
 def test_a_folder_that_another_process_made_is_kept() -> None:
     with (
-        pytest.raises(CharlmError, match=r"^new: exists already; name a new or an empty"),
+        pytest.raises(CharlmError, match=r"^new: already exists; choose a new or empty"),
         new_folder(Path("new")),
     ):
         Path("new/theirs").mkdir(parents=True)
@@ -443,7 +443,7 @@ def test_a_folder_that_is_not_empty_is_not_free() -> None:
     Path("full/file").mkdir(parents=True)
     with pytest.raises(
         CharlmError,
-        match=r"^full: exists already; name a new or an empty folder, or delete this one$",
+        match=r"^full: already exists; choose a new or empty folder, or delete this one$",
     ):
         check_free(Path("full"))
 
@@ -451,7 +451,7 @@ def test_a_folder_that_is_not_empty_is_not_free() -> None:
 def test_the_working_directory_is_not_free() -> None:
     with pytest.raises(
         CharlmError,
-        match=r"^\.: is the working directory or a mount point; name a new folder in it$",
+        match=r"^\.: the working directory or a mount point; choose a new folder in it$",
     ):
         check_free(Path())
 
@@ -461,7 +461,7 @@ def test_a_mount_point_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "is_mount", lambda _path: True)
     with pytest.raises(
         CharlmError,
-        match=r"^mounted: is the working directory or a mount point; name a new folder in",
+        match=r"^mounted: the working directory or a mount point; choose a new folder in",
     ):
         check_free(Path("mounted"))
 

@@ -170,7 +170,7 @@ class Model:
         from charlm.evaluation.scoring import score_ids
 
         if state is not None and protocol != "stream":
-            raise CharlmError(f"state: cannot be used with the protocol {protocol}, only stream")
+            raise CharlmError(f"state: cannot be used with protocol {protocol}, only with stream")
         ids = self._encode(text)
         first = self._state_of(state)
         with np.errstate(over="ignore", invalid="ignore"):  # score_ids raises a CharlmError
@@ -284,7 +284,7 @@ def _check_ids(
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         value = short_repr(ids) if array.ndim == 1 else f"shape {array.shape}"
         raise CharlmError(
-            f"{argument}: found {value}; must be a text, or whole numbers in a single row"
+            f"{argument}: found {value}; must be a string, or whole numbers in a single row"
         )
     for index in (array.min(initial=0), array.max(initial=0)):
         if not 0 <= index < vocabulary_size:

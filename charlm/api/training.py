@@ -232,7 +232,7 @@ def _user_settings(
     check_whole("epochs", epochs, least=1)
     if user.length_key:
         raise CharlmError(
-            f"epochs {epochs}: {user.length_key} sets the length too; leave one of them out"
+            f"epochs {epochs}: {user.length_key} sets the length too; leave out one of the two"
         )
     if not isinstance(settings.get("training", {}), Mapping):
         return user  # parsing the config refuses it
@@ -393,7 +393,7 @@ def _run_to_resume(run: str | Path | None) -> Path:
     """Return the folder of the named run, or of the newest run that can be continued."""
     folder = newest_unfinished_run() if run is None else find_run(Path(check_path("run", run)))
     if folder.is_dir() and not is_run(folder) and is_leftover(folder):
-        problem = f"{folder}: a training was killed here before its first step"
+        problem = f"{folder}: a run was killed here before its first step"
         raise CharlmError(problem, advice=Advice("begin", folder))
     check_is_run(folder)
     return folder

@@ -302,7 +302,7 @@ def _advised_command(advice: Advice) -> str:
         "begin": f"start it again with: charlm train TEXT -r {path}",
         "use as text": f"to train on this text: charlm train {path}; "
         f"to score it: charlm evaluate RUN {path}",
-        "name a text": f"name one: charlm evaluate {path} TEXT, "
+        "name a text": f"give one: charlm evaluate {path} TEXT, "
         f"or charlm inspect {path} --text TEXT --out REPORT.html",
         "resume": f"continue it with: charlm train --resume -r {path}",
         "lower the learning rate": "the last checkpoint is intact; continue from it with: "
@@ -426,6 +426,7 @@ quiet_option = click.option(
 )
 
 _PART_OF_A_NAME = "a unique part of the name of a run under runs/"
+_PARTS_OF_NAMES = "unique parts of names of runs under runs/"
 model_argument = click.argument(
     "model",
     required=False,
@@ -439,7 +440,7 @@ models_argument = click.argument(
     nargs=-1,
     type=PATH,
     shell_complete=suggest_models,
-    help=f"Runs, model files, or {_PART_OF_A_NAME}.  [default: the newest run]",
+    help=f"Runs, model files, or {_PARTS_OF_NAMES}.  [default: the newest run]",
 )
 text_argument = click.argument(
     "text",
@@ -461,7 +462,7 @@ _LENGTH_OPTIONS = (
         "--minutes",
         type=POSITIVE,
         metavar="X",
-        help="Time limit for the whole command; as many steps are taken as fit.  "
+        help="Time limit for the whole command; training takes as many steps as fit.  "
         "[default: no limit]",
     ),
     click.option(
@@ -469,15 +470,17 @@ _LENGTH_OPTIONS = (
         type=PATH,
         metavar="MODEL",
         shell_complete=suggest_models,
-        help="Start from the weights of another run or model file; characters that both texts "
-        "have keep their weights.  [default: random weights]",
+        help="Start from the weights of another run or model file; characters that occur in both "
+        "texts keep their weights.  [default: random weights]",
     ),
 )
 
 
 def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the arguments and options that `train` and `plan` share."""
-    recipe = recipe_option("the recipe with the lowest expected loss for the text and the time")
+    recipe = recipe_option(
+        "the recipe with the lowest expected loss for the text, within --minutes if given"
+    )
     for option in reversed((text_argument, recipe, set_option, *_LENGTH_OPTIONS)):
         command = option(command)
     return command

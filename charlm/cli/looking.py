@@ -38,13 +38,13 @@ def inspect(*, as_json: bool, **options: Any) -> None:
 
     The report shows the text coloured by surprise, the usable context, gradients by lag, Lyapunov
     exponents, units and more, and ends with what to try next. It is one self-contained HTML file.
-    Several runs are drawn in the same axes; runs that differ only in their seeds are averaged.
+    Several runs are drawn on the same axes; runs that differ only in their seeds are averaged.
 
     Examples:
       charlm inspect --out report.html
         a report on the newest run
       charlm inspect small large --out report.html
-        two runs in the same axes
+        two runs on the same axes
       charlm inspect --text mytext.txt --json
         the numbers, measured on another text
 

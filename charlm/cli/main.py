@@ -149,7 +149,7 @@ def completion(*, shell: str) -> None:
       charlm completion bash >> ~/.bashrc
         for every bash started from now on
       charlm completion zsh >> ~/.zshrc
-        for zsh, after the line with compinit
+        for zsh; this line must come after compinit
       charlm completion fish > ~/.config/fish/completions/charlm.fish
         for fish
 

@@ -52,7 +52,7 @@ SERVER_ERROR = 500
     type=NATURAL,
     metavar="N",
     default=500,
-    help="Largest number of characters; 0 = generate until stopped.",
+    help="Maximum number of characters; 0 = no limit.",
 )
 @click.option(
     "-t",
@@ -97,7 +97,7 @@ SERVER_ERROR = 500
 @click.option(
     "--stop",
     metavar="TEXT",
-    help="End the text before the first TEXT.  [default: no stop]",
+    help="End the text before the first occurrence of TEXT.  [default: no stop]",
 )
 @json_option
 def sample(
@@ -125,7 +125,7 @@ def sample(
     """
     is_endless = options["length"] == 0
     if is_endless and (as_json or samples > 1):
-        raise click.UsageError("-n 0 has no end; leave out --samples and --json")
+        raise click.UsageError("with -n 0, the text has no end; leave out --samples and --json")
     from charlm.api.model import load
     from charlm.sampling.generation import random_seed
     from charlm.text.vocabulary import describe_left_out
@@ -212,7 +212,7 @@ def evaluate(context: click.Context, /, *, as_json: bool, **options: Any) -> Non
 
     Lower is better; 0 nats would mean that every character was predicted with certainty.
     bits = nats / ln 2, perplexity = exp(nats). Scores can be compared only on the same text with
-    the same protocol. Even replacing spaces by tabs changes the nats per character of a text, but
+    the same protocol. Even replacing spaces with tabs changes the nats per character of a text, but
     its total bits can still be compared.
 
     Examples:
@@ -288,7 +288,7 @@ def _copies(copies: "Copies", longest: str | None) -> str:
         f"characters or more"
     )
     if copies.position is None:
-        return f"{share}; no character of it occurs there"
+        return f"{share}; none of its characters occurs there"
     length = counted(copies.length, "character")
     return f"{share}; longest: {length} at position {copies.position:,}, {short_repr(longest)}"
 
@@ -307,13 +307,13 @@ def _copies(copies: "Copies", longest: str | None) -> str:
     type=PATH,
     required=True,
     help="New or empty folder; or a single file, FILE.html, FILE.onnx or FILE.keras, which is "
-    "replaced.",
+    "overwritten if it exists.",
 )
 @click.option(
     "--check",
     is_flag=True,
-    help="First run the model in the other program, which must be installed, and fail if a logit "
-    "differs from charlm's by more than 1e-4.",
+    help="Before writing, run the exported model in its target program, which must be installed, "
+    "and fail if a logit differs from charlm's by more than 1e-4.",
 )
 @json_option
 def export(*, as_json: bool, **options: Any) -> None:
@@ -358,7 +358,7 @@ def export(*, as_json: bool, **options: Any) -> None:
     multiple=True,
     metavar="NAME",
     help="Host name by which clients reach the server, for example through a proxy; can be "
-    "repeated. Not needed with a key.",
+    "repeated. Not needed if CHARLM_API_KEY is set.",
 )
 @click.option(
     "--allow-origin",
@@ -377,7 +377,7 @@ def export(*, as_json: bool, **options: Any) -> None:
 def serve(*, has_log: bool, **options: Any) -> None:
     """Serve models with an OpenAI-compatible API and a web page.
 
-    The page of the first model is at /, the pages of all models are at /NAME. If the environment
+    The page of the first model is at /; the page of each model is at /NAME. If the environment
     variable CHARLM_API_KEY is set, requests need that key. A model is reloaded when its file is
     replaced. Ctrl-C or SIGTERM stops the server after it has answered all pending requests.
 
@@ -387,7 +387,7 @@ def serve(*, has_log: bool, **options: Any) -> None:
       charlm serve small large --port 0
         serve two models on any free port
       charlm serve --host 0.0.0.0
-        serve the network; set CHARLM_API_KEY first
+        let other machines use the server; set CHARLM_API_KEY first
       charlm serve --allow-host texts.example.com --log
         serve behind a proxy, and log every request
 

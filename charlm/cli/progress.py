@@ -71,7 +71,10 @@ def _describe_start(event: Event) -> Iterator[str]:
         case events.EngineStarting():
             yield "loading TensorFlow, which takes a few seconds"
         case events.ThreadsKept():
-            yield "training is slower: this program used TensorFlow before, which keeps its threads"
+            yield (
+                "training is slower: this program has used TensorFlow with a fixed number of "
+                "threads"
+            )
         case events.WaitingForWorkers(worker, others):
             waiting = counted(others, "other worker")
             yield f"TF_CONFIG: this is worker {worker}; waiting for {waiting}"
@@ -91,7 +94,9 @@ def _describe_start(event: Event) -> Iterator[str]:
             yield f"training without n-grams: counting them would take {duration(seconds)}"
         case events.FewSteps(steps, enough, minutes):
             few = counted(steps, "step")
-            yield f"{few} will teach the network little; --minutes {minutes:g} allows {enough:,}"
+            yield (
+                f"{few} will teach the network little; {enough:,} would need --minutes {minutes:g}"
+            )
         case events.BatchesReduced(batch_size, length, wanted_batch_size, wanted_length):
             windows = counted(batch_size, "window")
             wanted = f"{wanted_batch_size} of {wanted_length}"
@@ -115,7 +120,7 @@ def _describe_resume(event: Event) -> Iterator[str]:
     """Yield the lines for an event of a run that restarts or resumes."""
     match event:
         case events.LeftoverRemoved(run):
-            yield f"{run}: a training was killed here before its first step; starting again"
+            yield f"{run}: a run was killed here before its first step; starting again"
         case events.Resuming(run):
             yield f"resuming {run}"
         case events.LengthAdded(minutes, steps):
@@ -126,8 +131,8 @@ def _describe_resume(event: Event) -> Iterator[str]:
             yield "kernel: recompiled since this run was saved; results will not be bit-identical"
         case events.BestModelLost(path, step, last):
             yield (
-                f"{path}: is not the best model, of step {step:,}; the next evaluation replaces "
-                f"it; until then use {last}"
+                f"{path}: no longer the best model (step {step:,}); the next evaluation replaces "
+                f"the file; until then use {last}"
             )
         case events.LogDamaged(path, lost, unit):
             yield f"{path}: {counted(lost, f'damaged {unit}')} removed"
@@ -136,7 +141,11 @@ def _describe_resume(event: Event) -> Iterator[str]:
 
             yield f"{key}: {show_value(before)} is now {show_value(after)}"
         case events.Resumed(step, total):
-            longer = "" if step < total else ", the end; extend the run with --epochs or --minutes"
+            longer = (
+                ""
+                if step < total
+                else ": the run is complete; extend it with --epochs or --minutes"
+            )
             yield f"resumed at step {step:,} of {total:,}{longer}"
 
 
@@ -207,11 +216,14 @@ def _describe_server(event: Event) -> Iterator[str]:
             page = "" if needs_key else f", with a page for browsers at {url}"
             yield f"serving {', '.join(models)} at {url}/v1{page}; Ctrl-C stops it"
         case events.OpenToNetwork(host):
-            yield f"--host {host}: open to the network without a key; set CHARLM_API_KEY"
+            yield (
+                f"--host {host}: other machines can use the server without a key; set "
+                "CHARLM_API_KEY"
+            )
         case events.ModelReloaded(name):
             yield f"{name}: the file was replaced; serving the new model"
         case events.ModelNotReloaded(name, problem):
-            yield f"{name}: the file was replaced, but still serving the old model: {problem}"
+            yield f"{name}: the file was replaced, but the old model is still served: {problem}"
         case events.ServerProblem(problem):
             yield f"server: {problem}"
         case events.RequestAnswered():

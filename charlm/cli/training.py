@@ -50,8 +50,8 @@ SAMPLE_COLUMNS = 70
 @click.option(
     "--resume",
     is_flag=True,
-    help="Continue --run, or else the newest unfinished run, or else the newest run. With TEXT: "
-    "continue --run if it exists, or start it.",
+    help="Continue the run in --run; without --run, the newest unfinished run, or the newest run "
+    "if all are finished. With TEXT, start the run if it does not exist.",
 )
 @json_option
 @quiet_option
@@ -59,8 +59,8 @@ def train(*, resume: bool, as_json: bool, **options: Any) -> None:
     """Train a model on a text.
 
     A run is a folder with the settings, the text as ids, the training log, and the models
-    best.safetensors and last.safetensors. Ctrl-C saves a checkpoint first; --resume continues from
-    it as if nothing had happened.
+    best.safetensors and last.safetensors. Ctrl-C saves a checkpoint and stops; --resume
+    continues from it as if nothing had happened.
 
     Examples:
       charlm train mytext.txt
@@ -169,7 +169,9 @@ def _verdict(outcome: "Outcome") -> Iterator[str]:
         yield "fewer than 2,400 validation characters: too few to tell which model is best;"
         yield f"the last one is {outcome.folder}/last.safetensors"
     if progress.best_nats is not None and progress.best_step == 0:
-        yield "no evaluation was better than the initial weights, which are in best.safetensors"
+        yield (
+            "no evaluation had a lower loss than the initial weights, which are in best.safetensors"
+        )
     elif outcome.difference is not None and progress.best_step != progress.step:
         best = f"best at step {progress.best_step:,} of {progress.step:,}"
         yield f"{best}; the last evaluation is {outcome.difference} above it"
@@ -282,21 +284,22 @@ def _times(plan: "Plan") -> Iterator[str]:
     help="Text: a file, a folder, a .gz file, or - for standard input.",
 )
 @click.option("--out", required=True, type=PATH, help="Folder for the corpus, new or empty.")
-@recipe_option("default")
+@recipe_option("the recipe named default")
 @set_option
 @quiet_option
 def tokenize(**options: Any) -> None:
     """Turn text into a corpus: ids, vocabulary and splits in a folder.
 
-    Each file is a document, and the model learns where documents end. Only the section corpus of
-    the recipe is used: the encoding, the characters that get an id, and the validation and test
-    splits. charlm train tokenizes a text by itself; a corpus saves time if several runs share it.
+    Each file is a document, and the model learns where documents end. Only the recipe's section
+    "corpus" is used: the encoding, the characters that get an id, and the validation and test
+    splits. charlm train tokenizes texts automatically; a corpus saves time if several runs share
+    it.
 
     Examples:
       charlm tokenize book.txt --out corpus
-        make a corpus of one document
+        make a corpus from one document
       charlm tokenize texts --out corpus -s corpus.encoding=cp1252
-        make a corpus of a folder of files that are not UTF-8
+        make a corpus from a folder of files that are not UTF-8
       charlm train corpus
         train on a corpus
 
@@ -316,8 +319,8 @@ def tokenize(**options: Any) -> None:
     "space",
     type=PATH,
     metavar="SPACE.yaml",
-    help="YAML file with a recipe, and settings with ranges; or space, the one that comes with "
-    "charlm.",
+    help="YAML file with a recipe and ranges of settings; or the word space, for the search space "
+    "that comes with charlm.",
 )
 @text_argument
 @click.option(
@@ -331,7 +334,7 @@ def tokenize(**options: Any) -> None:
     "--trials",
     type=COUNT,
     metavar="N",
-    help="Number of trials at which the search ends.  [default: no limit]",
+    help="Number of trials at which the search ends, including earlier ones.  [default: no limit]",
 )
 @click.option(
     "--trial-minutes",

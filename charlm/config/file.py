@@ -46,7 +46,7 @@ def parse_overrides(overrides: Overrides) -> dict[str, Any]:
     try:
         texts = [overrides] if isinstance(overrides, str) else [*overrides]
     except TypeError:
-        problem = f"found {short_repr(overrides)}; must be KEY=VALUE, a list of such, or a mapping"
+        problem = f"found {short_repr(overrides)}; must be KEY=VALUE, a list of these, or a mapping"
         raise CharlmError(f"overrides: {problem}") from None
     return nest(map(_parse, texts))
 
@@ -173,8 +173,8 @@ def check_resume(
     for key, (old, new) in changes.items():
         if not is_resumable(key):
             problems.append(
-                f"{key}: found {show_value(new)}; must be {show_value(old)} as before, because it "
-                f"shaped the steps already taken; keep it, or start a new run"
+                f"{key}: found {show_value(new)}; must be {show_value(old)} as before, because the "
+                f"steps so far depend on it; restore this value, or start a new run"
             )
     if problems:
         raise several_problems(origin, problems, count=len(problems))
@@ -435,7 +435,7 @@ class _Loader(yaml.SafeLoader):
                 problem="aliases and tags are not allowed", problem_mark=event.start_mark
             )
         if self._depth > MAX_DEPTH:
-            problem = f"more than {MAX_DEPTH} lists or mappings inside each other"
+            problem = f"lists or mappings nested more than {MAX_DEPTH} levels deep"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
         self._depth += 1
         node = super().compose_node(parent, index)
@@ -457,7 +457,10 @@ class _Loader(yaml.SafeLoader):
     def construct_yaml_int(self, node: Any) -> int:
         """Return a whole number; refuse 010 and 1:30, which are 8 and 90 in YAML 1.1."""
         if not _DECIMAL.fullmatch(node.value):
-            problem = f"{short_repr(node.value)} is not a decimal number; put a text in quotes"
+            problem = (
+                f"{short_repr(node.value)} is not a decimal number; if it is meant as text, put "
+                "it in quotes"
+            )
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
         return int(node.value)
 
@@ -545,7 +548,7 @@ def as_json(value: Any, *, origin: str) -> Any:
     try:
         plain = json.loads(json.dumps(value, default=_plain_number))
     except (ValueError, TypeError, RecursionError) as error:
-        hint = "; put a date in quotes" if "date" in str(error) else ""
+        hint = "; put dates in quotes" if "date" in str(error) else ""
         problem = f"must be a value that JSON can express{hint}"
         raise CharlmError(f"{origin}: found {short_repr(value)}; {problem}") from None
     check_json(plain, origin=origin)

@@ -70,7 +70,7 @@ DECIDED_BY_THE_TASK = {
 }
 """Arguments of SimpleRNN that cannot be set, with the reason."""
 
-_LENGTH_OF_A_TRIAL = "the length of a trial is a time, chosen when the search begins"
+_LENGTH_OF_A_TRIAL = "a trial has a time limit, which is set when the search begins"
 DECIDED_BY_THE_SEARCH = {
     "training.epochs": _LENGTH_OF_A_TRIAL,
     "training.steps": _LENGTH_OF_A_TRIAL,
@@ -287,7 +287,7 @@ class EarlierLength(_Section):
     @model_validator(mode="after")
     def _change_by_the_end(self) -> "EarlierLength":
         if self.until > self.steps:
-            raise ValueError(f"until: found {self.until}; must be at most steps, {self.steps}")
+            raise ValueError(f"until: found {self.until}; must be at most {self.steps}, the steps")
         return self
 
 
@@ -433,7 +433,9 @@ class TrainingConfig(_Section):
             limits.append(self.steps)
         for before, after in pairwise(limits):
             if before >= after:
-                problem = f"found until {before} before {after}; must increase, up to steps"
+                problem = (
+                    f"until is {before} before {after}; must increase, up to the number of steps"
+                )
                 raise ValueError(f"earlier_lengths: {problem}")
         if self.soft_weight > 1:
             raise ValueError(

@@ -137,7 +137,9 @@ def _kernel_problem(precision: str, on_event: OnEvent) -> str | None:
     except CharlmError as error:
         return str(error)
     if precision == "bfloat16" and not kernel.has_bfloat16:
-        return "it was compiled without bfloat16, which this processor has; see $CHARLM_CFLAGS"
+        return (
+            "the compiled kernel has no bfloat16, although this processor has; see $CHARLM_CFLAGS"
+        )
     return None
 
 

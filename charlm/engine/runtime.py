@@ -245,7 +245,7 @@ def start_with_others(count: int, index: int) -> None:
     try:
         if not start(count, index):
             raise CharlmError(
-                "TF_CONFIG: this program has used TensorFlow before; connect the workers first"
+                "TF_CONFIG: this program has already used TensorFlow; connect the workers earlier"
             )
     finally:
         for number, handler in before.items():

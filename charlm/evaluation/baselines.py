@@ -115,8 +115,9 @@ class Comparison:
         ngram = f"a {NGRAM} model ({self.ngram_nats_per_char:.4f})"
         if self.standard_error is None:
             return (
-                f"not compared with {ngram}: {self.characters:,} characters are too few to know "
-                f"the error"
+                f"not compared with {ngram}: {self.characters:,} characters are too few to "
+                "estimate "
+                f"its error"
             )
         margin = f"{Difference(self.margin_nats, self.standard_error)} per character"
         side = "better" if self.margin_nats > 0 else "worse"

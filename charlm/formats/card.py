@@ -76,8 +76,9 @@ def model_card(
         "The settings, `settings.yaml`:",
         fenced(settings, "yaml"),
         "## License",
-        f"The code in this folder has the MIT license in `{LICENSE}`. The training text may have "
-        f"other terms: if you publish the model, name its license at the top of this page.",
+        f"The code in this folder is under the MIT license, see `{LICENSE}`. The training text "
+        "may have "
+        f"other terms: if you publish the model, state its license at the top of this page.",
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -183,7 +183,7 @@ FORMATS: Mapping[FormatName, Format] = {
         "a browser",
         lambda model, title: export_html(model, title=title),
         programs.run_browser,
-        "Open `index.html` in a browser. It needs no server and no network.",
+        "Open `index.html` in a browser. It needs neither a server nor an internet connection.",
         ".html",
     ),
     "onnx": Format(
@@ -314,11 +314,11 @@ def _is_single_file(path: Path, name: FormatName) -> bool:
         return True
     file = f", or a file whose name ends in {suffix}" if suffix else ""
     if path.suffix and path.suffix in {format.suffix for format in FORMATS.values()}:
-        raise CharlmError(f"{path}: the format {name} must be a folder{file}")
+        raise CharlmError(f"{path}: the format {name} needs a folder{file}")
     with writing(path):
         is_free = not path.exists() or (path.is_dir() and not any(path.iterdir()))
     if not is_free:
-        raise CharlmError(f"{path}: exists already; name a new or an empty folder{file}")
+        raise CharlmError(f"{path}: already exists; choose a new or empty folder{file}")
     return False
 
 

@@ -49,7 +49,7 @@ def export_onnx(trained: TrainedModel) -> dict[str, bytes]:
         import onnx
         from onnx import helper
     except ImportError:
-        raise CharlmError("format onnx: needs the package onnx: pip install onnx") from None
+        raise CharlmError("format onnx: needs the onnx package: pip install onnx") from None
     if 4 * trained.architecture.size > MAX_BYTES:
         raise CharlmError(
             f"format onnx: {trained.architecture.size:,} weights; a file must have at most "

@@ -242,8 +242,8 @@ def make_fixed_points(reading: Reading) -> Content:
         basis=(
             f"The path shows the states after {found.positions}. The repeated characters are the "
             f"most common of {found.counted}. Each is read up to "
-            f"{counted(found.repetitions, 'time')}, starting from the state after each of these "
-            f"characters: {starts}."
+            f"{counted(found.repetitions, 'time')}, starting from the state at each of these "
+            f"positions of the text: {starts}."
         ),
         figure=Drawing(
             partial(draw_path, found, reading.characters),
@@ -263,7 +263,7 @@ def point_table(found: FixedPoints, characters: Sequence[str | None]) -> Table:
         "eventually shrinks.",
         {
             "character repeated": [visible(characters[held.id]) for held, _ in rows],
-            "starts that end here": [
+            "starting states that lead here": [
                 f"{point.starts if point else 0} of {held.starts}" for held, point in rows
             ],
             "radius": [point and point.spectral_radius for _, point in rows],

@@ -164,8 +164,8 @@ def gradient_table(layers: Sequence[LayerGradient]) -> Table:
         "Half-life: the lag where the median has fallen to 1/2; 1 if one step is enough. "
         "Slope: the slope of ln(median) over the second half of the lags. Visible to: the last "
         "lag with at least 1/1000 of the gradient at lag 0 of the same layer. ± is a standard "
-        f"error from {blocks} of neighbouring predictions; it is unknown if a block lacks the "
-        "value.",
+        f"error from {blocks} of neighbouring predictions; there is none if a block lacks "
+        "the value.",
         {
             "layer": [layer.layer for layer in layers],
             "half-life, characters": [(layer.half_life, layer.half_life_error) for layer in layers],

@@ -65,7 +65,7 @@ def inspect_text(
     try:
         next_steps = _next_steps(reading, contents)
     except CharlmError as error:
-        notes.append(f"Suggestion of the training: missing, because of an error: {error}.")
+        notes.append(f"Suggestion from the training: missing, because of an error: {error}.")
     return Report(
         name=reading.name,
         text_name=reading.text_name,
@@ -141,7 +141,7 @@ def inspect_runs(
     source = None if text is None else Path(check_text_path("text", text))
     page = None if out is None else Path(check_path("out", out))
     if str(source) == "-" and len(paths) > 1:
-        raise CharlmError("standard input can be read for one run only; name a file")
+        raise CharlmError("standard input can be read for one run only; use a file")
     if page is not None and (page.is_dir() or not page.parent.is_dir()):
         raise CharlmError(f"{page}: must be the name of a file in a folder that exists")
     models = [load(path, on_event=on_event) for path in paths]

@@ -214,10 +214,11 @@ SECTION = Section(
     title="Where the loss comes from",
     equation="L = sum over classes of (characters of the class / characters) L_{class}",
     text=(
-        "The loss is divided by kind of the predicted character, and by its place in the word. "
+        "The loss is broken down by the kind of the predicted character and by its place in the "
+        "word. "
         "The first letters of words usually cost most, because the spelling of a word is easier "
         "to predict than the next word. A 5-gram model predicts a character from the 4 characters "
-        "before it, with counts of the training text."
+        "before it, using counts from the training text."
     ),
     make=make_loss,
 )

@@ -232,7 +232,7 @@ SECTION = Section(
     text=(
         "Below 0, small differences of the state shrink, and the network forgets how it started. "
         "Above 0, they grow; in a state that stays bounded, this is chaos. Minus infinity means "
-        "that differences in a direction disappear completely. The exponents are conditional on "
+        "that differences in some direction disappear completely. The exponents are conditional on "
         "this text, and means over a part of it. The exponent of a layer on its own says how long "
         "that layer remembers without the others. The largest exponent of the whole state is "
         "close to the largest of these, and to the slope of the gradient at the lowest layer."

@@ -103,14 +103,16 @@ class Report:
 
 
 HELP = (
-    "A loss of L nats per character is as hard as guessing among exp(L) equally likely "
-    "characters. Characters of the text are counted from 1. \N{PLUS-MINUS SIGN} is one standard "
+    "A loss of L nats per character corresponds to guessing among exp(L) equally "
+    "likely characters. Characters of the text are counted from 1. \N{PLUS-MINUS SIGN} is one "
+    "standard "
     "error over texts: how much a number would vary between texts like this one. To see how much "
-    "it varies between trainings, compare runs with different seeds."
+    "it varies between training runs, compare runs with different seeds."
 )
 MEMORY = (
-    "Context and gradient answer different questions: the context is how far back the predictions "
-    "benefit, and the gradient is how far back a loss reaches when no window cuts it off."
+    "Context and gradient answer different questions: the context is how far back text still "
+    "improves "
+    "the predictions, and the gradient is how far back a loss reaches when no window cuts it off."
 )
 MISSING = '<p class="missing">Not available for this run; the notes at the top say why.</p>'
 
@@ -297,7 +299,8 @@ def _shared_caption(name: str, reports: Sequence[Report]) -> str:
         runs = " or ".join(map(str, sizes))
         sentences.append(
             f"Bands and bars: the mean of {runs} runs that differ only in their seeds, ±1 standard "
-            "error over the seeds, as far as all of these runs reach. On logarithmic axes it is "
+            "error over the seeds, up to the last point that all of these runs have. On "
+            "logarithmic axes it is "
             "the geometric mean."
         )
     sentences.append(clipping_note(_shared_panels(name, reports)))

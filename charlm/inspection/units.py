@@ -304,7 +304,7 @@ def units_table(units: Units) -> Table:
     """List the best unit on each feature."""
     best = [feature.best[0] for feature in units.features]
     return Table(
-        "The best unit on each feature. A dash: the character alone determines the feature, so "
+        "The best unit for each feature. A dash: the character alone determines the feature, so "
         "there is nothing to compare among positions with the same character. Units beyond "
         "chance: all units with both strengths above chance.",
         {
@@ -322,7 +322,7 @@ def units_chart(units: Units) -> Chart:
     names = [feature.feature for feature in units.features]
     curves = {name: Curve(names, values) for name, values in _columns(units).items()}
     panel = Panel(
-        "The best unit on each feature",
+        "The best unit for each feature",
         ("|2 AUC \N{MINUS SIGN} 1| or |correlation|", ""),
         {name: curves[name] for name in ("strength", "strength given the character")},
         {name: curves[name] for name in ("chance", "chance, given the character")},
@@ -348,11 +348,13 @@ SECTION = Section(
         "The figure shows the unit that follows each feature of the text most closely. AUC is the "
         "probability that the output is higher at a character with the feature than at one "
         "without; for a number, such as the position in the line, the figure shows a rank "
-        "correlation. Given the character, only positions with the same character are compared, "
-        "so that knowing this character is not enough. Outputs are measured after the character "
-        "was read. Chance is the strength that the best of all units reaches on the feature "
+        'correlation. "Given the character" means that only positions with the same character are '
+        "compared, so that a unit cannot score by recognising the character alone. Outputs are "
+        "measured after the character has been read. Chance is the strength that the best of "
+        "all units reaches on the feature "
         "shifted along the text by a random distance. The position in the word counts from 1 and "
-        "is 0 outside words. A word is a row of letters, with apostrophes between them. A heading "
+        "is 0 outside words. A word is a sequence of letters, which may contain apostrophes. A "
+        "heading "
         "is a line of up to 40 characters that follows an empty line and ends with a colon. "
         "Quotes and brackets extend to their closing sign, or to an empty line."
     ),

@@ -239,12 +239,14 @@ def read_architecture(fields: Mapping[str, Any], path: Path) -> Architecture:
             are_sizes = all(type(size) is int and 1 <= size <= MAX_SIZE for size in sizes)
             if not are_sizes or layers > MAX_LAYERS:
                 raise CharlmError(
-                    f"{path}: the sizes of the network must be from 1 to {MAX_SIZE:,}, and "
-                    f"{MAX_LAYERS} layers at most"
+                    f"{path}: each size of the network must be from 1 to {MAX_SIZE:,}, and the "
+                    "number "
+                    f"of layers at most {MAX_LAYERS}"
                 )
             if activation not in ACTIVATIONS:
                 raise CharlmError(
-                    f"{path}: activation {short_repr(activation)}; must be {', '.join(ACTIVATIONS)}"
+                    f"{path}: activation {short_repr(activation)}; must be one of "
+                    f"{', '.join(ACTIVATIONS)}"
                 )
             return Architecture(
                 len(characters), layers, units, embedding, use_bias, activation, skip_connections

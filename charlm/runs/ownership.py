@@ -155,14 +155,14 @@ def _check_is_free(path: Path, *, may_continue: bool) -> None:
     """Raise CharlmError unless a run may begin or continue in a folder."""
     if is_run(path):
         if not may_continue:
-            problem = f"{path}: contains a run; name another folder"
+            problem = f"{path}: contains a run; choose another folder"
             raise CharlmError(problem, advice=Advice("resume", path))
         return
     if not path.exists():
         return
     is_free = path.is_dir() and (is_leftover(path) or not any(path.iterdir()))
     if not is_free:
-        raise CharlmError(f"{path}: is not an empty folder; name another")
+        raise CharlmError(f"{path}: not an empty folder; choose another")
 
 
 def is_leftover(folder: Path) -> bool:

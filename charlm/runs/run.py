@@ -91,7 +91,7 @@ def run_corpus(path: Path, model: TrainedModel) -> Corpus | None:
     trained_on = model.facts.get(CORPUS, identity)  # missing in an imported model
     if corpus.vocabulary != model.vocabulary or trained_on != identity:
         raise CharlmError(
-            f"{source}: not the text that the model was trained on: put it back, or name a text"
+            f"{source}: not the text that the model was trained on: put it back, or give a text"
         )
     return corpus
 

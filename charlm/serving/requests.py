@@ -125,7 +125,7 @@ def _check_prompt(value: Any) -> Any:
     if isinstance(value, str):
         return _check_text(value)
     if not _is_ids(value):
-        raise ValueError("must be a text or a list of ids")
+        raise ValueError("must be a string or a list of ids")
     return value
 
 
@@ -350,6 +350,6 @@ def _without_unused(
         if value not in unused[name] and not is_default:
             expected = " or ".join(json.dumps(item) for item in unused[name])
             shown = json.dumps(value)[:100]
-            message = f"{name}: found {shown}; must be {expected}: charlm does not support it"
+            message = f"{name}: found {shown}; charlm supports only {expected}"
             raise RequestError(400, escape_controls(message), param=name)
     return supported

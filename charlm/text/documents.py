@@ -191,8 +191,8 @@ def check_encoding(encoding: str, *, key: str = "corpus.encoding") -> None:
         is_known = False
     if not is_known:
         raise CharlmError(
-            f"{key}: found {short_repr(encoding)}; expected an encoding of text files that Python "
-            "has, for instance utf-8, utf-16, cp1252, latin-1 or gb18030"
+            f"{key}: found {short_repr(encoding)}; expected a text encoding that Python "
+            "supports, for instance utf-8, utf-16, cp1252, latin-1 or gb18030"
         )
 
 

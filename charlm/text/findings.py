@@ -99,11 +99,11 @@ def _check_spaces(corpus: Corpus) -> Iterator[str]:
     share = lengths[lengths >= MIN_SPACES].sum() / max(1, len(is_space))
     if share > MAX_SPACES:
         yield (
-            f"spaces: {share:.0%} of the characters are in runs of {MIN_SPACES} or more spaces, "
-            "which a network learns to repeat without end; indent with tabs "
-            "(unexpand -t 4 --first-only FILE > NEW), or collapse spaces that mean nothing "
-            "(tr -s ' ' < FILE > NEW); the loss per character of the new text cannot be compared "
-            "with the loss on the old text: compare the total bits of an evaluation"
+            f"spaces: {share:.0%} of the characters are in groups of {MIN_SPACES} or more spaces, "
+            "which a network learns to repeat endlessly; indent with tabs "
+            "(unexpand -t 4 --first-only FILE > NEW), or collapse meaningless spaces "
+            "(tr -s ' ' < FILE > NEW); then compare total bits, not the loss per character, "
+            "with the old text"
         )
 
 
@@ -123,8 +123,8 @@ def _check_validation(corpus: Corpus) -> Iterator[str]:
         frequent = np.flatnonzero(excess > divergence / 10)
         names = name_some([repr(corpus.vocabulary.names[index]) for index in frequent])
         yield (
-            f"validation text: the end of the text differs from the rest: more of {names}; "
-            "name the files in another order, or move parts of the file"
+            f"validation text: the end of the text has more {names} than the rest; "
+            "list the files in another order, or move parts of the file"
         )
 
 

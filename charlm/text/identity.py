@@ -35,7 +35,8 @@ def check_same_text(sources: Sequence[str], corpus: Corpus, *, owner: Path) -> N
         difference = _compare_documents(sources, corpus)
     if difference is not None:
         raise CharlmError(
-            f"{owner}: the text differs: {difference}; use the original text, or name a new folder"
+            f"{owner}: the text differs: {difference}; use the original text, or choose a new "
+            "folder"
         )
 
 

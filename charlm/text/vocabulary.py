@@ -223,14 +223,14 @@ def _check(vocabulary: Vocabulary) -> None:
     if not 0 < len(vocabulary) <= MAX_CODE_POINT + 3:
         raise ValueError(f"{len(vocabulary)} characters")
     if any(not isinstance(c, str) or len(c) != 1 or "\ud800" <= c <= "\udfff" for c in characters):
-        raise ValueError("an entry of characters is not one character")
+        raise ValueError("an entry of `characters` is not a single character")
     if len({*characters}) < len(characters):
         raise ValueError("a character occurs twice")
     reserved = {index for index, c in enumerate(vocabulary.characters) if c is None}
     named = {vocabulary.unknown_id, vocabulary.end_of_text_id} - {None}
     if reserved != named or any(type(index) is not int for index in named):
         raise ValueError(
-            "unknown_id and end_of_text_id must be the ids that are null in characters"
+            "unknown_id and end_of_text_id must be the ids whose entry in `characters` is null"
         )
     if named and vocabulary.unknown_id == vocabulary.end_of_text_id:
         raise ValueError(f"unknown_id and end_of_text_id are both {vocabulary.unknown_id}")

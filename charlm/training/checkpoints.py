@@ -136,7 +136,7 @@ def restore(
         if shapes is not None and tensor_shapes != shapes:
             raise CharlmError(
                 f"{path}: the checkpoint does not fit the settings; to resume the run, undo "
-                f"changes of model, training.optimizer.name and training.batch_size"
+                f"the changes to model, training.optimizer.name and training.batch_size"
             )
         return checkpoint
     raise CharlmError(f"{folder}: no undamaged checkpoint to continue from; start a new run")

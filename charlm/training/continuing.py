@@ -31,10 +31,11 @@ def check_same_run(
     check_same_text(sources, run.corpus, owner=run.folder)
     weights = None if init is None else init.sha256
     if run.config.training.initial_weights != weights:
-        begun = "with random weights" if init else "with the weights of another model"
-        raise CharlmError(
-            f"{run.folder}: the run began {begun}; name the same initial weights, or another folder"
-        )
+        if run.config.training.initial_weights is None:
+            problem = "the run started with random weights; leave out the initial weights"
+        else:
+            problem = "the run started with the weights of a model; use the same initial weights"
+        raise CharlmError(f"{run.folder}: {problem}, or choose another folder")
     if init is not None:
         user = replace(user, architecture=init.model.architecture.settings())
     config = user.config_of(run.config) if user.recipe is None else user.config(user.recipe)
@@ -44,7 +45,7 @@ def check_same_run(
             continue
         raise CharlmError(
             f"{key}: found {show_value(wanted)}, but the run in {run.folder} has "
-            f"{show_value(present)}; give the same settings, or name another folder"
+            f"{show_value(present)}; use the same settings, or choose another folder"
         )
 
 

@@ -99,8 +99,8 @@ class UserSettings:
         config = self._first_valid_config()
         if self.minutes is not None and config.training.used_teachers.seeds:
             raise CharlmError(
-                f"minutes {self.minutes:g}: does not limit the teachers that the recipe trains "
-                f"first; leave one of them out: training.teachers=null"
+                f"minutes {self.minutes:g}: the limit does not cover the teachers that the recipe "
+                f"trains first; drop the limit, or the teachers: training.teachers=null"
             )
         return config
 
@@ -109,7 +109,7 @@ class UserSettings:
         if self.minutes is not None and self.length_key:
             raise CharlmError(
                 f"minutes {self.minutes:g}: {self.length_key} sets the length too; leave "
-                f"one of them out"
+                f"out one of the two"
             )
 
     def _first_valid_config(self) -> Config:
@@ -151,7 +151,8 @@ CHOICES: Mapping[float, tuple[Choice, ...]] = {
     60_000: (
         Choice(
             "small",
-            "a narrow network and n-grams delay memorising a text this short",
+            "a narrow network and n-grams keep the network from memorising such a short text "
+            "too soon",
             fewest_epochs=8,
         ),
         QUICK,
@@ -182,7 +183,7 @@ CHOICES: Mapping[float, tuple[Choice, ...]] = {
         ),
         Choice(
             "shakespeare",
-            "four narrow layers read more of such a long text in this time",
+            "four narrow layers read more of such a long text in this time than wide layers",
             fewest_characters=1_800_000,
         ),
         QUICK,

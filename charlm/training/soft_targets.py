@@ -164,7 +164,7 @@ def check_teachers(config: Config, corpus: Corpus, *, available_bytes: int | Non
     _read_teachers(map(Path, settings.used_teachers.models), corpus)
     recipe = None if settings.teachers is None else settings.teachers.recipe
     if recipe is not None and load_config(find_recipe(recipe)).training.teachers is not None:
-        raise CharlmError(f"training.teachers.recipe: {recipe} has teachers itself; name another")
+        raise CharlmError(f"training.teachers.recipe: {recipe} has teachers itself; choose another")
     if not settings.soft_weight or available_bytes is None:
         return
     needed_bytes = _size_bytes(corpus)
@@ -196,7 +196,8 @@ def _read_teachers(paths: Iterable[Path], corpus: Corpus) -> list[TrainedModel]:
     for file, teacher in teachers.items():
         if teacher.vocabulary != corpus.vocabulary:
             raise CharlmError(
-                f"{file}: has another vocabulary than the text; name a teacher that was trained on "
+                f"{file}: has a different vocabulary from the text; use a teacher that was "
+                "trained on "
                 f"the same text"
             )
     return [*teachers.values()]

@@ -89,7 +89,7 @@ def _train_teacher(folder: Path, engines: EngineFactory, *, session: Session) ->
         except DivergenceError as error:
             problem = str(error).partition(": ")[0]
             raise CharlmError(
-                f"{folder}: {problem}: the teacher has diverged; name another recipe or seed"
+                f"{folder}: {problem}: the teacher has diverged; choose another recipe or seed"
             ) from None
         if outcome.signal is not None:
             stopped = Stopped(outcome.signal)

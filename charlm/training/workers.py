@@ -120,6 +120,7 @@ class Workers:
             different = [str(i) for i, other in enumerate(others, start=1) if other != first]
             if different:
                 raise CharlmError(
-                    f"TF_CONFIG: worker {', '.join(different)} differs from worker 0 in {name}; "
-                    f"must be the same on all"
+                    f"TF_CONFIG: {name}: must be the same on all workers; different from worker "
+                    "0 on "
+                    f"worker {', '.join(different)}"
                 )

@@ -64,7 +64,7 @@ def _read_records(path: Path) -> list[Record]:
         if file.read(1):
             number = len(records) + 1
             raise CharlmError(
-                f"{path}: damaged: line {number} is not a JSON object; name another folder"
+                f"{path}: damaged: line {number} is not a JSON object; choose another folder"
             )
     with writing(path):
         os.truncate(path, kept_bytes)

@@ -159,7 +159,7 @@ def search(
             names = [path.name for path in folder.iterdir()]
             if not all(name.startswith(".") for name in names):
                 raise CharlmError(
-                    f"{folder}: is not empty, and not the folder of a search; name another folder"
+                    f"{folder}: not empty, and not the folder of a search; choose another folder"
                 )
         folder.mkdir(parents=True, exist_ok=True)
     started = session.clock()
@@ -297,7 +297,7 @@ class _Search:
         head = (
             f"# Trial {best.number} of {len(self.study.trials)} of a search: "
             f"{best.value:.4f} nats per character on the validation text.\n"
-            f"# It has the length of the trial, unless you set a time limit.\n"
+            f"# Training with it takes as many steps as the trial, unless you set a time limit.\n"
         )
         recipe = dump_yaml(config.model_dump(mode="json", exclude_defaults=True))
         write_file(self.folder / BEST_FILE, (head + recipe).encode())
@@ -331,7 +331,7 @@ def _open_study(folder: Path) -> optuna.Study:
             load_if_exists=True,
         )
     except (ValueError, LookupError, TypeError, AssertionError) as error:
-        raise CharlmError(f"{folder / JOURNAL}: damaged: {error}; name another folder") from None
+        raise CharlmError(f"{folder / JOURNAL}: damaged: {error}; choose another folder") from None
     # With a constant seed, a continued search would repeat its random values.
     study.sampler = optuna.samplers.TPESampler(
         seed=len(study.trials), n_startup_trials=RANDOM_TRIALS, multivariate=True
@@ -370,7 +370,9 @@ def _check_is_same(study: optuna.Study, folder: Path, identity: dict[str, Any]) 
     """Record the identity of a search, or raise CharlmError if the folder has another search."""
     for name, value in identity.items():
         if study.user_attrs.get(name, value) != value:
-            raise CharlmError(f"{folder}: has a search with another {name}; name another folder")
+            raise CharlmError(
+                f"{folder}: contains a search with a different {name}; choose another folder"
+            )
         study.set_user_attr(name, value)
 
 

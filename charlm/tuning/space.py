@@ -202,7 +202,7 @@ def _refused_keys(space: Space) -> Iterator[str]:
             if reason is not None:
                 yield f"{section}: {key}: {reason}; leave it out"
     for key in sorted({*fixed} & space.search.keys()):
-        yield f"{key}: is in fixed and in search; leave one of them out"
+        yield f"{key}: is in both fixed and search; remove it from one of them"
 
 
 def _reason_against(key: str, refused: Mapping[str, str]) -> str | None:

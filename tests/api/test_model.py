@@ -163,7 +163,7 @@ def test_a_text_is_read_from_a_state_as_the_end_of_both_and_has_the_states_of_it
         [model.logits(text)[3:], model.score(text)[3:], *(layer[3:] for layer in states)],
         atol=1e-5,
     )
-    with pytest.raises(CharlmError, match="state: cannot be used with the protocol windows"):
+    with pytest.raises(CharlmError, match="state: cannot be used with protocol windows"):
         model.score(**rest, protocol="windows")
 
 

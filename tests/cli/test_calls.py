@@ -192,7 +192,7 @@ def test_plan_has_the_options_of_train() -> None:
 FAILURES = [
     (
         "export m.safetensors --format c --out page.html",
-        "page.html: the format c must be a folder",
+        "page.html: the format c needs a folder",
     ),
     (
         "inspect m.safetensors m.safetensors --text - --json",
@@ -206,11 +206,11 @@ FAILURES = [
     ("tokenize LONG --out out", "which is a text, not the path of a file"),
     (
         "evaluate m.safetensors",
-        "and no text was named; name one: charlm evaluate m.safetensors TEXT, or",
+        "and no text was named; give one: charlm evaluate m.safetensors TEXT, or",
     ),
     (
         "inspect m.safetensors --json",
-        "name one: charlm evaluate m.safetensors TEXT, or charlm inspect m",
+        "give one: charlm evaluate m.safetensors TEXT, or charlm inspect m",
     ),
     (
         "sample text.txt",
@@ -320,7 +320,7 @@ WRONG_USAGE = [
     ("sample m.safetensors --top-p 0", "0.0 is not in the range"),
     ("sample m.safetensors --top-p 1.1", "1.1 is not in the range"),
     ("sample m.safetensors --min-p 1.1", "1.1 is not in the range"),
-    ("sample m.safetensors -n 0 --json", "-n 0 has no end"),
+    ("sample m.safetensors -n 0 --json", "with -n 0, the text has no end"),
     ("train --resume text.txt", "also needs --run, the run's folder"),
     ("train --resume -c tiny", "also needs --run, the run's folder"),
     ("train --resume --init m.safetensors", "also needs --run, the run's folder"),

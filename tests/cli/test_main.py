@@ -392,8 +392,8 @@ def test_a_similar_word_with_another_meaning_gets_no_suggestion(name: str) -> No
         pytest.param("train --recipe -q", "use --config VALUE", id="option without a value"),
         pytest.param(
             "tune space --minutes 1 --epochs 3",
-            "training.epochs cannot be set for a search: the length of a trial is a time, "
-            "chosen when the search begins",
+            "training.epochs cannot be set for a search: a trial has a time limit, which is "
+            "set when the search begins",
             id="decided by the search",
         ),
     ],

@@ -243,7 +243,7 @@ def test_baselines_are_a_table(trained_run: Path) -> None:
         assert perplexity == pytest.approx(math.exp(nats), rel=1e-3)
     assert "baselines use all 16,000 characters of the training text" in note
     assert comparison.startswith("  this model: not compared with a 5-gram model")
-    assert comparison.endswith(": 1,999 characters are too few to know the error")
+    assert comparison.endswith(": 1,999 characters are too few to estimate its error")
 
 
 def test_the_json_has_the_comparison_with_a_5_gram(trained_run: Path) -> None:

@@ -344,7 +344,7 @@ def test_an_event_is_told_or_moves_a_bar(
         ),
         (
             EXAMPLES[events.FewSteps],
-            "9 steps will teach the network little; --minutes 1.5 allows 200",
+            "9 steps will teach the network little; 200 would need --minutes 1.5",
         ),
         (
             EXAMPLES[events.BatchesReduced],
@@ -355,7 +355,7 @@ def test_an_event_is_told_or_moves_a_bar(
         (EXAMPLES[events.Resumed], "resumed at step 1 of 2"),
         (
             events.Resumed(2, 2),
-            "resumed at step 2 of 2, the end; extend the run with --epochs or --minutes",
+            "resumed at step 2 of 2: the run is complete; extend it with --epochs or --minutes",
         ),
         (EXAMPLES[events.LengthChanged], "this machine has become slower: 8 steps instead of 9"),
         (events.LengthChanged(8, 9), "this machine has become faster: 9 steps instead of 8"),

@@ -229,7 +229,7 @@ def test_initial_weights_that_are_the_best_are_reported(report: Report) -> None:
         progress=BEST_AT_START, difference=HIGHER, comparison=None, has_initial_weights=True
     )
     assert lines_below_score(command) == [
-        "  no evaluation was better than the initial weights, which are in best.safetensors"
+        "  no evaluation had a lower loss than the initial weights, which are in best.safetensors"
     ]
 
 
@@ -541,7 +541,7 @@ def test_a_killed_start_is_repeated(nightly: tuple[Path, Path]) -> None:
     command = charlm("train", text, "-c", "tiny", "-s", "training.steps=20", "-r", run, "--resume")
     assert command.exit_code == 0, command.stderr
     assert (
-        f"charlm: {run}: a training was killed here before its first step; starting again\n"
+        f"charlm: {run}: a run was killed here before its first step; starting again\n"
         in command.stderr
     )
 
@@ -553,9 +553,7 @@ def test_a_killed_start_cannot_be_resumed_without_its_text(nightly: tuple[Path, 
             remove(path)
     command = charlm("train", "--resume", "-r", run)
     assert command.exit_code == 1
-    killed = (
-        f"charlm: {run}: a training was killed here before its first step; start it again with: "
-    )
+    killed = f"charlm: {run}: a run was killed here before its first step; start it again with: "
     assert command.stderr == f"{killed}charlm train TEXT -r {run}\n"
 
 

@@ -140,7 +140,7 @@ def test_an_existing_path_is_not_replaced_by_a_folder(
     for path in (tmp_path / "folder/mine", tmp_path / "file"):
         path.write_text("mine", encoding="utf-8")
     before = contents(tmp_path)
-    with pytest.raises(CharlmError, match=f"{name}: exists already"):
+    with pytest.raises(CharlmError, match=f"{name}: already exists"):
         export(model, tmp_path / name, format="c")
     assert contents(tmp_path) == before
 

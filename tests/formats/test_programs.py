@@ -155,7 +155,7 @@ def test_the_program_in_the_model_card_continues_from_its_state(tmp_path: Path, 
 
 def test_a_missing_package_is_named(trained: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(CharlmError, match="format onnx: needs the package onnx: pip install onnx"):
+    with pytest.raises(CharlmError, match="format onnx: needs the onnx package: pip install onnx"):
         export_onnx(trained)
 
 

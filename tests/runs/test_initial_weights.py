@@ -61,7 +61,7 @@ def test_a_setting_that_does_not_fit_the_initial_model_is_refused(
 
 @pytest.mark.parametrize("has_model", [True, False], ids=["another model", "no model"])
 def test_the_initial_model_of_a_recipe_is_needed(has_model: bool, model_file: Path) -> None:
-    message = r"must be the SHA-256 of the initial weights; name .* \(init\)"
+    message = r"must be the SHA-256 of the initial weights; give .* \(init\)"
     with pytest.raises(CharlmError, match=rf"^training.initial_weights: found 'abc'; {message}"):
         begin(model_file if has_model else None, "abba\n", {"training.initial_weights": "abc"})
 
@@ -89,7 +89,7 @@ def test_a_run_keeps_the_weights_of_its_initial_model(adapted: Run, model_file: 
 def test_initial_weights_for_another_corpus_are_refused(adapted: Run) -> None:
     shutil.rmtree(adapted.folder / "corpus")
     tokenize(["text.txt"], adapted.folder / "corpus", CorpusConfig())
-    message = r"run/init\.safetensors: has another vocabulary than corpus/; start a new run"
+    message = r"run/init\.safetensors: has a different vocabulary from corpus/; start a new run"
     with pytest.raises(CharlmError, match=message):
         read_initial_weights(open_run(adapted.folder))
 

@@ -49,9 +49,9 @@ def check_refused(path: Path, message: str, *, may_continue: bool = False) -> No
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("file", "is not an empty folder; name another"),
-        ("full", "is not an empty folder; name another"),
-        ("run", "contains a run; name another folder"),
+        ("file", "not an empty folder; choose another"),
+        ("full", "not an empty folder; choose another"),
+        ("run", "contains a run; choose another folder"),
     ],
 )
 def test_a_folder_that_is_not_empty_is_refused(name: str, message: str, tmp_path: Path) -> None:
@@ -144,13 +144,13 @@ def test_a_lock_alone_is_not_reported(tmp_path: Path) -> None:
 )
 def test_a_folder_with_any_other_file_is_refused(files: str, tmp_path: Path) -> None:
     leave(tmp_path / "run", *files.split())
-    check_refused(tmp_path / "run", "is not an empty folder", may_continue=True)
+    check_refused(tmp_path / "run", "not an empty folder", may_continue=True)
 
 
 def test_a_folder_with_lines_in_its_log_is_refused(tmp_path: Path) -> None:
     leave(tmp_path / "run", ".lock")
     (tmp_path / "run/metrics.jsonl").write_text("{}\n", encoding="utf-8")
-    check_refused(tmp_path / "run", "is not an empty folder")
+    check_refused(tmp_path / "run", "not an empty folder")
 
 
 # The files of a start that was interrupted

@@ -345,4 +345,4 @@ def test_a_field_for_the_use_of_the_caller_has_no_effect(name: str, value: Any) 
 def test_an_unsupported_field_is_refused_if_it_has_an_effect(name: str, value: Any) -> None:
     error = refusal(CompletionRequest, json.dumps({name: value}))
     assert error.param == name
-    assert error.message.startswith(f"{name}: found {json.dumps(value)}; must be ")
+    assert error.message.startswith(f"{name}: found {json.dumps(value)}; charlm supports only ")

@@ -65,7 +65,7 @@ def test_another_text_is_refused(run: Run, text: Path) -> None:
 
 @pytest.mark.parametrize("recipe", ["tiny", None], ids=["with a recipe", "without a recipe"])
 def test_another_setting_is_refused_with_both_values(recipe: str | None, run: Run) -> None:
-    message = rf"^model\.units: found 9, but the run in {run.folder} has 8; give the same settings"
+    message = rf"^model\.units: found 9, but the run in {run.folder} has 8; use the same settings"
     with pytest.raises(CharlmError, match=message):
         check(run, "model.units=9", recipe=recipe)
 
@@ -136,7 +136,7 @@ def test_a_setting_that_a_resume_may_change_is_not_compared(setting: str, run: R
 
 
 def test_other_initial_weights_are_refused(run: Run, model_file: Path) -> None:
-    message = "the run began with random weights; name the same initial weights"
+    message = "the run started with random weights; leave out the initial weights"
     with pytest.raises(CharlmError, match=message):
         check(run, init=read_initial_model(model_file))
 
@@ -152,7 +152,7 @@ def test_the_same_initial_weights_are_accepted(child: Run, model_file: Path) -> 
 
 
 def test_missing_initial_weights_are_refused(child: Run) -> None:
-    message = "the run began with the weights of another model; name the same"
+    message = "the run started with the weights of a model; use the same"
     with pytest.raises(CharlmError, match=message):
         check(child, recipe=None)
 

@@ -144,7 +144,7 @@ def test_a_resumed_run_does_not_need_what_it_can_replace(
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
-        ("shakespeare-15m", "recipe: shakespeare-15m has teachers itself; name"),
+        ("shakespeare-15m", "recipe: shakespeare-15m has teachers itself; choose"),
         ("shakespare", "^shakespare: no such recipe .*; did you mean shakespeare"),
     ],
 )
@@ -155,7 +155,7 @@ def test_a_recipe_that_cannot_be_a_teacher_is_refused(recipe: str, message: str)
 
 
 def test_a_teacher_with_another_vocabulary_is_refused(teachers: str) -> None:
-    message = r"teacher\.safetensors: has another vocabulary than the text; name a"
+    message = r"teacher\.safetensors: has a different vocabulary from the text; use a"
     with pytest.raises(CharlmError, match=message):
         begin(teachers, text=20 * "abcdf ")
     assert not Path("run").exists()

@@ -154,7 +154,7 @@ def test_a_teacher_that_diverges_is_named_by_its_folder(step: int, tmp_path: Pat
     faults = Faults(loss=lambda taken, _rate: math.nan if taken == step else None)
     message = (
         rf"^{run.folder}/teachers/2: the loss is nan and the gradient norm [^:]* at step {step}: "
-        "the teacher has diverged; name another recipe or seed$"
+        "the teacher has diverged; choose another recipe or seed$"
     )
     with pytest.raises(CharlmError, match=message):
         train_begun(run, faults=faults)

@@ -75,7 +75,7 @@ def test_a_damaged_line_before_the_last_is_refused(path: Path) -> None:
     path.write_bytes(damaged)
     with pytest.raises(
         CharlmError,
-        match=r"study\.journal: damaged: line 3 is not a JSON object; name another folder",
+        match=r"study\.journal: damaged: line 3 is not a JSON object; choose another folder",
     ):
         Journal(path)
     assert path.read_bytes() == damaged

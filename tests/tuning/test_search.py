@@ -315,17 +315,20 @@ def test_a_continued_search_keeps_the_length_of_its_trials(searching: SearchFold
         pytest.param(
             {"space": SPACE.replace("1e-1", "5e-2")},
             {},
-            "out: has a search with another search; name another folder",
+            "out: contains a search with a different search; choose another folder",
             id="range",
         ),
         pytest.param(
             {"space": SPACE.replace("units: 8", "units: 9")},
             {},
-            "out: has a search with another recipe; name",
+            "out: contains a search with a different recipe; choose",
             id="recipe",
         ),
         pytest.param(
-            {}, {"trial_seconds": 60.0}, "has a search with another length of trials", id="length"
+            {},
+            {"trial_seconds": 60.0},
+            "contains a search with a different length of trials",
+            id="length",
         ),
         pytest.param(
             {},
@@ -399,7 +402,7 @@ def test_a_new_search_has_twenty_trials_of_half_a_minute_or_more(
 def test_a_folder_with_other_files_is_refused(searching: SearchFolder) -> None:
     searching.out.mkdir()
     (searching.out / "letter.txt").touch()
-    with pytest.raises(CharlmError, match="out: is not empty, and not the folder of a search"):
+    with pytest.raises(CharlmError, match="out: not empty, and not the folder of a search"):
         searching.run()
 
 
@@ -618,7 +621,7 @@ UNITS = "{model.units: {int: [8, 16]}}"
             f"fixed: {{model.layer: 2}}\nsearch: {UNITS}",
             "fixed: model.layer: found 2; there is no such key",
         ),
-        (f"fixed: {{model.units: 8}}\nsearch: {UNITS}", "model.units: is in fixed and in search"),
+        (f"fixed: {{model.units: 8}}\nsearch: {UNITS}", "model.units: is in both fixed and search"),
         (
             "search: {model.unit: {int: [8, 16]}}",
             "search: model.unit: found 8; there is no such key",
@@ -650,11 +653,11 @@ UNITS = "{model.units: {int: [8, 16]}}"
         (f"search: {{{RATE}: {{float: [0, 1], log: true}}}}", f"{RATE}: found {{"),
         (
             f"fixed: {{training: {{steps: 5}}}}\nsearch: {UNITS}",
-            "fixed: training.steps: the length of a trial",
+            "fixed: training.steps: a trial has a time limit",
         ),
         ("search: {seed: {int: [1, 9]}}", "seed: the best seed is luck"),
         ("search: {sampling.top_k: {int: [1, 9]}}", "sampling.top_k: it does not change the loss"),
-        ("search: {training.steps: {int: [1, 9]}}", "training.steps: the length of a trial"),
+        ("search: {training.steps: {int: [1, 9]}}", "training.steps: a trial has a time limit"),
     ],
     ids=lambda text: text[:40],
 )
