@@ -88,7 +88,7 @@ def _is_comparable(run: RunSummary) -> bool:
 
 
 def _score(run: RunSummary) -> Score:
-    """Return the score of the best model of a run, on 0 characters if there is none yet."""
+    """Return the score of the best model of a run, or a score on 0 characters without a model."""
     if run.nats_per_char is None:
         return Score(math.nan, 0)
     return Score(run.nats_per_char, int(run.scored_characters or 0), run.block_means)

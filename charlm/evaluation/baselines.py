@@ -111,7 +111,7 @@ class Comparison:
         return "better" if self.margin_nats > 0 else "worse"
 
     def __str__(self) -> str:
-        """Return the comparison as text that is a sentence or follows "The model scores ..., "."""
+        """Return the comparison as a sentence, or as text to follow "The model scores ..., "."""
         ngram = f"a {NGRAM} model ({self.ngram_nats_per_char:.4f})"
         if self.standard_error is None:
             return (

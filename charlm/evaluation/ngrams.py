@@ -139,7 +139,8 @@ def predict_ngrams(model: NGrams, ids: Ids, *, first: int, block: int = BLOCK) -
 
 
 def _blocks(model: NGrams, ids: Ids, *, first: int, block: int) -> Iterator[tuple[int, Ids]]:
-    """Yield blocks of a text with the ids before them that the model needs, and their number."""
+    """Yield the number of context ids before each block of a text, and the block with that
+    context."""
     context = len(model.orders) - 1
     for start in range(first, len(ids), block):
         begin = max(0, start - context)

@@ -61,7 +61,7 @@ class Score:
 
     @property
     def total_bits(self) -> float:
-        """Bits of all scored characters, comparable between two spellings of the same content."""
+        """Total loss in bits, comparable between two spellings of the same content."""
         return bits(self.nats_per_char * self.characters)
 
     def difference_error(self, other: "Score") -> float | None:
