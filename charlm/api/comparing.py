@@ -22,9 +22,9 @@ SHOWN_OTHERWISE = {
 
 
 def compare_runs(group: Sequence[RunSummary]) -> list[dict[str, Any]]:
-    """Return runs on one text as plain data, with the distance to the best and differing settings.
+    """Return runs on one text as plain data, with distances to the best run and differing settings.
 
-    A run is compared with the best only if its text and its validation loss are known.
+    A run is compared with the best run only if its text and its validation loss are known.
     """
     keys = differing_settings(group)
     scores = [_score(run) for run in group]
@@ -88,7 +88,7 @@ def _is_comparable(run: RunSummary) -> bool:
 
 
 def _score(run: RunSummary) -> Score:
-    """Return the score of the best model of a run, on 0 characters if there is none yet."""
+    """Return the score of the best model of a run, or a score on 0 characters without a model."""
     if run.nats_per_char is None:
         return Score(math.nan, 0)
     return Score(run.nats_per_char, int(run.scored_characters or 0), run.block_means)
