@@ -21,7 +21,7 @@ from charlm.storage import read_file
 from charlm.wording import nearest, short_repr
 
 Overrides = str | Iterable[str] | Mapping[str, Any]
-"""Settings that replace settings of a config: one or several texts `KEY=VALUE`, a mapping of dotted
+"""Settings that replace settings of a config: one or more strings `KEY=VALUE`, a mapping of dotted
 keys to values, or a mapping of sections as in a YAML file."""
 
 
@@ -35,7 +35,7 @@ def parse_overrides(overrides: Overrides) -> dict[str, Any]:
     """Return overrides as nested mappings; the last value of a repeated key counts.
 
     Raises:
-        CharlmError: A text is not KEY=VALUE, or JSON cannot express a value.
+        CharlmError: A string is not KEY=VALUE, or a value cannot be expressed in JSON.
 
     """
     if isinstance(overrides, Mapping):
@@ -117,7 +117,7 @@ def read_config(path: Path) -> dict[str, Any]:
 def parse_config(
     values: Mapping[str, Any], *, origin: str, spelling: Spelling | None = None
 ) -> Config:
-    """Return the config with these values and defaults for the rest.
+    """Return the config with the given values, and defaults for the rest.
 
     Args:
         values: Sections and settings as in a YAML file.
@@ -186,7 +186,7 @@ def differences(
 ) -> Iterator[tuple[str, Any, Any]]:
     """Yield the dotted key, the old and the new value of each setting that differs.
 
-    A section that only one of the two has is a single difference.
+    A section that exists in only one of the two counts as a single difference.
 
     Args:
         before: A config or a section.
@@ -273,7 +273,7 @@ def named_settings(model: type[BaseModel] = Config, *, section: str = "") -> dic
 
 
 def key_for_value(key: str) -> str | None:
-    """Return the dotted key that a single value is for, or None for a section without a name.
+    """Return the dotted key that a single value sets, or None for a section without a name.
 
     Args:
         key: Dotted key of a setting or section; for training.optimizer, the result is
@@ -421,7 +421,7 @@ _DECIMAL = re.compile(r"[-+]?(?:0|[1-9][0-9]*+)")
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without tags, repeated keys and aliases, a few of which can fill the memory."""
+    """YAML without tags, repeated keys and aliases; a few aliases can fill the memory."""
 
     def __init__(self, stream: Any) -> None:
         super().__init__(stream)
@@ -471,7 +471,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: Any, text: str) -> Any:
-    """Return a text as a node; PyYAML would read an unescaped U+0085 back as a space."""
+    """Return a string as a node; PyYAML would read an unescaped U+0085 back as a space."""
     style = None if text.isprintable() else '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
@@ -482,7 +482,7 @@ _Loader.yaml_implicit_resolvers = {  # without the numbers of YAML 1.1, in which
 }
 _Loader.add_constructor(_INT, _Loader.construct_yaml_int)
 _Dumper.add_representer(str, _represent_text)
-for _class in (_Loader, _Dumper):  # the dumper must quote texts that the loader reads as numbers
+for _class in (_Loader, _Dumper):  # the dumper must quote strings that the loader reads as numbers
     _class.add_implicit_resolver(_FLOAT, _NUMBER, [*"-+.0123456789"])
 
 
@@ -535,7 +535,7 @@ def dump_yaml(values: Any) -> str:
 
 
 def as_json(value: Any, *, origin: str) -> Any:
-    """Return a value as JSON represents it: tuples as lists, and keys as texts.
+    """Return a value as JSON represents it: tuples as lists, and keys as strings.
 
     Raises:
         CharlmError: JSON cannot express the value, for example a date, or `check_json` refuses it;
