@@ -23,7 +23,8 @@ from charlm.network.rnn import ACTIVATIONS, Floats, Parameters, State
 BLOCK = 2048
 VALUES_AT_ONCE = 1 << 21  # 8 MB
 STREAMS_PER_THREAD = 32
-"""Fewest streams in a thread. The groups are the same on every machine, and so are the bits."""
+"""Minimum number of streams in a thread. The groups are the same on every machine, so the results
+are bit-identical."""
 
 
 def read_blocks(
@@ -51,7 +52,8 @@ def read_blocks(
             networks gives all of them equal blocks.
 
     Yields:
-        The logits after each character of a block, float32 [t, B, V], and the state after it.
+        The logits after each character of a block, float32 [t, B, V], and the state after the
+        block.
 
     """
     streams = ids.shape[1]
@@ -115,8 +117,8 @@ def cut_segments(
     Args:
         ids: Integers [n], n >= 2; the last id is not read.
         streams: Largest number of segments, 1 or more.
-        length: Number of ids in each segment, 1 or more; the last one may have fewer. None = it
-            depends on `streams`.
+        length: Number of ids in each segment, 1 or more; the last segment may have fewer. None =
+            determined by `streams`.
         warm_up: Number of ids to read before each segment, 0 or more.
 
     """
@@ -148,8 +150,8 @@ def read_segments(
         width: See `read_blocks`.
 
     Yields:
-        Logits, float32 [m, V], and the position of the last id before each of them, int64 [m]. Each
-        position from 0 to n - 2 occurs once.
+        Logits, float32 [m, V], and the position of the last id before each prediction, int64 [m].
+        Each position from 0 to n - 2 occurs once.
 
     """
     segments = cut_segments(ids, streams=streams, warm_up=warm_up)
