@@ -85,7 +85,7 @@ def open_library(load: Callable[[Path], Library], *, on_event: OnEvent = ignore)
 
 
 def _find_training_compiler() -> list[str]:
-    """Return the command of the C compiler; the error says how much a compiler speeds up training."""
+    """Return the command of the C compiler; an error says how much it speeds up training."""
     try:
         return find_compiler()
     except CharlmError as error:

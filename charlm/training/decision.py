@@ -40,11 +40,11 @@ FEW_STEPS = 200
 class UserSettings:
     """Recipe, settings and time limit that the user has chosen.
 
-    All are kept, except for n-grams that a chosen recipe has no time or memory for.
+    All choices are kept, except for n-grams if there is not enough time or memory for them.
     """
 
     recipe: str | None = None
-    """Name or file of a recipe; None = choose one."""
+    """Name or file of a recipe; None = choose a recipe."""
     overrides: Mapping[str, Any] = field(default_factory=dict)
     """Settings that replace the values in the recipe, nested by section as in a YAML file."""
     architecture: Mapping[str, Any] = field(default_factory=dict)
@@ -113,7 +113,7 @@ class UserSettings:
             )
 
     def _first_valid_config(self) -> Config:
-        """Return the config of the user's recipe, or of the first one that the overrides fit."""
+        """Return the config of the user's recipe, or of the first recipe that the overrides fit."""
         problems: list[CharlmError] = []
         for recipe in CHOSEN if self.recipe is None else (self.recipe,):
             try:
@@ -190,7 +190,8 @@ CHOICES: Mapping[float, tuple[Choice, ...]] = {
 }
 """Recipes for texts whose training part has fewer characters than the key, the best recipe first.
 
-Without a time limit the first is chosen; with one, the first that reads enough in that time.
+Without a time limit, the first recipe is chosen; with a time limit, the first recipe that reads
+enough characters in that time.
 """
 CHOSEN = (
     "default",
@@ -215,14 +216,14 @@ class Decision:
     reason: str
     """Explanation for the user of why this recipe was chosen; "" if the user named it."""
     notes: tuple[NgramsLeftOut | FewSteps, ...]
-    """Other decisions that the user should know of."""
+    """Other decisions that the user should know about."""
     minutes: float | None
     """Time limit; None = the run has the length in its config."""
     better: str | None
     """Recipe with a lower loss that takes longer, or None."""
 
     def event(self, batches: Batches) -> Decided:
-        """Return the event of this decision, for a run that reads some batches."""
+        """Return the event of this decision, for a run that reads the given batches."""
         return Decided(
             recipe=self.recipe,
             reason=self.reason,
@@ -251,11 +252,11 @@ def decide(
         text: Size of the text.
         user: Choices of the user.
         precision: Fastest number format of this processor.
-        costs_of: Returns the costs of a run on this machine.
+        costs_of: Function that returns the costs of a run on this machine.
         spent_seconds: Time of the command until now.
         memory_bytes: Memory of this machine; None = unknown.
         kept: Recipe that was chosen before; None = choose freely.
-        tolerance: Factor that costs may be wrong without replacing that recipe.
+        tolerance: Factor by which costs may be wrong before that recipe is replaced.
 
     Raises:
         CharlmError: The text is too short, or `UserSettings.config` raises it.
@@ -357,7 +358,7 @@ def _characters_within(
     """Return how many characters a recipe can read, over all epochs."""
     costs = costs_of(config, text)
     if costs.ngram_seconds > NGRAM_SHARE * 60 * minutes:
-        costs = replace(costs, ngram_seconds=0.0)  # they would be left out
+        costs = replace(costs, ngram_seconds=0.0)  # n-grams would be left out
     left = _seconds_left(minutes, spent_seconds, costs)
     evaluations = costs.evaluations_within(config.training, left)
     settings = config.training.model_copy(update={"evaluations": evaluations})
@@ -387,7 +388,7 @@ def _ngram_problem(
 def _fit_length(
     settings: TrainingConfig, user: UserSettings, costs: Costs, left: float
 ) -> TrainingConfig:
-    """Return settings with the steps and evaluations that fit into some seconds."""
+    """Return settings with the steps and evaluations that fit into the seconds left."""
     if "evaluations" not in user.training:
         evaluations = costs.evaluations_within(settings, left)
         settings = settings.model_copy(update={"evaluations": evaluations})
