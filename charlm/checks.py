@@ -16,9 +16,9 @@ MAX_DEPTH = 32
 INTEGERS = range(-(2**63), 2**63)
 """Whole numbers allowed in untrusted JSON or YAML."""
 MAX_NAME_BYTES = 255
-"""Largest length of a file name on Linux, in bytes."""
+"""Maximum length of a file name on Linux, in bytes."""
 MAX_PATH = 4095
-"""Largest length of a path on Linux."""
+"""Maximum length of a path on Linux."""
 
 
 def parse_json(text: str | bytes, *, origin: str) -> Any:

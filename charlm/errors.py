@@ -11,7 +11,7 @@ from charlm.wording import escape_controls
 MAX_CHARACTERS = 1500
 """Maximum length of a message; the middle of a longer message is left out."""
 MAX_PROBLEMS = 10
-"""Largest number of problems shown for one file."""
+"""Maximum number of problems shown for one file."""
 
 
 @dataclass(frozen=True)

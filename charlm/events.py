@@ -424,7 +424,7 @@ class SearchStarted(Event):
     trial_seconds: float
     """Training time of each trial."""
     trials: int
-    """Largest number of trials that fit into the time limit."""
+    """Maximum number of trials that fit into the time limit."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from charlm.wording import nearest
 MAX_NAME = 40
 """Maximum number of characters of a name that are kept in its temporary name."""
 MAX_NAMES_COMPARED = 2000
-"""Largest number of names in a folder that are compared with a missing name."""
+"""Maximum number of names in a folder that are compared with a missing name."""
 TEMPORARY_NAME = re.compile(r"\.(?P<process>[0-9]+)\.(?P<name>.+)\.tmp", re.DOTALL)
 
 

@@ -59,7 +59,7 @@ class Surprise:
     """Loss of a model at each character of a text; a notebook shows it as coloured text."""
 
     characters: tuple[str, ...]
-    """Characters of the text; there are T of them."""
+    """Characters of the text, [T]."""
     nats: Floats
     """Losses -log p of all characters but the first, float32 [T - 1]."""
 
@@ -216,7 +216,7 @@ class Model:
 
         Args:
             prompt: Text that the model reads first; the result does not repeat it.
-            length: Largest number of characters; 0 = unlimited.
+            length: Maximum number of characters; 0 = unlimited.
             temperature: Divisor of the logits, 0 or more; 0 = always the most likely character,
                 None = `self.sampling_temperature`.
             top_k: Sample from the k most likely characters, 1 or more; None = all.

@@ -187,7 +187,7 @@ def _suggested_command(outcome: "Outcome") -> str | None:
 
 
 def _describe_kept(stopped: "Stopped") -> str:
-    """Describe the files of a training that was stopped before its first step."""
+    """Describe the files of a training run that was stopped before its first step."""
     if stopped.run is None:
         return "nothing was trained or kept"
     unchanged = "" if stopped.is_saved else "the run is unchanged; "

@@ -330,7 +330,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _explain(problem: Mapping[str, Any], model: type[BaseModel], spelling: Spelling) -> str:
-    """Return a problem found by Pydantic as a line, with a suggestion if there is one."""
+    """Return a problem found by Pydantic as a line, with a suggestion if possible."""
     kind = problem["type"]
     path = [str(part) for part in problem["loc"]]
     message = problem["msg"].removeprefix("Value error, ")

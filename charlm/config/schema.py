@@ -25,7 +25,7 @@ PositiveFloat = Annotated[float, Field(ge=1e-9, le=1e9)]
 """Number whose float32 value is positive and finite too."""
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 MAX_EVALUATIONS = 1000
-"""Largest number of evaluations of a run."""
+"""Maximum number of evaluations of a run."""
 Evaluations = Annotated[int, Field(ge=1, le=MAX_EVALUATIONS)]
 NotNegativeFloat = Annotated[float, Field(ge=0)]
 
@@ -320,7 +320,7 @@ class TrainingConfig(_Section):
     recipe."""
     steps: Resumable[NotNegative | None] = None
     """Number of training steps; see epochs. 0 = evaluate and save the untrained network, for
-    comparison with a trained one."""
+    comparison with a trained network."""
     earlier_lengths: Annotated[tuple[EarlierLength, ...], Field(strict=False)] = ()
     """Earlier lengths of a run that was extended, or whose length was changed to keep a time limit,
     each {until: STEP, steps: N, evaluations: N}. They make the run repeatable, because every step

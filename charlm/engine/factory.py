@@ -131,7 +131,7 @@ def _unsupported_setting(config: Config) -> str | None:
 
 
 def _kernel_problem(precision: str, on_event: OnEvent) -> str | None:
-    """Return the reason why this machine has no kernel for a precision, or None if it has one."""
+    """Return why this machine has no kernel for a precision, or None if it has a kernel."""
     try:
         kernel = load_kernel(on_event)
     except CharlmError as error:

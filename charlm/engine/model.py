@@ -274,7 +274,7 @@ def _try(kind: str, function: Callable[[Any], Any], shape: tuple[int, ...]) -> N
 def named_weights(model: CharacterRNN) -> dict[str, Any]:
     """Return the trained Keras variables by their names in a model file.
 
-    Keras and the architecture list them in the same order.
+    Keras and the architecture list the weights in the same order.
     """
     return dict(zip(model.architecture.tensors, model.trainable_variables, strict=True))
 

@@ -111,9 +111,9 @@ def load() -> None:
 def _signals_held() -> Iterator[None]:
     """Delay the first signal during a block until the end of the block.
 
-    An exception during TensorFlow's import would turn into another error and leave half-imported
-    modules, so the program could not train any more. Signals without a Python handler are not
-    delayed.
+    An exception during TensorFlow's import would turn into a different error and leave
+    half-imported modules, so the program could not train any more. Signals without a Python handler
+    are not delayed.
     """
     held: list[int] = []
 

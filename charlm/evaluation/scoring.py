@@ -247,7 +247,7 @@ def score_stream(
     Args:
         parameters: The weights.
         ids: Integers [n], n >= 2.
-        block: Largest number of ids to read at a time, 1 or more.
+        block: Maximum number of ids to read at a time, 1 or more.
         state: The state before the first id, [1, H] for each layer; None = zeros.
 
     Yields:
@@ -278,7 +278,7 @@ def score_windows(
         parameters: The weights.
         ids: Integers [n], n >= 2.
         window: W, the number of ids in a window, 1 or more.
-        windows_at_once: Largest number of windows to read side by side, 1 or more. Fewer are read
+        windows_at_once: Maximum number of windows to read side by side, 1 or more. Fewer are read
             if their ids, or their logits for one character, exceed VALUES_AT_ONCE values.
 
     Yields:
@@ -312,7 +312,7 @@ def estimate_stream(
     Args:
         parameters: The weights.
         ids: Integers [n], n >= 2.
-        streams: Largest number of segments, 1 or more.
+        streams: Maximum number of segments, 1 or more.
         warm_up: Number of ids to read before each segment, 0 or more; see `cut_segments`.
         read: Function that computes the nats with the same weights; None = with NumPy.
 

@@ -241,7 +241,7 @@ def hub_files(
 CHECKED_CHARACTERS = 10_000
 """Largest length T of the text that a check reads."""
 CHECKED_LOGITS = 1 << 22
-"""Largest number of logits T V that a check compares; a browser needs 100 bytes for each."""
+"""Maximum number of logits T V that a check compares; a browser needs 100 bytes for each."""
 
 
 @dataclass(frozen=True)

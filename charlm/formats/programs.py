@@ -1,7 +1,7 @@
 """Check an export by running it in its own program and comparing the logits with charlm's.
 
 The programs are separate processes, so charlm does not import PyTorch or onnxruntime, and a crash
-does no harm. charlm cannot be imported there, which shows that an export does not need it.
+does no harm. charlm cannot be imported in them, which shows that an export does not need it.
 
 Axes: T time, V vocabulary.
 """

@@ -250,7 +250,7 @@ def compare_panels(runs: Mapping[str, Sequence[Sequence[Panel]]]) -> list[Panel]
 
 
 def draw_panels(panels: Sequence[Panel]) -> Figure:
-    """Draw panels one below the other, with a legend above them."""
+    """Draw panels one below the other, with a legend at the top."""
     heights = [_height(panel, is_alone=len(panels) == 1) for panel in panels]
     figure, grid = canvas(*(panel.title for panel in panels), heights=heights)
     # a name has the same style in every panel

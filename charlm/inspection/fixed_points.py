@@ -91,7 +91,7 @@ class FixedPoints:
     positions: Sample
     """Characters that were read before each state of the path."""
     counted: Sample
-    """Characters among which the most common ones were found."""
+    """Characters of which the most common were found."""
     starts: tuple[int, ...]
     """Characters that were read before each starting state."""
 

@@ -110,7 +110,7 @@ def half_life(curve: Values) -> float | None:
 def far_slope(curve: Values) -> float | None:
     """Return the slope of the logarithm of a curve [K] over the second half of its lags.
 
-    It is None for fewer than 2 lags, or if the curve is not above 0 there.
+    The slope is None for fewer than 2 lags, or if the curve is not above 0 there.
     """
     far = curve[len(curve) // 2 :]
     if len(far) < 2 or not (far > 0).all():

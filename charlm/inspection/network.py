@@ -122,7 +122,7 @@ def draw_network(diagram: Diagram) -> Figure:
 
 
 def _draw_column(axes: Axes, diagram: Diagram, *, x: float, width: float, is_rolled: bool) -> None:
-    """Draw the boxes of all parts one above the other, with the arrows between and past them."""
+    """Draw the boxes of all parts one above the other, and the arrows between and past boxes."""
     from matplotlib.patches import FancyBboxPatch
 
     top = len(diagram.parts) - 1

@@ -15,7 +15,7 @@ from charlm.training.suggestion import Suggestion
 from charlm.wording import as_argument, counted
 
 MOST_EXPERIMENTS = 3
-"""Largest number of experiments for a network."""
+"""Maximum number of experiments for a network."""
 MIN_CONTEXT = 2
 """Minimum number of characters of context that shorter windows can cut off."""
 REASONS = {

@@ -24,9 +24,9 @@ from charlm.text.vocabulary import describe_left_out
 ORDERS = range(2, 10)
 """Orders of the n-grams that are counted; an n-gram of order n predicts from n - 1 characters."""
 MOST_STATES = 5_000
-"""Largest number of characters whose states are held in memory."""
+"""Maximum number of characters whose states are held in memory."""
 MOST_TRACED = 2_000
-"""Largest number of characters that are read with their derivatives."""
+"""Maximum number of characters that are read with their derivatives."""
 MOST_LOGITS = 20_000_000
 """Maximum number of logits after the characters that are read with their derivatives."""
 MOST_VALUES = 1 << 24

@@ -2,7 +2,7 @@
 
 Each section has a module that computes the numbers, draws and explains them, and names the
 characters that they are based on. `charlm.inspection.sections` lists the sections, and
-`charlm.inspection.report` makes pages of them.
+`charlm.inspection.report` makes pages of sections.
 """
 
 from collections.abc import Callable, Mapping, Sequence

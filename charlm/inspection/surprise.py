@@ -1,4 +1,4 @@
-"""The surprise of each character of a text, likely alternatives, and the influence of earlier ones.
+"""The surprise of each character of a text, likely alternatives, and how earlier ones influence it.
 
     nats_t = -log softmax(logits_{t-1})[id_t]
 

@@ -164,7 +164,7 @@ def make_context(reading: Reading) -> Content:
 
 
 def context_summary(context: UsableContext) -> str:
-    """Return the number of characters that the network uses, and the gain from earlier ones."""
+    """Return how many characters the network uses, and the gain from earlier characters."""
     if context.used is None:
         return ""
     gain = float(context.gains[context.used])

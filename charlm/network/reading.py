@@ -46,7 +46,7 @@ def read_blocks(
         ids: Integers [T, B].
         state: The state before the first character.
         block: The largest t, 1 or more.
-        values_at_once: Largest number of values in an array of logits or outputs; limits the
+        values_at_once: Maximum number of values in an array of logits or outputs; limits the
             memory.
         width: Smallest number of values to assume for each character; the largest width of several
             networks gives all of them equal blocks.
@@ -116,7 +116,7 @@ def cut_segments(
 
     Args:
         ids: Integers [n], n >= 2; the last id is not read.
-        streams: Largest number of segments, 1 or more.
+        streams: Maximum number of segments, 1 or more.
         length: Number of ids in each segment, 1 or more; the last segment may have fewer. None =
             determined by `streams`.
         warm_up: Number of ids to read before each segment, 0 or more.
@@ -145,7 +145,7 @@ def read_segments(
     Args:
         parameters: The weights.
         ids: The text; see `cut_segments`.
-        streams: Largest number of segments.
+        streams: Maximum number of segments.
         warm_up: Number of ids to read before each segment.
         width: See `read_blocks`.
 

@@ -114,7 +114,7 @@ class TextRequest:
     """
 
     length: int
-    """Largest number of characters, 0 or more; 0 = endless."""
+    """Maximum number of characters, 0 or more; 0 = endless."""
     sampler: Sampler
     """The settings of the choice of each id."""
     seed: int

@@ -27,7 +27,7 @@ from charlm.serving.requests import RequestError
 from charlm.wording import short_repr
 
 MAX_REQUESTS = 256
-"""Largest number of requests at a time."""
+"""Maximum number of requests at a time."""
 MAX_SECONDS = 300.0
 """Time limit of a request, from its head to the end of its answer."""
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}

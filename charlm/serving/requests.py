@@ -31,11 +31,11 @@ from charlm.wording import escape_controls
 
 MAX_BODY_BYTES = 1 << 20
 MAX_TEXTS = 128
-"""Largest number of texts in an answer, over all prompts."""
+"""Maximum number of texts in an answer, over all prompts."""
 MAX_PROMPT_CHARACTERS = 65_536
-"""Largest number of characters in all prompts of a request."""
+"""Maximum number of characters in all prompts of a request."""
 MAX_TOKENS = 65_536
-"""Largest number of characters (tokens) to generate, over all texts of an answer."""
+"""Maximum number of characters (tokens) to generate, over all texts of an answer."""
 MAX_STOPS = 16
 MAX_STOP_CHARACTERS = 1000
 MAX_LIKELIEST = 20
@@ -208,7 +208,7 @@ class CompletionRequest(TextsRequest):
 
     @property
     def length(self) -> int:
-        """Largest length of each text."""
+        """Maximum length of each text."""
         return self.max_tokens
 
 
@@ -252,7 +252,7 @@ class ChatRequest(TextsRequest):
 
     @property
     def length(self) -> int:
-        """Largest length of each text."""
+        """Maximum length of each text."""
         return self.max_completion_tokens or self.max_tokens
 
 

@@ -18,7 +18,7 @@ Ids = NDArray[Any]
 Hashes = NDArray[np.uint64]
 
 MIN_SPAN = 20
-"""Length of the shortest span that counts as copied; texts of one language share shorter ones."""
+"""Length of the shortest span that counts as copied; texts of one language share shorter spans."""
 BLOCK = 1 << 20
 """Number of ids of the training text that are compared at a time, in about 50 MB of memory."""
 PRIME = np.uint64(2**31 - 1)

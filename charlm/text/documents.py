@@ -60,7 +60,7 @@ class Document:
     path: Path | None
     """File of the document; None = standard input."""
     data: bytes = b""
-    """Bytes read from standard input."""
+    """Contents, if they were read from standard input."""
 
     def read(self) -> bytes | bytearray:
         """Return the decompressed bytes.

@@ -39,7 +39,7 @@ def find_problems(corpus: Corpus) -> list[str]:
 
 
 def find_omissions(corpus: Corpus) -> Iterator[str]:
-    """Yield a line for the user about rare characters, and one about files that were left out."""
+    """Yield a line for the user about rare characters, and a line about omitted files."""
     manifest = corpus.manifest
     rare = manifest.rare
     if rare is not None:
@@ -58,7 +58,7 @@ def find_omissions(corpus: Corpus) -> Iterator[str]:
 
 
 def _sample(corpus: Corpus, split: Split) -> NDArray[Any]:
-    """Return the ids of a split, or evenly spaced parts of a long one."""
+    """Return the ids of a split, or evenly spaced parts of a long split."""
     ids = corpus.split(split)
     if len(ids) <= MAX_CHARACTERS:
         return ids

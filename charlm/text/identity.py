@@ -1,4 +1,4 @@
-"""A check that sources still hold the text of a corpus, without tokenizing them again."""
+"""A check that sources still hold the text of a corpus, without tokenizing the sources again."""
 
 import hashlib
 from collections import Counter
@@ -40,7 +40,7 @@ def check_same_text(sources: Sequence[str], corpus: Corpus, *, owner: Path) -> N
 
 
 def _compare_corpus(folder: Path, corpus: Corpus) -> str | None:
-    """Describe the first difference between a corpus on disk and another corpus, if any."""
+    """Describe the first difference between a corpus on disk and a second corpus, if any."""
     actual = read_manifest(folder)
     if is_memorized(corpus):
         source = open_corpus(folder)

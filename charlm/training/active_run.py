@@ -37,7 +37,7 @@ from charlm.training.signals import Stopped
 from charlm.training.soft_targets import SoftTargets
 
 MAX_STEPS_PER_CALL = 10
-"""Largest number of steps in a call of the engine; more would not be faster."""
+"""Maximum number of steps in a call of the engine; more would not be faster."""
 SECONDS_PER_CALL = 0.5
 """Longest time of a call with several steps, so that a signal is answered soon."""
 SAVE_SECONDS = 60.0

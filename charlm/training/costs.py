@@ -12,7 +12,7 @@ EVALUATION_SHARE = 0.2
 """Largest share of a time limit for evaluations; at least one evaluation takes place in any
 case."""
 MAX_STEPS = 1_000_000_000
-"""Largest number of steps that a config accepts."""
+"""Maximum number of steps that a config accepts."""
 EXPECTED_SLOWNESS = 1.2
 """Expected time of an unmeasured machine, relative to the processor of `estimate_costs`."""
 CHARACTER_SECONDS, STEP_SECONDS = 7.3e-12, 1.7e-10

@@ -29,7 +29,7 @@ MEMORIZED_CHARACTERS = 2_000
 FEWEST_CHARACTERS = 20
 """Length below which a text is refused, since a network can learn nothing from it."""
 NGRAM_SHARE = 0.2
-"""Largest share of a time limit for counting n-grams; if that is too short, they are left out."""
+"""Largest share of a time limit for counting n-grams; if it is too short, n-grams are left out."""
 USED_SHARE = 0.96
 """Share of a time limit that is planned; the rest is for unmeasured work, such as the exit."""
 FEW_STEPS = 200
@@ -83,7 +83,7 @@ class UserSettings:
         return config.model_copy(update={"recipe": config.recipe or path.stem})
 
     def config_of(self, config: Config) -> Config:
-        """Return a config with the user's overrides; raises CharlmError if one is not valid."""
+        """Return a config with the user's overrides; raises CharlmError for an invalid override."""
         settings = merge(config.model_dump(mode="json"), self.overrides)
         return parse_config(settings, origin="override")
 
@@ -132,9 +132,9 @@ class Choice:
     reason: str
     """Explanation for the user; "" if the user named the recipe."""
     fewest_epochs: float = 0.0
-    """Passes over the training text that must fit into a time limit."""
+    """Number of passes over the training text that must fit into a time limit."""
     fewest_characters: int = 0
-    """Characters, over all epochs, that must fit into a time limit."""
+    """Number of characters, over all epochs, that must fit into a time limit."""
     minutes: float | None = None
     """Time limit if the user gave none; None = train for the length in the recipe."""
     better: str | None = None
@@ -331,7 +331,7 @@ def _choose(
     kept: str | None,
     tolerance: float,
 ) -> Choice:
-    """Return the recipe that the user named, or the one with the lowest expected loss."""
+    """Return the recipe that the user named, or the recipe with the lowest expected loss."""
     if user.recipe is not None:
         return Choice(user.recipe, "")
     if text.is_memorized:

@@ -100,7 +100,7 @@ def cut_events(path: Path, *, step: int) -> int:
 
     Returns:
         The number of bytes lost to damage. An incomplete end does not count, since a killed process
-        may leave one.
+        may leave an incomplete end.
 
     Raises:
         CharlmError: The file cannot be read or written.

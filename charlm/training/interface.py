@@ -1,7 +1,7 @@
 """The interface between training and an engine, which hides TensorFlow.
 
-Training decides on the windows and the learning rate of each step. The engine holds and
-changes the weights, the optimizer, the random seeds and the hidden state. The real engine is
+Training chooses the windows and the learning rate of each step. The engine holds and changes the
+weights, the optimizer, the random seeds and the hidden state. The real engine is
 `charlm.engine.keras_engine`.
 
 Axes: B batch, T time, V vocabulary, K steps in one call.

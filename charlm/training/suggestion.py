@@ -40,7 +40,7 @@ class Evidence:
     epochs: float
     """Passes over the training text."""
     has_two_evaluations: bool
-    """Whether the last evaluation can be compared with an earlier one."""
+    """Whether the last evaluation can be compared with an earlier evaluation."""
     comparison: Comparison | None
     """Comparison of the best model with the 5-gram model; None = not compared."""
     best_nats: float

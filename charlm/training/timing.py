@@ -109,7 +109,7 @@ def measure(
     Args:
         config: Resolved config of the run.
         corpus: Text of the run.
-        engine: Engine in its first state, which then gives the same bytes as a new one.
+        engine: Engine in its first state, which then gives the same bytes as a new engine.
         session: Session of a `stop_on_signal` block.
         step_seconds: Longest time for steps; 0 = a single call of the engine after the first.
 
