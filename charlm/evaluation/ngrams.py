@@ -140,7 +140,7 @@ def predict_ngrams(model: NGrams, ids: Ids, *, first: int, block: int = BLOCK) -
 
 
 def _blocks(model: NGrams, ids: Ids, *, first: int, block: int) -> Iterator[tuple[int, Ids]]:
-    """Yield the number of ids of context before each block of a text, and both together."""
+    """Yield the length of the context before each block of a text, and context and block."""
     context = len(model.orders) - 1
     for start in range(first, len(ids), block):
         begin = max(0, start - context)
