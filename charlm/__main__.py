@@ -71,7 +71,7 @@ def _is_open(descriptor: int) -> bool:
 
 
 def _open_null_device(descriptor: int, mode: str) -> None:
-    """Open the null device with a closed descriptor; all smaller descriptors are open."""
+    """Open the null device under a closed descriptor; all smaller descriptors are open."""
     flags = os.O_RDONLY if mode == "r" else os.O_WRONLY
     opened = os.open(os.devnull, flags)  # the operating system uses the smallest free number
     assert opened == descriptor
@@ -103,7 +103,7 @@ def _is_importing(frame: FrameType | None) -> bool:
     """Return whether a frame belongs to an import, which an exception must not interrupt.
 
     NumPy, ml_dtypes and pydantic, which are written in C and Rust, would print the exception or
-    turn it into another one.
+    turn it into a different one.
     """
     while frame is not None:
         if frame.f_code.co_filename == "<frozen importlib._bootstrap>":

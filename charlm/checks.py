@@ -16,16 +16,16 @@ MAX_DEPTH = 32
 INTEGERS = range(-(2**63), 2**63)
 """Whole numbers allowed in untrusted JSON or YAML."""
 MAX_NAME_BYTES = 255
-"""Largest length of a file name on Linux, in bytes."""
+"""Maximum length of a file name on Linux, in bytes."""
 MAX_PATH = 4095
-"""Largest length of a path on Linux."""
+"""Maximum length of a path on Linux."""
 
 
 def parse_json(text: str | bytes, *, origin: str) -> Any:
     """Return the value of an untrusted JSON text.
 
     Args:
-        text: JSON, as text or in UTF-8.
+        text: JSON, as a string or in UTF-8.
         origin: Start of messages, for example the path of the file.
 
     Raises:
@@ -43,17 +43,17 @@ def parse_json(text: str | bytes, *, origin: str) -> Any:
 def check_json(value: Any, *, origin: str, keys: tuple[Any, ...] = ()) -> None:
     """Check that other code can handle a value.
 
-    Texts must be valid Unicode, numbers finite and of at most 64 bits, and lists and mappings at
+    Strings must be valid Unicode, numbers finite and of at most 64 bits, and lists and mappings at
     most MAX_DEPTH deep.
 
     Args:
         value: Value returned by `json.loads`.
         origin: Start of messages.
-        keys: Keys and indices that lead to the value; they can be huge, so only an error joins
-            them.
+        keys: Keys and indices that lead to the value. They can be huge, so they are joined only for
+            an error message.
 
     Raises:
-        CharlmError: The value breaks one of these rules.
+        CharlmError: The value violates one of these rules.
 
     """
     problem = _problem_in_json(value, depth=len(keys))
@@ -88,7 +88,7 @@ def _problem_in_json(value: Any, *, depth: int) -> str | None:
 
 
 def check_name(argument: str, value: Any, names: Iterable[str]) -> None:
-    """Raise CharlmError if the value of an argument is not one of these names."""
+    """Raise CharlmError if the value of an argument is not one of `names`."""
     allowed = [*names]
     if not isinstance(value, str) or value not in allowed:
         raise CharlmError(f"{argument}: found {short_repr(value)}; must be {listed(allowed, 'or')}")
@@ -157,7 +157,7 @@ def check_flag(argument: str, value: Any) -> None:
 
 
 def check_text(argument: str, value: Any) -> str:
-    """Return the value of an argument; raises CharlmError if it is not a text."""
+    """Return the value of an argument that must be a string; raises CharlmError if it is not."""
     if not isinstance(value, str):
         raise CharlmError(f"{argument}: found {short_repr(value)}; must be a string")
     return value
@@ -169,7 +169,7 @@ def check_path(argument: str, value: Any, *, hint: str = "") -> str:
     Args:
         argument: Name of the argument, for the message.
         value: Value of the argument.
-        hint: End of the message about a text instead of a path.
+        hint: End of the message if the value is a text instead of a path.
 
     Raises:
         CharlmError: The value is not a path, is empty, or cannot be the name of a file.
@@ -199,10 +199,10 @@ def check_text_path(argument: str, value: Any, *, in_memory: str = "") -> str:
     Args:
         argument: Name of the argument, for the message.
         value: Value of the argument.
-        in_memory: Call for a text in memory, for the message; "" = there is none.
+        in_memory: Function for a text in memory, for the message; "" = no such function.
 
     Raises:
-        CharlmError: `check_path` refuses the value, or it seems to be a text itself.
+        CharlmError: `check_path` refuses the value, or the value seems to be a text itself.
 
     """
     hint = "write it to a file"
@@ -218,20 +218,20 @@ def check_text_path(argument: str, value: Any, *, in_memory: str = "") -> str:
 
 
 def check_each(argument: str, value: Any, check: Callable[[str, Any], str]) -> list[str]:
-    """Return the checked items of an argument, which is one item or several."""
+    """Check each item of an argument, which is one item or several, and return the items."""
     is_single = isinstance(value, str | bytes | os.PathLike | Mapping)
     items = [value] if is_single or not isinstance(value, Iterable) else value
     return [check(argument, item) for item in items]
 
 
 def check_names(argument: str, value: Any, names: Iterable[str]) -> None:
-    """Raise CharlmError if the value of an argument is not one or several of these names."""
+    """Raise CharlmError if an argument is not one or several of `names`."""
     for item in value if isinstance(value, list | tuple | set | frozenset) else [value]:
         check_name(argument, item, names)
 
 
 def _can_be_path(name: str) -> bool:
-    """Return whether somebody may have typed this as a path: short enough, and a single line."""
+    """Return whether a user may have meant this as a path: it is short, and a single line."""
     if len(name) > MAX_PATH or "\n" in name or "\0" in name:
         return False
     parts = name.encode("utf-8", "surrogatepass").split(b"/")
@@ -246,14 +246,15 @@ def _exists(path: Path) -> bool:
 
 
 def check_not_read(out: Path, *, read: Collection[Path]) -> None:
-    """Check that a file to write is not one that the same call reads.
+    """Check that the file to write is not a file that the same call reads.
 
     Args:
         out: Path of the file to write.
         read: Files and folders that are read.
 
     Raises:
-        CharlmError: The file is one of these, or in one of these folders, or linked from there.
+        CharlmError: The file is read, is in a folder that is read, or is the target of a link in
+            such a folder.
 
     """
     if not _exists(out):
@@ -265,7 +266,7 @@ def check_not_read(out: Path, *, read: Collection[Path]) -> None:
 
 
 def _is_inside(file: Path, folder: Path) -> bool:
-    """Return whether an existing file is in a folder, or a link in the folder leads to it."""
+    """Return whether an existing file is in a folder, or is the target of a link in the folder."""
     if folder.resolve() in file.resolve().parents:
         return True
     for parent, _, names in os.walk(folder):

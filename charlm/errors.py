@@ -9,9 +9,9 @@ from typing import Literal
 from charlm.wording import escape_controls
 
 MAX_CHARACTERS = 1500
-"""Largest length of a message; the middle of a longer one is left out."""
+"""Maximum length of a message; the middle of a longer message is left out."""
 MAX_PROBLEMS = 10
-"""Largest number of problems shown for one file."""
+"""Maximum number of problems shown for one file."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,16 @@ class Advice:
 
 
 class CharlmError(Exception):
-    """An error in a file, a setting or a text, which a user can fix.
+    """A user-fixable error in a file, a setting or a text.
 
     The message is one line that names the file or key, the value found, and the value expected.
-    Control characters are escaped. The command line prints it and exits with `exit_code`.
+    Control characters are escaped. The command line prints the message and exits with `exit_code`.
 
     Args:
         message: Description of the error.
         advice: Advice for the user.
-        problems: Descriptions of several errors in the same file or option, printed on a line each.
+        problems: Descriptions of several errors in the same file or option, each printed on its own
+            line.
 
     """
 
@@ -51,7 +52,7 @@ class CharlmError(Exception):
     ) -> None:
         self.advice = advice
         self.lines = tuple(as_line(line) for line in (message, *problems))
-        """Message and problems, a line each."""
+        """Message and problems, each on its own line."""
         details = "; ".join(problems)
         super().__init__(as_line(f"{message}: {details}" if problems else message))
 

@@ -58,12 +58,12 @@ class EngineStarting(Event):
 
 @dataclass(frozen=True)
 class ThreadsKept(Event):
-    """The program used TensorFlow before, which keeps its threads, so training is slower."""
+    """TensorFlow was in use before and keeps its threads, so training is slower."""
 
 
 @dataclass(frozen=True)
 class WaitingForWorkers(Event):
-    """A worker waits for the others to start."""
+    """A worker is waiting for the other workers to start."""
 
     worker: int
     """Index of this worker."""
@@ -99,7 +99,7 @@ class SettingReplaced(Event):
     problem: str
     """Reason why the value is not available."""
     changes_bits: bool
-    """Whether a resumed run changes its value, so that results are not bit-identical."""
+    """Whether a resumed run changes its value, so results will not be bit-identical."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,8 @@ class Decided(Event):
     reason: str
     """Reason for this recipe; empty if the user chose it."""
     better: str | None
-    """Recipe that scores better but takes several times as long; None if there is none."""
+    """Recipe that scores better but takes several times as long; None if there is no such
+    recipe."""
     minutes: float | None
     """Time limit; None = no limit."""
     steps: int
@@ -123,9 +124,9 @@ class NgramsLeftOut(Event):
     """The run is trained without the n-grams of its recipe."""
 
     seconds: float | None
-    """Time to count them, if it is the reason."""
+    """Time to count the n-grams, if that is the reason; else None."""
     memory_bytes: int | None
-    """Memory for their predictions, if it is the reason."""
+    """Memory for the predictions of the n-grams, if that is the reason; else None."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ class FewSteps(Event):
     enough: int
     """Number of steps that would be enough."""
     enough_minutes: float
-    """Time limit that allows them."""
+    """Time limit that allows enough steps."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ class InitialWeightsAdapted(Event):
 
 @dataclass(frozen=True)
 class LeftoverRemoved(Event):
-    """A folder was emptied in which a training was killed before its first step."""
+    """A folder was emptied, because a training run in it was killed before its first step."""
 
     run: Path
 
@@ -184,12 +185,12 @@ class LengthAdded(Event):
 
     minutes: float
     steps: int
-    """Number of further steps."""
+    """Number of added steps."""
 
 
 @dataclass(frozen=True)
 class CheckpointSkipped(Event):
-    """A checkpoint is damaged, so the checkpoint before it is tried."""
+    """A checkpoint is damaged, so the previous checkpoint is tried."""
 
     problem: str
     """File and damage, as a clause for the user."""
@@ -209,7 +210,7 @@ class BestModelLost(Event):
     step: int
     """Step of the best model."""
     last: Path
-    """File of the last model, which can be used until then."""
+    """File of the last model, which can be used until the best model is replaced."""
 
 
 @dataclass(frozen=True)
@@ -333,10 +334,10 @@ class BaselinesScored(Event):
 
 @dataclass(frozen=True)
 class StepsTaken(Event):
-    """Some steps were taken."""
+    """One or more steps were taken."""
 
     step: int
-    """Number of the last of these steps; the first step of a run is 1."""
+    """Number of the last of these steps; the first step of a run is step 1."""
     losses: tuple[float, ...]
     """Training loss of each step."""
     total: int
@@ -368,7 +369,7 @@ class Evaluated(Event):
 
     @property
     def nats_per_char(self) -> float:
-        """Loss that decides which model is the best."""
+        """Loss that determines which model is the best."""
         nats = self.train_nats if self.validation_nats is None else self.validation_nats
         assert nats is not None, "a network is evaluated on one of the two texts"
         return nats
@@ -423,7 +424,7 @@ class SearchStarted(Event):
     trial_seconds: float
     """Training time of each trial."""
     trials: int
-    """Largest number of trials that fit into the time limit."""
+    """Maximum number of trials that fit into the time limit."""
 
 
 @dataclass(frozen=True)
@@ -449,7 +450,8 @@ class TrialEnded(Event):
 
     number: int
     nats_per_char: float | None
-    """Lowest validation loss of the trial; None if it was pruned because others were better."""
+    """Lowest validation loss of the trial; None if the trial was pruned because other trials were
+    better."""
     best_nats: float
     """Lowest validation loss of all trials."""
     best_number: int

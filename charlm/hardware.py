@@ -41,7 +41,7 @@ HAS_TENSORFLOW = sys.version_info < (3, 14) and (sys.platform, platform.machine(
 )
 """Whether TensorFlow has a wheel for this machine and this Python."""
 DISTRIBUTIONS = {"yaml": "pyyaml", "google": "protobuf", "PIL": "pillow", "absl": "absl-py"}
-"""Names of packages that differ from the names of their modules."""
+"""Package of each module whose name differs from the name of its package."""
 NEEDED_TOGETHER = (("tensorflow", "tensorboard"), ("starlette", "uvicorn"))
 """Packages that are installed together, for training and for `charlm serve`."""
 PACKAGES = ("numpy", "tensorflow", "keras", "torch")
@@ -96,7 +96,7 @@ def core_count(*, quota: Path = CPU_QUOTA) -> int:
 
 
 def limit_product_threads(count: int) -> None:
-    """Limit NumPy's matrix products to some threads, unless the environment sets a number.
+    """Limit the number of threads of NumPy's matrix products, unless the environment sets it.
 
     Has no effect after NumPy is imported.
     """
@@ -111,7 +111,7 @@ def processor_name(*, cpuinfo: Path = CPUINFO) -> str:
 
 
 def processor_flags(*, cpuinfo: Path = CPUINFO) -> tuple[str, ...]:
-    """Return the instruction set flags of the processor, or its name if they are unknown."""
+    """Return the instruction set flags of the processor, or its name if the flags are unknown."""
     flags = _values(cpuinfo, "flags", "Features")
     return tuple(sorted({*flags[0].split()})) if flags else (processor_name(cpuinfo=cpuinfo),)
 
@@ -223,7 +223,7 @@ def peak_memory_bytes() -> int:
 
 
 def _values(cpuinfo: Path, *keys: str) -> list[str]:
-    """Return all values of some keys in `cpuinfo`; none if it cannot be read."""
+    """Return all values of the given keys in `cpuinfo`; none if the file cannot be read."""
     try:
         lines = cpuinfo.read_text(encoding="utf-8").splitlines()
     except OSError:

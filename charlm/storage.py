@@ -25,9 +25,9 @@ from charlm.errors import CharlmError
 from charlm.wording import nearest
 
 MAX_NAME = 40
-"""Largest number of characters of a name that its temporary name keeps."""
+"""Maximum number of characters of a name that are kept in its temporary name."""
 MAX_NAMES_COMPARED = 2000
-"""Largest number of names in a folder that are compared with a missing name."""
+"""Maximum number of names in a folder that are compared with a missing name."""
 TEMPORARY_NAME = re.compile(r"\.(?P<process>[0-9]+)\.(?P<name>.+)\.tmp", re.DOTALL)
 
 
@@ -43,8 +43,8 @@ def read_file(path: Path, *, limit: int) -> bytes:
         limit: Largest size in bytes, 0 or more.
 
     Raises:
-        CharlmError: The file is larger than `limit`, a device or a pipe.
-        UnreadableError: The file is missing, a folder, or cannot be read.
+        CharlmError: The file is larger than `limit`, or is a device or a pipe.
+        UnreadableError: The file is missing, is a folder, or cannot be read.
 
     """
     with open_file(path) as file:
@@ -60,7 +60,7 @@ def open_file(path: Path) -> Iterator[BufferedReader]:
 
     Raises:
         CharlmError: The file is a device or a pipe.
-        UnreadableError: The file is missing, a folder, or cannot be opened; or an OSError occurs
+        UnreadableError: The file is missing, is a folder, or cannot be opened; or an OSError occurs
             in the block.
 
     """
@@ -89,7 +89,7 @@ def near_file_hint(path: Path, *, suits: Callable[[Path], bool] = lambda _: True
 
     Args:
         path: Path of the missing file or folder.
-        suits: Whether a file or folder is of the right kind.
+        suits: Function that returns whether a file or folder is of the right kind.
 
     """
     with contextlib.suppress(OSError, ValueError), os.scandir(path.parent) as entries:
@@ -186,8 +186,8 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     If the block fails, everything is removed, and the target is unchanged.
 
     Args:
-        target: Path of the folder. It must be new or empty, unless it is replaced. Missing parents
-            are made. A link to an empty folder is followed.
+        target: Path of the folder. It must be new or empty, unless `replace` is true. Missing
+            parents are made. A link to an empty folder is followed.
         replace: Whether to replace a folder, file or link at the target. The target of a link is
             kept.
 
@@ -223,7 +223,7 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def _temporary_path(path: Path) -> Path:
-    """Return the path under which this process writes a file or a folder before the renaming."""
+    """Return the path under which this process writes a file or a folder before renaming it."""
     return path.with_name(f".{os.getpid()}.{path.name[:MAX_NAME]}.tmp")
 
 
@@ -279,7 +279,10 @@ def remove(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files and folders of killed processes; nobody else may write here now."""
+    """Remove temporary files and folders of killed processes.
+
+    No other process may be writing here at the time.
+    """
     for path in folder.glob(".[0-9]*.tmp"):
         remove(path)
 
@@ -345,7 +348,7 @@ def _write_all(file: FileIO, data: bytes) -> None:
 LOCK = ".lock"
 """Name of the lock file in the folder of a run or a search."""
 PATIENCE_SECONDS = 1.0
-"""Time that a writer waits for a lock, because `is_held` holds it for a moment."""
+"""Time that a writer waits for a lock, which `is_held` may hold for a moment."""
 
 
 @contextlib.contextmanager

@@ -91,7 +91,7 @@ def nearest(word: str, words: Iterable[str], *, similarity: float = 0.6) -> str 
     Args:
         word: A word.
         words: Words to choose from.
-        similarity: Smallest similarity, from 0 to 1 = equal.
+        similarity: Minimum similarity, from 0 to 1; 1 = equal.
 
     """
     import difflib  # here, because only errors need it

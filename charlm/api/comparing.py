@@ -22,9 +22,9 @@ SHOWN_OTHERWISE = {
 
 
 def compare_runs(group: Sequence[RunSummary]) -> list[dict[str, Any]]:
-    """Return runs on one text as plain data, with the distance to the best and differing settings.
+    """Return runs on one text as plain data, with distances to the best run and differing settings.
 
-    A run is compared with the best only if its text and its validation loss are known.
+    A run is compared with the best run only if its text and its validation loss are known.
     """
     keys = differing_settings(group)
     scores = [_score(run) for run in group]

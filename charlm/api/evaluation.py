@@ -86,7 +86,7 @@ def evaluate(
     Args:
         model: A model, or an argument of `charlm.load`.
         text: A file, a folder of files, a corpus, or - for standard input. None = the text of the
-            model, if it is in a run or comes with charlm. Unknown characters are left out.
+            model, if the model is in a run or comes with charlm. Unknown characters are left out.
         split: Part of the text; None = all of `text`, or the validation part of the model's text.
         protocol: `stream` reads the text once; `windows` starts each window from the zero state.
         window: Window length in characters, 1 or more.
@@ -205,11 +205,11 @@ def text_to_score(
         corpus: The text that the model was trained on; None = unknown.
 
     Returns:
-        A name of the text for the user; its ids, integers [n], n may be 0; and the count of each
+        The name of the text, for the user; its ids, integers [n], n may be 0; and the count of each
         character that was left out because the model does not know it.
 
     Raises:
-        CharlmError: The text cannot be read, or there is none.
+        CharlmError: The text cannot be read, or there is no text.
 
     """
     if text is None:

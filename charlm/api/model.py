@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MAX_STREAMS = 1_000_000
 """Largest batch size of a state."""
 Text = str | NDArray[Any] | Sequence[int]
-"""Text as characters, or as ids, integers [T]."""
+"""Text as a string, or as ids, integers [T]."""
 
 
 def load(model: "str | Path | Model | None" = None, *, on_event: OnEvent = ignore) -> "Model":
@@ -59,7 +59,7 @@ class Surprise:
     """Loss of a model at each character of a text; a notebook shows it as coloured text."""
 
     characters: tuple[str, ...]
-    """Characters of the text; there are T of them."""
+    """Characters of the text, [T]."""
     nats: Floats
     """Losses -log p of all characters but the first, float32 [T - 1]."""
 
@@ -216,19 +216,21 @@ class Model:
 
         Args:
             prompt: Text that the model reads first; the result does not repeat it.
-            length: Largest number of characters; 0 = unlimited.
+            length: Maximum number of characters; 0 = unlimited.
             temperature: Divisor of the logits, 0 or more; 0 = always the most likely character,
                 None = `self.sampling_temperature`.
             top_k: Sample from the k most likely characters, 1 or more; None = all.
-            top_p: Sample from the smallest set of characters whose probabilities add up to this,
-                above 0 and at most 1; None = all.
-            min_p: Leave out characters less likely than this share of the most likely one, 0 to 1.
+            top_p: Sample from the smallest set of characters whose probabilities add up to this
+                value, above 0 and at most 1; None = all.
+            min_p: Leave out characters whose probability is below this share of the highest, 0 to
+                1.
             seed: Seed, 0 or more; the same seed gives the same text. None = a random seed.
             stop: Text before which the result ends.
             ignore_end: Whether to continue with a blank line when the model ends the text.
 
         Returns:
-            An iterator that generates the text chunk by chunk; `str` of it is the whole text.
+            An iterator that generates the text chunk by chunk; `str` of the iterator is the whole
+            text.
 
         Raises:
             CharlmError: An argument is out of range.
@@ -279,7 +281,7 @@ class Model:
 def _check_ids(
     ids: NDArray[Any] | Sequence[int], vocabulary_size: int, *, argument: str = "ids"
 ) -> NDArray[np.int64]:
-    """Return a caller's ids as int64 [n]; raises CharlmError if they are not such ids."""
+    """Return a caller's ids as int64 [n]; raises CharlmError for invalid ids."""
     array = _as_array(ids)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         value = short_repr(ids) if array.ndim == 1 else f"shape {array.shape}"
@@ -293,7 +295,7 @@ def _check_ids(
 
 
 def _as_array(values: Any) -> NDArray[Any]:
-    """Return values as an array; an empty one of objects if NumPy refuses them."""
+    """Return values as an array, or an empty array of objects if NumPy refuses the values."""
     try:
         return np.asarray(values)
     except (ValueError, OverflowError):  # rows of different lengths

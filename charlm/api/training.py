@@ -1,4 +1,4 @@
-"""Tokenize a text, plan a training, train a model, and resume a run."""
+"""Tokenize a text, plan a training run, train a model, and resume a run."""
 
 import contextlib
 import shutil
@@ -78,12 +78,12 @@ def tokenize(
 
 @dataclass(frozen=True)
 class Plan:
-    """Plan of a training."""
+    """Plan of a training run."""
 
     corpus: Corpus
     """Text to train on; its folder no longer exists."""
     problems: list[str]
-    """Possible problems in the text, a line for each."""
+    """Possible problems in the text, one line for each."""
     decision: Decision
     architecture: Architecture
     schedule: Schedule
@@ -101,7 +101,7 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        """Expected time of the whole training."""
+        """Expected time of the whole training run."""
         settings = self.decision.config.training
         return self.start_seconds + self.costs.run_seconds(settings, self.schedule.total)
 
@@ -261,18 +261,20 @@ def train(
 
     Args:
         text: One or several of: files, folders, .gz files, - for standard input; every file is a
-            document. Or a corpus, or the folder of one. None = the plays that come with charlm.
+            document. Or a corpus, or the folder of a corpus. None = the plays that come with
+            charlm.
         recipe: Name of a recipe, or a YAML file. None = the recipe with the lowest expected loss
             for the text and the time limit, see `charlm.training.decision.decide`.
         overrides: Settings that replace settings of the recipe.
         epochs: Passes over the training text; replaces the length in the recipe.
-        minutes: Time limit of the call; replaces the length in the recipe by as many steps as fit.
-            If the machine becomes slower or faster, the number of steps changes at an evaluation.
-            The config records such changes, so the run can be repeated. None = no limit.
+        minutes: Time limit of the call; replaces the length in the recipe with as many steps as
+            fit. If the machine becomes slower or faster, the number of steps changes at an
+            evaluation. The config records such changes, so the run can be repeated. None = no
+            limit.
         init: Run or model file with the initial weights. Known characters keep their weights, and
             the network gets the shape of the model. None = random weights.
-        run: Folder of the run, new or empty; files of a training that was killed before its first
-            step are removed. None = a new folder under runs/, named by the time and the text.
+        run: Folder of the run, new or empty; files of a training run that was killed before its
+            first step are removed. None = a new folder under runs/, named by the time and the text.
         resume: Whether to continue the run in `run` if there is one. Text, settings and initial
             weights must be the same, except for settings that may change in a run, like `epochs`.
         on_event: Called with each event of `charlm.events`. An exception that it raises ends the
@@ -336,7 +338,7 @@ def _continue(
     engines: KerasEngines,
     session: Session,
 ) -> Outcome:
-    """Continue a run to its end or for some minutes; see `resume` for the errors."""
+    """Continue a run to its end or for a given number of minutes; see `resume` for the errors."""
     run, engine = reopen(folder.path, overrides=overrides, engines=engines, session=session)
     deadline = None
     if minutes is not None:
@@ -408,10 +410,10 @@ def _session_of_worker(session: Session, engines: KerasEngines) -> Session:
 def _path_of_worker(
     folder: Path | None, engines: KerasEngines, *, may_continue: bool
 ) -> Iterator[Path | None]:
-    """Yield the folder that this worker writes: the run on worker 0, a temporary one on others.
+    """Yield the folder that this worker writes: the run on worker 0, else a temporary folder.
 
     Args:
-        folder: Folder of the run; None = a new one.
+        folder: Folder of the run; None = a new folder.
         engines: Engines of this worker.
         may_continue: Whether the folder may hold a run, which other workers copy.
 

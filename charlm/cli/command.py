@@ -7,7 +7,8 @@ A command's help ends with examples. Every error is one line on standard error a
     2        wrong usage
     128 + n  ended by signal n
 
-Shell completion runs the code that suggests recipes and runs on every key, so it must be fast.
+Shell completion calls the functions that suggest recipes and runs at every key press, so they must
+be fast.
 """
 
 import contextlib
@@ -64,7 +65,7 @@ HOW_TO_SET = {
     **dict.fromkeys(["train", "plan", "tokenize", "show"], "use -s {key}={value}"),
     "tune": "in the search space, use fixed: {{{key}: {value}}}",
 }
-"""Advice to set a setting, for each command that has settings."""
+"""Advice on how to change a setting, for each command that has settings."""
 
 
 class Command(click.Command):
@@ -132,7 +133,7 @@ class Commands(Command, click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the named command; the error for an unknown name suggests another."""
+        """Return the named command; the error for an unknown name suggests a similar name."""
         try:
             return super().resolve_command(ctx, args)
         except click.NoSuchCommand as error:
@@ -169,12 +170,12 @@ def _similar_command(name: str, commands: Iterable[str], usual: Mapping[str, str
 
 
 def _similar(option: str, options: Iterable[str]) -> list[str]:
-    """Return the options with a similar name; the dashes, which all have, do not count."""
+    """Return the options with a similar name; the dashes, which all names have, are ignored."""
     return [name for name in options if nearest(_plain(option), [_plain(name)])]
 
 
 def _hint_for_option(option: str, arguments: Sequence[str], command: click.Command) -> str | None:
-    """Return which option or setting to use for an unknown option, or None.
+    """Return which option or setting to use instead of an unknown option, or None.
 
     Args:
         option: The unknown option, with its dashes.
@@ -208,7 +209,7 @@ def _option_names(command: click.Command) -> set[str]:
 def _similar_setting(word: str, command: click.Command) -> str | None:
     """Return the dotted key of the setting that a word names, or None.
 
-    If a real option has the nearest name, the answer is None too: click then suggests that option.
+    If a real option has the nearest name, the result is None too: click then suggests that option.
     """
     from charlm.config.file import key_for_value, named_settings
 
@@ -221,7 +222,7 @@ def _similar_setting(word: str, command: click.Command) -> str | None:
 
 
 def _first_valid(key: str, values: Iterable[str | None]) -> str:
-    """Return the first of these YAML values that is valid for a setting, or VALUE."""
+    """Return the first of the given YAML values that is valid for a setting, or VALUE."""
     from charlm.config.file import is_valid
 
     for value in values:
@@ -331,21 +332,21 @@ def _suggest(names: Mapping[str, str | None], incomplete: str) -> Suggestions:
 
 
 def suggest_recipes(_: click.Context, _param: click.Parameter, incomplete: str) -> Suggestions:
-    """Return the recipes that come with charlm, and files."""
+    """Suggest the recipes that come with charlm, and file names, for shell completion."""
     from charlm.config.recipes import describe_recipe, recipe_names
 
     return _suggest({name: describe_recipe(name) for name in recipe_names()}, incomplete)
 
 
 def suggest_runs(_: click.Context, _param: click.Parameter, incomplete: str) -> Suggestions:
-    """Return the runs under runs/, and files."""
+    """Suggest the runs under runs/, and file names, for shell completion."""
     from charlm.runs.folder import run_names
 
     return _suggest(dict.fromkeys(run_names()), incomplete)
 
 
 def suggest_models(_: click.Context, _param: click.Parameter, incomplete: str) -> Suggestions:
-    """Return the runs under runs/, the models that come with charlm, and files."""
+    """Suggest runs under runs/, the models of charlm, and file names, for shell completion."""
     from charlm.config.recipes import shipped_models
     from charlm.runs.folder import run_names
 

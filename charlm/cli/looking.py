@@ -62,7 +62,7 @@ def inspect(*, as_json: bool, **options: Any) -> None:
 
 
 KEPT = "text=100000"
-"""Option for the number of texts that TensorBoard keeps; its 0 for all is broken in 2.21."""
+"""Option for the number of texts that TensorBoard keeps; 0, which means all, is broken in 2.21."""
 CHARTS = "?smoothing=0#timeseries"
 """Address of the TIME SERIES tab; smoothing is off because it draws a falling loss too high."""
 

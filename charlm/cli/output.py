@@ -98,7 +98,7 @@ def writing_output() -> Iterator[None]:
 
 
 def _drop_output() -> None:
-    """Discard unwritten output; otherwise Python would try again when it exits."""
+    """Discard unwritten output; otherwise Python would try to write it again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -120,7 +120,7 @@ def _width(character: str) -> int:
 
 
 def beginning(text: str, width: int) -> str:
-    """Return the longest beginning of a text that fits into some columns, 0 or more."""
+    """Return the longest beginning of a text that fits into `width` columns, 0 or more."""
     columns = 0
     for index, character in enumerate(text):
         columns += _width(character)
@@ -130,7 +130,7 @@ def beginning(text: str, width: int) -> str:
 
 
 def cut(text: str, width: int) -> str:
-    """Return a text shortened to some columns, 1 or more, with an ellipsis if it was longer."""
+    """Shorten a text to at most `width` columns, 1 or more, ending in an ellipsis if it was cut."""
     start = beginning(text, width)
     return text if start == text else f"{beginning(start, width - 1)}…"
 
@@ -186,7 +186,8 @@ def wrap(
         width: Largest width of a line in columns, at least two more than an indent.
         indent: Start of the first line.
         next_indent: Start of the other lines.
-        breaks_words: Whether to break a word wider than a line; otherwise its line is too long.
+        breaks_words: Whether to break a word wider than a line; otherwise the word gets a line that
+            is too long.
 
     """
     lines: list[str] = []

@@ -150,7 +150,7 @@ def _describe_resume(event: Event) -> Iterator[str]:
 
 
 def _describe_training(event: Event) -> Iterator[str]:
-    """Yield the lines for an event of a running training."""
+    """Yield the lines for an event of a training run in progress."""
     match event:
         case events.TeacherStarted(number, count, run):
             yield f"teacher {number} of {count}: {run}"
@@ -351,7 +351,7 @@ class ProgressDisplay:
 
     @contextlib.contextmanager
     def _above_bar(self) -> Iterator[None]:
-        """Print above the bar during a block."""
+        """While the `with` block runs, its output appears above the bar."""
         if self._bar is None:
             yield
             return

@@ -111,7 +111,7 @@ def _print_outcome(outcome: "Outcome", command: str | None) -> None:
 
     Args:
         outcome: The outcome of the training.
-        command: The command that follows the suggestion, if there is one.
+        command: The command that carries out the suggestion, if there is such a command.
 
     """
     say(f"{outcome.reason}{_time_taken(outcome.progress)}")
@@ -157,7 +157,7 @@ def _time_taken(progress: "Progress") -> str:
 
 
 def _verdict(outcome: "Outcome") -> Iterator[str]:
-    """Yield how good a validation loss is: compared with a 5-gram model, and with the last one."""
+    """Yield how good a validation loss is, compared with a 5-gram model and earlier losses."""
     if outcome.split != "validation":
         return
     progress, comparison = outcome.progress, outcome.comparison
@@ -178,7 +178,7 @@ def _verdict(outcome: "Outcome") -> Iterator[str]:
 
 
 def _suggested_command(outcome: "Outcome") -> str | None:
-    """Return the command that follows the suggestion of a training, or None."""
+    """Return the command that carries out the suggestion of a training run, or None."""
     if outcome.suggestion is None:
         return None
     from charlm.inspection.next_steps import suggested_command
@@ -189,7 +189,7 @@ def _suggested_command(outcome: "Outcome") -> str | None:
 
 
 def _describe_kept(stopped: "Stopped") -> str:
-    """Describe the files of a training that was stopped before its first step."""
+    """Describe the files of a training run that was stopped before its first step."""
     if stopped.run is None:
         return "nothing was trained or kept"
     unchanged = "" if stopped.is_saved else "the run is unchanged; "

@@ -330,7 +330,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _explain(problem: Mapping[str, Any], model: type[BaseModel], spelling: Spelling) -> str:
-    """Return a problem found by Pydantic as a line, with a suggestion if there is one."""
+    """Return a problem found by Pydantic as a line, with a suggestion if possible."""
     kind = problem["type"]
     path = [str(part) for part in problem["loc"]]
     message = problem["msg"].removeprefix("Value error, ")
@@ -474,7 +474,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: Any, text: str) -> Any:
-    """Return a text as a node; PyYAML would read an unescaped U+0085 back as a space."""
+    """Return a string as a node; PyYAML would read an unescaped U+0085 back as a space."""
     style = None if text.isprintable() else '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
@@ -485,7 +485,7 @@ _Loader.yaml_implicit_resolvers = {  # without the numbers of YAML 1.1, in which
 }
 _Loader.add_constructor(_INT, _Loader.construct_yaml_int)
 _Dumper.add_representer(str, _represent_text)
-for _class in (_Loader, _Dumper):  # the dumper must quote texts that the loader reads as numbers
+for _class in (_Loader, _Dumper):  # the dumper must quote strings that the loader reads as numbers
     _class.add_implicit_resolver(_FLOAT, _NUMBER, [*"-+.0123456789"])
 
 
@@ -538,7 +538,7 @@ def dump_yaml(values: Any) -> str:
 
 
 def as_json(value: Any, *, origin: str) -> Any:
-    """Return a value as JSON represents it: tuples as lists, and keys as texts.
+    """Return a value as JSON represents it: tuples as lists, and keys as strings.
 
     Raises:
         CharlmError: JSON cannot express the value, for example a date, or `check_json` refuses it;

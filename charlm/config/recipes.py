@@ -42,7 +42,7 @@ def find_recipe(name: str) -> Path:
     .yaml is returned even if the file is missing, unless a similar file exists.
 
     Raises:
-        CharlmError: There is no such recipe or file; the message suggests a similar one.
+        CharlmError: There is no such recipe or file; the message suggests a similar name.
 
     """
     return _find(name, kind="recipe", names=recipe_names())

@@ -25,7 +25,7 @@ PositiveFloat = Annotated[float, Field(ge=1e-9, le=1e9)]
 """Number whose float32 value is positive and finite too."""
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 MAX_EVALUATIONS = 1000
-"""Largest number of evaluations of a run."""
+"""Maximum number of evaluations of a run."""
 Evaluations = Annotated[int, Field(ge=1, le=MAX_EVALUATIONS)]
 NotNegativeFloat = Annotated[float, Field(ge=0)]
 
@@ -55,9 +55,9 @@ RESUMABLE = "may change when a run is resumed"
 Resumable = Annotated[T, RESUMABLE]
 """Setting, or section with all its settings, that may change when a run is resumed.
 
-These settings decide only when a run ends, is evaluated, saved or logged, or the learning rates of
-future steps. All others have shaped the steps already taken; with other values, nobody could
-repeat the run.
+These settings determine only when a run ends, is evaluated, saved or logged, and the learning rates
+of future steps. All other settings have shaped the steps already taken; if they changed, nobody
+could repeat the run.
 """
 
 
@@ -123,9 +123,10 @@ class CorpusConfig(_Section):
     encoding: str = "utf-8"
     """Encoding of the text files, as Python names it. `latin-1` gives each byte an id."""
     min_count: Positive | None = None
-    """Characters that occur less often share the unknown id; 1 keeps all. null = 1 if the text has
-    at most 256 different characters, otherwise 1 per million characters of the text, but less if
-    more than 0.5% of the text would be unknown."""
+    """Minimum number of occurrences of a character that gets its own id; rarer characters share the
+    unknown id. 1 keeps all characters. null = 1 if the text has at most 256 different characters,
+    otherwise 1 per million characters of the text, but less if more than 0.5% of the text would be
+    unknown."""
     validation_fraction: Fraction = 0.1
     """Share of the text used to evaluate the network during training. Splits follow the order of
     the text: training, validation, test."""
@@ -173,8 +174,8 @@ class RnnConfig(_Section):
     recurrent_dropout: Fraction = 0.0
     """Dropout rate of the state h_{t-1}, with one mask per window."""
     unroll: bool = False
-    """Whether the graph of Keras is unrolled over the characters of a window. This is slower to
-    build and a little faster to run than a loop."""
+    """Whether Keras unrolls its graph over the characters of a window. This is slower to build and
+    a little faster to run than a loop."""
 
     @model_validator(mode="before")
     @classmethod
@@ -219,7 +220,7 @@ class OptimizerConfig(_Section):
     learning_rate: Resumable[PositiveFloat] = 2e-3
     """Highest learning rate; `training.schedule` scales it."""
     weight_decay: NotNegativeFloat | None = None
-    """Weight decay; each step subtracts this times the learning rate times the weight."""
+    """Weight decay; each step subtracts this value times the learning rate times the weight."""
     momentum: Fraction | None = None
     """Momentum of the gradients, for `sgd` and `muon`."""
 
@@ -244,7 +245,7 @@ class ScheduleConfig(_Section):
     """Number of warm-up steps, in which the learning rate rises linearly; at most a tenth of the
     run."""
     final_fraction: Annotated[float, Field(gt=0, le=1)] = 0.01
-    """Learning rate of the last step with `cosine`, as a share of the highest."""
+    """Learning rate of the last step with `cosine`, as a share of the highest learning rate."""
 
 
 class Teachers(_Section):
@@ -259,9 +260,9 @@ class Teachers(_Section):
     seeds: Annotated[
         tuple[Seed, ...], Field(strict=False, json_schema_extra={"uniqueItems": True})
     ] = ()
-    """Seeds of these teachers, one for each."""
+    """Seeds of the teachers with this `recipe`, one for each."""
     models: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """Runs or model files to use as teachers. Their vocabulary must be that of the text."""
+    """Runs or model files to use as teachers. They must have the vocabulary of the text."""
 
     @model_validator(mode="after")
     def _are_trained_or_named(self) -> "Teachers":
@@ -280,9 +281,9 @@ class EarlierLength(_Section):
     until: Positive
     """Step at which the length was changed."""
     steps: Positive
-    """Total number of steps until then."""
+    """Total number of steps before the change."""
     evaluations: Evaluations
-    """Total number of evaluations until then."""
+    """Total number of evaluations before the change."""
 
     @model_validator(mode="after")
     def _change_by_the_end(self) -> "EarlierLength":
@@ -297,14 +298,15 @@ class TrainingConfig(_Section):
     initial_weights: str | None = None
     """SHA-256 of the initial weights, set by `charlm train --init MODEL`; null = random weights."""
     batch_size: Positive = 64
-    """Number of streams of text that each step reads in parallel. A short text gets fewer."""
+    """Number of streams of text that each step reads in parallel. A short text gets fewer
+    streams."""
     sequence_length: Positive = 64
     """Window length in characters. Gradients end at the start of the window; the state is carried
-    on from the window before."""
+    over from the previous window."""
     growing_windows: bool = False
-    """Whether windows grow during training. 10% of all characters are read in windows of a quarter
-    of sequence_length, 30% of a half, 40% of the whole and 20% of twice the length. The state is
-    reset when the length changes."""
+    """Whether windows grow during training. Over the first 10% of all characters,
+    windows have a quarter of sequence_length; over the next 30%, half of it; over the next 40%, all
+    of it; and over the last 20%, twice that length. The state is reset when the length changes."""
     shuffle: bool = False
     """Whether each stream starts every epoch at a random window and wraps around, so that batches
     differ between epochs."""
@@ -314,20 +316,21 @@ class TrainingConfig(_Section):
     """Probability that a stream starts a window from the zero state, as a prompt does."""
     epochs: Resumable[Positive | None] = None
     """Passes over the training text. With epochs and steps, the run ends at the limit reached
-    first; with neither, after 10 epochs. Setting either with -s replaces both of the recipe."""
+    first; with neither, after 10 epochs. Setting either with -s replaces both settings of the
+    recipe."""
     steps: Resumable[NotNegative | None] = None
     """Number of training steps; see epochs. 0 = evaluate and save the untrained network, for
-    comparison with a trained one."""
+    comparison with a trained network."""
     earlier_lengths: Annotated[tuple[EarlierLength, ...], Field(strict=False)] = ()
-    """Earlier lengths of a run that was extended or whose time limit changed its length, each
-    {until: STEP, steps: N, evaluations: N}. With them the run can be repeated, because every step
+    """Earlier lengths of a run that was extended, or whose length was changed to keep a time limit,
+    each {until: STEP, steps: N, evaluations: N}. They make the run repeatable, because every step
     keeps its learning rate and its window length."""
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: Resumable[ScheduleConfig] = ScheduleConfig()
     loss_temperature: PositiveFloat = 1.0
     """Temperature T of the loss: training minimises the cross-entropy of softmax(logits / T). A
-    network that has memorised its text is too confident; a value below 1 makes it less so (Guo et
-    al. 2017)."""
+    network that has memorised its text is too confident; a value below 1 makes it less confident
+    (Guo et al. 2017)."""
     teachers: Teachers | None = None
     """Other networks to learn from."""
     teacher_weight: Annotated[float, Field(ge=0, le=1)] = 0.5
@@ -344,13 +347,13 @@ class TrainingConfig(_Section):
     """Momentum of a moving average of the weights, which is evaluated, sampled and saved instead of
     the weights; null = no average."""
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
-    """Number format of matrix products in training. auto = bfloat16 if the processor multiplies it
-    faster than float32, see `charlm info`. A processor without bfloat16 uses float32."""
+    """Number format of matrix products in training. auto = bfloat16 if the processor multiplies
+    bfloat16 faster than float32, see `charlm info`. A processor without bfloat16 uses float32."""
     kernel: Literal["auto", "compiled", "keras"] = "auto"
     """Implementation of the gradients: a C program compiled for this processor, or Keras. auto =
     compiled, if there is a C compiler and neither `rnn.dropout` nor an activity regularizer is
-    used. The two round differently; only the compiled kernel gives the same bits on any number of
-    cores."""
+    used. The two implementations round differently; only the compiled kernel gives the same bits on
+    any number of cores."""
     parts: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Number of parts into which a worker splits its rows of a batch, one part per core. null = the
     number of cores, or fewer, so that a part has at least 8 rows. A run keeps this number, because
@@ -362,12 +365,12 @@ class TrainingConfig(_Section):
     """Number of evaluations in a row without a new best validation loss after which the run ends;
     null = never."""
     evaluations: Resumable[Evaluations] = 20
-    """Number of evaluations, evenly spaced over the steps. Each scores the first 200,000 characters
-    of the validation text, generates a text, and saves a checkpoint. In between, a checkpoint is
-    saved once a minute."""
+    """Number of evaluations, evenly spaced over the steps. Each evaluation scores the first 200,000
+    characters of the validation text, generates a text, and saves a checkpoint. In between, a
+    checkpoint is saved once a minute."""
     keep_checkpoints: Resumable[bool] = False
-    """Whether to keep all checkpoints, including one before the first step. Each is three to four
-    times as large as a model."""
+    """Whether to keep all checkpoints, including a checkpoint before the first step. Each
+    checkpoint is three to four times as large as a model."""
     log_every: Resumable[Positive] = 50
     """Number of steps between entries of the training loss in metrics.jsonl and TensorBoard."""
 
@@ -378,7 +381,7 @@ class TrainingConfig(_Section):
 
     @property
     def used_teachers(self) -> Teachers:
-        """Teachers with a weight above 0; without seeds and models if there are none."""
+        """The teachers, if their weight is above 0; else a section without seeds and models."""
         if self.teachers is not None and self.teacher_weight:
             return self.teachers
         return Teachers.model_construct()
@@ -389,19 +392,19 @@ class TrainingConfig(_Section):
         return (self.teacher_weight if self.teachers else 0.0) + self.ngram_weight
 
     def with_steps(self, steps: int) -> "TrainingConfig":
-        """Return the settings with another number of steps."""
+        """Return the settings with a different number of steps."""
         return self.model_copy(update={"steps": steps, "epochs": None})
 
     def has_length_of(self, other: "TrainingConfig") -> bool:
-        """Return whether length and evaluations are equal in other settings."""
+        """Return whether other settings have the same length and evaluations."""
         length = self.steps, self.epochs, self.evaluations
         return length == (other.steps, other.epochs, other.evaluations)
 
     def after(self, other: "TrainingConfig", *, at: int, total: int) -> "TrainingConfig":
-        """Return the settings of a run that had another length until some step.
+        """Return the settings of a run that had a different length until a given step.
 
         Args:
-            other: Settings until then; only their lengths are used.
+            other: Settings until that step; only their lengths are used.
             at: Step at which the length changes. A length without any step is not recorded.
             total: Number of steps with the other settings, at least `at`.
 
@@ -448,11 +451,12 @@ class Filters(_Section):
     """Limits on the characters to sample from; see `charlm.sampling.sampler.Sampler`."""
 
     top_k: Positive | None = None
-    """Sample from this number of most likely characters; null = all."""
+    """Number of most likely characters to sample from; null = all."""
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Sample from the smallest set of characters whose probabilities add up to this; null = all."""
+    """Sample from the smallest set of characters whose probabilities add up to this value; null =
+    all."""
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Leave out characters less likely than this share of the most likely one; null = none."""
+    """Leave out characters whose probability is below this share of the highest; null = none."""
 
 
 class SamplingConfig(Filters):
@@ -493,8 +497,8 @@ class Config(_Section):
 def merge(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
     """Return the nested mappings of a config, updated with other values.
 
-    A new name drops the arguments of the old one: another optimizer, Keras class or kind of
-    teachers replaces the whole mapping. A new length replaces an old one in the other unit.
+    A new name drops the arguments of the old one: a different optimizer, Keras class or kind of
+    teachers replaces the whole mapping. A new length replaces an old length in the other unit.
     """
     merged = dict(values)
     for length, other in (("epochs", "steps"), ("steps", "epochs")):

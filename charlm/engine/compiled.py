@@ -41,7 +41,7 @@ class CompiledGradients:
     def of_part(
         self, window: Tensor, state: State, soft: Tensor, *, share: float
     ) -> tuple[State, list[Tensor]]:
-        """Compute a part of a batch.
+        """Compute the gradients of a part of a batch.
 
         Args:
             window: Ids, int32 [T + 1, R].
@@ -50,8 +50,8 @@ class CompiledGradients:
             share: Share of the rows of the batch that are in this part.
 
         Returns:
-            The state after the last character, and tensors to add over all parts: the share of the
-            loss and of the gradients.
+            The state after the last character, and tensors to add over all parts: the part's share
+            of the loss and of the gradients.
 
         """
         length, rows = window.shape
@@ -127,7 +127,7 @@ class CompiledGradients:
 
 
 def _split_rows(weight: Tensor, reads: Mapping[str, int]) -> dict[str, Tensor]:
-    """Return the rows of a weight that multiply the output of each part, by part."""
+    """Split a weight into the rows that multiply each part's output, and return them by part."""
     rows = tf.split(weight, list(reads.values())) if len(reads) > 1 else [weight]
     return dict(zip(reads, rows, strict=True))
 
@@ -139,7 +139,7 @@ def _size(tensor: Tensor) -> int:
 def call_with_arrays(
     function: Callable[..., Sequence[Any]], inputs: list[Tensor], count: int
 ) -> list[Tensor]:
-    """Return the float32 tensors of a function that takes and returns arrays.
+    """Apply a function of arrays to tensors, and return its float32 results as tensors.
 
     Args:
         function: Takes an array for each input; it must have no state, so that several calls can

@@ -38,7 +38,7 @@ OPTIONS_VARIABLE = "CHARLM_CFLAGS"
 kernel to older instructions. $CFLAGS is not used: it is set for other programs, and could silently
 make the kernel slow or unusable."""
 MAX_REASON = 300
-"""Characters of a compiler's output that a message shows."""
+"""Maximum number of characters of a compiler's output in a message."""
 COMPILE_SECONDS = 60
 """Time limit of the compiler. On two slow, shared cores, gcc and clang need 1.4 to 3.3 s, and
 ziglang needs 5 s or more."""
@@ -85,7 +85,7 @@ def open_library(load: Callable[[Path], Library], *, on_event: OnEvent = ignore)
 
 
 def _find_training_compiler() -> list[str]:
-    """Return the command of the C compiler; the error says how much faster training would be."""
+    """Return the command of the C compiler; an error says how much it speeds up training."""
     try:
         return find_compiler()
     except CharlmError as error:
@@ -104,7 +104,7 @@ def cache_folder(environ: Mapping[str, str] = os.environ) -> tuple[Path | None, 
     """Return the folder for the library, or None and the reason why it cannot be used.
 
     The folder is charlm/ in $XDG_CACHE_HOME or ~/.cache; it is made if it is missing. Its files are
-    executed, so nobody else may be able to write there.
+    executed, so other users must not be able to write there.
     """
     configured = Path(environ.get("XDG_CACHE_HOME", ""))
     try:
@@ -128,7 +128,7 @@ def cache_folder(environ: Mapping[str, str] = os.environ) -> tuple[Path | None, 
 
 
 def _compile(command: list[str], folder: Path) -> Path:
-    """Compile the library in a folder; raise the errors of `open_library`."""
+    """Compile the library in a folder; see `open_library` for the errors."""
     library = folder / "kernel.so"
     arguments = [*command, *compiler_options(), "-o", str(library), str(SOURCE), "-lm"]
     problem = None
@@ -170,7 +170,7 @@ def _run(command: list[str], folder: Path) -> tuple[int, str]:
 
 
 def compiler_options() -> list[str]:
-    """Return OPTIONS and the user's options; raise CharlmError if their quotes do not match."""
+    """Return OPTIONS and the user's options; raise CharlmError if a quote in them has no match."""
     try:
         return [*OPTIONS, *shlex.split(os.environ.get(OPTIONS_VARIABLE, ""))]
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The factory for engines, which also decides on the kernel and the precision of this machine."""
+"""The factory for engines, which also chooses the kernel and the precision for this machine."""
 
 import contextlib
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ class KerasEngines(EngineFactory):
     """A factory for engines in Keras; TensorFlow starts with the first engine.
 
     Args:
-        session: The user of the training.
+        session: The caller of the training.
         workers: The workers that share each batch.
 
     """
@@ -65,7 +65,7 @@ def connected_engines(session: Session) -> Iterator[KerasEngines]:
     """Connect the workers of TF_CONFIG, and return a factory for engines during a block.
 
     Args:
-        session: The user of the training.
+        session: The caller of the training.
 
     Raises:
         CharlmError: TF_CONFIG is not valid, the address of this worker cannot be used, TensorFlow
@@ -131,7 +131,7 @@ def _unsupported_setting(config: Config) -> str | None:
 
 
 def _kernel_problem(precision: str, on_event: OnEvent) -> str | None:
-    """Return the reason why this machine has no kernel for a precision, or None if it has one."""
+    """Return why this machine has no kernel for a precision, or None if it has a kernel."""
     try:
         kernel = load_kernel(on_event)
     except CharlmError as error:

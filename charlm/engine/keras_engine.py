@@ -1,7 +1,7 @@
 """The training engine in Keras: weights, optimizer, hidden state, and the compiled training step.
 
-Axes: B batch, R rows of the batch on this worker (B on a single one), T time, V vocabulary, K steps
-in one call.
+Axes: B batch, R rows of the batch on this worker (B on a single worker), T time, V vocabulary, K
+steps in one call.
 """
 
 import time
@@ -40,7 +40,7 @@ class KerasEngine:
         config: Every setting; if `training.parts` is None, a batch is one part.
         batches: Division of the text into windows.
         vocabulary_size: V, the number of ids.
-        workers: The workers that share each batch; None = a single one.
+        workers: The workers that share each batch; None = a single worker.
 
     Raises:
         CharlmError: Keras does not have, or cannot use, an initializer, regularizer or constraint
@@ -142,7 +142,10 @@ class KerasEngine:
         return _copy(named_weights(self.model))
 
     def tensors(self) -> Tensors:
-        """Return a copy of the state that decides the next step, by names independent of Keras."""
+        """Return a copy of all state that the next step depends on.
+
+        The names do not depend on Keras.
+        """
         tensors = _copy(self._variables)
         for index, layer in enumerate(self.state):
             gathered = self.workers.gather(np.array(layer))
@@ -175,7 +178,7 @@ class KerasEngine:
     def _name_variables(self) -> dict[str, Any]:
         """Return every variable that a checkpoint keeps, by its name in the checkpoint.
 
-        The names of a model file belong to the weights or, if it is kept, to their average.
+        The names of a model file belong to the weights, or to their average if the run keeps one.
         """
         weights = named_weights(self.model)
         if self.average is None:

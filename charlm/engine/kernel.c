@@ -1,5 +1,5 @@
-/* The loss of a window and its gradient with respect to every weight, for some rows of a batch; or
-   the loss alone.
+/* The loss of a window and its gradient with respect to every weight, or the loss alone, for some
+   rows of a batch.
 
      h_t = f((n g_t) U + (m h_{t-1}) V + table[x_t])    z_t = sum over layers of (o h_t) W + c    t = 1 to T
      loss_t = log sum exp z_t - z_t[y_t]
@@ -206,14 +206,14 @@ static float softmax_loss_and_gradient(const Part *p, long place, float *z) {
     return logf(sum_of(sum)) - target_logit;
 }
 
-/* Add the input of a reader times its weights to sums, for some places that begin at a time. */
+/* Add the input of a reader times its weights to sums, for a number of places from `time` on. */
 static void add_input(const Part *p, long layer, int reader, long time, long places, float *sums) {
     const Layer *l = p->layers + layer;
     const float *left = AT(l->input[reader], time * p->w->rows * p->padded);
     add_rows(&p->format, left, places, &l->weights[reader], sums, 0);
 }
 
-/* Compute the h of all layers for some times from `begin` on, and the logits without bias.
+/* Compute the h of all layers for a number of times from `begin` on, and the logits without bias.
 
    A layer reads all of these characters before the next layer reads them. So its own matrix stays in
    the cache, and its readers multiply all of these places together. */
@@ -244,7 +244,7 @@ static void forward(const Part *p, long begin, long times) {
 }
 
 /* Add the gradient with respect to h that comes back from a reader, through its mask if it has one,
-   to sums, for some places that begin at a time. */
+   to sums, for a number of places from `time` on. */
 static void add_gradient(const Part *p, long layer, int reader, const float *from, long time,
                          long places, float *sums) {
     const Window *w = p->w;
@@ -259,7 +259,8 @@ static void add_gradient(const Part *p, long layer, int reader, const float *fro
     }
 }
 
-/* Compute the a of all layers for some times from `begin` on, and add to the gradients of tables. */
+/* Compute the a of all layers for a number of times from `begin` on, and add to the gradients of
+   tables. */
 static void backward(const Part *p, long begin, long times) {
     const Window *w = p->w;
     const long R = w->rows, P = p->padded, units = w->units, first = begin * R;
@@ -338,7 +339,7 @@ static void add_weight_gradients(Part *p) {
     const Packed rights[] = {{depth, P, right_of[0]}, {depth, P, right_of[1]}, {depth, Q, right_of[2]}};
     pack(&rights[2], p->d, places, p->format.bfloat16);
     for (long i = w->layers - 1; i >= 0; i--) {
-        /* The a of the layer above is still packed in the other of the two. */
+        /* The other of the two arrays still has the a of the layer above. */
         pack(&rights[i % 2], p->layers[i].a, places, p->format.bfloat16);
         EACH(reader, READERS) {
             const Packed *right = &rights[reader == LOGITS ? 2 : (i + reader) % 2];

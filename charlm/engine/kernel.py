@@ -27,11 +27,12 @@ Array = NDArray[Any]
 Weights = Sequence[Array | None]
 """The weights of a network, float32, in the order of kernel.c.
 
-For each layer: its table with the input of each character plus the bias, [V, H], or [1, H] if the
-layer reads no character; then the rows of `Architecture.readers` that read its output, None if
-there are none. Last, the bias of the logits."""
+For each layer: its table of what each character adds to the layer's input, with the bias, [V, H],
+or [1, H] if the layer reads no character; then the rows of `Architecture.readers` that read its
+output, None if there are none. Last, the bias of the logits."""
 TIMES_AT_ONCE = 64
-"""Characters of each stream that one call reads without gradients; limits the memory."""
+"""Maximum number of characters of each stream that one call reads without gradients; limits the
+memory."""
 
 
 @dataclass(frozen=True)
@@ -85,17 +86,17 @@ class Kernel:
         path: The library.
 
     Raises:
-        OSError: It cannot be loaded.
-        ValueError: It is a different library.
+        OSError: The library cannot be loaded.
+        ValueError: The file is a different library.
 
     """
 
     def __init__(self, path: Path) -> None:
         self._library = ctypes.CDLL(os.fspath(path))
         self.has_bfloat16 = bool(ctypes.c_int.in_dll(self._library, "has_bfloat16").value)
-        """Whether it was compiled for a processor that multiplies bfloat16."""
+        """Whether the library was compiled for a processor that multiplies bfloat16."""
         self.sha256 = file_sha256(path)
-        """SHA-256 of the library; another library may compute different bits."""
+        """SHA-256 of the library; a different library may compute different bits."""
         window = ctypes.POINTER(_Window)
         array = ctypes.c_void_p
         self._declare("pack_weights", window, array)
@@ -331,7 +332,7 @@ def _aligned(size: int) -> Array:
 
 
 LOADED: list[Kernel] = []
-"""The kernel of this process once it is loaded, else nothing."""
+"""The kernel of this process once it is loaded; empty before."""
 
 
 def load_kernel(on_event: OnEvent = ignore) -> Kernel:
@@ -344,8 +345,8 @@ def load_kernel(on_event: OnEvent = ignore) -> Kernel:
 class CompiledReader:
     """A reader of texts that uses the kernel; implements `charlm.evaluation.scoring.ReadNats`.
 
-    It is many times faster than NumPy. The results do not depend on the number of cores that share
-    the streams, since the kernel computes each stream independently.
+    The reader is many times faster than NumPy. The results do not depend on the number of cores
+    that share the streams, since the kernel computes each stream independently.
 
     Args:
         kernel: The kernel.

@@ -241,7 +241,7 @@ _KINDS: dict[str, Callable[[Any], Any]] = {
 
 
 def _look_up(config: ModelConfig, key: str, shape: tuple[int, ...]) -> Any:
-    """Return the object of a setting, after trying it with a tensor of a shape."""
+    """Return the Keras object of a setting, after trying it with a tensor of the given shape."""
     kind = key.rpartition("_")[2]
     is_of_model = key == "input_initializer"
     value = getattr(config if is_of_model else config.rnn, key)
@@ -274,7 +274,7 @@ def _try(kind: str, function: Callable[[Any], Any], shape: tuple[int, ...]) -> N
 def named_weights(model: CharacterRNN) -> dict[str, Any]:
     """Return the trained Keras variables by their names in a model file.
 
-    Keras and the architecture list them in the same order.
+    Keras and the architecture list the weights in the same order.
     """
     return dict(zip(model.architecture.tensors, model.trainable_variables, strict=True))
 

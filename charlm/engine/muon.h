@@ -8,12 +8,13 @@
    blocks on and below the diagonal are computed. With bfloat16, the factors of products are rounded;
    sums are float32.
 
-   Axes: P the shorter side of the matrix, Q the longer one, both padded. A matrix with more rows
+   Axes: P the shorter side of the matrix, Q the longer side, both padded. A matrix with more rows
    than columns is transposed before the iterations and again after them. */
 
 #include "products.h"
 
-/* Copy the lower triangle of a square matrix to the upper one; its size is a multiple of WIDTH. */
+/* Copy the lower triangle of a square matrix, whose size is a multiple of WIDTH, to the upper
+   triangle. */
 static void mirror(float *square, long size) {
     for (long row = 0; row < size; row += WIDTH) {
         float *left = square + row * size;

@@ -1,10 +1,10 @@
 """The optimizer of a config, with a faster Muon, and the average of the weights.
 
 Muon (Jordan et al. 2024, with the scale of Liu et al. 2025, equation 4) replaces the momentum of a
-matrix by the nearest orthogonal matrix, so that no direction is learnt much faster than another. It
-finds that matrix with iterations of three products of the matrix's size. With Keras's five
+matrix with the nearest orthogonal matrix, so that no direction is learnt much faster than another.
+It finds that matrix with iterations of three products of the matrix's size. With Keras's five
 iterations, that is about as much work as the gradient, so the number of iterations and the speed of
-the products decide whether Muon is worth it. The rounding of bfloat16 does not harm the result.
+the products determine whether Muon is worth it. The rounding of bfloat16 does not harm the result.
 
 An iteration applies an odd polynomial p(x) = a x + b x^3 + c x^5 to the singular values of a
 matrix. Keras uses the same polynomial every time. Here, each iteration uses the minimax
@@ -32,7 +32,8 @@ POLYNOMIALS = (
     (3.456423482465975, -2.2619066820609377, 0.418843881571326),
     (2.793617425491335, -2.084269870735374, 0.4645438866243433),
 )
-"""a, b and c of each iteration: together they move singular values in 0.01 to 1 to 0.68 to 1.32.
+"""a, b and c of each iteration. Together, the iterations move singular values from the range 0.01
+to 1 into the range 0.68 to 1.32.
 
 They are computed by the Remez algorithm for intervals whose lower end is at least 0.1 of the upper
 end, with the same error at both ends. All except the last are stretched by 1.01, so that rounding
@@ -91,7 +92,7 @@ class Muon(keras.optimizers.Muon):
             super()._backend_update_step(*zip(*others, strict=True), learning_rate)
 
     def _update_matrices(self, pairs: Sequence[tuple[Tensor, Any]], learning_rate: Tensor) -> None:
-        """Update some matrices, each with its gradient, one after the other in the kernel."""
+        """Update the given matrices one after the other in the kernel, each with its gradient."""
         gradients, matrices = zip(*pairs, strict=True)
         momentums = [self.momentums[self._get_variable_index(matrix)] for matrix in matrices]
         variables = [*momentums, *matrices]
@@ -175,7 +176,7 @@ def build_optimizer(
     """Return the Keras optimizer of a config.
 
     Args:
-        config: Its name, learning rate and arguments.
+        config: Name, learning rate and arguments of the optimizer.
         precision: Precision of Muon's matrix products, float32 or bfloat16.
         kernel: The kernel that updates Muon's matrices; None = TensorFlow.
 

@@ -115,9 +115,9 @@ static void restore_denormals(unsigned long before) {
 
 typedef struct {
     int bfloat16; /* whether the factors of products are bfloat16 */
-    int tiles;    /* whether the processor multiplies them in tiles */
+    int tiles;    /* whether the processor multiplies bfloat16 in tiles */
     long half;    /* numbers of a factor in the space of a float: 2 for bfloat16, else 1 */
-    long unit;    /* rows and columns are padded to a multiple of this */
+    long unit;    /* rows and columns are padded to a multiple of this number */
 } Format;
 
 static Format format_of(int bfloat16) {
@@ -311,7 +311,7 @@ typedef struct {
     long used; /* floats */
 } Memory;
 
-/* Return the next floats of the memory, aligned to 64 bytes; NULL if it has no start. */
+/* Return the next floats of the memory, aligned to 64 bytes; NULL if the memory has no start. */
 static float *allocate(Memory *memory, long floats) {
     float *allocated = memory->start ? memory->start + memory->used : NULL;
     memory->used += round_up(floats, 16);

@@ -28,13 +28,13 @@ from charlm.training.signals import CAUGHT
 ENVIRONMENT = {"TF_ENABLE_ONEDNN_OPTS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 """Variables that TensorFlow reads when it is imported; values set by the user are kept.
 
-oneDNN was measured 1.4 to 1.8 times as fast, also on processors for which TensorFlow disables it.
-The log level hides messages about devices that do not exist.
+With oneDNN, training was 1.4 to 1.8 times as fast, even on processors for which TensorFlow disables
+it. The log level hides messages about devices that do not exist.
 """
 
 
 def check_tensorflow() -> None:
-    """Raise CharlmError if TensorFlow is not installed; do not import it."""
+    """Raise CharlmError if TensorFlow is not installed, without importing it."""
     if importlib.util.find_spec("tensorflow") is not None:
         return
     problem = "TensorFlow is needed for this, but is not installed"
@@ -111,9 +111,9 @@ def load() -> None:
 def _signals_held() -> Iterator[None]:
     """Delay the first signal during a block until the end of the block.
 
-    An exception during TensorFlow's import would turn into another error and leave half-imported
-    modules, so the program could not train any more. Signals without a Python handler are not
-    delayed.
+    An exception during TensorFlow's import would turn into a different error and leave
+    half-imported modules, so the program could not train any more. Signals without a Python handler
+    are not delayed.
     """
     held: list[int] = []
 
@@ -211,7 +211,7 @@ class _TfConfig(BaseModel):
 def read_tf_config(variables: Mapping[str, str] = os.environ) -> tuple[int, int]:
     """Return the number of workers in the variable TF_CONFIG, and the index of this worker.
 
-    Without the variable, they are 1 and 0.
+    Without the variable, the results are 1 and 0.
 
     Raises:
         CharlmError: The variable is not valid.
@@ -232,7 +232,7 @@ def read_tf_config(variables: Mapping[str, str] = os.environ) -> tuple[int, int]
 
 
 def start_with_others(count: int, index: int) -> None:
-    """Start TensorFlow and wait for the other workers; Ctrl-C ends the program meanwhile.
+    """Start TensorFlow and wait for the other workers; meanwhile, Ctrl-C ends the program.
 
     TensorFlow installs its own handler of SIGTERM; the previous one is restored.
 

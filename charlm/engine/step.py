@@ -4,8 +4,8 @@ A batch is split into parts, one for each core. Each part has its own forward an
 gradients are added in a fixed order, so a run repeats to the last bit on the same machine. With
 several workers, each worker reads its own rows, and their gradients are added last.
 
-Axes: B batch, R rows of the batch on this worker (B on a single one), T time, V vocabulary, K steps
-in one call.
+Axes: B batch, R rows of the batch on this worker (B on a single worker), T time, V vocabulary, K
+steps in one call.
 """
 
 from collections.abc import Callable, Sequence
@@ -92,7 +92,7 @@ class StepResults(NamedTuple):
 
 
 def part_sizes(rows: int, parts: int) -> list[int]:
-    """Return the number of rows in each part of R rows; there are at most R parts."""
+    """Return the sizes of at most `parts` nearly equal parts into which `rows` rows are split."""
     return [len(part) for part in np.array_split(np.arange(rows), min(parts, rows))]
 
 
@@ -200,7 +200,7 @@ class TrainSteps:
         return state, loss, norm
 
     def _reset_at_random(self, state: State) -> State:
-        """Return the state with zeros in some streams, at the rate of `state_reset`."""
+        """Return the state with zeros in randomly chosen streams, at the rate of `state_reset`."""
         rate = self._settings.state_reset
         if not rate:
             return state
@@ -241,7 +241,7 @@ class GradientsOfParts:
     def __call__(
         self, window: Tensor, state: State, soft: Tensor
     ) -> tuple[State, Tensor, list[Tensor]]:
-        """Compute a batch.
+        """Compute the gradients of a batch.
 
         Args:
             window: Ids, int32 [T + 1, R].
@@ -277,7 +277,7 @@ class GradientsOfParts:
 
 
 def _add_in_order(parts: Sequence[list[Tensor]]) -> list[Tensor]:
-    """Return the sums over the parts: of the first 2^k and the rest, 2^k < parts, recursively."""
+    """Return the sum over the parts: the first 2^k and the rest are summed recursively."""
     if len(parts) == 1:
         return parts[0]
     middle = 1 << (len(parts) - 1).bit_length() - 1
@@ -286,7 +286,7 @@ def _add_in_order(parts: Sequence[list[Tensor]]) -> list[Tensor]:
 
 
 class _TapeGradients:
-    """The gradients by Keras, for all settings, with the methods of CompiledGradients."""
+    """Gradients computed by Keras, for all settings; has the methods of CompiledGradients."""
 
     def __init__(self, model: CharacterRNN, *, temperature: float, soft_weight: float) -> None:
         self._model = model

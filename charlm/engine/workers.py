@@ -71,5 +71,5 @@ def _reduce_in_replica(value: Tensor) -> Tensor:
 
 @cache
 def connect(count: int, index: int) -> Workers:
-    """Return the workers of TF_CONFIG, connected once in a process; see `ConnectedWorkers`."""
+    """Return the workers of TF_CONFIG, connected once per process; see `ConnectedWorkers`."""
     return ConnectedWorkers(count, index)

@@ -23,7 +23,7 @@ from charlm.text.vocabulary import Vocabulary
 Ids = NDArray[Any]
 
 MAX_TRAINING_CHARACTERS = 1_000_000
-"""Number of ids at the end of a training text that the baselines learn from."""
+"""Maximum number of ids at the end of a training text that the baselines learn from."""
 UNIFORM = "uniform"
 UNIGRAM = "unigram"
 NGRAM = f"{NGRAM_ORDER}-gram"
@@ -31,8 +31,8 @@ COMPRESSOR = "lzma"
 BASELINES = (UNIFORM, COMPRESSOR, UNIGRAM, NGRAM)
 """Names of the baselines."""
 MIN_ADDED_BYTES = 200
-"""Fewest bytes that a scored text adds to a compressed file. The headers of blocks add or remove a
-few bytes, so smaller differences would be random."""
+"""Minimum number of bytes that a scored text must add to a compressed file. The headers of blocks
+add or remove a few bytes, so smaller differences would be random."""
 MAX_DICTIONARY_BYTES = 1 << 26
 """Dictionary size of xz -9; the encoder needs about eleven times as much memory."""
 
@@ -46,7 +46,7 @@ def baseline_scores(
 ) -> dict[str, Score]:
     """Score a text with simple models that have learnt from the end of the training text.
 
-    It takes about three seconds for MAX_TRAINING_CHARACTERS or more ids of training text.
+    This takes about three seconds for MAX_TRAINING_CHARACTERS or more ids of training text.
 
     Args:
         ids: The text, integers [n], n >= 2; ids 1 to n - 1 are scored.
@@ -89,7 +89,8 @@ class Comparison:
     ngram_nats_per_char: float
     """Score of the 5-gram model."""
     margin_nats: float
-    """Score of the 5-gram model minus the model's, in nats per character; positive if better."""
+    """Score of the 5-gram model minus the model's score, in nats per character; positive if the
+    model is better."""
     standard_error: float | None
     """Standard error of the margin; None for fewer than 2,400 characters."""
     characters: int

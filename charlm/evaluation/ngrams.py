@@ -1,4 +1,4 @@
-"""N-gram models of characters, which a score is compared with and small texts learn from.
+"""N-gram models of characters, to compare scores with and to train small texts with.
 
 They are interpolated modified Kneser-Ney models (Chen and Goodman 1998, "An empirical study of
 smoothing techniques for language modeling", section 3), from p_0 = 1 / V up to the highest order.
@@ -95,7 +95,8 @@ def _smooth(codes: Counts, contexts: Counts, size: int, counts: Counts) -> Order
 def _discounts(counts: Counts) -> Values:
     """Return D(0) = 0, D(1), D(2) and D(3 or more), by Chen and Goodman's equation (26).
 
-    Estimates that would divide by zero are n1 / (n1 + 2 n2) instead, or 1/2 if n1 is zero too.
+    An estimate that would divide by zero is replaced with n1 / (n1 + 2 n2), or with 1/2 if n1 is
+    zero too.
     """
     n = np.bincount(np.minimum(counts, 5), minlength=6).tolist()
     base = n[1] / (n[1] + 2 * n[2]) if n[1] else 0.5
@@ -139,8 +140,7 @@ def predict_ngrams(model: NGrams, ids: Ids, *, first: int, block: int = BLOCK) -
 
 
 def _blocks(model: NGrams, ids: Ids, *, first: int, block: int) -> Iterator[tuple[int, Ids]]:
-    """Yield the number of context ids before each block of a text, and the block with that
-    context."""
+    """Yield the length of the context before each block of a text, and context and block."""
     context = len(model.orders) - 1
     for start in range(first, len(ids), block):
         begin = max(0, start - context)

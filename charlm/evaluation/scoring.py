@@ -1,7 +1,7 @@
 """The nats of each character of a text given the characters before it, and their mean.
 
 Each function scores every id of a text except the first, exactly once. They differ in the ids that
-the model has read before it. The nats are not finite if the logits are not.
+the model has read before that id. The nats are not finite if the logits are not.
 
 Axes: T time, B batch.
 """
@@ -34,10 +34,10 @@ STREAMS = 64
 WARM_UP = 256
 """Number of characters that are read before each segment."""
 ERROR_BLOCK = 300
-"""Characters in a block. Losses of neighbouring characters depend on each other, so standard errors
-are computed from the means of blocks."""
+"""Number of characters in a block. Losses of neighbouring characters depend on each other, so
+standard errors are computed from the means of blocks."""
 MIN_BLOCKS = 8
-"""Fewest blocks for a standard error."""
+"""Minimum number of blocks for a standard error."""
 MAX_CORRELATION = 0.8
 """Largest correlation of neighbouring blocks that a standard error assumes."""
 ScoringProtocol = Literal["stream", "windows"]
@@ -81,7 +81,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Difference:
-    """The difference of a score from an earlier one of the same text; positive if worse."""
+    """The difference of a score from an earlier score of the same text; positive if worse."""
 
     nats: float
     """Difference of the means."""
@@ -128,7 +128,7 @@ def mean_and_error(
     Args:
         values: [n], n >= 1.
         positions: Positions of the values in the text, integers [n].
-        block: Characters in a block.
+        block: Number of characters in a block.
 
     Returns:
         The mean and its error. The error is None if the mean is not finite, or the characters are
@@ -153,8 +153,8 @@ def error_of_sum(deviations: NDArray[np.float64]) -> float | None:
     """Return the standard error of a sum over a text, for other texts of the same kind.
 
     Neighbouring blocks are modelled as an autoregressive process of order 1: with the correlation r
-    of neighbours (without its bias, Kendall 1954), the variance is (1 + r) / (1 - r) times the
-    variance of independent blocks. The error is scaled so that twice the error covers 95% of
+    of neighbours (corrected for its bias, Kendall 1954), the variance is (1 + r) / (1 - r) times
+    the variance of independent blocks. The error is scaled so that twice the error covers 95% of
     Student's t distribution (Abramowitz and Stegun 1964, 26.7.5).
 
     Args:
@@ -197,7 +197,7 @@ def score_ids(
     window: int,
     state: State | None = None,
 ) -> Iterator[Floats]:
-    """Score a text by a protocol.
+    """Score a text according to a protocol.
 
     Args:
         parameters: The weights.
@@ -247,7 +247,7 @@ def score_stream(
     Args:
         parameters: The weights.
         ids: Integers [n], n >= 2.
-        block: Largest number of ids to read at a time, 1 or more.
+        block: Maximum number of ids to read at a time, 1 or more.
         state: The state before the first id, [1, H] for each layer; None = zeros.
 
     Yields:
@@ -278,7 +278,7 @@ def score_windows(
         parameters: The weights.
         ids: Integers [n], n >= 2.
         window: W, the number of ids in a window, 1 or more.
-        windows_at_once: Largest number of windows to read side by side, 1 or more. There are fewer
+        windows_at_once: Maximum number of windows to read side by side, 1 or more. Fewer are read
             if their ids, or their logits for one character, exceed VALUES_AT_ONCE values.
 
     Yields:
@@ -312,7 +312,7 @@ def estimate_stream(
     Args:
         parameters: The weights.
         ids: Integers [n], n >= 2.
-        streams: Largest number of segments, 1 or more.
+        streams: Maximum number of segments, 1 or more.
         warm_up: Number of ids to read before each segment, 0 or more; see `cut_segments`.
         read: Function that computes the nats with the same weights; None = with NumPy.
 

@@ -38,8 +38,8 @@ from charlm.wording import escape_controls
 def export_html(model: TrainedModel, *, title: str) -> dict[str, bytes]:
     """Return index.html, a self-contained page with a title.
 
-    The content policy allows only its own scripts and style. The weights are float32 in base64, in
-    the declared order; model.js computes, page.js is the interface.
+    The content policy allows only the page's own scripts and style. The weights are float32 in
+    base64, in the declared order; model.js computes, page.js is the interface.
     """
     style = read_shipped("page.css")
     scripts = [read_shipped(f"{name}.js") for name in ("model", "state", "page", "start")]
@@ -84,8 +84,8 @@ TORCH_ACTIVATIONS = ("tanh", "relu")
 def export_torch(model: TrainedModel) -> dict[str, bytes]:
     """Return a PyTorch module that builds the network from the model file in the same folder.
 
-    The network is a `torch.nn.RNN`, or one for each layer with skip connections. PyTorch is not
-    imported.
+    The network is a `torch.nn.RNN`; with skip connections, it is one `torch.nn.RNN` per layer.
+    PyTorch is not imported.
 
     Raises:
         CharlmError: `torch.nn.RNN` does not have the activation.
@@ -210,7 +210,8 @@ FORMATS: Mapping[FormatName, Format] = {
 }
 
 MIN_TEMPERATURE = 0.01
-"""Smallest temperature in example programs, which divide by it; it has the effect of 0."""
+"""Smallest temperature in example programs, which divide by the temperature. Its effect is that of
+0."""
 
 
 def hub_files(
@@ -240,7 +241,7 @@ def hub_files(
 CHECKED_CHARACTERS = 10_000
 """Largest length T of the text that a check reads."""
 CHECKED_LOGITS = 1 << 22
-"""Largest number of logits T V that a check compares; a browser needs 100 bytes for each."""
+"""Maximum number of logits T V that a check compares; a browser needs 100 bytes for each."""
 
 
 @dataclass(frozen=True)

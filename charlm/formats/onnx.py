@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FILE = "model.onnx"
 OPSET, IR_VERSION = 21, 10
 MAX_BYTES = 2_000_000_000
-"""Largest size of a file; a protocol buffer cannot be larger than 2 GiB."""
+"""Maximum size of a file; a protocol buffer cannot be larger than 2 GiB."""
 
 RNN_ACTIVATIONS: Mapping[str, Mapping[str, Any]] = {
     "tanh": {"activations": ["Tanh"]},

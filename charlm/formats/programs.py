@@ -1,7 +1,7 @@
-"""Check an export by running it in its own program, and compare the logits with charlm's.
+"""Check an export by running it in its own program and comparing the logits with charlm's.
 
 The programs are separate processes, so charlm does not import PyTorch or onnxruntime, and a crash
-does no harm. charlm cannot be imported there, which shows that an export does not need it.
+does no harm. charlm cannot be imported in them, which shows that an export does not need it.
 
 Axes: T time, V vocabulary.
 """
@@ -243,7 +243,7 @@ def _find_browser() -> str:
 def _run(
     command: Sequence[str], data: bytes = b"", *, environ: Mapping[str, str] | None = None
 ) -> "subprocess.CompletedProcess[bytes]":
-    """Run a program with data on its standard input; `environ` None = the present environment."""
+    """Run a program with data on its standard input; `environ`: None = the current environment."""
     try:
         return subprocess.run(
             command,
@@ -269,6 +269,6 @@ def _last_line(errors: bytes) -> str:
 
 
 def _first_error(errors: bytes) -> str:
-    """Return the first line of a compiler that contains the word error, or its last line."""
+    """Return the first line of a compiler's output that contains "error", or else its last line."""
     lines = [line for line in errors.splitlines() if b"error" in line]
     return _last_line(lines[0] if lines else errors)

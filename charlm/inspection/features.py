@@ -34,8 +34,8 @@ KINDS: Mapping[str, Callable[[str], bool]] = {
 RESERVED = "end of text or unknown"
 """Kind of a reserved id."""
 HEADING = re.compile(r"(?:\A|(?<=\n\n))([^\n]{1,39}):$", re.MULTILINE)
-"""A short line at the start or after an empty line that ends with a colon, such as a speaker's
-name."""
+"""A short line that ends with a colon, at the start of the text or after an empty line, such as a
+speaker's name."""
 ENCLOSED = re.compile(
     "|".join(
         rf"{re.escape(first)}([^{re.escape(last)}]*?)(?:{re.escape(last)}|(?<=\n)\n|\Z)"
@@ -53,7 +53,7 @@ class Feature:
     """Name for the user, for instance `inside a word`."""
     kind: Kind
     values: NDArray[np.float64]
-    """[T]: 0 or 1 if the kind is yes/no."""
+    """Value at each position, [T]; 0 or 1 if the kind is yes/no."""
 
 
 def features_of(ids: NDArray[Any], vocabulary: Vocabulary) -> tuple[Feature, ...]:

@@ -49,17 +49,17 @@ MARKERS = ("o", "D", "x", "|", "s")
 """Markers of the points, in the order of SERIES."""
 
 WIDTH = 4.8
-"""Inches; a figure of this width fills a phone, and its letters stay readable."""
+"""Width in inches; the figure fills the screen of a phone, and its text stays readable."""
 TITLE_COLUMNS = 48
-"""Characters in a line of a title."""
+"""Maximum number of characters in a line of a title."""
 LEGEND_COLUMNS = 34
-"""Characters of the longest name in a legend with two columns."""
+"""Maximum number of characters of a name in a legend with two columns."""
 LONGEST_NAME = 56
-"""Characters in a name of a legend; a longer name loses its middle."""
+"""Maximum number of characters in a legend entry; a longer name is shortened in the middle."""
 LABELS_HEIGHT = 0.7
-"""Inches for the title and the labels of axes."""
+"""Height of the title and the labels of axes, in inches."""
 LEGEND_LINE = 0.2
-"""Inches for a line of the legend."""
+"""Height of a line of the legend, in inches."""
 FLOOR = 1e-10
 """Lowest value on a logarithmic axis; smaller values are rounding errors and would compress the
 rest."""
@@ -147,7 +147,7 @@ def as_svg(figure: Figure, *, background: str = "none") -> bytes:
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """Values by a number, or by a name."""
+    """Values at numbers, or at names."""
 
     x: Sequence[Any] | NDArray[Any]
     """Numbers, or names."""
@@ -210,8 +210,8 @@ def mean_curve(curves: Sequence[Curve], *, is_geometric: bool = False) -> Curve:
 
     Args:
         curves: The curve of each run. A single curve loses its band.
-        is_geometric: Whether to take the geometric mean, for logarithmic axes. It is unknown where
-            a value is 0 or less.
+        is_geometric: Whether to take the geometric mean, for logarithmic axes. The mean is unknown
+            where a value is 0 or less.
 
     """
     size = min(len(curve.y) for curve in curves)
@@ -250,7 +250,7 @@ def compare_panels(runs: Mapping[str, Sequence[Sequence[Panel]]]) -> list[Panel]
 
 
 def draw_panels(panels: Sequence[Panel]) -> Figure:
-    """Draw panels one below the other, with a legend above them."""
+    """Draw panels one below the other, with a legend at the top."""
     heights = [_height(panel, is_alone=len(panels) == 1) for panel in panels]
     figure, grid = canvas(*(panel.title for panel in panels), heights=heights)
     # a name has the same style in every panel
@@ -276,7 +276,7 @@ def _rows(panel: Panel) -> list[str]:
 
 
 def _look(names: Sequence[str], name: str, styles: Sequence[Any]) -> tuple[str, Any]:
-    """Return the colour of a curve, and its dashes or marker, which differ when colours repeat."""
+    """Return the colour of a curve, and the dashes or marker, which differ if colours repeat."""
     index = names.index(name) if name else 0
     repeats = index // len(SERIES)
     return SERIES[index % len(SERIES)], styles[(index + repeats) % len(styles)]

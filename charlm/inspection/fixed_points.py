@@ -27,7 +27,7 @@ from charlm.text.markup import visible
 from charlm.wording import counted
 
 MAX_UNITS = 1024
-"""The most units of a layer; the time for the eigenvalues grows with their cube."""
+"""Maximum number of units of a layer; the time for the eigenvalues grows with its cube."""
 CHARACTERS = 3
 """Number of characters that are repeated, one at a time."""
 STARTS = 3
@@ -37,7 +37,8 @@ LIKELIEST = 3
 PATH = 400
 """Number of characters whose states are drawn."""
 REPETITIONS = 12_800
-"""The most repetitions in a network of up to FULL_SIZE parameters; fewer in a larger one."""
+"""Maximum number of repetitions in a network of up to FULL_SIZE parameters; fewer in a larger
+network."""
 AT_REST = 1e-9
 """Largest change of a unit in one step, relative to 1 + the largest |h|, for a state at rest."""
 NEAR = 1e-6
@@ -86,11 +87,11 @@ class FixedPoints:
     shares: tuple[float, float]
     """The share of the variance of these states along each component, from 0 to 1."""
     repetitions: int
-    """The most repetitions of a character."""
+    """Maximum number of repetitions of a character."""
     positions: Sample
     """Characters that were read before each state of the path."""
     counted: Sample
-    """Characters among which the most common ones were found."""
+    """Characters of which the most common were found."""
     starts: tuple[int, ...]
     """Characters that were read before each starting state."""
 

@@ -22,7 +22,7 @@ from charlm.wording import counted
 Values = NDArray[np.float64]
 
 VISIBLE = 1e-3
-"""Share of its size at lag 0 below which a gradient no longer counts as visible."""
+"""Smallest size of a gradient that counts as visible, as a share of its size at lag 0."""
 BLOCKS = 8
 """Number of blocks of neighbouring predictions for the standard errors of half-lives and slopes."""
 
@@ -34,7 +34,8 @@ class LayerGradient(LagCurve):
     half_life: float | None
     """Lag in characters where `median` reaches 1/2, see `half_life`; None if it does not."""
     half_life_error: float | None
-    """Standard error of the half-life from blocks of predictions; None if a block has none."""
+    """Standard error of the half-life from blocks of predictions; None if a block has no
+    half-life."""
     slope: float | None
     """Slope of ln `median` over the second half of the lags, in nats per character; None if the
     median is 0 there."""
@@ -55,8 +56,9 @@ def gradient_by_lag(
 
     Args:
         trace: The trace of one text; T >= 2.
-        positions: The most predictions to follow, 1 or more. Predictions with fewer characters
-            before them than the largest lag are left out, but never more than half of the text.
+        positions: Maximum number of predictions to follow, 1 or more. Predictions with fewer
+            characters before them than the largest lag are left out, but never more than half of
+            the text.
         max_lag: The largest lag, 1 or more; it is smaller for a short text.
 
     """
@@ -108,7 +110,7 @@ def half_life(curve: Values) -> float | None:
 def far_slope(curve: Values) -> float | None:
     """Return the slope of the logarithm of a curve [K] over the second half of its lags.
 
-    It is None for fewer than 2 lags, or if the curve is not above 0 there.
+    The slope is None for fewer than 2 lags, or if the curve is not above 0 there.
     """
     far = curve[len(curve) // 2 :]
     if len(far) < 2 or not (far > 0).all():

@@ -43,7 +43,7 @@ def equation(text: str) -> str:
     """Return an equation as HTML; _t and _{t-k} are subscripts, ^T and ^{-1} superscripts.
 
     Args:
-        text: The equation in the names of the code, for instance h_t = f(x_t U + h_{t-1} V + b).
+        text: The equation, with the names in the code, such as h_t = f(x_t U + h_{t-1} V + b).
 
     """
     return f'<p class="equation">{_INDEX.sub(_tagged, html.escape(text.replace("-", MINUS)))}</p>'
@@ -85,7 +85,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, caption: str
     Args:
         head: The names of the columns.
         rows: Cells: numbers, None for a missing number, pairs of a mean and its standard error, or
-            texts.
+            strings.
         caption: The description of the table.
 
     """

@@ -22,10 +22,10 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class ImpulseResponse:
-    """The effect of a replaced character by lag; lag 0 is the step that reads it."""
+    """The effect of a replaced character by lag; lag 0 is the step that reads that character."""
 
     lag: NDArray[np.int64]
-    """0, 1, ..., int64 [K]."""
+    """Lags 0, 1, ..., int64 [K]."""
     state: Values
     """Norm of the change of the whole state, relative to lag 0: the median, float64 [K]."""
     state_low: Values
@@ -33,11 +33,11 @@ class ImpulseResponse:
     state_high: Values
     """The 90th percentile of the same ratio, float64 [K]."""
     linear: Values
-    """Median of the same ratio as the linear prediction dh_{t+1} = dh_t V D_{t+1} gives it from dh
-    at lag 0, float64 [K]."""
+    """Median of the same ratio for the linear prediction dh_{t+1} = dh_t V D_{t+1}, which starts
+    from dh at lag 0, float64 [K]."""
     kl: Values
-    """KL(p || q) in nats, where p predicts the next character in the text as it is, and q after the
-    replacement: the mean, float64 [K]."""
+    """Mean of KL(p || q) in nats, where p predicts the next character in the unchanged text and q
+    in the text with the replacement, float64 [K]."""
     kl_errors: Values
     """Standard error of each mean over the replacements, float64 [K]; NaN for one replacement."""
     positions: Sample
@@ -49,11 +49,11 @@ class ImpulseResponse:
 def impulse_response(
     trace: Trace, *, positions: int = 128, max_lag: int = 128, seed: int = 0
 ) -> ImpulseResponse:
-    """Replace single characters of a text by others that occur in it, and follow the difference.
+    """Replace single characters of a text by other characters from it, and follow the difference.
 
     Args:
         trace: The trace of one text; T >= 2.
-        positions: The most characters to replace, evenly spaced, 1 or more.
+        positions: Maximum number of characters to replace, evenly spaced, 1 or more.
         max_lag: The largest lag, 1 or more; it is smaller for a short text.
         seed: Seed of the replacements, drawn from the other characters with equal probability.
 
@@ -120,7 +120,7 @@ def _follow(
 def _draw_replacements(
     ids: NDArray[np.int64], steps: NDArray[np.int64], seed: int
 ) -> NDArray[np.int64]:
-    """Return another character of the text for each step [P], if the text has another one."""
+    """Return a different character of the text for each step [P], if the text has several."""
     choices = np.unique(ids)
     shifts = np.random.default_rng(seed).integers(1, max(2, len(choices)), len(steps))
     return np.asarray(choices[(np.searchsorted(choices, ids[steps]) + shifts) % len(choices)])

@@ -34,8 +34,8 @@ def inspect_text(
 ) -> Report:
     """Make the report on a network that reads a text.
 
-    The products of NumPy run on a single thread. They are small, and threads that wait for each
-    other slow it down: next to other work, eigenvalues and exponents took seven times as long.
+    The products of NumPy run on a single thread. The products are small, and several threads would
+    wait for each other: next to other work, eigenvalues and exponents took seven times as long.
 
     Args:
         reading: The network and the text.

@@ -33,7 +33,7 @@ WORD_PLACES = {
     5: "letters 5 to 7",
     8: "letters from 8",
 }
-"""Classes of places in a word by their first place."""
+"""Names of the classes of places in a word, by their first place."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class ClassLoss:
     """The loss on the characters of one class."""
 
     name: str
-    """Name of the class for the user."""
+    """Name of the class, as shown to the user."""
     characters: int
     """Number of scored characters in the class, 1 or more."""
     nats_per_char: float
@@ -63,7 +63,7 @@ class LossByClass:
     positions: Sample
     """The characters that were scored."""
     nats_per_char: float
-    """Mean loss on all of them, in nats."""
+    """Mean loss on all scored characters, in nats."""
     standard_error: float | None
     """Standard error of the mean, see `Score`; None for fewer than 2,400 characters."""
     comparison: Comparison | None

@@ -2,7 +2,7 @@
 
 The exponents describe the product of the Jacobians dh_t / dh_{t-1}, and are computed with QR
 decompositions (Benettin et al. 1980). They are conditional on the text that drives the network
-(Pecora and Carroll 1991), and finite-time: means over a part of it.
+(Pecora and Carroll 1991), and finite-time: means over a part of the text.
 
 Axes: n exponents, H units of a layer, D units of all layers.
 """
@@ -27,7 +27,7 @@ from charlm.text.markup import safe
 Values = NDArray[np.float64]
 
 BLOCK = 100
-"""Characters in a block for the standard errors; growth factors further apart are nearly
+"""Number of characters in a block for the standard errors; growth factors further apart are nearly
 independent."""
 SHOWN = 4
 """Number of exponents of the whole state in the table."""
@@ -76,10 +76,10 @@ def lyapunov(
     Args:
         trace: The trace of one text; T >= 2.
         most: Number of exponents if the state has more than `full_up_to` units, 1 or more.
-        full_up_to: The most units of a state whose exponents are all computed.
-        warm_up: Characters to read before the mean begins, so that the directions converge; at most
-            a quarter of the text.
-        most_steps: The most characters in the mean, 1 or more.
+        full_up_to: Maximum number of units of a state whose exponents are all computed.
+        warm_up: Number of characters to read before the mean begins, so that the directions
+            converge; at most a quarter of the text.
+        most_steps: Maximum number of characters in the mean, 1 or more.
 
     """
     dimensions = trace.parameters.state_size
@@ -98,7 +98,8 @@ def lyapunov(
 
 
 Push = Callable[[Floats, int], Floats]
-"""A function from differences of a state before a step [n, D], and the step, to those after it."""
+"""A function from differences of a state before a step [n, D], and the step, to the differences
+after the step."""
 
 
 def _push_all(trace: Trace, differences: Floats, time: int) -> Floats:

@@ -26,7 +26,7 @@ STYLES = {
     "rnn": ("h", BLUE),
     "logits": ("logits", ORANGE),
 }
-"""Label in the unrolled network and colour of a part, by the first part of its name."""
+"""Label in the unrolled network, and colour, of a part; the key is its name up to the first dot."""
 TIMES = "\N{MULTIPLICATION SIGN}"
 TIME_STEPS = ("t\N{MINUS SIGN}1", "t", "t+1")
 HALF_HEIGHT = 0.3
@@ -38,7 +38,7 @@ class Part:
     """A box of the diagram."""
 
     name: str
-    """one-hot, embedding, rnn.0, rnn.1, ..., logits."""
+    """Name: one-hot, embedding, rnn.0, rnn.1, ..., logits."""
     outputs: int
     """Number of outputs."""
     weights: Mapping[str, Shape]
@@ -122,7 +122,7 @@ def draw_network(diagram: Diagram) -> Figure:
 
 
 def _draw_column(axes: Axes, diagram: Diagram, *, x: float, width: float, is_rolled: bool) -> None:
-    """Draw the boxes of all parts one above the other, with the arrows between and past them."""
+    """Draw the boxes of all parts one above the other, and the arrows between and past boxes."""
     from matplotlib.patches import FancyBboxPatch
 
     top = len(diagram.parts) - 1

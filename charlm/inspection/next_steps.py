@@ -15,9 +15,9 @@ from charlm.training.suggestion import Suggestion
 from charlm.wording import as_argument, counted
 
 MOST_EXPERIMENTS = 3
-"""Largest number of experiments for a network."""
+"""Maximum number of experiments for a network."""
 MIN_CONTEXT = 2
-"""Fewest characters of context that shorter windows can cut off."""
+"""Minimum number of characters of context that shorter windows can cut off."""
 REASONS = {
     "still learning": "still learning at the end; train twice as long",
     "too few steps": "too few steps to beat a 5-gram model; train twice as long",
@@ -65,8 +65,8 @@ class NextSteps:
         """Return the steps as HTML.
 
         Args:
-            has_other_seeds: Whether other seeds are on the page, so that another one is no
-                experiment.
+            has_other_seeds: Whether other seeds are on the page, so that another seed is not
+                suggested.
 
         """
         steps = [self.suggestion] if self.suggestion else []
@@ -81,7 +81,7 @@ class NextSteps:
 def suggested_command(
     suggestion: Suggestion, run: Path, *, has_initial_weights: bool
 ) -> str | None:
-    """Return the command that follows a suggestion; None if there is nothing to run.
+    """Return the command that carries out a suggestion; None if there is nothing to run.
 
     Args:
         suggestion: The suggestion of the training.
@@ -189,7 +189,7 @@ def _lower_learning_rate(config: Config, data: Mapping[str, Any]) -> Experiment 
 
 
 def _other_windows(config: Config, data: Mapping[str, Any]) -> Experiment | None:
-    """Propose windows shorter than the context used, or longer if they may limit it."""
+    """Propose windows shorter than the context used, or longer windows if windows limit it."""
     context = data.get("usable_context")
     if context is None or context.used is None or context.used < MIN_CONTEXT:
         return None
@@ -216,7 +216,7 @@ def _other_windows(config: Config, data: Mapping[str, Any]) -> Experiment | None
 
 
 def _other_seed(config: Config, _data: Mapping[str, Any]) -> Experiment:
-    """Propose the same training with another seed."""
+    """Propose the same training with a different seed."""
     text = (
         "Train the same network again with another seed. A number that differs clearly between "
         "seeds is a property of this one network, not of its recipe."

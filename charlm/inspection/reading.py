@@ -24,17 +24,17 @@ from charlm.text.vocabulary import describe_left_out
 ORDERS = range(2, 10)
 """Orders of the n-grams that are counted; an n-gram of order n predicts from n - 1 characters."""
 MOST_STATES = 5_000
-"""Largest number of characters whose states are held in memory."""
+"""Maximum number of characters whose states are held in memory."""
 MOST_TRACED = 2_000
-"""Largest number of characters that are read with their derivatives."""
+"""Maximum number of characters that are read with their derivatives."""
 MOST_LOGITS = 20_000_000
-"""Largest number of logits after these characters."""
+"""Maximum number of logits after the characters that are read with their derivatives."""
 MOST_VALUES = 1 << 24
-"""Largest number of outputs of a layer in memory while contexts are compared, in 64 MB."""
+"""Maximum number of outputs of a layer that are in memory while contexts are compared (64 MB)."""
 FULL_SIZE = 700_000
-"""Largest number of weights for the full number of characters."""
+"""Maximum number of weights of a network for which the full number of characters is read."""
 DOUBLE_UP_TO = 1_600_000
-"""Largest number of weights for derivatives in float64."""
+"""Maximum number of weights of a network whose derivatives are computed in float64."""
 SEEDS = ("seed", "training.data_seed")
 """Settings that may differ between runs whose curves are averaged."""
 
@@ -44,13 +44,13 @@ class Limits:
     """Limits for the characters that a report is based on."""
 
     characters: int
-    """Characters that are read."""
+    """Maximum number of characters that are read."""
     context: int
-    """Characters that are predicted from only the last k."""
+    """Maximum number of characters that are predicted from only the last k characters."""
     predictions: int
-    """Predictions whose gradients are followed back."""
+    """Maximum number of predictions whose gradients are followed back."""
     replacements: int = 128
-    """Characters that are replaced, one at a time."""
+    """Maximum number of characters that are replaced, one at a time."""
 
 
 def limits_for(parameters: Parameters) -> Limits:
@@ -70,7 +70,7 @@ def limits_for(parameters: Parameters) -> Limits:
 
 @dataclass(frozen=True)
 class Origin:
-    """The training of a network, with its random choices apart from the rest."""
+    """Where a network comes from: its training, with the random choices apart from the rest."""
 
     training: str | None
     """Settings without the seeds, training text, and name of the model file; None = unknown
@@ -117,7 +117,7 @@ class Reading:
 
     @property
     def origin(self) -> Origin:
-        """The training of the network."""
+        """Where the network comes from: the run that trained it."""
         return Origin.of(self.trained, self.path)
 
     @property
@@ -165,7 +165,7 @@ class Reading:
     def ngram_nats(self) -> dict[int, NDArray[np.float64]]:
         """The nats of all ids but the first by n-grams, float64 [n - 1] by order.
 
-        It is empty without the training text.
+        The mapping is empty without the training text.
         """
         if self.training_text is None or not len(self.training_text):
             return {}

@@ -46,7 +46,7 @@ class Report:
     activation: str
     """Name of the activation f."""
     origin: Origin
-    """The training of the network."""
+    """Where the network comes from: the run that trained it."""
     notes: tuple[str, ...]
     """Sentences about the parts that were left out."""
     contents: Mapping[str, Content]
@@ -169,7 +169,7 @@ def _shared_panels(name: str, reports: Sequence[Report]) -> list[Panel]:
 
 
 def _charts(name: str, reports: Sequence[Report]) -> list[Chart]:
-    """Return the charts of a section, where they are not missing."""
+    """Return the charts of a section from the reports that have one."""
     figures = [report.contents[name].figure for report in reports if name in report.contents]
     return [figure for figure in figures if isinstance(figure, Chart)]
 
@@ -184,7 +184,7 @@ def _unused(label: str, labels: Collection[str]) -> str:
 
 
 def render_page(reports: Sequence[Report], figures: Mapping[str, Figure]) -> str:
-    """Return an HTML page on some runs; the same reports give the same page.
+    """Return an HTML page on one or more runs; the same reports give the same page.
 
     Args:
         reports: One or more.

@@ -2,7 +2,7 @@
 
 Each section has a module that computes the numbers, draws and explains them, and names the
 characters that they are based on. `charlm.inspection.sections` lists the sections, and
-`charlm.inspection.report` makes pages of them.
+`charlm.inspection.report` makes pages of sections.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +40,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure that can show several runs in the same axes."""
+    """A figure that can show several runs on the same axes."""
 
     panels: Sequence[Panel]
     caption: str
@@ -70,7 +70,7 @@ class Table:
     """A description of the columns and their errors in full sentences."""
     columns: Mapping[str, Sequence[object]]
     """Cells of each column by its heading: numbers, None for a missing number, pairs of a number
-    and its standard error, or texts."""
+    and its standard error, or strings."""
     is_open: bool = False
     """Whether the table is visible from the start."""
 
@@ -104,7 +104,7 @@ class Section:
     """Key in the JSON, name of the figure, and anchor on the page."""
     title: str
     equation: str
-    """Equation in the names of the code, see `charlm.inspection.html.equation`."""
+    """Equation, with the names used in the code, see `charlm.inspection.html.equation`."""
     text: str
     """An explanation of the figure, with definitions."""
     make: Callable[[Reading], Content]

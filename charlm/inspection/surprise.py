@@ -1,4 +1,4 @@
-"""The surprise of each character of a text, likely alternatives, and the influence of earlier ones.
+"""The surprise of each character of a text, likely alternatives, and how earlier ones influence it.
 
     nats_t = -log softmax(logits_{t-1})[id_t]
 
@@ -34,9 +34,9 @@ LIKELIEST = 5
 LAGS = 32
 """Number of earlier characters whose influence on a prediction is computed."""
 ROWS = 256
-"""The most predictions that are followed back at a time."""
+"""Maximum number of predictions that are followed back at a time."""
 DECIMALS = 4
-"""Decimals of an influence in the JSON."""
+"""Number of decimals of an influence in the JSON."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ def predict(trace: Trace, *, lags: int = LAGS) -> Predictions:
 
     Args:
         trace: The trace of one text, read from the zero state; T >= 2.
-        lags: Characters before each prediction in `influence`, 1 or more.
+        lags: Number of characters before each prediction in `influence`, 1 or more.
 
     """
     parameters = trace.parameters

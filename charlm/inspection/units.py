@@ -34,10 +34,10 @@ Ranks = NDArray[np.float32]
 Values = NDArray[np.float64]
 
 MIN_POSITIONS = 200
-"""The fewest characters of a text whose features are scored."""
+"""Minimum number of characters of a text whose features are scored."""
 MIN_COUNT = 20
-"""The fewest positions with a yes/no feature, and without it; with fewer, some unit separates them
-by chance."""
+"""Minimum number of positions with a yes/no feature, and without it; with fewer, some unit
+separates the two groups by chance."""
 SHIFTS = 200
 """Number of circular shifts of a feature that give the level of chance."""
 BEST = 3
@@ -126,7 +126,7 @@ def shift_within(
 def chance_level(ranks: Ranks, groups: NDArray[Any], features: Values, kind: Kind) -> float:
     """Return a percentile, over K variants of a feature, of the association of the best output.
 
-    It is NaN if the feature does not vary within any group.
+    The percentile is NaN if the feature does not vary within any group.
     """
     best = np.abs(associate(ranks, groups, features, kind)).max(0)
     return float(np.percentile(best, CHANCE_PERCENTILE))
@@ -147,8 +147,8 @@ class UnitScore:
     strength: float
     """|2 AUC - 1| or |correlation|, from 0 to 1."""
     strength_given_character: float | None
-    """Strength among positions with the same character, from 0 to 1, which the character does not
-    explain. None if the character determines the feature."""
+    """Strength among positions with the same character, from 0 to 1: the part that the character
+    does not explain. None if the character determines the feature."""
     is_beyond_chance: bool | None
     """Whether both strengths exceed chance; None if the character determines the feature."""
 

@@ -1,6 +1,6 @@
 """The usable context of a network: its loss when it reads only the last k characters.
 
-Axes: n the values of k that were tried, m the orders of the n-grams.
+Array dimensions: n = number of values of k tried, m = number of n-gram orders.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from charlm.wording import counted
 Values = NDArray[np.float64]
 
 MOST_CONTEXT = 512
-"""The largest k."""
+"""Largest k that is tried."""
 USED = 0.01
 """Largest gain, in nats per character, from characters that do not count as used."""
 FLAT = 0.001
@@ -51,7 +51,8 @@ class UsableContext:
     gain_errors: Values
     """Standard error of each gain, from the paired differences, float64 [n]; NaN if unknown."""
     ngram_order: NDArray[np.int64]
-    """Orders k + 1 of the n-gram models of the training text, int64 [m]; empty if it is unknown."""
+    """Orders k + 1 of the n-gram models of the training text, int64 [m]; empty if the text is
+    unknown."""
     ngram_nats: Values
     """Loss of each n-gram model on the same characters, in nats per character, float64 [m]."""
     ngram_standard_errors: Values
@@ -163,7 +164,7 @@ def make_context(reading: Reading) -> Content:
 
 
 def context_summary(context: UsableContext) -> str:
-    """Return the number of characters that the network uses, and the gain from earlier ones."""
+    """Return how many characters the network uses, and the gain from earlier characters."""
     if context.used is None:
         return ""
     gain = float(context.gains[context.used])

@@ -28,12 +28,12 @@ DERIVATIVES: Mapping[str, Callable[[Floats], Any]] = {
 }
 """f'(a) as a function of h = f(a), by the name of f; at a kink, the slope of one side."""
 LARGEST_SLOPES = {"sigmoid": 1 / 4}
-"""The largest f'(a) by the name of f, where it is not 1."""
+"""The largest f'(a) by the name of f, if it is not 1."""
 SATURATED_BELOW = 0.19
 """Share of the largest f'(a) below which a unit is saturated; for tanh, |h| > 0.9."""
 
 SQUARINGS = 8
-"""Squarings of a matrix for its spectral radius; each of them halves the error."""
+"""Number of squarings of a matrix for its spectral radius; each squaring halves the error."""
 
 
 def slope(activation: str, h: Floats) -> Floats:
@@ -164,15 +164,15 @@ class LagCurve:
     median: NDArray[np.float64]
     """Median over the predictions, float64 [K], 1 at lag 0; NaN if no prediction has a gradient."""
     low: NDArray[np.float64]
-    """10th percentile, float64 [K]; NaN as the median."""
+    """10th percentile, float64 [K]; NaN where the median is NaN."""
     high: NDArray[np.float64]
-    """90th percentile, float64 [K]; NaN as the median."""
+    """90th percentile, float64 [K]; NaN where the median is NaN."""
 
 
 def lag_curves(
     trace: Trace, steps: NDArray[np.int64], *, lags: int, texts: NDArray[np.int64] | int = 0
 ) -> tuple[LagCurve, ...]:
-    """Return the curve of each layer over some predictions; see `follow_back` for the arguments.
+    """Return the curve of each layer over the predictions; see `follow_back` for the arguments.
 
     Predictions whose gradient at t is zero are left out.
     """

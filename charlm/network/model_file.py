@@ -1,11 +1,11 @@
 """The model file: a safetensors file with the weights, and with everything else in its metadata.
 
 The metadata has one entry, `charlm`: a JSON object with the fields of `model_bytes`, the SHA-256 of
-the tensors, and finally the SHA-256 of the JSON text before. (safetensors would write two entries
-in random order.) A checkpoint has more tensors and one more field.
-A file contains no code and is untrusted. Sizes are checked before memory is allocated, checksums
-before anything is used, and the metadata when it is read, so other code need not expect strange
-texts, numbers or depths.
+the tensors, and finally the SHA-256 of the JSON text before that entry. (safetensors would write
+two entries in random order.) A checkpoint has more tensors and one more field. A file contains no
+code and is untrusted. Sizes are checked before memory is allocated, checksums before anything is
+used, and the metadata when it is read, so other code need not expect strange strings, numbers or
+depths.
 """
 
 import contextlib

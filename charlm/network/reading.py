@@ -23,7 +23,8 @@ from charlm.network.rnn import ACTIVATIONS, Floats, Parameters, State
 BLOCK = 2048
 VALUES_AT_ONCE = 1 << 21  # 8 MB
 STREAMS_PER_THREAD = 32
-"""Fewest streams in a thread. The groups are the same on every machine, and so are the bits."""
+"""Minimum number of streams in a thread. The groups are the same on every machine, so the results
+are bit-identical."""
 
 
 def read_blocks(
@@ -45,13 +46,14 @@ def read_blocks(
         ids: Integers [T, B].
         state: The state before the first character.
         block: The largest t, 1 or more.
-        values_at_once: Largest number of values in an array of logits or outputs; limits the
+        values_at_once: Maximum number of values in an array of logits or outputs; limits the
             memory.
         width: Smallest number of values to assume for each character; the largest width of several
             networks gives all of them equal blocks.
 
     Yields:
-        The logits after each character of a block, float32 [t, B, V], and the state after it.
+        The logits after each character of a block, float32 [t, B, V], and the state after the
+        block.
 
     """
     streams = ids.shape[1]
@@ -114,9 +116,9 @@ def cut_segments(
 
     Args:
         ids: Integers [n], n >= 2; the last id is not read.
-        streams: Largest number of segments, 1 or more.
-        length: Number of ids in each segment, 1 or more; the last one may have fewer. None = it
-            depends on `streams`.
+        streams: Maximum number of segments, 1 or more.
+        length: Number of ids in each segment, 1 or more; the last segment may have fewer. None =
+            determined by `streams`.
         warm_up: Number of ids to read before each segment, 0 or more.
 
     """
@@ -143,13 +145,13 @@ def read_segments(
     Args:
         parameters: The weights.
         ids: The text; see `cut_segments`.
-        streams: Largest number of segments.
+        streams: Maximum number of segments.
         warm_up: Number of ids to read before each segment.
         width: See `read_blocks`.
 
     Yields:
-        Logits, float32 [m, V], and the position of the last id before each of them, int64 [m]. Each
-        position from 0 to n - 2 occurs once.
+        Logits, float32 [m, V], and the position of the last id before each prediction, int64 [m].
+        Each position from 0 to n - 2 occurs once.
 
     """
     segments = cut_segments(ids, streams=streams, warm_up=warm_up)

@@ -45,7 +45,7 @@ ACTIVATIONS: Mapping[str, Callable[..., Floats]] = {
 
 @dataclass(frozen=True)
 class Layer:
-    """The weights of a SimpleRNN layer; kernel rows are split by the values that they multiply."""
+    """The weights of a SimpleRNN layer, with the rows of the kernel separated by their input."""
 
     kernel: Floats  # [inputs, H]
     below_kernel: Floats  # [H, H] or [0, H]: rows of the kernel for the output of the layer below
@@ -100,7 +100,7 @@ class Parameters:
 
     @property
     def width(self) -> int:
-        """The largest number of values in an array for each character: V or H."""
+        """The largest number of values per character in an array: V or H."""
         return max(self.vocabulary_size, self.architecture.units)
 
     @property
@@ -113,14 +113,14 @@ class Parameters:
         """The input x U + b of each character to each layer, [V, H]; [1, H], only b, without x.
 
         The product of a one-hot vector with a matrix is a row of the matrix, so a step only looks
-        it up.
+        the row up.
         """
         return tuple(map(self._input_table, self.layers))
 
     def output_kernels(self, index: int) -> list[Floats]:
         """Return the matrices that multiply the output of a layer, [H, n]; n may be 0.
 
-        They belong to the layer itself, to the next layer and to the logits.
+        The matrices belong to the layer itself, to the next layer and to the logits.
         """
         layer = self.layers[index]
         empty = np.empty((layer.units, 0), self.logits_bias.dtype)
@@ -143,7 +143,7 @@ class Parameters:
         return tuple(np.split(joined, len(self.layers), -1))
 
     def cast(self, dtype: DTypeLike) -> "Parameters":
-        """Return the same weights in another floating dtype, which results then have too."""
+        """Return the same weights in a different floating dtype; results then have that dtype."""
         tensors = {name: tensor.astype(dtype) for name, tensor in self.tensors.items()}
         return Parameters(self.architecture, tensors)
 
@@ -205,7 +205,7 @@ class Parameters:
         )
 
     def _rows(self, tensor: str, part: str) -> Floats:
-        """Return the rows of a tensor that multiply the output of a part; there may be none."""
+        """Return the rows of a tensor that multiply the output of a part, if there are any."""
         return self.tensors[tensor][self.architecture.tensors[tensor].rows(part)]
 
     def _input_table(self, layer: Layer) -> Floats:

@@ -36,7 +36,7 @@ SOFT_TARGETS = "soft_targets.bin"
 TEACHERS = "teachers"
 """Folder with the runs of the teachers that the run trains, by their seeds."""
 _TIME = re.compile(r"^\d{8}-\d{6}-")
-"""Beginning of the names of folders that `make_folder` makes."""
+"""Start of the names of folders that `make_folder` makes."""
 
 
 def make_folder(
@@ -106,7 +106,7 @@ def run_of(model: Path) -> Path | None:
 
 
 def model_name(model: Path) -> str:
-    """Return the name of a model file: the name of its run, or else of the file.
+    """Return the name of a model file: the name of its run, or else the name of the file.
 
     Bytes that are not UTF-8 are escaped.
     """
@@ -115,12 +115,12 @@ def model_name(model: Path) -> str:
 
 
 def newest_unfinished_run(under: Path = RUNS) -> Path:
-    """Return the newest run that has not reached its end, or the newest run if all have.
+    """Return the newest run that has not reached its end, or the newest run if all runs have.
 
     Runs that another process is training are ignored.
 
     Raises:
-        CharlmError: There is no run, or all are in use.
+        CharlmError: There is no run, or all runs are in use.
 
     """
     runs = [run for run in find_runs(under) if not is_held(run)]
@@ -156,8 +156,8 @@ def find_run(
         The folder: `run` itself if it exists, or if there are no runs.
 
     Raises:
-        CharlmError: `run` is None and there is no run; or it does not exist, and the names of
-            several runs contain it, or of none.
+        CharlmError: `run` is None and there is no run; or it does not exist, and either several
+            names of runs contain it or none does.
 
     """
     if run is None:

@@ -79,7 +79,7 @@ def adapt_initial_model(
 
     Args:
         init: The model.
-        config: Every setting of the run; its shape is the shape of the model.
+        config: Every setting of the run; layers, units and so on must be those of the model.
         corpus: The text of the run.
         on_event: Called with InitialWeightsAdapted.
 
@@ -165,7 +165,7 @@ def read_initial_weights(run: Run) -> Parameters | None:
     """Return the initial weights that a run has from another model, or None.
 
     Raises:
-        CharlmError: init.safetensors is missing or damaged, or its vocabulary is not the one of the
+        CharlmError: init.safetensors is missing or damaged, or its vocabulary is not that of the
             text.
 
     """

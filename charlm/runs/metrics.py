@@ -11,7 +11,7 @@ from charlm.errors import CharlmError
 from charlm.storage import open_file, write_file, writing
 
 TAIL_BYTES = 1 << 20
-"""Number of bytes at the end of a metrics.jsonl that are read, which are thousands of lines."""
+"""Number of bytes that are read from the end of metrics.jsonl: thousands of lines."""
 
 
 def to_line(metrics: Mapping[str, Any]) -> bytes:
@@ -33,7 +33,8 @@ def read_position(path: Path) -> tuple[float | None, float | None, float | None]
         characters per second. None = unknown.
 
     Raises:
-        CharlmError: The file cannot be read, is a link, or one of these lines is not a JSON object.
+        CharlmError: The file cannot be read, is a link, or one of the last lines is not a JSON
+            object.
 
     """
     with open_file(path) as file:
@@ -100,9 +101,9 @@ def _is_later(metrics: Mapping[str, Any], *, step: int, evaluated_step: int) -> 
 
 
 def keep_spans(path: Path, spans: Sequence[range]) -> None:
-    """Remove all bytes of a file except some spans.
+    """Remove all bytes of a file except the given spans.
 
-    The file is truncated in place if the spans are its beginning, else it is written again.
+    The file is truncated in place if the spans are its beginning, otherwise the file is rewritten.
 
     Args:
         path: The file.

@@ -65,11 +65,11 @@ def write_config(folder: Path, config: Config) -> None:
 def run_corpus(path: Path, model: TrainedModel) -> Corpus | None:
     """Return the training text of a model, or None if it is not known.
 
-    It is the corpus of the model's run, or the plays for the model that comes with charlm.
+    The text is the corpus of the model's run, or the plays for the model that comes with charlm.
 
     Args:
         path: The model file.
-        model: Its contents.
+        model: Contents of the model file.
 
     Raises:
         CharlmError: The text is damaged, or the model was trained on a different text.

@@ -35,7 +35,7 @@ from charlm.text.corpus import is_corpus, read_manifest
 from charlm.wording import short_repr
 
 SEEDS = ("seed", "training.data_seed")
-"""Settings of the random numbers of a run."""
+"""Settings that seed a run's random numbers."""
 IMPORTANT = (
     *SEEDS,
     "model.units",
@@ -64,7 +64,7 @@ class RunText:
     sha256: str
     """SHA-256 of the documents and their encoding, or of the ids if rare characters share an id.
 
-    Otherwise the numbers of the ids do not matter; they depend on the initial weights of the run.
+    The ids are the second choice, because they depend on the initial weights of the run.
     """
     validation: tuple[int, int]
     """Start and end of the validation text in the ids."""
@@ -79,7 +79,7 @@ class RunSummary:
     step: float | None
     """Last step in the log or of the newest checkpoint, whichever is later."""
     split: str | None
-    """Text of the score: `validation`, or `train` if there is no validation text."""
+    """Text that was scored: `validation`, or `train` if there is no validation text."""
     nats_per_char: float | None
     """Loss of the best model."""
     block_means: tuple[float, ...]
@@ -89,7 +89,8 @@ class RunSummary:
     ngram_nats_per_char: float | None
     """Loss of the 5-gram model on the same characters."""
     ngram_standard_error: float | None
-    """Standard error of the difference of both losses; None for fewer than 2,400 characters."""
+    """Standard error of the difference between the two losses; None for fewer than 2,400
+    characters."""
     best_step: float | None
     """Step of the best model."""
     seconds: float | None
@@ -102,7 +103,8 @@ class RunSummary:
     recipe: str | None
     """Name of the recipe that the run began with."""
     text: RunText | None
-    """The text; None if the run has no corpus, for instance because it was copied without."""
+    """The text; None if the run has no corpus, for instance because it was copied without a
+    corpus."""
     settings: Mapping[str, Any]
     """Every setting by its dotted key."""
 
@@ -159,7 +161,7 @@ def _state_of(folder: Path) -> State:
 
 
 def _numbers(values: Any) -> tuple[float, ...]:
-    """Return a list of numbers from a file, or nothing if it is something else."""
+    """Return the numbers in a list from a file; empty if the value is not a list of numbers."""
     if not isinstance(values, list) or None in map(to_number, values):
         return ()
     return tuple(values)

@@ -25,18 +25,18 @@ from charlm.sampling.sampler import Sampler, make_chooser
 from charlm.text.vocabulary import Vocabulary, normalize
 
 PROMPT_BLOCK = 256
-"""Characters of a prompt that are read at a time."""
+"""Number of characters of a prompt that are read at a time."""
 RANDOM_SEEDS = 2**32
 """Upper limit of random seeds, which must be short enough to type."""
 DRAWS = 256
-"""Random numbers that are drawn at a time."""
+"""Number of random numbers that are drawn at a time."""
 BORDER = "\n\n"
 """Text of an end-of-text id that does not end the sample."""
 StoppedBy = Literal["length", "stop text", "end of text"]
 
 
 def read_prompt(parameters: Parameters, ids: NDArray[Any]) -> Iterator[State]:
-    """Read a prompt in blocks, which are always the same, so the bits are too.
+    """Read a prompt in blocks that are always the same, so that the state is bit-identical.
 
     Args:
         parameters: The weights.
@@ -114,13 +114,13 @@ class TextRequest:
     """
 
     length: int
-    """Largest number of characters, 0 or more; 0 = endless."""
+    """Maximum number of characters, 0 or more; 0 = endless."""
     sampler: Sampler
     """The settings of the choice of each id."""
     seed: int
     """Seed of the random numbers, 0 or more."""
     prompt: str = ""
-    """The text to continue; see `encode_prompt` for an empty one."""
+    """The text to continue; see `encode_prompt` for an empty prompt."""
     stop: str = ""
     """Stop text: the text ends before its first occurrence; "" = none."""
     ignore_end: bool = False
@@ -197,7 +197,7 @@ class GrowingText:
 
     Args:
         vocabulary: The characters by id.
-        stops: Stop texts, none of them empty; the text ends before the first of them.
+        stops: Stop texts, none of them empty; the text ends before the first stop text.
         ignore_end: Whether an end-of-text id becomes a blank line instead of ending the text.
 
     """
@@ -218,7 +218,7 @@ class GrowingText:
 
         Args:
             index: The id.
-            is_last: Whether the text ends with it.
+            is_last: Whether the text ends with this id.
 
         """
         if is_last:
@@ -302,7 +302,8 @@ class GeneratedText(Iterator[str]):
 def generate_text(model: TrainedModel, request: TextRequest) -> GeneratedText:
     """Read the prompt, and return a text that is generated during iteration.
 
-    It ends after `length` ids, before the stop text, or when the model chooses the end-of-text id.
+    The text ends after `length` ids, before the stop text, or when the model chooses the
+    end-of-text id.
     """
     *_, state = read_prompt(model.parameters, encode_prompt(model.vocabulary, request.prompt))
     steps = choose_ids(

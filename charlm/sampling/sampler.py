@@ -38,8 +38,8 @@ class Sampler:
     top_k: int | None = None
     """Keep the k most likely ids, 1 or more; of equally likely ids, the lowest."""
     top_p: float | None = None
-    """Keep the most likely ids until their probabilities reach this sum, above 0 to 1 (Holtzman
-    2020)."""
+    """Keep the most likely ids until their probabilities reach this sum, above 0 and at most 1
+    (Holtzman 2020)."""
     min_p: float | None = None
     """Keep ids with at least this share of the largest probability, 0 to 1 (Nguyen 2024)."""
 

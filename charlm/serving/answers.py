@@ -1,6 +1,6 @@
 """Generate the texts of a request, and convert them to objects of the OpenAI API.
 
-All requests take turns of a few characters, so that none waits long.
+All requests take turns of a few characters, so that no request waits long.
 """
 
 import asyncio
@@ -95,7 +95,7 @@ class Turnstile:
 class Answer:
     """The texts that answer a request: `n` for each prompt, in the order of the prompts.
 
-    Text k of a prompt equals that of `charlm sample` with the seed of the request plus k.
+    Text k of a prompt equals the text of `charlm sample` with the seed of the request plus k.
 
     Args:
         model: Model that generates the texts.
@@ -185,7 +185,7 @@ class Answer:
             echo = Chunk()
 
     def _first_echo(self, ids: NDArray[np.int64]) -> Chunk:
-        """Return the first character of a prompt to echo, which has no prediction."""
+        """Return the first character of an echoed prompt; nothing predicts this character."""
         if not self._request.echo or not len(ids):
             return Chunk()
         vocabulary = self._trained.vocabulary
@@ -223,7 +223,7 @@ class Answer:
                 offset += len(vocabulary.glyphs[index])
 
     def _generate(self, state: State, seed: int, *, offset: int) -> Iterator[Chunk]:
-        """Generate a text, a turn for each chunk.
+        """Generate a text in chunks, one per turn.
 
         Args:
             state: State after the prompt.

@@ -1,8 +1,8 @@
 """Check each request, limit it while it is answered, and report it afterwards.
 
-A page of another site can make a browser send requests to 127.0.0.1. The header Origin then names
-that site. With DNS rebinding, the name of the site itself leads to this machine; then the header
-Host contains that name. An address in Host cannot be rebound.
+A page of another site can make a browser send requests to 127.0.0.1. The Origin header then names
+that site. With DNS rebinding, the site's own name resolves to this machine; the Host header then
+contains that name. An address in Host cannot be rebound.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from charlm.serving.requests import RequestError
 from charlm.wording import short_repr
 
 MAX_REQUESTS = 256
-"""Largest number of requests at a time."""
+"""Maximum number of requests at a time."""
 MAX_SECONDS = 300.0
 """Time limit of a request, from its head to the end of its answer."""
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}

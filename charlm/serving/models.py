@@ -140,8 +140,8 @@ class Shelf:
 def open_shelf(runs: Sequence[Path], *, on_event: OnEvent = ignore) -> Shelf:
     """Read the models to serve.
 
-    The name of a model is that of its run, or of its file outside a run. The name of the file is
-    added if names are not unique, as for two checkpoints of a run.
+    A model has the name of its run, or of its file if it is outside a run. If names are not unique,
+    as for two checkpoints of a run, the name of the file is added.
 
     Args:
         runs: Runs, model files, or unique parts of names of runs; empty = the newest run.

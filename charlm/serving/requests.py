@@ -31,16 +31,16 @@ from charlm.wording import escape_controls
 
 MAX_BODY_BYTES = 1 << 20
 MAX_TEXTS = 128
-"""Largest number of texts in an answer, over all prompts."""
+"""Maximum number of texts in an answer, over all prompts."""
 MAX_PROMPT_CHARACTERS = 65_536
-"""Largest number of characters in all prompts of a request."""
+"""Maximum number of characters in all prompts of a request."""
 MAX_TOKENS = 65_536
-"""Largest number of characters (tokens) to generate, over all texts of an answer."""
+"""Maximum number of characters (tokens) to generate, over all texts of an answer."""
 MAX_STOPS = 16
 MAX_STOP_CHARACTERS = 1000
 MAX_LIKELIEST = 20
 MAX_LOGPROBS = 131_072
-"""Largest number of log-probabilities in an answer, which need about 20 MB."""
+"""Maximum number of log-probabilities in an answer; that many need about 20 MB."""
 MAX_SEED = 2**63 - 1
 COMPLETION_TOKENS = 16
 """Default length of a text in characters, as in the OpenAI API."""
@@ -105,7 +105,7 @@ def _check_text(text: str) -> str:
 
 
 def _to_list(value: Any) -> Any:
-    """Return a list unchanged, and a text as a list of one item."""
+    """Return a list unchanged, and a string as a list of one item."""
     if not isinstance(value, str | list):
         raise ValueError("must be a valid string or list")
     return [value] if isinstance(value, str) else value
@@ -121,7 +121,7 @@ def _to_prompts(value: Any) -> Any:
 
 
 def _check_prompt(value: Any) -> Any:
-    """Return a prompt, which is a text or a list of ids; the range of ids depends on the model."""
+    """Return a prompt, a string or a list of ids; the range of ids depends on the model."""
     if isinstance(value, str):
         return _check_text(value)
     if not _is_ids(value):
@@ -208,7 +208,7 @@ class CompletionRequest(TextsRequest):
 
     @property
     def length(self) -> int:
-        """Largest length of each text."""
+        """Maximum length of each text."""
         return self.max_tokens
 
 
@@ -241,7 +241,7 @@ class ChatRequest(TextsRequest):
 
     unused: ClassVar[Mapping[str, tuple[Any, ...]]] = UNUSED_IN_CHAT
     logprobs: ClassVar[None] = None
-    """Log-probabilities, whose form in a chat is not supported."""
+    """Always None, because log-probabilities are not supported in a chat."""
     echo: ClassVar[bool] = False
 
     @property
@@ -252,7 +252,7 @@ class ChatRequest(TextsRequest):
 
     @property
     def length(self) -> int:
-        """Largest length of each text."""
+        """Maximum length of each text."""
         return self.max_completion_tokens or self.max_tokens
 
 
@@ -342,7 +342,7 @@ def _without_nulls(value: Any) -> Any:
 def _without_unused(
     fields: dict[str, Any], unused: Mapping[str, tuple[Any, ...]]
 ) -> dict[str, Any]:
-    """Return the supported fields; raise RequestError if another one would have an effect."""
+    """Return the supported fields; raise RequestError if an unsupported field has an effect."""
     supported = dict(fields)
     for name in fields.keys() & unused.keys():
         value = supported.pop(name)

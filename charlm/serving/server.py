@@ -177,7 +177,7 @@ class _Server(uvicorn.Server):
 
 
 class _Protocol(H11Protocol):
-    """The protocol of uvicorn 0.54, without a second answer if a client breaks HTTP."""
+    """The protocol of uvicorn 0.54, but without a second answer if a client violates HTTP."""
 
     def send_400_response(self, msg: str) -> None:
         """Refuse a request that is not HTTP, or close the connection during an answer."""
@@ -240,7 +240,7 @@ class Service:
     async def show_page(self, request: Request) -> Response:
         """GET /NAME: the page of a model; GET /: the page of the first model."""
         model = await self._shelf.find(request.path_params.get("name"))
-        async with self._page_making:  # or every waiting request would make the page in a thread
+        async with self._page_making:  # else every waiting request would make the page in a thread
             page = await asyncio.to_thread(getattr, model, "page")
         is_compressed = _accepts_gzip(request.headers.get("accept-encoding", ""))
         etag = f'"{page.digest}-gzip"' if is_compressed else f'"{page.digest}"'
@@ -357,7 +357,7 @@ def _unusable(error: CharlmError) -> RequestError:
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
-    """Return the answer for an exception; not async, it would be called in a thread."""
+    """Return the answer for an exception. If this were not async, it would run in a thread."""
     match error:
         case RequestError():
             return error_response(error)
@@ -366,7 +366,7 @@ async def _refuse(request: Request, error: Exception) -> Response:
         case HTTPException():
             return error_response(RequestError(error.status_code, error.detail))
         case ClientDisconnect():
-            return Response(status_code=499)  # nobody reads it
+            return Response(status_code=499)  # no client reads it
     request.scope[PROBLEM] = repr(error)
     return error_response(RequestError(500, "internal server error"))
 

@@ -19,7 +19,7 @@ from charlm.events import BatchesReduced
 from charlm.wording import counted
 
 SHORT_WINDOW = 16
-"""Characters; a short text gets windows this short before it gets fewer streams."""
+"""Length in characters to which a short text shortens the windows before it gets fewer streams."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ class Batches:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Windows in each stream, the same in every epoch."""
+        """Number of windows in each stream; it is the same in every epoch."""
         return self._stream_length // self.sequence_length
 
     @property
     def characters_per_step(self) -> int:
-        """Characters predicted in one step, over all streams."""
+        """Number of characters predicted in one step, over all streams."""
         return self.batch_size * self.sequence_length
 
     @property
@@ -68,7 +68,7 @@ class Batches:
         """Return the positions in the text of the ids of consecutive windows.
 
         Args:
-            epoch: 0 or more.
+            epoch: Number of the epoch, 0 or more.
             first: The first window, 0 to `steps_per_epoch` - 1.
             count: N, the number of windows.
             rows: The streams to read.
@@ -96,12 +96,13 @@ class Batches:
 def fit_batches(
     length: int, *, batch_size: int, sequence_length: int, seed: int, shuffle: bool = False
 ) -> tuple[Batches, BatchesReduced | None]:
-    """Cut a text into streams and windows, smaller than asked if the text is too short.
+    """Cut a text into streams and windows, smaller than requested if the text is too short.
 
     Args:
-        length: Ids in the text.
-        batch_size: The wanted B, 1 or more.
-        sequence_length: The wanted T, 1 or more. Windows are shortened before streams are dropped.
+        length: Number of ids in the text.
+        batch_size: The requested B, 1 or more.
+        sequence_length: The requested T, 1 or more. Windows are shortened before streams are
+            dropped.
         seed: Seed of the offsets and the shuffle, 0 or more.
         shuffle: Whether each stream starts each epoch at a random window.
 

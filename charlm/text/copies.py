@@ -18,9 +18,9 @@ Ids = NDArray[Any]
 Hashes = NDArray[np.uint64]
 
 MIN_SPAN = 20
-"""Length of the shortest span that counts as copied; texts of one language share shorter ones."""
+"""Length of the shortest span that counts as copied; texts of one language share shorter spans."""
 BLOCK = 1 << 20
-"""Ids of the training text that are compared at a time, in about 50 MB of memory."""
+"""Number of ids of the training text that are compared at a time, in about 50 MB of memory."""
 PRIME = np.uint64(2**31 - 1)
 BASES = (0x2545F491, 0x5DEECE66)
 """Bases of the two hashes: numbers below PRIME whose bits have no pattern."""
@@ -37,7 +37,7 @@ class Copies:
     start: int | None
     """Position of the first span of that length in the text; None if there is none."""
     position: int | None
-    """First position of that span in the training text; None if there is none."""
+    """First position of the longest copied span in the training text; None if there is none."""
 
 
 def find_copies(ids: Ids, training: Ids, *, min_span: int = MIN_SPAN, block: int = BLOCK) -> Copies:
@@ -46,8 +46,8 @@ def find_copies(ids: Ids, training: Ids, *, min_span: int = MIN_SPAN, block: int
     Args:
         ids: The text, integers [n].
         training: The training text, integers [m].
-        min_span: The shortest span that counts as copied, 1 or more.
-        block: Ids of the training text to read at a time, 1 or more.
+        min_span: Length of the shortest span that counts as copied, 1 or more.
+        block: Number of ids of the training text to read at a time, 1 or more.
 
     """
     max_ids = len(ids) + min(block, len(training))

@@ -29,9 +29,9 @@ CORPUS_FILE = "corpus.json"
 Split = Literal["train", "validation", "test"]
 SPLITS = get_args(Split)
 MAX_MANIFEST_BYTES = 1 << 30
-"""Enough for millions of documents."""
+"""Maximum size of corpus.json, enough for millions of documents."""
 BLOCK = 1 << 20
-"""Ids counted at a time; NumPy converts them to int64 first."""
+"""Number of ids counted at a time; NumPy converts them to int64 first."""
 
 
 class Source(BaseModel):
@@ -57,9 +57,9 @@ class Rare(BaseModel):
     distinct: int
     """Number of different characters."""
     occurrences: int
-    """Number of occurrences of all of them together."""
+    """Number of occurrences of all these characters together."""
     commonest: str
-    """Up to MAX_NAMED of them, most common first."""
+    """Up to MAX_NAMED of these characters, most common first."""
 
 
 class Manifest(CorpusConfig):
@@ -70,7 +70,8 @@ class Manifest(CorpusConfig):
     """Version of charlm that made the corpus."""
     min_count: int
     rare: Rare | None = None
-    """None = every character has its own id, or rare characters were not recorded."""
+    """Rare characters; None = every character has its own id, or rare characters were not
+    recorded."""
     sources: tuple[Source, ...]
     left_out: dict[str, str]
     """Reason for each file that was left out, by its name: empty, not valid in the encoding."""

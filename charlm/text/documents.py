@@ -22,10 +22,12 @@ from charlm.wording import short_repr
 STANDARD_INPUT = "-"
 BLOCK_BYTES = 1 << 20
 MEMORY_SHARE = 16
-"""Divisor of the memory for a document; tokenizing takes up to eleven times its size."""
+"""A document may take at most 1/16 of the memory, because tokenizing needs up to eleven times the
+document's size."""
 BYTE_ORDER_MARK = "\ufeff"
 MAX_NAME = 50
-"""Characters in the name of a text; the folder name of a run also has a time, in 255 bytes."""
+"""Maximum number of characters in the name of a text; a run's folder name, which adds a time, must
+fit in 255 bytes."""
 NOT_FOR_FILES = {"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7"}
 """Text encodings of Python that are escapes, or decode to surrogates."""
 OWN_FILES = ("metrics.jsonl", "corpus.json")
@@ -51,14 +53,14 @@ class UndecodableError(CharlmError):
 
 @dataclass(frozen=True, eq=False)
 class Document:
-    """One text."""
+    """A file or standard input, which holds one text."""
 
     name: str
     """Name in messages."""
     path: Path | None
     """File of the document; None = standard input."""
     data: bytes = b""
-    """Bytes read from standard input."""
+    """Contents, if they were read from standard input."""
 
     def read(self) -> bytes | bytearray:
         """Return the decompressed bytes.
@@ -91,7 +93,7 @@ class Document:
 
 
 def find_documents(sources: Iterable[str]) -> tuple[list[Document], dict[str, str]]:
-    """Return the documents in some sources, in the order of the sources, each file once.
+    """Return the documents in the given sources, in order, each file once.
 
     Args:
         sources: Files, folders or `-` for standard input. Folders are read with their subfolders,
@@ -133,7 +135,7 @@ def _check_source(source: str) -> None:
 
 
 def _files(path: Path, left_out: dict[str, str]) -> Iterator[Path]:
-    """Yield the files of a source, and add the names and reasons of others to `left_out`."""
+    """Yield the files of a source, and add the names and reasons of other files to `left_out`."""
     if not path.is_dir():
         yield path
         return
@@ -177,7 +179,7 @@ def name_text(sources: Sequence[str]) -> str:
 
 
 def check_encoding(encoding: str, *, key: str = "corpus.encoding") -> None:
-    """Raise CharlmError unless Python has an encoding of text files of this name.
+    """Raise CharlmError unless Python has a text encoding of this name.
 
     Args:
         encoding: The name.
@@ -205,7 +207,8 @@ def decode(data: bytes | bytearray, *, encoding: str, name: str, is_fixed: bool 
         data: The bytes of the document.
         encoding: A name that `check_encoding` accepts.
         name: The name of the document in messages.
-        is_fixed: Whether a model determines the encoding, so that another one is no advice.
+        is_fixed: Whether a model determines the encoding, so that the message suggests no other
+            encoding.
 
     Raises:
         UndecodableError: The bytes are not valid in this encoding, or there are too many combining

@@ -22,9 +22,9 @@ ENOUGH_CHARACTERS = 70_000
 MIN_RETURNS = 0.005
 """Share of carriage returns above which a text has Windows line endings."""
 MIN_SPACES = 4
-"""Number of spaces that make a long run."""
+"""Minimum number of spaces in a long run."""
 MAX_SPACES = 0.1
-"""Share of a text that may be in long runs of spaces. A network that has learnt more of them writes
+"""Maximum share of a text in long runs of spaces. A network that has learnt more spaces generates
 little else at a low temperature."""
 MAX_DIVERGENCE = 0.2
 """Divergence in nats per character above which the validation text differs from the training text.
@@ -39,7 +39,7 @@ def find_problems(corpus: Corpus) -> list[str]:
 
 
 def find_omissions(corpus: Corpus) -> Iterator[str]:
-    """Yield a line for the user about rare characters, and one about files that were left out."""
+    """Yield a line for the user about rare characters, and a line about omitted files."""
     manifest = corpus.manifest
     rare = manifest.rare
     if rare is not None:
@@ -58,7 +58,7 @@ def find_omissions(corpus: Corpus) -> Iterator[str]:
 
 
 def _sample(corpus: Corpus, split: Split) -> NDArray[Any]:
-    """Return the ids of a split, or evenly spaced parts of a long one."""
+    """Return the ids of a split, or evenly spaced parts of a long split."""
     ids = corpus.split(split)
     if len(ids) <= MAX_CHARACTERS:
         return ids
@@ -68,7 +68,7 @@ def _sample(corpus: Corpus, split: Split) -> NDArray[Any]:
 
 
 def _check_length(corpus: Corpus) -> Iterator[str]:
-    """Find a short training text, unless it is memorised and has no validation text."""
+    """Report a short training text, unless it is to be memorised and so has no validation text."""
     characters = len(corpus.split("train"))
     if characters < FEW_CHARACTERS and len(corpus.split("validation")):
         yield (
@@ -90,7 +90,7 @@ def _check_line_endings(corpus: Corpus) -> Iterator[str]:
 
 
 def _check_spaces(corpus: Corpus) -> Iterator[str]:
-    """Find a training text that is indented, or laid out in columns, with spaces."""
+    """Report a training text that is indented or laid out in columns with spaces."""
     if " " not in corpus.vocabulary.characters:
         return
     is_space = _sample(corpus, "train") == corpus.vocabulary.characters.index(" ")
@@ -108,7 +108,7 @@ def _check_spaces(corpus: Corpus) -> Iterator[str]:
 
 
 def _check_validation(corpus: Corpus) -> Iterator[str]:
-    """Find a validation text with other frequencies of characters than the training text.
+    """Report a validation text whose character frequencies differ from the training text's.
 
     The measure is the divergence KL(q || p) = sum of q ln(q / p), with the frequencies p of the
     training text and q of the validation text.

@@ -1,4 +1,4 @@
-"""A check that sources still hold the text of a corpus, without tokenizing them again."""
+"""A check that sources still hold the text of a corpus, without tokenizing the sources again."""
 
 import hashlib
 from collections import Counter
@@ -12,11 +12,11 @@ from charlm.text.tokenization import is_memorized, memorized
 
 
 def check_same_text(sources: Sequence[str], corpus: Corpus, *, owner: Path) -> None:
-    """Check that some sources hold the text of a corpus.
+    """Check that the given sources hold the text of a corpus.
 
     A single source that is a corpus must have the same ids, splits and vocabulary. Other sources
     must have documents with the same bytes in the same order. The names of documents do not matter,
-    and neither do documents without text: empty ones, and documents that cannot be decoded.
+    and neither do documents without text: empty documents, and documents that cannot be decoded.
 
     Args:
         sources: One or more files, folders, .gz files, or `-` for standard input; or one corpus.
@@ -41,7 +41,7 @@ def check_same_text(sources: Sequence[str], corpus: Corpus, *, owner: Path) -> N
 
 
 def _compare_corpus(folder: Path, corpus: Corpus) -> str | None:
-    """Describe the first difference between a corpus on disk and another corpus, if any."""
+    """Describe the first difference between a corpus on disk and a second corpus, if any."""
     actual = read_manifest(folder)
     if is_memorized(corpus):
         source = open_corpus(folder)

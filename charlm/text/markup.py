@@ -21,17 +21,17 @@ SYMBOLS = {
     "\n": "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}",
     "\t": "\N{RIGHTWARDS ARROW}",
 }
-"""Labels of characters that leave no mark on a page."""
+"""Labels of invisible characters."""
 CIRCLE = "\N{DOTTED CIRCLE}"
 RESERVED = "\N{WHITE SQUARE}"
 """Label of a reserved id."""
 LEVELS = 9
-"""Number of colours above none."""
+"""Number of colours, not counting "no colour"."""
 NATS_PER_LEVEL = 0.75
 
 
 def visible(character: str | None) -> str:
-    r"""Return a label for a character that can be seen.
+    r"""Return a visible label for a character.
 
     Args:
         character: One character, or an escape such as \x1b; None for a reserved id.
@@ -59,12 +59,12 @@ def safe(text: object) -> str:
 
 
 def script_json(value: Any) -> str:
-    """Return plain data as JSON for a <script> element, which no text in it can close."""
+    """Return plain data as JSON for a <script> element; no text in the data can end it."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
 def content_policy(style: str, *scripts: str) -> str:
-    """Return a content policy that allows only a style and scripts, by their hashes."""
+    """Return a content policy that allows only the given style and scripts, by their hashes."""
     digests = (hashlib.sha256(text.encode()).digest() for text in (style, *scripts))
     styles, *hashes = (f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
     return (
@@ -74,7 +74,7 @@ def content_policy(style: str, *scripts: str) -> str:
 
 
 def coloured_text(characters: Iterable[str | None], nats: Iterable[float | None]) -> str:
-    """Return a text coloured by surprise, an element for each character with its nats as a title.
+    """Return a text coloured by surprise: an element per character, with the nats as its title.
 
     Args:
         characters: [T]; None for a reserved id.

@@ -1,7 +1,7 @@
 """Text files -> ids: a corpus on disk, or the ids that a model has for a text.
 
 Two passes over the files make a corpus, with one file in memory at a time. The first pass counts
-the characters, to decide which get their own id; the second writes the ids.
+the characters, to decide which characters get their own id; the second writes the ids.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ MAX_UNKNOWN = 0.005
 """The largest share of a text that the automatic min_count leaves out."""
 CODE_POINTS = MAX_CODE_POINT + 1
 BLOCK = 1 << 20
-"""Characters counted or looked up at a time; NumPy takes 8 bytes for each."""
+"""Number of characters counted or looked up at a time; NumPy takes 8 bytes for each."""
 
 Item = TypeVar("Item")
 
@@ -76,8 +76,8 @@ def _build_vocabulary(
 ) -> tuple[Vocabulary, Rare | None]:
     """Return the vocabulary of a text, and the rare characters that share its unknown id, if any.
 
-    The known ids come first, then more characters by code point, the unknown id and the end_of_text
-    id. Raises CharlmError if no character occurs min_count times.
+    The known ids come first, then the other characters by code point, the unknown id and the
+    end_of_text id. Raises CharlmError if no character occurs min_count times.
     """
     known = known or Vocabulary(())
     new = {chr(code_point): int(counts[code_point]) for code_point in np.flatnonzero(counts)}
@@ -102,11 +102,11 @@ def tokenize(
     known: Vocabulary | None = None,
     on_event: OnEvent = ignore,
 ) -> Corpus:
-    """Write the text of some sources as a corpus, and open it.
+    """Write the text of the given sources as a corpus, and open the corpus.
 
-    Each file is a document, with the end_of_text id between two. Files that are empty, or not valid
-    in the encoding, are left out and recorded in the corpus. The folder appears when it is
-    complete.
+    Each file is a document, with the end_of_text id between two documents. Files that are empty, or
+    not valid in the encoding, are left out and recorded in the corpus. The folder appears when it
+    is complete.
 
     Args:
         sources: Files, folders, .gz files, or `-` for standard input.
@@ -155,14 +155,15 @@ def tokenize(
 
 
 def memorize(corpus: Corpus, folder: Path) -> Corpus:
-    """Write a short text so that a network can recite it, and open it.
+    """Write a corpus from a short text that a network can learn to recite, and open the corpus.
 
     All of it becomes training text, with an end_of_text id before and after it: a network without a
     prompt reads that id first, and predicts it after the text. A memorized corpus stays as it is.
 
     Args:
         corpus: The text.
-        folder: The folder of the new corpus. It is replaced, but not the target of a link.
+        folder: The folder of the new corpus. An existing folder is replaced, but not the target of
+            a link.
 
     Raises:
         CharlmError: The folder cannot be written.
@@ -208,7 +209,7 @@ def _write_manifest(folder: Path, manifest: Manifest) -> None:
 def _with_progress(
     items: Collection[Item], stage: Literal["counting", "encoding"], on_event: OnEvent
 ) -> Iterator[Item]:
-    """Yield the item of each file, and emit the number of files done before and after each."""
+    """Yield items, one for each file, with an event before the first file and after each file."""
     on_event(TextProgress(stage, done=0, total=len(items)))
     for done, item in enumerate(items, start=1):
         yield item

@@ -18,7 +18,7 @@ from charlm.wording import counted
 
 MAX_CODE_POINT = 0x10FFFF
 MAX_NAMED = 10
-"""Number of characters that a message names."""
+"""Maximum number of characters that a message names."""
 
 UNKNOWN = "<|unknown|>"
 END_OF_TEXT = "<|endoftext|>"
@@ -28,7 +28,7 @@ UNKNOWN_GLYPH = "\N{REPLACEMENT CHARACTER}"
 Ids = NDArray[np.integer[Any]]
 
 MAX_MARKS = 1000
-"""Combining marks in a row that a document may always have; twice as many are always refused."""
+"""Number of combining marks in a row that is always accepted; twice as many are always refused."""
 MAX_DECODED_MARKS = 4 * MAX_MARKS
 """Limit for a decoded text; NFC can turn one mark into two."""
 
@@ -36,7 +36,7 @@ MAX_DECODED_MARKS = 4 * MAX_MARKS
 def has_too_many_marks(text: str, *, most: int = MAX_MARKS) -> bool:
     """Return whether a text has about `most` combining marks in a row.
 
-    The time of NFC grows with the square of their number.
+    The time of NFC grows with the square of the number of marks.
     """
     blocks = (text[start : start + most] for start in range(0, len(text), most))
     return any(len(block) == most and all(map(unicodedata.combining, block)) for block in blocks)
@@ -76,7 +76,7 @@ class Vocabulary:
         """Return a vocabulary with more ids after the existing ids.
 
         Args:
-            characters: Characters that get ids in this order, unless they have one.
+            characters: Characters that get ids in this order, unless they have an id.
             unknown: Whether to add an unknown id if there is none.
             end_of_text: Whether to add an end_of_text id if there is none.
 
@@ -101,14 +101,14 @@ class Vocabulary:
 
     @cached_property
     def table(self) -> NDArray[np.int64]:
-        """The id of each code point, int64 [highest code point + 1]; -1 if it has none."""
+        """The id of each code point, int64 [highest code point + 1]; -1 = no id."""
         ids = {ord(c): index for index, c in enumerate(self.characters) if c is not None}
         table = np.full(max(ids, default=0) + 1, -1, np.int64)
         table[[*ids]] = [*ids.values()]
         return table
 
     def look_up(self, text: str) -> NDArray[np.int64]:
-        """Return the id of each character, int64 [N]; -1 if it has none."""
+        """Return the id of each character, int64 [N]; -1 = no id."""
         code_points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
         is_known = code_points < len(self.table)
         return np.where(is_known, self.table[np.where(is_known, code_points, 0)], -1)
@@ -123,7 +123,7 @@ class Vocabulary:
     def encode(self, text: str) -> NDArray[np.int64]:
         """Return the ids of a text in the normal form NFC, int64 [n].
 
-        A character without an id becomes the unknown id, or is left out if there is none.
+        A character without an id becomes the unknown id, or is left out if there is no unknown id.
 
         Raises:
             CharlmError: There are too many combining marks in a row.
@@ -135,7 +135,7 @@ class Vocabulary:
         return np.where(ids < 0, self.unknown_id, ids)
 
     def decode(self, ids: NDArray[Any]) -> str:
-        """Return the text of ids [N]; the unknown id becomes U+FFFD, the end_of_text id nothing."""
+        """Return the text of ids [N]: U+FFFD for the unknown id, nothing for the end_of_text id."""
         return "".join([self.glyphs[index] for index in ids.tolist()])
 
     def spell(self, ids: NDArray[Any], *, end: str) -> str:
@@ -185,7 +185,7 @@ def describe_left_out(left_out: Mapping[str, int], text: str) -> str:
 
 
 def name_some(names: Sequence[str], *, most: int = MAX_NAMED) -> str:
-    """Return the first names of a list, and the number of the others."""
+    """Return the first names of a list, and the number of remaining names."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
 
@@ -201,7 +201,7 @@ def vocabulary_of(fields: Any, *, origin: str) -> Vocabulary:
 
     Args:
         fields: The object, read from JSON.
-        origin: The beginning of an error message.
+        origin: Start of error messages.
 
     Raises:
         CharlmError: A field is missing or not valid.

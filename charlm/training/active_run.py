@@ -1,6 +1,6 @@
 """A run in progress: its steps, and the logs, evaluations and checkpoints between them.
 
-The clock decides how steps are grouped into calls of the engine, but never their results. Losses
+The clock determines how steps are grouped into calls of the engine, but never their results. Losses
 are checked one by one, so that the end of a diverged run is repeatable, too.
 """
 
@@ -37,7 +37,7 @@ from charlm.training.signals import Stopped
 from charlm.training.soft_targets import SoftTargets
 
 MAX_STEPS_PER_CALL = 10
-"""Largest number of steps in a call of the engine; more would not be faster."""
+"""Maximum number of steps in a call of the engine; more would not be faster."""
 SECONDS_PER_CALL = 0.5
 """Longest time of a call with several steps, so that a signal is answered soon."""
 SAVE_SECONDS = 60.0
@@ -57,7 +57,8 @@ class ActiveRun:
     log: RunLog
     progress: Progress
     difference: Difference | None = None
-    """Loss of the last evaluation minus the best loss before it; None before the second one."""
+    """Loss of the last evaluation minus the best loss before it; None before the second
+    evaluation."""
     best: Score | None = None
     """Score of the best model so far, or None."""
     saved: tuple[int, int] | None = None
@@ -117,7 +118,7 @@ class ActiveRun:
         return metrics.losses
 
     def record(self) -> None:
-        """Log, evaluate and save if that is due at this step.
+        """Log, evaluate and save, each if it is due at this step.
 
         Raises:
             CharlmError: Training has diverged, or a file cannot be read or written.
@@ -133,7 +134,7 @@ class ActiveRun:
             self.save()  # every worker has a part of the state
 
     def record_start(self) -> None:
-        """Evaluate step 0 if the weights are another model's or no step follows, or save it."""
+        """Evaluate step 0 if the weights are another model's or no step follows; else save it."""
         settings = self.run.config.training
         has_validation_text = self.text.ids is not None
         if settings.is_untrained and not has_validation_text:
@@ -261,7 +262,7 @@ class ActiveRun:
         return self.progress.elapsed_seconds / max(done, 1) * left
 
     def steps_taken(self, losses: Sequence[float]) -> StepsTaken:
-        """Return the event after steps with some losses in nats per character."""
+        """Return the event after steps with the given losses in nats per character."""
         progress = self.progress
         return StepsTaken(
             step=progress.step,

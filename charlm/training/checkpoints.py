@@ -2,8 +2,8 @@
 
 A checkpoint is a model file, checkpoints/step-N.safetensors, with more tensors (optimizer slots,
 random seeds, hidden state, and the trained weights if the model has their average) and the field
-`training` (`Facts`). A damaged checkpoint is skipped. One that cannot be read is not: it may be
-undamaged, and its steps would be lost.
+`training` (`Facts`). A damaged checkpoint is skipped. A checkpoint that cannot be read is not
+skipped: it may be undamaged, and its steps would be lost.
 """
 
 import math
@@ -21,7 +21,7 @@ from charlm.storage import UnreadableError, write_file, writing
 from charlm.training.interface import Shapes
 
 MAX_COUNT = 1 << 53
-"""Largest count; a float is exact up to it."""
+"""Largest count; a float is exact up to this number."""
 KEPT = 2
 """Number of checkpoints that a run keeps."""
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
@@ -50,7 +50,7 @@ class Progress(_Fields):
     evaluations: Count = 0
     """Number of evaluations."""
     evaluations_without_best: Count = 0
-    """Number of evaluations since the best one."""
+    """Number of evaluations since the best evaluation."""
     evaluated_step: Count = 0
     """Step of the last complete evaluation; a resumed run repeats an interrupted evaluation."""
     pending_losses: list[float] = []
@@ -82,7 +82,7 @@ class Facts(_Fields):
 
     versions: dict[str, str | None]
     """Versions of charlm and its dependencies, for information; None = not installed. The entry
-    `kernel` is the SHA-256 of the compiled library: a resume reports a different one."""
+    `kernel` is the SHA-256 of the compiled library: a resume reports a different value."""
     progress: Progress
 
 
@@ -97,7 +97,7 @@ class Checkpoint(NamedTuple):
 
 
 def save(folder: Path, checkpoint: Checkpoint, *, keeps_all: bool = False) -> None:
-    """Write a checkpoint into the folder, and keep all earlier ones, or only the newest KEPT.
+    """Write a checkpoint into the folder; keep all earlier checkpoints, or only the newest KEPT.
 
     Raises:
         CharlmError: The checkpoint cannot be written.
@@ -116,10 +116,11 @@ def save(folder: Path, checkpoint: Checkpoint, *, keeps_all: bool = False) -> No
 def restore(
     folder: Path, *, on_event: OnEvent = ignore, shapes: Shapes | None = None
 ) -> Checkpoint:
-    """Return the newest undamaged checkpoint, whose tensors must have some shapes (None = any).
+    """Return the newest undamaged checkpoint; its tensors must have the `shapes` (None = any).
 
     Raises:
-        CharlmError: There is no undamaged checkpoint, or the newest has tensors of other shapes.
+        CharlmError: There is no undamaged checkpoint, or the newest has tensors of different
+            shapes.
         UnreadableError: A checkpoint cannot be read, so it is unknown whether it is damaged.
 
     """

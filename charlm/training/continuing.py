@@ -14,7 +14,7 @@ from charlm.text.identity import check_same_text
 from charlm.training.decision import UserSettings
 
 NOT_COMPARED = ("recipe", "corpus.", "training.initial_weights", "training.earlier_lengths")
-"""Beginnings of the keys that are compared differently, or not at all."""
+"""Prefixes of the keys that are compared differently, or not at all."""
 
 
 def check_same_run(

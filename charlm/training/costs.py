@@ -9,9 +9,10 @@ from charlm.text.corpus import Corpus
 from charlm.training.schedule import mean_growth
 
 EVALUATION_SHARE = 0.2
-"""Largest share of a time limit for evaluations; there is at least one in any case."""
+"""Largest share of a time limit for evaluations; at least one evaluation takes place in any
+case."""
 MAX_STEPS = 1_000_000_000
-"""Largest number of steps that a config accepts."""
+"""Maximum number of steps that a config accepts."""
 EXPECTED_SLOWNESS = 1.2
 """Expected time of an unmeasured machine, relative to the processor of `estimate_costs`."""
 CHARACTER_SECONDS, STEP_SECONDS = 7.3e-12, 1.7e-10
@@ -24,9 +25,9 @@ class TextFacts:
     """The size of a text, in characters."""
 
     training: int
-    """Characters of training text."""
+    """Number of characters of training text."""
     validation: int
-    """Characters of validation text."""
+    """Number of characters of validation text."""
     vocabulary: int
     """Number of ids."""
     is_memorized: bool = False
@@ -67,13 +68,13 @@ class Costs:
         return self.seconds_without_evaluations(settings, steps) + evaluations
 
     def steps_within(self, settings: TrainingConfig, seconds: float) -> int:
-        """Return the most steps that fit into some seconds with all evaluations, 0 or more."""
+        """Return how many steps fit, with all evaluations, into a number of seconds; 0 or more."""
         fixed_seconds = self.seconds_without_evaluations(settings, 0)
         left = seconds - fixed_seconds - settings.evaluations * self.evaluation_seconds
         return min(MAX_STEPS, max(0, int(left / self._mean_step_seconds(settings))))
 
     def evaluations_within(self, settings: TrainingConfig, seconds: float) -> int:
-        """Return how many of its evaluations a run of some seconds has time for, 1 or more."""
+        """Return how many of its evaluations a run of a given time has time for, 1 or more."""
         left = seconds - self.seconds_without_evaluations(settings, 0)
         affordable = int(EVALUATION_SHARE * left / max(self.evaluation_seconds, 1e-9))
         return max(1, min(settings.evaluations, affordable))
@@ -149,7 +150,7 @@ class MachineCosts:
 
 
 def _identity(config: Config) -> str:
-    """Return a text of the settings that decide the time of a step and an evaluation."""
+    """Return a string of the settings that determine the time of a step and an evaluation."""
     network = config.model.model_dump_json()
     training = config.training
     return f"{network} {training.batch_size} {training.sequence_length} {training.optimizer.name}"

@@ -29,7 +29,7 @@ MEMORIZED_CHARACTERS = 2_000
 FEWEST_CHARACTERS = 20
 """Length below which a text is refused, since a network can learn nothing from it."""
 NGRAM_SHARE = 0.2
-"""Largest share of a time limit for counting n-grams; if that is too short, they are left out."""
+"""Largest share of a time limit for counting n-grams; if it is too short, n-grams are left out."""
 USED_SHARE = 0.96
 """Share of a time limit that is planned; the rest is for unmeasured work, such as the exit."""
 FEW_STEPS = 200
@@ -40,11 +40,11 @@ FEW_STEPS = 200
 class UserSettings:
     """Recipe, settings and time limit that the user has chosen.
 
-    All are kept, except for n-grams that a chosen recipe has no time or memory for.
+    All choices are kept, except for n-grams if there is not enough time or memory for them.
     """
 
     recipe: str | None = None
-    """Name or file of a recipe; None = choose one."""
+    """Name or file of a recipe; None = choose a recipe."""
     overrides: Mapping[str, Any] = field(default_factory=dict)
     """Settings that replace the values in the recipe, nested by section as in a YAML file."""
     architecture: Mapping[str, Any] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class UserSettings:
         return config.model_copy(update={"recipe": config.recipe or path.stem})
 
     def config_of(self, config: Config) -> Config:
-        """Return a config with the user's overrides; raises CharlmError if one is not valid."""
+        """Return a config with the user's overrides; raises CharlmError for an invalid override."""
         settings = merge(config.model_dump(mode="json"), self.overrides)
         return parse_config(settings, origin="override")
 
@@ -113,7 +113,7 @@ class UserSettings:
             )
 
     def _first_valid_config(self) -> Config:
-        """Return the config of the user's recipe, or of the first one that the overrides fit."""
+        """Return the config of the user's recipe, or of the first recipe that the overrides fit."""
         problems: list[CharlmError] = []
         for recipe in CHOSEN if self.recipe is None else (self.recipe,):
             try:
@@ -132,9 +132,9 @@ class Choice:
     reason: str
     """Explanation for the user; "" if the user named the recipe."""
     fewest_epochs: float = 0.0
-    """Passes over the training text that must fit into a time limit."""
+    """Number of passes over the training text that must fit into a time limit."""
     fewest_characters: int = 0
-    """Characters, over all epochs, that must fit into a time limit."""
+    """Number of characters, over all epochs, that must fit into a time limit."""
     minutes: float | None = None
     """Time limit if the user gave none; None = train for the length in the recipe."""
     better: str | None = None
@@ -191,7 +191,8 @@ CHOICES: Mapping[float, tuple[Choice, ...]] = {
 }
 """Recipes for texts whose training part has fewer characters than the key, the best recipe first.
 
-Without a time limit the first is chosen; with one, the first that reads enough in that time.
+Without a time limit, the first recipe is chosen; with a time limit, the first recipe that reads
+enough characters in that time.
 """
 CHOSEN = (
     "default",
@@ -216,14 +217,14 @@ class Decision:
     reason: str
     """Explanation for the user of why this recipe was chosen; "" if the user named it."""
     notes: tuple[NgramsLeftOut | FewSteps, ...]
-    """Other decisions that the user should know of."""
+    """Other decisions that the user should know about."""
     minutes: float | None
     """Time limit; None = the run has the length in its config."""
     better: str | None
     """Recipe with a lower loss that takes longer, or None."""
 
     def event(self, batches: Batches) -> Decided:
-        """Return the event of this decision, for a run that reads some batches."""
+        """Return the event of this decision, for a run that reads the given batches."""
         return Decided(
             recipe=self.recipe,
             reason=self.reason,
@@ -252,11 +253,11 @@ def decide(
         text: Size of the text.
         user: Choices of the user.
         precision: Fastest number format of this processor.
-        costs_of: Returns the costs of a run on this machine.
+        costs_of: Function that returns the costs of a run on this machine.
         spent_seconds: Time of the command until now.
         memory_bytes: Memory of this machine; None = unknown.
         kept: Recipe that was chosen before; None = choose freely.
-        tolerance: Factor that costs may be wrong without replacing that recipe.
+        tolerance: Factor by which costs may be wrong before that recipe is replaced.
 
     Raises:
         CharlmError: The text is too short, or `UserSettings.config` raises it.
@@ -331,7 +332,7 @@ def _choose(
     kept: str | None,
     tolerance: float,
 ) -> Choice:
-    """Return the recipe that the user named, or the one with the lowest expected loss."""
+    """Return the recipe that the user named, or the recipe with the lowest expected loss."""
     if user.recipe is not None:
         return Choice(user.recipe, "")
     if text.is_memorized:
@@ -358,7 +359,7 @@ def _characters_within(
     """Return how many characters a recipe can read, over all epochs."""
     costs = costs_of(config, text)
     if costs.ngram_seconds > NGRAM_SHARE * 60 * minutes:
-        costs = replace(costs, ngram_seconds=0.0)  # they would be left out
+        costs = replace(costs, ngram_seconds=0.0)  # n-grams would be left out
     left = _seconds_left(minutes, spent_seconds, costs)
     evaluations = costs.evaluations_within(config.training, left)
     settings = config.training.model_copy(update={"evaluations": evaluations})
@@ -388,7 +389,7 @@ def _ngram_problem(
 def _fit_length(
     settings: TrainingConfig, user: UserSettings, costs: Costs, left: float
 ) -> TrainingConfig:
-    """Return settings with the steps and evaluations that fit into some seconds."""
+    """Return settings with the steps and evaluations that fit into the seconds left."""
     if "evaluations" not in user.training:
         evaluations = costs.evaluations_within(settings, left)
         settings = settings.model_copy(update={"evaluations": evaluations})

@@ -29,7 +29,7 @@ from charlm.training.probes import choose_windows
 BASELINES = (NGRAM, COMPRESSOR)
 """Names of the simple models that a run is compared with."""
 EVALUATED_CHARACTERS = 200_000
-"""Number of characters of the validation text that an evaluation reads at most."""
+"""Maximum number of characters of the validation text that an evaluation reads."""
 
 
 class DivergenceError(CharlmError):
@@ -83,7 +83,7 @@ class EvaluatedText:
 
     @property
     def split(self) -> str:
-        """The split that decides which model is best: validation, or train without one."""
+        """Split that determines the best model: validation, or train without a validation text."""
         return "train" if self.ids is None else "validation"
 
 
@@ -106,7 +106,7 @@ def open_text(run: Run, *, baselines: Collection[str] = BASELINES) -> EvaluatedT
 
 
 def one_thread() -> threadpool_limits:
-    """Return a context with one thread for each matrix product, which is faster for small ones."""
+    """Return a context with one thread per matrix product, which is faster for small products."""
     return threadpool_limits(1, "blas")
 
 

@@ -1,4 +1,4 @@
-"""The event files of TensorBoard: their format, their names, and how a resumed run cuts them.
+"""The event files of TensorBoard: their format, their names, and how a resumed run truncates them.
 
 They are written without TensorFlow, since `tf.summary` would notice a full disk late, leave half an
 event in the file, and raise its own kind of error.
@@ -33,9 +33,10 @@ CHECKSUM_BYTES = 4
 def new_event_file(folder: Path) -> Path:
     """Return the path of a new event file, whose name sorts after all others.
 
-    TensorBoard reads the files in the order of their names, and never returns to an earlier one.
+    TensorBoard reads the files in the order of their names, and never returns to an earlier file.
     The number in the name is the time in nanoseconds, with leading zeros before 2001. If an older
-    file has a later time because the clock was wrong, the number is one more than its number.
+    file has a later time because the clock was wrong, the number is one more than the number of
+    that file.
 
     Args:
         folder: The folder of a run.
@@ -54,12 +55,12 @@ def new_event_file(folder: Path) -> Path:
 
 
 def read_events(file: BinaryIO) -> Iterator[tuple[range, Event | None]]:
-    """Yield the events of an event file with the positions of their bytes; None for a damaged one.
+    """Yield the events of a file, each with the positions of its bytes; None if it is damaged.
 
     An incomplete record at the end is ignored.
 
-    A record is the length of its data (8 bytes), a checksum of these bytes, the data, and its
-    checksum. If the length is damaged, the rest of the file counts as one damaged record.
+    A record is the length of its data (8 bytes), a checksum of the length, the data, and a checksum
+    of the data. If the length is damaged, the rest of the file counts as one damaged record.
     """
     start = 0
     end = os.fstat(file.fileno()).st_size
@@ -91,7 +92,7 @@ def cut_events(path: Path, *, step: int) -> int:
     """Remove events of later steps, damaged records and an incomplete end from an event file.
 
     A resumed run writes the events of later steps again, but TensorBoard's fast loader would show
-    the old ones until then. TensorBoard's other loader stops at a damaged record.
+    the old events until then. TensorBoard's other loader stops at a damaged record.
 
     Args:
         path: The event file.
@@ -99,7 +100,7 @@ def cut_events(path: Path, *, step: int) -> int:
 
     Returns:
         The number of bytes lost to damage. An incomplete end does not count, since a killed process
-        may leave one.
+        may leave an incomplete end.
 
     Raises:
         CharlmError: The file cannot be read or written.
@@ -120,10 +121,11 @@ def cut_events(path: Path, *, step: int) -> int:
 
 
 class EventLog:
-    """The event files in a folder, from earlier sessions and a new one that the first event opens.
+    """The event files in a folder: those of earlier sessions, and a new file for this session.
 
-    TensorBoard draws each folder with event files as a line in another colour. The first event
-    makes a missing folder. Methods raise CharlmError if a file cannot be read or written.
+    TensorBoard gives each folder with event files a line of its own colour. The first event creates
+    the new file, and the folder if it is missing. Methods raise CharlmError if a file cannot be
+    read or written.
 
     Args:
         folder: The folder.

@@ -1,7 +1,7 @@
 """The interface between training and an engine, which hides TensorFlow.
 
-Training decides on the windows and the learning rate of each step. The engine holds and
-changes the weights, the optimizer, the random seeds and the hidden state. The real engine is
+Training chooses the windows and the learning rate of each step. The engine holds and changes the
+weights, the optimizer, the random seeds and the hidden state. The real engine is
 `charlm.engine.keras_engine`.
 
 Axes: B batch, T time, V vocabulary, K steps in one call.
@@ -47,7 +47,8 @@ class Engine(Protocol):
     workers: Workers = Workers()
     """Workers that share each batch."""
     library: str | None = None
-    """SHA-256 of the compiled kernel, which decides the last bits of the results; None = Keras."""
+    """SHA-256 of the compiled kernel, which determines the last bits of the results; None =
+    Keras."""
 
     def load_initial_weights(self, weights: Mapping[str, Floats]) -> None:
         """Replace the random weights, before the first step.
@@ -58,7 +59,7 @@ class Engine(Protocol):
         """
 
     def build(self, lengths: Iterable[int]) -> None:
-        """Do everything that would slow down the first step with windows of some lengths."""
+        """Do everything that would slow down the first step with windows of the given lengths."""
 
     def take_steps(
         self,
@@ -81,7 +82,7 @@ class Engine(Protocol):
         """
 
     def parameters(self) -> Parameters:
-        """Return a copy of the weights to evaluate and save, or of their average if one is kept."""
+        """Return a copy of the weights to evaluate and save, or of their average if it is kept."""
 
     def score(self, parameters: Parameters, ids: Ids) -> Score:
         """Return the loss on a text, as `charlm.evaluation.scoring.estimate_stream` does.
@@ -97,9 +98,9 @@ class Engine(Protocol):
         """Return a copy of the trained weights for histograms, float32, by name in a model file."""
 
     def tensors(self) -> Tensors:
-        """Return a copy of the state that decides the next step, by framework-independent names.
+        """Return a copy of all state that the next step depends on, by framework-independent names.
 
-        It contains the tensors of `parameters` under their names in a model file.
+        The state contains the tensors of `parameters` under their names in a model file.
         """
 
     def shapes(self) -> Shapes:

@@ -68,7 +68,7 @@ def remove_events(folder: Path) -> None:
 
 
 class RunLog:
-    """The open log files of a run; its methods raise CharlmError if one cannot be written.
+    """The open log files of a run; its methods raise CharlmError if a file cannot be written.
 
     Logs of later steps are removed, since a resumed run writes them again. Damaged lines and events
     are removed, too.
@@ -109,7 +109,7 @@ class RunLog:
             self.show_loss(NGRAM, ngram_nats, step=0)
 
     def log(self, metrics: Mapping[str, Any]) -> None:
-        """Write a line with step, split, nats_per_char and others; TensorBoard shows SCALARS."""
+        """Write a line with step, split, nats_per_char and more; TensorBoard shows SCALARS."""
         step, split, nats = metrics["step"], metrics["split"], metrics["nats_per_char"]
         self._metrics.write(to_line({**metrics, "bits_per_char": bits(nats)}))
         self.show_loss(split, nats, step=step)

@@ -58,7 +58,7 @@ def train(
         engine: The engine, in its first state.
         session: The caller's side, in a `stop_on_signal` block.
         deadline: Time limit of the run; None = it takes all its steps.
-        text: What its evaluations read; None = open it now.
+        text: Text that its evaluations read; None = open it now.
 
     Raises:
         CharlmError: A teacher is not usable, training has diverged, the text is too short, no
@@ -260,7 +260,7 @@ def _end(training: ActiveRun, deadline: Deadline | None) -> tuple[str, str]:
     """Choose the temperature, and write ended.json, which a resumed run removes.
 
     Returns:
-        Samples of the best network, and of the last one if it might be better.
+        Samples of the best network, and of the last network if that might be better.
 
     """
     progress, run = training.progress, training.run
@@ -280,7 +280,7 @@ def _end(training: ActiveRun, deadline: Deadline | None) -> tuple[str, str]:
 def _choose_temperature(
     training: ActiveRun, best: TrainedModel, deadline: Deadline | None
 ) -> TrainedModel:
-    """Write the sampling temperature into the models of a run; return the best one."""
+    """Write the sampling temperature into the models of a run; return the best model."""
     run = training.run
     choice = RECITAL
     if not training.is_recited:

@@ -47,11 +47,11 @@ from charlm.training.timing import Deadline, check_reading, measure, time_ngrams
 
 Text = str | Path | Corpus | Sequence[str | Path] | None
 """A text to train on: files, folders, .gz files, or - for standard input, each file a document; or
-a corpus that `tokenize` made, or its folder. None = the plays that come with charlm."""
+a corpus that `tokenize` made, or the folder of a corpus. None = the plays that come with charlm."""
 MINUTES_FOR_LZMA = 1.0
 """Shortest time limit for a comparison with lzma, which takes seconds."""
 TOLERANCE = 1.3
-"""Factor that costs may be wrong without replacing a recipe after its engine was made."""
+"""Factor by which costs may be wrong before a recipe is replaced after its engine was made."""
 Measure = Callable[..., Costs]
 TWO_SLOTS = {"adam", "adamw"}
 """Optimizers that always keep two numbers for each weight."""
@@ -79,7 +79,7 @@ class Preparation:
     """Config of each teacher that the run trains first, by seed."""
 
     def begin(self, folder: RunFolder) -> Run:
-        """Begin the run in the folder with its text; raises CharlmError if that is not writable."""
+        """Begin the run in the folder with its text; raises CharlmError if it cannot be written."""
         return folder.begin(self.config, self.corpus, initial=self.initial, teachers=self.teachers)
 
 
@@ -144,7 +144,7 @@ def _is_memorized(user: UserSettings, config: Config, corpus: Corpus) -> bool:
 
 @dataclass
 class _Maker:
-    """Decides on a run whose text has been read, and makes its engine."""
+    """Makes the decisions for a run whose text has been read, and builds its engine."""
 
     corpus: Corpus
     facts: TextFacts

@@ -20,7 +20,7 @@ WINDOWS, WARM_UP, LAGS = 16, 32, 48
 """Number of windows, and their length, WARM_UP + LAGS characters. The warm-up lets a network forget
 its zero state."""
 STRIDE = 6
-"""Characters between two states that are counted in the histogram."""
+"""Number of characters between two states that are counted in the histogram."""
 REACHED = 0.1
 """Smallest gradient that counts as reaching back, as a share of its size at lag 0."""
 
@@ -32,7 +32,7 @@ class LayerProbe:
     states: Floats
     """Sample of the outputs h, float32 of any shape."""
     saturated_share: float
-    """Share of units and positions whose activation has a slope below 0.19 of the largest one."""
+    """Share of units and positions whose activation has a slope below 0.19 of the largest slope."""
     gradient: LagCurve
 
 

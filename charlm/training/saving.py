@@ -36,7 +36,7 @@ from charlm.training.schedule import make_schedule
 
 
 def save(run: Run, engine: Engine, log: RunLog, model: TrainedModel, progress: Progress) -> None:
-    """Sync the logs, then write a checkpoint, the last model, and the best one if it is this one.
+    """Sync the logs, then write a checkpoint, the last model and, if it is best, the best model.
 
     Raises:
         CharlmError: A file cannot be written.
@@ -82,7 +82,7 @@ class Restored:
     """A run at the step of a checkpoint."""
 
     run: Run
-    """The run, with the lengths that it had before this step."""
+    """The run, including a record of its earlier lengths, up to this step."""
     checkpoint: Checkpoint
     changes: dict[str, tuple[Any, Any]]
     """Old and new value of each setting that has changed since, by dotted key."""
@@ -92,9 +92,9 @@ def restore(run: Run, engine: Engine, *, on_event: OnEvent) -> Restored:
     """Continue from the newest undamaged checkpoint, and remove everything that is later.
 
     Raises:
-        CharlmError: There is no undamaged checkpoint; or it has another network, format or text,
-            settings that a resume may not change, or a step beyond the end of the run; or a file
-            cannot be written.
+        CharlmError: There is no undamaged checkpoint; or it has a different network, format or
+            text, settings that a resume may not change, or a step beyond the end of the run; or a
+            file cannot be written.
         UnreadableError: A checkpoint or the best model cannot be read; nothing has been removed.
 
     """
@@ -130,7 +130,7 @@ def restore(run: Run, engine: Engine, *, on_event: OnEvent) -> Restored:
 
 
 def _changes(run: Run, checkpoint: Checkpoint) -> dict[str, tuple[Any, Any]]:
-    """Return the settings that differ from a checkpoint; raises CharlmError if one may not."""
+    """Return the settings that differ from a checkpoint; raise CharlmError for a refused change."""
     before = parse_config(checkpoint.model.config, origin=str(run.folder / CHECKPOINTS))
     # A run itself changes its earlier lengths.
     lengths = {"earlier_lengths": run.config.training.earlier_lengths}

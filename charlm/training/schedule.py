@@ -18,7 +18,8 @@ from charlm.errors import CharlmError
 from charlm.text.batches import Batches
 
 MAX_WARM_UP = 0.1
-"""Largest share of a run's steps for the warm-up, so that a short run does not end in it."""
+"""Largest share of a run's steps for the warm-up, so that a short run does not end during the
+warm-up."""
 GROWTH = ((0.1, 0.25), (0.3, 0.5), (0.4, 1), (0.2, 2))
 """Phases of growing windows: share of the characters, and window length / `sequence_length`."""
 
@@ -34,11 +35,11 @@ class Phase:
     batches: Batches
 
     def characters_after(self, step: int) -> int:
-        """Return the number of characters read by a step, over all streams and epochs."""
+        """Return the number of characters read up to a step, over all streams and epochs."""
         return self.characters + (step - self.first) * self.batches.characters_per_step
 
     def window(self, step: int) -> int:
-        """Return the number of a step's window, counted as if all windows had this length."""
+        """Return the index of a step's window, as if all earlier windows also had this length."""
         return round(self.characters / self.batches.characters_per_step) + step - self.first
 
 
@@ -51,9 +52,9 @@ class Stretch:
     until: int
     """Last step of the stretch."""
     total: int
-    """Planned steps of the whole run, `until` or more."""
+    """Planned number of steps of the whole run, `until` or more."""
     evaluations: int
-    """Planned evaluations from `first` to `total`."""
+    """Planned number of evaluations from `first` to `total`."""
     borders: tuple[float, ...]
     """Steps where the window length changes, not rounded, and the last step."""
     phases: tuple[Phase, ...]
@@ -64,7 +65,7 @@ class Stretch:
         return next(phase for phase in reversed(self.phases) if phase.first <= step)
 
     def characters(self, step: int) -> int:
-        """Return the number of characters read by a step, over all streams and epochs."""
+        """Return the number of characters read up to a step, over all streams and epochs."""
         return self.phase(step).characters_after(step)
 
     def next_evaluation(self, step: int) -> int:
@@ -121,19 +122,19 @@ class Schedule:
         return is_new_phase or self.place(step)[2] == 0
 
     def characters(self, step: int) -> int:
-        """Return the number of characters read by a step, over all streams and epochs."""
+        """Return the number of characters read up to a step, over all streams and epochs."""
         return self.stretches[-1].characters(step)
 
     def epochs(self, step: int) -> float:
-        """Return the number of passes over the training text by a step."""
+        """Return the number of passes over the training text up to a step."""
         return self.epochs_of(self.characters(step))
 
     def epochs_of(self, characters: int) -> float:
-        """Return the number of passes over the training text after some characters."""
+        """Return the number of passes over the training text after a given number of characters."""
         return characters / (self.batches.steps_per_epoch * self.batches.characters_per_step)
 
     def rates(self, first: int, count: int) -> NDArray[np.float32]:
-        """Return the learning rates of the `count` steps after the first `first`, float32 [count].
+        """Return the learning rates of the `count` steps after step `first`, float32 [count].
 
         The rate rises linearly over `warmup_steps`, or MAX_WARM_UP of the run if that is less. Then
         it is constant, or falls to `final_fraction` of its peak along half a cosine (Loshchilov and
@@ -158,12 +159,12 @@ class Schedule:
 
     @property
     def _warm_up(self) -> int:
-        """Steps of the warm-up, limited by the first length of the run."""
+        """Number of warm-up steps, limited by the first length of the run."""
         return min(self.decay.warmup_steps, int(MAX_WARM_UP * self.stretches[0].total))
 
     @cached_property
     def _progress_before(self) -> dict[int, float]:
-        """Progress of the decay by the first step of each stretch, 0 (at the peak) to 1."""
+        """Progress of the decay at the first step of each stretch, 0 (at the peak) to 1."""
         progress = 0.0
         progress_before = {0: progress}
         for stretch, following in pairwise(self.stretches):
@@ -177,13 +178,13 @@ class Schedule:
         return min(1.0, before + (1 - before) * self._share(step, stretch, since=stretch.first))
 
     def _share(self, step: int, stretch: Stretch, *, since: int) -> float:
-        """Return the share of the characters after a step, or after the warm-up, read by a step."""
+        """Return the share of the characters after `since` or the warm-up read by a step."""
         begin = stretch.characters(max(since, self._warm_up))
         length = stretch.characters(stretch.total - 1) - begin
         return max(0, stretch.characters(step) - begin) / max(1, length)
 
     def logs_at(self, step: int) -> bool:
-        """Return whether a line is logged after a step: every `log_every`, and if evaluated."""
+        """Return whether a line is logged after a step: every `log_every` and at evaluations."""
         return step % self.log_every == 0 or self.evaluates_at(step)
 
     def evaluates_at(self, step: int) -> bool:
@@ -283,7 +284,7 @@ def _total(settings: TrainingConfig, batches: Batches, stretches: Sequence[Stret
 
 
 def _step_after(characters: int, stretch: Stretch) -> int:
-    """Return the step after some characters, at the mean speed planned after a stretch."""
+    """Return the step after a number of characters, at the mean speed planned after a stretch."""
     done = stretch.characters(stretch.until)
     planned = stretch.characters(stretch.total) - done
     per_step: float = stretch.phase(stretch.until).batches.characters_per_step
@@ -319,7 +320,7 @@ def _stretch(
 def _phases(
     settings: TrainingConfig, batches: Batches, borders: Iterable[float]
 ) -> tuple[Phase, ...]:
-    """Return the phases that begin at some steps; the text limits the length of their windows."""
+    """Return the phases that begin at the given steps; the text limits their window length."""
     longest = (batches.length - 1) // batches.batch_size
     phases: list[Phase] = []
     for first, (_, factor) in zip(map(round, borders), _growth(settings), strict=False):

@@ -1,4 +1,4 @@
-"""The caller's side of a training: who receives its events, which signal ends it, and the clock."""
+"""The caller's side of a training run: its events, the signal that ends it, and the clock."""
 
 import time
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from charlm.training.signals import Interruption
 
 @dataclass(frozen=True)
 class Session:
-    """The caller of a training."""
+    """The caller of a training run."""
 
     on_event: OnEvent = ignore
     """Function that is called with each event; an exception that it raises ends the training."""

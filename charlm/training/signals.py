@@ -1,4 +1,4 @@
-"""The signals that end a training: Ctrl-C, SIGTERM and SIGHUP.
+"""The signals that end a training run: Ctrl-C, SIGTERM and SIGHUP.
 
 A signal ends the program immediately if nothing can be lost, otherwise after the present step. Once
 `Stopped` has been raised, further signals are ignored, so that nothing disturbs the cleanup.
@@ -24,11 +24,11 @@ class Stopped(KeyboardInterrupt):
         self.run: Path | None = None
         """Folder of the stopped run, which can be continued; None if nothing is kept."""
         self.is_saved = False
-        """Whether some training was saved; if not, a continued run is unchanged."""
+        """Whether any training progress was saved; if not, a continued run is unchanged."""
 
 
 class Interruption:
-    """The signal that ends a training, and whether it may do so immediately."""
+    """The signal that ends a training run, and whether it may do so immediately."""
 
     def __init__(self) -> None:
         self.signal: signals.Signals | None = None
@@ -49,7 +49,7 @@ class Interruption:
 
     @contextlib.contextmanager
     def immediate(self) -> Iterator[None]:
-        """Raise Stopped at the first signal during a block, or before it if one was recorded.
+        """Raise Stopped at the first signal during a block, or immediately if one is recorded.
 
         Interrupted code may raise a different error (TensorFlow does), which becomes Stopped, too.
         """

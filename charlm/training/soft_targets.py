@@ -57,8 +57,8 @@ def open_soft_targets(run: Run, *, on_event: OnEvent = ignore) -> SoftTargets | 
         needs no soft targets.
 
     Raises:
-        CharlmError: A teacher cannot be read or has another vocabulary than the text, or the file
-            cannot be written.
+        CharlmError: A teacher cannot be read or has a different vocabulary than the text, or the
+            file cannot be written.
         UnreadableError: The file exists and cannot be read.
 
     """
@@ -156,8 +156,8 @@ def check_teachers(config: Config, corpus: Corpus, *, available_bytes: int | Non
     """Check that the teachers of a new run are usable and its soft targets fit in memory.
 
     Raises:
-        CharlmError: A teacher or its recipe cannot be read, a teacher has another vocabulary than
-            the text, a recipe has teachers itself, or there is too little memory.
+        CharlmError: A teacher or its recipe cannot be read, a teacher has a different vocabulary
+            than the text, a recipe has teachers itself, or there is too little memory.
 
     """
     settings = config.training

@@ -21,8 +21,8 @@ FEW_EPOCHS = 2.0
 MAX_ROUNDING = 0.1
 """Largest relative change when the suggested epochs are rounded to a whole number."""
 SHORT_TEXT = 70_000
-"""Characters of training text below which a 5-gram model is hard to beat; networks were better on
-every longer text."""
+"""Number of characters of training text below which a 5-gram model is hard to beat; networks were
+better on every longer text."""
 LZMA_MARGIN = 0.05
 """Smallest advantage of lzma, in nats per character, that shows long-range repeats in a text."""
 MAX_BYTES = 10_000
@@ -31,7 +31,7 @@ MAX_BYTES = 10_000
 
 @dataclass(frozen=True)
 class Evidence:
-    """Facts about a finished run that decide on a suggestion."""
+    """Facts about a finished run that determine the suggestion."""
 
     step: int
     """Last step."""
@@ -40,7 +40,7 @@ class Evidence:
     epochs: float
     """Passes over the training text."""
     has_two_evaluations: bool
-    """Whether the last evaluation can be compared with an earlier one."""
+    """Whether the last evaluation can be compared with an earlier evaluation."""
     comparison: Comparison | None
     """Comparison of the best model with the 5-gram model; None = not compared."""
     best_nats: float
@@ -110,7 +110,7 @@ class End:
 
     @classmethod
     def read(cls, path: Path) -> "End | None":
-        """Read the file; return None if there is none because the run has not ended.
+        """Read the file; return None if it is missing because the run has not ended.
 
         Raises:
             CharlmError: The file cannot be read, or is damaged.

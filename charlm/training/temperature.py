@@ -19,15 +19,15 @@ TEMPERATURES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Temperatures to try, in this order; the last is used if the output repeats itself at all others.
 """
 TEXTS, CHARACTERS = 4, 2000
-"""Number of texts to generate at each temperature, and the length of each in characters. The
-segments of the text that they are compared with are as long."""
+"""Number of texts to generate at each temperature, and the length of each in characters. They are
+compared with segments of the text that have the same length."""
 SHARE = 0.9
-"""Lowest compression ratio of a generated text, as a share of the ratio of the text's segments."""
+"""Minimum compression ratio of a generated text, as a share of the ratio of the text's segments."""
 TYPICAL_CHARACTERS = 2 * TEXTS * CHARACTERS
 """Typical number of characters generated until a temperature is found; a temperature is rejected at
 its first repetitive text."""
 DEFAULT_TEMPERATURE = 0.7
-"""Lowest temperature that is used if the time is too short to compare them."""
+"""Lowest temperature that is used if the time is too short to compare temperatures."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ def choose_temperature(
         run: The run, whose validation text, or else training text, is the standard. Its config
             gives the prompt, the seed of the first text, and the other sampling settings.
         model: The network.
-        is_over: Returns whether a time limit has passed; no further text is then generated.
+        is_over: Function that returns whether a time limit has passed; no further text is then
+            generated.
 
     Raises:
         CharlmError: The logits are not finite.

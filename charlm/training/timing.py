@@ -42,29 +42,31 @@ from charlm.training.temperature import TYPICAL_CHARACTERS
 from charlm.wording import duration
 
 TIMED_STEPS, TIMED_SECONDS = 20, 3.0
-"""Number of steps that are timed, and the longest time for them."""
+"""Maximum number of steps that are timed, and the maximum time for them."""
 TIMED_SHARE = 0.03
 """Largest share of a time limit for timing steps."""
 TIMED_CHARACTERS, TIMED_SAMPLE = 32_768, 200
-"""Characters that are scored to time an evaluation, and that are generated to time the end."""
+"""Number of characters scored to time an evaluation, and number generated to time the end of a
+run."""
 TIMED_NGRAM_CHARACTERS, TIMED_PREDICTIONS = 50_000, 2_000
-"""Characters that are counted, and that are predicted, to time n-grams."""
+"""Number of characters counted, and number of characters predicted, to time n-grams."""
 SORTING = 1.3
 """Time per character of a long text, relative to its timed part, since n-grams are sorted."""
 READ_BYTES_PER_SECOND, COMPRESSION = 20_000_000, 4
 """Speed of tokenizing on two cores of an AMD EPYC, and typical compression ratio of a .gz file."""
 READING_SHARE = 0.25
-"""Largest share of a time limit for reading text."""
+"""Largest share of a time limit that reading the text may take."""
 TOO_SHORT, TOO_LONG = 0.9, 1.03
-"""Bounds for the expected time of a run's rest, as a share of the time left, at an evaluation."""
+"""Bounds for the expected time of the rest of a run, as a share of the time left, at an
+evaluation."""
 FAR_TOO_SHORT, FAR_TOO_LONG = 0.8, 1.15
-"""Wider bounds between evaluations."""
+"""Wider bounds, which apply between evaluations."""
 MEASURED_SHARE = 0.05
 """Weight of the speed that was measured before the run, as a share of the time limit."""
 KEPT_SHARE = 0.3
 """Weight of earlier steps in the speed after an evaluation."""
 MIN_RANGE = 1_000
-"""Number of steps that may be added to a short run; a long run may triple its length."""
+"""Maximum number of steps that may be added to a short run; a long run may triple its length."""
 
 
 def check_reading(sources: Sequence[str], minutes: float) -> None:
@@ -107,7 +109,7 @@ def measure(
     Args:
         config: Resolved config of the run.
         corpus: Text of the run.
-        engine: Engine in its first state, which then gives the same bytes as a new one.
+        engine: Engine in its first state, which then gives the same bytes as a new engine.
         session: Session of a `stop_on_signal` block.
         step_seconds: Longest time for steps; 0 = a single call of the engine after the first.
 
@@ -144,7 +146,7 @@ def measure(
 
 
 def _time_evaluation(training: ActiveRun, characters: int) -> float:
-    """Return the seconds of an evaluation on some characters, measured on a part of them."""
+    """Return the seconds of an evaluation on a number of characters, measured on a part of them."""
     clock, ids = training.session.clock, training.text.ids
     training.evaluate()  # the first evaluation is slower than the others
     started = clock()
@@ -232,7 +234,7 @@ class Deadline:
 
     @property
     def _step_seconds(self) -> float:
-        """Present time of a step of `sequence_length`."""
+        """Current time of a step of `sequence_length`."""
         return self._elapsed / self._work
 
     @property
@@ -284,7 +286,7 @@ class Deadline:
         return step + more, schedule.evaluations_until(step) + evaluations
 
     def lengthened(self, settings: TrainingConfig, engine: Engine, step: int) -> TrainingConfig:
-        """Return settings for a run at a step with as many more steps as fit, at least one."""
+        """Return settings that extend a run at `step` by as many steps as fit, at least one."""
         schedule = make_schedule(settings, engine.batches)
         more, evaluations = self._fit(
             self._left, settings.evaluations, settings, schedule, step, most=MAX_STEPS - step
@@ -319,5 +321,5 @@ class Deadline:
         return max(1, steps), evaluations
 
     def _seconds(self, schedule: Schedule, step: int) -> float:
-        """Return the time of the steps after a step."""
+        """Return the time of all steps after the given step."""
         return self._work_of(schedule, step, schedule.total) * self._step_seconds

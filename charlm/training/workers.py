@@ -20,20 +20,20 @@ from charlm.runs.run import corpus_identity
 from charlm.text.corpus import Corpus
 
 MIN_ROWS = 8
-"""Fewest rows in a part of a batch, unless the batch itself has fewer."""
+"""Minimum number of rows in a part of a batch, unless the batch itself has fewer."""
 DIGITS = 15
 """Number of hexadecimal digits of a SHA-256 that are compared; they fit into an int64."""
 
 
 class Workers:
-    """The workers of a run, here a single one. Every worker must call each method."""
+    """The workers of a run, here a single worker. Every worker must call each method."""
 
     count: int = 1
     index: int = 0
     """Number of this worker, from 0."""
 
     def sum(self, tensors: list[Any]) -> list[Any]:
-        """Return the sums over all workers of float32 TensorFlow tensors, within a graph."""
+        """Sum each float32 tensor over all workers, inside a TensorFlow graph."""
         return tensors
 
     def total(self, array: NDArray[Any]) -> NDArray[Any]:
@@ -86,8 +86,8 @@ class Workers:
 
         Args:
             step: Number of steps that this worker has taken.
-            count: Number of next steps that it suggests.
-            signal: Number of a signal that it has received.
+            count: Number of next steps that this worker suggests.
+            signal: Number of a signal that this worker has received.
 
         Raises:
             CharlmError: The workers have taken different numbers of steps.

@@ -24,7 +24,8 @@ class Journal(BaseJournalBackend):
     relative.
 
     Args:
-        path: Path of the file, made with the first record. A partial last line is removed.
+        path: Path of the file, which is created with the first record. A partial last line is
+            removed.
 
     Raises:
         CharlmError: The file cannot be read or truncated, or a line before the last is damaged.

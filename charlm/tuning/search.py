@@ -107,8 +107,8 @@ def tune(
 
     Raises:
         CharlmError: TensorFlow is missing, the search space or the text is invalid, a trial takes
-            longer than `minutes`, the folder contains another search or is in use, several trials
-            in a row fail, no trial is complete, or a file cannot be written.
+            longer than `minutes`, the folder contains a different search or is in use, several
+            trials in a row fail, no trial is complete, or a file cannot be written.
         Stopped: A signal came; a subclass of KeyboardInterrupt.
 
     """
@@ -182,7 +182,7 @@ def search(
         _check_is_same(study, folder, {**space.describe(), "length of trials": length})
         running = _Search(space, folder, corpus, study, engines, session, length, measure)
         running.fail_interrupted_trials()
-        running.write_best()  # an earlier process may have been killed before it could
+        running.write_best()  # an earlier process may have been killed before this
         session.on_event(SearchStarted(space.recipe.stem, length, int(seconds // length)))
         running.run_trials(until=started + seconds, trials=trials)
     if not running.has_complete_trial:
@@ -216,7 +216,7 @@ class _Search:
             self.study.tell(trial.number, state=TrialState.FAIL)
 
     def run_trials(self, *, until: float, trials: int | None) -> None:
-        """Run trials as long as there is time for another one.
+        """Run trials as long as there is time for another trial.
 
         Args:
             until: End of the call, by the clock of the session.
@@ -284,7 +284,7 @@ class _Search:
     def write_best(self) -> None:
         """Save the config of the best trial as a recipe, with the sampling settings of the space.
 
-        Nothing is saved if no trial is complete or the run of the best trial was removed.
+        No recipe is saved if no trial is complete or the run of the best trial was removed.
         """
         if not self.has_complete_trial:
             return
@@ -304,7 +304,7 @@ class _Search:
 
 
 class _Pruner:
-    """Reports the evaluations of a trial, and ends it if it is worse than the median of others."""
+    """Reports a trial's evaluations, and ends a trial worse than the median of the others."""
 
     def __init__(self, trial: optuna.Trial) -> None:
         self._trial = trial
@@ -343,7 +343,8 @@ def _open_text(space: Space, sources: Sequence[str], folder: Path, session: Sess
     """Return the text of a search.
 
     Raises:
-        CharlmError: The text differs from the text so far, or has no validation part.
+        CharlmError: The text differs from the earlier text of the search, or has no validation
+            part.
 
     """
     path = folder / CORPUS
@@ -367,7 +368,7 @@ def _recipe_for(space: Space, corpus: Corpus, *, seconds: float) -> Path:
 
 
 def _check_is_same(study: optuna.Study, folder: Path, identity: dict[str, Any]) -> None:
-    """Record the identity of a search, or raise CharlmError if the folder has another search."""
+    """Record the identity of a search; raise CharlmError if the folder has a different search."""
     for name, value in identity.items():
         if study.user_attrs.get(name, value) != value:
             raise CharlmError(

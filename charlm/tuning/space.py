@@ -68,7 +68,7 @@ class Space:
     """Range of each searched setting, by dotted keys."""
 
     def overrides(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the fixed settings and values by dotted keys, together by sections."""
+        """Return the fixed settings and `values`, by dotted keys, together by sections."""
         return merge(self.fixed, nest(values.items()))
 
     @cached_property
@@ -117,7 +117,8 @@ def load_space(path: Path) -> Space:
     """Read a search space from a YAML file.
 
     Args:
-        path: YAML file, UTF-8, of at most 100,000 bytes. A recipe file is relative to its folder.
+        path: YAML file, UTF-8, of at most 100,000 bytes. The path of a recipe file is relative to
+            the folder of the search space.
 
     Raises:
         CharlmError: The file or the recipe cannot be read, or keys, fixed values or the ends of
@@ -228,7 +229,7 @@ def _wrong_ends(space: Space) -> list[str]:
     """Return a message for each range with an invalid end; each end is checked separately."""
     problems = []
     for key, distribution in space.search.items():
-        if _reason_against(key, _NOT_IN_SEARCH):  # has another message
+        if _reason_against(key, _NOT_IN_SEARCH):  # already has a message
             continue
         if isinstance(distribution, CategoricalDistribution):
             values: Iterable[Any] = distribution.choices

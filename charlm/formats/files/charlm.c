@@ -46,7 +46,7 @@ struct charlm_model {
     size_t vocabulary; /* V */
     size_t layers;
     size_t units;
-    size_t width; /* the size of the input: that of an embedding, or V */
+    size_t width; /* the size of the input: the width of the embedding, or V */
     int has_embedding;
     int has_skips; /* every layer reads the input, and the logits read every layer */
     uint32_t activation;
@@ -56,7 +56,7 @@ struct charlm_model {
     float *weights;       /* all matrices */
 
     /* Where the matrices begin in the weights. */
-    size_t embedding;     /* [vocabulary, width], if there is one */
+    size_t embedding;     /* [vocabulary, width], if there is an embedding */
     size_t logits_kernel; /* [features, vocabulary] */
     size_t logits_bias;   /* [vocabulary] */
     layer_weights layer[MAX_LAYERS];
@@ -541,7 +541,7 @@ static charlm_status list_candidates(charlm_state *state, size_t *count, candida
     return *count == 0 || best->logit == -INFINITY ? CHARLM_NO_CHOICE : CHARLM_OK;
 }
 
-/* Orders candidates from the most to the least likely; of equal ones, the lower id comes first. */
+/* Orders candidates from the most to the least likely, and equally likely ones by id. */
 static int compare_candidates(const void *one, const void *other) {
     const candidate *a = (const candidate *)one;
     const candidate *b = (const candidate *)other;

@@ -19,7 +19,8 @@
    character is left out and counted.
 
    Functions that can fail return a charlm_status. The library never prints and never ends the
-   program. Each function says which pointers may be NULL; the others give CHARLM_NULL. */
+   program. Each function says which pointers may be NULL; for other pointers, NULL gives
+   CHARLM_NULL. */
 
 #ifndef CHARLM_H
 #define CHARLM_H
@@ -36,7 +37,7 @@ typedef enum charlm_status {
     CHARLM_NULL,              /* a pointer that a function needs is NULL */
     CHARLM_NO_MEMORY,         /* not enough memory */
     CHARLM_CANNOT_READ,       /* the file cannot be opened or read */
-    CHARLM_NOT_A_MODEL,       /* the data does not begin as model.bin does */
+    CHARLM_NOT_A_MODEL,       /* the data does not begin like a model.bin */
     CHARLM_DAMAGED,           /* the data is cut short, too long, or has impossible sizes */
     CHARLM_NOT_UTF8,          /* the text is not UTF-8 */
     CHARLM_BAD_ID,            /* the id is below 0 or above V - 1 */
@@ -50,7 +51,7 @@ typedef enum charlm_status {
 typedef struct charlm_model charlm_model;
 typedef struct charlm_state charlm_state;
 
-/* The most bytes that charlm_decode writes: a character of four bytes and a zero. */
+/* Maximum number of bytes that charlm_decode writes: four for a character, and a zero. */
 #define CHARLM_CHARACTER_BYTES 5
 
 /* Returns a status as a sentence in English, without a full stop. The string is constant. */
@@ -65,11 +66,11 @@ const char *charlm_message(charlm_status status);
    Errors: CHARLM_CANNOT_READ, CHARLM_NOT_A_MODEL, CHARLM_DAMAGED, CHARLM_NO_MEMORY. */
 charlm_status charlm_load(const char *path, charlm_model **model);
 
-/* Loads the bytes of a model.bin from memory, with any alignment. As charlm_load, but without
-   CHARLM_CANNOT_READ. The data is copied, so it is not needed afterwards. */
+/* Loads the bytes of a model.bin from memory, with any alignment. Like charlm_load, but never
+   returns CHARLM_CANNOT_READ. The data is copied, so it is not needed afterwards. */
 charlm_status charlm_load_memory(const void *data, size_t size, charlm_model **model);
 
-/* Frees a model; NULL is fine. Its states can be freed later, but no longer be used. */
+/* Frees a model; NULL is fine. Its states can be freed later, but not used any more. */
 void charlm_free_model(charlm_model *model);
 
 /* Returns V, the number of ids: 1 or more, or 0 if the model is NULL. */
@@ -90,15 +91,15 @@ charlm_status charlm_encode(const charlm_model *model, const char *text, size_t 
 /* Writes the character of an id as UTF-8, with a zero after it.
 
    text: memory for CHARLM_CHARACTER_BYTES bytes.
-   size: becomes the number of bytes before that zero, 1 to 4; or NULL. It is 0 for the end of a
-   text. The unknown id becomes U+FFFD.
+   size: becomes the number of bytes before that zero, 1 to 4, or 0 for the end of a text; or
+   NULL. The unknown id becomes U+FFFD.
    Errors: CHARLM_BAD_ID. */
 charlm_status charlm_decode(const charlm_model *model, int32_t id,
                             char text[CHARLM_CHARACTER_BYTES], size_t *size);
 
 /* ---- States ---- */
 
-/* Makes a state that has read nothing. It uses the model until it is freed.
+/* Makes a state that has read nothing. The state uses the model until the state is freed.
 
    Sets *state to a state that the caller frees with charlm_free_state, or to NULL after an error.
    Errors: CHARLM_NO_MEMORY. */
@@ -108,7 +109,7 @@ charlm_status charlm_new_state(const charlm_model *model, charlm_state **state);
    Errors: CHARLM_DIFFERENT_MODELS. */
 charlm_status charlm_copy_state(charlm_state *target, const charlm_state *source);
 
-/* Makes a state one that has read nothing; NULL is fine. */
+/* Resets a state, so that it has read nothing; NULL is fine. */
 void charlm_reset_state(charlm_state *state);
 
 /* Frees a state; NULL is fine. */
@@ -119,7 +120,7 @@ void charlm_free_state(charlm_state *state);
 charlm_status charlm_step(charlm_state *state, int32_t id);
 
 /* Reads a text: a prompt, or more of it. If the state has read nothing before, and no character
-   of the text becomes an id, it reads what `charlm sample` reads for an empty prompt: the
+   of the text becomes an id, the state reads what `charlm sample` reads for an empty prompt: the
    end-of-text id, or else a line break, or else the id 0.
 
    text: UTF-8 of `size` bytes, which need not end with a zero; NULL if size is 0.
@@ -129,9 +130,9 @@ charlm_status charlm_read_text(charlm_state *state, const char *text, size_t siz
                                size_t *left_out);
 
 /* Returns the V logits that the last id gave; the probabilities are their softmax. The array
-   belongs to the state, and the next id overwrites it. It may be changed before charlm_sample:
-   add the logits of another model, or set one to -INFINITY to rule out an id. NULL if the state
-   is NULL or has read nothing. */
+   belongs to the state, and the next id overwrites it. The array may be changed before
+   charlm_sample: add the logits of another model, or set a logit to -INFINITY to rule out an id.
+   NULL if the state is NULL or has read nothing. */
 float *charlm_logits(charlm_state *state);
 
 /* Chooses the next id. The state does not read it: call charlm_step.
@@ -139,8 +140,8 @@ float *charlm_logits(charlm_state *state);
    temperature: 0 chooses the most likely id, as `charlm sample -t 0` does. Above 0, the id is
    drawn from softmax(logits / temperature).
    top_k: draws from the `top_k` most likely ids; 0 = all.
-   random: the state of the random numbers (splitmix64), which a draw changes. It is any number
-   at first; the same number gives the same ids, but not those of charlm.
+   random: the state of the random numbers (splitmix64), which a draw changes. It may begin
+   as any number; the same number gives the same ids, but not those of charlm.
    id: becomes the id, -1 after an error. It is never the unknown id.
    Errors: CHARLM_BAD_TEMPERATURE, CHARLM_NOTHING_READ, CHARLM_NOT_FINITE, CHARLM_NO_CHOICE. */
 charlm_status charlm_sample(charlm_state *state, double temperature, size_t top_k,

@@ -36,7 +36,7 @@ static void check(charlm_status status) {
 }
 
 /* Prints a character of `size` bytes. A terminal would obey control characters other than line
-   breaks and tabs, so it gets an escape, whose number is the last byte of the character. */
+   breaks and tabs, so a terminal gets an escape, whose number is the last byte of the character. */
 static void print_character(const char *text, size_t size, int is_terminal) {
     unsigned char first = (unsigned char)text[0];
     unsigned char last = (unsigned char)text[size - 1];
@@ -50,7 +50,7 @@ static void print_character(const char *text, size_t size, int is_terminal) {
     fflush(stdout);
 }
 
-/* Reads ids from standard input and writes the logits after each. */
+/* Reads ids from standard input and writes the logits after each id. */
 static void print_logits(const charlm_model *model, charlm_state *state) {
     size_t vocabulary = (size_t)charlm_vocabulary_size(model);
     int32_t id;
