@@ -356,8 +356,8 @@ class Evaluated(Event):
     total: int
     """Number of steps of the whole run."""
     train_nats: float | None
-    """Mean training loss since the last log entry; before the first step, loss on the training
-    text, or None if there is a validation text."""
+    """Mean training loss since the last log entry. Before the first step: None if there is a
+    validation text, otherwise the loss on the training text."""
     validation_nats: float | None
     """Validation loss; None if there is no validation text."""
     is_best: bool

@@ -415,7 +415,8 @@ def _path_of_worker(
     Args:
         folder: Folder of the run; None = a new folder.
         engines: Engines of this worker.
-        may_continue: Whether the folder may hold a run, which other workers copy.
+        may_continue: Whether the folder may hold a run to continue; workers other than 0 continue
+            a copy.
 
     """
     if engines.workers.index == 0:

@@ -131,7 +131,7 @@ def _describe_resume(event: Event) -> Iterator[str]:
             yield "kernel: recompiled since this run was saved; results will not be bit-identical"
         case events.BestModelLost(path, step, last):
             yield (
-                f"{path}: no longer the best model (step {step:,}); the next evaluation replaces "
+                f"{path}: the best model (step {step:,}) is lost; the next evaluation replaces "
                 f"the file; until then use {last}"
             )
         case events.LogDamaged(path, lost, unit):

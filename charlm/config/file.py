@@ -416,7 +416,9 @@ _NUMBER = re.compile(
           | \.(?:nan|NaN|NAN) ) $""",
     re.VERBOSE,
 )
-"""Number that is not whole. Possessive quantifiers keep the time linear in the number of digits."""
+"""Number with a decimal point or an exponent, infinity, or NaN.
+
+Possessive quantifiers keep the time linear in the number of digits."""
 _DECIMAL = re.compile(r"[-+]?(?:0|[1-9][0-9]*+)")
 
 

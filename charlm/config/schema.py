@@ -22,7 +22,7 @@ Positive = Annotated[int, Field(ge=1, le=1_000_000_000)]
 """Whole number of at least 1; the upper limit catches mistakes."""
 NotNegative = Annotated[int, Field(ge=0, le=1_000_000_000)]
 PositiveFloat = Annotated[float, Field(ge=1e-9, le=1e9)]
-"""Number whose float32 value is positive and finite too."""
+"""Positive, finite number that stays positive and finite in float32."""
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 MAX_EVALUATIONS = 1000
 """Maximum number of evaluations of a run."""
@@ -288,7 +288,9 @@ class EarlierLength(_Section):
     @model_validator(mode="after")
     def _change_by_the_end(self) -> "EarlierLength":
         if self.until > self.steps:
-            raise ValueError(f"until: found {self.until}; must be at most {self.steps}, the steps")
+            raise ValueError(
+                f"until: found {self.until}; must be at most {self.steps}, the value of steps"
+            )
         return self
 
 
@@ -436,9 +438,7 @@ class TrainingConfig(_Section):
             limits.append(self.steps)
         for before, after in pairwise(limits):
             if before >= after:
-                problem = (
-                    f"until is {before} before {after}; must increase, up to the number of steps"
-                )
+                problem = f"until: found {before}, then {after}; must increase, up to steps"
                 raise ValueError(f"earlier_lengths: {problem}")
         if self.soft_weight > 1:
             raise ValueError(
@@ -498,7 +498,8 @@ def merge(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any
     """Return the nested mappings of a config, updated with other values.
 
     A new name drops the arguments of the old one: a different optimizer, Keras class or kind of
-    teachers replaces the whole mapping. A new length replaces an old length in the other unit.
+    teachers replaces the whole mapping. New epochs drop old steps, and
+    new steps drop old epochs.
     """
     merged = dict(values)
     for length, other in (("epochs", "steps"), ("steps", "epochs")):

@@ -16,9 +16,9 @@ from charlm.engine.model import CharacterRNN, State, Tensor, named_weights
 class CompiledGradients:
     """The gradients of a step with respect to every weight, one part of the batch at a time.
 
-    The kernel has no embedding and no bias. A layer that reads characters has a table with one row
-    for each character: the embedding times the kernel rows for inputs, plus the bias. TensorFlow
-    differentiates this table.
+    The compiled kernel knows neither embedding nor bias. Instead, a layer that reads characters has
+    a table with one row for each character: the embedding times the input weights, plus the bias.
+    TensorFlow differentiates this table.
 
     Args:
         model: The network, with settings that the kernel supports.

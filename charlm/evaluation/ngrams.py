@@ -148,12 +148,14 @@ def _blocks(model: NGrams, ids: Ids, *, first: int, block: int) -> Iterator[tupl
 
 
 def _matches(model: NGrams, ids: Ids) -> Iterator[tuple[Order, Counts, Counts, NDArray[np.bool_]]]:
-    """Find the n-grams of a text in a model, length by length, without any ids before them.
+    """Look up the n-grams of a text in a model, length by length.
+
+    The text has no context before its first id. A rank is a position in the sorted codes.
 
     Yields:
         For the n-grams of k + 1 ids, which end at ids k to n - 1: their order; the rank of the k
-        ids before the last one, -1 if the model does not know them; the rank that the n-gram would
-        have; and whether the model knows it.
+        ids before the last one, or -1 if the model does not know them; the rank of the n-gram if
+        the model knows it; and whether it does.
 
     """
     contexts = np.zeros(len(ids), np.int64)  # the rank of the n-gram that begins at each position

@@ -209,8 +209,9 @@ SECTION = Section(
         "the loss teaches little about what came k characters earlier: the gradient vanishes. A "
         "rising line means that it explodes. The gradient counts as visible down to 1/1000 of its "
         "size. Training cuts it off at the border of a window; this figure does not. Far back, "
-        "the lines are nearly straight. The slope at a layer follows the largest Lyapunov "
-        "exponent of that layer and the layers above it, because the gradient also arrives "
+        "the lines are nearly straight. The slope at a layer is close to the largest "
+        "Lyapunov exponent among that layer and the layers above it, because the gradient also "
+        "arrives "
         "through them."
     ),
     make=make_gradient,

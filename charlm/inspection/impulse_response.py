@@ -174,9 +174,9 @@ def impulse_chart(response: ImpulseResponse) -> Chart:
         "Change of the state (median) and of the prediction (mean) by lag, on logarithmic axes: a "
         "straight line is a constant factor per character.",
         "Dashed: the linear prediction. While it follows the curve, the network responds like a "
-        "time-varying linear filter. Bands: the 10th to the 90th percentile of the replacements "
-        "for the state; ±2 standard errors of the mean for the prediction, cut off at a tenth of "
-        f"the mean. {clipping_note(panels)}".rstrip(),
+        "time-varying linear filter. Bands of the state: the 10th to the 90th percentile over "
+        "the replacements. Bands of the prediction of the next character: ±2 standard errors of "
+        f"the mean, not below a tenth of the mean. {clipping_note(panels)}".rstrip(),
     )
 
 

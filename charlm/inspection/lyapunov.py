@@ -121,8 +121,8 @@ def _random_basis(count: int, dimensions: int, dtype: np.dtype[Any]) -> Floats:
 def _exponents(push: Push, basis: Floats, steps: range) -> tuple[Values, Values]:
     """Return the largest exponents of a product of Jacobians, and their standard errors.
 
-    The exponents are the means of ln |R_ii| of one QR decomposition per character. The basis [n, D]
-    has an orthonormal difference for each exponent.
+    The exponents are the means of ln |R_ii| of one QR decomposition per character. The rows of the
+    basis [n, D] are orthonormal: a small difference of the state for each exponent.
     """
     logs = []
     for time in range(1, steps.stop):
@@ -236,7 +236,8 @@ SECTION = Section(
         "that differences in some direction disappear completely. The exponents are conditional on "
         "this text, and means over a part of it. The exponent of a layer on its own says how long "
         "that layer remembers without the others. The largest exponent of the whole state is "
-        "close to the largest of these, and to the slope of the gradient at the lowest layer."
+        "close to the largest exponent of any layer on its own, and to the slope of the "
+        "gradient at the lowest layer."
     ),
     make=make_lyapunov,
 )

@@ -178,7 +178,7 @@ class Units:
     """The associations of all units with all features."""
 
     positions: Sample
-    """Characters that were read before each output of the units."""
+    """The characters read; the units have an output after each."""
     shifts: int
     """Number of circular shifts that gave the level of chance."""
     units: int
@@ -281,7 +281,8 @@ def make_units(reading: Reading) -> Content:
         return Content(units, basis=f"No feature occurs often enough in {units.positions}.")
     return Content(
         units,
-        basis=f"Based on the outputs of {counted(units.units, 'unit')} after {units.positions}.",
+        basis=f"Based on the outputs of {counted(units.units, 'unit')} after each of "
+        f"{units.positions}.",
         figure=units_chart(units),
         table=units_table(units),
     )
@@ -330,11 +331,11 @@ def units_chart(units: Units) -> Chart:
     )
     return Chart(
         [panel],
-        f"The strongest of {counted(units.units, 'unit')} on each feature, and the strength of the "
-        "same unit among positions with the same character, unless the character alone determines "
-        "the feature.",
-        f"Circle and diamond: these two strengths. Cross and stroke: the {CHANCE_PERCENTILE}th "
-        f"percentile of each over {units.shifts} random shifts of the feature. A unit follows a "
+        f"The unit of {counted(units.units, 'unit')} that follows each feature most closely.",
+        "Circle: its strength. Diamond: its strength if only positions with the same character are "
+        "compared; there is none if the character alone determines the feature. Cross and stroke: "
+        f"the level of chance for circle and diamond, the {CHANCE_PERCENTILE}th percentile over "
+        f"{units.shifts} random shifts of the feature. A unit follows a "
         "feature if its circle is to the right of the cross and its diamond to the right of the "
         "stroke.",
     )

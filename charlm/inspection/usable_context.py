@@ -214,7 +214,9 @@ def context_chart(context: UsableContext) -> Chart:
     panels = [loss, gain]
     ngrams = ""
     if len(context.ngram_nats):
-        ngrams = "Where its line is lower, an n-gram model predicts better from k characters. "
+        ngrams = (
+            "Where the line of the n-gram models is lower, they predict better from k characters. "
+        )
     return Chart(
         panels,
         "Top: the loss when only the last k characters are read. Bottom: how much lower the loss "

@@ -166,7 +166,7 @@ def _check_is_free(path: Path, *, may_continue: bool) -> None:
 
 
 def is_leftover(folder: Path) -> bool:
-    """Return whether a folder contains only files of a start that was killed before config.yaml."""
+    """Return whether a folder has only files of a start that was killed before its config.yaml."""
     names = {path.name for path in folder.iterdir() if not path.name.endswith(".tmp")}
     metrics = folder / METRICS_FILE
     has_metrics = metrics.is_file() and metrics.stat().st_size > 0

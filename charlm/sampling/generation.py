@@ -36,7 +36,7 @@ StoppedBy = Literal["length", "stop text", "end of text"]
 
 
 def read_prompt(parameters: Parameters, ids: NDArray[Any]) -> Iterator[State]:
-    """Read a prompt in blocks that are always the same, so that the state is bit-identical.
+    """Read a prompt in blocks of a fixed length, so that its state is always the same, to the bit.
 
     Args:
         parameters: The weights.

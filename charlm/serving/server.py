@@ -131,8 +131,8 @@ def _check_key(key: str) -> None:
     check_text("key", key)
     if not key or key != key.strip() or not key.isascii() or not key.isprintable():
         raise CharlmError(
-            "key (CHARLM_API_KEY): must be printable ASCII without spaces around it; no request "
-            "can carry another key"
+            "key (CHARLM_API_KEY): must be printable ASCII without spaces around it; requests "
+            "cannot carry other characters"
         )
 
 

@@ -34,7 +34,9 @@ MAX_DECODED_MARKS = 4 * MAX_MARKS
 
 
 def has_too_many_marks(text: str, *, most: int = MAX_MARKS) -> bool:
-    """Return whether a text has about `most` combining marks in a row.
+    """Return whether a text has too many combining marks in a row.
+
+    Fewer than `most` are never too many, and twice as many always are.
 
     The time of NFC grows with the square of the number of marks.
     """

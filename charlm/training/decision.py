@@ -198,7 +198,7 @@ CHOSEN = (
     "default",
     *dict.fromkeys(choice.recipe for choices in CHOICES.values() for choice in choices),
 )
-"""Recipes that may be chosen; overrides are checked against them in this order."""
+"""Recipes that may be chosen. Overrides must fit at least one, tried in this order."""
 
 
 @dataclass(frozen=True)

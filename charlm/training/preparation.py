@@ -300,13 +300,16 @@ def new_engine(
     initial: Parameters | None = None,
     session: Session,
 ) -> Engine:
-    """Make the engine of a run; an event reports if the text is too short for its batches.
+    """Make the engine of a run.
+
+    If the text is too short for the batches of the config, they become smaller, and an event
+    reports it.
 
     The initial weights have the shapes of the config; None = random weights.
 
     Raises:
-        CharlmError: The text is too short, there is too little memory, or the engine lacks
-            something that the config asks for.
+        CharlmError: The text has fewer than 2 characters, there is too little memory, or the engine
+            lacks something that the config asks for.
         Stopped: A signal arrived.
 
     """

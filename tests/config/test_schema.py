@@ -56,21 +56,21 @@ def changed_length(*untils: int, steps: int | None = 100) -> str:
     ("text", "problem"),
     [
         pytest.param(
-            changed_length(91), "until: found 91; must be at most 90, the steps", id="after the end"
+            changed_length(91), "until: found 91; must be at most 90, the value of steps", id="after the end"
         ),
         pytest.param(
             changed_length(5, 5),
-            "until is 5 before 5; must increase, up to the number",
+            "until: found 5, then 5; must increase, up to steps",
             id="same step",
         ),
         pytest.param(
             changed_length(7, 5),
-            "until is 7 before 5; must increase, up to the number",
+            "until: found 7, then 5; must increase, up to steps",
             id="wrong order",
         ),
         pytest.param(
             changed_length(7, steps=7),
-            "until is 7 before 7; must increase",
+            "until: found 7, then 7; must increase",
             id="new length too short",
         ),
         pytest.param(
