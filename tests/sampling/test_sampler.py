@@ -87,8 +87,8 @@ THREE_HIGHEST = [1 / 7, 4 / 7, 0, 2 / 7]
 def test_an_id_is_chosen_with_its_probability(
     options: dict[str, Any], expected: list[float]
 ) -> None:
-    found = shares(logits_of(*PROBABILITIES), Sampler(**options))
-    np.testing.assert_allclose(found, expected, atol=1e-3)
+    result = shares(logits_of(*PROBABILITIES), Sampler(**options))
+    np.testing.assert_allclose(result, expected, atol=1e-3)
 
 
 def test_the_first_id_with_a_cumulative_probability_above_the_number_is_chosen() -> None:

@@ -23,8 +23,8 @@ from charlm.wording import escape_controls
 
 def find(*sources: str | Path) -> list[str]:
     """Return the file name of each document of some sources."""
-    found, _ = find_documents([str(source) for source in sources])
-    return [Path(document.name).name for document in found]
+    documents, _ = find_documents([str(source) for source in sources])
+    return [Path(document.name).name for document in documents]
 
 
 # Finding

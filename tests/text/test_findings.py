@@ -104,8 +104,8 @@ def test_a_good_text_has_no_problems(text: str, tmp_path: Path) -> None:
     ],
 )
 def test_a_problem_is_reported(text: str, problem: str, tmp_path: Path) -> None:
-    (found,) = find_problems(make_corpus(tmp_path, text))
-    assert re.match(problem, found)
+    (message,) = find_problems(make_corpus(tmp_path, text))
+    assert re.match(problem, message)
 
 
 def test_a_text_of_several_blocks_can_have_several_problems(tmp_path: Path) -> None:
