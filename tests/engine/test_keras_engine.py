@@ -103,7 +103,7 @@ def test_tensors_have_the_promised_shapes() -> None:
         "optimizer/rnn.0.recurrent_kernel/momentums",
     ],
 )
-def test_the_tensors_include(name: str) -> None:
+def test_an_engine_has_the_tensor(name: str) -> None:
     assert name in make().shapes()
 
 
@@ -261,7 +261,7 @@ def test_a_setting_changes_the_weights(key: str, value: Any) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("key", "value"), ONLY_SPEED.items())
-def test_a_setting_that_only_changes_the_speed(key: str, value: Any) -> None:
+def test_a_setting_of_the_speed_does_not_change_the_weights(key: str, value: Any) -> None:
     check_close(weights_after_two_steps(f"{key}={value}"), unchanged_weights(), atol=1e-6)
 
 

@@ -102,7 +102,9 @@ def test_without_dropout_training_computes_the_same() -> None:
         pytest.param(2, 0.001, (30, 40, 50), id="output, each step"),
     ],
 )
-def test_a_mask_is_scaled_by_what_it_keeps(index: int, rate: float, shape: tuple[int, ...]) -> None:
+def test_a_mask_is_scaled_by_the_kept_share(
+    index: int, rate: float, shape: tuple[int, ...]
+) -> None:
     rates = {"layer_dropout": 0.25, "output_dropout": 0.001, "rnn": {"recurrent_dropout": 0.5}}
     masks = build(layers=3, units=50, **rates).draw_masks(30, 40)
     assert len(masks) == 3

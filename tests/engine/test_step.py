@@ -145,7 +145,7 @@ def test_a_batch_of_any_size_has_its_gradient(parts: int, batch: int) -> None:
 
 
 @pytest.mark.parametrize(("temperature", "weight"), [(0.8, 0.3), (1.0, 0.3), (2.0, 0.0)])
-def test_the_gradient_of_another_objective(temperature: float, weight: float) -> None:
+def test_another_objective_has_its_gradient(temperature: float, weight: float) -> None:
     check_gradient({}, parts=3, temperature=temperature, weight=weight)
 
 

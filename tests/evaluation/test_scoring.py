@@ -205,7 +205,9 @@ def test_an_estimate_with_a_single_stream_is_exact(parameters: Parameters) -> No
         pytest.param(1000, 7, 1000 + 7 * 5, id="seven segments"),
     ],
 )
-def test_an_estimate_reads_ids_twice(length: int, streams: int, expected: int) -> None:
+def test_an_estimate_also_reads_the_warm_up_of_each_segment(
+    length: int, streams: int, expected: int
+) -> None:
     assert scoring.ids_read(length, streams=streams, warm_up=5) == expected
 
 

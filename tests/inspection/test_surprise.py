@@ -105,7 +105,7 @@ def test_a_character_is_coloured_by_its_nats(
     assert levels == [min(9, int(character["nats"] / 0.75)) for character in characters]
 
 
-def test_the_characters_are_those_of_the_text(
+def test_the_json_has_the_characters_of_the_text(
     predictions: Predictions, characters: list[dict[str, Any]]
 ) -> None:
     expected = [CHARACTERS[index] for index in predictions.ids]

@@ -63,7 +63,7 @@ def test_a_gain_is_the_loss_minus_the_loss_from_all_characters(
     assert context.positions == Sample(2, 12, 11)
 
 
-# A register of six characters that predicts the third but last one
+# A register of six characters that predicts the third-last one
 
 
 def register_context(length: int = 2700) -> UsableContext:
@@ -129,7 +129,7 @@ def test_a_text_must_be_four_times_as_long_as_the_context(
         pytest.param(-0.5, "reading further back worsens the loss by 0.5000", id="worse"),
     ],
 )
-def test_the_summary_says_what_further_characters_do(gain: float, text: str) -> None:
+def test_the_summary_has_the_gain_of_further_characters(gain: float, text: str) -> None:
     context = register_context()
     gains = np.full(4, gain)
     changed = replace(context, used=3, gains=gains, gain_errors=np.full(4, 0.0011))

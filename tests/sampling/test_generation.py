@@ -62,7 +62,7 @@ AB = Vocabulary(("a", "b"))
         ),
     ],
 )
-def test_a_prompt_is_encoded(vocabulary: Vocabulary, prompt: str, ids: list[int]) -> None:
+def test_a_prompt_has_at_least_one_id(vocabulary: Vocabulary, prompt: str, ids: list[int]) -> None:
     assert encode_prompt(vocabulary, prompt).tolist() == ids
 
 

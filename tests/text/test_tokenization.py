@@ -394,7 +394,7 @@ def test_a_character_that_the_model_does_not_know_is_left_out(name: str) -> None
     assert left_out == {"X": 1}
 
 
-def test_a_text_in_another_encoding_than_that_of_the_model_is_refused() -> None:
+def test_a_text_that_the_model_cannot_decode_is_refused() -> None:
     path = Path("latin.txt")
     path.write_bytes(b"abb\xe9")
     with pytest.raises(CharlmError, match=r"the model reads utf-8: convert the text$"):
