@@ -35,17 +35,17 @@ SMALL = Limits(300, 200, 20)
 
 
 def report(
-    *, name: str = "runs/one", only: tuple[str, ...] = tuple(SECTIONS), **settings: int
+    *, name: str = "runs/one", only: tuple[str, ...] = tuple(SECTIONS), layers: int = 2
 ) -> Report:
     """Return a report on a random network and a random text, with some sections."""
-    whole = _make(**settings)
+    whole = _make(layers)
     contents = {section: whole.contents[section] for section in only}
     return replace(whole, name=name, contents=contents)
 
 
 def data_of(section: str) -> Any:
     """Return the data of a section of the report on a random network."""
-    return _make().contents[section].data
+    return report().contents[section].data
 
 
 def numbers_in(value: Any) -> Iterator[float]:
@@ -61,10 +61,10 @@ def numbers_in(value: Any) -> Iterator[float]:
 
 
 @functools.cache
-def _make(length: int = 240, layers: int = 2) -> Report:
+def _make(layers: int) -> Report:
     vocabulary = Vocabulary(characters=CHARACTERS, unknown_id=13)
     trained = make_random_model(vocabulary=vocabulary, layers=layers, units=5, scale=0.6, seed=7)
     rng = np.random.default_rng(7)
-    ids = rng.integers(0, len(CHARACTERS), length)
+    ids = rng.integers(0, len(CHARACTERS), 240)
     training = rng.integers(0, len(CHARACTERS), 400)
     return inspect_text(Reading("runs/one", trained, "the validation text", ids, SMALL, training))
