@@ -1,4 +1,4 @@
-"""TensorFlow starts here, with its threads set, before any test module imports it."""
+"""Start TensorFlow and set its threads before any test module imports it."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ runtime.start()
 
 @pytest.fixture
 def eagerly() -> Iterator[None]:
-    """Run compiled functions eagerly, for tests of what they compute: that takes less time than to compile them."""
+    """Run functions eagerly where a test needs no graph, because compiling takes longer."""
     import tensorflow as tf
 
     tf.config.run_functions_eagerly(True)

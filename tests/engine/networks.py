@@ -29,13 +29,15 @@ def config(
     """Return the Config of a small network whose biases are not zero."""
     orthogonal = {"class_name": "Orthogonal", "config": {"gain": 1.0}}
     arguments = {
+        "kernel_initializer": orthogonal,
+        "recurrent_initializer": orthogonal,
+        "bias_initializer": "random_normal",
         "activation": activation,
         "use_bias": use_bias,
-        "bias_initializer": "random_normal",
         **(rnn or {}),
     }
-    arguments = {"kernel_initializer": orthogonal, "recurrent_initializer": orthogonal, **arguments}
-    return Config(seed=seed, model=ModelConfig(**{"units": 8, **model}, rnn=RnnConfig(**arguments)))
+    settings = {"units": 8, **model}
+    return Config(seed=seed, model=ModelConfig(**settings, rnn=RnnConfig(**arguments)))
 
 
 def build(**settings: Any) -> CharacterRNN:
@@ -70,7 +72,7 @@ def read(model: CharacterRNN, *, training: bool = False) -> NDArray[np.float32]:
 def layer_weights(model: CharacterRNN, name: str) -> list[NDArray[np.float32]]:
     """Return the weights of all layers that have this name in weights.safetensors."""
     return [
-        w.numpy()
-        for key, w in named_weights(model).items()
+        weight.numpy()
+        for key, weight in named_weights(model).items()
         if key.startswith("rnn.") and key.endswith(f".{name}")
     ]

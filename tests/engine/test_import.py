@@ -1,4 +1,4 @@
-"""How TensorFlow is imported: what it writes, and signals that come meanwhile; with a module in its place."""
+"""The import of TensorFlow, played by another module: its messages, and signals during it."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ is_complete = True
 def load(
     module: str, *, before: str = "", call: str = "runtime.load()"
 ) -> "subprocess.CompletedProcess[str]":
-    """Load a module instead of TensorFlow, in a process that runs some lines before."""
+    """Load a module instead of TensorFlow, in a process that first runs other lines."""
     Path("tensorflow.py").write_text(module, encoding="utf-8")
     path = os.pathsep.join([str(Path.cwd()), *filter(None, sys.path)])
     environment = {**os.environ, "PYTHONPATH": path}
@@ -40,40 +40,39 @@ def load(
 
 
 @pytest.mark.parametrize(
-    ("statement", "expected"),
+    ("error", "messages"),
     [
-        pytest.param("raise ImportError", "no graphics card\n", id="failure"),
-        pytest.param("raise KeyboardInterrupt", "", id="signal"),
+        pytest.param("ImportError", "no graphics card\n", id="failure"),
+        pytest.param("KeyboardInterrupt", "", id="signal"),
     ],
 )
-def test_what_tensorflow_writes_is_shown_if_its_import_fails(statement: str, expected: str) -> None:
-    done = load(COMPLAIN + statement)
-    assert done.stdout.split() == [statement.split()[1], "False"]
-    assert done.stderr == expected
+def test_the_messages_of_tensorflow_are_shown_if_its_import_fails(
+    error: str, messages: str
+) -> None:
+    process = load(f"{COMPLAIN}raise {error}")
+    assert process.stdout.split() == [error, "False"]
+    assert process.stderr == messages
 
 
-def test_a_signal_during_the_import_of_tensorflow_is_handled_after_it() -> None:
-    done = load(COMPLAIN + SEND)
-    assert done.stdout.split() == ["KeyboardInterrupt", "True"]
-    assert done.stderr == ""
+def test_a_signal_during_the_import_is_handled_after_it() -> None:
+    process = load(COMPLAIN + SEND)
+    assert process.stdout.split() == ["KeyboardInterrupt", "True"]
+    assert process.stderr == ""
 
 
-def test_a_signal_without_a_handler_ends_the_import_of_tensorflow() -> None:
-    done = load(SEND, before="import signal\nsignal.signal(signal.SIGINT, signal.SIG_DFL)\n")
-    assert (done.returncode, done.stdout) == (-signal.SIGINT, "")
+def test_a_signal_without_a_handler_ends_the_import() -> None:
+    process = load(SEND, before="import signal\nsignal.signal(signal.SIGINT, signal.SIG_DFL)\n")
+    assert (process.returncode, process.stdout) == (-signal.SIGINT, "")
 
 
-def test_an_ignored_signal_stays_ignored_during_the_import_of_tensorflow() -> None:
+def test_an_ignored_signal_stays_ignored_during_the_import() -> None:
     ignore = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
-    done = load(SEND + "raise ImportError", before=ignore)
-    assert done.stdout.split() == ["ImportError", "False"]
+    process = load(SEND + "raise ImportError", before=ignore)
+    assert process.stdout.split() == ["ImportError", "False"]
 
 
-def test_tensorflow_is_imported_in_a_thread_that_cannot_handle_signals() -> None:
+def test_tensorflow_can_be_imported_in_a_thread_which_cannot_handle_signals() -> None:
     before = "from concurrent.futures import ThreadPoolExecutor\n"
-    done = load(
-        "raise ImportError",
-        before=before,
-        call="ThreadPoolExecutor().submit(runtime.load).result()",
-    )
-    assert done.stdout.split() == ["ImportError", "False"]
+    call = "ThreadPoolExecutor().submit(runtime.load).result()"
+    process = load("raise ImportError", before=before, call=call)
+    assert process.stdout.split() == ["ImportError", "False"]

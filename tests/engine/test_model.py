@@ -1,4 +1,4 @@
-"""The Keras model: the same mathematics as `charlm.network.rnn`, the arguments of Keras, and the weights by name.
+"""The Keras model: its mathematics, the arguments of Keras, and its weights by name.
 
 Axes: B batch, T time, V vocabulary, H units.
 """
@@ -19,28 +19,22 @@ from engine.networks import B, V, build, layer_weights, random_ids, random_state
 from models import make_random_model
 
 from charlm.config.schema import ACTIVATIONS, DECIDED_BY_THE_TASK, RnnConfig
-from charlm.engine.model import build_stock_model, named_weights, to_parameters
+from charlm.engine.model import CharacterRNN, build_stock_model, named_weights, to_parameters
 from charlm.errors import CharlmError
 from charlm.evaluation.scoring import mean_score
 from charlm.network.rnn import nats
 
-STRUCTURES: list[dict[str, Any]] = [
-    *(
-        {},
-        {"layers": 2, "units": 5},
-        {"embedding": 4},
-        {"use_bias": False, "rnn": {"unroll": True}},
-    ),
-    {"layers": 2, "skip_connections": True},
-    {"layers": 3, "units": 64, "embedding": 4, "skip_connections": True, "use_bias": False},
-]
+LARGE = {"layers": 3, "units": 64, "embedding": 4, "skip_connections": True, "use_bias": False}
 NETWORKS: list[dict[str, Any]] = [
-    *STRUCTURES,
-    *(
-        {"activation": activation, "layers": 2, "skip_connections": True}
-        for activation in ACTIVATIONS
-    ),
+    {},
+    {"layers": 2, "units": 5},
+    {"embedding": 4},
+    {"use_bias": False, "rnn": {"unroll": True}},
+    {"layers": 2, "skip_connections": True},
+    LARGE,
 ]
+for name in ACTIVATIONS:
+    NETWORKS.append({"activation": name, "layers": 2, "skip_connections": True})
 
 
 # The two engines
@@ -48,165 +42,221 @@ NETWORKS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize(
     ("network", "length"),
-    [*product(NETWORKS, [50]), (STRUCTURES[0], 1), (STRUCTURES[-1], 150)],
+    [*product(NETWORKS, [50]), ({}, 1), (LARGE, 150)],
     ids=str,
 )
-def test_logits_state_and_loss_are_those_of_the_numpy_engine(
-    network: dict[str, Any], length: int
-) -> None:
+def test_the_network_is_the_same_as_in_numpy(network: dict[str, Any], length: int) -> None:
     model = shared(**network)
-    ids, state = random_ids(length + 1, B), random_state(model)
+    ids = random_ids(length + 1, B)
+    state = random_state(model)
     logits, last = model(ids[:-1].T, state)
     numpy_logits, numpy_last = to_parameters(model).unroll(ids[:-1], state)
     logits = tf.transpose(logits, [1, 0, 2])
     check_close([logits, *last], [numpy_logits, *numpy_last], atol=1e-5, of_peak=1e-5)
-    np.testing.assert_array_equal(
-        np.argmax(logits, -1), numpy_logits.argmax(-1)
-    )  # so the text at temperature 0, too
+    # The text at temperature 0 is the same, too.
+    np.testing.assert_array_equal(np.argmax(logits, -1), numpy_logits.argmax(-1))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(ids[1:], logits)
-    assert float(loss) == pytest.approx(
-        mean_score([nats(numpy_logits, ids[1:])]).nats_per_char, rel=1e-6
-    )
+    numpy_loss = mean_score([nats(numpy_logits, ids[1:])]).nats_per_char
+    assert float(loss) == pytest.approx(numpy_loss, rel=1e-6)
 
 
 # Dropout
 
 
-def test_dropout_is_applied_only_in_training_and_differs_each_time() -> None:
-    for dropout in (
+@pytest.fixture(
+    params=[
         {"rnn": {"dropout": 0.5}},
         {"rnn": {"recurrent_dropout": 0.5}},
         {"layer_dropout": 0.5},
         {"output_dropout": 0.5},
-    ):
-        model, plain = build(layers=2, **dropout), shared(layers=2)
-        model.set_weights(plain.get_weights())
-        np.testing.assert_array_equal(read(model), read(plain))
-        np.testing.assert_array_equal(read(plain, training=True), read(plain))
-        first, second = read(model, training=True), read(model, training=True)
-        assert not np.allclose(first, read(plain))
-        assert not np.allclose(first, second)
+    ],
+    ids=str,
+)
+def with_dropout(request: pytest.FixtureRequest) -> CharacterRNN:
+    """Return a network with a kind of dropout."""
+    model = build(layers=2, **request.param)
+    model.set_weights(shared(layers=2).get_weights())
+    return model
 
 
-def test_the_masks_are_scaled_and_those_between_layers_are_the_same_for_all_steps_of_a_window() -> (
-    None
-):
-    model = build(
-        layers=3, units=50, layer_dropout=0.25, output_dropout=0.001, rnn={"recurrent_dropout": 0.5}
-    )
-    masks = model.draw_masks(30, 40)
-    assert [np.array(mask).shape for mask in masks] == [(3, 40, 50), (2, 40, 50), (30, 40, 50)]
-    for tensor, rate in zip(masks, (0.5, 0.25, 0.001), strict=True):
-        mask = np.array(tensor)
-        np.testing.assert_allclose(np.unique(mask), np.array([0, 1 / (1 - rate)]), rtol=1e-6)
-        assert (mask == 0).mean() == pytest.approx(rate, rel=0.3)
+def test_dropout_is_not_applied_outside_training(with_dropout: CharacterRNN) -> None:
+    np.testing.assert_array_equal(read(with_dropout), read(shared(layers=2)))
+
+
+def test_dropout_differs_each_time_in_training(with_dropout: CharacterRNN) -> None:
+    first = read(with_dropout, training=True)
+    assert not np.allclose(first, read(with_dropout))
+    assert not np.allclose(first, read(with_dropout, training=True))
+
+
+def test_without_dropout_training_computes_the_same() -> None:
+    plain = shared(layers=2)
+    np.testing.assert_array_equal(read(plain, training=True), read(plain))
+
+
+@pytest.mark.parametrize(
+    ("index", "rate", "shape"),
+    [
+        pytest.param(0, 0.5, (3, 40, 50), id="recurrent, once per window"),
+        pytest.param(1, 0.25, (2, 40, 50), id="between layers, once per window"),
+        pytest.param(2, 0.001, (30, 40, 50), id="output, each step"),
+    ],
+)
+def test_a_mask_is_scaled_by_the_kept_share(
+    index: int, rate: float, shape: tuple[int, ...]
+) -> None:
+    rates = {"layer_dropout": 0.25, "output_dropout": 0.001, "rnn": {"recurrent_dropout": 0.5}}
+    masks = build(layers=3, units=50, **rates).draw_masks(30, 40)
+    assert len(masks) == 3
+    mask = np.array(masks[index])
+    assert mask.shape == shape
+    np.testing.assert_allclose(np.unique(mask), [0, 1 / (1 - rate)], rtol=1e-6)
+    assert (mask == 0).mean() == pytest.approx(rate, rel=0.3)
 
 
 # The arguments of SimpleRNN
 
 
-def test_the_regularizers_of_each_layer_add_to_the_loss() -> None:
-    factors = {"kernel": 0.5, "recurrent": 0.25, "bias": 2.0}
-    l2: dict[str, Any] = {
-        f"{name}_regularizer": {"class_name": "L2", "config": {"l2": factor}}
-        for name, factor in factors.items()
-    }
-    l1 = {"class_name": "L1", "config": {"l1": 0.125}}
-    model = build(layers=2, rnn={**l2, "activity_regularizer": l1})
-    expected = sum(
-        factor * np.square(weights).sum()
-        for name, factor in factors.items()
-        for weights in layer_weights(model, {"recurrent": "recurrent_kernel"}.get(name, name))
-    )
-    for _ in range(2):  # a call forgets the outputs of the one before
+def penalty(name: str, factor: float) -> dict[str, Any]:
+    return {"class_name": name.upper(), "config": {name: factor}}
+
+
+@pytest.mark.parametrize(
+    ("key", "tensor", "factor"),
+    [
+        ("kernel_regularizer", "kernel", 0.5),
+        ("recurrent_regularizer", "recurrent_kernel", 0.25),
+        ("bias_regularizer", "bias", 2.0),
+    ],
+)
+def test_a_regularizer_adds_the_weights_of_each_layer_to_the_loss(
+    key: str, tensor: str, factor: float
+) -> None:
+    model = build(layers=2, rnn={key: penalty("l2", factor)})
+    read(model, training=True)
+    squares = sum(np.square(weights).sum() for weights in layer_weights(model, tensor))
+    assert float(sum(model.losses)) == pytest.approx(factor * squares, rel=1e-5)
+
+
+def test_an_activity_regularizer_adds_the_outputs_of_the_last_call_to_the_loss() -> None:
+    model = build(layers=2, rnn={"activity_regularizer": penalty("l1", 0.125)})
+    for _ in range(2):
         read(model, training=True)
-    states, parameters = [random_state(model)], to_parameters(model)
+    parameters = to_parameters(model)
+    state = random_state(model)
+    expected = 0.0
     for ids in random_ids(B, 5).T:
-        states.append(parameters.step(ids, states[-1])[1])
-    expected += (
-        0.125 * sum(np.abs(layer).sum() for state in states[1:] for layer in state) / B
-    )  # for each stream
+        _, state = parameters.step(ids, state)
+        expected += 0.125 * sum(np.abs(output).sum() for output in state) / B
     assert float(sum(model.losses)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_each_argument_of_keras_is_offered_or_refused_with_a_reason() -> None:
+def test_each_argument_of_keras_is_either_a_setting_or_refused_with_a_reason() -> None:
     arguments = set(inspect.signature(keras.layers.SimpleRNN.__init__).parameters)
     not_settings = {"self", "kwargs", "seed"}  # the seed is that of the config
     assert arguments - not_settings == {*RnnConfig.model_fields, *DECIDED_BY_THE_TASK}
 
 
-def test_a_value_that_keras_cannot_use_is_refused_with_its_key() -> None:
-    for key, value in (
-        *(
-            (f"rnn.{key}", "nope")
-            for key in ("recurrent_initializer", "activity_regularizer", "kernel_constraint")
-        ),
-        ("rnn.kernel_initializer", {"class_name": "Dense", "config": {"units": 3}}),
-        ("rnn.kernel_initializer", {"class_name": "Constant", "config": {"value": "x"}}),
-        (
-            "rnn.kernel_initializer",
-            {"class_name": "Constant", "config": {"value": [1, 2]}},
-        ),  # does not fit the tensor
-        ("rnn.kernel_regularizer", {"class_name": "L2", "config": {"strength": 1}}),
-        ("rnn.kernel_regularizer", {"class_name": "L2", "config": {"l2": -1}}),
-        ("rnn.bias_constraint", {"class_name": "UnitNorm", "config": {"axis": 1}}),
-        ("input_initializer", "nope"),
+def keras_class(name: str, **arguments: Any) -> dict[str, Any]:
+    return {"class_name": name, "config": arguments}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("recurrent_initializer", "nope"),
+        ("activity_regularizer", "nope"),
+        ("kernel_constraint", "nope"),
+        ("kernel_initializer", keras_class("Dense", units=3)),
+        ("kernel_initializer", keras_class("Constant", value="x")),
+        ("kernel_initializer", keras_class("Constant", value=[1, 2])),
+        ("kernel_regularizer", keras_class("L2", strength=1)),
+        ("kernel_regularizer", keras_class("L2", l2=-1)),
+        ("bias_constraint", keras_class("UnitNorm", axis=1)),
+    ],
+    ids=[
+        "unknown initializer",
+        "unknown regularizer",
+        "unknown constraint",
+        "not an initializer",
+        "not a number",
+        "does not fit the tensor",
+        "unknown argument",
+        "negative factor",
+        "axis of a matrix",
+    ],
+)
+def test_a_value_that_keras_cannot_use_is_refused(key: str, value: Any) -> None:
+    with pytest.raises(CharlmError) as refusal:
+        build(rnn={key: value})
+    assert str(refusal.value).startswith(f"model.rnn.{key}: found {value!r}; Keras says: ")
+    assert "\n" not in str(refusal.value)
+
+
+def test_an_input_initializer_that_keras_does_not_have_is_refused() -> None:
+    with pytest.raises(
+        CharlmError, match=r"^model.input_initializer: found 'nope'; Keras says: .*"
     ):
-        section, _, name = key.rpartition(".")
-        with pytest.raises(CharlmError) as refusal:
-            build(**({section: {name: value}} if section else {name: value}))
-        assert str(refusal.value).startswith(f"model.{key}: found {value!r}; Keras says: ")
-        assert "\n" not in str(refusal.value)
+        build(input_initializer="nope")
 
 
-def test_a_list_that_fits_the_tensor_is_used() -> None:
-    values = [float(unit) for unit in range(len(layer_weights(shared(), "bias")[0]))]
-    model = build(rnn={"bias_initializer": {"class_name": "Constant", "config": {"value": values}}})
+def test_an_initializer_can_be_a_list_of_values() -> None:
+    values = [float(unit) for unit in range(8)]
+    model = build(rnn={"bias_initializer": keras_class("Constant", value=values)})
     assert all(bias.tolist() == values for bias in layer_weights(model, "bias"))
 
 
 @pytest.mark.parametrize(
-    "key", [key for key in RnnConfig.model_fields if key.endswith("_initializer")]
+    ("key", "tensor"),
+    [
+        ("kernel_initializer", "kernel"),
+        ("recurrent_initializer", "recurrent_kernel"),
+        ("bias_initializer", "bias"),
+    ],
 )
-def test_an_initializer_of_null_means_the_default_of_keras(key: str) -> None:
-    name = {"recurrent_initializer": "recurrent_kernel"}.get(key, key.removesuffix("_initializer"))
-    _, upper = layer_weights(
-        build(layers=2, skip_connections=True, rnn={key: None}, input_initializer="ones"), name
-    )
+def test_an_initializer_of_null_means_the_default_of_keras(key: str, tensor: str) -> None:
+    model = build(layers=2, skip_connections=True, rnn={key: None}, input_initializer="ones")
+    _, upper = layer_weights(model, tensor)
     assert len(np.unique(upper)) > 1
 
 
 # The initializer of the input
 
 
-def test_the_input_initializer_draws_the_rows_of_the_kernel_for_characters_or_the_embedding() -> (
-    None
-):
-    for skip_connections, ones in ((False, [V, 0]), (True, [V, V])):
-        model = build(layers=2, skip_connections=skip_connections, input_initializer="ones")
-        assert [
-            int((kernel == 1).all(axis=1).sum()) for kernel in layer_weights(model, "kernel")
-        ] == ones
-        assert (layer_weights(model, "kernel")[-1][-ones[-1] :] == 1).all() == skip_connections
-        embedded = build(
-            layers=2, embedding=4, skip_connections=skip_connections, input_initializer="ones"
-        )
-        drawn = [
-            name for name, weight in named_weights(embedded).items() if (weight.numpy() == 1).any()
-        ]
-        assert drawn == ["embedding"]
-        assert (named_weights(embedded)["embedding"].numpy() == 1).all()
+def rows_of_ones(kernel: Any) -> list[int]:
+    return np.flatnonzero((kernel == 1).all(axis=1)).tolist()
+
+
+def test_the_input_initializer_draws_the_kernel_of_the_first_layer() -> None:
+    lower, upper = layer_weights(build(layers=2, input_initializer="ones"), "kernel")
+    assert rows_of_ones(lower) == [*range(V)]
+    assert rows_of_ones(upper) == []
+
+
+def test_with_skip_connections_the_input_initializer_draws_the_last_rows_of_each_kernel() -> None:
+    model = build(layers=2, skip_connections=True, input_initializer="ones")
+    lower, upper = layer_weights(model, "kernel")
+    assert rows_of_ones(lower) == [*range(V)]
+    assert rows_of_ones(upper) == [*range(8, 8 + V)]
+
+
+@pytest.mark.parametrize("skip_connections", [False, True], ids=["plain", "skips"])
+def test_the_input_initializer_draws_the_embedding(skip_connections: bool) -> None:
+    model = build(
+        layers=2, embedding=4, skip_connections=skip_connections, input_initializer="ones"
+    )
+    weights = {name: weight.numpy() for name, weight in named_weights(model).items()}
+    assert [name for name, weight in weights.items() if (weight == 1).any()] == ["embedding"]
+    assert (weights["embedding"] == 1).all()
 
 
 # Weights
 
 
-def test_a_weight_is_named_after_its_variable() -> None:
-    """The kernels of the upper layer have the same shape, which does not tell them apart."""
+def test_weights_of_the_same_shape_have_the_names_of_their_variables() -> None:
     weights = named_weights(build(layers=2))
-    assert [name.rpartition(".")[2] for name in weights] == [
-        variable.name for variable in weights.values()
-    ]
+    names = [name.rpartition(".")[2] for name in weights]
+    assert names == [variable.name for variable in weights.values()]
 
 
 def test_parameters_are_a_copy_that_training_does_not_change() -> None:
@@ -222,35 +272,45 @@ def test_parameters_are_a_copy_that_training_does_not_change() -> None:
 # Seeds
 
 
-def test_networks_that_threads_build_have_the_weights_of_their_seeds_and_the_numbers_of_the_program_stay() -> (
-    None
-):
+def test_building_a_network_does_not_change_the_random_numbers_of_the_program() -> None:
     random.seed(7)
     expected = random.random()
     random.seed(7)
-    with ThreadPoolExecutor(6) as pool:
-        built = list(pool.map(lambda seed: build(seed=seed, layers=2), (1, 1, 1, 2, 2, 2)))
+    build()
     assert random.random() == expected
-    for weights in zip(*(model.get_weights() for model in built), strict=True):
+
+
+def test_threads_build_networks_with_the_weights_of_their_seeds() -> None:
+    with ThreadPoolExecutor(6) as pool:
+        models = list(pool.map(lambda seed: build(seed=seed, layers=2), (1, 1, 1, 2, 2, 2)))
+    for weights in zip(*(model.get_weights() for model in models), strict=True):
         bits = [weight.tobytes() for weight in weights]
         assert bits == 3 * bits[:1] + 3 * bits[3:4]
-        assert (bits[0] != bits[3]) == weights[0].any()  # the bias of the logits is 0
+        is_zero = not weights[0].any()  # the bias of the logits
+        assert (bits[0] == bits[3]) == is_zero
 
 
 # The `.keras` model of stock layers
 
 
-def test_the_stock_model_has_the_logits_and_the_states_of_the_reference() -> None:
-    for network in (
+@pytest.mark.parametrize(
+    "network",
+    [
         {"layers": 2, "skip_connections": True, "embedding": 3},
         {"activation": "sigmoid", "use_bias": False},
-    ):
-        trained = make_random_model(**network)
-        parameters, model = trained.parameters, build_stock_model(trained)
-        ids = [0, 3, 1, 4, 2, 2]
-        logits, *states = model(
-            [keras.ops.array([ids]), *[keras.ops.zeros((1, 4)) for _ in parameters.layers]]
-        )
-        expected, last = reference.read(parameters, ids)
-        check_close([logits[0], *(state[0] for state in states)], [expected, *last], atol=1e-5)
-        assert {type(layer).__module__.partition(".")[0] for layer in model.layers} == {"keras"}
+    ],
+    ids=str,
+)
+def test_the_stock_model_equals_the_reference(network: dict[str, Any]) -> None:
+    trained = make_random_model(**network)
+    model = build_stock_model(trained)
+    ids = [0, 3, 1, 4, 2, 2]
+    zeros = [keras.ops.zeros((1, 4)) for _ in trained.parameters.layers]
+    logits, *states = model([keras.ops.array([ids]), *zeros])
+    expected, last = reference.read(trained.parameters, ids)
+    check_close([logits[0], *(state[0] for state in states)], [expected, *last], atol=1e-5)
+
+
+def test_the_stock_model_only_has_layers_of_keras() -> None:
+    model = build_stock_model(make_random_model(layers=2, skip_connections=True, embedding=3))
+    assert {type(layer).__module__.partition(".")[0] for layer in model.layers} == {"keras"}

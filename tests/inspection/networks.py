@@ -1,4 +1,4 @@
-"""Networks made by hand, whose memory is known."""
+"""Networks with a known memory, and their readings of a text."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,18 +16,18 @@ REGISTER_IDS = 3
 def shift_register(
     depth: int, *, reads: int | None = None, activation: str = "linear"
 ) -> Parameters:
-    """Return a network that holds the last `depth` characters one-hot, and knows nothing of those before.
+    """Return a network that remembers exactly the last `depth` characters, one-hot.
 
     Args:
-        depth: Of the register.
-        reads: How many characters back the logits look, from 0 (the last one) to depth - 1; they predict that this
-            character comes again. None = they predict nothing.
-        activation: linear or relu: both keep zeros and ones.
+        depth: The number of characters.
+        reads: Which of them the logits predict to come next, from 0 (the last one) to depth - 1;
+            None = the logits are all equal.
+        activation: linear or relu, which keep zeros and ones.
 
     """
     units = depth * REGISTER_IDS
     kernel = np.eye(REGISTER_IDS, units, dtype=np.float32)
-    recurrent = np.eye(units, k=REGISTER_IDS, dtype=np.float32)  # each place goes to the next one
+    recurrent = np.eye(units, k=REGISTER_IDS, dtype=np.float32)  # moves each character back
     logits = np.zeros((units, REGISTER_IDS), np.float32)
     if reads is not None:
         logits[reads * REGISTER_IDS : (reads + 1) * REGISTER_IDS] = 12 * np.eye(REGISTER_IDS)
@@ -37,7 +37,7 @@ def shift_register(
 def one_layer(
     recurrent: NDArray[Any], *, activation: str = "linear", ids: int = 3, seed: int = 0
 ) -> Parameters:
-    """Return a layer with this recurrent kernel V, [H, H], and random other weights."""
+    """Return a network of a layer with a recurrent kernel, [H, H], and random other weights."""
     rng = np.random.default_rng(seed)
     units = len(recurrent)
     kernel = rng.standard_normal((ids, units))
@@ -51,12 +51,11 @@ def random_ids(count: int, *, ids: int = 3, seed: int = 1) -> NDArray[Any]:
 
 
 def traced(parameters: Parameters, ids: Sequence[int] | NDArray[Any]) -> Trace:
-    """Return a text, or texts side by side, read in float64 with everything that derivatives need."""
+    """Read a text, or several texts [T, B], in float64 for derivatives."""
     return read_text(parameters.cast(np.float64), np.asarray(ids))
 
 
 def states_of(parameters: Parameters, ids: Sequence[int] | NDArray[Any]) -> State:
     """Return the outputs of each layer on a text, float32 [T, H]."""
-    return read_outputs(
-        parameters, np.asarray(ids), tuple(layer[0] for layer in parameters.zero_state(1))
-    )
+    zero_state = tuple(layer[0] for layer in parameters.zero_state(1))
+    return read_outputs(parameters, np.asarray(ids), zero_state)

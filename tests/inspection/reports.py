@@ -1,4 +1,4 @@
-"""Reports of small random networks, to draw and write pages from."""
+"""Reports on small random networks."""
 
 import functools
 from collections.abc import Iterator
@@ -11,7 +11,6 @@ from models import make_random_model
 from charlm.inspection.inspecting import inspect_text
 from charlm.inspection.reading import Limits, Reading
 from charlm.inspection.report import Report
-from charlm.inspection.section import Content
 from charlm.inspection.sections import SECTIONS
 from charlm.text.vocabulary import Vocabulary
 
@@ -31,21 +30,22 @@ CHARACTERS = (
     "\u4e2d",
     None,
 )
-"""With those that could break a page: markup, a control character, right-to-left marks and letters, a bare accent."""
+"""Characters that could break a page, such as markup, control characters and a bare accent."""
 SMALL = Limits(300, 200, 20)
 
 
 def report(
-    *, name: str = "runs/one", only: tuple[str, ...] = tuple(SECTIONS), **settings: int
+    *, name: str = "runs/one", only: tuple[str, ...] = tuple(SECTIONS), layers: int = 2
 ) -> Report:
     """Return a report on a random network and a random text, with some sections."""
-    made = _make(**settings)
-    return replace(made, name=name, contents={section: made.contents[section] for section in only})
+    whole = _make(layers)
+    contents = {section: whole.contents[section] for section in only}
+    return replace(whole, name=name, contents=contents)
 
 
-def found(section: str, **settings: int) -> Content:
-    """Return a section of the report on a random network."""
-    return _make(**settings).contents[section]
+def data_of(section: str) -> Any:
+    """Return the data of a section of the report on a random network."""
+    return report().contents[section].data
 
 
 def numbers_in(value: Any) -> Iterator[float]:
@@ -53,15 +53,18 @@ def numbers_in(value: Any) -> Iterator[float]:
     if is_dataclass(value):
         yield from numbers_in(vars(value))
     elif isinstance(value, dict | list | tuple | np.ndarray):
-        for item in value.values() if isinstance(value, dict) else value:
+        items = value.values() if isinstance(value, dict) else value
+        for item in items:
             yield from numbers_in(item)
     elif isinstance(value, int | float | np.number) and not isinstance(value, bool):
         yield value.item() if isinstance(value, np.number) else value
 
 
 @functools.cache
-def _make(length: int = 240, layers: int = 2) -> Report:
-    vocabulary, rng = Vocabulary(characters=CHARACTERS, unknown_id=13), np.random.default_rng(7)
+def _make(layers: int) -> Report:
+    vocabulary = Vocabulary(characters=CHARACTERS, unknown_id=13)
     trained = make_random_model(vocabulary=vocabulary, layers=layers, units=5, scale=0.6, seed=7)
-    ids, training = rng.integers(0, len(CHARACTERS), length), rng.integers(0, len(CHARACTERS), 400)
+    rng = np.random.default_rng(7)
+    ids = rng.integers(0, len(CHARACTERS), 240)
+    training = rng.integers(0, len(CHARACTERS), 400)
     return inspect_text(Reading("runs/one", trained, "the validation text", ids, SMALL, training))

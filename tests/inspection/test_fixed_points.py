@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from inspection.networks import states_of
 from models import one_layer_of, random_parameters
+from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
 from charlm.inspection.fixed_points import (
+    FixedPoints,
     RepeatedCharacter,
     find_fixed_points,
     repeat_character,
@@ -20,84 +22,110 @@ from charlm.network.rnn import Parameters
 IDS = np.random.default_rng(0).choice(5, 300, p=[0.1, 0.4, 0.3, 0.15, 0.05])
 
 
-def found_in(parameters: Parameters, ids: np.ndarray, character: int) -> RepeatedCharacter:
-    """Return what is found for a character among the commonest ones of a text."""
-    found = find_fixed_points(parameters, ids, states_of(parameters, ids))
-    return next(held for held in found.held if held.id == character)
+def repeated(parameters: Parameters, ids: NDArray[Any], character: int) -> RepeatedCharacter:
+    """Return the results for one of the most common characters of a text."""
+    results = find_fixed_points(parameters, ids, states_of(parameters, ids))
+    return next(held for held in results.held if held.id == character)
+
+
+# A network of a single unit
 
 
 def switch(v: float) -> Parameters:
-    """Return one unit that character 1 switches on, character 2 off, and character 0 leaves alone: f(v h)."""
+    """Return a unit that character 1 turns on, 2 turns off, and 0 updates by h = tanh(v h)."""
     return one_layer_of([[0], [5], [-5]], [[v]], [[1, 2, -3]])
 
 
-def test_both_ends_of_a_switch_are_stable_and_found_from_the_states_of_the_text() -> None:
-    """A state of one unit: the plane of the path is a line, on which the mean of the text is 0."""
-    ids = np.array([1, 0, 0, 2, 0, 0, 1, 0, 0, 2, 0, 0])
-    outputs = states_of(switch(2), ids)
-    found = find_fixed_points(switch(2), ids, outputs)
-    held = next(each for each in found.held if each.id == 0)
-    assert (held.starts, held.at_rest) == (3, 3)
+SWITCHED = np.array([1, 0, 0, 2, 0, 0, 1, 0, 0, 2, 0, 0])
+
+
+def test_both_states_of_a_switch_are_stable() -> None:
+    held = repeated(switch(2), SWITCHED, 0)
     h = 0.95750402  # h = tanh(2 h), by bisection
-    for point in held.points:
-        assert point.spectral_radius == pytest.approx(2 * (1 - h**2), rel=1e-5)
-    assert [point.starts for point in held.points] == [
-        2,
-        1,
-    ]  # the one that most starts come to is first
+    radii = [point.spectral_radius for point in held.points]
+    assert radii == pytest.approx([2 * (1 - h**2)] * 2, rel=1e-5)
     assert {point.likeliest[0][0] for point in held.points} == {1, 2}
+
+
+def test_the_point_that_most_starts_reach_comes_first() -> None:
+    held = repeated(switch(2), SWITCHED, 0)
+    assert (held.starts, held.at_rest) == (3, 3)
+    assert [point.starts for point in held.points] == [2, 1]
+
+
+def test_the_points_of_a_switch_have_places_on_its_path() -> None:
+    (outputs,) = states_of(switch(2), SWITCHED)
+    mean = outputs.mean(dtype=np.float64)
+    held = repeated(switch(2), SWITCHED, 0)
     places = sorted(abs(point.place[0]) for point in held.points)
-    assert places == pytest.approx(
-        sorted(abs(end - outputs[0].mean(dtype=np.float64)) for end in (h, -h)), abs=1e-6
-    )
-    assert found.shares == (1, 0)
-    assert not found.path[:, 1].any()
+    expected = sorted([abs(0.95750402 - mean), abs(-0.95750402 - mean)])
+    assert places == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_unit_with_a_strong_negative_weight_comes_to_no_point() -> None:
-    """Its state jumps from one side to the other at each step."""
-    held = found_in(switch(-3), np.array([1, 0, 0, 0]), 0)
+def test_the_path_of_a_single_unit_is_a_line() -> None:
+    results = find_fixed_points(switch(2), SWITCHED, states_of(switch(2), SWITCHED))
+    assert results.shares == (1, 0)
+    assert not results.path[:, 1].any()
+
+
+def test_a_unit_with_a_strong_negative_weight_has_no_stable_point() -> None:
+    held = repeated(switch(-3), np.array([1, 0, 0, 0]), 0)  # its sign changes at each step
     assert (held.starts, held.at_rest, held.points) == (3, 0, ())
 
 
-@pytest.mark.parametrize("skip_connections", [False, True])
-def test_the_spectral_radius_is_that_of_the_whole_stack(skip_connections: bool) -> None:
+# A stack
+
+
+@pytest.mark.parametrize("skip_connections", [False, True], ids=["plain", "skips"])
+def test_the_spectral_radius_is_the_radius_of_the_whole_jacobian(skip_connections: bool) -> None:
     parameters = random_parameters(layers=2, units=3, skip_connections=skip_connections, scale=0.5)
-    held = found_in(parameters, IDS, 2)
-    state, ids = parameters.zero_state(7), np.full((500, 7), 2)
-    _, state = parameters.unroll(ids, state)  # settles there
-    moved = [layer.astype(np.float64) for layer in state]
-    size = 1e-5
+    held = repeated(parameters, IDS, 2)
+    ids = np.full((500, 7), 2)
+    _, fixed_point = parameters.unroll(ids, parameters.zero_state(7))
+    nudged = [layer.astype(np.float64) for layer in fixed_point]
     for unit in range(6):
-        moved[unit // 3][1 + unit, unit % 3] += size
-    logits, after = parameters.cast(np.float64).step(ids[0], tuple(moved))
-    joined = np.concatenate(after, 1)
-    jacobian = (joined[1:] - joined[0]) / size
-    assert held.points[0].spectral_radius == pytest.approx(
-        np.abs(np.linalg.eigvals(jacobian)).max(), rel=1e-3
-    )
+        layer, column = divmod(unit, 3)
+        nudged[layer][1 + unit, column] += 1e-5
+    logits, after = parameters.cast(np.float64).step(ids[0], tuple(nudged))
+    states = np.concatenate(after, 1)
+    jacobian = (states[1:] - states[0]) / 1e-5
+    expected = np.abs(np.linalg.eigvals(jacobian)).max()
+    assert held.points[0].spectral_radius == pytest.approx(expected, rel=1e-3)
     assert held.points[0].likeliest[0][0] == logits[0].argmax()
 
 
-def test_the_commonest_characters_are_held_and_a_layer_that_is_too_wide_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [
+        pytest.param(IDS, [1, 2, 3], id="a text"),
+        pytest.param(np.array([3]), [3], id="a single character"),
+    ],
+)
+def test_the_most_common_characters_are_repeated(ids: NDArray[Any], expected: list[int]) -> None:
     parameters = random_parameters()
-    for ids, expected in ((IDS, [1, 2, 3]), (np.array([3]), [3])):
-        found = find_fixed_points(parameters, ids, states_of(parameters, ids))
-        assert [held.id for held in found.held] == expected
+    results = find_fixed_points(parameters, ids, states_of(parameters, ids))
+    assert [held.id for held in results.held] == expected
+
+
+def test_a_layer_that_is_too_wide_is_refused() -> None:
     with pytest.raises(CharlmError, match="a layer has 1,025 units"):
         find_fixed_points(random_parameters(units=1025), IDS, ())
 
 
+# Repetitions
+
+
 def network(kernel: Any, activation: str = "linear") -> Parameters:
-    """Return a network of one layer and one character that has no weight, h <- f(h V)."""
+    """Return a layer in float64, h = f(h V), whose only character has no weight."""
     units = len(kernel)
-    return one_layer_of(
+    parameters = one_layer_of(
         np.zeros((1, units)), kernel, np.zeros((units, 1)), activation=activation
-    ).cast(np.float64)
+    )
+    return parameters.cast(np.float64)
 
 
 def rotation(angle: float, *, factor: float = 1) -> Parameters:
-    """Return a linear network of two units that turns the state, and multiplies it by a factor."""
+    """Return two linear units whose state is rotated, then multiplied by a factor."""
     kernel = factor * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     return network(kernel)
 
@@ -123,7 +151,8 @@ def test_a_repeated_state_is_at_rest_if_no_unit_changes(
     parameters: Parameters, start: list[float], is_at_rest: bool
 ) -> None:
     with np.errstate(all="ignore"):
-        assert repeat_character(parameters, 0, np.array([start]))[1].tolist() == [is_at_rest]
+        _, at_rest = repeat_character(parameters, 0, np.array([start]))
+    assert at_rest.tolist() == [is_at_rest]
 
 
 @pytest.mark.parametrize(
@@ -143,19 +172,38 @@ def test_a_large_network_reads_a_character_less_often(weights: int, expected: in
     ("most", "is_at_rest"),
     [pytest.param(1, False, id="once"), pytest.param(3000, True, id="often")],
 )
-def test_a_character_is_repeated_at_most_so_often(most: int, is_at_rest: bool) -> None:
-    assert repeat_character(network([[0.99]]), 0, np.ones((1, 1)), most=most)[1].tolist() == [
-        is_at_rest
-    ]
+def test_the_number_of_repetitions_is_limited(most: int, is_at_rest: bool) -> None:
+    _, at_rest = repeat_character(network([[0.99]]), 0, np.ones((1, 1)), most=most)
+    assert at_rest.tolist() == [is_at_rest]
 
 
-def test_the_path_is_that_of_the_principal_components_of_all_layers() -> None:
+# The path of the text
+
+
+@pytest.fixture(scope="module")
+def stack() -> tuple[FixedPoints, NDArray[np.float64]]:
+    """Return the results for a stack, with its states after each character."""
     parameters = random_parameters(layers=2, units=3, scale=0.5)
-    found = find_fixed_points(parameters, IDS, states_of(parameters, IDS))
-    states = np.concatenate(states_of(parameters, IDS), 1).astype(np.float64)
-    sizes, vectors = np.linalg.eigh(np.cov(states.T))
-    assert found.shares == pytest.approx((sizes[-1] / sizes.sum(), sizes[-2] / sizes.sum()))
+    outputs = states_of(parameters, IDS)
+    states = np.concatenate(outputs, 1).astype(np.float64)
+    return find_fixed_points(parameters, IDS, outputs), states
+
+
+def test_the_path_has_the_principal_components_of_all_layers(
+    stack: tuple[FixedPoints, NDArray[np.float64]],
+) -> None:
+    results, states = stack
+    variances, vectors = np.linalg.eigh(np.cov(states.T))
+    shares = variances / variances.sum()
     expected = (states - states.mean(0)) @ vectors[:, [-1, -2]]
-    np.testing.assert_allclose(np.abs(found.path), np.abs(expected), atol=1e-9)
-    assert (found.positions, found.counted) == (Sample(1, 300, 300), Sample(1, 300, 300))
-    assert found.starts == (150, 225, 300)
+    assert results.shares == pytest.approx((shares[-1], shares[-2]))
+    np.testing.assert_allclose(np.abs(results.path), np.abs(expected), atol=1e-9)
+
+
+def test_the_results_have_their_positions(
+    stack: tuple[FixedPoints, NDArray[np.float64]],
+) -> None:
+    results, _ = stack
+    assert results.positions == Sample(1, 300, 300)
+    assert results.counted == Sample(1, 300, 300)
+    assert results.starts == (150, 225, 300)

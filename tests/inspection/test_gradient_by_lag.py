@@ -7,6 +7,7 @@ import pytest
 import reference
 from inspection.networks import one_layer, random_ids, traced
 from models import random_parameters
+from numpy.typing import NDArray
 
 from charlm.inspection.gradient_by_lag import (
     LayerGradient,
@@ -18,54 +19,38 @@ from charlm.inspection.gradient_by_lag import (
 from charlm.inspection.lyapunov import lyapunov
 from charlm.inspection.section import Sample
 from charlm.network.gradients import Trace, lag_curves
+from charlm.network.rnn import Parameters
+
+# A single unit
+
+
+def unit(weight: float) -> Trace:
+    """Read a text with a linear unit."""
+    return traced(one_layer(np.array([[weight]])), random_ids(60))
 
 
 def test_the_gradient_of_a_linear_unit_is_a_power_of_its_weight() -> None:
-    trace = traced(one_layer(np.array([[0.5]])), random_ids(60))
-    curve = gradient_by_lag(trace, positions=9, max_lag=10)[0]
+    (curve,) = gradient_by_lag(unit(0.5), positions=9, max_lag=10)
     for values in (curve.low, curve.median, curve.high):
         np.testing.assert_allclose(values, 0.5 ** np.arange(11))
-    assert (curve.half_life, curve.visible_to) == (1, 9)  # 1/512 is visible, 1/1024 is not
     assert curve.positions == Sample(12, 60, 9)
+
+
+def test_a_linear_unit_has_an_exact_half_life() -> None:
+    (curve,) = gradient_by_lag(unit(0.5), positions=9, max_lag=10)
+    assert curve.half_life == 1
+    assert curve.half_life_error == pytest.approx(0, abs=1e-12)
+
+
+def test_a_linear_unit_has_an_exact_slope() -> None:
+    (curve,) = gradient_by_lag(unit(0.5), positions=9, max_lag=10)
     assert curve.slope == pytest.approx(math.log(0.5))
-    assert [curve.half_life_error, curve.slope_error] == pytest.approx([0, 0], abs=1e-12)
-    assert (
-        gradient_summary([curve])
-        == "has a gradient that halves in 1 character and is visible 9 characters back"
-    )
+    assert curve.slope_error == pytest.approx(0, abs=1e-12)
 
 
-def far_slopes(trace: Trace) -> list[float | None]:
-    """Return the slope of each gradient by lag, far back."""
-    return [curve.slope for curve in gradient_by_lag(trace, max_lag=60)]
-
-
-def test_the_slopes_of_a_stack_are_exponents_of_the_whole_state() -> None:
-    """Layer 1 is reached by its own exponents alone, layer 0 by those of both."""
-    parameters = random_parameters(layers=2, units=1, scale=0.5, activation="linear")
-    for layer, weight in zip(parameters.layers, (0.5, 0.8), strict=True):
-        layer.recurrent_kernel[...] = weight
-    trace = traced(parameters, random_ids(200, ids=5))
-    assert far_slopes(trace) == pytest.approx([math.log(0.8)] * 2, abs=1e-3)
-    assert lyapunov(trace).exponents == pytest.approx(np.log([0.8, 0.5]), abs=1e-2)
-    assert lyapunov(trace).positions == Sample(51, 200, 150)  # after a quarter of the text
-    parameters.layers[0].recurrent_kernel[...] = 0.9
-    assert far_slopes(traced(parameters, trace.ids[:, 0])) == pytest.approx(
-        np.log([0.9, 0.8]), abs=1e-2
-    )
-
-
-def test_half_lives_have_the_errors_of_blocks_of_predictions() -> None:
-    trace = traced(random_parameters(scale=0.6), random_ids(400, ids=5))
-    (found,) = gradient_by_lag(trace, positions=80, max_lag=20)
-    steps = np.linspace(20, 398, 80).astype(np.int64)
-    assert found.positions == Sample(22, 400, 80)
-    assert found.blocks == 8
-    blocks = [lag_curves(trace, part, lags=21)[0].median for part in np.split(steps, 8)]
-    lives = [half_life(block) or math.nan for block in blocks]
-    assert found.half_life_error == pytest.approx(reference.standard_error(lives), rel=0.01)
-    slopes = [np.polyfit(range(10, 21), np.log(block[10:]), 1)[0] for block in blocks]
-    assert found.slope_error == pytest.approx(reference.standard_error(slopes), rel=0.01)
+def test_a_gradient_is_visible_down_to_a_thousandth() -> None:
+    (curve,) = gradient_by_lag(unit(0.5), positions=9, max_lag=10)
+    assert curve.visible_to == 9  # 1/512 is visible, 1/1024 is not
 
 
 @pytest.mark.parametrize(
@@ -79,7 +64,8 @@ def test_half_lives_have_the_errors_of_blocks_of_predictions() -> None:
         ),
         pytest.param(
             [0.5, 1],
-            "halves in 1 to more than 10 characters, depending on the layer, and is visible 10 characters back or more",
+            "halves in 1 to more than 10 characters, depending on the layer, "
+            "and is visible 10 characters back or more",
             id="one fades and one lasts",
         ),
         pytest.param([0], "halves in 1 character and is not visible one character back", id="ends"),
@@ -90,31 +76,112 @@ def test_the_summary_says_how_fast_the_gradient_shrinks(
 ) -> None:
     layers: list[LayerGradient] = []
     for weight in weights:
-        trace = traced(one_layer(np.array([[float(weight)]])), random_ids(60))
-        layers += gradient_by_lag(trace, max_lag=10)
+        layers += gradient_by_lag(unit(weight), max_lag=10)
     assert gradient_summary(layers) == f"has a gradient that {expected}"
+
+
+def test_a_short_text_has_fewer_lags() -> None:
+    trace = traced(one_layer(np.eye(2)), random_ids(10))
+    (short,) = gradient_by_lag(trace, max_lag=100)
+    assert short.lag.tolist() == [0, 1, 2, 3, 4]
+
+
+# A stack
+
+
+def linear_stack(lower: float, upper: float) -> Parameters:
+    """Return two linear layers of a unit with these recurrent weights."""
+    parameters = random_parameters(layers=2, units=1, scale=0.5, activation="linear")
+    parameters.layers[0].recurrent_kernel[...] = lower
+    parameters.layers[1].recurrent_kernel[...] = upper
+    return parameters
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "expected", "tolerance"),
+    [
+        pytest.param(0.5, 0.8, [0.8, 0.8], 1e-3, id="the upper layer remembers longer"),
+        pytest.param(0.9, 0.8, [0.9, 0.8], 1e-2, id="the lower layer remembers longer"),
+    ],
+)
+def test_the_gradient_of_a_layer_has_the_slowest_decay_of_the_layers_from_it_on(
+    lower: float, upper: float, expected: list[float], tolerance: float
+) -> None:
+    trace = traced(linear_stack(lower, upper), random_ids(200, ids=5))
+    slopes = [curve.slope for curve in gradient_by_lag(trace, max_lag=60)]
+    assert slopes == pytest.approx(np.log(expected), abs=tolerance)
+
+
+def test_the_decays_of_a_stack_are_its_lyapunov_exponents() -> None:
+    result = lyapunov(traced(linear_stack(0.5, 0.8), random_ids(200, ids=5)))
+    assert result.exponents == pytest.approx(np.log([0.8, 0.5]), abs=1e-2)
+    assert result.positions == Sample(51, 200, 150)  # after a quarter of the text
+
+
+# Errors
+
+
+@pytest.fixture(scope="module")
+def random_trace() -> Trace:
+    """Return the reading of a text by a random network."""
+    return traced(random_parameters(scale=0.6), random_ids(400, ids=5))
+
+
+@pytest.fixture(scope="module")
+def curves_of_blocks(random_trace: Trace) -> list[NDArray[np.float64]]:
+    """Return the medians of eight blocks of ten neighbouring predictions."""
+    steps = np.linspace(20, 398, 80).astype(np.int64)
+    return [lag_curves(random_trace, block, lags=21)[0].median for block in np.split(steps, 8)]
+
+
+def test_the_positions_are_evenly_spaced(random_trace: Trace) -> None:
+    (curve,) = gradient_by_lag(random_trace, positions=80, max_lag=20)
+    assert curve.positions == Sample(22, 400, 80)
+    assert curve.blocks == 8
+
+
+def test_the_error_of_a_half_life_is_based_on_blocks(
+    random_trace: Trace, curves_of_blocks: list[NDArray[np.float64]]
+) -> None:
+    (curve,) = gradient_by_lag(random_trace, positions=80, max_lag=20)
+    half_lives = [half_life(median) or math.nan for median in curves_of_blocks]
+    expected = reference.standard_error(half_lives)
+    assert curve.half_life_error == pytest.approx(expected, rel=0.01)
+
+
+def test_the_error_of_a_slope_is_based_on_blocks(
+    random_trace: Trace, curves_of_blocks: list[NDArray[np.float64]]
+) -> None:
+    (curve,) = gradient_by_lag(random_trace, positions=80, max_lag=20)
+    slopes = [np.polyfit(range(10, 21), np.log(median[10:]), 1)[0] for median in curves_of_blocks]
+    assert curve.slope_error == pytest.approx(reference.standard_error(slopes), rel=0.01)
 
 
 @pytest.mark.parametrize(
     ("predictions", "blocks"),
     [pytest.param(80, 8, id="many"), pytest.param(3, 3, id="fewer than blocks")],
 )
-def test_the_table_says_how_many_blocks_its_errors_are_from(predictions: int, blocks: int) -> None:
-    layers = gradient_by_lag(
-        traced(random_parameters(), random_ids(400, ids=5)), positions=predictions, max_lag=20
-    )
+def test_the_table_has_the_number_of_blocks(predictions: int, blocks: int) -> None:
+    trace = traced(random_parameters(), random_ids(400, ids=5))
+    layers = gradient_by_lag(trace, positions=predictions, max_lag=20)
     assert layers[0].positions.count == predictions
     assert f"from {blocks} blocks of neighbouring predictions" in gradient_table(layers).caption
 
 
-def test_a_short_text_has_fewer_lags() -> None:
-    (short,) = gradient_by_lag(traced(one_layer(np.eye(2)), random_ids(10)), max_lag=100)
-    assert short.lag.tolist() == [0, 1, 2, 3, 4]
+# Half-lives
 
 
-def test_the_half_life_is_that_of_the_definition() -> None:
-    assert half_life(np.array([1, 0.8, 0.4, 0.3])) == pytest.approx(
-        1 + np.log(0.8 / 0.5) / np.log(0.8 / 0.4)
-    )
-    assert half_life(np.array([1, 2, 0.7])) is None
-    assert half_life(np.array([1, 0.1])) == 1  # there is nothing below a character
+@pytest.mark.parametrize(
+    ("gradients", "expected"),
+    [
+        pytest.param(
+            [1, 0.8, 0.4, 0.3], 1 + math.log(0.8 / 0.5) / math.log(0.8 / 0.4), id="between two"
+        ),
+        pytest.param([1, 2, 0.7], None, id="never"),
+        pytest.param([1, 0.1], 1, id="at least a character"),
+    ],
+)
+def test_the_half_life_equals_its_definition(
+    gradients: list[float], expected: float | None
+) -> None:
+    assert half_life(np.array(gradients)) == pytest.approx(expected)

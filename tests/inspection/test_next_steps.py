@@ -1,4 +1,4 @@
-"""What a report tells its reader to try next."""
+"""The experiments that a report proposes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -27,18 +27,25 @@ def config(**changes: Any) -> Config:
 def contents(
     *, used: int | None = None, largest: float = -0.3, longest: int = 0
 ) -> dict[str, Content]:
-    """Return sections of a report that say how much context is used, and how small differences grow."""
+    """Return the sections of a report on another network.
+
+    Args:
+        used: The number of characters of context that it uses; None = not known.
+        largest: Its largest Lyapunov exponent.
+        longest: The layer that remembers longest.
+
+    """
     sections = dict(report().contents)
     context = replace(sections["usable_context"].data, used=used)
-    found = sections["lyapunov"].data
-    exponents = np.array([largest, *found.exponents[1:]])
+    lyapunov = sections["lyapunov"].data
+    exponents = np.array([largest, *lyapunov.exponents[1:]])
     layers = tuple(
-        replace(each, exponent=-0.1 if each.layer == longest else -0.5) for each in found.layers
+        replace(layer, exponent=-0.1 if layer.layer == longest else -0.5)
+        for layer in lyapunov.layers
     )
+    lyapunov = replace(lyapunov, exponents=exponents, layers=layers)
     sections["usable_context"] = replace(sections["usable_context"], data=context)
-    sections["lyapunov"] = replace(
-        sections["lyapunov"], data=replace(found, exponents=exponents, layers=layers)
-    )
+    sections["lyapunov"] = replace(sections["lyapunov"], data=lyapunov)
     return sections
 
 
@@ -48,40 +55,41 @@ def steps(changes: dict[str, Any] | None = None, **findings: Any) -> list[dict[s
     return [dict(step.settings) for step in chosen.experiments]
 
 
+# Windows
+
 WINDOWS = {"training.sequence_length": 16, "training.batch_size": 8}
 
 
 @pytest.mark.parametrize(
-    ("used", "expected"),
+    ("used", "length", "batch_size"),
     [
-        pytest.param(
-            4,
-            {"training.sequence_length": 2, "training.batch_size": 64},
-            id="much shorter than windows",
-        ),
-        pytest.param(
-            8, {"training.sequence_length": 4, "training.batch_size": 32}, id="half of a window"
-        ),
-        pytest.param(
-            9,
-            {"training.sequence_length": 32, "training.batch_size": 4},
-            id="more than half of a window",
-        ),
-        pytest.param(
-            2, {"training.sequence_length": 1, "training.batch_size": 128}, id="two characters"
-        ),
+        pytest.param(2, 1, 128, id="two characters"),
+        pytest.param(4, 2, 64, id="a quarter of a window"),
+        pytest.param(8, 4, 32, id="half of a window"),
+        pytest.param(9, 32, 4, id="more than half of a window"),
     ],
 )
-def test_windows_are_made_shorter_than_the_context_or_longer_if_they_may_limit_it(
-    used: int, expected: dict[str, int]
+def test_the_length_of_windows_depends_on_the_context(
+    used: int, length: int, batch_size: int
 ) -> None:
-    assert expected in steps(WINDOWS, used=used)
+    experiment = {"training.sequence_length": length, "training.batch_size": batch_size}
+    assert experiment in steps(WINDOWS, used=used)
 
 
-def test_without_a_known_context_no_other_windows_are_proposed() -> None:
-    assert not [
-        settings for settings in steps(WINDOWS, used=None) if "training.sequence_length" in settings
-    ]
+@pytest.mark.parametrize(
+    "used",
+    [
+        pytest.param(None, id="unknown context"),
+        pytest.param(0, id="no context"),
+        pytest.param(1, id="a single character"),
+    ],
+)
+def test_without_a_context_windows_keep_their_length(used: int | None) -> None:
+    keys = {key for settings in steps(WINDOWS, used=used) for key in settings}
+    assert "training.sequence_length" not in keys
+
+
+# Other experiments
 
 
 def test_another_seed_is_always_proposed() -> None:
@@ -92,27 +100,20 @@ def test_another_seed_is_always_proposed() -> None:
     ("largest", "is_proposed"),
     [pytest.param(0.01, True, id="grows"), pytest.param(-0.01, False, id="shrinks")],
 )
-def test_a_network_that_amplifies_differences_is_to_learn_more_slowly(
+def test_a_lower_learning_rate_is_proposed_for_a_network_that_amplifies_differences(
     largest: float, is_proposed: bool
 ) -> None:
-    found = steps({"training.optimizer.learning_rate": 0.004}, largest=largest, used=4)
-    assert ({"training.optimizer.learning_rate": 0.002} in found) == is_proposed
-    assert len(found) == 3
+    experiments = steps({"training.optimizer.learning_rate": 0.004}, largest=largest, used=4)
+    assert ({"training.optimizer.learning_rate": 0.002} in experiments) == is_proposed
+    assert len(experiments) == 3
 
 
-def test_an_untrained_network_is_to_be_trained() -> None:
-    found = steps({"training.steps": 0}, largest=0.1, used=4)
-    assert found == [{"training.epochs": 1}, {"seed": 2}, {"model.layers": 2}]
+def test_training_is_proposed_for_an_untrained_network() -> None:
+    experiments = steps({"training.steps": 0}, largest=0.1, used=4)
+    assert experiments == [{"training.epochs": 1}, {"seed": 2}, {"model.layers": 2}]
 
 
-@pytest.mark.parametrize("used", [0, 1])
-def test_a_network_that_uses_no_context_to_speak_of_gets_no_shorter_windows(used: int) -> None:
-    assert not [
-        settings for settings in steps(WINDOWS, used=used) if "training.sequence_length" in settings
-    ]
-
-
-def test_next_to_other_seeds_no_further_seed_is_proposed() -> None:
+def test_no_seed_is_proposed_if_the_page_has_other_seeds() -> None:
     html = choose_next_steps(RUN, config(), contents(used=4), None).to_html(has_other_seeds=True)
     assert "another seed" not in html
     assert "training.sequence_length" in html
@@ -126,21 +127,32 @@ def test_another_depth_is_proposed(layers: int, other: int) -> None:
 
 
 def test_the_layer_that_remembers_longest_is_named() -> None:
-    chosen = choose_next_steps(
-        RUN, config(**{"model.layers": 2}), contents(longest=1, used=4), None
-    )
+    two_layers = config(**{"model.layers": 2})
+    chosen = choose_next_steps(RUN, two_layers, contents(longest=1, used=4), None)
     assert "rnn.1 remembers longest" in chosen.experiments[2].text
 
 
-def test_the_commands_train_the_experiment_and_compare_it() -> None:
+# Commands
+
+
+@pytest.fixture
+def commands_of_seed() -> tuple[str, ...]:
+    """Return the commands for another seed of a run whose name has a space."""
     chosen = choose_next_steps(Path("my runs/plays"), config(), contents(used=4), None)
-    train, inspect = chosen.experiments[1].commands
-    folder = "'my runs/plays'"
-    assert (
-        train
-        == f"charlm train {folder}/corpus -c {folder}/config.yaml -s seed=2 -r 'my runs/plays-seed-2'"
-    )
-    assert inspect == f"charlm inspect {folder} 'my runs/plays-seed-2' --out plays-seed-2.html"
+    return tuple(chosen.experiments[1].commands)
+
+
+def test_a_command_trains_the_experiment(commands_of_seed: tuple[str, ...]) -> None:
+    train, _ = commands_of_seed
+    text = "'my runs/plays'/corpus"
+    settings = "-c 'my runs/plays'/config.yaml -s seed=2"
+    assert train == f"charlm train {text} {settings} -r 'my runs/plays-seed-2'"
+
+
+def test_a_command_compares_the_experiment(commands_of_seed: tuple[str, ...]) -> None:
+    _, inspect = commands_of_seed
+    runs = "'my runs/plays' 'my runs/plays-seed-2'"
+    assert inspect == f"charlm inspect {runs} --out plays-seed-2.html"
 
 
 def test_every_command_of_an_experiment_is_valid() -> None:
@@ -152,22 +164,35 @@ def test_every_command_of_an_experiment_is_valid() -> None:
 
 
 def test_a_run_with_initial_weights_is_repeated_with_them() -> None:
-    chosen = choose_next_steps(
-        RUN, config(**{"training.initial_weights": "0" * 64}), contents(), None
-    )
-    assert all(
-        "--init runs/plays/init.safetensors" in step.commands[0] for step in chosen.experiments
-    )
+    initialized = config(**{"training.initial_weights": "0" * 64})
+    chosen = choose_next_steps(RUN, initialized, contents(), None)
+    trainings = [step.commands[0] for step in chosen.experiments]
+    assert all("--init runs/plays/init.safetensors" in command for command in trainings)
 
 
-def test_the_suggestion_of_the_training_comes_first_on_the_page() -> None:
-    chosen = choose_next_steps(RUN, config(), contents(), Suggestion("still learning", epochs=8))
-    assert chosen.suggestion is not None
-    assert chosen.suggestion.text == "Still learning at the end; train twice as long."
-    (command,) = chosen.suggestion.commands
-    assert command == "charlm train runs/plays/corpus -c runs/plays/config.yaml --epochs 8"
-    html = chosen.to_html(has_other_seeds=False)
-    assert html.index(command) < html.index("another seed")
+# The suggestion of the training
+
+
+@pytest.fixture
+def with_suggestion() -> NextSteps:
+    """Return the next steps of a training that ended too early."""
+    return choose_next_steps(RUN, config(), contents(), Suggestion("still learning", epochs=8))
+
+
+LONGER = "charlm train runs/plays/corpus -c runs/plays/config.yaml --epochs 8"
+
+
+def test_a_suggestion_of_the_training_has_a_command(with_suggestion: NextSteps) -> None:
+    assert with_suggestion.suggestion is not None
+    assert with_suggestion.suggestion.text == "Still learning at the end; train twice as long."
+    assert [*with_suggestion.suggestion.commands] == [LONGER]
+
+
+def test_the_suggestion_of_the_training_comes_first_on_the_page(
+    with_suggestion: NextSteps,
+) -> None:
+    html = with_suggestion.to_html(has_other_seeds=False)
+    assert html.index(LONGER) < html.index("another seed")
 
 
 def test_a_suggestion_without_settings_has_no_command() -> None:
@@ -179,7 +204,6 @@ def test_a_suggestion_without_settings_has_no_command() -> None:
 
 def test_a_model_outside_a_run_has_no_experiments() -> None:
     chosen = report().next_steps
+    html = chosen.to_html(has_other_seeds=False)
     assert chosen == NextSteps()
-    assert "training text of this model is not in its folder" in chosen.to_html(
-        has_other_seeds=False
-    )
+    assert "training text of this model is not in its folder" in html

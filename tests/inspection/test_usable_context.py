@@ -1,49 +1,95 @@
 """The loss from the last k characters, on networks whose memory is known."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import reference
 from inspection.networks import random_ids, shift_register
 from models import random_parameters
+from numpy.typing import NDArray
 
 from charlm.evaluation.scoring import score_stream
 from charlm.inspection.section import Sample
-from charlm.inspection.usable_context import context_summary, context_used, usable_context
-from charlm.network.rnn import advance, nats
+from charlm.inspection.usable_context import (
+    UsableContext,
+    context_summary,
+    context_used,
+    usable_context,
+)
+from charlm.network.rnn import Parameters, advance, nats
+
+# The definition
 
 
-def test_the_nats_are_those_of_the_definition() -> None:
-    parameters, ids = random_parameters(layers=2, scale=2.0), random_ids(12, ids=5).tolist()
+@pytest.fixture(scope="module")
+def short_text() -> tuple[Parameters, list[int], UsableContext]:
+    """Return a network, a text of 12 characters, and the loss from up to 4 characters of it."""
+    parameters = random_parameters(layers=2, scale=2.0)
+    ids = random_ids(12, ids=5).tolist()
     whole = np.array(reference.nats(parameters, ids))
-    found = usable_context(parameters, np.array(ids), whole, most=4)
-    for k, mean in zip(found.characters.tolist(), found.nats, strict=True):
-        nats = [
-            reference.nats(parameters, ids[max(0, target - k) : target + 1])[-1]
-            for target in range(1, 12)
-            if k
-        ]
-        nothing = (
-            np.log(np.exp(parameters.logits_bias).sum()) - parameters.logits_bias[ids[1:]]
-        )  # h = 0
-        assert mean == pytest.approx(np.mean(nats or nothing), rel=1e-5)
-    assert len(found.characters) > 2
-    np.testing.assert_allclose(found.gains, found.nats - whole.mean(), atol=1e-6)
-    assert found.whole_nats == pytest.approx(whole.mean())
-    assert found.positions == Sample(2, 12, 11)
+    return parameters, ids, usable_context(parameters, np.array(ids), whole, most=4)
 
 
-def test_no_more_characters_are_given_than_the_network_uses() -> None:
-    """Each character is that three before it, which the register holds: with three characters nothing is missing."""
-    parameters, ids = shift_register(6, reads=2), np.tile([0, 1, 2], 900)
-    nats = np.concatenate([*score_stream(parameters, ids)])
-    found = usable_context(parameters, ids, nats)
-    assert (found.characters.tolist(), found.used) == ([0, 1, 2, 3], 3)
-    assert found.nats[2] > 1 > found.nats[3]
-    assert "uses 3 characters of context" in context_summary(found)
-    for length in (11, 2101):  # too short to tell, and too short for an error
-        assert usable_context(parameters, ids[:length], nats[: length - 1]).used is None
+def test_the_loss_from_some_characters_equals_the_definition(
+    short_text: tuple[Parameters, list[int], UsableContext],
+) -> None:
+    parameters, ids, context = short_text
+    assert len(context.characters) > 2
+    for count, mean in zip(context.characters.tolist()[1:], context.nats[1:], strict=True):
+        windows = [ids[max(0, target - count) : target + 1] for target in range(1, 12)]
+        nats = [reference.nats(parameters, window)[-1] for window in windows]
+        assert mean == pytest.approx(np.mean(nats), rel=1e-5)
+
+
+def test_the_loss_without_context_is_the_loss_of_the_zero_state(
+    short_text: tuple[Parameters, list[int], UsableContext],
+) -> None:
+    parameters, ids, context = short_text
+    bias = parameters.logits_bias
+    expected = np.log(np.exp(bias).sum()) - bias[ids[1:]].mean()
+    assert context.characters[0] == 0
+    assert context.nats[0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_gain_is_the_loss_minus_the_loss_from_all_characters(
+    short_text: tuple[Parameters, list[int], UsableContext],
+) -> None:
+    parameters, ids, context = short_text
+    whole = np.mean(reference.nats(parameters, ids))
+    assert context.whole_nats == pytest.approx(whole)
+    np.testing.assert_allclose(context.gains, context.nats - whole, atol=1e-6)
+    assert context.positions == Sample(2, 12, 11)
+
+
+# A register of six characters that predicts the third-last one
+
+
+def register_context(length: int = 2700) -> UsableContext:
+    """Return the context of the register on a text that repeats three characters."""
+    parameters = shift_register(6, reads=2)
+    ids = np.tile([0, 1, 2], 900)[:length]
+    return usable_context(parameters, ids, np.concatenate([*score_stream(parameters, ids)]))
+
+
+def test_no_more_characters_are_read_than_the_network_uses() -> None:
+    context = register_context()
+    assert context.characters.tolist() == [0, 1, 2, 3]
+    assert context.used == 3
+    assert context.nats[2] > 1 > context.nats[3]
+    assert "uses 3 characters of context" in context_summary(context)
+
+
+@pytest.mark.parametrize(
+    "length",
+    [pytest.param(11, id="few characters"), pytest.param(2101, id="too few for an error")],
+)
+def test_a_short_text_does_not_show_the_context(length: int) -> None:
+    assert register_context(length).used is None
+
+
+# The used context
 
 
 @pytest.mark.parametrize(
@@ -60,7 +106,7 @@ def test_no_more_characters_are_given_than_the_network_uses() -> None:
         pytest.param([0.0], [0.0], 0, id="nothing to gain"),
     ],
 )
-def test_the_context_that_is_used_ends_where_all_gains_are_small(
+def test_the_used_context_ends_where_all_gains_are_small(
     gains: list[float], errors: list[float], used: int | None
 ) -> None:
     assert context_used(np.array(gains), np.array(errors), characters=1000) == used
@@ -70,7 +116,9 @@ def test_the_context_that_is_used_ends_where_all_gains_are_small(
     ("characters", "used"),
     [pytest.param(8, 2, id="long enough"), pytest.param(7, None, id="short")],
 )
-def test_a_text_is_four_times_as_long_as_the_context(characters: int, used: int | None) -> None:
+def test_a_text_must_be_four_times_as_long_as_the_context(
+    characters: int, used: int | None
+) -> None:
     assert context_used(np.array([1.0, 0.5, 0.0]), np.zeros(3), characters=characters) == used
 
 
@@ -81,35 +129,53 @@ def test_a_text_is_four_times_as_long_as_the_context(characters: int, used: int 
         pytest.param(-0.5, "reading further back worsens the loss by 0.5000", id="worse"),
     ],
 )
-def test_the_summary_says_what_further_characters_do(gain: float, text: str) -> None:
-    parameters, ids = shift_register(6, reads=2), np.tile([0, 1, 2], 900)
-    context = usable_context(parameters, ids, np.concatenate([*score_stream(parameters, ids)]))
+def test_the_summary_has_the_gain_of_further_characters(gain: float, text: str) -> None:
+    context = register_context()
     gains = np.full(4, gain)
     changed = replace(context, used=3, gains=gains, gain_errors=np.full(4, 0.0011))
-    assert (
-        context_summary(changed)
-        == f"uses 3 characters of context: {text} ± 0.0011 nats per character"
-    )
+    expected = f"uses 3 characters of context: {text} ± 0.0011 nats per character"
+    assert context_summary(changed) == expected
 
 
-def test_means_of_the_context_have_the_errors_of_blocks() -> None:
-    parameters, ids, rng = (
-        random_parameters(scale=0.5),
-        random_ids(2401, ids=5),
-        np.random.default_rng(0),
-    )
-    whole, by_ngrams = rng.random((2, 2400))
-    found = usable_context(parameters, ids, whole, most=1, ngram_nats={2: by_ngrams})
-    alone = nats(
-        parameters.logits(advance(parameters, ids[:-1], parameters.zero_state(2400))), ids[1:]
-    )
-    for mean, error, values in (
-        (found.ngram_nats[0], found.ngram_standard_errors[0], by_ngrams),
-        (found.nats[1], found.standard_errors[1], alone),
-        (found.gains[1], found.gain_errors[1], alone - whole),
-    ):
-        assert mean == pytest.approx(values.mean(), rel=1e-4)
-        assert error == pytest.approx(
-            reference.standard_error(values.reshape(8, 300).mean(1).tolist()), rel=0.01
-        )
-    assert found.ngram_order.tolist() == [2]
+# Errors
+
+WHOLE, NGRAM = np.random.default_rng(0).random((2, 2400))
+
+
+@pytest.fixture(scope="module")
+def long_text() -> tuple[UsableContext, NDArray[Any]]:
+    """Return the context of a network, and its losses from a single character."""
+    parameters = random_parameters(scale=0.5)
+    ids = random_ids(2401, ids=5)
+    context = usable_context(parameters, ids, WHOLE, most=1, ngram_nats={2: NGRAM})
+    states = advance(parameters, ids[:-1], parameters.zero_state(2400))
+    return context, nats(parameters.logits(states), ids[1:])
+
+
+def check_mean(mean: float, error: float, values: NDArray[Any]) -> None:
+    """Compare a mean and its standard error with values at 2,400 positions."""
+    block_means = values.reshape(8, 300).mean(1).tolist()
+    assert mean == pytest.approx(values.mean(), rel=1e-4)
+    assert error == pytest.approx(reference.standard_error(block_means), rel=0.01)
+
+
+def test_the_loss_of_an_n_gram_model_has_an_error(
+    long_text: tuple[UsableContext, NDArray[Any]],
+) -> None:
+    context, _ = long_text
+    assert context.ngram_order.tolist() == [2]
+    check_mean(context.ngram_nats[0], context.ngram_standard_errors[0], NGRAM)
+
+
+def test_the_loss_from_some_characters_has_an_error(
+    long_text: tuple[UsableContext, NDArray[Any]],
+) -> None:
+    context, losses = long_text
+    check_mean(context.nats[1], context.standard_errors[1], losses)
+
+
+def test_a_gain_has_the_error_of_paired_blocks(
+    long_text: tuple[UsableContext, NDArray[Any]],
+) -> None:
+    context, losses = long_text
+    check_mean(context.gains[1], context.gain_errors[1], losses - WHOLE)

@@ -1,64 +1,74 @@
-"""The longest common span of two texts, and the share of common spans, compared with a search by brute force."""
+"""Verbatim overlap of two texts, compared with a search by brute force."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from charlm.text.copies import Copies, find_copies
 
 
-def ids(text: str) -> "np.ndarray[tuple[int], np.dtype[np.uint8]]":
+def ids(text: str) -> NDArray[np.uint8]:
     return np.frombuffer(text.encode("ascii"), np.uint8)
 
 
-def by_brute_force(text: str, training: str, least: int) -> tuple[float, str, int | None]:
-    """Return the share of ids in spans of `least`, the longest span, and its first position in the training text."""
-    spans = [text[i : i + n] for n in range(len(text), 0, -1) for i in range(len(text) - n + 1)]
-    longest = next((span for span in spans if span in training), "")
-    covered = {
-        i + k
-        for i in range(len(text) - least + 1)
-        for k in range(least)
-        if text[i : i + least] in training
-    }
-    return len(covered) / max(1, len(text)), longest, training.index(longest) if longest else None
+def longest_common_span(text: str, training: str) -> str:
+    for length in range(len(text), 0, -1):
+        for start in range(len(text) - length + 1):
+            span = text[start : start + length]
+            if span in training:
+                return span
+    return ""
 
 
-SPANS = st.tuples(st.integers(0, 200), st.integers(0, 60))
+def covered_share(text: str, training: str, min_span: int) -> float:
+    """Return the share of a text in spans that also occur in the training text."""
+    covered = set[int]()
+    for start in range(len(text) - min_span + 1):
+        if text[start : start + min_span] in training:
+            covered.update(range(start, start + min_span))
+    return len(covered) / max(1, len(text))
 
 
 @given(
     st.text("abc", max_size=60),
     st.text("ab", max_size=200),
-    SPANS,
+    st.tuples(st.integers(0, 200), st.integers(0, 60)),
     st.integers(1, 6),
     st.integers(1, 100),
 )
-def test_spans_are_by_brute_force(
-    text: str, training: str, copied: tuple[int, int], least: int, block: int
+def test_copies_are_the_same_as_by_brute_force(
+    text: str, training: str, copied: tuple[int, int], min_span: int, block: int
 ) -> None:
-    text += training[copied[0] : sum(copied)]
-    found = find_copies(ids(text), ids(training), min_span=least, block=block)
-    share, longest, position = by_brute_force(text, training, least)
-    assert found.share == pytest.approx(share)
-    assert (found.length, found.position) == (len(longest), position)
-    assert found.start == (text.index(longest) if longest else None)
+    start, length = copied
+    text += training[start : start + length]
+    copies = find_copies(ids(text), ids(training), min_span=min_span, block=block)
+    longest = longest_common_span(text, training)
+    assert copies.share == pytest.approx(covered_share(text, training, min_span))
+    assert copies.length == len(longest)
+    assert copies.position == (training.index(longest) if longest else None)
+    assert copies.start == (text.index(longest) if longest else None)
 
 
-def test_spans_of_20_ids_are_counted_and_spans_of_19_are_not() -> None:
-    span = "abcacbbacabccbaabcba"
-    whole, cut = (find_copies(ids(f"xx{part}xx"), ids(span)) for part in (span, span[:-1]))
-    assert whole == Copies(20 / 24, 20, 2, 0)
-    assert cut == Copies(0, 19, 2, 0)
+SPAN = "abcacbbacabccbaabcba"
 
 
-def test_a_text_that_repeats_itself_is_one_long_span() -> None:
+@pytest.mark.parametrize(
+    ("length", "copies"),
+    [(20, Copies(20 / 24, 20, 2, 0)), (19, Copies(0, 19, 2, 0))],
+    ids=["20 characters", "19 characters"],
+)
+def test_a_copy_has_at_least_20_characters(length: int, copies: Copies) -> None:
+    assert find_copies(ids(f"xx{SPAN[:length]}xx"), ids(SPAN)) == copies
+
+
+def test_a_text_that_repeats_itself_is_a_single_long_span() -> None:
     assert find_copies(ids("ab" * 20_000), ids("ab" * 50_000)) == Copies(1, 40_000, 0, 0)
 
 
-def test_a_text_and_its_complement_of_the_sequence_of_thue_and_morse_are_told_apart() -> None:
-    """Their hashes modulo 2^64 are the same from 2,048 characters on."""
+def test_different_texts_with_the_same_hash_are_distinguished() -> None:
+    """The Thue-Morse sequence and its complement have the same hash modulo 2^64."""
     text = "".join("ab"[index.bit_count() % 2] for index in range(4096))
-    found = find_copies(ids(text), ids(text.translate(str.maketrans("ab", "ba"))))
-    assert found.length == 2048
+    complement = text.translate(str.maketrans("ab", "ba"))
+    assert find_copies(ids(text), ids(complement)).length == 2048

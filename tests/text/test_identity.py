@@ -1,10 +1,10 @@
-"""Whether sources still hold the text of a corpus."""
+"""The check that sources still have the text of a corpus."""
 
 import gzip
 import io
-import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,19 +33,20 @@ def check(corpus: Corpus, *sources: str) -> None:
 
 
 def difference(corpus: Corpus, *sources: str) -> str:
-    """Return what the error says about sources that do not have the text of a corpus."""
+    """Return the difference that the error reports between sources and the text of a corpus."""
     with pytest.raises(CharlmError) as caught:
         check(corpus, *sources)
-    begin, end = "runs/x: the text differs: ", "; use the original text, or name a new folder"
     message = str(caught.value)
-    assert message.startswith(begin)
+    start = "runs/x: the text differs: "
+    end = "; use the original text, or name a new folder"
+    assert message.startswith(start)
     assert message.endswith(end)
-    return message.removeprefix(begin).removesuffix(end)
+    return message.removeprefix(start).removesuffix(end)
 
 
 @pytest.fixture
 def texts() -> Path:
-    """Write three texts, an empty file and one that is not valid UTF-8, as sources/00.txt to 04.txt."""
+    """Write five files to a folder; 02.txt is empty, and 03.txt is not valid UTF-8."""
     write_texts(Path(), "abba\n", "baab\n", "", b"a\xe9", "aabb\n")
     return Path("sources")
 
@@ -63,6 +64,18 @@ def texts() -> Path:
 )
 def test_the_sources_of_a_corpus_have_its_text(sources: list[str], texts: Path) -> None:
     check(make(str(texts)), *sources)
+
+
+@dataclass
+class Write:
+    """A change to the contents of a file."""
+
+    file: str
+    contents: bytes
+
+    def __call__(self) -> None:
+        """Write the file."""
+        Path("sources", self.file).write_bytes(self.contents)
 
 
 def rename() -> None:
@@ -90,14 +103,12 @@ def damage() -> None:
         pytest.param(lambda: Path("sources/04.txt").rename("sources/05.txt"), id="renamed file"),
         pytest.param(compress, id="compressed file"),
         pytest.param(lambda: Path("sources/02.txt").unlink(), id="empty file removed"),
-        pytest.param(
-            lambda: Path("sources/03.txt").write_bytes(b"\xe9"), id="other bytes that are no text"
-        ),
+        pytest.param(Write("03.txt", b"\xe9"), id="other bytes that are no text"),
         pytest.param(lambda: Path("sources/001.txt").touch(), id="new empty file"),
         pytest.param(damage, id="new file that is no text"),
     ],
 )
-def test_names_and_files_without_text_do_not_matter(change: Change, texts: Path) -> None:
+def test_only_texts_matter(change: Change, texts: Path) -> None:
     corpus = make(str(texts))
     change()
     check(corpus, "sources")
@@ -139,51 +150,36 @@ def test_nothing_is_written(texts: Path) -> None:
 
 def swap() -> None:
     """Exchange two texts."""
-    one, other = Path("sources/00.txt"), Path("sources/01.txt")
-    data = one.read_bytes()
-    one.write_bytes(other.read_bytes())
-    other.write_bytes(data)
+    Path("sources/00.txt").rename("first")
+    Path("sources/01.txt").rename("sources/00.txt")
+    Path("first").rename("sources/01.txt")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         pytest.param(
-            lambda: Path("sources/01.txt").write_text("baba\n"),
+            Write("01.txt", b"baba\n"),
             "sources/01.txt has changed since the run began",
             id="other text of the same length",
         ),
         pytest.param(
-            lambda: os.truncate("sources/01.txt", 0),
+            Write("01.txt", b""),
             "sources/01.txt has changed since the run began",
             id="file that is empty now",
         ),
         pytest.param(
-            lambda: Path("sources/01.txt").write_bytes(b"\xe9"),
+            Write("01.txt", b"\xe9"),
             "sources/01.txt has changed since the run began",
             id="file that is no text now",
         ),
         pytest.param(
             lambda: Path("sources/01.txt").unlink(), "sources/01.txt is missing", id="missing file"
         ),
-        pytest.param(
-            lambda: Path("sources/05.txt").write_text("b"), "sources/05.txt is new", id="new file"
-        ),
-        pytest.param(
-            lambda: Path("sources/02.txt").write_text("b"),
-            "sources/02.txt is new",
-            id="file that was empty",
-        ),
-        pytest.param(
-            lambda: Path("sources/03.txt").write_text("b"),
-            "sources/03.txt is new",
-            id="file that was no text",
-        ),
-        pytest.param(
-            lambda: Path("sources/05.txt").write_text("aabb\n"),
-            "sources/05.txt is new",
-            id="second copy of a file",
-        ),
+        pytest.param(Write("05.txt", b"b"), "sources/05.txt is new", id="new file"),
+        pytest.param(Write("02.txt", b"b"), "sources/02.txt is new", id="file that was empty"),
+        pytest.param(Write("03.txt", b"b"), "sources/03.txt is new", id="file that was no text"),
+        pytest.param(Write("05.txt", b"aabb\n"), "sources/05.txt is new", id="copy of a file"),
         pytest.param(
             swap, "the order of the files has changed since the run began", id="other order"
         ),
@@ -216,7 +212,7 @@ def test_a_source_that_is_missing_is_refused(texts: Path) -> None:
         check(corpus, "none")
 
 
-# One corpus
+# A corpus as the source
 
 
 @pytest.fixture
@@ -242,15 +238,14 @@ def test_a_corpus_that_the_run_links_to_has_its_text(corpus: Corpus) -> None:
     check(corpus, str(RUN / "link"))
 
 
-@pytest.mark.parametrize(
-    "is_memorized", [pytest.param(False, id="as it was"), pytest.param(True, id="memorized")]
-)
-def test_a_corpus_has_the_text_of_a_run_that_has_memorized_it(
-    *, is_memorized: bool, corpus: Corpus
-) -> None:
+def test_a_corpus_has_the_text_of_a_run_that_has_memorized_it(corpus: Corpus) -> None:
+    make_other()
+    check(memorize(corpus, corpus.folder), "other")
+
+
+def test_two_memorized_corpora_have_the_same_text(corpus: Corpus) -> None:
     other = make_other()
-    if is_memorized:
-        memorize(other, other.folder)
+    memorize(other, other.folder)
     check(memorize(corpus, corpus.folder), "other")
 
 
@@ -286,12 +281,11 @@ def test_another_corpus_is_refused(
 
 def test_another_corpus_than_the_memorized_one_is_refused(corpus: Corpus) -> None:
     make_other("bababa\n")
-    assert (
-        difference(memorize(corpus, corpus.folder), "other")
-        == "the text of other has changed since the run began"
-    )
+    memorized = memorize(corpus, corpus.folder)
+    message = "the text of other has changed since the run began"
+    assert difference(memorized, "other") == message
 
 
-def test_a_corpus_is_not_read_as_one_of_several_texts(corpus: Corpus) -> None:
+def test_a_corpus_among_several_sources_is_refused(corpus: Corpus) -> None:
     make_other()
     assert difference(corpus, "text.txt", "other") == "other/corpus.json is new"

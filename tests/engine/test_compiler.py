@@ -1,0 +1,289 @@
+"""How kernel.c is compiled, kept and loaded, and replaced by Keras without a compiler."""
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+from conftest import MakeOnce
+
+from charlm import hardware
+from charlm.config.schema import Config, TrainingConfig
+from charlm.engine import compiler, kernel
+from charlm.engine.compiler import compiler_options, describe_kernel
+from charlm.engine.factory import resolve_kernel
+from charlm.errors import CharlmError
+from charlm.events import Event, KernelCompiling, KernelNotKept, SettingReplaced
+from charlm.hardware import find_compiler
+
+
+def write_script(path: Path, commands: str) -> Path:
+    """Write a compiler; in its commands, "$2" is the library to write and "$3" the source."""
+    path.write_text(f'#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\n{commands}\n')
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture(scope="module")
+def quick_compiler(make_once: MakeOnce) -> Path:
+    """Return a compiler that copies a library, which is compiled once."""
+    if not any(shutil.which(name) for name in hardware.COMPILERS):
+        pytest.skip("missing: a C compiler")
+    command = [*find_compiler(), *compiler_options(), str(compiler.SOURCE), "-lm", "-o"]
+    library = make_once("native.so", lambda path: subprocess.run([*command, path], check=True))
+    return make_once("compiler", lambda path: write_script(path, f'cp {library} "$2"'))
+
+
+@pytest.fixture
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quick_compiler: Path) -> Path:
+    """Return the cache folder, which does not exist yet; the kernel is not loaded either."""
+    monkeypatch.setenv("CC", str(quick_compiler))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(kernel, "LOADED", [])
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path / "cache" / "charlm"
+
+
+@pytest.fixture
+def events() -> list[Event]:
+    """Return a list for the events of a test."""
+    return []
+
+
+def load(events: list[Event]) -> str:
+    """Return the kernel of a new process, and add its events to the list."""
+    kernel.LOADED.clear()
+    return resolve_kernel(Config(), on_event=events.append).training.kernel
+
+
+# The compiled library
+
+
+def test_the_kernel_is_compiled_once(cache: Path, events: list[Event]) -> None:
+    assert load(events) == "compiled"
+    assert load(events) == "compiled"
+    (event,) = events
+    assert isinstance(event, KernelCompiling)
+    assert event.limit_seconds == 60
+    assert len([*cache.glob("*.so")]) == 1
+
+
+def test_the_kernel_is_compiled_by_the_compiler_of_the_system(
+    cache: Path, events: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CC")
+    monkeypatch.setenv("CHARLM_CFLAGS", "-O0")
+    assert load(events) == "compiled"
+    assert len([*cache.glob("*.so")]) == 1
+
+
+def test_only_the_user_can_read_the_cache(cache: Path, events: list[Event]) -> None:
+    load(events)
+    assert cache.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.usefixtures("cache")
+def test_no_temporary_file_remains(events: list[Event], tmp_path: Path) -> None:
+    load(events)
+    assert [*tmp_path.glob(".charlm-*")] == []
+
+
+def test_a_damaged_library_is_compiled_again(cache: Path, events: list[Event]) -> None:
+    load(events)
+    (library,) = cache.glob("*.so")
+    whole = library.read_bytes()
+    library.write_bytes(whole[:100])
+    assert load(events) == "compiled"
+    assert len(events) == 2
+    assert library.read_bytes() == whole
+
+
+def test_nothing_is_kept_in_a_folder_that_others_can_write(
+    cache: Path, events: list[Event]
+) -> None:
+    cache.mkdir(parents=True)
+    cache.chmod(0o777)
+    assert load(events) == "compiled"
+    assert events[1] == KernelNotKept(f"{cache} can be written by others")
+    assert not [*cache.glob("*.so")]
+
+
+def test_a_library_in_a_folder_that_others_can_write_is_not_loaded(
+    cache: Path, events: list[Event]
+) -> None:
+    load(events)
+    cache.chmod(0o777)
+    load(events)
+    assert [type(event) for event in events] == [KernelCompiling, KernelCompiling, KernelNotKept]
+
+
+def test_without_a_home_the_kernel_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "home", Mock(side_effect=RuntimeError("no home")))
+    assert compiler.cache_folder({}) == (None, "no home")
+
+
+Change = Callable[[pytest.MonkeyPatch], object]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda _: compiler.SOURCE.write_text("2"), id="source"),
+        pytest.param(lambda patch: patch.setenv("CHARLM_CFLAGS", "-O1"), id="options"),
+        pytest.param(
+            lambda patch: patch.setattr(compiler, "processor_flags", lambda: "another"),
+            id="processor",
+        ),
+        pytest.param(lambda _: os.utime(os.environ["CC"], (1, 1)), id="compiler"),
+    ],
+)
+@pytest.mark.usefixtures("cache")
+def test_a_change_compiles_the_kernel_again(
+    change: Change, events: list[Event], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "kernel.c"
+    source.write_text("1")
+    script = write_script(tmp_path / "compiler", ': > "$2"')
+    monkeypatch.setenv("CC", str(script))
+    monkeypatch.setattr(compiler, "SOURCE", source)
+    for _ in range(2):
+        compiler.open_library(str, on_event=events.append)
+    assert len(events) == 1
+    change(monkeypatch)
+    for _ in range(2):
+        compiler.open_library(str, on_event=events.append)
+    assert len(events) == 2
+
+
+@pytest.mark.usefixtures("cache")
+def test_without_a_compiler_ziglang_is_used(
+    events: list[Event], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Replace ziglang by a package that calls the quick compiler."""
+    package = tmp_path / "ziglang"
+    package.mkdir()
+    command = f"[{os.environ['CC']!r}, *sys.argv[2:]]"
+    program = f"import subprocess, sys; sys.exit(subprocess.call({command}))"
+    (package / "__main__.py").write_text(program)
+    (package / "__init__.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delenv("CC")
+    monkeypatch.setattr(hardware, "COMPILERS", ())
+    assert load(events) == "compiled"
+    assert load(events) == "compiled"
+    assert events == [KernelCompiling("ziglang", 60)]
+
+
+def test_options_can_be_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHARLM_CFLAGS", "-DX='a b' -O2")
+    assert compiler_options()[-2:] == ["-DX=a b", "-O2"]
+
+
+def test_options_with_a_single_quotation_mark_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHARLM_CFLAGS", "'")
+    with pytest.raises(CharlmError, match=r"^CHARLM_CFLAGS: "):
+        compiler_options()
+
+
+# Keras instead of the kernel
+
+NO_COMPILER = (
+    r"no C compiler \(looked for CC=missing\); .*; "
+    r"with a compiler, training is 2 to 6 times as fast"
+)
+COMPILER_FAILS = "false: cannot compile kernel.c: exit code 1"
+CAUSES = [
+    pytest.param("missing", NO_COMPILER, id="no compiler"),
+    pytest.param("false", COMPILER_FAILS, id="the compiler fails"),
+]
+
+
+def check_replaced(event: Event, reason: str, *, changes_bits: bool) -> None:
+    """Check that an event reports that Keras is used, with the reason."""
+    assert isinstance(event, SettingReplaced)
+    assert (event.key, event.used, event.changes_bits) == ("training.kernel", "keras", changes_bits)
+    assert re.fullmatch(reason, event.problem)
+
+
+@pytest.mark.parametrize(("command", "reason"), CAUSES)
+@pytest.mark.usefixtures("cache")
+def test_keras_is_used_without_the_kernel(
+    command: str, reason: str, events: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", command)
+    assert load(events) == "keras"
+    check_replaced(events[-1], reason, changes_bits=False)
+
+
+@pytest.mark.parametrize(("command", "reason"), CAUSES)
+@pytest.mark.usefixtures("cache")
+def test_a_config_that_asks_for_the_kernel_is_refused_without_it(
+    command: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", command)
+    config = Config(training=TrainingConfig(epochs=1, kernel="compiled"))
+    message = rf"^training\.kernel: found compiled; must be keras: {reason}"
+    with pytest.raises(CharlmError, match=message):
+        resolve_kernel(config)
+
+
+@pytest.mark.parametrize(("command", "reason"), CAUSES)
+@pytest.mark.usefixtures("cache")
+def test_keras_continues_a_run_that_began_with_the_kernel(
+    command: str, reason: str, events: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", command)
+    config = Config(training=TrainingConfig(epochs=1, kernel="compiled"))
+    resolved = resolve_kernel(config, on_event=events.append, is_recorded=True)
+    assert resolved.training.kernel == "keras"
+    check_replaced(events[-1], reason, changes_bits=True)
+
+
+@pytest.mark.parametrize(
+    ("command", "description"),
+    [
+        ("missing", "Keras, because there is no C compiler"),
+        ("false", "compiled by false"),
+    ],
+)
+@pytest.mark.usefixtures("cache")
+def test_the_kernel_is_described(
+    command: str, description: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", command)
+    assert describe_kernel().startswith(description)
+
+
+def has_ended(process: Path) -> bool:
+    """Return whether a process, named by its folder in /proc, has ended or is a zombie."""
+    return not process.exists() or " Z " in (process / "stat").read_text()
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_compiler_that_hangs_is_ended_with_its_child(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child_id = tmp_path / "child"
+    child_id.touch()
+    script = write_script(tmp_path / "hangs", f"sleep 60 & echo $! > {child_id}; wait")
+    monkeypatch.setenv("CC", str(script))
+    seconds = 0.1
+    # On a busy machine, the time may be over before the compiler has started its child.
+    while not child_id.read_text():
+        seconds *= 2
+        monkeypatch.setattr(compiler, "COMPILE_SECONDS", seconds)
+        events: list[Event] = []
+        assert load(events) == "keras"
+        reason = f".*{script}: cannot compile kernel.c: no result after {seconds} s"
+        check_replaced(events[1], reason, changes_bits=False)
+    child = Path("/proc") / child_id.read_text().strip()
+    deadline = time.monotonic() + 30
+    while not has_ended(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

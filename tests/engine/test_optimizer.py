@@ -1,0 +1,137 @@
+"""The optimizers: their settings, and Muon by Keras and by the kernel."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from arrays import check_close
+from engine.networks import OPTIMIZERS
+from numpy.typing import NDArray
+
+from charlm.config.schema import OptimizerConfig
+from charlm.engine.kernel import Kernel, load_kernel
+from charlm.engine.optimizer import POLYNOMIALS, Muon, build_optimizer, share_evenly
+
+pytestmark = pytest.mark.usefixtures("eagerly")
+
+
+def built(name: str, **arguments: float) -> Any:
+    settings = OptimizerConfig.model_validate({"name": name, "learning_rate": 0.5, **arguments})
+    return build_optimizer(settings, precision="bfloat16")
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_optimizer_has_its_settings(name: str) -> None:
+    optimizer = built(name, weight_decay=0.25)
+    assert type(optimizer).__name__.lower() == name
+    assert optimizer.weight_decay == 0.25
+    assert float(optimizer.learning_rate) == 0.5
+    assert getattr(optimizer, "precision", None) == ("bfloat16" if name == "muon" else None)
+
+
+@pytest.mark.parametrize("name", ["muon", "sgd"])
+def test_an_optimizer_has_its_momentum(name: str) -> None:
+    assert built(name, momentum=0.25).momentum == 0.25
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_optimizer_changes_a_variable(name: str) -> None:
+    variable = keras.Variable(np.ones((3, 3), np.float32))
+    built(name).apply([keras.ops.ones((3, 3))], [variable])
+    assert not np.allclose(variable, 1)
+
+
+def orthogonalized(matrix: NDArray[np.float32], precision: str) -> NDArray[np.float32]:
+    """Return the update that Muon makes of a gradient."""
+    optimizer = Muon()
+    optimizer.precision = precision
+    return np.array(optimizer.zeropower_via_newtonschulz5(matrix, 5))
+
+
+def random_matrix(shape: tuple[int, int]) -> NDArray[np.float32]:
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+SHAPES = [(6, 6), (12, 5), (5, 12), (1, 7)]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_singular_values_of_an_update_are_near_1(
+    shape: tuple[int, int], precision: str
+) -> None:
+    gradient = random_matrix(shape)
+    update = orthogonalized(gradient, precision)
+    u, sizes, v = np.linalg.svd(gradient, full_matrices=False)
+    in_the_axes_of_the_gradient = np.diag(u.T @ update @ v.T)
+    not_small = sizes > 0.01 * np.linalg.norm(sizes)
+    values = in_the_axes_of_the_gradient[not_small]
+    assert update.dtype == np.float32
+    assert len(values) > 0
+    assert np.all((values > 0.6) & (values < 1.4))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_bfloat16_rounds_an_update(shape: tuple[int, int]) -> None:
+    gradient = random_matrix(shape)
+    exact = orthogonalized(gradient, "float32")
+    np.testing.assert_array_equal(orthogonalized(gradient, "float32"), exact)
+    assert (orthogonalized(gradient, "bfloat16") != exact).any()
+
+
+def arrays_of_muon(fields: dict[str, Any], kernel: Kernel | None) -> list[NDArray[Any]]:
+    """Return the variables of a model and of Muon after three steps."""
+    rng = np.random.default_rng(0)
+    shapes = [(6, 6), (12, 5), (7,), (5, 12), (3, 40)]
+    optimizer = build_optimizer(OptimizerConfig(name="muon", learning_rate=0.1), kernel=kernel)
+    vars(optimizer).update(fields)
+    variables = [keras.Variable(rng.normal(size=shape).astype(np.float32)) for shape in shapes]
+    for _ in range(3):
+        gradients = [tf.constant(rng.normal(size=shape).astype(np.float32)) for shape in shapes]
+        optimizer.apply(gradients, variables)
+    return [array.numpy() for array in (*variables, *optimizer.variables)]
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"weight_decay": 0.2, "nesterov": False, "rms_rate": None}], ids=str
+)
+def test_the_kernel_computes_the_muon_of_keras(fields: dict[str, Any]) -> None:
+    by_keras = arrays_of_muon(fields, None)
+    check_close(by_keras, arrays_of_muon(fields, load_kernel()), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("amounts", "count", "groups"),
+    [
+        pytest.param([4, 1, 3, 2], 2, [[0, 1], [2, 3]], id="equal sums"),
+        pytest.param([1, 1, 1], 5, [[0], [1], [2]], id="more workers than parts"),
+        pytest.param([5, 2, 2, 2], 1, [[0, 1, 2, 3]], id="a single worker"),
+        pytest.param([], 2, [], id="no work"),
+    ],
+)
+def test_work_is_shared_evenly(amounts: list[int], count: int, groups: list[list[int]]) -> None:
+    assert sorted(sorted(group) for group in share_evenly(amounts, count)) == groups
+
+
+def test_the_polynomials_are_minimax() -> None:
+    """Check that the error has its largest size four times, with alternating signs (Chebyshev)."""
+    low = 0.01
+    high = 1.0
+    for number, (a, b, c) in enumerate(POLYNOMIALS):
+        polynomial = np.polynomial.Polynomial([0, a, 0, b, 0, c])
+        interval = np.linspace(max(low, 0.1 * high), high, 100_001)
+        values = polynomial(interval * (1.01 if number < 2 else 1))
+        error = values - (values.min() + values.max()) / 2
+        signs = np.sign(error[np.abs(error) > np.abs(error).max() * (1 - 1e-6)])
+        assert 1 + np.count_nonzero(np.diff(signs)) == 4
+        low = float(polynomial(low))
+        high = 2 - low
+
+
+def test_the_polynomials_bring_all_sizes_together() -> None:
+    x = np.geomspace(0.01, 1, 100_001)
+    for a, b, c in POLYNOMIALS:
+        x = np.polynomial.Polynomial([0, a, 0, b, 0, c])(x)
+    assert (x.min(), x.max()) == pytest.approx((0.68, 1.32), abs=0.01)

@@ -1,0 +1,300 @@
+"""The making of a report: its sections, notes and limits, and what is refused."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from corpora import ABBA
+from inspection.networks import random_ids
+from inspection.reports import SMALL, numbers_in
+from limits import memory_limit
+from models import make_random_model, random_parameters
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_info, threadpool_limits
+
+import charlm
+from charlm.api.model import Model
+from charlm.errors import CharlmError
+from charlm.evaluation.scoring import mean_score, score_stream
+from charlm.inspection.inspecting import inspect_runs, inspect_text, to_json
+from charlm.inspection.reading import Limits, Reading, limits_for
+from charlm.inspection.report import Report
+from charlm.inspection.sections import SECTIONS
+from charlm.network.model_file import TrainedModel
+
+
+def reading(trained: TrainedModel, *, length: int = 400, **changes: Any) -> Reading:
+    """Return a random text for the random network to read."""
+    return replace(Reading("trained", trained, "a text", random_ids(length), SMALL), **changes)
+
+
+# Sections
+
+
+@pytest.fixture
+def report(trained: TrainedModel) -> Report:
+    """Return a report with a training text."""
+    return inspect_text(reading(trained, training_text=random_ids(500, seed=9)))
+
+
+def test_a_report_has_every_section(report: Report) -> None:
+    assert list(report.contents) == list(SECTIONS)
+
+
+def test_each_section_is_reported_as_progress(trained: TrainedModel) -> None:
+    sections: list[str] = []
+    inspect_text(reading(trained), progress=sections.append)
+    assert sections == [name.replace("_", " ") for name in SECTIONS]
+
+
+def test_a_report_reads_a_limited_number_of_characters(report: Report) -> None:
+    assert len(report.get("surprise")) == 299
+    assert report.get("loss_by_class").positions.count == 299
+    assert report.get("usable_context").positions.count == 199
+    assert report.notes == ("Only the first 300 of 400 characters of the text were read.",)
+
+
+def test_the_context_is_compared_with_n_grams(report: Report) -> None:
+    assert report.get("usable_context").ngram_order.tolist() == [*range(2, 10)]
+
+
+def test_characters_that_are_left_out_are_noted(trained: TrainedModel) -> None:
+    left_out, _ = reading(trained, left_out={"X": 2}).notes()
+    assert left_out.endswith("'X' (U+0058) 2 times.")
+
+
+def test_a_shortened_training_text_is_noted(trained: TrainedModel) -> None:
+    _, note = reading(trained, training_text=np.zeros(1_000_001, np.uint8)).notes()
+    characters = "the last 1,000,000 characters of the training text"
+    assert note == f"The n-grams were counted on {characters}."
+
+
+# Numbers
+
+
+@pytest.fixture
+def report_of_repeats(trained: TrainedModel) -> Report:
+    """Return a report whose training text is the text itself."""
+    ids = np.tile([0, 0, 1, 0, 2], 80)
+    return inspect_text(reading(trained, text=ids, training_text=ids, limits=Limits(400, 400, 20)))
+
+
+def test_the_loss_of_a_report_is_the_score_of_the_text(
+    report_of_repeats: Report, trained: TrainedModel
+) -> None:
+    ids = np.tile([0, 0, 1, 0, 2], 80)
+    expected = mean_score(score_stream(trained.parameters, ids))
+    loss = report_of_repeats.get("loss_by_class")
+    assert loss.nats_per_char == pytest.approx(expected.nats_per_char)
+
+
+def test_two_sections_have_the_same_loss(report_of_repeats: Report) -> None:
+    loss = report_of_repeats.get("loss_by_class")
+    context = report_of_repeats.get("usable_context")
+    assert context.whole_nats == pytest.approx(loss.nats_per_char)
+
+
+def test_two_sections_have_the_same_loss_of_a_5_gram_model(report_of_repeats: Report) -> None:
+    comparison = report_of_repeats.get("loss_by_class").comparison
+    context = report_of_repeats.get("usable_context")
+    assert context.ngram_order[3] == 5
+    assert comparison.ngram_nats_per_char == pytest.approx(context.ngram_nats[3])
+
+
+def test_the_positions_of_a_section_are_in_the_json(report_of_repeats: Report) -> None:
+    positions = report_of_repeats.data["usable_context"]["positions"]
+    assert positions == {"first": 2, "last": 400, "count": 399}
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        pytest.param(np.array([0, 1]), id="two characters"),
+        pytest.param(np.zeros(50, np.int64), id="a repeated character"),
+        pytest.param(np.array([4, 3, 4, 3, 0]), id="short with reserved ids"),
+        pytest.param(np.tile([3, 4, 3, 1], 75), id="long with reserved ids"),
+    ],
+)
+def test_a_strange_text_has_a_report_of_finite_numbers(
+    ids: NDArray[Any], trained: TrainedModel
+) -> None:
+    report = inspect_text(reading(trained, text=ids, training_text=ids))
+    assert len(report.get("surprise")) == min(len(ids), 300) - 1
+    assert np.isfinite(report.get("gradient_by_lag")[0].median[0])
+    for section in ("units", "fixed_points", "loss_by_class", "surprise"):
+        assert all(np.isfinite(value) for value in numbers_in(report.get(section)))
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(("length", "shown"), [(0, "0 characters"), (1, "1 character")])
+def test_a_text_without_a_prediction_is_refused(
+    length: int, shown: str, trained: TrainedModel
+) -> None:
+    with pytest.raises(CharlmError, match=f"a text: found {shown}; expected at least 2"):
+        inspect_text(reading(trained, length=length))
+
+
+def test_a_text_of_unknown_characters_is_refused(trained: TrainedModel) -> None:
+    message = "a text: found 0 characters that the model knows; expected at least 2"
+    with pytest.raises(CharlmError, match=message):
+        inspect_text(reading(trained, length=0, left_out={"X": 2}))
+
+
+def test_weights_that_are_too_large_are_refused(trained: TrainedModel) -> None:
+    trained.parameters.logits_bias[...] = [3e38, -3e38, 3e38, 0, 0]
+    with pytest.raises(CharlmError, match="the weights are too large"):
+        inspect_text(reading(trained))
+
+
+# Limits
+
+
+def blas_threads() -> set[int]:
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+def test_a_report_is_made_with_a_single_thread_for_products(trained: TrainedModel) -> None:
+    threads = set[int]()
+    with threadpool_limits(2, "blas"):
+        inspect_text(reading(trained), progress=lambda _: threads.update(blas_threads()))
+        assert blas_threads() == {2}
+    assert threads == {1}
+
+
+def test_a_small_network_reads_the_most_characters(trained: TrainedModel) -> None:
+    assert limits_for(trained.parameters) == Limits(100_000, 15_000, 400)
+
+
+def test_a_large_network_reads_fewer_characters() -> None:
+    million_weights = random_parameters(units=1000)
+    assert limits_for(million_weights) == Limits(69_238, 10_385, 276)
+
+
+def test_a_very_large_network_reads_at_least_2500_characters_for_the_context() -> None:
+    assert limits_for(random_parameters(units=1000, layers=4)).context == 2_500
+
+
+def test_a_network_with_a_large_vocabulary_has_lower_limits() -> None:
+    large = random_parameters(vocabulary_size=40_000)
+    assert limits_for(large) == Limits(100_000, 1000, 250, 125)
+
+
+def test_derivatives_of_a_large_vocabulary_are_computed_for_a_part_of_the_text(
+    trained: TrainedModel,
+) -> None:
+    large = replace(trained, parameters=random_parameters(vocabulary_size=40_000))
+    limited = reading(large, length=3000, limits=Limits(3000, 3000, 20))
+    assert len(limited.trace.ids) == 500  # 20 million logits
+
+
+@pytest.mark.slow
+def test_the_memory_for_a_large_vocabulary_is_limited() -> None:
+    characters = [chr(0xF0000 + index) for index in range(60_000)]
+    characters += [chr(0x100000 + index) for index in range(60_000)]
+    model = make_random_model(characters, units=2)
+    text = np.random.default_rng(0).integers(0, 300, 400)
+    with memory_limit(500_000_000):  # an array of 400 x 120,000 float64 has 384 MB
+        inspect_text(reading(model, text=text, limits=limits_for(model.parameters)))
+
+
+# Models and runs
+
+
+def test_a_single_report_is_an_object_in_json(model_file: Path, text: Path) -> None:
+    (report,) = inspect_runs([model_file], text=text)
+    assert to_json([report])["name"] == str(model_file)
+
+
+def test_several_reports_are_a_list_in_json(model_file: Path, text: Path) -> None:
+    (report,) = inspect_runs([model_file], text=text)
+    names = [run["name"] for run in to_json([report, report])["runs"]]
+    assert names == [str(model_file)] * 2
+
+
+@pytest.fixture
+def model(model_file: Path) -> Model:
+    """Return a loaded model."""
+    return charlm.load(model_file)
+
+
+def test_a_loaded_model_can_be_inspected(model: Model, text: Path) -> None:
+    report = charlm.inspect(model, text=text)
+    nats = [character["nats"] for character in report.data["surprise"]]
+    assert nats == pytest.approx(model.score(ABBA).tolist(), rel=1e-4)
+
+
+def test_only_some_sections_can_be_made(model: Model, text: Path) -> None:
+    only = ["loss_by_class", "spectrum"]
+    report = charlm.inspect(model, text=text, only=only)
+    assert [name for name in SECTIONS if report.data[name] is not None] == only
+    assert list(report.figures) == only
+
+
+def test_a_section_that_is_made_alone_is_the_same(model: Model, text: Path) -> None:
+    part = charlm.inspect(model, text=text, only=["loss_by_class", "spectrum"]).data
+    whole = charlm.inspect(model, text=text).data
+    for name in ("loss_by_class", "spectrum", "name", "spectral_radius"):
+        assert part[name] == whole[name]
+
+
+def test_a_report_is_shown_in_a_notebook(model: Model, model_file: Path, text: Path) -> None:
+    frame = charlm.inspect(model, text=text, only=["spectrum"])._repr_html_()
+    assert frame.startswith('<iframe srcdoc="&lt;!doctype html&gt;')
+    assert str(model_file) in frame
+
+
+def test_an_unknown_section_cannot_be_made(model_file: Path, text: Path) -> None:
+    with pytest.raises(CharlmError, match=r"^only: found 'spektrum'; must be .*, spectrum, "):
+        charlm.inspect(model_file, text=text, only=["spektrum"])
+
+
+def test_an_unknown_section_cannot_be_read(model_file: Path, text: Path) -> None:
+    report = charlm.inspect(model_file, text=text, only=["spectrum"])
+    with pytest.raises(CharlmError, match=r"^section: found 'spektrum'; must be "):
+        report.get("spektrum")
+
+
+@pytest.fixture
+def run(trained_run: Path) -> Path:
+    """Copy the trained run to the folder of all runs."""
+    shutil.copytree(trained_run, "runs/plays", ignore=shutil.ignore_patterns("checkpoints"))
+    return Path("runs/plays")
+
+
+def test_a_damaged_suggestion_is_noted(run: Path) -> None:
+    (run / "ended.json").write_text("{}", encoding="utf-8")
+    report = charlm.inspect("plays", only=["spectrum"])
+    assert any("ended.json: damaged" in note for note in report.notes)
+
+
+@pytest.mark.usefixtures("run")
+def test_without_a_name_the_newest_run_is_inspected(text: Path) -> None:
+    (report,) = inspect_runs([], text=text)
+    assert to_json([report])["name"] == "runs/plays"
+
+
+# The file of the page
+
+
+def test_a_page_does_not_replace_the_model(model_file: Path, text: Path) -> None:
+    before = model_file.read_bytes()
+    with pytest.raises(CharlmError, match=r"is a file that is read; name another file$"):
+        inspect_runs([model_file], text=text, out=model_file)
+    assert model_file.read_bytes() == before
+
+
+def test_a_page_does_not_replace_the_text(model_file: Path, text: Path) -> None:
+    with pytest.raises(CharlmError, match="is a file that is read"):
+        inspect_runs([model_file], text=text, out=text)
+    assert text.read_text(encoding="utf-8") == ABBA
+
+
+@pytest.mark.parametrize("out", ["", "missing/report.html"], ids=["folder", "missing folder"])
+def test_a_page_needs_the_name_of_a_file(out: str, model_file: Path, text: Path) -> None:
+    with pytest.raises(CharlmError, match="must be the name of a file"):
+        inspect_runs([model_file], text=text, out=text.parent / out)

@@ -1,0 +1,174 @@
+"""The loss by class of character and by place in a word."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import reference
+
+from charlm.evaluation.baselines import Comparison
+from charlm.inspection.loss_by_class import ClassLoss, LossByClass, divide_loss, loss_summary
+from charlm.text.vocabulary import Vocabulary
+
+TEXT = "Ab 1\nc, Dé"
+VOCABULARY = Vocabulary(characters=tuple(sorted(set(TEXT))))
+IDS = VOCABULARY.encode(TEXT)
+NATS = np.arange(1.0, len(TEXT))
+"""The losses of the second to the last character."""
+
+
+def means(table: tuple[ClassLoss, ...]) -> dict[str, tuple[int, float]]:
+    return {row.name: (row.characters, row.nats_per_char) for row in table}
+
+
+def test_a_character_is_counted_in_its_class() -> None:
+    assert means(divide_loss(NATS, IDS, VOCABULARY).by_class) == {
+        "lower case": (3, (1 + 5 + 9) / 3),
+        "upper case": (1, 8),
+        "space": (2, (2 + 7) / 2),
+        "digit": (1, 3),
+        "line break": (1, 4),
+        "punctuation": (1, 6),
+    }
+
+
+def test_a_character_is_counted_at_its_place_in_the_word() -> None:
+    assert means(divide_loss(NATS, IDS, VOCABULARY).by_word_place) == {
+        "outside words": (5, 22 / 5),
+        "letter 1": (2, 13 / 2),
+        "letter 2": (2, 5),
+    }
+
+
+def test_places_in_long_words_are_grouped() -> None:
+    vocabulary = Vocabulary(characters=(" ", "a"))
+    loss = divide_loss(np.arange(11.0), vocabulary.encode(" aaaaaaaaaa "), vocabulary)
+    assert means(loss.by_word_place) == {
+        "outside words": (1, 10),
+        "letter 1": (1, 0),
+        "letter 2": (1, 1),
+        "letter 3": (1, 2),
+        "letter 4": (1, 3),
+        "letters 5 to 7": (3, 5),
+        "letters from 8": (3, 8),
+    }
+
+
+def test_a_perfect_network_has_no_shares_of_the_loss() -> None:
+    loss = divide_loss(np.zeros(9), IDS, VOCABULARY)
+    assert loss.nats_per_char == 0
+    assert {row.share_of_loss for row in loss.by_class} == {0}
+
+
+# Means
+
+
+@pytest.fixture(scope="module")
+def long_loss() -> LossByClass:
+    """Return the loss of a random text of 5,000 characters."""
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, len(VOCABULARY), 5000)
+    return divide_loss(rng.random(4999).astype(np.float32), ids, VOCABULARY)
+
+
+def test_the_loss_of_a_text_is_the_mean_of_its_losses() -> None:
+    nats = np.random.default_rng(0).random(4999).astype(np.float32)
+    loss = divide_loss(nats, np.zeros(5000, int), VOCABULARY)
+    assert loss.nats_per_char == pytest.approx(float(nats.mean(dtype=np.float64)))
+
+
+@pytest.mark.parametrize("table", ["by_class", "by_word_place"])
+def test_every_character_is_counted_once(table: str, long_loss: LossByClass) -> None:
+    rows = getattr(long_loss, table)
+    assert sum(row.characters for row in rows) == 4999
+    assert long_loss.positions.count == 4999
+
+
+@pytest.mark.parametrize("table", ["by_class", "by_word_place"])
+def test_the_weighted_mean_is_the_loss_of_the_text(table: str, long_loss: LossByClass) -> None:
+    rows = getattr(long_loss, table)
+    mean = sum(row.characters * row.nats_per_char for row in rows) / 4999
+    assert mean == pytest.approx(long_loss.nats_per_char, rel=1e-9)
+    assert sum(row.share_of_loss for row in rows) == pytest.approx(1)
+
+
+# The n-gram model
+
+
+def test_the_loss_of_the_n_gram_model_is_divided_into_the_same_classes() -> None:
+    loss = divide_loss(NATS, IDS, VOCABULARY, ngram_nats=2 * NATS)
+    for row in (*loss.by_class, *loss.by_word_place):
+        assert row.ngram_nats_per_char == pytest.approx(2 * row.nats_per_char)
+
+
+def test_the_loss_is_compared_with_the_n_gram_model() -> None:
+    loss = divide_loss(NATS, IDS, VOCABULARY, ngram_nats=2 * NATS)
+    assert loss.comparison == Comparison(
+        ngram_nats_per_char=10, margin_nats=5, standard_error=None, characters=9
+    )
+
+
+def test_without_an_n_gram_model_its_loss_is_unknown() -> None:
+    loss = divide_loss(NATS, IDS, VOCABULARY)
+    assert np.isnan(loss.by_class[0].ngram_nats_per_char)
+
+
+# Errors
+
+LINES = np.tile(VOCABULARY.encode("b\n"), 1201)[:2401]
+LOSSES, NGRAM_LOSSES = np.random.default_rng(0).random((2, 2400))
+
+
+def error_of(losses: Any, *, step: int = 1) -> Any:
+    """Return the standard error of a mean from eight blocks, or from every other character."""
+    block_means = losses.reshape(8, 300)[:, ::step].mean(1)
+    return pytest.approx(reference.standard_error(block_means.tolist()), rel=0.01)
+
+
+@pytest.fixture(scope="module")
+def loss_of_lines() -> LossByClass:
+    """Return the loss of a text in which every other character is a line break."""
+    return divide_loss(LOSSES, LINES, VOCABULARY, ngram_nats=NGRAM_LOSSES)
+
+
+def test_the_error_of_the_loss_is_based_on_blocks(loss_of_lines: LossByClass) -> None:
+    assert loss_of_lines.standard_error == error_of(LOSSES)
+
+
+def test_the_error_of_a_class_is_based_on_blocks(loss_of_lines: LossByClass) -> None:
+    (line_break,) = (row for row in loss_of_lines.by_class if row.name == "line break")
+    assert line_break.standard_error == error_of(LOSSES, step=2)
+    assert line_break.ngram_standard_error == error_of(NGRAM_LOSSES, step=2)
+
+
+def test_the_error_of_the_comparison_is_based_on_paired_blocks(loss_of_lines: LossByClass) -> None:
+    comparison = loss_of_lines.comparison
+    assert comparison is not None
+    assert comparison.margin_nats == pytest.approx(NGRAM_LOSSES.mean() - LOSSES.mean())
+    assert comparison.standard_error == error_of(NGRAM_LOSSES - LOSSES)
+
+
+# The summary
+
+CLEAR = Comparison(1.5, 0.25, 0.01, 2_400)
+UNCLEAR = Comparison(1.5, 0.02, 0.01, 2_400)
+
+
+@pytest.mark.parametrize(
+    ("comparison", "ending"),
+    [
+        pytest.param(CLEAR, f", {CLEAR}", id="clear"),
+        pytest.param(UNCLEAR, f", {UNCLEAR}", id="not clear"),
+        pytest.param(Comparison(1.5, 0.25, None, 99), "", id="short text"),
+        pytest.param(None, "", id="training text not known"),
+    ],
+)
+def test_the_summary_has_the_comparison(comparison: Comparison | None, ending: str) -> None:
+    loss = replace(
+        divide_loss(NATS, IDS, VOCABULARY),
+        nats_per_char=1.25,
+        standard_error=0.021,
+        comparison=comparison,
+    )
+    assert loss_summary(loss) == f"scores 1.250 ± 0.021 nats per character{ending}"

@@ -1,0 +1,76 @@
+"""Long texts, in blocks or in segments side by side, and the stepper that generates text."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import reference
+from arrays import check_close
+from models import random_parameters
+
+from charlm.network.reading import Stepper, read_blocks, read_segments
+
+TEXT = np.random.default_rng(4).integers(0, 5, 101)
+
+
+@pytest.mark.parametrize(
+    ("streams", "block", "values"),
+    [
+        pytest.param(1, 7, 1 << 20, id="a short block"),
+        pytest.param(1, 100, 60, id="logits of a few characters together"),
+        pytest.param(1, 100, 1, id="logits of a single character"),
+        pytest.param(150, 4, 1 << 20, id="several threads"),
+    ],
+)
+def test_blocks_have_the_logits_of_the_whole_text(streams: int, block: int, values: int) -> None:
+    parameters = random_parameters(layers=2, scale=0.5)
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, 5, (101, streams))
+    state = tuple(rng.standard_normal((streams, 4)).astype(np.float32) for _ in range(2))
+    blocks = [*read_blocks(parameters, ids, state, block=block, values_at_once=values)]
+    expected, last = parameters.unroll(ids, state)
+    logits = np.concatenate([logits for logits, _ in blocks])
+    _, last_of_blocks = blocks[-1]
+    check_close([logits, *last_of_blocks], [expected, *last], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("streams", "warm_up"), [(1, 0), (2, 20), (7, 14), (64, 1), (64, 0)], ids=str
+)
+def test_segments_have_each_position_once(streams: int, warm_up: int) -> None:
+    parameters = random_parameters(layers=2, scale=0.3)
+    segments = read_segments(parameters, TEXT, streams=streams, warm_up=warm_up)
+    positions = np.concatenate([positions for _, positions in segments])
+    assert sorted(positions) == [*range(100)]
+
+
+@pytest.mark.parametrize("streams", [2, 4])
+def test_segments_have_the_logits_of_a_stream_if_the_network_forgets(streams: int) -> None:
+    parameters = random_parameters(layers=2, scale=0.3)
+    expected, _ = parameters.unroll(TEXT[:-1, None], parameters.zero_state(1))
+    for logits, positions in read_segments(parameters, TEXT, streams=streams, warm_up=20):
+        np.testing.assert_allclose(logits, expected[positions, 0], atol=1e-4)
+
+
+IDS = np.random.default_rng(2).integers(0, 5, 6)
+
+
+@pytest.mark.parametrize("network", reference.NETWORKS, ids=str)
+def test_the_stepper_computes_the_same_as_a_step(network: Any) -> None:
+    parameters = random_parameters(**network)
+    _, state = parameters.unroll(IDS[::-1, None], parameters.zero_state(1))
+    stepper = Stepper(parameters, state)
+    for index in IDS.tolist():
+        (logits,), state = parameters.step(np.array([index]), state)
+        stepper.advance(index)
+        np.testing.assert_allclose(stepper.logits, logits, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("network", reference.NETWORKS, ids=str)
+def test_a_forbidden_id_has_a_logit_of_minus_infinity(network: Any) -> None:
+    parameters = random_parameters(**network)
+    _, state = parameters.unroll(IDS[::-1, None], parameters.zero_state(1))
+    expected = Stepper(parameters, state).logits.copy()
+    expected[[1, 4]] = -np.inf
+    logits = Stepper(parameters, state, forbidden=[1, 4]).logits
+    np.testing.assert_array_equal(logits, expected)

@@ -1,0 +1,163 @@
+"""The streams of a training text and the windows that they are cut into."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from charlm.errors import CharlmError
+from charlm.events import BatchesReduced
+from charlm.text.batches import Batches, fit_batches
+
+
+def test_streams_are_cut_into_windows_whose_targets_are_the_next_characters() -> None:
+    batches = Batches(length=13, batch_size=2, sequence_length=3, seed=0)
+    first, second = batches.positions(epoch=0, first=0, count=2)
+    assert first.T.tolist() == [[0, 1, 2, 3], [6, 7, 8, 9]]
+    assert second.T.tolist() == [[3, 4, 5, 6], [9, 10, 11, 12]]
+
+
+# Offsets
+
+
+def offsets(seed: int, length: int = 10_000, time: int = 100) -> list[int]:
+    """Return where each of 300 epochs starts."""
+    batches = Batches(length, 2, time, seed=seed)
+    return [batches.offset(epoch) for epoch in range(300)]
+
+
+def test_the_seed_decides_where_epochs_start() -> None:
+    assert offsets(1) == offsets(1) != offsets(2)
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"),
+    [
+        pytest.param(13, {0}, id="the windows fill the text"),
+        pytest.param(16, {0, 1, 2}, id="no window is left out"),
+    ],
+)
+def test_an_epoch_starts_at_one_of_the_first_characters(length: int, expected: set[int]) -> None:
+    assert set(offsets(1, length=length, time=3)) == expected
+
+
+# Shuffling
+
+
+def stream_windows(epoch: int, stream: int, *, shuffle: bool) -> NDArray[Any]:
+    """Return the windows of a stream in an epoch."""
+    batches = Batches(1000, 4, 5, seed=1, shuffle=shuffle)
+    return batches.positions(epoch=epoch, first=0, count=49)[:, :, stream]
+
+
+def first_window(epoch: int, stream: int) -> int:
+    """Return which window of a stream comes first in a shuffled epoch."""
+    plain = stream_windows(epoch, stream, shuffle=False)
+    shuffled = stream_windows(epoch, stream, shuffle=True)
+    return int(np.flatnonzero((plain == shuffled[0]).all(1))[0])
+
+
+@pytest.mark.parametrize("stream", range(4))
+@pytest.mark.parametrize("epoch", [3, 4])
+def test_a_shuffled_stream_has_its_windows_in_order_from_a_random_one_on(
+    epoch: int, stream: int
+) -> None:
+    plain = stream_windows(epoch, stream, shuffle=False)
+    shuffled = stream_windows(epoch, stream, shuffle=True)
+    rolled = np.roll(plain, -first_window(epoch, stream), axis=0)
+    np.testing.assert_array_equal(rolled, shuffled)
+
+
+def test_each_shuffled_stream_starts_with_another_window() -> None:
+    assert len({first_window(3, stream) for stream in range(4)}) == 4
+
+
+def test_each_shuffled_epoch_starts_with_other_windows() -> None:
+    third = [first_window(3, stream) for stream in range(4)]
+    fourth = [first_window(4, stream) for stream in range(4)]
+    assert third != fourth
+
+
+# Any sizes
+
+
+@st.composite
+def any_batches(draw: st.DrawFn) -> Batches:
+    """Draw batches that fit a text of 2 to 300 characters."""
+    batches, _ = fit_batches(
+        draw(st.integers(2, 300)),
+        batch_size=draw(st.integers(1, 20)),
+        sequence_length=draw(st.integers(1, 40)),
+        seed=0,
+        shuffle=draw(st.booleans()),
+    )
+    return batches
+
+
+EPOCHS = st.integers(0, 3)
+
+
+def windows_of(batches: Batches, epoch: int) -> NDArray[Any]:
+    return batches.positions(epoch=epoch, first=0, count=batches.steps_per_epoch)
+
+
+@given(any_batches(), EPOCHS)
+def test_an_epoch_predicts_nearly_every_character_but_none_twice(
+    batches: Batches, epoch: int
+) -> None:
+    targets = windows_of(batches, epoch)[:, 1:].ravel()
+    assert batches.steps_per_epoch >= 1
+    assert len(set(targets.tolist())) == len(targets)
+    assert len(targets) > batches.length - 1 - 2 * batches.characters_per_step
+
+
+@given(any_batches(), EPOCHS)
+def test_a_window_has_consecutive_characters_of_the_text(batches: Batches, epoch: int) -> None:
+    windows = windows_of(batches, epoch)
+    assert windows.min() >= 0
+    assert windows.max() < batches.length
+    np.testing.assert_array_equal(windows[:, :-1] + 1, windows[:, 1:])
+    if not batches.shuffle:
+        np.testing.assert_array_equal(windows[1:, 0], windows[:-1, -1])
+
+
+@given(any_batches(), EPOCHS)
+def test_a_worker_reads_some_of_the_streams(batches: Batches, epoch: int) -> None:
+    parts = [
+        batches.positions(epoch=epoch, first=first, count=1, rows=slice(1, None))
+        for first in range(batches.steps_per_epoch)
+    ]
+    expected = windows_of(batches, epoch)[..., 1:]
+    np.testing.assert_array_equal(np.concatenate(parts), expected)
+
+
+# Short texts
+
+
+@pytest.mark.parametrize(
+    ("length", "batch_size", "sequence_length"),
+    [(2, 1, 1), (17, 1, 16), (18, 1, 16), (33, 2, 16), (137, 8, 17), (800, 8, 99)],
+)
+def test_a_short_text_gets_shorter_windows_before_fewer_streams(
+    length: int, batch_size: int, sequence_length: int
+) -> None:
+    batches, change = fit_batches(length, batch_size=8, sequence_length=100, seed=0)
+    assert (batches.batch_size, batches.sequence_length) == (batch_size, sequence_length)
+    assert change == BatchesReduced(
+        batch_size, sequence_length, wanted_batch_size=8, wanted_sequence_length=100
+    )
+
+
+def test_a_text_that_is_long_enough_gets_the_batches_of_the_config() -> None:
+    batches, change = fit_batches(801, batch_size=8, sequence_length=100, seed=0)
+    assert (batches.batch_size, batches.sequence_length) == (8, 100)
+    assert change is None
+
+
+@pytest.mark.parametrize(("length", "shown"), [(0, "0 characters"), (1, "1 character")])
+def test_a_text_without_a_character_to_predict_is_refused(length: int, shown: str) -> None:
+    with pytest.raises(CharlmError, match=f"the training text has {shown}; at least 2"):
+        fit_batches(length, batch_size=8, sequence_length=16, seed=0)
