@@ -128,7 +128,7 @@ def _check_source(source: str) -> None:
     if not source or not path.exists():
         raise CharlmError(f"{source}: no such file or folder{near_file_hint(path)}")
     if not path.is_file() and not path.is_dir():
-        raise CharlmError(f"{printable(path)}: is not a regular file; use - for standard input")
+        raise CharlmError(f"{printable(path)}: not a regular file; use - for standard input")
     if all((path / name).is_file() for name in RUN_FILES):
         corpus = printable(path / "corpus")
         raise CharlmError(f"{printable(path)}: is a run, not a text; its text is {corpus}")

@@ -56,7 +56,9 @@ def changed_length(*untils: int, steps: int | None = 100) -> str:
     ("text", "problem"),
     [
         pytest.param(
-            changed_length(91), "until: found 91; must be at most 90, the value of steps", id="after the end"
+            changed_length(91),
+            "until: found 91; must be at most 90, the value of steps",
+            id="after the end",
         ),
         pytest.param(
             changed_length(5, 5),

@@ -174,7 +174,7 @@ VERDICTS = [
         None,
         "not compared",
         "not compared with a 5-gram model (1.3380): "
-        "11,999 characters are too few to know the error",
+        "11,999 characters are too few to estimate its error",
         id="unknown error",
     ),
 ]

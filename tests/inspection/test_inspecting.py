@@ -283,13 +283,13 @@ def test_without_a_name_the_newest_run_is_inspected(text: Path) -> None:
 
 def test_a_page_does_not_replace_the_model(model_file: Path, text: Path) -> None:
     before = model_file.read_bytes()
-    with pytest.raises(CharlmError, match=r"is a file that is read; name another file$"):
+    with pytest.raises(CharlmError, match=r"also an input file; choose another file$"):
         inspect_runs([model_file], text=text, out=model_file)
     assert model_file.read_bytes() == before
 
 
 def test_a_page_does_not_replace_the_text(model_file: Path, text: Path) -> None:
-    with pytest.raises(CharlmError, match="is a file that is read"):
+    with pytest.raises(CharlmError, match="also an input file"):
         inspect_runs([model_file], text=text, out=text)
     assert text.read_text(encoding="utf-8") == ABBA
 

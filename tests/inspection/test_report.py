@@ -91,7 +91,7 @@ BASES = {
     "gradient_by_lag": "the losses of 20 evenly spaced characters (121 to 240)",
     "impulse_response": "replacements of 121 characters (1 to 121)",
     "lyapunov": "the steps that read 180 characters (61 to 240)",
-    "units": "the outputs of 10 units after 240 characters (1 to 240)",
+    "units": "the outputs of 10 units after each of 240 characters (1 to 240)",
 }
 """The basis of each section for 240 characters and the limits 300, 200 and 20.
 
@@ -111,7 +111,7 @@ def test_a_section_has_a_basis(section: str) -> None:
         "the states after 240 characters (1 to 240).",
         "the most common of 240 characters (1 to 240).",
         "up to 12,800 times, "
-        "starting from the state after each of these characters: 120, 180, 240.",
+        "starting from the state at each of these positions of the text: 120, 180, 240.",
     ],
     ids=["states", "characters", "starts"],
 )

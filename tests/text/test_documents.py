@@ -99,7 +99,7 @@ def test_a_missing_source_is_refused(source: str) -> None:
 
 def test_a_pipe_is_refused() -> None:
     os.mkfifo("pipe")
-    with pytest.raises(CharlmError, match="pipe: is not a regular file; use - for standard input"):
+    with pytest.raises(CharlmError, match="pipe: not a regular file; use - for standard input"):
         find("pipe")
 
 

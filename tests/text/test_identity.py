@@ -38,7 +38,7 @@ def difference(corpus: Corpus, *sources: str) -> str:
         check(corpus, *sources)
     message = str(caught.value)
     start = "runs/x: the text differs: "
-    end = "; use the original text, or name a new folder"
+    end = "; use the original text, or choose a new folder"
     assert message.startswith(start)
     assert message.endswith(end)
     return message.removeprefix(start).removesuffix(end)

@@ -230,7 +230,7 @@ def test_an_existing_path_is_not_replaced(name: str, file: str) -> None:
     write_texts(Path(), "abc")
     Path(file).parent.mkdir(exist_ok=True)
     Path(file).write_text("precious")
-    message = f"{name}: exists already; name a new or an empty folder"
+    message = f"{name}: already exists; choose a new or empty folder"
     with pytest.raises(CharlmError, match=message):
         tokenize(["sources"], Path(name), CorpusConfig())
     assert Path(file).read_text() == "precious"

@@ -105,10 +105,10 @@ def test_reserved_ids_have_names() -> None:
         ({"characters": []}, "0 characters"),
         ({"characters": 3}, "not iterable"),
         ({"unknown_id": "2"}, "unknown_id"),
-        ({"characters": ["a", "bc"]}, "not one character"),
+        ({"characters": ["a", "bc"]}, "not a single character"),
         ({"characters": ["a", "a"]}, "occurs twice"),
-        ({"characters": ["a", "\ud800"]}, "not one character"),
-        ({"unknown_id": 0}, "must be the ids that are null"),
+        ({"characters": ["a", "\ud800"]}, "not a single character"),
+        ({"unknown_id": 0}, "must be the ids whose entry"),
         (
             {"characters": ["a", None], "unknown_id": 1, "end_of_text_id": 1},
             "unknown_id and end_of_text_id are both 1",
