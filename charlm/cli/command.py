@@ -237,7 +237,7 @@ def _plain(name: str) -> str:
 
 
 def _value_of(option: str, arguments: Sequence[str]) -> str | None:
-    """Return the word after an option, which may be its value, or None."""
+    """Return the apparent value of an option on the command line, or None."""
     for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True):
         name, equals, value = argument.partition("=")
         if name != option:

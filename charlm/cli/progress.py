@@ -72,8 +72,8 @@ def _describe_start(event: Event) -> Iterator[str]:
             yield "loading TensorFlow, which takes a few seconds"
         case events.ThreadsKept():
             yield (
-                "training is slower: this program has used TensorFlow with a fixed number of "
-                "threads"
+                "training will be slower: this program is already using TensorFlow, which keeps "
+                "its number of threads"
             )
         case events.WaitingForWorkers(worker, others):
             waiting = counted(others, "other worker")

@@ -69,13 +69,13 @@ def runs(
 ) -> None:
     """List runs: state, step, score, text, recipe, speed, weights, age and differing settings.
 
-    A run is training, done or stopped; charlm train --resume -r RUN continues a stopped run. The
-    score is the loss of the best model in nats per character. The column "5-gram" shows how much
-    better or worse the score is than that of a 5-gram model, or "unclear" if the difference is
-    within three standard errors. Runs on the same text are listed together; "above best" is the
-    difference from the best of them, and ± its standard error. The age is the time since the last
-    entry in the log. Columns that do not fit the terminal are left out. Unreadable runs are
-    reported; the exit code is 1 if you named such a run, or if no run can be shown.
+    The state of a run is training, done or stopped; charlm train --resume -r RUN continues a
+    stopped run. The score is the loss of the best model in nats per character. The column "5-gram"
+    shows how much better or worse the score is than that of a 5-gram model, or "unclear" if the
+    difference is within three standard errors. Runs on the same text are listed together; "above
+    best" is the difference from the best of them, and ± its standard error. The age is the time
+    since the last entry in the log. Columns that do not fit the terminal are left out. Unreadable
+    runs are reported; the exit code is 1 if you named such a run, or if no run can be shown.
 
     Examples:
       charlm runs

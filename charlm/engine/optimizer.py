@@ -32,12 +32,12 @@ POLYNOMIALS = (
     (3.456423482465975, -2.2619066820609377, 0.418843881571326),
     (2.793617425491335, -2.084269870735374, 0.4645438866243433),
 )
-"""a, b and c of each iteration. Together, the iterations move singular values from the range 0.01
-to 1 into the range 0.68 to 1.32.
+"""Coefficients a, b and c of the polynomial of each iteration. Together, the iterations move
+singular values from the range 0.01 to 1 into the range 0.68 to 1.32.
 
-They are computed by the Remez algorithm for intervals whose lower end is at least 0.1 of the upper
-end, with the same error at both ends. All except the last are stretched by 1.01, so that rounding
-does not produce values outside the interval."""
+The coefficients are computed by the Remez algorithm for intervals whose lower end is at least 0.1
+of the upper end, with the same error at both ends. All intervals except the last are stretched by
+1.01, so that rounding does not produce values outside the interval."""
 
 
 class Muon(keras.optimizers.Muon):

@@ -153,9 +153,9 @@ def _matches(model: NGrams, ids: Ids) -> Iterator[tuple[Order, Counts, Counts, N
     The text has no context before its first id. A rank is a position in the sorted codes.
 
     Yields:
-        For the n-grams of k + 1 ids, which end at ids k to n - 1: their order; the rank of the k
-        ids before the last one, or -1 if the model does not know them; the rank of the n-gram if
-        the model knows it; and whether it does.
+        For each length k + 1, with an entry for each id from k on, where such an n-gram ends: the
+        `Order` of this length; the ranks of the first k ids, -1 if unknown; the ranks of the whole
+        n-grams, if known; and whether they are known.
 
     """
     contexts = np.zeros(len(ids), np.int64)  # the rank of the n-gram that begins at each position

@@ -39,7 +39,7 @@ standard errors are computed from the means of blocks."""
 MIN_BLOCKS = 8
 """Minimum number of blocks for a standard error."""
 MAX_CORRELATION = 0.8
-"""Largest correlation of neighbouring blocks that a standard error assumes."""
+"""Upper limit of the estimated correlation of neighbouring blocks in a standard error."""
 ScoringProtocol = Literal["stream", "windows"]
 
 

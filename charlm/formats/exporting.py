@@ -169,7 +169,7 @@ class Format:
     reader: str
     """Program that reads the format, for the user."""
     export: Callable[[TrainedModel, str], dict[str, bytes]]
-    """Function that makes the files, by name, from a model and its name; may raise CharlmError."""
+    """Function of a model and its name; it returns the contents of the files by file name."""
     read_logits: ReadLogits
     """Function that runs an export in its program."""
     usage: str
@@ -210,8 +210,7 @@ FORMATS: Mapping[FormatName, Format] = {
 }
 
 MIN_TEMPERATURE = 0.01
-"""Smallest temperature in example programs, which divide by the temperature. Its effect is that of
-0."""
+"""Minimum temperature in example programs, which cannot divide by 0; its effect is that of 0."""
 
 
 def hub_files(

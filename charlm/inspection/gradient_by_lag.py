@@ -163,11 +163,11 @@ def gradient_table(layers: Sequence[LayerGradient]) -> Table:
     """List the half-life, the slope and the reach of each layer."""
     blocks = counted(layers[0].blocks, "block")
     return Table(
-        "Half-life: the lag where the median has fallen to 1/2; 1 if one step is enough. "
+        "Half-life: the lag at which the median has fallen to 1/2, at least 1. "
         "Slope: the slope of ln(median) over the second half of the lags. Visible to: the last "
         "lag with at least 1/1000 of the gradient at lag 0 of the same layer. ± is a standard "
-        f"error from {blocks} of neighbouring predictions; there is none if a block lacks "
-        "the value.",
+        f"error from {blocks} of neighbouring predictions; it is left out if a "
+        "block has no such value.",
         {
             "layer": [layer.layer for layer in layers],
             "half-life, characters": [(layer.half_life, layer.half_life_error) for layer in layers],
@@ -210,7 +210,8 @@ SECTION = Section(
         "rising line means that it explodes. The gradient counts as visible down to 1/1000 of its "
         "size. Training cuts it off at the border of a window; this figure does not. Far back, "
         "the lines are nearly straight. The slope at a layer is close to the largest "
-        "Lyapunov exponent among that layer and the layers above it, because the gradient also "
+        "of the Lyapunov exponents of that layer and of the layers above it, because the "
+        "gradient also "
         "arrives "
         "through them."
     ),

@@ -27,15 +27,15 @@ from charlm.text.markup import safe
 Values = NDArray[np.float64]
 
 BLOCK = 100
-"""Number of characters in a block for the standard errors; growth factors further apart are nearly
-independent."""
+"""Number of characters in a block for the standard errors; growth factors more than a block apart
+are nearly independent."""
 SHOWN = 4
 """Number of exponents of the whole state in the table."""
 
 
 @dataclass(frozen=True)
 class LayerExponent:
-    """The largest exponent of one layer on its own: of the product of its V D_t."""
+    """The largest exponent of one layer on its own: the growth rate of the product of its V D_t."""
 
     layer: int
     """Index of the layer, 0 is the lowest."""
@@ -148,7 +148,7 @@ def make_lyapunov(reading: Reading) -> Content:
     lost = int(np.isneginf(found.exponents).sum())
     if lost:
         infinity = "\N{MINUS SIGN}\N{INFINITY}"
-        notes.append(f"Exponents of {infinity}: {lost} of {len(found.exponents)}.")
+        notes.append(f"{lost} of {len(found.exponents)} exponents are {infinity}.")
     return Content(
         found,
         basis=f"Based on the steps that read {found.positions}.",
@@ -233,8 +233,8 @@ SECTION = Section(
     text=(
         "Below 0, small differences of the state shrink, and the network forgets how it started. "
         "Above 0, they grow; in a state that stays bounded, this is chaos. Minus infinity means "
-        "that differences in some direction disappear completely. The exponents are conditional on "
-        "this text, and means over a part of it. The exponent of a layer on its own says how long "
+        "that differences in some direction disappear completely. The exponents hold for this "
+        "text; each is a mean over a part of it. The exponent of a layer on its own says how long "
         "that layer remembers without the others. The largest exponent of the whole state is "
         "close to the largest exponent of any layer on its own, and to the slope of the "
         "gradient at the lowest layer."

@@ -124,7 +124,7 @@ def shift_within(
 
 
 def chance_level(ranks: Ranks, groups: NDArray[Any], features: Values, kind: Kind) -> float:
-    """Return a percentile, over K variants of a feature, of the association of the best output.
+    """Return the level of chance: a percentile, over K variants of a feature, of the best strength.
 
     The percentile is NaN if the feature does not vary within any group.
     """

@@ -135,7 +135,7 @@ class Parameters:
         return tuple(np.concatenate(self.output_kernels(index), axis=1) for index in indices)
 
     def rows_at_once(self, values: int) -> int:
-        """Return how many rows of max(V, H) numbers have at most `values` numbers; at least 1."""
+        """Return how many rows of max(V, H) numbers fit into `values` numbers; at least 1."""
         return max(1, values // self.width)
 
     def split(self, joined: Floats) -> State:

@@ -58,7 +58,7 @@ def check_initial_model(config: Config, init: InitialModel | None) -> None:
     if sha256 is not None and (init is None or sha256 != init.sha256):
         raise CharlmError(
             f"training.initial_weights: found {show_value(sha256)}; must be the SHA-256 of the "
-            f"initial weights; give the model with these weights (init), or set "
+            f"initial weights; give the model that has this SHA-256 (init), or set "
             f"training.initial_weights=null"
         )
     if init is None:

@@ -229,7 +229,7 @@ class Message(_Strict):
     name: str | None = None
     """Name of the participant, without effect."""
     annotations: Annotated[list[Any], Field(max_length=0)] = []
-    """Empty list, which clients send back as they have received it."""
+    """Empty list; clients return messages of earlier answers, which have this field."""
 
 
 class ChatRequest(TextsRequest):

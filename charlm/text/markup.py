@@ -93,7 +93,7 @@ def _coloured(character: str | None, nats: float | None) -> str:
 
 
 def _shape(character: str | None) -> str:
-    """Return a character for its element; spaces, line breaks and tabs keep their effect."""
+    """Return the HTML in the element of a character; spaces, line breaks and tabs take effect."""
     if character == " ":
         return " "
     label = visible(character)

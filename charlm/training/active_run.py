@@ -227,7 +227,7 @@ class ActiveRun:
         self.session.on_event(LengthChanged(before, steps))
 
     def network(self, *, score: Mapping[str, Any] | None = None) -> TrainedModel:
-        """Return a copy of the present network, with its score, if known, as in a model file."""
+        """Return a copy of the present network; `score` has the form of a score in a model file."""
         facts: dict[str, Any] = {"step": self.progress.step, "epoch": self.epochs}
         facts[CORPUS] = corpus_identity(self.run.corpus)
         if score is not None:

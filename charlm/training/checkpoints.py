@@ -82,7 +82,7 @@ class Facts(_Fields):
 
     versions: dict[str, str | None]
     """Versions of charlm and its dependencies, for information; None = not installed. The entry
-    `kernel` is the SHA-256 of the compiled library: a resume reports a different value."""
+    `kernel` is the SHA-256 of the compiled library: a resumed run reports a different kernel."""
     progress: Progress
 
 

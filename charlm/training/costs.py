@@ -74,7 +74,7 @@ class Costs:
         return min(MAX_STEPS, max(0, int(left / self._mean_step_seconds(settings))))
 
     def evaluations_within(self, settings: TrainingConfig, seconds: float) -> int:
-        """Return how many of its evaluations a run of a given time has time for, 1 or more."""
+        """Return how many of the planned evaluations fit into the time of a run, 1 or more."""
         left = seconds - self.seconds_without_evaluations(settings, 0)
         affordable = int(EVALUATION_SHARE * left / max(self.evaluation_seconds, 1e-9))
         return max(1, min(settings.evaluations, affordable))

@@ -38,9 +38,9 @@ DESCRIPTIONS: Mapping[str, str] = {
     "network on the validation text. 5-gram: a 5-gram model (interpolated modified Kneser-Ney) on "
     "the validation text.",
     "optimization/gradient_norm": "Norm of the gradient at the logged step, before clipping.",
-    "reach_of_gradient": "Lag k in characters at which the median over windows of "
-    "|dL_t/dh_(t-k)| / |dL_t/dh_t| falls below a tenth: the reach of a prediction's gradient; "
-    "48 = 48 or more.",
+    "reach_of_gradient": "How far the gradient of a prediction reaches: the first lag k, in "
+    "characters, at which |dL_t/dh_(t-k)| / |dL_t/dh_t| (median over windows) is below a tenth. "
+    "48 means 48 or more.",
     "saturation": "Share of units and positions whose activation has a slope below 0.19 of the "
     "largest one: |h| > 0.9 for tanh, an output of 0 for relu.",
     "spectral_radius": "Largest absolute eigenvalue of the recurrent kernel V.",

@@ -171,8 +171,9 @@ def check_teachers(config: Config, corpus: Corpus, *, available_bytes: int | Non
     if needed_bytes > MEMORY_SHARE * available_bytes:
         rows, columns = _shape(corpus)
         raise CharlmError(
-            f"training.teachers, ngram_weight: the soft targets of {rows:,} characters with "
-            f"{columns:,} ids take {needed_bytes / 1e9:,.1f} GB, more than a quarter of the memory "
+            f"training.teachers, ngram_weight: the soft targets of {rows:,} characters, with a "
+            f"vocabulary of {columns:,} ids, take {needed_bytes / 1e9:,.1f} GB, more than a "
+            "quarter of the memory "
             f"of this machine; use a shorter text, or no soft targets: training.ngram_weight=0, "
             f"training.teacher_weight=0"
         )

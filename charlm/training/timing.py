@@ -64,7 +64,7 @@ FAR_TOO_SHORT, FAR_TOO_LONG = 0.8, 1.15
 MEASURED_SHARE = 0.05
 """Weight of the speed that was measured before the run, as a share of the time limit."""
 KEPT_SHARE = 0.3
-"""Weight of earlier steps in the speed after an evaluation."""
+"""Factor by which an evaluation reduces the weight of earlier steps in the measured speed."""
 MIN_RANGE = 1_000
 """Maximum number of steps that may be added to a short run; a long run may triple its length."""
 

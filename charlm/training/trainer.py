@@ -27,7 +27,10 @@ from charlm.training.timing import Deadline, measure
 def own_run(
     path: Path | None, *, session: Session, text_name: str = "", may_continue: bool = False
 ) -> Iterator[RunFolder]:
-    """Own the folder of a run in a block, see `own_folder`; Stopped then names a kept run."""
+    """Own the folder of a run in a block, see `own_folder`.
+
+    If the block raises Stopped and the folder keeps a run, the exception names the run.
+    """
     folder: RunFolder | None = None
     try:
         with own_folder(

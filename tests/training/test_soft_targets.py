@@ -172,7 +172,7 @@ def test_soft_targets_of_a_quarter_of_the_memory_are_accepted() -> None:
 
 def test_soft_targets_of_more_than_a_quarter_of_the_memory_are_refused() -> None:
     run = begin(NGRAMS, text=20 * "abcde ")
-    message = r"ngram_weight: the soft targets of 107 characters with 6 ids take"
+    message = r"ngram_weight: the soft targets of 107 characters, with a vocabulary of 6 ids, take"
     with pytest.raises(CharlmError, match=message):
         check_teachers(run.config, run.corpus, available_bytes=4 * NEEDED - 1)
 
