@@ -471,8 +471,8 @@ _LENGTH_OPTIONS = (
         type=PATH,
         metavar="MODEL",
         shell_complete=suggest_models,
-        help="Start from the weights of another run or model file; characters that this "
-        "model knows keep their weights.  [default: random weights]",
+        help="Start from the weights of another run or model file; characters in its "
+        "vocabulary keep their weights.  [default: random weights]",
     ),
 )
 

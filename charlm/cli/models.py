@@ -79,7 +79,7 @@ SERVER_ERROR = 500
     "--min-p",
     type=click.FloatRange(0, 1),
     metavar="P",
-    help="Leave out characters less likely than P times the most likely one.  [default: 0]",
+    help="Leave out characters whose probability is below P times the highest one.  [default: 0]",
 )
 @click.option(
     "--seed",
@@ -275,7 +275,7 @@ def _score_table(evaluation: "Evaluation") -> list[str]:
 def _training_of_baselines(evaluation: "Evaluation") -> str:
     read, total = evaluation.given_characters, evaluation.training_characters
     if not total:
-        return "training text unknown: lzma compresses this text alone, and there are no n-grams"
+        return "training text unknown: lzma compresses only the scored text, without n-gram models"
     part = f"the last {read:,} of " if read < total else "all "
     return f"baselines use {part}{total:,} characters of the training text"
 
@@ -288,7 +288,7 @@ def _copies(copies: "Copies", longest: str | None) -> str:
         f"characters or more"
     )
     if copies.position is None:
-        return f"{share}; none of its characters occurs there"
+        return f"{share}; it has none of the characters of the text"
     length = counted(copies.length, "character")
     return f"{share}; longest: {length} at position {copies.position:,}, {short_repr(longest)}"
 

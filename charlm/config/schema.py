@@ -438,7 +438,9 @@ class TrainingConfig(_Section):
             limits.append(self.steps)
         for before, after in pairwise(limits):
             if before >= after:
-                problem = f"until: found {before}, then {after}; must increase, up to steps"
+                problem = (
+                    f"until: found {before}, then {after}; must increase, and stay below steps"
+                )
                 raise ValueError(f"earlier_lengths: {problem}")
         if self.soft_weight > 1:
             raise ValueError(

@@ -41,7 +41,7 @@ of the upper end, with the same error at both ends. All intervals except the las
 
 
 class Muon(keras.optimizers.Muon):
-    """`keras.optimizers.Muon` with three faster iterations."""
+    """`keras.optimizers.Muon` that orthogonalises matrices in three, faster iterations."""
 
     precision = "float32"
     """Precision of matrix products and of their results, float32 or bfloat16."""

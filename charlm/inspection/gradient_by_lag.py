@@ -166,8 +166,8 @@ def gradient_table(layers: Sequence[LayerGradient]) -> Table:
         "Half-life: the lag at which the median has fallen to 1/2, at least 1. "
         "Slope: the slope of ln(median) over the second half of the lags. Visible to: the last "
         "lag with at least 1/1000 of the gradient at lag 0 of the same layer. ± is a standard "
-        f"error from {blocks} of neighbouring predictions; it is left out if a "
-        "block has no such value.",
+        f"error from {blocks} of neighbouring predictions; it is left out if the "
+        "half-life or slope of a block is unknown.",
         {
             "layer": [layer.layer for layer in layers],
             "half-life, characters": [(layer.half_life, layer.half_life_error) for layer in layers],

@@ -175,8 +175,8 @@ def impulse_chart(response: ImpulseResponse) -> Chart:
         "straight line is a constant factor per character.",
         "Dashed: the linear prediction. While it follows the curve, the network responds like a "
         "time-varying linear filter. Bands of the state: the 10th to the 90th percentile over "
-        "the replacements. Bands of the prediction of the next character: ±2 standard errors of "
-        f"the mean, not below a tenth of the mean. {clipping_note(panels)}".rstrip(),
+        "the replacements. Bands of the prediction: ±2 standard errors of the "
+        f"mean; the lower edge is at least a tenth of the mean. {clipping_note(panels)}".rstrip(),
     )
 
 

@@ -300,8 +300,7 @@ def _shared_caption(name: str, reports: Sequence[Report]) -> str:
         sentences.append(
             f"Bands and bars: the mean of {runs} runs that differ only in their seeds, ±1 standard "
             "error over the seeds, up to the last point that all of these runs have. On "
-            "logarithmic axes it is "
-            "the geometric mean."
+            "logarithmic axes, the mean is the geometric mean."
         )
     sentences.append(clipping_note(_shared_panels(name, reports)))
     return " ".join(sentences).rstrip()

@@ -67,7 +67,7 @@ class Table:
     """A table of numbers."""
 
     caption: str
-    """A description of the columns and their errors in full sentences."""
+    """Sentences that describe the columns and their standard errors."""
     columns: Mapping[str, Sequence[object]]
     """Cells of each column by its heading: numbers, None for a missing number, pairs of a number
     and its standard error, or strings."""

@@ -36,8 +36,8 @@ Values = NDArray[np.float64]
 MIN_POSITIONS = 200
 """Minimum number of characters of a text whose features are scored."""
 MIN_COUNT = 20
-"""Minimum number of positions with a yes/no feature, and without it; with fewer, some unit
-separates the two groups by chance."""
+"""Minimum number of positions that have a yes/no feature, and of positions that do not; with fewer,
+some unit separates the two groups by chance."""
 SHIFTS = 200
 """Number of circular shifts of a feature that give the level of chance."""
 BEST = 3
@@ -124,7 +124,7 @@ def shift_within(
 
 
 def chance_level(ranks: Ranks, groups: NDArray[Any], features: Values, kind: Kind) -> float:
-    """Return the level of chance: a percentile, over K variants of a feature, of the best strength.
+    """Return the level of chance: a percentile of the best strength over K variants of a feature.
 
     The percentile is NaN if the feature does not vary within any group.
     """
@@ -351,12 +351,11 @@ SECTION = Section(
         "without; for a number, such as the position in the line, the figure shows a rank "
         'correlation. "Given the character" means that only positions with the same character are '
         "compared, so that a unit cannot score by recognising the character alone. Outputs are "
-        "measured after the character has been read. Chance is the strength that the best of "
-        "all units reaches on the feature "
-        "shifted along the text by a random distance. The position in the word counts from 1 and "
-        "is 0 outside words. A word is a sequence of letters, which may contain apostrophes. A "
-        "heading "
-        "is a line of up to 40 characters that follows an empty line and ends with a colon. "
+        "measured after the character has been read. For chance, the feature is "
+        "shifted along the text by a random distance, and the strength of the best of all units "
+        "is measured again. The position in the word counts from 1 and is 0 outside words. A word "
+        "is a sequence of letters, which may contain apostrophes. A heading is a line of up to 40 "
+        "characters that follows an empty line and ends with a colon. "
         "Quotes and brackets extend to their closing sign, or to an empty line."
     ),
     make=make_units,

@@ -31,7 +31,7 @@ RANDOM_SEEDS = 2**32
 DRAWS = 256
 """Number of random numbers that are drawn at a time."""
 BORDER = "\n\n"
-"""Text of an end-of-text id that does not end the sample."""
+"""Text printed for an end-of-text id if the sample goes on after it."""
 StoppedBy = Literal["length", "stop text", "end of text"]
 
 

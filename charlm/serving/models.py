@@ -45,7 +45,7 @@ class ServedModel:
 
     @cached_property
     def page(self) -> Page:
-        """Page of `charlm export --format html`, which takes a second for a large model."""
+        """Page of `charlm export --format html`; making it takes a second for a large model."""
         return Page.of(export_html(self.trained, title=self.name)["index.html"])
 
 

@@ -19,7 +19,7 @@ from charlm.events import BatchesReduced
 from charlm.wording import counted
 
 SHORT_WINDOW = 16
-"""Length in characters to which a short text shortens the windows before it gets fewer streams."""
+"""Minimum window length for a short text; a still shorter text gets fewer streams."""
 
 
 @dataclass(frozen=True)

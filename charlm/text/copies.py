@@ -71,7 +71,7 @@ def find_copies(ids: Ids, training: Ids, *, min_span: int = MIN_SPAN, block: int
 def _first_positions(
     ids: Ids, training: Ids, length: int, *, block: int, powers: Sequence[Hashes]
 ) -> NDArray[np.int64]:
-    """Return the first position of each window in the training text; -1 if it is missing."""
+    """Return where each window of `ids` first occurs in the training text, or -1."""
     hashes, indices = np.unique(_hash_windows(ids, length, powers), return_inverse=True)
     positions = np.full(len(hashes), -1)
     if not len(hashes):

@@ -33,7 +33,7 @@ NOT_FOR_FILES = {"idna", "punycode", "raw-unicode-escape", "undefined", "unicode
 OWN_FILES = ("metrics.jsonl", "corpus.json")
 """Files that identify a run or a corpus of charlm in a folder of texts."""
 RUN_FILES = ("config.yaml", "metrics.jsonl")
-"""Files of a run that has begun."""
+"""Files that a folder has if it is a run, not a text."""
 
 
 class UndecodableError(CharlmError):

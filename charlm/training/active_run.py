@@ -134,7 +134,7 @@ class ActiveRun:
             self.save()  # every worker has a part of the state
 
     def record_start(self) -> None:
-        """Evaluate step 0 if the weights are another model's or no step follows; else save it."""
+        """Evaluate step 0 of a run with initial weights or without steps, or save it if wanted."""
         settings = self.run.config.training
         has_validation_text = self.text.ids is not None
         if settings.is_untrained and not has_validation_text:

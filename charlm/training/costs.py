@@ -16,8 +16,8 @@ MAX_STEPS = 1_000_000_000
 EXPECTED_SLOWNESS = 1.2
 """Expected time of an unmeasured machine, relative to the processor of `estimate_costs`."""
 CHARACTER_SECONDS, STEP_SECONDS = 7.3e-12, 1.7e-10
-"""Seconds of a step per weight on two cores of an AMD EPYC (Zen 5): for each character read, and,
-with Muon, for each character of one stream, since Muon's work does not grow with the streams."""
+"""Seconds of a step per weight, on two cores of an AMD EPYC (Zen 5), for each character of a batch,
+and for each character of a window: the work of Muon does not grow with the batch size."""
 
 
 @dataclass(frozen=True)

@@ -99,8 +99,9 @@ class UserSettings:
         config = self._first_valid_config()
         if self.minutes is not None and config.training.used_teachers.seeds:
             raise CharlmError(
-                f"minutes {self.minutes:g}: the limit does not cover the teachers that the recipe "
-                f"trains first; drop the limit, or the teachers: training.teachers=null"
+                f"minutes {self.minutes:g}: a time limit cannot be combined with teachers, "
+                "which are "
+                f"trained first; leave out the limit, or set training.teachers=null"
             )
         return config
 
@@ -319,7 +320,7 @@ def _minutes(user: UserSettings, choice: Choice) -> float | None:
 
 
 def _seconds_left(minutes: float, spent_seconds: float, costs: Costs) -> float:
-    """Return the part of a time limit that a run has after its start."""
+    """Return the seconds of a time limit that remain after the start of a run."""
     return USED_SHARE * 60 * minutes - spent_seconds - costs.start_seconds
 
 

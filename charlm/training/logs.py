@@ -41,8 +41,8 @@ DESCRIPTIONS: Mapping[str, str] = {
     "reach_of_gradient": "How far the gradient of a prediction reaches: the first lag k, in "
     "characters, at which |dL_t/dh_(t-k)| / |dL_t/dh_t| (median over windows) is below a tenth. "
     "48 means 48 or more.",
-    "saturation": "Share of units and positions whose activation has a slope below 0.19 of the "
-    "largest one: |h| > 0.9 for tanh, an output of 0 for relu.",
+    "saturation": "Share of outputs at which the slope of the activation is below 0.19 times its "
+    "maximum: |h| > 0.9 for tanh, an output of 0 for relu.",
     "spectral_radius": "Largest absolute eigenvalue of the recurrent kernel V.",
     "state": "Outputs h of the units while the network reads validation text.",
 }

@@ -98,8 +98,9 @@ def prepare(
     """Read the text into the folder, decide how a new run is trained, and make its engine.
 
     With a time limit, the engine is timed and n-grams are counted, so that their costs are known. A
-    plan only estimates the n-grams. `started` is the time when the command began, by the clock of
-    the session; None = now. `measure` returns the costs of a run, like `timing.measure`.
+    plan only estimates the time to count the n-grams. `started` is the time when the command began,
+    by the clock of the session; None = now. `measure` returns the costs of a run, like
+    `timing.measure`.
 
     Raises:
         CharlmError: A setting is not valid, the initial weights do not fit, the text or a teacher

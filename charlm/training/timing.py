@@ -64,9 +64,9 @@ FAR_TOO_SHORT, FAR_TOO_LONG = 0.8, 1.15
 MEASURED_SHARE = 0.05
 """Weight of the speed that was measured before the run, as a share of the time limit."""
 KEPT_SHARE = 0.3
-"""Factor by which an evaluation reduces the weight of earlier steps in the measured speed."""
+"""Factor for the weight of earlier steps in the measured speed, at each evaluation."""
 MIN_RANGE = 1_000
-"""Maximum number of steps that may be added to a short run; a long run may triple its length."""
+"""The remaining steps of a run stay below twice its length plus this number."""
 
 
 def check_reading(sources: Sequence[str], minutes: float) -> None:

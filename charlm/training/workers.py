@@ -120,7 +120,6 @@ class Workers:
             different = [str(i) for i, other in enumerate(others, start=1) if other != first]
             if different:
                 raise CharlmError(
-                    f"TF_CONFIG: {name}: must be the same on all workers; different from worker "
-                    "0 on "
+                    f"TF_CONFIG: {name}: must be the same on all workers; worker 0 differs from "
                     f"worker {', '.join(different)}"
                 )

@@ -62,12 +62,12 @@ def changed_length(*untils: int, steps: int | None = 100) -> str:
         ),
         pytest.param(
             changed_length(5, 5),
-            "until: found 5, then 5; must increase, up to steps",
+            "until: found 5, then 5; must increase, and stay below steps",
             id="same step",
         ),
         pytest.param(
             changed_length(7, 5),
-            "until: found 7, then 5; must increase, up to steps",
+            "until: found 7, then 5; must increase, and stay below steps",
             id="wrong order",
         ),
         pytest.param(
