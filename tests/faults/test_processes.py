@@ -441,7 +441,7 @@ def test_workers_with_different_arguments_are_refused(
     for index, printed in enumerate(train_with(*lines, code=1)):
         if first is not None:
             assert (
-                f"TF_CONFIG: worker 1 differs from worker 0 in {found}; must be the same on all"
+                f"TF_CONFIG: {found}: must be the same on all workers; worker 0 differs from worker 1"
                 in printed
             )
         else:
