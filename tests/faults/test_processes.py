@@ -440,10 +440,8 @@ def test_workers_with_different_arguments_are_refused(
     )
     for index, printed in enumerate(train_with(*lines, code=1)):
         if first is not None:
-            assert (
-                f"TF_CONFIG: {found}: must be the same on all workers; worker 0 differs from worker 1"
-                in printed
-            )
+            difference = f"{found}: must be the same on all workers; worker 0 differs from worker 1"
+            assert f"TF_CONFIG: {difference}" in printed
         else:
             assert (LOST, "other.txt: no such file or folder")[index] in printed
     assert not (tmp_path / "run").exists()
