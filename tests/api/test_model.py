@@ -39,209 +39,291 @@ def model(model_file: Path) -> charlm.Model:
     return charlm.load(model_file)
 
 
-def test_a_run_is_its_best_model_and_leaves_out_other_characters(
-    model: charlm.Model, plays: charlm.Model, trained_run: Path
-) -> None:
+def test_a_run_is_its_best_model(plays: charlm.Model, trained_run: Path) -> None:
     assert charlm.load(trained_run).path == plays.path == trained_run / "best.safetensors"
-    assert (
-        charlm.load(str(trained_run / "last.safetensors")).path == trained_run / "last.safetensors"
-    )
+
+
+def test_a_model_file_can_be_named_by_a_string(trained_run: Path) -> None:
+    last = trained_run / "last.safetensors"
+    assert charlm.load(str(last)).path == last
+
+
+def test_a_loaded_model_is_returned(plays: charlm.Model) -> None:
     assert charlm.load(plays) is plays
+
+
+def test_unknown_characters_are_left_out(plays: charlm.Model) -> None:
     np.testing.assert_array_equal(plays.score("The€ ferry"), plays.score("The ferry"))
     assert str(plays.generate("€The", seed=1)) == str(plays.generate("The", seed=1))
-    assert model.vocabulary.left_out("a€") == {}  # it has an unknown id
 
 
-def test_a_config_that_is_not_right_is_refused_when_it_is_asked_for(model_file: Path) -> None:
+def test_a_model_with_an_unknown_id_leaves_out_nothing(model: charlm.Model) -> None:
+    assert model.vocabulary.left_out("a€") == {}
+
+
+def test_a_wrong_config_is_refused_when_it_is_used(model_file: Path) -> None:
     change_model(model_file, lambda fields: fields["config"].update(modle={"units": 3}))
     with pytest.raises(CharlmError, match=rf"^{model_file}: modle: .*; did you mean model\?"):
         _ = charlm.load(model_file).config
 
 
-def test_a_text_is_the_same_in_pieces_as_a_whole_and_by_the_command(
-    plays: charlm.Model, model: charlm.Model
-) -> None:
-    options = (
-        "-p",
-        "The ferry",
-        "-n",
-        50,
-        "--seed",
-        1,
-        "-t",
-        0.5,
-        "--top-k",
-        5,
-        "--top-p",
-        0.9,
-        "--min-p",
-        0.01,
-    )
-    settings: dict[str, Any] = {
-        "length": 50,
-        "seed": 1,
-        "temperature": 0.5,
-        "top_k": 5,
-        "top_p": 0.9,
-        "min_p": 0.01,
-    }
-    pieces = list(plays.generate("The ferry", **settings))
-    assert (len(pieces), len("".join(pieces))) == (50, 50)
-    assert (whole := str(plays.generate("The ferry", **settings))) == "".join(pieces)
-    assert (
-        str(plays.generate("The ferry", **settings, stop=whole[20:24]))
-        == whole[: whole.index(whole[20:24])]
-    )
-    assert command("sample", plays.path, *options).stdout == f"The ferry{''.join(pieces)}"
-    assert str(plays.generate(length=30, temperature=0)) == str(
-        plays.generate(length=30, top_k=1, seed=3)
-    )
-    assert (
-        len(str(model.generate(length=60, seed=1, ignore_end=True)))
-        >= 60
-        > len(str(model.generate(length=60, seed=1)))
-    )
+# Generating
+
+SETTINGS: dict[str, Any] = {
+    "length": 50,
+    "seed": 1,
+    "temperature": 0.5,
+    "top_k": 5,
+    "top_p": 0.9,
+    "min_p": 0.01,
+}
 
 
-def test_a_loss_that_is_not_finite_is_an_error_without_a_warning(
-    model_file: Path, tmp_path: Path
+def test_a_text_is_generated_in_chunks(plays: charlm.Model) -> None:
+    chunks = [*plays.generate("The ferry", **SETTINGS)]
+    assert len(chunks) == 50
+    assert "".join(chunks) == str(plays.generate("The ferry", **SETTINGS))
+
+
+def test_the_command_generates_the_same_text(plays: charlm.Model) -> None:
+    drawing = ("-n", 50, "--seed", 1, "-t", 0.5)
+    filters = ("--top-k", 5, "--top-p", 0.9, "--min-p", 0.01)
+    text = str(plays.generate("The ferry", **SETTINGS))
+    sample = command("sample", plays.path, "-p", "The ferry", *drawing, *filters)
+    assert sample.stdout == f"The ferry{text}"
+
+
+def test_a_text_ends_before_the_stop_text(plays: charlm.Model) -> None:
+    text = str(plays.generate("The ferry", **SETTINGS))
+    stop = text[20:24]
+    stopped = plays.generate("The ferry", **SETTINGS, stop=stop)
+    assert str(stopped) == text[: text.index(stop)]
+
+
+def test_temperature_0_chooses_the_most_likely_character(plays: charlm.Model) -> None:
+    most_likely = str(plays.generate(length=30, top_k=1, seed=3))
+    assert str(plays.generate(length=30, temperature=0)) == most_likely
+
+
+def test_the_end_of_the_text_can_be_ignored(model: charlm.Model) -> None:
+    assert len(str(model.generate(length=60, seed=1))) < 60
+    assert len(str(model.generate(length=60, seed=1, ignore_end=True))) >= 60
+
+
+# Scoring
+
+
+@pytest.fixture
+def overflowing_model(model_file: Path) -> charlm.Model:
+    """Load a model whose logits are not finite."""
+    trained = read_model(model_file)
+    trained.parameters.logits_kernel[:] = 3e38
+    write_model(model_file, trained)
+    return charlm.load(model_file)
+
+
+def test_a_score_that_is_not_finite_is_an_error(overflowing_model: charlm.Model) -> None:
+    with pytest.raises(CharlmError, match="the loss is"):
+        overflowing_model.score("abab")
+
+
+def test_an_evaluation_that_is_not_finite_is_an_error(
+    overflowing_model: charlm.Model, tmp_path: Path
 ) -> None:
-    known = read_model(model_file)
-    known.parameters.logits_kernel[:] = 3e38
-    write_model(model_file, known)
     (tmp_path / "text.txt").write_text("abab", encoding="utf-8")
-    huge = charlm.load(model_file)
-    for call in (lambda: huge.score("abab"), lambda: charlm.evaluate(huge, tmp_path / "text.txt")):
-        with pytest.raises(CharlmError, match="the loss is"):
-            call()
+    with pytest.raises(CharlmError, match="the loss is"):
+        charlm.evaluate(overflowing_model, tmp_path / "text.txt")
 
 
-def test_logits_steps_and_scores_are_those_of_the_definition(plays: charlm.Model) -> None:
-    ids, parameters = plays.vocabulary.encode(TEXT).tolist(), plays.trained.parameters
-    expected, _ = reference.read(parameters, ids)
-    state, rows = None, []
+@pytest.fixture(scope="module")
+def ids(plays: charlm.Model) -> list[int]:
+    """Return the ids of TEXT."""
+    ids: list[int] = plays.vocabulary.encode(TEXT).tolist()
+    return ids
+
+
+def test_logits_are_those_of_the_reference(plays: charlm.Model, ids: list[int]) -> None:
+    logits = plays.logits(TEXT)
+    expected, _ = reference.read(plays.trained.parameters, ids)
+    assert logits.dtype == np.float32
+    np.testing.assert_allclose(logits, expected, atol=5e-5, rtol=0)
+
+
+def test_steps_have_the_logits_of_the_reference(plays: charlm.Model, ids: list[int]) -> None:
+    state = None
+    rows = []
     for index in ids:
         logits, state = plays.step([index], state)
         rows.append(logits[0])
-    logits, scores = plays.logits(TEXT), plays.score(ids)
-    assert {logits.dtype, scores.dtype} == {np.dtype(np.float32)}
-    check_close(
-        [logits, np.stack(rows), scores],
-        [expected, expected, reference.nats(parameters, ids)],
-        atol=5e-5,
-    )
-    for text in ("T", "T€"):
-        with pytest.raises(CharlmError, match="at least 2"):
-            plays.score(text)
+    expected, _ = reference.read(plays.trained.parameters, ids)
+    np.testing.assert_allclose(rows, expected, atol=5e-5, rtol=0)
 
 
-def test_ids_that_are_not_of_the_vocabulary_are_refused(model: charlm.Model) -> None:
-    wrong: Any
-    for wrong, found in (([5], 5), ([0, -1], -1)):
-        for call in (model.step, model.logits, model.score):
-            with pytest.raises(
-                CharlmError, match=f"^(ids|text): found {found}; must be from 0 to 4$"
-            ):
-                call(wrong)
+def test_scores_are_those_of_the_reference(plays: charlm.Model, ids: list[int]) -> None:
+    scores = plays.score(ids)
+    expected = reference.nats(plays.trained.parameters, ids)
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores, expected, atol=5e-5, rtol=0)
 
 
-def test_a_text_is_read_from_a_state_as_the_end_of_both_and_has_the_states_of_its_steps(
-    model: charlm.Model,
+@pytest.mark.parametrize("text", ["T", "T€"])
+def test_one_known_character_cannot_be_scored(plays: charlm.Model, text: str) -> None:
+    with pytest.raises(CharlmError, match="at least 2"):
+        plays.score(text)
+
+
+@pytest.mark.parametrize(("ids", "found"), [([5], 5), ([0, -1], -1)])
+@pytest.mark.parametrize("method", ["step", "logits", "score"])
+def test_ids_outside_the_vocabulary_are_refused(
+    method: str, ids: list[int], found: int, model: charlm.Model
 ) -> None:
-    state, text = model.zero_state(), "abbab\n"
-    states, seen = model.states(text), []
-    assert [layer.shape for layer in states] == [(6, 4), (6, 4)]
-    assert [layer.shape for layer in model.zero_state(0)] == [(0, 4), (0, 4)]
-    for index in model.vocabulary.encode(text):
+    with pytest.raises(CharlmError, match=f"^(ids|text): found {found}; must be from 0 to 4$"):
+        getattr(model, method)(ids)
+
+
+# States
+
+
+@pytest.fixture
+def stepped_states(model: charlm.Model) -> list[Any]:
+    """Return the state after each character of STATE_TEXT."""
+    state = model.zero_state()
+    states = []
+    for index in model.vocabulary.encode(STATE_TEXT):
         _, state = model.step([index], state)
-        seen.append(state)
-    check_close(states, [np.concatenate(layer) for layer in zip(*seen, strict=True)], atol=1e-6)
-    rest: dict[str, Any] = {"text": text[3:], "state": seen[2]}
-    found = [model.logits(**rest), model.score(**rest), *model.states(**rest)]
-    check_close(
-        found,
-        [model.logits(text)[3:], model.score(text)[3:], *(layer[3:] for layer in states)],
-        atol=1e-5,
-    )
+        states.append(state)
+    return states
+
+
+STATE_TEXT = "abbab\n"
+
+
+def test_the_zero_state_has_a_row_for_each_stream(model: charlm.Model) -> None:
+    assert [layer.shape for layer in model.zero_state()] == [(1, 4), (1, 4)]
+    assert [layer.shape for layer in model.zero_state(0)] == [(0, 4), (0, 4)]
+
+
+def test_a_text_has_the_states_of_its_steps(model: charlm.Model, stepped_states: list[Any]) -> None:
+    states = model.states(STATE_TEXT)
+    assert [layer.shape for layer in states] == [(6, 4), (6, 4)]
+    expected = [np.concatenate(layer) for layer in zip(*stepped_states, strict=True)]
+    check_close(states, expected, atol=1e-6)
+
+
+def test_a_text_can_be_read_from_a_state(model: charlm.Model, stepped_states: list[Any]) -> None:
+    rest: dict[str, Any] = {"text": STATE_TEXT[3:], "state": stepped_states[2]}
+    results = [model.logits(**rest), model.score(**rest), *model.states(**rest)]
+    whole = [model.logits(STATE_TEXT), model.score(STATE_TEXT), *model.states(STATE_TEXT)]
+    check_close(results, [each[3:] for each in whole], atol=1e-5)
+
+
+def test_windows_cannot_start_from_a_state(model: charlm.Model) -> None:
     with pytest.raises(CharlmError, match="state: cannot be used with protocol windows"):
-        model.score(**rest, protocol="windows")
+        model.score("abb", state=model.zero_state(), protocol="windows")
 
 
-def test_surprise_shows_each_character_escaped_with_its_nats(model: charlm.Model) -> None:
-    found = model.surprise("ab\n")
-    assert found.characters == ("a", "b", "\n")
-    np.testing.assert_array_equal(found.nats, model.score("ab\n"))
-    shown = replace(found, nats=np.array([12.9, 0.25], np.float32))._repr_html_()
-    assert '<span title="not scored">a</span>' in shown
-    assert [f".l{level}{{" in shown for level in (0, 1, 9, 10)] == [False, True, True, False]
-    assert '<span class="l9" title="12.90 nats">b</span>' in shown
-    escaped = replace(found, characters=("<", "&", '"'))._repr_html_()
-    assert all(character in escaped for character in (">&lt;<", ">&amp;<", ">&quot;<"))
+# Surprise in a notebook
+
+
+def test_surprise_has_the_loss_of_each_character(model: charlm.Model) -> None:
+    surprise = model.surprise("ab\n")
+    assert surprise.characters == ("a", "b", "\n")
+    np.testing.assert_array_equal(surprise.nats, model.score("ab\n"))
+
+
+def test_surprise_is_shown_as_colours(model: charlm.Model) -> None:
+    nats = np.array([12.9, 0.25], np.float32)
+    page = replace(model.surprise("ab\n"), nats=nats)._repr_html_()
+    assert '<span title="not scored">a</span>' in page
+    assert '<span class="l9" title="12.90 nats">b</span>' in page
+    levels = [f".l{level}{{" in page for level in (0, 1, 9, 10)]
+    assert levels == [False, True, True, False]
+
+
+@pytest.mark.parametrize(("character", "escaped"), [("<", "&lt;"), ("&", "&amp;"), ('"', "&quot;")])
+def test_surprise_escapes_markup(model: charlm.Model, character: str, escaped: str) -> None:
+    surprise = replace(model.surprise("ab\n"), characters=("a", character, "b"))
+    assert f">{escaped}<" in surprise._repr_html_()
 
 
 # Evaluating
 
 
-def test_the_figures_are_those_of_the_scores_of_the_model(model: charlm.Model, text: Path) -> None:
+@pytest.mark.parametrize(
+    ("protocol", "settings"),
+    [
+        pytest.param("stream", {}, id="stream"),
+        pytest.param("windows of 7", {"protocol": "windows", "window": 7}, id="windows"),
+    ],
+)
+def test_an_evaluation_has_the_mean_of_the_scores(
+    protocol: str, settings: dict[str, Any], model: charlm.Model, text: Path
+) -> None:
     text.write_text(70 * ABBA, encoding="utf-8")
-    ways: dict[str, dict[str, Any]] = {
-        "stream": {},
-        "windows of 7": {"protocol": "windows", "window": 7},
-    }
-    for protocol, settings in ways.items():
-        found, nats = (
-            charlm.evaluate(model, text, **settings),
-            model.score(70 * ABBA, **settings).astype(float),
-        )
-        means = [nats[start : start + 300].mean() for start in range(0, len(nats) - 299, 300)]
-        assert found.nats_per_char == pytest.approx(nats.mean(), abs=1e-6)
-        assert found.bits_per_char == pytest.approx(nats.mean() / math.log(2), abs=1e-6)
-        assert found.perplexity == pytest.approx(math.exp(nats.mean()), abs=1e-4)
-        assert found.standard_error == pytest.approx(reference.standard_error(means), rel=0.02)
-        assert (found.characters, found.text, found.protocol) == (
-            70 * len(ABBA) - 1,
-            str(text),
-            protocol,
-        )
-        assert (found.baselines, found.copies, found.longest_copy, found.training_characters) == (
-            None,
-            None,
-            "",
-            0,
-        )
+    evaluation = charlm.evaluate(model, text, **settings)
+    nats = model.score(70 * ABBA, **settings).astype(float)
+    block_means = [nats[start : start + 300].mean() for start in range(0, len(nats) - 299, 300)]
+    error = reference.standard_error(block_means)
+    assert evaluation.nats_per_char == pytest.approx(nats.mean(), abs=1e-6)
+    assert evaluation.bits_per_char == pytest.approx(nats.mean() / math.log(2), abs=1e-6)
+    assert evaluation.perplexity == pytest.approx(math.exp(nats.mean()), abs=1e-4)
+    assert evaluation.standard_error == pytest.approx(error, rel=0.02)
+    assert evaluation.characters == 70 * len(ABBA) - 1
+    assert evaluation.text == str(text)
+    assert evaluation.protocol == protocol
 
 
-def test_baselines_and_copies_are_those_of_the_training_text(trained_run: Path, text: Path) -> None:
-    model, training = charlm.load(trained_run), open_corpus(trained_run / "corpus").split("train")
-    copied = model.vocabulary.decode(training[5000:5040])
-    text.write_text(f"QQQ{copied}QQQ\u20ac", encoding="utf-8")
-    found = charlm.evaluate(trained_run, text, baselines=True, copies=True)
-    ids = model.vocabulary.encode(f"QQQ{copied}QQQ")
+def test_an_evaluation_has_baselines_only_on_request(model: charlm.Model, text: Path) -> None:
+    text.write_text(ABBA, encoding="utf-8")
+    evaluation = charlm.evaluate(model, text)
+    assert evaluation.baselines is None
+    assert evaluation.copies is None
+    assert evaluation.longest_copy == ""
+    assert evaluation.training_characters == 0
+
+
+def test_an_evaluation_can_have_baselines_from_the_training_text(
+    trained_run: Path, text: Path
+) -> None:
+    text.write_text("QQQ The ferry QQQ\u20ac", encoding="utf-8")
+    model = charlm.load(trained_run)
+    training = open_corpus(trained_run / "corpus").split("train")
+    evaluation = charlm.evaluate(trained_run, text, baselines=True)
+    ids = model.vocabulary.encode("QQQ The ferry QQQ")
     scores = baseline_scores(ids, model.vocabulary, training)
-    assert found.baselines == pytest.approx(
-        {name: score.nats_per_char for name, score in scores.items()}
-    )
-    assert copied in found.longest_copy
-    assert found.copies == find_copies(ids, training)
-    assert (found.training_characters, found.given_characters) == (len(training), len(training))
-    assert (found.left_out, found.characters) == ({"\u20ac": 1}, 45)
+    expected = {name: score.nats_per_char for name, score in scores.items()}
+    assert evaluation.baselines == pytest.approx(expected)
+    assert evaluation.training_characters == len(training)
+    assert evaluation.given_characters == len(training)
+    assert (evaluation.left_out, evaluation.characters) == ({"\u20ac": 1}, len(ids) - 1)
+
+
+def test_an_evaluation_can_find_copies_of_the_training_text(trained_run: Path, text: Path) -> None:
+    model = charlm.load(trained_run)
+    training = open_corpus(trained_run / "corpus").split("train")
+    copied = model.vocabulary.decode(training[5000:5040])
+    text.write_text(f"QQQ{copied}QQQ", encoding="utf-8")
+    evaluation = charlm.evaluate(trained_run, text, copies=True)
+    ids = model.vocabulary.encode(f"QQQ{copied}QQQ")
+    assert copied in evaluation.longest_copy
+    assert evaluation.copies == find_copies(ids, training)
 
 
 def test_the_model_is_compared_with_the_5_gram_on_the_same_characters(trained_run: Path) -> None:
-    found = charlm.evaluate(trained_run, split="train", baselines=True)
-    model, ids = charlm.load(trained_run), open_corpus(trained_run / "corpus").split("train")
+    model = charlm.load(trained_run)
+    ids = open_corpus(trained_run / "corpus").split("train")
     nats = model.score(model.vocabulary.decode(ids)).astype(float)
-    five = np.concatenate(
-        [*score_ngrams(count_ngrams(ids, vocabulary_size=len(model.vocabulary), order=5), ids)]
-    )
+    ngrams = count_ngrams(ids, vocabulary_size=len(model.vocabulary), order=5)
+    ngram_nats = np.concatenate([*score_ngrams(ngrams, ids)])
     whole = len(nats) // 300 * 300
-    blocks = (five - nats)[:whole].reshape(-1, 300).mean(1).tolist()
-    assert found.comparison is not None
-    assert found.comparison.margin_nats == pytest.approx(five.mean() - nats.mean(), abs=1e-5)
-    assert found.comparison.standard_error == pytest.approx(
-        reference.standard_error(blocks), rel=0.01
-    )
-    assert found.total_bits == pytest.approx(nats.sum() / math.log(2), rel=1e-5)
+    blocks = (ngram_nats - nats)[:whole].reshape(-1, 300).mean(1).tolist()
+    error = reference.standard_error(blocks)
+    evaluation = charlm.evaluate(trained_run, split="train", baselines=True)
+    comparison = evaluation.comparison
+    assert comparison is not None
+    assert comparison.margin_nats == pytest.approx(ngram_nats.mean() - nats.mean(), abs=1e-5)
+    assert comparison.standard_error == pytest.approx(error, rel=0.01)
+    assert evaluation.total_bits == pytest.approx(nats.sum() / math.log(2), rel=1e-5)
 
 
 def test_without_the_training_text_there_is_no_comparison(model: charlm.Model, text: Path) -> None:
@@ -249,23 +331,25 @@ def test_without_the_training_text_there_is_no_comparison(model: charlm.Model, t
     assert charlm.evaluate(model, text, baselines=True).comparison is None
 
 
-@pytest.mark.parametrize("split", [None, "train", "validation", "test"])
-def test_the_text_of_the_run_is_scored_and_another_divided_like_it(
-    split: Split | None, trained_run: Path
+@pytest.mark.parametrize(
+    ("split", "scored"),
+    [(None, "validation"), ("train", "train"), ("validation", "validation"), ("test", "test")],
+)
+def test_a_part_of_the_text_of_the_run_is_scored(
+    split: Split | None, scored: Split, trained_run: Path
 ) -> None:
-    model, corpus, part = (
-        charlm.load(trained_run),
-        open_corpus(trained_run / "corpus"),
-        split or "validation",
-    )
-    name, ids, _ = text_to_score(model, None, split=split, corpus=corpus)
-    assert name == f"{part} text of the run"
-    np.testing.assert_array_equal(ids, corpus.split(part))
-    if split is not None:
-        text = trained_run.parent / "text.txt"
-        name, ids, _ = text_to_score(model, text, split=split, corpus=None)
-        assert name == f"{split} part of {text}"
-        np.testing.assert_array_equal(ids, corpus.split(split))
+    corpus = open_corpus(trained_run / "corpus")
+    name, ids, _ = text_to_score(charlm.load(trained_run), None, split=split, corpus=corpus)
+    assert name == f"{scored} text of the run"
+    np.testing.assert_array_equal(ids, corpus.split(scored))
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_another_text_is_split_like_the_text_of_the_run(split: Split, trained_run: Path) -> None:
+    text = trained_run.parent / "text.txt"
+    name, ids, _ = text_to_score(charlm.load(trained_run), text, split=split, corpus=None)
+    assert name == f"{split} part of {text}"
+    np.testing.assert_array_equal(ids, open_corpus(trained_run / "corpus").split(split))
 
 
 def test_the_best_model_scores_what_was_logged(

@@ -179,7 +179,7 @@ EVALUATED = Evaluated(
 START = "step 250 of 1,000, 25m left: train 1.234, validation 1.500, best"
 
 
-def test_an_evaluation_is_told_with_its_step_the_time_left_and_its_losses() -> None:
+def test_an_evaluation_is_reported() -> None:
     assert describe(EVALUATED) == [START]
 
 

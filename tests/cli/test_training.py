@@ -111,7 +111,7 @@ def test_a_training_without_a_best_model_has_no_score(report: Report) -> None:
     assert report(nats_per_char=None, comparison=None, difference=None).stdout == ""
 
 
-def test_a_training_ends_with_its_reason_its_steps_and_its_time(report: Report) -> None:
+def test_a_training_ends_with_its_reason(report: Report) -> None:
     spent = "all steps done: 1,500 steps in 50s, plus 10s for evaluations, samples and checkpoints"
     assert messages(report())[0] == spent
 

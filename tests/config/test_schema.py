@@ -37,7 +37,7 @@ def test_the_weights_of_the_soft_targets_leave_something_to_the_text() -> None:
     assert {*ACTIVATIONS} == {*NUMPY_ACTIVATIONS}
 
 
-def test_a_temperature_is_chosen_if_none_is_given_and_a_text_is_written() -> None:
+def test_a_temperature_is_chosen_unless_it_is_set() -> None:
     assert SamplingConfig(length=1).chooses_temperature
     assert not SamplingConfig(length=0).chooses_temperature
     assert not SamplingConfig(temperature=0).chooses_temperature
@@ -173,7 +173,7 @@ def test_the_schema_that_ships_is_up_to_date() -> None:
     assert is_current, "regenerate it: charlm config schema > configs/schema.json"
 
 
-def test_every_setting_is_described_and_has_a_value_in_a_config() -> None:
+def test_every_setting_is_described() -> None:
     values = {key: field.description for key, field in walk(Config) if not section_of(field)}
     taught = flatten(Config(training=TrainingConfig(teachers=Teachers(models=("a",)))))
     assert values.keys() == taught.keys()
@@ -183,7 +183,7 @@ def test_every_setting_is_described_and_has_a_value_in_a_config() -> None:
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_a_recipe_loads_and_names_the_schema_in_its_first_line(name: str) -> None:
+def test_a_recipe_names_its_schema(name: str) -> None:
     load_config(find_recipe(name))
     first = find_recipe(name).read_text(encoding="utf-8").partition("\n")[0]
     found = re.fullmatch(r"# yaml-language-server: \$schema=(\S+)", first)
@@ -191,7 +191,7 @@ def test_a_recipe_loads_and_names_the_schema_in_its_first_line(name: str) -> Non
     assert find_recipe(name).parent / found[1] == CONFIGS / "schema.json"
 
 
-def test_the_name_of_a_recipe_is_not_a_file_of_the_current_folder_and_a_path_is() -> None:
+def test_a_recipe_is_found_by_name_or_path() -> None:
     Path("default").write_text("model: {units: 3}\n", encoding="utf-8")
     assert load_config(find_recipe("default")).model.units != 3
     assert load_config(find_recipe("./default")).model.units == 3

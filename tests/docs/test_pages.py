@@ -42,7 +42,7 @@ def test_relative_links_lead_to_files_and_headings(page: Path) -> None:
 
 
 @every_page
-def test_quoted_commands_options_settings_and_recipes_exist(page: Path) -> None:
+def test_quoted_names_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for arguments in quoted_commands(text):
         try:
@@ -148,7 +148,7 @@ def test_the_folders_of_the_architecture_are_those_of_the_package() -> None:
     )
 
 
-def test_the_readme_is_short_and_has_a_command_that_runs_charlm_and_one_that_tests_it() -> None:
+def test_the_readme_is_short() -> None:
     readme = text_of("README.md")
     assert len(readme.splitlines()) <= 130
     for marker in ("run", "test"):
@@ -167,7 +167,7 @@ def test_the_worked_example_prints_what_the_page_says(capsys: pytest.CaptureFixt
     assert f"```\n\n{printed}" in page
 
 
-def test_every_picture_is_used_and_follows_the_theme_of_the_reader() -> None:
+def test_every_picture_is_used() -> None:
     pages = "".join(map(text_of, ("README.md", "docs/understanding.md", "docs/lesson.ipynb")))
     pictures = [*(ROOT / "docs/pictures").iterdir()]
     assert {*re.findall(r"\]\((?:docs/)?pictures/([^)]+)\)", pages)} == {
@@ -177,7 +177,7 @@ def test_every_picture_is_used_and_follows_the_theme_of_the_reader() -> None:
         assert "prefers-color-scheme" in path.read_text(encoding="utf-8")
 
 
-def test_the_lesson_is_kept_with_its_outputs_and_is_small() -> None:
+def test_the_lesson_has_its_outputs() -> None:
     cells = [
         cell
         for cell in json.loads(LESSON.read_text(encoding="utf-8"))["cells"]

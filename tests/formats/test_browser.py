@@ -160,9 +160,7 @@ def test_the_stop_text_ends_the_text_before_it(browser: Browser, model: Model) -
     assert browser.choices[0] == model.vocabulary.characters[int(logits.argmax())]
 
 
-def test_a_prompt_with_a_combining_accent_is_read_and_a_stop_text_with_one_ends_the_text(
-    browser: Browser, tmp_path: Path
-) -> None:
+def test_combining_accents_are_composed(browser: Browser, tmp_path: Path) -> None:
     model = browser.open(tmp_path / "page.html", make_random_model("\nabé"))
     browser.fill(prompt="ae\u0301", seed=3, length=200, temperature=1, stop="e\u0301")
     browser.click("write")
@@ -172,7 +170,7 @@ def test_a_prompt_with_a_combining_accent_is_read_and_a_stop_text_with_one_ends_
     assert "the stop text came" in browser.text_of("status")
 
 
-def test_the_colours_and_the_states_are_those_of_charlm(browser: Browser, model: Model) -> None:
+def test_the_page_shows_the_results_of_charlm(browser: Browser, model: Model) -> None:
     text = "The ferry lies on the mud.\n" + str(
         model.generate("The ", length=200, temperature=0.5, seed=1)
     )
@@ -206,9 +204,7 @@ def test_the_keyboard_starts_and_stops_the_text(browser: Browser, model: Model) 
     assert (browser.text_of("text"), browser.find("write").text) == ("A boat", "Write")
 
 
-def test_the_likeliest_characters_are_offered_and_unknown_ones_named(
-    browser: Browser, model: Model
-) -> None:
+def test_the_likeliest_characters_are_offered(browser: Browser, model: Model) -> None:
     browser.fill(prompt="The é")
     assert browser.text_of("status").endswith(": é")
     offered = browser.choices
@@ -225,7 +221,7 @@ def test_the_likeliest_characters_are_offered_and_unknown_ones_named(
     assert browser.script("return document.querySelectorAll('#text .chosen').length") == 2
 
 
-def test_the_page_begins_at_the_temperature_of_the_recipe_and_offers_no_reserved_ids(
+def test_the_page_starts_with_the_settings_of_the_model(
     browser: Browser, trained: TrainedModel, tmp_path: Path
 ) -> None:
     trained.parameters.logits_bias[:] = (0, 0, 0, 50, 0)  # 3 is the unknown id, 4 ends the text
@@ -242,9 +238,7 @@ def test_the_page_begins_at_the_temperature_of_the_recipe_and_offers_no_reserved
     assert "the model ended the text" in browser.text_of("status")
 
 
-def test_nothing_is_wider_than_the_page_and_every_field_and_button_has_a_name(
-    browser: Browser, tmp_path: Path
-) -> None:
+def test_the_page_is_accessible(browser: Browser, tmp_path: Path) -> None:
     for width in (400, 1280):
         metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
         browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)

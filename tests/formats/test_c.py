@@ -106,7 +106,7 @@ def test_it_prints_what_charlm_prints(
 
 @pytest.mark.slow
 @every_prompt
-def test_characters_without_an_id_are_left_out_and_counted(run: Run, prompt: str) -> None:
+def test_unknown_characters_are_counted(run: Run, prompt: str) -> None:
     trained = make_model(
         characters=(*STRANGE, "a", "b"), layers=2, skip_connections=True, scale=1.0
     )
@@ -163,7 +163,7 @@ def test_a_bad_argument_is_refused_in_a_line(
 
 
 @pytest.mark.slow
-def test_a_terminal_is_shown_control_characters_and_does_not_obey_them(run: Run) -> None:
+def test_control_characters_are_escaped_on_a_terminal(run: Run) -> None:
     trained = make_model(characters=("\x1b", "\x9b"), layers=1)
     for tensor in trained.parameters.tensors.values():
         tensor[:] = 0

@@ -78,7 +78,7 @@ def test_clients_that_leave_free_their_places(port: int) -> None:
     wait_until(lambda: status_and_retry() == (200, None), ())
 
 
-def test_openai_gets_and_chats_the_text_that_sample_writes(port: int, trained_run: Path) -> None:
+def test_openai_gets_the_text_of_sample(port: int, trained_run: Path) -> None:
     openai: Any = pytest.importorskip("openai", reason="missing: openai")
     sampled = json_of("sample", trained_run, "-p", "The ", "--seed", "5", "-t", "0.7", "-n", 60)
     expected = sampled["samples"][0]["text"]
@@ -104,7 +104,7 @@ def test_openai_gets_and_chats_the_text_that_sample_writes(port: int, trained_ru
     assert events[-1].choices[0].finish_reason == "length"
 
 
-def test_sigterm_finishes_what_was_begun_and_takes_nothing_more(trained_run: Path) -> None:
+def test_sigterm_finishes_pending_requests(trained_run: Path) -> None:
     with serving(trained_run) as (process, port):
         with ask(port, prompt="The ", max_tokens=20_000, seed=1, stream=True) as response:
             assert response.readline().startswith(b"data: {")
@@ -121,7 +121,7 @@ def test_sigterm_finishes_what_was_begun_and_takes_nothing_more(trained_run: Pat
     )
 
 
-def test_many_clients_at_once_are_all_answered_and_memory_is_flat(trained_run: Path) -> None:
+def test_many_clients_are_answered_without_more_memory(trained_run: Path) -> None:
     def status(number: int) -> int:
         with ask(
             port, prompt="The ", max_tokens=1 + number % 20, stream=number % 2 == 0
@@ -140,7 +140,7 @@ def test_many_clients_at_once_are_all_answered_and_memory_is_flat(trained_run: P
         assert len([*Path(f"/proc/{process.pid}/fd").iterdir()]) < 64
 
 
-def test_a_replaced_model_is_served_and_each_request_has_a_line(tmp_path: Path) -> None:
+def test_a_replaced_model_is_served(tmp_path: Path) -> None:
     path = tmp_path / "mine.safetensors"
     write_model(path, make_random_model(seed=1))
 
