@@ -33,12 +33,14 @@ def test_a_phrase_has_the_line_on_which_it_starts() -> None:
     assert place.line == 8
 
 
+@pytest.mark.slow
 def test_prose_has_few_phrases_that_a_reader_has_to_decode() -> None:
     places, words = find_phrases()
     shown = "\n".join(map(str, places))
     assert 1000 * len(places) / words <= MAX_PHRASES, shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("folder", "limit"), [("charlm", 8.5), ("tests", 9.5)])
 def test_code_is_not_dense(folder: str, limit: float) -> None:
     assert density(folder).tokens_per_line <= limit

@@ -64,6 +64,7 @@ def load(events: list[Event]) -> str:
 # The compiled library
 
 
+@pytest.mark.slow
 def test_the_kernel_is_compiled_once(cache: Path, events: list[Event]) -> None:
     assert load(events) == "compiled"
     assert load(events) == "compiled"

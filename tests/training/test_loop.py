@@ -521,6 +521,7 @@ def test_the_same_settings_write_the_same(usual: list[Any], tmp_path: Path) -> N
     assert files_written(tmp_path / "again") == usual
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_every_setting_changes_the_files_of_a_run(
     change: str,
