@@ -134,7 +134,7 @@ class CorpusConfig(_Section):
     """Share of the text reserved for a final test."""
 
     @model_validator(mode="after")
-    def _leave_something_to_train_on(self) -> "CorpusConfig":
+    def _check_fractions(self) -> "CorpusConfig":
         if self.validation_fraction + self.test_fraction >= 1:
             raise ValueError("validation_fraction + test_fraction must be less than 1")
         return self
@@ -179,7 +179,7 @@ class RnnConfig(_Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _leave_the_rest_to_the_task(cls, values: Any) -> Any:
+    def _refuse_fixed_arguments(cls, values: Any) -> Any:
         if isinstance(values, dict):
             for name in sorted(DECIDED_BY_THE_TASK.keys() & values.keys()):
                 raise ValueError(f"{name} is not a setting: {DECIDED_BY_THE_TASK[name]}")
@@ -230,7 +230,7 @@ class OptimizerConfig(_Section):
         return self.model_dump(exclude={"name", "learning_rate"}, exclude_none=True)
 
     @model_validator(mode="after")
-    def _have_what_the_optimizer_takes(self) -> "OptimizerConfig":
+    def _check_momentum(self) -> "OptimizerConfig":
         if self.momentum is not None and self.name not in {"sgd", "muon"}:
             raise ValueError(f"{self.name} has no momentum; leave it out, or use sgd or muon")
         return self
@@ -265,7 +265,7 @@ class Teachers(_Section):
     """Runs or model files to use as teachers. They must have the vocabulary of the text."""
 
     @model_validator(mode="after")
-    def _are_trained_or_named(self) -> "Teachers":
+    def _check_kind(self) -> "Teachers":
         is_trained = self.recipe is not None and bool(self.seeds) and not self.models
         is_named = self.recipe is None and not self.seeds and bool(self.models)
         if not (is_trained or is_named):
@@ -286,7 +286,7 @@ class EarlierLength(_Section):
     """Total number of evaluations before the change."""
 
     @model_validator(mode="after")
-    def _change_by_the_end(self) -> "EarlierLength":
+    def _check_until(self) -> "EarlierLength":
         if self.until > self.steps:
             raise ValueError(
                 f"until: found {self.until}; must be at most {self.steps}, the value of steps"
@@ -424,13 +424,13 @@ class TrainingConfig(_Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _have_a_length(cls, values: Any) -> Any:
+    def _add_default_length(cls, values: Any) -> Any:
         if isinstance(values, dict) and not values.keys() & {"epochs", "steps"}:
             return {**values, "epochs": DEFAULT_EPOCHS}
         return values
 
     @model_validator(mode="after")
-    def _end_somewhere_and_leave_a_weight_to_the_text(self) -> "TrainingConfig":
+    def _check_length_and_weights(self) -> "TrainingConfig":
         if self.epochs is None and self.steps is None:
             raise ValueError("epochs or steps must be set")
         limits = [length.until for length in self.earlier_lengths]

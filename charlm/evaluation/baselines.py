@@ -117,8 +117,7 @@ class Comparison:
         if self.standard_error is None:
             return (
                 f"not compared with {ngram}: {self.characters:,} characters are too few to "
-                "estimate "
-                f"its error"
+                "estimate its error"
             )
         margin = f"{Difference(self.margin_nats, self.standard_error)} per character"
         side = "better" if self.margin_nats > 0 else "worse"

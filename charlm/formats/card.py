@@ -76,9 +76,8 @@ def model_card(
         "The settings, `settings.yaml`:",
         fenced(settings, "yaml"),
         "## License",
-        f"The code in this folder is under the MIT license, see `{LICENSE}`. The training text "
-        "may have "
-        f"other terms: if you publish the model, state its license at the top of this page.",
+        f"The code in this folder is under the MIT license, see `{LICENSE}`. The training text may "
+        "have other terms: if you publish the model, state its license at the top of this page.",
     ]
     return "\n\n".join(parts) + "\n"
 

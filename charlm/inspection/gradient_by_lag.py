@@ -208,11 +208,9 @@ SECTION = Section(
         "The loss of one prediction is followed back through the text. A falling line means that "
         "the loss teaches little about what came k characters earlier: the gradient vanishes. A "
         "rising line means that it explodes. The gradient counts as visible down to 1/1000 of its "
-        "size. Training cuts it off at the border of a window; this figure does not. Far back, "
-        "the lines are nearly straight. The slope at a layer is close to the largest "
-        "of the Lyapunov exponents of that layer and of the layers above it, because the "
-        "gradient also "
-        "arrives "
+        "size. Training cuts it off at the border of a window; this figure does not. Far back, the "
+        "lines are nearly straight. The slope at a layer is close to the largest of the Lyapunov "
+        "exponents of that layer and of the layers above it, because the gradient also arrives "
         "through them."
     ),
     make=make_gradient,

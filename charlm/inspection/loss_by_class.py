@@ -215,10 +215,9 @@ SECTION = Section(
     equation="L = sum over classes of (characters of the class / characters) L_{class}",
     text=(
         "The loss is broken down by the kind of the predicted character and by its place in the "
-        "word. "
-        "The first letters of words usually cost most, because the spelling of a word is easier "
-        "to predict than the next word. A 5-gram model predicts a character from the 4 characters "
-        "before it, using counts from the training text."
+        "word. The first letters of words usually cost most, because the spelling of a word is "
+        "easier to predict than the next word. A 5-gram model predicts a character from the 4 "
+        "characters before it, using counts from the training text."
     ),
     make=make_loss,
 )

@@ -234,11 +234,10 @@ SECTION = Section(
         "Below 0, small differences of the state shrink, and the network forgets how it started. "
         "Above 0, they grow; in a state that stays bounded, this is chaos. Minus infinity means "
         "that differences in some direction disappear completely. The exponents hold for this "
-        "text; all are means over the same part of it. The exponent of a layer on its own says "
-        "how long "
-        "that layer remembers without the others. The largest exponent of the whole state is "
-        "close to the largest exponent of any layer on its own, and to the slope of the "
-        "gradient at the lowest layer."
+        "text; all are means over the same part of it. The exponent of a layer on its own says how "
+        "long that layer remembers without the others. The largest exponent of the whole state is "
+        "close to the largest exponent of any layer on its own, and to the slope of the gradient "
+        "at the lowest layer."
     ),
     make=make_lyapunov,
 )

@@ -111,8 +111,8 @@ HELP = (
 )
 MEMORY = (
     "Context and gradient answer different questions: the context is how far back text still "
-    "improves "
-    "the predictions, and the gradient is how far back a loss reaches when no window cuts it off."
+    "improves the predictions, and the gradient is how far back a loss reaches when no window cuts "
+    "it off."
 )
 MISSING = '<p class="missing">Not available for this run; the notes at the top say why.</p>'
 

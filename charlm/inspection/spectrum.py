@@ -88,9 +88,8 @@ SECTION = Section(
     title="The eigenvalues of V",
     equation="v V = λ v",
     text=(
-        "V alone would shrink differences in the direction of an eigenvalue inside the circle, "
-        "and amplify differences in the other directions. But V never acts alone: each step "
-        "multiplies "
+        "V alone would shrink differences in the direction of an eigenvalue inside the circle, and "
+        "amplify differences in the other directions. But V never acts alone: each step multiplies "
         "a difference by V D, where the slopes D change with the text. The Lyapunov exponents "
         "below measure how fast a difference really shrinks or grows. The spectral radius of V D "
         "does not give this rate, because the matrices of different steps have different "

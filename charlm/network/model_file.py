@@ -240,8 +240,7 @@ def read_architecture(fields: Mapping[str, Any], path: Path) -> Architecture:
             if not are_sizes or layers > MAX_LAYERS:
                 raise CharlmError(
                     f"{path}: each size of the network must be from 1 to {MAX_SIZE:,}, and the "
-                    "number "
-                    f"of layers at most {MAX_LAYERS}"
+                    f"number of layers at most {MAX_LAYERS}"
                 )
             if activation not in ACTIVATIONS:
                 raise CharlmError(

@@ -196,7 +196,7 @@ class CompletionRequest(TextsRequest):
     """Whether the answer starts with the prompt and its log-probabilities."""
 
     @model_validator(mode="after")
-    def _generate_or_repeat_something(self) -> "CompletionRequest":
+    def _check_max_tokens(self) -> "CompletionRequest":
         if not self.max_tokens and not self.echo:
             raise ValueError("max_tokens: found 0; must be 1 or more, or 0 with echo")
         return self

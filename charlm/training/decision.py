@@ -99,9 +99,8 @@ class UserSettings:
         config = self._first_valid_config()
         if self.minutes is not None and config.training.used_teachers.seeds:
             raise CharlmError(
-                f"minutes {self.minutes:g}: a time limit cannot be combined with teachers, "
-                "which are "
-                f"trained first; leave out the limit, or set training.teachers=null"
+                f"minutes {self.minutes:g}: a time limit cannot be combined with teachers, which "
+                "are trained first; leave out the limit, or set training.teachers=null"
             )
         return config
 

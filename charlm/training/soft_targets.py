@@ -173,9 +173,8 @@ def check_teachers(config: Config, corpus: Corpus, *, available_bytes: int | Non
         raise CharlmError(
             f"training.teachers, ngram_weight: the soft targets of {rows:,} characters, with a "
             f"vocabulary of {columns:,} ids, take {needed_bytes / 1e9:,.1f} GB, more than a "
-            "quarter of the memory "
-            f"of this machine; use a shorter text, or no soft targets: training.ngram_weight=0, "
-            f"training.teacher_weight=0"
+            "quarter of the memory of this machine; use a shorter text, or no soft targets: "
+            "training.ngram_weight=0, training.teacher_weight=0"
         )
 
 
@@ -197,9 +196,8 @@ def _read_teachers(paths: Iterable[Path], corpus: Corpus) -> list[TrainedModel]:
     for file, teacher in teachers.items():
         if teacher.vocabulary != corpus.vocabulary:
             raise CharlmError(
-                f"{file}: has a different vocabulary from the text; use a teacher that was "
-                "trained on "
-                f"the same text"
+                f"{file}: has a different vocabulary from the text; use a teacher that was trained "
+                "on the same text"
             )
     return [*teachers.values()]
 
