@@ -24,18 +24,22 @@ from charlm.training.schedule import make_schedule
 
 FLOAT32 = FastPrecision("float32", "this processor has no instructions that multiply bfloat16")
 BFLOAT16 = FastPrecision("bfloat16", "this processor multiplies it in tiles")
-SIZES = [1_000, 50_000, 400_000, 1_000_000, 10_000_000]
+SIZES = [1_000, 50_000, 400_000, 1_000_000, 10_000_000, 200_000_000]
 """Characters of texts, a tenth of which is validation text."""
 MUON_CHARACTERS = 300_000
 """Characters of a text whose recipe uses Muon."""
-MINUTES = [0.1, 1.0, 60.0]
+MINUTES = [0.1, 1.0, 10.0, 60.0]
 SLOWNESS = [0.2, 1.0, 8.0]
 COSTS = Costs(step_seconds=0.1, evaluation_seconds=1.0, start_seconds=3.0, end_seconds=2.0)
 MOMENTUM = "training.optimizer.momentum=0.9"
 """A setting that recipes with Muon accept and recipes with Adam refuse."""
 
-each_length = pytest.mark.parametrize("minutes", [None, *MINUTES])
-each_size = pytest.mark.parametrize("characters", SIZES)
+each_length = pytest.mark.parametrize(
+    "minutes", [None, 0.1, 1.0, pytest.param(10.0, marks=pytest.mark.slow), 60.0]
+)
+each_size = pytest.mark.parametrize(
+    "characters", [*SIZES[:-1], pytest.param(SIZES[-1], marks=pytest.mark.slow)]
+)
 each_slowness = pytest.mark.parametrize("slowness", SLOWNESS)
 each_recipe = pytest.mark.parametrize("recipe", ["tiny", "default", "5mb"])
 each_evaluations = pytest.mark.parametrize(
