@@ -41,6 +41,7 @@ main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["unwinding", "exit functions", "finalization"])
 @pytest.mark.parametrize(("first", "second"), [*permutations(ENDING, 2)])
 def test_the_first_of_two_signals_decides(
@@ -193,6 +194,7 @@ def test_a_command_works_with_closed_streams(
     assert done.stdout == (b"" if is_output_closed else expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", CLOSED)
 def test_a_command_that_fails_with_closed_streams_has_its_exit_code(closed: str) -> None:
     done = run_closed(closed, "sample", "missing")

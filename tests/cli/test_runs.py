@@ -438,6 +438,7 @@ def test_inspect_reports_unknown_characters() -> None:
     assert len(result["surprise"]) == 3
 
 
+@pytest.mark.slow
 def test_tensorboard_reports_a_port_in_use(trained_run: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

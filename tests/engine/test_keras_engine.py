@@ -56,6 +56,7 @@ def take(
     return engine.take_steps(windows, rates, reset_state=reset_state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_an_engine_restored_from_tensors_in_any_order_continues_to_the_bit(optimizer: str) -> None:
     setting = f"training.optimizer={{name: {optimizer}, learning_rate: 3e-3}}"

@@ -301,6 +301,7 @@ def gradient_results(
     return [value.numpy() for value in (loss, *gradients, *state)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", COMPILED.values(), ids=COMPILED)
 def test_the_kernel_computes_the_same_as_keras(network: dict[str, Any]) -> None:
     by_keras = gradient_results(network, compiled=False)
@@ -334,6 +335,7 @@ def test_results_of_a_graph_repeat_to_the_bit() -> None:
     check_close(gradient_results(network), gradient_results(network))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(7,), (2, 2, 3)], ids=str)
 def test_results_of_a_graph_do_not_depend_on_the_parts(sizes: tuple[int, ...]) -> None:
     tf.config.run_functions_eagerly(False)

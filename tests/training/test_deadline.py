@@ -427,6 +427,7 @@ def test_the_config_of_a_changed_run_repeats_it(slowed: Trained, tmp_path: Path)
         assert (repeated.folder / name).read_bytes() == (slowed.folder / name).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "step",
     [

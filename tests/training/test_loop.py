@@ -531,6 +531,7 @@ def test_every_setting_changes_the_files_of_a_run(
     assert files_written(tmp_path / "run", change) != usual
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "now", "events"),
     [
@@ -701,6 +702,7 @@ def lengthened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     return resume(run, "training.steps=150")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["characters", "epoch", "seconds"])
 def test_the_position_of_a_lengthened_run_only_grows(key: str, lengthened: Trained) -> None:
     lines = [line for line in lengthened.metrics if line["split"] == "train"]

@@ -209,6 +209,7 @@ def steps_by_width(
     return {units: summarize(run).step for units, run in runs.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("step", "evaluation"), [(0.5, 0.0), (0.3, 0.0), (0.5, 1.0), (0.07, 0.4)])
 def test_steps_fill_the_time_that_ten_evaluations_leave(
     step: float, evaluation: float, searching: SearchFolder
@@ -230,6 +231,7 @@ def test_the_start_of_a_trial_counts(searching: SearchFolder) -> None:
     assert steps[1] < steps[0]
 
 
+@pytest.mark.slow
 def test_a_slower_network_trains_fewer_steps(searching: SearchFolder) -> None:
     """Of 24.96 seconds, a step takes half a second or two."""
     found = steps_by_width(
@@ -381,6 +383,7 @@ def test_a_folder_in_which_another_process_searches_is_refused(searching: Search
         searching.run(trials=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seconds", "trial_seconds"),
     [
