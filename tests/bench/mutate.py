@@ -4,185 +4,64 @@
     .venv/bin/python tests/bench/mutate.py --seed 1 --count 200
 
 A mutation changes one line. The script runs the tests that execute this line; a mutation survives
-if they all pass. It prints every survivor, and their share for each folder. Its files are in
-build/mutations/COMMIT: a copy of the committed tree, the lines that each test executes (recorded
-once, which takes as long as the fast tests), and a line of JSON for each mutation. A stopped run
-continues from there.
+if they all pass. It prints the survivors, and their share for each folder, and fails if there is a
+survivor that accepted.yaml does not list. Its files are in build/mutations/COMMIT: a copy of the
+committed tree, the lines that each test executes (recorded once, which takes a few minutes), and a
+line of JSON for each mutation. A stopped run continues from there.
 """
 
 import argparse
-import ast
 import collections
 import contextlib
-import itertools
 import json
 import multiprocessing
 import os
-import random
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import pytest
+import yaml
+from mutations import Mutation, draw
 
-LIMIT_SECONDS = 600
+ACCEPTED = Path(__file__).with_name("accepted.yaml")
+SUFFIXES = {".py", ".c", ".h", ".js"}
+LIMIT_SECONDS = 300
 """Tests that take longer hang."""
 NO_TESTS = 5
 """What pytest returns if it has run none."""
+MANY_TESTS = 200
+"""More tests than this are run as whole modules, because pytest needs long to find each."""
 PYTEST = ("-p", "no:cacheprovider", "--tb=no", "-n0", "--import-mode=importlib")
+ALSO_SLOW = ("-m", "not nightly")
 Record = dict[str, dict[int, list[str]]]
 """Which tests execute each line of each file."""
 FORK = multiprocessing.get_context("fork")
 """A mutation is tried in a fork of a process that has imported TensorFlow and nothing of charlm."""
-EXCHANGED: dict[type[ast.AST], Callable[[], Any]] = {
-    **{
-        ast.Lt: ast.LtE,
-        ast.LtE: ast.Lt,
-        ast.Gt: ast.GtE,
-        ast.GtE: ast.Gt,
-        ast.Eq: ast.NotEq,
-        ast.NotEq: ast.Eq,
-    },
-    **{
-        ast.Is: ast.IsNot,
-        ast.IsNot: ast.Is,
-        ast.In: ast.NotIn,
-        ast.NotIn: ast.In,
-        ast.And: ast.Or,
-        ast.Or: ast.And,
-    },
-    **{ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.FloorDiv: ast.Mult},
+TESTS_OF_ASSETS = {
+    "charlm/engine/*": ["tests/engine"],
+    "charlm/formats/files/*.[ch]": [
+        *ALSO_SLOW,
+        "tests/formats/test_c_library.py",
+        "tests/formats/test_c.py",
+    ],
+    "charlm/formats/files/*.js": ["tests/formats"],
+    "charlm/inspection/assets/*.js": ["tests/inspection"],
 }
-UNTOUCHED_KEYWORDS = {
-    "help",
-    "metavar",
-    "encoding",
-    "strict",
-    "check",
-    "description",
-    "errors",
-    "stacklevel",
-}
-UNTOUCHED_CALLS = {"assert_never", "CharlmError", "dataclass", "cast", "TypeVar", "overload"}
-UNTOUCHED_FUNCTIONS = {"__repr__", "__str__"}
+"""The arguments of pytest for files in C and JavaScript."""
 
 
-class Mutation(NamedTuple):
-    """One change: bytes `begin` to `end` of a file are replaced."""
+class Accepted(NamedTuple):
+    """A survivor that needs no test."""
 
     file: str
-    line: int
+    code: str
+    """The line before the change, without indentation."""
     before: str
     after: str
-    begin: int
-    end: int
-    lines: tuple[int, ...]
-    """The lines of which one is executed by each test that can notice."""
-
-    def apply(self, source: bytes) -> bytes:
-        """Return the changed file."""
-        return source[: self.begin] + self.after.encode() + source[self.end :]
-
-
-def mutations_of(file: str, source: bytes) -> list[Mutation]:
-    """Return every mutation of a file."""
-    starts = [0, *itertools.accumulate(map(len, source.splitlines(keepends=True)))]
-    found = []
-    for node, changed, lines in _visit(ast.parse(source), ()):
-        begin, end = (
-            starts[node.lineno - 1] + node.col_offset,
-            starts[node.end_lineno - 1] + node.end_col_offset,
-        )
-        is_simple = isinstance(changed, ast.stmt | ast.Constant | ast.Name | ast.Attribute)
-        after = ast.unparse(changed) if is_simple else f"({ast.unparse(changed)})"
-        own = tuple(range(node.lineno, node.end_lineno + 1))
-        found.append(
-            Mutation(file, node.lineno, source[begin:end].decode(), after, begin, end, lines + own)
-        )
-    return found
-
-
-def _visit(node: ast.AST, lines: tuple[int, ...]) -> Iterator[tuple[Any, ast.AST, tuple[int, ...]]]:
-    """Yield each node in a function that can be changed, its replacement, and its lines."""
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-        if node.name not in UNTOUCHED_FUNCTIONS:
-            for statement in node.body:
-                yield from _visit(statement, (statement.lineno,))
-    elif not _is_untouched(node):
-        if lines:
-            lines = (node.lineno,) if isinstance(node, ast.stmt) else lines
-            yield from ((place, changed, lines) for place, changed in _changes(node))
-        annotation = getattr(node, "annotation", None)
-        for child in ast.iter_child_nodes(node):
-            if child is not annotation:
-                yield from _visit(child, lines)
-
-
-def _is_untouched(node: ast.AST) -> bool:
-    """Return whether nothing in a node is changed: messages, assertions, types."""
-    if isinstance(node, ast.Call):
-        return ast.unparse(node.func).split(".")[-1] in UNTOUCHED_CALLS
-    if isinstance(node, ast.keyword):
-        return node.arg in UNTOUCHED_KEYWORDS
-    return isinstance(node, ast.Assert | ast.Raise | ast.JoinedStr | ast.Import | ast.ImportFrom)
-
-
-def _changes(node: ast.AST) -> Iterator[tuple[ast.AST, ast.AST]]:  # noqa: PLR0912
-    """Yield what can be changed in a node, and what may take its place."""
-    kind = type(getattr(node, "op", None) or (getattr(node, "ops", None) or [None])[0])
-    match node:
-        case ast.Compare(left, [_], comparators) if kind in EXCHANGED:
-            yield node, ast.Compare(left, [EXCHANGED[kind]()], comparators)
-        case ast.BoolOp(_, values):
-            yield node, ast.BoolOp(EXCHANGED[kind](), values)
-        case ast.BinOp(left, _, right) if kind in EXCHANGED:
-            yield node, ast.BinOp(left, EXCHANGED[kind](), right)
-        case ast.AugAssign(target, _, value) if kind in EXCHANGED:
-            yield node, ast.AugAssign(target, EXCHANGED[kind](), value)
-        case ast.UnaryOp(ast.Not() | ast.USub(), operand):
-            yield node, operand
-        case ast.Constant(bool(value)):
-            yield node, ast.Constant(not value)
-        case ast.Constant(int(value) | float(value)):
-            yield node, ast.Constant(value + 1 if isinstance(value, int) else 2 * value or 1.0)
-        case ast.Expr(ast.Call()):
-            yield node, ast.Pass()
-        case ast.Return(value) if value is not None and not isinstance(value, ast.Constant):
-            yield node, ast.Return(ast.Constant(None))
-        case ast.If(test) | ast.IfExp(test) | ast.While(test) if isinstance(
-            test, ast.Name | ast.Attribute | ast.Call
-        ):
-            yield test, ast.UnaryOp(ast.Not(), test)
-        case ast.Call(function, arguments, keywords):
-            for keyword in keywords:
-                if keyword.arg not in UNTOUCHED_KEYWORDS:
-                    yield (
-                        node,
-                        ast.Call(
-                            function,
-                            arguments,
-                            [other for other in keywords if other is not keyword],
-                        ),
-                    )
-
-
-def draw(sources: dict[str, bytes], *, seed: int, count: int) -> list[Mutation]:
-    """Return mutations of some files, each as likely as it has lines."""
-    rng, drawn = random.Random(seed), list[Mutation]()
-    left = {file: mutations_of(file, source) for file, source in sources.items()}
-    while len(drawn) < count and any(left.values()):
-        (file,) = rng.choices(
-            [*left], [bool(left[name]) * source.count(b"\n") for name, source in sources.items()]
-        )
-        mutation = left[file].pop(rng.randrange(len(left[file])))
-        with contextlib.suppress(SyntaxError):
-            ast.parse(mutation.apply(sources[file]))
-            drawn.append(mutation)
-    return drawn
 
 
 def unpack(repository: Path, tree: Path) -> None:
@@ -223,16 +102,26 @@ def record(tree: Path, record: Path) -> Record:
     }
 
 
-def tests_of(mutation: Mutation, record: Record, tree: Path) -> list[str]:
-    """Return the tests that execute a line, or all of its folder if no test does."""
-    lines = record.get(mutation.file, {})
-    names = sorted({name for line in mutation.lines for name in lines.get(line, ()) if name})
-    tests = [
-        f"{module.replace('.', '/')}.py::{test}"
-        for module, _, test in (name.rpartition(".") for name in names)
-    ]
-    folder = tree / "tests" / Path(mutation.file).parent.name
-    return tests or [str(folder if folder.is_dir() else folder.parent)]
+def arguments_of(mutation: Mutation, record: Record, tree: Path) -> list[str]:
+    """Return the tests of a mutation: those that execute its line, or else those of its folder."""
+    for pattern, arguments in TESTS_OF_ASSETS.items():
+        if PurePath(mutation.file).match(pattern) and not mutation.file.endswith(".py"):
+            return arguments
+    folder = f"tests/{PurePath(mutation.file).parent.name}"
+    if not (tree / folder).is_dir():
+        folder = "tests"
+    names: set[str] = set()
+    for file, line in mutation.places:
+        names.update(record.get(file, {}).get(line, ()))
+    names.discard("")
+    tests = []
+    for name in names:
+        module, _, test = name.rpartition(".")
+        tests.append(f"{module.replace('.', '/')}.py::{test}")
+    if len(tests) > MANY_TESTS:
+        tests = [*{test.partition("::")[0] for test in tests}]
+    nearest_first = sorted(tests, key=lambda test: (not test.startswith(f"{folder}/"), test))
+    return nearest_first or [folder]
 
 
 def work(
@@ -241,7 +130,8 @@ def work(
     """Try mutations in a copy of the tree, and log for each whether its tests pass."""
     unpack(repository, tree)
     for mutation in mutations:
-        path, tests = tree / mutation.file, tests_of(mutation, record, tree)
+        path = tree / mutation.file
+        tests = arguments_of(mutation, record, tree)
         source = path.read_bytes()
         path.write_bytes(mutation.apply(source))
         process = FORK.Process(target=run_pytest, args=(tree, tests))
@@ -276,29 +166,52 @@ def run_pytest(tree: Path, tests: list[str]) -> None:
 
 def read(log: Path) -> dict[Mutation, dict[str, Any]]:
     """Return the results in a file, by their mutations."""
-    lines = map(json.loads, log.read_text().splitlines() if log.exists() else [])
-    return {
-        Mutation._make([*line["mutation"][:-1], tuple(line["mutation"][-1])]): line
-        for line in lines
-    }
+    if not log.exists():
+        return {}
+    results = {}
+    for line in log.read_text().splitlines():
+        result = json.loads(line)
+        *fields, places = result["mutation"]
+        mutation = Mutation._make([*fields, tuple(map(tuple, places))])
+        results[mutation] = result
+    return results
 
 
-def report(results: dict[Mutation, dict[str, Any]]) -> None:
-    """Print the survivors, and their share by folder."""
+def read_accepted(path: Path) -> dict[Accepted, str]:
+    """Return the accepted survivors with their reasons."""
+    accepted = {}
+    for entry in yaml.safe_load(path.read_text(encoding="utf-8")) or []:
+        reason = entry.pop("reason")
+        accepted[Accepted(**entry)] = reason
+    return accepted
+
+
+def report(results: dict[Mutation, dict[str, Any]], accepted: dict[Accepted, str]) -> int:
+    """Print the survivors, and their share by folder.
+
+    Returns:
+        The number of survivors that are not accepted.
+
+    """
     folders = collections.defaultdict[str, list[bool]](list)
+    new = 0
     for mutation, result in results.items():
-        for folder in (str(Path(mutation.file).parent), "all"):
+        for folder in (str(PurePath(mutation.file).parent), "all"):
             folders[folder].append(result["survived"])
-        if result["survived"]:
-            before, after = (" ".join(text.split()) for text in (mutation.before, mutation.after))
-            print(
-                f"{mutation.file}:{mutation.line}  {before}  ->  {after}  ({result['tests']} tests)"
-            )
+        if not result["survived"]:
+            continue
+        own = Accepted(mutation.file, mutation.code, mutation.before, mutation.after)
+        reason = accepted.get(own)
+        new += reason is None
+        before = " ".join(mutation.before.split())
+        after = " ".join(mutation.after.split())
+        end = f"accepted: {reason}" if reason else f"{result['tests']} tests"
+        print(f"{mutation.file}:{mutation.line}  {before}  ->  {after}  ({end})")
     for folder, survivals in sorted(folders.items()):
-        print(
-            f"{folder}: {sum(survivals)} of {len(survivals)} survive, "
-            f"{sum(survivals) / len(survivals):.0%}"
-        )
+        share = sum(survivals) / len(survivals)
+        print(f"{folder}: {sum(survivals)} of {len(survivals)} survive, {share:.0%}")
+    print(f"survivors that accepted.yaml does not list: {new}")
+    return new
 
 
 def main() -> None:
@@ -309,6 +222,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="which mutations are drawn")
     parser.add_argument("--count", type=int, default=200, help="how many mutations")
     parser.add_argument("--workers", type=int, default=2, help="tests are run in as many processes")
+    parser.add_argument("--files", default="charlm/**/*", help="which files are changed")
     parser.add_argument(
         "--repository",
         type=Path,
@@ -316,38 +230,46 @@ def main() -> None:
         help="where charlm is committed",
     )
     options = parser.parse_args()
-    repository, git = options.repository.resolve(), ["git", "rev-parse", "--short=12", "HEAD"]
+    repository = options.repository.resolve()
     commit = subprocess.run(
-        git, cwd=repository, capture_output=True, text=True, check=True
+        ["git", "rev-parse", "--short=12", "HEAD"],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.strip()
     folder = repository / "build" / "mutations" / commit
-    tree, log = folder / "tree", folder / f"seed-{options.seed}.jsonl"
+    log = folder / f"seed-{options.seed}.jsonl"
+    tree = folder / "tree"
     unpack(repository, tree)
-    recorded, known = record(tree, folder / "record"), read(log)
-    sources = {
-        str(path.relative_to(tree)): path.read_bytes()
-        for path in sorted(tree.glob("charlm/**/*.py"))
-    }
-    left = [
-        found
-        for found in draw(sources, seed=options.seed, count=options.count)
-        if found not in known
-    ]
+    recorded = record(tree, folder / "record")
+    known = read(log)
+    drawn = draw(sources_of(tree, options.files), seed=options.seed, count=options.count)
+    left = [mutation for mutation in drawn if mutation not in known]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with contextlib.suppress(ImportError):  # once for all: it takes longer than most tests
         import tensorflow  # noqa: F401
-    shares = [left[first :: options.workers] for first in range(options.workers)]
-    workers = [
-        FORK.Process(
-            target=work, args=(repository, folder / f"tree-{number}", share, log, recorded)
-        )
-        for number, share in enumerate(shares)
-    ]
+    workers = []
+    for number in range(options.workers):
+        share = left[number :: options.workers]
+        own_tree = folder / f"tree-{number}"
+        arguments = (repository, own_tree, share, log, recorded)
+        workers.append(FORK.Process(target=work, args=arguments))
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
-    report(read(log))
+    if report(read(log), read_accepted(ACCEPTED)):
+        sys.exit(1)
+
+
+def sources_of(tree: Path, pattern: str) -> dict[str, bytes]:
+    """Return the files of charlm that can be changed, by their paths in the tree."""
+    sources = {}
+    for path in sorted(tree.glob(pattern)):
+        if path.suffix in SUFFIXES:
+            sources[path.relative_to(tree).as_posix()] = path.read_bytes()
+    return sources
 
 
 if __name__ == "__main__":
