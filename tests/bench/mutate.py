@@ -1,7 +1,7 @@
 """Find changes of charlm that the tests do not notice, by mutation testing.
 
     .venv/bin/pip install coverage
-    .venv/bin/python tests/bench/mutate.py --seed 1 --count 200
+    PYTHONPATH=tests .venv/bin/python -m bench.mutate --seed 1 --count 200
 
 A mutation changes one line. The script runs the tests that execute this line; a mutation survives
 if they all pass. It prints the survivors, and their share for each folder, and fails if there is a
@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
-from mutations import Mutation, draw
+from bench.mutations import Mutation, draw
 
 ACCEPTED = Path(__file__).with_name("accepted.yaml")
 SUFFIXES = {".py", ".c", ".h", ".js"}

@@ -1,7 +1,7 @@
 """Changes of single lines, as a programmer could make them by mistake.
 
-In Python: operators, numbers, conditions, slices, strings that are compared, items of tuples, arguments and calls. In C
-and JavaScript: operators and numbers.
+In Python: operators, numbers, conditions, slices, strings that are compared, items of tuples,
+arguments and calls. In C and JavaScript: operators and numbers.
 """
 
 import ast
@@ -57,8 +57,23 @@ UNTOUCHED_CALLS = {
     "NewType",
     "overload",
 }
+TYPES = {
+    "dict",
+    "list",
+    "set",
+    "tuple",
+    "type",
+    "defaultdict",
+    "Callable",
+    "Iterator",
+    "Mapping",
+    "NDArray",
+    "Sequence",
+}
 UNTOUCHED_FUNCTIONS = {"__repr__", "__str__"}
 UNTOUCHED_ASSIGNMENTS = {"__all__", "__version__", "model_config"}
+
+LARGE = 100
 
 C_OPERATORS = {
     "<": "<=",
@@ -185,10 +200,15 @@ def _mutations_of_c(file: str, source: bytes) -> Iterator[Mutation]:
         yield Mutation(file, line, code, before, after, begin, begin + len(before), ())
 
 
+def _other_integer(number: int) -> int:
+    """Return the next integer, or twice a large one, whose exact value seldom matters."""
+    return number + 1 if number < LARGE else 2 * number
+
+
 def _other_number(number: str) -> str:
     """Return another number in the notation of C."""
     if number.isdecimal():
-        return str(int(number) + 1)
+        return str(_other_integer(int(number)))
     if number.startswith("0x"):
         return hex(int(number, 16) + 1)
     return repr(2 * float(number) or 1.0)
@@ -244,8 +264,8 @@ class _Visitor:
             yield place, changed, (*places, *own)
         for child in _children(node):
             is_nested = isinstance(child, ast.stmt) and places
-            own = ((self.file, child.lineno),) if is_nested else places
-            yield from self.visit(child, own)
+            nearest = ((self.file, child.lineno),) if is_nested else places
+            yield from self.visit(child, nearest)
 
     def _changes(self, node: ast.AST) -> Iterator[tuple[Any, ast.AST]]:
         """Yield what can be changed in a node, and what may take its place."""
@@ -275,13 +295,11 @@ class _Visitor:
 
     def _places_of(self, statement: ast.stmt) -> tuple[Place, ...]:
         """Return the lines that use the names that a statement outside of functions assigns."""
-        match statement:
-            case ast.Assign(targets):
-                assigned = targets
-            case ast.AnnAssign(target):
-                assigned = [target]
-            case _:
-                return ()
+        assigned: list[ast.expr] = []
+        if isinstance(statement, ast.Assign):
+            assigned = statement.targets
+        elif isinstance(statement, ast.AnnAssign):
+            assigned = [statement.target]
         places: list[Place] = []
         for target in assigned:
             if isinstance(target, ast.Name):
@@ -295,7 +313,7 @@ def _children(node: ast.AST) -> Iterator[Any]:
     match node:
         case ast.Assign(_, ast.Subscript(ast.Name("Annotated")) as value):
             annotation = value
-        case ast.Subscript(ast.Name("dict" | "list" | "tuple" | "set" | "type" | "defaultdict")):
+        case ast.Subscript(ast.Name(name)) if name in TYPES:
             return
     if annotation is not None:
         for part in ast.walk(annotation):
@@ -345,7 +363,7 @@ def _changed_values(node: ast.AST) -> Iterator[tuple[ast.AST, ast.AST]]:
         case ast.Constant(bool(value)):
             yield node, ast.Constant(not value)
         case ast.Constant(int(value)):
-            yield node, ast.Constant(value + 1)
+            yield node, ast.Constant(_other_integer(value))
         case ast.Constant(float(value)):
             yield node, ast.Constant(2 * value or 1.0)
         case ast.Slice(lower, upper, step):
@@ -363,7 +381,7 @@ def _changed_values(node: ast.AST) -> Iterator[tuple[ast.AST, ast.AST]]:
 
 def _changed_strings(node: ast.AST) -> Iterator[tuple[ast.AST, ast.AST]]:
     """Yield the strings that are compared; other strings are texts for the user."""
-    compared: list[ast.AST] = []
+    compared: list[ast.expr] = []
     match node:
         case ast.Compare(left, _, comparators):
             compared = [left, *comparators]
