@@ -1,8 +1,9 @@
-"""A report as plain lines: the artists of its figures, then the elements and texts of its page.
+"""A report as plain lines: what its figures show, then the elements and texts of its page.
 
     PYTHONPATH=tests python -m inspection.drawing
 
-writes tests/golden/report.txt. Look at the page first, and at the difference afterwards.
+writes tests/golden/report.txt and report-with-gaps.txt. Look at the page first, and at the
+difference afterwards.
 """
 
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from inspection.reports import report
+from inspection.reports import report, report_with_gaps
 from matplotlib.artist import Artist
 from matplotlib.collections import Collection
 from matplotlib.lines import Line2D
@@ -21,9 +22,9 @@ from models import random_parameters
 
 from charlm.inspection.figures import Figure
 from charlm.inspection.network import draw_network, list_parts
-from charlm.inspection.report import draw_figures, render_page
+from charlm.inspection.report import Report, draw_figures, render_page
 
-GOLDEN = Path(__file__).parents[1] / "golden/report.txt"
+GOLDEN = Path(__file__).parents[1] / "golden"
 MOST = 24
 """Largest number of values that are shown for an artist."""
 
@@ -34,33 +35,25 @@ def show(values: Any) -> str:
 
 
 def describe_figure(figure: Figure) -> Iterator[str]:
-    """Yield the size of a figure, its legends, and the titles, limits and artists of its axes."""
-    yield f"{show(figure.get_size_inches())} inches, {figure.get_layout_engine()!r:.40}"
+    """Yield the legends of a figure, and the titles, scales and contents of its axes."""
     for legend in figure.legends:
         yield f"legend {[text.get_text() for text in legend.get_texts()]}"
     for axes in figure.axes:
-        place = axes.get_subplotspec()
-        geometry = place and tuple(map(int, place.get_geometry()))
-        yield f"axes {geometry} {axes.get_title(loc='left')!r}, on: {axes.axison}"
-        yield f"x {axes.get_xlabel()!r}, y {axes.get_ylabel()!r}, {axes.get_aspect()}"
-        x_scale = f"x {axes.get_xscale()} {show(axes.get_xlim())}"
-        y_scale = f"y {axes.get_yscale()} {show(axes.get_ylim())}"
-        yield f"{x_scale}, {y_scale}"
-        yield f"y {[label.get_text() for label in axes.get_yticklabels()]}"
+        yield f"axes {axes.get_title(loc='left')!r}"
+        yield f"x {axes.get_xlabel()!r} {axes.get_xscale()}"
+        yield f"y {axes.get_ylabel()!r} {axes.get_yscale()}"
+        names = [label.get_text() for label in axes.get_yticklabels()]
+        if any(name.isalpha() for name in names):
+            yield f"names {names}"
         for artist in axes.get_children():
             yield from describe_artist(artist)
 
 
 def describe_artist(artist: Artist) -> Iterator[str]:
-    """Yield how an artist looks and where it is."""
+    """Yield the colour of an artist, its text, and the numbers that it shows."""
     match artist:
         case Line2D():
-            look = (
-                artist.get_color(),
-                artist.get_linestyle(),
-                artist.get_marker(),
-                artist.get_linewidth(),
-            )
+            look = f"{artist.get_color()} {artist.get_linestyle()} {artist.get_marker()}"
             yield f"line {artist.get_label()} {look}: {show(artist.get_xydata())}"
         case Collection():
             paths = [path.vertices for path in artist.get_paths()]
@@ -69,17 +62,11 @@ def describe_artist(artist: Artist) -> Iterator[str]:
             offsets = show(artist.get_offsets())
             yield f"points {artist.get_label()} {colour}: {show(edges)}, {offsets}"
         case Annotation(arrow_patch=arrow) if arrow is not None:
-            style = vars(arrow.get_connectionstyle())
-            places = show((artist.xy, artist.get_position()))
-            yield f"arrow {show(arrow.get_edgecolor())} {style}: {places}"
+            yield f"arrow: {show((artist.xy, artist.get_position()))}"
         case Text() if artist.get_text():
-            sides = (artist.get_horizontalalignment(), artist.get_verticalalignment())
-            font = f"{artist.get_fontsize()} {artist.get_color()} {sides}"
-            yield f"text {artist.get_text()!r} {font}: {show(artist.get_position())}"
+            yield f"text {artist.get_text()!r} {artist.get_color()}"
         case FancyBboxPatch() | Circle():
-            edge = f"{show(artist.get_edgecolor())} {artist.get_fill()}"
-            shape = show(artist.get_path().get_extents().extents)
-            yield f"{type(artist).__name__} {edge}: {shape}"
+            yield f"{type(artist).__name__}: {show(artist.get_path().get_extents().extents)}"
 
 
 class Outline(HTMLParser):
@@ -99,18 +86,33 @@ class Outline(HTMLParser):
             self.lines.append(" ".join(data.split()))
 
 
-def describe() -> list[str]:
-    """Return the lines of a small report, and of the diagram of a network with every part."""
-    small = report()
-    figures = draw_figures([small])
-    page = Outline(render_page([small], figures)).lines
-    with_every_part = random_parameters(layers=3, embedding=3, skip_connections=True)
-    figures["network with everything"] = draw_network(list_parts(with_every_part))
+def describe(shown: Report) -> list[str]:
+    """Return the lines of a report."""
+    figures = draw_figures([shown])
     lines = []
     for name, figure in figures.items():
         lines += [f"# {name}", *describe_figure(figure)]
-    return [*lines, "# page", *page]
+    return [*lines, "# page", *Outline(render_page([shown], figures)).lines]
 
+
+def describe_every_part() -> list[str]:
+    """Return the lines of the diagram of a network with every part."""
+    parameters = random_parameters(layers=3, embedding=3, skip_connections=True)
+    return ["# network with every part", *describe_figure(draw_network(list_parts(parameters)))]
+
+
+def describe_small() -> list[str]:
+    """Return the lines of a report on a small network, and of the diagram with every part."""
+    return [*describe(report()), *describe_every_part()]
+
+
+def describe_gaps() -> list[str]:
+    """Return the lines of a report with a failed section, and without n-grams."""
+    return describe(report_with_gaps())
+
+
+DESCRIPTIONS = {"report.txt": describe_small, "report-with-gaps.txt": describe_gaps}
 
 if __name__ == "__main__":
-    GOLDEN.write_text("\n".join(describe()) + "\n", encoding="utf-8")
+    for file, description in DESCRIPTIONS.items():
+        (GOLDEN / file).write_text("\n".join(description()) + "\n", encoding="utf-8")

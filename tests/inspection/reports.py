@@ -6,7 +6,7 @@ from dataclasses import is_dataclass, replace
 from typing import Any
 
 import numpy as np
-from models import make_random_model
+from models import make_random_model, with_tensors
 
 from charlm.inspection.inspecting import inspect_text
 from charlm.inspection.reading import Limits, Reading
@@ -41,6 +41,23 @@ def report(
     whole = _make(layers)
     contents = {section: whole.contents[section] for section in only}
     return replace(whole, name=name, contents=contents)
+
+
+@functools.cache
+def report_with_gaps() -> Report:
+    """Return a report on a network whose characters all have one embedding, without n-grams.
+
+    Nothing changes if a character is replaced, so a section fails. The text is too long, has
+    characters that the model does not know, and comes without its training text.
+    """
+    vocabulary = Vocabulary(characters=("a", "b", "c", None), unknown_id=3)
+    trained = make_random_model(vocabulary=vocabulary, embedding=2, units=3, scale=0.7, seed=5)
+    same = {"embedding": np.full((4, 2), 0.5, np.float32)}
+    trained = replace(trained, parameters=with_tensors(trained.parameters, same))
+    ids = np.random.default_rng(5).integers(0, 4, 150)
+    limits = Limits(characters=120, context=60, predictions=9, replacements=5)
+    left_out = {"X": 2, "\n": 1}
+    return inspect_text(Reading("gaps", trained, "a text", ids, limits, left_out=left_out))
 
 
 def data_of(section: str) -> Any:
