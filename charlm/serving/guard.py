@@ -11,7 +11,7 @@ import ipaddress
 import json
 import re
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -26,10 +26,6 @@ from charlm.events import OnEvent, RequestAnswered
 from charlm.serving.requests import RequestError
 from charlm.wording import short_repr
 
-MAX_REQUESTS = 256
-"""Maximum number of requests at a time."""
-MAX_SECONDS = 300.0
-"""Time limit of a request, from its head to the end of its answer."""
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 HEALTH = "/health"
 """Path of health checks, which need no key and may have any Host."""
@@ -47,6 +43,21 @@ DEFAULT_PORTS = (("http", ":80"), ("https", ":443"))
 """Ports that browsers leave out of Origin, by scheme."""
 EXTRA_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "1"}}
 """Additional headers of errors, by status."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of a server, which keep it usable for everybody."""
+
+    requests: int = 256
+    """Maximum number of requests at a time."""
+    seconds: float = 300.0
+    """Time limit of a request, from its head to the end of its answer."""
+    body_bytes: int = 1 << 20
+    """Maximum size of the body of a request."""
+
+
+DEFAULT_LIMITS = Limits()
 
 
 def json_response(content: Any, status: int = 200) -> Response:
@@ -144,21 +155,30 @@ def _is_origin(text: str) -> bool:
     return ORIGIN.fullmatch(text) is not None
 
 
-def guarded(app: ASGIApp, access: Access, *, on_event: OnEvent) -> ASGIApp:
+def guarded(
+    app: ASGIApp,
+    access: Access,
+    *,
+    on_event: OnEvent,
+    limits: Limits = DEFAULT_LIMITS,
+    clock: Callable[[], float] = time.monotonic,
+) -> ASGIApp:
     """Return an application that checks every request and reports every answer.
 
     Args:
         app: Application with the handlers.
         access: Rules about which clients may use the server.
         on_event: Called with RequestAnswered.
+        limits: Limits for the number of requests and their time.
+        clock: Time in seconds, for the durations that are reported.
 
     """
-    inner: ASGIApp = Guard(app, access)
+    inner: ASGIApp = Guard(app, access, max_requests=limits.requests)
     if access.origins:  # browsers send a preflight request without the key
         inner = CORSMiddleware(
             inner, allow_origins=[*access.origins], allow_methods=["*"], allow_headers=["*"]
         )
-    return AccessLog(inner, on_event=on_event)
+    return AccessLog(inner, on_event=on_event, max_seconds=limits.seconds, clock=clock)
 
 
 class Guard:
@@ -167,12 +187,14 @@ class Guard:
     Args:
         app: Application with the handlers.
         access: Rules about which clients may use the server.
+        max_requests: Maximum number of requests at a time.
 
     """
 
-    def __init__(self, app: ASGIApp, access: Access) -> None:
+    def __init__(self, app: ASGIApp, access: Access, *, max_requests: int) -> None:
         self._app = app
         self._access = access
+        self._max_requests = max_requests
         self._requests = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -182,8 +204,8 @@ class Guard:
             return
         try:
             self._access.check(Headers(scope=scope))
-            if self._requests == MAX_REQUESTS:
-                message = f"{MAX_REQUESTS} requests are being answered; try again"
+            if self._requests == self._max_requests:
+                message = f"{self._max_requests} requests are being answered; try again"
                 raise RequestError(429, message, code="overloaded")
         except RequestError as error:
             await error_response(error)(scope, receive, send)
@@ -230,27 +252,33 @@ class AccessLog:
     Args:
         app: Application that answers requests.
         on_event: Called with RequestAnswered.
+        max_seconds: Time limit of a request.
+        clock: Time in seconds.
 
     """
 
-    def __init__(self, app: ASGIApp, *, on_event: OnEvent) -> None:
+    def __init__(
+        self, app: ASGIApp, *, on_event: OnEvent, max_seconds: float, clock: Callable[[], float]
+    ) -> None:
         self._app = app
         self._on_event = on_event
+        self._max_seconds = max_seconds
+        self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        start = time.monotonic()
+        start = self._clock()
         answer = SentAnswer(send)
         problem = None
         try:
-            async with asyncio.timeout(MAX_SECONDS) as limit:
+            async with asyncio.timeout(self._max_seconds) as limit:
                 await self._app(scope, receive, answer)
         except TimeoutError:
             if not limit.expired():
                 raise
-            problem = f"cut off after {MAX_SECONDS:g} s"
+            problem = f"cut off after {self._max_seconds:g} s"
             if not answer.status:  # otherwise uvicorn closes the connection
-                message = f"the request took more than {MAX_SECONDS:g} s"
+                message = f"the request took more than {self._max_seconds:g} s"
                 error = RequestError(503, message, code="timeout")
                 await error_response(error)(scope, receive, answer)
         finally:
@@ -262,7 +290,7 @@ class AccessLog:
                     method=scope["method"],
                     path=path,
                     status=answer.status,
-                    seconds=time.monotonic() - start,
+                    seconds=self._clock() - start,
                     size_bytes=answer.size_bytes,
                     problem=scope.get(PROBLEM, problem),
                 )

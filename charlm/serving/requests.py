@@ -29,7 +29,6 @@ from charlm.sampling.sampler import Sampler
 from charlm.text.vocabulary import MAX_MARKS, has_too_many_marks
 from charlm.wording import escape_controls
 
-MAX_BODY_BYTES = 1 << 20
 MAX_TEXTS = 128
 """Maximum number of texts in an answer, over all prompts."""
 MAX_PROMPT_CHARACTERS = 65_536

@@ -25,18 +25,19 @@ from charlm.errors import CharlmError
 from charlm.events import OnEvent, OpenToNetwork, ServerListening, ServerProblem, ignore
 from charlm.serving.answers import Answer, Chunk, Turnstile, prompt_ids
 from charlm.serving.guard import (
+    DEFAULT_LIMITS,
     HEADERS,
     HEALTH,
     HOST_NAME,
     PROBLEM,
     Access,
+    Limits,
     error_response,
     guarded,
     json_response,
 )
 from charlm.serving.models import ServedModel, Shelf, open_shelf
 from charlm.serving.requests import (
-    MAX_BODY_BYTES,
     MAX_PROMPT_CHARACTERS,
     Body,
     ChatRequest,
@@ -217,18 +218,20 @@ class Service:
 
     Args:
         shelf: Models; a request without a name gets the first.
+        max_body_bytes: Maximum size of the body of a request.
 
     """
 
-    def __init__(self, shelf: Shelf) -> None:
+    def __init__(self, shelf: Shelf, *, max_body_bytes: int) -> None:
         self._shelf = shelf
+        self._max_body_bytes = max_body_bytes
         self._turns = Turnstile()
         self._bodies = Turnstile()  # separate, so that texts do not wait for all bodies
         self._page_making = asyncio.Lock()
 
     async def _parse(self, kind: type[Body], request: Request) -> Body:
         """Read and parse the body of a request; raises RequestError."""
-        body = await _read_body(request)
+        body = await _read_body(request, max_bytes=self._max_body_bytes)
         if len(body) > SMALL_BODY_BYTES:
             await self._bodies.wait()
         return parse_request(kind, body)
@@ -329,15 +332,14 @@ def _describe(model: ServedModel) -> dict[str, Any]:
     return {"id": model.name, "object": "model", "created": model.created, "owned_by": "charlm"}
 
 
-async def _read_body(request: Request) -> bytes:
+async def _read_body(request: Request, *, max_bytes: int) -> bytes:
     """Return the body; read even a large one to its end, so that the client sees the error."""
     body = b""
     async for part in request.stream():
-        body += part if len(body) <= MAX_BODY_BYTES else b""
-    if len(body) > MAX_BODY_BYTES:
-        raise RequestError(
-            413, f"the body has more than {MAX_BODY_BYTES:,} bytes", code="body_too_large"
-        )
+        body += part if len(body) <= max_bytes else b""
+    if len(body) > max_bytes:
+        message = f"the body has more than {max_bytes:,} bytes"
+        raise RequestError(413, message, code="body_too_large")
     return body
 
 
@@ -371,9 +373,9 @@ async def _refuse(request: Request, error: Exception) -> Response:
     return error_response(RequestError(500, "internal server error"))
 
 
-def make_app(shelf: Shelf) -> Starlette:
+def make_app(shelf: Shelf, limits: Limits = DEFAULT_LIMITS) -> Starlette:
     """Return the application that serves models; a request without a name gets the first."""
-    service = Service(shelf)
+    service = Service(shelf, max_body_bytes=limits.body_bytes)
     app = Starlette(
         routes=[
             Route(HEALTH, service.show_health),

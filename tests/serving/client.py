@@ -7,8 +7,9 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
+from charlm.events import ignore
 from charlm.network.model_file import TrainedModel
-from charlm.serving.guard import Access, Guard
+from charlm.serving.guard import DEFAULT_LIMITS, Access, Limits, guarded
 from charlm.serving.models import Page, ServedModel, Shelf
 from charlm.serving.server import make_app
 
@@ -37,12 +38,19 @@ class Answer:
 
 
 async def ask(app: ASGIApp, request: str, body: Any = b"", **headers: str) -> Answer:
-    """Send a request, for example "GET /"; a body that is not bytes is sent as JSON.
+    """Send a request, for example "GET /".
 
     An underscore in the name of a header stands for a dash.
+
+    Args:
+        app: The application.
+        request: Method and path.
+        body: Bytes, a list of chunks of bytes, or an object to send as JSON. The client never sends
+            what comes after a chunk None.
+        **headers: Headers in addition to Host.
+
     """
     method, path = request.split(" ", 1)
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
     named = {"host": "localhost", **headers}
     encoded = [(key.replace("_", "-").encode(), text.encode()) for key, text in named.items()]
     scope = {
@@ -54,10 +62,13 @@ async def ask(app: ASGIApp, request: str, body: Any = b"", **headers: str) -> An
         "headers": encoded,
     }
     sent: list[Any] = []
-    unread = [{"type": "http.request", "body": data}]
+    unread = _chunks(body)
 
     async def receive() -> Any:
-        return unread.pop() if unread else await asyncio.Event().wait()  # the client stays
+        chunk = unread.pop(0) if unread else None
+        if chunk is None:  # the client stays
+            return await asyncio.Event().wait()
+        return {"type": "http.request", "body": chunk, "more_body": bool(unread)}
 
     async def send(message: Any) -> None:
         sent.append(message)
@@ -66,6 +77,12 @@ async def ask(app: ASGIApp, request: str, body: Any = b"", **headers: str) -> An
     start, *parts = sent
     answered = {key.decode(): value.decode() for key, value in start["headers"]}
     return Answer(start["status"], answered, b"".join(part["body"] for part in parts))
+
+
+def _chunks(body: Any) -> list[bytes | None]:
+    if isinstance(body, list):
+        return [*body]
+    return [body if isinstance(body, bytes) else json.dumps(body).encode()]
 
 
 class Client:
@@ -83,7 +100,7 @@ class Client:
         return self.request(f"POST {path}", body, **headers)
 
     def request(self, request: str, body: Any = b"", **headers: str) -> Answer:
-        """Send a request, for example "GET /"."""
+        """Send a request, see `ask`."""
         return asyncio.run(ask(self._app, request, body, **headers))
 
 
@@ -109,6 +126,9 @@ class FakeShelf(Shelf):
         return self._models[name] if name in self._models else await super().find(name)
 
 
-def serving(*trained: TrainedModel, key: str | None = None) -> Client:
+def serving(
+    *trained: TrainedModel, key: str | None = None, limits: Limits = DEFAULT_LIMITS
+) -> Client:
     """Return a client of a server with models a, b, ..."""
-    return Client(Guard(make_app(FakeShelf(*trained)), Access(["localhost"], key=key)))
+    app = make_app(FakeShelf(*trained), limits)
+    return Client(guarded(app, Access(["localhost"], key=key), limits=limits, on_event=ignore))

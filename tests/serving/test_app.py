@@ -21,6 +21,7 @@ from serving.client import Client, FakeShelf, ask, serving
 from charlm.errors import CharlmError
 from charlm.events import Event, OpenToNetwork, ServerListening
 from charlm.network.model_file import TrainedModel
+from charlm.serving.guard import Limits
 from charlm.serving.models import Page
 from charlm.serving.server import listen, make_app, serve
 
@@ -261,6 +262,30 @@ def test_a_wrong_request_is_refused_with_an_error_object(
     assert answer.error["type"] == "invalid_request_error"
     assert answer.error["message"].isprintable()
     assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("chunks", "status"),
+    [
+        pytest.param([b" " * 6, b" " * 4], 400, id="10 bytes"),
+        pytest.param([b" " * 6, b" " * 5], 413, id="11 bytes"),
+        pytest.param([b" " * 11, b" ", b" "], 413, id="first chunk too large"),
+    ],
+)
+def test_the_size_of_a_body_in_chunks_is_limited(
+    chunks: list[bytes], status: int, trained: TrainedModel
+) -> None:
+    answer = serving(trained, limits=Limits(body_bytes=10)).post("/v1/completions", chunks)
+    assert answer.status == status
+
+
+def test_a_body_in_chunks_is_read_as_a_whole(trained: TrainedModel) -> None:
+    chunks = [b'{"prompt": "a",', b' "max_tokens": 3, "temperature": 0}']
+    answer = serving(trained).post("/v1/completions", chunks)
+    whole = {"prompt": "a", "max_tokens": 3, "temperature": 0}
+    expected = serving(trained).post("/v1/completions", whole)
+    assert answer.json["choices"] == expected.json["choices"]
+    assert answer.json["choices"][0]["text"] == "a"
 
 
 @pytest.mark.parametrize("request_line", ["GET /", "GET /v1/models", "POST /v1/completions"])

@@ -7,14 +7,19 @@ import pytest
 
 pytest.importorskip("starlette", reason="missing: starlette")
 
-from serving.client import LOCAL, Answer, Client, FakeShelf, ask
+from serving.client import LOCAL, Answer, Client, FakeShelf, ask, serving
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from charlm.errors import CharlmError
-from charlm.events import Event, RequestAnswered
+from charlm.events import Event, RequestAnswered, ignore
 from charlm.network.model_file import TrainedModel
-from charlm.serving import guard
-from charlm.serving.guard import PART_BYTES, Access, Guard, guarded, send_in_parts
+from charlm.serving.guard import (
+    DEFAULT_LIMITS,
+    Access,
+    Limits,
+    guarded,
+    send_in_parts,
+)
 from charlm.serving.models import ServedModel
 from charlm.serving.requests import RequestError
 from charlm.serving.server import make_app
@@ -231,11 +236,13 @@ class Gate:
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
 
-async def overload() -> tuple[Answer, list[Answer], Answer]:
-    """Return the answer to the request 257, to the 256 before it, and to one after them."""
+async def overload(
+    count: int, limits: Limits = DEFAULT_LIMITS
+) -> tuple[Answer, list[Answer], Answer]:
+    """Return the answer to one request too many, to those before it, and to one after them."""
     gate = Gate()
-    app = Guard(gate, LOCAL)
-    waiting = [asyncio.create_task(ask(app, "GET /")) for _ in range(256)]
+    app = guarded(gate, LOCAL, limits=limits, on_event=ignore)
+    waiting = [asyncio.create_task(ask(app, "GET /")) for _ in range(count)]
     await asyncio.sleep(0)
     refused = await ask(app, "GET /")
     gate.open()
@@ -243,11 +250,17 @@ async def overload() -> tuple[Answer, list[Answer], Answer]:
 
 
 def test_256_requests_are_answered_at_the_same_time() -> None:
-    refused, answers, later = asyncio.run(overload())
+    refused, answers, later = asyncio.run(overload(256))
     assert [answer.status for answer in answers] == [200] * 256
     assert (refused.status, refused.error["code"]) == (429, "overloaded")
     assert refused.headers["retry-after"] == "1"
     assert later.status == 200
+
+
+def test_another_number_of_requests_can_be_allowed() -> None:
+    refused, answers, _ = asyncio.run(overload(2, Limits(requests=2)))
+    assert [answer.status for answer in answers] == [200, 200]
+    assert refused.error["message"] == "2 requests are being answered; try again"
 
 
 @pytest.mark.parametrize("more_body", [False, True])
@@ -255,9 +268,9 @@ def test_256_requests_are_answered_at_the_same_time() -> None:
     ("size", "parts"),
     [
         (0, [0]),
-        (PART_BYTES, [PART_BYTES]),
-        (PART_BYTES + 1, [PART_BYTES, 1]),
-        (2 * PART_BYTES, [PART_BYTES] * 2),
+        (65_536, [65_536]),
+        (65_537, [65_536, 1]),
+        (131_072, [65_536, 65_536]),
     ],
     ids=["empty", "one part", "a byte more", "two parts"],
 )
@@ -278,10 +291,27 @@ def test_a_long_body_is_sent_in_parts(size: int, parts: list[int], more_body: bo
 # The access log
 
 
-def reported(handler: ASGIApp, request: str = "GET /v1/models", **headers: str) -> RequestAnswered:
+class Clock:
+    """A clock that goes on by a quarter of a second whenever it is read."""
+
+    def __init__(self) -> None:
+        self._now = 100.0
+
+    def __call__(self) -> float:
+        self._now += 0.25
+        return self._now
+
+
+def reported(
+    handler: ASGIApp,
+    request: str = "GET /v1/models",
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    **headers: str,
+) -> RequestAnswered:
     """Return the event for the answer to a request."""
     events: list[Event] = []
-    app = guarded(handler, LOCAL, on_event=events.append)
+    app = guarded(handler, LOCAL, on_event=events.append, limits=limits, clock=Clock())
     Client(app).request(request, **headers)
     (event,) = events
     assert isinstance(event, RequestAnswered)
@@ -294,7 +324,7 @@ def test_an_answer_is_reported(trained: TrainedModel) -> None:
     entry = '{"id": "a", "object": "model", "created": 9, "owned_by": "charlm"}'
     assert event.size_bytes == len('{"object": "list", "data": []}') + len(entry)
     assert (event.status, event.problem) == (200, None)
-    assert 0 <= event.seconds < 60
+    assert event.seconds == 0.25
 
 
 def test_a_refusal_is_reported(trained: TrainedModel) -> None:
@@ -324,11 +354,59 @@ def test_an_unexpected_error_is_reported_with_the_answer() -> None:
     assert (event.status, event.problem) == (500, "ZeroDivisionError(None)")
 
 
+# The time limit
+
+
 async def never_answer(scope: Scope, receive: Receive, send: Send) -> None:
     await asyncio.Event().wait()
 
 
-def test_a_request_that_takes_too_long_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "MAX_SECONDS", 0.01)
-    event = reported(never_answer)
+async def never_finish(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"abc", "more_body": True})
+    await asyncio.Event().wait()
+
+
+async def fail_in_time(scope: Scope, receive: Receive, send: Send) -> None:
+    raise TimeoutError("of something else")
+
+
+SHORT = Limits(seconds=0.01)
+
+
+def test_the_time_limit_is_five_minutes() -> None:
+    assert Limits().seconds == 300
+
+
+def test_a_request_that_takes_too_long_is_answered_with_an_error() -> None:
+    answer = Client(guarded(never_answer, LOCAL, limits=SHORT, on_event=ignore)).get("/")
+    assert (answer.status, answer.error["code"]) == (503, "timeout")
+    assert answer.error["message"] == "the request took more than 0.01 s"
+    assert answer.error["type"] == "server_error"
+
+
+def test_a_request_that_takes_too_long_is_reported() -> None:
+    event = reported(never_answer, limits=SHORT)
     assert (event.status, event.problem) == (503, "cut off after 0.01 s")
+
+
+def test_an_answer_that_takes_too_long_is_cut_off() -> None:
+    event = reported(never_finish, limits=SHORT)
+    assert (event.status, event.size_bytes) == (200, 3)
+    assert event.problem == "cut off after 0.01 s"
+
+
+def test_a_timeout_of_a_handler_is_no_time_limit() -> None:
+    events: list[Event] = []
+    app = guarded(fail_in_time, LOCAL, on_event=events.append)
+    with pytest.raises(TimeoutError, match="something else"):
+        Client(app).get("/")
+    (event,) = events
+    assert isinstance(event, RequestAnswered)
+    assert (event.status, event.problem) == (0, None)
+
+
+def test_a_body_that_never_ends_is_cut_off(trained: TrainedModel) -> None:
+    client = serving(trained, limits=SHORT)
+    answer = client.post("/v1/completions", [b'{"prompt": ', None])
+    assert (answer.status, answer.error["code"]) == (503, "timeout")
