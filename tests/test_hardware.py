@@ -1,6 +1,7 @@
 """The machine: memory, processor and versions."""
 
 import os
+import platform
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +58,7 @@ def test_the_peak_memory_is_that_of_the_system() -> None:
     assert hardware.peak_memory_bytes() == pytest.approx(1024 * int(match[1]), rel=0.05)
 
 
+ARM = "CPU implementer\t: 0x41\nFeatures\t: fp asimd bf16 sve\n"
 CPUINFO = "processor\t: 0\nmodel name\t: A Processor: Fast\nflags\t\t: fpu avx512_bf16 avx512f\n\n"
 
 
@@ -78,6 +80,27 @@ def test_a_processor_multiplies_bfloat16_if_it_has_the_flag(
 ) -> None:
     (tmp_path / "cpuinfo").write_text(cpuinfo, encoding="utf-8")
     assert hardware.multiplies_bfloat16(cpuinfo=tmp_path / "cpuinfo") == expected
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "flags"),
+    [
+        pytest.param(2 * CPUINFO, ("avx512_bf16", "avx512f", "fpu"), id="x86"),
+        pytest.param(2 * ARM, ("asimd", "bf16", "fp", "sve"), id="ARM"),
+        pytest.param("model name\t: An Apple\n", ("An Apple",), id="no flags"),
+    ],
+)
+def test_the_flags_of_a_processor_are_sorted(
+    cpuinfo: str, flags: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "cpuinfo").write_text(cpuinfo, encoding="utf-8")
+    assert hardware.processor_flags(cpuinfo=tmp_path / "cpuinfo") == flags
+
+
+def test_a_processor_without_a_name_is_called_by_its_architecture(tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text(ARM, encoding="utf-8")
+    name = hardware.processor_name(cpuinfo=tmp_path / "cpuinfo")
+    assert name in {platform.processor(), platform.machine()}
 
 
 def test_an_unknown_processor_does_not_multiply_bfloat16() -> None:
@@ -103,6 +126,7 @@ VECTORS_AND_TILES = "fpu avx512f avx512_bf16 amx_bf16 amx_tile"
             INTEL.format(flags="fpu avx512f"), "float32", "no instructions", id="Intel without"
         ),
         pytest.param("flags: avx512_bf16\n", "float32", "slower", id="no vendor"),
+        pytest.param(ARM, "float32", "no instructions", id="ARM"),
         pytest.param("", "float32", "no instructions", id="empty file"),
     ],
 )

@@ -104,14 +104,24 @@ def test_a_damaged_library_is_compiled_again(cache: Path, events: list[Event]) -
     assert library.read_bytes() == whole
 
 
+@pytest.mark.parametrize("mode", [0o777, 0o720, 0o702], ids=["all", "group", "others"])
 def test_nothing_is_kept_in_a_folder_that_others_can_write(
-    cache: Path, events: list[Event]
+    mode: int, cache: Path, events: list[Event]
 ) -> None:
     cache.mkdir(parents=True)
-    cache.chmod(0o777)
+    cache.chmod(mode)
     assert load(events) == "compiled"
     assert events[1] == KernelNotKept(f"{cache} can be written by others")
     assert not [*cache.glob("*.so")]
+
+
+def test_the_kernel_is_kept_in_a_folder_that_others_can_read(
+    cache: Path, events: list[Event]
+) -> None:
+    cache.mkdir(parents=True)
+    cache.chmod(0o755)
+    assert load(events) == "compiled"
+    assert len([*cache.glob("*.so")]) == 1
 
 
 def test_a_library_in_a_folder_that_others_can_write_is_not_loaded(

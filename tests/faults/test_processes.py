@@ -243,6 +243,20 @@ def uninterrupted(make_once: MakeOnce, tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+def test_a_run_under_nohup_survives_the_end_of_its_terminal(
+    uninterrupted: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    line = nightly_command(write_plays(tmp_path / "text.txt"), run, *TRAINING)
+    with started(["nohup", *line]) as (process,):
+        wait_for_step(run, 20, [process])
+        process.send_signal(HANG_UP)
+        _, said = process.communicate(timeout=GRACE_SECONDS)
+    assert process.returncode == 0, said
+    assert differences(uninterrupted, run) == set()
+
+
+@pytest.mark.slow
 def test_a_stopped_run_ends_like_an_uninterrupted_one(uninterrupted: Path, tmp_path: Path) -> None:
     rng = random.Random(0)
     run = tmp_path / "run"

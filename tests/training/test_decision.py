@@ -6,7 +6,6 @@ Most expected values are computed from CHOICES, so that they hold for other reci
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -134,16 +133,22 @@ def test_without_a_time_limit_the_first_recipe_for_the_size_is_chosen(characters
     assert decision.better == best.better
 
 
-@pytest.mark.parametrize(("limit", "next_limit"), [*pairwise(CHOICES)])
-def test_a_text_at_the_limit_of_a_recipe_gets_the_next_recipe(
-    limit: float,
-    next_limit: float,
+@pytest.mark.parametrize(
+    ("characters", "recipe"),
+    [
+        (59_999, "small"),
+        (60_000, "default"),
+        (499_999, "default"),
+        (500_000, "shakespeare"),
+        (1_999_999, "shakespeare"),
+        (2_000_000, "5mb"),
+    ],
+)
+def test_the_recipe_follows_from_the_size_of_the_training_text(
+    characters: int, recipe: str
 ) -> None:
-    at_limit = TextFacts(training=int(limit), validation=100, vocabulary=60)
-    below = replace(at_limit, training=at_limit.training - 1)
-    fast = costs_on(0.01)
-    assert decide_on(below, costs_of=fast).recipe == CHOICES[limit][0].recipe
-    assert decide_on(at_limit, costs_of=fast).recipe == CHOICES[next_limit][0].recipe
+    text = TextFacts(training=characters, validation=100, vocabulary=60)
+    assert decide_on(text, costs_of=costs_on(0.01)).recipe == recipe
 
 
 def test_every_recipe_that_may_be_chosen_exists() -> None:

@@ -139,6 +139,31 @@ def test_settings_are_checked_before_the_text_is_read(preparing: Preparing) -> N
         preparing.prepare("missing.txt", "model.unit=5", recipe="tiny")
 
 
+# Texts of millions of characters
+
+
+@pytest.mark.parametrize(("characters", "recipe"), [(2_200_000, "shakespeare"), (2_300_000, "5mb")])
+def test_nine_tenths_of_a_text_count_for_its_recipe(
+    characters: int, recipe: str, preparing: Preparing
+) -> None:
+    assert preparing.prepare(characters).config.recipe == recipe
+
+
+@pytest.mark.parametrize(
+    ("minutes", "recipe"),
+    [
+        (0.3, "quick"),
+        (5, "shakespeare"),
+        (9, "5mb"),
+    ],
+)
+def test_a_time_limit_chooses_the_recipe_of_a_long_text(
+    minutes: float, recipe: str, preparing: Preparing
+) -> None:
+    """A step takes 0.1 s. Narrow layers have to read 1.8 million characters, wide ones 16."""
+    assert preparing.prepare(2_300_000, minutes=minutes).config.recipe == recipe
+
+
 # Texts that are memorised
 
 
