@@ -14,8 +14,6 @@ from pages import text_of
 
 from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
-from charlm.inspection.figures import FLOOR
-from charlm.inspection.usable_context import USED
 
 CELLS = json.loads(text_of("docs/lesson.ipynb"))["cells"]
 NUMBER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?(?!\w)")
@@ -253,5 +251,5 @@ def test_numbers_of_the_understanding_page_are_those_of_the_code() -> None:
     page = " ".join(text_of("docs/understanding.md").split())
     assert load_config(find_recipe("default")).model.layers == 4
     assert "a *stack* of four" in page
-    assert f"at most {USED} nats per character" in page
-    assert page.count(f"at {FLOOR:.0e}") == 2
+    assert "at most 0.01 nats per character" in page
+    assert page.count("at 1e-10") == 2

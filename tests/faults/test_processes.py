@@ -28,7 +28,7 @@ from processes import Process, command_line, settings, started, wait_until
 from run_folders import event_steps, read_metrics
 
 from charlm.network.model_file import read_model
-from charlm.runs.folder import SOFT_TARGETS, is_run
+from charlm.runs.folder import is_run
 from charlm.runs.ownership import RunFolder
 from charlm.training import checkpoints
 
@@ -71,7 +71,7 @@ def parts_of(run: Path) -> dict[str, Any]:
     for folder in (run, *run.glob("teachers/*")):
         found = {
             **repeatable_files(folder),
-            **{path.name: path.read_bytes() for path in folder.glob(SOFT_TARGETS)},
+            **{path.name: path.read_bytes() for path in folder.glob("soft_targets.bin")},
             "metrics.jsonl": [
                 {key: line[key] for key in line if key not in CLOCK}
                 for line in read_metrics(folder)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from charlm.network.model_file import TrainedModel
 from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
-from charlm.serving.answers import TURN, Answer, Chunk, Token, Turnstile
+from charlm.serving.answers import Answer, Chunk, Token, Turnstile
 from charlm.serving.models import ServedModel
 from charlm.serving.requests import ChatRequest, CompletionRequest, RequestError, parse_request
 from charlm.text.vocabulary import Vocabulary
@@ -134,10 +134,10 @@ def test_a_short_request_does_not_wait_for_a_long_one(endless: TrainedModel) -> 
         return text
 
     async def generate_both() -> list[str]:
-        return [*await asyncio.gather(generate("long", 20 * TURN), generate("short", 2 * TURN))]
+        return [*await asyncio.gather(generate("long", 640), generate("short", 64))]
 
     long, short = asyncio.run(generate_both())
-    assert len(short) == 2 * TURN
+    assert len(short) == 64
     assert long.startswith(short)
     assert order.index("short") <= 2
     last_short = len(order) - order[::-1].index("short")

@@ -16,7 +16,7 @@ from charlm.evaluation.ngrams import count_ngrams, score_ngrams
 from charlm.evaluation.scoring import Score, estimate_stream, mean_score
 from charlm.events import NoValidationText
 from charlm.network.model_file import TrainedModel
-from charlm.runs.folder import BEST, LAST, saved_steps
+from charlm.runs.folder import saved_steps
 from charlm.runs.run import Run, open_run
 from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
@@ -116,7 +116,7 @@ def test_without_validation_text_the_training_loss_decides_the_best_model(
     evaluated = [line for line in without_validation.metrics if line["step"] % 10 == 0]
     lowest = min(line["nats_per_char"] for line in evaluated)
     assert without_validation.outcome.progress.best_nats == lowest
-    score = without_validation.model(BEST).facts["score"]
+    score = without_validation.model("best.safetensors").facts["score"]
     assert score == {"split": "train", "nats_per_char": lowest}
 
 
@@ -206,14 +206,14 @@ def sample_of(trained: Trained, name: str) -> str:
 
 
 def test_the_best_model_is_that_of_the_lowest_validation_loss(best_first: Trained) -> None:
-    facts = best_first.model(BEST).facts
+    facts = best_first.model("best.safetensors").facts
     progress = best_first.outcome.progress
     assert facts["step"] == progress.best_step == 10
     assert facts["score"]["nats_per_char"] == progress.best_nats == best_first.validation()[10]
 
 
 def test_the_last_model_has_the_weights_of_the_last_step(best_first: Trained) -> None:
-    last = best_first.model(LAST)
+    last = best_first.model("last.safetensors")
     assert last.facts["step"] == 50
     np.testing.assert_array_equal(last.parameters.logits_bias, 50 * best_first.engine.bias)
 
@@ -221,14 +221,18 @@ def test_the_last_model_has_the_weights_of_the_last_step(best_first: Trained) ->
 def test_the_sample_at_the_end_is_that_of_the_best_model(best_first: Trained) -> None:
     sample = best_first.outcome.sample
     assert len(sample) == 30
-    assert sample == sample_of(best_first, BEST) != sample_of(best_first, LAST)
+    assert (
+        sample
+        == sample_of(best_first, "best.safetensors")
+        != sample_of(best_first, "last.safetensors")
+    )
 
 
 def test_the_outcome_has_the_difference_of_the_last_score_from_the_best(
     best_first: Trained,
 ) -> None:
-    best = score_of(best_first, BEST)
-    last = score_of(best_first, LAST)
+    best = score_of(best_first, "best.safetensors")
+    last = score_of(best_first, "last.safetensors")
     difference = best_first.outcome.difference
     assert difference is not None
     assert difference.nats == pytest.approx(last.nats_per_char - best.nats_per_char)
@@ -239,9 +243,9 @@ def test_the_outcome_has_the_difference_of_the_last_score_from_the_best(
 def test_a_best_model_that_is_the_last_one_has_its_score(steps: int, tmp_path: Path) -> None:
     improving = Faults(weights=lambda step: step / 50)
     trained = train(tmp_path / "run", f"training.steps={steps}", text=LONG_TEXT, faults=improving)
-    facts = trained.model(BEST).facts
-    assert facts["step"] == trained.model(LAST).facts["step"] == steps
-    score = score_of(trained, BEST)
+    facts = trained.model("best.safetensors").facts
+    assert facts["step"] == trained.model("last.safetensors").facts["step"] == steps
+    score = score_of(trained, "best.safetensors")
     assert facts["score"]["nats_per_char"] == trained.validation()[steps]
     assert facts["score"]["nats_per_char"] == pytest.approx(score.nats_per_char)
     assert facts["score"]["block_means"] == pytest.approx(score.block_means, abs=1e-6)
@@ -260,7 +264,7 @@ def ngram(best_first: Trained) -> Score:
 
 
 def test_the_best_model_is_compared_with_a_5_gram_model(best_first: Trained, ngram: Score) -> None:
-    score = score_of(best_first, BEST)
+    score = score_of(best_first, "best.safetensors")
     comparison = best_first.outcome.comparison
     assert comparison is not None
     assert comparison.ngram_nats_per_char == pytest.approx(ngram.nats_per_char)
@@ -270,8 +274,8 @@ def test_the_best_model_is_compared_with_a_5_gram_model(best_first: Trained, ngr
 
 
 def test_the_best_model_has_the_score_of_a_5_gram_model(best_first: Trained, ngram: Score) -> None:
-    score = score_of(best_first, BEST)
-    facts = best_first.model(BEST).facts["score"]
+    score = score_of(best_first, "best.safetensors")
+    facts = best_first.model("best.safetensors").facts["score"]
     assert facts["characters"] == score.characters
     assert facts["ngram_nats_per_char"] == pytest.approx(ngram.nats_per_char)
     expected = ngram.difference_error(score)
@@ -321,7 +325,7 @@ def test_a_short_validation_text_gives_no_suggestion(uncertain: Trained) -> None
 def test_an_uncertain_outcome_has_a_sample_of_the_last_model_as_well(
     uncertain: Trained,
 ) -> None:
-    best, last = (sample_of(uncertain, name) for name in (BEST, LAST))
+    best, last = (sample_of(uncertain, name) for name in ("best.safetensors", "last.safetensors"))
     assert best != last
     assert (uncertain.outcome.sample, uncertain.outcome.last_sample) == (best, last)
 

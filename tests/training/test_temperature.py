@@ -11,7 +11,6 @@ from run_folders import contents
 
 from charlm.events import Event, TemperatureChosen
 from charlm.network.model_file import TrainedModel, read_model
-from charlm.runs.folder import BEST, LAST
 from charlm.runs.run import open_run
 from charlm.sampling.generation import TextRequest
 from charlm.training import loop, temperature
@@ -56,7 +55,7 @@ def choose(run: Trained, generator: Generator, *, texts_in_time: int = 1_000) ->
         patch.setattr(temperature, "generate_text", generator)
         return choose_temperature(
             open_run(run.folder),
-            run.model(BEST),
+            run.model("best.safetensors"),
             is_over=lambda: generator.texts >= texts_in_time,
         )
 
@@ -143,7 +142,7 @@ def test_a_run_whose_time_is_over_compares_no_temperatures(tmp_path: Path) -> No
     events: list[Event] = []
     loop.train(run, engine_of(run), session=Session(events.append), deadline=deadline)
     assert TemperatureChosen(0.7, NO_TIME) in events
-    assert read_model(run.folder / BEST).sampling_temperature == 0.7
+    assert read_model(run.folder / "best.safetensors").sampling_temperature == 0.7
 
 
 # The models of a run
@@ -155,7 +154,7 @@ def chosen(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return train(tmp_path_factory.mktemp("chosen") / "run", LENGTH, text=LETTERS)
 
 
-@pytest.mark.parametrize("name", [BEST, LAST])
+@pytest.mark.parametrize("name", ["best.safetensors", "last.safetensors"])
 def test_a_model_keeps_the_temperature_that_was_chosen(name: str, chosen: Trained) -> None:
     (event,) = chosen.of_type(TemperatureChosen)
     assert chosen.model(name).facts["temperature"] == event.temperature
@@ -163,10 +162,10 @@ def test_a_model_keeps_the_temperature_that_was_chosen(name: str, chosen: Traine
 
 def test_the_same_run_chooses_the_same_temperature(chosen: Trained, tmp_path: Path) -> None:
     again = train(tmp_path / "again", LENGTH, text=LETTERS)
-    assert contents(again.folder)[BEST] == contents(chosen.folder)[BEST]
+    assert contents(again.folder)["best.safetensors"] == contents(chosen.folder)["best.safetensors"]
 
 
-@pytest.mark.parametrize("name", [BEST, LAST])
+@pytest.mark.parametrize("name", ["best.safetensors", "last.safetensors"])
 def test_a_temperature_of_the_user_is_kept(name: str, run: Trained) -> None:
     assert run.model(name).sampling_temperature == 0.3
 
