@@ -26,8 +26,6 @@ from charlm.wording import nearest
 
 MAX_NAME = 40
 """Maximum number of characters of a name that are kept in its temporary name."""
-MAX_NAMES_COMPARED = 2000
-"""Maximum number of names in a folder that are compared with a missing name."""
 TEMPORARY_NAME = re.compile(r"\.(?P<process>[0-9]+)\.(?P<name>.+)\.tmp", re.DOTALL)
 
 
@@ -84,17 +82,20 @@ def reading(path: Path) -> Iterator[None]:
         raise UnreadableError(f"{path}: cannot be read: {reason}") from None
 
 
-def near_file_hint(path: Path, *, suits: Callable[[Path], bool] = lambda _: True) -> str:
+def near_file_hint(
+    path: Path, *, suits: Callable[[Path], bool] = lambda _: True, max_names: int = 2000
+) -> str:
     """Return "; did you mean NAME?" if the folder of a missing file has a similar name, or "".
 
     Args:
         path: Path of the missing file or folder.
         suits: Function that returns whether a file or folder is of the right kind.
+        max_names: Maximum number of names in the folder that are compared.
 
     """
     with contextlib.suppress(OSError, ValueError), os.scandir(path.parent) as entries:
         names = []
-        for entry in islice(entries, MAX_NAMES_COMPARED):
+        for entry in islice(entries, max_names):
             if not entry.name.startswith(".") and suits(Path(entry)):
                 names.append(entry.name)
         near = nearest(path.name, names, similarity=0.7)

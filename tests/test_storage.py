@@ -97,10 +97,10 @@ def test_nothing_is_suggested_from_an_unreadable_folder() -> None:
     assert near_file_hint(Path("closed/my.yml")) == ""
 
 
-def test_the_names_of_a_large_folder_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "MAX_NAMES_COMPARED", 0)
+@pytest.mark.parametrize(("max_names", "hint"), [(0, ""), (1, "; did you mean my.yaml?")])
+def test_only_some_names_of_a_large_folder_are_compared(max_names: int, hint: str) -> None:
     Path("my.yaml").touch()
-    assert near_file_hint(Path("my.yml")) == ""
+    assert near_file_hint(Path("my.yml"), max_names=max_names) == hint
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,6 @@ MIN_SAMPLE_COLUMNS = 12
 """Smallest width of a sample that is worth showing."""
 WRAPPED = (events.Decided, events.NgramsLeftOut, events.FewSteps, events.Started)
 """Events whose lines are wrapped because they may be long."""
-FIRST_LINE_SECONDS = 0.5
-"""Longest silence at the start of a command."""
 LONG_TEXT = 500_000
 """Length of a text that takes long to score, in characters."""
 
@@ -303,17 +301,21 @@ class ProgressDisplay:
 
     Args:
         has_bar: Whether to show a progress bar; None = on a terminal, if the command is not quiet.
-        first_line: Line printed if nothing else appears in the first half second; "" = none.
+        first_line: Line printed if nothing else appears for a while; "" = none.
+        silent_seconds: Time after which the first line is printed.
 
     """
 
-    def __init__(self, *, has_bar: bool | None = None, first_line: str = "") -> None:
+    def __init__(
+        self, *, has_bar: bool | None = None, first_line: str = "", silent_seconds: float = 0.5
+    ) -> None:
         self._has_bar = shows_progress() if has_bar is None else has_bar
         self._bar: tqdm[NoReturn] | None = None
         self._name = ""
         # Checked here: is_quiet does not work in the thread of the timer.
-        is_shown = first_line and not is_quiet()
-        self._timer = threading.Timer(FIRST_LINE_SECONDS, say, [first_line]) if is_shown else None
+        self._timer: threading.Timer | None = None
+        if first_line and not is_quiet():
+            self._timer = threading.Timer(silent_seconds, say, [first_line])
 
     def __enter__(self) -> "ProgressDisplay":
         if self._timer is not None:

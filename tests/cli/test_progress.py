@@ -147,12 +147,9 @@ def test_every_long_task_has_a_bar(
     assert " 1 of 3" in shown
 
 
-def test_a_slow_start_is_told(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(progress, "FIRST_LINE_SECONDS", 0.0)
+def test_a_slow_start_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     shown = ""
-    with ProgressDisplay(first_line="reading the text"):
+    with ProgressDisplay(first_line="reading the text", silent_seconds=0):
         while "\n" not in shown:
             shown += capsys.readouterr().err
     assert shown == "charlm: reading the text\n"
