@@ -74,32 +74,56 @@ def unpack(repository: Path, tree: Path) -> None:
     subprocess.run(["tar", "-x"], cwd=tree, input=archive, check=True)
 
 
+COVERAGE_SETTINGS = """
+[run]
+include = charlm/*
+dynamic_context = test_function
+parallel = true
+patch = subprocess
+context = ${PYTEST_CURRENT_TEST-}
+"""
+"""In a process that a test starts, the static context is the name of the test."""
+
+
 def record(tree: Path, record: Path) -> Record:
     """Run the tests of a tree and record what they execute; or find what was recorded before."""
     import coverage
 
     if not record.exists():
         settings = tree / "coverage.ini"
-        settings.write_text(
-            "[run]\ndynamic_context = test_function\ninclude = charlm/*\n", encoding="utf-8"
-        )
-        command = [
-            sys.executable,
-            "-m",
-            "coverage",
-            "run",
-            f"--rcfile={settings}",
-            f"--data-file={record}",
+        settings.write_text(COVERAGE_SETTINGS, encoding="utf-8")
+        tool = [sys.executable, "-m", "coverage"]
+        data_file = f"--data-file={record}"
+        commands = [
+            [*tool, "run", f"--rcfile={settings}", data_file, "-m", "pytest", *PYTEST],
+            [*tool, "combine", "--quiet", data_file, str(record.parent)],
         ]
-        subprocess.run(
-            [*command, "-m", "pytest", *PYTEST], cwd=tree, stdout=sys.stderr, check=False
-        )
+        for command in commands:
+            subprocess.run(command, cwd=tree, stdout=sys.stderr, check=False)
     data = coverage.CoverageData(str(record))
     data.read()
-    return {
-        str(Path(file).relative_to(tree)): data.contexts_by_lineno(file)
-        for file in data.measured_files()
-    }
+    recorded: Record = {}
+    for file in data.measured_files():
+        lines = data.contexts_by_lineno(file)
+        name = str(Path(file).relative_to(tree))
+        recorded[name] = {line: [*map(test_of, contexts)] for line, contexts in lines.items()}
+    return recorded
+
+
+def test_of(context: str) -> str:
+    """Return the name of a test as pytest writes it, or "" if no test was running.
+
+    Args:
+        context: Of a process that a test started, "tests/test_a.py::test_b[1] (call)"; otherwise
+            "tests.test_a.test_b"; or both, separated by "|".
+
+    """
+    static, _, dynamic = context.rpartition("|")
+    name = static or dynamic
+    if "::" in name:
+        return name.partition("[")[0].partition(" ")[0]
+    module, _, test = name.rpartition(".")
+    return f"{module.replace('.', '/')}.py::{test}" if module else ""
 
 
 def arguments_of(mutation: Mutation, record: Record, tree: Path) -> list[str]:
@@ -110,16 +134,12 @@ def arguments_of(mutation: Mutation, record: Record, tree: Path) -> list[str]:
     folder = f"tests/{PurePath(mutation.file).parent.name}"
     if not (tree / folder).is_dir():
         folder = "tests"
-    names: set[str] = set()
+    tests: set[str] = set()
     for file, line in mutation.places:
-        names.update(record.get(file, {}).get(line, ()))
-    names.discard("")
-    tests = []
-    for name in names:
-        module, _, test = name.rpartition(".")
-        tests.append(f"{module.replace('.', '/')}.py::{test}")
+        tests.update(record.get(file, {}).get(line, ()))
+    tests.discard("")
     if len(tests) > MANY_TESTS:
-        tests = [*{test.partition("::")[0] for test in tests}]
+        tests = {test.partition("::")[0] for test in tests}
     nearest_first = sorted(tests, key=lambda test: (not test.startswith(f"{folder}/"), test))
     return nearest_first or [folder]
 
