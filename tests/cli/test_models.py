@@ -6,7 +6,9 @@ import pty
 import signal
 import subprocess
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,10 @@ from models import with_tensors
 from processes import command_line, run_process
 
 from charlm.api.evaluation import evaluate
+from charlm.api.model import load
+from charlm.cli.progress import describe
 from charlm.evaluation.baselines import Comparison
+from charlm.events import OnEvent, RequestAnswered, ServerListening
 from charlm.network.model_file import TrainedModel, write_model
 from charlm.text.corpus import open_corpus
 from charlm.text.vocabulary import Vocabulary
@@ -162,6 +167,35 @@ def test_characters_that_the_output_cannot_encode_are_escaped(
     assert "\\u4e2d\\u4e2d" in done.stdout
 
 
+# Falsy values, and several samples
+
+
+def test_the_seed_0_is_a_seed(trained_run: Path) -> None:
+    arguments = ("sample", trained_run, "-n", 40, "-t", 1, "--seed", 0)
+    result = json_of(*arguments)
+    expected = load(trained_run).generate(length=40, temperature=1, seed=0)
+    assert result["seed"] == 0
+    assert result["samples"][0]["text"] == str(expected)
+
+
+def test_the_temperature_0_is_a_temperature(trained_run: Path) -> None:
+    expected = load(trained_run).generate("The", length=40, temperature=0)
+    assert sample(trained_run, "-p", "The", "-n", 40, "-t", 0) == f"The{expected}"
+
+
+def test_samples_have_consecutive_seeds(trained_run: Path) -> None:
+    model = load(trained_run)
+    expected = [str(model.generate("The", length=10, seed=seed)) for seed in (5, 6, 7)]
+    samples = json_of("sample", trained_run, *THREE_SAMPLES)["samples"]
+    assert [each["text"] for each in samples] == expected
+
+
+def test_several_endless_samples_are_refused(trained_run: Path) -> None:
+    command = charlm("sample", trained_run, "-n", 0, "--samples", 2)
+    assert command.exit_code == 2
+    assert "with -n 0, the text has no end" in command.stderr
+
+
 # Scores
 
 
@@ -234,6 +268,7 @@ def test_baselines_are_a_table(trained_run: Path) -> None:
     lines = charlm("evaluate", trained_run, "--baselines").stdout.splitlines()
     _, head, *rows, note, comparison = lines
     assert head.split() == ["nats", "bits", "perplexity"]
+    assert all(row[:2] == "  " and row[2] != " " for row in rows)
     names = {row[:12].strip() for row in rows}
     assert names == {"uniform", "lzma", "unigram", "5-gram", "this model"}
     scores = [[float(cell) for cell in row[12:].split()] for row in rows]
@@ -296,3 +331,48 @@ def test_the_files_of_an_export_are_printed(model_file: Path, tmp_path: Path) ->
     assert files == f"{tmp_path}/out: {', '.join(sizes)}"
     assert check.startswith("C: logits differ by at most ")
     assert command.stderr == ""
+
+
+# Requests to a server
+
+
+SERVED = [
+    RequestAnswered("1.2.3.4", "GET", "/ok", 200, 0.25, 1234, None),
+    RequestAnswered("1.2.3.4", "GET", "/refused", 499, 0.25, 0, None),
+    RequestAnswered("1.2.3.4", "GET", "/defect", 500, 0.25, 12, "ZeroDivisionError()"),
+    RequestAnswered("1.2.3.4", "GET", "/slow", 200, 300.0, 12, "cut off after 300 s"),
+]
+
+
+def serve_requests(runs: Any, *, on_event: OnEvent, **_options: Any) -> None:
+    """Report that the server listens, and then each request."""
+    on_event(ServerListening("http://127.0.0.1:1", ("a",), needs_key=False))
+    for request in SERVED:
+        on_event(request)
+
+
+@pytest.mark.parametrize(
+    ("options", "paths"),
+    [([], ["/defect", "/slow"]), (["--log"], ["/ok", "/refused", "/defect", "/slow"])],
+    ids=["errors", "all"],
+)
+def test_requests_are_logged(
+    options: list[str], paths: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("uvicorn", reason="missing: uvicorn")
+    monkeypatch.setattr("charlm.serving.server.serve", serve_requests)
+    command = charlm("serve", *options)
+    assert command.stdout == "http://127.0.0.1:1\n"
+    _, *lines = command.stderr.splitlines()
+    assert [line.split(" GET ")[1].split()[0] for line in lines] == paths
+
+
+def test_the_line_of_a_request_has_its_figures() -> None:
+    line = describe(SERVED[2])[0]
+    time, end = line[:19], line[19:]
+    assert datetime.strptime(time, "%Y-%m-%d %H:%M:%S")
+    assert end == " 1.2.3.4 GET /defect 500 0.250 s 12 bytes: ZeroDivisionError()"
+
+
+def test_a_request_without_a_problem_has_none_in_its_line() -> None:
+    assert describe(SERVED[0])[0].endswith(" GET /ok 200 0.250 s 1,234 bytes")
