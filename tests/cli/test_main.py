@@ -325,33 +325,30 @@ def test_output_is_as_wide_as_the_terminal(
 # Suggestions
 
 
+OTHER_NAMES = {
+    "sample": ["generate", "gen", "predict", "write", "complete", "chat", "generat"],
+    "evaluate": ["eval", "test", "score", "validate", "perplexity"],
+    "runs": ["ls", "list", "compare", "status", "history"],
+    "train": ["new", "fit", "learn", "run", "trian"],
+    "train --resume": ["resume", "continue"],
+    "plan": ["estimate", "dry-run"],
+    "tokenize": ["prepare", "preprocess"],
+    "tune": ["search", "sweep", "optimize"],
+    "inspect": ["report", "analyze"],
+    "serve": ["server"],
+    "export": ["convert", "exprot"],
+    "tensorboard": ["tb"],
+    "config list": ["recipes"],
+    "config show": ["show"],
+    "--version": ["version"],
+    "--help": ["help"],
+}
+"""Names in other programs, and typing errors, by the command that is meant."""
+
+
 @pytest.mark.parametrize(
     ("name", "meant"),
-    [
-        ("generate", "sample"),
-        ("generat", "sample"),
-        ("chat", "sample"),
-        ("eval", "evaluate"),
-        ("perplexity", "evaluate"),
-        ("ls", "runs"),
-        ("status", "runs"),
-        ("run", "train"),
-        ("fit", "train"),
-        ("trian", "train"),
-        ("resume", "train --resume"),
-        ("dry-run", "plan"),
-        ("preprocess", "tokenize"),
-        ("sweep", "tune"),
-        ("analyze", "inspect"),
-        ("server", "serve"),
-        ("convert", "export"),
-        ("exprot", "export"),
-        ("tb", "tensorboard"),
-        ("recipes", "config list"),
-        ("show", "config show"),
-        ("version", "--version"),
-        ("help", "--help"),
-    ],
+    [(name, meant) for meant, names in OTHER_NAMES.items() for name in names],
 )
 def test_an_unknown_command_gets_a_suggestion(name: str, meant: str) -> None:
     command = charlm(name)
@@ -390,6 +387,10 @@ def test_a_similar_word_with_another_meaning_gets_no_suggestion(name: str) -> No
         ),
         pytest.param("train --seeds 3", "use -s seed=3", id="seeds of teachers"),
         pytest.param("train --recipe -q", "use --config VALUE", id="option without a value"),
+        pytest.param("train --out a", "use --run a", id="out"),
+        pytest.param("train --output a", "use --run a", id="output"),
+        pytest.param("train --output-dir a", "use --run a", id="output folder"),
+        pytest.param("train --name a", "use --run a", id="name"),
         pytest.param(
             "tune space --minutes 1 --epochs 3",
             "training.epochs cannot be set for a search: a trial has a time limit, which is "
