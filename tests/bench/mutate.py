@@ -106,11 +106,11 @@ def record(tree: Path, record: Path) -> Record:
     for file in data.measured_files():
         lines = data.contexts_by_lineno(file)
         name = str(Path(file).relative_to(tree))
-        recorded[name] = {line: [*map(test_of, contexts)] for line, contexts in lines.items()}
+        recorded[name] = {line: [*map(name_of_test, contexts)] for line, contexts in lines.items()}
     return recorded
 
 
-def test_of(context: str) -> str:
+def name_of_test(context: str) -> str:
     """Return the name of a test as pytest writes it, or "" if no test was running.
 
     Args:
