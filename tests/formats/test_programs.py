@@ -16,6 +16,7 @@ import pytest
 import reference
 from commands import charlm
 from formats.networks import IDS, NETWORKS, STRANGE, make_deep_model, make_model, write_export
+from javascript import Node
 from numpy.typing import NDArray
 from pages import code_blocks
 
@@ -91,27 +92,27 @@ def test_the_compiler_named_by_cc_gets_its_arguments(
 
 BROWSER = """#!/bin/sh
 for page; do :; done
-for part in '<body><script type="text/plain" id="network">{}</script><script>' '[1, 2, 3]'; do
-    grep -Fq "$part" "${page#file://}" || exit 3
-done
-printf '<p></p>\n<body>%s</body>' "$LOGITS"; echo an error >&2; exit $CODE
+cp "${page#file://}" "$COPY"
+printf '<p></p>\n<body>%s</body>' "$ANSWER"; printf %s "$MESSAGE" >&2; exit $CODE
 """
-"""A browser that expects an empty network and three ids in a page, and answers as it is told."""
+"""A browser that copies the page of a check, and answers as it is told."""
 LOGITS = np.arange(6, dtype="<f4").reshape(3, 2)
 
 
 @pytest.fixture
 def browse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Floats]:
-    """Return a function that runs an exported page with an answer of the browser."""
+    """Return a function that checks an exported page with an answer of the browser."""
     (tmp_path / "chromium").write_text(BROWSER, encoding="utf-8")
     (tmp_path / "chromium").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("COPY", str(tmp_path / "check.html"))
+    page = FORMATS["html"].export(make_model(**NETWORKS[3]), "x")["index.html"]
+    (tmp_path / "index.html").write_bytes(page)
 
-    def run(answer: str = "", *, code: int = 0, network: str = "{}") -> Floats:
-        monkeypatch.setenv("LOGITS", answer)
+    def run(answer: str = "", *, code: int = 0, message: str = "") -> Floats:
+        monkeypatch.setenv("ANSWER", answer)
         monkeypatch.setenv("CODE", str(code))
-        data = f'<script type="text/plain" id="network">{network}</script>'
-        (tmp_path / "index.html").write_text(data, encoding="utf-8")
+        monkeypatch.setenv("MESSAGE", message)
         return run_browser(tmp_path, np.array([1, 2, 3]))
 
     return run
@@ -122,17 +123,30 @@ def test_the_logits_are_the_answer_of_the_browser(browse: Callable[..., Floats])
     np.testing.assert_array_equal(browse(answer), LOGITS)
 
 
-@pytest.mark.parametrize(("answer", "code"), [("<p>", 0), ("AAAA", 1)], ids=["markup", "exit code"])
-def test_a_wrong_answer_of_the_browser_is_an_error(
-    answer: str, code: int, browse: Callable[..., Floats]
+def test_the_page_of_a_check_answers_with_the_logits(
+    browse: Callable[..., Floats], node: Node, tmp_path: Path
 ) -> None:
-    with pytest.raises(CharlmError, match="check: chromium failed: an error"):
-        browse(answer, code=code)
+    browse(base64.b64encode(LOGITS.tobytes()).decode())
+    node.open((tmp_path / "check.html").read_text(encoding="utf-8"))
+    answer = base64.b64decode(node.run("return document.body.textContent"))
+    expected, _ = reference.read(make_model(**NETWORKS[3]).parameters, [1, 2, 3])
+    logits = np.frombuffer(answer, "<f4").reshape(3, 5)
+    np.testing.assert_allclose(logits, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_a_browser_may_fail_without_a_message(browse: Callable[..., Floats]) -> None:
-    with pytest.raises(CharlmError, match="check: chromium failed: it wrote no message"):
-        browse(network="[]")
+@pytest.mark.parametrize(
+    ("answer", "code", "message", "expected"),
+    [
+        pytest.param("<p>", 0, "an error", "an error", id="markup"),
+        pytest.param("AAAA", 1, "an error", "an error", id="exit code"),
+        pytest.param("AAAA", 1, "", "it wrote no message", id="no message"),
+    ],
+)
+def test_a_wrong_answer_of_the_browser_is_an_error(
+    answer: str, code: int, message: str, expected: str, browse: Callable[..., Floats]
+) -> None:
+    with pytest.raises(CharlmError, match=f"^check: chromium failed: {expected}$"):
+        browse(answer, code=code, message=message)
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 "use strict";
-const dash = "\u2013";
-const digits = (value) => value === null ? dash : Number(value.toPrecision(4)).toString().replace("-", "\u2212");
+const digits = (value) => Number(value.toPrecision(4)).toString().replace("-", "\u2212");
 
 function element(name, text, kind) {
   const made = document.createElement(name);
