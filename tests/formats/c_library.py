@@ -80,13 +80,13 @@ class CharlmC:
 
     def read_text(self, state: c_void_p, text: str) -> int:
         """Return how many characters were left out."""
-        data, left_out = text.encode(), c_size_t()
+        data, left_out = text.encode(), c_size_t(9)
         self.use("charlm_read_text", state, data, len(data), ctypes.byref(left_out))
         return left_out.value
 
     def encode(self, model: c_void_p, text: str) -> tuple[list[int], int]:
         """Return the ids of a text, and how many characters were left out."""
-        data, count, left_out = text.encode(), c_size_t(), c_size_t()
+        data, count, left_out = text.encode(), c_size_t(9), c_size_t(9)
         ids = (c_int32 * len(data))()
         self.use(
             "charlm_encode",

@@ -82,7 +82,7 @@ CHOICES: dict[str, tuple[list[float], dict[str, float], int]] = {
     "high temperature, second": (STEEP, {"temperature": 2, "uniform": 0.251}, 1),
     "temperature 0": (FLAT, {"temperature": 0, "uniform": 0.99}, 1),
     "temperature 0, the first of equal ones": ([1, 2, 2], {"temperature": 0, "uniform": 0.99}, 1),
-    "top-p reached by one": (FLAT, {"topP": 0.5, "uniform": 0.99}, 1),
+    "top-p reached by one": (FLAT, {"topP": 0.5, "uniform": 0.1}, 1),
     "top-p reached by two, first": (FLAT, {"topP": 0.51, "uniform": 0.3}, 0),
     "top-p reached by two, second": (FLAT, {"topP": 0.51, "uniform": 0.4}, 1),
     "top-p reached by two, end": (FLAT, {"topP": 0.51, "uniform": 0.99}, 1),
@@ -256,6 +256,15 @@ def test_the_text_ends_before_the_stop_text(
     page.open(chain())
     assert page.write(prompt="a", length=6, seed=1, temperature=0.1, stop=stop) == expected
     assert reason in page.text_of("status")
+
+
+@pytest.mark.parametrize("stop", ["ab", "aab", "abb", "babb", "aabab", "bbbb"])
+def test_a_false_start_does_not_hide_the_stop_text(page: HtmlPage, stop: str) -> None:
+    model = page.open(make_random_model("ab", scale=0.3))
+    written = page.write(prompt="a", length=200, seed=4, temperature=1, stop=stop)
+    expected = model.generate("a", length=200, seed=4, temperature=1, stop=stop).finish()
+    assert written == f"a{expected.text}"
+    assert expected.stopped_by == "stop text"
 
 
 def test_the_start_of_a_stop_text_is_shown_if_the_model_ends_the_text(page: HtmlPage) -> None:

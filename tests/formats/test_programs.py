@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,15 @@ import numpy as np
 import pytest
 import reference
 from commands import charlm
-from formats.networks import IDS, NETWORKS, STRANGE, make_deep_model, make_model, write_export
+from formats.networks import (
+    EVERY_NETWORK,
+    IDS,
+    NETWORKS,
+    STRANGE,
+    make_deep_model,
+    make_model,
+    write_export,
+)
 from javascript import Node
 from numpy.typing import NDArray
 from pages import code_blocks
@@ -23,29 +32,82 @@ from pages import code_blocks
 from charlm.api.model import load
 from charlm.errors import CharlmError
 from charlm.formats import FormatName
-from charlm.formats.exporting import FORMATS
+from charlm.formats.exporting import FORMATS, TORCH_ACTIVATIONS
 from charlm.formats.onnx import FILE, export_onnx
 from charlm.formats.programs import C_SOURCES, Check, check_export, run_browser, run_c, run_python
 from charlm.network.model_file import TrainedModel
-from charlm.network.rnn import ACTIVATIONS, Floats
+from charlm.network.rnn import Floats
 
 SLOW = {"html", "torch", "keras", "c"}
 TRIED = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in FORMATS]
 
 
-ALL_NETWORKS = [*NETWORKS, *({**NETWORKS[3], "activation": each} for each in ACTIVATIONS)]
-
-
 @pytest.mark.parametrize("name", TRIED)
 def test_a_format_has_the_logits_of_the_reference(tmp_path: Path, name: FormatName) -> None:
     tried = FORMATS[name]
-    networks = ALL_NETWORKS if name in {"html", "c"} else NETWORKS[2:4]
-    for number, network in enumerate(networks):  # in one test, because a program starts slowly
+    for number, network in enumerate(NETWORKS[2:4]):  # in one test, because a program starts slowly
         trained = make_model(**network)
         folder = write_export(tmp_path / str(number), trained, tried.export(trained, "x"))
         expected, _ = reference.read(trained.parameters, IDS.tolist())
         logits = tried.read_logits(folder, IDS)
         np.testing.assert_allclose(logits, expected, atol=1e-5, rtol=1e-5, err_msg=str(network))
+
+
+READ_EVERY_NETWORK = {
+    "torch": """
+sys.path.insert(0, f"{folder}/0")
+import torch
+from torch_network import load
+def read(folder):
+    network, _ = load(f"{folder}/model.safetensors")
+    parts, state = [], None
+    for part in (ids[:20], ids[20:]):
+        part, state = network(torch.tensor(part)[:, None], state)
+        parts.append(part[:, 0].detach().numpy())
+    return parts
+""",
+    "keras": """
+os.environ["KERAS_BACKEND"], os.environ["TF_CPP_MIN_LOG_LEVEL"] = "tensorflow", "3"
+import keras
+def read(folder):
+    model = keras.models.load_model(f"{folder}/model.keras")
+    states = [keras.ops.zeros([1, state.shape[1]]) for state in model.inputs[1:]]
+    parts = []
+    for part in (ids[:20], ids[20:]):
+        part, *states = model([keras.ops.array(part[None]), *states])
+        parts.append(np.array(part[0]))
+    return parts
+""",
+}
+"""Functions that read a text in two parts and return both parts' logits, [T, V]."""
+EVERY_FOLDER = """
+folders = sorted(os.listdir(folder))
+logits = np.hstack([np.concatenate(read(os.path.join(folder, each))) for each in folders])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", READ_EVERY_NETWORK)
+def test_every_network_has_the_logits_of_the_reference(tmp_path: Path, name: FormatName) -> None:
+    if find_spec(name) is None:
+        pytest.skip(f"missing: {name}")
+    networks = EVERY_NETWORK[::3]  # every structure, with one or two of the activations
+    if name == "torch":
+        networks = [each for each in EVERY_NETWORK if each["activation"] in TORCH_ACTIVATIONS]
+    models = [make_model(**network) for network in networks]
+    for number, trained in enumerate(models):
+        files = FORMATS[name].export(trained, "x")
+        write_export(tmp_path / "exports" / str(number), trained, files)
+    body = READ_EVERY_NETWORK[name] + EVERY_FOLDER
+    logits = run_python(tmp_path / "exports", IDS, body=body, needs=[])
+    ordered = sorted(range(len(models)), key=str)
+    found = logits.reshape(len(IDS), len(models), 5)
+    for position, number in enumerate(ordered):
+        expected, _ = reference.read(models[number].parameters, IDS.tolist())
+        tried = str(networks[number])
+        np.testing.assert_allclose(
+            found[:, position], expected, atol=1e-5, rtol=1e-5, err_msg=tried
+        )
 
 
 @pytest.mark.parametrize(
@@ -180,22 +242,21 @@ def session_of(trained: TrainedModel, folder: Path) -> Any:
     return onnxruntime.InferenceSession(folder / FILE)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("network", NETWORKS[:4], ids=str)
-def test_an_onnx_model_continues_several_streams(
-    tmp_path: Path, activation: str, network: dict[str, Any]
-) -> None:
-    trained = make_model(**network, activation=activation)
+@pytest.mark.parametrize("network", EVERY_NETWORK, ids=str)
+def test_an_onnx_model_continues_several_streams(tmp_path: Path, network: dict[str, Any]) -> None:
+    trained = make_model(**network)
     session = session_of(trained, tmp_path)
     ids = np.random.default_rng(1).integers(0, 5, (7, 3))  # [T, B]
-    state = np.zeros((network["layers"], 3, 4), np.float32)
+    state = np.zeros((network["layers"], 3, network["units"]), np.float32)
     parts = []
     for part in (ids[:4], ids[4:5], ids[5:]):
         logits, state = session.run(None, {"ids": part, "state": state})
         parts.append(logits)
-    expected, last = trained.parameters.unroll(ids, trained.parameters.zero_state(3))
-    np.testing.assert_allclose(np.concatenate(parts), expected, atol=1e-5)
-    np.testing.assert_allclose(state, np.stack(last), atol=1e-5)
+    found = np.concatenate(parts)
+    for stream in range(3):
+        expected, last = reference.read(trained.parameters, ids[:, stream].tolist())
+        np.testing.assert_allclose(found[:, stream], expected, atol=1e-5)
+        np.testing.assert_allclose(state[:, stream], np.stack(last), atol=1e-5)
 
 
 def test_an_onnx_model_has_the_vocabulary_in_its_metadata(tmp_path: Path) -> None:
