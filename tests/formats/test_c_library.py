@@ -1,13 +1,11 @@
 """The library in C: its results, and the status that it returns for each error."""
 
 import ctypes
-import itertools
 import platform
 import shutil
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Iterator
 from ctypes import c_int32, c_size_t, c_uint64, c_void_p
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import pytest
 import reference
 from commands import charlm
 from conftest import MakeOnce
-from formats.c_library import SIGNATURES, SOURCE, STATUSES, CharlmC
+from formats.c_library import SIGNATURES, SOURCE, STATUSES, CharlmC, draw_ids
 from formats.networks import EVERY_NETWORK, IDS, STRANGE, make_model
 from pages import code_blocks, text_of
 
@@ -381,32 +379,6 @@ def test_reset_state_begins_again(library: CharlmC, state: c_void_p) -> None:
 
 
 # Sampling
-
-
-WORD = 2**64
-
-
-def splitmix64(seed: int) -> Iterator[float]:
-    """Yield the numbers from 0 to below 1 of splitmix64 (Steele, Lea and Flood 2014)."""
-    state = seed
-    while True:
-        state = (state + 0x9E3779B97F4A7C15) % WORD
-        mixed = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 % WORD
-        mixed = (mixed ^ (mixed >> 27)) * 0x94D049BB133111EB % WORD
-        yield (mixed ^ (mixed >> 31)) // 2**11 / 2**53
-
-
-def draw_ids(
-    logits: list[float], seed: int, *, temperature: float, top_k: int, count: int
-) -> list[int]:
-    """Return ids that are drawn from the most likely ones, or from all in their order."""
-    ranked = sorted(range(len(logits)), key=lambda index: (-logits[index], index))
-    is_ranked = 0 < top_k < len(logits)
-    kept = ranked[:top_k] if is_ranked else range(len(logits))
-    weights = [np.exp(logits[index] / temperature) for index in kept]
-    shares = np.cumsum(weights) / sum(weights)
-    uniforms = itertools.islice(splitmix64(seed), count)
-    return [kept[int(np.searchsorted(shares, uniform, "right"))] for uniform in uniforms]
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**64 - 1])

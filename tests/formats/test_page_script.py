@@ -589,6 +589,14 @@ def test_the_text_is_coloured_by_a_unit(page: HtmlPage, model: Model, layer: int
     )
 
 
+def test_a_unit_that_is_always_zero_has_no_colour(page: HtmlPage) -> None:
+    page.open(make_model(scale=0))
+    page.fill(prompt="ab", unit=0)
+    transparent = "color-mix(in srgb, var(--positive) 0%, transparent)"
+    assert page.spans("style.backgroundColor") == [transparent] * 2
+    assert page.text_of("legend").endswith("strongest at 1.00.")
+
+
 def test_pointing_at_a_character_shows_the_chosen_unit(page: HtmlPage, model: Model) -> None:
     page.fill(prompt="The ferry", layer=1, unit=7)
     page.on_character("pointerover", 0)
@@ -752,6 +760,16 @@ def test_units_are_switched_off_and_on(pictured: HtmlPage) -> None:
     assert pictured.text_of("off") == "Switch off"
     assert pictured.get('page.on["all-on"].hidden')
     assert pictured.get("Array.from(page.off).every((isOff) => isOff === 0)")
+
+
+def test_switching_a_unit_off_keeps_the_state_that_is_shown(
+    pictured: HtmlPage, model: Model
+) -> None:
+    pictured.fill(unit=7)
+    pictured.on_character("click", 2)
+    pictured.click("off")
+    value = state_after(model, "The")[7]
+    assert pictured.text_of("unit-value") == f"rnn.0, unit 7: {shown_number(value)}, now off"
 
 
 def test_the_units_that_are_off_are_counted(pictured: HtmlPage) -> None:
