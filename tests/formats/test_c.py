@@ -270,8 +270,11 @@ def fuzzed_inputs(trained: TrainedModel, *, failing: int) -> list[bytes]:
     wide = make_model(characters="aé€😀", layers=2, units=3, embedding=3, activation="relu")
     skipping = make_model(layers=2, skip_connections=True, activation="sigmoid")
     prompt = "aé€😀x".encode()
-    head = bytes([len(prompt), failing]) + prompt
-    return [head + export_c(model)["model.bin"] for model in (trained, wide, skipping)]
+    cut_short = "a😀".encode()[:-1]
+    inputs = []
+    for text, model in [(prompt, trained), (prompt, wide), (prompt, skipping), (cut_short, wide)]:
+        inputs.append(bytes([len(text), failing]) + text + export_c(model)["model.bin"])
+    return inputs
 
 
 @pytest.mark.slow
@@ -300,6 +303,8 @@ def test_a_failed_allocation_is_a_status_that_leaves_no_memory(
     fuzzer: Path, trained: TrainedModel, failing: int
 ) -> None:
     """In the last case no allocation fails, because there are fewer."""
+    names = []
     for number, data in enumerate(fuzzed_inputs(trained, failing=failing)):
-        Path(f"input-{number}").write_bytes(data)
-    fuzz(fuzzer, "-detect_leaks=0", "input-0", "input-1", "input-2")
+        names.append(f"input-{number}")
+        Path(names[-1]).write_bytes(data)
+    fuzz(fuzzer, "-detect_leaks=0", *names)

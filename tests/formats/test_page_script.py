@@ -637,7 +637,7 @@ def test_the_last_unit_can_be_chosen(page: HtmlPage, model: Model) -> None:
     assert not page.get("page.on.off.disabled")
 
 
-# The picture of the state: 20 cells of 11 pixels in a row, so that 48 units take 3 rows of 16
+# The picture of the state: 220 pixels hold 20 cells of 11, so that 48 units take 3 rows of 16
 
 CELL, ROW, BLOCK = 220 / 16, 220 / 16, 3 * 220 / 16 + 4
 
@@ -684,6 +684,25 @@ def test_the_picture_has_the_pixels_of_the_screen(pictured: HtmlPage) -> None:
     assert pictured.get("page.on.state.height") == round(2 * height)
     assert pictured.get("page.on.state.style.height") == f"{height:g}px"
     assert [mark["box"] for mark in marks_of(pictured, "scale")] == [[2, 2]]
+
+
+@pytest.mark.parametrize(
+    ("width", "columns", "rows", "height"),
+    [
+        pytest.param(100, 16, 3, 6.25, id="narrow"),
+        pytest.param(400, 24, 2, 16, id="two rows"),
+        pytest.param(527, 24, 2, 16, id="almost a row"),
+        pytest.param(528, 48, 1, 11, id="a row"),
+        pytest.param(960, 48, 1, 16, id="wide"),
+    ],
+)
+def test_cells_are_at_least_11_pixels_wide_unless_there_are_16_in_a_row(
+    pictured: HtmlPage, width: int, columns: int, rows: int, height: float
+) -> None:
+    pictured.act("page.on.state.clientWidth = values.width; listeners.resize()", width=width)
+    assert pictured.get("page.view.size") == pytest.approx([width / columns, height])
+    shown = float(pictured.get("page.on.state.style.height").removesuffix("px"))
+    assert shown == pytest.approx(2 * rows * height + 4)
 
 
 def test_large_values_have_a_scale_of_their_own(page: HtmlPage) -> None:
