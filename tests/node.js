@@ -24,8 +24,9 @@ async function answer(request) {
 
 async function main() {
   for await (const line of require("node:readline").createInterface({ input: process.stdin })) {
-    const reply = await answer(JSON.parse(line)).then((value) => ({ value }), (error) => ({ error: String(error?.stack ?? error) }));
-    process.stdout.write(`${JSON.stringify(reply)}\n`);
+    const reply = await answer(JSON.parse(line)).then((value) => JSON.stringify({ value }))
+      .catch((error) => JSON.stringify({ error: String(error?.stack ?? error) }));
+    process.stdout.write(`${reply}\n`);
   }
 }
 

@@ -140,9 +140,7 @@ def test_the_page_describes_its_model(page: HtmlPage) -> None:
 
 
 def test_the_data_are_no_longer_in_the_document(page: HtmlPage, model: Model) -> None:
-    assert (
-        page.get("document.getElementById('network') ?? document.getElementById('weights')") is None
-    )
+    assert page.get('document.querySelectorAll("script[type]").length') == 0
 
 
 # Writing
