@@ -16,11 +16,8 @@ STRANGE = ("\n", '"', "\\", "<", ">", "&", "'", "\0", "`", "$", "\u2028", "\x1b"
 """Characters with a meaning in JSON, HTML, JavaScript, C, Markdown, a shell or a terminal."""
 
 NETWORKS: list[dict[str, Any]] = [
-    {"layers": 1},
-    {"layers": 2, "skip_connections": True},
     {"layers": 3, "embedding": 3},
     {"layers": 3, "embedding": 3, "skip_connections": True, "use_bias": False},
-    {"layers": 1, "embedding": 2, "skip_connections": True},
 ]
 EVERY_NETWORK: list[dict[str, Any]] = [
     {"units": 6, **network, "activation": activation}

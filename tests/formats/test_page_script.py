@@ -330,6 +330,13 @@ def test_the_first_character_has_no_surprise(page: HtmlPage, model: Model) -> No
     assert page.text_of("detail") == ""
 
 
+def test_a_certain_character_has_no_surprise(page: HtmlPage) -> None:
+    page.open(make_model("x"))
+    page.fill(prompt="xx")
+    page.on_character("pointerover", 1)
+    assert page.text_of("detail") == "x: probability 100%, 0.00 nats, 0.00 bits"
+
+
 def test_pointing_between_the_characters_shows_nothing_new(page: HtmlPage, model: Model) -> None:
     page.fill(prompt="The")
     page.on_character("pointerover", 1)
