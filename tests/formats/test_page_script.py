@@ -182,7 +182,7 @@ def test_a_slow_text_grows_by_single_characters(page: HtmlPage, model: Model) ->
 STARTED = """
 const frame = () => new Promise((resolve) => requestAnimationFrame(resolve));
 page.on.write.click();
-for (let count = 0; count < 30; count++) await frame();
+for (let count = 0; count < (values.frames ?? 30); count++) await frame();
 """
 
 
@@ -215,8 +215,12 @@ def test_writing_can_be_stopped(page: HtmlPage, writing: Model, action: str) -> 
     assert page.text_of("status").endswith(" per second; stopped; seed 1.")
 
 
-def test_a_new_prompt_replaces_the_text_that_is_written(page: HtmlPage, writing: Model) -> None:
-    page.act(f"{STARTED} page.on.prompt.value = 'A boat'; page.on.prompt.dispatch('input')")
+@pytest.mark.parametrize("frames", [30, 31], ids=["before a character", "after a character"])
+def test_a_new_prompt_replaces_the_text_that_is_written(
+    page: HtmlPage, writing: Model, frames: int
+) -> None:
+    type_prompt = "page.on.prompt.value = 'A boat'; page.on.prompt.dispatch('input')"
+    page.act(STARTED + type_prompt, frames=frames)
     assert page.text_of("text") == "A boat"
     assert page.text_of("write") == "Write"
     assert page.text_of("status") == ""

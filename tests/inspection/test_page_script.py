@@ -15,7 +15,7 @@ CHARACTERS = ("a", "b", "\n", " ", "\u0301", None)
 LABELS = ("a", "b", "↵", "␣", "\u25cc\u0301", "\u25a1")
 MINUS = "\N{MINUS SIGN}"
 COLUMNS = 10
-LEVELS = "950", "009", "310"
+LEVELS = "953", "009", "310"
 """Influence of the last three characters, as levels; rows of a text repeat these."""
 
 
@@ -174,7 +174,7 @@ def test_the_likeliest_characters_have_bars(
 def test_earlier_characters_have_the_colour_of_their_influence(page: ReportPage) -> None:
     page.on_character("mouseover", 6)
     expected = ["cold l0"] * 25
-    expected[5], expected[4], expected[3] = "cold l9", "cold l5", "cold l0"
+    expected[5], expected[4], expected[3] = "cold l9", "cold l5", "cold l3"
     expected[6] = "cold l0 here"
     assert page.colours == expected
 
