@@ -19,6 +19,7 @@ import pytest
 from commands import charlm
 from corpora import ABBA, write_plays
 from hypothesis import settings
+from javascript import Node, start_node
 from models import make_random_model
 
 from charlm.network.model_file import TrainedModel, write_model
@@ -107,6 +108,13 @@ def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def node() -> Generator[Node, None, None]:
+    """Start Node once for each worker."""
+    with start_node() as process:
+        yield process
 
 
 @pytest.fixture

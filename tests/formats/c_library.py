@@ -1,7 +1,9 @@
-"""charlm.c for Python: its functions, called with ctypes."""
+"""charlm.c for Python: its functions, called with ctypes, and the ids that it must draw."""
 
 import ctypes
+import itertools
 import re
+from collections.abc import Iterator
 from ctypes import POINTER, c_char_p, c_double, c_int32, c_size_t, c_uint64, c_void_p
 from pathlib import Path
 from typing import Any
@@ -80,13 +82,13 @@ class CharlmC:
 
     def read_text(self, state: c_void_p, text: str) -> int:
         """Return how many characters were left out."""
-        data, left_out = text.encode(), c_size_t()
+        data, left_out = text.encode(), c_size_t(9)
         self.use("charlm_read_text", state, data, len(data), ctypes.byref(left_out))
         return left_out.value
 
     def encode(self, model: c_void_p, text: str) -> tuple[list[int], int]:
         """Return the ids of a text, and how many characters were left out."""
-        data, count, left_out = text.encode(), c_size_t(), c_size_t()
+        data, count, left_out = text.encode(), c_size_t(9), c_size_t(9)
         ids = (c_int32 * len(data))()
         self.use(
             "charlm_encode",
@@ -127,3 +129,29 @@ class CharlmC:
             ids.append(self.sample(state, random=random))
             self.use("charlm_step", state, ids[-1])
         return ids
+
+
+WORD = 2**64
+
+
+def splitmix64(seed: int) -> Iterator[float]:
+    """Yield the numbers from 0 to below 1 of splitmix64 (Steele, Lea and Flood 2014)."""
+    state = seed
+    while True:
+        state = (state + 0x9E3779B97F4A7C15) % WORD
+        mixed = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 % WORD
+        mixed = (mixed ^ (mixed >> 27)) * 0x94D049BB133111EB % WORD
+        yield (mixed ^ (mixed >> 31)) // 2**11 / 2**53
+
+
+def draw_ids(
+    logits: list[float], seed: int, *, temperature: float, top_k: int, count: int
+) -> list[int]:
+    """Return ids that are drawn from the most likely ones, or from all in their order."""
+    ranked = sorted(range(len(logits)), key=lambda index: (-logits[index], index))
+    is_ranked = 0 < top_k < len(logits)
+    kept = ranked[:top_k] if is_ranked else range(len(logits))
+    weights = [np.exp(logits[index] / temperature) for index in kept]
+    shares = np.cumsum(weights) / sum(weights)
+    uniforms = itertools.islice(splitmix64(seed), count)
+    return [kept[int(np.searchsorted(shares, uniform, "right"))] for uniform in uniforms]

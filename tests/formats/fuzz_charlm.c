@@ -88,15 +88,18 @@ static charlm_status use_model(const charlm_model *model, const char *prompt, si
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 2 || size - 2 < data[0]) return -1;
     size_t prompt_size = data[0];
-    const char *prompt = (const char *)data + 2;
+    const uint8_t *model_data = data + 2 + prompt_size;
     size_t model_size = size - 2 - prompt_size;
+    char *prompt = malloc(prompt_size); /* the sanitizer finds what is read after its end */
+    memcpy(prompt, data + 2, prompt_size);
     allocations = allocated_bytes = 0;
     failing_allocation = data[1];
     charlm_model *model;
-    charlm_status status = charlm_load_memory(prompt + prompt_size, model_size, &model);
+    charlm_status status = charlm_load_memory(model_data, model_size, &model);
     require((status == CHARLM_OK) == (model != NULL), "the model does not match the status");
     if (model) status = use_model(model, prompt, prompt_size);
     charlm_free_model(model);
+    free(prompt);
     int has_failed = failing_allocation > 0 && allocations >= failing_allocation;
     require(has_failed == (status == CHARLM_NO_MEMORY), "a failed allocation is not returned");
     require(live_blocks == 0, "memory was not freed");

@@ -2,10 +2,12 @@
 
 import string
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import reference
 from models import make_random_model
 
 from charlm.network.model_file import TrainedModel, write_model
@@ -14,18 +16,20 @@ STRANGE = ("\n", '"', "\\", "<", ">", "&", "'", "\0", "`", "$", "\u2028", "\x1b"
 """Characters with a meaning in JSON, HTML, JavaScript, C, Markdown, a shell or a terminal."""
 
 NETWORKS: list[dict[str, Any]] = [
-    {"layers": 1},
-    {"layers": 2, "skip_connections": True},
     {"layers": 3, "embedding": 3},
     {"layers": 3, "embedding": 3, "skip_connections": True, "use_bias": False},
-    {"layers": 1, "embedding": 2, "skip_connections": True},
 ]
+EVERY_NETWORK: list[dict[str, Any]] = [
+    {"units": 6, **network, "activation": activation}
+    for network, activation in product(reference.NETWORKS, reference.ACTIVATIONS)
+]
+"""Networks of every structure, whose number of units is not the number of ids, 5."""
 IDS = np.random.default_rng(3).integers(0, 5, 60)
 
 
 def make_model(characters: Sequence[str | None] = "\nabcd", **network: Any) -> TrainedModel:
     """Return a model with random weights that are small enough for every activation."""
-    scale = 0.3 if network.get("activation") == "linear" else 0.5
+    scale = 0.3 if network.get("activation") in {"linear", "relu"} else 0.5
     return make_random_model(characters, **{"scale": scale, **network})
 
 

@@ -1,25 +1,24 @@
-"""The page in headless Chromium: its text and its pictures, without a request to any server."""
+"""The page in headless Chromium, without a request to any server.
+
+test_page_script.py tests the same scripts in Node, which is much faster.
+"""
 
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from formats.networks import make_deep_model
-from models import make_random_model
 
 from charlm.api.model import Model
 from charlm.formats.exporting import export_html
 from charlm.network.model_file import TrainedModel
-from charlm.network.rnn import Parameters
 
 pytestmark = pytest.mark.slow
 
-LAYERS, UNITS = 2, 48
+UNITS = 48
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -67,14 +66,6 @@ class Browser:
         self.find(name).click()
         self.wait()
 
-    def spans(self, attribute: str) -> list[Any]:
-        """Return an attribute of each character of the text."""
-        return list(
-            self.script(
-                f"return [...page.on.text.children].map((span) => span.{attribute} ?? null)"
-            )
-        )
-
     def press(self, key: str) -> None:
         """Press a key outside of the fields, and wait."""
         event = json.dumps({"key": key, "bubbles": True})
@@ -84,15 +75,6 @@ class Browser:
     def text_of(self, name: str) -> str:
         """Return the text of an element, with every blank."""
         return str(self.find(name).get_property("textContent"))
-
-    @property
-    def choices(self) -> list[str]:
-        """The characters on the buttons, the most probable first."""
-        script = """
-            const buttons = [...document.querySelectorAll('#next button')];
-            return buttons.map((button) => button.dataset.text);
-        """
-        return list(self.script(script))
 
 
 @pytest.fixture(scope="module")
@@ -147,43 +129,6 @@ def test_the_same_seed_gives_the_text_of_charlm_also_in_parts(
     assert "seed 7" in browser.text_of("status")
 
 
-def test_the_stop_text_ends_the_text_before_it(browser: Browser, model: Model) -> None:
-    written = str(model.generate("The ", length=500, temperature=0.8, seed=7))
-    stop = written[written.index("\n", 50) - 1 :][:2]  # the end of a line
-    browser.fill(prompt="The ", seed=7, length=500, temperature=0.8, stop=stop.replace("\n", r"\n"))
-    browser.click("write")
-    expected = str(model.generate("The ", length=500, temperature=0.8, seed=7, stop=stop))
-    assert 0 < len(expected) < 500
-    assert browser.text_of("text") == "The " + expected
-    assert "the stop text came" in browser.text_of("status")
-    logits = model.logits("The " + expected)[-1]  # the stop text has been taken back
-    assert browser.choices[0] == model.vocabulary.characters[int(logits.argmax())]
-
-
-def test_combining_accents_are_composed(browser: Browser, tmp_path: Path) -> None:
-    model = browser.open(tmp_path / "page.html", make_random_model("\nabé"))
-    browser.fill(prompt="ae\u0301", seed=3, length=200, temperature=1, stop="e\u0301")
-    browser.click("write")
-    expected = model.generate("aé", length=200, temperature=1, seed=3, stop="é").finish()
-    assert expected.stopped_by == "stop text"
-    assert browser.text_of("text") == f"aé{expected.text}"
-    assert "the stop text came" in browser.text_of("status")
-
-
-def test_the_page_shows_the_results_of_charlm(browser: Browser, model: Model) -> None:
-    text = "The ferry lies on the mud.\n" + str(
-        model.generate("The ", length=200, temperature=0.5, seed=1)
-    )
-    browser.fill(prompt=text)
-    np.testing.assert_allclose(browser.spans("state"), np.hstack(model.states(text)), atol=1e-5)
-    (first, *nats), (no_level, *levels) = browser.spans("dataset.nats"), browser.spans("className")
-    assert (first, no_level) == (None, "")
-    np.testing.assert_allclose([*map(float, nats)], model.score(text), atol=2e-3)
-    expected = [sum(float(each) >= limit for limit in (0.7, 1.6, 3, 5)) for each in nats]
-    assert levels == [f"s{level}" if level else "" for level in expected]
-    assert {*expected} == {*range(5)}
-
-
 def test_the_keyboard_starts_and_stops_the_text(browser: Browser, model: Model) -> None:
     browser.fill(prompt="The ", length=100_000, pace=30)
     keys = pytest.importorskip("selenium.webdriver", reason="missing: selenium").Keys
@@ -202,40 +147,6 @@ def test_the_keyboard_starts_and_stops_the_text(browser: Browser, model: Model) 
     browser.find("write").click()
     browser.fill(prompt="A boat")
     assert (browser.text_of("text"), browser.find("write").text) == ("A boat", "Write")
-
-
-def test_the_likeliest_characters_are_offered(browser: Browser, model: Model) -> None:
-    browser.fill(prompt="The é")
-    assert browser.text_of("status").endswith(": é")
-    offered = browser.choices
-    browser.fill(prompt="The ")
-    assert (browser.text_of("status"), browser.choices) == ("", offered)
-    order = (-model.logits("The ")[-1]).argsort()
-    assert browser.choices == [model.vocabulary.characters[index] for index in order[:9]]
-    second = browser.choices[1]
-    browser.driver.find_elements("css selector", "#next button")[1].click()
-    browser.wait()
-    third = browser.choices[2]
-    browser.press("3")
-    assert browser.text_of("text") == "The " + second + third
-    assert browser.script("return document.querySelectorAll('#text .chosen').length") == 2
-
-
-def test_the_page_starts_with_the_settings_of_the_model(
-    browser: Browser, trained: TrainedModel, tmp_path: Path
-) -> None:
-    trained.parameters.logits_bias[:] = (0, 0, 0, 50, 0)  # 3 is the unknown id, 4 ends the text
-    config = {"sampling": {"temperature": 2.5}}
-    model = browser.open(tmp_path / "page.html", replace(trained, config=config))
-    assert float(browser.find("temperature").get_property("value")) == 2.5
-    assert browser.find("temperature-value").text == "2.50"
-    browser.fill(prompt="", seed=1, length=500, temperature=1)
-    assert len(browser.choices) == 3
-    browser.click("write")
-    generated = model.generate("", length=500, seed=1, temperature=1)
-    assert browser.text_of("text") == str(generated)
-    assert generated.stopped_by == "end of text"
-    assert "the model ended the text" in browser.text_of("status")
 
 
 def test_the_page_is_accessible(browser: Browser, tmp_path: Path) -> None:
@@ -274,37 +185,16 @@ def test_the_keyboard_chooses_a_unit_and_a_character(browser: Browser, model: Mo
     assert browser.find("off").get_property("disabled")
 
 
-def without_unit(parameters: Parameters, layer: int, unit: int) -> Parameters:
-    """Return the weights with those that read a unit set to 0, as if the unit were always 0."""
-    tensors = {name: tensor.copy() for name, tensor in parameters.tensors.items()}
-    tensors[f"rnn.{layer}.recurrent_kernel"][unit] = 0
-    if layer + 1 < LAYERS:
-        tensors[f"rnn.{layer + 1}.kernel"][unit] = 0
-    tensors["logits.kernel"][unit + layer * UNITS] = 0
-    return Parameters(parameters.architecture, tensors)
-
-
-@pytest.mark.parametrize("layer", range(LAYERS))
-def test_a_unit_that_is_off_is_0_until_it_is_on_again(
-    browser: Browser, model: Model, layer: int
-) -> None:
-    unit, written = 5, "The "
-    whole, part = model.trained.parameters, without_unit(model.trained.parameters, layer, unit)
-    state = tuple(output[-1:].copy() for output in model.states(written))
-    for parameters in (part, whole):
-        state[layer][:, unit] = 0
-        logits = parameters.logits(state)
-        for _ in range(60):
-            index = logits.argmax(-1)
-            written += model.vocabulary.decode(index)
-            logits, state = parameters.step(index, state)
-    browser.fill(prompt="The ", temperature=0, length=60, layer=layer, unit=unit)
-    browser.click("off")
-    assert browser.text_of("all-on") == "1 unit is off: switch all on"
-    browser.click("write")
-    assert browser.spans("dataset.value")[len("The ") :] == ["0"] * 60
-    browser.click("all-on")
-    assert not browser.find("all-on").is_displayed()
-    browser.click("write")
-    assert browser.text_of("text") == written
-    assert written != "The " + str(model.generate("The ", length=120, temperature=0))
+def test_a_click_on_the_picture_chooses_a_unit(browser: Browser, model: Model) -> None:
+    actions = pytest.importorskip("selenium.webdriver", reason="missing: selenium").ActionChains
+    browser.fill(prompt="The ferry")
+    place = """
+        const [left, top] = page.view.places[55], [width, height] = page.view.size;
+        const {clientWidth, clientHeight} = page.on.state;
+        return [left + (width - clientWidth) / 2, top + (height - clientHeight) / 2];
+    """
+    right, down = (round(distance) for distance in browser.script(place))
+    canvas = browser.find("state")
+    actions(browser.driver).move_to_element_with_offset(canvas, right, down).click().perform()
+    value = model.states("The ferry")[1][-1, 7]
+    assert browser.text_of("unit-value") == f"rnn.1, unit 7: {shown_number(value)}"

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import charlm
-from formats.c_library import SOURCE
+from formats.c_library import SOURCE, draw_ids
 from formats.networks import STRANGE, make_model
 
 from charlm.formats.exporting import export_c
@@ -113,24 +114,78 @@ def test_unknown_characters_are_counted(run: Run, prompt: str) -> None:
     assert (b"left out 1 characters" in check_text(trained, run, prompt)) == ("X" in prompt)
 
 
-@pytest.mark.slow
-def test_a_text_is_drawn_at_the_probabilities_of_the_network(
-    trained: TrainedModel, run: Run
-) -> None:
+@pytest.fixture
+def drawn(trained: TrainedModel) -> TrainedModel:
+    """Return a model that draws a line break, a and b with weights of 1, 2 and 4."""
     for tensor in trained.parameters.tensors.values():
         tensor[:] = 0
     line_break, a, b, unknown, end_of_text = 0.0, np.log(2), np.log(4), 9.0, -np.inf
     trained.parameters.logits_bias[:] = [line_break, a, b, unknown, end_of_text]
+    return trained
 
-    def draw(*options: str) -> list[float]:
-        text = run(trained, "a", "7000", *options).stdout.decode()[1:]
-        assert len(text) == 7000
-        return [text.count(character) / 7000 for character in "\nab"]
 
-    assert draw("1", "0", "3") == pytest.approx([1 / 7, 2 / 7, 4 / 7], abs=0.02)
-    assert draw("0.5", "0", "3") == pytest.approx([1 / 21, 4 / 21, 16 / 21], abs=0.02)
-    assert draw("1", "2", "3") == pytest.approx([0, 1 / 3, 2 / 3], abs=0.02)
-    assert draw("1", "0", "5") == draw("1", "0", "5") != draw("1", "0", "6")
+def shares(text: str) -> list[float]:
+    """Return the shares of line breaks, a and b in a text."""
+    return [text.count(character) / len(text) for character in "\nab"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        pytest.param(["1", "0"], [1 / 7, 2 / 7, 4 / 7], id="temperature 1"),
+        pytest.param(["0.5", "0"], [1 / 21, 4 / 21, 16 / 21], id="temperature 0.5"),
+        pytest.param(["1", "2"], [0, 1 / 3, 2 / 3], id="two likeliest"),
+    ],
+)
+def test_a_text_is_drawn_at_the_probabilities_of_the_network(
+    drawn: TrainedModel, run: Run, options: list[str], expected: list[float]
+) -> None:
+    text = run(drawn, "a", "7000", *options, "3").stdout.decode()[1:]
+    assert len(text) == 7000
+    assert shares(text) == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.slow
+def test_the_end_of_the_text_ends_the_text(drawn: TrainedModel, run: Run) -> None:
+    """The id 3, which the model never chooses, is left out of the logits."""
+    drawn.parameters.logits_bias[4] = 0
+    logits = [0, np.log(2), np.log(4), -np.inf, 0]
+    ids = draw_ids(logits, 3, temperature=1, top_k=0, count=500)
+    expected = "".join("\nab"[index] for index in ids[: ids.index(4)])
+    assert run(drawn, "a", "500", "1", "0", "3").stdout.decode() == "a" + expected
+
+
+@pytest.mark.slow
+def test_a_seed_gives_a_text(drawn: TrainedModel, run: Run) -> None:
+    first, again, other = [run(drawn, "a", "99", "1", "0", seed).stdout for seed in ("5", "5", "6")]
+    assert first == again != other
+
+
+@pytest.mark.slow
+def test_the_default_is_500_characters_at_temperature_one_half(
+    drawn: TrainedModel, run: Run
+) -> None:
+    text = run(drawn, "a").stdout.decode()[1:]
+    assert len(text) == 500
+    assert shares(text) == pytest.approx([1 / 21, 4 / 21, 16 / 21], abs=0.09)
+
+
+@pytest.mark.slow
+def test_the_default_seed_is_the_time(drawn: TrainedModel, run: Run) -> None:
+    earliest = int(time.time())
+    text = run(drawn, "a").stdout
+    latest = int(time.time())
+    seeds = range(earliest, latest + 1)
+    texts = [run(drawn, "a", "500", "0.5", "0", str(seed)).stdout for seed in seeds]
+    assert text in texts
+
+
+@pytest.mark.slow
+def test_a_program_without_arguments_explains_them(program: Path) -> None:
+    done = subprocess.run([program], capture_output=True, text=True, check=False)
+    usage = "run: usage: run model.bin [PROMPT [LENGTH [TEMPERATURE [TOP [SEED]]]]]\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", usage)
 
 
 @pytest.mark.slow
@@ -143,9 +198,12 @@ BAD_ARGUMENTS: dict[str, tuple[str, list[str | bytes]]] = {
     "not UTF-8": ("the text is not UTF-8", [b"\xc3"]),
     "no length": ("LENGTH must be a whole number", ["a", "y"]),
     "negative length": ("LENGTH must be a whole number", ["a", "-1"]),
+    "more than a length": ("LENGTH must be a whole number", ["a", "5x"]),
     "huge length": ("LENGTH must be a whole number", ["a", "9" * 30]),
     "negative temperature": ("TEMPERATURE must be a number, 0 or more", ["a", "5", "-1"]),
     "empty temperature": ("TEMPERATURE must be a number, 0 or more", ["a", "5", ""]),
+    "more than a temperature": ("TEMPERATURE must be a number, 0 or more", ["a", "5", "1x"]),
+    "infinite temperature": ("TEMPERATURE must be a number, 0 or more", ["a", "5", "inf"]),
     "temperature NaN": ("TEMPERATURE must be a number, 0 or more", ["a", "5", "nan"]),
     "no top": ("TOP must be a whole number", ["a", "5", "1", "x"]),
     "no seed": ("SEED must be a whole number", ["a", "5", "1", "0", "x"]),
@@ -164,16 +222,17 @@ def test_a_bad_argument_is_refused_in_a_line(
 
 @pytest.mark.slow
 def test_control_characters_are_escaped_on_a_terminal(run: Run) -> None:
-    trained = make_model(characters=("\x1b", "\x9b"), layers=1)
-    for tensor in trained.parameters.tensors.values():
-        tensor[:] = 0
+    characters = ("\x00", "\x1f", "\x7f", "\x80", "\x9f", "\t", "\n", " ", "~", "\xa0", "é", "一")
     reader, terminal = os.openpty()
-    assert run(trained, "", "40", "1", "0", "3", stdout=terminal).returncode == 0
+    trained = make_model(characters=characters, layers=1, scale=0)
+    assert run(trained, "", "200", "1", "0", "3", stdout=terminal).returncode == 0
     os.close(terminal)
     shown = os.read(reader, 1000).decode()
     os.close(reader)
-    assert set(shown) == set("\\x1b9")
-    assert {shown[start : start + 4] for start in range(0, 160, 4)} == {"\\x1b", "\\x9b"}
+    escapes = {"\\x00", "\\x1f", "\\x7f", "\\x80", "\\x9f"}
+    line_break = {"\r", "\n"}  # a terminal begins a line with \r
+    found = re.findall(r"\\x..|.", shown, re.DOTALL)
+    assert {*found} == escapes | line_break | {"\t", " ", "~", "\xa0", "é", "一"}
 
 
 @pytest.fixture(scope="module")
@@ -211,8 +270,11 @@ def fuzzed_inputs(trained: TrainedModel, *, failing: int) -> list[bytes]:
     wide = make_model(characters="aé€😀", layers=2, units=3, embedding=3, activation="relu")
     skipping = make_model(layers=2, skip_connections=True, activation="sigmoid")
     prompt = "aé€😀x".encode()
-    head = bytes([len(prompt), failing]) + prompt
-    return [head + export_c(model)["model.bin"] for model in (trained, wide, skipping)]
+    cut_short = "a😀".encode()[:-1]
+    inputs = []
+    for text, model in [(prompt, trained), (prompt, wide), (prompt, skipping), (cut_short, wide)]:
+        inputs.append(bytes([len(text), failing]) + text + export_c(model)["model.bin"])
+    return inputs
 
 
 @pytest.mark.slow
@@ -241,6 +303,8 @@ def test_a_failed_allocation_is_a_status_that_leaves_no_memory(
     fuzzer: Path, trained: TrainedModel, failing: int
 ) -> None:
     """In the last case no allocation fails, because there are fewer."""
+    names = []
     for number, data in enumerate(fuzzed_inputs(trained, failing=failing)):
-        Path(f"input-{number}").write_bytes(data)
-    fuzz(fuzzer, "-detect_leaks=0", "input-0", "input-1", "input-2")
+        names.append(f"input-{number}")
+        Path(names[-1]).write_bytes(data)
+    fuzz(fuzzer, "-detect_leaks=0", *names)

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,36 +16,98 @@ import numpy as np
 import pytest
 import reference
 from commands import charlm
-from formats.networks import IDS, NETWORKS, STRANGE, make_deep_model, make_model, write_export
+from formats.networks import (
+    EVERY_NETWORK,
+    IDS,
+    NETWORKS,
+    STRANGE,
+    make_deep_model,
+    make_model,
+    write_export,
+)
+from javascript import Node
 from numpy.typing import NDArray
 from pages import code_blocks
 
 from charlm.api.model import load
 from charlm.errors import CharlmError
 from charlm.formats import FormatName
-from charlm.formats.exporting import FORMATS
+from charlm.formats.exporting import FORMATS, TORCH_ACTIVATIONS
 from charlm.formats.onnx import FILE, export_onnx
 from charlm.formats.programs import C_SOURCES, Check, check_export, run_browser, run_c, run_python
 from charlm.network.model_file import TrainedModel
-from charlm.network.rnn import ACTIVATIONS, Floats
+from charlm.network.rnn import Floats
 
 SLOW = {"html", "torch", "keras", "c"}
 TRIED = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in FORMATS]
 
 
-ALL_NETWORKS = [*NETWORKS, *({**NETWORKS[3], "activation": each} for each in ACTIVATIONS)]
-
-
 @pytest.mark.parametrize("name", TRIED)
 def test_a_format_has_the_logits_of_the_reference(tmp_path: Path, name: FormatName) -> None:
     tried = FORMATS[name]
-    networks = ALL_NETWORKS if name in {"html", "c"} else NETWORKS[2:4]
-    for number, network in enumerate(networks):  # in one test, because a program starts slowly
+    for number, network in enumerate(NETWORKS):  # in one test, because a program starts slowly
         trained = make_model(**network)
         folder = write_export(tmp_path / str(number), trained, tried.export(trained, "x"))
         expected, _ = reference.read(trained.parameters, IDS.tolist())
         logits = tried.read_logits(folder, IDS)
         np.testing.assert_allclose(logits, expected, atol=1e-5, rtol=1e-5, err_msg=str(network))
+
+
+READ_EVERY_NETWORK = {
+    "torch": """
+sys.path.insert(0, f"{folder}/0")
+import torch
+from torch_network import load
+def read(folder):
+    network, _ = load(f"{folder}/model.safetensors")
+    parts, state = [], None
+    for part in (ids[:20], ids[20:]):
+        part, state = network(torch.tensor(part)[:, None], state)
+        parts.append(part[:, 0].detach().numpy())
+    return parts
+""",
+    "keras": """
+os.environ["KERAS_BACKEND"], os.environ["TF_CPP_MIN_LOG_LEVEL"] = "tensorflow", "3"
+import keras
+def read(folder):
+    model = keras.models.load_model(f"{folder}/model.keras")
+    states = [keras.ops.zeros([1, state.shape[1]]) for state in model.inputs[1:]]
+    parts = []
+    for part in (ids[:20], ids[20:]):
+        part, *states = model([keras.ops.array(part[None]), *states])
+        parts.append(np.array(part[0]))
+    return parts
+""",
+}
+"""Functions that read a text in two parts and return both parts' logits, [T, V]."""
+EVERY_FOLDER = """
+folders = sorted(os.listdir(folder))
+logits = np.hstack([np.concatenate(read(os.path.join(folder, each))) for each in folders])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", READ_EVERY_NETWORK)
+def test_every_network_has_the_logits_of_the_reference(tmp_path: Path, name: FormatName) -> None:
+    if find_spec(name) is None:
+        pytest.skip(f"missing: {name}")
+    networks = EVERY_NETWORK[::3]  # every structure, with one or two of the activations
+    if name == "torch":
+        networks = [each for each in EVERY_NETWORK if each["activation"] in TORCH_ACTIVATIONS]
+    models = [make_model(**network) for network in networks]
+    for number, trained in enumerate(models):
+        files = FORMATS[name].export(trained, "x")
+        write_export(tmp_path / "exports" / str(number), trained, files)
+    body = READ_EVERY_NETWORK[name] + EVERY_FOLDER
+    logits = run_python(tmp_path / "exports", IDS, body=body, needs=[])
+    ordered = sorted(range(len(models)), key=str)
+    found = logits.reshape(len(IDS), len(models), 5)
+    for position, number in enumerate(ordered):
+        expected, _ = reference.read(models[number].parameters, IDS.tolist())
+        tried = str(networks[number])
+        np.testing.assert_allclose(
+            found[:, position], expected, atol=1e-5, rtol=1e-5, err_msg=tried
+        )
 
 
 @pytest.mark.parametrize(
@@ -91,27 +154,27 @@ def test_the_compiler_named_by_cc_gets_its_arguments(
 
 BROWSER = """#!/bin/sh
 for page; do :; done
-for part in '<body><script type="text/plain" id="network">{}</script><script>' '[1, 2, 3]'; do
-    grep -Fq "$part" "${page#file://}" || exit 3
-done
-printf '<p></p>\n<body>%s</body>' "$LOGITS"; echo an error >&2; exit $CODE
+cp "${page#file://}" "$COPY"
+printf '<p></p>\n<body>%s</body>' "$ANSWER"; printf %s "$MESSAGE" >&2; exit $CODE
 """
-"""A browser that expects an empty network and three ids in a page, and answers as it is told."""
+"""A browser that copies the page of a check, and answers as it is told."""
 LOGITS = np.arange(6, dtype="<f4").reshape(3, 2)
 
 
 @pytest.fixture
 def browse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Floats]:
-    """Return a function that runs an exported page with an answer of the browser."""
+    """Return a function that checks an exported page with an answer of the browser."""
     (tmp_path / "chromium").write_text(BROWSER, encoding="utf-8")
     (tmp_path / "chromium").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("COPY", str(tmp_path / "check.html"))
+    page = FORMATS["html"].export(make_model(**NETWORKS[1]), "x")["index.html"]
+    (tmp_path / "index.html").write_bytes(page)
 
-    def run(answer: str = "", *, code: int = 0, network: str = "{}") -> Floats:
-        monkeypatch.setenv("LOGITS", answer)
+    def run(answer: str = "", *, code: int = 0, message: str = "") -> Floats:
+        monkeypatch.setenv("ANSWER", answer)
         monkeypatch.setenv("CODE", str(code))
-        data = f'<script type="text/plain" id="network">{network}</script>'
-        (tmp_path / "index.html").write_text(data, encoding="utf-8")
+        monkeypatch.setenv("MESSAGE", message)
         return run_browser(tmp_path, np.array([1, 2, 3]))
 
     return run
@@ -122,17 +185,30 @@ def test_the_logits_are_the_answer_of_the_browser(browse: Callable[..., Floats])
     np.testing.assert_array_equal(browse(answer), LOGITS)
 
 
-@pytest.mark.parametrize(("answer", "code"), [("<p>", 0), ("AAAA", 1)], ids=["markup", "exit code"])
-def test_a_wrong_answer_of_the_browser_is_an_error(
-    answer: str, code: int, browse: Callable[..., Floats]
+def test_the_page_of_a_check_answers_with_the_logits(
+    browse: Callable[..., Floats], node: Node, tmp_path: Path
 ) -> None:
-    with pytest.raises(CharlmError, match="check: chromium failed: an error"):
-        browse(answer, code=code)
+    browse(base64.b64encode(LOGITS.tobytes()).decode())
+    node.open((tmp_path / "check.html").read_text(encoding="utf-8"))
+    answer = base64.b64decode(node.run("return document.body.textContent"))
+    expected, _ = reference.read(make_model(**NETWORKS[1]).parameters, [1, 2, 3])
+    logits = np.frombuffer(answer, "<f4").reshape(3, 5)
+    np.testing.assert_allclose(logits, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_a_browser_may_fail_without_a_message(browse: Callable[..., Floats]) -> None:
-    with pytest.raises(CharlmError, match="check: chromium failed: it wrote no message"):
-        browse(network="[]")
+@pytest.mark.parametrize(
+    ("answer", "code", "message", "expected"),
+    [
+        pytest.param("<p>", 0, "an error", "an error", id="markup"),
+        pytest.param("AAAA", 1, "an error", "an error", id="exit code"),
+        pytest.param("AAAA", 1, "", "it wrote no message", id="no message"),
+    ],
+)
+def test_a_wrong_answer_of_the_browser_is_an_error(
+    answer: str, code: int, message: str, expected: str, browse: Callable[..., Floats]
+) -> None:
+    with pytest.raises(CharlmError, match=f"^check: chromium failed: {expected}$"):
+        browse(answer, code=code, message=message)
 
 
 @pytest.mark.slow
@@ -166,22 +242,21 @@ def session_of(trained: TrainedModel, folder: Path) -> Any:
     return onnxruntime.InferenceSession(folder / FILE)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("network", NETWORKS[:4], ids=str)
-def test_an_onnx_model_continues_several_streams(
-    tmp_path: Path, activation: str, network: dict[str, Any]
-) -> None:
-    trained = make_model(**network, activation=activation)
+@pytest.mark.parametrize("network", EVERY_NETWORK, ids=str)
+def test_an_onnx_model_continues_several_streams(tmp_path: Path, network: dict[str, Any]) -> None:
+    trained = make_model(**network)
     session = session_of(trained, tmp_path)
     ids = np.random.default_rng(1).integers(0, 5, (7, 3))  # [T, B]
-    state = np.zeros((network["layers"], 3, 4), np.float32)
+    state = np.zeros((network["layers"], 3, network["units"]), np.float32)
     parts = []
     for part in (ids[:4], ids[4:5], ids[5:]):
         logits, state = session.run(None, {"ids": part, "state": state})
         parts.append(logits)
-    expected, last = trained.parameters.unroll(ids, trained.parameters.zero_state(3))
-    np.testing.assert_allclose(np.concatenate(parts), expected, atol=1e-5)
-    np.testing.assert_allclose(state, np.stack(last), atol=1e-5)
+    found = np.concatenate(parts)
+    for stream in range(3):
+        expected, last = reference.read(trained.parameters, ids[:, stream].tolist())
+        np.testing.assert_allclose(found[:, stream], expected, atol=1e-5)
+        np.testing.assert_allclose(state[:, stream], np.stack(last), atol=1e-5)
 
 
 def test_an_onnx_model_has_the_vocabulary_in_its_metadata(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from inspection.reports import CHARACTERS, report
+from javascript import Node
 from matplotlib.figure import Figure
 
 from charlm.config.schema import merge
@@ -150,6 +151,26 @@ def test_a_hostile_text_is_shown(hostile_page: str) -> None:
 
 def test_a_page_has_no_control_characters(hostile_page: str) -> None:
     assert not set(hostile_page) & {"\x1b", "\u202e", "\u2028"}
+
+
+# The script
+
+
+def test_pointing_at_a_character_shows_the_numbers_of_the_json(node: Node) -> None:
+    shown = text_report()
+    node.open(page_of(shown))
+    item = shown.contents["surprise"].data[100]
+    body = """
+        const view = document.querySelector(".reader"), panel = view.querySelector(".panel");
+        view.querySelector(".passage[tabindex]").children[100].dispatch("mouseover");
+        const bars = panel.querySelectorAll(".bar").map((bar) => bar.children[2].textContent);
+        return [panel.firstChild.textContent, bars];
+    """
+    sentence, bars = node.run(body)
+    assert item["position"] == 102
+    assert sentence.startswith("Character 102, ")
+    assert f": {number(item['nats'])} nats, " in sentence
+    assert bars == [number(guess["probability"]) for guess in item["likeliest"]]
 
 
 # Sections

@@ -50,7 +50,7 @@ class Network {
     this.activate = ACTIVATIONS[spec.activation];
     this.embedding = tensors.embedding ?? null;
     const { layers, units, vocabulary_size: V, skip_connections: skips } = spec;
-    this.inputWidth = spec.embedding ?? V;
+    this.inputWidth = spec.embedding;  // null without an embedding, where the input is one-hot
     this.layers = Array.from({ length: layers }, (_, layer) => this.makeLayer(layer, tensors));
     this.logitsKernel = new Matrix(tensors["logits.kernel"], units * (skips ? layers : 1), V);
     this.logitsBias = tensors["logits.bias"];
@@ -236,7 +236,7 @@ class LocalSource {
     const ids = this.encode(text);
     this.begin();
     if (ids.length === 0) this.advance(this.endId ?? this.ids.get("\n") ?? 0);
-    for (const id of ids) yield* this.put(id);
+    for (const id of ids) yield this.put(id);
   }
 
   /** Continues the text by `length` characters, up to the stop text or its end; returns the reason for the end. */
@@ -253,7 +253,7 @@ class LocalSource {
           return "the model ended the text";
         }
         const before = this.snapshot();
-        for (const step of this.put(id)) held.push({ step, before });
+        held.push({ step: this.put(id), before });
         while (held.length && !stop.startsWith(heldText())) yield held.shift().step;
         if (stop && heldText() === stop) return "the stop text came";
       }
@@ -275,7 +275,7 @@ class LocalSource {
 
   /** Appends a text, for instance a character chosen by the user; yields its characters. */
   async *append(text) {
-    for (const id of this.encode(text)) yield* this.put(id);
+    for (const id of this.encode(text)) yield this.put(id);
   }
 
   /** Returns the next characters, the most likely first, and the state. */
@@ -294,12 +294,11 @@ class LocalSource {
     return known.map(([, id]) => id).filter((id) => id !== null);
   }
 
-  /** Reads one id; yields its character, if it has one. */
-  *put(id) {
+  /** Reads one id, not that of the end of the text; returns its character. */
+  put(id) {
     const nats = this.logits === null ? null : -Math.log(Math.max(softmax(this.logits)[id], Number.MIN_VALUE));
     this.advance(id);
-    const text = this.glyph(id);
-    if (text !== "") yield { text, nats, state: this.snapshot() };
+    return { text: this.glyph(id), nats, state: this.snapshot() };
   }
 
   advance(id) {
@@ -312,6 +311,6 @@ class LocalSource {
   }
 
   glyph(id) {
-    return id === this.unknownId ? "\ufffd" : this.characters[id] ?? "";
+    return id === this.unknownId ? "\ufffd" : this.characters[id];
   }
 }

@@ -375,7 +375,6 @@ class Page {
     this.source.switchUnits(indices, isOff);
     this.countOff();
     await this.look();
-    await this.paint();
   }
 
   countOff() {

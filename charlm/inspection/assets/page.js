@@ -1,6 +1,5 @@
 "use strict";
-const dash = "\u2013";
-const digits = (value) => value === null ? dash : Number(value.toPrecision(4)).toString().replace("-", "\u2212");
+const digits = (value) => Number(value.toPrecision(4)).toString().replace("-", "\u2212");
 
 function element(name, text, kind) {
   const made = document.createElement(name);
@@ -15,9 +14,7 @@ function walk(passage, show, leave) {
   let now = -1;
   function go(index, fromKeyboard) {
     if (index < 0 || index >= spans.length) return;
-    if (now >= 0) spans[now].classList.remove("here");
     now = index;
-    spans[now].classList.add("here");
     if (fromKeyboard) scrollTo(spans[now]);
     show(now);
   }
@@ -48,11 +45,11 @@ function walk(passage, show, leave) {
   passage.addEventListener("focus", () => { if (now < 0 && passage.matches(":focus-visible")) go(0, true); });
   const point = (event) => {
     const span = event.target.closest("span");
-    if (span && span.parentNode === passage) go(Array.prototype.indexOf.call(spans, span), false);
+    if (span) go(Array.prototype.indexOf.call(spans, span), false);
   };
   passage.addEventListener("mouseover", point);
   passage.addEventListener("click", point);
-  const clear = () => { if (now >= 0) spans[now].classList.remove("here"); now = -1; leave(); };
+  const clear = () => { now = -1; leave(); };
   passage.addEventListener("mouseleave", () => { if (document.activeElement !== passage) clear(); });
   passage.addEventListener("blur", clear);
 }
