@@ -5,10 +5,7 @@ Axes: T time, R rows, V characters, H units, L layers.
 
 import functools
 import itertools
-import shutil
 import subprocess
-import sys
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,19 +14,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from arrays import check_close
-from conftest import MakeOnce
+from engine.kernels import MACROS, Kernels, emulation_options
 from numpy.typing import NDArray
 
-from charlm import hardware
 from charlm.config.schema import ACTIVATIONS
 from charlm.engine import compiler
-from charlm.engine.compiler import compiler_options
-from charlm.engine.kernel import Kernel, Network, load_kernel
+from charlm.engine.kernel import Kernel, Network
 from charlm.hardware import find_compiler
 from charlm.network.architecture import Architecture
 
 Shape = tuple[int, int, int, int, int]
-Kernels = Callable[[str], Kernel]
 SHAPES: list[Shape] = [
     (1, 1, 1, 1, 2),
     (5, 1, 2, 7, 9),
@@ -45,19 +39,6 @@ FUNCTIONS: dict[str, Any] = {
     "linear": tf.identity,
     "sigmoid": tf.sigmoid,
 }
-MACROS: dict[str, list[str]] = {
-    "vectors of 4": [],
-    "AVX2": ["-D__FMA__"],
-    "AVX-512": ["-D__FMA__", "-D__AVX512F__"],
-    "bfloat16": ["-D__FMA__", "-D__AVX512F__", "-D__AVX512BF16__"],
-    "tiles": ["-D__FMA__", "-D__AVX512F__", "-D__AVX512BF16__", "-D__AMX_BF16__"],
-}
-"""Macros of processors whose instructions emulated/immintrin.h has in C."""
-
-
-def emulation_options(processor: str) -> list[str]:
-    """Return the options of a C compiler for an emulated processor."""
-    return ["-I", str(Path(__file__).with_name("emulated")), *MACROS[processor]]
 
 
 def slow(names: list[str]) -> list[Any]:
@@ -77,34 +58,6 @@ CASES = [*itertools.product(SHAPES, STRUCTURES)]
 for activation, skips, has_masks in itertools.product(ACTIVATIONS, [False, True], [False, True]):
     fields = {"activation": activation, "skips": skips, "has_masks": has_masks}
     CASES.append((SHAPES[2], fields))
-
-
-def run_with_path(command: list[str], path: Path) -> None:
-    """Run a command with a path as its last argument."""
-    subprocess.run([*command, str(path)], check=True)
-
-
-@pytest.fixture(scope="session")
-def kernel_for(make_once: MakeOnce) -> Kernels:
-    """Return a function that compiles the kernel for a processor, or with ziglang."""
-    if not any(shutil.which(name) for name in hardware.COMPILERS):
-        pytest.skip("missing: a C compiler")
-    options = ["-std=gnu11", "-O1", "-ffp-contract=fast", "-fPIC", "-shared", "-Wno-psabi"]
-
-    @functools.cache
-    def kernel(name: str) -> Kernel:
-        if name == "native":
-            return load_kernel()
-        if name == "ziglang":
-            pytest.importorskip("ziglang", reason="missing: ziglang")
-            command = [sys.executable, "-m", "ziglang", "cc", *compiler_options()]
-        else:
-            command = [*find_compiler(), *options, *emulation_options(name)]
-        command += [str(compiler.SOURCE), "-lm", "-o"]
-        compile_to = functools.partial(run_with_path, command)
-        return Kernel(make_once(f"{name}.so", compile_to))
-
-    return kernel
 
 
 def rounded(factor: Any) -> Any:
