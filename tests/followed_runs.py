@@ -3,16 +3,20 @@
 import random
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from reference_training import Settings, Trained
 from reference_training import train as train_reference
 
 import charlm
-from charlm.events import Event, StepsTaken
+from charlm.events import Evaluated, Event, StepsTaken
 from charlm.network.model_file import read_tensors
 from charlm.runs.run import open_run
+from charlm.text.corpus import Split
 
+Floats = dict[str, NDArray[np.float32]]
 WORDS = [
     "a",
     "and",
@@ -77,21 +81,34 @@ class Followed:
     settings: Settings
     losses: list[float]
     """Loss of each step."""
+    samples: dict[int, str]
+    """Text generated at each evaluation, by its step."""
 
     def reference(self) -> Trained:
         """Return the results of the reference with the initial weights of the run."""
-        _, _, tensors = read_tensors(self.folder / "checkpoints/step-0.safetensors")
-        ids = open_run(self.folder).corpus.split("train").astype(np.int64)
-        return train_reference(trained_weights(tensors), ids, self.settings)
+        return train_reference(self.weights(0), self.ids("train"), self.settings)
 
+    def ids(self, split: Split) -> NDArray[np.int64]:
+        """Return the ids of a part of the text."""
+        return open_run(self.folder).corpus.split(split).astype(np.int64)
 
-def trained_weights(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the weights in a checkpoint that is kept with their average."""
-    return {
-        name.removeprefix("weights/"): tensor
-        for name, tensor in tensors.items()
-        if name.startswith("weights/")
-    }
+    def weights(self, step: int) -> Floats:
+        """Return the weights at a step with a checkpoint."""
+        _, _, tensors = self._checkpoint(step)
+        weights: Floats = {}
+        for name, tensor in tensors.items():
+            section, _, own_name = name.partition("/")
+            if section == "weights":
+                weights[own_name] = tensor
+        return weights
+
+    def average(self, step: int) -> Floats:
+        """Return the average of the weights at a step with a checkpoint."""
+        _, _, tensors = self._checkpoint(step)
+        return {name: tensors[name] for name in self.weights(step)}
+
+    def _checkpoint(self, step: int) -> Any:
+        return read_tensors(self.folder / f"checkpoints/step-{step}.safetensors")
 
 
 def follow(folder: Path, settings: Settings, *overrides: str, text: str = TEXT) -> Followed:
@@ -100,10 +117,13 @@ def follow(folder: Path, settings: Settings, *overrides: str, text: str = TEXT) 
     source = folder / "text.txt"
     source.write_text(text, encoding="utf-8")
     losses: list[float] = []
+    samples: dict[int, str] = {}
 
     def note(event: Event) -> None:
         if isinstance(event, StepsTaken):
             losses.extend(event.losses)
+        if isinstance(event, Evaluated):
+            samples[event.step] = event.sample
 
     outcome = charlm.train(
         source,
@@ -112,4 +132,4 @@ def follow(folder: Path, settings: Settings, *overrides: str, text: str = TEXT) 
         overrides=[*overrides_of(settings), *overrides],
         on_event=note,
     )
-    return Followed(outcome.folder, settings, losses)
+    return Followed(outcome.folder, settings, losses, samples)

@@ -6,7 +6,7 @@ Axes: T time, B batch.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -91,34 +91,47 @@ class Forward:
         sums += state @ self.weights[f"{layer}.recurrent_kernel"]
         return np.asarray(sums + self.weights[f"{layer}.bias"])
 
-    def gradients(self) -> Weights:
-        """Return the gradients of the loss, by backpropagation through time."""
+    def backward(self) -> Iterator[tuple[int, States, States]]:
+        """Follow the gradients of the loss back in time.
+
+        Yields:
+            From the last time to the first: the time; the gradients with respect to the outputs of
+            both layers, and with respect to their activations before tanh, [B, H].
+
+        """
         weights = self.weights
         units = len(weights["rnn.0.bias"])
-        total = {name: np.zeros_like(weight) for name, weight in weights.items()}
         by_lower = np.zeros_like(self.lower[0])
         by_upper = np.zeros_like(self.upper[0])
         for time in reversed(range(len(self.inputs))):
+            by_features = self.by_logits[time] @ weights["logits.kernel"].T
+            by_upper = by_upper + by_features[:, units:]
+            upper = by_upper * (1 - self.upper[time + 1] ** 2)
+            by_below = upper @ weights["rnn.1.kernel"][:units].T
+            by_lower = by_lower + by_features[:, :units] + by_below
+            lower = by_lower * (1 - self.lower[time + 1] ** 2)
+            yield time, (by_lower, by_upper), (lower, upper)
+            by_lower = lower @ weights["rnn.0.recurrent_kernel"].T
+            by_upper = upper @ weights["rnn.1.recurrent_kernel"].T
+
+    def gradients(self) -> Weights:
+        """Return the gradients of the loss with respect to the weights."""
+        weights = self.weights
+        units = len(weights["rnn.0.bias"])
+        total = {name: np.zeros_like(weight) for name, weight in weights.items()}
+        for time, _, (lower, upper) in self.backward():
             x = self.inputs[time]
             h = self.lower[time + 1]
             g = self.upper[time + 1]
-            by_logits = self.by_logits[time]
-            total["logits.kernel"] += np.concatenate([h, g], 1).T @ by_logits
-            total["logits.bias"] += by_logits.sum(0)
-            by_features = by_logits @ weights["logits.kernel"].T
-            change = (by_upper + by_features[:, units:]) * (1 - g * g)
-            total["rnn.1.kernel"] += np.concatenate([h, x], 1).T @ change
-            total["rnn.1.recurrent_kernel"] += self.upper[time].T @ change
-            total["rnn.1.bias"] += change.sum(0)
-            by_upper = change @ weights["rnn.1.recurrent_kernel"].T
-            by_inputs = change @ weights["rnn.1.kernel"].T
-            by_lower = by_lower + by_features[:, :units] + by_inputs[:, :units]
-            change = by_lower * (1 - h * h)
-            total["rnn.0.kernel"] += x.T @ change
-            total["rnn.0.recurrent_kernel"] += self.lower[time].T @ change
-            total["rnn.0.bias"] += change.sum(0)
-            by_lower = change @ weights["rnn.0.recurrent_kernel"].T
-            by_x = by_inputs[:, units:] + change @ weights["rnn.0.kernel"].T
+            total["logits.kernel"] += np.concatenate([h, g], 1).T @ self.by_logits[time]
+            total["logits.bias"] += self.by_logits[time].sum(0)
+            total["rnn.1.kernel"] += np.concatenate([h, x], 1).T @ upper
+            total["rnn.1.recurrent_kernel"] += self.upper[time].T @ upper
+            total["rnn.1.bias"] += upper.sum(0)
+            total["rnn.0.kernel"] += x.T @ lower
+            total["rnn.0.recurrent_kernel"] += self.lower[time].T @ lower
+            total["rnn.0.bias"] += lower.sum(0)
+            by_x = upper @ weights["rnn.1.kernel"][units:].T + lower @ weights["rnn.0.kernel"].T
             np.add.at(total["embedding"], self.window[time], by_x)
         return total
 
