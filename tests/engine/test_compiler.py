@@ -135,6 +135,8 @@ Change = Callable[[pytest.MonkeyPatch], object]
     "change",
     [
         pytest.param(lambda _: compiler.SOURCE.write_text("2"), id="source"),
+        pytest.param(lambda _: compiler.HEADERS[0].write_text("2"), id="first header"),
+        pytest.param(lambda _: compiler.HEADERS[1].write_text("2"), id="second header"),
         pytest.param(lambda patch: patch.setenv("CHARLM_CFLAGS", "-O1"), id="options"),
         pytest.param(
             lambda patch: patch.setattr(compiler, "processor_flags", lambda: "another"),
@@ -152,6 +154,10 @@ def test_a_change_compiles_the_kernel_again(
     script = write_script(tmp_path / "compiler", ': > "$2"')
     monkeypatch.setenv("CC", str(script))
     monkeypatch.setattr(compiler, "SOURCE", source)
+    headers = (tmp_path / "muon.h", tmp_path / "products.h")
+    for header in headers:
+        header.write_text("1")
+    monkeypatch.setattr(compiler, "HEADERS", headers)
     for _ in range(2):
         compiler.open_library(str, on_event=events.append)
     assert len(events) == 1
@@ -190,6 +196,11 @@ def test_options_with_a_single_quotation_mark_are_refused(monkeypatch: pytest.Mo
     monkeypatch.setenv("CHARLM_CFLAGS", "'")
     with pytest.raises(CharlmError, match=r"^CHARLM_CFLAGS: "):
         compiler_options()
+
+
+def test_every_header_belongs_to_the_identity_of_the_library() -> None:
+    includes = compiler.SOURCE.parent.glob("*.h")
+    assert {header.name for header in compiler.HEADERS} == {header.name for header in includes}
 
 
 # Keras instead of the kernel

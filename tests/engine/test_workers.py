@@ -1,0 +1,83 @@
+"""Connected workers: how they add numbers. Real ones are in tests/faults.
+
+A strategy plays the other worker here: it has the same numbers as this one.
+"""
+
+from collections.abc import Callable
+from typing import Any
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from arrays import check_close
+
+from charlm.engine.workers import ConnectedWorkers
+from charlm.errors import CharlmError
+
+Implementation = tf.distribute.experimental.CommunicationImplementation
+
+
+class PlayedStrategy:
+    """A strategy with two replicas that have the same numbers."""
+
+    def __init__(self, *, communication_options: Any) -> None:
+        self.options = communication_options
+        self.calls = 0
+
+    def run(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        self.calls += 1
+        return 2 * function(*args)
+
+
+@pytest.fixture
+def strategies(monkeypatch: pytest.MonkeyPatch) -> list[PlayedStrategy]:
+    """Replace the strategy of TensorFlow; return the list of those that are made."""
+    made: list[PlayedStrategy] = []
+
+    def make(**options: Any) -> PlayedStrategy:
+        made.append(PlayedStrategy(**options))
+        return made[-1]
+
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", make)
+    return made
+
+
+def test_workers_communicate_in_a_ring(strategies: list[PlayedStrategy]) -> None:
+    workers = ConnectedWorkers(3, 2)
+    assert (workers.count, workers.index) == (3, 2)
+    assert strategies[0].options.implementation == Implementation.RING
+
+
+def test_all_tensors_are_added_at_once(strategies: list[PlayedStrategy]) -> None:
+    matrix = np.arange(6, dtype=np.float32).reshape(2, 3)
+    tensors = [tf.constant(1.5), tf.constant(matrix), tf.constant([7.0])]
+    sums = ConnectedWorkers(2, 0).sum(tensors)
+    check_close(sums, [3.0, 2 * matrix, [14.0]])
+    assert [total.shape for total in sums] == [(), (2, 3), (1,)]
+    assert strategies[0].calls == 1
+
+
+@pytest.mark.usefixtures("strategies")
+def test_an_array_is_added_with_its_dtype() -> None:
+    total = ConnectedWorkers(2, 1).total(np.array([[1, -2]], np.int64))
+    assert total.dtype == np.int64
+    assert total.tolist() == [[2, -4]]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(RuntimeError("in use\nmore"), id="RuntimeError"),
+        pytest.param(tf.errors.UnavailableError(None, None, "in use\nmore"), id="OpError"),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_reported(
+    error: Exception,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    strategy = Mock(side_effect=error)
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", strategy)
+    with pytest.raises(CharlmError) as refused:
+        ConnectedWorkers(2, 1)
+    assert str(refused.value) == "TF_CONFIG: worker 1: in use; is its port in use?"
