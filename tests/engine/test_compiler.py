@@ -7,13 +7,14 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Literal
 from unittest.mock import Mock
 
 import pytest
 from conftest import MakeOnce
 
 from charlm import hardware
-from charlm.config.schema import Config, TrainingConfig
+from charlm.config.schema import Config, ModelConfig, RnnConfig, TrainingConfig
 from charlm.engine import compiler, kernel
 from charlm.engine.compiler import compiler_options, describe_kernel
 from charlm.engine.factory import resolve_kernel
@@ -123,6 +124,60 @@ def test_a_library_in_a_folder_that_others_can_write_is_not_loaded(
     assert [type(event) for event in events] == [KernelCompiling, KernelCompiling, KernelNotKept]
 
 
+@pytest.fixture
+def own_folder(tmp_path: Path) -> Path:
+    """Return the cache folder in tmp_path, which only the user can write."""
+    folder = tmp_path / "charlm"
+    folder.mkdir(mode=0o755)
+    return folder
+
+
+def found_folder(tmp_path: Path) -> tuple[Path | None, str | None]:
+    """Return the cache folder in a folder, or the reason why it cannot be used."""
+    return compiler.cache_folder({"XDG_CACHE_HOME": str(tmp_path)})
+
+
+def test_a_folder_that_others_can_only_read_is_used(own_folder: Path) -> None:
+    assert found_folder(own_folder.parent) == (own_folder, None)
+
+
+@pytest.mark.parametrize("mode", [0o720, 0o702], ids=["group", "everybody"])
+def test_a_folder_that_others_can_write_is_not_used(mode: int, own_folder: Path) -> None:
+    own_folder.chmod(mode)
+    reason = f"{own_folder} can be written by others"
+    assert found_folder(own_folder.parent) == (None, reason)
+
+
+def test_a_folder_of_another_user_is_not_used(
+    own_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    owner = own_folder.stat().st_uid
+    monkeypatch.setattr("os.getuid", lambda: owner + 1)
+    reason = f"{own_folder} can be written by others"
+    assert found_folder(own_folder.parent) == (None, reason)
+
+
+def test_a_folder_that_cannot_be_written_is_not_used(
+    own_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: (path, mode) != (own_folder, os.W_OK))
+    assert found_folder(own_folder.parent) == (None, f"{own_folder} cannot be written")
+
+
+def test_a_link_is_not_used(own_folder: Path) -> None:
+    own_folder.rename(own_folder.with_name("elsewhere"))
+    own_folder.symlink_to("elsewhere")
+    assert found_folder(own_folder.parent) == (None, f"{own_folder} is a link")
+
+
+def test_a_file_in_place_of_the_folder_is_reported(own_folder: Path) -> None:
+    own_folder.rmdir()
+    own_folder.touch()
+    assert found_folder(own_folder.parent) == (None, f"{own_folder}: File exists")
+
+
 def test_without_a_home_the_kernel_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "home", Mock(side_effect=RuntimeError("no home")))
     assert compiler.cache_folder({}) == (None, "no home")
@@ -185,6 +240,21 @@ def test_without_a_compiler_ziglang_is_used(
     assert load(events) == "compiled"
     assert load(events) == "compiled"
     assert events == [KernelCompiling("ziglang", 60)]
+
+
+def test_the_kernel_is_compiled_for_speed_on_this_processor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("CHARLM_CFLAGS", raising=False)
+    assert compiler_options() == [
+        "-std=gnu11",
+        "-O3",
+        "-march=native",
+        "-ffp-contract=fast",
+        "-fno-strict-aliasing",
+        "-fPIC",
+        "-shared",
+    ]
 
 
 def test_options_can_be_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,6 +340,53 @@ def test_the_kernel_is_described(
 ) -> None:
     monkeypatch.setenv("CC", command)
     assert describe_kernel().startswith(description)
+
+
+class LibraryWithoutBfloat16:
+    """A library that was compiled for a processor without bfloat16."""
+
+    has_bfloat16 = False
+
+
+@pytest.mark.parametrize(
+    ("precision", "expected"),
+    [("float32", "compiled"), ("bfloat16", "keras")],
+)
+def test_a_library_without_bfloat16_is_only_used_with_float32(
+    precision: Literal["float32", "bfloat16"],
+    expected: str,
+    events: list[Event],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kernel, "LOADED", [LibraryWithoutBfloat16()])
+    config = Config(training=TrainingConfig(epochs=1, precision=precision))
+    assert resolve_kernel(config, on_event=events.append).training.kernel == expected
+    if precision == "bfloat16":
+        check_replaced(events[-1], r"the compiled kernel has no bfloat16, .*", changes_bits=False)
+
+
+UNSUPPORTED: dict[str, Any] = {"dropout": 0.5, "activity_regularizer": "l2"}
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_keras_is_used_silently_for_a_setting_that_the_kernel_lacks(
+    name: str,
+    events: list[Event],
+) -> None:
+    model = ModelConfig(rnn=RnnConfig(**{name: UNSUPPORTED[name]}))
+    resolved = resolve_kernel(Config(model=model), on_event=events.append)
+    assert (resolved.training.kernel, events) == ("keras", [])
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_a_config_that_asks_for_the_kernel_with_a_setting_that_it_lacks_is_refused(
+    name: str,
+) -> None:
+    model = ModelConfig(rnn=RnnConfig(**{name: UNSUPPORTED[name]}))
+    config = Config(model=model, training=TrainingConfig(epochs=1, kernel="compiled"))
+    message = rf"must be keras: the compiled kernel does not support model\.rnn\.{name}$"
+    with pytest.raises(CharlmError, match=message):
+        resolve_kernel(config)
 
 
 def has_ended(process: Path) -> bool:

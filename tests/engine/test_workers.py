@@ -3,6 +3,7 @@
 A strategy plays the other worker here: it has the same numbers as this one.
 """
 
+import json
 from collections.abc import Callable
 from typing import Any
 from unittest.mock import Mock
@@ -12,8 +13,12 @@ import pytest
 import tensorflow as tf
 from arrays import check_close
 
+from charlm.engine import runtime, workers
+from charlm.engine.factory import connected_engines
 from charlm.engine.workers import ConnectedWorkers
 from charlm.errors import CharlmError
+from charlm.training.session import Session
+from charlm.training.workers import Workers
 
 Implementation = tf.distribute.experimental.CommunicationImplementation
 
@@ -44,8 +49,8 @@ def strategies(monkeypatch: pytest.MonkeyPatch) -> list[PlayedStrategy]:
 
 
 def test_workers_communicate_in_a_ring(strategies: list[PlayedStrategy]) -> None:
-    workers = ConnectedWorkers(3, 2)
-    assert (workers.count, workers.index) == (3, 2)
+    third = ConnectedWorkers(3, 2)
+    assert (third.count, third.index) == (3, 2)
     assert strategies[0].options.implementation == Implementation.RING
 
 
@@ -81,3 +86,51 @@ def test_an_address_that_cannot_be_used_is_reported(
     with pytest.raises(CharlmError) as refused:
         ConnectedWorkers(2, 1)
     assert str(refused.value) == "TF_CONFIG: worker 1: in use; is its port in use?"
+
+
+# Lost workers
+
+
+@pytest.fixture
+def session_of_two(monkeypatch: pytest.MonkeyPatch) -> Session:
+    """Return a session of the second of two workers, which are not connected."""
+    cluster = {"worker": ["a:1", "b:2"]}
+    task = {"type": "worker", "index": 1}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
+    monkeypatch.setattr(runtime, "start_with_others", lambda _count, _index: None)
+    monkeypatch.setattr(workers, "connect", lambda _count, _index: PlayedWorkers())
+    return Session()
+
+
+class PlayedWorkers(Workers):
+    """The second of two workers."""
+
+    count = 2
+    index = 1
+
+
+def test_engines_have_the_connected_workers(session_of_two: Session) -> None:
+    with connected_engines(session_of_two) as engines:
+        assert isinstance(engines.workers, PlayedWorkers)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        tf.errors.UnavailableError,
+        tf.errors.DeadlineExceededError,
+        tf.errors.AbortedError,
+        tf.errors.CancelledError,
+    ],
+)
+def test_a_lost_worker_ends_the_training_with_advice(kind: Any, session_of_two: Session) -> None:
+    message = "^TF_CONFIG: another worker has ended or does not answer; .* resume the run"
+    with pytest.raises(CharlmError, match=message), connected_engines(session_of_two):
+        raise kind(None, None, "lost")
+
+
+def test_another_error_of_tensorflow_is_not_taken_for_a_lost_worker(
+    session_of_two: Session,
+) -> None:
+    with pytest.raises(tf.errors.InternalError), connected_engines(session_of_two):
+        raise tf.errors.InternalError(None, None, "a bug")
