@@ -329,6 +329,11 @@ def test_a_line_about_the_validation_text_has_its_fields(
     assert faked.metrics[position] == common_fields(step, "validation", nats)
 
 
+def test_a_model_has_the_step_and_the_epoch_of_its_weights(faked: FakeRun) -> None:
+    facts = faked.model("last.safetensors").facts
+    assert (facts["step"], facts["epoch"]) == (10, 0.5)
+
+
 def test_the_speed_is_that_since_the_previous_entry(faked: FakeRun) -> None:
     speeds = curve(read_events(faked.folder), "speed/characters_per_second")
     assert speeds == pytest.approx(SPEEDS)
