@@ -240,6 +240,56 @@ def test_the_losses_alone_are_the_same(skips: bool, processor: str, kernel_for: 
     np.testing.assert_array_equal(last_alone, last)
 
 
+def one_layer(activation: str, table: Any, bias: Any) -> tuple[Network, list[Any]]:
+    """Return a network whose state depends only on the character, and its logits on nothing."""
+    units = len(table)
+    characters = len(bias)
+    shape = Architecture(characters, 1, units, None, True, activation, False)
+    weights = [
+        np.tile(np.float32(table), (characters, 1)),
+        np.zeros((units, units), np.float32),
+        None,
+        np.zeros((units, characters), np.float32),
+        np.float32(bias),
+    ]
+    return Network(shape, bfloat16=False), weights
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("processor", KERNELS)
+def test_activations_are_accurate_for_all_numbers(
+    processor: str, activation: str, kernel_for: Kernels
+) -> None:
+    kernel = kernel_for(processor)
+    sums = np.concatenate([np.linspace(-50, 50, 201), np.linspace(-10, 10, 401)])
+    network, weights = one_layer(activation, sums, [0.0, 0.0])
+    ids = np.zeros((2, 1), np.int32)
+    state = np.zeros((1, 1, len(sums)), np.float32)
+    packed = kernel.pack(network, weights)
+    (last,), _ = kernel.losses(network, weights, packed, window=ids, state=state)
+    check_close([last[0]], [FUNCTIONS[activation](np.float32(sums).astype(float))], atol=5e-7)
+
+
+@pytest.mark.parametrize(
+    "bias",
+    [[-200, -203, -400], [1e4, 9.995e3, 0], [0, 90, 30], [-15, 0, -16]],
+    ids=["negative", "large", "far apart", "small shares"],
+)
+@pytest.mark.parametrize("processor", KERNELS)
+def test_the_loss_is_accurate_for_all_logits(
+    processor: str, bias: list[float], kernel_for: Kernels
+) -> None:
+    kernel = kernel_for(processor)
+    network, weights = one_layer("tanh", [0.0], bias)
+    ids = np.array([[0, 0, 0], [0, 1, 2]], np.int32)
+    state = np.zeros((1, 3, 1), np.float32)
+    packed = kernel.pack(network, weights)
+    _, losses = kernel.losses(network, weights, packed, window=ids, state=state)
+    logits = np.array(bias) - max(bias)
+    expected = np.log(np.exp(logits).sum()) - logits
+    check_close([losses[0]], [expected], rtol=1e-5, atol=1e-7)
+
+
 POLYNOMIALS = np.array([[3.5, -5.0, 2.2], [1.9, -1.2, 0.3]], np.float32)
 
 
