@@ -24,6 +24,7 @@ from charlm.network.model_file import read_model, read_tensors
 from charlm.network.rnn import Parameters
 from charlm.runs.run import open_run
 from charlm.training.logs import RunLog
+from charlm.training.probes import probe
 
 LOGGED = [7, 14, 21, 28, 30, 35, 42, 49, 56, 60]
 """Steps of a run of 60 steps with `log_every: 7` and two evaluations, at which it logs."""
@@ -151,18 +152,15 @@ class Reading:
         self.outputs = [np.array(outputs[-48:]) for outputs in layers]
         """Outputs of each layer after the last 48 characters that are read, [48, 16, H]."""
 
-    def reach(self, layer: int) -> float:
-        """Return the first lag at which the gradient of the last prediction is below a tenth."""
+    def relative_gradients(self, layer: int) -> list[float]:
+        """Return the median size of the gradient of the last prediction at each lag, 0 to 47."""
         for by_logits in self.forward.by_logits[:-1]:
             by_logits[:] = 0
         norms = [
             np.linalg.norm(by_outputs[layer], axis=1)
             for _, by_outputs, _ in self.forward.backward()
         ]
-        for lag, norm in enumerate(norms[:48]):
-            if np.median(norm / norms[0]) < 0.1:
-                return lag
-        return 48
+        return [float(np.median(norm / norms[0])) for norm in norms[:48]]
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -191,12 +189,19 @@ def test_the_saturation_is_the_share_of_outputs_above_0_9(
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_the_reach_of_the_gradient_is_a_lag(
+def test_the_reach_of_the_gradient_is_the_first_lag_below_a_tenth(
     layer: int,
     run: Followed,
     events: dict[str, Any],
 ) -> None:
-    lags = {step: Reading(run, step).reach(layer) for step in EVALUATED}
+    shape = read_model(run.folder / "last.safetensors").parameters.architecture
+    windows = windows_of(run.ids("validation"))
+    lags: dict[int, int] = {}
+    for step in EVALUATED:
+        sizes = Reading(run, step).relative_gradients(layer)
+        lags[step] = next(lag for lag, size in enumerate(sizes) if size < 0.1)
+        probed = probe(Parameters(shape, run.average(step)), windows)[layer]
+        assert probed.gradient.median[:10] == pytest.approx(sizes[:10], rel=1e-3)
     assert curve(events["."], f"reach_of_gradient/layer_{layer}") == lags
 
 
