@@ -141,7 +141,7 @@ class EventLog:
         *,
         step: int,
         on_event: OnEvent,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float],
     ) -> None:
         self._folder = folder
         self._clock = clock

@@ -337,6 +337,40 @@ def test_a_step_of_muon_equals_float64(
     check_close([computed_weights], [weights], atol=0.1 if bfloat16 else 2e-5)
 
 
+@pytest.mark.parametrize("processor", KERNELS)
+def test_a_step_of_muon_without_a_gradient_only_decays_the_weights(
+    processor: str, kernel_for: Kernels
+) -> None:
+    zeros = np.zeros((3, 5), np.float32)
+    weights = np.arange(15, dtype=np.float32).reshape(3, 5)
+    momentum, new_weights = kernel_for(processor).muon_step(
+        zeros,
+        zeros,
+        weights,
+        polynomials=POLYNOMIALS,
+        nesterov=True,
+        bfloat16=False,
+        momentum_factor=0.75,
+        decay=0.25,
+        rate=3.0,
+    )
+    check_close([momentum, new_weights], [zeros, 0.75 * weights])
+
+
+def test_denormal_numbers_count_as_zero(kernel_for: Kernels) -> None:
+    kernel = kernel_for("native")
+    network, weights = one_layer("linear", [0.0], [0.0, 0.0])
+    weights[1][:] = 1e10
+    ids = np.zeros((2, 1), np.int32)
+    last: list[float] = []
+    for number in (1e-40, 1e-20):
+        state = np.full((1, 1, 1), number, np.float32)
+        packed = kernel.pack(network, weights)
+        after, _ = kernel.losses(network, weights, packed, window=ids, state=state)
+        last.append(float(after[0, 0, 0]))
+    assert last == [0, pytest.approx(1e-10)]
+
+
 def test_a_call_does_not_change_how_denormal_numbers_are_computed(kernel_for: Kernels) -> None:
     Case(SHAPES[0]).computed(kernel_for("native"))
     assert np.float32(1e-40) * np.float32(0.5) > 0
