@@ -357,18 +357,26 @@ def test_a_step_of_muon_without_a_gradient_only_decays_the_weights(
     check_close([momentum, new_weights], [zeros, 0.75 * weights])
 
 
-def test_denormal_numbers_count_as_zero(kernel_for: Kernels) -> None:
+@pytest.mark.parametrize(
+    ("state", "weight", "expected"),
+    [
+        pytest.param(1e-20, 1e10, 1e-10, id="normal"),
+        pytest.param(1e-40, 1e10, 0, id="denormal input"),
+        pytest.param(1e-20, 1e-20, 0, id="denormal result"),
+    ],
+)
+def test_denormal_numbers_count_as_zero(
+    state: float, weight: float, expected: float, kernel_for: Kernels
+) -> None:
     kernel = kernel_for("native")
     network, weights = one_layer("linear", [0.0], [0.0, 0.0])
-    weights[1][:] = 1e10
+    weights[1][:] = weight
     ids = np.zeros((2, 1), np.int32)
-    last: list[float] = []
-    for number in (1e-40, 1e-20):
-        state = np.full((1, 1, 1), number, np.float32)
-        packed = kernel.pack(network, weights)
-        after, _ = kernel.losses(network, weights, packed, window=ids, state=state)
-        last.append(float(after[0, 0, 0]))
-    assert last == [0, pytest.approx(1e-10)]
+    before = np.full((1, 1, 1), state, np.float32)
+    packed = kernel.pack(network, weights)
+    after, _ = kernel.losses(network, weights, packed, window=ids, state=before)
+    assert after.tolist() == [[[pytest.approx(expected)]]]
+    assert (after == 0).all() == (expected == 0)
 
 
 def test_a_call_does_not_change_how_denormal_numbers_are_computed(kernel_for: Kernels) -> None:

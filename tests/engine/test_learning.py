@@ -29,12 +29,13 @@ LOSSES = {
     "sgd": [2.2613, 2.1347, 1.6141, 1.5623, 1.1965, 1.0727, 0.9743, 0.9046, 0.9526, 0.7856],
 }
 """Losses of steps 5, 10, ..., 50, computed by the reference from weights of seed 1."""
-DISTURBED_LOSSES = [2.4093, 2.0744, 1.7983, 1.6161, 1.4467, 1.3204, 1.2817, 1.2704, 1.2571, 1.2097]
+DISTURBED_LOSSES = [2.4108, 2.1035, 1.8437, 1.6548, 1.5151, 1.3935, 1.3633, 1.3286, 1.3306, 1.2819]
 """Losses of the same steps with Muon and the settings DISTURBED."""
 DISTURBED = [
     "model.layer_dropout=0.3",
     "model.output_dropout=0.2",
     "model.rnn.recurrent_dropout=0.1",
+    "model.rnn.kernel_regularizer=l2",
     "training.state_reset=0.2",
     "training.ngram_weight=0.3",
     "training.loss_temperature=0.8",
@@ -99,6 +100,12 @@ def test_training_reaches_the_losses(
     assert len(losses) == 60
     expected = pytest.approx(LOSSES[optimizer], rel=TOLERANCES[precision])
     assert losses[4:50:5] == expected
+
+
+def test_bfloat16_rounds_the_products(run_of: Runs) -> None:
+    rounded = np.array(run_of("adam", "bfloat16", "compiled").losses)
+    exact = np.array(run_of("adam", "float32", "compiled").losses)
+    assert np.abs(rounded / exact - 1).max() > 1e-4
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
