@@ -293,6 +293,26 @@ def check_replaced(event: Event, reason: str, *, changes_bits: bool) -> None:
     assert re.fullmatch(reason, event.problem)
 
 
+@pytest.mark.parametrize(
+    ("length", "shown"),
+    [pytest.param(293, 293, id="300 characters"), pytest.param(294, 293, id="longer")],
+)
+@pytest.mark.usefixtures("cache")
+def test_the_start_of_the_first_error_of_the_compiler_is_reported(
+    length: int,
+    shown: int,
+    events: list[Event],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    errors = f"echo warning >&2; echo 'error: {length * 'x'}' >&2; echo error 2 >&2; exit 1"
+    script = write_script(tmp_path / "fails", errors)
+    monkeypatch.setenv("CC", str(script))
+    assert load(events) == "keras"
+    reason = f".*cannot compile kernel.c: error: {shown * 'x'}"
+    check_replaced(events[-1], reason, changes_bits=False)
+
+
 @pytest.mark.parametrize(("command", "reason"), CAUSES)
 @pytest.mark.usefixtures("cache")
 def test_keras_is_used_without_the_kernel(
