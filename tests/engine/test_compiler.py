@@ -90,6 +90,20 @@ def test_only_the_user_can_read_the_cache(cache: Path, events: list[Event]) -> N
 
 
 @pytest.mark.usefixtures("cache")
+def test_the_compiler_writes_its_temporary_files_next_to_the_library(
+    events: list[Event],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    noted = tmp_path / "noted"
+    commands = f'echo "$TMPDIR" > {noted}; dirname "$2" >> {noted}; exit 1'
+    monkeypatch.setenv("CC", str(write_script(tmp_path / "notes", commands)))
+    load(events)
+    temporary, folder = noted.read_text().split()
+    assert temporary == folder
+
+
+@pytest.mark.usefixtures("cache")
 def test_no_temporary_file_remains(events: list[Event], tmp_path: Path) -> None:
     load(events)
     assert [*tmp_path.glob(".charlm-*")] == []

@@ -15,8 +15,15 @@ from engine.networks import V, config
 from numpy.typing import NDArray
 
 from charlm.config.schema import TrainingConfig
+from charlm.engine.kernel import Kernel
 from charlm.engine.model import build_model, named_seeds, to_parameters, zero_state
-from charlm.engine.step import GradientsOfParts, Objective, StepResults, TrainSteps
+from charlm.engine.step import (
+    GradientsOfParts,
+    Objective,
+    StepResults,
+    TrainSteps,
+    part_sizes,
+)
 from charlm.hardware import COMPILERS, multiplies_bfloat16
 from charlm.network.rnn import nats
 from charlm.text.batches import Batches
@@ -130,6 +137,33 @@ UNROLLED = {"rnn": {"activation": "sigmoid", "use_bias": False, "unroll": True}}
 )
 def test_the_parts_of_a_batch_have_the_gradient_of_the_whole(network: dict[str, Any]) -> None:
     check_gradient(network, parts=3)
+
+
+@pytest.mark.parametrize(
+    ("rows", "parts", "sizes"),
+    [(7, 3, [3, 2, 2]), (8, 2, [4, 4]), (2, 3, [1, 1]), (5, 1, [5])],
+    ids=str,
+)
+def test_rows_are_divided_into_nearly_equal_parts(rows: int, parts: int, sizes: list[int]) -> None:
+    assert part_sizes(rows, parts) == sizes
+
+
+@pytest.mark.parametrize(("parts", "calls"), [(None, 1), (3, 3)])
+def test_the_kernel_is_called_for_each_part(
+    parts: int | None,
+    calls: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows: list[int] = []
+    gradient = Kernel.gradient
+
+    def note(self: Kernel, *arguments: Any, window: Any, **options: Any) -> Any:
+        rows.append(window.shape[1])
+        return gradient(self, *arguments, window=window, **options)
+
+    monkeypatch.setattr(Kernel, "gradient", note)
+    Trainer(training={"parts": parts, "kernel": "compiled"}).take(WINDOWS[:1])
+    assert (len(rows), sum(rows)) == (calls, B)
 
 
 @pytest.mark.parametrize(
