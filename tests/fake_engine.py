@@ -46,6 +46,10 @@ class Faults:
     """Function that is called after some steps: it may raise, send signals or damage files."""
     loss: Callable[[int, float], float | None] = lambda _step, _rate: None
     """Loss that a step reports at a learning rate; None = the true one."""
+    norm: Callable[[int], float | None] = lambda _step: None
+    """Gradient norm that a step reports; None = the true one."""
+    seconds: Callable[[int], float | None] = lambda _step: None
+    """Time that a call claims to take, by its last step; None = the true one."""
     weights: Callable[[int], float] = lambda _step: 1.0
     """Factor for the weights that are evaluated and saved in models."""
     state: Callable[[int], float] = lambda _step: 0.0
@@ -135,6 +139,9 @@ class FakeEngine(Engine):
                     self.bias += np.float32(0.01) * mean
         self.faults.after_call(int(self.step))
         seconds = 1.0 if self.faults.is_slow else time.perf_counter() - started
+        claimed = self.faults.seconds(int(self.step))
+        if claimed is not None:
+            seconds = claimed
         return StepMetrics(losses, norms, seconds)
 
     def _take_step(self, window: NDArray[np.int32], rate: float) -> tuple[float, float]:
@@ -149,7 +156,11 @@ class FakeEngine(Engine):
         self.seed = self.seed + 1
         self.step = self.step + 1
         reported = self.faults.loss(int(self.step), rate)
-        return loss if reported is None else reported, float(np.linalg.norm(gradient))
+        norm = self.faults.norm(int(self.step))
+        return (
+            loss if reported is None else reported,
+            float(np.linalg.norm(gradient)) if norm is None else norm,
+        )
 
     def parameters(self) -> Parameters:
         factor = np.float32(self.faults.weights(int(self.step)))

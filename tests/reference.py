@@ -1,6 +1,7 @@
-"""A reference implementation of the network: float64, one character at a time."""
+"""Reference implementations: the network in float64, one character at a time, and more."""
 
 import math
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise, product
 from typing import Any
@@ -97,3 +98,42 @@ def student(freedom: float) -> float:
         share += 1e-3 * scale * (1 + (x + 5e-4) ** 2 / freedom) ** (-(freedom + 1) / 2)
         x += 1e-3
     return x
+
+
+class KneserNey:
+    """An n-gram model as Chen and Goodman define it: interpolated modified Kneser-Ney."""
+
+    def __init__(self, text: Sequence[int], size: int, order: int) -> None:
+        self.size = size
+        self.counts: list[dict[tuple[int, ...], int]] = []
+        for length in range(1, order + 1):
+            grams = [tuple(text[i : i + length]) for i in range(len(text) - length + 1)]
+            if length == order:
+                self.counts.append(Counter(grams))
+                continue
+            before = defaultdict(set)
+            for i in range(1, len(text) - length + 1):
+                before[tuple(text[i : i + length])].add(text[i - 1])
+            self.counts.append({gram: len(ids) for gram, ids in before.items()})
+        self.counts_of_counts = [Counter(counts.values()) for counts in self.counts]
+
+    def discount(self, order: int, count: int) -> float:
+        """Return D(count)."""
+        n = self.counts_of_counts[order - 1]
+        base = n[1] / (n[1] + 2 * n[2]) if n[1] else 0.5
+        k = min(count, 3)
+        if k == 0:
+            return 0
+        discount = k - (k + 1) * base * n[k + 1] / n[k] if n[k] else base
+        return min(max(discount, 0.1), k)
+
+    def probability(self, context: tuple[int, ...], index: int) -> float:
+        """Return p(index | context)."""
+        order = len(context) + 1
+        counts = [self.counts[order - 1].get((*context, other), 0) for other in range(self.size)]
+        below = self.probability(context[1:], index) if context else 1 / self.size
+        if sum(counts) == 0:
+            return below
+        lost = sum(self.discount(order, count) for count in counts)
+        kept = counts[index] - self.discount(order, counts[index])
+        return (kept + lost * below) / sum(counts)

@@ -47,7 +47,13 @@ class KerasEngines(EngineFactory):
             self._session.on_event(ThreadsKept())
         from charlm.engine.keras_engine import KerasEngine
 
-        return KerasEngine(config, batches, vocabulary_size=vocabulary_size, workers=self.workers)
+        return KerasEngine(
+            config,
+            batches,
+            vocabulary_size=vocabulary_size,
+            workers=self.workers,
+            clock=self._session.clock,
+        )
 
     def resolve(self, config: Config, *, on_event: OnEvent, is_recorded: bool) -> Config:
         """Return the config with the kernel and the precision that this machine trains with."""

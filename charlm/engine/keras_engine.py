@@ -5,7 +5,7 @@ steps in one call.
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import keras
@@ -41,6 +41,7 @@ class KerasEngine:
         batches: Division of the text into windows.
         vocabulary_size: V, the number of ids.
         workers: The workers that share each batch; None = a single worker.
+        clock: Function that returns the time in seconds.
 
     Raises:
         CharlmError: Keras does not have, or cannot use, an initializer, regularizer or constraint
@@ -55,10 +56,12 @@ class KerasEngine:
         *,
         vocabulary_size: int,
         workers: Workers | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.settings = config.training
         self.batches = batches
         self.workers = workers or Workers()
+        self._clock = clock
         precision = self.settings.precision
         self.model = build_model(config, vocabulary_size, precision=precision)
         self._kernel = load_kernel() if self.settings.kernel == "compiled" else None
@@ -120,11 +123,11 @@ class KerasEngine:
         state = self._zero_state() if reset_state else self.state
         if soft_targets is None:
             soft_targets = self.blank_soft_targets(windows)
-        started = time.perf_counter()
+        started = self._clock()
         results = self._steps(windows, soft_targets, state, rates)
         losses = results.losses.numpy().tolist()  # waits for the result
         norms = results.gradient_norms.numpy().tolist()
-        seconds = time.perf_counter() - started
+        seconds = self._clock() - started
         self.state = results.state
         return StepMetrics(losses, norms, seconds)
 

@@ -8,7 +8,7 @@ import os
 import re
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -131,11 +131,20 @@ class EventLog:
         folder: The folder.
         step: Present step of the run; later and damaged events are removed.
         on_event: Called with a `LogDamaged` for each damaged file.
+        clock: Function that returns the time of an event in seconds since 1970.
 
     """
 
-    def __init__(self, folder: Path, *, step: int, on_event: OnEvent) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        step: int,
+        on_event: OnEvent,
+        clock: Callable[[], float],
+    ) -> None:
         self._folder = folder
+        self._clock = clock
         self._step = step
         self._file: Log | None = None
         for path in event_files(folder):
@@ -147,7 +156,7 @@ class EventLog:
         """Write the event of a step."""
         if self._file is None:
             self._file = self._begin()
-        _write(self._file, Event(step=step, summary=summary))
+        self._write(self._file, Event(step=step, summary=summary))
 
     def sync(self) -> None:
         """Wait until all events and the name of the file are on the disk."""
@@ -167,16 +176,16 @@ class EventLog:
         with writing(self._folder):
             self._folder.mkdir(exist_ok=True)
         file = Log(new_event_file(self._folder))
-        _write(file, Event(file_version="brain.Event:2"))
+        self._write(file, Event(file_version="brain.Event:2"))
         # makes TensorBoard forget later steps of earlier files
-        _write(file, Event(step=self._step + 1, session_log=SessionLog(status=SessionLog.START)))
+        session_log = SessionLog(status=SessionLog.START)
+        self._write(file, Event(step=self._step + 1, session_log=session_log))
         return file
 
-
-def _write(file: Log, event: Event) -> None:
-    """Append an event with the present time."""
-    event.wall_time = time.time()
-    RecordWriter(file).write(event.SerializeToString())
+    def _write(self, file: Log, event: Event) -> None:
+        """Append an event with the present time."""
+        event.wall_time = self._clock()
+        RecordWriter(file).write(event.SerializeToString())
 
 
 def event_files(folder: Path) -> list[Path]:

@@ -5,7 +5,8 @@ TensorBoard draws them in one chart in different colours. Everything else is in 
 run itself.
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,7 @@ class RunLog:
         step: Present step of the run; -1 = nothing has been logged.
         evaluated_step: Step of the last evaluation to keep.
         on_event: Called with a `LogDamaged` for each damaged file.
+        clock: Function that returns the time of an event in seconds since 1970.
 
     """
 
@@ -88,16 +90,17 @@ class RunLog:
         step: int = -1,
         evaluated_step: int = -1,
         on_event: OnEvent = ignore,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         metrics = folder / METRICS_FILE
         lost_lines = cut_metrics(metrics, step=step, evaluated_step=evaluated_step)
         if lost_lines:
             on_event(LogDamaged(metrics, lost_lines, "line"))
         self._folder = folder
-        self._events = EventLog(folder, step=step, on_event=on_event)
+        self._events = EventLog(folder, step=step, on_event=on_event, clock=clock)
         last_steps = {"train": step, "validation": evaluated_step, NGRAM: evaluated_step}
         self._losses = {
-            name: EventLog(folder / name, step=last, on_event=on_event)
+            name: EventLog(folder / name, step=last, on_event=on_event, clock=clock)
             for name, last in last_steps.items()
         }
         self._metrics = Log(metrics)

@@ -7,13 +7,14 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Literal
 from unittest.mock import Mock
 
 import pytest
 from conftest import MakeOnce
 
 from charlm import hardware
-from charlm.config.schema import Config, TrainingConfig
+from charlm.config.schema import Config, ModelConfig, RnnConfig, TrainingConfig
 from charlm.engine import compiler, kernel
 from charlm.engine.compiler import compiler_options, describe_kernel
 from charlm.engine.factory import resolve_kernel
@@ -89,6 +90,20 @@ def test_only_the_user_can_read_the_cache(cache: Path, events: list[Event]) -> N
 
 
 @pytest.mark.usefixtures("cache")
+def test_the_compiler_writes_its_temporary_files_next_to_the_library(
+    events: list[Event],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    noted = tmp_path / "noted"
+    commands = f'echo "$TMPDIR" > {noted}; dirname "$2" >> {noted}; exit 1'
+    monkeypatch.setenv("CC", str(write_script(tmp_path / "notes", commands)))
+    load(events)
+    temporary, folder = noted.read_text().split()
+    assert temporary == folder
+
+
+@pytest.mark.usefixtures("cache")
 def test_no_temporary_file_remains(events: list[Event], tmp_path: Path) -> None:
     load(events)
     assert [*tmp_path.glob(".charlm-*")] == []
@@ -133,6 +148,60 @@ def test_a_library_in_a_folder_that_others_can_write_is_not_loaded(
     assert [type(event) for event in events] == [KernelCompiling, KernelCompiling, KernelNotKept]
 
 
+@pytest.fixture
+def own_folder(tmp_path: Path) -> Path:
+    """Return the cache folder in tmp_path, which only the user can write."""
+    folder = tmp_path / "charlm"
+    folder.mkdir(mode=0o755)
+    return folder
+
+
+def found_folder(tmp_path: Path) -> tuple[Path | None, str | None]:
+    """Return the cache folder in a folder, or the reason why it cannot be used."""
+    return compiler.cache_folder({"XDG_CACHE_HOME": str(tmp_path)})
+
+
+def test_a_folder_that_others_can_only_read_is_used(own_folder: Path) -> None:
+    assert found_folder(own_folder.parent) == (own_folder, None)
+
+
+@pytest.mark.parametrize("mode", [0o720, 0o702], ids=["group", "everybody"])
+def test_a_folder_that_others_can_write_is_not_used(mode: int, own_folder: Path) -> None:
+    own_folder.chmod(mode)
+    reason = f"{own_folder} can be written by others"
+    assert found_folder(own_folder.parent) == (None, reason)
+
+
+def test_a_folder_of_another_user_is_not_used(
+    own_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    owner = own_folder.stat().st_uid
+    monkeypatch.setattr("os.getuid", lambda: owner + 1)
+    reason = f"{own_folder} can be written by others"
+    assert found_folder(own_folder.parent) == (None, reason)
+
+
+def test_a_folder_that_cannot_be_written_is_not_used(
+    own_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: (path, mode) != (own_folder, os.W_OK))
+    assert found_folder(own_folder.parent) == (None, f"{own_folder} cannot be written")
+
+
+def test_a_link_is_not_used(own_folder: Path) -> None:
+    own_folder.rename(own_folder.with_name("elsewhere"))
+    own_folder.symlink_to("elsewhere")
+    assert found_folder(own_folder.parent) == (None, f"{own_folder} is a link")
+
+
+def test_a_file_in_place_of_the_folder_is_reported(own_folder: Path) -> None:
+    own_folder.rmdir()
+    own_folder.touch()
+    assert found_folder(own_folder.parent) == (None, f"{own_folder}: File exists")
+
+
 def test_without_a_home_the_kernel_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "home", Mock(side_effect=RuntimeError("no home")))
     assert compiler.cache_folder({}) == (None, "no home")
@@ -145,6 +214,8 @@ Change = Callable[[pytest.MonkeyPatch], object]
     "change",
     [
         pytest.param(lambda _: compiler.SOURCE.write_text("2"), id="source"),
+        pytest.param(lambda _: compiler.HEADERS[0].write_text("2"), id="first header"),
+        pytest.param(lambda _: compiler.HEADERS[1].write_text("2"), id="second header"),
         pytest.param(lambda patch: patch.setenv("CHARLM_CFLAGS", "-O1"), id="options"),
         pytest.param(
             lambda patch: patch.setattr(compiler, "processor_flags", lambda: "another"),
@@ -162,6 +233,10 @@ def test_a_change_compiles_the_kernel_again(
     script = write_script(tmp_path / "compiler", ': > "$2"')
     monkeypatch.setenv("CC", str(script))
     monkeypatch.setattr(compiler, "SOURCE", source)
+    headers = (tmp_path / "muon.h", tmp_path / "products.h")
+    for header in headers:
+        header.write_text("1")
+    monkeypatch.setattr(compiler, "HEADERS", headers)
     for _ in range(2):
         compiler.open_library(str, on_event=events.append)
     assert len(events) == 1
@@ -191,6 +266,21 @@ def test_without_a_compiler_ziglang_is_used(
     assert events == [KernelCompiling("ziglang", 60)]
 
 
+def test_the_kernel_is_compiled_for_speed_on_this_processor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("CHARLM_CFLAGS", raising=False)
+    assert compiler_options() == [
+        "-std=gnu11",
+        "-O3",
+        "-march=native",
+        "-ffp-contract=fast",
+        "-fno-strict-aliasing",
+        "-fPIC",
+        "-shared",
+    ]
+
+
 def test_options_can_be_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHARLM_CFLAGS", "-DX='a b' -O2")
     assert compiler_options()[-2:] == ["-DX=a b", "-O2"]
@@ -200,6 +290,11 @@ def test_options_with_a_single_quotation_mark_are_refused(monkeypatch: pytest.Mo
     monkeypatch.setenv("CHARLM_CFLAGS", "'")
     with pytest.raises(CharlmError, match=r"^CHARLM_CFLAGS: "):
         compiler_options()
+
+
+def test_every_header_belongs_to_the_identity_of_the_library() -> None:
+    includes = compiler.SOURCE.parent.glob("*.h")
+    assert {header.name for header in compiler.HEADERS} == {header.name for header in includes}
 
 
 # Keras instead of the kernel
@@ -220,6 +315,26 @@ def check_replaced(event: Event, reason: str, *, changes_bits: bool) -> None:
     assert isinstance(event, SettingReplaced)
     assert (event.key, event.used, event.changes_bits) == ("training.kernel", "keras", changes_bits)
     assert re.fullmatch(reason, event.problem)
+
+
+@pytest.mark.parametrize(
+    ("length", "shown"),
+    [pytest.param(293, 293, id="300 characters"), pytest.param(294, 293, id="longer")],
+)
+@pytest.mark.usefixtures("cache")
+def test_the_start_of_the_first_error_of_the_compiler_is_reported(
+    length: int,
+    shown: int,
+    events: list[Event],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    errors = f"echo warning >&2; echo 'error: {length * 'x'}' >&2; echo error 2 >&2; exit 1"
+    script = write_script(tmp_path / "fails", errors)
+    monkeypatch.setenv("CC", str(script))
+    assert load(events) == "keras"
+    reason = f".*cannot compile kernel.c: error: {shown * 'x'}"
+    check_replaced(events[-1], reason, changes_bits=False)
 
 
 @pytest.mark.parametrize(("command", "reason"), CAUSES)
@@ -269,6 +384,53 @@ def test_the_kernel_is_described(
 ) -> None:
     monkeypatch.setenv("CC", command)
     assert describe_kernel().startswith(description)
+
+
+class LibraryWithoutBfloat16:
+    """A library that was compiled for a processor without bfloat16."""
+
+    has_bfloat16 = False
+
+
+@pytest.mark.parametrize(
+    ("precision", "expected"),
+    [("float32", "compiled"), ("bfloat16", "keras")],
+)
+def test_a_library_without_bfloat16_is_only_used_with_float32(
+    precision: Literal["float32", "bfloat16"],
+    expected: str,
+    events: list[Event],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kernel, "LOADED", [LibraryWithoutBfloat16()])
+    config = Config(training=TrainingConfig(epochs=1, precision=precision))
+    assert resolve_kernel(config, on_event=events.append).training.kernel == expected
+    if precision == "bfloat16":
+        check_replaced(events[-1], r"the compiled kernel has no bfloat16, .*", changes_bits=False)
+
+
+UNSUPPORTED: dict[str, Any] = {"dropout": 0.5, "activity_regularizer": "l2"}
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_keras_is_used_silently_for_a_setting_that_the_kernel_lacks(
+    name: str,
+    events: list[Event],
+) -> None:
+    model = ModelConfig(rnn=RnnConfig(**{name: UNSUPPORTED[name]}))
+    resolved = resolve_kernel(Config(model=model), on_event=events.append)
+    assert (resolved.training.kernel, events) == ("keras", [])
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_a_config_that_asks_for_the_kernel_with_a_setting_that_it_lacks_is_refused(
+    name: str,
+) -> None:
+    model = ModelConfig(rnn=RnnConfig(**{name: UNSUPPORTED[name]}))
+    config = Config(model=model, training=TrainingConfig(epochs=1, kernel="compiled"))
+    message = rf"must be keras: the compiled kernel does not support model\.rnn\.{name}$"
+    with pytest.raises(CharlmError, match=message):
+        resolve_kernel(config)
 
 
 def has_ended(process: Path) -> bool:

@@ -76,3 +76,41 @@ def test_tensorflow_can_be_imported_in_a_thread_which_cannot_handle_signals() ->
     call = "ThreadPoolExecutor().submit(runtime.load).result()"
     process = load("raise ImportError", before=before, call=call)
     assert process.stdout.split() == ["ImportError", "False"]
+
+
+FIRST_TERM = """
+import signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+"""
+
+
+def test_the_first_of_two_signals_during_the_import_is_handled() -> None:
+    module = f"import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\n{SEND}"
+    process = load(module, before=FIRST_TERM)
+    assert process.stdout.split() == ["SystemExit", "True"]
+
+
+VARIABLES = """
+import os
+print(os.environ["TF_ENABLE_ONEDNN_OPTS"], os.environ["TF_CPP_MIN_LOG_LEVEL"])
+raise ImportError
+"""
+
+
+@pytest.mark.parametrize(
+    ("onednn", "expected"),
+    [
+        pytest.param(None, ["1", "3"], id="defaults"),
+        pytest.param("0", ["0", "3"], id="set by the user"),
+    ],
+)
+def test_tensorflow_finds_its_variables(
+    onednn: str | None,
+    expected: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    if onednn is not None:
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", onednn)
+    assert load(VARIABLES).stdout.split()[:2] == expected

@@ -10,6 +10,7 @@ import tensorflow as tf
 from arrays import bytes_of, check_close
 from engine.networks import OPTIMIZERS
 from fake_engine import OF_ENGINES
+from fake_runs import ticking
 from numpy.typing import NDArray
 
 from charlm.config.file import load_config
@@ -17,6 +18,7 @@ from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config, TrainingConfig
 from charlm.engine.factory import KerasEngines
 from charlm.engine.keras_engine import KerasEngine
+from charlm.engine.kernel import load_kernel
 from charlm.evaluation.scoring import mean_score, score_stream
 from charlm.events import Event, SettingReplaced, ignore
 from charlm.hardware import multiplies_bfloat16
@@ -180,6 +182,20 @@ def test_a_worker_has_the_state_of_its_rows() -> None:
     windows = IDS[BATCHES.positions(epoch=0, first=0, count=1)][..., B // 2 :]
     engine.take_steps(windows, np.zeros(1, np.float32), reset_state=True)
     assert [layer.shape for layer in engine.state] == [(B // 2, 8), (B // 2, 8)]
+
+
+def test_the_time_of_the_steps_is_that_of_the_clock() -> None:
+    config = load_config(find_recipe("tiny"), overrides=SETTINGS)
+    engines = KerasEngines(Session(clock=ticking(0.25)))
+    engine = engines(config, BATCHES, vocabulary_size=V)
+    assert [take(engine, first, 2).seconds for first in (0, 2)] == [0.25, 0.25]
+
+
+@pytest.mark.parametrize("name", ["compiled", "keras"])
+def test_the_library_of_an_engine_is_that_of_the_kernel(name: str) -> None:
+    sha256 = load_kernel().sha256
+    library = make(f"training.kernel={name}", "model.rnn.dropout=0").library
+    assert library == (sha256 if name == "compiled" else None)
 
 
 # Settings

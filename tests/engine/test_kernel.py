@@ -5,10 +5,7 @@ Axes: T time, R rows, V characters, H units, L layers.
 
 import functools
 import itertools
-import shutil
 import subprocess
-import sys
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,19 +14,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from arrays import check_close
-from conftest import MakeOnce
+from engine.kernels import MACROS, Kernels, emulation_options
 from numpy.typing import NDArray
 
-from charlm import hardware
 from charlm.config.schema import ACTIVATIONS
 from charlm.engine import compiler
-from charlm.engine.compiler import compiler_options
-from charlm.engine.kernel import Kernel, Network, load_kernel
+from charlm.engine.kernel import Kernel, Network
 from charlm.hardware import find_compiler
 from charlm.network.architecture import Architecture
 
 Shape = tuple[int, int, int, int, int]
-Kernels = Callable[[str], Kernel]
 SHAPES: list[Shape] = [
     (1, 1, 1, 1, 2),
     (5, 1, 2, 7, 9),
@@ -45,19 +39,6 @@ FUNCTIONS: dict[str, Any] = {
     "linear": tf.identity,
     "sigmoid": tf.sigmoid,
 }
-MACROS: dict[str, list[str]] = {
-    "vectors of 4": [],
-    "AVX2": ["-D__FMA__"],
-    "AVX-512": ["-D__FMA__", "-D__AVX512F__"],
-    "bfloat16": ["-D__FMA__", "-D__AVX512F__", "-D__AVX512BF16__"],
-    "tiles": ["-D__FMA__", "-D__AVX512F__", "-D__AVX512BF16__", "-D__AMX_BF16__"],
-}
-"""Macros of processors whose instructions emulated/immintrin.h has in C."""
-
-
-def emulation_options(processor: str) -> list[str]:
-    """Return the options of a C compiler for an emulated processor."""
-    return ["-I", str(Path(__file__).with_name("emulated")), *MACROS[processor]]
 
 
 def slow(names: list[str]) -> list[Any]:
@@ -77,34 +58,6 @@ CASES = [*itertools.product(SHAPES, STRUCTURES)]
 for activation, skips, has_masks in itertools.product(ACTIVATIONS, [False, True], [False, True]):
     fields = {"activation": activation, "skips": skips, "has_masks": has_masks}
     CASES.append((SHAPES[2], fields))
-
-
-def run_with_path(command: list[str], path: Path) -> None:
-    """Run a command with a path as its last argument."""
-    subprocess.run([*command, str(path)], check=True)
-
-
-@pytest.fixture(scope="session")
-def kernel_for(make_once: MakeOnce) -> Kernels:
-    """Return a function that compiles the kernel for a processor, or with ziglang."""
-    if not any(shutil.which(name) for name in hardware.COMPILERS):
-        pytest.skip("missing: a C compiler")
-    options = ["-std=gnu11", "-O1", "-ffp-contract=fast", "-fPIC", "-shared", "-Wno-psabi"]
-
-    @functools.cache
-    def kernel(name: str) -> Kernel:
-        if name == "native":
-            return load_kernel()
-        if name == "ziglang":
-            pytest.importorskip("ziglang", reason="missing: ziglang")
-            command = [sys.executable, "-m", "ziglang", "cc", *compiler_options()]
-        else:
-            command = [*find_compiler(), *options, *emulation_options(name)]
-        command += [str(compiler.SOURCE), "-lm", "-o"]
-        compile_to = functools.partial(run_with_path, command)
-        return Kernel(make_once(f"{name}.so", compile_to))
-
-    return kernel
 
 
 def rounded(factor: Any) -> Any:
@@ -287,6 +240,56 @@ def test_the_losses_alone_are_the_same(skips: bool, processor: str, kernel_for: 
     np.testing.assert_array_equal(last_alone, last)
 
 
+def one_layer(activation: str, table: Any, bias: Any) -> tuple[Network, list[Any]]:
+    """Return a network whose state depends only on the character, and its logits on nothing."""
+    units = len(table)
+    characters = len(bias)
+    shape = Architecture(characters, 1, units, None, True, activation, False)
+    weights = [
+        np.tile(np.float32(table), (characters, 1)),
+        np.zeros((units, units), np.float32),
+        None,
+        np.zeros((units, characters), np.float32),
+        np.float32(bias),
+    ]
+    return Network(shape, bfloat16=False), weights
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("processor", KERNELS)
+def test_activations_are_accurate_for_all_numbers(
+    processor: str, activation: str, kernel_for: Kernels
+) -> None:
+    kernel = kernel_for(processor)
+    sums = np.concatenate([np.linspace(-50, 50, 201), np.linspace(-10, 10, 401)])
+    network, weights = one_layer(activation, sums, [0.0, 0.0])
+    ids = np.zeros((2, 1), np.int32)
+    state = np.zeros((1, 1, len(sums)), np.float32)
+    packed = kernel.pack(network, weights)
+    (last,), _ = kernel.losses(network, weights, packed, window=ids, state=state)
+    check_close([last[0]], [FUNCTIONS[activation](np.float32(sums).astype(float))], atol=5e-7)
+
+
+@pytest.mark.parametrize(
+    "bias",
+    [[-200, -203, -400], [1e4, 9.995e3, 0], [0, 90, 30], [-15, 0, -16]],
+    ids=["negative", "large", "far apart", "small shares"],
+)
+@pytest.mark.parametrize("processor", KERNELS)
+def test_the_loss_is_accurate_for_all_logits(
+    processor: str, bias: list[float], kernel_for: Kernels
+) -> None:
+    kernel = kernel_for(processor)
+    network, weights = one_layer("tanh", [0.0], bias)
+    ids = np.array([[0, 0, 0], [0, 1, 2]], np.int32)
+    state = np.zeros((1, 3, 1), np.float32)
+    packed = kernel.pack(network, weights)
+    _, losses = kernel.losses(network, weights, packed, window=ids, state=state)
+    logits = np.array(bias) - max(bias)
+    expected = np.log(np.exp(logits).sum()) - logits
+    check_close([losses[0]], [expected], rtol=1e-5, atol=1e-7)
+
+
 POLYNOMIALS = np.array([[3.5, -5.0, 2.2], [1.9, -1.2, 0.3]], np.float32)
 
 
@@ -332,6 +335,48 @@ def test_a_step_of_muon_equals_float64(
     )
     check_close([computed_momentum], [momentum], atol=1e-6, rtol=1e-6)
     check_close([computed_weights], [weights], atol=0.1 if bfloat16 else 2e-5)
+
+
+@pytest.mark.parametrize("processor", KERNELS)
+def test_a_step_of_muon_without_a_gradient_only_decays_the_weights(
+    processor: str, kernel_for: Kernels
+) -> None:
+    zeros = np.zeros((3, 5), np.float32)
+    weights = np.arange(15, dtype=np.float32).reshape(3, 5)
+    momentum, new_weights = kernel_for(processor).muon_step(
+        zeros,
+        zeros,
+        weights,
+        polynomials=POLYNOMIALS,
+        nesterov=True,
+        bfloat16=False,
+        momentum_factor=0.75,
+        decay=0.25,
+        rate=3.0,
+    )
+    check_close([momentum, new_weights], [zeros, 0.75 * weights])
+
+
+@pytest.mark.parametrize(
+    ("state", "weight", "expected"),
+    [
+        pytest.param(1e-20, 1e10, 1e-10, id="normal"),
+        pytest.param(1e-40, 1e10, 0, id="denormal input"),
+        pytest.param(1e-20, 1e-20, 0, id="denormal result"),
+    ],
+)
+def test_denormal_numbers_count_as_zero(
+    state: float, weight: float, expected: float, kernel_for: Kernels
+) -> None:
+    kernel = kernel_for("native")
+    network, weights = one_layer("linear", [0.0], [0.0, 0.0])
+    weights[1][:] = weight
+    ids = np.zeros((2, 1), np.int32)
+    before = np.full((1, 1, 1), state, np.float32)
+    packed = kernel.pack(network, weights)
+    after, _ = kernel.losses(network, weights, packed, window=ids, state=before)
+    assert after.tolist() == [[[pytest.approx(expected)]]]
+    assert (after == 0).all() == (expected == 0)
 
 
 def test_a_call_does_not_change_how_denormal_numbers_are_computed(kernel_for: Kernels) -> None:

@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
-pytestmark = pytest.mark.slow
+from charlm.engine import runtime
+from charlm.hardware import core_count
 
 SHOW = """
 import os, sys
@@ -33,6 +35,7 @@ def python(program: str, **environment: str) -> "subprocess.CompletedProcess[str
     return subprocess.run(command, capture_output=True, text=True, env=env, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variable", "file"), [("KERAS_HOME", "keras.json"), ("HOME", ".keras/keras.json")]
 )
@@ -48,6 +51,7 @@ def test_the_settings_of_the_user_have_no_effect(variable: str, file: str, tmp_p
     assert [*tmp_path.rglob("*")] == before
 
 
+@pytest.mark.slow
 def test_training_uses_float32_after_keras_has_used_another_number_format() -> None:
     program = f"""
 import keras, numpy
@@ -65,8 +69,19 @@ print(charlm.train(recipe="tiny", overrides="training.steps=20", on_event=print)
     assert formats == "tensorflow float32 1e-07 float32"
 
 
+@pytest.mark.slow
 def test_another_backend_that_is_imported_already_is_refused() -> None:
     program = f"import keras; keras.config.backend = lambda: 'jax'\n{SHOW}"
     result = python(program, KERAS_BACKEND="tensorflow")
     message = "KERAS_BACKEND: this program has imported Keras with the backend jax; "
     assert f"CharlmError: {message}" in result.stderr
+
+
+def test_each_operation_has_a_thread_and_each_core_an_operation() -> None:
+    assert tf.config.threading.get_intra_op_parallelism_threads() == 1
+    assert tf.config.threading.get_inter_op_parallelism_threads() == core_count()
+
+
+def test_the_slow_optimizer_of_graphs_is_switched_off() -> None:
+    runtime.start()
+    assert tf.config.optimizer.get_experimental_options()["disable_meta_optimizer"] is True

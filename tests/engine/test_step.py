@@ -15,8 +15,15 @@ from engine.networks import V, config
 from numpy.typing import NDArray
 
 from charlm.config.schema import TrainingConfig
-from charlm.engine.model import build_model, to_parameters, zero_state
-from charlm.engine.step import GradientsOfParts, Objective, StepResults, TrainSteps
+from charlm.engine.kernel import Kernel
+from charlm.engine.model import build_model, named_seeds, to_parameters, zero_state
+from charlm.engine.step import (
+    GradientsOfParts,
+    Objective,
+    StepResults,
+    TrainSteps,
+    part_sizes,
+)
 from charlm.hardware import COMPILERS, multiplies_bfloat16
 from charlm.network.rnn import nats
 from charlm.text.batches import Batches
@@ -130,6 +137,33 @@ UNROLLED = {"rnn": {"activation": "sigmoid", "use_bias": False, "unroll": True}}
 )
 def test_the_parts_of_a_batch_have_the_gradient_of_the_whole(network: dict[str, Any]) -> None:
     check_gradient(network, parts=3)
+
+
+@pytest.mark.parametrize(
+    ("rows", "parts", "sizes"),
+    [(7, 3, [3, 2, 2]), (8, 2, [4, 4]), (2, 3, [1, 1]), (5, 1, [5])],
+    ids=str,
+)
+def test_rows_are_divided_into_nearly_equal_parts(rows: int, parts: int, sizes: list[int]) -> None:
+    assert part_sizes(rows, parts) == sizes
+
+
+@pytest.mark.parametrize(("parts", "calls"), [(None, 1), (3, 3)])
+def test_the_kernel_is_called_for_each_part(
+    parts: int | None,
+    calls: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows: list[int] = []
+    gradient = Kernel.gradient
+
+    def note(self: Kernel, *arguments: Any, window: Any, **options: Any) -> Any:
+        rows.append(window.shape[1])
+        return gradient(self, *arguments, window=window, **options)
+
+    monkeypatch.setattr(Kernel, "gradient", note)
+    Trainer(training={"parts": parts, "kernel": "compiled"}).take(WINDOWS[:1])
+    assert (len(rows), sum(rows)) == (calls, B)
 
 
 @pytest.mark.parametrize(
@@ -271,6 +305,13 @@ COMPILED: dict[str, dict[str, Any]] = {
 """Settings of networks."""
 
 
+class SecondOfTwo(Workers):
+    """The second of two workers; the other one has no gradients."""
+
+    count = 2
+    index = 1
+
+
 def gradient_results(
     network: dict[str, Any],
     objective: Objective | None = None,
@@ -278,6 +319,7 @@ def gradient_results(
     compiled: bool = True,
     precision: str = "float32",
     sizes: tuple[int, ...] = (3, 4),
+    workers: Workers | None = None,
 ) -> list[Any]:
     """Return the loss of a window, the gradients, and the state after it.
 
@@ -287,13 +329,15 @@ def gradient_results(
         compiled: Whether kernel.c computes it, or Keras.
         precision: float32 or bfloat16.
         sizes: How many streams each part of the batch has.
+        workers: The workers that share the batch; None = a single worker.
 
     """
     if compiled and not any(shutil.which(name) for name in COMPILERS):
         pytest.skip("missing: a C compiler")
     model = build_model(config(**network), V, precision=precision)
     objective = objective or Objective()
-    gradients_of = GradientsOfParts(model, sizes, objective, workers=Workers(), compiled=compiled)
+    workers = workers or Workers()
+    gradients_of = GradientsOfParts(model, sizes, objective, workers=workers, compiled=compiled)
     window = tf.constant(WINDOWS[0])
     soft = tf.constant(SOFT_TARGETS[0, ..., : objective.soft_width(V)])
     compute = tf.function(lambda: gradients_of(window, zero_state(model, B), soft), autograph=False)
@@ -340,3 +384,40 @@ def test_results_of_a_graph_repeat_to_the_bit() -> None:
 def test_results_of_a_graph_do_not_depend_on_the_parts(sizes: tuple[int, ...]) -> None:
     tf.config.run_functions_eagerly(False)
     check_close(gradient_results(WIDE, sizes=sizes), gradient_results(WIDE), atol=1e-6)
+
+
+# Several workers
+
+
+@pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "keras"])
+def test_a_worker_adds_its_share_of_the_loss_and_the_gradients(compiled: bool) -> None:
+    loss, *gradients, _, _ = gradient_results(DEEP, compiled=compiled)
+    found = gradient_results(DEEP, compiled=compiled, workers=SecondOfTwo())
+    own_loss, *own_gradients, _, _ = found
+    assert own_loss == pytest.approx(loss / 2, rel=1e-6)
+    check_close(own_gradients, [gradient / 2 for gradient in gradients], atol=1e-7, rtol=1e-5)
+
+
+def test_the_sum_over_the_workers_is_used() -> None:
+    tripling = SecondOfTwo()
+    tripling.sum = lambda tensors: [3 * tensor for tensor in tensors]  # type: ignore[method-assign]
+    loss, *_ = gradient_results(DEEP)
+    total, *_ = gradient_results(DEEP, workers=tripling)
+    assert total == pytest.approx(1.5 * loss, rel=1e-6)
+
+
+def test_every_worker_draws_other_masks_but_keeps_the_same_seeds() -> None:
+    masks: list[NDArray[Any]] = []
+    seeds: list[NDArray[Any]] = []
+    for workers in (Workers(), SecondOfTwo()):
+        model = build_model(config(output_dropout=0.5), V)
+        for weight in model.trainable_variables[:-1]:
+            weight.assign(tf.ones_like(weight))
+        compute = GradientsOfParts(model, [B], Objective(), workers=workers, compiled=False)
+        _, _, gradients = compute(
+            tf.constant(WINDOWS[0]), zero_state(model, B), tf.zeros((T, B, 0))
+        )
+        masks.append(np.array(gradients[-2]))
+        seeds.append(named_seeds(model)["logits"].numpy())
+    assert not np.allclose(masks[0], 2 * masks[1])
+    np.testing.assert_array_equal(seeds[0], seeds[1])

@@ -1,58 +1,19 @@
 """N-gram models, compared with the definition of interpolated modified Kneser-Ney."""
 
-from collections import Counter, defaultdict
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from reference import KneserNey
 
 from charlm.evaluation.ngrams import count_ngrams, predict_ngrams, score_ngrams
 
 TEXTS = st.lists(st.integers(0, 3), max_size=60)
 
 
-class Definition:
-    """The model as Chen and Goodman define it, which computes one probability at a time."""
-
-    def __init__(self, text: list[int], size: int, order: int) -> None:
-        self.size = size
-        self.counts: list[dict[tuple[int, ...], int]] = []
-        for length in range(1, order + 1):
-            grams = [tuple(text[i : i + length]) for i in range(len(text) - length + 1)]
-            if length == order:
-                self.counts.append(Counter(grams))
-                continue
-            before = defaultdict(set)
-            for i in range(1, len(text) - length + 1):
-                before[tuple(text[i : i + length])].add(text[i - 1])
-            self.counts.append({gram: len(ids) for gram, ids in before.items()})
-
-    def discount(self, order: int, count: int) -> float:
-        """Return D(count)."""
-        n = Counter(self.counts[order - 1].values())
-        base = n[1] / (n[1] + 2 * n[2]) if n[1] else 0.5
-        k = min(count, 3)
-        if k == 0:
-            return 0
-        discount = k - (k + 1) * base * n[k + 1] / n[k] if n[k] else base
-        return min(max(discount, 0.1), k)
-
-    def probability(self, context: tuple[int, ...], index: int) -> float:
-        """Return p(index | context)."""
-        order = len(context) + 1
-        counts = [self.counts[order - 1].get((*context, other), 0) for other in range(self.size)]
-        below = self.probability(context[1:], index) if context else 1 / self.size
-        if sum(counts) == 0:
-            return below
-        lost = sum(self.discount(order, count) for count in counts)
-        kept = counts[index] - self.discount(order, counts[index])
-        return (kept + lost * below) / sum(counts)
-
-
 def expected_probabilities(training: list[int], text: list[int], order: int) -> list[list[float]]:
     """Return the probability of each of 4 ids at each position of a text."""
-    definition = Definition(training, 4, order)
+    definition = KneserNey(training, 4, order)
     contexts = [tuple(text[max(0, i - order + 1) : i]) for i in range(len(text))]
     return [[definition.probability(context, index) for index in range(4)] for context in contexts]
 

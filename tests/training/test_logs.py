@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from run_folders import (
     EVENT_FOLDERS,
@@ -16,16 +15,12 @@ from run_folders import (
     metrics_line,
     names,
     read_events,
-    read_metrics,
 )
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.summary.writer.record_writer import RecordWriter
-from tensorboard.util.tensor_util import make_ndarray
 
-from charlm.evaluation.baselines import NGRAM, baseline_scores
+from charlm.evaluation.baselines import NGRAM
 from charlm.events import Event, LogDamaged
-from charlm.network.model_file import read_model
-from charlm.text.corpus import open_corpus
 from charlm.training.event_files import cut_events, new_event_file
 from charlm.training.logs import LOSS_FOLDERS, RunLog, remove_events
 
@@ -37,54 +32,7 @@ def events(trained_run: Path) -> dict[str, Any]:
     return {name: read_events(trained_run / name) for name in EVENT_FOLDERS}
 
 
-def values_of(events: Any, tag: str) -> dict[int, float]:
-    return {event.step: float(make_ndarray(event.tensor_proto)) for event in events.Tensors(tag)}
-
-
 # The events of a trained run
-
-
-@pytest.mark.parametrize(
-    ("curve", "split", "key"),
-    [
-        ("train/loss", "train", "nats_per_char"),
-        ("validation/loss", "validation", "nats_per_char"),
-        ("./optimization/gradient_norm", "train", "gradient_norm"),
-        ("./optimization/learning_rate", "train", "learning_rate"),
-        ("./speed/characters_per_second", "train", "characters_per_second"),
-    ],
-)
-def test_a_curve_has_the_values_of_metrics_jsonl(
-    curve: str,
-    split: str,
-    key: str,
-    events: dict[str, Any],
-    trained_run: Path,
-) -> None:
-    lines = [line for line in read_metrics(trained_run) if line["split"] == split]
-    expected = {line["step"]: line[key] for line in lines}
-    folder, _, tag = curve.partition("/")
-    assert values_of(events[folder], tag) == pytest.approx(expected)
-
-
-def test_the_loss_of_the_5_gram_model_is_a_constant_line(
-    events: dict[str, Any],
-    trained_run: Path,
-) -> None:
-    corpus = open_corpus(trained_run / "corpus")
-    validation, training = corpus.split("validation"), corpus.split("train")
-    scores = baseline_scores(validation, corpus.vocabulary, training, names=[NGRAM])
-    expected = dict.fromkeys((0, 30, 60), scores[NGRAM].nats_per_char)
-    assert values_of(events["5-gram"], "loss") == pytest.approx(expected)
-
-
-def test_the_spectral_radius_is_that_of_the_last_kernel(
-    events: dict[str, Any],
-    trained_run: Path,
-) -> None:
-    kernel = read_model(trained_run / "last.safetensors").parameters.layers[0].recurrent_kernel
-    radius = values_of(events["."], "spectral_radius/layer_0")[60]
-    assert radius == pytest.approx(np.abs(np.linalg.eigvals(kernel)).max(), rel=1e-2)
 
 
 def text_of(events: dict[str, Any], tag: str) -> str:

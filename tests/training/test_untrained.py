@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from arrays import bytes_of
 from fake_runs import LONG_TEXT, STEPS_PER_EPOCH, Trained, check_same, engine_of, resume, train
@@ -11,8 +12,10 @@ from run_folders import event_steps
 import charlm
 from charlm.api.training import Plan, plan
 from charlm.events import Evaluated, NgramProgress, Resumed, TeacherStarted
+from charlm.network.rnn import Floats
 from charlm.runs.run import open_run
 from charlm.runs.summary import summarize
+from charlm.text.vocabulary import Ids
 
 NO_STEPS = "training.steps=0"
 NGRAMS = "training.ngram_weight=0.5"
@@ -43,6 +46,29 @@ def test_the_network_is_evaluated_once(untrained: Trained) -> None:
     (event,) = untrained.of_type(Evaluated)
     assert untrained.validation() == {0: event.nats_per_char}
     assert untrained.outcome.nats_per_char == event.nats_per_char
+
+
+def loss_of_bias(bias: Floats, ids: Ids) -> float:
+    """Return the mean loss of a network whose other weights are zero, as in the fake engine."""
+    logits = bias.astype(float)
+    return float(np.log(np.exp(logits).sum()) - logits[ids[1:]].mean())
+
+
+def test_the_validation_loss_at_step_0_is_told(untrained: Trained) -> None:
+    bias = engine_of(open_run(untrained.folder)).weights()["logits.bias"]
+    expected = loss_of_bias(bias, open_run(untrained.folder).corpus.split("validation"))
+    lines = [line for line in untrained.said if line.startswith("step ")]
+    assert lines == [f"step 0: validation {expected:.3f} nats"]
+
+
+def test_the_validation_loss_of_initial_weights_is_told_before_the_steps(
+    reference: Trained,
+    tmp_path: Path,
+) -> None:
+    trained = train(tmp_path / "run", init=reference.folder / "last.safetensors")
+    lines = [line for line in trained.said if line.startswith("step ")]
+    assert lines[0] == f"step 0: validation {reference.validation()[50]:.3f} nats"
+    assert lines[1].startswith("step 10 of 50")
 
 
 @pytest.mark.parametrize("tag", ["validation/loss", "5-gram/loss", "./spectral_radius/layer_0"])
