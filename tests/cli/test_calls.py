@@ -137,6 +137,17 @@ CALLS: dict[str, dict[str, Any]] = {
     "inspect --json": {},
     "export --format c --out o": {"format": "c", "out": Path("o")},
     "serve": {"key": "secret"},
+    "serve --port 0": {"key": "secret", "port": 0},
+    "serve --port 65535": {"key": "secret", "port": 65535},
+    "sample m.safetensors --seed 0 -n 0 -t 0 --min-p 0 --top-p 1 --top-k 1 --samples 1": {
+        "seed": 0,
+        "length": 0,
+        "temperature": 0,
+        "min_p": 0,
+        "top_p": 1,
+        "top_k": 1,
+        "ignore_end": True,
+    },
     "runs": {},
 }
 """The arguments that a command line gives to its function, without those left at a default."""
@@ -328,6 +339,16 @@ WRONG_USAGE = [
     ("plan text.txt --epochs 1.5", "'--epochs'"),
     ("plan text.txt --minutes 0", "0.0 is not in the range"),
     ("tune space --minutes 0", "0.0 is not in the range"),
+    ("sample m.safetensors --samples 0", "0 is not in the range"),
+    ("sample m.safetensors --samples 10001", "10001 is not in the range"),
+    ("sample m.safetensors --top-k 0", "0 is not in the range"),
+    ("sample m.safetensors --min-p -0.1", "-0.1 is not in the range"),
+    ("sample m.safetensors --seed -1", "-1 is not in the range"),
+    ("serve m.safetensors --port -1", "-1 is not in the range"),
+    ("serve m.safetensors --port 65536", "65536 is not in the range"),
+    ("tensorboard --port 65536", "65536 is not in the range"),
+    ("tune space --minutes 1 --trials 0", "0 is not in the range"),
+    ("tune space --minutes 1 --trial-minutes 0", "0.0 is not in the range"),
 ]
 """Command lines that are not valid, and a part of the message."""
 

@@ -33,12 +33,22 @@ from charlm.wording import as_argument
 # Help
 
 
-def test_the_help_lists_every_command() -> None:
+def test_the_help_lists_every_command_in_its_section() -> None:
     command = charlm("--help")
     assert command.exit_code == 0
-    table = command.stdout.partition("Train:\n")[2].partition("Examples:\n")[0]
-    listed = {*re.findall(r"^  (\w+) ", table, re.MULTILINE)}
-    assert listed == {name.split()[0] for name in all_commands()}
+    sections = dict.fromkeys(["Train", "Use a model", "Look at runs", "Setup"], "")
+    title = ""
+    for line in command.stdout.splitlines():
+        if re.fullmatch(r"[A-Z][a-z ]+:", line):
+            title = line[:-1]
+        elif title in sections and line.startswith("  ") and line[2] != " ":
+            sections[title] += f"{line.split()[0]} "
+    assert sections == {
+        "Train": "train plan tokenize tune ",
+        "Use a model": "sample evaluate serve export ",
+        "Look at runs": "runs inspect tensorboard ",
+        "Setup": "config info completion ",
+    }
 
 
 def test_the_help_shows_defaults() -> None:

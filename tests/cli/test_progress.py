@@ -146,6 +146,25 @@ def test_every_long_task_has_a_bar(
     assert " 1 of 3" in shown
 
 
+@pytest.mark.parametrize(
+    ("event", "is_left"),
+    [
+        (steps_taken(50, 32.0), True),
+        (TextProgress("counting", 3, 3), False),
+        (NgramProgress(3, 3), False),
+        (TeacherEvent(2, steps_taken(50, 32.0)), False),
+    ],
+    ids=["steps", "text", "n-grams", "steps of a teacher"],
+)
+def test_only_the_bar_of_the_steps_is_left_on_the_screen(
+    event: Event, is_left: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ProgressDisplay(has_bar=True) as display:
+        display(event)
+    last = capsys.readouterr().err.split("\r")[-1]
+    assert ("100%" in last) == is_left
+
+
 def test_a_slow_start_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     shown = ""
     with ProgressDisplay(first_line="reading the text", silent_seconds=0):
