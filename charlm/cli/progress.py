@@ -85,8 +85,8 @@ def _describe_start(event: Event) -> Iterator[str]:
             yield f"{key}: using {used}, because {problem}{consequence}"
         case events.Decided():
             yield from _describe_decision(event)
-        case events.NgramsLeftOut(None, memory_bytes):
-            gigabytes = (memory_bytes or 0) / 1e9
+        case events.NgramsLeftOut(None, int(memory_bytes)):
+            gigabytes = memory_bytes / 1e9
             yield f"training without n-grams: their predictions would need {gigabytes:,.1f} GB"
         case events.NgramsLeftOut(float(seconds), _):
             yield f"training without n-grams: counting them would take {duration(seconds)}"

@@ -272,6 +272,11 @@ def test_the_json_has_a_sample_of_each_run() -> None:
     assert samples == expected
 
 
+def test_a_sample_has_300_characters(trained_run: Path) -> None:
+    (run,) = json_of("runs", trained_run, "--samples")
+    assert len(run["sample"]) == 300
+
+
 @pytest.mark.usefixtures("runs_with_samples")
 def test_a_sample_of_each_run_is_printed() -> None:
     (run,) = json_of("runs", "b", "--samples")
@@ -478,5 +483,6 @@ def test_tensorboard_serves_each_tag_of_each_run_without_tensorflow(
         assert {name for name, names in tags().items() if "loss" in names} == with_loss
         process.terminate()
         log += process.communicate()[1]
+    assert "charlm: to compare validation losses only, type validation into Filter runs\n" in log
     assert process.returncode in {0, 128 + signal.SIGTERM}
     assert "tensorflow" not in log.replace("github.com/tensorflow", "").lower(), log
