@@ -105,7 +105,7 @@ def record(tree: Path, record: Path) -> Record:
     recorded: Record = {}
     for file in data.measured_files():
         lines = data.contexts_by_lineno(file)
-        name = str(Path(file).relative_to(tree))
+        name = file.rpartition(f"/{tree.name}/")[2]  # the checkout may have been moved
         recorded[name] = {line: [*map(name_of_test, contexts)] for line, contexts in lines.items()}
     return recorded
 
