@@ -40,7 +40,13 @@ HAS_TENSORFLOW = sys.version_info < (3, 14) and (sys.platform, platform.machine(
     "x86_64",
 )
 """Whether TensorFlow has a wheel for this machine and this Python."""
-DISTRIBUTIONS = {"yaml": "pyyaml", "google": "protobuf", "PIL": "pillow", "absl": "absl-py"}
+DISTRIBUTIONS = {
+    "yaml": "pyyaml",
+    "google": "protobuf",
+    "PIL": "pillow",
+    "absl": "absl-py",
+    "h11": "uvicorn",
+}
 """Package of each module whose name differs from the name of its package."""
 NEEDED_TOGETHER = (("tensorflow", "tensorboard"), ("starlette", "uvicorn"))
 """Packages that are installed together, for training and for `charlm serve`."""

@@ -87,7 +87,8 @@ def evaluate(
         model: A model, or an argument of `charlm.load`.
         text: A file, a folder of files, a corpus, or - for standard input. None = the text of the
             model, if the model is in a run or comes with charlm. Unknown characters are left out.
-        split: Part of the text; None = all of `text`, or the validation part of the model's text.
+        split: Part of the text; None = all of `text`, or the validation part of the model's text,
+            or its training part if it has no other.
         protocol: `stream` reads the text once; `windows` starts each window from the zero state.
         window: Window length in characters, 1 or more.
         baselines: Whether to score a compressor and n-gram models too.
@@ -201,7 +202,8 @@ def text_to_score(
     Args:
         model: The model.
         text: A file, a folder of files, a corpus, or - for standard input; None = `corpus`.
-        split: Part of the text; None = all of `text`, or the validation part of `corpus`.
+        split: Part of the text; None = all of `text`, or the validation part of `corpus`, or its
+            training part if it has no other.
         corpus: The text that the model was trained on; None = unknown.
 
     Returns:
@@ -216,9 +218,11 @@ def text_to_score(
         if corpus is None:
             problem = f"{model.path}: its training text is not known, and no text was named"
             raise CharlmError(problem, advice=Advice("name a text", model.path))
-        split = split or "validation"
+        if split is None:
+            split = "validation" if len(corpus.split("validation")) else "train"
         owner = corpus.manifest.text_name if run_of(model.path) is None else "the run"
-        return f"{split} text of {owner}", corpus.split(split), Counter()
+        part = "training" if split == "train" else split
+        return f"{part} text of {owner}", corpus.split(split), Counter()
     config = model.config.corpus
     check_encoding(config.encoding, key=f"{model.path}: corpus.encoding")
     source = "standard input" if str(text) == "-" else str(text)

@@ -25,6 +25,8 @@ MIN_SAMPLE_COLUMNS = 12
 """Smallest width of a sample that is worth showing."""
 WRAPPED = (events.Decided, events.NgramsLeftOut, events.FewSteps, events.Started)
 """Events whose lines are wrapped because they may be long."""
+MIN_CHANGE = 0.1
+"""Smallest change of the length of a run, as a share of the length, that the user is told of."""
 LONG_TEXT = 500_000
 """Length of a text that takes long to score, in characters."""
 
@@ -312,6 +314,7 @@ class ProgressDisplay:
         self._has_bar = shows_progress() if has_bar is None else has_bar
         self._bar: tqdm[NoReturn] | None = None
         self._name = ""
+        self._told_steps: int | None = None  # the length of the run that the user knows of
         # Checked here: is_quiet does not work in the thread of the timer.
         self._timer: threading.Timer | None = None
         if first_line and not is_quiet():
@@ -334,6 +337,12 @@ class ProgressDisplay:
 
     def __call__(self, event: Event) -> None:
         """Show an event: its lines above the bar, then the bar."""
+        if isinstance(event, events.LengthChanged):
+            event = replace(event, before=self._told_steps or event.before)
+            if abs(event.steps - event.before) < MIN_CHANGE * event.before:
+                self._told_steps = event.before
+                return
+            self._told_steps = event.steps
         lines = describe(event, columns=line_columns())
         if isinstance(event, events.ScoringProgress) and not self._has_bar and not event.done:
             lines += _describe_scoring(event)

@@ -217,6 +217,11 @@ def _margin(comparison: Row) -> str:
             return f"{abs(comparison['margin_nats']):.4f} {verdict}"
 
 
+def _unusual_split(split: str) -> str:
+    """Return the text of a score if it is not the validation text."""
+    return NO_VALUE if split == "validation" else "training text"
+
+
 def _above(difference: Row) -> str:
     return f"+{difference['nats_per_char']:.4f}"
 
@@ -228,9 +233,10 @@ def _error_above(difference: Row) -> str:
 Column = tuple[str, Callable[[Any], str]]
 COLUMNS: Mapping[str, Column] = {
     "run": ("name", _cut),
+    "nats": ("nats_per_char", "{:.4f}".format),
+    "scored on": ("split", _unusual_split),
     "state": ("state", _cut),
     "step": ("step", "{:,.0f}".format),
-    "nats": ("nats_per_char", "{:.4f}".format),
     "above best": ("above_best", _above),
     "±": ("above_best", _error_above),
     "5-gram": ("comparison", _margin),

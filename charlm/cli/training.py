@@ -136,6 +136,7 @@ def _print_outcome(outcome: "Outcome", command: str | None) -> None:
         _say_sample("it generates", outcome.sample)
     say(f"generate text: charlm sample {run}")
     say(f"look inside: charlm inspect {run} --out report.html")
+    say(f"learning curves: charlm tensorboard {run}")
 
 
 def _say_sample(label: str, sample: str) -> None:

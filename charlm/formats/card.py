@@ -11,12 +11,10 @@ from charlm import __version__
 from charlm.config.file import dump_yaml
 from charlm.evaluation.scoring import bits
 from charlm.network.model_file import TrainedModel
-from charlm.runs.summary import known_score
+from charlm.runs.summary import known_score, scored_characters
 from charlm.wording import escape_controls, listed
 
 LICENSE = "LICENSE"
-MEASURED_ON = "at most 200,000 characters of unseen text"
-"""Text on which the score in a model file was measured; see `charlm.training.evaluating`."""
 MODEL_FILE = "model.safetensors"
 """Name of the model file in an export, so that charlm can read the folder too."""
 
@@ -34,7 +32,14 @@ def summarize(model: TrainedModel) -> str:
     nats = known_score(model.facts)
     if nats is None:
         return f"{description}."
-    return f"{description}; {nats:.2f} nats ({bits(nats):.2f} bits) per character on {MEASURED_ON}."
+    score = f"{nats:.2f} nats ({bits(nats):.2f} bits) per character"
+    return f"{description}; {score} on {_measured_on(model)}."
+
+
+def _measured_on(model: TrainedModel) -> str:
+    """Return the text on which the score in a model file was measured."""
+    characters = scored_characters(model.facts)
+    return "unseen text" if characters is None else f"{characters:,} characters of unseen text"
 
 
 def model_card(
@@ -55,7 +60,7 @@ def model_card(
     if nats is None:
         score = "Unknown: the model file has no score on a validation text."
     else:
-        score = f"{nats:.4f} nats per character ({bits(nats):.4f} bits) on {MEASURED_ON}."
+        score = f"{nats:.4f} nats per character ({bits(nats):.4f} bits) on {_measured_on(model)}."
     settings = dump_yaml(model.config)
     command = "charlm train TEXT -c settings.yaml"
     if re.search(r"^  initial_weights: '?\w{64}", settings, re.MULTILINE):

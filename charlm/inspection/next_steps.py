@@ -20,7 +20,7 @@ MIN_CONTEXT = 2
 """Minimum number of characters of context that shorter windows can cut off."""
 REASONS = {
     "still learning": "still learning at the end; train twice as long",
-    "too few steps": "too few steps to beat a 5-gram model; train twice as long",
+    "too few steps": "too few steps to beat a 5-gram model; train longer",
     "short text": "a 5-gram model is hard to beat below 70,000 characters of training text",
     "long repeats": (
         "lzma compresses this text better: it has long-range repeats, which a recurrent network "

@@ -354,7 +354,8 @@ SECTION = Section(
         "measured after the character has been read. For chance, the feature is "
         "shifted along the text by a random distance, and the strength of the best of all units "
         "is measured again. The position in the word counts from 1 and is 0 outside words. A word "
-        "is a sequence of letters, which may contain apostrophes. A heading is a line of up to 40 "
+        "is a sequence of letters, which may contain apostrophes. Vowels are a, e, i, o and u, "
+        "with or without accents. A heading is a line of up to 40 "
         "characters that follows an empty line and ends with a colon. "
         "Quotes and brackets extend to their closing sign, or to an empty line."
     ),

@@ -9,7 +9,7 @@ import itertools
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from charlm.config.recipes import shipped_models
@@ -143,7 +143,11 @@ def find_runs(under: Path = RUNS) -> list[Path]:
 
 
 def find_run(
-    run: Path | None, *, under: Path = RUNS, suits: Callable[[Path], bool] = Path.is_dir
+    run: Path | None,
+    *,
+    under: Path = RUNS,
+    suits: Callable[[Path], bool] = Path.is_dir,
+    is_meant: Callable[[Path], bool] = Path.exists,
 ) -> Path:
     """Return the folder of the run that the user means; the caller checks whether it is a run.
 
@@ -151,9 +155,11 @@ def find_run(
         run: A path, or the name of a run or a part of it; None = the newest run.
         under: The folder of all runs.
         suits: Function that returns whether an error may suggest a file or folder.
+        is_meant: Function that returns whether a path is meant even if names of runs contain it.
 
     Returns:
-        The folder: `run` itself if it exists, or if there are no runs.
+        The folder: `run` itself if it is meant, if there are no runs, or if it exists and no name
+        of a run contains it.
 
     Raises:
         CharlmError: `run` is None and there is no run; or it does not exist, and either several
@@ -162,11 +168,13 @@ def find_run(
     """
     if run is None:
         return max(find_runs(under), key=_time_of_log)
-    names = [] if run.exists() else run_names(under)
+    names = [] if is_meant(run) else run_names(under)
     if not names:
         return run
     part = str(run)
-    matches = [part] if part in names else [name for name in names if part in name]
+    matches = _names_with(part, names)
+    if not matches and run.exists():
+        return run
     if len(matches) > 1:
         raise CharlmError(
             f"{run}: a part of the names of several runs: {', '.join(matches)}; name one of them"
@@ -181,6 +189,14 @@ def find_run(
             f"{run}: no such folder, and no run has this in its name{hint}", advice=advice
         )
     return under / matches[0]
+
+
+def _names_with(part: str, names: Sequence[str]) -> list[str]:
+    """Return the names that contain a part; only the best if it is the whole name of a text."""
+    if part in names:
+        return [part]
+    of_text = [name for name in names if _TIME.sub("", name) == part]
+    return of_text if len(of_text) == 1 else [name for name in names if part in name]
 
 
 def run_names(under: Path = RUNS) -> list[str]:
@@ -207,7 +223,7 @@ def find_model(model: Path | None, *, on_event: OnEvent = ignore) -> Path:
         shipped = shipped_models().get(str(model))
         if shipped is not None:
             return shipped
-    path = find_run(model, suits=_may_be_model)
+    path = find_run(model, suits=_may_be_model, is_meant=_has_model)
     if model is None:
         on_event(NewestRunTaken(path))
     if path.is_file():
@@ -227,6 +243,11 @@ def find_model(model: Path | None, *, on_event: OnEvent = ignore) -> Path:
         raise CharlmError(f"{path}: neither a run nor a model file")
     problem = f"{path}: no model in this run yet: wait for its first evaluation"
     raise CharlmError(problem, advice=Advice("resume", path))
+
+
+def _has_model(path: Path) -> bool:
+    """Return whether a path is a file, a run, or a folder with a model."""
+    return path.is_file() or is_run(path) or (path / BEST).is_file() or (path / LAST).is_file()
 
 
 def _may_be_model(path: Path) -> bool:

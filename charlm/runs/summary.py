@@ -241,6 +241,12 @@ def known_score(facts: Mapping[str, Any]) -> float | None:
     return to_number(score.get("nats_per_char"))
 
 
+def scored_characters(facts: Mapping[str, Any]) -> int | None:
+    """Return the number of characters of the score in the fields of a model file, or None."""
+    characters = to_number(_score_of(facts).get("characters"))
+    return None if characters is None else int(characters)
+
+
 ReportError = Callable[[Path, CharlmError], object]
 """A function that is called with the folder of an unreadable run and its error."""
 

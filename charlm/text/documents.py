@@ -228,6 +228,17 @@ def decode(data: bytes | bytearray, *, encoding: str, name: str, is_fixed: bool 
     return unicodedata.normalize("NFC", text.removeprefix(BYTE_ORDER_MARK))
 
 
+def is_utf8(data: bytes | bytearray) -> bool:
+    """Return whether a text is UTF-8 and could hardly be anything else: it is not only ASCII."""
+    if data.isascii():
+        return False
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _advise(encoding: str, data: bytes | bytearray, *, is_fixed: bool) -> str:
     if data.startswith(b"%PDF"):
         return "it is a PDF: extract its text first, for instance with pdftotext"

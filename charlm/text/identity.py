@@ -68,6 +68,8 @@ def _compare_documents(sources: Sequence[str], corpus: Corpus) -> str | None:
         return None
     missing = [expected_names[digest] for digest in Counter(expected) - Counter(actual)]
     new = [actual_names[digest] for digest in Counter(actual) - Counter(expected)]
+    if missing and new and new[0] not in missing:
+        return f"found {_shown(new[0])}; the run was started with {_shown(missing[0])}"
     if missing and new:
         return f"{_shown(new[0])} has changed since the run began"
     if missing:

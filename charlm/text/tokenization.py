@@ -32,7 +32,14 @@ from charlm.text.corpus import (
     open_corpus,
     split_positions,
 )
-from charlm.text.documents import Document, UndecodableError, check_encoding, decode, find_documents
+from charlm.text.documents import (
+    Document,
+    UndecodableError,
+    check_encoding,
+    decode,
+    find_documents,
+    is_utf8,
+)
 from charlm.text.vocabulary import MAX_CODE_POINT, MAX_NAMED, Vocabulary
 from charlm.wording import counted
 
@@ -296,12 +303,21 @@ def _code_points(text: str) -> Iterator[NDArray[np.uint32]]:
     return (np.frombuffer(block.encode("utf-32-le"), np.uint32) for block in _blocks(text))
 
 
+def _decode_for_model(document: Document, encoding: str) -> str:
+    """Return a text for a model: as UTF-8 if it is UTF-8, otherwise in the model's encoding."""
+    data = document.read()
+    used = "utf-8" if is_utf8(data) else encoding
+    return decode(data, encoding=used, name=document.name, is_fixed=True)
+
+
 def encode_text(
     source: Path, vocabulary: Vocabulary, config: CorpusConfig, *, split: Split | None = None
 ) -> tuple[NDArray[Any], Counter[str]]:
     """Return the ids that a model has for a text.
 
-    The end_of_text id separates documents, as in training, if the vocabulary has one.
+    The end_of_text id separates documents, as in training, if the vocabulary has one. A text that
+    is valid UTF-8 with other characters than ASCII is read as UTF-8, whatever the encoding of the
+    training text was.
 
     Args:
         source: A file, a folder of files, or - for standard input; or a corpus with any vocabulary.
@@ -320,10 +336,7 @@ def encode_text(
     if is_corpus(source):
         return _encode(_corpus_documents(open_corpus(source), split), vocabulary)
     documents, _ = find_documents([str(source)])
-    texts = (
-        decode(document.read(), encoding=config.encoding, name=document.name, is_fixed=True)
-        for document in documents
-    )
+    texts = (_decode_for_model(document, config.encoding) for document in documents)
     ids, left_out = _encode(texts, vocabulary)
     if split is not None:
         start, end = split_positions(len(ids), config)[split]

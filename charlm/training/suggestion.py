@@ -18,6 +18,8 @@ from charlm.storage import read_file, write_file
 Kind = Literal["still learning", "too few steps", "short text", "long repeats"]
 FEW_EPOCHS = 2.0
 """Epochs below which a network that is worse than a 5-gram model needs more steps."""
+FEW_STEPS = 200
+"""Number of steps that a network needs to learn more than how frequent each character is."""
 MAX_ROUNDING = 0.1
 """Largest relative change when the suggested epochs are rounded to a whole number."""
 SHORT_TEXT = 70_000
@@ -88,7 +90,12 @@ def suggest(evidence: Evidence) -> Suggestion | None:
 
 
 def _twice_as_long(kind: Kind, evidence: Evidence) -> Suggestion:
-    """Suggest twice the epochs, or twice the steps if that is not close to a whole number."""
+    """Suggest twice the epochs, or twice the steps if that is not close to a whole number.
+
+    A run of very few steps gets FEW_STEPS.
+    """
+    if 2 * evidence.step < FEW_STEPS:
+        return Suggestion(kind, settings={"training.steps": FEW_STEPS})
     doubled = 2 * evidence.epochs
     epochs = round(doubled)
     if abs(epochs - doubled) > MAX_ROUNDING * doubled:

@@ -340,7 +340,8 @@ def test_a_part_of_the_text_of_the_run_is_scored(
 ) -> None:
     corpus = open_corpus(trained_run / "corpus")
     name, ids, _ = text_to_score(charlm.load(trained_run), None, split=split, corpus=corpus)
-    assert name == f"{scored} text of the run"
+    shown = {"train": "training", "validation": "validation", "test": "test"}
+    assert name == f"{shown[scored]} text of the run"
     np.testing.assert_array_equal(ids, corpus.split(scored))
 
 

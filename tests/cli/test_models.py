@@ -218,7 +218,7 @@ def test_the_score_is_printed(trained_run: Path) -> None:
     printed = charlm("evaluate", trained_run, *WINDOWS).stdout
     result = json_of("evaluate", trained_run, *WINDOWS)
     assert printed.startswith(
-        f"{trained_run}/best.safetensors: train text of the run: 15,999 characters, "
+        f"{trained_run}/best.safetensors: training text of the run: 15,999 characters, "
         f"{result['total_bits']:,.0f} bits in total (protocol windows of 100)\n"
     )
     assert f"{result['nats_per_char']:.4f}" in printed

@@ -6,6 +6,7 @@ import pty
 import struct
 import termios
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from charlm.evaluation.baselines import baseline_scores
 from charlm.events import (
     Evaluated,
     Event,
+    LengthChanged,
     NgramProgress,
     NoValidationText,
     ReportProgress,
@@ -163,6 +165,17 @@ def test_only_the_bar_of_the_steps_is_left_on_the_screen(
         display(event)
     last = capsys.readouterr().err.split("\r")[-1]
     assert ("100%" in last) == is_left
+
+
+def test_small_changes_of_the_length_are_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+    lengths = [1000, 950, 901, 899, 980, 989]
+    with ProgressDisplay() as display:
+        for before, steps in pairwise(lengths):
+            display(LengthChanged(before, steps))
+    assert capsys.readouterr().err.splitlines() == [
+        "charlm: this machine has become slower: 899 steps instead of 1,000",
+        "charlm: this machine has become faster: 989 steps instead of 899",
+    ]
 
 
 def test_a_slow_start_is_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from commands import charlm
+from commands import charlm, json_of
 from conftest import CAN_TRAIN
 
 from charlm.network.model_file import read_model
@@ -42,6 +42,19 @@ def test_the_network_that_recites_is_the_best_and_the_last(recital: Path) -> Non
     best, last = (read_model(recital / f"{name}.safetensors") for name in ("best", "last"))
     assert best.facts["step"] == last.facts["step"]
     assert best.sampling_temperature == last.sampling_temperature == 0
+
+
+def test_the_network_is_scored_on_the_text_that_it_recites(recital: Path) -> None:
+    result = json_of("evaluate", recital)
+    assert result["text"] == "training text of the run"
+    assert result["characters"] == len(POEM) + 1  # the end of the text is predicted, too
+
+
+def test_the_network_is_inspected_with_the_text_that_it_recites(recital: Path) -> None:
+    command = charlm("inspect", recital, "--out", "report.html")
+    assert command.exit_code == 0, command.stderr
+    page = Path("report.html").read_text(encoding="utf-8")
+    assert "training text of the run" in page
 
 
 def test_training_ends_when_the_text_is_recited(recital: Path) -> None:

@@ -49,10 +49,10 @@ def two_runs(trained: TrainedModel) -> None:
 @pytest.mark.usefixtures("two_runs")
 def test_the_table_has_a_row_for_each_run(trained: TrainedModel) -> None:
     heads, new, old = (line.split() for line in charlm("runs").stdout.splitlines()[:3])
-    assert heads == ["run", "state", "step", "nats", "chars/s", "weights", "age"]
-    assert new[:4] == ["new", "done", "-", "-"]
+    assert heads == ["run", "nats", "state", "step", "chars/s", "weights", "age"]
+    assert new[:4] == ["new", "-", "done", "-"]
     weights = str(trained.architecture.size)
-    assert old[:6] == ["old", "stopped", "9", "1.5000", "500", weights]
+    assert old[:6] == ["old", "1.5000", "stopped", "9", "500", weights]
 
 
 @pytest.mark.usefixtures("two_runs")
@@ -131,10 +131,20 @@ def test_the_distance_to_the_best_run_has_its_standard_error(
 def test_the_table_has_the_distance_to_the_best_run() -> None:
     errors = {run["name"]: run["above_best"] for run in json_of("runs")}
     rows = [line.split() for line in charlm("runs").stdout.splitlines()[1:]]
-    cells = {row[0]: row[4:6] for row in rows}
+    cells = {row[0]: row[5:7] for row in rows}
     assert cells["other"] == ["+0.2500", f"{errors['other']['standard_error']:.4f}"]
     assert cells["shorter"] == ["+0.5000", "-"]
     assert cells["best"] == ["-", "-"]
+
+
+@pytest.mark.usefixtures("runs_on_a_text")
+def test_the_table_marks_a_score_on_the_training_text() -> None:
+    head, *rows = charlm("runs").stdout.splitlines()
+    start = head.index("nats") + len("nats")
+    end = head.index("scored on") + len("scored on")
+    marks = {row.split()[0]: row[start:end].strip() for row in rows}
+    assert marks["train"] == "training text"
+    assert marks["best"] == "-"
 
 
 COMPARISONS = [
@@ -173,7 +183,7 @@ def test_the_table_has_the_comparison_with_a_5_gram(
 ) -> None:
     make_compared_run(trained, nats, error, characters)
     head, row = charlm("runs").stdout.splitlines()
-    start, end = head.index("nats") + len("nats"), head.index("5-gram") + len("5-gram")
+    start, end = head.index("step") + len("step"), head.index("5-gram") + len("5-gram")
     assert head[start:end].strip() == "5-gram"
     assert row[start:end].strip() == shown
 
@@ -240,7 +250,7 @@ def test_runs_on_different_texts_are_not_compared() -> None:
 @pytest.mark.usefixtures("runs_on_two_texts")
 def test_the_table_names_different_texts() -> None:
     heads, *rows = charlm("runs").stdout.splitlines()
-    assert heads.split()[:7] == ["run", "state", "step", "nats", "above", "best", "text"]
+    assert heads.split()[:7] == ["run", "nats", "state", "step", "above", "best", "text"]
     assert [row.split()[0] for row in rows] == ["b", "c", "a"]
 
 

@@ -117,9 +117,10 @@ def test_a_training_ends_with_its_reason(report: Report) -> None:
 
 
 def test_a_training_ends_with_the_commands_that_use_the_model(report: Report) -> None:
-    assert messages(report())[-2:] == [
+    assert messages(report())[-3:] == [
         "generate text: charlm sample 'runs/a b'",
         "look inside: charlm inspect 'runs/a b' --out report.html",
+        "learning curves: charlm tensorboard 'runs/a b'",
     ]
 
 
@@ -313,7 +314,7 @@ AGAIN = "charlm train 'runs/a b'/corpus -c 'runs/a b'/config.yaml --epochs 8"
         ),
         pytest.param(
             Suggestion("too few steps", epochs=8),
-            f"too few steps to beat a 5-gram model; train twice as long: {AGAIN}",
+            f"too few steps to beat a 5-gram model; train longer: {AGAIN}",
             id="too few steps",
         ),
         pytest.param(

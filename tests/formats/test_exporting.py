@@ -46,7 +46,7 @@ def test_the_card_starts_with_metadata_without_a_license(card: str) -> None:
 @pytest.mark.parametrize(
     "part",
     [
-        "1.5000 nats per character (2.1640 bits) on at most 200,000 characters of unseen text.",
+        "1.5000 nats per character (2.1640 bits) on unseen text.",
         "charlm train TEXT -c settings.yaml",
         "## Use\n\n./run\n\nThe export is `charlm.h`, `charlm.c` and `model.bin`.",
     ],
@@ -195,7 +195,7 @@ def test_the_command_in_the_card_names_initial_weights(
 
 def test_the_card_of_a_run_has_no_path(trained_run: Path, tmp_path: Path) -> None:
     card = exported_card(load(trained_run), tmp_path / "out")
-    assert "on at most 200,000 characters of unseen text." in card
+    assert "on 1,999 characters of unseen text." in card
     assert "charlm train TEXT -c settings.yaml\n" in card
     assert str(trained_run.parent) not in card
 
@@ -278,7 +278,7 @@ def test_the_page_lists_its_tensors_in_the_order_of_its_weights(network: dict[st
         ("train", "5 characters."),
         (
             "validation",
-            "1.50 nats (2.16 bits) per character on at most 200,000 characters of unseen text.",
+            "1.50 nats (2.16 bits) per character on unseen text.",
         ),
     ],
 )

@@ -118,6 +118,7 @@ def named_runs(tmp_path: Path) -> Path:
         pytest.param("0204", NAMES[2], id="a part of a name"),
         pytest.param("plays-2", NAMES[1], id="the end of a name"),
         pytest.param("letters", NAMES[3], id="a whole name that is a part of another"),
+        pytest.param("plays", NAMES[0], id="the name of a text"),
     ],
 )
 def test_a_part_of_a_name_means_the_only_run_with_it(
@@ -131,7 +132,7 @@ def test_a_part_of_a_name_means_the_only_run_with_it(
 @pytest.mark.parametrize(
     ("part", "message"),
     [
-        ("plays", rf"^plays: a part of the names of several runs: {NAMES[0]}, {NAMES[1]}; "),
+        ("play", rf"^play: a part of the names of several runs: {NAMES[0]}, {NAMES[1]}; "),
         ("plaies", rf"^plaies: no such folder, .*; did you mean {NAMES[0]}\?$"),
         ("qqqq", r"^qqqq: no such folder, and no run has this in its name$"),
     ],
@@ -154,6 +155,20 @@ def test_without_a_name_the_newest_run_has_the_model() -> None:
 def test_a_shipped_model_is_found_by_its_name() -> None:
     make_run(RUNS / "new", "best")
     assert find_model(Path("river-plays")) == shipped_models()["river-plays"]
+
+
+def test_a_run_is_found_by_the_name_of_the_folder_of_its_texts() -> None:
+    Path("texts").mkdir()
+    make_run(RUNS / "20010203-120000-texts", "best")
+    expected = RUNS / "20010203-120000-texts/best.safetensors"
+    assert find_model(Path("texts")) == expected
+
+
+def test_a_folder_of_texts_without_a_run_is_no_model() -> None:
+    Path("texts").mkdir()
+    make_run(RUNS / "20010203-120000-letters", "best")
+    with pytest.raises(CharlmError, match=r"^texts: neither a run nor a model file$"):
+        find_model(Path("texts"))
 
 
 @pytest.mark.parametrize("folder", ["river-plays", "runs/river-plays"])

@@ -203,7 +203,17 @@ def test_another_text_from_standard_input_is_named(
 ) -> None:
     corpus = make(str(texts / "00.txt"))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"abab\n")))
-    assert difference(corpus, "-") == "standard input has changed since the run began"
+    assert difference(corpus, "-") == (
+        "found standard input; the run was started with sources/00.txt"
+    )
+
+
+def test_another_file_is_named_with_the_one_of_the_run(texts: Path) -> None:
+    corpus = make(str(texts / "00.txt"))
+    Path("other.txt").write_text("abab\n")
+    assert difference(corpus, "other.txt") == (
+        "found other.txt; the run was started with sources/00.txt"
+    )
 
 
 def test_a_source_that_is_missing_is_refused(texts: Path) -> None:

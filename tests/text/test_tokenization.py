@@ -394,6 +394,24 @@ def test_a_character_that_the_model_does_not_know_is_left_out(name: str) -> None
     assert left_out == {"X": 1}
 
 
+WESTERN = Vocabulary(tuple("abé"))
+
+
+@pytest.mark.parametrize(
+    ("data", "ids"),
+    [
+        pytest.param("abé".encode("cp1252"), [0, 1, 2], id="the model's encoding"),
+        pytest.param("abé".encode(), [0, 1, 2], id="UTF-8"),
+        pytest.param(b"ab", [0, 1], id="ASCII"),
+    ],
+)
+def test_a_text_is_read_as_utf_8_if_it_is_utf_8(data: bytes, ids: list[int]) -> None:
+    Path("text.txt").write_bytes(data)
+    found, left_out = encode_text(Path("text.txt"), WESTERN, CorpusConfig(encoding="cp1252"))
+    assert found.tolist() == ids
+    assert left_out == {}
+
+
 def test_a_text_that_the_model_cannot_decode_is_refused() -> None:
     path = Path("latin.txt")
     path.write_bytes(b"abb\xe9")

@@ -95,6 +95,12 @@ def test_twice_the_epochs_are_suggested_after_a_run_that_still_improves(
     assert (suggestion.kind, suggestion.epochs, suggestion.settings) == (kind, epochs, None)
 
 
+@pytest.mark.parametrize(("step", "steps"), [(1, 200), (99, 200), (100, 200), (101, 202)])
+def test_at_least_200_steps_are_suggested(step: int, steps: int) -> None:
+    suggestion = suggest_after(step=step, best_step=step, epochs=0.3)
+    assert suggestion == Suggestion("still learning", settings={"training.steps": steps})
+
+
 def test_twice_the_steps_are_suggested_if_twice_the_epochs_are_far_from_whole() -> None:
     suggestion = suggest_after(best_step=100, epochs=0.2)
     assert suggestion == Suggestion("still learning", settings={"training.steps": 200})
