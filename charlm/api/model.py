@@ -76,7 +76,9 @@ class Surprise:
 class Model:
     """A trained network with its vocabulary; see `charlm.load`.
 
-    Methods leave out characters that the model does not know.
+    Methods leave out characters that the model does not know, and compose accents (normal form
+    NFC). They read `model.vocabulary.decode(model.vocabulary.encode(text))`, whose length is T in
+    their documentation.
     """
 
     def __init__(self, path: Path, trained: TrainedModel) -> None:

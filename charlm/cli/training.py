@@ -387,4 +387,5 @@ def tune(**options: Any) -> None:
     trial = f"trial {study.best_trial.number} of {len(states):,}"
     print_result(f"{result.best}: {score} on the validation text: {trial}")
     text = "".join(f" {shlex.quote(source)}" for source in result.sources)
-    say(f"train with it: charlm train{text} -c {as_argument(result.best)}")
+    minutes = f"--minutes {options['minutes']:g}"
+    say(f"train longer than a trial: charlm train{text} -c {as_argument(result.best)} {minutes}")

@@ -6,6 +6,7 @@ All requests take turns of a few characters, so that no request waits long.
 import asyncio
 import secrets
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -122,12 +123,18 @@ class Answer:
         """Number of texts."""
         self._chosen = 0  # ids chosen, including text held back and ends of texts
         self._is_chat = isinstance(request, ChatRequest)
-        self._head = {
+        self._head: dict[str, Any] = {
             "id": f"{'chatcmpl' if self._is_chat else 'cmpl'}-{secrets.token_hex(12)}",
             "object": "chat.completion" if self._is_chat else "text_completion",
             "created": int(time.time()),
             "model": model.name,
         }
+        left_out = Counter[str]()
+        for prompt in request.prompts:
+            if isinstance(prompt, str):
+                left_out += model.trained.vocabulary.left_out(prompt)
+        if left_out:
+            self._head["left_out"] = dict(left_out)
 
     async def chunks(self) -> AsyncIterator[tuple[int, Chunk]]:
         """Yield chunks of all texts, each with the index of its text.

@@ -125,7 +125,7 @@ class Access:
         elif not self._knows(host):
             message = (
                 f"Host: found {host[:100]!r}; a server without a key accepts only addresses, "
-                f"localhost, its own name, and names that it was told to allow"
+                f"localhost, its own name, and the names in allow_hosts"
             )
             raise RequestError(403, message, code="host_not_allowed")
         origin = headers.get("origin")

@@ -366,7 +366,9 @@ async def _refuse(request: Request, error: Exception) -> Response:
         case CharlmError():
             return error_response(_unusable(error))
         case HTTPException():
-            return error_response(RequestError(error.status_code, error.detail))
+            response = error_response(RequestError(error.status_code, error.detail))
+            response.headers.update(error.headers or {})  # such as Allow
+            return response
         case ClientDisconnect():
             return Response(status_code=499)  # no client reads it
     request.scope[PROBLEM] = repr(error)

@@ -756,5 +756,5 @@ def test_a_search_ends_with_its_trials_compared_before_the_best_is_trained(searc
     assert messages(search) == [
         "6 trials: 3 pruned, 1 failed",
         "compare the trials: charlm runs 'runs/tune a'/trial-*",
-        "train with it: charlm train 'my text' -c 'runs/tune a/best.yaml'",
+        "train longer than a trial: charlm train 'my text' -c 'runs/tune a/best.yaml' --minutes 1",
     ]

@@ -264,6 +264,22 @@ def test_a_wrong_request_is_refused_with_an_error_object(
     assert "access-control-allow-origin" not in answer.headers
 
 
+def test_a_wrong_method_is_answered_with_the_right_one(client: Client) -> None:
+    answer = client.get("/v1/completions")
+    assert (answer.status, answer.headers["allow"]) == (405, "POST")
+
+
+def test_unknown_characters_of_prompts_are_counted() -> None:
+    client = serving(make_random_model("\nabc"))
+    answer = client.post("/v1/completions", {"prompt": ["aXX", "\u65e5X", "b"], "max_tokens": 1})
+    assert answer.json["left_out"] == {"X": 3, "\u65e5": 1}
+
+
+def test_known_characters_are_not_counted(client: Client) -> None:
+    answer = client.post("/v1/completions", {"prompt": "ab", "max_tokens": 1})
+    assert "left_out" not in answer.json
+
+
 @pytest.mark.parametrize(
     ("chunks", "status"),
     [
