@@ -20,7 +20,6 @@ from charlm.evaluation.ngrams import count_ngrams, predict_ngrams
 from charlm.events import Event, NgramProgress, SoftTargetsDamaged, TeachersReading
 from charlm.runs.run import Run
 from charlm.storage import UnreadableError
-from charlm.training import soft_targets
 from charlm.training.soft_targets import (
     SoftTargets,
     check_teachers,
@@ -205,9 +204,15 @@ def test_the_table_has_a_row_for_each_character_but_the_first(run: Run) -> None:
     np.testing.assert_allclose(np.array(table, np.float64).sum(axis=1), 1, atol=2e-3)
 
 
-def test_a_file_of_several_blocks_is_verified(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(soft_targets, "BLOCK_BYTES", 1000)
+def test_a_file_of_more_than_a_mebibyte_is_verified() -> None:
+    """Soft targets of 107,999 characters with 5 ids have 1,079,990 bytes."""
+    run = begin(NGRAMS, text=24_000 * "abcd\n")
+    data = np.random.default_rng(0).bytes(2 * 107_999 * 5)
+    path = run.folder / "soft_targets.bin"
+    path.write_bytes(data + hashlib.sha256(data).digest())
     assert keeps_soft_targets(run)
+    flip_bit(path, -40)
+    assert not keeps_soft_targets(run)
 
 
 def resize(change: int) -> Callable[[Path], None]:
