@@ -153,7 +153,11 @@ def test_a_stream_scores_each_id_after_all_ids_before_it(
     np.testing.assert_allclose(losses, reference.nats(parameters, TEXT.tolist()), atol=2e-5)
 
 
-@pytest.mark.parametrize("options", [{}, {"windows_at_once": 3}], ids=["together", "by threes"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"windows_at_once": 3}, {"windows_at_once": 1}],
+    ids=["together", "by threes", "one by one"],
+)
 @pytest.mark.parametrize("window", [1, 7, 59, 60, 1000])
 def test_a_window_is_scored_from_the_zero_state(
     parameters: Parameters, window: int, options: Any
@@ -165,9 +169,19 @@ def test_a_window_is_scored_from_the_zero_state(
     np.testing.assert_allclose(losses, expected, atol=2e-5)
 
 
-def test_only_some_windows_are_read_together(parameters: Parameters) -> None:
-    parts = list(score_windows(parameters, TEXT, window=7, windows_at_once=3))
-    assert len(parts) == 3  # 8 windows by threes; the last part has the shorter window, too
+@pytest.mark.parametrize(
+    ("length", "sizes"),
+    [
+        pytest.param(60, [21, 21, 17], id="a shorter window at the end"),
+        pytest.param(43, [21, 21], id="whole windows"),
+        pytest.param(44, [21, 21, 1], id="a single character at the end"),
+    ],
+)
+def test_only_some_windows_are_read_together(
+    length: int, sizes: list[int], parameters: Parameters
+) -> None:
+    parts = score_windows(parameters, TEXT[:length], window=7, windows_at_once=3)
+    assert [len(part) for part in parts] == sizes
 
 
 def test_windows_of_a_large_vocabulary_are_read_in_little_memory() -> None:
