@@ -15,6 +15,7 @@ from charlm.evaluation import scoring
 from charlm.evaluation.scoring import (
     Difference,
     Score,
+    ScoringProtocol,
     estimate_stream,
     mean_and_error,
     mean_score,
@@ -151,6 +152,28 @@ def test_a_stream_scores_each_id_after_all_ids_before_it(
 ) -> None:
     losses = np.concatenate(list(score_stream(parameters, TEXT, block=block)))
     np.testing.assert_allclose(losses, reference.nats(parameters, TEXT.tolist()), atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "lengths"),
+    [("stream", [60]), ("windows", [*8 * [8], 4])],
+)
+def test_a_text_is_scored_by_its_protocol(
+    protocol: ScoringProtocol, lengths: list[int], parameters: Parameters
+) -> None:
+    """Windows of seven characters share their first id with the window before."""
+    expected: list[float] = []
+    for length in lengths:
+        expected += reference.nats(parameters, TEXT[len(expected) :][:length].tolist())
+    losses = np.concatenate([*score_ids(parameters, TEXT, protocol=protocol, window=7)])
+    np.testing.assert_allclose(losses, expected, atol=2e-5)
+
+
+def test_a_stream_continues_from_a_state(parameters: Parameters) -> None:
+    _, state = parameters.unroll(TEXT[:20, None], parameters.zero_state(1))
+    losses = score_ids(parameters, TEXT[20:], protocol="stream", window=7, state=state)
+    expected = reference.nats(parameters, TEXT.tolist())[20:]
+    np.testing.assert_allclose(np.concatenate([*losses]), expected, atol=2e-5)
 
 
 @pytest.mark.parametrize(

@@ -597,6 +597,22 @@ def test_the_time_that_is_proposed_for_a_run_of_few_steps_allows_200(
     assert decide_within(note.enough_minutes, *evaluations, costs=costs).steps >= 200
 
 
+@pytest.mark.parametrize(
+    ("evaluation_seconds", "steps", "minutes"),
+    [
+        pytest.param(5.0, 32, 4.5, id="a fifth of the time is for evaluations"),
+        pytest.param(20.0, 1, 5.0, id="four evaluations take 80 s"),
+    ],
+)
+def test_the_time_that_is_proposed_is_rounded_up_to_a_tenth_of_a_minute(
+    evaluation_seconds: float, steps: int, minutes: float
+) -> None:
+    """Two hundred steps and the end take 202 s."""
+    costs = Costs(1.0, evaluation_seconds, start_seconds=3.0, end_seconds=2.0)
+    decision = decide_within(1, "training.evaluations=4", costs=costs, recipe="tiny")
+    assert decision.notes == (FewSteps(steps, enough=200, enough_minutes=minutes),)
+
+
 def test_no_longer_time_is_proposed_for_a_run_of_200_steps() -> None:
     decision = decide_within(0.7, costs=Costs(step_seconds=0.2, evaluation_seconds=0.0))
     assert decision.steps >= 200
