@@ -259,3 +259,27 @@ def test_settings_that_differ_within_a_recipe_come_first() -> None:
         summary_of(recipe="b", units=4, epochs=1),
     ]
     assert differing_settings(runs) == ["epochs", "units"]
+
+
+def test_the_most_important_settings_that_differ_come_first() -> None:
+    """The others keep the order of the config."""
+    order = [
+        "seed",
+        "training.data_seed",
+        "model.units",
+        "model.layers",
+        "training.epochs",
+        "training.steps",
+        "training.optimizer.learning_rate",
+        "training.batch_size",
+        "training.sequence_length",
+        "model.layer_dropout",
+        "model.output_dropout",
+        "training.ngram_weight",
+        "training.optimizer.name",
+        "training.shuffle",
+        "corpus.encoding",
+    ]
+    keys = [*order[-2:], *sorted(order[:-2])]
+    runs = [replace(summary_of(), settings=dict.fromkeys(keys, value)) for value in (1, 2)]
+    assert differing_settings(runs) == order

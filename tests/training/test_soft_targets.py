@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import fake_runs
@@ -76,6 +77,12 @@ def test_teachers_predict_the_probabilities_of_the_mean_of_their_logits() -> Non
 def test_n_grams_predict_consecutive_parts_of_a_text() -> None:
     rows = [rows for rows, _ in cross_predict(IDS, vocabulary_size=5, parts=3)]
     assert rows == [slice(0, 19), slice(19, 39), slice(39, 60)]
+
+
+def test_n_grams_of_a_large_vocabulary_predict_a_few_rows_at_a_time() -> None:
+    rows = [rows for rows, _ in cross_predict(IDS, vocabulary_size=1 << 15, parts=3)]
+    borders = [0, 8, 16, 19, 27, 35, 39, 47, 55, 60]
+    assert rows == [slice(start, end) for start, end in pairwise(borders)]
 
 
 def test_each_part_of_a_text_is_predicted_by_the_n_grams_of_the_others() -> None:
