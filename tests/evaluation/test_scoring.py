@@ -324,11 +324,12 @@ def test_nats_are_converted_to_bits() -> None:
     assert scoring.bits(1.5) == pytest.approx(1.5 * math.log2(math.e))
 
 
-def test_nats_are_converted_to_perplexity() -> None:
-    assert scoring.perplexity(1.5) == pytest.approx(math.e**1.5)
+@pytest.mark.parametrize("nats", [0, 1.5, 699])
+def test_nats_are_converted_to_perplexity(nats: float) -> None:
+    assert scoring.perplexity(nats) == pytest.approx(math.e**nats)
 
 
-@pytest.mark.parametrize("nats", [1e4, math.inf])
+@pytest.mark.parametrize("nats", [700, 1e4, math.inf])
 def test_a_perplexity_beyond_the_range_of_a_float_is_infinite(nats: float) -> None:
     assert scoring.perplexity(nats) == math.inf
 
