@@ -45,7 +45,7 @@ def added_bytes(length: int) -> int:
 
 def test_the_compressor_is_scored_by_the_bytes_that_a_text_adds() -> None:
     expected = 8 * math.log(2) * added_bytes(10_000) / 9_999
-    assert compressed_nats(HELD_OUT, LETTERS, TRAINING) == pytest.approx(expected, rel=0.02)
+    assert compressed_nats(HELD_OUT, LETTERS, TRAINING) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize(
