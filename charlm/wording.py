@@ -51,8 +51,8 @@ def counted(number: int, noun: str) -> str:
 
 
 def listed(words: Iterable[str], conjunction: str) -> str:
-    """Return one or more words as "a", "a or b", "a, b or c"."""
-    *first, last = words
+    """Return words as "a", "a or b", "a, b or c"; "" without words."""
+    *first, last = [*words] or [""]
     return f"{', '.join(first)} {conjunction} {last}" if first else last
 
 

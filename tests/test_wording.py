@@ -97,8 +97,8 @@ def test_the_nearest_word_is_spelt_alike(word: str, expected: str | None) -> Non
 
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [("a", "a"), ("ab", "a or b"), ("abc", "a, b or c")],
-    ids=["one", "two", "three"],
+    [("", ""), ("a", "a"), ("ab", "a or b"), ("abc", "a, b or c")],
+    ids=["none", "one", "two", "three"],
 )
 def test_words_are_listed_with_a_conjunction_before_the_last(words: str, expected: str) -> None:
     assert listed(words, "or") == expected

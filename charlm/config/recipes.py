@@ -75,7 +75,9 @@ def _hint(name: str, names: Sequence[str], file_hint: str) -> str:
     near = None if Path(name).suffix in YAML_SUFFIXES else nearest(name, names)
     if near:
         return f"; did you mean {near}?"
-    return file_hint or f"; charlm comes with {listed(names, 'and')}"
+    if file_hint or not names:
+        return file_hint
+    return f"; charlm comes with {listed(names, 'and')}"
 
 
 def describe_recipe(name: str) -> str:

@@ -105,7 +105,7 @@ def save(folder: Path, checkpoint: Checkpoint, *, keeps_all: bool = False) -> No
 
     """
     step = checkpoint.facts.progress.step
-    training = checkpoint.facts.model_dump(mode="json")
+    training = checkpoint.facts.model_dump()
     data = model_bytes(checkpoint.model, tensors=checkpoint.tensors, training=training)
     with writing(folder):
         folder.mkdir(exist_ok=True)

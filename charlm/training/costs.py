@@ -91,9 +91,13 @@ CostsOf = Callable[[Config, TextFacts], Costs]
 
 def fixed_share(settings: TrainingConfig) -> float:
     """Return the share of a step's time that is independent of its characters, 0 to 1."""
-    if settings.optimizer.name != "muon":
-        return 0.0
-    return STEP_SECONDS / (STEP_SECONDS + CHARACTER_SECONDS * settings.batch_size)
+    muon = _muon_seconds(settings)
+    return muon / (muon + CHARACTER_SECONDS * settings.batch_size)
+
+
+def _muon_seconds(settings: TrainingConfig) -> float:
+    """Return the seconds of a step per weight that Muon adds for each character of a window."""
+    return STEP_SECONDS if settings.optimizer.name == "muon" else 0.0
 
 
 def estimate_costs(config: Config, text: TextFacts, *, slowness: float = 1.0) -> Costs:
@@ -111,7 +115,7 @@ def estimate_costs(config: Config, text: TextFacts, *, slowness: float = 1.0) ->
     settings = config.training
     weights = architecture(config, text.vocabulary).size
     characters = settings.batch_size * settings.sequence_length
-    per_character = weights * (CHARACTER_SECONDS + STEP_SECONDS / settings.batch_size)
+    per_character = weights * (CHARACTER_SECONDS + _muon_seconds(settings) / settings.batch_size)
     evaluated = min(text.validation, 200_000)
     chooses_temperature = config.sampling.chooses_temperature
     end_seconds = 0.3 + 1e-6 * weights if chooses_temperature else 0.0

@@ -147,7 +147,13 @@ MEMORIZE = Choice(
     "of it, and ends when the network recites it",
 )
 QUICK = Choice("quick", "two layers and small batches learn the most in such a short time")
-CHOICES: Mapping[float, tuple[Choice, ...]] = {
+Choices = Mapping[float, tuple[Choice, ...]]
+"""Recipes for texts whose training part has fewer characters than the key, the best recipe first.
+
+Without a time limit, the first recipe is chosen; with a time limit, the first recipe that reads
+enough characters in that time.
+"""
+CHOICES: Choices = {
     60_000: (
         Choice(
             "small",
@@ -189,11 +195,6 @@ CHOICES: Mapping[float, tuple[Choice, ...]] = {
         QUICK,
     ),
 }
-"""Recipes for texts whose training part has fewer characters than the key, the best recipe first.
-
-Without a time limit, the first recipe is chosen; with a time limit, the first recipe that reads
-enough characters in that time.
-"""
 CHOSEN = (
     "default",
     *dict.fromkeys(choice.recipe for choices in CHOICES.values() for choice in choices),
@@ -246,6 +247,7 @@ def decide(
     memory_bytes: int | None = None,
     kept: str | None = None,
     tolerance: float = math.inf,
+    choices: Choices = CHOICES,
 ) -> Decision:
     """Decide how a run is trained.
 
@@ -258,6 +260,7 @@ def decide(
         memory_bytes: Memory of this machine; None = unknown.
         kept: Recipe that was chosen before; None = choose freely.
         tolerance: Factor by which costs may be wrong before that recipe is replaced.
+        choices: Recipes to choose from.
 
     Raises:
         CharlmError: The text is too short, or `UserSettings.config` raises it.
@@ -265,7 +268,13 @@ def decide(
     """
     _check_length(text)
     choice = _choose(
-        text, user, costs_of, spent_seconds=spent_seconds, kept=kept, tolerance=tolerance
+        text,
+        user,
+        costs_of,
+        choices,
+        spent_seconds=spent_seconds,
+        kept=kept,
+        tolerance=tolerance,
     )
     minutes = _minutes(user, choice)
     config = user.config(choice.recipe)
@@ -327,6 +336,7 @@ def _choose(
     text: TextFacts,
     user: UserSettings,
     costs_of: CostsOf,
+    choices: Choices,
     *,
     spent_seconds: float,
     kept: str | None,
@@ -337,12 +347,12 @@ def _choose(
         return Choice(user.recipe, "")
     if text.is_memorized:
         return MEMORIZE
-    choices = next(choices for limit, choices in CHOICES.items() if text.training < limit)
-    minutes = _minutes(user, choices[0])
+    suitable = next(suitable for limit, suitable in choices.items() if text.training < limit)
+    minutes = _minutes(user, suitable[0])
     if minutes is None:
-        return choices[0]
+        return suitable[0]
     factor = 1.0 if kept is None else tolerance
-    for choice in choices:
+    for choice in suitable:
         if choice.recipe == kept:
             factor = 1 / tolerance
         fewest = max(choice.fewest_characters, choice.fewest_epochs * text.training)
@@ -350,7 +360,7 @@ def _choose(
         characters = _characters_within(config, text, costs_of, minutes, spent_seconds)
         if fewest == 0 or characters >= factor * fewest:
             break
-    return replace(choice, minutes=choices[0].minutes)
+    return replace(choice, minutes=suitable[0].minutes)
 
 
 def _characters_within(

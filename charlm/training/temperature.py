@@ -5,7 +5,7 @@ high temperature it generates nonsense. Repetitive output compresses better than
 """
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,6 +30,10 @@ DEFAULT_TEMPERATURE = 0.7
 """Lowest temperature that is used if the time is too short to compare temperatures."""
 
 
+Generate = Callable[[TrainedModel, TextRequest], Iterable[str]]
+"""A function that generates a text in chunks, like `generate_text`."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """A sampling temperature, and why it was chosen."""
@@ -43,7 +47,11 @@ RECITAL = Choice(0.0, "always the most likely character, which recites the text"
 
 
 def choose_temperature(
-    run: Run, model: TrainedModel, *, is_over: Callable[[], bool] = lambda: False
+    run: Run,
+    model: TrainedModel,
+    *,
+    is_over: Callable[[], bool] = lambda: False,
+    generate: Generate = generate_text,
 ) -> Choice:
     """Return the lowest of TEMPERATURES at which the output is about as varied as the text.
 
@@ -53,6 +61,7 @@ def choose_temperature(
         model: The network.
         is_over: Function that returns whether a time limit has passed; no further text is then
             generated.
+        generate: Function that generates the texts.
 
     Raises:
         CharlmError: The logits are not finite.
@@ -65,8 +74,12 @@ def choose_temperature(
     reason = ""
     with one_thread():
         for temperature in TEMPERATURES:
-            texts = _texts(run, model, temperature, length, is_over)
-            is_varied = all(_compression_ratio(text) >= lowest_ratio for text in texts)
+            is_varied = True
+            for request in _requests(run, model, temperature, length):
+                if is_over() or not is_varied:
+                    break
+                text = "".join(generate(model, request))
+                is_varied = _compression_ratio(text) >= lowest_ratio
             if is_varied and is_over():
                 safe = max(temperature, DEFAULT_TEMPERATURE)
                 return Choice(safe, "there was no time to compare others")
@@ -86,17 +99,14 @@ def _segments(run: Run) -> list[str]:
     return [text[start : start + CHARACTERS] for start in starts]
 
 
-def _texts(
-    run: Run, model: TrainedModel, temperature: float, length: int, is_over: Callable[[], bool]
-) -> Iterator[str]:
-    """Yield texts generated at a temperature, each with its own seed, until the time is over."""
+def _requests(
+    run: Run, model: TrainedModel, temperature: float, length: int
+) -> Iterator[TextRequest]:
+    """Yield requests for texts at a temperature, each with its own seed."""
     sampler = replace(sampler_of(run.config, model), temperature=temperature)
     prompt = run.config.sampling.prompt
     for seed in range(run.config.seed, run.config.seed + TEXTS):
-        if is_over():
-            return
-        request = TextRequest(length, sampler, seed, prompt, ignore_end=True)
-        yield "".join(generate_text(model, request))
+        yield TextRequest(length, sampler, seed, prompt, ignore_end=True)
 
 
 def _compression_ratio(text: str) -> float:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 
 from charlm.config.schema import MAX_EVALUATIONS, Config, TrainingConfig
 from charlm.errors import CharlmError
-from charlm.evaluation.ngrams import count_ngrams, predict_ngrams
+from charlm.evaluation.ngrams import NGrams, count_ngrams, predict_ngrams
 from charlm.evaluation.scoring import ids_read
 from charlm.runs.run import Run
 from charlm.sampling.generation import TextRequest, generate_text
@@ -169,13 +169,18 @@ def _time_end(training: ActiveRun) -> float:
     return TYPICAL_CHARACTERS / TIMED_SAMPLE * (clock() - started)
 
 
-def time_ngrams(corpus: Corpus, *, session: Session) -> float:
-    """Return the seconds for computing soft targets of n-grams, measured on a part of the text."""
+def time_ngrams(
+    corpus: Corpus, *, session: Session, count: Callable[..., NGrams] = count_ngrams
+) -> float:
+    """Return the seconds for computing soft targets of n-grams, measured on a part of the text.
+
+    `count` counts the n-grams, like `count_ngrams`.
+    """
     ids = corpus.split("train")
     part = ids[:TIMED_NGRAM_CHARACTERS].astype("int64")
     predicted = part[:TIMED_PREDICTIONS]
     started = session.clock()
-    model = count_ngrams(part, vocabulary_size=len(corpus.vocabulary), order=NGRAM_ORDER)
+    model = count(part, vocabulary_size=len(corpus.vocabulary), order=NGRAM_ORDER)
     counted = session.clock()
     for _ in predict_ngrams(model, predicted, first=1):
         pass

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from commands import charlm
 
+from charlm.config import recipes
 from charlm.config.file import (
     dump_config,
     flatten,
@@ -214,3 +215,11 @@ def test_the_search_space_is_proposed_for_a_search_only() -> None:
         CharlmError, match=r"^spac: no such search space or YAML file; did you mean space\?"
     ):
         find_space("spac")
+
+
+def test_an_unknown_name_is_refused_even_if_charlm_comes_without_recipes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipes, "CONFIGS", tmp_path)
+    with pytest.raises(CharlmError, match=r"^qqqq: no such recipe or YAML file$"):
+        find_recipe("qqqq")

@@ -10,7 +10,6 @@ import reference
 from numpy.typing import NDArray
 
 from charlm.config.recipes import DEFAULT_CORPUS
-from charlm.evaluation import baselines
 from charlm.evaluation.baselines import (
     Comparison,
     Verdict,
@@ -46,7 +45,7 @@ def added_bytes(length: int) -> int:
 
 def test_the_compressor_is_scored_by_the_bytes_that_a_text_adds() -> None:
     expected = 8 * math.log(2) * added_bytes(10_000) / 9_999
-    assert compressed_nats(HELD_OUT, LETTERS, TRAINING) == pytest.approx(expected, rel=0.02)
+    assert compressed_nats(HELD_OUT, LETTERS, TRAINING) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -101,12 +100,14 @@ def test_two_baselines_need_no_training_text() -> None:
     assert nats_of_baselines() == {"uniform": math.log(len(LETTERS)), "lzma": compressed}
 
 
-def test_the_baselines_use_only_the_end_of_a_long_training_text(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    expected = nats_of_baselines(TRAINING[-1_000:])
-    monkeypatch.setattr(baselines, "MAX_TRAINING_CHARACTERS", 1_000)
-    assert nats_of_baselines(TRAINING) == expected
+@pytest.mark.parametrize(("zeros", "count"), [(999_999, 1), (1_000_000, 0)])
+def test_the_baselines_learn_from_the_last_million_characters(zeros: int, count: int) -> None:
+    """The training text is a one and then zeros."""
+    training = np.zeros(1 + zeros, np.uint8)
+    training[0] = 1
+    scores = baseline_scores(np.array([0, 1]), LETTERS, training, names=["unigram"])
+    probability = (count + 1) / (1_000_000 + len(LETTERS))
+    assert scores["unigram"].nats_per_char == pytest.approx(-math.log(probability))
 
 
 # The comparison with the 5-gram model

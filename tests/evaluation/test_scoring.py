@@ -15,6 +15,7 @@ from charlm.evaluation import scoring
 from charlm.evaluation.scoring import (
     Difference,
     Score,
+    ScoringProtocol,
     estimate_stream,
     mean_and_error,
     mean_score,
@@ -153,7 +154,33 @@ def test_a_stream_scores_each_id_after_all_ids_before_it(
     np.testing.assert_allclose(losses, reference.nats(parameters, TEXT.tolist()), atol=2e-5)
 
 
-@pytest.mark.parametrize("options", [{}, {"windows_at_once": 3}], ids=["together", "by threes"])
+@pytest.mark.parametrize(
+    ("protocol", "lengths"),
+    [("stream", [60]), ("windows", [*8 * [8], 4])],
+)
+def test_a_text_is_scored_by_its_protocol(
+    protocol: ScoringProtocol, lengths: list[int], parameters: Parameters
+) -> None:
+    """Windows of seven characters share their first id with the window before."""
+    expected: list[float] = []
+    for length in lengths:
+        expected += reference.nats(parameters, TEXT[len(expected) :][:length].tolist())
+    losses = np.concatenate([*score_ids(parameters, TEXT, protocol=protocol, window=7)])
+    np.testing.assert_allclose(losses, expected, atol=2e-5)
+
+
+def test_a_stream_continues_from_a_state(parameters: Parameters) -> None:
+    _, state = parameters.unroll(TEXT[:20, None], parameters.zero_state(1))
+    losses = score_ids(parameters, TEXT[20:], protocol="stream", window=7, state=state)
+    expected = reference.nats(parameters, TEXT.tolist())[20:]
+    np.testing.assert_allclose(np.concatenate([*losses]), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"windows_at_once": 3}, {"windows_at_once": 1}],
+    ids=["together", "by threes", "one by one"],
+)
 @pytest.mark.parametrize("window", [1, 7, 59, 60, 1000])
 def test_a_window_is_scored_from_the_zero_state(
     parameters: Parameters, window: int, options: Any
@@ -165,9 +192,19 @@ def test_a_window_is_scored_from_the_zero_state(
     np.testing.assert_allclose(losses, expected, atol=2e-5)
 
 
-def test_only_some_windows_are_read_together(parameters: Parameters) -> None:
-    parts = list(score_windows(parameters, TEXT, window=7, windows_at_once=3))
-    assert len(parts) == 3  # 8 windows by threes; the last part has the shorter window, too
+@pytest.mark.parametrize(
+    ("length", "sizes"),
+    [
+        pytest.param(60, [21, 21, 17], id="a shorter window at the end"),
+        pytest.param(43, [21, 21], id="whole windows"),
+        pytest.param(44, [21, 21, 1], id="a single character at the end"),
+    ],
+)
+def test_only_some_windows_are_read_together(
+    length: int, sizes: list[int], parameters: Parameters
+) -> None:
+    parts = score_windows(parameters, TEXT[:length], window=7, windows_at_once=3)
+    assert [len(part) for part in parts] == sizes
 
 
 def test_windows_of_a_large_vocabulary_are_read_in_little_memory() -> None:
@@ -287,11 +324,12 @@ def test_nats_are_converted_to_bits() -> None:
     assert scoring.bits(1.5) == pytest.approx(1.5 * math.log2(math.e))
 
 
-def test_nats_are_converted_to_perplexity() -> None:
-    assert scoring.perplexity(1.5) == pytest.approx(math.e**1.5)
+@pytest.mark.parametrize("nats", [0, 1.5, 699])
+def test_nats_are_converted_to_perplexity(nats: float) -> None:
+    assert scoring.perplexity(nats) == pytest.approx(math.e**nats)
 
 
-@pytest.mark.parametrize("nats", [1e4, math.inf])
+@pytest.mark.parametrize("nats", [700, 1e4, math.inf])
 def test_a_perplexity_beyond_the_range_of_a_float_is_infinite(nats: float) -> None:
     assert scoring.perplexity(nats) == math.inf
 

@@ -228,6 +228,12 @@ def test_the_results_of_a_run_are_its_models_with_its_checkpoints(tmp_path: Path
     assert results(run) == [f"{model}.safetensors" for model in MODELS]
 
 
+@pytest.mark.parametrize("models", [[], ["best"], ["last"]], ids=str)
+def test_models_that_a_run_does_not_have_are_no_results(models: list[str], tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", *models)
+    assert results(run) == [f"{model}.safetensors" for model in models]
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_a_model_of_a_run_has_the_name_of_the_run(model: str, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", model)

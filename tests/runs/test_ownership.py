@@ -224,18 +224,13 @@ def test_an_interrupted_start_leaves_no_folder_of_runs() -> None:
 # Beginning
 
 
-def test_config_yaml_is_written_last(
-    tmp_path: Path,
-    corpus: Corpus,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    written: list[str] = []
-    monkeypatch.setattr(
-        "charlm.runs.ownership.write_config", lambda path, _config: written.extend(names(path))
-    )
+def test_config_yaml_is_written_last(tmp_path: Path, corpus: Corpus) -> None:
+    """A folder with its name makes that fail."""
     with own_folder(tmp_path / "run") as folder:
-        begin(folder, corpus)
-    assert written == [".lock", "corpus", "metrics.jsonl"]
+        (folder.path / "config.yaml").mkdir()
+        with pytest.raises(CharlmError, match=r"run/config\.yaml: not a regular file"):
+            begin(folder, corpus)
+        assert names(folder.path) == [".lock", "config.yaml", "corpus", "metrics.jsonl"]
 
 
 def test_a_teacher_links_to_the_text_of_its_run(tmp_path: Path, corpus: Corpus) -> None:

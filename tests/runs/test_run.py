@@ -14,7 +14,7 @@ from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
 from charlm.network.model_file import TrainedModel, read_model
 from charlm.runs import run as runs
-from charlm.runs.run import Run, corpus_identity, open_run, run_corpus
+from charlm.runs.run import Run, corpus_identity, files_of, open_run, run_corpus
 from charlm.text.corpus import Corpus
 from charlm.text.tokenization import tokenize
 
@@ -117,6 +117,24 @@ def test_another_corpus_is_refused(
     message = "run/corpus: not the text that the model was trained on"
     with pytest.raises(CharlmError, match=message):
         run_corpus(run.folder / "best.safetensors", model)
+
+
+def test_the_files_of_a_model_are_those_of_its_run(run: Run) -> None:
+    names = [
+        "corpus",
+        "checkpoints",
+        "config.yaml",
+        "metrics.jsonl",
+        "ended.json",
+        "best.safetensors",
+        "last.safetensors",
+    ]
+    model = run.folder / "checkpoints/step-3.safetensors"
+    assert files_of(model) == [model, *(run.folder / name for name in names)]
+
+
+def test_a_model_without_a_run_may_have_the_text_that_comes_with_charlm() -> None:
+    assert files_of(Path("mine.safetensors")) == [Path("mine.safetensors"), DEFAULT_CORPUS]
 
 
 # The shipped model

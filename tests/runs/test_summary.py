@@ -59,6 +59,26 @@ def test_a_run_with_an_end_is_done(scored: Path) -> None:
     assert summarize(scored).state == "done"
 
 
+def test_a_summary_has_the_values_of_the_files_of_a_run(
+    tmp_path: Path, trained: TrainedModel
+) -> None:
+    means = [1.25, 1.75]
+    run = make_scored_run(tmp_path / "run", trained, 1.5, split="train", block_means=means)
+    os.utime(run / "metrics.jsonl", (1000, 1000))
+    summary = summarize(run, clock=lambda: 1060.0)
+    assert summary.folder == run
+    assert (summary.step, summary.best_step) == (9, 7)
+    assert (summary.split, summary.nats_per_char) == ("train", 1.5)
+    assert summary.block_means == (1.25, 1.75)
+    assert (summary.seconds, summary.characters_per_second) == (2.0, 500.0)
+    assert summary.weights == (5 + 4 + 1) * 4 + (4 + 4 + 1) * 4 + (4 + 1) * 5
+    assert summary.age_seconds == 60
+
+
+def test_an_entry_in_the_future_has_no_age(scored: Path) -> None:
+    assert summarize(scored, clock=lambda: 0.0).age_seconds == 0
+
+
 def test_a_new_run_has_no_values(tmp_path: Path) -> None:
     summary = summarize(make_run(tmp_path / "new"))
     assert summary.step is None
@@ -239,3 +259,27 @@ def test_settings_that_differ_within_a_recipe_come_first() -> None:
         summary_of(recipe="b", units=4, epochs=1),
     ]
     assert differing_settings(runs) == ["epochs", "units"]
+
+
+def test_the_most_important_settings_that_differ_come_first() -> None:
+    """The others keep the order of the config."""
+    order = [
+        "seed",
+        "training.data_seed",
+        "model.units",
+        "model.layers",
+        "training.epochs",
+        "training.steps",
+        "training.optimizer.learning_rate",
+        "training.batch_size",
+        "training.sequence_length",
+        "model.layer_dropout",
+        "model.output_dropout",
+        "training.ngram_weight",
+        "training.optimizer.name",
+        "training.shuffle",
+        "corpus.encoding",
+    ]
+    keys = [*order[-2:], *sorted(order[:-2])]
+    runs = [replace(summary_of(), settings=dict.fromkeys(keys, value)) for value in (1, 2)]
+    assert differing_settings(runs) == order

@@ -134,7 +134,6 @@ def test_a_damaged_checkpoint_is_skipped(damage: Callable[[Path], object], tmp_p
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("step", 1),
         ("step", True),
         ("step", -1),
         ("seconds", -1),
@@ -147,7 +146,13 @@ def test_a_damaged_checkpoint_is_skipped(damage: Callable[[Path], object], tmp_p
     ],
 )
 def test_a_checkpoint_with_a_wrong_field_is_skipped(field: str, value: Any, tmp_path: Path) -> None:
-    check_skipped(tmp_path, replace_value(f"progress.{field}", value))
+    damage = replace_value(f"progress.{field}", value)
+    check_skipped(tmp_path, damage, problem=f"damaged: training: progress.{field}")
+
+
+def test_a_checkpoint_of_another_step_is_skipped(tmp_path: Path) -> None:
+    damage = replace_value("progress.step", 1234)
+    check_skipped(tmp_path, damage, problem="damaged: it belongs to step 1,234")
 
 
 def test_a_checkpoint_with_a_number_that_is_not_finite_is_skipped(tmp_path: Path) -> None:

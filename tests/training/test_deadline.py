@@ -334,6 +334,13 @@ def test_a_run_on_time_is_never_changed() -> None:
     assert (simulation.changes, simulation.step) == (0, STEPS)
 
 
+def test_a_run_on_time_whose_steps_have_a_fixed_share_is_never_changed() -> None:
+    """Windows that grow have two thirds of their length: 1,112 steps take 89 seconds."""
+    settings = SETTINGS.model_copy(update={"growing_windows": True, "steps": 1112})
+    simulation = Simulation(settings=settings, fixed_share=0.4).run()
+    assert (simulation.changes, simulation.step) == (0, 1112)
+
+
 @pytest.mark.parametrize("evaluation_seconds", [0.0, 3.0, 6.0])
 def test_evaluations_take_at_most_a_quarter_of_the_limit(evaluation_seconds: float) -> None:
     """They take a fifth of the time after the first one, whose time was unknown."""

@@ -1,7 +1,4 @@
-"""Decisions on how a run is trained, made without reading a text or training anything.
-
-Most expected values are computed from CHOICES, so that they hold for other recipes as well.
-"""
+"""Decisions on how a run is trained, made without reading a text or training anything."""
 
 import math
 from collections.abc import Mapping
@@ -18,25 +15,37 @@ from charlm.errors import CharlmError
 from charlm.events import FewSteps, NgramsLeftOut
 from charlm.hardware import FastPrecision
 from charlm.training.costs import Costs, CostsOf, TextFacts, estimate_costs, fixed_share
-from charlm.training.decision import CHOICES, Choice, Decision, UserSettings, batches_of, decide
+from charlm.training.decision import Choice, Decision, UserSettings, batches_of, decide
 from charlm.training.schedule import make_schedule
 
 FLOAT32 = FastPrecision("float32", "this processor has no instructions that multiply bfloat16")
 BFLOAT16 = FastPrecision("bfloat16", "this processor multiplies it in tiles")
-SIZES = [1_000, 50_000, 400_000, 1_000_000, 10_000_000, 200_000_000]
-"""Characters of texts, a tenth of which is validation text."""
 MUON_CHARACTERS = 300_000
 """Characters of a text whose recipe uses Muon."""
-MINUTES = [0.1, 1.0, 10.0, 60.0]
 COSTS = Costs(step_seconds=0.1, evaluation_seconds=1.0, start_seconds=3.0, end_seconds=2.0)
 MOMENTUM = "training.optimizer.momentum=0.9"
 """A setting that recipes with Muon accept and recipes with Adam refuse."""
 
 each_length = pytest.mark.parametrize(
-    "minutes", [None, 0.1, 1.0, pytest.param(10.0, marks=pytest.mark.slow), 60.0]
+    "minutes",
+    [
+        None,
+        0.1,
+        pytest.param(1.0, marks=pytest.mark.slow),
+        pytest.param(10.0, marks=pytest.mark.slow),
+        60.0,
+    ],
 )
 each_size = pytest.mark.parametrize(
-    "characters", [*SIZES[:-1], pytest.param(SIZES[-1], marks=pytest.mark.slow)]
+    "characters",
+    [
+        1_000,
+        50_000,
+        pytest.param(400_000, marks=pytest.mark.slow),
+        1_000_000,
+        10_000_000,
+        pytest.param(200_000_000, marks=pytest.mark.slow),
+    ],
 )
 each_slowness = pytest.mark.parametrize(
     "slowness", [pytest.param(0.2, marks=pytest.mark.slow), 1.0, 8.0]
@@ -94,12 +103,6 @@ def decide_within(
     return decide_on(text, *settings, minutes=minutes, costs_of=costs_of, **options)
 
 
-def choices_of(characters: int) -> tuple[Choice, ...]:
-    """Return the recipes for a text of some characters."""
-    training = text_of(characters).training
-    return next(choices for limit, choices in CHOICES.items() if training < limit)
-
-
 def characters_read(decision: Decision, characters: int) -> int:
     """Return how many characters a run on a text reads, over all epochs."""
     batches, _ = batches_of(decision.config, text_of(characters).training)
@@ -121,40 +124,81 @@ def seconds_of(decision: Decision, characters: int, costs: Costs) -> float:
 # The recipe
 
 
-@pytest.mark.parametrize(
-    "characters",
-    [size for size in SIZES if choices_of(size)[0].minutes is None],
+SMALL = Choice(
+    "small",
+    "a narrow network and n-grams keep the network from memorising such a short text too soon",
 )
-def test_without_a_time_limit_the_first_recipe_for_the_size_is_chosen(characters: int) -> None:
-    best = choices_of(characters)[0]
-    decision = decide_on(characters)
-    assert decision.recipe == best.recipe
-    assert decision.reason == best.reason
-    assert decision.better == best.better
+DEFAULT = Choice(
+    "default", "dropout and n-grams keep the network from memorising a text of this size"
+)
+SHAKESPEARE = Choice(
+    "shakespeare",
+    "four narrow layers learn a text of about a million characters in minutes",
+    better="shakespeare-15m",
+)
+WIDE = Choice(
+    "5mb",
+    "a text of this size is too long to memorise, so wide layers need no dropout",
+    minutes=10,
+)
+NARROW = Choice(
+    "shakespeare",
+    "four narrow layers read more of such a long text in this time than wide layers",
+)
+QUICK = Choice("quick", "two layers and small batches learn the most in such a short time")
+
+
+def facts_of(training: int) -> TextFacts:
+    """Return the facts of a text with some characters of training text."""
+    return TextFacts(training=training, validation=100, vocabulary=60)
 
 
 @pytest.mark.parametrize(
-    ("characters", "recipe"),
+    ("training", "expected"),
     [
-        (59_999, "small"),
-        (60_000, "default"),
-        (499_999, "default"),
-        (500_000, "shakespeare"),
-        (1_999_999, "shakespeare"),
-        (2_000_000, "5mb"),
+        (59_999, SMALL),
+        (60_000, DEFAULT),
+        (499_999, DEFAULT),
+        (500_000, SHAKESPEARE),
+        (1_999_999, SHAKESPEARE),
+        (2_000_000, WIDE),
     ],
 )
 def test_the_recipe_follows_from_the_size_of_the_training_text(
-    characters: int, recipe: str
+    training: int, expected: Choice
 ) -> None:
-    text = TextFacts(training=characters, validation=100, vocabulary=60)
-    assert decide_on(text, costs_of=costs_on(0.01)).recipe == recipe
+    decision = decide_on(facts_of(training), costs_of=costs_on(0.01))
+    assert decision.recipe == expected.recipe
+    assert decision.reason == expected.reason
+    assert decision.better == expected.better
+    assert decision.minutes == expected.minutes
 
 
-def test_every_recipe_that_may_be_chosen_exists() -> None:
-    choices = [choice for choices in CHOICES.values() for choice in choices]
-    named = {choice.recipe for choice in choices} | {choice.better for choice in choices}
-    assert named <= {None, *recipe_names()}
+@pytest.mark.parametrize(
+    ("training", "minutes", "step_seconds", "expected"),
+    [
+        pytest.param(51_200, 1, 0.0719, SMALL, id="8 epochs of small are 800 steps"),
+        pytest.param(51_200, 1, 0.0721, QUICK, id="fewer epochs of small"),
+        pytest.param(102_400, 1, 0.0719, DEFAULT, id="8 epochs of default are 800 steps"),
+        pytest.param(102_400, 1, 0.0721, QUICK, id="fewer epochs of default"),
+        pytest.param(900_000, 1, 0.2617, SHAKESPEARE, id="1,800,000 characters are 220 steps"),
+        pytest.param(900_000, 1, 0.2620, QUICK, id="fewer characters of shakespeare"),
+        pytest.param(9_000_000, 10, 0.2946, WIDE, id="16,000,000 characters are 1,954 steps"),
+        pytest.param(9_000_000, 10, 0.2950, NARROW, id="fewer characters of 5mb"),
+        pytest.param(9_000_000, 1, 0.2617, NARROW, id="1,800,000 characters of a long text"),
+        pytest.param(9_000_000, 1, 0.2620, QUICK, id="fewer characters of a long text"),
+    ],
+)
+def test_a_recipe_needs_time_to_read_enough_characters(
+    training: int, minutes: float, step_seconds: float, expected: Choice
+) -> None:
+    """96% of the time limit is for steps; their windows do not grow."""
+    costs = Costs(step_seconds, evaluation_seconds=0.0)
+    setting = "training.growing_windows=false"
+    decision = decide_within(minutes, setting, text=facts_of(training), costs=costs)
+    assert decision.recipe == expected.recipe
+    assert decision.reason == expected.reason
+    assert decision.better is None
 
 
 @each_slowness
@@ -196,18 +240,16 @@ def test_settings_of_the_user_are_kept(
     assert (config.training.batch_size, config.model.units, config.seed) == (24, 200, 7)
 
 
-@pytest.fixture
-def three_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Offer three recipes; an epoch of 100,000 characters has 87, 175 and 703 steps."""
-    choices = (
+THREE_RECIPES = {
+    math.inf: (
         Choice("default", "the best", fewest_epochs=4.0, minutes=20.0),
         Choice("small", "the second", fewest_epochs=2.0),
         Choice("tiny", "the last", fewest_epochs=1.0),
     )
-    monkeypatch.setattr("charlm.training.decision.CHOICES", {math.inf: choices})
+}
+"""Recipes with 87, 175 and 703 steps in an epoch of 100,000 characters."""
 
 
-@pytest.mark.usefixtures("three_recipes")
 @pytest.mark.parametrize(
     ("minutes", "recipe"),
     [
@@ -227,39 +269,52 @@ def test_with_a_time_limit_the_first_recipe_with_enough_epochs_is_chosen(
     def costs_of(config: Config, _text: TextFacts) -> Costs:
         return Costs(step_seconds=step_seconds[config.model.units], evaluation_seconds=0.1)
 
-    assert decide_on(100_000, minutes=minutes, costs_of=costs_of).recipe == recipe
+    decision = decide_on(100_000, minutes=minutes, costs_of=costs_of, choices=THREE_RECIPES)
+    assert decision.recipe == recipe
 
 
-@pytest.mark.usefixtures("three_recipes")
 def test_n_grams_that_are_left_out_do_not_count_against_a_recipe() -> None:
     """Four epochs of the best recipe take 35 s without its n-grams, which would take hours."""
     costs = Costs(step_seconds=0.1, evaluation_seconds=0.0, ngram_seconds=1e4)
-    decision = decide_within(1, costs=costs)
+    decision = decide_within(1, costs=costs, choices=THREE_RECIPES)
     assert decision.recipe == "default"
     assert decision.config.training.ngram_weight == 0
 
 
+KEPT = [
+    pytest.param("default", 0.001, "the best", id="the best, without any time"),
+    pytest.param("small", 60, "the second", id="the second, with time for the best"),
+    pytest.param("tiny", 60, "the last", id="the last, with time for the best"),
+]
+
+
+@pytest.mark.parametrize(("kept", "minutes", "reason"), KEPT)
+def test_a_recipe_that_is_kept_is_not_replaced(kept: str, minutes: float, reason: str) -> None:
+    decision = decide_within(minutes, kept=kept, choices=THREE_RECIPES)
+    assert (decision.recipe, decision.reason) == (kept, reason)
+
+
 @pytest.mark.parametrize(
-    ("characters", "recipe"),
-    [(characters, choice.recipe) for characters in SIZES for choice in choices_of(characters)],
+    ("kept", "epochs", "expected"),
+    [
+        pytest.param("default", 3.1, "default", id="a little too few epochs of the best"),
+        pytest.param("default", 3.0, "tiny", id="far too few epochs of the best"),
+        pytest.param("small", 3.1, "small", id="a little too few epochs of the second"),
+        pytest.param("small", 3.0, "tiny", id="far too few epochs of the second"),
+        pytest.param("small", 5.1, "small", id="a few more epochs than the best needs"),
+        pytest.param("small", 5.3, "default", id="many more epochs than the best needs"),
+        pytest.param(None, 4.1, "default", id="nothing was chosen before"),
+        pytest.param(None, 3.9, "tiny", id="too few epochs of both"),
+    ],
 )
-@pytest.mark.parametrize("minutes", MINUTES)
-@each_slowness
-def test_a_recipe_that_is_kept_is_not_replaced(
-    characters: int,
-    recipe: str,
-    minutes: float,
-    slowness: float,
+def test_a_recipe_is_replaced_only_if_its_costs_were_wrong_by_more_than_the_tolerance(
+    kept: str | None, epochs: float, expected: str
 ) -> None:
-    costs_of = costs_on(slowness)
-    decision = decide_on(characters, minutes=minutes, costs_of=costs_of, kept=recipe)
-    assert decision.recipe == recipe
-
-
-@pytest.mark.usefixtures("three_recipes")
-def test_a_kept_recipe_keeps_its_reason() -> None:
-    decision = decide_within(60, kept="small")
-    assert (decision.recipe, decision.reason) == ("small", "the second")
+    """The limit of 4 epochs of the best becomes 3.08 or 5.2; two of the second take as long."""
+    steps = epochs * 90_000 / (16 * 64)
+    costs = Costs(step_seconds=57.6 / steps, evaluation_seconds=0.0)
+    decision = decide_within(1, costs=costs, kept=kept, tolerance=1.3, choices=THREE_RECIPES)
+    assert decision.recipe == expected
 
 
 def test_no_better_recipe_is_proposed_within_a_time_limit_of_the_user() -> None:
@@ -285,6 +340,10 @@ MEMORIZED = TextFacts(training=902, validation=0, vocabulary=60, is_memorized=Tr
 def test_a_text_that_is_to_be_recited_is_memorised() -> None:
     decision = decide_on(MEMORIZED)
     assert decision.recipe == "memorize"
+    assert decision.reason == (
+        "a text below 2,000 characters can only be memorised: training uses all of it, and ends "
+        "when the network recites it"
+    )
     assert decision.config.training.until_recited
 
 
@@ -473,11 +532,17 @@ def test_the_run_ends_within_the_time_limit(
     assert seconds <= 60 * minutes
 
 
-@pytest.mark.parametrize("growing", ["false", "true"])
+def test_the_run_uses_96_percent_of_the_time_limit() -> None:
+    """The time until now, the start and the end leave 47.6 s of 57.6 s."""
+    costs = Costs(step_seconds=0.03, evaluation_seconds=0.0, start_seconds=3.0, end_seconds=2.0)
+    decision = decide_within(1, costs=costs, spent_seconds=5.0, recipe="tiny")
+    assert decision.steps == 1586
+
+
 @pytest.mark.parametrize("minutes", [1.0, 10.0, 60.0])
-def test_the_run_uses_96_percent_of_the_time_limit(minutes: float, growing: str) -> None:
+def test_a_run_with_growing_windows_uses_96_percent_of_the_time_limit(minutes: float) -> None:
     """Windows that grow may leave out their longest steps."""
-    setting = f"training.growing_windows={growing}"
+    setting = "training.growing_windows=true"
     decision = decide_within(minutes, setting, text=1_000_000, spent_seconds=5.0)
     seconds = 5.0 + COSTS.start_seconds + seconds_of(decision, 1_000_000, COSTS)
     assert seconds == pytest.approx(0.96 * 60 * minutes, abs=3 * COSTS.step_seconds)
@@ -499,7 +564,7 @@ def test_evaluations_of_the_user_are_kept() -> None:
 
 
 @pytest.mark.parametrize("evaluation_seconds", [0.0, 0.1, 1.0, 3.0])
-@pytest.mark.parametrize("minutes", MINUTES[1:])
+@pytest.mark.parametrize("minutes", [1.0, 10.0, 60.0])
 def test_evaluations_take_at_most_a_fifth_of_the_time(
     minutes: float,
     evaluation_seconds: float,
@@ -532,6 +597,22 @@ def test_the_time_that_is_proposed_for_a_run_of_few_steps_allows_200(
     assert decide_within(note.enough_minutes, *evaluations, costs=costs).steps >= 200
 
 
+@pytest.mark.parametrize(
+    ("evaluation_seconds", "steps", "minutes"),
+    [
+        pytest.param(5.0, 32, 4.5, id="a fifth of the time is for evaluations"),
+        pytest.param(20.0, 1, 5.0, id="four evaluations take 80 s"),
+    ],
+)
+def test_the_time_that_is_proposed_is_rounded_up_to_a_tenth_of_a_minute(
+    evaluation_seconds: float, steps: int, minutes: float
+) -> None:
+    """Two hundred steps and the end take 202 s."""
+    costs = Costs(1.0, evaluation_seconds, start_seconds=3.0, end_seconds=2.0)
+    decision = decide_within(1, "training.evaluations=4", costs=costs, recipe="tiny")
+    assert decision.notes == (FewSteps(steps, enough=200, enough_minutes=minutes),)
+
+
 def test_no_longer_time_is_proposed_for_a_run_of_200_steps() -> None:
     decision = decide_within(0.7, costs=Costs(step_seconds=0.2, evaluation_seconds=0.0))
     assert decision.steps >= 200
@@ -558,12 +639,11 @@ def test_more_time_never_gives_fewer_steps(
 # The time limit of a long text
 
 LONG = 100_000_000
-ADVISED_MINUTES = choices_of(LONG)[0].minutes
 
 
 def test_a_long_text_has_a_time_limit() -> None:
     decision = decide_on(LONG)
-    assert decision.minutes == ADVISED_MINUTES == 10
+    assert decision.minutes == 10
     assert decision.config.training.epochs is None
 
 
@@ -665,6 +745,78 @@ def test_the_event_has_the_facts_of_the_decision(minutes: float | None) -> None:
         assert getattr(event, fact) == getattr(decision, fact)
     read = characters_read(decision, 1_000_000)
     assert event.epochs == pytest.approx(read / 900_000, rel=0.01)
+
+
+# Estimated costs
+
+TINY_WEIGHTS = (3 * 2 + 2 * 2 + 2) + (2 * 3 + 3)
+"""Weights of a network of two units over three ids."""
+
+
+def estimate(
+    *settings: str,
+    optimizer: str = "adam",
+    validation: int = 1_000,
+    slowness: float = 1.0,
+) -> Costs:
+    """Estimate the costs of a run with two units on 5,000 characters of training text."""
+    overrides = parse_overrides(
+        [f"training.optimizer.name={optimizer}", "model.units=2", *settings]
+    )
+    text = TextFacts(training=5_000, validation=validation, vocabulary=3)
+    config = UserSettings(recipe="tiny", overrides=overrides).config("tiny")
+    return estimate_costs(config, text, slowness=slowness)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "seconds"),
+    [
+        pytest.param("adam", 8 * 16 * TINY_WEIGHTS * 7.3e-12, id="adam"),
+        pytest.param("sgd", 8 * 16 * TINY_WEIGHTS * 7.3e-12, id="sgd"),
+        pytest.param("muon", 16 * TINY_WEIGHTS * (8 * 7.3e-12 + 1.7e-10), id="muon"),
+    ],
+)
+def test_only_muon_adds_time_to_a_step_that_does_not_grow_with_the_batch(
+    optimizer: str, seconds: float
+) -> None:
+    """A batch has 8 windows of 16 characters."""
+    assert estimate(optimizer=optimizer).step_seconds == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(("validation", "scored"), [(0, 0), (100_000, 100_000), (400_000, 200_000)])
+def test_the_time_of_an_evaluation_grows_up_to_200000_characters(
+    validation: int, scored: int
+) -> None:
+    seconds = 0.15 + 5.5e-12 * TINY_WEIGHTS * scored
+    costs = estimate(validation=validation)
+    assert costs.evaluation_seconds == pytest.approx(seconds, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "seconds"), [("null", 0.3 + 1e-6 * TINY_WEIGHTS), ("0.7", 0.0), ("0", 0.0)]
+)
+def test_the_end_takes_time_if_a_temperature_is_chosen(temperature: str, seconds: float) -> None:
+    costs = estimate(f"sampling.temperature={temperature}", "sampling.length=5")
+    assert costs.end_seconds == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(("weight", "seconds"), [("0", 0.0), ("0.4", 1.5e-7 * 5_000 * 3)])
+def test_the_time_of_n_grams_grows_with_the_text_times_the_vocabulary(
+    weight: str, seconds: float
+) -> None:
+    costs = estimate(f"training.ngram_weight={weight}")
+    assert costs.ngram_seconds == pytest.approx(seconds)
+
+
+def test_a_slower_machine_takes_longer_for_every_part() -> None:
+    settings = "training.ngram_weight=0.4"
+    fast = estimate(settings)
+    slow = estimate(settings, slowness=2.5)
+    assert fast.start_seconds == 3
+    assert fast.teacher_seconds == slow.teacher_seconds == 0
+    for part in ("step", "evaluation", "start", "end", "ngram"):
+        seconds = getattr(fast, f"{part}_seconds")
+        assert getattr(slow, f"{part}_seconds") == pytest.approx(2.5 * seconds), part
 
 
 # The time of a run

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from corpora import make_corpus, write_plays
 from fake_engine import FIRST_IS_BEST, Faults, crash_after
-from fake_runs import LONG_TEXT, STEPS_PER_EPOCH, TEXT, Trained, resume, train
+from fake_runs import LONG_TEXT, STEPS_PER_EPOCH, TEXT, Clock, Trained, resume, timed_steps, train
 
 from charlm.config.schema import Config, SamplingConfig, TrainingConfig
 from charlm.evaluation.baselines import baseline_scores
 from charlm.evaluation.ngrams import count_ngrams, score_ngrams
 from charlm.evaluation.scoring import Score, estimate_stream, mean_score
-from charlm.events import NoValidationText
+from charlm.events import BaselinesScored, Evaluated, NoValidationText, StepsTaken
 from charlm.network.model_file import TrainedModel
 from charlm.runs.folder import saved_steps
 from charlm.runs.run import Run, open_run
@@ -52,6 +52,46 @@ def test_a_line_has_the_position_in_the_run(reference: Trained) -> None:
     assert (line["step"], line["characters"]) == (50, 50 * 4 * 4)
     assert line["epoch"] == 50 / STEPS_PER_EPOCH
     assert line["bits_per_char"] == pytest.approx(line["nats_per_char"] / math.log(2))
+
+
+@pytest.fixture(scope="module")
+def timed(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Train a run whose steps take a second and read 16 characters."""
+    clock = Clock()
+    schedule = "training.schedule={name: constant, warmup_steps: 5}"
+    folder = tmp_path_factory.mktemp("timed") / "run"
+    return train(folder, schedule, faults=timed_steps(clock), clock=clock)
+
+
+def values_of(trained: Trained, key: str) -> list[float]:
+    """Return the values of a key in all lines of the training text."""
+    return [line[key] for line in trained.metrics if line["split"] == "train"]
+
+
+def test_the_lines_of_the_training_text_have_the_time_of_training(timed: Trained) -> None:
+    assert values_of(timed, "seconds") == [*range(5, 51, 5)]
+
+
+def test_the_lines_of_the_training_text_have_the_speed(timed: Trained) -> None:
+    assert values_of(timed, "characters_per_second") == 10 * [16.0]
+
+
+def test_the_lines_of_the_training_text_have_the_learning_rate(timed: Trained) -> None:
+    """It rises for five steps."""
+    assert values_of(timed, "learning_rate") == pytest.approx([0.002 * 5 / 6, *9 * [0.002]])
+
+
+def test_the_user_is_told_the_speed_with_the_time_left_after_each_step(timed: Trained) -> None:
+    steps = [
+        (event.step, event.total, event.characters_per_second, round(event.left_seconds, 6))
+        for event in timed.of_type(StepsTaken)
+    ]
+    assert steps == [(step, 50, 16.0, 50 - step) for step in range(1, 51)]
+
+
+def test_the_user_is_told_the_time_left_at_each_evaluation(timed: Trained) -> None:
+    left = {event.step: event.left_seconds for event in timed.of_type(Evaluated)}
+    assert left == pytest.approx({10: 40, 20: 30, 30: 20, 40: 10, 50: 0})
 
 
 def test_ended_json_has_the_last_step(reference: Trained) -> None:
@@ -282,6 +322,26 @@ def test_the_best_model_has_the_score_of_a_5_gram_model(best_first: Trained, ngr
     assert facts["ngram_standard_error"] == pytest.approx(expected, rel=1e-4)
 
 
+def test_the_outcome_as_json_has_the_results_of_the_run(best_first: Trained, ngram: Score) -> None:
+    """An epoch of 29,484 characters has 1,842 steps."""
+    outcome = best_first.outcome
+    fields = outcome.to_json()
+    baselines = fields.pop("baselines")
+    assert fields == {
+        "run": str(best_first.folder),
+        "reason": "all steps done",
+        "step": 50,
+        "epochs": 50 / 1842,
+        "seconds": best_first.metrics[-1]["seconds"],
+        "nats_per_char": best_first.validation()[10],
+        "standard_error": score_of(best_first, "best.safetensors").standard_error,
+        "split": "validation",
+        "suggestion": {"kind": "short text", "epochs": None, "settings": None},
+    }
+    assert baselines["5-gram"] == pytest.approx(ngram.nats_per_char)
+    assert best_first.of_type(BaselinesScored) == [BaselinesScored(baselines)]
+
+
 def test_a_resumed_run_compares_its_best_model_of_before(tmp_path: Path) -> None:
     first = train(tmp_path / "run", text=LONG_TEXT, faults=FIRST_IS_BEST).outcome
     later = resume(first.folder, "training.steps=70", faults=FIRST_IS_BEST).outcome
@@ -316,6 +376,13 @@ def test_a_short_validation_text_gives_no_verdict_on_a_5_gram_model(uncertain: T
     comparison = uncertain.outcome.comparison
     assert comparison is not None
     assert comparison.verdict == "not compared"
+
+
+def test_scores_of_simple_models_on_a_short_validation_text_are_not_shown(
+    uncertain: Trained,
+) -> None:
+    assert uncertain.of_type(BaselinesScored) == []
+    assert uncertain.outcome.standard_error is None
 
 
 def test_a_short_validation_text_gives_no_suggestion(uncertain: Trained) -> None:

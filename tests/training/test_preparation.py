@@ -4,6 +4,7 @@ Decisions are tested in test_decision.py.
 """
 
 import math
+import random
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,18 +18,19 @@ from corpora import make_corpus, text_of
 from fake_engine import FakeEngines, Faults
 from fake_runs import TEXT, Clock, begin, engine_of, ticking, timed_steps, train
 
-from charlm.config.file import parse_overrides
+from charlm.config.file import load_config, parse_overrides
+from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config, TrainingConfig
 from charlm.errors import CharlmError
 from charlm.evaluation.ngrams import count_ngrams
-from charlm.events import Decided, Event, FewSteps, LengthAdded, NgramsLeftOut
+from charlm.events import Decided, Event, FewSteps, LengthAdded, NgramProgress, NgramsLeftOut
 from charlm.hardware import core_count
 from charlm.runs.ownership import RunFolder
 from charlm.runs.run import Run, open_run, write_config
 from charlm.text.corpus import open_corpus
 from charlm.text.tokenization import tokenize
 from charlm.training.costs import Costs, MachineCosts, TextFacts, estimate_costs
-from charlm.training.decision import CHOICES, UserSettings
+from charlm.training.decision import UserSettings
 from charlm.training.preparation import (
     Preparation,
     Text,
@@ -43,8 +45,6 @@ from charlm.training.session import Session
 from charlm.training.timing import Deadline, check_reading, measure, time_ngrams
 from charlm.training.trainer import time_teachers, train_run
 
-SHORTEST = next(iter(CHOICES.values()))[0]
-"""The recipe for the shortest texts that are not memorised."""
 COSTS = Costs(step_seconds=0.1, evaluation_seconds=0.5, start_seconds=2.0, end_seconds=1.05)
 NGRAMS = "training.ngram_weight=0.4"
 
@@ -139,10 +139,10 @@ def test_settings_are_checked_before_the_text_is_read(preparing: Preparing) -> N
         preparing.prepare("missing.txt", "model.unit=5", recipe="tiny")
 
 
-# Texts of millions of characters
+# The recipe
 
 
-@pytest.mark.parametrize(("characters", "recipe"), [(2_200_000, "shakespeare"), (2_300_000, "5mb")])
+@pytest.mark.parametrize(("characters", "recipe"), [(66_600, "small"), (66_700, "default")])
 def test_nine_tenths_of_a_text_count_for_its_recipe(
     characters: int, recipe: str, preparing: Preparing
 ) -> None:
@@ -150,18 +150,20 @@ def test_nine_tenths_of_a_text_count_for_its_recipe(
 
 
 @pytest.mark.parametrize(
-    ("minutes", "recipe"),
+    ("minutes", "recipe", "measurements"),
     [
-        (0.3, "quick"),
-        (5, "shakespeare"),
-        (9, "5mb"),
+        pytest.param(0.26, "small", 1, id="114 steps fit"),
+        pytest.param(0.23, "quick", 2, id="102 steps fit"),
     ],
 )
-def test_a_time_limit_chooses_the_recipe_of_a_long_text(
-    minutes: float, recipe: str, preparing: Preparing
+def test_a_recipe_that_turns_out_to_be_far_too_slow_is_replaced(
+    minutes: float, recipe: str, measurements: int, preparing: Preparing
 ) -> None:
-    """A step takes 0.1 s. Narrow layers have to read 1.8 million characters, wide ones 16."""
-    assert preparing.prepare(2_300_000, minutes=minutes).config.recipe == recipe
+    """Eight epochs of small have 141 steps, which may be too few by a factor of 1.3."""
+    prepared = preparing.prepare(10_000, "training.ngram_weight=0", minutes=minutes)
+    assert prepared.config.recipe == prepared.decision.recipe == recipe
+    assert prepared.config.model == load_config(find_recipe(recipe)).model
+    assert len(preparing.measured_seconds) == measurements
 
 
 # Texts that are memorised
@@ -183,7 +185,7 @@ def test_a_text_below_2000_characters_is_memorised_whole(
 
 def test_a_text_of_2000_characters_keeps_its_validation_text(preparing: Preparing) -> None:
     prepared = preparing.prepare(2_000)
-    assert prepared.config.recipe == SHORTEST.recipe
+    assert prepared.config.recipe == "small"
     assert len(prepared.corpus.split("validation")) == 200
 
 
@@ -339,6 +341,32 @@ def test_steps_are_timed_after_the_first_one(seconds: float, steps: int, run: Ru
     assert costs.step_seconds == 1
 
 
+def test_the_start_an_evaluation_and_the_end_are_timed(tmp_path: Path) -> None:
+    """The end takes 80 times as long as a sample of 200 characters.
+
+    The clock is read three times until the first steps are taken, and three times for an
+    evaluation.
+    """
+    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    run = begin(tmp_path / "run", "sampling.length=8", text=tmp_path / "text.txt")
+    costs = measure_run(FakeEngines(), run)
+    assert (costs.start_seconds, costs.evaluation_seconds, costs.end_seconds) == (3, 3, 80)
+
+
+def test_a_run_that_chooses_no_temperature_has_no_end(run: Run) -> None:
+    assert measure_run(FakeEngines(), run).end_seconds == 0
+
+
+def test_the_time_of_an_evaluation_of_a_long_text_is_that_of_a_part(tmp_path: Path) -> None:
+    """Of 40,000 characters 32,768 are scored in a second, in 64 segments with warm-ups of 256."""
+    text = tmp_path / "text.txt"
+    text.write_text("abba\n" * 80_000, encoding="utf-8")
+    costs = measure_run(FakeEngines(), begin(tmp_path / "run", text=text))
+    warm_ups = 64 * 256
+    expected = 2 + (40_000 + warm_ups) / (32_768 + warm_ups)
+    assert costs.evaluation_seconds == pytest.approx(expected)
+
+
 def test_steps_that_diverge_are_timed(run: Run) -> None:
     engines = FakeEngines(Faults(loss=lambda _step, _rate: math.nan))
     assert measure_run(engines, run).step_seconds > 0
@@ -380,15 +408,11 @@ def test_the_time_of_n_grams_is_that_of_a_short_text_in_ten_parts(run: Run) -> N
     assert time_ngrams(run.corpus, session=Session(clock=ticking(1.0))) == pytest.approx(9 * 1 + 1)
 
 
-def test_the_time_of_n_grams_of_a_long_text_is_that_of_a_part(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_time_of_n_grams_of_a_long_text_is_that_of_a_part(tmp_path: Path) -> None:
     """Of 90,000 characters 50,000 are counted, in a second; sorting makes the rest slower."""
     corpus = make_corpus(tmp_path, "abba\n" * 20_000)
     count = Mock(wraps=count_ngrams)
-    monkeypatch.setattr("charlm.training.timing.count_ngrams", count)
-    seconds = time_ngrams(corpus, session=Session(clock=ticking(1.0)))
+    seconds = time_ngrams(corpus, session=Session(clock=ticking(1.0)), count=count)
     assert [len(call.args[0]) for call in count.call_args_list] == [50_000]
     assert seconds == pytest.approx(9 * 90_000 / 50_000 * 1.3 + 90_000 / 2_000)
 
@@ -484,6 +508,21 @@ def test_steps_are_timed_for_3_percent_of_the_limit_up_to_three_seconds(
     assert preparing.measured_seconds == [pytest.approx(seconds)]
 
 
+@pytest.mark.parametrize(
+    ("minutes", "names"),
+    [(0.9, {"5-gram"}), (1.0, {"5-gram", "lzma"}), (None, None)],
+    ids=["below a minute", "a minute", "no limit"],
+)
+def test_a_run_of_less_than_a_minute_is_not_compared_with_lzma(
+    minutes: float | None, names: set[str] | None, preparing: Preparing
+) -> None:
+    text = preparing.folder / "text.txt"
+    text.write_text("".join(random.Random(1).choices("abcde ", k=20_000)), encoding="utf-8")
+    prepared = preparing.prepare(text, recipe="tiny", minutes=minutes)
+    found = None if prepared.text is None else {*prepared.text.baselines}
+    assert found == names
+
+
 def write_sparse(path: Path, size: int) -> Path:
     """Write a file of zero bytes that takes no space on the disk."""
     with path.open("wb") as file:
@@ -532,29 +571,42 @@ def test_a_text_that_is_too_large_for_the_limit_is_not_read(preparing: Preparing
     assert [*(preparing.folder / "run").iterdir()] == []
 
 
-@pytest.fixture
-def counting(monkeypatch: pytest.MonkeyPatch) -> Mock:
-    """Record the calls that count n-grams for soft targets."""
-    count = Mock(wraps=count_ngrams)
-    monkeypatch.setattr("charlm.training.soft_targets.count_ngrams", count)
-    return count
+def counted_parts(events: list[Event]) -> list[int]:
+    """Return how many parts of the text were counted at each event of n-grams."""
+    return [event.done for event in events if isinstance(event, NgramProgress)]
 
 
-def test_n_grams_of_a_run_with_a_time_limit_are_counted_once(
-    counting: Mock,
-    preparing: Preparing,
-) -> None:
+def test_n_grams_of_a_run_with_a_time_limit_are_counted_once(preparing: Preparing) -> None:
     """Ten parts of the text are counted when the run is prepared, and none when it is trained."""
     prepared = preparing.prepare(5_000, NGRAMS, recipe="tiny", minutes=1)
-    assert counting.call_count == 10
+    assert counted_parts(preparing.events) == [*range(11)]
     run = prepared.begin(RunFolder(preparing.folder / "run"))
-    train_run(run, prepared.engine, FakeEngines(), session=Session(), text=prepared.text)
-    assert counting.call_count == 10
+    events: list[Event] = []
+    session = Session(events.append)
+    train_run(run, prepared.engine, FakeEngines(), session=session, text=prepared.text)
+    assert counted_parts(events) == []
 
 
-def test_n_grams_of_a_plan_are_not_counted(counting: Mock, preparing: Preparing) -> None:
+def test_the_steps_fill_the_time_that_is_left_after_the_n_grams_are_counted(
+    preparing: Preparing,
+) -> None:
+    """Each look at the clock takes a second; at the last one, the steps are decided.
+
+    The evaluations take 1.5 s, and the end 1.05 s.
+    """
+    preparing.clock = ticking(1.0)
+    settings = (NGRAMS, "training.evaluations=3")
+    prepared = preparing.prepare(2_500, *settings, recipe="tiny", minutes=1)
+    spent = preparing.clock() - 1
+    assert 5 < spent < 40
+    assert counted_parts(preparing.events) == [*range(11)]
+    left = 57.6 - spent - 1.5 - 1.05
+    assert prepared.config.training.steps == pytest.approx(10 * left, abs=1)
+
+
+def test_n_grams_of_a_plan_are_not_counted(preparing: Preparing) -> None:
     preparing.prepare_minute(NGRAMS, is_plan=True)
-    assert counting.call_count == 0
+    assert counted_parts(preparing.events) == []
 
 
 def prepare_without_time(preparing: Preparing, *, is_plan: bool = False) -> Preparation:
@@ -568,12 +620,9 @@ def decision_events(preparing: Preparing) -> list[Event]:
     return [event for event in preparing.events if isinstance(event, kinds)]
 
 
-def test_n_grams_that_would_take_too_long_are_not_counted(
-    counting: Mock,
-    preparing: Preparing,
-) -> None:
+def test_n_grams_that_would_take_too_long_are_not_counted(preparing: Preparing) -> None:
     assert prepare_without_time(preparing).config.training.ngram_weight == 0
-    assert counting.call_count == 0
+    assert counted_parts(preparing.events) == []
 
 
 def test_the_notes_of_a_decision_follow_its_event(preparing: Preparing) -> None:

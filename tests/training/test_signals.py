@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -89,6 +90,40 @@ def test_a_block_at_once_can_be_interrupted_inside_a_deferred_block(
         with pytest.raises(Stopped), interruption.immediate():
             signal.raise_signal(signal.SIGTERM)
         assert interruption.is_deferred
+
+
+def test_a_signal_that_is_recorded_is_raised_at_the_start_of_a_block_at_once(
+    interruption: Interruption,
+) -> None:
+    entered: list[bool] = []
+    with interruption.deferred():
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(Stopped, match="SIGTERM"), interruption.immediate():
+            entered.append(True)
+    assert entered == []
+    assert interruption.is_raised
+
+
+@each_signal
+def test_the_program_handles_a_signal_itself_after_the_block(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with stop_on_signal(Interruption()):
+        assert signal.getsignal(number) != before
+    assert signal.getsignal(number) == before
+
+
+def test_outside_the_main_thread_signals_are_left_to_the_program() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    inside: list[object] = []
+
+    def run() -> None:
+        with stop_on_signal(Interruption()):
+            inside.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert inside == [before]
 
 
 def fail(*numbers: signal.Signals) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import fake_runs
@@ -20,7 +21,6 @@ from charlm.evaluation.ngrams import count_ngrams, predict_ngrams
 from charlm.events import Event, NgramProgress, SoftTargetsDamaged, TeachersReading
 from charlm.runs.run import Run
 from charlm.storage import UnreadableError
-from charlm.training import soft_targets
 from charlm.training.soft_targets import (
     SoftTargets,
     check_teachers,
@@ -77,6 +77,12 @@ def test_teachers_predict_the_probabilities_of_the_mean_of_their_logits() -> Non
 def test_n_grams_predict_consecutive_parts_of_a_text() -> None:
     rows = [rows for rows, _ in cross_predict(IDS, vocabulary_size=5, parts=3)]
     assert rows == [slice(0, 19), slice(19, 39), slice(39, 60)]
+
+
+def test_n_grams_of_a_large_vocabulary_predict_a_few_rows_at_a_time() -> None:
+    rows = [rows for rows, _ in cross_predict(IDS, vocabulary_size=1 << 15, parts=3)]
+    borders = [0, 8, 16, 19, 27, 35, 39, 47, 55, 60]
+    assert rows == [slice(start, end) for start, end in pairwise(borders)]
 
 
 def test_each_part_of_a_text_is_predicted_by_the_n_grams_of_the_others() -> None:
@@ -205,9 +211,15 @@ def test_the_table_has_a_row_for_each_character_but_the_first(run: Run) -> None:
     np.testing.assert_allclose(np.array(table, np.float64).sum(axis=1), 1, atol=2e-3)
 
 
-def test_a_file_of_several_blocks_is_verified(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(soft_targets, "BLOCK_BYTES", 1000)
+def test_a_file_of_more_than_a_mebibyte_is_verified() -> None:
+    """Soft targets of 107,999 characters with 5 ids have 1,079,990 bytes."""
+    run = begin(NGRAMS, text=24_000 * "abcd\n")
+    data = np.random.default_rng(0).bytes(2 * 107_999 * 5)
+    path = run.folder / "soft_targets.bin"
+    path.write_bytes(data + hashlib.sha256(data).digest())
     assert keeps_soft_targets(run)
+    flip_bit(path, -40)
+    assert not keeps_soft_targets(run)
 
 
 def resize(change: int) -> Callable[[Path], None]:

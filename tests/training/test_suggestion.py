@@ -101,9 +101,19 @@ def test_at_least_200_steps_are_suggested(step: int, steps: int) -> None:
     assert suggestion == Suggestion("still learning", settings={"training.steps": steps})
 
 
-def test_twice_the_steps_are_suggested_if_twice_the_epochs_are_far_from_whole() -> None:
-    suggestion = suggest_after(best_step=100, epochs=0.2)
+@pytest.mark.parametrize("epochs", [0.2, 1.35, 1.67])
+def test_twice_the_steps_are_suggested_if_twice_the_epochs_are_far_from_whole(
+    epochs: float,
+) -> None:
+    suggestion = suggest_after(best_step=100, epochs=epochs)
     assert suggestion == Suggestion("still learning", settings={"training.steps": 200})
+
+
+@pytest.mark.parametrize("epochs", [1.37, 1.64])
+def test_twice_the_epochs_are_suggested_if_they_are_within_a_tenth_of_a_whole_number(
+    epochs: float,
+) -> None:
+    assert suggest_after(best_step=100, epochs=epochs) == Suggestion("still learning", epochs=3)
 
 
 @pytest.mark.parametrize(

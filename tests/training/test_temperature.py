@@ -13,7 +13,7 @@ from charlm.events import Event, TemperatureChosen
 from charlm.network.model_file import TrainedModel, read_model
 from charlm.runs.run import open_run
 from charlm.sampling.generation import TextRequest
-from charlm.training import loop, temperature
+from charlm.training import loop
 from charlm.training.costs import Costs
 from charlm.training.session import Session
 from charlm.training.temperature import Choice, choose_temperature
@@ -51,13 +51,12 @@ class Generator:
 
 def choose(run: Trained, generator: Generator, *, texts_in_time: int = 1_000) -> Choice:
     """Choose the temperature of a run whose time is over after some texts."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(temperature, "generate_text", generator)
-        return choose_temperature(
-            open_run(run.folder),
-            run.model("best.safetensors"),
-            is_over=lambda: generator.texts >= texts_in_time,
-        )
+    return choose_temperature(
+        open_run(run.folder),
+        run.model("best.safetensors"),
+        is_over=lambda: generator.texts >= texts_in_time,
+        generate=generator,
+    )
 
 
 @pytest.mark.parametrize(

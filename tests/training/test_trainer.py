@@ -2,6 +2,8 @@
 
 import contextlib
 import math
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import fake_runs
@@ -10,11 +12,11 @@ from fake_engine import Faults, interrupt_after
 from fake_runs import TEXT, Trained, repeatable_files, resume, ticking, train_begun
 
 from charlm.errors import CharlmError
-from charlm.events import TeacherStarted
+from charlm.events import Evaluated, TeacherEvent, TeacherStarted
 from charlm.network.model_file import read_model
 from charlm.runs.run import Run, open_run
 from charlm.runs.summary import summarize
-from charlm.storage import only_writer
+from charlm.storage import is_held, only_writer
 from charlm.training.session import Session
 from charlm.training.signals import Stopped
 from charlm.training.trainer import own_run
@@ -38,10 +40,37 @@ def begin(folder: Path, *overrides: str, recipe: str = RECIPE) -> Run:
         return fake_runs.begin(folder / "run", *settings, text=folder / "text.txt")
 
 
+@dataclass
+class Watched:
+    """A run with two teachers that was watched after each call of an engine."""
+
+    trained: Trained
+    states: set[str]
+    """States of the run."""
+    owned: list[str]
+    """Seeds of the teachers whose folders were owned, in order."""
+
+
 @pytest.fixture(scope="module")
-def taught(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Train a run with two teachers, which tests only read."""
-    return train_begun(begin(tmp_path_factory.mktemp("taught") / "run"))
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
+    """Train a run with two teachers."""
+    run = begin(tmp_path_factory.mktemp("taught") / "run")
+    states: set[str] = set()
+    owned: dict[str, None] = {}
+
+    def watch(_step: int) -> None:
+        states.add(summarize(run.folder).state)
+        for seed in SEEDS:
+            if is_held(run.folder / "teachers" / seed):
+                owned[seed] = None
+
+    return Watched(train_begun(run, faults=Faults(after_call=watch)), states, [*owned])
+
+
+@pytest.fixture(scope="module")
+def taught(watched: Watched) -> Trained:
+    """Return a run with two teachers, which tests only read."""
+    return watched.trained
 
 
 def teacher_models(run: Path) -> list[bytes]:
@@ -58,6 +87,15 @@ def teacher_events(run: Path) -> list[TeacherStarted]:
 def test_the_teachers_are_trained_in_order(taught: Trained) -> None:
     assert taught.of_type(TeacherStarted) == teacher_events(taught.folder)
     assert taught.outcome.progress.step == 50
+
+
+def test_the_events_of_a_teacher_have_its_number(taught: Trained) -> None:
+    evaluations = [
+        (report.number, report.event.step)
+        for report in taught.of_type(TeacherEvent)
+        if isinstance(report.event, Evaluated)
+    ]
+    assert evaluations == [(1, 6), (1, 12), (2, 6), (2, 12)]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -82,13 +120,22 @@ def test_the_settings_of_teachers_are_decided_when_the_run_begins(tmp_path: Path
         assert open_run(run.folder / "teachers" / seed).config.training.parts is not None
 
 
-def test_a_run_is_training_while_its_teachers_are_trained(tmp_path: Path) -> None:
+def test_a_run_is_training_while_its_teachers_are_trained(watched: Watched) -> None:
+    assert watched.states == {"training"}
+    assert summarize(watched.trained.folder).state == "done"
+
+
+def test_a_teacher_is_owned_while_it_is_trained(watched: Watched) -> None:
+    assert watched.owned == ["2", "3"]
+
+
+def test_a_teacher_that_has_ended_is_not_trained_again(tmp_path: Path, taught: Trained) -> None:
     run = begin(tmp_path / "a")
-    states: set[str] = set()
-    faults = Faults(after_call=lambda _step: states.add(summarize(run.folder).state))
-    train_begun(run, faults=faults)
-    assert states == {"training"}
-    assert summarize(run.folder).state == "done"
+    for name in ("best.safetensors", "last.safetensors", "ended.json"):
+        shutil.copy(taught.folder / "teachers/2" / name, run.folder / "teachers/2")
+    trained = train_begun(run)
+    assert trained.of_type(TeacherStarted) == [TeacherStarted(2, 2, run.folder / "teachers/3")]
+    assert trained.files() == taught.files()
 
 
 def test_teachers_without_weight_are_not_trained(tmp_path: Path, taught: Trained) -> None:
@@ -106,13 +153,18 @@ def test_a_resumed_run_does_not_need_its_teachers(tmp_path: Path) -> None:
     assert resume(stopped.folder).of_type(TeacherStarted) == []
 
 
+def interrupt_teacher(folder: Path) -> tuple[Run, Stopped]:
+    """Begin a run that is interrupted in its first teacher, and return the exception."""
+    run = begin(folder)
+    with pytest.raises(Stopped) as caught:
+        train_begun(run, faults=interrupt_after(10))
+    return run, caught.value
+
+
 @pytest.fixture
 def stopped(tmp_path: Path) -> Run:
     """Begin a run that is interrupted in its first teacher."""
-    run = begin(tmp_path / "stopped")
-    with pytest.raises(Stopped) as caught:
-        train_begun(run, faults=interrupt_after(10))
-    assert caught.value.run == run.folder
+    run, _ = interrupt_teacher(tmp_path / "stopped")
     return run
 
 
@@ -126,6 +178,12 @@ def test_a_run_that_was_interrupted_in_a_teacher_ends_like_a_whole_one(
     assert resumed.of_type(TeacherStarted) == teacher_events(moved)
     assert teacher_models(moved) == teacher_models(taught.folder)
     assert repeatable_files(moved) == repeatable_files(taught.folder)
+
+
+def test_the_exception_of_an_interrupted_teacher_names_the_run(tmp_path: Path) -> None:
+    run, exception = interrupt_teacher(tmp_path / "stopped")
+    assert exception.run == run.folder
+    assert exception.is_saved
 
 
 def test_settings_that_a_resume_changes_do_not_reach_the_teachers(stopped: Run) -> None:

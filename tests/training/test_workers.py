@@ -3,10 +3,14 @@
 One worker plays its part here with the numbers of the others; real ones are in tests/faults.
 """
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from corpora import make_corpus
 from numpy.typing import NDArray
 
+from charlm.config.schema import Config
 from charlm.errors import CharlmError
 from charlm.training.workers import Workers
 
@@ -80,3 +84,41 @@ def test_a_single_worker_gets_its_own_numbers_back() -> None:
     np.testing.assert_array_equal(alone.gather(rows), rows[None])
     assert alone.share(5) == 5
     assert alone.rows(64) == slice(0, 64)
+
+
+class Twin(Workers):
+    """The first of two workers; the other one has the same numbers, except at one exchange."""
+
+    count = 2
+
+    def __init__(self, differs_at: int | None) -> None:
+        self.differs_at = differs_at
+        self.exchanges = 0
+
+    def total(self, array: NDArray[np.int64]) -> NDArray[np.int64]:
+        assert array.dtype == np.int64
+        differs = self.exchanges == self.differs_at
+        self.exchanges += 1
+        return np.array([array[0], array[0] + differs])
+
+
+def test_workers_that_agree_on_everything_are_accepted(tmp_path: Path) -> None:
+    """They compare the versions, the text, and six sections or settings."""
+    twin = Twin(differs_at=None)
+    twin.check_same(Config(), make_corpus(tmp_path, "abba\n"))
+    assert twin.exchanges == 8
+
+
+@pytest.mark.parametrize(
+    ("differs_at", "name"),
+    [
+        (0, "the versions of charlm, TensorFlow and Keras"),
+        (1, "the text"),
+        (3, "the settings of seed"),
+        (6, "the settings of training"),
+    ],
+)
+def test_workers_that_differ_are_refused(differs_at: int, name: str, tmp_path: Path) -> None:
+    message = f"^TF_CONFIG: {name}: must be the same on all workers; worker 0 differs from worker 1"
+    with pytest.raises(CharlmError, match=message):
+        Twin(differs_at).check_same(Config(), make_corpus(tmp_path, "abba\n"))
