@@ -6,6 +6,8 @@ import pytest
 from charlm.inspection.features import character_kind, features_of, is_in_word
 from charlm.text.vocabulary import Vocabulary
 
+APOSTROPHE = "\N{RIGHT SINGLE QUOTATION MARK}"
+
 
 def features(text: str) -> dict[str, str]:
     """Return the values of each feature of a text, a digit for each character."""
@@ -22,7 +24,7 @@ def features(text: str) -> dict[str, str]:
         ("position in the line", "ab\n\nabc", "1200123"),
         ("position in the word", "I am don't", "1012012345"),
         ("inside a word", "don't 'go'", "1111100110"),
-        ("inside a word", "d’or ’", "111100"),
+        ("inside a word", f"d{APOSTROPHE}or {APOSTROPHE}", "111100"),
         ("upper case", "Ab CÉ", "10011"),
         ("digit", "a1 23", "01011"),
         ("heading before a colon", "MAN:\nHe said:\n\nA B:\nhi", "1110000000000001110000"),

@@ -230,7 +230,7 @@ def test_exponents_of_minus_infinity_are_counted_on_the_page() -> None:
     trained = as_model(one_layer(kernel), Vocabulary(("a", "b", "c")))
     limits = Limits(100, 100, 20)
     content = make_lyapunov(Reading("run", trained, "text", random_ids(100), limits))
-    assert content.html == "<p>2 of 3 exponents are −∞.</p>"
+    assert content.html == "<p>2 of 3 exponents are \N{MINUS SIGN}\N{INFINITY}.</p>"
 
 
 def test_the_caption_has_the_number_of_drawn_exponents() -> None:
