@@ -76,7 +76,7 @@ def test_each_section_is_reported_as_progress(trained: TrainedModel) -> None:
 
 def test_the_progress_counts_the_sections_of_all_runs(model_file: Path, text: Path) -> None:
     events: list[Event] = []
-    models = [model_file, charlm.load(model_file)]
+    models: list[Path | Model] = [model_file, charlm.load(model_file)]
     inspect_runs(models, text=text, only=["spectrum", "network"], on_event=events.append)
     name = str(model_file)
     assert [event for event in events if isinstance(event, ReportProgress)] == [

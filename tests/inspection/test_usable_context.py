@@ -93,11 +93,12 @@ UNINFORMED = shift_register(1)
 """A network whose loss is always ln 3."""
 
 
-def context_after(gain: float, *, length: int = 90, **settings: int) -> list[int]:
+def context_after(gain: float, *, length: int = 90, most: int | None = None) -> list[int]:
     """Return the numbers of characters tried if they never change the gain from all others."""
     whole = np.full(length - 1, np.log(3) - gain)
-    context = usable_context(UNINFORMED, random_ids(length), whole, **settings)
-    return context.characters.tolist()
+    settings = {} if most is None else {"most": most}
+    context = usable_context(UNINFORMED, random_ids(length), whole, **settings)  # type: ignore[arg-type]
+    return [*map(int, context.characters)]
 
 
 @pytest.mark.parametrize("gain", [0.0009, -0.0009])
