@@ -194,7 +194,7 @@ def test_the_table_has_the_number_of_blocks(predictions: int, blocks: int) -> No
         pytest.param(
             [1, 0.8, 0.4, 0.3], 1 + math.log(0.8 / 0.5) / math.log(0.8 / 0.4), id="between two"
         ),
-        pytest.param([1, 0.8, 0.5, 0.3], 2, id="at a lag"),
+        pytest.param([1, 0.8, 0.5], 2, id="at the last lag"),
         pytest.param([1, 0.9, 0], 1, id="falls to zero"),
         pytest.param([1, 2, 0.7], None, id="never"),
         pytest.param([1, 0.1], 1, id="at least a character"),

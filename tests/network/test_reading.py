@@ -80,6 +80,15 @@ def test_the_ids_before_a_segment_warm_up() -> None:
     assert segments.before[:, 1].tolist() == [3, 4, 5]
 
 
+@pytest.mark.parametrize(
+    ("width", "counts"),
+    [pytest.param(0, [100], id="any"), pytest.param(52_000, [40, 40, 20], id="wide")],
+)
+def test_segments_are_read_in_blocks_of_two_million_values(width: int, counts: list[int]) -> None:
+    segments = read_segments(random_parameters(), TEXT, streams=4, warm_up=3, width=width)
+    assert [len(positions) for _, positions in segments] == counts
+
+
 def test_segments_are_read_side_by_side() -> None:
     segments = read_segments(random_parameters(), TEXT, streams=4, warm_up=3)
     assert [positions.tolist() for _, positions in segments] == [
