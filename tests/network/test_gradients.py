@@ -7,7 +7,7 @@ import pytest
 import reference
 from arrays import check_close
 from inspection.networks import random_ids, shift_register, traced
-from models import random_parameters
+from models import overflowing_parameters, random_parameters
 from numpy.typing import NDArray
 
 from charlm.network import gradients
@@ -97,6 +97,11 @@ def test_a_small_difference_moves_like_the_difference_of_two_readings() -> None:
     trace = read_text(parameters, np.array([1, 2, 3]))
     pushed = push_forward(parameters, nudge, tuple(slope[2] for slope in trace.slopes))
     np.testing.assert_allclose(pushed, (nudged(1) - nudged(-1)) / 2, rtol=1e-6, atol=1e-13)
+
+
+def test_a_network_that_overflows_is_read_without_a_warning() -> None:
+    trace = read_text(overflowing_parameters(), SHORT)
+    assert not np.isfinite(trace.outputs[0][-1]).any()
 
 
 # Curves

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference
 from arrays import check_close
-from models import random_parameters
+from models import overflowing_parameters, random_parameters
 
 from charlm.network.reading import Stepper, cut_segments, read_blocks, read_segments
 
@@ -51,6 +51,13 @@ def test_a_block_has_a_limited_length(
     ids = np.zeros((101, streams), int)
     blocks = read_blocks(parameters, ids, parameters.zero_state(streams), **limits)
     assert [len(logits) for logits, _ in blocks] == lengths
+
+
+def test_threads_read_a_network_that_overflows_without_a_warning() -> None:
+    parameters = overflowing_parameters()
+    ids = np.zeros((4, 64), int)
+    ((logits, _),) = read_blocks(parameters, ids, parameters.zero_state(64))
+    assert not np.isfinite(logits[-1]).any()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,13 @@ from arrays import check_close
 from hypothesis import given
 from hypothesis import strategies as st
 from limits import memory_limit
-from models import make_random_model, random_parameters, with_tensors
+from models import (
+    as_model,
+    make_random_model,
+    overflowing_parameters,
+    random_parameters,
+    with_tensors,
+)
 
 from charlm.errors import CharlmError
 from charlm.network.model_file import TrainedModel
@@ -131,6 +137,12 @@ def test_a_model_with_weights_of_nan_is_refused(trained: TrainedModel, temperatu
     model = replace(trained, parameters=with_tensors(trained.parameters, {"logits.bias": bias}))
     with pytest.raises(CharlmError, match="the weights are not finite"):
         generate(model, Sampler(temperature=temperature), length=1)
+
+
+def test_a_network_that_overflows_is_refused_without_a_warning() -> None:
+    model = as_model(overflowing_parameters(), Vocabulary(tuple("abcde")))
+    with pytest.raises(CharlmError, match="the weights are not finite"):
+        generate_text(model, TextRequest(3, GREEDY, seed=0, prompt="abcd")).finish()
 
 
 # Text
