@@ -129,6 +129,10 @@ def test_an_axis_of_doublings_ends_after_the_last_value(last: int, end: float) -
     axes = draw_panels([panel]).axes[0]
     assert axes.get_xlim() == pytest.approx((-0.2, end))
     assert axes.xaxis.get_major_formatter()(4.0) == "4"
+    scaled = axes.xaxis.get_transform().transform(np.array([0, 0.5, 1, 2, 4, 8]))
+    to_half, to_1, *doublings = np.diff(scaled)
+    assert to_half == pytest.approx(to_1)
+    assert doublings == pytest.approx(doublings[:1] * 3)
 
 
 def panel_of_names(*curves: Curve) -> Panel:

@@ -351,8 +351,9 @@ def test_the_caption_has_the_sizes_of_all_groups(sizes: list[int], text: str) ->
 
 def test_only_one_run_of_a_group_has_next_steps() -> None:
     steps = NextSteps(experiments=(Step("Try a seed.", {"seed": 2}), Step("Try units.", {})))
-    reports = [A, B, with_origin("c", 1, training="other")]
-    page = render_page([replace(report, next_steps=steps) for report in reports], {})
+    runs = [A, with_origin("c", 1, training="other")]
+    first, last = (replace(run, next_steps=steps) for run in runs)
+    page = render_page([first, B, last], {})
     _, _, section = page.partition('<section id="next_steps">')
     assert re.findall(r"<h3>(.*?)</h3>|<p>(Try .*?)</p>", section) == [
         ("a", ""),
