@@ -20,7 +20,7 @@ from charlm.inspection.lyapunov import (
 )
 from charlm.inspection.reading import Limits, Reading
 from charlm.inspection.section import Sample
-from charlm.inspection.spectrum import recurrent_spectra
+from charlm.inspection.spectrum import draw_eigenvalues, recurrent_spectra
 from charlm.network.gradients import Trace
 from charlm.text.vocabulary import Vocabulary
 
@@ -29,6 +29,12 @@ def test_the_eigenvalues_of_a_triangular_matrix_are_its_diagonal() -> None:
     (spectrum,) = recurrent_spectra(one_layer(np.array([[2.0, 4.0], [0.0, 3.0]])))
     assert spectrum.eigenvalues.tolist() == pytest.approx([3, 2])
     assert spectrum.spectral_radius == pytest.approx(3)
+
+
+@pytest.mark.parametrize(("layers", "height"), [(1, 3.4 + 0.7), (3, 2 * (1.7 + 0.7))])
+def test_the_eigenvalues_of_two_layers_are_side_by_side(layers: int, height: float) -> None:
+    spectra = recurrent_spectra(random_parameters(layers=layers))
+    assert draw_eigenvalues(spectra).get_figheight() == pytest.approx(height)
 
 
 # Exponents of the whole state
