@@ -51,6 +51,14 @@ def one_layer_of(
     return with_tensors(parameters, kernels)
 
 
+def overflowing_parameters() -> Parameters:
+    """Return the weights of two linear layers whose outputs are infinite, and then not numbers."""
+    parameters = random_parameters(layers=2, units=2, activation="linear", scale=0)
+    parameters.layers[0].kernel[...] = 3e38
+    parameters.layers[0].recurrent_kernel[...] = [[9, 1], [1, 9]]
+    return parameters
+
+
 def with_tensors(parameters: Parameters, changed: Mapping[str, Any]) -> Parameters:
     """Return the weights with some of them replaced."""
     return replace(parameters, tensors={**parameters.tensors, **changed})

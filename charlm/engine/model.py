@@ -71,7 +71,10 @@ class CharacterRNN(keras.Model):
             sizes = shape.tensors["embedding"].shape
             initializer = _look_up(config, "input_initializer", sizes) or "uniform"
             self.embedding = keras.layers.Embedding(
-                *sizes, embeddings_initializer=initializer, dtype=policy
+                *sizes,
+                embeddings_initializer=initializer,
+                name="embedding",  # Keras would number the embeddings of a program
+                dtype=policy,
             )
             self.embedding.build(None)
         self.rnn = [_build_layer(config, shape, index, policy) for index in range(config.layers)]

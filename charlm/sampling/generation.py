@@ -149,7 +149,7 @@ class StopTexts:
     texts.
 
     Args:
-        stops: The stop texts, none of them empty; they are normalized to NFC.
+        stops: One or more stop texts, none of them empty; they are normalized to NFC.
 
     Raises:
         CharlmError: Too many combining marks follow each other.
@@ -178,7 +178,7 @@ class StopTexts:
     @property
     def begun(self) -> int:
         """Number of characters at the end of the text that may begin a stop text."""
-        return max(self._matched, default=0)
+        return max(self._matched)
 
 
 def _shorter_matches(stop: str) -> list[int]:

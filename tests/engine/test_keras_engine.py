@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
-from charlm.config.schema import Config, TrainingConfig
+from charlm.config.schema import Config, ModelConfig, RnnConfig, TrainingConfig
 from charlm.engine.factory import KerasEngines
 from charlm.engine.keras_engine import KerasEngine
 from charlm.engine.kernel import load_kernel
 from charlm.evaluation.scoring import mean_score, score_stream
-from charlm.events import Event, SettingReplaced, ignore
+from charlm.events import Event, SettingReplaced, ThreadsKept, ignore
 from charlm.hardware import multiplies_bfloat16
 from charlm.text.batches import Batches
 from charlm.training.interface import Engine, StepMetrics
@@ -299,6 +299,72 @@ def test_without_bfloat16_float32_is_used(
     assert events == [
         SettingReplaced("training.precision", "float32", problem, changes_bits=is_recorded)
     ]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_precision_of_this_processor_is_kept(precision: Any) -> None:
+    if precision == "bfloat16" and not multiplies_bfloat16():
+        pytest.skip("this processor does not multiply bfloat16")
+    events: list[Event] = []
+    config = Config(training=TrainingConfig(precision=precision, kernel="keras"))
+    engines = KerasEngines(Session())
+    assert engines.resolve(config, on_event=events.append, is_recorded=False) == config
+    assert events == []
+
+
+@pytest.mark.parametrize(
+    ("kernel", "expected"),
+    [
+        pytest.param("auto", [], id="chosen automatically"),
+        pytest.param("keras", [], id="Keras"),
+        pytest.param(
+            "compiled",
+            [
+                SettingReplaced(
+                    "training.kernel",
+                    "keras",
+                    "the compiled kernel does not support model.rnn.dropout",
+                    changes_bits=True,
+                )
+            ],
+            id="compiled",
+        ),
+    ],
+)
+def test_a_resumed_run_with_dropout_uses_keras(kernel: Any, expected: list[Event]) -> None:
+    model = ModelConfig(rnn=RnnConfig(dropout=0.5))
+    config = Config(model=model, training=TrainingConfig(kernel=kernel))
+    events: list[Event] = []
+    engines = KerasEngines(Session())
+    resolved = engines.resolve(config, on_event=events.append, is_recorded=True)
+    assert resolved.training.kernel == "keras"
+    assert events == expected
+
+
+def events_of_an_engine() -> list[Event]:
+    """Return the events that report how an engine starts."""
+    events: list[Event] = []
+    config = load_config(find_recipe("tiny"), overrides=["model.units=2"])
+    engines = KerasEngines(Session(on_event=events.append))
+    engines(config, BATCHES, vocabulary_size=V)
+    return events
+
+
+def test_the_start_of_tensorflow_is_reported_only_once() -> None:
+    assert events_of_an_engine() == []
+
+
+def refuse(_threads: int) -> None:
+    """Refuse a number of threads as TensorFlow does after its first operation."""
+    raise RuntimeError
+
+
+def test_a_program_that_has_used_tensorflow_keeps_its_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tf.config.threading, "get_inter_op_parallelism_threads", lambda: 0)
+    monkeypatch.setattr(tf.config.threading, "set_intra_op_parallelism_threads", refuse)
+    assert events_of_an_engine() == [ThreadsKept()]
 
 
 def test_a_resolved_config_is_not_changed_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,13 @@ from engine.networks import B, V, build, layer_weights, random_ids, random_state
 from models import make_random_model
 
 from charlm.config.schema import ACTIVATIONS, DECIDED_BY_THE_TASK, RnnConfig
-from charlm.engine.model import CharacterRNN, build_stock_model, named_weights, to_parameters
+from charlm.engine.model import (
+    CharacterRNN,
+    build_stock_model,
+    named_seeds,
+    named_weights,
+    to_parameters,
+)
 from charlm.errors import CharlmError
 from charlm.evaluation.scoring import mean_score
 from charlm.network.rnn import nats
@@ -290,6 +296,12 @@ def test_threads_build_networks_with_the_weights_of_their_seeds() -> None:
         assert (bits[0] == bits[3]) == is_zero
 
 
+def test_every_part_with_dropout_has_a_seed() -> None:
+    model = build(layers=3, layer_dropout=0.5, output_dropout=0.5)
+    assert [*named_seeds(model)] == ["rnn.0", "rnn.1", "rnn.2", "below.1", "below.2", "logits"]
+    assert [*named_seeds(build(layers=2))] == ["rnn.0", "rnn.1"]
+
+
 # The `.keras` model of stock layers
 
 
@@ -311,6 +323,21 @@ def test_the_stock_model_equals_the_reference(network: dict[str, Any]) -> None:
     check_close([logits[0], *(state[0] for state in states)], [expected, *last], atol=1e-5)
 
 
-def test_the_stock_model_only_has_layers_of_keras() -> None:
-    model = build_stock_model(make_random_model(layers=2, skip_connections=True, embedding=3))
-    assert {type(layer).__module__.partition(".")[0] for layer in model.layers} == {"keras"}
+@pytest.fixture(scope="module")
+def stock_model() -> keras.Model:
+    """Return the stock model of a network with every part."""
+    return build_stock_model(make_random_model(layers=2, skip_connections=True, embedding=3))
+
+
+def test_the_stock_model_only_has_layers_of_keras(stock_model: keras.Model) -> None:
+    assert {type(layer).__module__.partition(".")[0] for layer in stock_model.layers} == {"keras"}
+
+
+def test_the_stock_model_has_the_names_of_its_parts(stock_model: keras.Model) -> None:
+    assert stock_model.name == "character_rnn"
+    assert [(one.name, one.dtype, one.shape) for one in stock_model.inputs] == [
+        ("ids", "int32", (None, None)),
+        ("state_0", "float32", (None, 4)),
+        ("state_1", "float32", (None, 4)),
+    ]
+    assert {"embedding", "rnn_0", "rnn_1", "logits"} <= {layer.name for layer in stock_model.layers}

@@ -6,6 +6,8 @@ import pytest
 from charlm.inspection.features import character_kind, features_of, is_in_word
 from charlm.text.vocabulary import Vocabulary
 
+APOSTROPHE = "\N{RIGHT SINGLE QUOTATION MARK}"
+
 
 def features(text: str) -> dict[str, str]:
     """Return the values of each feature of a text, a digit for each character."""
@@ -22,12 +24,16 @@ def features(text: str) -> dict[str, str]:
         ("position in the line", "ab\n\nabc", "1200123"),
         ("position in the word", "I am don't", "1012012345"),
         ("inside a word", "don't 'go'", "1111100110"),
+        ("inside a word", f"d{APOSTROPHE}or {APOSTROPHE}", "111100"),
         ("upper case", "Ab CÉ", "10011"),
         ("digit", "a1 23", "01011"),
         ("heading before a colon", "MAN:\nHe said:\n\nA B:\nhi", "1110000000000001110000"),
         ("in quotes or brackets", '"ab" c “d"e”', "011000001110"),
         ("in quotes or brackets", '"a\n\n"b"', "0110010"),
         ("in quotes or brackets", "(a) [b(c", "01000111"),
+        ("in quotes or brackets", "{a} b", "01000"),
+        ("in quotes or brackets", "„a“ b", "01000"),
+        ("in quotes or brackets", "«a» b", "01000"),
         ("vowel", "AbÉy", "1010"),
         ("vowel next", "bAbE", "1010"),
         ("end of a word next", "ab c.", "01010"),
@@ -36,6 +42,14 @@ def features(text: str) -> dict[str, str]:
 )
 def test_a_feature_has_a_value_for_each_character(name: str, text: str, values: str) -> None:
     assert features(text)[name] == values
+
+
+@pytest.mark.parametrize(("letters", "is_heading"), [(39, True), (40, False)])
+def test_a_heading_has_at_most_39_characters_before_its_colon(
+    letters: int, is_heading: bool
+) -> None:
+    found = features(letters * "x" + ":\nb").get("heading before a colon")
+    assert found == (letters * "1" + "000" if is_heading else None)
 
 
 def test_features_that_do_not_vary_are_left_out() -> None:

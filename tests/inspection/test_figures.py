@@ -107,13 +107,101 @@ def log_panel(*values: float, band: tuple[list[float], ...] = ()) -> Panel:
 
 
 def test_a_logarithmic_axis_ends_where_rounding_begins() -> None:
-    figure = draw_panels([log_panel(1, 0.1, band=([1e-67, 1e-50], [1, 1]))])
-    assert figure.axes[0].get_ylim() == (1e-10, 3)
+    figure = draw_panels([log_panel(1, 0.1, band=([1e-67, 1e-50], [2, 1]))])
+    assert figure.axes[0].get_ylim() == (1e-10, 6)
 
 
 def test_a_logarithmic_axis_has_a_power_of_ten() -> None:
     low, high = draw_panels([log_panel(0.3, 0.5)]).axes[0].get_ylim()
     assert low < 0.1 < high  # other values have no tick label
+
+
+def test_a_logarithmic_axis_of_lags_begins_at_zero() -> None:
+    assert draw_panels([log_panel(1, 0.1)]).axes[0].get_xlim() == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("last", "end"), [(0, 1.05), (8, 8.4)], ids=["a single value", "several values"]
+)
+def test_an_axis_of_doublings_ends_after_the_last_value(last: int, end: float) -> None:
+    curve = Curve([0, last], [1, 2])
+    panel = Panel("a", ("x", "y"), {"": curve, "b": Curve([0], [1])}, x_scale="doublings")
+    axes = draw_panels([panel]).axes[0]
+    assert axes.get_xlim() == pytest.approx((-0.2, end))
+    assert axes.xaxis.get_major_formatter()(4.0) == "4"
+    scaled = axes.xaxis.get_transform().transform(np.array([0, 0.5, 1, 2, 4, 8]))
+    to_half, to_1, *doublings = np.diff(scaled)
+    assert to_half == pytest.approx(to_1)
+    assert doublings == pytest.approx(doublings[:1] * 3)
+
+
+def panel_of_names(*curves: Curve) -> Panel:
+    """Return a panel with a row for each name of some curves."""
+    named = {f"curve {number}": curve for number, curve in enumerate(curves)}
+    return Panel("a", ("x", ""), named, x_scale="names")
+
+
+def test_a_point_has_bars_to_the_edges_of_its_band() -> None:
+    first = Curve(["a", "b"], [2.0, 5.0], (np.array([1, 4.5]), np.array([4, 5.25])))
+    second = Curve(["b"], [3.0])
+    axes = draw_panels([panel_of_names(first, second)]).axes[0]
+    bars = [np.asarray(path.vertices).tolist() for path in axes.collections[0].get_paths()]
+    assert bars == [[[1, 0], [4, 0]], [[4.5, 1], [5.25, 1]]]
+    assert [points(line) for line in axes.lines] == [[[2, 0], [5, 1]], [[3, 1]]]
+    assert axes.get_xlim() == pytest.approx((0, 1.04 * 5.25))
+
+
+def test_an_axis_of_names_without_values_is_drawn() -> None:
+    axes = draw_panels([panel_of_names(Curve(["a"], [0.0]))]).axes[0]
+    assert axes.get_xlim() == (0, 1)
+
+
+def test_a_curve_of_a_single_value_is_a_point() -> None:
+    curves = {
+        "line": Curve([0, 1], [1, 2]),
+        "second": Curve([0, 1], [np.nan, 2]),
+        "third": Curve([1], [2]),
+    }
+    lines = draw_panels([Panel("a", ("x", "y"), curves)]).axes[0].lines
+    assert [line.get_marker() for line in lines] == ["", "D", "o"]
+    assert [line.get_fillstyle() for line in lines] == ["full", "none", "full"]
+    assert [line.get_clip_on() for line in lines] == [True, False, False]
+
+
+@pytest.mark.parametrize(("value", "is_cut_off"), [(1e-10, False), (0.9e-10, True)])
+def test_a_point_below_the_axis_is_not_drawn(value: float, is_cut_off: bool) -> None:
+    panel = replace(log_panel(1, 0.1), extras={"point": Curve([0], [value])})
+    *_, point = draw_panels([panel]).axes[0].lines
+    assert point.get_clip_on() == is_cut_off
+
+
+@pytest.mark.parametrize(
+    ("panels", "height"),
+    [
+        pytest.param([log_panel(1, 0.1)], 2.1 + 0.7 + 0.2, id="one panel"),
+        pytest.param([log_panel(1, 0.1)] * 2, 2 * (1.5 + 0.7) + 0.2, id="two panels"),
+        pytest.param(
+            [panel_of_names(Curve(["a", "b"], [1, 2]))], 3 * 0.27 + 0.7 + 0.2, id="two names"
+        ),
+        pytest.param(
+            [panel_of_names(Curve([*"abc"], [1, 2, 3]), Curve([*"cd"], [1, 2]))],
+            4 * 0.27 + 0.7 + 0.2,
+            id="four names",
+        ),
+    ],
+)
+def test_a_figure_has_the_height_of_its_panels(panels: list[Panel], height: float) -> None:
+    assert draw_panels(panels).get_figheight() == pytest.approx(height)
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [pytest.param("a" * 34, 1, id="short"), pytest.param("a" * 35, 2, id="long")],
+)
+def test_a_legend_of_short_names_has_two_columns(name: str, lines: int) -> None:
+    curve = Curve([0, 1], [1, 2])
+    figure = draw_panels([Panel("a", ("x", "y"), {name: curve, "b": curve})])
+    assert figure.get_figheight() == pytest.approx(2.1 + 0.7 + 0.2 * lines)
 
 
 @pytest.mark.parametrize(("last", "scale"), [(0, "linear"), (1, "log")])
@@ -153,6 +241,15 @@ def test_a_colour_has_enough_contrast(name: str) -> None:
     assert contrast(np.clip(TURN @ (1 - light), 0, 1), dark_paper) >= 4.5
 
 
+def test_curves_of_one_colour_have_different_markers() -> None:
+    curves = [Curve(["a"], [number]) for number in range(25)]
+    lines = draw_panels([panel_of_names(*curves)]).axes[0].lines
+    colours = ["#0072b2", "#c45500", "#00805d", "#a8518a", "#8a6d00"]
+    assert [line.get_color() for line in lines] == 5 * colours
+    assert [line.get_marker() for line in lines[:7]] == ["o", "D", "x", "|", "s", "D", "x"]
+    assert len({(line.get_color(), line.get_marker()) for line in lines}) == 25
+
+
 # Several curves
 
 
@@ -183,6 +280,14 @@ def test_runs_that_differ_in_their_seed_become_a_mean_with_its_standard_error() 
     assert [edge.tolist() for edge in mean.band] == [[1, 4, 0], [3, 4, 9]]
 
 
+def test_a_mean_ends_where_the_first_curve_ends() -> None:
+    mean = mean_curve([Curve([0, 2, 5], [1, 1, 1]), Curve([0, 2], [4, 4]), Curve([0, 2], [7, 1])])
+    assert list(mean.x) == [0, 2]
+    assert np.asarray(mean.y).tolist() == [4, 2]
+    low, high = mean.band
+    assert high[0] - 4 == 4 - low[0] == pytest.approx(3 / 3**0.5)
+
+
 def test_a_single_run_has_no_band() -> None:
     (panel,) = compare_panels({"run": [panels_of([5, 5, 5])], "other": [panels_of([1, 2, 3])]})
     curve = panel.curves["run"]
@@ -209,7 +314,7 @@ def test_means_of_curves_without_values_are_gaps() -> None:
 @pytest.mark.parametrize(
     ("values", "note"),
     [
-        pytest.param([1, 1e-9], "", id="all drawn"),
+        pytest.param([1, 1e-10], "", id="all drawn"),
         pytest.param([1, 1e-11], "Values below 1e-10 are not drawn.", id="below the axis"),
         pytest.param(
             [1, 0], "Values below 1e-10, and values of 0 or less, are not drawn.", id="zero"
@@ -222,6 +327,12 @@ def test_means_of_curves_without_values_are_gaps() -> None:
 )
 def test_values_that_are_not_drawn_are_noted(values: list[float], note: str) -> None:
     assert clipping_note([log_panel(*values)]) == note
+
+
+def test_small_values_of_any_panel_or_curve_are_noted() -> None:
+    below = {"below": Curve([0, 1], [1e-11, 1])}
+    panels = [log_panel(1, 1), replace(log_panel(1, 1), extras=below), log_panel(1, 1)]
+    assert clipping_note(panels) == "Values below 1e-10 are not drawn."
 
 
 def test_a_linear_axis_draws_every_value() -> None:
@@ -253,7 +364,8 @@ def test_a_strange_panel_is_drawn_without_a_warning(panel: Panel) -> None:
     [
         pytest.param("runs/a", "runs/a", id="short"),
         pytest.param("_a", "./_a", id="an underscore"),
-        pytest.param("a" * 50 + "b" * 50, "a" * 28 + "..." + "b" * 28, id="long"),
+        pytest.param("a" * 56, "a" * 56, id="as long as possible"),
+        pytest.param("a" * 28 + "b" * 29, "a" * 28 + "..." + "b" * 28, id="long"),
     ],
 )
 def test_the_legend_has_every_run(name: str, shown: str) -> None:

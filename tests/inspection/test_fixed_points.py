@@ -1,11 +1,12 @@
 """Fixed points of networks whose dynamics are known."""
 
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 from inspection.networks import states_of
-from models import one_layer_of, random_parameters
+from models import as_model, one_layer_of, random_parameters
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
@@ -13,13 +14,16 @@ from charlm.inspection.fixed_points import (
     FixedPoints,
     RepeatedCharacter,
     find_fixed_points,
+    make_fixed_points,
     repeat_character,
     repetitions_for,
 )
-from charlm.inspection.section import Sample
+from charlm.inspection.reading import Limits, Reading
+from charlm.inspection.section import Content, Sample
 from charlm.network.rnn import Parameters
+from charlm.text.vocabulary import Vocabulary
 
-IDS = np.random.default_rng(0).choice(5, 300, p=[0.1, 0.4, 0.3, 0.15, 0.05])
+IDS = np.random.default_rng(0).choice(5, 450, p=[0.1, 0.4, 0.3, 0.15, 0.05])
 
 
 def repeated(parameters: Parameters, ids: NDArray[Any], character: int) -> RepeatedCharacter:
@@ -68,11 +72,6 @@ def test_the_path_of_a_single_unit_is_a_line() -> None:
     assert not results.path[:, 1].any()
 
 
-def test_a_unit_with_a_strong_negative_weight_has_no_stable_point() -> None:
-    held = repeated(switch(-3), np.array([1, 0, 0, 0]), 0)  # its sign changes at each step
-    assert (held.starts, held.at_rest, held.points) == (3, 0, ())
-
-
 # A stack
 
 
@@ -91,7 +90,10 @@ def test_the_spectral_radius_is_the_radius_of_the_whole_jacobian(skip_connection
     jacobian = (states[1:] - states[0]) / 1e-5
     expected = np.abs(np.linalg.eigvals(jacobian)).max()
     assert held.points[0].spectral_radius == pytest.approx(expected, rel=1e-3)
-    assert held.points[0].likeliest[0][0] == logits[0].argmax()
+    probabilities = np.exp(logits[0]) / np.exp(logits[0]).sum()
+    likeliest = np.argsort(-probabilities)[:3]
+    expected_next = [*zip(likeliest, probabilities[likeliest], strict=True)]
+    np.testing.assert_allclose(held.points[0].likeliest, expected_next, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -170,10 +172,16 @@ def test_a_large_network_reads_a_character_less_often(weights: int, expected: in
 
 @pytest.mark.parametrize(
     ("most", "is_at_rest"),
-    [pytest.param(1, False, id="once"), pytest.param(3000, True, id="often")],
+    [(1, False), (1604, False), (1605, True), (3000, True)],
 )
-def test_the_number_of_repetitions_is_limited(most: int, is_at_rest: bool) -> None:
-    _, at_rest = repeat_character(network([[0.99]]), 0, np.ones((1, 1)), most=most)
+@pytest.mark.parametrize("end", [0, 999])
+def test_a_state_is_at_rest_if_it_changes_by_a_billionth(
+    end: float, most: int, is_at_rest: bool
+) -> None:
+    """The change of step n is 0.01 * 0.99^(n - 1) of the first distance from the end."""
+    parameters = one_layer_of([[end / 100]], [[0.99]], [[0]], activation="linear").cast(np.float64)
+    start = np.array([[end + 1 + end]])
+    _, at_rest = repeat_character(parameters, 0, start, most=most)
     assert at_rest.tolist() == [is_at_rest]
 
 
@@ -193,6 +201,7 @@ def test_the_path_has_the_principal_components_of_all_layers(
     stack: tuple[FixedPoints, NDArray[np.float64]],
 ) -> None:
     results, states = stack
+    states = states[:400]
     variances, vectors = np.linalg.eigh(np.cov(states.T))
     shares = variances / variances.sum()
     expected = (states - states.mean(0)) @ vectors[:, [-1, -2]]
@@ -204,6 +213,55 @@ def test_the_results_have_their_positions(
     stack: tuple[FixedPoints, NDArray[np.float64]],
 ) -> None:
     results, _ = stack
-    assert results.positions == Sample(1, 300, 300)
-    assert results.counted == Sample(1, 300, 300)
-    assert results.starts == (150, 225, 300)
+    assert results.positions == Sample(1, 400, 400)
+    assert results.counted == Sample(1, 450, 450)
+    assert results.starts == (225, 337, 450)
+
+
+# The page
+
+
+def content_of(parameters: Parameters, ids: NDArray[Any]) -> Content:
+    """Return the section of a report on a network whose characters are a, b and c."""
+    trained = as_model(parameters, Vocabulary(("a", "b", "c")))
+    return make_fixed_points(Reading("run", trained, "text", ids, Limits(400, 400, 20)))
+
+
+def test_a_state_that_never_changes_has_no_variance() -> None:
+    content = content_of(one_layer_of(np.zeros((3, 1)), [[0]], [[1, 2, 3]]), SWITCHED)
+    assert content.figure is not None
+    assert content.figure.caption.endswith("characters. The state is always the same.")
+
+
+def test_the_table_has_a_row_for_each_point() -> None:
+    table = content_of(switch(2), np.array([1, 0, 0, 0, 2, 0, 0, 0])).table
+    assert table is not None
+    columns = dict(table.columns)
+    radii = [0.16637, 0.16637, 8 * math.exp(-14), 8 * math.exp(-14)]  # 1 - tanh(x)^2 is 4 e^(-2x)
+    assert columns.pop("radius") == pytest.approx(radii, rel=1e-4)
+    assert columns == {
+        "character repeated": ["a", "a", "b", "c"],
+        "starting states that lead here": ["2 of 3", "1 of 3", "3 of 3", "3 of 3"],
+        "expects next": [
+            "c (97%)  a (2%)  b (1%)",
+            "b (72%)  a (28%)  c (1%)",
+            "b (73%)  a (27%)  c (0%)",
+            "c (98%)  a (2%)  b (1%)",
+        ],
+    }
+
+
+@pytest.fixture(scope="module")
+def alternating() -> Content:
+    """Return the section on a unit whose sign changes at each step."""
+    return content_of(switch(-3), np.array([1, 0, 0, 0]))
+
+
+def test_a_unit_with_a_strong_negative_weight_has_no_stable_point(alternating: Content) -> None:
+    held = alternating.data.held[0]
+    assert (held.id, held.starts, held.at_rest, held.points) == (0, 3, 0, ())
+
+
+def test_the_table_has_a_row_for_a_character_without_a_point(alternating: Content) -> None:
+    assert alternating.table is not None
+    assert alternating.table.rows[0] == ("a", "0 of 3", None, "does not come to rest")

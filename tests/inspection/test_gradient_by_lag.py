@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from charlm.inspection.gradient_by_lag import (
     LayerGradient,
+    far_slope,
     gradient_by_lag,
     gradient_summary,
     gradient_table,
@@ -78,6 +79,22 @@ def test_the_summary_says_how_fast_the_gradient_shrinks(
     for weight in weights:
         layers += gradient_by_lag(unit(weight), max_lag=10)
     assert gradient_summary(layers) == f"has a gradient that {expected}"
+
+
+def test_a_text_of_two_characters_has_no_summary_of_its_gradient() -> None:
+    assert gradient_summary(gradient_by_lag(traced(one_layer(np.eye(1)), [0, 1]))) == ""
+
+
+def test_a_gradient_of_zero_has_no_summary() -> None:
+    trace = unit(1)
+    trace.parameters.logits_kernel[...] = 0
+    assert gradient_summary(gradient_by_lag(trace)) == ""
+
+
+def test_200_predictions_are_followed_back_by_128_characters() -> None:
+    (curve,) = gradient_by_lag(traced(one_layer(np.eye(1)), random_ids(400)))
+    assert curve.lag.tolist() == [*range(129)]
+    assert curve.positions == Sample(130, 400, 200)
 
 
 def test_a_short_text_has_fewer_lags() -> None:
@@ -177,6 +194,8 @@ def test_the_table_has_the_number_of_blocks(predictions: int, blocks: int) -> No
         pytest.param(
             [1, 0.8, 0.4, 0.3], 1 + math.log(0.8 / 0.5) / math.log(0.8 / 0.4), id="between two"
         ),
+        pytest.param([1, 0.8, 0.5], 2, id="at the last lag"),
+        pytest.param([1, 0.9, 0], 1, id="falls to zero"),
         pytest.param([1, 2, 0.7], None, id="never"),
         pytest.param([1, 0.1], 1, id="at least a character"),
     ],
@@ -185,3 +204,18 @@ def test_the_half_life_equals_its_definition(
     gradients: list[float], expected: float | None
 ) -> None:
     assert half_life(np.array(gradients)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("gradients", "expected"),
+    [
+        pytest.param([1, 0.9, 0.1, 0.05], math.log(0.5), id="the second half of four lags"),
+        pytest.param([1, 0.5, 0.4, 0.1, 0.025], math.log(0.25), id="the last three of five lags"),
+        pytest.param([1, 0.5], None, id="a single lag"),
+        pytest.param([1, 0.9, 0.1, 0], None, id="zero"),
+    ],
+)
+def test_the_slope_is_that_of_the_second_half(
+    gradients: list[float], expected: float | None
+) -> None:
+    assert far_slope(np.array(gradients)) == pytest.approx(expected)

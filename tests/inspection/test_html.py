@@ -18,8 +18,12 @@ def test_an_equation_has_subscripts() -> None:
     assert html == f'<p class="equation">dh<sub>t</sub>/dh<sub>t{MINUS}1</sub></p>'
 
 
-def test_an_equation_has_superscripts() -> None:
-    assert equation("(V D_t)^T") == '<p class="equation">(V D<sub>t</sub>)<sup>T</sup></p>'
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [("(V D_t)^T", "(V D<sub>t</sub>)<sup>T</sup>"), ("V^{-1}", f"V<sup>{MINUS}1</sup>")],
+)
+def test_an_equation_has_superscripts(text: str, html: str) -> None:
+    assert equation(text) == f'<p class="equation">{html}</p>'
 
 
 @pytest.mark.parametrize(
@@ -28,6 +32,9 @@ def test_an_equation_has_superscripts() -> None:
         (1.23456, "1.235"),
         (-0.5, f"{MINUS}0.5"),
         (12345, "12,345"),
+        (-1234, f"{MINUS}1,234"),
+        (0, "0"),
+        (0.0, "0"),
         (0.0000123456, f"1.235e{MINUS}05"),
         (math.nan, DASH),
         (None, DASH),
@@ -44,11 +51,24 @@ def test_a_number_has_four_significant_digits(value: float | None, text: str) ->
         (1.31848, 0.02149, "1.318 ± 0.021"),
         (-0.44971, 0.0114, f"{MINUS}0.450 ± 0.011"),
         (12.0, 3.4, "12.0 ± 3.4"),
+        (1234.7, 340.0, "1235 ± 340"),
+        (1.0, 1.5e-6, "1.0000000 ± 0.0000015"),
+        (1.0, 1.5e-7, "1"),
         (2.0, 0.0, "2"),
         (3.0420381512, 1.6e-13, "3.042"),
         (1.31848, math.nan, "1.318"),
     ],
-    ids=["positive", "negative", "large", "no error", "rounding error", "unknown error"],
+    ids=[
+        "positive",
+        "negative",
+        "large",
+        "very large",
+        "seven decimals",
+        "eight decimals",
+        "no error",
+        "rounding error",
+        "unknown error",
+    ],
 )
 def test_a_mean_has_the_decimal_places_of_its_error(mean: float, error: float, text: str) -> None:
     assert with_error(mean, error) == text
@@ -57,7 +77,8 @@ def test_a_mean_has_the_decimal_places_of_its_error(mean: float, error: float, t
 @pytest.fixture
 def html() -> str:
     """Return a table with markup in its texts."""
-    return table(("<a>", "b"), [("<i>", 2.0), ("x", None)], caption="A & B")
+    rows = [("<i>", 2.0), ("x", None), ("y", (2.5, 0.25))]
+    return table(("<a>", "b"), rows, caption="A & B")
 
 
 def test_the_texts_of_a_table_are_escaped(html: str) -> None:
@@ -69,3 +90,4 @@ def test_the_texts_of_a_table_are_escaped(html: str) -> None:
 def test_the_numbers_of_a_table_have_their_class(html: str) -> None:
     assert '<td class="number">2</td>' in html
     assert f'<td class="number">{DASH}</td>' in html
+    assert '<td class="number">2.50 ± 0.25</td>' in html

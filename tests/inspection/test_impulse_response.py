@@ -3,11 +3,16 @@
 import numpy as np
 import pytest
 import reference
+from arrays import check_close
 from inspection.networks import one_layer, random_ids, shift_register, traced
-from models import random_parameters
+from models import as_model, one_layer_of, random_parameters
 
 from charlm.errors import CharlmError
-from charlm.inspection.impulse_response import divergence, impulse_response
+from charlm.inspection.impulse_response import divergence, impulse_response, make_impulse
+from charlm.inspection.reading import Limits, Reading
+from charlm.inspection.section import Sample
+from charlm.network.rnn import Parameters
+from charlm.text.vocabulary import Vocabulary
 
 
 @pytest.mark.parametrize("activation", ["linear", "relu"])
@@ -41,21 +46,46 @@ def test_a_leaky_unit_never_forgets() -> None:
         np.testing.assert_allclose(values, expected, rtol=1e-6)
 
 
+def follow(parameters: Parameters, text: list[int], place: int) -> tuple[list[float], list[float]]:
+    """Return the size of the change of the state, and the divergence, up to lag 6.
+
+    One of two characters is replaced by the other.
+    """
+    changed_text = [*text[:place], 1 - text[place], *text[place + 1 :]]
+    sizes = []
+    divergences = []
+    for end in range(place + 1, place + 8):
+        logits, state = reference.read(parameters, text[:end])
+        changed_logits, changed_state = reference.read(parameters, changed_text[:end])
+        sizes.append(float(np.linalg.norm(np.subtract(changed_state, state))))
+        divergences.append(float(divergence(logits[-1], changed_logits[-1])))
+    return sizes, divergences
+
+
 def test_the_response_is_the_difference_of_two_readings() -> None:
     parameters = random_parameters(layers=2, vocabulary_size=2, scale=0.6)
     ids = random_ids(20, ids=2)
-    response = impulse_response(traced(parameters, ids), positions=1, max_lag=6)
-    text = ids.tolist()
-    changed_text = [1 - text[0], *text[1:]]  # of two characters, only the other can replace one
-    sizes = []
-    divergences = []
-    for end in range(1, 8):
-        logits, state = reference.read(parameters, text[:end])
-        changed_logits, changed_state = reference.read(parameters, changed_text[:end])
-        sizes.append(np.linalg.norm(np.concatenate(changed_state) - np.concatenate(state)))
-        divergences.append(float(divergence(logits[-1], changed_logits[-1])))
-    np.testing.assert_allclose(response.state, np.array(sizes) / sizes[0], rtol=1e-6)
-    np.testing.assert_allclose(response.kl, divergences, rtol=1e-5)
+    response = impulse_response(traced(parameters, ids), positions=4, max_lag=6)
+    pairs = [follow(parameters, ids.tolist(), place) for place in (0, 4, 8, 13)]
+    sizes, divergences = np.swapaxes(pairs, 0, 1)  # [4, 7] each
+    low, median, high = np.quantile(sizes / sizes[:, :1], [0.1, 0.5, 0.9], axis=0)
+    found = [response.state_low, response.state, response.state_high]
+    check_close(found, [low, median, high], rtol=1e-5)
+    check_close([response.kl], [divergences.mean(0)], rtol=1e-4)
+    check_close([response.kl_errors], [divergences.std(0) / 3**0.5], rtol=1e-4)
+    assert response.positions == Sample(1, 14, 4)
+
+
+def test_128_characters_are_replaced_and_followed_for_128_characters() -> None:
+    response = impulse_response(traced(one_layer(np.eye(1)), random_ids(600)))
+    assert response.lag.tolist() == [*range(129)]
+    assert response.positions == Sample(1, 472, 128)
+
+
+def test_a_single_replacement_has_no_error() -> None:
+    response = impulse_response(traced(random_parameters(), random_ids(20)), positions=1)
+    assert response.positions.count == 1
+    assert np.isnan(response.kl_errors).all()
 
 
 def test_the_linear_prediction_of_a_small_change_is_nearly_exact() -> None:
@@ -78,11 +108,15 @@ def test_the_divergence_equals_its_definition() -> None:
 
 
 def test_replacements_without_an_effect_are_counted_separately() -> None:
-    parameters = random_parameters(vocabulary_size=3, scale=0.5)
-    kernel = parameters.layers[0].kernel
-    kernel[1] = kernel[0]  # the network cannot tell characters 0 and 1 apart
-    ids = random_ids(100, ids=3)
-    response = impulse_response(traced(parameters, ids), positions=40, max_lag=5)
-    assert response.positions.count == 40
-    assert 5 < response.unchanged < 40
-    assert response.state[0] == 1
+    """After every other character, the unit is so high that the next character has no effect."""
+    alternating = one_layer_of([[0], [1]], [[-9]], [[1, -1]], activation="relu")
+    trained = as_model(alternating, Vocabulary(("a", "b")))
+    ids = np.repeat([1, 0], [70, 30])
+    reading = Reading("run", trained, "text", ids, Limits(100, 100, 20, replacements=7))
+    content = make_impulse(reading)
+    assert content.data.unchanged == 3  # characters 26, 34 and 42 of 1, 9, 17, 26, 34, 42 and 51
+    assert content.data.state[0] == 1
+    assert content.basis == (
+        "Based on replacements of 7 evenly spaced characters (1 to 51), one at a time. "
+        "3 replacements left out: the state did not change."
+    )

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from corpora import ABBA
-from inspection.networks import random_ids
+from inspection.networks import one_layer, random_ids
 from inspection.reports import SMALL, numbers_in
 from limits import memory_limit
-from models import make_random_model, random_parameters
+from models import as_model, make_random_model, random_parameters
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -19,10 +19,14 @@ import charlm
 from charlm.api.model import Model
 from charlm.errors import CharlmError
 from charlm.evaluation.scoring import mean_score, score_stream
+from charlm.events import Event, ReportProgress
 from charlm.inspection.inspecting import inspect_runs, inspect_text, to_json
 from charlm.inspection.reading import Limits, Reading, limits_for
 from charlm.inspection.report import Report
+from charlm.network.architecture import Architecture
 from charlm.network.model_file import TrainedModel
+from charlm.network.rnn import Parameters
+from charlm.text.vocabulary import Vocabulary
 
 
 def reading(trained: TrainedModel, *, length: int = 400, **changes: Any) -> Reading:
@@ -47,10 +51,17 @@ ALL_SECTIONS = [
 ]
 
 
-@pytest.fixture
-def report(trained: TrainedModel) -> Report:
+@pytest.fixture(scope="module")
+def small_model() -> TrainedModel:
+    """Return a random model with reserved ids, which no test changes."""
+    vocabulary = Vocabulary(("\n", "a", "b", None, None), unknown_id=3, end_of_text_id=4)
+    return make_random_model(vocabulary=vocabulary, layers=2)
+
+
+@pytest.fixture(scope="module")
+def report(small_model: TrainedModel) -> Report:
     """Return a report with a training text."""
-    return inspect_text(reading(trained, training_text=random_ids(500, seed=9)))
+    return inspect_text(reading(small_model, training_text=random_ids(500, seed=9)))
 
 
 def test_a_report_has_every_section(report: Report) -> None:
@@ -63,11 +74,30 @@ def test_each_section_is_reported_as_progress(trained: TrainedModel) -> None:
     assert sections == [name.replace("_", " ") for name in ALL_SECTIONS]
 
 
+def test_the_progress_counts_the_sections_of_all_runs(model_file: Path, text: Path) -> None:
+    events: list[Event] = []
+    models: list[Path | Model] = [model_file, charlm.load(model_file)]
+    inspect_runs(models, text=text, only=["spectrum", "network"], on_event=events.append)
+    name = str(model_file)
+    assert [event for event in events if isinstance(event, ReportProgress)] == [
+        ReportProgress(name, "network", 0, 4),
+        ReportProgress(name, "spectrum", 1, 4),
+        ReportProgress(name, "network", 2, 4),
+        ReportProgress(name, "spectrum", 3, 4),
+    ]
+
+
 def test_a_report_reads_a_limited_number_of_characters(report: Report) -> None:
     assert len(report.get("surprise")) == 299
     assert report.get("loss_by_class").positions.count == 299
     assert report.get("usable_context").positions.count == 199
     assert report.notes == ("Only the first 300 of 400 characters of the text were read.",)
+
+
+def test_as_many_characters_are_replaced_as_the_limit_allows(trained: TrainedModel) -> None:
+    limits = Limits(300, 200, 20, replacements=7)
+    response = inspect_text(reading(trained, limits=limits), only=["impulse_response"])
+    assert response.get("impulse_response").positions.count == 7
 
 
 def test_the_context_is_compared_with_n_grams(report: Report) -> None:
@@ -79,27 +109,42 @@ def test_characters_that_are_left_out_are_noted(trained: TrainedModel) -> None:
     assert left_out.endswith("'X' (U+0058) 2 times.")
 
 
+LONG = np.concatenate([[1], np.zeros(1_000_000, np.uint8)])
+
+
 def test_a_shortened_training_text_is_noted(trained: TrainedModel) -> None:
-    _, note = reading(trained, training_text=np.zeros(1_000_001, np.uint8)).notes()
+    _, note = reading(trained, training_text=LONG).notes()
     characters = "the last 1,000,000 characters of the training text"
     assert note == f"The n-grams were counted on {characters}."
+
+
+def test_nothing_is_noted_about_whole_texts(trained: TrainedModel) -> None:
+    assert reading(trained, length=300, training_text=LONG[1:]).notes() == []
+
+
+@pytest.mark.parametrize("training_text", [None, np.zeros(0, np.uint8)], ids=["none", "empty"])
+def test_without_a_training_text_there_are_no_n_grams(
+    training_text: NDArray[Any] | None, trained: TrainedModel
+) -> None:
+    assert reading(trained, training_text=training_text).ngram_nats == {}
 
 
 # Numbers
 
 
-@pytest.fixture
-def report_of_repeats(trained: TrainedModel) -> Report:
+@pytest.fixture(scope="module")
+def report_of_repeats(small_model: TrainedModel) -> Report:
     """Return a report whose training text is the text itself."""
     ids = np.tile([0, 0, 1, 0, 2], 80)
-    return inspect_text(reading(trained, text=ids, training_text=ids, limits=Limits(400, 400, 20)))
+    limits = Limits(400, 400, 20)
+    return inspect_text(reading(small_model, text=ids, training_text=ids, limits=limits))
 
 
 def test_the_loss_of_a_report_is_the_score_of_the_text(
-    report_of_repeats: Report, trained: TrainedModel
+    report_of_repeats: Report, small_model: TrainedModel
 ) -> None:
     ids = np.tile([0, 0, 1, 0, 2], 80)
-    expected = mean_score(score_stream(trained.parameters, ids))
+    expected = mean_score(score_stream(small_model.parameters, ids))
     loss = report_of_repeats.get("loss_by_class")
     assert loss.nats_per_char == pytest.approx(expected.nats_per_char)
 
@@ -179,22 +224,31 @@ def test_a_report_is_made_with_a_single_thread_for_products(trained: TrainedMode
     assert threads == {1}
 
 
-def test_a_small_network_reads_the_most_characters(trained: TrainedModel) -> None:
-    assert limits_for(trained.parameters) == Limits(100_000, 15_000, 400)
-
-
-def test_a_large_network_reads_fewer_characters() -> None:
-    million_weights = random_parameters(units=1000)
-    assert limits_for(million_weights) == Limits(69_238, 10_385, 276)
-
-
-def test_a_very_large_network_reads_at_least_2500_characters_for_the_context() -> None:
-    assert limits_for(random_parameters(units=1000, layers=4)).context == 2_500
-
-
-def test_a_network_with_a_large_vocabulary_has_lower_limits() -> None:
-    large = random_parameters(vocabulary_size=40_000)
-    assert limits_for(large) == Limits(100_000, 1000, 250, 125)
+@pytest.mark.parametrize(
+    ("sizes", "limits"),
+    [
+        pytest.param((5, 1, 831), Limits(100_000, 15_000, 400), id="699,707 weights"),
+        pytest.param((5, 1, 832), Limits(99_803, 14_970, 399), id="701,381 weights"),
+        pytest.param((5, 4, 1000), Limits(9_980, 2_500, 50), id="7 million weights"),
+        pytest.param((5, 10, 1000), Limits(5_000, 2_500, 50), id="19 million weights"),
+        pytest.param((5, 1, 8_000), Limits(5_000, 2_097, 50), id="8,000 units"),
+        pytest.param((40_000, 1, 4), Limits(100_000, 1000, 250, 125), id="40,000 characters"),
+    ],
+)
+def test_the_limits_depend_on_the_size_of_the_network(
+    sizes: tuple[int, int, int], limits: Limits
+) -> None:
+    vocabulary_size, layers, units = sizes
+    architecture = Architecture(
+        vocabulary_size,
+        layers,
+        units,
+        embedding=None,
+        use_bias=True,
+        activation="tanh",
+        skip_connections=False,
+    )
+    assert limits_for(Parameters(architecture, {})) == limits
 
 
 def test_derivatives_of_a_large_vocabulary_are_computed_for_a_part_of_the_text(
@@ -203,6 +257,37 @@ def test_derivatives_of_a_large_vocabulary_are_computed_for_a_part_of_the_text(
     large = replace(trained, parameters=random_parameters(vocabulary_size=40_000))
     limited = reading(large, length=3000, limits=Limits(3000, 3000, 20))
     assert len(limited.trace.ids) == 500  # 20 million logits
+
+
+@pytest.mark.parametrize(
+    ("length", "traced", "states"), [(1999, 1999, 1999), (2001, 2000, 2001), (5001, 2000, 5000)]
+)
+def test_the_states_of_a_part_of_the_text_are_held(
+    length: int, traced: int, states: int, trained: TrainedModel
+) -> None:
+    long = reading(trained, length=length, limits=Limits(100_000, 3000, 20))
+    assert len(long.trace.ids) == traced
+    assert [len(layer) for layer in long.states] == [states, states]
+
+
+@pytest.mark.parametrize(
+    ("units", "dtype"),
+    [
+        pytest.param(1259, np.float64, id="1,598,935 weights"),
+        pytest.param(1260, np.float32, id="1,601,465 weights"),
+    ],
+)
+def test_derivatives_of_a_small_network_are_computed_in_float64(
+    units: int, dtype: type, trained: TrainedModel
+) -> None:
+    network = replace(trained, parameters=random_parameters(units=units))
+    assert reading(network, length=2).trace.outputs[0].dtype == dtype
+
+
+def test_states_that_are_not_finite_are_refused() -> None:
+    network = one_layer(np.array([[-3e38]]))
+    with np.errstate(all="ignore"), pytest.raises(CharlmError, match="outputs of the network are"):
+        reading(as_model(network, Vocabulary(tuple("abc")))).states  # noqa: B018
 
 
 @pytest.mark.slow
@@ -227,6 +312,11 @@ def test_several_reports_are_a_list_in_json(model_file: Path, text: Path) -> Non
     (report,) = inspect_runs([model_file], text=text)
     names = [run["name"] for run in to_json([report, report])["runs"]]
     assert names == [str(model_file)] * 2
+
+
+def test_standard_input_cannot_be_read_for_two_runs(model_file: Path) -> None:
+    with pytest.raises(CharlmError, match="standard input can be read for one run only"):
+        inspect_runs([model_file, model_file], text="-")
 
 
 @pytest.fixture

@@ -55,6 +55,18 @@ def test_places_in_long_words_are_grouped() -> None:
     }
 
 
+def test_a_class_has_a_share_of_the_loss() -> None:
+    rows = divide_loss(NATS, IDS, VOCABULARY).by_class
+    assert {row.name: pytest.approx(45 * row.share_of_loss) for row in rows} == {
+        "lower case": 15,
+        "upper case": 8,
+        "space": 9,
+        "digit": 3,
+        "line break": 4,
+        "punctuation": 6,
+    }
+
+
 def test_a_perfect_network_has_no_shares_of_the_loss() -> None:
     loss = divide_loss(np.zeros(9), IDS, VOCABULARY)
     assert loss.nats_per_char == 0

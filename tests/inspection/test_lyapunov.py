@@ -6,18 +6,35 @@ import numpy as np
 import pytest
 import reference
 from inspection.networks import one_layer, random_ids, traced
-from models import random_parameters
+from models import as_model, random_parameters
 
-from charlm.inspection.lyapunov import growth_note, growth_summary, lyapunov, lyapunov_chart
+from charlm.inspection.lyapunov import (
+    LayerExponent,
+    Lyapunov,
+    growth_note,
+    growth_summary,
+    lyapunov,
+    lyapunov_chart,
+    lyapunov_table,
+    make_lyapunov,
+)
+from charlm.inspection.reading import Limits, Reading
 from charlm.inspection.section import Sample
-from charlm.inspection.spectrum import recurrent_spectra
+from charlm.inspection.spectrum import draw_eigenvalues, recurrent_spectra
 from charlm.network.gradients import Trace
+from charlm.text.vocabulary import Vocabulary
 
 
 def test_the_eigenvalues_of_a_triangular_matrix_are_its_diagonal() -> None:
     (spectrum,) = recurrent_spectra(one_layer(np.array([[2.0, 4.0], [0.0, 3.0]])))
     assert spectrum.eigenvalues.tolist() == pytest.approx([3, 2])
     assert spectrum.spectral_radius == pytest.approx(3)
+
+
+@pytest.mark.parametrize(("layers", "height"), [(1, 3.4 + 0.7), (3, 2 * (1.7 + 0.7))])
+def test_the_eigenvalues_of_two_layers_are_side_by_side(layers: int, height: float) -> None:
+    spectra = recurrent_spectra(random_parameters(layers=layers))
+    assert draw_eigenvalues(spectra).get_figheight() == pytest.approx(height)
 
 
 # Exponents of the whole state
@@ -49,10 +66,36 @@ def test_only_the_first_exponents_of_a_large_state_are_computed() -> None:
     assert len(complete.exponents) == 12
 
 
-def test_a_nilpotent_kernel_forgets_every_direction() -> None:
-    kernel = np.triu(np.random.default_rng(0).standard_normal((6, 6)), 1)  # kernel^6 = 0
-    result = lyapunov(traced(one_layer(kernel), random_ids(900)))
-    assert result.exponents.tolist() == [-np.inf] * 6
+@pytest.mark.parametrize(
+    ("units", "layers", "count"), [(128, 1, 128), (129, 1, 32), (43, 3, 32)], ids=str
+)
+def test_a_state_of_more_than_128_units_has_32_exponents(
+    units: int, layers: int, count: int
+) -> None:
+    parameters = random_parameters(units=units, layers=layers, scale=0.1)
+    assert len(lyapunov(traced(parameters, [1, 2, 3, 4])).exponents) == count
+
+
+def test_the_mean_is_over_1000_characters_after_100() -> None:
+    trace = traced(one_layer(np.array([[0.5]])), random_ids(1200))
+    assert lyapunov(trace).positions == Sample(101, 1100, 1000)
+
+
+@pytest.mark.parametrize(("length", "positions"), [(2, Sample(2, 2, 1)), (9, Sample(3, 9, 7))])
+def test_a_quarter_of_a_short_text_warms_up(length: int, positions: Sample) -> None:
+    trace = traced(one_layer(np.array([[0.5]])), random_ids(length))
+    assert lyapunov(trace).positions == positions
+
+
+@pytest.fixture(scope="module")
+def nilpotent() -> Lyapunov:
+    """Return the exponents of a kernel whose sixth power is zero."""
+    kernel = np.triu(np.random.default_rng(0).standard_normal((6, 6)), 1)
+    return lyapunov(traced(one_layer(kernel), random_ids(900)))
+
+
+def test_a_nilpotent_kernel_forgets_every_direction(nilpotent: Lyapunov) -> None:
+    assert nilpotent.exponents.tolist() == [-np.inf] * 6
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +180,63 @@ def test_a_network_that_amplifies_differences_has_a_warning(
     result = lyapunov(traced(one_layer(np.array([[weight]])), random_ids(900)))
     assert ("depend on rounding" in growth_summary(result)) == has_warning
     assert ("can differ between processors" in growth_note(result)) == has_warning
+
+
+def exponents(*values: float, error: float = 0.25) -> Lyapunov:
+    """Return some exponents of the whole state, and those of two layers."""
+    layers = (LayerExponent(0, -0.5, 0.0625), LayerExponent(1, -2.0, np.nan))
+    errors = np.full(len(values), error)
+    return Lyapunov(np.array(values), errors, len(values), layers, Sample(1, 9, 9))
+
+
+@pytest.mark.parametrize(
+    ("exponent", "error", "is_clear"),
+    [
+        pytest.param(0.5, 0.25, True, id="two standard errors"),
+        pytest.param(0.5, 0.26, False, id="less than two standard errors"),
+        pytest.param(0.5, np.nan, True, id="unknown error"),
+        pytest.param(0.0, 0.0, False, id="zero"),
+    ],
+)
+def test_only_a_clear_growth_is_in_the_summary(
+    exponent: float, error: float, is_clear: bool
+) -> None:
+    found = exponents(exponent, -1, error=error)
+    assert bool(growth_summary(found)) == is_clear
+    assert bool(growth_note(found)) == (exponent > 0)
+
+
+def test_the_table_has_the_first_four_exponents() -> None:
+    table = lyapunov_table(exponents(-0.1, -0.2, -0.3, -0.4, -0.5))
+    assert table.rows[:3] == [
+        ("whole state, exponent 1", (-0.1, 0.25)),
+        ("whole state, exponent 2", (-0.2, 0.25)),
+        ("whole state, exponent 3", (-0.3, 0.25)),
+    ]
+    assert [name for name, _ in table.rows[3:]] == [
+        "whole state, exponent 4",
+        "rnn.0 on its own",
+        "rnn.1 on its own",
+    ]
+    assert table.rows[4][1] == (-0.5, 0.0625)
+
+
+def test_the_factors_have_bars_of_a_standard_error() -> None:
+    _, factors = lyapunov_chart(exponents(-0.1, -0.2)).panels
+    curve = factors.curves[""]
+    assert list(curve.x) == ["whole state", "rnn.0 on its own", "rnn.1 on its own"]
+    low, high = np.log(curve.band)
+    np.testing.assert_allclose(np.log(np.asarray(curve.y)), [-0.1, -0.5, -2])
+    np.testing.assert_allclose(low, [-0.35, -0.5625, np.nan])
+    np.testing.assert_allclose(high, [0.15, -0.4375, np.nan])
+
+
+def test_exponents_of_minus_infinity_are_counted_on_the_page() -> None:
+    kernel = np.diag([0.5, 0, 0])
+    trained = as_model(one_layer(kernel), Vocabulary(("a", "b", "c")))
+    limits = Limits(100, 100, 20)
+    content = make_lyapunov(Reading("run", trained, "text", random_ids(100), limits))
+    assert content.html == "<p>2 of 3 exponents are \N{MINUS SIGN}\N{INFINITY}.</p>"
 
 
 def test_the_caption_has_the_number_of_drawn_exponents() -> None:

@@ -89,6 +89,34 @@ def test_without_a_context_windows_keep_their_length(used: int | None) -> None:
     assert "training.sequence_length" not in keys
 
 
+@pytest.mark.parametrize(
+    ("used", "text"),
+    [
+        pytest.param(
+            8,
+            "This network uses 8 characters of context, and was trained with windows of 16. Train "
+            "with windows of 4, half of this context. Does it still use 8?",
+            id="half of a window",
+        ),
+        pytest.param(
+            9,
+            "This network uses 9 characters of context, and was trained with windows of 16. Train "
+            "with windows of 32. Does it use more?",
+            id="more than half of a window",
+        ),
+    ],
+)
+def test_the_text_names_the_context_and_the_windows(used: int, text: str) -> None:
+    chosen = choose_next_steps(RUN, config(**WINDOWS), contents(used=used), None)
+    assert chosen.experiments[0].text.startswith(f"{text} The batch size changes")
+
+
+def test_a_batch_has_at_least_one_window() -> None:
+    windows = {"training.sequence_length": 16, "training.batch_size": 1}
+    experiment = {"training.sequence_length": 32, "training.batch_size": 1}
+    assert experiment in steps(windows, used=9)
+
+
 # Other experiments
 
 
@@ -98,7 +126,11 @@ def test_another_seed_is_always_proposed() -> None:
 
 @pytest.mark.parametrize(
     ("largest", "is_proposed"),
-    [pytest.param(0.01, True, id="grows"), pytest.param(-0.01, False, id="shrinks")],
+    [
+        pytest.param(0.01, True, id="grows"),
+        pytest.param(0.0, False, id="stays the same"),
+        pytest.param(-0.01, False, id="shrinks"),
+    ],
 )
 def test_a_lower_learning_rate_is_proposed_for_a_network_that_amplifies_differences(
     largest: float, is_proposed: bool
@@ -186,6 +218,24 @@ def test_a_suggestion_of_the_training_has_a_command(with_suggestion: NextSteps) 
     assert with_suggestion.suggestion is not None
     assert with_suggestion.suggestion.text == "Still learning at the end; train twice as long."
     assert [*with_suggestion.suggestion.commands] == [LONGER]
+
+
+def test_a_suggestion_of_settings_has_a_command() -> None:
+    suggestion = Suggestion("too few steps", settings={"training.steps": 90, "seed": 2})
+    chosen = choose_next_steps(RUN, config(), contents(), suggestion)
+    assert chosen.suggestion is not None
+    assert chosen.suggestion.settings == {"training.steps": 90, "seed": 2}
+    assert chosen.suggestion.commands == (
+        "charlm train runs/plays/corpus -c runs/plays/config.yaml -s training.steps=90 -s seed=2",
+    )
+
+
+def test_a_suggestion_for_a_run_with_initial_weights_has_them() -> None:
+    initialized = config(**{"training.initial_weights": "0" * 64})
+    suggestion = Suggestion("still learning", epochs=8)
+    chosen = choose_next_steps(RUN, initialized, contents(), suggestion)
+    assert chosen.suggestion is not None
+    assert chosen.suggestion.commands == (f"{LONGER} --init runs/plays/init.safetensors",)
 
 
 def test_the_suggestion_of_the_training_comes_first_on_the_page(

@@ -16,8 +16,10 @@ from matplotlib.figure import Figure
 
 from charlm.config.schema import merge
 from charlm.inspection.html import number
+from charlm.inspection.next_steps import NextSteps, Step
 from charlm.inspection.reading import Origin
 from charlm.inspection.report import Report, draw_figures, group_by_seed, render_page
+from charlm.inspection.section import Sample
 from charlm.network.model_file import TrainedModel
 
 
@@ -177,7 +179,7 @@ def test_pointing_at_a_character_shows_the_numbers_of_the_json(node: Node) -> No
 
 
 def test_the_page_has_the_summary_of_the_json() -> None:
-    _, _, rest = page_of(report()).partition('class="summary">')
+    _, _, rest = render_page([report()], {}).partition('class="summary">')
     summary, _, _ = rest.partition("</ul>")
     items = re.findall(r'<li>(.*?) \(<a href="#(\w+)">', summary)
     assert items == [(item["text"], item["section"]) for item in report().data["summary"]]
@@ -299,28 +301,88 @@ def group_and_run() -> list[Report]:
     return [A, B, with_origin("c", 1, training="other")]
 
 
-def test_each_run_has_its_diagram(group_and_run: list[Report]) -> None:
-    figures = draw_figures(group_and_run)
-    assert list(figures) == ["network-1", "network-2", "network-3", "usable_context"]
+@pytest.fixture(scope="module")
+def group_figures(group_and_run: list[Report]) -> dict[str, Figure]:
+    """Return the figures of a group and another run."""
+    return draw_figures(group_and_run)
 
 
-def test_each_figure_has_a_caption(group_and_run: list[Report]) -> None:
-    page = page_of(*group_and_run)
-    assert page.count('class="chart"') == page.count(" alt=") == page.count("<figcaption>") == 4
+def test_each_run_has_its_diagram(group_figures: dict[str, Figure]) -> None:
+    assert list(group_figures) == ["network-1", "network-2", "network-3", "usable_context"]
 
 
-def test_the_caption_explains_the_mean(group_and_run: list[Report]) -> None:
-    assert "the mean of 2 runs that differ only in their seeds" in page_of(*group_and_run)
+@pytest.fixture(scope="module")
+def group_page(group_and_run: list[Report], group_figures: dict[str, Figure]) -> str:
+    """Return the page on a group and another run."""
+    return render_page(group_and_run, group_figures)
+
+
+def test_each_figure_has_a_caption(group_page: str) -> None:
+    counts = {group_page.count(text) for text in ('class="chart"', " alt=", "<figcaption>")}
+    assert counts == {4}
+
+
+def test_each_figure_is_described_by_its_runs(group_page: str) -> None:
+    subjects = [alt.partition(":")[0] for alt in re.findall(r' alt="(.*?)"', group_page)]
+    assert subjects == ["a", "b", "c", "a, b, c"]
+
+
+def test_the_caption_explains_the_mean(group_page: str) -> None:
+    assert "the mean of 2 runs that differ only in their seeds" in group_page
+
+
+@pytest.mark.parametrize(
+    ("sizes", "text"),
+    [
+        pytest.param([2, 3, 1, 2], "the mean of 2 or 3 runs that differ", id="groups"),
+        pytest.param([1, 1], "Top: the loss when only the last k", id="no groups"),
+    ],
+)
+def test_the_caption_has_the_sizes_of_all_groups(sizes: list[int], text: str) -> None:
+    reports = [
+        with_origin(f"{group}-{seed}", seed, training=f"recipe {group}")
+        for group, size in enumerate(sizes)
+        for seed in range(size)
+    ]
+    page = render_page(reports, {"usable_context": Figure()})
+    assert text in page
+    assert ("the mean of" in page) == (max(sizes) > 1)
+
+
+def test_only_one_run_of_a_group_has_next_steps() -> None:
+    steps = NextSteps(experiments=(Step("Try a seed.", {"seed": 2}), Step("Try units.", {})))
+    runs = [A, with_origin("c", 1, training="other")]
+    first, last = (replace(run, next_steps=steps) for run in runs)
+    page = render_page([first, B, last], {})
+    _, _, section = page.partition('<section id="next_steps">')
+    assert re.findall(r"<h3>(.*?)</h3>|<p>(Try .*?)</p>", section) == [
+        ("a", ""),
+        ("", "Try units."),
+        ("c", ""),
+        ("", "Try a seed."),
+        ("", "Try units."),
+    ]
 
 
 def test_the_same_report_twice_has_two_diagrams() -> None:
-    assert {"network-1", "network-2"} <= draw_figures([A, A]).keys()
+    once = report(only=("network",))
+    assert list(draw_figures([once, once])) == ["network-1", "network-2"]
 
 
 def test_a_page_on_several_runs_has_a_table_of_them() -> None:
-    reports = [with_origin(name, seed) for seed, name in enumerate("abc")]
-    page = page_of(*reports)
-    table = page[page.index("Runs on this page") : page.index("</table>")]
-    assert re.findall(r"<td>([abc])</td>", table) == ["a", "b", "c"]
-    assert number(reports[0].get("network").parameters) in table
+    first = report(name="a", only=("network", "loss_by_class"))
+    content = first.contents["loss_by_class"]
+    loss = replace(
+        content.data, nats_per_char=1.5, standard_error=0.25, positions=Sample(2, 1001, 1000)
+    )
+    contents = {**first.contents, "loss_by_class": replace(content, data=loss)}
+    second = replace(text_report(name="b"), text_name="other text", activation="relu")
+    page = render_page([replace(first, contents=contents), second], {})
+    _, _, rest = page.partition("Runs on this page</caption>")
+    table, _, _ = rest.partition("</tbody>")
+    rows = [re.findall(r"<td.*?>(.*?)</td>", row) for row in table.split("<tr>")[2:]]
+    assert rows == [
+        ["a", "the validation text", "tanh", "239", "1.50 ± 0.25", "1,000"],
+        ["b", "other text", "relu", "\N{EN DASH}", "\N{EN DASH}", "\N{EN DASH}"],
+    ]
     assert "NaN" not in page

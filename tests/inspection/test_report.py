@@ -37,6 +37,12 @@ def test_a_value_is_converted_for_json(value: Any, expected: Any) -> None:
     assert json.dumps(to_plain(value), allow_nan=False) == json.dumps(expected)
 
 
+def test_the_json_begins_with_the_name_of_the_run() -> None:
+    keys = ["name", "text_name", "characters", "activation", "notes", "network", "surprise"]
+    assert list(report().data)[:7] == keys
+    assert report().data["text_name"] == "the validation text"
+
+
 def test_each_layer_has_a_gradient_by_lag() -> None:
     curves = report(layers=3).data["gradient_by_lag"]
     assert [curve["layer"] for curve in curves] == [0, 1, 2]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
-from inspection.networks import random_ids, traced
+from inspection.networks import one_layer, random_ids, traced
 from models import random_parameters
 
 from charlm.inspection.surprise import Predictions, list_characters, predict, reader
@@ -70,6 +70,45 @@ def test_the_influence_is_the_gradient_with_respect_to_the_input(skip_connection
         sizes.append(np.linalg.norm(gradient))
     influence = predict(traced(parameters, np.array(ids)), lags=5).influence[-1]
     np.testing.assert_allclose(influence, np.array(sizes) / max(sizes), atol=1e-7)
+
+
+@pytest.fixture(scope="module")
+def halving() -> Predictions:
+    """Return the predictions of a unit that halves its state, on a text of 300 characters."""
+    parameters = one_layer(np.array([[0.5]]))
+    parameters.layers[0].kernel[...] = [[1], [-1], [1]]
+    return predict(traced(parameters, random_ids(300)))
+
+
+def test_the_influence_on_a_long_text_is_that_of_the_last_32_characters(
+    halving: Predictions,
+) -> None:
+    expected = np.tril(np.ones((299, 299)))[:, :32] * 0.5 ** np.arange(32)
+    np.testing.assert_allclose(halving.influence, expected, rtol=1e-9)
+
+
+def test_a_long_text_has_the_nats_of_the_definition() -> None:
+    parameters = random_parameters()
+    ids = random_ids(300, ids=5)
+    expected = reference.nats(parameters, ids.tolist())
+    np.testing.assert_allclose(predict(traced(parameters, ids)).nats, expected, atol=1e-5)
+
+
+def test_an_influence_has_four_decimals_in_the_json(halving: Predictions) -> None:
+    character = list_characters(halving, "abc")[40]
+    assert character["influence"][:7] == [1, 0.5, 0.25, 0.125, 0.0625, 0.0312, 0.0156]
+
+
+def test_without_a_gradient_no_character_has_an_influence() -> None:
+    parameters = random_parameters()
+    parameters.logits_kernel[...] = 0
+    assert not predict(traced(parameters, random_ids(9))).influence.any()
+
+
+@pytest.mark.parametrize(("ids", "count"), [(3, 3), (5, 5), (6, 5)])
+def test_at_most_five_characters_are_likeliest(ids: int, count: int) -> None:
+    predictions = predict(traced(random_parameters(vocabulary_size=ids), random_ids(3)))
+    assert predictions.likeliest.shape == predictions.probabilities.shape == (2, count)
 
 
 # The page

@@ -24,6 +24,7 @@ from charlm.network.rnn import Parameters
 from charlm.text.vocabulary import Vocabulary
 
 BRACKETS = Vocabulary(characters=tuple("\n ()abcdef"))
+NO_GROUP = np.zeros(300, int)
 
 
 def bracketed_text(length: int = 1500) -> NDArray[Any]:
@@ -84,6 +85,46 @@ def test_a_unit_that_follows_a_feature_does_so_for_the_same_character(
     planted: FeatureScores,
 ) -> None:
     assert planted.best[0].strength_given_character == pytest.approx(1, abs=0.01)
+
+
+# The best units
+
+IS_HIGH = np.random.default_rng(6).random(300) < 0.3
+NOISE = np.random.default_rng(4).standard_normal((6, 300))
+
+
+@pytest.fixture(scope="module", params=["yes/no", "number"])
+def mixed(request: pytest.FixtureRequest) -> tuple[FeatureScores, NDArray[Any]]:
+    """Return the scores of two layers of three units, and their outputs, [6, T].
+
+    Units 4, 2 and 3 of all follow the feature, unit 2 in the opposite direction.
+    """
+    outputs = NOISE + np.outer([0, 0, -2, 1, 4, 0], IS_HIGH)
+    layers = tuple(part.T for part in np.split(outputs, 2))
+    feature = Feature("high", request.param, IS_HIGH.astype(float))
+    ids = np.zeros(300, int)
+    (scores,) = score_units(layers, ids, BRACKETS, features=[feature], shifts=20).features
+    return scores, outputs
+
+
+def test_the_three_best_units_are_listed(mixed: tuple[FeatureScores, NDArray[Any]]) -> None:
+    scores, _ = mixed
+    assert [(best.layer, best.unit) for best in scores.best] == [(1, 1), (0, 2), (1, 0)]
+    assert scores.units_beyond_chance == 3
+
+
+def test_a_unit_has_a_signed_score_and_its_strength(
+    mixed: tuple[FeatureScores, NDArray[Any]],
+) -> None:
+    scores, outputs = mixed
+    for unit, best in zip([4, 2, 3], scores.best, strict=True):
+        signed = pairwise(outputs[unit], IS_HIGH, NO_GROUP)
+        expected = (signed + 1) / 2
+        if scores.kind == "number":
+            signed = expected = correlation(outputs[unit], IS_HIGH)
+        assert best.score == pytest.approx(expected, abs=1e-6)
+        assert best.strength == pytest.approx(abs(signed), abs=1e-6)
+        assert best.strength_given_character == pytest.approx(abs(signed), abs=1e-6)
 
 
 # Chance
@@ -185,9 +226,13 @@ def test_a_feature_needs_20_characters(brackets: int, is_scored: bool) -> None:
 
 # Association
 
-NO_GROUPS = np.zeros(40, int)
 GROUPS = np.random.default_rng(1).integers(0, 3, 40)
 FEATURE = (np.random.default_rng(2).random(40) < 0.4).astype(float)
+
+
+def correlation(values: NDArray[Any], feature: NDArray[Any]) -> float:
+    """Return the correlation of the ranks of values without ties with a yes/no feature."""
+    return float(np.corrcoef(np.argsort(np.argsort(values)), feature)[0, 1])
 
 
 def pairwise(values: NDArray[Any], feature: NDArray[Any], groups: NDArray[Any]) -> float:
@@ -197,7 +242,7 @@ def pairwise(values: NDArray[Any], feature: NDArray[Any], groups: NDArray[Any]) 
     return float(np.mean(wins))
 
 
-@pytest.mark.parametrize("groups", [NO_GROUPS, GROUPS], ids=["a single group", "three groups"])
+@pytest.mark.parametrize("groups", [NO_GROUP[:40], GROUPS], ids=["a single group", "three groups"])
 def test_the_association_with_a_label_compares_pairs(groups: NDArray[Any]) -> None:
     outputs = np.random.default_rng(0).integers(0, 9, (3, 40)).astype(np.float32)  # with ties
     ranks = centred_ranks(outputs, groups)
@@ -229,8 +274,8 @@ def test_a_shifted_feature_keeps_its_order() -> None:
 
 def test_a_feature_is_shifted_by_at_least_a_twentieth() -> None:
     rng = np.random.default_rng(0)
-    shifted = shift_within(np.arange(100.0), np.zeros(100, int), count=50, rng=rng)
-    assert 5 <= shifted[:, 0].min() < shifted[:, 0].max() <= 95
+    shifted = shift_within(np.arange(41.0), np.zeros(41, int), count=400, rng=rng)
+    assert {*shifted[:, 0].tolist()} == {*range(3, 39)}
 
 
 @pytest.mark.parametrize(

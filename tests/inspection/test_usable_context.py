@@ -89,6 +89,35 @@ def test_a_short_text_does_not_show_the_context(length: int) -> None:
     assert register_context(length).used is None
 
 
+UNINFORMED = shift_register(1)
+"""A network whose loss is always ln 3."""
+
+
+def context_after(gain: float, *, length: int = 90, most: int | None = None) -> list[int]:
+    """Return the numbers of characters tried if they never change the gain from all others."""
+    whole = np.full(length - 1, np.log(3) - gain)
+    settings = {} if most is None else {"most": most}
+    context = usable_context(UNINFORMED, random_ids(length), whole, **settings)  # type: ignore[arg-type]
+    return [*map(int, context.characters)]
+
+
+@pytest.mark.parametrize("gain", [0.0009, -0.0009])
+def test_no_more_characters_are_read_if_the_gain_is_below_a_thousandth(gain: float) -> None:
+    assert context_after(gain, most=3) == [0]
+
+
+@pytest.mark.parametrize("gain", [0.0011, -0.0011])
+def test_more_characters_are_read_if_the_gain_is_above_a_thousandth(gain: float) -> None:
+    assert context_after(gain, most=3) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("length", "most"), [pytest.param(9, 8, id="short"), pytest.param(600, 512, id="long")]
+)
+def test_at_most_512_characters_are_read(length: int, most: int) -> None:
+    assert context_after(1, length=length)[-1] == most
+
+
 # The used context
 
 
@@ -139,7 +168,7 @@ def test_the_summary_has_the_gain_of_further_characters(gain: float, text: str) 
 
 # Errors
 
-WHOLE, NGRAM = np.random.default_rng(0).random((2, 2400))
+WHOLE, BIGRAM, TRIGRAM = np.random.default_rng(0).random((3, 2400))
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +176,7 @@ def long_text() -> tuple[UsableContext, NDArray[Any]]:
     """Return the context of a network, and its losses from a single character."""
     parameters = random_parameters(scale=0.5)
     ids = random_ids(2401, ids=5)
-    context = usable_context(parameters, ids, WHOLE, most=1, ngram_nats={2: NGRAM})
+    context = usable_context(parameters, ids, WHOLE, most=1, ngram_nats={2: BIGRAM, 3: TRIGRAM})
     states = advance(parameters, ids[:-1], parameters.zero_state(2400))
     return context, nats(parameters.logits(states), ids[1:])
 
@@ -163,8 +192,9 @@ def test_the_loss_of_an_n_gram_model_has_an_error(
     long_text: tuple[UsableContext, NDArray[Any]],
 ) -> None:
     context, _ = long_text
-    assert context.ngram_order.tolist() == [2]
-    check_mean(context.ngram_nats[0], context.ngram_standard_errors[0], NGRAM)
+    assert context.ngram_order.tolist() == [2, 3]
+    check_mean(context.ngram_nats[0], context.ngram_standard_errors[0], BIGRAM)
+    check_mean(context.ngram_nats[1], context.ngram_standard_errors[1], TRIGRAM)
 
 
 def test_the_loss_from_some_characters_has_an_error(

@@ -53,6 +53,20 @@ def test_a_config_decides_the_architecture() -> None:
     )
 
 
+@pytest.mark.parametrize("model", [PLAIN, COMPLEX], ids=["plain", "complex"])
+def test_an_architecture_has_the_settings_of_its_config(model: dict[str, Any]) -> None:
+    settings = described_by(model).settings()
+    rnn = model.get("rnn", {"use_bias": True, "activation": "tanh"})
+    assert settings == {
+        "model.layers": 2,
+        "model.units": 4,
+        "model.embedding": model.get("embedding"),
+        "model.skip_connections": model.get("skip_connections", False),
+        "model.rnn.use_bias": rnn["use_bias"],
+        "model.rnn.activation": rnn["activation"],
+    }
+
+
 def test_the_size_is_the_number_of_weights() -> None:
     assert described_by(COMPLEX).size == 15 + 12 + 28 + 2 * 16 + 40 + 5
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import reference
 from arrays import check_close
-from inspection.networks import random_ids, traced
-from models import random_parameters
+from inspection.networks import random_ids, shift_register, traced
+from models import overflowing_parameters, random_parameters
 from numpy.typing import NDArray
 
 from charlm.network import gradients
@@ -99,15 +99,32 @@ def test_a_small_difference_moves_like_the_difference_of_two_readings() -> None:
     np.testing.assert_allclose(pushed, (nudged(1) - nudged(-1)) / 2, rtol=1e-6, atol=1e-13)
 
 
+def test_a_network_that_overflows_is_read_without_a_warning() -> None:
+    trace = read_text(overflowing_parameters(), SHORT)
+    assert not np.isfinite(trace.outputs[0][-1]).any()
+
+
 # Curves
 
 
 def test_a_curve_has_the_percentiles_of_single_predictions() -> None:
     trace = traced(random_parameters(scale=0.7), random_ids(60, ids=5))
     (curve,) = lag_curves(trace, np.arange(20, 50), lags=3)
-    single = [lag_curves(trace, np.array([step]), lags=3)[0].median for step in range(20, 50)]
-    expected = np.quantile(single, [0.1, 0.5, 0.9], axis=0)
+    steps = follow_back(trace, np.arange(20, 50), lags=3)
+    norms = np.array([np.linalg.norm(gradient, axis=1) for (gradient,), _ in steps])
+    expected = np.quantile(norms / norms[0], [0.1, 0.5, 0.9], axis=1)
     check_close([curve.low, curve.median, curve.high], expected, rtol=1e-12)
+    assert curve.lag.tolist() == [0, 1, 2]
+
+
+def test_predictions_without_a_gradient_are_left_out() -> None:
+    """The register is so sure of the character before the last that right predictions lose 0."""
+    parameters = shift_register(3, reads=1)
+    parameters.logits_kernel[...] *= 1000
+    trace = traced(parameters, [0, 1, 0, 1, 2, 1, 2, 0, 1])
+    (curve,) = lag_curves(trace, np.arange(2, 8), lags=4)
+    for values in (curve.low, curve.median, curve.high):
+        assert values.tolist() == [1, 1, 0, 0]
 
 
 @pytest.fixture
@@ -121,13 +138,15 @@ def test_a_text_among_several_has_the_same_curve(two_texts: NDArray[Any]) -> Non
     among = lag_curves(traced(parameters, two_texts), np.array([9]), lags=5, texts=np.array([1]))
     alone = lag_curves(traced(parameters, two_texts[:, 1]), np.array([9]), lags=5)
     check_close([curve.median for curve in among], [curve.median for curve in alone], rtol=1e-12)
+    assert [curve.layer for curve in among] == [0, 1]
 
 
 def test_a_gradient_of_zero_has_no_curve(two_texts: NDArray[Any]) -> None:
     parameters = random_parameters(layers=2, scale=0.7)
     parameters.logits_kernel[...] = 0
     curve, _ = lag_curves(traced(parameters, two_texts[:, 0]), np.array([9]), lags=4)
-    assert np.isnan(curve.median).all()
+    for values in (curve.low, curve.median, curve.high):
+        assert np.isnan(values).tolist() == [True] * 4
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

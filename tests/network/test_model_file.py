@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import json
 import math
 import os
 import random
@@ -65,7 +66,8 @@ def test_a_model_of_any_architecture_is_read_back(
 ) -> None:
     vocabulary = Vocabulary(tuple(chr(0x80 * index + 7) for index in range(size)))
     parameters = random_parameters(vocabulary_size=size, activation=activation, **network)
-    written = as_model(parameters, vocabulary, facts={"step": 7, "corpus": {"name": text}})
+    facts = {"step": 0, "epoch": 1.5, "score": None, "corpus": {"name": text}, "temperature": 0.0}
+    written = as_model(parameters, vocabulary, facts=facts)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "m.safetensors"
         write_model(path, written)
@@ -75,6 +77,17 @@ def test_a_model_of_any_architecture_is_read_back(
     assert model.vocabulary == vocabulary
     assert model.facts == written.facts
     assert bytes_of(model.parameters.tensors) == bytes_of(parameters.tensors)
+
+
+def test_a_file_has_its_text_in_utf_8() -> None:
+    data = model_bytes(make_random_model("aé\u4e2d"))
+    for character in ("é", "\u4e2d"):
+        assert character.encode() in data
+
+
+def test_a_fact_that_is_not_a_number_is_not_written(trained: TrainedModel) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        model_bytes(replace(trained, facts={"temperature": math.nan}))
 
 
 def test_a_file_is_the_same_each_time(model_file: Path, trained: TrainedModel) -> None:
@@ -100,6 +113,31 @@ def checkpoint_tensors(trained: TrainedModel) -> dict[str, Any]:
         "optimizer/iterations": np.array(3),
         "seeds/rnn.0": np.zeros(2, np.uint32),
     }
+
+
+NUMPY_DTYPES = ["?", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8"]
+
+
+@pytest.mark.parametrize("dtype", NUMPY_DTYPES)
+def test_a_checkpoint_can_have_tensors_of_any_dtype(
+    dtype: str, trained: TrainedModel, tmp_path: Path
+) -> None:
+    path = tmp_path / "step-3.safetensors"
+    tensors = {**trained.parameters.tensors, "x": np.arange(3).astype(dtype)}
+    path.write_bytes(model_bytes(trained, tensors=tensors))
+    _, _, found = read_tensors(path)
+    assert found["x"].dtype == np.dtype(dtype)
+    assert found["x"].tolist() == tensors["x"].tolist()
+
+
+def test_the_other_tensors_of_a_checkpoint_are_not_held_in_memory(
+    trained: TrainedModel, tmp_path: Path
+) -> None:
+    path = tmp_path / "step-3.safetensors"
+    large = {name: np.zeros(1_000_000, np.uint8) for name in ("a", "b", "c", "d")}
+    path.write_bytes(model_bytes(trained, tensors={**trained.parameters.tensors, **large}))
+    with memory_limit(3_000_000):
+        read_model(path)
 
 
 @pytest.fixture
@@ -129,6 +167,8 @@ def test_a_checkpoint_has_more_tensors(
     ("sampling", "facts", "temperature"),
     [
         pytest.param({"temperature": 0.6}, {}, 0.6, id="set"),
+        pytest.param({"temperature": 0}, {"temperature": 0.8}, 0.0, id="set to zero"),
+        pytest.param({}, {"temperature": 0.0}, 0.0, id="zero chosen"),
         pytest.param({"temperature": 1}, {"temperature": 0.8}, 1.0, id="set, not chosen"),
         pytest.param({"temperature": None}, {"temperature": 0.8}, 0.8, id="chosen"),
         pytest.param({"temperature": None}, {}, 0.7, id="open"),
@@ -294,6 +334,11 @@ def test_a_file_of_another_kind_is_refused(change: Change, model_file: Path) -> 
     check_refused(model_file, "damaged, or not a model file of charlm")
 
 
+def test_a_header_has_at_most_33_554_432_bytes(model_file: Path) -> None:
+    lengthen_header(1 << 25)(model_file)
+    check_refused(model_file, "damaged, or not a model file of charlm: ")
+
+
 @pytest.mark.parametrize("size", [1 << 30, (1 << 25) + 1])
 def test_a_long_header_is_refused(size: int, model_file: Path) -> None:
     lengthen_header(size)(model_file)
@@ -346,6 +391,22 @@ NESTED: list[Any] = functools.reduce(lambda inner, _: [inner], range(449), [])
 def test_damaged_metadata_is_refused(change: Change, message: str, model_file: Path) -> None:
     change(model_file)
     check_refused(model_file, message)
+
+
+@pytest.mark.parametrize(
+    ("characters", "is_read"), [(100_000, True), (100_001, False)], ids=["allowed", "too long"]
+)
+def test_a_config_has_at_most_100_000_characters(
+    characters: int, is_read: bool, model_file: Path
+) -> None:
+    fields, tensors = read_parts(model_file)
+    fields["config"]["recipe"] = ""
+    fields["config"]["recipe"] = "x" * (characters - len(json.dumps(fields["config"])))
+    write_parts(model_file, fields, tensors)
+    if is_read:
+        assert len(read_model(model_file).config["recipe"]) > 90_000
+    else:
+        check_refused(model_file, "config of 100,001 characters; expected at most 100,000")
 
 
 @pytest.mark.parametrize(

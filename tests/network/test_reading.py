@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import reference
 from arrays import check_close
-from models import random_parameters
+from models import overflowing_parameters, random_parameters
 
-from charlm.network.reading import Stepper, read_blocks, read_segments
+from charlm.network.reading import Stepper, cut_segments, read_blocks, read_segments
 
 TEXT = np.random.default_rng(4).integers(0, 5, 101)
 
@@ -32,6 +32,75 @@ def test_blocks_have_the_logits_of_the_whole_text(streams: int, block: int, valu
     logits = np.concatenate([logits for logits, _ in blocks])
     _, last_of_blocks = blocks[-1]
     check_close([logits, *last_of_blocks], [expected, *last], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("streams", "limits", "lengths"),
+    [
+        pytest.param(1, {"block": 40}, [40, 40, 21], id="at most the block"),
+        pytest.param(1, {"values_at_once": 250}, [50, 50, 1], id="logits of five characters"),
+        pytest.param(2, {"values_at_once": 250}, [25, 25, 25, 25, 1], id="two streams"),
+        pytest.param(1, {"values_at_once": 250, "width": 10}, [25, 25, 25, 25, 1], id="width"),
+        pytest.param(64, {"block": 60}, [60, 41], id="several threads"),
+    ],
+)
+def test_a_block_has_a_limited_length(
+    streams: int, limits: dict[str, int], lengths: list[int]
+) -> None:
+    parameters = random_parameters()
+    ids = np.zeros((101, streams), int)
+    blocks = read_blocks(parameters, ids, parameters.zero_state(streams), **limits)
+    assert [len(logits) for logits, _ in blocks] == lengths
+
+
+def test_threads_read_a_network_that_overflows_without_a_warning() -> None:
+    parameters = overflowing_parameters()
+    ids = np.zeros((4, 64), int)
+    ((logits, _),) = read_blocks(parameters, ids, parameters.zero_state(64))
+    assert not np.isfinite(logits[-1]).any()
+
+
+@pytest.mark.parametrize(
+    ("limits", "starts"),
+    [
+        pytest.param({"streams": 1, "warm_up": 0}, [0], id="a single stream"),
+        pytest.param({"streams": 2, "warm_up": 2}, [0, 5], id="two streams"),
+        pytest.param({"streams": 3, "warm_up": 0}, [0, 4, 8], id="a shorter last segment"),
+        pytest.param({"streams": 5, "warm_up": 2}, [0, 5], id="twice the warm-up"),
+        pytest.param({"streams": 5, "warm_up": 6}, [0], id="a long warm-up"),
+        pytest.param({"length": 3, "warm_up": 1}, [0, 3, 6, 9], id="a length"),
+    ],
+)
+def test_a_text_is_cut_into_segments(limits: dict[str, int], starts: list[int]) -> None:
+    assert cut_segments(np.arange(11), **limits).starts.tolist() == starts
+
+
+def test_a_segment_ends_with_the_first_id_of_the_next_segment() -> None:
+    segments = cut_segments(np.arange(11), streams=3, warm_up=0)
+    assert segments.ids.T.tolist() == [[0, 1, 2, 3, 4], [4, 5, 6, 7, 8], [8, 9, 10, 10, 10]]
+    assert segments.before is None
+
+
+def test_the_ids_before_a_segment_warm_up() -> None:
+    segments = cut_segments(np.arange(11), streams=2, warm_up=2)
+    assert segments.before is not None
+    assert segments.before[:, 1].tolist() == [3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("width", "counts"),
+    [pytest.param(0, [100], id="any"), pytest.param(52_000, [40, 40, 20], id="wide")],
+)
+def test_segments_are_read_in_blocks_of_two_million_values(width: int, counts: list[int]) -> None:
+    segments = read_segments(random_parameters(), TEXT, streams=4, warm_up=3, width=width)
+    assert [len(positions) for _, positions in segments] == counts
+
+
+def test_segments_are_read_side_by_side() -> None:
+    segments = read_segments(random_parameters(), TEXT, streams=4, warm_up=3)
+    assert [positions.tolist() for _, positions in segments] == [
+        [start + time for time in range(25) for start in (0, 25, 50, 75)]
+    ]
 
 
 @pytest.mark.parametrize(

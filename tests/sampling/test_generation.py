@@ -11,7 +11,13 @@ from arrays import check_close
 from hypothesis import given
 from hypothesis import strategies as st
 from limits import memory_limit
-from models import random_parameters, with_tensors
+from models import (
+    as_model,
+    make_random_model,
+    overflowing_parameters,
+    random_parameters,
+    with_tensors,
+)
 
 from charlm.errors import CharlmError
 from charlm.network.model_file import TrainedModel
@@ -23,6 +29,7 @@ from charlm.sampling.generation import (
     choose_ids,
     encode_prompt,
     generate_text,
+    random_seed,
     read_prompt,
 )
 from charlm.sampling.sampler import Sampler, make_chooser
@@ -54,6 +61,9 @@ AB = Vocabulary(("a", "b"))
         pytest.param(AB, "xyz", [0], id="only unknown characters"),
         pytest.param(AB, "", [0], id="empty, without a line break"),
         pytest.param(Vocabulary(("a", "\n")), "", [1], id="empty, with a line break"),
+        pytest.param(
+            Vocabulary((None, "\n"), end_of_text_id=0), "", [0], id="empty, with 0 as end of text"
+        ),
         pytest.param(
             Vocabulary(("a", "\n", None), end_of_text_id=2),
             "",
@@ -91,6 +101,30 @@ def test_ids_are_chosen_with_the_random_numbers_of_the_seed(
     assert generate(trained, sampler, length=60, seed=7) == ids[3:]
 
 
+@pytest.mark.parametrize("unknown_id", [0, 2, None])
+def test_the_unknown_id_is_never_chosen(unknown_id: int | None) -> None:
+    characters: list[str | None] = ["a", "b", "c"]
+    if unknown_id is not None:
+        characters[unknown_id] = None
+    vocabulary = Vocabulary(tuple(characters), unknown_id=unknown_id)
+    model = make_random_model(vocabulary=vocabulary, scale=0)
+    model.parameters.logits_bias[...] = [9, 1, 5]
+    likeliest = {0: 2, 2: 0, None: 0}[unknown_id]
+    assert generate(model, GREEDY, length=3) == [likeliest] * 3
+
+
+def test_an_id_comes_with_the_logits_of_its_choice(trained: TrainedModel) -> None:
+    *_, state = read_prompt(trained.parameters, PROMPT)
+    choices = choose_ids(trained, state, sampler=GREEDY, seed=0, length=3)
+    for index, logits in choices:
+        assert logits.argmax() == index
+        assert logits[3] == -np.inf
+
+
+def test_a_random_seed_has_at_most_32_bits() -> None:
+    assert 2**31 <= max(random_seed() for _ in range(200)) < 2**32
+
+
 def test_a_model_that_only_knows_the_unknown_id_is_refused(trained: TrainedModel) -> None:
     model = replace(trained, vocabulary=Vocabulary((None,), unknown_id=0))
     with pytest.raises(CharlmError, match="no character to choose"):
@@ -103,6 +137,12 @@ def test_a_model_with_weights_of_nan_is_refused(trained: TrainedModel, temperatu
     model = replace(trained, parameters=with_tensors(trained.parameters, {"logits.bias": bias}))
     with pytest.raises(CharlmError, match="the weights are not finite"):
         generate(model, Sampler(temperature=temperature), length=1)
+
+
+def test_a_network_that_overflows_is_refused_without_a_warning() -> None:
+    model = as_model(overflowing_parameters(), Vocabulary(tuple("abcde")))
+    with pytest.raises(CharlmError, match="the weights are not finite"):
+        generate_text(model, TextRequest(3, GREEDY, seed=0, prompt="abcd")).finish()
 
 
 # Text
@@ -187,16 +227,21 @@ def test_a_stop_text_of_many_combining_marks_is_refused_before_it_is_normalized(
 
 
 @pytest.mark.parametrize(
-    ("ids", "stop", "chunks"),
+    ("ids", "stops", "chunks"),
     [
-        pytest.param([0, 0, 0, 1, 0], "aab", ["", "", "a", ""], id="it is a stop text"),
-        pytest.param([0, 1, 2], "abb", ["", "", "abc"], id="it is not a stop text"),
+        pytest.param([0, 0, 0, 1, 0], ["aab"], ["", "", "a", ""], id="it is a stop text"),
+        pytest.param([0, 1, 2], ["abb"], ["", "", "abc"], id="it is not a stop text"),
+        pytest.param([0, 0], ["aab"], ["", "aa"], id="the text ends"),
+        pytest.param([0, 0, 2, 0], ["aab", "cb"], ["", "", "aa", "ca"], id="two begin in turn"),
+        pytest.param([0, 0, 2], ["aabb", "abc"], ["", "", "aac"], id="the longer comes first"),
+        pytest.param([0, 0, 2], ["abc", "aabb"], ["", "", "aac"], id="the longer comes last"),
+        pytest.param([0, 0, 1], ["ab", "aab"], ["", "", ""], id="two end together"),
     ],
 )
 def test_the_possible_beginning_of_a_stop_text_is_held_back(
-    ids: list[int], stop: str, chunks: list[str]
+    ids: list[int], stops: list[str], chunks: list[str]
 ) -> None:
-    assert read(ids, GrowingText(ABC, stops=[stop])) == chunks
+    assert read(ids, GrowingText(ABC, stops=stops)) == chunks
 
 
 def test_a_generated_text_has_no_empty_chunks() -> None:
@@ -209,6 +254,28 @@ def test_a_generated_text_has_no_empty_chunks() -> None:
 def test_an_end_of_text_id_ends_the_text() -> None:
     growing = GrowingText(ABC, stops=["ab"])
     assert read([0, 4, 1], growing) == ["", "a"]
+    assert growing.stopped_by == "end of text"
+
+
+@pytest.mark.parametrize(
+    ("stop", "chunks"),
+    [
+        pytest.param("\n", ["a", ""], id="a line break"),
+        pytest.param("\n\n", ["a", ""], id="a blank line"),
+        pytest.param("\nb", ["a", "\n", ""], id="a line break before a letter"),
+    ],
+)
+def test_a_stop_text_can_be_in_the_blank_line_of_an_end_of_text_id(
+    stop: str, chunks: list[str]
+) -> None:
+    growing = GrowingText(ABC, stops=[stop], ignore_end=True)
+    assert read([0, 4, 1], growing) == chunks
+    assert growing.stopped_by == "stop text"
+
+
+def test_an_end_of_text_id_ends_the_text_at_its_length() -> None:
+    growing = GrowingText(ABC)
+    assert growing.read(4, is_last=True) == ""
     assert growing.stopped_by == "end of text"
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from charlm.config.schema import Filters
 from charlm.errors import CharlmError
 from charlm.network.rnn import Floats
 from charlm.sampling.sampler import Sampler, make_chooser
@@ -52,6 +53,15 @@ def logits_of(*probabilities: float) -> Floats:
 def test_a_value_out_of_range_is_refused(option: str, value: Any) -> None:
     with pytest.raises(CharlmError, match=f"{option}: found {value}; must be"):
         Sampler(**{option: value})
+
+
+@pytest.mark.parametrize(
+    "filters", [{}, {"top_k": 3, "top_p": 0.5, "min_p": 0.25}, {"min_p": 0.0}], ids=str
+)
+def test_a_sampler_has_the_filters_of_a_config(filters: dict[str, Any]) -> None:
+    sampler = Sampler.of(Filters(**filters), temperature=0.5)
+    no_filters = {"top_k": None, "top_p": None, "min_p": None}
+    assert vars(sampler) == {"temperature": 0.5, **no_filters, **filters}
 
 
 PROBABILITIES = [0.125, 0.5, 0.125, 0.25]
