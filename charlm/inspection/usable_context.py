@@ -28,6 +28,10 @@ USED = 0.01
 """Largest gain, in nats per character, from characters that do not count as used."""
 FLAT = 0.001
 """Gain, in nats per character, below which no larger k is tried."""
+MAX_ERROR = USED / 2
+"""Standard error of the last gain above which gains of USED cannot be measured."""
+MIN_SHOWN = 0.0001
+"""Smallest gain, in nats per character, that the summary shows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +65,8 @@ class UsableContext:
     """Loss when the text is read from its beginning, in nats per character."""
     used: int | None
     """The smallest k such that the gains at k and at every larger k are at most USED, or at most
-    two standard errors; None if there is no such k, an error is unknown, or the text has fewer than
-    4 k characters."""
+    two standard errors; None if there is no such k, an error is unknown, the error of the last gain
+    is above MAX_ERROR, or the text has fewer than 4 k characters."""
     positions: Sample
     """The characters that were predicted."""
 
@@ -145,6 +149,8 @@ def context_used(gains: Values, errors: Values, *, characters: int) -> int | Non
     """
     is_small = gains <= np.maximum(USED, 2 * errors)  # False where the error is NaN
     used = int(np.flatnonzero(~is_small).max(initial=-1)) + 1
+    if errors[-1] > MAX_ERROR:
+        return None
     return used if used < len(gains) and 4 * used <= characters else None
 
 
@@ -156,7 +162,7 @@ def make_context(reading: Reading) -> Content:
     context = usable_context(reading.parameters, ids, reading.nats[:scored], ngram_nats=ngram_nats)
     return Content(
         context,
-        basis=f"Based on the predictions of {context.positions}.",
+        basis=f"Based on the predictions of {context.positions}.{why_unknown(context)}",
         figure=context_chart(context),
         table=context_table(context),
         summary=context_summary(context),
@@ -167,11 +173,28 @@ def context_summary(context: UsableContext) -> str:
     """Return how many characters the network uses, and the gain from earlier characters."""
     if context.used is None:
         return ""
+    used = counted(context.used, "character")
     gain = float(context.gains[context.used])
+    if abs(gain) < MIN_SHOWN:
+        effect = f"changes the loss by less than {MIN_SHOWN}"
+        return f"uses {used} of context: reading further back {effect} nats per character"
     size = with_error(abs(gain), float(context.gain_errors[context.used]))
     effect = f"improves the loss by only {size}" if gain >= 0 else f"worsens the loss by {size}"
-    used = counted(context.used, "character")
     return f"uses {used} of context: reading further back {effect} nats per character"
+
+
+def why_unknown(context: UsableContext) -> str:
+    """Return a sentence about why the context used is unknown, after a space; "" if it is known."""
+    if context.used is not None:
+        return ""
+    last_error = float(context.gain_errors[-1])
+    if np.isnan(context.gain_errors).any():
+        reason = "the text is too short for standard errors"
+    elif last_error > MAX_ERROR:
+        reason = f"the gain has a standard error of {last_error:.4f} nats"
+    else:
+        reason = "the text is too short, or the network uses more than was tried"
+    return f" The context that the network uses is not known: {reason}."
 
 
 def context_table(context: UsableContext) -> Table:

@@ -50,6 +50,7 @@ def test_the_network_is_scored_on_the_text_that_it_recites(recital: Path) -> Non
     assert result["characters"] == len(POEM) + 1  # the end of the text is predicted, too
 
 
+@pytest.mark.slow
 def test_the_network_is_inspected_with_the_text_that_it_recites(recital: Path) -> None:
     command = charlm("inspect", recital, "--out", "report.html")
     assert command.exit_code == 0, command.stderr
