@@ -445,6 +445,14 @@ class TrialFailed(Event):
 
 
 @dataclass(frozen=True)
+class TrialTooShort(Event):
+    """A trial has too few steps to show what its settings are worth."""
+
+    number: int
+    few: FewSteps
+
+
+@dataclass(frozen=True)
 class TrialEnded(Event):
     """A trial ended."""
 

@@ -197,6 +197,10 @@ def _describe_others(event: Event) -> Iterator[str]:
                 shown = f"{value:.4g}" if isinstance(value, float) else value
                 settings.append(f"{key.rpartition('.')[2]} {shown}")
             yield f"trial {number}: {', '.join(settings)}"
+        case events.TrialTooShort(number, few):
+            steps = counted(few.steps, "step")
+            enough = f"{few.enough:,} would need --trial-minutes {few.enough_minutes:g}"
+            yield f"trial {number}: {steps} will teach the network little; {enough}"
         case events.TrialFailed(number, problem):
             yield f"trial {number}: failed: {problem}"
         case events.TrialEnded(number, nats, best_nats, best_number):

@@ -23,11 +23,13 @@ from charlm.errors import CharlmError
 from charlm.events import (
     Evaluated,
     Event,
+    FewSteps,
     OnEvent,
     SearchStarted,
     TrialEnded,
     TrialFailed,
     TrialStarted,
+    TrialTooShort,
     ignore,
 )
 from charlm.hardware import fastest_precision
@@ -270,6 +272,9 @@ class _Search:
                 session=session,
                 measure=self.measure,
             )
+            for note in prepared.decision.notes:
+                if isinstance(note, FewSteps):
+                    self.session.on_event(TrialTooShort(trial.number, note))
             run = prepared.begin(folder)
             try:
                 outcome = train_run(

@@ -140,6 +140,10 @@ LINES: list[tuple[Event, list[str]]] = [
         ["trial 0: units 8, learning_rate 0.001235"],
     ),
     (events.TrialStarted(3, {"model.rnn.activation": "relu"}), ["trial 3: activation relu"]),
+    (
+        events.TrialTooShort(3, events.FewSteps(16, 1200, 2.5)),
+        ["trial 3: 16 steps will teach the network little; 1,200 would need --trial-minutes 2.5"],
+    ),
     (events.TrialFailed(0, "diverged"), ["trial 0: failed: diverged"]),
     (
         events.TrialEnded(4, 1.5, 1.25, 2),

@@ -137,9 +137,10 @@ def test_the_first_trial_is_the_recipe(searched: Searched) -> None:
 def test_the_end_of_each_trial_is_reported(searched: Searched) -> None:
     searching, result = searched
     first = result.study.trials[0]
-    assert searching.said[:3] == [
+    assert searching.said[:4] == [
         "recipe tiny; 26 s per trial, time for 38 trials",
         "trial 0: learning_rate 0.002, layers 1",
+        "trial 0: 49 steps will teach the network little; 200 would need --trial-minutes 2.2",
         f"trial 0: {first.value:.4f} nats per character; best {first.value:.4f} (trial 0)",
     ]
 
