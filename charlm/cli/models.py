@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from charlm.api.evaluation import Evaluation
     from charlm.text.copies import Copies
 
+LARGE_PERPLEXITY = 1e6
+"""Perplexity from which on it is shown with an exponent."""
 SERVER_ERROR = 500
 """The lowest HTTP status of a server error."""
 
@@ -268,7 +270,9 @@ def _score_table(evaluation: "Evaluation") -> list[str]:
     scores = {"this model": evaluation.nats_per_char, **(evaluation.baselines or {})}
     rows = [("", "nats", "bits", "perplexity")]
     for name, nats in sorted(scores.items(), key=lambda score: score[1]):
-        rows.append((name, f"{nats:.4f}", f"{bits(nats):.4f}", f"{perplexity(nats):.4f}"))
+        value = perplexity(nats)
+        shown = f"{value:.4f}" if value < LARGE_PERPLEXITY else f"{value:.4g}"
+        rows.append((name, f"{nats:.4f}", f"{bits(nats):.4f}", shown))
     return align(rows, text_columns={0})
 
 

@@ -148,7 +148,7 @@ def _print_table(rows: Sequence[Row], *, is_grouped: bool, shown_settings: int |
         keys = [*row["settings"]]
         shown = keys[:shown_settings]
         hidden.update(keys[len(shown) :])
-        settings = [f"{_cut(key)} {_cut(_as_json(row['settings'][key]))}" for key in shown]
+        settings = [f"{_cut_key(key)} {_cut(_as_json(row['settings'][key]))}" for key in shown]
         print_result(line, *fill(settings, width=width, indent=2))
     if not is_grouped:
         print_result(*_changed_texts(rows, width=width))
@@ -203,6 +203,11 @@ def _cell(value: Any, show: Callable[[Any], str]) -> str:
 
 def _cut(text: str) -> str:
     return cut(escape_controls(text), MAX_WIDTH)
+
+
+def _cut_key(key: str) -> str:
+    """Return the end of a long key, which says most."""
+    return key if len(key) <= MAX_WIDTH else f"…{key[1 - MAX_WIDTH :]}"
 
 
 def _margin(comparison: Row) -> str:

@@ -25,6 +25,8 @@ from charlm.storage import write_file
 from charlm.text.corpus import is_corpus
 from charlm.training.suggestion import End
 
+PAGE_SUFFIXES = {".html", ".htm"}
+
 
 def inspect_text(
     reading: Reading,
@@ -148,6 +150,8 @@ def inspect_runs(
     if page is not None:
         read = [file for model in models for file in files_of(model.path)]
         check_not_read(page, read=read if source is None else [*read, source])
+        if page.suffix.lower() not in PAGE_SUFFIXES:
+            raise CharlmError(f"{page}: the report is an HTML page; its name must end with .html")
     reports: list[Report] = []
     parts = len(models) * len({*(sections or SECTIONS)})
     done = itertools.count()

@@ -31,6 +31,8 @@ BLOCK = 100
 are nearly independent."""
 SHOWN = 4
 """Number of exponents of the whole state in the table."""
+ROUNDING = 1e-6
+"""Exponents closer to 0 than this cannot be distinguished from 0, because weights are float32."""
 
 
 @dataclass(frozen=True)
@@ -160,9 +162,11 @@ def make_lyapunov(reading: Reading) -> Content:
 
 
 def growth_summary(found: Lyapunov) -> str:
-    """Return a warning if the largest exponent is clearly above 0, else an empty string."""
+    """Return a clause if the largest exponent is clearly above 0, or is 0, else an empty string."""
     exponent = float(found.exponents[0])
     error = float(found.standard_errors[0])
+    if abs(exponent) < ROUNDING:
+        return "keeps small differences (largest Lyapunov exponent 0 within rounding)"
     if exponent <= 0 or exponent < 2 * error:
         return ""
     return (
@@ -173,7 +177,7 @@ def growth_summary(found: Lyapunov) -> str:
 
 def growth_note(found: Lyapunov) -> str:
     """Return a warning about the other numbers if the largest exponent is above 0, else ""."""
-    if not found.exponents[0] > 0:
+    if not found.exponents[0] > ROUNDING:
         return ""
     return (
         "The largest exponent is above 0: small differences grow, including rounding errors. The "

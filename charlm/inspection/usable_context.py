@@ -271,10 +271,9 @@ SECTION = Section(
     text=(
         "The network starts from the zero state, reads only the last k characters, and predicts "
         "the next one. Where the loss stops falling, the network makes no use of earlier "
-        "characters. The context that it uses is the smallest k such that all earlier characters "
-        f"together improve the loss by at most {USED} nats, or by at most two standard errors. For "
-        "small k the comparison with n-grams is unfair to the network, which rarely starts from "
-        "the zero state in training."
+        "characters. The context that it uses is the smallest k from which on the gain is at most "
+        f"{USED} nats, or at most two standard errors. For small k the comparison with n-grams is "
+        "unfair to the network, which rarely starts from the zero state in training."
     ),
     make=make_context,
 )

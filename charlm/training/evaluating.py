@@ -40,6 +40,10 @@ DIVERGED = (
     "training has diverged: lower training.optimizer.learning_rate or training.clip_norm, or "
     "change the initializers of the network"
 )
+OVERFLOWS = (
+    "the outputs of the network overflow; choose another activation, or initializers of smaller "
+    "weights"
+)
 
 
 def check_finite(tensors: Tensors, *, step: int) -> None:
@@ -139,7 +143,8 @@ def evaluate(
             score = engine.score(model.parameters, text.ids)
             if not np.isfinite(score.nats_per_char):
                 raise DivergenceError(
-                    f"the validation loss is {score.nats_per_char} at step {step:,}: {DIVERGED}"
+                    f"the validation loss is {score.nats_per_char} at step {step:,}: "
+                    f"{DIVERGED if step else OVERFLOWS}"
                 )
         sample = sample_text(run, model)
     facts = {**model.facts, "score": _score_facts(score, text)}

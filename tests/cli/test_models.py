@@ -264,6 +264,18 @@ def test_the_json_of_a_score_has_these_keys() -> None:
     ]
 
 
+def test_a_large_perplexity_has_an_exponent(trained: TrainedModel, tmp_path: Path) -> None:
+    bias = {"logits.bias": np.array([0, 50, 0, 0, 0], np.float32)}  # "a" is nearly certain
+    sure = replace(trained, parameters=with_tensors(trained.parameters, bias))
+    write_model(tmp_path / "sure.safetensors", sure)
+    (tmp_path / "text.txt").write_text("bbbb", encoding="utf-8")
+    command = charlm("evaluate", tmp_path / "sure.safetensors", tmp_path / "text.txt")
+    nats, _, perplexity = command.stdout.splitlines()[2].split()[-3:]
+    assert 40 < float(nats) < 60
+    assert len(perplexity) < 12
+    assert float(perplexity) == pytest.approx(math.exp(float(nats)), rel=1e-2)
+
+
 def test_baselines_are_a_table(trained_run: Path) -> None:
     lines = charlm("evaluate", trained_run, "--baselines").stdout.splitlines()
     _, head, *rows, note, comparison = lines

@@ -400,6 +400,21 @@ def test_another_worker_reports_where_the_run_is(report: Report) -> None:
     assert (command.stdout, messages(command)) == ("", ["all steps done; the run is on worker 0"])
 
 
+@pytest.mark.slow
+def test_a_network_that_overflows_without_training_has_not_diverged(tmp_path: Path) -> None:
+    text = write_plays(tmp_path / "plays.txt")
+    initializer = "{class_name: Orthogonal, config: {gain: 4}}"
+    settings = [
+        "training.steps=0",
+        "model.rnn.activation=linear",
+        f"model.rnn.recurrent_initializer={initializer}",
+    ]
+    options = [word for setting in settings for word in ("-s", setting)]
+    command = charlm("train", text, "-c", "tiny", *options, "-r", tmp_path / "run")
+    assert command.exit_code == 1
+    assert "at step 0: the outputs of the network overflow; choose another" in command.stderr
+
+
 def test_a_training_that_diverges_at_once_leaves_nothing_behind(tmp_path: Path) -> None:
     text = write_plays(tmp_path / "text.txt")
     settings = ("-s", "training.optimizer.learning_rate=1e9", "-s", "model.rnn.activation=relu")

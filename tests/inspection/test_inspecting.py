@@ -397,6 +397,13 @@ def test_a_page_does_not_replace_the_text(model_file: Path, text: Path) -> None:
     assert text.read_text(encoding="utf-8") == ABBA
 
 
+@pytest.mark.parametrize("out", ["report.pdf", "report"])
+def test_a_page_has_the_name_of_a_page(out: str, model_file: Path, text: Path) -> None:
+    with pytest.raises(CharlmError, match=r"its name must end with \.html$"):
+        inspect_runs([model_file], text=text, out=text.parent / out)
+    assert not (text.parent / out).exists()
+
+
 @pytest.mark.parametrize("out", ["", "missing/report.html"], ids=["folder", "missing folder"])
 def test_a_page_needs_the_name_of_a_file(out: str, model_file: Path, text: Path) -> None:
     with pytest.raises(CharlmError, match="must be the name of a file"):

@@ -195,7 +195,7 @@ def exponents(*values: float, error: float = 0.25) -> Lyapunov:
         pytest.param(0.5, 0.25, True, id="two standard errors"),
         pytest.param(0.5, 0.26, False, id="less than two standard errors"),
         pytest.param(0.5, np.nan, True, id="unknown error"),
-        pytest.param(0.0, 0.0, False, id="zero"),
+        pytest.param(1.1e-6, 0.0, True, id="above the rounding of weights"),
     ],
 )
 def test_only_a_clear_growth_is_in_the_summary(
@@ -204,6 +204,15 @@ def test_only_a_clear_growth_is_in_the_summary(
     found = exponents(exponent, -1, error=error)
     assert bool(growth_summary(found)) == is_clear
     assert bool(growth_note(found)) == (exponent > 0)
+
+
+@pytest.mark.parametrize("exponent", [0.0, 9e-7, -9e-7])
+def test_an_exponent_that_is_0_within_rounding_keeps_differences(exponent: float) -> None:
+    found = exponents(exponent, -1, error=0.0)
+    assert growth_summary(found) == (
+        "keeps small differences (largest Lyapunov exponent 0 within rounding)"
+    )
+    assert growth_note(found) == ""
 
 
 def test_the_table_has_the_first_four_exponents() -> None:
