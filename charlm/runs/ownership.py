@@ -239,4 +239,4 @@ def _link(corpus: Corpus, folder: Path) -> None:
     target = corpus.folder.resolve()
     if (outer / LOCK).is_file() and folder.is_relative_to(outer):
         target = Path(os.path.relpath(corpus.folder, folder.parent))
-    folder.symlink_to(target, target_is_directory=True)
+    folder.symlink_to(target)

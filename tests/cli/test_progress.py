@@ -178,6 +178,32 @@ def test_small_changes_of_the_length_are_not_told(capsys: pytest.CaptureFixture[
     ]
 
 
+@pytest.mark.parametrize(
+    ("event", "lines"),
+    [
+        pytest.param(
+            ScoringProgress("text.txt", 0, 500_000),
+            ["charlm: scoring 500,000 characters of text.txt"],
+            id="long",
+        ),
+        pytest.param(ScoringProgress("text.txt", 0, 499_999), [], id="short"),
+        pytest.param(ScoringProgress("text.txt", 1, 500_000), [], id="begun"),
+    ],
+)
+def test_a_long_scoring_is_told_without_a_bar(
+    event: Event, lines: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ProgressDisplay(has_bar=False) as display:
+        display(event)
+    assert capsys.readouterr().err.splitlines() == lines
+
+
+def test_a_long_scoring_with_a_bar_needs_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressDisplay(has_bar=True) as display:
+        display(ScoringProgress("text.txt", 0, 500_000))
+    assert "of text.txt" not in capsys.readouterr().err
+
+
 def test_a_slow_start_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     shown = ""
     with ProgressDisplay(first_line="reading the text", silent_seconds=0):

@@ -16,7 +16,7 @@ from conftest import MakeOnce
 from charlm import hardware
 from charlm.config.schema import Config, ModelConfig, RnnConfig, TrainingConfig
 from charlm.engine import compiler, kernel
-from charlm.engine.compiler import compiler_options, describe_kernel
+from charlm.engine.compiler import compiler_options, describe_kernel, open_library
 from charlm.engine.factory import resolve_kernel
 from charlm.errors import CharlmError
 from charlm.events import Event, KernelCompiling, KernelNotKept, SettingReplaced
@@ -82,6 +82,13 @@ def test_the_kernel_is_compiled_by_the_compiler_of_the_system(
     monkeypatch.setenv("CHARLM_CFLAGS", "-O0")
     assert load(events) == "compiled"
     assert len([*cache.glob("*.so")]) == 1
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_new_library_and_a_kept_one_are_returned(events: list[Event]) -> None:
+    loaded = [open_library(lambda path: path.name, on_event=events.append) for _ in range(2)]
+    assert loaded[0] == "kernel.so"
+    assert re.fullmatch(r"kernel-[0-9a-f]{20}\.so", loaded[1])
 
 
 def test_only_the_user_can_read_the_cache(cache: Path, events: list[Event]) -> None:
