@@ -175,7 +175,10 @@ def test_one_known_character_cannot_be_scored(plays: charlm.Model, text: str) ->
 @pytest.mark.parametrize(("ids", "found"), [([5], 5), ([0, -1], -1)])
 @pytest.mark.parametrize("method", ["step", "logits", "score"])
 def test_ids_outside_the_vocabulary_are_refused(
-    method: str, ids: list[int], found: int, model: charlm.Model
+    method: str,
+    ids: list[int],
+    found: int,
+    model: charlm.Model,
 ) -> None:
     with pytest.raises(CharlmError, match=f"^(ids|text): found {found}; must be from 0 to 4$"):
         getattr(model, method)(ids)
@@ -241,7 +244,11 @@ def test_surprise_is_shown_as_colours(model: charlm.Model) -> None:
 
 
 @pytest.mark.parametrize(("character", "escaped"), [("<", "&lt;"), ("&", "&amp;"), ('"', "&quot;")])
-def test_surprise_escapes_markup(model: charlm.Model, character: str, escaped: str) -> None:
+def test_surprise_escapes_markup(
+    model: charlm.Model,
+    character: str,
+    escaped: str,
+) -> None:
     surprise = replace(model.surprise("ab\n"), characters=("a", character, "b"))
     assert f">{escaped}<" in surprise._repr_html_()
 
@@ -257,7 +264,10 @@ def test_surprise_escapes_markup(model: charlm.Model, character: str, escaped: s
     ],
 )
 def test_an_evaluation_has_the_mean_of_the_scores(
-    protocol: str, settings: dict[str, Any], model: charlm.Model, text: Path
+    protocol: str,
+    settings: dict[str, Any],
+    model: charlm.Model,
+    text: Path,
 ) -> None:
     text.write_text(70 * ABBA, encoding="utf-8")
     evaluation = charlm.evaluate(model, text, **settings)
@@ -336,7 +346,9 @@ def test_without_the_training_text_there_is_no_comparison(model: charlm.Model, t
     [(None, "validation"), ("train", "train"), ("validation", "validation"), ("test", "test")],
 )
 def test_a_part_of_the_text_of_the_run_is_scored(
-    split: Split | None, scored: Split, trained_run: Path
+    split: Split | None,
+    scored: Split,
+    trained_run: Path,
 ) -> None:
     corpus = open_corpus(trained_run / "corpus")
     name, ids, _ = text_to_score(charlm.load(trained_run), None, split=split, corpus=corpus)
@@ -393,7 +405,9 @@ def test_a_report_on_the_model_that_comes_with_charlm_reads_the_same_text() -> N
 
 
 def test_an_argument_that_does_not_fit_is_refused(
-    model: charlm.Model, model_file: Path, text: Path
+    model: charlm.Model,
+    model_file: Path,
+    text: Path,
 ) -> None:
     wrong: dict[str, dict[str, Any]] = {
         "protocol: found 'backwards'; must be stream or windows": {"protocol": "backwards"},

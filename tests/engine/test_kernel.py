@@ -212,7 +212,10 @@ def expected(**fields: Any) -> Results:
 @pytest.mark.parametrize("processor", KERNELS)
 @pytest.mark.parametrize(("shape", "fields"), CASES, ids=str)
 def test_results_equal_float64(
-    processor: str, shape: Shape, fields: dict[str, Any], kernel_for: Kernels
+    processor: str,
+    shape: Shape,
+    fields: dict[str, Any],
+    kernel_for: Kernels,
 ) -> None:
     case = Case(shape, **fields)
     last, loss, gradients = case.computed(kernel_for(processor))
@@ -223,7 +226,11 @@ def test_results_equal_float64(
 
 @pytest.mark.parametrize("processor", KERNELS)
 @pytest.mark.parametrize("skips", [False, True], ids=["plain", "skips"])
-def test_the_losses_alone_are_the_same(skips: bool, processor: str, kernel_for: Kernels) -> None:
+def test_the_losses_alone_are_the_same(
+    skips: bool,
+    processor: str,
+    kernel_for: Kernels,
+) -> None:
     kernel = kernel_for(processor)
     case = Case((4, 13, 2, 333, 65), skips=skips)
     last, loss, _ = case.computed(kernel)
@@ -240,7 +247,11 @@ def test_the_losses_alone_are_the_same(skips: bool, processor: str, kernel_for: 
     np.testing.assert_array_equal(last_alone, last)
 
 
-def one_layer(activation: str, table: Any, bias: Any) -> tuple[Network, list[Any]]:
+def one_layer(
+    activation: str,
+    table: Any,
+    bias: Any,
+) -> tuple[Network, list[Any]]:
     """Return a network whose state depends only on the character, and its logits on nothing."""
     units = len(table)
     characters = len(bias)
@@ -258,7 +269,9 @@ def one_layer(activation: str, table: Any, bias: Any) -> tuple[Network, list[Any
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("processor", KERNELS)
 def test_activations_are_accurate_for_all_numbers(
-    processor: str, activation: str, kernel_for: Kernels
+    processor: str,
+    activation: str,
+    kernel_for: Kernels,
 ) -> None:
     kernel = kernel_for(processor)
     sums = np.concatenate([np.linspace(-50, 50, 201), np.linspace(-10, 10, 401)])
@@ -277,7 +290,9 @@ def test_activations_are_accurate_for_all_numbers(
 )
 @pytest.mark.parametrize("processor", KERNELS)
 def test_the_loss_is_accurate_for_all_logits(
-    processor: str, bias: list[float], kernel_for: Kernels
+    processor: str,
+    bias: list[float],
+    kernel_for: Kernels,
 ) -> None:
     kernel = kernel_for(processor)
     network, weights = one_layer("tanh", [0.0], bias)
@@ -322,7 +337,11 @@ def muon_step(
 @pytest.mark.parametrize("bfloat16", [False, True], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("processor", KERNELS)
 def test_a_step_of_muon_equals_float64(
-    processor: str, bfloat16: bool, nesterov: bool, shape: tuple[int, int], kernel_for: Kernels
+    processor: str,
+    bfloat16: bool,
+    nesterov: bool,
+    shape: tuple[int, int],
+    kernel_for: Kernels,
 ) -> None:
     kernel = kernel_for(processor)
     if bfloat16 and not kernel.has_bfloat16:
@@ -366,7 +385,10 @@ def test_a_step_of_muon_without_a_gradient_only_decays_the_weights(
     ],
 )
 def test_denormal_numbers_count_as_zero(
-    state: float, weight: float, expected: float, kernel_for: Kernels
+    state: float,
+    weight: float,
+    expected: float,
+    kernel_for: Kernels,
 ) -> None:
     kernel = kernel_for("native")
     network, weights = one_layer("linear", [0.0], [0.0, 0.0])
@@ -386,7 +408,11 @@ def test_a_call_does_not_change_how_denormal_numbers_are_computed(kernel_for: Ke
 
 @pytest.mark.parametrize("shape", SHAPES[:-1], ids=str)
 @pytest.mark.parametrize("processor", WITH_BFLOAT16)
-def test_bfloat16_only_rounds_factors(shape: Shape, processor: str, kernel_for: Kernels) -> None:
+def test_bfloat16_only_rounds_factors(
+    shape: Shape,
+    processor: str,
+    kernel_for: Kernels,
+) -> None:
     case = Case(shape, has_masks=True, bfloat16=True)
     last, loss, gradients = case.computed(kernel_for(processor))
     expected_last, expected_loss, expected_gradients = expected(**asdict(case))
@@ -409,7 +435,10 @@ PRECISIONS = [
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize(("processor", "bfloat16"), PRECISIONS)
 def test_nan_stays_in_its_row(
-    processor: str, bfloat16: bool, activation: str, kernel_for: Kernels
+    processor: str,
+    bfloat16: bool,
+    activation: str,
+    kernel_for: Kernels,
 ) -> None:
     case = Case((3, 2, 1, 5, 4), activation, bfloat16=bfloat16)
     case.options["state"][0, 1, 2] = np.nan
@@ -423,7 +452,10 @@ def test_nan_stays_in_its_row(
 @pytest.mark.parametrize("rows", [slice(0, 1), slice(3, 20), slice(7, 40)], ids=str)
 @pytest.mark.parametrize(("processor", "bfloat16"), PRECISIONS)
 def test_rows_are_computed_independently(
-    processor: str, bfloat16: bool, rows: slice, kernel_for: Kernels
+    processor: str,
+    bfloat16: bool,
+    rows: slice,
+    kernel_for: Kernels,
 ) -> None:
     kernel = kernel_for(processor)
     whole = Case((3, 40, 2, 130, 9), bfloat16=bfloat16)
@@ -445,7 +477,10 @@ def test_rows_are_computed_independently(
 @pytest.mark.parametrize("processor", ["native", "x86-64-v3", *MACROS])
 @pytest.mark.usefixtures("kernel_for")
 def test_the_sanitizers_report_nothing(
-    processor: str, arguments: list[str], windows: int, tmp_path: Path
+    processor: str,
+    arguments: list[str],
+    windows: int,
+    tmp_path: Path,
 ) -> None:
     """Check with emulated processors, too, because tiles of a real one are not instrumented."""
     options = emulation_options(processor) if processor in MACROS else [f"-march={processor}"]

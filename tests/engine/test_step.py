@@ -57,7 +57,12 @@ class Trainer:
         self.run = TrainSteps(self.model, optimizer, batches, settings=settings, workers=Workers())
 
     def take(
-        self, windows: NDArray[np.int32], *, rate: Any = 1.0, state: Any = None, soft: Any = None
+        self,
+        windows: NDArray[np.int32],
+        *,
+        rate: Any = 1.0,
+        state: Any = None,
+        soft: Any = None,
     ) -> StepResults:
         """Take a step for each window, from the zero state by default."""
         count, _, batch = windows.shape
@@ -77,7 +82,10 @@ class Trainer:
         return [weight.numpy() for weight in self.model.trainable_variables]
 
     def whole_batch_gradients(
-        self, state: Any = None, temperature: float = 1.0, weight: float = 0.0
+        self,
+        state: Any = None,
+        temperature: float = 1.0,
+        weight: float = 0.0,
     ) -> Arrays:
         """Return the gradients of Keras's losses on the first window, with all streams together.
 
@@ -144,7 +152,11 @@ def test_the_parts_of_a_batch_have_the_gradient_of_the_whole(network: dict[str, 
     [(7, 3, [3, 2, 2]), (8, 2, [4, 4]), (2, 3, [1, 1]), (5, 1, [5])],
     ids=str,
 )
-def test_rows_are_divided_into_nearly_equal_parts(rows: int, parts: int, sizes: list[int]) -> None:
+def test_rows_are_divided_into_nearly_equal_parts(
+    rows: int,
+    parts: int,
+    sizes: list[int],
+) -> None:
     assert part_sizes(rows, parts) == sizes
 
 

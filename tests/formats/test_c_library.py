@@ -116,7 +116,11 @@ WRONG_WORDS = {
 }
 
 
-def with_word(data: bytes, place: int, word: int) -> bytes:
+def with_word(
+    data: bytes,
+    place: int,
+    word: int,
+) -> bytes:
     """Return the data with one of its 32-bit words replaced."""
     words = np.frombuffer(data, "<u4").copy()
     words[place] = word
@@ -125,7 +129,9 @@ def with_word(data: bytes, place: int, word: int) -> bytes:
 
 @pytest.mark.parametrize("kept", NOT_A_MODEL.values(), ids=NOT_A_MODEL)
 def test_data_without_a_header_is_no_model(
-    library: CharlmC, trained: TrainedModel, kept: int
+    library: CharlmC,
+    trained: TrainedModel,
+    kept: int,
 ) -> None:
     status, model = library.load_bytes(export_c(trained)["model.bin"][:kept])
     assert (status, model.value) == ("CHARLM_NOT_A_MODEL", None)
@@ -133,7 +139,9 @@ def test_data_without_a_header_is_no_model(
 
 @pytest.mark.parametrize("place", [0, 1])
 def test_data_with_another_beginning_is_no_model(
-    library: CharlmC, trained: TrainedModel, place: int
+    library: CharlmC,
+    trained: TrainedModel,
+    place: int,
 ) -> None:
     status, model = library.load_bytes(with_word(export_c(trained)["model.bin"], place, 0))
     assert (status, model.value) == ("CHARLM_NOT_A_MODEL", None)
@@ -141,7 +149,9 @@ def test_data_with_another_beginning_is_no_model(
 
 @pytest.mark.parametrize("kept", CUT.values(), ids=CUT)
 def test_data_that_is_cut_short_is_damaged(
-    library: CharlmC, trained: TrainedModel, kept: int
+    library: CharlmC,
+    trained: TrainedModel,
+    kept: int,
 ) -> None:
     status, model = library.load_bytes(export_c(trained)["model.bin"][:kept])
     assert (status, model.value) == ("CHARLM_DAMAGED", None)
@@ -154,7 +164,10 @@ def test_data_that_is_too_long_is_damaged(library: CharlmC, trained: TrainedMode
 
 @pytest.mark.parametrize(("place", "word"), WRONG_WORDS.values(), ids=WRONG_WORDS)
 def test_impossible_number_is_damage(
-    library: CharlmC, trained: TrainedModel, place: int, word: int
+    library: CharlmC,
+    trained: TrainedModel,
+    place: int,
+    word: int,
 ) -> None:
     status, model = library.load_bytes(with_word(export_c(trained)["model.bin"], place, word))
     assert (status, model.value) == ("CHARLM_DAMAGED", None)
@@ -174,7 +187,11 @@ LARGEST = 2**21
 
 @pytest.mark.parametrize("excess", [0, 1], ids=["largest", "too large"])
 @pytest.mark.parametrize("has_embedding", [False, True], ids=["ids", "embedding"])
-def test_sizes_have_a_limit(library: CharlmC, has_embedding: bool, excess: int) -> None:
+def test_sizes_have_a_limit(
+    library: CharlmC,
+    has_embedding: bool,
+    excess: int,
+) -> None:
     width = LARGEST + excess
     ids = 1 if has_embedding else width
     layers, units, skip_connections, tanh, none = 1, 1, 0, 0, -1
@@ -202,7 +219,10 @@ def test_file_that_cannot_be_read_is_told_from_a_damaged_one(library: CharlmC, p
     ids=str,
 )
 def test_file_is_loaded_as_memory_is(
-    library: CharlmC, trained: TrainedModel, kept: int | None, status: str
+    library: CharlmC,
+    trained: TrainedModel,
+    kept: int | None,
+    status: str,
 ) -> None:
     Path("model.bin").write_bytes(export_c(trained)["model.bin"][:kept])
     model = c_void_p(1)
@@ -256,7 +276,10 @@ def test_character_is_encoded_as_its_id(library: CharlmC, character: str) -> Non
     ("index", "expected"), [(3, "\ufffd"), (4, "")], ids=["unknown", "end of text"]
 )
 def test_reserved_id_is_decoded_as_in_charlm(
-    library: CharlmC, model: c_void_p, index: int, expected: str
+    library: CharlmC,
+    model: c_void_p,
+    index: int,
+    expected: str,
 ) -> None:
     assert library.decode(model, index) == expected
 
@@ -280,7 +303,11 @@ BAD_TEXTS = {
 
 
 @pytest.mark.parametrize("text", BAD_TEXTS.values(), ids=BAD_TEXTS)
-def test_text_that_is_not_utf8_has_no_ids(library: CharlmC, model: c_void_p, text: bytes) -> None:
+def test_text_that_is_not_utf8_has_no_ids(
+    library: CharlmC,
+    model: c_void_p,
+    text: bytes,
+) -> None:
     ids, count, left_out = (c_int32 * 8)(), c_size_t(9), c_size_t(9)
     memory = text + b"\x80\x80\x80"  # bytes after the text must not complete it
     arguments = (ids, ctypes.byref(count), ctypes.byref(left_out))
@@ -306,7 +333,9 @@ def test_prompt_that_is_not_utf8_leaves_the_state_as_it_was(
     ids=["end of text", "line break", "first id"],
 )
 def test_prompt_without_ids_begins_a_text(
-    library: CharlmC, vocabulary: Vocabulary, start: int
+    library: CharlmC,
+    vocabulary: Vocabulary,
+    start: int,
 ) -> None:
     model = library.load(make_model(vocabulary=vocabulary))
     state, expected = library.new_state(model), library.new_state(model)
@@ -354,7 +383,9 @@ def test_two_models_do_not_disturb_each_other(library: CharlmC, trained: Trained
 
 
 def test_copied_state_continues_the_text(
-    library: CharlmC, model: c_void_p, state: c_void_p
+    library: CharlmC,
+    model: c_void_p,
+    state: c_void_p,
 ) -> None:
     copy = library.new_state(model)
     library.use("charlm_copy_state", copy, state)
@@ -363,7 +394,9 @@ def test_copied_state_continues_the_text(
 
 
 def test_copy_of_a_state_that_has_read_nothing_has_read_nothing(
-    library: CharlmC, model: c_void_p, state: c_void_p
+    library: CharlmC,
+    model: c_void_p,
+    state: c_void_p,
 ) -> None:
     library.use("charlm_copy_state", state, library.new_state(model))
     assert not library.functions.charlm_logits(state)
@@ -385,7 +418,10 @@ def test_reset_state_begins_again(library: CharlmC, state: c_void_p) -> None:
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 @pytest.mark.parametrize("top_k", [0, 1, 2, 3, 4, 9])
 def test_ids_are_drawn_from_the_most_likely_ones(
-    library: CharlmC, seed: int, temperature: float, top_k: int
+    library: CharlmC,
+    seed: int,
+    temperature: float,
+    top_k: int,
 ) -> None:
     state = library.new_state(library.load(make_model(characters="abcd")), "a")
     logits = [0.5, 2.0, -1.0, 2.0]
@@ -408,7 +444,10 @@ def test_ids_that_are_ruled_out_are_not_drawn(library: CharlmC, state: c_void_p)
     ("temperature", "top_k"), [(0.0, 0), (1.0, 1)], ids=["temperature 0", "top 1"]
 )
 def test_likeliest_id_is_the_first_of_equal_ones(
-    library: CharlmC, state: c_void_p, temperature: float, top_k: int
+    library: CharlmC,
+    state: c_void_p,
+    temperature: float,
+    top_k: int,
 ) -> None:
     library.logits(state, V)[:] = [1, 2, 2, 9, 2]
     assert library.sample(state, temperature=temperature, top_k=top_k, random=c_uint64(1)) == 1
@@ -423,7 +462,10 @@ NO_SAMPLE = {
 
 @pytest.mark.parametrize(("logits", "status"), NO_SAMPLE.values(), ids=NO_SAMPLE)
 def test_logits_that_allow_no_choice_are_refused(
-    library: CharlmC, state: c_void_p, logits: list[float], status: str
+    library: CharlmC,
+    state: c_void_p,
+    logits: list[float],
+    status: str,
 ) -> None:
     library.logits(state, V)[:] = logits
     seed, index = c_uint64(1), c_int32(7)
@@ -445,7 +487,9 @@ def test_unknown_id_alone_is_no_choice(library: CharlmC) -> None:
 
 @pytest.mark.parametrize("temperature", [-0.1, np.nan, np.inf])
 def test_impossible_temperature_is_refused(
-    library: CharlmC, state: c_void_p, temperature: float
+    library: CharlmC,
+    state: c_void_p,
+    temperature: float,
 ) -> None:
     seed, index = c_uint64(1), c_int32()
     status = library.call(
@@ -497,19 +541,29 @@ def test_other_numbers_have_a_message(library: CharlmC, number: int) -> None:
 
 
 @pytest.mark.parametrize("index", [-1, V, 2**31 - 1])
-def test_id_out_of_range_is_not_read(library: CharlmC, state: c_void_p, index: int) -> None:
+def test_id_out_of_range_is_not_read(
+    library: CharlmC,
+    state: c_void_p,
+    index: int,
+) -> None:
     assert library.call("charlm_step", state, index) == "CHARLM_BAD_ID"
 
 
 @pytest.mark.parametrize("index", [-1, V, 2**31 - 1])
-def test_id_out_of_range_has_no_character(library: CharlmC, model: c_void_p, index: int) -> None:
+def test_id_out_of_range_has_no_character(
+    library: CharlmC,
+    model: c_void_p,
+    index: int,
+) -> None:
     text = ctypes.create_string_buffer(b"xxxx")
     assert library.call("charlm_decode", model, index, text, None) == "CHARLM_BAD_ID"
     assert text.value == b""
 
 
 def test_state_of_another_model_is_not_copied(
-    library: CharlmC, trained: TrainedModel, state: c_void_p
+    library: CharlmC,
+    trained: TrainedModel,
+    state: c_void_p,
 ) -> None:
     other = library.new_state(library.load(trained))
     assert library.call("charlm_copy_state", other, state) == "CHARLM_DIFFERENT_MODELS"

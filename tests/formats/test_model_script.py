@@ -93,7 +93,10 @@ CHOICES: dict[str, tuple[list[float], dict[str, float], int]] = {
 
 @pytest.mark.parametrize(("weights", "settings", "expected"), CHOICES.values(), ids=CHOICES)
 def test_an_id_is_chosen_by_its_share_of_the_probability(
-    script: HtmlPage, weights: list[float], settings: dict[str, float], expected: int
+    script: HtmlPage,
+    weights: list[float],
+    settings: dict[str, float],
+    expected: int,
 ) -> None:
     body = """
         const logits = Float64Array.from(values.weights, Math.log);
@@ -105,7 +108,9 @@ def test_an_id_is_chosen_by_its_share_of_the_probability(
 @pytest.mark.parametrize("logit", ["NaN", "Infinity"])
 @pytest.mark.parametrize("temperature", [0, 1])
 def test_logits_that_are_not_finite_are_an_error(
-    script: HtmlPage, logit: str, temperature: float
+    script: HtmlPage,
+    logit: str,
+    temperature: float,
 ) -> None:
     body = f"""
         const settings = {{temperature: {temperature}, topP: 1}};
@@ -214,7 +219,10 @@ def test_a_new_prompt_draws_from_the_first_number(page: HtmlPage) -> None:
     ],
 )
 def test_reserved_ids_have_the_effect_that_they_have_in_charlm(
-    page: HtmlPage, trained: TrainedModel, likely: int, reason: str
+    page: HtmlPage,
+    trained: TrainedModel,
+    likely: int,
+    reason: str,
 ) -> None:
     trained.parameters.logits_bias[3:] -= 9
     trained.parameters.logits_bias[likely] += 12
@@ -251,7 +259,10 @@ STOPS = {
 
 @pytest.mark.parametrize(("stop", "expected", "reason"), STOPS.values(), ids=STOPS)
 def test_the_text_ends_before_the_stop_text(
-    page: HtmlPage, stop: str, expected: str, reason: str
+    page: HtmlPage,
+    stop: str,
+    expected: str,
+    reason: str,
 ) -> None:
     page.open(chain())
     assert page.write(prompt="a", length=6, seed=1, temperature=0.1, stop=stop) == expected
@@ -349,7 +360,11 @@ def test_unknown_characters_are_read_as_the_unknown_id(
 LAYERS, UNITS = 2, 48
 
 
-def without_unit(parameters: Parameters, layer: int, unit: int) -> Parameters:
+def without_unit(
+    parameters: Parameters,
+    layer: int,
+    unit: int,
+) -> Parameters:
     """Return the weights with those that read a unit set to 0, as if the unit were always 0."""
     tensors = {name: tensor.copy() for name, tensor in parameters.tensors.items()}
     tensors[f"rnn.{layer}.recurrent_kernel"][unit] = 0

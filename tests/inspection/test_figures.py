@@ -69,7 +69,9 @@ def context_figure() -> Figure:
     ],
 )
 def test_the_losses_by_context_are_drawn(
-    label: str, expected: list[list[float]], context_figure: Figure
+    label: str,
+    expected: list[list[float]],
+    context_figure: Figure,
 ) -> None:
     assert line(context_figure, label) == expected
 

@@ -26,7 +26,11 @@ from charlm.text.vocabulary import Vocabulary
 IDS = np.random.default_rng(0).choice(5, 450, p=[0.1, 0.4, 0.3, 0.15, 0.05])
 
 
-def repeated(parameters: Parameters, ids: NDArray[Any], character: int) -> RepeatedCharacter:
+def repeated(
+    parameters: Parameters,
+    ids: NDArray[Any],
+    character: int,
+) -> RepeatedCharacter:
     """Return the results for one of the most common characters of a text."""
     results = find_fixed_points(parameters, ids, states_of(parameters, ids))
     return next(held for held in results.held if held.id == character)
@@ -150,7 +154,9 @@ def rotation(angle: float, *, factor: float = 1) -> Parameters:
     ],
 )
 def test_a_repeated_state_is_at_rest_if_no_unit_changes(
-    parameters: Parameters, start: list[float], is_at_rest: bool
+    parameters: Parameters,
+    start: list[float],
+    is_at_rest: bool,
 ) -> None:
     with np.errstate(all="ignore"):
         _, at_rest = repeat_character(parameters, 0, np.array([start]))
@@ -176,7 +182,9 @@ def test_a_large_network_reads_a_character_less_often(weights: int, expected: in
 )
 @pytest.mark.parametrize("end", [0, 999])
 def test_a_state_is_at_rest_if_it_changes_by_a_billionth(
-    end: float, most: int, is_at_rest: bool
+    end: float,
+    most: int,
+    is_at_rest: bool,
 ) -> None:
     """The change of step n is 0.01 * 0.99^(n - 1) of the first distance from the end."""
     parameters = one_layer_of([[end / 100]], [[0.99]], [[0]], activation="linear").cast(np.float64)

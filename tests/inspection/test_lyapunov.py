@@ -70,7 +70,9 @@ def test_only_the_first_exponents_of_a_large_state_are_computed() -> None:
     ("units", "layers", "count"), [(128, 1, 128), (129, 1, 32), (43, 3, 32)], ids=str
 )
 def test_a_state_of_more_than_128_units_has_32_exponents(
-    units: int, layers: int, count: int
+    units: int,
+    layers: int,
+    count: int,
 ) -> None:
     parameters = random_parameters(units=units, layers=layers, scale=0.1)
     assert len(lyapunov(traced(parameters, [1, 2, 3, 4])).exponents) == count
@@ -137,7 +139,12 @@ def test_the_largest_exponent_has_the_standard_error_of_blocks_of_100_characters
 # Exponents of layers
 
 
-def growth_of_layer(trace: Trace, layer: int, *, warm_up: int) -> float:
+def growth_of_layer(
+    trace: Trace,
+    layer: int,
+    *,
+    warm_up: int,
+) -> float:
     """Return the mean growth per step of the product of a layer's Jacobians."""
     kernel = trace.parameters.layers[layer].recurrent_kernel
     product = np.eye(len(kernel))
@@ -199,7 +206,9 @@ def exponents(*values: float, error: float = 0.25) -> Lyapunov:
     ],
 )
 def test_only_a_clear_growth_is_in_the_summary(
-    exponent: float, error: float, is_clear: bool
+    exponent: float,
+    error: float,
+    is_clear: bool,
 ) -> None:
     found = exponents(exponent, -1, error=error)
     assert bool(growth_summary(found)) == is_clear

@@ -235,7 +235,11 @@ def correlation(values: NDArray[Any], feature: NDArray[Any]) -> float:
     return float(np.corrcoef(np.argsort(np.argsort(values)), feature)[0, 1])
 
 
-def pairwise(values: NDArray[Any], feature: NDArray[Any], groups: NDArray[Any]) -> float:
+def pairwise(
+    values: NDArray[Any],
+    feature: NDArray[Any],
+    groups: NDArray[Any],
+) -> float:
     """Return 2 AUC - 1 over the pairs of a group, counted one by one."""
     pairs = product(np.flatnonzero(feature), np.flatnonzero(feature == 0))
     wins = [np.sign(values[i] - values[j]) for i, j in pairs if groups[i] == groups[j]]

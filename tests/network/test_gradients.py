@@ -51,7 +51,12 @@ NETWORKS: list[dict[str, Any]] = [
 ]
 
 
-def loss(parameters: Parameters, time: int, layer: int, nudge: NDArray[Any]) -> float:
+def loss(
+    parameters: Parameters,
+    time: int,
+    layer: int,
+    nudge: NDArray[Any],
+) -> float:
     """Return the loss at the target if the output of a layer at a time is nudged."""
     logits, _ = reference.read(parameters, READ[: TARGET + 1], nudges={(time, layer): nudge})
     return reference.log_sum_exp(logits[TARGET]) - float(logits[TARGET, READ[TARGET + 1]])

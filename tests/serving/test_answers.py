@@ -69,7 +69,12 @@ def sampled(
     return str(generate_text(model, request))
 
 
-def logprobs_of(model: TrainedModel, ids: list[int], *, choices: int) -> NDArray[Any]:
+def logprobs_of(
+    model: TrainedModel,
+    ids: list[int],
+    *,
+    choices: int,
+) -> NDArray[Any]:
     """Return log p after each id for the first ids of the vocabulary, by the reference."""
     logits = reference.read(model.parameters, ids)[0][:, :choices]
     return np.asarray(logits - np.log(np.exp(logits).sum(-1, keepdims=True)))
