@@ -438,6 +438,7 @@ def test_the_json_of_inspect_has_every_section() -> None:
     assert "".join(characters) == Path("text.txt").read_text(encoding="utf-8")[1:]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("place")
 def test_inspect_has_the_loss_of_evaluate() -> None:
     surprise = json_of("inspect", "m.safetensors", "--text", "text.txt")["surprise"]

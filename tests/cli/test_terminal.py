@@ -44,7 +44,7 @@ def run_on_terminal(*arguments: str | Path, columns: int, term: str = "xterm") -
     return process.returncode, output.decode().replace("\r\n", "\n")
 
 
-@pytest.mark.parametrize("columns", [44, 70])
+@pytest.mark.parametrize("columns", [44, pytest.param(70, marks=pytest.mark.slow)])
 def test_a_table_fits_into_the_terminal(columns: int, trained_run: Path) -> None:
     code, output = run_on_terminal("runs", trained_run, columns=columns)
     lines = output.splitlines()

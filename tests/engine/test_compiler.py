@@ -75,6 +75,7 @@ def test_the_kernel_is_compiled_once(cache: Path, events: list[Event]) -> None:
     assert len([*cache.glob("*.so")]) == 1
 
 
+@pytest.mark.slow
 def test_the_kernel_is_compiled_by_the_compiler_of_the_system(
     cache: Path, events: list[Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
