@@ -25,7 +25,7 @@ MIN_SAMPLE_COLUMNS = 12
 """Smallest width of a sample that is worth showing."""
 WRAPPED = (events.Decided, events.NgramsLeftOut, events.FewSteps, events.Started)
 """Events whose lines are wrapped because they may be long."""
-MIN_CHANGE = 0.1
+MIN_CHANGE = 0.25
 """Smallest change of the length of a run, as a share of the length, that the user is told of."""
 LONG_TEXT = 500_000
 """Length of a text that takes long to score, in characters."""

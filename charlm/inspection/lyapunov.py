@@ -32,7 +32,7 @@ are nearly independent."""
 SHOWN = 4
 """Number of exponents of the whole state in the table."""
 ROUNDING = 1e-6
-"""Exponents closer to 0 than this cannot be distinguished from 0, because weights are float32."""
+"""Exponents closer to 0 than this count as 0, because weights are float32."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,7 @@ def _exponents(push: Push, basis: Floats, steps: range) -> tuple[Values, Values]
     scores = [mean_and_error(column, places, block=BLOCK) for column in np.transpose(logs)]
     pairs = np.array(scores, np.float64)  # an unknown error becomes NaN
     exponents, errors = pairs[np.argsort(-pairs[:, 0])].T
+    exponents[np.abs(exponents) < ROUNDING] = 0.0
     return exponents, errors
 
 
@@ -165,7 +166,7 @@ def growth_summary(found: Lyapunov) -> str:
     """Return a clause if the largest exponent is clearly above 0, or is 0, else an empty string."""
     exponent = float(found.exponents[0])
     error = float(found.standard_errors[0])
-    if abs(exponent) < ROUNDING:
+    if exponent == 0:
         return "keeps small differences (largest Lyapunov exponent 0 within rounding)"
     if exponent <= 0 or exponent < 2 * error:
         return ""
@@ -177,7 +178,7 @@ def growth_summary(found: Lyapunov) -> str:
 
 def growth_note(found: Lyapunov) -> str:
     """Return a warning about the other numbers if the largest exponent is above 0, else ""."""
-    if not found.exponents[0] > ROUNDING:
+    if not found.exponents[0] > 0:
         return ""
     return (
         "The largest exponent is above 0: small differences grow, including rounding errors. The "

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from charlm.config.schema import Config
-from charlm.inspection.lyapunov import ROUNDING
 from charlm.inspection.section import Content
 from charlm.text.markup import safe
 from charlm.training.suggestion import Suggestion
@@ -179,7 +178,7 @@ def _train(_config: Config, _data: Mapping[str, Any]) -> Experiment:
 def _lower_learning_rate(config: Config, data: Mapping[str, Any]) -> Experiment | None:
     """Propose half the learning rate for a network that amplifies differences."""
     lyapunov = data.get("lyapunov")
-    if lyapunov is None or not lyapunov.exponents[0] > ROUNDING:
+    if lyapunov is None or not lyapunov.exponents[0] > 0:
         return None
     text = (
         "Small differences grow in this network: its largest Lyapunov exponent is above 0. Halve "

@@ -66,7 +66,7 @@ class UsableContext:
     used: int | None
     """The smallest k such that the gains at k and at every larger k are at most USED, or at most
     two standard errors; None if there is no such k, an error is unknown, the error of the last gain
-    is above MAX_ERROR, or the text has fewer than 4 k characters."""
+    is above MAX_ERROR and the k is not 0, or the text has fewer than 4 k characters."""
     positions: Sample
     """The characters that were predicted."""
 
@@ -149,7 +149,7 @@ def context_used(gains: Values, errors: Values, *, characters: int) -> int | Non
     """
     is_small = gains <= np.maximum(USED, 2 * errors)  # False where the error is NaN
     used = int(np.flatnonzero(~is_small).max(initial=-1)) + 1
-    if errors[-1] > MAX_ERROR:
+    if used and errors[-1] > MAX_ERROR:
         return None
     return used if used < len(gains) and 4 * used <= characters else None
 

@@ -366,7 +366,9 @@ async def _refuse(request: Request, error: Exception) -> Response:
         case CharlmError():
             return error_response(_unusable(error))
         case HTTPException():
-            response = error_response(RequestError(error.status_code, error.detail))
+            allowed = (error.headers or {}).get("Allow")
+            message = f"{error.detail}; use {allowed}" if allowed else error.detail
+            response = error_response(RequestError(error.status_code, message))
             response.headers.update(error.headers or {})  # such as Allow
             return response
         case ClientDisconnect():

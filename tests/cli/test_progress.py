@@ -168,13 +168,13 @@ def test_only_the_bar_of_the_steps_is_left_on_the_screen(
 
 
 def test_small_changes_of_the_length_are_not_told(capsys: pytest.CaptureFixture[str]) -> None:
-    lengths = [1000, 950, 901, 899, 980, 989]
+    lengths = [1000, 850, 751, 749, 900, 937]
     with ProgressDisplay() as display:
         for before, steps in pairwise(lengths):
             display(LengthChanged(before, steps))
     assert capsys.readouterr().err.splitlines() == [
-        "charlm: this machine has become slower: 899 steps instead of 1,000",
-        "charlm: this machine has become faster: 989 steps instead of 899",
+        "charlm: this machine has become slower: 749 steps instead of 1,000",
+        "charlm: this machine has become faster: 937 steps instead of 749",
     ]
 
 

@@ -136,6 +136,7 @@ def test_at_most_512_characters_are_read(length: int, most: int) -> None:
         pytest.param([0.0], [0.0], 0, id="nothing to gain"),
         pytest.param([1.0, 0.5, 0.0], [0.0, 0.0, 0.005], 2, id="the largest error"),
         pytest.param([1.0, 0.5, 0.0], [0.0, 0.0, 0.0051], None, id="too large an error"),
+        pytest.param([-9.0, -8.0, 0.0], [3.0, 3.0, 3.0], 0, id="context makes it much worse"),
     ],
 )
 def test_the_used_context_ends_where_all_gains_are_small(

@@ -267,6 +267,7 @@ def test_a_wrong_request_is_refused_with_an_error_object(
 def test_a_wrong_method_is_answered_with_the_right_one(client: Client) -> None:
     answer = client.get("/v1/completions")
     assert (answer.status, answer.headers["allow"]) == (405, "POST")
+    assert answer.error["message"] == "Method Not Allowed; use POST"
 
 
 def test_unknown_characters_of_prompts_are_counted() -> None:
