@@ -367,12 +367,12 @@ def test_a_suggestion_can_be_followed(tmp_path: Path) -> None:
     text = write_plays(tmp_path / "plays" / "text.txt", characters=30_000)
     first = charlm("train", text, "-c", "tiny", "-r", tmp_path / "first")
     assert first.exit_code == 0, first.stderr
-    (line,) = [line for line in first.stderr.splitlines() if "train twice as long" in line]
+    (line,) = [line for line in first.stderr.splitlines() if "; train longer: " in line]
     arguments = shlex.split(line.rpartition(": ")[2])[1:]
     second = charlm(*arguments, "-r", tmp_path / "second")
     assert second.exit_code == 0, second.stderr
     before, after = (load_config(tmp_path / name / "config.yaml") for name in ("first", "second"))
-    assert (before.training.steps, after.training.steps) == (60, 120)
+    assert (before.training.steps, after.training.steps) == (60, 200)
     assert after.model == before.model
     lower = read_model(tmp_path / "second" / "best.safetensors").facts["score"]["nats_per_char"]
     assert (
