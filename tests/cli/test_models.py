@@ -280,6 +280,7 @@ def test_baselines_are_a_table(trained_run: Path) -> None:
     lines = charlm("evaluate", trained_run, "--baselines").stdout.splitlines()
     _, head, *rows, note, comparison = lines
     assert head.split() == ["nats", "bits", "perplexity"]
+    assert head.startswith("              ")  # the column of names has no title
     assert all(row[:2] == "  " and row[2] != " " for row in rows)
     names = {row[:12].strip() for row in rows}
     assert names == {"uniform", "lzma", "unigram", "5-gram", "this model"}
