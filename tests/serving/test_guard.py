@@ -245,11 +245,11 @@ async def overload(
     app = guarded(gate, LOCAL, limits=limits, on_event=ignore)
     rounds = []
     for _ in range(2):
-        waiting = [asyncio.create_task(ask(app, "GET /")) for _ in range(count)]
+        requests = [asyncio.create_task(ask(app, "GET /")) for _ in range(count + 1)]
         await asyncio.sleep(0)
-        refused = await ask(app, "GET /")
         gate.open()
-        rounds.append((refused, await asyncio.gather(*waiting)))
+        *answers, refused = await asyncio.gather(*requests)
+        rounds.append((refused, answers))
     return rounds
 
 
