@@ -366,10 +366,11 @@ async def _refuse(request: Request, error: Exception) -> Response:
         case CharlmError():
             return error_response(_unusable(error))
         case HTTPException():
-            allowed = (error.headers or {}).get("Allow")
+            headers = error.headers or {}
+            allowed = headers.get("Allow")
             message = f"{error.detail}; use {allowed}" if allowed else error.detail
             response = error_response(RequestError(error.status_code, message))
-            response.headers.update(error.headers or {})  # such as Allow
+            response.headers.update(headers)
             return response
         case ClientDisconnect():
             return Response(status_code=499)  # no client reads it

@@ -22,6 +22,7 @@ from charlm.text.batches import Batches, fit_batches
 from charlm.training.costs import EVALUATION_SHARE, Costs, CostsOf, TextFacts, estimate_costs
 from charlm.training.schedule import make_schedule, mean_growth
 from charlm.training.soft_targets import DTYPE, MEMORY_SHARE
+from charlm.training.suggestion import FEW_STEPS
 from charlm.wording import counted
 
 MEMORIZED_CHARACTERS = 2_000
@@ -32,8 +33,6 @@ NGRAM_SHARE = 0.2
 """Largest share of a time limit for counting n-grams; if it is too short, n-grams are left out."""
 USED_SHARE = 0.96
 """Share of a time limit that is planned; the rest is for unmeasured work, such as the exit."""
-FEW_STEPS = 200
-"""Number of steps that a network needs to learn more than how frequent each character is."""
 
 
 @dataclass(frozen=True)
