@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from charlm.errors import CharlmError
 
 if TYPE_CHECKING:
+    from charlm import events
     from charlm.api.evaluation import evaluate
     from charlm.api.model import Model, load
     from charlm.api.training import resume, tokenize, train
@@ -28,6 +29,7 @@ __all__ = [
     "Model",
     "__version__",
     "evaluate",
+    "events",
     "inspect",
     "list_runs",
     "load",
@@ -50,10 +52,12 @@ if not TYPE_CHECKING:  # with it, a type checker would accept every name
 
     def __getattr__(name: str) -> Any:
         """Return a name of the library, imported on first use."""
-        if name not in _MODULES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module
 
+        if name == "events":
+            return import_module("charlm.events")
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value = globals()[name] = getattr(import_module(_MODULES[name]), name)
         return value
 

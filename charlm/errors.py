@@ -1,10 +1,7 @@
 """`CharlmError`, the exception for errors that a user can fix."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
-from typing import Literal
 
 from charlm.wording import escape_controls
 
@@ -14,32 +11,15 @@ MAX_PROBLEMS = 10
 """Maximum number of problems shown for one file."""
 
 
-@dataclass(frozen=True)
-class Advice:
-    """Advice after an error, which the command line turns into a command."""
-
-    kind: Literal[
-        "train",
-        "begin",
-        "use as text",
-        "name a text",
-        "resume",
-        "lower the learning rate",
-        "list runs",
-    ]
-    path: Path | None = None
-    """Path of the text, model or run in question."""
-
-
 class CharlmError(Exception):
     """A user-fixable error in a file, a setting or a text.
 
-    The message is one line that names the file or key, the value found, and the value expected.
-    Control characters are escaped. The command line prints the message and exits with `exit_code`.
+    The message is one line that names the file or key, the value found, and the value expected, and
+    often a command that helps. Control characters are escaped. The command line prints the message
+    and exits with `exit_code`.
 
     Args:
         message: Description of the error.
-        advice: Advice for the user.
         problems: Descriptions of several errors in the same file or option, each printed on its own
             line.
 
@@ -47,10 +27,7 @@ class CharlmError(Exception):
 
     exit_code = 1
 
-    def __init__(
-        self, message: str, *, advice: Advice | None = None, problems: Sequence[str] = ()
-    ) -> None:
-        self.advice = advice
+    def __init__(self, message: str, *, problems: Sequence[str] = ()) -> None:
         self.lines = tuple(as_line(line) for line in (message, *problems))
         """Message and problems, each on its own line."""
         details = "; ".join(problems)

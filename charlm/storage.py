@@ -17,6 +17,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from io import BufferedReader, FileIO
 from itertools import islice
 from pathlib import Path
@@ -124,7 +125,7 @@ def writing(target: Path) -> Iterator[None]:
         raise CharlmError(f"{target}: cannot be written: {error.strerror}") from error
 
 
-def write_file(target: Path, data: bytes | Iterable[bytes]) -> None:
+def write_file(target: Path, data: bytes | Iterable[bytes | memoryview]) -> None:
     """Write a file; an old file is replaced atomically.
 
     Args:
@@ -149,7 +150,7 @@ def write_file(target: Path, data: bytes | Iterable[bytes]) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def write_synced(path: Path, chunks: Iterable[bytes]) -> None:
+def write_synced(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
     """Write a file in place and wait until it is on the disk; raises OSError."""
     with path.open("wb") as file:
         file.writelines(chunks)
@@ -352,9 +353,28 @@ PATIENCE_SECONDS = 1.0
 """Time that a writer waits for a lock, which `is_held` may hold for a moment."""
 
 
+@dataclass(frozen=True)
+class Lock:
+    """The lock of a folder that only this process writes."""
+
+    file: FileIO
+
+    def check(self, folder: Path) -> None:
+        """Raise CharlmError unless the locked folder is at this path."""
+        path = folder / LOCK
+        with reading(path):
+            is_here = path.exists() and os.path.samestat(os.fstat(self.file.fileno()), path.stat())
+        if not is_here:
+            raise CharlmError(
+                f"{folder}: was moved, removed or replaced in the meantime; nothing more is written"
+            )
+
+
 @contextlib.contextmanager
-def only_writer(folder: Path, *, clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
+def only_writer(folder: Path, *, clock: Callable[[], float] = time.monotonic) -> Iterator[Lock]:
     """Hold the lock of the folder of a run or a search for the duration of the block.
+
+    The lock stays with the folder if the folder is renamed.
 
     Args:
         folder: The folder.
@@ -378,14 +398,12 @@ def only_writer(folder: Path, *, clock: Callable[[], float] = time.monotonic) ->
                         "folder"
                     )
                 time.sleep(0.01)
-            if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                raise CharlmError(
-                    f"{folder}: was removed by another process in the meantime; try again"
-                )
+        lock = Lock(file)
+        lock.check(folder)
         with contextlib.suppress(OSError):  # the disk may be full, and only messages need this
             file.truncate(0)
             file.write(f"process {os.getpid()} on {platform.node()}\n".encode())
-        yield
+        yield lock
 
 
 def _try_to_lock(file: FileIO) -> bool:
@@ -414,3 +432,13 @@ def is_held(run: Path) -> bool:
     except OSError:  # no lock file, or a file system without locks
         return False
     return False
+
+
+CONFIG_FILE = "config.yaml"
+METRICS_FILE = "metrics.jsonl"
+
+
+def is_run(folder: Path) -> bool:
+    """Return whether a folder is a run."""
+    # Path.is_file raises OSError for some paths, and one such path would hide all other runs.
+    return all(os.path.isfile(folder / name) for name in (CONFIG_FILE, METRICS_FILE))  # noqa: PTH113

@@ -7,19 +7,21 @@ every step, so that the tests notice a checkpoint without one of them.
 
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config.file import section_of, walk
 from charlm.config.schema import Config
+from charlm.evaluation.scoring import Score
 from charlm.network.architecture import architecture
 from charlm.network.model_file import Tensors
 from charlm.network.rnn import Floats, Parameters
 from charlm.text.batches import Batches
+from charlm.text.vocabulary import Ids
 from charlm.training.interface import Engine, EngineFactory, Shapes, StepMetrics
 
 LEARNING_RATE_SCALE = 20.0
@@ -54,6 +56,8 @@ class Faults:
     """Factor for the weights that are evaluated and saved in models."""
     state: Callable[[int], float] = lambda _step: 0.0
     """Number that is added to the tensors that are saved."""
+    evaluation: Callable[[], object] = lambda: None
+    """Function that is called when a network is scored."""
     is_slow: bool = False
     """Whether a call claims to take a second, so that the next one has a single step."""
 
@@ -78,6 +82,14 @@ def crash_after(step: int) -> Faults:
     return Faults(after_call=lambda taken: 1 / (taken < step))
 
 
+class Call(NamedTuple):
+    """The arguments of a call of `take_steps`."""
+
+    windows: NDArray[np.int32]
+    reset_state: bool
+    soft_targets: NDArray[np.float16] | None
+
+
 @dataclass
 class FakeEngines(EngineFactory):
     """A factory of fake engines with the same faults, which keeps them for inspection."""
@@ -99,6 +111,7 @@ class FakeEngine(Engine):
     ) -> None:
         self.faults = faults
         self.is_built = False
+        self.calls: list[Call] = []
         self.batches = batches
         self.rows = slice(None)
         self.architecture = architecture(config, vocabulary_size)
@@ -112,7 +125,7 @@ class FakeEngine(Engine):
     def load_initial_weights(self, weights: Mapping[str, Floats]) -> None:
         self.bias = weights["logits.bias"].copy()
 
-    def build(self, lengths: Iterable[int]) -> None:
+    def build(self) -> None:
         self.is_built = True
 
     def take_steps(
@@ -124,6 +137,7 @@ class FakeEngine(Engine):
         soft_targets: NDArray[np.float16] | None = None,
     ) -> StepMetrics:
         assert self.is_built
+        self.calls.append(Call(windows, reset_state, soft_targets))
         started = time.perf_counter()
         if reset_state:
             self.hidden = np.zeros_like(self.hidden)
@@ -166,6 +180,10 @@ class FakeEngine(Engine):
         factor = np.float32(self.faults.weights(int(self.step)))
         tensors = {name: tensor * factor for name, tensor in self.weights().items()}
         return Parameters(self.architecture, tensors)
+
+    def score(self, parameters: Parameters, ids: Ids) -> Score:
+        self.faults.evaluation()
+        return super().score(parameters, ids)
 
     def weights(self) -> dict[str, Floats]:
         shapes = self.architecture.shapes()

@@ -12,22 +12,22 @@ import pytest
 from fake_engine import FakeEngine, FakeEngines, Faults
 from run_folders import read_metrics
 
-from charlm.cli.progress import describe
 from charlm.config.file import Overrides, load_config, parse_overrides
 from charlm.config.schema import Config
-from charlm.events import Event, OnEvent, ignore
+from charlm.events import Event, Note, OnEvent, ignore
 from charlm.network.model_file import TrainedModel, read_model, read_tensors, tensors_sha256
 from charlm.runs.initial_weights import read_initial_model, read_initial_weights
-from charlm.runs.ownership import own_folder
+from charlm.runs.ownership import write_run
 from charlm.runs.run import Run, open_run
-from charlm.training.decision import UserSettings
+from charlm.storage import new_folder, only_writer
+from charlm.training.choosing import Request, new_engine
+from charlm.training.evaluating import open_text
 from charlm.training.interface import Engine
+from charlm.training.loop import TimeLimit, run_loop
 from charlm.training.outcome import Outcome
-from charlm.training.preparation import new_engine, prepare
-from charlm.training.session import Session
-from charlm.training.signals import stop_on_signal
-from charlm.training.timing import Deadline
-from charlm.training.trainer import own_run, train_run
+from charlm.training.session import Session, stop_on_signal
+from charlm.training.soft_targets import open_soft_targets
+from charlm.training.trainer import continue_run, plan_run
 
 STEPS_PER_EPOCH = 20
 TEXT = "".join(random.Random(0).choices("abcde ", weights=[9, 5, 3, 2, 1, 4], k=364))
@@ -56,12 +56,17 @@ class Trained:
     folder: Path
     outcome: Outcome
     events: list[Event]
-    engine: FakeEngine
+    engines: FakeEngines
 
     @property
-    def said(self) -> list[str]:
-        """The lines that the user was told."""
-        return [line for event in self.events for line in describe(event)]
+    def engine(self) -> FakeEngine:
+        """The engine that was made first."""
+        return self.engines.made[0]
+
+    @property
+    def notes(self) -> list[str]:
+        """The messages for the user."""
+        return [note.message for note in self.of_type(Note)]
 
     def of_type(self, kind: type[Kind]) -> list[Kind]:
         """Return the events of one type, in order."""
@@ -83,9 +88,10 @@ class Trained:
 
     @property
     def repeatable_metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl without changes of settings and values of the clock."""
-        lines = [line for line in self.metrics if line.get("event") != "settings"]
-        return [{key: value for key, value in line.items() if key not in CLOCK} for line in lines]
+        """The lines of metrics.jsonl without values of the clock."""
+        return [
+            {key: value for key, value in line.items() if key not in CLOCK} for line in self.metrics
+        ]
 
     def validation(self) -> dict[int, float]:
         """Return the validation loss in nats per character by step."""
@@ -107,7 +113,7 @@ def check_same_end(resumed: Trained, whole: Trained) -> None:
     """Check that a run that was interrupted has the models and last checkpoint of a whole one."""
     assert resumed.repeatable_metrics == whole.repeatable_metrics
     files = whole.files()
-    last = f"step-{whole.outcome.progress.step}.safetensors"
+    last = f"step-{whole.outcome.step}.safetensors"
     earlier = {name for name in files if "step-" in name and name != last}
     resumed_files = resumed.files()
     for name in files.keys() - earlier:
@@ -134,27 +140,25 @@ def timed_steps(
     clock: Clock,
     step_seconds: Callable[[int], float] = lambda _step: 1.0,
     *,
-    fault: Faults | None = None,
+    evaluation_seconds: float = 0.0,
 ) -> Faults:
-    """Return a fault that sets a clock forward with each step; every call has one step.
+    """Return faults that set a clock forward with each step and evaluation.
 
     Args:
         clock: The clock.
-        step_seconds: Returns the time of the step after some others.
-        fault: Another fault after a call.
+        step_seconds: Returns the time of the step after some others; every call has one step.
+        evaluation_seconds: Time to score a network.
 
     """
-    taken = [0]
 
-    def after_call(step: int) -> None:
-        """Set the clock forward; measuring may have set the engine back to its first step."""
-        first = min(taken[0], step - 1)
-        taken[0] = step
-        clock.now += sum(map(step_seconds, range(first, step)))
-        if fault is not None:
-            fault.after_call(step)
+    def advance(seconds: float) -> None:
+        clock.now += seconds
 
-    return Faults(after_call=after_call, is_slow=True)
+    return Faults(
+        after_call=lambda step: advance(step_seconds(step - 1)),
+        evaluation=lambda: advance(evaluation_seconds),
+        seconds=lambda step: max(1.0, step_seconds(step - 1)),
+    )
 
 
 def ticking(seconds: float) -> Callable[[], float]:
@@ -179,25 +183,14 @@ def train(
     init: Path | None = None,
     faults: Faults | None = None,
     clock: Callable[[], float] = time.perf_counter,
-    deadline: Deadline | None = None,
+    limit: TimeLimit | None = None,
 ) -> Trained:
     """Train a new run in folder/run with the settings SMALL and these overrides."""
     folder.mkdir()
     source = folder / "text.txt"
     source.write_text(text, encoding="utf-8")
     run = begin(folder / "run", *overrides, text=source, init=init)
-    return train_begun(run, faults=faults, clock=clock, deadline=deadline)
-
-
-def train_begun(
-    run: Run,
-    *,
-    faults: Faults | None = None,
-    clock: Callable[[], float] = time.perf_counter,
-    deadline: Deadline | None = None,
-) -> Trained:
-    """Train a run that has begun and has taken no step."""
-    return _train(run, FakeEngines(faults or Faults()), clock=clock, deadline=deadline)
+    return train_begun(run, faults=faults, clock=clock, limit=limit)
 
 
 def begin(folder: Path, *overrides: str, text: Path, init: Path | None = None) -> Run:
@@ -214,51 +207,68 @@ def begin_run(
     init: Path | None = None,
     on_event: OnEvent = ignore,
 ) -> Run:
-    """Begin a run of a recipe."""
-    with own_folder(folder) as owned:
-        prepared = prepare(
-            text,
-            user=UserSettings(recipe=str(recipe), overrides=parse_overrides(overrides)),
-            folder=owned,
+    """Begin a run of a recipe, which has taken no step."""
+    request = Request(
+        str(recipe), parse_overrides(overrides), None if init is None else read_initial_model(init)
+    )
+    session = Session(on_event)
+    with new_folder(folder) as temporary:
+        plan = plan_run(
+            [str(text)],
+            request,
+            folder=temporary,
             engines=FakeEngines(),
-            init=None if init is None else read_initial_model(init),
-            session=Session(on_event),
+            session=session,
+            started=session.clock(),
         )
-        return prepared.begin(owned)
+        write_run(temporary, plan.config, initial=plan.initial)
+    return open_run(folder)
 
 
 def resume(
-    folder: Path,
-    *overrides: str,
-    faults: Faults | None = None,
-    clock: Callable[[], float] = time.perf_counter,
+    folder: Path, *, faults: Faults | None = None, clock: Callable[[], float] = time.perf_counter
 ) -> Trained:
     """Resume the run in a folder."""
-    return _train(
-        open_run(folder, overrides=overrides), FakeEngines(faults or Faults()), clock=clock
-    )
+    events: list[Event] = []
+    session = Session(events.append, clock=clock)
+    engines = FakeEngines(faults or Faults())
+    with stop_on_signal(session.interruption):
+        outcome = continue_run(folder, engines=engines, session=session)
+    return Trained(folder, outcome, events, engines)
 
 
 def engine_of(run: Run, engines: FakeEngines | None = None) -> Engine:
     """Make the engine of a run."""
-    return new_engine(run.config, run.corpus, engines or FakeEngines(), session=Session())
+    return new_engine(
+        run.config,
+        run.corpus,
+        engines or FakeEngines(),
+        initial=read_initial_weights(run),
+        on_event=ignore,
+    )
 
 
-def _train(
+def train_begun(
     run: Run,
-    engines: FakeEngines,
     *,
-    clock: Callable[[], float],
-    deadline: Deadline | None = None,
+    faults: Faults | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+    limit: TimeLimit | None = None,
 ) -> Trained:
+    """Train a run from its newest checkpoint, or from its first step."""
     events: list[Event] = []
     session = Session(events.append, clock=clock)
-    with (
-        stop_on_signal(session.interruption),
-        own_run(run.folder, session=session, may_continue=True),
-    ):
-        engine = new_engine(
-            run.config, run.corpus, engines, initial=read_initial_weights(run), session=session
+    engines = FakeEngines(faults or Faults())
+    with stop_on_signal(session.interruption), only_writer(run.folder) as lock:
+        outcome = run_loop(
+            run,
+            engine_of(run, engines),
+            lock=lock,
+            session=session,
+            text=open_text(run.corpus),
+            soft_targets=open_soft_targets(
+                run.folder, run.config, run.corpus, on_event=session.on_event
+            ),
+            limit=limit,
         )
-        outcome = train_run(run, engine, engines, session=session, deadline=deadline)
-    return Trained(run.folder, outcome, events, engines.made[0])
+    return Trained(run.folder, outcome, events, engines)

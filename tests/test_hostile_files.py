@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import safetensors.numpy
+from corpora import make_corpus
+from fake_runs import engine_of
 from models import read_parts
 
 pytest.importorskip("optuna", reason="missing: optuna")
@@ -17,27 +19,31 @@ pytest.importorskip("optuna", reason="missing: optuna")
 from charlm.api.evaluation import evaluate
 from charlm.api.model import load
 from charlm.config.file import load_config
+from charlm.config.schema import Config
 from charlm.engine.runtime import read_tf_config
 from charlm.errors import CharlmError
-from charlm.events import CheckpointSkipped, Event
+from charlm.events import Event, Note
 from charlm.formats.exporting import FORMATS, hub_files
 from charlm.inspection.inspecting import inspect, inspect_runs
 from charlm.network.model_file import TrainedModel, read_model, seal, write_model
-from charlm.runs.metrics import read_position
+from charlm.runs.run import Run
 from charlm.text.corpus import read_manifest
-from charlm.training.checkpoints import restore
+from charlm.training.checkpoints import restore_run
+from charlm.training.session import Session
 from charlm.tuning.space import load_space
 
 
 def read_checkpoint(path: Path) -> object:
-    """Restore a checkpoint; what is told about a damaged one is raised."""
+    """Restore a checkpoint of a run; what is noted about a damaged one is raised."""
 
     def refuse(event: Event) -> None:
         """Raise what is told about a damaged checkpoint."""
-        assert isinstance(event, CheckpointSkipped)
-        raise CharlmError(event.problem)
+        assert isinstance(event, Note)
+        raise CharlmError(event.message)
 
-    return restore(path.parent, on_event=refuse)
+    folder = path.parent.parent
+    run = Run(folder, Config(), make_corpus(folder, "abba\n" * 9))
+    return restore_run(run, engine_of(run), session=Session(refuse))
 
 
 READERS: dict[str, Callable[[Path], object]] = {
@@ -46,7 +52,6 @@ READERS: dict[str, Callable[[Path], object]] = {
     "best.safetensors": read_model,
     "corpus.json": lambda path: read_manifest(path.parent),
     "checkpoints/step-1.safetensors": read_checkpoint,
-    "metrics.jsonl": read_position,
     "TF_CONFIG": lambda path: read_tf_config(
         {path.name: path.read_text("utf-8", "surrogateescape")}
     ),

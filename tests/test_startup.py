@@ -62,6 +62,12 @@ def test_a_wrong_config_is_reported_before_tensorflow_is_imported() -> None:
     assert packages.isdisjoint(TENSORFLOW)
 
 
+def test_the_library_has_its_events_without_an_import_of_their_module() -> None:
+    program = "import sys, charlm\ncharlm.events.Event\nprint(*sys.modules, file=sys.stderr)"
+    (packages,) = imported_by(program)
+    assert packages.isdisjoint({*HEAVY, "click"})
+
+
 def test_the_library_imports_a_package_when_it_is_used(model_file: Path) -> None:
     steps = (
         "import sys, charlm\ntry: raise charlm.CharlmError('')\nexcept charlm.CharlmError: pass",

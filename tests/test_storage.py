@@ -523,7 +523,7 @@ def test_a_folder_that_another_process_removes_is_reported(tmp_path: Path) -> No
             return now
 
         with (
-            pytest.raises(CharlmError, match="run: was removed by another process"),
+            pytest.raises(CharlmError, match="run: was moved, removed or replaced"),
             only_writer(folder, clock=clock),
         ):
             pass
@@ -539,3 +539,17 @@ def test_a_lock_needs_no_space_on_the_disk(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, before)
+
+
+def test_a_lock_stays_with_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    moved = tmp_path / "moved"
+    with only_writer(folder) as lock:
+        lock.check(folder)
+        folder.rename(moved)
+        lock.check(moved)
+        assert is_held(moved)
+        shutil.copytree(moved, folder)
+        with pytest.raises(CharlmError, match="run: was moved, removed or replaced"):
+            lock.check(folder)

@@ -47,7 +47,6 @@ def compare_runs(group: Sequence[RunSummary]) -> list[dict[str, Any]]:
         row |= {
             "standard_error": score.standard_error,
             "comparison": comparison and asdict(comparison),
-            "total_bits": score.total_bits if score.characters else None,
             "above_best": above,
             "text": run.text and run.text.name,
             "text_sha256": run.text and run.text.sha256,

@@ -11,7 +11,7 @@ import numpy as np
 
 from charlm.api.model import Model, load
 from charlm.checks import check_flag, check_name, check_text_path, check_whole
-from charlm.errors import Advice, CharlmError
+from charlm.errors import CharlmError
 from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS, NGRAM, Comparison, baseline_scores
 from charlm.evaluation.scoring import (
     Score,
@@ -21,7 +21,7 @@ from charlm.evaluation.scoring import (
     perplexity,
     score_ids,
 )
-from charlm.events import OnEvent, ScoringProgress, ignore
+from charlm.events import OnEvent, Progress, ignore
 from charlm.network.rnn import Floats
 from charlm.runs.folder import run_of
 from charlm.runs.run import run_corpus
@@ -30,7 +30,7 @@ from charlm.text.corpus import Corpus, Split
 from charlm.text.documents import check_encoding
 from charlm.text.tokenization import encode_text
 from charlm.text.vocabulary import Ids
-from charlm.wording import counted
+from charlm.wording import as_argument, counted
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def evaluate(
         window: Window length in characters, 1 or more.
         baselines: Whether to score a compressor and n-gram models too.
         copies: Whether to measure the verbatim overlap with the training text.
-        on_event: Called with ScoringProgress and the events of `charlm.load`.
+        on_event: Called with notes and Progress.
 
     Raises:
         CharlmError: An argument is out of range, the text cannot be read or has fewer than two
@@ -117,7 +117,7 @@ def evaluate(
     training_characters = 0 if training is None else len(training)
     overlap = _overlap(model, ids, training) if copies else None
     blocks = score_ids(model.trained.parameters, ids, protocol=protocol, window=window)
-    score = _mean_score(_with_progress(blocks, name, len(ids) - 1, on_event))
+    score = _mean_score(_with_progress(blocks, len(ids) - 1, on_event))
     scores = baseline_scores(ids, model.vocabulary, training) if baselines else {}
     baseline_nats = {name: baseline.nats_per_char for name, baseline in scores.items()}
     perplexity_or_inf = perplexity(score.nats_per_char)
@@ -165,16 +165,14 @@ def _mean_score(blocks: Iterable[Floats]) -> Score:
         return mean_score(blocks)
 
 
-def _with_progress(
-    blocks: Iterable[Floats], text: str, total: int, on_event: OnEvent
-) -> Iterator[Floats]:
+def _with_progress(blocks: Iterable[Floats], total: int, on_event: OnEvent) -> Iterator[Floats]:
     """Yield blocks of losses unchanged, with an event before the first block and after each."""
     done = 0
-    on_event(ScoringProgress(text, done, total))
+    on_event(Progress("scoring", done, total, "character"))
     for block in blocks:
         yield block
         done += block.size
-        on_event(ScoringProgress(text, done, total))
+        on_event(Progress("scoring", done, total, "character"))
 
 
 def check_length(text: str, characters: int, left_out: Mapping[str, int]) -> None:
@@ -216,11 +214,15 @@ def text_to_score(
     """
     if text is None:
         if corpus is None:
-            problem = f"{model.path}: its training text is not known, and no text was named"
-            raise CharlmError(problem, advice=Advice("name a text", model.path))
+            path = as_argument(model.path)
+            raise CharlmError(
+                f"{model.path}: its training text is not known, and no text was named; give one: "
+                f"charlm evaluate {path} TEXT, or charlm inspect {path} --text TEXT --out "
+                f"REPORT.html"
+            )
         if split is None:
             split = "validation" if len(corpus.split("validation")) else "train"
-        owner = corpus.manifest.text_name if run_of(model.path) is None else "the run"
+        owner = corpus.manifest.name if run_of(model.path) is None else "the run"
         part = "training" if split == "train" else split
         return f"{part} text of {owner}", corpus.split(split), Counter()
     config = model.config.corpus

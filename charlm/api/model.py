@@ -40,7 +40,7 @@ def load(model: "str | Path | Model | None" = None, *, on_event: OnEvent = ignor
     Args:
         model: A model file, a checkpoint, a run (its best model), a unique part of the name of a
             run under runs/, or river-plays; None = the newest run. A Model is returned unchanged.
-        on_event: Called with NewestRunTaken and LastModelTaken.
+        on_event: Called with notes.
 
     Raises:
         CharlmError: There is no such model, or it is damaged.

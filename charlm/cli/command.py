@@ -31,8 +31,8 @@ from charlm.cli.output import (
     write_result,
     writing_output,
 )
-from charlm.errors import Advice, CharlmError, as_line
-from charlm.wording import as_argument, nearest
+from charlm.errors import CharlmError, as_line
+from charlm.wording import nearest
 
 USUAL_COMMANDS = {
     **dict.fromkeys(["generate", "gen", "predict", "write", "complete", "chat"], "sample"),
@@ -264,9 +264,8 @@ def _exit_codes() -> Iterator[None]:
     except OutputClosedError:
         sys.exit(0)
     except CharlmError as error:
-        hint = "" if error.advice is None else f"; {_advised_command(error.advice)}"
         message, *problems = error.lines
-        say_error(f"{message}{hint}")
+        say_error(message)
         for problem in problems:
             print_aside(f"  {problem}")
         sys.exit(error.exit_code)
@@ -294,23 +293,6 @@ def missing_package(command: str, error: ModuleNotFoundError) -> CharlmError:
     return CharlmError(
         f"charlm {command} needs {package}, which is not installed: {install_command(package)}"
     )
-
-
-def _advised_command(advice: Advice) -> str:
-    path = "" if advice.path is None else as_argument(advice.path)
-    commands = {
-        "train": "train one with: charlm train",
-        "begin": f"start it again with: charlm train TEXT -r {path}",
-        "use as text": f"to train on this text: charlm train {path}; "
-        f"to score it: charlm evaluate RUN {path}",
-        "name a text": f"give one: charlm evaluate {path} TEXT, "
-        f"or charlm inspect {path} --text TEXT --out REPORT.html",
-        "resume": f"continue it with: charlm train --resume -r {path}",
-        "lower the learning rate": "the last checkpoint is intact; continue from it with: "
-        f"charlm train --resume -r {path} -s training.optimizer.learning_rate=X",
-        "list runs": f"charlm runs lists the runs under {path}/",
-    }
-    return commands[advice.kind]
 
 
 Suggestions = list[CompletionItem[str]]

@@ -91,7 +91,8 @@ def tensorboard(*, runs: Path | None, host: str, port: int) -> None:
         one run, on any free port
 
     """
-    from charlm.runs.folder import RUNS, find_run, is_run
+    from charlm.runs.folder import RUNS, find_run
+    from charlm.storage import is_run
 
     folder = RUNS if runs is None else find_run(runs)
     if not any(folder.rglob("*.tfevents.*")):

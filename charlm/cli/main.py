@@ -83,7 +83,7 @@ def config() -> None:
 
 @config.command("list", cls=Command)
 def list_() -> None:
-    """List the recipes that come with charlm: purpose, training time and score.
+    """List the recipes that come with charlm: purpose and training time.
 
     Examples:
       charlm config list

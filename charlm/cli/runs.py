@@ -1,7 +1,7 @@
 """The command `runs`: runs as a table."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,12 @@ from charlm.cli.output import (
     text_width,
 )
 from charlm.errors import CharlmError
-from charlm.wording import counted, duration, escape_controls
+from charlm.wording import duration, escape_controls
 
 MAX_WIDTH = 40
 """Largest width of a name, a setting or its value, in terminal columns."""
 SAMPLE_CHARACTERS = 300
 NO_VALUE = "-"
-SHOWN_SETTINGS = 5
-"""Number of differing settings shown below a run without --all."""
 Row = Mapping[str, Any]
 
 
@@ -50,12 +48,6 @@ Row = Mapping[str, Any]
     is_flag=True,
     help="Generate a text with each run.",
 )
-@click.option(
-    "--all",
-    "shows_all",
-    is_flag=True,
-    help="Show every setting in which runs differ, not only five.",
-)
 @json_option
 @click.pass_context
 def runs(
@@ -64,7 +56,6 @@ def runs(
     runs: tuple[Path, ...],
     is_grouped: bool,
     has_samples: bool,
-    shows_all: bool,
     as_json: bool,
 ) -> None:
     """List runs: state, step, score, text, recipe, speed, weights, age and differing settings.
@@ -74,7 +65,8 @@ def runs(
     shows how much better or worse the score is than that of a 5-gram model, or "unclear" if the
     difference is within three standard errors. Runs on the same text are listed together; "above
     best" is the difference from the best of them, and ± its standard error. The age is the time
-    since the last entry in the log. Columns that do not fit the terminal are left out. Unreadable
+    since the last entry in the log. Columns that do not fit the terminal are left out. The settings
+    below a run differ between runs of the same recipe. Unreadable
     runs are reported; the exit code is 1 if you named such a run, or if no run can be shown.
 
     Examples:
@@ -112,9 +104,7 @@ def runs(
     elif has_samples:
         _print_samples(rows)
     elif rows:
-        _print_table(
-            rows, is_grouped=is_grouped, shown_settings=None if shows_all else SHOWN_SETTINGS
-        )
+        _print_table(rows, SEED_COLUMNS if is_grouped else COLUMNS)
     if not summaries or (runs and unreadable):
         context.exit(1)
 
@@ -138,22 +128,16 @@ def _print_samples(rows: Sequence[Row]) -> None:
         print_result(f"--- {row['name']}: {score} ---", *sample.split("\n"))
 
 
-def _print_table(rows: Sequence[Row], *, is_grouped: bool, shown_settings: int | None) -> None:
-    """Print a line for each row, as many columns as fit, and some or all differing settings."""
+def _print_table(rows: Sequence[Row], columns: Mapping[str, "Column"]) -> None:
+    """Print a line for each row, as many columns as fit, and the differing settings."""
     width = terminal_width()
-    table = _fitting_columns(rows, SEED_COLUMNS if is_grouped else COLUMNS, width=width)
-    print_result(table[0])
-    hidden: set[str] = set()
-    for row, line in zip(rows, table[1:], strict=True):
-        keys = [*row["settings"]]
-        shown = keys[:shown_settings]
-        hidden.update(keys[len(shown) :])
-        settings = [f"{_cut_key(key)} {_cut(_as_json(row['settings'][key]))}" for key in shown]
+    head, *lines = _fitting_columns(rows, columns, width=width)
+    print_result(head)
+    for row, line in zip(rows, lines, strict=True):
+        settings = []
+        for key, value in row["settings"].items():
+            settings.append(f"{_cut_key(key)} {_cut(_as_json(value))}")
         print_result(line, *fill(settings, width=width, indent=2))
-    if not is_grouped:
-        print_result(*_changed_texts(rows, width=width))
-    if hidden:
-        say(f"{counted(len(hidden), 'more differing setting')} not shown; --all shows them")
 
 
 def _as_json(value: object) -> str:
@@ -180,21 +164,6 @@ def _fitting_columns(
             break
         table.pop()
     return lines
-
-
-def _changed_texts(rows: Sequence[Row], *, width: int) -> Iterator[str]:
-    """Yield a warning for each name under which runs have been trained on different texts."""
-    scored = [row for row in rows if row["total_bits"] is not None]
-    for name in dict.fromkeys(row["text"] for row in scored):
-        same_name = [row for row in scored if row["text"] == name]
-        if len({row["text_sha256"] for row in same_name}) < 2:
-            continue
-        totals = []
-        for row in same_name:
-            characters = f"{row['scored_characters']:,} validation characters"
-            totals.append(f"{_cut(row['name'])} {row['total_bits']:,.0f} bits over {characters}")
-        yield f"{_cut(name)} has changed, so nats per character cannot be compared; total bits:"
-        yield from fill(totals, width=width, indent=2)
 
 
 def _cell(value: Any, show: Callable[[Any], str]) -> str:
@@ -248,7 +217,7 @@ COLUMNS: Mapping[str, Column] = {
     "text": ("text", _cut),
     "recipe": ("recipe", _cut),
     "chars/s": ("characters_per_second", "{:,.0f}".format),
-    "weights": ("weights", "{:,}".format),
+    "weights": ("parameters", "{:,}".format),
     "age": ("age_seconds", duration),
 }
 """Columns of the table by title: the key of the row, and a function that formats its value."""

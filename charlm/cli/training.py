@@ -2,8 +2,8 @@
 
 import shlex
 import sys
-from collections.abc import Iterator
-from functools import partial
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +24,11 @@ from charlm.cli.command import (
     training_options,
 )
 from charlm.cli.output import cut, fill, print_json, print_result, say, terminal_width
-from charlm.cli.progress import ProgressDisplay, describe
+from charlm.cli.progress import ProgressDisplay
 from charlm.wording import as_argument, counted, duration, short_duration, short_number
 
 if TYPE_CHECKING:
-    from charlm.api.training import Plan
-    from charlm.training.checkpoints import Progress
     from charlm.training.outcome import Outcome
-    from charlm.training.signals import Stopped
 
 SAMPLE_COLUMNS = 70
 """Length of the sample shown when training ends, in terminal columns."""
@@ -50,8 +47,8 @@ SAMPLE_COLUMNS = 70
 @click.option(
     "--resume",
     is_flag=True,
-    help="Continue the run in --run; without --run, the newest unfinished run, or the newest run "
-    "if all are finished. With TEXT, start the run if it does not exist.",
+    help="Continue the run in --run, or the newest unfinished run, to its end. With TEXT, start "
+    "the run in --run if it does not exist.",
 )
 @json_option
 @quiet_option
@@ -71,39 +68,62 @@ def train(*, resume: bool, as_json: bool, **options: Any) -> None:
         reach the lowest loss that ten minutes allow
       charlm train --resume
         continue the newest unfinished run
-      charlm train mytext.txt -r runs/nightly --resume
-        continue the run in runs/nightly if there is one, or start it
+      charlm train mytext.txt --init runs/mine
+        go on from the weights of another run
 
     """
-    new = {name: options.pop(name) for name in ("text", "recipe", "init")}
-    is_known_run = resume and not any(new.values())
-    if resume and not is_known_run and options["run"] is None:
+    chosen = {name: value for name, value in options.items() if value is not None and value != ()}
+    is_known_run = resume and "text" not in chosen
+    if is_known_run and chosen.keys() - {"run"}:
         raise click.UsageError(
-            "--resume with a text, a recipe or initial weights also needs --run, the run's folder"
+            "a run never changes, so --resume takes no settings, length or initial weights; to go "
+            "on from its weights in a new run: charlm train TEXT --init RUN"
         )
+    if resume and not is_known_run and "run" not in chosen:
+        raise click.UsageError("--resume with a text also needs --run, the folder of the run")
     first_line = "opening the run" if is_known_run else "reading the text"
+    started = time.perf_counter()
     with ProgressDisplay(first_line=first_line) as display:
         from charlm.api import training
-        from charlm.training.signals import Stopped
+        from charlm.training.session import Stopped
 
-        call = training.resume if is_known_run else partial(training.train, **new, resume=resume)
         try:
-            outcome = call(**options, on_event=display)
+            if is_known_run:
+                outcome = training.resume(options["run"], on_event=display)
+            else:
+                outcome = training.train(**options, resume=resume, on_event=display)
         except Stopped as stopped:
-            say(f"{stopped}; {_describe_kept(stopped)}")
+            say(str(stopped))
             raise
-    command = _suggested_command(outcome)
+    total_seconds = time.perf_counter() - started
+    minutes = options["minutes"]
+    if minutes is not None and total_seconds > 60 * minutes:
+        say(f"this took {duration(total_seconds)}, longer than the limit: this machine is too busy")
+    if is_known_run:
+        options["text"] = (outcome.folder / "corpus",)
+    command = _next_command(outcome, options) if outcome.is_improving else None
     if outcome.worker != 0:
         say(f"{outcome.reason}; the run is on worker 0")
     elif as_json:
-        result = outcome.to_json()
-        if outcome.suggestion is not None:
-            result["suggestion"] = {**result["suggestion"], "command": command}
-        print_json(result)
+        command_facts = {"minutes": minutes, "total_seconds": total_seconds, "suggestion": command}
+        print_json({**outcome.to_json(), **command_facts})
     else:
         _print_outcome(outcome, command)
     if outcome.signal is not None:
         sys.exit(128 + outcome.signal)
+
+
+def _next_command(outcome: "Outcome", options: Mapping[str, Any]) -> str:
+    """Return the command that goes on from the weights of a run, with the options of this one."""
+    run = as_argument(outcome.folder)
+    parts = ["charlm train", *map(as_argument, options["text"] or ())]
+    if options["recipe"] is not None:
+        parts.append(f"-c {shlex.quote(options['recipe'])}")
+    parts += [f"-s {shlex.quote(override)}" for override in options["overrides"]]
+    for name in ("epochs", "minutes"):
+        if options[name] is not None:
+            parts.append(f"--{name} {options[name]:g}")
+    return " ".join([*parts, f"--init {run}"])
 
 
 def _print_outcome(outcome: "Outcome", command: str | None) -> None:
@@ -111,10 +131,12 @@ def _print_outcome(outcome: "Outcome", command: str | None) -> None:
 
     Args:
         outcome: The outcome of the training.
-        command: The command that carries out the suggestion, if there is such a command.
+        command: The command that goes on from its weights, if the network is still improving.
 
     """
-    say(f"{outcome.reason}{_time_taken(outcome.progress)}")
+    if not outcome.measured_on:  # the run had ended before
+        return
+    say(f"{outcome.reason}{_time_taken(outcome)}")
     if outcome.signal is not None:
         say(_how_to_resume(outcome.folder))
         return
@@ -124,77 +146,48 @@ def _print_outcome(outcome: "Outcome", command: str | None) -> None:
         print_result(f"{outcome.folder}: {nats} on {outcome.measured_on}")
     for line in _verdict(outcome):
         print_result(f"  {line}")
-    if outcome.suggestion is not None:
-        from charlm.inspection.next_steps import REASONS
-
-        reason = REASONS[outcome.suggestion.kind]
-        say(reason if command is None else f"{reason}: {command}")
-    if outcome.last_sample:
-        _say_sample("the best model generates", outcome.sample)
-        _say_sample("the last model generates", outcome.last_sample)
-    else:
-        _say_sample("it generates", outcome.sample)
+    if command is not None:
+        more = duration(outcome.facts["elapsed_seconds"])
+        say(f"still improving; to go on for about {more}: {command}")
+    words = " ".join(outcome.sample.split())
+    if words:
+        say(f"it generates: {cut(words, SAMPLE_COLUMNS)}")
     say(f"generate text: charlm sample {run}")
     say(f"look inside: charlm inspect {run} --out report.html")
     say(f"learning curves: charlm tensorboard {run}")
 
 
-def _say_sample(label: str, sample: str) -> None:
-    columns = SAMPLE_COLUMNS + len("it generates") - len(label)
-    words = " ".join(sample.split())
-    if words:
-        say(f"{label}: {cut(words, columns)}")
-
-
-def _time_taken(progress: "Progress") -> str:
+def _time_taken(outcome: "Outcome") -> str:
     """Return the steps and the time of a run as the end of a line, or "" for a run of 0 steps."""
-    if not progress.step:
+    if not outcome.step:
         return ""
-    evaluating = max(0, progress.elapsed_seconds - progress.seconds)
+    seconds = outcome.facts["seconds"]
+    evaluating = max(0, outcome.facts["elapsed_seconds"] - seconds)
     return (
-        f": {counted(progress.step, 'step')} in {duration(progress.seconds)}, plus "
+        f": {counted(outcome.step, 'step')} in {duration(seconds)}, plus "
         f"{duration(evaluating)} for evaluations, samples and checkpoints"
     )
 
 
 def _verdict(outcome: "Outcome") -> Iterator[str]:
     """Yield how good a validation loss is, compared with a 5-gram model and earlier losses."""
-    if outcome.split != "validation":
+    if outcome.facts["split"] != "validation":
         return
-    progress, comparison = outcome.progress, outcome.comparison
+    comparison, best_step = outcome.comparison, outcome.facts["best_step"]
     if comparison is not None and comparison.verdict != "not compared":
         yield str(comparison)
-    if not progress.step:
+    if not outcome.step:
         return
     if outcome.is_uncertain:
         yield "fewer than 2,400 validation characters: too few to tell which model is best;"
         yield f"the last one is {outcome.folder}/last.safetensors"
-    if progress.best_nats is not None and progress.best_step == 0:
+    if outcome.nats_per_char is not None and best_step == 0:
         yield (
             "no evaluation had a lower loss than the initial weights, which are in best.safetensors"
         )
-    elif outcome.difference is not None and progress.best_step != progress.step:
-        best = f"best at step {progress.best_step:,} of {progress.step:,}"
+    elif outcome.difference is not None and best_step != outcome.step:
+        best = f"best at step {best_step:,} of {outcome.step:,}"
         yield f"{best}; the last evaluation is {outcome.difference} above it"
-
-
-def _suggested_command(outcome: "Outcome") -> str | None:
-    """Return the command that carries out the suggestion of a training run, or None."""
-    if outcome.suggestion is None:
-        return None
-    from charlm.inspection.next_steps import suggested_command
-
-    return suggested_command(
-        outcome.suggestion, outcome.folder, has_initial_weights=outcome.has_initial_weights
-    )
-
-
-def _describe_kept(stopped: "Stopped") -> str:
-    """Describe the files of a training run that was stopped before its first step."""
-    if stopped.run is None:
-        return "nothing was trained or kept"
-    unchanged = "" if stopped.is_saved else "the run is unchanged; "
-    return f"{unchanged}{_how_to_resume(stopped.run)}"
 
 
 def _how_to_resume(folder: Path) -> str:
@@ -227,52 +220,34 @@ def plan(*, as_json: bool, **options: Any) -> None:
 
         plan = training.plan(**options, on_event=display)
     if as_json:
-        print_json(plan.to_json())
+        print_json(plan)
         return
     for subject, facts in _facts(plan):
         first, *others = fill(facts, width=terminal_width(), indent=INDENT)
         print_result(subject.ljust(INDENT) + first.strip(), *others)
 
 
-def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
+def _facts(plan: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     """Yield each subject of a plan with its facts."""
-    decision = plan.decision
-    yield "text", plan.corpus.summary.split(", ")
-    for problem in plan.problems:
+    text = plan["text"]
+    yield "text", text["summary"].split(", ")
+    for problem in text["findings"]:
         yield "problem", [problem]
-    yield "recipe", [f"{decision.recipe}: {decision.reason or 'chosen by you'}"]
-    for note in decision.notes:
-        yield "note", [" ".join(describe(note))]
-    network = plan.architecture
-    units = f"{network.layers} x {network.units} {network.activation} units"
-    yield "network", [units, f"{network.size:,} weights"]
-    schedule = plan.schedule
-    lengths = ", ".join(map(str, schedule.lengths))
-    windows = f"{counted(schedule.batches.batch_size, 'window')} of {lengths} characters each"
-    epochs = short_number(schedule.epochs(schedule.total))
-    yield "steps", [f"{schedule.total:,}", f"{epochs} epochs", windows]
-    yield "memory", [f"{plan.memory_bytes / 1e9:,.1f} GB"]
-    yield "precision", [f"{decision.precision.name}: {decision.precision.reason}"]
-    yield "time", [*_times(plan)]
-    speed = schedule.batches.characters_per_step / plan.costs.step_seconds
-    yield "speed", [f"{speed:,.0f} characters per second"]
-    if decision.better is not None:
-        yield "better", [f"-c {decision.better} scores better but takes several times as long"]
-
-
-def _times(plan: "Plan") -> Iterator[str]:
-    """Yield the total time of a plan, and the time of each part."""
-    costs, minutes = plan.costs, plan.decision.minutes
-    limit = "" if minutes is None else f" of {minutes:g} min"
-    yield f"{short_duration(plan.seconds)}{limit} in total"
-    yield f"start {short_duration(plan.start_seconds)}"
-    for name, seconds in (("teachers", costs.teacher_seconds), ("n-grams", costs.ngram_seconds)):
-        if seconds:
-            yield f"{name} {short_duration(seconds)}"
-    yield f"{short_duration(costs.step_seconds)} per step"
-    evaluations = counted(plan.evaluations, "evaluation")
-    yield f"{evaluations} of {short_duration(costs.evaluation_seconds)} each"
-    yield f"end {short_duration(costs.end_seconds)}"
+    yield "recipe", [f"{plan['recipe']}: {plan['reason'] or 'chosen by you'}"]
+    units = f"{plan['layers']} x {plan['units']} units"
+    yield "network", [units, f"{plan['parameters']:,} weights", plan["precision"]]
+    windows = counted(plan["batch_size"], "window")
+    epochs = f"{short_number(plan['epochs'])} epochs"
+    length = f"{windows} of {plan['sequence_length']} characters each"
+    yield (
+        "steps",
+        [f"{plan['steps']:,}", epochs, length, counted(plan["evaluations"], "evaluation")],
+    )
+    yield "memory", [f"{plan['memory_bytes'] / 1e9:,.1f} GB"]
+    limit = "" if plan["minutes"] is None else f" of {plan['minutes']:g} min"
+    yield "time", [f"{short_duration(plan['seconds'])}{limit}"]
+    if plan["characters_per_second"] is not None:
+        yield "speed", [f"{plan['characters_per_second']:,.0f} characters per second"]
 
 
 @click.command(cls=Command)
@@ -363,7 +338,7 @@ def tune(**options: Any) -> None:
 
     """
     from charlm.evaluation.scoring import bits, perplexity
-    from charlm.training.signals import Stopped
+    from charlm.training.session import Stopped
 
     try:
         from charlm.tuning.search import tune as search

@@ -8,14 +8,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from charlm.checks import MAX_DEPTH, check_json, check_text
-from charlm.config.schema import RESUMABLE, USUAL_NAMES, Config, merge
+from charlm.config.schema import USUAL_NAMES, Config, merge
 from charlm.errors import CharlmError, several_problems
 from charlm.storage import read_file
 from charlm.wording import nearest, short_repr
@@ -91,9 +91,13 @@ def load_config(path: Path, *, overrides: Overrides = (), origin: str = OVERRIDE
 
     """
     values = read_config(path)
-    config = parse_config(values, origin=str(path))
     others = parse_overrides(overrides)
-    return parse_config(merge(values, others), origin=origin) if others else config
+    if others:
+        try:
+            return Config.model_validate(merge(values, others))
+        except ValidationError:
+            parse_config(values, origin=str(path))  # the file itself may be to blame
+    return parse_config(merge(values, others), origin=origin if others else str(path))
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -151,68 +155,6 @@ def flatten(section: BaseModel, before: str = "") -> dict[str, Any]:
     return settings
 
 
-def check_resume(
-    before: Config, after: Config, *, origin: str = OVERRIDE
-) -> dict[str, tuple[Any, Any]]:
-    """Check that a resumed run changes only settings that may change.
-
-    Args:
-        before: Settings of the run so far.
-        after: Settings to continue with.
-        origin: Start of messages: a file or an option.
-
-    Returns:
-        The old and the new value of each changed setting, by dotted keys.
-
-    Raises:
-        CharlmError: Settings differ that are not Resumable; the message names all of them.
-
-    """
-    changes = {key: (old, new) for key, old, new in differences(before, after)}
-    problems = []
-    for key, (old, new) in changes.items():
-        if not is_resumable(key):
-            problems.append(
-                f"{key}: found {show_value(new)}; must be {show_value(old)} as before, because the "
-                f"steps so far depend on it; restore this value, or start a new run"
-            )
-    if problems:
-        raise several_problems(origin, problems, count=len(problems))
-    return changes
-
-
-def differences(
-    before: BaseModel, after: BaseModel, prefix: str = ""
-) -> Iterator[tuple[str, Any, Any]]:
-    """Yield the dotted key, the old and the new value of each setting that differs.
-
-    A section that exists in only one of the two counts as a single difference.
-
-    Args:
-        before: A config or a section.
-        after: A config or a section of the same type.
-        prefix: Start of the dotted keys.
-
-    """
-    old_values = dict(before)
-    new_values = dict(after)
-    old_plain = before.model_dump(mode="json", warnings=False)
-    new_plain = after.model_dump(mode="json", warnings=False)
-    for name in dict.fromkeys([*old_values, *new_values]):
-        old = old_values.get(name)
-        new = new_values.get(name)
-        if isinstance(old, BaseModel) and isinstance(new, BaseModel):
-            yield from differences(old, new, f"{prefix}{name}.")
-        elif old_plain.get(name) != new_plain.get(name):
-            yield f"{prefix}{name}", old_plain.get(name), new_plain.get(name)
-
-
-def is_resumable(key: str) -> bool:
-    """Return whether the setting with this dotted key may change when a run is resumed."""
-    resumable = (name for name, field in walk(Config) if RESUMABLE in field.metadata)
-    return any(f"{key}.".startswith(f"{name}.") for name in resumable)
-
-
 def _parse(override: str) -> tuple[str, Any]:
     """Return the key and the value of KEY=VALUE."""
     check_text("overrides", override)
@@ -238,9 +180,7 @@ def walk(model: type[BaseModel], before: str = "") -> Iterator[tuple[str, FieldI
 
 
 def section_of(field: FieldInfo) -> type[BaseModel] | None:
-    """Return the section type of a field; None for a plain setting or a list of sections."""
-    if get_origin(field.annotation) is tuple:
-        return None
+    """Return the section type of a field; None for a plain setting."""
     for kind in (field.annotation, *get_args(field.annotation)):
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             return kind
@@ -250,8 +190,7 @@ def section_of(field: FieldInfo) -> type[BaseModel] | None:
 def named_settings(model: type[BaseModel] = Config, *, section: str = "") -> dict[str, str]:
     """Return the dotted keys of settings and sections by their last names and usual names.
 
-    Names that occur in several sections are left out, except in `section`. Settings of teachers are
-    left out because they are not valid alone.
+    Names that occur in several sections are left out, except in `section`.
 
     Args:
         model: A config or a section.
@@ -263,8 +202,7 @@ def named_settings(model: type[BaseModel] = Config, *, section: str = "") -> dic
     in_section = {}
     for key in keys:
         parent, _, name = key.rpartition(".")
-        if ".teachers." not in key:
-            by_last_name.setdefault(name, []).append(key)
+        by_last_name.setdefault(name, []).append(key)
         if parent == section:
             in_section[name] = key
     unique = {name: same[0] for name, same in by_last_name.items() if len(same) == 1}

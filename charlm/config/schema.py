@@ -6,8 +6,7 @@ are the text of docs/settings.md.
 """
 
 from collections.abc import Mapping
-from itertools import pairwise
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
 
@@ -24,9 +23,7 @@ NotNegative = Annotated[int, Field(ge=0, le=1_000_000_000)]
 PositiveFloat = Annotated[float, Field(ge=1e-9, le=1e9)]
 """Positive, finite number that stays positive and finite in float32."""
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
-MAX_EVALUATIONS = 1000
-"""Maximum number of evaluations of a run."""
-Evaluations = Annotated[int, Field(ge=1, le=MAX_EVALUATIONS)]
+Evaluations = Annotated[int, Field(ge=1, le=1000)]
 NotNegativeFloat = Annotated[float, Field(ge=0)]
 
 
@@ -49,17 +46,6 @@ Named = Annotated[
     WithJsonSchema({"anyOf": [{"type": kind} for kind in ("string", "object", "null")]}),
 ]
 """Keras object: its name, a mapping with `class_name` and `config`, or None."""
-
-T = TypeVar("T")
-RESUMABLE = "may change when a run is resumed"
-Resumable = Annotated[T, RESUMABLE]
-"""Setting, or section with all its settings, that may change when a run is resumed.
-
-These settings determine only when a run ends, is evaluated, saved or logged, and the learning rates
-of future steps. All other settings have shaped the steps already taken; if they changed, nobody
-could repeat the run.
-"""
-
 
 DECIDED_BY_THE_TASK = {
     "units": "set model.units instead",
@@ -217,7 +203,7 @@ class OptimizerConfig(_Section):
 
     name: Literal["adam", "adamw", "muon", "sgd"] = DEFAULT_OPTIMIZER
     """Name of the Keras optimizer."""
-    learning_rate: Resumable[PositiveFloat] = 2e-3
+    learning_rate: PositiveFloat = 2e-3
     """Highest learning rate; `training.schedule` scales it."""
     weight_decay: NotNegativeFloat | None = None
     """Weight decay; each step subtracts this value times the learning rate times the weight."""
@@ -248,52 +234,6 @@ class ScheduleConfig(_Section):
     """Learning rate of the last step with `cosine`, as a share of the highest learning rate."""
 
 
-class Teachers(_Section):
-    """Other networks to learn from: either `recipe` and `seeds`, or `models`.
-
-    The soft targets are the softmax of their mean logits (Hinton et al. 2015).
-    """
-
-    recipe: str | None = None
-    """Recipe of teachers that the run trains first, in its folder teachers/. No other setting of
-    the run affects them."""
-    seeds: Annotated[
-        tuple[Seed, ...], Field(strict=False, json_schema_extra={"uniqueItems": True})
-    ] = ()
-    """Seeds of the teachers with this `recipe`, one for each."""
-    models: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """Runs or model files to use as teachers. They must have the vocabulary of the text."""
-
-    @model_validator(mode="after")
-    def _check_kind(self) -> "Teachers":
-        is_trained = self.recipe is not None and bool(self.seeds) and not self.models
-        is_named = self.recipe is None and not self.seeds and bool(self.models)
-        if not (is_trained or is_named):
-            raise ValueError("must be {recipe: NAME, seeds: [N, ...]} or {models: [FILE, ...]}")
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("a seed occurs twice; all teachers need different seeds")
-        return self
-
-
-class EarlierLength(_Section):
-    """Length of a run before it was changed."""
-
-    until: Positive
-    """Step at which the length was changed."""
-    steps: Positive
-    """Total number of steps before the change."""
-    evaluations: Evaluations
-    """Total number of evaluations before the change."""
-
-    @model_validator(mode="after")
-    def _check_until(self) -> "EarlierLength":
-        if self.until > self.steps:
-            raise ValueError(
-                f"until: found {self.until}; must be at most {self.steps}, the value of steps"
-            )
-        return self
-
-
 class TrainingConfig(_Section):
     """Training, evaluation and checkpoints."""
 
@@ -305,10 +245,6 @@ class TrainingConfig(_Section):
     sequence_length: Positive = 64
     """Window length in characters. Gradients end at the start of the window; the state is carried
     over from the previous window."""
-    growing_windows: bool = False
-    """Whether windows grow during training. Over the first 10% of all characters,
-    windows have a quarter of sequence_length; over the next 30%, half of it; over the next 40%, all
-    of it; and over the last 20%, twice that length. The state is reset when the length changes."""
     shuffle: bool = False
     """Whether each stream starts every epoch at a random window and wraps around, so that batches
     differ between epochs."""
@@ -316,25 +252,22 @@ class TrainingConfig(_Section):
     """Seed of the order of the windows; null = `seed`."""
     state_reset: Fraction = 0.0
     """Probability that a stream starts a window from the zero state, as a prompt does."""
-    epochs: Resumable[Positive | None] = None
+    epochs: Positive | None = None
     """Passes over the training text. With epochs and steps, the run ends at the limit reached
     first; with neither, after 10 epochs. Setting either with -s replaces both settings of the
     recipe."""
-    steps: Resumable[NotNegative | None] = None
+    steps: NotNegative | None = None
     """Number of training steps; see epochs. 0 = evaluate and save the untrained network, for
     comparison with a trained network."""
-    earlier_lengths: Annotated[tuple[EarlierLength, ...], Field(strict=False)] = ()
-    """Earlier lengths of a run that was extended, or whose length was changed to keep a time limit,
-    each {until: STEP, steps: N, evaluations: N}. They make the run repeatable, because every step
-    keeps its learning rate and its window length."""
     optimizer: OptimizerConfig = OptimizerConfig()
-    schedule: Resumable[ScheduleConfig] = ScheduleConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
     loss_temperature: PositiveFloat = 1.0
     """Temperature T of the loss: training minimises the cross-entropy of softmax(logits / T). A
     network that has memorised its text is too confident; a value below 1 makes it less confident
     (Guo et al. 2017)."""
-    teachers: Teachers | None = None
-    """Other networks to learn from."""
+    teachers: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Runs or model files to learn from, with the vocabulary of the text. Soft targets are the
+    softmax of their mean logits (Hinton et al. 2015)."""
     teacher_weight: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Weight w of the teachers: training minimises (1 - w) times the cross-entropy with the text
     plus w times the cross-entropy with the soft targets."""
@@ -360,20 +293,20 @@ class TrainingConfig(_Section):
     """Number of parts into which a worker splits its rows of a batch, one part per core. null = the
     number of cores, or fewer, so that a part has at least 8 rows. A run keeps this number, because
     it affects rounding."""
-    until_recited: bool = False
-    """Whether the run ends as soon as the network, always choosing the most likely character,
-    recites the training text. For texts of at most a few thousand characters."""
-    early_stopping: Resumable[Positive | None] = None
+    target_loss: PositiveFloat | None = None
+    """The run ends as soon as the training loss, in nats per character, is below this value; for a
+    text to be memorised. null = no such value."""
+    early_stopping: Positive | None = None
     """Number of evaluations in a row without a new best validation loss after which the run ends;
     null = never."""
-    evaluations: Resumable[Evaluations] = 20
+    evaluations: Evaluations = 20
     """Number of evaluations, evenly spaced over the steps. Each evaluation scores the first 200,000
     characters of the validation text, generates a text, and saves a checkpoint. In between, a
     checkpoint is saved once a minute."""
-    keep_checkpoints: Resumable[bool] = False
+    keep_checkpoints: bool = False
     """Whether to keep all checkpoints, including a checkpoint before the first step. Each
     checkpoint is three to four times as large as a model."""
-    log_every: Resumable[Positive] = 50
+    log_every: Positive = 50
     """Number of steps between entries of the training loss in metrics.jsonl and TensorBoard."""
 
     @property
@@ -382,45 +315,9 @@ class TrainingConfig(_Section):
         return self.steps == 0
 
     @property
-    def used_teachers(self) -> Teachers:
-        """The teachers, if their weight is above 0; else a section without seeds and models."""
-        if self.teachers is not None and self.teacher_weight:
-            return self.teachers
-        return Teachers.model_construct()
-
-    @property
     def soft_weight(self) -> float:
         """Total weight of soft targets, 0 to 1."""
         return (self.teacher_weight if self.teachers else 0.0) + self.ngram_weight
-
-    def with_steps(self, steps: int) -> "TrainingConfig":
-        """Return the settings with a different number of steps."""
-        return self.model_copy(update={"steps": steps, "epochs": None})
-
-    def has_length_of(self, other: "TrainingConfig") -> bool:
-        """Return whether other settings have the same length and evaluations."""
-        length = self.steps, self.epochs, self.evaluations
-        return length == (other.steps, other.epochs, other.evaluations)
-
-    def after(self, other: "TrainingConfig", *, at: int, total: int) -> "TrainingConfig":
-        """Return the settings of a run that had a different length until a given step.
-
-        Args:
-            other: Settings until that step; only their lengths are used.
-            at: Step at which the length changes. A length without any step is not recorded.
-            total: Number of steps with the other settings, at least `at`.
-
-        """
-        if not at:
-            return self.model_copy(update={"earlier_lengths": ()})
-        lengths = (
-            *other.earlier_lengths,
-            EarlierLength(until=total, steps=total, evaluations=other.evaluations),
-        )
-        earlier = [length for length in lengths if length.until < at]
-        in_force = next(length for length in lengths if length.until >= at)
-        earlier.append(in_force.model_copy(update={"until": at}))
-        return self.model_copy(update={"earlier_lengths": tuple(earlier)})
 
     @model_validator(mode="before")
     @classmethod
@@ -433,15 +330,6 @@ class TrainingConfig(_Section):
     def _check_length_and_weights(self) -> "TrainingConfig":
         if self.epochs is None and self.steps is None:
             raise ValueError("epochs or steps must be set")
-        limits = [length.until for length in self.earlier_lengths]
-        if self.steps is not None:
-            limits.append(self.steps)
-        for before, after in pairwise(limits):
-            if before >= after:
-                problem = (
-                    f"until: found {before}, then {after}; must increase, and stay below steps"
-                )
-                raise ValueError(f"earlier_lengths: {problem}")
         if self.soft_weight > 1:
             raise ValueError(
                 f"teacher_weight + ngram_weight: found {self.soft_weight:g}; must be at most 1"
@@ -493,15 +381,14 @@ class Config(_Section):
     corpus: CorpusConfig = CorpusConfig()
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
-    sampling: Resumable[SamplingConfig] = SamplingConfig()
+    sampling: SamplingConfig = SamplingConfig()
 
 
 def merge(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
     """Return the nested mappings of a config, updated with other values.
 
-    A new name drops the arguments of the old one: a different optimizer, Keras class or kind of
-    teachers replaces the whole mapping. New epochs drop old steps, and
-    new steps drop old epochs.
+    A new name drops the arguments of the old one: a different optimizer or Keras class replaces the
+    whole mapping. New epochs drop old steps, and new steps drop old epochs.
     """
     merged = dict(values)
     for length, other in (("epochs", "steps"), ("steps", "epochs")):
@@ -517,8 +404,6 @@ def merge(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any
 
 
 def _is_same_kind(key: str, before: Mapping[str, Any], value: Mapping[str, Any]) -> bool:
-    if key == "teachers":
-        return bool(before.get("models")) == bool(value.get("models"))
     if key == "optimizer":
         name = before.get("name", DEFAULT_OPTIMIZER)
         return bool(value.get("name", name) == name)

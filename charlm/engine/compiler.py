@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from charlm.errors import CharlmError
-from charlm.events import KernelCompiling, KernelNotKept, OnEvent, ignore
+from charlm.events import Note, OnEvent, ignore
 from charlm.hardware import compiler_environment, compiler_name, find_compiler, processor_flags
 from charlm.storage import temporary_folder, write_file
 
@@ -50,7 +50,7 @@ def open_library(load: Callable[[Path], Library], *, on_event: OnEvent = ignore)
 
     Args:
         load: Loads a library; raises OSError or ValueError if it is unusable.
-        on_event: Called with KernelCompiling and KernelNotKept.
+        on_event: Called with notes.
 
     Raises:
         CharlmError: There is no C compiler, it fails or takes longer than COMPILE_SECONDS, or the
@@ -64,7 +64,9 @@ def open_library(load: Callable[[Path], Library], *, on_event: OnEvent = ignore)
         # A library that cannot be loaded is compiled again.
         with contextlib.suppress(OSError, ValueError):
             return load(cached)
-    on_event(KernelCompiling(compiler_name(command), COMPILE_SECONDS))
+    compiler = compiler_name(command)
+    limit = f"at most {COMPILE_SECONDS} s"
+    on_event(Note(f"kernel: compiling with {compiler}, once per processor, {limit}"))
     # The cache may be full or mounted noexec, so the library is loaded from a temporary folder.
     with temporary_folder() as scratch:
         library = _compile(command, scratch)
@@ -80,7 +82,7 @@ def open_library(load: Callable[[Path], Library], *, on_event: OnEvent = ignore)
             except CharlmError as error:
                 problem = str(error)
     if problem is not None:
-        on_event(KernelNotKept(problem))
+        on_event(Note(f"kernel: compiled for this process only: {problem}"))
     return loaded
 
 

@@ -8,19 +8,13 @@ from charlm.config.schema import Config
 from charlm.engine import runtime
 from charlm.engine.kernel import load_kernel
 from charlm.errors import CharlmError
-from charlm.events import (
-    EngineStarting,
-    OnEvent,
-    SettingReplaced,
-    ThreadsKept,
-    WaitingForWorkers,
-    ignore,
-)
+from charlm.events import Note, OnEvent, ignore
 from charlm.hardware import multiplies_bfloat16
 from charlm.text.batches import Batches
 from charlm.training.interface import EngineFactory
 from charlm.training.session import Session
 from charlm.training.workers import Workers
+from charlm.wording import counted
 
 if TYPE_CHECKING:
     from charlm.engine.keras_engine import KerasEngine
@@ -42,9 +36,14 @@ class KerasEngines(EngineFactory):
     def __call__(self, config: Config, batches: Batches, *, vocabulary_size: int) -> "KerasEngine":
         """Return an engine with random weights."""
         if not runtime.is_loaded():
-            self._session.on_event(EngineStarting())
+            self._session.on_event(Note("loading TensorFlow, which takes a few seconds"))
         if not runtime.start():
-            self._session.on_event(ThreadsKept())
+            self._session.on_event(
+                Note(
+                    "training will be slower: this program is already using TensorFlow, which "
+                    "keeps its number of threads"
+                )
+            )
         from charlm.engine.keras_engine import KerasEngine
 
         return KerasEngine(
@@ -59,9 +58,7 @@ class KerasEngines(EngineFactory):
         """Return the config with the kernel and the precision that this machine trains with."""
         if config.training.precision == "bfloat16" and not multiplies_bfloat16():
             problem = "this processor cannot multiply bfloat16"
-            on_event(
-                SettingReplaced("training.precision", "float32", problem, changes_bits=is_recorded)
-            )
+            on_event(_replaced("training.precision", "float32", problem, changes_bits=is_recorded))
             config = _with_training(config, precision="float32")
         return resolve_kernel(config, on_event=on_event, is_recorded=is_recorded)
 
@@ -82,7 +79,8 @@ def connected_engines(session: Session) -> Iterator[KerasEngines]:
     if count == 1:
         yield KerasEngines(session)
         return
-    session.on_event(WaitingForWorkers(index, count - 1))
+    others = counted(count - 1, "other worker")
+    session.on_event(Note(f"TF_CONFIG: this is worker {index}; waiting for {others}"))
     runtime.start_with_others(count, index)
     from charlm.engine.workers import LOST, connect
 
@@ -102,7 +100,7 @@ def resolve_kernel(
 
     Args:
         config: Every setting of a run.
-        on_event: Called with KernelCompiling, KernelNotKept and SettingReplaced.
+        on_event: Called with notes.
         is_recorded: Whether the config is from a run that has begun; Keras then replaces a kernel
             that this machine lacks.
 
@@ -125,8 +123,14 @@ def resolve_kernel(
     if is_chosen and not is_recorded:
         raise CharlmError(f"training.kernel: found compiled; must be keras: {problem}")
     if is_chosen or unsupported is None:
-        on_event(SettingReplaced("training.kernel", "keras", problem, changes_bits=is_chosen))
+        on_event(_replaced("training.kernel", "keras", problem, changes_bits=is_chosen))
     return _with_training(config, kernel="keras")
+
+
+def _replaced(key: str, used: str, problem: str, *, changes_bits: bool) -> Note:
+    """Return a note that this machine trains with another value of a setting."""
+    consequence = "; results will not be bit-identical" if changes_bits else ""
+    return Note(f"{key}: using {used}, because {problem}{consequence}")
 
 
 def _unsupported_setting(config: Config) -> str | None:

@@ -5,7 +5,7 @@ steps in one call.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -94,12 +94,12 @@ class KerasEngine:
             if self.average is not None:
                 self._variables[f"weights/{name}"].assign(tensor)
 
-    def build(self, lengths: Iterable[int]) -> None:
-        """Build the graph of a step for each length of a window, to make all steps equally fast."""
-        for length in lengths:
-            windows = np.zeros((0, length + 1, self.rows.stop - self.rows.start), np.int32)
-            soft_targets = self.blank_soft_targets(windows)
-            self._steps(windows, soft_targets, self.state, np.zeros(0, np.float32))
+    def build(self) -> None:
+        """Build the graph of a step, to make all steps equally fast."""
+        length = self.batches.sequence_length
+        windows = np.zeros((0, length + 1, self.rows.stop - self.rows.start), np.int32)
+        soft_targets = self.blank_soft_targets(windows)
+        self._steps(windows, soft_targets, self.state, np.zeros(0, np.float32))
 
     def take_steps(
         self,

@@ -23,7 +23,7 @@ from pydantic import BaseModel, Field, ValidationError
 from charlm.errors import CharlmError
 from charlm.hardware import HAS_TENSORFLOW, core_count, install_command
 from charlm.storage import temporary_folder
-from charlm.training.signals import CAUGHT
+from charlm.training.session import CAUGHT
 
 ENVIRONMENT = {"TF_ENABLE_ONEDNN_OPTS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 """Variables that TensorFlow reads when it is imported; values set by the user are kept.

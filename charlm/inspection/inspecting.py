@@ -13,17 +13,16 @@ from charlm.api.evaluation import check_length, text_to_score
 from charlm.api.model import Model, load
 from charlm.checks import check_names, check_not_read, check_path, check_text_path
 from charlm.errors import CharlmError
-from charlm.events import OnEvent, ReportProgress, ignore
+from charlm.events import OnEvent, Progress, ignore
 from charlm.inspection.next_steps import NextSteps, choose_next_steps
 from charlm.inspection.reading import Reading, limits_for
 from charlm.inspection.report import Report, draw_figures, render_page
 from charlm.inspection.section import Content
 from charlm.inspection.sections import SECTIONS
-from charlm.runs.folder import CORPUS, ENDED_FILE, run_of
+from charlm.runs.folder import CORPUS, run_of
 from charlm.runs.run import files_of, run_corpus
 from charlm.storage import write_file
 from charlm.text.corpus import is_corpus
-from charlm.training.suggestion import End
 
 PAGE_SUFFIXES = {".html", ".htm"}
 
@@ -85,9 +84,7 @@ def _next_steps(reading: Reading, contents: Mapping[str, Content]) -> NextSteps:
     run = None if reading.path is None else run_of(reading.path)
     if run is None or not is_corpus(run / CORPUS):
         return NextSteps()
-    end = End.read(run / ENDED_FILE)
-    suggestion = None if end is None else end.suggestion
-    return choose_next_steps(run, reading.trained.parse_config(), contents, suggestion)
+    return choose_next_steps(run, reading.trained.parse_config(), contents)
 
 
 def inspect(
@@ -130,7 +127,7 @@ def inspect_runs(
         out: The page to write, on which the runs share their figures; None = no page.
         text: See `inspect`.
         only: See `inspect`.
-        on_event: Called with the events of `charlm.load`, and each ReportProgress.
+        on_event: Called with notes and Progress.
 
     Raises:
         CharlmError: See `inspect`; or the page cannot be written, or would replace a file that is
@@ -165,7 +162,7 @@ def inspect_runs(
 
 
 def _report(on_event: OnEvent, run: str, done: Iterator[int], parts: int, section: str) -> None:
-    on_event(ReportProgress(run, section, next(done), parts))
+    on_event(Progress("report", next(done), parts, "part", f"{run}: {section}"))
 
 
 def _reading(model: Model, path: str | Path | None, text: Path | None) -> Reading:

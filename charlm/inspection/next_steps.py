@@ -1,4 +1,4 @@
-"""Next steps with a run: the suggestion of its training, and experiments with its network.
+"""Next steps with a run: experiments with its network.
 
 The texts name commands, for the readers of a page.
 """
@@ -11,23 +11,12 @@ from typing import Any
 from charlm.config.schema import Config
 from charlm.inspection.section import Content
 from charlm.text.markup import safe
-from charlm.training.suggestion import Suggestion
 from charlm.wording import as_argument, counted
 
 MOST_EXPERIMENTS = 3
 """Maximum number of experiments for a network."""
 MIN_CONTEXT = 2
 """Minimum number of characters of context that shorter windows can cut off."""
-REASONS = {
-    "still learning": "still learning at the end; train twice as long",
-    "too few steps": "too few steps to beat a 5-gram model; train longer",
-    "short text": "a 5-gram model is hard to beat below 70,000 characters of training text",
-    "long repeats": (
-        "lzma compresses this text better: it has long-range repeats, which a recurrent network "
-        "forgets"
-    ),
-}
-"""Text of a suggestion by its kind."""
 NO_RUN = (
     "The training text of this model is not in its folder, so its training cannot be repeated. To "
     "compare it with a network of your own: charlm train mytext.txt"
@@ -56,8 +45,6 @@ class Step:
 class NextSteps:
     """The next steps with a run."""
 
-    suggestion: Step | None = None
-    """Suggestion of its training; None = no suggestion, or the run has not ended."""
     experiments: tuple[Step, ...] = ()
     """Experiments that suit its network; none for a model outside a run."""
 
@@ -69,36 +56,12 @@ class NextSteps:
                 suggested.
 
         """
-        steps = [self.suggestion] if self.suggestion else []
-        steps += [
+        steps = [
             step for step in self.experiments if not has_other_seeds or "seed" not in step.settings
         ]
         if not steps:
             return f'<p class="missing">{safe(NO_RUN)}</p>'
         return "".join(step.to_html() for step in steps)
-
-
-def suggested_command(
-    suggestion: Suggestion, run: Path, *, has_initial_weights: bool
-) -> str | None:
-    """Return the command that carries out a suggestion; None if there is nothing to run.
-
-    Args:
-        suggestion: The suggestion of the training.
-        run: The folder of the run.
-        has_initial_weights: Whether its training began with the weights of another model.
-
-    """
-    settings = suggested_settings(suggestion)
-    if not settings:
-        return None
-    return _training_command(run, settings, has_initial_weights=has_initial_weights)
-
-
-def suggested_settings(suggestion: Suggestion) -> dict[str, Any]:
-    """Return the settings that a suggestion changes, by dotted keys; empty if there are none."""
-    epochs = {} if suggestion.epochs is None else {"training.epochs": suggestion.epochs}
-    return {**epochs, **(suggestion.settings or {})}
 
 
 def _training_command(run: Path, settings: Mapping[str, Any], *, has_initial_weights: bool) -> str:
@@ -124,16 +87,13 @@ class Experiment:
     """Settings that differ, by dotted keys."""
 
 
-def choose_next_steps(
-    run: Path, config: Config, contents: Mapping[str, Content], suggestion: Suggestion | None
-) -> NextSteps:
+def choose_next_steps(run: Path, config: Config, contents: Mapping[str, Content]) -> NextSteps:
     """Choose the next steps with a network.
 
     Args:
         run: The folder of its run, which has the text.
         config: Every setting of the run.
         contents: The sections of its report by name.
-        suggestion: The suggestion of its training, if any.
 
     """
     has_initial_weights = config.training.initial_weights is not None
@@ -149,16 +109,7 @@ def choose_next_steps(
         train = _training_command(run, experiment.settings, has_initial_weights=has_initial_weights)
         inspect = f"charlm inspect {as_argument(run)} {folder} --out {page}"
         steps.append(Step(experiment.text, experiment.settings, (f"{train} -r {folder}", inspect)))
-    suggested = None
-    if suggestion is not None:
-        command = suggested_command(suggestion, run, has_initial_weights=has_initial_weights)
-        reason = REASONS[suggestion.kind]
-        suggested = Step(
-            f"{reason[0].upper()}{reason[1:]}.",
-            suggested_settings(suggestion),
-            (command,) if command else (),
-        )
-    return NextSteps(suggested, tuple(steps))
+    return NextSteps(tuple(steps))
 
 
 Propose = Callable[[Config, Mapping[str, Any]], Experiment | None]

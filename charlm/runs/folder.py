@@ -6,21 +6,25 @@ wait for it.
 
 import contextlib
 import itertools
-import os
 import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from charlm.config.recipes import shipped_models
-from charlm.errors import Advice, CharlmError
-from charlm.events import LastModelTaken, NewestRunTaken, OnEvent, ignore
-from charlm.storage import is_held, near_file_hint, printable
-from charlm.wording import nearest
+from charlm.errors import CharlmError
+from charlm.events import Note, OnEvent, ignore
+from charlm.storage import (
+    CONFIG_FILE,
+    METRICS_FILE,
+    is_held,
+    is_run,
+    near_file_hint,
+    printable,
+)
+from charlm.wording import as_argument, nearest
 
 RUNS = Path("runs")
-CONFIG_FILE = "config.yaml"
-METRICS_FILE = "metrics.jsonl"
 ENDED_FILE = "ended.json"
 """File that exists if the run has reached its end, and was not stopped by a signal."""
 CORPUS, CHECKPOINTS = "corpus", "checkpoints"
@@ -33,8 +37,6 @@ LAST = f"last{SUFFIX}"
 INIT = f"init{SUFFIX}"
 """The initial weights, if they were taken from another model."""
 SOFT_TARGETS = "soft_targets.bin"
-TEACHERS = "teachers"
-"""Folder with the runs of the teachers that the run trains, by their seeds."""
 _TIME = re.compile(r"^\d{8}-\d{6}-")
 """Start of the names of folders that `make_folder` makes."""
 
@@ -63,23 +65,10 @@ def make_folder(
     return folder
 
 
-def is_run(folder: Path) -> bool:
-    """Return whether a run has begun in a folder."""
-    # Path.is_file raises OSError for some paths, and one such path would hide all other runs.
-    return all(os.path.isfile(folder / name) for name in (CONFIG_FILE, METRICS_FILE))  # noqa: PTH113
-
-
 def check_is_run(folder: Path) -> None:
     """Raise CharlmError unless a folder is a run."""
     if not is_run(folder):
         raise CharlmError(f"{folder}: not a run: it has no {CONFIG_FILE} or no {METRICS_FILE}")
-
-
-def results(run: Path) -> list[str]:
-    """Return the names of models and checkpoints in a run; raise OSError if it is unreadable."""
-    models = [name for name in (BEST, LAST) if (run / name).exists()]
-    steps = saved_steps(run / CHECKPOINTS)
-    return models + [f"{CHECKPOINTS}/{checkpoint_name(step)}" for step in steps]
 
 
 def checkpoint_name(step: int) -> str:
@@ -138,7 +127,7 @@ def find_runs(under: Path = RUNS) -> list[Path]:
     """Return all runs under a folder, sorted by name; raise CharlmError if there is none."""
     names = run_names(under)
     if not names:
-        raise CharlmError(f"{under}/: no run here", advice=Advice("train"))
+        raise CharlmError(f"{under}/: no run here; train one with: charlm train")
     return [under / name for name in names]
 
 
@@ -184,10 +173,8 @@ def find_run(
         full_names = {**without_times, **{name: name for name in names}}
         near = nearest(part, full_names)
         hint = f"; did you mean {full_names[near]}?" if near else near_file_hint(run, suits=suits)
-        advice = None if hint else Advice("list runs", under)
-        raise CharlmError(
-            f"{run}: no such folder, and no run has this in its name{hint}", advice=advice
-        )
+        hint = hint or f"; charlm runs lists the runs under {as_argument(under)}/"
+        raise CharlmError(f"{run}: no such folder, and no run has this in its name{hint}")
     return under / matches[0]
 
 
@@ -213,7 +200,7 @@ def find_model(model: Path | None, *, on_event: OnEvent = ignore) -> Path:
         model: A model file; a run, for its best model; a part of the name of a single run under
             runs/; or the name of a model that comes with charlm, if no run has this name. None =
             the newest run.
-        on_event: Called with NewestRunTaken and LastModelTaken.
+        on_event: Called with notes.
 
     Raises:
         CharlmError: There is no such file or run, several runs match, or the run has no model.
@@ -225,11 +212,14 @@ def find_model(model: Path | None, *, on_event: OnEvent = ignore) -> Path:
             return shipped
     path = find_run(model, suits=_may_be_model, is_meant=_has_model)
     if model is None:
-        on_event(NewestRunTaken(path))
+        on_event(Note(f"using the newest run, {path}"))
     if path.is_file():
         if path.suffix != SUFFIX:
-            problem = f"{path}: not a model file (*{SUFFIX})"
-            raise CharlmError(problem, advice=Advice("use as text", path))
+            text = as_argument(path)
+            raise CharlmError(
+                f"{path}: not a model file (*{SUFFIX}); to train on this text: charlm train "
+                f"{text}; to score it: charlm evaluate RUN {text}"
+            )
         return path
     if not path.is_dir():
         hint = near_file_hint(path, suits=_may_be_model)
@@ -237,12 +227,14 @@ def find_model(model: Path | None, *, on_event: OnEvent = ignore) -> Path:
     if (path / BEST).is_file():
         return path / BEST
     if (path / LAST).is_file():
-        on_event(LastModelTaken(path))
+        on_event(Note(f"{path}: no best model yet; using the model of the last step"))
         return path / LAST
     if not is_run(path):
         raise CharlmError(f"{path}: neither a run nor a model file")
-    problem = f"{path}: no model in this run yet: wait for its first evaluation"
-    raise CharlmError(problem, advice=Advice("resume", path))
+    raise CharlmError(
+        f"{path}: no model in this run yet: wait for its first evaluation, or continue it with: "
+        f"charlm train --resume -r {as_argument(path)}"
+    )
 
 
 def _has_model(path: Path) -> bool:

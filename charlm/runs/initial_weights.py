@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from charlm.config.file import flatten, show_value
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
-from charlm.events import InitialWeightsAdapted, OnEvent, ignore
+from charlm.events import Note, OnEvent, ignore
 from charlm.network.architecture import ONE_HOT
 from charlm.network.model_file import TrainedModel, read_model, tensors_sha256
 from charlm.network.rnn import Floats, Parameters
@@ -54,12 +54,10 @@ def read_initial_model(path: Path) -> InitialModel:
 
 def check_initial_model(config: Config, init: InitialModel | None) -> None:
     """Raise CharlmError if the config does not fit the initial weights or their absence."""
-    sha256 = config.training.initial_weights
-    if sha256 is not None and (init is None or sha256 != init.sha256):
+    if init is None and config.training.initial_weights is not None:
         raise CharlmError(
-            f"training.initial_weights: found {show_value(sha256)}; must be the SHA-256 of the "
-            f"initial weights; give the model that has this SHA-256 (init), or set "
-            f"training.initial_weights=null"
+            "training.initial_weights: this recipe began with the weights of a model; give the "
+            "model with --init, or set training.initial_weights=null"
         )
     if init is None:
         return
@@ -81,7 +79,7 @@ def adapt_initial_model(
         init: The model.
         config: Every setting of the run; layers, units and so on must be those of the model.
         corpus: The text of the run.
-        on_event: Called with InitialWeightsAdapted.
+        on_event: Called with a note.
 
     """
     vocabulary = corpus.vocabulary
@@ -90,7 +88,8 @@ def adapt_initial_model(
     is_character = np.array([character is not None for character in vocabulary.characters])
     is_known = matched[is_character & (counts > 0)] >= 0
     known = int(is_known.sum())
-    on_event(InitialWeightsAdapted(init.path, known, len(is_known) - known))
+    new = len(is_known) - known
+    on_event(Note(f"initial weights from {init.path}: {known} known characters, {new} new"))
     parameters = transfer(init.model.parameters, matched, counts, seed=config.seed)
     settings = config.model_dump(mode="json")
     return TrainedModel(parameters, vocabulary, settings, {"step": 0, "epoch": 0.0})

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charlm.config.file import Overrides, check_resume, dump_config, load_config, parse_config
+from charlm.config.file import dump_config, load_config, parse_config
 from charlm.config.recipes import DEFAULT_CORPUS, shipped_models
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
@@ -12,15 +12,13 @@ from charlm.network.model_file import TrainedModel
 from charlm.runs.folder import (
     BEST,
     CHECKPOINTS,
-    CONFIG_FILE,
     CORPUS,
     ENDED_FILE,
     LAST,
-    METRICS_FILE,
     check_is_run,
     run_of,
 )
-from charlm.storage import temporary_folder, write_file
+from charlm.storage import CONFIG_FILE, METRICS_FILE, temporary_folder, write_file
 from charlm.text.corpus import Corpus, is_corpus, open_corpus
 from charlm.text.tokenization import tokenize
 
@@ -32,29 +30,22 @@ class Run:
     folder: Path
     config: Config
     corpus: Corpus
-    previous: Config | None = None
-    """The config before this command changed it; None if it is unchanged."""
 
 
-def open_run(folder: Path, *, overrides: Overrides = (), verify: bool = True) -> Run:
+def open_run(folder: Path, *, verify: bool = True) -> Run:
     """Open a run that has begun, to continue it.
 
     Args:
         folder: The folder of the run.
-        overrides: Settings to change.
         verify: Whether to read the whole corpus and check that it is undamaged.
 
     Raises:
-        CharlmError: The folder is not a run, one of its files is a link, an override is not valid
-            or may not change in a run, or the corpus is missing or damaged.
+        CharlmError: The folder is not a run, or its corpus is missing or damaged.
 
     """
     check_is_run(folder)
-    before = load_config(folder / CONFIG_FILE)
-    config = load_config(folder / CONFIG_FILE, overrides=overrides)
-    check_resume(before, config)
-    corpus = open_corpus(folder / CORPUS, verify=verify)
-    return Run(folder, config, corpus, previous=before if config != before else None)
+    config = load_config(folder / CONFIG_FILE)
+    return Run(folder, config, open_corpus(folder / CORPUS, verify=verify))
 
 
 def write_config(folder: Path, config: Config) -> None:

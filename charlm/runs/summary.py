@@ -20,37 +20,20 @@ from charlm.network.model_file import read_architecture, read_fields
 from charlm.runs.folder import (
     BEST,
     CHECKPOINTS,
-    CONFIG_FILE,
     CORPUS,
     ENDED_FILE,
-    METRICS_FILE,
     check_is_run,
     find_run,
     find_runs,
     saved_steps,
 )
 from charlm.runs.metrics import read_position, to_number
-from charlm.storage import is_held
+from charlm.storage import CONFIG_FILE, METRICS_FILE, is_held
 from charlm.text.corpus import is_corpus, read_manifest
 from charlm.wording import short_repr
 
 SEEDS = ("seed", "training.data_seed")
 """Settings that seed a run's random numbers."""
-IMPORTANT = (
-    *SEEDS,
-    "model.units",
-    "model.layers",
-    "training.epochs",
-    "training.steps",
-    "training.optimizer.learning_rate",
-    "training.batch_size",
-    "training.sequence_length",
-    "model.layer_dropout",
-    "model.output_dropout",
-    "training.ngram_weight",
-    "training.optimizer.name",
-)
-"""The most interesting settings of a run, the most important first."""
 State = Literal["training", "stopped", "done"]
 """training: a process trains it now; done: it has reached its end; stopped: it can be resumed."""
 
@@ -96,7 +79,7 @@ class RunSummary:
     seconds: float | None
     """Time of training, without evaluations and start-up."""
     characters_per_second: float | None
-    weights: int | None
+    parameters: int | None
     """Number of weights."""
     age_seconds: float
     """Time since the last entry in the log."""
@@ -144,7 +127,7 @@ def summarize(folder: Path, *, clock: Callable[[], float] = time.time) -> RunSum
             best_step=to_number(model.get("step")),
             seconds=seconds,
             characters_per_second=speed,
-            weights=read_architecture(model, best).size if model else None,
+            parameters=read_architecture(model, best).size if model else None,
             age_seconds=max(0.0, clock() - metrics.stat().st_mtime),
             recipe=recipe if isinstance(recipe, str) else None,
             text=_read_text(folder / CORPUS) if is_corpus(folder / CORPUS) else None,
@@ -190,20 +173,11 @@ def _group(
 
 
 def differing_settings(summaries: Sequence[RunSummary]) -> list[str]:
-    """Return the keys of the settings that differ between runs.
-
-    Settings that differ between runs of the same recipe come first, because users have set them.
-    Important settings come before other settings.
-    """
-    present = dict.fromkeys(key for run in summaries for key in run.settings)
-    important = [key for key in IMPORTANT if key in present]
-    keys = dict.fromkeys([*important, *present])
-    groups = [*_group(summaries, lambda run: run.recipe), summaries]
+    """Return the keys of the settings that differ between runs of the same recipe."""
     differing: dict[str, None] = {}
-    for group in groups:
-        for key in keys:
-            values = {json.dumps(run.settings.get(key)) for run in group}
-            if len(values) > 1:
+    for group in _group(summaries, lambda run: run.recipe):
+        for key in dict.fromkeys(key for run in group for key in run.settings):
+            if len({json.dumps(run.settings.get(key)) for run in group}) > 1:
                 differing[key] = None
     return list(differing)
 
@@ -224,7 +198,7 @@ def _read_text(corpus: Path) -> RunText:
     if manifest.min_count <= 1:
         sources = [source.sha256 for source in manifest.sources]
         sha256 = hashlib.sha256(json.dumps([manifest.encoding, *sources]).encode()).hexdigest()
-    return RunText(manifest.text_name, sha256, manifest.splits["validation"])
+    return RunText(manifest.name, sha256, manifest.splits["validation"])
 
 
 def _score_of(facts: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from charlm.errors import CharlmError
-from charlm.events import ModelNotReloaded, ModelReloaded, OnEvent, ignore
+from charlm.events import Note, OnEvent, ignore
 from charlm.formats.exporting import export_html
 from charlm.network.model_file import TrainedModel, read_model
 from charlm.runs.folder import find_model, model_name
@@ -61,7 +61,7 @@ class ModelFile:
     Args:
         name: Name that requests use.
         path: Path of the file.
-        on_event: Called with ModelReloaded and ModelNotReloaded.
+        on_event: Called with notes.
 
     Raises:
         CharlmError: The file is missing or damaged.
@@ -97,9 +97,10 @@ class ModelFile:
         try:
             self._model = await asyncio.to_thread(self._read)
         except (CharlmError, OSError) as error:
-            self._on_event(ModelNotReloaded(self.name, str(error)))
+            result = f", but the old model is still served: {error}"
         else:
-            self._on_event(ModelReloaded(self.name))
+            result = "; serving the new model"
+        self._on_event(Note(f"{self.name}: the file was replaced{result}"))
 
 
 def _version(path: Path) -> Version | None:
@@ -145,7 +146,7 @@ def open_shelf(runs: Sequence[Path], *, on_event: OnEvent = ignore) -> Shelf:
 
     Args:
         runs: Runs, model files, or unique parts of names of runs; empty = the newest run.
-        on_event: Called with ModelReloaded, ModelNotReloaded and the events of `charlm.load`.
+        on_event: Called with notes.
 
     Raises:
         CharlmError: There is no such model, a model is damaged, or names are not unique.

@@ -22,7 +22,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from charlm.checks import check_each, check_path, check_text, check_whole
 from charlm.errors import CharlmError
-from charlm.events import OnEvent, OpenToNetwork, ServerListening, ServerProblem, ignore
+from charlm.events import Note, OnEvent, ServerListening, ignore
 from charlm.serving.answers import Answer, Chunk, Turnstile, prompt_ids
 from charlm.serving.guard import (
     DEFAULT_LIMITS,
@@ -83,8 +83,7 @@ def serve(
         allow_hosts: Additional names allowed in the header Host, for example of a proxy.
         allow_origins: Web sites whose pages may use the server, for example https://example.com;
             * = all.
-        on_event: Called with ServerListening, OpenToNetwork, RequestAnswered, ModelReloaded,
-            ModelNotReloaded and ServerProblem.
+        on_event: Called with ServerListening, RequestAnswered and notes.
 
     Raises:
         CharlmError: An argument is invalid, there is no such model, a model is damaged, two models
@@ -106,8 +105,13 @@ def serve(
     with listen(host, port) as listener:
         listener.listen()
         address, bound_port = listener.getsockname()[:2]
-        if key is None and not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
-            on_event(OpenToNetwork(host))
+        name_in_url = f"[{address}]" if ":" in address else address
+        url = f"http://{name_in_url}:{bound_port}"
+        if key is None:
+            if not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
+                problem = "other machines can use the server without a key; set CHARLM_API_KEY"
+                on_event(Note(f"--host {host}: {problem}"))
+            on_event(Note(f"page for browsers: {url}"))  # a browser cannot send a key
         for name in ("uvicorn.error", "asyncio"):  # they log every lost connection
             logging.getLogger(name).setLevel(logging.CRITICAL)
         config = uvicorn.Config(
@@ -122,9 +126,7 @@ def serve(
             timeout_graceful_shutdown=DRAIN_SECONDS,
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         )
-        name_in_url = f"[{address}]" if ":" in address else address
-        url = f"http://{name_in_url}:{bound_port}"
-        listening = ServerListening(url, shelf.names, needs_key=key is not None)
+        listening = ServerListening(url, shelf.names)
         _Server(config, listening, on_event=on_event).run(sockets=[listener])
 
 
@@ -145,7 +147,7 @@ class _Server(uvicorn.Server):
     Args:
         config: Configuration of uvicorn.
         listening: Event for the moment when the server is ready.
-        on_event: Called with this event, and with ServerProblem.
+        on_event: Called with this event and with notes.
 
     """
 
@@ -174,7 +176,7 @@ class _Server(uvicorn.Server):
         now = time.monotonic()
         if now - self._reported.get(problem, -REPEAT_SECONDS) >= REPEAT_SECONDS:
             self._reported = {problem: now}
-            self._on_event(ServerProblem(problem))
+            self._on_event(Note(f"server: {problem}"))
 
 
 class _Protocol(H11Protocol):

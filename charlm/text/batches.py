@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
-from charlm.events import BatchesReduced
 from charlm.wording import counted
 
 SHORT_WINDOW = 16
@@ -95,7 +94,7 @@ class Batches:
 
 def fit_batches(
     length: int, *, batch_size: int, sequence_length: int, seed: int, shuffle: bool = False
-) -> tuple[Batches, BatchesReduced | None]:
+) -> tuple[Batches, str | None]:
     """Cut a text into streams and windows, smaller than requested if the text is too short.
 
     Args:
@@ -107,7 +106,7 @@ def fit_batches(
         shuffle: Whether each stream starts each epoch at a random window.
 
     Returns:
-        The batches; and the reduction, or None.
+        The batches; and a note for the user if they are smaller than requested, otherwise None.
 
     Raises:
         CharlmError: `length` is less than 2, so that there is nothing to predict.
@@ -125,4 +124,5 @@ def fit_batches(
     batches = Batches(length, batch, time, seed, shuffle)
     if (batch, time) == (batch_size, sequence_length):
         return batches, None
-    return batches, BatchesReduced(batch, time, batch_size, sequence_length)
+    windows = f"{counted(batch, 'window')} of {time} characters per step"
+    return batches, f"short text: {windows} instead of {batch_size} of {sequence_length}"

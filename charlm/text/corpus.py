@@ -20,7 +20,6 @@ from charlm.config.file import explain
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
 from charlm.storage import open_file, read_file
-from charlm.text.documents import name_text
 from charlm.text.vocabulary import Ids, Vocabulary, vocabulary_of
 from charlm.wording import counted, short_repr
 
@@ -65,9 +64,11 @@ class Rare(BaseModel):
 class Manifest(CorpusConfig):
     """The contents of corpus.json: the text and the settings that the ids were made from."""
 
-    format: Literal[2]
+    format: Literal[3]
     charlm: str
     """Version of charlm that made the corpus."""
+    name: str
+    """Name of the text in messages and in the folder name of a run."""
     min_count: int
     rare: Rare | None = None
     """Rare characters; None = every character has its own id, or rare characters were not
@@ -95,11 +96,6 @@ class Manifest(CorpusConfig):
     def characters(self) -> int:
         """Number of characters in all documents."""
         return sum(source.characters for source in self.sources)
-
-    @property
-    def text_name(self) -> str:
-        """Name of the text in messages and in the folder name of a run."""
-        return name_text([source.name for source in self.sources])
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from charlm.errors import CharlmError
 from charlm.hardware import memory_bytes
-from charlm.storage import near_file_hint, printable, reading
+from charlm.storage import is_run, near_file_hint, printable, reading
 from charlm.text.vocabulary import MAX_MARKS, has_too_many_marks
 from charlm.wording import short_repr
 
@@ -30,10 +30,6 @@ MAX_NAME = 50
 fit in 255 bytes."""
 NOT_FOR_FILES = {"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7"}
 """Text encodings of Python that are escapes, or decode to surrogates."""
-OWN_FILES = ("metrics.jsonl", "corpus.json")
-"""Files that identify a run or a corpus of charlm in a folder of texts."""
-RUN_FILES = ("config.yaml", "metrics.jsonl")
-"""Files that a folder has if it is a run, not a text."""
 
 
 class UndecodableError(CharlmError):
@@ -129,7 +125,7 @@ def _check_source(source: str) -> None:
         raise CharlmError(f"{source}: no such file or folder{near_file_hint(path)}")
     if not path.is_file() and not path.is_dir():
         raise CharlmError(f"{printable(path)}: not a regular file; use - for standard input")
-    if all((path / name).is_file() for name in RUN_FILES):
+    if is_run(path):
         corpus = printable(path / "corpus")
         raise CharlmError(f"{printable(path)}: is a run, not a text; its text is {corpus}")
 
@@ -144,7 +140,7 @@ def _files(path: Path, left_out: dict[str, str]) -> Iterator[Path]:
             continue
         if entry.is_dir() and entry.is_symlink():
             left_out[printable(entry)] = "a link to a folder"
-        elif any((entry / name).exists() for name in OWN_FILES):
+        elif is_run(entry) or (entry / "corpus.json").exists():
             left_out[printable(entry)] = "a run or a corpus of charlm"
         elif entry.is_dir() or entry.is_file():
             yield from _files(entry, left_out)

@@ -9,7 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from charlm import __version__
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
-from charlm.events import OnEvent, TextProgress, ignore
+from charlm.events import OnEvent, Progress, ignore
 from charlm.storage import check_free, new_folder, write_synced
 from charlm.text.corpus import (
     CORPUS_FILE,
@@ -39,12 +39,15 @@ from charlm.text.documents import (
     decode,
     find_documents,
     is_utf8,
+    name_text,
 )
 from charlm.text.vocabulary import MAX_CODE_POINT, MAX_NAMED, Vocabulary
 from charlm.wording import counted
 
 FEW_DISTINCT = 256
 """Number of different characters that an automatic min_count always keeps."""
+SHORT_TEXT = 2_000
+"""Number of characters below which a text can only be memorised."""
 RARE = 1_000_000
 """A character that occurs less than once in this many characters is rare."""
 MAX_UNKNOWN = 0.005
@@ -107,20 +110,23 @@ def tokenize(
     config: CorpusConfig,
     *,
     known: Vocabulary | None = None,
+    short: CorpusConfig | None = None,
     on_event: OnEvent = ignore,
 ) -> Corpus:
     """Write the text of the given sources as a corpus, and open the corpus.
 
-    Each file is a document, with the end_of_text id between two documents. Files that are empty, or
-    not valid in the encoding, are left out and recorded in the corpus. The folder appears when it
-    is complete.
+    Each file is a document, with the end_of_text id between two documents. A text without a
+    validation part also begins and ends with that id, so that a network can recite it from its
+    beginning to its end. Files that are empty, or not valid in the encoding, are left out and
+    recorded in the corpus. The folder appears when it is complete.
 
     Args:
         sources: Files, folders, .gz files, or `-` for standard input.
         out: The folder of the corpus, missing or empty.
         config: The settings for decoding, ids and splits.
         known: A vocabulary whose ids the corpus keeps, even for characters that do not occur.
-        on_event: Called with each `TextProgress`.
+        short: The settings for a single document below SHORT_TEXT; None = `config`.
+        on_event: Called with the progress.
 
     Raises:
         CharlmError: `out` is not empty or cannot be written; a source does not exist, cannot be
@@ -136,18 +142,29 @@ def tokenize(
     counts, kept = _count_characters(documents, config, left_out, on_event)
     if not kept:
         raise CharlmError(f"{', '.join(sources)}: no text")
+    characters = sum(source.characters for source in kept.values())
+    if short is not None and len(kept) == 1 and characters < SHORT_TEXT:
+        config = short
     config = resolve_min_count(config, counts)
+    has_ends = not config.validation_fraction
     vocabulary, rare = _build_vocabulary(
-        counts, config.min_count or 1, known, end_of_text=len(kept) > 1
+        counts, config.min_count or 1, known, end_of_text=len(kept) > 1 or has_ends
     )
-    size = sum(source.characters for source in kept.values()) + len(kept) - 1
+    size = characters + len(kept) + (1 if has_ends else -1)
     with new_folder(out) as folder:
         digest = _write_ids(
-            folder / IDS_FILE, kept, size, vocabulary, config.encoding, on_event=on_event
+            folder / IDS_FILE,
+            kept,
+            size,
+            vocabulary,
+            config.encoding,
+            has_ends=has_ends,
+            on_event=on_event,
         )
         manifest = Manifest(
-            format=2,
+            format=3,
             charlm=__version__,
+            name=name_text(sources),
             **config.model_dump(),
             rare=rare,
             sources=tuple(kept.values()),
@@ -157,70 +174,17 @@ def tokenize(
             splits=split_positions(size, config),
             vocabulary=vocabulary.to_fields(),
         )
-        _write_manifest(folder, manifest)
+        text = manifest.model_dump_json(indent=1)
+        write_synced(folder / CORPUS_FILE, [f"{text}\n".encode()])
     return open_corpus(out, verify=False)
 
 
-def memorize(corpus: Corpus, folder: Path) -> Corpus:
-    """Write a corpus from a short text that a network can learn to recite, and open the corpus.
-
-    All of it becomes training text, with an end_of_text id before and after it: a network without a
-    prompt reads that id first, and predicts it after the text. A memorized corpus stays as it is.
-
-    Args:
-        corpus: The text.
-        folder: The folder of the new corpus. An existing folder is replaced, but not the target of
-            a link.
-
-    Raises:
-        CharlmError: The folder cannot be written.
-
-    """
-    if is_memorized(corpus):
-        return corpus
-    ids, manifest = memorized(corpus)
-    with new_folder(folder, replace=True) as place:
-        write_synced(place / IDS_FILE, [ids_header(len(ids), ids.dtype), ids.tobytes()])
-        _write_manifest(place, manifest)
-    return open_corpus(folder, verify=False)
-
-
-def is_memorized(corpus: Corpus) -> bool:
-    """Return whether a corpus begins and ends with the end_of_text id, as `memorize` writes it."""
-    end = corpus.vocabulary.end_of_text_id
-    return end is not None and bool(corpus.ids[0] == corpus.ids[-1] == end)
-
-
-def memorized(corpus: Corpus) -> tuple[NDArray[Any], Manifest]:
-    """Return the ids, integers [n], and the manifest that `memorize` writes for a corpus."""
-    vocabulary = corpus.vocabulary.extend((), unknown=False, end_of_text=True)
-    end = np.array([vocabulary.end_of_text_id], vocabulary.dtype)
-    ids = np.concatenate([end, np.asarray(corpus.ids, vocabulary.dtype), end])
-    unsplit = CorpusConfig(validation_fraction=0.0, test_fraction=0.0)
-    changes = {
-        "validation_fraction": 0.0,
-        "test_fraction": 0.0,
-        "size": len(ids),
-        "ids_sha256": hashlib.sha256(ids.data).hexdigest(),
-        "splits": split_positions(len(ids), unsplit),
-        "vocabulary": vocabulary.to_fields(),
-    }
-    return ids, corpus.manifest.model_copy(update=changes)
-
-
-def _write_manifest(folder: Path, manifest: Manifest) -> None:
-    text = manifest.model_dump_json(indent=1)
-    write_synced(folder / CORPUS_FILE, [f"{text}\n".encode()])
-
-
-def _with_progress(
-    items: Collection[Item], stage: Literal["counting", "encoding"], on_event: OnEvent
-) -> Iterator[Item]:
+def _with_progress(items: Collection[Item], task: str, on_event: OnEvent) -> Iterator[Item]:
     """Yield items, one for each file, with an event before the first file and after each file."""
-    on_event(TextProgress(stage, done=0, total=len(items)))
+    on_event(Progress(task, 0, len(items), "file"))
     for done, item in enumerate(items, start=1):
         yield item
-        on_event(TextProgress(stage, done=done, total=len(items)))
+        on_event(Progress(task, done, len(items), "file"))
 
 
 def _count_characters(
@@ -237,7 +201,7 @@ def _count_characters(
     counts = np.zeros(CODE_POINTS, np.int64)
     kept: dict[Document, Source] = {}
     errors: list[UndecodableError] = []
-    for document in _with_progress(documents, "counting", on_event):
+    for document in _with_progress(documents, "counting characters", on_event):
         try:
             data = document.read()
             text = decode(data, encoding=config.encoding, name=document.name)
@@ -269,6 +233,7 @@ def _write_ids(
     vocabulary: Vocabulary,
     encoding: str,
     *,
+    has_ends: bool,
     on_event: OnEvent,
 ) -> str:
     """Write the ids of documents as a .npy file, and return their SHA-256."""
@@ -276,20 +241,26 @@ def _write_ids(
     is_known = vocabulary.table >= 0
     table[: len(is_known)][is_known] = vocabulary.table[is_known]
     digest = hashlib.sha256()
-    separator = np.zeros(0, table.dtype)
+    nothing = np.zeros(0, table.dtype)
+    separator = np.array([vocabulary.end_of_text_id or 0], table.dtype)
+    before = separator if has_ends else nothing
     with path.open("wb") as file:
         file.write(ids_header(size, table.dtype))
-        for document, source in _with_progress(documents.items(), "encoding", on_event):
+        items = documents.items()
+        for document, source in _with_progress(items, "encoding characters", on_event):
             text = decode(document.read(), encoding=encoding, name=document.name)
             if len(text) != source.characters:
                 raise CharlmError(
                     f"{document.name}: changed while charlm was reading it; "
                     "try again when no program writes to it"
                 )
-            for ids in (separator, *map(table.take, _code_points(text))):
+            for ids in (before, *map(table.take, _code_points(text))):
                 file.write(ids.data)
                 digest.update(ids.data)
-            separator = np.array([vocabulary.end_of_text_id or 0], table.dtype)
+            before = separator
+        last = separator if has_ends else nothing
+        file.write(last.data)
+        digest.update(last.data)
         file.flush()
         os.fsync(file.fileno())
     return digest.hexdigest()

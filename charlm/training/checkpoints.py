@@ -4,6 +4,9 @@ A checkpoint is a model file, checkpoints/step-N.safetensors, with more tensors 
 random seeds, hidden state, and the trained weights if the model has their average) and the field
 `training` (`Facts`). A damaged checkpoint is skipped. A checkpoint that cannot be read is not
 skipped: it may be undamaged, and its steps would be lost.
+
+A save writes in this order: logs, the checkpoint, then the models from the same arrays. A resumed
+run removes everything later than its checkpoint.
 """
 
 import math
@@ -14,11 +17,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from charlm.config.file import explain
 from charlm.errors import CharlmError
-from charlm.events import CheckpointSkipped, OnEvent, ignore
-from charlm.network.model_file import Tensors, TrainedModel, model_bytes, read_tensors
-from charlm.runs.folder import checkpoint_name, saved_steps
-from charlm.storage import UnreadableError, write_file, writing
-from charlm.training.interface import Shapes
+from charlm.network.model_file import Tensors, TrainedModel, model_bytes, read_tensors, write_model
+from charlm.runs.folder import BEST, CHECKPOINTS, CORPUS, LAST, checkpoint_name, saved_steps
+from charlm.runs.metrics import keep_lines
+from charlm.runs.run import Run, corpus_identity
+from charlm.storage import METRICS_FILE, UnreadableError, remove_leftovers, write_file, writing
+from charlm.training.evaluating import check_finite
+from charlm.training.interface import Engine, Shapes
+from charlm.training.session import Session
 
 MAX_COUNT = 1 << 53
 """Largest count; a float is exact up to this number."""
@@ -32,13 +38,11 @@ class _Fields(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class Progress(_Fields):
-    """The progress of a run, the only state of the training loop that is resumed."""
+class LoopState(_Fields):
+    """The state of the training loop, which a checkpoint saves next to the state of the engine."""
 
     step: Count = 0
     """Number of steps taken."""
-    characters: Count = 0
-    """Number of characters read, over all streams and epochs."""
     seconds: Seconds = 0.0
     """Training time without evaluations and start-up."""
     elapsed_seconds: Seconds = 0.0
@@ -47,26 +51,24 @@ class Progress(_Fields):
     """Lowest validation loss so far, in nats per character."""
     best_step: Count = 0
     """Step of the lowest validation loss."""
-    evaluations: Count = 0
-    """Number of evaluations."""
     evaluations_without_best: Count = 0
     """Number of evaluations since the best evaluation."""
-    evaluated_step: Count = 0
-    """Step of the last complete evaluation; a resumed run repeats an interrupted evaluation."""
+    evaluated_step: int = -1
+    """Step of the last evaluation; -1 = none."""
     pending_losses: list[float] = []
     """Losses of the steps since the last log line, in nats per character."""
     train_nats: float = 0.0
     """Training loss of the last log line, in nats per character."""
     last_norm: float = 0.0
     """Gradient norm of the last step, before clipping."""
+    logged_step: Count = 0
+    """Value of `step` at the last log line."""
     logged_seconds: Seconds = 0.0
     """Value of `seconds` at the last log line."""
-    logged_characters: Count = 0
-    """Value of `characters` at the last log line."""
 
     def compare(self, nats: float) -> bool:
         """Record an evaluation, and return whether its loss is finite and the best so far."""
-        self.evaluations += 1
+        self.evaluated_step = self.step
         is_best = math.isfinite(nats) and (self.best_nats is None or nats < self.best_nats)
         if is_best:
             self.best_nats = nats
@@ -80,10 +82,9 @@ class Progress(_Fields):
 class Facts(_Fields):
     """The fields of a checkpoint that its model does not have."""
 
-    versions: dict[str, str | None]
-    """Versions of charlm and its dependencies, for information; None = not installed. The entry
-    `kernel` is the SHA-256 of the compiled library: a resumed run reports a different kernel."""
-    progress: Progress
+    kernel: str | None
+    """SHA-256 of the compiled library; a resumed run reports a different one. None = Keras."""
+    loop: LoopState
 
 
 class Checkpoint(NamedTuple):
@@ -96,34 +97,75 @@ class Checkpoint(NamedTuple):
     facts: Facts
 
 
-def save(folder: Path, checkpoint: Checkpoint, *, keeps_all: bool = False) -> None:
-    """Write a checkpoint into the folder; keep all earlier checkpoints, or only the newest KEPT.
+def save_run(run: Run, engine: Engine, model: TrainedModel, state: LoopState) -> None:
+    """Write a checkpoint, the last model and, if it is the best, the best model.
 
     Raises:
-        CharlmError: The checkpoint cannot be written.
-        ValueError: A number in the progress is not finite.
+        CharlmError: A file cannot be written.
+        DivergenceError: A weight is not finite; nothing is written.
 
     """
-    step = checkpoint.facts.progress.step
-    training = checkpoint.facts.model_dump()
-    data = model_bytes(checkpoint.model, tensors=checkpoint.tensors, training=training)
+    tensors = engine.tensors()
+    check_finite(tensors, step=state.step)
+    facts = Facts(kernel=engine.library, loop=state)
+    data = model_bytes(model, tensors=tensors, training=facts.model_dump())
+    folder = run.folder / CHECKPOINTS
     with writing(folder):
         folder.mkdir(exist_ok=True)
-        write_file(folder / checkpoint_name(step), data)
-    remove_others(folder, step, keeps_all=keeps_all)
+        write_file(folder / checkpoint_name(state.step), data)
+    _remove_others(run, state.step)
+    write_model(run.folder / LAST, model)
+    if state.best_nats is not None and state.best_step == state.step:
+        write_model(run.folder / BEST, model)
 
 
-def restore(
-    folder: Path, *, on_event: OnEvent = ignore, shapes: Shapes | None = None
-) -> Checkpoint:
-    """Return the newest undamaged checkpoint; its tensors must have the `shapes` (None = any).
+def restore_run(run: Run, engine: Engine, *, session: Session) -> Checkpoint:
+    """Continue from the newest undamaged checkpoint, and remove everything that is later.
 
     Raises:
-        CharlmError: There is no undamaged checkpoint, or the newest has tensors of different
-            shapes.
-        UnreadableError: A checkpoint cannot be read, so it is unknown whether it is damaged.
+        CharlmError: There is no undamaged checkpoint, it does not fit the config or the text, or a
+            file cannot be written.
+        UnreadableError: A checkpoint cannot be read; nothing has been removed.
 
     """
+    checkpoint = _newest(run.folder / CHECKPOINTS, shapes=engine.shapes(), session=session)
+    if checkpoint.model.facts.get(CORPUS) != corpus_identity(run.corpus):
+        raise CharlmError(
+            f"{run.folder / CORPUS}: not the corpus that the run was trained on; put it back, or "
+            "start a new run"
+        )
+    engine.restore(checkpoint.tensors)
+    library = checkpoint.facts.kernel
+    if None not in (library, engine.library) and library != engine.library:
+        session.note("kernel: recompiled since this run was saved; its last bits will differ")
+    state = checkpoint.facts.loop
+    remove_later(run, state.step)
+    write_model(run.folder / LAST, checkpoint.model)
+    best = run.folder / BEST
+    if state.best_nats is not None and state.best_step == state.step:
+        write_model(best, checkpoint.model)
+    elif state.best_nats is not None and not best.exists():
+        session.note(f"{best}: missing; the next evaluation replaces it")
+        state.best_nats = None
+    return checkpoint
+
+
+def remove_later(run: Run, step: int) -> None:
+    """Remove the files of a killed process after a step; -1 = before the first checkpoint.
+
+    Raises:
+        CharlmError: A file cannot be written or removed.
+
+    """
+    for folder in (run.folder, run.folder / CHECKPOINTS):
+        with writing(folder):
+            remove_leftovers(folder)
+    _remove_others(run, step)
+    keep_lines(run.folder / METRICS_FILE, step=step)
+
+
+def _newest(folder: Path, *, shapes: Shapes, session: Session) -> Checkpoint:
+    """Return the newest undamaged checkpoint; its tensors must have the shapes."""
     for step in saved_steps(folder):
         path = folder / checkpoint_name(step)
         try:
@@ -131,28 +173,20 @@ def restore(
         except UnreadableError:
             raise
         except CharlmError as error:
-            on_event(CheckpointSkipped(str(error)))
+            session.note(f"{error}; trying the checkpoint before it")
             continue
-        tensor_shapes = {name: tensor.shape for name, tensor in checkpoint.tensors.items()}
-        if shapes is not None and tensor_shapes != shapes:
-            raise CharlmError(
-                f"{path}: the checkpoint does not fit the settings; to resume the run, undo "
-                f"the changes to model, training.optimizer.name and training.batch_size"
-            )
+        if {name: tensor.shape for name, tensor in checkpoint.tensors.items()} != shapes:
+            raise CharlmError(f"{path}: the checkpoint does not fit config.yaml; start a new run")
         return checkpoint
     raise CharlmError(f"{folder}: no undamaged checkpoint to continue from; start a new run")
 
 
-def remove_others(folder: Path, step: int, *, keeps_all: bool) -> None:
-    """Keep the checkpoints up to a step, or only the newest KEPT of them, and remove the others.
-
-    Raises:
-        CharlmError: A checkpoint cannot be removed.
-
-    """
+def _remove_others(run: Run, step: int) -> None:
+    """Keep the checkpoints up to a step, or only the newest KEPT of them; remove the others."""
+    folder = run.folder / CHECKPOINTS
     steps = saved_steps(folder)
     kept = [earlier for earlier in steps if earlier <= step]
-    if not keeps_all:
+    if not run.config.training.keep_checkpoints:
         kept = kept[:KEPT]
     with writing(folder):
         for removed in set(steps).difference(kept):
@@ -165,7 +199,7 @@ def _read(path: Path) -> Checkpoint:
         facts = Facts.model_validate(fields.get("training"))
     except ValidationError as error:
         raise CharlmError(f"{path}: damaged: training: {explain(error, Facts)}") from None
-    step = facts.progress.step
+    step = facts.loop.step
     if path.name != checkpoint_name(step):
         raise CharlmError(f"{path}: damaged: it belongs to step {step:,}")
     return Checkpoint(model, tensors, facts)

@@ -7,7 +7,7 @@ weights, the optimizer, the random seeds and the hidden state. The real engine i
 Axes: B batch, T time, V vocabulary, K steps in one call.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -41,7 +41,7 @@ class Engine(Protocol):
     """A network in training."""
 
     batches: Batches
-    """Division of the training text into windows of `sequence_length`."""
+    """Division of the training text into windows."""
     rows: slice
     """Rows of a batch that this worker reads."""
     workers: Workers = Workers()
@@ -58,8 +58,8 @@ class Engine(Protocol):
 
         """
 
-    def build(self, lengths: Iterable[int]) -> None:
-        """Do everything that would slow down the first step with windows of the given lengths."""
+    def build(self) -> None:
+        """Do everything that would slow down the first step."""
 
     def take_steps(
         self,
@@ -120,7 +120,7 @@ class EngineFactory(Protocol):
         """Return an engine with random weights.
 
         Args:
-            config: Every setting, resolved by `resolve`.
+            config: Every setting, resolved.
             batches: Division of the training text into windows.
             vocabulary_size: V, the number of ids.
 
@@ -134,7 +134,7 @@ class EngineFactory(Protocol):
 
         Args:
             config: Every setting.
-            on_event: Called with SettingReplaced for each setting that this machine lacks.
+            on_event: Called with a note for each setting that this machine lacks.
             is_recorded: Whether the config is from a run that has begun; settings that this machine
                 lacks are then replaced instead of refused.
 

@@ -1,97 +1,368 @@
-"""The training loop: steps alternate with logs, evaluations, samples and checkpoints.
+"""The training loop: steps alternate with logs, evaluations and checkpoints.
 
-A step never depends on the clock or on the grouping of steps into calls. A run is therefore
-repeatable to the bit, however often it is interrupted and resumed.
+A step never depends on the clock or on the grouping of steps into calls of the engine. A run is
+therefore repeatable to the bit, however often it is interrupted and resumed. A time limit may end
+it early.
 """
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from signal import Signals
 from typing import Any
 
-from charlm.errors import Advice
+import numpy as np
+
+from charlm.config.file import dump_config
 from charlm.evaluation.baselines import NGRAM
-from charlm.evaluation.scoring import Score
-from charlm.events import BaselinesScored, Ended, NoValidationText, Started, TemperatureChosen
-from charlm.network.architecture import architecture
+from charlm.evaluation.scoring import Difference, Score
+from charlm.events import Ended, Evaluated, Saved, Started, StepsTaken
 from charlm.network.model_file import TrainedModel, read_fields, read_model, write_model
-from charlm.runs.folder import BEST, CHECKPOINTS, ENDED_FILE, LAST, saved_steps
+from charlm.runs.folder import BEST, CHECKPOINTS, LAST, checkpoint_name, saved_steps
 from charlm.runs.run import Run
-from charlm.storage import remove_leftovers
-from charlm.text.findings import find_problems
-from charlm.training import saving
-from charlm.training.active_run import ActiveRun
-from charlm.training.checkpoints import Progress
+from charlm.storage import Lock
+from charlm.training.checkpoints import LoopState, remove_later, restore_run, save_run
 from charlm.training.evaluating import (
+    DIVERGED,
+    EVALUATED_CHARACTERS,
     DivergenceError,
     EvaluatedText,
-    open_text,
-    recites,
+    Evaluation,
+    evaluate_network,
+    network_of,
+    one_thread,
     sample_text,
+    score_of,
 )
 from charlm.training.interface import Engine
-from charlm.training.logs import RunLog
-from charlm.training.outcome import Outcome, describe_outcome, suggest_next
-from charlm.training.saving import Restored
+from charlm.training.logs import RunLog, show_evaluation
+from charlm.training.outcome import Outcome
 from charlm.training.schedule import Schedule, make_schedule
 from charlm.training.session import Session
-from charlm.training.soft_targets import open_soft_targets
-from charlm.training.suggestion import End
-from charlm.training.temperature import RECITAL, choose_temperature
-from charlm.training.timing import Deadline
+from charlm.training.soft_targets import SoftTargets
+from charlm.training.temperature import choose_temperature
+
+MAX_STEPS_PER_CALL = 10
+"""Maximum number of steps in a call of the engine; more would not be faster."""
+SECONDS_PER_CALL = 0.5
+"""Longest time of a call with several steps, so that a signal is answered soon."""
+SAVE_SECONDS = 60.0
+"""Longest training time between two checkpoints."""
+ALL_STEPS, TIME_LIMIT = "all steps done", "time limit"
+"""Reasons why a run ends that could have gone on."""
 
 
-def train(
+@dataclass
+class TimeLimit:
+    """The time limit of a command, which ends a run early if it has not taken all its steps."""
+
+    end: float
+    """End of the command by the clock of the session."""
+    evaluation_seconds: float
+    """Time of the last evaluation."""
+    end_seconds: float
+    """Time to choose the sampling temperature, and to exit."""
+
+    def is_near(self, now: float, *, step_seconds: float) -> bool:
+        """Return whether there is only time for an evaluation and the end, not for a step."""
+        return now + step_seconds + self.evaluation_seconds + self.end_seconds > self.end
+
+
+@dataclass
+class Training:
+    """A run in progress.
+
+    The clock determines how steps are grouped into calls of the engine, but never their results.
+    Losses are checked one by one, so that the end of a diverged run is repeatable, too.
+    """
+
+    run: Run
+    lock: Lock
+    engine: Engine
+    schedule: Schedule
+    session: Session
+    text: EvaluatedText
+    soft_targets: SoftTargets | None
+    log: RunLog
+    state: LoopState
+    limit: TimeLimit | None = None
+    difference: Difference | None = None
+    """Loss of the last evaluation minus the best loss before it; None before the second
+    evaluation."""
+    best: Score | None = None
+    """Score of the best model so far, or None."""
+    saved_step: int = -1
+    """Step of the last checkpoint; -1 = none."""
+    saved_seconds: float = 0.0
+    """Training time at the last checkpoint."""
+
+    @property
+    def epochs(self) -> float:
+        """Number of passes over the training text."""
+        return self.schedule.epochs(self.state.step)
+
+    def next_count(self, *, step_seconds: float) -> int:
+        """Return the number of steps for the next call, from 1 up to the next event.
+
+        `step_seconds` is the time of a step in the last call; infinite = unknown.
+        """
+        count = min(MAX_STEPS_PER_CALL, max(1, int(SECONDS_PER_CALL / step_seconds)))
+        return min(count, self.schedule.steps_to_next_event(self.state.step))
+
+    def take_steps(self, count: int) -> list[float]:
+        """Take steps up to the next event; return the loss of each in nats per character.
+
+        Raises:
+            DivergenceError: The loss or the gradient norm of a step is not finite.
+
+        """
+        state, batches = self.state, self.schedule.batches
+        first = state.step
+        epoch, window = self.schedule.place(first)
+        positions = batches.positions(epoch=epoch, first=window, count=count, rows=self.engine.rows)
+        ids = self.run.corpus.split("train")[positions]
+        soft_targets = None
+        if self.soft_targets is not None:
+            soft_targets = np.asarray(self.soft_targets[positions[:, :-1]])
+        metrics = self.engine.take_steps(
+            np.asarray(ids, np.int32),
+            self.schedule.rates(first, count),
+            reset_state=window == 0,
+            soft_targets=soft_targets,
+        )
+        state.step += count
+        state.seconds += metrics.seconds
+        state.pending_losses += metrics.losses
+        state.last_norm = metrics.norms[-1]
+        steps = zip(metrics.losses, metrics.norms, strict=True)
+        for step, (loss, norm) in enumerate(steps, first + 1):
+            if not math.isfinite(loss) or not math.isfinite(norm):
+                raise DivergenceError(
+                    f"the loss is {loss} and the gradient norm {norm} at step {step:,}: {DIVERGED}"
+                )
+        return metrics.losses
+
+    def record(self) -> None:
+        """Log, evaluate and save, each if it is due at this step.
+
+        Raises:
+            CharlmError: Training has diverged, or a file cannot be read or written.
+
+        """
+        state, schedule = self.state, self.schedule
+        if schedule.logs_at(state.step):
+            self.log_steps()
+        if schedule.evaluates_at(state.step):
+            if state.evaluated_step != state.step:
+                self.evaluate()
+        elif self.engine.workers.share(state.seconds - self.saved_seconds >= SAVE_SECONDS):
+            self.save()  # every worker has a part of the state
+
+    def record_start(self) -> None:
+        """Evaluate step 0 of a run with initial weights or without steps, or save it if wanted."""
+        settings = self.run.config.training
+        has_validation_text = self.text.ids is not None
+        if settings.is_untrained and not has_validation_text:
+            ids = self.run.corpus.split("train", at_most=EVALUATED_CHARACTERS)
+            with one_thread():
+                score = self.engine.score(self.engine.parameters(), ids)
+            self.state.train_nats = score.nats_per_char
+            self.log.log(self._position("train", score.nats_per_char))
+        has_initial_weights = settings.initial_weights is not None
+        if settings.is_untrained or (has_initial_weights and has_validation_text):
+            self.evaluate()
+        elif settings.keep_checkpoints:
+            self.save()
+
+    def evaluate(self) -> None:
+        """Evaluate the network, log and show the results, and save the run.
+
+        Raises:
+            CharlmError: Training has diverged, or a file cannot be read or written.
+
+        """
+        state, text = self.state, self.text
+        started = self.session.clock()
+        evaluation = evaluate_network(
+            self.engine, self.network(), text, config=self.run.config, train_nats=state.train_nats
+        )
+        score = evaluation.score
+        if text.ids is not None:
+            self.log.log(self._position("validation", score.nats_per_char))
+        if self.best is not None:
+            self.difference = score.minus(self.best)
+        is_best = state.compare(score.nats_per_char)
+        if is_best:
+            self.best = score
+        with one_thread():
+            show_evaluation(
+                self.log,
+                evaluation,
+                weights=self.engine.weights(),
+                ngram_nats=None if text.ngram is None else text.ngram.nats_per_char,
+            )
+        self.save(evaluation.model)
+        if self.limit is not None:
+            self.limit.evaluation_seconds = self.session.clock() - started
+        self._report(evaluation, is_best=is_best)
+
+    def _report(self, evaluation: Evaluation, *, is_best: bool) -> None:
+        state, has_validation_text = self.state, self.text.ids is not None
+        has_train_nats = state.step > 0 or not has_validation_text
+        event = Evaluated(
+            step=state.step,
+            total=self.schedule.total,
+            train_nats=state.train_nats if has_train_nats else None,
+            validation_nats=evaluation.score.nats_per_char if has_validation_text else None,
+            is_best=is_best,
+            sample=evaluation.sample,
+            left_seconds=self._left_seconds,
+        )
+        self.session.on_event(event)
+
+    def network(self) -> TrainedModel:
+        """Return a copy of the present network, without a score."""
+        return network_of(
+            self.engine,
+            self.run.config,
+            self.run.corpus,
+            step=self.state.step,
+            epoch=self.epochs,
+        )
+
+    def save(self, model: TrainedModel | None = None) -> None:
+        """Save the run with its present network, whose score is in `model` after an evaluation.
+
+        Raises:
+            CharlmError: The folder is not the one that this process has locked, or a file cannot be
+                written.
+
+        """
+        self.lock.check(self.run.folder)
+        self.log.write()
+        save_run(self.run, self.engine, model or self.network(), self.state)
+        self.saved_step = self.state.step
+        self.saved_seconds = self.state.seconds
+        path = self.run.folder / CHECKPOINTS / checkpoint_name(self.state.step)
+        self.session.on_event(Saved(self.state.step, path))
+
+    @property
+    def _left_seconds(self) -> float:
+        """Expected time for the rest of the run, with its evaluations."""
+        left = self.schedule.total - self.state.step
+        return self.state.elapsed_seconds / max(self.state.step, 1) * left
+
+    def steps_taken(self, losses: Sequence[float]) -> StepsTaken:
+        """Return the event after steps with the given losses in nats per character."""
+        characters = self.state.step * self.schedule.batches.characters_per_step
+        return StepsTaken(
+            step=self.state.step,
+            losses=tuple(losses),
+            total=self.schedule.total,
+            characters_per_second=characters / max(self.state.seconds, 1e-9),
+            left_seconds=self._left_seconds,
+        )
+
+    def log_steps(self) -> None:
+        """Log the steps since the last line, if there are any."""
+        state = self.state
+        if not state.pending_losses:
+            return
+        state.train_nats = float(np.mean(state.pending_losses))
+        steps = state.step - state.logged_step
+        seconds = max(state.seconds - state.logged_seconds, 1e-9)
+        line = self._position("train", state.train_nats)
+        line["learning_rate"] = float(self.schedule.rates(state.step - 1, 1)[0])
+        line["gradient_norm"] = state.last_norm
+        line["characters_per_second"] = steps * self.schedule.batches.characters_per_step / seconds
+        self.log.log(line)
+        state.pending_losses = []
+        state.logged_seconds = state.seconds
+        state.logged_step = state.step
+
+    def _position(self, split: str, nats: float) -> dict[str, Any]:
+        """Return the fields that every line of metrics.jsonl has."""
+        state = self.state
+        return {
+            "step": state.step,
+            "epoch": self.epochs,
+            "characters": state.step * self.schedule.batches.characters_per_step,
+            "seconds": state.seconds,
+            "split": split,
+            "nats_per_char": nats,
+        }
+
+
+def run_loop(
     run: Run,
     engine: Engine,
     *,
+    lock: Lock,
     session: Session,
-    deadline: Deadline | None = None,
-    text: EvaluatedText | None = None,
+    text: EvaluatedText,
+    soft_targets: SoftTargets | None,
+    limit: TimeLimit | None = None,
 ) -> Outcome:
     """Train from the newest checkpoint, or from step 0, to the end of the run or a signal.
 
     Args:
-        run: The run, whose folder this process owns.
+        run: The run.
+        lock: The lock of its folder, which this process holds.
         engine: The engine, in its first state.
         session: The caller's side, in a `stop_on_signal` block.
-        deadline: Time limit of the run; None = it takes all its steps.
-        text: Text that its evaluations read; None = open it now.
+        text: Text that the evaluations read.
+        soft_targets: Soft targets of the run; None if it has none.
+        limit: Time limit; None = the run takes all its steps.
 
     Raises:
-        CharlmError: A teacher is not usable, training has diverged, the text is too short, no
-            checkpoint is undamaged or fits the config and the text, or a file cannot be read or
-            written. The last checkpoint is then unchanged.
-        Stopped: A signal arrived before the first step, or a second signal arrived.
+        CharlmError: Training has diverged, no checkpoint is undamaged or fits the config and the
+            text, or a file cannot be read or written. The last checkpoint is then unchanged.
+        Stopped: A second signal arrived.
 
     """
-    with contextlib.ExitStack() as logs:
-        with session.interruption.immediate():
-            text = text or open_text(run)
-            training = _open(run, engine, logs, session=session, text=text)
-            _begin(training)
-        with session.interruption.deferred(), _advice_on_divergence(run):
-            reason, signal = _take_all_steps(training, deadline)
-            samples = ("", "") if signal else _end(training, deadline)
-    session.on_event(Ended(run.folder, reason, training.progress.step))
-    return describe_outcome(training, reason=reason, signal=signal, samples=samples)
+    schedule = make_schedule(run.config.training, engine.batches)
+    log = RunLog(run.folder)
+    training = Training(
+        run, lock, engine, schedule, session, text, soft_targets, log, LoopState(), limit
+    )
+    with contextlib.closing(log), session.interruption.deferred():
+        if saved_steps(run.folder / CHECKPOINTS):
+            _restore(training)
+        else:
+            remove_later(run, -1)
+        engine.build()
+        session.on_event(Started(run.folder, training.state.step, schedule.total))
+        if training.saved_step < 0:
+            log.show_text("config", dump_config(run.config), step=0)
+            training.record_start()
+        reason, signal = _take_all_steps(training)
+        sample = "" if signal else _end(training)
+        outcome = _outcome(training, reason=reason, signal=signal, sample=sample)
+    if signal is None:
+        lock.check(run.folder)
+        outcome.write()
+    session.on_event(Ended(run.folder, reason, training.state.step))
+    return outcome
 
 
-@contextlib.contextmanager
-def _advice_on_divergence(run: Run) -> Iterator[None]:
-    """Add advice to a DivergenceError if the run has a checkpoint to continue from."""
-    try:
-        yield
-    except DivergenceError as error:
-        if not saved_steps(run.folder / CHECKPOINTS):
-            raise
-        advice = Advice("lower the learning rate", run.folder)
-        raise DivergenceError(str(error), advice=advice) from None
+def _restore(training: Training) -> None:
+    """Continue from the newest checkpoint, with the results of the last evaluation."""
+    run = training.run
+    checkpoint = restore_run(run, training.engine, session=training.session)
+    state = training.state = checkpoint.facts.loop
+    training.saved_step, training.saved_seconds = state.step, state.seconds
+    if state.best_nats is not None:
+        facts = read_fields(run.folder / BEST).get("score", {})
+        training.best = Score(
+            state.best_nats, facts.get("characters", 0), tuple(facts.get("block_means", ()))
+        )
+    score = score_of(checkpoint.model)
+    if score is not None and training.best is not None and state.best_step != state.step:
+        training.difference = score.minus(training.best)
 
 
-def _take_all_steps(training: ActiveRun, deadline: Deadline | None) -> tuple[str, Signals | None]:
+def _take_all_steps(training: Training) -> tuple[str, Signals | None]:
     """Take steps until the run ends, and save it; return why it ends, and the signal that ends it.
 
     Raises:
@@ -99,201 +370,119 @@ def _take_all_steps(training: ActiveRun, deadline: Deadline | None) -> tuple[str
         Stopped: A second signal arrived.
 
     """
-    progress, session = training.progress, training.session
-    started = session.clock() - progress.elapsed_seconds
+    state, session = training.state, training.session
+    started = session.clock() - state.elapsed_seconds
     step_seconds = math.inf
     while True:
-        _record(training, deadline)
-        reason = _reason_to_end(training)
+        training.record()
+        reason = _reason_to_end(training, step_seconds=step_seconds)
         signal = session.interruption.signal
         count, number = training.engine.workers.agree(
-            step=progress.step,
+            step=state.step,
             count=0 if reason or signal else training.next_count(step_seconds=step_seconds),
             signal=0 if reason or signal is None else signal,
         )
         if not count:
-            progress.elapsed_seconds = session.clock() - started
-            training.save()
+            state.elapsed_seconds = session.clock() - started
+            _finish(training, has_ended=reason is not None)
             if number:
                 signal = Signals(number)
                 return f"stopped by {signal.name}", signal
             return reason or "ended by worker 0", None
-        first = progress.step
-        seconds = progress.seconds
-        call_started = session.clock()
+        seconds = state.seconds
         losses = training.take_steps(count)
-        step_seconds = (progress.seconds - seconds) / count
-        now = session.clock()
-        if deadline is not None:
-            deadline.note_steps(training.schedule, first, progress.step, now - call_started)
-        progress.elapsed_seconds = now - started
+        step_seconds = (state.seconds - seconds) / count
+        state.elapsed_seconds = session.clock() - started
         session.on_event(training.steps_taken(losses))
 
 
-def _record(training: ActiveRun, deadline: Deadline | None) -> None:
-    """Log, evaluate and save, then change the length of a run that would miss its deadline."""
-    progress, clock = training.progress, training.session.clock
-    started, evaluated_step = clock(), progress.evaluated_step
-    training.record()
-    if deadline is None or not progress.step or _reason_to_end(training):
-        return
-    is_evaluation = progress.evaluated_step != evaluated_step
-    if is_evaluation:
-        deadline.note_evaluation(clock() - started)
-    settings, schedule = training.run.config.training, training.schedule
-    length = deadline.review(settings, schedule, progress.step, is_evaluation=is_evaluation)
-    steps, evaluations = map(training.engine.workers.share, length or (0, 0))
-    if steps:
-        training.change_length(steps, evaluations)
+def _finish(training: Training, *, has_ended: bool) -> None:
+    """Save the last step of this session, after an evaluation if the run has ended."""
+    has_ended = bool(training.engine.workers.share(has_ended))
+    if has_ended and training.state.evaluated_step != training.state.step:
+        training.log_steps()
+        training.evaluate()
+    elif training.saved_step != training.state.step:
+        training.save()
 
 
-def _reason_to_end(training: ActiveRun) -> str | None:
+def _reason_to_end(training: Training, *, step_seconds: float) -> str | None:
     """Return why the run ends at this step for good, or None."""
-    progress, patience = training.progress, training.run.config.training.early_stopping
-    if progress.evaluated_step == progress.step >= training.schedule.total:
-        return "all steps done" if progress.step else "not trained: the run has no steps"
-    if training.is_recited:
-        return "the network recites its text"
-    if patience is not None and progress.evaluations_without_best >= patience:
+    state, settings, limit = training.state, training.run.config.training, training.limit
+    if state.evaluated_step == state.step >= training.schedule.total:
+        return ALL_STEPS if state.step else "not trained: the run has no steps"
+    has_logged = not state.pending_losses and state.step > 0
+    if settings.target_loss is not None and has_logged and state.train_nats < settings.target_loss:
+        return f"the training loss is below {settings.target_loss:g}"
+    patience = settings.early_stopping
+    if patience is not None and state.evaluations_without_best >= patience:
         return f"no new best in {patience} evaluations"
-    return None
-
-
-def _open(
-    run: Run,
-    engine: Engine,
-    logs: contextlib.ExitStack,
-    *,
-    session: Session,
-    text: EvaluatedText,
-) -> ActiveRun:
-    """Open a run at the step from which it continues; its logs are closed with `logs`."""
-    for folder in (run.folder, run.folder / CHECKPOINTS):
-        remove_leftovers(folder)
-    soft_targets = open_soft_targets(run, on_event=session.on_event)
-    restored = None
-    progress = Progress()
-    logged_step = logged_evaluation = -1
-    if saved_steps(run.folder / CHECKPOINTS):
-        restored = saving.restore(run, engine, on_event=session.on_event)
-        run = restored.run
-        progress = restored.checkpoint.facts.progress
-        logged_step, logged_evaluation = progress.step, progress.evaluated_step
-    else:
-        saving.begin(run)
-    log = RunLog(
-        run.folder, step=logged_step, evaluated_step=logged_evaluation, on_event=session.on_event
-    )
-    logs.callback(log.close)
-    schedule = make_schedule(run.config.training, engine.batches)
-    training = ActiveRun(run, engine, schedule, session, text, soft_targets, log, progress)
-    if restored is None:
-        log.describe(run.config, ngram_nats=text.baseline_nats.get(NGRAM))
-    else:
-        _resume(training, restored)
-    return training
-
-
-def _resume(training: ActiveRun, restored: Restored) -> None:
-    """Restore the results of the last evaluation, and log changed settings."""
-    run, progress, model = training.run, training.progress, restored.checkpoint.model
-    training.best = _best_score(run, progress)
-    score = model.facts.get("score")
-    if score is not None and training.best is not None and progress.best_step != progress.step:
-        training.difference = _score_of(score).minus(training.best)
-    if restored.changes:
-        training.log.log_changes(restored.changes, step=progress.step)
-        training.save(training.network(score=score))  # so that each change is logged once
-    training.note_saved()
-    if run.config.training.until_recited and progress.evaluated_step == progress.step:
-        training.is_recited = recites(run, model)
-
-
-def _best_score(run: Run, progress: Progress) -> Score | None:
-    """Return the score of the best model of a resumed run, with the blocks in best.safetensors."""
-    if progress.best_nats is None:
+    if limit is None or step_seconds == math.inf:
         return None
-    facts = read_fields(run.folder / BEST).get("score", {})
-    return _score_of({**facts, "nats_per_char": progress.best_nats})
+    is_near = limit.is_near(training.session.clock(), step_seconds=step_seconds)
+    return TIME_LIMIT if is_near else None
 
 
-def _score_of(facts: Mapping[str, Any]) -> Score:
-    """Return a score from the fields of a model file."""
-    block_means = tuple(facts.get("block_means", ()))
-    return Score(facts["nats_per_char"], facts.get("characters", 0), block_means)
-
-
-def _begin(training: ActiveRun) -> None:
-    """Announce a new run, record step 0, and do everything that would slow down the first step."""
-    run, session, text = training.run, training.session, training.text
-    if training.saved is None:
-        session.on_event(_started(run, training.schedule))
-        training.record_start()
-    if text.ids is None:
-        session.on_event(NoValidationText())
-    training.engine.build(training.schedule.lengths)
-    if text.ngram is not None and text.ngram.standard_error is not None:
-        session.on_event(BaselinesScored(text.baseline_nats))
-
-
-def _started(run: Run, schedule: Schedule) -> Started:
-    """Return the event of a new run, with problems in its text."""
-    model = run.config.model
-    return Started(
-        run=run.folder,
-        text_name=run.corpus.manifest.text_name,
-        text_summary=run.corpus.size_summary,
-        problems=tuple(find_problems(run.corpus)),
-        recipe=run.config.recipe,
-        layers=model.layers,
-        units=model.units,
-        weights=architecture(run.config, len(run.corpus.vocabulary)).size,
-        kernel=run.config.training.kernel,
-        steps=schedule.total,
-        epochs=schedule.epochs(schedule.total),
-        batch_size=schedule.batches.batch_size,
-        sequence_lengths=schedule.lengths,
-    )
-
-
-def _end(training: ActiveRun, deadline: Deadline | None) -> tuple[str, str]:
-    """Choose the temperature, and write ended.json, which a resumed run removes.
-
-    Returns:
-        Samples of the best network, and of the last network if that might be better.
-
-    """
-    progress, run = training.progress, training.run
-    best = None
-    if progress.best_nats is not None:
-        best = read_model(run.folder / BEST)
-        if run.config.sampling.chooses_temperature:
-            best = _choose_temperature(training, best, deadline)
-    End(progress.step, suggest_next(training)).write(run.folder / ENDED_FILE)
-    if best is None:
-        return "", ""
-    may_be_better = training.text.is_short and progress.best_step != progress.step
-    last_sample = sample_text(run, read_model(run.folder / LAST)) if may_be_better else ""
-    return sample_text(run, best), last_sample
-
-
-def _choose_temperature(
-    training: ActiveRun, best: TrainedModel, deadline: Deadline | None
-) -> TrainedModel:
-    """Write the sampling temperature into the models of a run; return the best model."""
+def _end(training: Training) -> str:
+    """Choose the temperature of a finished run, and return a sample of its best network."""
     run = training.run
-    choice = RECITAL
-    if not training.is_recited:
-        choice = choose_temperature(
-            run, best, is_over=lambda: deadline is not None and deadline.is_over
-        )
-    training.session.on_event(TemperatureChosen(choice.temperature, choice.reason))
-    best = _with_temperature(best, choice.temperature)
-    write_model(run.folder / BEST, best)
+    if training.state.best_nats is None:
+        return ""
+    best = read_model(run.folder / BEST)
     last = read_model(run.folder / LAST)
-    write_model(run.folder / LAST, _with_temperature(last, choice.temperature))
-    return best
+    if run.config.sampling.chooses_temperature:
+        temperature = _choose_temperature(training, best)
+        best, last = (
+            replace(model, facts={**model.facts, "temperature": temperature})
+            for model in (best, last)
+        )
+        training.lock.check(run.folder)
+        write_model(run.folder / BEST, best)
+        write_model(run.folder / LAST, last)
+    return sample_text(run.config, best)
 
 
-def _with_temperature(model: TrainedModel, temperature: float) -> TrainedModel:
-    return replace(model, facts={**model.facts, "temperature": temperature})
+def _choose_temperature(training: Training, model: TrainedModel) -> float:
+    run, session, limit = training.run, training.session, training.limit
+    temperature, reason = choose_temperature(
+        run.config,
+        run.corpus,
+        model,
+        is_over=lambda: limit is not None and session.clock() > limit.end,
+    )
+    why = f" ({reason})" if reason else ""
+    session.note(f"sampling temperature {temperature:g}{why}")
+    return temperature
+
+
+def _outcome(training: Training, *, reason: str, signal: Signals | None, sample: str) -> Outcome:
+    """Return the outcome of a training run."""
+    run, state, text, best = training.run, training.state, training.text, training.best
+    comparison = None if best is None else text.compare(best)
+    is_last = state.best_step == state.step > 0 and reason in {ALL_STEPS, TIME_LIMIT}
+    is_reliable = text.ids is not None and not text.is_short  # the training loss falls anyway
+    facts = {
+        "recipe": run.config.recipe,
+        "epochs": training.epochs,
+        "seconds": state.seconds,
+        "elapsed_seconds": state.elapsed_seconds,
+        "nats_per_char": state.best_nats,
+        "standard_error": None if best is None else best.standard_error,
+        "best_step": state.best_step,
+        "split": text.split,
+        "baselines": {} if text.ngram is None else {NGRAM: text.ngram.nats_per_char},
+    }
+    return Outcome(
+        folder=run.folder,
+        reason=reason,
+        step=state.step,
+        facts=facts,
+        measured_on=text.measured_on,
+        signal=signal,
+        comparison=comparison,
+        difference=training.difference,
+        is_uncertain=text.is_short,
+        is_improving=is_last and training.difference is not None and is_reliable,
+        sample=sample,
+        worker=training.engine.workers.index,
+    )

@@ -1,12 +1,62 @@
-"""The caller's side of a training run: its events, the signal that ends it, and the clock."""
+"""The caller's side of a training run: its events, the signals that end it, and the clock.
 
+The first Ctrl-C, SIGTERM or SIGHUP ends the program immediately if nothing can be lost, otherwise
+after the present step and a checkpoint. A second signal ends it in any case.
+"""
+
+import contextlib
+import signal as signals
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import FrameType
 
-from charlm.events import Event, OnEvent, TeacherEvent, ignore
-from charlm.training.signals import Interruption
+from charlm.events import Note, OnEvent, ignore
+
+CAUGHT = (signals.SIGINT, signals.SIGTERM, signals.SIGHUP)
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal has ended the program, or the task that it was doing."""
+
+    def __init__(self, signal: signals.Signals) -> None:
+        super().__init__(f"stopped by {signal.name}")
+        self.exit_code = 128 + signal
+        """Exit code that a shell reports for a process ended by the signal."""
+
+
+class Interruption:
+    """The signal that ends a training run."""
+
+    def __init__(self) -> None:
+        self.signal: signals.Signals | None = None
+        """Last signal received, or None."""
+        self._is_deferred = False
+        self._is_raised = False
+
+    @contextlib.contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Only record the first signal during a block whose work must not be lost."""
+        self._is_deferred = True
+        try:
+            yield
+        finally:
+            self._is_deferred = False
+
+    def handle(self, number: int, _frame: FrameType | None) -> None:
+        """Record a signal, and raise Stopped unless it is the first and is deferred.
+
+        After Stopped was raised, further signals are ignored, so that nothing disturbs the cleanup.
+        """
+        is_first = self.signal is None
+        if self._is_raised:
+            return
+        self.signal = signals.Signals(number)
+        if is_first and self._is_deferred:
+            return
+        self._is_raised = True
+        raise Stopped(self.signal)
 
 
 @dataclass(frozen=True)
@@ -20,13 +70,35 @@ class Session:
     clock: Callable[[], float] = time.perf_counter
     """Function that returns the time in seconds; no result of a step depends on it."""
 
-    def silent(self) -> "Session":
-        """Return a session that drops its events."""
-        return replace(self, on_event=ignore)
+    def note(self, message: str) -> None:
+        """Report something that the user should know."""
+        self.on_event(Note(message))
 
-    def of_teacher(self, number: int) -> "Session":
-        """Return a session that passes its events on as events of a teacher."""
-        return replace(self, on_event=partial(self._report_teacher, number))
 
-    def _report_teacher(self, number: int, event: Event) -> None:
-        self.on_event(TeacherEvent(number, event))
+@contextlib.contextmanager
+def stop_on_signal(interruption: Interruption) -> Iterator[None]:
+    """Handle signals during a block; every exception after a signal becomes Stopped.
+
+    Interrupted code may raise another error, as TensorFlow does. An ignored SIGHUP stays
+    ignored, so that nohup works. Outside the main thread, where Python allows no handlers, signals
+    are left to the program.
+
+    Args:
+        interruption: The recipient of the signals.
+
+    """
+    caught = list(CAUGHT)
+    if signals.getsignal(signals.SIGHUP) == signals.SIG_IGN:
+        caught.remove(signals.SIGHUP)
+    if threading.current_thread() is not threading.main_thread():
+        caught = []
+    before = {number: signals.signal(number, interruption.handle) for number in caught}
+    try:
+        yield
+    except Exception:
+        if interruption.signal is None:
+            raise
+        raise Stopped(interruption.signal) from None
+    finally:
+        for number, handler in before.items():
+            signals.signal(number, handler)

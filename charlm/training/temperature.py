@@ -6,14 +6,15 @@ high temperature it generates nonsense. Repetitive output compresses better than
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
 
 import numpy as np
 
+from charlm.config.schema import Config
 from charlm.network.model_file import TrainedModel
-from charlm.runs.run import Run
 from charlm.sampling.generation import TextRequest, generate_text
-from charlm.training.evaluating import EVALUATED_CHARACTERS, one_thread, sampler_of
+from charlm.sampling.sampler import Sampler
+from charlm.text.corpus import Corpus
+from charlm.training.evaluating import EVALUATED_CHARACTERS, one_thread
 
 TEMPERATURES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Temperatures to try, in this order; the last is used if the output repeats itself at all others.
@@ -34,40 +35,33 @@ Generate = Callable[[TrainedModel, TextRequest], Iterable[str]]
 """A function that generates a text in chunks, like `generate_text`."""
 
 
-@dataclass(frozen=True)
-class Choice:
-    """A sampling temperature, and why it was chosen."""
-
-    temperature: float
-    reason: str
-    """Explanation for the user; "" = the lowest temperature was good enough."""
-
-
-RECITAL = Choice(0.0, "always the most likely character, which recites the text")
-
-
 def choose_temperature(
-    run: Run,
+    config: Config,
+    corpus: Corpus,
     model: TrainedModel,
     *,
     is_over: Callable[[], bool] = lambda: False,
     generate: Generate = generate_text,
-) -> Choice:
+) -> tuple[float, str]:
     """Return the lowest of TEMPERATURES at which the output is about as varied as the text.
 
     Args:
-        run: The run, whose validation text, or else training text, is the standard. Its config
-            gives the prompt, the seed of the first text, and the other sampling settings.
+        config: Settings of the run: the prompt, the seed of the first text, and how to sample.
+        corpus: The text, whose validation part, or else training part, is the standard.
         model: The network.
         is_over: Function that returns whether a time limit has passed; no further text is then
             generated.
         generate: Function that generates the texts.
 
+    Returns:
+        The temperature; and the reason as a clause for the user, or "" if the lowest temperature is
+        good enough.
+
     Raises:
         CharlmError: The logits are not finite.
 
     """
-    segments = _segments(run)
+    segments = _segments(corpus)
     length = max(1, len(segments[0]))
     ratios = [_compression_ratio(segment) for segment in segments]
     lowest_ratio = SHARE * float(np.median(ratios))
@@ -75,37 +69,35 @@ def choose_temperature(
     with one_thread():
         for temperature in TEMPERATURES:
             is_varied = True
-            for request in _requests(run, model, temperature, length):
+            for request in _requests(config, temperature, length):
                 if is_over() or not is_varied:
                     break
                 text = "".join(generate(model, request))
                 is_varied = _compression_ratio(text) >= lowest_ratio
             if is_varied and is_over():
                 safe = max(temperature, DEFAULT_TEMPERATURE)
-                return Choice(safe, "there was no time to compare others")
+                return safe, "there was no time to compare others"
             if is_varied or temperature == TEMPERATURES[-1]:
                 break
             reason = f"at {temperature:g} the output repeats itself more than the text does"
-    return Choice(temperature, reason)
+    return temperature, reason
 
 
-def _segments(run: Run) -> list[str]:
+def _segments(corpus: Corpus) -> list[str]:
     """Return the evaluated text in segments of CHARACTERS, or all of it if it is shorter."""
-    ids = run.corpus.split("validation", at_most=EVALUATED_CHARACTERS)
+    ids = corpus.split("validation", at_most=EVALUATED_CHARACTERS)
     if len(ids) < 2:
-        ids = run.corpus.split("train", at_most=EVALUATED_CHARACTERS)
-    text = run.corpus.vocabulary.decode(ids)
+        ids = corpus.split("train", at_most=EVALUATED_CHARACTERS)
+    text = corpus.vocabulary.decode(ids)
     starts = range(0, max(1, len(text) - CHARACTERS + 1), CHARACTERS)
     return [text[start : start + CHARACTERS] for start in starts]
 
 
-def _requests(
-    run: Run, model: TrainedModel, temperature: float, length: int
-) -> Iterator[TextRequest]:
+def _requests(config: Config, temperature: float, length: int) -> Iterator[TextRequest]:
     """Yield requests for texts at a temperature, each with its own seed."""
-    sampler = replace(sampler_of(run.config, model), temperature=temperature)
-    prompt = run.config.sampling.prompt
-    for seed in range(run.config.seed, run.config.seed + TEXTS):
+    sampler = Sampler.of(config.sampling, temperature=temperature)
+    prompt = config.sampling.prompt
+    for seed in range(config.seed, config.seed + TEXTS):
         yield TextRequest(length, sampler, seed, prompt, ignore_end=True)
 
 

@@ -1,119 +1,225 @@
-"""Training of a run: first its teachers, each in a run inside it, then the run itself."""
+"""A training command from the text to the outcome: a new run, or a run that continues."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from charlm.config.schema import Config
-from charlm.errors import CharlmError
-from charlm.events import TeacherStarted
-from charlm.runs.folder import ENDED_FILE, TEACHERS, is_run
-from charlm.runs.ownership import RunFolder, own_folder
-from charlm.runs.run import Run
-from charlm.text.corpus import Corpus
-from charlm.training import loop
-from charlm.training.evaluating import DivergenceError, EvaluatedText
-from charlm.training.interface import Engine, EngineFactory
-from charlm.training.outcome import Outcome
-from charlm.training.preparation import new_engine, reopen, resolve_teacher
-from charlm.training.schedule import make_schedule
+from charlm.config.file import load_config
+from charlm.config.recipes import find_recipe
+from charlm.config.schema import CorpusConfig
+from charlm.events import Decided, OnEvent
+from charlm.network.architecture import architecture
+from charlm.runs.folder import CORPUS
+from charlm.runs.initial_weights import read_initial_weights
+from charlm.runs.ownership import free_folder, write_run
+from charlm.runs.run import Run, open_run
+from charlm.storage import new_folder, only_writer, writing
+from charlm.text.corpus import Corpus, is_corpus, open_corpus, read_manifest
+from charlm.text.documents import name_text
+from charlm.text.findings import find_problems
+from charlm.text.tokenization import tokenize
+from charlm.text.vocabulary import Vocabulary
+from charlm.training.choosing import MEMORIZE, Plan, Request, choose, new_engine
+from charlm.training.evaluating import open_text
+from charlm.training.interface import EngineFactory
+from charlm.training.loop import TimeLimit, run_loop
+from charlm.training.outcome import Outcome, read_outcome
 from charlm.training.session import Session
-from charlm.training.signals import Stopped
-from charlm.training.soft_targets import keeps_soft_targets
-from charlm.training.timing import Deadline, measure
+from charlm.training.soft_targets import open_soft_targets
+from charlm.wording import as_argument
 
 
-@contextlib.contextmanager
-def own_run(
-    path: Path | None, *, session: Session, text_name: str = "", may_continue: bool = False
-) -> Iterator[RunFolder]:
-    """Own the folder of a run in a block, see `own_folder`.
-
-    If the block raises Stopped and the folder keeps a run, the exception names the run.
-    """
-    folder: RunFolder | None = None
-    try:
-        with own_folder(
-            path,
-            text_name=text_name,
-            may_continue=may_continue,
-            clock=session.clock,
-            on_event=session.on_event,
-        ) as folder:
-            yield folder
-    except Stopped as stopped:
-        if folder is not None and is_run(folder.path):
-            stopped.run = folder.path
-        raise
-
-
-def train_run(
-    run: Run,
-    engine: Engine,
-    engines: EngineFactory,
+def start_run(
+    sources: Sequence[str],
+    request: Request,
+    path: Path | None,
     *,
+    engines: EngineFactory,
     session: Session,
-    deadline: Deadline | None = None,
-    text: EvaluatedText | None = None,
+    started: float,
 ) -> Outcome:
-    """Train a run that has begun, from its newest checkpoint to its end or a signal.
+    """Train a new run.
 
-    The engine is in its first state; `engines` makes the engines of teachers. The other arguments
-    are as for `loop.train`.
+    Args:
+        sources: Files, folders, .gz files, or - for standard input; or the folder of a corpus.
+        request: The choices of the user.
+        path: Folder of the run, missing or empty; None = a new folder under runs/.
+        engines: Factory for the engine.
+        session: Session of a `stop_on_signal` block.
+        started: Time when the command began, by the clock of the session.
 
     Raises:
-        CharlmError: A teacher cannot be trained, or `loop.train` raises it.
-        Stopped: A signal arrived before the first step, or while a teacher was trained and saved.
+        CharlmError: The folder is not free, or `plan_run` or `run_loop` raises it.
+        Stopped: A signal arrived before the run began, or a second signal arrived.
 
     """
-    _train_teachers(run, engines, session=session)
-    return loop.train(run, engine, session=session, deadline=deadline, text=text)
+    with (
+        free_folder(path, text_name=_text_name(sources)) as folder,
+        contextlib.ExitStack() as held,
+    ):
+        with new_folder(folder) as temporary:
+            lock = held.enter_context(only_writer(temporary, clock=session.clock))
+            plan = plan_run(
+                sources,
+                request,
+                folder=temporary,
+                engines=engines,
+                session=session,
+                started=started,
+            )
+            write_run(temporary, plan.config, initial=plan.initial)
+        run = Run(folder, plan.config, replace(plan.corpus, folder=folder / CORPUS))
+        _announce(plan, session)
+        limit = None
+        if plan.end is not None:
+            timing = plan.timing
+            limit = TimeLimit(plan.end, timing.evaluation_seconds, timing.end_seconds)
+        return run_loop(
+            run,
+            plan.engine,
+            lock=lock,
+            session=session,
+            text=plan.text,
+            soft_targets=plan.soft_targets,
+            limit=limit,
+        )
 
 
-def _train_teachers(run: Run, engines: EngineFactory, *, session: Session) -> None:
-    """Train the teachers that have not ended, unless the run has their soft targets."""
-    settings = run.config.training
-    seeds = settings.used_teachers.seeds
-    if settings.is_untrained or not seeds or keeps_soft_targets(run):
-        return
-    for number, seed in enumerate(seeds, start=1):
-        folder = run.folder / TEACHERS / str(seed)
-        if (folder / ENDED_FILE).is_file():
-            continue
-        session.on_event(TeacherStarted(number, len(seeds), folder))
-        _train_teacher(folder, engines, session=session.of_teacher(number))
+def plan_run(
+    sources: Sequence[str],
+    request: Request,
+    *,
+    folder: Path,
+    engines: EngineFactory,
+    session: Session,
+    started: float,
+    is_timed: bool = False,
+) -> Plan:
+    """Read a text into a folder, and choose how it is trained; see `choose`.
 
+    Raises:
+        CharlmError: The text cannot be read, the folder cannot be written, or `choose` raises it.
+        Stopped: A signal arrived.
 
-def _train_teacher(folder: Path, engines: EngineFactory, *, session: Session) -> None:
-    with own_folder(folder, may_continue=True, clock=session.clock):
-        teacher, engine = reopen(folder, engines=engines, session=session)
-        try:
-            outcome = loop.train(teacher, engine, session=session)
-        except DivergenceError as error:
-            problem = str(error).partition(": ")[0]
-            raise CharlmError(
-                f"{folder}: {problem}: the teacher has diverged; choose another recipe or seed"
-            ) from None
-        if outcome.signal is not None:
-            stopped = Stopped(outcome.signal)
-            stopped.is_saved = True
-            raise stopped
-
-
-def time_teachers(
-    config: Config, corpus: Corpus, engines: EngineFactory, *, session: Session
-) -> float:
-    """Return how many seconds the teachers of a run train, from a few timed steps; 0 = no teachers.
-
-    See `measure` and `prepare` for arguments and errors; `engines` makes a teacher's engine.
     """
-    settings = config.training
-    seeds = settings.used_teachers.seeds
-    if settings.is_untrained or not seeds:
-        return 0.0
-    silent = session.silent()
-    teacher = resolve_teacher(config, corpus, seeds[0], engines=engines)
-    engine = new_engine(teacher, corpus, engines, session=silent)
-    costs = measure(teacher, corpus, engine, session=silent)
-    steps = make_schedule(teacher.training, engine.batches).total
-    return len(seeds) * (costs.start_seconds + costs.run_seconds(teacher.training, steps))
+    settings = request.check().corpus
+    known = None if request.init is None else request.init.model.vocabulary
+    short = None
+    if request.recipe is None and request.init is None and "corpus" not in request.overrides:
+        short = load_config(find_recipe(MEMORIZE.recipe)).corpus
+    corpus = read_text(
+        sources, folder / CORPUS, settings, known=known, short=short, on_event=session.on_event
+    )
+    return choose(
+        corpus,
+        request,
+        folder=folder,
+        engines=engines,
+        session=session,
+        started=started,
+        is_timed=is_timed,
+    )
+
+
+def read_text(
+    sources: Sequence[str],
+    folder: Path,
+    settings: CorpusConfig,
+    *,
+    known: Vocabulary | None = None,
+    short: CorpusConfig | None = None,
+    on_event: OnEvent,
+) -> Corpus:
+    """Write a text as a corpus, or link to an existing corpus, and open it; see `tokenize`.
+
+    Raises:
+        CharlmError: The text cannot be read, or the folder cannot be written.
+
+    """
+    if not _is_one_corpus(sources):
+        return tokenize(sources, folder, settings, known=known, short=short, on_event=on_event)
+    corpus = open_corpus(Path(sources[0]))
+    target = corpus.folder.resolve()
+    if target.parent == folder.parent.parent.resolve():  # so that a search can be moved
+        target = Path("..") / corpus.folder.name
+    with writing(folder):
+        folder.symlink_to(target)
+    return corpus
+
+
+def continue_run(path: Path, *, engines: EngineFactory, session: Session) -> Outcome:
+    """Continue a run from its newest checkpoint to its end; a finished run is left as it is.
+
+    If this machine lacks something that the config asks for, the engine uses a replacement and a
+    note says so; the config of the run stays unchanged.
+
+    Raises:
+        CharlmError: The folder is not a run, another process trains it, the corpus or the initial
+            weights are missing or damaged, the workers differ, or `run_loop` raises it.
+        Stopped: A signal arrived before the run began, or a second signal arrived.
+
+    """
+    outcome = read_outcome(path)
+    if outcome is not None:
+        session.note(
+            f"{path}: this run has ended ({outcome.reason}); to go on from its weights: "
+            f"charlm train TEXT --init {as_argument(path)}"
+        )
+        return outcome
+    with only_writer(path, clock=session.clock) as lock:
+        run = open_run(path)
+        engines.workers.check_same(run.config, run.corpus)
+        config = engines.resolve(run.config, on_event=session.on_event, is_recorded=True)
+        engine = new_engine(
+            config,
+            run.corpus,
+            engines,
+            initial=read_initial_weights(run),
+            on_event=session.on_event,
+        )
+        return run_loop(
+            run,
+            engine,
+            lock=lock,
+            session=session,
+            text=open_text(run.corpus),
+            soft_targets=open_soft_targets(path, run.config, run.corpus, on_event=session.on_event),
+        )
+
+
+def _announce(plan: Plan, session: Session) -> None:
+    """Report the network, the text and the length of the run."""
+    config, corpus = plan.config, plan.corpus
+    schedule = plan.schedule
+    decided = Decided(
+        recipe=config.recipe,
+        reason=plan.candidate.reason,
+        steps=schedule.total,
+        epochs=schedule.epochs(schedule.total),
+        evaluations=plan.evaluations,
+        minutes=plan.minutes,
+    )
+    session.on_event(decided)
+    network = architecture(config, len(corpus.vocabulary))
+    units = f"{network.layers} x {network.units} units, {network.size:,} weights"
+    session.note(f"training on {corpus.manifest.name}: {corpus.size_summary}; {units}")
+    for problem in find_problems(corpus):
+        session.note(problem)
+    if plan.text.ids is None:
+        session.note("no validation text: the training loss decides which model is best")
+    elif plan.text.ngram is not None:
+        nats = plan.text.ngram.nats_per_char
+        session.note(f"a 5-gram model scores {nats:.3f} nats per character")
+
+
+def _text_name(sources: Sequence[str]) -> str:
+    """Return the name of a text; raises CharlmError if it is a corpus that cannot be read."""
+    if _is_one_corpus(sources):
+        return read_manifest(Path(sources[0])).name
+    return name_text(sources)
+
+
+def _is_one_corpus(sources: Sequence[str]) -> bool:
+    """Return whether the text is the folder of a corpus."""
+    return len(sources) == 1 and is_corpus(Path(sources[0]))

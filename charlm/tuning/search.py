@@ -5,7 +5,7 @@ number of steps is in the config of the run, so a trial can be repeated.
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,40 +14,25 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.trial import TrialState
 
+from charlm.api.training import as_sources
 from charlm.checks import check_number, check_path, check_whole
 from charlm.config.file import dump_yaml, load_config
 from charlm.config.recipes import find_recipe, find_space
 from charlm.engine.factory import KerasEngines
 from charlm.engine.runtime import check_tensorflow
 from charlm.errors import CharlmError
-from charlm.events import (
-    Evaluated,
-    Event,
-    FewSteps,
-    OnEvent,
-    SearchStarted,
-    TrialEnded,
-    TrialFailed,
-    TrialStarted,
-    TrialTooShort,
-    ignore,
-)
-from charlm.hardware import fastest_precision
-from charlm.runs.folder import CONFIG_FILE, CORPUS, RUNS
-from charlm.runs.ownership import write_text
-from charlm.storage import only_writer, remove_leftovers, write_file, writing
+from charlm.events import Evaluated, Event, OnEvent, TrialEnded, TrialStarted, ignore
+from charlm.runs.folder import CORPUS, RUNS
+from charlm.storage import CONFIG_FILE, only_writer, remove_leftovers, write_file, writing
 from charlm.text.corpus import Corpus, is_corpus, open_corpus
 from charlm.text.identity import check_same_text
-from charlm.training.costs import Costs, TextFacts
-from charlm.training.decision import UserSettings, decide
+from charlm.training.choosing import FEW_STEPS, MAX_MINUTES, Request, candidates_for
 from charlm.training.interface import EngineFactory
-from charlm.training.preparation import as_sources, prepare
-from charlm.training.session import Session
-from charlm.training.signals import Stopped, stop_on_signal
-from charlm.training.timing import measure
-from charlm.training.trainer import own_run, train_run
+from charlm.training.session import Session, Stopped, stop_on_signal
+from charlm.training.trainer import read_text, start_run
 from charlm.tuning.journal import Journal
 from charlm.tuning.space import Space, load_space
+from charlm.wording import counted
 
 BEST_FILE = "best.yaml"
 JOURNAL = "study.journal"
@@ -116,10 +101,13 @@ def tune(
     """
     loaded = load_space(find_space(check_path("space", space)))
     folder = RUNS / f"tune-{loaded.path.stem}" if out is None else Path(check_path("out", out))
-    seconds = 60 * check_number("minutes", minutes, least=0, above=True)
+    seconds = 60 * check_number("minutes", minutes, least=0, above=True, most=MAX_MINUTES)
     trial_seconds = None
     if trial_minutes is not None:
-        trial_seconds = 60 * check_number("trial_minutes", trial_minutes, least=0, above=True)
+        trial_minutes = check_number(
+            "trial_minutes", trial_minutes, least=0, above=True, most=MAX_MINUTES
+        )
+        trial_seconds = 60 * trial_minutes
     if trials is not None:
         check_whole("trials", trials, least=1)
     as_sources(text)
@@ -149,12 +137,10 @@ def search(
     seconds: float,
     trial_seconds: float | None = None,
     trials: int | None = None,
-    measure: Callable[..., Costs] = measure,
 ) -> SearchResult:
     """Start or continue a search in a folder.
 
-    Arguments and errors are those of `tune`, with times in seconds; `measure` measures the costs of
-    a trial.
+    Arguments and errors are those of `tune`, with times in seconds.
     """
     with writing(folder):
         if folder.exists() and not (folder / JOURNAL).exists():
@@ -179,13 +165,17 @@ def search(
                 f"of a trial of this search"
             )
         if space.is_advised:
-            space = replace(space, recipe=_recipe_for(space, corpus, seconds=length))
-        UserSettings(str(space.recipe), space.overrides({}), minutes=length / 60).check()
+            name = candidates_for(corpus, Request(overrides=space.overrides({})))[0].recipe
+            space = replace(space, recipe=find_recipe(name))
+        Request(str(space.recipe), space.overrides({}), minutes=length / 60).check()
         _check_is_same(study, folder, {**space.describe(), "length of trials": length})
-        running = _Search(space, folder, corpus, study, engines, session, length, measure)
+        running = _Search(space, folder, corpus, study, engines, session, length)
         running.fail_interrupted_trials()
         running.write_best()  # an earlier process may have been killed before this
-        session.on_event(SearchStarted(space.recipe.stem, length, int(seconds // length)))
+        session.note(
+            f"recipe {space.recipe.stem}; {length:,.0f} s per trial, time for "
+            f"{int(seconds // length):,} trials"
+        )
         running.run_trials(until=started + seconds, trials=trials)
     if not running.has_complete_trial:
         raise CharlmError(f"{folder}: no trial is complete; repeat the search to continue it")
@@ -205,7 +195,6 @@ class _Search:
     session: Session
     trial_seconds: float
     """Training time of each trial."""
-    measure: Callable[..., Costs]
 
     @property
     def has_complete_trial(self) -> bool:
@@ -250,7 +239,7 @@ class _Search:
             nats = self._train(trial)
         except CharlmError as error:
             study.tell(trial, state=TrialState.FAIL)
-            session.on_event(TrialFailed(trial.number, str(error)))
+            session.note(f"trial {trial.number}: failed: {error}")
             return error
         study.tell(trial, nats, state=TrialState.PRUNED if nats is None else TrialState.COMPLETE)
         self.write_best()
@@ -262,29 +251,26 @@ class _Search:
         """Train the run of a trial, and return its lowest loss, or None if it was pruned."""
         session = replace(self.session, on_event=_Pruner(trial))
         overrides = self.space.overrides({**trial.params, **FOR_TRIALS})
-        user = UserSettings(str(self.space.recipe), overrides, minutes=self.trial_seconds / 60)
-        with own_run(_run_of(self.folder, trial.number), session=session) as folder:
-            prepared = prepare(
-                self.corpus,
-                user=user,
-                folder=folder,
+        request = Request(str(self.space.recipe), overrides, minutes=self.trial_seconds / 60)
+        try:
+            outcome = start_run(
+                [str(self.corpus.folder)],
+                request,
+                _run_of(self.folder, trial.number),
                 engines=self.engines,
                 session=session,
-                measure=self.measure,
+                started=session.clock(),
             )
-            for note in prepared.decision.notes:
-                if isinstance(note, FewSteps):
-                    self.session.on_event(TrialTooShort(trial.number, note))
-            run = prepared.begin(folder)
-            try:
-                outcome = train_run(
-                    run, prepared.engine, self.engines, session=session, text=prepared.text
-                )
-            except optuna.TrialPruned:
-                return None
-            if outcome.signal is not None:
-                raise Stopped(outcome.signal)
-            return outcome.nats_per_char
+        except optuna.TrialPruned:
+            return None
+        if outcome.signal is not None:
+            raise Stopped(outcome.signal)
+        if outcome.step < FEW_STEPS:
+            self.session.note(
+                f"trial {trial.number}: {counted(outcome.step, 'step')} will teach the network "
+                "little; allow more time with --trial-minutes"
+            )
+        return outcome.nats_per_char
 
     def write_best(self) -> None:
         """Save the config of the best trial as a recipe, with the sampling settings of the space.
@@ -357,19 +343,12 @@ def _open_text(space: Space, sources: Sequence[str], folder: Path, session: Sess
         corpus = open_corpus(path)
         check_same_text(sources, corpus, owner=folder)
     else:
-        corpus = write_text(sources, path, space.config().corpus, on_event=session.on_event)
+        corpus = read_text(sources, path, space.config().corpus, on_event=session.on_event)
     if not len(corpus.split("validation")):
         raise CharlmError(
             "the text is too short for a validation part, which a search needs; use more text"
         )
     return corpus
-
-
-def _recipe_for(space: Space, corpus: Corpus, *, seconds: float) -> Path:
-    """Return the best recipe for a text and the length of a trial, for a space without a recipe."""
-    user = UserSettings(overrides=space.overrides({}), minutes=seconds / 60)
-    decision = decide(TextFacts.of(corpus), user, precision=fastest_precision())
-    return find_recipe(str(decision.recipe))
 
 
 def _check_is_same(study: optuna.Study, folder: Path, identity: dict[str, Any]) -> None:

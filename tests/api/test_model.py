@@ -57,10 +57,6 @@ def test_unknown_characters_are_left_out(plays: charlm.Model) -> None:
     assert str(plays.generate("€The", seed=1)) == str(plays.generate("The", seed=1))
 
 
-def test_a_model_with_an_unknown_id_leaves_out_nothing(model: charlm.Model) -> None:
-    assert model.vocabulary.left_out("a€") == {}
-
-
 def test_a_wrong_config_is_refused_when_it_is_used(model_file: Path) -> None:
     change_model(model_file, lambda fields: fields["config"].update(modle={"units": 3}))
     with pytest.raises(CharlmError, match=rf"^{model_file}: modle: .*; did you mean model\?"):
@@ -100,11 +96,6 @@ def test_a_text_ends_before_the_stop_text(plays: charlm.Model) -> None:
     assert str(stopped) == text[: text.index(stop)]
 
 
-def test_temperature_0_chooses_the_most_likely_character(plays: charlm.Model) -> None:
-    most_likely = str(plays.generate(length=30, top_k=1, seed=3))
-    assert str(plays.generate(length=30, temperature=0)) == most_likely
-
-
 def test_the_end_of_the_text_can_be_ignored(model: charlm.Model) -> None:
     assert len(str(model.generate(length=60, seed=1))) < 60
     assert len(str(model.generate(length=60, seed=1, ignore_end=True))) >= 60
@@ -125,14 +116,6 @@ def overflowing_model(model_file: Path) -> charlm.Model:
 def test_a_score_that_is_not_finite_is_an_error(overflowing_model: charlm.Model) -> None:
     with pytest.raises(CharlmError, match="the loss is"):
         overflowing_model.score("abab")
-
-
-def test_an_evaluation_that_is_not_finite_is_an_error(
-    overflowing_model: charlm.Model, tmp_path: Path
-) -> None:
-    (tmp_path / "text.txt").write_text("abab", encoding="utf-8")
-    with pytest.raises(CharlmError, match="the loss is"):
-        charlm.evaluate(overflowing_model, tmp_path / "text.txt")
 
 
 @pytest.fixture(scope="module")
@@ -243,14 +226,9 @@ def test_surprise_is_shown_as_colours(model: charlm.Model) -> None:
     assert levels == [False, True, True, False]
 
 
-@pytest.mark.parametrize(("character", "escaped"), [("<", "&lt;"), ("&", "&amp;"), ('"', "&quot;")])
-def test_surprise_escapes_markup(
-    model: charlm.Model,
-    character: str,
-    escaped: str,
-) -> None:
-    surprise = replace(model.surprise("ab\n"), characters=("a", character, "b"))
-    assert f">{escaped}<" in surprise._repr_html_()
+def test_surprise_escapes_markup(model: charlm.Model) -> None:
+    surprise = replace(model.surprise("ab\n"), characters=("a", "<", "b"))
+    assert ">&lt;<" in surprise._repr_html_()
 
 
 # Evaluating
@@ -283,17 +261,9 @@ def test_an_evaluation_has_the_mean_of_the_scores(
     assert evaluation.protocol == protocol
 
 
-def test_an_evaluation_has_baselines_only_on_request(model: charlm.Model, text: Path) -> None:
-    text.write_text(ABBA, encoding="utf-8")
-    evaluation = charlm.evaluate(model, text)
-    assert evaluation.baselines is None
-    assert evaluation.copies is None
-    assert evaluation.longest_copy == ""
-    assert evaluation.training_characters == 0
-
-
 def test_an_evaluation_can_have_baselines_from_the_training_text(
-    trained_run: Path, text: Path
+    trained_run: Path,
+    text: Path,
 ) -> None:
     text.write_text("QQQ The ferry QQQ\u20ac", encoding="utf-8")
     model = charlm.load(trained_run)
@@ -366,7 +336,8 @@ def test_another_text_is_split_like_the_text_of_the_run(split: Split, trained_ru
 
 
 def test_the_best_model_scores_what_was_logged(
-    trained_run: Path, monkeypatch: pytest.MonkeyPatch
+    trained_run: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     logged = [
         line["nats_per_char"] for line in read_metrics(trained_run) if line["split"] == "validation"
@@ -390,15 +361,6 @@ def test_the_model_that_comes_with_charlm_is_scored_on_the_validation_part_of_th
     expected = charlm.evaluate("river-plays", DEFAULT_CORPUS, split="validation", copies=True)
     assert found.text == "validation text of river_plays"
     assert replace(found, text=expected.text) == expected
-
-
-@pytest.mark.slow
-def test_a_report_on_the_model_that_comes_with_charlm_reads_the_same_text() -> None:
-    found = charlm.inspect("river-plays", only=["surprise"]).data["surprise"]
-    plays = DEFAULT_CORPUS.read_text(encoding="utf-8")
-    validation = plays[len(plays) * 9 // 10 :]
-    assert len(found) > 1000
-    assert "".join(one["character"] for one in found) == validation[1 : len(found) + 1]
 
 
 # Wrong arguments

@@ -1,25 +1,21 @@
 """The names of the library; `tokenize`, `train`, `resume` and `plan`, as a program calls them."""
 
-import json
-import shutil
 import signal
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from importlib.resources import files
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
-from models import weights_of
+from run_folders import contents
 
 import charlm
-from charlm.api.training import Plan, plan
+from charlm.api.training import plan
 from charlm.config.recipes import find_recipe
 from charlm.engine import runtime
 from charlm.errors import CharlmError
-from charlm.events import Event, Resumed
-from charlm.network.model_file import read_model
+from charlm.events import Decided, Event, Note, Saved, Started
 from charlm.training.outcome import Outcome
 
 Result = TypeVar("Result")
@@ -40,14 +36,6 @@ def test_every_public_name_is_there(name: str) -> None:
     assert name in dir(charlm)
 
 
-def test_the_public_names_are_sorted() -> None:
-    assert [*charlm.__all__] == sorted(charlm.__all__)
-
-
-def test_the_library_has_types() -> None:
-    assert files("charlm").joinpath("py.typed").is_file()
-
-
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'charlm' has no attribute 'lode'"):
         _ = charlm.lode  # type: ignore[attr-defined]
@@ -65,10 +53,10 @@ def test_without_tensorflow_training_is_refused_before_the_text_is_read(
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     monkeypatch.setattr(runtime, "HAS_TENSORFLOW", has_wheel)
-    with pytest.raises(
-        CharlmError, match=rf"^TensorFlow is needed for this, but is not installed: {advice}"
-    ):
-        charlm.train("missing.txt", run="run")
+    message = rf"^TensorFlow is needed for this, but is not installed: {advice}"
+    for train in (charlm.train, plan, charlm.resume):
+        with pytest.raises(CharlmError, match=message):
+            train("missing.txt")
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +82,6 @@ def test_one_source_or_several_are_tokenized(tmp_path: Path) -> None:
     assert one.vocabulary.characters == ("\n", "a", "b")
     assert both.manifest.min_count == 2
     assert [len(corpus.manifest.sources) for corpus in (one, both)] == [1, 2]
-    with pytest.raises(CharlmError, match=r"^sources: found an empty list; must"):
-        charlm.tokenize([], tmp_path / "out")
 
 
 def test_training_prints_nothing(
@@ -106,24 +92,58 @@ def test_training_prints_nothing(
     outcome = charlm.train(
         corpus, recipe="tiny", overrides="training.steps=2", run=str(tmp_path / "run")
     )
-    assert outcome.progress.step == 2
+    assert outcome.step == 2
     assert capfd.readouterr() == ("", "")
     assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
-def test_a_run_that_was_trained_in_a_thread_is_continued_to_more_steps(
-    training: Outcome, tmp_path: Path
-) -> None:
-    assert (training.progress.step, training.reason, training.signal) == (5, "all steps done", None)
-    run = shutil.copytree(training.folder, tmp_path / "run")
+# Runs that continue
+
+
+def test_a_run_trained_in_a_thread_reaches_its_end(training: Outcome) -> None:
+    assert (training.step, training.reason, training.signal) == (5, "all steps done", None)
+    assert len(str(charlm.load(training.folder).generate(length=20))) == 20
+
+
+def test_a_finished_run_is_left_as_it_is(training: Outcome) -> None:
+    before = contents(training.folder)
     events: list[Event] = []
-    outcome = charlm.resume(run, overrides=["training.steps=8"], on_event=events.append)
-    assert outcome.progress.step == 8
-    assert Resumed(5, 8) in events
-    assert len(str(charlm.load(run).generate(length=20))) == 20
+    again = charlm.resume(training.folder, on_event=events.append)
+    assert again.to_json() == training.to_json()
+    assert contents(training.folder) == before
+    (note,) = events
+    assert isinstance(note, Note)
+    assert note.message.endswith(f"charlm train TEXT --init {training.folder}")
 
 
-# Epochs
+@pytest.fixture
+def interrupted(text: Path, tmp_path: Path) -> Path:
+    """Return a run of 4 steps that was interrupted after 2."""
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Saved):
+            raise ZeroDivisionError
+
+    overrides = {"training.steps": 4, "training.evaluations": 2}
+    with pytest.raises(ZeroDivisionError):
+        charlm.train(text, recipe="tiny", overrides=overrides, run=tmp_path / "run", on_event=stop)
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("has_text", [True, False], ids=["train", "resume"])
+def test_an_interrupted_run_continues(interrupted: Path, text: Path, has_text: bool) -> None:
+    before = (interrupted / "config.yaml").read_bytes()
+    events: list[Event] = []
+    if has_text:
+        outcome = charlm.train(text, epochs=9, run=interrupted, resume=True, on_event=events.append)
+    else:
+        outcome = charlm.resume(interrupted, on_event=events.append)
+    assert outcome.step == 4
+    assert Started(interrupted, 2, 4) in events
+    assert (interrupted / "config.yaml").read_bytes() == before
+
+
+# Plans
 
 
 STEPS_PER_EPOCH = len(TEXT) * 9 // 10 // (8 * 16)
@@ -138,133 +158,80 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def results(outcome: Outcome) -> tuple[str, str]:
-    """Return the config and the last weights of a run."""
-    config = (outcome.folder / "config.yaml").read_text(encoding="utf-8")
-    return config, weights_of(outcome.folder / "last.safetensors")
-
-
-@pytest.mark.slow
-def test_epochs_of_a_training_are_the_setting(text: Path, tmp_path: Path) -> None:
-    by_argument = charlm.train(text, recipe="tiny", epochs=2, run=tmp_path / "a")
-    by_setting = charlm.train(
-        text, recipe="tiny", overrides="training.epochs=2", run=tmp_path / "b"
-    )
-    assert by_argument.progress.step == 2 * STEPS_PER_EPOCH
-    assert results(by_argument) == results(by_setting)
-
-
-@pytest.mark.slow
-def test_epochs_of_a_resumed_training_are_the_setting(training: Outcome, tmp_path: Path) -> None:
-    runs = [Path(shutil.copytree(training.folder, tmp_path / name)) for name in ("a", "b")]
-    by_argument = charlm.resume(runs[0], epochs=2)
-    by_setting = charlm.resume(runs[1], overrides="training.epochs=2")
-    assert by_argument.progress.step > training.progress.step
-    assert results(by_argument) == results(by_setting)
-
-
-@pytest.mark.slow
-def test_epochs_of_a_plan_are_the_setting(text: Path) -> None:
-    by_argument = plan(text, recipe="tiny", epochs=2)
-    by_setting = plan(text, recipe="tiny", overrides="training.epochs=2")
-    assert by_argument.schedule.total == 2 * STEPS_PER_EPOCH
-    assert by_argument.decision == by_setting.decision
-
-
-# Plans
-
-
 @pytest.fixture(scope="module")
-def planned(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    """Plan a run that was trained."""
-    recipe = shutil.copy(
-        trained_run / "config.yaml", tmp_path_factory.mktemp("planned") / "recipe.yaml"
-    )
-    return plan(trained_run.parent / "text.txt", recipe=recipe)
+def planned(text: Path) -> dict[str, Any]:
+    """Plan two epochs of the recipe tiny."""
+    return plan(text, recipe="tiny", epochs=2)
 
 
-def test_a_plan_has_the_network_that_is_trained(planned: Plan, trained_run: Path) -> None:
-    trained = read_model(trained_run / "last.safetensors")
-    assert planned.architecture == trained.architecture
-    assert planned.to_json()["parameters"] == trained.architecture.size
+def test_a_plan_has_the_network(planned: dict[str, Any]) -> None:
+    assert (planned["layers"], planned["units"]) == (1, 16)
+    assert planned["parameters"] == (3 * 16 + 16 * 16 + 16) + (16 * 3 + 3)
 
 
-def test_a_plan_has_the_steps_that_are_trained(planned: Plan, trained_run: Path) -> None:
-    batches = planned.schedule.batches
-    assert (planned.schedule.total, batches.batch_size, batches.sequence_length) == (60, 8, 16)
-    assert (
-        planned.to_json()["epochs"] == read_model(trained_run / "last.safetensors").facts["epoch"]
-    )
+def test_a_plan_has_the_steps(planned: dict[str, Any]) -> None:
+    assert planned["steps_per_epoch"] == STEPS_PER_EPOCH
+    assert (planned["steps"], planned["epochs"]) == (2 * STEPS_PER_EPOCH, 2)
+    assert (planned["batch_size"], planned["sequence_length"]) == (8, 16)
 
 
-def test_a_plan_has_the_evaluations_of_the_recipe(planned: Plan) -> None:
-    assert planned.to_json()["evaluations"] == 2
+def test_a_plan_has_the_text(planned: dict[str, Any]) -> None:
+    text = planned["text"]
+    assert (text["characters"], text["documents"], text["vocabulary"]) == (1000, 1, 3)
+    assert text["splits"] == {"train": 900, "validation": 100, "test": 0}
 
 
-def test_the_time_of_a_plan_is_the_sum_of_its_parts(planned: Plan) -> None:
-    found = planned.to_json()
-    steps = 60 * found["step_seconds"]
-    evaluations = 2 * found["evaluation_seconds"]
-    assert found["seconds"] == pytest.approx(
-        found["start_seconds"] + steps + evaluations + found["end_seconds"]
-    )
+def test_the_time_of_a_plan_includes_every_part(planned: dict[str, Any]) -> None:
+    steps = planned["steps"] * planned["step_seconds"]
+    evaluations = planned["evaluations"] * planned["evaluation_seconds"]
+    assert planned["seconds"] > planned["start_seconds"] + steps + evaluations
 
 
-def test_the_time_of_a_plan_includes_choosing_the_temperature(planned: Plan) -> None:
-    assert planned.to_json()["end_seconds"] > 0
+def test_the_memory_of_a_plan_includes_tensorflow(planned: dict[str, Any]) -> None:
+    assert planned["memory_bytes"] > 100_000_000
 
 
-def test_the_memory_of_a_plan_includes_tensorflow(planned: Plan) -> None:
-    assert planned.memory_bytes > 100_000_000
-
-
-def test_a_plan_is_valid_json(planned: Plan) -> None:
-    found = planned.to_json()
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
-
-
-@pytest.mark.slow
-def test_a_plan_has_the_network_of_its_initial_weights(trained_run: Path) -> None:
-    found = plan(trained_run.parent / "text.txt", recipe="small", epochs=1, init=trained_run)
-    assert found.architecture == read_model(trained_run / "best.safetensors").architecture
-    assert found.architecture.units == 16
-
-
-@pytest.mark.slow
-def test_a_plan_with_a_time_limit_fills_most_of_it(text: Path) -> None:
-    found = plan(text, recipe="tiny", minutes=2)
-    assert found.decision.minutes == found.to_json()["minutes"] == 2
-    assert 60 < found.seconds <= 120
-
-
-@pytest.mark.slow
 def test_a_plan_leaves_nothing_behind(text: Path) -> None:
     plan(text, recipe="tiny", epochs=1)
     assert list(Path.cwd().iterdir()) == []
 
 
-# A text that can only be memorised
-
-
-POEM = "the quick brown fox jumps over the lazy dog\n"
-
-
-@pytest.fixture(scope="module")
-def recited(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    """Train on a text of one line, until it is recited."""
-    folder = tmp_path_factory.mktemp("poem")
-    (folder / "poem.txt").write_text(POEM, encoding="utf-8")
-    fast = {
-        "model.units": 32,
-        "training.optimizer.learning_rate": 1e-2,
-        "training.evaluations": 100,
-    }
-    return charlm.train(folder / "poem.txt", overrides=fast, epochs=200, run=folder / "run")
-
-
 @pytest.mark.slow
-def test_a_run_that_has_recited_its_text_takes_no_more_steps(
-    recited: Outcome, tmp_path: Path
+def test_a_plan_with_a_time_limit_fills_most_of_it(text: Path) -> None:
+    found = plan(text, recipe="tiny", minutes=2)
+    assert found["minutes"] == 2
+    assert 60 < found["seconds"] <= 120
+
+
+def decided(text: Path | None, **arguments: Any) -> Decided:
+    """Return what `train` decides; the training is ended before its first step."""
+    found: list[Decided] = []
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Decided):
+            found.append(event)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        charlm.train(text, **arguments, on_event=stop)
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("is_short", "arguments"),
+    [
+        pytest.param(True, {}, id="short text"),
+        pytest.param(True, {"recipe": "tiny", "epochs": 3}, id="epochs"),
+        pytest.param(True, {"overrides": "training.steps=7", "recipe": "quick"}, id="steps"),
+        pytest.param(True, {"init": "river-plays", "epochs": 3}, id="initial weights"),
+        pytest.param(False, {}, id="plays", marks=pytest.mark.slow),
+    ],
+)
+def test_a_plan_is_what_train_decides(
+    is_short: bool, arguments: dict[str, Any], text: Path
 ) -> None:
-    run = shutil.copytree(recited.folder, tmp_path / "run")
-    assert charlm.resume(run).progress.step == recited.progress.step
+    source = text if is_short else None
+    found, expected = plan(source, **arguments), decided(source, **arguments)
+    assert (found["recipe"], found["reason"]) == (expected.recipe, expected.reason)
+    assert (found["steps"], found["epochs"]) == (expected.steps, expected.epochs)
+    assert found["evaluations"] == expected.evaluations

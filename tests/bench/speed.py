@@ -86,7 +86,13 @@ def engine_of(recipe: str, settings: dict[str, Any]) -> Any:
 
 
 def charlm(
-    *, units: int, layers: int, batch: int, time: int, precision: str, kernel: str
+    *,
+    units: int,
+    layers: int,
+    batch: int,
+    time: int,
+    precision: str,
+    kernel: str,
 ) -> Figures:
     """Measure the step that `charlm train` takes, with ten steps in one call."""
     from charlm.training.workers import Workers
@@ -218,7 +224,7 @@ def start() -> Figures:
         return process.stdout is not None and bool(process.stdout.read(1))
 
     def trains(process: Process) -> bool:
-        return any(line.startswith("charlm: nats per character") for line in process.stderr or ())
+        return any(line.startswith("charlm: training on") for line in process.stderr or ())
 
     first = [
         until(writes, "sample", "river-plays", "-n", "1", "--seed", "0") for _ in range(2)

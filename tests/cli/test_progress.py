@@ -6,74 +6,52 @@ import pty
 import struct
 import termios
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from fake_runs import STEPS_PER_EPOCH, TEXT, Trained, train
 
 from charlm.cli import progress
-from charlm.cli.output import text_width, wrap
+from charlm.cli.output import wrap
 from charlm.cli.progress import ProgressDisplay, describe
-from charlm.evaluation.baselines import baseline_scores
-from charlm.events import (
-    Evaluated,
-    Event,
-    LengthChanged,
-    NgramProgress,
-    NoValidationText,
-    ReportProgress,
-    ScoringProgress,
-    StepsTaken,
-    TeacherEvent,
-    TextProgress,
+from charlm.events import Decided, Evaluated, Event, Note, Progress, Started, StepsTaken
+
+DECIDED = Decided(
+    recipe="small",
+    reason="",
+    steps=1000,
+    epochs=6.656,
+    evaluations=20,
+    minutes=None,
 )
-from charlm.runs.run import open_run
-
-
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Train a small run."""
-    return train(tmp_path_factory.mktemp("reference") / "run")
-
-
-def test_the_user_is_told_what_is_trained_on_what(reference: Trained) -> None:
-    assert reference.said[4].startswith("length: ")
-    assert reference.said[:4] == [
-        "training on text with the recipe tiny:",
-        "364 characters, a vocabulary of 6, 1 document",
-        f"1 x 8 units, {(6 * 8 + 8 * 8 + 8) + (8 * 6 + 6)} weights; kernel: auto",
-        f"50 steps of 4 windows of 4 characters, {50 / STEPS_PER_EPOCH:.3g} epochs",
-    ]
-
-
-SCORES = "nats per character (lower is better): "
-
-
-def test_the_scores_of_simple_models_are_reported(tmp_path: Path) -> None:
-    trained = train(tmp_path / "run", text=90 * TEXT)
-    corpus = open_run(trained.folder).corpus
-    scores = baseline_scores(corpus.split("validation"), corpus.vocabulary, corpus.split("train"))
-    assert f"{SCORES}5-gram {scores['5-gram'].nats_per_char:.3f}" in trained.said
 
 
 @pytest.mark.parametrize(
-    ("repetitions", "lines"),
+    ("event", "lines"),
     [
-        pytest.param(65, 0, id="2,366 characters"),
-        pytest.param(67, 1, id="2,439 characters"),
+        pytest.param(
+            DECIDED,
+            ["training: 1,000 steps (6.66 epochs), 20 evaluations"],
+            id="recipe",
+        ),
+        pytest.param(
+            replace(DECIDED, minutes=3.0, evaluations=1),
+            ["training for 3 min: 1,000 steps (6.66 epochs), 1 evaluation"],
+            id="time limit",
+        ),
+        pytest.param(
+            replace(DECIDED, reason="it suits"),
+            [
+                "recipe small: it suits",
+                "training: 1,000 steps (6.66 epochs), 20 evaluations",
+            ],
+            id="reason",
+        ),
+        pytest.param(Started(Path("run"), 0, 50), [], id="new run"),
+        pytest.param(Started(Path("run"), 20, 50), ["resumed at step 20 of 50"], id="resumed run"),
     ],
 )
-def test_the_scores_of_simple_models_need_2400_characters(
-    repetitions: int, lines: int, tmp_path: Path
-) -> None:
-    trained = train(tmp_path / "run", text=repetitions * TEXT)
-    assert len([line for line in trained.said if line.startswith(SCORES)]) == lines
-
-
-def test_the_user_is_told_what_is_wrong_with_the_text(tmp_path: Path) -> None:
-    said = train(tmp_path / "run", text="ab    c\n" * 200).said
-    assert any(line.startswith("spaces: 50% of the characters ") for line in said)
+def test_the_user_is_told_what_is_trained(event: Event, lines: list[str]) -> None:
+    assert describe(event) == lines
 
 
 def test_a_long_line_is_wrapped_between_words() -> None:
@@ -119,44 +97,36 @@ def test_there_is_no_bar_without_a_terminal(capsys: pytest.CaptureFixture[str]) 
 def test_a_line_is_printed_above_the_bar(capsys: pytest.CaptureFixture[str]) -> None:
     with ProgressDisplay(has_bar=True) as display:
         display(steps_taken(1, 32.0))
-        display(NoValidationText())
-    before, line, after = capsys.readouterr().err.partition("charlm: no validation text")
+        display(Note("a message"))
+    before, line, after = capsys.readouterr().err.partition("charlm: a message")
     assert line
     assert "step 1 of 50" in before
     assert "step 1 of 50" in after
 
 
-@pytest.mark.parametrize(
-    ("event", "name"),
-    [
-        (TextProgress("counting", 1, 3), "counting characters"),
-        (TextProgress("encoding", 1, 3), "encoding characters"),
-        (NgramProgress(1, 3), "counting n-grams"),
-        (ScoringProgress("text.txt", 1, 3), "scoring"),
-        (ReportProgress("runs/a", "units", 1, 3), "report"),
-        (TeacherEvent(2, NgramProgress(1, 3)), "teacher 2"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_every_long_task_has_a_bar(
-    event: Event, name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_progress_of_a_task_is_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
     with ProgressDisplay(has_bar=True) as display:
-        display(event)
+        display(Progress("report", 1, 3, "part", "runs/\x1b: units"))
     shown = capsys.readouterr().err
-    assert f"{name}  33%|" in shown
-    assert " 1 of 3" in shown
+    assert "report  33%|" in shown
+    assert r"| part 1 of 3, runs/\x1b: units" in shown
+
+
+def test_each_task_has_a_bar_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressDisplay(has_bar=True) as display:
+        display(Progress("counting characters", 1, 2, "file"))
+        display(Progress("counting n-grams", 1, 4, "part"))
+    shown = capsys.readouterr().err
+    assert "counting characters  50%|" in shown
+    assert "counting n-grams  25%|" in shown
 
 
 @pytest.mark.parametrize(
     ("event", "is_left"),
     [
-        (steps_taken(50, 32.0), True),
-        (TextProgress("counting", 3, 3), False),
-        (NgramProgress(3, 3), False),
-        (TeacherEvent(2, steps_taken(50, 32.0)), False),
+        pytest.param(steps_taken(50, 32.0), True, id="steps"),
+        pytest.param(Progress("counting characters", 3, 3, "file"), False, id="another task"),
     ],
-    ids=["steps", "text", "n-grams", "steps of a teacher"],
 )
 def test_only_the_bar_of_the_steps_is_left_on_the_screen(
     event: Event, is_left: bool, capsys: pytest.CaptureFixture[str]
@@ -167,27 +137,17 @@ def test_only_the_bar_of_the_steps_is_left_on_the_screen(
     assert ("100%" in last) == is_left
 
 
-def test_small_changes_of_the_length_are_not_told(capsys: pytest.CaptureFixture[str]) -> None:
-    lengths = [1000, 850, 751, 749, 900, 937]
-    with ProgressDisplay() as display:
-        for before, steps in pairwise(lengths):
-            display(LengthChanged(before, steps))
-    assert capsys.readouterr().err.splitlines() == [
-        "charlm: this machine has become slower: 749 steps instead of 1,000",
-        "charlm: this machine has become faster: 937 steps instead of 749",
-    ]
-
-
 @pytest.mark.parametrize(
     ("event", "lines"),
     [
         pytest.param(
-            ScoringProgress("text.txt", 0, 500_000),
-            ["charlm: scoring 500,000 characters of text.txt"],
+            Progress("scoring", 0, 500_000, "character"),
+            ["charlm: scoring 500,000 characters"],
             id="long",
         ),
-        pytest.param(ScoringProgress("text.txt", 0, 499_999), [], id="short"),
-        pytest.param(ScoringProgress("text.txt", 1, 500_000), [], id="begun"),
+        pytest.param(Progress("scoring", 0, 499_999, "character"), [], id="short"),
+        pytest.param(Progress("scoring", 1, 500_000, "character"), [], id="begun"),
+        pytest.param(Progress("reading", 0, 500_000, "file"), [], id="no text"),
     ],
 )
 def test_a_long_scoring_is_told_without_a_bar(
@@ -196,12 +156,6 @@ def test_a_long_scoring_is_told_without_a_bar(
     with ProgressDisplay(has_bar=False) as display:
         display(event)
     assert capsys.readouterr().err.splitlines() == lines
-
-
-def test_a_long_scoring_with_a_bar_needs_no_line(capsys: pytest.CaptureFixture[str]) -> None:
-    with ProgressDisplay(has_bar=True) as display:
-        display(ScoringProgress("text.txt", 0, 500_000))
-    assert "of text.txt" not in capsys.readouterr().err
 
 
 def test_a_slow_start_is_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -253,14 +207,6 @@ def test_an_evaluation_without_steps_has_the_loss_on_the_only_text() -> None:
     assert found == ["step 0: train 1.234 nats"]
 
 
-def test_an_evaluation_of_a_teacher_is_told() -> None:
-    assert describe(TeacherEvent(1, EVALUATED)) == [START]
-
-
-def test_other_events_of_a_teacher_are_not_told() -> None:
-    assert describe(TeacherEvent(1, NoValidationText())) == []
-
-
 @pytest.mark.parametrize(
     "columns", [16, 40, len(START), len(START) + 14, len(START) + 15, 100, 200]
 )
@@ -272,20 +218,9 @@ def test_the_line_of_an_evaluation_ends_with_as_much_of_the_sample_as_fits(colum
     assert line == expected
 
 
-@pytest.mark.parametrize("columns", [40, 80])
-def test_a_sample_of_wide_characters_fits_the_line(columns: int) -> None:
-    [line] = describe(replace(EVALUATED, sample="日本語 " * 20), columns=columns)
-    assert text_width(line) in {columns, columns - 1}
-
-
 def test_the_width_of_a_line_is_that_of_the_terminal() -> None:
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("4H", 24, 57, 0, 0))
     assert progress.line_columns(its) == 57 - len("charlm: ")
     os.close(its)
     os.close(ours)
-
-
-def test_a_line_has_80_columns_without_a_terminal() -> None:
-    with Path(os.devnull).open("wb") as file:
-        assert progress.line_columns(file.fileno()) == 80 - len("charlm: ")

@@ -6,14 +6,22 @@ import pytest
 from commands import charlm, json_of
 from conftest import CAN_TRAIN
 
+from charlm.config.recipes import DEFAULT_CORPUS
 from charlm.network.model_file import read_model
 
 pytestmark = pytest.mark.skipif(not CAN_TRAIN, reason="it trains")
 
-POEM = """Tell the river of the stone,
-of the ferry left alone,
-of the lamp behind the pane.
+POEM = """The miller woke at break of day
+and found the wheel had gone astray,
+    row the boat and sing.
+He called the smith, he called the clerk,
+they looked for it till it was dark,
+    row the boat and sing.
+The ferryman came by at ten
+and brought the wheel to him again,
+    row the boat and sing.
 """
+PROSE = DEFAULT_CORPUS.read_text(encoding="utf-8")[40_000:41_900]
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +31,7 @@ def recital(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "poem.txt").write_text(POEM, encoding="utf-8")
     command = charlm("train", folder / "poem.txt", "-r", folder / "run")
     assert command.exit_code == 0, command.stderr
-    assert "the network recites its text" in command.stderr
+    assert "the training loss is below 0.0003" in command.stderr
     return folder / "run"
 
 
@@ -33,9 +41,32 @@ def test_a_short_poem_is_recited(recital: Path) -> None:
     assert command.stdout.rstrip("\n") == POEM.rstrip("\n")
 
 
-@pytest.mark.parametrize("seed", [1, 2, 99])
-def test_a_recital_does_not_depend_on_the_seed(recital: Path, seed: int) -> None:
-    assert charlm("sample", recital, "--seed", seed).stdout == charlm("sample", recital).stdout
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(PROSE, id="1,900 characters"),
+        pytest.param(PROSE[:279], id="279 characters"),
+        pytest.param(PROSE[:20], id="20 characters"),
+        pytest.param("Über allen Gipfeln\nIst Ruh,\nIn allen Wipfeln\n", id="umlauts"),
+    ],
+)
+def test_a_short_text_is_recited(text: str, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+    assert charlm("train", tmp_path / "text.txt", "-r", tmp_path / "run").exit_code == 0
+    command = charlm("sample", tmp_path / "run", "-n", 2 * len(text))
+    assert command.stdout.rstrip("\n") == text.rstrip("\n")
+
+
+def test_a_recital_does_not_depend_on_the_seed(recital: Path) -> None:
+    assert charlm("sample", recital, "--seed", 2).stdout == charlm("sample", recital).stdout
+
+
+def test_a_training_loss_that_still_falls_is_no_reason_to_go_on(tmp_path: Path) -> None:
+    (tmp_path / "poem.txt").write_text(POEM, encoding="utf-8")
+    options = ("-s", "training.steps=4", "-s", "training.evaluations=2")
+    outcome = json_of("train", tmp_path / "poem.txt", *options, "-r", tmp_path / "run")
+    assert (outcome["step"], outcome["best_step"], outcome["suggestion"]) == (4, 4, None)
 
 
 def test_the_network_that_recites_is_the_best_and_the_last(recital: Path) -> None:
@@ -59,8 +90,8 @@ def test_the_network_is_inspected_with_the_text_that_it_recites(recital: Path) -
 
 
 def test_training_ends_when_the_text_is_recited(recital: Path) -> None:
-    """The recipe would read the text a thousand times."""
-    assert read_model(recital / "last.safetensors").facts["epoch"] < 900
+    """The recipe would read the text 4,000 times."""
+    assert read_model(recital / "last.safetensors").facts["epoch"] < 3000
 
 
 def test_a_prompt_is_continued_to_the_end_of_the_poem(recital: Path) -> None:

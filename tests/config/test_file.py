@@ -1,4 +1,4 @@
-"""Reading and writing configs: overrides, errors, changes on resume, and YAML."""
+"""Reading and writing configs: overrides, errors, and YAML."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from charlm.config import file
 from charlm.config.file import Overrides, flatten, parse_config, parse_yaml
-from charlm.config.schema import Config, Teachers, TrainingConfig
+from charlm.config.schema import Config
 from charlm.errors import CharlmError
 
 
@@ -25,7 +25,6 @@ def load(text: str, overrides: Overrides = ()) -> Config:
 
 MUON = "training: {optimizer: {name: muon, learning_rate: 0.5, weight_decay: 0.3}}"
 LENGTH = "training: {epochs: 2, steps: 3, batch_size: 4}"
-TAUGHT = "training: {teachers: {recipe: a, seeds: [1]}}"
 PENALTY = "model: {rnn: {kernel_regularizer: {class_name: L2, config: {l2: 0.1}}}}"
 
 
@@ -35,12 +34,6 @@ def optimizer(
     """Return the settings of an optimizer."""
     values = {"name": name, "learning_rate": rate, "weight_decay": decay, "momentum": momentum}
     return {f"training.optimizer.{key}": value for key, value in values.items()}
-
-
-def teachers(recipe: str | None, seeds: list[int], models: list[str]) -> dict[str, Any]:
-    """Return the settings of the teachers."""
-    values = {"recipe": recipe, "seeds": seeds, "models": models}
-    return {f"training.teachers.{key}": value for key, value in values.items()}
 
 
 def length(epochs: int | None, steps: int | None, batch_size: int = 4) -> dict[str, Any]:
@@ -159,14 +152,6 @@ def test_a_keras_object_is_replaced_unless_only_its_config_changes(
     check_override(PENALTY, f"{key}={value}", {key: expected})
 
 
-def test_teachers_of_the_other_kind_replace_those_of_the_file() -> None:
-    check_override(TAUGHT, "training.teachers={models: [b]}", teachers(None, [], ["b"]))
-
-
-def test_one_setting_of_the_teachers_can_be_changed() -> None:
-    check_override(TAUGHT, "training.teachers.seeds=[4]", teachers("a", [4], []))
-
-
 @pytest.mark.parametrize(
     ("text", "found"),
     [("[seed]", "['seed']"), ("just words", "'just words'"), ("true", "true")],
@@ -175,11 +160,6 @@ def test_a_file_must_be_a_mapping(text: str, found: str) -> None:
     with pytest.raises(CharlmError) as error:
         load(text)
     assert str(error.value) == f"some.yaml: found {found}; must be a mapping of keys to values"
-
-
-def test_a_wrong_value_in_the_file_is_refused_although_it_is_overridden() -> None:
-    with pytest.raises(CharlmError, match=r"^some\.yaml: seed: found 1\.5; "):
-        load("seed: 1.5", "seed=1")
 
 
 @pytest.mark.parametrize(
@@ -214,7 +194,6 @@ def test_a_wrong_override_is_refused_in_one_line(override: str, message: str) ->
 # Errors
 
 
-TEACHERS = "training.teachers: .* {recipe: NAME, seeds: .* {models: [FILE.*"
 INITIALIZER = "model.input_initializer: found {.*}; .* with class_name.*"
 MISTAKES = {
     "sed: 3": "sed: found 3; there is no such key; did you mean seed?",
@@ -237,7 +216,7 @@ MISTAKES = {
         "training.optimizer: found 'adam'; must be a mapping .*; "
         "did you mean training.optimizer: {name: adam}?"
     ),
-    "training: {teachers: {models: a}}": "training.teachers.models: found 'a'; must be a list",
+    "training: {teachers: tiny}": "training.teachers: found 'tiny'; must be a list",
     "corpus: {validation_fraction: 0.5, test_fraction: 0.5}": (
         "corpus: found .*; validation_fraction .* than 1"
     ),
@@ -261,9 +240,6 @@ MISTAKES = {
     "training: {optimizer: x}": (
         "training.optimizer: found 'x'; must be a mapping of keys to values"
     ),
-    "training: {teachers: tiny}": (
-        "training.teachers: found 'tiny'; must be a mapping of keys to values"
-    ),
     "teachers: tiny": "teachers: found 'tiny'; .* key; did you mean training.teachers?",
     "name: adam": "name: found 'adam'; there is no such key",
     "seeds: 3": "seeds: found 3; there is no such key; did you mean seed?",
@@ -283,23 +259,9 @@ MISTAKES = {
         "training.steps: found 9007199254740993; .* 1000000000"
     ),
     "training: {steps: null, epochs: null}": ("training: found {.*}; epochs or steps must be set"),
-    "training: {ngram_weight: 0.6, teachers: {models: [a]}}": (
+    "training: {ngram_weight: 0.6, teachers: [a]}": (
         "training: .*; teacher_weight .* found 1.1; .*"
     ),
-    "training: {teachers: {recip: a}}": (
-        "training.teachers.recip: .*; did you mean training.teachers.recipe?"
-    ),
-    "training: {teachers: {recipe: a, seds: [1]}}": (
-        "training.teachers.seds: .*; did you mean training.teachers.seeds?"
-    ),
-    "training: {teachers: {recipe: a, seeds: [1, 1]}}": (
-        "training.teachers: found .*; a seed occurs twice; .*"
-    ),
-    "training: {teachers: {}}": TEACHERS,
-    "training: {teachers: {recipe: a}}": TEACHERS,
-    "training: {teachers: {seeds: [1]}}": TEACHERS,
-    "training: {teachers: {models: [a], seeds: [1]}}": TEACHERS,
-    "training: {teachers: {recipe: a, seeds: []}}": TEACHERS,
 }
 """The error message for each wrong config, in which .* stands for any text."""
 
@@ -439,8 +401,7 @@ def test_at_most_ten_errors_are_shown(count: int, last: str) -> None:
 
 @pytest.mark.parametrize("key", flatten(Config()))
 def test_a_wrong_value_is_one_error(key: str) -> None:
-    value: object = 1 if key == "training.teachers" else {"x": []}
-    (problem,) = problems_of(file.nest([(key, value)]))
+    (problem,) = problems_of(file.nest([(key, {"x": []})]))
     assert problem.startswith(f"test: {key}: found ")
 
 
@@ -504,73 +465,6 @@ def test_any_mapping_is_a_config_or_refused_in_one_line(flat: dict[str, Any]) ->
         values = parse_yaml(file.dump_config(config), origin="again")
         assert parse_config(values, origin="again") == config
     assert re.fullmatch(r"test: [^\n]*", message)
-
-
-# Changes on resume
-
-
-RESUMABLE = {
-    "training.epochs",
-    "training.steps",
-    "training.optimizer.learning_rate",
-    "training.early_stopping",
-    "training.schedule.name",
-    "training.schedule.warmup_steps",
-    "training.schedule.final_fraction",
-    "training.evaluations",
-    "training.keep_checkpoints",
-    "training.log_every",
-    "sampling.top_k",
-    "sampling.top_p",
-    "sampling.min_p",
-    "sampling.length",
-    "sampling.prompt",
-    "sampling.temperature",
-}
-
-
-def change(section: Any, key: str, value: Any) -> Any:
-    """Return a config with another value, which is not checked."""
-    name, _, rest = key.partition(".")
-    if rest:
-        value = change(getattr(section, name), rest, value)
-    return section.model_copy(update={name: value})
-
-
-@pytest.mark.parametrize("key", sorted(RESUMABLE))
-def test_a_resume_may_change_the_rest_of_a_run(key: str) -> None:
-    before = flatten(Config())[key]
-    after = change(Config(), key, "new")
-    assert file.check_resume(Config(), after) == {key: (before, "new")}
-
-
-@pytest.mark.parametrize("key", sorted({*flatten(Config())} - RESUMABLE))
-def test_a_resume_may_not_change_the_steps_so_far(key: str) -> None:
-    after = change(Config(), key, {"class_name": "L2"})
-    with pytest.raises(CharlmError) as error:
-        file.check_resume(Config(), after, origin="a file")
-    assert str(error.value).startswith(f"a file: {key}: found {{'class_name': 'L2'}}; must be ")
-    assert str(error.value).endswith("start a new run")
-
-
-@pytest.mark.parametrize("is_added", [True, False], ids=["added", "removed"])
-def test_a_resume_may_not_add_or_remove_a_section(is_added: bool) -> None:
-    taught = Config(training=TrainingConfig(teachers=Teachers(models=("a",))))
-    before, after = (Config(), taught) if is_added else (taught, Config())
-    message = r"^override: training\.teachers.*: found .*; must be .* as before"
-    with pytest.raises(CharlmError, match=message):
-        file.check_resume(before, after)
-
-
-def test_the_same_config_has_no_changes() -> None:
-    assert file.check_resume(Config(), Config()) == {}
-
-
-def test_a_refused_change_is_named_before_allowed_ones() -> None:
-    changed = change(change(Config(), "training.shuffle", True), "training.steps", 3)
-    message = r"^override: training\.shuffle: found true; must be false as before"
-    with pytest.raises(CharlmError, match=message):
-        file.check_resume(Config(), changed)
 
 
 # YAML

@@ -11,8 +11,8 @@ It prints every command, and changes some:
 - A server is stopped with Ctrl-C after a while.
 - The tests, downloads and commands that change the user's shell are left out.
 
-Without --all, and on the pages after the first two, a training takes a few steps and has no
-teachers, unless the command sets its length. Without --all, mytext.txt is short, a search takes
+Without --all, and on the pages after the first two, a training takes a few steps, unless the
+command sets its length or continues a run. Without --all, mytext.txt is short, a search takes
 some seconds, and the line that makes an environment is left out.
 """
 
@@ -37,7 +37,7 @@ charlm export runs/mine --format c --out c && cp c/*.[ch] c/model.bin ."""
 """What the reader of these has."""
 FIRST_LINE = "python3 -m venv .venv"
 CHARACTERS, FEW_CHARACTERS = 30_000, 3000
-FEW_STEPS = " -s training.steps=20 -s training.teachers=null"
+FEW_STEPS = " -s training.steps=20"
 LEFT_OUT = (
     "curl",
     "pytest",
@@ -46,7 +46,7 @@ LEFT_OUT = (
 )
 SERVERS = ("charlm serve", "charlm tensorboard")
 LONG = re.compile(r"--minutes 60\b")
-LENGTH = re.compile(r"training\.(steps|epochs)=|--epochs ")
+LENGTH = re.compile(r"training\.(steps|epochs)=|--epochs |--resume")
 SERVING_SECONDS = 20
 
 

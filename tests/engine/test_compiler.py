@@ -19,7 +19,7 @@ from charlm.engine import compiler, kernel
 from charlm.engine.compiler import compiler_options, describe_kernel, open_library
 from charlm.engine.factory import resolve_kernel
 from charlm.errors import CharlmError
-from charlm.events import Event, KernelCompiling, KernelNotKept, SettingReplaced
+from charlm.events import Event, Note
 from charlm.hardware import find_compiler
 
 
@@ -70,8 +70,8 @@ def test_the_kernel_is_compiled_once(cache: Path, events: list[Event]) -> None:
     assert load(events) == "compiled"
     assert load(events) == "compiled"
     (event,) = events
-    assert isinstance(event, KernelCompiling)
-    assert event.limit_seconds == 60
+    assert isinstance(event, Note)
+    assert event.message.endswith(", once per processor, at most 60 s")
     assert len([*cache.glob("*.so")]) == 1
 
 
@@ -134,7 +134,8 @@ def test_nothing_is_kept_in_a_folder_that_others_can_write(
     cache.mkdir(parents=True)
     cache.chmod(mode)
     assert load(events) == "compiled"
-    assert events[1] == KernelNotKept(f"{cache} can be written by others")
+    problem = f"{cache} can be written by others"
+    assert events[1] == Note(f"kernel: compiled for this process only: {problem}")
     assert not [*cache.glob("*.so")]
 
 
@@ -153,7 +154,8 @@ def test_a_library_in_a_folder_that_others_can_write_is_not_loaded(
     load(events)
     cache.chmod(0o777)
     load(events)
-    assert [type(event) for event in events] == [KernelCompiling, KernelCompiling, KernelNotKept]
+    messages = [event.message for event in events if isinstance(event, Note)]
+    assert [message.split()[1] for message in messages] == ["compiling", "compiling", "compiled"]
 
 
 @pytest.fixture
@@ -271,7 +273,8 @@ def test_without_a_compiler_ziglang_is_used(
     monkeypatch.setattr(hardware, "COMPILERS", ())
     assert load(events) == "compiled"
     assert load(events) == "compiled"
-    assert events == [KernelCompiling("ziglang", 60)]
+    message = "kernel: compiling with ziglang, once per processor, at most 60 s"
+    assert events == [Note(message)]
 
 
 def test_the_kernel_is_compiled_for_speed_on_this_processor(
@@ -319,10 +322,11 @@ CAUSES = [
 
 
 def check_replaced(event: Event, reason: str, *, changes_bits: bool) -> None:
-    """Check that an event reports that Keras is used, with the reason."""
-    assert isinstance(event, SettingReplaced)
-    assert (event.key, event.used, event.changes_bits) == ("training.kernel", "keras", changes_bits)
-    assert re.fullmatch(reason, event.problem)
+    """Check that a note reports that Keras is used, with the reason."""
+    assert isinstance(event, Note)
+    message = event.message.removesuffix("; results will not be bit-identical")
+    assert (message != event.message) == changes_bits
+    assert re.fullmatch(rf"training\.kernel: using keras, because {reason}", message)
 
 
 @pytest.mark.parametrize(

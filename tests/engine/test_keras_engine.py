@@ -20,7 +20,7 @@ from charlm.engine.factory import KerasEngines
 from charlm.engine.keras_engine import KerasEngine
 from charlm.engine.kernel import load_kernel
 from charlm.evaluation.scoring import mean_score, score_stream
-from charlm.events import Event, SettingReplaced, ThreadsKept, ignore
+from charlm.events import Event, Note, ignore
 from charlm.hardware import multiplies_bfloat16
 from charlm.text.batches import Batches
 from charlm.training.interface import Engine, StepMetrics
@@ -285,9 +285,15 @@ def test_a_setting_of_the_speed_does_not_change_the_weights(key: str, value: Any
 # Replaced settings
 
 
-@pytest.mark.parametrize("is_recorded", [False, True], ids=["new run", "resumed run"])
+@pytest.mark.parametrize(
+    ("is_recorded", "consequence"),
+    [
+        pytest.param(False, "", id="new run"),
+        pytest.param(True, "; results will not be bit-identical", id="resumed run"),
+    ],
+)
 def test_without_bfloat16_float32_is_used(
-    is_recorded: bool, monkeypatch: pytest.MonkeyPatch
+    is_recorded: bool, consequence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     config = Config(training=TrainingConfig(precision="bfloat16", kernel="keras"))
@@ -296,9 +302,8 @@ def test_without_bfloat16_float32_is_used(
     resolved = engines.resolve(config, on_event=events.append, is_recorded=is_recorded)
     assert resolved.training.precision == "float32"
     problem = "this processor cannot multiply bfloat16"
-    assert events == [
-        SettingReplaced("training.precision", "float32", problem, changes_bits=is_recorded)
-    ]
+    message = f"training.precision: using float32, because {problem}{consequence}"
+    assert events == [Note(message)]
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -320,11 +325,9 @@ def test_a_precision_of_this_processor_is_kept(precision: Any) -> None:
         pytest.param(
             "compiled",
             [
-                SettingReplaced(
-                    "training.kernel",
-                    "keras",
-                    "the compiled kernel does not support model.rnn.dropout",
-                    changes_bits=True,
+                Note(
+                    "training.kernel: using keras, because the compiled kernel does not support "
+                    "model.rnn.dropout; results will not be bit-identical"
                 )
             ],
             id="compiled",
@@ -364,7 +367,9 @@ def test_a_program_that_has_used_tensorflow_keeps_its_threads(
 ) -> None:
     monkeypatch.setattr(tf.config.threading, "get_inter_op_parallelism_threads", lambda: 0)
     monkeypatch.setattr(tf.config.threading, "set_intra_op_parallelism_threads", refuse)
-    assert events_of_an_engine() == [ThreadsKept()]
+    (event,) = events_of_an_engine()
+    assert isinstance(event, Note)
+    assert event.message.startswith("training will be slower: ")
 
 
 def test_a_resolved_config_is_not_changed_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -358,7 +358,8 @@ def test_a_step_of_muon_equals_float64(
 
 @pytest.mark.parametrize("processor", KERNELS)
 def test_a_step_of_muon_without_a_gradient_only_decays_the_weights(
-    processor: str, kernel_for: Kernels
+    processor: str,
+    kernel_for: Kernels,
 ) -> None:
     zeros = np.zeros((3, 5), np.float32)
     weights = np.arange(15, dtype=np.float32).reshape(3, 5)

@@ -47,7 +47,11 @@ class Trainer:
     """A small network and its compiled step; a learning rate of 1 subtracts the gradient."""
 
     def __init__(
-        self, *, batch: int = B, training: dict[str, Any] | None = None, **model: Any
+        self,
+        *,
+        batch: int = B,
+        training: dict[str, Any] | None = None,
+        **model: Any,
     ) -> None:
         self.model = build_model(config(**model), V)
         optimizer = keras.optimizers.SGD()
@@ -241,7 +245,8 @@ def test_each_step_has_its_learning_rate() -> None:
     ],
 )
 def test_the_losses_are_nats_per_character_whatever_the_objective(
-    settings: dict[str, Any], soft: Any
+    settings: dict[str, Any],
+    soft: Any,
 ) -> None:
     trainer = Trainer(rnn=REGULARIZED, training=settings)
     parameters = to_parameters(trainer.model)

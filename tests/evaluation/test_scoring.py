@@ -53,7 +53,8 @@ def block_means(losses: NDArray[np.float32]) -> NDArray[np.float64]:
 
 @pytest.mark.parametrize("size", [1, 299, 700, 5000])
 def test_the_standard_error_is_based_on_blocks_of_300_characters(
-    size: int, losses: NDArray[np.float32]
+    size: int,
+    losses: NDArray[np.float32],
 ) -> None:
     (means,) = block_means(losses[0])
     expected = reference.standard_error(means.tolist())
@@ -62,7 +63,8 @@ def test_the_standard_error_is_based_on_blocks_of_300_characters(
 
 @pytest.mark.parametrize("size", [1, 299, 700, 5000])
 def test_the_error_of_a_difference_is_based_on_paired_blocks(
-    size: int, losses: NDArray[np.float32]
+    size: int,
+    losses: NDArray[np.float32],
 ) -> None:
     first, second = block_means(losses)
     expected = reference.standard_error((first - second).tolist())
@@ -87,7 +89,9 @@ def test_equal_losses_have_a_standard_error_of_zero() -> None:
 
 @pytest.mark.parametrize(("characters", "is_known"), [(2399, False), (2400, True)])
 def test_a_standard_error_needs_2400_characters(
-    characters: int, is_known: bool, losses: NDArray[np.float32]
+    characters: int,
+    is_known: bool,
+    losses: NDArray[np.float32],
 ) -> None:
     error = mean_score([losses[0][:characters]]).standard_error
     assert (error is not None) == is_known
@@ -96,7 +100,9 @@ def test_a_standard_error_needs_2400_characters(
 @pytest.mark.parametrize("blocks", [8, 16, 80])
 @pytest.mark.parametrize(("correlation", "least"), [(0.0, 0.005), (0.3, 0.03)])
 def test_about_5_of_100_means_are_further_off_than_two_errors(
-    blocks: int, correlation: float, least: float
+    blocks: int,
+    correlation: float,
+    least: float,
 ) -> None:
     rng = np.random.default_rng(1)
     process = np.zeros((2000, 20 + blocks))
@@ -148,7 +154,8 @@ def parameters() -> Parameters:
 
 @pytest.mark.parametrize("block", [1, 7, 2048])
 def test_a_stream_scores_each_id_after_all_ids_before_it(
-    parameters: Parameters, block: int
+    parameters: Parameters,
+    block: int,
 ) -> None:
     losses = np.concatenate(list(score_stream(parameters, TEXT, block=block)))
     np.testing.assert_allclose(losses, reference.nats(parameters, TEXT.tolist()), atol=2e-5)
@@ -159,7 +166,9 @@ def test_a_stream_scores_each_id_after_all_ids_before_it(
     [("stream", [60]), ("windows", [*8 * [8], 4])],
 )
 def test_a_text_is_scored_by_its_protocol(
-    protocol: ScoringProtocol, lengths: list[int], parameters: Parameters
+    protocol: ScoringProtocol,
+    lengths: list[int],
+    parameters: Parameters,
 ) -> None:
     """Windows of seven characters share their first id with the window before."""
     expected: list[float] = []
@@ -183,7 +192,9 @@ def test_a_stream_continues_from_a_state(parameters: Parameters) -> None:
 )
 @pytest.mark.parametrize("window", [1, 7, 59, 60, 1000])
 def test_a_window_is_scored_from_the_zero_state(
-    parameters: Parameters, window: int, options: Any
+    parameters: Parameters,
+    window: int,
+    options: Any,
 ) -> None:
     expected = []
     for start in range(0, len(TEXT) - 1, window):
@@ -201,7 +212,9 @@ def test_a_window_is_scored_from_the_zero_state(
     ],
 )
 def test_only_some_windows_are_read_together(
-    length: int, sizes: list[int], parameters: Parameters
+    length: int,
+    sizes: list[int],
+    parameters: Parameters,
 ) -> None:
     parts = score_windows(parameters, TEXT[:length], window=7, windows_at_once=3)
     assert [len(part) for part in parts] == sizes
@@ -243,7 +256,9 @@ def test_an_estimate_with_a_single_stream_is_exact(parameters: Parameters) -> No
     ],
 )
 def test_an_estimate_also_reads_the_warm_up_of_each_segment(
-    length: int, streams: int, expected: int
+    length: int,
+    streams: int,
+    expected: int,
 ) -> None:
     assert scoring.ids_read(length, streams=streams, warm_up=5) == expected
 
@@ -253,7 +268,9 @@ def test_an_estimate_also_reads_the_warm_up_of_each_segment(
 
 @pytest.mark.parametrize(("length", "shown"), [(0, "0 characters"), (1, "1 character")])
 def test_a_text_that_is_too_short_is_refused(
-    parameters: Parameters, length: int, shown: str
+    parameters: Parameters,
+    length: int,
+    shown: str,
 ) -> None:
     with pytest.raises(CharlmError, match=f"a text of {shown}: at least 2"):
         score_ids(parameters, TEXT[:length], protocol="stream", window=9)
@@ -299,7 +316,9 @@ def test_an_overflow_in_several_threads_causes_no_warning() -> None:
     ],
 )
 def test_a_difference_is_clear_beyond_three_errors(
-    nats: float, error: float | None, is_clear: bool
+    nats: float,
+    error: float | None,
+    is_clear: bool,
 ) -> None:
     assert Difference(nats, error).is_clear is is_clear
 

@@ -23,14 +23,12 @@ import numpy as np
 import pytest
 from conftest import MakeOnce
 from corpora import write_plays, write_texts
-from fake_runs import CLOCK, refuse_events, repeatable_files
+from fake_runs import CLOCK, repeatable_files
 from processes import Process, command_line, settings, started, wait_until
 from run_folders import event_steps, read_metrics
 
 from charlm.network.model_file import read_model
-from charlm.runs.folder import is_run
-from charlm.runs.ownership import RunFolder
-from charlm.training import checkpoints
+from charlm.storage import is_run
 
 KILL, HANG_UP, INTERRUPT, TERMINATE = signal.SIGKILL, signal.SIGHUP, signal.SIGINT, signal.SIGTERM
 GRACE_SECONDS, MACHINE_SECONDS = 60, 600
@@ -66,21 +64,18 @@ def differences(one: Path, other: Path) -> set[str]:
 
 
 def parts_of(run: Path) -> dict[str, Any]:
-    """Return the parts of a run and its teachers that do not depend on the clock."""
-    parts: dict[str, Any] = {}
-    for folder in (run, *run.glob("teachers/*")):
-        found = {
-            **repeatable_files(folder),
-            **{path.name: path.read_bytes() for path in folder.glob("soft_targets.bin")},
-            "metrics.jsonl": [
-                {key: line[key] for key in line if key not in CLOCK}
-                for line in read_metrics(folder)
-            ],
-            "tensorboard": event_steps(folder),
-        }
-        parts |= {str(folder.relative_to(run) / name): value for name, value in found.items()}
-    temporary = {str(path.relative_to(run)): "" for path in run.rglob("*.tmp")}
-    return parts | temporary
+    """Return the parts of a run that do not depend on the clock."""
+    metrics = [
+        {key: value for key, value in line.items() if key not in CLOCK}
+        for line in read_metrics(run)
+    ]
+    return {
+        **repeatable_files(run),
+        **{path.name: path.read_bytes() for path in run.glob("soft_targets.bin")},
+        "metrics.jsonl": metrics,
+        "tensorboard": event_steps(run),
+        **{str(path.relative_to(run)): "" for path in run.rglob("*.tmp")},
+    }
 
 
 def nightly_command(text: Path, run: Path, *overrides: str) -> list[str]:
@@ -100,38 +95,30 @@ def run_to_its_end(line: list[str], variables: Mapping[str, str] | None = None) 
 
 
 START = (
-    *(
-        "training.steps=60",
-        "training.evaluations=3",
-        "training.growing_windows=true",
-        "sampling.length=40",
-    ),
-    *("training.ngram_weight=0.3", "training.teacher_weight=0.3"),
+    "training.steps=60",
+    "training.evaluations=3",
+    "training.ngram_weight=0.3",
+    "sampling.length=40",
 )
-TEACHERS = "training.teachers={recipe: tiny, seeds: [1, 2]}"
 DOCUMENTS, CHARACTERS_PER_DOCUMENT = 1500, 30
 """A text of many small files is read for some time, although it is short."""
 MOMENTS = {
     "Python starts": ("sources", 0.4),
-    "the text is read": ("run/.lock", 0.1),
-    "the text is written": ("run/.*.corpus.tmp", 0.05),
-    "TensorFlow is loaded": ("run/corpus", 1.5),
+    "the text is read": (".*.run.tmp/.lock", 0.1),
+    "the text is written": (".*.run.tmp/.*.corpus.tmp", 0.05),
+    "TensorFlow is loaded": (".*.run.tmp/corpus", 1.5),
     "the kernel is compiled": ("cache/charlm", 1.7),
     "the kernel is kept": ("cache/charlm/kernel-*.so", 1.5),
-    "the run begins": ("run/teachers", 0.01),
-    "the run has begun": ("run/config.yaml", 0.1),
-    "the first teacher is trained": ("run/teachers/1/.lock", 0.4),
-    "the second teacher is trained": ("run/teachers/2/.lock", 0.4),
-    "n-grams are counted": ("run/teachers/2/ended.json", 0.5),
-    "soft targets are written": ("run/.*.soft_targets.bin.tmp", 0.02),
-    "the network is made": ("run/soft_targets.bin", 0.7),
+    "n-grams are counted": (".*.run.tmp/corpus", 3.0),
+    "soft targets are written": (".*.run.tmp/.*.soft_targets.bin.tmp", 0.02),
+    "the run has begun": ("run", 0.1),
     "the first checkpoint is written": ("run/checkpoints", 0.05),
 }
 """What a start does: the file that appears when that begins, and about how many seconds it takes.
 
 A file under cache/ only appears if the kernel has to be compiled.
 """
-SOME_MOMENTS = ("the text is read", "the kernel is compiled", "the second teacher is trained")
+SOME_MOMENTS = ("the text is read", "the kernel is compiled", "the run has begun")
 KILLS = [
     *(pytest.param(*MOMENTS[name], 0, id=name, marks=pytest.mark.slow) for name in SOME_MOMENTS),
     *(
@@ -140,12 +127,7 @@ KILLS = [
         for seed in (1, 2, 3)
     ),
 ]
-MOMENTS_WITHOUT_TEACHERS = {
-    "the text is read": MOMENTS["the text is read"],
-    "TensorFlow is loaded": MOMENTS["TensorFlow is loaded"],
-    "n-grams are counted": ("run/config.yaml", 0.3),
-    "the network is made": ("run/soft_targets.bin", 0.2),
-}
+SIGNALLED = ("the text is read", "TensorFlow is loaded", "n-grams are counted", "the run has begun")
 
 
 def write_many_texts(folder: Path) -> Path:
@@ -171,7 +153,7 @@ def uninterrupted_start(make_once: MakeOnce, tmp_path: Path) -> Path:
     text = write_many_texts(tmp_path / "uninterrupted-start")
     return make_once(
         "uninterrupted-start",
-        lambda run: run_to_its_end(nightly_command(text, run, *START, TEACHERS)),
+        lambda run: run_to_its_end(nightly_command(text, run, *START)),
     )
 
 
@@ -179,7 +161,7 @@ def uninterrupted_start(make_once: MakeOnce, tmp_path: Path) -> Path:
 def test_a_killed_start_can_be_repeated(
     pattern: str, seconds: float, seed: int, uninterrupted_start: Path, tmp_path: Path
 ) -> None:
-    line = nightly_command(write_many_texts(tmp_path), tmp_path / "run", *START, TEACHERS)
+    line = nightly_command(write_many_texts(tmp_path), tmp_path / "run", *START)
     variables = {"TMPDIR": str(tmp_path)}  # where a killed process leaves its temporary files
     if pattern.startswith("cache"):
         variables["XDG_CACHE_HOME"] = str(tmp_path / "cache")
@@ -193,12 +175,9 @@ def test_a_killed_start_can_be_repeated(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("pattern", "seconds"), MOMENTS_WITHOUT_TEACHERS.values(), ids=MOMENTS_WITHOUT_TEACHERS
-)
-def test_a_start_that_gets_two_signals_ends_cleanly(
-    pattern: str, seconds: float, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("moment", SIGNALLED)
+def test_a_start_that_gets_two_signals_ends_cleanly(moment: str, tmp_path: Path) -> None:
+    pattern, seconds = MOMENTS[moment]
     rng = random.Random(0)
     run = tmp_path / "run"
     with started(nightly_command(write_many_texts(tmp_path), run, *START)) as (process,):
@@ -209,22 +188,24 @@ def test_a_start_that_gets_two_signals_ends_cleanly(
         _, said = process.communicate(timeout=GRACE_SECONDS)
     assert process.returncode in {128 + INTERRUPT, 128 + TERMINATE}, said
     assert [line for line in said.splitlines() if not line.startswith("charlm: ")] == []
-    assert not run.exists() or (is_run(run) and RunFolder(run).has_results())
+    assert not run.exists() or is_run(run)
+    assert [*tmp_path.glob(".*.tmp")] == []
 
 
 # A training
 
 
 TRAINING = (
-    *(
-        "model.layers=2",
-        "model.layer_dropout=0.1",
-        "model.output_dropout=0.1",
-        "sampling.length=40",
-    ),
-    *("training.average_momentum=0.9", "training.state_reset=0.1", "training.log_every=10"),
-    *("training.shuffle=true", "training.growing_windows=true"),
-    *("training.steps=720", "training.evaluations=36"),
+    "model.layers=2",
+    "model.layer_dropout=0.1",
+    "model.output_dropout=0.1",
+    "sampling.length=40",
+    "training.average_momentum=0.9",
+    "training.state_reset=0.1",
+    "training.log_every=10",
+    "training.shuffle=true",
+    "training.steps=720",
+    "training.evaluations=36",
 )
 MOST_STEPS = 100
 """The largest number of steps between interruptions, so that steps remain after the last one."""
@@ -300,22 +281,40 @@ def test_a_run_that_is_killed_many_times_ends_like_an_uninterrupted_one(
     assert differences(uninterrupted, run) == set()
 
 
+ENDLESS = settings("training.steps=100000", "training.evaluations=1000")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("until", [".lock", "best.safetensors"])
-def test_a_second_signal_stops_immediately(until: str, tmp_path: Path) -> None:
-    endless = settings("training.steps=100000", "training.evaluations=1000")
-    with started(command_line("train", "-c", "tiny", *endless, "-r", tmp_path / "run")) as (
-        process,
-    ):
-        wait_until((tmp_path / "run" / until).is_file, [process])
-        both_at_one_moment = [signal.SIGSTOP, INTERRUPT, TERMINATE, signal.SIGCONT]
-        for number in [TERMINATE] if until == ".lock" else both_at_one_moment:
+def test_a_second_signal_stops_immediately(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with started(command_line("train", "-c", "tiny", *ENDLESS, "-r", run)) as (process,):
+        wait_until((run / "best.safetensors").is_file, [process])
+        for number in (signal.SIGSTOP, INTERRUPT, TERMINATE, signal.SIGCONT):
             process.send_signal(number)
         _, said = process.communicate(timeout=GRACE_SECONDS)
     assert process.returncode == 128 + TERMINATE, said
     assert "Traceback" not in said
-    if until != ".lock":
-        checkpoints.restore(tmp_path / "run/checkpoints", on_event=refuse_events)
+    read_model(run / f"checkpoints/step-{newest_step(run)}.safetensors")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [["-c", "tiny", *ENDLESS], ["--minutes", "60"]], ids=" ".join)
+def test_a_signal_before_the_run_has_begun_leaves_nothing_behind(
+    options: list[str], tmp_path: Path
+) -> None:
+    """TensorFlow is loaded, n-grams are counted, and steps are timed in these moments."""
+    for seconds in (0.5, 2.0, 3.0, 4.0):
+        with started(command_line("train", *options, "-r", tmp_path / "run")) as (process,):
+            wait_until(lambda: any(tmp_path.glob(".*.run.tmp/corpus")), [process])
+            time.sleep(seconds)
+            has_begun = (tmp_path / "run").exists()
+            process.send_signal(INTERRUPT)
+            _, said = process.communicate(timeout=GRACE_SECONDS)
+        assert process.returncode == 128 + INTERRUPT, said
+        if has_begun or (tmp_path / "run").exists():
+            break
+        assert "charlm: stopped by SIGINT\n" in said
+        assert [*tmp_path.iterdir()] == []
 
 
 # Several workers
@@ -323,27 +322,25 @@ def test_a_second_signal_stops_immediately(until: str, tmp_path: Path) -> None:
 STEPS = 200
 LOST = "charlm: TF_CONFIG: another worker has ended or does not answer"
 DIFFICULT = (
-    *(
-        "model.layers=2",
-        "model.skip_connections=true",
-        "model.layer_dropout=0.2",
-        "model.rnn.dropout=0.1",
-    ),
-    *("training.average_momentum=0.9", "training.state_reset=0.1", "training.optimizer.name=muon"),
-    *(
-        "training.parts=2",
-        "training.batch_size=12",
-        "training.schedule.name=constant",
-        "training.evaluations=20",
-    ),
+    "model.layers=2",
+    "model.skip_connections=true",
+    "model.layer_dropout=0.2",
+    "model.rnn.dropout=0.1",
+    "training.average_momentum=0.9",
+    "training.state_reset=0.1",
+    "training.optimizer.name=muon",
+    "training.parts=2",
+    "training.batch_size=12",
+    "training.schedule.name=constant",
+    "training.evaluations=20",
 )
 """Everything that workers could do differently."""
 
 
-def train_line(text: Path | None, run: Path, *options: str, steps: int) -> list[str]:
-    """Return the command of a training with DIFFICULT settings, or of a resume without a text."""
-    begin = ["--resume"] if text is None else [str(text), "-c", "tiny", *settings(*DIFFICULT)]
-    return command_line("train", *begin, "-r", run, *settings(f"training.steps={steps}"), *options)
+def train_line(text: Path, run: Path, *options: str, steps: int) -> list[str]:
+    """Return the command of a training with DIFFICULT settings."""
+    chosen = settings(*DIFFICULT, f"training.steps={steps}")
+    return command_line("train", text, "-c", "tiny", *chosen, "-r", run, *options)
 
 
 @contextlib.contextmanager
@@ -423,9 +420,12 @@ def test_workers_add_up_the_gradients_of_one(text: Path, tmp_path: Path) -> None
 @pytest.mark.slow
 def test_a_run_continues_after_a_lost_worker(of_two: Path, text: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    for lost, number, begin in ((1, KILL, text), (0, KILL, None), (1, signal.SIGSTOP, None)):
+    resume = command_line("train", "--resume", "-r", run)
+    lines = (train_line(text, run, steps=STEPS), resume, resume)
+    losses = ((1, KILL), (0, KILL), (1, signal.SIGSTOP))
+    for line, (lost, number) in zip(lines, losses, strict=True):
         before = newest_step(run)
-        with training(2 * [train_line(begin, run, steps=STEPS)]) as processes:
+        with training(2 * [line]) as processes:
             wait_for_step(run, before + 20, processes)
             processes[lost].send_signal(number)
             printed, _ = processes[1 - lost].communicate(timeout=60)
@@ -433,7 +433,7 @@ def test_a_run_continues_after_a_lost_worker(of_two: Path, text: Path, tmp_path:
             assert printed.splitlines()[-1].startswith(LOST)
             assert "Traceback" not in printed
             processes[lost].kill()
-    train_with(*2 * [train_line(None, run, steps=STEPS)])
+    train_with(resume, resume)
     assert differences(of_two, run) == set()
 
 

@@ -34,7 +34,8 @@ def script(page: HtmlPage, trained: TrainedModel) -> HtmlPage:
 
 @pytest.mark.parametrize("network", EVERY_NETWORK, ids=str)
 def test_logits_and_states_are_those_of_the_reference(
-    page: HtmlPage, network: dict[str, Any]
+    page: HtmlPage,
+    network: dict[str, Any],
 ) -> None:
     trained = make_model(**network)
     page.open(trained)
@@ -345,7 +346,8 @@ def test_unknown_characters_are_left_out(page: HtmlPage) -> None:
 
 
 def test_unknown_characters_are_read_as_the_unknown_id(
-    page: HtmlPage, trained: TrainedModel
+    page: HtmlPage,
+    trained: TrainedModel,
 ) -> None:
     model = page.open(trained)
     page.fill(prompt="aéb")

@@ -1,4 +1,4 @@
-"""Make the golden files of the present format: a model, and a run that can be resumed.
+"""Make the golden files of the present format: a model, and an interrupted run.
 
     python tests/golden/make.py
 
@@ -16,28 +16,30 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from charlm.cli.main import main as charlm
+import charlm
 from charlm.config.schema import Config, ModelConfig
+from charlm.events import Evaluated, Event
 from charlm.network.architecture import architecture
 from charlm.network.model_file import FORMAT, TrainedModel, read_model, write_model
 from charlm.network.rnn import Parameters
 from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
 from charlm.text.vocabulary import Vocabulary
-from charlm.training.logs import remove_events
 
 TEXT = "the cat sat on the mat.\n" * 40
 SETTINGS = (
-    *(
-        "model.units=6",
-        "model.layers=2",
-        "training.batch_size=4",
-        "training.sequence_length=8",
-        "training.parts=2",
-    ),
-    *("training.steps=10", "training.evaluations=2", "training.kernel=keras"),
+    "model.units=6",
+    "model.layers=2",
+    "training.batch_size=4",
+    "training.sequence_length=8",
+    "training.parts=2",
+    "training.steps=40",
+    "training.evaluations=8",
+    "training.kernel=keras",
     "sampling.length=0",
 )
+INTERRUPTED_AT = 10
+"""Step at which the run is interrupted."""
 
 
 def make(folder: Path) -> None:
@@ -77,17 +79,17 @@ def _make_model(path: Path) -> None:
 def _make_run(folder: Path) -> None:
     """Train for ten steps; keep one checkpoint, and nothing that depends on this machine."""
     with TemporaryDirectory() as scratch:
-        with contextlib.chdir(scratch):
+        with contextlib.chdir(scratch), contextlib.suppress(KeyboardInterrupt):
             Path("text.txt").write_text(TEXT, encoding="utf-8")
-            settings = [argument for setting in SETTINGS for argument in ("-s", setting)]
-            charlm(
-                ["train", "text.txt", "-c", "tiny", *settings, "-r", "run"], standalone_mode=False
-            )
-        run = Path(scratch) / "run"
-        remove_events(run)
-        for path in (*run.glob(".*"), run / "checkpoints/step-5.safetensors"):
-            path.unlink()
-        shutil.copytree(run, folder)
+            charlm.train("text.txt", recipe="tiny", overrides=SETTINGS, run="run", on_event=_stop)
+        names = (".lock", "*tfevents*", "train", "validation", "5-gram", "step-5.safetensors")
+        shutil.copytree(Path(scratch) / "run", folder, ignore=shutil.ignore_patterns(*names))
+
+
+def _stop(event: Event) -> None:
+    """Interrupt the training after an evaluation."""
+    if isinstance(event, Evaluated) and event.step == INTERRUPTED_AT:
+        raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

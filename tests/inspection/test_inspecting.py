@@ -19,7 +19,7 @@ import charlm
 from charlm.api.model import Model
 from charlm.errors import CharlmError
 from charlm.evaluation.scoring import mean_score, score_stream
-from charlm.events import Event, ReportProgress
+from charlm.events import Event, Progress
 from charlm.inspection.inspecting import inspect_runs, inspect_text, to_json
 from charlm.inspection.reading import Limits, Reading, limits_for
 from charlm.inspection.report import Report
@@ -78,12 +78,11 @@ def test_the_progress_counts_the_sections_of_all_runs(model_file: Path, text: Pa
     events: list[Event] = []
     models: list[Path | Model] = [model_file, charlm.load(model_file)]
     inspect_runs(models, text=text, only=["spectrum", "network"], on_event=events.append)
-    name = str(model_file)
-    assert [event for event in events if isinstance(event, ReportProgress)] == [
-        ReportProgress(name, "network", 0, 4),
-        ReportProgress(name, "spectrum", 1, 4),
-        ReportProgress(name, "network", 2, 4),
-        ReportProgress(name, "spectrum", 3, 4),
+    assert events == [
+        Progress("report", 0, 4, "part", f"{model_file}: network"),
+        Progress("report", 1, 4, "part", f"{model_file}: spectrum"),
+        Progress("report", 2, 4, "part", f"{model_file}: network"),
+        Progress("report", 3, 4, "part", f"{model_file}: spectrum"),
     ]
 
 
@@ -124,7 +123,8 @@ def test_nothing_is_noted_about_whole_texts(trained: TrainedModel) -> None:
 
 @pytest.mark.parametrize("training_text", [None, np.zeros(0, np.uint8)], ids=["none", "empty"])
 def test_without_a_training_text_there_are_no_n_grams(
-    training_text: NDArray[Any] | None, trained: TrainedModel
+    training_text: NDArray[Any] | None,
+    trained: TrainedModel,
 ) -> None:
     assert reading(trained, training_text=training_text).ngram_nats == {}
 
@@ -141,7 +141,8 @@ def report_of_repeats(small_model: TrainedModel) -> Report:
 
 
 def test_the_loss_of_a_report_is_the_score_of_the_text(
-    report_of_repeats: Report, small_model: TrainedModel
+    report_of_repeats: Report,
+    small_model: TrainedModel,
 ) -> None:
     ids = np.tile([0, 0, 1, 0, 2], 80)
     expected = mean_score(score_stream(small_model.parameters, ids))
@@ -177,7 +178,8 @@ def test_the_positions_of_a_section_are_in_the_json(report_of_repeats: Report) -
     ],
 )
 def test_a_strange_text_has_a_report_of_finite_numbers(
-    ids: NDArray[Any], trained: TrainedModel
+    ids: NDArray[Any],
+    trained: TrainedModel,
 ) -> None:
     report = inspect_text(reading(trained, text=ids, training_text=ids))
     assert len(report.get("surprise")) == min(len(ids), 300) - 1
@@ -191,7 +193,9 @@ def test_a_strange_text_has_a_report_of_finite_numbers(
 
 @pytest.mark.parametrize(("length", "shown"), [(0, "0 characters"), (1, "1 character")])
 def test_a_text_without_a_prediction_is_refused(
-    length: int, shown: str, trained: TrainedModel
+    length: int,
+    shown: str,
+    trained: TrainedModel,
 ) -> None:
     with pytest.raises(CharlmError, match=f"a text: found {shown}; expected at least 2"):
         inspect_text(reading(trained, length=length))
@@ -236,7 +240,8 @@ def test_a_report_is_made_with_a_single_thread_for_products(trained: TrainedMode
     ],
 )
 def test_the_limits_depend_on_the_size_of_the_network(
-    sizes: tuple[int, int, int], limits: Limits
+    sizes: tuple[int, int, int],
+    limits: Limits,
 ) -> None:
     vocabulary_size, layers, units = sizes
     architecture = Architecture(
@@ -263,7 +268,10 @@ def test_derivatives_of_a_large_vocabulary_are_computed_for_a_part_of_the_text(
     ("length", "traced", "states"), [(1999, 1999, 1999), (2001, 2000, 2001), (5001, 2000, 5000)]
 )
 def test_the_states_of_a_part_of_the_text_are_held(
-    length: int, traced: int, states: int, trained: TrainedModel
+    length: int,
+    traced: int,
+    states: int,
+    trained: TrainedModel,
 ) -> None:
     long = reading(trained, length=length, limits=Limits(100_000, 3000, 20))
     assert len(long.trace.ids) == traced
@@ -278,7 +286,9 @@ def test_the_states_of_a_part_of_the_text_are_held(
     ],
 )
 def test_derivatives_of_a_small_network_are_computed_in_float64(
-    units: int, dtype: type, trained: TrainedModel
+    units: int,
+    dtype: type,
+    trained: TrainedModel,
 ) -> None:
     network = replace(trained, parameters=random_parameters(units=units))
     assert reading(network, length=2).trace.outputs[0].dtype == dtype
@@ -367,12 +377,6 @@ def run(trained_run: Path) -> Path:
     """Copy the trained run to the folder of all runs."""
     shutil.copytree(trained_run, "runs/plays", ignore=shutil.ignore_patterns("checkpoints"))
     return Path("runs/plays")
-
-
-def test_a_damaged_suggestion_is_noted(run: Path) -> None:
-    (run / "ended.json").write_text("{}", encoding="utf-8")
-    report = charlm.inspect("plays", only=["spectrum"])
-    assert any("ended.json: damaged" in note for note in report.notes)
 
 
 @pytest.mark.usefixtures("run")

@@ -115,7 +115,8 @@ def relu_exponents(relu_kernel: Any) -> Any:
 
 
 def test_relu_units_that_are_on_have_the_exponents_of_a_linear_network(
-    relu_kernel: Any, relu_exponents: Any
+    relu_kernel: Any,
+    relu_exponents: Any,
 ) -> None:
     sizes = np.abs(np.linalg.eigvals(relu_kernel[:4, :4].astype(np.float64)))
     expected = np.sort(np.log(sizes))[::-1]
@@ -182,7 +183,8 @@ def test_the_only_layer_has_the_largest_exponent_of_the_state() -> None:
     [pytest.param(0.99, False, id="shrinks"), pytest.param(1.01, True, id="grows")],
 )
 def test_a_network_that_amplifies_differences_has_a_warning(
-    weight: float, has_warning: bool
+    weight: float,
+    has_warning: bool,
 ) -> None:
     result = lyapunov(traced(one_layer(np.array([[weight]])), random_ids(900)))
     assert ("depend on rounding" in growth_summary(result)) == has_warning

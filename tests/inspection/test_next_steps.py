@@ -12,9 +12,8 @@ from pages import parse_command
 from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config
-from charlm.inspection.next_steps import NextSteps, choose_next_steps, suggested_command
+from charlm.inspection.next_steps import NextSteps, choose_next_steps
 from charlm.inspection.section import Content
-from charlm.training.suggestion import Suggestion
 
 RUN = Path("runs/plays")
 
@@ -51,7 +50,7 @@ def contents(
 
 def steps(changes: dict[str, Any] | None = None, **findings: Any) -> list[dict[str, Any]]:
     """Return the settings of the experiments for a network."""
-    chosen = choose_next_steps(RUN, config(**(changes or {})), contents(**findings), None)
+    chosen = choose_next_steps(RUN, config(**(changes or {})), contents(**findings))
     return [dict(step.settings) for step in chosen.experiments]
 
 
@@ -107,7 +106,7 @@ def test_without_a_context_windows_keep_their_length(used: int | None) -> None:
     ],
 )
 def test_the_text_names_the_context_and_the_windows(used: int, text: str) -> None:
-    chosen = choose_next_steps(RUN, config(**WINDOWS), contents(used=used), None)
+    chosen = choose_next_steps(RUN, config(**WINDOWS), contents(used=used))
     assert chosen.experiments[0].text.startswith(f"{text} The batch size changes")
 
 
@@ -146,7 +145,7 @@ def test_training_is_proposed_for_an_untrained_network() -> None:
 
 
 def test_no_seed_is_proposed_if_the_page_has_other_seeds() -> None:
-    html = choose_next_steps(RUN, config(), contents(used=4), None).to_html(has_other_seeds=True)
+    html = choose_next_steps(RUN, config(), contents(used=4)).to_html(has_other_seeds=True)
     assert "another seed" not in html
     assert "training.sequence_length" in html
 
@@ -160,7 +159,7 @@ def test_another_depth_is_proposed(layers: int, other: int) -> None:
 
 def test_the_layer_that_remembers_longest_is_named() -> None:
     two_layers = config(**{"model.layers": 2})
-    chosen = choose_next_steps(RUN, two_layers, contents(longest=1, used=4), None)
+    chosen = choose_next_steps(RUN, two_layers, contents(longest=1, used=4))
     assert "rnn.1 remembers longest" in chosen.experiments[2].text
 
 
@@ -170,7 +169,7 @@ def test_the_layer_that_remembers_longest_is_named() -> None:
 @pytest.fixture
 def commands_of_seed() -> tuple[str, ...]:
     """Return the commands for another seed of a run whose name has a space."""
-    chosen = choose_next_steps(Path("my runs/plays"), config(), contents(used=4), None)
+    chosen = choose_next_steps(Path("my runs/plays"), config(), contents(used=4))
     return tuple(chosen.experiments[1].commands)
 
 
@@ -188,7 +187,7 @@ def test_a_command_compares_the_experiment(commands_of_seed: tuple[str, ...]) ->
 
 
 def test_every_command_of_an_experiment_is_valid() -> None:
-    chosen = choose_next_steps(RUN, config(), contents(used=4, largest=0.1), None)
+    chosen = choose_next_steps(RUN, config(), contents(used=4, largest=0.1))
     for step in chosen.experiments:
         for command in step.commands:
             parse_command(command.split()[1:])
@@ -197,59 +196,9 @@ def test_every_command_of_an_experiment_is_valid() -> None:
 
 def test_a_run_with_initial_weights_is_repeated_with_them() -> None:
     initialized = config(**{"training.initial_weights": "0" * 64})
-    chosen = choose_next_steps(RUN, initialized, contents(), None)
+    chosen = choose_next_steps(RUN, initialized, contents())
     trainings = [step.commands[0] for step in chosen.experiments]
     assert all("--init runs/plays/init.safetensors" in command for command in trainings)
-
-
-# The suggestion of the training
-
-
-@pytest.fixture
-def with_suggestion() -> NextSteps:
-    """Return the next steps of a training that ended too early."""
-    return choose_next_steps(RUN, config(), contents(), Suggestion("still learning", epochs=8))
-
-
-LONGER = "charlm train runs/plays/corpus -c runs/plays/config.yaml --epochs 8"
-
-
-def test_a_suggestion_of_the_training_has_a_command(with_suggestion: NextSteps) -> None:
-    assert with_suggestion.suggestion is not None
-    assert with_suggestion.suggestion.text == "Still learning at the end; train twice as long."
-    assert [*with_suggestion.suggestion.commands] == [LONGER]
-
-
-def test_a_suggestion_of_settings_has_a_command() -> None:
-    suggestion = Suggestion("too few steps", settings={"training.steps": 90, "seed": 2})
-    chosen = choose_next_steps(RUN, config(), contents(), suggestion)
-    assert chosen.suggestion is not None
-    assert chosen.suggestion.settings == {"training.steps": 90, "seed": 2}
-    assert chosen.suggestion.commands == (
-        "charlm train runs/plays/corpus -c runs/plays/config.yaml -s training.steps=90 -s seed=2",
-    )
-
-
-def test_a_suggestion_for_a_run_with_initial_weights_has_them() -> None:
-    initialized = config(**{"training.initial_weights": "0" * 64})
-    suggestion = Suggestion("still learning", epochs=8)
-    chosen = choose_next_steps(RUN, initialized, contents(), suggestion)
-    assert chosen.suggestion is not None
-    assert chosen.suggestion.commands == (f"{LONGER} --init runs/plays/init.safetensors",)
-
-
-def test_the_suggestion_of_the_training_comes_first_on_the_page(
-    with_suggestion: NextSteps,
-) -> None:
-    html = with_suggestion.to_html(has_other_seeds=False)
-    assert html.index(LONGER) < html.index("another seed")
-
-
-def test_a_suggestion_without_settings_has_no_command() -> None:
-    chosen = choose_next_steps(RUN, config(), contents(), Suggestion("short text"))
-    assert chosen.suggestion is not None
-    assert chosen.suggestion.commands == ()
-    assert suggested_command(Suggestion("short text"), RUN, has_initial_weights=False) is None
 
 
 def test_a_model_outside_a_run_has_no_experiments() -> None:

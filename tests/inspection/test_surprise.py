@@ -44,7 +44,10 @@ def test_only_characters_of_the_text_have_an_influence() -> None:
 
 
 def loss_with_embedding(
-    parameters: Parameters, ids: list[int], place: tuple[int, int], step: float
+    parameters: Parameters,
+    ids: list[int],
+    place: tuple[int, int],
+    step: float,
 ) -> float:
     """Return the loss of the last id if a value of the embedding is changed."""
     tensors = {name: tensor.astype(np.float64) for name, tensor in parameters.tensors.items()}
@@ -137,7 +140,8 @@ def page_data(predictions: Predictions) -> dict[str, Any]:
 
 
 def test_a_character_is_coloured_by_its_nats(
-    predictions: Predictions, characters: list[dict[str, Any]]
+    predictions: Predictions,
+    characters: list[dict[str, Any]],
 ) -> None:
     page = reader(predictions, CHARACTERS)
     levels = [int(level or 0) for level in re.findall(r'<span(?: class="l(\d)")? title', page)]
@@ -145,7 +149,8 @@ def test_a_character_is_coloured_by_its_nats(
 
 
 def test_the_json_has_the_characters_of_the_text(
-    predictions: Predictions, characters: list[dict[str, Any]]
+    predictions: Predictions,
+    characters: list[dict[str, Any]],
 ) -> None:
     expected = [CHARACTERS[index] for index in predictions.ids]
     assert [character["character"] for character in characters] == expected
@@ -158,14 +163,16 @@ def test_the_first_predicted_character_is_the_second_of_the_text(
 
 
 def test_the_page_has_the_nats_of_the_json(
-    page_data: dict[str, Any], characters: list[dict[str, Any]]
+    page_data: dict[str, Any],
+    characters: list[dict[str, Any]],
 ) -> None:
     expected = [character["nats"] for character in characters]
     assert page_data["nats"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_page_has_the_characters_of_the_json(
-    page_data: dict[str, Any], characters: list[dict[str, Any]]
+    page_data: dict[str, Any],
+    characters: list[dict[str, Any]],
 ) -> None:
     assert page_data["labels"] == ["a", "b", "<", "↵", "□"]
     shown = [CHARACTERS[index] for index in page_data["ids"]]
@@ -173,7 +180,8 @@ def test_the_page_has_the_characters_of_the_json(
 
 
 def test_the_page_has_the_likeliest_characters_of_the_json(
-    page_data: dict[str, Any], characters: list[dict[str, Any]]
+    page_data: dict[str, Any],
+    characters: list[dict[str, Any]],
 ) -> None:
     for ids, character in zip(page_data["likeliest"], characters, strict=True):
         likeliest = [guess["character"] for guess in character["likeliest"]]
@@ -181,7 +189,8 @@ def test_the_page_has_the_likeliest_characters_of_the_json(
 
 
 def test_the_page_has_the_influences_of_the_json(
-    page_data: dict[str, Any], characters: list[dict[str, Any]]
+    page_data: dict[str, Any],
+    characters: list[dict[str, Any]],
 ) -> None:
     for digits, character in zip(page_data["influence"], characters, strict=True):
         levels = np.rint(9 * np.array(character["influence"]))

@@ -140,7 +140,9 @@ def test_at_most_512_characters_are_read(length: int, most: int) -> None:
     ],
 )
 def test_the_used_context_ends_where_all_gains_are_small(
-    gains: list[float], errors: list[float], used: int | None
+    gains: list[float],
+    errors: list[float],
+    used: int | None,
 ) -> None:
     assert context_used(np.array(gains), np.array(errors), characters=1000) == used
 
@@ -150,7 +152,8 @@ def test_the_used_context_ends_where_all_gains_are_small(
     [pytest.param(8, 2, id="long enough"), pytest.param(7, None, id="short")],
 )
 def test_a_text_must_be_four_times_as_long_as_the_context(
-    characters: int, used: int | None
+    characters: int,
+    used: int | None,
 ) -> None:
     assert context_used(np.array([1.0, 0.5, 0.0]), np.zeros(3), characters=characters) == used
 

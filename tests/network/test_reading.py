@@ -45,7 +45,9 @@ def test_blocks_have_the_logits_of_the_whole_text(streams: int, block: int, valu
     ],
 )
 def test_a_block_has_a_limited_length(
-    streams: int, limits: dict[str, int], lengths: list[int]
+    streams: int,
+    limits: dict[str, int],
+    lengths: list[int],
 ) -> None:
     parameters = random_parameters()
     ids = np.zeros((101, streams), int)

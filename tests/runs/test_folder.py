@@ -9,10 +9,10 @@ import pytest
 
 from charlm.config.recipes import shipped_models
 from charlm.errors import CharlmError
-from charlm.events import Event, LastModelTaken, NewestRunTaken
+from charlm.events import Event, Note
 from charlm.runs import folder
-from charlm.runs.folder import find_model, find_run, find_runs, is_run, results
-from charlm.storage import only_writer
+from charlm.runs.folder import find_model, find_run, find_runs
+from charlm.storage import is_run, only_writer
 
 RUNS = Path("runs")
 
@@ -52,12 +52,6 @@ def test_a_missing_folder_has_no_runs() -> None:
         find_run(None, under=Path("nowhere"))
 
 
-def test_an_empty_folder_has_no_runs() -> None:
-    RUNS.mkdir()
-    with pytest.raises(CharlmError, match=r"^runs/: no run here"):
-        find_run(None)
-
-
 @pytest.mark.usefixtures("three_runs")
 def test_runs_are_found_in_the_order_of_their_names() -> None:
     assert find_runs() == [RUNS / name for name in "abc"]
@@ -69,11 +63,6 @@ def test_a_folder_without_a_file_of_a_run_is_not_a_run(missing: str, tmp_path: P
     assert is_run(run)
     (run / missing).unlink()
     assert not is_run(run)
-
-
-@pytest.mark.usefixtures("three_runs")
-def test_the_newest_run_is_the_one_with_the_last_written_metrics() -> None:
-    assert find_run(None) == RUNS / "a"
 
 
 @pytest.mark.usefixtures("three_runs")
@@ -134,7 +123,11 @@ def test_a_part_of_a_name_means_the_only_run_with_it(
     [
         ("play", rf"^play: a part of the names of several runs: {NAMES[0]}, {NAMES[1]}; "),
         ("plaies", rf"^plaies: no such folder, .*; did you mean {NAMES[0]}\?$"),
-        ("qqqq", r"^qqqq: no such folder, and no run has this in its name$"),
+        (
+            "qqqq",
+            r"^qqqq: no such folder, and no run has this in its name; "
+            r"charlm runs lists the runs under .*/$",
+        ),
     ],
 )
 def test_a_name_of_no_run_or_several_is_refused(part: str, message: str, named_runs: Path) -> None:
@@ -149,7 +142,7 @@ def test_a_name_of_no_run_or_several_is_refused(part: str, message: str, named_r
 def test_without_a_name_the_newest_run_has_the_model() -> None:
     events: list[Event] = []
     assert find_model(None, on_event=events.append) == RUNS / "a/best.safetensors"
-    assert events == [NewestRunTaken(RUNS / "a")]
+    assert events == [Note("using the newest run, runs/a")]
 
 
 def test_a_shipped_model_is_found_by_its_name() -> None:
@@ -162,13 +155,6 @@ def test_a_run_is_found_by_the_name_of_the_folder_of_its_texts() -> None:
     make_run(RUNS / "20010203-120000-texts", "best")
     expected = RUNS / "20010203-120000-texts/best.safetensors"
     assert find_model(Path("texts")) == expected
-
-
-def test_a_folder_of_texts_without_a_run_is_no_model() -> None:
-    Path("texts").mkdir()
-    make_run(RUNS / "20010203-120000-letters", "best")
-    with pytest.raises(CharlmError, match=r"^texts: neither a run nor a model file$"):
-        find_model(Path("texts"))
 
 
 @pytest.mark.parametrize("folder", ["river-plays", "runs/river-plays"])
@@ -186,7 +172,7 @@ def run(tmp_path: Path) -> Path:
 def test_the_last_model_of_a_run_without_a_best_one_is_reported(run: Path) -> None:
     events: list[Event] = []
     assert find_model(run, on_event=events.append) == run / "last.safetensors"
-    assert events == [LastModelTaken(run)]
+    assert events == [Note(f"{run}: no best model yet; using the model of the last step")]
 
 
 def test_a_run_means_its_best_model(run: Path) -> None:
@@ -194,11 +180,6 @@ def test_a_run_means_its_best_model(run: Path) -> None:
     events: list[Event] = []
     assert find_model(run, on_event=events.append) == run / "best.safetensors"
     assert events == []
-
-
-def test_a_model_file_means_itself(run: Path) -> None:
-    (run / "best.safetensors").touch()
-    assert find_model(run / "last.safetensors") == run / "last.safetensors"
 
 
 @pytest.mark.parametrize(
@@ -217,24 +198,10 @@ def test_a_path_without_a_model_is_refused(name: str, problem: str, tmp_path: Pa
         find_model(tmp_path / name)
 
 
-# Results
-
-MODELS = ("best", "last", "checkpoints/step-10", "checkpoints/step-5")
+# The run of a model
 
 
-def test_the_results_of_a_run_are_its_models_with_its_checkpoints(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", *MODELS)
-    (run / "checkpoints/notes").touch()
-    assert results(run) == [f"{model}.safetensors" for model in MODELS]
-
-
-@pytest.mark.parametrize("models", [[], ["best"], ["last"]], ids=str)
-def test_models_that_a_run_does_not_have_are_no_results(models: list[str], tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", *models)
-    assert results(run) == [f"{model}.safetensors" for model in models]
-
-
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ["best", "last", "checkpoints/step-10"])
 def test_a_model_of_a_run_has_the_name_of_the_run(model: str, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", model)
     path = run / f"{model}.safetensors"
@@ -245,10 +212,3 @@ def test_a_model_of_a_run_has_the_name_of_the_run(model: str, tmp_path: Path) ->
 def test_a_model_elsewhere_has_the_name_of_its_file(tmp_path: Path) -> None:
     assert folder.model_name(tmp_path / "mine.safetensors") == "mine"
     assert folder.run_of(tmp_path / "mine.safetensors") is None
-
-
-def test_checkpoints_that_cannot_be_listed_are_an_error(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run")
-    (run / "checkpoints").touch()
-    with pytest.raises(NotADirectoryError):
-        results(run)

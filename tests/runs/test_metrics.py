@@ -1,4 +1,4 @@
-"""metrics.jsonl: how a resumed run cuts it, and how far a run is according to it."""
+"""metrics.jsonl: the lines that a resumed run keeps, and how far a run is according to it."""
 
 import json
 import math
@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from limits import file_size_limit, memory_limit
-from run_folders import contents, metrics_line
+from limits import memory_limit
+from run_folders import metrics_line
 
-from charlm.errors import CharlmError
-from charlm.runs.metrics import cut_metrics, read_position, to_line, to_number
+from charlm.runs.metrics import keep_lines, read_position, to_line, to_number
 
 FIRST = metrics_line(step=1)
 SECOND = metrics_line(step=2)
@@ -25,67 +24,34 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("step", "evaluated_step", "kept"),
+    ("step", "kept"),
     [
-        pytest.param(9, 9, [FIRST, SECOND, EVALUATION, LATER], id="none is later"),
-        pytest.param(2, 2, [FIRST, SECOND, EVALUATION], id="one is later"),
-        pytest.param(2, 1, [FIRST, SECOND], id="the evaluation is repeated"),
-        pytest.param(-1, -1, [], id="all are later"),
+        pytest.param(9, [FIRST, SECOND, EVALUATION, LATER], id="none is later"),
+        pytest.param(2, [FIRST, SECOND, EVALUATION], id="one is later"),
+        pytest.param(0, [], id="all are later"),
     ],
 )
-def test_lines_of_later_steps_are_removed(
-    step: int,
-    evaluated_step: int,
-    kept: list[str],
-    path: Path,
-) -> None:
+def test_lines_of_later_steps_are_removed(step: int, kept: list[str], path: Path) -> None:
     path.write_text("".join([FIRST, SECOND, EVALUATION, LATER]), encoding="utf-8")
-    assert cut_metrics(path, step=step, evaluated_step=evaluated_step) == 0
+    keep_lines(path, step=step)
     assert path.read_text(encoding="utf-8") == "".join(kept)
 
 
 @pytest.mark.parametrize(
-    ("lines", "damaged"),
+    "lines",
     [
-        pytest.param([FIRST, "damaged\n", SECOND], 1, id="no JSON"),
-        pytest.param([FIRST, "\n", SECOND], 1, id="empty"),
-        pytest.param([FIRST, "[1]\n", SECOND], 1, id="no object"),
-        pytest.param([FIRST, "\0" * 9 + "\n", SECOND], 1, id="zeros"),
-        pytest.param([FIRST, "\xff\xfe\n", SECOND], 1, id="no UTF-8"),
-        pytest.param([FIRST, 9999 * "[" + "\n", SECOND], 1, id="deep"),
-        pytest.param(["x\n", FIRST, "x\n", "x\n", SECOND], 3, id="several"),
-        pytest.param([FIRST, SECOND, "x\n"], 1, id="last"),
-        pytest.param([FIRST, SECOND, LATER, "x\n"], 0, id="after a later step"),
-        pytest.param([FIRST, SECOND, '{"step": 2, "spl'], 0, id="without an end"),
-        pytest.param([FIRST, SECOND, '{"step": 2}'], 0, id="without its line break"),
-        pytest.param([FIRST, "x\n", SECOND, "{"], 1, id="damaged, then one without an end"),
+        pytest.param([FIRST, "damaged\n", SECOND], id="no JSON"),
+        pytest.param([FIRST, "[1]\n", SECOND], id="no object"),
+        pytest.param([FIRST, "\xff\xfe\n", SECOND], id="no UTF-8"),
+        pytest.param([FIRST, 9999 * "[" + "\n", SECOND], id="deep"),
+        pytest.param([FIRST, SECOND, '{"step": 2, "spl'], id="without an end"),
+        pytest.param([FIRST, SECOND, '{"step": 2}'], id="without its line break"),
     ],
 )
-def test_only_damaged_lines_are_removed(lines: list[str], damaged: int, path: Path) -> None:
+def test_damaged_lines_are_removed(lines: list[str], path: Path) -> None:
     path.write_text("".join(lines), encoding="latin-1")
-    assert cut_metrics(path, step=2, evaluated_step=2) == damaged
+    keep_lines(path, step=2)
     assert path.read_text(encoding="utf-8") == FIRST + SECOND
-
-
-@pytest.mark.parametrize(("text", "damaged"), [("", 0), ("x\n", 1)])
-def test_a_file_without_a_sound_line_becomes_empty(text: str, damaged: int, path: Path) -> None:
-    path.write_text(text, encoding="utf-8")
-    assert cut_metrics(path, step=2, evaluated_step=2) == damaged
-    assert path.read_bytes() == b""
-
-
-def test_a_file_that_is_missing_is_not_made(path: Path) -> None:
-    assert cut_metrics(path, step=9, evaluated_step=9) == 0
-    assert not path.exists()
-
-
-def test_a_full_disk_leaves_a_damaged_file_as_it_was(path: Path) -> None:
-    path.write_text(FIRST + "x\n" + SECOND, encoding="utf-8")
-    before = contents(path.parent)
-    message = r"metrics\.jsonl: cannot be written: File too"
-    with file_size_limit(len(FIRST)), pytest.raises(CharlmError, match=message):
-        cut_metrics(path, step=9, evaluated_step=9)
-    assert contents(path.parent) == before
 
 
 # Lines

@@ -13,7 +13,6 @@ from charlm.config.recipes import DEFAULT_CORPUS, shipped_models
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
 from charlm.network.model_file import TrainedModel, read_model
-from charlm.runs import run as runs
 from charlm.runs.run import Run, corpus_identity, files_of, open_run, run_corpus
 from charlm.text.corpus import Corpus
 from charlm.text.tokenization import tokenize
@@ -24,18 +23,12 @@ def run(tmp_path: Path, corpus: Corpus) -> Run:
     return begin_run(tmp_path / "run", ["seed=5"], text=corpus.folder)
 
 
-@pytest.mark.parametrize("place", ["run", "deep/in/run", "empty", "link"])
-def test_a_new_run_has_its_files(place: str, tmp_path: Path, corpus: Corpus) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
-    folder = tmp_path / place
-    run = begin_run(folder, ["seed=5"], text=corpus.folder)
-    assert names(folder) == [".lock", "config.yaml", "corpus", "metrics.jsonl"]
-    assert load_config(folder / "config.yaml") == run.config
+def test_a_new_run_has_its_files(run: Run, corpus: Corpus) -> None:
+    assert names(run.folder) == ["config.yaml", "corpus", "metrics.jsonl"]
+    assert load_config(run.folder / "config.yaml") == run.config
     assert run.config.seed == 5
-    assert (folder / "metrics.jsonl").read_bytes() == b""
-    assert (folder / "corpus").readlink() == corpus.folder.resolve()
+    assert (run.folder / "metrics.jsonl").read_bytes() == b""
+    assert (run.folder / "corpus").resolve() == corpus.folder.resolve()
 
 
 def test_a_run_on_a_text_has_a_corpus_of_its_own(tmp_path: Path, corpus: Corpus) -> None:
@@ -44,21 +37,10 @@ def test_a_run_on_a_text_has_a_corpus_of_its_own(tmp_path: Path, corpus: Corpus)
     assert open_run(tmp_path / "run").corpus.manifest == corpus.manifest
 
 
-def test_a_run_can_be_opened_with_other_settings(run: Run) -> None:
-    opened = open_run(run.folder, overrides=["training.epochs=3"])
-    assert opened.config.seed == 5
-    assert opened.config.training.epochs == 3
+def test_a_run_can_be_opened_again(run: Run) -> None:
+    opened = open_run(run.folder)
+    assert opened.config == run.config
     assert len(opened.corpus.ids) == 20
-
-
-def test_a_setting_that_must_stay_is_refused_before_the_ids_are_read(
-    run: Run,
-    corpus: Corpus,
-) -> None:
-    (corpus.folder / "ids.npy").unlink()
-    message = r"^override: model\.units: found 9; must be 16 as before"
-    with pytest.raises(CharlmError, match=message):
-        open_run(run.folder, overrides=["model.units=9"])
 
 
 # The text of a model
@@ -90,17 +72,11 @@ def test_a_copy_of_a_model_has_no_text(run: Run, model: TrainedModel) -> None:
     assert run_corpus(run.folder.with_name("copy.safetensors"), model) is None
 
 
-def test_a_model_of_a_run_without_a_corpus_has_no_text(run: Run, model: TrainedModel) -> None:
-    (run.folder / "corpus").unlink()
-    assert run_corpus(run.folder / "best.safetensors", model) is None
-
-
 @pytest.mark.parametrize(
     ("text", "fraction"),
     [
         pytest.param("dcba\n" * 4, 0.1, id="another text"),
         pytest.param("abcd\n" * 4, 0.5, id="another split"),
-        pytest.param("bcd\n" * 5, 0.1, id="another vocabulary"),
     ],
 )
 def test_another_corpus_is_refused(
@@ -117,20 +93,6 @@ def test_another_corpus_is_refused(
     message = "run/corpus: not the text that the model was trained on"
     with pytest.raises(CharlmError, match=message):
         run_corpus(run.folder / "best.safetensors", model)
-
-
-def test_the_files_of_a_model_are_those_of_its_run(run: Run) -> None:
-    names = [
-        "corpus",
-        "checkpoints",
-        "config.yaml",
-        "metrics.jsonl",
-        "ended.json",
-        "best.safetensors",
-        "last.safetensors",
-    ]
-    model = run.folder / "checkpoints/step-3.safetensors"
-    assert files_of(model) == [model, *(run.folder / name for name in names)]
 
 
 def test_a_model_without_a_run_may_have_the_text_that_comes_with_charlm() -> None:
@@ -153,20 +115,3 @@ def test_the_shipped_model_has_the_plays(shipped: TrainedModel) -> None:
     plays = DEFAULT_CORPUS.read_text(encoding="utf-8")
     assert corpus.vocabulary.decode(corpus.ids) == plays
     assert corpus.vocabulary.decode(corpus.split("validation")) == plays[len(plays) * 9 // 10 :]
-
-
-def test_changed_plays_are_refused_as_the_training_text(
-    shipped: TrainedModel,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    changed = tmp_path / "plays.txt"
-    changed.write_text(DEFAULT_CORPUS.read_text(encoding="utf-8")[::-1], encoding="utf-8")
-    monkeypatch.setattr(runs, "DEFAULT_CORPUS", changed)
-    message = r"plays\.txt: not the text that the model was trained on: put it back, or"
-    with pytest.raises(CharlmError, match=message):
-        run_corpus(SHIPPED, shipped)
-
-
-def test_a_copy_of_the_shipped_model_has_no_text(shipped: TrainedModel, tmp_path: Path) -> None:
-    assert run_corpus(Path(shutil.copy(SHIPPED, tmp_path)), shipped) is None

@@ -88,7 +88,8 @@ def generate(trained: TrainedModel, sampler: Sampler, *, length: int, seed: int 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.5])
 def test_ids_are_chosen_with_the_random_numbers_of_the_seed(
-    trained: TrainedModel, temperature: float
+    trained: TrainedModel,
+    temperature: float,
 ) -> None:
     sampler = Sampler(temperature=temperature)
     choose = make_chooser(sampler)
@@ -239,7 +240,9 @@ def test_a_stop_text_of_many_combining_marks_is_refused_before_it_is_normalized(
     ],
 )
 def test_the_possible_beginning_of_a_stop_text_is_held_back(
-    ids: list[int], stops: list[str], chunks: list[str]
+    ids: list[int],
+    stops: list[str],
+    chunks: list[str],
 ) -> None:
     assert read(ids, GrowingText(ABC, stops=stops)) == chunks
 
@@ -266,7 +269,8 @@ def test_an_end_of_text_id_ends_the_text() -> None:
     ],
 )
 def test_a_stop_text_can_be_in_the_blank_line_of_an_end_of_text_id(
-    stop: str, chunks: list[str]
+    stop: str,
+    chunks: list[str],
 ) -> None:
     growing = GrowingText(ABC, stops=[stop], ignore_end=True)
     assert read([0, 4, 1], growing) == chunks

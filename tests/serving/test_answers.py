@@ -62,7 +62,12 @@ def tokens(answer: Answer) -> list[Token]:
 
 
 def sampled(
-    model: TrainedModel, prompt: str, *, seed: int = 5, length: int = 100, **options: Any
+    model: TrainedModel,
+    prompt: str,
+    *,
+    seed: int = 5,
+    length: int = 100,
+    **options: Any,
 ) -> str:
     """Return the text of `charlm sample`."""
     request = TextRequest(length, Sampler(**options), seed, prompt=prompt)
@@ -87,7 +92,8 @@ SETTINGS: dict[str, Any] = {"temperature": 1.7, "top_k": 3, "top_p": 0.9, "min_p
 
 @pytest.mark.parametrize("model", ["trained", "endless"])
 def test_a_text_is_that_of_sample_with_the_seed_plus_its_number(
-    model: str, request: pytest.FixtureRequest
+    model: str,
+    request: pytest.FixtureRequest,
 ) -> None:
     network: TrainedModel = request.getfixturevalue(model)
     expected = []
@@ -303,7 +309,8 @@ def test_events_of_a_chat_start_with_the_role_of_each_text(
 
 
 def test_events_of_a_chat_have_the_text(
-    chat_events: list[dict[str, Any]], endless: TrainedModel
+    chat_events: list[dict[str, Any]],
+    endless: TrainedModel,
 ) -> None:
     choices = [event["choices"][0] for event in chat_events[2:-1]]
     assert [choice["finish_reason"] for choice in choices] == ["length"] * 2

@@ -19,7 +19,7 @@ pytest.importorskip("uvicorn", reason="missing: uvicorn")
 from serving.client import Client, FakeShelf, ask, serving
 
 from charlm.errors import CharlmError
-from charlm.events import Event, OpenToNetwork, ServerListening
+from charlm.events import Event, Note, ServerListening
 from charlm.network.model_file import TrainedModel
 from charlm.serving.guard import Limits
 from charlm.serving.models import Page
@@ -225,7 +225,11 @@ def test_a_body_without_valid_ids_is_refused(body: dict[str, Any], client: Clien
 
 
 def refused(
-    name: str, request: str, error: tuple[int, str | None], body: Any = b"", **headers: str
+    name: str,
+    request: str,
+    error: tuple[int, str | None],
+    body: Any = b"",
+    **headers: str,
 ) -> Any:
     """Return a case: a request, and the status and code of its error."""
     return pytest.param(request, body, headers, error, id=name)
@@ -290,7 +294,9 @@ def test_known_characters_are_not_counted(client: Client) -> None:
     ],
 )
 def test_the_size_of_a_body_in_chunks_is_limited(
-    chunks: list[bytes], status: int, trained: TrainedModel
+    chunks: list[bytes],
+    status: int,
+    trained: TrainedModel,
 ) -> None:
     answer = serving(trained, limits=Limits(body_bytes=10)).post("/v1/completions", chunks)
     assert answer.status == status
@@ -336,28 +342,33 @@ def test_a_model_that_computes_nan_ends_a_streamed_answer_with_an_error(broken: 
 # `serve` before it listens
 
 
-@pytest.mark.parametrize(
-    ("host", "key", "warnings"),
-    [
-        ("127.0.0.1", None, []),
-        ("0.0.0.0", "secret", []),
-        ("0.0.0.0", None, [OpenToNetwork("0.0.0.0")]),
-    ],
-    ids=["loopback", "key", "open"],
-)
-def test_an_open_address_without_a_key_is_warned_of(
-    host: str, key: str | None, warnings: list[Event], model_file: Path
-) -> None:
-    events: list[Event] = []
+def notes_of_a_start(model_file: Path, host: str, key: str | None) -> list[str]:
+    """Return the notes of a server before it listens."""
+    messages: list[str] = []
 
     def stop_at_listening(event: Event) -> None:
         if isinstance(event, ServerListening):
             raise EOFError
-        events.append(event)
+        assert isinstance(event, Note)
+        messages.append(event.message)
 
     with pytest.raises(EOFError):
         serve([model_file], host=host, port=0, key=key, on_event=stop_at_listening)
-    assert events == warnings
+    return messages
+
+
+def test_the_page_is_noted(model_file: Path) -> None:
+    (note,) = notes_of_a_start(model_file, "127.0.0.1", None)
+    assert note.startswith("page for browsers: http://127.0.0.1:")
+
+
+def test_the_page_is_not_noted_if_it_needs_a_key(model_file: Path) -> None:
+    assert notes_of_a_start(model_file, "0.0.0.0", "secret") == []
+
+
+def test_an_open_address_without_a_key_is_warned_of(model_file: Path) -> None:
+    warning, _ = notes_of_a_start(model_file, "0.0.0.0", None)
+    assert warning.startswith("--host 0.0.0.0: other machines can use the server without a key")
 
 
 @pytest.mark.parametrize("key", ["", " secret", "secret\n", "cl\u00e9", "a\tb"])

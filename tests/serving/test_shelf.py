@@ -1,6 +1,7 @@
 """The models of a server, which are reloaded when their files are replaced."""
 
 import asyncio
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from models import make_random_model
 pytest.importorskip("starlette", reason="missing: starlette")
 
 from charlm.errors import CharlmError
-from charlm.events import Event, ModelNotReloaded, ModelReloaded
+from charlm.events import Event, Note
 from charlm.network.model_file import write_model
 from charlm.serving.models import ServedModel, Shelf, open_shelf
 
@@ -42,7 +43,7 @@ def test_a_replaced_model_is_reloaded(models: list[Path]) -> None:
     assert steps_of(shelf) == [0, 1]
     write_model(models[0], make_random_model(facts={"step": 7}))
     assert steps_of(shelf) == [7, 1]
-    assert events == [ModelReloaded("one")]
+    assert events == [Note("one: the file was replaced; serving the new model")]
 
 
 def test_a_damaged_file_is_reported_once_while_the_old_model_is_served(models: list[Path]) -> None:
@@ -51,9 +52,8 @@ def test_a_damaged_file_is_reported_once_while_the_old_model_is_served(models: l
     models[0].write_bytes(models[0].read_bytes()[:-1])
     assert [steps_of(shelf), steps_of(shelf)] == [[0], [0]]
     (event,) = events
-    assert isinstance(event, ModelNotReloaded)
-    assert event.name == "one"
-    assert "damaged" in event.problem
+    assert isinstance(event, Note)
+    assert re.match("one: .*, but the old model is still served: .*damaged", event.message)
 
 
 def test_a_missing_file_leaves_the_old_model(models: list[Path]) -> None:

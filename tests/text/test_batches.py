@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
-from charlm.events import BatchesReduced
 from charlm.text.batches import Batches, fit_batches
 
 
@@ -144,17 +143,24 @@ def test_a_worker_reads_some_of_the_streams(batches: Batches, epoch: int) -> Non
 def test_a_short_text_gets_shorter_windows_before_fewer_streams(
     length: int, batch_size: int, sequence_length: int
 ) -> None:
-    batches, change = fit_batches(length, batch_size=8, sequence_length=100, seed=0)
+    batches, note = fit_batches(length, batch_size=8, sequence_length=100, seed=0)
     assert (batches.batch_size, batches.sequence_length) == (batch_size, sequence_length)
-    assert change == BatchesReduced(
-        batch_size, sequence_length, wanted_batch_size=8, wanted_sequence_length=100
-    )
+    assert note is not None
+
+
+@pytest.mark.parametrize(
+    ("length", "windows"),
+    [(17, "1 window of 16 characters"), (137, "8 windows of 17 characters")],
+)
+def test_a_note_reports_smaller_batches(length: int, windows: str) -> None:
+    _, note = fit_batches(length, batch_size=8, sequence_length=100, seed=0)
+    assert note == f"short text: {windows} per step instead of 8 of 100"
 
 
 def test_a_text_that_is_long_enough_gets_the_batches_of_the_config() -> None:
-    batches, change = fit_batches(801, batch_size=8, sequence_length=100, seed=0)
+    batches, note = fit_batches(801, batch_size=8, sequence_length=100, seed=0)
     assert (batches.batch_size, batches.sequence_length) == (8, 100)
-    assert change is None
+    assert note is None
 
 
 @pytest.mark.parametrize(("length", "shown"), [(0, "0 characters"), (1, "1 character")])

@@ -88,7 +88,7 @@ def test_ids_are_counted() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"format": 1}, "format: found 1; must be 2"),
+        ({"format": 1}, "format: found 1; must be 3"),
         ({"size": "3"}, "size: found '3'; must be a valid integer"),
         (
             {"validation_fraction": 0.5, "test_fraction": 0.5},

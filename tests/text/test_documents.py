@@ -84,10 +84,11 @@ def test_a_source_that_is_a_run_is_refused(source: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "metrics.jsonl"])
-def test_a_folder_with_a_single_file_of_a_run_is_a_text(name: str) -> None:
-    Path("texts").mkdir()
-    Path("texts", name).touch()
-    assert find("texts") == [name]
+@pytest.mark.parametrize("source", ["texts", "texts/mine"], ids=["folder around it", "folder"])
+def test_a_folder_with_a_single_file_of_a_run_is_a_text(source: str, name: str) -> None:
+    Path("texts/mine").mkdir(parents=True)
+    Path("texts/mine", name).touch()
+    assert find(source) == [name]
 
 
 @pytest.mark.parametrize("source", ["none.txt", "", "none\0.txt", "none*.txt"], ids=ascii)

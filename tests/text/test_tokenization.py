@@ -23,8 +23,8 @@ from run_folders import names
 
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
-from charlm.events import Event, TextProgress
-from charlm.text.corpus import Corpus, Rare, Split
+from charlm.events import Event, Progress
+from charlm.text.corpus import Corpus, Rare, Split, open_corpus
 from charlm.text.documents import Document
 from charlm.text.tokenization import encode_text, resolve_min_count, tokenize
 from charlm.text.vocabulary import Vocabulary
@@ -210,7 +210,7 @@ def test_a_corpus_describes_itself(two_documents: Corpus) -> None:
     ids = np.load(two_documents.folder / "ids.npy")
     assert (ids.dtype, ids.tolist()) == (np.uint8, [0, 1, 2, 5, 3, 4])
     assert fields["ids_sha256"] == hashlib.sha256(ids.tobytes()).hexdigest()
-    assert (fields["format"], fields["size"]) == (2, 6)
+    assert (fields["format"], fields["size"]) == (3, 6)
     assert fields["splits"] == {"train": [0, 5], "validation": [5, 6], "test": [6, 6]}
     assert fields["vocabulary"]["characters"] == [*"abcde", None]
 
@@ -223,6 +223,51 @@ def test_a_corpus_describes_its_sources(two_documents: Corpus, tmp_path: Path) -
         "characters": 2,
         "sha256": hashlib.sha256(b"de").hexdigest(),
     }
+
+
+def test_the_name_of_a_text_does_not_depend_on_the_working_directory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Path("my.texts").mkdir()
+    Path("my.texts/a.txt").write_text("abc")
+    folder = tokenize(["my.texts"], Path("out"), CorpusConfig()).folder.absolute()
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    assert open_corpus(folder).manifest.name == "my.texts"
+
+
+# A text that can only be memorised
+
+WHOLE = CorpusConfig(validation_fraction=0)
+
+
+def test_a_text_without_a_validation_part_has_an_end_on_both_sides(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, "abba", validation_fraction=0.0)
+    assert corpus.vocabulary == Vocabulary(("a", "b", None), end_of_text_id=2)
+    assert corpus.ids.tolist() == [2, 0, 1, 1, 0, 2]
+    assert corpus.splits == {"train": (0, 6), "validation": (6, 6), "test": (6, 6)}
+
+
+def test_several_texts_have_an_end_around_each(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, "ab", "ba", validation_fraction=0.0)
+    assert corpus.ids.tolist() == [2, 0, 1, 2, 1, 0, 2]
+
+
+@pytest.mark.parametrize(
+    ("texts", "fraction"),
+    [
+        pytest.param(["a" * 1999], 0.0, id="short"),
+        pytest.param(["a" * 2000], 0.1, id="long"),
+        pytest.param(["a" * 999, "b" * 999], 0.1, id="two texts"),
+    ],
+)
+def test_a_single_short_text_may_have_settings_of_its_own(
+    texts: list[str],
+    fraction: float,
+) -> None:
+    write_texts(Path(), *texts)
+    corpus = tokenize(["sources"], Path("out"), CorpusConfig(), short=WHOLE)
+    assert corpus.manifest.validation_fraction == fraction
 
 
 @pytest.mark.parametrize(("name", "file"), [("file", "file"), ("folder", "folder/file")])
@@ -280,7 +325,11 @@ def out_exists(request: pytest.FixtureRequest) -> bool:
     ],
 )
 def test_an_error_leaves_nothing_behind(
-    change: Any, limit: int, message: str, out_exists: bool, monkeypatch: pytest.MonkeyPatch
+    change: Any,
+    limit: int,
+    message: str,
+    out_exists: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     write_texts(Path(), "a" * 900, "a" * 900)
     if change:
@@ -297,7 +346,7 @@ def test_an_exception_of_a_callback_leaves_nothing_behind() -> None:
     write_texts(Path(), "ab", "ba")
 
     def stop(event: Event) -> None:
-        if event == TextProgress("encoding", done=1, total=2):
+        if event == Progress("encoding characters", 1, 2, "file"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -323,13 +372,13 @@ def test_each_pass_over_the_files_reports_its_progress() -> None:
     events: list[Event] = []
     tokenize(["sources"], Path("out"), CorpusConfig(), on_event=events.append)
     assert events == [
-        TextProgress("counting", done=0, total=3),
-        TextProgress("counting", done=1, total=3),
-        TextProgress("counting", done=2, total=3),
-        TextProgress("counting", done=3, total=3),
-        TextProgress("encoding", done=0, total=2),
-        TextProgress("encoding", done=1, total=2),
-        TextProgress("encoding", done=2, total=2),
+        Progress("counting characters", 0, 3, "file"),
+        Progress("counting characters", 1, 3, "file"),
+        Progress("counting characters", 2, 3, "file"),
+        Progress("counting characters", 3, 3, "file"),
+        Progress("encoding characters", 0, 2, "file"),
+        Progress("encoding characters", 1, 2, "file"),
+        Progress("encoding characters", 2, 2, "file"),
     ]
 
 
@@ -373,7 +422,11 @@ def four_texts() -> Corpus:
 @pytest.mark.parametrize("path", ["sources", "corpus"])
 @pytest.mark.usefixtures("four_texts")
 def test_a_corpus_has_the_same_ids_as_its_texts(
-    path: str, vocabulary: Vocabulary, ids: list[int], split: Split | None, part: slice
+    path: str,
+    vocabulary: Vocabulary,
+    ids: list[int],
+    split: Split | None,
+    part: slice,
 ) -> None:
     config = CorpusConfig(test_fraction=0.2)
     encoded, _ = encode_text(Path(path), vocabulary, config, split=split)

@@ -1,86 +1,85 @@
-"""Checkpoints: the state of a run on the disk, restored exactly or from the one before."""
+"""Checkpoints: the state of a run on the disk, restored exactly, or from the one before."""
 
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from fake_runs import refuse_events
-from models import change_model, make_random_model
-from run_folders import cut, flip_bit, names, replace_by_folder
+from arrays import bytes_of
+from corpora import make_corpus
+from fake_engine import FIRST_IS_BEST, FakeEngine, Faults, interrupt_after
+from fake_runs import TEXT, Trained, check_same_end, engine_of, resume, train
+from models import change_model
+from run_folders import contents, cut, flip_bit, names, read_metrics, replace_by_folder
 
 from charlm.errors import CharlmError
-from charlm.events import CheckpointSkipped, Event
-from charlm.network.model_file import Tensors
+from charlm.network.model_file import read_model
+from charlm.runs.run import Run, open_run
 from charlm.storage import UnreadableError
-from charlm.training import checkpoints
-from charlm.training.checkpoints import Checkpoint, Facts, Progress
+from charlm.training.checkpoints import LoopState, restore_run, save_run
+from charlm.training.evaluating import network_of
+from charlm.training.session import Session
 
-MODEL = make_random_model("abc", units=2, facts={"step": 1, "corpus": {"n": 1}})
-WEIGHTS = MODEL.parameters.tensors
-SHAPES = {name: tensor.shape for name, tensor in WEIGHTS.items()}
-
-
-def checkpoint_of(progress: Progress, tensors: Tensors) -> Checkpoint:
-    """Return a checkpoint with the weights of MODEL and other tensors."""
-    facts = Facts(versions={"charlm": "1", "keras": None}, progress=progress)
-    return Checkpoint(MODEL, {**WEIGHTS, **tensors}, facts)
+KEEP = "training.keep_checkpoints=true"
+NEWEST = "checkpoints/step-45.safetensors"
 
 
-def save(folder: Path, *steps: int, keeps_all: bool = False) -> None:
-    for step in steps:
-        checkpoint = checkpoint_of(Progress(step=step), {"step": np.array(step)})
-        checkpoints.save(folder, checkpoint, keeps_all=keeps_all)
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Stop a run at step 45, after its best evaluation at step 10, which tests only read."""
+    faults = interrupt_after(45)
+    faults.weights = FIRST_IS_BEST.weights
+    return train(tmp_path_factory.mktemp("stopped") / "run", faults=faults).folder
 
 
-def restore_silently(folder: Path) -> Checkpoint:
-    return checkpoints.restore(folder, on_event=refuse_events)
+@pytest.fixture
+def run(stopped: Path, tmp_path: Path) -> Path:
+    """Copy the run."""
+    return Path(shutil.copytree(stopped, tmp_path / "run"))
 
 
-def test_the_facts_are_restored_exactly(tmp_path: Path) -> None:
-    progress = Progress(seconds=0.1, best_nats=np.nextafter(1.5, 2), pending_losses=[1 / 3, 1e-300])
-    saved = checkpoint_of(progress, {})
-    checkpoints.save(tmp_path, saved)
-    restored = restore_silently(tmp_path)
-    assert restored.facts == saved.facts
-    assert restored.model.facts == MODEL.facts
-    assert restored.model.config == MODEL.config
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Train the same run without an interruption."""
+    return train(tmp_path_factory.mktemp("whole") / "run", faults=FIRST_IS_BEST)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", "int64", "uint8", "bool"])
-@pytest.mark.parametrize("shape", [(), (0, 2), (2, 3, 4)], ids=str)
-def test_a_tensor_is_restored_to_the_bit(
-    dtype: str,
-    shape: tuple[int, ...],
-    tmp_path: Path,
-) -> None:
-    kind = np.dtype(dtype)
-    values = 2 if dtype == "bool" else 256
-    size = (int(np.prod(shape)), kind.itemsize)
-    data = np.random.default_rng(0).integers(0, values, size, np.uint8)
-    tensor = data.view(kind).reshape(shape)
-    checkpoints.save(tmp_path, checkpoint_of(Progress(), {"tensor": tensor}))
-    restored = restore_silently(tmp_path).tensors["tensor"]
-    assert (restored.dtype, restored.shape) == (kind, shape)
-    assert restored.tobytes() == tensor.tobytes()
+def resume_stopped(run: Path) -> Trained:
+    return resume(run, faults=FIRST_IS_BEST)
 
 
-def test_the_newest_two_checkpoints_are_kept(tmp_path: Path) -> None:
-    save(tmp_path, 1, 9, 10)
-    assert names(tmp_path) == ["step-10.safetensors", "step-9.safetensors"]
+# What is saved
 
 
-def test_all_checkpoints_can_be_kept(tmp_path: Path) -> None:
-    save(tmp_path, 1, 9, 10, keeps_all=True)
-    assert len(names(tmp_path)) == 3
+def test_the_state_is_restored_exactly(run: Path) -> None:
+    opened = open_run(run)
+    engine = engine_of(opened)
+    state = LoopState(
+        step=7, seconds=0.1, best_nats=np.nextafter(1.5, 2), pending_losses=[1 / 3, 1e-300]
+    )
+    model = network_of(engine, opened.config, opened.corpus, step=7, epoch=0.5)
+    save_run(opened, engine, model, state)
+    other = engine_of(Run(run, opened.config.model_copy(update={"seed": 5}), opened.corpus))
+    restored = restore_run(opened, other, session=Session())
+    assert restored.facts.loop == state
+    assert restored.model.facts == model.facts
+    assert bytes_of(other.tensors()) == bytes_of(engine.tensors())
 
 
-def test_later_checkpoints_are_removed_even_if_all_are_kept(tmp_path: Path) -> None:
-    save(tmp_path, 1, 9, 10, keeps_all=True)
-    checkpoints.remove_others(tmp_path, 9, keeps_all=True)
-    assert names(tmp_path) == ["step-1.safetensors", "step-9.safetensors"]
+@pytest.mark.parametrize(
+    ("setting", "steps"),
+    [
+        ("training.keep_checkpoints=false", [40, 50]),
+        (KEEP, [0, 10, 20, 30, 40, 50]),
+    ],
+    ids=["the newest two", "all from step 0 on"],
+)
+def test_a_run_keeps_its_checkpoints(setting: str, steps: list[int], tmp_path: Path) -> None:
+    folder = train(tmp_path / "run", setting).folder
+    assert names(folder / "checkpoints") == sorted(f"step-{step}.safetensors" for step in steps)
 
 
 # Damage
@@ -98,116 +97,141 @@ def replace_value(key: str, value: Any) -> Callable[[Path], None]:
     return lambda path: change_model(path, change)
 
 
-def check_skipped(
-    folder: Path,
-    damage: Callable[[Path], object],
-    *,
-    problem: str = "damaged",
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        pytest.param(cut, "damaged", id="cut"),
+        pytest.param(lambda path: flip_bit(path, -1), "damaged", id="wrong bit"),
+        pytest.param(replace_value("loop", None), "damaged: training: loop", id="no state"),
+        pytest.param(replace_value("loop.step", True), "training: loop.step", id="no number"),
+        pytest.param(replace_value("loop.seconds", -1), "training: loop.seconds", id="negative"),
+        pytest.param(replace_value("loop.best_nats", math.nan), "loop.best_nats", id="nan"),
+        pytest.param(replace_value("loop.unknown", 1), "training: loop.unknown", id="unknown"),
+        pytest.param(replace_value("loop.step", 1234), "belongs to step 1,234", id="another step"),
+    ],
+)
+def test_a_damaged_checkpoint_is_skipped(
+    damage: Callable[[Path], object], problem: str, run: Path, whole: Trained
 ) -> None:
-    """Check that a damaged checkpoint is reported, and the one before it restored."""
-    save(folder, 1, 2)
-    damage(folder / "step-2.safetensors")
-    events: list[Event] = []
-    restored = checkpoints.restore(folder, on_event=events.append)
-    assert int(restored.tensors["step"]) == restored.facts.progress.step == 1
-    (event,) = events
-    assert isinstance(event, CheckpointSkipped)
-    message = event.problem.removeprefix(str(folder))
-    assert message.startswith("/step-2.safetensors: ")
-    assert problem in message
-    assert len(message) < 400
+    damage(run / NEWEST)
+    resumed = resume_stopped(run)
+    note = resumed.notes[0].removeprefix(str(run))
+    assert note.startswith("/checkpoints/step-45.safetensors: ")
+    assert note.endswith("; trying the checkpoint before it")
+    assert problem in note
+    assert len(note) < 400
+    check_same_end(resumed, whole)
+
+
+def check_refused(run: Path, message: str, kind: type[CharlmError] = CharlmError) -> None:
+    """Check that resuming a run is refused, and that its files stay as they were."""
+    before = contents(run)
+    with pytest.raises(kind, match=message):
+        resume_stopped(run)
+    assert contents(run) == before
+
+
+def test_a_checkpoint_that_cannot_be_read_is_not_skipped(run: Path) -> None:
+    replace_by_folder(run / NEWEST)
+    check_refused(run, f"{NEWEST}: cannot be read: Is a directory$", UnreadableError)
+
+
+def test_a_run_without_a_sound_checkpoint_is_refused(run: Path) -> None:
+    for path in (run / "checkpoints").iterdir():
+        cut(path)
+    check_refused(run, r"checkpoints: no undamaged checkpoint to continue from; start a new run")
+
+
+def test_a_checkpoint_that_does_not_fit_the_config_is_refused(run: Path) -> None:
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("units: 8", "units: 9"))
+    check_refused(
+        run, r"step-45\.safetensors: the checkpoint does not fit config\.yaml; start a new"
+    )
+
+
+def test_a_run_whose_text_was_changed_is_refused(run: Path) -> None:
+    shutil.rmtree(run / "corpus")
+    make_corpus(run.parent, TEXT[::-1]).folder.rename(run / "corpus")
+    check_refused(run, "run/corpus: not the corpus that the run was trained on")
+
+
+# What a resume restores or removes
+
+
+def test_everything_later_than_the_checkpoint_is_removed(run: Path) -> None:
+    (run / NEWEST).unlink()
+    (run / ".1.best.safetensors.tmp").touch()
+    (run / "checkpoints/.1.step-60.safetensors.tmp").touch()
+    opened = open_run(run)
+    restore_run(opened, engine_of(opened), session=Session())
+    assert names(run / "checkpoints") == ["step-40.safetensors"]
+    assert read_model(run / "last.safetensors").facts["step"] == 40
+    assert max(line["step"] for line in read_metrics(run)) == 40
+    assert not [*run.glob("**/.*.tmp")]
+
+
+def test_a_missing_best_model_is_replaced_at_the_next_evaluation(run: Path) -> None:
+    (run / "best.safetensors").unlink()
+    resumed = resume_stopped(run)
+    assert resumed.notes[0] == f"{run}/best.safetensors: missing; the next evaluation replaces it"
+    assert resumed.model("best.safetensors").facts["step"] == 50
+
+
+def test_the_models_are_restored_from_the_checkpoint_of_their_step(tmp_path: Path) -> None:
+    """A kill between two writes may leave the checkpoint without them."""
+    improving = Faults(weights=lambda step: step / 50)
+    run = train(tmp_path / "run", faults=improving).folder
+    models = contents(run)
+    for name in ("best.safetensors", "last.safetensors", "ended.json"):
+        (run / name).unlink()
+    assert resume(run, faults=improving).outcome.facts["best_step"] == 50
+    for name in ("best.safetensors", "last.safetensors"):
+        assert (run / name).read_bytes() == models[name]
 
 
 @pytest.mark.parametrize(
-    "damage",
+    ("before", "now", "is_noted"),
     [
-        pytest.param(cut, id="cut"),
-        pytest.param(lambda path: flip_bit(path, path.stat().st_size // 2), id="a wrong bit"),
-        pytest.param(replace_value("progress", None), id="no progress"),
-        pytest.param(replace_value("versions", 1), id="no versions"),
+        ("a", "b", True),
+        ("a", "a", False),
+        (None, "b", False),
+        ("a", None, False),
     ],
+    ids=["another library", "the same library", "no library before", "no library now"],
 )
-def test_a_damaged_checkpoint_is_skipped(damage: Callable[[Path], object], tmp_path: Path) -> None:
-    check_skipped(tmp_path, damage)
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("step", True),
-        ("step", -1),
-        ("seconds", -1),
-        ("elapsed_seconds", -1),
-        ("best_step", -1),
-        ("evaluated_step", -1),
-        ("evaluations_without_best", 1 << 60),
-        ("pending_losses", [1.5, None]),
-        ("unknown", 1),
-    ],
-)
-def test_a_checkpoint_with_a_wrong_field_is_skipped(field: str, value: Any, tmp_path: Path) -> None:
-    damage = replace_value(f"progress.{field}", value)
-    check_skipped(tmp_path, damage, problem=f"damaged: training: progress.{field}")
-
-
-def test_a_checkpoint_of_another_step_is_skipped(tmp_path: Path) -> None:
-    damage = replace_value("progress.step", 1234)
-    check_skipped(tmp_path, damage, problem="damaged: it belongs to step 1,234")
-
-
-def test_a_checkpoint_with_a_number_that_is_not_finite_is_skipped(tmp_path: Path) -> None:
-    damage = replace_value("progress.best_nats", math.nan)
-    check_skipped(tmp_path, damage, problem="best_nats: found nan; expected a finite number")
-
-
-def replace_by_dead_link(path: Path) -> None:
-    """Replace a file by a link that leads nowhere."""
-    path.unlink()
-    path.symlink_to("missing")
-
-
-@pytest.mark.parametrize(
-    ("replace", "reason"),
-    [
-        pytest.param(replace_by_folder, "Is a directory", id="folder"),
-        pytest.param(replace_by_dead_link, "No such file or directory", id="dead link"),
-    ],
-)
-def test_a_checkpoint_that_cannot_be_read_is_not_skipped(
-    replace: Callable[[Path], None],
-    reason: str,
+def test_a_resume_reports_another_kernel(
+    before: str | None,
+    now: str | None,
+    is_noted: bool,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    save(tmp_path, 1, 2)
-    replace(tmp_path / "step-2.safetensors")
-    with pytest.raises(UnreadableError, match=rf"step-2\.safetensors: cannot be read: {reason}$"):
-        restore_silently(tmp_path)
+    monkeypatch.setattr(FakeEngine, "library", before)
+    stopped = train(tmp_path / "run", faults=interrupt_after(5))
+    monkeypatch.setattr(FakeEngine, "library", now)
+    note = "kernel: recompiled since this run was saved; its last bits will differ"
+    assert (note in resume(stopped.folder).notes) == is_noted
 
 
-def test_a_field_that_is_missing_has_its_default(tmp_path: Path) -> None:
-    save(tmp_path, 1)
-    replace_value("progress", {"step": 1, "best_nats": 1.5})(tmp_path / "step-1.safetensors")
-    assert restore_silently(tmp_path).facts.progress == Progress(step=1, best_nats=1.5)
-
-
-@pytest.mark.parametrize("name", ["", "missing"])
-def test_a_folder_without_a_checkpoint_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match="no undamaged checkpoint"):
-        restore_silently(tmp_path / name)
+# The best loss
 
 
 @pytest.mark.parametrize(
-    "shapes",
+    ("before", "nats", "is_best"),
     [
-        pytest.param({"step": (1,)}, id="another shape"),
-        pytest.param({"other": ()}, id="another name"),
-        pytest.param({}, id="a tensor too many"),
+        (2.0, 1.9, True),
+        (None, 1.9, True),
+        (2.0, 2.0, False),
+        (2.0, math.nan, False),
+        (None, math.inf, False),
     ],
 )
-def test_a_checkpoint_with_other_tensors_is_refused(
-    shapes: dict[str, tuple[int, ...]],
-    tmp_path: Path,
+def test_only_a_lower_finite_loss_is_the_best(
+    before: float | None, nats: float, is_best: bool
 ) -> None:
-    save(tmp_path, 1)
-    with pytest.raises(CharlmError, match="the checkpoint does not fit the settings"):
-        checkpoints.restore(tmp_path, shapes={**SHAPES, **shapes})
+    state = LoopState(step=9, best_nats=before, best_step=5, evaluations_without_best=1)
+    assert state.compare(nats) == is_best
+    best, step, number = (nats, 9, 0) if is_best else (before, 5, 2)
+    expected = LoopState(step=9, best_nats=best, best_step=step, evaluated_step=9)
+    assert state == expected.model_copy(update={"evaluations_without_best": number})

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from arrays import check_close
 from inspection.networks import one_layer
-from models import one_layer_of, random_parameters
+from models import one_layer_of
 
 from charlm.network.gradients import LagCurve
 from charlm.training.probes import choose_windows, probe, reach
@@ -39,23 +39,6 @@ def test_the_gradient_of_a_linear_network_is_a_power_of_its_factor(factor: float
     curves = [layer.gradient.low, layer.gradient.median, layer.gradient.high]
     check_close(curves, 3 * [factor ** np.arange(48)], rtol=1e-4)
     assert layer.saturated_share == 0
-
-
-@pytest.mark.parametrize("activation", ["tanh", "sigmoid"])
-@pytest.mark.parametrize(
-    ("scale", "low", "high"),
-    [(1e-3, 0, 0), (100, 0.9, 1)],
-    ids=["small", "large"],
-)
-def test_large_weights_saturate_units(
-    activation: str,
-    scale: float,
-    low: float,
-    high: float,
-) -> None:
-    network = random_parameters(layers=2, units=8, activation=activation, scale=scale)
-    for layer in probe(network, WINDOWS):
-        assert low <= layer.saturated_share <= high
 
 
 @pytest.mark.parametrize(("state", "share"), [(0.895, 0), (0.905, 1)])

@@ -1,218 +1,250 @@
-"""Runs with teachers, which are trained first, each in a run inside the run."""
+"""A training command from the text to the outcome: new runs, and runs that continue."""
 
 import contextlib
-import math
-import shutil
-from dataclasses import dataclass
+import signal
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import fake_runs
 import pytest
-from fake_engine import Faults, interrupt_after
-from fake_runs import TEXT, Trained, repeatable_files, resume, ticking, train_begun
+from corpora import make_corpus
+from fake_engine import FakeEngines, Faults, crash_after, interrupt_after
+from fake_runs import (
+    LONG_TEXT,
+    SMALL,
+    TEXT,
+    Clock,
+    Trained,
+    refuse_events,
+    resume,
+    ticking,
+    timed_steps,
+    train,
+)
+from run_folders import contents
 
+from charlm.config.file import parse_overrides
 from charlm.errors import CharlmError
-from charlm.events import Evaluated, TeacherEvent, TeacherStarted
-from charlm.network.model_file import read_model
-from charlm.runs.run import Run, open_run
-from charlm.runs.summary import summarize
+from charlm.events import Decided, Event, OnEvent, Progress, Started, StepsTaken, ignore
 from charlm.storage import is_held, only_writer
-from charlm.training.session import Session
-from charlm.training.signals import Stopped
-from charlm.training.trainer import own_run
-
-RECIPE = """
-model: {units: 4}
-training: {batch_size: 4, sequence_length: 4, steps: 12, log_every: 5, evaluations: 2, parts: 2}
-sampling: {length: 0}
-"""
-SEEDS = ("2", "3")
-
-
-def begin(folder: Path, *overrides: str, recipe: str = RECIPE) -> Run:
-    """Begin a run of 50 steps with two teachers of 4 units and 12 steps."""
-    folder.mkdir()
-    (folder / "teacher.yaml").write_text(recipe, encoding="utf-8")
-    (folder / "text.txt").write_text(TEXT, encoding="utf-8")
-    teachers = "training.teachers={recipe: teacher.yaml, seeds: [2, 3]}"
-    settings = (teachers, "training.clip_norm=0.5", *overrides)
-    with contextlib.chdir(folder):
-        return fake_runs.begin(folder / "run", *settings, text=folder / "text.txt")
+from charlm.training.choosing import Request
+from charlm.training.outcome import Outcome
+from charlm.training.session import Session, Stopped, stop_on_signal
+from charlm.training.trainer import continue_run, start_run
 
 
 @dataclass
-class Watched:
-    """A run with two teachers that was watched after each call of an engine."""
+class Command:
+    """A training command with a fake engine."""
 
-    trained: Trained
-    states: set[str]
-    """States of the run."""
-    owned: list[str]
-    """Seeds of the teachers whose folders were owned, in order."""
+    faults: Faults = field(default_factory=Faults)
+    clock: Clock = field(default_factory=Clock)
+    react: OnEvent = ignore
+    """Function that is called with each event."""
+    events: list[Event] = field(default_factory=list)
 
+    def on_event(self, event: Event) -> None:
+        self.events.append(event)
+        self.react(event)
 
-@pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
-    """Train a run with two teachers."""
-    run = begin(tmp_path_factory.mktemp("taught") / "run")
-    states: set[str] = set()
-    owned: dict[str, None] = {}
-
-    def watch(_step: int) -> None:
-        states.add(summarize(run.folder).state)
-        for seed in SEEDS:
-            if is_held(run.folder / "teachers" / seed):
-                owned[seed] = None
-
-    return Watched(train_begun(run, faults=Faults(after_call=watch)), states, [*owned])
-
-
-@pytest.fixture(scope="module")
-def taught(watched: Watched) -> Trained:
-    """Return a run with two teachers, which tests only read."""
-    return watched.trained
-
-
-def teacher_models(run: Path) -> list[bytes]:
-    """Return the best models of the teachers of a run."""
-    return [(run / "teachers" / seed / "best.safetensors").read_bytes() for seed in SEEDS]
-
-
-def teacher_events(run: Path) -> list[TeacherStarted]:
-    """Return the events of a run whose two teachers are trained."""
-    folders = [run / "teachers" / seed for seed in SEEDS]
-    return [TeacherStarted(number, 2, folder) for number, folder in enumerate(folders, start=1)]
-
-
-def test_the_teachers_are_trained_in_order(taught: Trained) -> None:
-    assert taught.of_type(TeacherStarted) == teacher_events(taught.folder)
-    assert taught.outcome.progress.step == 50
-
-
-def test_the_events_of_a_teacher_have_its_number(taught: Trained) -> None:
-    evaluations = [
-        (report.number, report.event.step)
-        for report in taught.of_type(TeacherEvent)
-        if isinstance(report.event, Evaluated)
-    ]
-    assert evaluations == [(1, 6), (1, 12), (2, 6), (2, 12)]
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_each_teacher_has_the_settings_of_its_recipe(seed: str, taught: Trained) -> None:
-    teacher = open_run(taught.folder / "teachers" / seed)
-    training = teacher.config.training
-    assert (teacher.config.recipe, teacher.config.seed) == ("teacher", int(seed))
-    assert (training.steps, training.teachers, training.clip_norm) == (12, None, 1.0)
-    assert teacher.config.corpus == taught.config.corpus
-    assert read_model(teacher.folder / "last.safetensors").architecture.units == 4
-
-
-def test_the_teachers_differ(taught: Trained) -> None:
-    first, second = teacher_models(taught.folder)
-    assert first != second
-
-
-def test_the_settings_of_teachers_are_decided_when_the_run_begins(tmp_path: Path) -> None:
-    """Without a number of parts, the number of cores decides."""
-    run = begin(tmp_path / "a", recipe=RECIPE.replace(", parts: 2", ""))
-    for seed in SEEDS:
-        assert open_run(run.folder / "teachers" / seed).config.training.parts is not None
-
-
-def test_a_run_is_training_while_its_teachers_are_trained(watched: Watched) -> None:
-    assert watched.states == {"training"}
-    assert summarize(watched.trained.folder).state == "done"
-
-
-def test_a_teacher_is_owned_while_it_is_trained(watched: Watched) -> None:
-    assert watched.owned == ["2", "3"]
-
-
-def test_a_teacher_that_has_ended_is_not_trained_again(tmp_path: Path, taught: Trained) -> None:
-    run = begin(tmp_path / "a")
-    for name in ("best.safetensors", "last.safetensors", "ended.json"):
-        shutil.copy(taught.folder / "teachers/2" / name, run.folder / "teachers/2")
-    trained = train_begun(run)
-    assert trained.of_type(TeacherStarted) == [TeacherStarted(2, 2, run.folder / "teachers/3")]
-    assert trained.files() == taught.files()
-
-
-def test_teachers_without_weight_are_not_trained(tmp_path: Path, taught: Trained) -> None:
-    alone = train_begun(begin(tmp_path / "a", "training.teacher_weight=0"))
-    assert alone.of_type(TeacherStarted) == []
-    assert alone.model("last.safetensors").parameters.logits_bias.tobytes() != (
-        taught.model("last.safetensors").parameters.logits_bias.tobytes()
-    )
-
-
-def test_a_resumed_run_does_not_need_its_teachers(tmp_path: Path) -> None:
-    stopped = train_begun(begin(tmp_path / "a"), faults=interrupt_after(20))
-    assert stopped.outcome.signal is not None
-    (stopped.folder / "teachers").rename(tmp_path / "elsewhere")
-    assert resume(stopped.folder).of_type(TeacherStarted) == []
-
-
-def interrupt_teacher(folder: Path) -> tuple[Run, Stopped]:
-    """Begin a run that is interrupted in its first teacher, and return the exception."""
-    run = begin(folder)
-    with pytest.raises(Stopped) as caught:
-        train_begun(run, faults=interrupt_after(10))
-    return run, caught.value
+    def start(
+        self, source: Path, path: Path | None, *overrides: str, minutes: float | None = None
+    ) -> Outcome:
+        """Train a new run with the recipe tiny."""
+        settings = [*SMALL, *overrides] if minutes is None else []
+        session = Session(self.on_event, clock=self.clock)
+        with stop_on_signal(session.interruption):
+            return start_run(
+                [str(source)],
+                Request("tiny", parse_overrides(settings), minutes=minutes),
+                path,
+                engines=FakeEngines(self.faults),
+                session=session,
+                started=self.clock.now,
+            )
 
 
 @pytest.fixture
-def stopped(tmp_path: Path) -> Run:
-    """Begin a run that is interrupted in its first teacher."""
-    run, _ = interrupt_teacher(tmp_path / "stopped")
-    return run
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    return path
 
 
-def test_a_run_that_was_interrupted_in_a_teacher_ends_like_a_whole_one(
-    stopped: Run,
-    tmp_path: Path,
-    taught: Trained,
-) -> None:
-    moved = stopped.folder.rename(tmp_path / "moved")
-    resumed = resume(moved)
-    assert resumed.of_type(TeacherStarted) == teacher_events(moved)
-    assert teacher_models(moved) == teacher_models(taught.folder)
-    assert repeatable_files(moved) == repeatable_files(taught.folder)
+def fixed_files(run: Path) -> dict[str, Any]:
+    """Return the contents and times of the files that never change."""
+    paths = [run / "config.yaml", *(run / "corpus").iterdir()]
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
 
 
-def test_the_exception_of_an_interrupted_teacher_names_the_run(tmp_path: Path) -> None:
-    run, exception = interrupt_teacher(tmp_path / "stopped")
-    assert exception.run == run.folder
-    assert exception.is_saved
+NGRAMS = "training.ngram_weight=0.5"
 
 
-def test_settings_that_a_resume_changes_do_not_reach_the_teachers(stopped: Run) -> None:
-    resume(stopped.folder, "training.optimizer.learning_rate=1e-4")
-    for seed in SEEDS:
-        teacher = open_run(stopped.folder / "teachers" / seed)
-        assert teacher.config.training.optimizer.learning_rate == 0.002
+def is_counting(event: Event) -> bool:
+    """Return whether a run computes its soft targets."""
+    return isinstance(event, Progress) and event.task == "counting n-grams"
 
 
-def test_a_run_that_another_process_trains_is_refused(taught: Trained) -> None:
-    session = Session(clock=ticking(1.0))
-    with (
-        only_writer(taught.folder),
-        pytest.raises(CharlmError, match="is training here"),
-        own_run(taught.folder, session=session, may_continue=True),
-    ):
-        pass
+# A new run
+
+
+def test_a_new_run_is_trained_to_its_end(text: Path, reference: Trained, tmp_path: Path) -> None:
+    run = Command().start(text, tmp_path / "run").folder
+    for name in ("best.safetensors", "last.safetensors", "config.yaml", "corpus/ids.npy"):
+        assert (run / name).read_bytes() == (reference.folder / name).read_bytes()
+
+
+def test_a_run_appears_when_it_is_complete(text: Path, tmp_path: Path) -> None:
+    """N-grams are counted before."""
+    run = tmp_path / "run"
+    before: set[tuple[bool, bool]] = set()
+    after: set[tuple[bool, bool]] = set()
+
+    def look(event: Event) -> None:
+        if is_counting(event):
+            before.add((run.exists(), is_held(run)))
+        if isinstance(event, Started | StepsTaken):
+            after.add((run.exists(), is_held(run)))
+
+    Command(react=look).start(text, run, NGRAMS)
+    assert before == {(False, False)}
+    assert after == {(True, True)}
+    assert not is_held(run)
+
+
+def test_the_decision_is_reported_before_the_start(text: Path, tmp_path: Path) -> None:
+    """An epoch has 20 steps."""
+    clock = Clock()
+    command = Command(timed_steps(clock), clock)
+    command.start(text, tmp_path / "run")
+    kinds = [event for event in command.events if isinstance(event, Decided | Started)]
+    expected = Decided("tiny", "", 50, 2.5, evaluations=5, minutes=None)
+    assert kinds == [expected, Started(tmp_path / "run", 0, 50)]
+
+
+def crash_while_counting(event: Event) -> None:
+    if is_counting(event):
+        raise ZeroDivisionError("crash")
+
+
+def interrupt_while_counting(event: Event) -> None:
+    if is_counting(event):
+        signal.raise_signal(signal.SIGTERM)
 
 
 @pytest.mark.parametrize(
-    "step",
-    [pytest.param(3, id="without a checkpoint"), pytest.param(8, id="with a checkpoint")],
+    ("react", "setting", "error"),
+    [
+        (ignore, "model={layers: 64, units: 65536}", "memory"),
+        (ignore, "training.teachers=[missing]", "missing"),
+        (crash_while_counting, NGRAMS, "crash"),
+        (interrupt_while_counting, NGRAMS, "SIGTERM"),
+    ],
+    ids=["memory", "no teacher", "an error", "a signal"],
 )
-def test_a_teacher_that_diverges_is_named_by_its_folder(step: int, tmp_path: Path) -> None:
-    run = begin(tmp_path / "a")
-    faults = Faults(loss=lambda taken, _rate: math.nan if taken == step else None)
-    message = (
-        rf"^{run.folder}/teachers/2: the loss is nan and the gradient norm [^:]* at step {step}: "
-        "the teacher has diverged; choose another recipe or seed$"
-    )
-    with pytest.raises(CharlmError, match=message):
-        train_begun(run, faults=faults)
+@pytest.mark.parametrize("path", [None, "made/run"])
+def test_a_start_that_fails_leaves_nothing_behind(
+    react: OnEvent,
+    setting: str,
+    error: str,
+    path: str | None,
+    text: Path,
+) -> None:
+    with pytest.raises((CharlmError, ZeroDivisionError, Stopped), match=error):
+        Command(react=react).start(text, None if path is None else Path(path), setting)
+    assert [*Path().iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "is_absolute"),
+    [
+        ("trial", False),
+        ("runs/run", True),
+    ],
+)
+def test_a_corpus_is_linked(name: str, is_absolute: bool, tmp_path: Path) -> None:
+    """The link to a corpus next to the run is relative, so that a search can be moved."""
+    search = tmp_path / "search"
+    corpus = make_corpus(search, LONG_TEXT)
+    link = Command().start(corpus.folder, search / name).folder / "corpus"
+    assert link.readlink().is_absolute() == is_absolute
+    assert link.resolve() == corpus.folder
+
+
+@pytest.mark.parametrize("step_seconds", [0.3, 2.0])
+def test_a_run_ends_within_its_minutes(step_seconds: float, text: Path, tmp_path: Path) -> None:
+    clock = Clock(100.0)
+    command = Command(timed_steps(clock, lambda _step: step_seconds), clock)
+    outcome = command.start(text, tmp_path / "run", minutes=1)
+    assert outcome.reason == "all steps done"
+    assert 158.2 - 2 * step_seconds < clock.now <= 158.2
+
+
+def test_a_machine_that_becomes_slow_ends_a_run_early(text: Path, tmp_path: Path) -> None:
+    clock = Clock()
+    command = Command(timed_steps(clock, lambda step: 1.0 if step < 20 else 3.0), clock)
+    assert command.start(text, tmp_path / "run", minutes=1).reason == "time limit"
+    assert 55 < clock.now <= 60
+
+
+def interrupt_at_the_start(event: Event) -> None:
+    if isinstance(event, Started):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_a_signal_before_the_first_step_leaves_a_run_that_can_be_continued(
+    text: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    outcome = Command(react=interrupt_at_the_start).start(text, run)
+    assert (outcome.step, outcome.signal) == (0, signal.SIGINT)
+    assert resume(run).of_type(Started) == [Started(run, 0, 50)]
+
+
+# A run that continues
+
+
+def test_a_run_never_changes(tmp_path: Path) -> None:
+    stopped = train(tmp_path / "run", faults=interrupt_after(25)).folder
+    before = fixed_files(stopped)
+    with contextlib.suppress(ZeroDivisionError):
+        resume(stopped, faults=crash_after(35))
+    resume(stopped)
+    assert fixed_files(stopped) == before
+
+
+def state_of(run: Path) -> dict[Path, tuple[int, int]]:
+    """Return the time and the size of everything in a run."""
+    return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in run.rglob("*")}
+
+
+def test_a_finished_run_is_left_as_it_is(reference: Trained) -> None:
+    run = reference.folder
+    before = state_of(run)
+    resumed = resume(run)
+    assert state_of(run) == before
+    assert resumed.outcome.to_json() == reference.outcome.to_json()
+    hint = f"to go on from its weights: charlm train TEXT --init {run}"
+    assert resumed.notes == [f"{run}: this run has ended (all steps done); {hint}"]
+
+
+def test_a_run_that_another_process_trains_is_refused(tmp_path: Path) -> None:
+    run = train(tmp_path / "run", faults=interrupt_after(5)).folder
+    before = contents(run)
+    session = Session(refuse_events, clock=ticking(1.0))
+    with only_writer(run), pytest.raises(CharlmError, match="is training here"):
+        continue_run(run, engines=FakeEngines(), session=session)
+    assert contents(run) == before
+
+
+def test_a_second_signal_leaves_a_run_that_can_be_continued(text: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+
+    def interrupt_twice(step: int) -> None:
+        if step == 12:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Stopped, match="SIGTERM"):
+        Command(Faults(after_call=interrupt_twice, is_slow=True)).start(text, run)
+    assert resume(run).of_type(Started) == [Started(run, 10, 50)]

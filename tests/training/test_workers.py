@@ -24,8 +24,9 @@ class PlayedWorker(Workers):
         self.others = np.array(others)
 
     def total(self, array: NDArray[np.int64]) -> NDArray[np.int64]:
-        others = self.others.reshape(self.count - 1, -1)
-        return array + np.insert(others, self.index, 0, axis=0)
+        others = self.others.reshape(self.count - 1, *array.shape[1:])
+        total: NDArray[np.int64] = array + np.insert(others, self.index, 0, axis=0)
+        return total
 
 
 THIRD_OF_THREE = PlayedWorker(2, [0], [0])
@@ -35,22 +36,31 @@ THIRD_OF_THREE = PlayedWorker(2, [0], [0])
 @pytest.mark.parametrize(
     ("first", "second", "agreed"),
     [
-        pytest.param((5, 0), (3, 0), (5, 0), id="worker 0 decides on the steps"),
-        pytest.param((5, 0), (3, 15), (0, 15), id="a signal on any worker ends the run"),
-        pytest.param((0, 0), (3, 15), (0, 0), id="worker 0 ends the run before a signal"),
-        pytest.param((0, 2), (3, 15), (0, 2), id="the signal of worker 0 comes first"),
+        ((5, 0), (3, 0), (5, 0)),
+        ((5, 0), (3, 15), (0, 15)),
+        ((0, 0), (3, 15), (0, 0)),
+        ((0, 2), (3, 15), (0, 2)),
+    ],
+    ids=[
+        "worker 0 decides on the steps",
+        "a signal on any worker ends the run",
+        "worker 0 ends the run before a signal",
+        "the signal of worker 0 comes first",
     ],
 )
 def test_all_workers_agree(
-    first: tuple[int, int],
-    second: tuple[int, int],
-    agreed: tuple[int, int],
-    index: int,
+    first: tuple[int, int], second: tuple[int, int], agreed: tuple[int, int], index: int
 ) -> None:
     suggestions = [first, second]
     worker = PlayedWorker(index, [7, *suggestions[1 - index]])
     count, signal = suggestions[index]
     assert worker.agree(step=7, count=count, signal=signal) == agreed
+
+
+@pytest.mark.parametrize(("index", "shared"), [(0, 9), (1, 3)])
+def test_worker_0_decides_on_a_number(index: int, shared: int) -> None:
+    assert PlayedWorker(index, [3]).share(9) == shared
+    assert PlayedWorker(index, [3 * 10**9]).share_seconds(9.0) == shared
 
 
 def test_copies_of_a_run_at_different_steps_are_refused() -> None:
@@ -71,19 +81,11 @@ def test_rows_that_cannot_be_divided_evenly_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("rows", "cores", "parts"),
-    [(64, 2, 2), (64, 16, 8), (7, 4, 1), (16, 4, 2), (1, 1, 1)],
+    [(64, 2, 2), (64, 16, 8), (7, 4, 1), (16, 4, 2)],
 )
 def test_each_core_gets_a_part_of_8_rows_or_more(rows: int, cores: int, parts: int) -> None:
     assert Workers().default_parts(rows, cores=cores) == parts
     assert THIRD_OF_THREE.default_parts(3 * rows, cores=cores) == parts
-
-
-def test_a_single_worker_gets_its_own_numbers_back() -> None:
-    alone = Workers()
-    rows = np.arange(6, dtype=np.float32).reshape(3, 2)
-    np.testing.assert_array_equal(alone.gather(rows), rows[None])
-    assert alone.share(5) == 5
-    assert alone.rows(64) == slice(0, 64)
 
 
 class Twin(Workers):
@@ -114,7 +116,6 @@ def test_workers_that_agree_on_everything_are_accepted(tmp_path: Path) -> None:
     [
         (0, "the versions of charlm, TensorFlow and Keras"),
         (1, "the text"),
-        (3, "the settings of seed"),
         (6, "the settings of training"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Signals, which are recorded or raised."""
+"""Signals, which end a program immediately, or after the present step."""
 
 import contextlib
 import signal
@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from charlm.training.signals import Interruption, Stopped, stop_on_signal
+from charlm.training.session import CAUGHT, Interruption, Stopped, stop_on_signal
 
-each_signal = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+each_signal = pytest.mark.parametrize("number", CAUGHT)
 
 
 @pytest.fixture(autouse=True)
@@ -41,67 +41,24 @@ def test_a_deferred_signal_is_recorded(number: signal.Signals, interruption: Int
     with interruption.deferred():
         assert interruption.signal is None
         signal.raise_signal(number)
-        assert interruption.signal == number
+    assert interruption.signal == number
 
 
 @each_signal
 def test_a_second_signal_is_raised_although_signals_are_deferred(
-    number: signal.Signals,
-    interruption: Interruption,
+    number: signal.Signals, interruption: Interruption
 ) -> None:
     with interruption.deferred():
         signal.raise_signal(number)
-        with pytest.raises(Stopped):
+        with pytest.raises(Stopped, match="SIGINT"):
             signal.raise_signal(signal.SIGINT)
-    assert interruption.signal == signal.SIGINT
 
 
 @pytest.mark.usefixtures("interruption")
-@each_signal
-def test_a_signal_does_not_disturb_the_cleaning_up_after_another(number: signal.Signals) -> None:
-    cleaned_up: list[bool] = []
-
-    def clean_up() -> None:
-        signal.raise_signal(number)
-        cleaned_up.append(True)
-
-    def stop() -> None:
-        with contextlib.ExitStack() as stack:
-            stack.callback(clean_up)
-            signal.raise_signal(signal.SIGTERM)
-
-    with pytest.raises(Stopped, match="SIGTERM"):
-        stop()
-    assert cleaned_up == [True]
-
-
-def test_a_signal_after_a_stop_that_was_withstood_is_raised(interruption: Interruption) -> None:
-    with pytest.raises(Stopped, match="SIGINT"):
-        signal.raise_signal(signal.SIGINT)
-    interruption.withstand()
-    with pytest.raises(Stopped, match="SIGTERM"):
+def test_a_signal_does_not_disturb_the_cleaning_up_after_another() -> None:
+    with contextlib.suppress(Stopped):
         signal.raise_signal(signal.SIGTERM)
-
-
-def test_a_block_at_once_can_be_interrupted_inside_a_deferred_block(
-    interruption: Interruption,
-) -> None:
-    with interruption.deferred():
-        with pytest.raises(Stopped), interruption.immediate():
-            signal.raise_signal(signal.SIGTERM)
-        assert interruption.is_deferred
-
-
-def test_a_signal_that_is_recorded_is_raised_at_the_start_of_a_block_at_once(
-    interruption: Interruption,
-) -> None:
-    entered: list[bool] = []
-    with interruption.deferred():
-        signal.raise_signal(signal.SIGTERM)
-        with pytest.raises(Stopped, match="SIGTERM"), interruption.immediate():
-            entered.append(True)
-    assert entered == []
-    assert interruption.is_raised
+    signal.raise_signal(signal.SIGINT)
 
 
 @each_signal
@@ -126,23 +83,25 @@ def test_outside_the_main_thread_signals_are_left_to_the_program() -> None:
     assert inside == [before]
 
 
-def fail(*numbers: signal.Signals) -> None:
+def fail(interruption: Interruption, *signals: signal.Signals) -> None:
     """Raise an error after some signals."""
-    try:
-        for number in numbers:
+    with interruption.deferred():
+        for number in signals:
             signal.raise_signal(number)
-    finally:
-        raise AssertionError("Concurrent access?")
+    raise AssertionError("Concurrent access?")
 
 
-def test_an_error_after_a_signal_becomes_stopped(interruption: Interruption) -> None:
-    with pytest.raises(Stopped), interruption.immediate():
-        fail(signal.SIGTERM)
+def test_an_error_after_a_signal_becomes_stopped() -> None:
+    """Code that is interrupted may raise an error of its own."""
+    interruption = Interruption()
+    with pytest.raises(Stopped, match="SIGTERM"), stop_on_signal(interruption):
+        fail(interruption, signal.SIGTERM)
 
 
-def test_an_error_without_a_signal_is_unchanged(interruption: Interruption) -> None:
-    with pytest.raises(AssertionError), interruption.immediate():
-        fail()
+def test_an_error_without_a_signal_is_unchanged() -> None:
+    interruption = Interruption()
+    with pytest.raises(AssertionError), stop_on_signal(interruption):
+        fail(interruption)
 
 
 def test_an_ignored_hangup_stays_ignored() -> None:

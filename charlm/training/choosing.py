@@ -1,0 +1,489 @@
+"""The choice of how a text is trained: recipe, length, evaluations and number format.
+
+`choose` goes through the recipes for the size of the text, best first. Without a time limit it
+takes the first. With one, it makes the engine, times a few real steps, and takes the recipe if it
+reads enough of the text in the time. The rule was measured, see tests/bench/grid.py and
+docs/recipes.md.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from charlm.config.file import load_config, nest
+from charlm.config.recipes import find_recipe
+from charlm.config.schema import Config, TrainingConfig, merge
+from charlm.errors import CharlmError
+from charlm.events import Event, Note, OnEvent, Progress
+from charlm.hardware import core_count, fastest_precision, memory_bytes
+from charlm.network.architecture import architecture
+from charlm.network.model_file import TrainedModel
+from charlm.network.rnn import Parameters
+from charlm.runs.initial_weights import InitialModel, adapt_initial_model, check_initial_model
+from charlm.text.batches import fit_batches
+from charlm.text.corpus import Corpus, resolve_corpus_settings
+from charlm.text.tokenization import SHORT_TEXT
+from charlm.training.evaluating import EvaluatedText, open_text
+from charlm.training.interface import Engine, EngineFactory
+from charlm.training.schedule import Schedule, make_schedule
+from charlm.training.session import Session
+from charlm.training.soft_targets import TASK, SoftTargets, memory_problem, open_soft_targets
+from charlm.training.timing import NOT_MEASURED, Timing, time_engine
+from charlm.training.workers import Workers
+from charlm.wording import counted
+
+FEWEST_CHARACTERS = 20
+"""Length below which a text is refused, since a network can learn nothing from it."""
+FEW_STEPS = 200
+"""Number of steps that a network needs to learn more than how frequent each character is."""
+NGRAM_SHARE = 0.2
+"""Largest share of a time limit for counting n-grams; n-grams that take longer are left out."""
+EVALUATION_SHARE = 0.2
+"""Largest share of a time limit for evaluations; at least one evaluation takes place in any
+case."""
+MAX_MINUTES = 1_000_000
+"""Largest time limit, about two years."""
+MAX_STEPS = 1_000_000_000
+"""Maximum number of steps that a config accepts."""
+USED_SHARE = 0.97
+"""Share of a time limit that is planned; the rest is for unmeasured work, such as the exit."""
+INITIAL_RATE = 1 / 3
+"""Learning rate of a run with initial weights, as a share of the recipe's rate."""
+TWO_SLOTS = {"adam", "adamw"}
+"""Optimizers that always keep two numbers for each weight."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """The choices of the user; everything else is chosen for the text."""
+
+    recipe: str | None = None
+    """Name or file of a recipe; None = choose a recipe."""
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    """Settings that replace the values in the recipe, nested by section as in a YAML file."""
+    init: InitialModel | None = None
+    """Model with the initial weights; None = random weights."""
+    minutes: float | None = None
+    """Time limit of the whole command; None = no limit."""
+    _configs: dict[str, Config] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def training(self) -> Mapping[str, Any]:
+        """The section `training` of the overrides; empty if it is missing or not valid."""
+        training = self.overrides.get("training")
+        return training if isinstance(training, Mapping) else {}
+
+    @property
+    def length_key(self) -> str | None:
+        """Key of the override that gives the length of the run, or None."""
+        for name in ("epochs", "steps"):
+            if self.training.get(name) is not None:
+                return f"training.{name}"
+        return None
+
+    def config(self, recipe: str) -> Config:
+        """Return the config of a recipe with the user's settings.
+
+        With initial weights, the network gets the shape of their model, and a third of the recipe's
+        learning rate unless the user sets it.
+
+        Raises:
+            CharlmError: The recipe cannot be read, or a key or value is not valid.
+
+        """
+        if recipe not in self._configs:
+            shape = {} if self.init is None else self.init.model.architecture.settings()
+            path = find_recipe(recipe)
+            config = load_config(path, overrides=merge(nest(shape.items()), self.overrides))
+            config = config.model_copy(update={"recipe": config.recipe or path.stem})
+            check_initial_model(config, self.init)
+            self._configs[recipe] = config if self.init is None else self._with_initial_rate(config)
+        return self._configs[recipe]
+
+    def _with_initial_rate(self, config: Config) -> Config:
+        optimizer = self.training.get("optimizer")
+        is_set = isinstance(optimizer, Mapping) and "learning_rate" in optimizer
+        if is_set or config.training.initial_weights is not None:
+            return config
+        rate = INITIAL_RATE * config.training.optimizer.learning_rate
+        slower = config.training.optimizer.model_copy(update={"learning_rate": rate})
+        return _with_training(config, optimizer=slower)
+
+    def check(self) -> Config:
+        """Check what can be checked before the text is read; return a config for reading the text.
+
+        Raises:
+            CharlmError: The recipe cannot be read, a key or value is not valid, or a time limit is
+                combined with a length.
+
+        """
+        if self.minutes is not None and self.length_key:
+            raise CharlmError(
+                f"minutes {self.minutes:g}: {self.length_key} sets the length too; leave "
+                f"out one of the two"
+            )
+        return self.config(self.recipe or "default")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A recipe that may be chosen, and the condition for it."""
+
+    recipe: str
+    """Name in configs/, or the recipe that the user named."""
+    reason: str = ""
+    """Explanation for the user; "" if the user named the recipe."""
+    fewest_epochs: float = 0.0
+    """Number of passes over the training text that must fit into a time limit."""
+    fewest_characters: int = 0
+    """Number of characters, over all epochs, that must fit into a time limit."""
+    minutes: float | None = None
+    """Time limit if the user gave none; None = train for the length in the recipe."""
+
+
+MEMORIZE = Candidate(
+    "memorize",
+    f"a text below {SHORT_TEXT:,} characters can only be memorised: training uses all of it",
+)
+QUICK = Candidate("quick", "two layers and small batches learn the most in such a short time")
+CANDIDATES: Mapping[float, tuple[Candidate, ...]] = {
+    60_000: (
+        Candidate(
+            "small",
+            "a narrow network and n-grams keep the network from memorising such a short text "
+            "too soon",
+            fewest_epochs=8,
+        ),
+        QUICK,
+    ),
+    500_000: (
+        Candidate(
+            "default",
+            "dropout and n-grams keep the network from memorising a text of this size",
+            fewest_epochs=8,
+        ),
+        QUICK,
+    ),
+    2_000_000: (
+        Candidate(
+            "shakespeare",
+            "four narrow layers learn a text of about a million characters in minutes",
+            fewest_characters=1_800_000,
+        ),
+        QUICK,
+    ),
+    math.inf: (
+        Candidate(
+            "5mb",
+            "a text of this size is too long to memorise, so wide layers need no dropout",
+            fewest_characters=16_000_000,
+            minutes=10,
+        ),
+        Candidate(
+            "shakespeare",
+            "four narrow layers read more of such a long text in this time than wide layers",
+            fewest_characters=1_800_000,
+        ),
+        QUICK,
+    ),
+}
+"""Recipes for texts whose training part has fewer characters than the key, the best recipe
+first."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A decision on how a text is trained, with an engine in its first state."""
+
+    config: Config
+    """Every setting, resolved."""
+    corpus: Corpus
+    initial: TrainedModel | None
+    """Model with the initial weights, adapted to the text; None = random weights."""
+    engine: Engine
+    text: EvaluatedText
+    """Text that the evaluations read."""
+    candidate: Candidate
+    timing: Timing = NOT_MEASURED
+    """Measured times of the parts of the run; 0 if they were not measured."""
+    minutes: float | None = None
+    """Time limit; None = no limit."""
+    end: float | None = None
+    """End of the command by the clock of the session; None = no limit."""
+    soft_targets: SoftTargets | None = None
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """The schedule of the run."""
+        return make_schedule(self.config.training, self.engine.batches)
+
+    @property
+    def evaluations(self) -> int:
+        """Number of evaluations: at most one per step, and one for a run of 0 steps."""
+        return max(1, min(self.config.training.evaluations, self.schedule.total))
+
+    @property
+    def seconds(self) -> float:
+        """Expected time from the first step to the end; 0 if the times were not measured."""
+        steps = self.schedule.total * self.timing.step_seconds
+        return steps + self.evaluations * self.timing.evaluation_seconds + self.timing.end_seconds
+
+    def with_training(self, **settings: Any) -> "Plan":
+        """Return the plan with other settings in the section `training`."""
+        return replace(self, config=_with_training(self.config, **settings))
+
+
+def choose(
+    corpus: Corpus,
+    request: Request,
+    *,
+    folder: Path,
+    engines: EngineFactory,
+    session: Session,
+    started: float,
+    is_timed: bool = False,
+) -> Plan:
+    """Choose how a text is trained, and compute the soft targets of the run.
+
+    Args:
+        corpus: The text.
+        request: The choices of the user.
+        folder: Folder of the new run, for its soft targets.
+        engines: Factory for the engine.
+        session: Session of a `stop_on_signal` block; its notes explain the choice.
+        started: Time when the command began, by the clock of the session.
+        is_timed: Whether to measure times even without a time limit.
+
+    Raises:
+        CharlmError: The text is too short, a recipe or a setting is not valid, the initial weights
+            or a teacher do not fit, there is too little memory, or the workers differ.
+        Stopped: A signal arrived.
+
+    """
+    candidates = candidates_for(corpus, request)
+    minutes = request.minutes
+    if minutes is None and not request.length_key:
+        minutes = candidates[0].minutes
+    end = None if minutes is None else started + 60 * minutes
+    text = open_text(corpus)
+    for candidate in candidates:
+        plan = _make_plan(candidate, corpus, request, text, engines=engines, session=session)
+        if is_timed or minutes is not None:
+            timing = time_engine(
+                plan.config, corpus, plan.engine, text, session=session, minutes=minutes
+            )
+            plan = replace(plan, timing=timing, minutes=minutes, end=end)
+        if end is None or _reads_enough(plan, left=_left(plan, session, engines.workers)):
+            break
+    plan = _add_soft_targets(plan, folder, session, engines.workers)
+    if end is not None:
+        plan = _fit_length(plan, request, left=_left(plan, session, engines.workers))
+    _note_few_steps(plan, session)
+    return plan
+
+
+def candidates_for(corpus: Corpus, request: Request) -> tuple[Candidate, ...]:
+    """Return the recipes for a text, best first; raises CharlmError if the text is too short."""
+    manifest = corpus.manifest
+    if manifest.characters < FEWEST_CHARACTERS:
+        raise CharlmError(
+            f"the text has {counted(manifest.characters, 'character')}; expected at least "
+            f"{FEWEST_CHARACTERS}"
+        )
+    if request.recipe is not None:
+        return (Candidate(request.recipe),)
+    is_short = manifest.characters < SHORT_TEXT and len(manifest.sources) == 1
+    if is_short and not len(corpus.split("validation")) and request.init is None:
+        return (MEMORIZE,)
+    characters = len(corpus.split("train"))
+    return next(candidates for limit, candidates in CANDIDATES.items() if characters < limit)
+
+
+def _make_plan(
+    candidate: Candidate,
+    corpus: Corpus,
+    request: Request,
+    text: EvaluatedText,
+    *,
+    engines: EngineFactory,
+    session: Session,
+) -> Plan:
+    """Make the engine of a recipe."""
+    on_event = session.on_event
+    config = request.config(candidate.recipe)
+    config = resolve(config, corpus, request, engines=engines, on_event=on_event)
+    initial = weights = None
+    if request.init is not None:
+        initial = adapt_initial_model(request.init, config, corpus, on_event=on_event)
+        weights = initial.parameters
+    engine = new_engine(config, corpus, engines, initial=weights, on_event=on_event)
+    return Plan(config, corpus, initial, engine, text, candidate)
+
+
+def _reads_enough(plan: Plan, *, left: float) -> bool:
+    """Return whether a recipe reads enough of its text in a number of seconds."""
+    candidate = plan.candidate
+    characters = len(plan.corpus.split("train"))
+    fewest = max(candidate.fewest_characters, candidate.fewest_epochs * characters)
+    steps = (1 - EVALUATION_SHARE) * left / max(plan.timing.step_seconds, 1e-9)
+    return steps * plan.engine.batches.characters_per_step >= fewest
+
+
+def _left(plan: Plan, session: Session, workers: Workers) -> float:
+    """Return the seconds of the time limit that are left for steps and evaluations."""
+    assert plan.end is not None, "the plan has a time limit"
+    assert plan.minutes is not None, "the plan has a time limit"
+    unplanned = (1 - USED_SHARE) * 60 * plan.minutes
+    left = plan.end - session.clock() - unplanned - plan.timing.end_seconds
+    return workers.share_seconds(max(0.0, left))
+
+
+class _TooSlowError(Exception):
+    """Counting n-grams takes too much of the time limit."""
+
+
+@dataclass(frozen=True)
+class _NgramLimit:
+    """Passes events on, and after the first part ends a count of n-grams that is too slow."""
+
+    seconds: float
+    session: Session
+    workers: Workers
+    started: float
+
+    def __call__(self, event: Event) -> None:
+        self.session.on_event(event)
+        if isinstance(event, Progress) and event.task == TASK and event.done == 1:
+            elapsed = self.workers.share_seconds(self.session.clock() - self.started)
+            if event.total * elapsed > self.seconds:
+                raise _TooSlowError
+
+
+def _add_soft_targets(plan: Plan, folder: Path, session: Session, workers: Workers) -> Plan:
+    """Compute the soft targets; leave out n-grams if there is not enough time or memory."""
+    on_event: OnEvent = session.on_event
+    if plan.minutes is not None:
+        limit = NGRAM_SHARE * 60 * plan.minutes
+        on_event = _NgramLimit(limit, session, workers, session.clock())
+    problem = None
+    if plan.config.training.ngram_weight:
+        problem = memory_problem(plan.corpus, available_bytes=memory_bytes())
+    if problem is None:
+        try:
+            targets = open_soft_targets(folder, plan.config, plan.corpus, on_event=on_event)
+            return replace(plan, soft_targets=targets)
+        except _TooSlowError:
+            problem = "counting them would take over a fifth of the time"
+    session.note(f"training without n-grams: {problem}")
+    plan = plan.with_training(ngram_weight=0.0)
+    targets = open_soft_targets(folder, plan.config, plan.corpus, on_event=session.on_event)
+    return replace(plan, soft_targets=targets)
+
+
+def _fit_length(plan: Plan, request: Request, *, left: float) -> Plan:
+    """Return the plan with the steps and evaluations that fit into the seconds left."""
+    evaluation_seconds = max(plan.timing.evaluation_seconds, 1e-9)
+    evaluations = plan.config.training.evaluations
+    if "evaluations" not in request.training:
+        affordable = int(EVALUATION_SHARE * left / evaluation_seconds)
+        evaluations = max(1, min(evaluations, affordable))
+    left -= evaluations * evaluation_seconds
+    steps = min(MAX_STEPS, max(1, int(left / plan.timing.step_seconds)))
+    return plan.with_training(steps=steps, epochs=None, evaluations=evaluations)
+
+
+def _note_few_steps(plan: Plan, session: Session) -> None:
+    steps = plan.schedule.total
+    settings = plan.config.training
+    is_chosen = plan.minutes is None and settings.steps is not None
+    if steps >= FEW_STEPS or settings.is_untrained or is_chosen:
+        return
+    longer = "more --minutes" if plan.minutes is not None else "more --epochs"
+    session.note(f"{counted(steps, 'step')} will teach the network little; train with {longer}")
+
+
+def resolve(
+    config: Config, corpus: Corpus, request: Request, *, engines: EngineFactory, on_event: OnEvent
+) -> Config:
+    """Return the resolved config of a new run, or refuse it.
+
+    Raises:
+        CharlmError: The corpus settings do not fit the text, this machine lacks something
+            that the config asks for, or the workers differ.
+
+    """
+    training = config.training
+    parts = training.parts or engines.workers.default_parts(training.batch_size, cores=core_count())
+    precision = training.precision
+    config = _with_training(
+        config.model_copy(update={"corpus": resolve_corpus_settings(corpus, config.corpus)}),
+        parts=parts,
+        precision=fastest_precision().name if precision == "auto" else precision,
+        initial_weights=None if request.init is None else request.init.sha256,
+    )
+    config = engines.resolve(config, on_event=on_event, is_recorded=False)
+    engines.workers.check_same(config, corpus)
+    return config
+
+
+def new_engine(
+    config: Config,
+    corpus: Corpus,
+    engines: EngineFactory,
+    *,
+    initial: Parameters | None = None,
+    on_event: OnEvent,
+) -> Engine:
+    """Make the engine of a run in its first state.
+
+    If the text is too short for the batches of the config, they become smaller, with a note.
+
+    Raises:
+        CharlmError: The text has fewer than 2 characters, there is too little memory, or the engine
+            lacks something that the config asks for.
+
+    """
+    _check_memory(config, len(corpus.vocabulary), available_bytes=memory_bytes())
+    settings = config.training
+    batches, reduced = fit_batches(
+        len(corpus.split("train")),
+        batch_size=settings.batch_size,
+        sequence_length=settings.sequence_length,
+        seed=config.seed if settings.data_seed is None else settings.data_seed,
+        shuffle=settings.shuffle,
+    )
+    engine = engines(config, batches, vocabulary_size=len(corpus.vocabulary))
+    if initial is not None:
+        engine.load_initial_weights(initial.tensors)
+    if reduced is not None:
+        on_event(Note(reduced))
+    return engine
+
+
+def _check_memory(config: Config, vocabulary_size: int, *, available_bytes: int | None) -> None:
+    """Check that there is enough memory to train a network.
+
+    The check is a lower limit: 4 bytes for each weight, its gradient, and each optimizer slot. If
+    the memory is unknown (None), nothing is refused.
+
+    Raises:
+        CharlmError: There is too little memory.
+
+    """
+    optimizer = config.training.optimizer.name
+    weights = architecture(config, vocabulary_size).size
+    needed_bytes = 4 * weights * (4 if optimizer in TWO_SLOTS else 2)
+    if available_bytes is not None and needed_bytes > available_bytes:
+        raise CharlmError(
+            f"model: {weights:,} weights; training them with {optimizer} needs at least "
+            f"{needed_bytes / 1e9:,.1f} GB of memory, and this machine has "
+            f"{available_bytes / 1e9:,.1f} GB; lower model.units or model.layers"
+        )
+
+
+def _with_training(config: Config, **settings: Any) -> Config:
+    training: TrainingConfig = config.training.model_copy(update=settings)
+    return config.model_copy(update={"training": training})

@@ -1,0 +1,77 @@
+"""The way of a text: what `charlm train FILE` enters before its first step, with a fake engine.
+
+    PYTHONPATH=tests python tests/bench/way.py FILE
+
+Prints the number of functions of charlm entered, of their modules, and of changes from a module to
+another.
+"""
+
+import contextlib
+import sys
+import tempfile
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from click.testing import CliRunner
+from fake_engine import FakeEngines
+
+import charlm
+from charlm.api import training
+from charlm.cli.main import main
+from charlm.training.loop import Training
+from charlm.training.session import Session
+
+PACKAGE = str(Path(charlm.__file__).parent)
+
+
+class FirstStepError(Exception):
+    """The first step is about to be taken."""
+
+
+@contextlib.contextmanager
+def connect(_session: Session) -> Iterator[FakeEngines]:
+    """Return engines without TensorFlow."""
+    yield FakeEngines()
+
+
+def stop(_training: Training, _count: int) -> NoReturn:
+    """Stop instead of taking a step."""
+    raise FirstStepError
+
+
+class Way:
+    """The functions that are entered, in order."""
+
+    def __init__(self) -> None:
+        self.functions: list[tuple[str, str]] = []
+
+    def note(self, frame: FrameType, event: str, _argument: Any) -> None:
+        """Note a call of a function of charlm."""
+        code = frame.f_code
+        if event == "call" and code.co_filename.startswith(PACKAGE) and code.co_name[0] != "<":
+            self.functions.append((code.co_filename, code.co_qualname))
+
+
+def follow(text: Path) -> Way:
+    """Return the way of a text."""
+    training.connected_engines = connect  # type: ignore[assignment, attr-defined]
+    Training.take_steps = stop  # type: ignore[assignment, method-assign]
+    way = Way()
+    with tempfile.TemporaryDirectory() as folder:
+        sys.setprofile(way.note)
+        try:
+            result = CliRunner().invoke(main, ["train", str(text), "-q", "-r", f"{folder}/run"])
+        finally:
+            sys.setprofile(None)
+    assert isinstance(result.exception, FirstStepError), result.output
+    return way
+
+
+if __name__ == "__main__":
+    entered = follow(Path(sys.argv[1])).functions
+    modules = [module for module, _ in entered]
+    changes = sum(before != after for before, after in pairwise(modules))
+    print(f"{len({*entered})} functions, {len({*modules})} modules, {changes} changes of module")
