@@ -31,7 +31,12 @@ def run_line(line: str) -> Result:
     return charlm(*shlex.split(line.replace("LONG", 300 * "x")))
 
 
-def check_failure(line: str, expected: str, *, code: int = 1) -> None:
+def check_failure(
+    line: str,
+    expected: str,
+    *,
+    code: int = 1,
+) -> None:
     """Check the message and the exit code of a command line that fails."""
     command = run_line(line)
     assert (command.exit_code, command.stdout) == (code, "")

@@ -22,7 +22,11 @@ def write_texts(folder: Path, *texts: str | bytes) -> Path:
     return sources
 
 
-def make_corpus(folder: Path, *texts: str | bytes, **settings: Any) -> Corpus:
+def make_corpus(
+    folder: Path,
+    *texts: str | bytes,
+    **settings: Any,
+) -> Corpus:
     """Write texts to folder/sources, and tokenize them as the corpus folder/out."""
     return tokenize([str(write_texts(folder, *texts))], folder / "out", CorpusConfig(**settings))
 
@@ -32,7 +36,11 @@ def text_of(corpus: Corpus) -> str:
     return corpus.vocabulary.decode(corpus.ids)
 
 
-def write_plays(path: Path, *, characters: int = 20_000) -> Path:
+def write_plays(
+    path: Path,
+    *,
+    characters: int = 20_000,
+) -> Path:
     """Write the first characters of the plays, and return the file."""
     path.parent.mkdir(exist_ok=True)
     path.write_text(DEFAULT_CORPUS.read_text(encoding="utf-8")[:characters], encoding="utf-8")

@@ -97,7 +97,13 @@ class FakeEngines(EngineFactory):
     faults: Faults = field(default_factory=Faults)
     made: list["FakeEngine"] = field(default_factory=list)
 
-    def __call__(self, config: Config, batches: Batches, *, vocabulary_size: int) -> "FakeEngine":
+    def __call__(
+        self,
+        config: Config,
+        batches: Batches,
+        *,
+        vocabulary_size: int,
+    ) -> "FakeEngine":
         engine = FakeEngine(config, batches, vocabulary_size=vocabulary_size, faults=self.faults)
         self.made.append(engine)
         return engine
@@ -181,7 +187,11 @@ class FakeEngine(Engine):
         tensors = {name: tensor * factor for name, tensor in self.weights().items()}
         return Parameters(self.architecture, tensors)
 
-    def score(self, parameters: Parameters, ids: Ids) -> Score:
+    def score(
+        self,
+        parameters: Parameters,
+        ids: Ids,
+    ) -> Score:
         self.faults.evaluation()
         return super().score(parameters, ids)
 

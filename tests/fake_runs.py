@@ -193,7 +193,12 @@ def train(
     return train_begun(run, faults=faults, clock=clock, limit=limit)
 
 
-def begin(folder: Path, *overrides: str, text: Path, init: Path | None = None) -> Run:
+def begin(
+    folder: Path,
+    *overrides: str,
+    text: Path,
+    init: Path | None = None,
+) -> Run:
     """Begin a run with the settings SMALL and these overrides."""
     return begin_run(folder, [*SMALL, *overrides], text=text, init=init)
 

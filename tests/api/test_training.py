@@ -131,7 +131,11 @@ def interrupted(text: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("has_text", [True, False], ids=["train", "resume"])
-def test_an_interrupted_run_continues(interrupted: Path, text: Path, has_text: bool) -> None:
+def test_an_interrupted_run_continues(
+    interrupted: Path,
+    text: Path,
+    has_text: bool,
+) -> None:
     before = (interrupted / "config.yaml").read_bytes()
     events: list[Event] = []
     if has_text:

@@ -35,7 +35,11 @@ def options(recipe: str) -> list[str]:
     return found
 
 
-def train(text: Path, minutes: float, recipe: str) -> float:
+def train(
+    text: Path,
+    minutes: float,
+    recipe: str,
+) -> float:
     """Train within a time limit, and return the validation loss, in nats per character."""
     with tempfile.TemporaryDirectory() as folder:
         run = f"{folder}/run"

@@ -41,7 +41,13 @@ def elapsed_seconds() -> float:
 class CharLstm(nn.Module):  # type: ignore[misc]
     """An embedding, LSTM layers and a linear layer, with dropout after each LSTM layer."""
 
-    def __init__(self, vocabulary: int, units: int, layers: int, dropout: float) -> None:
+    def __init__(
+        self,
+        vocabulary: int,
+        units: int,
+        layers: int,
+        dropout: float,
+    ) -> None:
         super().__init__()
         between = dropout if layers > 1 else 0.0
         self.embedding = nn.Embedding(vocabulary, units)
@@ -49,7 +55,12 @@ class CharLstm(nn.Module):  # type: ignore[misc]
         self.dropout = nn.Dropout(dropout)
         self.logits = nn.Linear(units, vocabulary)
 
-    def forward(self, ids: Tensor, targets: Tensor, state: State | None) -> tuple[Tensor, State]:
+    def forward(
+        self,
+        ids: Tensor,
+        targets: Tensor,
+        state: State | None,
+    ) -> tuple[Tensor, State]:
         """Return the mean loss in nats over ids [B, T], and the detached state after them."""
         outputs, (hidden, cell) = self.lstm(self.embedding(ids), state)
         logits = self.logits(self.dropout(outputs)).float()
@@ -66,7 +77,11 @@ def load_text(path: Path) -> tuple[Tensor, Tensor, int]:
     return training, validation, len(corpus.vocabulary)
 
 
-def windows(ids: Tensor, batch: int, window: int) -> Iterator[tuple[Tensor, Tensor, bool]]:
+def windows(
+    ids: Tensor,
+    batch: int,
+    window: int,
+) -> Iterator[tuple[Tensor, Tensor, bool]]:
     """Yield inputs [B, T] that continue the last ones, the targets, and whether an epoch begins."""
     length = (len(ids) - 1) // batch
     if length < window:
@@ -92,7 +107,12 @@ def evaluate(model: CharLstm, ids: Tensor) -> float:
     return total / (len(ids) - 1)
 
 
-def train(model: CharLstm, training: Tensor, validation: Tensor, given: argparse.Namespace) -> None:
+def train(
+    model: CharLstm,
+    training: Tensor,
+    validation: Tensor,
+    given: argparse.Namespace,
+) -> None:
     """Train until the time limit, and print the validation losses."""
     optimizer = torch.optim.Adam(model.parameters())
     begin = elapsed_seconds()

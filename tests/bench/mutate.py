@@ -133,7 +133,11 @@ def folder_of(mutation: Mutation, tree: Path) -> str:
     return folder if (tree / folder).is_dir() else "tests"
 
 
-def arguments_of(mutation: Mutation, record: Record, tree: Path) -> list[str]:
+def arguments_of(
+    mutation: Mutation,
+    record: Record,
+    tree: Path,
+) -> list[str]:
     """Return the tests of a mutation: those that execute its line, or else those of its folder."""
     for pattern, arguments in TESTS_OF_ASSETS.items():
         if PurePath(mutation.file).match(pattern) and not mutation.file.endswith(".py"):

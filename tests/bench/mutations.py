@@ -151,7 +151,11 @@ def draw(sources: Mapping[str, bytes], *, seed: int, count: int) -> list[Mutatio
     return drawn
 
 
-def mutations_of(file: str, source: bytes, names: Names) -> list[Mutation]:
+def mutations_of(
+    file: str,
+    source: bytes,
+    names: Names,
+) -> list[Mutation]:
     """Return every mutation of a file."""
     if PurePath(file).suffix == ".py":
         return list(_mutations_of_python(file, source, names))
@@ -214,7 +218,11 @@ def _other_number(number: str) -> str:
     return repr(2 * float(number) or 1.0)
 
 
-def _mutations_of_python(file: str, source: bytes, names: Names) -> Iterator[Mutation]:
+def _mutations_of_python(
+    file: str,
+    source: bytes,
+    names: Names,
+) -> Iterator[Mutation]:
     lines = source.splitlines(keepends=True)
     starts = [0, *itertools.accumulate(map(len, lines))]
     for node, changed, places in _Visitor(file, names).visit(ast.parse(source), ()):
@@ -231,7 +239,11 @@ def _mutations_of_python(file: str, source: bytes, names: Names) -> Iterator[Mut
 class _Visitor:
     """Finds the nodes of a Python file that can be changed."""
 
-    def __init__(self, file: str, names: Names) -> None:
+    def __init__(
+        self,
+        file: str,
+        names: Names,
+    ) -> None:
         self.file = file
         self.names = names
         self.unordered: set[ast.AST] = set()

@@ -121,7 +121,13 @@ def charlm(
     }
 
 
-def keras(*, units: int, layers: int, batch: int, time: int) -> Figures:
+def keras(
+    *,
+    units: int,
+    layers: int,
+    batch: int,
+    time: int,
+) -> Figures:
     """Measure `fit` of `keras.layers.SimpleRNN`, with TensorFlow's own settings."""
     import keras
     import tensorflow as tf
@@ -139,7 +145,13 @@ def keras(*, units: int, layers: int, batch: int, time: int) -> Figures:
     return {"Keras": batch * time * fit}
 
 
-def torch(*, units: int, layers: int, batch: int, time: int) -> Figures:
+def torch(
+    *,
+    units: int,
+    layers: int,
+    batch: int,
+    time: int,
+) -> Figures:
     """Measure `torch.nn.RNN`, with PyTorch's own settings."""
     import torch
     from torch import nn
@@ -161,7 +173,12 @@ def torch(*, units: int, layers: int, batch: int, time: int) -> Figures:
     return {"PyTorch": batch * time * per_second(run)}
 
 
-def parts(*, recipe: str, kernel: str, precision: str) -> Figures:
+def parts(
+    *,
+    recipe: str,
+    kernel: str,
+    precision: str,
+) -> Figures:
     """Measure the parts of a training step, in milliseconds, with random weights and characters."""
     settings = {"parts": core_count(), "kernel": kernel, "precision": precision}
     engine = engine_of(recipe, {f"training.{name}": value for name, value in settings.items()})
@@ -194,7 +211,11 @@ def parts(*, recipe: str, kernel: str, precision: str) -> Figures:
     return {"step": step, "gradients": gradients, "rest": step - gradients, "score": score}
 
 
-def generate(*, units: int, layers: int) -> Figures:
+def generate(
+    *,
+    units: int,
+    layers: int,
+) -> Figures:
     """Measure characters per second of charlm at temperature 1."""
     from models import make_random_model
 

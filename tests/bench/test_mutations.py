@@ -39,7 +39,11 @@ def changes_of(file: str, source: str) -> list[tuple[str, str]]:
         ("return a", "return a", "return None"),
     ],
 )
-def test_a_line_of_python_can_be_changed(statement: str, before: str, after: str) -> None:
+def test_a_line_of_python_can_be_changed(
+    statement: str,
+    before: str,
+    after: str,
+) -> None:
     assert (before, after) in changes_of("a.py", f"def function(a, b, c):\n    {statement}\n")
 
 

@@ -48,7 +48,12 @@ class Way:
     def __init__(self) -> None:
         self.functions: list[tuple[str, str]] = []
 
-    def note(self, frame: FrameType, event: str, _argument: Any) -> None:
+    def note(
+        self,
+        frame: FrameType,
+        event: str,
+        _argument: Any,
+    ) -> None:
         """Note a call of a function of charlm."""
         code = frame.f_code
         if event == "call" and code.co_filename.startswith(PACKAGE) and code.co_name[0] != "<":

@@ -31,7 +31,11 @@ def original_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def place(original_place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(
+    original_place: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
     """Change to a copy of that folder."""
     shutil.copytree(original_place, tmp_path / "place", symlinks=True)
     monkeypatch.chdir(tmp_path / "place")

@@ -87,7 +87,11 @@ def test_a_run_that_continues_keeps_its_settings(interrupted: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["half", "finished"])
-def test_another_text_is_refused(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_another_text_is_refused(
+    name: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+) -> None:
     folder = Path(shutil.copytree(request.getfixturevalue(name), tmp_path / "copy"))
     (folder / "text.txt").write_text("Another text.\n" * 100, encoding="utf-8")
     before = contents(folder)

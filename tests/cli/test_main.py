@@ -261,7 +261,11 @@ def test_tables_are_aligned() -> None:
         pytest.param("", 1, "", id="empty"),
     ],
 )
-def test_a_text_is_shortened_to_a_width(text: str, width: int, expected: str) -> None:
+def test_a_text_is_shortened_to_a_width(
+    text: str,
+    width: int,
+    expected: str,
+) -> None:
     assert output.cut(text, width) == expected
 
 
@@ -368,7 +372,11 @@ def test_an_unknown_option_without_such_a_setting_is_left_to_click(line: str, me
 @pytest.mark.parametrize(
     "has_run", [pytest.param(False, id="no runs"), pytest.param(True, id="a run")]
 )
-def test_a_text_is_not_suggested_as_another_kind_of_file(line: str, *, has_run: bool) -> None:
+def test_a_text_is_not_suggested_as_another_kind_of_file(
+    line: str,
+    *,
+    has_run: bool,
+) -> None:
     Path("mybook.txt").touch()
     if has_run:
         make_run(Path("runs/rill"))

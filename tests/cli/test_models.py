@@ -33,7 +33,11 @@ def sample(*arguments: str | Path | float) -> str:
     return command.stdout
 
 
-def write_repeating_model(trained: TrainedModel, character: str, path: Path) -> Path:
+def write_repeating_model(
+    trained: TrainedModel,
+    character: str,
+    path: Path,
+) -> Path:
     """Write a model that always predicts the same character, and return its path."""
     bias = np.zeros(len(trained.vocabulary), np.float32)
     bias[trained.vocabulary.characters.index(character)] = 1000
@@ -323,7 +327,12 @@ SERVED = [
 ]
 
 
-def serve_requests(runs: Any, *, on_event: OnEvent, **_options: Any) -> None:
+def serve_requests(
+    runs: Any,
+    *,
+    on_event: OnEvent,
+    **_options: Any,
+) -> None:
     """Report that the server listens, and then each request."""
     on_event(ServerListening("http://127.0.0.1:1", ("a",)))
     for request in SERVED:

@@ -26,7 +26,11 @@ def read_all(descriptor: int) -> Iterator[bytes]:
         yield data
 
 
-def run_on_terminal(*arguments: str | Path, columns: int, term: str = "xterm") -> tuple[int, str]:
+def run_on_terminal(
+    *arguments: str | Path,
+    columns: int,
+    term: str = "xterm",
+) -> tuple[int, str]:
     """Return the exit code of a command on a terminal, and what it prints there."""
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))

@@ -113,7 +113,11 @@ def test_a_training_ends_with_the_commands_that_use_the_model(report: Report) ->
         pytest.param(71 * "x", f"{69 * 'x'}…", id="long"),
     ],
 )
-def test_a_training_ends_with_a_sample_in_one_line(sample: str, line: str, report: Report) -> None:
+def test_a_training_ends_with_a_sample_in_one_line(
+    sample: str,
+    line: str,
+    report: Report,
+) -> None:
     assert f"it generates: {line}" in messages(report(sample=sample))
 
 
@@ -328,7 +332,12 @@ LINES = [
 ]
 
 
-def show_plan(monkeypatch: pytest.MonkeyPatch, *, columns: int = 400, **changes: Any) -> list[str]:
+def show_plan(
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    columns: int = 400,
+    **changes: Any,
+) -> list[str]:
     """Return the lines of `charlm plan`, whose plan has some changes."""
     monkeypatch.setattr("charlm.api.training.plan", Mock(return_value=PLAN | changes))
     monkeypatch.setenv("COLUMNS", str(columns))

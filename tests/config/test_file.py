@@ -36,7 +36,11 @@ def optimizer(
     return {f"training.optimizer.{key}": value for key, value in values.items()}
 
 
-def length(epochs: int | None, steps: int | None, batch_size: int = 4) -> dict[str, Any]:
+def length(
+    epochs: int | None,
+    steps: int | None,
+    batch_size: int = 4,
+) -> dict[str, Any]:
     """Return the settings of the length of a training."""
     return {"training.epochs": epochs, "training.steps": steps, "training.batch_size": batch_size}
 

@@ -116,7 +116,13 @@ def find_phrases() -> tuple[list[Place], int]:
     return places, words
 
 
-def phrases_in(text: str, path: Path, line: int, *, is_docstring: bool) -> list[Place]:
+def phrases_in(
+    text: str,
+    path: Path,
+    line: int,
+    *,
+    is_docstring: bool,
+) -> list[Place]:
     """Return the phrases in a text."""
     places = []
     for pattern, suggestion in SUGGESTIONS.items():

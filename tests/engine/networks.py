@@ -64,7 +64,11 @@ def random_state(model: CharacterRNN) -> tuple[NDArray[np.float32], ...]:
     return tuple(rng.standard_normal((B, layer.units)).astype(np.float32) for layer in model.rnn)
 
 
-def read(model: CharacterRNN, *, training: bool = False) -> NDArray[np.float32]:
+def read(
+    model: CharacterRNN,
+    *,
+    training: bool = False,
+) -> NDArray[np.float32]:
     """Return the logits [B, T, V] for a small window."""
     return np.array(model(random_ids(B, 5), random_state(model), training=training)[0])
 

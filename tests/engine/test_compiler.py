@@ -41,7 +41,11 @@ def quick_compiler(make_once: MakeOnce) -> Path:
 
 
 @pytest.fixture
-def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quick_compiler: Path) -> Path:
+def cache(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    quick_compiler: Path,
+) -> Path:
     """Return the cache folder, which does not exist yet; the kernel is not loaded either."""
     monkeypatch.setenv("CC", str(quick_compiler))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -321,7 +325,12 @@ CAUSES = [
 ]
 
 
-def check_replaced(event: Event, reason: str, *, changes_bits: bool) -> None:
+def check_replaced(
+    event: Event,
+    reason: str,
+    *,
+    changes_bits: bool,
+) -> None:
     """Check that a note reports that Keras is used, with the reason."""
     assert isinstance(event, Note)
     message = event.message.removesuffix("; results will not be bit-identical")

@@ -69,7 +69,11 @@ Results = tuple[Any, Any, list[Any]]
 """The last state, the loss and the gradients."""
 
 
-def random_array(rng: np.random.Generator, *shape: int, scale: float = 1.0) -> NDArray[np.float32]:
+def random_array(
+    rng: np.random.Generator,
+    *shape: int,
+    scale: float = 1.0,
+) -> NDArray[np.float32]:
     return (scale * rng.standard_normal(shape)).astype(np.float32)
 
 

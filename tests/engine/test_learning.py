@@ -56,7 +56,11 @@ def run_of(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     folder = tmp_path_factory.mktemp("learning")
 
     @cache
-    def run(optimizer: str, precision: str, implementation: str) -> Followed:
+    def run(
+        optimizer: str,
+        precision: str,
+        implementation: str,
+    ) -> Followed:
         if precision == "bfloat16" and not multiplies_bfloat16():
             pytest.skip("this processor does not multiply bfloat16")
         return follow(

@@ -40,7 +40,11 @@ def python(program: str, **environment: str) -> "subprocess.CompletedProcess[str
 @pytest.mark.parametrize(
     ("variable", "file"), [("KERAS_HOME", "keras.json"), ("HOME", ".keras/keras.json")]
 )
-def test_the_settings_of_the_user_have_no_effect(variable: str, file: str, tmp_path: Path) -> None:
+def test_the_settings_of_the_user_have_no_effect(
+    variable: str,
+    file: str,
+    tmp_path: Path,
+) -> None:
     settings = tmp_path / file
     settings.parent.mkdir(exist_ok=True)
     settings.write_text(json.dumps(UNWANTED), encoding="utf-8")

@@ -173,7 +173,12 @@ def test_the_kernel_is_called_for_each_part(
     rows: list[int] = []
     gradient = Kernel.gradient
 
-    def note(self: Kernel, *arguments: Any, window: Any, **options: Any) -> Any:
+    def note(
+        self: Kernel,
+        *arguments: Any,
+        window: Any,
+        **options: Any,
+    ) -> Any:
         rows.append(window.shape[1])
         return gradient(self, *arguments, window=window, **options)
 
@@ -265,7 +270,11 @@ def test_the_returned_state_is_the_same_as_in_numpy() -> None:
     check_close(trainer.take(WINDOWS, rate=0.0).state, expected, rtol=1e-5, atol=1e-6)
 
 
-def last_state(reset_rate: float, *, steps: int) -> NDArray[np.float32]:
+def last_state(
+    reset_rate: float,
+    *,
+    steps: int,
+) -> NDArray[np.float32]:
     """Return the state [B, H] after some steps of a network that keeps its state of 0.5."""
     trainer = Trainer(training={"state_reset": reset_rate}, activation="linear")
     for weight in trainer.model.trainable_variables:

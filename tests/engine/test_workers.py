@@ -26,7 +26,11 @@ Implementation = tf.distribute.experimental.CommunicationImplementation
 class PlayedStrategy:
     """A strategy with two replicas that have the same numbers."""
 
-    def __init__(self, *, communication_options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        communication_options: Any,
+    ) -> None:
         self.options = communication_options
         self.calls = 0
 
@@ -38,7 +42,11 @@ class PlayedStrategy:
 class PlayedReplica:
     """A replica; the other one has the same numbers."""
 
-    def all_reduce(self, operation: str, value: Any) -> Any:
+    def all_reduce(
+        self,
+        operation: str,
+        value: Any,
+    ) -> Any:
         assert operation == "sum"
         return 2 * value
 

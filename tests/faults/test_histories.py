@@ -152,7 +152,11 @@ class Disk:
         else:
             self.files[number] = Path(f"/proc/self/fd/{descriptor}").read_bytes()
 
-    def rebuild(self, target: Path, number: int | None = None) -> Path:
+    def rebuild(
+        self,
+        target: Path,
+        number: int | None = None,
+    ) -> Path:
         """Write the contents after a power failure to a new folder."""
         target.mkdir()
         if number is None:
@@ -205,7 +209,11 @@ def copy_text(reference: Trained, root: Path) -> Path:
     return Path(shutil.copy(reference.folder.parent / "text.txt", root)).parent
 
 
-def check_continues(root: Path, reference: Trained, saved_step: int | None) -> None:
+def check_continues(
+    root: Path,
+    reference: Trained,
+    saved_step: int | None,
+) -> None:
     """Check that a run continues from its last saved step and ends like the reference."""
     for model in root.glob("run/*.safetensors"):
         read_model(model)
