@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 SAMPLE_COLUMNS = 70
 """Length of the sample shown when training ends, in terminal columns."""
 
+LENGTHS = ("training.steps=", "training.epochs=")
+"""Start of an override that sets the length of a run."""
+
 
 @click.command(cls=Command)
 @training_options
@@ -100,8 +103,11 @@ def train(*, resume: bool, as_json: bool, **options: Any) -> None:
     if minutes is not None and total_seconds > 60 * minutes:
         say(f"this took {duration(total_seconds)}, longer than the limit: this machine is too busy")
     if is_known_run:
+        initial = outcome.folder / "init.safetensors"
         options["text"] = (outcome.folder / "corpus",)
-    command = _next_command(outcome, options) if outcome.is_improving else None
+        options["recipe"] = outcome.folder / "config.yaml"
+        options["init"] = initial if initial.exists() else None
+    command = _longer_command(outcome, options) if outcome.is_improving else None
     if outcome.worker != 0:
         say(f"{outcome.reason}; the run is on worker 0")
     elif as_json:
@@ -113,17 +119,23 @@ def train(*, resume: bool, as_json: bool, **options: Any) -> None:
         sys.exit(128 + outcome.signal)
 
 
-def _next_command(outcome: "Outcome", options: Mapping[str, Any]) -> str:
-    """Return the command that goes on from the weights of a run, with the options of this one."""
-    run = as_argument(outcome.folder)
+def _longer_command(outcome: "Outcome", options: Mapping[str, Any]) -> str:
+    """Return the command that trains a new run twice as long, with the options of this one."""
     parts = ["charlm train", *map(as_argument, options["text"] or ())]
     if options["recipe"] is not None:
-        parts.append(f"-c {shlex.quote(options['recipe'])}")
-    parts += [f"-s {shlex.quote(override)}" for override in options["overrides"]]
-    for name in ("epochs", "minutes"):
-        if options[name] is not None:
-            parts.append(f"--{name} {options[name]:g}")
-    return " ".join([*parts, f"--init {run}"])
+        parts.append(f"-c {shlex.quote(str(options['recipe']))}")
+    for override in options["overrides"]:
+        if not override.startswith(LENGTHS):
+            parts.append(f"-s {shlex.quote(override)}")
+    if options["init"] is not None:
+        parts.append(f"--init {as_argument(options['init'])}")
+    if options["minutes"] is not None:
+        parts.append(f"--minutes {2 * options['minutes']:g}")
+    elif options["epochs"] is not None:
+        parts.append(f"--epochs {2 * options['epochs']}")
+    else:
+        parts.append(f"-s training.steps={2 * outcome.step}")
+    return " ".join(parts)
 
 
 def _print_outcome(outcome: "Outcome", command: str | None) -> None:
@@ -131,7 +143,7 @@ def _print_outcome(outcome: "Outcome", command: str | None) -> None:
 
     Args:
         outcome: The outcome of the training.
-        command: The command that goes on from its weights, if the network is still improving.
+        command: The command for a longer run, if the network is still improving.
 
     """
     if not outcome.measured_on:  # the run had ended before
@@ -147,8 +159,8 @@ def _print_outcome(outcome: "Outcome", command: str | None) -> None:
     for line in _verdict(outcome):
         print_result(f"  {line}")
     if command is not None:
-        more = duration(outcome.facts["elapsed_seconds"])
-        say(f"still improving; to go on for about {more}: {command}")
+        longer = duration(2 * outcome.facts["elapsed_seconds"])
+        say(f"still improving; a new run twice as long takes about {longer}: {command}")
     words = " ".join(outcome.sample.split())
     if words:
         say(f"it generates: {cut(words, SAMPLE_COLUMNS)}")

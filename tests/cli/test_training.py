@@ -220,14 +220,28 @@ def test_an_uncertain_choice_of_the_best_model_names_the_last_one(report: Report
 # How to go on
 
 
-def test_a_network_that_is_still_improving_can_go_on_from_its_weights(report: Report) -> None:
-    command = report("my text", "-c", "tiny", "-s", "seed=2", "--minutes", "3", is_improving=True)
-    again = "charlm train 'my text' -c tiny -s seed=2 --minutes 3 --init 'runs/a b'"
-    assert f"still improving; to go on for about 1m00s: {again}" in messages(command)
+@pytest.mark.parametrize(
+    ("options", "longer"),
+    [
+        pytest.param(["--minutes", "3"], "--minutes 6", id="minutes"),
+        pytest.param(["--epochs", "4"], "--epochs 8", id="epochs"),
+        pytest.param(["-s", "training.epochs=3"], "-s training.steps=3000", id="setting"),
+        pytest.param(
+            ["--init", "a b"], "--init 'a b' -s training.steps=3000", id="initial weights"
+        ),
+    ],
+)
+def test_a_network_that_is_still_improving_can_train_twice_as_long(
+    report: Report, options: list[str], longer: str
+) -> None:
+    command = report("my text", "-c", "tiny", "-s", "seed=2", *options, is_improving=True)
+    again = f"charlm train 'my text' -c tiny -s seed=2 {longer}"
+    message = f"still improving; a new run twice as long takes about 2m01s: {again}"
+    assert message in messages(command)
 
 
 def test_a_network_that_is_no_longer_improving_gets_no_suggestion(report: Report) -> None:
-    assert "--init" not in report(is_improving=False).stderr
+    assert "twice" not in report(is_improving=False).stderr
 
 
 @pytest.mark.slow
@@ -237,7 +251,7 @@ def test_a_suggestion_can_be_followed(tmp_path: Path) -> None:
     assert first.exit_code == 0, first.stderr
     (line,) = [line for line in first.stderr.splitlines() if "still improving" in line]
     arguments = shlex.split(line.rpartition(": ")[2])[1:]
-    assert parse_command(arguments)["init"] == tmp_path / "first"
+    assert parse_command(arguments)["overrides"] == ("training.steps=120",)
     second = charlm(*arguments, "-r", tmp_path / "second")
     assert second.exit_code == 0, second.stderr
     before, after = (
@@ -286,7 +300,7 @@ def test_a_training_is_printed_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
         "step": 1500,
         **FACTS,
         "minutes": 3,
-        "suggestion": "charlm train text --minutes 3 --init 'runs/a b'",
+        "suggestion": "charlm train text --minutes 6",
     }
 
 
