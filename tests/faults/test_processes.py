@@ -186,7 +186,10 @@ def test_a_start_that_gets_two_signals_ends_cleanly(moment: str, tmp_path: Path)
         time.sleep(rng.uniform(0, 0.3))
         process.send_signal(TERMINATE)
         _, said = process.communicate(timeout=GRACE_SECONDS)
-    assert process.returncode in {128 + INTERRUPT, 128 + TERMINATE}, said
+    allowed = {128 + INTERRUPT, 128 + TERMINATE}
+    if (run / "ended.json").exists():  # the signals came after its last step
+        allowed.add(0)
+    assert process.returncode in allowed, said
     assert [line for line in said.splitlines() if not line.startswith("charlm: ")] == []
     assert not run.exists() or is_run(run)
     assert [*tmp_path.glob(".*.tmp")] == []
