@@ -27,7 +27,7 @@ from charlm.network.architecture import architecture
 from charlm.runs.folder import CORPUS, check_is_run, find_run, newest_unfinished_run
 from charlm.runs.initial_weights import read_initial_model
 from charlm.storage import is_run, temporary_folder, writing
-from charlm.text.corpus import Corpus, open_corpus
+from charlm.text.corpus import Corpus, read_manifest
 from charlm.text.findings import find_problems
 from charlm.text.identity import check_same_text
 from charlm.text.tokenization import tokenize as write_corpus
@@ -238,7 +238,7 @@ def train(
             return start_run(
                 sources, request, path, engines=engines, session=session, started=started
             )
-        check_same_text(sources, open_corpus(path / CORPUS, verify=False), owner=path)
+        check_same_text(sources, read_manifest(path / CORPUS), owner=path)
         if request != Request():
             session.note(f"{path}: continuing with the settings that this run began with")
         return continue_run(path, engines=engines, session=session)

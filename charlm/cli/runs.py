@@ -66,8 +66,8 @@ def runs(
     difference is within three standard errors. Runs on the same text are listed together; "above
     best" is the difference from the best of them, and ± its standard error. The age is the time
     since the last entry in the log. Columns that do not fit the terminal are left out. The settings
-    below a run differ between runs of the same recipe. Unreadable
-    runs are reported; the exit code is 1 if you named such a run, or if no run can be shown.
+    below a run differ between runs of the same recipe. Unreadable runs are reported; the exit code
+    is 1 if you named such a run, or if no run can be shown.
 
     Examples:
       charlm runs

@@ -88,6 +88,8 @@ def train(*, resume: bool, as_json: bool, **options: Any) -> None:
     started = time.perf_counter()
     with ProgressDisplay(first_line=first_line) as display:
         from charlm.api import training
+        from charlm.runs.folder import CORPUS, INIT
+        from charlm.storage import CONFIG_FILE
         from charlm.training.session import Stopped
 
         try:
@@ -103,9 +105,9 @@ def train(*, resume: bool, as_json: bool, **options: Any) -> None:
     if minutes is not None and total_seconds > 60 * minutes:
         say(f"this took {duration(total_seconds)}, longer than the limit: this machine is too busy")
     if is_known_run:
-        initial = outcome.folder / "init.safetensors"
-        options["text"] = (outcome.folder / "corpus",)
-        options["recipe"] = outcome.folder / "config.yaml"
+        initial = outcome.folder / INIT
+        options["text"] = (outcome.folder / CORPUS,)
+        options["recipe"] = outcome.folder / CONFIG_FILE
         options["init"] = initial if initial.exists() else None
     command = _longer_command(outcome, options) if outcome.is_improving else None
     if outcome.worker != 0:

@@ -77,13 +77,12 @@ def dotted(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, A
             yield from dotted(value, f"{before}{key}.")
 
 
-def load_config(path: Path, *, overrides: Overrides = (), origin: str = OVERRIDE) -> Config:
+def load_config(path: Path, *, overrides: Overrides = ()) -> Config:
     """Read a config from a YAML file.
 
     Args:
         path: YAML file, UTF-8, of at most 100,000 bytes.
         overrides: Settings that replace settings of the file.
-        origin: Start of messages about an override.
 
     Raises:
         CharlmError: The file cannot be read or is not a YAML mapping, or keys or values are
@@ -97,7 +96,7 @@ def load_config(path: Path, *, overrides: Overrides = (), origin: str = OVERRIDE
             return Config.model_validate(merge(values, others))
         except ValidationError:
             parse_config(values, origin=str(path))  # the file itself may be to blame
-    return parse_config(merge(values, others), origin=origin if others else str(path))
+    return parse_config(merge(values, others), origin=OVERRIDE if others else str(path))
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The log of a run, metrics.jsonl, with a JSON object for each entry and evaluation."""
 
+import itertools
 import json
 import math
 import os
@@ -39,9 +40,9 @@ def read_position(path: Path) -> tuple[float | None, float | None, float | None]
         start = max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES)
         file.seek(start)
         lines = file.read(TAIL_BYTES).split(b"\n")
-    metrics = [line for line in map(parse_line, reversed(lines)) if line is not None]
-    last = next(iter(metrics), {})
-    timed = next((line for line in metrics if "seconds" in line), {})
+    metrics = (line for line in map(parse_line, reversed(lines)) if line is not None)
+    last = next(metrics, {})
+    timed = next((line for line in itertools.chain([last], metrics) if "seconds" in line), {})
     seconds = to_number(timed.get("seconds"))
     characters = to_number(timed.get("characters"))
     speed = to_number(characters / seconds) if characters is not None and seconds else None

@@ -11,7 +11,7 @@ from pathlib import Path
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
 from charlm.network.model_file import TrainedModel, write_model
-from charlm.runs.folder import INIT, make_folder
+from charlm.runs.folder import INIT, RUNS, make_folder
 from charlm.runs.run import write_config
 from charlm.storage import METRICS_FILE, check_free, is_run, write_file, writing
 from charlm.wording import as_argument
@@ -39,7 +39,7 @@ def free_folder(path: Path | None, *, text_name: str) -> Iterator[Path]:
         check_free(path)
         yield path
         return
-    with writing(Path("runs")):
+    with writing(RUNS):
         path = make_folder(text_name)
     try:
         yield path

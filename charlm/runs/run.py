@@ -32,12 +32,8 @@ class Run:
     corpus: Corpus
 
 
-def open_run(folder: Path, *, verify: bool = True) -> Run:
+def open_run(folder: Path) -> Run:
     """Open a run that has begun, to continue it.
-
-    Args:
-        folder: The folder of the run.
-        verify: Whether to read the whole corpus and check that it is undamaged.
 
     Raises:
         CharlmError: The folder is not a run, or its corpus is missing or damaged.
@@ -45,7 +41,7 @@ def open_run(folder: Path, *, verify: bool = True) -> Run:
     """
     check_is_run(folder)
     config = load_config(folder / CONFIG_FILE)
-    return Run(folder, config, open_corpus(folder / CORPUS, verify=verify))
+    return Run(folder, config, open_corpus(folder / CORPUS))
 
 
 def write_config(folder: Path, config: Config) -> None:

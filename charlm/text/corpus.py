@@ -7,6 +7,7 @@ the splits and the sources. `charlm.text.tokenization` makes a corpus from text.
 import hashlib
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -141,6 +142,11 @@ class Corpus:
 def is_corpus(path: Path) -> bool:
     """Return whether a path is a corpus; raises OSError if the path cannot be read."""
     return (path / CORPUS_FILE).is_file()
+
+
+def is_one_corpus(sources: Sequence[str]) -> bool:
+    """Return whether the sources of a text are the folder of one corpus."""
+    return len(sources) == 1 and is_corpus(Path(sources[0]))
 
 
 def split_positions(size: int, config: CorpusConfig) -> dict[Split, tuple[int, int]]:

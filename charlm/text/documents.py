@@ -16,6 +16,7 @@ from pathlib import Path
 from charlm.errors import CharlmError
 from charlm.hardware import memory_bytes
 from charlm.storage import is_run, near_file_hint, printable, reading
+from charlm.text.corpus import is_corpus
 from charlm.text.vocabulary import MAX_MARKS, has_too_many_marks
 from charlm.wording import short_repr
 
@@ -140,7 +141,7 @@ def _files(path: Path, left_out: dict[str, str]) -> Iterator[Path]:
             continue
         if entry.is_dir() and entry.is_symlink():
             left_out[printable(entry)] = "a link to a folder"
-        elif is_run(entry) or (entry / "corpus.json").exists():
+        elif is_run(entry) or is_corpus(entry):
             left_out[printable(entry)] = "a run or a corpus of charlm"
         elif entry.is_dir() or entry.is_file():
             yield from _files(entry, left_out)

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from charlm.errors import CharlmError
-from charlm.text.corpus import Corpus, is_corpus, read_manifest
+from charlm.text.corpus import Manifest, is_one_corpus, read_manifest
 from charlm.text.documents import find_documents
 
 
-def check_same_text(sources: Sequence[str], corpus: Corpus, *, owner: Path) -> None:
+def check_same_text(sources: Sequence[str], manifest: Manifest, *, owner: Path) -> None:
     """Check that the given sources hold the text of a corpus.
 
     A single source that is a corpus must have the same ids. Other sources must have documents with
@@ -17,17 +17,15 @@ def check_same_text(sources: Sequence[str], corpus: Corpus, *, owner: Path) -> N
 
     Args:
         sources: One or more files, folders, .gz files, or `-` for standard input; or one corpus.
-        corpus: The corpus of a run or a search.
+        manifest: The manifest of the corpus of a run or a search.
         owner: The folder of that run or search, for the message.
 
     Raises:
         CharlmError: The text differs, or a source cannot be read.
 
     """
-    manifest = corpus.manifest
-    folder = Path(sources[0])
-    if len(sources) == 1 and is_corpus(folder):
-        is_same = read_manifest(folder).ids_sha256 == manifest.ids_sha256
+    if is_one_corpus(sources):
+        is_same = read_manifest(Path(sources[0])).ids_sha256 == manifest.ids_sha256
     else:
         documents, _ = find_documents(sources)
         left_out = {Path(name).name for name in manifest.left_out}

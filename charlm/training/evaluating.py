@@ -156,29 +156,20 @@ def _score_facts(score: Score, text: EvaluatedText) -> dict[str, Any]:
 
 
 def network_of(
-    engine: Engine,
-    config: Config,
-    corpus: Corpus,
-    *,
-    step: int,
-    epoch: float,
-    score: Mapping[str, Any] | None = None,
+    engine: Engine, config: Config, corpus: Corpus, *, step: int, epoch: float
 ) -> TrainedModel:
-    """Return a copy of the present network; `score` has the form of a score in a model file."""
-    facts: dict[str, Any] = {"step": step, "epoch": epoch, CORPUS: corpus_identity(corpus)}
-    if score is not None:
-        facts["score"] = score
+    """Return a copy of the present network, without a score."""
     return TrainedModel(
         parameters=engine.parameters(),
         vocabulary=corpus.vocabulary,
         config=config.model_dump(mode="json"),
-        facts=facts,
+        facts={"step": step, "epoch": epoch, CORPUS: corpus_identity(corpus)},
     )
 
 
-def score_of(model: TrainedModel) -> Score | None:
-    """Return the score in the fields of a model, or None."""
-    facts = model.facts.get("score")
+def score_of(fields: Mapping[str, Any]) -> Score | None:
+    """Return the score in the fields of a model file, or None."""
+    facts = fields.get("score")
     if facts is None:
         return None
     block_means = tuple(facts.get("block_means", ()))

@@ -102,6 +102,11 @@ class Training:
         """Number of passes over the training text."""
         return self.schedule.epochs(self.state.step)
 
+    @property
+    def characters(self) -> int:
+        """Number of characters read, over all epochs."""
+        return self.state.step * self.schedule.batches.characters_per_step
+
     def next_count(self, *, step_seconds: float) -> int:
         """Return the number of steps for the next call, from 1 up to the next event.
 
@@ -255,12 +260,11 @@ class Training:
 
     def steps_taken(self, losses: Sequence[float]) -> StepsTaken:
         """Return the event after steps with the given losses in nats per character."""
-        characters = self.state.step * self.schedule.batches.characters_per_step
         return StepsTaken(
             step=self.state.step,
             losses=tuple(losses),
             total=self.schedule.total,
-            characters_per_second=characters / max(self.state.seconds, 1e-9),
+            characters_per_second=self.characters / max(self.state.seconds, 1e-9),
             left_seconds=self._left_seconds,
         )
 
@@ -287,7 +291,7 @@ class Training:
         return {
             "step": state.step,
             "epoch": self.epochs,
-            "characters": state.step * self.schedule.batches.characters_per_step,
+            "characters": self.characters,
             "seconds": state.seconds,
             "split": split,
             "nats_per_char": nats,
@@ -353,11 +357,8 @@ def _restore(training: Training) -> None:
     state = training.state = checkpoint.facts.loop
     training.saved_step, training.saved_seconds = state.step, state.seconds
     if state.best_nats is not None:
-        facts = read_fields(run.folder / BEST).get("score", {})
-        training.best = Score(
-            state.best_nats, facts.get("characters", 0), tuple(facts.get("block_means", ()))
-        )
-    score = score_of(checkpoint.model)
+        training.best = score_of(read_fields(run.folder / BEST))
+    score = score_of(checkpoint.model.facts)
     if score is not None and training.best is not None and state.best_step != state.step:
         training.difference = score.minus(training.best)
 
@@ -429,8 +430,8 @@ def _end(training: Training) -> str:
     if training.state.best_nats is None:
         return ""
     best = read_model(run.folder / BEST)
-    last = read_model(run.folder / LAST)
     if run.config.sampling.chooses_temperature:
+        last = read_model(run.folder / LAST)
         temperature = _choose_temperature(training, best)
         best, last = (
             replace(model, facts={**model.facts, "temperature": temperature})

@@ -15,7 +15,7 @@ from charlm.runs.initial_weights import read_initial_weights
 from charlm.runs.ownership import free_folder, write_run
 from charlm.runs.run import Run, open_run
 from charlm.storage import new_folder, only_writer, writing
-from charlm.text.corpus import Corpus, is_corpus, open_corpus, read_manifest
+from charlm.text.corpus import Corpus, is_one_corpus, open_corpus, read_manifest
 from charlm.text.documents import name_text
 from charlm.text.findings import find_problems
 from charlm.text.tokenization import tokenize
@@ -137,7 +137,7 @@ def read_text(
         CharlmError: The text cannot be read, or the folder cannot be written.
 
     """
-    if not _is_one_corpus(sources):
+    if not is_one_corpus(sources):
         return tokenize(sources, folder, settings, known=known, short=short, on_event=on_event)
     corpus = open_corpus(Path(sources[0]))
     target = corpus.folder.resolve()
@@ -215,11 +215,6 @@ def _announce(plan: Plan, session: Session) -> None:
 
 def _text_name(sources: Sequence[str]) -> str:
     """Return the name of a text; raises CharlmError if it is a corpus that cannot be read."""
-    if _is_one_corpus(sources):
+    if is_one_corpus(sources):
         return read_manifest(Path(sources[0])).name
     return name_text(sources)
-
-
-def _is_one_corpus(sources: Sequence[str]) -> bool:
-    """Return whether the text is the folder of a corpus."""
-    return len(sources) == 1 and is_corpus(Path(sources[0]))

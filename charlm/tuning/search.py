@@ -341,7 +341,7 @@ def _open_text(space: Space, sources: Sequence[str], folder: Path, session: Sess
     path = folder / CORPUS
     if is_corpus(path):
         corpus = open_corpus(path)
-        check_same_text(sources, corpus, owner=folder)
+        check_same_text(sources, corpus.manifest, owner=folder)
     else:
         corpus = read_text(sources, path, space.config().corpus, on_event=session.on_event)
     if not len(corpus.split("validation")):

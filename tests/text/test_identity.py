@@ -26,7 +26,7 @@ def make(*sources: str, folder: Path = RUN / "corpus") -> Corpus:
 
 def check(corpus: Corpus, *sources: str) -> None:
     """Check that some sources have the text of a corpus."""
-    check_same_text(sources, corpus, owner=RUN)
+    check_same_text(sources, corpus.manifest, owner=RUN)
 
 
 def check_differs(corpus: Corpus, *sources: str) -> None:
