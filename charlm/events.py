@@ -67,6 +67,8 @@ class Decided(Event):
     steps: int
     epochs: float
     evaluations: int
+    seconds: float
+    """Expected time from the first step to the end."""
     minutes: float | None
     """Time limit; None = no limit."""
 

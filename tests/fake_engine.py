@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config.file import section_of, walk
-from charlm.config.schema import Config
+from charlm.config.schema import Config, section_of, walk
 from charlm.evaluation.scoring import Score
 from charlm.network.architecture import architecture
 from charlm.network.model_file import Tensors

@@ -20,14 +20,14 @@ from charlm.runs.initial_weights import read_initial_model, read_initial_weights
 from charlm.runs.ownership import write_run
 from charlm.runs.run import Run, open_run
 from charlm.storage import new_folder, only_writer
-from charlm.training.choosing import Request, new_engine
+from charlm.training.choosing import Request, choose, new_engine
 from charlm.training.evaluating import open_text
 from charlm.training.interface import Engine
 from charlm.training.loop import TimeLimit, run_loop
 from charlm.training.outcome import Outcome
 from charlm.training.session import Session, stop_on_signal
 from charlm.training.soft_targets import open_soft_targets
-from charlm.training.trainer import continue_run, plan_run
+from charlm.training.trainer import continue_run, read_corpus
 
 STEPS_PER_EPOCH = 20
 TEXT = "".join(random.Random(0).choices("abcde ", weights=[9, 5, 3, 2, 1, 4], k=364))
@@ -218,8 +218,8 @@ def begin_run(
     )
     session = Session(on_event)
     with new_folder(folder) as temporary:
-        plan = plan_run(
-            [str(text)],
+        plan = choose(
+            read_corpus([str(text)], request, temporary, session),
             request,
             folder=temporary,
             engines=FakeEngines(),

@@ -3,22 +3,10 @@
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
-from charlm.evaluation.baselines import Comparison
 from charlm.evaluation.scoring import Score
 from charlm.runs.summary import SEEDS, RunSummary, differing_settings, group_by_seed
-
-SHOWN_OTHERWISE = {
-    "folder",
-    "text",
-    "settings",
-    "block_means",
-    "ngram_nats_per_char",
-    "ngram_standard_error",
-}
-"""Fields of RunSummary that `compare_runs` converts instead of copying."""
 
 
 def compare_runs(group: Sequence[RunSummary]) -> list[dict[str, Any]]:
@@ -35,7 +23,6 @@ def compare_runs(group: Sequence[RunSummary]) -> list[dict[str, Any]]:
     )
     rows = []
     for run, score in zip(group, scores, strict=True):
-        row = {name: value for name, value in vars(run).items() if name not in SHOWN_OTHERWISE}
         above = None
         if best is not None and score is not best and _is_comparable(run):
             difference = score.minus(best)
@@ -43,17 +30,26 @@ def compare_runs(group: Sequence[RunSummary]) -> list[dict[str, Any]]:
                 "nats_per_char": difference.nats,
                 "standard_error": difference.standard_error,
             }
-        comparison = _compare(run, score)
-        row |= {
+        row = {
+            "name": run.folder.name,
+            "run": str(run.folder),
+            "state": run.state,
+            "step": run.step,
+            "split": run.split,
+            "nats_per_char": run.nats_per_char,
             "standard_error": score.standard_error,
-            "comparison": comparison and asdict(comparison),
             "above_best": above,
+            "best_step": run.best_step,
+            "seconds": run.seconds,
+            "characters_per_second": run.characters_per_second,
+            "parameters": run.parameters,
+            "age_seconds": run.age_seconds,
+            "recipe": run.recipe,
             "text": run.text and run.text.name,
             "text_sha256": run.text and run.text.sha256,
             "settings": {key: run.settings.get(key) for key in keys},
-            "run": str(run.folder),
         }
-        rows.append({"name": run.folder.name, **row})
+        rows.append(row)
     return rows
 
 
@@ -91,11 +87,3 @@ def _score(run: RunSummary) -> Score:
     if run.nats_per_char is None:
         return Score(math.nan, 0)
     return Score(run.nats_per_char, int(run.scored_characters or 0), run.block_means)
-
-
-def _compare(run: RunSummary, score: Score) -> Comparison | None:
-    """Return the comparison of a run with the 5-gram model, or None if either is unknown."""
-    if run.ngram_nats_per_char is None or not score.characters:
-        return None
-    margin = run.ngram_nats_per_char - score.nats_per_char
-    return Comparison(run.ngram_nats_per_char, margin, run.ngram_standard_error, score.characters)

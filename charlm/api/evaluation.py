@@ -10,7 +10,7 @@ from typing import get_args
 import numpy as np
 
 from charlm.api.model import Model, load
-from charlm.checks import check_flag, check_name, check_text_path, check_whole
+from charlm.checks import WRITE_TEXT, check_name, check_path
 from charlm.errors import CharlmError
 from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS, NGRAM, Comparison, baseline_scores
 from charlm.evaluation.scoring import (
@@ -66,8 +66,6 @@ class Evaluation:
     """Number of training characters that the simple models use."""
     copies: Copies | None
     """Verbatim overlap with the training text; None if not requested."""
-    longest_copy: str
-    """Longest span of the text that occurs in the training text."""
 
 
 def evaluate(
@@ -101,13 +99,10 @@ def evaluate(
 
     """
     if text is not None:
-        text = Path(check_text_path("text", text, in_memory="model.score(text)"))
+        hint = f"{WRITE_TEXT}, or use model.score(text) in Python"
+        text = Path(check_path("text", text, hint=hint))
     if split is not None:
         check_name("split", split, get_args(Split))
-    check_name("protocol", protocol, get_args(ScoringProtocol))
-    check_whole("window", window, least=1)
-    check_flag("baselines", baselines)
-    check_flag("copies", copies)
     model = load(model, on_event=on_event)
     needs_corpus = text is None or copies or baselines
     corpus = run_corpus(model.path, model.trained) if needs_corpus else None
@@ -137,7 +132,6 @@ def evaluate(
         training_characters=training_characters,
         given_characters=min(training_characters, MAX_TRAINING_CHARACTERS),
         copies=overlap,
-        longest_copy="" if overlap is None else _longest_copy(overlap, model, ids),
     )
 
 
@@ -146,14 +140,8 @@ def _overlap(model: Model, ids: Ids, training: Ids | None) -> Copies:
     if training is None:
         problem = "copies cannot be found, because the training text is not known"
         raise CharlmError(f"{model.path}: {problem}")
-    return find_copies(ids, training)
-
-
-def _longest_copy(copies: Copies, model: Model, ids: Ids) -> str:
-    """Return the longest span of a text that occurs in the training text."""
-    if copies.start is None:
-        return ""
-    return model.vocabulary.decode(ids[copies.start : copies.start + copies.length])
+    spell = model.vocabulary.spell
+    return find_copies(spell(ids, end="\0"), spell(training, end="\0"))
 
 
 def _mean_score(blocks: Iterable[Floats]) -> Score:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.checks import check_flag, check_path, check_text, check_whole
+from charlm.checks import check_path, check_range
 from charlm.errors import CharlmError
 from charlm.events import OnEvent, ignore
 from charlm.network.model_file import TrainedModel, read_model
@@ -22,7 +22,7 @@ from charlm.sampling.generation import GeneratedText, TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
 from charlm.text.markup import LEVELS, coloured_text
 from charlm.text.vocabulary import Vocabulary
-from charlm.wording import counted, short_repr
+from charlm.wording import short_repr
 
 if TYPE_CHECKING:
     from charlm.config.schema import Config
@@ -38,8 +38,9 @@ def load(model: "str | Path | Model | None" = None, *, on_event: OnEvent = ignor
     """Load a trained model.
 
     Args:
-        model: A model file, a checkpoint, a run (its best model), a unique part of the name of a
-            run under runs/, or river-plays; None = the newest run. A Model is returned unchanged.
+        model: A model file, a checkpoint, a run (its best model), a part of a run's name for
+            the newest such run under runs/, or river-plays; None = the newest run. A Model is
+            returned unchanged.
         on_event: Called with notes.
 
     Raises:
@@ -109,8 +110,8 @@ class Model:
 
     def zero_state(self, batch: int = 1) -> State:
         """Return the state before the first character: zeros, float32 [batch, H] for each layer."""
-        streams = check_whole("batch", batch, least=0, most=MAX_STREAMS)
-        return self.trained.parameters.zero_state(streams)
+        check_range("batch", batch, 0, MAX_STREAMS)
+        return self.trained.parameters.zero_state(batch)
 
     def step(
         self, ids: NDArray[Any] | Sequence[int], state: Sequence[Floats] | None = None
@@ -197,7 +198,6 @@ class Model:
 
     def surprise(self, text: str) -> "Surprise":
         """Return the losses of a text for display in a notebook; see `score` for errors."""
-        check_text("text", text)
         ids = self._encode(text)
         return Surprise(tuple(self.vocabulary.glyphs[index] for index in ids), self.score(ids))
 
@@ -239,10 +239,6 @@ class Model:
 
         """
         temperature = self.sampling_temperature if temperature is None else temperature
-        check_text("prompt", prompt)
-        if stop is not None:
-            check_text("stop", stop)
-        check_flag("ignore_end", ignore_end)
         request = TextRequest(
             length,
             Sampler(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p),
@@ -258,21 +254,12 @@ class Model:
         zeros = self.zero_state(streams)
         if state is None:
             return zeros
-        is_array = isinstance(state, np.ndarray) and state.ndim > 0
-        layers = [*state] if is_array or isinstance(state, Sequence) else []
-        if len(layers) != len(zeros):
-            expected = f"{counted(len(zeros), 'array')}, one for each layer"
-            raise CharlmError(f"state: found {short_repr(state)}; must be {expected}")
-        arrays = []
-        for index, (layer, zero) in enumerate(zip(layers, zeros, strict=True)):
-            array = _as_array(layer)
-            if array.dtype.kind not in "fiu" or array.shape != zero.shape:
-                raise CharlmError(
-                    f"state: layer {index}: found {array.dtype} of shape {array.shape}; "
-                    f"must be float32 of shape {zero.shape}"
-                )
-            arrays.append(array.astype(np.float32))
-        return tuple(arrays)
+        arrays = tuple(np.asarray(layer, np.float32) for layer in state)
+        found = [array.shape for array in arrays]
+        expected = [zero.shape for zero in zeros]
+        if found != expected:
+            raise CharlmError(f"state: found arrays of the shapes {found}; must be {expected}")
+        return arrays
 
     def _encode(self, text: Text) -> NDArray[Any]:
         if isinstance(text, str):
@@ -284,7 +271,7 @@ def _check_ids(
     ids: NDArray[Any] | Sequence[int], vocabulary_size: int, *, argument: str = "ids"
 ) -> NDArray[np.int64]:
     """Return a caller's ids as int64 [n]; raises CharlmError for invalid ids."""
-    array = _as_array(ids)
+    array = np.asarray(ids)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         value = short_repr(ids) if array.ndim == 1 else f"shape {array.shape}"
         raise CharlmError(
@@ -294,11 +281,3 @@ def _check_ids(
         if not 0 <= index < vocabulary_size:
             raise CharlmError(f"{argument}: found {index}; must be from 0 to {vocabulary_size - 1}")
     return array.astype(np.int64)
-
-
-def _as_array(values: Any) -> NDArray[Any]:
-    """Return values as an array, or an empty array of objects if NumPy refuses the values."""
-    try:
-        return np.asarray(values)
-    except (ValueError, OverflowError):  # rows of different lengths
-        return np.empty((), object)

@@ -7,14 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from charlm.checks import (
-    check_each,
-    check_flag,
-    check_number,
-    check_path,
-    check_text_path,
-    check_whole,
-)
+from charlm.checks import WRITE_TEXT, check_each, check_path, check_range
 from charlm.config.file import Overrides, load_config, parse_overrides
 from charlm.config.recipes import DEFAULT_CORPUS, find_recipe
 from charlm.config.schema import merge
@@ -31,10 +24,10 @@ from charlm.text.corpus import Corpus, read_manifest
 from charlm.text.findings import find_problems
 from charlm.text.identity import check_same_text
 from charlm.text.tokenization import tokenize as write_corpus
-from charlm.training.choosing import MAX_MINUTES, Plan, Request
+from charlm.training.choosing import MAX_MINUTES, Plan, Request, choose
 from charlm.training.outcome import Outcome
 from charlm.training.session import Session, stop_on_signal
-from charlm.training.trainer import continue_run, plan_run, start_run
+from charlm.training.trainer import continue_run, read_corpus, start_run
 
 Text = str | Path | Corpus | Sequence[str | Path] | None
 """A text to train on: files, folders, .gz files, or - for standard input, each file a document; or
@@ -47,7 +40,7 @@ def as_sources(text: Text, *, argument: str = "text") -> list[str]:
         return [str(text.folder)]
     if text is None:
         return [str(DEFAULT_CORPUS)]
-    sources = check_each(argument, text, check_text_path)
+    sources = check_each(argument, text, hint=WRITE_TEXT)
     if not sources:
         raise CharlmError(f"{argument}: found an empty list; must be one or more paths")
     return sources
@@ -104,14 +97,13 @@ def plan(
     started = session.clock()
     request = _request(recipe, overrides, epochs, minutes, init)
     with stop_on_signal(session.interruption), temporary_folder() as folder:
-        plan = plan_run(
-            as_sources(text),
+        plan = choose(
+            read_corpus(as_sources(text), request, folder, session),
             request,
             folder=folder,
             engines=KerasEngines(session),
             session=session,
             started=started,
-            is_timed=True,
         )
         return _describe(plan, start_seconds=session.clock() - started)
 
@@ -163,13 +155,13 @@ def _request(
     if recipe is not None:
         recipe = check_path("recipe", recipe)
     if minutes is not None:
-        minutes = check_number("minutes", minutes, least=0, above=True, most=MAX_MINUTES)
+        check_range("minutes", minutes, 0, MAX_MINUTES, above=True)
     initial_model = None if init is None else read_initial_model(Path(check_path("init", init)))
     settings = parse_overrides(overrides)
     request = Request(recipe, settings, initial_model, minutes)
     if epochs is None:
         return request
-    check_whole("epochs", epochs, least=1)
+    check_range("epochs", epochs, 1)
     if request.length_key:
         raise CharlmError(
             f"epochs {epochs}: {request.length_key} sets the length too; leave out one of the two"
@@ -227,7 +219,6 @@ def train(
 
     """
     check_tensorflow()
-    check_flag("resume", resume)
     session = Session(on_event)
     started = session.clock()
     sources = as_sources(text)
@@ -251,7 +242,7 @@ def resume(run: str | Path | None = None, *, on_event: OnEvent = ignore) -> Outc
     a copy of it. The number of workers may change; the result then differs in the last bits.
 
     Args:
-        run: Folder of the run, or a unique part of the name of a run under runs/; None = the
+        run: Folder of the run, or a part of its name under runs/; None = the
             newest unfinished run, or the newest run if all are finished.
         on_event: See `train`.
 

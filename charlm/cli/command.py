@@ -13,9 +13,8 @@ be fast.
 
 import contextlib
 import inspect
-import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -32,40 +31,6 @@ from charlm.cli.output import (
     writing_output,
 )
 from charlm.errors import CharlmError, as_line
-from charlm.wording import nearest
-
-USUAL_COMMANDS = {
-    **dict.fromkeys(["generate", "gen", "predict", "write", "complete", "chat"], "sample"),
-    **dict.fromkeys(["eval", "test", "score", "validate", "perplexity"], "evaluate"),
-    **dict.fromkeys(["ls", "list", "compare", "status", "history"], "runs"),
-    **dict.fromkeys(["new", "fit", "learn", "run"], "train"),
-    **dict.fromkeys(["resume", "continue"], "train --resume"),
-    **dict.fromkeys(["estimate", "dry-run"], "plan"),
-    **dict.fromkeys(["prepare", "preprocess"], "tokenize"),
-    **dict.fromkeys(["search", "sweep", "optimize"], "tune"),
-    **dict.fromkeys(["report", "analyze"], "inspect"),
-    "server": "serve",
-    "convert": "export",
-    "tb": "tensorboard",
-    "recipes": "config list",
-    "show": "config show",
-    "version": "--version",
-    "help": "--help",
-}
-"""charlm's commands by their names in other programs."""
-USUAL_OPTIONS = {
-    "recipe": "--config",
-    "name": "--run",
-    "out": "--run",
-    "output": "--run",
-    "outputdir": "--run",
-}
-"""charlm's options by their names in other programs."""
-HOW_TO_SET = {
-    **dict.fromkeys(["train", "plan", "tokenize", "show"], "use -s {key}={value}"),
-    "tune": "in the search space, use fixed: {{{key}: {value}}}",
-}
-"""Advice on how to change a setting, for each command that has settings."""
 
 
 class Command(click.Command):
@@ -83,17 +48,15 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments, or print the help or the version and exit."""
-        arguments = [*args]  # click removes what it has parsed
         with _exit_codes(), writing_output():
             try:
                 return super().parse_args(ctx, args)
             except click.NoSuchOption as error:
+                hint = _hint_for_option(error, ctx.command)
+                if hint is None:
+                    raise
                 option = error.option_name
-                hint = _hint_for_option(option, arguments, ctx.command)
-                if hint is not None:
-                    raise click.UsageError(f"{option}: no such option; {hint}", ctx) from None
-                similar = _similar(option, error.possibilities or ())
-                raise click.NoSuchOption(option, possibilities=similar, ctx=ctx) from None
+                raise click.UsageError(f"{option}: no such option; {hint}", ctx) from None
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples."""
@@ -137,14 +100,13 @@ class Commands(Command, click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.NoSuchCommand as error:
-            if ctx.parent is None:
-                group = "charlm"
-                similar = _similar_command(error.command_name, self.commands, USUAL_COMMANDS)
-            else:
-                group = f"charlm {ctx.info_name}"
-                similar = _similar_command(error.command_name, self.commands, {})
-            hint = f"; did you mean {group} {similar}?" if similar else ""
-            raise click.UsageError(f"{error.command_name}: no such command{hint}", ctx) from None
+            from charlm.config.names import ALIASES
+
+            meant = ALIASES.get(error.command_name, "")
+            if not meant.startswith("charlm "):
+                raise
+            message = f"{error.command_name}: no such command; did you mean {meant}?"
+            raise click.UsageError(message, ctx) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the named command, and flush standard output."""
@@ -154,99 +116,29 @@ class Commands(Command, click.Group):
             return result
 
 
-def _similar_command(name: str, commands: Iterable[str], usual: Mapping[str, str]) -> str | None:
-    """Return the command that an unknown name probably means, or None.
+def _hint_for_option(error: click.NoSuchOption, command: click.Command) -> str | None:
+    """Return which option or setting to use instead of an unknown option.
 
-    Args:
-        name: The unknown name.
-        commands: Names of the commands.
-        usual: Commands by their names in other programs.
-
+    The answer is None if click's own suggestion is better, or if nothing is similar.
     """
-    if name in usual:
-        return usual[name]
-    near = nearest(name, commands, similarity=0.7)
-    return near or usual.get(nearest(name, usual, similarity=0.85) or "")
+    from charlm.config.names import NO_GATES, NO_GPU, as_hint, meaning
 
-
-def _similar(option: str, options: Iterable[str]) -> list[str]:
-    """Return the options with a similar name; the dashes, which all names have, are ignored."""
-    return [name for name in options if nearest(_plain(option), [_plain(name)])]
-
-
-def _hint_for_option(option: str, arguments: Sequence[str], command: click.Command) -> str | None:
-    """Return which option or setting to use instead of an unknown option, or None.
-
-    Args:
-        option: The unknown option, with its dashes.
-        arguments: All arguments of the command.
-        command: The command.
-
-    """
-    from charlm.config.schema import DECIDED_BY_THE_SEARCH
-
-    if command.name not in HOW_TO_SET:
+    word = error.option_name.lstrip("-").replace("-", "_")
+    options = {name for param in command.params for name in param.opts}
+    meant = meaning(word, similarity=1.0)
+    if meant is None and error.possibilities:
         return None
-    word = _plain(option)
-    value = _value_of(option, arguments)
-    if USUAL_OPTIONS.get(word) in _option_names(command):
-        return f"use {USUAL_OPTIONS[word]} {shlex.quote(value or 'VALUE')}"
-    is_off = word.startswith("no")  # --no-shuffle; no setting begins with these letters
-    key = _similar_setting(word.removeprefix("no"), command)
-    if key is None:
+    meant = meant or meaning(word) or ""
+    same_option = f"--{meant.rpartition('.')[2]}"
+    if same_option in options:
+        return as_hint(same_option)
+    if meant in {NO_GATES, NO_GPU, *options}:
+        return as_hint(meant)
+    if "--set" not in options:
         return None
-    if command.name == "tune" and key in DECIDED_BY_THE_SEARCH:
-        return f"{key} cannot be set for a search: {DECIDED_BY_THE_SEARCH[key]}"
-    candidates = ("false", "null") if is_off else (value, "true")
-    valid = shlex.quote(_first_valid(key, candidates))
-    return HOW_TO_SET[command.name].format(key=key, value=valid)
-
-
-def _option_names(command: click.Command) -> set[str]:
-    return {name for param in command.params for name in param.opts}
-
-
-def _similar_setting(word: str, command: click.Command) -> str | None:
-    """Return the dotted key of the setting that a word names, or None.
-
-    If a real option has the nearest name, the result is None too: click then suggests that option.
-    """
-    from charlm.config.file import key_for_value, named_settings
-
-    section = "corpus." if command.name == "tokenize" else ""
-    keys = {_plain(name): key for name, key in named_settings().items() if key.startswith(section)}
-    near = nearest(word, keys.keys() - USUAL_OPTIONS.keys(), similarity=0.85)
-    if near is None or near in map(_plain, _option_names(command)):
-        return None
-    return key_for_value(keys[near])
-
-
-def _first_valid(key: str, values: Iterable[str | None]) -> str:
-    """Return the first of the given YAML values that is valid for a setting, or VALUE."""
-    from charlm.config.file import is_valid
-
-    for value in values:
-        if value is not None and is_valid(f"{key}={value}"):
-            return value
-    return "VALUE"
-
-
-def _plain(name: str) -> str:
-    """Return the name of an option or a setting in lower case, without dashes and underscores."""
-    return name.lower().replace("-", "").replace("_", "")
-
-
-def _value_of(option: str, arguments: Sequence[str]) -> str | None:
-    """Return the apparent value of an option on the command line, or None."""
-    for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True):
-        name, equals, value = argument.partition("=")
-        if name != option:
-            continue
-        if equals:
-            return value
-        if not following.startswith("-"):
-            return following
-    return None
+    if "." in meant:
+        return f"did you mean -s {meant}=VALUE?"
+    return "settings are changed with -s KEY=VALUE; charlm config show default lists them"
 
 
 @contextlib.contextmanager
@@ -363,15 +255,13 @@ host_option = click.option(
 )
 
 
-def port_option(default: int) -> Decorator:
-    """Return the option --port."""
-    return click.option(
-        "--port",
-        type=click.IntRange(0, 65535),
-        metavar="N",
-        default=default,
-        help="Port to listen on; 0 = any free port.",
-    )
+port_option = click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    metavar="N",
+    default=8000,
+    help="Port to listen on; 0 = any free port.",
+)
 
 
 def recipe_option(default: str) -> Decorator:
@@ -408,8 +298,8 @@ quiet_option = click.option(
     help="Print only the result and errors.",
 )
 
-_PART_OF_A_NAME = "a unique part of the name of a run under runs/"
-_PARTS_OF_NAMES = "unique parts of names of runs under runs/"
+_PART_OF_A_NAME = "a part of a run's name, for the newest such run under runs/"
+_PARTS_OF_NAMES = "parts of names of runs under runs/"
 model_argument = click.argument(
     "model",
     required=False,

@@ -14,7 +14,6 @@ from charlm.cli.command import (
     host_option,
     json_option,
     models_argument,
-    port_option,
     suggest_runs,
 )
 from charlm.cli.output import print_json, print_result, say
@@ -73,12 +72,16 @@ CHARTS = "?smoothing=0#timeseries"
     required=False,
     type=PATH,
     shell_complete=suggest_runs,
-    help="Folder of runs, a run, or a unique part of the name of a run under runs/.  "
-    "[default: runs/]",
+    help="Folder of runs, a run, or a part of a run's name under runs/.  [default: runs/]",
 )
 @host_option
-@port_option(6006)
-def tensorboard(*, runs: Path | None, host: str, port: int) -> None:
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    metavar="N",
+    help="Port to listen on; 0 = any free port.  [default: 6006, or the next free port]",
+)
+def tensorboard(*, runs: Path | None, host: str, port: int | None) -> None:
     """Start TensorBoard.
 
     The first chart shows the training and validation loss of each run, and the validation loss of
@@ -97,9 +100,10 @@ def tensorboard(*, runs: Path | None, host: str, port: int) -> None:
     folder = RUNS if runs is None else find_run(runs)
     if not any(folder.rglob("*.tfevents.*")):
         raise CharlmError(f"{folder}: no run here has been trained; train one with: charlm train")
-    address = _launch(
-        "--logdir", str(folder), "--samples_per_plugin", KEPT, "--host", host, "--port", str(port)
-    )
+    arguments = ["--logdir", str(folder), "--samples_per_plugin", KEPT, "--host", host]
+    if port is not None:  # without this option, TensorBoard looks for a free port
+        arguments += ["--port", str(port)]
+    address = _launch(*arguments)
     say(f"TensorBoard (Ctrl-C stops it): {address}{CHARTS}")
     say("to enlarge a chart, click the frame at its top right")
     if not is_run(folder):

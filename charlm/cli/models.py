@@ -27,7 +27,7 @@ from charlm.cli.output import align, print_aside, print_json, print_result, say,
 from charlm.cli.progress import ProgressDisplay
 from charlm.events import Event, RequestAnswered, ServerListening
 from charlm.formats import FormatName
-from charlm.wording import counted, escape_controls, short_repr
+from charlm.wording import counted, escape_controls
 
 if TYPE_CHECKING:
     from charlm.api.evaluation import Evaluation
@@ -260,7 +260,7 @@ def _lines(evaluation: "Evaluation") -> Iterator[str]:
         error = f"{evaluation.standard_error:.4f} nats"
         yield f"  standard error of this model's mean: {error} (blocks of {ERROR_BLOCK} characters)"
     if evaluation.copies is not None:
-        yield f"  {_copies(evaluation.copies, evaluation.longest_copy)}"
+        yield f"  {_copies(evaluation.copies)}"
 
 
 def _score_table(evaluation: "Evaluation") -> list[str]:
@@ -284,17 +284,12 @@ def _training_of_baselines(evaluation: "Evaluation") -> str:
     return f"baselines use {part}{total:,} characters of the training text"
 
 
-def _copies(copies: "Copies", longest: str | None) -> str:
+def _copies(copies: "Copies") -> str:
     from charlm.text.copies import MIN_SPAN
 
-    share = (
-        f"{copies.share:.1%} is copied from the training text in spans of {MIN_SPAN} "
-        f"characters or more"
-    )
-    if copies.position is None:
-        return f"{share}; it has none of the characters of the text"
-    length = counted(copies.length, "character")
-    return f"{share}; longest: {length} at position {copies.position:,}, {short_repr(longest)}"
+    share = f"{copies.share:.1%} is copied from the training text"
+    example = f", for example {copies.example!r}" if copies.example else ""
+    return f"{share} in spans of {MIN_SPAN} characters or more{example}"
 
 
 @click.command(cls=Command)
@@ -355,7 +350,7 @@ def export(*, as_json: bool, **options: Any) -> None:
 @click.command(cls=Command)
 @models_argument
 @host_option
-@port_option(8000)
+@port_option
 @click.option(
     "--allow-host",
     "allow_hosts",

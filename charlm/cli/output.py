@@ -5,8 +5,8 @@ import json
 import os
 import shutil
 import sys
-import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import textwrap
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import click
@@ -107,32 +107,24 @@ def terminal_width() -> int:
     return max(MIN_WIDTH, shutil.get_terminal_size().columns)
 
 
-def text_width(text: str) -> int:
-    """Return the width of a text in terminal columns."""
-    return len(text) if text.isascii() else sum(map(_width, text))
+def wrap(text: str, width: int, *, indent: int = 0, next_indent: int = 2) -> list[str]:
+    """Return a text as lines; a word that is wider than a line is not broken.
 
+    Args:
+        text: Text without line breaks.
+        width: Largest width of a line, in characters.
+        indent: Number of spaces before the first line.
+        next_indent: Number of spaces before the other lines.
 
-def _width(character: str) -> int:
-    """Return 2 for wide East Asian characters and emoji, 0 for combining marks, otherwise 1."""
-    if unicodedata.category(character) in {"Mn", "Me", "Cf"}:
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in {"W", "F"} else 1
-
-
-def beginning(text: str, width: int) -> str:
-    """Return the longest beginning of a text that fits into `width` columns, 0 or more."""
-    columns = 0
-    for index, character in enumerate(text):
-        columns += _width(character)
-        if columns > width:
-            return text[:index]
-    return text
-
-
-def cut(text: str, width: int) -> str:
-    """Shorten a text to at most `width` columns, 1 or more, ending in an ellipsis if it was cut."""
-    start = beginning(text, width)
-    return text if start == text else f"{beginning(start, width - 1)}…"
+    """
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=" " * indent,
+        subsequent_indent=" " * next_indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def align(rows: Sequence[Sequence[str]], *, text_columns: Collection[int] = ()) -> list[str]:
@@ -143,65 +135,12 @@ def align(rows: Sequence[Sequence[str]], *, text_columns: Collection[int] = ()) 
         text_columns: Indices of the columns aligned to the left; the others are right-aligned.
 
     """
-    widths = [max(map(text_width, column)) for column in zip(*rows, strict=True)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
-        padded = []
-        for index, cell in enumerate(row):
-            padding = " " * (widths[index] - text_width(cell))
-            padded.append(cell + padding if index in text_columns else padding + cell)
-        lines.append("  ".join(padded).rstrip())
+        cells = []
+        for index, (cell, width) in enumerate(zip(row, widths, strict=True)):
+            is_text = index in text_columns
+            cells.append(cell.ljust(width) if is_text else cell.rjust(width))
+        lines.append("  ".join(cells).rstrip())
     return lines
-
-
-def fill(items: Sequence[str], *, width: int, indent: int = 0) -> list[str]:
-    """Return items as lines, separated by commas; only an item wider than a line is broken.
-
-    Args:
-        items: Items, any number.
-        width: Largest width of a line in columns, at least two more than `indent`.
-        indent: Number of spaces before each line.
-
-    """
-    words: list[str] = []
-    for number, item in enumerate(items, start=1):
-        separated = f"{item}," if number < len(items) else item
-        fits = text_width(item) <= width - indent
-        words += [separated] if fits else separated.split(" ")
-    return wrap(words, width, indent=" " * indent, next_indent=" " * indent, breaks_words=True)
-
-
-def wrap(
-    words: Iterable[str],
-    width: int,
-    *,
-    indent: str = "",
-    next_indent: str = "",
-    breaks_words: bool = False,
-) -> list[str]:
-    """Return words as lines, separated by spaces.
-
-    Args:
-        words: Words, any number.
-        width: Largest width of a line in columns, at least two more than an indent.
-        indent: Start of the first line.
-        next_indent: Start of the other lines.
-        breaks_words: Whether to break a word wider than a line; otherwise the word gets a line that
-            is too long.
-
-    """
-    lines: list[str] = []
-    line = indent
-    is_empty = True
-    for word in words:
-        longer = f"{line}{word}" if is_empty else f"{line} {word}"
-        if not is_empty and text_width(longer) > width:
-            lines.append(line)
-            longer = f"{next_indent}{word}"
-        while breaks_words and text_width(longer) > width:
-            start = beginning(longer, width)
-            lines.append(start)
-            longer = f"{next_indent}{longer[len(start) :]}"
-        line = longer
-        is_empty = False
-    return lines if is_empty else [*lines, line]

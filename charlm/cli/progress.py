@@ -2,16 +2,15 @@
 
 import contextlib
 import os
-import threading
 import time
 from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn
 
 from charlm import events
-from charlm.cli.output import beginning, is_quiet, say, shows_progress, text_width, wrap
+from charlm.cli.output import say, shows_progress, wrap
 from charlm.events import Event, Progress
-from charlm.wording import counted, duration, escape_controls, short_number
+from charlm.wording import counted, duration, escape_controls
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -46,9 +45,7 @@ def describe(event: Event, *, columns: int = COLUMNS - PREFIX_COLUMNS) -> list[s
     """
     match event:
         case events.Note(message):
-            return _wrapped(message)
-        case events.Decided():
-            return _describe_decision(event)
+            return wrap(message, COLUMNS - PREFIX_COLUMNS)
         case events.Started(_, step, total) if step:
             return [f"resumed at step {step:,} of {total:,}"]
         case events.Evaluated():
@@ -63,19 +60,6 @@ def describe(event: Event, *, columns: int = COLUMNS - PREFIX_COLUMNS) -> list[s
         case events.RequestAnswered():
             return [_describe_answer(event)]
     return []
-
-
-def _wrapped(message: str) -> list[str]:
-    return wrap(message.split(" "), COLUMNS - PREFIX_COLUMNS, next_indent="  ")
-
-
-def _describe_decision(event: events.Decided) -> list[str]:
-    reason = _wrapped(f"recipe {event.recipe}: {event.reason}") if event.reason else []
-    steps = f"{counted(event.steps, 'step')} ({short_number(event.epochs)} epochs)"
-    length = f"{steps}, {counted(event.evaluations, 'evaluation')}"
-    limit = "" if event.minutes is None else f" for {event.minutes:g} min"
-    length = f"training{limit}: {length}"
-    return [*reason, *_wrapped(length)]
 
 
 def _describe_trial(event: events.TrialStarted) -> str:
@@ -109,10 +93,10 @@ def _describe_evaluation(event: events.Evaluated, columns: int) -> str:
     if event.is_best:
         line += ", best"
     words = " ".join(event.sample.split())
-    free = columns - text_width(line) - len(' ""')
+    free = columns - len(line) - len(' ""')
     if words and free >= MIN_SAMPLE_COLUMNS:
-        return f'{line} "{beginning(words, free)}"'
-    return beginning(line, columns)
+        return f'{line} "{words[:free]}"'
+    return line
 
 
 def _progress(event: Event) -> Progress | None:
@@ -135,26 +119,15 @@ class ProgressDisplay:
 
     Args:
         has_bar: Whether to show a progress bar; None = on a terminal, if the command is not quiet.
-        first_line: Line printed if nothing else appears for a while; "" = none.
-        silent_seconds: Time after which the first line is printed.
 
     """
 
-    def __init__(
-        self, *, has_bar: bool | None = None, first_line: str = "", silent_seconds: float = 0.5
-    ) -> None:
+    def __init__(self, *, has_bar: bool | None = None) -> None:
         self._has_bar = shows_progress() if has_bar is None else has_bar
         self._bar: tqdm[NoReturn] | None = None
         self._task = ""
-        # Checked here: is_quiet does not work in the thread of the timer.
-        self._timer: threading.Timer | None = None
-        if first_line and not is_quiet():
-            self._timer = threading.Timer(silent_seconds, say, [first_line])
 
     def __enter__(self) -> "ProgressDisplay":
-        if self._timer is not None:
-            self._timer.daemon = True
-            self._timer.start()
         return self
 
     def __exit__(
@@ -163,7 +136,6 @@ class ProgressDisplay:
         _error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        self._stop_timer()
         self._close_bar()
 
     def __call__(self, event: Event) -> None:
@@ -173,18 +145,12 @@ class ProgressDisplay:
         if progress is not None and not self._has_bar:
             lines = _describe_long_text(progress)
             progress = None
-        if lines or progress is not None:
-            self._stop_timer()
         if lines:
             with self._above_bar():
                 for line in lines:
                     say(line)
         if progress is not None:
             self._show(progress)
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
 
     @contextlib.contextmanager
     def _above_bar(self) -> Iterator[None]:

@@ -4,7 +4,6 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,15 +22,12 @@ from charlm.cli.command import (
     text_argument,
     training_options,
 )
-from charlm.cli.output import cut, fill, print_json, print_result, say, terminal_width
+from charlm.cli.output import print_json, print_result, say, terminal_width, wrap
 from charlm.cli.progress import ProgressDisplay
 from charlm.wording import as_argument, counted, duration, short_duration, short_number
 
 if TYPE_CHECKING:
     from charlm.training.outcome import Outcome
-
-SAMPLE_COLUMNS = 70
-"""Length of the sample shown when training ends, in terminal columns."""
 
 LENGTHS = ("training.steps=", "training.epochs=")
 """Start of an override that sets the length of a run."""
@@ -84,9 +80,8 @@ def train(*, resume: bool, as_json: bool, **options: Any) -> None:
         )
     if resume and not is_known_run and "run" not in chosen:
         raise click.UsageError("--resume with a text also needs --run, the folder of the run")
-    first_line = "opening the run" if is_known_run else "reading the text"
     started = time.perf_counter()
-    with ProgressDisplay(first_line=first_line) as display:
+    with ProgressDisplay() as display:
         from charlm.api import training
         from charlm.runs.folder import CORPUS, INIT
         from charlm.storage import CONFIG_FILE
@@ -150,62 +145,49 @@ def _print_outcome(outcome: "Outcome", command: str | None) -> None:
     """
     if not outcome.measured_on:  # the run had ended before
         return
-    say(f"{outcome.reason}{_time_taken(outcome)}")
-    if outcome.signal is not None:
-        say(_how_to_resume(outcome.folder))
-        return
     run = as_argument(outcome.folder)
+    elapsed = outcome.facts["elapsed_seconds"]
+    steps = counted(outcome.step, "step")
+    say(f"{outcome.reason}: {steps} in {duration(elapsed)}{_best_step(outcome)}")
+    if outcome.signal is not None:
+        say(f"continue with: charlm train --resume -r {run}")
+        return
     if outcome.nats_per_char is not None:
-        nats = f"{outcome.nats_per_char:.4f} nats per character"
-        print_result(f"{outcome.folder}: {nats} on {outcome.measured_on}")
-    for line in _verdict(outcome):
-        print_result(f"  {line}")
-    if command is not None:
-        longer = duration(2 * outcome.facts["elapsed_seconds"])
-        say(f"still improving; a new run twice as long takes about {longer}: {command}")
-    words = " ".join(outcome.sample.split())
-    if words:
-        say(f"it generates: {cut(words, SAMPLE_COLUMNS)}")
-    say(f"generate text: charlm sample {run}")
-    say(f"look inside: charlm inspect {run} --out report.html")
-    say(f"learning curves: charlm tensorboard {run}")
-
-
-def _time_taken(outcome: "Outcome") -> str:
-    """Return the steps and the time of a run as the end of a line, or "" for a run of 0 steps."""
-    if not outcome.step:
-        return ""
-    seconds = outcome.facts["seconds"]
-    evaluating = max(0, outcome.facts["elapsed_seconds"] - seconds)
-    return (
-        f": {counted(outcome.step, 'step')} in {duration(seconds)}, plus "
-        f"{duration(evaluating)} for evaluations, samples and checkpoints"
-    )
-
-
-def _verdict(outcome: "Outcome") -> Iterator[str]:
-    """Yield how good a validation loss is, compared with a 5-gram model and earlier losses."""
-    if outcome.facts["split"] != "validation":
-        return
-    comparison, best_step = outcome.comparison, outcome.facts["best_step"]
-    if comparison is not None and comparison.verdict != "not compared":
-        yield str(comparison)
-    if not outcome.step:
-        return
+        print_result(f"{outcome.folder}: {_quality(outcome)}")
     if outcome.is_uncertain:
-        yield "fewer than 2,400 validation characters: too few to tell which model is best;"
-        yield f"the last one is {outcome.folder}/last.safetensors"
-    if outcome.nats_per_char is not None and best_step == 0:
-        yield (
-            "no evaluation had a lower loss than the initial weights, which are in best.safetensors"
+        say(
+            "fewer than 2,400 validation characters: it is uncertain which model is best; the "
+            f"last one is {outcome.folder}/last.safetensors"
         )
-    elif outcome.difference is not None and best_step != outcome.step:
-        best = f"best at step {best_step:,} of {outcome.step:,}"
-        yield f"{best}; the last evaluation is {outcome.difference} above it"
+    if command is not None:
+        longer = duration(2 * elapsed)
+        say(f"still improving; a new run twice as long takes about {longer}: {command}")
+    say(f"generate text: charlm sample {run}; look inside: charlm inspect, charlm tensorboard")
 
 
-def _how_to_resume(folder: Path) -> str:
-    return f"continue with: charlm train --resume -r {as_argument(folder)}"
+def _best_step(outcome: "Outcome") -> str:
+    """Return the step of the best model as the end of a line, or "" if it is the last step."""
+    best_step = outcome.facts["best_step"]
+    if best_step is None or best_step == outcome.step:
+        return ""
+    if best_step == 0:
+        return "; no step was better than the initial weights, which are in best.safetensors"
+    return f"; best at step {best_step:,}"
+
+
+def _quality(outcome: "Outcome") -> str:
+    """Return how good a model is, as a sentence."""
+    from charlm.evaluation.scoring import perplexity
+
+    nats = outcome.nats_per_char
+    assert nats is not None, "the caller has checked that there is a loss"
+    choice = f"as uncertain as a choice among {perplexity(nats):,.1f} characters"
+    if outcome.facts["split"] != "validation":
+        return f"{nats:.4f} nats per character of {outcome.measured_on}: {choice}"
+    ngram = ""
+    if outcome.comparison is not None:
+        ngram = f"; a 5-gram model: {perplexity(outcome.comparison.ngram_nats_per_char):,.1f}"
+    return f"{nats:.4f} nats per character: {choice}{ngram}"
 
 
 INDENT = 12
@@ -229,7 +211,7 @@ def plan(*, as_json: bool, **options: Any) -> None:
         plan a shorter run of another recipe, for a script
 
     """
-    with ProgressDisplay(first_line="reading the text") as display:
+    with ProgressDisplay() as display:
         from charlm.api import training
 
         plan = training.plan(**options, on_event=display)
@@ -237,31 +219,29 @@ def plan(*, as_json: bool, **options: Any) -> None:
         print_json(plan)
         return
     for subject, facts in _facts(plan):
-        first, *others = fill(facts, width=terminal_width(), indent=INDENT)
-        print_result(subject.ljust(INDENT) + first.strip(), *others)
+        line = subject.ljust(INDENT) + facts
+        print_result(*wrap(line, terminal_width(), next_indent=INDENT))
 
 
-def _facts(plan: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+def _facts(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield each subject of a plan with its facts."""
     text = plan["text"]
-    yield "text", text["summary"].split(", ")
+    yield "text", text["summary"]
     for problem in text["findings"]:
-        yield "problem", [problem]
-    yield "recipe", [f"{plan['recipe']}: {plan['reason'] or 'chosen by you'}"]
+        yield "problem", problem
+    yield "recipe", f"{plan['recipe']}: {plan['reason'] or 'chosen by you'}"
     units = f"{plan['layers']} x {plan['units']} units"
-    yield "network", [units, f"{plan['parameters']:,} weights", plan["precision"]]
-    windows = counted(plan["batch_size"], "window")
+    yield "network", f"{units}, {plan['parameters']:,} weights, {plan['precision']}"
     epochs = f"{short_number(plan['epochs'])} epochs"
+    windows = counted(plan["batch_size"], "window")
     length = f"{windows} of {plan['sequence_length']} characters each"
-    yield (
-        "steps",
-        [f"{plan['steps']:,}", epochs, length, counted(plan["evaluations"], "evaluation")],
-    )
-    yield "memory", [f"{plan['memory_bytes'] / 1e9:,.1f} GB"]
+    evaluations = counted(plan["evaluations"], "evaluation")
+    yield "steps", f"{plan['steps']:,}, {epochs}, {length}, {evaluations}"
+    yield "memory", f"{plan['memory_bytes'] / 1e9:,.1f} GB"
     limit = "" if plan["minutes"] is None else f" of {plan['minutes']:g} min"
-    yield "time", [f"{short_duration(plan['seconds'])}{limit}"]
+    yield "time", f"{short_duration(plan['seconds'])}{limit}"
     if plan["characters_per_second"] is not None:
-        yield "speed", [f"{plan['characters_per_second']:,.0f} characters per second"]
+        yield "speed", f"{plan['characters_per_second']:,.0f} characters per second"
 
 
 @click.command(cls=Command)

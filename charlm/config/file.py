@@ -1,21 +1,19 @@
-"""Read and write a `Config` as YAML, compare configs, and explain invalid values.
+"""Read and write a `Config` as YAML, and explain invalid values.
 
-YAML is untrusted and restricted to values that JSON can express.
+YAML is untrusted.
 """
 
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
 
-from charlm.checks import MAX_DEPTH, check_json, check_text
-from charlm.config.schema import USUAL_NAMES, Config, merge
+from charlm.config.names import as_hint, meaning
+from charlm.config.schema import Config, merge
 from charlm.errors import CharlmError, several_problems
 from charlm.storage import read_file
 from charlm.wording import nearest, short_repr
@@ -25,29 +23,16 @@ Overrides = str | Iterable[str] | Mapping[str, Any]
 keys to values, or a mapping of sections as in a YAML file."""
 
 
-OVERRIDE = "override"
-"""Start of messages about an override."""
-Spelling = Literal["override", "file", "key"]
-"""Form of a setting in a message: KEY=VALUE, YAML, or only the dotted key."""
-
-
 def parse_overrides(overrides: Overrides) -> dict[str, Any]:
     """Return overrides as nested mappings; the last value of a repeated key counts.
 
     Raises:
-        CharlmError: A string is not KEY=VALUE, or a value cannot be expressed in JSON.
+        CharlmError: A string is not KEY=VALUE, or a value is not YAML.
 
     """
     if isinstance(overrides, Mapping):
-        pairs = []
-        for key, value in overrides.items():
-            pairs.append((str(key), as_json(value, origin=f"override {key}")))
-        return nest(pairs)
-    try:
-        texts = [overrides] if isinstance(overrides, str) else [*overrides]
-    except TypeError:
-        problem = f"found {short_repr(overrides)}; must be KEY=VALUE, a list of these, or a mapping"
-        raise CharlmError(f"overrides: {problem}") from None
+        return nest(overrides.items())
+    texts = [overrides] if isinstance(overrides, str) else overrides
     return nest(map(_parse, texts))
 
 
@@ -81,7 +66,7 @@ def load_config(path: Path, *, overrides: Overrides = ()) -> Config:
     """Read a config from a YAML file.
 
     Args:
-        path: YAML file, UTF-8, of at most 100,000 bytes.
+        path: YAML file, UTF-8, of at most 50,000 bytes.
         overrides: Settings that replace settings of the file.
 
     Raises:
@@ -90,20 +75,16 @@ def load_config(path: Path, *, overrides: Overrides = ()) -> Config:
 
     """
     values = read_config(path)
+    config = parse_config(values, origin=str(path))
     others = parse_overrides(overrides)
-    if others:
-        try:
-            return Config.model_validate(merge(values, others))
-        except ValidationError:
-            parse_config(values, origin=str(path))  # the file itself may be to blame
-    return parse_config(merge(values, others), origin=OVERRIDE if others else str(path))
+    return parse_config(merge(values, others), origin="override") if others else config
 
 
 def read_config(path: Path) -> dict[str, Any]:
     """Return the mapping in a YAML file, without checking its keys and values.
 
     Args:
-        path: YAML file, UTF-8, of at most 100,000 bytes; an empty file is an empty mapping.
+        path: YAML file, UTF-8, of at most 50,000 bytes; an empty file is an empty mapping.
 
     Raises:
         CharlmError: The file cannot be read or is not a YAML mapping.
@@ -117,15 +98,12 @@ def read_config(path: Path) -> dict[str, Any]:
     return values or {}
 
 
-def parse_config(
-    values: Mapping[str, Any], *, origin: str, spelling: Spelling | None = None
-) -> Config:
+def parse_config(values: Mapping[str, Any], *, origin: str) -> Config:
     """Return the config with the given values, and defaults for the rest.
 
     Args:
         values: Sections and settings as in a YAML file.
         origin: Start of messages: a file or an option.
-        spelling: Form of settings in suggestions; None = the form that suits the origin.
 
     Raises:
         CharlmError: Keys are unknown or values are invalid; the message describes every problem.
@@ -134,7 +112,7 @@ def parse_config(
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise explain_all(error, Config, origin=origin, spelling=spelling) from None
+        raise explain_all(error, Config, origin=origin) from None
 
 
 def dump_config(config: Config) -> str:
@@ -156,129 +134,44 @@ def flatten(section: BaseModel, before: str = "") -> dict[str, Any]:
 
 def _parse(override: str) -> tuple[str, Any]:
     """Return the key and the value of KEY=VALUE."""
-    check_text("overrides", override)
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise CharlmError(f"override {override}: must be KEY=VALUE, for example training.epochs=3")
     return key.strip(), parse_yaml(text, origin=f"override {key.strip()}")
 
 
-def walk(model: type[BaseModel], before: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Yield the dotted key and the field of each setting and section, a section before its fields.
-
-    Args:
-        model: A config or a section.
-        before: Start of the dotted keys.
-
-    """
-    for name, field in model.model_fields.items():
-        yield before + name, field
-        section = section_of(field)
-        if section is not None:
-            yield from walk(section, f"{before}{name}.")
-
-
-def section_of(field: FieldInfo) -> type[BaseModel] | None:
-    """Return the section type of a field; None for a plain setting."""
-    for kind in (field.annotation, *get_args(field.annotation)):
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            return kind
-    return None
-
-
-def named_settings(model: type[BaseModel] = Config, *, section: str = "") -> dict[str, str]:
-    """Return the dotted keys of settings and sections by their last names and usual names.
-
-    Names that occur in several sections are left out, except in `section`.
-
-    Args:
-        model: A config or a section.
-        section: Dotted key of the section to prefer.
-
-    """
-    keys = [key for key, _ in walk(model)]
-    by_last_name = dict[str, list[str]]()
-    in_section = {}
-    for key in keys:
-        parent, _, name = key.rpartition(".")
-        by_last_name.setdefault(name, []).append(key)
-        if parent == section:
-            in_section[name] = key
-    unique = {name: same[0] for name, same in by_last_name.items() if len(same) == 1}
-    usual = {name: key for name, key in USUAL_NAMES.items() if key in keys}
-    return {**unique, **usual, **in_section}
-
-
-def key_for_value(key: str) -> str | None:
-    """Return the dotted key that a single value sets, or None for a section without a name.
-
-    Args:
-        key: Dotted key of a setting or section; for training.optimizer, the result is
-            training.optimizer.name.
-
-    """
-    field = dict(walk(Config))[key]
-    if _has_name(field):
-        return f"{key}.name"
-    return None if section_of(field) else key
-
-
-def is_valid(overrides: Overrides) -> bool:
-    """Return whether overrides are valid together with the defaults."""
-    try:
-        Config.model_validate(parse_overrides(overrides))
-    except (CharlmError, ValidationError):
-        return False
-    return True
-
-
-def _has_name(field: FieldInfo) -> bool:
-    section = section_of(field)
-    return section is not None and "name" in section.model_fields
-
-
-def explain_all(
-    error: ValidationError, model: type[BaseModel], *, origin: str, spelling: Spelling | None = None
-) -> CharlmError:
+def explain_all(error: ValidationError, model: type[BaseModel], *, origin: str) -> CharlmError:
     """Return an error that describes every problem found by a model, one for each key.
 
     Args:
         error: Error raised by the model.
         model: The model, whose keys are suggested for unknown keys.
         origin: Start of the message: a file or an option.
-        spelling: Form of settings in suggestions; None = the form that suits the origin.
 
     """
-    spelling = spelling or ("override" if origin == OVERRIDE else "file")
     by_key = {problem["loc"]: problem for problem in reversed(error.errors())}
-    lines = (_explain(by_key[key], model, spelling) for key in reversed(by_key))
+    lines = (explain(problem, model) for problem in reversed(by_key.values()))
     return several_problems(origin, lines, count=len(by_key))
 
 
-def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """Return the first problem found by a model, with the key, the value and the valid values.
+def explain(problem: Mapping[str, Any], model: type[BaseModel]) -> str:
+    """Return a problem as a line: the key, the value, what is expected, and a suggestion.
 
     Args:
-        error: Error raised by the model.
-        model: The model, whose keys are suggested for unknown keys.
+        problem: Problem found by the model, an item of `ValidationError.errors()`.
+        model: The model, whose keys are suggested for an unknown key.
 
     """
-    return _explain(error.errors()[0], model, "file")
-
-
-def _explain(problem: Mapping[str, Any], model: type[BaseModel], spelling: Spelling) -> str:
-    """Return a problem found by Pydantic as a line, with a suggestion if possible."""
     kind = problem["type"]
-    path = [str(part) for part in problem["loc"]]
+    key = ".".join(map(str, problem["loc"]))
     message = problem["msg"].removeprefix("Value error, ")
     line = _EXPECTED.get(kind) or _expectation(message)
-    has_value = kind != "missing" and (path or kind != "value_error")
-    if has_value:
+    if kind != "missing" and (key or kind != "value_error"):
         line = f"found {show_value(problem['input'])}; {line}"
-    if path:
-        line = f"{'.'.join(path)}: {line}"
-    suggestion = _suggestion(problem, path, model, spelling)
-    return f"{line}; did you mean {suggestion}?" if suggestion else line
+    if key:
+        line = f"{key}: {line}"
+    hint = _hint(problem, key, model)
+    return f"{line}; {hint}" if hint else line
 
 
 def _expectation(message: str) -> str:
@@ -303,141 +196,64 @@ _EXPECTED = {
 """Messages that replace messages of Pydantic, by the type of the error."""
 
 
-def _suggestion(
-    problem: Mapping[str, Any], path: list[str], model: type[BaseModel], spelling: Spelling
-) -> str | None:
-    """Return the probable spelling of a wrong value, key or section, or None."""
-    kind, value = problem["type"], problem["input"]
+def _hint(problem: Mapping[str, Any], key: str, model: type[BaseModel]) -> str | None:
+    """Return what a wrong key or value probably means, or None."""
+    kind = problem["type"]
     if kind == "literal_error":
-        return nearest(str(value), re.findall("'(.*?)'", problem["ctx"]["expected"]))
-    is_unknown_key = kind == "extra_forbidden"
-    key: str | None = ".".join(path)
-    if is_unknown_key:
-        names = named_settings(model, section=".".join(path[:-1]))
-        near = nearest(path[-1], names)
-        key = names[near] if near else None
-    field = dict(walk(model)).get(key or "")
-    if key is None or field is None:
-        return None
-    is_name = _has_name(field) and isinstance(value, str) and is_valid({f"{key}.name": value})
-    if is_name or is_unknown_key:
-        return _spell(key, value, spelling, is_name=is_name)
+        near = nearest(str(problem["input"]), re.findall("'(.*?)'", problem["ctx"]["expected"]))
+        return f"did you mean {near}?" if near else None
+    if kind in {"extra_forbidden", "model_type"}:
+        meant = meaning(key, model)
+        return as_hint(meant) if meant not in {None, key} else None
     return None
 
 
-def _spell(key: str, value: Any, spelling: Spelling, *, is_name: bool) -> str:
-    """Return a setting with its value, or only its key if the value is invalid.
-
-    Args:
-        key: Dotted key of a setting or section.
-        value: Value that the user chose.
-        spelling: Form of the setting.
-        is_name: Whether the value is the name in the section, for example of an optimizer.
-
-    """
-    if is_name and spelling == "file":
-        return f"{key}: {{name: {value}}}"
-    if is_name:
-        key = f"{key}.name"
-    if spelling == "override" and not isinstance(value, dict | list) and is_valid({key: value}):
-        return f"{key}={value if isinstance(value, str) else json.dumps(value)}"
-    return key
-
-
-MAX_CONFIG_BYTES = 100_000
-_INT, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
-_NUMBER = re.compile(
-    r"""(?: [-+]? (?: (?: [0-9]++\.[0-9]*+ | \.[0-9]++ ) (?: [eE][-+]?[0-9]++ )?+  # 1.5, .5, 1.5e-3
-                  | [0-9]++ [eE][-+]?[0-9]++  # 1e-3, a text in YAML 1.1
-                  | \.(?:inf|Inf|INF) )
-          | \.(?:nan|NaN|NAN) ) $""",
-    re.VERBOSE,
-)
-"""Number with a decimal point or an exponent, infinity, or NaN.
-
-Possessive quantifiers keep the time linear in the number of digits."""
-_DECIMAL = re.compile(r"[-+]?(?:0|[1-9][0-9]*+)")
+MAX_CONFIG_BYTES = 50_000
+_FLOAT = "tag:yaml.org,2002:float"
+_NUMBER = re.compile(r"[-+]?[0-9]++(\.[0-9]*+)?+[eE][-+]?[0-9]++$")
+"""Number with an exponent, such as 1e-3, which is a text in YAML 1.1."""
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without tags, repeated keys and aliases; a few aliases can fill the memory."""
-
-    def __init__(self, stream: Any) -> None:
-        super().__init__(stream)
-        self._depth = 0
+    """Safe YAML without repeated keys, and without aliases, which can fill the memory."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Return the next node; refuse tags, aliases and deep nesting."""
-        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
-            raise yaml.MarkedYAMLError(
-                problem="aliases and tags are not allowed", problem_mark=event.start_mark
-            )
-        if self._depth > MAX_DEPTH:
-            problem = f"lists or mappings nested more than {MAX_DEPTH} levels deep"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
-        self._depth += 1
-        node = super().compose_node(parent, index)
-        self._depth -= 1
-        return node
+        """Return the next node; refuse an alias."""
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem="aliases are not allowed", problem_mark=mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        """Return a mapping; refuse repeated keys."""
+        """Return a mapping; refuse a repeated key."""
         mapping = super().construct_mapping(node, deep)  # refuses a key that is a list or a mapping
         seen = set[str]()
         for key, _ in node.value:
             if key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"{key.value!r} occurs twice", problem_mark=key.start_mark
-                )
+                problem = f"{key.value!r} occurs twice"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
             seen.add(key.value)
         return mapping
 
-    def construct_yaml_int(self, node: Any) -> int:
-        """Return a whole number; refuse 010 and 1:30, which are 8 and 90 in YAML 1.1."""
-        if not _DECIMAL.fullmatch(node.value):
-            problem = (
-                f"{short_repr(node.value)} is not a decimal number; if it is meant as text, put "
-                "it in quotes"
-            )
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
-        return int(node.value)
-
 
 class _Dumper(yaml.SafeDumper):
-    """Safe YAML without aliases; repeated values are written in full."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        """Return True."""
-        return True
+    """Safe YAML that quotes the strings that `_Loader` would read as numbers."""
 
 
-def _represent_text(dumper: Any, text: str) -> Any:
-    """Return a string as a node; PyYAML would read an unescaped U+0085 back as a space."""
-    style = None if text.isprintable() else '"'
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Loader.yaml_implicit_resolvers = {  # without the numbers of YAML 1.1, in which 1:30.5 is 90.5
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != _FLOAT]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_constructor(_INT, _Loader.construct_yaml_int)
-_Dumper.add_representer(str, _represent_text)
-for _class in (_Loader, _Dumper):  # the dumper must quote strings that the loader reads as numbers
-    _class.add_implicit_resolver(_FLOAT, _NUMBER, [*"-+.0123456789"])
+for _class in (_Loader, _Dumper):
+    _class.add_implicit_resolver(_FLOAT, _NUMBER, [*"-+0123456789"])
 
 
 def parse_yaml(text: str, *, origin: str) -> Any:
     """Return the value of a YAML text.
 
     Args:
-        text: YAML, at most 100,000 characters.
+        text: YAML, at most 50,000 characters.
         origin: Start of messages: a file or an option.
 
     Raises:
-        CharlmError: The text is too long, not YAML, nested too deeply, or contains an alias, a tag,
-            a repeated key or a value that JSON cannot express.
+        CharlmError: The text is too long, not YAML, nested too deeply, or contains an alias or a
+            repeated key.
 
     """
     if len(text) > MAX_CONFIG_BYTES:
@@ -445,20 +261,21 @@ def parse_yaml(text: str, *, origin: str) -> Any:
             f"{origin}: {len(text):,} characters; a config has at most {MAX_CONFIG_BYTES:,}"
         )
     try:
-        value = yaml.load(text, _Loader)
+        return yaml.load(text, _Loader)
+    except RecursionError:
+        raise CharlmError(f"{origin}: not valid YAML: nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: no such date, thousands of digits
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
         raise CharlmError(f"{origin}: {place}not valid YAML: {problem}") from None
-    return as_json(value, origin=origin)
 
 
 def read_yaml(path: Path) -> Any:
     """Return the value of a YAML file.
 
     Args:
-        path: YAML file, UTF-8, of at most 100,000 bytes.
+        path: YAML file, UTF-8, of at most 50,000 bytes.
 
     Raises:
         CharlmError: The file cannot be read, or `parse_yaml` refuses its text.
@@ -474,33 +291,6 @@ def read_yaml(path: Path) -> Any:
 def dump_yaml(values: Any) -> str:
     """Return a mapping as YAML in the order of its keys; `parse_yaml` reads it back."""
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-
-
-def as_json(value: Any, *, origin: str) -> Any:
-    """Return a value as JSON represents it: tuples as lists, and keys as strings.
-
-    Raises:
-        CharlmError: JSON cannot express the value, for example a date, or `check_json` refuses it;
-            the message starts with `origin`.
-
-    """
-    try:
-        plain = json.loads(json.dumps(value, default=_plain_number))
-    except (ValueError, TypeError, RecursionError) as error:
-        hint = "; put dates in quotes" if "date" in str(error) else ""
-        problem = f"must be a value that JSON can express{hint}"
-        raise CharlmError(f"{origin}: found {short_repr(value)}; {problem}") from None
-    check_json(plain, origin=origin)
-    return plain
-
-
-def _plain_number(value: Any) -> int | float:
-    """Return a NumPy number as a Python number, for `json.dumps`."""
-    if isinstance(value, Integral):
-        return int(value)
-    if isinstance(value, Real):
-        return float(value)
-    raise TypeError(f"found an object of type {type(value).__name__}")
 
 
 def show_value(value: Any) -> str:

@@ -5,10 +5,12 @@ initializers, regularizers and constraints, because that needs Keras. The docstr
 are the text of docs/settings.md.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic.fields import FieldInfo
 
 DEFAULT_EPOCHS = 10
 """Length of a run whose config sets neither epochs nor steps."""
@@ -35,9 +37,17 @@ def _check_named(value: Any) -> Any:
     if value is None or isinstance(value, str):
         return value
     is_mapping = isinstance(value, dict) and value.keys() <= {"class_name", "config"}
-    if is_mapping and isinstance(value.get("class_name"), str):
+    if is_mapping and isinstance(value.get("class_name"), str) and _is_json(value):
         return value
     raise ValueError("must be a name, null, or a mapping with class_name and optionally config")
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
 
 
 Named = Annotated[
@@ -64,34 +74,6 @@ DECIDED_BY_THE_SEARCH = {
     "training.evaluations": "the search decides when to evaluate trials",
 }
 """Settings that cannot be in a search space, with the reason."""
-
-USUAL_NAMES = {
-    "opt": "training.optimizer",
-    "lr_schedule": "training.schedule",
-    "scheduler": "training.schedule",
-    "warmup": "training.schedule.warmup_steps",
-    "clip": "training.clip_norm",
-    "grad_clip": "training.clip_norm",
-    "patience": "training.early_stopping",
-    "validation_split": "corpus.validation_fraction",
-    **dict.fromkeys(["lr", "alpha", "step_size"], "training.optimizer.learning_rate"),
-    **dict.fromkeys(
-        ["hidden", "hidden_size", "hidden_dim", "hidden_units", "rnn_size"], "model.units"
-    ),
-    **dict.fromkeys(["num_layers", "n_layer", "n_layers", "depth"], "model.layers"),
-    **dict.fromkeys(["embed", "embedding_size", "embedding_dim"], "model.embedding"),
-    **dict.fromkeys(["dropout", "drop"], "model.layer_dropout"),
-    **dict.fromkeys(["batch", "minibatch"], "training.batch_size"),
-    **dict.fromkeys(
-        ["seq_len", "seq_length", "block_size", "context", "context_length", "window", "bptt"],
-        "training.sequence_length",
-    ),
-    **dict.fromkeys(["num_epochs", "n_epochs", "max_epochs"], "training.epochs"),
-    **dict.fromkeys(
-        ["max_steps", "num_steps", "iters", "max_iters", "iterations"], "training.steps"
-    ),
-}
-"""Dotted keys of settings and sections by their names in other programs."""
 
 
 class _Section(BaseModel):
@@ -354,7 +336,7 @@ class SamplingConfig(Filters):
 
     length: Annotated[int, Field(ge=0, le=100_000)] = 400
     """Number of characters; 0 = generate no text during training, and choose no temperature."""
-    prompt: str = ""
+    prompt: Annotated[str, Field(max_length=100_000)] = ""
     """Text that the network reads first, without characters that are not in the vocabulary."""
     temperature: NotNegativeFloat | None = None
     """Divisor of the logits; 0 = always the most likely character; null = chosen at the end of
@@ -382,6 +364,27 @@ class Config(_Section):
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     sampling: SamplingConfig = SamplingConfig()
+
+
+def walk(model: type[BaseModel], before: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Yield the dotted key and the field of each setting and section, a section before its fields.
+
+    Args:
+        model: A config or a section.
+        before: Start of the dotted keys.
+
+    """
+    for name, field in model.model_fields.items():
+        yield before + name, field
+        section = section_of(field)
+        if section is not None:
+            yield from walk(section, f"{before}{name}.")
+
+
+def section_of(field: FieldInfo) -> type[BaseModel] | None:
+    """Return the section type of a field; None for a plain setting."""
+    kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
 def merge(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,8 +35,6 @@ class KerasEngines(EngineFactory):
 
     def __call__(self, config: Config, batches: Batches, *, vocabulary_size: int) -> "KerasEngine":
         """Return an engine with random weights."""
-        if not runtime.is_loaded():
-            self._session.on_event(Note("loading TensorFlow, which takes a few seconds"))
         if not runtime.start():
             self._session.on_event(
                 Note(

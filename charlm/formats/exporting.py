@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.api.model import Model, load
-from charlm.checks import check_flag, check_name, check_not_read, check_path
+from charlm.checks import check_name, check_not_read, check_path
 from charlm.errors import CharlmError
 from charlm.events import OnEvent, ignore
 from charlm.formats import FormatName, onnx, programs
@@ -281,7 +281,6 @@ def export(
 
     """
     check_name("format", format, get_args(FormatName))
-    check_flag("check", check)
     path = Path(check_path("out", out))
     model = load(model, on_event=on_event)
     chosen = FORMATS[format]

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from charlm.api.evaluation import check_length, text_to_score
 from charlm.api.model import Model, load
-from charlm.checks import check_names, check_not_read, check_path, check_text_path
+from charlm.checks import WRITE_TEXT, check_name, check_not_read, check_path
 from charlm.errors import CharlmError
 from charlm.events import OnEvent, Progress, ignore
 from charlm.inspection.next_steps import NextSteps, choose_next_steps
@@ -134,10 +134,11 @@ def inspect_runs(
             read.
 
     """
-    check_names("only", only, SECTIONS)
     sections = [only] if isinstance(only, str) else only
+    for section in sections or ():
+        check_name("only", section, SECTIONS)
     paths: Sequence[str | Path | Model | None] = runs or [None]
-    source = None if text is None else Path(check_text_path("text", text))
+    source = None if text is None else Path(check_path("text", text, hint=WRITE_TEXT))
     page = None if out is None else Path(check_path("out", out))
     if str(source) == "-" and len(paths) > 1:
         raise CharlmError("standard input can be read for one run only; use a file")

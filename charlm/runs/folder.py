@@ -8,7 +8,7 @@ import contextlib
 import itertools
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from charlm.config.recipes import shipped_models
@@ -141,7 +141,7 @@ def find_run(
     """Return the folder of the run that the user means; the caller checks whether it is a run.
 
     Args:
-        run: A path, or the name of a run or a part of it; None = the newest run.
+        run: A path, or a part of the name of a run, for the newest such run; None = the newest run.
         under: The folder of all runs.
         suits: Function that returns whether an error may suggest a file or folder.
         is_meant: Function that returns whether a path is meant even if names of runs contain it.
@@ -151,8 +151,8 @@ def find_run(
         of a run contains it.
 
     Raises:
-        CharlmError: `run` is None and there is no run; or it does not exist, and either several
-            names of runs contain it or none does.
+        CharlmError: `run` is None and there is no run; or it does not exist, and no name of a run
+            contains it.
 
     """
     if run is None:
@@ -161,13 +161,9 @@ def find_run(
     if not names:
         return run
     part = str(run)
-    matches = _names_with(part, names)
+    matches = [part] if part in names else [name for name in names if part in name]
     if not matches and run.exists():
         return run
-    if len(matches) > 1:
-        raise CharlmError(
-            f"{run}: a part of the names of several runs: {', '.join(matches)}; name one of them"
-        )
     if not matches:
         without_times = {_TIME.sub("", name): name for name in names}
         full_names = {**without_times, **{name: name for name in names}}
@@ -175,15 +171,7 @@ def find_run(
         hint = f"; did you mean {full_names[near]}?" if near else near_file_hint(run, suits=suits)
         hint = hint or f"; charlm runs lists the runs under {as_argument(under)}/"
         raise CharlmError(f"{run}: no such folder, and no run has this in its name{hint}")
-    return under / matches[0]
-
-
-def _names_with(part: str, names: Sequence[str]) -> list[str]:
-    """Return the names that contain a part; only the best if it is the whole name of a text."""
-    if part in names:
-        return [part]
-    of_text = [name for name in names if _TIME.sub("", name) == part]
-    return of_text if len(of_text) == 1 else [name for name in names if part in name]
+    return max((under / name for name in matches), key=_time_of_log)
 
 
 def run_names(under: Path = RUNS) -> list[str]:
@@ -197,13 +185,12 @@ def find_model(model: Path | None, *, on_event: OnEvent = ignore) -> Path:
     """Return the model file that the user means.
 
     Args:
-        model: A model file; a run, for its best model; a part of the name of a single run under
-            runs/; or the name of a model that comes with charlm, if no run has this name. None =
-            the newest run.
+        model: A model file; a run, for its best model; a part of a run's name under runs/, for the
+            newest such run; or the name of a model that comes with charlm. None = the newest run.
         on_event: Called with notes.
 
     Raises:
-        CharlmError: There is no such file or run, several runs match, or the run has no model.
+        CharlmError: There is no such file or run, or the run has no model.
 
     """
     if model is not None and not model.exists() and str(model) not in run_names():

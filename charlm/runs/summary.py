@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from charlm.checks import check_each, check_path
+from charlm.checks import check_each
 from charlm.config.file import dotted, read_yaml
 from charlm.errors import CharlmError
 from charlm.network.model_file import read_architecture, read_fields
@@ -69,11 +69,6 @@ class RunSummary:
     """Mean losses of blocks of the text, see `charlm.evaluation.scoring`; may be empty."""
     scored_characters: float | None
     """Number of characters that were scored."""
-    ngram_nats_per_char: float | None
-    """Loss of the 5-gram model on the same characters."""
-    ngram_standard_error: float | None
-    """Standard error of the difference between the two losses; None for fewer than 2,400
-    characters."""
     best_step: float | None
     """Step of the best model."""
     seconds: float | None
@@ -106,7 +101,7 @@ def summarize(folder: Path, *, clock: Callable[[], float] = time.time) -> RunSum
     try:
         check_is_run(folder)
         settings = _read_settings(folder / CONFIG_FILE)
-        recipe = settings.pop("recipe", None)
+        recipe = settings.get("recipe")
         metrics = folder / METRICS_FILE
         step, seconds, speed = read_position(metrics)
         saved = map(to_number, saved_steps(folder / CHECKPOINTS))
@@ -122,8 +117,6 @@ def summarize(folder: Path, *, clock: Callable[[], float] = time.time) -> RunSum
             nats_per_char=to_number(score.get("nats_per_char")),
             block_means=_numbers(score.get("block_means")),
             scored_characters=to_number(score.get("characters")),
-            ngram_nats_per_char=to_number(score.get("ngram_nats_per_char")),
-            ngram_standard_error=to_number(score.get("ngram_standard_error")),
             best_step=to_number(model.get("step")),
             seconds=seconds,
             characters_per_second=speed,
@@ -173,8 +166,10 @@ def _group(
 
 
 def differing_settings(summaries: Sequence[RunSummary]) -> list[str]:
-    """Return the keys of the settings that differ between runs of the same recipe."""
+    """Return the keys of the settings that differ: the recipe, and others between its runs."""
     differing: dict[str, None] = {}
+    if len({run.settings.get("recipe") for run in summaries}) > 1:
+        differing["recipe"] = None
     for group in _group(summaries, lambda run: run.recipe):
         for key in dict.fromkeys(key for run in group for key in run.settings):
             if len({json.dumps(run.settings.get(key)) for run in group}) > 1:
@@ -239,7 +234,7 @@ def list_runs(
 
     """
     summaries: list[RunSummary] = []
-    for folder in [*map(Path, check_each("runs", runs, check_path))] or find_runs():
+    for folder in [*map(Path, check_each("runs", runs))] or find_runs():
         try:
             summaries.append(summarize(find_run(folder)))
         except CharlmError as error:

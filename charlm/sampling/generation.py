@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.checks import check_whole
+from charlm.checks import check_range
 from charlm.errors import CharlmError
 from charlm.network.model_file import TrainedModel
 from charlm.network.reading import Stepper
@@ -127,8 +127,8 @@ class TextRequest:
     """Whether an end-of-text id becomes a blank line instead of ending the text."""
 
     def __post_init__(self) -> None:
-        check_whole("seed", self.seed, least=0)
-        check_whole("length", self.length, least=0, most=sys.maxsize)
+        check_range("seed", self.seed, 0)
+        check_range("length", self.length, 0, sys.maxsize)
 
 
 @dataclass(frozen=True)

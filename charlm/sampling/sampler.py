@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.checks import check_number, check_whole
+from charlm.checks import check_range
 from charlm.errors import CharlmError
 from charlm.network.rnn import Floats
 
@@ -54,13 +54,13 @@ class Sampler:
         return cls(temperature=temperature, **{name: getattr(filters, name) for name in names})
 
     def __post_init__(self) -> None:
-        check_number("temperature", self.temperature, least=0)
+        check_range("temperature", self.temperature, 0)
         if self.top_k is not None:
-            check_whole("top_k", self.top_k, least=1)
+            check_range("top_k", self.top_k, 1)
         if self.top_p is not None:
-            check_number("top_p", self.top_p, least=0, above=True, most=1)
+            check_range("top_p", self.top_p, 0, 1, above=True)
         if self.min_p is not None:
-            check_number("min_p", self.min_p, least=0, most=1)
+            check_range("min_p", self.min_p, 0, 1)
 
 
 def make_chooser(sampler: Sampler) -> Callable[[Floats, float], int]:

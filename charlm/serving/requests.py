@@ -299,7 +299,7 @@ def parse_request(kind: type[Body], body: bytes) -> Body:
     try:
         request = kind.model_validate(fields)
     except ValidationError as error:
-        message = escape_controls(explain(error, kind))[:500]
+        message = escape_controls(explain(error.errors()[0], kind))[:500]
         path = error.errors(include_url=False)[0]["loc"]  # empty if several fields are wrong
         param = str(path[0])[:100] if path else message.partition(":")[0]
         raise RequestError(400, message, param=param) from None

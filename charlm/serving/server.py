@@ -20,7 +20,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from charlm.checks import check_each, check_path, check_text, check_whole
+from charlm.checks import check_each, check_range
 from charlm.errors import CharlmError
 from charlm.events import Note, OnEvent, ServerListening, ignore
 from charlm.serving.answers import Answer, Chunk, Turnstile, prompt_ids
@@ -90,17 +90,16 @@ def serve(
             have the same name, or the address is not available.
 
     """
-    paths = [Path(run) for run in check_each("runs", runs, check_path)]
-    check_text("host", host)
-    check_whole("port", port, least=0, most=65535)
+    paths = [Path(run) for run in check_each("runs", runs)]
+    check_range("port", port, 0, 65535)
     if key is not None:
         _check_key(key)
     if not host:
         raise CharlmError("host: is empty; must be a name or an address, for example 0.0.0.0")
-    hosts = check_each("allow_hosts", allow_hosts, check_text)
+    hosts = check_each("allow_hosts", allow_hosts)
     if HOST_NAME.fullmatch(host):  # addresses in Host are always allowed
         hosts.append(host)
-    access = Access(hosts, check_each("allow_origins", allow_origins, check_text), key)
+    access = Access(hosts, check_each("allow_origins", allow_origins), key)
     shelf = open_shelf(paths, on_event=on_event)
     with listen(host, port) as listener:
         listener.listen()
@@ -131,7 +130,6 @@ def serve(
 
 
 def _check_key(key: str) -> None:
-    check_text("key", key)
     if not key or key != key.strip() or not key.isascii() or not key.isprintable():
         raise CharlmError(
             "key (CHARLM_API_KEY): must be printable ASCII without spaces around it; requests "

@@ -94,7 +94,7 @@ class Batches:
 
 def fit_batches(
     length: int, *, batch_size: int, sequence_length: int, seed: int, shuffle: bool = False
-) -> tuple[Batches, str | None]:
+) -> Batches:
     """Cut a text into streams and windows, smaller than requested if the text is too short.
 
     Args:
@@ -104,9 +104,6 @@ def fit_batches(
             dropped.
         seed: Seed of the offsets and the shuffle, 0 or more.
         shuffle: Whether each stream starts each epoch at a random window.
-
-    Returns:
-        The batches; and a note for the user if they are smaller than requested, otherwise None.
 
     Raises:
         CharlmError: `length` is less than 2, so that there is nothing to predict.
@@ -121,8 +118,4 @@ def fit_batches(
     shortest = min(predicted, SHORT_WINDOW)
     time = min(sequence_length, max(1, predicted // batch_size, shortest))
     batch = max(1, min(batch_size, predicted // time))
-    batches = Batches(length, batch, time, seed, shuffle)
-    if (batch, time) == (batch_size, sequence_length):
-        return batches, None
-    windows = f"{counted(batch, 'window')} of {time} characters per step"
-    return batches, f"short text: {windows} instead of {batch_size} of {sequence_length}"
+    return Batches(length, batch, time, seed, shuffle)

@@ -127,13 +127,7 @@ class Corpus:
 
     @property
     def summary(self) -> str:
-        """The size of the text, its vocabulary and its splits in a line for the user."""
-        sizes = [f"{name} {end - start:,}" for name, (start, end) in self.splits.items()]
-        return f"{self.size_summary}: {', '.join(sizes)}"
-
-    @property
-    def size_summary(self) -> str:
-        """The size of the text, its vocabulary and its documents for the user."""
+        """The size of the text, its vocabulary and its documents in a line for the user."""
         characters = counted(self.manifest.characters, "character")
         documents = counted(len(self.manifest.sources), "document")
         return f"{characters}, a vocabulary of {self.vocabulary.distinct:,}, {documents}"
@@ -216,7 +210,9 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate_json(read_file(path, limit=MAX_MANIFEST_BYTES))
     except ValidationError as error:
-        raise CharlmError(f"{path}: not a valid corpus: {explain(error, Manifest)}") from None
+        raise CharlmError(
+            f"{path}: not a valid corpus: {explain(error.errors()[0], Manifest)}"
+        ) from None
 
 
 def resolve_corpus_settings(corpus: Corpus, config: CorpusConfig) -> CorpusConfig:

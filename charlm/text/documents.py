@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from charlm.errors import CharlmError
 from charlm.hardware import memory_bytes
@@ -26,6 +27,15 @@ MEMORY_SHARE = 16
 """A document may take at most 1/16 of the memory, because tokenizing needs up to eleven times the
 document's size."""
 BYTE_ORDER_MARK = "\ufeff"
+_SAVE_AS_TEXT = "save it as plain text"
+BINARY_FILES = {
+    b"PK\x03\x04": ("a Word document or another ZIP archive", _SAVE_AS_TEXT),
+    b"{\\rtf": ("a document in rich text format", _SAVE_AS_TEXT),
+    b"%PDF": ("a PDF", "extract its text first, for instance with pdftotext"),
+}
+"""Kind of a file that is not plain text and advice, by its first bytes."""
+BYTES_AS_TEXT = "-s corpus.encoding=latin-1 gives each byte an id"
+"""Advice for data that is not text."""
 MAX_NAME = 50
 """Maximum number of characters in the name of a text; a run's folder name, which adds a time, must
 fit in 255 bytes."""
@@ -56,7 +66,7 @@ class Document:
     """Name in messages."""
     path: Path | None
     """File of the document; None = standard input."""
-    data: bytes = b""
+    data: bytes | bytearray = b""
     """Contents, if they were read from standard input."""
 
     def read(self) -> bytes | bytearray:
@@ -69,24 +79,29 @@ class Document:
         """
         if self.path is None:
             return self.data
-        limit = (memory_bytes() or sys.maxsize) // MEMORY_SHARE
-        data = bytearray()
         try:
             with self.path.open("rb") as raw:
                 file = gzip.GzipFile(fileobj=raw) if self.path.suffix.lower() == ".gz" else raw
-                while len(data) <= limit and (block := file.read(BLOCK_BYTES)):
-                    data += block
+                return _read(file, self.name)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             reason = f"not a complete gzip file: {error}"
             raise UndecodableError(self.name, reason, "compress it again") from None
         except OSError as error:
             raise CharlmError(f"{self.name}: cannot be read: {error.strerror}") from None
-        if len(data) > limit:
-            raise CharlmError(
-                f"{self.name}: larger than {limit:,} bytes, a sixteenth of the memory; "
-                "split it into several files"
-            )
-        return data
+
+
+def _read(file: BinaryIO | gzip.GzipFile, name: str) -> bytearray:
+    """Return the bytes of a file; raises CharlmError beyond a sixteenth of the memory."""
+    limit = (memory_bytes() or sys.maxsize) // MEMORY_SHARE
+    data = bytearray()
+    while len(data) <= limit and (block := file.read(BLOCK_BYTES)):
+        data += block
+    if len(data) > limit:
+        raise CharlmError(
+            f"{name}: larger than {limit:,} bytes, a sixteenth of the memory; "
+            "split it into several files"
+        )
+    return data
 
 
 def find_documents(sources: Iterable[str]) -> tuple[list[Document], dict[str, str]]:
@@ -109,7 +124,7 @@ def find_documents(sources: Iterable[str]) -> tuple[list[Document], dict[str, st
     left_out: dict[str, str] = {}
     for source in dict.fromkeys(sources):
         if source == STANDARD_INPUT:
-            documents[source] = Document(source, None, sys.stdin.buffer.read())
+            documents[source] = Document(source, None, _read(sys.stdin.buffer, "standard input"))
             continue
         path = Path(source)
         with reading(path):
@@ -198,7 +213,7 @@ def check_encoding(encoding: str, *, key: str = "corpus.encoding") -> None:
 def decode(data: bytes | bytearray, *, encoding: str, name: str, is_fixed: bool = False) -> str:
     """Return the text of a document in the normal form NFC.
 
-    Line endings are kept; a byte order mark at the start is dropped.
+    Line endings are kept; a byte order mark at the start is dropped, and that of UTF-16 is heeded.
 
     Args:
         data: The bytes of the document.
@@ -208,17 +223,21 @@ def decode(data: bytes | bytearray, *, encoding: str, name: str, is_fixed: bool 
             encoding.
 
     Raises:
-        UndecodableError: The bytes are not valid in this encoding, or there are too many combining
-            marks in a row. The message has the offset of the first invalid byte and advice.
+        UndecodableError: The bytes are not text, not valid in this encoding, or there are too many
+            combining marks in a row. The message has advice.
 
     """
+    if encoding == "utf-8" and data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding = "utf-16"
+    elif encoding == "utf-8":
+        _check_is_text(data, name)
     try:
         text = data.decode(encoding)
     except UnicodeError as error:
         reason = f"not valid {encoding}"
         if isinstance(error, UnicodeDecodeError):
             reason += f" at byte {error.start:,} (0x{data[error.start]:02X})"
-        raise UndecodableError(name, reason, _advise(encoding, data, is_fixed=is_fixed)) from None
+        raise UndecodableError(name, reason, _advise(encoding, is_fixed=is_fixed)) from None
     if has_too_many_marks(text):
         reason = f"more than {MAX_MARKS:,} combining marks in a row"
         raise UndecodableError(name, reason, "remove some of them")
@@ -236,12 +255,16 @@ def is_utf8(data: bytes | bytearray) -> bool:
     return True
 
 
-def _advise(encoding: str, data: bytes | bytearray, *, is_fixed: bool) -> str:
-    if data.startswith(b"%PDF"):
-        return "it is a PDF: extract its text first, for instance with pdftotext"
+def _check_is_text(data: bytes | bytearray, name: str) -> None:
+    """Raise UndecodableError for a binary file."""
+    for start, (kind, advice) in BINARY_FILES.items():
+        if data.startswith(start):
+            raise UndecodableError(name, kind, advice)
+    if b"\0" in data:
+        raise UndecodableError(name, "has zero bytes, so it is not plain text", BYTES_AS_TEXT)
+
+
+def _advise(encoding: str, *, is_fixed: bool) -> str:
     if is_fixed:
         return f"the model reads {encoding}: convert the text"
-    return (
-        "set its encoding, for instance corpus.encoding=cp1252; for data that is not text, "
-        "corpus.encoding=latin-1 gives each byte an id"
-    )
+    return f"set its encoding, for instance -s corpus.encoding=cp1252; {BYTES_AS_TEXT}"

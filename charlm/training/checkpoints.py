@@ -198,7 +198,9 @@ def _read(path: Path) -> Checkpoint:
     try:
         facts = Facts.model_validate(fields.get("training"))
     except ValidationError as error:
-        raise CharlmError(f"{path}: damaged: training: {explain(error, Facts)}") from None
+        raise CharlmError(
+            f"{path}: damaged: training: {explain(error.errors()[0], Facts)}"
+        ) from None
     step = facts.loop.step
     if path.name != checkpoint_name(step):
         raise CharlmError(f"{path}: damaged: it belongs to step {step:,}")

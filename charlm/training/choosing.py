@@ -1,8 +1,8 @@
 """The choice of how a text is trained: recipe, length, evaluations and number format.
 
 `choose` goes through the recipes for the size of the text, best first. Without a time limit it
-takes the first. With one, it makes the engine, times a few real steps, and takes the recipe if it
-reads enough of the text in the time. The rule was measured, see tests/bench/grid.py and
+takes the first. With one, it takes the first that reads enough of the text in the time, by the time
+of a few real steps. The rule was measured, see tests/bench/grid.py and
 docs/recipes.md.
 """
 
@@ -17,7 +17,7 @@ from charlm.config.file import load_config, nest
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config, TrainingConfig, merge
 from charlm.errors import CharlmError
-from charlm.events import Event, Note, OnEvent, Progress
+from charlm.events import Event, OnEvent, Progress
 from charlm.hardware import core_count, fastest_precision, memory_bytes
 from charlm.network.architecture import architecture
 from charlm.network.model_file import TrainedModel
@@ -208,7 +208,7 @@ class Plan:
     """Text that the evaluations read."""
     candidate: Candidate
     timing: Timing = NOT_MEASURED
-    """Measured times of the parts of the run; 0 if they were not measured."""
+    """Measured times of the parts of the run."""
     minutes: float | None = None
     """Time limit; None = no limit."""
     end: float | None = None
@@ -227,7 +227,7 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        """Expected time from the first step to the end; 0 if the times were not measured."""
+        """Expected time from the first step to the end."""
         steps = self.schedule.total * self.timing.step_seconds
         return steps + self.evaluations * self.timing.evaluation_seconds + self.timing.end_seconds
 
@@ -244,7 +244,6 @@ def choose(
     engines: EngineFactory,
     session: Session,
     started: float,
-    is_timed: bool = False,
 ) -> Plan:
     """Choose how a text is trained, and compute the soft targets of the run.
 
@@ -255,7 +254,6 @@ def choose(
         engines: Factory for the engine.
         session: Session of a `stop_on_signal` block; its notes explain the choice.
         started: Time when the command began, by the clock of the session.
-        is_timed: Whether to measure times even without a time limit.
 
     Raises:
         CharlmError: The text is too short, a recipe or a setting is not valid, the initial weights
@@ -271,11 +269,10 @@ def choose(
     text = open_text(corpus)
     for candidate in candidates:
         plan = _make_plan(candidate, corpus, request, text, engines=engines, session=session)
-        if is_timed or minutes is not None:
-            timing = time_engine(
-                plan.config, corpus, plan.engine, text, session=session, minutes=minutes
-            )
-            plan = replace(plan, timing=timing, minutes=minutes, end=end)
+        timing = time_engine(
+            plan.config, corpus, plan.engine, text, session=session, minutes=minutes
+        )
+        plan = replace(plan, timing=timing, minutes=minutes, end=end)
         if end is None or _reads_enough(plan, left=_left(plan, session, engines.workers)):
             break
     plan = _add_soft_targets(plan, folder, session, engines.workers)
@@ -439,7 +436,7 @@ def new_engine(
 ) -> Engine:
     """Make the engine of a run in its first state.
 
-    If the text is too short for the batches of the config, they become smaller, with a note.
+    If the text is too short for the batches of the config, they become smaller.
 
     Raises:
         CharlmError: The text has fewer than 2 characters, there is too little memory, or the engine
@@ -448,7 +445,7 @@ def new_engine(
     """
     _check_memory(config, len(corpus.vocabulary), available_bytes=memory_bytes())
     settings = config.training
-    batches, reduced = fit_batches(
+    batches = fit_batches(
         len(corpus.split("train")),
         batch_size=settings.batch_size,
         sequence_length=settings.sequence_length,
@@ -458,8 +455,6 @@ def new_engine(
     engine = engines(config, batches, vocabulary_size=len(corpus.vocabulary))
     if initial is not None:
         engine.load_initial_weights(initial.tensors)
-    if reduced is not None:
-        on_event(Note(reduced))
     return engine
 
 

@@ -32,7 +32,6 @@ from charlm.training.evaluating import (
     evaluate_network,
     network_of,
     one_thread,
-    sample_text,
     score_of,
 )
 from charlm.training.interface import Engine
@@ -341,8 +340,8 @@ def run_loop(
             log.show_text("config", dump_config(run.config), step=0)
             training.record_start()
         reason, signal = _take_all_steps(training)
-        sample = "" if signal else _end(training)
-        outcome = _outcome(training, reason=reason, signal=signal, sample=sample)
+        temperature = None if signal else _end(training)
+        outcome = _outcome(training, reason=reason, signal=signal, temperature=temperature)
     if signal is None:
         lock.check(run.folder)
         outcome.write()
@@ -424,39 +423,31 @@ def _reason_to_end(training: Training, *, step_seconds: float) -> str | None:
     return TIME_LIMIT if is_near else None
 
 
-def _end(training: Training) -> str:
-    """Choose the temperature of a finished run, and return a sample of its best network."""
-    run = training.run
-    if training.state.best_nats is None:
-        return ""
-    best = read_model(run.folder / BEST)
-    if run.config.sampling.chooses_temperature:
-        last = read_model(run.folder / LAST)
-        temperature = _choose_temperature(training, best)
-        best, last = (
-            replace(model, facts={**model.facts, "temperature": temperature})
-            for model in (best, last)
-        )
-        training.lock.check(run.folder)
-        write_model(run.folder / BEST, best)
-        write_model(run.folder / LAST, last)
-    return sample_text(run.config, best)
+def _end(training: Training) -> float | None:
+    """Choose the temperature of a finished run, write it to its models, and return it.
 
-
-def _choose_temperature(training: Training, model: TrainedModel) -> float:
+    The result is None if the user has set the temperature, or if there is no model.
+    """
     run, session, limit = training.run, training.session, training.limit
-    temperature, reason = choose_temperature(
+    if training.state.best_nats is None or not run.config.sampling.chooses_temperature:
+        return None
+    best = read_model(run.folder / BEST)
+    temperature = choose_temperature(
         run.config,
         run.corpus,
-        model,
+        best,
         is_over=lambda: limit is not None and session.clock() > limit.end,
     )
-    why = f" ({reason})" if reason else ""
-    session.note(f"sampling temperature {temperature:g}{why}")
+    training.lock.check(run.folder)
+    for path, model in ((BEST, best), (LAST, read_model(run.folder / LAST))):
+        facts = {**model.facts, "temperature": temperature}
+        write_model(run.folder / path, replace(model, facts=facts))
     return temperature
 
 
-def _outcome(training: Training, *, reason: str, signal: Signals | None, sample: str) -> Outcome:
+def _outcome(
+    training: Training, *, reason: str, signal: Signals | None, temperature: float | None
+) -> Outcome:
     """Return the outcome of a training run."""
     run, state, text, best = training.run, training.state, training.text, training.best
     comparison = None if best is None else text.compare(best)
@@ -471,6 +462,7 @@ def _outcome(training: Training, *, reason: str, signal: Signals | None, sample:
         "standard_error": None if best is None else best.standard_error,
         "best_step": state.best_step,
         "split": text.split,
+        "temperature": temperature,
         "baselines": {} if text.ngram is None else {NGRAM: text.ngram.nats_per_char},
     }
     return Outcome(
@@ -484,6 +476,5 @@ def _outcome(training: Training, *, reason: str, signal: Signals | None, sample:
         difference=training.difference,
         is_uncertain=text.is_short,
         is_improving=is_last and training.difference is not None and is_reliable,
-        sample=sample,
         worker=training.engine.workers.index,
     )

@@ -42,7 +42,7 @@ def choose_temperature(
     *,
     is_over: Callable[[], bool] = lambda: False,
     generate: Generate = generate_text,
-) -> tuple[float, str]:
+) -> float:
     """Return the lowest of TEMPERATURES at which the output is about as varied as the text.
 
     Args:
@@ -53,10 +53,6 @@ def choose_temperature(
             generated.
         generate: Function that generates the texts.
 
-    Returns:
-        The temperature; and the reason as a clause for the user, or "" if the lowest temperature is
-        good enough.
-
     Raises:
         CharlmError: The logits are not finite.
 
@@ -65,7 +61,6 @@ def choose_temperature(
     length = max(1, len(segments[0]))
     ratios = [_compression_ratio(segment) for segment in segments]
     lowest_ratio = SHARE * float(np.median(ratios))
-    reason = ""
     with one_thread():
         for temperature in TEMPERATURES:
             is_varied = True
@@ -75,12 +70,10 @@ def choose_temperature(
                 text = "".join(generate(model, request))
                 is_varied = _compression_ratio(text) >= lowest_ratio
             if is_varied and is_over():
-                safe = max(temperature, DEFAULT_TEMPERATURE)
-                return safe, "there was no time to compare others"
-            if is_varied or temperature == TEMPERATURES[-1]:
-                break
-            reason = f"at {temperature:g} the output repeats itself more than the text does"
-    return temperature, reason
+                return max(temperature, DEFAULT_TEMPERATURE)
+            if is_varied:
+                return temperature
+    return TEMPERATURES[-1]
 
 
 def _segments(corpus: Corpus) -> list[str]:

@@ -27,7 +27,7 @@ from charlm.training.loop import TimeLimit, run_loop
 from charlm.training.outcome import Outcome, read_outcome
 from charlm.training.session import Session
 from charlm.training.soft_targets import open_soft_targets
-from charlm.wording import as_argument
+from charlm.wording import as_argument, counted, duration, short_number
 
 
 def start_run(
@@ -50,7 +50,7 @@ def start_run(
         started: Time when the command began, by the clock of the session.
 
     Raises:
-        CharlmError: The folder is not free, or `plan_run` or `run_loop` raises it.
+        CharlmError: The folder is not free, or `read_corpus`, `choose` or `run_loop` raises it.
         Stopped: A signal arrived before the run began, or a second signal arrived.
 
     """
@@ -60,8 +60,12 @@ def start_run(
     ):
         with new_folder(folder) as temporary:
             lock = held.enter_context(only_writer(temporary, clock=session.clock))
-            plan = plan_run(
-                sources,
+            corpus = read_corpus(sources, request, temporary, session)
+            session.note(f"text: {corpus.manifest.name}: {corpus.summary}")
+            for problem in find_problems(corpus):
+                session.note(problem)
+            plan = choose(
+                corpus,
                 request,
                 folder=temporary,
                 engines=engines,
@@ -86,21 +90,12 @@ def start_run(
         )
 
 
-def plan_run(
-    sources: Sequence[str],
-    request: Request,
-    *,
-    folder: Path,
-    engines: EngineFactory,
-    session: Session,
-    started: float,
-    is_timed: bool = False,
-) -> Plan:
-    """Read a text into a folder, and choose how it is trained; see `choose`.
+def read_corpus(sources: Sequence[str], request: Request, folder: Path, session: Session) -> Corpus:
+    """Read the text of a new run into its folder.
 
     Raises:
-        CharlmError: The text cannot be read, the folder cannot be written, or `choose` raises it.
-        Stopped: A signal arrived.
+        CharlmError: A setting is not valid, the text cannot be read, or the folder cannot be
+            written.
 
     """
     settings = request.check().corpus
@@ -108,18 +103,8 @@ def plan_run(
     short = None
     if request.recipe is None and request.init is None and "corpus" not in request.overrides:
         short = load_config(find_recipe(MEMORIZE.recipe)).corpus
-    corpus = read_text(
-        sources, folder / CORPUS, settings, known=known, short=short, on_event=session.on_event
-    )
-    return choose(
-        corpus,
-        request,
-        folder=folder,
-        engines=engines,
-        session=session,
-        started=started,
-        is_timed=is_timed,
-    )
+    target = folder / CORPUS
+    return read_text(sources, target, settings, known=known, short=short, on_event=session.on_event)
 
 
 def read_text(
@@ -189,28 +174,26 @@ def continue_run(path: Path, *, engines: EngineFactory, session: Session) -> Out
 
 
 def _announce(plan: Plan, session: Session) -> None:
-    """Report the network, the text and the length of the run."""
-    config, corpus = plan.config, plan.corpus
-    schedule = plan.schedule
+    """Report how the text is trained: recipe, network and length."""
+    config, schedule = plan.config, plan.schedule
     decided = Decided(
         recipe=config.recipe,
         reason=plan.candidate.reason,
         steps=schedule.total,
         epochs=schedule.epochs(schedule.total),
         evaluations=plan.evaluations,
+        seconds=plan.seconds,
         minutes=plan.minutes,
     )
     session.on_event(decided)
-    network = architecture(config, len(corpus.vocabulary))
-    units = f"{network.layers} x {network.units} units, {network.size:,} weights"
-    session.note(f"training on {corpus.manifest.name}: {corpus.size_summary}; {units}")
-    for problem in find_problems(corpus):
-        session.note(problem)
-    if plan.text.ids is None:
-        session.note("no validation text: the training loss decides which model is best")
-    elif plan.text.ngram is not None:
-        nats = plan.text.ngram.nats_per_char
-        session.note(f"a 5-gram model scores {nats:.3f} nats per character")
+    reason = f": {decided.reason}" if decided.reason else ""
+    session.note(f"recipe {decided.recipe}{reason}")
+    network = architecture(config, len(plan.corpus.vocabulary))
+    units = f"{network.layers} x {network.units} units"
+    session.note(f"network: {units}, {network.size:,} weights")
+    limit = "" if plan.minutes is None else f" for {plan.minutes:g} min"
+    steps = f"{counted(decided.steps, 'step')} ({short_number(decided.epochs)} epochs)"
+    session.note(f"training{limit}: {steps}, about {duration(decided.seconds)}")
 
 
 def _text_name(sources: Sequence[str]) -> str:

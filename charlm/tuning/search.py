@@ -15,7 +15,7 @@ from optuna.storages import JournalStorage
 from optuna.trial import TrialState
 
 from charlm.api.training import as_sources
-from charlm.checks import check_number, check_path, check_whole
+from charlm.checks import check_path, check_range
 from charlm.config.file import dump_yaml, load_config
 from charlm.config.recipes import find_recipe, find_space
 from charlm.engine.factory import KerasEngines
@@ -101,15 +101,14 @@ def tune(
     """
     loaded = load_space(find_space(check_path("space", space)))
     folder = RUNS / f"tune-{loaded.path.stem}" if out is None else Path(check_path("out", out))
-    seconds = 60 * check_number("minutes", minutes, least=0, above=True, most=MAX_MINUTES)
+    check_range("minutes", minutes, 0, MAX_MINUTES, above=True)
+    seconds = 60 * minutes
     trial_seconds = None
     if trial_minutes is not None:
-        trial_minutes = check_number(
-            "trial_minutes", trial_minutes, least=0, above=True, most=MAX_MINUTES
-        )
+        check_range("trial_minutes", trial_minutes, 0, MAX_MINUTES, above=True)
         trial_seconds = 60 * trial_minutes
     if trials is not None:
-        check_whole("trials", trials, least=1)
+        check_range("trials", trials, 1)
     as_sources(text)
     check_tensorflow()
     session = Session(on_event)

@@ -25,7 +25,7 @@ from optuna.distributions import (
 )
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from charlm.checks import check_flag, check_number, check_path, check_whole
+from charlm.checks import check_path, check_range
 from charlm.config.file import (
     dotted,
     explain_all,
@@ -87,7 +87,7 @@ class Space:
         """
         settings = merge(self.recipe_values, self.overrides(values or {}))
         if values:
-            return parse_config(settings, origin=f"{self.path}: search", spelling="key")
+            return parse_config(settings, origin=f"{self.path}: search")
         return parse_config(settings, origin=f"{self.path}: fixed")
 
     def values(self) -> dict[str, Any]:
@@ -174,11 +174,12 @@ def _check_options(options: Mapping[Any, Any], *, is_whole: bool) -> dict[str, A
     checked: dict[str, Any] = {}
     for name, value in options.items():
         if name == "step" and is_whole:
-            checked[name] = check_whole(name, value, least=1)
+            check_range(name, value, 1)
+            checked[name] = value
         elif name == "step":
-            checked[name] = check_number(name, value, least=0, above=True)
+            check_range(name, value, 0, above=True)
+            checked[name] = value
         elif name == "log":
-            check_flag(name, value)
             checked[name] = value
         else:
             raise CharlmError(f"{name}: there is no such option; a range may have step and log")

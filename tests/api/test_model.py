@@ -284,9 +284,10 @@ def test_an_evaluation_can_find_copies_of_the_training_text(trained_run: Path, t
     copied = model.vocabulary.decode(training[5000:5040])
     text.write_text(f"QQQ{copied}QQQ", encoding="utf-8")
     evaluation = charlm.evaluate(trained_run, text, copies=True)
-    ids = model.vocabulary.encode(f"QQQ{copied}QQQ")
-    assert copied in evaluation.longest_copy
-    assert evaluation.copies == find_copies(ids, training)
+    known = model.vocabulary.decode(model.vocabulary.encode(f"QQQ{copied}QQQ"))
+    assert evaluation.copies is not None
+    assert evaluation.copies == find_copies(known, model.vocabulary.decode(training))
+    assert copied in evaluation.copies.example
 
 
 def test_the_model_is_compared_with_the_5_gram_on_the_same_characters(trained_run: Path) -> None:

@@ -20,7 +20,6 @@ from commands import charlm, check_failure, json_of, messages
 from processes import command_line, run_process, started, wait_until
 from run_folders import make_run, make_scored_run
 
-from charlm.cli.output import text_width
 from charlm.network.model_file import TrainedModel
 
 
@@ -46,12 +45,12 @@ def two_runs(trained: TrainedModel) -> None:
 
 
 @pytest.mark.usefixtures("two_runs")
-def test_the_table_has_a_row_for_each_run(trained: TrainedModel) -> None:
-    heads, new, old = (line.split() for line in charlm("runs").stdout.splitlines()[:3])
-    assert heads == ["run", "nats", "state", "step", "chars/s", "weights", "age"]
-    assert new[:4] == ["new", "-", "done", "-"]
-    weights = str(trained.architecture.size)
-    assert old[:6] == ["old", "1.5000", "stopped", "9", "500", weights]
+def test_the_table_has_a_row_for_each_run() -> None:
+    assert charlm("runs").stdout == (
+        "run  state    step    loss  above best\n"
+        "new  done        -       -           -\n"
+        "old  stopped     9  1.5000           -\n"
+    )
 
 
 @pytest.mark.usefixtures("two_runs")
@@ -112,59 +111,17 @@ def test_the_distance_to_the_best_run_has_its_standard_error(
     }
 
 
-@pytest.mark.usefixtures("runs_on_a_text")
-def test_the_table_marks_a_score_on_the_training_text() -> None:
-    head, *rows = charlm("runs").stdout.splitlines()
-    start = head.index("nats") + len("nats")
-    end = head.index("scored on") + len("scored on")
-    marks = {row.split()[0]: row[start:end].strip() for row in rows}
-    assert marks["train"] == "training text"
-    assert marks["best"] == "-"
-
-
-COMPARISONS = [
-    pytest.param(1.25, 0.01, 9_999, "0.2500 better", id="better"),
-    pytest.param(1.75, 0.01, 9_999, "0.2500 worse", id="worse"),
-    pytest.param(1.49, 0.01, 9_999, "unclear", id="unclear"),
-]
-
-
-def make_compared_run(
-    trained: TrainedModel, nats: float, error: float | None, characters: int
-) -> None:
-    """Make a run with a score and the score of a 5-gram model, 1.5."""
-    more = {"characters": characters, "ngram_nats_per_char": 1.5, "ngram_standard_error": error}
-    make_scored_run(Path("runs/a"), trained, nats, more=more)
-
-
-@pytest.mark.parametrize(("nats", "error", "characters", "shown"), COMPARISONS)
-def test_the_json_has_the_comparison_with_a_5_gram(
-    nats: float, error: float | None, characters: int, shown: str, trained: TrainedModel
-) -> None:
-    make_compared_run(trained, nats, error, characters)
-    (run,) = json_of("runs")
-    assert run["comparison"] == {
-        "ngram_nats_per_char": 1.5,
-        "margin_nats": pytest.approx(1.5 - nats),
-        "standard_error": error,
-        "characters": characters,
-    }
-
-
-@pytest.mark.parametrize(("nats", "error", "characters", "shown"), COMPARISONS)
-def test_the_table_has_the_comparison_with_a_5_gram(
-    nats: float, error: float | None, characters: int, shown: str, trained: TrainedModel
-) -> None:
-    make_compared_run(trained, nats, error, characters)
-    head, row = charlm("runs").stdout.splitlines()
-    start, end = head.index("step") + len("step"), head.index("5-gram") + len("5-gram")
-    assert head[start:end].strip() == "5-gram"
-    assert row[start:end].strip() == shown
-
-
-def test_without_a_standard_error_the_table_has_no_comparison(trained: TrainedModel) -> None:
-    make_compared_run(trained, 1.25, None, 35)
-    assert "5-gram" not in charlm("runs").stdout
+def test_the_table_has_losses_with_their_errors(runs_on_a_text: dict[str, list[float]]) -> None:
+    blocks = zip(runs_on_a_text["other"], runs_on_a_text["best"], strict=True)
+    error = reference.standard_error([other - best for other, best in blocks])
+    own_error = reference.standard_error(runs_on_a_text["other"])
+    assert error is not None
+    assert own_error is not None
+    rows = {line.split()[0]: line for line in charlm("runs").stdout.splitlines()}
+    own, above = map(float, re.findall(r"± ([\d.]+)", rows["other"]))
+    assert (own, above) == pytest.approx((own_error, error), rel=0.01)
+    assert "(train)" in rows["train"]
+    assert rows["train"].endswith("  -")
 
 
 @pytest.fixture
@@ -250,8 +207,8 @@ def test_the_json_of_groups_has_mean_and_standard_deviation() -> None:
 @pytest.mark.usefixtures("runs_with_seeds")
 def test_a_group_is_a_row() -> None:
     heads, first = charlm("runs", "--group").stdout.splitlines()[:2]
-    assert heads.split() == ["runs", "mean", "nats", "deviation"]
-    assert first.split()[:3] == ["3", f"{MEAN:.4f}", f"{DEVIATION:.4f}"]
+    assert re.split("  +", heads) == ["text", "runs", "mean loss ± standard deviation"]
+    assert first.split() == ["-", "3", f"{MEAN:.4f}", "±", f"{DEVIATION:.4f}"]
 
 
 # Settings and damaged runs
@@ -289,20 +246,13 @@ def test_different_settings_are_listed_below_each_run(trained: TrainedModel) -> 
     assert sorted(listed) == ["  model.units 3", "  model.units 4"]
 
 
-def test_a_part_of_a_name_chooses_a_run(trained: TrainedModel) -> None:
-    make_scored_run(Path("runs/narrow"), trained, 1.5)
-    make_scored_run(Path("runs/wide"), trained, 1.25)
-    assert [run["name"] for run in json_of("runs", "wid")] == ["wide"]
+def test_a_part_of_a_name_chooses_the_newest_run(trained: TrainedModel) -> None:
+    set_age(make_scored_run(Path("runs/wide"), trained, 1.5), 1)
+    set_age(make_scored_run(Path("runs/wider"), trained, 1.25), 0)
+    set_age(make_scored_run(Path("runs/widest"), trained, 1.25), 2)
+    assert [run["name"] for run in json_of("runs", "wid")] == ["wider"]
+    assert [run["name"] for run in json_of("runs", "wide")] == ["wide"]
     assert charlm("runs", "wid", "none").exit_code == 1
-
-
-def test_a_table_with_wide_characters_fits_its_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "40")
-    make_run(Path("runs") / ("日本語" * 4))
-    make_run(Path("runs/short"))
-    lines = charlm("runs").stdout.splitlines()
-    assert max(map(text_width, lines)) <= 40
-    assert len({text_width(line[: line.index("stopped")]) for line in lines[1:]}) == 1
 
 
 # Other commands
@@ -333,7 +283,7 @@ def test_inspect_reports_unknown_characters() -> None:
 
 
 @pytest.mark.slow
-def test_tensorboard_reports_a_port_in_use(trained_run: Path) -> None:
+def test_tensorboard_reports_a_chosen_port_in_use(trained_run: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         result = run_process("tensorboard", trained_run, "--port", port, timeout=60)

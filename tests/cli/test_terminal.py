@@ -1,4 +1,4 @@
-"""Commands on a terminal: tables that fit into it, and progress bars."""
+"""Commands on a terminal: progress bars."""
 
 import fcntl
 import os
@@ -46,15 +46,6 @@ def run_on_terminal(
         output = b"".join(read_all(ours))
     os.close(ours)
     return process.returncode, output.decode().replace("\r\n", "\n")
-
-
-@pytest.mark.parametrize("columns", [44, pytest.param(70, marks=pytest.mark.slow)])
-def test_a_table_fits_into_the_terminal(columns: int, trained_run: Path) -> None:
-    code, output = run_on_terminal("runs", trained_run, columns=columns)
-    lines = output.splitlines()
-    assert code == 0
-    assert trained_run.name in output
-    assert columns - 12 < max(map(len, lines)) <= columns
 
 
 @pytest.mark.slow

@@ -1,12 +1,11 @@
 """Reading and writing configs: overrides, errors, and YAML."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charlm.config import file
@@ -177,11 +176,6 @@ def test_a_file_must_be_a_mapping(text: str, found: str) -> None:
         pytest.param("model.units=many", "override: model.units: found 'many'; ", id="wrong type"),
         pytest.param("seed=[", "override seed: ", id="not YAML"),
         pytest.param(
-            "seed=*x",
-            "override seed: line 1, column 1: not valid YAML: aliases and tags",
-            id="alias",
-        ),
-        pytest.param(
             "training.optimizer" + ".x" * 5000 + "=1",
             "override: training.optimizer.x: found {'x': {'x'",
             id="very deep",
@@ -207,24 +201,11 @@ MISTAKES = {
     ),
     "seed: -1": "seed: found -1; .* greater than or equal to 0",
     "seed: 2147483648": "seed: found 2147483648; .* less than 2147483648",
+    "seed: 1e999": "seed: found inf; must be a valid integer",
     "corpus: 3": "corpus: found 3; must be a mapping of keys to values",
-    "model: {rnn: tanh}": "model.rnn: found 'tanh'; must be a mapping of keys to values",
-    "training: {lr: 1}": "training.lr: .* key; did you mean training.optimizer.learning_rate?",
-    "model: {hidden_size: 1}": "model.hidden_size: .* key; did you mean model.units?",
-    "model: {dropout: 0.1}": "model.dropout: .* key; did you mean model.layer_dropout?",
-    "model: {rnn: {drop_out: 0.1}}": "model.rnn.drop_out: .* key; did you mean model.rnn.dropout?",
-    "optimizer: adam": (
-        "optimizer: found 'adam'; .* key; did you mean training.optimizer: {name: adam}?"
-    ),
-    "training: {optimizer: adam}": (
-        "training.optimizer: found 'adam'; must be a mapping .*; "
-        "did you mean training.optimizer: {name: adam}?"
-    ),
-    "training: {teachers: tiny}": "training.teachers: found 'tiny'; must be a list",
-    "corpus: {validation_fraction: 0.5, test_fraction: 0.5}": (
-        "corpus: found .*; validation_fraction .* than 1"
-    ),
+    "corpus: {encoding: no}": "corpus.encoding: found false; must be a valid string",
     "model: {unit: 3}": "model.unit: found 3; .* key; did you mean model.units?",
+    "model: {rnn: {drop_out: 0.1}}": "model.rnn.drop_out: .* key; did you mean model.rnn.dropout?",
     "model: {rnn: {activation: than}}": (
         "model.rnn.activation: found 'than'; .*'relu'.*; did you mean tanh?"
     ),
@@ -234,38 +215,31 @@ MISTAKES = {
     "model: {input_initializer: {module: os, class_name: system}}": INITIALIZER,
     "model: {input_initializer: {class_name: 3}}": INITIALIZER,
     "model: {input_initializer: {}}": INITIALIZER,
-    "model: {input_initializer: {class_name: L2, extra: 1}}": INITIALIZER,
-    "training: {optimiser: adam}": (
-        "training.optimiser: .* key; did you mean training.optimizer: {name: adam}?"
-    ),
-    "training: {optimiser: x}": (
-        "training.optimiser: found 'x'; .* key; did you mean training.optimizer?"
-    ),
+    "model: {input_initializer: {class_name: a, config: {seed: 2001-01-01}}}": INITIALIZER,
+    "model: {input_initializer: {class_name: a, config: {seed: .nan}}}": INITIALIZER,
+    "optimizer: adam": "optimizer: .* key; did you mean training.optimizer.name?",
     "training: {optimizer: x}": (
-        "training.optimizer: found 'x'; must be a mapping of keys to values"
-    ),
-    "teachers: tiny": "teachers: found 'tiny'; .* key; did you mean training.teachers?",
-    "name: adam": "name: found 'adam'; there is no such key",
-    "seeds: 3": "seeds: found 3; there is no such key; did you mean seed?",
-    "training: {schedule: {nam: cosine}}": (
-        "training.schedule.nam: found 'cosine'; .* key; did you mean training.schedule.name?"
+        "training.optimizer: found 'x'; must be a mapping of keys to values; "
+        "did you mean training.optimizer.name?"
     ),
     "training: {optimizer: {momentum: 0.5}}": (
         "training.optimizer: .*; adam has no momentum; .* sgd or muon"
     ),
+    "training: {teachers: tiny}": "training.teachers: found 'tiny'; must be a list",
     "training: {precision: 16}": (
         "training.precision: found 16; must be 'auto', 'float32' or 'bfloat16'"
     ),
     "training: {clip_norm: 0}": (
         "training.clip_norm: found 0; .* greater than or equal to 0.000000001"
     ),
-    "training: {steps: 9007199254740993}": (
-        "training.steps: found 9007199254740993; .* 1000000000"
-    ),
-    "training: {steps: null, epochs: null}": ("training: found {.*}; epochs or steps must be set"),
+    "training: {steps: null, epochs: null}": "training: found {.*}; epochs or steps must be set",
     "training: {ngram_weight: 0.6, teachers: [a]}": (
         "training: .*; teacher_weight .* found 1.1; .*"
     ),
+    "corpus: {validation_fraction: 0.5, test_fraction: 0.5}": (
+        "corpus: found .*; validation_fraction .* than 1"
+    ),
+    'sampling: {prompt: "\\ud800"}': r"sampling.prompt: found '\ud800'; must be a valid string, .*",
 }
 """The error message for each wrong config, in which .* stands for any text."""
 
@@ -283,98 +257,17 @@ def test_a_wrong_config_is_refused(text: str, message: str) -> None:
     check_refused(text, message)
 
 
-def problems_of(values: dict[str, Any], origin: str = "test") -> tuple[str, ...]:
+def problems_of(values: dict[str, Any]) -> tuple[str, ...]:
     """Return the lines of the error about a wrong config."""
     with pytest.raises(CharlmError) as error:
-        parse_config(values, origin=origin)
+        parse_config(values, origin="test")
     return error.value.lines
 
 
-@pytest.mark.parametrize(
-    ("name", "key"),
-    [
-        ("opt", "training.optimizer"),
-        ("lr_schedule", "training.schedule"),
-        ("scheduler", "training.schedule"),
-        ("warmup", "training.schedule.warmup_steps"),
-        ("grad_clip", "training.clip_norm"),
-        ("patience", "training.early_stopping"),
-        ("validation_split", "corpus.validation_fraction"),
-        ("lr", "training.optimizer.learning_rate"),
-        ("step_size", "training.optimizer.learning_rate"),
-        ("hidden_size", "model.units"),
-        ("rnn_size", "model.units"),
-        ("n_layers", "model.layers"),
-        ("depth", "model.layers"),
-        ("embedding_dim", "model.embedding"),
-        ("dropout", "model.layer_dropout"),
-        ("batch", "training.batch_size"),
-        ("block_size", "training.sequence_length"),
-        ("bptt", "training.sequence_length"),
-        ("num_epochs", "training.epochs"),
-        ("max_iters", "training.steps"),
-    ],
-)
-def test_the_name_of_a_setting_in_other_programs_is_known(name: str, key: str) -> None:
-    assert problems_of({name: 3}) == (
-        f"test: {name}: found 3; there is no such key; did you mean {key}?",
-    )
-
-
-@pytest.mark.parametrize(
-    ("override", "meant"),
-    [
-        pytest.param("lr=0.1", "training.optimizer.learning_rate=0.1", id="name from elsewhere"),
-        pytest.param(
-            "training.lr=0.1",
-            "training.optimizer.learning_rate=0.1",
-            id="name from elsewhere in a section",
-        ),
-        pytest.param("epochs=3", "training.epochs=3", id="without its section"),
-        pytest.param("optimizer=adam", "training.optimizer.name=adam", id="name of an optimizer"),
-        pytest.param(
-            "training.optimizer=adam",
-            "training.optimizer.name=adam",
-            id="name instead of a section",
-        ),
-        pytest.param("shuffel=true", "training.shuffle=true", id="boolean"),
-        pytest.param(
-            "lr=high", "training.optimizer.learning_rate", id="value that would be refused"
-        ),
-        pytest.param("optimizer=adm", "training.optimizer", id="unknown optimizer"),
-        pytest.param("modell={units: 3}", "model", id="section"),
-    ],
-)
-def test_a_wrong_override_gets_a_suggestion(override: str, meant: str) -> None:
-    (message,) = problems_of(file.parse_overrides(override), origin=file.OVERRIDE)
-    assert message.endswith(f"; did you mean {meant}?")
-
-
-@pytest.mark.parametrize(
-    "override",
-    [
-        pytest.param("name=adam", id="name in two sections"),
-        pytest.param("training.teachers=tiny", id="teachers"),
-        pytest.param("training.optimizer=adm", id="unknown optimizer"),
-    ],
-)
-def test_a_suggestion_that_would_be_refused_is_not_made(override: str) -> None:
-    (message,) = problems_of(file.parse_overrides(override), origin=file.OVERRIDE)
-    assert "did you mean" not in message
-
-
-@pytest.mark.parametrize(
-    ("override", "expected"),
-    [
-        pytest.param("model.units=5", True, id="valid"),
-        pytest.param("model.units=many", False, id="wrong value"),
-        pytest.param("model.unit=5", False, id="unknown key"),
-        pytest.param("seed=[", False, id="no YAML"),
-        pytest.param("training.optimizer.momentum=0.5", False, id="not for the default optimizer"),
-    ],
-)
-def test_an_override_is_checked(override: str, expected: bool) -> None:
-    assert file.is_valid(override) == expected
+def test_a_wrong_file_is_to_blame_even_if_there_are_overrides() -> None:
+    with pytest.raises(CharlmError) as error:
+        load("sed: 1", "seed=2")
+    assert str(error.value).startswith("some.yaml: sed: found 1; ")
 
 
 def test_all_errors_of_a_config_are_reported_in_order() -> None:
@@ -485,17 +378,15 @@ def parse(text: str) -> Any:
         pytest.param("[true, null, ~, 1.5, text]", [True, None, None, 1.5, "text"], id="list"),
         pytest.param("", None, id="empty"),
         pytest.param("[no, On]", [False, True], id="booleans of YAML 1.1"),
-        pytest.param("-9223372036854775808", -(2**63), id="smallest number"),
-        pytest.param("1: 2", {"1": 2}, id="number as key"),
-        pytest.param(" " * 99_999 + "1", 1, id="longest text"),
-        pytest.param("[" * 32 + "]" * 32, json.loads("[" * 32 + "]" * 32), id="deepest list"),
+        pytest.param("1.2.3", "1.2.3", id="text that resembles a number"),
+        pytest.param(" " * 49_999 + "1", 1, id="longest text"),
     ],
 )
 def test_plain_yaml_is_read(text: str, value: object) -> None:
     assert parse(text) == value
 
 
-@pytest.mark.parametrize("text", ["1e-3", "1E-3", "1.0e-3", "+1e-3", "0.001", "1.e-3", ".1e-2"])
+@pytest.mark.parametrize("text", ["1e-3", "1E-3", "1.0e-3", "+1e-3", "0.001", "1.e-3"])
 def test_a_number_may_have_an_exponent(text: str) -> None:
     assert parse(text) == 0.001
 
@@ -504,20 +395,13 @@ def test_a_number_may_have_an_exponent(text: str) -> None:
     ("text", "message"),
     [
         ("seed: 1\nseed: 2", "line 2, column 1: not valid YAML: 'seed' occurs twice"),
-        ("1: 1\n'1': 2", "line 2, column 1: not valid YAML: '1' occurs twice"),
-        ("a: &x 1\nb: *x", "line 2, column 4: not valid YAML: aliases and tags"),
-        ("seed: !!int 1", "line 1, column 7: not valid YAML: aliases and tags"),
-        ("[" * 1000, "line 1, column 34: not valid YAML: lists or mappings nested more than 32"),
+        ("a: &x 1\nb: *x", "line 2, column 4: not valid YAML: aliases are not allowed"),
+        ("seed: !x 1", "line 1, column 7: not valid YAML: could not determine a constructor"),
+        ("[" * 1000, "not valid YAML: nested too deeply"),
         ("[a]: 1", "line 1, column 1: not valid YAML: found unhashable key"),
         ("a: " + "9" * 5000, "not valid YAML: Exceeds the limit"),
-        ("a: 1e999", "a: found inf; expected a finite number"),
-        (
-            "a: 2001-01-01",
-            "found {'a': datetime.date(2001, 1, 1)}; must be a value that JSON can express; put d",
-        ),
         ("a: 2001-13-01", "not valid YAML: month must be in 1..12"),
-        ('a: "\\ud800"', r"a: found '\ud800', which has an unpaired surrogate"),
-        (" " * 100_001, "100,001 characters; a config has at most 100,000"),
+        (" " * 50_001, "50,001 characters; a config has at most 50,000"),
     ],
     ids=lambda text: text[:20],
 )
@@ -527,27 +411,7 @@ def test_an_error_of_yaml_is_reported_with_its_place(text: str, message: str) ->
     assert str(error.value).startswith(f"test: {message}")
 
 
-@pytest.mark.parametrize("number", ["010", "0x1f", "1:30", "1_000", "0b11"])
-def test_a_number_of_another_notation_is_refused(number: str) -> None:
-    with pytest.raises(CharlmError) as error:
-        parse(f"a: {number}")
-    place = "test: line 1, column 4: not valid YAML"
-    advice = "if it is meant as text, put it in quotes"
-    assert str(error.value) == f"{place}: '{number}' is not a decimal number; {advice}"
-
-
-@pytest.mark.parametrize("text", ["1:30.5", "1_0.5", "1e", "e5", "1.2.3", "+", "."])
-def test_a_text_that_resembles_a_number_is_a_text(text: str) -> None:
-    assert parse(text) == text
-
-
-LONG = (
-    "9" * 99_000,
-    "9" * 4000 + "e",
-    "9" * 50_000 + "." + "9" * 49_000 + "e",
-    "1." * 49_000,
-    "1:" * 40_000 + "1.0",
-)
+LONG = ("9" * 49_000, "9" * 4000 + "e", "9" * 25_000 + "." + "9" * 24_000 + "e", "1." * 24_000)
 """Texts for which a backtracking regular expression would take minutes."""
 
 
@@ -556,67 +420,22 @@ def test_a_long_text_that_begins_like_a_number_is_read_back(text: str) -> None:
     assert parse(file.dump_yaml({"a": text})) == {"a": text}
 
 
-def test_a_python_value_becomes_a_json_value() -> None:
-    inner = {"a": (1, None, "x: y")}
-    value = [inner, inner]
-    expected = [{"a": [1, None, "x: y"]}, {"a": [1, None, "x: y"]}]
-    assert file.as_json(value, origin="test") == expected
-    assert parse(file.dump_yaml(value)) == expected
-
-
-def make_cycle() -> dict[str, Any]:
-    """Return a mapping that contains itself."""
-    cycle: dict[str, Any] = {}
-    cycle["self"] = cycle
-    return cycle
-
-
-@pytest.mark.parametrize(
-    "value", [b"x", {1}, object, make_cycle()], ids=["bytes", "set", "class", "cycle"]
-)
-def test_a_python_value_that_json_cannot_express_is_refused(value: object) -> None:
-    message = "^override a: found .*; must be a value that JSON can express"
-    with pytest.raises(CharlmError, match=message):
-        file.as_json(value, origin="override a")
-
-
 def test_a_mapping_is_written_as_yaml() -> None:
-    assert file.dump_yaml({"b": "\u00e9", "a": "x"}) == "b: \u00e9\na: x\n"
+    assert file.dump_yaml({"b": "\u00e9", "a": "1e-3"}) == "b: \u00e9\na: '1e-3'\n"
 
 
-TAGS = ["!!int ", "!!set ", "! "]
-QUOTES = ["'", '"', "|", ">"]
-WORDS = ["maybe", "true", "~", "<<", "="]
-NUMBERS = ["0x", "_", "-", "+", ".", ".inf", "1:", "1e", "e9", "9", "010", "9" * 5000]
-COLLECTIONS = ["[", "]", "{", "}", ", ", ": ", "- ", "? ", ": {a: 1}", "[" * 40]
-ANCHORS = ["&a ", "*a"]
-DOCUMENTS = ["#", "%", "---", "...", "2001-01-01"]
-CHARACTERS = ["\n", " ", "\\x", "\\ud800", "\x00", "\x85", "\u2028", "\ufeff"]
-PARTS = [*TAGS, *QUOTES, *WORDS, *NUMBERS, *COLLECTIONS, *ANCHORS, *DOCUMENTS, *CHARACTERS]
-fragments = st.lists(st.sampled_from(PARTS), max_size=12).map("".join)
-texts = st.text(max_size=50) | st.text("{}[]:,-?!&*#|>'\"%@`<= \n\tab1", max_size=50) | fragments
+FRAGMENTS = ["{", "}", "[", "]", ": ", ", ", "- ", "? ", "&a ", "*a", "!!set ", "<<", "|", "'", "#"]
+WORDS = ["\n", " ", "1e", "9" * 5000, "2001-01-01", "[" * 40, "\\ud800", "\x00", "\u2028", "\ufeff"]
+texts = st.text(max_size=50) | st.lists(st.sampled_from(FRAGMENTS + WORDS)).map("".join)
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(texts)
-def test_any_text_is_yaml_or_refused_in_one_line(text: str) -> None:
+def test_any_text_is_a_config_or_refused_in_one_line(text: str) -> None:
     try:
-        parse(text)
+        parse_config(parse(text) or {}, origin="test")
         message = "test: no error"
     except CharlmError as error:
         message = str(error)
     assert message.startswith("test: ")
     assert len(message.splitlines()) == 1
-
-
-SPECIAL = ["1e5", "no", "~", "null", "0x1", "=", "<<", "2001-01-01", "1:30", "- x", "", "\x85"]
-numbers = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
-
-
-@settings(max_examples=150)
-@example(dict(zip(SPECIAL, SPECIAL, strict=True)))
-@given(st.dictionaries(texts, texts | numbers | st.booleans()))
-def test_yaml_that_is_written_is_read_back(values: dict[str, Any]) -> None:
-    text = file.dump_yaml(values)
-    if len(text) <= 100_000:
-        assert parse(text) == values

@@ -10,11 +10,16 @@ from charlm.config import recipes
 from charlm.config.file import (
     flatten,
     load_config,
+)
+from charlm.config.recipes import CONFIGS, find_recipe, find_space, recipe_names
+from charlm.config.schema import (
+    ACTIVATIONS,
+    Config,
+    SamplingConfig,
+    TrainingConfig,
     section_of,
     walk,
 )
-from charlm.config.recipes import CONFIGS, find_recipe, find_space, recipe_names
-from charlm.config.schema import ACTIVATIONS, Config, SamplingConfig, TrainingConfig
 from charlm.errors import CharlmError
 from charlm.network.rnn import ACTIVATIONS as NUMPY_ACTIVATIONS
 

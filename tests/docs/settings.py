@@ -14,8 +14,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from charlm.config.file import section_of, walk
-from charlm.config.schema import DECIDED_BY_THE_TASK, Config
+from charlm.config.schema import DECIDED_BY_THE_TASK, Config, section_of, walk
 
 PAGE = Path(__file__).parents[2] / "docs/settings.md"
 LIMITS = {

@@ -95,8 +95,8 @@ NAMES = ("20010203-120000-plays", "20010203-120001-plays-2", "20010204-120000-le
 @pytest.fixture
 def named_runs(tmp_path: Path) -> Path:
     """Make runs in a folder, next to a folder that is not a run."""
-    for name in NAMES:
-        make_run(tmp_path / name)
+    for age, name in enumerate(NAMES):
+        os.utime(make_run(tmp_path / name) / "metrics.jsonl", (-age, -age))
     (tmp_path / "tune-space").mkdir()
     return tmp_path
 
@@ -107,10 +107,11 @@ def named_runs(tmp_path: Path) -> Path:
         pytest.param("0204", NAMES[2], id="a part of a name"),
         pytest.param("plays-2", NAMES[1], id="the end of a name"),
         pytest.param("letters", NAMES[3], id="a whole name that is a part of another"),
-        pytest.param("plays", NAMES[0], id="the name of a text"),
+        pytest.param("plays", NAMES[0], id="a part of several names"),
+        pytest.param("20010203", NAMES[0], id="a part of the names of older runs"),
     ],
 )
-def test_a_part_of_a_name_means_the_only_run_with_it(
+def test_a_part_of_a_name_means_the_newest_run_with_it(
     part: str,
     name: str,
     named_runs: Path,
@@ -121,7 +122,6 @@ def test_a_part_of_a_name_means_the_only_run_with_it(
 @pytest.mark.parametrize(
     ("part", "message"),
     [
-        ("play", rf"^play: a part of the names of several runs: {NAMES[0]}, {NAMES[1]}; "),
         ("plaies", rf"^plaies: no such folder, .*; did you mean {NAMES[0]}\?$"),
         (
             "qqqq",
@@ -130,7 +130,7 @@ def test_a_part_of_a_name_means_the_only_run_with_it(
         ),
     ],
 )
-def test_a_name_of_no_run_or_several_is_refused(part: str, message: str, named_runs: Path) -> None:
+def test_a_name_of_no_run_is_refused(part: str, message: str, named_runs: Path) -> None:
     with pytest.raises(CharlmError, match=message):
         find_run(Path(part), under=named_runs)
 

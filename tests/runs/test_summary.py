@@ -105,13 +105,6 @@ def test_block_means_that_are_no_numbers_are_left_out(
     assert summarize(run).block_means == ()
 
 
-def test_a_summary_has_the_score_of_a_5_gram_model(tmp_path: Path, trained: TrainedModel) -> None:
-    more = {"characters": 99, "ngram_nats_per_char": 2.5, "ngram_standard_error": 0}
-    summary = summarize(make_scored_run(tmp_path / "run", trained, 1.5, more=more))
-    assert summary.scored_characters == 99
-    assert (summary.ngram_nats_per_char, summary.ngram_standard_error) == (2.5, 0)
-
-
 @pytest.mark.parametrize(
     "score",
     [

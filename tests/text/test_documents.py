@@ -188,7 +188,10 @@ def decoded(data: bytes, encoding: str = "utf-8") -> str:
     return decode(data, encoding=encoding, name="x")
 
 
-@given(st.text(), st.sampled_from(["utf-8", "utf-16", "utf-32", "utf-16-be", "gb18030"]))
+@given(
+    st.text(st.characters(codec="utf-8", exclude_characters="\0")),
+    st.sampled_from(["utf-8", "utf-16", "utf-32", "utf-16-be", "gb18030"]),
+)
 def test_a_text_is_decoded_to_its_normal_form_without_a_byte_order_mark(
     text: str, encoding: str
 ) -> None:
@@ -204,12 +207,6 @@ def test_a_text_is_decoded_to_its_normal_form_without_a_byte_order_mark(
             "\ufeff中文ab c".encode() + b"\xe9 and more",
             "not valid utf-8 at byte 13 (0xE9); set its encoding, ",
             id="UTF-8",
-        ),
-        pytest.param(
-            "utf-8",
-            b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n",
-            "not valid utf-8 at byte 10 (0xE2); it is a PDF: extract its",
-            id="PDF",
         ),
         pytest.param(
             "utf-16", b"\xff\xfea\x00\x00\xdcb\x00", "not valid utf-16 at byte 4 ", id="UTF-16"
@@ -233,6 +230,39 @@ def test_an_invalid_byte_is_refused_with_its_offset(
 ) -> None:
     with pytest.raises(CharlmError, match=f"^x: {re.escape(message)}"):
         decoded(data, encoding)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        pytest.param(
+            b"PK\x03\x04", "a Word document or another ZIP archive; save it as", id="Word"
+        ),
+        pytest.param(b"%PDF-1.4\n", "a PDF; extract its text first, for instance with", id="PDF"),
+        pytest.param(b"{\\rtf1}", "a document in rich text format; save it as", id="rich text"),
+        pytest.param(
+            b"ab\0", "has zero bytes, so it is not plain text; -s corpus.encoding=lat", id="binary"
+        ),
+    ],
+)
+def test_a_file_that_is_not_plain_text_is_refused(data: bytes, message: str) -> None:
+    with pytest.raises(CharlmError, match=f"^x: {re.escape(message)}"):
+        decoded(data)
+    assert decoded(data, "latin-1") == data.decode("latin-1")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_byte_order_mark_of_utf_16_is_heeded(encoding: str) -> None:
+    assert decoded("\ufeffabé".encode(encoding)) == "abé"
+
+
+def test_standard_input_can_have_a_sixteenth_of_the_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(documents, "memory_bytes", lambda: 16_000)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(bytes(1001))))
+    with pytest.raises(CharlmError, match=r"^standard input: larger than 1,000 bytes"):
+        find_documents(["-"])
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ from charlm.errors import CharlmError
 from charlm.events import Event, Note, Progress, ignore
 from charlm.hardware import core_count
 from charlm.runs.initial_weights import InitialModel, read_initial_model
-from charlm.training.choosing import CANDIDATES, Plan, Request, candidates_for, new_engine
+from charlm.training.choosing import CANDIDATES, Plan, Request, candidates_for, choose, new_engine
 from charlm.training.session import Session
-from charlm.training.trainer import plan_run
+from charlm.training.trainer import read_corpus
 
 FAST = ("training.ngram_weight=0", "sampling.length=0", "corpus.validation_fraction=0")
 """Settings that leave out everything but the steps."""
@@ -26,7 +26,7 @@ FAST = ("training.ngram_weight=0", "sampling.length=0", "corpus.validation_fract
 
 @dataclass
 class Choosing:
-    """A caller of `plan_run` on a machine where a step and an evaluation take some time."""
+    """A caller of `choose` on a machine where a step and an evaluation take some time."""
 
     folder: Path
     step_seconds: float = 0.11
@@ -69,12 +69,14 @@ class Choosing:
         self.clock.now = self.spent_seconds
         run = self.folder / f"run-{len(self.events)}"
         run.mkdir()
-        return plan_run(
-            sources,
-            Request(recipe, parse_overrides(overrides), init, minutes),
+        request = Request(recipe, parse_overrides(overrides), init, minutes)
+        session = Session(self.on_event, clock=self.clock)
+        return choose(
+            read_corpus(sources, request, run, session),
+            request,
             folder=run,
             engines=FakeEngines(faults),
-            session=Session(self.on_event, clock=self.clock),
+            session=session,
             started=0.0,
         )
 

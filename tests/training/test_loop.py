@@ -38,7 +38,7 @@ from models import weights_of
 from run_folders import contents, event_steps, read_events
 
 from charlm.errors import CharlmError
-from charlm.events import Evaluated, Event, Note, Saved, Started, StepsTaken
+from charlm.events import Evaluated, Event, Saved, Started, StepsTaken
 from charlm.network.model_file import read_model
 from charlm.runs.folder import saved_steps
 from charlm.runs.run import open_run
@@ -181,7 +181,6 @@ def test_a_signal_ends_a_run_after_the_present_step(tmp_path: Path) -> None:
     assert (stopped.outcome.step, stopped.outcome.signal) == (7, signal.SIGINT)
     assert stopped.outcome.reason == "stopped by SIGINT"
     assert saved_steps(stopped.folder / "checkpoints") == [7]
-    assert not stopped.outcome.sample
     assert not (stopped.folder / "ended.json").exists()
 
 
@@ -207,10 +206,6 @@ def test_a_run_is_saved_once_a_minute_between_evaluations(tmp_path: Path) -> Non
 MOMENTS = [
     pytest.param(lambda event: isinstance(event, Saved) and event.step == 30, id="between saves"),
     pytest.param(lambda event: isinstance(event, Saved) and event.step == 50, id="after the last"),
-    pytest.param(
-        lambda event: isinstance(event, Note) and event.message.startswith("sampling temperature"),
-        id="when the temperature is chosen",
-    ),
 ]
 
 
@@ -457,7 +452,7 @@ def files_written(folder: Path, *overrides: str) -> list[Any]:
     sampling = ("sampling.length=20", "sampling.temperature=0.7")
     run = train(folder, *sampling, *overrides, text=TEXT + "é", faults=FIRST_IS_BEST)
     weights = {path.name: weights_of(path) for path in run.folder.rglob("*.safetensors")}
-    return [weights, run.repeatable_metrics, run.outcome.sample]
+    return [weights, run.repeatable_metrics]
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The outcome of a run: its numbers, its sample, and ended.json."""
+"""The outcome of a run: its numbers, and ended.json."""
 
 import json
 import shutil
@@ -12,7 +12,6 @@ from charlm.errors import CharlmError
 from charlm.evaluation.baselines import baseline_scores
 from charlm.evaluation.scoring import Score, estimate_stream
 from charlm.runs.run import open_run
-from charlm.training.evaluating import sample_text
 from charlm.training.outcome import Outcome, read_outcome
 
 SAMPLED = "sampling.length=30"
@@ -55,6 +54,7 @@ def test_the_outcome_as_json_has_the_results_of_the_run(best_first: Trained, ngr
         "standard_error": score_of(best_first, "best.safetensors").standard_error,
         "best_step": 10,
         "split": "validation",
+        "temperature": best_first.model("best.safetensors").sampling_temperature,
         "baselines": {"5-gram": pytest.approx(ngram.nats_per_char)},
     }
 
@@ -102,12 +102,6 @@ def test_only_a_short_validation_text_makes_the_best_model_uncertain(
     assert outcome.comparison is not None
     assert outcome.comparison.verdict == "not compared"
     assert not best_first.outcome.is_uncertain
-
-
-def test_the_sample_is_of_the_best_model(best_first: Trained) -> None:
-    sample = best_first.outcome.sample
-    assert sample == sample_text(best_first.config, best_first.model("best.safetensors"))
-    assert len(sample) == 30
 
 
 @pytest.mark.parametrize(

@@ -113,12 +113,12 @@ def test_a_run_appears_when_it_is_complete(text: Path, tmp_path: Path) -> None:
 
 
 def test_the_decision_is_reported_before_the_start(text: Path, tmp_path: Path) -> None:
-    """An epoch has 20 steps."""
+    """An epoch has 20 steps, and a step takes a second."""
     clock = Clock()
     command = Command(timed_steps(clock), clock)
     command.start(text, tmp_path / "run")
     kinds = [event for event in command.events if isinstance(event, Decided | Started)]
-    expected = Decided("tiny", "", 50, 2.5, evaluations=5, minutes=None)
+    expected = Decided("tiny", "", 50, 2.5, evaluations=5, seconds=50.0, minutes=None)
     assert kinds == [expected, Started(tmp_path / "run", 0, 50)]
 
 
