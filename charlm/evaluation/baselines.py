@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from charlm.evaluation.ngrams import NGRAM_ORDER, count_ngrams, score_ngrams
 from charlm.evaluation.scoring import Difference, Score, mean_score
-from charlm.text.corpus import count_ids
 from charlm.text.vocabulary import Vocabulary
 
 Ids = NDArray[Any]
@@ -25,10 +24,9 @@ Ids = NDArray[Any]
 MAX_TRAINING_CHARACTERS = 1_000_000
 """Maximum number of ids at the end of a training text that the baselines learn from."""
 UNIFORM = "uniform"
-UNIGRAM = "unigram"
 NGRAM = f"{NGRAM_ORDER}-gram"
 COMPRESSOR = "lzma"
-BASELINES = (UNIFORM, COMPRESSOR, UNIGRAM, NGRAM)
+BASELINES = (UNIFORM, COMPRESSOR, NGRAM)
 """Names of the baselines."""
 MIN_ADDED_BYTES = 200
 """Minimum number of bytes that a scored text must add to a compressed file. The headers of blocks
@@ -57,7 +55,7 @@ def baseline_scores(
 
     Returns:
         The scores by name: `uniform`, ln V; `lzma`, unless `compressed_nats` returns None; and,
-        with a training text, `unigram` and `5-gram`. Only the 5-gram score has block means.
+        with a training text, `5-gram`. Only the 5-gram score has block means.
 
     """
     known = ids[:0] if training is None else training[-MAX_TRAINING_CHARACTERS:]
@@ -69,8 +67,6 @@ def baseline_scores(
     compressed = compressed_nats(ids, vocabulary, known) if COMPRESSOR in names else None
     if compressed is not None:
         scores[COMPRESSOR] = Score(compressed, characters)
-    if len(known) and UNIGRAM in names:
-        scores[UNIGRAM] = Score(unigram_nats(ids, known, vocabulary_size=size), characters)
     if len(known) and NGRAM in names:
         scores[NGRAM] = mean_score(score_ngrams(count_ngrams(known, vocabulary_size=size), ids))
     return scores
@@ -125,23 +121,6 @@ class Comparison:
         if self.verdict == "no clear difference":
             return f"not clearly different from {ngram}: {margin} {side}, {characters}"
         return f"{margin} {side} than {ngram}, {characters}"
-
-
-def unigram_nats(ids: Ids, training: Ids, *, vocabulary_size: int) -> float:
-    """Score a text with a unigram model, p(id) = (count in the training text + 1) / (m + V).
-
-    Args:
-        ids: The text, integers [n], n >= 2.
-        training: The training text, integers [m].
-        vocabulary_size: V.
-
-    Returns:
-        The mean nats of ids 1 to n - 1.
-
-    """
-    counts = count_ids(training, vocabulary_size)
-    nats = -np.log((counts + 1) / (len(training) + vocabulary_size))
-    return float(count_ids(ids[1:], vocabulary_size) @ nats) / (len(ids) - 1)
 
 
 def compressed_nats(ids: Ids, vocabulary: Vocabulary, training: Ids) -> float | None:
