@@ -247,7 +247,8 @@ def evaluate(context: click.Context, /, *, as_json: bool, **options: Any) -> Non
 def _lines(evaluation: "Evaluation") -> Iterator[str]:
     characters = counted(evaluation.characters, "character")
     size = f"{characters}, {evaluation.total_bits:,.0f} bits in total"
-    yield f"{evaluation.model}: {evaluation.text}: {size} (protocol {evaluation.protocol})"
+    windows = "" if evaluation.protocol == "stream" else f", in {evaluation.protocol}"
+    yield f"{evaluation.model}: {evaluation.text}: {size}{windows}"
     for line in _score_table(evaluation):
         yield f"  {line}"
     if evaluation.baselines is not None:

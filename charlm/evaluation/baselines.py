@@ -118,9 +118,8 @@ class Comparison:
         margin = f"{Difference(self.margin_nats, self.standard_error)} per character"
         side = "better" if self.margin_nats > 0 else "worse"
         characters = f"on {self.characters:,} characters"
-        if self.verdict == "no clear difference":
-            return f"not clearly different from {ngram}: {margin} {side}, {characters}"
-        return f"{margin} {side} than {ngram}, {characters}"
+        chance = ", which may be chance" if self.verdict == "no clear difference" else ""
+        return f"{margin} {side} than {ngram}, {characters}{chance}"
 
 
 def compressed_nats(ids: Ids, vocabulary: Vocabulary, training: Ids) -> float | None:

@@ -41,7 +41,7 @@ def find_omissions(corpus: Corpus) -> Iterator[str]:
         )
     if manifest.left_out:
         files = [f"{name} ({reason})" for name, reason in manifest.left_out.items()]
-        yield f"files: {len(files):,} left out: {name_some(files, most=3)}"
+        yield f"files: {len(files):,} left out: {name_some(files)}"
 
 
 def _check_validation(corpus: Corpus) -> Iterator[str]:

@@ -186,10 +186,10 @@ def describe_left_out(left_out: Mapping[str, int], text: str) -> str:
     return f"left out of {text} because the model does not know them: {name_some(names)}"
 
 
-def name_some(names: Sequence[str], *, most: int = MAX_NAMED) -> str:
+def name_some(names: Sequence[str]) -> str:
     """Return the first names of a list, and the number of remaining names."""
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
+    more = len(names) - MAX_NAMED
+    return ", ".join(names[:MAX_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _describe_character(character: str) -> str:

@@ -218,7 +218,7 @@ def test_the_score_is_printed(trained_run: Path) -> None:
     result = json_of("evaluate", trained_run, *WINDOWS)
     assert printed.startswith(
         f"{trained_run}/best.safetensors: training text of the run: 15,999 characters, "
-        f"{result['total_bits']:,.0f} bits in total (protocol windows of 100)\n"
+        f"{result['total_bits']:,.0f} bits in total, in windows of 100\n"
     )
     assert f"{result['nats_per_char']:.4f}" in printed
     assert f"{result['bits_per_char']:.4f}" in printed
