@@ -114,13 +114,15 @@ def _print_samples(rows: Sequence[Row]) -> None:
 
 
 def _print_table(rows: Sequence[Row], cells: Callable[[Row], dict[str, str]]) -> None:
-    """Print a line for each row, and the settings that differ."""
+    """Print a line for each row, and the settings that differ, with the text if it differs."""
     table = [cells(row) for row in rows]
+    texts = {row["text"] for row in rows}
     head, *lines = align([[*table[0]], *([*row.values()] for row in table)], text_columns={0, 1})
     print_result(head)
     for row, line in zip(rows, lines, strict=True):
-        values = row["settings"].items()
-        settings = ", ".join(f"{key} {_as_json(value)}" for key, value in values)
+        values = {"text": row["text"]} if len(texts) > 1 else {}
+        values |= row["settings"]
+        settings = ", ".join(f"{key} {_as_json(value)}" for key, value in values.items())
         print_result(line, *wrap(settings, terminal_width(), indent=2))
 
 
@@ -144,7 +146,6 @@ def _run_cells(row: Row) -> dict[str, str]:
 def _seed_cells(row: Row) -> dict[str, str]:
     """Return the cells of runs that differ only in seeds by the titles of their columns."""
     return {
-        "text": row["text"] or NO_VALUE,
         "runs": str(row["scored"]),
         "mean loss ± standard deviation": _with_error(
             row["nats_per_char"], row["standard_deviation"]

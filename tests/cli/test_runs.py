@@ -141,6 +141,8 @@ def test_runs_on_different_texts_are_not_compared() -> None:
     assert [run["text"] for run in runs] == ["two", "one", "one"]
     distances = [run["above_best"] for run in runs]
     assert distances == [None, None, {"nats_per_char": 0.25, "standard_error": None}]
+    named = [line for line in charlm("runs").stdout.splitlines() if line.startswith("  ")]
+    assert named == ['  text "two"', '  text "one"', '  text "one"']
 
 
 # Samples and groups
@@ -207,8 +209,8 @@ def test_the_json_of_groups_has_mean_and_standard_deviation() -> None:
 @pytest.mark.usefixtures("runs_with_seeds")
 def test_a_group_is_a_row() -> None:
     heads, first = charlm("runs", "--group").stdout.splitlines()[:2]
-    assert re.split("  +", heads) == ["text", "runs", "mean loss ± standard deviation"]
-    assert first.split() == ["-", "3", f"{MEAN:.4f}", "±", f"{DEVIATION:.4f}"]
+    assert re.split("  +", heads) == ["runs", "mean loss ± standard deviation"]
+    assert first.split() == ["3", f"{MEAN:.4f}", "±", f"{DEVIATION:.4f}"]
 
 
 # Settings and damaged runs
