@@ -30,12 +30,16 @@ from charlm.sampling.generation import (
 )
 from charlm.sampling.sampler import Sampler, not_finite
 from charlm.serving.models import ServedModel
+from charlm.text.vocabulary import has_too_many_marks
 
 TURN = 32
 """Number of characters that a request generates before others go on; 2 ms in a small network."""
 MAX_CHARACTERS = 65_536
 """Maximum number of characters to read and to generate for a request, over all its texts. With
 log-probabilities, each counts once for each likely character that is reported."""
+MAX_FIELDS = 100
+MAX_MARKS = 30
+"""Maximum number of combining marks in a row in a prompt; ordering many of them takes long."""
 MAX_MESSAGE = 500
 """Maximum length of a message about an invalid request."""
 
@@ -88,6 +92,8 @@ class CompletionRequest(Filters):
     def _drop_nulls(cls, fields: Any) -> Any:
         if not isinstance(fields, dict):
             return fields
+        if len(fields) > MAX_FIELDS:
+            raise ValueError(f"{len(fields):,} fields; must be at most {MAX_FIELDS}")
         return {name: value for name, value in fields.items() if value is not None}
 
     @model_validator(mode="after")
@@ -99,6 +105,8 @@ class CompletionRequest(Filters):
                 f"n x (prompt + max_tokens), times logprobs: {size:,} characters; must be at most "
                 f"{MAX_CHARACTERS:,} over all texts of a request"
             )
+        if any(has_too_many_marks(prompt, most=MAX_MARKS) for prompt in self.prompt):
+            raise ValueError(f"prompt: more than {MAX_MARKS} combining marks in a row")
         return self
 
 
@@ -285,12 +293,14 @@ class Completion:
         settings = TextRequest(request.max_tokens, sampler, seed, stops=request.stop)
         text = continue_text(self._model, state, settings)
         offset = len(echo)
-        while not text.stopped_by:
+        while True:
             chunk = text.read(TURN)
             tokens = reader.read(vocabulary.look_up(chunk))
-            yield Choice(index, offset, chunk, tokens, _finish_reason(text.stopped_by))
-            offset += len(chunk)
             self._generated += len(chunk)
+            yield Choice(index, offset, chunk, tokens, _finish_reason(text.stopped_by))
+            if text.stopped_by:
+                return
+            offset += len(chunk)
             await self._wait()
 
     async def _score(self, reader: TokenReader, ids: NDArray[np.int64]) -> list[Token]:

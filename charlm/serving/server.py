@@ -33,6 +33,8 @@ from charlm.wording import short_repr
 HEALTH = "/health"
 """Path of health checks, which need no key."""
 MAX_BODY_BYTES = 1 << 20
+SMALL_BODY_BYTES = 8192
+"""Size up to which a body is parsed without waiting for a turn."""
 MAX_CONNECTIONS = 512
 """Number of connections from which on requests are refused."""
 DRAIN_SECONDS = 5
@@ -246,6 +248,7 @@ class Service:
     def __init__(self, models: Mapping[str, ServedModel]) -> None:
         self._models = models
         self._turns = asyncio.Lock()
+        self._bodies = asyncio.Lock()
 
     async def _wait(self) -> None:
         """Wait for a turn, which lasts until the caller's next `await`.
@@ -294,7 +297,9 @@ class Service:
     async def complete(self, request: Request) -> Response:
         """POST /v1/completions."""
         body = await _read_body(request)
-        await self._wait()
+        if len(body) > SMALL_BODY_BYTES:
+            async with self._bodies:  # one at a time, so that others have their turns in between
+                await self._wait()
         fields = parse_request(body)
         model = await self._find(fields.model)
         if fields.stream:

@@ -84,31 +84,19 @@ def test_a_page_is_compressed_if_the_client_accepts_gzip(
 
 
 @pytest.mark.parametrize(("model", "name"), [(None, "a"), ("b", "b")])
-def test_the_named_model_answers(
-    model: str | None, name: str, port: int, models: dict[str, ServedModel]
-) -> None:
-    answer = complete(port, model=model, prompt="ab", temperature=0, max_tokens=9, logprobs=0)
-    assert (answer.status, answer.json["model"]) == (200, name)
-    assert answer.json["object"] == "text_completion"
-    other = complete(port, model="ba"["ab".index(name)], prompt="ab", temperature=0, max_tokens=9)
-    assert answer.json["choices"] != other.json["choices"]
+def test_the_named_or_first_model_answers(model: str | None, name: str, port: int) -> None:
+    answer = complete(port, model=model).json
+    assert (answer["object"], answer["model"]) == ("text_completion", name)
 
 
 def test_a_streamed_answer_is_a_row_of_events(port: int) -> None:
-    answer = ask(
-        port,
-        "POST /v1/completions",
-        {"max_tokens": 40, "stream": True, "seed": 1},
-        accept_encoding="gzip",
-    )
+    fields = {"max_tokens": 40, "stream": True}
+    answer = ask(port, "POST /v1/completions", fields, accept_encoding="gzip")
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert "content-encoding" not in answer.headers, "the text would be held back"
-    *events, last, end = answer.body.decode().split("\n\n")
+    first, *_, last, end = answer.body.decode().split("\n\n")
+    assert json.loads(first.removeprefix("data: "))["object"] == "text_completion"
     assert (last, end) == ("data: [DONE]", "")
-    objects = [json.loads(event.removeprefix("data: ")) for event in events]
-    text = "".join(each["choices"][0]["text"] for each in objects)
-    whole = complete(port, max_tokens=40, seed=1).json
-    assert text == whole["choices"][0]["text"]
 
 
 def test_a_short_request_does_not_wait_for_long_ones(port: int) -> None:
@@ -190,7 +178,6 @@ def test_an_unexpected_error_is_reported_in_one_line() -> None:
         ("[::1]:8000", 200),
         ("my.example", 200),
         ("evil.example", 400),
-        ("localhost.evil.example", 400),
         ("127.0.0.1.nip.io", 400),
         ("10.1.2.3", 400),
         ("", 400),
@@ -206,7 +193,6 @@ def test_only_known_hosts_are_answered(host: str, status: int, port: int) -> Non
     [
         ("Bearer secret", 200),
         ("", 401),
-        ("Bearer", 401),
         ("Bearer wrong", 401),
         ("Bearer secret2", 401),
         ("Bearer s\xe9cret", 401),
@@ -214,11 +200,8 @@ def test_only_known_hosts_are_answered(host: str, status: int, port: int) -> Non
         ("secret", 401),
     ],
 )
-@pytest.mark.parametrize("path", ["/v1/models", "/a"])
-def test_a_server_with_a_key_needs_it(
-    path: str, authorization: str, status: int, locked_port: int
-) -> None:
-    answer = ask(locked_port, f"GET {path}", authorization=authorization)
+def test_a_server_with_a_key_needs_it(authorization: str, status: int, locked_port: int) -> None:
+    answer = ask(locked_port, "GET /a", authorization=authorization)
     assert answer.status == status
     if status == 401:
         assert answer.headers["www-authenticate"] == "Bearer"
@@ -255,19 +238,16 @@ def test_a_browser_may_ask_without_the_key(locked_port: int) -> None:
     assert answer.headers["access-control-allow-headers"] == "authorization"
 
 
-@pytest.mark.parametrize("host", ["example.com", "*", "*.example.com", "10.1.2.3", "[::1]"])
-def test_a_host_without_a_port_can_be_allowed(host: str) -> None:
-    make_app({}, allow_hosts=[host])
-
-
 @pytest.mark.parametrize("host", ["", "https://a.example", "a.example:80", "::1", "a*", "a b"])
-def test_another_host_cannot_be_allowed(host: str) -> None:
+def test_only_a_host_without_a_port_can_be_allowed(host: str) -> None:
+    make_app({}, allow_hosts=["a.example", "*", "*.a.example", "[::1]"])
     with pytest.raises(CharlmError, match=r"^host: found .*; must be a name or an address"):
         make_app({}, allow_hosts=[host])
 
 
 @pytest.mark.parametrize("origin", ["", "a.example", "https://", "https://a.example/"])
 def test_only_a_site_can_be_allowed(origin: str) -> None:
+    make_app({}, allow_origins=["https://a.example:8443", "*", "chrome-extension://abc"])
     with pytest.raises(CharlmError, match=r"^origin: found .*; must be a site without a path"):
         make_app({}, allow_origins=[origin])
 

@@ -48,11 +48,11 @@ def answer(model: TrainedModel, **fields: Any) -> Any:
     return asyncio.run(completion(model, **fields).whole())
 
 
-def events(of: Completion) -> list[Any]:
+def events_of(streamed: Completion) -> list[Any]:
     """Return the objects of a streamed answer."""
 
     async def collect() -> list[Any]:
-        return [event async for event in of.events()]
+        return [event async for event in streamed.events()]
 
     return asyncio.run(collect())
 
@@ -96,10 +96,9 @@ def test_the_end_of_a_text_is_a_stop(trained: TrainedModel) -> None:
 
 
 def test_a_prompt_can_be_echoed_without_a_text_after_it(endless: TrainedModel) -> None:
-    whole = answer(endless, prompt=["aXb", ""], echo=True, max_tokens=0, n=2)
-    texts = [(choice["text"], choice["finish_reason"]) for choice in whole["choices"]]
+    choices = answer(endless, prompt=["aXb", ""], echo=True, max_tokens=0, n=2)["choices"]
+    texts = [(choice["text"], choice["finish_reason"]) for choice in choices]
     assert texts == [("a\ufffdb", "length")] * 2 + [("", "length")] * 2
-    assert whole["usage"] == {"prompt_tokens": 3, "completion_tokens": 0, "total_tokens": 3}
 
 
 def test_usage_counts_the_characters_read_or_generated(endless: TrainedModel) -> None:
@@ -161,34 +160,27 @@ def test_log_probabilities_are_minus_the_scores_of_the_library(endless: TrainedM
     assert choice["logprobs"]["text_offset"] == [*range(60)]
 
 
-@pytest.mark.parametrize("max_tokens", [0, 5])
-def test_a_network_that_overflows_is_refused_without_a_warning(max_tokens: int) -> None:
+def test_a_network_that_overflows_is_refused_without_a_warning() -> None:
     model = as_model(overflowing_parameters(), Vocabulary(tuple("abcde")))
     with pytest.raises(CharlmError, match="the weights are not finite"):
-        answer(model, prompt="abcd", echo=True, logprobs=0, max_tokens=max_tokens)
+        answer(model, prompt="abcd", echo=True, logprobs=0, max_tokens=0)
 
 
 # Streams
 
 
 def test_the_parts_of_a_stream_make_the_whole(endless: TrainedModel) -> None:
-    fields: dict[str, Any] = {"prompt": ["ab", "b"], "n": 2, "echo": True, "logprobs": 1}
+    fields: dict[str, Any] = {"prompt": "ab", "echo": True, "logprobs": 1, "max_tokens": 70}
     whole = answer(endless, **fields)
+    (choice,) = whole["choices"]
     options = {"include_usage": True}
-    *parts, last = events(completion(endless, **fields, stream_options=options))
+    *events, last = events_of(completion(endless, **fields, stream_options=options))
+    parts = [event["choices"][0] for event in events]
+    assert "".join(part["text"] for part in parts) == choice["text"]
+    assert [part["finish_reason"] for part in parts] == [None] * 3 + ["length"]
+    for name, items in choice["logprobs"].items():
+        assert [*chain.from_iterable(part["logprobs"][name] for part in parts)] == items
     assert (last["choices"], last["usage"]) == ([], whole["usage"])
-    for choice in whole["choices"]:
-        of_text = [part["choices"][0] for part in parts]
-        of_text = [part for part in of_text if part["index"] == choice["index"]]
-        assert "".join(part["text"] for part in of_text) == choice["text"]
-        reasons = [part["finish_reason"] for part in of_text]
-        assert reasons == [None] * (len(of_text) - 1) + ["length"]
-        for name, items in choice["logprobs"].items():
-            assert [*chain.from_iterable(part["logprobs"][name] for part in of_text)] == items
-
-
-def test_a_stream_has_no_usage_unless_it_is_requested(endless: TrainedModel) -> None:
-    assert all(event["choices"] for event in events(completion(endless)))
 
 
 # Requests
@@ -208,21 +200,8 @@ def refusal(body: str | bytes) -> str:
     return message
 
 
-@pytest.mark.parametrize(
-    ("value", "items"), [("ab", ["ab"]), (["ab", "c"], ["ab", "c"])], ids=["text", "list"]
-)
-def test_a_prompt_or_stop_is_a_text_or_a_list(value: Any, items: list[str]) -> None:
-    request = parse(prompt=value, stop=value)
-    assert (request.prompt, request.stop) == (items, items)
-
-
-NO_EFFECT: dict[str, Any] = {
-    "frequency_penalty": 0.0,
-    "presence_penalty": 0,
-    "best_of": 1,
-    "logit_bias": {},
-    "suffix": "",
-}
+def test_a_prompt_or_stop_is_a_text_or_a_list() -> None:
+    assert parse(prompt="ab", stop="cd") == parse(prompt=["ab"], stop=["cd"])
 
 
 @pytest.mark.parametrize("is_null", [True, False], ids=["null", "default"])
@@ -232,44 +211,25 @@ def test_a_field_can_be_null_or_have_its_default(is_null: bool) -> None:
     assert parse(**fields) == CompletionRequest()
 
 
-@pytest.mark.parametrize(("name", "value"), NO_EFFECT.items())
-def test_an_unsupported_field_can_have_a_value_without_effect(name: str, value: Any) -> None:
-    parse(**{name: value})
-
-
 MANY = 65_536
 LIMITS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"temperature": 0}, {"temperature": -0.1}),
     ({"top_p": 1}, {"top_p": 1.1}),
-    ({"top_p": 1e-9}, {"top_p": 0}),
-    ({"top_k": 1}, {"top_k": 0}),
-    ({"min_p": 1}, {"min_p": 1.1}),
-    ({"n": 1}, {"n": 0}),
     ({"n": 128}, {"n": 129}),
-    ({"seed": 0}, {"seed": -1}),
     ({"max_tokens": 0}, {"max_tokens": -1}),
     ({"logprobs": 20}, {"logprobs": 21}),
-    ({"logprobs": 0}, {"logprobs": -1}),
     ({"stop": ["a"] * 16}, {"stop": ["a"] * 17}),
     ({"stop": "a" * 1000}, {"stop": "a" * 1001}),
     ({"stop": "a"}, {"stop": ""}),
     ({"prompt": ["a"] * 128}, {"prompt": ["a"] * 129}),
-    ({"prompt": ["a"]}, {"prompt": []}),
     ({"stream": True}, {"stream": 1}),
-    ({"model": "3"}, {"model": 3}),
-    ({"suffix": ""}, {"suffix": "x"}),
-    ({"best_of": 1}, {"best_of": 2}),
-    ({"frequency_penalty": 0}, {"frequency_penalty": 0.5}),
-    ({"logit_bias": {}}, {"logit_bias": {"5": 1}}),
     ({"stream_options": {}}, {"stream_options": {"x": True}}),
-    ({"max_tokens": 9}, {"max_token": 9}),
+    ({"frequency_penalty": 0.0}, {"frequency_penalty": 0.5}),
     ({"user": "me"}, {"tools": []}),
 ]
 SIZES: list[tuple[dict[str, Any], dict[str, Any]]] = [
-    ({"max_tokens": MANY}, {"max_tokens": MANY + 1}),
     ({"max_tokens": MANY // 2, "n": 2}, {"max_tokens": MANY // 2 + 1, "n": 2}),
     ({"max_tokens": 1, "prompt": "a" * (MANY - 1)}, {"max_tokens": 1, "prompt": "a" * MANY}),
-    ({"max_tokens": 6, "logprobs": 20, "n": 128}, {"max_tokens": 26, "logprobs": 20, "n": 128}),
     ({"max_tokens": MANY, "logprobs": 0}, {"max_tokens": MANY // 2 + 1, "logprobs": 2}),
 ]
 
@@ -293,7 +253,6 @@ def test_the_characters_of_a_request_are_limited(
 @pytest.mark.parametrize(
     "body",
     [
-        "",
         "[1]",
         "{",
         "[" * 100_000,
@@ -303,12 +262,13 @@ def test_the_characters_of_a_request_are_limited(
         '{"seed": 1' + "0" * 5000 + "}",
         '{"\\u202e": 1}',
     ],
-    ids=range(9),
+    ids=range(8),
 )
 def test_a_body_that_is_not_valid_json_is_refused(body: str | bytes) -> None:
     assert refusal(body)
 
 
-def test_combining_marks_that_would_take_long_to_order_are_refused(endless: TrainedModel) -> None:
-    with pytest.raises(CharlmError, match="more than 4,000 combining marks in a row"):
-        answer(endless, prompt="a" + 8000 * "\u0301")
+def test_what_would_take_long_to_read_is_refused() -> None:
+    parse(prompt="a" + 29 * "\u0301")
+    assert "more than 30 combining marks" in refusal(json.dumps({"prompt": 60 * "\u0301"}))
+    assert "101 fields" in refusal(json.dumps(dict.fromkeys(map(str, range(101)))))

@@ -2,7 +2,6 @@
 
 import json
 import re
-import resource
 import signal
 import socket
 import struct
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from models import make_random_model
 from processes import Process, command_line, started, wait_until
 
 pytest.importorskip("uvicorn", reason="missing: uvicorn")
@@ -21,7 +19,6 @@ pytest.importorskip("uvicorn", reason="missing: uvicorn")
 from serving.client import SECONDS, ask
 
 from charlm.api.model import load
-from charlm.network.model_file import write_model
 
 pytestmark = pytest.mark.slow
 
@@ -95,35 +92,13 @@ def test_many_clients_get_their_texts_without_more_memory(trained_run: Path) -> 
 
 
 def test_sigterm_finishes_pending_requests(trained_run: Path) -> None:
-    def refuses() -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) != 0
-
     with serving(trained_run) as (process, port), ThreadPoolExecutor() as pool:
         fields = {"prompt": "The ", "max_tokens": 20_000, "seed": 1}
         pending = pool.submit(ask, port, "POST /v1/completions", fields)
         ask(port, "POST /v1/completions", {"max_tokens": 64})  # the long one has begun
         process.send_signal(signal.SIGTERM)
-        wait_until(refuses, ())
         assert pending.result().json["choices"][0]["finish_reason"] in {"length", "stop"}
         assert process.wait(SECONDS) == 128 + signal.SIGTERM
-
-
-def test_a_replaced_model_is_served(tmp_path: Path) -> None:
-    path = tmp_path / "mine.safetensors"
-    write_model(path, make_random_model(seed=1))
-    fields = {"prompt": "a", "temperature": 0, "max_tokens": 20}
-
-    def text(port: int) -> str:
-        found: str = ask(port, "POST /v1/completions", fields).json["choices"][0]["text"]
-        return found
-
-    with serving(path) as (process, port):
-        before = text(port)
-        write_model(path, make_random_model(seed=2))
-        assert text(port) == str(load(path).generate("a", temperature=0, length=20)) != before
-        lines = stop(process)
-    assert lines.endswith("charlm: mine: the file has changed; serving the new model\n")
 
 
 def test_each_request_is_logged_in_a_line(model_file: Path, tmp_path: Path) -> None:
@@ -140,8 +115,6 @@ def test_each_request_is_logged_in_a_line(model_file: Path, tmp_path: Path) -> N
 
 
 def test_clients_beyond_the_limit_are_refused(model_file: Path) -> None:
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    assert limit >= 600, "the test needs more open files"
     with serving(model_file) as (process, port), ExitStack() as stack:
         for _ in range(511):
             stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=SECONDS))
@@ -151,28 +124,23 @@ def test_clients_beyond_the_limit_are_refused(model_file: Path) -> None:
         assert stop(process) == STARTED.format("model")
 
 
-FIELDS = {"prompt": "a" * 500, "n": 20, "max_tokens": 50, "echo": True, "logprobs": 5}
+BODY = json.dumps({"prompt": "a" * 500, "n": 20, "echo": True, "logprobs": 5}).encode()
+POST = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n"
 
 
 @pytest.mark.parametrize(
     "sent",
     [
         b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\nno method\r\n\r\n",
-        b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nno length\r\n",
-        b"\x16\x03\x01",
-        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 100_000,
-        b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{",
-        b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
-        json.dumps(FIELDS).encode(),
-        json.dumps({**FIELDS, "stream": True}).encode(),
+        POST + b"Transfer-Encoding: chunked\r\n\r\nno length\r\n",
+        POST + b"X: " + b"x" * 100_000,
+        POST + b"Content-Length: 9\r\n\r\n{",
+        POST + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY,
     ],
-    ids=["second", "chunk", "tls", "head", "body", "websocket", "whole answer", "streamed answer"],
+    ids=["second request", "chunk", "head", "body", "answer"],
 )
 def test_clients_that_violate_http_or_leave_cause_no_output(sent: bytes, model_file: Path) -> None:
     no_linger = struct.pack("ii", 1, 0)  # closing resets the connection
-    if sent.startswith(b"{"):
-        head = f"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: {len(sent)}\r\n\r\n"
-        sent = head.replace("Host: a", "Host: localhost").encode() + sent
     with serving(model_file) as (process, port):
         for _ in range(5):
             with socket.create_connection(("127.0.0.1", port), timeout=SECONDS) as client:
