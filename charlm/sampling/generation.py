@@ -198,6 +198,8 @@ class GeneratedText(Iterator[str]):
                 new = BORDER
             else:
                 self.stopped_by = "end of text"
+        if not self._stops:
+            return new
         for character in new:
             self._held += character
             for stop in self._stops:
@@ -224,8 +226,8 @@ class GeneratedText(Iterator[str]):
             raise CharlmError(
                 "length=0 generates without end: iterate over the text, or set a length"
             )
-        for _ in self:
-            pass
+        if not self.stopped_by:
+            self._chunks.append(self.read(self._length))
         return Sample("".join(self._chunks), self.stopped_by)
 
 
