@@ -167,31 +167,3 @@ class TrialEnded(Event):
     """Lowest validation loss of all trials."""
     best_number: int
     """Number of the trial with the lowest loss."""
-
-
-@dataclass(frozen=True)
-class ServerListening(Event):
-    """The server accepts requests."""
-
-    url: str
-    models: tuple[str, ...]
-    """Names of the served models."""
-
-
-@dataclass(frozen=True)
-class RequestAnswered(Event):
-    """A request was answered or aborted."""
-
-    client: str
-    """Address of the client."""
-    method: str
-    path: str
-    """Percent-encoded path, without spaces and control characters."""
-    status: int
-    """HTTP status; 0 if there was no answer."""
-    seconds: float
-    """Time from the start of the request to the end of the answer."""
-    size_bytes: int
-    """Size of the body of the answer."""
-    problem: str | None
-    """Unexpected error, or None."""

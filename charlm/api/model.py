@@ -244,7 +244,7 @@ class Model:
             Sampler(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p),
             seed=random_seed() if seed is None else seed,
             prompt=prompt,
-            stop=stop or "",
+            stops=[stop] if stop else [],
             ignore_end=ignore_end,
         )
         return generate_text(self.trained, request)

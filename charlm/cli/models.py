@@ -25,7 +25,6 @@ from charlm.cli.command import (
 )
 from charlm.cli.output import align, print_aside, print_json, print_result, say, write_result
 from charlm.cli.progress import ProgressDisplay
-from charlm.events import Event, RequestAnswered, ServerListening
 from charlm.formats import FormatName
 from charlm.wording import counted, escape_controls
 
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 
 LARGE_PERPLEXITY = 1e6
 """Perplexity from which on it is shown with an exponent."""
-SERVER_ERROR = 500
-"""The lowest HTTP status of a server error."""
 
 
 @click.command(cls=Command)
@@ -357,8 +354,8 @@ def export(*, as_json: bool, **options: Any) -> None:
     "allow_hosts",
     multiple=True,
     metavar="NAME",
-    help="Host name by which clients reach the server, for example through a proxy; can be "
-    "repeated. Not needed if CHARLM_API_KEY is set.",
+    help="Host name by which clients reach the server, for example through a proxy, or * for all; "
+    "can be repeated. Not needed if CHARLM_API_KEY is set.",
 )
 @click.option(
     "--allow-origin",
@@ -370,16 +367,16 @@ def export(*, as_json: bool, **options: Any) -> None:
 )
 @click.option(
     "--log",
-    "has_log",
-    is_flag=True,
-    help="Print a line for every request, not only for server errors.",
+    type=PATH,
+    metavar="FILE",
+    help="File to which a line is added for every request.  [default: no log]",
 )
-def serve(*, has_log: bool, **options: Any) -> None:
+def serve(**options: Any) -> None:
     """Serve models with an OpenAI-compatible API and a web page.
 
     The page of the first model is at /; the page of each model is at /NAME. If the environment
     variable CHARLM_API_KEY is set, requests need that key. A model is reloaded when its file is
-    replaced. Ctrl-C or SIGTERM stops the server after it has answered all pending requests.
+    replaced. Ctrl-C or SIGTERM stops the server after it has answered the pending requests.
 
     Examples:
       charlm serve
@@ -388,7 +385,7 @@ def serve(*, has_log: bool, **options: Any) -> None:
         serve two models on any free port
       charlm serve --host 0.0.0.0
         let other machines use the server; set CHARLM_API_KEY first
-      charlm serve --allow-host texts.example.com --log
+      charlm serve --allow-host texts.example.com --log requests.log
         serve behind a proxy, and log every request
 
     """
@@ -400,21 +397,4 @@ def serve(*, has_log: bool, **options: Any) -> None:
     except ModuleNotFoundError as error:
         raise missing_package("serve", error) from None
     key = os.environ.get("CHARLM_API_KEY") or None
-    server.serve(**options, key=key, on_event=_ServerDisplay(has_log=has_log))
-
-
-class _ServerDisplay(ProgressDisplay):
-    """Shows the events of a server; the URL, which is the result, goes to standard output."""
-
-    def __init__(self, *, has_log: bool) -> None:
-        super().__init__()
-        self._has_log = has_log
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, RequestAnswered) and not self._has_log:
-            is_error = event.status >= SERVER_ERROR or event.problem is not None
-            if not is_error:
-                return
-        super().__call__(event)
-        if isinstance(event, ServerListening):
-            print_result(event.url)
+    server.serve(**options, key=key, announce=print_result, on_event=ProgressDisplay())

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import time
 from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn
@@ -55,10 +54,6 @@ def describe(event: Event, *, columns: int = COLUMNS - PREFIX_COLUMNS) -> list[s
         case events.TrialEnded(number, nats, best_nats, best_number):
             result = "pruned" if nats is None else f"{nats:.4f} nats per character"
             return [f"trial {number}: {result}; best {best_nats:.4f} (trial {best_number})"]
-        case events.ServerListening(url, models):
-            return [f"serving {', '.join(models)} at {url}/v1; Ctrl-C stops it"]
-        case events.RequestAnswered():
-            return [_describe_answer(event)]
     return []
 
 
@@ -68,16 +63,6 @@ def _describe_trial(event: events.TrialStarted) -> str:
         shown = f"{value:.4g}" if isinstance(value, float) else value
         settings.append(f"{key.rpartition('.')[2]} {shown}")
     return f"trial {event.number}: {', '.join(settings)}"
-
-
-def _describe_answer(event: events.RequestAnswered) -> str:
-    """Return the line of the access log for a request."""
-    now = time.strftime("%Y-%m-%d %H:%M:%S")
-    problem = "" if event.problem is None else f": {event.problem}"
-    return (
-        f"{now} {event.client} {event.method} {event.path} {event.status} {event.seconds:.3f} s "
-        f"{event.size_bytes:,} bytes{problem}"
-    )
 
 
 def _describe_evaluation(event: events.Evaluated, columns: int) -> str:

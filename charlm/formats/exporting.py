@@ -332,4 +332,4 @@ def text_to_check(model: Model, corpus: Corpus | None) -> NDArray[Any]:
     with np.errstate(over="ignore", invalid="ignore"):  # choose_ids raises a CharlmError
         *_, state = read_prompt(model.trained.parameters, encode_prompt(model.vocabulary, ""))
         generated = choose_ids(model.trained, state, sampler=Sampler(), seed=1, length=length)
-        return np.array([index for index, _ in generated])
+        return np.array([*generated])

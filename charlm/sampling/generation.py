@@ -20,7 +20,7 @@ from charlm.checks import check_range
 from charlm.errors import CharlmError
 from charlm.network.model_file import TrainedModel
 from charlm.network.reading import Stepper
-from charlm.network.rnn import Floats, Parameters, State, read_outputs
+from charlm.network.rnn import Parameters, State, read_outputs
 from charlm.sampling.sampler import Sampler, make_chooser
 from charlm.text.vocabulary import Vocabulary, normalize
 
@@ -46,12 +46,6 @@ def read_prompt(parameters: Parameters, ids: NDArray[Any]) -> Iterator[State]:
         The state after each block, float32 [1, H] for each layer.
 
     """
-    for outputs in read_prompt_outputs(parameters, ids):
-        yield tuple(output[-1] for output in outputs)
-
-
-def read_prompt_outputs(parameters: Parameters, ids: NDArray[Any]) -> Iterator[State]:
-    """Read a prompt in blocks of t characters; yield the layers' outputs, float32 [t, 1, H]."""
     state = parameters.zero_state(1)
     for start in range(0, len(ids), PROMPT_BLOCK):
         block = ids[start : start + PROMPT_BLOCK, None]
@@ -59,12 +53,12 @@ def read_prompt_outputs(parameters: Parameters, ids: NDArray[Any]) -> Iterator[S
         with np.errstate(over="ignore", invalid="ignore"):
             outputs = read_outputs(parameters, block, state)
         state = tuple(output[-1] for output in outputs)
-        yield outputs
+        yield state
 
 
 def choose_ids(
     model: TrainedModel, state: State, *, sampler: Sampler, seed: int, length: int | None
-) -> Iterator[tuple[int, Floats]]:
+) -> Iterator[int]:
     """Choose ids one after the other, except the unknown id.
 
     Args:
@@ -75,7 +69,7 @@ def choose_ids(
         length: Number of ids, 0 or more; None = endless.
 
     Yields:
-        The next id, and its logits, float32 [V], in a buffer that the next step overwrites.
+        The next id.
 
     Raises:
         CharlmError: While iterating if the vocabulary has only the unknown id, or the logits are
@@ -86,9 +80,8 @@ def choose_ids(
     choose = make_chooser(sampler)
     advance = stepper.advance
     for uniform in islice(_uniforms(seed), length):
-        logits = stepper.logits
-        chosen = choose(logits, uniform)
-        yield chosen, logits
+        chosen = choose(stepper.logits, uniform)
+        yield chosen
         advance(chosen)
 
 
@@ -121,8 +114,9 @@ class TextRequest:
     """Seed of the random numbers, 0 or more."""
     prompt: str = ""
     """The text to continue; see `encode_prompt` for an empty prompt."""
-    stop: str = ""
-    """Stop text: the text ends before its first occurrence; "" = none."""
+    stops: Sequence[str] = ()
+    """Stop texts, none of them empty: the text ends before the first one that occurs. If several
+    end at the same character, the longest one counts."""
     ignore_end: bool = False
     """Whether an end-of-text id becomes a blank line instead of ending the text."""
 
@@ -140,139 +134,82 @@ class Sample:
     """The reason why the text ended; None while it can continue."""
 
 
-class StopTexts:
-    """A search for stop texts in a text that arrives one character at a time.
-
-    For each stop text, the search keeps the number of characters that match the end of the text.
-    After a mismatch it continues with the longest shorter match, from a table (Knuth, Morris and
-    Pratt 1977), so the average time for a character does not depend on the lengths of the stop
-    texts.
-
-    Args:
-        stops: One or more stop texts, none of them empty; they are normalized to NFC.
-
-    Raises:
-        CharlmError: Too many combining marks follow each other.
-
-    """
-
-    def __init__(self, stops: Sequence[str]) -> None:
-        self._stops = [normalize(stop) for stop in stops]
-        self._shorter = [_shorter_matches(stop) for stop in self._stops]
-        self._matched = [0] * len(self._stops)
-
-    def read(self, character: str) -> int:
-        """Read a character; return the length of the longest stop text that ends here, or 0."""
-        complete = 0
-        for number, stop in enumerate(self._stops):
-            matched = self._matched[number]
-            while matched and (matched == len(stop) or stop[matched] != character):
-                matched = self._shorter[number][matched - 1]
-            if stop[matched] == character:
-                matched += 1
-            self._matched[number] = matched
-            if matched == len(stop):
-                complete = max(complete, matched)
-        return complete
-
-    @property
-    def begun(self) -> int:
-        """Number of characters at the end of the text that may begin a stop text."""
-        return max(self._matched)
-
-
-def _shorter_matches(stop: str) -> list[int]:
-    """Return, for each k, the length of the longest proper prefix and suffix of stop[: k + 1]."""
-    lengths = [0]
-    for character in stop[1:]:
-        length = lengths[-1]
-        while length and stop[length] != character:
-            length = lengths[length - 1]
-        lengths.append(length + 1 if stop[length] == character else 0)
-    return lengths
-
-
-class GrowingText:
-    """A text that grows as ids are chosen; characters that may begin a stop text are held back.
-
-    Args:
-        vocabulary: The characters by id.
-        stops: Stop texts, none of them empty; the text ends before the first stop text.
-        ignore_end: Whether an end-of-text id becomes a blank line instead of ending the text.
-
-    """
-
-    def __init__(
-        self, vocabulary: Vocabulary, *, stops: Sequence[str] = (), ignore_end: bool = False
-    ) -> None:
-        self.stopped_by: StoppedBy | None = None
-        """The reason why the text ended; None while it can continue."""
-        self._glyphs = vocabulary.glyphs
-        self._end_id = vocabulary.end_of_text_id
-        self._ignore_end = ignore_end
-        self._stops = StopTexts(stops) if stops else None
-        self._held = ""
-
-    def read(self, index: int, *, is_last: bool) -> str:
-        """Return the text that is certain after the next id.
-
-        Args:
-            index: The id.
-            is_last: Whether the text ends with this id.
-
-        """
-        if is_last:
-            self.stopped_by = "length"
-        if index != self._end_id:
-            new = self._glyphs[index]
-        elif self._ignore_end:
-            new = BORDER
-        else:
-            new = ""
-            self.stopped_by = "end of text"
-        if self._stops is None:
-            return new
-        for character in new:
-            self._held += character
-            length = self._stops.read(character)
-            if length:
-                self.stopped_by = "stop text"
-                return self._held[:-length]
-        held = 0 if self.stopped_by else self._stops.begun
-        end = len(self._held) - held
-        text = self._held[:end]
-        self._held = self._held[end:]
-        return text
-
-
 class GeneratedText(Iterator[str]):
     """A text during generation: iterate over its chunks, or call `str` for the whole text.
 
-    The text does not include the prompt. A chunk has one or more characters; characters that may
-    begin the stop text are held back.
+    The text does not include the prompt. A chunk has one or more characters. The last characters
+    are held back while they may belong to a stop text.
+
+    Args:
+        ids: The ids of the text.
+        vocabulary: The characters by id.
+        request: The settings of the text.
+
+    Raises:
+        CharlmError: Too many combining marks follow each other in a stop text.
+
     """
 
     def __init__(self, ids: Iterator[int], vocabulary: Vocabulary, request: TextRequest) -> None:
+        self.stopped_by: StoppedBy | None = None
+        """The reason why the text ended; None while it can continue."""
         self._ids = enumerate(ids, start=1)
         self._length = request.length
-        stops = [request.stop] if request.stop else []
-        self._growing = GrowingText(vocabulary, stops=stops, ignore_end=request.ignore_end)
+        self._glyphs = vocabulary.glyphs
+        self._end_id = vocabulary.end_of_text_id
+        self._ignore_end = request.ignore_end
+        self._stops = tuple(sorted(map(normalize, request.stops), key=len, reverse=True))
+        self._tail = len(self._stops[0]) - 1 if self._stops else 0
+        self._held = ""
         self._chunks: list[str] = []
 
     def __next__(self) -> str:
-        if self.stopped_by:
-            raise StopIteration
+        while not self.stopped_by:
+            chunk = self.read(1)
+            if chunk:
+                if self._length:  # an endless text is not kept in memory
+                    self._chunks.append(chunk)
+                return chunk
+        raise StopIteration
+
+    def read(self, count: int) -> str:
+        """Generate up to `count` characters; return the text that is certain now, perhaps none.
+
+        Raises:
+            CharlmError: The logits are not finite.
+
+        """
+        chunk = ""
         # Values that are not finite raise a CharlmError.
         with np.errstate(over="ignore", invalid="ignore"):
-            for count, index in self._ids:
-                chunk = self._growing.read(index, is_last=count == self._length)
-                if chunk:
-                    if self._length:  # an endless text is not kept in memory
-                        self._chunks.append(chunk)
-                    return chunk
+            for number, index in islice(self._ids, count):
+                if number == self._length:
+                    self.stopped_by = "length"
+                chunk += self._add(index)
                 if self.stopped_by:
                     break
-        raise StopIteration
+        return chunk
+
+    def _add(self, index: int) -> str:
+        """Return the text that is certain after the next id."""
+        new = self._glyphs[index]
+        if index == self._end_id:
+            if self._ignore_end:
+                new = BORDER
+            else:
+                self.stopped_by = "end of text"
+        if not self._stops:
+            return new
+        for character in new:
+            self._held += character
+            for stop in self._stops:
+                if self._held.endswith(stop):
+                    self.stopped_by = "stop text"
+                    return self._held.removesuffix(stop)
+        tail = 0 if self.stopped_by else self._tail
+        certain = self._held[: max(0, len(self._held) - tail)]
+        self._held = self._held[len(certain) :]
+        return certain
 
     def __str__(self) -> str:
         """Return the whole text, including the chunks of earlier iterations."""
@@ -289,27 +226,33 @@ class GeneratedText(Iterator[str]):
             raise CharlmError(
                 "length=0 generates without end: iterate over the text, or set a length"
             )
-        for _ in self:
-            pass
+        if not self.stopped_by:
+            self._chunks.append(self.read(self._length))
         return Sample("".join(self._chunks), self.stopped_by)
-
-    @property
-    def stopped_by(self) -> StoppedBy | None:
-        """The reason why the text ended; None while it can continue."""
-        return self._growing.stopped_by
 
 
 def generate_text(model: TrainedModel, request: TextRequest) -> GeneratedText:
     """Read the prompt, and return a text that is generated during iteration.
 
-    The text ends after `length` ids, before the stop text, or when the model chooses the
-    end-of-text id.
+    The text ends after `length` ids, before a stop text, or when the model chooses the end-of-text
+    id.
     """
     *_, state = read_prompt(model.parameters, encode_prompt(model.vocabulary, request.prompt))
-    steps = choose_ids(
-        model, state, sampler=request.sampler, seed=request.seed, length=request.length or None
-    )
-    return GeneratedText((index for index, _ in steps), model.vocabulary, request)
+    return continue_text(model, state, request)
+
+
+def continue_text(model: TrainedModel, state: State, request: TextRequest) -> GeneratedText:
+    """Return the text after a prompt that was read.
+
+    Args:
+        model: The model.
+        state: The state after the prompt.
+        request: The settings of the text; its prompt has no effect.
+
+    """
+    length = request.length or None
+    ids = choose_ids(model, state, sampler=request.sampler, seed=request.seed, length=length)
+    return GeneratedText(ids, model.vocabulary, request)
 
 
 def _forbidden_ids(vocabulary: Vocabulary) -> set[int]:

@@ -1,66 +1,23 @@
-"""Served models, which are reloaded when their files are replaced, and their web pages."""
+"""Served models and their web pages, which are read again when their files are replaced."""
 
 import asyncio
-import gzip
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from charlm.errors import CharlmError
 from charlm.events import Note, OnEvent, ignore
 from charlm.formats.exporting import export_html
-from charlm.network.model_file import TrainedModel, read_model
+from charlm.network.model_file import read_model
 from charlm.runs.folder import find_model, model_name
-from charlm.serving.requests import RequestError
-from charlm.wording import short_repr
 
 
-@dataclass(frozen=True)
-class Page:
-    """Web page, ready to be sent."""
-
-    html: bytes
-    compressed: bytes
-    """HTML compressed with gzip."""
-    digest: str
-    """Digest of the HTML."""
-
-    @classmethod
-    def of(cls, html: bytes) -> "Page":
-        """Return a page with its compressed form and its digest."""
-        return cls(html, gzip.compress(html, mtime=0), hashlib.sha256(html).hexdigest()[:32])
-
-
-@dataclass(frozen=True)
 class ServedModel:
-    """A model with the name that requests use."""
-
-    name: str
-    trained: TrainedModel
-    created: int
-    """Modification time of the file, in seconds since 1970."""
-
-    @cached_property
-    def page(self) -> Page:
-        """Page of `charlm export --format html`; making it takes a second for a large model."""
-        return Page.of(export_html(self.trained, title=self.name)["index.html"])
-
-
-Version = tuple[int, int, int]
-"""Inode, size and modification time of a file, which change when it is replaced."""
-
-
-class ModelFile:
-    """A model file that is reloaded when it is replaced.
-
-    Running requests keep the old model, and a damaged or missing file is ignored.
+    """A model that is read again when its file is replaced.
 
     Args:
         name: Name that requests use.
-        path: Path of the file.
+        path: Path of the model file.
         on_event: Called with notes.
 
     Raises:
@@ -72,80 +29,50 @@ class ModelFile:
         self.name = name
         self._path = path
         self._on_event = on_event
-        self._lock = asyncio.Lock()
-        self._seen = _version(path)
-        self._model = self._read()
+        self._read()
 
-    def _read(self) -> ServedModel:
+    def _read(self) -> None:
+        self.modified = _modified(self._path)
+        """Time at which the file was replaced, in nanoseconds since 1970."""
         trained = read_model(self._path)
-        return ServedModel(self.name, trained, int(self._path.stat().st_mtime))
+        self.page = export_html(trained, title=self.name)["index.html"]
+        """Web page that generates text in the browser."""
+        self.trained = trained
+        """Network, vocabulary and config."""
 
-    async def current(self) -> ServedModel:
-        """Return the model, after reloading it in a thread if the file has changed."""
-        if self._is_new(_version(self._path)):
-            async with self._lock:
-                version = _version(self._path)
-                if self._is_new(version):
-                    await self._reload()
-                    self._seen = version
-        return self._model
+    async def refresh(self) -> None:
+        """Read the file again if it was replaced; a damaged or missing file changes nothing.
 
-    def _is_new(self, version: Version | None) -> bool:
-        return version is not None and version != self._seen
-
-    async def _reload(self) -> None:
+        Other requests get the old model meanwhile.
+        """
+        modified = _modified(self._path)
+        if modified == self.modified:
+            return
+        self.modified = modified
+        result = "serving the new model"
         try:
-            self._model = await asyncio.to_thread(self._read)
-        except (CharlmError, OSError) as error:
-            result = f", but the old model is still served: {error}"
-        else:
-            result = "; serving the new model"
-        self._on_event(Note(f"{self.name}: the file was replaced{result}"))
+            await asyncio.to_thread(self._read)
+        except CharlmError as error:
+            result = f"still serving the old model: {error}"
+        self._on_event(Note(f"{self.name}: the file has changed; {result}"))
 
 
-def _version(path: Path) -> Version | None:
-    """Return the version of a file, or None if it is missing."""
+def _modified(path: Path) -> int:
+    """Return the modification time of a file in nanoseconds, or 0 if it is missing."""
     try:
-        stat = path.stat()
+        return path.stat().st_mtime_ns
     except OSError:
-        return None
-    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+        return 0
 
 
-class Shelf:
-    """All models of a server.
-
-    Args:
-        files: Models, at least one; a request without a name gets the first.
-
-    """
-
-    def __init__(self, files: Sequence[ModelFile]) -> None:
-        self._files = {file.name: file for file in files}
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the models."""
-        return tuple(self._files)
-
-    async def find(self, name: str | None) -> ServedModel:
-        """Return the model with a name; raises RequestError with status 404 if there is none."""
-        if name is None:
-            return await next(iter(self._files.values())).current()
-        if name not in self._files:
-            message = f"model: found {short_repr(name)}; this server has {', '.join(self._files)}"
-            raise RequestError(404, message, param="model", code="model_not_found")
-        return await self._files[name].current()
-
-
-def open_shelf(runs: Sequence[Path], *, on_event: OnEvent = ignore) -> Shelf:
-    """Read the models to serve.
+def open_models(runs: Sequence[Path], *, on_event: OnEvent = ignore) -> dict[str, ServedModel]:
+    """Read the models to serve, and return them by name.
 
     A model has the name of its run, or of its file if it is outside a run. If names are not unique,
     as for two checkpoints of a run, the name of the file is added.
 
     Args:
-        runs: Runs, model files, or unique parts of names of runs; empty = the newest run.
+        runs: Runs, model files, or parts of names of runs; empty = the newest run.
         on_event: Called with notes.
 
     Raises:
@@ -153,12 +80,13 @@ def open_shelf(runs: Sequence[Path], *, on_event: OnEvent = ignore) -> Shelf:
 
     """
     paths = [find_model(run, on_event=on_event) for run in runs or (None,)]
-    names = [model_name(path) for path in paths]
-    shared = {name for name, count in Counter(names).items() if count > 1}
-    files: dict[str, ModelFile] = {}
-    for name, path in zip(names, paths, strict=True):
-        unique = f"{name}-{path.stem}" if name in shared and name != path.stem else name
-        if unique in files:
-            raise CharlmError(f"{path}: another model is called {unique} too; rename one of them")
-        files[unique] = ModelFile(unique, path, on_event=on_event)
-    return Shelf([*files.values()])
+    count = Counter(map(model_name, paths))
+    models: dict[str, ServedModel] = {}
+    for path in paths:
+        name = model_name(path)
+        if count[name] > 1 and name != path.stem:
+            name = f"{name}-{path.stem}"
+        if name in models:
+            raise CharlmError(f"{path}: another model is called {name} too; rename one of them")
+        models[name] = ServedModel(name, path, on_event=on_event)
+    return models

@@ -107,13 +107,15 @@ CALLS: dict[str, dict[str, Any]] = {
         "check": True,
     },
     (
-        "serve a b --host ::1 --port 5 --allow-host c --allow-host d --allow-origin https://e --log"
+        "serve a b --host ::1 --port 5 --allow-host c --allow-host d --allow-origin https://e "
+        "--log l"
     ): {
         "runs": (Path("a"), Path("b")),
         "host": "::1",
         "port": 5,
         "allow_hosts": ("c", "d"),
         "allow_origins": ("https://e",),
+        "log": Path("l"),
         "key": "secret",
     },
     "runs a b --group --json": {"runs": (Path("a"), Path("b"))},
@@ -146,7 +148,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "runs": {},
 }
 """The arguments that a command line gives to its function, without those left at a default."""
-TERMINAL_ARGUMENTS = {"self", "on_event", "report"}
+TERMINAL_ARGUMENTS = {"self", "announce", "on_event", "report"}
 """Arguments that have no option: the model itself, and functions that print."""
 
 
@@ -207,6 +209,9 @@ FAILURES = [
     ("sample red\x1b[31m.txt", "red\\x1b[31m.txt: not a model file"),
     ("serve m.safetensors m.safetensors", "m.safetensors: another model is called m too;"),
     ("serve m.safetensors --host a..b", "host a..b, port 8000: cannot listen there"),
+    ("serve m.safetensors --host a:b", "host a:b, port 8000: cannot listen there"),
+    ("serve m.safetensors --host ''", "host: found ''; must be a name or an address"),
+    ("serve m.safetensors --log a/b", "--log a/b: cannot be written: No such file or directory"),
     ("sample m.safetensors --min-p nan", "min_p: found nan; must be 0 to 1"),
     ("serve m.safetensors --host LONG", "port 8000: cannot listen there"),
     ("tokenize LONG --out out", "which is a text, not the path of a file"),

@@ -33,11 +33,6 @@ LINES = [
         ["trial 0: pruned; best 1.4000 (trial 2)"],
         id="pruned trial",
     ),
-    pytest.param(
-        events.ServerListening("http://127.0.0.1:1", ("a", "b")),
-        ["serving a, b at http://127.0.0.1:1/v1; Ctrl-C stops it"],
-        id="server",
-    ),
     pytest.param(events.Saved(9, RUN), [], id="checkpoint"),
     pytest.param(events.Ended(RUN, "all steps done", 9), [], id="end"),
 ]

@@ -6,9 +6,7 @@ import pty
 import signal
 import subprocess
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,9 +16,7 @@ from processes import command_line, run_process
 
 from charlm.api.evaluation import evaluate
 from charlm.api.model import load
-from charlm.cli.progress import describe
 from charlm.evaluation.baselines import Comparison
-from charlm.events import OnEvent, RequestAnswered, ServerListening
 from charlm.network.model_file import TrainedModel, write_model
 from charlm.text.corpus import open_corpus
 from charlm.text.vocabulary import Vocabulary
@@ -313,53 +309,3 @@ def test_the_files_of_an_export_are_printed(model_file: Path, tmp_path: Path) ->
     assert files == f"{tmp_path}/out: {', '.join(sizes)}"
     assert check.startswith("C: logits differ by at most ")
     assert command.stderr == ""
-
-
-# Requests to a server
-
-
-SERVED = [
-    RequestAnswered("1.2.3.4", "GET", "/ok", 200, 0.25, 1234, None),
-    RequestAnswered("1.2.3.4", "GET", "/refused", 499, 0.25, 0, None),
-    RequestAnswered("1.2.3.4", "GET", "/defect", 500, 0.25, 12, "ZeroDivisionError()"),
-    RequestAnswered("1.2.3.4", "GET", "/slow", 200, 300.0, 12, "cut off after 300 s"),
-]
-
-
-def serve_requests(
-    runs: Any,
-    *,
-    on_event: OnEvent,
-    **_options: Any,
-) -> None:
-    """Report that the server listens, and then each request."""
-    on_event(ServerListening("http://127.0.0.1:1", ("a",)))
-    for request in SERVED:
-        on_event(request)
-
-
-@pytest.mark.parametrize(
-    ("options", "paths"),
-    [([], ["/defect", "/slow"]), (["--log"], ["/ok", "/refused", "/defect", "/slow"])],
-    ids=["errors", "all"],
-)
-def test_requests_are_logged(
-    options: list[str], paths: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("uvicorn", reason="missing: uvicorn")
-    monkeypatch.setattr("charlm.serving.server.serve", serve_requests)
-    command = charlm("serve", *options)
-    assert command.stdout == "http://127.0.0.1:1\n"
-    _, *lines = command.stderr.splitlines()
-    assert [line.split(" GET ")[1].split()[0] for line in lines] == paths
-
-
-def test_the_line_of_a_request_has_its_figures() -> None:
-    line = describe(SERVED[2])[0]
-    time, end = line[:19], line[19:]
-    assert datetime.strptime(time, "%Y-%m-%d %H:%M:%S")
-    assert end == " 1.2.3.4 GET /defect 500 0.250 s 12 bytes: ZeroDivisionError()"
-
-
-def test_a_request_without_a_problem_has_none_in_its_line() -> None:
-    assert describe(SERVED[0])[0].endswith(" GET /ok 200 0.250 s 1,234 bytes")

@@ -23,8 +23,8 @@ from charlm.errors import CharlmError
 from charlm.network.model_file import TrainedModel
 from charlm.sampling.generation import (
     GeneratedText,
-    GrowingText,
     Sample,
+    StoppedBy,
     TextRequest,
     choose_ids,
     encode_prompt,
@@ -82,8 +82,7 @@ def test_a_prompt_has_at_least_one_id(vocabulary: Vocabulary, prompt: str, ids: 
 def generate(trained: TrainedModel, sampler: Sampler, *, length: int, seed: int = 0) -> list[int]:
     """Return the ids that follow the prompt."""
     *_, state = read_prompt(trained.parameters, PROMPT)
-    choices = choose_ids(trained, state, sampler=sampler, seed=seed, length=length)
-    return [index for index, _ in choices]
+    return [*choose_ids(trained, state, sampler=sampler, seed=seed, length=length)]
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.5])
@@ -112,14 +111,6 @@ def test_the_unknown_id_is_never_chosen(unknown_id: int | None) -> None:
     model.parameters.logits_bias[...] = [9, 1, 5]
     likeliest = {0: 2, 2: 0, None: 0}[unknown_id]
     assert generate(model, GREEDY, length=3) == [likeliest] * 3
-
-
-def test_an_id_comes_with_the_logits_of_its_choice(trained: TrainedModel) -> None:
-    *_, state = read_prompt(trained.parameters, PROMPT)
-    choices = choose_ids(trained, state, sampler=GREEDY, seed=0, length=3)
-    for index, logits in choices:
-        assert logits.argmax() == index
-        assert logits[3] == -np.inf
 
 
 def test_a_random_seed_has_at_most_32_bits() -> None:
@@ -158,8 +149,8 @@ def model(trained: TrainedModel) -> TrainedModel:
 @pytest.mark.parametrize("prompt", ["ab\na", "axb", ""])
 def test_a_text_consists_of_the_chosen_ids(model: TrainedModel, prompt: str) -> None:
     *_, state = read_prompt(model.parameters, encode_prompt(model.vocabulary, prompt))
-    choices = choose_ids(model, state, sampler=Sampler(), seed=3, length=30)
-    expected = model.vocabulary.decode(np.array([index for index, _ in choices]))
+    ids = choose_ids(model, state, sampler=Sampler(), seed=3, length=30)
+    expected = model.vocabulary.decode(np.array([*ids]))
     text = generate_text(model, TextRequest(30, Sampler(), seed=3, prompt=prompt))
     assert text.finish() == Sample(expected, "length")
 
@@ -197,14 +188,12 @@ def test_a_negative_number_is_refused(length: int, seed: int, message: str) -> N
 ABC = Vocabulary(("a", "b", "c", None, None), unknown_id=3, end_of_text_id=4)
 
 
-def read(ids: Sequence[int], growing: GrowingText) -> list[str]:
-    """Return the chunks of a text of ids, up to its end."""
-    chunks = []
-    for count, index in enumerate(ids, start=1):
-        chunks.append(growing.read(index, is_last=count == len(ids)))
-        if growing.stopped_by:
-            break
-    return chunks
+def text_of(
+    ids: Sequence[int], *, stops: Sequence[str] = (), ignore_end: bool = False
+) -> GeneratedText:
+    """Return the text of ids."""
+    request = TextRequest(len(ids), GREEDY, seed=0, stops=stops, ignore_end=ignore_end)
+    return GeneratedText(iter(ids), ABC, request)
 
 
 @given(
@@ -217,73 +206,50 @@ def test_a_text_ends_before_the_first_complete_stop_text(text: str, stops: list[
     read_text = stopped[0] if stopped else text
     lengths = [len(stop) for stop in stops if read_text.endswith(stop)]
     expected = read_text[: len(read_text) - max(lengths, default=0)]
-    growing = GrowingText(ABC, stops=stops)
-    assert "".join(read(ABC.encode(text).tolist(), growing)) == expected
-    assert growing.stopped_by == ("stop text" if stopped else "length")
+    stopped_by: StoppedBy = "stop text" if stopped else "length"
+    ids = ABC.encode(text).tolist()
+    assert text_of(ids, stops=stops).finish() == Sample(expected, stopped_by)
 
 
 def test_a_stop_text_of_many_combining_marks_is_refused_before_it_is_normalized() -> None:
     with pytest.raises(CharlmError, match="more than 4,000 combining marks in a row"):
-        GrowingText(ABC, stops=["a" + 1_000_000 * "\u0301"])
+        text_of([0], stops=["a" + 1_000_000 * "\u0301"])
 
 
 @pytest.mark.parametrize(
     ("ids", "stops", "chunks"),
     [
-        pytest.param([0, 0, 0, 1, 0], ["aab"], ["", "", "a", ""], id="it is a stop text"),
-        pytest.param([0, 1, 2], ["abb"], ["", "", "abc"], id="it is not a stop text"),
-        pytest.param([0, 0], ["aab"], ["", "aa"], id="the text ends"),
-        pytest.param([0, 0, 2, 0], ["aab", "cb"], ["", "", "aa", "ca"], id="two begin in turn"),
-        pytest.param([0, 0, 2], ["aabb", "abc"], ["", "", "aac"], id="the longer comes first"),
-        pytest.param([0, 0, 2], ["abc", "aabb"], ["", "", "aac"], id="the longer comes last"),
-        pytest.param([0, 0, 1], ["ab", "aab"], ["", "", ""], id="two end together"),
+        pytest.param([0, 0, 0, 1, 0], ["aab"], ["a"], id="a stop text"),
+        pytest.param([0, 1, 2, 0], ["abb"], ["a", "bca"], id="no stop text"),
+        pytest.param([0, 0, 2, 1], ["c", "aab"], ["aa"], id="the longest is held back"),
+        pytest.param([0, 1, 2], [], ["a", "b", "c"], id="without stop texts"),
     ],
 )
-def test_the_possible_beginning_of_a_stop_text_is_held_back(
+def test_characters_that_may_belong_to_a_stop_text_are_held_back(
     ids: list[int],
     stops: list[str],
     chunks: list[str],
 ) -> None:
-    assert read(ids, GrowingText(ABC, stops=stops)) == chunks
+    assert "".join(chunks) == str(text_of(ids, stops=stops))
+    assert [*text_of(ids, stops=stops)] == chunks
 
 
-def test_a_generated_text_has_no_empty_chunks() -> None:
-    request = TextRequest(6, GREEDY, seed=0, stop="aab")
-    text = GeneratedText(iter([0, 0, 0, 1, 0, 0]), ABC, request)
-    assert list(text) == ["a"]
-    assert text.finish() == Sample("a", "stop text")
+def test_a_text_can_be_read_in_parts() -> None:
+    text = text_of([0, 1, 0, 0, 1, 2], stops=["ab"])
+    parts = [text.read(1), text.read(0), text.read(2)]
+    assert (parts, text.stopped_by) == (["", "", ""], "stop text")
 
 
-def test_an_end_of_text_id_ends_the_text() -> None:
-    growing = GrowingText(ABC, stops=["ab"])
-    assert read([0, 4, 1], growing) == ["", "a"]
-    assert growing.stopped_by == "end of text"
+@pytest.mark.parametrize(("ids", "text"), [([0, 4, 1], "a"), ([0, 4], "a"), ([4], "")], ids=str)
+def test_an_end_of_text_id_ends_the_text(ids: list[int], text: str) -> None:
+    assert text_of(ids, stops=["ab"]).finish() == Sample(text, "end of text")
 
 
-@pytest.mark.parametrize(
-    ("stop", "chunks"),
-    [
-        pytest.param("\n", ["a", ""], id="a line break"),
-        pytest.param("\n\n", ["a", ""], id="a blank line"),
-        pytest.param("\nb", ["a", "\n", ""], id="a line break before a letter"),
-    ],
-)
-def test_a_stop_text_can_be_in_the_blank_line_of_an_end_of_text_id(
-    stop: str,
-    chunks: list[str],
-) -> None:
-    growing = GrowingText(ABC, stops=[stop], ignore_end=True)
-    assert read([0, 4, 1], growing) == chunks
-    assert growing.stopped_by == "stop text"
-
-
-def test_an_end_of_text_id_ends_the_text_at_its_length() -> None:
-    growing = GrowingText(ABC)
-    assert growing.read(4, is_last=True) == ""
-    assert growing.stopped_by == "end of text"
+@pytest.mark.parametrize(("stop", "text"), [("\n", "a"), ("\n\n", "a"), ("\nb", "a\n")])
+def test_a_stop_text_can_be_in_the_blank_line_of_an_end_of_text_id(stop: str, text: str) -> None:
+    generated = text_of([0, 4, 1], stops=[stop], ignore_end=True)
+    assert generated.finish() == Sample(text, "stop text")
 
 
 def test_an_ignored_end_of_text_id_becomes_a_blank_line() -> None:
-    growing = GrowingText(ABC, ignore_end=True)
-    assert read([0, 4, 1], growing) == ["a", "\n\n", "b"]
-    assert growing.stopped_by == "length"
+    assert [*text_of([0, 4, 1], ignore_end=True)] == ["a", "\n\n", "b"]

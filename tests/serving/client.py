@@ -1,19 +1,19 @@
-"""Requests to an application without a network, and models without files."""
+"""A server in a thread of the test, and requests to it."""
 
-import asyncio
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection
+from threading import Thread
 from typing import Any
 
+import uvicorn
 from starlette.types import ASGIApp
 
-from charlm.events import ignore
-from charlm.network.model_file import TrainedModel
-from charlm.serving.guard import DEFAULT_LIMITS, Access, Limits, guarded
-from charlm.serving.models import Page, ServedModel, Shelf
-from charlm.serving.server import make_app
+from charlm.serving.server import listen
 
-LOCAL = Access(["localhost"])
+SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Answer:
 
     status: int
     headers: dict[str, str]
+    """Headers by their names in lower case."""
     body: bytes
 
     @property
@@ -31,104 +32,47 @@ class Answer:
         return json.loads(self.body)
 
     @property
-    def error(self) -> dict[str, Any]:
-        """Error object in the body."""
-        error: dict[str, Any] = self.json["error"]
-        return error
+    def message(self) -> str:
+        """Message of the error in the body."""
+        error = self.json["error"]
+        assert error["type"] == ("server_error" if self.status >= 500 else "invalid_request_error")
+        message: str = error["message"]
+        assert message.isprintable()
+        return message
 
 
-async def ask(app: ASGIApp, request: str, body: Any = b"", **headers: str) -> Answer:
+@contextmanager
+def serving(app: ASGIApp) -> Iterator[int]:
+    """Serve an application on a free port of this machine; yield the port."""
+    config = uvicorn.Config(app, http="h11", ws="none", log_config=None)
+    server = uvicorn.Server(config)
+    with listen("127.0.0.1", 0) as listener:
+        thread = Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def ask(port: int, request: str, body: Any = None, **headers: str) -> Answer:
     """Send a request, for example "GET /".
 
-    An underscore in the name of a header stands for a dash.
-
     Args:
-        app: The application.
+        port: Port of the server.
         request: Method and path.
-        body: Bytes, a list of chunks of bytes, or an object to send as JSON. The client never sends
-            what comes after a chunk None.
-        **headers: Headers in addition to Host.
+        body: Bytes, an iterator over parts of the body, or an object to send as JSON.
+        **headers: More headers; an underscore in a name stands for a dash.
 
     """
-    method, path = request.split(" ", 1)
-    named = {"host": "localhost", **headers}
-    encoded = [(key.replace("_", "-").encode(), text.encode()) for key, text in named.items()]
-    scope = {
-        "type": "http",
-        "method": method,
-        "path": path,
-        "query_string": b"",
-        "http_version": "1.1",
-        "headers": encoded,
-    }
-    sent: list[Any] = []
-    unread = _chunks(body)
-
-    async def receive() -> Any:
-        chunk = unread.pop(0) if unread else None
-        if chunk is None:  # the client stays
-            return await asyncio.Event().wait()
-        return {"type": "http.request", "body": chunk, "more_body": bool(unread)}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    await app(scope, receive, send)
-    start, *parts = sent
-    answered = {key.decode(): value.decode() for key, value in start["headers"]}
-    return Answer(start["status"], answered, b"".join(part["body"] for part in parts))
-
-
-def _chunks(body: Any) -> list[bytes | None]:
-    if isinstance(body, list):
-        return [*body]
-    return [body if isinstance(body, bytes) else json.dumps(body).encode()]
-
-
-class Client:
-    """A client that sends one request at a time."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    def get(self, path: str, **headers: str) -> Answer:
-        """Send a GET request."""
-        return self.request(f"GET {path}", **headers)
-
-    def post(self, path: str, body: Any, **headers: str) -> Answer:
-        """Send a POST request; a body that is not bytes is sent as JSON."""
-        return self.request(f"POST {path}", body, **headers)
-
-    def request(self, request: str, body: Any = b"", **headers: str) -> Answer:
-        """Send a request, see `ask`."""
-        return asyncio.run(ask(self._app, request, body, **headers))
-
-
-class FakeShelf(Shelf):
-    """Models without files, called a, b, ..., each with its name as its page."""
-
-    def __init__(self, *trained: TrainedModel) -> None:
-        super().__init__([])
-        self._models = {}
-        for name, network in zip("ab", trained, strict=False):
-            model = ServedModel(name, network, created=9)
-            model.__dict__["page"] = Page.of(name.encode())
-            self._models[name] = model
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the models."""
-        return tuple(self._models)
-
-    async def find(self, name: str | None) -> ServedModel:
-        """Return a model, or refuse as a shelf does."""
-        name = "a" if name is None else name
-        return self._models[name] if name in self._models else await super().find(name)
-
-
-def serving(
-    *trained: TrainedModel, key: str | None = None, limits: Limits = DEFAULT_LIMITS
-) -> Client:
-    """Return a client of a server with models a, b, ..."""
-    app = make_app(FakeShelf(*trained), limits)
-    return Client(guarded(app, Access(["localhost"], key=key), limits=limits, on_event=ignore))
+    method, path = request.split()
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    data = json.dumps(body) if isinstance(body, dict) else body
+    connection = HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+    connection.request(method, path, data, named)
+    response = connection.getresponse()
+    fields = {name.lower(): value for name, value in response.getheaders()}
+    answer = Answer(response.status, fields, response.read())
+    connection.close()
+    return answer

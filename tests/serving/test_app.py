@@ -1,406 +1,257 @@
-"""The routes of the application, without a network, and the arguments of `serve`."""
+"""The routes of the server, who may use it, and what it refuses."""
 
-import asyncio
 import gzip
 import json
+import re
 import socket
-import time
-from dataclasses import replace
-from pathlib import Path
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from typing import Any
 
-import numpy as np
 import pytest
-from models import make_random_model, with_tensors
+from models import make_random_model
 
 pytest.importorskip("starlette", reason="missing: starlette")
 pytest.importorskip("uvicorn", reason="missing: uvicorn")
 
-from serving.client import Client, FakeShelf, ask, serving
+from serving.client import Answer, ask, serving
 
 from charlm.errors import CharlmError
-from charlm.events import Event, Note, ServerListening
-from charlm.network.model_file import TrainedModel
-from charlm.serving.guard import Limits
-from charlm.serving.models import Page
-from charlm.serving.server import listen, make_app, serve
+from charlm.events import Event, Note
+from charlm.network.model_file import write_model
+from charlm.serving.models import ServedModel, open_models
+from charlm.serving.server import listen, make_app
 
-KEY = "Bearer secret"
-
-
-@pytest.fixture
-def client(trained: TrainedModel) -> Client:
-    """Return a client of a server with two equal models, a and b."""
-    return serving(trained, trained)
+SITE = "https://site.example"
+MIB = 1 << 20
 
 
-def model_entry(name: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": 9, "owned_by": "charlm"}
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ServedModel]:
+    """Return two models, a and b."""
+    folder = tmp_path_factory.mktemp("models")
+    paths = [folder / "a.safetensors", folder / "b.safetensors"]
+    for seed, path in enumerate(paths):
+        write_model(path, make_random_model(seed=seed))
+    return open_models(paths)
 
 
-def test_all_models_are_listed(client: Client) -> None:
-    entries = [model_entry("a"), model_entry("b")]
-    assert client.get("/v1/models").json == {"object": "list", "data": entries}
+@pytest.fixture(scope="module")
+def port(models: dict[str, ServedModel]) -> Iterator[int]:
+    """Serve both models to the tests that need no server of their own."""
+    with serving(make_app(models, allow_hosts=["my.example"], allow_origins=[SITE])) as port:
+        yield port
 
 
-def test_a_model_is_described_by_its_entry(client: Client) -> None:
-    assert client.get("/v1/models/b").json == model_entry("b")
+@pytest.fixture(scope="module")
+def locked_port(models: dict[str, ServedModel]) -> Iterator[int]:
+    """Serve both models with the key `secret`."""
+    with serving(make_app(models, key="secret", allow_origins=["*"])) as port:
+        yield port
 
 
-# Pages
+def complete(port: int, **fields: Any) -> Answer:
+    return ask(port, "POST /v1/completions", fields)
 
 
-@pytest.mark.parametrize(("path", "page"), [("/", b"a"), ("/a", b"a"), ("/b", b"b")])
-def test_each_model_has_a_page(path: str, page: bytes, client: Client) -> None:
-    answer = client.get(path)
-    assert (answer.status, answer.body) == (200, page)
-    assert "content-encoding" not in answer.headers
+def test_all_models_are_listed(port: int, models: dict[str, ServedModel]) -> None:
+    listed = ask(port, "GET /v1/models").json
+    seconds = {name: model.modified // 10**9 for name, model in models.items()}
+    entries = [
+        {"id": name, "object": "model", "created": seconds[name], "owned_by": "charlm"}
+        for name in ("a", "b")
+    ]
+    assert listed == {"object": "list", "data": entries}
 
 
-@pytest.mark.parametrize(
-    ("header", "value"),
-    [
-        ("content-type", "text/html; charset=utf-8"),
-        ("content-security-policy", "frame-ancestors 'none'"),
-        ("x-content-type-options", "nosniff"),
-        ("referrer-policy", "no-referrer"),
-        ("cache-control", "no-cache"),
-        ("vary", "Accept-Encoding"),
-    ],
-)
-def test_a_page_has_safe_headers(header: str, value: str, client: Client) -> None:
-    assert client.get("/").headers[header] == value
+@pytest.mark.parametrize(("path", "name"), [("/", "a"), ("/a", "a"), ("/b", "b")])
+def test_each_model_has_a_page(
+    path: str, name: str, port: int, models: dict[str, ServedModel]
+) -> None:
+    answer = ask(port, f"GET {path}")
+    assert (answer.status, answer.body) == (200, models[name].page)
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
 
 
-@pytest.mark.parametrize("accepted", ["gzip", "br, GZIP", "gzip;q=0.5", "deflate, gzip; q=1.0"])
-def test_a_page_is_compressed_if_the_client_accepts_gzip(accepted: str, client: Client) -> None:
-    answer = client.get("/", accept_encoding=accepted)
+def test_a_page_is_compressed_if_the_client_accepts_gzip(
+    port: int, models: dict[str, ServedModel]
+) -> None:
+    answer = ask(port, "GET /", accept_encoding="gzip")
     assert answer.headers["content-encoding"] == "gzip"
-    assert gzip.decompress(answer.body) == b"a"
-
-
-@pytest.mark.parametrize("accepted", ["", "br", "gzip;q=0", "gzip; q=0.0", "xgzip"])
-def test_a_page_is_not_compressed_for_other_clients(accepted: str, client: Client) -> None:
-    answer = client.get("/", accept_encoding=accepted)
-    assert "content-encoding" not in answer.headers
-    assert answer.body == b"a"
-
-
-def test_every_form_of_every_page_has_another_etag(client: Client) -> None:
-    plain = client.get("/a")
-    compressed = client.get("/a", accept_encoding="gzip")
-    other = client.get("/b")
-    assert len({answer.headers["etag"] for answer in (plain, compressed, other)}) == 3
-
-
-def test_a_page_that_the_client_has_is_not_sent_again(client: Client) -> None:
-    etag = client.get("/a").headers["etag"]
-    answer = client.get("/a", if_none_match=f'"x", W/{etag}')
-    assert (answer.status, answer.body, answer.headers["etag"]) == (304, b"", etag)
-
-
-def test_another_page_is_sent_to_a_client_that_has_one(client: Client) -> None:
-    etag = client.get("/a").headers["etag"]
-    assert client.get("/b", if_none_match=etag).status == 200
-
-
-class SlowModel:
-    """A model that counts how many threads make its page."""
-
-    makers = 0
-    most = 0
-
-    @property
-    def page(self) -> Page:
-        """Page that takes some time to make."""
-        self.makers += 1
-        self.most = max(self.most, self.makers)
-        time.sleep(0.005)
-        self.makers -= 1
-        return Page.of(b"")
-
-
-class SlowShelf(FakeShelf):
-    """A shelf with a single slow model."""
-
-    model = SlowModel()
-
-    async def find(self, name: str | None) -> Any:
-        """Return the model."""
-        return self.model
-
-
-def test_one_page_is_made_at_a_time() -> None:
-    async def ask_three_times() -> None:
-        app = make_app(SlowShelf())
-        await asyncio.gather(*(ask(app, "GET /") for _ in range(3)))
-
-    asyncio.run(ask_three_times())
-    assert SlowShelf.model.most == 1
-
-
-# Texts
+    assert gzip.decompress(answer.body) == models["a"].page
 
 
 @pytest.mark.parametrize(("model", "name"), [(None, "a"), ("b", "b")])
-def test_the_named_model_answers(model: str | None, name: str, client: Client) -> None:
-    answer = client.post("/v1/completions", {"model": model, "max_tokens": 3})
-    assert (answer.status, answer.json["model"]) == (200, name)
-    assert answer.json["object"] == "text_completion"
+def test_the_named_or_first_model_answers(model: str | None, name: str, port: int) -> None:
+    answer = complete(port, model=model).json
+    assert (answer["object"], answer["model"]) == ("text_completion", name)
 
 
-def test_an_answer_is_neither_stored_nor_guessed_at(client: Client) -> None:
-    headers = client.post("/v1/completions", {"max_tokens": 3}).headers
-    assert (headers["cache-control"], headers["x-content-type-options"]) == ("no-store", "nosniff")
-
-
-def test_a_streamed_answer_is_a_row_of_events(client: Client) -> None:
-    messages = [{"role": "user", "content": "a"}]
-    body = {"messages": messages, "max_tokens": 3, "stream": True}
-    answer = client.post("/v1/chat/completions", body)
+def test_a_streamed_answer_is_a_row_of_events(port: int) -> None:
+    fields = {"max_tokens": 40, "stream": True}
+    answer = ask(port, "POST /v1/completions", fields, accept_encoding="gzip")
     assert answer.headers["content-type"].startswith("text/event-stream")
+    assert "content-encoding" not in answer.headers, "the text would be held back"
     first, *_, last, end = answer.body.decode().split("\n\n")
-    assert json.loads(first.removeprefix("data: "))["object"] == "chat.completion.chunk"
+    assert json.loads(first.removeprefix("data: "))["object"] == "text_completion"
     assert (last, end) == ("data: [DONE]", "")
 
 
-def test_other_requests_have_a_turn_between_long_bodies(trained: TrainedModel) -> None:
-    app = make_app(FakeShelf(trained))
-    body = {"prompt": ["", [5] * 10_000]}
+def test_a_short_request_does_not_wait_for_long_ones(port: int) -> None:
+    order = []
 
-    async def count_before_health() -> int:
-        long = [asyncio.create_task(ask(app, "POST /v1/completions", body)) for _ in range(5)]
-        await asyncio.create_task(ask(app, "GET /health"))
-        done = sum(task.done() for task in long)
-        await asyncio.gather(*long)
-        return done
+    def generate(length: int) -> None:
+        assert complete(port, max_tokens=length).status == 200
+        order.append(length)
 
-    assert asyncio.run(count_before_health()) <= 1
+    with ThreadPoolExecutor() as pool:
+        long = [pool.submit(generate, 20_000) for _ in range(4)]
+        pool.submit(generate, 1).result()
+    assert all(future.result() is None for future in long)
+    assert order[0] == 1
 
 
-def test_health_needs_neither_key_nor_known_host(trained: TrainedModel) -> None:
-    answer = serving(trained, key="secret").get("/health", host="evil.example")
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("request_line", "body", "status", "message"),
+    [
+        ("GET /other", None, 404, "model: found 'other'; this server has a, b"),
+        ("POST /v1/completions", {"model": "\u202e"}, 404, r"model: found '\\u202e'"),
+        ("GET /a/b", None, 404, "Not Found"),
+        ("GET /v1/completions", None, 405, "Method Not Allowed"),
+        ("POST /v1/completions", {"n": 0}, 400, "n: found 0; must be greater than or equal to 1"),
+        ("POST /v1/completions", b"", 400, "Invalid JSON"),
+        ("POST /v1/completions", b" " * MIB, 400, "Invalid JSON"),
+        ("POST /v1/completions", b" " * (MIB + 1), 413, "the body has more than 1,048,576 bytes"),
+    ],
+)
+def test_an_error_has_a_status_and_a_message(
+    request_line: str, body: Any, status: int, message: str, port: int
+) -> None:
+    answer = ask(port, request_line, body)
+    assert answer.status == status
+    assert re.search(message, answer.message)
+
+
+def test_a_body_without_end_closes_the_connection(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+        client.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n")
+        client.sendall(b"Transfer-Encoding: chunked\r\n\r\n")
+        chunks = repeat(b"10000\r\n" + b" " * 65_536 + b"\r\n", 1000)
+        with pytest.raises(ConnectionError):
+            deque(map(client.sendall, chunks))
+    assert ask(port, "GET /health").status == 200
+
+
+class BrokenModel(ServedModel):
+    """A model with a defect."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def refresh(self) -> None:
+        """Fail."""
+        raise ZeroDivisionError("\x1b")
+
+
+def test_an_unexpected_error_is_reported_in_one_line() -> None:
+    notes: list[Event] = []
+    with serving(make_app({"a": BrokenModel()}, on_event=notes.append)) as port:
+        answer = complete(port)
+        assert (answer.status, answer.message) == (500, "internal server error")
+    assert notes == [Note(r"POST /v1/completions: ZeroDivisionError('\x1b')")]
+
+
+# Access
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("LOCALHOST:8000", 200),
+        ("127.0.0.1:8000", 200),
+        ("[::1]:8000", 200),
+        ("my.example", 200),
+        ("evil.example", 400),
+        ("127.0.0.1.nip.io", 400),
+        ("10.1.2.3", 400),
+        ("", 400),
+        ("[::1", 400),
+    ],
+)
+def test_only_known_hosts_are_answered(host: str, status: int, port: int) -> None:
+    assert ask(port, "GET /health", host=host).status == status
+
+
+@pytest.mark.parametrize(
+    ("authorization", "status"),
+    [
+        ("Bearer secret", 200),
+        ("", 401),
+        ("Bearer wrong", 401),
+        ("Bearer secret2", 401),
+        ("Bearer s\xe9cret", 401),
+        ("Basic secret", 401),
+        ("secret", 401),
+    ],
+)
+def test_a_server_with_a_key_needs_it(authorization: str, status: int, locked_port: int) -> None:
+    answer = ask(locked_port, "GET /a", authorization=authorization)
+    assert answer.status == status
+    if status == 401:
+        assert answer.headers["www-authenticate"] == "Bearer"
+        assert answer.message == "Authorization: must be Bearer and the key of this server"
+
+
+def test_health_needs_no_key(locked_port: int) -> None:
+    answer = ask(locked_port, "GET /health")
     assert (answer.status, answer.json) == (200, {"status": "ok"})
 
 
-# Tokenizer: the ids of the model are a line break, a, b, the unknown id and the end of a text
+def test_a_browser_does_not_know_the_key_so_any_host_is_answered(locked_port: int) -> None:
+    bearer = {"authorization": "Bearer secret"}
+    assert ask(locked_port, "GET /v1/models", host="evil.example", **bearer).status == 200
 
 
-def test_a_text_has_the_ids_of_its_characters(client: Client) -> None:
-    body = {"prompt": "ab?\n", "add_special_tokens": False}
-    tokens = {"tokens": [1, 2, 3, 0], "count": 4, "max_model_len": 65_536}
-    assert client.post("/tokenize", body).json == tokens
-
-
-def test_ids_have_a_text(client: Client) -> None:
-    answer = client.post("/detokenize", {"tokens": [1, 2, 3, 4, 0]})
-    assert answer.json == {"prompt": "ab\ufffd\n"}
-
-
-def test_the_end_of_text_has_a_name(client: Client) -> None:
-    info = client.get("/tokenizer_info").json
-    assert (info["bos_token"], info["eos_token"]) == ("<|endoftext|>", "<|endoftext|>")
-
-
-def test_the_name_of_the_end_of_text_has_one_id(client: Client) -> None:
-    assert client.post("/tokenize", {"prompt": "<|endoftext|>"}).json["tokens"] == [4]
-
-
-def test_a_model_without_an_end_of_text_has_no_name_for_it() -> None:
-    plain = serving(make_random_model("<|endoftx>"))
-    assert plain.get("/tokenizer_info").json["bos_token"] is None
-    assert plain.post("/tokenize", {"prompt": "<|endoftext|>"}).json["count"] == 13
-
-
-@pytest.mark.parametrize(
-    "body", [{"tokens": [5]}, {"tokens": [-1]}, {"tokens": ["a"]}, {}], ids=str
-)
-def test_a_body_without_valid_ids_is_refused(body: dict[str, Any], client: Client) -> None:
-    answer = client.post("/detokenize", body)
-    assert (answer.status, answer.error["param"]) == (400, "tokens")
-    assert answer.error["type"] == "invalid_request_error"
-
-
-# Refusals
-
-
-def refused(
-    name: str,
-    request: str,
-    error: tuple[int, str | None],
-    body: Any = b"",
-    **headers: str,
-) -> Any:
-    """Return a case: a request, and the status and code of its error."""
-    return pytest.param(request, body, headers, error, id=name)
-
-
-@pytest.mark.parametrize(
-    ("request_line", "body", "headers", "error"),
-    [
-        refused("page", "GET /other", (404, "model_not_found")),
-        refused("model", "GET /v1/models/other", (404, "model_not_found")),
-        refused("empty name", "GET /v1/models/", (404, None)),
-        refused("path", "GET /a/b", (404, None)),
-        refused("method", "GET /v1/completions", (405, None)),
-        refused("largest body", "POST /v1/completions", (400, None), b" " * (1 << 20)),
-        refused(
-            "too large", "POST /v1/completions", (413, "body_too_large"), b" " * ((1 << 20) + 1)
-        ),
-        refused(
-            "model in body", "POST /v1/completions", (404, "model_not_found"), {"model": "\u202e"}
-        ),
-        refused("host", "GET /", (403, "host_not_allowed"), host="evil.example"),
-        refused("origin", "GET /", (403, "origin_not_allowed"), origin="null"),
-    ],
-)
-def test_a_wrong_request_is_refused_with_an_error_object(
-    request_line: str,
-    body: Any,
-    headers: dict[str, str],
-    error: tuple[int, str | None],
-    client: Client,
+@pytest.mark.parametrize(("origin", "allowed"), [(SITE, SITE), ("https://other.example", None)])
+def test_only_the_pages_of_an_allowed_site_can_read_answers(
+    origin: str, allowed: str | None, port: int
 ) -> None:
-    answer = client.request(request_line, body, **headers)
-    assert (answer.status, answer.error["code"]) == error
-    assert answer.error["type"] == "invalid_request_error"
-    assert answer.error["message"].isprintable()
-    assert "access-control-allow-origin" not in answer.headers
+    answer = ask(port, "GET /v1/models", origin=origin)
+    assert answer.headers.get("access-control-allow-origin") == allowed
 
 
-def test_a_wrong_method_is_answered_with_the_right_one(client: Client) -> None:
-    answer = client.get("/v1/completions")
-    assert (answer.status, answer.headers["allow"]) == (405, "POST")
-    assert answer.error["message"] == "Method Not Allowed; use POST"
+def test_a_browser_may_ask_without_the_key(locked_port: int) -> None:
+    answer = ask(
+        locked_port,
+        "OPTIONS /v1/completions",
+        origin=SITE,
+        access_control_request_method="POST",
+        access_control_request_headers="authorization",
+    )
+    assert (answer.status, answer.headers["access-control-allow-origin"]) == (200, "*")
+    assert answer.headers["access-control-allow-headers"] == "authorization"
 
 
-def test_unknown_characters_of_prompts_are_counted() -> None:
-    client = serving(make_random_model("\nabc"))
-    answer = client.post("/v1/completions", {"prompt": ["aXX", "\u65e5X", "b"], "max_tokens": 1})
-    assert answer.json["left_out"] == {"X": 3, "\u65e5": 1}
+@pytest.mark.parametrize("host", ["", "https://a.example", "a.example:80", "::1", "a*", "a b"])
+def test_only_a_host_without_a_port_can_be_allowed(host: str) -> None:
+    make_app({}, allow_hosts=["a.example", "*", "*.a.example", "[::1]"])
+    with pytest.raises(CharlmError, match=r"^host: found .*; must be a name or an address"):
+        make_app({}, allow_hosts=[host])
 
 
-def test_known_characters_are_not_counted(client: Client) -> None:
-    answer = client.post("/v1/completions", {"prompt": "ab", "max_tokens": 1})
-    assert "left_out" not in answer.json
-
-
-@pytest.mark.parametrize(
-    ("chunks", "status"),
-    [
-        pytest.param([b" " * 6, b" " * 4], 400, id="10 bytes"),
-        pytest.param([b" " * 6, b" " * 5], 413, id="11 bytes"),
-        pytest.param([b" " * 11, b" ", b" "], 413, id="first chunk too large"),
-    ],
-)
-def test_the_size_of_a_body_in_chunks_is_limited(
-    chunks: list[bytes],
-    status: int,
-    trained: TrainedModel,
-) -> None:
-    answer = serving(trained, limits=Limits(body_bytes=10)).post("/v1/completions", chunks)
-    assert answer.status == status
-
-
-def test_a_body_in_chunks_is_read_as_a_whole(trained: TrainedModel) -> None:
-    chunks = [b'{"prompt": "a",', b' "max_tokens": 3, "temperature": 0}']
-    answer = serving(trained).post("/v1/completions", chunks)
-    whole = {"prompt": "a", "max_tokens": 3, "temperature": 0}
-    expected = serving(trained).post("/v1/completions", whole)
-    assert answer.json["choices"] == expected.json["choices"]
-    assert answer.json["choices"][0]["text"] == "a"
-
-
-@pytest.mark.parametrize("request_line", ["GET /", "GET /v1/models", "POST /v1/completions"])
-def test_a_request_without_the_key_is_refused(request_line: str, trained: TrainedModel) -> None:
-    answer = serving(trained, key="secret").request(request_line)
-    assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")
-
-
-def test_a_request_with_the_key_is_answered(trained: TrainedModel) -> None:
-    assert serving(trained, key="secret").get("/", authorization=KEY).status == 200
-
-
-@pytest.fixture
-def broken(trained: TrainedModel) -> Client:
-    """Return a client of a server whose model computes NaN."""
-    tensors = {"logits.bias": np.full(5, np.nan, np.float32)}
-    parameters = with_tensors(trained.parameters, tensors)
-    return serving(replace(trained, parameters=parameters))
-
-
-def test_a_model_that_computes_nan_is_an_error(broken: Client) -> None:
-    answer = broken.post("/v1/completions", {})
-    assert (answer.status, answer.error["code"]) == (422, "unusable_model")
-
-
-def test_a_model_that_computes_nan_ends_a_streamed_answer_with_an_error(broken: Client) -> None:
-    events = broken.post("/v1/completions", {"stream": True}).body
-    assert json.loads(events.removeprefix(b"data: "))["error"]["code"] == "unusable_model"
-
-
-# `serve` before it listens
-
-
-def notes_of_a_start(model_file: Path, host: str, key: str | None) -> list[str]:
-    """Return the notes of a server before it listens."""
-    messages: list[str] = []
-
-    def stop_at_listening(event: Event) -> None:
-        if isinstance(event, ServerListening):
-            raise EOFError
-        assert isinstance(event, Note)
-        messages.append(event.message)
-
-    with pytest.raises(EOFError):
-        serve([model_file], host=host, port=0, key=key, on_event=stop_at_listening)
-    return messages
-
-
-def test_the_page_is_noted(model_file: Path) -> None:
-    (note,) = notes_of_a_start(model_file, "127.0.0.1", None)
-    assert note.startswith("page for browsers: http://127.0.0.1:")
-
-
-def test_the_page_is_not_noted_if_it_needs_a_key(model_file: Path) -> None:
-    assert notes_of_a_start(model_file, "0.0.0.0", "secret") == []
-
-
-def test_an_open_address_without_a_key_is_warned_of(model_file: Path) -> None:
-    warning, _ = notes_of_a_start(model_file, "0.0.0.0", None)
-    assert warning.startswith("--host 0.0.0.0: other machines can use the server without a key")
-
-
-@pytest.mark.parametrize("key", ["", " secret", "secret\n", "cl\u00e9", "a\tb"])
-def test_a_key_that_no_request_can_carry_is_refused(key: str, model_file: Path) -> None:
-    message = r"^key \(CHARLM_API_KEY\): must be printable ASCII"
-    with pytest.raises(CharlmError, match=message) as caught:
-        serve([model_file], host="127.0.0.1", port=0, key=key)
-    assert not key.strip() or key.strip() not in str(caught.value)
+@pytest.mark.parametrize("origin", ["", "a.example", "https://", "https://a.example/"])
+def test_only_a_site_can_be_allowed(origin: str) -> None:
+    make_app({}, allow_origins=["https://a.example:8443", "*", "chrome-extension://abc"])
+    with pytest.raises(CharlmError, match=r"^origin: found .*; must be a site without a path"):
+        make_app({}, allow_origins=[origin])
 
 
 def test_a_connection_sends_small_answers_immediately() -> None:
     with listen("127.0.0.1", 0) as listener:
-        listener.listen()
-        with socket.create_connection(listener.getsockname()), listener.accept()[0] as connection:
-            assert connection.proto == socket.IPPROTO_TCP, "asyncio sets TCP_NODELAY on no other"
-
-
-@pytest.mark.parametrize(
-    ("argument", "value"),
-    [
-        ("runs", 5),
-        ("runs", ""),
-        ("host", 5),
-        ("host", ""),
-        ("port", -1),
-        ("port", "80"),
-        ("key", 5),
-        ("allow_hosts", [5]),
-        ("allow_hosts", 5),
-        ("allow_origins", [None]),
-    ],
-)
-def test_a_wrong_argument_is_refused_by_name(argument: str, value: Any, model_file: Path) -> None:
-    with pytest.raises(CharlmError, match=rf"^{argument}: "):
-        serve(**{"runs": [model_file], argument: value})
+        assert listener.proto == socket.IPPROTO_TCP, "asyncio sets TCP_NODELAY on no other"

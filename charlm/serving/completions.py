@@ -1,0 +1,347 @@
+"""Requests for texts, and the texts as objects of the OpenAI API.
+
+Axes: n ids, V vocabulary.
+"""
+
+import secrets
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from itertools import product
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BeforeValidator, FailFast, Field, ValidationError, model_validator
+
+from charlm.config.file import explain
+from charlm.config.schema import Filters
+from charlm.errors import CharlmError
+from charlm.network.model_file import TrainedModel
+from charlm.network.rnn import Floats, log_softmax
+from charlm.sampling.generation import (
+    StoppedBy,
+    TextRequest,
+    continue_text,
+    empty_prompt,
+    random_seed,
+    read_prompt,
+)
+from charlm.sampling.sampler import Sampler, not_finite
+from charlm.serving.models import ServedModel
+from charlm.text.vocabulary import has_too_many_marks
+
+TURN = 32
+"""Number of characters that a request generates before others go on; 2 ms in a small network."""
+MAX_CHARACTERS = 65_536
+"""Maximum number of characters to read and to generate for a request, over all its texts. With
+log-probabilities, each counts once for each likely character that is reported."""
+MAX_FIELDS = 100
+MAX_MARKS = 30
+"""Maximum number of combining marks in a row in a prompt; ordering many of them takes long."""
+MAX_MESSAGE = 500
+"""Maximum length of a message about an invalid request."""
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+FinishReason = Literal["stop", "length"]
+Texts = Annotated[list[str], FailFast(), BeforeValidator(_as_list)]
+Stop = Annotated[str, Field(min_length=1, max_length=1000)]
+Stops = Annotated[list[Stop], FailFast(), BeforeValidator(_as_list)]
+Zero = Annotated[float, Field(ge=0, le=0)]
+
+
+class CompletionRequest(Filters):
+    """The body of POST /v1/completions; a null field has its default."""
+
+    model: str | None = None
+    """Name of the model; null = the first model."""
+    prompt: Texts = Field(default=[""], min_length=1, max_length=128)
+    """Texts to continue."""
+    max_tokens: int = Field(default=16, ge=0)
+    """Maximum number of characters of each text."""
+    n: int = Field(default=1, ge=1, le=128)
+    """Number of texts for each prompt."""
+    temperature: float = Field(default=1.0, ge=0)
+    seed: int | None = Field(default=None, ge=0)
+    """Seed of the first text of each prompt; the next text has the next seed."""
+    stop: Stops = Field(default=[], max_length=16)
+    """Texts before which the answer ends."""
+    stream: bool = False
+    """Whether to send the text while it is generated."""
+    stream_options: dict[Literal["include_usage"], bool] = Field(default={})
+    logprobs: int | None = Field(default=None, ge=0, le=20)
+    """Number of most likely characters to report for each character."""
+    echo: bool = False
+    """Whether the answer starts with the prompt."""
+    user: str | None = None
+    """Name for the caller's own use."""
+    frequency_penalty: Zero = 0
+    """This field and the next four are accepted only with a value that has no effect."""
+    presence_penalty: Zero = 0
+    best_of: Literal[1] = 1
+    logit_bias: dict[str, float] = Field(default={}, max_length=0)
+    suffix: str = Field(default="", max_length=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict):
+            return fields
+        if len(fields) > MAX_FIELDS:
+            raise ValueError(f"{len(fields):,} fields; must be at most {MAX_FIELDS}")
+        return {name: value for name, value in fields.items() if value is not None}
+
+    @model_validator(mode="after")
+    def _check_size(self) -> "CompletionRequest":
+        of_each = len(self.prompt) * self.max_tokens + sum(map(len, self.prompt))
+        size = self.n * of_each * max(1, self.logprobs or 1)
+        if size > MAX_CHARACTERS:
+            raise ValueError(
+                f"n x (prompt + max_tokens), times logprobs: {size:,} characters; must be at most "
+                f"{MAX_CHARACTERS:,} over all texts of a request"
+            )
+        if any(has_too_many_marks(prompt, most=MAX_MARKS) for prompt in self.prompt):
+            raise ValueError(f"prompt: more than {MAX_MARKS} combining marks in a row")
+        return self
+
+
+def parse_request(body: bytes) -> CompletionRequest:
+    """Return the request in a body, JSON in UTF-8.
+
+    Raises:
+        CharlmError: The body is not JSON, a field is unknown or invalid, or the request is too
+            large.
+
+    """
+    try:
+        return CompletionRequest.model_validate_json(body)
+    except ValidationError as error:
+        raise CharlmError(explain(error.errors()[0], CompletionRequest)[:MAX_MESSAGE]) from None
+
+
+class Token(NamedTuple):
+    """A character with its log-probabilities."""
+
+    text: str
+    logprob: float | None
+    """log p, in nats; None for the first character of a prompt."""
+    likeliest: dict[str, float] | None
+    """log p of the most likely characters and of this one; None if unknown or not requested."""
+
+
+class TokenReader:
+    """Reads a text, and gives each character its log-probability.
+
+    A character has the same log-probability whether it was generated or not: minus its loss in
+    `Model.score`. The softmax is over all ids, before temperature and filters.
+
+    Args:
+        model: The model.
+        count: Number of most likely characters to report; None = read nothing.
+
+    """
+
+    def __init__(self, model: TrainedModel, *, count: int | None) -> None:
+        self._parameters = model.parameters
+        self._names = model.vocabulary.names
+        self._count = count
+        self._state = model.parameters.zero_state(1)
+        self._log_p: Floats | None = None  # of the next character, [V]
+
+    def read(self, ids: NDArray[np.int64]) -> list[Token]:
+        """Read the next ids, int64 [n]; n should be small, because the logits are [n, V].
+
+        Raises:
+            CharlmError: The logits are not finite.
+
+        """
+        if self._count is None:
+            return []
+        with np.errstate(over="ignore", invalid="ignore"):
+            logits, self._state = self._parameters.unroll(ids[:, None], self._state)
+        if not np.isfinite(logits).all():
+            raise not_finite()
+        tokens = []
+        for index, row in zip(ids.tolist(), logits[:, 0].astype(np.float64), strict=True):
+            tokens.append(self._token(index))
+            self._log_p = log_softmax(row)
+        return tokens
+
+    def _token(self, index: int) -> Token:
+        name = self._names[index]
+        log_p = self._log_p
+        if log_p is None:
+            return Token(name, None, None)
+        likeliest = None
+        if self._count:
+            ranked = np.argsort(-log_p, kind="stable")[: self._count]
+            likeliest = {self._names[each]: float(log_p[each]) for each in (*ranked, index)}
+        return Token(name, float(log_p[index]), likeliest)
+
+
+@dataclass
+class Choice:
+    """A text of an answer, or its next characters."""
+
+    index: int
+    """Number of the text."""
+    offset: int
+    """Number of characters of the text before these."""
+    text: str
+    tokens: list[Token]
+    """The characters with their log-probabilities; empty if they were not requested."""
+    finish_reason: FinishReason | None
+    """The reason why the text ended; None while it can continue."""
+
+
+class Completion:
+    """The answer to a request.
+
+    Text k of a prompt equals the text of `charlm sample` with the seed of the request plus k.
+
+    Args:
+        model: Model that generates the texts.
+        request: The request; without a seed it gets a random one.
+        wait: Function that lets other requests go on.
+
+    """
+
+    def __init__(
+        self, model: ServedModel, request: CompletionRequest, *, wait: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._model = model.trained
+        self._request = request
+        self._wait = wait
+        vocabulary = model.trained.vocabulary
+        self._prompts = [vocabulary.encode(prompt) for prompt in request.prompt]
+        self._generated = 0  # number of characters
+        self._head: dict[str, Any] = {
+            "id": f"cmpl-{secrets.token_hex(12)}",
+            "object": "text_completion",
+            "created": int(time.time()),
+            "model": model.name,
+        }
+        left_out = sum(map(vocabulary.left_out, request.prompt), Counter[str]())
+        if left_out:
+            self._head["left_out"] = left_out
+
+    async def whole(self) -> dict[str, Any]:
+        """Return the whole answer.
+
+        Raises:
+            CharlmError: The logits are not finite.
+
+        """
+        choices: list[Choice] = []
+        async for part in self._parts():
+            if part.index == len(choices):
+                choices.append(part)
+                continue
+            choice = choices[-1]
+            choice.text += part.text
+            choice.tokens += part.tokens
+            choice.finish_reason = part.finish_reason
+        return {**self._head, "choices": [*map(self._fields, choices)], "usage": self._usage()}
+
+    async def events(self) -> AsyncIterator[dict[str, Any]]:
+        """Yield the objects of a streamed answer; see `whole` for errors."""
+        async for part in self._parts():
+            yield {**self._head, "choices": [self._fields(part)]}
+        if self._request.stream_options.get("include_usage"):
+            yield {**self._head, "choices": [], "usage": self._usage()}
+
+    async def _parts(self) -> AsyncIterator[Choice]:
+        """Yield the parts of all texts, one text after the other."""
+        request = self._request
+        first_seed = random_seed() if request.seed is None else request.seed
+        texts = product(self._prompts, range(first_seed, first_seed + request.n))
+        for index, (prompt, seed) in enumerate(texts):
+            async for part in self._text(index, prompt, seed):
+                yield part
+
+    async def _text(
+        self, index: int, prompt: NDArray[np.int64], seed: int
+    ) -> AsyncIterator[Choice]:
+        """Yield the parts of a text: first the echo of its prompt, then a part for each turn.
+
+        Turns run in the event loop itself; threads would wait for each other, at half the speed.
+
+        Args:
+            index: Number of the text.
+            prompt: Ids, int64 [n]; n may be 0.
+            seed: Seed of the text.
+
+        """
+        request = self._request
+        vocabulary = self._model.vocabulary
+        ids = prompt if len(prompt) else empty_prompt(vocabulary)
+        for block_state in read_prompt(self._model.parameters, ids):
+            state = block_state
+            await self._wait()
+        reader = TokenReader(self._model, count=request.logprobs)
+        tokens = await self._score(reader, ids)
+        echo = vocabulary.decode(prompt) if request.echo else ""
+        yield Choice(index, 0, echo, tokens[: len(echo)], None if request.max_tokens else "length")
+        if not request.max_tokens:
+            return
+        sampler = Sampler.of(request, temperature=request.temperature)
+        settings = TextRequest(request.max_tokens, sampler, seed, stops=request.stop)
+        text = continue_text(self._model, state, settings)
+        offset = len(echo)
+        while True:
+            chunk = text.read(TURN)
+            tokens = reader.read(vocabulary.look_up(chunk))
+            self._generated += len(chunk)
+            yield Choice(index, offset, chunk, tokens, _finish_reason(text.stopped_by))
+            if text.stopped_by:
+                return
+            offset += len(chunk)
+            await self._wait()
+
+    async def _score(self, reader: TokenReader, ids: NDArray[np.int64]) -> list[Token]:
+        """Return the tokens of a prompt, if log-probabilities were requested."""
+        if self._request.logprobs is None:
+            return []
+        tokens: list[Token] = []
+        for start in range(0, len(ids), TURN):
+            tokens += reader.read(ids[start : start + TURN])
+            await self._wait()
+        return tokens
+
+    def _usage(self) -> dict[str, int]:
+        """Return the numbers of characters read and generated so far."""
+        read = sum(map(len, self._prompts))
+        return {
+            "prompt_tokens": read,
+            "completion_tokens": self._generated,
+            "total_tokens": read + self._generated,
+        }
+
+    def _fields(self, choice: Choice) -> dict[str, Any]:
+        """Return the object of a choice."""
+        logprobs = None
+        if self._request.logprobs is not None:
+            end = choice.offset + len(choice.tokens)
+            logprobs = {
+                "tokens": [token.text for token in choice.tokens],
+                "token_logprobs": [token.logprob for token in choice.tokens],
+                "top_logprobs": [token.likeliest for token in choice.tokens],
+                "text_offset": [*range(choice.offset, end)],
+            }
+        return {
+            "index": choice.index,
+            "text": choice.text,
+            "logprobs": logprobs,
+            "finish_reason": choice.finish_reason,
+        }
+
+
+def _finish_reason(stopped_by: StoppedBy | None) -> FinishReason | None:
+    if stopped_by is None:
+        return None
+    return "length" if stopped_by == "length" else "stop"
