@@ -30,7 +30,7 @@ from charlm.runs.run import Run
 from charlm.text.corpus import read_manifest
 from charlm.training.checkpoints import restore_run
 from charlm.training.session import Session
-from charlm.tuning.space import load_space
+from charlm.tuning import load_space
 
 
 def read_checkpoint(path: Path) -> object:

@@ -53,11 +53,6 @@ def describe(event: Event, *, columns: int = COLUMNS - PREFIX_COLUMNS) -> list[s
             return [f"resumed at step {step:,} of {total:,}"]
         case events.Evaluated():
             return [_describe_evaluation(event, columns)]
-        case events.TrialStarted():
-            return [_describe_trial(event)]
-        case events.TrialEnded(number, nats, best_nats, best_number):
-            result = "pruned" if nats is None else f"{nats:.4f} nats per character"
-            return [f"trial {number}: {result}; best {best_nats:.4f} (trial {best_number})"]
         case events.ServerListening(url, models):
             return [f"serving {', '.join(models)} at {url}/v1; Ctrl-C stops it"]
         case events.RequestAnswered():
@@ -76,14 +71,6 @@ def _describe_decision(event: events.Decided) -> list[str]:
     limit = "" if event.minutes is None else f" for {event.minutes:g} min"
     length = f"training{limit}: {length}"
     return [*reason, *_wrapped(length)]
-
-
-def _describe_trial(event: events.TrialStarted) -> str:
-    settings = []
-    for key, value in event.values.items():
-        shown = f"{value:.4g}" if isinstance(value, float) else value
-        settings.append(f"{key.rpartition('.')[2]} {shown}")
-    return f"trial {event.number}: {', '.join(settings)}"
 
 
 def _describe_answer(event: events.RequestAnswered) -> str:

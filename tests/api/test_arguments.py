@@ -88,8 +88,6 @@ FUNCTIONS: dict[str, tuple[Callable[..., object], dict[str, tuple[Any, ...]]]] =
             "space": PATH,
             "text": (*PATHS, []),
             "minutes": (*NUMBER, 0, None),
-            "trials": (*COUNT, 0),
-            "trial_minutes": (*NUMBER, 0),
             "out": PATH,
         },
     ),
