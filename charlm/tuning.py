@@ -147,7 +147,7 @@ def load_space(path: Path) -> Space:
         trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
         Request(recipe, space.overrides(space.suggest(trial)), minutes=1.0).check()
     except CharlmError as error:
-        raise CharlmError(f"{path}: {error}") from None
+        raise CharlmError(f"{path}: {str(error).removeprefix('override: ')}") from None
     return space
 
 
