@@ -165,13 +165,6 @@ def test_an_empty_prompt_begins_a_text_like_charlm(page: HtmlPage, vocabulary: V
     check_text(page, trained, "", seed=1)
 
 
-def test_another_seed_draws_from_its_first_number(page: HtmlPage) -> None:
-    model = page.open(make_deep_model())
-    first = page.write(prompt="The ", temperature=1, seed=7, length=30)
-    expected = model.generate(first, length=30, temperature=1, seed=8)
-    assert page.write(seed=8) == first + str(expected)
-
-
 @pytest.mark.parametrize(
     ("likely", "reason"),
     [
@@ -244,14 +237,6 @@ def test_the_stop_text_is_taken_back(page: HtmlPage) -> None:
     assert page.get("Array.from(page.last)") == pytest.approx([0, math.tanh(5), 0, 0, 0])
 
 
-def test_combining_accents_are_composed(page: HtmlPage) -> None:
-    model = page.open(make_random_model("\nabé"))
-    written = page.write(prompt="ae\u0301", seed=3, length=200, temperature=1, stop="e\u0301")
-    expected = model.generate("aé", length=200, temperature=1, seed=3, stop="é").finish()
-    assert expected.stopped_by == "stop text"
-    assert written == f"aé{expected.text}"
-
-
 # What the source of the page knows
 
 
@@ -264,11 +249,6 @@ def test_each_character_has_its_surprise_and_the_state_after_it(page: HtmlPage) 
     first, *nats = page.spans("dataset.nats")
     assert first is None
     np.testing.assert_allclose([*map(float, nats)], model.score(text), atol=2e-3)
-
-
-def test_equally_likely_characters_are_in_the_order_of_ids(page: HtmlPage) -> None:
-    page.open(make_random_model("\nabcd", scale=0))
-    assert page.choices == ["\n", "a", "b", "c", "d"]
 
 
 def test_unknown_characters_are_left_out(page: HtmlPage) -> None:
