@@ -2,8 +2,7 @@
 
        cc -O3 main.c charlm.c -lm -o run
        ./run model.bin "The " 500        a prompt, and how many characters to generate
-       ./run model.bin "The " 500 0.7 1  also the temperature (default 0.5) and the seed
-                                         (default: the time)
+       ./run model.bin "The " 500 0.7 1  also the temperature (0.5) and the seed (the time)
        ./run model.bin --logits < ids    for checks: the float32 logits after each int32 id */
 
 #include "charlm.h"
@@ -12,13 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-#ifdef _WIN32
-#include <io.h>
-#define isatty _isatty
-#else
-#include <unistd.h>
-#endif
+#include <unistd.h> /* for isatty; with Visual C++, include io.h instead */
 
 static void require(int condition, const char *message) {
     if (condition) return;
@@ -26,12 +19,11 @@ static void require(int condition, const char *message) {
     exit(1);
 }
 
-static double parse(const char *text, const char *name) {
+static double parse(const char *text, const char *message) {
     char *end;
     double number = strtod(text, &end);
-    if (end != text && *end == '\0' && number >= 0 && number <= 1e15) return number;
-    fprintf(stderr, "run: %s must be a number from 0 to 1e15\n", name);
-    exit(1);
+    require(end != text && *end == '\0' && number >= 0 && number <= 1e15, message);
+    return number;
 }
 
 /* Prints the character of an id; returns 0 for the end of the text. A terminal would obey control
@@ -53,14 +45,15 @@ static int print(const charlm_model *model, int32_t id) {
 int main(int count, char **arguments) {
     require(count > 1, "usage: run model.bin [PROMPT [LENGTH [TEMPERATURE [SEED]]]]");
     const char *prompt = count > 2 ? arguments[2] : "";
-    double length = count > 3 ? parse(arguments[3], "LENGTH") : 500;
-    double temperature = count > 4 ? parse(arguments[4], "TEMPERATURE") : 0.5;
-    uint64_t random = count > 5 ? (uint64_t)parse(arguments[5], "SEED") : (uint64_t)time(NULL);
+    double length = 500, temperature = 0.5, seed = (double)time(NULL);
+    if (count > 3) length = parse(arguments[3], "LENGTH must be a number, 0 or more");
+    if (count > 4) temperature = parse(arguments[4], "TEMPERATURE must be a number, 0 or more");
+    if (count > 5) seed = parse(arguments[5], "SEED must be a number, 0 or more");
+    uint64_t random = (uint64_t)seed;
     charlm_model *model;
     require(charlm_load(arguments[1], &model) == CHARLM_OK, "the model cannot be loaded");
     float *state = (float *)calloc(charlm_state_size(model), sizeof(float));
     require(state != NULL, "not enough memory");
-
     int32_t id;
     size_t left_out, logits = (size_t)charlm_vocabulary_size(model);
     if (strcmp(prompt, "--logits") == 0) {
