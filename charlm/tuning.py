@@ -32,6 +32,7 @@ from charlm.checks import check_number, check_path
 from charlm.config.file import dump_yaml, flatten, load_config, parse_overrides, read_yaml
 from charlm.config.recipes import find_recipe, find_space
 from charlm.config.schema import Config
+from charlm.engine.runtime import check_tensorflow
 from charlm.errors import CharlmError
 from charlm.events import Evaluated, Event, Note, OnEvent, ignore
 from charlm.runs.folder import CORPUS, RUNS
@@ -203,6 +204,7 @@ def tune(
     path = find_space(check_path("space", space))
     loaded = load_space(path)
     sources = as_sources(text)
+    check_tensorflow()
     folder = RUNS / f"tune-{path.stem}" if out is None else Path(check_path("out", out))
     if not (folder / STUDY).exists():
         check_free(folder)
