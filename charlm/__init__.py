@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from charlm.api.training import resume, tokenize, train
     from charlm.inspection.inspecting import inspect
     from charlm.runs.summary import list_runs
-    from charlm.tuning.search import tune
+    from charlm.tuning import tune
 
 __version__ = "0.2.0"
 __all__ = [
@@ -45,7 +45,7 @@ _MODULES = {
     "evaluate": "charlm.api.evaluation",
     "inspect": "charlm.inspection.inspecting",
     "list_runs": "charlm.runs.summary",
-    "tune": "charlm.tuning.search",
+    "tune": "charlm.tuning",
 }
 
 if not TYPE_CHECKING:  # with it, a type checker would accept every name

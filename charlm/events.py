@@ -15,7 +15,7 @@ Programs can act on typed events; everything else is a `Note` with a message for
 An exception from the function ends the task. Losses are in nats per character, times in seconds.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,26 +144,3 @@ class Ended(Event):
     reason: str
     step: int
     """Number of steps taken."""
-
-
-@dataclass(frozen=True)
-class TrialStarted(Event):
-    """A trial of a search starts."""
-
-    number: int
-    values: Mapping[str, object]
-    """Values to try, by the dotted keys of their settings."""
-
-
-@dataclass(frozen=True)
-class TrialEnded(Event):
-    """A trial of a search ended."""
-
-    number: int
-    nats_per_char: float | None
-    """Lowest validation loss of the trial; None if the trial was pruned because other trials were
-    better."""
-    best_nats: float
-    """Lowest validation loss of all trials."""
-    best_number: int
-    """Number of the trial with the lowest loss."""

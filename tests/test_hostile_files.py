@@ -23,14 +23,14 @@ from charlm.config.schema import Config
 from charlm.engine.runtime import read_tf_config
 from charlm.errors import CharlmError
 from charlm.events import Event, Note
-from charlm.formats.exporting import FORMATS, hub_files
+from charlm.formats.exporting import FORMATS, folder_files
 from charlm.inspection.inspecting import inspect, inspect_runs
 from charlm.network.model_file import TrainedModel, read_model, seal, write_model
 from charlm.runs.run import Run
 from charlm.text.corpus import read_manifest
 from charlm.training.checkpoints import restore_run
 from charlm.training.session import Session
-from charlm.tuning.space import load_space
+from charlm.tuning import load_space
 
 
 def read_checkpoint(path: Path) -> object:
@@ -147,7 +147,7 @@ def export_all(path: Path) -> None:
     for name, found in FORMATS.items():
         if name != "keras":
             files = found.export(trained, "title")
-    hub_files(trained, found, files, title="title")
+    folder_files(trained, found, files, title="title")
 
 
 USES: dict[str, Callable[[Path, Path], object]] = {

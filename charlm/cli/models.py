@@ -316,7 +316,7 @@ def _copies(copies: "Copies") -> str:
 def export(*, as_json: bool, **options: Any) -> None:
     """Export a model for use in another program.
 
-    An exported folder also contains a model card, a license, and the model file for charlm.
+    An exported folder also contains a README.md, a license, and the model file for charlm.
 
     Examples:
       charlm export --format html --out model.html

@@ -49,20 +49,7 @@ def describe(event: Event, *, columns: int = COLUMNS - PREFIX_COLUMNS) -> list[s
             return [f"resumed at step {step:,} of {total:,}"]
         case events.Evaluated():
             return [_describe_evaluation(event, columns)]
-        case events.TrialStarted():
-            return [_describe_trial(event)]
-        case events.TrialEnded(number, nats, best_nats, best_number):
-            result = "pruned" if nats is None else f"{nats:.4f} nats per character"
-            return [f"trial {number}: {result}; best {best_nats:.4f} (trial {best_number})"]
     return []
-
-
-def _describe_trial(event: events.TrialStarted) -> str:
-    settings = []
-    for key, value in event.values.items():
-        shown = f"{value:.4g}" if isinstance(value, float) else value
-        settings.append(f"{key.rpartition('.')[2]} {shown}")
-    return f"trial {event.number}: {', '.join(settings)}"
 
 
 def _describe_evaluation(event: events.Evaluated, columns: int) -> str:

@@ -310,7 +310,7 @@ def tokenize(**options: Any) -> None:
     "--trial-minutes",
     type=POSITIVE,
     metavar="X",
-    help="Training time of each trial.  [default: as in the search so far; in a new search, a "
+    help="Time limit of each trial.  [default: as in the search so far; in a new search, a "
     "twentieth of --minutes, at least half a minute]",
 )
 @click.option(
@@ -331,11 +331,10 @@ def tune(**options: Any) -> None:
         try at most 20 trials in a space of your own
 
     """
-    from charlm.evaluation.scoring import bits, perplexity
     from charlm.training.session import Stopped
 
     try:
-        from charlm.tuning.search import tune as search
+        from charlm.tuning import tune as search
     except ModuleNotFoundError as error:
         raise missing_package("tune", error) from None
     try:
@@ -349,12 +348,11 @@ def tune(**options: Any) -> None:
     trials = counted(len(states), "trial")
     say(f"{trials}: {states.count('PRUNED'):,} pruned, {states.count('FAIL'):,} failed")
     say(f"compare the trials: charlm runs {shlex.quote(str(result.folder))}/trial-*")
-    nats = study.best_value
-    score = (
-        f"{nats:.4f} nats per character ({bits(nats):.4f} bits, perplexity {perplexity(nats):.2f})"
-    )
-    trial = f"trial {study.best_trial.number} of {len(states):,}"
-    print_result(f"{result.best}: {score} on the validation text: {trial}")
-    text = "".join(f" {shlex.quote(source)}" for source in result.sources)
+    recipe_nats, number = study.trials[0].value, study.best_trial.number
+    score = f"{study.best_value:.4f} nats per character"
+    if number and recipe_nats is not None:
+        score += f", {recipe_nats - study.best_value:.4f} better than the recipe"
+    print_result(f"{result.best}: best trial {number}: {score}")
+    text = "".join(f" {shlex.quote(str(source))}" for source in options["text"] or ())
     minutes = f"--minutes {options['minutes']:g}"
     say(f"train longer than a trial: charlm train{text} -c {as_argument(result.best)} {minutes}")

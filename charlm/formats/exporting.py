@@ -21,7 +21,7 @@ from charlm.checks import check_name, check_not_read, check_path
 from charlm.errors import CharlmError
 from charlm.events import OnEvent, ignore
 from charlm.formats import FormatName, onnx, programs
-from charlm.formats.card import LICENSE, MODEL_FILE, model_card, summarize
+from charlm.formats.card import LICENSE, MODEL_FILE, readme, summarize
 from charlm.formats.programs import Check, ReadLogits, check_export, read_shipped
 from charlm.network.model_file import TrainedModel, model_bytes
 from charlm.network.rnn import Floats, Parameters
@@ -29,7 +29,7 @@ from charlm.runs.folder import model_name
 from charlm.runs.run import files_of, run_corpus
 from charlm.sampling.generation import choose_ids, encode_prompt, read_prompt
 from charlm.sampling.sampler import Sampler
-from charlm.storage import write_file, writing
+from charlm.storage import check_free, new_folder, write_file
 from charlm.text.corpus import Corpus
 from charlm.text.markup import content_policy, script_json
 from charlm.wording import escape_controls
@@ -115,9 +115,9 @@ def export_c(model: TrainedModel) -> dict[str, bytes]:
     width of the input (E, or V without an embedding), 1 or 0 for an embedding, 1 or 0 for skip
     connections, the number of the activation, the unknown id, and the end-of-text id (-1 = none).
     Then follow the code points of the ids, uint32 [V], and float32 matrices by rows: the embedding
-    [V, E], if present; for each layer the kernel of the layer below [H, H] (except for layer 0),
-    the kernel of the characters [V or E, H] if the layer reads them, the bias [H] (zeros without a
-    bias), and the recurrent kernel [H, H]; then kernel [features, V] and bias [V] of the logits.
+    [V, E], if present; for each layer the bias [H] (zeros without a bias), the kernel of the layer
+    below [H, H] (except for layer 0), the kernel of the characters [V or E, H] if the layer reads
+    them, and the recurrent kernel [H, H]; then bias [V] and kernel [features, V] of the logits.
     """
     shape = model.architecture
     vocabulary = model.vocabulary
@@ -145,11 +145,11 @@ def _matrices(parameters: Parameters) -> Iterator[Floats]:
     if "embedding" in parameters.tensors:
         yield parameters.tensors["embedding"]
     for layer in parameters.layers:
-        yield layer.kernel  # the rows of the layer below come first
         yield layer.bias
+        yield layer.kernel  # the rows of the layer below come first
         yield layer.recurrent_kernel
-    yield parameters.logits_kernel
     yield parameters.logits_bias
+    yield parameters.logits_kernel
 
 
 def export_keras(model: TrainedModel) -> dict[str, bytes]:
@@ -213,10 +213,10 @@ MIN_TEMPERATURE = 0.01
 """Minimum temperature in example programs, which cannot divide by 0; its effect is that of 0."""
 
 
-def hub_files(
+def folder_files(
     model: TrainedModel, format: Format, files: Mapping[str, bytes], *, title: str
 ) -> dict[str, bytes]:
-    """Return the files of an export with the model file, the model card and the license.
+    """Return the files of an export with the model file, a README.md and the license.
 
     Args:
         model: The model.
@@ -228,12 +228,11 @@ def hub_files(
     temperature = max(model.sampling_temperature, MIN_TEMPERATURE)
     facts = asdict(model.architecture)
     usage = Template(format.usage).substitute(facts, temperature=f"{temperature:g}")
-    card = model_card(model, title=title, program=format.reader, usage=usage, names=files)
     return {
-        MODEL_FILE: model_bytes(model),
-        "README.md": card.encode(),
-        LICENSE: read_shipped(LICENSE).encode(),
         **files,
+        MODEL_FILE: model_bytes(model),
+        "README.md": readme(model, title=title, usage=usage).encode(),
+        LICENSE: read_shipped(LICENSE).encode(),
     }
 
 
@@ -250,7 +249,7 @@ class Export:
     path: Path
     """Path of the folder, or of the single file."""
     files: Mapping[str, int]
-    """Size in bytes of each file of the format, without card, license and model file."""
+    """Size in bytes of each file."""
     check: Check | None
     """Result of the check; None if not requested."""
 
@@ -267,8 +266,8 @@ def export(
 
     Args:
         model: A model, or an argument of `charlm.load`.
-        out: A new or empty folder for the export, a model card, a license and the model file; or
-            a single file with the suffix of the format, which is replaced.
+        out: A new or empty folder for the export, a README.md, a license and the model file; or a
+            single file with the suffix of the format, which is replaced.
         format: html, onnx, torch, keras or c.
         check: Whether to run the export first and compare its logits over up to 10,000 characters
             (fewer for more than 419 ids) of the validation text, the training text or a generated
@@ -299,10 +298,10 @@ def export(
         files = {path.name: data}
         write_file(path, data)
     else:
-        with writing(path):
-            path.mkdir(parents=True, exist_ok=True)
-        for name, data in hub_files(model.trained, chosen, files, title=title).items():
-            write_file(path / name, data)
+        files = folder_files(model.trained, chosen, files, title=title)
+        with new_folder(path) as folder:
+            for name, data in files.items():
+                write_file(folder / name, data)
     return Export(path, {name: len(data) for name, data in files.items()}, result)
 
 
@@ -311,13 +310,10 @@ def _is_single_file(path: Path, name: FormatName) -> bool:
     suffix = FORMATS[name].suffix
     if suffix and path.suffix == suffix:
         return True
-    file = f", or a file whose name ends in {suffix}" if suffix else ""
     if path.suffix and path.suffix in {format.suffix for format in FORMATS.values()}:
+        file = f", or a file whose name ends in {suffix}" if suffix else ""
         raise CharlmError(f"{path}: the format {name} needs a folder{file}")
-    with writing(path):
-        is_free = not path.exists() or (path.is_dir() and not any(path.iterdir()))
-    if not is_free:
-        raise CharlmError(f"{path}: already exists; choose a new or empty folder{file}")
+    check_free(path)
     return False
 
 

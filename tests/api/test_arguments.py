@@ -76,8 +76,6 @@ FUNCTIONS: dict[str, tuple[Callable[..., object], dict[str, tuple[Any, ...]]]] =
             "space": PATH,
             "text": (*PATH, []),
             "minutes": (*NUMBER, 0),
-            "trials": (-1, 0),
-            "trial_minutes": (*NUMBER, 0),
             "out": PATH,
         },
     ),

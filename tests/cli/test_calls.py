@@ -28,7 +28,7 @@ TARGETS = {
     "export": "charlm.formats.exporting.export",
     "serve": "charlm.serving.server.serve",
     "runs": "charlm.runs.summary.list_runs",
-    "tune": "charlm.tuning.search.tune",
+    "tune": "charlm.tuning.tune",
     "config": "charlm.config.file.load_config",
 }
 """The function that each command calls."""
@@ -337,7 +337,7 @@ def test_a_missing_package_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setattr("charlm.hardware.versions", lambda *names: dict.fromkeys(names))
-    for module in ("charlm.serving.server", "charlm.tuning.search"):
+    for module in ("charlm.serving.server", "charlm.tuning"):
         monkeypatch.delitem(sys.modules, module, raising=False)
         monkeypatch.delattr(module, raising=False)
     name = command.partition(" ")[0]

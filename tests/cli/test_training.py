@@ -9,7 +9,6 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
-import numpy as np
 import pytest
 from click.testing import Result
 from commands import charlm, json_of
@@ -342,31 +341,45 @@ def test_the_corpus_is_summarized(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def search(monkeypatch: pytest.MonkeyPatch) -> Result:
-    """Run `charlm tune`, where the search ends with six trials, of which number 3 is the best."""
-    pytest.importorskip("optuna", reason="missing: optuna")
-    states = ("COMPLETE", "PRUNED", "FAIL", "COMPLETE", "PRUNED", "PRUNED")
-    trials = [SimpleNamespace(state=SimpleNamespace(name=name)) for name in states]
-    study = SimpleNamespace(trials=trials, best_trial=SimpleNamespace(number=3), best_value=1.25)
-    folder = Path("runs/tune a")
-    result = SimpleNamespace(
-        folder=folder, study=study, best=folder / "best.yaml", sources=("my text",)
-    )
-    monkeypatch.setattr("charlm.tuning.search.tune", Mock(return_value=result))
-    return charlm("tune", "space", "--minutes", 1)
+def search(monkeypatch: pytest.MonkeyPatch) -> Report:
+    """Return a function that runs `charlm tune`, whose trials end with these losses."""
+    optuna = pytest.importorskip("optuna", reason="missing: optuna")
+
+    def run(*losses: float | None) -> Result:
+        """Search; None = a pruned trial."""
+        study = optuna.create_study()
+        for nats in losses:
+            state = {"state": optuna.trial.TrialState.PRUNED} if nats is None else {}
+            study.add_trial(optuna.create_trial(value=nats, **state))
+        folder = Path("runs/tune a")
+        result = SimpleNamespace(folder=folder, study=study, best=folder / "best.yaml")
+        monkeypatch.setattr("charlm.tuning.tune", Mock(return_value=result))
+        return charlm("tune", "space", "my text", "--minutes", 1)
+
+    return run
 
 
-def test_a_search_ends_with_its_best_recipe(search: Result) -> None:
-    bits, perplexity = 1.25 / np.log(2), np.exp(1.25)
-    assert search.stdout == (
-        f"runs/tune a/best.yaml: 1.2500 nats per character ({bits:.4f} bits, "
-        f"perplexity {perplexity:.2f}) on the validation text: trial 3 of 6\n"
-    )
+@pytest.mark.parametrize(
+    ("losses", "shown"),
+    [
+        pytest.param(
+            [1.3, None, 1.25, 1.4],
+            "2: 1.2500 nats per character, 0.0500 better than the recipe",
+            id="better",
+        ),
+        pytest.param([1.25, 1.3], "0: 1.2500 nats per character", id="recipe"),
+        pytest.param([None, 1.3], "1: 1.3000 nats per character", id="no recipe"),
+    ],
+)
+def test_a_search_compares_its_best_trial_with_the_recipe(
+    losses: list[float | None], shown: str, search: Report
+) -> None:
+    assert search(*losses).stdout == f"runs/tune a/best.yaml: best trial {shown}\n"
 
 
-def test_a_search_ends_with_its_trials_compared_before_the_best_is_trained(search: Result) -> None:
-    assert messages(search) == [
-        "6 trials: 3 pruned, 1 failed",
+def test_a_search_ends_with_the_next_commands(search: Report) -> None:
+    assert messages(search(1.3, None, 1.25)) == [
+        "3 trials: 1 pruned, 0 failed",
         "compare the trials: charlm runs 'runs/tune a'/trial-*",
         "train longer than a trial: charlm train 'my text' -c 'runs/tune a/best.yaml' --minutes 1",
     ]

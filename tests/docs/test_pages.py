@@ -21,7 +21,7 @@ from pages import PAGES, ROOT, anchors, code_blocks, parse_command, quoted_comma
 from charlm.config.file import load_config, parse_yaml
 from charlm.config.recipes import find_recipe, recipe_names
 from charlm.network.model_file import TrainedModel, write_model
-from charlm.tuning.space import load_space
+from charlm.tuning import load_space
 
 LESSON = ROOT / "docs/lesson.ipynb"
 MAX_BYTES = 1_500_000

@@ -4,7 +4,7 @@ import ctypes
 import itertools
 import re
 from collections.abc import Iterator
-from ctypes import POINTER, c_char_p, c_double, c_int32, c_size_t, c_uint64, c_void_p
+from ctypes import POINTER, c_char_p, c_double, c_float, c_int32, c_size_t, c_uint64, c_void_p
 from pathlib import Path
 from typing import Any
 
@@ -17,118 +17,115 @@ from charlm.network.rnn import Floats
 
 SOURCE = FILES / "charlm.c"
 HEADER = FILES / "charlm.h"
-STATUSES = re.findall(
-    r"^    (CHARLM_[A-Z0-9_]+)[ ,]", HEADER.read_text(encoding="utf-8"), re.MULTILINE
+STATUSES: list[str] = re.findall(
+    r"^    CHARLM_([A-Z0-9_]+)[ ,]", HEADER.read_text(encoding="utf-8"), re.MULTILINE
 )
 """The names of the statuses, by number."""
-SIGNATURES: dict[str, tuple[Any, ...]] = {
-    "charlm_load": (c_char_p, POINTER(c_void_p)),
-    "charlm_load_memory": (c_void_p, c_size_t, POINTER(c_void_p)),
-    "charlm_encode": (
-        c_void_p,
-        c_char_p,
-        c_size_t,
-        POINTER(c_int32),
-        POINTER(c_size_t),
-        POINTER(c_size_t),
-    ),
-    "charlm_decode": (c_void_p, c_int32, c_char_p, POINTER(c_size_t)),
-    "charlm_new_state": (c_void_p, POINTER(c_void_p)),
-    "charlm_copy_state": (c_void_p, c_void_p),
-    "charlm_step": (c_void_p, c_int32),
-    "charlm_read_text": (c_void_p, c_char_p, c_size_t, POINTER(c_size_t)),
-    "charlm_sample": (c_void_p, c_double, c_size_t, POINTER(c_uint64), POINTER(c_int32)),
+STATE = POINTER(c_float)
+ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "load": (c_char_p, POINTER(c_void_p)),
+    "load_memory": (c_void_p, c_size_t, POINTER(c_void_p)),
+    "free": (c_void_p,),
+    "vocabulary_size": (c_void_p,),
+    "state_size": (c_void_p,),
+    "logits": (c_void_p, STATE),
+    "step": (c_void_p, STATE, c_int32),
+    "read_text": (c_void_p, STATE, c_char_p, c_size_t, POINTER(c_size_t)),
+    "sample": (c_void_p, STATE, c_double, POINTER(c_uint64), POINTER(c_int32)),
+    "decode": (c_void_p, c_int32, c_char_p),
 }
-"""The functions that return a status."""
+"""The types of the arguments of each function, without the prefix of its name."""
+RESULTS: dict[str, Any] = {
+    "free": None,
+    "state_size": c_size_t,
+    "logits": STATE,
+    "decode": c_size_t,
+}
+"""The types of results other than an int, which is a status or a number of ids."""
 
 
 class CharlmC:
-    """The library. A model and a state are pointers."""
+    """The library."""
 
     def __init__(self, path: Path) -> None:
-        self.functions = ctypes.CDLL(str(path))
-        for name, types in SIGNATURES.items():
-            getattr(self.functions, name).argtypes = types
-        self.functions.charlm_message.restype = c_char_p
-        self.functions.charlm_logits.restype = POINTER(ctypes.c_float)
+        library = ctypes.CDLL(str(path))
+        for name, types in ARGUMENTS.items():
+            function = getattr(library, f"charlm_{name}")
+            function.argtypes = types
+            function.restype = RESULTS.get(name, ctypes.c_int)
+            setattr(self, name, function)
 
-    def call(self, name: str, *arguments: Any) -> str:
-        """Return the name of the status that a function returns."""
-        number = getattr(self.functions, name)(*arguments)
-        return str(STATUSES[number])
-
-    def use(self, name: str, *arguments: Any) -> None:
-        """Call a function that must succeed."""
-        assert self.call(name, *arguments) == "CHARLM_OK"
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(name)  # for type checkers: all functions are attributes
 
     def load_bytes(self, data: bytes) -> tuple[str, c_void_p]:
         """Return a status and a model."""
         model = c_void_p(1)
-        return self.call("charlm_load_memory", data, len(data), ctypes.byref(model)), model
+        status = self.load_memory(data, len(data), model)
+        return STATUSES[status], model
 
-    def load(self, trained: TrainedModel) -> c_void_p:
-        """Return a model."""
-        status, model = self.load_bytes(export_c(trained)["model.bin"])
-        assert status == "CHARLM_OK"
-        return model
 
-    def new_state(self, model: c_void_p, prompt: str | None = None) -> c_void_p:
-        """Return a state, which has read a prompt if there is one."""
-        state = c_void_p()
-        self.use("charlm_new_state", model, ctypes.byref(state))
+class Text:
+    """A text that a model of the library reads and continues."""
+
+    def __init__(self, library: CharlmC, trained: TrainedModel, prompt: str | None = None) -> None:
+        self.library = library
+        status, self.model = library.load_bytes(export_c(trained)["model.bin"])
+        assert status == "OK"
+        self.state = np.zeros(library.state_size(self.model), np.float32)
         if prompt is not None:
-            self.read_text(state, prompt)
-        return state
+            self.read(prompt)
 
-    def read_text(self, state: c_void_p, text: str) -> int:
-        """Return how many characters were left out."""
-        data, left_out = text.encode(), c_size_t(9)
-        self.use("charlm_read_text", state, data, len(data), ctypes.byref(left_out))
-        return left_out.value
+    @property
+    def pointer(self) -> Any:
+        """The state for a function of the library."""
+        return self.state.ctypes.data_as(STATE)
 
-    def encode(self, model: c_void_p, text: str) -> tuple[list[int], int]:
-        """Return the ids of a text, and how many characters were left out."""
-        data, count, left_out = text.encode(), c_size_t(9), c_size_t(9)
-        ids = (c_int32 * len(data))()
-        self.use(
-            "charlm_encode",
-            model,
-            data,
-            len(data),
-            ids,
-            ctypes.byref(count),
-            ctypes.byref(left_out),
+    @property
+    def logits(self) -> Floats:
+        """The logits, float32 [V], which may be changed."""
+        size = self.library.vocabulary_size(self.model)
+        return np.ctypeslib.as_array(self.library.logits(self.model, self.pointer), (size,))
+
+    def step(self, index: int) -> str:
+        """Read an id, and return the status."""
+        number: int = self.library.step(self.model, self.pointer, index)
+        return STATUSES[number]
+
+    def read_bytes(self, data: bytes, size: int | None = None) -> tuple[str, int]:
+        """Read a text; return the status, and the number of characters that were left out."""
+        left_out = c_size_t(9)
+        status = self.library.read_text(
+            self.model, self.pointer, data, len(data) if size is None else size, left_out
         )
-        return ids[: count.value], left_out.value
+        return STATUSES[status], left_out.value
 
-    def decode(self, model: c_void_p, index: int) -> str:
-        """Return the character of an id."""
-        text, size = ctypes.create_string_buffer(b"xxxx"), c_size_t()
-        self.use("charlm_decode", model, index, text, ctypes.byref(size))
-        assert text.raw[size.value] == 0
-        return text.raw[: size.value].decode()
+    def read(self, text: str) -> int:
+        """Read a text, and return the number of characters that were left out."""
+        status, left_out = self.read_bytes(text.encode())
+        assert status == "OK"
+        return left_out
 
-    def logits(self, state: c_void_p, size: int) -> Floats:
-        """Return the logits of a state, float32 [V], which may be changed."""
-        return np.ctypeslib.as_array(self.functions.charlm_logits(state), (size,))
-
-    def sample(
-        self, state: c_void_p, *, temperature: float = 1.0, top_k: int = 0, random: c_uint64
-    ) -> int:
-        """Return the next id, which is not read."""
+    def sample(self, random: c_uint64, temperature: float = 1.0) -> int | str:
+        """Return the next id, which is not read; or the status if there is none."""
         index = c_int32()
-        self.use(
-            "charlm_sample", state, temperature, top_k, ctypes.byref(random), ctypes.byref(index)
-        )
-        return index.value
+        status = self.library.sample(self.model, self.pointer, temperature, random, index)
+        return STATUSES[status] if status else index.value
 
-    def generate(self, state: c_void_p, *, random: c_uint64, length: int = 1) -> list[int]:
+    def generate(self, length: int, random: c_uint64) -> list[int | str]:
         """Return some ids, which are read."""
         ids = []
         for _ in range(length):
-            ids.append(self.sample(state, random=random))
-            self.use("charlm_step", state, ids[-1])
+            ids.append(self.sample(random))
+            assert self.step(int(ids[-1])) == "OK"
         return ids
+
+    def decode(self, index: int) -> str:
+        """Return the character of an id."""
+        text = ctypes.create_string_buffer(b"xxxx")
+        size = self.library.decode(self.model, index, text)
+        assert text.raw[size] == 0
+        return text.raw[:size].decode()
 
 
 WORD = 2**64
@@ -144,14 +141,9 @@ def splitmix64(seed: int) -> Iterator[float]:
         yield (mixed ^ (mixed >> 31)) // 2**11 / 2**53
 
 
-def draw_ids(
-    logits: list[float], seed: int, *, temperature: float, top_k: int, count: int
-) -> list[int]:
-    """Return ids that are drawn from the most likely ones, or from all in their order."""
-    ranked = sorted(range(len(logits)), key=lambda index: (-logits[index], index))
-    is_ranked = 0 < top_k < len(logits)
-    kept = ranked[:top_k] if is_ranked else range(len(logits))
-    weights = [np.exp(logits[index] / temperature) for index in kept]
-    shares = np.cumsum(weights) / sum(weights)
+def draw_ids(logits: list[float], seed: int, *, temperature: float, count: int) -> list[int]:
+    """Return ids that are drawn from the softmax of logits."""
+    weights = np.exp(np.array(logits) / temperature)
+    shares = np.cumsum(weights) / weights.sum()
     uniforms = itertools.islice(splitmix64(seed), count)
-    return [kept[int(np.searchsorted(shares, uniform, "right"))] for uniform in uniforms]
+    return [int(np.searchsorted(shares, uniform, "right")) for uniform in uniforms]

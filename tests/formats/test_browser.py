@@ -183,18 +183,3 @@ def test_the_keyboard_chooses_a_unit_and_a_character(browser: Browser, model: Mo
     assert "after the last character" in browser.text_of("state-note")
     browser.fill(unit=UNITS)  # they are numbered from 0
     assert browser.find("off").get_property("disabled")
-
-
-def test_a_click_on_the_picture_chooses_a_unit(browser: Browser, model: Model) -> None:
-    actions = pytest.importorskip("selenium.webdriver", reason="missing: selenium").ActionChains
-    browser.fill(prompt="The ferry")
-    place = """
-        const [left, top] = page.view.places[55], [width, height] = page.view.size;
-        const {clientWidth, clientHeight} = page.on.state;
-        return [left + (width - clientWidth) / 2, top + (height - clientHeight) / 2];
-    """
-    right, down = (round(distance) for distance in browser.script(place))
-    canvas = browser.find("state")
-    actions(browser.driver).move_to_element_with_offset(canvas, right, down).click().perform()
-    value = model.states("The ferry")[1][-1, 7]
-    assert browser.text_of("unit-value") == f"rnn.1, unit 7: {shown_number(value)}"

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import unicodedata
-from ctypes import c_int32, c_size_t, c_uint64, c_void_p
+from ctypes import c_uint64, c_void_p
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 import reference
 from commands import charlm
 from conftest import MakeOnce
-from formats.c_library import SIGNATURES, SOURCE, STATUSES, CharlmC, draw_ids
+from formats.c_library import ARGUMENTS, SOURCE, STATUSES, CharlmC, Text, draw_ids
 from formats.networks import EVERY_NETWORK, IDS, STRANGE, make_model
 from pages import code_blocks, text_of
 
@@ -25,7 +25,7 @@ from charlm.hardware import find_compiler
 from charlm.network.model_file import TrainedModel, write_model
 from charlm.text.vocabulary import Vocabulary
 
-WARNINGS = ["-Wall", "-Wextra", "-pedantic", "-Wconversion", "-Wshadow", "-Werror"]
+WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
 LINKED = ["-I", str(SOURCE.parent), "-lm"]
 """Options for a program that uses the library."""
 V = 5
@@ -49,15 +49,9 @@ def library(make_once: MakeOnce) -> CharlmC:
 
 
 @pytest.fixture
-def model(library: CharlmC, trained: TrainedModel) -> c_void_p:
-    """Return a model that has an unknown id, 3, and an end-of-text id, 4."""
-    return library.load(trained)
-
-
-@pytest.fixture
-def state(library: CharlmC, model: c_void_p) -> c_void_p:
-    """Return a state of the model that has read a character."""
-    return library.new_state(model, "a")
+def text(library: CharlmC, trained: TrainedModel) -> Text:
+    """Return a text of a model that has an unknown id, 3, and an end-of-text id, 4."""
+    return Text(library, trained, "a")
 
 
 # Models
@@ -66,11 +60,11 @@ def state(library: CharlmC, model: c_void_p) -> c_void_p:
 @pytest.mark.parametrize("network", EVERY_NETWORK, ids=str)
 def test_logits_are_those_of_the_reference(library: CharlmC, network: dict[str, Any]) -> None:
     trained = make_model(**network)
-    state = library.new_state(library.load(trained))
+    text = Text(library, trained)
     found = []
     for index in IDS.tolist():
-        library.use("charlm_step", state, index)
-        found.append(library.logits(state, V).copy())
+        text.step(index)
+        found.append(text.logits.copy())
     expected, _ = reference.read(trained.parameters, IDS.tolist())
     np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-5)
 
@@ -80,21 +74,15 @@ def test_model_can_be_loaded_from_memory_that_is_not_aligned(
 ) -> None:
     data = export_c(trained)["model.bin"]
     memory, model = ctypes.create_string_buffer(b"x" + data), c_void_p()
-    library.use("charlm_load_memory", ctypes.addressof(memory) + 1, len(data), ctypes.byref(model))
-    assert library.functions.charlm_vocabulary_size(model) == V
+    status = library.load_memory(ctypes.addressof(memory) + 1, len(data), model)
+    assert (STATUSES[status], library.vocabulary_size(model)) == ("OK", V)
 
 
 HEADER_BYTES = 44
 FIRST_CHARACTER = 11
 """The number of 32-bit words before the code points."""
-NOT_A_MODEL = {"empty": 0, "cut in the header": HEADER_BYTES - 1}
-CUT = {
-    "without characters": HEADER_BYTES,
-    "cut in the characters": HEADER_BYTES + 6,
-    "cut in the weights": HEADER_BYTES + 4 * V + 101,
-    "cut at the end": -1,
-}
 WRONG_WORDS = {
+    "another beginning": (0, 0),
     "no ids": (2, 0),
     "no layer": (3, 0),
     "another number of layers": (3, 1),
@@ -108,7 +96,6 @@ WRONG_WORDS = {
     "skip connections that are missing": (7, 1),
     "no such activation": (8, 4),
     "unknown id too large": (9, V),
-    "end-of-text id too large": (10, V),
     "negative end-of-text id": (10, 2**32 - 2),
     "first surrogate": (FIRST_CHARACTER, 0xD800),
     "last surrogate": (FIRST_CHARACTER, 0xDFFF),
@@ -116,172 +103,115 @@ WRONG_WORDS = {
 }
 
 
-def with_word(
-    data: bytes,
-    place: int,
-    word: int,
-) -> bytes:
+def with_word(data: bytes, place: int, word: int) -> bytes:
     """Return the data with one of its 32-bit words replaced."""
     words = np.frombuffer(data, "<u4").copy()
     words[place] = word
     return words.tobytes()
 
 
-@pytest.mark.parametrize("kept", NOT_A_MODEL.values(), ids=NOT_A_MODEL)
-def test_data_without_a_header_is_no_model(
-    library: CharlmC,
-    trained: TrainedModel,
-    kept: int,
+@pytest.mark.parametrize(("place", "word"), WRONG_WORDS.values(), ids=WRONG_WORDS)
+def test_impossible_number_is_damage(
+    library: CharlmC, trained: TrainedModel, place: int, word: int
 ) -> None:
-    status, model = library.load_bytes(export_c(trained)["model.bin"][:kept])
-    assert (status, model.value) == ("CHARLM_NOT_A_MODEL", None)
+    status, model = library.load_bytes(with_word(export_c(trained)["model.bin"], place, word))
+    assert (status, model.value) == ("DAMAGED", None)
 
 
-@pytest.mark.parametrize("place", [0, 1])
-def test_data_with_another_beginning_is_no_model(
-    library: CharlmC,
-    trained: TrainedModel,
-    place: int,
-) -> None:
-    status, model = library.load_bytes(with_word(export_c(trained)["model.bin"], place, 0))
-    assert (status, model.value) == ("CHARLM_NOT_A_MODEL", None)
-
-
-@pytest.mark.parametrize("kept", CUT.values(), ids=CUT)
+@pytest.mark.parametrize("kept", [0, HEADER_BYTES - 1, HEADER_BYTES + 6, -1])
 def test_data_that_is_cut_short_is_damaged(
-    library: CharlmC,
-    trained: TrainedModel,
-    kept: int,
+    library: CharlmC, trained: TrainedModel, kept: int
 ) -> None:
-    status, model = library.load_bytes(export_c(trained)["model.bin"][:kept])
-    assert (status, model.value) == ("CHARLM_DAMAGED", None)
+    assert library.load_bytes(export_c(trained)["model.bin"][:kept])[0] == "DAMAGED"
 
 
 def test_data_that_is_too_long_is_damaged(library: CharlmC, trained: TrainedModel) -> None:
-    status, model = library.load_bytes(export_c(trained)["model.bin"] + b"x")
-    assert (status, model.value) == ("CHARLM_DAMAGED", None)
-
-
-@pytest.mark.parametrize(("place", "word"), WRONG_WORDS.values(), ids=WRONG_WORDS)
-def test_impossible_number_is_damage(
-    library: CharlmC,
-    trained: TrainedModel,
-    place: int,
-    word: int,
-) -> None:
-    status, model = library.load_bytes(with_word(export_c(trained)["model.bin"], place, word))
-    assert (status, model.value) == ("CHARLM_DAMAGED", None)
+    assert library.load_bytes(export_c(trained)["model.bin"] + b"x")[0] == "DAMAGED"
 
 
 def test_network_has_at_most_64_layers(library: CharlmC) -> None:
     data = export_c(make_model(layers=64, units=1))["model.bin"]
     weights_of_a_layer = bytes(4 * 3)
-    more = with_word(data, 3, 65) + weights_of_a_layer
-    assert library.load_bytes(data)[0] == "CHARLM_OK"
-    assert library.load_bytes(more)[0] == "CHARLM_DAMAGED"
+    assert library.load_bytes(data)[0] == "OK"
+    assert library.load_bytes(with_word(data, 3, 65) + weights_of_a_layer)[0] == "DAMAGED"
 
 
-LARGEST = 2**21
-"""The largest number of ids, and the largest width of an embedding."""
-
-
-@pytest.mark.parametrize("excess", [0, 1], ids=["largest", "too large"])
-@pytest.mark.parametrize("has_embedding", [False, True], ids=["ids", "embedding"])
-def test_sizes_have_a_limit(
-    library: CharlmC,
-    has_embedding: bool,
-    excess: int,
-) -> None:
-    width = LARGEST + excess
-    ids = 1 if has_embedding else width
-    layers, units, skip_connections, tanh, none = 1, 1, 0, 0, -1
-    sizes = [ids, layers, units, width, int(has_embedding), skip_connections, tanh, none, none]
-    embedding = width if has_embedding else 0
-    kernel, bias, recurrent_kernel = width, 1, 1
-    weights = embedding + kernel + bias + recurrent_kernel + 2 * ids
+@pytest.mark.parametrize(
+    ("width", "expected"), [(2**21, "OK"), (2**21 + 1, "DAMAGED")], ids=["largest", "too large"]
+)
+def test_sizes_have_a_limit(library: CharlmC, width: int, expected: str) -> None:
+    ids, layers, units, has_embedding, skip_connections, tanh, none = 1, 1, 1, 1, 0, 0, -1
+    sizes = [ids, layers, units, width, has_embedding, skip_connections, tanh, none, none]
+    weights = 2 * width + 4
     data = b"CHARLM-1" + np.array(sizes, "<i4").tobytes() + bytes(4 * (ids + weights))
     status, model = library.load_bytes(data)
-    expected = ("CHARLM_DAMAGED", 0) if excess else ("CHARLM_OK", ids)
-    assert (status, library.functions.charlm_vocabulary_size(model)) == expected
-    library.functions.charlm_free_model(model)
+    assert status == expected
+    library.free(model)
 
 
 @pytest.mark.parametrize("path", [b"missing", b"."], ids=["missing", "folder"])
 def test_file_that_cannot_be_read_is_told_from_a_damaged_one(library: CharlmC, path: bytes) -> None:
     model = c_void_p(1)
-    assert library.call("charlm_load", path, ctypes.byref(model)) == "CHARLM_CANNOT_READ"
-    assert model.value is None
+    assert (STATUSES[library.load(path, model)], model.value) == ("CANNOT_READ", None)
 
 
 @pytest.mark.parametrize(
-    ("kept", "status"),
-    [(None, "CHARLM_OK"), (100, "CHARLM_DAMAGED"), (0, "CHARLM_NOT_A_MODEL")],
-    ids=str,
+    ("kept", "status"), [(None, "OK"), (100, "DAMAGED"), (0, "DAMAGED")], ids=str
 )
 def test_file_is_loaded_as_memory_is(
-    library: CharlmC,
-    trained: TrainedModel,
-    kept: int | None,
-    status: str,
+    library: CharlmC, trained: TrainedModel, kept: int | None, status: str
 ) -> None:
     Path("model.bin").write_bytes(export_c(trained)["model.bin"][:kept])
-    model = c_void_p(1)
-    assert library.call("charlm_load", b"model.bin", ctypes.byref(model)) == status
-    assert (model.value is not None) == (status == "CHARLM_OK")
+    assert STATUSES[library.load(b"model.bin", c_void_p())] == status
 
 
 # Text
 
 
-def test_ids_are_those_of_charlm(library: CharlmC) -> None:
-    trained = make_model(characters=STRANGE)
-    text = "".join(reversed(STRANGE))
-    assert library.encode(library.load(trained), text) == (
-        trained.vocabulary.encode(text).tolist(),
-        0,
-    )
-
-
-def test_character_without_an_id_becomes_the_unknown_id(library: CharlmC, model: c_void_p) -> None:
-    assert library.encode(model, "aé😀b") == ([1, 3, 3, 2], 0)
-
-
-def test_without_an_unknown_id_such_characters_are_left_out(library: CharlmC) -> None:
-    assert library.encode(library.load(make_model(characters="ab")), "aé😀b") == ([0, 1], 2)
-
-
-def test_combining_accent_is_left_out(library: CharlmC) -> None:
-    decomposed = unicodedata.normalize("NFD", "é")
-    assert library.encode(library.load(make_model(characters="eé")), decomposed) == ([0], 1)
-
-
 LIMITS = "\x7f\x80\u07ff\u0800\ud7ff\ue000\uffff\U00010000\U0010ffff"
 """The first and the last characters of each length in UTF-8, and those around surrogates."""
+CHARACTERS = [*STRANGE, *LIMITS]
 
 
-@pytest.mark.parametrize("character", [*STRANGE, *LIMITS], ids=ascii)
+@pytest.mark.parametrize("character", CHARACTERS, ids=ascii)
+def test_character_is_read_as_its_id(library: CharlmC, character: str) -> None:
+    text, expected = (Text(library, make_model(characters=CHARACTERS)) for _ in range(2))
+    assert text.read(character) == 0
+    expected.step(CHARACTERS.index(character))
+    np.testing.assert_array_equal(text.logits, expected.logits)
+
+
+@pytest.mark.parametrize("character", CHARACTERS, ids=ascii)
 def test_id_is_decoded_as_its_character(library: CharlmC, character: str) -> None:
-    characters = [*STRANGE, *LIMITS]
-    model = library.load(make_model(characters=characters))
-    assert library.decode(model, characters.index(character)) == character
-
-
-@pytest.mark.parametrize("character", LIMITS, ids=ascii)
-def test_character_is_encoded_as_its_id(library: CharlmC, character: str) -> None:
-    model = library.load(make_model(characters=LIMITS))
-    assert library.encode(model, f"?{character}?") == ([LIMITS.index(character)], 2)
+    text = Text(library, make_model(characters=CHARACTERS))
+    assert text.decode(CHARACTERS.index(character)) == character
 
 
 @pytest.mark.parametrize(
-    ("index", "expected"), [(3, "\ufffd"), (4, "")], ids=["unknown", "end of text"]
+    ("index", "expected"),
+    [(3, "\ufffd"), (4, ""), (-1, ""), (V, "")],
+    ids=["unknown", "end of text", "negative", "too large"],
 )
-def test_reserved_id_is_decoded_as_in_charlm(
-    library: CharlmC,
-    model: c_void_p,
-    index: int,
-    expected: str,
+def test_other_id_is_decoded_as_in_charlm(text: Text, index: int, expected: str) -> None:
+    assert text.decode(index) == expected
+
+
+def test_text_is_read_id_by_id(library: CharlmC, trained: TrainedModel) -> None:
+    text, expected = Text(library, trained), Text(library, trained)
+    assert (text.read("aéb"), text.read("\n")) == (0, 0)
+    for index in (1, 3, 2, 0):
+        expected.step(index)
+    np.testing.assert_array_equal(text.logits, expected.logits)
+
+
+@pytest.mark.parametrize("unknown", ["é😀", unicodedata.normalize("NFD", "é")[1:]], ids=ascii)
+def test_without_an_unknown_id_other_characters_are_left_out(
+    library: CharlmC, unknown: str
 ) -> None:
-    assert library.decode(model, index) == expected
+    text = Text(library, make_model(characters="ab"), "a")
+    before = text.state.copy()
+    assert text.read(unknown) == len(unknown)
+    np.testing.assert_array_equal(text.state, before)
 
 
 BAD_TEXTS = {
@@ -296,31 +226,15 @@ BAD_TEXTS = {
     "last surrogate": b"\xed\xbf\xbf",
     "above U+10FFFF": b"\xf4\x90\x80\x80",
     "lead byte too large": b"\xf5\x80\x80\x80",
-    "three bytes cut short": b"\xe2\x82",
     "four bytes cut short": b"\xf0\x9f\x98",
     "last continuation missing": b"\xf0\x9f\x98a",
 }
 
 
-@pytest.mark.parametrize("text", BAD_TEXTS.values(), ids=BAD_TEXTS)
-def test_text_that_is_not_utf8_has_no_ids(
-    library: CharlmC,
-    model: c_void_p,
-    text: bytes,
-) -> None:
-    ids, count, left_out = (c_int32 * 8)(), c_size_t(9), c_size_t(9)
-    memory = text + b"\x80\x80\x80"  # bytes after the text must not complete it
-    arguments = (ids, ctypes.byref(count), ctypes.byref(left_out))
-    status = library.call("charlm_encode", model, memory, len(text), *arguments)
-    assert (status, count.value, left_out.value) == ("CHARLM_NOT_UTF8", 0, 0)
-
-
-def test_prompt_that_is_not_utf8_leaves_the_state_as_it_was(
-    library: CharlmC, state: c_void_p
-) -> None:
-    before = library.logits(state, V).copy()
-    assert library.call("charlm_read_text", state, b"ab\xff", 3, None) == "CHARLM_NOT_UTF8"
-    np.testing.assert_array_equal(library.logits(state, V), before)
+@pytest.mark.parametrize("data", BAD_TEXTS.values(), ids=BAD_TEXTS)
+def test_text_that_is_not_utf8_is_refused(text: Text, data: bytes) -> None:
+    following = b"\x80\x80\x80"  # bytes after the text must not complete it
+    assert text.read_bytes(data + following, len(data)) == ("BAD_INPUT", 0)
 
 
 @pytest.mark.parametrize(
@@ -333,260 +247,86 @@ def test_prompt_that_is_not_utf8_leaves_the_state_as_it_was(
     ids=["end of text", "line break", "first id"],
 )
 def test_prompt_without_ids_begins_a_text(
-    library: CharlmC,
-    vocabulary: Vocabulary,
-    start: int,
+    library: CharlmC, vocabulary: Vocabulary, start: int
 ) -> None:
-    model = library.load(make_model(vocabulary=vocabulary))
-    state, expected = library.new_state(model), library.new_state(model)
-    assert library.read_text(state, "é") == 1
-    library.use("charlm_step", expected, start)
-    size = len(vocabulary)
-    np.testing.assert_array_equal(library.logits(state, size), library.logits(expected, size))
-
-
-def test_text_is_read_id_by_id(library: CharlmC, model: c_void_p) -> None:
-    state, expected = library.new_state(model), library.new_state(model)
-    assert library.read_text(state, "aéb") == 0
-    assert library.read_text(state, "\n") == 0
-    for index in (1, 3, 2, 0):
-        library.use("charlm_step", expected, index)
-    np.testing.assert_array_equal(library.logits(state, V), library.logits(expected, V))
-
-
-def test_text_without_ids_changes_no_state_that_has_read(library: CharlmC) -> None:
-    state = library.new_state(library.load(make_model(characters="ab")), "a")
-    before = library.logits(state, 2).copy()
-    assert library.read_text(state, "é") == 1
-    np.testing.assert_array_equal(library.logits(state, 2), before)
+    text, expected = (Text(library, make_model(vocabulary=vocabulary)) for _ in range(2))
+    assert text.read("é") == 1
+    expected.step(start)
+    np.testing.assert_array_equal(text.logits, expected.logits)
 
 
 # States
 
 
+@pytest.mark.parametrize("index", [-1, V, 2**31 - 1])
+def test_id_out_of_range_is_not_read(text: Text, index: int) -> None:
+    before = text.state.copy()
+    assert text.step(index) == "BAD_INPUT"
+    np.testing.assert_array_equal(text.state, before)
+
+
 def test_two_models_do_not_disturb_each_other(library: CharlmC, trained: TrainedModel) -> None:
-    models = [
-        library.load(trained),
-        library.load(make_model(characters=STRANGE, layers=3, embedding=3)),
-    ]
-    alone = [
-        library.generate(library.new_state(model, ""), random=c_uint64(1), length=200)
-        for model in models
-    ]
-    states = [library.new_state(model, "") for model in models]
+    models = [trained, make_model(characters=STRANGE, layers=3, embedding=3)]
+    alone = [Text(library, model, "").generate(200, c_uint64(1)) for model in models]
+    texts = [Text(library, model, "") for model in models]
     seeds = [c_uint64(1), c_uint64(1)]
-    interleaved: list[list[int]] = [[], []]
-    for _ in range(200):
-        for number in range(2):
-            interleaved[number] += library.generate(states[number], random=seeds[number])
-    assert interleaved == alone
+    steps = [[texts[each].generate(1, seeds[each])[0] for each in (0, 1)] for _ in range(200)]
+    assert [[*ids] for ids in zip(*steps, strict=True)] == alone
 
 
-def test_copied_state_continues_the_text(
-    library: CharlmC,
-    model: c_void_p,
-    state: c_void_p,
-) -> None:
-    copy = library.new_state(model)
-    library.use("charlm_copy_state", copy, state)
-    expected = library.generate(state, random=c_uint64(1), length=50)
-    assert library.generate(copy, random=c_uint64(1), length=50) == expected
-
-
-def test_copy_of_a_state_that_has_read_nothing_has_read_nothing(
-    library: CharlmC,
-    model: c_void_p,
-    state: c_void_p,
-) -> None:
-    library.use("charlm_copy_state", state, library.new_state(model))
-    assert not library.functions.charlm_logits(state)
-
-
-def test_reset_state_begins_again(library: CharlmC, state: c_void_p) -> None:
-    before = library.logits(state, V).copy()
-    library.generate(state, random=c_uint64(1), length=5)
-    library.functions.charlm_reset_state(state)
-    assert not library.functions.charlm_logits(state)
-    library.read_text(state, "a")
-    np.testing.assert_array_equal(library.logits(state, V), before)
+def test_copied_state_continues_the_text(text: Text) -> None:
+    copy = text.state.copy()
+    expected = text.generate(50, c_uint64(1))
+    text.state[:] = copy
+    assert text.generate(50, c_uint64(1)) == expected
 
 
 # Sampling
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2**64 - 1])
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-@pytest.mark.parametrize("top_k", [0, 1, 2, 3, 4, 9])
-def test_ids_are_drawn_from_the_most_likely_ones(
-    library: CharlmC,
-    seed: int,
-    temperature: float,
-    top_k: int,
-) -> None:
-    state = library.new_state(library.load(make_model(characters="abcd")), "a")
+@pytest.mark.parametrize("seed", [0, 2**64 - 1])
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_ids_are_drawn_from_the_softmax(library: CharlmC, seed: int, temperature: float) -> None:
+    text = Text(library, make_model(characters="abcd"), "a")
     logits = [0.5, 2.0, -1.0, 2.0]
-    library.logits(state, 4)[:] = logits
+    text.logits[:] = logits
     random = c_uint64(seed)
-    found = [
-        library.sample(state, temperature=temperature, top_k=top_k, random=random)
-        for _ in range(300)
-    ]
-    assert found == draw_ids(logits, seed, temperature=temperature, top_k=top_k, count=300)
+    found = [text.sample(random, temperature) for _ in range(300)]
+    assert found == draw_ids(logits, seed, temperature=temperature, count=300)
 
 
-def test_ids_that_are_ruled_out_are_not_drawn(library: CharlmC, state: c_void_p) -> None:
-    library.logits(state, V)[:] = [0, 1, -np.inf, 9, -np.inf]  # 3 is the unknown id
+def test_ids_that_are_ruled_out_are_not_drawn(text: Text) -> None:
+    text.logits[:] = [0, 1, -np.inf, 9, -np.inf]  # 3 is the unknown id
     random = c_uint64(1)
-    assert {library.sample(state, random=random) for _ in range(300)} == {0, 1}
+    assert {text.sample(random) for _ in range(300)} == {0, 1}
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, np.nan])
+def test_likeliest_id_is_the_first_of_equal_ones(text: Text, temperature: float) -> None:
+    text.logits[:] = [1, 2, 2, 9, 2]
+    assert text.sample(c_uint64(1), temperature) == 1
 
 
 @pytest.mark.parametrize(
-    ("temperature", "top_k"), [(0.0, 0), (1.0, 1)], ids=["temperature 0", "top 1"]
+    "logits",
+    [
+        pytest.param([0, np.nan, 0, 0, 0], id="NaN"),
+        pytest.param([0, np.inf, 0, 0, 0], id="infinity"),
+        pytest.param([-np.inf, -np.inf, -np.inf, 0, -np.inf], id="all ruled out"),
+    ],
 )
-def test_likeliest_id_is_the_first_of_equal_ones(
-    library: CharlmC,
-    state: c_void_p,
-    temperature: float,
-    top_k: int,
-) -> None:
-    library.logits(state, V)[:] = [1, 2, 2, 9, 2]
-    assert library.sample(state, temperature=temperature, top_k=top_k, random=c_uint64(1)) == 1
-
-
-NO_SAMPLE = {
-    "NaN": ([0, np.nan, 0, 0, 0], "CHARLM_NOT_FINITE"),
-    "infinity": ([0, np.inf, 0, 0, 0], "CHARLM_NOT_FINITE"),
-    "all ruled out": ([-np.inf] * 3 + [0, -np.inf], "CHARLM_NO_CHOICE"),
-}
-
-
-@pytest.mark.parametrize(("logits", "status"), NO_SAMPLE.values(), ids=NO_SAMPLE)
-def test_logits_that_allow_no_choice_are_refused(
-    library: CharlmC,
-    state: c_void_p,
-    logits: list[float],
-    status: str,
-) -> None:
-    library.logits(state, V)[:] = logits
-    seed, index = c_uint64(1), c_int32(7)
-    assert (
-        library.call("charlm_sample", state, 0.0, 0, ctypes.byref(seed), ctypes.byref(index))
-        == status
-    )
-    assert index.value == -1
-
-
-def test_unknown_id_alone_is_no_choice(library: CharlmC) -> None:
-    state = library.new_state(
-        library.load(make_model(vocabulary=Vocabulary((None,), unknown_id=0))), ""
-    )
-    seed, index = c_uint64(1), c_int32()
-    status = library.call("charlm_sample", state, 1.0, 0, ctypes.byref(seed), ctypes.byref(index))
-    assert status == "CHARLM_NO_CHOICE"
-
-
-@pytest.mark.parametrize("temperature", [-0.1, np.nan, np.inf])
-def test_impossible_temperature_is_refused(
-    library: CharlmC,
-    state: c_void_p,
-    temperature: float,
-) -> None:
-    seed, index = c_uint64(1), c_int32()
-    status = library.call(
-        "charlm_sample", state, temperature, 0, ctypes.byref(seed), ctypes.byref(index)
-    )
-    assert status == "CHARLM_BAD_TEMPERATURE"
+def test_logits_that_allow_no_choice_are_refused(text: Text, logits: list[float]) -> None:
+    text.logits[:] = logits
+    assert text.sample(c_uint64(1)) == "NO_CHOICE"
 
 
 def test_state_that_has_read_nothing_has_no_next_character(
-    library: CharlmC, model: c_void_p
+    library: CharlmC, trained: TrainedModel
 ) -> None:
-    seed, index = c_uint64(1), c_int32()
-    status = library.call(
-        "charlm_sample", library.new_state(model), 1.0, 0, ctypes.byref(seed), ctypes.byref(index)
-    )
-    assert status == "CHARLM_NOTHING_READ"
+    assert Text(library, trained).sample(c_uint64(1)) == "NO_CHOICE"
 
 
-# Mistakes of the caller
-
-
-MESSAGES = {
-    "CHARLM_OK": "no error",
-    "CHARLM_NULL": "a pointer is NULL",
-    "CHARLM_NO_MEMORY": "not enough memory",
-    "CHARLM_CANNOT_READ": "the file cannot be read",
-    "CHARLM_NOT_A_MODEL": "not a model.bin that charlm has exported",
-    "CHARLM_DAMAGED": "the model is damaged",
-    "CHARLM_NOT_UTF8": "the text is not UTF-8",
-    "CHARLM_BAD_ID": "the model has no such id",
-    "CHARLM_BAD_TEMPERATURE": "the temperature must be 0 or more, and finite",
-    "CHARLM_DIFFERENT_MODELS": "the states belong to different models",
-    "CHARLM_NOTHING_READ": "the state has read nothing yet",
-    "CHARLM_NOT_FINITE": "a logit is not finite",
-    "CHARLM_NO_CHOICE": "no character can be chosen",
-}
-
-
-def test_every_status_has_its_message(library: CharlmC) -> None:
-    found = [library.functions.charlm_message(number) for number in range(len(STATUSES))]
-    assert dict(zip(STATUSES, found, strict=True)) == {
-        name: message.encode() for name, message in MESSAGES.items()
-    }
-
-
-@pytest.mark.parametrize("number", [-1, 13])
-def test_other_numbers_have_a_message(library: CharlmC, number: int) -> None:
-    assert library.functions.charlm_message(number) == b"unknown status"
-
-
-@pytest.mark.parametrize("index", [-1, V, 2**31 - 1])
-def test_id_out_of_range_is_not_read(
-    library: CharlmC,
-    state: c_void_p,
-    index: int,
-) -> None:
-    assert library.call("charlm_step", state, index) == "CHARLM_BAD_ID"
-
-
-@pytest.mark.parametrize("index", [-1, V, 2**31 - 1])
-def test_id_out_of_range_has_no_character(
-    library: CharlmC,
-    model: c_void_p,
-    index: int,
-) -> None:
-    text = ctypes.create_string_buffer(b"xxxx")
-    assert library.call("charlm_decode", model, index, text, None) == "CHARLM_BAD_ID"
-    assert text.value == b""
-
-
-def test_state_of_another_model_is_not_copied(
-    library: CharlmC,
-    trained: TrainedModel,
-    state: c_void_p,
-) -> None:
-    other = library.new_state(library.load(trained))
-    assert library.call("charlm_copy_state", other, state) == "CHARLM_DIFFERENT_MODELS"
-
-
-@pytest.mark.parametrize("name", SIGNATURES)
-def test_null_is_refused(library: CharlmC, name: str) -> None:
-    arguments = [
-        1 if kind in {c_size_t, c_int32, ctypes.c_double} else None for kind in SIGNATURES[name]
-    ]
-    assert library.call(name, *arguments) == "CHARLM_NULL"
-
-
-@pytest.mark.parametrize("name", ["charlm_free_model", "charlm_free_state", "charlm_reset_state"])
-def test_null_can_be_freed(library: CharlmC, name: str) -> None:
-    getattr(library.functions, name)(None)
-
-
-def test_null_has_no_ids(library: CharlmC) -> None:
-    assert library.functions.charlm_vocabulary_size(None) == 0
-
-
-# Compilers and threads
+# Compilers
 
 
 LANGUAGES = {
@@ -604,34 +344,27 @@ def compiler_for(name: str) -> list[str]:
     return [name, *LANGUAGES[name]]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", LANGUAGES)
-@pytest.mark.parametrize("level", ["-O0", "-O3"])
-def test_it_compiles_without_a_warning(name: str, level: str) -> None:
-    subprocess.run(
-        [*compiler_for(name), level, *WARNINGS, "-c", SOURCE, "-o", "charlm.o"], check=True
-    )
+def program_on_the_page(compiler: list[str]) -> "subprocess.CompletedProcess[str]":
+    """Compile and run the program in docs/export.md."""
+    (code,) = code_blocks(text_of("docs/export.md"), "c")
+    Path("yours.c").write_text(code, encoding="utf-8")
+    command = [*compiler, "-O3", *WARNINGS, "yours.c", str(SOURCE), *LINKED]
+    subprocess.run([*command, "-o", "yours"], check=True)
+    return subprocess.run(["./yours"], capture_output=True, text=True, check=False)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LANGUAGES)
 def test_program_on_the_page_prints_500_characters(name: str) -> None:
     Path("model.bin").write_bytes(export_c(make_model(characters="\n The"))["model.bin"])
-    (code,) = code_blocks(text_of("docs/export.md"), "c")
-    Path("yours.c").write_text(code, encoding="utf-8")
-    command = [*compiler_for(name), "-O3", *WARNINGS, "yours.c", str(SOURCE), *LINKED]
-    subprocess.run([*command, "-o", "yours"], check=True)
-    done = subprocess.run(["./yours"], capture_output=True, text=True, check=True)
-    assert len(done.stdout) == 500
+    done = program_on_the_page(compiler_for(name))
+    assert (done.returncode, len(done.stdout)) == (0, 500)
 
 
 @pytest.mark.slow
-def test_program_on_the_page_explains_a_failure() -> None:
-    (code,) = code_blocks(text_of("docs/export.md"), "c")
-    Path("yours.c").write_text(code, encoding="utf-8")
-    subprocess.run(["cc", "yours.c", str(SOURCE), *LINKED, "-o", "yours"], check=True)
-    done = subprocess.run(["./yours"], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (1, "the file cannot be read\n")
+def test_program_on_the_page_fails_without_a_model() -> None:
+    done = program_on_the_page(["cc"])
+    assert (done.returncode, done.stdout) == (1, "error 2\n")
 
 
 @pytest.mark.slow
@@ -642,14 +375,11 @@ def test_it_has_only_functions_with_its_prefix() -> None:
         ["nm", "charlm.o"], capture_output=True, text=True, check=True
     ).stdout.splitlines()
     symbols = [line.split()[-2:] for line in lines]
-    public = [name.lstrip("_") for kind, name in symbols if kind.isupper() and kind != "U"]
-    assert len(public) == len(SIGNATURES) + 6
-    assert all(name.startswith("charlm_") for name in public)
+    public = {name.lstrip("_") for kind, name in symbols if kind.isupper() and kind != "U"}
+    assert public == {f"charlm_{name}" for name in ARGUMENTS}
     assert {kind for kind, _ in symbols}.isdisjoint("BbCDdS")
     used = {name.lstrip("_") for kind, name in symbols if kind == "U"}
-    assert used.isdisjoint(
-        {"exit", "abort", "printf", "fprintf", "puts", "putchar", "fwrite", "stdout", "stderr"}
-    )
+    assert used.isdisjoint({"exit", "abort", "printf", "fprintf", "puts", "fwrite", "stderr"})
 
 
 def cross_compile(target: str) -> None:
@@ -676,19 +406,3 @@ def test_sizes_of_32_bits_are_enough(trained: TrainedModel) -> None:
     expected = charlm("sample", "model.safetensors", "-p", "ab", "-n", 100, "-t", 0)
     done = subprocess.run(["./run", "model.bin", "ab", "100", "0"], capture_output=True, check=True)
     assert done.stdout == expected.stdout_bytes
-
-
-@pytest.mark.slow
-def test_two_threads_generate_the_same_text_with_one_model(trained: TrainedModel) -> None:
-    Path("model.bin").write_bytes(export_c(trained)["model.bin"])
-    program = Path(__file__).with_name("threads.c")
-    compiler = ["cc", "-O1", "-g", "-fsanitize=thread", "-pthread"]
-    command = [*compiler, str(program), str(SOURCE), *LINKED, "-o", "threads"]
-    built = subprocess.run(command, capture_output=True, check=False)
-    if built.returncode:
-        pytest.skip("missing: the thread sanitizer")
-    done = subprocess.run(["./threads", "model.bin"], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    first, second = done.stdout.splitlines()
-    assert first == second
-    assert len(first.split()) == 2000

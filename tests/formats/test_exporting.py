@@ -2,11 +2,10 @@
 
 import base64
 import json
-import os
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,71 +17,51 @@ from charlm.api.model import Model, load
 from charlm.config.file import dump_yaml
 from charlm.errors import CharlmError
 from charlm.formats import FormatName
-from charlm.formats.card import escape_markdown, fenced, model_card
-from charlm.formats.exporting import FORMATS, export, export_html, hub_files, text_to_check
+from charlm.formats.exporting import FORMATS, export, export_html, folder_files, text_to_check
 from charlm.network.model_file import TrainedModel
 
-# The card
+# The README.md
 
 
-def card_of(trained: TrainedModel, score: Any) -> str:
-    scored = replace(trained, facts={"score": score})
-    files = ["charlm.h", "charlm.c", "model.bin"]
-    return model_card(scored, title="plays", program="C", usage="./run", names=files)
-
-
-@pytest.fixture
-def card(trained: TrainedModel) -> str:
-    """Return the card of a model with a validation loss."""
-    return card_of(trained, {"split": "validation", "nats_per_char": 1.5})
-
-
-def test_the_card_starts_with_metadata_without_a_license(card: str) -> None:
-    assert card.startswith("---\nlibrary_name: charlm\n")
-    metadata, _, _ = card.partition("\n---\n")
-    assert "license:" not in metadata  # the text is not ours
+def text_of(trained: TrainedModel, *, title: str = "plays", name: FormatName = "c") -> str:
+    """Return the README.md of an export."""
+    files = folder_files(trained, FORMATS[name], {}, title=title)
+    return files["README.md"].decode()
 
 
 @pytest.mark.parametrize(
-    "part",
+    ("facts", "described"),
     [
-        "1.5000 nats per character (2.1640 bits) on unseen text.",
-        "charlm train TEXT -c settings.yaml",
-        "## Use\n\n./run\n\nThe export is `charlm.h`, `charlm.c` and `model.bin`.",
+        pytest.param({}, "5 characters. Exported by charlm ", id="no score"),
+        pytest.param(
+            {"score": {"split": "validation", "nats_per_char": 1.5}},
+            "5 characters; 1.50 nats (2.16 bits) per character on unseen text. Exported by ",
+            id="score",
+        ),
     ],
-    ids=["score", "command", "files"],
 )
-def test_the_card_has_a_part(part: str, card: str) -> None:
-    assert part in card
+def test_the_readme_describes_the_model(facts: dict[str, Any], described: str) -> None:
+    assert described in text_of(replace(make_model(), facts=facts))
 
 
-def test_the_card_has_the_settings(card: str, trained: TrainedModel) -> None:
-    assert f"```yaml\n{dump_yaml(trained.config)}```" in card
+def test_the_readme_has_name_and_settings_in_a_block(trained: TrainedModel) -> None:
+    assert f"```yaml\n# plays\n{dump_yaml(trained.config)}```" in text_of(trained)
 
 
-def test_the_card_says_that_a_score_is_unknown(trained: TrainedModel) -> None:
-    assert card_of(trained, "good").count("Unknown") == 1
-
-
-def test_the_markup_of_a_name_is_escaped() -> None:
-    assert escape_markdown("<b>[x](y)\n|`") == r"\<b\>\[x\]\(y\)\\n\|\`"
-
-
-def test_a_text_cannot_end_its_code_block() -> None:
-    assert fenced("a\n````\n# b", "text") == "`````text\na\n````\n# b\n`````"
+def test_a_hostile_name_cannot_end_its_block(trained: TrainedModel) -> None:
+    assert "`````yaml\n# a````\\x1b<b>\n" in text_of(trained, title="a````\x1b<b>")
 
 
 @pytest.mark.parametrize(
     ("temperature", "shown"),
-    [(0.5, "0.5"), (0.25, "0.25"), (0.0, "0.01")],  # the programs divide by it
+    [(0.25, "0.25"), (0.0, "0.01")],  # the programs divide by it
 )
 @pytest.mark.parametrize("name", ["onnx", "torch", "keras", "c"])
-def test_the_program_in_the_card_has_the_temperature_of_the_model(
+def test_the_program_in_the_readme_has_the_temperature_of_the_model(
     name: FormatName, temperature: float, shown: str, trained: TrainedModel
 ) -> None:
     model = replace(trained, config={"sampling": {"temperature": temperature}})
-    card = hub_files(model, FORMATS[name], {"x": b""}, title="plays")["README.md"].decode()
-    usage = card[card.index("## Use") : card.index("## Score")]
+    usage, _, _ = text_of(model, name=name).partition("## Settings")
     assert f'"The " 500 {shown}\n' in usage or f"/ {shown}" in usage
 
 
@@ -95,25 +74,11 @@ def model(model_file: Path) -> Model:
     return load(model_file)
 
 
-def test_every_name_of_a_format_has_a_format() -> None:
-    assert tuple(FORMATS) == get_args(FormatName)
-
-
-C_EXPORT = ["charlm.h", "charlm.c", "main.c", "model.bin"]
-
-
-def test_an_exported_folder_also_has_card_license_or_model_file(
-    model: Model, tmp_path: Path
-) -> None:
-    export(model, tmp_path / "out", format="c")
-    others = ["README.md", "LICENSE", "model.safetensors"]
-    assert names(tmp_path / "out") == sorted([*C_EXPORT, *others])
-
-
-def test_the_result_has_the_sizes_of_the_files_of_the_format(model: Model, tmp_path: Path) -> None:
+def test_the_result_has_the_size_of_every_file_in_the_folder(model: Model, tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    result = export(model, folder, format="c")
-    sizes = {name: (folder / name).stat().st_size for name in C_EXPORT}
+    result = export(model, folder, format="torch")
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+    assert sizes.keys() == {"torch_network.py", "model.safetensors", "README.md", "LICENSE"}
     assert (result.path, result.files, result.check) == (folder, sizes, None)
 
 
@@ -172,32 +137,6 @@ def test_a_failed_check_leaves_nothing_behind(
     with pytest.raises(CharlmError, match=message):
         export(model, tmp_path / "out", format="c", check=True)
     assert names(tmp_path) == ["cc", "model.safetensors"]
-
-
-def exported_card(model: Model, folder: Path) -> str:
-    export(model, folder, format="c")
-    return (folder / "README.md").read_text(encoding="utf-8")
-
-
-def test_an_unprintable_name_is_escaped_in_the_card(trained: TrainedModel, tmp_path: Path) -> None:
-    card = exported_card(Model(tmp_path / os.fsdecode(b"a\xff\x1b"), trained), tmp_path / "out")
-    assert "xff" in card
-    assert "\x1b" not in card
-
-
-def test_the_command_in_the_card_names_initial_weights(
-    trained: TrainedModel, tmp_path: Path
-) -> None:
-    trained.config["training"]["initial_weights"] = 64 * "1"
-    card = exported_card(Model(tmp_path / "m", trained), tmp_path / "out")
-    assert "charlm train TEXT -c settings.yaml --init MODEL\n" in card
-
-
-def test_the_card_of_a_run_has_no_path(trained_run: Path, tmp_path: Path) -> None:
-    card = exported_card(load(trained_run), tmp_path / "out")
-    assert "on 1,999 characters of unseen text." in card
-    assert "charlm train TEXT -c settings.yaml\n" in card
-    assert str(trained_run.parent) not in card
 
 
 def test_the_text_of_a_check_is_shorter_for_a_large_vocabulary() -> None:
@@ -270,18 +209,3 @@ def test_the_page_lists_its_tensors_in_the_order_of_its_weights(network: dict[st
     assert names == tuple(trained.parameters.tensors)
     for part, tensor in zip(parts, trained.parameters.tensors.values(), strict=True):
         np.testing.assert_array_equal(part, tensor.ravel())
-
-
-@pytest.mark.parametrize(
-    ("split", "end"),
-    [
-        ("train", "5 characters."),
-        (
-            "validation",
-            "1.50 nats (2.16 bits) per character on unseen text.",
-        ),
-    ],
-)
-def test_the_page_has_a_score_only_on_unseen_text(split: str, end: str) -> None:
-    scored = replace(make_model(), facts={"score": {"split": split, "nats_per_char": 1.5}})
-    assert network_of(page_of(scored))["about"]["summary"].endswith(end)

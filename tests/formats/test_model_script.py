@@ -68,26 +68,17 @@ def test_random_numbers_are_those_of_numpy(script: HtmlPage, seed: int) -> None:
 # The choice of an id
 
 FLAT = [1.0, 2.0, 1.0]
-STEEP = [1.0, 4.0, 1.0]
 CHOICES: dict[str, tuple[list[float], dict[str, float], int]] = {
-    "start of the first": (FLAT, {"uniform": 0.0}, 0),
-    "end of the first": (FLAT, {"uniform": 0.2499}, 0),
     "start of the second": (FLAT, {"uniform": 0.25}, 1),
-    "end of the second": (FLAT, {"uniform": 0.7499}, 1),
     "start of the third": (FLAT, {"uniform": 0.75}, 2),
     "rounding error at the end": ([1, 2, 0], {"uniform": 1.0}, 1),
     "low temperature, first": (FLAT, {"temperature": 0.5, "uniform": 0.166}, 0),
     "low temperature, second": (FLAT, {"temperature": 0.5, "uniform": 0.167}, 1),
-    "low temperature, third": (FLAT, {"temperature": 0.5, "uniform": 0.834}, 2),
-    "high temperature, first": (STEEP, {"temperature": 2, "uniform": 0.249}, 0),
-    "high temperature, second": (STEEP, {"temperature": 2, "uniform": 0.251}, 1),
     "temperature 0": (FLAT, {"temperature": 0, "uniform": 0.99}, 1),
     "temperature 0, the first of equal ones": ([1, 2, 2], {"temperature": 0, "uniform": 0.99}, 1),
     "top-p reached by one": (FLAT, {"topP": 0.5, "uniform": 0.1}, 1),
     "top-p reached by two, first": (FLAT, {"topP": 0.51, "uniform": 0.3}, 0),
     "top-p reached by two, second": (FLAT, {"topP": 0.51, "uniform": 0.4}, 1),
-    "top-p reached by two, end": (FLAT, {"topP": 0.51, "uniform": 0.99}, 1),
-    "top-p reached by all": (FLAT, {"topP": 0.76, "uniform": 0.99}, 2),
     "top-p after the temperature": (FLAT, {"temperature": 0.5, "topP": 0.6, "uniform": 0.1}, 1),
 }
 
@@ -122,36 +113,21 @@ def test_logits_that_are_not_finite_are_an_error(
     assert script.run(body) == message
 
 
-def test_probabilities_of_large_logits_are_finite(script: HtmlPage) -> None:
-    body = "return Array.from(softmax(Float64Array.of(1000, 1000 + Math.log(3), -1000)))"
-    assert script.run(body) == pytest.approx([0.25, 0.75, 0])
-
-
 # Texts
 
 STRUCTURES: dict[str, dict[str, Any]] = {
-    "two layers": {"layers": 2},
     "skip connections": {"layers": 2, "skip_connections": True},
     "embedding": {"embedding": 3},
-    "no bias": {"use_bias": False, "layers": 2},
-    "relu": {"activation": "relu"},
     "sigmoid": {"activation": "sigmoid", "layers": 2},
-    "linear": {"activation": "linear", "embedding": 2},
     "no line break": {"characters": "xyz"},
-    "a single character": {"characters": "x"},
     "outside the BMP": {"characters": "a😀𝒳é\n"},
     "combining accent without a composed character": {"characters": "q\u0301ab"},
 }
 WRITINGS: dict[str, dict[str, Any]] = {
-    "seed 0": {"seed": 0},
-    "seed of 33 bits": {"seed": 2**32},
     "seed of 64 bits": {"seed": 2**64 - 1},
     "temperature 0": {"temperature": 0},
     "low temperature": {"temperature": 0.2},
-    "highest temperature": {"temperature": 2},
-    "lowest top-p": {"top_p": 0.05},
     "top-p": {"top_p": 0.6},
-    "one character": {"length": 1},
 }
 
 
@@ -187,29 +163,6 @@ def test_an_empty_prompt_begins_a_text_like_charlm(page: HtmlPage, vocabulary: V
     trained = make_random_model(vocabulary=vocabulary, units=6)
     trained.parameters.logits_bias[3:] = -np.inf  # the model does not end the text
     check_text(page, trained, "", seed=1)
-
-
-def test_the_same_seed_continues_the_text(page: HtmlPage) -> None:
-    model = page.open(make_deep_model())
-    page.fill(prompt="The ", temperature=0.8, top_p=0.9, seed=7, length=100)
-    for _ in range(3):
-        page.click("write")
-    expected = model.generate("The ", length=300, temperature=0.8, top_p=0.9, seed=7)
-    assert page.text_of("text") == f"The {expected}"
-
-
-def test_another_seed_draws_from_its_first_number(page: HtmlPage) -> None:
-    model = page.open(make_deep_model())
-    first = page.write(prompt="The ", temperature=1, seed=7, length=30)
-    expected = model.generate(first, length=30, temperature=1, seed=8)
-    assert page.write(seed=8) == first + str(expected)
-
-
-def test_a_new_prompt_draws_from_the_first_number(page: HtmlPage) -> None:
-    model = page.open(make_deep_model())
-    page.write(prompt="The ", temperature=1, seed=7, length=30)
-    expected = model.generate("A ", length=30, temperature=1, seed=7)
-    assert page.write(prompt="A ") == f"A {expected}"
 
 
 @pytest.mark.parametrize(
@@ -249,12 +202,10 @@ def chain(stop_before: str = "") -> TrainedModel:
 
 
 STOPS = {
-    "never": ("x", "abcdabc", "the length is reached"),
     "at once": ("b", "a", "the stop text came"),
     "two characters": ("cd", "ab", "the stop text came"),
     "begins again inside": ("cdabd", "abcdabc", "the length is reached"),
     "unfinished at the length": ("bcdabcda", "abcdabc", "the length is reached"),
-    "none": ("", "abcdabc", "the length is reached"),
 }
 
 
@@ -270,7 +221,7 @@ def test_the_text_ends_before_the_stop_text(
     assert reason in page.text_of("status")
 
 
-@pytest.mark.parametrize("stop", ["ab", "aab", "abb", "babb", "aabab", "bbbb"])
+@pytest.mark.parametrize("stop", ["aab", "babb", "aabab"])
 def test_a_false_start_does_not_hide_the_stop_text(page: HtmlPage, stop: str) -> None:
     model = page.open(make_random_model("ab", scale=0.3))
     written = page.write(prompt="a", length=200, seed=4, temperature=1, stop=stop)
@@ -279,25 +230,11 @@ def test_a_false_start_does_not_hide_the_stop_text(page: HtmlPage, stop: str) ->
     assert expected.stopped_by == "stop text"
 
 
-def test_the_start_of_a_stop_text_is_shown_if_the_model_ends_the_text(page: HtmlPage) -> None:
-    page.open(chain(stop_before="d"))
-    assert page.write(prompt="a", length=6, temperature=0, stop="bcd") == "abc"
-    assert "the model ended the text" in page.text_of("status")
-
-
 def test_the_stop_text_is_taken_back(page: HtmlPage) -> None:
     page.open(chain())
     page.write(prompt="a", length=6, seed=1, temperature=0, stop="cd")
     assert page.choices[0] == "c"
     assert page.get("Array.from(page.last)") == pytest.approx([0, math.tanh(5), 0, 0, 0])
-
-
-def test_combining_accents_are_composed(page: HtmlPage) -> None:
-    model = page.open(make_random_model("\nabé"))
-    written = page.write(prompt="ae\u0301", seed=3, length=200, temperature=1, stop="e\u0301")
-    expected = model.generate("aé", length=200, temperature=1, seed=3, stop="é").finish()
-    assert expected.stopped_by == "stop text"
-    assert written == f"aé{expected.text}"
 
 
 # What the source of the page knows
@@ -312,30 +249,6 @@ def test_each_character_has_its_surprise_and_the_state_after_it(page: HtmlPage) 
     first, *nats = page.spans("dataset.nats")
     assert first is None
     np.testing.assert_allclose([*map(float, nats)], model.score(text), atol=2e-3)
-
-
-def test_an_impossible_character_has_a_finite_surprise(page: HtmlPage) -> None:
-    trained = chain()
-    trained.parameters.logits_kernel[:] *= 1000
-    page.open(trained)
-    page.fill(prompt="ac")
-    assert page.spans("dataset.nats") == [None, "744.440"]
-
-
-def test_the_likeliest_characters_have_their_probabilities(page: HtmlPage) -> None:
-    model = page.open(make_deep_model())
-    page.fill(prompt="The ")
-    found = page.run("return (await page.source.look(12)).likely")
-    logits = model.logits("The ")[-1].astype(float)
-    shares = np.exp(logits) / np.exp(logits).sum()
-    order = (-shares).argsort()[:12]
-    assert [one["text"] for one in found] == [model.vocabulary.characters[id] for id in order]
-    assert [one["probability"] for one in found] == pytest.approx(shares[order].tolist(), rel=1e-4)
-
-
-def test_equally_likely_characters_are_in_the_order_of_ids(page: HtmlPage) -> None:
-    page.open(make_random_model("\nabcd", scale=0))
-    assert page.choices == ["\n", "a", "b", "c", "d"]
 
 
 def test_unknown_characters_are_left_out(page: HtmlPage) -> None:

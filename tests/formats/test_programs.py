@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -136,18 +135,6 @@ def test_a_missing_c_compiler_is_named(tmp_path: Path, monkeypatch: pytest.Monke
     message = "no C compiler (looked for CC=missing); set CC to one that exists, or unset it"
     with pytest.raises(CharlmError, match=rf"^check: {re.escape(message)}$"):
         run_c(tmp_path, IDS)
-
-
-@pytest.mark.slow
-def test_the_compiler_named_by_cc_gets_its_arguments(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("ziglang", reason="missing: ziglang")
-    monkeypatch.setenv("CC", f"{shlex.quote(sys.executable)} -m ziglang cc")
-    trained = make_model()
-    folder = write_export(tmp_path / "out", trained, FORMATS["c"].export(trained, "x"))
-    expected, _ = reference.read(trained.parameters, IDS.tolist())
-    np.testing.assert_allclose(run_c(folder, IDS), expected, atol=1e-5, rtol=1e-5)
 
 
 # The browser, played by a script

@@ -1,0 +1,356 @@
+"""The search of `charlm tune`: Optuna proposes settings, and each trial trains an ordinary run.
+
+A search space is a YAML file with a recipe, fixed settings, and ranges to search:
+
+    recipe: default
+    fixed: {model.layers: 2}
+    search:
+      model.units: {int: [128, 512], step: 64}
+      training.optimizer.learning_rate: {float: [1e-3, 1e-2], log: true}
+      model.rnn.activation: {categorical: [tanh, relu]}
+
+Optuna keeps the trials in an SQLite file, which survives kills and full disks. All trials have the
+same time limit.
+"""
+
+import contextlib
+import sqlite3
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from charlm.api.training import as_sources, train
+from charlm.checks import check_path, check_range
+from charlm.config.file import dump_yaml, flatten, load_config, parse_overrides, read_yaml
+from charlm.config.recipes import find_recipe, find_space
+from charlm.config.schema import Config
+from charlm.engine.runtime import check_tensorflow
+from charlm.errors import CharlmError
+from charlm.events import Evaluated, Event, Note, OnEvent, ignore
+from charlm.runs.folder import CORPUS, RUNS
+from charlm.storage import check_free, only_writer, write_file, writing
+from charlm.text.corpus import is_corpus, read_manifest
+from charlm.text.identity import check_same_text
+from charlm.training.choosing import Request
+from charlm.training.session import Stopped
+from charlm.training.trainer import read_text
+from charlm.wording import counted, short_repr
+
+BEST = "best.yaml"
+STUDY = "study.db"
+OPTIONAL = {"recipe", "fixed"}
+"""Sections that a search space may have in addition to `search`."""
+TRIALS = 20
+"""Number of trials for which a new search has time by default, if none is pruned."""
+MIN_TRIAL_MINUTES = 0.5
+"""Shortest trial by default; in less time, differences between networks are mostly chance."""
+SETTINGS = "settings of the search"
+"""Name of the attribute of a study with its recipe, space and trial length."""
+EVALUATIONS = 10
+"""Number of evaluations of a trial."""
+FOR_TRIALS = {
+    "training.evaluations": EVALUATIONS,
+    "training.early_stopping": None,
+    "sampling.length": 0,
+}
+"""Settings of every trial, so that evaluations of trials can be compared."""
+RANDOM_TRIALS = 8
+"""Number of random trials before the sampler uses earlier results."""
+PRUNING_TRIALS = 4
+"""Number of trials before pruning starts."""
+PRUNING_EVALUATION = 3
+"""First evaluation at which a trial can be pruned."""
+MAX_FAILURES = 3
+"""Number of failures in a row that end the search."""
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+@dataclass(frozen=True)
+class Space:
+    """A search space."""
+
+    recipe: str
+    """Name or path of the recipe."""
+    fixed: Mapping[str, Any]
+    """Settings that replace settings of the recipe, by sections."""
+    search: Mapping[str, Any]
+    """Range of each searched setting, by dotted keys, as in the file."""
+
+    def suggest(self, trial: Trial) -> dict[str, Any]:
+        """Return a value for each searched setting, by dotted keys.
+
+        Raises:
+            CharlmError: A range is invalid, or does not contain the value that the trial must use.
+
+        """
+        values = {}
+        for key, choices in self.search.items():
+            try:
+                values[key] = _suggest(trial, key, choices)
+            except (ValueError, TypeError, ArithmeticError, UserWarning) as error:
+                raise CharlmError(f"{key}: found {short_repr(choices)}; {error}") from None
+        return values
+
+    def overrides(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fixed settings and `values`, by dotted keys, together by sections."""
+        return parse_overrides({**self.fixed, **values})
+
+    def config(self, values: Mapping[str, Any]) -> Config:
+        """Return the recipe with the fixed settings and `values`, by dotted keys.
+
+        Raises:
+            CharlmError: The recipe cannot be read, or a value is invalid.
+
+        """
+        return load_config(find_recipe(self.recipe), overrides=self.overrides(values))
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """Result of a search."""
+
+    folder: Path
+    """Folder of the search, with the run of each trial."""
+    study: optuna.Study
+    """Optuna's study: settings (`params`), losses in nats per character and states of trials."""
+    best: Path
+    """Recipe of the best trial."""
+
+
+def load_space(path: Path) -> Space:
+    """Read a search space from a YAML file.
+
+    Args:
+        path: YAML file, UTF-8, of at most 50,000 bytes.
+
+    Raises:
+        CharlmError: The file or the recipe cannot be read, a range is invalid, or the settings
+            refuse a key, a fixed value or a random value of a range.
+
+    """
+    content: dict[str, Any] = read_yaml(path)
+    try:
+        match content:
+            case {"search": dict(search), **others} if search and others.keys() <= OPTIONAL:
+                recipe = check_path("recipe", others.get("recipe", "default"))
+                space = Space(recipe, parse_overrides(others.get("fixed", {})), search)
+            case _:
+                raise CharlmError("must have ranges in search, and may have recipe and fixed")
+        trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
+        Request(recipe, space.overrides(space.suggest(trial)), minutes=1.0).check()
+    except CharlmError as error:
+        raise CharlmError(f"{path}: {str(error).removeprefix('override: ')}") from None
+    return space
+
+
+def _suggest(trial: Trial, key: str, choices: dict[str, Any]) -> Any:
+    """Return a value from a range; raises ValueError, TypeError or a warning if it is invalid."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        match choices:
+            case {"int": [int(low), int(high)], **options}:
+                return trial.suggest_int(key, low, high, **options)
+            case {"float": [int() | float() as low, int() | float() as high], **options}:
+                return trial.suggest_float(key, low, high, **options)
+            case {"categorical": [*values]}:
+                return trial.suggest_categorical(key, values)
+    raise ValueError("must be {int: [low, high]}, {float: [low, high]} or {categorical: [a, ...]}")
+
+
+def tune(
+    space: str | Path,
+    text: str | Path | Sequence[str | Path] | None = None,
+    *,
+    minutes: float,
+    trials: int | None = None,
+    trial_minutes: float | None = None,
+    out: str | Path | None = None,
+    on_event: OnEvent = ignore,
+) -> SearchResult:
+    """Search for the recipe with the lowest validation loss after the same training time.
+
+    Continues the same search if the folder contains it. Sets TensorFlow's threads for the whole
+    process.
+
+    Args:
+        space: YAML file of the search space, see docs/tuning.md, or the name of the search space
+            that comes with charlm.
+        text: See `charlm.train`; None = the plays that come with charlm.
+        minutes: Time limit of this call, above 0.
+        trials: Number of trials at which the search ends, 1 or more; None = no limit.
+        trial_minutes: Time limit of each trial, above 0 and below `minutes`; None = as in the
+            search so far, or a twentieth of `minutes`, at least half a minute, in a new search.
+        out: Folder of the search; None = runs/tune-NAME with the name of the search space.
+        on_event: Called with notes on the trials, and with the progress of reading the text.
+
+    Raises:
+        CharlmError: TensorFlow is missing, the search space or the text is invalid, a trial takes
+            longer than `minutes`, the folder contains a different search or is in use, several
+            trials in a row fail, no trial is complete, or a file cannot be written.
+        Stopped: A signal came; a subclass of KeyboardInterrupt.
+
+    """
+    check_range("minutes", minutes, 0, above=True)
+    end = time.monotonic() + 60 * minutes
+    path = find_space(check_path("space", space))
+    loaded = load_space(path)
+    sources = as_sources(text)
+    check_tensorflow()
+    folder = RUNS / f"tune-{path.stem}" if out is None else Path(check_path("out", out))
+    if not (folder / STUDY).exists():
+        check_free(folder)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with only_writer(folder), _storing(folder / STUDY):
+        study = _open_study(folder / STUDY)
+        corpus = folder / CORPUS
+        if is_corpus(corpus):
+            check_same_text(sources, read_manifest(corpus), owner=folder)
+        else:
+            read_text(sources, corpus, loaded.config({}).corpus, on_event=on_event)
+        if trial_minutes is None:
+            default = max(minutes / TRIALS, MIN_TRIAL_MINUTES)
+            *_, trial_minutes = study.user_attrs.get(SETTINGS, [default])
+        if not 0 < trial_minutes < minutes:
+            raise CharlmError(
+                f"trial_minutes: found {trial_minutes:g}; must be above 0 and below the "
+                f"{minutes:g} minutes of the search"
+            )
+        search = _Search(loaded, folder, trial_minutes, on_event)
+        search.begin(study)
+        ended = sum(trial.state.is_finished() for trial in study.trials)
+        study.optimize(
+            search.run_trial,
+            n_trials=None if trials is None else trials - ended,
+            timeout=end - time.monotonic() - 60 * trial_minutes,
+            catch=CharlmError,
+            callbacks=[search.report],
+        )
+    if not (folder / BEST).exists():
+        raise CharlmError(f"{folder}: no trial is complete; repeat the search to continue it")
+    return SearchResult(folder, study, folder / BEST)
+
+
+@contextlib.contextmanager
+def _storing(path: Path) -> Iterator[None]:
+    """Turn an error of SQLite in the block into a CharlmError that names its file."""
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        raise CharlmError(f"{path}: {error.__cause__}".partition("\n")[0]) from None
+
+
+def _open_study(path: Path) -> optuna.Study:
+    """Open or create a study; trials of a killed process have failed."""
+    connect = partial(sqlite3.connect, path)  # in a URL, Optuna would replace {}
+    study = optuna.create_study(
+        storage=optuna.storages.RDBStorage("sqlite://", {"creator": connect}),
+        sampler=optuna.samplers.TPESampler(n_startup_trials=RANDOM_TRIALS, multivariate=True),
+        pruner=optuna.pruners.MedianPruner(PRUNING_TRIALS, PRUNING_EVALUATION),
+        study_name="charlm",
+        load_if_exists=True,
+    )
+    for trial in study.get_trials(states=[TrialState.RUNNING]):
+        study.tell(trial.number, state=TrialState.FAIL)
+    return study
+
+
+@dataclass(frozen=True)
+class _Search:
+    """A search in a folder that this process owns."""
+
+    space: Space
+    folder: Path
+    trial_minutes: float
+    on_event: OnEvent
+
+    def begin(self, study: optuna.Study) -> None:
+        """Record the search, or raise CharlmError if the folder has a different one."""
+        recipe = self.space.config({})
+        settings = [recipe.model_dump_json(), self.space.search, self.trial_minutes]
+        if study.user_attrs.get(SETTINGS, settings) != settings:
+            raise CharlmError(
+                f"{self.folder}: has a search with another recipe, space or trial length; choose "
+                "another folder"
+            )
+        study.set_user_attr(SETTINGS, settings)
+        if not study.trials:
+            values = flatten(recipe)
+            study.enqueue_trial({key: values.get(key) for key in self.space.search})
+        self.write_best(study)  # an earlier process may have been killed before this
+
+    def run_trial(self, trial: Trial) -> float:
+        """Train the run of a trial, and return its lowest loss; trial 0 is the recipe.
+
+        Raises:
+            CharlmError: The trial fails.
+            TrialPruned: Other trials are better.
+            Stopped: A signal arrived.
+
+        """
+        try:
+            values = self.space.suggest(trial)
+        except CharlmError:  # the recipe has a value outside its range
+            values = {}
+        shown = []
+        for key, value in values.items():
+            short = f"{value:.4g}" if isinstance(value, float) else value
+            shown.append(f"{key.rpartition('.')[2]} {short}")
+        self.on_event(Note(f"trial {trial.number}: {', '.join(shown) or 'the recipe'}"))
+        try:
+            outcome = train(
+                self.folder / CORPUS,
+                recipe=self.space.recipe,
+                overrides=self.space.overrides({**values, **FOR_TRIALS}),
+                minutes=self.trial_minutes,
+                run=self.folder / f"trial-{trial.number:04}",
+                on_event=partial(_follow, trial),
+            )
+        except CharlmError as error:
+            trial.set_user_attr("result", f"failed: {error}")
+            raise
+        if outcome.signal is not None:
+            raise Stopped(outcome.signal)
+        nats: float = outcome.facts["nats_per_char"]
+        steps = counted(outcome.step, "step")
+        trial.set_user_attr("result", f"{nats:.4f} nats per character after {steps}")
+        trial.set_user_attr("settings", {**values, "training.steps": outcome.step})
+        return nats
+
+    def report(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Report the end of a trial; raises CharlmError if several trials in a row failed."""
+        result = trial.user_attrs.get("result", "pruned")
+        self.on_event(Note(f"trial {trial.number}: {result}"))
+        self.write_best(study)
+        states = [trial.state for trial in study.trials[-MAX_FAILURES:]]
+        if states == MAX_FAILURES * [TrialState.FAIL]:
+            raise CharlmError(f"{MAX_FAILURES} trials in a row failed, the last with: {result}")
+
+    def write_best(self, study: optuna.Study) -> None:
+        """Save the recipe of the best trial, if a trial is complete."""
+        try:
+            best = study.best_trial
+        except ValueError:
+            return
+        config = self.space.config(best.user_attrs["settings"])
+        recipe = dump_yaml(config.model_dump(mode="json", exclude_defaults=True))
+        head = f"# Trial {best.number} of a search: {best.value:.4f} nats per character\n"
+        write_file(self.folder / BEST, (head + recipe).encode())
+
+
+def _follow(trial: Trial, event: Event) -> None:
+    """Report an evaluation to Optuna; raise TrialPruned if the trial is worse than the median."""
+    if not isinstance(event, Evaluated):
+        return
+    trial.report(event.nats_per_char, round(EVALUATIONS * event.step / event.total))
+    if event.step < event.total and trial.should_prune():
+        raise optuna.TrialPruned

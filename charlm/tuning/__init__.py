@@ -1,1 +1,0 @@
-"""`charlm tune`: a search for recipes, with Optuna over runs."""
