@@ -14,6 +14,7 @@ same time limit.
 """
 
 import contextlib
+import itertools
 import sqlite3
 import time
 import warnings
@@ -54,13 +55,7 @@ MIN_TRIAL_MINUTES = 0.5
 """Shortest trial by default; in less time, differences between networks are mostly chance."""
 SETTINGS = "settings of the search"
 """Name of the attribute of a study with its recipe, space and trial length."""
-EVALUATIONS = 10
-"""Number of evaluations of a trial."""
-FOR_TRIALS = {
-    "training.evaluations": EVALUATIONS,
-    "training.early_stopping": None,
-    "sampling.length": 0,
-}
+FOR_TRIALS = {"training.evaluations": 10, "training.early_stopping": None, "sampling.length": 0}
 """Settings of every trial, so that evaluations of trials can be compared."""
 RANDOM_TRIALS = 8
 """Number of random trials before the sampler uses earlier results."""
@@ -313,7 +308,7 @@ class _Search:
                 overrides=self.space.overrides({**values, **FOR_TRIALS}),
                 minutes=self.trial_minutes,
                 run=self.folder / f"trial-{trial.number:04}",
-                on_event=partial(_follow, trial),
+                on_event=partial(_follow, trial, itertools.count(1)),
             )
         except CharlmError as error:
             trial.set_user_attr("result", f"failed: {error}")
@@ -347,10 +342,10 @@ class _Search:
         write_file(self.folder / BEST, (head + recipe).encode())
 
 
-def _follow(trial: Trial, event: Event) -> None:
+def _follow(trial: Trial, numbers: Iterator[int], event: Event) -> None:
     """Report an evaluation to Optuna; raise TrialPruned if the trial is worse than the median."""
     if not isinstance(event, Evaluated):
         return
-    trial.report(event.nats_per_char, round(EVALUATIONS * event.step / event.total))
+    trial.report(event.nats_per_char, next(numbers))
     if event.step < event.total and trial.should_prune():
         raise optuna.TrialPruned

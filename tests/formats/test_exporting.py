@@ -1,4 +1,4 @@
-"""The files of an export: formats, refusals, the model card, and the web page."""
+"""The files of an export: formats, refusals, README.md, and the web page."""
 
 import base64
 import json

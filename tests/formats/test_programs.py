@@ -1,4 +1,4 @@
-"""Every format in the program it is made for: logits, states, and the code in the model card."""
+"""Every format in the program it is made for: logits, states, and the code in README.md."""
 
 import base64
 import json
@@ -200,7 +200,7 @@ def test_a_wrong_answer_of_the_browser_is_an_error(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["onnx", "torch", "keras"])
-def test_the_program_in_the_model_card_continues_from_its_state(tmp_path: Path, name: str) -> None:
+def test_the_program_in_the_readme_continues_from_its_state(tmp_path: Path, name: str) -> None:
     model = load(write_export(tmp_path / "deep", make_deep_model(), {}) / "model.safetensors")
     folder = tmp_path / "out"
     charlm("export", model.path, "--format", name, "--out", folder)
