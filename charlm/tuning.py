@@ -33,11 +33,10 @@ from charlm.checks import check_path, check_range
 from charlm.config.file import dump_yaml, flatten, load_config, parse_overrides, read_yaml
 from charlm.config.recipes import find_recipe, find_space
 from charlm.config.schema import Config
-from charlm.engine.runtime import check_tensorflow
 from charlm.errors import CharlmError
 from charlm.events import Evaluated, Event, Note, OnEvent, ignore
 from charlm.runs.folder import CORPUS, RUNS
-from charlm.storage import check_free, only_writer, write_file, writing
+from charlm.storage import only_writer, write_file, writing
 from charlm.text.corpus import is_corpus, read_manifest
 from charlm.text.identity import check_same_text
 from charlm.training.choosing import Request
@@ -55,6 +54,7 @@ MIN_TRIAL_MINUTES = 0.5
 """Shortest trial by default; in less time, differences between networks are mostly chance."""
 SETTINGS = "settings of the search"
 """Name of the attribute of a study with its recipe, space and trial length."""
+RANGES = "{int: [low, high]}, {float: [low, high]} or {categorical: [a, b, ...]}"
 FOR_TRIALS = {"training.evaluations": 10, "training.early_stopping": None, "sampling.length": 0}
 """Settings of every trial, so that evaluations of trials can be compared."""
 RANDOM_TRIALS = 8
@@ -84,15 +84,22 @@ class Space:
         """Return a value for each searched setting, by dotted keys.
 
         Raises:
-            CharlmError: A range is invalid, or does not contain the value that the trial must use.
+            CharlmError: A range is invalid.
 
         """
-        values = {}
+        suggest = {"int": trial.suggest_int, "float": trial.suggest_float}
+        values: dict[str, Any] = {}
         for key, choices in self.search.items():
             try:
-                values[key] = _suggest(trial, key, choices)
-            except (ValueError, TypeError, ArithmeticError, UserWarning) as error:
-                raise CharlmError(f"{key}: found {short_repr(choices)}; {error}") from None
+                (kind, ends), *options = choices.items()
+                if kind == "categorical":
+                    values[key] = trial.suggest_categorical(key, ends)
+                    continue
+                with warnings.catch_warnings(action="ignore"):  # trial 0 may be outside
+                    values[key] = suggest[kind](key, *ends, **dict(options))
+            except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
+                problem = f"{key}: found {short_repr(choices)}; must be {RANGES}: {error}"
+                raise CharlmError(problem) from None
         return values
 
     def overrides(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,20 +154,6 @@ def load_space(path: Path) -> Space:
     return space
 
 
-def _suggest(trial: Trial, key: str, choices: dict[str, Any]) -> Any:
-    """Return a value from a range; raises ValueError, TypeError or a warning if it is invalid."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        match choices:
-            case {"int": [int(low), int(high)], **options}:
-                return trial.suggest_int(key, low, high, **options)
-            case {"float": [int() | float() as low, int() | float() as high], **options}:
-                return trial.suggest_float(key, low, high, **options)
-            case {"categorical": [*values]}:
-                return trial.suggest_categorical(key, values)
-    raise ValueError("must be {int: [low, high]}, {float: [low, high]} or {categorical: [a, ...]}")
-
-
 def tune(
     space: str | Path,
     text: str | Path | Sequence[str | Path] | None = None,
@@ -182,8 +175,8 @@ def tune(
         text: See `charlm.train`; None = the plays that come with charlm.
         minutes: Time limit of this call, above 0.
         trials: Number of trials at which the search ends, 1 or more; None = no limit.
-        trial_minutes: Time limit of each trial, above 0 and below `minutes`; None = as in the
-            search so far, or a twentieth of `minutes`, at least half a minute, in a new search.
+        trial_minutes: Time limit of each trial, above 0 and at most `minutes`; None = a twentieth
+            of `minutes`, at least half a minute.
         out: Folder of the search; None = runs/tune-NAME with the name of the search space.
         on_event: Called with notes on the trials, and with the progress of reading the text.
 
@@ -195,14 +188,14 @@ def tune(
 
     """
     check_range("minutes", minutes, 0, above=True)
+    if trial_minutes is None:
+        trial_minutes = max(minutes / TRIALS, MIN_TRIAL_MINUTES)
+    check_range("trial_minutes", trial_minutes, 0, minutes, above=True)
     end = time.monotonic() + 60 * minutes
     path = find_space(check_path("space", space))
     loaded = load_space(path)
     sources = as_sources(text)
-    check_tensorflow()
     folder = RUNS / f"tune-{path.stem}" if out is None else Path(check_path("out", out))
-    if not (folder / STUDY).exists():
-        check_free(folder)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with only_writer(folder), _storing(folder / STUDY):
@@ -212,14 +205,6 @@ def tune(
             check_same_text(sources, read_manifest(corpus), owner=folder)
         else:
             read_text(sources, corpus, loaded.config({}).corpus, on_event=on_event)
-        if trial_minutes is None:
-            default = max(minutes / TRIALS, MIN_TRIAL_MINUTES)
-            *_, trial_minutes = study.user_attrs.get(SETTINGS, [default])
-        if not 0 < trial_minutes < minutes:
-            raise CharlmError(
-                f"trial_minutes: found {trial_minutes:g}; must be above 0 and below the "
-                f"{minutes:g} minutes of the search"
-            )
         search = _Search(loaded, folder, trial_minutes, on_event)
         search.begin(study)
         ended = sum(trial.state.is_finished() for trial in study.trials)
@@ -228,7 +213,7 @@ def tune(
             n_trials=None if trials is None else trials - ended,
             timeout=end - time.monotonic() - 60 * trial_minutes,
             catch=CharlmError,
-            callbacks=[search.report],
+            callbacks=[search.end_trial],
         )
     if not (folder / BEST).exists():
         raise CharlmError(f"{folder}: no trial is complete; repeat the search to continue it")
@@ -274,8 +259,8 @@ class _Search:
         settings = [recipe.model_dump_json(), self.space.search, self.trial_minutes]
         if study.user_attrs.get(SETTINGS, settings) != settings:
             raise CharlmError(
-                f"{self.folder}: has a search with another recipe, space or trial length; choose "
-                "another folder"
+                f"{self.folder}: has a search with another recipe, space or trial length; repeat "
+                "its command, or choose another folder"
             )
         study.set_user_attr(SETTINGS, settings)
         if not study.trials:
@@ -292,15 +277,10 @@ class _Search:
             Stopped: A signal arrived.
 
         """
-        try:
-            values = self.space.suggest(trial)
-        except CharlmError:  # the recipe has a value outside its range
-            values = {}
-        shown = []
-        for key, value in values.items():
-            short = f"{value:.4g}" if isinstance(value, float) else value
-            shown.append(f"{key.rpartition('.')[2]} {short}")
-        self.on_event(Note(f"trial {trial.number}: {', '.join(shown) or 'the recipe'}"))
+        values = self.space.suggest(trial)
+        name = f"trial {trial.number}"
+        shown = [f"{key.rpartition('.')[2]} {value}" for key, value in values.items()]
+        self.on_event(Note(f"{name}: {', '.join(shown)}"))
         try:
             outcome = train(
                 self.folder / CORPUS,
@@ -311,24 +291,25 @@ class _Search:
                 on_event=partial(_follow, trial, itertools.count(1)),
             )
         except CharlmError as error:
-            trial.set_user_attr("result", f"failed: {error}")
+            self.on_event(Note(f"{name}: failed: {error}"))
+            raise
+        except optuna.TrialPruned:
+            self.on_event(Note(f"{name}: pruned"))
             raise
         if outcome.signal is not None:
             raise Stopped(outcome.signal)
         nats: float = outcome.facts["nats_per_char"]
         steps = counted(outcome.step, "step")
-        trial.set_user_attr("result", f"{nats:.4f} nats per character after {steps}")
+        self.on_event(Note(f"{name}: {nats:.4f} nats per character after {steps}"))
         trial.set_user_attr("settings", {**values, "training.steps": outcome.step})
         return nats
 
-    def report(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Report the end of a trial; raises CharlmError if several trials in a row failed."""
-        result = trial.user_attrs.get("result", "pruned")
-        self.on_event(Note(f"trial {trial.number}: {result}"))
+    def end_trial(self, study: optuna.Study, _: FrozenTrial) -> None:
+        """Save the best recipe; raise CharlmError if several trials in a row failed."""
         self.write_best(study)
         states = [trial.state for trial in study.trials[-MAX_FAILURES:]]
         if states == MAX_FAILURES * [TrialState.FAIL]:
-            raise CharlmError(f"{MAX_FAILURES} trials in a row failed, the last with: {result}")
+            raise CharlmError(f"{self.folder}: {MAX_FAILURES} trials in a row failed")
 
     def write_best(self, study: optuna.Study) -> None:
         """Save the recipe of the best trial, if a trial is complete."""

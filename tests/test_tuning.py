@@ -168,9 +168,11 @@ def test_a_new_search_has_time_for_twenty_trials(
     assert search.trained[0]["minutes"] == expected
 
 
-@pytest.mark.parametrize("trial_minutes", [0, 9, float("nan")])
-def test_a_trial_must_be_shorter_than_the_search(trial_minutes: float, search: Search) -> None:
-    with pytest.raises(CharlmError, match=r"^trial_minutes: found .* below the 9 minutes"):
+@pytest.mark.parametrize("trial_minutes", [0, 9.1, float("nan")])
+def test_a_trial_must_not_be_longer_than_the_search(trial_minutes: float, search: Search) -> None:
+    with pytest.raises(
+        CharlmError, match=r"^trial_minutes: found .*; must be above 0 and at most 9$"
+    ):
         search.run(trial_minutes=trial_minutes)
 
 
@@ -192,7 +194,7 @@ def test_a_trial_that_fails_does_not_end_the_search(search: Search) -> None:
 
 def test_three_failures_in_a_row_end_a_search(search: Search) -> None:
     search.loss = fail_twice
-    with pytest.raises(CharlmError, match=r"3 trials in a row failed, the last with: .* is nan"):
+    with pytest.raises(CharlmError, match=r"out: 3 trials in a row failed$"):
         search.run()
     assert len(search.trained) == 7
 
@@ -222,7 +224,9 @@ def kill_from_trial_1(number: int, settings: dict[str, Any]) -> float:
 def test_a_killed_search_continues(search: Search) -> None:
     if os.fork() == 0:
         search.loss = kill_from_trial_1
-        search.run()
+        with contextlib.suppress(Exception):  # the child must not go on with the tests
+            search.run()
+        os._exit(1)
     os.wait()
     result = search.run(trials=3)
     assert states(result) == ["COMPLETE", "FAIL", "COMPLETE"]
@@ -315,7 +319,6 @@ UNITS = "{model.units: {int: [8, 16]}}"
             "search: {model.units: [8, 16]}",
             "model.units: found [8, 16]; must be {int: [low, high]}",
         ),
-        ("search: {model.units: {int: [8.5, 16]}}", "must be {int: [low, high]}"),
         ("search: {model.units: {int: [16, 8]}}", "`low <= high` must hold"),
         ("search: {model.units: {int: [8, 16], stp: 2}}", "unexpected keyword argument 'stp'"),
         ("search: {model.units: {categorical: [wide]}}", "model.units: found 'wide'"),

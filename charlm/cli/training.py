@@ -310,8 +310,7 @@ def tokenize(**options: Any) -> None:
     "--trial-minutes",
     type=POSITIVE,
     metavar="X",
-    help="Time limit of each trial.  [default: as in the search so far; in a new search, a "
-    "twentieth of --minutes, at least half a minute]",
+    help="Time limit of each trial.  [default: a twentieth of --minutes, at least half a minute]",
 )
 @click.option(
     "--out", type=PATH, help="Folder for the search.  [default: runs/tune-<name of the space>]"

@@ -66,15 +66,6 @@ DECIDED_BY_THE_TASK = {
 }
 """Arguments of SimpleRNN that cannot be set, with the reason."""
 
-_LENGTH_OF_A_TRIAL = "a trial has a time limit, which is set when the search begins"
-DECIDED_BY_THE_SEARCH = {
-    "training.epochs": _LENGTH_OF_A_TRIAL,
-    "training.steps": _LENGTH_OF_A_TRIAL,
-    "training.early_stopping": "the search stops poor trials",
-    "training.evaluations": "the search decides when to evaluate trials",
-}
-"""Settings that cannot be in a search space, with the reason."""
-
 
 class _Section(BaseModel):
     model_config = ConfigDict(
