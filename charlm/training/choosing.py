@@ -146,7 +146,8 @@ class Candidate:
 
 MEMORIZE = Candidate(
     "memorize",
-    f"a text below {SHORT_TEXT:,} characters can only be memorised: training uses all of it",
+    f"a text below {SHORT_TEXT:,} characters can only be memorised; training ends when the network "
+    "can recite it",
 )
 QUICK = Candidate("quick", "two layers and small batches learn the most in such a short time")
 CANDIDATES: Mapping[float, tuple[Candidate, ...]] = {

@@ -193,7 +193,9 @@ def _announce(plan: Plan, session: Session) -> None:
     session.note(f"network: {units}, {network.size:,} weights")
     limit = "" if plan.minutes is None else f" for {plan.minutes:g} min"
     steps = f"{counted(decided.steps, 'step')} ({short_number(decided.epochs)} epochs)"
-    session.note(f"training{limit}: {steps}, about {duration(decided.seconds)}")
+    may_end_early = config.training.target_loss or config.training.early_stopping
+    about = "at most about" if may_end_early else "about"
+    session.note(f"training{limit}: {steps}, {about} {duration(decided.seconds)}")
 
 
 def _text_name(sources: Sequence[str]) -> str:

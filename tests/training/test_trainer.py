@@ -25,7 +25,7 @@ from run_folders import contents
 
 from charlm.config.file import parse_overrides
 from charlm.errors import CharlmError
-from charlm.events import Decided, Event, OnEvent, Progress, Started, StepsTaken, ignore
+from charlm.events import Decided, Event, Note, OnEvent, Progress, Started, StepsTaken, ignore
 from charlm.storage import is_held, only_writer
 from charlm.training.choosing import Request
 from charlm.training.outcome import Outcome
@@ -120,6 +120,31 @@ def test_the_decision_is_reported_before_the_start(text: Path, tmp_path: Path) -
     kinds = [event for event in command.events if isinstance(event, Decided | Started)]
     expected = Decided("tiny", "", 50, 2.5, evaluations=5, seconds=50.0, minutes=None)
     assert kinds == [expected, Started(tmp_path / "run", 0, 50)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "length"),
+    [
+        pytest.param((), "training: 50 steps (2.5 epochs), about 50s", id="steps"),
+        pytest.param(
+            ("training.early_stopping=9",),
+            "training: 50 steps (2.5 epochs), at most about 50s",
+            id="possibly fewer steps",
+        ),
+    ],
+)
+def test_a_training_begins_with_its_text_recipe_network_and_length(
+    settings: tuple[str, ...], length: str, text: Path, tmp_path: Path
+) -> None:
+    clock = Clock()
+    command = Command(timed_steps(clock), clock)
+    command.start(text, tmp_path / "run", *settings)
+    assert [event.message for event in command.events if isinstance(event, Note)] == [
+        "text: text: 364 characters, a vocabulary of 6, 1 document",
+        "recipe tiny",
+        "network: 1 x 8 units, 174 weights",
+        length,
+    ]
 
 
 def crash_while_counting(event: Event) -> None:
