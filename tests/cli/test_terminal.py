@@ -57,7 +57,6 @@ def test_a_training_on_a_terminal_has_a_bar(tmp_path: Path) -> None:
     assert "%|" in output
     drawn = output.replace("\n", "\r").split("\r")
     assert max(len(line) for line in drawn if "%|" in line) <= 60
-    assert max(len(line) for line in drawn if line.startswith("charlm: step ")) <= 60
 
 
 @pytest.mark.slow
