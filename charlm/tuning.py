@@ -38,7 +38,7 @@ from charlm.events import Evaluated, Event, Note, OnEvent, ignore
 from charlm.runs.folder import CORPUS, RUNS
 from charlm.storage import only_writer, write_file, writing
 from charlm.text.corpus import is_corpus, read_manifest
-from charlm.text.identity import check_same_text
+from charlm.text.tokenization import check_same_text
 from charlm.training.choosing import Request
 from charlm.training.session import Stopped
 from charlm.training.trainer import read_text

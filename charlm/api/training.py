@@ -22,7 +22,7 @@ from charlm.runs.initial_weights import read_initial_model
 from charlm.storage import is_run, temporary_folder, writing
 from charlm.text.corpus import Corpus, read_manifest
 from charlm.text.findings import find_problems
-from charlm.text.identity import check_same_text
+from charlm.text.tokenization import check_same_text
 from charlm.text.tokenization import tokenize as write_corpus
 from charlm.training.choosing import MAX_MINUTES, Plan, Request, choose
 from charlm.training.outcome import Outcome

@@ -1,5 +1,12 @@
-"""A run that has begun, with its settings and its text; `charlm.training` trains it."""
+"""A run: its first files, and its settings and text; `charlm.training` trains it.
 
+A run appears under its name when it is complete. A process builds a new run under a temporary name
+and removes nothing else. From its first file to the end of the command it holds the lock of the
+folder.
+"""
+
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,19 +15,31 @@ from charlm.config.file import dump_config, load_config, parse_config
 from charlm.config.recipes import DEFAULT_CORPUS, shipped_models
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
-from charlm.network.model_file import TrainedModel
+from charlm.network.model_file import TrainedModel, write_model
 from charlm.runs.folder import (
     BEST,
     CHECKPOINTS,
     CORPUS,
     ENDED_FILE,
+    INIT,
     LAST,
+    RUNS,
     check_is_run,
+    make_folder,
     run_of,
 )
-from charlm.storage import CONFIG_FILE, METRICS_FILE, temporary_folder, write_file
+from charlm.storage import (
+    CONFIG_FILE,
+    METRICS_FILE,
+    check_free,
+    is_run,
+    temporary_folder,
+    write_file,
+    writing,
+)
 from charlm.text.corpus import Corpus, is_corpus, open_corpus
 from charlm.text.tokenization import tokenize
+from charlm.wording import as_argument
 
 
 @dataclass(frozen=True)
@@ -44,8 +63,54 @@ def open_run(folder: Path) -> Run:
     return Run(folder, config, open_corpus(folder / CORPUS))
 
 
-def write_config(folder: Path, config: Config) -> None:
-    """Write the config.yaml of a run, with all defaults."""
+@contextlib.contextmanager
+def free_folder(path: Path | None, *, text_name: str) -> Iterator[Path]:
+    """Yield the path of a new run; an unnamed run gets a folder under runs/, empty until it begins.
+
+    Args:
+        path: A folder that is missing or empty; None = a new folder, named after the time and the
+            text.
+        text_name: The name of the text.
+
+    Raises:
+        CharlmError: The folder is a run or contains something else, or cannot be made.
+
+    """
+    if path is not None:
+        if is_run(path):
+            raise CharlmError(
+                f"{path}: contains a run; choose another folder, or continue the run with: "
+                f"charlm train --resume -r {as_argument(path)}"
+            )
+        check_free(path)
+        yield path
+        return
+    with writing(RUNS):
+        path = make_folder(text_name)
+    try:
+        yield path
+    except BaseException:
+        for folder in (path, path.parent):
+            with contextlib.suppress(OSError):  # it is not empty
+                folder.rmdir()
+        raise
+
+
+def write_run(folder: Path, config: Config, *, initial: TrainedModel | None = None) -> None:
+    """Write the files of a new run whose text was added: its log, and all settings.
+
+    Args:
+        folder: The folder of the run, under its temporary name.
+        config: Every setting, resolved.
+        initial: The initial weights; None = random.
+
+    Raises:
+        CharlmError: The folder cannot be written.
+
+    """
+    if initial is not None:
+        write_model(folder / INIT, initial)
+    write_file(folder / METRICS_FILE, b"")
     write_file(folder / CONFIG_FILE, dump_config(config).encode())
 
 

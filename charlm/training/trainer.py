@@ -12,8 +12,7 @@ from charlm.events import Decided, OnEvent
 from charlm.network.architecture import architecture
 from charlm.runs.folder import CORPUS
 from charlm.runs.initial_weights import read_initial_weights
-from charlm.runs.ownership import free_folder, write_run
-from charlm.runs.run import Run, open_run
+from charlm.runs.run import Run, free_folder, open_run, write_run
 from charlm.storage import new_folder, only_writer, writing
 from charlm.text.corpus import Corpus, is_one_corpus, open_corpus, read_manifest
 from charlm.text.documents import name_text

@@ -10,8 +10,7 @@ from run_folders import contents, make_run, names
 
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
-from charlm.runs.ownership import free_folder, write_run
-from charlm.runs.run import open_run
+from charlm.runs.run import free_folder, open_run, write_run
 from charlm.storage import only_writer
 from charlm.text.corpus import Corpus
 

@@ -12,8 +12,7 @@ from corpora import write_texts
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
 from charlm.text.corpus import Corpus
-from charlm.text.identity import check_same_text
-from charlm.text.tokenization import tokenize
+from charlm.text.tokenization import check_same_text, tokenize
 
 RUN = Path("runs/x")
 Change = Callable[[], object]
