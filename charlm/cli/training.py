@@ -184,10 +184,10 @@ def _quality(outcome: "Outcome") -> str:
     choice = f"as uncertain as a choice among {perplexity(nats):,.1f} characters"
     if outcome.facts["split"] != "validation":
         return f"{nats:.4f} nats per character of {outcome.measured_on}: {choice}"
-    ngram = ""
-    if outcome.comparison is not None:
-        ngram = f"; a 5-gram model: {perplexity(outcome.comparison.ngram_nats_per_char):,.1f}"
-    return f"{nats:.4f} nats per character: {choice}{ngram}"
+    baselines = ""
+    for name, baseline in outcome.facts["baselines"].items():
+        baselines += f"; a {name} model: {perplexity(baseline):,.1f}"
+    return f"{nats:.4f} nats per character: {choice}{baselines}"
 
 
 INDENT = 12

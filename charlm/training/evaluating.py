@@ -13,7 +13,6 @@ from charlm.errors import CharlmError
 from charlm.evaluation.baselines import (
     MAX_TRAINING_CHARACTERS,
     NGRAM,
-    Comparison,
     baseline_scores,
 )
 from charlm.evaluation.scoring import ERROR_BLOCK, MIN_BLOCKS, Score
@@ -69,10 +68,6 @@ class EvaluatedText:
     def is_short(self) -> bool:
         """Whether there is a validation text, but too short for a standard error."""
         return self.ids is not None and len(self.ids) <= ERROR_BLOCK * MIN_BLOCKS
-
-    def compare(self, score: Score) -> Comparison | None:
-        """Compare a score on this text with the 5-gram model's; return None if that is unknown."""
-        return None if self.ngram is None else Comparison.of(score, self.ngram)
 
     @property
     def split(self) -> str:
@@ -149,9 +144,6 @@ def _score_facts(score: Score, text: EvaluatedText) -> dict[str, Any]:
         facts["characters"] = score.characters
     if score.block_means:
         facts["block_means"] = [round(mean, 6) for mean in score.block_means]
-    if (comparison := text.compare(score)) is not None:
-        facts["ngram_nats_per_char"] = comparison.ngram_nats_per_char
-        facts["ngram_standard_error"] = comparison.standard_error
     return facts
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from charlm.config.file import dump_config
 from charlm.evaluation.baselines import NGRAM
-from charlm.evaluation.scoring import Difference, Score
+from charlm.evaluation.scoring import Score
 from charlm.events import Ended, Evaluated, Saved, Started, StepsTaken
 from charlm.network.model_file import TrainedModel, read_fields, read_model, write_model
 from charlm.runs.folder import BEST, CHECKPOINTS, LAST, checkpoint_name, saved_steps
@@ -86,9 +86,6 @@ class Training:
     log: RunLog
     state: LoopState
     limit: TimeLimit | None = None
-    difference: Difference | None = None
-    """Loss of the last evaluation minus the best loss before it; None before the second
-    evaluation."""
     best: Score | None = None
     """Score of the best model so far, or None."""
     saved_step: int = -1
@@ -194,8 +191,6 @@ class Training:
         score = evaluation.score
         if text.ids is not None:
             self.log.log(self._position("validation", score.nats_per_char))
-        if self.best is not None:
-            self.difference = score.minus(self.best)
         is_best = state.compare(score.nats_per_char)
         if is_best:
             self.best = score
@@ -350,16 +345,13 @@ def run_loop(
 
 
 def _restore(training: Training) -> None:
-    """Continue from the newest checkpoint, with the results of the last evaluation."""
+    """Continue from the newest checkpoint."""
     run = training.run
     checkpoint = restore_run(run, training.engine, session=training.session)
     state = training.state = checkpoint.facts.loop
     training.saved_step, training.saved_seconds = state.step, state.seconds
     if state.best_nats is not None:
         training.best = score_of(read_fields(run.folder / BEST))
-    score = score_of(checkpoint.model.facts)
-    if score is not None and training.best is not None and state.best_step != state.step:
-        training.difference = score.minus(training.best)
 
 
 def _take_all_steps(training: Training) -> tuple[str, Signals | None]:
@@ -450,7 +442,6 @@ def _outcome(
 ) -> Outcome:
     """Return the outcome of a training run."""
     run, state, text, best = training.run, training.state, training.text, training.best
-    comparison = None if best is None else text.compare(best)
     is_last = state.best_step == state.step > 0 and reason in {ALL_STEPS, TIME_LIMIT}
     is_reliable = text.ids is not None and not text.is_short  # the training loss falls anyway
     facts = {
@@ -472,9 +463,7 @@ def _outcome(
         facts=facts,
         measured_on=text.measured_on,
         signal=signal,
-        comparison=comparison,
-        difference=training.difference,
         is_uncertain=text.is_short,
-        is_improving=is_last and training.difference is not None and is_reliable,
+        is_improving=is_last and training.schedule.evaluations > 1 and is_reliable,
         worker=training.engine.workers.index,
     )

@@ -9,8 +9,6 @@ from typing import Any
 
 from charlm.checks import parse_json
 from charlm.errors import CharlmError
-from charlm.evaluation.baselines import Comparison
-from charlm.evaluation.scoring import Difference
 from charlm.runs.folder import ENDED_FILE
 from charlm.storage import read_file, write_file
 
@@ -34,10 +32,6 @@ class Outcome:
     """Description of the scored text."""
     signal: Signals | None = None
     """Signal that ended the training, or None."""
-    comparison: Comparison | None = None
-    """Comparison of the best model with the 5-gram model; None if one of them has no score."""
-    difference: Difference | None = None
-    """Loss of the last evaluation minus the best loss before it; None if unknown."""
     is_uncertain: bool = False
     """Whether the validation text is too short to tell which model is the best."""
     is_improving: bool = False

@@ -16,8 +16,6 @@ from corpora import write_plays, write_texts
 from pages import parse_command
 
 from charlm.config.file import load_config
-from charlm.evaluation.baselines import Comparison
-from charlm.evaluation.scoring import Difference
 from charlm.network.model_file import read_model
 from charlm.training.outcome import Outcome
 from charlm.training.session import Stopped
@@ -42,8 +40,6 @@ OUTCOME = Outcome(
     step=1500,
     facts=FACTS,
     measured_on="the validation text",
-    comparison=Comparison(1.5, 0.25, 0.01, 9_999),
-    difference=Difference(-0.0144, 0.0013),
 )
 """A training whose last model is the best."""
 BEST_EARLIER = {**FACTS, "best_step": 1400}
@@ -88,8 +84,8 @@ def test_the_loss_is_explained_as_a_choice(report: Report) -> None:
 
 
 def test_without_a_validation_text_the_loss_is_that_of_the_training_text(report: Report) -> None:
-    facts = {**FACTS, "split": "train", "nats_per_char": 0.0}
-    command = report(facts=facts, measured_on="the training text", comparison=None)
+    facts = {**FACTS, "split": "train", "nats_per_char": 0.0, "baselines": {}}
+    command = report(facts=facts, measured_on="the training text")
     assert command.stdout == (
         "runs/a b: 0.0000 nats per character of the training text: as uncertain as a choice among "
         "1.0 characters\n"
@@ -98,7 +94,7 @@ def test_without_a_validation_text_the_loss_is_that_of_the_training_text(report:
 
 def test_a_training_without_a_best_model_has_no_score(report: Report) -> None:
     facts = {**FACTS, "nats_per_char": None, "best_step": None}
-    assert report(facts=facts, comparison=None, difference=None).stdout == ""
+    assert report(facts=facts).stdout == ""
 
 
 @pytest.mark.parametrize(

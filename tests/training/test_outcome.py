@@ -59,37 +59,16 @@ def test_the_outcome_as_json_has_the_results_of_the_run(best_first: Trained, ngr
     }
 
 
-def test_the_last_model_is_compared_with_the_best(best_first: Trained) -> None:
-    best = score_of(best_first, "best.safetensors")
-    last = score_of(best_first, "last.safetensors")
-    difference = best_first.outcome.difference
-    assert difference is not None
-    assert difference.nats == pytest.approx(last.nats_per_char - best.nats_per_char)
-    assert difference.standard_error == pytest.approx(last.difference_error(best))
-
-
-def test_the_best_model_is_compared_with_a_5_gram_model(best_first: Trained, ngram: Score) -> None:
-    score = score_of(best_first, "best.safetensors")
-    comparison = best_first.outcome.comparison
-    assert comparison is not None
-    assert comparison.margin_nats == pytest.approx(ngram.nats_per_char - score.nats_per_char)
-    assert comparison.standard_error == pytest.approx(ngram.difference_error(score), rel=1e-4)
-    assert comparison.characters == score.characters
-
-
-def test_a_run_that_was_killed_at_its_end_has_the_same_comparisons(
+def test_a_run_that_was_killed_at_its_end_has_the_same_outcome(
     best_first: Trained, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(best_first.folder, tmp_path / "run"))
     (folder / "ended.json").unlink()
-    resumed, expected = resume(folder, faults=FIRST_IS_BEST).outcome, best_first.outcome
-    pairs = (
-        (resumed.comparison, expected.comparison),
-        (resumed.difference, expected.difference),
-    )
-    for found, same in pairs:
-        assert found is not None
-        assert vars(found) == pytest.approx(vars(same), abs=1e-5)
+    resumed = resume(folder, faults=FIRST_IS_BEST).outcome.to_json()
+    expected = {**best_first.outcome.to_json(), "run": str(folder)}
+    for changed in ("elapsed_seconds", "standard_error"):
+        assert resumed.pop(changed) == pytest.approx(expected.pop(changed), rel=1e-2, abs=1)
+    assert resumed == expected
 
 
 def test_only_a_short_validation_text_makes_the_best_model_uncertain(
@@ -99,8 +78,6 @@ def test_only_a_short_validation_text_makes_the_best_model_uncertain(
     assert outcome.is_uncertain
     assert not outcome.is_improving
     assert outcome.facts["standard_error"] is None
-    assert outcome.comparison is not None
-    assert outcome.comparison.verdict == "not compared"
     assert not best_first.outcome.is_uncertain
 
 
