@@ -47,11 +47,6 @@ def check_tensorflow() -> None:
     )
 
 
-def is_loaded() -> bool:
-    """Return whether TensorFlow is imported."""
-    return "tensorflow" in sys.modules
-
-
 def start(workers: int = 1, index: int = 0) -> bool:
     """Import TensorFlow without GPUs, and set its threads as described at the top of this module.
 

@@ -23,7 +23,6 @@ from charlm.network.reading import (
     Segments,
     cut_segments,
     read_blocks,
-    segment_count,
 )
 from charlm.network.rnn import Floats, Parameters, State, nats
 from charlm.wording import counted
@@ -346,8 +345,3 @@ def _read_nats(parameters: Parameters, ids: NDArray[Any], state: State) -> tuple
         time += len(logits)
         state = last
     return np.concatenate(losses), state
-
-
-def ids_read(length: int, *, streams: int = STREAMS, warm_up: int = WARM_UP) -> int:
-    """Return the number of ids that `estimate_stream` reads for `length` ids, with warm-ups."""
-    return length + warm_up * segment_count(length, streams=streams, warm_up=warm_up)

@@ -246,23 +246,6 @@ def test_an_estimate_with_a_single_stream_is_exact(parameters: Parameters) -> No
     assert estimate_stream(parameters, TEXT, streams=1) == exact
 
 
-@pytest.mark.parametrize(
-    ("length", "streams", "expected"),
-    [
-        pytest.param(40, 1, 40 + 5, id="a single stream"),
-        pytest.param(29, 7, 29 + 2 * 5, id="two segments"),
-        pytest.param(30, 7, 30 + 3 * 5, id="three segments"),
-        pytest.param(1000, 7, 1000 + 7 * 5, id="seven segments"),
-    ],
-)
-def test_an_estimate_also_reads_the_warm_up_of_each_segment(
-    length: int,
-    streams: int,
-    expected: int,
-) -> None:
-    assert scoring.ids_read(length, streams=streams, warm_up=5) == expected
-
-
 # Refusals
 
 
