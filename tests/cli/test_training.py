@@ -43,7 +43,7 @@ OUTCOME = Outcome(
     facts=FACTS,
     measured_on="the validation text",
     comparison=Comparison(1.5, 0.25, 0.01, 9_999),
-    difference=Difference(-0.0144, 0.0013),
+    difference=Difference(-0.0144, 0.0013, 9_999),
 )
 """A training whose last model is the best."""
 BEST_EARLIER = {**FACTS, "best_step": 1400}
