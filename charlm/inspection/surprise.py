@@ -5,27 +5,20 @@
 Axes: N predicted characters, V vocabulary, T = N + 1 characters of the text.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.api.viewer import LEVELS, coloured_text, safe, script_json, visible
 from charlm.evaluation.scoring import only_finite
-from charlm.inspection.html import number, to_plain
-from charlm.inspection.reading import Reading
-from charlm.inspection.section import Content, Sample, Section
+from charlm.inspection.reading import Reading, Sample
+from charlm.inspection.style import Line, to_plain
 from charlm.network.gradients import Trace, follow_back, through_inputs
 from charlm.network.reading import VALUES_AT_ONCE
 from charlm.network.rnn import nats, probabilities
-from charlm.text.markup import (
-    LEVELS,
-    NATS_PER_LEVEL,
-    coloured_text,
-    script_json,
-    visible,
-)
 
 Values = NDArray[np.float64]
 
@@ -89,16 +82,20 @@ def predict(trace: Trace, *, lags: int = LAGS) -> Predictions:
     return Predictions(ids, losses, likeliest, chances, relative)
 
 
-def make_surprise(reading: Reading) -> Content:
+@dataclass(frozen=True, eq=False)
+class Surprise:
+    """The surprise of each character of a text but the first."""
+
+    characters: tuple[str | None, ...]
+    """The character of each id; None for a reserved id."""
+    predictions: Predictions
+
+
+def measure(reading: Reading) -> Surprise:
     """Predict the text that the page colours; raises CharlmError if a loss is not finite."""
     predictions = predict(reading.trace)
     next(only_finite([predictions.nats.astype(np.float32)]))
-    sample = Sample.of(range(1, len(predictions.ids) + 1))
-    return Content(
-        list_characters(predictions, reading.characters),
-        basis=f"Based on the predictions of {sample}.",
-        html=reader(predictions, reading.characters),
-    )
+    return Surprise(reading.characters, predictions)
 
 
 def list_characters(
@@ -132,43 +129,40 @@ def list_characters(
     ]
 
 
-def reader(predictions: Predictions, characters: Sequence[str | None]) -> str:
-    """Return the coloured text, a panel for likely characters, and the data of the script."""
+# The page
+
+TITLE = "The text, coloured by surprise"
+EQUATION = "nats_t = -log softmax(logits_{t-1})[id_t], influence of s on t = |dL_t/dx_s|"
+TEXT = (
+    "Each character is coloured by its surprise: the less probable the network found it, the "
+    "stronger the colour. A trained network is often most surprised where a word or a name begins. "
+    "Pointing at a character colours the characters before it instead, by their influence on its "
+    f"loss, relative to the most influential of the last {LAGS}. The bars show the likeliest "
+    "characters; the bar of the actual character is orange."
+)
+
+
+def details(results: Mapping[Line, Surprise]) -> str:
+    """Return the coloured text of the first run, and the data of the script."""
+    line, surprise = next(iter(results.items()))
+    predictions = surprise.predictions
     text = coloured_text(
-        [characters[index] for index in predictions.ids], predictions.nats.tolist()
+        [surprise.characters[index] for index in predictions.ids], predictions.nats.tolist()
     )
     shades = np.rint(LEVELS * np.nan_to_num(predictions.influence)).astype(np.int64)
     data = to_plain(predictions) | {
-        "labels": [*map(visible, characters)],
+        "labels": [*map(visible, surprise.characters)],
         # levels take a tenth of the size
         "influence": ["".join(map(str, row)) for row in shades.tolist()],
     }
-    space = "\N{NO-BREAK SPACE}"
-    steps = "".join(
-        f'<span class="l{level}">{space}{number(level * NATS_PER_LEVEL)}{space}</span>'
-        for level in range(0, LEVELS + 1, 3)
-    )
+    sample = Sample.of(range(1, len(predictions.ids) + 1))
+    reader = f" as {line.label} reads them" if len(results) > 1 else ""
     return (
-        '<div class="reader"><div class="legend">surprise in nats, at least '
-        f'<p class="passage">{steps}</p></div>'
+        f'<p class="help">{safe(f"{sample}{reader}.")}</p><div class="reader">'
+        '<div class="legend"></div>'
         '<p class="passage" tabindex="0" role="group" aria-label="text coloured by surprise">'
         f"{text}</p>"
         '<div class="panel" aria-live="polite"><p class="help">Point at a character, or press Tab '
         "and the arrow keys.</p></div>"
         f'<script type="application/json">{script_json(data)}</script></div>'
     )
-
-
-SECTION = Section(
-    name="surprise",
-    title="The text, coloured by surprise",
-    equation="nats_t = -log softmax(logits_{t-1})[id_t], influence of s on t = |dL_t/dx_s|",
-    text=(
-        "Each character is coloured by its surprise: the less probable the network found it, the "
-        "stronger the colour. A trained network is often most surprised where a word or a name "
-        "begins. Pointing at a character colours the characters before it instead, by their "
-        f"influence on its loss, relative to the most influential of the last {LAGS}. The bars "
-        "show the likeliest characters; the bar of the actual character is orange."
-    ),
-    make=make_surprise,
-)

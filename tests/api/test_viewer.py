@@ -1,7 +1,6 @@
 """Text as HTML: visible labels, escaped markup and coloured texts."""
 
 import pytest
-
 from charlm.text.markup import coloured_text, safe, visible
 
 
