@@ -17,7 +17,7 @@ from charlm.evaluation.ngrams import NGRAM_ORDER
 from charlm.evaluation.scoring import ERROR_BLOCK, MIN_BLOCKS, mean_and_error, mean_score
 from charlm.inspection.features import KINDS, RESERVED, character_kind, count_within, is_in_word
 from charlm.inspection.reading import Reading, Sample
-from charlm.inspection.style import Line, table
+from charlm.inspection.style import Estimate, Line, over_runs, table
 from charlm.text.vocabulary import Vocabulary
 
 Nats = NDArray[np.floating[Any]]
@@ -87,6 +87,13 @@ class LossByClass:
             share_of_loss=1.0,
         )
         return (whole, *self.by_class, *self.by_word_place)
+
+    def nats_of(self, name: str) -> Estimate:
+        """Return the loss of a class with its error; None for a class that does not occur."""
+        for each in self.classes:
+            if each.name == name:
+                return each.nats_per_char, each.standard_error
+        return None, None
 
 
 def divide_loss(
@@ -162,19 +169,23 @@ TEXT = (
 def details(results: Mapping[Line, LossByClass]) -> str:
     """Return a table of the loss of each class for each run, and for the 5-gram model."""
     losses = [*results.values()]
-    labels = [f"nats per character {line.label}".strip() for line in results]
-    found = [{each.name: each for each in loss.classes} for loss in losses]
+    names = dict.fromkeys(line.group for line in results)
     rows = []
-    for name, first in found[0].items():
-        of_runs = [classes.get(name) for classes in found]
-        cells = [each and (each.nats_per_char, each.standard_error) for each in of_runs]
+    for first in losses[0].classes:
+        found = {line: loss.nats_of(first.name) for line, loss in results.items()}
+        cells = [
+            over_runs([nats for line, nats in found.items() if line.group == name])
+            for name in names
+        ]
         ngram = (first.ngram_nats_per_char, first.ngram_standard_error)
-        rows.append((name, first.characters, *cells, ngram, f"{first.share_of_loss:.0%}"))
+        share = f"{first.share_of_loss:.0%}"
+        rows.append((first.name, first.characters, *cells, ngram, share))
     caption = (
-        f"Based on the predictions of {losses[0].positions}. \N{PLUS-MINUS SIGN} is one standard "
-        f"error over the text, from blocks of {ERROR_BLOCK} characters; it is unknown for a class "
-        f"that occurs in fewer than {MIN_BLOCKS} blocks."
+        f"Nats per character, based on the predictions of {losses[0].positions}. The standard "
+        f"error over the text is from blocks of {ERROR_BLOCK} characters; it is unknown for a "
+        f"class that occurs in fewer than {MIN_BLOCKS} blocks."
     )
+    labels = names if len(losses) > 1 else ["network"]
     head = ("class", "characters", *labels, NGRAM, "share of the loss")
     verdict = losses[0].comparison if len(losses) == 1 else None
     sentence = f"<p>This network is {verdict}.</p>" if verdict else ""

@@ -417,10 +417,10 @@ TEXT = (
     "exponent of this layer and of the layers above it, through which it also arrives."
 )
 CAPTION = (
-    "Gradient: its size at the state h, relative to k = 0, the median of {gradient}. State: the "
-    "change of h, relative to k = 0, the median of replacements of {response}. Prediction: the "
-    f"mean for the same replacements. The axes are logarithmic and end at {FLOOR:g}: a straight "
-    "line is a constant factor per character."
+    "Gradient: its size at the state h, relative to k = 0, the median of the losses of {gradient}. "
+    "State: the change of h, relative to k = 0, the median of replacements of {response}. "
+    f"Prediction: the mean for the same replacements. The axes are logarithmic and end at {FLOOR}: "
+    "a straight line is a constant factor per character."
 )
 ALONE = (
     " Bands: the 10th to the 90th percentile. Dashed: the linear prediction, the first change "

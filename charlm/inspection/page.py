@@ -12,10 +12,10 @@ from typing import Any
 
 from charlm import __version__
 from charlm.api.viewer import VIEWER_SCRIPT, VIEWER_STYLE, content_policy, safe
+from charlm.inspection.memory import shown_half_life
 from charlm.inspection.report import (
     PLOTTED,
     SECTIONS,
-    Estimate,
     Group,
     Report,
     group_reports,
@@ -140,24 +140,19 @@ def _table_of(groups: Sequence[Group]) -> str:
     """Return the table of the groups of runs: the settings that differ, and their numbers."""
     keys = groups[0].settings
     rows = []
+    texts: dict[str, None] = {}
     for group in groups:
-        names = ", ".join(report.reading.name for report in group.runs.values())
+        readings = [report.reading for report in group.runs.values()]
+        texts |= dict.fromkeys(reading.text_name for reading in readings)
+        names = ", ".join(reading.name for reading in readings)
         settings = [str(group.settings[key]) for key in keys]
-        cells = [_cell(name, estimate) for name, estimate in group.estimates.items()]
-        rows.append((names, *settings, *cells))
+        cells: dict[str, object] = {**group.estimates}
+        if "half_life" in group.estimates:
+            cells["half_life"] = shown_half_life(*group.estimates["half_life"])
+        rows.append((names, *settings, *cells.values()))
     numbers = [COLUMNS[name] for name in groups[0].estimates]
     heads = [key.rpartition(".")[2] for key in keys]
-    text = ", ".join(dict.fromkeys(r.reading.text_name for g in groups for r in g.runs.values()))
-    return table(("runs", *heads, *numbers), rows, caption=f"Read: {text}")
-
-
-def _cell(name: str, estimate: Estimate) -> object:
-    is_below_one = estimate.mean is not None and estimate.mean < 1
-    if name == "half_life" and is_below_one:
-        return "< 1"
-    if isinstance(estimate.mean, int):
-        return estimate.mean
-    return estimate.mean, estimate.standard_error
+    return table(("runs", *heads, *numbers), rows, caption=f"Text: {', '.join(texts)}")
 
 
 def _help(groups: Sequence[Group]) -> str:

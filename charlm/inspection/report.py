@@ -1,8 +1,6 @@
 """The sections of a report, the report on one network, and groups of runs that differ in seeds."""
 
 import html
-import itertools
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -24,7 +22,7 @@ from charlm.inspection import (
     usable_context,
 )
 from charlm.inspection.reading import Reading
-from charlm.inspection.style import SERIES, Axes, Figure, Line, to_plain
+from charlm.inspection.style import SERIES, Axes, Estimate, Figure, Line, over_runs, to_plain
 from charlm.runs.summary import SEEDS, differing_settings, group_by_seed
 
 Results = Mapping[Line, Any]
@@ -200,16 +198,6 @@ NEED_LOSSES = ("surprise", "loss_by_class", "usable_context")
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A number with its standard error."""
-
-    mean: float | None
-    """The number of a single run, or the mean over several runs; None if it is unknown."""
-    standard_error: float | None
-    """Standard error over the text for a single run, over the runs for several; None if unknown."""
-
-
-@dataclass(frozen=True)
 class Group:
     """Runs that differ only in their seeds, or a single run."""
 
@@ -225,35 +213,23 @@ class Group:
         for name, (section, estimate) in ESTIMATES.items():
             found = [report.get(section) for report in self.runs.values()]
             if all(found):
-                estimates[name] = _over_runs([*map(estimate, found)])
+                estimates[name] = over_runs([*map(estimate, found)])
         return estimates
-
-
-def _over_runs(estimates: Sequence[Estimate]) -> Estimate:
-    """Return the mean of several runs with its standard error; a single run keeps its own."""
-    if len(estimates) == 1:
-        return estimates[0]
-    values = np.array([estimate.mean for estimate in estimates], np.float64)
-    error = float(values.std(ddof=1)) / math.sqrt(len(values))
-    return Estimate(float(values.mean()), error)
 
 
 def _half_life(found: memory.Memory) -> Estimate:
     top = found.gradient_by_lag[-1]
-    return Estimate(top.half_life, top.half_life_error)
+    return top.half_life, top.half_life_error
 
 
 def _exponent(found: memory.Memory) -> Estimate:
     top = found.lyapunov.layers[-1]
-    return Estimate(top.exponent, top.standard_error)
+    return top.exponent, top.standard_error
 
 
 ESTIMATES: Mapping[str, tuple[str, Callable[[Any], Estimate]]] = {
-    "nats_per_char": (
-        "loss_by_class",
-        lambda loss: Estimate(loss.nats_per_char, loss.standard_error),
-    ),
-    "context_used": ("usable_context", lambda context: Estimate(context.used, None)),
+    "nats_per_char": ("loss_by_class", lambda loss: (loss.nats_per_char, loss.standard_error)),
+    "context_used": ("usable_context", lambda context: (context.used, None)),
     "half_life": ("memory", _half_life),
     "largest_exponent": ("memory", _exponent),
 }
@@ -264,29 +240,29 @@ exponent are those of the top layer."""
 def group_reports(reports: Sequence[Report]) -> list[Group]:
     """Return the groups of runs that differ only in their seeds.
 
-    A run is labelled by the settings that differ between all runs, or else by its name.
+    A run is labelled by the settings that differ between all runs, or by its name if these are the
+    same for several runs.
     """
-    labels = _labels(reports)
     groups = group_by_seed(reports)
-    keys = differing_settings([group[0] for group in groups])
-    return [
-        Group(
-            {key: group[0].settings.get(key) for key in keys if key not in SEEDS},
-            {Line(labels[id(report)], colour): report for report in group},
-        )
-        for group, colour in zip(groups, itertools.cycle(SERIES))
-    ]
+    differing = differing_settings([group[0] for group in groups])
+    keys = [key for key in differing if key not in SEEDS]
+    seeds = [key for key in differing_settings(reports) if key in SEEDS]
+    are_named = len({_label(report, [*keys, *seeds]) for report in reports}) < len(reports)
+    made = []
+    for index, group in enumerate(groups):
+        colour = SERIES[index % len(SERIES)]
+        name = _label(group[0], keys) or group[0].reading.name
+        runs = {}
+        for report in group:
+            label = report.reading.name if are_named else _label(report, [*keys, *seeds])
+            runs[Line(label, name, colour)] = report
+        made.append(Group({key: group[0].settings.get(key) for key in keys}, runs))
+    return made
 
 
-def _labels(reports: Sequence[Report]) -> dict[int, str]:
-    """Return a different label for each report, by its id; empty for a single report."""
-    keys = sorted(differing_settings(reports), key=SEEDS.__contains__)
-    labels = {}
-    for report in reports:
-        values = [f"{key.rpartition('.')[2]} {report.settings.get(key)}" for key in keys]
-        labels[id(report)] = ", ".join(values)
-    are_different = len({*labels.values()}) == len(reports)
-    return labels if are_different else {id(report): report.reading.name for report in reports}
+def _label(report: Report, keys: Sequence[str]) -> str:
+    """Return the values of some settings: "sequence_length 4, seed 1"."""
+    return ", ".join(f"{key.rpartition('.')[2]} {report.settings.get(key)}" for key in keys)
 
 
 def results_of(groups: Sequence[Group], name: str) -> dict[Line, Any]:

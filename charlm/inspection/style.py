@@ -42,11 +42,14 @@ COLOURS: Mapping[str, tuple[str, str]] = {
 the page inverts their lightness."""
 INK, MUTED, GRID, PAPER, *SERIES = (light for light, _ in COLOURS.values())
 BLUE, ORANGE, *_ = SERIES
+Estimate = tuple[float | None, float | None]
+"""A number and its standard error, over the text for a single run; None if unknown."""
 FLOOR = 1e-10
 """Lowest value on a logarithmic axis; smaller values are rounding errors."""
 _STYLE = {
     "axes.axisbelow": True,
     "axes.edgecolor": MUTED,
+    "axes.facecolor": "none",
     "axes.grid": True,
     "axes.labelcolor": INK,
     "axes.spines.right": False,
@@ -73,9 +76,19 @@ class Line:
     """The look of a run in a figure."""
 
     label: str
-    """Label in the legend, different for each run."""
+    """Label in the legend, different for each run; empty for a single run."""
+    group: str
+    """Label of its group: the runs that differ only in their seeds."""
     colour: str
-    """Colour of its group of runs."""
+    """Colour of its group."""
+
+
+def over_runs(estimates: Sequence[Estimate]) -> Estimate:
+    """Return the mean of several runs with its standard error; a single run keeps its own."""
+    if len(estimates) == 1:
+        return estimates[0]
+    values = np.array([mean for mean, _ in estimates], np.float64)
+    return float(values.mean()), float(values.std(ddof=1)) / math.sqrt(len(values))
 
 
 def figure_style() -> contextlib.AbstractContextManager[None]:
@@ -144,16 +157,14 @@ def curve(
 
 def fit_logarithmic(axes: Axes) -> None:
     """End a logarithmic axis at FLOOR, and show at least one power of ten with a label."""
-    low, high = axes.get_ylim()
-    low = max(low, FLOOR)
-    if high < 10 * low:  # only powers of ten have a label
-        low, high = low / 3.2, max(high, low) * 3.2
-    axes.set_ylim(low, high)
+    high = 2 * max(axes.dataLim.ymax, FLOOR)
+    low = max(axes.dataLim.minposy / 2, FLOOR)
+    axes.set_ylim(min(low, high / 20), high)
     axes.yaxis.set_major_formatter(_power_of_ten)
     axes.yaxis.set_minor_formatter("")
 
 
-def _power_of_ten(value: float, _: object = None) -> str:
+def _power_of_ten(value: float, _: object) -> str:
     """Return the label of a value: 0.01 to 1000 as a number, others as a power of ten."""
     if 0.01 <= value <= 1000:
         return f"{value:g}"

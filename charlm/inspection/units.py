@@ -333,7 +333,7 @@ def plot(axes: Sequence[Axes], results: Mapping[Line, Units]) -> None:
                 color=MUTED if name.startswith("chance") else line.colour,
                 fillstyle="none",
                 linestyle="",
-                label=name if len(results) == 1 else line.label,
+                label=line.label if len(results) > 1 and name == "strength" else name,
             )
     points.set_yticks(range(len(rows)), rows)
     points.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), xlabel="strength, 0 to 1")

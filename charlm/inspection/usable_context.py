@@ -173,8 +173,8 @@ TEXT = (
 
 
 UNKNOWN = (
-    "Not known is the context used, because the text is too short, or because more characters "
-    "are used than were tried:"
+    "The context used is not known, because the text is too short, or because the network uses "
+    "more than was tried."
 )
 
 
@@ -228,7 +228,7 @@ def caption(results: Mapping[Line, UsableContext]) -> str:
         )
     unknown = [line.label for line, each in results.items() if each.used is None]
     if unknown:
-        sentences.append(f"{UNKNOWN} {', '.join(unknown)}".rstrip() + ".")
+        sentences.append(f"{UNKNOWN} {', '.join(unknown)}".rstrip())
     return " ".join(sentences)
 
 
