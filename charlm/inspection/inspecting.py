@@ -119,8 +119,9 @@ def _reading(model: Model, path: str | Path | None, text: Path | None) -> Readin
 def to_json(reports: Sequence[Report]) -> dict[str, Any]:
     """Return reports as an object for `json.dumps`: a single report, or {"runs": [...]}.
 
-    `groups` compares the groups of runs that differ only in their seeds: each has the names of its
-    `runs`, the `settings` that differ, and `mean` and `standard_error` of some numbers.
+    `groups` has an object for each group of runs that differ only in their seeds: the names of its
+    `runs`, the `settings` that differ, and some numbers, each with its standard error (see
+    `Group`).
     """
     groups = [
         {

@@ -157,7 +157,7 @@ def measure(reading: Reading) -> LossByClass:
 # The page
 
 TITLE = "Where the loss comes from"
-EQUATION = "L = sum over classes of (characters of the class / characters) L_{class}"
+EQUATION = "L = sum over classes of (characters of the class / characters) L<sub>class</sub>"
 TEXT = (
     "The loss by the kind of the predicted character, and by its place in the word. The first "
     "letters of words usually cost most, because the spelling of a word is easier to predict than "

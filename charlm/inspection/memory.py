@@ -237,7 +237,7 @@ def far_slope(curve: Values) -> float | None:
 
 
 def impulse_response(
-    trace: Trace, *, positions: int = 128, max_lag: int = MAX_LAG, seed: int = 0
+    trace: Trace, *, positions: int = 128, max_lag: int = MAX_LAG
 ) -> ImpulseResponse | None:
     """Replace single characters of a text by other characters from it, and follow the difference.
 
@@ -245,7 +245,6 @@ def impulse_response(
         trace: The trace of one text; T >= 2.
         positions: Maximum number of characters to replace, evenly spaced, 1 or more.
         max_lag: The largest lag, 1 or more; it is smaller for a short text.
-        seed: Seed of the replacements, drawn from the other characters with equal probability.
 
     Returns:
         The effect; None if no replacement changes the state.
@@ -253,7 +252,7 @@ def impulse_response(
     """
     lags = min(max_lag, (len(trace.ids) - 1) // 2) + 1
     steps = np.unique(np.linspace(0, len(trace.ids) - lags, positions).astype(np.int64))
-    changes, linear, kl = _follow(trace, steps, lags, seed)
+    changes, linear, kl = _follow(trace, steps, lags)
     is_changed = changes[0] > 0
     if not is_changed.any():
         return None
@@ -276,16 +275,14 @@ def impulse_response(
     )
 
 
-def _follow(
-    trace: Trace, steps: NDArray[np.int64], lags: int, seed: int
-) -> tuple[Values, Values, Values]:
+def _follow(trace: Trace, steps: NDArray[np.int64], lags: int) -> tuple[Values, Values, Values]:
     """Return the norms of the changes and of their linear predictions, and KL, each [K, P].
 
     The text and its replacements are read in one batch, so that equal states have equal bits.
     """
     parameters = trace.parameters
     count = len(steps)
-    replacements = _draw_replacements(trace.ids[:, 0], steps, seed)
+    replacements = _draw_replacements(trace.ids[:, 0], steps)
     state = []
     for first, outputs in zip(trace.before, trace.outputs, strict=True):
         before = np.where((steps == 0)[:, None], first[0], outputs[steps - 1, 0])
@@ -306,12 +303,10 @@ def _follow(
     return changes, linear, kl
 
 
-def _draw_replacements(
-    ids: NDArray[np.int64], steps: NDArray[np.int64], seed: int
-) -> NDArray[np.int64]:
-    """Return a different character of the text for each step [P], if the text has several."""
+def _draw_replacements(ids: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return a random other character of the text for each step [P], if there are several."""
     choices = np.unique(ids)
-    shifts = np.random.default_rng(seed).integers(1, max(2, len(choices)), len(steps))
+    shifts = np.random.default_rng(0).integers(1, max(2, len(choices)), len(steps))
     return np.asarray(choices[(np.searchsorted(choices, ids[steps]) + shifts) % len(choices)])
 
 
@@ -335,7 +330,7 @@ Push = Callable[[Floats, int], Floats]
 after the step."""
 
 
-def lyapunov(trace: Trace, *, most: int = MOST_EXPONENTS) -> Lyapunov:
+def lyapunov(trace: Trace) -> Lyapunov:
     """Compute the largest Lyapunov exponents along the second half of a text.
 
     The first half is read several times before, so that the random first directions turn into
@@ -343,19 +338,15 @@ def lyapunov(trace: Trace, *, most: int = MOST_EXPONENTS) -> Lyapunov:
 
     Args:
         trace: The trace of one text; T >= 2.
-        most: Maximum number of exponents, 1 or more.
 
     """
-    parameters = trace.parameters
-    dimensions = parameters.state_size
-    exponents, errors = _exponents(
-        trace, partial(_push_all, trace), (min(most, dimensions), dimensions)
-    )
+    dimensions = trace.parameters.state_size
+    shape = (min(MOST_EXPONENTS, dimensions), dimensions)
+    exponents, errors = _exponents(trace, partial(_push_all, trace), shape)
     layers = []
-    for layer, weights in enumerate(parameters.layers):
-        (exponent,), (error,) = _exponents(
-            trace, partial(_push_one, trace, layer), (1, weights.units)
-        )
+    for layer, weights in enumerate(trace.parameters.layers):
+        push = partial(_push_one, trace, layer)
+        (exponent,), (error,) = _exponents(trace, push, (1, weights.units))
         layers.append(LayerExponent(layer, float(exponent), float(error)))
     counted = range(len(trace.ids) // 2, len(trace.ids))
     return Lyapunov(exponents, errors, dimensions, tuple(layers), Sample.of(counted))
@@ -401,7 +392,11 @@ def _exponents(trace: Trace, push: Push, shape: tuple[int, int]) -> tuple[Values
 # The page
 
 TITLE = "Memory: gradients, replaced characters and small differences"
-EQUATION = "dL/dh_{t-1} = dL/dh_t (V D_t)^T, dh_t = dh_{t-1} V D_t, D_t = diag f'(a_t)"
+EQUATION = (
+    "dL/dh<sub>t&minus;1</sub> = dL/dh<sub>t</sub> (V D<sub>t</sub>)<sup>T</sup>, "
+    "dh<sub>t</sub> = dh<sub>t&minus;1</sub> V D<sub>t</sub>, "
+    "D<sub>t</sub> = diag f'(a<sub>t</sub>)"
+)
 TEXT = (
     "How much is left after k characters? Gradient: the loss of a prediction is followed back "
     "through the text. A falling line means that the loss teaches little about what came k "

@@ -47,7 +47,10 @@ def symbol(tensor: str) -> str:
 # The page
 
 TITLE = "The network"
-EQUATION = "h_t = f(x_t U + h_{t-1} V + b), h_0 = 0, logits_t = h_t W + c"
+EQUATION = (
+    "h<sub>t</sub> = f(x<sub>t</sub> U + h<sub>t&minus;1</sub> V + b), "
+    "h<sub>0</sub> = 0, logits<sub>t</sub> = h<sub>t</sub> W + c"
+)
 TEXT = (
     "A recurrent network applies the same weights at every step. x is the input of a layer: the "
     "character, one-hot or as a row of the embedding E, and in a stack also the output of the "

@@ -14,7 +14,6 @@ from charlm import __version__
 from charlm.api.viewer import VIEWER_SCRIPT, VIEWER_STYLE, content_policy, safe
 from charlm.inspection.memory import shown_half_life
 from charlm.inspection.report import (
-    PLOTTED,
     SECTIONS,
     Group,
     Report,
@@ -24,9 +23,7 @@ from charlm.inspection.report import (
 from charlm.inspection.style import (
     Figure,
     Line,
-    equation,
     figure_style,
-    folded,
     svg_url,
     table,
     theme_css,
@@ -74,14 +71,14 @@ def draw(name: str, results: Mapping[Line, Any], *, is_wide: bool = False) -> Fi
     """Draw the figure of a section, with a legend at the top.
 
     Args:
-        name: Name of the section, a key of PLOTTED.
+        name: Name of a section with a figure.
         results: What the section has measured of each run, one or more.
         is_wide: Whether to put axes side by side, up to three in a row.
 
     """
     from matplotlib.figure import Figure
 
-    section = PLOTTED[name]
+    section = SECTIONS[name]
     titles = section.panels(results)
     columns = min(3, len(titles)) if is_wide else 1
     rows = math.ceil(len(titles) / columns)
@@ -109,13 +106,14 @@ def _draw_legend(figure: Figure, *, columns: int) -> None:
 def render_page(reports: Sequence[Report]) -> str:
     """Return an HTML page on one or more runs; the same reports give the same page."""
     groups = group_reports(reports)
+    notes = dict.fromkeys(note for report in reports for note in report.notes)
     style = theme_css() + VIEWER_STYLE + _asset("page.css")
     script = VIEWER_SCRIPT + _asset("page.js")
     names = [name for name in SECTIONS if results_of(groups, name)]
     sections = {name: _section(name, results_of(groups, name)) for name in names}
     first = [section for name, section in sections.items() if name not in DYNAMICS]
     dynamics = [section for name, section in sections.items() if name in DYNAMICS]
-    links = [f'<li><a href="#{name}">{safe(SECTIONS[name].TITLE)}</a></li>' for name in names]
+    links = [f'<li><a href="#{name}">{SECTIONS[name].TITLE}</a></li>' for name in names]
     return Template(_asset("page.html")).substitute(
         policy=content_policy(style, script),
         version=__version__,
@@ -123,7 +121,7 @@ def render_page(reports: Sequence[Report]) -> str:
         style=style,
         summary=_table_of(groups),
         help=safe(_help(groups)),
-        notes="".join(map(_notes, reports)),
+        notes="".join(f'<p class="help">{safe(note)}</p>' for note in notes),
         links="".join(links),
         sections="".join(first),
         dynamics="".join(dynamics),
@@ -162,26 +160,19 @@ def _help(groups: Sequence[Group]) -> str:
     return " ".join([HELP, TEXT_ERROR, *errors])
 
 
-def _notes(report: Report) -> str:
-    if not report.notes:
-        return ""
-    items = "".join(f"<li>{safe(note)}</li>" for note in report.notes)
-    return folded(f"{report.reading.name}: parts that were left out", f"<ul>{items}</ul>")
-
-
 def _section(name: str, results: Mapping[Line, Any]) -> str:
     """Return a section: its words, its figure and its tables."""
     section = SECTIONS[name]
-    figure = _figure(name, results) if name in PLOTTED else ""
+    figure = _figure(name, results) if hasattr(section, "plot") else ""
     return (
-        f'<section id="{name}"><h2>{safe(section.TITLE)}</h2><p>{safe(section.TEXT)}</p>'
-        f"{equation(section.EQUATION)}{figure}{section.details(results)}</section>\n"
+        f'<section id="{name}"><h2>{section.TITLE}</h2><p>{section.TEXT}</p>'
+        f'<p class="equation">{section.EQUATION}</p>{figure}{section.details(results)}</section>\n'
     )
 
 
 def _figure(name: str, results: Mapping[Line, Any]) -> str:
     """Return a figure in two layouts, for narrow and for wide screens."""
-    caption = safe(PLOTTED[name].caption(results))
+    caption = safe(SECTIONS[name].caption(results))
     with figure_style():
         narrow = svg_url(draw(name, results))
         wide = svg_url(draw(name, results, is_wide=True))
@@ -199,28 +190,24 @@ def _experiments(report: Report) -> str:
     if run is None or not is_corpus(run / CORPUS):
         return f"<p>{safe(NO_RUN)}</p>"
     config = report.reading.trained.parse_config()
-    window = max(1, config.training.sequence_length // 4)
-    batch = config.training.batch_size * config.training.sequence_length // window
-    layers = 2 if config.model.layers == 1 else 1
-    experiments = {
-        f"{layers}-layers": (f"-s model.layers={layers}", LAYERS),
-        "windows": (
-            f"-s training.sequence_length={window} -s training.batch_size={batch}",
-            WINDOWS,
-        ),
-        "seed": (f"-s seed={config.seed + 1}", SEED),
-    }
+    length = config.training.sequence_length
+    window = max(1, length // 4)
+    batch = config.training.batch_size * length // window
+    experiments = [
+        ("layers", f"model.layers={2 if config.model.layers == 1 else 1}", LAYERS),
+        ("windows", f"training.sequence_length={window} -s training.batch_size={batch}", WINDOWS),
+        ("seed", f"seed={config.seed + 1}", SEED),
+    ]
     folder = as_argument(run)
     begin = f"charlm train {folder}/{CORPUS} -c {folder}/config.yaml"
     if config.training.initial_weights is not None:
         begin += " -s training.initial_weights=null"
     parts = []
-    for name, (settings, text) in experiments.items():
+    for name, settings, text in experiments:
         new = as_argument(run.with_name(f"{run.name}-{name}"))
-        commands = (
-            f"{begin} {settings} -r {new}\ncharlm inspect {folder} {new} --out comparison.html"
-        )
-        parts.append(f"<p>{text}</p><pre><code>{safe(commands)}</code></pre>")
+        compare = f"charlm inspect {folder} {new} --out comparison.html"
+        commands = safe(f"{begin} -s {settings} -r {new}\n{compare}")
+        parts.append(f"<p>{text}</p><pre><code>{commands}</code></pre>")
     return "".join(parts)
 
 

@@ -3,8 +3,8 @@
 import html
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, Protocol
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -22,59 +22,20 @@ from charlm.inspection import (
     usable_context,
 )
 from charlm.inspection.reading import Reading
-from charlm.inspection.style import SERIES, Axes, Estimate, Figure, Line, over_runs, to_plain
+from charlm.inspection.style import SERIES, Estimate, Figure, Line, over_runs, to_plain
 from charlm.runs.summary import SEEDS, differing_settings, group_by_seed
 
-Results = Mapping[Line, Any]
-"""What a section has measured of each run."""
-
-
-class Section(Protocol):
-    """A module that measures, explains and lists something."""
-
-    TITLE: str
-    EQUATION: str
-    """Equation, with the names used in the code, see `charlm.inspection.style.equation`."""
-    TEXT: str
-    """An explanation with definitions."""
-
-    def measure(self, reading: Reading, /) -> Any:
-        """Measure a network that reads a text; raises CharlmError or LinAlgError."""
-
-    def details(self, results: Results, /) -> str:
-        """Return tables and other HTML."""
-
-
-class Plotted(Protocol):
-    """A module that draws what it has measured."""
-
-    def panels(self, results: Results, /) -> Sequence[str]:
-        """Return the titles of the axes."""
-
-    def plot(self, axes: Sequence[Axes], results: Results, /) -> None:
-        """Draw the results of one run, or of several runs on the same axes."""
-
-    def caption(self, results: Results, /) -> str:
-        """Return a description of the figure and of its sample, in full sentences."""
-
-
-PLOTTED: Mapping[str, Plotted] = {
-    "usable_context": usable_context,
-    "units": units,
-    "memory": memory,
-    "spectrum": spectrum,
+SECTIONS: Mapping[str, ModuleType] = {
+    module.__name__.rpartition(".")[2]: module
+    for module in (surprise, loss_by_class, usable_context, units, memory, spectrum, network)
 }
-"""The sections with a figure."""
-SECTIONS: Mapping[str, Section] = {
-    "surprise": surprise,
-    "loss_by_class": loss_by_class,
-    "usable_context": usable_context,
-    "units": units,
-    "memory": memory,
-    "spectrum": spectrum,
-    "network": network,
-}
-"""Each section by its name, in the order of the page."""
+"""The module of each section by its name, in the order of the page.
+
+A module has TITLE, EQUATION and TEXT, which are HTML, `measure(reading)`, which returns a dataclass
+and may raise CharlmError or LinAlgError, and `details(results)`, which returns tables and other
+HTML; `results` is a mapping from the look of each run to what was measured. For a figure, it also
+has `panels(results)`, the titles of its axes, `plot(axes, results)`, and `caption(results)`.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +88,7 @@ class Report:
             **self.results,
         }
         if "surprise" in plain:
-            plain["surprise"] = surprise.list_characters(**vars(plain["surprise"]))
+            plain["surprise"] = surprise.list_characters(plain["surprise"])
         if "memory" in plain:
             plain |= vars(plain.pop("memory"))
         if "spectrum" in plain:
@@ -140,7 +101,7 @@ class Report:
         from charlm.inspection.page import draw
 
         groups = group_reports([self])
-        names = [name for name in PLOTTED if name in self.results]
+        names = [name for name in self.results if hasattr(SECTIONS[name], "plot")]
         return {name: draw(name, results_of(groups, name)) for name in names}
 
     def _repr_html_(self) -> str:
@@ -187,7 +148,7 @@ def inspect_text(
                 if name in NEED_LOSSES:
                     raise
                 notes.append(f"{section.TITLE}: missing, because of an error: {error}.")
-    return Report(reading, MappingProxyType(results), tuple(notes))
+    return Report(reading, results, tuple(notes))
 
 
 NEED_LOSSES = ("surprise", "loss_by_class", "usable_context")

@@ -1,4 +1,4 @@
-"""How a report looks: its colours, its figures, and its numbers, equations and tables in HTML.
+"""How a report looks: its colours, its figures, and its numbers and tables in HTML.
 
 matplotlib is imported when the first figure is drawn, without pyplot and its global state. The hues
 are those of Okabe and Ito (2008), which colour-blind readers can tell apart.
@@ -6,10 +6,8 @@ are those of Okabe and Ito (2008), which colour-blind readers can tell apart.
 
 import base64
 import contextlib
-import html
 import io
 import math
-import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
@@ -157,7 +155,7 @@ def curve(
 
 def fit_logarithmic(axes: Axes) -> None:
     """End a logarithmic axis at FLOOR, and show at least one power of ten with a label."""
-    high = 2 * max(axes.dataLim.ymax, FLOOR)
+    high = 2 * max(axes.dataLim.y1, FLOOR)
     low = max(axes.dataLim.minposy / 2, FLOOR)
     axes.set_ylim(min(low, high / 20), high)
     axes.yaxis.set_major_formatter(_power_of_ten)
@@ -225,25 +223,6 @@ def with_error(mean: float | None, error: float | None) -> str:
     return f"{mean:.{places}f} \N{PLUS-MINUS SIGN} {error:.{places}f}".replace("-", MINUS)
 
 
-_INDEX = re.compile(r"([_^])(?:\{([^}]*)\}|(\w))")
-_TAGS = {"_": "sub", "^": "sup"}
-
-
-def equation(text: str) -> str:
-    """Return an equation as HTML; _t and _{t-k} are subscripts, ^T and ^{-1} superscripts.
-
-    Args:
-        text: The equation, with the names in the code, such as h_t = f(x_t U + h_{t-1} V + b).
-
-    """
-    return f'<p class="equation">{_INDEX.sub(_tagged, html.escape(text.replace("-", MINUS)))}</p>'
-
-
-def _tagged(index: re.Match[str]) -> str:
-    tag = _TAGS[index[1]]
-    return f"<{tag}>{index[2] or index[3]}</{tag}>"
-
-
 def table(
     head: Sequence[str],
     rows: Iterable[Sequence[object]],
@@ -268,7 +247,8 @@ def table(
         f'aria-label="{safe(head[0])}"><table><thead><tr>{cells}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
-    return folded("Show the numbers", shown) if is_folded else shown
+    summary = "<summary>Show the numbers</summary>"
+    return f"<details>{summary}{shown}</details>" if is_folded else shown
 
 
 def _cell(value: Any) -> str:
@@ -278,8 +258,3 @@ def _cell(value: Any) -> str:
         case (mean, error):
             return f'<td class="number">{with_error(mean, error)}</td>'
     return f'<td class="number">{number(value)}</td>'
-
-
-def folded(summary: str, content: str) -> str:
-    """Return HTML that is hidden until the reader opens it."""
-    return f"<details><summary>{safe(summary)}</summary>{content}</details>"

@@ -5,7 +5,7 @@
 Axes: N predicted characters, V vocabulary, T = N + 1 characters of the text.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,16 +46,15 @@ class Predictions:
     """Probabilities of these ids, float64 [N, 5 or V]."""
     influence: Values
     """|dL_t / dx_s|, the gradient of the loss at t with respect to the input at s = t - 1, t - 2,
-    ..., float64 [N, lags]: each row divided by its largest value, 0 before the beginning of the
+    ..., float64 [N, LAGS]: each row divided by its largest value, 0 before the beginning of the
     text."""
 
 
-def predict(trace: Trace, *, lags: int = LAGS) -> Predictions:
+def predict(trace: Trace) -> Predictions:
     """Score every character of a text except the first, and follow each prediction back.
 
     Args:
         trace: The trace of one text, read from the zero state; T >= 2.
-        lags: Number of characters before each prediction in `influence`, 1 or more.
 
     """
     parameters = trace.parameters
@@ -65,7 +64,7 @@ def predict(trace: Trace, *, lags: int = LAGS) -> Predictions:
     losses = np.empty(len(steps))
     likeliest = np.empty((len(steps), shown), np.int64)
     chances = np.empty((len(steps), shown))
-    influence = np.empty((len(steps), lags))
+    influence = np.empty((len(steps), LAGS))
     rows = min(ROWS, parameters.rows_at_once(VALUES_AT_ONCE))
     for start in range(0, len(steps), rows):
         now = slice(start, start + rows)
@@ -75,7 +74,7 @@ def predict(trace: Trace, *, lags: int = LAGS) -> Predictions:
         all_chances = probabilities(logits)
         likeliest[now] = np.argsort(-all_chances, axis=-1, kind="stable")[:, :shown]
         chances[now] = np.take_along_axis(all_chances, likeliest[now], -1)
-        for lag, (_, changes) in enumerate(follow_back(trace, steps[now], lags=lags)):
+        for lag, (_, changes) in enumerate(follow_back(trace, steps[now], lags=LAGS)):
             influence[now, lag] = np.linalg.norm(through_inputs(parameters, changes), axis=-1)
     peaks = influence.max(-1, keepdims=True)
     relative = np.divide(influence, peaks, out=np.zeros_like(influence), where=peaks > 0)
@@ -98,14 +97,13 @@ def measure(reading: Reading) -> Surprise:
     return Surprise(reading.characters, predictions)
 
 
-def list_characters(
-    predictions: Predictions, characters: Sequence[str | None]
-) -> list[dict[str, Any]]:
+def list_characters(surprise: Surprise) -> list[dict[str, Any]]:
     """Return an object for each predicted character.
 
     Its keys are position, character, nats, likeliest and influence. The first character of the
     text, which is not predicted, has position 1.
     """
+    predictions, characters = surprise.predictions, surprise.characters
     rows = zip(
         predictions.ids.tolist(),
         predictions.nats.tolist(),
@@ -132,7 +130,10 @@ def list_characters(
 # The page
 
 TITLE = "The text, coloured by surprise"
-EQUATION = "nats_t = -log softmax(logits_{t-1})[id_t], influence of s on t = |dL_t/dx_s|"
+EQUATION = (
+    "nats<sub>t</sub> = &minus;log softmax(logits<sub>t&minus;1</sub>)[id<sub>t</sub>], "
+    "influence of s on t = |dL<sub>t</sub>/dx<sub>s</sub>|"
+)
 TEXT = (
     "Each character is coloured by its surprise: the less probable the network found it, the "
     "stronger the colour. A trained network is often most surprised where a word or a name begins. "

@@ -281,7 +281,7 @@ def measure(reading: Reading) -> Units:
 # The page
 
 TITLE = "What single units detect"
-EQUATION = "strength = |2 AUC - 1| of h_t[unit] for a feature of the text, or |rank correlation|"
+EQUATION = "strength = |2 AUC &minus; 1| of h<sub>t</sub>[unit] or |rank correlation|"
 TEXT = (
     "The unit that follows each feature of the text most closely. AUC is the probability that the "
     "output is higher at a character with the feature than at one without; for a number, such as "
@@ -336,7 +336,7 @@ def plot(axes: Sequence[Axes], results: Mapping[Line, Units]) -> None:
                 label=line.label if len(results) > 1 and name == "strength" else name,
             )
     points.set_yticks(range(len(rows)), rows)
-    points.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), xlabel="strength, 0 to 1")
+    points.set(xlim=(0, 1), ylim=(len(rows), -1), xlabel="strength, 0 to 1")
 
 
 def caption(results: Mapping[Line, Units]) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from charlm.evaluation.scoring import ERROR_BLOCK, mean_and_error, student
 from charlm.inspection.reading import Reading, Sample
-from charlm.inspection.style import INK, MUTED, Axes, Line, curve, fit_logarithmic, table
+from charlm.inspection.style import INK, MUTED, Axes, Line, curve, fit_logarithmic
 from charlm.network.reading import VALUES_AT_ONCE
 from charlm.network.rnn import Parameters, State, advance
 from charlm.network.rnn import nats as character_nats
@@ -161,7 +161,10 @@ def measure(reading: Reading) -> UsableContext:
 # The page
 
 TITLE = "How much context it uses"
-EQUATION = "L(k) = mean of -log p(id_t | id_{t-k}, ..., id_{t-1}), gain(k) = L(k) - L(all)"
+EQUATION = (
+    "L(k) = mean of &minus;log p(id<sub>t</sub> | id<sub>t&minus;k</sub>, ..., "
+    "id<sub>t&minus;1</sub>), gain(k) = L(k) &minus; L(all)"
+)
 TEXT = (
     "The network starts from the zero state, reads only the last k characters, and predicts the "
     "next one. Where the loss stops falling, the network makes no use of earlier characters. The "
@@ -233,15 +236,5 @@ def caption(results: Mapping[Line, UsableContext]) -> str:
 
 
 def details(results: Mapping[Line, UsableContext]) -> str:
-    """Return the table of the loss and the gain for each k, for a single run."""
-    if len(results) > 1:
-        return ""
-    (context,) = results.values()
-    columns = (context.nats, context.standard_errors, context.gains, context.gain_errors)
-    rows = [
-        (k, (loss, error), (gain, gain_error))
-        for k, (loss, error, gain, gain_error) in enumerate(np.transpose(columns).tolist())
-    ]
-    caption = "The numbers of the figure, in nats per character."
-    head = ("k", "loss from the last k", "gain from all")
-    return table(head, rows, caption=caption, is_folded=True)
+    """Return nothing: the JSON has the numbers of the figure."""
+    return ""

@@ -1,7 +1,9 @@
-"""Text as HTML: visible labels, escaped markup and coloured texts."""
+"""The viewer of a text: visible labels, escaped markup, colours and keys."""
 
 import pytest
-from charlm.text.markup import coloured_text, safe, visible
+from javascript import Node
+
+from charlm.api.viewer import SURPRISE_NATS, VIEWER_SCRIPT, coloured_text, safe, visible
 
 
 @pytest.mark.parametrize(
@@ -38,10 +40,10 @@ def test_markup_is_escaped() -> None:
     ("character", "nats", "html"),
     [
         ("a", None, '<span title="not scored">a</span>'),
-        (" ", 2.3, '<span class="l3" title="2.30 nats"> </span>'),
-        ("\n", 12.9, '<span class="l9" title="12.90 nats"><i>↵</i>\n</span>'),
-        ("\t", 0.7, '<span title="0.70 nats"><i>→</i>\t</span>'),
-        (None, 0.76, '<span class="l1" title="0.76 nats"><i>□</i></span>'),
+        (" ", 2.3, '<span class="l2" title="2.30 nats"> </span>'),
+        ("\n", 12.9, '<span class="l4" title="12.90 nats"><i>↵</i>\n</span>'),
+        ("\t", 0.69, '<span title="0.69 nats"><i>→</i>\t</span>'),
+        (None, 0.7, '<span class="l1" title="0.70 nats"><i>□</i></span>'),
     ],
     ids=["not scored", "space", "line break", "tab", "no character"],
 )
@@ -53,4 +55,37 @@ def test_a_character_is_an_element_with_its_loss(
 
 def test_the_elements_of_a_text_follow_each_other() -> None:
     html = coloured_text(["a", " "], [None, 2.3])
-    assert '<span title="not scored">a</span><span class="l3" title="2.30 nats"> </span>' in html
+    assert '<span title="not scored">a</span><span class="l2" title="2.30 nats"> </span>' in html
+
+
+def test_the_script_has_the_limits_of_the_colours() -> None:
+    assert f"SURPRISE_NATS = {[*SURPRISE_NATS]};" in VIEWER_SCRIPT
+
+
+PLACES = [(0, 0), (0, 10), (0, 20), (15, 0), (15, 12), (30, 0), (30, 8), (30, 30)]
+"""Top and left of the characters of three lines."""
+
+
+@pytest.mark.parametrize(
+    ("key", "start", "end"),
+    [
+        ("ArrowRight", 2, 3),
+        ("ArrowRight", 7, 7),
+        ("ArrowLeft", 0, 0),
+        ("Home", 4, 0),
+        ("End", 0, 7),
+        ("ArrowDown", 1, 4),
+        ("ArrowDown", 6, 6),
+        ("ArrowUp", 7, 4),
+        ("ArrowUp", 1, 1),
+        ("a", 1, None),
+    ],
+)
+def test_a_key_leads_to_a_character(node: Node, key: str, start: int, end: int | None) -> None:
+    node.open(f"<html><body><script>{VIEWER_SCRIPT}</script></body></html>")
+    body = """
+        const place = ([top, left]) => ({getBoundingClientRect: () => ({top, left})});
+        const spans = values.places.map(place);
+        return placeAfterKey(values.key, spans, values.start) ?? null;
+    """
+    assert node.run(body, places=PLACES, key=key, start=start) == end
