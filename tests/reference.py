@@ -82,22 +82,8 @@ def standard_error(means: Sequence[float]) -> float:
     apart = [each - mean for each in means]
     total = math.fsum(each * each for each in apart)
     neighbours = math.fsum(one * other for one, other in pairwise(apart)) / (total or 1)
-    correlation = min(0.8, max(0.0, (count * neighbours + 1) / (count - 4)))
-    independent = count * (1 - correlation) / (1 + correlation)
-    freedom = max(3.0, independent * (count - 1) / count)
-    return student(freedom) / 1.96 * math.sqrt(total / (count - 1) / independent)
-
-
-def student(freedom: float) -> float:
-    """Return what 95% of Student's t lie within, by adding up its density."""
-    scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(
-        freedom * math.pi
-    )
-    x = share = 0.0
-    while share < 0.475:
-        share += 1e-3 * scale * (1 + (x + 5e-4) ** 2 / freedom) ** (-(freedom + 1) / 2)
-        x += 1e-3
-    return x
+    correlation = min(0.8, max(0.0, neighbours))
+    return math.sqrt(total / (count - 1) / count * (1 + correlation) / (1 - correlation))
 
 
 class KneserNey:

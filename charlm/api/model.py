@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.api.viewer import VIEWER_STYLE, coloured_text
 from charlm.checks import check_path, check_range
 from charlm.errors import CharlmError
 from charlm.events import OnEvent, ignore
@@ -20,7 +21,6 @@ from charlm.network.rnn import Floats, State, read_outputs
 from charlm.runs.folder import find_model
 from charlm.sampling.generation import GeneratedText, TextRequest, generate_text, random_seed
 from charlm.sampling.sampler import Sampler
-from charlm.text.markup import LEVELS, coloured_text
 from charlm.text.vocabulary import Vocabulary
 from charlm.wording import short_repr
 
@@ -65,13 +65,10 @@ class Surprise:
     """Losses -log p of all characters but the first, float32 [T - 1]."""
 
     def _repr_html_(self) -> str:
-        """Return the text as HTML, with a darker background for a higher loss."""
-        shades = ""
-        for level in range(1, LEVELS + 1):
-            shades += f".surprise .l{level}{{background:rgba(214,69,65,{level / 15:.2f})}}"
+        """Return the text as HTML, with a stronger background for a higher loss."""
         text = coloured_text(self.characters, [None, *self.nats.tolist()])
-        style = 'class="surprise" style="white-space:pre-wrap"'
-        return f"<style>{shades}</style><pre {style}>{text}</pre>"
+        style = 'style="white-space:pre-wrap;color:CanvasText;background:Canvas"'
+        return f"<style>{VIEWER_STYLE}</style><pre {style}>{text}</pre>"
 
 
 class Model:

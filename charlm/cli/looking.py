@@ -31,13 +31,20 @@ from charlm.errors import CharlmError
     "[default: the validation part of the model's own text]",
 )
 @click.option("--out", type=PATH, metavar="FILE.html", help="File for the report.")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="SECTION",
+    help="Measure only this section, for instance usable_context or memory.  (repeatable)",
+)
 @json_option
 def inspect(*, as_json: bool, **options: Any) -> None:
     """Show how a network works: how far it remembers, what its units detect, where it errs.
 
-    The report shows the text coloured by surprise, the usable context, gradients by lag, Lyapunov
-    exponents, units and more, and ends with what to try next. It is one self-contained HTML file.
-    Several runs are drawn on the same axes; runs that differ only in their seeds are averaged.
+    The report shows the text coloured by surprise, the loss by kind of character, the context used,
+    what units detect, the memory and its dynamics, and ends with experiments. It is one
+    self-contained HTML file. Several runs are compared in a table and drawn on the same axes; runs
+    that differ only in their seeds are a row with their mean.
 
     Examples:
       charlm inspect --out report.html

@@ -19,6 +19,7 @@ Activation = Literal["tanh", "relu", "sigmoid", "linear"]
 ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1, le=1_000_000_000)]
 """Whole number of at least 1; the upper limit catches mistakes."""
 NotNegative = Annotated[int, Field(ge=0, le=1_000_000_000)]
@@ -61,7 +62,7 @@ DECIDED_BY_THE_TASK = {
     "units": "set model.units instead",
     "return_sequences": "always true, because a language model needs the output of every step",
     "return_state": "always true, because the state is carried from window to window",
-    "stateful": "always false, because the state is an explicit argument",
+    "stateful": "always false, because the state is an explicit argument; see training.state_reset",
     "go_backwards": "always false, because a language model reads forwards",
 }
 """Arguments of SimpleRNN that cannot be set, with the reason."""
@@ -146,7 +147,10 @@ class RnnConfig(_Section):
 
 
 class ModelConfig(_Section):
-    """The network: one-hot characters or an embedding, a stack of SimpleRNN layers, and logits."""
+    """The network: one-hot characters or an embedding, a stack of SimpleRNN layers, and logits.
+
+    There is no setting for the cell, such as LSTM: every layer is a SimpleRNN.
+    """
 
     layers: Annotated[int, Field(ge=1, le=64)] = 1
     """Number of SimpleRNN layers."""
@@ -223,8 +227,10 @@ class TrainingConfig(_Section):
     differ between epochs."""
     data_seed: Seed | None = None
     """Seed of the order of the windows; null = `seed`."""
-    state_reset: Fraction = 0.0
-    """Probability that a stream starts a window from the zero state, as a prompt does."""
+    state_reset: Share = 0.0
+    """Probability that a stream starts a window from the zero state, as a prompt does. 1 = every
+    window starts from it, which Keras calls stateless (`stateful=False`); 0 = none does, as with
+    `stateful=True`."""
     epochs: Positive | None = None
     """Passes over the training text. With epochs and steps, the run ends at the limit reached
     first; with neither, after 10 epochs. Setting either with -s replaces both settings of the
@@ -241,10 +247,10 @@ class TrainingConfig(_Section):
     teachers: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Runs or model files to learn from, with the vocabulary of the text. Soft targets are the
     softmax of their mean logits (Hinton et al. 2015)."""
-    teacher_weight: Annotated[float, Field(ge=0, le=1)] = 0.5
+    teacher_weight: Share = 0.5
     """Weight w of the teachers: training minimises (1 - w) times the cross-entropy with the text
     plus w times the cross-entropy with the soft targets."""
-    ngram_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
+    ngram_weight: Share = 0.0
     """Weight of n-gram soft targets, which keep a network from memorising a small text (compare
     Xie et al. 2017). They are interpolated modified Kneser-Ney probabilities of up to 12
     characters; each tenth of the text is predicted from the other nine. Both weights together must

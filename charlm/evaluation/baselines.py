@@ -99,11 +99,15 @@ class Comparison:
         return cls(ngram.nats_per_char, margin.nats, margin.standard_error, ngram.characters)
 
     @property
+    def _margin(self) -> Difference:
+        return Difference(self.margin_nats, self.standard_error, self.characters)
+
+    @property
     def verdict(self) -> Verdict:
-        """Whether the model is better than the 5-gram model by more than three standard errors."""
+        """Whether the model is better than the 5-gram model beyond chance, see `Difference`."""
         if self.standard_error is None:
             return "not compared"
-        if not Difference(self.margin_nats, self.standard_error).is_clear:
+        if not self._margin.is_clear:
             return "no clear difference"
         return "better" if self.margin_nats > 0 else "worse"
 
@@ -115,7 +119,7 @@ class Comparison:
                 f"not compared with {ngram}: {self.characters:,} characters are too few to "
                 "estimate its error"
             )
-        margin = f"{Difference(self.margin_nats, self.standard_error)} per character"
+        margin = f"{self._margin} per character"
         side = "better" if self.margin_nats > 0 else "worse"
         characters = f"on {self.characters:,} characters"
         chance = ", which may be chance" if self.verdict == "no clear difference" else ""

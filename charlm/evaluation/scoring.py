@@ -75,7 +75,8 @@ class Score:
 
     def minus(self, other: "Score") -> "Difference":
         """Return the difference from an earlier score of the same text."""
-        return Difference(self.nats_per_char - other.nats_per_char, self.difference_error(other))
+        margin = self.nats_per_char - other.nats_per_char
+        return Difference(margin, self.difference_error(other), self.characters)
 
 
 @dataclass(frozen=True)
@@ -86,13 +87,19 @@ class Difference:
     """Difference of the means."""
     standard_error: float | None
     """Standard error of the difference; None if it is not known."""
+    characters: int
+    """Number of characters that both scores are based on."""
 
     @property
     def is_clear(self) -> bool:
-        """Whether the difference exceeds three standard errors, and is not 0.0000 when rounded."""
+        """Whether the difference is beyond chance (99.7%), and is not 0.0000 when rounded.
+
+        For many characters, this is a difference of more than three standard errors.
+        """
         if self.standard_error is None:
             return False
-        return abs(self.nats) > max(3 * self.standard_error, 5e-5)
+        errors = student(3, blocks=self.characters // ERROR_BLOCK)
+        return abs(self.nats) > max(errors * self.standard_error, 5e-5)
 
     def __str__(self) -> str:
         """Return the absolute difference and its error."""
@@ -152,9 +159,7 @@ def error_of_sum(deviations: NDArray[np.float64]) -> float | None:
     """Return the standard error of a sum over a text, for other texts of the same kind.
 
     Neighbouring blocks are modelled as an autoregressive process of order 1: with the correlation r
-    of neighbours (corrected for its bias, Kendall 1954), the variance is (1 + r) / (1 - r) times
-    the variance of independent blocks. The error is scaled so that twice the error covers 95% of
-    Student's t distribution (Abramowitz and Stegun 1964, 26.7.5).
+    of neighbours, the variance is (1 + r) / (1 - r) times the variance of independent blocks.
 
     Args:
         deviations: The sum over each block minus its share of the total, in text order, [k]; their
@@ -170,12 +175,31 @@ def error_of_sum(deviations: NDArray[np.float64]) -> float | None:
     total = float(deviations @ deviations)
     if not total:
         return 0.0
-    correlation = (count * float(deviations[1:] @ deviations[:-1]) / total + 1) / (count - 4)
+    correlation = float(deviations[1:] @ deviations[:-1]) / total
     correlation = min(max(correlation, 0.0), MAX_CORRELATION)
     inflation = (1 + correlation) / (1 - correlation)
-    freedom = max(3.0, (count - 1) / inflation)
-    student = 1 + 1.210 / freedom + 1.440 / freedom**2 + 1.304 / freedom**3  # t / 1.96 for 95%
-    return student * math.sqrt(inflation * count / (count - 1) * total)
+    return math.sqrt(inflation * count / (count - 1) * total)
+
+
+def student(errors: float, *, blocks: int) -> float:
+    """Return the number of standard errors from few blocks that is as improbable as `errors`.
+
+    The standard error itself is uncertain if it is based on few blocks: two of them cover 95% of
+    many means from many blocks, but 2.4 are needed for 8 blocks. The quantile of Student's t
+    distribution is computed by its expansion (Abramowitz and Stegun 1964, 26.7.5).
+
+    Args:
+        errors: A number of standard errors that are known exactly, a quantile of the normal
+            distribution, 0 to 3.
+        blocks: Number of blocks, MIN_BLOCKS or more.
+
+    """
+    freedom = blocks - 1
+    z = errors
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / freedom + second / freedom**2 + third / freedom**3
 
 
 def bits(nats: float) -> float:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.api.model import Model, load
+from charlm.api.viewer import VIEWER_SCRIPT, VIEWER_STYLE, content_policy, script_json
 from charlm.checks import check_name, check_not_read, check_path
 from charlm.errors import CharlmError
 from charlm.events import OnEvent, ignore
@@ -31,7 +32,6 @@ from charlm.sampling.generation import choose_ids, encode_prompt, read_prompt
 from charlm.sampling.sampler import Sampler
 from charlm.storage import check_free, new_folder, write_file
 from charlm.text.corpus import Corpus
-from charlm.text.markup import content_policy, script_json
 from charlm.wording import escape_controls
 
 
@@ -41,8 +41,9 @@ def export_html(model: TrainedModel, *, title: str) -> dict[str, bytes]:
     The content policy allows only the page's own scripts and style. The weights are float32 in
     base64, in the declared order; model.js computes, page.js is the interface.
     """
-    style = read_shipped("page.css")
-    scripts = [read_shipped(f"{name}.js") for name in ("model", "state", "page", "start")]
+    style = VIEWER_STYLE + read_shipped("page.css")
+    own = [read_shipped(f"{name}.js") for name in ("model", "state", "page", "start")]
+    scripts = [VIEWER_SCRIPT, *own]
     tensors = model.parameters.tensors
     weights = b"".join(tensor.astype("<f4").tobytes() for tensor in tensors.values())
     spec = script_json(_spec(model, title))

@@ -1,90 +1,25 @@
-"""Make the report on a network that reads a text, and write the page."""
+"""Make reports on networks that read a text, and write the page."""
 
 import itertools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from threadpoolctl import threadpool_limits
-
-from charlm.api.evaluation import check_length, text_to_score
+from charlm.api.evaluation import text_to_score
 from charlm.api.model import Model, load
 from charlm.checks import WRITE_TEXT, check_name, check_not_read, check_path
 from charlm.errors import CharlmError
 from charlm.events import OnEvent, Progress, ignore
-from charlm.inspection.next_steps import NextSteps, choose_next_steps
+from charlm.inspection.page import render_page
 from charlm.inspection.reading import Reading, limits_for
-from charlm.inspection.report import Report, draw_figures, render_page
-from charlm.inspection.section import Content
-from charlm.inspection.sections import SECTIONS
-from charlm.runs.folder import CORPUS, run_of
+from charlm.inspection.report import SECTIONS, Report, group_reports, inspect_text
+from charlm.inspection.style import to_plain
+from charlm.runs.folder import run_of
 from charlm.runs.run import files_of, run_corpus
 from charlm.storage import write_file
-from charlm.text.corpus import is_corpus
 
 PAGE_SUFFIXES = {".html", ".htm"}
-
-
-def inspect_text(
-    reading: Reading,
-    *,
-    only: Collection[str] = (),
-    progress: Callable[[str], object] = lambda _: None,
-) -> Report:
-    """Make the report on a network that reads a text.
-
-    The products of NumPy run on a single thread. The products are small, and several threads would
-    wait for each other: next to other work, eigenvalues and exponents took seven times as long.
-
-    Args:
-        reading: The network and the text.
-        only: Names of the sections to make; none = all.
-        progress: Called with the name of each section before it is made.
-
-    Raises:
-        CharlmError: The text has fewer than 2 characters, or a loss is not finite.
-
-    """
-    check_length(reading.text_name, len(reading.text), reading.left_out)
-    contents: dict[str, Content] = {}
-    notes = reading.notes()
-    # values that are not finite are null in the JSON, and gaps in the figures
-    with threadpool_limits(1, "blas"), np.errstate(all="ignore"):
-        for name, section in SECTIONS.items():
-            if only and name not in only:
-                continue
-            progress(name.replace("_", " "))
-            try:
-                contents[name] = section.make(reading)
-            except (CharlmError, np.linalg.LinAlgError) as error:
-                if name == "surprise":  # the losses are not finite, and no section can use them
-                    raise
-                notes.append(f"{section.title}: missing, because of an error: {error}.")
-    next_steps = NextSteps()
-    try:
-        next_steps = _next_steps(reading, contents)
-    except CharlmError as error:
-        notes.append(f"Suggestion from the training: missing, because of an error: {error}.")
-    return Report(
-        name=reading.name,
-        text_name=reading.text_name,
-        characters=reading.characters,
-        activation=reading.parameters.activation,
-        origin=reading.origin,
-        notes=tuple(notes),
-        contents=contents,
-        next_steps=next_steps,
-    )
-
-
-def _next_steps(reading: Reading, contents: Mapping[str, Content]) -> NextSteps:
-    """Return what to try next with a run; without its text it cannot be trained again."""
-    run = None if reading.path is None else run_of(reading.path)
-    if run is None or not is_corpus(run / CORPUS):
-        return NextSteps()
-    return choose_next_steps(run, reading.trained.parse_config(), contents)
 
 
 def inspect(
@@ -158,7 +93,7 @@ def inspect_runs(
         progress = partial(_report, on_event, reading.name, done, parts)
         reports.append(inspect_text(reading, only=sections, progress=progress))
     if page is not None:
-        write_file(page, render_page(reports, draw_figures(reports)).encode())
+        write_file(page, render_page(reports).encode())
     return reports
 
 
@@ -182,6 +117,20 @@ def _reading(model: Model, path: str | Path | None, text: Path | None) -> Readin
 
 
 def to_json(reports: Sequence[Report]) -> dict[str, Any]:
-    """Return reports as an object for `json.dumps`: a single report, or {"runs": [...]}."""
+    """Return reports as an object for `json.dumps`: a single report, or {"runs": [...]}.
+
+    `groups` has an object for each group of runs that differ only in their seeds: the names of its
+    `runs`, the `settings` that differ, and some numbers, each with its standard error (see
+    `Group`).
+    """
+    groups = [
+        {
+            "settings": to_plain(group.settings),
+            "runs": [report.reading.name for report in group.runs.values()],
+            **to_plain(group.estimates),
+        }
+        for group in group_reports(reports)
+    ]
     objects = [report.data for report in reports]
-    return objects[0] if len(objects) == 1 else {"runs": objects}
+    shown = objects[0] if len(objects) == 1 else {"runs": objects}
+    return {**shown, "groups": groups}

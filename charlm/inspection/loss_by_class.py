@@ -5,7 +5,7 @@ The mean over the classes of a division, weighted by their characters, is the me
 Axes: T characters of the text.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,8 @@ from charlm.evaluation.baselines import NGRAM, Comparison
 from charlm.evaluation.ngrams import NGRAM_ORDER
 from charlm.evaluation.scoring import ERROR_BLOCK, MIN_BLOCKS, mean_and_error, mean_score
 from charlm.inspection.features import KINDS, RESERVED, character_kind, count_within, is_in_word
-from charlm.inspection.figures import Panel, with_errors
-from charlm.inspection.html import with_error
-from charlm.inspection.reading import Reading
-from charlm.inspection.section import Chart, Content, Sample, Section, Table
+from charlm.inspection.reading import Reading, Sample
+from charlm.inspection.style import Estimate, Line, over_runs, table
 from charlm.text.vocabulary import Vocabulary
 
 Nats = NDArray[np.floating[Any]]
@@ -68,10 +66,34 @@ class LossByClass:
     """Standard error of the mean, see `Score`; None for fewer than 2,400 characters."""
     comparison: Comparison | None
     """The network compared with the 5-gram model; None if the training text is unknown."""
+    ngram_standard_error: float | None
+    """Standard error of the mean loss of the 5-gram model; None if unknown."""
     by_class: tuple[ClassLoss, ...]
     """The loss by the kind of the character: lower case, upper case, ..."""
     by_word_place: tuple[ClassLoss, ...]
     """The loss by the number of the letter in its word."""
+
+    @property
+    def classes(self) -> tuple[ClassLoss, ...]:
+        """All characters together, then the classes of both divisions."""
+        ngram_nats = np.nan if self.comparison is None else self.comparison.ngram_nats_per_char
+        whole = ClassLoss(
+            name="all characters",
+            characters=self.positions.count,
+            nats_per_char=self.nats_per_char,
+            standard_error=self.standard_error,
+            ngram_nats_per_char=ngram_nats,
+            ngram_standard_error=self.ngram_standard_error,
+            share_of_loss=1.0,
+        )
+        return (whole, *self.by_class, *self.by_word_place)
+
+    def nats_of(self, name: str) -> Estimate:
+        """Return the loss of a class with its error; None for a class that does not occur."""
+        for each in self.classes:
+            if each.name == name:
+                return each.nats_per_char, each.standard_error
+        return None, None
 
 
 def divide_loss(
@@ -97,13 +119,15 @@ def divide_loss(
     by_ngrams = np.full(len(nats), np.nan) if ngram_nats is None else ngram_nats
     score = mean_score([nats])
     comparison = None
+    ngram_score = mean_score([by_ngrams])
     if ngram_nats is not None:
-        comparison = Comparison.of(score, mean_score([ngram_nats]))
+        comparison = Comparison.of(score, ngram_score)
     return LossByClass(
         positions=Sample.of(range(1, len(ids))),
         nats_per_char=score.nats_per_char,
         standard_error=score.standard_error,
         comparison=comparison,
+        ngram_standard_error=ngram_score.standard_error,
         by_class=_divide(nats, by_ngrams, np.array(kind_of_id)[ids[1:]], kinds),
         by_word_place=_divide(nats, by_ngrams, places, [*WORD_PLACES.values()]),
     )
@@ -124,100 +148,45 @@ def _divide(
     return tuple(losses)
 
 
-def make_loss(reading: Reading) -> Content:
+def measure(reading: Reading) -> LossByClass:
     """Divide the losses of the network and of the 5-gram model by classes of characters."""
     ngram_nats = reading.ngram_nats.get(NGRAM_ORDER)
-    loss = divide_loss(reading.nats, reading.ids, reading.trained.vocabulary, ngram_nats=ngram_nats)
-    return Content(
-        loss,
-        basis=f"Based on the predictions of {loss.positions}.",
-        figure=loss_chart(loss),
-        table=loss_table(loss),
-        summary=loss_summary(loss),
-    )
+    return divide_loss(reading.nats, reading.ids, reading.trained.vocabulary, ngram_nats=ngram_nats)
 
 
-def loss_summary(loss: LossByClass) -> str:
-    """Return the loss, and its comparison with the 5-gram model if the error is known."""
-    score = f"scores {with_error(loss.nats_per_char, loss.standard_error)} nats per character"
-    if loss.comparison is None or loss.comparison.verdict == "not compared":
-        return score
-    return f"{score}, {loss.comparison}"
+# The page
 
-
-def loss_table(loss: LossByClass) -> Table:
-    """List the loss of each class, the kinds of characters first."""
-    classes = (*loss.by_class, *loss.by_word_place)
-    columns: dict[str, Sequence[object]] = {
-        "class": [each.name for each in classes],
-        "characters": [each.characters for each in classes],
-        "nats per character": [(each.nats_per_char, each.standard_error) for each in classes],
-    }
-    if loss.comparison is not None:
-        columns["nats per character, 5-gram"] = [
-            (each.ngram_nats_per_char, each.ngram_standard_error) for each in classes
-        ]
-    columns["share of the loss"] = [each.share_of_loss for each in classes]
-    return Table(
-        f"Loss by class. ± is a standard error from blocks of {ERROR_BLOCK} characters; it is "
-        f"unknown for a class that occurs in fewer than {MIN_BLOCKS} blocks.",
-        columns,
-    )
-
-
-def loss_chart(loss: LossByClass) -> Chart:
-    """Draw the losses of the network and of the 5-gram model for each class."""
-    comparison = loss.comparison
-    whole = ClassLoss(
-        name="all characters",
-        characters=loss.positions.count,
-        nats_per_char=loss.nats_per_char,
-        standard_error=loss.standard_error,
-        ngram_nats_per_char=np.nan if comparison is None else comparison.ngram_nats_per_char,
-        ngram_standard_error=None,
-        share_of_loss=1.0,
-    )
-    details = f"Bars: ±1 standard error from blocks of {ERROR_BLOCK} characters."
-    if comparison is not None:
-        lower = "the diamond is to the left of the circle"
-        details = f"Where {lower}, the 5-gram model has the lower loss. {details}"
-    return Chart(
-        [
-            _loss_panel("Loss by kind of character", [whole, *loss.by_class], comparison),
-            _loss_panel("Loss by place in the word", [whole, *loss.by_word_place], comparison),
-        ],
-        "Mean loss by the kind of the predicted character, and by its place in the word.",
-        details,
-    )
-
-
-def _loss_panel(title: str, rows: Sequence[ClassLoss], comparison: Comparison | None) -> Panel:
-    names = [row.name for row in rows]
-    table = [
-        (row.nats_per_char, row.standard_error, row.ngram_nats_per_char, row.ngram_standard_error)
-        for row in rows
-    ]
-    losses, errors, ngram_losses, ngram_errors = np.array(table, np.float64).T
-    ngrams = with_errors(names, ngram_losses, ngram_errors)
-    return Panel(
-        title,
-        ("nats per character", ""),
-        {"": with_errors(names, losses, errors)},
-        {} if comparison is None else {NGRAM: ngrams},
-        x_scale="names",
-        label="network",
-    )
-
-
-SECTION = Section(
-    name="loss_by_class",
-    title="Where the loss comes from",
-    equation="L = sum over classes of (characters of the class / characters) L_{class}",
-    text=(
-        "The loss is broken down by the kind of the predicted character and by its place in the "
-        "word. The first letters of words usually cost most, because the spelling of a word is "
-        "easier to predict than the next word. A 5-gram model predicts a character from the 4 "
-        "characters before it, using counts from the training text."
-    ),
-    make=make_loss,
+TITLE = "Where the loss comes from"
+EQUATION = "L = sum over classes of (characters of the class / characters) L<sub>class</sub>"
+TEXT = (
+    "The loss by the kind of the predicted character, and by its place in the word. The first "
+    "letters of words usually cost most, because the spelling of a word is easier to predict than "
+    "the next word. A 5-gram model predicts a character from the 4 characters before it, using "
+    "counts from the training text."
 )
+
+
+def details(results: Mapping[Line, LossByClass]) -> str:
+    """Return a table of the loss of each class for each run, and for the 5-gram model."""
+    losses = [*results.values()]
+    names = dict.fromkeys(line.group for line in results)
+    rows = []
+    for first in losses[0].classes:
+        found = {line: loss.nats_of(first.name) for line, loss in results.items()}
+        cells = [
+            over_runs([nats for line, nats in found.items() if line.group == name])
+            for name in names
+        ]
+        ngram = (first.ngram_nats_per_char, first.ngram_standard_error)
+        share = f"{first.share_of_loss:.0%}"
+        rows.append((first.name, first.characters, *cells, ngram, share))
+    caption = (
+        f"Nats per character, based on the predictions of {losses[0].positions}. The standard "
+        f"error over the text is from blocks of {ERROR_BLOCK} characters; it is unknown for a "
+        f"class that occurs in fewer than {MIN_BLOCKS} blocks."
+    )
+    labels = names if len(losses) > 1 else ["network"]
+    head = ("class", "characters", *labels, NGRAM, "share of the loss")
+    verdict = losses[0].comparison if len(losses) == 1 else None
+    sentence = f"<p>This network is {verdict}.</p>" if verdict else ""
+    return sentence + table(head, rows, caption=caption)

@@ -1,6 +1,5 @@
 """A network and the text that it reads, with results that several sections share."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,7 +17,6 @@ from charlm.evaluation.scoring import only_finite, score_stream
 from charlm.network.gradients import Trace, read_text
 from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Parameters, State, read_outputs
-from charlm.runs.folder import CORPUS
 from charlm.text.vocabulary import describe_left_out
 
 ORDERS = range(2, 10)
@@ -33,10 +31,6 @@ MOST_VALUES = 1 << 24
 """Maximum number of outputs of a layer that are in memory while contexts are compared (64 MB)."""
 FULL_SIZE = 700_000
 """Maximum number of weights of a network for which the full number of characters is read."""
-DOUBLE_UP_TO = 1_600_000
-"""Maximum number of weights of a network whose derivatives are computed in float64."""
-SEEDS = ("seed", "training.data_seed")
-"""Settings that may differ between runs whose curves are averaged."""
 
 
 @dataclass(frozen=True)
@@ -69,26 +63,26 @@ def limits_for(parameters: Parameters) -> Limits:
 
 
 @dataclass(frozen=True)
-class Origin:
-    """Where a network comes from: its training, with the random choices apart from the rest."""
+class Sample:
+    """The characters of a text that a number is based on, counted from 1."""
 
-    training: str | None
-    """Settings without the seeds, training text, and name of the model file; None = unknown
-    text."""
-    seeds: tuple[Any, ...]
-    """Values of SEEDS."""
+    first: int
+    last: int
+    count: int
+    """Number of characters, evenly spaced from first to last."""
 
     @classmethod
-    def of(cls, trained: TrainedModel, path: Path | None) -> "Origin":
-        """Return the origin of a network that was read from a file."""
-        settings = {
-            key: value for key, value in dotted(trained.config) if not isinstance(value, Mapping)
-        }
-        seeds = tuple(settings.pop(key, None) for key in SEEDS)
-        text = trained.facts.get(CORPUS)
-        name = None if path is None else path.name
-        training = None if text is None else json.dumps([settings, text, name], sort_keys=True)
-        return cls(training, seeds)
+    def of(cls, indices: range | NDArray[Any]) -> "Sample":
+        """Return the sample with these indices of ids: at least one, rising, counted from 0."""
+        return cls(int(indices[0]) + 1, int(indices[-1]) + 1, len(indices))
+
+    def __str__(self) -> str:
+        """Return the sample in words: "1,999 characters (2 to 2,000)"."""
+        if self.count == 1:
+            return f"1 character ({self.first:,})"
+        is_every = self.count == self.last - self.first + 1
+        spacing = "" if is_every else "evenly spaced "
+        return f"{self.count:,} {spacing}characters ({self.first:,} to {self.last:,})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,9 +110,17 @@ class Reading:
         return self.trained.parameters
 
     @property
-    def origin(self) -> Origin:
-        """Where the network comes from: the run that trained it."""
-        return Origin.of(self.trained, self.path)
+    def recipe(self) -> str | None:
+        """Name of the recipe that the run began with; None if it is unknown."""
+        return self.trained.config.get("recipe")
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """Every setting of the run by its dotted key, the text that is read, and the model file."""
+        settings = dict(dotted(self.trained.config))
+        shown = {key: value for key, value in settings.items() if not isinstance(value, Mapping)}
+        file = None if self.path is None else self.path.name
+        return {**shown, "text": self.text_name, "model": file}
 
     @property
     def characters(self) -> tuple[str | None, ...]:
@@ -132,10 +134,13 @@ class Reading:
 
     @cached_property
     def trace(self) -> Trace:
-        """The beginning of the text, read with its derivatives."""
+        """The beginning of the text, read with its derivatives in float64.
+
+        Vanishing gradients in float32 would become denormal numbers, with which products take
+        several times as long.
+        """
         most = max(200, min(MOST_TRACED, MOST_LOGITS // self.parameters.vocabulary_size))
-        dtype = np.float64 if self.parameters.architecture.size <= DOUBLE_UP_TO else np.float32
-        return read_text(self.parameters.cast(dtype), self.ids[:most])
+        return read_text(self.parameters.cast(np.float64), self.ids[:most])
 
     @cached_property
     def states(self) -> State:

@@ -3,17 +3,14 @@
 Axes: H units.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.inspection.figures import BLUE, ORANGE, Figure, canvas
 from charlm.inspection.reading import Reading
-from charlm.inspection.section import Content, Drawing, Section, Table
+from charlm.inspection.style import ORANGE, Axes, Line, table
 from charlm.network.rnn import Parameters
 
 
@@ -45,55 +42,54 @@ def recurrent_spectra(parameters: Parameters) -> list[RecurrentSpectrum]:
     return spectra
 
 
-def make_spectrum(reading: Reading) -> Content:
+def measure(reading: Reading) -> list[RecurrentSpectrum]:
     """Compute the eigenvalues of the recurrent kernels of a network."""
-    spectra = recurrent_spectra(reading.parameters)
-    table = Table(
-        "The spectral radius of V: the largest modulus of an eigenvalue.",
-        {
-            "layer": [spectrum.layer for spectrum in spectra],
-            "units": [len(spectrum.eigenvalues) for spectrum in spectra],
-            "spectral radius of V": [spectrum.spectral_radius for spectrum in spectra],
-        },
-        is_open=True,
-    )
-    caption = "Eigenvalues of V of each layer, with the unit circle."
-    return Content(
-        spectra,
-        basis="Based on the weights alone; no text is read.",
-        figure=Drawing(partial(draw_eigenvalues, spectra), caption),
-        table=table,
-    )
+    return recurrent_spectra(reading.parameters)
 
 
-def draw_eigenvalues(spectra: Sequence[RecurrentSpectrum]) -> Figure:
-    """Draw the eigenvalues of V in the complex plane, with the unit circle, for each layer."""
-    from matplotlib.patches import Circle
+# The page
 
-    titles = [f"V of rnn.{spectrum.layer}" for spectrum in spectra]
-    heights = [1.7] * math.ceil(len(spectra) / 2) if len(spectra) > 1 else [3.4]
-    figure, grid = canvas(*titles, heights=heights)
-    for axes, spectrum in zip(grid, spectra, strict=True):
-        axes.add_patch(Circle((0, 0), 1, fill=False, edgecolor=ORANGE, linewidth=1.2, zorder=3))
-        values = spectrum.eigenvalues
-        axes.plot(values.real, values.imag, linestyle="", marker=".", markersize=3.5, color=BLUE)
-        reach = 1.08 * max(1.0, spectrum.spectral_radius)
-        limits = (-reach, reach)
-        axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel="real", ylabel="imaginary")
-    return figure
-
-
-SECTION = Section(
-    name="spectrum",
-    title="The eigenvalues of V",
-    equation="v V = λ v",
-    text=(
-        "V alone would shrink differences in the direction of an eigenvalue inside the circle, and "
-        "amplify differences in the other directions. But V never acts alone: each step multiplies "
-        "a difference by V D, where the slopes D change with the text. The Lyapunov exponents "
-        "below measure how fast a difference really shrinks or grows. The spectral radius of V D "
-        "does not give this rate, because the matrices of different steps have different "
-        "eigenvectors."
-    ),
-    make=make_spectrum,
+TITLE = "The eigenvalues of V"
+EQUATION = "v V = λ v"
+TEXT = (
+    "V alone would shrink a difference along an eigenvector whose eigenvalue is inside the circle, "
+    "and lengthen the others. But V never acts alone: each step multiplies a difference by V D, "
+    "where the slopes D change with the text. The largest exponent, not the spectral radius, says "
+    "how fast a difference really shrinks or grows."
 )
+
+
+def panels(results: Mapping[Line, Sequence[RecurrentSpectrum]]) -> list[str]:
+    """Return the titles of the axes."""
+    layers = max(len(spectra) for spectra in results.values())
+    return [f"V of rnn.{layer}" for layer in range(layers)]
+
+
+def plot(axes: Sequence[Axes], results: Mapping[Line, Sequence[RecurrentSpectrum]]) -> None:
+    """Draw the eigenvalues of V in the complex plane, with the unit circle, for each layer."""
+    angles = np.linspace(0, 2 * np.pi, 200)
+    for layer, each in enumerate(axes):
+        each.plot(np.cos(angles), np.sin(angles), color=ORANGE)
+        each.set(aspect="equal", xlabel="real", ylabel="imaginary")
+        for line, spectra in results.items():
+            if layer < len(spectra):
+                values = spectra[layer].eigenvalues
+                label = line.label if layer == 0 else None
+                each.plot(values.real, values.imag, ".", ms=3, color=line.colour, label=label)
+
+
+def caption(results: Mapping[Line, Sequence[RecurrentSpectrum]]) -> str:
+    """Return a description of the figure, in full sentences."""
+    return "Eigenvalues of V of each layer, with the unit circle. No text is read."
+
+
+def details(results: Mapping[Line, Sequence[RecurrentSpectrum]]) -> str:
+    """Return a table of the spectral radii."""
+    rows = [
+        (f"{line.label} rnn.{spectrum.layer}".strip(), spectrum.spectral_radius)
+        for line, spectra in results.items()
+        for spectrum in spectra
+    ]
+    caption = "The spectral radius of V: the largest modulus of an eigenvalue."
+    is_folded = len(results) > 1
+    return table(("layer", "spectral radius"), rows, caption=caption, is_folded=is_folded)

@@ -5,27 +5,20 @@
 Axes: N predicted characters, V vocabulary, T = N + 1 characters of the text.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.api.viewer import LEVELS, coloured_text, safe, script_json, visible
 from charlm.evaluation.scoring import only_finite
-from charlm.inspection.html import number, to_plain
-from charlm.inspection.reading import Reading
-from charlm.inspection.section import Content, Sample, Section
+from charlm.inspection.reading import Reading, Sample
+from charlm.inspection.style import Line, to_plain
 from charlm.network.gradients import Trace, follow_back, through_inputs
 from charlm.network.reading import VALUES_AT_ONCE
 from charlm.network.rnn import nats, probabilities
-from charlm.text.markup import (
-    LEVELS,
-    NATS_PER_LEVEL,
-    coloured_text,
-    script_json,
-    visible,
-)
 
 Values = NDArray[np.float64]
 
@@ -53,16 +46,15 @@ class Predictions:
     """Probabilities of these ids, float64 [N, 5 or V]."""
     influence: Values
     """|dL_t / dx_s|, the gradient of the loss at t with respect to the input at s = t - 1, t - 2,
-    ..., float64 [N, lags]: each row divided by its largest value, 0 before the beginning of the
+    ..., float64 [N, LAGS]: each row divided by its largest value, 0 before the beginning of the
     text."""
 
 
-def predict(trace: Trace, *, lags: int = LAGS) -> Predictions:
+def predict(trace: Trace) -> Predictions:
     """Score every character of a text except the first, and follow each prediction back.
 
     Args:
         trace: The trace of one text, read from the zero state; T >= 2.
-        lags: Number of characters before each prediction in `influence`, 1 or more.
 
     """
     parameters = trace.parameters
@@ -72,7 +64,7 @@ def predict(trace: Trace, *, lags: int = LAGS) -> Predictions:
     losses = np.empty(len(steps))
     likeliest = np.empty((len(steps), shown), np.int64)
     chances = np.empty((len(steps), shown))
-    influence = np.empty((len(steps), lags))
+    influence = np.empty((len(steps), LAGS))
     rows = min(ROWS, parameters.rows_at_once(VALUES_AT_ONCE))
     for start in range(0, len(steps), rows):
         now = slice(start, start + rows)
@@ -82,33 +74,36 @@ def predict(trace: Trace, *, lags: int = LAGS) -> Predictions:
         all_chances = probabilities(logits)
         likeliest[now] = np.argsort(-all_chances, axis=-1, kind="stable")[:, :shown]
         chances[now] = np.take_along_axis(all_chances, likeliest[now], -1)
-        for lag, (_, changes) in enumerate(follow_back(trace, steps[now], lags=lags)):
+        for lag, (_, changes) in enumerate(follow_back(trace, steps[now], lags=LAGS)):
             influence[now, lag] = np.linalg.norm(through_inputs(parameters, changes), axis=-1)
     peaks = influence.max(-1, keepdims=True)
     relative = np.divide(influence, peaks, out=np.zeros_like(influence), where=peaks > 0)
     return Predictions(ids, losses, likeliest, chances, relative)
 
 
-def make_surprise(reading: Reading) -> Content:
+@dataclass(frozen=True, eq=False)
+class Surprise:
+    """The surprise of each character of a text but the first."""
+
+    characters: tuple[str | None, ...]
+    """The character of each id; None for a reserved id."""
+    predictions: Predictions
+
+
+def measure(reading: Reading) -> Surprise:
     """Predict the text that the page colours; raises CharlmError if a loss is not finite."""
     predictions = predict(reading.trace)
     next(only_finite([predictions.nats.astype(np.float32)]))
-    sample = Sample.of(range(1, len(predictions.ids) + 1))
-    return Content(
-        list_characters(predictions, reading.characters),
-        basis=f"Based on the predictions of {sample}.",
-        html=reader(predictions, reading.characters),
-    )
+    return Surprise(reading.characters, predictions)
 
 
-def list_characters(
-    predictions: Predictions, characters: Sequence[str | None]
-) -> list[dict[str, Any]]:
+def list_characters(surprise: Surprise) -> list[dict[str, Any]]:
     """Return an object for each predicted character.
 
     Its keys are position, character, nats, likeliest and influence. The first character of the
     text, which is not predicted, has position 1.
     """
+    predictions, characters = surprise.predictions, surprise.characters
     rows = zip(
         predictions.ids.tolist(),
         predictions.nats.tolist(),
@@ -132,43 +127,43 @@ def list_characters(
     ]
 
 
-def reader(predictions: Predictions, characters: Sequence[str | None]) -> str:
-    """Return the coloured text, a panel for likely characters, and the data of the script."""
+# The page
+
+TITLE = "The text, coloured by surprise"
+EQUATION = (
+    "nats<sub>t</sub> = &minus;log softmax(logits<sub>t&minus;1</sub>)[id<sub>t</sub>], "
+    "influence of s on t = |dL<sub>t</sub>/dx<sub>s</sub>|"
+)
+TEXT = (
+    "Each character is coloured by its surprise: the less probable the network found it, the "
+    "stronger the colour. A trained network is often most surprised where a word or a name begins. "
+    "Pointing at a character colours the characters before it instead, by their influence on its "
+    f"loss, relative to the most influential of the last {LAGS}. The bars show the likeliest "
+    "characters; the bar of the actual character is orange."
+)
+
+
+def details(results: Mapping[Line, Surprise]) -> str:
+    """Return the coloured text of the first run, and the data of the script."""
+    line, surprise = next(iter(results.items()))
+    predictions = surprise.predictions
     text = coloured_text(
-        [characters[index] for index in predictions.ids], predictions.nats.tolist()
+        [surprise.characters[index] for index in predictions.ids], predictions.nats.tolist()
     )
     shades = np.rint(LEVELS * np.nan_to_num(predictions.influence)).astype(np.int64)
     data = to_plain(predictions) | {
-        "labels": [*map(visible, characters)],
+        "labels": [*map(visible, surprise.characters)],
         # levels take a tenth of the size
         "influence": ["".join(map(str, row)) for row in shades.tolist()],
     }
-    space = "\N{NO-BREAK SPACE}"
-    steps = "".join(
-        f'<span class="l{level}">{space}{number(level * NATS_PER_LEVEL)}{space}</span>'
-        for level in range(0, LEVELS + 1, 3)
-    )
+    sample = Sample.of(range(1, len(predictions.ids) + 1))
+    reader = f" as {line.label} reads them" if len(results) > 1 else ""
     return (
-        '<div class="reader"><div class="legend">surprise in nats, at least '
-        f'<p class="passage">{steps}</p></div>'
+        f'<p class="help">{safe(f"{sample}{reader}.")}</p><div class="reader">'
+        '<div class="legend"></div>'
         '<p class="passage" tabindex="0" role="group" aria-label="text coloured by surprise">'
         f"{text}</p>"
         '<div class="panel" aria-live="polite"><p class="help">Point at a character, or press Tab '
         "and the arrow keys.</p></div>"
         f'<script type="application/json">{script_json(data)}</script></div>'
     )
-
-
-SECTION = Section(
-    name="surprise",
-    title="The text, coloured by surprise",
-    equation="nats_t = -log softmax(logits_{t-1})[id_t], influence of s on t = |dL_t/dx_s|",
-    text=(
-        "Each character is coloured by its surprise: the less probable the network found it, the "
-        "stronger the colour. A trained network is often most surprised where a word or a name "
-        "begins. Pointing at a character colours the characters before it instead, by their "
-        f"influence on its loss, relative to the most influential of the last {LAGS}. The bars "
-        "show the likeliest characters; the bar of the actual character is orange."
-    ),
-    make=make_surprise,
-)

@@ -15,7 +15,7 @@ part that the character itself does not explain.
 Axes: T characters of the text, H units of a layer, N units of all layers, K variants of a feature.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.inspection.features import Feature, Kind, features_of
-from charlm.inspection.figures import Curve, Panel
-from charlm.inspection.reading import MOST_STATES, Reading
-from charlm.inspection.section import Chart, Content, Sample, Section, Table
+from charlm.inspection.reading import MOST_STATES, Reading, Sample
+from charlm.inspection.style import MUTED, Axes, Line, table
 from charlm.network.rnn import State
 from charlm.text.vocabulary import Vocabulary
 from charlm.wording import counted
@@ -274,90 +273,100 @@ def _best_units(
     )
 
 
-def make_units(reading: Reading) -> Content:
+def measure(reading: Reading) -> Units:
     """Score the units on features of the text."""
-    units = score_units(reading.states, reading.ids[:MOST_STATES], reading.trained.vocabulary)
-    if not units.features:
-        return Content(units, basis=f"No feature occurs often enough in {units.positions}.")
-    return Content(
-        units,
-        basis=f"Based on the outputs of {counted(units.units, 'unit')} after each of "
-        f"{units.positions}.",
-        figure=units_chart(units),
-        table=units_table(units),
-    )
+    return score_units(reading.states, reading.ids[:MOST_STATES], reading.trained.vocabulary)
 
 
-def _columns(units: Units) -> dict[str, list[float | None]]:
-    """Return the strengths of the best unit on each feature, and their levels of chance."""
-    best = [feature.best[0] for feature in units.features]
+# The page
+
+TITLE = "What single units detect"
+EQUATION = "strength = |2 AUC &minus; 1| of h<sub>t</sub>[unit] or |rank correlation|"
+TEXT = (
+    "The unit that follows each feature of the text most closely. AUC is the probability that the "
+    "output is higher at a character with the feature than at one without; for a number, such as "
+    "the position in the line, the strength is a rank correlation. Outputs are measured after the "
+    'character has been read. "Given the character" means that only positions with the same '
+    "character are compared, so that a unit cannot score by recognising the character alone. For "
+    "chance, the feature is shifted along the text by a random distance, and the strength of the "
+    "best of all units is measured again. The position in the word counts from 1 and is 0 outside "
+    "words. A word is a sequence of letters, which may contain apostrophes. A heading is a line of "
+    "up to 40 characters that follows an empty line and ends with a colon. Quotes and brackets "
+    "extend to their closing sign, or to an empty line."
+)
+MARKERS = {
+    "strength": "o",
+    "chance": "x",
+    "strength given the character": "D",
+    "chance given the character": "|",
+}
+"""Markers in the figure of the numbers in `strengths`."""
+
+
+def strengths(feature: FeatureScores) -> dict[str, float | None]:
+    """Return the strengths of the best unit on a feature, and their levels of chance."""
+    best = feature.best[0]
     return {
-        "strength": [unit.strength for unit in best],
-        "chance": [feature.chance for feature in units.features],
-        "strength given the character": [unit.strength_given_character for unit in best],
-        "chance, given the character": [
-            feature.chance_given_character for feature in units.features
-        ],
+        "strength": best.strength,
+        "chance": feature.chance,
+        "strength given the character": best.strength_given_character,
+        "chance given the character": feature.chance_given_character,
     }
 
 
-def units_table(units: Units) -> Table:
-    """List the best unit on each feature."""
-    best = [feature.best[0] for feature in units.features]
-    return Table(
-        "The best unit for each feature. A dash: the character alone determines the feature, so "
-        "there is nothing to compare among positions with the same character. Units beyond "
-        "chance: all units with both strengths above chance.",
-        {
-            "feature": [feature.feature for feature in units.features],
-            "best unit": [f"rnn.{unit.layer}, unit {unit.unit}" for unit in best],
-            "AUC or correlation": [unit.score for unit in best],
-            **_columns(units),
-            "units beyond chance": [feature.units_beyond_chance for feature in units.features],
-        },
-    )
+def panels(results: Mapping[Line, Units]) -> list[str]:
+    """Return the titles of the axes."""
+    return ["The best unit for each feature"]
 
 
-def units_chart(units: Units) -> Chart:
+def plot(axes: Sequence[Axes], results: Mapping[Line, Units]) -> None:
     """Draw how closely the best unit follows each feature, and the level of chance."""
-    names = [feature.feature for feature in units.features]
-    curves = {name: Curve(names, values) for name, values in _columns(units).items()}
-    panel = Panel(
-        "The best unit for each feature",
-        ("|2 AUC \N{MINUS SIGN} 1| or |correlation|", ""),
-        {name: curves[name] for name in ("strength", "strength given the character")},
-        {name: curves[name] for name in ("chance", "chance, given the character")},
-        x_scale="names",
-    )
-    return Chart(
-        [panel],
-        f"The unit of {counted(units.units, 'unit')} that follows each feature most closely.",
-        "Circle: its strength. Diamond: its strength if only positions with the same character are "
-        "compared; there is none if the character alone determines the feature. Cross and stroke: "
-        f"the level of chance for circle and diamond, the {CHANCE_PERCENTILE}th percentile over "
-        f"{units.shifts} random shifts of the feature. A unit follows a "
-        "feature if its circle is to the right of the cross and its diamond to the right of the "
-        "stroke.",
+    (points,) = axes
+    scores = [(line, feature) for line, units in results.items() for feature in units.features]
+    rows = [*dict.fromkeys(feature.feature for _, feature in scores)]
+    for line, feature in scores:
+        for name, value in strengths(feature).items():
+            points.plot(
+                np.array([value], np.float64),
+                [rows.index(feature.feature)],
+                marker=MARKERS[name],
+                color=MUTED if name.startswith("chance") else line.colour,
+                fillstyle="none",
+                linestyle="",
+                label=line.label if len(results) > 1 and name == "strength" else name,
+            )
+    points.set_yticks(range(len(rows)), rows)
+    points.set(xlim=(0, 1), ylim=(len(rows), -1), xlabel="strength, 0 to 1")
+
+
+def caption(results: Mapping[Line, Units]) -> str:
+    """Return a description of the figure and of its sample, in full sentences."""
+    units = next(iter(results.values()))
+    return (
+        f"Based on the outputs of {counted(units.units, 'unit')} after each of {units.positions}. "
+        "Circle: the strength of the best unit. Diamond: its strength given the character; there "
+        "is none if the character alone determines the feature. Cross and stroke: the level of "
+        f"chance for circle and diamond, the {CHANCE_PERCENTILE}th percentile over {units.shifts} "
+        "shifts of the feature. A unit follows a feature if its circle is to the right of the "
+        "cross and its diamond to the right of the stroke. Features that occur fewer than "
+        f"{MIN_COUNT} times are left out."
     )
 
 
-SECTION = Section(
-    name="units",
-    title="What single units follow",
-    equation="strength = |2 AUC - 1| of h_t[unit] for a feature of the text, or |rank correlation|",
-    text=(
-        "The figure shows the unit that follows each feature of the text most closely. AUC is the "
-        "probability that the output is higher at a character with the feature than at one "
-        "without; for a number, such as the position in the line, the figure shows a rank "
-        'correlation. "Given the character" means that only positions with the same character are '
-        "compared, so that a unit cannot score by recognising the character alone. Outputs are "
-        "measured after the character has been read. For chance, the feature is "
-        "shifted along the text by a random distance, and the strength of the best of all units "
-        "is measured again. The position in the word counts from 1 and is 0 outside words. A word "
-        "is a sequence of letters, which may contain apostrophes. Vowels are a, e, i, o and u, "
-        "with or without accents. A heading is a line of up to 40 "
-        "characters that follows an empty line and ends with a colon. "
-        "Quotes and brackets extend to their closing sign, or to an empty line."
-    ),
-    make=make_units,
-)
+def details(results: Mapping[Line, Units]) -> str:
+    """Return a table of the best unit on each feature, for a single run."""
+    if len(results) > 1:
+        return ""
+    (units,) = results.values()
+    rows = []
+    for feature in units.features:
+        best = feature.best[0]
+        unit = f"rnn.{best.layer}, unit {best.unit}"
+        numbers = strengths(feature).values()
+        rows.append((feature.feature, unit, best.score, *numbers, feature.units_beyond_chance))
+    head = ("feature", "best unit", "AUC or correlation", *MARKERS, "units beyond chance")
+    caption = (
+        "The best unit for each feature. Units beyond chance: all units with both strengths above "
+        "chance. A dash: the character alone determines the feature."
+    )
+    return table(head, rows, caption=caption, is_folded=True)

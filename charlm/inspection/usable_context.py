@@ -3,22 +3,19 @@
 Array dimensions: n = number of values of k tried, m = number of n-gram orders.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.evaluation.scoring import ERROR_BLOCK, mean_and_error
-from charlm.inspection.figures import Curve, Panel, clipping_note, with_errors
-from charlm.inspection.html import with_error
-from charlm.inspection.reading import Reading
-from charlm.inspection.section import Chart, Content, Sample, Section, Table
+from charlm.evaluation.scoring import ERROR_BLOCK, mean_and_error, student
+from charlm.inspection.reading import Reading, Sample
+from charlm.inspection.style import INK, MUTED, Axes, Line, curve, fit_logarithmic
 from charlm.network.reading import VALUES_AT_ONCE
 from charlm.network.rnn import Parameters, State, advance
 from charlm.network.rnn import nats as character_nats
-from charlm.wording import counted
 
 Values = NDArray[np.float64]
 
@@ -28,10 +25,6 @@ USED = 0.01
 """Largest gain, in nats per character, from characters that do not count as used."""
 FLAT = 0.001
 """Gain, in nats per character, below which no larger k is tried."""
-MAX_ERROR = USED / 2
-"""Standard error of the last gain above which gains of USED cannot be measured."""
-MIN_SHOWN = 0.0001
-"""Smallest gain, in nats per character, that the summary shows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,9 +57,9 @@ class UsableContext:
     whole_nats: float
     """Loss when the text is read from its beginning, in nats per character."""
     used: int | None
-    """The smallest k such that the gains at k and at every larger k are at most USED, or at most
-    two standard errors; None if there is no such k, an error is unknown, the error of the last gain
-    is above MAX_ERROR and the k is not 0, or the text has fewer than 4 k characters."""
+    """The smallest k such that the gains at k and at every larger k are at most USED, or chance
+    explains them (95%); None if there is no such k, an error is unknown, chance explains gains of
+    USED at the last k and the k is not 0, or the text has fewer than 4 k characters."""
     positions: Sample
     """The characters that were predicted."""
 
@@ -147,133 +140,101 @@ def context_used(gains: Values, errors: Values, *, characters: int) -> int | Non
         characters: The length of the text, which must be 4 times the context.
 
     """
-    is_small = gains <= np.maximum(USED, 2 * errors)  # False where the error is NaN
+    if np.isnan(errors).any():
+        return None
+    by_chance = student(2, blocks=characters // ERROR_BLOCK) * errors
+    is_small = gains <= np.maximum(USED, by_chance)
     used = int(np.flatnonzero(~is_small).max(initial=-1)) + 1
-    if used and errors[-1] > MAX_ERROR:
+    if used and by_chance[-1] > USED:
         return None
     return used if used < len(gains) and 4 * used <= characters else None
 
 
-def make_context(reading: Reading) -> Content:
+def measure(reading: Reading) -> UsableContext:
     """Measure the loss by the number of characters that the network reads."""
     ids = reading.ids[: reading.limits.context]
     scored = len(ids) - 1
     ngram_nats = {order: nats[:scored] for order, nats in reading.ngram_nats.items()}
-    context = usable_context(reading.parameters, ids, reading.nats[:scored], ngram_nats=ngram_nats)
-    return Content(
-        context,
-        basis=f"Based on the predictions of {context.positions}.{why_unknown(context)}",
-        figure=context_chart(context),
-        table=context_table(context),
-        summary=context_summary(context),
-    )
+    return usable_context(reading.parameters, ids, reading.nats[:scored], ngram_nats=ngram_nats)
 
 
-def context_summary(context: UsableContext) -> str:
-    """Return how many characters the network uses, and the gain from earlier characters."""
-    if context.used is None:
-        return ""
-    used = counted(context.used, "character")
-    gain = float(context.gains[context.used])
-    if abs(gain) < MIN_SHOWN:
-        effect = f"changes the loss by less than {MIN_SHOWN}"
-        return f"uses {used} of context: reading further back {effect} nats per character"
-    size = with_error(abs(gain), float(context.gain_errors[context.used]))
-    effect = f"improves the loss by only {size}" if gain >= 0 else f"worsens the loss by {size}"
-    return f"uses {used} of context: reading further back {effect} nats per character"
+# The page
 
-
-def why_unknown(context: UsableContext) -> str:
-    """Return a sentence about why the context used is unknown, after a space; "" if it is known."""
-    if context.used is not None:
-        return ""
-    last_error = float(context.gain_errors[-1])
-    if np.isnan(context.gain_errors).any():
-        reason = "the text is too short for standard errors"
-    elif last_error > MAX_ERROR:
-        reason = f"the gain has a standard error of {last_error:.4f} nats"
-    else:
-        reason = "the text is too short, or the network uses more than was tried"
-    return f" The context that the network uses is not known: {reason}."
-
-
-def context_table(context: UsableContext) -> Table:
-    """List the loss and the gain for each k."""
-    losses = zip(context.nats.tolist(), context.standard_errors.tolist(), strict=True)
-    gains = zip(context.gains.tolist(), context.gain_errors.tolist(), strict=True)
-    return Table(
-        "Loss from the last k characters, and how much lower it is when all earlier characters are "
-        "read, in nats per character. ± is a standard error from blocks of "
-        f"{ERROR_BLOCK} characters.",
-        {
-            "k": context.characters.tolist(),
-            "loss from the last k": [*losses],
-            "gain from all": [*gains],
-        },
-    )
-
-
-def context_chart(context: UsableContext) -> Chart:
-    """Draw the loss by the number of characters read, and the gain from reading all."""
-    k = context.characters
-    labels = ("k, characters read", "nats per character")
-    loss = Panel(
-        "Loss from the last k characters",
-        labels,
-        {"": with_errors(k, context.nats, context.standard_errors)},
-        _extra_curves(context),
-        label="network",
-        x_scale="doublings",
-    )
-    gain = Panel(
-        "Gain from all earlier characters",
-        labels,
-        {"": with_errors(k, context.gains, context.gain_errors)},
-        label="network",
-        x_scale="doublings",
-        y_scale="log",
-        rule=USED,
-    )
-    panels = [loss, gain]
-    ngrams = ""
-    if len(context.ngram_nats):
-        ngrams = (
-            "Where the line of the n-gram models is lower, they predict better from k characters. "
-        )
-    return Chart(
-        panels,
-        "Top: the loss when only the last k characters are read. Bottom: how much lower the loss "
-        "is when all earlier characters are read, on a logarithmic axis; the thin line is at "
-        f"{USED} nats.",
-        f"Bands: ±1 standard error from blocks of {ERROR_BLOCK} characters; the error of the gain "
-        "is paired, from the differences on the same characters. "
-        f"{ngrams}{clipping_note(panels)}".rstrip(),
-    )
-
-
-def _extra_curves(context: UsableContext) -> dict[str, Curve]:
-    """Return the curves of a single run for comparison with its loss."""
-    k = context.characters
-    extras = {"all earlier characters read": Curve(k, np.full(len(k), context.whole_nats))}
-    if len(context.ngram_nats):
-        extras["n-gram, n = k + 1"] = with_errors(
-            context.ngram_order - 1, context.ngram_nats, context.ngram_standard_errors
-        )
-    if context.used is not None:
-        extras["context used"] = Curve([context.used], [context.nats[context.used]])
-    return extras
-
-
-SECTION = Section(
-    name="usable_context",
-    title="How much context it uses",
-    equation="L(k) = mean of -log p(id_t | id_{t-k}, ..., id_{t-1}), gain(k) = L(k) - L(all)",
-    text=(
-        "The network starts from the zero state, reads only the last k characters, and predicts "
-        "the next one. Where the loss stops falling, the network makes no use of earlier "
-        "characters. The context that it uses is the smallest k from which on the gain is at most "
-        f"{USED} nats, or at most two standard errors. For small k the comparison with n-grams is "
-        "unfair to the network, which rarely starts from the zero state in training."
-    ),
-    make=make_context,
+TITLE = "How much context it uses"
+EQUATION = (
+    "L(k) = mean of &minus;log p(id<sub>t</sub> | id<sub>t&minus;k</sub>, ..., "
+    "id<sub>t&minus;1</sub>), gain(k) = L(k) &minus; L(all)"
 )
+TEXT = (
+    "The network starts from the zero state, reads only the last k characters, and predicts the "
+    "next one. Where the loss stops falling, the network makes no use of earlier characters. The "
+    "context that it uses, marked by a dot, is the smallest k from which on the gain is at most "
+    f"{USED} nats, or so small that chance explains it (two standard errors). A network that "
+    "rarely starts from the zero state in training (training.state_reset near 0) is at a "
+    "disadvantage for small k."
+)
+
+
+UNKNOWN = (
+    "The context used is not known, because the text is too short, or because the network uses "
+    "more than was tried."
+)
+
+
+def panels(results: Mapping[Line, UsableContext]) -> list[str]:
+    """Return the titles of the axes."""
+    return ["Loss from the last k characters", "Gain from all earlier characters"]
+
+
+def plot(axes: Sequence[Axes], results: Mapping[Line, UsableContext]) -> None:
+    """Draw the loss by the number of characters read, and the gain from reading all."""
+    loss, gain = axes
+    for each in axes:
+        each.set_xscale("symlog", base=2, linthresh=1)
+        each.xaxis.set_major_formatter("{x:g}")
+        each.set(xlabel="k, characters read", ylabel="nats per character")
+    gain.set_yscale("log")
+    is_alone = len(results) == 1
+    for line, context in results.items():
+        k = context.characters
+        band = _band(context.nats, context.standard_errors) if is_alone else None
+        gain_band = _band(context.gains, context.gain_errors) if is_alone else None
+        curve(loss, k, context.nats, band, colour=line.colour, label=line.label or "network")
+        curve(gain, k, context.gains, gain_band, colour=line.colour)
+        if context.used is not None:
+            loss.plot(context.used, context.nats[context.used], "o", color=line.colour)
+    if is_alone:
+        loss.axhline(context.whole_nats, color=MUTED, label="all earlier characters read")
+        known = context.ngram_order - 1
+        curve(loss, known, context.ngram_nats, colour=INK, dashes=":", label="n-gram, n = k + 1")
+    gain.axhline(USED, color=MUTED)
+    fit_logarithmic(gain)
+
+
+def _band(values: Values, errors: Values) -> tuple[Values, Values]:
+    return values - errors, values + errors
+
+
+def caption(results: Mapping[Line, UsableContext]) -> str:
+    """Return a description of the figure and of its sample, in full sentences."""
+    context = next(iter(results.values()))
+    sentences = [
+        f"Based on the predictions of {context.positions}. The thin line of the gain is at {USED} "
+        "nats.",
+    ]
+    if len(results) == 1:
+        sentences.append(
+            f"Bands: \N{PLUS-MINUS SIGN}1 standard error over the text, from blocks of "
+            f"{ERROR_BLOCK} characters; that of the gain is paired, from the differences on the "
+            "same characters. Where the dotted line is lower, n-gram models of the training text "
+            "predict better from k characters."
+        )
+    unknown = [line.label for line, each in results.items() if each.used is None]
+    if unknown:
+        sentences.append(f"{UNKNOWN} {', '.join(unknown)}".rstrip())
+    return " ".join(sentences)
+
+
+def details(results: Mapping[Line, UsableContext]) -> str:
+    """Return nothing: the JSON has the numbers of the figure."""
+    return ""

@@ -172,21 +172,32 @@ class LagCurve:
 def lag_curves(
     trace: Trace, steps: NDArray[np.int64], *, lags: int, texts: NDArray[np.int64] | int = 0
 ) -> tuple[LagCurve, ...]:
-    """Return the curve of each layer over the predictions; see `follow_back` for the arguments.
+    """Return the curve of each layer over the predictions; see `follow_back` for the arguments."""
+    norms = gradient_norms(trace, steps, lags=lags, texts=texts)
+    return tuple(lag_curve(layer, of_layer) for layer, of_layer in enumerate(norms))
 
-    Predictions whose gradient at t is zero are left out.
-    """
+
+def gradient_norms(
+    trace: Trace, steps: NDArray[np.int64], *, lags: int, texts: NDArray[np.int64] | int = 0
+) -> NDArray[np.float64]:
+    """Return |dL_t/dh_{t-k}|, float64 [L, K, P]; see `follow_back` for the arguments."""
     norms: list[list[Floats]] = []
     for gradients, _ in follow_back(trace, steps, lags=lags, texts=texts):
         norms.append([np.linalg.norm(gradient, axis=-1) for gradient in gradients])
-    curves: list[LagCurve] = []
-    for layer, of_layer in enumerate(np.array(norms, np.float64).swapaxes(0, 1)):
-        known = of_layer[:, of_layer[0] > 0]  # [K, P]
-        low, median, high = np.full((3, lags), np.nan)
-        if known.size:
-            low, median, high = np.percentile(known / known[0], [10, 50, 90], axis=1)
-        curves.append(LagCurve(layer, np.arange(lags), median, low, high))
-    return tuple(curves)
+    return np.array(norms, np.float64).swapaxes(0, 1)
+
+
+def lag_curve(layer: int, norms: NDArray[np.float64]) -> LagCurve:
+    """Return the curve of a layer over predictions, whose gradients have the norms [K, P].
+
+    Predictions whose gradient at t is zero are left out.
+    """
+    lags = len(norms)
+    known = norms[:, norms[0] > 0]
+    low, median, high = np.full((3, lags), np.nan)
+    if known.size:
+        low, median, high = np.percentile(known / known[0], [10, 50, 90], axis=1)
+    return LagCurve(layer, np.arange(lags), median, low, high)
 
 
 def spectral_radius(matrix: Floats) -> float:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 from charlm.checks import check_each
 from charlm.config.file import dotted, read_yaml
@@ -143,12 +143,27 @@ def _numbers(values: Any) -> tuple[float, ...]:
     return tuple(values)
 
 
+class Configured(Protocol):
+    """Something with the settings of a run."""
+
+    @property
+    def recipe(self) -> str | None:
+        """Name of the recipe that the run began with."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Settings by their dotted keys."""
+
+
+Run = TypeVar("Run", bound=Configured)
+
+
 def group_by_text(summaries: Sequence[RunSummary]) -> list[list[RunSummary]]:
     """Group summaries by the text of the run, in the order of the first run of each group."""
     return _group(summaries, lambda run: run.text)
 
 
-def group_by_seed(summaries: Sequence[RunSummary]) -> list[list[RunSummary]]:
+def group_by_seed(summaries: Sequence[Run]) -> list[list[Run]]:
     """Group summaries of runs on one text that differ only in SEEDS."""
     without_seeds = dict.fromkeys(SEEDS)
     return _group(
@@ -156,16 +171,14 @@ def group_by_seed(summaries: Sequence[RunSummary]) -> list[list[RunSummary]]:
     )
 
 
-def _group(
-    summaries: Sequence[RunSummary], key: Callable[[RunSummary], object]
-) -> list[list[RunSummary]]:
-    groups: dict[object, list[RunSummary]] = {}
+def _group(summaries: Sequence[Run], key: Callable[[Run], object]) -> list[list[Run]]:
+    groups: dict[object, list[Run]] = {}
     for summary in summaries:
         groups.setdefault(key(summary), []).append(summary)
     return [*groups.values()]
 
 
-def differing_settings(summaries: Sequence[RunSummary]) -> list[str]:
+def differing_settings(summaries: Sequence[Configured]) -> list[str]:
     """Return the keys of the settings that differ: the recipe, and others between its runs."""
     differing: dict[str, None] = {}
     if len({run.settings.get("recipe") for run in summaries}) > 1:

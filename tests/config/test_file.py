@@ -319,7 +319,10 @@ def test_all_wrong_values_are_counted() -> None:
             "always true, because a language model needs the output of every step",
         ),
         ("return_state", "always true, because the state is carried from window to window"),
-        ("stateful", "always false, because the state is an explicit argument"),
+        (
+            "stateful",
+            "always false, because the state is an explicit argument; see training.state_reset",
+        ),
         ("go_backwards", "always false, because a language model reads forwards"),
     ],
 )

@@ -298,6 +298,15 @@ def test_every_stream_is_eventually_reset() -> None:
     assert not last_state(0.5, steps=12).any()
 
 
+def test_a_reset_rate_of_one_reads_every_window_from_the_zero_state() -> None:
+    stateless = Trainer(training={"state_reset": 1.0})
+    from_zeros = Trainer()
+    stateless.take(WINDOWS)
+    for window in WINDOWS:
+        from_zeros.take(window[None])
+    check_close(stateless.weights(), from_zeros.weights())
+
+
 def test_grouping_steps_does_not_change_the_reset_streams() -> None:
     together = Trainer(training={"state_reset": 0.5})
     alone = Trainer(training={"state_reset": 0.5})

@@ -141,7 +141,7 @@ VERDICTS = [
         0.0061,
         "better",
         "0.1043 ± 0.0061 nats per character better than a 5-gram model (1.3380), "
-        "on 11,999 characters",
+        "on 119,999 characters",
         id="better",
     ),
     pytest.param(
@@ -149,7 +149,7 @@ VERDICTS = [
         0.01,
         "worse",
         "0.2500 ± 0.0100 nats per character worse than a 5-gram model (1.3380), "
-        "on 11,999 characters",
+        "on 119,999 characters",
         id="worse",
     ),
     pytest.param(
@@ -157,7 +157,7 @@ VERDICTS = [
         0.01,
         "no clear difference",
         "0.0300 ± 0.0100 nats per character better than a 5-gram model (1.3380), "
-        "on 11,999 characters, which may be chance",
+        "on 119,999 characters, which may be chance",
         id="three errors",
     ),
     pytest.param(
@@ -165,7 +165,7 @@ VERDICTS = [
         0.0,
         "no clear difference",
         "0.0000 ± 0.0000 nats per character worse than a 5-gram model (1.3380), "
-        "on 11,999 characters, which may be chance",
+        "on 119,999 characters, which may be chance",
         id="shown as zero",
     ),
     pytest.param(
@@ -173,21 +173,21 @@ VERDICTS = [
         None,
         "not compared",
         "not compared with a 5-gram model (1.3380): "
-        "11,999 characters are too few to estimate its error",
+        "119,999 characters are too few to estimate its error",
         id="unknown error",
     ),
 ]
 
 
 @pytest.mark.parametrize(("margin", "error", "verdict", "text"), VERDICTS)
-def test_a_margin_of_more_than_three_errors_is_a_difference(
+def test_a_margin_beyond_chance_is_a_difference(
     margin: float, error: float | None, verdict: Verdict, text: str
 ) -> None:
-    assert Comparison(1.338, margin, error, 11_999).verdict == verdict
+    assert Comparison(1.338, margin, error, 119_999).verdict == verdict
 
 
 @pytest.mark.parametrize(("margin", "error", "verdict", "text"), VERDICTS)
 def test_a_comparison_is_shown(
     margin: float, error: float | None, verdict: Verdict, text: str
 ) -> None:
-    assert str(Comparison(1.338, margin, error, 11_999)) == text
+    assert str(Comparison(1.338, margin, error, 119_999)) == text

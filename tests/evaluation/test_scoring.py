@@ -97,20 +97,47 @@ def test_a_standard_error_needs_2400_characters(
     assert (error is not None) == is_known
 
 
-@pytest.mark.parametrize("blocks", [8, 16, 80])
-@pytest.mark.parametrize(("correlation", "least"), [(0.0, 0.005), (0.3, 0.03)])
-def test_about_5_of_100_means_are_further_off_than_two_errors(
-    blocks: int,
-    correlation: float,
-    least: float,
-) -> None:
+def simulated_blocks(count: int, *, correlation: float) -> NDArray[np.float64]:
+    """Return the means of blocks of 4,000 texts whose neighbouring blocks are correlated."""
     rng = np.random.default_rng(1)
-    process = np.zeros((2000, 20 + blocks))
+    process = np.zeros((4000, 20 + count))
     for time in range(1, process.shape[1]):
         process[:, time] = correlation * process[:, time - 1] + rng.normal(size=len(process))
-    means = process[:, 20:]
+    return process[:, 20:]
+
+
+@pytest.mark.parametrize("blocks", [8, 12, 30])
+@pytest.mark.parametrize("correlation", [0.0, 0.1], ids="r = {}".format)
+def test_a_standard_error_is_the_deviation_of_means_between_texts(
+    blocks: int, correlation: float
+) -> None:
+    means = simulated_blocks(blocks, correlation=correlation)
     errors = np.array([scoring.standard_error(row) for row in means], np.float64)
-    assert least < np.mean(np.abs(means.mean(1)) > 2 * errors) < 0.09
+    assert np.sqrt((errors**2).mean()) == pytest.approx(means.mean(1).std(), rel=0.12)
+
+
+@pytest.mark.parametrize("blocks", [8, 12, 30])
+@pytest.mark.parametrize("correlation", [0.0, 0.1], ids="r = {}".format)
+def test_95_of_100_means_are_within_their_interval(blocks: int, correlation: float) -> None:
+    means = simulated_blocks(blocks, correlation=correlation)
+    errors = np.array([scoring.standard_error(row) for row in means], np.float64)
+    is_within = np.abs(means.mean(1)) < scoring.student(1.96, blocks=blocks) * errors
+    assert is_within.mean() == pytest.approx(0.95, abs=0.015)
+
+
+@pytest.mark.parametrize(
+    ("errors", "blocks", "quantile"),
+    [
+        pytest.param(1.96, 8, 2.3646, id="95% of 8 blocks"),
+        pytest.param(1.96, 31, 2.0423, id="95% of 31 blocks"),
+        pytest.param(3, 8, 4.53, id="99.7% of 8 blocks"),
+        pytest.param(3, 10_000, 3.0, id="99.7% of many blocks"),
+    ],
+)
+def test_students_t_has_the_quantiles_of_tables(
+    errors: float, blocks: int, quantile: float
+) -> None:
+    assert scoring.student(errors, blocks=blocks) == pytest.approx(quantile, abs=0.02)
 
 
 # Some characters of a text
@@ -288,29 +315,31 @@ def test_an_overflow_in_several_threads_causes_no_warning() -> None:
 
 
 @pytest.mark.parametrize(
-    ("nats", "error", "is_clear"),
+    ("nats", "error", "characters", "is_clear"),
     [
-        pytest.param(-0.0301, 0.01, True, id="below minus three errors"),
-        pytest.param(0.0301, 0.01, True, id="above three errors"),
-        pytest.param(0.0299, 0.01, False, id="within three errors"),
-        pytest.param(9.0, None, False, id="no error"),
-        pytest.param(6e-5, 0.0, True, id="shown as 0.0001"),
-        pytest.param(4e-5, 0.0, False, id="shown as zero"),
+        pytest.param(-0.0301, 0.01, 10**6, True, id="below minus three errors"),
+        pytest.param(0.0299, 0.01, 10**6, False, id="within three errors"),
+        pytest.param(0.0460, 0.01, 2400, True, id="beyond 4.5 errors of 8 blocks"),
+        pytest.param(0.0440, 0.01, 2400, False, id="within 4.5 errors of 8 blocks"),
+        pytest.param(9.0, None, 2399, False, id="no error"),
+        pytest.param(6e-5, 0.0, 2400, True, id="shown as 0.0001"),
+        pytest.param(4e-5, 0.0, 2400, False, id="shown as zero"),
     ],
 )
-def test_a_difference_is_clear_beyond_three_errors(
+def test_a_difference_is_clear_if_chance_hardly_explains_it(
     nats: float,
     error: float | None,
+    characters: int,
     is_clear: bool,
 ) -> None:
-    assert Difference(nats, error).is_clear is is_clear
+    assert Difference(nats, error, characters).is_clear is is_clear
 
 
 @pytest.mark.parametrize(
     ("difference", "shown"),
     [
-        (Difference(-0.25, 0.0125), "0.2500 ± 0.0125 nats"),
-        (Difference(0.25, None), "0.2500 nats"),
+        (Difference(-0.25, 0.0125, 9), "0.2500 ± 0.0125 nats"),
+        (Difference(0.25, None, 9), "0.2500 nats"),
     ],
     ids=["with an error", "without an error"],
 )
@@ -319,7 +348,7 @@ def test_a_difference_is_shown(difference: Difference, shown: str) -> None:
 
 
 def test_scores_can_be_subtracted() -> None:
-    assert Score(3.5, 9).minus(Score(1.25, 9)) == Difference(2.25, None)
+    assert Score(3.5, 9).minus(Score(1.25, 9)) == Difference(2.25, None, 9)
 
 
 def test_nats_are_converted_to_bits() -> None:

@@ -235,7 +235,7 @@ def test_characters_are_coloured_by_their_surprise(page: HtmlPage, model: Model)
     expected = [0]
     for nats in model.score(text).tolist():
         expected.append(sum(nats >= limit for limit in (0.7, 1.6, 3, 5)))
-    assert page.spans("className") == [f"s{level}" if level else "" for level in expected]
+    assert page.spans("className") == [f"l{level}" if level else "" for level in expected]
     assert {*expected} == {*range(5)}
 
 

@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 from models import make_random_model, with_tensors
 
-from charlm.inspection.inspecting import inspect_text
 from charlm.inspection.reading import Limits, Reading
-from charlm.inspection.report import Report
-from charlm.inspection.sections import SECTIONS
+from charlm.inspection.report import SECTIONS, Report, inspect_text
 from charlm.text.vocabulary import Vocabulary
 
 CHARACTERS = (
@@ -39,16 +37,16 @@ def report(
 ) -> Report:
     """Return a report on a random network and a random text, with some sections."""
     whole = _make(layers)
-    contents = {section: whole.contents[section] for section in only}
-    return replace(whole, name=name, contents=contents)
+    results = {section: whole.results[section] for section in only}
+    return replace(whole, reading=replace(whole.reading, name=name), results=results)
 
 
 @functools.cache
 def report_with_gaps() -> Report:
     """Return a report on a network whose characters all have one embedding, without n-grams.
 
-    Nothing changes if a character is replaced, so a section fails. The text is too long, has
-    characters that the model does not know, and comes without its training text.
+    Nothing changes if a character is replaced. The text is too long, has characters that the model
+    does not know, and comes without its training text.
     """
     vocabulary = Vocabulary(characters=("a", "b", "c", None), unknown_id=3)
     trained = make_random_model(vocabulary=vocabulary, embedding=2, units=3, scale=0.7, seed=5)
@@ -58,11 +56,6 @@ def report_with_gaps() -> Report:
     limits = Limits(characters=120, context=60, predictions=9, replacements=5)
     left_out = {"X": 2, "\n": 1}
     return inspect_text(Reading("gaps", trained, "a text", ids, limits, left_out=left_out))
-
-
-def data_of(section: str) -> Any:
-    """Return the data of a section of the report on a random network."""
-    return report().contents[section].data
 
 
 def numbers_in(value: Any) -> Iterator[float]:

@@ -1,6 +1,6 @@
 """The loss by class of character and by place in a word."""
 
-from dataclasses import replace
+import re
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,8 @@ import pytest
 import reference
 
 from charlm.evaluation.baselines import Comparison
-from charlm.inspection.loss_by_class import ClassLoss, LossByClass, divide_loss, loss_summary
+from charlm.inspection.loss_by_class import ClassLoss, LossByClass, details, divide_loss
+from charlm.inspection.style import Line
 from charlm.text.vocabulary import Vocabulary
 
 TEXT = "Ab 1\nc, Dé"
@@ -161,26 +162,41 @@ def test_the_error_of_the_comparison_is_based_on_paired_blocks(loss_of_lines: Lo
     assert comparison.standard_error == error_of(NGRAM_LOSSES - LOSSES)
 
 
-# The summary
-
-CLEAR = Comparison(1.5, 0.25, 0.01, 2_400)
-UNCLEAR = Comparison(1.5, 0.02, 0.01, 2_400)
+def test_the_5_gram_model_has_its_own_error(loss_of_lines: LossByClass) -> None:
+    assert loss_of_lines.ngram_standard_error == error_of(NGRAM_LOSSES)
 
 
-@pytest.mark.parametrize(
-    ("comparison", "ending"),
-    [
-        pytest.param(CLEAR, f", {CLEAR}", id="clear"),
-        pytest.param(UNCLEAR, f", {UNCLEAR}", id="not clear"),
-        pytest.param(Comparison(1.5, 0.25, None, 99), "", id="short text"),
-        pytest.param(None, "", id="training text not known"),
-    ],
-)
-def test_the_summary_has_the_comparison(comparison: Comparison | None, ending: str) -> None:
-    loss = replace(
-        divide_loss(NATS, IDS, VOCABULARY),
-        nats_per_char=1.25,
-        standard_error=0.021,
-        comparison=comparison,
-    )
-    assert loss_summary(loss) == f"scores 1.250 ± 0.021 nats per character{ending}"
+# The table
+
+
+def cells(page: str) -> list[list[str]]:
+    """Return the cells of each row of a table."""
+    _, *rows = page.split("<tr>")
+    return [re.findall(r"<t[dh].*?>(.*?)</t[dh]>", row) for row in rows]
+
+
+def test_the_table_has_the_losses_of_each_class(loss_of_lines: LossByClass) -> None:
+    head, whole, *classes = cells(details({Line("", "", "blue"): loss_of_lines}))
+    assert head == ["class", "characters", "network", "5-gram", "share of the loss"]
+    assert whole[:2] == ["all characters", "2,400"]
+    assert float(whole[2].partition(" ")[0]) == pytest.approx(LOSSES.mean(), abs=1e-3)
+    assert [row[0] for row in classes] == ["lower case", "line break", "outside words", "letter 1"]
+
+
+def test_the_table_has_the_mean_of_runs_that_differ_in_seeds() -> None:
+    runs = {
+        Line(f"{group} {seed}", group, "blue"): divide_loss(NATS + seed, IDS, VOCABULARY)
+        for group, seed in (("a", 0), ("a", 3), ("b", 1))
+    }
+    head, whole, *_ = cells(details(runs))
+    assert head[2:4] == ["a", "b"]
+    assert whole[2:4] == ["6.5 ± 1.5", "6"]
+
+
+def test_a_class_may_be_missing_in_a_run() -> None:
+    lines = {Line("a", "a", "blue"): IDS, Line("b", "b", "green"): VOCABULARY.encode("bbbbb")}
+    runs = {
+        line: divide_loss(np.ones(len(ids) - 1), ids, VOCABULARY) for line, ids in lines.items()
+    }
+    rows = {row[0]: row for row in cells(details(runs))}
+    assert rows["upper case"][2:4] == ["1", "\N{EN DASH}"]

@@ -3,24 +3,26 @@
 import base64
 import hashlib
 import json
+import math
 import re
+import shlex
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from inspection.reports import CHARACTERS, report
+from commands import all_commands
+from inspection.reports import CHARACTERS, report, report_with_gaps
 from javascript import Node
-from matplotlib.figure import Figure
 
+import charlm
 from charlm.config.schema import merge
-from charlm.inspection.html import number
-from charlm.inspection.next_steps import NextSteps, Step
-from charlm.inspection.reading import Origin
-from charlm.inspection.report import Report, draw_figures, group_by_seed, render_page
-from charlm.inspection.section import Sample
-from charlm.network.model_file import TrainedModel
+from charlm.inspection.page import draw, render_page
+from charlm.inspection.reading import Sample
+from charlm.inspection.report import Group, Report, group_reports, results_of
+from charlm.inspection.style import number, with_error
 
 
 class Elements(HTMLParser):
@@ -51,18 +53,13 @@ def text_report(*more: str, name: str = "runs/one") -> Report:
     return report(name=name, only=("surprise", *more))
 
 
-def page_of(*reports: Report) -> str:
-    """Return a page on some reports."""
-    return render_page(reports, draw_figures(reports))
-
-
 # Security
 
 
 @pytest.fixture(scope="module")
 def elements() -> Elements:
     """Return the elements of a page with a text and a figure."""
-    return Elements(page_of(text_report("lyapunov")))
+    return Elements(render_page([text_report("memory")]))
 
 
 @pytest.fixture
@@ -136,15 +133,16 @@ HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)">\x1b[
 
 @pytest.fixture(scope="module")
 def hostile_page() -> str:
-    """Return a page with two hostile texts."""
-    hostile = replace(text_report(name=HOSTILE), text_name=HOSTILE, notes=(HOSTILE,))
-    return page_of(hostile, hostile)
+    """Return a page with hostile texts."""
+    hostile = text_report("network", name=HOSTILE)
+    reading = replace(hostile.reading, text_name=HOSTILE)
+    return render_page([replace(hostile, reading=reading, notes=(HOSTILE,))])
 
 
 def test_a_hostile_text_becomes_no_element(hostile_page: str) -> None:
     assert "<" in CHARACTERS
     tags = [tag for tag, _ in Elements(hostile_page).tags if tag in {"script", "img"}]
-    assert tags == ["script"] * 3  # the data of two texts, and the program
+    assert tags == ["script"] * 2  # the data of the text, and the program
 
 
 def test_a_hostile_text_is_shown(hostile_page: str) -> None:
@@ -160,11 +158,11 @@ def test_a_page_has_no_control_characters(hostile_page: str) -> None:
 
 def test_pointing_at_a_character_shows_the_numbers_of_the_json(node: Node) -> None:
     shown = text_report()
-    node.open(page_of(shown))
-    item = shown.contents["surprise"].data[100]
+    node.open(render_page([shown]))
+    item = shown.data["surprise"][100]
     body = """
         const view = document.querySelector(".reader"), panel = view.querySelector(".panel");
-        view.querySelector(".passage[tabindex]").children[100].dispatch("mouseover");
+        view.querySelector(".passage").children[100].dispatch("mouseover");
         const bars = panel.querySelectorAll(".bar").map((bar) => bar.children[2].textContent);
         return [panel.firstChild.textContent, bars];
     """
@@ -175,214 +173,227 @@ def test_pointing_at_a_character_shows_the_numbers_of_the_json(node: Node) -> No
     assert bars == [number(guess["probability"]) for guess in item["likeliest"]]
 
 
-# Sections
-
-
-def test_the_page_has_the_summary_of_the_json() -> None:
-    _, _, rest = render_page([report()], {}).partition('class="summary">')
-    summary, _, _ = rest.partition("</ul>")
-    items = re.findall(r'<li>(.*?) \(<a href="#(\w+)">', summary)
-    assert items == [(item["text"], item["section"]) for item in report().data["summary"]]
-
-
-def test_a_page_without_findings_has_no_summary() -> None:
-    assert 'class="summary"' not in page_of(text_report())
-
-
-def test_a_page_notes_each_missing_section() -> None:
-    page = page_of(text_report("loss_by_class"))
-    assert page.count("Not available for this run") == 8
-
-
-def test_a_page_has_the_basis_of_each_section() -> None:
-    page = page_of(text_report("loss_by_class"))
-    assert page.count("Based on the predictions of 239 characters (2 to 240).") == 2
-
-
-# Origins
-
-
-@pytest.fixture
-def with_corpus(trained: TrainedModel) -> TrainedModel:
-    """Return a model with a known training text."""
-    return replace(trained, facts={**trained.facts, "corpus": {"ids_sha256": "a"}})
+# Numbers
 
 
 @pytest.mark.parametrize(
-    ("changes", "is_same"),
+    ("mean", "error", "shown"),
     [
-        pytest.param({"seed": 9}, True, id="seed"),
-        pytest.param({"training": {"data_seed": 9}}, True, id="data seed"),
-        pytest.param({"model": {"units": 9}}, False, id="units"),
+        pytest.param(1.23456, 0.0234, "1.235 ± 0.023", id="two digits of the error"),
+        pytest.param(-0.5, 0.25, "\u22120.50 ± 0.25", id="negative"),
+        pytest.param(123.4, 12.0, "123 ± 12", id="large error"),
+        pytest.param(1.23456, None, "1.2", id="unknown error"),
+        pytest.param(1.23456, 0.0, "1.235", id="no error"),
+        pytest.param(1.23456, 1e-12, "1.235", id="rounding"),
+        pytest.param(9, None, "9", id="count"),
+        pytest.param(None, None, "\N{EN DASH}", id="missing"),
+        pytest.param(-math.inf, math.nan, "\u2212∞", id="minus infinity"),
     ],
 )
-def test_the_training_of_a_network_does_not_include_its_seeds(
-    changes: dict[str, Any], is_same: bool, with_corpus: TrainedModel
+def test_a_number_has_no_more_digits_than_its_error_allows(
+    mean: float | None, error: float | None, shown: str
 ) -> None:
-    file = Path("runs/a/best.safetensors")
-    changed = replace(with_corpus, config=merge(with_corpus.config, changes))
-    first = Origin.of(with_corpus, file)
-    second = Origin.of(changed, file)
-    assert (first.training == second.training) == is_same
-    assert first != second
+    assert with_error(mean, error) == shown
 
 
-def test_two_files_of_a_run_have_different_origins(with_corpus: TrainedModel) -> None:
-    best = Origin.of(with_corpus, Path("runs/a/best.safetensors"))
-    last = Origin.of(with_corpus, Path("runs/a/last.safetensors"))
-    assert best != last
+# Sections
+
+
+def test_the_dynamics_come_after_what_everybody_looks_at() -> None:
+    page = render_page([report()])
+    found = re.findall(r'<section id="(\w+)">|<h1 id="(dynamics)">', page)
+    assert ["".join(pair) for pair in found] == [
+        *("surprise", "loss_by_class", "usable_context", "units", "dynamics"),
+        *("memory", "spectrum", "network", "experiments"),
+    ]
+
+
+def test_a_page_on_a_network_without_memory_has_no_impulse_response() -> None:
+    page = render_page([report_with_gaps()])
+    assert "the median of replacements of no character" in page
+    assert "Only the first 120 of 150 characters of the text were read." in page
+
+
+def test_a_growing_network_has_a_warning() -> None:
+    page = render_page([report(only=("memory",))])
+    memory = report().get("memory")
+    exponents = np.array([0.5, *memory.lyapunov.exponents[1:]])
+    errors = np.zeros(len(exponents))
+    sample = Sample(1, 1000, 1000)
+    found = replace(memory.lyapunov, exponents=exponents, standard_errors=errors, positions=sample)
+    growing = replace(report(), results={"memory": replace(memory, lyapunov=found)})
+    assert "small differences grow" not in page
+    assert "small differences grow" in render_page([growing])
+
+
+def test_every_number_of_the_first_table_is_in_the_json() -> None:
+    data = report().data
+    loss, gradient = data["loss_by_class"], data["gradient_by_lag"][1]
+    expected = [
+        "runs/one",
+        with_error(loss["nats_per_char"], loss["standard_error"]),
+        "\N{EN DASH}",  # the text is too short for the context used
+        with_error(gradient["half_life"], gradient["half_life_error"]),
+        with_error(data["lyapunov"]["layers"][1]["exponent"], None),
+    ]
+    assert rows_of(render_page([report()]))[1] == expected
+
+
+def rows_of(page: str) -> list[list[str]]:
+    """Return the cells of the first table of a page."""
+    table, _, _ = page.partition("</table>")
+    return [re.findall(r"<t[dh].*?>(.*?)</t[dh]>", row) for row in table.split("<tr>")[1:]]
 
 
 # Groups of runs
 
 
-def with_origin(
-    name: str, seed: int, *, training: str | None = "recipe and text", file: str = "best"
-) -> Report:
-    """Return a report on a network of some origin."""
-    origin = Origin(training and f"{training} {file}", (seed, None))
-    return replace(report(only=("usable_context", "network")), name=name, origin=origin)
+def run(name: str, **settings: Any) -> Report:
+    """Return a report on a run with some settings, whose context is its seed plus 1."""
+    whole = report(only=("usable_context", "surprise"))
+    trained = whole.reading.trained
+    config = merge(trained.config, settings)
+    reading = replace(whole.reading, name=name, trained=replace(trained, config=config))
+    context = replace(whole.get("usable_context"), used=1 + int(settings.get("seed", 0)))
+    return replace(whole, reading=reading, results={**whole.results, "usable_context": context})
 
 
-A = with_origin("a", 1)
-B = with_origin("b", 2)
+LONG = {"training": {"sequence_length": 64}}
+SHORT = {"training": {"sequence_length": 4}}
+CLASS = [
+    *(run(f"short-{seed}", seed=seed, **SHORT) for seed in (1, 2, 3)),
+    run("long-1", seed=1, **LONG),
+]
+
+
+def names_of(groups: list[Group]) -> list[list[str]]:
+    return [[report.reading.name for report in group.runs.values()] for group in groups]
 
 
 @pytest.mark.parametrize(
-    ("reports", "groups"),
+    ("other", "groups"),
     [
-        pytest.param([A, B], ["ab"], id="two seeds"),
-        pytest.param([A, with_origin("b", 1)], ["a", "b"], id="a run twice"),
-        pytest.param([A, with_origin("b", 1, file="last")], ["a", "b"], id="two files of a run"),
-        pytest.param(
-            [A, with_origin("b", 2, file="last")], ["a", "b"], id="different files of two runs"
-        ),
-        pytest.param([A, with_origin("b", 2, training="other")], ["a", "b"], id="other settings"),
-        pytest.param(
-            [with_origin("a", 1, training=None), with_origin("b", 2, training=None)],
-            ["a", "b"],
-            id="unknown text",
-        ),
-        pytest.param([A, B, with_origin("c", 2)], ["a", "b", "c"], id="a seed twice"),
-        pytest.param([A, replace(B, text_name="other text")], ["a", "b"], id="other text read"),
+        pytest.param(run("b", seed=2), [["a", "b"]], id="seed"),
+        pytest.param(run("b", training={"data_seed": 9}), [["a", "b"]], id="data seed"),
+        pytest.param(run("b", model={"units": 9}), [["a"], ["b"]], id="units"),
+        pytest.param(run("b", seed=2, model={"units": 9}), [["a"], ["b"]], id="seed and units"),
     ],
 )
 def test_runs_that_differ_only_in_their_seeds_are_a_group(
-    reports: list[Report], groups: list[str]
+    other: Report, groups: list[list[str]]
 ) -> None:
-    names = ["".join(run.name for run in group) for group in group_by_seed(reports)]
-    assert names == groups
+    assert names_of(group_reports([run("a"), other])) == groups
 
 
-def labels(figures: dict[str, Figure]) -> list[str]:
-    """Return the legend of the usable context."""
-    legend = figures["usable_context"].legends[0]
-    return [text.get_text() for text in legend.get_texts()]
+def test_another_text_or_file_is_another_group() -> None:
+    first = run("a")
+    text = replace(first, reading=replace(first.reading, text_name="another text"))
+    file = replace(first, reading=replace(first.reading, path=Path("runs/a/last.safetensors")))
+    assert len(group_reports([first, text, file])) == 3
 
 
-@pytest.mark.parametrize(
-    ("reports", "expected"),
-    [
-        pytest.param([A, B, with_origin("c", 3)], ["a and 2 more seeds"], id="only seeds"),
-        pytest.param(
-            [A, B, with_origin("c", 1, training="other")], ["a and 1 more seed", "c"], id="a group"
-        ),
-        pytest.param([A, with_origin("b", 1, file="last")], ["a", "b"], id="two files of a run"),
-        pytest.param([A, A], ["a", "a (2)"], id="a run twice"),
-    ],
-)
-def test_a_group_is_a_line_in_a_figure(reports: list[Report], expected: list[str]) -> None:
-    assert labels(draw_figures(reports)) == expected
+def labels_of(groups: list[Group]) -> list[str]:
+    return [line.label for group in groups for line in group.runs]
 
 
-@pytest.fixture(scope="module")
-def group_and_run() -> list[Report]:
-    """Return two runs that differ only in their seeds, and another run."""
-    return [A, B, with_origin("c", 1, training="other")]
-
-
-@pytest.fixture(scope="module")
-def group_figures(group_and_run: list[Report]) -> dict[str, Figure]:
-    """Return the figures of a group and another run."""
-    return draw_figures(group_and_run)
-
-
-def test_each_run_has_its_diagram(group_figures: dict[str, Figure]) -> None:
-    assert list(group_figures) == ["network-1", "network-2", "network-3", "usable_context"]
-
-
-@pytest.fixture(scope="module")
-def group_page(group_and_run: list[Report], group_figures: dict[str, Figure]) -> str:
-    """Return the page on a group and another run."""
-    return render_page(group_and_run, group_figures)
-
-
-def test_each_figure_has_a_caption(group_page: str) -> None:
-    counts = {group_page.count(text) for text in ('class="chart"', " alt=", "<figcaption>")}
-    assert counts == {4}
-
-
-def test_each_figure_is_described_by_its_runs(group_page: str) -> None:
-    subjects = [alt.partition(":")[0] for alt in re.findall(r' alt="(.*?)"', group_page)]
-    assert subjects == ["a", "b", "c", "a, b, c"]
-
-
-def test_the_caption_explains_the_mean(group_page: str) -> None:
-    assert "the mean of 2 runs that differ only in their seeds" in group_page
-
-
-@pytest.mark.parametrize(
-    ("sizes", "text"),
-    [
-        pytest.param([2, 3, 1, 2], "the mean of 2 or 3 runs that differ", id="groups"),
-        pytest.param([1, 1], "Top: the loss when only the last k", id="no groups"),
-    ],
-)
-def test_the_caption_has_the_sizes_of_all_groups(sizes: list[int], text: str) -> None:
-    reports = [
-        with_origin(f"{group}-{seed}", seed, training=f"recipe {group}")
-        for group, size in enumerate(sizes)
-        for seed in range(size)
-    ]
-    page = render_page(reports, {"usable_context": Figure()})
-    assert text in page
-    assert ("the mean of" in page) == (max(sizes) > 1)
-
-
-def test_only_one_run_of_a_group_has_next_steps() -> None:
-    steps = NextSteps(experiments=(Step("Try a seed.", {"seed": 2}), Step("Try units.", {})))
-    runs = [A, with_origin("c", 1, training="other")]
-    first, last = (replace(run, next_steps=steps) for run in runs)
-    page = render_page([first, B, last], {})
-    _, _, section = page.partition('<section id="next_steps">')
-    assert re.findall(r"<h3>(.*?)</h3>|<p>(Try .*?)</p>", section) == [
-        ("a", ""),
-        ("", "Try units."),
-        ("c", ""),
-        ("", "Try a seed."),
-        ("", "Try units."),
+def test_a_label_has_the_settings_that_differ() -> None:
+    assert labels_of(group_reports(CLASS)) == [
+        "sequence_length 4, seed 1",
+        "sequence_length 4, seed 2",
+        "sequence_length 4, seed 3",
+        "sequence_length 64, seed 1",
     ]
 
 
-def test_the_same_report_twice_has_two_diagrams() -> None:
-    once = report(only=("network",))
-    assert list(draw_figures([once, once])) == ["network-1", "network-2"]
+def test_runs_with_the_same_settings_are_labelled_by_their_names() -> None:
+    assert labels_of(group_reports([run("a"), run("b")])) == ["a", "b"]
 
 
-def test_a_page_on_several_runs_has_a_table_of_them() -> None:
-    first = report(name="a", only=("network", "loss_by_class"))
-    content = first.contents["loss_by_class"]
-    loss = replace(
-        content.data, nats_per_char=1.5, standard_error=0.25, positions=Sample(2, 1001, 1000)
-    )
-    contents = {**first.contents, "loss_by_class": replace(content, data=loss)}
-    second = replace(text_report(name="b"), text_name="other text", activation="relu")
-    page = render_page([replace(first, contents=contents), second], {})
-    _, _, rest = page.partition("Runs on this page</caption>")
-    table, _, _ = rest.partition("</tbody>")
-    rows = [re.findall(r"<td.*?>(.*?)</td>", row) for row in table.split("<tr>")[2:]]
-    assert rows == [
-        ["a", "the validation text", "tanh", "239", "1.50 ± 0.25", "1,000"],
-        ["b", "other text", "relu", "\N{EN DASH}", "\N{EN DASH}", "\N{EN DASH}"],
+def test_a_single_run_has_no_label() -> None:
+    assert labels_of(group_reports([run("a")])) == [""]
+
+
+def test_a_group_has_one_colour() -> None:
+    colours = [{line.colour for line in group.runs} for group in group_reports(CLASS)]
+    assert [len(each) for each in colours] == [1, 1]
+    assert colours[0] != colours[1]
+
+
+def test_the_table_has_a_row_for_each_group() -> None:
+    assert rows_of(render_page(CLASS)) == [
+        ["runs", "sequence_length", "context used"],
+        ["short-1, short-2, short-3", "4", "3.00 ± 0.58"],
+        ["long-1", "64", "2"],
     ]
-    assert "NaN" not in page
+
+
+def test_an_unknown_number_of_a_run_is_unknown_for_its_group() -> None:
+    unknown = replace(CLASS[1].get("usable_context"), used=None)
+    changed = replace(CLASS[1], results={"usable_context": unknown})
+    assert rows_of(render_page([CLASS[0], changed]))[1][1] == "\N{EN DASH}"
+
+
+def test_both_meanings_of_the_error_are_explained_where_both_occur() -> None:
+    meaning = "of several runs is one standard error over the runs"
+    assert meaning in render_page(CLASS)
+    assert meaning not in render_page(CLASS[2:])
+
+
+def test_each_explanation_is_there_once() -> None:
+    page = render_page(CLASS)
+    assert page.count("The network starts from the zero state") == 1
+    assert page.count("<figcaption>") == page.count("<picture>") == 1
+    assert page.count('class="reader"') == 1
+
+
+@pytest.mark.parametrize("name", ["usable_context", "units", "memory", "spectrum"])
+def test_a_figure_has_a_line_for_each_run(name: str) -> None:
+    reports = [replace(run(f"{seed}", seed=seed), results=report().results) for seed in (1, 2)]
+    (legend,) = draw(name, results_of(group_reports(reports), name)).legends
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert {"seed 1", "seed 2"} <= {*labels}
+
+
+@pytest.mark.parametrize(("is_wide", "size"), [(False, 4.8), (True, 9.6)])
+def test_a_figure_is_narrow_or_wide(is_wide: bool, size: float) -> None:
+    results = results_of(group_reports([report()]), "memory")
+    figure = draw("memory", results, is_wide=is_wide)
+    assert figure.get_figwidth() == size
+    figure.draw_without_rendering()
+    tops = {round(axes.get_position().y1, 2) for axes in figure.axes}
+    assert len(tops) == (1 if is_wide else 3)
+
+
+# Experiments
+
+
+def test_a_run_without_its_text_cannot_be_repeated() -> None:
+    assert "its training cannot be repeated" in render_page([text_report()])
+
+
+def commands(folder: Path) -> list[list[str]]:
+    """Return the arguments of each command in the experiments with a run."""
+    page = render_page([charlm.inspect(folder, only=["network"])])
+    blocks = re.findall(r"<pre><code>(.*?)</code></pre>", page, re.DOTALL)
+    return [shlex.split(line) for block in blocks for line in block.splitlines()]
+
+
+def test_the_experiments_are_commands_with_the_run(trained_run: Path) -> None:
+    lines = commands(trained_run)
+    assert [command for _, command, *_ in lines] == ["train", "inspect"] * 3
+    for _, name, *arguments in lines:
+        all_commands()[name].make_context(name, arguments)
+    trainings = [arguments for _, name, *arguments in lines if name == "train"]
+    for arguments in trainings:
+        assert arguments[:3] == [f"{trained_run}/corpus", "-c", f"{trained_run}/config.yaml"]
+
+
+def test_the_experiments_change_layers_windows_and_seed(trained_run: Path) -> None:
+    config = charlm.load(trained_run).config
+    settings = {part for line in commands(trained_run) for part in line if "=" in part}
+    assert settings == {
+        f"model.layers={2 if config.model.layers == 1 else 1}",
+        f"training.sequence_length={config.training.sequence_length // 4}",
+        f"training.batch_size={config.training.batch_size * 4}",
+        f"seed={config.seed + 1}",
+    }

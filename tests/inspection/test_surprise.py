@@ -10,14 +10,21 @@ import reference
 from inspection.networks import one_layer, random_ids, traced
 from models import random_parameters
 
-from charlm.inspection.surprise import Predictions, list_characters, predict, reader
+from charlm.inspection.style import Line
+from charlm.inspection.surprise import (
+    Predictions,
+    Surprise,
+    details,
+    list_characters,
+    predict,
+)
 from charlm.network.rnn import Parameters
 
 
 def test_the_nats_equal_the_definition() -> None:
     parameters = random_parameters(vocabulary_size=7, layers=2)
     ids = random_ids(20, ids=7)
-    predictions = predict(traced(parameters, ids), lags=8)
+    predictions = predict(traced(parameters, ids))
     assert predictions.ids.tolist() == ids[1:].tolist()
     expected = reference.nats(parameters, ids.tolist())
     np.testing.assert_allclose(predictions.nats, expected, atol=1e-5)
@@ -26,7 +33,7 @@ def test_the_nats_equal_the_definition() -> None:
 def test_the_likeliest_characters_have_the_highest_probabilities() -> None:
     parameters = random_parameters(vocabulary_size=7, layers=2)
     ids = random_ids(20, ids=7)
-    predictions = predict(traced(parameters, ids), lags=8)
+    predictions = predict(traced(parameters, ids))
     logits, _ = reference.read(parameters, ids.tolist())
     for step, row in enumerate(logits[:-1]):
         probabilities = np.exp(row) / np.exp(row).sum()
@@ -38,7 +45,7 @@ def test_the_likeliest_characters_have_the_highest_probabilities() -> None:
 
 def test_only_characters_of_the_text_have_an_influence() -> None:
     parameters = random_parameters(vocabulary_size=7, layers=2)
-    predictions = predict(traced(parameters, random_ids(20, ids=7)), lags=8)
+    predictions = predict(traced(parameters, random_ids(20, ids=7)))
     assert (predictions.influence[0, 1:] == 0).all()
     assert (predictions.influence[:, 0] > 0).all()
 
@@ -71,7 +78,7 @@ def test_the_influence_is_the_gradient_with_respect_to_the_input(skip_connection
             lower = loss_with_embedding(parameters, ids, (row, column), -1e-5)
             gradient.append((higher - lower) / 2e-5)
         sizes.append(np.linalg.norm(gradient))
-    influence = predict(traced(parameters, np.array(ids)), lags=5).influence[-1]
+    influence = predict(traced(parameters, np.array(ids))).influence[-1, :5]
     np.testing.assert_allclose(influence, np.array(sizes) / max(sizes), atol=1e-7)
 
 
@@ -98,7 +105,7 @@ def test_a_long_text_has_the_nats_of_the_definition() -> None:
 
 
 def test_an_influence_has_four_decimals_in_the_json(halving: Predictions) -> None:
-    character = list_characters(halving, "abc")[40]
+    character = list_characters(Surprise(("a", "b", "c"), halving))[40]
     assert character["influence"][:7] == [1, 0.5, 0.25, 0.125, 0.0625, 0.0312, 0.0156]
 
 
@@ -128,13 +135,15 @@ def predictions() -> Predictions:
 @pytest.fixture(scope="module")
 def characters(predictions: Predictions) -> list[dict[str, Any]]:
     """Return the characters of the text in the JSON of a report."""
-    return list_characters(predictions, CHARACTERS)
+    return list_characters(Surprise(CHARACTERS, predictions))
 
 
 @pytest.fixture(scope="module")
 def page_data(predictions: Predictions) -> dict[str, Any]:
     """Return the data of the script on the page."""
-    _, _, rest = reader(predictions, CHARACTERS).partition('<script type="application/json">')
+    _, _, rest = details({Line("", "", "blue"): Surprise(CHARACTERS, predictions)}).partition(
+        '<script type="application/json">'
+    )
     data, _, _ = rest.partition("</script>")
     return dict(json.loads(data))
 
@@ -143,9 +152,10 @@ def test_a_character_is_coloured_by_its_nats(
     predictions: Predictions,
     characters: list[dict[str, Any]],
 ) -> None:
-    page = reader(predictions, CHARACTERS)
+    page = details({Line("", "", "blue"): Surprise(CHARACTERS, predictions)})
     levels = [int(level or 0) for level in re.findall(r'<span(?: class="l(\d)")? title', page)]
-    assert levels == [min(9, int(character["nats"] / 0.75)) for character in characters]
+    limits = np.array([0.7, 1.6, 3, 5])
+    assert levels == [np.sum(limits <= character["nats"]) for character in characters]
 
 
 def test_the_json_has_the_characters_of_the_text(
@@ -193,5 +203,5 @@ def test_the_page_has_the_influences_of_the_json(
     characters: list[dict[str, Any]],
 ) -> None:
     for digits, character in zip(page_data["influence"], characters, strict=True):
-        levels = np.rint(9 * np.array(character["influence"]))
+        levels = np.rint(4 * np.array(character["influence"]))
         assert [int(digit) for digit in digits] == levels.tolist()

@@ -18,7 +18,6 @@ from charlm.inspection.units import (
     chance_level,
     score_units,
     shift_within,
-    units_table,
 )
 from charlm.network.rnn import Parameters
 from charlm.text.vocabulary import Vocabulary
@@ -199,10 +198,6 @@ def test_a_feature_that_the_character_decides_is_not_compared_with_chance(
 def test_another_feature_is_compared_with_chance(vowel_units: Units) -> None:
     _, random = vowel_units.features
     assert random.units_beyond_chance == 0
-
-
-def test_the_table_has_the_number_of_units_beyond_chance(vowel_units: Units) -> None:
-    assert units_table(vowel_units).columns["units beyond chance"] == [None, 0]
 
 
 # Short texts

@@ -1,6 +1,5 @@
 """The loss from the last k characters, on networks whose memory is known."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,13 +10,11 @@ from models import random_parameters
 from numpy.typing import NDArray
 
 from charlm.evaluation.scoring import score_stream
-from charlm.inspection.section import Sample
+from charlm.inspection.reading import Sample
 from charlm.inspection.usable_context import (
     UsableContext,
-    context_summary,
     context_used,
     usable_context,
-    why_unknown,
 )
 from charlm.network.rnn import Parameters, advance, nats
 
@@ -79,7 +76,6 @@ def test_no_more_characters_are_read_than_the_network_uses() -> None:
     assert context.characters.tolist() == [0, 1, 2, 3]
     assert context.used == 3
     assert context.nats[2] > 1 > context.nats[3]
-    assert "uses 3 characters of context" in context_summary(context)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +130,7 @@ def test_at_most_512_characters_are_read(length: int, most: int) -> None:
         pytest.param([-0.5, -0.1, 0.04, 0.0], [0.0] * 4, 3, id="worse at first, better later"),
         pytest.param([1.0, 0.0, 0.0], [0.0, 0.0, np.nan], None, id="an unknown error"),
         pytest.param([0.0], [0.0], 0, id="nothing to gain"),
-        pytest.param([1.0, 0.5, 0.0], [0.0, 0.0, 0.005], 2, id="the largest error"),
+        pytest.param([1.0, 0.5, 0.0], [0.0, 0.0, 0.0049], 2, id="a small error"),
         pytest.param([1.0, 0.5, 0.0], [0.0, 0.0, 0.0051], None, id="too large an error"),
         pytest.param([-9.0, -8.0, 0.0], [3.0, 3.0, 3.0], 0, id="context makes it much worse"),
     ],
@@ -144,7 +140,7 @@ def test_the_used_context_ends_where_all_gains_are_small(
     errors: list[float],
     used: int | None,
 ) -> None:
-    assert context_used(np.array(gains), np.array(errors), characters=1000) == used
+    assert context_used(np.array(gains), np.array(errors), characters=10**7) == used
 
 
 @pytest.mark.parametrize(
@@ -158,52 +154,10 @@ def test_a_text_must_be_four_times_as_long_as_the_context(
     assert context_used(np.array([1.0, 0.5, 0.0]), np.zeros(3), characters=characters) == used
 
 
-@pytest.mark.parametrize(
-    ("gain", "text"),
-    [
-        pytest.param(0.005, "reading further back improves the loss by only 0.0050", id="better"),
-        pytest.param(-0.5, "reading further back worsens the loss by 0.5000", id="worse"),
-        pytest.param(1e-4, "reading further back improves the loss by only 0.0001", id="small"),
-    ],
-)
-def test_the_summary_has_the_gain_of_further_characters(gain: float, text: str) -> None:
-    context = register_context()
-    gains = np.full(4, gain)
-    changed = replace(context, used=3, gains=gains, gain_errors=np.full(4, 0.0011))
-    expected = f"uses 3 characters of context: {text} ± 0.0011 nats per character"
-    assert context_summary(changed) == expected
-
-
-@pytest.mark.parametrize("gain", [9e-5, 2e-8, 0.0, -9e-5])
-def test_a_tiny_gain_is_not_written_out(gain: float) -> None:
-    changed = replace(register_context(), used=1, gains=np.full(4, gain))
-    assert context_summary(changed) == (
-        "uses 1 character of context: reading further back changes the loss by less than 0.0001 "
-        "nats per character"
-    )
-
-
-@pytest.mark.parametrize(
-    ("errors", "reason"),
-    [
-        pytest.param([0.0, 0.0, np.nan], "the text is too short for standard errors", id="unknown"),
-        pytest.param(
-            [0.0, 0.0, 0.0072], "the gain has a standard error of 0.0072 nats", id="large"
-        ),
-        pytest.param(
-            [0.0, 0.0, 0.005],
-            "the text is too short, or the network uses more than was tried",
-            id="small",
-        ),
-    ],
-)
-def test_a_reason_is_given_if_the_context_is_not_known(errors: list[float], reason: str) -> None:
-    context = replace(register_context(), used=None, gain_errors=np.array(errors))
-    assert why_unknown(context) == f" The context that the network uses is not known: {reason}."
-
-
-def test_no_reason_is_given_if_the_context_is_known() -> None:
-    assert why_unknown(register_context()) == ""
+def test_a_small_gain_of_few_blocks_may_be_chance() -> None:
+    gains, errors = np.array([1.0, 0.023, 0.0]), np.array([0.0, 0.01, 0.0])
+    assert context_used(gains, errors, characters=2400) == 1
+    assert context_used(gains, errors, characters=10**7) == 2
 
 
 # Errors

@@ -21,7 +21,6 @@
    An iterator is closed when the user stops it. An Error thrown by a source is shown to the user. */
 "use strict";
 
-const SURPRISE_NATS = [0.7, 1.6, 3, 5];  // limits of the colours s1 to s4: probabilities of 50%, 20%, 5% and 0.7%
 const FRAME_MS = 12;
 const KEPT_VALUES = 1 << 24;  // values of states after characters, 64 MB; older states are dropped
 const NAMES = new Map([[" ", ["␣", "space"]], ["\n", ["↵", "new line"]], ["\t", ["⇥", "tab"]], ["\r", ["␍", "return"]],
@@ -37,11 +36,6 @@ function describeCharacter(text) {
 
 function percent(probability) {
   return probability >= 0.0995 ? `${Math.round(100 * probability)}%` : `${(100 * probability).toFixed(1)}%`;
-}
-
-function surpriseClass(nats) {
-  const level = nats === null ? 0 : SURPRISE_NATS.filter((limit) => nats >= limit).length;
-  return level ? `s${level}` : "";
 }
 
 const bits = (nats) => (nats / Math.LN2).toFixed(2);
@@ -79,15 +73,9 @@ class Page {
 
   drawLegend() {
     const { legend } = this.on, { chosen } = this;
-    legend.textContent = chosen === null ? "Background: the probability that the model gave each character."
-      : `Background: ${this.unitName(chosen)} after a character; blue is negative, orange positive, strongest at ${this.largest.toFixed(2)}.`;
-    if (chosen !== null) return;
-    ["50% or more", "< 50%", "< 20%", "< 5%", "< 0.7%"].forEach((label, level) => {
-      const sample = document.createElement("i");
-      if (level) sample.className = `s${level}`;
-      sample.textContent = label;
-      legend.append(sample);
-    });
+    if (chosen === null) return drawLegend(legend);
+    legend.textContent = `Background: ${this.unitName(chosen)} after a character; blue is negative, orange positive, ` +
+      `strongest at ${this.largest.toFixed(2)}.`;
   }
 
   listen() {
@@ -322,12 +310,12 @@ class Page {
 
   /** The arrow keys move through the text. */
   walk(event) {
-    const end = this.on.text.children.length - 1, now = this.here ?? end + 1;
-    const goal = { ArrowLeft: now - 1, ArrowRight: now + 1, Home: 0, End: end }[event.key];
-    if (goal === undefined || goal < 0 || goal > end) return;
+    const { children } = this.on.text, now = this.here ?? children.length;
+    const goal = placeAfterKey(event.key, children, now);
+    if (goal === undefined || goal === now || goal < 0) return;
     event.preventDefault();
     this.attempt(this.goTo(goal));
-    this.on.text.children[goal].scrollIntoView({ block: "nearest" });
+    children[goal].scrollIntoView({ block: "nearest" });
   }
 
   /** Colours the text by a unit; null = by surprise. */

@@ -1,4 +1,6 @@
-"""Text as HTML: labels of characters, texts coloured by surprise, and the data of a page.
+"""The viewer of a text coloured by surprise, and how any text becomes part of a page.
+
+viewer.css and viewer.js belong to the report, to notebooks and to exported pages.
 
 Functions take text and return HTML in which the text is escaped. Any text may be untrusted: nothing
 in it may act on a page, neither as markup nor by reversing the direction of writing.
@@ -7,11 +9,13 @@ Axes: T characters.
 """
 
 import base64
+import bisect
 import hashlib
 import html
 import json
 import unicodedata
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from charlm.wording import escape_controls
@@ -25,9 +29,12 @@ SYMBOLS = {
 CIRCLE = "\N{DOTTED CIRCLE}"
 RESERVED = "\N{WHITE SQUARE}"
 """Label of a reserved id."""
-LEVELS = 9
+SURPRISE_NATS = (0.7, 1.6, 3, 5)
+"""Limits of the colours l1 to l4, as in viewer.js: probabilities of 50%, 20%, 5% and 0.7%."""
+LEVELS = len(SURPRISE_NATS)
 """Number of colours, not counting "no colour"."""
-NATS_PER_LEVEL = 0.75
+VIEWER_STYLE = Path(__file__).with_name("viewer.css").read_text(encoding="utf-8")
+VIEWER_SCRIPT = Path(__file__).with_name("viewer.js").read_text(encoding="utf-8")
 
 
 def visible(character: str | None) -> str:
@@ -87,7 +94,7 @@ def coloured_text(characters: Iterable[str | None], nats: Iterable[float | None]
 def _coloured(character: str | None, nats: float | None) -> str:
     if nats is None:
         return f'<span title="not scored">{_shape(character)}</span>'
-    level = min(LEVELS, int(nats / NATS_PER_LEVEL))
+    level = bisect.bisect_right(SURPRISE_NATS, nats)
     style = f' class="l{level}"' if level else ""
     return f'<span{style} title="{nats:.2f} nats">{_shape(character)}</span>'
 

@@ -1,0 +1,524 @@
+"""The memory of a network: how far back a gradient, a replaced character and a difference last.
+
+    gradient:              dL/dh_{t-1} = dL/dh_t (V D_t)^T,  D_t = diag f'(a_t)
+    linear prediction:     dh_{t+1} = dh_t V D_{t+1}
+    Lyapunov exponents:    Q_t R_t = (V D_t)^T Q_{t-1},  exponent_i = mean of ln |R_t[i, i]|
+
+All of them are products of the Jacobians V D_t along a text. The exponents are conditional on the
+text that drives the network (Pecora and Carroll 1991) and finite-time, and are computed with QR
+decompositions (Benettin et al. 1980). Vectors are rows. Axes: K lags, P predictions or replaced
+characters, D units of all layers, H units of a layer, n exponents, L layers.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.evaluation.scoring import mean_and_error, standard_error, student
+from charlm.inspection.reading import Reading, Sample
+from charlm.inspection.style import (
+    FLOOR,
+    GRID,
+    INK,
+    ORANGE,
+    SERIES,
+    Axes,
+    Line,
+    curve,
+    fit_logarithmic,
+    table,
+)
+from charlm.network.gradients import (
+    LagCurve,
+    Trace,
+    gradient_norms,
+    lag_curve,
+    push_forward,
+    slope,
+)
+from charlm.network.rnn import Floats, advance, log_softmax
+
+Values = NDArray[np.float64]
+
+MAX_LAG = 128
+"""Largest lag."""
+VISIBLE = 1e-3
+"""Smallest size of a gradient that counts as visible, as a share of its size at lag 0."""
+BLOCKS = 8
+"""Number of blocks of neighbouring predictions for the standard errors of half-lives and slopes."""
+EXPONENT_BLOCK = 100
+"""Number of characters in a block for the standard errors of exponents; growth factors more than a
+block apart are nearly independent."""
+MOST_EXPONENTS = 8
+"""Maximum number of exponents of the whole state."""
+PASSES = 3
+"""Number of times that the first half of a text is read before exponents are measured."""
+ROUNDING = 1e-6
+"""Exponents closer to 0 than this count as 0, because weights are float32."""
+
+
+@dataclass(frozen=True, eq=False)
+class LayerGradient(LagCurve):
+    """The gradient at one layer by lag."""
+
+    half_life: float | None
+    """Lag in characters where `median` reaches 1/2, see `half_life`; None if it does not."""
+    half_life_error: float | None
+    """Standard error of the half-life from blocks of predictions; None for a half-life below 1, or
+    if a block has no half-life."""
+    slope: float | None
+    """Slope of ln `median` over the second half of the lags, in nats per character; None if the
+    median is 0 there."""
+    slope_error: float | None
+    """Standard error of the slope from blocks of predictions; None if a block has no slope."""
+    visible_to: int
+    """Last lag with a `median` of at least VISIBLE; at most the largest lag that was followed."""
+    blocks: int
+    """Number of blocks of neighbouring predictions behind the standard errors."""
+    positions: Sample
+    """The characters whose losses were followed back."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImpulseResponse:
+    """The effect of a replaced character by lag; lag 0 is the step that reads that character."""
+
+    lag: NDArray[np.int64]
+    """Lags 0, 1, ..., int64 [K]."""
+    state: Values
+    """Norm of the change of the whole state, relative to lag 0: the median, float64 [K]."""
+    state_low: Values
+    """The 10th percentile of the same ratio, float64 [K]."""
+    state_high: Values
+    """The 90th percentile of the same ratio, float64 [K]."""
+    linear: Values
+    """Median of the same ratio for the linear prediction dh_{t+1} = dh_t V D_{t+1}, which starts
+    from dh at lag 0, float64 [K]."""
+    kl: Values
+    """Mean of KL(p || q) in nats, where p predicts the next character in the unchanged text and q
+    in the text with the replacement, float64 [K]."""
+    kl_errors: Values
+    """Standard error of each mean over the replacements, float64 [K]; NaN for one replacement."""
+    positions: Sample
+    """The characters that were replaced, one at a time."""
+    unchanged: int
+    """Number of these replacements that did not change the state and were left out."""
+
+
+@dataclass(frozen=True)
+class LayerExponent:
+    """The largest exponent of one layer on its own: the growth rate of the product of its V D_t."""
+
+    layer: int
+    """Index of the layer, 0 is the lowest."""
+    exponent: float
+    """Exponent in nats per character; -inf if a difference disappears completely."""
+    standard_error: float
+    """Standard error of the exponent from blocks of EXPONENT_BLOCK characters; NaN if unknown."""
+
+
+@dataclass(frozen=True, eq=False)
+class Lyapunov:
+    """The conditional, finite-time Lyapunov exponents of a network on a text."""
+
+    exponents: Values
+    """Exponents of the whole state, all layers together, in nats per character, largest first,
+    float64 [n]; -inf beyond the rank of a Jacobian."""
+    standard_errors: Values
+    """Standard error of each exponent from blocks of EXPONENT_BLOCK characters, float64 [n]; NaN if
+    unknown."""
+    dimensions: int
+    """D, the number of exponents that exist; n may be smaller."""
+    layers: tuple[LayerExponent, ...]
+    """The largest exponent of each layer on its own, lowest layer first."""
+    positions: Sample
+    """The characters whose steps count."""
+
+
+@dataclass(frozen=True, eq=False)
+class Memory:
+    """The memory of a network on a text."""
+
+    gradient_by_lag: tuple[LayerGradient, ...]
+    """The gradient at each layer, lowest layer first."""
+    impulse_response: ImpulseResponse | None
+    """The effect of a replaced character; None if no replacement changes the state, for instance
+    because all characters of the text are the same."""
+    lyapunov: Lyapunov
+    """The rates at which small differences grow or shrink."""
+
+
+def measure(reading: Reading) -> Memory:
+    """Follow gradients back through a text, and replaced characters and differences forwards."""
+    limits = reading.limits
+    return Memory(
+        gradient_by_lag(reading.trace, positions=limits.predictions),
+        impulse_response(reading.trace, positions=limits.replacements),
+        lyapunov(reading.trace),
+    )
+
+
+# The gradient
+
+
+def gradient_by_lag(
+    trace: Trace, *, positions: int = 200, max_lag: int = MAX_LAG
+) -> tuple[LayerGradient, ...]:
+    """Follow the gradients of evenly spaced predictions back, relative to their norms at lag 0.
+
+    Args:
+        trace: The trace of one text; T >= 2.
+        positions: Maximum number of predictions to follow, 1 or more. Predictions with fewer
+            characters before them than the largest lag are left out, but never more than half of
+            the text.
+        max_lag: The largest lag, 1 or more; it is smaller for a short text.
+
+    """
+    last = len(trace.ids) - 2
+    first = min(max_lag, last // 2)
+    steps = np.unique(np.linspace(first, last, min(positions, last + 1 - first)).astype(np.int64))
+    lags = min(max_lag, int(steps[0])) + 1
+    layers = []
+    for layer, norms in enumerate(gradient_norms(trace, steps, lags=lags)):
+        whole = lag_curve(layer, norms)
+        blocks = np.array_split(norms, min(BLOCKS, len(steps)), axis=1)
+        medians = [lag_curve(layer, block).median for block in blocks]
+        life = half_life(whole.median)
+        is_long = life is not None and life >= 1
+        gradient = LayerGradient(
+            **vars(whole),
+            half_life=life,
+            half_life_error=_error(half_life, medians) if is_long else None,
+            slope=far_slope(whole.median),
+            slope_error=_error(far_slope, medians),
+            visible_to=int(np.flatnonzero(whole.median >= VISIBLE).max(initial=0)),
+            blocks=len(blocks),
+            positions=Sample.of(steps + 1),
+        )
+        layers.append(gradient)
+    return tuple(layers)
+
+
+def _error(measure: Callable[[Values], float | None], medians: Sequence[Values]) -> float | None:
+    """Return the standard error of a measure over blocks; None if it is unknown in a block."""
+    values = [measure(median) for median in medians]
+    return None if None in values else standard_error(np.array(values, np.float64))
+
+
+def half_life(curve: Values) -> float | None:
+    """Return the lag where a curve [K] that begins at 1 reaches 1/2; None if it does not.
+
+    The logarithm of the curve is interpolated between two lags.
+    """
+    for lag, (before, after) in enumerate(pairwise(curve.tolist())):
+        if after <= 0.5:
+            fall = np.log(before / after) if after else np.inf
+            return float(lag + np.log(2 * before) / fall)
+    return None
+
+
+def far_slope(curve: Values) -> float | None:
+    """Return the slope of the logarithm of a curve [K] over the second half of its lags.
+
+    The slope is None for fewer than 2 lags, or if the curve is not above 0 there.
+    """
+    far = curve[len(curve) // 2 :]
+    if len(far) < 2 or not (far > 0).all():
+        return None
+    return float(np.polyfit(np.arange(len(far)), np.log(far), 1)[0])
+
+
+# The impulse response
+
+
+def impulse_response(
+    trace: Trace, *, positions: int = 128, max_lag: int = MAX_LAG
+) -> ImpulseResponse | None:
+    """Replace single characters of a text by other characters from it, and follow the difference.
+
+    Args:
+        trace: The trace of one text; T >= 2.
+        positions: Maximum number of characters to replace, evenly spaced, 1 or more.
+        max_lag: The largest lag, 1 or more; it is smaller for a short text.
+
+    Returns:
+        The effect; None if no replacement changes the state.
+
+    """
+    lags = min(max_lag, (len(trace.ids) - 1) // 2) + 1
+    steps = np.unique(np.linspace(0, len(trace.ids) - lags, positions).astype(np.int64))
+    changes, linear, kl = _follow(trace, steps, lags)
+    is_changed = changes[0] > 0
+    if not is_changed.any():
+        return None
+    changes, linear, kl = (values[:, is_changed] for values in (changes, linear, kl))
+    low, median, high = np.percentile(changes / changes[0], [10, 50, 90], axis=1)
+    count = kl.shape[1]
+    kl_errors = np.full(lags, np.nan)
+    if count > 1:
+        kl_errors = kl.std(1, ddof=1) / np.sqrt(count)
+    return ImpulseResponse(
+        lag=np.arange(lags),
+        state=median,
+        state_low=low,
+        state_high=high,
+        linear=np.median(linear / changes[0], axis=1),
+        kl=kl.mean(1),
+        kl_errors=kl_errors,
+        positions=Sample.of(steps),
+        unchanged=len(steps) - count,
+    )
+
+
+def _follow(trace: Trace, steps: NDArray[np.int64], lags: int) -> tuple[Values, Values, Values]:
+    """Return the norms of the changes and of their linear predictions, and KL, each [K, P].
+
+    The text and its replacements are read in one batch, so that equal states have equal bits.
+    """
+    parameters = trace.parameters
+    count = len(steps)
+    replacements = _draw_replacements(trace.ids[:, 0], steps)
+    state = []
+    for first, outputs in zip(trace.before, trace.outputs, strict=True):
+        before = np.where((steps == 0)[:, None], first[0], outputs[steps - 1, 0])
+        state.append(np.concatenate([before, before]))
+    now = tuple(state)
+    predicted: NDArray[Any] = np.empty(0)
+    changes, linear, kl = np.empty((3, lags, count))
+    for lag in range(lags):
+        ids = trace.ids[steps + lag, 0]
+        now = advance(parameters, np.concatenate([ids, ids if lag else replacements]), now)
+        change = np.concatenate([output[count:] - output[:count] for output in now], axis=-1)
+        slopes = tuple(slope(parameters.activation, output[:count]) for output in now)
+        predicted = push_forward(parameters, predicted, slopes) if lag else change
+        logits = parameters.logits(now)
+        changes[lag] = np.linalg.norm(change.astype(np.float64), axis=-1)
+        linear[lag] = np.linalg.norm(predicted.astype(np.float64), axis=-1)
+        kl[lag] = divergence(logits[:count], logits[count:])
+    return changes, linear, kl
+
+
+def _draw_replacements(ids: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return a random other character of the text for each step [P], if there are several."""
+    choices = np.unique(ids)
+    shifts = np.random.default_rng(0).integers(1, max(2, len(choices)), len(steps))
+    return np.asarray(choices[(np.searchsorted(choices, ids[steps]) + shifts) % len(choices)])
+
+
+def divergence(logits: NDArray[Any], other: NDArray[Any]) -> Values:
+    """Return KL(p || q) = sum p (ln p - ln q) in nats, float64 [...].
+
+    Args:
+        logits: The logits of p, [..., V].
+        other: The logits of q, [..., V].
+
+    """
+    log_p = log_softmax(logits.astype(np.float64))
+    log_q = log_softmax(other.astype(np.float64))
+    return np.asarray(np.maximum(0, (np.exp(log_p) * (log_p - log_q)).sum(-1)))
+
+
+# Lyapunov exponents
+
+Push = Callable[[Floats, int], Floats]
+"""A function from differences of a state before a step [n, D], and the step, to the differences
+after the step."""
+
+
+def lyapunov(trace: Trace) -> Lyapunov:
+    """Compute the largest Lyapunov exponents along the second half of a text.
+
+    The first half is read several times before, so that the random first directions turn into
+    those that grow most. They do so slowly if several directions grow at nearly the same rate.
+
+    Args:
+        trace: The trace of one text; T >= 2.
+
+    """
+    dimensions = trace.parameters.state_size
+    shape = (min(MOST_EXPONENTS, dimensions), dimensions)
+    exponents, errors = _exponents(trace, partial(_push_all, trace), shape)
+    layers = []
+    for layer, weights in enumerate(trace.parameters.layers):
+        push = partial(_push_one, trace, layer)
+        (exponent,), (error,) = _exponents(trace, push, (1, weights.units))
+        layers.append(LayerExponent(layer, float(exponent), float(error)))
+    counted = range(len(trace.ids) // 2, len(trace.ids))
+    return Lyapunov(exponents, errors, dimensions, tuple(layers), Sample.of(counted))
+
+
+def _push_all(trace: Trace, differences: Floats, time: int) -> Floats:
+    slopes = tuple(layer[time] for layer in trace.slopes)
+    return push_forward(trace.parameters, differences, slopes)
+
+
+def _push_one(trace: Trace, layer: int, differences: Floats, time: int) -> Floats:
+    pushed = differences @ trace.parameters.layers[layer].recurrent_kernel
+    return np.asarray(pushed * trace.slopes[layer][time])
+
+
+def _exponents(trace: Trace, push: Push, shape: tuple[int, int]) -> tuple[Values, Values]:
+    """Return the largest exponents of a product of Jacobians, and their standard errors.
+
+    The exponents are the means of ln |R_ii| of one QR decomposition per character. The rows of the
+    basis [n, D] are orthonormal: a small difference of the state for each exponent.
+    """
+    length = len(trace.ids)
+    random = np.random.default_rng(0).standard_normal(shape[::-1])
+    basis: Floats = np.linalg.qr(random)[0].T
+    logs = []
+    for time in chain([*range(1, length // 2)] * PASSES, range(length // 2, length)):
+        pushed = push(basis, time)
+        q, r = np.linalg.qr(pushed.T)
+        basis = q.T
+        lengths = np.abs(np.diagonal(r))
+        rounding = 64 * np.finfo(np.float64).eps * lengths.max()
+        with np.errstate(divide="ignore"):
+            logs.append(np.log(np.where(lengths < rounding, 0, lengths)))
+    counted = np.array(logs[-(length - length // 2) :])
+    places = np.arange(len(counted))
+    scores = [mean_and_error(column, places, block=EXPONENT_BLOCK) for column in counted.T]
+    pairs = np.array(scores, np.float64)  # an unknown error becomes NaN
+    exponents, errors = pairs[np.argsort(-pairs[:, 0])].T
+    exponents[np.abs(exponents) < ROUNDING] = 0.0
+    return exponents, errors
+
+
+# The page
+
+TITLE = "Memory: gradients, replaced characters and small differences"
+EQUATION = (
+    "dL/dh<sub>t&minus;1</sub> = dL/dh<sub>t</sub> (V D<sub>t</sub>)<sup>T</sup>, "
+    "dh<sub>t</sub> = dh<sub>t&minus;1</sub> V D<sub>t</sub>, "
+    "D<sub>t</sub> = diag f'(a<sub>t</sub>)"
+)
+TEXT = (
+    "How much is left after k characters? Gradient: the loss of a prediction is followed back "
+    "through the text. A falling line means that the loss teaches little about what came k "
+    "characters earlier: the gradient vanishes; a rising line means that it explodes. Training "
+    "cuts it off at the border of a window, this figure does not. Replacement: one character of "
+    "the text is replaced by another one, chosen at random, and the text continues as before. The "
+    "change of the prediction is the Kullback-Leibler divergence sum of p ln (p / q), where p "
+    "predicts the next character in the text as it is, and q after the replacement. Exponent: the "
+    "largest Lyapunov exponent is the mean logarithm of the factor per character by which a small "
+    "difference grows or shrinks on this text. Below 0, the network forgets how it started; above "
+    "0, in a state that stays bounded, it is chaotic. Minus infinity means that every difference "
+    "disappears completely. Far back, the gradient at a layer has the slope of the largest "
+    "exponent of this layer and of the layers above it, through which it also arrives."
+)
+CAPTION = (
+    "Gradient: its size at the state h, relative to k = 0, the median of the losses of {gradient}. "
+    "State: the change of h, relative to k = 0, the median of replacements of {response}. "
+    f"Prediction: the mean for the same replacements. The axes are logarithmic and end at {FLOOR}: "
+    "a straight line is a constant factor per character."
+)
+ALONE = (
+    " Bands: the 10th to the 90th percentile. Dashed: the linear prediction, the first change "
+    "multiplied by one Jacobian V D after the other; while it follows the curve, the network "
+    "responds like a time-varying linear filter. Dotted: a factor of exp(largest exponent) per "
+    "character."
+)
+TOGETHER = " A line is a run; the gradient is that of the lowest layer."
+HEAD = ("layer", "half-life", "slope", "visible to", "largest exponent")
+TABLE = (
+    "Half-life: the k at which the gradient has fallen to 1/2. Slope: of ln(gradient) over the "
+    "second half of the lags, per character. Visible to: the last k with at least 1/1000 of the "
+    "gradient. Exponent: in nats per character, of the layer on its own or of the whole state. "
+    "\N{PLUS-MINUS SIGN}: one standard error over the text, from blocks of neighbouring characters."
+)
+GROWING = (
+    "The largest exponent is above 0: small differences grow, including rounding errors. The "
+    "loss, and every other number that depends on the state, can differ between processors and "
+    "between float32 and float64."
+)
+
+
+def panels(results: Mapping[Line, Memory]) -> list[str]:
+    """Return the titles of the axes."""
+    return ["Gradient k characters back", "State after a replacement", "Prediction after it"]
+
+
+def plot(axes: Sequence[Axes], results: Mapping[Line, Memory]) -> None:
+    """Draw gradient, state and prediction by lag: all layers of one run, or several runs."""
+    gradient, state, prediction = axes
+    for each in axes:
+        each.set(xlabel="k, characters", yscale="log")
+    gradient.set_ylabel("|dL/dh|, 1 at k = 0")
+    state.set_ylabel("|dh|, 1 at k = 0")
+    prediction.set_ylabel("KL divergence, nats")
+    for line, memory in results.items():
+        if len(results) == 1:
+            _plot_alone(gradient, state, memory)
+        else:
+            lowest = memory.gradient_by_lag[0]
+            curve(gradient, lowest.lag, lowest.median, colour=line.colour, label=line.label)
+        response = memory.impulse_response
+        if response is not None:
+            curve(state, response.lag, response.state, colour=line.colour)
+            curve(prediction, response.lag, response.kl, colour=line.colour)
+    for each in axes:
+        fit_logarithmic(each)
+
+
+def _plot_alone(gradient: Axes, state: Axes, memory: Memory) -> None:
+    """Draw what only the figure of a single run shows: layers, bands and predictions."""
+    for layer in memory.gradient_by_lag:
+        colour = SERIES[layer.layer % len(SERIES)]
+        band = (layer.low, layer.high)
+        label = f"rnn.{layer.layer}"
+        curve(gradient, layer.lag, layer.median, band, colour=colour, label=label)
+    response = memory.impulse_response
+    if response is None:
+        return
+    lag = response.lag
+    state.fill_between(lag, response.state_low, response.state_high, color=GRID)
+    curve(state, lag, response.linear, colour=INK, dashes="--", label="linear prediction")
+    rate = np.exp(memory.lyapunov.exponents[0] * lag)
+    curve(state, lag, rate, colour=ORANGE, dashes=":", label="exp(largest exponent k)")
+
+
+def caption(results: Mapping[Line, Memory]) -> str:
+    """Return a description of the figure and of its sample, in full sentences."""
+    memory = next(iter(results.values()))
+    response = memory.impulse_response
+    replaced = "no character" if response is None else str(response.positions)
+    sample = CAPTION.format(gradient=memory.gradient_by_lag[0].positions, response=replaced)
+    return sample + (ALONE if len(results) == 1 else TOGETHER)
+
+
+def details(results: Mapping[Line, Memory]) -> str:
+    """Return the table of half-lives and exponents, and a warning if differences grow."""
+    rows: list[Sequence[object]] = []
+    for line, memory in results.items():
+        found = memory.lyapunov
+        whole = (found.exponents[0], found.standard_errors[0])
+        rows.append((f"{line.label} whole state".strip(), None, None, None, whole))
+        for gradient, exponent in zip(memory.gradient_by_lag, found.layers, strict=True):
+            row = (
+                f"{line.label} rnn.{gradient.layer}".strip(),
+                shown_half_life(gradient.half_life, gradient.half_life_error),
+                (gradient.slope, gradient.slope_error),
+                gradient.visible_to,
+                (exponent.exponent, exponent.standard_error),
+            )
+            rows.append(row)
+    numbers = table(HEAD, rows, caption=TABLE, is_folded=len(results) > 1)
+    is_growing = any(grows(memory.lyapunov) for memory in results.values())
+    return f"{numbers}<p>{GROWING}</p>" if is_growing else numbers
+
+
+def shown_half_life(life: float | None, error: float | None) -> object:
+    """Return a half-life as the cell of a table."""
+    return "< 1" if life is not None and life < 1 else (life, error)
+
+
+def grows(found: Lyapunov) -> bool:
+    """Return whether the largest exponent is above 0 beyond chance; False if its error is NaN."""
+    blocks = found.positions.count // EXPONENT_BLOCK
+    error = found.standard_errors[0]
+    return bool(found.exponents[0] > student(2, blocks=blocks) * error) if error >= 0 else False

@@ -1,0 +1,222 @@
+"""The page on one or several reports: a single HTML file that loads nothing from elsewhere.
+
+Its content policy enforces this.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from itertools import chain
+from string import Template
+from typing import Any
+
+from charlm import __version__
+from charlm.api.viewer import VIEWER_SCRIPT, VIEWER_STYLE, content_policy, safe
+from charlm.inspection.memory import shown_half_life
+from charlm.inspection.report import (
+    SECTIONS,
+    Group,
+    Report,
+    group_reports,
+    results_of,
+)
+from charlm.inspection.style import (
+    Figure,
+    Line,
+    figure_style,
+    svg_url,
+    table,
+    theme_css,
+)
+from charlm.runs.folder import CORPUS, run_of
+from charlm.text.corpus import is_corpus
+from charlm.wording import as_argument
+
+WIDTH = 4.8
+"""Width of axes in inches; they fill the screen of a phone, and their text stays readable."""
+HEIGHT = 2.8
+"""Height of axes in inches, with labels and title."""
+LEGEND_LINE = 0.19
+"""Height of a line of the legend, in inches."""
+HELP = (
+    "A loss of L nats per character corresponds to guessing among exp(L) equally likely "
+    "characters. Half-life: the number of characters after which the gradient at the top layer has "
+    "halved. Largest exponent: the mean logarithm of the factor per character by which a small "
+    "difference of the top layer on its own grows. Characters of the text are counted from 1."
+)
+TEXT_ERROR = (
+    "\N{PLUS-MINUS SIGN} of a single run is one standard error over texts: how much a number would "
+    "vary between texts like this one, for the same network."
+)
+RUNS_ERROR = (
+    "\N{PLUS-MINUS SIGN} of several runs is one standard error over the runs: how much their mean "
+    "would vary with other seeds, on the same text."
+)
+DYNAMICS = ("memory", "spectrum", "network")
+"""Sections below the heading "Dynamics"."""
+COLUMNS = {
+    "nats_per_char": "nats per character",
+    "context_used": "context used",
+    "half_life": "half-life",
+    "largest_exponent": "largest exponent",
+}
+"""Headings of the numbers that groups are compared by."""
+NO_RUN = (
+    "The training text of this model is not in its folder, so its training cannot be repeated. To "
+    "compare it with a network of your own: charlm train mytext.txt"
+)
+
+
+def draw(name: str, results: Mapping[Line, Any], *, is_wide: bool = False) -> Figure:
+    """Draw the figure of a section, with a legend at the top.
+
+    Args:
+        name: Name of a section with a figure.
+        results: What the section has measured of each run, one or more.
+        is_wide: Whether to put axes side by side, up to three in a row.
+
+    """
+    from matplotlib.figure import Figure
+
+    section = SECTIONS[name]
+    titles = section.panels(results)
+    columns = min(3, len(titles)) if is_wide else 1
+    rows = math.ceil(len(titles) / columns)
+    width = 2 * WIDTH if is_wide else WIDTH
+    with figure_style():
+        figure = Figure(figsize=(width, rows * HEIGHT), layout="constrained")
+        axes = [figure.add_subplot(rows, columns, place + 1) for place in range(len(titles))]
+        for each, title in zip(axes, titles, strict=True):
+            each.set_title(title)
+        section.plot(axes, results)
+        _draw_legend(figure, columns=3 if is_wide else 1)
+    return figure
+
+
+def _draw_legend(figure: Figure, *, columns: int) -> None:
+    """Draw a legend of all labels above the axes, and increase the height of the figure for it."""
+    pairs = (zip(*axes.get_legend_handles_labels(), strict=True) for axes in figure.axes)
+    handles = {label: handle for handle, label in chain.from_iterable(pairs)}
+    lines = math.ceil(len(handles) / columns)
+    figure.set_figheight(figure.get_figheight() + LEGEND_LINE * lines)
+    if handles:
+        figure.legend([*handles.values()], [*handles], loc="outside upper left", ncols=columns)
+
+
+def render_page(reports: Sequence[Report]) -> str:
+    """Return an HTML page on one or more runs; the same reports give the same page."""
+    groups = group_reports(reports)
+    notes = dict.fromkeys(note for report in reports for note in report.notes)
+    style = theme_css() + VIEWER_STYLE + _asset("page.css")
+    script = VIEWER_SCRIPT + _asset("page.js")
+    names = [name for name in SECTIONS if results_of(groups, name)]
+    sections = {name: _section(name, results_of(groups, name)) for name in names}
+    first = [section for name, section in sections.items() if name not in DYNAMICS]
+    dynamics = [section for name, section in sections.items() if name in DYNAMICS]
+    links = [f'<li><a href="#{name}">{SECTIONS[name].TITLE}</a></li>' for name in names]
+    return Template(_asset("page.html")).substitute(
+        policy=content_policy(style, script),
+        version=__version__,
+        title=safe(", ".join(report.reading.name for report in reports)),
+        style=style,
+        summary=_table_of(groups),
+        help=safe(_help(groups)),
+        notes="".join(f'<p class="help">{safe(note)}</p>' for note in notes),
+        links="".join(links),
+        sections="".join(first),
+        dynamics="".join(dynamics),
+        experiments=_experiments(reports[0]),
+        script=script,
+    )
+
+
+def _asset(name: str) -> str:
+    return files("charlm.inspection").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def _table_of(groups: Sequence[Group]) -> str:
+    """Return the table of the groups of runs: the settings that differ, and their numbers."""
+    keys = groups[0].settings
+    rows = []
+    texts: dict[str, None] = {}
+    for group in groups:
+        readings = [report.reading for report in group.runs.values()]
+        texts |= dict.fromkeys(reading.text_name for reading in readings)
+        names = ", ".join(reading.name for reading in readings)
+        settings = [str(group.settings[key]) for key in keys]
+        cells: dict[str, object] = {**group.estimates}
+        if "half_life" in group.estimates:
+            cells["half_life"] = shown_half_life(*group.estimates["half_life"])
+        rows.append((names, *settings, *cells.values()))
+    numbers = [COLUMNS[name] for name in groups[0].estimates]
+    heads = [key.rpartition(".")[2] for key in keys]
+    return table(("runs", *heads, *numbers), rows, caption=f"Text: {', '.join(texts)}")
+
+
+def _help(groups: Sequence[Group]) -> str:
+    """Return what the numbers of the table mean, with each meaning of the error that occurs."""
+    sizes = [len(group.runs) for group in groups]
+    errors = [RUNS_ERROR] if max(sizes) > 1 else []
+    return " ".join([HELP, TEXT_ERROR, *errors])
+
+
+def _section(name: str, results: Mapping[Line, Any]) -> str:
+    """Return a section: its words, its figure and its tables."""
+    section = SECTIONS[name]
+    figure = _figure(name, results) if hasattr(section, "plot") else ""
+    return (
+        f'<section id="{name}"><h2>{section.TITLE}</h2><p>{section.TEXT}</p>'
+        f'<p class="equation">{section.EQUATION}</p>{figure}{section.details(results)}</section>\n'
+    )
+
+
+def _figure(name: str, results: Mapping[Line, Any]) -> str:
+    """Return a figure in two layouts, for narrow and for wide screens."""
+    caption = safe(SECTIONS[name].caption(results))
+    with figure_style():
+        narrow = svg_url(draw(name, results))
+        wide = svg_url(draw(name, results, is_wide=True))
+    return (
+        f'<figure><picture><source media="(min-width: 50rem)" srcset="{wide}">'
+        f'<img class="chart" alt="{caption}" src="{narrow}"></picture>'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )
+
+
+def _experiments(report: Report) -> str:
+    """Return three experiments with a run as commands; without its text it cannot be repeated."""
+    path = report.reading.path
+    run = None if path is None else run_of(path)
+    if run is None or not is_corpus(run / CORPUS):
+        return f"<p>{safe(NO_RUN)}</p>"
+    config = report.reading.trained.parse_config()
+    length = config.training.sequence_length
+    window = max(1, length // 4)
+    batch = config.training.batch_size * length // window
+    experiments = [
+        ("layers", f"model.layers={2 if config.model.layers == 1 else 1}", LAYERS),
+        ("windows", f"training.sequence_length={window} -s training.batch_size={batch}", WINDOWS),
+        ("seed", f"seed={config.seed + 1}", SEED),
+    ]
+    folder = as_argument(run)
+    begin = f"charlm train {folder}/{CORPUS} -c {folder}/config.yaml"
+    if config.training.initial_weights is not None:
+        begin += " -s training.initial_weights=null"
+    parts = []
+    for name, settings, text in experiments:
+        new = as_argument(run.with_name(f"{run.name}-{name}"))
+        compare = f"charlm inspect {folder} {new} --out comparison.html"
+        commands = safe(f"{begin} -s {settings} -r {new}\n{compare}")
+        parts.append(f"<p>{text}</p><pre><code>{commands}</code></pre>")
+    return "".join(parts)
+
+
+LAYERS = "Another number of layers: which layer remembers longer, and what does the loss gain?"
+WINDOWS = (
+    "Windows of a quarter, and as many characters in each step: how much of its context does the "
+    "network still use?"
+)
+SEED = (
+    "Another seed. A number that differs clearly between seeds is a property of this one network, "
+    "not of its recipe."
+)

@@ -1,0 +1,260 @@
+"""How a report looks: its colours, its figures, and its numbers and tables in HTML.
+
+matplotlib is imported when the first figure is drawn, without pyplot and its global state. The hues
+are those of Okabe and Ito (2008), which colour-blind readers can tell apart.
+"""
+
+import base64
+import contextlib
+import io
+import math
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.api.viewer import safe
+
+if TYPE_CHECKING:
+    # other modules of this package import these names, and draw without importing matplotlib
+    from matplotlib.axes import Axes as Axes  # noqa: PLC0414
+    from matplotlib.figure import Figure as Figure  # noqa: PLC0414
+else:
+    Axes = Figure = Any
+
+COLOURS: Mapping[str, tuple[str, str]] = {
+    "ink": ("#1b1f24", "#e8eaed"),
+    "muted": ("#5c6570", "#a3abb5"),
+    "grid": ("#d9dde2", "#3a4149"),
+    "paper": ("#ffffff", "#16191d"),
+    "blue": ("#0072b2", "#56b4e9"),
+    "orange": ("#c45500", "#f0883e"),
+    "green": ("#00805d", "#2ec99b"),
+    "purple": ("#a8518a", "#e39cc3"),
+    "yellow": ("#8a6d00", "#e6c229"),
+}
+"""Each colour in the light and in the dark theme. Figures use the light theme; in the dark theme
+the page inverts their lightness."""
+INK, MUTED, GRID, PAPER, *SERIES = (light for light, _ in COLOURS.values())
+BLUE, ORANGE, *_ = SERIES
+Estimate = tuple[float | None, float | None]
+"""A number and its standard error, over the text for a single run; None if unknown."""
+FLOOR = 1e-10
+"""Lowest value on a logarithmic axis; smaller values are rounding errors."""
+_STYLE = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": MUTED,
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 9,
+    "font.size": 9,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "lines.linewidth": 1.2,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "charlm",
+    "text.color": INK,
+    "text.parse_math": False,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """The look of a run in a figure."""
+
+    label: str
+    """Label in the legend, different for each run; empty for a single run."""
+    group: str
+    """Label of its group: the runs that differ only in their seeds."""
+    colour: str
+    """Colour of its group."""
+
+
+def over_runs(estimates: Sequence[Estimate]) -> Estimate:
+    """Return the mean of several runs with its standard error; a single run keeps its own."""
+    if len(estimates) == 1:
+        return estimates[0]
+    values = np.array([mean for mean, _ in estimates], np.float64)
+    return float(values.mean()), float(values.std(ddof=1)) / math.sqrt(len(values))
+
+
+def figure_style() -> contextlib.AbstractContextManager[None]:
+    """Draw and save figures in the style of a report, not with the user's own settings."""
+    from matplotlib import style
+
+    return style.context(["default", _STYLE])
+
+
+def theme_css() -> str:
+    """Return the colours as CSS variables, light and dark."""
+    light, dark = (
+        ";".join(f"--{name}:{colours[theme]}" for name, colours in COLOURS.items())
+        for theme in (0, 1)
+    )
+    return f":root{{{light}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}"
+
+
+def svg(figure: Figure, *, background: str = "none") -> bytes:
+    """Return a figure as an SVG file in the light theme; the same figure gives the same bytes."""
+    file = io.BytesIO()
+    no_metadata = dict.fromkeys(["Date", "Creator", "Format", "Type"])
+    with warnings.catch_warnings():
+        # the browser of the reader has the fonts
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        figure.savefig(file, format="svg", facecolor=background, metadata=no_metadata)
+    return file.getvalue()
+
+
+def svg_url(figure: Figure) -> str:
+    """Return a figure as a data URL."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg(figure)).decode()}"
+
+
+def curve(
+    axes: Axes,
+    x: NDArray[Any],
+    y: NDArray[Any],
+    band: tuple[NDArray[Any], NDArray[Any]] | None = None,
+    *,
+    colour: str,
+    label: str = "",
+    dashes: str = "-",
+) -> None:
+    """Draw a line; a lonely value is a dot.
+
+    Args:
+        axes: The axes.
+        x: Numbers, rising, [n].
+        y: The value at each x, [n]; a value that is not finite, or not above 0 on a logarithmic
+            axis, is a gap.
+        band: The lower and the upper edge of a band around the line, each [n]; None = no band.
+        colour: Colour of the line and the band.
+        label: Label in the legend; empty = none.
+        dashes: Dashes of the line, as matplotlib names them.
+
+    """
+    is_drawn = np.isfinite(y) & ((y > 0) | (axes.get_yscale() == "linear"))
+    marker = "o" if np.count_nonzero(is_drawn) == 1 else ""
+    drawn = np.where(is_drawn, y, np.nan)
+    axes.plot(x, drawn, color=colour, label=label, linestyle=dashes, marker=marker, markersize=4)
+    if band is not None:
+        low, high = band
+        axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+
+
+def fit_logarithmic(axes: Axes) -> None:
+    """End a logarithmic axis at FLOOR, and show at least one power of ten with a label."""
+    high = 2 * max(axes.dataLim.y1, FLOOR)
+    low = max(axes.dataLim.minposy / 2, FLOOR)
+    axes.set_ylim(min(low, high / 20), high)
+    axes.yaxis.set_major_formatter(_power_of_ten)
+    axes.yaxis.set_minor_formatter("")
+
+
+def _power_of_ten(value: float, _: object) -> str:
+    """Return the label of a value: 0.01 to 1000 as a number, others as a power of ten."""
+    if 0.01 <= value <= 1000:
+        return f"{value:g}"
+    exponent = str(round(math.log10(value))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"10{exponent}"
+
+
+DIGITS = 7
+"""Significant digits of a number in the JSON."""
+MINUS = "\N{MINUS SIGN}"
+NO_NUMBER = "\N{EN DASH}"
+
+
+def to_plain(value: Any) -> Any:
+    """Return dataclasses, arrays and NumPy numbers as dictionaries, lists and numbers for JSON.
+
+    A complex number becomes [real, imaginary], and a number that is not finite becomes None.
+    """
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if is_dataclass(value):
+        value = {field.name: getattr(value, field.name) for field in fields(value)}
+    match value:
+        case Mapping():
+            return {str(key): to_plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [to_plain(item) for item in value]
+        case complex(real=real, imag=imaginary):
+            return to_plain([real, imaginary])
+        case float():
+            return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+    return value
+
+
+def number(value: float | None, *, digits: int = 4) -> str:
+    """Return a number with some significant digits; a dash for None and NaN.
+
+    Integers are shown in full, with commas.
+    """
+    if value is None or math.isnan(value):
+        return NO_NUMBER
+    if math.isinf(value):
+        return f"{MINUS if value < 0 else ''}\N{INFINITY}"
+    text = f"{value:,}" if isinstance(value, int) else f"{value:.{digits}g}"
+    return text.replace("-", MINUS)
+
+
+def with_error(mean: float | None, error: float | None) -> str:
+    """Return a mean with its standard error, both to the second digit of the error.
+
+    Without an error, the mean has only two digits. An error that is only rounding is left out.
+    """
+    if mean is None or error is None or not math.isfinite(error):
+        return number(mean, digits=2)
+    places = max(0, 1 - math.floor(math.log10(error))) if error else DIGITS + 1
+    if places > DIGITS:
+        return number(mean)
+    return f"{mean:.{places}f} \N{PLUS-MINUS SIGN} {error:.{places}f}".replace("-", MINUS)
+
+
+def table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    caption: str,
+    is_folded: bool = False,
+) -> str:
+    """Return a table in HTML, with numbers aligned to the right.
+
+    Args:
+        head: Headings of the columns.
+        rows: Cells of each row: numbers, None for a missing number, pairs of a number and its
+            standard error, or strings.
+        caption: Sentences that describe the columns and their standard errors.
+        is_folded: Whether the reader must open the table.
+
+    """
+    cells = "".join(f'<th scope="col">{safe(name)}</th>' for name in head)
+    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+    shown = (
+        f'<p class="help">{safe(caption)}</p><div class="scroll" tabindex="0" role="region" '
+        f'aria-label="{safe(head[0])}"><table><thead><tr>{cells}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+    summary = "<summary>Show the numbers</summary>"
+    return f"<details>{summary}{shown}</details>" if is_folded else shown
+
+
+def _cell(value: Any) -> str:
+    match value:
+        case str():
+            return f"<td>{safe(value)}</td>"
+        case (mean, error):
+            return f'<td class="number">{with_error(mean, error)}</td>'
+    return f'<td class="number">{number(value)}</td>'

@@ -1,0 +1,388 @@
+"""Gradients, replaced characters and exponents, on networks whose memory is known."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import reference
+from arrays import check_close
+from inspection.networks import one_layer, random_ids, shift_register, traced
+from models import one_layer_of, random_parameters
+from numpy.typing import NDArray
+
+from charlm.inspection.memory import (
+    LayerExponent,
+    Lyapunov,
+    divergence,
+    far_slope,
+    gradient_by_lag,
+    grows,
+    half_life,
+    impulse_response,
+    lyapunov,
+    shown_half_life,
+)
+from charlm.inspection.reading import Sample
+from charlm.network.gradients import Trace, lag_curves
+from charlm.network.rnn import Parameters
+
+# The gradient of a single unit
+
+
+def unit(weight: float, length: int = 60) -> Trace:
+    """Read a text with a linear unit."""
+    return traced(one_layer(np.array([[weight]])), random_ids(length))
+
+
+def test_the_gradient_of_a_linear_unit_is_a_power_of_its_weight() -> None:
+    (curve,) = gradient_by_lag(unit(0.5), positions=9, max_lag=10)
+    for values in (curve.low, curve.median, curve.high):
+        np.testing.assert_allclose(values, 0.5 ** np.arange(11))
+    assert curve.positions == Sample(12, 60, 9)
+
+
+def test_a_linear_unit_has_an_exact_half_life_and_slope() -> None:
+    (curve,) = gradient_by_lag(unit(0.5), positions=9, max_lag=10)
+    assert (curve.half_life, curve.slope) == pytest.approx((1, math.log(0.5)))
+    assert (curve.half_life_error, curve.slope_error) == pytest.approx((0, 0), abs=1e-12)
+
+
+def test_a_gradient_is_visible_down_to_a_thousandth() -> None:
+    (curve,) = gradient_by_lag(unit(0.5), positions=9, max_lag=10)
+    assert curve.visible_to == 9  # 1/512 is visible, 1/1024 is not
+
+
+def test_predictions_are_followed_back_by_128_characters() -> None:
+    (curve,) = gradient_by_lag(unit(1, length=400))
+    assert curve.lag.tolist() == [*range(129)]
+    assert curve.positions == Sample(130, 400, 200)
+
+
+def test_a_short_text_has_fewer_lags() -> None:
+    (short,) = gradient_by_lag(unit(1, length=10), max_lag=100)
+    assert short.lag.tolist() == [0, 1, 2, 3, 4]
+
+
+# A stack
+
+
+def linear_stack(lower: float, upper: float) -> Parameters:
+    """Return two linear layers of a unit with these recurrent weights."""
+    parameters = random_parameters(layers=2, units=1, scale=0.5, activation="linear")
+    parameters.layers[0].recurrent_kernel[...] = lower
+    parameters.layers[1].recurrent_kernel[...] = upper
+    return parameters
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "expected", "tolerance"),
+    [
+        pytest.param(0.5, 0.8, [0.8, 0.8], 1e-3, id="the upper layer remembers longer"),
+        pytest.param(0.9, 0.8, [0.9, 0.8], 1e-2, id="the lower layer remembers longer"),
+    ],
+)
+def test_the_gradient_of_a_layer_has_the_slowest_decay_of_the_layers_from_it_on(
+    lower: float, upper: float, expected: list[float], tolerance: float
+) -> None:
+    trace = traced(linear_stack(lower, upper), random_ids(200, ids=5))
+    slopes = [curve.slope for curve in gradient_by_lag(trace, max_lag=60)]
+    assert slopes == pytest.approx(np.log(expected), abs=tolerance)
+
+
+def test_the_decays_of_a_stack_are_its_exponents() -> None:
+    result = lyapunov(traced(linear_stack(0.5, 0.8), random_ids(200, ids=5)))
+    assert result.exponents == pytest.approx(np.log([0.8, 0.5]), abs=1e-2)
+    assert result.positions == Sample(101, 200, 100)
+
+
+# Errors of the gradient
+
+
+@pytest.fixture(scope="module")
+def random_trace() -> Trace:
+    """Return the reading of a text by a random network."""
+    return traced(random_parameters(units=8, scale=0.6), random_ids(400, ids=5))
+
+
+@pytest.fixture(scope="module")
+def curves_of_blocks(random_trace: Trace) -> list[NDArray[np.float64]]:
+    """Return the medians of eight blocks of ten neighbouring predictions."""
+    steps = np.linspace(20, 398, 80).astype(np.int64)
+    return [lag_curves(random_trace, block, lags=21)[0].median for block in np.split(steps, 8)]
+
+
+def test_the_error_of_a_half_life_is_based_on_blocks(
+    random_trace: Trace, curves_of_blocks: list[NDArray[np.float64]]
+) -> None:
+    (curve,) = gradient_by_lag(random_trace, positions=80, max_lag=20)
+    half_lives = [half_life(median) or math.nan for median in curves_of_blocks]
+    assert curve.half_life_error == pytest.approx(reference.standard_error(half_lives))
+
+
+def test_the_error_of_a_slope_is_based_on_blocks(
+    random_trace: Trace, curves_of_blocks: list[NDArray[np.float64]]
+) -> None:
+    (curve,) = gradient_by_lag(random_trace, positions=80, max_lag=20)
+    slopes = [np.polyfit(range(10, 21), np.log(median[10:]), 1)[0] for median in curves_of_blocks]
+    assert curve.slope_error == pytest.approx(reference.standard_error(slopes))
+
+
+def test_a_half_life_below_one_character_has_no_error() -> None:
+    (curve,) = gradient_by_lag(unit(0.25), positions=9, max_lag=10)
+    assert curve.half_life == pytest.approx(0.5)
+    assert curve.half_life_error is None
+
+
+@pytest.mark.parametrize(
+    ("life", "shown"),
+    [
+        pytest.param(0.0, "< 1", id="zero"),
+        pytest.param(0.99, "< 1", id="below one"),
+        pytest.param(1.0, (1.0, 0.1), id="one"),
+        pytest.param(None, (None, 0.1), id="unknown"),
+    ],
+)
+def test_a_half_life_below_one_character_is_not_written_out(life: float | None, shown: Any) -> None:
+    assert shown_half_life(life, 0.1) == shown
+
+
+@pytest.mark.parametrize(
+    ("gradients", "expected"),
+    [
+        pytest.param(
+            [1, 0.8, 0.4, 0.3], 1 + math.log(0.8 / 0.5) / math.log(0.8 / 0.4), id="between two"
+        ),
+        pytest.param([1, 0.8, 0.5], 2, id="at the last lag"),
+        pytest.param([1, 0.9, 0], 1, id="falls to zero"),
+        pytest.param([1, 2, 0.7], None, id="never"),
+        pytest.param([1, 0.25], 0.5, id="below a character"),
+    ],
+)
+def test_the_half_life_equals_its_definition(
+    gradients: list[float], expected: float | None
+) -> None:
+    assert half_life(np.array(gradients)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("gradients", "expected"),
+    [
+        pytest.param([1, 0.9, 0.1, 0.05], math.log(0.5), id="the second half of four lags"),
+        pytest.param([1, 0.5, 0.4, 0.1, 0.025], math.log(0.25), id="the last three of five lags"),
+        pytest.param([1, 0.5], None, id="a single lag"),
+        pytest.param([1, 0.9, 0.1, 0], None, id="zero"),
+    ],
+)
+def test_the_slope_is_that_of_the_second_half(
+    gradients: list[float], expected: float | None
+) -> None:
+    assert far_slope(np.array(gradients)) == pytest.approx(expected)
+
+
+# Replaced characters
+
+
+@pytest.mark.parametrize("activation", ["linear", "relu"])
+def test_a_register_responds_until_it_has_forgotten_the_character(activation: str) -> None:
+    trace = traced(shift_register(5, reads=2, activation=activation), random_ids(80))
+    response = impulse_response(trace, positions=10, max_lag=12)
+    assert response is not None
+    np.testing.assert_array_equal(response.state, [1] * 5 + [0] * 8)
+    np.testing.assert_array_equal(response.linear[5:], 0)
+    np.testing.assert_array_equal(response.kl[[1, 3, 4, 9]], 0)
+    assert response.kl[2] > 1
+
+
+def test_a_leaky_unit_never_forgets() -> None:
+    response = impulse_response(unit(0.5), positions=9, max_lag=20)
+    assert response is not None
+    expected = 0.5 ** np.arange(21)
+    for values in (response.state, response.state_low, response.state_high, response.linear):
+        np.testing.assert_allclose(values, expected, rtol=1e-6)
+
+
+def follow(parameters: Parameters, text: list[int], place: int) -> tuple[list[float], list[float]]:
+    """Return the size of the change of the state, and the divergence, up to lag 6.
+
+    One of two characters is replaced by the other.
+    """
+    changed_text = [*text[:place], 1 - text[place], *text[place + 1 :]]
+    sizes = []
+    divergences = []
+    for end in range(place + 1, place + 8):
+        logits, state = reference.read(parameters, text[:end])
+        changed_logits, changed_state = reference.read(parameters, changed_text[:end])
+        sizes.append(float(np.linalg.norm(np.subtract(changed_state, state))))
+        divergences.append(float(divergence(logits[-1], changed_logits[-1])))
+    return sizes, divergences
+
+
+def test_the_response_is_the_difference_of_two_readings() -> None:
+    parameters = random_parameters(layers=2, vocabulary_size=2, scale=0.6)
+    ids = random_ids(20, ids=2)
+    response = impulse_response(traced(parameters, ids), positions=4, max_lag=6)
+    assert response is not None
+    pairs = [follow(parameters, ids.tolist(), place) for place in (0, 4, 8, 13)]
+    sizes, divergences = np.swapaxes(pairs, 0, 1)  # [4, 7] each
+    low, median, high = np.quantile(sizes / sizes[:, :1], [0.1, 0.5, 0.9], axis=0)
+    found = [response.state_low, response.state, response.state_high]
+    check_close(found, [low, median, high], rtol=1e-5)
+    check_close([response.kl], [divergences.mean(0)], rtol=1e-4)
+    check_close([response.kl_errors], [divergences.std(0) / 3**0.5], rtol=1e-4)
+    assert response.positions == Sample(1, 14, 4)
+
+
+def test_a_single_replacement_has_no_error() -> None:
+    response = impulse_response(traced(random_parameters(), random_ids(20)), positions=1)
+    assert response is not None
+    assert response.positions.count == 1
+    assert np.isnan(response.kl_errors).all()
+
+
+def test_the_linear_prediction_of_a_small_change_is_nearly_exact() -> None:
+    parameters = random_parameters(layers=2, scale=0.5)
+    parameters.layers[0].kernel[...] *= 1e-4
+    response = impulse_response(traced(parameters, random_ids(60, ids=5)), positions=8, max_lag=10)
+    assert response is not None
+    np.testing.assert_allclose(response.state, response.linear, rtol=1e-3)
+
+
+def test_no_character_of_a_text_of_one_character_can_be_replaced() -> None:
+    assert impulse_response(traced(one_layer(np.eye(2)), np.zeros(30, np.int64))) is None
+
+
+def test_the_divergence_equals_its_definition() -> None:
+    p = np.array([0.5, 0.3, 0.2])
+    q = np.array([0.2, 0.2, 0.6])
+    expected = (p * np.log(p / q)).sum()
+    assert divergence(np.log(p) + 3, np.log(q)) == pytest.approx(expected)
+
+
+def test_replacements_without_an_effect_are_counted_separately() -> None:
+    """After every other character, the unit is so high that the next character has no effect."""
+    alternating = one_layer_of([[0], [1]], [[-9]], [[1, -1]], activation="relu")
+    response = impulse_response(traced(alternating, np.repeat([1, 0], [70, 30])), positions=7)
+    assert response is not None
+    assert response.unchanged == 3  # characters 26, 34 and 42 of 1, 9, 17, 26, 34, 42 and 51
+    assert response.state[0] == 1
+
+
+# Exponents
+
+
+@pytest.mark.parametrize(
+    "network",
+    [{"units": 6}, {"layers": 2, "units": 4, "skip_connections": True, "activation": "sigmoid"}],
+    ids=str,
+)
+def test_the_sum_of_all_exponents_is_the_mean_logarithm_of_the_determinant(
+    network: dict[str, Any],
+) -> None:
+    """The Jacobian is block triangular, so its determinant is the product of |V| and the slopes."""
+    trace = traced(random_parameters(scale=0.7, **network), random_ids(300, ids=5))
+    result = lyapunov(trace)
+    expected = 0.0
+    for layer, slopes in zip(trace.parameters.layers, trace.slopes, strict=True):
+        _, log_determinant = np.linalg.slogdet(layer.recurrent_kernel)
+        expected += log_determinant + np.log(slopes[150:, 0]).sum(1).mean()
+    assert result.exponents.sum() == pytest.approx(expected)
+
+
+def test_at_most_eight_exponents_are_computed() -> None:
+    result = lyapunov(traced(random_parameters(units=5, layers=2), random_ids(20)))
+    assert len(result.exponents) == len(result.standard_errors) == 8
+    assert result.dimensions == 10
+
+
+@pytest.mark.parametrize(
+    ("length", "positions"), [(2, Sample(2, 2, 1)), (9, Sample(5, 9, 5))], ids=str
+)
+def test_the_first_half_of_a_text_is_the_warm_up(length: int, positions: Sample) -> None:
+    assert lyapunov(unit(0.5, length)).positions == positions
+
+
+def test_the_first_directions_do_not_matter() -> None:
+    """The two factors of each layer differ by 1%, so the first half is read several times."""
+    kernel = np.diag([0.9, 0.891])
+    turned = np.linalg.qr(np.random.default_rng(0).standard_normal((2, 2)))[0]
+    result = lyapunov(traced(one_layer(turned @ kernel @ turned.T), random_ids(2000)))
+    assert result.exponents[0] == pytest.approx(math.log(0.9), abs=1e-6)
+
+
+def test_a_nilpotent_kernel_forgets_every_direction() -> None:
+    kernel = np.triu(np.random.default_rng(0).standard_normal((6, 6)), 1)
+    exponents = lyapunov(traced(one_layer(kernel), random_ids(900))).exponents
+    assert exponents.tolist() == [-np.inf] * 6
+
+
+def test_relu_units_have_the_exponents_of_those_that_are_on() -> None:
+    kernel = np.random.default_rng(3).standard_normal((6, 6)).astype(np.float32) * 0.05
+    parameters = one_layer(kernel, activation="relu")
+    parameters.layers[0].bias[:] = [9, 9, 9, 9, -99, -99]
+    exponents = lyapunov(traced(parameters, random_ids(2000))).exponents
+    sizes = np.abs(np.linalg.eigvals(kernel[:4, :4].astype(np.float64)))
+    np.testing.assert_allclose(exponents[:4], np.sort(np.log(sizes))[::-1], atol=2e-2)
+    assert exponents[4:].tolist() == [-np.inf] * 2
+
+
+def test_the_largest_exponent_has_the_standard_error_of_blocks_of_100_characters() -> None:
+    trace = traced(one_layer(np.array([[0.9]]), activation="tanh"), random_ids(1600))
+    result = lyapunov(trace)
+    logarithms = np.log(0.9 * trace.slopes[0][800:, 0, 0])
+    blocks = logarithms.reshape(8, 100).mean(1).tolist()
+    assert result.exponents[0] == pytest.approx(logarithms.mean())
+    assert result.standard_errors[0] == pytest.approx(reference.standard_error(blocks))
+
+
+def growth_of_layer(trace: Trace, layer: int) -> float:
+    """Return the mean growth per step of the product of a layer's Jacobians."""
+    kernel = trace.parameters.layers[layer].recurrent_kernel
+    product = np.eye(len(kernel))
+    growth = []
+    for slopes in trace.slopes[layer][1:, 0]:
+        product = product @ kernel @ np.diag(slopes)
+        size = np.linalg.norm(product, 2)
+        product /= size
+        growth.append(np.log(size))
+    return float(np.mean(growth[len(trace.ids) // 2 - 1 :]))
+
+
+def test_a_layer_has_the_exponent_of_the_product_of_its_jacobians() -> None:
+    parameters = random_parameters(layers=2, units=4, skip_connections=True, scale=0.6)
+    trace = traced(parameters, random_ids(900, ids=5))
+    layers = lyapunov(trace).layers
+    assert [layer.layer for layer in layers] == [0, 1]
+    for layer in layers:
+        assert layer.exponent == pytest.approx(growth_of_layer(trace, layer.layer), abs=0.01)
+
+
+def exponents(largest: float, error: float, *, characters: int = 1000) -> Lyapunov:
+    """Return an exponent of the whole state, which is that of its only layer."""
+    layer = LayerExponent(0, largest, error)
+    sample = Sample(1, characters, characters)
+    return Lyapunov(np.array([largest]), np.array([error]), 1, (layer,), sample)
+
+
+@pytest.mark.parametrize(
+    ("found", "is_clear"),
+    [
+        pytest.param(exponents(0.5, 0.21), True, id="2.4 errors of ten blocks"),
+        pytest.param(exponents(0.5, 0.23), False, id="2.2 errors of ten blocks"),
+        pytest.param(exponents(0.5, np.nan), False, id="unknown error"),
+        pytest.param(exponents(1e-3, 0.0), True, id="no error"),
+        pytest.param(exponents(0.0, 0.0), False, id="zero"),
+        pytest.param(exponents(-0.5, 0.1), False, id="shrinks"),
+    ],
+)
+def test_only_a_clear_growth_is_announced(found: Lyapunov, is_clear: bool) -> None:
+    assert grows(found) is is_clear
+
+
+@pytest.mark.parametrize(
+    ("weight", "exponent"), [(1 + 9e-7, 0.0), (1 - 9e-7, 0.0), (1 + 1.1e-6, 1.1e-6)]
+)
+def test_an_exponent_within_the_rounding_of_weights_is_0(weight: float, exponent: float) -> None:
+    found = lyapunov(unit(weight, 900))
+    assert found.exponents[0] == pytest.approx(exponent, abs=2e-7)
+    assert (found.exponents[0] == 0) == (exponent == 0)
