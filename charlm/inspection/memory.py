@@ -448,6 +448,8 @@ def plot(axes: Sequence[Axes], results: Mapping[Line, Memory]) -> None:
     gradient, state, prediction = axes
     for each in axes:
         each.set(xlabel="k, characters", yscale="log")
+        if each is not gradient:
+            each.sharex(gradient)
     gradient.set_ylabel("|dL/dh|, 1 at k = 0")
     state.set_ylabel("|dh|, 1 at k = 0")
     prediction.set_ylabel("KL divergence, nats")
@@ -478,7 +480,7 @@ def _plot_alone(gradient: Axes, state: Axes, memory: Memory) -> None:
     lag = response.lag
     state.fill_between(lag, response.state_low, response.state_high, color=GRID)
     curve(state, lag, response.linear, colour=INK, dashes="--", label="linear prediction")
-    rate = np.exp(memory.lyapunov.exponents[0] * lag)
+    rate = np.exp(memory.lyapunov.exponents[0]) ** lag
     curve(state, lag, rate, colour=ORANGE, dashes=":", label="exp(largest exponent k)")
 
 

@@ -95,10 +95,11 @@ CALLS: dict[str, dict[str, Any]] = {
         "baselines": True,
         "copies": True,
     },
-    "inspect a b --text t --out o --json": {
+    "inspect a b --text t --out o --only memory --only units --json": {
         "runs": (Path("a"), Path("b")),
         "text": Path("t"),
         "out": Path("o"),
+        "only": ("memory", "units"),
     },
     "export m --format onnx --out o --check --json": {
         "model": Path("m"),
