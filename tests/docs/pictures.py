@@ -12,7 +12,7 @@ from pathlib import Path
 from charlm.inspection.inspecting import inspect_runs
 from charlm.inspection.page import draw
 from charlm.inspection.report import group_reports, results_of
-from charlm.inspection.style import COLOURS, PAPER, Figure, figure_style, svg, theme_css
+from charlm.inspection.style import COLOURS, Figure, svg, theme_css
 
 PICTURES = Path(__file__).parents[2] / "docs/pictures"
 SECTIONS = {
@@ -27,8 +27,7 @@ SECTIONS = {
 
 def themed(figure: Figure) -> str:
     """Return a figure as SVG whose colours are CSS variables, light or dark."""
-    with figure_style():
-        drawn = svg(figure, background=PAPER).decode()
+    drawn = svg(figure).decode()
     for name, (light, _) in COLOURS.items():
         drawn = re.sub(re.escape(light), f"var(--{name})", drawn, flags=re.IGNORECASE)
     style = theme_css().replace(":root", "svg") + "svg{background:var(--paper)}"
